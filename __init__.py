@@ -1,0 +1,55 @@
+"""Gradloom compiles a whole training step into one static, memory-planned program. You write NumPy."""
+
+import sys
+
+from .engine import array_api as numpy
+from .engine import data, nn, optim, random
+from .engine.checkpoint_file import CheckpointError
+from .engine.compile import compile
+from .engine.report import MemoryReport
+from .engine.step import MemoryBudgetError, Step, StepPlan, compile_step, plan_step
+from .engine.trace import trace
+from .engine.tracer import ShapeError, TracingError
+from .engine.transforms import checkpoint, grad, stop_gradient, value_and_grad, vjp
+from .ir import Graph, interpret, parse, spec
+
+# So that `import gradloom.numpy as gnp` works too.
+sys.modules[f"{__name__}.numpy"] = numpy
+for _name, _module in {
+    "data": data,
+    "nn": nn,
+    "nn.functional": nn.functional,
+    "nn.init": nn.init,
+    "optim": optim,
+    "optim.schedules": optim.schedules,
+    "random": random,
+}.items():
+    sys.modules[f"{__name__}.{_name}"] = _module
+
+__all__ = [
+    "CheckpointError",
+    "Graph",
+    "MemoryBudgetError",
+    "MemoryReport",
+    "ShapeError",
+    "Step",
+    "StepPlan",
+    "TracingError",
+    "checkpoint",
+    "compile",
+    "compile_step",
+    "data",
+    "grad",
+    "interpret",
+    "nn",
+    "numpy",
+    "optim",
+    "parse",
+    "plan_step",
+    "random",
+    "spec",
+    "stop_gradient",
+    "trace",
+    "value_and_grad",
+    "vjp",
+]

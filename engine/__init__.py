@@ -1,0 +1,37 @@
+"""What a user calls: tracing, derivatives, the array namespace."""
+
+from . import array_api, data, nn, optim, random
+from .checkpoint_file import CheckpointError
+from .step_graph import PredictGraph, StepGraph, trace_predict, trace_step
+from .trace import TracedFunction, trace, trace_with_structure
+from .tracer import ShapeError, Trace, Tracer, TracingError, current_trace, emit, role, scope
+from .transforms import checkpoint, grad, stop_gradient, value_and_grad, vjp
+
+__all__ = [
+    "CheckpointError",
+    "PredictGraph",
+    "ShapeError",
+    "StepGraph",
+    "Trace",
+    "TracedFunction",
+    "Tracer",
+    "TracingError",
+    "array_api",
+    "checkpoint",
+    "current_trace",
+    "data",
+    "emit",
+    "grad",
+    "nn",
+    "optim",
+    "random",
+    "role",
+    "scope",
+    "stop_gradient",
+    "trace",
+    "trace_predict",
+    "trace_step",
+    "trace_with_structure",
+    "value_and_grad",
+    "vjp",
+]

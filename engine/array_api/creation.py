@@ -1,0 +1,69 @@
+"""Functions that make arrays. Without traced operands they give NumPy arrays, which become constants where used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import optree
+
+from ..tracer import ArrayLike, Tracer, as_array, trace_of
+from .broadcasting import as_arraylike, cast, dtype_argument, dtype_of, shape_of
+from .elementwise import astype
+from .manipulation import broadcast_to, stack
+
+arange, empty, eye, identity, linspace, ones, tri, zeros = (
+    np.arange,
+    np.empty,
+    np.eye,
+    np.identity,
+    np.linspace,
+    np.ones,
+    np.tri,
+    np.zeros,
+)
+
+
+def full(shape: Any, fill_value: ArrayLike, dtype: Any = None) -> Any:
+    """An array filled with a number, which may be traced."""
+    if not isinstance(fill_value, Tracer):
+        return np.full(shape, fill_value, dtype)
+    return broadcast_to(fill_value if dtype is None else astype(fill_value, dtype), shape)
+
+
+def full_like(x: ArrayLike, /, fill_value: ArrayLike, dtype: Any = None, *, shape: Any = None) -> Any:
+    """An array of the shape and dtype of `x` filled with a number, which may be traced."""
+    x = as_arraylike(x)
+    wanted = dtype_of(x) if dtype is None else dtype_argument(dtype)
+    lengths = shape_of(x) if shape is None else tuple(np.atleast_1d(shape).tolist())
+    if isinstance(fill_value, Tracer) or np.ndim(fill_value):
+        return broadcast_to(cast(as_arraylike(fill_value), wanted), lengths)
+    trace = trace_of([x])
+    return trace.full(fill_value, lengths, wanted) if trace else np.full(lengths, fill_value, wanted)
+
+
+def zeros_like(x: ArrayLike, /, dtype: Any = None, *, shape: Any = None) -> Any:
+    """Zeros of the shape and dtype of `x`."""
+    return full_like(x, 0, dtype, shape=shape)
+
+
+def ones_like(x: ArrayLike, /, dtype: Any = None, *, shape: Any = None) -> Any:
+    """Ones of the shape and dtype of `x`."""
+    return full_like(x, 1, dtype, shape=shape)
+
+
+def empty_like(x: ArrayLike, /, dtype: Any = None, *, shape: Any = None) -> Any:
+    """Zeros of the shape and dtype of `x`: nothing is left undefined."""
+    return full_like(x, 0, dtype, shape=shape)
+
+
+def asarray(obj: Any, /, dtype: Any = None, *, copy: bool | None = None) -> Any:
+    """An array: a traced one as it is, nested sequences of traced ones stacked, all else as NumPy makes it."""
+    if isinstance(obj, Tracer):
+        return obj if dtype is None else astype(obj, dtype)
+    if isinstance(obj, (list, tuple)) and any(isinstance(leaf, Tracer) for leaf in optree.tree_leaves(obj)):  # pyright: ignore[reportArgumentType]
+        return stack([asarray(part) for part in obj], dtype=dtype)
+    return as_array(np.array(obj, dtype, copy=copy))
+
+
+array = asarray

@@ -1,0 +1,467 @@
+"""Element-wise functions: arithmetic, exponentials, trigonometry, rounding, comparison, logic."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import scipy.special
+
+from ...ir import DType, Op
+from ...ir.ops import elementwise as ew
+from ..promotion import result_dtype
+from ..tracer import ArrayLike, Tracer, TracingError, as_operand, emit, located, trace_of
+from .broadcasting import (
+    apply,
+    as_arraylike,
+    cast,
+    common_shape,
+    dtype_argument,
+    dtype_of,
+    exact_scalar,
+    fitted,
+    key_of,
+    loop_dtypes,
+    shape_of,
+    stretched,
+)
+
+Unary = Callable[[ArrayLike], Any]
+Binary = Callable[[ArrayLike, ArrayLike], Any]
+
+
+def _unary(name: str, op: Op, ufunc: np.ufunc) -> Unary:
+    def function(x: ArrayLike, /) -> Any:
+        return apply(op, ufunc, x)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"{op.doc[:1].upper()}{op.doc[1:]}."
+    return function
+
+
+def _binary(name: str, op: Op, ufunc: np.ufunc, bool_op: Op | None = None) -> Binary:
+    def function(x1: ArrayLike, x2: ArrayLike, /) -> Any:
+        return apply(op, ufunc, x1, x2, bool_op=bool_op)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"{op.doc[:1].upper()}{op.doc[1:]}; the arrays are promoted and broadcast."
+    return function
+
+
+# Arithmetic.
+
+add = _binary("add", ew.add, np.add, ew.or_)
+subtract = _binary("subtract", ew.sub, np.subtract)
+multiply = _binary("multiply", ew.mul, np.multiply, ew.and_)
+divide = true_divide = _binary("divide", ew.div, np.true_divide)
+floor_divide = _binary("floor_divide", ew.floordiv, np.floor_divide)
+remainder = mod = _binary("remainder", ew.mod, np.remainder)
+maximum = _binary("maximum", ew.maximum, np.maximum, ew.or_)
+minimum = _binary("minimum", ew.minimum, np.minimum, ew.and_)
+negative = _unary("negative", ew.neg, np.negative)
+
+
+def positive(x: ArrayLike, /) -> Any:
+    """`+x`: the array itself. Raises `TracingError` for bool."""
+    x = as_operand(x)
+    loop_dtypes(np.positive, [x])
+    return as_arraylike(x)
+
+
+def abs(x: ArrayLike, /) -> Any:
+    """The absolute value; the derivative at 0 is 0."""
+    x = as_arraylike(x)
+    return x if dtype_of(x).kind in "bu" else apply(ew.abs_, np.absolute, x)
+
+
+absolute = abs
+fabs = _unary("fabs", ew.abs_, np.fabs)
+
+
+def sign(x: ArrayLike, /) -> Any:
+    """-1, 0 or 1; NaN for NaN."""
+    return apply(ew.sign, np.sign, x)
+
+
+def square(x: ArrayLike, /) -> Any:
+    """`x * x`."""
+    x = as_arraylike(x)
+    return multiply(x, x)
+
+
+def reciprocal(x: ArrayLike, /) -> Any:
+    """`1 / x`. Raises `TracingError` for integers, of which NumPy truncates the result."""
+    x = as_arraylike(x)
+    if dtype_of(x).kind != "f":
+        raise TracingError(located(f"np.reciprocal takes floats, got {dtype_of(x)}; write 1 / x"))
+    return divide(1, x)
+
+
+def divmod(x1: ArrayLike, x2: ArrayLike, /) -> tuple[Any, Any]:
+    """`(x1 // x2, x1 % x2)`."""
+    return floor_divide(x1, x2), remainder(x1, x2)
+
+
+def fmod(x1: ArrayLike, x2: ArrayLike, /) -> Any:
+    """The remainder with the sign of `x1`, as C's."""
+    x1, x2 = as_operand(x1), as_operand(x2)
+    dtype = loop_dtypes(np.fmod, [x1, x2])[0]
+    x1, x2 = (cast(x, dtype) if isinstance(x, (Tracer, np.ndarray)) else exact_scalar(x, dtype) for x in (x1, x2))
+    return multiply(sign(x1), remainder(abs(x1), abs(x2)))
+
+
+def fmax(x1: ArrayLike, x2: ArrayLike, /) -> Any:
+    """The larger; where one is NaN, the other."""
+    x1, x2 = as_operand(x1), as_operand(x2)
+    return where(isnan(x1), x2, where(isnan(x2), x1, maximum(x1, x2)))
+
+
+def fmin(x1: ArrayLike, x2: ArrayLike, /) -> Any:
+    """The smaller; where one is NaN, the other."""
+    x1, x2 = as_operand(x1), as_operand(x2)
+    return where(isnan(x1), x2, where(isnan(x2), x1, minimum(x1, x2)))
+
+
+def pow(x1: ArrayLike, x2: ArrayLike, /) -> Any:
+    """`x1 ** x2`.
+
+    An exponent known while tracing of 2, 3, 4, 0.5, -0.5 or -1 is written with products, roots and divisions. Raises
+    `ValueError` for integers to a known negative integer power, as NumPy.
+    """
+    x1, x2 = as_operand(x1), as_operand(x2)
+    dtype = loop_dtypes(np.power, [x1, x2])[0]
+    exponent = None if isinstance(x2, Tracer) or (isinstance(x2, np.ndarray) and x2.ndim) else np.asarray(x2).item()
+    if dtype.kind in "iu" and not isinstance(x2, Tracer) and np.any(np.asarray(x2) < 0):
+        raise ValueError(located("integers to negative integer powers are not allowed; write x.astype('float64') ** y"))
+    if isinstance(x1, Tracer) and exponent is not None:
+        special = _special_power(cast(x1, dtype), exponent)
+        if special is not None:
+            return special
+    return apply(ew.pow, np.power, x1, x2)
+
+
+power = pow
+
+
+def _special_power(x: ArrayLike, exponent: float) -> ArrayLike | None:
+    if exponent == 1:
+        return x
+    if exponent == 2:
+        return multiply(x, x)
+    if exponent == 3:
+        return multiply(multiply(x, x), x)
+    if exponent == 4:
+        return square(multiply(x, x))
+    if dtype_of(x).kind != "f":
+        return None
+    if exponent == 0.5:
+        return sqrt(x)
+    if exponent == -0.5:
+        return divide(1, sqrt(x))
+    return divide(1, x) if exponent == -1 else None
+
+
+def float_power(x1: ArrayLike, x2: ArrayLike, /) -> Any:
+    """`x1 ** x2` in float64."""
+    return pow(cast(as_arraylike(x1), np.dtype("float64")), x2)
+
+
+def hypot(x1: ArrayLike, x2: ArrayLike, /) -> Any:
+    """`sqrt(x1 ** 2 + x2 ** 2)` without overflow on the way."""
+    dtype = loop_dtypes(np.hypot, [as_operand(x1), as_operand(x2)])[0]
+    a, b = abs(cast(as_arraylike(x1), dtype)), abs(cast(as_arraylike(x2), dtype))
+    largest = maximum(a, b)
+    usable = logical_and(greater(largest, 0), less(largest, np.inf))
+    scale = emit(ew.stop_gradient, where(usable, largest, 1.0))
+    return multiply(scale, sqrt(add(square(divide(a, scale)), square(divide(b, scale)))))
+
+
+def logaddexp(x1: ArrayLike, x2: ArrayLike, /) -> Any:
+    """`log(exp(x1) + exp(x2))` without overflow."""
+    x1, x2 = as_operand(x1), as_operand(x2)
+    dtype = loop_dtypes(np.logaddexp, [x1, x2])[0]
+    larger = cast(maximum(x1, x2), dtype)
+    # Equal infinities have no difference.
+    difference = where(equal(x1, x2), 0.0, subtract(cast(as_arraylike(x1), dtype), cast(as_arraylike(x2), dtype)))
+    return add(larger, log1p(exp(negative(abs(difference)))))
+
+
+def deg2rad(x: ArrayLike, /) -> Any:
+    """Degrees as radians."""
+    return multiply(x, math.pi / 180)
+
+
+def rad2deg(x: ArrayLike, /) -> Any:
+    """Radians as degrees."""
+    return multiply(x, 180 / math.pi)
+
+
+radians, degrees = deg2rad, rad2deg
+
+# Exponentials, roots, logarithms.
+
+sqrt = _unary("sqrt", ew.sqrt, np.sqrt)
+exp = _unary("exp", ew.exp, np.exp)
+expm1 = _unary("expm1", ew.expm1, np.expm1)
+log = _unary("log", ew.log, np.log)
+log1p = _unary("log1p", ew.log1p, np.log1p)
+tanh = _unary("tanh", ew.tanh, np.tanh)
+erf = _unary("erf", ew.erf, scipy.special.erf)
+expit = _unary("expit", ew.sigmoid, scipy.special.expit)
+
+
+def exp2(x: ArrayLike, /) -> Any:
+    """`2 ** x`."""
+    x = as_arraylike(x)
+    return pow(2.0, cast(x, loop_dtypes(np.exp2, [x])[0]))
+
+
+def log2(x: ArrayLike, /) -> Any:
+    """The logarithm to base 2, as a quotient of natural logarithms."""
+    return divide(log(x), math.log(2))
+
+
+def log10(x: ArrayLike, /) -> Any:
+    """The logarithm to base 10, as a quotient of natural logarithms."""
+    return divide(log(x), math.log(10))
+
+
+# Trigonometry.
+
+sin = _unary("sin", ew.sin, np.sin)
+cos = _unary("cos", ew.cos, np.cos)
+tan = _unary("tan", ew.tan, np.tan)
+asin = arcsin = _unary("asin", ew.asin, np.arcsin)
+acos = arccos = _unary("acos", ew.acos, np.arccos)
+atan = arctan = _unary("atan", ew.atan, np.arctan)
+sinh = _unary("sinh", ew.sinh, np.sinh)
+cosh = _unary("cosh", ew.cosh, np.cosh)
+asinh = arcsinh = _unary("asinh", ew.asinh, np.arcsinh)
+acosh = arccosh = _unary("acosh", ew.acosh, np.arccosh)
+atanh = arctanh = _unary("atanh", ew.atanh, np.arctanh)
+atan2 = arctan2 = _binary("atan2", ew.atan2, np.arctan2)
+
+# Rounding. Integers are whole already and stay what they are.
+
+
+def _rounding(name: str, op: Op, ufunc: np.ufunc) -> Unary:
+    def function(x: ArrayLike, /) -> Any:
+        x = as_arraylike(x)
+        return apply(op, ufunc, x) if loop_dtypes(ufunc, [x])[0].kind == "f" else x
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"{op.doc[:1].upper()}{op.doc[1:]}; integers stay as they are."
+    return function
+
+
+floor = _rounding("floor", ew.floor, np.floor)
+ceil = _rounding("ceil", ew.ceil, np.ceil)
+trunc = fix = _rounding("trunc", ew.trunc, np.trunc)
+rint = _unary("rint", ew.rint, np.rint)
+
+
+def round(x: ArrayLike, /, decimals: int = 0) -> Any:
+    """`x` rounded to `decimals`, halves to even; integers stay as they are for `decimals >= 0`."""
+    x = as_arraylike(x)
+    if dtype_of(x).kind != "f":
+        if decimals >= 0:
+            return x
+        raise TracingError(
+            located("np.round of integers to tens is not traced; write x // 10 * 10 or convert to floats")
+        )
+    if decimals == 0:
+        return rint(x)
+    if decimals > 0:
+        return divide(rint(multiply(x, 10.0**decimals)), 10.0**decimals)
+    return multiply(rint(divide(x, 10.0**-decimals)), 10.0**-decimals)
+
+
+around = round
+
+# Comparison.
+
+
+def _comparison(name: str, op: Op, ufunc: np.ufunc) -> Binary:
+    def function(x1: ArrayLike, x2: ArrayLike, /) -> Any:
+        return apply(op, ufunc, *_comparable(as_operand(x1), as_operand(x2)))
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"{op.doc}, as bool; the arrays are promoted and broadcast."
+    return function
+
+
+def _comparable(x1: ArrayLike, x2: ArrayLike) -> tuple[ArrayLike, ArrayLike]:
+    # A Python integer that the other dtype cannot hold is compared by value, as in NumPy.
+    for number, other, order in ((x1, x2, 1), (x2, x1, -1)):
+        if type(number) is int and not isinstance(other, (int, float)) and dtype_of(other).kind in "iu":
+            limits = np.iinfo(dtype_of(other))
+            if not limits.min <= number <= limits.max:
+                pair = (np.asarray(number, np.int64), cast(other, np.dtype("int64")))
+                return pair[::order]  # pyright: ignore[reportReturnType]
+    return x1, x2
+
+
+equal = _comparison("equal", ew.eq, np.equal)
+not_equal = _comparison("not_equal", ew.ne, np.not_equal)
+less = _comparison("less", ew.lt, np.less)
+less_equal = _comparison("less_equal", ew.le, np.less_equal)
+greater = _comparison("greater", ew.gt, np.greater)
+greater_equal = _comparison("greater_equal", ew.ge, np.greater_equal)
+
+
+def _classified(x: ArrayLike, of_integers: bool, of_floats: Callable[[ArrayLike], Any]) -> Any:
+    x = as_arraylike(x)
+    if dtype_of(x).kind == "f":
+        return of_floats(x)
+    return full_of(x, of_integers, np.dtype(bool))
+
+
+def full_of(x: ArrayLike, value: float, dtype: DType) -> Any:
+    """An array of the shape of `x` filled with `value`: traced where `x` is."""
+    trace = trace_of([x])
+    return trace.full(value, shape_of(x), dtype) if trace else np.full(shape_of(x), value, dtype)
+
+
+def isnan(x: ArrayLike, /) -> Any:
+    """Whether an element is NaN."""
+    return _classified(x, False, lambda x: not_equal(x, x))
+
+
+def isinf(x: ArrayLike, /) -> Any:
+    """Whether an element is infinite."""
+    return _classified(x, False, lambda x: equal(abs(x), math.inf))
+
+
+def isfinite(x: ArrayLike, /) -> Any:
+    """Whether an element is neither infinite nor NaN."""
+    return _classified(x, True, lambda x: less(abs(x), math.inf))
+
+
+def isclose(a: ArrayLike, b: ArrayLike, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Any:
+    """Whether `|a - b| <= atol + rtol * |b|`; infinities are close where equal."""
+    a, b = as_arraylike(a), as_arraylike(b)
+    close = less_equal(abs(subtract(a, b)), add(atol, multiply(rtol, abs(b))))
+    result = logical_or(equal(a, b), logical_and(close, isfinite(b)))
+    return logical_or(result, logical_and(isnan(a), isnan(b))) if equal_nan else result
+
+
+# Bits and logic.
+
+bitwise_and = _binary("bitwise_and", ew.and_, np.bitwise_and)
+bitwise_or = _binary("bitwise_or", ew.or_, np.bitwise_or)
+bitwise_xor = _binary("bitwise_xor", ew.xor, np.bitwise_xor)
+bitwise_invert = bitwise_not = invert = _unary("bitwise_invert", ew.invert, np.invert)
+bitwise_left_shift = left_shift = _binary("bitwise_left_shift", ew.shift_left, np.left_shift)
+bitwise_right_shift = right_shift = _binary("bitwise_right_shift", ew.shift_right, np.right_shift)
+
+
+def truth(x: ArrayLike) -> ArrayLike:
+    """`x != 0` as bool."""
+    return cast(as_arraylike(x), np.dtype(bool))
+
+
+def logical_and(x1: ArrayLike, x2: ArrayLike, /) -> Any:
+    """Whether both are nonzero."""
+    return apply(ew.and_, np.logical_and, truth(x1), truth(x2))
+
+
+def logical_or(x1: ArrayLike, x2: ArrayLike, /) -> Any:
+    """Whether either is nonzero."""
+    return apply(ew.or_, np.logical_or, truth(x1), truth(x2))
+
+
+def logical_xor(x1: ArrayLike, x2: ArrayLike, /) -> Any:
+    """Whether exactly one is nonzero."""
+    return apply(ew.xor, np.logical_xor, truth(x1), truth(x2))
+
+
+def logical_not(x: ArrayLike, /) -> Any:
+    """Whether an element is zero."""
+    return emit(ew.invert, truth(x))
+
+
+# Selection.
+
+
+def where(condition: ArrayLike, x1: ArrayLike = None, x2: ArrayLike = None, /) -> Any:
+    """`x1` where the condition holds, `x2` elsewhere. Raises `TracingError` for the form with one argument."""
+    if x1 is None or x2 is None:
+        raise TracingError(
+            located("np.where(condition) alone has a shape that depends on values; write np.where(condition, a, b)")
+        )
+    condition, x1, x2 = truth(condition), as_operand(x1), as_operand(x2)
+    dtype = result_dtype(key_of(x1), key_of(x2))
+    operands = (condition, x1, x2)
+    shape = common_shape("np.where", operands)
+    trace = trace_of(operands)
+    return emit(
+        ew.select,
+        fitted(condition, np.dtype(bool), shape, trace),
+        fitted(x1, dtype, shape, trace),
+        fitted(x2, dtype, shape, trace),
+    )
+
+
+def clip(
+    x: ArrayLike,
+    /,
+    a_min: ArrayLike | None = None,
+    a_max: ArrayLike | None = None,
+    *,
+    min: ArrayLike | None = None,
+    max: ArrayLike | None = None,
+) -> Any:
+    """`x` with everything below `min` raised to it and above `max` lowered to it; either may be absent."""
+    low, high = min if a_min is None else a_min, max if a_max is None else a_max
+    result = as_arraylike(x)
+    bounds = [as_operand(bound) for bound in (low, high) if bound is not None]
+    dtype = result_dtype(key_of(result), *map(key_of, bounds))
+    result = cast(result, dtype)
+    if low is not None:
+        result = maximum(result, low)
+    return result if high is None else minimum(result, high)
+
+
+def nan_to_num(
+    x: ArrayLike, /, copy: bool = True, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
+) -> Any:
+    """`x` with NaN replaced by `nan` and infinities by large finite numbers."""
+    x = as_arraylike(x)
+    if dtype_of(x).kind != "f":
+        return x
+    limits = np.finfo(dtype_of(x))
+    high, low = float(limits.max) if posinf is None else posinf, float(limits.min) if neginf is None else neginf
+    finite = where(equal(x, math.inf), high, where(equal(x, -math.inf), low, x))
+    return where(isnan(x), nan, finite)
+
+
+def heaviside(x1: ArrayLike, x2: ArrayLike, /) -> Any:
+    """0 below 0, 1 above, `x2` at 0."""
+    dtype = loop_dtypes(np.heaviside, [as_operand(x1), as_operand(x2)])[0]
+    x = cast(as_arraylike(x1), dtype)
+    step = cast(greater(x, 0), dtype)
+    return where(isnan(x), x, where(equal(x, 0), cast(as_arraylike(x2), dtype), step))
+
+
+def astype(x: ArrayLike, dtype: Any, /, *, copy: bool = True) -> Any:
+    """`x` as another dtype: floats are truncated to integers, and nonzero is True."""
+    return cast(as_arraylike(x), dtype_argument(dtype))
+
+
+def broadcast_arrays(*arrays: ArrayLike) -> tuple[Any, ...]:
+    """The arrays in their common shape."""
+    operands = [as_arraylike(x) for x in arrays]
+    if not operands:
+        return ()
+    shape = common_shape("np.broadcast_arrays", operands)
+    return tuple(stretched(x, shape) for x in operands)
+
+
+def real(x: ArrayLike, /) -> Any:
+    """The array itself: all dtypes are real."""
+    return as_arraylike(x)
+
+
+conj = conjugate = real

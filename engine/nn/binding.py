@@ -1,0 +1,173 @@
+"""Giving a model values: inside `bind`, the attributes that name parameters and buffers are arrays."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ...ir import Array
+from ..tracer import current_trace, located, scope
+from .init import constant
+from .parameter import Buffer, Parameter, Stored
+
+if TYPE_CHECKING:
+    from .module import Module
+
+Mode = Literal["train", "eval"]
+
+
+@dataclass
+class Binding:
+    """The values of a model's parameters and buffers. `updates` has what a forward in training assigned to buffers."""
+
+    values: dict[Stored, Any]
+    mode: Mode
+    paths: dict[Module, str]
+    base: str
+    updates: dict[Buffer, Any] = field(default_factory=dict)
+    active: list[str] = field(default_factory=list)
+
+    def buffer(self, buffer: Buffer) -> Any:
+        """The value of `buffer` after all assignments so far."""
+        return self.updates.get(buffer, self.values[buffer])
+
+    @contextmanager
+    def entered(self, module: Module) -> Iterator[None]:
+        """Put what is traced inside under the path of `module`."""
+        path = self.paths[module]
+        outer = self.active[-1] if self.active else ""
+        trace = current_trace()
+        before = trace.scope if trace else ""
+        name = path
+        if path == outer or not outer or path.startswith(outer + "."):
+            name = path[len(outer) :].lstrip(".")
+        elif trace:
+            # A module that is used outside its parent is still known by its own path.
+            trace.scope = self.base
+        self.active.append(path)
+        try:
+            with scope(name):
+                yield
+        finally:
+            self.active.pop()
+            if trace:
+                trace.scope = before
+
+
+class _Stack(threading.local):
+    def __init__(self) -> None:
+        self.bindings: list[Binding] = []
+
+
+_stack = _Stack()
+
+
+def current_value(stored: Stored) -> Any:
+    """The value of `stored` in the innermost binding that has one, else `stored` itself."""
+    for binding in reversed(_stack.bindings):
+        if stored in binding.values:
+            return binding.buffer(stored) if isinstance(stored, Buffer) else binding.values[stored]
+    return stored
+
+
+def binding_of(module: Module) -> Binding | None:
+    """The innermost binding of a model that `module` is part of."""
+    for binding in reversed(_stack.bindings):
+        if module in binding.paths:
+            return binding
+    return None
+
+
+def update_buffer(module: Module, name: str, buffer: Buffer, value: Any) -> None:
+    """Make `value` the content of `buffer`: in the next step inside a binding in training, else its initial value."""
+    binding = next((b for b in reversed(_stack.bindings) if buffer in b.values), None)
+    path = binding.paths.get(module, "") if binding else ""
+    where = f"buffer {path}.{name}" if path else f"buffer {name}"
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if shape is None or dtype is None:
+        value = np.asarray(value)
+        shape, dtype = value.shape, value.dtype
+    if tuple(shape) != buffer.shape or (binding is not None and dtype != buffer.dtype):
+        message = f"{where} is {buffer.type} and stays so, it cannot become {dtype} of shape {tuple(shape)}"
+        raise TypeError(
+            located(f"{message}; write value.astype({str(buffer.dtype)!r}) or value.reshape({buffer.shape})")
+        )
+    if binding is None:
+        buffer.initialize(constant(np.array(value, dtype=buffer.dtype)))
+    elif binding.mode == "eval":
+        message = f"{where} is assigned in eval mode, where nothing is updated; write it under `if self.training:`"
+        raise RuntimeError(located(message))
+    else:
+        binding.updates[buffer] = value
+
+
+@contextmanager
+def bind(model: Module, values: Mapping[Any, Any], mode: Mode = "train") -> Iterator[Binding]:
+    """Inside the block, `model` computes with `values`: `{parameter or buffer: array or traced array}`.
+
+    In mode "train" each module follows its own `training` flag (true unless `eval()` was called on it); in mode "eval"
+    none is training. The binding holds for the current thread. Raises `TypeError` for modules or parameters that were
+    put in a list or dict where the model cannot see them.
+    """
+    if mode not in ("train", "eval"):
+        raise ValueError(f"mode is 'train' or 'eval', not {mode!r}")
+    model.check_registered()
+    trace = current_trace()
+    paths = {module: path for path, module in model.named_modules()}
+    binding = Binding(dict(values), mode, paths, trace.scope if trace else "")
+    _stack.bindings.append(binding)
+    try:
+        yield binding
+    finally:
+        _stack.bindings.remove(binding)
+
+
+def init_parameters(model: Module, seed: int = 0) -> dict[str, Array]:
+    """The initial value of every parameter, by name. A parameter's depends on `seed` and its own name alone."""
+    return {name: parameter.initial(name, seed) for name, parameter in model.stored_parameters()}
+
+
+def init_buffers(model: Module, seed: int = 0) -> dict[str, Array]:
+    """The initial value of every buffer, by name."""
+    return {name: buffer.initial(name, seed) for name, buffer in model.stored_buffers()}
+
+
+def functional_call(model: Module, values: Mapping[str, Any], *args: Any, training: bool = False, **kwargs: Any) -> Any:
+    """`model(*args, **kwargs)` with the parameters and buffers given by name: arrays, or traced arrays in `gl.grad`.
+
+    A tied parameter may come under any of its names. Buffers that are not given have their initial values; what a
+    forward in training assigns to buffers is dropped (use `bind` to get it). Raises `TypeError` that lists the names
+    that are missing, unknown or of another shape.
+    """
+    by_name = dict(model.all_stored())
+    missing = {p for _, p in model.stored_parameters()}
+    bound: dict[Stored, Any] = {}
+    problems: list[str] = []
+    for name, value in values.items():
+        stored = by_name.get(name)
+        if stored is None:
+            problems.append(f"{name} is not in the model")
+            continue
+        if not hasattr(value, "shape"):
+            value = np.asarray(value)
+        if tuple(value.shape) != stored.shape:
+            problems.append(f"{name} has shape {tuple(value.shape)}, expected {stored.shape}")
+        if stored in bound and bound[stored] is not value:
+            problems.append(f"{name} is tied to a parameter that is given already, as another array")
+        bound[stored] = value
+        if isinstance(stored, Parameter):
+            missing.discard(stored)
+    names = [name for name, p in model.stored_parameters() if p in missing]
+    problems += [f"{name} is missing" for name in names]
+    if problems:
+        raise TypeError("the values do not fit the model: " + "; ".join(problems))
+    for name, buffer in model.stored_buffers():
+        if buffer not in bound:
+            bound[buffer] = buffer.initial(name)
+    with bind(model, bound, "train" if training else "eval"):
+        return model(*args, **kwargs)

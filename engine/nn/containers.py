@@ -1,0 +1,201 @@
+"""Modules that hold modules."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from typing import Any, Self, cast, overload
+
+from .module import Module
+from .parameter import Parameter
+
+
+class _Indexed(Module):
+    """Modules under the names "0", "1", ..."""
+
+    def _listed(self) -> list[Module]:
+        return [cast(Module, module) for module in self._modules.values()]
+
+    def _position(self, index: int) -> str:
+        length = len(self._modules)
+        place = operator.index(index)
+        if not -length <= place < length:
+            raise IndexError(f"index {place} is out of range for {length} modules")
+        return list(self._modules)[place]
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._listed())
+
+    @overload
+    def __getitem__(self, index: slice) -> Self: ...
+
+    @overload
+    def __getitem__(self, index: int) -> Module: ...
+
+    def __getitem__(self, index: int | slice) -> Module | Self:
+        if isinstance(index, slice):
+            return self._sliced(list(self._modules.items())[index])
+        return cast(Module, self._modules[self._position(index)])
+
+    def _sliced(self, items: list[tuple[str, Module | None]]) -> Self:
+        return type(self)([module for _, module in items])
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        self.add_module(self._position(index), _checked(module))
+
+    def append(self, module: Module) -> Self:
+        """Add `module` at the end."""
+        self.add_module(str(len(self._modules)), _checked(module))
+        return self
+
+    def extend(self, modules: Iterable[Module]) -> Self:
+        """Add `modules` at the end."""
+        for module in modules:
+            self.append(module)
+        return self
+
+    def insert(self, index: int, module: Module) -> None:
+        """Insert `module` before `index`."""
+        listed = self._listed()
+        listed.insert(index, _checked(module))
+        self._modules.clear()
+        self.extend(listed)
+
+
+def _checked(module: Any) -> Module:
+    if not isinstance(module, Module):
+        raise TypeError(f"expected a module, got {module if isinstance(module, type) else type(module).__name__}")
+    return module
+
+
+class Sequential(_Indexed):
+    """The modules one after another: `Sequential(Linear(4, 8), ReLU())`, or of a dict of named modules."""
+
+    def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
+        if len(modules) == 1 and isinstance(modules[0], Mapping):
+            for name, module in modules[0].items():
+                self.add_module(name, _checked(module))
+        else:
+            self.extend(cast("tuple[Module, ...]", modules))
+
+    def _sliced(self, items: list[tuple[str, Module | None]]) -> Self:
+        return type(self)(cast("dict[str, Module]", dict(items)))
+
+    def forward(self, x: Any) -> Any:
+        for module in self:
+            x = module(x)
+        return x
+
+
+class ModuleList(_Indexed):
+    """A list of modules; `forward` is the business of the module around it."""
+
+    def __init__(self, modules: Iterable[Any] = ()) -> None:
+        self.extend(modules)
+
+    def __add__(self, other: Iterable[Module]) -> ModuleList:
+        return ModuleList([*self, *other])
+
+    def printed_children(self) -> list[tuple[str, Any]]:
+        result: list[tuple[str, Any]] = []
+        for text, group in groupby(self._modules.items(), key=lambda item: repr(item[1])):
+            names = [name for name, _ in group]
+            if len(names) == 1:
+                result.append((names[0], self._modules[names[0]]))
+            else:
+                result.append((f"{names[0]}-{names[-1]}", _Repeated(f"{len(names)} x {text}")))
+        return result
+
+
+class _Repeated:
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+class ModuleDict(Module):
+    """Modules by name; `forward` is the business of the module around it."""
+
+    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
+        self.update(modules or {})
+
+    def update(self, modules: Mapping[str, Module]) -> None:
+        """Add `modules`."""
+        for name, module in modules.items():
+            self[name] = module
+
+    def __getitem__(self, name: str) -> Module:
+        return cast(Module, self._modules[name])
+
+    def __setitem__(self, name: str, module: Module) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"the names in a ModuleDict are strings, got {name!r}")
+        self.add_module(name, _checked(module))
+
+    def __delitem__(self, name: str) -> None:
+        del self._modules[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._modules
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def keys(self) -> Iterable[str]:
+        """The names."""
+        return self._modules.keys()
+
+    def values(self) -> list[Module]:
+        """The modules."""
+        return [self[name] for name in self]
+
+    def items(self) -> list[tuple[str, Module]]:
+        """(name, module)."""
+        return [(name, self[name]) for name in self]
+
+
+class ParameterList(Module):
+    """A list of parameters."""
+
+    def __init__(self, parameters: Iterable[Parameter] = ()) -> None:
+        for parameter in parameters:
+            self.append(parameter)
+
+    def append(self, parameter: Parameter) -> Self:
+        """Add `parameter` at the end."""
+        if not isinstance(parameter, Parameter):
+            raise TypeError(f"expected a parameter, got {type(parameter).__name__}")
+        setattr(self, str(len(self._parameters)), parameter)
+        return self
+
+    def __len__(self) -> int:
+        return len(self._parameters)
+
+    def __getitem__(self, index: int) -> Any:
+        names = list(self._parameters)
+        return getattr(self, names[operator.index(index)])
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[i] for i in range(len(self)))
+
+    def extra_repr(self) -> str:
+        return "\n".join(f"({name}): {parameter!r}" for name, parameter in self._parameters.items())
+
+
+class Residual(Module):
+    """`x + module(x)`. He, Zhang, Ren and Sun 2016, "Deep residual learning for image recognition"."""
+
+    def __init__(self, module: Module) -> None:
+        self.module = module
+
+    def forward(self, x: Any) -> Any:
+        return x + self.module(x)

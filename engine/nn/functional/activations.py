@@ -1,0 +1,98 @@
+"""Activation functions, softmax and its relatives, on arrays of any shape: by element or along `axis`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+from ....ir.ops import elementwise as ew
+from ... import array_api as xp
+from ...array_api.broadcasting import as_arraylike
+from ...tracer import emit, located
+from ...transforms import stop_gradient
+
+
+def relu(x: Any) -> Any:
+    """max(x, 0); the derivative at 0 is 0."""
+    return emit(ew.relu, as_arraylike(x))
+
+
+def leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
+    """x where x > 0, negative_slope x elsewhere."""
+    x = as_arraylike(x)
+    return xp.where(x > 0, x, x * negative_slope)
+
+
+def elu(x: Any, alpha: float = 1.0) -> Any:
+    """x where x > 0, alpha (eˣ - 1) elsewhere. Clevert, Unterthiner and Hochreiter 2016."""
+    x = as_arraylike(x)
+    positive = x > 0
+    # The branch not taken must stay finite, or its derivative would be 0 * inf.
+    return xp.where(positive, x, alpha * xp.expm1(xp.where(positive, 0, x)))
+
+
+def gelu(x: Any, approximate: Literal["none", "tanh"] = "none") -> Any:
+    """x Φ(x), with the normal distribution function Φ by erf, or by its tanh form. Hendrycks and Gimpel 2016."""
+    x = as_arraylike(x)
+    if approximate == "none":
+        return x * 0.5 * (1 + xp.erf(x * math.sqrt(0.5)))
+    if approximate != "tanh":
+        raise ValueError(located(f"approximate is 'none' or 'tanh', got {approximate!r}"))
+    # (1 + tanh u) / 2 = sigmoid(2u), which keeps its digits for negative x.
+    return x * sigmoid(x * (2 * math.sqrt(2 / math.pi)) * (1 + 0.044715 * (x * x)))
+
+
+def sigmoid(x: Any) -> Any:
+    """1 / (1 + e⁻ˣ)."""
+    return xp.expit(x)
+
+
+def silu(x: Any) -> Any:
+    """x sigmoid(x)."""
+    x = as_arraylike(x)
+    return x * sigmoid(x)
+
+
+def tanh(x: Any) -> Any:
+    """The hyperbolic tangent."""
+    return xp.tanh(x)
+
+
+def softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
+    """log(1 + e^(beta x)) / beta, and x itself where beta x > threshold."""
+    x = as_arraylike(x)
+    z = x * beta
+    return xp.where(z > threshold, x, log_one_plus_exp(z) / beta)
+
+
+def log_one_plus_exp(x: Any) -> Any:
+    """log(1 + eˣ), without overflow, nor in its derivative."""
+    return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))
+
+
+def shifted_by_largest(x: Any, axis: int | tuple[int, ...]) -> tuple[Any, Any]:
+    """x less its largest along `axis`, which softmax does not see, and that largest."""
+    top = stop_gradient(xp.max(x, axis=axis, keepdims=True))
+    return x - top, top
+
+
+def softmax(x: Any, axis: int = -1) -> Any:
+    """eˣ / Σ eˣ along `axis`."""
+    e = xp.exp(shifted_by_largest(as_arraylike(x), axis)[0])
+    return e / xp.sum(e, axis=axis, keepdims=True)
+
+
+def log_softmax(x: Any, axis: int = -1) -> Any:
+    """x - log Σ eˣ along `axis`."""
+    shifted, _ = shifted_by_largest(as_arraylike(x), axis)
+    return shifted - xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True))
+
+
+def logsumexp(x: Any, axis: int | tuple[int, ...] = -1, keepdims: bool = False) -> Any:
+    """log Σ eˣ along `axis`, without overflow."""
+    x = as_arraylike(x)
+    top = stop_gradient(xp.max(x, axis=axis, keepdims=True))
+    # An infinite largest element would give inf - inf.
+    top = xp.where(xp.isfinite(top), top, 0)
+    result = xp.log(xp.sum(xp.exp(x - top), axis=axis, keepdims=True)) + top
+    return result if keepdims else xp.squeeze(result, axis)

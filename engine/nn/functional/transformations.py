@@ -1,0 +1,104 @@
+"""What layers compute: linear maps, look-ups, normalization, dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ....ir.ops import creation
+from ....ir.ops import elementwise as ew
+from ... import array_api as xp
+from ... import random
+from ...array_api.broadcasting import as_arraylike, described
+from ...tracer import ShapeError, Tracer, TracingError, emit, located, trace_of
+from ...transforms import stop_gradient
+
+
+def linear(x: Any, weight: Any, bias: Any = None) -> Any:
+    """`x @ weight.T + bias` for x (..., in), weight (out, in), bias (out,)."""
+    x, weight = as_arraylike(x), as_arraylike(weight)
+    if not x.shape or x.shape[-1] != weight.shape[-1]:
+        raise ShapeError(
+            located(f"linear: the last axis of x, {described(x)}, does not fit weight (out, in) = {weight.shape}")
+        )
+    product = xp.matmul(x, xp.matrix_transpose(weight) if weight.ndim == 2 else weight)
+    return product if bias is None else product + bias
+
+
+def class_places(like: Any, shape: tuple[int, ...]) -> Any:
+    """0, 1, 2, ... as int32 along the last axis of `shape`; computed in the program of `like` where that is traced."""
+    trace = trace_of([like])
+    attrs: dict[str, Any] = {"shape": shape, "axis": len(shape) - 1, "dtype": np.dtype("int32")}
+    if trace is None:
+        return emit(creation.iota, **attrs)
+    return Tracer(trace, trace.emit_node(creation.iota, **attrs).output)
+
+
+def checked_index(index: Any, size: int, what: str) -> Any:
+    """`index` as int32 or int64, checked when the program runs to lie in 0 <= index < size."""
+    index = as_arraylike(index)
+    if index.dtype.kind not in "iu":
+        raise TracingError(located(f"{what} are integers, got {described(index)}; write .astype('int64')"))
+    if index.dtype == np.dtype("uint8"):
+        index = xp.astype(index, "int32")
+    return emit(ew.check_index, index, size=size)
+
+
+def embedding(input: Any, weight: Any, padding_idx: int | None = None) -> Any:
+    """The rows `input` of weight (num, dim): shape (*input.shape, dim). Row `padding_idx` gets no gradient.
+
+    An index outside 0 <= index < num stops the run with `IndexError`.
+    """
+    weight = as_arraylike(weight)
+    index = checked_index(input, weight.shape[0], "embedding: indices")
+    rows = xp.take(weight, index, axis=0)
+    if padding_idx is None:
+        return rows
+    is_padding = index == padding_idx % weight.shape[0]
+    return xp.where(xp.expand_dims(is_padding, -1), stop_gradient(rows), rows)
+
+
+def one_hot(tensor: Any, num_classes: int) -> Any:
+    """int64 of shape (*tensor.shape, num_classes): 1 at the class, 0 elsewhere."""
+    if num_classes < 1:
+        raise ValueError(located(f"one_hot: num_classes must be given, as 1 or more, got {num_classes}"))
+    index = checked_index(tensor, num_classes, "one_hot: classes")
+    places = class_places(index, (*index.shape, num_classes))
+    return xp.astype(places == xp.expand_dims(xp.astype(index, "int32"), -1), "int64")
+
+
+def layer_norm(
+    x: Any, normalized_shape: int | Sequence[int], weight: Any = None, bias: Any = None, eps: float = 1e-5
+) -> Any:
+    """(x - mean) / √(variance + eps) over the last axes, of shape `normalized_shape`; then times weight, plus bias.
+
+    Ba, Kiros and Hinton 2016, "Layer normalization". The variance is divided by n.
+    """
+    x = as_arraylike(x)
+    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    if not shape or tuple(x.shape[-len(shape) :]) != shape:
+        raise ShapeError(located(f"layer_norm: the last axes of {described(x)} are not normalized_shape {shape}"))
+    axes = tuple(range(-len(shape), 0))
+    centered = x - xp.mean(x, axis=axes, keepdims=True)
+    variance = xp.mean(centered * centered, axis=axes, keepdims=True)
+    result = centered * (1 / xp.sqrt(variance + eps))
+    if weight is not None:
+        result = result * weight
+    return result if bias is None else result + bias
+
+
+def dropout(x: Any, p: float = 0.5, training: bool = True) -> Any:
+    """In training each element is 0 with probability `p`, else times 1 / (1 - p). Srivastava et al. 2014.
+
+    Raises `RuntimeError` where there is no key to draw from, see `gl.random.key`.
+    """
+    x = as_arraylike(x)
+    if not 0 <= p <= 1:
+        raise ValueError(located(f"dropout: the probability is from 0 to 1, got {p}"))
+    if not training or p == 0:
+        return x
+    if p == 1:
+        return xp.zeros_like(x)
+    return xp.where(random.bernoulli(p, x.shape), 0, x * (1 / (1 - p)))

@@ -1,0 +1,278 @@
+"""Initial values: functions that return initializers, and torch's names with an underscore that set them.
+
+An initializer is a function `(generator, shape, dtype) -> array`. `kaiming_normal()` returns one, to be given to a
+`Parameter`; `kaiming_normal_(layer.weight)` sets that of an existing parameter. Nothing is drawn before a step is
+compiled.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import scipy.special
+
+from ...ir import Array, DType
+
+if TYPE_CHECKING:
+    from .module import Parameter
+
+Initializer = Callable[[np.random.Generator, tuple[int, ...], DType], Array]
+FanMode = Literal["fan_in", "fan_out"]
+
+_GAINS = {
+    "linear": 1.0,
+    "identity": 1.0,
+    "conv1d": 1.0,
+    "conv2d": 1.0,
+    "conv3d": 1.0,
+    "sigmoid": 1.0,
+    "tanh": 5.0 / 3,
+    "relu": math.sqrt(2.0),
+    "selu": 3.0 / 4,
+}
+
+
+def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
+    """The factor by which weights are scaled before `nonlinearity`, as `torch.nn.init.calculate_gain` gives it.
+
+    `param` is the negative slope of "leaky_relu", 0.01 if not given. Raises `ValueError` for a name that is not known.
+    """
+    if nonlinearity == "leaky_relu":
+        slope = 0.01 if param is None else float(param)
+        return math.sqrt(2.0 / (1 + slope**2))
+    if nonlinearity not in _GAINS:
+        known = ", ".join([*_GAINS, "leaky_relu"])
+        raise ValueError(f"no gain is known for the nonlinearity {nonlinearity!r}; use one of {known}")
+    return _GAINS[nonlinearity]
+
+
+def fans(shape: Sequence[int]) -> tuple[int, int]:
+    """(fan_in, fan_out) of a weight of `shape` (out, in, ...kernel). Raises `ValueError` below two axes."""
+    if len(shape) < 2:
+        raise ValueError(
+            f"fan_in and fan_out need a weight of two axes or more (out, in, ...), got shape {tuple(shape)}"
+        )
+    kernel = math.prod(shape[2:])
+    return shape[1] * kernel, shape[0] * kernel
+
+
+def _draw_uniform(rng: np.random.Generator, shape: tuple[int, ...], dtype: DType, low: float, high: float) -> Array:
+    array = rng.random(shape, dtype=dtype.type)
+    array *= high - low
+    array += low
+    return array
+
+
+def _draw_normal(rng: np.random.Generator, shape: tuple[int, ...], dtype: DType, mean: float, std: float) -> Array:
+    array = rng.standard_normal(shape, dtype=dtype.type)
+    array *= std
+    array += mean
+    return array
+
+
+def _fill(rng: np.random.Generator, shape: tuple[int, ...], dtype: DType, value: Any) -> Array:
+    given = np.asarray(value)
+    if given.ndim and given.shape != shape:
+        raise ValueError(f"an array of shape {given.shape} cannot be the initial value of shape {shape}")
+    return np.full(shape, given, dtype)
+
+
+def _draw_scaled(
+    rng: np.random.Generator, shape: tuple[int, ...], dtype: DType, variance: float, mode: str, normal: bool
+) -> Array:
+    """`variance` is that of fan * weight; mode "average" takes the mean of both fans."""
+    fan_in, fan_out = fans(shape)
+    fan = {"fan_in": fan_in, "fan_out": fan_out, "average": (fan_in + fan_out) / 2}[mode]
+    std = math.sqrt(variance / max(fan, 1))
+    if normal:
+        return _draw_normal(rng, shape, dtype, 0.0, std)
+    bound = math.sqrt(3.0) * std
+    return _draw_uniform(rng, shape, dtype, -bound, bound)
+
+
+def _draw_orthogonal(rng: np.random.Generator, shape: tuple[int, ...], dtype: DType, gain: float) -> Array:
+    if len(shape) < 2:
+        raise ValueError(f"an orthogonal weight has two axes or more, got shape {shape}")
+    rows, columns = shape[0], math.prod(shape[1:])
+    flat = rng.standard_normal((max(rows, columns), min(rows, columns)))
+    q, r = np.linalg.qr(flat)
+    q *= np.sign(np.diagonal(r))  # makes the distribution uniform (Mezzadri 2007)
+    if rows < columns:
+        q = q.T
+    return np.ascontiguousarray((gain * q).reshape(shape), dtype=dtype)
+
+
+def _draw_truncated(
+    rng: np.random.Generator, shape: tuple[int, ...], dtype: DType, mean: float, std: float, a: float, b: float
+) -> Array:
+    low, high = scipy.special.ndtr((a - mean) / std), scipy.special.ndtr((b - mean) / std)
+    drawn = scipy.special.ndtri(low + (high - low) * rng.random(shape))
+    return np.clip(drawn * std + mean, a, b).astype(dtype)
+
+
+def constant(value: Any) -> Initializer:
+    """`value` everywhere, or an array of exactly the shape of the parameter."""
+    return partial(_fill, value=value)
+
+
+def zeros() -> Initializer:
+    """0 everywhere."""
+    return constant(0)
+
+
+def ones() -> Initializer:
+    """1 everywhere."""
+    return constant(1)
+
+
+def uniform(a: float = 0.0, b: float = 1.0) -> Initializer:
+    """Uniform in [a, b)."""
+    return partial(_draw_uniform, low=a, high=b)
+
+
+def normal(mean: float = 0.0, std: float = 1.0) -> Initializer:
+    """Normal with `mean` and standard deviation `std`."""
+    return partial(_draw_normal, mean=mean, std=std)
+
+
+def trunc_normal(mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0) -> Initializer:
+    """Normal, conditioned on lying in [a, b]: by the inverse of the distribution function."""
+    return partial(_draw_truncated, mean=mean, std=std, a=a, b=b)
+
+
+def orthogonal(gain: float = 1.0) -> Initializer:
+    """`gain` times a matrix with orthonormal rows or columns, whichever are fewer; axes after the first are one.
+
+    Saxe, McClelland and Ganguli 2014, "Exact solutions to the nonlinear dynamics of learning in deep linear networks".
+    """
+    return partial(_draw_orthogonal, gain=gain)
+
+
+def _scaled(variance: float, mode: str, normal: bool) -> Initializer:
+    if mode not in ("fan_in", "fan_out", "average"):
+        raise ValueError(f"mode is 'fan_in' or 'fan_out', not {mode!r}")
+    return partial(_draw_scaled, variance=variance, mode=mode, normal=normal)
+
+
+def kaiming_normal(a: float = 0.0, mode: FanMode = "fan_in", nonlinearity: str = "leaky_relu") -> Initializer:
+    """Normal of variance gain² / fan; `a` is the slope of "leaky_relu". 2 / fan_in by default.
+
+    He, Zhang, Ren and Sun 2015, "Delving deep into rectifiers".
+    """
+    return _scaled(calculate_gain(nonlinearity, a) ** 2, mode, True)
+
+
+def kaiming_uniform(a: float = 0.0, mode: FanMode = "fan_in", nonlinearity: str = "leaky_relu") -> Initializer:
+    """Uniform of the variance of `kaiming_normal`: in ±gain √(3 / fan)."""
+    return _scaled(calculate_gain(nonlinearity, a) ** 2, mode, False)
+
+
+def lecun_normal() -> Initializer:
+    """Normal of variance 1 / fan_in. LeCun, Bottou, Orr and Müller 1998, "Efficient backprop"."""
+    return _scaled(1.0, "fan_in", True)
+
+
+def lecun_uniform() -> Initializer:
+    """Uniform of variance 1 / fan_in: in ±√(3 / fan_in)."""
+    return _scaled(1.0, "fan_in", False)
+
+
+def xavier_normal(gain: float = 1.0) -> Initializer:
+    """Normal of variance gain² 2 / (fan_in + fan_out). Glorot and Bengio 2010."""
+    return _scaled(gain**2, "average", True)
+
+
+def xavier_uniform(gain: float = 1.0) -> Initializer:
+    """Uniform of the variance of `xavier_normal`: in ±gain √(6 / (fan_in + fan_out))."""
+    return _scaled(gain**2, "average", False)
+
+
+def default_linear() -> Initializer:
+    """torch's default for the weights of linear and convolutional layers: uniform in ±1/√fan_in."""
+    return kaiming_uniform(a=math.sqrt(5))
+
+
+def _draw_with_zero_row(
+    rng: np.random.Generator, shape: tuple[int, ...], dtype: DType, draw: Initializer, row: int
+) -> Array:
+    array = np.array(draw(rng, shape, dtype))
+    array[row] = 0
+    return array
+
+
+def with_zero_row(initializer: Initializer, row: int) -> Initializer:
+    """As `initializer`, with zeros in one row: an embedding's padding."""
+    return partial(_draw_with_zero_row, draw=initializer, row=row)
+
+
+def uniform_(tensor: Parameter, a: float = 0.0, b: float = 1.0) -> Parameter:
+    """`uniform` for an existing parameter."""
+    return tensor.initialize(uniform(a, b))
+
+
+def normal_(tensor: Parameter, mean: float = 0.0, std: float = 1.0) -> Parameter:
+    """`normal` for an existing parameter."""
+    return tensor.initialize(normal(mean, std))
+
+
+def trunc_normal_(tensor: Parameter, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0) -> Parameter:
+    """`trunc_normal` for an existing parameter."""
+    return tensor.initialize(trunc_normal(mean, std, a, b))
+
+
+def constant_(tensor: Parameter, val: Any) -> Parameter:
+    """`constant` for an existing parameter: a number, or an array of its shape."""
+    return tensor.initialize(constant(val))
+
+
+def zeros_(tensor: Parameter) -> Parameter:
+    """`zeros` for an existing parameter."""
+    return tensor.initialize(zeros())
+
+
+def ones_(tensor: Parameter) -> Parameter:
+    """`ones` for an existing parameter."""
+    return tensor.initialize(ones())
+
+
+def orthogonal_(tensor: Parameter, gain: float = 1.0) -> Parameter:
+    """`orthogonal` for an existing parameter."""
+    return tensor.initialize(orthogonal(gain))
+
+
+def kaiming_normal_(
+    tensor: Parameter, a: float = 0.0, mode: FanMode = "fan_in", nonlinearity: str = "leaky_relu"
+) -> Parameter:
+    """`kaiming_normal` for an existing parameter."""
+    return tensor.initialize(kaiming_normal(a, mode, nonlinearity))
+
+
+def kaiming_uniform_(
+    tensor: Parameter, a: float = 0.0, mode: FanMode = "fan_in", nonlinearity: str = "leaky_relu"
+) -> Parameter:
+    """`kaiming_uniform` for an existing parameter."""
+    return tensor.initialize(kaiming_uniform(a, mode, nonlinearity))
+
+
+def lecun_normal_(tensor: Parameter) -> Parameter:
+    """`lecun_normal` for an existing parameter."""
+    return tensor.initialize(lecun_normal())
+
+
+def lecun_uniform_(tensor: Parameter) -> Parameter:
+    """`lecun_uniform` for an existing parameter."""
+    return tensor.initialize(lecun_uniform())
+
+
+def xavier_normal_(tensor: Parameter, gain: float = 1.0) -> Parameter:
+    """`xavier_normal` for an existing parameter."""
+    return tensor.initialize(xavier_normal(gain))
+
+
+def xavier_uniform_(tensor: Parameter, gain: float = 1.0) -> Parameter:
+    """`xavier_uniform` for an existing parameter."""
+    return tensor.initialize(xavier_uniform(gain))

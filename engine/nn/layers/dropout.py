@@ -1,0 +1,23 @@
+"""Dropout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import functional as F
+from ..module import Module
+
+
+class Dropout(Module):
+    """In training each element is 0 with probability `p` and scaled by 1 / (1 - p) otherwise; in evaluation nothing."""
+
+    def __init__(self, p: float = 0.5) -> None:
+        if not 0 <= p <= 1:
+            raise ValueError(f"the probability of dropout is from 0 to 1, got {p}")
+        self.p = p
+
+    def forward(self, x: Any) -> Any:
+        return F.dropout(x, self.p, self.training)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"

@@ -1,0 +1,303 @@
+"""What a model is made of: modules that hold parameters, buffers and other modules under names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Self, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from ...ir import Array, as_dtype, is_float, spec
+from .binding import binding_of, current_value, update_buffer
+from .parameter import Buffer, Parameter, Stored
+
+
+class Module:
+    """The base of all layers and models: a subclass defines `forward`.
+
+    Assigning a `Parameter`, a `Buffer` or a `Module` to an attribute registers it under that name; a list, tuple or
+    dict of modules becomes a `ModuleList` or `ModuleDict`. Inside a step the attributes of parameters and buffers give
+    their values, so that `x @ self.weight.T` is plain NumPy code. Names are as in PyTorch: `layers.0.weight`.
+    """
+
+    _parameters: dict[str, Parameter | None]
+    _buffers: dict[str, Buffer | None]
+    _modules: dict[str, Module | None]
+    _training: bool
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        # Here, so that a subclass may assign before or without calling super().__init__().
+        self = object.__new__(cls)
+        self.__dict__.update(_parameters={}, _buffers={}, _modules={}, _training=True)
+        return self
+
+    # Attributes.
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        value = _as_container(value)
+        kind = next((k for k in (Parameter, Buffer, Module) if isinstance(value, k)), None)
+        if kind is not None:
+            self._register(name, value, kind)
+        elif name in self._parameters:
+            if value is not None:
+                raise TypeError(
+                    f"{type(self).__name__}.{name} is a parameter and cannot be assigned an array; the optimizer "
+                    f"updates it, and nn.init.constant_(module.{name}, array) sets its initial value"
+                )
+            self._parameters[name] = None
+        elif self._buffers.get(name) is not None:
+            update_buffer(self, name, cast(Buffer, self._buffers[name]), value)
+        elif name in self._modules and value is None:
+            self._modules[name] = None
+        elif name in self._modules:
+            raise TypeError(f"{type(self).__name__}.{name} is a module and cannot be assigned {type(value).__name__}")
+        else:
+            object.__setattr__(self, name, value)
+
+    def _register(self, name: str, value: Any, kind: type) -> None:
+        if not name or "." in name:
+            raise ValueError(f"a name in a module is not empty and has no dots, got {name!r}")
+        if isinstance(value, Stored) and not value.label:
+            value.label = f"{type(self).__name__}.{name}"
+        tables: dict[type, dict[str, Any]] = {
+            Parameter: self._parameters,
+            Buffer: self._buffers,
+            Module: self._modules,
+        }
+        self.__dict__.pop(name, None)
+        for other, table in tables.items():
+            if other is not kind:
+                table.pop(name, None)
+        tables[kind][name] = value
+
+    def __getattr__(self, name: str) -> Any:
+        stored = self.__dict__.get("_parameters", {})
+        if name in stored:
+            return None if stored[name] is None else current_value(stored[name])
+        stored = self.__dict__.get("_buffers", {})
+        if name in stored:
+            return None if stored[name] is None else current_value(stored[name])
+        modules = self.__dict__.get("_modules", {})
+        if name in modules:
+            return modules[name]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        for table in (self._parameters, self._buffers, self._modules):
+            if name in table:
+                del table[name]
+                return
+        object.__delattr__(self, name)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *self._parameters, *self._buffers, *self._modules})
+
+    def register_parameter(self, name: str, param: Parameter | None) -> None:
+        """Register `param` under `name`; `None` says that there could be one."""
+        if param is None:
+            self._register(name, None, Parameter)
+        else:
+            setattr(self, name, param)
+
+    def register_buffer(self, name: str, tensor: Buffer | Array | None) -> None:
+        """Register a buffer under `name`, given as such or as the array that it holds at first."""
+        if tensor is None:
+            self._register(name, None, Buffer)
+        else:
+            setattr(self, name, tensor if isinstance(tensor, Buffer) else Buffer(np.asarray(tensor)))
+
+    def add_module(self, name: str, module: Module | None) -> None:
+        """Register `module` under `name`."""
+        self._register(name, module, Module)
+
+    # Calling.
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module computes; a subclass says so."""
+        raise NotImplementedError(f"{type(self).__name__} defines no forward(self, ...)")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        binding = binding_of(self)
+        if binding is None:
+            return self.forward(*args, **kwargs)
+        try:
+            with binding.entered(self):
+                return self.forward(*args, **kwargs)
+        except Exception as error:
+            path = binding.paths[self]
+            if path and not getattr(error, "__notes__", None):
+                error.add_note(f"in {path}: {type(self).__name__}({self.extra_repr()})")
+            raise
+
+    # Modes.
+
+    @property
+    def training(self) -> bool:
+        """Whether layers such as dropout behave as in training: false in `step.bind`, and after `eval()`."""
+        binding = binding_of(self)
+        return self._training and (binding is None or binding.mode == "train")
+
+    @training.setter
+    def training(self, value: bool) -> None:
+        self.__dict__["_training"] = bool(value)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set this module and all below to training, or to evaluation; a step that is compiled later follows it."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Self:
+        """The same as `train(False)`."""
+        return self.train(False)
+
+    # What is inside. Inside `bind`, parameters and buffers are given as their values.
+
+    def named_modules(self) -> Iterator[tuple[str, Module]]:
+        """(path, module) for this module, whose path is "", and all below; each module once, under its first path."""
+        for path, module, first in self._walk():
+            if first:
+                yield path, module
+
+    def _walk(self) -> Iterator[tuple[str, Module, bool]]:
+        """(path, module, whether it is met for the first time) for every path, depth first."""
+        seen: set[Module] = set()
+        stack: list[tuple[str, Module]] = [("", self)]
+        while stack:
+            path, module = stack.pop()
+            first = module not in seen
+            seen.add(module)
+            yield path, module, first
+            below = [(f"{path}.{name}" if path else name, child) for name, child in module.named_children(once=False)]
+            inside = path.split(".") if path else []
+            if len(inside) > 500:
+                raise RecursionError(f"the modules contain themselves: {path[:80]}...")
+            stack.extend(reversed(below))
+
+    def named_children(self, once: bool = True) -> Iterator[tuple[str, Module]]:
+        """(name, module) for the modules directly inside; each once, unless `once=False`."""
+        seen: set[Module] = set()
+        for name, module in self._modules.items():
+            if module is not None and not (once and module in seen):
+                seen.add(module)
+                yield name, module
+
+    def modules(self) -> Iterator[Module]:
+        """This module and all below."""
+        return (module for _, module in self.named_modules())
+
+    def children(self) -> Iterator[Module]:
+        """The modules directly inside."""
+        return (module for _, module in self.named_children())
+
+    def all_stored(self) -> Iterator[tuple[str, Parameter | Buffer]]:
+        """(name, parameter or buffer) for every name: a tied parameter comes once for each of its names."""
+        for path, module, _ in self._walk():
+            for table in (module._parameters, module._buffers):
+                for name, stored in table.items():
+                    if stored is not None:
+                        yield (f"{path}.{name}" if path else name), stored
+
+    def stored_parameters(self) -> list[tuple[str, Parameter]]:
+        """(name, parameter), each once under its first name, as specs also inside `bind`."""
+        return [(name, p) for name, p in self._once() if isinstance(p, Parameter)]
+
+    def stored_buffers(self) -> list[tuple[str, Buffer]]:
+        """(name, buffer), each once under its first name, as specs also inside `bind`."""
+        return [(name, b) for name, b in self._once() if isinstance(b, Buffer)]
+
+    def _once(self) -> Iterator[tuple[str, Parameter | Buffer]]:
+        seen: set[Parameter | Buffer] = set()
+        for name, stored in self.all_stored():
+            if stored not in seen:
+                seen.add(stored)
+                yield name, stored
+
+    def tied_names(self) -> dict[str, str]:
+        """For every further name of a parameter or buffer that has several, its first name."""
+        first: dict[Parameter | Buffer, str] = {}
+        result: dict[str, str] = {}
+        for name, stored in self.all_stored():
+            if first.setdefault(stored, name) != name:
+                result[name] = first[stored]
+        return result
+
+    def named_parameters(self) -> Iterator[tuple[str, Any]]:
+        """(name, parameter) for all parameters; a tied one once, under its first name."""
+        return ((name, current_value(p)) for name, p in self.stored_parameters())
+
+    def parameters(self) -> Iterator[Any]:
+        """All parameters, tied ones once."""
+        return (p for _, p in self.named_parameters())
+
+    def named_buffers(self) -> Iterator[tuple[str, Any]]:
+        """(name, buffer) for all buffers."""
+        return ((name, current_value(b)) for name, b in self.stored_buffers())
+
+    def buffers(self) -> Iterator[Any]:
+        """All buffers."""
+        return (b for _, b in self.named_buffers())
+
+    def apply(self, fn: Callable[[Module], Any]) -> Self:
+        """Call `fn` on every module inside, innermost first, and on this one."""
+        for module in reversed(list(self.modules())):
+            fn(module)
+        return self
+
+    def to(self, dtype: npt.DTypeLike) -> Self:
+        """Make all floating-point parameters and buffers float32 or float64."""
+        resolved = as_dtype(dtype)
+        if not is_float(resolved):
+            raise TypeError(f"parameters are float32 or float64, not {resolved}")
+        for _, stored in self._once():
+            if is_float(stored.dtype):
+                stored.type = spec(stored.shape, resolved)
+        return self
+
+    def check_registered(self) -> None:
+        """Raise `TypeError` where modules or parameters hide in a list or dict that was filled after assignment."""
+        for path, module in self.named_modules():
+            for name, value in vars(module).items():
+                if name in ("_parameters", "_buffers", "_modules") or not isinstance(value, (list, tuple, dict, set)):
+                    continue
+                items = cast("list[Any]", list(value.values() if isinstance(value, dict) else value))
+                if any(isinstance(item, (Module, Stored)) for item in items):
+                    where = f"{path}.{name}" if path else name
+                    raise TypeError(
+                        f"{where} is a {type(value).__name__} that holds modules or parameters; they are not seen there "
+                        "and would not be trained; use nn.ModuleList, nn.ModuleDict or nn.ParameterList"
+                    )
+
+    # Printing.
+
+    def extra_repr(self) -> str:
+        """The arguments that are printed; a subclass says which."""
+        return ""
+
+    def __repr__(self) -> str:
+        lines = self.extra_repr().split("\n") if self.extra_repr() else []
+        children = [f"({name}): {_indented(repr(module))}" for name, module in self.printed_children()]
+        if not children and len(lines) <= 1:
+            return f"{type(self).__name__}({''.join(lines)})"
+        return "\n".join([f"{type(self).__name__}(", *("  " + line for line in (*lines, *children)), ")"])
+
+    def printed_children(self) -> list[tuple[str, Any]]:
+        """(name, module) as they are printed."""
+        return list(self._modules.items())
+
+
+def _indented(text: str) -> str:
+    return text.replace("\n", "\n  ")
+
+
+def _as_container(value: Any) -> Any:
+    """A list, tuple or dict of modules as a module; anything else as it is."""
+    if not isinstance(value, (list, tuple, dict)) or not value:
+        return value
+    items = cast("list[Any]", list(value.values() if isinstance(value, dict) else value))
+    if not all(isinstance(item, Module) for item in items):
+        return value
+    from .containers import ModuleDict, ModuleList
+
+    return ModuleDict(cast("dict[str, Module]", value)) if isinstance(value, dict) else ModuleList(items)

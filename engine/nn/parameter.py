@@ -1,0 +1,152 @@
+"""Parameters and buffers: what a model stores, as specs and initializers until a step is compiled."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, NoReturn, Self, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from ...ir import Array, ArrayType, is_float, spec, type_of
+from ..tracer import located
+from . import init
+
+_WHAT_TO_WRITE = (
+    "a model is a description and holds no arrays; use step = gl.compile_step(model, ...) to train it, "
+    "step.bind(lambda model, x: model(x)) to run it, or gl.nn.functional_call(model, parameters, x) with arrays of your own"
+)
+
+
+class Stored:
+    """A type and an initializer; a value only inside `bind`, where the module's attribute gives it instead of this.
+
+    `shape` is an int, a sequence of ints, an `ArrayType`, or an array that is the initial value itself.
+    """
+
+    what = "stored array"
+
+    def __init__(
+        self,
+        shape: int | Sequence[int] | ArrayType | Array,
+        dtype: npt.DTypeLike | None = None,
+        initializer: init.Initializer | None = None,
+    ) -> None:
+        if isinstance(shape, np.ndarray):
+            array = cast(Array, shape)
+            self.type = type_of(array) if dtype is None else spec(array.shape, dtype)
+            initializer = initializer or init.constant(array.copy())
+        elif isinstance(shape, ArrayType):
+            self.type = shape if dtype is None else spec(shape.shape, dtype)
+        else:
+            self.type = spec(shape, "float32" if dtype is None else dtype)
+        self.initializer: init.Initializer = initializer or init.zeros()
+        self.label = ""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape."""
+        return self.type.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype."""
+        return self.type.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self.type.ndim
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return self.type.size
+
+    def numel(self) -> int:
+        """Number of elements."""
+        return self.type.size
+
+    def initialize(self, initializer: init.Initializer) -> Self:
+        """Draw the initial value by `initializer` from now on; returns this."""
+        self.initializer = initializer
+        return self
+
+    def initial(self, name: str, seed: int = 0) -> Array:
+        """The initial value: it depends on `seed`, `name`, the shape and the dtype, and on nothing else in the model.
+
+        Raises `ValueError` for a negative seed, or an initializer that gives another shape.
+        """
+        if seed < 0:
+            raise ValueError(f"a seed is 0 or more, got {seed}")
+        digest = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
+        generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, digest])))
+        try:
+            array = np.asarray(self.initializer(generator, self.shape, self.dtype))
+        except ValueError as error:
+            raise ValueError(f"{self.what} {name}: {error}") from None
+        if array.shape != self.shape:
+            raise ValueError(f"{self.what} {name}: its initializer gave shape {array.shape}, expected {self.shape}")
+        return np.asarray(array, dtype=self.dtype, order="C")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.shape}, {str(self.dtype)!r})"
+
+    def _refuse(self) -> str:
+        return located(f"{self.what} {self.label or repr(self)} has no value here: {_WHAT_TO_WRITE}")
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if hasattr(np.ndarray, name):
+            raise AttributeError(self._refuse())
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
+        raise TypeError(self._refuse())
+
+    def __array_ufunc__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise TypeError(self._refuse())
+
+    def __array_function__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise TypeError(self._refuse())
+
+    def _no_arithmetic(self, *args: Any) -> NoReturn:
+        raise TypeError(self._refuse())
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __matmul__ = __rmatmul__ = _no_arithmetic
+    __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = _no_arithmetic
+    __lt__ = __le__ = __gt__ = __ge__ = __neg__ = __pos__ = __abs__ = __invert__ = _no_arithmetic
+    __getitem__ = __len__ = __iter__ = __float__ = __int__ = __bool__ = _no_arithmetic
+
+
+class Parameter(Stored):
+    """What is trained: `Parameter((out, in), "float32", init.kaiming_normal())`, or `Parameter(array)`.
+
+    With `requires_grad=False` it has no gradient and no optimizer state, and keeps its value.
+    """
+
+    what = "parameter"
+
+    def __init__(
+        self,
+        shape: int | Sequence[int] | ArrayType | Array,
+        dtype: npt.DTypeLike | None = None,
+        initializer: init.Initializer | None = None,
+        requires_grad: bool = True,
+    ) -> None:
+        super().__init__(shape, dtype, initializer)
+        self.requires_grad = requires_grad
+        if not is_float(self.dtype):
+            raise TypeError(f"a parameter is float32 or float64, got {self.dtype}; keep integers in a Buffer")
+
+
+class Buffer(Stored):
+    """State that is not trained, such as running statistics; zeros if no initializer is given.
+
+    Assigning to it in a traced `forward` in training, `self.running_mean = ...`, makes the value that the next step
+    sees.
+    """
+
+    what = "buffer"

@@ -1,0 +1,55 @@
+"""Stochastic gradient descent with momentum."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ...ir import ArrayType, DType
+from .. import array_api as xp
+from .optimizer import Optimizer, Scalars, StateSpec
+
+
+@dataclass(frozen=True)
+class SGD(Optimizer):
+    """`g += weight_decay p;  b = momentum b + (1 - dampening) g;  p -= lr b`, as `torch.optim.SGD`.
+
+    In the first step b is g, undampened. With `nesterov` the step is along g + momentum b. `maximize` ascends.
+    Sutskever, Martens, Dahl and Hinton 2013, "On the importance of initialization and momentum in deep learning".
+    """
+
+    momentum: float = 0.0
+    dampening: float = 0.0
+    weight_decay: float = 0.0
+    nesterov: bool = False
+    maximize: bool = False
+
+    def __post_init__(self) -> None:
+        self.check(momentum=(0, math.inf), weight_decay=(0, math.inf), dampening=(-math.inf, math.inf))
+        if self.nesterov and (self.momentum == 0 or self.dampening != 0):
+            raise ValueError("SGD: nesterov needs a momentum above 0 and no dampening")
+
+    def init(self, type: ArrayType) -> dict[str, StateSpec]:
+        return {"momentum_buffer": StateSpec(type)} if self.momentum else {}
+
+    def scalars(self, step: Any, lr: Any, dtype: DType) -> Scalars:
+        result = {"minus_lr": xp.astype(-lr, dtype)}
+        if self.momentum and self.dampening:
+            result["share"] = xp.astype(xp.where(step == 0, 1.0, 1.0 - self.dampening), dtype)
+        return result
+
+    def update(
+        self, parameter: Any, gradient: Any, state: Mapping[str, Any], scalars: Scalars
+    ) -> tuple[Any, dict[str, Any]]:
+        if self.maximize:
+            gradient = -gradient
+        if self.weight_decay:
+            gradient = gradient + parameter * self.weight_decay
+        if not self.momentum:
+            return parameter + gradient * scalars["minus_lr"], {}
+        added = gradient * scalars["share"] if self.dampening else gradient
+        momentum = state["momentum_buffer"] * self.momentum + added
+        step = gradient + momentum * self.momentum if self.nesterov else momentum
+        return parameter + step * scalars["minus_lr"], {"momentum_buffer": momentum}

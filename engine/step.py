@@ -1,0 +1,399 @@
+"""`compile_step` and `plan_step`: a whole training step as one native call, and its memory without any call."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optree
+
+from ..ir import Array, ArrayType, Graph
+from ..passes.pipeline import plan_graph, run_passes
+from ..passes.plan import Plan, plan
+from ..passes.simplify import Simplify
+from ..runtime.executable import Executable, allocate
+from .arrays import check_target, dense, thread_count
+from .checkpoint_file import CheckpointError, check_names, load_arrays, save_arrays
+from .nn import Module
+from .nn.binding import init_buffers, init_parameters
+from .optim import Optimizer
+from .random import key_of_seed
+from .report import MemoryReport, human, make_report, recomputes
+from .step_graph import StepGraph, trace_predict, trace_step
+
+LossFunction = Callable[[Any, Any], Any]
+
+_STATE_PREFIX = "optimizer."
+
+
+class MemoryBudgetError(MemoryError):
+    """The step does not fit the budget. The message says what it needs and what takes the most."""
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """A training step that was planned and not compiled: nothing is allocated."""
+
+    graph: Graph
+    plan: Plan
+    report: MemoryReport
+
+
+def plan_step(
+    model: Module,
+    loss_fn: LossFunction,
+    optimizer: Optimizer,
+    batch: Any,
+    memory: int | str | None = None,
+    target: str = "cpu",
+    threads: int | None = None,
+    clip_norm: float | None = None,
+    clip_value: float | None = None,
+    accumulate: int = 1,
+) -> StepPlan:
+    """Plan a training step without allocating or compiling anything; `batch` is a pytree of arrays or specs.
+
+    The arguments are those of `compile_step`, and so is `report`, to the byte.
+    """
+    check_target(target)
+    traced = trace_step(
+        model, loss_fn, optimizer, batch, clip_norm=clip_norm, clip_value=clip_value, accumulate=accumulate
+    )
+    return _planned(traced, thread_count(threads), _budget(memory))
+
+
+def _planned(traced: StepGraph, threads: int, budget: int | None) -> StepPlan:
+    planned = plan_graph(traced.graph, threads, outputs_in_arena=True)
+    without = planned.arena_bytes
+    if recomputes(planned.graph):
+        undone = run_passes(Simplify(undo_recompute=True)(traced.graph))
+        without = plan(undone, planned.threads, outputs_in_arena=True).arena_bytes
+    parameter_bytes = sum(t.nbytes for _, t in traced.parameters)
+    state_bytes = sum(t.nbytes for _, t in (*traced.buffers, *traced.state)) + _SCALAR_BYTES
+    report = make_report(planned, parameter_bytes, state_bytes, without)
+    if budget is not None and report.total_bytes > budget:
+        raise MemoryBudgetError(_over_budget(report, budget))
+    return StepPlan(traced.graph, planned, report)
+
+
+# The learning rate and the key.
+_SCALAR_BYTES = 16
+
+
+def _over_budget(report: MemoryReport, budget: int) -> str:
+    lines = [
+        f"the step needs {report.total_bytes:,} bytes ({human(report.total_bytes)}), the budget is {budget:,} ({human(budget)}): "
+        f"parameters {human(report.parameter_bytes)}, optimizer state {human(report.state_bytes)}, "
+        f"arena {human(report.arena_bytes)}",
+        "the largest values in the arena:",
+    ]
+    for value in sorted(report.values, key=lambda v: -v.bytes)[:5]:
+        lines.append(f"  {human(value.bytes)} {value.name} {value.scope} {value.source}".rstrip())
+    lines.append(
+        f"the least that fits is memory={report.total_bytes}; use a smaller batch, accumulate=2 or more, or gl.checkpoint around layers"
+    )
+    return "\n".join(lines)
+
+
+def _budget(memory: int | str | None) -> int | None:
+    """Bytes of a budget: a number, or text such as "200MB", "1.5 GB", "64MiB". Raises `ValueError` for anything else."""
+    if memory is None:
+        return None
+    if isinstance(memory, (int, np.integer)) and not isinstance(memory, bool) and memory > 0:
+        return int(memory)
+    units = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+    units |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", memory) if isinstance(memory, str) else None
+    if match is None or match[2].upper() not in units:
+        raise ValueError(f"memory is a number of bytes or text such as '200MB' or '1.5GiB', got {memory!r}")
+    return int(float(match[1]) * units[match[2].upper()])
+
+
+def compile_step(
+    model: Module,
+    loss_fn: LossFunction,
+    optimizer: Optimizer,
+    batch: Any,
+    memory: int | str | None = None,
+    target: str = "cpu",
+    threads: int | None = None,
+    clip_norm: float | None = None,
+    clip_value: float | None = None,
+    accumulate: int = 1,
+    seed: int = 0,
+) -> Step:
+    """Compile forward, backward and update of `model` into one native program, with parameters initialized from `seed`.
+
+    `loss_fn(model, batch)` returns a float scalar, or `(loss, metrics)` with a pytree of arrays. `batch` is a pytree of
+    arrays or specs. `memory` bounds `report.total_bytes`: bytes, or text such as "200MB". `threads` is the most threads to
+    use, by default one for each usable core; it never changes a bit of the result. Gradients are clipped to ±`clip_value`
+    element by element, and to the norm `clip_norm` all together. `accumulate=k` computes the gradient in k equal parts of
+    the batch, one after another.
+
+    Raises `MemoryBudgetError` where the step does not fit `memory`, and for a step that cannot be traced an error that
+    names the line.
+    """
+    check_target(target)
+    options = {"clip_norm": clip_norm, "clip_value": clip_value, "accumulate": accumulate}
+    return Step(model, loss_fn, optimizer, batch, _budget(memory), thread_count(threads), options, seed)
+
+
+class _Signature:
+    """The step for batches of one type."""
+
+    def __init__(self, traced: StepGraph, planned: StepPlan, arena: Array | None) -> None:
+        fits = arena is not None and arena.nbytes >= planned.plan.arena_bytes
+        self.traced = traced
+        self.report = planned.report
+        self.executable = Executable(planned.plan, arena if fits else None)
+        self.loss = self.executable.output_in_arena(traced.loss_index)
+        self.metrics = [self.executable.output_in_arena(i) for i in traced.metrics_range]
+        self.first = traced.batch_range.start
+
+    def use_arena(self, arena: Array) -> None:
+        """Share a larger arena."""
+        self.executable.use_arena(arena)
+        self.loss = self.executable.output_in_arena(self.traced.loss_index)
+        self.metrics = [self.executable.output_in_arena(i) for i in self.traced.metrics_range]
+
+
+class Step:
+    """A compiled training step, with the parameters and the optimizer's state that it trains.
+
+    `step(batch)` does one update and returns the loss as a NumPy scalar, or `(loss, metrics)`. A batch of other shapes is
+    compiled once more; one of another structure or dtype is an error, and nothing has changed then. An index out of range
+    (a label, a token) raises `IndexError`, and nothing has changed.
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        loss_fn: LossFunction,
+        optimizer: Optimizer,
+        batch: Any,
+        budget: int | None,
+        threads: int,
+        options: Mapping[str, Any],
+        seed: int,
+    ) -> None:
+        self._model = model
+        self._loss_fn = loss_fn
+        self._optimizer = optimizer
+        self._budget = budget
+        self._threads = threads
+        self._options = dict(options)
+        self._lock = threading.RLock()
+        self._signatures: dict[Any, _Signature] = {}
+        key = key_of_seed(seed)
+        traced = trace_step(model, loss_fn, optimizer, batch, **self._options)
+        planned = _planned(traced, threads, budget)
+        self._tree = traced.batch_tree
+        self._batch_types = traced.batch
+        self._parameters = _own(traced.parameters, init_parameters(model, seed))
+        self._buffers = _own(traced.buffers, init_buffers(model, seed))
+        initial = dict(zip((name for name, _ in traced.state), traced.initial_state()))
+        self._state = _own(traced.state, initial)
+        self._steps = self._state["step"]
+        self._lr = np.array(optimizer.learning_rate(0), np.float64)
+        self._constant_lr: float | None = None if callable(optimizer.lr) else float(self._lr)
+        self._key = np.array(key, np.int64)
+        self._first = self._add(traced, planned)
+
+    def _add(self, traced: StepGraph, planned: StepPlan) -> _Signature:
+        arena = max((s.executable.arena for s in self._signatures.values()), key=lambda a: a.nbytes, default=None)
+        signature = _Signature(traced, planned, arena)
+        if arena is not None and signature.executable.arena.nbytes > arena.nbytes:
+            for other in self._signatures.values():
+                other.use_arena(signature.executable.arena)
+        carried = [*self._parameters.values(), *self._buffers.values(), *self._state.values(), self._lr, self._key]
+        for i, array in enumerate(carried):
+            signature.executable.bind_input(i, array)
+        self._signatures[tuple((t.shape, t.dtype) for _, t in traced.batch)] = signature
+        return signature
+
+    def __call__(self, batch: Any) -> Any:
+        """One update. Returns the loss, or `(loss, metrics)` if the loss function does."""
+        leaves, tree = optree.tree_flatten(batch)
+        if tree != self._tree:
+            raise TypeError(f"the batch is {tree}, the step was compiled for {self._tree}")
+        arrays = [dense(leaf) for leaf in leaves]
+        with self._lock:
+            signature = self._signatures.get(tuple([(a.shape, a.dtype) for a in arrays])) or self._new_signature(arrays)
+            executable = signature.executable
+            for i, array in enumerate(arrays, signature.first):
+                executable.bind_input(i, array)
+            if self._constant_lr is None:
+                self._lr[()] = self._optimizer.learning_rate(int(self._steps))
+            executable.run()
+            loss = signature.loss[()]
+            if signature.traced.metrics_tree is None:
+                return loss
+            # Scalars come as NumPy scalars, arrays as copies: the arena is overwritten by the next step.
+            metrics = [m[()] if m.ndim == 0 else m.copy() for m in signature.metrics]
+            return loss, optree.tree_unflatten(signature.traced.metrics_tree, metrics)
+
+    def _new_signature(self, arrays: list[Array]) -> _Signature:
+        """Compile for a batch of other shapes. Raises `TypeError` for other dtypes."""
+        for (name, wanted), array in zip(self._batch_types, arrays):
+            if array.dtype != wanted.dtype or array.ndim != wanted.ndim:
+                got = f"{array.dtype} of shape {array.shape}"
+                fix = f"; write {name}.astype('{wanted.dtype}')" if array.dtype != wanted.dtype else ""
+                raise TypeError(f"{name} is {got}, the step was compiled for {wanted.dtype} of shape {wanted.shape}{fix}")
+        batch = optree.tree_unflatten(self._tree, [ArrayType(a.shape, a.dtype) for a in arrays])
+        traced = trace_step(self._model, self._loss_fn, self._optimizer, batch, **self._options)
+        return self._add(traced, _planned(traced, self._threads, self._budget))
+
+    @property
+    def report(self) -> MemoryReport:
+        """The memory of the step for the batch it was compiled with."""
+        return self._first.report
+
+    @property
+    def graph(self) -> Graph:
+        """The step as it was traced, for the batch it was compiled with."""
+        return self._first.traced.graph
+
+    @property
+    def steps(self) -> int:
+        """Updates done so far."""
+        return int(self._steps)
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the next update. Setting it holds from then on, in place of any schedule."""
+        if self._constant_lr is not None:
+            return self._constant_lr
+        return self._optimizer.learning_rate(self.steps)
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        if not 0 <= value < np.inf:
+            raise ValueError(f"a learning rate is 0 or more, got {value}")
+        with self._lock:
+            self._constant_lr = float(value)
+            self._lr[()] = value
+
+    def parameters(self) -> dict[str, Array]:
+        """A copy of every parameter, by name."""
+        with self._lock:
+            return {name: array.copy() for name, array in self._parameters.items()}
+
+    def buffers(self) -> dict[str, Array]:
+        """A copy of every buffer (running statistics), by name."""
+        with self._lock:
+            return {name: array.copy() for name, array in self._buffers.items()}
+
+    def state(self) -> dict[str, Array]:
+        """A copy of the optimizer's state by name, such as `exp_avg.0.weight`; `step` counts the updates done."""
+        with self._lock:
+            return {name: array.copy() for name, array in self._state.items()}
+
+    def set_parameters(self, parameters: Mapping[str, Any]) -> None:
+        """Replace all parameters, given by name. Raises `CheckpointError` that lists what is missing, extra or misshapen."""
+        given = {name: np.asarray(array) for name, array in parameters.items()}
+        fitting = check_names(_types(self._parameters), given, self._aliases())
+        with self._lock:
+            _replace(self._parameters, fitting)
+
+    def save(self, path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None) -> None:
+        """Write parameters, buffers and the optimizer's state to a safetensors file, whole or not at all.
+
+        Parameters and buffers stand under their own names, as PyTorch writes them, the state under `optimizer.`.
+        """
+        with self._lock:
+            arrays = {**self._parameters, **self._buffers}
+            arrays |= {_STATE_PREFIX + name: array for name, array in self._state.items()}
+            arrays[_STATE_PREFIX + "key"] = self._key
+            save_arrays(path, arrays, {"optimizer": type(self._optimizer).__name__, **(metadata or {})})
+
+    def load(self, path: str | os.PathLike[str]) -> dict[str, str]:
+        """Take up parameters, buffers and state from a file of `save`, and return its metadata.
+
+        A file without optimizer state, such as a PyTorch state dict saved as safetensors, sets parameters and buffers, and
+        the optimizer begins anew. Raises `CheckpointError` where the file is damaged or does not fit; nothing has changed then.
+        """
+        arrays, metadata = load_arrays(path)
+        stored = {name: array for name, array in arrays.items() if not name.startswith(_STATE_PREFIX)}
+        state = {name[len(_STATE_PREFIX) :]: array for name, array in arrays.items() if name.startswith(_STATE_PREFIX)}
+        source = f"the arrays of {os.fspath(path)}"
+        fitting = check_names(_types({**self._parameters, **self._buffers}), stored, self._aliases(), source)
+        if state:
+            kind = type(self._optimizer).__name__
+            if metadata.get("optimizer", kind) != kind:
+                raise CheckpointError(f"{source} come from {metadata['optimizer']}, the step's optimizer is {kind}")
+            wanted = {**_types(self._state), "key": ArrayType((), self._key.dtype)}
+            new_state = check_names(wanted, state, source=f"the optimizer state of {os.fspath(path)}")
+        else:
+            traced = self._first.traced
+            new_state = dict(zip((name for name, _ in traced.state), traced.initial_state()))
+            new_state["key"] = self._key
+        with self._lock:
+            _replace(self._parameters, {name: fitting[name] for name in self._parameters})
+            _replace(self._buffers, {name: fitting[name] for name in self._buffers})
+            _replace({**self._state, "key": self._key}, new_state)
+        return metadata
+
+    def _aliases(self) -> dict[str, str]:
+        """Other names of tied parameters."""
+        first = {stored: name for name, stored in reversed(self._model.all_stored())}
+        return {name: first[stored] for name, stored in self._model.all_stored() if first[stored] != name}
+
+    def bind(self, fn: Callable[..., Any]) -> Predictor:
+        """`fn(model, *args)` in evaluation mode, compiled, with the step's own live parameters: a callable of `*args`."""
+        return Predictor(self, fn)
+
+
+class Predictor:
+    """A function of a model in evaluation, compiled for each signature of its arguments."""
+
+    def __init__(self, step: Step, fn: Callable[..., Any]) -> None:
+        self._step = step
+        self._fn = fn
+        self._signatures: dict[Any, tuple[Executable, Any]] = {}
+
+    def __call__(self, *args: Any) -> Any:
+        """The result, as NumPy arrays."""
+        leaves, tree = optree.tree_flatten(args)
+        arrays = [dense(leaf) for leaf in leaves]
+        key = (tree, *((a.shape, a.dtype) for a in arrays))
+        step = self._step
+        with step._lock:
+            if key not in self._signatures:
+                specs = [ArrayType(a.shape, a.dtype) for a in arrays]
+                traced = trace_predict(step._model, self._fn, optree.tree_unflatten(tree, specs))
+                executable = Executable(plan_graph(traced.graph, step._threads))
+                for i, array in enumerate([*step._parameters.values(), *step._buffers.values()]):
+                    executable.bind_input(i, array)
+                self._signatures[key] = executable, traced
+            executable, traced = self._signatures[key]
+            for i, array in zip(traced.argument_range, arrays):
+                executable.bind_input(i, array)
+            results = [np.empty(v.type.shape, v.type.dtype) for v in traced.graph.outputs]
+            for i, array in enumerate(results):
+                executable.bind_output(i, array)
+            executable.run()
+        return optree.tree_unflatten(traced.result_tree, results)
+
+
+def _own(types: tuple[tuple[str, ArrayType], ...], initial: Mapping[str, Array]) -> dict[str, Array]:
+    """Memory of our own for named arrays, each beginning at a cache line."""
+    result: dict[str, Array] = {}
+    for name, t in types:
+        array = allocate(t.nbytes).view(t.dtype).reshape(t.shape)
+        array[...] = initial[name]
+        result[name] = array
+    return result
+
+
+def _types(arrays: Mapping[str, Array]) -> dict[str, ArrayType]:
+    return {name: ArrayType(array.shape, array.dtype) for name, array in arrays.items()}
+
+
+def _replace(arrays: Mapping[str, Array], new: Mapping[str, Array]) -> None:
+    for name, array in arrays.items():
+        array[...] = new[name]

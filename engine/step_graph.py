@@ -1,0 +1,419 @@
+"""The whole training step as one graph: forward, backward, clipping and the optimizer's update."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optree
+
+from ..ir import Array, ArrayType, DType, Graph, is_float, type_of
+from ..passes.backward import add_backward
+from . import array_api as xp
+from . import random
+from .nn import Buffer, Module, Parameter, bind
+from .optim import Optimizer
+from .trace import path_name
+from .tracer import ShapeError, Trace, Tracer, TracingError, as_array, located, role, scope
+
+
+@dataclass(frozen=True)
+class StepGraph:
+    """A training step, and where in its graph everything is.
+
+    The inputs are, in this order: the parameters; the buffers; the optimizer's state, array by array (`exp_avg` of all
+    trained parameters, then `exp_avg_sq`, ...), and the int64 scalar `step` (steps done before this one); the learning
+    rate `lr`, a float64 scalar; `key`, the int64 scalar `random.key_of_seed(seed)`; the leaves of the batch. The
+    outputs are the new parameters, buffers and state, each aliased with its input; the loss; the leaves of the metrics.
+    """
+
+    graph: Graph
+    optimizer: Optimizer
+    parameters: tuple[tuple[str, ArrayType], ...]
+    buffers: tuple[tuple[str, ArrayType], ...]
+    state: tuple[tuple[str, ArrayType], ...]
+    """Names such as `exp_avg.0.weight`; the last is `step`."""
+    state_values: tuple[float, ...]
+    """What fills each array of `state` before the first step."""
+    batch: tuple[tuple[str, ArrayType], ...]
+    batch_tree: optree.PyTreeSpec
+    metrics: tuple[tuple[str, ArrayType], ...]
+    metrics_tree: optree.PyTreeSpec | None
+    """`None` where the loss function returns the loss alone."""
+
+    @property
+    def parameter_range(self) -> range:
+        """Places of the parameters among the inputs, and of the new ones among the outputs."""
+        return range(len(self.parameters))
+
+    @property
+    def buffer_range(self) -> range:
+        """Places of the buffers among the inputs and the outputs."""
+        begin = self.parameter_range.stop
+        return range(begin, begin + len(self.buffers))
+
+    @property
+    def state_range(self) -> range:
+        """Places of the optimizer's state, `step` last, among the inputs and the outputs."""
+        begin = self.buffer_range.stop
+        return range(begin, begin + len(self.state))
+
+    @property
+    def lr_index(self) -> int:
+        """Place of the learning rate among the inputs."""
+        return self.state_range.stop
+
+    @property
+    def key_index(self) -> int:
+        """Place of the key among the inputs."""
+        return self.lr_index + 1
+
+    @property
+    def batch_range(self) -> range:
+        """Places of the leaves of the batch among the inputs."""
+        begin = self.key_index + 1
+        return range(begin, begin + len(self.batch))
+
+    @property
+    def loss_index(self) -> int:
+        """Place of the loss among the outputs."""
+        return self.state_range.stop
+
+    @property
+    def metrics_range(self) -> range:
+        """Places of the leaves of the metrics among the outputs."""
+        begin = self.loss_index + 1
+        return range(begin, begin + len(self.metrics))
+
+    def initial_state(self) -> list[Array]:
+        """The optimizer's state before the first step."""
+        return [np.full(t.shape, value, t.dtype) for (_, t), value in zip(self.state, self.state_values)]
+
+
+@dataclass(frozen=True)
+class PredictGraph:
+    """A function of a model in evaluation: its inputs are the parameters, the buffers, the leaves of the arguments."""
+
+    graph: Graph
+    parameters: tuple[tuple[str, ArrayType], ...]
+    buffers: tuple[tuple[str, ArrayType], ...]
+    arguments: tuple[tuple[str, ArrayType], ...]
+    arguments_tree: optree.PyTreeSpec
+    result_tree: optree.PyTreeSpec
+
+    @property
+    def parameter_range(self) -> range:
+        """Places of the parameters among the inputs."""
+        return range(len(self.parameters))
+
+    @property
+    def buffer_range(self) -> range:
+        """Places of the buffers among the inputs."""
+        return range(len(self.parameters), len(self.parameters) + len(self.buffers))
+
+    @property
+    def argument_range(self) -> range:
+        """Places of the leaves of the arguments among the inputs."""
+        return range(self.buffer_range.stop, self.buffer_range.stop + len(self.arguments))
+
+
+def trace_step(
+    model: Module,
+    loss_fn: Callable[[Any, Any], Any],
+    optimizer: Optimizer,
+    batch: Any,
+    *,
+    clip_norm: float | None = None,
+    clip_value: float | None = None,
+    accumulate: int = 1,
+) -> StepGraph:
+    """Trace one training step of `model` for batches like `batch`, a pytree of arrays or specs.
+
+    `loss_fn(model, batch)` returns the loss, a float scalar, or `(loss, metrics)` with a pytree of arrays. Gradients
+    are clipped element by element to ±`clip_value`, then as a whole to the 2-norm `clip_norm`. With `accumulate=k` the
+    first axis of every leaf of the batch is split into k equal parts that go through the model one after another; loss
+    and gradients are averaged, metrics are scalars, of which floats are averaged and integers summed.
+    """
+    _check_options(model, optimizer, clip_norm, clip_value, accumulate)
+    trainer = _StepTracer(model, loss_fn, optimizer)
+    names, leaves, tree = _flatten(batch, "batch")
+    types = [_leaf_type(name, leaf) for name, leaf in zip(names, leaves)]
+    _warn_of_precision(names, types, trainer.parameters)
+    parts = _split_lengths(names, types, accumulate)
+    with Trace() as trace:
+        inputs = trainer.inputs(trace)
+        arrays = [trace.input(t, name) for name, t in zip(names, types)]
+        with role("optimizer"):
+            key = inputs.key + inputs.step
+        with random.key(key):
+            outcomes = []
+            for part in range(accumulate):
+                micro = [
+                    array[part * n : (part + 1) * n] if accumulate > 1 else array for array, n in zip(arrays, parts)
+                ]
+                outcomes.append(trainer.differentiate(trace, inputs, optree.tree_unflatten(tree, micro)))
+        with role("optimizer"):
+            total = _Outcome.average(outcomes)
+            gradients = _clipped(total.gradients, clip_norm, clip_value)
+            new_parameters, new_state = trainer.update(inputs, gradients)
+        outputs = [*new_parameters, *inputs.buffers, *new_state, total.loss, *total.metrics]
+        output_names = [*trainer.carried_names, "loss", *(name or "metrics" for name in total.metric_names)]
+        graph = trace.graph(outputs, output_names, {i: i for i in range(len(trainer.carried_names))})
+    return StepGraph(
+        graph,
+        optimizer,
+        tuple((name, p.type) for name, p in trainer.parameters),
+        tuple((name, b.type) for name, b in trainer.buffers),
+        tuple((name, t) for name, t, _ in trainer.state),
+        tuple(value for _, _, value in trainer.state),
+        tuple(zip(names, types)),
+        tree,
+        tuple((name, v.type) for name, v in zip(total.metric_names, graph.outputs[len(trainer.carried_names) + 1 :])),
+        total.metrics_tree,
+    )
+
+
+def trace_predict(model: Module, fn: Callable[..., Any], args: Sequence[Any]) -> PredictGraph:
+    """Trace `fn(model, *args)` in evaluation; `args` are pytrees of arrays or specs, all of whose leaves are inputs."""
+    parameters, buffers = model.stored_parameters(), model.stored_buffers()
+    names, leaves, tree = _flatten(tuple(args), "argument")
+    types = [_leaf_type(name, leaf) for name, leaf in zip(names, leaves)]
+    with Trace() as trace:
+        values: dict[Any, Any] = {stored: trace.input(stored.type, name) for name, stored in [*parameters, *buffers]}
+        arrays = [trace.input(t, name) for name, t in zip(names, types)]
+        with bind(model, values, "eval"):
+            result = fn(model, *optree.tree_unflatten(tree, arrays))
+        paths, results, result_tree = optree.tree_flatten_with_path(result)
+        for path, leaf in zip(paths, results):
+            _check_array(leaf, f"the result{_at(path)}")
+        graph = trace.graph(results, [path_name(path) for path in paths])
+    return PredictGraph(
+        graph,
+        tuple((name, p.type) for name, p in parameters),
+        tuple((name, b.type) for name, b in buffers),
+        tuple(zip(names, types)),
+        tree,
+        result_tree,
+    )
+
+
+@dataclass
+class _Inputs:
+    parameters: list[Tracer]
+    buffers: list[Any]
+    state: list[Tracer]
+    step: Tracer
+    lr: Tracer
+    key: Tracer
+
+
+@dataclass
+class _Outcome:
+    """Loss, gradients and metrics of one micro-batch, or of all."""
+
+    loss: Any
+    gradients: list[Any]
+    metrics: list[Any]
+    metric_names: list[str]
+    metrics_tree: optree.PyTreeSpec | None
+
+    @staticmethod
+    def average(outcomes: list[_Outcome]) -> _Outcome:
+        """The mean of losses and gradients; of the metrics the mean or, for integers, the sum."""
+        first, count = outcomes[0], len(outcomes)
+        if count == 1:
+            return first
+        metrics: list[Any] = []
+        for i, name in enumerate(first.metric_names):
+            parts = [outcome.metrics[i] for outcome in outcomes]
+            if any(part.shape for part in parts) or parts[0].dtype == np.dtype(bool):
+                what = f"{parts[0].dtype} of shape {tuple(parts[0].shape)}"
+                raise ShapeError(
+                    f"with accumulate={count} metrics are scalars, floats to be averaged or integers to be summed; "
+                    f"metric {name or 'returned'} is {what}"
+                )
+            metrics.append(_sum(parts) / count if is_float(parts[0].dtype) else _sum(parts))
+        gradients = [_sum(parts) / count for parts in zip(*(outcome.gradients for outcome in outcomes))]
+        loss = _sum([outcome.loss for outcome in outcomes]) / count
+        return _Outcome(loss, gradients, metrics, first.metric_names, first.metrics_tree)
+
+
+class _StepTracer:
+    """What is known of a step before it is traced: names, types, and the parts that are traced."""
+
+    def __init__(self, model: Module, loss_fn: Callable[[Any, Any], Any], optimizer: Optimizer) -> None:
+        self.model = model
+        self.loss_fn = loss_fn
+        self.optimizer = optimizer
+        self.parameters: list[tuple[str, Parameter]] = model.stored_parameters()
+        self.buffers: list[tuple[str, Buffer]] = model.stored_buffers()
+        self.trained = [(name, p) for name, p in self.parameters if p.requires_grad]
+        if not self.trained:
+            what = "all parameters of the model are frozen" if self.parameters else "the model has no parameters"
+            raise ValueError(f"there is nothing to train: {what}")
+        specs = [optimizer.init(p.type) for _, p in self.trained]
+        self.kinds = list(specs[0])
+        self.state = [
+            (f"{kind}.{name}", one[kind].type, one[kind].value)
+            for kind in self.kinds
+            for (name, _), one in zip(self.trained, specs)
+        ]
+        self.state.append(("step", ArrayType((), np.dtype("int64")), 0.0))
+        stored = [*(name for name, _ in self.parameters), *(name for name, _ in self.buffers)]
+        self.carried_names = [*stored, *(name for name, _, _ in self.state)]
+
+    def inputs(self, trace: Trace) -> _Inputs:
+        """The inputs of the step but for the batch."""
+        parameters = [trace.input(p.type, name) for name, p in self.parameters]
+        buffers: list[Any] = [trace.input(b.type, name) for name, b in self.buffers]
+        state = [trace.input(type, name) for name, type, _ in self.state]
+        lr = trace.input(ArrayType((), np.dtype("float64")), "lr")
+        key = trace.input(ArrayType((), np.dtype("int64")), "key")
+        return _Inputs(parameters, buffers, state[:-1], state[-1], lr, key)
+
+    def differentiate(self, trace: Trace, inputs: _Inputs, batch: Any) -> _Outcome:
+        """Forward and backward for one micro-batch; the buffers in `inputs` become the new ones."""
+        stored = [p for _, p in self.parameters] + [b for _, b in self.buffers]
+        values: dict[Any, Any] = dict(zip(stored, [*inputs.parameters, *inputs.buffers]))
+        begin = len(trace.builder.nodes)
+        with bind(self.model, values) as binding:
+            result = self.loss_fn(self.model, batch)
+        loss, metrics, names, tree = _read_result(trace, result)
+        inputs.buffers = [binding.buffer(b) for _, b in self.buffers]
+        wrt = [values[p].value for _, p in self.trained]
+        nodes = trace.builder.nodes[begin:]
+        with role("backward"):
+            one = trace.full(1, (), loss.dtype)
+        gradients = add_backward(trace.builder, nodes, {loss.value: one.value}, wrt)
+        return _Outcome(loss, [Tracer(trace, value) for value in gradients], metrics, names, tree)
+
+    def update(self, inputs: _Inputs, gradients: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+        """The new parameters, and the new state with `step`."""
+        scalars: dict[DType, Mapping[str, Any]] = {}
+        new_state = list[Any](inputs.state)
+        new: dict[Parameter, Any] = {}
+        current = {p: value for (_, p), value in zip(self.parameters, inputs.parameters)}
+        for i, ((name, parameter), gradient) in enumerate(zip(self.trained, gradients)):
+            if parameter.dtype not in scalars:
+                scalars[parameter.dtype] = self.optimizer.scalars(inputs.step, inputs.lr, parameter.dtype)
+            places = {kind: k * len(self.trained) + i for k, kind in enumerate(self.kinds)}
+            state = {kind: inputs.state[place] for kind, place in places.items()}
+            with scope(name.rpartition(".")[0]):
+                new[parameter], updated = self.optimizer.update(
+                    current[parameter], gradient, state, scalars[parameter.dtype]
+                )
+            for kind, place in places.items():
+                new_state[place] = updated[kind]
+        return [new.get(p, current[p]) for _, p in self.parameters], [*new_state, inputs.step + 1]
+
+
+def _read_result(trace: Trace, result: Any) -> tuple[Tracer, list[Any], list[str], optree.PyTreeSpec | None]:
+    """Loss and metrics out of what the loss function returned. Raises where they are no such."""
+    loss, metrics, tree = result, None, None
+    if isinstance(result, tuple):
+        if len(result) != 2:
+            raise TracingError(located(f"loss_fn returned {len(result)} values; return the loss, or (loss, metrics)"))
+        loss, metrics = result
+    if not isinstance(loss, (Tracer, np.ndarray, np.generic, float)):
+        raise TracingError(located(f"loss_fn must return a float scalar, it returned {type(loss).__name__}"))
+    traced = Tracer(trace, trace.lift(loss))
+    if traced.shape:
+        where = f" (computed at {traced.value.node.origin.source})" if traced.value.node else ""
+        raise ShapeError(
+            located(f"loss_fn must return a scalar, its loss has shape {traced.shape}{where}; take .mean() or .sum()")
+        )
+    if not is_float(traced.dtype):
+        raise TracingError(located(f"loss_fn must return a float scalar, its loss is {traced.dtype}"))
+    if not isinstance(result, tuple):
+        return traced, [], [], tree
+    paths, leaves, tree = optree.tree_flatten_with_path(metrics)
+    for path, leaf in zip(paths, leaves):
+        _check_array(leaf, f"the metric{_at(path)}")
+    arrays = [Tracer(trace, trace.lift(leaf)) for leaf in leaves]
+    return traced, arrays, [path_name(path) for path in paths], tree
+
+
+def _check_array(leaf: Any, what: str) -> None:
+    if not isinstance(leaf, (Tracer, np.ndarray, np.generic, bool, int, float)):
+        raise TracingError(located(f"{what} is of type {type(leaf).__name__}; return arrays, or pytrees of arrays"))
+
+
+def _at(path: tuple[Any, ...]) -> str:
+    return f" {path_name(path)}" if path else ""
+
+
+def _sum(parts: Sequence[Any]) -> Any:
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
+
+
+def _clipped(gradients: list[Any], clip_norm: float | None, clip_value: float | None) -> list[Any]:
+    """Element-wise, then by the norm of all gradients together, as `torch.nn.utils.clip_grad_*`."""
+    if clip_value is not None:
+        gradients = [xp.clip(gradient, -clip_value, clip_value) for gradient in gradients]
+    if clip_norm is None:
+        return gradients
+    wide = np.dtype("float64") if any(g.dtype == np.dtype("float64") for g in gradients) else np.dtype("float32")
+    norm = xp.sqrt(_sum([xp.astype(xp.sum(g * g), wide) for g in gradients]))
+    factor = xp.minimum(clip_norm / (norm + 1e-6), 1.0)
+    return [g * xp.astype(factor, g.dtype) for g in gradients]
+
+
+def _check_options(
+    model: Any, optimizer: Any, clip_norm: float | None, clip_value: float | None, accumulate: int
+) -> None:
+    if not isinstance(model, Module):
+        raise TypeError(f"model is a gl.nn.Module, got {type(model).__name__}")
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"optimizer is one of gl.optim, such as gl.optim.AdamW(1e-3), got {optimizer!r}")
+    for name, value in (("clip_norm", clip_norm), ("clip_value", clip_value)):
+        if value is not None and not 0 < value < math.inf:
+            raise ValueError(f"{name} is above 0, got {value}")
+    if accumulate < 1:
+        raise ValueError(f"accumulate is 1 or more, got {accumulate}")
+
+
+def _flatten(tree: Any, what: str) -> tuple[list[str], list[Any], optree.PyTreeSpec]:
+    paths, leaves, structure = optree.tree_flatten_with_path(tree)
+    return [path_name((what, *path)) for path in paths], list(leaves), structure
+
+
+def _leaf_type(name: str, leaf: Any) -> ArrayType:
+    if isinstance(leaf, ArrayType):
+        return leaf
+    if isinstance(leaf, (np.ndarray, np.generic, bool, int, float)):
+        return type_of(as_array(leaf))
+    raise TypeError(f"{name} is of type {type(leaf).__name__}; use arrays or specs, gl.spec(shape, dtype)")
+
+
+def _warn_of_precision(
+    names: Sequence[str], types: Sequence[ArrayType], parameters: Sequence[tuple[str, Parameter]]
+) -> None:
+    if any(p.dtype == np.dtype("float64") for _, p in parameters):
+        return
+    for name, t in zip(names, types):
+        if t.dtype == np.dtype("float64") and t.shape:
+            warnings.warn(
+                f"{name} is float64 and the parameters are float32: by NumPy's rules everything computed from it is "
+                "float64, in twice the memory; write .astype('float32') if that is not meant",
+                UserWarning,
+                stacklevel=3,
+            )
+
+
+def _split_lengths(names: Sequence[str], types: Sequence[ArrayType], accumulate: int) -> list[int]:
+    """The length of a micro-batch for every leaf. Raises `ValueError` where the first axis does not split."""
+    if accumulate == 1:
+        return [0] * len(types)
+    for name, t in zip(names, types):
+        if not t.shape or t.shape[0] % accumulate:
+            raise ValueError(
+                f"accumulate={accumulate} does not divide the first axis of {name}, which has shape {t.shape}"
+            )
+    return [t.shape[0] // accumulate for t in types]

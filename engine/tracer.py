@@ -1,0 +1,702 @@
+"""Traced arrays: what stands for an array while a program is written down, and where each operation came from."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+import optree
+
+from ..ir import SHORT_NAMES, Array, ArrayType, Builder, DType, Graph, Node, Op, Origin, TypeRuleError, Value, type_of
+from ..ir.ops import creation
+
+if TYPE_CHECKING:
+    from types import FrameType, ModuleType
+
+ArrayLike = Any
+"""A `Tracer`, a NumPy array or scalar, a Python number, or a sequence of them; results are a `Tracer` or an array."""
+
+
+class TracingError(TypeError):
+    """The program cannot be traced as written. The message says what to write, and ends with the user's line."""
+
+
+class ShapeError(ValueError):
+    """Shapes do not fit together. The message names them, and ends with the user's line."""
+
+
+# Where the user stands.
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_USERS = tuple(os.path.join(_PACKAGE, *folder) + os.sep for folder in (("examples",), ("tests",), ("tools", "recipes")))
+_OTHERS = (
+    *(os.path.dirname(os.path.abspath(str(module.__file__))) + os.sep for module in (np, optree)),
+    *(os.path.abspath(str(module.__file__)) for module in (contextlib, functools)),
+    _PACKAGE + os.sep,
+)
+
+
+@functools.lru_cache(maxsize=4096)
+def _shown(filename: str) -> str:
+    """How a file of the user is called in messages; empty for files that are not the user's."""
+    if filename.startswith("<"):
+        return "" if filename.startswith("<frozen") else filename
+    path = os.path.abspath(filename)
+    if path.startswith(_OTHERS) and not path.startswith(_USERS):
+        return ""
+    here = os.getcwd() + os.sep
+    return path[len(here) :] if path.startswith(here) else os.sep.join(path.split(os.sep)[-2:])
+
+
+def _user_frame() -> tuple[str, int]:
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        shown = _shown(frame.f_code.co_filename)
+        if shown:
+            return shown, frame.f_lineno
+        frame = frame.f_back
+    return "", 0
+
+
+def source() -> str:
+    """`file.py:line` of the innermost call outside this package, NumPy and optree; empty if there is none."""
+    file, line = _user_frame()
+    return f"{file}:{line}" if file else ""
+
+
+def located(message: str) -> str:
+    """`message` followed by the user's line."""
+    where = source()
+    return f"{message}, at {where}" if where else message
+
+
+# The program under construction.
+
+
+class _Stack(threading.local):
+    def __init__(self) -> None:
+        self.traces: list[Trace] = []
+
+
+_stack = _Stack()
+
+
+def current_trace() -> Trace | None:
+    """The trace that is being written on this thread, or `None`."""
+    return _stack.traces[-1] if _stack.traces else None
+
+
+class Trace:
+    """A program under construction; active inside `with trace:`, and finished after.
+
+    Every node is stamped with the scope, role and checkpoint region that are set, and with the user's line.
+    """
+
+    def __init__(self) -> None:
+        self.builder = Builder()
+        self.scope = ""
+        self.role = "forward"
+        self.region = ""
+        self.closed = False
+        self._regions = 0
+        self._origins: dict[tuple[str, str, int, str, str], Origin] = {}
+        self._constants: dict[tuple[int, DType], tuple[Array, Array, Value]] = {}
+
+    def __enter__(self) -> Trace:
+        _stack.traces.append(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _stack.traces.remove(self)
+        self.closed = True
+
+    def origin(self) -> Origin:
+        """Where the node that is emitted now comes from."""
+        file, line = _user_frame()
+        key = (self.scope, file, line, self.role, self.region)
+        found = self._origins.get(key)
+        if found is None:
+            found = Origin(self.scope, f"{file}:{line}" if file else "", self.role, self.region)
+            self._origins[key] = found
+        return found
+
+    def input(self, type: ArrayType, name: str = "") -> Tracer:
+        """A new input of the program."""
+        return Tracer(self, self.builder.input(type, name))
+
+    def emit_node(self, op: Op, *values: Value, **attrs: Any) -> Node:
+        """Append a node. Raises `TracingError` where the inputs do not fit the op."""
+        self.builder.origin = self.origin()
+        try:
+            return self.builder.emit_node(op, *values, **attrs)
+        except TypeRuleError as error:
+            raise TracingError(located(str(error))) from None
+
+    def full(self, value: float | int | bool, shape: tuple[int, ...], dtype: DType) -> Tracer:
+        """An array filled with a number. Raises `OverflowError` where an integer does not fit `dtype`."""
+        try:
+            with np.errstate(all="ignore"):
+                exact = dtype.type(value).item()
+        except OverflowError as error:
+            raise OverflowError(located(str(error))) from None
+        return Tracer(self, self.emit_node(creation.full, value=exact, shape=shape, dtype=dtype).output)
+
+    def constant(self, array: Array, dtype: DType | None = None) -> Tracer:
+        """An array that is known now, as `dtype`. The same array is kept once; its content is that of the first use."""
+        dtype = dtype or array.dtype
+        key = (id(array), dtype)
+        found = self._constants.get(key)
+        if found is not None and _same_bits(found[1], array):
+            return Tracer(self, found[2])
+        with np.errstate(all="ignore"):
+            kept = np.array(array, dtype=dtype, order="C", copy=True)
+        self.builder.origin = self.origin()
+        value = self.builder.constant(kept)
+        # The array itself is held too, so that its id stays its own.
+        self._constants[key] = (array, kept if kept.dtype == array.dtype else array.copy(), value)
+        return Tracer(self, value)
+
+    def lift(self, operand: ArrayLike) -> Value:
+        """The value of a tracer of this trace, or of a constant."""
+        if isinstance(operand, Tracer):
+            return self.own(operand).value
+        return self.constant(as_array(operand)).value
+
+    def own(self, tracer: Tracer) -> Tracer:
+        """`tracer`, once it is seen to belong here. Raises `TracingError` for one that outlived its trace."""
+        if tracer.owner is not self or self.closed:
+            raise TracingError(located(_leaked(tracer)))
+        return tracer
+
+    @contextmanager
+    def checkpointed(self) -> Iterator[None]:
+        """Mark the nodes emitted inside as one region whose values are computed again in the backward pass."""
+        before = self.region
+        self._regions += 1
+        self.region = f"{before}/{self._regions}" if before else str(self._regions)
+        try:
+            yield
+        finally:
+            self.region = before
+
+    def graph(
+        self,
+        outputs: Sequence[ArrayLike],
+        output_names: Sequence[str] | None = None,
+        aliases: dict[int, int] | None = None,
+    ) -> Graph:
+        """The finished program; outputs that are plain arrays become constants."""
+        return self.builder.graph([self.lift(output) for output in outputs], aliases, output_names)
+
+
+def _same_bits(kept: Array, array: Array) -> bool:
+    return kept.shape == array.shape and kept.tobytes() == array.tobytes()
+
+
+def _leaked(tracer: Tracer) -> str:
+    if tracer.owner.closed:
+        return (
+            f"this traced array ({tracer.value.type}) is left over from a trace that has ended; "
+            "return arrays from the traced function instead of storing them elsewhere"
+        )
+    return (
+        f"this traced array ({tracer.value.type}) belongs to another trace; "
+        "pass it as an argument to the function that is traced instead of closing over it"
+    )
+
+
+@contextmanager
+def scope(name: str) -> Iterator[None]:
+    """Put the nodes traced inside under `name`, below the scope around it: `layers.3.attn`."""
+    trace = current_trace()
+    if trace is None:
+        yield
+        return
+    before = trace.scope
+    trace.scope = f"{before}.{name}" if before and name else before or name
+    try:
+        yield
+    finally:
+        trace.scope = before
+
+
+@contextmanager
+def role(name: str) -> Iterator[None]:
+    """Give the nodes traced inside a role: `"optimizer"`."""
+    trace = current_trace()
+    if trace is None:
+        yield
+        return
+    before = trace.role
+    trace.role = name
+    try:
+        yield
+    finally:
+        trace.role = before
+
+
+# Operands and operations.
+
+
+def as_array(operand: ArrayLike) -> Array:
+    """A concrete operand as a native array of a supported dtype. Raises `TypeError` for other dtypes."""
+    array = operand if type(operand) is np.ndarray else np.asarray(operand)
+    if array.dtype in SHORT_NAMES and array.dtype.isnative:
+        return array
+    try:
+        dtype = type_of(array).dtype
+    except TypeError as error:
+        is_object = array.dtype == object
+        message = f"an operand of type {type(operand).__name__} is no array of numbers" if is_object else str(error)
+        raise TypeError(located(message)) from None
+    return array.astype(dtype)
+
+
+def as_operand(x: ArrayLike) -> ArrayLike:
+    """`x` as a `Tracer`, an array of a supported dtype, or a Python bool, int or float; `TypeError` for all else."""
+    kind = type(x)
+    if kind is Tracer or kind is float or kind is int or kind is bool:
+        return x
+    if isinstance(x, Tracer):
+        return x
+    if isinstance(x, (list, tuple)) and any(isinstance(leaf, Tracer) for leaf in optree.tree_leaves(x)):  # pyright: ignore[reportArgumentType]
+        return _api().asarray(x)
+    return as_array(x)
+
+
+def trace_of(operands: Sequence[ArrayLike]) -> Trace | None:
+    """The trace of the tracers among `operands`; `None` where all are concrete. Raises `TracingError` for leaks."""
+    for operand in operands:
+        if isinstance(operand, Tracer):
+            trace = operand.owner
+            if not _stack.traces or trace is not _stack.traces[-1]:
+                raise TracingError(located(_leaked(operand)))
+            return trace
+    return None
+
+
+def emit(op: Op, *operands: ArrayLike, **attrs: Any) -> Any:
+    """Apply a primitive: a node where an operand is traced, computed at once where none is.
+
+    Operands are of the shapes and dtypes that the op wants: nothing is promoted or broadcast here. Gives a `Tracer` or
+    an array, a tuple of them for an op with several outputs. Raises `TracingError` where the operands do not fit.
+    """
+    trace = trace_of(operands)
+    if trace is None:
+        return _compute(op, [as_array(operand) for operand in operands], attrs)
+    node = trace.emit_node(op, *(trace.lift(operand) for operand in operands), **attrs)
+    if len(node.outputs) == 1:
+        return Tracer(trace, node.outputs[0])
+    return tuple(Tracer(trace, value) for value in node.outputs)
+
+
+def _compute(op: Op, arrays: list[Array], attrs: dict[str, Any]) -> Any:
+    try:
+        op.infer(*(type_of(array) for array in arrays), **attrs)
+    except TypeRuleError as error:
+        raise TracingError(located(f"{op.name}: {error}")) from None
+    try:
+        with np.errstate(all="ignore"):
+            result = op.reference(*arrays, **attrs)
+    except IndexError as error:
+        raise IndexError(located(str(error))) from None
+    return tuple(np.asarray(part) for part in result) if isinstance(result, tuple) else np.asarray(result)
+
+
+@functools.cache
+def _api() -> Any:
+    # The namespace is written in terms of Tracer, so it can only be imported late.
+    from . import array_api
+
+    return array_api
+
+
+@functools.cache
+def _dispatch() -> Any:
+    from .array_api import dispatch
+
+    return dispatch
+
+
+def _needs_value(what: str, instead: str) -> NoReturn:
+    unknown = "needs the values of a traced array, which are not known while tracing"
+    raise TracingError(located(f"{what} {unknown}; {instead}"))
+
+
+class Tracer:
+    """An array of known shape and dtype whose values are computed when the traced program runs.
+
+    It answers Python's operators, NumPy's functions and the methods of NumPy arrays; each adds nodes to the program.
+    What would need values (`if x > 0`, `float(x)`, `np.asarray(x)`, `x[0] = 1`) raises `TracingError`.
+    """
+
+    __slots__ = ("owner", "value")
+    __array_priority__ = 1000
+
+    def __init__(self, trace: Trace, value: Value) -> None:
+        self.owner = trace
+        self.value = value
+
+    # What is known.
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The length of every axis."""
+        return self.value.type.shape
+
+    @property
+    def dtype(self) -> DType:
+        """The dtype of the elements."""
+        return self.value.type.dtype
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return len(self.value.type.shape)
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return self.value.type.size
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one element."""
+        return self.value.type.dtype.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all elements."""
+        return self.value.type.nbytes
+
+    @property
+    def device(self) -> str:
+        """Where the array lives, as the Array API standard asks; decided when the program is compiled."""
+        return "cpu"
+
+    @property
+    def T(self) -> Any:
+        """The axes in reverse order."""
+        return _api().transpose(self)
+
+    @property
+    def mT(self) -> Any:
+        """The last two axes exchanged."""
+        return _api().matrix_transpose(self)
+
+    @property
+    def real(self) -> Tracer:
+        """The array itself: all dtypes are real."""
+        return self
+
+    def __repr__(self) -> str:
+        return f"<traced {self.value.type}>"
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError(located("len() of a traced array with no axes"))
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        if not self.shape:
+            raise TypeError(located("iteration over a traced array with no axes"))
+        return iter([self[i] for i in range(self.shape[0])])
+
+    __hash__ = object.__hash__
+
+    # NumPy's protocols.
+
+    def __array_namespace__(self, *, api_version: str | None = None) -> ModuleType:
+        return _api()
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        return _dispatch().call_ufunc(ufunc, method, inputs, kwargs)
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        return _dispatch().call_function(func, args, kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        if hasattr(np.ndarray, name) and not name.startswith("__"):
+            raise AttributeError(located(f"a traced array has no {name!r}; {_dispatch().alternatives(name)}"))
+        raise AttributeError(f"'Tracer' object has no attribute {name!r}")
+
+    # What needs values.
+
+    def __bool__(self) -> bool:
+        _needs_value("a branch on (or truth of)", "write np.where(condition, a, b) instead of if")
+
+    def __float__(self) -> float:
+        _needs_value("float(x)", "keep it as an array, or return it from the traced function and convert it there")
+
+    def __int__(self) -> int:
+        _needs_value("int(x)", "keep it as an array with x.astype('int64'), or return it from the traced function")
+
+    def __complex__(self) -> complex:
+        _needs_value("complex(x)", "keep it as an array of floats")
+
+    def __index__(self) -> int:
+        _needs_value(
+            "use as a Python integer (a length, an index into a list, range)",
+            "index arrays with x[i] or np.take, and derive lengths from x.shape",
+        )
+
+    def item(self, *args: Any) -> NoReturn:
+        """Not traceable."""
+        _needs_value("x.item()", "keep it as an array, or return it from the traced function and convert it there")
+
+    def tolist(self) -> NoReturn:
+        """Not traceable."""
+        _needs_value("x.tolist()", "return it from the traced function and convert it there")
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Array:
+        _needs_value(
+            "np.array(x), np.asarray(x) (or a list of traced arrays)",
+            "use x as it is, np.stack([...]) for a list, or return it from the traced function",
+        )
+
+    def __contains__(self, item: Any) -> bool:
+        _needs_value("'in'", "write np.any(x == item)")
+
+    def __setitem__(self, key: Any, value: Any) -> NoReturn:
+        raise TracingError(
+            located(
+                "a traced array cannot be written to; write x = np.where(mask, new, x), or build it of parts with "
+                "np.concatenate or np.stack"
+            )
+        )
+
+    # Operators.
+
+    def __add__(self, other: Any) -> Any:
+        return _api().add(self, other)
+
+    def __radd__(self, other: Any) -> Any:
+        return _api().add(other, self)
+
+    def __sub__(self, other: Any) -> Any:
+        return _api().subtract(self, other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return _api().subtract(other, self)
+
+    def __mul__(self, other: Any) -> Any:
+        return _api().multiply(self, other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return _api().multiply(other, self)
+
+    def __truediv__(self, other: Any) -> Any:
+        return _api().divide(self, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return _api().divide(other, self)
+
+    def __floordiv__(self, other: Any) -> Any:
+        return _api().floor_divide(self, other)
+
+    def __rfloordiv__(self, other: Any) -> Any:
+        return _api().floor_divide(other, self)
+
+    def __mod__(self, other: Any) -> Any:
+        return _api().remainder(self, other)
+
+    def __rmod__(self, other: Any) -> Any:
+        return _api().remainder(other, self)
+
+    def __divmod__(self, other: Any) -> Any:
+        return _api().divmod(self, other)
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return _api().divmod(other, self)
+
+    def __pow__(self, other: Any) -> Any:
+        return _api().pow(self, other)
+
+    def __rpow__(self, other: Any) -> Any:
+        return _api().pow(other, self)
+
+    def __matmul__(self, other: Any) -> Any:
+        return _api().matmul(self, other)
+
+    def __rmatmul__(self, other: Any) -> Any:
+        return _api().matmul(other, self)
+
+    def __and__(self, other: Any) -> Any:
+        return _api().bitwise_and(self, other)
+
+    def __rand__(self, other: Any) -> Any:
+        return _api().bitwise_and(other, self)
+
+    def __or__(self, other: Any) -> Any:
+        return _api().bitwise_or(self, other)
+
+    def __ror__(self, other: Any) -> Any:
+        return _api().bitwise_or(other, self)
+
+    def __xor__(self, other: Any) -> Any:
+        return _api().bitwise_xor(self, other)
+
+    def __rxor__(self, other: Any) -> Any:
+        return _api().bitwise_xor(other, self)
+
+    def __lshift__(self, other: Any) -> Any:
+        return _api().bitwise_left_shift(self, other)
+
+    def __rlshift__(self, other: Any) -> Any:
+        return _api().bitwise_left_shift(other, self)
+
+    def __rshift__(self, other: Any) -> Any:
+        return _api().bitwise_right_shift(self, other)
+
+    def __rrshift__(self, other: Any) -> Any:
+        return _api().bitwise_right_shift(other, self)
+
+    def __neg__(self) -> Any:
+        return _api().negative(self)
+
+    def __pos__(self) -> Any:
+        return _api().positive(self)
+
+    def __abs__(self) -> Any:
+        return _api().abs(self)
+
+    def __invert__(self) -> Any:
+        return _api().bitwise_invert(self)
+
+    def __eq__(self, other: object) -> Any:
+        return _api().equal(self, other)
+
+    def __ne__(self, other: object) -> Any:
+        return _api().not_equal(self, other)
+
+    def __lt__(self, other: Any) -> Any:
+        return _api().less(self, other)
+
+    def __le__(self, other: Any) -> Any:
+        return _api().less_equal(self, other)
+
+    def __gt__(self, other: Any) -> Any:
+        return _api().greater(self, other)
+
+    def __ge__(self, other: Any) -> Any:
+        return _api().greater_equal(self, other)
+
+    def __getitem__(self, key: Any) -> Any:
+        return _api().getitem(self, key)
+
+    # Methods of NumPy arrays; each is the function of that name.
+
+    def astype(self, dtype: Any, copy: bool = True) -> Any:
+        """The elements as another dtype."""
+        return _api().astype(self, dtype)
+
+    def copy(self) -> Tracer:
+        """The array itself: a traced array never changes."""
+        return self
+
+    def reshape(self, *shape: Any, order: str = "C") -> Any:
+        """`numpy.reshape`; the shape is one tuple or several integers."""
+        return _api().reshape(self, shape[0] if len(shape) == 1 else shape, order=order)
+
+    def transpose(self, *axes: Any) -> Any:
+        """`numpy.transpose`; the axes are one tuple or several integers."""
+        return _api().transpose(self, axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None)
+
+    def swapaxes(self, axis1: int, axis2: int) -> Any:
+        """`numpy.swapaxes`."""
+        return _api().swapaxes(self, axis1, axis2)
+
+    def ravel(self, order: str = "C") -> Any:
+        """`numpy.ravel`."""
+        return _api().ravel(self, order=order)
+
+    def flatten(self, order: str = "C") -> Any:
+        """The elements along one axis."""
+        return _api().ravel(self, order=order)
+
+    def squeeze(self, axis: Any = None) -> Any:
+        """`numpy.squeeze`."""
+        return _api().squeeze(self, axis)
+
+    def repeat(self, repeats: Any, axis: int | None = None) -> Any:
+        """`numpy.repeat`."""
+        return _api().repeat(self, repeats, axis)
+
+    def take(self, indices: Any, axis: int | None = None, mode: str = "raise") -> Any:
+        """`numpy.take`."""
+        return _api().take(self, indices, axis, mode=mode)
+
+    def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+        """`numpy.diagonal`."""
+        return _api().diagonal(self, offset, axis1, axis2)
+
+    def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+        """`numpy.trace`."""
+        return _api().trace(self, offset, axis1, axis2)
+
+    def dot(self, other: Any) -> Any:
+        """`numpy.dot`."""
+        return _api().dot(self, other)
+
+    def clip(self, min: Any = None, max: Any = None) -> Any:
+        """`numpy.clip`."""
+        return _api().clip(self, min, max)
+
+    def round(self, decimals: int = 0) -> Any:
+        """`numpy.round`."""
+        return _api().round(self, decimals)
+
+    def sum(self, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Any:
+        """`numpy.sum`."""
+        return _api().sum(self, axis, dtype=dtype, keepdims=keepdims)
+
+    def prod(self, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Any:
+        """`numpy.prod`."""
+        return _api().prod(self, axis, dtype=dtype, keepdims=keepdims)
+
+    def mean(self, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Any:
+        """`numpy.mean`."""
+        return _api().mean(self, axis, dtype=dtype, keepdims=keepdims)
+
+    def var(self, axis: Any = None, dtype: Any = None, ddof: float = 0, keepdims: bool = False) -> Any:
+        """`numpy.var`."""
+        return _api().var(self, axis, dtype=dtype, ddof=ddof, keepdims=keepdims)
+
+    def std(self, axis: Any = None, dtype: Any = None, ddof: float = 0, keepdims: bool = False) -> Any:
+        """`numpy.std`."""
+        return _api().std(self, axis, dtype=dtype, ddof=ddof, keepdims=keepdims)
+
+    def max(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """`numpy.max`."""
+        return _api().max(self, axis, keepdims=keepdims)
+
+    def min(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """`numpy.min`."""
+        return _api().min(self, axis, keepdims=keepdims)
+
+    def argmax(self, axis: int | None = None, *, keepdims: bool = False) -> Any:
+        """`numpy.argmax`."""
+        return _api().argmax(self, axis, keepdims=keepdims)
+
+    def argmin(self, axis: int | None = None, *, keepdims: bool = False) -> Any:
+        """`numpy.argmin`."""
+        return _api().argmin(self, axis, keepdims=keepdims)
+
+    def any(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """`numpy.any`."""
+        return _api().any(self, axis, keepdims=keepdims)
+
+    def all(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """`numpy.all`."""
+        return _api().all(self, axis, keepdims=keepdims)
+
+    def cumsum(self, axis: int | None = None, dtype: Any = None) -> Any:
+        """`numpy.cumsum`."""
+        return _api().cumsum(self, axis, dtype=dtype)

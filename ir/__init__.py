@@ -1,0 +1,41 @@
+"""What a program is: types, graphs of primitives, their text, their rules, and a NumPy interpreter."""
+
+from . import ops
+from .builder import Builder
+from .graph import NOWHERE, ROLES, Graph, Node, Origin, Value, node_flops
+from .interpret import interpret
+from .op import OPS, Op, TypeRuleError
+from .parser import ParseError, parse
+from .printer import print_graph
+from .types import DTYPES, SHORT_NAMES, Array, ArrayType, DType, as_dtype, is_float, spec, type_of
+from .verify import VerificationError, verify
+
+__all__ = [
+    "DTYPES",
+    "NOWHERE",
+    "OPS",
+    "ROLES",
+    "SHORT_NAMES",
+    "Array",
+    "ArrayType",
+    "Builder",
+    "DType",
+    "Graph",
+    "Node",
+    "Op",
+    "Origin",
+    "ParseError",
+    "TypeRuleError",
+    "Value",
+    "VerificationError",
+    "as_dtype",
+    "interpret",
+    "is_float",
+    "node_flops",
+    "ops",
+    "parse",
+    "print_graph",
+    "spec",
+    "type_of",
+    "verify",
+]

@@ -1,0 +1,134 @@
+"""Graphs in SSA form: values, nodes, and where each node came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .op import Op
+from .types import ArrayType
+
+ROLES = ("forward", "backward", "recompute", "optimizer")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a node came from: the module path, the user's `file:line`, its part in the step, its checkpoint regions.
+
+    `checkpoint` is a path of region ids such as `"1/4"` (outermost first), empty outside `checkpoint`.
+    """
+
+    scope: str = ""
+    source: str = ""
+    role: str = "forward"
+    checkpoint: str = ""
+
+    def with_role(self, role: str) -> Origin:
+        """The same origin in another role."""
+        return self if role == self.role else replace(self, role=role)
+
+
+NOWHERE = Origin()
+
+
+class Value:
+    """One array in a graph: a graph input (`node is None`) or output `index` of `node`. Compared by identity."""
+
+    __slots__ = ("index", "name", "node", "type")
+
+    def __init__(self, type: ArrayType, node: Node | None = None, index: int = 0, name: str = "") -> None:
+        self.type = type
+        self.node = node
+        self.index = index
+        self.name = name
+
+    def __repr__(self) -> str:
+        what = self.name or (f"{self.node.op.name} output" if self.node else "input")
+        return f"<{what}: {self.type}>"
+
+
+class Node:
+    """One application of an op. Nodes are never changed once built; passes make new ones."""
+
+    __slots__ = ("attrs", "inputs", "op", "origin", "outputs")
+
+    def __init__(
+        self,
+        op: Op,
+        inputs: Sequence[Value],
+        attrs: Mapping[str, Any],
+        types: Sequence[ArrayType],
+        origin: Origin = NOWHERE,
+    ) -> None:
+        self.op = op
+        self.inputs = tuple(inputs)
+        self.attrs = dict(attrs)
+        self.origin = origin
+        self.outputs = tuple(Value(t, self, i) for i, t in enumerate(types))
+
+    @property
+    def output(self) -> Value:
+        """The only output of a node that has one."""
+        (value,) = self.outputs
+        return value
+
+    def __repr__(self) -> str:
+        return f"<{self.op.name}({', '.join(str(v.type) for v in self.inputs)})>"
+
+
+class Graph:
+    """A list of nodes in an order that computes every value before it is used.
+
+    `aliases[i] = j` says that output `i` is the new content of input `j` (a parameter, optimizer state): a runtime
+    writes it where the input was. An input may be the target of one output at most, of the same type.
+    """
+
+    __slots__ = ("aliases", "inputs", "nodes", "output_names", "outputs")
+
+    def __init__(
+        self,
+        inputs: Sequence[Value],
+        nodes: Iterable[Node],
+        outputs: Sequence[Value],
+        aliases: Mapping[int, int] | None = None,
+        output_names: Sequence[str] | None = None,
+    ) -> None:
+        self.inputs = tuple(inputs)
+        self.nodes = tuple(nodes)
+        self.outputs = tuple(outputs)
+        self.aliases = dict(aliases or {})
+        self.output_names = tuple(output_names) if output_names is not None else ("",) * len(self.outputs)
+
+    def __str__(self) -> str:
+        from .printer import print_graph
+
+        return print_graph(self)
+
+    def __repr__(self) -> str:
+        return f"<Graph of {len(self.nodes)} nodes, {len(self.inputs)} inputs, {len(self.outputs)} outputs>"
+
+    def verify(self) -> None:
+        """Check that the graph is well formed; a `VerificationError` shows the bad node in its surroundings."""
+        from .verify import verify
+
+        verify(self)
+
+    def flops(self) -> int:
+        """Floating-point operations of one run: 2mnk for a contraction, 1 an element for arithmetic, 0 for movement."""
+        return sum(node_flops(node) for node in self.nodes)
+
+    def users(self) -> dict[Value, list[Node]]:
+        """For every value, the nodes that read it, in order; a node that reads a value twice is listed once."""
+        result: dict[Value, list[Node]] = {value: [] for value in self.inputs}
+        for node in self.nodes:
+            for value in dict.fromkeys(node.inputs):
+                result[value].append(node)
+            for value in node.outputs:
+                result[value] = []
+        return result
+
+
+def node_flops(node: Node) -> int:
+    """Floating-point operations of one node."""
+    return node.op.flops([v.type for v in node.inputs], [v.type for v in node.outputs], node.attrs)

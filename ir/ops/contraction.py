@@ -1,0 +1,100 @@
+"""Contractions: `dot` with batch dimensions. Convolution has its place here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..builder import Builder
+from ..graph import Value
+from ..op import OPS, Attrs, Op, TypeRuleError, declare
+from ..types import BOOL, Array, ArrayType
+
+Pair = tuple[tuple[int, ...], tuple[int, ...]]
+
+
+def free_axes(type: ArrayType, contract: Sequence[int], batch: Sequence[int]) -> tuple[int, ...]:
+    """The axes of an operand that are neither contracted nor batch."""
+    return tuple(i for i in range(type.ndim) if i not in contract and i not in batch)
+
+
+def _dot_type(x: ArrayType, y: ArrayType, contract: Pair, batch: Pair) -> ArrayType:
+    if x.dtype != y.dtype or x.dtype == BOOL:
+        raise TypeRuleError(f"takes two arrays of one number dtype, got {x} and {y}")
+    for t, c, d in ((x, contract[0], batch[0]), (y, contract[1], batch[1])):
+        if len({*c, *d}) != len(c) + len(d) or any(not 0 <= a < t.ndim for a in (*c, *d)):
+            raise TypeRuleError(f"axes {c} to contract and {d} to batch are not distinct axes of {t}")
+    for what, (left, right) in (("contracted", contract), ("batch", batch)):
+        if [x.shape[a] for a in left] != [y.shape[a] for a in right]:
+            raise TypeRuleError(f"{what} axes {left} of {x} and {right} of {y} differ in length")
+    shape = tuple(x.shape[a] for a in batch[0])
+    shape += tuple(x.shape[a] for a in free_axes(x, contract[0], batch[0]))
+    shape += tuple(y.shape[a] for a in free_axes(y, contract[1], batch[1]))
+    return ArrayType(shape, x.dtype)
+
+
+def _dot(x: Array, y: Array, contract: Pair, batch: Pair) -> Array:
+    result_type = _dot_type(ArrayType(x.shape, x.dtype), ArrayType(y.shape, y.dtype), contract, batch)
+    free_x = free_axes(ArrayType(x.shape, x.dtype), contract[0], batch[0])
+    free_y = free_axes(ArrayType(y.shape, y.dtype), contract[1], batch[1])
+    batch_shape = tuple(x.shape[a] for a in batch[0])
+    depth = math.prod(x.shape[a] for a in contract[0])
+    rows, columns = math.prod(x.shape[a] for a in free_x), math.prod(y.shape[a] for a in free_y)
+    left = x.transpose((*batch[0], *free_x, *contract[0])).reshape((*batch_shape, rows, depth))
+    right = y.transpose((*batch[1], *contract[1], *free_y)).reshape((*batch_shape, depth, columns))
+    return np.matmul(left, right).reshape(result_type.shape)
+
+
+def _operand_cotangent(
+    b: Builder, g: Value, other: Value, mine: Value, of_left: bool, contract: Pair, batch: Pair
+) -> Value:
+    side, far = (0, 1) if of_left else (1, 0)
+    batches = len(batch[0])
+    other_free = free_axes(other.type, contract[far], batch[far])
+    my_free = free_axes(mine.type, contract[side], batch[side])
+    first_free = batches + (len(my_free) if of_left else 0)
+    g_contract = tuple(range(first_free, first_free + len(other_free)))
+    product = dot(b, g, other, contract=(g_contract, other_free), batch=(tuple(range(batches)), batch[far]))
+    # The product has my batch axes, my free axes, then the contracted axes in the other operand's order.
+    by_other_order = sorted(range(len(contract[far])), key=lambda i: contract[far][i])
+    places = (*batch[side], *my_free, *(contract[side][i] for i in by_other_order))
+    return OPS["transpose"](b, product, perm=tuple(int(i) for i in np.argsort(places)))
+
+
+def _dot_vjp(b: Builder, g: Value, o: Value, x: Value, y: Value, contract: Pair, batch: Pair) -> tuple[Value, Value]:
+    return (
+        _operand_cotangent(b, g, y, x, True, contract, batch),
+        _operand_cotangent(b, g, x, y, False, contract, batch),
+    )
+
+
+def _dot_flops(inputs: Sequence[ArrayType], outputs: Sequence[ArrayType], attrs: Attrs) -> int:
+    contract: Pair = attrs["contract"]
+    return 2 * outputs[0].size * math.prod(inputs[0].shape[a] for a in contract[0])
+
+
+def _dot_axes(inputs: Sequence[ArrayType], output: ArrayType, attrs: Attrs) -> list[list[int | None]]:
+    x, y = inputs
+    contract, batch = attrs["contract"], attrs["batch"]
+    free_x, free_y = free_axes(x, contract[0], batch[0]), free_axes(y, contract[1], batch[1])
+    return [
+        [*batch[0], *free_x, *(None for _ in free_y)],
+        [*batch[1], *(None for _ in free_x), *free_y],
+    ]
+
+
+dot = declare(
+    Op(
+        "dot",
+        "contraction",
+        _dot_type,
+        _dot,
+        _dot_flops,
+        _dot_axes,
+        _dot_vjp,
+        "sum over the axes `contract` of x and y, for every index of the axes `batch`; "
+        "the output has batch axes, free axes of x, free axes of y",
+    )
+)

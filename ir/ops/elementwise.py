@@ -1,0 +1,408 @@
+"""Element-wise ops: every input and the output have one shape; nothing is broadcast implicitly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import scipy.special  # pyright: ignore[reportMissingTypeStubs]
+
+from ..builder import Builder
+from ..graph import Value
+from ..op import Attrs, Op, TypeRuleError, VjpRule, declare, no_flops, one_per_output
+from ..types import BOOL, SHORT_NAMES, Array, ArrayType, DType
+
+FLOATS = "f"
+NUMBERS = "fiu"
+INTEGERS = "iu"
+ANY = "fiub"
+_KIND_NAMES = {FLOATS: "a float", NUMBERS: "a number", INTEGERS: "an integer", ANY: "any", "iub": "an integer or bool"}
+
+
+def aligned_axes(inputs: Sequence[ArrayType], output: ArrayType, attrs: Attrs) -> list[list[int | None]]:
+    """Every axis of every input is aligned with the same axis of the output."""
+    return [list(range(output.ndim)) for _ in inputs]
+
+
+def _same_shape(types: Sequence[ArrayType]) -> tuple[int, ...]:
+    if any(t.shape != types[0].shape for t in types):
+        raise TypeRuleError(f"shapes differ: {', '.join(map(str, types))}")
+    return types[0].shape
+
+
+def _infer(arity: int, kinds: str, result: DType | None = None) -> Callable[..., ArrayType]:
+    def infer(*types: ArrayType) -> ArrayType:
+        if len(types) != arity:
+            raise TypeRuleError(f"takes {arity} inputs, got {len(types)}: {', '.join(map(str, types))}")
+        shape = _same_shape(types)
+        if any(t.dtype != types[0].dtype for t in types):
+            raise TypeRuleError(f"dtypes differ: {', '.join(map(str, types))}")
+        if types[0].dtype.kind not in kinds:
+            raise TypeRuleError(f"takes {_KIND_NAMES[kinds]}, got {types[0]}")
+        return ArrayType(shape, result or types[0].dtype)
+
+    return infer
+
+
+def _keep_dtype(function: Callable[..., Any]) -> Callable[..., Array]:
+    def reference(*arrays: Array) -> Array:
+        return np.asarray(function(*arrays)).astype(arrays[0].dtype, copy=False)
+
+    return reference
+
+
+def _elementwise(
+    arity: int,
+    name: str,
+    kinds: str,
+    function: Callable[..., Any],
+    vjp: VjpRule | None,
+    doc: str,
+    result: DType | None = None,
+    free: bool = False,
+) -> Op:
+    reference = _keep_dtype(function) if result is None else function
+    flops = no_flops if free else one_per_output
+    return declare(Op(name, "elementwise", _infer(arity, kinds, result), reference, flops, aligned_axes, vjp, doc))
+
+
+_unary = partial(_elementwise, 1)
+_binary = partial(_elementwise, 2)
+
+
+def _scaled(b: Builder, g: Value, factor: float) -> Value:
+    return mul(b, g, b.full_like(g, factor))
+
+
+def _one_minus(b: Builder, x: Value) -> Value:
+    return sub(b, b.full_like(x, 1), x)
+
+
+def _square(b: Builder, x: Value) -> Value:
+    return mul(b, x, x)
+
+
+# Arithmetic.
+def _neg_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
+    return neg(b, g)
+
+
+def _add_vjp(b: Builder, g: Value, o: Value, x: Value, y: Value) -> tuple[Value, Value]:
+    return g, g
+
+
+def _sub_vjp(b: Builder, g: Value, o: Value, x: Value, y: Value) -> tuple[Value, Value]:
+    return g, neg(b, g)
+
+
+def _mul_vjp(b: Builder, g: Value, o: Value, x: Value, y: Value) -> tuple[Value, Value]:
+    return mul(b, g, y), mul(b, g, x)
+
+
+def _div_vjp(b: Builder, g: Value, o: Value, x: Value, y: Value) -> tuple[Value, Value]:
+    gx = div(b, g, y)
+    return gx, neg(b, mul(b, gx, o))
+
+
+neg = _unary("neg", NUMBERS, np.negative, _neg_vjp, "-x")
+add = _binary("add", NUMBERS, np.add, _add_vjp, "x + y")
+sub = _binary("sub", NUMBERS, np.subtract, _sub_vjp, "x - y")
+mul = _binary("mul", NUMBERS, np.multiply, _mul_vjp, "x * y")
+div = _binary("div", FLOATS, np.divide, _div_vjp, "x / y, true division of floats")
+floordiv = _binary("floordiv", NUMBERS, np.floor_divide, None, "floor(x / y); an integer divided by 0 is 0")
+
+
+def _mod_vjp(b: Builder, g: Value, o: Value, x: Value, y: Value) -> tuple[Value, Value]:
+    return g, neg(b, mul(b, g, floordiv(b, x, y)))
+
+
+mod = _binary("mod", NUMBERS, np.remainder, _mod_vjp, "the remainder with the sign of y, as Python's %")
+
+
+def _pow_vjp(b: Builder, g: Value, o: Value, x: Value, y: Value) -> tuple[Value, Value]:
+    # d/dx = y x^(y-1) is 0, not 0 * inf, at x = y = 0; d/dy = x^y log x is 0 at x = 0 for y >= 0.
+    zero, one = b.full_like(x, 0), b.full_like(x, 1)
+    x_zero = eq(b, x, zero)
+    exponent = select(b, and_(b, x_zero, eq(b, y, zero)), one, sub(b, y, one))
+    gx = mul(b, g, mul(b, y, pow(b, x, exponent)))
+    at_zero = and_(b, x_zero, ge(b, y, zero))
+    gy = select(b, at_zero, zero, mul(b, g, mul(b, o, log(b, select(b, at_zero, one, x)))))
+    return gx, gy
+
+
+def _integer_pow(x: Array, y: Array) -> Array:
+    if x.dtype.kind == "f":
+        return np.power(x, y)
+    # A negative exponent truncates to 0, but for 1 and -1; NumPy refuses it, compiled code has no such exit.
+    positive = np.power(x, np.maximum(y, 0))
+    odd = np.where(y % 2 == 0, 1, x)
+    return np.where(y >= 0, positive, np.where(x == 1, 1, np.where(x == -1, odd, 0)) if x.dtype.kind == "i" else x == 1)
+
+
+pow = _binary("pow", NUMBERS, _integer_pow, _pow_vjp, "x ** y; for integers a negative y gives the truncated value")
+
+
+def _winner_vjp(better: str) -> VjpRule:
+    def rule(b: Builder, g: Value, o: Value, x: Value, y: Value) -> tuple[Value, Value]:
+        # The gradient is shared equally at a tie, as PyTorch and JAX do.
+        half = _scaled(b, g, 0.5)
+        zero = b.full_like(g, 0)
+        tie = eq(b, x, y)
+        x_wins = gt(b, x, y) if better == "max" else lt(b, x, y)
+        y_wins = lt(b, x, y) if better == "max" else gt(b, x, y)
+        return select(b, x_wins, g, select(b, tie, half, zero)), select(b, y_wins, g, select(b, tie, half, zero))
+
+    return rule
+
+
+maximum = _binary("maximum", NUMBERS, np.maximum, _winner_vjp("max"), "the larger; NaN where either is NaN")
+minimum = _binary("minimum", NUMBERS, np.minimum, _winner_vjp("min"), "the smaller; NaN where either is NaN")
+
+
+def _abs_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
+    return mul(b, g, sign(b, x))
+
+
+abs_ = _unary("abs", NUMBERS, np.abs, _abs_vjp, "|x|; derivative 0 at 0")
+sign = _unary("sign", NUMBERS, np.sign, None, "-1, 0 or 1; NaN for NaN")
+floor = _unary("floor", FLOATS, np.floor, None, "the largest integer not above x")
+ceil = _unary("ceil", FLOATS, np.ceil, None, "the smallest integer not below x")
+trunc = _unary("trunc", FLOATS, np.trunc, None, "x rounded towards 0")
+rint = _unary("rint", FLOATS, np.rint, None, "x rounded to the nearest integer, halves to even")
+
+
+def _sqrt_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
+    return div(b, _scaled(b, g, 0.5), o)
+
+
+sqrt = _unary("sqrt", FLOATS, np.sqrt, _sqrt_vjp, "the square root; NaN below 0")
+
+
+# Exponentials and logarithms.
+def _exp_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
+    return mul(b, g, o)
+
+
+def _expm1_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
+    return mul(b, g, add(b, o, b.full_like(o, 1)))
+
+
+def _log_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
+    return div(b, g, x)
+
+
+def _log1p_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
+    return div(b, g, add(b, x, b.full_like(x, 1)))
+
+
+exp = _unary("exp", FLOATS, np.exp, _exp_vjp, "e ** x")
+expm1 = _unary("expm1", FLOATS, np.expm1, _expm1_vjp, "e ** x - 1 without loss of digits near 0")
+log = _unary("log", FLOATS, np.log, _log_vjp, "the natural logarithm")
+log1p = _unary("log1p", FLOATS, np.log1p, _log1p_vjp, "log(1 + x) without loss of digits near 0")
+
+
+# Activations that are primitives, because their derivative is best told from their output.
+def _tanh_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
+    return mul(b, g, _one_minus(b, _square(b, o)))
+
+
+def _sigmoid_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
+    return mul(b, g, mul(b, o, _one_minus(b, o)))
+
+
+def _erf_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
+    return mul(b, g, _scaled(b, exp(b, neg(b, _square(b, x))), 2 / np.sqrt(np.pi)))
+
+
+def _relu_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
+    zero = b.full_like(o, 0)
+    return select(b, gt(b, o, zero), g, zero)
+
+
+def _relu(x: Array) -> Array:
+    return np.where(x <= 0, 0, x)
+
+
+tanh = _unary("tanh", FLOATS, np.tanh, _tanh_vjp, "the hyperbolic tangent")
+sigmoid = _unary("sigmoid", FLOATS, scipy.special.expit, _sigmoid_vjp, "1 / (1 + e ** -x)")
+erf = _unary("erf", FLOATS, scipy.special.erf, _erf_vjp, "the error function")
+relu = _unary("relu", NUMBERS, _relu, _relu_vjp, "max(x, 0), NaN for NaN; derivative 0 at 0")
+
+
+# Trigonometry.
+def _sin_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
+    return mul(b, g, cos(b, x))
+
+
+def _cos_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
+    return neg(b, mul(b, g, sin(b, x)))
+
+
+def _tan_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
+    return mul(b, g, add(b, b.full_like(o, 1), _square(b, o)))
+
+
+def _asin_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
+    return div(b, g, sqrt(b, _one_minus(b, _square(b, x))))
+
+
+def _acos_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
+    return neg(b, _asin_vjp(b, g, o, x))
+
+
+def _atan_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
+    return div(b, g, add(b, b.full_like(x, 1), _square(b, x)))
+
+
+def _sinh_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
+    return mul(b, g, cosh(b, x))
+
+
+def _cosh_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
+    return mul(b, g, sinh(b, x))
+
+
+def _asinh_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
+    return div(b, g, sqrt(b, add(b, _square(b, x), b.full_like(x, 1))))
+
+
+def _acosh_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
+    return div(b, g, sqrt(b, sub(b, _square(b, x), b.full_like(x, 1))))
+
+
+def _atanh_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
+    return div(b, g, _one_minus(b, _square(b, x)))
+
+
+def _atan2_vjp(b: Builder, g: Value, o: Value, y: Value, x: Value) -> tuple[Value, Value]:
+    scaled = div(b, g, add(b, _square(b, x), _square(b, y)))
+    return mul(b, scaled, x), neg(b, mul(b, scaled, y))
+
+
+sin = _unary("sin", FLOATS, np.sin, _sin_vjp, "the sine of x radians")
+cos = _unary("cos", FLOATS, np.cos, _cos_vjp, "the cosine of x radians")
+tan = _unary("tan", FLOATS, np.tan, _tan_vjp, "the tangent of x radians")
+asin = _unary("asin", FLOATS, np.arcsin, _asin_vjp, "the inverse sine, in radians")
+acos = _unary("acos", FLOATS, np.arccos, _acos_vjp, "the inverse cosine, in radians")
+atan = _unary("atan", FLOATS, np.arctan, _atan_vjp, "the inverse tangent, in radians")
+sinh = _unary("sinh", FLOATS, np.sinh, _sinh_vjp, "the hyperbolic sine")
+cosh = _unary("cosh", FLOATS, np.cosh, _cosh_vjp, "the hyperbolic cosine")
+asinh = _unary("asinh", FLOATS, np.arcsinh, _asinh_vjp, "the inverse hyperbolic sine")
+acosh = _unary("acosh", FLOATS, np.arccosh, _acosh_vjp, "the inverse hyperbolic cosine")
+atanh = _unary("atanh", FLOATS, np.arctanh, _atanh_vjp, "the inverse hyperbolic tangent")
+atan2 = _binary("atan2", FLOATS, np.arctan2, _atan2_vjp, "the angle of the point (y, x) is atan2(y, x)")
+
+# Comparison, all to bool.
+eq = _binary("eq", ANY, np.equal, None, "x == y", BOOL)
+ne = _binary("ne", ANY, np.not_equal, None, "x != y", BOOL)
+lt = _binary("lt", ANY, np.less, None, "x < y", BOOL)
+le = _binary("le", ANY, np.less_equal, None, "x <= y", BOOL)
+gt = _binary("gt", ANY, np.greater, None, "x > y", BOOL)
+ge = _binary("ge", ANY, np.greater_equal, None, "x >= y", BOOL)
+
+# Bits and truth.
+and_ = _binary("and", "iub", np.bitwise_and, None, "bitwise and; logical for bool")
+or_ = _binary("or", "iub", np.bitwise_or, None, "bitwise or; logical for bool")
+xor = _binary("xor", "iub", np.bitwise_xor, None, "bitwise exclusive or; logical for bool")
+invert = _unary("invert", "iub", np.invert, None, "all bits flipped; logical not for bool")
+shift_left = _binary("shift_left", INTEGERS, np.left_shift, None, "x << y; 0 where y is not in 0 <= y < the width")
+shift_right = _binary(
+    "shift_right",
+    INTEGERS,
+    np.right_shift,
+    None,
+    "x >> y, keeping the sign; as far as can be where y is not in 0 <= y < the width",
+)
+
+
+def _infer_select(c: ArrayType, x: ArrayType, y: ArrayType) -> ArrayType:
+    _same_shape((c, x, y))
+    if c.dtype != BOOL:
+        raise TypeRuleError(f"the condition is a bool, got {c}")
+    if x.dtype != y.dtype:
+        raise TypeRuleError(f"dtypes differ: {x}, {y}")
+    return x
+
+
+def _select_vjp(b: Builder, g: Value, o: Value, c: Value, x: Value, y: Value) -> tuple[None, Value, Value]:
+    zero = b.full_like(g, 0)
+    return None, select(b, c, g, zero), select(b, c, zero, g)
+
+
+select = declare(
+    Op(
+        "select",
+        "elementwise",
+        _infer_select,
+        np.where,
+        one_per_output,
+        aligned_axes,
+        _select_vjp,
+        "x where the condition holds, y elsewhere",
+    )
+)
+
+
+def _infer_cast(x: ArrayType, dtype: DType) -> ArrayType:
+    if dtype not in SHORT_NAMES:
+        raise TypeRuleError(f"dtype {dtype} is not supported")
+    return ArrayType(x.shape, dtype)
+
+
+def _cast_vjp(b: Builder, g: Value, o: Value, x: Value, dtype: DType) -> Value | None:
+    return cast(b, g, dtype=x.type.dtype) if dtype.kind == "f" and x.type.dtype.kind == "f" else None
+
+
+def _cast_reference(x: Array, dtype: DType) -> Array:
+    return x.astype(dtype)
+
+
+cast = declare(
+    Op(
+        "cast",
+        "elementwise",
+        _infer_cast,
+        _cast_reference,
+        no_flops,
+        aligned_axes,
+        _cast_vjp,
+        "x as another dtype; floats are truncated to integers",
+    )
+)
+
+
+def _copy_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
+    return g
+
+
+copy = _unary("copy", ANY, np.array, _copy_vjp, "x, laid out contiguously", free=True)
+stop_gradient = _unary("stop_gradient", ANY, np.array, None, "x, with derivative 0", free=True)
+
+
+def _infer_check_index(x: ArrayType, size: int) -> ArrayType:
+    if x.dtype.kind not in INTEGERS:
+        raise TypeRuleError(f"an index is an integer, got {x}")
+    return x
+
+
+def _check_index(x: Array, size: int) -> Array:
+    bad = (x < 0) | (x >= size)
+    if bad.any():
+        raise IndexError(f"index {int(x[bad].flat[0])} is out of range for {size} entries")
+    return x
+
+
+check_index = declare(
+    Op(
+        "check_index",
+        "elementwise",
+        _infer_check_index,
+        _check_index,
+        no_flops,
+        aligned_axes,
+        None,
+        "x, once every element is seen to lie in 0 <= x < size; otherwise the run stops with IndexError",
+    )
+)

@@ -1,0 +1,165 @@
+"""Reductions over axes, and running sums. The reduced axes are gone from the output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..op import OPS, Attrs, Op, TypeRuleError, VjpRule, declare, one_per_input
+from ..types import BOOL, INT64, Array, ArrayType
+from . import elementwise as ew
+
+if TYPE_CHECKING:
+    from ..builder import Builder
+    from ..graph import Value
+
+
+def _check_axes(x: ArrayType, axes: tuple[int, ...]) -> None:
+    if list(axes) != sorted(set(axes)) or any(not 0 <= a < x.ndim for a in axes):
+        raise TypeRuleError(f"axes {axes} of {x}; they are increasing, from 0 to {x.ndim - 1}")
+
+
+def _kept(x: ArrayType, axes: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(n for i, n in enumerate(x.shape) if i not in axes)
+
+
+def _reduce_axes(inputs: Sequence[ArrayType], output: ArrayType, attrs: Attrs) -> list[list[int | None]]:
+    axes: tuple[int, ...] = attrs["axes"] if "axes" in attrs else (attrs["axis"],)
+    return [[i for i in range(inputs[0].ndim) if i not in axes]]
+
+
+def expand(b: Builder, reduced: Value, like: Value, axes: tuple[int, ...]) -> Value:
+    """A reduced value repeated along the reduced `axes`, in the shape of `like`."""
+    kept = tuple(i for i in range(like.type.ndim) if i not in axes)
+    return OPS["broadcast"](b, reduced, shape=like.type.shape, axes=kept)
+
+
+def _reduction(name: str, kinds: str, function: Callable[..., Any], vjp: VjpRule | None, doc: str, empty: bool) -> Op:
+    def infer(x: ArrayType, axes: tuple[int, ...]) -> ArrayType:
+        _check_axes(x, axes)
+        if x.dtype.kind not in kinds:
+            raise TypeRuleError(f"does not take {x}")
+        if not empty and any(x.shape[a] == 0 for a in axes):
+            raise TypeRuleError(f"has no value over the empty axes {axes} of {x}")
+        return ArrayType(_kept(x, axes), x.dtype)
+
+    def reference(x: Array, axes: tuple[int, ...]) -> Array:
+        if x.dtype == BOOL and not axes:
+            return x
+        return np.asarray(function(x, axis=axes)).astype(x.dtype, copy=False)
+
+    return declare(Op(name, "reduction", infer, reference, one_per_input, _reduce_axes, vjp, doc))
+
+
+def _sum_vjp(b: Builder, g: Value, o: Value, x: Value, axes: tuple[int, ...]) -> Value:
+    return expand(b, g, x, axes)
+
+
+def _extreme_vjp(b: Builder, g: Value, o: Value, x: Value, axes: tuple[int, ...]) -> Value | None:
+    # Equal shares for all that attain the extreme, as PyTorch's amax and JAX do.
+    hits = ew.cast(b, ew.eq(b, x, expand(b, o, x, axes)), dtype=x.type.dtype)
+    share = ew.div(b, g, reduce_sum(b, hits, axes=axes))
+    return ew.mul(b, hits, expand(b, share, x, axes))
+
+
+def _prod_vjp(b: Builder, g: Value, o: Value, x: Value, axes: tuple[int, ...]) -> Value:
+    # The product of all others, by a tree of products: right at zeros, and for derivatives of every order.
+    kept = tuple(i for i in range(x.type.ndim) if i not in axes)
+    perm = (*axes, *kept)
+    moved = OPS["transpose"](b, x, perm=perm)
+    kept_shape = tuple(x.type.shape[i] for i in kept)
+    length = int(np.prod([x.type.shape[a] for a in axes], dtype=np.int64))
+    flat = OPS["reshape"](b, moved, shape=(length, *kept_shape))
+    others = OPS["reshape"](b, _product_of_others(b, flat), shape=moved.type.shape)
+    back = OPS["transpose"](b, others, perm=tuple(int(i) for i in np.argsort(perm)))
+    return ew.mul(b, expand(b, g, x, axes), back)
+
+
+def _product_of_others(b: Builder, x: Value) -> Value:
+    n, rest = x.type.shape[0], x.type.shape[1:]
+    if n <= 1:
+        return b.full_like(x, 1)
+    if n % 2:
+        x = OPS["pad"](
+            b, x, low=(0,) * x.type.ndim, high=(1,) + (0,) * len(rest), interior=(0,) * x.type.ndim, value=1.0
+        )
+    pairs = OPS["reshape"](b, x, shape=((n + 1) // 2, 2, *rest))
+    swapped = OPS["reverse"](b, pairs, axes=(1,))
+    above = _product_of_others(b, reduce_prod(b, pairs, axes=(1,)))
+    result = ew.mul(b, swapped, expand(b, above, swapped, (1,)))
+    result = OPS["reshape"](b, result, shape=x.type.shape)
+    if n % 2:
+        result = OPS["slice"](b, result, start=(0,) * x.type.ndim, stop=(n, *rest), step=(1,) * x.type.ndim)
+    return result
+
+
+def _max(x: Array, axis: tuple[int, ...]) -> Array:
+    return x.max(axis=axis)
+
+
+def _min(x: Array, axis: tuple[int, ...]) -> Array:
+    return x.min(axis=axis)
+
+
+reduce_sum = _reduction("reduce_sum", "fiu", np.sum, _sum_vjp, "the sum over `axes`", empty=True)
+reduce_prod = _reduction("reduce_prod", "fiu", np.prod, _prod_vjp, "the product over `axes`", empty=True)
+reduce_max = _reduction(
+    "reduce_max", "fiub", _max, _extreme_vjp, "the largest over `axes`; NaN if any; or, for bool", False
+)
+reduce_min = _reduction(
+    "reduce_min", "fiub", _min, _extreme_vjp, "the smallest over `axes`; NaN if any; and, for bool", False
+)
+
+
+def _arg_reduction(name: str, function: Callable[..., Any], doc: str) -> Op:
+    def infer(x: ArrayType, axis: int) -> ArrayType:
+        _check_axes(x, (axis,))
+        if x.shape[axis] == 0:
+            raise TypeRuleError(f"has no value over the empty axis {axis} of {x}")
+        return ArrayType(_kept(x, (axis,)), INT64)
+
+    def reference(x: Array, axis: int) -> Array:
+        return np.asarray(function(x, axis=axis))
+
+    return declare(Op(name, "reduction", infer, reference, one_per_input, _reduce_axes, None, doc))
+
+
+argmax = _arg_reduction("argmax", np.argmax, "the index of the first largest along `axis`; of the first NaN if any")
+argmin = _arg_reduction("argmin", np.argmin, "the index of the first smallest along `axis`; of the first NaN if any")
+
+
+def _cumsum_type(x: ArrayType, axis: int, reverse: bool) -> ArrayType:
+    _check_axes(x, (axis,))
+    if x.dtype == BOOL:
+        raise TypeRuleError(f"does not take {x}")
+    return x
+
+
+def _cumsum(x: Array, axis: int, reverse: bool) -> Array:
+    if reverse:
+        return np.flip(np.cumsum(np.flip(x, axis), axis, dtype=x.dtype), axis)
+    return np.cumsum(x, axis, dtype=x.dtype)
+
+
+def _cumsum_vjp(b: Builder, g: Value, o: Value, x: Value, axis: int, reverse: bool) -> Value:
+    return cumsum(b, g, axis=axis, reverse=not reverse)
+
+
+def _cumsum_axes(inputs: Sequence[ArrayType], output: ArrayType, attrs: Attrs) -> list[list[int | None]]:
+    return [[None if i == attrs["axis"] else i for i in range(output.ndim)]]
+
+
+cumsum = declare(
+    Op(
+        "cumsum",
+        "reduction",
+        _cumsum_type,
+        _cumsum,
+        one_per_input,
+        _cumsum_axes,
+        _cumsum_vjp,
+        "the sums of all elements up to each along `axis`; from the end with `reverse`",
+    )
+)

@@ -1,0 +1,46 @@
+"""`region`: nodes that run as one unit, as a node with a body graph. Made by fusion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..graph import Graph
+from ..interpret import interpret
+from ..op import Attrs, Op, TypeRuleError, declare
+from ..types import Array, ArrayType
+
+
+def _region_type(*types: ArrayType, body: Graph, domain: tuple[int, ...], rows: int) -> tuple[ArrayType, ...]:
+    expected = [v.type for v in body.inputs]
+    if list(types) != expected:
+        raise TypeRuleError(f"the body takes {', '.join(map(str, expected))}, got {', '.join(map(str, types))}")
+    if not -1 <= rows <= len(domain):
+        raise TypeRuleError(f"a domain {domain} has no {rows} row axes")
+    return tuple(v.type for v in body.outputs)
+
+
+def _region(*arrays: Array, body: Graph, domain: tuple[int, ...], rows: int) -> tuple[Array, ...]:
+    return interpret(body, *arrays)
+
+
+def _region_flops(inputs: Sequence[ArrayType], outputs: Sequence[ArrayType], attrs: Attrs) -> int:
+    body: Graph = attrs["body"]
+    return body.flops()
+
+
+def _region_axes(inputs: Sequence[ArrayType], output: ArrayType, attrs: Attrs) -> list[list[int | None]]:
+    return [[None] * output.ndim for _ in inputs]
+
+
+region = declare(
+    Op(
+        "region",
+        "region",
+        _region_type,
+        _region,
+        _region_flops,
+        _region_axes,
+        None,
+        "the nodes of `body`, run as one unit",
+    )
+)

@@ -1,0 +1,232 @@
+"""Reading graphs from the text that `str(graph)` prints."""
+
+from __future__ import annotations
+
+import base64
+import re
+import zlib
+from typing import Any
+
+import numpy as np
+
+from .graph import ROLES, Graph, Node, Origin, Value
+from .op import OPS
+from .printer import BARE_NAME, unquote
+from .types import DTYPE_OF_SHORT, Array, ArrayType
+
+_TOKEN = re.compile(
+    rf"""
+      (?P<value>%(?:{BARE_NAME.pattern}|"(?:[^"\\]|\\.)*"))
+    | (?P<string>"(?:[^"\\]|\\.)*")
+    | (?P<number>-?(?:\d+\.?\d*(?:e[+-]?\d+)?|inf\b))
+    | (?P<word>[A-Za-z_]\w*)
+    | (?P<arrow>->)
+    | (?P<mark>[(){{}}\[\],:=])
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_BLANK = re.compile(r"(?:\s|#[^\n]*)*")
+
+
+class ParseError(ValueError):
+    """The text is not a graph. The message shows the line."""
+
+
+class _Parser:
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.position = 0
+        self.kind = ""
+        self.token = ""
+        self.start = 0
+        self.advance()
+
+    def advance(self) -> str:
+        previous = self.token
+        blank = _BLANK.match(self.text, self.position)
+        self.start = self.position = blank.end() if blank else self.position
+        match = _TOKEN.match(self.text, self.position)
+        if match is not None:
+            self.kind = match.lastgroup or ""
+            self.token = match[self.kind]
+            self.position = match.end()
+        elif self.position == len(self.text):
+            self.kind, self.token = "end", ""
+        else:
+            self.token = self.text[self.position]
+            raise self.error("unexpected text")
+        return previous
+
+    def error(self, message: str) -> ParseError:
+        line_number = self.text.count("\n", 0, self.start) + 1
+        line = self.text.split("\n")[line_number - 1]
+        at = "the end" if self.kind == "end" else repr(self.token)
+        return ParseError(f"line {line_number}: {message}, at {at}\n  {line.strip()}")
+
+    def expect(self, token: str) -> None:
+        if self.token != token:
+            raise self.error(f"expected {token!r}")
+        self.advance()
+
+    def accept(self, token: str) -> bool:
+        if self.token != token or self.kind == "string":
+            return False
+        self.advance()
+        return True
+
+    def take(self, kind: str) -> str:
+        if self.kind != kind:
+            raise self.error(f"expected a {kind}")
+        return self.advance()
+
+    def string(self) -> str:
+        return unquote(self.take("string"))
+
+    def type(self) -> ArrayType:
+        short = self.take("word")
+        if short not in DTYPE_OF_SHORT:
+            raise self.error(f"{short!r} is no dtype")
+        self.expect("[")
+        shape: list[int] = []
+        while not self.accept("]"):
+            if not self.token.isdecimal():
+                raise self.error("expected a length")
+            shape.append(int(self.advance()))
+            self.accept(",")
+        return ArrayType(tuple(shape), DTYPE_OF_SHORT[short])
+
+    def array(self) -> Array:
+        array_type = self.type()
+        start, token = self.start, self.token
+        data = self.attr()
+        try:
+            if isinstance(data, str):
+                flat = np.frombuffer(zlib.decompress(base64.b64decode(data)), array_type.dtype)
+            else:
+                flat = np.array(data, array_type.dtype)
+            return flat.reshape(array_type.shape)
+        except (ValueError, TypeError, OverflowError, zlib.error):
+            self.start, self.token = start, token
+            raise self.error(f"expected the data of {array_type}") from None
+
+    def attr(self) -> Any:
+        if self.kind == "string":
+            return self.string()
+        if self.kind == "number":
+            text = self.advance()
+            return int(text) if re.fullmatch(r"-?\d+", text) else float(text)
+        if self.accept("("):
+            items: list[Any] = []
+            while not self.accept(")"):
+                items.append(self.attr())
+                self.accept(",")
+            return tuple(items)
+        if self.token == "graph":
+            return self.graph()
+        if self.accept("array"):
+            return self.array()
+        constants = {"None": None, "True": True, "False": False, "nan": float("nan")}
+        if self.token in constants:
+            return constants[self.advance()]
+        if self.token in DTYPE_OF_SHORT:
+            if self.text[self.position : self.position + 1] == "[":
+                return self.type()
+            return DTYPE_OF_SHORT[self.advance()]
+        raise self.error("expected an attribute value")
+
+    def origin(self) -> Origin:
+        fields = {"scope": "", "at": "", "checkpoint": ""}
+        role = "forward"
+        while self.kind == "word" and (self.token in fields or self.token in ROLES):
+            word = self.advance()
+            if word in ROLES:
+                role = word
+            else:
+                self.expect("=")
+                fields[word] = self.string()
+        return Origin(fields["scope"], fields["at"], role, fields["checkpoint"])
+
+    def typed_names(self) -> list[tuple[str, ArrayType]]:
+        names: list[tuple[str, ArrayType]] = []
+        while self.kind == "value":
+            name = self.advance()
+            self.expect(":")
+            names.append((name, self.type()))
+            self.accept(",")
+        return names
+
+    def graph(self) -> Graph:
+        self.expect("graph")
+        self.expect("(")
+        values: dict[str, Value] = {}
+        inputs: list[Value] = []
+        for name, value_type in self.typed_names():
+            if name in values:
+                raise self.error(f"there are two inputs {name}")
+            value = Value(value_type, name=unquote(name[1:]) if name[1] == '"' else name[1:])
+            values[name] = value
+            inputs.append(value)
+        self.expect(")")
+        self.expect("{")
+        nodes: list[Node] = []
+        while self.token != "return":
+            nodes.append(self.node(values))
+        self.expect("return")
+        outputs: list[Value] = []
+        output_names: list[str] = []
+        aliases: dict[int, int] = {}
+        while not self.accept("}"):
+            name = ""
+            if self.kind == "string":
+                name = self.string()
+                self.expect("=")
+            output_names.append(name)
+            outputs.append(self.reference(values))
+            if self.accept("->"):
+                if values.get(self.token) not in inputs:
+                    raise self.error("expected an input")
+                aliases[len(outputs) - 1] = inputs.index(self.reference(values))
+            self.accept(",")
+        return Graph(inputs, nodes, outputs, aliases, output_names)
+
+    def reference(self, values: dict[str, Value]) -> Value:
+        if self.kind == "value" and self.token not in values:
+            raise self.error(f"{self.token} is used before it is computed")
+        return values[self.take("value")]
+
+    def node(self, values: dict[str, Value]) -> Node:
+        outputs = self.typed_names()
+        if not outputs:
+            raise self.error("expected a node or 'return'")
+        names = [output_name for output_name, _ in outputs]
+        for output_name in names:
+            if output_name in values or names.count(output_name) > 1:
+                raise self.error(f"{output_name} is computed twice")
+        self.expect("=")
+        name = self.take("word")
+        if name not in OPS:
+            raise self.error(f"there is no op {name!r}")
+        self.expect("(")
+        inputs: list[Value] = []
+        while not self.accept(")"):
+            inputs.append(self.reference(values))
+            self.accept(",")
+        attrs: dict[str, Any] = {}
+        if self.accept("{"):
+            while not self.accept("}"):
+                key = self.take("word")
+                self.expect("=")
+                attrs[key] = self.attr()
+                self.accept(",")
+        node = Node(OPS[name], inputs, attrs, [t for _, t in outputs], self.origin())
+        values.update(zip(names, node.outputs))
+        return node
+
+
+def parse(text: str) -> Graph:
+    """The graph that `text` prints. Raises `ParseError` with the offending line."""
+    parser = _Parser(text)
+    graph = parser.graph()
+    if parser.kind != "end":
+        raise parser.error("text after the end of the graph")
+    return graph

@@ -1,0 +1,91 @@
+"""Array types: a static shape and one of six dtypes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from operator import index
+from typing import Any, SupportsIndex
+
+import numpy as np
+import numpy.typing as npt
+
+DType = np.dtype[Any]
+Array = npt.NDArray[Any]
+
+_SHORT = {"bool": "bool", "uint8": "u8", "int32": "i32", "int64": "i64", "float32": "f32", "float64": "f64"}
+DTYPES: tuple[DType, ...] = tuple(np.dtype(name) for name in _SHORT)
+SHORT_NAMES: dict[DType, str] = {np.dtype(name): short for name, short in _SHORT.items()}
+DTYPE_OF_SHORT: dict[str, DType] = {short: dtype for dtype, short in SHORT_NAMES.items()}
+
+BOOL = np.dtype("bool")
+INT32 = np.dtype("int32")
+INT64 = np.dtype("int64")
+FLOAT32 = np.dtype("float32")
+FLOAT64 = np.dtype("float64")
+
+
+def as_dtype(dtype: npt.DTypeLike) -> DType:
+    """The supported dtype that `dtype` names. Raises `TypeError` for any other (float16, complex, strings, ...)."""
+    resolved = np.dtype(dtype).newbyteorder("=")
+    if resolved not in SHORT_NAMES:
+        known = ", ".join(_SHORT)
+        raise TypeError(f"dtype {resolved} is not supported; use one of {known}, for example x.astype('float32')")
+    return resolved
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayType:
+    """A static shape and a dtype: what is known of an array before any data exists.
+
+    `shape` is a tuple of non-negative ints and `dtype` one of bool, uint8, int32, int64, float32, float64.
+    """
+
+    shape: tuple[int, ...]
+    dtype: DType
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the contiguous array."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def __str__(self) -> str:
+        return f"{SHORT_NAMES.get(self.dtype, self.dtype)}[{','.join(map(str, self.shape))}]"
+
+
+def spec(shape: int | Sequence[int], dtype: npt.DTypeLike = "float32") -> ArrayType:
+    """An array without data: `spec((128, 784), "float32")`.
+
+    Raises `TypeError` for an unsupported dtype or a shape that is not integers, `ValueError` for a negative length.
+    """
+    lengths = tuple(shape) if isinstance(shape, Iterable) else (shape,)
+    return ArrayType(tuple(_length(n, lengths) for n in lengths), as_dtype(dtype))
+
+
+def _length(length: object, shape: tuple[object, ...]) -> int:
+    if isinstance(length, bool) or not isinstance(length, SupportsIndex):
+        raise TypeError(f"a shape is made of integers, got {length!r} in {shape!r}")
+    if index(length) < 0:
+        raise ValueError(f"a shape has no negative lengths, got {shape!r}")
+    return index(length)
+
+
+def type_of(array: Array) -> ArrayType:
+    """The type of a NumPy array. Raises `TypeError` for an unsupported dtype."""
+    return ArrayType(tuple(array.shape), as_dtype(array.dtype))
+
+
+def is_float(dtype: DType) -> bool:
+    """Whether `dtype` is float32 or float64."""
+    return dtype.kind == "f"

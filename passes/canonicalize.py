@@ -1,0 +1,173 @@
+"""From what users and derivatives write to the few forms that fusion and lowering know."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ..ir import OPS, Builder, Graph, Node, Value
+from .rewrite import Pass, without_dead_code
+from .views import VIEW_OPS, View, own, through
+
+_dot = OPS["dot"]
+_copy = OPS["copy"]
+_reshape = OPS["reshape"]
+_transpose = OPS["transpose"]
+
+# Ops that read their operands as plain contiguous arrays.
+NEEDS_CONTIGUOUS = frozenset({"gather", "scatter_add", "cumsum", "concatenate", "pad"})
+
+
+@dataclass(frozen=True)
+class Canonicalize(Pass):
+    """Establishes the laws of the passes after it:
+
+    - `dot` is `(batch..., m, k) x (batch..., k, n)`, and one of the last two axes of each operand is dense.
+    - A reduction runs over neighbouring axes; `argmax` and `argmin` over the last.
+    - Every view op is a true view; a `copy` stands where memory has to move.
+    - Every output is a value of its own, no input and no view; one that is written back to an input is a `copy`.
+    - There is no `stop_gradient` and no transposition or reshape without effect.
+    """
+
+    def __call__(self, graph: Graph) -> Graph:
+        rewriter = _Canonicalizer(graph)
+        return without_dead_code(rewriter.run())
+
+
+class _Canonicalizer:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.b = Builder()
+        self.views: dict[Value, View] = {}
+        self.copies: dict[Value, Value] = {}
+
+    def run(self) -> Graph:
+        b, graph = self.b, self.graph
+        mapping = {v: b.input(v.type, v.name) for v in graph.inputs}
+        self.views.update((v, own(v)) for v in b.inputs)
+        for node in graph.nodes:
+            b.origin = node.origin
+            outputs = self.node(node, [mapping[v] for v in node.inputs])
+            mapping.update(zip(node.outputs, outputs))
+        outputs: list[Value] = []
+        for i, value in enumerate(graph.outputs):
+            new = mapping[value]
+            if i in graph.aliases:
+                b.origin = value.node.origin if value.node else b.origin
+                outputs.append(self.emit("copy", new))
+            elif new.node is None or self.views[new].base is not new or new in outputs or new.node.op.name == "constant":
+                b.origin = value.node.origin if value.node else b.origin
+                outputs.append(self.emit("copy", new))
+            else:
+                outputs.append(new)
+        return b.graph(outputs, graph.aliases, graph.output_names)
+
+    def emit(self, op: str, *inputs: Value, **attrs: object) -> Value:
+        value = self.b.emit(OPS[op], *inputs, **attrs)
+        self._enter(value)
+        return value
+
+    def _enter(self, value: Value) -> None:
+        node = value.node
+        if node is not None and node.op.name in VIEW_OPS:
+            view = through(node, self.views[node.inputs[0]])
+            assert view is not None, node
+            self.views[value] = view
+        else:
+            self.views[value] = own(value)
+
+    def node(self, node: Node, inputs: list[Value]) -> list[Value]:
+        name = node.op.name
+        if name == "stop_gradient":
+            return inputs
+        if name == "dot":
+            return [self.dot(node, *inputs)]
+        if name in VIEW_OPS:
+            return [self.view(node, inputs[0])]
+        if name.startswith("reduce_"):
+            return [self.reduction(node, inputs[0])]
+        if name in ("argmax", "argmin"):
+            return [self.arg_reduction(node, inputs[0])]
+        if name in NEEDS_CONTIGUOUS:
+            inputs = [self.contiguous(v) for v in inputs]
+        copied = self.b.copy(node, inputs)
+        for value in copied.outputs:
+            self._enter(value)
+        return list(copied.outputs)
+
+    def contiguous(self, value: Value) -> Value:
+        """The value itself where it is laid out contiguously, else its copy, made once."""
+        if self.views[value].contiguous:
+            return value
+        if value not in self.copies:
+            self.copies[value] = self.emit("copy", value)
+        return self.copies[value]
+
+    def view(self, node: Node, x: Value) -> Value:
+        if through(node, self.views[x]) is None:
+            x = self.contiguous(x)
+        return self.emit(node.op.name, x, **node.attrs)
+
+    def transposed(self, x: Value, perm: tuple[int, ...]) -> Value:
+        return x if perm == tuple(range(len(perm))) else self.emit("transpose", x, perm=perm)
+
+    def reshaped(self, x: Value, shape: tuple[int, ...]) -> Value:
+        if x.type.shape == shape:
+            return x
+        probe = Builder()
+        node = probe.emit_node(_reshape, x, shape=shape)
+        if through(node, self.views[x]) is None:
+            x = self.contiguous(x)
+        return self.emit("reshape", x, shape=shape)
+
+    def reduction(self, node: Node, x: Value) -> Value:
+        axes = tuple(a for a in node.attrs["axes"] if x.type.shape[a] != 1)
+        if len(axes) < len(node.attrs["axes"]):
+            # Axes of length 1 leave by a reshape; the others keep their numbers less those that left before them.
+            gone = [a for a in node.attrs["axes"] if x.type.shape[a] == 1]
+            x = self.reshaped(x, tuple(n for i, n in enumerate(x.type.shape) if i not in gone))
+            axes = tuple(a - sum(g < a for g in gone) for a in axes)
+        # The last run of neighbouring axes goes first; kept axes of length 1 are no obstacle within a run.
+        while axes:
+            run = [axes[-1]]
+            for axis in reversed(axes[:-1]):
+                if all(x.type.shape[i] == 1 for i in range(axis + 1, run[0])):
+                    run.insert(0, axis)
+                else:
+                    break
+            x = self.emit(node.op.name, x, axes=tuple(run))
+            axes = axes[: len(axes) - len(run)]
+        return x
+
+    def arg_reduction(self, node: Node, x: Value) -> Value:
+        axis, last = node.attrs["axis"], x.type.ndim - 1
+        if x.type.shape[axis] == 1:
+            return self.emit("full", value=0, shape=node.output.type.shape, dtype=node.output.type.dtype)
+        x = self.transposed(x, (*(i for i in range(x.type.ndim) if i != axis), axis))
+        return self.emit(node.op.name, x, axis=last)
+
+    def dot(self, node: Node, x: Value, y: Value) -> Value:
+        (cx, cy), (bx, by) = node.attrs["contract"], node.attrs["batch"]
+        free_x = tuple(i for i in range(x.type.ndim) if i not in cx and i not in bx)
+        free_y = tuple(i for i in range(y.type.ndim) if i not in cy and i not in by)
+        batch_shape = tuple(x.type.shape[i] for i in bx)
+        m = math.prod(x.type.shape[i] for i in free_x)
+        n = math.prod(y.type.shape[i] for i in free_y)
+        k = math.prod(x.type.shape[i] for i in cx)
+        left = self.reshaped(self.transposed(x, (*bx, *free_x, *cx)), (*batch_shape, m, k))
+        right = self.reshaped(self.transposed(y, (*by, *cy, *free_y)), (*batch_shape, k, n))
+        nb = len(bx)
+        batch = (tuple(range(nb)),) * 2
+        contract = ((nb + 1,), (nb,))
+        left, right = self.dense(left), self.dense(right)
+        product = self.emit("dot", left, right, contract=contract, batch=batch)
+        return self.reshaped(product, node.output.type.shape)
+
+    def dense(self, x: Value) -> Value:
+        """A matrix operand that BLAS can read: one of the last two axes has stride 1, the other one no overlap."""
+        view = self.views[x]
+        rows, columns = view.shape[-2:]
+        row_stride, column_stride = view.strides[-2:]
+        by_rows = (column_stride == 1 or columns <= 1) and (row_stride >= max(columns, 1) or rows <= 1)
+        by_columns = (row_stride == 1 or rows <= 1) and (column_stride >= max(rows, 1) or columns <= 1)
+        return x if by_rows or by_columns or 0 in view.shape else self.contiguous(x)

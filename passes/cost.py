@@ -1,0 +1,39 @@
+"""How long a graph takes on one core, roughly: enough to tell small programs from large ones."""
+
+from __future__ import annotations
+
+from ..ir import Graph, Node, Value, node_flops
+
+# Measured on current x86-64 cores: BLAS in floating-point operations, caches and memory in bytes, each a nanosecond.
+_BLAS_PER_NS = 90.0
+_CACHE_PER_NS = 40.0
+_MEMORY_PER_NS = 8.0
+_CACHE_BYTES = 1 << 20
+_SLOW = frozenset({"exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "sin", "cos", "tan", "pow"})
+
+# Waking a thread and meeting at barriers costs a few microseconds each.
+_WORTH_THREADS = 100_000.0
+
+
+def node_nanoseconds(node: Node) -> float:
+    """Time of one node of a fused graph on one core."""
+    if node.op.name == "dot":
+        return node_flops(node) / _BLAS_PER_NS
+    moved = sum(map(_bytes, node.inputs)) + sum(v.type.nbytes for v in node.outputs)
+    time = moved / (_CACHE_PER_NS if moved < _CACHE_BYTES else _MEMORY_PER_NS)
+    if node.op.name == "region":
+        for inner in node.attrs["body"].nodes:
+            time += sum(v.type.size for v in inner.outputs) * (1.0 if inner.op.name in _SLOW else 0.05)
+    return time
+
+
+def _bytes(value: Value) -> int:
+    """Bytes of memory behind a value: a broadcast reads its source."""
+    while value.node is not None and value.node.op.name == "broadcast":
+        value = value.node.inputs[0]
+    return value.type.nbytes
+
+
+def useful_threads(graph: Graph, threads: int) -> int:
+    """`threads`, or 1 where the fused graph is so small that waking others costs more than they save."""
+    return threads if sum(map(node_nanoseconds, graph.nodes)) > _WORTH_THREADS else 1

@@ -1,0 +1,349 @@
+"""Grouping nodes into regions: loops that run as one unit, their inner values never in memory."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from ..ir import OPS, Builder, Graph, Node, Value
+from .loop_nest import reduction_form, squeezed
+from .rewrite import Pass
+
+_MAX_NODES = 256
+
+# Made anew in every region that reads it: cheaper than a load.
+_FREE = frozenset({"full", "iota"})
+
+
+@dataclass(frozen=True)
+class Fuse(Pass):
+    """Puts element-wise nodes, reductions and what makes arrays from nothing into `region` nodes.
+
+    A region runs over a *domain*, its largest shape without axes of length 1. The first `rows` axes of the domain are walked
+    row by row, the rest is the row's inside. Every value in the body is *full* (one element for each of the domain), a
+    *row* value (one for each row), or the result of a *crossing* reduction over rows, which nothing in the region reads.
+
+    Nodes join the region of the earliest of their consumers, last nodes first, so that what is cheap is computed where it is
+    needed instead of being kept; a crossing reduction then joins the region that makes what it sums. A region's height (the
+    longest way to an output) is above that of all that reads it, and its depth above that of all that it reads: comparing
+    these numbers, not searching the graph, keeps regions free of cycles.
+    """
+
+    def __call__(self, graph: Graph) -> Graph:
+        groups = _grow(graph)
+        _join_crossings(graph, groups)
+        return _emit(graph, groups)
+
+
+@dataclass(eq=False)
+class _Group:
+    """A region under construction; `kinds` tells of each member whether it is full, row or crossing."""
+
+    height: int
+    fusable: bool
+    domain: tuple[int, ...] = ()
+    rows: int | None = None
+    kinds: dict[Node, str] = field(default_factory=dict["Node", str])
+    scalar_crossings: bool = True
+    depth: int = 0
+
+    def shape_of(self, kind: str) -> tuple[int, ...]:
+        return self.domain if kind == "full" or self.rows is None else self.domain[: self.rows]
+
+
+def _is_reduction(node: Node) -> bool:
+    return node.op.family == "reduction" and node.op.name != "cumsum"
+
+
+def _fusable(node: Node) -> bool:
+    if node.op.name == "constant":
+        return False
+    return node.op.family in ("elementwise", "creation") or _is_reduction(node)
+
+
+def _may_be_inside(node: Node) -> bool:
+    """View ops that can stand in a region: they add axes of length 1 or repeat a row's value along the row."""
+    return node.op.name in ("broadcast", "reshape")
+
+
+def _new_group(node: Node, height: int) -> _Group:
+    group = _Group(height, _fusable(node))
+    if not group.fusable:
+        return group
+    if _is_reduction(node):
+        group.domain = squeezed(node.inputs[0].type.shape)
+        form, rows = reduction_form(node)
+        if form == "all" and "axis" in node.attrs:
+            form, rows = "row", 0  # the only row; argmax has no partial results that could be combined
+        group.kinds[node] = "row" if form == "row" else "crossing"
+        group.rows = None if form == "all" else rows
+        group.scalar_crossings = form in ("row", "all")
+    else:
+        group.domain = squeezed(node.output.type.shape)
+        group.kinds[node] = "full"
+    return group
+
+
+def _grow(graph: Graph) -> dict[Node, _Group]:
+    consumers = graph.users()
+    outputs = set(graph.outputs)
+    groups: dict[Node, _Group] = {}
+    for node in reversed(graph.nodes):
+        readers = [r for v in node.outputs for r in consumers[v]]
+        reading = {id(groups[r]): groups[r] for r in readers}
+        height = 1 + max((g.height for g in reading.values()), default=0)
+        group = None
+        if reading and (_fusable(node) or _may_be_inside(node)):
+            top = max(g.height for g in reading.values())
+            highest = [g for g in reading.values() if g.height == top]
+            best = highest[0]
+            # A shared view or constant is no reason to make one unit of what could run, and be freed, apart.
+            movable = not _may_be_inside(node) and node.op.name not in _FREE
+            if len(highest) == 1 or (movable and _unite(highest, groups)):
+                # A view that others read too stays a view of memory.
+                shared_view = _may_be_inside(node) and (len(reading) > len(highest) or node.output in outputs)
+                mine = [r for r in readers if groups[r] is best]
+                if best.fusable and not shared_view and len(best.kinds) < _MAX_NODES and _join(best, node, mine):
+                    group = best
+        groups[node] = group or _new_group(node, height)
+    return groups
+
+
+def _unite(siblings: list[_Group], groups: dict[Node, _Group]) -> bool:
+    """Make one group of several of one height, between which there is no path, where their loops are the same."""
+    first = siblings[0]
+    if not all(g.fusable and g.domain == first.domain for g in siblings) or first.domain == ():
+        return False
+    asked = {g.rows for g in siblings if g.rows is not None}
+    if len(asked) > 1 or sum(len(g.kinds) for g in siblings) > _MAX_NODES:
+        return False
+    for other in siblings[1:]:
+        first.kinds.update(other.kinds)
+        first.rows = first.rows if first.rows is not None else other.rows
+        first.scalar_crossings = first.scalar_crossings and other.scalar_crossings
+        groups.update((node, first) for node in other.kinds)
+    return True
+
+
+def _join(group: _Group, node: Node, readers: list[Node]) -> bool:
+    """Enter `node` in the group that all `readers` belong to, if its form allows; `rows` may become known by it."""
+    wanted = {_reads_as(group, reader, node.output) for reader in readers}
+    if len(wanted) != 1:
+        return False
+    (kind,) = wanted
+    out = squeezed(node.output.type.shape)
+    if out != group.shape_of(kind):
+        return False
+    if node.op.name == "reshape":
+        if squeezed(node.inputs[0].type.shape) != out:
+            return False
+        group.kinds[node] = kind
+        return True
+    if node.op.name == "broadcast":
+        return _join_broadcast(group, node, kind)
+    if _is_reduction(node):
+        return _join_reduction(group, node, kind)
+    group.kinds[node] = kind
+    return True
+
+
+def _reads_as(group: _Group, reader: Node, value: Value) -> str:
+    """Whether a member reads `value` as a full or as a row value."""
+    kind = group.kinds[reader]
+    if reader.op.name == "broadcast" and squeezed(value.type.shape) != squeezed(reader.output.type.shape):
+        return "row"
+    if _is_reduction(reader):
+        return "full" if squeezed(value.type.shape) == group.domain else "row"
+    return kind
+
+
+def _join_broadcast(group: _Group, node: Node, kind: str) -> bool:
+    source = squeezed(node.inputs[0].type.shape)
+    target = node.output.type.shape
+    if kind != "full" or not source:
+        return False
+    long_axes = [a for a, n in enumerate(target) if n != 1]
+    placed = [a for a in node.attrs["axes"] if target[a] != 1]
+    if placed != long_axes[: len(placed)]:
+        return False
+    if len(source) == len(group.domain):
+        group.kinds[node] = kind
+        return True
+    if group.rows is not None and group.rows != len(source):
+        return False
+    group.rows = len(source)
+    group.kinds[node] = kind
+    return True
+
+
+def _join_reduction(group: _Group, node: Node, kind: str) -> bool:
+    form, rows = reduction_form(node)
+    if form != "row" or rows == 0:
+        return False
+    source = squeezed(node.inputs[0].type.shape)
+    if kind == "row" and group.domain == source and group.rows == rows:
+        group.kinds[node] = "row"
+        return True
+    # A region over rows alone grows an inside: its values become row values.
+    whole = group.rows is None or group.rows == len(group.domain)
+    if kind == "full" and whole and group.domain == source[:rows] and group.scalar_crossings:
+        group.kinds = {n: "row" if k == "full" else k for n, k in group.kinds.items()}
+        group.domain, group.rows = source, rows
+        group.kinds[node] = "row"
+        return True
+    return False
+
+
+def _join_crossings(graph: Graph, groups: dict[Node, _Group]) -> None:
+    """Move each region that ends in crossing reductions into the region that makes what it reads, where that is whole."""
+    members: dict[_Group, list[Node]] = {}
+    for node in graph.nodes:
+        members.setdefault(groups[node], []).append(node)
+    order = _in_order(graph, groups)
+    for group in order:
+        sources = _sources(members[group], groups)
+        group.depth = 1 + max((g.depth for g in sources if g is not group), default=0)
+    for group in order:
+        if "crossing" not in group.kinds.values():
+            continue
+        sources = _sources(members[group], groups)
+        candidates = [g for g in sources if g is not group and _mergeable(g, group, members[group], groups)]
+        if not candidates:
+            continue
+        target = max(candidates, key=lambda g: g.depth)
+        target.rows = group.rows if group.rows is not None else target.rows
+        target.scalar_crossings = target.scalar_crossings and group.scalar_crossings
+        target.kinds.update(group.kinds)
+        members[target] += members.pop(group)
+        groups.update((member, target) for member in members[target])
+
+
+def _sources(members: list[Node], groups: dict[Node, _Group]) -> list[_Group]:
+    return list(dict.fromkeys(groups[v.node] for m in members for v in m.inputs if v.node is not None))
+
+
+def _mergeable(target: _Group, group: _Group, members: list[Node], groups: dict[Node, _Group]) -> bool:
+    if not target.fusable or target.domain != group.domain or len(target.kinds) + len(group.kinds) > _MAX_NODES:
+        return False
+    if target.rows is not None and group.rows is not None and target.rows != group.rows:
+        return False
+    rows = group.rows if group.rows is not None else target.rows
+    crossings = [n for g in (target, group) for n, kind in g.kinds.items() if kind == "crossing"]
+    if rows is not None and any(form != "all" and wanted != rows for form, wanted in map(reduction_form, crossings)):
+        return False
+    for member in members:
+        for value in member.inputs:
+            if value.node is None:
+                continue
+            source = groups[value.node]
+            # What is read from elsewhere must not depend on the target.
+            if source is not group and source is not target and source.depth >= target.depth:
+                return False
+            if source is target and _reads_as(group, member, value) != target.kinds.get(value.node):
+                return False
+    return True
+
+
+_Unit = TypeVar("_Unit")
+
+
+def _in_order(graph: Graph, unit_of: Mapping[Node, _Unit]) -> list[_Unit]:
+    """The units, each after all that it reads, as near to the order of their last nodes as can be."""
+    waiting: dict[_Unit, int] = {}
+    rank: dict[_Unit, int] = {}
+    readers: dict[_Unit, dict[_Unit, None]] = {}
+    for position, node in enumerate(graph.nodes):
+        unit = unit_of[node]
+        rank[unit] = position
+        waiting.setdefault(unit, 0)
+        for value in node.inputs:
+            if value.node is None:
+                continue
+            source = unit_of[value.node]
+            into = readers.setdefault(source, {})
+            if source is not unit and unit not in into:
+                into[unit] = None
+                waiting[unit] += 1
+    ready = [(rank[unit], unit) for unit, count in waiting.items() if count == 0]
+    heapq.heapify(ready)
+    order: list[_Unit] = []
+    while ready:
+        _, unit = heapq.heappop(ready)
+        order.append(unit)
+        for reader in readers.get(unit, ()):
+            waiting[reader] -= 1
+            if waiting[reader] == 0:
+                heapq.heappush(ready, (rank[reader], reader))
+    assert len(order) == len(waiting), "regions form a cycle"
+    return order
+
+
+def _emit(graph: Graph, groups: dict[Node, _Group]) -> Graph:
+    members: dict[_Group, list[Node]] = {}
+    unit_of: dict[Node, _Group | Node] = {}
+    for node in graph.nodes:
+        group = groups[node]
+        # A view of a value from outside is a view of memory, and stays outside itself.
+        inside = group.fusable and not (
+            _may_be_inside(node) and (node.inputs[0].node is None or unit_of[node.inputs[0].node] is not group)
+        )
+        unit_of[node] = group if inside else node
+        if inside:
+            members.setdefault(group, []).append(node)
+    consumers = graph.users()
+    outputs = set(graph.outputs)
+    b = Builder()
+    mapping: dict[Value, Value] = {v: b.input(v.type, v.name) for v in graph.inputs}
+    for unit in _in_order(graph, unit_of):
+        if isinstance(unit, Node):
+            copied = b.copy(unit, [mapping[v] for v in unit.inputs])
+            mapping.update(zip(unit.outputs, copied.outputs))
+            continue
+
+        def leaves(value: Value, unit: _Group = unit) -> bool:
+            away = (r for r in consumers[value] if unit_of[r] is not unit)
+            free = value.node is not None and value.node.op.name in _FREE
+            return value in outputs or any(not free or isinstance(unit_of[r], Node) for r in away)
+
+        _emit_region(b, unit, members[unit], leaves, mapping)
+    return b.graph([mapping[v] for v in graph.outputs], graph.aliases, graph.output_names)
+
+
+def _emit_region(
+    b: Builder, group: _Group, members: list[Node], leaves: Callable[[Value], bool], mapping: dict[Value, Value]
+) -> None:
+    body = Builder()
+    local: dict[Value, Value] = {}
+    arguments: list[Value] = []
+    results: list[Value] = []
+
+    def argument(value: Value) -> Value:
+        if value not in local:
+            if value.node is not None and value.node.op.name in _FREE:
+                local[value] = body.copy(value.node, []).output
+            else:
+                local[value] = body.input(value.type)
+                arguments.append(mapping[value])
+        return local[value]
+
+    for node in members:
+        left = [v for v in node.outputs if leaves(v)]
+        if node.op.name in _FREE and not left:
+            continue
+        copied = body.copy(node, [argument(v) for v in node.inputs])
+        local.update(zip(node.outputs, copied.outputs))
+        results += left
+    if not results:
+        return
+    region = b.emit_node(
+        OPS["region"],
+        *arguments,
+        body=body.graph([local[v] for v in results]),
+        domain=group.domain,
+        rows=-1 if group.rows is None else group.rows,
+    )
+    told = [n.origin for n in members if n.origin.source]
+    region.origin = told[-1] if told else members[-1].origin
+    mapping.update(zip(results, region.outputs))

@@ -1,0 +1,285 @@
+"""How a region runs: its rows and tiles, the sweeps over a row, what is held between them.
+
+All of this follows from the region and the layout of what it reads, so that planner and code generator agree, and nothing
+of it from budgets or threads: tiles fix the order of sums.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..ir import Graph, Node, Value
+from .views import View, contiguous_strides, own
+
+# Elements of a tile: enough to hide the cost of fetching the next one, few enough to stay in the L2 cache.
+TILE_ELEMENTS = 16384
+# Elements of a row where the domain is one long axis: a row and its buffers stay in the L1 cache.
+CHUNK = 2048
+_ALIGNMENT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where a full or row value lies in memory: element (row, j) is at `offset + row terms + column terms`.
+
+    `row_strides` has one stride for each of the nest's row axes, `column_strides` one for each column axis, in elements.
+    """
+
+    offset: int
+    row_strides: tuple[int, ...]
+    column_strides: tuple[int, ...]
+
+
+@dataclass
+class LoopNest:
+    """The loops of one region.
+
+    `row_axes` and `column_axes` are lengths after merging neighbours that all accesses walk as one. With `chunked` the only
+    axis is cut into rows of `CHUNK` elements, the last one shorter. `tiles` tiles of `step` rows each are independent.
+    A `scalar` is an input of one element. `sweeps[s]` lists the full nodes computed in sweep s over a row; `row_nodes[s]` the row nodes computed before sweep s.
+    `buffers` are full values that a later sweep or a reduction reads back from a row buffer. `crossings` are reductions
+    over rows; with more than one tile each tile leaves its part in `partials` and a combining step adds them in order.
+    """
+
+    body: Graph
+    row_axes: tuple[int, ...]
+    column_axes: tuple[int, ...]
+    chunked: bool
+    size: int
+    rows: int
+    columns: int
+    step: int
+    tiles: int
+    kinds: dict[Value, str]
+    accesses: dict[Value, Access]
+    sweeps: list[list[Node]]
+    row_nodes: list[list[Node]]
+    sweep_of: dict[Value, int]
+    buffers: list[Value] = field(default_factory=list[Value])
+    crossings: list[Node] = field(default_factory=list[Node])
+    last_read: dict[Value, int] = field(default_factory=dict[Value, int])
+
+    @property
+    def buffer_bytes(self) -> int:
+        """Bytes of all row buffers of one worker."""
+        return sum(_aligned(self.columns * v.type.dtype.itemsize) for v in self.buffers)
+
+    @property
+    def partial_bytes(self) -> int:
+        """Bytes of the parts that tiles leave of crossing reductions."""
+        if self.tiles <= 1:
+            return 0
+        return sum(_aligned(self.tiles * n.output.type.nbytes) for n in self.crossings if self.partial(n))
+
+    def partial(self, node: Node) -> bool:
+        """Whether a crossing reduction has parts: one with kept axes before the reduced ones does not."""
+        return self.tiles > 1 and reduction_form(node)[0] != "middle"
+
+    def group_rows(self, node: Node) -> int:
+        """Consecutive rows that make one element (or one row of columns) of a crossing reduction's result."""
+        form = reduction_form(node)[0]
+        if form != "middle":
+            return self.rows
+        shape, axes = node.inputs[0].type.shape, node.attrs["axes"]
+        return math.prod(shape[a] for a in axes)
+
+
+def squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape without axes of length 1."""
+    return tuple(n for n in shape if n != 1)
+
+
+def reduction_form(node: Node) -> tuple[str, int]:
+    """How a reduction runs over its input as a domain, and the number of row axes it asks for.
+
+    `row`: over the last axes. `all`: over everything. `columns`: over the first axes. `middle`: axes are kept on both sides.
+    """
+    shape = node.inputs[0].type.shape
+    axes: tuple[int, ...] = node.attrs["axes"] if "axes" in node.attrs else (node.attrs["axis"],)
+    kept_before = squeezed(shape[: axes[0]])
+    kept_after = squeezed(shape[axes[-1] + 1 :])
+    reduced = len(squeezed(tuple(shape[a] for a in axes)))
+    if not kept_after:
+        return ("row", len(kept_before)) if kept_before else ("all", 0)
+    return ("middle" if kept_before else "columns"), len(kept_before) + reduced
+
+
+def _aligned(nbytes: int) -> int:
+    return -(-nbytes // _ALIGNMENT) * _ALIGNMENT
+
+
+def _squeeze(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(s for n, s in zip(shape, strides) if n != 1)
+
+
+def _merge(lengths: tuple[int, ...], all_strides: list[tuple[int, ...]]) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
+    """Merge neighbouring axes that every access walks as one."""
+    merged: list[int] = []
+    kept: list[list[int]] = [[] for _ in all_strides]
+    for axis, length in enumerate(lengths):
+        if merged and all(k[-1] == length * s[axis] for k, s in zip(kept, all_strides)):
+            merged[-1] *= length
+            for k, s in zip(kept, all_strides):
+                k[-1] = s[axis]
+        else:
+            merged.append(length)
+            for k, s in zip(kept, all_strides):
+                k.append(s[axis])
+    return tuple(merged), [tuple(k) for k in kept]
+
+
+def loop_nest(region: Node, views: Mapping[Value, View]) -> LoopNest:
+    """The loops of `region`, whose inputs lie as `views` says."""
+    body: Graph = region.attrs["body"]
+    domain: tuple[int, ...] = region.attrs["domain"]
+    rows: int = region.attrs["rows"]
+    crossing = [n for n in body.nodes if n.op.name.startswith("reduce_") and _is_crossing(n, domain)]
+    where: dict[Value, View] = {}
+    scalars: dict[Value, int] = {}
+    row_shape = domain if rows < 0 else domain[:rows]
+    for value, outer in zip(body.inputs, region.inputs):
+        view = views[outer]
+        if squeezed(value.type.shape) not in (domain, row_shape):
+            scalars[value] = view.offset
+            continue
+        where[value] = View(value, view.offset, value.type.shape, view.strides)
+    for value in body.outputs:
+        if value.node is not None and value.node not in crossing:
+            where[value] = own(value)
+    row_count = max(len(domain) - 1, 0) if rows < 0 else rows
+    full_strides = {v: _squeeze(w.shape, w.strides) for v, w in where.items()}
+    needs_index = any(n.op.name in ("iota",) for n in body.nodes)
+    chunked = False
+    if rows < 0 and not needs_index:
+        lengths, merged = _merge(domain, list(full_strides.values()))
+        if len(lengths) <= 1 and not (crossing and len(domain) > 1):
+            chunked = True
+            full_strides = dict(zip(full_strides, merged))
+            domain = lengths or (1,)
+            full_strides = {v: s or (0,) for v, s in full_strides.items()}
+            row_count = 0
+        elif not crossing and len(lengths) > 1:
+            full_strides, domain, row_count = dict(zip(full_strides, merged)), lengths, len(lengths) - 1
+    kinds = _kinds(body, domain, row_count, crossing, chunked)
+    kinds.update((v, "scalar") for v in scalars)
+    row_lengths, column_lengths = domain[:row_count], domain[row_count:]
+    accesses: dict[Value, Access] = {}
+    full_values = [v for v in where if kinds[v] == "full"]
+    if needs_index:
+        row_axes, column_axes = row_lengths, column_lengths
+        rows_of = {v: full_strides[v][:row_count] for v in where}
+        columns_of = {v: full_strides[v][row_count:] for v in full_values}
+    else:
+        row_axes, merged_rows = _merge(row_lengths, [full_strides[v][:row_count] for v in where])
+        column_axes, merged_columns = _merge(column_lengths, [full_strides[v][row_count:] for v in full_values])
+        rows_of = dict(zip(where, merged_rows))
+        columns_of = dict(zip(full_values, merged_columns))
+    for v in where:
+        accesses[v] = Access(where[v].offset, rows_of[v], columns_of.get(v, ()))
+    accesses.update((v, Access(offset, (), ())) for v, offset in scalars.items())
+    total_columns = math.prod(column_lengths)
+    total_rows = math.prod(row_lengths)
+    if chunked:
+        total_rows, total_columns = -(-domain[0] // CHUNK), min(CHUNK, domain[0])
+    nest = LoopNest(
+        body, row_axes, column_axes, chunked, math.prod(domain), total_rows, total_columns, 1, 1, kinds, accesses, [], [], {}, [], crossing
+    )
+    _tile(nest)
+    _sweep(nest)
+    return nest
+
+
+def _is_crossing(node: Node, domain: tuple[int, ...]) -> bool:
+    if "axis" in node.attrs:
+        return False
+    return reduction_form(node)[0] != "row" or squeezed(node.inputs[0].type.shape) != domain
+
+
+def _kinds(body: Graph, domain: tuple[int, ...], rows: int, crossing: list[Node], chunked: bool) -> dict[Value, str]:
+    row = domain[:rows]
+
+    def kind(value: Value) -> str:
+        return "row" if not chunked and row != domain and squeezed(value.type.shape) == row else "full"
+
+    kinds = {value: kind(value) for value in body.inputs}
+    for node in body.nodes:
+        kinds.update((v, "crossing" if node in crossing else kind(v)) for v in node.outputs)
+    return kinds
+
+
+def _tile(nest: LoopNest) -> None:
+    """Rows of a tile, from the domain alone; whole groups of rows where a reduction keeps axes before the reduced ones."""
+    wanted = max(1, TILE_ELEMENTS // max(nest.columns, 1))
+    groups = [nest.group_rows(n) for n in nest.crossings if reduction_form(n)[0] == "middle"]
+    if groups:
+        group = max(groups)
+        wanted = group * max(1, wanted // max(group, 1))
+    nest.step = max(1, min(nest.rows, wanted))
+    nest.tiles = max(1, -(-nest.rows // nest.step))
+    if nest.tiles > 1 and not groups:
+        # Equal tiles, so that no thread waits for a long last one.
+        nest.step = -(-nest.rows // nest.tiles)
+        nest.tiles = max(1, -(-nest.rows // nest.step))
+
+
+def _sweep(nest: LoopNest) -> None:
+    ready = nest.sweep_of
+    for value in nest.body.inputs:
+        ready[value] = 0
+    reads: dict[Value, int] = nest.last_read
+    for node in nest.body.nodes:
+        at = max((ready[v] for v in node.inputs), default=0)
+        kind = nest.kinds[node.outputs[0]]
+        reduces = kind == "crossing" or (kind == "row" and node.op.family == "reduction")
+        if reduces and nest.kinds[node.inputs[0]] == "full":
+            # A row's reduction ends its sweep.
+            for value in node.outputs:
+                ready[value] = at + 1
+        else:
+            for value in node.outputs:
+                ready[value] = at
+    last = max(ready.values(), default=0)
+    nest.sweeps = [[] for _ in range(last + 1)]
+    nest.row_nodes = [[] for _ in range(last + 2)]
+    buffered: dict[Value, None] = {}
+    outputs = set(nest.body.outputs)
+    for node in nest.body.nodes:
+        kind = nest.kinds[node.outputs[0]]
+        at = ready[node.outputs[0]]
+        if kind == "full":
+            nest.sweeps[at].append(node)
+            reading = at
+        else:
+            nest.row_nodes[at].append(node)
+            reading = at
+            if node.op.family == "reduction" and nest.kinds[node.inputs[0]] == "full":
+                reading = at - 1
+                value = node.inputs[0]
+                if not by_columns(nest, node) and not _readable(nest, value, outputs):
+                    buffered[value] = None
+        for value in node.inputs:
+            reads[value] = max(reads.get(value, 0), reading)
+            made_earlier = nest.kinds[value] == "full" and value.node is not None and ready[value] < reading
+            if kind == "full" and made_earlier and value not in outputs and not is_free(value):
+                buffered[value] = None
+    nest.buffers = list(buffered)
+
+
+def by_columns(nest: LoopNest, node: Node) -> bool:
+    """Whether a reduction adds whole rows together, column by column."""
+    return nest.kinds[node.outputs[0]] == "crossing" and reduction_form(node)[0] in ("columns", "middle")
+
+
+def is_free(value: Value) -> bool:
+    """Whether a full value is made anew wherever it is read."""
+    return value.node is not None and value.node.op.name in ("full", "iota")
+
+
+def _readable(nest: LoopNest, value: Value, outputs: set[Value]) -> bool:
+    """Whether a row of the value stands densely in memory, so that a reduction needs no buffer."""
+    if value in outputs:
+        return True
+    access = nest.accesses.get(value)
+    return access is not None and access.column_strides in ((1,), ())

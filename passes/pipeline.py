@@ -1,0 +1,65 @@
+"""The order of all passes, in one place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..ir import Graph, verify
+from .canonicalize import Canonicalize
+from .cost import useful_threads
+from .fuse import Fuse
+from .plan import Plan, plan
+from .rewrite import Pass
+from .schedule import Schedule
+from .simplify import Simplify
+
+
+def pipeline() -> list[Pass]:
+    """The passes that turn a traced graph into a scheduled one, in order."""
+    return [
+        Simplify(),
+        Canonicalize(),
+        Fuse(),
+        Schedule(),
+    ]
+
+
+PASS_NAMES = tuple(dict.fromkeys(p.name for p in pipeline()))
+
+
+def run_passes(graph: Graph, passes: Sequence[Pass] | None = None, after: str | None = None) -> Graph:
+    """Run `passes` (default: the pipeline), up to the last one of the name `after`.
+
+    With `GRADLOOM_DUMP=dir` the graph is written to `dir` before the first pass and after each; with `GRADLOOM_VERIFY=1` it is
+    verified there. Raises `ValueError` where no pass has the name `after`.
+    """
+    steps = list(pipeline() if passes is None else passes)
+    if after is not None:
+        places = [i for i, step in enumerate(steps) if step.name == after]
+        if not places:
+            raise ValueError(f"no pass is named {after!r}; there are {', '.join(PASS_NAMES)}")
+        steps = steps[: places[-1] + 1]
+    folder = os.environ.get("GRADLOOM_DUMP")
+    checked = os.environ.get("GRADLOOM_VERIFY", "") not in ("", "0")
+    _show(graph, "0_traced", folder, checked)
+    for number, step in enumerate(steps, 1):
+        graph = step(graph)
+        _show(graph, f"{number}_{step.name}", folder, checked)
+    return graph
+
+
+def _show(graph: Graph, name: str, folder: str | None, checked: bool) -> None:
+    if folder:
+        path = Path(folder)
+        path.mkdir(parents=True, exist_ok=True)
+        (path / f"{name}.txt").write_text(str(graph) + "\n")
+    if checked:
+        verify(graph, after=name)
+
+
+def plan_graph(graph: Graph, threads: int = 1, outputs_in_arena: bool = False) -> Plan:
+    """From a traced graph to a plan for at most `threads` threads."""
+    scheduled = run_passes(graph)
+    return plan(scheduled, useful_threads(scheduled, threads), outputs_in_arena)

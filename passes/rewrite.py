@@ -1,0 +1,52 @@
+"""The frame of a rewriting pass: copy a graph node by node, replacing what a rule replaces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from ..ir import Builder, Graph, Node, Value
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A pass: a frozen dataclass whose fields are its options. It never changes the graph it is given."""
+
+    @property
+    def name(self) -> str:
+        """The name by which it is printed and asked for: the class's, in lower case."""
+        return type(self).__name__.lower()
+
+    def __call__(self, graph: Graph) -> Graph:
+        """The new graph."""
+        raise NotImplementedError
+
+
+def rebuild(graph: Graph, rule: Callable[[Builder, Node, list[Value]], list[Value] | None]) -> Graph:
+    """Copy `graph`, giving each node with its new inputs to `rule`: it returns the values to use instead, or None."""
+    b = Builder()
+    mapping: dict[Value, Value] = {v: b.input(v.type, v.name) for v in graph.inputs}
+    for node in graph.nodes:
+        inputs = [mapping[v] for v in node.inputs]
+        b.origin = node.origin
+        replacement = rule(b, node, inputs)
+        outputs = b.copy(node, inputs).outputs if replacement is None else replacement
+        mapping.update(zip(node.outputs, outputs, strict=True))
+    return b.graph([mapping[v] for v in graph.outputs], graph.aliases, graph.output_names)
+
+
+def live_nodes(nodes: Iterable[Node], outputs: Iterable[Value]) -> list[Node]:
+    """The nodes that the outputs need, in order."""
+    needed = set(outputs)
+    live: list[Node] = []
+    for node in reversed(list(nodes)):
+        if not needed.isdisjoint(node.outputs):
+            needed.update(node.inputs)
+            live.append(node)
+    live.reverse()
+    return live
+
+
+def without_dead_code(graph: Graph) -> Graph:
+    """The graph without nodes that no output needs."""
+    return Graph(graph.inputs, live_nodes(graph.nodes, graph.outputs), graph.outputs, graph.aliases, graph.output_names)

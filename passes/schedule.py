@@ -1,0 +1,160 @@
+"""The order in which units (regions and lone nodes) run, for few live bytes, and the phases that may run side by side."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..ir import Graph, Node, Value
+from .rewrite import Pass
+from .views import VIEW_OPS, View, resolve_views
+
+_NUMBER_BYTES = 16
+
+
+@dataclass(frozen=True)
+class Schedule(Pass):
+    """Reorders the nodes of a fused graph.
+
+    Nodes keep their order as far as they can, but one that frees more bytes than it needs runs as soon as it is ready: a
+    parameter is updated when its gradient is whole, and the gradient is gone. A node that writes over an input (see
+    `Graph.aliases`) runs after all other readers of that input, and after every node that may stop the run.
+    """
+
+    def __call__(self, graph: Graph) -> Graph:
+        return Graph(graph.inputs, _order(graph), graph.outputs, graph.aliases, graph.output_names)
+
+
+def may_stop(node: Node) -> bool:
+    """Whether running the node may find an index out of range, so that nothing may be overwritten before."""
+    if node.op.name == "region":
+        return any(may_stop(inner) for inner in node.attrs["body"].nodes)
+    return node.op.name in ("gather", "scatter_add", "check_index")
+
+
+def _writers(graph: Graph) -> dict[Value, Node]:
+    """For each input that an output overwrites, the node that makes this output."""
+    return {graph.inputs[j]: node for i, j in graph.aliases.items() if (node := graph.outputs[i].node) is not None}
+
+
+def late_inputs(graph: Graph, views: Mapping[Value, View]) -> set[Value]:
+    """Inputs that are still read after their new content is known, so that it must be kept apart until the end."""
+    writers = _writers(graph)
+    later = _descendants(graph, set(writers.values()))
+    bases = (views[v].base for node in graph.nodes if node in later and node.op.name not in VIEW_OPS for v in node.inputs)
+    return {base for base in bases if base in writers}
+
+
+def extra_dependencies(graph: Graph, views: Mapping[Value, View]) -> dict[Node, list[Node]]:
+    """For each node that overwrites an input, the nodes that must have run before it, besides those it reads."""
+    late = late_inputs(graph, views)
+    writers = {value: node for value, node in _writers(graph).items() if value not in late}
+    if not writers:
+        return {}
+    before: dict[Node, dict[Node, None]] = {}
+    later = _descendants(graph, set(writers.values()))
+    stoppers = [node for node in graph.nodes if node not in later and may_stop(node)]
+    for node in graph.nodes:
+        if node.op.name in VIEW_OPS:
+            continue
+        for value in node.inputs:
+            writer = writers.get(views[value].base)
+            if writer is not None and writer is not node:
+                before.setdefault(writer, {})[node] = None
+    for writer in dict.fromkeys(writers.values()):
+        before.setdefault(writer, {}).update((node, None) for node in stoppers if node is not writer)
+    return {writer: list(nodes) for writer, nodes in before.items()}
+
+
+def _descendants(graph: Graph, roots: set[Node]) -> set[Node]:
+    found: set[Node] = set()
+    for node in graph.nodes:
+        if any(v.node is not None and (v.node in found or v.node in roots) for v in node.inputs):
+            found.add(node)
+    return found
+
+
+def _order(graph: Graph) -> list[Node]:
+    views = resolve_views(graph.inputs, graph.nodes)
+    extra = extra_dependencies(graph, views)
+    readers: dict[Node, list[Node]] = {node: [] for node in graph.nodes}
+    waiting: dict[Node, int] = {}
+    uses: dict[Value, int] = {}
+    for node in graph.nodes:
+        sources = dict.fromkeys(v.node for v in node.inputs if v.node is not None)
+        sources.update(dict.fromkeys(extra.get(node, ())))
+        waiting[node] = len(sources)
+        for source in sources:
+            readers[source].append(node)
+        for base in _bases(node, views):
+            uses[base] = uses.get(base, 0) + 1
+    for value in graph.outputs:
+        uses[views[value].base] = uses.get(views[value].base, 0) + 1
+    rank = {node: i for i, node in enumerate(graph.nodes)}
+    overwriting = {graph.outputs[i] for i in graph.aliases}
+
+    def priority(node: Node) -> tuple[bool, int]:
+        """Numbers first: they cost nothing, and what waits for them may free much."""
+        return any(v.type.nbytes > _NUMBER_BYTES for v in node.outputs), rank[node]
+
+    ready = [priority(node) for node in graph.nodes if waiting[node] == 0]
+    heapq.heapify(ready)
+    frees: list[tuple[int, int]] = []
+    done: set[Node] = set()
+    order: list[Node] = []
+
+    def gain(node: Node) -> int:
+        """Bytes freed less bytes needed by running `node` now."""
+        freed = sum(b.type.nbytes for b in _bases(node, views) if b.node is not None and uses[b] == 1)
+        needed = (v for v in node.outputs if node.op.name not in VIEW_OPS and v not in overwriting)
+        return freed - sum(v.type.nbytes for v in needed)
+
+    while ready or frees:
+        node = None
+        while frees:
+            _, position = heapq.heappop(frees)
+            candidate = graph.nodes[position]
+            if candidate not in done and gain(candidate) > 0:
+                node = candidate
+                break
+        if node is None:
+            if not ready:
+                continue
+            node = graph.nodes[heapq.heappop(ready)[1]]
+            if node in done:
+                continue
+        done.add(node)
+        order.append(node)
+        touched: list[Node] = []
+        for base in _bases(node, views):
+            uses[base] -= 1
+        for reader in readers[node]:
+            waiting[reader] -= 1
+            if waiting[reader] == 0:
+                heapq.heappush(ready, priority(reader))
+                touched.append(reader)
+        for reader in touched:
+            if (bytes_won := gain(reader)) > 0:
+                heapq.heappush(frees, (-bytes_won, rank[reader]))
+    assert len(order) == len(graph.nodes), "the graph has a cycle through what it overwrites"
+    return order
+
+
+def _bases(node: Node, views: Mapping[Value, View]) -> list[Value]:
+    return list(dict.fromkeys(views[v].base for v in node.inputs)) if node.op.name not in VIEW_OPS else []
+
+
+def phases(graph: Graph, views: Mapping[Value, View], nodes: Sequence[Node]) -> list[list[Node]]:
+    """Runs of neighbouring units that do not depend on each other: a barrier stands only between two phases."""
+    extra = extra_dependencies(graph, views)
+    phase_of: dict[Node, int] = {}
+    result: list[list[Node]] = []
+    for node in nodes:
+        sources = [views[v].base.node for v in node.inputs]
+        latest = max((phase_of[s] for s in (*sources, *extra.get(node, ())) if s in phase_of), default=-1)
+        if latest == len(result) - 1 or not result:
+            result.append([])
+        result[-1].append(node)
+        phase_of[node] = len(result) - 1
+    return result

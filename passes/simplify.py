@@ -1,0 +1,252 @@
+"""Folding, common subexpressions, algebra, dead code."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+
+from ..ir import OPS, ArrayType, Builder, Graph, Node, Value, is_float
+from ..ir.types import Array
+from .rewrite import Pass, rebuild, without_dead_code
+
+_FOLDABLE = 4096
+
+
+@dataclass(frozen=True)
+class Simplify(Pass):
+    """Fewer nodes with the same values.
+
+    Nothing here changes a float but for the sign of a zero (`x + 0 -> x`). A value with role `recompute` never becomes the
+    original again: that would undo the choice to drop it.
+
+        f(constants) -> constant           x + 0, x - 0, x * 1, x / 1 -> x       -(-x) -> x
+        x ** 2 -> x * x, x ** 3 -> x * x * x                                     where(c, x, x) -> x
+        view of full -> full               reshape(reshape(x)) -> reshape(x)     transpose(transpose(x)) -> transpose(x)
+        movement that changes nothing, copy, reduction over axes of length 1 -> x or reshape(x)
+        x / 2**k -> x * 2**-k
+    """
+
+    undo_recompute: bool = False
+    """Let recomputed values become the originals again: the graph as if nothing had been checkpointed."""
+
+    def __call__(self, graph: Graph) -> Graph:
+        graph = without_dead_code(graph)
+        seen: dict[Any, tuple[Value, ...]] = {}
+
+        def rule(b: Builder, node: Node, inputs: list[Value]) -> list[Value] | None:
+            simple = _simpler(b, node, inputs)
+            if simple is not None:
+                return [simple]
+            apart = node.origin.role == "recompute" and not self.undo_recompute
+            key = (node.op.name, tuple(map(id, inputs)), _attr_key(node.attrs), apart)
+            if key not in seen:
+                seen[key] = b.copy(node, inputs).outputs
+            return list(seen[key])
+
+        return without_dead_code(rebuild(graph, rule))
+
+
+def _attr_key(value: Any) -> Any:
+    if isinstance(value, dict):
+        return tuple((k, _attr_key(v)) for k, v in cast("dict[str, Any]", value).items())
+    if isinstance(value, tuple):
+        return tuple(_attr_key(v) for v in cast("tuple[Any, ...]", value))
+    if isinstance(value, float):
+        return value.hex()  # 0.0 and -0.0 are equal, and NaN is not equal to itself
+    if isinstance(value, bool):
+        return str(value)  # True is equal to 1
+    if isinstance(value, np.ndarray):
+        array = cast(Array, value)
+        return (array.shape, array.dtype, array.tobytes()) if array.size <= _FOLDABLE else id(array)
+    return id(value) if isinstance(value, Graph) else value
+
+
+def fill_value(value: Value) -> float | int | bool | None:
+    """The number that fills the whole array, where it is a `full`."""
+    return value.node.attrs["value"] if value.node is not None and value.node.op.name == "full" else None
+
+
+def _power_of_two(value: float | int | bool | None) -> bool:
+    return isinstance(value, float) and value != 0 and math.isfinite(value) and abs(math.frexp(value)[0]) == 0.5
+
+
+def _full(b: Builder, node: Node, value: float | int | bool) -> Value:
+    return b.full(value, node.output.type)
+
+
+def _made_by(value: Value, op: str) -> Node | None:
+    return value.node if value.node is not None and value.node.op.name == op else None
+
+
+def _add(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
+    x, y = inputs
+    return y if fill_value(x) == 0 else x if fill_value(y) == 0 else None
+
+
+def _sub(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
+    return inputs[0] if fill_value(inputs[1]) == 0 else None
+
+
+def _mul(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
+    x, y = inputs
+    return y if fill_value(x) == 1 else x if fill_value(y) == 1 else None
+
+
+def _div(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
+    x, y = inputs
+    divisor = fill_value(y)
+    if divisor == 1:
+        return x
+    if _power_of_two(divisor) and math.isfinite(inverse := float(y.type.dtype.type(1 / cast(float, divisor)))):
+        return OPS["mul"](b, x, _full(b, node, inverse)) if inverse != 0 else None
+    return None
+
+
+def _neg(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
+    inner = _made_by(inputs[0], "neg")
+    return inner.inputs[0] if inner else None
+
+
+def _pow(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
+    x, y = inputs
+    exponent = fill_value(y)
+    if not is_float(x.type.dtype) or exponent not in (1, 2, 3):
+        return None
+    square = OPS["mul"](b, x, x) if exponent != 1 else x
+    return OPS["mul"](b, square, x) if exponent == 3 else square
+
+
+def _select(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
+    condition, x, y = inputs
+    known = fill_value(condition)
+    if known is not None:
+        return x if known else y
+    return x if x is y else None
+
+
+def _cast(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
+    (x,) = inputs
+    if node.attrs["dtype"] == x.type.dtype:
+        return x
+    value = fill_value(x)
+    if value is not None and (isinstance(value, (bool, int)) or is_float(node.attrs["dtype"]) or math.isfinite(value)):
+        return _full(b, node, np.array(value, x.type.dtype).astype(node.attrs["dtype"]).item())
+    return None
+
+
+def _reshape(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
+    (x,) = inputs
+    if x.type == node.output.type:
+        return x
+    inner = _made_by(x, "reshape")
+    if inner:
+        return _reshape_to(b, inner.inputs[0], node.output.type)
+    return _view_of_full(b, node, inputs)
+
+
+def _reshape_to(b: Builder, x: Value, type: ArrayType) -> Value:
+    return x if x.type == type else OPS["reshape"](b, x, shape=type.shape)
+
+
+def _transpose(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
+    (x,) = inputs
+    perm: tuple[int, ...] = node.attrs["perm"]
+    inner = _made_by(x, "transpose")
+    if inner:
+        x, perm = inner.inputs[0], tuple(inner.attrs["perm"][i] for i in perm)
+    if perm == tuple(range(len(perm))):
+        return x
+    return OPS["transpose"](b, x, perm=perm) if inner else _view_of_full(b, node, inputs)
+
+
+def _broadcast(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
+    (x,) = inputs
+    inner = _made_by(x, "broadcast")
+    if x.type == node.output.type:
+        return x
+    if inner:
+        axes = tuple(node.attrs["axes"][i] for i in inner.attrs["axes"])
+        return OPS["broadcast"](b, inner.inputs[0], shape=node.attrs["shape"], axes=axes)
+    return _view_of_full(b, node, inputs)
+
+
+def _view_of_full(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
+    value = fill_value(inputs[0])
+    return None if value is None else _full(b, node, value)
+
+
+def _identity_if_same_type(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
+    return inputs[0] if inputs[0].type == node.output.type else _view_of_full(b, node, inputs)
+
+
+def _reverse(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
+    if all(inputs[0].type.shape[a] == 1 for a in node.attrs["axes"]):
+        return inputs[0]
+    return _view_of_full(b, node, inputs)
+
+
+def _concatenate(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
+    axis = node.attrs["axis"]
+    filled = [x for x in inputs if x.type.shape[axis]]
+    if len(filled) == 1:
+        return filled[0]
+    if len(filled) < len(inputs) and filled:
+        return OPS["concatenate"](b, *filled, axis=axis)
+    return None
+
+
+def _reduce(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
+    (x,) = inputs
+    if all(x.type.shape[a] == 1 for a in node.attrs["axes"]):
+        return _reshape_to(b, x, node.output.type)
+    return None
+
+
+def _copy(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
+    return inputs[0]
+
+
+_RULES: dict[str, Callable[[Builder, Node, list[Value]], Value | None]] = {
+    "add": _add,
+    "sub": _sub,
+    "mul": _mul,
+    "div": _div,
+    "neg": _neg,
+    "pow": _pow,
+    "select": _select,
+    "cast": _cast,
+    "reshape": _reshape,
+    "transpose": _transpose,
+    "broadcast": _broadcast,
+    "slice": _identity_if_same_type,
+    "pad": lambda b, node, inputs: inputs[0] if inputs[0].type == node.output.type else None,
+    "reverse": _reverse,
+    "concatenate": _concatenate,
+    "reduce_sum": _reduce,
+    "reduce_prod": _reduce,
+    "reduce_max": _reduce,
+    "reduce_min": _reduce,
+    "copy": _copy,
+}
+
+
+def _simpler(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
+    rule = _RULES.get(node.op.name)
+    simple = rule(b, node, inputs) if rule else None
+    return simple if simple is not None else _fold(b, node, inputs)
+
+
+def _fold(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
+    """An element-wise op on filled arrays, computed once on scalars."""
+    if node.op.family != "elementwise" or not inputs or node.op.name in ("check_index", "stop_gradient"):
+        return None
+    values = [fill_value(x) for x in inputs]
+    if any(value is None for value in values):
+        return None
+    with np.errstate(all="ignore"):
+        result = node.op.reference(*(np.array(v, x.type.dtype) for v, x in zip(values, inputs)), **node.attrs)
+    return _full(b, node, cast(Array, result).item())

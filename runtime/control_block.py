@@ -1,0 +1,88 @@
+"""The blocks of words (int64) that Python and the compiled driver share: what stands at which index.
+
+What different threads write while a program runs stands in different cache lines, of eight words.
+"""
+
+import ctypes
+from typing import Final
+
+import numpy as np
+
+LINE: Final = 8
+"""Words in a cache line."""
+
+# The block of a program. What is called an address points to other blocks of words.
+REGIONS: Final = 0  # address of regions[R, 4]: tiles, barrier, first instruction, instructions
+N_REGIONS: Final = 1
+INSTRUCTIONS: Final = 2  # address of instructions[I, 3]: kernel, first argument, arguments
+ARGUMENTS: Final = 3  # address of arguments[A, 5]: kind, a, b, c, d
+BASES: Final = 4  # address of the addresses that arguments of kind POINTER start from
+THREADS: Final = 5
+WORKER_BLOCKS: Final = 6  # address of the argument blocks, one a worker
+WORKER_BLOCK_BYTES: Final = 7
+TILES_BEFORE: Final = 8  # address of the tiles of all earlier regions, for each region
+NEXT: Final = 9  # address of the counters of the regions, one a cache line
+TOTAL: Final = 10  # tiles of all regions
+POOL: Final = 11  # address of the word that holds the address of the pool's block, or 0
+BLAS: Final = 12  # address of the block of BLAS's switch
+CODE: Final = 13  # of the last run: 0, or what a kernel returned
+FAILED_REGION: Final = 14
+RUN: Final = 2 * LINE  # the number of the run
+DONE: Final = 3 * LINE  # the tiles finished in this run
+FAILURE: Final = 4 * LINE  # 0, or the first failure in this run: region in the upper half, code in the lower one
+PROGRAM_WORDS: Final = 5 * LINE
+
+# Kinds of arguments: what a kernel finds in a word of its block.
+CONSTANT: Final = 0  # a
+POINTER: Final = 1  # bases[a] + b + tile * c + worker * d
+EXTENT: Final = 2  # min(c, b - tile * c) * d
+TILE: Final = 3
+WORKER: Final = 4
+
+# The block of the pool.
+TICKET: Final = 0  # even: this many halves of jobs were announced; odd: one is being written
+JOB: Final = LINE  # address of a program's block, or 0
+JOB_RUN: Final = LINE + 1
+JOB_THREADS: Final = LINE + 2
+BUSY: Final = 2 * LINE  # 1 while a run has the pool
+SLEEPERS: Final = 3 * LINE
+STOP: Final = 4 * LINE
+CLOCK: Final = 4 * LINE + 1  # the system's number of its monotonic clock
+SPIN_NANOSECONDS: Final = 4 * LINE + 2  # how long a worker looks for a job before it sleeps
+MUTEX: Final = 5 * LINE
+CONDITION: Final = MUTEX + 32
+INSIDE: Final = CONDITION + 32  # for each worker, in a line of its own: the program that it may be touching, or 0
+MAX_THREADS: Final = 1024
+POOL_WORDS: Final = INSIDE + MAX_THREADS * LINE
+
+# The block of a worker.
+WORKER_POOL: Final = 0
+WORKER_INDEX: Final = 1
+WORKER_CLOCK: Final = 2  # a `struct timespec`
+WORKER_WORDS: Final = LINE
+
+# The block of BLAS's switch.
+LOCK: Final = 0
+USERS: Final = 1  # runs under way
+USUAL_THREADS: Final = 2  # BLAS's threads when no run is under way, or 0 if none is
+GET_THREADS: Final = 3  # address of `int get(void)`, or 0
+SET_THREADS: Final = 4  # address of `void set(int)`
+BLAS_WORDS: Final = LINE
+
+
+def words_at(address: int, n: int) -> np.ndarray:
+    """The `n` words at an address, as an int64 array that does not own them."""
+    return np.ctypeslib.as_array((ctypes.c_int64 * n).from_address(address))
+
+
+def allocate_forever(n: int) -> int:
+    """The address of `n` words of zeros, at the start of a cache line, that are never freed.
+
+    A thread of the pool may look at its blocks until the very end of the process, when Python's own memory is gone.
+    """
+    allocate = ctypes.CDLL(None).calloc
+    allocate.restype, allocate.argtypes = ctypes.c_void_p, (ctypes.c_size_t, ctypes.c_size_t)
+    address = allocate(n + LINE, 8)
+    if address is None:
+        raise MemoryError(f"no memory for {8 * n} bytes")
+    return address + -address % (8 * LINE)

@@ -1,0 +1,157 @@
+"""A plan with machine code and memory: what runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..ir import Node, Value
+from ..passes.plan import Plan
+from .kernel_cache import KernelRequest, compile_kernels, source_salt
+from .lowering.units import Argument, Sites, Step, copy_rows, lower_unit
+from .program import CONSTANT, POINTER, TILE, Program
+
+_HERE = Path(__file__).parent
+_HELPERS = [
+    _HERE / "intrinsics.py",
+    _HERE / "vector_math.py",
+    *(_HERE / "lowering" / name for name in ("namespace.py", "row_reductions.py", "scalar_functions.py")),
+]
+_LINE = 64
+
+
+def _namespace() -> Any:
+    from .lowering.namespace import kernel_namespace
+
+    return kernel_namespace()
+
+
+def allocate(nbytes: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """`nbytes` of memory that begins at a cache line."""
+    memory = np.empty(nbytes + _LINE, np.uint8)
+    skip = -memory.ctypes.data % _LINE
+    return memory[skip : skip + nbytes]
+
+
+def address_of(array: np.ndarray[Any, Any]) -> int:
+    """The address of the first element."""
+    return array.__array_interface__["data"][0]
+
+
+class Executable:
+    """Machine code for a plan, and its arena.
+
+    Set the memory of inputs and of outputs with `bind_input` and `bind_output`: C-contiguous arrays of exactly the type of the
+    graph's input or output, which must live until the run is over. An output that overwrites an input is found there.
+    """
+
+    def __init__(self, plan: Plan, arena: np.ndarray[Any, np.dtype[np.uint8]] | None = None) -> None:
+        self.plan = plan
+        graph = plan.graph
+        self._first_output = 1 + len(graph.inputs)
+        self._first_constant = self._first_output + len(graph.outputs)
+        self._sites = Sites()
+        phases = [[lower_unit(node, plan, self._sites) for node in phase] for phase in plan.phases]
+        if plan.copied_back:
+            phases.append([[self._copy_back(value, j)] for value, j in plan.copied_back.items()])
+        self.program = self._program(phases)
+        self._constants = [np.ascontiguousarray(v.node.attrs["value"]) for v in plan.constants if v.node]
+        self._bound: dict[int, np.ndarray[Any, Any]] = {}
+        bases = self.program.bases
+        self.use_arena(allocate(plan.arena_bytes) if arena is None else arena)
+        for i, array in enumerate(self._constants):
+            bases[self._first_constant + i] = address_of(array)
+
+    def use_arena(self, arena: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
+        """Work in `arena` from now on: at least `plan.arena_bytes`, beginning at a cache line. Programs that never run at the
+        same time may share one.
+        """
+        assert arena.nbytes >= self.plan.arena_bytes
+        self.arena = arena
+        self.program.bases[0] = address_of(arena)
+
+    def bind_input(self, i: int, array: np.ndarray[Any, Any]) -> None:
+        """Let input `i` of the graph be read (and, if aliased, overwritten) in `array`."""
+        self._bound[1 + i] = array
+        self.program.bases[1 + i] = address_of(array)
+
+    def bind_output(self, i: int, array: np.ndarray[Any, Any]) -> None:
+        """Let output `i` of the graph be written to `array`."""
+        self._bound[self._first_output + i] = array
+        self.program.bases[self._first_output + i] = address_of(array)
+
+    def release(self) -> None:
+        """Forget the arrays that are bound, so that they may be freed."""
+        self._bound.clear()
+
+    def output_in_arena(self, i: int) -> np.ndarray[Any, Any]:
+        """A view of output `i`, of a plan made with `outputs_in_arena`; the next run overwrites it."""
+        value = self.plan.graph.outputs[i]
+        location = self.plan.locations[value]
+        memory = self.arena[location.offset : location.offset + value.type.nbytes]
+        return memory.view(value.type.dtype).reshape(value.type.shape)
+
+    def run(self) -> None:
+        """Run once. Raises `IndexError` where an index is out of range; inputs are then as they were before."""
+        code = self.program.run()
+        if code:
+            site = self._sites.entries[code - 1]
+            raise IndexError(_out_of_range(site.node, site.size))
+
+    def _copy_back(self, value: Value, j: int) -> Step:
+        size = value.type.size
+        target = Argument("value", value=self.plan.graph.inputs[j])
+        return copy_rows(Argument("value", value=value), target, value.type.dtype, 1, size, size)
+
+    def _program(self, phases: Sequence[Sequence[Sequence[Step]]]) -> Program:
+        """Tables for the phases; the steps of a unit follow one another, those of different units run side by side."""
+        sources = dict.fromkeys(i.source for phase in phases for unit in phase for step in unit for i in step.instructions)
+        salt = source_salt(*_HELPERS)
+        kernels = compile_kernels([KernelRequest(source, "kernel", _namespace, salt=salt) for source in sources])
+        addresses = {source: kernel.address for source, kernel in zip(sources, kernels)}
+        regions: list[tuple[int, int, int, int]] = []
+        calls: list[tuple[int, int, int]] = []
+        words: list[tuple[int, int, int, int, int]] = []
+        for phase in phases:
+            for level in range(max((len(unit) for unit in phase), default=0)):
+                side_by_side = [unit[level] for unit in phase if level < len(unit)]
+                for k, step in enumerate(side_by_side):
+                    regions.append((step.tiles, int(k == 0), len(calls), len(step.instructions)))
+                    for instruction in step.instructions:
+                        calls.append((addresses[instruction.source], len(words), len(instruction.arguments)))
+                        words += map(self._word, instruction.arguments)
+        return Program(
+            np.array(regions, np.int64).reshape(-1, 4),
+            np.array(calls, np.int64).reshape(-1, 3),
+            np.array(words, np.int64).reshape(-1, 5),
+            self._first_constant + len(self.plan.constants),
+            self.plan.threads,
+        )
+
+    def _word(self, argument: Argument) -> tuple[int, int, int, int, int]:
+        match argument.kind:
+            case "number":
+                return CONSTANT, argument.number, 0, 0, 0
+            case "tile":
+                return TILE, 0, 0, 0, 0
+            case "arena":
+                return POINTER, 0, argument.offset, 0, argument.apart
+            case _:
+                assert argument.value is not None
+                location = self.plan.locations[argument.value]
+                first = {"arena": 0, "input": 1, "output": self._first_output, "constant": self._first_constant}
+                return POINTER, first[location.place] + location.index, location.offset + argument.offset, 0, 0
+
+
+def _out_of_range(node: Node, size: int) -> str:
+    origin = node.origin
+    where = f" at {origin.source}" if origin.source else ""
+    inside = f" in {origin.scope}" if origin.scope else ""
+    return f"an index is out of range for {size} entries{where}{inside}; indices run from {_lowest(node, size)} to {size - 1}"
+
+
+def _lowest(node: Node, size: int) -> int:
+    return 0 if node.op.name == "check_index" else -size

@@ -1,0 +1,157 @@
+"""Element-wise ops as expressions of kernel source."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ...ir import SHORT_NAMES, Node
+
+# The name of each dtype's constructor in kernel source.
+CAST = {np.dtype(d): short for d, short in SHORT_NAMES.items()} | {np.dtype("bool"): "boolean"}
+
+
+def literal(value: float | int | bool, dtype: np.dtype[Any]) -> str:
+    """A constant of `dtype` in kernel source."""
+    if dtype.kind == "b":
+        return str(bool(value))
+    if dtype.kind == "f":
+        exact = float(dtype.type(value))
+        text = repr(exact) if np.isfinite(exact) else ("nan" if np.isnan(exact) else "inf" if exact > 0 else "-inf")
+        return f"{CAST[dtype]}({text})"
+    return f"{CAST[dtype]}({int(value)})"
+
+
+def _plain(template: str) -> Callable[..., str]:
+    """An expression that has the right type for floats; integers wrap around by a cast."""
+
+    def expression(dtype: np.dtype[Any], *names: str, **attrs: Any) -> str:
+        text = template.format(*names)
+        return text if dtype.kind in "fb" else f"{CAST[dtype]}({text})"
+
+    return expression
+
+
+def _vector(name: str) -> Callable[..., str]:
+    def expression(dtype: np.dtype[Any], *names: str, **attrs: Any) -> str:
+        return f"{name}_{SHORT_NAMES[dtype]}({', '.join(names)})"
+
+    return expression
+
+
+def _numpy(name: str) -> Callable[..., str]:
+    def expression(dtype: np.dtype[Any], *names: str, **attrs: Any) -> str:
+        return f"{CAST[dtype]}(np.{name}({', '.join(names)}))"
+
+    return expression
+
+
+def _constant(template: str) -> Callable[..., str]:
+    """`{zero}` and `{one}` are constants of the output's dtype."""
+
+    def expression(dtype: np.dtype[Any], *names: str, **attrs: Any) -> str:
+        return template.format(*names, zero=literal(0, dtype), one=literal(1, dtype), minus=literal(-1, dtype))
+
+    return expression
+
+
+def _unsigned_sign(dtype: np.dtype[Any], *names: str, **attrs: Any) -> str:
+    template = "({one} if {0} > {zero} else {0})" if dtype.kind == "u" else (
+        "({one} if {0} > {zero} else ({minus} if {0} < {zero} else {0}))"
+    )
+    fill = {"zero": literal(0, dtype), "one": literal(1, dtype), "minus": "" if dtype.kind == "u" else literal(-1, dtype)}
+    return template.format(*names, **fill)
+
+
+def _power(dtype: np.dtype[Any], *names: str, **attrs: Any) -> str:
+    if dtype.kind == "f":
+        return f"pow_{SHORT_NAMES[dtype]}({names[0]}, {names[1]})"
+    return f"{CAST[dtype]}(integer_power(i64({names[0]}), i64({names[1]})))"
+
+
+def _divide(dtype: np.dtype[Any], *names: str, **attrs: Any) -> str:
+    if dtype.kind == "f":
+        return f"floor_divide_{SHORT_NAMES[dtype]}({names[0]}, {names[1]})"
+    return f"{CAST[dtype]}(integer_floor_divide(i64({names[0]}), i64({names[1]})))"
+
+
+def _remainder(dtype: np.dtype[Any], *names: str, **attrs: Any) -> str:
+    if dtype.kind == "f":
+        return f"remainder_{SHORT_NAMES[dtype]}({names[0]}, {names[1]})"
+    return f"{CAST[dtype]}(integer_remainder(i64({names[0]}), i64({names[1]})))"
+
+
+def _larger(sign: str) -> Callable[..., str]:
+    def expression(dtype: np.dtype[Any], *names: str, **attrs: Any) -> str:
+        x, y = names
+        if dtype.kind == "f":
+            return f"({x} if ({x} {sign} {y}) | ({x} != {x}) else {y})"
+        return f"({x} if {x} {sign} {y} else {y})"
+
+    return expression
+
+
+def _invert(dtype: np.dtype[Any], *names: str, **attrs: Any) -> str:
+    return f"(not {names[0]})" if dtype.kind == "b" else f"{CAST[dtype]}(~{names[0]})"
+
+
+def _same(dtype: np.dtype[Any], *names: str, **attrs: Any) -> str:
+    return names[0]
+
+
+def _absolute(dtype: np.dtype[Any], *names: str, **attrs: Any) -> str:
+    return names[0] if dtype.kind == "u" else _plain("abs({0})")(dtype, *names)
+
+
+_EXPRESSIONS: Mapping[str, Callable[..., str]] = {
+    "neg": _plain("-{0}"),
+    "add": _plain("{0} + {1}"),
+    "sub": _plain("{0} - {1}"),
+    "mul": _plain("{0} * {1}"),
+    "div": _plain("{0} / {1}"),
+    "floordiv": _divide,
+    "mod": _remainder,
+    "pow": _power,
+    "maximum": _larger(">="),
+    "minimum": _larger("<="),
+    "abs": _absolute,
+    "sign": _unsigned_sign,
+    "relu": _constant("({zero} if {0} <= {zero} else {0})"),
+    "copy": _same,
+    "stop_gradient": _same,
+    "select": lambda dtype, c, x, y: f"({x} if {c} else {y})",
+    "and": _plain("{0} & {1}"),
+    "or": _plain("{0} | {1}"),
+    "xor": _plain("{0} ^ {1}"),
+    "invert": _invert,
+    "shift_left": _plain("{0} << {1}"),
+    "shift_right": _plain("{0} >> {1}"),
+    **{name: _vector(name) for name in ("exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "sin", "cos", "tan")},
+    **{name: _numpy(name) for name in ("sqrt", "floor", "ceil", "trunc", "rint", "sinh", "cosh")},
+    "asin": _numpy("arcsin"),
+    "acos": _numpy("arccos"),
+    "atan": _numpy("arctan"),
+    "asinh": _numpy("arcsinh"),
+    "acosh": _numpy("arccosh"),
+    "atanh": _numpy("arctanh"),
+    "atan2": _numpy("arctan2"),
+}
+_COMPARISONS = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+
+
+def expression(node: Node, names: list[str]) -> str:
+    """The element of the node's output as an expression of the elements `names` of its inputs."""
+    op, dtype = node.op.name, node.output.type.dtype
+    if op in _COMPARISONS:
+        return f"({names[0]} {_COMPARISONS[op]} {names[1]})"
+    if op == "cast":
+        return _cast(names[0], node.inputs[0].type.dtype, dtype)
+    return _EXPRESSIONS[op](dtype, *names, **node.attrs)
+
+
+def _cast(name: str, source: np.dtype[Any], target: np.dtype[Any]) -> str:
+    if target.kind == "b":
+        return f"({name} != {literal(0, source)})" if source.kind != "b" else name
+    if target.kind == "u" and source.kind == "f":
+        return f"u8(i64({name}))"
+    return f"{CAST[target]}({name})"

@@ -1,0 +1,445 @@
+"""Kernel source for a region: the loops of its nest, written out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ...ir import SHORT_NAMES, Node, Value
+from ...ir.ops.creation import GOLDEN, mix
+from ...passes.loop_nest import CHUNK, LoopNest, by_columns, is_free, reduction_form, squeezed
+from .elementwise import CAST, expression, literal
+
+_PARTS = {"reduce_sum": "sum", "reduce_prod": "prod", "reduce_max": "max", "reduce_min": "min"}
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word of a kernel's argument block, to be resolved by the program.
+
+    `what`: `number` (its `value`), `tile`, `input` or `output` (pointer to array `index` of the region, plus `offset` bytes),
+    `buffer` (this worker's row buffers plus `offset` bytes), `partial` (parts of reductions plus `offset` bytes), `site` (the
+    code to return where check `index` of the region fails).
+    """
+
+    what: str
+    value: int = 0
+    index: int = 0
+    offset: int = 0
+
+
+@dataclass
+class LoopKernel:
+    """Source of a kernel named `entry`, and its argument block."""
+
+    source: str
+    entry: str
+    words: list[Word]
+    sites: list[Node] = field(default_factory=list[Node])
+
+
+def reduction_identity(op: str, dtype: np.dtype[Any]) -> str:
+    """The element that a reduction starts from, in kernel source."""
+    kind = _PARTS[op]
+    if kind in ("sum", "prod"):
+        return literal(0 if kind == "sum" else 1, dtype)
+    if dtype.kind == "f":
+        return literal(-np.inf if kind == "max" else np.inf, dtype)
+    if dtype.kind == "b":
+        return str(kind == "min")
+    info = np.iinfo(dtype)
+    return literal(int(info.min if kind == "max" else info.max), dtype)
+
+
+def combine(op: str, dtype: np.dtype[Any], x: str, y: str) -> str:
+    """Two parts of a reduction as one, in kernel source."""
+    kind = _PARTS[op]
+    if kind in ("sum", "prod"):
+        text = f"{x} {'+' if kind == 'sum' else '*'} {y}"
+        return text if dtype.kind == "f" else f"{CAST[dtype]}({text})"
+    sign = ">" if kind == "max" else "<"
+    keep = f"({x} {sign} {y}) | ({x} != {x})" if dtype.kind == "f" else f"{x} {sign} {y}"
+    return f"({x} if {keep} else {y})"
+
+
+def lower_loops(nest: LoopNest, in_place: Mapping[int, int]) -> LoopKernel:
+    """The kernel of a region; `in_place[o] = i`: output `o` is written over input `i`."""
+    return _Writer(nest, in_place).kernel()
+
+
+class _Writer:
+    def __init__(self, nest: LoopNest, in_place: Mapping[int, int]) -> None:
+        self.nest = nest
+        self.in_place = in_place
+        self.words: list[Word] = []
+        self.sites: list[Node] = []
+        self.head: list[str] = []
+        self.lines: list[str] = []
+        self.names: dict[Value, str] = {}
+        self.arrays: dict[Value, str] = {}
+        self.numbers: dict[int, str] = {}
+        self.windows_of: dict[Value, str] = {}
+        self.outputs = {v: i for i, v in enumerate(nest.body.outputs)}
+        self.decomposed = len(nest.row_axes) > 1
+
+    # ---- the argument block
+
+    def word(self, word: Word) -> str:
+        self.words.append(word)
+        return f"word(b, {len(self.words) - 1})"
+
+    def number(self, name: str, value: int) -> str:
+        self.head.append(f"    {name} = {self.word(Word('number', value))}")
+        return name
+
+    def stride(self, value: int) -> str:
+        """A stride or length in source; equal ones share a word."""
+        if value in (0, 1):
+            return str(value)
+        if value not in self.numbers:
+            self.numbers[value] = self.number(f"k{len(self.numbers)}", value)
+        return self.numbers[value]
+
+    def array(self, name: str, value: Value, word: Word) -> str:
+        self.head.append(f"    {name} = array_{SHORT_NAMES[value.type.dtype]}({self.word(word)}, 0)")
+        return name
+
+    # ---- the whole
+
+    def kernel(self) -> LoopKernel:
+        nest = self.nest
+        self.head.append(f"    tile = {self.word(Word('tile'))}")
+        self.number("step", nest.step)
+        self.number("total", nest.rows)
+        self.number("columns", nest.columns)
+        if nest.chunked:
+            self.number("size", nest.size)
+        self.head += ["    first = tile * step", "    rows = total - first if total - first < step else step"]
+        self.declare_arrays()
+        self.scalars()
+        self.crossing_starts()
+        self.lines.append("    for i in range(rows):")
+        self.lines.append("        r = first + i")
+        if nest.chunked:
+            self.lines.append(f"        n = size - r * {CHUNK} if size - r * {CHUNK} < {CHUNK} else {CHUNK}")
+        else:
+            self.lines.append("        n = columns")
+        self.row_indices()
+        self.windows()
+        for s in range(len(nest.sweeps)):
+            for node in nest.row_nodes[s]:
+                self.row_node(node)
+            self.sweep(s)
+        for node in nest.row_nodes[len(nest.sweeps)]:
+            self.row_node(node)
+        self.crossing_ends()
+        text = "\n".join(["def kernel(b):", *self.head, *self.lines, "    return i64(0)", ""])
+        return LoopKernel(text, "kernel", self.words, self.sites)
+
+    def declare_arrays(self) -> None:
+        nest = self.nest
+        shared = {o: i for o, i in self.in_place.items()}
+        for i, value in enumerate(nest.body.inputs):
+            offset = nest.accesses[value].offset * value.type.dtype.itemsize
+            self.arrays[value] = self.array(f"x{i}", value, Word("input", index=i, offset=offset))
+        for o, value in enumerate(nest.body.outputs):
+            if nest.kinds[value] == "crossing" and value.node is not None and nest.partial(value.node):
+                continue
+            if o in shared:
+                self.arrays[value] = self.arrays[nest.body.inputs[shared[o]]]
+            elif value not in self.arrays:
+                self.arrays[value] = self.array(f"o{o}", value, Word("output", index=o))
+        offset = 0
+        for k, value in enumerate(nest.buffers):
+            self.array(f"buffer{k}", value, Word("buffer", offset=offset))
+            offset += -(-nest.columns * value.type.dtype.itemsize // 64) * 64
+        offset = 0
+        for value in (n.output for n in nest.crossings):
+            if value.node is not None and nest.partial(value.node):
+                self.arrays[value] = self.array(f"p{len(self.arrays)}", value, Word("partial", offset=offset))
+                offset += -(-nest.tiles * value.type.nbytes // 64) * 64
+
+    def scalars(self) -> None:
+        for value in self.nest.body.inputs:
+            if self.nest.kinds[value] == "scalar":
+                self.names[value] = f"s{len(self.names)}"
+                self.lines.append(f"    {self.names[value]} = {self.arrays[value]}[0]")
+
+    def row_indices(self) -> None:
+        axes = self.nest.row_axes
+        if not self.decomposed:
+            if axes:
+                self.lines.append("        i0 = r")
+            return
+        self.lines.append("        q = r")
+        for axis in range(len(axes) - 1, 0, -1):
+            length = self.stride(axes[axis])
+            self.lines.append(f"        i{axis} = q % {length}")
+            self.lines.append(f"        q = q // {length}")
+        self.lines.append("        i0 = q")
+
+    def row_offset(self, value: Value) -> str:
+        access = self.nest.accesses[value]
+        terms: list[str] = []
+        for axis, stride in enumerate(access.row_strides):
+            if stride:
+                text = self.stride(stride)
+                terms.append(f"i{axis}" if text == "1" else f"i{axis} * {text}")
+        if self.nest.chunked and self.nest.kinds[value] == "full" and any(access.column_strides):
+            stride = self.stride(access.column_strides[0])
+            terms.append(f"r * {CHUNK}" + ("" if stride == "1" else f" * {stride}"))
+        return " + ".join(terms)
+
+    def windows(self) -> None:
+        """The start of this row in every array that is walked along the row; row values are read here."""
+        nest = self.nest
+        for value in (*nest.body.inputs, *nest.body.outputs):
+            kind = nest.kinds[value]
+            if value not in nest.accesses or kind == "scalar" or value not in self.arrays:
+                continue
+            offset = self.row_offset(value)
+            if kind == "row":
+                if value.node is None:
+                    name = f"r{len(self.names)}"
+                    self.names[value] = name
+                    self.lines.append(f"        {name} = {self.arrays[value]}[{offset or 0}]")
+                continue
+            name = f"w{len(self.windows_of)}"
+            if value in self.windows_of:
+                continue
+            self.windows_of[value] = name
+            source = self.arrays[value]
+            self.lines.append(f"        {name} = window({source}, {offset or 0}, n)")
+
+    # ---- one sweep along a row
+
+    def sweep(self, s: int) -> None:
+        nest = self.nest
+        nodes = nest.sweeps[s]
+        stores = [v for v in nest.buffers if nest.sweep_of[v] == s and (v.node is None or v.node in nodes)]
+        sums = [n for n in nest.crossings if by_columns(nest, n) and nest.sweep_of[n.inputs[0]] == s]
+        outs = [n for n in nodes if n.output in self.outputs]
+        if not (stores or sums or outs):
+            return
+        wanted: dict[Value, None] = {}
+
+        def want(value: Value) -> None:
+            if value in wanted or nest.kinds[value] != "full":
+                return
+            wanted[value] = None
+            if value.node is not None and (nest.sweep_of[value] == s or is_free(value)):
+                for source in value.node.inputs:
+                    want(source)
+
+        for value in (*stores, *(n.inputs[0] for n in sums), *(n.output for n in outs)):
+            want(value)
+        for value in wanted:
+            if value.node is None and not any(nest.accesses[value].column_strides):
+                self.lines.append(f"        c_{self.windows_of[value]} = {self.windows_of[value]}[0]")
+        for node in sums:
+            self.column_sum_row(node)
+        self.lines.append("        for j in range(n):")
+        local: dict[Value, str] = {}
+        for value in self.nest.body.inputs:
+            if value in wanted:
+                local[value] = self.load(value, local)
+        for node in nest.body.nodes:
+            value = node.outputs[0]
+            if value not in wanted:
+                continue
+            if value.node is not None and (nest.sweep_of[value] == s or is_free(value)):
+                local[value] = self.element(node, local)
+            else:
+                local[value] = self.load(value, local)
+        for value in stores:
+            self.lines.append(f"            buffer{nest.buffers.index(value)}[j] = {local[value]}")
+        for node in outs:
+            self.lines.append(f"            {self.windows_of[node.output]}[j] = {local[node.output]}")
+        for node in sums:
+            place = f"{self.accumulator(node)}[j]"
+            text = combine(node.op.name, node.output.type.dtype, place, local[node.inputs[0]])
+            self.lines.append(f"            {place} = {text}")
+
+    def load(self, value: Value, local: dict[Value, str]) -> str:
+        nest = self.nest
+        name = f"v{len(local)}"
+        if value in self.windows_of:
+            window = self.windows_of[value]
+            strides = nest.accesses[value].column_strides
+            if not any(strides):
+                return f"c_{window}"
+            self.lines.append(f"            {name} = {window}[{self.column_index(value)}]")
+        else:
+            self.lines.append(f"            {name} = buffer{nest.buffers.index(value)}[j]")
+        return name
+
+    def column_index(self, value: Value) -> str:
+        strides = self.nest.accesses[value].column_strides
+        if len(strides) == 1:
+            text = self.stride(strides[0])
+            return "j" if text == "1" else f"j * {text}"
+        return " + ".join(f"{self.column_axis(k)} * {self.stride(s)}" for k, s in enumerate(strides) if s)
+
+    def column_axis(self, k: int) -> str:
+        """The index along column axis `k` of column `j`."""
+        axes = self.nest.column_axes
+        if len(axes) == 1:
+            return "j"
+        inner = int(np.prod(axes[k + 1 :], dtype=np.int64))
+        text = "j" if inner == 1 else f"(j // {self.stride(inner)})"
+        return text if k == 0 else f"({text} % {self.stride(axes[k])})"
+
+    def element(self, node: Node, local: dict[Value, str]) -> str:
+        name = f"v{len(local)}"
+        names = [local[v] if v in local else self.names[v] for v in node.inputs]
+        self.compute(node, name, names, "            ", full=True)
+        return name
+
+    def compute(self, node: Node, name: str, names: list[str], indent: str, full: bool) -> None:
+        """Lines that compute one element of a node."""
+        op, dtype, attrs = node.op.name, node.output.type.dtype, node.attrs
+        if op in ("broadcast", "reshape"):
+            text = names[0]
+        elif op == "full":
+            text = literal(attrs["value"], dtype)
+        elif op == "iota":
+            text = literal_cast(self.axis_index(node, full), dtype)
+        elif op == "random_bits":
+            index = ("r * " + (str(CHUNK) if self.nest.chunked else "columns") + " + j") if full else "r"
+            self.random(node, name, names[0], index, indent)
+            return
+        elif op == "check_index":
+            self.sites.append(node)
+            code, size = self.site_word(len(self.sites) - 1), self.stride(attrs["size"])
+            self.lines.append(f"{indent}if ({names[0]} < 0) | ({names[0]} >= {size}):")
+            self.lines.append(f"{indent}    return {code}")
+            text = names[0]
+        else:
+            text = expression(node, names)
+        self.lines.append(f"{indent}{name} = {text}")
+
+    def site_word(self, index: int) -> str:
+        name = f"site{index}"
+        self.head.append(f"    {name} = {self.word(Word('site', index=index))}")
+        return name
+
+    def axis_index(self, node: Node, full: bool) -> str:
+        shape, axis = node.output.type.shape, node.attrs["axis"]
+        if shape[axis] == 1:
+            return "0"
+        place = len(squeezed(shape[:axis]))
+        rows = len(self.nest.row_axes)
+        return f"i{place}" if place < rows else self.column_axis(place - rows)
+
+    def random(self, node: Node, name: str, key: str, index: str, indent: str) -> None:
+        stream = int(mix(np.array([node.attrs["stream"]], np.uint64) * np.uint64(GOLDEN))[0])
+        word = self.number(f"stream{len(self.words)}", stream - (1 << 64) if stream >> 63 else stream)
+        z = f"{name}z"
+        self.lines += [
+            f"{indent}{z} = mix64(mix64(u64({key}) ^ u64({word})) + u64({index} + 1) * u64({GOLDEN}))",
+            f"{indent}{name} = " + (f"i32({z} >> u64(32))" if node.output.type.dtype.itemsize == 4 else f"i64({z})"),
+        ]
+
+    # ---- values of a row
+
+    def row_node(self, node: Node) -> None:
+        nest = self.nest
+        value = node.outputs[0]
+        if nest.kinds[value] == "crossing":
+            self.crossing_row(node)
+            return
+        name = f"r{len(self.names)}"
+        self.names[value] = name
+        if node.op.family == "reduction":
+            self.row_reduction(node, name)
+        else:
+            self.compute(node, name, [self.names[v] for v in node.inputs], "        ", full=False)
+        if value in self.outputs:
+            offset = self.row_offset(value) if value in nest.accesses else "r"
+            self.lines.append(f"        {self.arrays[value]}[{offset or 0}] = {name}")
+
+    def row_source(self, value: Value) -> str:
+        """Where a row of a full value stands densely."""
+        if value in self.nest.buffers:
+            return f"buffer{self.nest.buffers.index(value)}"
+        return self.windows_of[value]
+
+    def row_reduction(self, node: Node, name: str) -> None:
+        source = self.row_source(node.inputs[0])
+        dtype = node.inputs[0].type.dtype
+        if node.op.name in _PARTS:
+            self.lines.append(f"        {name} = row_{_PARTS[node.op.name]}_{SHORT_NAMES[dtype]}({source}, n)")
+            return
+        sign = ">" if node.op.name == "argmax" else "<"
+        worse_nan = " | ((e != e) & (best == best))" if dtype.kind == "f" else ""
+        # A NaN that is the best already stays the first one.
+        keep = " & (best == best)" if dtype.kind == "f" else ""
+        self.lines += [
+            f"        best = {source}[0]",
+            f"        {name} = i64(0)",
+            "        for j in range(1, n):",
+            f"            e = {source}[j]",
+            f"            if ((e {sign} best){keep}){worse_nan}:",
+            "                best = e",
+            f"                {name} = i64(j)",
+        ]
+
+    # ---- crossing reductions
+
+    def accumulator(self, node: Node) -> str:
+        return f"a{self.nest.crossings.index(node)}"
+
+    def crossing_starts(self) -> None:
+        """Accumulators of sums over all rows of the tile."""
+        for node in self.nest.crossings:
+            name, value = self.accumulator(node), node.output
+            start = reduction_identity(node.op.name, value.type.dtype)
+            form = reduction_form(node)[0]
+            if not by_columns(self.nest, node):
+                self.lines.append(f"    {name} = {start}")
+            elif form == "columns":
+                self.lines.append(f"    {name} = window({self.arrays[value]}, {self.part_offset(node)}, columns)")
+                self.lines.append("    for j in range(columns):")
+                self.lines.append(f"        {name}[j] = {start}")
+
+    def part_offset(self, node: Node) -> str:
+        return "tile * columns" if self.nest.partial(node) else "0"
+
+    def column_sum_row(self, node: Node) -> None:
+        """Before a row of a `middle` reduction: its row of sums, cleared at the first row of each group."""
+        if reduction_form(node)[0] != "middle":
+            return
+        name, group = self.accumulator(node), self.stride(self.nest.group_rows(node))
+        start = reduction_identity(node.op.name, node.output.type.dtype)
+        self.lines += [
+            f"        {name} = window({self.arrays[node.output]}, (r // {group}) * columns, columns)",
+            f"        if r % {group} == 0:",
+            "            for j in range(columns):",
+            f"                {name}[j] = {start}",
+        ]
+
+    def crossing_row(self, node: Node) -> None:
+        if by_columns(self.nest, node):
+            return
+        source, dtype = node.inputs[0], node.output.type.dtype
+        name = self.accumulator(node)
+        if self.nest.kinds[source] == "full":
+            part = f"row_{_PARTS[node.op.name]}_{SHORT_NAMES[dtype]}({self.row_source(source)}, n)"
+            self.lines.append(f"        part = {part}")
+        else:
+            self.lines.append(f"        part = {self.names[source]}")
+        self.lines.append(f"        {name} = {combine(node.op.name, dtype, name, 'part')}")
+
+    def crossing_ends(self) -> None:
+        for node in self.nest.crossings:
+            if not by_columns(self.nest, node):
+                place = "tile" if self.nest.partial(node) else "0"
+                self.lines.append(f"    {self.arrays[node.output]}[{place}] = {self.accumulator(node)}")
+
+
+def literal_cast(text: str, dtype: np.dtype[Any]) -> str:
+    """An integer expression as an element of `dtype`."""
+    return f"({text}) != 0" if dtype.kind == "b" else f"{CAST[dtype]}({text})"

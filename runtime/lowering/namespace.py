@@ -1,0 +1,47 @@
+"""The names that kernel source may use. Importing this module imports Numba."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from llvmlite import binding
+from numba import njit
+
+from .. import intrinsics
+from ..vector_math import VECTOR_MATH
+from . import scalar_functions
+from .row_reductions import ROW_REDUCTIONS
+
+# A loop over many arrays is vectorized behind tests that they do not overlap; by default LLVM gives up at eight tests.
+binding.set_option("gradloom", "-runtime-memory-check-threshold=256")
+
+
+@njit(forceinline=True)
+def mix64(z):
+    """SplitMix64's finalizer."""
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def kernel_namespace() -> Mapping[str, object]:
+    """Everything that generated kernels call."""
+    names: dict[str, object] = {
+        "np": np,
+        "inf": math.inf,
+        "nan": math.nan,
+        "f32": np.float32,
+        "f64": np.float64,
+        "i32": np.int32,
+        "i64": np.int64,
+        "u8": np.uint8,
+        "u64": np.uint64,
+        "boolean": np.bool_,
+        "mix64": mix64,
+    }
+    for module in (intrinsics, scalar_functions):
+        names.update((name, value) for name, value in vars(module).items() if not name.startswith("_"))
+    names.update(ROW_REDUCTIONS)
+    names.update((function.__name__, function) for function in VECTOR_MATH.values())
+    names["window"], names["word"] = intrinsics.window, intrinsics.word
+    return names

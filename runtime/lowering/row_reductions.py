@@ -1,0 +1,154 @@
+"""Reductions of a dense row, in an order that depends on its length alone.
+
+A kernel's arithmetic is strict, so a plain loop would add one element after the other. These add sixteen lanes side by side in
+four independent sets, then combine sets and lanes as a tree: fast, and the same bits wherever the row stands.
+"""
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import lower_builtin
+
+from ..intrinsics import TypedPointer
+
+_LANES = 16
+_SETS = 4
+_WORD = ir.IntType(64)
+
+
+def _combine(builder: Any, op: str, dtype: str, a: Any, b: Any) -> Any:
+    if dtype.startswith("f"):
+        if op == "sum":
+            return builder.fadd(a, b)
+        if op == "prod":
+            return builder.fmul(a, b)
+        better = builder.fcmp_ordered(">" if op == "max" else "<", a, b)
+        keep = builder.or_(better, builder.fcmp_unordered("uno", a, a))
+        return builder.select(keep, a, b)
+    if op == "sum":
+        return builder.add(a, b)
+    if op == "prod":
+        return builder.mul(a, b)
+    compare = builder.icmp_unsigned if dtype in ("u8", "bool") else builder.icmp_signed
+    return builder.select(compare(">" if op == "max" else "<", a, b), a, b)
+
+
+def _identity(op: str, dtype: str) -> float | int:
+    if op in ("sum", "prod"):
+        return 0 if op == "sum" else 1
+    if dtype.startswith("f"):
+        return -np.inf if op == "max" else np.inf
+    if dtype in ("u8", "bool"):
+        return 0 if op == "max" else (1 if dtype == "bool" else 255)
+    info = np.iinfo("int32" if dtype == "i32" else "int64")
+    return int(info.min if op == "max" else info.max)
+
+
+_ELEMENTS = {
+    "f32": ir.FloatType(),
+    "f64": ir.DoubleType(),
+    "i32": ir.IntType(32),
+    "i64": ir.IntType(64),
+    "u8": ir.IntType(8),
+    "bool": ir.IntType(8),
+}
+_NUMBA = {
+    "f32": types.float32,
+    "f64": types.float64,
+    "i32": types.int32,
+    "i64": types.int64,
+    "u8": types.uint8,
+    "bool": types.boolean,
+}
+_NUMPY = {"sum": np.sum, "prod": np.prod, "max": np.max, "min": np.min}
+
+
+def _emit(builder: Any, op: str, dtype: str, pointer: Any, n: Any) -> Any:
+    element = _ELEMENTS[dtype]
+    vector = ir.VectorType(element, _LANES)
+    start = ir.Constant(element, _identity(op, dtype))
+    lanes_start = ir.Constant(vector, [_identity(op, dtype)] * _LANES)
+    sets = [cgutils.alloca_once_value(builder, lanes_start) for _ in range(_SETS)]
+    tail = cgutils.alloca_once_value(builder, start)
+    for s in sets:
+        builder.store(lanes_start, s)
+    builder.store(start, tail)
+
+    def take(place: Any, at: Any) -> None:
+        source = builder.bitcast(builder.gep(pointer, [at]), vector.as_pointer())
+        loaded = builder.load(source)
+        loaded.align = 1
+        builder.store(_combine(builder, op, dtype, builder.load(place), loaded), place)
+
+    wide = ir.Constant(_WORD, _LANES * _SETS)
+    whole = builder.sdiv(n, wide)
+    with cgutils.for_range(builder, whole, intp=_WORD) as loop:
+        base = builder.mul(loop.index, wide)
+        for k, s in enumerate(sets):
+            take(s, builder.add(base, ir.Constant(_WORD, k * _LANES)))
+    done = builder.mul(whole, wide)
+    lanes = ir.Constant(_WORD, _LANES)
+    more = builder.sdiv(builder.sub(n, done), lanes)
+    with cgutils.for_range(builder, more, intp=_WORD) as loop:
+        take(sets[0], builder.add(done, builder.mul(loop.index, lanes)))
+    done = builder.add(done, builder.mul(more, lanes))
+    with cgutils.for_range(builder, builder.sub(n, done), intp=_WORD) as loop:
+        value = builder.load(builder.gep(pointer, [builder.add(done, loop.index)]))
+        builder.store(_combine(builder, op, dtype, builder.load(tail), value), tail)
+    loaded = [builder.load(s) for s in sets]
+    total = _combine(
+        builder, op, dtype, _combine(builder, op, dtype, loaded[0], loaded[1]), _combine(builder, op, dtype, loaded[2], loaded[3])
+    )
+    width = _LANES
+    while width > 1:
+        width //= 2
+        parts = [
+            builder.shuffle_vector(
+                total,
+                ir.Constant(total.type, ir.Undefined),
+                ir.Constant(ir.VectorType(ir.IntType(32), width), [first + i for i in range(width)]),
+            )
+            for first in (0, width)
+        ]
+        total = _combine(builder, op, dtype, *parts)
+    lane = builder.extract_element(total, ir.Constant(ir.IntType(32), 0))
+    result = _combine(builder, op, dtype, lane, builder.load(tail))
+    if dtype == "bool":
+        return builder.trunc(result, ir.IntType(1))
+    return result
+
+
+def _declare(op: str, dtype: str) -> Any:
+    def reduce_row(row: Any, n: int) -> Any:
+        if n == 0:
+            return row.dtype.type(_identity(op, dtype))
+        return row.dtype.type(_NUMPY[op](row[:n]))
+
+    reduce_row.__name__ = reduce_row.__qualname__ = f"row_{op}_{dtype}"
+    reduce_row.__doc__ = f"The {op} of the `n` elements of {dtype} at the start of `row`."
+
+    class _Template(AbstractTemplate):
+        key = reduce_row
+
+        def generic(self, args: Any, kws: Any) -> Any:
+            if len(args) == 2 and isinstance(args[0], TypedPointer):
+                return signature(_NUMBA[dtype], args[0], types.int64)
+            return None
+
+    infer_global(reduce_row, types.Function(_Template))
+
+    @lower_builtin(reduce_row, TypedPointer, types.int64)
+    def _(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _emit(builder, op, dtype, *args)
+
+    return reduce_row
+
+
+ROW_REDUCTIONS = {
+    f"row_{op}_{dtype}": _declare(op, dtype) for op in _NUMPY for dtype in _ELEMENTS if dtype != "bool" or op in ("max", "min")
+}
+"""`row_sum_f32(row, n)` and its like, by name."""

@@ -1,0 +1,274 @@
+"""From a planned unit (a region or a lone node) to kernels with their argument blocks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ...ir import Node, Value
+from ...passes.dot_tiles import dot_tiles
+from ...passes.loop_nest import LoopNest
+from ...passes.plan import Plan
+from ...passes.views import View
+from .. import blas
+from . import library
+from .loops import Word, lower_loops
+
+# Elements that one tile of a copying kernel moves.
+_TILE = 1 << 15
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One word of an argument block: a number, the tile, an address in the memory of `value`, or in the arena.
+
+    `kind`: `number`, `tile`, `value` (plus `offset` bytes), `arena` (at `offset`, for each worker `apart` bytes further).
+    """
+
+    kind: str
+    number: int = 0
+    value: Value | None = None
+    offset: int = 0
+    apart: int = 0
+
+
+TILE = Argument("tile")
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """A call of the kernel that `source` defines as `kernel`."""
+
+    source: str
+    arguments: list[Argument]
+
+
+@dataclass(frozen=True)
+class Site:
+    """A place where a run may stop: `node` found an index out of range of `size` entries."""
+
+    node: Node
+    size: int
+
+
+@dataclass
+class Step:
+    """Independent tiles that all run the same instructions."""
+
+    tiles: int
+    instructions: list[Instruction] = field(default_factory=list[Instruction])
+
+
+@dataclass
+class Sites:
+    """All places where a program may stop; a kernel returns the number of one, counted from 1."""
+
+    entries: list[Site] = field(default_factory=list[Site])
+
+    def code(self, node: Node, size: int) -> int:
+        """The code of a new site."""
+        self.entries.append(Site(node, size))
+        return len(self.entries)
+
+
+def number(value: int) -> Argument:
+    """A word that is a plain number."""
+    return Argument("number", number=value)
+
+
+def lower_unit(node: Node, plan: Plan, sites: Sites) -> list[Step]:
+    """The steps of a unit, each waiting for the one before."""
+    if node.op.name == "region":
+        return _region(node, plan, sites)
+    return _LOWERINGS[node.op.name](node, plan.views, sites, plan)
+
+
+def _at(views: Mapping[Value, View], value: Value) -> Argument:
+    view = views[value]
+    return Argument("value", value=view.base, offset=view.offset * value.type.dtype.itemsize)
+
+
+def _region(node: Node, plan: Plan, sites: Sites) -> list[Step]:
+    nest: LoopNest = plan.nests[node]
+    kernel = lower_loops(nest, plan.in_place.get(node, {}))
+    codes = [sites.code(site, site.attrs["size"]) for site in kernel.sites]
+    buffers = plan.scratch.get(node, 0)
+    parts = buffers + plan.threads * nest.buffer_bytes
+
+    def argument(word: Word) -> Argument:
+        match word.what:
+            case "number":
+                return number(word.value)
+            case "tile":
+                return TILE
+            case "input":
+                return Argument("value", value=plan.views[node.inputs[word.index]].base, offset=word.offset)
+            case "output":
+                return Argument("value", value=node.outputs[word.index])
+            case "buffer":
+                return Argument("arena", offset=buffers + word.offset, apart=nest.buffer_bytes)
+            case "partial":
+                return Argument("arena", offset=parts + word.offset)
+            case "site":
+                return number(codes[word.index])
+            case _:
+                raise AssertionError(word)
+
+    steps = [Step(nest.tiles, [Instruction(kernel.source, [argument(w) for w in kernel.words])])]
+    offset = parts
+    combining: list[Instruction] = []
+    for reduction in nest.crossings:
+        if not nest.partial(reduction):
+            continue
+        result = reduction.output
+        target = node.outputs[nest.body.outputs.index(result)]
+        arguments = [
+            Argument("arena", offset=offset),
+            Argument("value", value=target),
+            number(nest.tiles),
+            number(result.type.size),
+        ]
+        combining.append(Instruction(library.combine(reduction.op.name, result.type.dtype), arguments))
+        offset += -(-nest.tiles * result.type.nbytes // 64) * 64
+    if combining:
+        steps.append(Step(1, combining))
+    return steps
+
+
+def _matrix(view: View) -> tuple[int, int]:
+    """Whether BLAS reads the last two axes transposed, and the leading dimension."""
+    rows, columns = view.shape[-2:]
+    row_stride, column_stride = view.strides[-2:]
+    if (column_stride == 1 or columns <= 1) and (row_stride >= max(columns, 1) or rows <= 1):
+        return 0, max(row_stride if rows > 1 else 0, columns, 1)
+    return 1, max(column_stride if columns > 1 else 0, rows, 1)
+
+
+def _dot(node: Node, views: Mapping[Value, View], sites: Sites, plan: Plan) -> list[Step]:
+    x, y = (views[v] for v in node.inputs)
+    dtype = node.output.type.dtype
+    m, k = x.shape[-2:]
+    n = y.shape[-1]
+    batch = x.shape[:-2]
+    cut = dot_tiles(math.prod(batch), m, n, k)
+    (ta, lda), (tb, ldb) = _matrix(x), _matrix(y)
+    function = blas.pointer("sgemm" if dtype.itemsize == 4 else "dgemm") if dtype.kind == "f" else 0
+    words = [m, n, k, lda, ldb, ta, tb, cut.rows, cut.columns, cut.across, cut.down * cut.across, len(batch)]
+    for axis, length in enumerate(batch):
+        words += [length, x.strides[axis] * dtype.itemsize, y.strides[axis] * dtype.itemsize]
+    arguments = [
+        TILE,
+        number(function),
+        _at(views, node.inputs[0]),
+        _at(views, node.inputs[1]),
+        _at(views, node.output),
+        *map(number, words),
+    ]
+    return [Step(cut.tiles if m and n else 0, [Instruction(library.dot(dtype), arguments)])]
+
+
+def _rows_of_a_tile(rows: int, inner: int) -> tuple[int, int]:
+    """Rows of a tile and number of tiles for a kernel that moves `rows` rows of `inner` elements."""
+    step = max(1, min(max(rows, 1), _TILE // max(inner, 1)))
+    return step, -(-rows // step)
+
+
+def _gather(node: Node, views: Mapping[Value, View], sites: Sites, plan: Plan) -> list[Step]:
+    x, indices = (v.type for v in node.inputs)
+    axis, batch = node.attrs["axis"], node.attrs["batch"]
+    outer, inner = math.prod(x.shape[batch:axis]), math.prod(x.shape[axis + 1 :])
+    count = math.prod(indices.shape[batch:])
+    rows = math.prod(x.shape[:batch]) * outer * count
+    step, tiles = _rows_of_a_tile(rows, inner)
+    arguments = [
+        number(sites.code(node, x.shape[axis])),
+        TILE,
+        number(step),
+        number(rows),
+        *(_at(views, v) for v in (*node.inputs, node.output)),
+        *map(number, (outer, x.shape[axis], inner, count)),
+    ]
+    return [Step(tiles, [Instruction(library.gather(x.dtype, indices.dtype), arguments)])]
+
+
+def _scatter_add(node: Node, views: Mapping[Value, View], sites: Sites, plan: Plan) -> list[Step]:
+    x, indices, _ = (v.type for v in node.inputs)
+    axis, batch = node.attrs["axis"], node.attrs["batch"]
+    batches, outer = math.prod(x.shape[:batch]), math.prod(x.shape[batch:axis])
+    inner, count = math.prod(x.shape[axis + 1 :]), math.prod(indices.shape[batch:])
+    step = max(64, -(-inner // 8))
+    in_place = node in plan.in_place
+    arguments = [
+        number(sites.code(node, x.shape[axis])),
+        TILE,
+        number(step),
+        *(_at(views, v) for v in (*node.inputs, node.output)),
+        *map(number, (batches, outer, x.shape[axis], inner, count, int(in_place))),
+    ]
+    return [Step(-(-inner // step), [Instruction(library.scatter_add(x.dtype, indices.dtype), arguments)])]
+
+
+def _cumsum(node: Node, views: Mapping[Value, View], sites: Sites, plan: Plan) -> list[Step]:
+    shape, axis = node.output.type.shape, node.attrs["axis"]
+    blocks, inner = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
+    step, tiles = _rows_of_a_tile(blocks, shape[axis] * inner)
+    arguments = [
+        TILE,
+        number(step),
+        number(blocks),
+        _at(views, node.inputs[0]),
+        _at(views, node.output),
+        *map(number, (shape[axis], inner, int(node.attrs["reverse"]))),
+    ]
+    return [Step(tiles, [Instruction(library.cumsum(node.output.type.dtype), arguments)])]
+
+
+def copy_rows(source: Argument, target: Argument, dtype: np.dtype[Any], rows: int, n: int, apart: int) -> Step:
+    """Copies `rows` rows of `n` elements, to rows that begin `apart` elements after one another."""
+    step, tiles = _rows_of_a_tile(rows, n)
+    arguments = [TILE, number(step), number(rows), source, target, number(n), number(apart)]
+    return Step(tiles, [Instruction(library.copy_rows(dtype), arguments)])
+
+
+def _concatenate(node: Node, views: Mapping[Value, View], sites: Sites, plan: Plan) -> list[Step]:
+    shape, axis, dtype = node.output.type.shape, node.attrs["axis"], node.output.type.dtype
+    outer, inner = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
+    steps: list[Step] = []
+    done = 0
+    for value in node.inputs:
+        length = value.type.shape[axis]
+        target = Argument("value", value=node.output, offset=done * inner * dtype.itemsize)
+        steps.append(copy_rows(_at(views, value), target, dtype, outer, length * inner, shape[axis] * inner))
+        done += length
+    return steps
+
+
+def _pad(node: Node, views: Mapping[Value, View], sites: Sites, plan: Plan) -> list[Step]:
+    x, result = node.inputs[0].type, node.output.type
+    attrs = node.attrs
+    apart = [int(s) for s in np.cumprod([1, *result.shape[:0:-1]])[::-1]] if result.ndim else []
+    start = sum(a * s for a, s in zip(attrs["low"], apart))
+    axes = [(n, s * (i + 1)) for n, s, i in zip(x.shape, apart, attrs["interior"])] or [(1, 1)]
+    filling = np.array(attrs["value"]).astype(result.dtype)
+    bits = int(filling.view({1: "uint8", 4: "int32", 8: "int64"}[result.dtype.itemsize]))
+    arguments = [
+        _at(views, node.inputs[0]),
+        _at(views, node.output),
+        *map(number, (bits, result.size, len(axes), start)),
+        *(number(word) for axis in axes for word in axis),
+    ]
+    return [Step(1, [Instruction(library.pad(result.dtype), arguments)])]
+
+
+_LOWERINGS: Mapping[str, Callable[[Node, Mapping[Value, View], Sites, Plan], list[Step]]] = {
+    "dot": _dot,
+    "gather": _gather,
+    "scatter_add": _scatter_add,
+    "cumsum": _cumsum,
+    "concatenate": _concatenate,
+    "pad": _pad,
+}

@@ -1,0 +1,33 @@
+"""Running a graph through all passes and the compiled program, on copies of the given arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from gradloom.ir import Array, Graph
+from gradloom.passes.pipeline import plan_graph
+from gradloom.runtime.executable import Executable
+
+
+def run_compiled(graph: Graph, *arrays: Array, threads: int = 1, outputs_in_arena: bool = False) -> list[Array]:
+    """The outputs of `graph`; those that overwrite an input are found in the copy of that input."""
+    executable = Executable(plan_graph(graph, threads, outputs_in_arena))
+    return run_executable(executable, graph, arrays)[0]
+
+
+def run_executable(executable: Executable, graph: Graph, arrays: Sequence[Array]) -> tuple[list[Array], list[Array]]:
+    """The outputs, and the arrays that were bound as inputs as the run left them."""
+    bound = [np.array(a, order="C") for a in arrays]
+    for i, array in enumerate(bound):
+        executable.bind_input(i, array)
+    outputs = [np.empty(v.type.shape, v.type.dtype) for v in graph.outputs]
+    in_arena = {i for i, v in enumerate(graph.outputs) if executable.plan.locations[v].place == "arena"}
+    for i, array in enumerate(outputs):
+        executable.bind_output(i, array)
+    executable.run()
+    for i, j in graph.aliases.items():
+        outputs[i] = bound[j]
+    for i in in_arena - graph.aliases.keys():
+        outputs[i] = executable.output_in_arena(i).copy()
+    return outputs, bound

@@ -1,0 +1,346 @@
+"""The table of the ops: a row enrols an op, with shapes, dtypes, attributes and ranges, in every test of every floor.
+
+    from op_cases import CASES, sample, assert_matches
+
+    @pytest.mark.parametrize("case", CASES, ids=str)
+    def test_something_that_holds_for_every_op(case): ...
+
+A new op needs one line here; `test_ops.py` fails for an op of the registry that has none.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count, cycle
+from typing import Any
+
+import numpy as np
+from gradloom.ir import DTYPES, OPS, Array, ArrayType, Builder, Graph, Op, is_float, spec
+
+
+@dataclass(frozen=True)
+class In:
+    """One input: its type, and the range of its values: low <= x < high, for integers as for floats."""
+
+    type: ArrayType
+    low: float = -2
+    high: float = 2
+
+
+@dataclass(frozen=True)
+class OpCase:
+    """One row. `order`: how many times the op can be differentiated on these inputs (0: not at all, or integers).
+
+    `tolerance` bounds |actual - expected| of another implementation, relative to the largest |expected| of the output;
+    0 demands equal bits (NaN equals NaN).
+    """
+
+    name: str
+    inputs: tuple[In, ...]
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    order: int = 0
+    tolerance: float = 0
+    number: int = 0
+
+    @property
+    def op(self) -> Op:
+        return OPS[self.name]
+
+    @property
+    def types(self) -> tuple[ArrayType, ...]:
+        return tuple(i.type for i in self.inputs)
+
+    def __str__(self) -> str:
+        return f"{self.name}-{self.number}-{'-'.join(map(str, self.types))}"
+
+    def graph(self) -> Graph:
+        """The graph of this one node."""
+        b = Builder()
+        node = b.emit_node(self.op, *(b.input(t, f"x{i}") for i, t in enumerate(self.types)), **self.attrs)
+        return b.graph(node.outputs)
+
+
+def sample(case: OpCase, rng: np.random.Generator | None = None) -> list[Array]:
+    """Arrays for the inputs of `case`, the same at every call without `rng`.
+
+    Floats lie evenly over their range in random order, so that no two are near each other and none is near 0: no ties
+    and no kinks within a step of finite differences.
+    """
+    rng = rng or np.random.default_rng(zlib.crc32(str(case).encode()))
+    total = sum(i.type.size for i in case.inputs if is_float(i.type.dtype))
+    order = rng.permutation(total)
+    arrays: list[Array] = []
+    for i in case.inputs:
+        shape, dtype = i.type.shape, i.type.dtype
+        if is_float(dtype):
+            mine, order = order[: i.type.size], order[i.type.size :]
+            x = i.low + (i.high - i.low) * (mine + rng.uniform(0.3, 0.7, mine.shape)) / max(total, 1)
+            arrays.append(np.where(np.abs(x) < 0.01, 0.01, x).reshape(shape).astype(dtype))
+        else:
+            arrays.append(rng.integers(int(i.low), int(i.high), shape).astype(dtype))
+    return arrays
+
+
+def assert_matches(case: OpCase, actual: Array, expected: Array) -> None:
+    """Fail unless `actual` has the type of `expected`, and its values within the tolerance of `case`."""
+    assert (actual.shape, actual.dtype) == (expected.shape, expected.dtype)
+    finite = np.abs(expected[np.isfinite(expected)])
+    scale = float(finite.max()) if finite.size else 0.0
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=case.tolerance * scale, equal_nan=True)
+
+
+# The table.
+
+SHAPES = ((1,), (0, 3), (2, 1, 3, 2), (3, 0), (1, 1), (5, 1), (3, 2, 2))
+"""Odd shapes that the rows take in turn."""
+
+F64, F32, I64, I32, U8, BOOL = "float64", "float32", "int64", "int32", "uint8", "bool"
+FLOATS, INTEGERS = (F64, F32), (I32, I64, U8)
+
+CASES: list[OpCase] = []
+_numbers = count()
+_shapes = cycle(SHAPES)
+
+
+def row(name: str, *inputs: In, tolerance: Mapping[str, float] | None = None, order: int = 2, **attrs: Any) -> None:
+    """Add a row. `tolerance` is by dtype of the first input; `order` counts only where input and output are floats."""
+    types = [i.type for i in inputs]
+    inferred = OPS[name].infer(*types, **attrs)
+    assert isinstance(inferred, ArrayType)
+    smooth = OPS[name].vjp is not None and is_float(inferred.dtype) and any(is_float(t.dtype) for t in types)
+    tolerance = tolerance or {}
+    first = types[0].dtype.name if types else ""
+    CASES.append(OpCase(name, inputs, attrs, order * smooth, tolerance.get(first, 0), next(_numbers)))
+
+
+def arr(shape: int | Sequence[int], dtype: str = F64, low: float = -2, high: float = 2) -> In:
+    """An input; integers have a range of their own, where none is given, that shows signs and large values."""
+    if dtype == BOOL:
+        return In(spec(shape, dtype), 0, 2)
+    if dtype not in FLOATS and (low, high) == (-2, 2):
+        low, high = (0, 256) if dtype == U8 else (-9, 10)
+    return In(spec(shape, dtype), low, high)
+
+
+def pointwise(name: str, arity: int, dtypes: Sequence[str], *ranges: tuple[float, float], **more: Any) -> None:
+    """Rows for an element-wise op: the floats in several shapes, the rest in one odd shape each."""
+    ranges = ranges or ((-2, 2),)
+    for dtype in dtypes:
+        shapes = {F64: ((), (2, 3, 4), next(_shapes)), F32: ((7,), next(_shapes))}.get(dtype, (next(_shapes), (2, 3)))
+        for shape in shapes:
+            row(name, *(arr(shape, dtype, *ranges[i % len(ranges)]) for i in range(arity)), **more)
+
+
+ROUNDED = {F32: 1e-6, F64: 1e-14}
+SUMMED = {F32: 1e-5, F64: 1e-13}
+NUMBERS = (*FLOATS, *INTEGERS)
+ANY = (*NUMBERS, BOOL)
+
+# Arithmetic is rounded to the nearest by everyone, so its bits are the same.
+for name in ("neg", "abs", "sign", "relu"):
+    pointwise(name, 1, NUMBERS)
+for name in ("add", "sub", "mul", "maximum", "minimum"):
+    pointwise(name, 2, NUMBERS)
+pointwise("div", 2, FLOATS, (-2, 2), (0.4, 3))
+for name in ("floordiv", "mod"):
+    pointwise(name, 2, FLOATS, (-5, 5), (0.4, 3))
+    pointwise(name, 2, INTEGERS, (0, 100), (0, 5))
+    pointwise(name, 2, (I32, I64), (-100, 100), (-5, 6))
+pointwise("pow", 2, FLOATS, (0.3, 2), (-2, 3), tolerance=ROUNDED)
+pointwise("pow", 2, INTEGERS, (0, 9), (0, 7))
+pointwise("pow", 2, (I32, I64), (-3, 4), (-3, 8))
+for name in ("floor", "ceil", "trunc", "rint"):
+    pointwise(name, 1, FLOATS, (-4, 4))
+pointwise("sqrt", 1, FLOATS, (0.1, 4))
+
+for name, low, high in (
+    ("exp", -3, 3),
+    ("expm1", -2, 2),
+    ("log", 0.2, 4),
+    ("log1p", -0.7, 3),
+    ("tanh", -3, 3),
+    ("sigmoid", -5, 5),
+    ("erf", -2, 2),
+    ("sin", -5, 5),
+    ("cos", -5, 5),
+    ("tan", -1.2, 1.2),
+    ("asin", -0.9, 0.9),
+    ("acos", -0.9, 0.9),
+    ("atan", -3, 3),
+    ("sinh", -3, 3),
+    ("cosh", -3, 3),
+    ("asinh", -3, 3),
+    ("acosh", 1.2, 4),
+    ("atanh", -0.9, 0.9),
+):
+    pointwise(name, 1, FLOATS, (low, high), tolerance=ROUNDED)
+pointwise("atan2", 2, FLOATS, (-2, 2), tolerance=ROUNDED)
+
+for name in ("eq", "ne", "lt", "le", "gt", "ge"):
+    pointwise(name, 2, ANY, (0, 3))
+for name in ("and", "or", "xor"):
+    pointwise(name, 2, (*INTEGERS, BOOL))
+pointwise("invert", 1, (*INTEGERS, BOOL))
+for name in ("shift_left", "shift_right"):
+    pointwise(name, 2, (I32, I64), (-100, 100), (0, 12))
+    pointwise(name, 2, (U8,), (0, 256), (0, 10))
+for dtype in ANY:
+    row("select", arr((2, 3), BOOL), arr((2, 3), dtype), arr((2, 3), dtype))
+row("select", arr((), BOOL), arr(()), arr(()))
+row("select", arr((0, 2), BOOL), arr((0, 2)), arr((0, 2)))
+for source in ANY:
+    for target in DTYPES:
+        # Only where the value is the same in all languages: nothing negative becomes unsigned.
+        low, high = (0, 100) if target.name == U8 else (-50, 50)
+        row("cast", arr((3, 2), source, *((0, 200) if source == U8 else (low, high))), dtype=target)
+row("cast", arr((), F32), dtype=np.dtype(F64))
+row("cast", arr((0, 4), F64), dtype=np.dtype(I32))
+for name in ("copy", "stop_gradient"):
+    pointwise(name, 1, ANY)
+pointwise("check_index", 1, INTEGERS, (0, 5), size=5)
+
+# Movement.
+for dtype in ANY:
+    row("reshape", arr((2, 3, 4), dtype), shape=(2, 12))
+    row("transpose", arr((2, 3, 4), dtype), perm=(2, 0, 1))
+    row("broadcast", arr((3, 2), dtype), shape=(3, 4, 2), axes=(0, 2))
+    row("slice", arr((5, 4), dtype), start=(1, 0), stop=(5, 4), step=(2, 1))
+    row("reverse", arr((3, 4), dtype), axes=(1,))
+    row("pad", arr((2, 3), dtype), low=(1, 0), high=(0, 2), interior=(0, 1), value=dtype == BOOL or 1)
+    row("concatenate", arr((2, 3), dtype), arr((2, 1), dtype), axis=1)
+for shape, new in (((), (1, 1)), ((1,), ()), ((0, 3), (3, 0, 2)), ((6,), (2, 3)), ((2, 3, 4), (2, 3, 2, 2))):
+    row("reshape", arr(shape), shape=new)
+for shape, perm in (((), ()), ((3,), (0,)), ((0, 2), (1, 0)), ((2, 1, 3, 2), (3, 1, 0, 2))):
+    row("transpose", arr(shape), perm=perm)
+for shape, new, axes in (
+    ((), (2, 3), ()),
+    ((), (), ()),
+    ((3,), (2, 3), (1,)),
+    ((1,), (1, 4), (0,)),
+    ((0,), (0, 3), (0,)),
+    ((2,), (2, 0), (0,)),
+    ((2, 3), (2, 2, 3, 1), (1, 2)),
+):
+    row("broadcast", arr(shape), shape=new, axes=axes)
+for shape, start, stop, step in (
+    ((), (), (), ()),
+    ((7,), (2,), (7,), (3,)),
+    ((7,), (3,), (3,), (1,)),
+    ((0, 2), (0, 1), (0, 2), (1, 1)),
+    ((3, 1, 4), (0, 0, 1), (3, 1, 4), (2, 5, 2)),
+):
+    row("slice", arr(shape), start=start, stop=stop, step=step)
+for shape, axes in (((), ()), ((4,), (0,)), ((0, 2), (0,)), ((2, 3, 2), (0, 2)), ((2, 3), ())):
+    row("reverse", arr(shape), axes=axes)
+for shape, low, high, interior in (
+    ((), (), (), ()),
+    ((1,), (2,), (0,), (3,)),
+    ((0, 2), (1, 0), (1, 0), (2, 0)),
+    ((3, 2), (0, 0), (0, 0), (2, 1)),
+    ((2, 1, 2, 3), (0, 1, 0, 0), (0, 0, 0, 1), (0, 0, 1, 0)),
+):
+    row("pad", arr(shape), low=low, high=high, interior=interior, value=-1.5)
+row("pad", arr((2,), F32), low=(1,), high=(1,), interior=(0,), value=float("-inf"))
+row("concatenate", arr((3,)), axis=0)
+row("concatenate", arr((0, 2)), arr((3, 2)), arr((1, 2)), axis=0)
+row("concatenate", arr((2, 2, 1, 3)), arr((2, 0, 1, 3)), arr((2, 1, 1, 3)), axis=1)
+
+# Reductions. Sums of floats may be taken in another order; the largest needs no rounding.
+for name, tolerance in (("reduce_sum", SUMMED), ("reduce_prod", SUMMED), ("reduce_max", None), ("reduce_min", None)):
+    for dtype in NUMBERS if tolerance else ANY:
+        row(name, arr((3, 4), dtype), axes=(1,), tolerance=tolerance)
+        row(name, arr((2, 3, 2), dtype), axes=(0, 2), tolerance=tolerance)
+    for shape, axes in (
+        ((), ()),
+        ((5,), (0,)),
+        ((2, 3), ()),
+        ((1, 4), (0,)),
+        ((0, 3), (1,)),
+        ((2, 1, 3, 2), (0, 1, 2, 3)),
+    ):
+        row(name, arr(shape), axes=axes, tolerance=tolerance)
+    if tolerance:
+        row(name, arr((0, 3)), axes=(0,), tolerance=tolerance)
+        row(name, arr((2, 0, 3), F32), axes=(0, 1), tolerance=tolerance)
+for name in ("argmax", "argmin"):
+    for dtype in ANY:
+        row(name, arr((3, 4), dtype, 0, 4), axis=1)
+    for shape, axis in (((5,), 0), ((0, 3), 1), ((2, 1, 3, 2), 2), ((4, 1), 1)):
+        row(name, arr(shape), axis=axis)
+for dtype in NUMBERS:
+    row("cumsum", arr((3, 4), dtype), axis=1, reverse=False, tolerance=SUMMED)
+    row("cumsum", arr((3, 4), dtype), axis=0, reverse=True, tolerance=SUMMED)
+for shape, axis in (((6,), 0), ((0, 2), 0), ((2, 0), 0), ((2, 1, 3, 2), 2)):
+    row("cumsum", arr(shape), axis=axis, reverse=shape == (6,), tolerance=SUMMED)
+
+# Contractions.
+for dtype in NUMBERS:
+    row("dot", arr((3, 4), dtype), arr((4, 2), dtype), contract=((1,), (0,)), batch=((), ()), tolerance=SUMMED)
+for x, y, contract, batch in (
+    ((), (), ((), ()), ((), ())),
+    ((3,), (3,), ((0,), (0,)), ((), ())),
+    ((3,), (2,), ((), ()), ((), ())),
+    ((3,), (3,), ((), ()), ((0,), (0,))),
+    ((3, 4), (4,), ((1,), (0,)), ((), ())),
+    ((4, 3), (2, 4), ((0,), (1,)), ((), ())),
+    ((2, 0), (0, 3), ((1,), (0,)), ((), ())),
+    ((0, 2), (2, 3), ((1,), (0,)), ((), ())),
+    ((1, 1), (1, 1), ((1,), (0,)), ((), ())),
+    ((2, 3, 4), (2, 4, 2), ((2,), (1,)), ((0,), (0,))),
+    ((4, 2, 3), (3, 5, 4), ((2,), (0,)), ((0,), (2,))),
+    ((2, 3, 4), (4, 3, 2), ((0, 2), (2, 0)), ((), ())),
+    ((2, 3, 4), (3, 2, 4), ((1, 0), (0, 1)), ((2,), (2,))),
+    ((2, 3, 2, 4), (3, 4, 2, 2), ((3,), (1,)), ((1, 0), (0, 3))),
+):
+    row("dot", arr(x), arr(y), contract=contract, batch=batch, tolerance=SUMMED)
+
+# Indexing.
+for dtype in ANY:
+    row("gather", arr((5, 2), dtype), arr((3,), I64, 0, 5), axis=0, batch=0)
+    if dtype != BOOL:
+        row(
+            "scatter_add",
+            arr((5, 2), dtype),
+            arr((3,), I64, 0, 5),
+            arr((3, 2), dtype),
+            axis=0,
+            batch=0,
+            tolerance=SUMMED,
+        )
+for x, indices, index_dtype, low, axis, batch in (
+    ((4,), (), I64, 0, 0, 0),
+    ((4,), (2, 3), I32, -4, 0, 0),
+    ((2, 4), (3,), U8, 0, 1, 0),
+    ((2, 4, 2), (2, 3), I64, -4, 1, 1),
+    ((2, 3, 4), (2, 2), I64, 0, 2, 1),
+    ((2, 3, 4), (2, 3), I32, 0, 2, 2),
+    ((2, 3, 2, 4), (2, 1, 2), I64, 0, 3, 1),
+    ((4, 0), (3,), I64, 0, 0, 0),
+    ((4, 2), (0,), I64, 0, 0, 0),
+    ((0, 2), (0,), I64, 0, 0, 0),
+):
+    many = arr(indices, index_dtype, low, 4)
+    updates = OPS["gather"].infer(spec(x, F64), many.type, axis=axis, batch=batch)
+    assert isinstance(updates, ArrayType)
+    row("gather", arr(x), many, axis=axis, batch=batch)
+    row("scatter_add", arr(x), many, arr(updates.shape), axis=axis, batch=batch, tolerance=SUMMED)
+
+# Creation.
+for dtype in DTYPES:
+    row("full", value=dtype.type(1).item(), shape=(2, 3), dtype=dtype)
+    row("constant", value=np.array([[0, 1, 1], [1, 0, 1]], dtype))
+    if dtype.name != BOOL:
+        row("iota", shape=(3, 4), axis=1, dtype=dtype)
+for value in (float("nan"), float("-inf"), -0.0, 1e-310):
+    row("full", value=value, shape=(), dtype=np.dtype(F64))
+row("full", value=2**62 + 1, shape=(0, 2), dtype=np.dtype(I64))
+row("constant", value=np.arange(60.0).reshape(3, 20))
+row("constant", value=np.zeros((0, 2), F32))
+row("constant", value=np.array([np.nan, np.inf, -0.0, 1e-45], F32))
+row("iota", shape=(2, 1, 3, 2), axis=2, dtype=np.dtype(I64))
+row("iota", shape=(0,), axis=0, dtype=np.dtype(F32))
+for dtype in (I32, I64):
+    for shape, stream in (((2, 3), 0), ((), 1), ((0,), 2), ((33,), 2**63)):
+        row("random_bits", arr((), I64, 0, 1000), shape=shape, dtype=np.dtype(dtype), stream=stream)

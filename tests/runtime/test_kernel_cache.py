@@ -1,0 +1,230 @@
+import ctypes
+import os
+import subprocess
+import sys
+import textwrap
+from itertools import count
+
+import pytest
+from gradloom.runtime import kernel_cache
+from gradloom.runtime.kernel_cache import (
+    Kernel,
+    KernelRequest,
+    cache_status,
+    compile_kernel,
+    compile_kernels,
+    compile_report,
+    source_salt,
+)
+
+_fresh = count()
+
+
+def call(kernel: Kernel, block: int = 0) -> int:
+    native = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)(kernel.address)
+    code, exception = ctypes.c_int64(), ctypes.c_void_p()
+    assert native(ctypes.addressof(code), ctypes.addressof(exception), block) == 0
+    return code.value
+
+
+def answer(value: int = 42, salt: str | None = None) -> Kernel:
+    """A kernel that this process has not compiled yet, unless `salt` is one that it was compiled with."""
+    salt = f"{os.getpid()} {next(_fresh)}" if salt is None else salt
+    return compile_kernel(f"def answer(block):\n    return {value}\n", "answer", {}, salt=salt)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADLOOM_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.delenv("GRADLOOM_CACHE", raising=False)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def forget(monkeypatch):
+    """Makes the process forget its kernels (but LLVM keeps them): what comes next comes from the disk."""
+
+    def forget() -> None:
+        for name in ("_kernels", "_engine"):
+            monkeypatch.setattr(kernel_cache, name, {} if name == "_kernels" else None)
+
+    return forget
+
+
+def python(code: str, folder, **environment: str) -> str:
+    environment = {**os.environ, "GRADLOOM_CACHE_DIR": str(folder), **environment}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
+        env=environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+IN_A_PROCESS = """
+    import ctypes, sys
+    from gradloom.runtime.kernel_cache import compile_kernel
+    def namespace():
+        from gradloom.runtime.intrinsics import word
+        return {"word": word}
+    kernel = compile_kernel("def double(block): return 2 * word(block, 0)", "double", namespace)
+    native = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)(kernel.address)
+    code, exception, block = ctypes.c_int64(), ctypes.c_void_p(), ctypes.c_int64(21)
+    native(ctypes.addressof(code), ctypes.addressof(exception), ctypes.addressof(block))
+    print(code.value, kernel.hit, "numba" in sys.modules)
+"""
+
+
+def test_a_kernel_is_compiled_once_in_a_process(folder):
+    first = answer(salt="once")
+    assert not first.hit
+    assert first.why == "not in the cache"
+    assert call(first) == 42
+    assert answer(salt="once") is first
+    assert compile_report().count(first) == 1
+
+
+def test_the_second_process_has_the_machine_code_without_numba(folder):
+    assert python(IN_A_PROCESS, folder) == "42 False True\n"
+    assert python(IN_A_PROCESS, folder) == "42 True False\n"
+
+
+def test_two_processes_that_compile_at_once_do_no_harm(folder):
+    environment = {**os.environ, "GRADLOOM_CACHE_DIR": str(folder)}
+    command = [sys.executable, "-W", "error", "-c", textwrap.dedent(IN_A_PROCESS)]
+    both = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert all(process.communicate(timeout=120)[0].startswith("42 ") for process in both)
+    assert [path.suffix for path in folder.iterdir()] == [".kernel"]
+    assert python(IN_A_PROCESS, folder) == "42 True False\n"
+
+
+def test_entries_of_the_same_name_stay_apart(folder):
+    assert [call(answer(value)) for value in (1, 2, 3)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "changed", "other file"])
+def test_a_damaged_file_is_compiled_again_and_replaced(folder, forget, damage):
+    answer(salt=damage)
+    (file,) = folder.iterdir()
+    whole = file.read_bytes()
+    spoiled = {
+        "empty": b"",
+        "cut": whole[: len(whole) // 2],
+        "changed": whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:],
+        "other file": b"something else that has nothing to do with it",
+    }
+    file.write_bytes(spoiled[damage])
+    forget()
+    again = answer(salt=damage)
+    assert not again.hit
+    assert again.why == "the file in the cache was damaged"
+    assert call(again) == 42
+    forget()
+    assert answer(salt=damage).hit
+
+
+def test_a_file_of_another_machine_is_not_taken(folder, forget, monkeypatch):
+    answer(salt="machine")
+    forget()
+    machine = kernel_cache._machine()
+    monkeypatch.setattr(kernel_cache, "_machine", lambda: (*machine, "another"))
+    assert not answer(salt="machine").hit
+
+
+def test_a_file_that_calls_what_the_process_lacks_is_not_taken(folder, forget, monkeypatch):
+    answer(salt="externals")
+    (file,) = folder.iterdir()
+    code, _ = kernel_cache._read(folder, file.stem)
+    assert code is not None
+    kernel_cache._write(folder, file.stem, code, ["no_such_function_anywhere"])
+    forget()
+    assert answer(salt="externals").why == "the file in the cache calls what this process does not have"
+
+
+@pytest.mark.parametrize("place", ["under a file", "in /proc"])
+def test_without_a_folder_kernels_work_and_the_report_says_why(tmp_path, monkeypatch, place):
+    (tmp_path / "file").write_text("")
+    folder = {"under a file": str(tmp_path / "file" / "cache"), "in /proc": "/proc/gradloom"}[place]
+    monkeypatch.setenv("GRADLOOM_CACHE_DIR", folder)
+    kernel = answer()
+    assert call(kernel) == 42
+    assert kernel.why.startswith("cache off: ")
+    assert cache_status().folder is None
+    assert cache_status().why == kernel.why
+
+
+def test_a_folder_where_everyone_may_write_is_not_trusted(folder, forget):
+    answer(salt="trust")
+    folder.chmod(0o777)
+    kernel_cache._folder.cache_clear()
+    forget()
+    kernel = answer(salt="trust")
+    assert not kernel.hit
+    assert "everyone may write" in kernel.why
+
+
+def test_the_cache_can_be_turned_off(folder, monkeypatch):
+    monkeypatch.setenv("GRADLOOM_CACHE", "0")
+    assert answer().why == "cache off: GRADLOOM_CACHE=0"
+    assert not folder.exists()
+
+
+def test_a_full_disk_costs_only_the_cache(folder):
+    code = """
+        import resource
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+        from gradloom.runtime.kernel_cache import compile_kernel
+        print(compile_kernel("def f(block): return 0", "f", {}).why)
+    """
+    assert python(code, folder).startswith("cannot write to the cache: ")
+    assert list(folder.iterdir()) == []
+
+
+def test_the_salt_of_sources_changes_with_their_text(tmp_path):
+    one, two = tmp_path / "one.py", tmp_path / "two.py"
+    one.write_text("x = 1")
+    two.write_text("x = 2")
+    assert source_salt(one) != source_salt(two)
+    assert source_salt(kernel_cache) == source_salt(kernel_cache.__file__)
+
+
+def test_many_requests_come_back_in_their_order(folder):
+    requests = [KernelRequest(f"def f(block):\n    return {i}\n", "f", {}) for i in (5, 6, 5)]
+    kernels = compile_kernels(requests)
+    assert [call(kernel) for kernel in kernels] == [5, 6, 5]
+    assert kernels[0] is kernels[2]
+
+
+def test_calls_of_the_system_are_resolved_when_code_is_loaded(folder):
+    def namespace():
+        import math
+
+        from gradloom.runtime.intrinsics import array_f64, window, word
+
+        return {"math": math, "array_f64": array_f64, "word": word, "window": window}
+
+    # Becomes calls of memset, memcpy and pow.
+    source = """
+def f(block):
+    n = word(block, 1)
+    x = array_f64(word(block, 0), 2 * n)
+    y = window(x, n, n)
+    for i in range(n):
+        x[i] = 0.0
+    for i in range(n):
+        y[i] = x[i]
+    x[0] = math.pow(2.5, n + 0.5)
+    return 0
+"""
+    kernel = compile_kernel(source, "f", namespace)
+    x = (ctypes.c_double * 100)(*[1.0] * 100)
+    block = (ctypes.c_int64 * 2)(ctypes.addressof(x), 50)
+    call(kernel, ctypes.addressof(block))
+    assert list(x) == [2.5**50.5] + [0.0] * 99
+
+
+def test_an_error_in_a_kernel_shows_its_source(folder):
+    from numba.core.errors import TypingError
+
+    with pytest.raises(TypingError, match=r"return block\.nonsense"):
+        compile_kernel("def f(block):\n    return block.nonsense\n", "f", {})

@@ -1,0 +1,173 @@
+"""Runs a plan without Numba: kernel source as plain Python, on memory that notices every access outside of it.
+
+Tiles run last to first and are dealt to all workers in turn, units of a phase run last to first, and memory holds
+garbage before the run: a kernel that relies on an order or on zeros gives wrong numbers here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+from gradloom.ir import Array, Graph
+from gradloom.passes.plan import Plan
+from gradloom.runtime.intrinsics import ARRAY_DTYPES
+from gradloom.runtime.lowering.namespace import kernel_namespace, mix64
+from gradloom.runtime.lowering.units import Argument, Sites, Step, copy_rows, lower_unit
+
+_BASE_BITS = 40
+
+
+class Pointer:
+    """A kernel's array: elements of `dtype` behind an address, any number of them up to the end of its memory."""
+
+    def __init__(self, memory: Array, offset: int, dtype: np.dtype[Any]) -> None:
+        self.memory = memory
+        self.offset = offset
+        self.dtype = dtype
+
+    def _elements(self, start: int, stop: int) -> Array:
+        low, high = (self.offset + int(i) * self.dtype.itemsize for i in (start, stop))
+        assert 0 <= low <= high <= self.memory.size, f"bytes {low} to {high} of {self.memory.size}"
+        return self.memory[low:high].view(self.dtype)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return self._elements(index.start or 0, index.stop)
+        return self._elements(index, index + 1)[0]
+
+    def __setitem__(self, index: int, value: Any) -> None:
+        assert isinstance(value, (bool, np.bool_)) or np.asarray(value).dtype == self.dtype, (value, self.dtype)
+        self._elements(index, index + 1)[0] = value
+
+
+class _Machine:
+    """Memory behind addresses, and the functions that kernels call, in terms of it."""
+
+    def __init__(self, memory: Sequence[Array]) -> None:
+        self.memory = memory
+        self.kernels: dict[str, Callable[[Sequence[np.int64]], int]] = {}
+
+    def pointer(self, address: int, dtype: np.dtype[Any]) -> Pointer:
+        base = int(address) >> _BASE_BITS
+        return Pointer(self.memory[base - 1], int(address) - (base << _BASE_BITS), dtype)
+
+    def gemm(self, dtype: np.dtype[Any]) -> Callable[..., None]:
+        def gemm(fn: int, ta: int, tb: int, m: int, n: int, k: int, alpha: Any, a: int, lda: int, b: int, ldb: int,
+                 beta: Any, c: int, ldc: int) -> None:  # fmt: skip
+            assert beta == 0
+            left, right, result = (self.pointer(address, dtype) for address in (a, b, c))
+            for i in range(m):
+                for j in range(n):
+                    total = dtype.type(0)
+                    for step in range(k):
+                        x = left[step * lda + i] if ta else left[i * lda + step]
+                        total = total + x * (right[j * ldb + step] if tb else right[step * ldb + j])
+                    result[i * ldc + j] = dtype.type(alpha * total)
+
+        return gemm
+
+    def namespace(self) -> dict[str, Any]:
+        names = dict(kernel_namespace())
+        plain: dict[str, Any] = {"np": np}
+        jitted = {**names, **_inner_functions(names), "mix64": mix64}
+        for name, value in jitted.items():
+            function = getattr(value, "py_func", None)
+            if function is not None:
+                plain[name] = FunctionType(function.__code__, plain, name)
+        names.update((name, value) for name, value in plain.items() if name in names)
+        names["word"] = lambda block, i: block[i]
+        names["window"] = lambda pointer, start, n: Pointer(
+            pointer.memory, pointer.offset + int(start) * pointer.dtype.itemsize, pointer.dtype
+        )
+        for suffix, dtype in ARRAY_DTYPES.items():
+            names[f"array_{suffix}"] = lambda address, n, dtype=np.dtype(dtype): self.pointer(address, dtype)
+        names["gemm_f32"], names["gemm_f64"] = self.gemm(np.dtype("f4")), self.gemm(np.dtype("f8"))
+        return names
+
+    def call(self, source: str, block: Sequence[np.int64]) -> int:
+        if source not in self.kernels:
+            names = self.namespace()
+            exec(compile(source, "<kernel>", "exec"), names)
+            self.kernels[source] = names["kernel"]
+        return int(self.kernels[source](block))
+
+
+def _inner_functions(names: dict[str, Any]) -> dict[str, Any]:
+    """Jitted functions that those of the namespace call by names of their own modules."""
+    found: dict[str, Any] = {}
+    for value in names.values():
+        function = getattr(value, "py_func", None)
+        if function is not None:
+            found.update((n, v) for n, v in function.__globals__.items() if hasattr(v, "py_func"))
+    return found
+
+
+def _garbage(nbytes: int) -> Array:
+    return np.full(nbytes, 0xA5, np.uint8)
+
+
+def _as_bytes(array: Array) -> Array:
+    return np.frombuffer(np.ascontiguousarray(array).tobytes(), np.uint8).copy()
+
+
+def run_unjitted(plan: Plan, *arrays: Array) -> list[Array]:
+    """The outputs of the planned graph. Raises `IndexError` where a kernel stops the run."""
+    graph = plan.graph
+    constants = [v.node.attrs["value"] for v in plan.constants if v.node]
+    memory = [
+        _garbage(plan.arena_bytes),
+        *map(_as_bytes, arrays),
+        *(_garbage(v.type.nbytes) for v in graph.outputs),
+        *map(_as_bytes, constants),
+    ]
+    first = {"arena": 0, "input": 1, "output": 1 + len(graph.inputs)}
+    first["constant"] = first["output"] + len(graph.outputs)
+    machine = _Machine(memory)
+
+    def word(argument: Argument, tile: int, worker: int) -> np.int64:
+        match argument.kind:
+            case "number":
+                return np.int64(argument.number)
+            case "tile":
+                return np.int64(tile)
+            case "arena":
+                return np.int64((1 << _BASE_BITS) + argument.offset + worker * argument.apart)
+            case _:
+                assert argument.value is not None
+                location = plan.locations[argument.value]
+                base = 1 + first[location.place] + location.index
+                return np.int64((base << _BASE_BITS) + location.offset + argument.offset)
+
+    sites = Sites()
+    for phase in _phases(plan, sites):
+        for level in range(max(map(len, phase), default=0)):
+            for step in reversed([unit[level] for unit in phase if level < len(unit)]):
+                for tile in reversed(range(step.tiles)):
+                    for instruction in step.instructions:
+                        block = [word(a, tile, tile % plan.threads) for a in instruction.arguments]
+                        with np.errstate(all="ignore"):
+                            code = machine.call(instruction.source, block)
+                        if code:
+                            raise IndexError(sites.entries[code - 1].node)
+    return [_output(plan, graph, memory, first, i) for i in range(len(graph.outputs))]
+
+
+def _phases(plan: Plan, sites: Sites) -> list[list[list[Step]]]:
+    phases = [[lower_unit(node, plan, sites) for node in phase] for phase in plan.phases]
+    for value, j in plan.copied_back.items():
+        size = value.type.size
+        target = Argument("value", value=plan.graph.inputs[j])
+        phases.append([[copy_rows(Argument("value", value=value), target, value.type.dtype, 1, size, size)]])
+    return phases
+
+
+def _output(plan: Plan, graph: Graph, memory: list[Array], first: dict[str, int], i: int) -> Array:
+    value = graph.outputs[i]
+    location = plan.locations[value]
+    base, offset = first[location.place] + location.index, location.offset
+    if i in graph.aliases:
+        base, offset = 1 + graph.aliases[i], 0
+    return memory[base][offset : offset + value.type.nbytes].view(value.type.dtype).reshape(value.type.shape)
