@@ -1,13 +1,16 @@
-"""Arrays as a program takes them: of an exact type, dense, aligned, in native byte order; without a copy where they are so."""
+"""Arrays as a program takes them: of a supported dtype, dense, aligned, in native byte order; copied only where need
+be.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..ir import Array, ArrayType
+from ..ir import SHORT_NAMES, Array, ArrayType
 from .tracer import as_array
 
 
@@ -34,17 +37,23 @@ def check_target(target: str) -> None:
 
 
 def dense(array: Any) -> Array:
-    """The array itself where a program can read it as it is, else a copy that it can."""
-    if type(array) is np.ndarray and array.flags.carray and array.dtype.isnative:
-        return array
-    return np.require(as_array(array), requirements=["C_CONTIGUOUS", "ALIGNED"])
+    """The array itself where a program can read it as it is, else a copy. Raises `TypeError` for what is no array."""
+    if type(array) is not np.ndarray or array.dtype not in SHORT_NAMES:
+        array = as_array(array)
+    flags = array.flags
+    return array if flags.c_contiguous and flags.aligned else array.copy(order="C")
 
 
-def type_key(leaf: Any) -> tuple[tuple[int, ...], Any]:
-    """Shape and dtype, quickly."""
-    return leaf.shape, leaf.dtype
-
-
-def has_type(array: Array, wanted: ArrayType) -> bool:
-    """Whether shape and dtype are those of `wanted`."""
-    return array.shape == wanted.shape and array.dtype == wanted.dtype
+def dense_arrays(leaves: Sequence[Any], names: Callable[[], Sequence[str]]) -> list[Array]:
+    """`dense` of each leaf. Raises `TypeError` that names the one that is no array."""
+    try:
+        return [dense(leaf) for leaf in leaves]
+    except TypeError:
+        for name, leaf in zip(names(), leaves):
+            if isinstance(leaf, ArrayType):
+                raise TypeError(f"{name} is a spec, {leaf}; a run needs an array") from None
+            try:
+                dense(leaf)
+            except TypeError as error:
+                raise TypeError(f"{name}: {error}") from None
+        raise

@@ -11,7 +11,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from ..ir import SHORT_NAMES, Array, ArrayType
+from ..ir import SHORT_NAMES, Array, ArrayType, as_dtype
 
 _DTYPE_NAMES = {"F32": "float32", "F64": "float64", "I32": "int32", "I64": "int64", "U8": "uint8", "BOOL": "bool"}
 _LISTED = 8
@@ -32,10 +32,10 @@ def save_arrays(
     target = Path(os.path.realpath(path))
     tensors: dict[str, Array] = {}
     for name, given in arrays.items():
-        array = np.asarray(given, order="C")
-        if array.dtype not in SHORT_NAMES:
-            raise CheckpointError(f"cannot save {name}: its dtype {array.dtype} is not one of {_supported()}")
-        tensors[name] = array
+        try:
+            tensors[name] = np.asarray(given, as_dtype(np.asarray(given).dtype), order="C")
+        except TypeError as error:
+            raise CheckpointError(f"cannot save {name}: {error}") from None
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
     try:
         safetensors.numpy.save_file(tensors, temporary, dict(metadata or {}))

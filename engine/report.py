@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from ..ir import Graph, Node, Value, node_flops
 from ..passes.certificate import check_plan
@@ -16,8 +15,8 @@ from ..passes.plan import Plan
 class ValueReport:
     """One value in the arena, or the scratch of one unit.
 
-    `birth` and `death` are phases of the step, both included; `offset` and `bytes` are in bytes. `status` is `kept` (made in
-    the forward and read in the backward), `recomputed`, or `temporary`; `why` says it in words.
+    `birth` and `death` are phases of the step, both included; `offset` and `bytes` are in bytes. `status` is `kept`
+    (made in the forward and read in the backward), `recomputed`, or `temporary`; `why` says it in words.
     """
 
     name: str
@@ -35,15 +34,17 @@ class ValueReport:
 class MemoryReport:
     """The memory of a training step, exactly as it is allocated, in bytes.
 
-    `parameter_bytes` are all parameters; `state_bytes` the optimizer's state, running statistics, and the scalars that a step
-    reads (learning rate, key); `arena_bytes` everything else: activations, gradients, scratch of each thread. `total_bytes`
-    is their sum; batches are the caller's. `lower_bound_bytes` is the most arena bytes live at once: no layout needs less.
-    `no_recompute_arena_bytes` is the arena if nothing were recomputed. `flops` are those of one step, `recompute_flops` the
-    part of them that only recomputes.
+    `parameter_bytes` are all parameters; `state_bytes` the optimizer's state, running statistics, and the scalars that
+    a step reads (learning rate, key); `constant_bytes` the arrays that the loss function closes over; `arena_bytes`
+    everything else: activations, gradients, scratch of each thread. `total_bytes` is their sum; batches are the
+    caller's. `lower_bound_bytes` is the most arena bytes live at once: no layout needs less. `no_recompute_arena_bytes`
+    is the arena if nothing were recomputed. `flops` are those of one step, `recompute_flops` the part of them that only
+    recomputes.
     """
 
     parameter_bytes: int
     state_bytes: int
+    constant_bytes: int
     arena_bytes: int
     lower_bound_bytes: int
     no_recompute_arena_bytes: int
@@ -56,8 +57,8 @@ class MemoryReport:
 
     @property
     def total_bytes(self) -> int:
-        """Parameters, state and arena."""
-        return self.parameter_bytes + self.state_bytes + self.arena_bytes
+        """Parameters, state, constants and arena."""
+        return self.parameter_bytes + self.state_bytes + self.constant_bytes + self.arena_bytes
 
     def check(self) -> None:
         """Replay the plan independently. Raises `CertificateError` if anything in it is not as this report says."""
@@ -74,6 +75,7 @@ class MemoryReport:
         lines = [
             f"parameters       {human(self.parameter_bytes):>10}",
             f"optimizer state  {human(self.state_bytes):>10}",
+            f"constants        {human(self.constant_bytes):>10}",
             f"arena            {human(self.arena_bytes):>10}   (at least {human(self.lower_bound_bytes)} live at once)",
             f"total            {human(self.total_bytes):>10}   {self.total_bytes:,} bytes, allocated exactly",
             f"work             {_flops(self.flops):>10}   of which recompute {_flops(self.recompute_flops)}",
@@ -88,6 +90,13 @@ class MemoryReport:
                 for v in largest
             ]
         return "\n".join(lines)
+
+
+def listed(names: Iterable[str], most: int = 6) -> str:
+    """Names for people, the first few of many."""
+    all_names = list(names)
+    rest = f" and {len(all_names) - most} more" if len(all_names) > most else ""
+    return ", ".join(all_names[:most]) + rest
 
 
 def human(nbytes: float) -> str:
@@ -113,6 +122,7 @@ def make_report(plan: Plan, parameter_bytes: int, state_bytes: int, no_recompute
     return MemoryReport(
         parameter_bytes,
         state_bytes,
+        sum(value.type.nbytes for value in plan.constants),
         plan.arena_bytes,
         plan.lower_bound_bytes,
         no_recompute_arena_bytes,
@@ -158,7 +168,14 @@ def _values(plan: Plan) -> Iterable[ValueReport]:
         if block.unit is not None:
             origin = block.unit.origin
             yield ValueReport(
-                "scratch", origin.scope, origin.source, block.nbytes, block.birth, block.death, block.offset, "temporary",
+                "scratch",
+                origin.scope,
+                origin.source,
+                block.nbytes,
+                block.birth,
+                block.death,
+                block.offset,
+                "temporary",
                 "row buffers of each thread and parts of sums",
             )
         for value in block.values:
@@ -166,7 +183,15 @@ def _values(plan: Plan) -> Iterable[ValueReport]:
             status, why = _status(node, read_in.get(value, set()))
             birth, death = _life(plan, value, block.birth, block.death)
             yield ValueReport(
-                node.op.name, node.origin.scope, node.origin.source, value.type.nbytes, birth, death, block.offset, status, why
+                node.op.name,
+                node.origin.scope,
+                node.origin.source,
+                value.type.nbytes,
+                birth,
+                death,
+                block.offset,
+                status,
+                why,
             )
 
 

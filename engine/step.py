@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import threading
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,18 +17,22 @@ from ..passes.pipeline import plan_graph, run_passes
 from ..passes.plan import Plan, plan
 from ..passes.simplify import Simplify
 from ..runtime.executable import Executable, allocate
-from .arrays import check_target, dense, thread_count
+from .arrays import check_target, dense_arrays, thread_count
 from .checkpoint_file import CheckpointError, check_names, load_arrays, save_arrays
+from .fork_lock import fork_lock
 from .nn import Module
 from .nn.binding import init_buffers, init_parameters
 from .optim import Optimizer
 from .random import key_of_seed
-from .report import MemoryReport, human, make_report, recomputes
-from .step_graph import StepGraph, trace_predict, trace_step
+from .report import MemoryReport, human, listed, make_report, recomputes
+from .step_graph import PredictGraph, StepGraph, trace_predict, trace_step
+from .trace import path_name
 
 LossFunction = Callable[[Any, Any], Any]
 
-_STATE_PREFIX = "optimizer."
+# In files. No module has an empty name, so no parameter's name begins like this.
+_STATE_PREFIX = ".optimizer."
+_OPTIMIZER_KEY = "gradloom.optimizer"
 
 
 class MemoryBudgetError(MemoryError):
@@ -101,7 +105,8 @@ def _over_budget(report: MemoryReport, budget: int) -> str:
 
 
 def _budget(memory: int | str | None) -> int | None:
-    """Bytes of a budget: a number, or text such as "200MB", "1.5 GB", "64MiB". Raises `ValueError` for anything else."""
+    """Bytes of a budget: a number, or text such as "200MB", "1.5 GB", "64MiB". Raises `ValueError` for anything else.
+    """
     if memory is None:
         return None
     if isinstance(memory, (int, np.integer)) and not isinstance(memory, bool) and memory > 0:
@@ -130,10 +135,10 @@ def compile_step(
     """Compile forward, backward and update of `model` into one native program, with parameters initialized from `seed`.
 
     `loss_fn(model, batch)` returns a float scalar, or `(loss, metrics)` with a pytree of arrays. `batch` is a pytree of
-    arrays or specs. `memory` bounds `report.total_bytes`: bytes, or text such as "200MB". `threads` is the most threads to
-    use, by default one for each usable core; it never changes a bit of the result. Gradients are clipped to ±`clip_value`
-    element by element, and to the norm `clip_norm` all together. `accumulate=k` computes the gradient in k equal parts of
-    the batch, one after another.
+    arrays or specs. `memory` bounds `report.total_bytes`: bytes, or text such as "200MB". `threads` is the most threads
+    to use, by default one for each usable core; it never changes a bit of the result. Gradients are clipped to
+    ±`clip_value` element by element, and to the norm `clip_norm` all together. `accumulate=k` computes the gradient in
+    k equal parts of the batch, one after another.
 
     Raises `MemoryBudgetError` where the step does not fit `memory`, and for a step that cannot be traced an error that
     names the line.
@@ -146,18 +151,19 @@ def compile_step(
 class _Signature:
     """The step for batches of one type."""
 
-    def __init__(self, traced: StepGraph, planned: StepPlan, arena: Array | None) -> None:
-        fits = arena is not None and arena.nbytes >= planned.plan.arena_bytes
+    def __init__(self, traced: StepGraph, planned: StepPlan, arena: Array) -> None:
         self.traced = traced
         self.report = planned.report
-        self.executable = Executable(planned.plan, arena if fits else None)
-        self.loss = self.executable.output_in_arena(traced.loss_index)
-        self.metrics = [self.executable.output_in_arena(i) for i in traced.metrics_range]
+        self.executable = Executable(planned.plan, arena)
         self.first = traced.batch_range.start
+        self._find_outputs()
 
     def use_arena(self, arena: Array) -> None:
         """Share a larger arena."""
         self.executable.use_arena(arena)
+        self._find_outputs()
+
+    def _find_outputs(self) -> None:
         self.loss = self.executable.output_in_arena(self.traced.loss_index)
         self.metrics = [self.executable.output_in_arena(i) for i in self.traced.metrics_range]
 
@@ -165,9 +171,13 @@ class _Signature:
 class Step:
     """A compiled training step, with the parameters and the optimizer's state that it trains.
 
-    `step(batch)` does one update and returns the loss as a NumPy scalar, or `(loss, metrics)`. A batch of other shapes is
-    compiled once more; one of another structure or dtype is an error, and nothing has changed then. An index out of range
-    (a label, a token) raises `IndexError`, and nothing has changed.
+    `step(batch)` does one update and returns the loss as a NumPy scalar, or `(loss, metrics)`. A batch of other shapes,
+    such as a last one with fewer rows, is compiled once more; all batches and the functions of `bind` share one arena.
+    A batch of another structure or dtype is an error, and nothing has changed then; nor has it where an index (a label,
+    a token) is out of range, which raises `IndexError`. The mean over a batch of no rows is NaN, as in NumPy and
+    PyTorch.
+
+    Several threads may use a step: one runs at a time. A fork waits for the update that is being done.
     """
 
     def __init__(
@@ -187,7 +197,7 @@ class Step:
         self._budget = budget
         self._threads = threads
         self._options = dict(options)
-        self._lock = threading.RLock()
+        self._lock = fork_lock()
         self._signatures: dict[Any, _Signature] = {}
         key = key_of_seed(seed)
         traced = trace_step(model, loss_fn, optimizer, batch, **self._options)
@@ -200,36 +210,42 @@ class Step:
         self._state = _own(traced.state, initial)
         self._steps = self._state["step"]
         self._lr = np.array(optimizer.learning_rate(0), np.float64)
-        self._constant_lr: float | None = None if callable(optimizer.lr) else float(self._lr)
+        self._scheduled = callable(optimizer.lr)
+        self._rate_set: float | None = None
         self._key = np.array(key, np.int64)
+        self._arena = allocate(planned.plan.arena_bytes)
+        self._users_of_arena: weakref.WeakSet[Any] = weakref.WeakSet()
         self._first = self._add(traced, planned)
 
     def _add(self, traced: StepGraph, planned: StepPlan) -> _Signature:
-        arena = max((s.executable.arena for s in self._signatures.values()), key=lambda a: a.nbytes, default=None)
-        signature = _Signature(traced, planned, arena)
-        if arena is not None and signature.executable.arena.nbytes > arena.nbytes:
-            for other in self._signatures.values():
-                other.use_arena(signature.executable.arena)
+        signature = _Signature(traced, planned, self._arena_of(planned.plan))
+        self._users_of_arena.add(signature)
         carried = [*self._parameters.values(), *self._buffers.values(), *self._state.values(), self._lr, self._key]
         for i, array in enumerate(carried):
             signature.executable.bind_input(i, array)
         self._signatures[tuple((t.shape, t.dtype) for _, t in traced.batch)] = signature
         return signature
 
+    def _arena_of(self, plan: Plan) -> Array:
+        """The arena that all programs of this step share, large enough for one more."""
+        if self._arena.nbytes < plan.arena_bytes:
+            self._arena = allocate(plan.arena_bytes)
+            for user in self._users_of_arena:
+                user.use_arena(self._arena)
+        return self._arena
+
     def __call__(self, batch: Any) -> Any:
         """One update. Returns the loss, or `(loss, metrics)` if the loss function does."""
         leaves, tree = optree.tree_flatten(batch)
         if tree != self._tree:
-            raise TypeError(f"the batch is {tree}, the step was compiled for {self._tree}")
-        arrays = [dense(leaf) for leaf in leaves]
+            raise TypeError(_other_structure(self._batch_types, self._tree, batch))
+        arrays = dense_arrays(leaves, lambda: [name for name, _ in self._batch_types])
+        key = tuple([(a.shape, a.dtype) for a in arrays])
         with self._lock:
-            signature = self._signatures.get(tuple([(a.shape, a.dtype) for a in arrays])) or self._new_signature(arrays)
-            executable = signature.executable
-            for i, array in enumerate(arrays, signature.first):
-                executable.bind_input(i, array)
-            if self._constant_lr is None:
+            signature = self._signatures.get(key) or self._new_signature(arrays)
+            if self._scheduled and self._rate_set is None:
                 self._lr[()] = self._optimizer.learning_rate(int(self._steps))
-            executable.run()
+            signature.executable.run(arrays, first_input=signature.first)
             loss = signature.loss[()]
             if signature.traced.metrics_tree is None:
                 return loss
@@ -243,7 +259,9 @@ class Step:
             if array.dtype != wanted.dtype or array.ndim != wanted.ndim:
                 got = f"{array.dtype} of shape {array.shape}"
                 fix = f"; write {name}.astype('{wanted.dtype}')" if array.dtype != wanted.dtype else ""
-                raise TypeError(f"{name} is {got}, the step was compiled for {wanted.dtype} of shape {wanted.shape}{fix}")
+                raise TypeError(
+                    f"{name} is {got}, the step was compiled for {wanted.dtype} of shape {wanted.shape}{fix}"
+                )
         batch = optree.tree_unflatten(self._tree, [ArrayType(a.shape, a.dtype) for a in arrays])
         traced = trace_step(self._model, self._loss_fn, self._optimizer, batch, **self._options)
         return self._add(traced, _planned(traced, self._threads, self._budget))
@@ -266,17 +284,16 @@ class Step:
     @property
     def learning_rate(self) -> float:
         """The learning rate of the next update. Setting it holds from then on, in place of any schedule."""
-        if self._constant_lr is not None:
-            return self._constant_lr
-        return self._optimizer.learning_rate(self.steps)
+        return self._optimizer.learning_rate(self.steps) if self._rate_set is None else self._rate_set
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
-        if not 0 <= value < np.inf:
+        rate = float(value)
+        if not 0 <= rate < np.inf:
             raise ValueError(f"a learning rate is 0 or more, got {value}")
         with self._lock:
-            self._constant_lr = float(value)
-            self._lr[()] = value
+            self._rate_set = rate
+            self._lr[()] = rate
 
     def parameters(self) -> dict[str, Array]:
         """A copy of every parameter, by name."""
@@ -294,7 +311,9 @@ class Step:
             return {name: array.copy() for name, array in self._state.items()}
 
     def set_parameters(self, parameters: Mapping[str, Any]) -> None:
-        """Replace all parameters, given by name. Raises `CheckpointError` that lists what is missing, extra or misshapen."""
+        """Replace all parameters, given by name. Raises `CheckpointError` that lists what is missing, extra or
+        misshapen.
+        """
         given = {name: np.asarray(array) for name, array in parameters.items()}
         fitting = check_names(_types(self._parameters), given, self._aliases())
         with self._lock:
@@ -303,39 +322,49 @@ class Step:
     def save(self, path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None) -> None:
         """Write parameters, buffers and the optimizer's state to a safetensors file, whole or not at all.
 
-        Parameters and buffers stand under their own names, as PyTorch writes them, the state under `optimizer.`.
+        Parameters and buffers stand under their own names, as PyTorch writes them, the state under `.optimizer.`: with
+        the seed's key, and the learning rate if it was set. Raises `CheckpointError` where the file cannot be written;
+        one that was there before is then untouched.
         """
         with self._lock:
             arrays = {**self._parameters, **self._buffers}
             arrays |= {_STATE_PREFIX + name: array for name, array in self._state.items()}
             arrays[_STATE_PREFIX + "key"] = self._key
-            save_arrays(path, arrays, {"optimizer": type(self._optimizer).__name__, **(metadata or {})})
+            if self._rate_set is not None:
+                arrays[_STATE_PREFIX + "lr"] = self._lr
+            save_arrays(path, arrays, {**(metadata or {}), _OPTIMIZER_KEY: type(self._optimizer).__name__})
 
     def load(self, path: str | os.PathLike[str]) -> dict[str, str]:
-        """Take up parameters, buffers and state from a file of `save`, and return its metadata.
+        """Take up parameters, buffers and state from a file of `save`, and return the metadata given there.
 
-        A file without optimizer state, such as a PyTorch state dict saved as safetensors, sets parameters and buffers, and
-        the optimizer begins anew. Raises `CheckpointError` where the file is damaged or does not fit; nothing has changed then.
+        Training then goes on to the same bits as without the interruption. A file without optimizer state, such as a
+        PyTorch state dict saved as safetensors, sets parameters and buffers, and the optimizer begins anew. Raises
+        `CheckpointError` where the file is damaged or does not fit; nothing has changed then.
         """
         arrays, metadata = load_arrays(path)
         stored = {name: array for name, array in arrays.items() if not name.startswith(_STATE_PREFIX)}
         state = {name[len(_STATE_PREFIX) :]: array for name, array in arrays.items() if name.startswith(_STATE_PREFIX)}
         source = f"the arrays of {os.fspath(path)}"
         fitting = check_names(_types({**self._parameters, **self._buffers}), stored, self._aliases(), source)
+        kind = type(self._optimizer).__name__
+        saved_by = metadata.pop(_OPTIMIZER_KEY, kind)
         if state:
-            kind = type(self._optimizer).__name__
-            if metadata.get("optimizer", kind) != kind:
-                raise CheckpointError(f"{source} come from {metadata['optimizer']}, the step's optimizer is {kind}")
+            if saved_by != kind:
+                raise CheckpointError(f"{source} come from {saved_by}, the step's optimizer is {kind}")
             wanted = {**_types(self._state), "key": ArrayType((), self._key.dtype)}
+            if "lr" in state:
+                wanted["lr"] = ArrayType((), self._lr.dtype)
             new_state = check_names(wanted, state, source=f"the optimizer state of {os.fspath(path)}")
         else:
             traced = self._first.traced
             new_state = dict(zip((name for name, _ in traced.state), traced.initial_state()))
             new_state["key"] = self._key
         with self._lock:
-            _replace(self._parameters, {name: fitting[name] for name in self._parameters})
-            _replace(self._buffers, {name: fitting[name] for name in self._buffers})
+            _replace(self._parameters, fitting)
+            _replace(self._buffers, fitting)
             _replace({**self._state, "key": self._key}, new_state)
+            self._rate_set = float(new_state["lr"]) if "lr" in new_state else None
+            self._lr[()] = self.learning_rate
         return metadata
 
     def _aliases(self) -> dict[str, str]:
@@ -344,40 +373,68 @@ class Step:
         return {name: first[stored] for name, stored in self._model.all_stored() if first[stored] != name}
 
     def bind(self, fn: Callable[..., Any]) -> Predictor:
-        """`fn(model, *args)` in evaluation mode, compiled, with the step's own live parameters: a callable of `*args`."""
+        """`fn(model, *args)` in evaluation mode, compiled, with the step's own live parameters: a callable of `*args`.
+        """
         return Predictor(self, fn)
+
+    def _compile_predict(
+        self, fn: Callable[..., Any], tree: optree.PyTreeSpec, arrays: Sequence[Array]
+    ) -> tuple[Executable, PredictGraph]:
+        """`fn` for arguments like these. Raises `MemoryBudgetError` where its arena does not fit."""
+        specs: Any = optree.tree_unflatten(tree, [ArrayType(a.shape, a.dtype) for a in arrays])
+        traced = trace_predict(self._model, fn, specs)
+        planned = plan_graph(traced.graph, self._threads)
+        total = self.report.parameter_bytes + self.report.state_bytes + planned.arena_bytes
+        if self._budget is not None and total > self._budget:
+            raise MemoryBudgetError(
+                f"this function needs {planned.arena_bytes:,} bytes of arena, {total:,} with parameters and state; the budget "
+                f"is {self._budget:,}: give it smaller arrays, part by part"
+            )
+        executable = Executable(planned, self._arena_of(planned))
+        self._users_of_arena.add(executable)
+        for i, array in enumerate([*self._parameters.values(), *self._buffers.values()]):
+            executable.bind_input(i, array)
+        return executable, traced
 
 
 class Predictor:
-    """A function of a model in evaluation, compiled for each signature of its arguments."""
+    """A function of a model in evaluation, compiled for each signature of its arguments.
+
+    It works in the step's arena, which grows where that is too small.
+    """
 
     def __init__(self, step: Step, fn: Callable[..., Any]) -> None:
         self._step = step
         self._fn = fn
-        self._signatures: dict[Any, tuple[Executable, Any]] = {}
+        self._signatures: dict[Any, tuple[Executable, PredictGraph]] = {}
 
     def __call__(self, *args: Any) -> Any:
-        """The result, as NumPy arrays."""
+        """The result, as NumPy arrays. Arguments are pytrees of arrays; numbers are arrays of shape ()."""
         leaves, tree = optree.tree_flatten(args)
-        arrays = [dense(leaf) for leaf in leaves]
-        key = (tree, *((a.shape, a.dtype) for a in arrays))
+        arrays = dense_arrays(leaves, lambda: [path_name(("argument", *path)) for path in optree.tree_paths(args)])
+        key = (tree, *[(a.shape, a.dtype) for a in arrays])
         step = self._step
         with step._lock:
             if key not in self._signatures:
-                specs = [ArrayType(a.shape, a.dtype) for a in arrays]
-                traced = trace_predict(step._model, self._fn, optree.tree_unflatten(tree, specs))
-                executable = Executable(plan_graph(traced.graph, step._threads))
-                for i, array in enumerate([*step._parameters.values(), *step._buffers.values()]):
-                    executable.bind_input(i, array)
-                self._signatures[key] = executable, traced
+                self._signatures[key] = step._compile_predict(self._fn, tree, arrays)
             executable, traced = self._signatures[key]
-            for i, array in zip(traced.argument_range, arrays):
-                executable.bind_input(i, array)
             results = [np.empty(v.type.shape, v.type.dtype) for v in traced.graph.outputs]
-            for i, array in enumerate(results):
-                executable.bind_output(i, array)
-            executable.run()
+            executable.run(arrays, results, traced.argument_range.start)
         return optree.tree_unflatten(traced.result_tree, results)
+
+
+def _other_structure(types: Sequence[tuple[str, ArrayType]], tree: optree.PyTreeSpec, batch: Any) -> str:
+    """What to say of a batch that is not of the structure the step was compiled for."""
+    got = [path_name(("batch", *path)) for path in optree.tree_paths(batch)]
+    missing = {name: t for name, t in types if name not in got}
+    extra = [name for name in got if name not in dict(types)]
+    for name, t in missing.items():
+        if any(other.startswith(f"{name}.") for other in extra):
+            return f"{name} is a container, the step was compiled for one array; write np.asarray(..., '{t.dtype}')"
+    if not missing and not extra:
+        return f"the batch is {optree.tree_structure(batch)}, the step was compiled for {tree}"
+    parts = [f"{what} {listed(names)}" for what, names in (("without", missing), ("with", extra)) if names]
+    return f"the batch comes {' and '.join(parts)}; the step was compiled for {listed(name for name, _ in types)}"
 
 
 def _own(types: tuple[tuple[str, ArrayType], ...], initial: Mapping[str, Array]) -> dict[str, Array]:

@@ -147,9 +147,7 @@ def trace_step(
     with Trace() as trace:
         inputs = trainer.inputs(trace)
         arrays = [trace.input(t, name) for name, t in zip(names, types)]
-        with role("optimizer"):
-            key = inputs.key + inputs.step
-        with random.key(key):
+        with random.key(inputs.key + inputs.step):
             outcomes = []
             for part in range(accumulate):
                 micro = [
@@ -313,7 +311,8 @@ class _StepTracer:
 
 def _read_result(trace: Trace, result: Any) -> tuple[Tracer, list[Any], list[str], optree.PyTreeSpec | None]:
     """Loss and metrics out of what the loss function returned. Raises where they are no such."""
-    loss, metrics, tree = result, None, None
+    loss: Any = result
+    metrics: Any = ()
     if isinstance(result, tuple):
         if len(result) != 2:
             raise TracingError(located(f"loss_fn returned {len(result)} values; return the loss, or (loss, metrics)"))
@@ -329,7 +328,7 @@ def _read_result(trace: Trace, result: Any) -> tuple[Tracer, list[Any], list[str
     if not is_float(traced.dtype):
         raise TracingError(located(f"loss_fn must return a float scalar, its loss is {traced.dtype}"))
     if not isinstance(result, tuple):
-        return traced, [], [], tree
+        return traced, [], [], None
     paths, leaves, tree = optree.tree_flatten_with_path(metrics)
     for path, leaf in zip(paths, leaves):
         _check_array(leaf, f"the metric{_at(path)}")

@@ -58,7 +58,7 @@ def trace_with_structure(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -
                 given.append(leaf)
                 continue
             kind = leaf if isinstance(leaf, ArrayType) else type_of(as_array(leaf))
-            given.append(active.input(kind, _input_name(fn, path)))
+            given.append(active.input(kind, input_name(fn, path)))
         traced_args, traced_kwargs = optree.tree_unflatten(in_tree, given)
         result = fn(*traced_args, **traced_kwargs)
         out_paths, out_leaves, out_tree = optree.tree_flatten_with_path(result)
@@ -82,7 +82,7 @@ def path_name(path: Iterable[Any]) -> str:
     return re.sub(r"[^A-Za-z0-9_.\-]", "_", ".".join(map(str, path))).rstrip(".-")
 
 
-def _input_name(fn: Callable[..., Any], path: Sequence[Any]) -> str:
+def input_name(fn: Callable[..., Any], path: Sequence[Any]) -> str:
     group, *rest = path
     if group == 1:
         return path_name(rest)

@@ -16,6 +16,7 @@ import optree
 
 from ..ir import SHORT_NAMES, Array, ArrayType, Builder, DType, Graph, Node, Op, Origin, TypeRuleError, Value, type_of
 from ..ir.ops import creation
+from .array_methods import ArrayMethods, array_namespace
 
 if TYPE_CHECKING:
     from types import FrameType, ModuleType
@@ -267,7 +268,7 @@ def as_operand(x: ArrayLike) -> ArrayLike:
     if isinstance(x, Tracer):
         return x
     if isinstance(x, (list, tuple)) and any(isinstance(leaf, Tracer) for leaf in optree.tree_leaves(x)):  # pyright: ignore[reportArgumentType]
-        return _api().asarray(x)
+        return array_namespace().asarray(x)
     return as_array(x)
 
 
@@ -311,14 +312,6 @@ def _compute(op: Op, arrays: list[Array], attrs: dict[str, Any]) -> Any:
 
 
 @functools.cache
-def _api() -> Any:
-    # The namespace is written in terms of Tracer, so it can only be imported late.
-    from . import array_api
-
-    return array_api
-
-
-@functools.cache
 def _dispatch() -> Any:
     from .array_api import dispatch
 
@@ -330,7 +323,7 @@ def _needs_value(what: str, instead: str) -> NoReturn:
     raise TracingError(located(f"{what} {unknown}; {instead}"))
 
 
-class Tracer:
+class Tracer(ArrayMethods):
     """An array of known shape and dtype whose values are computed when the traced program runs.
 
     It answers Python's operators, NumPy's functions and the methods of NumPy arrays; each adds nodes to the program.
@@ -384,12 +377,12 @@ class Tracer:
     @property
     def T(self) -> Any:
         """The axes in reverse order."""
-        return _api().transpose(self)
+        return array_namespace().transpose(self)
 
     @property
     def mT(self) -> Any:
         """The last two axes exchanged."""
-        return _api().matrix_transpose(self)
+        return array_namespace().matrix_transpose(self)
 
     @property
     def real(self) -> Tracer:
@@ -409,12 +402,10 @@ class Tracer:
             raise TypeError(located("iteration over a traced array with no axes"))
         return iter([self[i] for i in range(self.shape[0])])
 
-    __hash__ = object.__hash__
-
     # NumPy's protocols.
 
     def __array_namespace__(self, *, api_version: str | None = None) -> ModuleType:
-        return _api()
+        return array_namespace()
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         return _dispatch().call_ufunc(ufunc, method, inputs, kwargs)
@@ -471,232 +462,3 @@ class Tracer:
                 "np.concatenate or np.stack"
             )
         )
-
-    # Operators.
-
-    def __add__(self, other: Any) -> Any:
-        return _api().add(self, other)
-
-    def __radd__(self, other: Any) -> Any:
-        return _api().add(other, self)
-
-    def __sub__(self, other: Any) -> Any:
-        return _api().subtract(self, other)
-
-    def __rsub__(self, other: Any) -> Any:
-        return _api().subtract(other, self)
-
-    def __mul__(self, other: Any) -> Any:
-        return _api().multiply(self, other)
-
-    def __rmul__(self, other: Any) -> Any:
-        return _api().multiply(other, self)
-
-    def __truediv__(self, other: Any) -> Any:
-        return _api().divide(self, other)
-
-    def __rtruediv__(self, other: Any) -> Any:
-        return _api().divide(other, self)
-
-    def __floordiv__(self, other: Any) -> Any:
-        return _api().floor_divide(self, other)
-
-    def __rfloordiv__(self, other: Any) -> Any:
-        return _api().floor_divide(other, self)
-
-    def __mod__(self, other: Any) -> Any:
-        return _api().remainder(self, other)
-
-    def __rmod__(self, other: Any) -> Any:
-        return _api().remainder(other, self)
-
-    def __divmod__(self, other: Any) -> Any:
-        return _api().divmod(self, other)
-
-    def __rdivmod__(self, other: Any) -> Any:
-        return _api().divmod(other, self)
-
-    def __pow__(self, other: Any) -> Any:
-        return _api().pow(self, other)
-
-    def __rpow__(self, other: Any) -> Any:
-        return _api().pow(other, self)
-
-    def __matmul__(self, other: Any) -> Any:
-        return _api().matmul(self, other)
-
-    def __rmatmul__(self, other: Any) -> Any:
-        return _api().matmul(other, self)
-
-    def __and__(self, other: Any) -> Any:
-        return _api().bitwise_and(self, other)
-
-    def __rand__(self, other: Any) -> Any:
-        return _api().bitwise_and(other, self)
-
-    def __or__(self, other: Any) -> Any:
-        return _api().bitwise_or(self, other)
-
-    def __ror__(self, other: Any) -> Any:
-        return _api().bitwise_or(other, self)
-
-    def __xor__(self, other: Any) -> Any:
-        return _api().bitwise_xor(self, other)
-
-    def __rxor__(self, other: Any) -> Any:
-        return _api().bitwise_xor(other, self)
-
-    def __lshift__(self, other: Any) -> Any:
-        return _api().bitwise_left_shift(self, other)
-
-    def __rlshift__(self, other: Any) -> Any:
-        return _api().bitwise_left_shift(other, self)
-
-    def __rshift__(self, other: Any) -> Any:
-        return _api().bitwise_right_shift(self, other)
-
-    def __rrshift__(self, other: Any) -> Any:
-        return _api().bitwise_right_shift(other, self)
-
-    def __neg__(self) -> Any:
-        return _api().negative(self)
-
-    def __pos__(self) -> Any:
-        return _api().positive(self)
-
-    def __abs__(self) -> Any:
-        return _api().abs(self)
-
-    def __invert__(self) -> Any:
-        return _api().bitwise_invert(self)
-
-    def __eq__(self, other: object) -> Any:
-        return _api().equal(self, other)
-
-    def __ne__(self, other: object) -> Any:
-        return _api().not_equal(self, other)
-
-    def __lt__(self, other: Any) -> Any:
-        return _api().less(self, other)
-
-    def __le__(self, other: Any) -> Any:
-        return _api().less_equal(self, other)
-
-    def __gt__(self, other: Any) -> Any:
-        return _api().greater(self, other)
-
-    def __ge__(self, other: Any) -> Any:
-        return _api().greater_equal(self, other)
-
-    def __getitem__(self, key: Any) -> Any:
-        return _api().getitem(self, key)
-
-    # Methods of NumPy arrays; each is the function of that name.
-
-    def astype(self, dtype: Any, copy: bool = True) -> Any:
-        """The elements as another dtype."""
-        return _api().astype(self, dtype)
-
-    def copy(self) -> Tracer:
-        """The array itself: a traced array never changes."""
-        return self
-
-    def reshape(self, *shape: Any, order: str = "C") -> Any:
-        """`numpy.reshape`; the shape is one tuple or several integers."""
-        return _api().reshape(self, shape[0] if len(shape) == 1 else shape, order=order)
-
-    def transpose(self, *axes: Any) -> Any:
-        """`numpy.transpose`; the axes are one tuple or several integers."""
-        return _api().transpose(self, axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None)
-
-    def swapaxes(self, axis1: int, axis2: int) -> Any:
-        """`numpy.swapaxes`."""
-        return _api().swapaxes(self, axis1, axis2)
-
-    def ravel(self, order: str = "C") -> Any:
-        """`numpy.ravel`."""
-        return _api().ravel(self, order=order)
-
-    def flatten(self, order: str = "C") -> Any:
-        """The elements along one axis."""
-        return _api().ravel(self, order=order)
-
-    def squeeze(self, axis: Any = None) -> Any:
-        """`numpy.squeeze`."""
-        return _api().squeeze(self, axis)
-
-    def repeat(self, repeats: Any, axis: int | None = None) -> Any:
-        """`numpy.repeat`."""
-        return _api().repeat(self, repeats, axis)
-
-    def take(self, indices: Any, axis: int | None = None, mode: str = "raise") -> Any:
-        """`numpy.take`."""
-        return _api().take(self, indices, axis, mode=mode)
-
-    def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
-        """`numpy.diagonal`."""
-        return _api().diagonal(self, offset, axis1, axis2)
-
-    def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
-        """`numpy.trace`."""
-        return _api().trace(self, offset, axis1, axis2)
-
-    def dot(self, other: Any) -> Any:
-        """`numpy.dot`."""
-        return _api().dot(self, other)
-
-    def clip(self, min: Any = None, max: Any = None) -> Any:
-        """`numpy.clip`."""
-        return _api().clip(self, min, max)
-
-    def round(self, decimals: int = 0) -> Any:
-        """`numpy.round`."""
-        return _api().round(self, decimals)
-
-    def sum(self, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Any:
-        """`numpy.sum`."""
-        return _api().sum(self, axis, dtype=dtype, keepdims=keepdims)
-
-    def prod(self, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Any:
-        """`numpy.prod`."""
-        return _api().prod(self, axis, dtype=dtype, keepdims=keepdims)
-
-    def mean(self, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Any:
-        """`numpy.mean`."""
-        return _api().mean(self, axis, dtype=dtype, keepdims=keepdims)
-
-    def var(self, axis: Any = None, dtype: Any = None, ddof: float = 0, keepdims: bool = False) -> Any:
-        """`numpy.var`."""
-        return _api().var(self, axis, dtype=dtype, ddof=ddof, keepdims=keepdims)
-
-    def std(self, axis: Any = None, dtype: Any = None, ddof: float = 0, keepdims: bool = False) -> Any:
-        """`numpy.std`."""
-        return _api().std(self, axis, dtype=dtype, ddof=ddof, keepdims=keepdims)
-
-    def max(self, axis: Any = None, keepdims: bool = False) -> Any:
-        """`numpy.max`."""
-        return _api().max(self, axis, keepdims=keepdims)
-
-    def min(self, axis: Any = None, keepdims: bool = False) -> Any:
-        """`numpy.min`."""
-        return _api().min(self, axis, keepdims=keepdims)
-
-    def argmax(self, axis: int | None = None, *, keepdims: bool = False) -> Any:
-        """`numpy.argmax`."""
-        return _api().argmax(self, axis, keepdims=keepdims)
-
-    def argmin(self, axis: int | None = None, *, keepdims: bool = False) -> Any:
-        """`numpy.argmin`."""
-        return _api().argmin(self, axis, keepdims=keepdims)
-
-    def any(self, axis: Any = None, keepdims: bool = False) -> Any:
-        """`numpy.any`."""
-        return _api().any(self, axis, keepdims=keepdims)
-
-    def all(self, axis: Any = None, keepdims: bool = False) -> Any:
-        """`numpy.all`."""
-        return _api().all(self, axis, keepdims=keepdims)
-
-    def cumsum(self, axis: int | None = None, dtype: Any = None) -> Any:
-        """`numpy.cumsum`."""
-        return _api().cumsum(self, axis, dtype=dtype)

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from ..ir import OPS, Builder, Graph, Node, Value
+from ..ir.ops.contraction import Pair
 from .rewrite import Pass, without_dead_code
 from .views import VIEW_OPS, View, own, through
 
@@ -23,7 +24,7 @@ class Canonicalize(Pass):
     """Establishes the laws of the passes after it:
 
     - `dot` is `(batch..., m, k) x (batch..., k, n)`, and one of the last two axes of each operand is dense.
-    - A reduction runs over neighbouring axes; `argmax` and `argmin` over the last.
+    - A reduction runs over neighbouring axes, none of them empty; `argmax` and `argmin` over the last.
     - Every view op is a true view; a `copy` stands where memory has to move.
     - Every output is a value of its own, no input and no view; one that is written back to an input is a `copy`.
     - There is no `stop_gradient` and no transposition or reshape without effect.
@@ -121,6 +122,11 @@ class _Canonicalizer:
         return self.emit("reshape", x, shape=shape)
 
     def reduction(self, node: Node, x: Value) -> Value:
+        if any(x.type.shape[a] == 0 for a in node.attrs["axes"]):
+            one = node.op.name == "reduce_prod"  # the largest and the smallest of nothing are no values
+            result = self.b.full(one, node.output.type)
+            self._enter(result)
+            return result
         axes = tuple(a for a in node.attrs["axes"] if x.type.shape[a] != 1)
         if len(axes) < len(node.attrs["axes"]):
             # Axes of length 1 leave by a reshape; the others keep their numbers less those that left before them.
@@ -147,7 +153,8 @@ class _Canonicalizer:
         return self.emit(node.op.name, x, axis=last)
 
     def dot(self, node: Node, x: Value, y: Value) -> Value:
-        (cx, cy), (bx, by) = node.attrs["contract"], node.attrs["batch"]
+        pairs: tuple[Pair, Pair] = (node.attrs["contract"], node.attrs["batch"])
+        (cx, cy), (bx, by) = pairs
         free_x = tuple(i for i in range(x.type.ndim) if i not in cx and i not in bx)
         free_y = tuple(i for i in range(y.type.ndim) if i not in cy and i not in by)
         batch_shape = tuple(x.type.shape[i] for i in bx)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..ir import Graph, Node, Value
-from .views import View, contiguous_strides, own
+from .views import View, own
 
 # Elements of a tile: enough to hide the cost of fetching the next one, few enough to stay in the L2 cache.
 TILE_ELEMENTS = 16384
@@ -82,8 +82,8 @@ class LoopNest:
         form = reduction_form(node)[0]
         if form != "middle":
             return self.rows
-        shape, axes = node.inputs[0].type.shape, node.attrs["axes"]
-        return math.prod(shape[a] for a in axes)
+        axes: tuple[int, ...] = node.attrs["axes"]
+        return math.prod(node.inputs[0].type.shape[a] for a in axes)
 
 
 def squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from .canonicalize import Canonicalize
 from .cost import useful_threads
 from .fuse import Fuse
 from .plan import Plan, plan
+from .rebuild import Rebuild
 from .rewrite import Pass
 from .schedule import Schedule
 from .simplify import Simplify
@@ -21,6 +22,7 @@ def pipeline() -> list[Pass]:
     return [
         Simplify(),
         Canonicalize(),
+        Rebuild(),
         Fuse(),
         Schedule(),
     ]

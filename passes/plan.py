@@ -191,7 +191,8 @@ def _dies_whole(
     now: int,
 ) -> bool:
     base = views[value].base
-    return views[value].whole and base in owner and last_reader.get(base) is node and owner[base].death == now
+    lone = sum(views[v].base is base for v in node.inputs) == 1
+    return lone and views[value].whole and base in owner and last_reader.get(base) is node and owner[base].death == now
 
 
 def _reads(node: Node, base: Value, views: Mapping[Value, View]) -> bool:

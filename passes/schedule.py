@@ -38,41 +38,77 @@ def _writers(graph: Graph) -> dict[Value, Node]:
     return {graph.inputs[j]: node for i, j in graph.aliases.items() if (node := graph.outputs[i].node) is not None}
 
 
+def _stoppers(graph: Graph) -> list[Node]:
+    """The nodes that may stop the run, but for those that read the very indices that another one has found in range."""
+    found: list[Node] = []
+    checked: set[tuple[Value, int]] = set()
+    for node in graph.nodes:
+        if not may_stop(node):
+            continue
+        if node.op.name != "region":
+            indices = (node.inputs[1], node.inputs[0].type.shape[node.attrs["axis"]])
+            if indices in checked:
+                continue
+            checked.add(indices)
+        found.append(node)
+    return found
+
+
+def _wanted_before(
+    graph: Graph, views: Mapping[Value, View], writers: Mapping[Value, Node]
+) -> dict[Node, dict[Node, None]]:
+    """For each writer, what should have run before it: other readers of what it overwrites, and all that may stop."""
+    stoppers = dict.fromkeys(_stoppers(graph)) if writers else {}
+    before = {writer: dict(stoppers) for writer in writers.values()}
+    for node in graph.nodes:
+        if node.op.name not in VIEW_OPS:
+            for value in node.inputs:
+                writer = writers.get(views[value].base)
+                if writer is not None and writer is not node:
+                    before[writer][node] = None
+    return before
+
+
 def late_inputs(graph: Graph, views: Mapping[Value, View]) -> set[Value]:
-    """Inputs that are still read after their new content is known, so that it must be kept apart until the end."""
+    """Inputs that cannot be overwritten by the node that makes their new content, which is kept apart until the end.
+
+    They are still read when their new content is known, or two of them exchange what they hold, or a node that may stop the
+    run needs the new content.
+    """
     writers = _writers(graph)
-    later = _descendants(graph, set(writers.values()))
-    bases = (views[v].base for node in graph.nodes if node in later and node.op.name not in VIEW_OPS for v in node.inputs)
-    return {base for base in bases if base in writers}
+    cyclic = _between_cycles(graph, _wanted_before(graph, views, writers))
+    return {value for value, writer in writers.items() if writer in cyclic}
 
 
 def extra_dependencies(graph: Graph, views: Mapping[Value, View]) -> dict[Node, list[Node]]:
     """For each node that overwrites an input, the nodes that must have run before it, besides those it reads."""
     late = late_inputs(graph, views)
     writers = {value: node for value, node in _writers(graph).items() if value not in late}
-    if not writers:
-        return {}
-    before: dict[Node, dict[Node, None]] = {}
-    later = _descendants(graph, set(writers.values()))
-    stoppers = [node for node in graph.nodes if node not in later and may_stop(node)]
-    for node in graph.nodes:
-        if node.op.name in VIEW_OPS:
-            continue
-        for value in node.inputs:
-            writer = writers.get(views[value].base)
-            if writer is not None and writer is not node:
-                before.setdefault(writer, {})[node] = None
-    for writer in dict.fromkeys(writers.values()):
-        before.setdefault(writer, {}).update((node, None) for node in stoppers if node is not writer)
-    return {writer: list(nodes) for writer, nodes in before.items()}
+    return {writer: list(nodes) for writer, nodes in _wanted_before(graph, views, writers).items()}
 
 
-def _descendants(graph: Graph, roots: set[Node]) -> set[Node]:
-    found: set[Node] = set()
+def _between_cycles(graph: Graph, before: Mapping[Node, Mapping[Node, None]]) -> set[Node]:
+    """The nodes on cycles through what must run before, and on ways from one cycle to another; without them there is none."""
+    sources: dict[Node, list[Node]] = {}
+    readers: dict[Node, list[Node]] = {node: [] for node in graph.nodes}
     for node in graph.nodes:
-        if any(v.node is not None and (v.node in found or v.node in roots) for v in node.inputs):
-            found.add(node)
-    return found
+        sources[node] = [v.node for v in node.inputs if v.node is not None]
+        sources[node] += before.get(node, ())
+        for source in sources[node]:
+            readers[source].append(node)
+    left = dict.fromkeys(graph.nodes)
+    for into, out in ((sources, readers), (readers, sources)):
+        waiting = {node: sum(other in left for other in into[node]) for node in left}
+        free = [node for node, count in waiting.items() if count == 0]
+        while free:
+            node = free.pop()
+            del left[node]
+            for other in out[node]:
+                if other in left:
+                    waiting[other] -= 1
+                    if waiting[other] == 0:
+                        free.append(other)
+    return set(left)
 
 
 def _order(graph: Graph) -> list[Node]:

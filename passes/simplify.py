@@ -26,6 +26,7 @@ class Simplify(Pass):
         f(constants) -> constant           x + 0, x - 0, x * 1, x / 1 -> x       -(-x) -> x
         x ** 2 -> x * x, x ** 3 -> x * x * x                                     where(c, x, x) -> x
         view of full -> full               reshape(reshape(x)) -> reshape(x)     transpose(transpose(x)) -> transpose(x)
+        pad(x) + pad(y), y right behind x -> pad(concatenate(x, y))              nested concatenate -> one
         movement that changes nothing, copy, reduction over axes of length 1 -> x or reshape(x)
         x / 2**k -> x * 2**-k
     """
@@ -71,7 +72,7 @@ def fill_value(value: Value) -> float | int | bool | None:
 
 
 def _power_of_two(value: float | int | bool | None) -> bool:
-    return isinstance(value, float) and value != 0 and math.isfinite(value) and abs(math.frexp(value)[0]) == 0.5
+    return isinstance(value, float) and value != 0.0 and math.isfinite(value) and abs(math.frexp(value)[0]) == 0.5
 
 
 def _full(b: Builder, node: Node, value: float | int | bool) -> Value:
@@ -84,7 +85,33 @@ def _made_by(value: Value, op: str) -> Node | None:
 
 def _add(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
     x, y = inputs
-    return y if fill_value(x) == 0 else x if fill_value(y) == 0 else None
+    return y if fill_value(x) == 0 else x if fill_value(y) == 0 else _join_pads(b, x, y) or _join_pads(b, y, x)
+
+
+def _join_pads(b: Builder, x: Value, y: Value) -> Value | None:
+    """Two arrays in a field of zeros, the second right behind the first along one axis: the gradients of two slices."""
+    first, second = _made_by(x, "pad"), _made_by(y, "pad")
+    if first is None or second is None or any(n.attrs["value"] != 0 or any(n.attrs["interior"]) for n in (first, second)):
+        return None
+    low: tuple[int, ...] = first.attrs["low"]
+    high: tuple[int, ...] = second.attrs["high"]
+    ends = [a + n for a, n in zip(low, first.inputs[0].type.shape)]
+    starts: tuple[int, ...] = second.attrs["low"]
+    axes = [i for i, (end, start) in enumerate(zip(ends, starts)) if end == start and start > 0]
+    for axis in axes:
+        others = (i for i in range(len(low)) if i != axis)
+        if all(low[i] == starts[i] and first.attrs["high"][i] == high[i] for i in others):
+            joined = OPS["concatenate"](b, *_parts(first.inputs[0], axis), *_parts(second.inputs[0], axis), axis=axis)
+            if not any(low) and not any(high):
+                return joined
+            return OPS["pad"](b, joined, low=low, high=high, interior=first.attrs["interior"], value=first.attrs["value"])
+    return None
+
+
+def _parts(x: Value, axis: int) -> list[Value]:
+    """What `x` was joined of along `axis`."""
+    node = _made_by(x, "concatenate")
+    return list(node.inputs) if node is not None and node.attrs["axis"] == axis else [x]
 
 
 def _sub(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
@@ -184,24 +211,26 @@ def _identity_if_same_type(b: Builder, node: Node, inputs: list[Value]) -> Value
 
 
 def _reverse(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
-    if all(inputs[0].type.shape[a] == 1 for a in node.attrs["axes"]):
+    axes: tuple[int, ...] = node.attrs["axes"]
+    if all(inputs[0].type.shape[a] == 1 for a in axes):
         return inputs[0]
     return _view_of_full(b, node, inputs)
 
 
 def _concatenate(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
     axis = node.attrs["axis"]
-    filled = [x for x in inputs if x.type.shape[axis]]
+    filled = [part for x in inputs for part in _parts(x, axis) if part.type.shape[axis]]
     if len(filled) == 1:
         return filled[0]
-    if len(filled) < len(inputs) and filled:
+    if filled != inputs and filled:
         return OPS["concatenate"](b, *filled, axis=axis)
     return None
 
 
 def _reduce(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
     (x,) = inputs
-    if all(x.type.shape[a] == 1 for a in node.attrs["axes"]):
+    axes: tuple[int, ...] = node.attrs["axes"]
+    if all(x.type.shape[a] == 1 for a in axes):
         return _reshape_to(b, x, node.output.type)
     return None
 

@@ -61,18 +61,22 @@ def through(node: Node, source: View) -> View | None:
     shape = node.output.type.shape
     match node.op.name:
         case "transpose":
-            return View(source.base, source.offset, shape, tuple(source.strides[i] for i in attrs["perm"]))
+            perm: tuple[int, ...] = attrs["perm"]
+            return View(source.base, source.offset, shape, tuple(source.strides[i] for i in perm))
         case "broadcast":
             strides = [0] * len(shape)
             for axis, stride in zip(attrs["axes"], source.strides):
                 strides[axis] = stride
             return View(source.base, source.offset, shape, tuple(strides))
         case "slice":
-            offset = source.offset + sum(a * s for a, s in zip(attrs["start"], source.strides))
-            return View(source.base, offset, shape, tuple(s * k for s, k in zip(source.strides, attrs["step"])))
+            start: tuple[int, ...] = attrs["start"]
+            step: tuple[int, ...] = attrs["step"]
+            offset = source.offset + sum(a * s for a, s in zip(start, source.strides))
+            return View(source.base, offset, shape, tuple(s * k for s, k in zip(source.strides, step)))
         case "reverse":
             strides, offset = list(source.strides), source.offset
-            for axis in attrs["axes"]:
+            axes: tuple[int, ...] = attrs["axes"]
+            for axis in axes:
                 offset += strides[axis] * max(shape[axis] - 1, 0)
                 strides[axis] = -strides[axis]
             return View(source.base, offset, shape, tuple(strides))

@@ -83,10 +83,6 @@ class Executable:
         self._bound[self._first_output + i] = array
         self.program.bases[self._first_output + i] = address_of(array)
 
-    def release(self) -> None:
-        """Forget the arrays that are bound, so that they may be freed."""
-        self._bound.clear()
-
     def output_in_arena(self, i: int) -> np.ndarray[Any, Any]:
         """A view of output `i`, of a plan made with `outputs_in_arena`; the next run overwrites it."""
         value = self.plan.graph.outputs[i]
@@ -94,8 +90,22 @@ class Executable:
         memory = self.arena[location.offset : location.offset + value.type.nbytes]
         return memory.view(value.type.dtype).reshape(value.type.shape)
 
-    def run(self) -> None:
-        """Run once. Raises `IndexError` where an index is out of range; inputs are then as they were before."""
+    def run(
+        self,
+        inputs: Sequence[np.ndarray[Any, Any]] = (),
+        outputs: Sequence[np.ndarray[Any, Any]] = (),
+        first_input: int = 0,
+    ) -> None:
+        """Run once. Raises `IndexError` where an index is out of range; inputs are then as they were before.
+
+        `inputs`, from number `first_input` of the graph on, and `outputs` serve for this run alone and are not held after it;
+        what is not given must be bound.
+        """
+        bases = self.program.bases
+        for i, array in enumerate(inputs, 1 + first_input):
+            bases[i] = address_of(array)
+        for i, array in enumerate(outputs, self._first_output):
+            bases[i] = address_of(array)
         code = self.program.run()
         if code:
             site = self._sites.entries[code - 1]

@@ -41,13 +41,16 @@ _ABI = "1"
 
 _MAGIC = b"gradloom machine code 1\n"
 
+_WORTH_A_PROCESS = 4
+"""So many kernels to compile, and another process saves more than it takes to start."""
+
 
 @dataclass(frozen=True)
 class Kernel:
     """Machine code in this process, for as long as the process lives.
 
-    `seconds` is what it took to get it, `hit` is true if it came from the disk, and `why` says what was the matter if
-    not.
+    `seconds` is what it took to get it (not what another process did for it), `hit` is whether it came from the disk,
+    and `why` says why not.
     """
 
     name: str
@@ -89,21 +92,32 @@ def compile_kernel(
     allocate nor use Numba's own arrays. `salt` must change whenever code that `namespace` brings in does:
     see `source_salt`. Equal requests give the same kernel, compiled once.
     """
-
-    def function() -> Callable[..., Any]:
-        names: dict[str, Any] = dict(namespace() if callable(namespace) else namespace)
-        file = f"<kernel {entry} {key[:8]}>"
-        linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)  # for Numba's messages
-        exec(compile(source, file, "exec"), names)
-        return names[entry]
-
-    key = _key(source, entry, signature, salt)
-    return _obtain(entry, key, signature, function)
+    return _obtain(_job(KernelRequest(source, entry, namespace, signature, salt)))
 
 
-def compile_kernels(requests: Iterable[KernelRequest]) -> list[Kernel]:
-    """The kernels of many requests, in their order."""
-    return [compile_kernel(r.source, r.entry, r.namespace, r.signature, salt=r.salt) for r in requests]
+def compile_kernels(requests: Iterable[KernelRequest], processes: int | None = None) -> list[Kernel]:
+    """The kernels of many requests, in their order.
+
+    Where many must be compiled, up to `processes` share the work: by default, one a core. On macOS it is always one,
+    because a process with threads cannot safely fork there.
+    """
+    jobs = [_job(request) for request in requests]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    with _lock:
+        folder = cache_status().folder
+        missing = {
+            job.key: job
+            for job in jobs
+            if job.key not in _kernels and (folder is None or not (folder / f"{job.key}.kernel").exists())
+        }
+        processes = min(cores if processes is None else processes, len(missing) // _WORTH_A_PROCESS)
+        built = {}
+        if processes > 1 and sys.platform == "linux":
+            from .object_code import build_together
+
+            functions = {key: (job.function, job.signature, job.symbol) for key, job in missing.items()}
+            built = build_together(functions, processes)
+        return [_obtain(job, built.get(job.key)) for job in jobs]
 
 
 def compile_function(module: str, entry: str, signature: str, *, salt: str) -> Kernel:
@@ -111,12 +125,8 @@ def compile_function(module: str, entry: str, signature: str, *, salt: str) -> K
 
     `salt` is `source_salt` of the module and of what it calls.
     """
-    return _obtain(
-        entry,
-        _key(module, entry, signature, salt),
-        signature,
-        lambda: getattr(importlib.import_module(module), entry),
-    )
+    key = _key(module, entry, signature, salt)
+    return _obtain(_Job(entry, key, signature, lambda: getattr(importlib.import_module(module), entry)))
 
 
 def compile_report() -> list[Kernel]:
@@ -135,7 +145,34 @@ def source_salt(*sources: ModuleType | str | os.PathLike[str]) -> str:
     return hashlib.sha256("".join(_digest_of(path) for path in paths).encode()).hexdigest()
 
 
-# ---- from a key to an address
+# ---- from a request to an address
+
+
+@dataclass(frozen=True)
+class _Job:
+    name: str
+    key: str
+    signature: str
+    function: Callable[[], Callable[..., Any]]
+    """Makes the function to be compiled: called only if it must be."""
+
+    @property
+    def symbol(self) -> str:
+        return f"gradloom_{self.key}"
+
+
+def _job(request: KernelRequest) -> _Job:
+    key = _key(request.source, request.entry, request.signature, request.salt)
+
+    def function() -> Callable[..., Any]:
+        source, namespace = request.source, request.namespace
+        names: dict[str, Any] = dict(namespace() if callable(namespace) else namespace)
+        file = f"<kernel {request.entry} {key[:8]}>"
+        linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)  # for Numba's messages
+        exec(compile(source, file, "exec"), names)
+        return names[request.entry]
+
+    return _Job(request.entry, key, request.signature, function)
 
 
 def _key(source: str, entry: str, signature: str, salt: str) -> str:
@@ -169,30 +206,32 @@ def _machine() -> tuple[str, ...]:
     )
 
 
-def _obtain(name: str, key: str, signature: str, function: Callable[[], Callable[..., Any]]) -> Kernel:
-    kernel = _kernels.get(key)
+def _obtain(job: _Job, built: tuple[bytes, list[str]] | None = None) -> Kernel:
+    """The kernel of a job, whose object code may have been built already."""
+    kernel = _kernels.get(job.key)
     if kernel is not None:
         return kernel
     with _lock:
-        kernel = _kernels.get(key)
+        kernel = _kernels.get(job.key)
         if kernel is not None:
             return kernel
         start = time.perf_counter()
-        symbol = f"gradloom_{key}"
         status = cache_status()
-        code, why = (None, status.why) if status.folder is None else _read(status.folder, key)
+        code, why = (None, status.why) if status.folder is None else _read(status.folder, job.key)
         hit = code is not None
         if code is None:
-            from .object_code import build
+            if built is None:
+                from .object_code import build
 
-            code, externals = build(function(), signature, symbol)
+                built = build(job.function(), job.signature, job.symbol)
+            code, externals = built
             missing = [external for external in externals if not _in_process(external)]
             if missing:
                 why = f"not kept on disk: it calls {', '.join(missing)}, which only a process with Numba has"
             elif status.folder is not None:
-                why = _write(status.folder, key, code, externals) or why
-        kernel = Kernel(name, _load(code, symbol), time.perf_counter() - start, hit, why)
-        _kernels[key] = kernel
+                why = _write(status.folder, job.key, code, externals) or why
+        kernel = Kernel(job.name, _load(code, job.symbol), time.perf_counter() - start, hit, why)
+        _kernels[job.key] = kernel
         return kernel
 
 

@@ -3,8 +3,13 @@
 Importing this module imports Numba.
 """
 
+import contextlib
 import gc
-from collections.abc import Callable
+import os
+import pickle
+import signal
+import warnings
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -12,6 +17,9 @@ from numba.core import compiler, sigutils
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
+
+Built = tuple[bytes, list[str]]
+"""Object code, and the names of the symbols that it needs."""
 
 
 class _ObjectLibrary(JITCodeLibrary):
@@ -44,7 +52,16 @@ class _ObjectLibrary(JITCodeLibrary):
         return sorted(value.name for value in values if value.is_declaration and not value.name.startswith("llvm."))
 
 
-def build(function: Callable[..., Any], signature: str, symbol: str) -> tuple[bytes, list[str]]:
+def _contexts() -> tuple[Any, Any]:
+    """Numba's contexts for types and for code, with all that was registered since they were last used."""
+    typing: Any = cpu_target.typing_context
+    target: Any = cpu_target.target_context
+    typing.refresh()
+    target.refresh()
+    return typing, target
+
+
+def build(function: Callable[..., Any], signature: str, symbol: str) -> Built:
     """The object code of a function under the name `symbol`, and the names of the symbols that it needs.
 
     Raises Numba's errors where the function cannot be typed.
@@ -62,10 +79,7 @@ def build(function: Callable[..., Any], signature: str, symbol: str) -> tuple[by
     gc.disable()
     try:
         with global_compiler_lock:
-            typing: Any = cpu_target.typing_context
-            target: Any = cpu_target.target_context
-            typing.refresh()
-            target.refresh()
+            typing, target = _contexts()
             library = _ObjectLibrary(target.codegen(), function.__name__)
             compiled = compiler.compile_extra(typing, target, function, arguments, result, flags, {}, library=library)
             library.entry, library.symbol = compiled.fndesc.llvm_func_name, symbol
@@ -74,3 +88,67 @@ def build(function: Callable[..., Any], signature: str, symbol: str) -> tuple[by
         if collecting:
             gc.enable()
     return library.code, library.externals()
+
+
+_PATIENCE_SECONDS = 120
+"""A process that takes longer is ended: a thread of its parent held a lock that nobody there will open."""
+
+
+def build_together(
+    functions: Mapping[str, tuple[Callable[[], Callable[..., Any]], str, str]], processes: int
+) -> dict[str, Built]:
+    """What `build` makes of many (maker of the function, signature, symbol), by their keys, in so many processes.
+
+    The children are forked, for Numba takes half a second to import and begin. What does not compile is missing from
+    the result, and so is the share of a child that came to grief: `build` it again, to see why.
+    """
+    keys = list(functions)
+
+    def share(part: int) -> dict[str, Built]:
+        done = {}
+        for key in keys[part::processes]:
+            make, signature, symbol = functions[key]
+            with contextlib.suppress(Exception):
+                done[key] = build(make(), signature, symbol)
+        return done
+
+    children = []
+    with global_compiler_lock:  # so that no other thread holds it while this one forks
+        _contexts()
+        for part in range(1, processes):
+            reader, writer = os.pipe()
+            try:
+                child = _fork()
+            except OSError:  # no more processes
+                os.close(reader)
+                os.close(writer)
+                break
+            if child == 0:
+                _live_as_child(lambda part=part: share(part), writer)
+            os.close(writer)
+            children.append((child, reader))
+    built = share(0)
+    for child, reader in children:
+        with os.fdopen(reader, "rb") as file, contextlib.suppress(EOFError, pickle.UnpicklingError):
+            built |= pickle.load(file)
+        os.waitpid(child, 0)
+    return built
+
+
+def _fork() -> int:
+    """Forks; 0 in the child. Warnings about threads do not apply: a child uses nothing that other threads hold."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return os.fork()
+
+
+def _live_as_child(work: Callable[[], dict[str, Built]], writer: int) -> None:
+    """Writes the result of some work to a pipe and ends the process, whatever happens."""
+    try:
+        gc.disable()  # finalizers belong to the parent
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(_PATIENCE_SECONDS)
+        with os.fdopen(writer, "wb") as file:
+            pickle.dump(work(), file)
+    finally:
+        os._exit(0)

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 from gradloom.ir import Array, Graph
-from gradloom.passes.pipeline import plan_graph
+from gradloom.passes.pipeline import run_passes
+from gradloom.passes.plan import plan
 from gradloom.runtime.executable import Executable
 
 
 def run_compiled(graph: Graph, *arrays: Array, threads: int = 1, outputs_in_arena: bool = False) -> list[Array]:
     """The outputs of `graph`; those that overwrite an input are found in the copy of that input."""
-    executable = Executable(plan_graph(graph, threads, outputs_in_arena))
+    executable = Executable(plan(run_passes(graph), threads, outputs_in_arena))
     return run_executable(executable, graph, arrays)[0]
 
 
@@ -22,7 +23,8 @@ def run_executable(executable: Executable, graph: Graph, arrays: Sequence[Array]
     for i, array in enumerate(bound):
         executable.bind_input(i, array)
     outputs = [np.empty(v.type.shape, v.type.dtype) for v in graph.outputs]
-    in_arena = {i for i, v in enumerate(graph.outputs) if executable.plan.locations[v].place == "arena"}
+    plan = executable.plan
+    in_arena = {i for i, v in enumerate(plan.graph.outputs) if plan.locations[v].place == "arena"}
     for i, array in enumerate(outputs):
         executable.bind_output(i, array)
     executable.run()

@@ -29,6 +29,7 @@ from .creation import (
     zeros,
     zeros_like,
 )
+from .diagonals import diag, diagonal, trace, tril, triu
 from .elementwise import (
     abs,
     absolute,
@@ -143,8 +144,6 @@ from .manipulation import (
     concat,
     concatenate,
     copy,
-    diag,
-    diagonal,
     diff,
     expand_dims,
     flip,
@@ -166,10 +165,7 @@ from .manipulation import (
     stack,
     swapaxes,
     tile,
-    trace,
     transpose,
-    tril,
-    triu,
     unstack,
     vstack,
 )

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import scipy.special
 
 from .. import array_api as api
 from ..tracer import Tracer, TracingError, located
@@ -49,9 +48,11 @@ def _functions() -> dict[Any, Callable[..., Any]]:
             function = getattr(theirs, name, None)
             if callable(function) and not isinstance(function, type):
                 table[function] = getattr(ours, name)
-    table[scipy.special.erf] = api.erf
-    table[scipy.special.expit] = api.expit
     return table
+
+
+# By name: importing SciPy takes longer than importing all of this package.
+_OF_SCIPY: dict[str, Callable[..., Any]] = {"erf": api.erf, "expit": api.expit}
 
 
 @functools.cache
@@ -123,7 +124,7 @@ def call_ufunc(ufunc: np.ufunc, method: str, inputs: Sequence[Any], kwargs: dict
         raise TracingError(located(f"{name} with where= is not traced; write np.where(mask, {name}(...), other)"))
     for option in ("casting", "order", "subok"):
         kwargs.pop(option, None)
-    return _called(_functions().get(ufunc), name, inputs, kwargs)
+    return _called(_functions().get(ufunc) or _OF_SCIPY.get(ufunc.__name__), name, inputs, kwargs)
 
 
 def _reduce(ufunc: np.ufunc, name: str, inputs: Sequence[Any], kwargs: dict[str, Any]) -> Any:

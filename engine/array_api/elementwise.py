@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import scipy.special
 
 from ...ir import DType, Op
 from ...ir.ops import elementwise as ew
@@ -208,8 +207,9 @@ expm1 = _unary("expm1", ew.expm1, np.expm1)
 log = _unary("log", ew.log, np.log)
 log1p = _unary("log1p", ew.log1p, np.log1p)
 tanh = _unary("tanh", ew.tanh, np.tanh)
-erf = _unary("erf", ew.erf, scipy.special.erf)
-expit = _unary("expit", ew.sigmoid, scipy.special.expit)
+# SciPy's, whose dtypes are those of tanh.
+erf = _unary("erf", ew.erf, np.tanh)
+expit = _unary("expit", ew.sigmoid, np.tanh)
 
 
 def exp2(x: ArrayLike, /) -> Any:

@@ -36,17 +36,20 @@ def getitem(x: ArrayLike, key: Any) -> Any:
     Raises `IndexError` for an index known while tracing that is out of range, `TracingError` for a traced mask.
     """
     x = as_arraylike(x)
-    entries = _entries(x, key if isinstance(key, tuple) else (key,))
+    entries, gap = _entries(x, key if isinstance(key, tuple) else (key,))
     arrays = [entry for entry in entries if isinstance(entry, (np.ndarray, Tracer))]
     if not arrays:
         return _basic(x, entries)
     # Beside an index array an integer counts as one.
     entries = [np.asarray(entry) if isinstance(entry, int) else entry for entry in entries]
-    return _advanced(x, entries)
+    return _advanced(x, entries, gap)
 
 
-def _entries(x: ArrayLike, key: tuple[Any, ...]) -> list[Any]:
-    """One entry for every axis of `x`, and `None` for new axes: a slice, an int, an array or a Tracer of integers."""
+def _entries(x: ArrayLike, key: tuple[Any, ...]) -> tuple[list[Any], int]:
+    """One entry for every axis of `x`, and `None` for new axes: a slice, an int, an array or a Tracer of integers.
+
+    The number says before which entry the '...' stood: it separates index arrays even where it stands for no axis.
+    """
     ndim = len(shape_of(x))
     found: list[Any] = []
     for part in key:
@@ -59,6 +62,7 @@ def _entries(x: ArrayLike, key: tuple[Any, ...]) -> list[Any]:
     if not any(part is Ellipsis for part in found):
         found.append(Ellipsis)
     entries: list[Any] = []
+    gap = next(i for i, part in enumerate(found) if part is Ellipsis)
     for part in found:
         entries.extend([slice(None)] * (ndim - used) if part is Ellipsis else [part])
     axis = 0
@@ -72,7 +76,7 @@ def _entries(x: ArrayLike, key: tuple[Any, ...]) -> list[Any]:
         elif isinstance(part, (int, np.ndarray)):
             entries[i] = _wrapped(part, shape_of(x)[axis], axis, x)
         axis += 1
-    return entries
+    return entries, gap
 
 
 class _Nonzero:
@@ -159,7 +163,7 @@ def _basic(x: ArrayLike, entries: Sequence[Any]) -> Any:
 # Index arrays.
 
 
-def _advanced(x: ArrayLike, entries: Sequence[Any]) -> Any:
+def _advanced(x: ArrayLike, entries: Sequence[Any], gap: int) -> Any:
     slices = [slice(None) if isinstance(part, (np.ndarray, Tracer)) else part for part in entries if part is not None]
     x = _basic(x, slices)
     places = [i for i, part in enumerate(entries) if isinstance(part, (np.ndarray, Tracer))]
@@ -170,7 +174,7 @@ def _advanced(x: ArrayLike, entries: Sequence[Any]) -> Any:
     except ValueError:
         shown = " and ".join(str(shape_of(index)) for index in indices)
         raise IndexError(located(f"index arrays of shapes {shown} do not broadcast together")) from None
-    adjacent = places == list(range(places[0], places[0] + len(places)))
+    adjacent = places == list(range(places[0], places[0] + len(places))) and not places[0] < gap <= places[-1]
     if not adjacent:
         # What the index arrays make comes first, as in NumPy.
         x = transposed(x, (*axes, *(a for a in range(len(shape_of(x))) if a not in axes)))

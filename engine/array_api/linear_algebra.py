@@ -25,7 +25,8 @@ from .broadcasting import (
     shape_of,
     transposed,
 )
-from .manipulation import diagonal, moveaxis
+from .diagonals import diagonal
+from .manipulation import moveaxis
 from .reductions import sum as sum_
 
 

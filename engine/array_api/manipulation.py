@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ...ir.ops import creation, movement
+from ...ir.ops import movement
 from ..promotion import result_dtype
-from ..tracer import ArrayLike, ShapeError, Trace, Tracer, TracingError, as_operand, emit, located, trace_of
+from ..tracer import ArrayLike, ShapeError, Tracer, TracingError, as_operand, emit, located, trace_of
 from . import elementwise as e
 from .broadcasting import (
     as_arraylike,
@@ -29,6 +29,7 @@ from .broadcasting import (
     stretched,
     transposed,
 )
+from .indexing import take
 
 
 def _shape_argument(shape: Any) -> tuple[int, ...]:
@@ -318,9 +319,9 @@ def split(x: ArrayLike, indices_or_sections: Any, axis: int = 0) -> list[Any]:
 # Repeating and padding.
 
 
-def tile(x: ArrayLike, /, repetitions: Any) -> Any:
-    """`x` repeated as a whole `repetitions` times along each axis."""
-    counts = _shape_argument(repetitions)
+def tile(x: ArrayLike, /, reps: Any) -> Any:
+    """`x` repeated as a whole `reps` times along each axis."""
+    counts = _shape_argument(reps)
     x = as_arraylike(x)
     ndim = builtins.max(len(shape_of(x)), len(counts))
     counts = (1,) * (ndim - len(counts)) + counts
@@ -349,8 +350,6 @@ def repeat(x: ArrayLike, /, repeats: Any, axis: int | None = None) -> Any:
         return reshaped(spread, (*shape[:place], shape[place] * count, *after))
     if counts.shape != (shape[place],):
         raise ShapeError(located(f"np.repeat: {counts.size} repeats for axis {axis} of {described(x)}"))
-    from .indexing import take
-
     return take(x, np.repeat(np.arange(shape[place]), counts), place)
 
 
@@ -382,8 +381,6 @@ def pad(x: ArrayLike, /, pad_width: Any, mode: str = "constant", *, constant_val
         raise TracingError(
             located(f"np.pad with mode={mode!r} is not traced; constant, edge, reflect, symmetric, wrap are")
         )
-    from .indexing import take
-
     for axis, (before, after) in enumerate(widths):
         if before or after:
             order = np.arange(shape_of(x)[axis])
@@ -414,94 +411,7 @@ def _pad_constant(x: ArrayLike, widths: list[tuple[int, int]], values: list[tupl
     return x
 
 
-# Diagonals and triangles.
-
-
-def diagonal(x: ArrayLike, /, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
-    """The elements whose indices along two axes differ by `offset`, along a new last axis."""
-    x = as_arraylike(x)
-    shape = shape_of(x)
-    if len(shape) < 2:
-        raise ShapeError(located(f"np.diagonal needs two axes, got {described(x)}"))
-    first, second = axis_index(axis1, len(shape)), axis_index(axis2, len(shape))
-    if first == second:
-        raise ShapeError(located(f"np.diagonal: axis1 and axis2 are both {axis1}"))
-    x = transposed(x, (*(i for i in range(len(shape)) if i not in (first, second)), first, second))
-    *rest, rows, columns = shape_of(x)
-    top, left = builtins.max(-offset, 0), builtins.max(offset, 0)
-    length = builtins.max(builtins.min(rows - top, columns - left), 0)
-    ndim = len(shape)
-    if length == 0:
-        return reshaped(sliced(sliced(x, ndim - 2, 0, 0), ndim - 1, 0, builtins.min(1, columns)), (*rest, 0))
-    square = sliced(sliced(x, ndim - 2, top, top + length), ndim - 1, left, left + length)
-    flat = reshaped(square, (*rest, length * length))
-    if length == 1:
-        return flat
-    # In a row-major square the diagonal is every (n + 1)-th element.
-    return emit(
-        movement.slice_,
-        flat,
-        start=(0,) * (ndim - 1),
-        stop=(*rest, length * length),
-        step=(*(1 for _ in rest), length + 1),
-    )
-
-
-def diag(x: ArrayLike, /, k: int = 0) -> Any:
-    """The k-th diagonal of a matrix, or a matrix with the vector `x` as its k-th diagonal."""
-    x = as_arraylike(x)
-    if len(shape_of(x)) == 2:
-        return diagonal(x, k)
-    if len(shape_of(x)) != 1:
-        raise ShapeError(located(f"np.diag takes a vector or a matrix, got {described(x)}"))
-    if not isinstance(x, Tracer):
-        return np.diag(x, k)
-    (n,) = x.shape
-    zero = x.dtype.type(0).item()
-    square = x
-    if n > 1:
-        square = emit(movement.pad, x, low=(0,), high=(0,), interior=(n,), value=zero)
-    square = reshaped(square, (n, n))
-    return pad(square, [(builtins.max(-k, 0), builtins.max(k, 0)), (builtins.max(k, 0), builtins.max(-k, 0))])
-
-
-def trace(x: ArrayLike, /, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
-    """The sum of a diagonal."""
-    from .reductions import sum
-
-    return sum(diagonal(x, offset, axis1, axis2), -1)
-
-
-def _triangle(x: ArrayLike, k: int, lower: bool, name: str) -> Any:
-    x = as_arraylike(x)
-    shape = shape_of(x)
-    if len(shape) == 1:
-        x, shape = stretched(x, (*shape, *shape)), (*shape, *shape)
-    if len(shape) < 2:
-        raise ShapeError(located(f"np.{name} needs two axes, got {described(x)}"))
-    active = trace_of([x])
-    if active is None:
-        return (np.tril if lower else np.triu)(x, k)
-    rows = _iota(active, shape[-2:], 0)
-    columns = _iota(active, shape[-2:], 1)
-    bound = e.add(rows, k if lower else k - 1)
-    kept = e.less_equal(columns, bound) if lower else e.greater(columns, bound)
-    return e.where(kept, x, dtype_of(x).type(0))
-
-
-def _iota(trace: Trace, shape: tuple[int, ...], axis: int) -> Tracer:
-    node = trace.emit_node(creation.iota, shape=shape, axis=axis, dtype=np.dtype("int64"))
-    return Tracer(trace, node.output)
-
-
-def tril(x: ArrayLike, /, k: int = 0) -> Any:
-    """The elements of the last two axes on and below the k-th diagonal; 0 elsewhere."""
-    return _triangle(x, k, True, "tril")
-
-
-def triu(x: ArrayLike, /, k: int = 0) -> Any:
-    """The elements of the last two axes on and above the k-th diagonal; 0 elsewhere."""
-    return _triangle(x, k, False, "triu")
+# Neighbours and grids.
 
 
 def diff(x: ArrayLike, /, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:

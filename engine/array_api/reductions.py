@@ -25,6 +25,7 @@ from .broadcasting import (
     reshaped,
     shape_of,
 )
+from .manipulation import pad
 
 
 def _kept_shape(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
@@ -222,8 +223,6 @@ def cumulative_sum(
     result = cumsum(x, 0 if axis is None else axis, dtype)
     if not include_initial:
         return result
-    from .manipulation import pad
-
     place = axis_index(0 if axis is None else axis, len(shape_of(x)))
     return pad(result, [(1, 0) if i == place else (0, 0) for i in range(len(shape_of(x)))])
 

@@ -191,13 +191,15 @@ class Module:
         """The modules directly inside."""
         return (module for _, module in self.named_children())
 
-    def all_stored(self) -> Iterator[tuple[str, Parameter | Buffer]]:
+    def all_stored(self) -> list[tuple[str, Parameter | Buffer]]:
         """(name, parameter or buffer) for every name: a tied parameter comes once for each of its names."""
+        result: list[tuple[str, Parameter | Buffer]] = []
         for path, module, _ in self._walk():
             for table in (module._parameters, module._buffers):
                 for name, stored in table.items():
                     if stored is not None:
-                        yield (f"{path}.{name}" if path else name), stored
+                        result.append((f"{path}.{name}" if path else name, stored))
+        return result
 
     def stored_parameters(self) -> list[tuple[str, Parameter]]:
         """(name, parameter), each once under its first name, as specs also inside `bind`."""
@@ -265,8 +267,8 @@ class Module:
                 if any(isinstance(item, (Module, Stored)) for item in items):
                     where = f"{path}.{name}" if path else name
                     raise TypeError(
-                        f"{where} is a {type(value).__name__} that holds modules or parameters; they are not seen there "
-                        "and would not be trained; use nn.ModuleList, nn.ModuleDict or nn.ParameterList"
+                        f"{where} is a {type(value).__name__} that holds modules or parameters; these are not seen and "
+                        "would not be trained; use nn.ModuleList, nn.ModuleDict or nn.ParameterList"
                     )
 
     # Printing.

@@ -15,7 +15,7 @@ from . import init
 
 _WHAT_TO_WRITE = (
     "a model is a description and holds no arrays; use step = gl.compile_step(model, ...) to train it, "
-    "step.bind(lambda model, x: model(x)) to run it, or gl.nn.functional_call(model, parameters, x) with arrays of your own"
+    "step.bind(lambda model, x: model(x)) to run it, or gl.nn.functional_call(model, parameters, x) with own arrays"
 )
 
 

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import scipy.special  # pyright: ignore[reportMissingTypeStubs]
 
 from ..builder import Builder
 from ..graph import Value
@@ -225,9 +224,22 @@ def _relu(x: Array) -> Array:
     return np.where(x <= 0, 0, x)
 
 
+# SciPy's functions take longer to import than all of this package: only the interpreter needs them.
+def _sigmoid(x: Array) -> Array:
+    from scipy.special import expit  # pyright: ignore[reportMissingTypeStubs]
+
+    return expit(x)
+
+
+def _erf(x: Array) -> Array:
+    from scipy.special import erf  # pyright: ignore[reportMissingTypeStubs]
+
+    return erf(x)
+
+
 tanh = _unary("tanh", FLOATS, np.tanh, _tanh_vjp, "the hyperbolic tangent")
-sigmoid = _unary("sigmoid", FLOATS, scipy.special.expit, _sigmoid_vjp, "1 / (1 + e ** -x)")
-erf = _unary("erf", FLOATS, scipy.special.erf, _erf_vjp, "the error function")
+sigmoid = _unary("sigmoid", FLOATS, _sigmoid, _sigmoid_vjp, "1 / (1 + e ** -x)")
+erf = _unary("erf", FLOATS, _erf, _erf_vjp, "the error function")
 relu = _unary("relu", NUMBERS, _relu, _relu_vjp, "max(x, 0), NaN for NaN; derivative 0 at 0")
 
 

@@ -373,18 +373,16 @@ class _Writer:
         if node.op.name in _PARTS:
             self.lines.append(f"        {name} = row_{_PARTS[node.op.name]}_{SHORT_NAMES[dtype]}({source}, n)")
             return
-        sign = ">" if node.op.name == "argmax" else "<"
-        worse_nan = " | ((e != e) & (best == best))" if dtype.kind == "f" else ""
-        # A NaN that is the best already stays the first one.
-        keep = " & (best == best)" if dtype.kind == "f" else ""
+        part = "max" if node.op.name == "argmax" else "min"
+        nan = " | ((e != e) & (best != best))" if dtype.kind == "f" else ""
         self.lines += [
-            f"        best = {source}[0]",
+            f"        best = row_{part}_{SHORT_NAMES[dtype]}({source}, n)",
             f"        {name} = i64(0)",
-            "        for j in range(1, n):",
+            "        for j in range(n):",
             f"            e = {source}[j]",
-            f"            if ((e {sign} best){keep}){worse_nan}:",
-            "                best = e",
+            f"            if (e == best){nan}:",
             f"                {name} = i64(j)",
+            "                break",
         ]
 
     # ---- crossing reductions

@@ -94,7 +94,16 @@ def test_masks_known_while_tracing(data: st.DataObject) -> None:
 
 @pytest.mark.parametrize(
     "key",
-    [[0, 2], ([0, 1], [1, 0]), [[0, 1], [2, 2]], [], np.uint8([1, 2]), np.int64(1), np.array(2), ([True, False, True, False],)],
+    [
+        [0, 2],
+        ([0, 1], [1, 0]),
+        [[0, 1], [2, 2]],
+        [],
+        np.uint8([1, 2]),
+        np.int64(1),
+        np.array(2),
+        ([True, False, True, False],),
+    ],
     ids=str,
 )
 def test_lists_and_numpy_scalars(key: Any) -> None:

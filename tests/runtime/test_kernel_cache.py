@@ -228,3 +228,35 @@ def test_an_error_in_a_kernel_shows_its_source(folder):
 
     with pytest.raises(TypingError, match=r"return block\.nonsense"):
         compile_kernel("def f(block):\n    return block.nonsense\n", "f", {})
+
+
+def many(n: int, salt: str) -> list[KernelRequest]:
+    return [KernelRequest(f"def f(block):\n    return {i}\n", "f", {}, salt=salt) for i in range(n)]
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+def test_processes_share_the_compilation_of_many(folder, forget, processes):
+    salt = f"many {processes}"
+    assert [call(kernel) for kernel in compile_kernels(many(12, salt), processes)] == list(range(12))
+    forget()
+    assert all(kernel.hit for kernel in compile_kernels(many(12, salt), processes))
+
+
+def test_an_error_in_one_of_many_kernels_is_raised(folder):
+    from numba.core.errors import TypingError
+
+    wrong = KernelRequest("def f(block):\n    return block.nonsense\n", "f", {})
+    with pytest.raises(TypingError, match="nonsense"):
+        compile_kernels([*many(12, "one is wrong"), wrong], processes=3)
+
+
+def test_the_share_of_a_process_that_dies_is_compiled_by_its_parent(folder):
+    parent = os.getpid()
+
+    def namespace() -> dict[str, object]:
+        if os.getpid() != parent:
+            os._exit(1)
+        return {}
+
+    requests = [KernelRequest(f"def f(block):\n    return {i}\n", "f", namespace, salt="dies") for i in range(12)]
+    assert [call(kernel) for kernel in compile_kernels(requests, processes=3)] == list(range(12))

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from compiled import run_compiled
 from gradloom.ir import interpret
-from gradloom.passes.pipeline import plan_graph
+from gradloom.passes.pipeline import run_passes
+from gradloom.passes.plan import plan
 from op_cases import CASES, OpCase, assert_matches, sample
 from unjitted import run_unjitted
 
@@ -13,7 +14,7 @@ from unjitted import run_unjitted
 def test_un_jitted_kernels_compute_what_the_interpreter_does(case: OpCase):
     graph, arrays = case.graph(), sample(case)
     (expected,) = interpret(graph, *arrays)
-    (actual,) = run_unjitted(plan_graph(graph, threads=3), *arrays)
+    (actual,) = run_unjitted(plan(run_passes(graph), threads=3), *arrays)
     assert_matches(case, actual, expected)
 
 

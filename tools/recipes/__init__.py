@@ -1,0 +1,10 @@
+"""The recipes that the commands know by name."""
+
+from .bench_mlps import mlp_l, mlp_m, mlp_s
+from .digits import digits
+from .mnist import mnist
+from .recipe import Ingredients, Recipe
+
+RECIPES: dict[str, Recipe] = {recipe.__name__: recipe for recipe in (digits, mnist, mlp_s, mlp_m, mlp_l)}
+
+__all__ = ["RECIPES", "Ingredients", "Recipe"]

@@ -1,0 +1,253 @@
+"""Python's operators and the methods of NumPy arrays, each in terms of the function of that name."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Self
+
+
+@functools.cache
+def array_namespace() -> Any:
+    """The module `gradloom.numpy`."""
+    # It is written in terms of traced arrays, so it can only be imported late.
+    from . import array_api
+
+    return array_api
+
+
+class ArrayMethods:
+    """What an array answers by functions of the array namespace; the array itself is `self`."""
+
+    __slots__ = ()
+    __hash__ = object.__hash__
+
+    # Operators.
+
+    def __add__(self, other: Any) -> Any:
+        return array_namespace().add(self, other)
+
+    def __radd__(self, other: Any) -> Any:
+        return array_namespace().add(other, self)
+
+    def __sub__(self, other: Any) -> Any:
+        return array_namespace().subtract(self, other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return array_namespace().subtract(other, self)
+
+    def __mul__(self, other: Any) -> Any:
+        return array_namespace().multiply(self, other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return array_namespace().multiply(other, self)
+
+    def __truediv__(self, other: Any) -> Any:
+        return array_namespace().divide(self, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return array_namespace().divide(other, self)
+
+    def __floordiv__(self, other: Any) -> Any:
+        return array_namespace().floor_divide(self, other)
+
+    def __rfloordiv__(self, other: Any) -> Any:
+        return array_namespace().floor_divide(other, self)
+
+    def __mod__(self, other: Any) -> Any:
+        return array_namespace().remainder(self, other)
+
+    def __rmod__(self, other: Any) -> Any:
+        return array_namespace().remainder(other, self)
+
+    def __divmod__(self, other: Any) -> Any:
+        return array_namespace().divmod(self, other)
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return array_namespace().divmod(other, self)
+
+    def __pow__(self, other: Any) -> Any:
+        return array_namespace().pow(self, other)
+
+    def __rpow__(self, other: Any) -> Any:
+        return array_namespace().pow(other, self)
+
+    def __matmul__(self, other: Any) -> Any:
+        return array_namespace().matmul(self, other)
+
+    def __rmatmul__(self, other: Any) -> Any:
+        return array_namespace().matmul(other, self)
+
+    def __and__(self, other: Any) -> Any:
+        return array_namespace().bitwise_and(self, other)
+
+    def __rand__(self, other: Any) -> Any:
+        return array_namespace().bitwise_and(other, self)
+
+    def __or__(self, other: Any) -> Any:
+        return array_namespace().bitwise_or(self, other)
+
+    def __ror__(self, other: Any) -> Any:
+        return array_namespace().bitwise_or(other, self)
+
+    def __xor__(self, other: Any) -> Any:
+        return array_namespace().bitwise_xor(self, other)
+
+    def __rxor__(self, other: Any) -> Any:
+        return array_namespace().bitwise_xor(other, self)
+
+    def __lshift__(self, other: Any) -> Any:
+        return array_namespace().bitwise_left_shift(self, other)
+
+    def __rlshift__(self, other: Any) -> Any:
+        return array_namespace().bitwise_left_shift(other, self)
+
+    def __rshift__(self, other: Any) -> Any:
+        return array_namespace().bitwise_right_shift(self, other)
+
+    def __rrshift__(self, other: Any) -> Any:
+        return array_namespace().bitwise_right_shift(other, self)
+
+    def __neg__(self) -> Any:
+        return array_namespace().negative(self)
+
+    def __pos__(self) -> Any:
+        return array_namespace().positive(self)
+
+    def __abs__(self) -> Any:
+        return array_namespace().abs(self)
+
+    def __invert__(self) -> Any:
+        return array_namespace().bitwise_invert(self)
+
+    def __eq__(self, other: object) -> Any:
+        return array_namespace().equal(self, other)
+
+    def __ne__(self, other: object) -> Any:
+        return array_namespace().not_equal(self, other)
+
+    def __lt__(self, other: Any) -> Any:
+        return array_namespace().less(self, other)
+
+    def __le__(self, other: Any) -> Any:
+        return array_namespace().less_equal(self, other)
+
+    def __gt__(self, other: Any) -> Any:
+        return array_namespace().greater(self, other)
+
+    def __ge__(self, other: Any) -> Any:
+        return array_namespace().greater_equal(self, other)
+
+    def __getitem__(self, key: Any) -> Any:
+        return array_namespace().getitem(self, key)
+
+    # Methods of NumPy arrays; each is the function of that name.
+
+    def astype(self, dtype: Any, copy: bool = True) -> Any:
+        """The elements as another dtype."""
+        return array_namespace().astype(self, dtype)
+
+    def copy(self) -> Self:
+        """The array itself: a traced array never changes."""
+        return self
+
+    def reshape(self, *shape: Any, order: str = "C") -> Any:
+        """`numpy.reshape`; the shape is one tuple or several integers."""
+        return array_namespace().reshape(self, shape[0] if len(shape) == 1 else shape, order=order)
+
+    def transpose(self, *axes: Any) -> Any:
+        """`numpy.transpose`; the axes are one tuple or several integers."""
+        return array_namespace().transpose(
+            self, axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None
+        )
+
+    def swapaxes(self, axis1: int, axis2: int) -> Any:
+        """`numpy.swapaxes`."""
+        return array_namespace().swapaxes(self, axis1, axis2)
+
+    def ravel(self, order: str = "C") -> Any:
+        """`numpy.ravel`."""
+        return array_namespace().ravel(self, order=order)
+
+    def flatten(self, order: str = "C") -> Any:
+        """The elements along one axis."""
+        return array_namespace().ravel(self, order=order)
+
+    def squeeze(self, axis: Any = None) -> Any:
+        """`numpy.squeeze`."""
+        return array_namespace().squeeze(self, axis)
+
+    def repeat(self, repeats: Any, axis: int | None = None) -> Any:
+        """`numpy.repeat`."""
+        return array_namespace().repeat(self, repeats, axis)
+
+    def take(self, indices: Any, axis: int | None = None, mode: str = "raise") -> Any:
+        """`numpy.take`."""
+        return array_namespace().take(self, indices, axis, mode=mode)
+
+    def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+        """`numpy.diagonal`."""
+        return array_namespace().diagonal(self, offset, axis1, axis2)
+
+    def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+        """`numpy.trace`."""
+        return array_namespace().trace(self, offset, axis1, axis2)
+
+    def dot(self, other: Any) -> Any:
+        """`numpy.dot`."""
+        return array_namespace().dot(self, other)
+
+    def clip(self, min: Any = None, max: Any = None) -> Any:
+        """`numpy.clip`."""
+        return array_namespace().clip(self, min, max)
+
+    def round(self, decimals: int = 0) -> Any:
+        """`numpy.round`."""
+        return array_namespace().round(self, decimals)
+
+    def sum(self, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Any:
+        """`numpy.sum`."""
+        return array_namespace().sum(self, axis, dtype=dtype, keepdims=keepdims)
+
+    def prod(self, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Any:
+        """`numpy.prod`."""
+        return array_namespace().prod(self, axis, dtype=dtype, keepdims=keepdims)
+
+    def mean(self, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Any:
+        """`numpy.mean`."""
+        return array_namespace().mean(self, axis, dtype=dtype, keepdims=keepdims)
+
+    def var(self, axis: Any = None, dtype: Any = None, ddof: float = 0, keepdims: bool = False) -> Any:
+        """`numpy.var`."""
+        return array_namespace().var(self, axis, dtype=dtype, ddof=ddof, keepdims=keepdims)
+
+    def std(self, axis: Any = None, dtype: Any = None, ddof: float = 0, keepdims: bool = False) -> Any:
+        """`numpy.std`."""
+        return array_namespace().std(self, axis, dtype=dtype, ddof=ddof, keepdims=keepdims)
+
+    def max(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """`numpy.max`."""
+        return array_namespace().max(self, axis, keepdims=keepdims)
+
+    def min(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """`numpy.min`."""
+        return array_namespace().min(self, axis, keepdims=keepdims)
+
+    def argmax(self, axis: int | None = None, *, keepdims: bool = False) -> Any:
+        """`numpy.argmax`."""
+        return array_namespace().argmax(self, axis, keepdims=keepdims)
+
+    def argmin(self, axis: int | None = None, *, keepdims: bool = False) -> Any:
+        """`numpy.argmin`."""
+        return array_namespace().argmin(self, axis, keepdims=keepdims)
+
+    def any(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """`numpy.any`."""
+        return array_namespace().any(self, axis, keepdims=keepdims)
+
+    def all(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """`numpy.all`."""
+        return array_namespace().all(self, axis, keepdims=keepdims)
+
+    def cumsum(self, axis: int | None = None, dtype: Any = None) -> Any:
+        """`numpy.cumsum`."""
+        return array_namespace().cumsum(self, axis, dtype=dtype)

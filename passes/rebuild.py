@@ -1,0 +1,143 @@
+"""What the backward reads of the forward: kept only where it cannot be rebuilt for free inside a fused kernel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..ir import Array, Builder, Graph, Node, Value
+from .rewrite import Pass, without_dead_code
+from .views import VIEW_OPS
+
+# Capacities are counted in units of this many bytes, so that those of a large model fit the solver's 32 bits.
+_UNIT = 256
+_UNBOUNDED = 1 << 30
+
+
+@dataclass(frozen=True)
+class Rebuild(Pass):
+    """Chooses the fewest bytes of forward values from which the backward can rebuild, by element-wise ops and views alone, all
+    that it reads; and rebuilds the rest there.
+
+    A minimum cut: an edge from each value to its rebuildable readers, capacity its bytes, between what must be kept or
+    computed for other reasons and what the backward reads. Graph inputs cost nothing. Among equal cuts the one nearest to
+    the backward is taken, which rebuilds least. (Jia et al. 2023 and the partitioner of PyTorch's AOTAutograd cut the same
+    way; here only what a fused loop gives for free is rebuilt.)
+    """
+
+    def __call__(self, graph: Graph) -> Graph:
+        kept = _kept(graph)
+        return graph if kept is None else _rebuilt(graph, kept)
+
+
+def _is_backward(node: Node) -> bool:
+    return node.origin.role in ("backward", "recompute", "optimizer")
+
+
+def _rebuildable(node: Node) -> bool:
+    if node.op.name in ("check_index", "copy"):
+        return False
+    return node.op.family in ("elementwise", "creation") and node.op.name != "constant" or node.op.name in VIEW_OPS
+
+
+def _kept(graph: Graph) -> set[Value] | None:
+    """The forward values to keep for the backward, or None where it reads none."""
+    forward = [node for node in graph.nodes if not _is_backward(node)]
+    values = [*graph.inputs, *(v for node in forward for v in node.outputs)]
+    number = {value: i for i, value in enumerate(values)}
+    read = {v for node in graph.nodes if _is_backward(node) for v in node.inputs if v in number}
+    wanted = {v for v in read if v.node is not None}
+    if not wanted:
+        return None
+
+    def rebuildable(value: Value) -> bool:
+        # What reads a value of another role, a step counter of the optimizer, stays where it is.
+        return value.node is not None and _rebuildable(value.node) and all(v in number for v in value.node.inputs)
+
+    # Only what lies upstream of a wanted value through rebuildable nodes takes part.
+    part: set[Value] = set()
+    stack = list(wanted)
+    while stack:
+        value = stack.pop()
+        if value in part:
+            continue
+        part.add(value)
+        if value.node is not None and rebuildable(value):
+            stack.extend(value.node.inputs)
+    source, sink = 2 * len(values), 2 * len(values) + 1
+    edges: list[tuple[int, int, int]] = []
+    for value in part:
+        i = number[value]
+        free = value.node is None or (not value.node.inputs and rebuildable(value))
+        edges.append((2 * i, 2 * i + 1, 0 if free else -(-value.type.nbytes // _UNIT) or 1))
+        if value.node is None or not rebuildable(value):
+            edges.append((source, 2 * i, _UNBOUNDED))
+        else:
+            edges += ((2 * number[v] + 1, 2 * i, _UNBOUNDED) for v in dict.fromkeys(value.node.inputs))
+        if value in wanted:
+            edges.append((2 * i + 1, sink, _UNBOUNDED))
+    behind = _sink_side(edges, source, sink)
+    return {value for value in part if 2 * number[value] not in behind and 2 * number[value] + 1 in behind}
+
+
+def _sink_side(edges: list[tuple[int, int, int]], source: int, sink: int) -> set[int]:
+    """The nodes from which the sink can be reached once a maximum flow has filled the edges: the cut nearest to the sink."""
+    from scipy.sparse import csr_array  # pyright: ignore[reportMissingTypeStubs]
+    from scipy.sparse.csgraph import maximum_flow  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
+
+    used = sorted({source, sink, *(e[0] for e in edges), *(e[1] for e in edges)})
+    place = {node: i for i, node in enumerate(used)}
+    table = np.array([(place[a], place[b], c) for a, b, c in edges], np.int64)
+    rows, columns, capacity = table[:, 0], table[:, 1], table[:, 2].astype(np.int32)
+    network = csr_array((capacity, (rows, columns)), shape=(len(used), len(used)), dtype=np.int32)
+    flow: Array = maximum_flow(network, place[source], place[sink]).flow.tocoo()  # pyright: ignore
+    left: dict[tuple[int, int], int] = {}
+    for a, b, c in zip(rows.tolist(), columns.tolist(), capacity.tolist()):
+        left[a, b] = left.get((a, b), 0) + c
+    for a, b, f in zip(flow.row.tolist(), flow.col.tolist(), flow.data.tolist()):  # pyright: ignore
+        left[a, b] = left.get((a, b), 0) - f  # pyright: ignore
+    into: dict[int, list[int]] = {}
+    for (a, b), capacity_left in left.items():
+        if capacity_left > 0:
+            into.setdefault(b, []).append(a)
+    reached = {place[sink]}
+    stack = [place[sink]]
+    while stack:
+        for before in into.get(stack.pop(), ()):
+            if before not in reached:
+                reached.add(before)
+                stack.append(before)
+    return {used[i] for i in reached}
+
+
+def _rebuilt(graph: Graph, kept: set[Value]) -> Graph:
+    b = Builder()
+    mapping: dict[Value, Value] = {v: b.input(v.type, v.name) for v in graph.inputs}
+    again: dict[Value, Value] = {}
+
+    def rebuild(value: Value) -> Value:
+        """`value` for a reader in the backward; a stack, because chains may be long."""
+        stack = [value]
+        while stack:
+            top = stack[-1]
+            node = top.node
+            if top in again:
+                stack.pop()
+            elif node is None or top in kept or _is_backward(node) or not _rebuildable(node):
+                again[top] = mapping[top]
+                stack.pop()
+            elif missing := [v for v in node.inputs if v not in again]:
+                stack.extend(missing)
+            else:
+                copied = b.copy(node, [again[v] for v in node.inputs], replace(node.origin, role="backward"))
+                again.update(zip(node.outputs, copied.outputs))
+                stack.pop()
+        return again[value]
+
+    for node in graph.nodes:
+        inputs = [rebuild(v) if _is_backward(node) else mapping[v] for v in node.inputs]
+        copied = b.copy(node, inputs)
+        mapping.update(zip(node.outputs, copied.outputs))
+    outputs = [mapping[v] for v in graph.outputs]
+    return without_dead_code(b.graph(outputs, graph.aliases, graph.output_names))

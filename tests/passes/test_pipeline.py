@@ -1,0 +1,103 @@
+"""What holds for the pipeline on any graph: each pass keeps the values, and so do plan, kernels and machine code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from compiled import run_compiled
+from gradloom.ir import Array, Graph, interpret, is_float, parse, verify
+from gradloom.passes import loop_nest
+from gradloom.passes.backward import vjp_graph
+from gradloom.passes.certificate import check_plan
+from gradloom.passes.pipeline import PASS_NAMES, pipeline, plan_graph, run_passes
+from gradloom.passes.plan import plan
+from gradloom.runtime.lowering import loops, units
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from random_graphs import graphs, random_inputs
+from unjitted import run_unjitted
+
+
+def assert_close(actual: Array, expected: Array) -> None:
+    """Equal but for rounding; a sum of many terms may be rounded in another order."""
+    assert (actual.shape, actual.dtype) == (expected.shape, expected.dtype)
+    relative = {"float32": 1e-4, "float64": 1e-11}.get(actual.dtype.name, 0)
+    scale = np.abs(expected[np.isfinite(expected)]).max(initial=0) if actual.dtype != bool else 1
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=relative * scale)
+
+
+def assert_same_values(graph: Graph, before: Graph) -> None:
+    arrays = random_inputs(before)
+    for actual, expected in zip(interpret(graph, *arrays), interpret(before, *arrays), strict=True):
+        assert_close(actual, expected)
+
+
+@st.composite
+def backward_graphs(draw: st.DrawFn) -> Graph:
+    """A random graph together with its derivative by all of its inputs."""
+    graph = draw(graphs(max_nodes=12, dtypes=("float64", "float32", "int64"), smooth=True))
+    return vjp_graph(graph, [i for i, v in enumerate(graph.inputs) if is_float(v.type.dtype)])
+
+
+@st.composite
+def step_graphs(draw: st.DrawFn) -> Graph:
+    """A random graph, perhaps with its derivative, whose outputs overwrite inputs where their types allow."""
+    graph = draw(st.one_of(graphs(max_nodes=16), backward_graphs()))
+    aliases: dict[int, int] = {}
+    for i, value in enumerate(graph.outputs):
+        free = [j for j, v in enumerate(graph.inputs) if v.type == value.type and j not in aliases.values()]
+        if free and draw(st.integers(0, 3)):
+            aliases[i] = draw(st.sampled_from(free))
+    return Graph(graph.inputs, graph.nodes, graph.outputs, aliases, graph.output_names)
+
+
+@settings(max_examples=150)
+@given(step_graphs())
+def test_each_pass_keeps_the_values(graph: Graph):
+    for step in pipeline():
+        after = step(graph)
+        verify(after, after=step.name)
+        assert after.aliases == graph.aliases
+        assert after.output_names == graph.output_names
+        assert [v.type for v in after.inputs] == [v.type for v in graph.inputs]
+        assert str(parse(str(after))) == str(after)
+        assert_same_values(after, graph)
+        graph = after
+
+
+@pytest.fixture(params=["tiles of 5 elements", "tiles as they are"])
+def tiles(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Small tiles and chunks make many of them even of small arrays."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "tiles of 5 elements":
+            patch.setattr(loop_nest, "TILE_ELEMENTS", 5)
+            patch.setattr(loop_nest, "CHUNK", 3)
+            patch.setattr(loops, "CHUNK", 3)
+            patch.setattr(units, "_TILE", 5)
+        yield
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(graph=step_graphs(), threads=st.sampled_from([1, 3]), outputs_in_arena=st.booleans())
+def test_every_plan_passes_its_certificate_and_its_kernels_compute_the_values(
+    tiles: None, graph: Graph, threads: int, outputs_in_arena: bool
+):
+    made = plan(run_passes(graph), threads, outputs_in_arena)
+    check_plan(made)
+    arrays = random_inputs(graph)
+    for actual, expected in zip(run_unjitted(made, *arrays), interpret(graph, *arrays), strict=True):
+        assert_close(actual, expected)
+
+
+@settings(max_examples=15)
+@given(step_graphs())
+def test_machine_code_computes_the_values_with_the_same_bits_for_any_number_of_threads(graph: Graph):
+    arrays = random_inputs(graph)
+    first = run_compiled(graph, *arrays)
+    for actual, expected in zip(first, interpret(graph, *arrays), strict=True):
+        assert_close(actual, expected)
+    for threads in (1, 2, 4):
+        for actual, before in zip(run_compiled(graph, *arrays, threads=threads), first):
+            assert actual.tobytes() == before.tobytes()

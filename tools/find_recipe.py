@@ -1,0 +1,86 @@
+"""From a recipe's name on the command line to what it returns."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ..engine.nn import Module
+from ..engine.optim import Optimizer
+from .command_error import CommandError
+from .recipes import RECIPES, Ingredients
+
+
+def make_recipe(name: str) -> Ingredients:
+    """Call the recipe `name`: one of `RECIPES`, `module:function`, or `file.py:function`.
+
+    Raises `CommandError` where there is no such recipe, or where it returns anything but its four ingredients. What the
+    recipe itself raises goes through.
+    """
+    made: Any = RECIPES[name]() if name in RECIPES else _function(name)()
+    if not isinstance(made, tuple) or len(made) != 4:
+        raise CommandError(f"the recipe {name} must return (model, loss_fn, optimizer, batch), it returned {_brief(made)}")
+    model, loss_fn, optimizer, _ = made
+    for what, value, fits, wanted in (
+        ("model", model, isinstance(model, Module), "a gl.nn.Module"),
+        ("loss_fn", loss_fn, callable(loss_fn), "a function of the model and a batch"),
+        ("optimizer", optimizer, isinstance(optimizer, Optimizer), "one of gl.optim"),
+    ):
+        if not fits:
+            raise CommandError(f"the recipe {name} returns as its {what} {_brief(value)}, expected {wanted}")
+    return Ingredients(*made)
+
+
+def _brief(value: Any) -> str:
+    return f"a tuple of {len(value)}" if isinstance(value, tuple) else f"a value of type {type(value).__name__}"
+
+
+def _function(name: str) -> Any:
+    place, colon, function = name.rpartition(":")
+    if not colon or not place or not function:
+        raise CommandError(
+            f"there is no recipe {name!r}; write one of {', '.join(RECIPES)}, or module:function, or file.py:function"
+        )
+    module = _from_file(Path(place)) if place.endswith(".py") else _from_module(place)
+    found = getattr(module, function, None)
+    if not callable(found):
+        raise CommandError(f"{place} has no function {function!r}")
+    return found
+
+
+def _from_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise CommandError(f"{path}: there is no such file")
+    name = f"recipe_file_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise CommandError(f"{path} cannot be loaded as Python code")
+    module = importlib.util.module_from_spec(spec)
+    _allow_imports_from(path.resolve().parent)
+    sys.modules[name] = module  # dataclasses look for their module there
+    spec.loader.exec_module(module)
+    return module
+
+
+def _from_module(name: str) -> ModuleType:
+    _allow_imports_from(Path.cwd())
+    if name.startswith("."):
+        raise CommandError(f"{name!r} is no absolute name of a module")
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        # An import inside the module that fails is the recipe's own error.
+        if error.name is None or not (name == error.name or name.startswith(error.name + ".")):
+            raise
+        raise CommandError(f"there is no module {name!r}") from error
+
+
+def _allow_imports_from(folder: Path) -> None:
+    """Let the recipe import its neighbours; behind all else, so that none of them hides an installed package."""
+    if os.fspath(folder) not in sys.path:
+        sys.path.append(os.fspath(folder))

@@ -1,0 +1,25 @@
+"""What a recipe is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ...engine.nn import Module
+from ...engine.optim import Optimizer
+
+
+class Ingredients(NamedTuple):
+    """What a recipe returns: all that a training step is made of.
+
+    `loss_fn(model, batch)` returns the loss, or `(loss, metrics)`. `batch` is a pytree: of specs, which say what one batch
+    looks like; or of arrays, whose first axes run over the examples to train with.
+    """
+
+    model: Module
+    loss_fn: Callable[[Any, Any], Any]
+    optimizer: Optimizer
+    batch: Any
+
+
+Recipe = Callable[[], Ingredients]

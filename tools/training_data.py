@@ -1,0 +1,125 @@
+"""Where the batches of a run come from, epoch by epoch; their order depends on the seed and the epoch alone."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optree
+
+from ..engine.data import batches
+from ..ir import Array, ArrayType
+from .command_error import CommandError
+from .data import Split, load_digits, load_mnist
+from .recipes import Ingredients
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Arrays from which batches are drawn, shuffled anew in each epoch; examples that fill no batch wait for the next one."""
+
+    arrays: Any
+    batch_size: int
+    seed: int
+    test: tuple[Array, Array] | None = None
+    """Images and classes to test with."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in an epoch."""
+        return _count(self.arrays) // self.batch_size
+
+    @property
+    def batch(self) -> Any:
+        """What one batch looks like, as specs."""
+        return _of_size(optree.tree_map(lambda a: ArrayType(a.shape, a.dtype), self.arrays), self.batch_size)
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Any]:
+        """The batches of an epoch, from batch `start` on."""
+        drawn = batches(self.arrays, self.batch_size, seed=self.seed, epoch=number, drop_last=True)
+        return itertools.islice(drawn, start, None)
+
+
+@dataclass(frozen=True)
+class RandomBatches:
+    """Random arrays of the types of `batch`: floats from a normal distribution, integers and booleans 0 or 1."""
+
+    batch: Any
+    seed: int
+    steps_per_epoch: int = 100
+    test: None = None
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Any]:
+        """The batches of an epoch, from batch `start` on."""
+        for i in range(start, self.steps_per_epoch):
+            rng = np.random.default_rng([self.seed, number, i])
+            yield optree.tree_map(lambda t: _random(rng, t), self.batch)
+
+
+TrainingData = Examples | RandomBatches
+
+
+def training_data(
+    recipe: str, ingredients: Ingredients, batch_size: int | None, seed: int, file: str | None = None
+) -> TrainingData:
+    """The data to train `recipe` with: its own data set, the arrays that it returns, or random ones of its specs.
+
+    Without `batch_size` a batch has the size of the recipe's specs, or holds all the examples of its arrays.
+    Raises `CommandError` where the data and the options do not go together.
+    """
+    if file is not None and recipe != "mnist":
+        raise CommandError(f"--data goes with the recipe mnist; {recipe} brings its own data")
+    leaves = optree.tree_leaves(ingredients.batch)
+    specs = [leaf for leaf in leaves if isinstance(leaf, ArrayType)]
+    arrays = [leaf for leaf in leaves if isinstance(leaf, np.ndarray)]
+    if not leaves or max(len(specs), len(arrays)) < len(leaves):
+        raise CommandError(f"the batch of the recipe {recipe} must hold arrays, or specs, and nothing else")
+    if any(leaf.ndim == 0 for leaf in arrays) or (batch_size and any(not t.shape for t in specs)):
+        raise CommandError(f"the batch of the recipe {recipe} holds a scalar, which has no examples to take batches of")
+    if recipe in ("digits", "mnist"):
+        return _data_set(_load(recipe, file), batch_size or specs[0].shape[0], seed)
+    if specs:
+        return RandomBatches(ingredients.batch if batch_size is None else _of_size(ingredients.batch, batch_size), seed)
+    return _examples(ingredients.batch, batch_size, seed)
+
+
+def _load(recipe: str, file: str | None) -> Split:
+    if recipe == "digits":
+        return load_digits()
+    if file is None:
+        raise CommandError(
+            "the recipe mnist needs --data FILE.npz, with uint8 arrays x_train, y_train, x_test, y_test (Keras's mnist.npz)"
+        )
+    return load_mnist(file)
+
+
+def _data_set(split: Split, batch_size: int, seed: int) -> Examples:
+    x_train, y_train, x_test, y_test = split
+    return _examples({"x": x_train, "y": y_train}, batch_size, seed, (x_test, y_test))
+
+
+def _examples(arrays: Any, batch_size: int | None, seed: int, test: tuple[Array, Array] | None = None) -> Examples:
+    count = _count(arrays)
+    if any(len(leaf) != count for leaf in optree.tree_leaves(arrays)) or not count:
+        lengths = ", ".join(str(len(leaf)) for leaf in optree.tree_leaves(arrays))
+        raise CommandError(f"the arrays of the batch must hold the same number of examples, 1 or more; they hold {lengths}")
+    if batch_size is not None and batch_size > count:
+        raise CommandError(f"--batch-size {batch_size} is more than the {count} examples that there are")
+    return Examples(arrays, batch_size or count, seed, test)
+
+
+def _count(arrays: Any) -> int:
+    return len(optree.tree_leaves(arrays)[0])
+
+
+def _of_size(specs: Any, batch_size: int) -> Any:
+    return optree.tree_map(lambda t: ArrayType((batch_size, *t.shape[1:]), t.dtype), specs)
+
+
+def _random(rng: np.random.Generator, kind: ArrayType) -> Array:
+    if kind.dtype.kind == "f":
+        return rng.standard_normal(kind.shape).astype(kind.dtype)
+    return rng.integers(0, 2, kind.shape).astype(kind.dtype)
