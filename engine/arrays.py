@@ -50,10 +50,17 @@ def dense_arrays(leaves: Sequence[Any], names: Callable[[], Sequence[str]]) -> l
         return [dense(leaf) for leaf in leaves]
     except TypeError:
         for name, leaf in zip(names(), leaves):
-            if isinstance(leaf, ArrayType):
-                raise TypeError(f"{name} is a spec, {leaf}; a run needs an array") from None
             try:
                 dense(leaf)
-            except TypeError as error:
-                raise TypeError(f"{name}: {error}") from None
+            except TypeError:
+                raise TypeError(_unfit(name, leaf)) from None
         raise
+
+
+def _unfit(name: str, leaf: Any) -> str:
+    known = ", ".join(map(str, SHORT_NAMES))
+    if isinstance(leaf, (np.ndarray, np.generic)):
+        return f"{name} is {leaf.dtype}, which is not supported; write {name}.astype(...) with one of {known}"
+    if isinstance(leaf, ArrayType):
+        return f"{name} is a spec, {leaf}; what runs needs an array"
+    return f"{name} is of type {type(leaf).__name__}; use an array of one of {known}"

@@ -19,8 +19,7 @@ from .tracer import Tracer, current_trace
 
 
 class CompiledFunction:
-    """A function that was compiled for each signature (structure, shapes, dtypes, other arguments) it was called with.
-    """
+    """A function, compiled for each signature (structure, shapes, dtypes, other arguments) it is called with."""
 
     def __init__(self, fn: Callable[..., Any], threads: int) -> None:
         functools.update_wrapper(self, fn, updated=())
@@ -33,7 +32,7 @@ class CompiledFunction:
         """The result of the function, as NumPy arrays."""
         if current_trace() is not None:
             return self._fn(*args, **kwargs)  # part of a larger program
-        leaves, tree = optree.tree_flatten((args, kwargs))
+        leaves, tree = optree.tree_flatten((args, kwargs))  # pyright: ignore[reportArgumentType]
         given: list[Any] = []
         key: list[Any] = [tree]
         for leaf in leaves:
@@ -79,8 +78,8 @@ def _fixed(leaf: Any, fn: Callable[..., Any]) -> Any:
     except TypeError:
         name = getattr(fn, "__name__", type(fn).__name__)
         raise TypeError(
-            f"{name} was given a {type(leaf).__name__}, which is no array and has no hash; what is no array is fixed in the "
-            "compiled program, so pass something immutable (a tuple, a frozenset, a frozen dataclass) or close over it"
+            f"{name} was given a {type(leaf).__name__}, which is no array and has no hash; what is no array is fixed "
+            "in the compiled program: pass something immutable, such as a frozen dataclass, or close over it"
         ) from None
     return type(leaf), leaf
 

@@ -75,7 +75,8 @@ def _planned(traced: StepGraph, threads: int, budget: int | None) -> StepPlan:
     planned = plan_graph(traced.graph, threads, outputs_in_arena=True)
     without = planned.arena_bytes
     if recomputes(planned.graph):
-        undone = run_passes(Simplify(undo_recompute=True)(traced.graph))
+        undo = Simplify(undo_recompute=True)
+        undone = run_passes(undo(undo(traced.graph)))  # twice: rewriting makes new nodes that are equal to others
         without = plan(undone, planned.threads, outputs_in_arena=True).arena_bytes
     parameter_bytes = sum(t.nbytes for _, t in traced.parameters)
     state_bytes = sum(t.nbytes for _, t in (*traced.buffers, *traced.state)) + _SCALAR_BYTES
@@ -91,22 +92,22 @@ _SCALAR_BYTES = 16
 
 def _over_budget(report: MemoryReport, budget: int) -> str:
     lines = [
-        f"the step needs {report.total_bytes:,} bytes ({human(report.total_bytes)}), the budget is {budget:,} ({human(budget)}): "
-        f"parameters {human(report.parameter_bytes)}, optimizer state {human(report.state_bytes)}, "
-        f"arena {human(report.arena_bytes)}",
+        f"the step needs {report.total_bytes:,} bytes ({human(report.total_bytes)}), "
+        f"the budget is {budget:,} ({human(budget)}): parameters {human(report.parameter_bytes)}, "
+        f"optimizer state {human(report.state_bytes)}, arena {human(report.arena_bytes)}",
         "the largest values in the arena:",
     ]
     for value in sorted(report.values, key=lambda v: -v.bytes)[:5]:
         lines.append(f"  {human(value.bytes)} {value.name} {value.scope} {value.source}".rstrip())
     lines.append(
-        f"the least that fits is memory={report.total_bytes}; use a smaller batch, accumulate=2 or more, or gl.checkpoint around layers"
+        f"the least that fits is memory={report.total_bytes}; use a smaller batch, accumulate=2 or more, "
+        "or gl.checkpoint around layers"
     )
     return "\n".join(lines)
 
 
 def _budget(memory: int | str | None) -> int | None:
-    """Bytes of a budget: a number, or text such as "200MB", "1.5 GB", "64MiB". Raises `ValueError` for anything else.
-    """
+    """Bytes of a budget: a number, or text such as "200MB", "1.5 GB", "64MiB"; `ValueError` for all else."""
     if memory is None:
         return None
     if isinstance(memory, (int, np.integer)) and not isinstance(memory, bool) and memory > 0:
@@ -373,8 +374,7 @@ class Step:
         return {name: first[stored] for name, stored in self._model.all_stored() if first[stored] != name}
 
     def bind(self, fn: Callable[..., Any]) -> Predictor:
-        """`fn(model, *args)` in evaluation mode, compiled, with the step's own live parameters: a callable of `*args`.
-        """
+        """`fn(model, *args)` in evaluation mode with the step's own live parameters: a compiled callable of `*args`."""
         return Predictor(self, fn)
 
     def _compile_predict(
@@ -387,8 +387,8 @@ class Step:
         total = self.report.parameter_bytes + self.report.state_bytes + planned.arena_bytes
         if self._budget is not None and total > self._budget:
             raise MemoryBudgetError(
-                f"this function needs {planned.arena_bytes:,} bytes of arena, {total:,} with parameters and state; the budget "
-                f"is {self._budget:,}: give it smaller arrays, part by part"
+                f"this function needs {planned.arena_bytes:,} bytes of arena, {total:,} with parameters and state; "
+                f"the budget is {self._budget:,}: give it smaller arrays, part by part"
             )
         executable = Executable(planned, self._arena_of(planned))
         self._users_of_arena.add(executable)
@@ -410,8 +410,8 @@ class Predictor:
 
     def __call__(self, *args: Any) -> Any:
         """The result, as NumPy arrays. Arguments are pytrees of arrays; numbers are arrays of shape ()."""
-        leaves, tree = optree.tree_flatten(args)
-        arrays = dense_arrays(leaves, lambda: [path_name(("argument", *path)) for path in optree.tree_paths(args)])
+        leaves, tree = optree.tree_flatten(args)  # pyright: ignore[reportArgumentType]
+        arrays = dense_arrays(leaves, lambda: [path_name(("argument", *path)) for path in tree.paths()])
         key = (tree, *[(a.shape, a.dtype) for a in arrays])
         step = self._step
         with step._lock:

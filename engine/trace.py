@@ -83,6 +83,7 @@ def path_name(path: Iterable[Any]) -> str:
 
 
 def input_name(fn: Callable[..., Any], path: Sequence[Any]) -> str:
+    """The name of the input at `path` of `(args, kwargs)`: the parameter of `fn`, then the path inside the argument."""
     group, *rest = path
     if group == 1:
         return path_name(rest)

@@ -53,10 +53,13 @@ class _Canonicalizer:
         outputs: list[Value] = []
         for i, value in enumerate(graph.outputs):
             new = mapping[value]
-            if i in graph.aliases:
-                b.origin = value.node.origin if value.node else b.origin
-                outputs.append(self.emit("copy", new))
-            elif new.node is None or self.views[new].base is not new or new in outputs or new.node.op.name == "constant":
+            if (
+                i in graph.aliases
+                or new.node is None
+                or self.views[new].base is not new
+                or new in outputs
+                or new.node.op.name == "constant"
+            ):
                 b.origin = value.node.origin if value.node else b.origin
                 outputs.append(self.emit("copy", new))
             else:

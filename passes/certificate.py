@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -98,6 +99,8 @@ class _Replay:
     layouts: dict[Value, _Layout] = field(default_factory=dict[Value, _Layout])
     phase_of: dict[Node, int] = field(default_factory=dict[Node, int])
     readers: dict[Value, list[Node]] = field(default_factory=dict[Value, list[Node]])
+    kept: set[Value] = field(default_factory=set[Value])
+    overwritten: dict[Node, dict[Value, Value]] = field(default_factory=dict[Node, dict[Value, Value]])
 
     @property
     def graph(self) -> Graph:
@@ -107,6 +110,8 @@ class _Replay:
         self.lay_out()
         self.units_run_once()
         self.reads_follow_writes()
+        self.kept.update(self.graph.outputs)
+        self.overwritten.update((node, self.written_over(node)) for node in self.phase_of)
         self.outputs_are_in_place()
         self.nothing_overlaps(self.things())
         self.inputs_are_overwritten_last()
@@ -191,18 +196,16 @@ class _Replay:
     def things(self) -> list[_Thing]:
         """All that lives in the arena."""
         plan, end = self.plan, len(self.plan.phases)
-        kept = set(self.graph.outputs)
         blocks = {value: block for block in plan.blocks for value in block.values}
         blocks_of_units = {block.unit: block for block in plan.blocks if block.unit is not None}
         things: list[_Thing] = []
         for node, now in self.phase_of.items():
-            written_over = self.written_over(node)
             for value in node.outputs:
                 place = self.location(value)
                 if place.place != "arena" or not value.type.nbytes:
                     continue
-                death = end if value in kept else max((self.phase_of[r] for r in self.readers.get(value, ())), default=now)
-                thing = _Thing(value, place.offset, value.type.nbytes, now, death, written_over.get(value))
+                death = end if value in self.kept else max((self.phase_of[r] for r in self.readers.get(value, ())), default=now)
+                thing = _Thing(value, place.offset, value.type.nbytes, now, death, self.overwritten[node].get(value))
                 block = blocks.get(value)
                 if block is None or block.offset != thing.start or block.nbytes < thing.nbytes:
                     raise CertificateError(f"{value!r} of {thing.nbytes} bytes at {thing.start} is not in its block {block}")
@@ -268,37 +271,35 @@ class _Replay:
     def written_over(self, node: Node) -> dict[Value, Value]:
         """For each output that `node` writes over one of its inputs, the value in whose memory it comes to lie."""
         result: dict[Value, Value] = {}
-        taken: set[int] = set()
-        for o, i in self.plan.in_place.get(node, {}).items():
+        pairs = self.plan.in_place.get(node, {})
+        reading = Counter(self.layouts[v].base for v in node.inputs)
+        times = _Times(node.attrs["body"], self.plan.nests[node]) if pairs and node.op.name == "region" else None
+        for o, i in pairs.items():
             output, layout = node.outputs[o], self.layouts[node.inputs[i]]
-            base = layout.base
-            problem = self.obstacle(node, o, i)
-            if i in taken or problem:
+            problem = self.obstacle(node, output, layout)
+            if not problem and reading[layout.base] > 1:
+                problem = "it is read in two ways"
+            if not problem and times is not None:
+                problem = times.obstacle(i, o)
+            if not problem and times is None and (node.op.name != "scatter_add" or i != 0):
+                problem = "the unit does not run element by element"
+            if problem or list(pairs.values()).count(i) > 1:
                 raise CertificateError(f"{node!r} writes output {o} over input {i}: {problem or 'twice'}")
-            if self.location(output) != self.location(base):
+            if self.location(output) != self.location(layout.base):
                 raise CertificateError(f"{node!r} writes output {o} over input {i}, which lies elsewhere")
-            taken.add(i)
-            result[output] = base
+            result[output] = layout.base
         return result
 
-    def obstacle(self, node: Node, o: int, i: int) -> str:
-        """Why `node` may not write output `o` over input `i`; empty if it may."""
-        output, layout = node.outputs[o], self.layouts[node.inputs[i]]
+    def obstacle(self, node: Node, output: Value, layout: _Layout) -> str:
+        """Why `node` may not write `output` over what it reads as `layout`, whatever it does; empty if it may."""
         base, now = layout.base, self.phase_of[node]
-        if self.location(base).place == "constant" or (base in self.graph.outputs and base.node is not None):
+        if self.location(base).place == "constant" or (base in self.kept and base.node is not None):
             return "it must last"
         if not layout.is_all_in_order or base.type.dtype != output.type.dtype or base.type.size != output.type.size:
             return "they are not laid out alike"
-        if sum(self.layouts[v].base is base for v in node.inputs) > 1:
-            return "it is read in two ways"
         if any(self.phase_of[r] >= now for r in self.readers[base] if r is not node):
             return "it is read by another unit at the same time or later"
-        if node.op.name == "scatter_add":
-            return "" if i == 0 else "only the array that is added to is read as it is written"
-        if node.op.name != "region":
-            return "the unit does not run element by element"
-        body: Graph = node.attrs["body"]
-        return _read_too_late(body, self.plan.nests[node], body.inputs[i], body.outputs[o])
+        return ""
 
     # ---- inputs of the graph
 
@@ -312,7 +313,7 @@ class _Replay:
             now = self.phase_of[writer]
             first = min(first, now)
             for reader in self.readers.get(old, ()):
-                if reader is writer and self.written_over(writer).get(value) is not old:
+                if reader is writer and self.overwritten[writer].get(value) is not old:
                     raise CertificateError(f"{writer!r} destroys input {j}, which it reads")
                 if reader is not writer and self.phase_of[reader] >= now:
                     raise CertificateError(f"phase {now} overwrites input {j}, which {reader!r} reads then or later")
@@ -353,26 +354,35 @@ def _may_stop(node: Node) -> bool:
     return node.op.name in ("gather", "scatter_add")
 
 
-def _read_too_late(body: Graph, nest: LoopNest, old: Value, new: Value) -> str:
-    """Why `new` cannot be written over `old` in a loop over rows; empty if it can.
+class _Times:
+    """When a region reads its inputs and writes its outputs, within a row.
 
     A row is swept several times: a reduction along it ends a sweep, and what depends on its result comes in the next one.
     Time is 2s during sweep s and 2s + 1 after it.
     """
-    if _long(old.type.shape) != _long(new.type.shape):
-        return "their elements do not belong together"
-    if new.node is not None and new.node.op.name.startswith("reduce_") and nest.kinds[new] == "crossing":
-        return "a sum over rows has no element for each of the input's"
-    sweep: dict[Value, int] = dict.fromkeys(body.inputs, 0)
-    last_read = 0
-    for node in body.nodes:
-        now = max((sweep[v] for v in node.inputs), default=0)
-        reduces = node.op.family == "reduction" and nest.kinds[node.inputs[0]] == "full"
-        sweep.update((v, now + reduces) for v in node.outputs)
-        if old in node.inputs:
+
+    def __init__(self, body: Graph, nest: LoopNest) -> None:
+        self.body = body
+        self.nest = nest
+        self.sweep: dict[Value, int] = dict.fromkeys(body.inputs, 0)
+        self.last_read: dict[Value, int] = {}
+        for node in body.nodes:
+            now = max((self.sweep[v] for v in node.inputs), default=0)
+            reduces = node.op.family == "reduction" and nest.kinds[node.inputs[0]] == "full"
+            self.sweep.update((v, now + reduces) for v in node.outputs)
             # Sums of whole rows are taken as the row is swept.
-            last_read = max(last_read, 2 * now + (reduces and not _keeps_axes_behind(node)))
-    # A value of a row is read before the first sweep, wherever it is used.
-    if nest.kinds[old] == "full" and last_read > 2 * sweep[new]:
-        return "it is read after it is written"
-    return ""
+            time = 2 * now + (reduces and not _keeps_axes_behind(node))
+            for value in node.inputs:
+                self.last_read[value] = max(self.last_read.get(value, 0), time)
+
+    def obstacle(self, i: int, o: int) -> str:
+        """Why output `o` cannot be written over input `i` in a loop over rows; empty if it can."""
+        old, new = self.body.inputs[i], self.body.outputs[o]
+        if _long(old.type.shape) != _long(new.type.shape):
+            return "their elements do not belong together"
+        if new.node is not None and new.node.op.name.startswith("reduce_") and self.nest.kinds[new] == "crossing":
+            return "a sum over rows has no element for each of the input's"
+        # A value of a row is read before the first sweep, wherever it is used.
+        if self.nest.kinds[old] == "full" and self.last_read.get(old, 0) > 2 * self.sweep[new]:
+            return "it is read after it is written"
+        return ""

@@ -11,7 +11,9 @@ _MOST_TILES = 16
 
 @dataclass(frozen=True, slots=True)
 class DotTiles:
-    """Tiles of `rows` x `columns` of each of the `batches` results of m x n; the last of a row or column may be smaller."""
+    """Tiles of `rows` x `columns` of each of the `batches` results of m x n; the last of a row or column may be
+    smaller.
+    """
 
     rows: int
     columns: int
@@ -28,15 +30,16 @@ class DotTiles:
 def dot_tiles(batches: int, m: int, n: int, k: int) -> DotTiles:
     """Tiles for `batches` products (m, k) x (k, n), from these numbers alone: never from the number of threads.
 
-    A tile packs its rows of one operand and its columns of the other, which costs as much as 12 more rows and columns of work
-    (measured: a tile of r rows runs at r / (r + 12) of full speed); so tiles are as square as they can be, and few.
+    A tile packs its rows of one operand and its columns of the other, which costs as much as 12 more rows and columns
+    of work (measured: a tile of r rows runs at r / (r + 12) of full speed); so tiles are as square as they can be,
+    and few.
     """
     work = batches * m * n * k
     wanted = min(_MOST_TILES, work // _LEAST_WORK) // max(batches, 1)
     best = (1, 1)
     for down in (1, 2, 4, 8, 16):
         for across in (1, 2, 4, 8, 16):
-            if down * across > wanted or m // down < 32 and down > 1 or n // across < 32 and across > 1:
+            if down * across > wanted or (m // down < 32 and down > 1) or (n // across < 32 and across > 1):
                 continue
             best = max(best, (down, across), key=lambda cut: _merit(m, n, *cut))
     rows, columns = _even(m, best[0]), _even(n, best[1])

@@ -21,14 +21,15 @@ _FREE = frozenset({"full", "iota"})
 class Fuse(Pass):
     """Puts element-wise nodes, reductions and what makes arrays from nothing into `region` nodes.
 
-    A region runs over a *domain*, its largest shape without axes of length 1. The first `rows` axes of the domain are walked
-    row by row, the rest is the row's inside. Every value in the body is *full* (one element for each of the domain), a
-    *row* value (one for each row), or the result of a *crossing* reduction over rows, which nothing in the region reads.
+    A region runs over a *domain*, its largest shape without axes of length 1. The first `rows` axes of the domain are
+    walked row by row, the rest is the row's inside. Every value in the body is *full* (one element for each of the
+    domain), a *row* value (one for each row), or the result of a *crossing* reduction over rows, which nothing in the
+    region reads.
 
-    Nodes join the region of the earliest of their consumers, last nodes first, so that what is cheap is computed where it is
-    needed instead of being kept; a crossing reduction then joins the region that makes what it sums. A region's height (the
-    longest way to an output) is above that of all that reads it, and its depth above that of all that it reads: comparing
-    these numbers, not searching the graph, keeps regions free of cycles.
+    Nodes join the region of the earliest of their consumers, last nodes first, so that what is cheap is computed
+    where it is needed instead of being kept; a crossing reduction then joins the region that makes what it sums. A
+    region's height (the longest way to an output) is above that of all that reads it, and its depth above that of all
+    that it reads: comparing these numbers, not searching the graph, keeps regions free of cycles.
     """
 
     def __call__(self, graph: Graph) -> Graph:
@@ -197,7 +198,9 @@ def _join_reduction(group: _Group, node: Node, kind: str) -> bool:
 
 
 def _join_crossings(graph: Graph, groups: dict[Node, _Group]) -> None:
-    """Move each region that ends in crossing reductions into the region that makes what it reads, where that is whole."""
+    """Move each region that ends in crossing reductions into the region that makes what it reads, where that is
+    whole.
+    """
     members: dict[_Group, list[Node]] = {}
     for node in graph.nodes:
         members.setdefault(groups[node], []).append(node)

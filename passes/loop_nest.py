@@ -1,7 +1,7 @@
 """How a region runs: its rows and tiles, the sweeps over a row, what is held between them.
 
-All of this follows from the region and the layout of what it reads, so that planner and code generator agree, and nothing
-of it from budgets or threads: tiles fix the order of sums.
+All of this follows from the region and the layout of what it reads, so that planner and code generator agree, and
+nothing of it from budgets or threads: tiles fix the order of sums.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ _ALIGNMENT = 64
 class Access:
     """Where a full or row value lies in memory: element (row, j) is at `offset + row terms + column terms`.
 
-    `row_strides` has one stride for each of the nest's row axes, `column_strides` one for each column axis, in elements.
+    `row_strides` has one stride for each of the nest's row axes, `column_strides` one for each column axis, in
+    elements.
     """
 
     offset: int
@@ -36,11 +37,12 @@ class Access:
 class LoopNest:
     """The loops of one region.
 
-    `row_axes` and `column_axes` are lengths after merging neighbours that all accesses walk as one. With `chunked` the only
-    axis is cut into rows of `CHUNK` elements, the last one shorter. `tiles` tiles of `step` rows each are independent.
-    A `scalar` is an input of one element. `sweeps[s]` lists the full nodes computed in sweep s over a row; `row_nodes[s]` the row nodes computed before sweep s.
-    `buffers` are full values that a later sweep or a reduction reads back from a row buffer. `crossings` are reductions
-    over rows; with more than one tile each tile leaves its part in `partials` and a combining step adds them in order.
+    `row_axes` and `column_axes` are lengths after merging neighbours that all accesses walk as one. With `chunked`
+    the only axis is cut into rows of `CHUNK` elements, the last one shorter. `tiles` tiles of `step` rows each are
+    independent. A `scalar` is an input of one element, or the constant key of random bits. `sweeps[s]` lists the full
+    nodes computed in sweep s over a row; `row_nodes[s]` the row nodes computed before sweep s. `buffers` are full
+    values that a later sweep or a reduction reads back from a row buffer. `crossings` are reductions over rows; with
+    more than one tile each tile leaves its part in `partials` and a combining step adds them in order.
     """
 
     body: Graph
@@ -94,7 +96,8 @@ def squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
 def reduction_form(node: Node) -> tuple[str, int]:
     """How a reduction runs over its input as a domain, and the number of row axes it asks for.
 
-    `row`: over the last axes. `all`: over everything. `columns`: over the first axes. `middle`: axes are kept on both sides.
+    `row`: over the last axes. `all`: over everything. `columns`: over the first axes. `middle`: axes are kept on both
+    sides.
     """
     shape = node.inputs[0].type.shape
     axes: tuple[int, ...] = node.attrs["axes"] if "axes" in node.attrs else (node.attrs["axis"],)
@@ -114,7 +117,9 @@ def _squeeze(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, ...
     return tuple(s for n, s in zip(shape, strides) if n != 1)
 
 
-def _merge(lengths: tuple[int, ...], all_strides: list[tuple[int, ...]]) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
+def _merge(
+    lengths: tuple[int, ...], all_strides: list[tuple[int, ...]]
+) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
     """Merge neighbouring axes that every access walks as one."""
     merged: list[int] = []
     kept: list[list[int]] = [[] for _ in all_strides]
@@ -164,6 +169,8 @@ def loop_nest(region: Node, views: Mapping[Value, View]) -> LoopNest:
             full_strides, domain, row_count = dict(zip(full_strides, merged)), lengths, len(lengths) - 1
     kinds = _kinds(body, domain, row_count, crossing, chunked)
     kinds.update((v, "scalar") for v in scalars)
+    keys = (n.inputs[0] for n in body.nodes if n.op.name == "random_bits")
+    kinds.update((v, "scalar") for v in keys if is_free(v) and v not in body.outputs)
     row_lengths, column_lengths = domain[:row_count], domain[row_count:]
     accesses: dict[Value, Access] = {}
     full_values = [v for v in where if kinds[v] == "full"]
@@ -184,7 +191,22 @@ def loop_nest(region: Node, views: Mapping[Value, View]) -> LoopNest:
     if chunked:
         total_rows, total_columns = -(-domain[0] // CHUNK), min(CHUNK, domain[0])
     nest = LoopNest(
-        body, row_axes, column_axes, chunked, math.prod(domain), total_rows, total_columns, 1, 1, kinds, accesses, [], [], {}, [], crossing
+        body,
+        row_axes,
+        column_axes,
+        chunked,
+        math.prod(domain),
+        total_rows,
+        total_columns,
+        1,
+        1,
+        kinds,
+        accesses,
+        [],
+        [],
+        {},
+        [],
+        crossing,
     )
     _tile(nest)
     _sweep(nest)
@@ -210,7 +232,9 @@ def _kinds(body: Graph, domain: tuple[int, ...], rows: int, crossing: list[Node]
 
 
 def _tile(nest: LoopNest) -> None:
-    """Rows of a tile, from the domain alone; whole groups of rows where a reduction keeps axes before the reduced ones."""
+    """Rows of a tile, from the domain alone; whole groups of rows where a reduction keeps axes before the reduced
+    ones.
+    """
     wanted = max(1, TILE_ELEMENTS // max(nest.columns, 1))
     groups = [nest.group_rows(n) for n in nest.crossings if reduction_form(n)[0] == "middle"]
     if groups:
@@ -247,6 +271,8 @@ def _sweep(nest: LoopNest) -> None:
     outputs = set(nest.body.outputs)
     for node in nest.body.nodes:
         kind = nest.kinds[node.outputs[0]]
+        if kind == "scalar":
+            continue
         at = ready[node.outputs[0]]
         if kind == "full":
             nest.sweeps[at].append(node)

@@ -34,8 +34,8 @@ PASS_NAMES = tuple(dict.fromkeys(p.name for p in pipeline()))
 def run_passes(graph: Graph, passes: Sequence[Pass] | None = None, after: str | None = None) -> Graph:
     """Run `passes` (default: the pipeline), up to the last one of the name `after`.
 
-    With `GRADLOOM_DUMP=dir` the graph is written to `dir` before the first pass and after each; with `GRADLOOM_VERIFY=1` it is
-    verified there. Raises `ValueError` where no pass has the name `after`.
+    With `GRADLOOM_DUMP=dir` the graph is written to `dir` before the first pass and after each; with
+    `GRADLOOM_VERIFY=1` it is verified there. Raises `ValueError` where no pass has the name `after`.
     """
     steps = list(pipeline() if passes is None else passes)
     if after is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -16,7 +17,8 @@ ALIGNMENT = 64
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Memory of a value: `place` is `arena`, `input`, `output` or `constant`; `index` counts inputs, outputs, constants.
+    """Memory of a value: `place` is `arena`, `input`, `output` or `constant`; `index` counts inputs, outputs,
+    constants.
 
     `offset` is in bytes, from the start of the arena (0 elsewhere).
     """
@@ -30,8 +32,8 @@ class Location:
 class Block:
     """A piece of the arena from the phase `birth` to the phase `death`, both included.
 
-    `values` share it one after the other, each written over its dying predecessor in the same pass over the elements. Scratch
-    of a unit has no value.
+    `values` share it one after the other, each written over its dying predecessor in the same pass over the elements.
+    Scratch of a unit has no value.
     """
 
     offset: int
@@ -46,9 +48,10 @@ class Block:
 class Plan:
     """A scheduled graph with a place for every value.
 
-    `phases` are lists of units that may run side by side. `in_place[node][o] = i`: output `o` of the region is written over
-    its input `i`. `copied_back[value] = j`: the value is copied over graph input `j` at the end. `scratch[node]` is the arena offset of row buffers (one set for each of `threads` workers) followed by
-    parts of reductions. `arena_bytes` is the size of the arena; `lower_bound_bytes` the most bytes live in any phase.
+    `phases` are lists of units that may run side by side. `in_place[node][o] = i`: output `o` of the region is
+    written over its input `i`. `copied_back[value] = j`: the value is copied over graph input `j` at the end.
+    `scratch[node]` is the arena offset of row buffers (one set for each of `threads` workers) followed by parts of
+    reductions. `arena_bytes` is the size of the arena; `lower_bound_bytes` the most bytes live in any phase.
     """
 
     graph: Graph
@@ -84,8 +87,8 @@ def aligned(nbytes: int) -> int:
 def plan(graph: Graph, threads: int = 1, outputs_in_arena: bool = False) -> Plan:
     """Plan a scheduled graph for `threads` workers.
 
-    With `outputs_in_arena`, outputs that overwrite no input live in the arena to the end of the run; otherwise their memory is
-    the caller's.
+    With `outputs_in_arena`, outputs that overwrite no input live in the arena to the end of the run; otherwise their
+    memory is the caller's.
     """
     views = resolve_views(graph.inputs, graph.nodes)
     units = [n for n in graph.nodes if n.op.name not in VIEW_OPS and n.op.name != "constant"]
@@ -122,10 +125,13 @@ def plan(graph: Graph, threads: int = 1, outputs_in_arena: bool = False) -> Plan
     for node in units:
         now = phase_of[node]
         taken: set[int] = set()
+        reading = Counter(views[v].base for v in node.inputs)
         for o, value in enumerate(node.outputs):
             target = locations.get(value)
             if node.op.name == "region":
-                i = _overwritable(node, o, nests[node], views, locations, target, owner, last_reader, now, taken)
+                i = _overwritable(
+                    node, o, nests[node], views, reading, locations, target, owner, last_reader, now, taken
+                )
                 if i is not None:
                     taken.add(i)
                     in_place.setdefault(node, {})[o] = i
@@ -135,13 +141,17 @@ def plan(graph: Graph, threads: int = 1, outputs_in_arena: bool = False) -> Plan
                         request.death = max(now, last_use.get(value, now))
                         owner[value] = request
                     continue
-                if target is not None and target.place == "input" and _reads(node, graph.inputs[target.index], views):
+                if target is not None and target.place == "input" and reading[graph.inputs[target.index]]:
                     # The region would destroy what it has yet to read.
                     copied_back[value] = target.index
                     last_use[value] = len(stages)
                     del locations[value]
                     target = None
-            if node.op.name == "scatter_add" and target is None and _dies_whole(node.inputs[0], views, owner, last_reader, node, now):
+            if (
+                node.op.name == "scatter_add"
+                and target is None
+                and _dies_whole(node.inputs[0], views, reading, owner, last_reader, node, now)
+            ):
                 in_place[node] = {0: 0}
                 request = owner[views[node.inputs[0]].base]
                 request.values.append(value)
@@ -185,18 +195,20 @@ def _scratch_bytes(node: Node, nests: Mapping[Node, LoopNest], threads: int) -> 
 def _dies_whole(
     value: Value,
     views: Mapping[Value, View],
+    reading: Mapping[Value, int],
     owner: Mapping[Value, _Request],
     last_reader: Mapping[Value, Node | None],
     node: Node,
     now: int,
 ) -> bool:
     base = views[value].base
-    lone = sum(views[v].base is base for v in node.inputs) == 1
-    return lone and views[value].whole and base in owner and last_reader.get(base) is node and owner[base].death == now
-
-
-def _reads(node: Node, base: Value, views: Mapping[Value, View]) -> bool:
-    return any(views[v].base is base for v in node.inputs)
+    return (
+        reading[base] == 1
+        and views[value].whole
+        and base in owner
+        and last_reader.get(base) is node
+        and owner[base].death == now
+    )
 
 
 def _overwritable(
@@ -204,6 +216,7 @@ def _overwritable(
     o: int,
     nest: LoopNest,
     views: Mapping[Value, View],
+    reading: Mapping[Value, int],
     locations: Mapping[Value, Location],
     target: Location | None,
     owner: Mapping[Value, _Request],
@@ -218,11 +231,16 @@ def _overwritable(
     for i, value in enumerate(node.inputs):
         view = views[value]
         inner = nest.body.inputs[i]
-        if i in taken or not view.whole or inner.type.dtype != result.type.dtype or nest.kinds[inner] != nest.kinds[result]:
+        if (
+            i in taken
+            or not view.whole
+            or inner.type.dtype != result.type.dtype
+            or nest.kinds[inner] != nest.kinds[result]
+        ):
             continue
         if nest.accesses[inner] != nest.accesses[result] or inner not in nest.last_read:
             continue
-        if sum(views[v].base is view.base for v in node.inputs) > 1 or nest.last_read[inner] > nest.sweep_of[result]:
+        if reading[view.base] > 1 or nest.last_read[inner] > nest.sweep_of[result]:
             continue
         home = locations.get(view.base)
         if target is not None:

@@ -17,13 +17,13 @@ _UNBOUNDED = 1 << 30
 
 @dataclass(frozen=True)
 class Rebuild(Pass):
-    """Chooses the fewest bytes of forward values from which the backward can rebuild, by element-wise ops and views alone, all
-    that it reads; and rebuilds the rest there.
+    """Chooses the fewest bytes of forward values from which the backward can rebuild, by element-wise ops and views
+    alone, all that it reads; and rebuilds the rest there.
 
-    A minimum cut: an edge from each value to its rebuildable readers, capacity its bytes, between what must be kept or
-    computed for other reasons and what the backward reads. Graph inputs cost nothing. Among equal cuts the one nearest to
-    the backward is taken, which rebuilds least. (Jia et al. 2023 and the partitioner of PyTorch's AOTAutograd cut the same
-    way; here only what a fused loop gives for free is rebuilt.)
+    A minimum cut: an edge from each value to its rebuildable readers, capacity its bytes, between what must be kept
+    or computed for other reasons and what the backward reads. Graph inputs cost nothing. Among equal cuts the one
+    nearest to the backward is taken, which rebuilds least. (Jia et al. 2023 and the partitioner of PyTorch's
+    AOTAutograd cut the same way; here only what a fused loop gives for free is rebuilt.)
     """
 
     def __call__(self, graph: Graph) -> Graph:
@@ -38,7 +38,7 @@ def _is_backward(node: Node) -> bool:
 def _rebuildable(node: Node) -> bool:
     if node.op.name in ("check_index", "copy"):
         return False
-    return node.op.family in ("elementwise", "creation") and node.op.name != "constant" or node.op.name in VIEW_OPS
+    return (node.op.family in ("elementwise", "creation") and node.op.name != "constant") or node.op.name in VIEW_OPS
 
 
 def _kept(graph: Graph) -> set[Value] | None:
@@ -82,7 +82,9 @@ def _kept(graph: Graph) -> set[Value] | None:
 
 
 def _sink_side(edges: list[tuple[int, int, int]], source: int, sink: int) -> set[int]:
-    """The nodes from which the sink can be reached once a maximum flow has filled the edges: the cut nearest to the sink."""
+    """The nodes from which the sink can be reached once a maximum flow has filled the edges: the cut nearest to the
+    sink.
+    """
     from scipy.sparse import csr_array  # pyright: ignore[reportMissingTypeStubs]
     from scipy.sparse.csgraph import maximum_flow  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 

@@ -1,4 +1,6 @@
-"""The order in which units (regions and lone nodes) run, for few live bytes, and the phases that may run side by side."""
+"""The order in which units (regions and lone nodes) run, for few live bytes, and the phases that may run side by
+side.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,10 @@ _NUMBER_BYTES = 16
 class Schedule(Pass):
     """Reorders the nodes of a fused graph.
 
-    Nodes keep their order as far as they can, but one that frees more bytes than it needs runs as soon as it is ready: a
-    parameter is updated when its gradient is whole, and the gradient is gone. A node that writes over an input (see
-    `Graph.aliases`) runs after all other readers of that input, and after every node that may stop the run.
+    Nodes keep their order as far as they can, but one that frees more bytes than it needs runs as soon as it is
+    ready: a parameter is updated when its gradient is whole, and the gradient is gone. A node that writes over an
+    input (see `Graph.aliases`) runs after all other readers of that input, and after every node that may stop the
+    run.
     """
 
     def __call__(self, graph: Graph) -> Graph:
@@ -72,8 +75,8 @@ def _wanted_before(
 def late_inputs(graph: Graph, views: Mapping[Value, View]) -> set[Value]:
     """Inputs that cannot be overwritten by the node that makes their new content, which is kept apart until the end.
 
-    They are still read when their new content is known, or two of them exchange what they hold, or a node that may stop the
-    run needs the new content.
+    They are still read when their new content is known, or two of them exchange what they hold, or a node that may
+    stop the run needs the new content.
     """
     writers = _writers(graph)
     cyclic = _between_cycles(graph, _wanted_before(graph, views, writers))
@@ -88,7 +91,9 @@ def extra_dependencies(graph: Graph, views: Mapping[Value, View]) -> dict[Node, 
 
 
 def _between_cycles(graph: Graph, before: Mapping[Node, Mapping[Node, None]]) -> set[Node]:
-    """The nodes on cycles through what must run before, and on ways from one cycle to another; without them there is none."""
+    """The nodes on cycles through what must run before, and on ways from one cycle to another; without them there is
+    none.
+    """
     sources: dict[Node, list[Node]] = {}
     readers: dict[Node, list[Node]] = {node: [] for node in graph.nodes}
     for node in graph.nodes:
@@ -131,8 +136,9 @@ def _order(graph: Graph) -> list[Node]:
     overwriting = {graph.outputs[i] for i in graph.aliases}
 
     def priority(node: Node) -> tuple[bool, int]:
-        """Numbers first: they cost nothing, and what waits for them may free much."""
-        return any(v.type.nbytes > _NUMBER_BYTES for v in node.outputs), rank[node]
+        """Views and numbers first: they cost nothing, and what waits for them may free much."""
+        costly = node.op.name not in VIEW_OPS and any(v.type.nbytes > _NUMBER_BYTES for v in node.outputs)
+        return costly, rank[node]
 
     ready = [priority(node) for node in graph.nodes if waiting[node] == 0]
     heapq.heapify(ready)

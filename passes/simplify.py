@@ -20,8 +20,8 @@ _FOLDABLE = 4096
 class Simplify(Pass):
     """Fewer nodes with the same values.
 
-    Nothing here changes a float but for the sign of a zero (`x + 0 -> x`). A value with role `recompute` never becomes the
-    original again: that would undo the choice to drop it.
+    Nothing here changes a float but for the sign of a zero (`x + 0 -> x`). A value with role `recompute` never
+    becomes the original again: that would undo the choice to drop it.
 
         f(constants) -> constant           x + 0, x - 0, x * 1, x / 1 -> x       -(-x) -> x
         x ** 2 -> x * x, x ** 3 -> x * x * x                                     where(c, x, x) -> x
@@ -91,7 +91,11 @@ def _add(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
 def _join_pads(b: Builder, x: Value, y: Value) -> Value | None:
     """Two arrays in a field of zeros, the second right behind the first along one axis: the gradients of two slices."""
     first, second = _made_by(x, "pad"), _made_by(y, "pad")
-    if first is None or second is None or any(n.attrs["value"] != 0 or any(n.attrs["interior"]) for n in (first, second)):
+    if (
+        first is None
+        or second is None
+        or any(n.attrs["value"] != 0 or any(n.attrs["interior"]) for n in (first, second))
+    ):
         return None
     low: tuple[int, ...] = first.attrs["low"]
     high: tuple[int, ...] = second.attrs["high"]
@@ -104,7 +108,9 @@ def _join_pads(b: Builder, x: Value, y: Value) -> Value | None:
             joined = OPS["concatenate"](b, *_parts(first.inputs[0], axis), *_parts(second.inputs[0], axis), axis=axis)
             if not any(low) and not any(high):
                 return joined
-            return OPS["pad"](b, joined, low=low, high=high, interior=first.attrs["interior"], value=first.attrs["value"])
+            return OPS["pad"](
+                b, joined, low=low, high=high, interior=first.attrs["interior"], value=first.attrs["value"]
+            )
     return None
 
 

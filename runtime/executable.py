@@ -44,8 +44,9 @@ def address_of(array: np.ndarray[Any, Any]) -> int:
 class Executable:
     """Machine code for a plan, and its arena.
 
-    Set the memory of inputs and of outputs with `bind_input` and `bind_output`: C-contiguous arrays of exactly the type of the
-    graph's input or output, which must live until the run is over. An output that overwrites an input is found there.
+    Set the memory of inputs and of outputs with `bind_input` and `bind_output`: C-contiguous arrays of exactly the
+    type of the graph's input or output, which must live until the run is over. An output that overwrites an input is
+    found there.
     """
 
     def __init__(self, plan: Plan, arena: np.ndarray[Any, np.dtype[np.uint8]] | None = None) -> None:
@@ -66,8 +67,8 @@ class Executable:
             bases[self._first_constant + i] = address_of(array)
 
     def use_arena(self, arena: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
-        """Work in `arena` from now on: at least `plan.arena_bytes`, beginning at a cache line. Programs that never run at the
-        same time may share one.
+        """Work in `arena` from now on: at least `plan.arena_bytes`, beginning at a cache line. Programs that never
+        run at the same time may share one.
         """
         assert arena.nbytes >= self.plan.arena_bytes
         self.arena = arena
@@ -98,8 +99,8 @@ class Executable:
     ) -> None:
         """Run once. Raises `IndexError` where an index is out of range; inputs are then as they were before.
 
-        `inputs`, from number `first_input` of the graph on, and `outputs` serve for this run alone and are not held after it;
-        what is not given must be bound.
+        `inputs`, from number `first_input` of the graph on, and `outputs` serve for this run alone and are not held
+        after it; what is not given must be bound.
         """
         bases = self.program.bases
         for i, array in enumerate(inputs, 1 + first_input):
@@ -118,7 +119,9 @@ class Executable:
 
     def _program(self, phases: Sequence[Sequence[Sequence[Step]]]) -> Program:
         """Tables for the phases; the steps of a unit follow one another, those of different units run side by side."""
-        sources = dict.fromkeys(i.source for phase in phases for unit in phase for step in unit for i in step.instructions)
+        sources = dict.fromkeys(
+            i.source for phase in phases for unit in phase for step in unit for i in step.instructions
+        )
         salt = source_salt(*_HELPERS)
         kernels = compile_kernels([KernelRequest(source, "kernel", _namespace, salt=salt) for source in sources])
         addresses = {source: kernel.address for source, kernel in zip(sources, kernels)}
@@ -160,7 +163,8 @@ def _out_of_range(node: Node, size: int) -> str:
     origin = node.origin
     where = f" at {origin.source}" if origin.source else ""
     inside = f" in {origin.scope}" if origin.scope else ""
-    return f"an index is out of range for {size} entries{where}{inside}; indices run from {_lowest(node, size)} to {size - 1}"
+    reach = f"indices run from {_lowest(node, size)} to {size - 1}"
+    return f"an index is out of range for {size} entries{where}{inside}; {reach}"
 
 
 def _lowest(node: Node, size: int) -> int:

@@ -24,7 +24,7 @@ def make_recipe(name: str) -> Ingredients:
     """
     made: Any = RECIPES[name]() if name in RECIPES else _function(name)()
     if not isinstance(made, tuple) or len(made) != 4:
-        raise CommandError(f"the recipe {name} must return (model, loss_fn, optimizer, batch), it returned {_brief(made)}")
+        raise CommandError(f"the recipe {name} must return (model, loss_fn, optimizer, batch), got {_brief(made)}")
     model, loss_fn, optimizer, _ = made
     for what, value, fits, wanted in (
         ("model", model, isinstance(model, Module), "a gl.nn.Module"),

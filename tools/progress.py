@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import optree
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 _REFRESH_SECONDS = 0.1
 
@@ -22,21 +22,16 @@ class Means:
 
     def add(self, result: Any) -> None:
         """What `step(batch)` returned: the loss, or `(loss, metrics)`."""
-        loss, metrics = result if isinstance(result, tuple) else (result, {})
+        loss, metrics = result if isinstance(result, tuple) else (result, None)
         self._count += 1
         self._sums["loss"] = self._sums.get("loss", 0.0) + float(loss)
-        for path, leaf in zip(*optree.tree_flatten_with_path(metrics)[:2]):
+        for path, leaf in zip(*optree.tree_flatten_with_path(cast(Any, metrics))[:2]):
             if not leaf.shape:
                 name = ".".join(map(str, path)) or "metric"
                 self._sums[name] = self._sums.get(name, 0.0) + float(leaf)
 
     def __str__(self) -> str:
-        return figures({name: total / self._count for name, total in self._sums.items()})
-
-
-def figures(values: Mapping[str, float]) -> str:
-    """Named numbers as a line shows them."""
-    return "  ".join(f"{name} {value:.4f}" for name, value in values.items())
+        return "  ".join(f"{name} {total / self._count:.4f}" for name, total in self._sums.items())
 
 
 class TrainingProgress:
@@ -54,36 +49,38 @@ class TrainingProgress:
         self._began = self._drawn = time.perf_counter()
         self._bar: Progress | None = None
         if console.is_terminal:
+            # The figures take the width that is left; what matters least stands last there, to be cut off.
             columns = (
                 TextColumn("epoch {task.fields[epoch]}"),
-                BarColumn(bar_width=24),
-                TextColumn("{task.percentage:>3.0f}%  {task.fields[figures]}"),
+                BarColumn(bar_width=8),
+                TextColumn("{task.percentage:.0f}%"),
                 TimeRemainingColumn(compact=True),
+                TextColumn("{task.fields[figures]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
             )
-            self._bar = Progress(*columns, console=console, auto_refresh=False)
-            self._task = self._bar.add_task("", total=epochs * steps_per_epoch, completed=done, epoch="", figures="")
+            bar = self._bar = Progress(*columns, console=console, auto_refresh=False, expand=True)
+            self._task = bar.add_task("", total=epochs * steps_per_epoch, completed=done, epoch=f"1/{epochs}", figures="")
 
     def __enter__(self) -> TrainingProgress:
         self._began = time.perf_counter()
-        if self._bar:
+        if self._bar is not None:
             self._bar.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._bar:
+        if self._bar is not None:
             self._bar.stop()
 
     def step(self, epoch: int, result: Any) -> None:
         """A step of `epoch` (from 0) is done."""
         self._means.add(result)
         self._counted += 1
-        if self._bar and time.perf_counter() - self._drawn > _REFRESH_SECONDS:
+        if self._bar is not None and time.perf_counter() - self._drawn > _REFRESH_SECONDS:
             self._draw(epoch)
 
-    def end_epoch(self, epoch: int, test: Mapping[str, float]) -> None:
-        """An epoch is done, and the model was tested with these results."""
-        self._test = figures(test)
-        if self._bar:
+    def end_epoch(self, epoch: int, test: str) -> None:
+        """An epoch is done, and the model was tested with this result."""
+        self._test = test
+        if self._bar is not None:
             self._draw(epoch)
         else:
             self._console.print(f"epoch {epoch + 1}/{self._epochs}  {self._figures()}", soft_wrap=True, highlight=False)
@@ -91,11 +88,16 @@ class TrainingProgress:
 
     def _figures(self) -> str:
         speed = self._counted / max(time.perf_counter() - self._began, 1e-9)
-        return "  ".join(filter(None, (str(self._means), self._test, f"{speed:,.0f} steps/s")))
+        return "  ".join(filter(None, (str(self._means), f"{speed:,.0f} steps/s", self._test)))
 
     def _draw(self, epoch: int) -> None:
         assert self._bar is not None
-        fields = {"epoch": f"{epoch + 1}/{self._epochs}", "figures": self._figures()}
-        self._bar.update(self._task, advance=self._counted - self._shown, refresh=True, **fields)
+        self._bar.update(
+            self._task,
+            advance=self._counted - self._shown,
+            refresh=True,
+            epoch=f"{epoch + 1}/{self._epochs}",
+            figures=self._figures(),
+        )
         self._shown = self._counted
         self._drawn = time.perf_counter()

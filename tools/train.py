@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 
+from ..engine import array_api as xp
 from ..engine import optim
 from ..engine.checkpoint_file import load_arrays
-from ..engine.nn import cross_entropy
 from ..engine.step import Step, compile_step
 from ..ir import Array
 from .command_error import CommandError
 from .find_recipe import make_recipe
-from .progress import TrainingProgress, figures
+from .progress import TrainingProgress
 from .recipes import Ingredients
 from .training_data import TrainingData, training_data
 
@@ -42,38 +41,60 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True)
 class Settings:
-    """What the bits of a run depend on, beside the recipe's code. A checkpoint holds it; `None` is the recipe's own."""
+    """What the bits of a run depend on, beside the recipe's code: a checkpoint holds it. `None` is the recipe's own."""
 
-    recipe: str = "digits"
-    epochs: int | None = None
+    recipe: str
+    epochs: int
     batch_size: int | None = None
     optimizer: str | None = None
     lr: float | None = None
-    seed: int | None = None
+    seed: int = 0
 
-    def over(self, earlier: Settings) -> Settings:
-        """These settings for the rest of a run that began with `earlier`.
+    @staticmethod
+    def anew(given: Mapping[str, Any]) -> Settings:
+        """The settings of a new run, with defaults for what is not given."""
+        recipe = given.get("recipe", "digits")
+        return replace(Settings(recipe, _EPOCHS.get(recipe, _OTHER_EPOCHS)), **given)
 
-        Epochs and learning rate may change. Raises `CommandError` where anything else would.
+    def resumed(self, given: Mapping[str, Any]) -> Settings:
+        """The settings for the rest of a run that began with these.
+
+        Raises `CommandError` where what is given would change the batches or the optimizer of the run.
         """
         for name in ("batch_size", "optimizer", "seed"):
-            now, before = getattr(self, name), getattr(earlier, name)
+            before, now = getattr(self, name), given.get(name)
             if now is not None and now != before:
                 option = "--" + name.replace("_", "-")
-                was = "the recipe's own" if before is None else before
-                raise CommandError(f"the run to resume has {option} {was}; it cannot go on with {now}")
-        given = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
-        return replace(earlier, **given)
+                began = f"without {option}" if before is None else f"with {option} {before}"
+                raise CommandError(f"the run to resume began {began}; it cannot go on with {option} {now}")
+        return replace(self, **given)
+
+    @staticmethod
+    def from_json(text: str) -> Settings:
+        """The settings of `to_json`. Raises `ValueError` for any other text."""
+        values = json.loads(text)
+        types = {"recipe": str, "epochs": int, "batch_size": int, "optimizer": str, "lr": float, "seed": int}
+        if not isinstance(values, dict) or set(values) != set(types):
+            raise ValueError(f"these are no settings of a run: {text}")
+        for name, value in values.items():
+            optional = name in ("batch_size", "optimizer", "lr")
+            if not (isinstance(value, types[name]) or (optional and value is None)):
+                raise ValueError(f"{name} is {value!r}")
+        return Settings(**values)
+
+    def to_json(self) -> str:
+        """Text that `from_json` reads."""
+        return json.dumps(asdict(self))
 
 
 @dataclass(frozen=True)
 class Run:
-    """What `train` was asked for: the settings, and what changes no bit of the result."""
+    """What `train` was asked for: the settings that were given, by name, and what changes no bit of the result."""
 
-    settings: Settings
+    given: Mapping[str, Any]
     data: str | None = None
     threads: int | None = None
-    memory: int | str | None = None
+    memory: str | None = None
     resume: str | None = None
     out: str | None = None
 
@@ -84,17 +105,13 @@ def train(run: Run, console: Console) -> int:
     The epoch and the place in it follow from the number of steps done, which the checkpoint holds with the parameters
     and the optimizer's state. A run that was interrupted and resumed therefore ends with the same bits.
     """
-    settings = run.settings if run.resume is None else run.settings.over(_earlier(run.resume))
-    settings = replace(
-        settings,
-        epochs=_EPOCHS.get(settings.recipe, _OTHER_EPOCHS) if settings.epochs is None else settings.epochs,
-        seed=0 if settings.seed is None else settings.seed,
-    )
-    out = run.out or run.resume or f"gradloom-{_short_name(settings.recipe)}.safetensors"
+    earlier = None if run.resume is None else _earlier(run.resume)
+    settings = Settings.anew(run.given) if earlier is None else earlier.resumed(run.given)
+    out = run.out or run.resume or f"gradloom-{settings.recipe.rpartition(':')[2]}.safetensors"
     if not Path(out).parent.is_dir():
         raise CommandError(f"cannot write {out}: there is no folder {Path(out).parent}")
     ingredients = make_recipe(settings.recipe)
-    data = training_data(settings.recipe, ingredients, settings.batch_size, settings.seed or 0, run.data)
+    data = training_data(settings.recipe, ingredients, settings.batch_size, settings.seed, run.data)
     step = compile_step(
         ingredients.model,
         ingredients.loss_fn,
@@ -102,52 +119,52 @@ def train(run: Run, console: Console) -> int:
         data.batch,
         memory=run.memory,
         threads=run.threads,
-        seed=settings.seed or 0,
+        seed=settings.seed,
     )
     if run.resume is not None:
         step.load(run.resume)
-    console.print(str(step.report), soft_wrap=True, highlight=False, markup=False)
+    _say(console, str(step.report))
     return _go_on(step, data, settings, out, console)
 
 
 def _go_on(step: Step, data: TrainingData, settings: Settings, out: str, console: Console) -> int:
-    epochs, length, begun = settings.epochs or 0, data.steps_per_epoch, step.steps
-    metadata = {_METADATA: json.dumps(asdict(settings))}
-    predict = step.bind(lambda model, x: model(x))
-    test: Mapping[str, float] = {}
+    epochs, length, begun = settings.epochs, data.steps_per_epoch, step.steps
+    metadata = {_METADATA: settings.to_json()}
+    classify = step.bind(lambda model, x: xp.argmax(model(x), axis=1))
+    result = ""
     if begun >= epochs * length:
-        console.print(f"nothing to do: {begun // length} epochs are done; go on with --epochs")
+        _say(console, f"nothing to do: {begun // length} epochs are done; --epochs with a larger number goes on")
+        return 0
     try:
         with TrainingProgress(epochs, length, begun, console) as progress:
             for epoch in range(begun // length, epochs):
                 for batch in data.epoch(epoch, step.steps - epoch * length):
                     progress.step(epoch, step(batch))
                 if data.test is not None:
-                    test = _tested(predict, *data.test)
-                progress.end_epoch(epoch, test)
+                    result = _tested(classify, *data.test)
+                progress.end_epoch(epoch, result)
                 step.save(out, metadata)
     except KeyboardInterrupt:
         step.save(out, metadata)
         epoch, place = divmod(step.steps, length)
-        console.print(f"interrupted after step {place} of epoch {epoch + 1}; saved {out}", soft_wrap=True, highlight=False)
-        console.print(f"to go on: gradloom train --resume {out}", soft_wrap=True, highlight=False)
+        _say(console, f"interrupted in epoch {epoch + 1}, after {place} of {length} steps")
+        _say(console, f"saved {out}; to go on: gradloom train --resume {out}")
         return INTERRUPTED
-    if test:
-        console.print(figures(test), highlight=False)
-    if step.steps > begun:
-        console.print(f"saved {out}", soft_wrap=True, highlight=False)
+    if result:
+        _say(console, result)
+    _say(console, f"saved {out}")
     return 0
 
 
-def _tested(predict: Any, x: Array, y: Array) -> dict[str, float]:
-    """Loss and accuracy of a classifier."""
-    loss, right = 0.0, 0
-    for start in range(0, len(x), _TEST_BATCH):
-        labels = y[start : start + _TEST_BATCH]
-        logits = predict(x[start : start + _TEST_BATCH])
-        loss += float(np.asarray(cross_entropy(logits, labels))) * len(labels)
-        right += int((logits.argmax(axis=1) == labels).sum())
-    return {"test loss": loss / len(x), "test accuracy": right / len(x)}
+def _say(console: Console, text: str) -> None:
+    """Print plainly: no markup, no colours, no line breaks of the console's own."""
+    console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+
+def _tested(classify: Callable[[Array], Array], x: Array, y: Array) -> str:
+    starts = range(0, len(x), _TEST_BATCH)
+    right = sum(int((classify(x[i : i + _TEST_BATCH]) == y[i : i + _TEST_BATCH]).sum()) for i in starts)
+    return f"test accuracy {right / len(x):.4f}"
 
 
 def _optimizer(ingredients: Ingredients, settings: Settings) -> optim.Optimizer:
@@ -155,17 +172,13 @@ def _optimizer(ingredients: Ingredients, settings: Settings) -> optim.Optimizer:
     return optimizer if settings.lr is None else replace(optimizer, lr=settings.lr)
 
 
-def _earlier(path: str) -> Settings:
-    """The settings of the run that wrote a checkpoint; those of a file that no run wrote are the defaults."""
+def _earlier(path: str) -> Settings | None:
+    """The settings of the run that wrote a checkpoint; `None` for a file that no run wrote."""
     text = load_arrays(path)[1].get(_METADATA)
-    if text is None:
-        return Settings()
     try:
-        return Settings(**json.loads(text))
-    except (ValueError, TypeError) as error:
+        settings = None if text is None else Settings.from_json(text)
+    except ValueError as error:
         raise CommandError(f"{path} does not say how it was trained: {error}") from error
-
-
-def _short_name(recipe: str) -> str:
-    """A name for files: `gpt` for `recipes/text.py:gpt`."""
-    return recipe.rpartition(":")[2]
+    if settings and settings.optimizer not in (None, *OPTIMIZERS):
+        raise CommandError(f"{path} was trained with the unknown optimizer {settings.optimizer}")
+    return settings

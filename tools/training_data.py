@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from .recipes import Ingredients
 
 @dataclass(frozen=True)
 class Examples:
-    """Arrays from which batches are drawn, shuffled anew in each epoch; examples that fill no batch wait for the next one."""
+    """Arrays from which batches are drawn, shuffled anew in each epoch; what fills no batch is left out."""
 
     arrays: Any
     batch_size: int
@@ -56,7 +57,7 @@ class RandomBatches:
         """The batches of an epoch, from batch `start` on."""
         for i in range(start, self.steps_per_epoch):
             rng = np.random.default_rng([self.seed, number, i])
-            yield optree.tree_map(lambda t: _random(rng, t), self.batch)
+            yield optree.tree_map(partial(_random, rng), self.batch)
 
 
 TrainingData = Examples | RandomBatches
@@ -91,7 +92,7 @@ def _load(recipe: str, file: str | None) -> Split:
         return load_digits()
     if file is None:
         raise CommandError(
-            "the recipe mnist needs --data FILE.npz, with uint8 arrays x_train, y_train, x_test, y_test (Keras's mnist.npz)"
+            "mnist needs --data FILE.npz with x_train, y_train, x_test, y_test in uint8 (Keras's mnist.npz)"
         )
     return load_mnist(file)
 
@@ -105,7 +106,7 @@ def _examples(arrays: Any, batch_size: int | None, seed: int, test: tuple[Array,
     count = _count(arrays)
     if any(len(leaf) != count for leaf in optree.tree_leaves(arrays)) or not count:
         lengths = ", ".join(str(len(leaf)) for leaf in optree.tree_leaves(arrays))
-        raise CommandError(f"the arrays of the batch must hold the same number of examples, 1 or more; they hold {lengths}")
+        raise CommandError(f"the arrays of the batch must hold the same number of examples, above 0, not {lengths}")
     if batch_size is not None and batch_size > count:
         raise CommandError(f"--batch-size {batch_size} is more than the {count} examples that there are")
     return Examples(arrays, batch_size or count, seed, test)

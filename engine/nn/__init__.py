@@ -1,6 +1,7 @@
 """Models: modules, layers and functions under PyTorch's names."""
 
 from . import functional, init
+from .attention import MultiheadAttention, TransformerEncoder, TransformerEncoderLayer
 from .binding import Binding, bind, functional_call, init_buffers, init_parameters
 from .containers import ModuleDict, ModuleList, ParameterList, Residual, Sequential
 from .functional import (
@@ -19,8 +20,10 @@ from .functional import (
     logsumexp,
     mse_loss,
     nll_loss,
+    normalize,
     one_hot,
     relu,
+    scaled_dot_product_attention,
     sigmoid,
     silu,
     smooth_l1_loss,
@@ -65,6 +68,7 @@ __all__ = [
     "Module",
     "ModuleDict",
     "ModuleList",
+    "MultiheadAttention",
     "Parameter",
     "ParameterList",
     "ReLU",
@@ -75,6 +79,8 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Tanh",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "binary_cross_entropy_with_logits",
     "bind",
     "cross_entropy",
@@ -96,8 +102,10 @@ __all__ = [
     "logsumexp",
     "mse_loss",
     "nll_loss",
+    "normalize",
     "one_hot",
     "relu",
+    "scaled_dot_product_attention",
     "sigmoid",
     "silu",
     "smooth_l1_loss",

@@ -13,7 +13,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import scipy.special
 
 from ...ir import Array, DType
 
@@ -109,8 +108,10 @@ def _draw_orthogonal(rng: np.random.Generator, shape: tuple[int, ...], dtype: DT
 def _draw_truncated(
     rng: np.random.Generator, shape: tuple[int, ...], dtype: DType, mean: float, std: float, a: float, b: float
 ) -> Array:
-    low, high = scipy.special.ndtr((a - mean) / std), scipy.special.ndtr((b - mean) / std)
-    drawn = scipy.special.ndtri(low + (high - low) * rng.random(shape))
+    from scipy import special  # takes longer to import than all of this package
+
+    low, high = special.ndtr((a - mean) / std), special.ndtr((b - mean) / std)
+    drawn = special.ndtri(low + (high - low) * rng.random(shape))
     return np.clip(drawn * std + mean, a, b).astype(dtype)
 
 

@@ -56,10 +56,16 @@ def _constant(template: str) -> Callable[..., str]:
 
 
 def _unsigned_sign(dtype: np.dtype[Any], *names: str, **attrs: Any) -> str:
-    template = "({one} if {0} > {zero} else {0})" if dtype.kind == "u" else (
-        "({one} if {0} > {zero} else ({minus} if {0} < {zero} else {0}))"
+    template = (
+        "({one} if {0} > {zero} else {0})"
+        if dtype.kind == "u"
+        else ("({one} if {0} > {zero} else ({minus} if {0} < {zero} else {0}))")
     )
-    fill = {"zero": literal(0, dtype), "one": literal(1, dtype), "minus": "" if dtype.kind == "u" else literal(-1, dtype)}
+    fill = {
+        "zero": literal(0, dtype),
+        "one": literal(1, dtype),
+        "minus": "" if dtype.kind == "u" else literal(-1, dtype),
+    }
     return template.format(*names, **fill)
 
 

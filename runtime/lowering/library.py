@@ -1,7 +1,7 @@
 """Kernels that are the same for every program, as source: contraction, gather, scatter, running sums, copies.
 
-Their sizes are words of the argument block; source is made for each dtype. An element that is only moved is an integer of its
-size. Every template says what its words are, in their order.
+Their sizes are words of the argument block; source is made for each dtype. An element that is only moved is an
+integer of its size. Every template says what its words are, in their order.
 """
 
 from typing import Any
@@ -22,8 +22,8 @@ def moved(dtype: np.dtype[Any]) -> str:
 def dot(dtype: np.dtype[Any]) -> str:
     """One tile of a batch of matrix products.
 
-    Words: tile, BLAS function, A, B, C, m, n, k, lda, ldb, A transposed, B transposed, rows and columns of a tile, tiles across,
-    tiles of one product, batch axes, and for each batch axis: length, bytes in A, bytes in B.
+    Words: tile, BLAS function, A, B, C, m, n, k, lda, ldb, A transposed, B transposed, rows and columns of a tile,
+    tiles across, tiles of one product, batch axes, and for each batch axis: length, bytes in A, bytes in B.
     """
     short = SHORT_NAMES[dtype]
     call = f"gemm_{short}(word(b, 1), ta, tb, rows, columns, k, {short}(1), a, lda, bb, ldb, {short}(0), c, n)"
@@ -67,13 +67,15 @@ def kernel(b):
 
 
 def gather(dtype: np.dtype[Any], index: np.dtype[Any]) -> str:
-    """Words: code if an index is out of range, tile, rows of a tile, all rows, array, indices, result, outer, length, inner,
-    indices of one batch."""
+    """Words: code if an index is out of range, tile, rows of a tile, all rows, array, indices, result, outer, length,
+    inner, indices of one batch.
+    """
     return f"""
 def kernel(b):
     first = word(b, 1) * word(b, 2)
     last = first + word(b, 2) if first + word(b, 2) < word(b, 3) else word(b, 3)
-    x, at, o = array_{moved(dtype)}(word(b, 4), 0), array_{SHORT_NAMES[index]}(word(b, 5), 0), array_{moved(dtype)}(word(b, 6), 0)
+    x, o = array_{moved(dtype)}(word(b, 4), 0), array_{moved(dtype)}(word(b, 6), 0)
+    at = array_{SHORT_NAMES[index]}(word(b, 5), 0)
     outer, length, inner, count = word(b, 7), word(b, 8), word(b, 9), word(b, 10)
     for r in range(first, last):
         block = r // count
@@ -94,8 +96,8 @@ def kernel(b):
 def scatter_add(dtype: np.dtype[Any], index: np.dtype[Any]) -> str:
     """A tile of columns: all updates are added to them in their order.
 
-    Words: code if an index is out of range, tile, columns of a tile, array, indices, updates, result, batches, outer, length,
-    inner, indices of one batch, whether the result is the array itself.
+    Words: code if an index is out of range, tile, columns of a tile, array, indices, updates, result, batches, outer,
+    length, inner, indices of one batch, whether the result is the array itself.
     """
     short = SHORT_NAMES[dtype]
     add = "target[j] + source[j]" if dtype.kind == "f" else f"{short}(target[j] + source[j])"
@@ -155,8 +157,9 @@ def kernel(b):
 
 
 def copy_rows(dtype: np.dtype[Any]) -> str:
-    """Rows of elements into rows that lie further apart. Words: tile, rows of a tile, all rows, array, result, elements of a row,
-    elements from one row of the result to the next."""
+    """Rows of elements into rows that lie further apart. Words: tile, rows of a tile, all rows, array, result,
+    elements of a row, elements from one row of the result to the next.
+    """
     return f"""
 def kernel(b):
     first = word(b, 0) * word(b, 1)

@@ -20,9 +20,9 @@ _PARTS = {"reduce_sum": "sum", "reduce_prod": "prod", "reduce_max": "max", "redu
 class Word:
     """One word of a kernel's argument block, to be resolved by the program.
 
-    `what`: `number` (its `value`), `tile`, `input` or `output` (pointer to array `index` of the region, plus `offset` bytes),
-    `buffer` (this worker's row buffers plus `offset` bytes), `partial` (parts of reductions plus `offset` bytes), `site` (the
-    code to return where check `index` of the region fails).
+    `what`: `number` (its `value`), `tile`, `input` or `output` (pointer to array `index` of the region, plus `offset`
+    bytes), `buffer` (this worker's row buffers plus `offset` bytes), `partial` (parts of reductions plus `offset`
+    bytes), `site` (the code to return where check `index` of the region fails).
     """
 
     what: str
@@ -141,15 +141,14 @@ class _Writer:
 
     def declare_arrays(self) -> None:
         nest = self.nest
-        shared = {o: i for o, i in self.in_place.items()}
         for i, value in enumerate(nest.body.inputs):
             offset = nest.accesses[value].offset * value.type.dtype.itemsize
             self.arrays[value] = self.array(f"x{i}", value, Word("input", index=i, offset=offset))
         for o, value in enumerate(nest.body.outputs):
             if nest.kinds[value] == "crossing" and value.node is not None and nest.partial(value.node):
                 continue
-            if o in shared:
-                self.arrays[value] = self.arrays[nest.body.inputs[shared[o]]]
+            if o in self.in_place:
+                self.arrays[value] = self.arrays[nest.body.inputs[self.in_place[o]]]
             elif value not in self.arrays:
                 self.arrays[value] = self.array(f"o{o}", value, Word("output", index=o))
         offset = 0
@@ -167,6 +166,9 @@ class _Writer:
             if self.nest.kinds[value] == "scalar":
                 self.names[value] = f"s{len(self.names)}"
                 self.lines.append(f"    {self.names[value]} = {self.arrays[value]}[0]")
+        for node in self.nest.body.nodes:
+            if self.nest.kinds[node.outputs[0]] == "scalar":
+                self.names[node.output] = literal(node.attrs["value"], node.output.type.dtype)
 
     def row_indices(self) -> None:
         axes = self.nest.row_axes

@@ -1,7 +1,8 @@
 """Reductions of a dense row, in an order that depends on its length alone.
 
-A kernel's arithmetic is strict, so a plain loop would add one element after the other. These add sixteen lanes side by side in
-four independent sets, then combine sets and lanes as a tree: fast, and the same bits wherever the row stands.
+A kernel's arithmetic is strict, so a plain loop would add one element after the other. These add sixteen lanes side
+by side in four independent sets, then combine sets and lanes as a tree: fast, and the same bits wherever the row
+stands.
 """
 
 from typing import Any
@@ -101,7 +102,11 @@ def _emit(builder: Any, op: str, dtype: str, pointer: Any, n: Any) -> Any:
         builder.store(_combine(builder, op, dtype, builder.load(tail), value), tail)
     loaded = [builder.load(s) for s in sets]
     total = _combine(
-        builder, op, dtype, _combine(builder, op, dtype, loaded[0], loaded[1]), _combine(builder, op, dtype, loaded[2], loaded[3])
+        builder,
+        op,
+        dtype,
+        _combine(builder, op, dtype, loaded[0], loaded[1]),
+        _combine(builder, op, dtype, loaded[2], loaded[3]),
     )
     width = _LANES
     while width > 1:
@@ -149,6 +154,9 @@ def _declare(op: str, dtype: str) -> Any:
 
 
 ROW_REDUCTIONS = {
-    f"row_{op}_{dtype}": _declare(op, dtype) for op in _NUMPY for dtype in _ELEMENTS if dtype != "bool" or op in ("max", "min")
+    f"row_{op}_{dtype}": _declare(op, dtype)
+    for op in _NUMPY
+    for dtype in _ELEMENTS
+    if dtype != "bool" or op in ("max", "min")
 }
 """`row_sum_f32(row, n)` and its like, by name."""

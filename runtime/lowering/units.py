@@ -26,7 +26,8 @@ _TILE = 1 << 15
 class Argument:
     """One word of an argument block: a number, the tile, an address in the memory of `value`, or in the arena.
 
-    `kind`: `number`, `tile`, `value` (plus `offset` bytes), `arena` (at `offset`, for each worker `apart` bytes further).
+    `kind`: `number`, `tile`, `value` (plus `offset` bytes), `arena` (at `offset`, for each worker `apart` bytes
+    further).
     """
 
     kind: str

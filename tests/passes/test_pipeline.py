@@ -7,16 +7,16 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from compiled import run_compiled
-from gradloom.ir import Array, Graph, interpret, is_float, parse, verify
+from gradloom.ir import Array, Graph, interpret, parse, verify
 from gradloom.passes import loop_nest
-from gradloom.passes.backward import vjp_graph
 from gradloom.passes.certificate import check_plan
 from gradloom.passes.pipeline import PASS_NAMES, pipeline, plan_graph, run_passes
 from gradloom.passes.plan import plan
 from gradloom.runtime.lowering import loops, units
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from random_graphs import graphs, random_inputs
+from random_graphs import random_inputs
+from random_steps import step_graphs
 from unjitted import run_unjitted
 
 
@@ -32,25 +32,6 @@ def assert_same_values(graph: Graph, before: Graph) -> None:
     arrays = random_inputs(before)
     for actual, expected in zip(interpret(graph, *arrays), interpret(before, *arrays), strict=True):
         assert_close(actual, expected)
-
-
-@st.composite
-def backward_graphs(draw: st.DrawFn) -> Graph:
-    """A random graph together with its derivative by all of its inputs."""
-    graph = draw(graphs(max_nodes=12, dtypes=("float64", "float32", "int64"), smooth=True))
-    return vjp_graph(graph, [i for i, v in enumerate(graph.inputs) if is_float(v.type.dtype)])
-
-
-@st.composite
-def step_graphs(draw: st.DrawFn) -> Graph:
-    """A random graph, perhaps with its derivative, whose outputs overwrite inputs where their types allow."""
-    graph = draw(st.one_of(graphs(max_nodes=16), backward_graphs()))
-    aliases: dict[int, int] = {}
-    for i, value in enumerate(graph.outputs):
-        free = [j for j, v in enumerate(graph.inputs) if v.type == value.type and j not in aliases.values()]
-        if free and draw(st.integers(0, 3)):
-            aliases[i] = draw(st.sampled_from(free))
-    return Graph(graph.inputs, graph.nodes, graph.outputs, aliases, graph.output_names)
 
 
 @settings(max_examples=150)

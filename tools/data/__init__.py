@@ -28,7 +28,7 @@ def load_digits() -> Split:
 
     Every fifth image of each digit is a test image, so that both parts hold all digits and all writers.
     """
-    packed = resources.files(__package__).joinpath("digits.csv.gz").read_bytes()
+    packed = resources.files(__name__).joinpath("digits.csv.gz").read_bytes()
     table = np.loadtxt(io.BytesIO(gzip.decompress(packed)), delimiter=",", dtype=np.uint8)
     x, y = table[:, :-1] / np.float32(16), table[:, -1].astype(np.int64)
     test = np.zeros(len(y), bool)
@@ -38,7 +38,7 @@ def load_digits() -> Split:
 
 
 def load_mnist(path: str | os.PathLike[str]) -> Split:
-    """MNIST from an .npz file with uint8 arrays `x_train`, `y_train`, `x_test`, `y_test`: images (n, 28, 28), digits (n,).
+    """MNIST from an .npz file of uint8 arrays: images `x_train`, `x_test` (n, 28, 28), classes `y_train`, `y_test`.
 
     Raises `DataError` where the file is missing, cannot be read, or holds other arrays.
     """
@@ -62,9 +62,12 @@ def load_mnist(path: str | os.PathLike[str]) -> Split:
 
 
 def _check_part(path: str | os.PathLike[str], part: str, x: Array, y: Array) -> None:
-    for name, array, shape in ((f"x_{part}", x, (len(x) if x.ndim else 0, 28, 28)), (f"y_{part}", y, (len(x) if x.ndim else 0,))):
-        if array.shape != shape or array.dtype != np.uint8 or not len(array):
-            wanted = "(n, 28, 28)" if len(shape) == 3 else f"({shape[0]},)"
+    count = x.shape[0] if x.ndim else 0
+    for name, array, fits, wanted in (
+        (f"x_{part}", x, x.shape == (count, 28, 28) and count, "(n, 28, 28)"),
+        (f"y_{part}", y, y.shape == (count,), f"({count},)"),
+    ):
+        if not fits or array.dtype != np.uint8:
             raise DataError(f"{path}: {name} is {array.dtype} of shape {array.shape}, expected uint8 of shape {wanted}")
     if y.max() >= CLASSES:
         raise DataError(f"{path}: y_{part} holds the class {y.max()}, expected 0 to {CLASSES - 1}")

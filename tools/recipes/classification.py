@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from ...engine import array_api as xp
@@ -12,7 +13,7 @@ from ...ir import spec
 def perceptron(*widths: int, dropout: float = 0.0) -> nn.Sequential:
     """Linear layers of `widths` with ReLU, and dropout where it is above 0, between them."""
     layers: list[nn.Module] = []
-    for i, (inner, outer) in enumerate(zip(widths, widths[1:])):
+    for i, (inner, outer) in enumerate(pairwise(widths)):
         if i:
             layers.append(nn.ReLU())
             if dropout:

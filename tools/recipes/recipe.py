@@ -12,8 +12,8 @@ from ...engine.optim import Optimizer
 class Ingredients(NamedTuple):
     """What a recipe returns: all that a training step is made of.
 
-    `loss_fn(model, batch)` returns the loss, or `(loss, metrics)`. `batch` is a pytree: of specs, which say what one batch
-    looks like; or of arrays, whose first axes run over the examples to train with.
+    `loss_fn(model, batch)` returns the loss, or `(loss, metrics)`. `batch` is a pytree: of specs, which say what one
+    batch looks like; or of arrays, whose first axes run over the examples to train with.
     """
 
     model: Module

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -87,6 +88,29 @@ def layer_norm(
     if weight is not None:
         result = result * weight
     return result if bias is None else result + bias
+
+
+def normalize(input: Any, p: float = 2.0, axis: int | tuple[int, ...] = 1, eps: float = 1e-12) -> Any:
+    """input / max(its p-norm along `axis`, eps). The derivative of a norm of 0 is taken as 0."""
+    x = as_arraylike(input)
+    if x.dtype.kind != "f":
+        raise TracingError(located(f"normalize: floats are normalized, got {described(x)}; write .astype('float32')"))
+    if not p > 0:
+        raise ValueError(located(f"normalize: p is above 0, got {p}"))
+    size = xp.abs(x)
+    if p == math.inf:
+        length = xp.max(size, axis=axis, keepdims=True)
+    elif p == 1:
+        length = xp.sum(size, axis=axis, keepdims=True)
+    else:
+        # A root has no derivative at 0, and neither has a power below 1.
+        zero = size == 0
+        power = x * x if p == 2 else xp.where(zero, 0, xp.where(zero, 1, size) ** p)
+        total = xp.sum(power, axis=axis, keepdims=True)
+        empty = total == 0
+        filled = xp.where(empty, 1, total)
+        length = xp.where(empty, 0, xp.sqrt(filled) if p == 2 else filled ** (1 / p))
+    return x / xp.maximum(length, eps)
 
 
 def dropout(x: Any, p: float = 0.5, training: bool = True) -> Any:

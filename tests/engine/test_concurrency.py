@@ -1,0 +1,247 @@
+"""Steps and compiled functions used by several Python threads at once, and across a fork."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import gradloom as gl
+import numpy as np
+import pytest
+from gradloom import nn, optim
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+
+def cross_entropy(model: Any, batch: Any) -> Any:
+    return nn.cross_entropy(model(batch["x"]), batch["y"])
+
+
+def make_batch(rows: int = 128) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {"x": rng.standard_normal((rows, 64)).astype("float32"), "y": rng.integers(0, 10, rows)}
+
+
+def make_step(seed: int = 0, threads: int = 2) -> gl.Step:
+    """Large enough that the plan uses several threads."""
+    model = nn.Sequential(nn.Linear(64, 512), nn.ReLU(), nn.Linear(512, 10))
+    step = gl.compile_step(model, cross_entropy, optim.SGD(0.1, momentum=0.9), make_batch(), threads=threads, seed=seed)
+    assert step.report.threads == threads
+    return step
+
+
+def together(*tasks: Callable[[], None]) -> None:
+    """Run the tasks in threads that begin at the same time; the first error is raised here."""
+    barrier = threading.Barrier(len(tasks))
+    errors: list[BaseException] = []
+
+    def work(task: Callable[[], None]) -> None:
+        try:
+            barrier.wait()
+            task()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(task,)) for task in tasks]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+def bits(step: gl.Step) -> dict[str, bytes]:
+    return {name: array.tobytes() for name, array in (step.parameters() | step.state()).items()}
+
+
+def test_two_threads_train_two_models_as_one_thread_does():
+    batch = make_batch()
+    expected = [make_step(seed) for seed in (1, 2)]
+    for step in expected:
+        for _ in range(30):
+            step(batch)
+    steps = [make_step(seed) for seed in (1, 2)]
+    together(*(lambda step=step: [step(batch) for _ in range(30)] for step in steps))
+    assert [bits(step) for step in steps] == [bits(step) for step in expected]
+
+
+def test_threads_that_share_a_step_take_turns():
+    batch = make_batch()
+    alone, shared = make_step(), make_step()
+    for _ in range(40):
+        alone(batch)
+    together(*[lambda: [shared(batch) for _ in range(10)] for _ in range(4)])
+    assert shared.steps == 40
+    assert bits(shared) == bits(alone)
+
+
+def test_a_step_is_read_while_it_trains():
+    batch = make_batch()
+    step = make_step()
+    predict = step.bind(lambda model, x: model(x))
+    predict(batch["x"])
+    seen: list[int] = []
+
+    def read() -> None:
+        for _ in range(20):
+            state = step.state()
+            seen.append(int(state["step"]))
+            # A whole update, or none of it: with one batch the momentum is not zero after the first.
+            assert (state["step"] == 0) == (not state["momentum_buffer.0.weight"].any())
+            assert np.isfinite(predict(batch["x"])).all()
+
+    together(read, lambda: [step(batch) for _ in range(60)])
+    assert seen == sorted(seen)
+    assert step.steps == 60
+
+
+def test_new_shapes_compiled_by_several_threads_at_once():
+    step = make_step()
+    sizes = (5, 17, 130, 5)
+    together(*[lambda n=n: [step(make_batch(n)) for _ in range(5)] for n in sizes])
+    assert step.steps == 20
+
+
+def test_compiled_functions_called_from_several_threads():
+    f = gl.compile(lambda x: np.tanh(x @ x.T).sum(axis=0))
+    arrays = [np.random.default_rng(i).standard_normal((60 + i, 40)) for i in range(2)]
+    expected = [np.tanh(x @ x.T).sum(axis=0) for x in arrays]
+
+    def work() -> None:
+        for _ in range(20):
+            for x, wanted in zip(arrays, expected):
+                np.testing.assert_allclose(f(x), wanted, rtol=1e-10, atol=1e-12)
+
+    together(*[work] * 4)
+
+
+def in_child(code: str) -> None:
+    """Run code that forks in a process of its own, because a fork copies what the test runner holds."""
+    folder = os.path.dirname(__file__)
+    setup = f"import sys; sys.path.insert(0, {folder!r})\nfrom test_concurrency import *\n"
+    # Python warns of forks where there are threads.
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", setup + code]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+FORK = """
+def forked(task):
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            task()
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@needs_fork
+def test_a_child_goes_on_training():
+    in_child(
+        FORK
+        + """
+batch = make_batch()
+alone, step = make_step(), make_step()
+for _ in range(6):
+    alone(batch)
+for _ in range(3):
+    step(batch)
+
+def task():
+    for _ in range(3):
+        step(batch)
+    assert bits(step) == bits(alone)
+    new = make_step(seed=5)
+    new(batch)
+
+forked(task)
+assert step.steps == 3
+for _ in range(3):
+    step(batch)
+assert bits(step) == bits(alone)
+"""
+    )
+
+
+@needs_fork
+def test_a_fork_during_a_step_finds_it_whole():
+    in_child(
+        FORK
+        + """
+class Counters(nn.Module):
+    def __init__(self):
+        self.first, self.second = nn.Parameter((500, 500)), nn.Parameter((500, 500))
+
+def loss(model, batch):
+    return -(model.first.sum() + model.second.sum()) * batch
+
+step = gl.compile_step(Counters(), loss, optim.SGD(1.0), np.float32(1), threads=2)
+stop = threading.Event()
+
+def train():
+    while not stop.is_set():
+        step(np.float32(1))
+
+def check():
+    for name, array in step.parameters().items():
+        assert (array == step.steps).all(), (name, step.steps, array.min(), array.max())
+
+def task():
+    check()
+    step(np.float32(1))
+    check()
+
+trainer = threading.Thread(target=train)
+trainer.start()
+try:
+    for _ in range(20):
+        forked(task)
+finally:
+    stop.set()
+    trainer.join()
+assert step.steps > 20
+"""
+    )
+
+
+@needs_fork
+def test_a_fork_while_another_thread_compiles():
+    in_child(
+        FORK
+        + """
+batch = make_batch()
+step = make_step()
+f = gl.compile(lambda x: x * 2)
+stop = threading.Event()
+
+def compile_more():
+    n = 1
+    while not stop.is_set():
+        step(make_batch(n))
+        f(np.ones(n))
+        n += 1
+
+compiler = threading.Thread(target=compile_more)
+compiler.start()
+
+def task():
+    step(batch)
+    assert f(np.ones(1000))[0] == 2
+
+try:
+    for _ in range(5):
+        forked(task)
+finally:
+    stop.set()
+    compiler.join()
+"""
+    )

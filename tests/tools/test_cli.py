@@ -1,0 +1,119 @@
+"""The commands: help, version, printed graphs, and errors that end with exit code 2."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import gradloom as gl
+import pytest
+from gradloom.passes.pipeline import PASS_NAMES
+from gradloom.tools.cli import main
+
+COMMAND = [sys.executable, "-c", "import sys; from gradloom.tools.cli import main; sys.exit(main())"]
+
+
+def test_version_and_help(capsys: pytest.CaptureFixture[str]):
+    for arguments, expected in (
+        (["--version"], f"gradloom {version('gradloom')}\n"),
+        (["--help"], "train a model"),
+        (["train", "--help"], "--resume FILE"),
+        (["ir", "--help"], "--after PASS"),
+        (["bench", "--help"], "--against SIDES"),
+    ):
+        with pytest.raises(SystemExit) as exit:
+            main(arguments)
+        assert exit.value.code == 0
+        assert expected in capsys.readouterr().out
+
+
+def test_ir_prints_the_traced_graph_so_that_it_can_be_read_back(capsys: pytest.CaptureFixture[str]):
+    assert main(["ir", "mlp_s"]) == 0
+    text = capsys.readouterr().out.rstrip("\n")
+    graph = gl.parse(text)
+    graph.verify()
+    assert str(graph) == text
+    assert "region" not in text
+
+
+@pytest.mark.parametrize("name", PASS_NAMES)
+def test_ir_prints_the_graph_after_every_pass(name: str, capsys: pytest.CaptureFixture[str]):
+    assert main(["ir", "digits", "--after", name]) == 0
+    text = capsys.readouterr().out.rstrip("\n")
+    assert str(gl.parse(text)) == text
+    assert ("region" in text) == (PASS_NAMES.index(name) >= PASS_NAMES.index("fuse"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ir", "digits", "--after", "magic"], f"there is no pass 'magic'; there are {', '.join(PASS_NAMES)}"),
+        (["ir", "nothing"], "there is no recipe 'nothing'"),
+        (["bench", "mlp_xxl"], "there is no workload 'mlp_xxl'; there are mlp_s, mlp_m, mlp_l"),
+        (["bench", "--against", "numpy"], "cannot measure against 'numpy'; there are torch, torch-compile, jax"),
+        (["bench", "--json", "nowhere/x.json"], "cannot write nowhere/x.json"),
+    ],
+)
+def test_what_cannot_be_done_is_one_error(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]):
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert not out
+    assert err == f"gradloom: {err.removeprefix('gradloom: ')}"
+    assert message in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["fly"],
+        ["ir"],
+        ["train", "--optimizer", "lion"],
+        ["train", "--epochs", "0"],
+        ["train", "--epochs", "-1"],
+        ["train", "--batch-size", "1.5"],
+        ["train", "--seed", "-1"],
+        ["train", "--lr", "-0.1"],
+        ["train", "--lr", "nan"],
+        ["train", "--memory", "much"],
+        ["train", "--memory", "0MB"],
+        ["train", "--threads", "0"],
+        ["bench", "--rounds", "0"],
+    ],
+    ids=" ".join,
+)
+def test_options_that_make_no_sense_are_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as exit:
+        main(arguments)
+    assert exit.value.code == 2
+    assert "error: " in capsys.readouterr().err
+
+
+def test_an_error_of_the_step_names_the_line_and_has_no_traceback(tmp_path: Path):
+    (tmp_path / "r.py").write_text(
+        "import gradloom as gl\n"
+        "def loss_fn(model, x):\n"
+        "    y = model(x)\n"
+        "    return (y @ y).sum()\n"
+        "def recipe():\n"
+        "    return gl.nn.Linear(3, 2), loss_fn, gl.optim.SGD(0.1), gl.spec((5, 3))\n"
+    )
+    for command in ("ir", "train"):
+        done = subprocess.run([*COMMAND, command, "r.py:recipe"], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 2
+        assert "r.py:4" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_leaves_early_is_no_error():
+    run = subprocess.Popen([*COMMAND, "ir", "mlp_l"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert run.stdout is not None
+    assert run.stderr is not None
+    run.stdout.read(10)
+    run.stdout.close()
+    assert run.stderr.read() == b""
+    run.stderr.close()
+    assert run.wait() == 0

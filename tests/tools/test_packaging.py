@@ -1,0 +1,49 @@
+"""What is installed is what is here."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import gradloom
+from gradloom.tools.data import load_digits
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+NOT_PACKAGED = {"tests", "examples", "build", "dist", "docs"}
+
+
+def folders_with_code() -> set[str]:
+    found = {"gradloom"}
+    for path in ROOT.rglob("*.py"):
+        folders = path.parent.relative_to(ROOT).parts
+        if folders and folders[0] not in NOT_PACKAGED and not any(folder.startswith((".", "_")) for folder in folders):
+            found.add(".".join(("gradloom", *folders)))
+    return found
+
+
+def test_every_folder_with_code_is_packaged():
+    assert set(PROJECT["tool"]["setuptools"]["packages"]) == folders_with_code()
+
+
+def test_every_package_has_its_init_file():
+    for package in folders_with_code():
+        assert (ROOT.joinpath(*package.split(".")[1:]) / "__init__.py").is_file(), package
+
+
+def test_data_files_are_packaged():
+    patterns = PROJECT["tool"]["setuptools"]["package-data"]["gradloom.tools.data"]
+    for path in (ROOT / "tools" / "data").iterdir():
+        assert path.suffix in (".py", "") or any(path.match(pattern) for pattern in patterns), path
+    assert len(load_digits()[0])
+    assert (ROOT / "tools" / "data" / "digits.csv.gz").stat().st_size < 200_000
+
+
+def test_the_licence_is_here_and_named():
+    assert PROJECT["project"]["license"] == "Apache-2.0"
+    assert "Apache License" in (ROOT / "LICENSE").read_text()
+
+
+def test_every_public_name_is_there():
+    for name in gradloom.__all__:
+        assert getattr(gradloom, name) is not None

@@ -1,0 +1,56 @@
+"""One measurement, in a process of its own: `python -m ...worker SIDE WORKLOAD SECONDS` prints JSON."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import statistics
+import sys
+import time
+
+from .workloads import WARM_UP_STEPS, WORKLOADS
+
+BUILDERS = {
+    "gradloom": ("gradloom_side", "build"),
+    "torch": ("torch_side", "build"),
+    "torch-compile": ("torch_side", "build_compiled"),
+    "jax": ("jax_side", "build"),
+}
+"""For every side, its module in this package and the function that builds its step."""
+
+_MOST_STEPS = 5000
+
+
+def measure(side: str, workload: str, seconds: float) -> dict[str, float]:
+    """Import a side, build its step and run it for about so many seconds. All times are in seconds.
+
+    `first` is from the imports' end until the first step is done, `median` and `least` are of the steps after the
+    warm-up, and `loss` is that of the last step of the warm-up.
+    """
+    start = time.perf_counter()
+    module, function = BUILDERS[side]
+    build = getattr(importlib.import_module(f".{module}", __package__), function)
+    imported = time.perf_counter()
+    step = build(WORKLOADS[workload])
+    loss = step()
+    first = time.perf_counter() - imported
+    for _ in range(WARM_UP_STEPS - 1):
+        loss = step()
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(times) < _MOST_STEPS and (not times or time.perf_counter() < end):
+        begun = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - begun)
+    return {
+        "imports": imported - start,
+        "first": first,
+        "median": statistics.median(times),
+        "least": min(times),
+        "steps": len(times),
+        "loss": float(loss),
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(sys.argv[1], sys.argv[2], float(sys.argv[3]))))

@@ -1,0 +1,175 @@
+"""The command line: `gradloom train | ir | bench`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import os
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+
+from ..engine.checkpoint_file import CheckpointError
+from ..engine.step import MemoryBudgetError
+from ..engine.tracer import ShapeError, TracingError
+from ..passes.pipeline import PASS_NAMES
+from .bench import WORKLOADS, Sides, bench
+from .command_error import CommandError
+from .data import DataError
+from .print_ir import step_text
+from .recipes import RECIPES
+from .train import INTERRUPTED, OPTIMIZERS, Run, train
+
+_USER_ERRORS = (CommandError, CheckpointError, DataError, MemoryBudgetError, ShapeError, TracingError)
+"""Errors whose message says it all: no traceback."""
+
+_FAILED = 2
+
+_RECIPE = f"one of {', '.join(RECIPES)}; or module:function, or file.py:function"
+
+_RECIPE_NOTE = """
+A recipe is a function without arguments that returns (model, loss_fn, optimizer, batch). The leaves of the batch are
+specs (one batch of that kind; random data is made to train with) or arrays (the examples to train with).
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command: `argv`, by default the arguments of this process. Returns the exit code."""
+    try:
+        return _run(argv)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough, as in `gradloom ir digits | head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except _USER_ERRORS as error:
+        print("\n".join([f"gradloom: {error}", *getattr(error, "__notes__", [])]), file=sys.stderr)
+        return _FAILED
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    options = _parser().parse_args(argv)
+    code = options.command(options)
+    sys.stdout.flush()
+    return code
+
+
+def _train(options: argparse.Namespace) -> int:
+    settings = ("recipe", "epochs", "batch_size", "optimizer", "lr", "seed")
+    given = {name: value for name in settings if (value := getattr(options, name)) is not None}
+    run = Run(given, options.data, options.threads, options.memory, options.resume, options.out)
+    return train(run, Console())
+
+
+def _ir(options: argparse.Namespace) -> int:
+    print(step_text(options.recipe, options.after))
+    return 0
+
+
+def _bench(options: argparse.Namespace) -> int:
+    sides = Sides.parse(options.against)
+    bench(options.workloads or list(WORKLOADS), sides, options.rounds, options.seconds, options.json, Console())
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gradloom",
+        description="Compile whole training steps of neural networks into static, memory-planned native programs.",
+    )
+    parser.add_argument("--version", action="version", version=f"gradloom {importlib.metadata.version('gradloom')}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _train_parser(commands)
+    _ir_parser(commands)
+    _bench_parser(commands)
+    return parser
+
+
+def _train_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "train",
+        help="train a model; by itself, a classifier of handwritten digits",
+        description="Train a model, print its memory report and how it goes, and write a checkpoint after each epoch. "
+        "Ctrl-C writes one too, and --resume takes it up to the same bits as if nothing had happened.",
+        epilog=_RECIPE_NOTE,
+    )
+    parser.set_defaults(command=_train)
+    parser.add_argument("recipe", nargs="?", metavar="RECIPE", help=f"{_RECIPE} (default: digits)")
+    parser.add_argument("--data", metavar="FILE.npz", help="for mnist: uint8 arrays x_train, y_train, x_test, y_test")
+    parser.add_argument("--epochs", type=_positive, metavar="N", help="epochs of the whole run (default: the recipe's)")
+    parser.add_argument("--batch-size", type=_positive, metavar="N", help="examples a step (default: the recipe's)")
+    parser.add_argument("--optimizer", choices=OPTIMIZERS, help="(default: the recipe's)")
+    parser.add_argument("--lr", type=_rate, metavar="RATE", help="a constant learning rate (default: the optimizer's)")
+    parser.add_argument("--seed", type=_seed, metavar="N", help="of parameters, dropout, order of data (default: 0)")
+    parser.add_argument("--threads", type=_positive, metavar="N", help="never changes a result (default: all cores)")
+    parser.add_argument("--memory", type=_memory, metavar="BYTES", help="a budget for the whole step, such as 200MB")
+    parser.add_argument("--resume", metavar="FILE", help="go on with the run that wrote this checkpoint")
+    parser.add_argument(
+        "--out", metavar="FILE", help="the checkpoint (default: the one resumed, or gradloom-RECIPE.safetensors)"
+    )
+
+
+def _ir_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "ir",
+        help="print the graph of a training step",
+        description="Print the graph of a recipe's training step: as it was traced, or after a pass.",
+        epilog=_RECIPE_NOTE,
+    )
+    parser.set_defaults(command=_ir)
+    parser.add_argument("recipe", metavar="RECIPE", help=_RECIPE)
+    parser.add_argument("--after", metavar="PASS", help=f"one of {', '.join(PASS_NAMES)}")
+
+
+def _bench_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "bench",
+        help="measure training steps, side by side with other frameworks",
+        description="Measure the time of a training step. Each side runs in its own process, in turn, several times: "
+        "the first time with an empty cache of machine code (cold), then with what it left there (warm). "
+        "Figures are medians; only the ratios of one run are to be trusted.",
+    )
+    parser.set_defaults(command=_bench)
+    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"of {', '.join(WORKLOADS)} (default: all)")
+    parser.add_argument("--against", metavar="SIDES", default="", help=f"of {', '.join(Sides.PEERS)}, with commas")
+    parser.add_argument("--rounds", type=_positive, default=5, metavar="N", help="processes of each side (default: 5)")
+    parser.add_argument(
+        "--seconds", type=_rate, default=1.0, metavar="S", help="time for steps in each process (default: 1)"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write all figures there")
+
+
+def _positive(text: str) -> int:
+    return _at_least(1, text)
+
+
+def _seed(text: str) -> int:
+    return _at_least(0, text)
+
+
+def _at_least(least: int, text: str) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
+    return int(text)
+
+
+def _memory(text: str) -> str:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:[kmgt]i?)?b?", text, re.IGNORECASE)
+    if match is None or float(match[1]) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of bytes such as 200MB or 1.5GiB")
+    return text
+
+
+def _rate(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more")
+    return value

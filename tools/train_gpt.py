@@ -1,0 +1,96 @@
+"""`gradloom train gpt`: shows how a GPT learns, judges it on held-out text, and lets it write some."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from .command_error import CommandError
+from .recipes import gpt
+from .train import INTERRUPTED, Run
+
+_OUT = "gradloom-gpt.safetensors"
+_SAMPLE = 500
+
+
+def train_gpt(run: Run, steps: int | None, minutes: float | None, console: Console) -> int:
+    """Train a GPT on the text of `run.data`, by default Python's documentation. The exit code."""
+    for name in ("epochs", "optimizer"):
+        if name in run.given:
+            raise CommandError(f"--{name} does not go with gpt; give --steps or --minutes")
+    out = run.out or run.resume or _OUT
+    if not Path(out).parent.is_dir():
+        raise CommandError(f"cannot write {out}: there is no folder {Path(out).parent}")
+    changed = {name: run.given[name] for name in ("batch_size", "lr", "seed") if name in run.given}
+    settings = replace(gpt.Settings(), **changed) if changed or run.resume is None else None
+    text = gpt.python_documentation() if run.data is None else gpt.read_text(run.data)
+    try:
+        with _Shown(console) as shown:
+            trained = gpt.train_gpt(
+                text,
+                settings,
+                steps,
+                minutes,
+                threads=run.threads,
+                memory=run.memory,
+                resume=run.resume,
+                out=out,
+                on_compiled=lambda step: _say(console, str(step.report)),
+                on_progress=shown.update,
+            )
+    except KeyboardInterrupt:
+        data = "" if run.data is None else f" --data {run.data}"
+        _say(console, f"interrupted; saved {out}; to go on: gradloom train gpt{data} --resume {out}")
+        return INTERRUPTED
+    _say(console, f"held-out text: {_figures(trained.held_out())}")
+    _say(console, f"saved {out}; it writes:\n")
+    _say(console, trained.sample(_SAMPLE, seed=run.given.get("seed", 0)))
+    return 0
+
+
+def _figures(nats: float) -> str:
+    return f"{nats:.4f} nats, {nats / math.log(2):.4f} bits per character"
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+
+class _Shown:
+    """A bar on a terminal, and everywhere a line for each look at the held-out text."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._loss = 0.0
+        self._count = 0
+        columns = (
+            TextColumn("step {task.completed}/{task.total}"),
+            BarColumn(bar_width=16),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[loss]}"),
+        )
+        self._bar = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+        self._task: Any = self._bar.add_task("", total=None, loss="")
+
+    def __enter__(self) -> _Shown:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def update(self, progress: gpt.Progress) -> None:
+        """A step is done."""
+        self._loss += progress.loss
+        self._count += 1
+        mean = f"loss {self._loss / self._count:.4f}"
+        self._bar.update(self._task, completed=progress.step, total=progress.steps, loss=mean)
+        if progress.held_out is not None:
+            line = f"step {progress.step}/{progress.steps}  {mean}  held-out {_figures(progress.held_out)}"
+            _say(self._console, f"{line}  {progress.seconds:.0f} s")
+            self._loss, self._count = 0.0, 0
