@@ -138,6 +138,8 @@ def trace_step(
     first axis of every leaf of the batch is split into k equal parts that go through the model one after another; loss
     and gradients are averaged, metrics are scalars, of which floats are averaged and integers summed.
     """
+    if not callable(loss_fn):
+        raise TypeError(f"loss_fn is a function of (model, batch), got {type(loss_fn).__name__}")
     _check_options(model, optimizer, clip_norm, clip_value, accumulate)
     trainer = _StepTracer(model, loss_fn, optimizer)
     names, leaves, tree = _flatten(batch, "batch")
@@ -284,6 +286,13 @@ class _StepTracer:
         inputs.buffers = [binding.buffer(b) for _, b in self.buffers]
         wrt = [values[p].value for _, p in self.trained]
         nodes = trace.builder.nodes[begin:]
+        depending = set(wrt)
+        for node in nodes:
+            if not depending.isdisjoint(node.inputs):
+                depending.update(node.outputs)
+        if loss.value not in depending:
+            what = "loss_fn returned a loss that depends on no trained parameter"
+            raise TracingError(located(f"{what}; compute it from what the model returns"))
         with role("backward"):
             one = trace.full(1, (), loss.dtype)
         gradients = add_backward(trace.builder, nodes, {loss.value: one.value}, wrt)
@@ -372,10 +381,10 @@ def _check_options(
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"optimizer is one of gl.optim, such as gl.optim.AdamW(1e-3), got {optimizer!r}")
     for name, value in (("clip_norm", clip_norm), ("clip_value", clip_value)):
-        if value is not None and not 0 < value < math.inf:
-            raise ValueError(f"{name} is above 0, got {value}")
-    if accumulate < 1:
-        raise ValueError(f"accumulate is 1 or more, got {accumulate}")
+        if value is not None and not (isinstance(value, (int, float, np.number)) and 0 < value < math.inf):
+            raise ValueError(f"{name} is a number above 0, got {value!r}")
+    if not isinstance(accumulate, (int, np.integer)) or accumulate < 1:
+        raise ValueError(f"accumulate is a whole number of 1 or more, got {accumulate!r}")
 
 
 def _flatten(tree: Any, what: str) -> tuple[list[str], list[Any], optree.PyTreeSpec]:

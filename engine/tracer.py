@@ -248,6 +248,8 @@ def role(name: str) -> Iterator[None]:
 
 def as_array(operand: ArrayLike) -> Array:
     """A concrete operand as a native array of a supported dtype. Raises `TypeError` for other dtypes."""
+    if isinstance(operand, np.ma.MaskedArray):
+        raise TypeError(located("a masked array would lose its mask; write x.filled(value), or np.where with the mask"))
     array = operand if type(operand) is np.ndarray else np.asarray(operand)
     if array.dtype in SHORT_NAMES and array.dtype.isnative:
         return array

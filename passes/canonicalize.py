@@ -125,15 +125,16 @@ class _Canonicalizer:
         return self.emit("reshape", x, shape=shape)
 
     def reduction(self, node: Node, x: Value) -> Value:
-        if any(x.type.shape[a] == 0 for a in node.attrs["axes"]):
+        reduced: tuple[int, ...] = node.attrs["axes"]
+        if any(x.type.shape[a] == 0 for a in reduced):
             one = node.op.name == "reduce_prod"  # the largest and the smallest of nothing are no values
             result = self.b.full(one, node.output.type)
             self._enter(result)
             return result
-        axes = tuple(a for a in node.attrs["axes"] if x.type.shape[a] != 1)
-        if len(axes) < len(node.attrs["axes"]):
+        axes = tuple(a for a in reduced if x.type.shape[a] != 1)
+        if len(axes) < len(reduced):
             # Axes of length 1 leave by a reshape; the others keep their numbers less those that left before them.
-            gone = [a for a in node.attrs["axes"] if x.type.shape[a] == 1]
+            gone = [a for a in reduced if x.type.shape[a] == 1]
             x = self.reshaped(x, tuple(n for i, n in enumerate(x.type.shape) if i not in gone))
             axes = tuple(a - sum(g < a for g in gone) for a in axes)
         # The last run of neighbouring axes goes first; kept axes of length 1 are no obstacle within a run.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 
@@ -24,8 +25,8 @@ def check_plan(plan: Plan) -> None:
     """Replay `plan` phase by phase and raise `CertificateError` at the first thing that is wrong:
 
     - Every unit runs once, and reads only what earlier phases have made: units of one phase run in any order.
-    - What is live at the same time shares no byte of the arena, but where a unit writes an output over an input that dies
-      there, which no other unit of the phase reads, element by element and never before it has read the element.
+    - What is live at the same time shares no byte of the arena, but where a unit writes an output over an input that
+      dies there, which no other unit of the phase reads, element by element and never before it has read the element.
     - An input of the graph is overwritten when nothing will read it again, and when nothing can stop the run any more.
     - Every output of the graph is where it belongs, and lives to the end.
     - Blocks and scratch are as large as what lies in them, and `lower_bound_bytes` is the most that is live at once.
@@ -65,7 +66,7 @@ def _seen_through(node: Node, window: Array) -> Array:
     attrs = node.attrs
     match node.op.name:
         case "reshape":
-            return np.reshape(window, attrs["shape"], copy=False)
+            return cast(Array, np.reshape(window, attrs["shape"], copy=False))
         case "transpose":
             return np.transpose(window, attrs["perm"])
         case "reverse":
@@ -152,7 +153,9 @@ class _Replay:
             for base in self.bases(node):
                 self.readers.setdefault(base, []).append(node)
                 if base.node in self.phase_of and self.phase_of[base.node] >= now:
-                    raise CertificateError(f"phase {now} reads {base!r} in {node!r} before an earlier phase has made it")
+                    raise CertificateError(
+                        f"{node!r} in phase {now} reads {base!r} before an earlier phase has made it"
+                    )
 
     # ---- places
 
@@ -204,11 +207,14 @@ class _Replay:
                 place = self.location(value)
                 if place.place != "arena" or not value.type.nbytes:
                     continue
-                death = end if value in self.kept else max((self.phase_of[r] for r in self.readers.get(value, ())), default=now)
+                death = max((self.phase_of[r] for r in self.readers.get(value, ())), default=now)
+                death = end if value in self.kept else death
                 thing = _Thing(value, place.offset, value.type.nbytes, now, death, self.overwritten[node].get(value))
                 block = blocks.get(value)
                 if block is None or block.offset != thing.start or block.nbytes < thing.nbytes:
-                    raise CertificateError(f"{value!r} of {thing.nbytes} bytes at {thing.start} is not in its block {block}")
+                    raise CertificateError(
+                        f"{value!r} at {thing.start}, {thing.nbytes} bytes, is not in its block {block}"
+                    )
                 if not (block.birth <= now and death <= block.death):
                     raise CertificateError(f"{value!r} lives from {now} to {death}, its block {block} does not")
                 things.append(thing)
@@ -236,7 +242,8 @@ class _Replay:
         dying: dict[int, list[_Thing]] = {}
         for thing in things:
             if thing.start < 0 or thing.end > plan.arena_bytes:
-                raise CertificateError(f"{thing.what!r} lies at {thing.start} to {thing.end} of {plan.arena_bytes} bytes")
+                span = f"{thing.start} to {thing.end}"
+                raise CertificateError(f"{thing.what!r} lies at {span} of {plan.arena_bytes} bytes")
             born.setdefault(thing.birth, []).append(thing)
             dying.setdefault(thing.death, []).append(thing)
         starts: list[int] = []
@@ -251,7 +258,7 @@ class _Replay:
                     del starts[at], live[at]
                 for other in live[max(at - 1, 0) : at + 1]:
                     if other.start < thing.end and thing.start < other.end:
-                        raise CertificateError(f"in phase {phase}, {thing.what!r} and {other.what!r} share bytes of the arena")
+                        raise CertificateError(f"{thing.what!r} and {other.what!r} share bytes in phase {phase}")
                 starts.insert(at, thing.start)
                 live.insert(at, thing)
                 alive += thing.nbytes
@@ -323,11 +330,12 @@ class _Replay:
                 continue
             indices = None
             if node.op.name != "region":
-                indices = (node.inputs[1], node.inputs[0].type.shape[node.attrs["axis"]])
+                axis: int = node.attrs["axis"]
+                indices = (node.inputs[1], node.inputs[0].type.shape[axis])
             if now < first and indices:
                 checked.add(indices)
             elif now >= first and indices not in checked:
-                raise CertificateError(f"{node!r} may stop the run in phase {now}, after phase {first} overwrites an input")
+                raise CertificateError(f"{node!r} in phase {now} may stop the run, phase {first} overwrites an input")
 
 
 def _lines(nbytes: int) -> int:
@@ -357,7 +365,7 @@ def _may_stop(node: Node) -> bool:
 class _Times:
     """When a region reads its inputs and writes its outputs, within a row.
 
-    A row is swept several times: a reduction along it ends a sweep, and what depends on its result comes in the next one.
+    A row is swept several times: a reduction along it ends a sweep, and what depends on it comes in the next one.
     Time is 2s during sweep s and 2s + 1 after it.
     """
 
@@ -380,7 +388,7 @@ class _Times:
         old, new = self.body.inputs[i], self.body.outputs[o]
         if _long(old.type.shape) != _long(new.type.shape):
             return "their elements do not belong together"
-        if new.node is not None and new.node.op.name.startswith("reduce_") and self.nest.kinds[new] == "crossing":
+        if self.nest.kinds[new] == "crossing":
             return "a sum over rows has no element for each of the input's"
         # A value of a row is read before the first sweep, wherever it is used.
         if self.nest.kinds[old] == "full" and self.last_read.get(old, 0) > 2 * self.sweep[new]:

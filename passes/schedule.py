@@ -49,7 +49,8 @@ def _stoppers(graph: Graph) -> list[Node]:
         if not may_stop(node):
             continue
         if node.op.name != "region":
-            indices = (node.inputs[1], node.inputs[0].type.shape[node.attrs["axis"]])
+            axis: int = node.attrs["axis"]
+            indices = (node.inputs[1], node.inputs[0].type.shape[axis])
             if indices in checked:
                 continue
             checked.add(indices)

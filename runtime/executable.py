@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,10 @@ def allocate(nbytes: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 def address_of(array: np.ndarray[Any, Any]) -> int:
     """The address of the first element."""
-    return array.__array_interface__["data"][0]
+    try:
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # pyright: ignore[reportArgumentType]
+    except (TypeError, ValueError):  # read-only or empty: as good, but it takes a microsecond
+        return array.__array_interface__["data"][0]
 
 
 class Executable:

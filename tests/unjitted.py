@@ -54,6 +54,9 @@ class _Machine:
         base = int(address) >> _BASE_BITS
         return Pointer(self.memory[base - 1], int(address) - (base << _BASE_BITS), dtype)
 
+    def array(self, dtype: np.dtype[Any]) -> Callable[[int, int], Pointer]:
+        return lambda address, n: self.pointer(address, dtype)
+
     def gemm(self, dtype: np.dtype[Any]) -> Callable[..., None]:
         def gemm(fn: int, ta: int, tb: int, m: int, n: int, k: int, alpha: Any, a: int, lda: int, b: int, ldb: int,
                  beta: Any, c: int, ldc: int) -> None:  # fmt: skip
@@ -83,7 +86,7 @@ class _Machine:
             pointer.memory, pointer.offset + int(start) * pointer.dtype.itemsize, pointer.dtype
         )
         for suffix, dtype in ARRAY_DTYPES.items():
-            names[f"array_{suffix}"] = lambda address, n, dtype=np.dtype(dtype): self.pointer(address, dtype)
+            names[f"array_{suffix}"] = self.array(np.dtype(dtype))
         names["gemm_f32"], names["gemm_f64"] = self.gemm(np.dtype("f4")), self.gemm(np.dtype("f8"))
         return names
 

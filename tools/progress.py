@@ -58,7 +58,8 @@ class TrainingProgress:
                 TextColumn("{task.fields[figures]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
             )
             bar = self._bar = Progress(*columns, console=console, auto_refresh=False, expand=True)
-            self._task = bar.add_task("", total=epochs * steps_per_epoch, completed=done, epoch=f"1/{epochs}", figures="")
+            total = epochs * steps_per_epoch
+            self._task = bar.add_task("", total=total, completed=done, epoch=f"1/{epochs}", figures="")
 
     def __enter__(self) -> TrainingProgress:
         self._began = time.perf_counter()

@@ -123,6 +123,8 @@ def train(run: Run, console: Console) -> int:
     )
     if run.resume is not None:
         step.load(run.resume)
+        if settings.lr is not None and settings.lr != step.learning_rate:
+            step.learning_rate = settings.lr  # the file is not of a run, and brought its own
     _say(console, str(step.report))
     return _go_on(step, data, settings, out, console)
 

@@ -81,7 +81,10 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[tuple[int, ...], ...]]] = {
     "reductions": (lambda x: [x.sum(), x.max(axis=0), x.min(axis=1, keepdims=True), x.sum(axis=(0, 1))], ((4, 5),)),
     "matmul": (lambda x, y: x @ y, ((4, 5), (5, 3))),
     "einsum": (lambda x, y: np.einsum("bij,bjk->bik", x, y), ((2, 3, 4), (2, 4, 5))),
-    "arithmetic": (lambda x, y: (x + y * 2 - 3, x // (abs(y) + 1), x % 7, np.maximum(x, y), np.sign(x)), ((4, 5), (5,))),
+    "arithmetic": (
+        lambda x, y: (x + y * 2 - 3, x // (abs(y) + 1), x % 7, np.maximum(x, y), np.sign(x)),
+        ((4, 5), (5,)),
+    ),
     "division": (lambda x, y: x / (y * y + 1), ((4, 5), (5,))),
 }
 

@@ -252,9 +252,9 @@ def test_a_loss_function_that_returns_no_scalar_is_told_so(fn, message):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"clip_norm": 0.0}, ValueError, "clip_norm is above 0, got 0.0"),
-        ({"clip_value": -1}, ValueError, "clip_value is above 0"),
-        ({"accumulate": 0}, ValueError, "accumulate is 1 or more"),
+        ({"clip_norm": 0.0}, ValueError, "clip_norm is a number above 0, got 0.0"),
+        ({"clip_value": -1}, ValueError, "clip_value is a number above 0"),
+        ({"accumulate": 0}, ValueError, "accumulate is a whole number of 1 or more"),
         ({"optimizer": 0.1}, TypeError, "optimizer is one of gl.optim, such as gl.optim.AdamW"),
         ({"model": print}, TypeError, "model is a gl.nn.Module"),
         ({"batch": {"x": "text"}}, TypeError, "batch.x is of type str; use arrays or specs"),
@@ -282,3 +282,13 @@ def test_metrics_may_be_any_pytree_and_a_bare_array():
     step = trace_step(mlp(), lambda m, b: m(b["x"]).mean(), optim.SGD(0.1), BATCH)
     assert step.metrics_tree is None
     assert not step.metrics
+
+
+def test_a_loss_that_depends_on_no_parameter_is_an_error():
+    with pytest.raises(TypeError, match="a loss that depends on no trained parameter"):
+        trace_step(nn.Linear(3, 2), lambda model, x: (x * x).mean(), optim.SGD(0.1), np.ones((4, 3), "float32"))
+
+
+def test_a_loss_that_is_no_function_is_an_error():
+    with pytest.raises(TypeError, match="loss_fn is a function of"):
+        trace_step(nn.Linear(3, 2), 3, optim.SGD(0.1), np.ones((4, 3), "float32"))  # pyright: ignore

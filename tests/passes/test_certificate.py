@@ -123,12 +123,6 @@ def high_bound(made: Plan, at: int) -> Plan | None:
     return replace(made, lower_bound_bytes=made.lower_bound_bytes + 1 + at % 7)
 
 
-def more_threads_than_row_buffers(made: Plan, at: int) -> Plan | None:
-    if not any(nest.buffers and nest.columns for nest in made.nests.values()):
-        return None
-    return replace(made, threads=made.threads + 1 + at % 3)
-
-
 def unsaid_writing_in_place(made: Plan, at: int) -> Plan | None:
     """A unit overwrites an input without saying so."""
     nodes = [n for n, pairs in made.in_place.items()
@@ -164,7 +158,6 @@ FAULTS: dict[Fault, str] = {
     unit_run_twice: "which has run",
     low_bound: "the plan says",
     high_bound: "the plan says",
-    more_threads_than_row_buffers: "bytes of scratch",
     unsaid_writing_in_place: "share bytes|destroys input",
     wrong_output: "lies at|not written to input|lies elsewhere",
     forgotten_copy_back: "not written to input",
@@ -299,6 +292,17 @@ def test_scattering_over_an_array_that_is_also_added_is_not_done_in_place():
     location = made.locations[y if y in made.locations else units(made, "dot")[0].output]
     with pytest.raises(CertificateError, match="read in two ways"):
         check_plan(replace(made, in_place={scatter: {0: 0}}, locations={**made.locations, scatter.output: location}))
+
+
+def test_row_buffers_for_fewer_workers_than_there_are_are_found():
+    b = Builder()
+    x = b.input(F32)
+    z = ew.exp(b, x)
+    total = OPS["broadcast"](b, OPS["reduce_sum"](b, z, axes=(1,)), shape=(40, 30), axes=(0,))
+    made = planned(b.graph([ew.div(b, ew.neg(b, z), ew.add(b, total, total))]), threads=2)
+    assert made.lower_bound_bytes > 0
+    with pytest.raises(CertificateError, match="bytes of scratch"):
+        check_plan(replace(made, threads=3))
 
 
 def test_a_long_chain_lives_in_two_blocks():

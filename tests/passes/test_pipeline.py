@@ -10,7 +10,7 @@ from compiled import run_compiled
 from gradloom.ir import Array, Graph, interpret, parse, verify
 from gradloom.passes import loop_nest
 from gradloom.passes.certificate import check_plan
-from gradloom.passes.pipeline import PASS_NAMES, pipeline, plan_graph, run_passes
+from gradloom.passes.pipeline import pipeline, run_passes
 from gradloom.passes.plan import plan
 from gradloom.runtime.lowering import loops, units
 from hypothesis import HealthCheck, given, settings

@@ -1,4 +1,4 @@
-"""Compiled graphs at sizes that take several tiles, threads and chunks, and what a run does to the memory it is given."""
+"""Compiled graphs at sizes of several tiles, threads and chunks, and what a run does to the memory it is given."""
 
 from __future__ import annotations
 
@@ -198,13 +198,21 @@ def test_chunks_with_a_short_last_one(n: int):
     check(build(fn, spec((n,), F32), spec((n,), F32)))
 
 
-def test_random_bits_are_those_of_the_interpreter_in_every_layout():
-    for shape in ((100_001,), (3, 40_000), (5, 7, 1000), (2049,), (1, 9)):
-        for dtype in ("int32", I64):
-            graph = build(
-                lambda b, k: OPS["random_bits"](b, k, shape=shape, dtype=np.dtype(dtype), stream=2**63 + 5), spec((), I64)
-            )
-            check(graph, [np.int64(-12345)])
+@pytest.mark.parametrize("shape", [(100_001,), (3, 40_000), (5, 7, 1000), (2049,), (1, 9)], ids=str)
+@pytest.mark.parametrize("dtype", ["int32", I64])
+def test_random_bits_are_those_of_the_interpreter(shape: tuple[int, ...], dtype: str):
+    def fn(b: Builder, key: Value) -> Value:
+        return OPS["random_bits"](b, key, shape=shape, dtype=np.dtype(dtype), stream=2**63 + 5)
+
+    check(build(fn, spec((), I64)), [np.array(-12345)])
+
+
+def test_random_bits_of_a_constant_key_for_every_row():
+    def fn(b: Builder, x: Value) -> Value:
+        bits = OPS["random_bits"](b, b.full(7, spec((), I64)), shape=(500,), dtype=np.dtype("int32"), stream=1)
+        return ew.add(b, x, bcast(b, ew.cast(b, bits, dtype=np.dtype(F32)), (500, 40), (0,)))
+
+    check(build(fn, spec((500, 40), F32)))
 
 
 def test_random_bits_fused_with_a_mask_over_rows_and_columns():
@@ -252,13 +260,18 @@ def test_a_view_meets_an_array(left: str):
         other = OPS["slice"](b, y, start=(0,), stop=(view.type.size,), step=(1,))
         other = OPS["reshape"](b, other, shape=view.type.shape)
         product = ew.mul(b, view, other)
-        return [product, OPS["reduce_sum"](b, product, axes=(view.type.ndim - 1,)), OPS["reduce_sum"](b, product, axes=(0,))]
+        return [
+            product,
+            OPS["reduce_sum"](b, product, axes=(view.type.ndim - 1,)),
+            OPS["reduce_sum"](b, product, axes=(0,)),
+        ]
 
     check(build(fn, spec((200, 90), F32), spec((60_000,), F32)))
 
 
 @pytest.mark.parametrize(
-    ("shape", "perm"), [((300, 70), (1, 0)), ((20, 30, 40), (2, 0, 1)), ((20, 30, 40), (1, 0, 2)), ((5, 6, 7, 80), (3, 1, 2, 0))]
+    ("shape", "perm"),
+    [((300, 70), (1, 0)), ((20, 30, 40), (2, 0, 1)), ((20, 30, 40), (1, 0, 2)), ((5, 6, 7, 80), (3, 1, 2, 0))],
 )
 def test_transposed_copy(shape: tuple[int, ...], perm: tuple[int, ...]):
     check(build(lambda b, x: OPS["transpose"](b, x, perm=perm), spec(shape, F32)))

@@ -1,6 +1,5 @@
 """Every op, lowered: its kernels as plain Python first, then as machine code, against the interpreter."""
 
-import numpy as np
 import pytest
 from compiled import run_compiled
 from gradloom.ir import interpret

@@ -6,6 +6,7 @@ import gzip
 import io
 import os
 import zipfile
+import zlib
 from importlib import resources
 from pathlib import Path
 
@@ -46,14 +47,15 @@ def load_mnist(path: str | os.PathLike[str]) -> Split:
     if not Path(path).is_file():
         raise DataError(f"{path}: there is no such file")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as handle:
+            file = np.load(handle, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise DataError(f"{path} is one array, not an .npz file with {', '.join(names)}")
             missing = [name for name in names if name not in file]
             if missing:
                 raise DataError(f"{path} has no {' and no '.join(missing)}; it has {', '.join(file) or 'nothing'}")
             arrays = {name: file[name] for name in names}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path} is damaged, or no .npz file: {error}") from error
     for part in ("train", "test"):
         _check_part(path, part, arrays[f"x_{part}"], arrays[f"y_{part}"])

@@ -24,9 +24,10 @@ from ..data import DataError
 from .recipe import Ingredients
 
 _IGNORED = -100
+_STD = 0.02
 _EVALUATIONS = 10
 _MOST_BATCHES = 64
-_CALIBRATION = 20
+_QUARTER = 4
 _METADATA = "gpt"
 
 DEFAULT_MINUTES = 10.0
@@ -52,9 +53,22 @@ class Settings:
     seed: int = 0
 
     def optimizer(self, steps: int) -> optim.AdamW:
-        """AdamW whose learning rate warms up and then falls along a cosine, to a tenth, until `steps` steps are done."""
-        falling = optim.Cosine(self.lr, max(steps - self.warm_up, 1), self.lr / 10)
-        return optim.AdamW(optim.WarmUp(falling, self.warm_up), betas=(0.9, 0.99), weight_decay=self.weight_decay)
+        """AdamW whose rate warms up, holds until a quarter of `steps` is done, and falls to 0 along a cosine."""
+        held = max(steps // _QUARTER - self.warm_up, 0)
+        falling = optim.Cosine(self.lr, max(steps - self.warm_up - held, 1))
+        rate = optim.WarmUp(_HeldThen(held, falling), self.warm_up)
+        return optim.AdamW(rate, betas=(0.9, 0.99), weight_decay=self.weight_decay)
+
+
+@dataclass(frozen=True)
+class _HeldThen:
+    """The first rate of `falling` for `steps` steps, then `falling`."""
+
+    steps: int
+    falling: optim.Cosine
+
+    def __call__(self, step: int) -> float:
+        return self.falling(max(step - self.steps, 0))
 
 
 class GPT(nn.Module):
@@ -80,11 +94,23 @@ class GPT(nn.Module):
             if parameter.ndim == 2:
                 # What is added to the residual stream shrinks with the number of additions.
                 last = name.endswith(("out_proj.weight", "linear2.weight"))
-                nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * settings.layers if last else 1))
+                nn.init.normal_(parameter, std=_STD / math.sqrt(2 * settings.layers if last else 1))
+        nn.init.constant_(self.positions.weight, _sinusoids(settings.context, width))
 
     def forward(self, tokens: Any) -> Any:
         x = self.embedding(tokens) + self.positions.weight[: tokens.shape[1]]
         return self.lm_head(self.blocks(self.dropout(x), is_causal=True))
+
+
+def _sinusoids(length: int, width: int) -> Array:
+    """(length, width) sines and cosines of falling frequencies, as large as other initial values are.
+
+    From these "the character before" is one and the same linear map at every place; from random values each place would
+    have to learn it for itself, and the last one hardly would. Vaswani et al. 2017, "Attention is all you need", 3.5.
+    """
+    angles = np.arange(length)[:, None] * 10000.0 ** (-np.arange(0, width, 2) / width)
+    waves = np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(length, -1)[:, :width]
+    return (_STD * math.sqrt(2) * waves).astype(np.float32)
 
 
 def loss(model: Any, batch: Any) -> Any:
@@ -210,9 +236,9 @@ class TrainedGPT:
         return total / count
 
     def sample(self, length: int = 500, temperature: float = 0.8, seed: int = 0, prompt: str = "\n") -> str:
-        """`length` characters that follow on `prompt`, drawn from softmax(logits / temperature); the likeliest ones at 0.
+        """`length` characters that follow on `prompt`, drawn from softmax(logits / temperature); at 0 the likeliest.
 
-        Every character is one call of the same program: what stands behind the last one is not seen.
+        Every character is one call of the same program: the last one does not see what stands behind it.
         """
         if not temperature >= 0:
             raise ValueError(f"a temperature is 0 or more, got {temperature}")
@@ -254,13 +280,14 @@ def train_gpt(
 ) -> TrainedGPT:
     """Train a GPT on `text` for `steps` steps, or as many as fit `minutes`; then judge it on the held-out tenth.
 
-    The result depends on the text, the settings and the number of steps alone: a run of `minutes` measures its first
-    steps, which are the same for any number, and settles then how many it does. `on_progress` is called after every
-    step, and ten times in a run with the held-out loss. `out` is the checkpoint, written then and when Ctrl-C is
-    pressed, before `KeyboardInterrupt` goes on; `resume` takes one up, to the same bits.
+    The result depends on the text, the settings and the number of steps alone: a run of `minutes` settles on a number
+    when a quarter of its time is over, and until then does what the run of any larger number does. `on_progress` is
+    called after every step, and ten times in a run with the held-out loss. `out` is the checkpoint, written then and
+    when Ctrl-C is pressed, before `KeyboardInterrupt` goes on; `resume` takes one up, to the same bits.
 
     Raises `DataError` for a text that is too short, `CommandError` where a checkpoint is of another run.
     """
+    began = time.perf_counter()
     if steps is not None and minutes is not None:
         raise CommandError("steps and minutes do not go together")
     earlier = None if resume is None else _Earlier.read(resume)
@@ -289,7 +316,7 @@ def train_gpt(
     if on_compiled:
         on_compiled(step)
     trained = TrainedGPT(step, corpus, settings)
-    _Run(trained, settings, steps, minutes, out, on_progress).go()
+    _Run(trained, settings, steps, minutes, out, on_progress, began).go()
     return trained
 
 
@@ -319,6 +346,7 @@ class _Run:
         minutes: float | None,
         out: str | None,
         on_progress: Callable[[Progress], None] | None,
+        began: float,
     ) -> None:
         self.trained = trained
         self.settings = settings
@@ -326,40 +354,40 @@ class _Run:
         self.seconds = (minutes or 0.0) * 60
         self.out = out
         self.on_progress = on_progress or (lambda progress: None)
-        self.began = time.perf_counter()
+        self.began = began
 
     def go(self) -> None:
-        step, settings = self.trained.step, self.settings
-        times: list[float] = []
+        step = self.trained.step
         try:
+            settled = math.inf if self.steps is not None else self._time_to_settle()
             while self.steps is None or step.steps < self.steps:
-                before = time.perf_counter()
-                batch = self.trained.corpus.batch(settings.batch_size, settings.seed, step.steps)
-                # While the number of steps is unknown the rate warms up, whatever it will be.
-                rate = settings.optimizer(self.steps or _CALIBRATION + settings.warm_up)
-                step.learning_rate = rate.learning_rate(step.steps)
-                value = float(step(batch))
-                times.append(time.perf_counter() - before)
+                value = self._one_step()
                 held_out = None
-                if self.steps is None and step.steps >= min(_CALIBRATION, settings.warm_up):
-                    self.steps = self._steps_that_fit(times)
-                elif self.steps is not None and self._is_due(step.steps):
-                    last = step.steps == self.steps
-                    held_out = self.trained.held_out(None if last else _MOST_BATCHES)
+                if time.perf_counter() > settled and self.steps is None:
+                    self.steps = _QUARTER * step.steps
+                if self.steps is not None and self._is_due(step.steps):
+                    held_out = self.trained.held_out(None if step.steps == self.steps else _MOST_BATCHES)
                     self._save()
                 self.on_progress(Progress(step.steps, self.steps, value, held_out, time.perf_counter() - self.began))
         except KeyboardInterrupt:
             self._save()
             raise
 
-    def _steps_that_fit(self, times: list[float]) -> int:
-        """All steps of the run, from how long those done so far and an evaluation take."""
+    def _one_step(self) -> float:
+        step, settings = self.trained.step, self.settings
+        batch = self.trained.corpus.batch(settings.batch_size, settings.seed, step.steps)
+        # Until the number of steps is known, that of a run which still is in its first quarter.
+        steps = self.steps or _QUARTER * (step.steps + 1)
+        step.learning_rate = settings.optimizer(steps).learning_rate(step.steps)
+        return float(step(batch))
+
+    def _time_to_settle(self) -> float:
+        """When a quarter of the time for steps is over, after what the evaluations will take."""
         self.trained.held_out(1)
         before = time.perf_counter()
         self.trained.held_out(_MOST_BATCHES)
-        evaluations = _EVALUATIONS * (time.perf_counter() - before)
-        left = self.seconds - (time.perf_counter() - self.began) - evaluations
-        return len(times) + max(int(left / float(np.median(times[len(times) // 4 :]))), 0)
+        now = time.perf_counter()
+        return now + (self.began + self.seconds - now - (now - before) * _EVALUATIONS) / _QUARTER
 
     def _is_due(self, done: int) -> bool:
         assert self.steps is not None

@@ -1,0 +1,66 @@
+"""What the README shows works as it is written."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def test_the_python_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.chdir(tmp_path)
+    assert len(blocks("python")) == 3
+    # As a file, so that tracing finds the lines.
+    (tmp_path / "readme.py").write_text("\n".join(blocks("python")))
+    done = subprocess.run([sys.executable, "-W", "error", "readme.py"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "graph(" in done.stdout
+    assert (tmp_path / "model.safetensors").is_file()
+
+
+def test_ci_does_what_the_readme_says():
+    script = (ROOT / ".ci" / "run").read_text()
+    set_up, test = blocks("sh")[:2]
+    for line in (set_up, test):
+        for command in line.replace(".venv/bin/", "").strip().split(" && ")[1:]:
+            assert command in script, command
+
+
+def test_its_files_and_commands_exist():
+    for path in re.findall(r"\]\(([^)#]+)\)", README):
+        assert path.startswith("https://") or (ROOT / path).exists(), path
+    for folder in re.findall(r"^    (\w+)/ ", README, re.MULTILINE):
+        assert (ROOT / folder).is_dir(), folder
+    help_text = subprocess.run(
+        [sys.executable, "-c", "import sys; from gradloom.tools.cli import main; sys.exit(main(['train', '--help']))"],
+        capture_output=True,
+        text=True,
+    ).stdout
+    for option in set(re.findall(r"gradloom train[^`\n]* (--[a-z-]+)", README)):
+        assert option in help_text, option
+
+
+def test_the_environment_variables_are_those_that_are_read():
+    folders = ("ir", "passes", "runtime", "engine", "tools")
+    sources = "".join(path.read_text() for folder in folders for path in (ROOT / folder).rglob("*.py"))
+    told = set(re.findall(r"^\| `(GRADLOOM_\w+)=", README, re.MULTILINE))
+    assert told == set(re.findall(r"environ\.get\(\"(GRADLOOM_\w+)\"", sources))
+
+
+def test_the_picture_is_what_its_script_draws(tmp_path: Path):
+    drawn = tmp_path / "arena.svg"
+    command = [sys.executable, str(ROOT / "examples" / "draw_arena.py"), "digits", str(drawn)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert drawn.read_text().startswith("<svg ")
+    assert drawn.read_text().endswith("</svg>\n")
