@@ -11,14 +11,15 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from .command_error import CommandError
-from .recipes import gpt
+from .recipes.gpt import Progress as Stage
+from .recipes.gpt import Settings, python_documentation, read_text, train_gpt
 from .train import INTERRUPTED, Run
 
 _OUT = "gradloom-gpt.safetensors"
 _SAMPLE = 500
 
 
-def train_gpt(run: Run, steps: int | None, minutes: float | None, console: Console) -> int:
+def run_gpt(run: Run, steps: int | None, minutes: float | None, console: Console) -> int:
     """Train a GPT on the text of `run.data`, by default Python's documentation. The exit code."""
     for name in ("epochs", "optimizer"):
         if name in run.given:
@@ -27,11 +28,11 @@ def train_gpt(run: Run, steps: int | None, minutes: float | None, console: Conso
     if not Path(out).parent.is_dir():
         raise CommandError(f"cannot write {out}: there is no folder {Path(out).parent}")
     changed = {name: run.given[name] for name in ("batch_size", "lr", "seed") if name in run.given}
-    settings = replace(gpt.Settings(), **changed) if changed or run.resume is None else None
-    text = gpt.python_documentation() if run.data is None else gpt.read_text(run.data)
+    settings = replace(Settings(), **changed) if changed or run.resume is None else None
+    text = python_documentation() if run.data is None else read_text(run.data)
     try:
         with _Shown(console) as shown:
-            trained = gpt.train_gpt(
+            trained = train_gpt(
                 text,
                 settings,
                 steps,
@@ -84,7 +85,7 @@ class _Shown:
     def __exit__(self, *error: object) -> None:
         self._bar.stop()
 
-    def update(self, progress: gpt.Progress) -> None:
+    def update(self, progress: Stage) -> None:
         """A step is done."""
         self._loss += progress.loss
         self._count += 1

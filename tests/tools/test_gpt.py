@@ -1,32 +1,30 @@
 """The character-level GPT: its corpus, its training by steps and by minutes, its checkpoints and what it writes."""
 
-import io
 import math
 
 import gradloom as gl
 import numpy as np
 import pytest
+from gradloom.tools import train_gpt as train_gpt_module
+from gradloom.tools.cli import main
 from gradloom.tools.command_error import CommandError
 from gradloom.tools.data import DataError
-from gradloom.tools.recipes import gpt
-from gradloom.tools.train import Run
-from gradloom.tools.train_gpt import train_gpt as train_gpt_command
-from rich.console import Console
+from gradloom.tools.recipes.gpt import GPT, Corpus, Settings, gpt, read_text, train_gpt
 
 TEXT = "the cat sat on the mat; the dog sat on the log.\n" * 40
-TINY = gpt.Settings(width=16, heads=2, layers=1, context=16, batch_size=4, lr=1e-2, warm_up=5)
+TINY = Settings(width=16, heads=2, layers=1, context=16, batch_size=4, lr=1e-2, warm_up=5)
 
 
 def trained(steps=30, settings=TINY, **options):
-    return gpt.train_gpt(TEXT, settings, steps, threads=1, **options)
+    return train_gpt(TEXT, settings, steps, threads=1, **options)
 
 
 def test_a_batch_is_windows_by_seed_and_step_alone():
-    corpus = gpt.Corpus(TEXT, 16)
+    corpus = Corpus(TEXT, 16)
     batch = corpus.batch(4, 1, 7)
     assert batch["x"].shape == batch["y"].shape == (4, 16)
     np.testing.assert_array_equal(batch["x"][:, 1:], batch["y"][:, :-1])
-    np.testing.assert_array_equal(batch["x"], gpt.Corpus(TEXT, 16).batch(4, 1, 7)["x"])
+    np.testing.assert_array_equal(batch["x"], Corpus(TEXT, 16).batch(4, 1, 7)["x"])
     assert not np.array_equal(batch["x"], corpus.batch(4, 1, 8)["x"])
     assert not np.array_equal(batch["x"], corpus.batch(4, 2, 7)["x"])
     window = "".join(corpus.characters[i] for i in batch["x"][0])
@@ -34,7 +32,7 @@ def test_a_batch_is_windows_by_seed_and_step_alone():
 
 
 def test_the_last_tenth_is_held_out_and_each_of_its_characters_is_predicted_once():
-    corpus = gpt.Corpus(TEXT, 16)
+    corpus = Corpus(TEXT, 16)
     assert len(corpus.held_out) == len(TEXT) // 10
     assert len(corpus.train) + len(corpus.held_out) == len(TEXT)
     labels = np.concatenate([y[y != -100] for _, y in corpus.held_out_batches(4)])
@@ -44,14 +42,14 @@ def test_the_last_tenth_is_held_out_and_each_of_its_characters_is_predicted_once
 
 def test_texts_that_cannot_be_learned_from_are_refused(tmp_path):
     with pytest.raises(DataError, match="a text of 12 characters is too short for windows of 16 characters"):
-        gpt.Corpus("hello world!", 16)
+        Corpus("hello world!", 16)
     with pytest.raises(DataError, match="the character '%' is not in the vocabulary"):
-        gpt.Corpus(TEXT, 16).encode("the %")
+        Corpus(TEXT, 16).encode("the %")
     with pytest.raises(DataError, match="there is no such file"):
-        gpt.read_text(tmp_path / "none.txt")
+        read_text(tmp_path / "none.txt")
     (tmp_path / "latin.txt").write_bytes("Grüße".encode("latin-1"))
     with pytest.raises(DataError, match=r"latin.txt is no text in UTF-8"):
-        gpt.read_text(tmp_path / "latin.txt")
+        read_text(tmp_path / "latin.txt")
 
 
 def test_training_learns_repeats_and_reports():
@@ -71,7 +69,7 @@ def test_the_held_out_loss_is_that_of_the_model():
     result = trained(5)
     total, count = 0.0, 0
     for x, y in result.corpus.held_out_batches(4):
-        model = gpt.GPT(len(result.corpus.characters), TINY)
+        model = GPT(len(result.corpus.characters), TINY)
         logits = gl.nn.functional_call(model, result.step.parameters(), x)
         kept = y.ravel() != -100
         flat = logits.reshape(-1, logits.shape[-1])[kept]
@@ -114,24 +112,26 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         trained(out=path, on_progress=stop)
-    resumed, whole = gpt.train_gpt(TEXT, resume=path, threads=1), trained()
+    resumed, whole = train_gpt(TEXT, resume=path, threads=1), trained()
     assert resumed.step.steps == 30
     for name, array in whole.step.parameters().items():
         np.testing.assert_array_equal(array, resumed.step.parameters()[name])
     with pytest.raises(CommandError, match="was trained with Settings"):
-        gpt.train_gpt(TEXT, gpt.Settings(width=32), resume=path)
+        train_gpt(TEXT, Settings(width=32), resume=path)
+    with pytest.raises(CommandError, match="was trained on another text"):
+        train_gpt(TEXT + " ", resume=path)
     with pytest.raises(CommandError, match="has its number of steps"):
-        gpt.train_gpt(TEXT, resume=path, minutes=1)
+        train_gpt(TEXT, resume=path, minutes=1)
     with pytest.raises(CommandError, match="do not go together"):
         trained(minutes=1)
     whole.step.save(path)
     with pytest.raises(CommandError, match="is no checkpoint of a GPT"):
-        gpt.train_gpt(TEXT, resume=path)
+        train_gpt(TEXT, resume=path)
 
 
 def test_a_run_of_minutes_is_the_run_of_as_many_steps():
     seen = []
-    timed = gpt.train_gpt(TEXT, TINY, minutes=1e-9, threads=1, on_progress=seen.append)
+    timed = train_gpt(TEXT, TINY, minutes=1e-9, threads=1, on_progress=seen.append)
     assert timed.step.steps == seen[-1].steps == 4
     again = trained(timed.step.steps)
     for name, array in timed.step.parameters().items():
@@ -139,28 +139,40 @@ def test_a_run_of_minutes_is_the_run_of_as_many_steps():
 
 
 def test_the_recipe_is_planned_without_its_data():
-    model, loss_fn, optimizer, batch = gpt.gpt()
+    model, loss_fn, optimizer, batch = gpt()
     report = gl.plan_step(model, loss_fn, optimizer, batch).report
     assert report.total_bytes < 60e6
     assert model.tied_names() == {"lm_head.weight": "embedding.weight"}
-    untied = gpt.GPT(11, gpt.Settings(tied=False))
+    untied = GPT(11, Settings(tied=False))
     assert untied.tied_names() == {}
 
 
-def test_the_command_trains_saves_and_writes(tmp_path, monkeypatch):
-    monkeypatch.setattr(gpt, "Settings", lambda: TINY)
+def test_the_command_trains_saves_goes_on_and_writes(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train_gpt_module, "Settings", lambda: TINY)
     data, out = tmp_path / "text.txt", tmp_path / "gpt.safetensors"
     data.write_text(TEXT)
-    shown = io.StringIO()
-    run = Run({"recipe": "gpt", "seed": 3}, data=str(data), threads=1, out=str(out))
-    assert train_gpt_command(run, 10, None, Console(file=shown)) == 0
-    text = shown.getvalue()
+    train = ["train", "gpt", "--data", str(data), "--out", str(out), "--threads", "1"]
+    assert main([*train, "--steps", "10", "--seed", "3"]) == 0
+    text = capsys.readouterr().out
     assert "parameters" in text
     assert "step 10/10  loss " in text
     assert " bits per character" in text
     assert f"saved {out}; it writes:" in text
-    assert out.exists()
-    with pytest.raises(CommandError, match="--epochs does not go with gpt"):
-        train_gpt_command(Run({"epochs": 3}), None, None, Console(file=shown))
-    with pytest.raises(CommandError, match="there is no folder"):
-        train_gpt_command(Run({}, out=str(tmp_path / "none" / "x")), None, None, Console(file=shown))
+    assert main([*train, "--resume", str(out), "--steps", "20"]) == 0
+    assert "step 12/20  loss " in (text := capsys.readouterr().out)
+    assert "step 10/20" not in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["gpt", "--epochs", "3"], "--epochs does not go with gpt; give --steps or --minutes"),
+        (["gpt", "--steps", "3", "--minutes", "3"], "steps and minutes do not go together"),
+        (["gpt", "--out", "nowhere/x"], "cannot write nowhere/x"),
+        (["gpt", "--data", "nowhere.txt"], "nowhere.txt: there is no such file"),
+        (["digits", "--steps", "3"], "--steps and --minutes go with the recipe gpt"),
+    ],
+)
+def test_the_command_refuses_what_does_not_go_together(arguments, message, capsys):
+    assert main(["train", *arguments]) == 2
+    assert message in capsys.readouterr().err

@@ -8,7 +8,7 @@ import statistics
 import sys
 import time
 
-from .workloads import WARM_UP_STEPS, WORKLOADS
+from .workloads import COMPARED_STEPS, WARM_UP_STEPS, WORKLOADS
 
 BUILDERS = {
     "gradloom": ("gradloom_side", "build"),
@@ -25,17 +25,16 @@ def measure(side: str, workload: str, seconds: float) -> dict[str, float]:
     """Import a side, build its step and run it for about so many seconds. All times are in seconds.
 
     `first` is from the imports' end until the first step is done, `median` and `least` are of the steps after the
-    warm-up, and `loss` is that of the last step of the warm-up.
+    warm-up, and `loss` is that of step `COMPARED_STEPS`.
     """
     start = time.perf_counter()
     module, function = BUILDERS[side]
     build = getattr(importlib.import_module(f".{module}", __package__), function)
     imported = time.perf_counter()
     step = build(WORKLOADS[workload])
-    loss = step()
+    losses = [float(step())]
     first = time.perf_counter() - imported
-    for _ in range(WARM_UP_STEPS - 1):
-        loss = step()
+    losses += [float(step()) for _ in range(WARM_UP_STEPS - 1)]
     times: list[float] = []
     end = time.perf_counter() + seconds
     while len(times) < _MOST_STEPS and (not times or time.perf_counter() < end):
@@ -48,7 +47,7 @@ def measure(side: str, workload: str, seconds: float) -> dict[str, float]:
         "median": statistics.median(times),
         "least": min(times),
         "steps": len(times),
-        "loss": float(loss),
+        "loss": losses[COMPARED_STEPS - 1],
     }
 
 

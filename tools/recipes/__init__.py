@@ -2,9 +2,10 @@
 
 from .bench_mlps import mlp_l, mlp_m, mlp_s
 from .digits import digits
+from .gpt import gpt
 from .mnist import mnist
 from .recipe import Ingredients, Recipe
 
-RECIPES: dict[str, Recipe] = {recipe.__name__: recipe for recipe in (digits, mnist, mlp_s, mlp_m, mlp_l)}
+RECIPES: dict[str, Recipe] = {recipe.__name__: recipe for recipe in (digits, mnist, gpt, mlp_s, mlp_m, mlp_l)}
 
 __all__ = ["RECIPES", "Ingredients", "Recipe"]

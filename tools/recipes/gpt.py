@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -108,7 +109,7 @@ def _sinusoids(length: int, width: int) -> Array:
     From these "the character before" is one and the same linear map at every place; from random values each place would
     have to learn it for itself, and the last one hardly would. Vaswani et al. 2017, "Attention is all you need", 3.5.
     """
-    angles = np.arange(length)[:, None] * 10000.0 ** (-np.arange(0, width, 2) / width)
+    angles = np.arange(length)[:, None] * float(length) ** (-np.arange(0, width, 2) / width)
     waves = np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(length, -1)[:, :width]
     return (_STD * math.sqrt(2) * waves).astype(np.float32)
 
@@ -154,14 +155,13 @@ def read_text(path: str | os.PathLike[str]) -> str:
 
 
 class Corpus:
-    """A text as numbers of its characters; its last tenth is held out.
+    """A text as numbers of its characters, which are the vocabulary in order; its last tenth is held out.
 
-    `characters` is the vocabulary, by default the characters of the text in order. Raises `DataError` where the text is
-    too short for windows of `context` characters, or holds characters that `characters` lacks.
+    Raises `DataError` where the text is too short for windows of `context` characters.
     """
 
-    def __init__(self, text: str, context: int, characters: str | None = None) -> None:
-        self.characters = "".join(sorted(set(text))) if characters is None else characters
+    def __init__(self, text: str, context: int) -> None:
+        self.characters = "".join(sorted(set(text)))
         self.context = context
         tokens = self.encode(text)
         self.train, self.held_out = np.split(tokens, [len(tokens) - len(tokens) // 10])
@@ -296,11 +296,13 @@ def train_gpt(
             raise CommandError("a run that is resumed has its number of steps; give another one, not minutes")
         if settings not in (None, earlier.settings):
             raise CommandError(f"{resume} was trained with {earlier.settings}")
+        if earlier.digest != _digest(text):
+            raise CommandError(f"{resume} was trained on another text; give that one with --data")
         settings, steps = earlier.settings, earlier.steps if steps is None else steps
     settings = settings or Settings()
     if steps is None and minutes is None:
         minutes = DEFAULT_MINUTES
-    corpus = Corpus(text, settings.context, earlier.characters if earlier else None)
+    corpus = Corpus(text, settings.context)
     step = compile_step(
         GPT(len(corpus.characters), settings),
         loss,
@@ -316,7 +318,8 @@ def train_gpt(
     if on_compiled:
         on_compiled(step)
     trained = TrainedGPT(step, corpus, settings)
-    _Run(trained, settings, steps, minutes, out, on_progress, began).go()
+    metadata = {"settings": asdict(settings), "digest": _digest(text)}
+    _Run(trained, settings, steps, minutes, out, metadata, on_progress, began).go()
     return trained
 
 
@@ -326,15 +329,20 @@ class _Earlier:
 
     settings: Settings
     steps: int | None
-    characters: str
+    digest: str
 
     @staticmethod
     def read(path: str) -> _Earlier:
+        """Raises `CommandError` where the checkpoint is not of a GPT."""
         try:
             values = json.loads(load_arrays(path)[1][_METADATA])
-            return _Earlier(Settings(**values["settings"]), values["steps"], values["characters"])
+            return _Earlier(Settings(**values["settings"]), values["steps"], values["digest"])
         except (KeyError, ValueError, TypeError) as error:
             raise CommandError(f"{path} is no checkpoint of a GPT") from error
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 class _Run:
@@ -345,6 +353,7 @@ class _Run:
         steps: int | None,
         minutes: float | None,
         out: str | None,
+        metadata: dict[str, Any],
         on_progress: Callable[[Progress], None] | None,
         began: float,
     ) -> None:
@@ -353,6 +362,7 @@ class _Run:
         self.steps = steps
         self.seconds = (minutes or 0.0) * 60
         self.out = out
+        self.metadata = metadata
         self.on_progress = on_progress or (lambda progress: None)
         self.began = began
 
@@ -363,9 +373,10 @@ class _Run:
             while self.steps is None or step.steps < self.steps:
                 value = self._one_step()
                 held_out = None
-                if time.perf_counter() > settled and self.steps is None:
+                settles = self.steps is None and time.perf_counter() > settled
+                if settles:
                     self.steps = _QUARTER * step.steps
-                if self.steps is not None and self._is_due(step.steps):
+                if self.steps is not None and (settles or self._is_due(step.steps)):
                     held_out = self.trained.held_out(None if step.steps == self.steps else _MOST_BATCHES)
                     self._save()
                 self.on_progress(Progress(step.steps, self.steps, value, held_out, time.perf_counter() - self.began))
@@ -387,7 +398,7 @@ class _Run:
         before = time.perf_counter()
         self.trained.held_out(_MOST_BATCHES)
         now = time.perf_counter()
-        return now + (self.began + self.seconds - now - (now - before) * _EVALUATIONS) / _QUARTER
+        return now + (self.began + self.seconds - now - (now - before) * (_EVALUATIONS + 1)) / _QUARTER
 
     def _is_due(self, done: int) -> bool:
         assert self.steps is not None
@@ -395,9 +406,5 @@ class _Run:
 
     def _save(self) -> None:
         if self.out is not None:
-            said = {
-                "settings": asdict(self.settings),
-                "steps": self.steps,
-                "characters": self.trained.corpus.characters,
-            }
-            self.trained.step.save(self.out, {_METADATA: json.dumps(said)})
+            said = json.dumps({**self.metadata, "steps": self.steps})
+            self.trained.step.save(self.out, {_METADATA: said})
