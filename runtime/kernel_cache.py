@@ -98,8 +98,8 @@ def compile_kernel(
 def compile_kernels(requests: Iterable[KernelRequest], processes: int | None = None) -> list[Kernel]:
     """The kernels of many requests, in their order.
 
-    Where many must be compiled, up to `processes` share the work: by default, one a core. On macOS it is always one,
-    because a process with threads cannot safely fork there.
+    Where many must be compiled, up to `processes` share the work: by default, one a core. On macOS, and where the
+    process has other threads, it is always one, because such a process cannot safely fork.
     """
     jobs = [_job(request) for request in requests]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
@@ -112,7 +112,8 @@ def compile_kernels(requests: Iterable[KernelRequest], processes: int | None = N
         }
         processes = min(cores if processes is None else processes, len(missing) // _WORTH_A_PROCESS)
         built = {}
-        if processes > 1 and sys.platform == "linux":
+        # A process with threads cannot safely fork: one of them may hold a lock that the child would wait for.
+        if processes > 1 and sys.platform == "linux" and threading.active_count() == 1:
             from .object_code import build_together
 
             functions = {key: (job.function, job.signature, job.symbol) for key, job in missing.items()}

@@ -113,7 +113,7 @@ def _train_parser(commands: Any) -> None:
     )
     parser.add_argument("--epochs", type=_positive, metavar="N", help="epochs of the whole run (default: the recipe's)")
     parser.add_argument("--steps", type=_positive, metavar="N", help="for gpt: steps of the whole run")
-    parser.add_argument("--minutes", type=_rate, metavar="M", help="for gpt: as many steps as fit (default: 10)")
+    parser.add_argument("--minutes", type=_rate, metavar="M", help="for gpt: as many steps as fit (default: 5)")
     parser.add_argument("--batch-size", type=_positive, metavar="N", help="examples a step (default: the recipe's)")
     parser.add_argument("--optimizer", choices=OPTIMIZERS, help="(default: the recipe's)")
     parser.add_argument("--lr", type=_rate, metavar="RATE", help="a constant learning rate (default: the optimizer's)")

@@ -31,7 +31,7 @@ _MOST_BATCHES = 64
 _QUARTER = 4
 _METADATA = "gpt"
 
-DEFAULT_MINUTES = 10.0
+DEFAULT_MINUTES = 5.0
 """How long a run takes for which neither steps nor minutes are given."""
 
 
