@@ -211,37 +211,3 @@ finally:
 assert step.steps > 20
 """
     )
-
-
-@needs_fork
-def test_a_fork_while_another_thread_compiles():
-    in_child(
-        FORK
-        + """
-batch = make_batch()
-step = make_step()
-f = gl.compile(lambda x: x * 2)
-stop = threading.Event()
-
-def compile_more():
-    n = 1
-    while not stop.is_set():
-        step(make_batch(n))
-        f(np.ones(n))
-        n += 1
-
-compiler = threading.Thread(target=compile_more)
-compiler.start()
-
-def task():
-    step(batch)
-    assert f(np.ones(1000))[0] == 2
-
-try:
-    for _ in range(5):
-        forked(task)
-finally:
-    stop.set()
-    compiler.join()
-"""
-    )
