@@ -316,7 +316,7 @@ class Step:
         misshapen.
         """
         given = {name: np.asarray(array) for name, array in parameters.items()}
-        fitting = check_names(_types(self._parameters), given, self._aliases())
+        fitting = check_names(_types(self._parameters), given, self._model.tied_names())
         with self._lock:
             _replace(self._parameters, fitting)
 
@@ -346,7 +346,7 @@ class Step:
         stored = {name: array for name, array in arrays.items() if not name.startswith(_STATE_PREFIX)}
         state = {name[len(_STATE_PREFIX) :]: array for name, array in arrays.items() if name.startswith(_STATE_PREFIX)}
         source = f"the arrays of {os.fspath(path)}"
-        fitting = check_names(_types({**self._parameters, **self._buffers}), stored, self._aliases(), source)
+        fitting = check_names(_types({**self._parameters, **self._buffers}), stored, self._model.tied_names(), source)
         kind = type(self._optimizer).__name__
         saved_by = metadata.pop(_OPTIMIZER_KEY, kind)
         if state:
@@ -367,11 +367,6 @@ class Step:
             self._rate_set = float(new_state["lr"]) if "lr" in new_state else None
             self._lr[()] = self.learning_rate
         return metadata
-
-    def _aliases(self) -> dict[str, str]:
-        """Other names of tied parameters."""
-        first = {stored: name for name, stored in reversed(self._model.all_stored())}
-        return {name: first[stored] for name, stored in self._model.all_stored() if first[stored] != name}
 
     def bind(self, fn: Callable[..., Any]) -> Predictor:
         """`fn(model, *args)` in evaluation mode with the step's own live parameters: a compiled callable of `*args`."""

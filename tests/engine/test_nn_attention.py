@@ -1,6 +1,5 @@
 """Attention and the transformer's encoder against torch: values, gradients, names, training, and what they refuse."""
 
-import importlib.util
 import itertools
 
 import gradloom as gl
@@ -9,22 +8,10 @@ import pytest
 from gradloom import nn
 from safetensors.numpy import save_file
 
+pytestmark = pytest.mark.usefixtures("one_thread_for_torch")
+
 F = nn.functional
 RNG = np.random.default_rng(0)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread_for_torch():
-    # Two for arrays this small spend their time waiting for each other.
-    if importlib.util.find_spec("torch"):
-        import torch
-
-        before = torch.get_num_threads()
-        torch.set_num_threads(1)
-        yield
-        torch.set_num_threads(before)
-    else:
-        yield
 
 
 def assert_torchs(ours, theirs, *arrays, tolerance=1e-9):

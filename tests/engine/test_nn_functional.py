@@ -1,30 +1,16 @@
 """Functions and layers against torch: values and gradients in float64, and what they refuse."""
 
-import importlib.util
-
 import gradloom as gl
 import numpy as np
 import pytest
 from gradloom import nn
 
+pytestmark = pytest.mark.usefixtures("one_thread_for_torch")
+
 F = nn.functional
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((5, 7)) * 3
 X[0, :3] = [0.0, 30.0, -30.0]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread_for_torch():
-    # Two for arrays this small spend their time waiting for each other.
-    if importlib.util.find_spec("torch"):
-        import torch
-
-        before = torch.get_num_threads()
-        torch.set_num_threads(1)
-        yield
-        torch.set_num_threads(before)
-    else:
-        yield
 
 
 def against_torch(ours, theirs, *arrays, rtol=1e-11, atol=1e-12):

@@ -1,6 +1,5 @@
 """Optimizers and schedules: whole training steps, interpreted, against torch's trajectories."""
 
-import importlib.util
 import math
 
 import gradloom as gl
@@ -10,21 +9,9 @@ from gradloom import nn, optim
 from gradloom.engine.step_graph import trace_step
 from gradloom.random import key_of_seed
 
+pytestmark = pytest.mark.usefixtures("one_thread_for_torch")
+
 STEPS = 60
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread_for_torch():
-    # Two for arrays this small spend their time waiting for each other.
-    if importlib.util.find_spec("torch"):
-        import torch
-
-        before = torch.get_num_threads()
-        torch.set_num_threads(1)
-        yield
-        torch.set_num_threads(before)
-    else:
-        yield
 
 
 def model_of(dtype):
