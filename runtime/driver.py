@@ -18,6 +18,7 @@ from typing import Any
 from numba import njit, types
 
 from .control_block import (
+    ARGUMENT_BYTES,
     ARGUMENTS,
     BASES,
     BLAS,
@@ -32,6 +33,7 @@ from .control_block import (
     FAILURE,
     GET_THREADS,
     INSIDE,
+    INSTRUCTION_BYTES,
     INSTRUCTIONS,
     JOB,
     JOB_RUN,
@@ -43,6 +45,7 @@ from .control_block import (
     NEXT,
     POINTER,
     POOL,
+    REGION_BYTES,
     REGIONS,
     RUN,
     SET_THREADS,
@@ -101,18 +104,19 @@ RUNS = 2**31
 @_jit("int64", 4)
 def run_tile(program, region, tile, worker):
     """Runs the instructions of a region for one tile; returns the first code that is not 0."""
-    row = word(program, REGIONS) + 32 * region
-    first = word(row, 2)
+    row = word(program, REGIONS) + REGION_BYTES * region
+    first, iteration = word(row, 2), word(row, 4)
     arguments, bases = word(program, ARGUMENTS), word(program, BASES)
     block = word(program, WORKER_BLOCKS) + worker * word(program, WORKER_BLOCK_BYTES)
     for i in range(first, first + word(row, 3)):
-        instruction = word(program, INSTRUCTIONS) + 24 * i
-        argument = arguments + 40 * word(instruction, 1)
+        instruction = word(program, INSTRUCTIONS) + INSTRUCTION_BYTES * i
+        argument = arguments + ARGUMENT_BYTES * word(instruction, 1)
         for k in range(word(instruction, 2)):
             kind = word(argument, 0)
             value = word(argument, 1)
             if kind == POINTER:
-                value = word(bases, value) + word(argument, 2) + tile * word(argument, 3) + worker * word(argument, 4)
+                value = word(bases, value) + word(argument, 2) + tile * word(argument, 3)
+                value += worker * word(argument, 4) + iteration * word(argument, 5)
             elif kind != CONSTANT:
                 if kind == EXTENT:
                     step = word(argument, 3)
@@ -122,7 +126,7 @@ def run_tile(program, region, tile, worker):
                 else:
                     value = worker
             set_word(block, k, value)
-            argument += 40
+            argument += ARGUMENT_BYTES
         code = call_kernel(word(instruction, 0), block)
         if code != 0:
             return code
@@ -143,7 +147,7 @@ def wait_a_little(spins):
 def run_alone(program):
     """Runs all tiles on the calling thread."""
     for region in range(word(program, N_REGIONS)):
-        for tile in range(word(word(program, REGIONS) + 32 * region, 0)):
+        for tile in range(word(word(program, REGIONS) + REGION_BYTES * region, 0)):
             code = run_tile(program, region, tile, 0)
             if code != 0:
                 set_word(program, FAILED_REGION, region)
@@ -176,7 +180,7 @@ def take_part(program, run, worker):
     finished = 0  # tiles that DONE does not have yet
     done = program + 8 * DONE
     for region in range(word(program, N_REGIONS)):
-        row = word(program, REGIONS) + 32 * region
+        row = word(program, REGIONS) + REGION_BYTES * region
         if word(row, 1) != 0:
             if finished != 0:
                 atomic_add(done, finished)

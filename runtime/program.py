@@ -20,20 +20,22 @@ _programs: "weakref.WeakSet[Program]" = weakref.WeakSet()
 class Program:
     """Tables of int64 that say which kernels run, on what, and what must wait for what.
 
-    `regions[R, 4]`: tiles, barrier, first instruction, number of instructions. The tiles of a region may run in any
+    `regions[R, 5]`: tiles, barrier, first instruction, number of instructions, iteration. The tiles of a region may run in any
     order and at the same time; each runs the region's instructions one after the other. A region with barrier 1 waits
     until all tiles of all earlier regions are finished; one with barrier 0 may begin at any time after the last
     barrier.
 
     `instrs[I, 3]`: address of a kernel, first argument, number of arguments.
 
-    `args[A, 5]`: kind, a, b, c, d, which make the word that the kernel reads:
+    `args[A, 6]`: kind, a, b, c, d, e, which make the word that the kernel reads:
 
     - CONSTANT: a
-    - POINTER: `bases[a] + b + tile * c + worker * d`
+    - POINTER: `bases[a] + b + tile * c + worker * d + iteration * e`, the iteration being the region's: the body of a loop is written down once
     - EXTENT: `min(c, b - tile * c) * d`, of b elements in tiles of c
     - TILE: the index of the tile
     - WORKER: the index of the thread, less than `threads`; the caller of `run` is 0
+
+    The columns `iteration` and `e` may be left out where no region is a loop's.
 
     `bases` (int64) are the addresses that pointers start from: set them before the first run, change them between runs.
     What lies there, and whatever else must outlive the program, goes to `keep_alive`.
@@ -48,7 +50,7 @@ class Program:
         threads: int = 1,
         keep_alive: Any = None,
     ) -> None:
-        tables = [_table(*table) for table in ((regions, 4, "regions"), (instrs, 3, "instrs"), (args, 5, "args"))]
+        tables = [_table(*table) for table in ((regions, 5, 4, "regions"), (instrs, 3, 3, "instrs"), (args, 6, 5, "args"))]
         regions, instrs, args = tables
         _check(regions, instrs, args, bases_count, threads)
         alone = regions.shape[0] == 0 or bool((regions[:, 0] <= 1).all() and (regions[1:, 1] != 0).all())
@@ -107,12 +109,14 @@ class Program:
         return int(self._control[at.FAILED_REGION])
 
 
-def _table(table: np.ndarray, columns: int, name: str) -> np.ndarray:
-    copy = np.array(table, np.int64, order="C")
-    if copy.size == 0:
-        copy = copy.reshape(0, columns)
-    if copy.ndim != 2 or copy.shape[1] != columns:
-        raise ValueError(f"{name} must be [n, {columns}], not {list(copy.shape)}")
+def _table(table: np.ndarray, columns: int, needed: int, name: str) -> np.ndarray:
+    given = np.asarray(table, np.int64)
+    if given.size == 0:
+        given = given.reshape(0, columns)
+    if given.ndim != 2 or not needed <= given.shape[1] <= columns:
+        raise ValueError(f"{name} must be [n, {columns}], not {list(given.shape)}")
+    copy = np.zeros((len(given), columns), np.int64)
+    copy[:, : given.shape[1]] = given
     return copy
 
 
