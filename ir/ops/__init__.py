@@ -1,9 +1,9 @@
 """The primitives, one file per family. Importing this package fills the registry `OPS`.
 
-Loops with a body graph (`scan`), window reductions, convolution, collective reductions and user kernels are families of
-their own: a loop is a node with a body like `region`, and nodes may have several outputs.
+Window reductions, convolution, collective reductions and user kernels are families of their own. `scan` and `region`
+are nodes with a body graph; nodes may have several outputs.
 """
 
-from . import contraction, creation, elementwise, indexing, movement, reduction, region
+from . import contraction, creation, elementwise, indexing, movement, reduction, region, scan
 
-__all__ = ["contraction", "creation", "elementwise", "indexing", "movement", "reduction", "region"]
+__all__ = ["contraction", "creation", "elementwise", "indexing", "movement", "reduction", "region", "scan"]
