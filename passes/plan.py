@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ..ir import Graph, Node, Value
+from .arena import Request, assign_offsets, most_live
 from .loop_nest import LoopNest, loop_nest
 from .schedule import late_inputs, phases
 from .views import VIEW_OPS, View, resolve_views
-
-ALIGNMENT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,21 +67,6 @@ class Plan:
     lower_bound_bytes: int
 
 
-@dataclass
-class _Request:
-    nbytes: int
-    birth: int
-    death: int
-    values: list[Value] = field(default_factory=list[Value])
-    unit: Node | None = None
-    offset: int = -1
-
-
-def aligned(nbytes: int) -> int:
-    """`nbytes` rounded up to whole cache lines."""
-    return -(-nbytes // ALIGNMENT) * ALIGNMENT
-
-
 def plan(graph: Graph, threads: int = 1, outputs_in_arena: bool = False) -> Plan:
     """Plan a scheduled graph for `threads` workers.
 
@@ -119,9 +102,9 @@ def plan(graph: Graph, threads: int = 1, outputs_in_arena: bool = False) -> Plan
         else:
             locations[value] = Location("output", i)
     in_place: dict[Node, dict[int, int]] = {}
-    requests: list[_Request] = []
-    owner: dict[Value, _Request] = {}
-    scratch_of: dict[Node, _Request] = {}
+    requests: list[Request] = []
+    owner: dict[Value, Request] = {}
+    scratch_of: dict[Node, Request] = {}
     for node in units:
         now = phase_of[node]
         taken: set[int] = set()
@@ -159,15 +142,15 @@ def plan(graph: Graph, threads: int = 1, outputs_in_arena: bool = False) -> Plan
                 owner[value] = request
                 continue
             if target is None:
-                request = _Request(value.type.nbytes, now, max(now, last_use.get(value, now)), [value])
+                request = Request(value.type.nbytes, now, max(now, last_use.get(value, now)), [value])
                 owner[value] = request
                 requests.append(request)
         nbytes = _scratch_bytes(node, nests, threads)
         if nbytes:
-            scratch_of[node] = _Request(nbytes, now, now, [], node)
+            scratch_of[node] = Request(nbytes, now, now, [], node)
             requests.append(scratch_of[node])
     requests = [r for r in requests if r.nbytes]
-    arena_bytes = _assign_offsets(requests)
+    arena_bytes = assign_offsets(requests)
     for value, request in owner.items():
         locations[value] = Location("arena", 0, max(request.offset, 0))
     return Plan(
@@ -183,7 +166,7 @@ def plan(graph: Graph, threads: int = 1, outputs_in_arena: bool = False) -> Plan
         [Block(r.offset, r.nbytes, r.birth, r.death, tuple(r.values), r.unit) for r in requests],
         threads,
         arena_bytes,
-        _most_live(requests),
+        most_live(requests),
     )
 
 
@@ -196,7 +179,7 @@ def _dies_whole(
     value: Value,
     views: Mapping[Value, View],
     reading: Mapping[Value, int],
-    owner: Mapping[Value, _Request],
+    owner: Mapping[Value, Request],
     last_reader: Mapping[Value, Node | None],
     node: Node,
     now: int,
@@ -219,7 +202,7 @@ def _overwritable(
     reading: Mapping[Value, int],
     locations: Mapping[Value, Location],
     target: Location | None,
-    owner: Mapping[Value, _Request],
+    owner: Mapping[Value, Request],
     last_reader: Mapping[Value, Node | None],
     now: int,
     taken: set[int],
@@ -250,96 +233,3 @@ def _overwritable(
         if home is None and view.base in owner and last_reader.get(view.base) is node and owner[view.base].death == now:
             return i
     return None
-
-
-def _assign_offsets(requests: list[_Request]) -> int:
-    """Offsets by the better of two classic orders; returns the size of the arena."""
-    best: tuple[int, list[int]] | None = None
-    for order in (_by_birth, _by_size):
-        offsets = order(requests)
-        if offsets is None:
-            continue
-        size = max((o + aligned(r.nbytes) for o, r in zip(offsets, requests)), default=0)
-        if best is None or size < best[0]:
-            best = (size, offsets)
-    assert best is not None
-    for request, offset in zip(requests, best[1]):
-        request.offset = offset
-    return best[0]
-
-
-def _by_birth(requests: list[_Request]) -> list[int]:
-    """Best fit in the order of births, with a list of free gaps: near-linear."""
-    offsets = [0] * len(requests)
-    order = sorted(range(len(requests)), key=lambda i: (requests[i].birth, -requests[i].nbytes))
-    dying: list[tuple[int, int]] = []
-    free: dict[int, int] = {}  # start -> end of gaps below `top`
-    top = 0
-    for i in order:
-        request = requests[i]
-        while dying and dying[0][0] < request.birth:
-            _, j = heapq.heappop(dying)
-            start, end = offsets[j], offsets[j] + aligned(requests[j].nbytes)
-            for gap_start, gap_end in list(free.items()):
-                if gap_end == start:
-                    start = gap_start
-                    del free[gap_start]
-                elif gap_start == end:
-                    end = gap_end
-                    del free[gap_start]
-            free[start] = end
-        size = aligned(request.nbytes)
-        fitting = [(end - start, start) for start, end in free.items() if end - start >= size]
-        if fitting:
-            _, start = min(fitting)
-            end = free.pop(start)
-            if end - start > size:
-                free[start + size] = end
-        else:
-            last = next((s for s, e in free.items() if e == top), None)
-            start = top if last is None else last
-            if last is not None:
-                del free[last]
-            top = start + size
-        offsets[i] = start
-        heapq.heappush(dying, (request.death, i))
-    return offsets
-
-
-_QUADRATIC_LIMIT = 1500
-
-
-def _by_size(requests: list[_Request]) -> list[int] | None:
-    """Largest first, each at the lowest place that no block alive at the same time holds."""
-    if len(requests) > _QUADRATIC_LIMIT:
-        return None
-    offsets = [0] * len(requests)
-    placed: list[int] = []
-    for i in sorted(range(len(requests)), key=lambda i: -requests[i].nbytes):
-        request, size = requests[i], aligned(requests[i].nbytes)
-        busy = sorted(
-            (offsets[j], offsets[j] + aligned(requests[j].nbytes))
-            for j in placed
-            if requests[j].birth <= request.death and request.birth <= requests[j].death
-        )
-        offset = 0
-        for start, end in busy:
-            if start - offset >= size:
-                break
-            offset = max(offset, end)
-        offsets[i] = offset
-        placed.append(i)
-    return offsets
-
-
-def _most_live(requests: list[_Request]) -> int:
-    """The most bytes that are live in one phase: no arena can be smaller for this schedule."""
-    change: dict[int, int] = {}
-    for r in requests:
-        change[r.birth] = change.get(r.birth, 0) + r.nbytes
-        change[r.death + 1] = change.get(r.death + 1, 0) - r.nbytes
-    live = most = 0
-    for phase in sorted(change):
-        live += change[phase]
-        most = max(most, live)
-    return most

@@ -8,7 +8,7 @@ import pstats
 import pytest
 from gradloom.ir import OPS, Builder, Graph, spec
 from gradloom.ir.ops import elementwise as ew
-from gradloom.passes import plan as plan_module
+from gradloom.passes import arena
 from gradloom.passes.backward import vjp_graph
 from gradloom.passes.certificate import check_plan
 from gradloom.passes.pipeline import run_passes
@@ -49,7 +49,7 @@ def calls_for(graph: Graph) -> int:
 
 
 def test_work_grows_with_the_size_of_the_graph(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(plan_module, "_QUADRATIC_LIMIT", 0)  # as in large graphs
+    monkeypatch.setattr(arena, "_QUADRATIC_LIMIT", 0)  # as in large graphs
     calls_for(unrolled_lstm(2))  # what is imported on demand counts for none
     assert calls_for(unrolled_lstm(80)) < 2.2 * calls_for(unrolled_lstm(40))
 
