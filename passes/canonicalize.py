@@ -16,7 +16,7 @@ _reshape = OPS["reshape"]
 _transpose = OPS["transpose"]
 
 # Ops that read their operands as plain contiguous arrays.
-NEEDS_CONTIGUOUS = frozenset({"gather", "scatter_add", "cumsum", "concatenate", "pad"})
+NEEDS_CONTIGUOUS = frozenset({"gather", "scatter_add", "cumsum", "concatenate", "pad", "scan"})
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Canonicalize(Pass):
     - A reduction runs over neighbouring axes, none of them empty; `argmax` and `argmin` over the last.
     - Every view op is a true view; a `copy` stands where memory has to move.
     - Every output is a value of its own, no input and no view; one that is written back to an input is a `copy`.
+    - The body of a `scan` writes its new carries over the old ones (and keeps these laws).
     - There is no `stop_gradient` and no transposition or reshape without effect.
     """
 
@@ -95,6 +96,10 @@ class _Canonicalizer:
         if name in NEEDS_CONTIGUOUS:
             inputs = [self.contiguous(v) for v in inputs]
         copied = self.b.copy(node, inputs)
+        if name == "scan":
+            body, consts = node.attrs["body"], node.attrs["consts"]
+            over = {o: consts + o for o in range(node.attrs["carries"])}
+            copied.attrs["body"] = Graph(body.inputs, body.nodes, body.outputs, over)
         for value in copied.outputs:
             self._enter(value)
         return list(copied.outputs)

@@ -29,6 +29,7 @@ def check_plan(plan: Plan) -> None:
       dies there, which no other unit of the phase reads, element by element and never before it has read the element.
     - An input of the graph is overwritten when nothing will read it again, and when nothing can stop the run any more.
     - Every output of the graph is where it belongs, and lives to the end.
+    - Loops have sound plans of their bodies, which lie in the scratch of the loop.
     - Blocks and scratch are as large as what lies in them, and `lower_bound_bytes` is the most that is live at once.
     """
     _Replay(plan).run()
@@ -116,6 +117,20 @@ class _Replay:
         self.outputs_are_in_place()
         self.nothing_overlaps(self.things())
         self.inputs_are_overwritten_last()
+        self.bodies_are_sound()
+
+    def bodies_are_sound(self) -> None:
+        """Every loop has a sound plan of its body, which writes each new carry over the old one."""
+        for node in self.phase_of:
+            if node.op.name != "scan":
+                continue
+            body = self.plan.bodies[node]
+            consts, carries = node.attrs["consts"], node.attrs["carries"]
+            if body.graph is not node.attrs["body"] or body.threads != self.plan.threads:
+                raise CertificateError(f"the plan of the body of {node!r} is that of another")
+            if body.graph.aliases != {o: consts + o for o in range(carries)}:
+                raise CertificateError(f"the body of {node!r} does not write its carries over the old ones")
+            check_plan(body)
 
     # ---- order
 
@@ -228,6 +243,8 @@ class _Replay:
 
     def scratch_bytes(self, node: Node) -> int:
         """Row buffers for every worker, and the parts that tiles leave of reductions."""
+        if node.op.name == "scan":
+            return self.plan.bodies[node].arena_bytes
         nest = self.plan.nests.get(node)
         if nest is None:
             return 0
@@ -288,7 +305,7 @@ class _Replay:
                 problem = "it is read in two ways"
             if not problem and times is not None:
                 problem = times.obstacle(i, o)
-            if not problem and times is None and (node.op.name != "scatter_add" or i != 0):
+            if not problem and times is None and not _begins_with(node, o, i):
                 problem = "the unit does not run element by element"
             if problem or list(pairs.values()).count(i) > 1:
                 raise CertificateError(f"{node!r} writes output {o} over input {i}: {problem or 'twice'}")
@@ -329,13 +346,20 @@ class _Replay:
             if not _may_stop(node):
                 continue
             indices = None
-            if node.op.name != "region":
+            if node.op.name not in ("region", "scan"):
                 axis: int = node.attrs["axis"]
                 indices = (node.inputs[1], node.inputs[0].type.shape[axis])
             if now < first and indices:
                 checked.add(indices)
             elif now >= first and indices not in checked:
                 raise CertificateError(f"{node!r} in phase {now} may stop the run, phase {first} overwrites an input")
+
+
+def _begins_with(node: Node, o: int, i: int) -> bool:
+    """Whether a unit that is no region makes output `o` by changing input `i`."""
+    if node.op.name == "scan":
+        return o < node.attrs["carries"] and i == node.attrs["consts"] + o
+    return node.op.name == "scatter_add" and i == 0
 
 
 def _lines(nbytes: int) -> int:
@@ -359,6 +383,8 @@ def _keeps_axes_on_both_sides(node: Node) -> bool:
 def _may_stop(node: Node) -> bool:
     if node.op.name == "region":
         return any(inner.op.name == "check_index" for inner in node.attrs["body"].nodes)
+    if node.op.name == "scan":
+        return any(map(_may_stop, node.attrs["body"].nodes))
     return node.op.name in ("gather", "scatter_add")
 
 

@@ -19,6 +19,8 @@ def node_nanoseconds(node: Node) -> float:
     """Time of one node of a fused graph on one core."""
     if node.op.name == "dot":
         return node_flops(node) / _BLAS_PER_NS
+    if node.op.name == "scan":
+        return node.attrs["length"] * sum(map(node_nanoseconds, node.attrs["body"].nodes))
     moved = sum(map(_bytes, node.inputs)) + sum(v.type.nbytes for v in node.outputs)
     time = moved / (_CACHE_PER_NS if moved < _CACHE_BYTES else _MEMORY_PER_NS)
     if node.op.name == "region":

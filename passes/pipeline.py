@@ -6,13 +6,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..ir import Graph, verify
+from ..ir import Builder, Graph, Node, Value, verify
 from .canonicalize import Canonicalize
 from .cost import useful_threads
 from .fuse import Fuse
 from .plan import Plan, plan
 from .rebuild import Rebuild
-from .rewrite import Pass
+from .rewrite import Pass, rebuild
 from .schedule import Schedule
 from .simplify import Simplify
 
@@ -47,9 +47,23 @@ def run_passes(graph: Graph, passes: Sequence[Pass] | None = None, after: str | 
     checked = os.environ.get("GRADLOOM_VERIFY", "") not in ("", "0")
     _show(graph, "0_traced", folder, checked)
     for number, step in enumerate(steps, 1):
-        graph = step(graph)
+        graph = in_bodies(step(graph), step)
         _show(graph, f"{number}_{step.name}", folder, checked)
     return graph
+
+
+def in_bodies(graph: Graph, step: Pass) -> Graph:
+    """The graph with `step` done in the body of every loop, at any depth."""
+    if not any(node.op.name == "scan" for node in graph.nodes):
+        return graph
+
+    def rule(b: Builder, node: Node, inputs: list[Value]) -> list[Value] | None:
+        if node.op.name != "scan":
+            return None
+        body = in_bodies(step(node.attrs["body"]), step)
+        return list(b.emit_node(node.op, *inputs, **{**node.attrs, "body": body}).outputs)
+
+    return rebuild(graph, rule)
 
 
 def _show(graph: Graph, name: str, folder: str | None, checked: bool) -> None:

@@ -49,12 +49,14 @@ class Plan:
     `phases` are lists of units that may run side by side. `in_place[node][o] = i`: output `o` of the region is
     written over its input `i`. `copied_back[value] = j`: the value is copied over graph input `j` at the end.
     `scratch[node]` is the arena offset of row buffers (one set for each of `threads` workers) followed by parts of
-    reductions. `arena_bytes` is the size of the arena; `lower_bound_bytes` the most bytes live in any phase.
+    reductions; of a `scan`, that of the arena of its body, whose plan is `bodies[node]`.
+    `arena_bytes` is the size of the arena; `lower_bound_bytes` the most bytes live in any phase.
     """
 
     graph: Graph
     views: Mapping[Value, View]
     nests: Mapping[Node, LoopNest]
+    bodies: Mapping[Node, Plan]
     phases: Sequence[Sequence[Node]]
     locations: Mapping[Value, Location]
     constants: Sequence[Value]
@@ -77,6 +79,7 @@ def plan(graph: Graph, threads: int = 1, outputs_in_arena: bool = False) -> Plan
     units = [n for n in graph.nodes if n.op.name not in VIEW_OPS and n.op.name != "constant"]
     constants = [n.output for n in graph.nodes if n.op.name == "constant"]
     nests = {n: loop_nest(n, views) for n in units if n.op.name == "region"}
+    bodies = {n: plan(n.attrs["body"], threads) for n in units if n.op.name == "scan"}
     stages = phases(graph, views, units)
     phase_of = {node: i for i, stage in enumerate(stages) for node in stage}
     last_use: dict[Value, int] = {}
@@ -130,13 +133,14 @@ def plan(graph: Graph, threads: int = 1, outputs_in_arena: bool = False) -> Plan
                     last_use[value] = len(stages)
                     del locations[value]
                     target = None
+            i = _carried_input(node, o)
             if (
-                node.op.name == "scatter_add"
+                i is not None
                 and target is None
-                and _dies_whole(node.inputs[0], views, reading, owner, last_reader, node, now)
+                and _dies_whole(node.inputs[i], views, reading, owner, last_reader, node, now)
             ):
-                in_place[node] = {0: 0}
-                request = owner[views[node.inputs[0]].base]
+                in_place.setdefault(node, {})[o] = i
+                request = owner[views[node.inputs[i]].base]
                 request.values.append(value)
                 request.death = max(now, last_use.get(value, now))
                 owner[value] = request
@@ -145,7 +149,7 @@ def plan(graph: Graph, threads: int = 1, outputs_in_arena: bool = False) -> Plan
                 request = Request(value.type.nbytes, now, max(now, last_use.get(value, now)), [value])
                 owner[value] = request
                 requests.append(request)
-        nbytes = _scratch_bytes(node, nests, threads)
+        nbytes = bodies[node].arena_bytes if node in bodies else _scratch_bytes(node, nests, threads)
         if nbytes:
             scratch_of[node] = Request(nbytes, now, now, [], node)
             requests.append(scratch_of[node])
@@ -157,6 +161,7 @@ def plan(graph: Graph, threads: int = 1, outputs_in_arena: bool = False) -> Plan
         graph,
         views,
         nests,
+        bodies,
         stages,
         locations,
         constants,
@@ -173,6 +178,15 @@ def plan(graph: Graph, threads: int = 1, outputs_in_arena: bool = False) -> Plan
 def _scratch_bytes(node: Node, nests: Mapping[Node, LoopNest], threads: int) -> int:
     nest = nests.get(node)
     return 0 if nest is None else threads * nest.buffer_bytes + nest.partial_bytes
+
+
+def _carried_input(node: Node, o: int) -> int | None:
+    """The input that a unit other than a region begins output `o` with, and may therefore be given for it."""
+    if node.op.name == "scatter_add":
+        return 0
+    if node.op.name == "scan" and o < node.attrs["carries"]:
+        return node.attrs["consts"] + o
+    return None
 
 
 def _dies_whole(

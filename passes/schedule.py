@@ -31,7 +31,7 @@ class Schedule(Pass):
 
 def may_stop(node: Node) -> bool:
     """Whether running the node may find an index out of range, so that nothing may be overwritten before."""
-    if node.op.name == "region":
+    if node.op.name in ("region", "scan"):
         return any(may_stop(inner) for inner in node.attrs["body"].nodes)
     return node.op.name in ("gather", "scatter_add", "check_index")
 
@@ -48,7 +48,7 @@ def _stoppers(graph: Graph) -> list[Node]:
     for node in graph.nodes:
         if not may_stop(node):
             continue
-        if node.op.name != "region":
+        if node.op.name not in ("region", "scan"):
             axis: int = node.attrs["axis"]
             indices = (node.inputs[1], node.inputs[0].type.shape[axis])
             if indices in checked:

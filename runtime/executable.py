@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ..ir import Node, Value
+from ..ir import Node
 from ..passes.plan import Plan
+from .assemble import Tables, lower
 from .kernel_cache import KernelRequest, compile_kernels, source_salt
-from .lowering.units import Argument, Sites, Step, copy_rows, lower_unit
-from .program import CONSTANT, POINTER, TILE, Program
+from .lowering.units import Sites
+from .program import Program
 
 _HERE = Path(__file__).parent
 _HELPERS = [
@@ -59,11 +60,14 @@ class Executable:
         self._first_output = 1 + len(graph.inputs)
         self._first_constant = self._first_output + len(graph.outputs)
         self._sites = Sites()
-        phases = [[lower_unit(node, plan, self._sites) for node in phase] for phase in plan.phases]
-        if plan.copied_back:
-            phases.append([[self._copy_back(value, j)] for value, j in plan.copied_back.items()])
-        self.program = self._program(phases)
-        self._constants = [np.ascontiguousarray(v.node.attrs["value"]) for v in plan.constants if v.node]
+        lowered = lower(plan, self._sites)
+        sources = dict.fromkeys(lowered.sources())
+        salt = source_salt(*_HELPERS)
+        kernels = compile_kernels([KernelRequest(source, "kernel", _namespace, salt=salt) for source in sources])
+        tables = Tables(lowered, {source: kernel.address for source, kernel in zip(sources, kernels)})
+        self.program = Program(**tables.arrays(), threads=plan.threads)
+        constants = [v.node for each in lowered.plans() for v in each.constants if v.node is not None]
+        self._constants = [np.ascontiguousarray(node.attrs["value"]) for node in constants]
         self._bound: dict[int, np.ndarray[Any, Any]] = {}
         bases = self.program.bases
         self.use_arena(allocate(plan.arena_bytes) if arena is None else arena)
@@ -115,52 +119,6 @@ class Executable:
         if code:
             site = self._sites.entries[code - 1]
             raise IndexError(_out_of_range(site.node, site.size))
-
-    def _copy_back(self, value: Value, j: int) -> Step:
-        size = value.type.size
-        target = Argument("value", value=self.plan.graph.inputs[j])
-        return copy_rows(Argument("value", value=value), target, value.type.dtype, 1, size, size)
-
-    def _program(self, phases: Sequence[Sequence[Sequence[Step]]]) -> Program:
-        """Tables for the phases; the steps of a unit follow one another, those of different units run side by side."""
-        sources = dict.fromkeys(
-            i.source for phase in phases for unit in phase for step in unit for i in step.instructions
-        )
-        salt = source_salt(*_HELPERS)
-        kernels = compile_kernels([KernelRequest(source, "kernel", _namespace, salt=salt) for source in sources])
-        addresses = {source: kernel.address for source, kernel in zip(sources, kernels)}
-        regions: list[tuple[int, int, int, int]] = []
-        calls: list[tuple[int, int, int]] = []
-        words: list[tuple[int, int, int, int, int]] = []
-        for phase in phases:
-            for level in range(max((len(unit) for unit in phase), default=0)):
-                side_by_side = [unit[level] for unit in phase if level < len(unit)]
-                for k, step in enumerate(side_by_side):
-                    regions.append((step.tiles, int(k == 0), len(calls), len(step.instructions)))
-                    for instruction in step.instructions:
-                        calls.append((addresses[instruction.source], len(words), len(instruction.arguments)))
-                        words += map(self._word, instruction.arguments)
-        return Program(
-            np.array(regions, np.int64).reshape(-1, 4),
-            np.array(calls, np.int64).reshape(-1, 3),
-            np.array(words, np.int64).reshape(-1, 5),
-            self._first_constant + len(self.plan.constants),
-            self.plan.threads,
-        )
-
-    def _word(self, argument: Argument) -> tuple[int, int, int, int, int]:
-        match argument.kind:
-            case "number":
-                return CONSTANT, argument.number, 0, 0, 0
-            case "tile":
-                return TILE, 0, 0, 0, 0
-            case "arena":
-                return POINTER, 0, argument.offset, 0, argument.apart
-            case _:
-                assert argument.value is not None
-                location = self.plan.locations[argument.value]
-                first = {"arena": 0, "input": 1, "output": self._first_output, "constant": self._first_constant}
-                return POINTER, first[location.place] + location.index, location.offset + argument.offset, 0, 0
 
 
 def _out_of_range(node: Node, size: int) -> str:

@@ -20,17 +20,18 @@ _programs: "weakref.WeakSet[Program]" = weakref.WeakSet()
 class Program:
     """Tables of int64 that say which kernels run, on what, and what must wait for what.
 
-    `regions[R, 5]`: tiles, barrier, first instruction, number of instructions, iteration. The tiles of a region may run in any
-    order and at the same time; each runs the region's instructions one after the other. A region with barrier 1 waits
-    until all tiles of all earlier regions are finished; one with barrier 0 may begin at any time after the last
-    barrier.
+    `regions[R, 5]`: tiles, barrier, first instruction, number of instructions, iteration. The tiles of a region may run
+    in any order and at the same time; each runs the region's instructions one after the other. A region with barrier 1
+    waits until all tiles of all earlier regions are finished; one with barrier 0 may begin at any time after the last
+    barrier. The body of a loop is written down once: its regions stand here anew for every iteration, with the same
+    instructions.
 
     `instrs[I, 3]`: address of a kernel, first argument, number of arguments.
 
     `args[A, 6]`: kind, a, b, c, d, e, which make the word that the kernel reads:
 
     - CONSTANT: a
-    - POINTER: `bases[a] + b + tile * c + worker * d + iteration * e`, the iteration being the region's: the body of a loop is written down once
+    - POINTER: `bases[a] + b + tile * c + worker * d + iteration * e`
     - EXTENT: `min(c, b - tile * c) * d`, of b elements in tiles of c
     - TILE: the index of the tile
     - WORKER: the index of the thread, less than `threads`; the caller of `run` is 0
@@ -50,8 +51,9 @@ class Program:
         threads: int = 1,
         keep_alive: Any = None,
     ) -> None:
-        tables = [_table(*table) for table in ((regions, 5, 4, "regions"), (instrs, 3, 3, "instrs"), (args, 6, 5, "args"))]
-        regions, instrs, args = tables
+        regions = _table(regions, 5, 4, "regions")
+        instrs = _table(instrs, 3, 3, "instrs")
+        args = _table(args, 6, 5, "args")
         _check(regions, instrs, args, bases_count, threads)
         alone = regions.shape[0] == 0 or bool((regions[:, 0] <= 1).all() and (regions[1:, 1] != 0).all())
         self.threads = 1 if alone else threads
@@ -92,7 +94,7 @@ class Program:
         thread_pool.grow(self._helpers)
         _programs.add(self)
         # A worker that came too late for the last run may still be looking at these.
-        memory = (*tables, before, counters, blocks, control, self.bases)
+        memory = (regions, instrs, args, before, counters, blocks, control, self.bases)
         weakref.finalize(self, _free, self._address, memory).atexit = False
 
     def run(self) -> int:

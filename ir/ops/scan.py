@@ -26,8 +26,8 @@ def _scan_type(
     for x in types[consts + carries :]:
         if x.shape[:1] != (length,):
             raise TypeRuleError(f"a sequence of {length} steps has a leading axis of that length, got {x}")
-    if body.aliases:
-        raise TypeRuleError("a body has no outputs that are written to its inputs")
+    if body.aliases and body.aliases != {o: consts + o for o in range(carries)}:
+        raise TypeRuleError("a body writes its carries over the old ones, or nothing over its inputs")
     given = [*types[: consts + carries], *(ArrayType(x.shape[1:], x.dtype) for x in types[consts + carries :])]
     expected = [v.type for v in body.inputs]
     if given != expected:

@@ -110,10 +110,10 @@ def test_a_carry_that_changes_its_type_is_refused():
 
 def test_a_body_that_writes_to_its_inputs_is_refused():
     b = Builder()
-    x = b.input(spec((2,), "float64"))
-    body = b.graph([ew.neg(b, x)], {0: 0})
-    with pytest.raises(TypeRuleError, match="a body has no outputs that are written to its inputs"):
-        OPS["scan"].infer(x.type, body=body, consts=0, carries=1, length=3, reverse=False)
+    x, y = b.input(spec((2,), "float64")), b.input(spec((2,), "float64"))
+    body = b.graph([ew.neg(b, x), y], {0: 1, 1: 0})
+    with pytest.raises(TypeRuleError, match="a body writes its carries over the old ones"):
+        OPS["scan"].infer(x.type, y.type, body=body, consts=0, carries=2, length=3, reverse=False)
 
 
 def test_a_bad_body_is_refused_with_its_node():

@@ -1,0 +1,232 @@
+"""From a plan to the tables of a program: units become regions, the bodies of loops are written down once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..ir import Node, Value
+from ..passes.plan import Plan
+from .lowering.units import Argument, Sites, Step, copy_rows, lower_unit
+from .program import CONSTANT, POINTER, TILE
+
+Levels = list[list[Step]]
+"""Steps of a unit: those of one level run side by side, each level waits for the one before."""
+
+
+@dataclass
+class Loop:
+    """A `scan`: levels that run before it, and its body."""
+
+    node: Node
+    before: Levels
+    body: Lowered
+
+
+@dataclass
+class Lowered:
+    """A plan as phases of units that run side by side."""
+
+    plan: Plan
+    phases: list[list[Levels | Loop]] = field(default_factory=list["list[Levels | Loop]"])
+
+    def sources(self) -> Iterator[str]:
+        """The sources of all kernels, bodies included."""
+        for phase in self.phases:
+            for unit in phase:
+                levels = unit.before if isinstance(unit, Loop) else unit
+                yield from (i.source for level in levels for step in level for i in step.instructions)
+                if isinstance(unit, Loop):
+                    yield from unit.body.sources()
+
+    def plans(self) -> Iterator[Plan]:
+        """The plan and those of all bodies, in the order in which their constants are numbered."""
+        yield self.plan
+        for phase in self.phases:
+            for unit in phase:
+                if isinstance(unit, Loop):
+                    yield from unit.body.plans()
+
+
+def lower(plan: Plan, sites: Sites) -> Lowered:
+    """The steps of all units of a plan."""
+    phases = [[_unit(node, plan, sites) for node in phase] for phase in plan.phases]
+    if plan.copied_back:
+        phases.append([[[_copy(value, plan.graph.inputs[j])]] for value, j in plan.copied_back.items()])
+    return Lowered(plan, phases)
+
+
+def _unit(node: Node, plan: Plan, sites: Sites) -> Levels | Loop:
+    if node.op.name != "scan":
+        return [[step] for step in lower_unit(node, plan, sites)]
+    # A carry begins as what it is given, in the place where it ends.
+    consts, carries = node.attrs["consts"], node.attrs["carries"]
+    given = plan.in_place.get(node, {})
+    begin = [
+        _copy(plan.views[node.inputs[consts + i]].base, node.outputs[i], plan.views[node.inputs[consts + i]].offset)
+        for i in range(carries)
+        if i not in given and node.outputs[i].type.size
+    ]
+    return Loop(node, [begin], lower(plan.bodies[node], sites))
+
+
+def _copy(source: Value, target: Value, offset: int = 0) -> Step:
+    """Copies as many elements as `target` has, from element `offset` of `source` on."""
+    dtype, size = target.type.dtype, target.type.size
+    read = Argument("value", value=source, offset=offset * dtype.itemsize)
+    return copy_rows(read, Argument("value", value=target), dtype, 1, size, size)
+
+
+@dataclass(frozen=True, slots=True)
+class _Word:
+    """An address that a pointer starts from: a base, bytes after it, and bytes further in each iteration."""
+
+    base: int
+    offset: int = 0
+    apart: int = 0
+
+    def plus(self, offset: int, apart: int = 0) -> _Word:
+        return _Word(self.base, self.offset + offset, self.apart + apart)
+
+
+@dataclass
+class _Frame:
+    """Where the places of a plan are."""
+
+    plan: Plan
+    arena: _Word
+    inputs: Sequence[_Word]
+    outputs: Sequence[_Word]
+    constants: Sequence[_Word]
+
+    def at(self, value: Value) -> _Word:
+        """Where the memory of a value that is no view begins."""
+        location = self.plan.locations[value]
+        if location.place == "arena":
+            return self.arena.plus(location.offset)
+        return {"input": self.inputs, "output": self.outputs, "constant": self.constants}[location.place][
+            location.index
+        ]
+
+
+_Row = tuple[int, int, int, int]
+"""Tiles, first instruction, number of instructions, iteration."""
+
+
+class Tables:
+    """The tables of a program (see `Program`) under construction.
+
+    Base 0 is the arena; the inputs of the graph follow, its outputs, and the constants of its plan and of the plans
+    of bodies.
+    """
+
+    def __init__(self, lowered: Lowered, addresses: Mapping[str, int]) -> None:
+        self.addresses = addresses
+        self.calls: list[tuple[int, int, int]] = []
+        self.words: list[tuple[int, int, int, int, int, int]] = []
+        graph = lowered.plan.graph
+        first_output = 1 + len(graph.inputs)
+        number = first_output + len(graph.outputs)
+        self.constants: dict[int, list[_Word]] = {}
+        for plan in lowered.plans():
+            self.constants[id(plan)] = [_Word(number + i) for i in range(len(plan.constants))]
+            number += len(plan.constants)
+        self.bases = number
+        frame = _Frame(
+            lowered.plan,
+            _Word(0),
+            [_Word(1 + i) for i in range(len(graph.inputs))],
+            [_Word(first_output + i) for i in range(len(graph.outputs))],
+            self.constants[id(lowered.plan)],
+        )
+        rows: list[tuple[int, int, int, int, int]] = []
+        for level in self._levels(lowered, frame, 0):
+            for k, (tiles, first, count, iteration) in enumerate(level):
+                rows.append((tiles, int(k == 0), first, count, iteration))
+        self.regions = np.array(rows, np.int64).reshape(-1, 5)
+
+    def _levels(self, lowered: Lowered, frame: _Frame, depth: int) -> list[list[_Row]]:
+        levels: list[list[_Row]] = []
+        for phase in lowered.phases:
+            units = [
+                self._loop(unit, frame, depth) if isinstance(unit, Loop) else self._steps(unit, frame)
+                for unit in phase
+            ]
+            if len(units) == 1:
+                levels += units[0]
+                continue
+            for number in range(max(map(len, units), default=0)):
+                levels.append([row for unit in units if number < len(unit) for row in unit[number]])
+        return levels
+
+    def _steps(self, levels: Levels, frame: _Frame) -> list[list[_Row]]:
+        return [[self._row(step, frame) for step in level] for level in levels if level]
+
+    def _row(self, step: Step, frame: _Frame) -> _Row:
+        first = len(self.calls)
+        for instruction in step.instructions:
+            self.calls.append((self.addresses[instruction.source], len(self.words), len(instruction.arguments)))
+            self.words += (self._word(argument, frame) for argument in instruction.arguments)
+        return step.tiles, first, len(step.instructions), 0
+
+    def _word(self, argument: Argument, frame: _Frame) -> tuple[int, int, int, int, int, int]:
+        match argument.kind:
+            case "number":
+                return CONSTANT, argument.number, 0, 0, 0, 0
+            case "tile":
+                return TILE, 0, 0, 0, 0, 0
+            case "arena":
+                word = frame.arena
+            case _:
+                assert argument.value is not None
+                word = frame.at(argument.value)
+        return POINTER, word.base, word.offset + argument.offset, 0, argument.apart, word.apart
+
+    def _loop(self, loop: Loop, frame: _Frame, depth: int) -> list[list[_Row]]:
+        """The levels of a loop. The outermost one's regions share instructions, which move with the iteration; in a
+        loop within a loop every iteration has its own.
+        """
+        attrs = loop.node.attrs
+        turns = range(attrs["length"])[:: -1 if attrs["reverse"] else 1]
+        levels = self._steps(loop.before, frame)
+        if depth == 0:
+            once = self._levels(loop.body, self._inside(loop, frame, 0, 1), 1)
+            for t in turns:
+                levels += [[(tiles, first, count, t) for tiles, first, count, _ in level] for level in once]
+        else:
+            for t in turns:
+                levels += self._levels(loop.body, self._inside(loop, frame, t, 0), depth + 1)
+        return levels
+
+    def _inside(self, loop: Loop, frame: _Frame, turn: int, moving: int) -> _Frame:
+        """The frame of the body in iteration `turn`, from where it moves on by `moving` slices an iteration."""
+        node, body = loop.node, loop.body.plan
+        consts, carries = node.attrs["consts"], node.attrs["carries"]
+
+        def slices(word: _Word, value: Value) -> _Word:
+            step = value.type.nbytes // max(node.attrs["length"], 1)
+            return word.plus(turn * step, moving * step)
+
+        def read(value: Value) -> _Word:
+            view = frame.plan.views[value]
+            return frame.at(view.base).plus(view.offset * value.type.dtype.itemsize)
+
+        inputs = [read(v) for v in node.inputs[:consts]]
+        inputs += [frame.at(v) for v in node.outputs[:carries]]
+        inputs += [slices(read(v), v) for v in node.inputs[consts + carries :]]
+        outputs = [frame.at(v) for v in node.outputs[:carries]]
+        outputs += [slices(frame.at(v), v) for v in node.outputs[carries:]]
+        arena = frame.arena.plus(frame.plan.scratch.get(node, 0))
+        return _Frame(body, arena, inputs, outputs, self.constants[id(body)])
+
+    def arrays(self) -> dict[str, Any]:
+        """The tables as `Program` takes them."""
+        return {
+            "regions": self.regions,
+            "instrs": np.array(self.calls, np.int64).reshape(-1, 3),
+            "args": np.array(self.words, np.int64).reshape(-1, 6),
+            "bases_count": self.bases,
+        }
