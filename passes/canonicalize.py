@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 
 from ..ir import OPS, Builder, Graph, Node, Value
@@ -28,6 +29,7 @@ class Canonicalize(Pass):
     - Every view op is a true view; a `copy` stands where memory has to move.
     - Every output is a value of its own, no input and no view; one that is written back to an input is a `copy`.
     - The body of a `scan` writes its new carries over the old ones (and keeps these laws).
+    - A sum that a loop carries, to which a product is added, is a `dot_add`.
     - There is no `stop_gradient` and no transposition or reshape without effect.
     """
 
@@ -42,11 +44,15 @@ class _Canonicalizer:
         self.b = Builder()
         self.views: dict[Value, View] = {}
         self.copies: dict[Value, Value] = {}
+        self.carried: set[Value] = set()
+        self.reads = Counter(v for node in graph.nodes for v in node.inputs)
+        self.reads.update(graph.outputs)
 
     def run(self) -> Graph:
         b, graph = self.b, self.graph
         mapping = {v: b.input(v.type, v.name) for v in graph.inputs}
         self.views.update((v, own(v)) for v in b.inputs)
+        self.carried.update(b.inputs[j] for j in graph.aliases.values())
         for node in graph.nodes:
             b.origin = node.origin
             outputs = self.node(node, [mapping[v] for v in node.inputs])
@@ -54,8 +60,11 @@ class _Canonicalizer:
         outputs: list[Value] = []
         for i, value in enumerate(graph.outputs):
             new = mapping[value]
+            written = i in graph.aliases
+            if written and new.node is not None and new.node.op.name == "dot_add" and new not in outputs:
+                written = new.node.inputs[2] is not b.inputs[graph.aliases[i]]
             if (
-                i in graph.aliases
+                written
                 or new.node is None
                 or self.views[new].base is not new
                 or new in outputs
@@ -87,6 +96,10 @@ class _Canonicalizer:
             return inputs
         if name == "dot":
             return [self.dot(node, *inputs)]
+        if name == "dot_add":
+            return [self.emit("add", inputs[2], self.dot(node, *inputs[:2]))]
+        if name == "add" and (total := self.dot_added(node, *inputs)) is not None:
+            return [total]
         if name in VIEW_OPS:
             return [self.view(node, inputs[0])]
         if name.startswith("reduce_"):
@@ -178,6 +191,14 @@ class _Canonicalizer:
         left, right = self.dense(left), self.dense(right)
         product = self.emit("dot", left, right, contract=contract, batch=batch)
         return self.reshaped(product, node.output.type.shape)
+
+    def dot_added(self, node: Node, x: Value, y: Value) -> Value | None:
+        """carried + dot(a, b) -> dot_add(a, b, carried), where nothing else reads the product."""
+        for carry, product, read in ((x, y, node.inputs[1]), (y, x, node.inputs[0])):
+            made = product.node
+            if carry in self.carried and made is not None and made.op.name == "dot" and self.reads[read] == 1:
+                return self.emit("dot_add", *made.inputs, carry, **made.attrs)
+        return None
 
     def dense(self, x: Value) -> Value:
         """A matrix operand that BLAS can read: one of the last two axes has stride 1, the other one no overlap."""

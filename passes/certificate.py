@@ -11,7 +11,7 @@ import numpy as np
 
 from ..ir import Array, Graph, Node, Value
 from .loop_nest import LoopNest
-from .plan import Location, Plan
+from .plan import MOST_LANES, Location, Plan
 
 _LINE = 64
 _VIEWS = ("reshape", "transpose", "broadcast", "slice", "reverse")
@@ -204,6 +204,12 @@ class _Replay:
         if not plan.copied_back.keys() <= {graph.outputs[i] for i in graph.aliases}:
             raise CertificateError("a value is copied over an input that it does not replace")
         for node in self.phase_of:
+            # What a loop begins with may be made where the loop ends.
+            for o, i in self.plan.in_place.get(node, {}).items() if node.op.name == "scan" else ():
+                end = allowed.get(node.outputs[o])
+                if end is not None and end.place == "output":
+                    allowed.setdefault(self.layouts[node.inputs[i]].base, end)
+        for node in self.phase_of:
             for value in node.outputs:
                 place = self.location(value)
                 if place.place != "arena" and allowed.get(value) != place:
@@ -244,7 +250,9 @@ class _Replay:
     def scratch_bytes(self, node: Node) -> int:
         """Row buffers for every worker, and the parts that tiles leave of reductions."""
         if node.op.name == "scan":
-            return self.plan.bodies[node].arena_bytes
+            body, attrs = self.plan.bodies[node], node.attrs
+            lanes = 1 if self.plan.nested or attrs["carries"] else attrs["length"]
+            return _lines(body.arena_bytes) * (lanes if 1 < self.plan.threads <= lanes <= MOST_LANES else 1)
         nest = self.plan.nests.get(node)
         if nest is None:
             return 0
@@ -359,7 +367,7 @@ def _begins_with(node: Node, o: int, i: int) -> bool:
     """Whether a unit that is no region makes output `o` by changing input `i`."""
     if node.op.name == "scan":
         return o < node.attrs["carries"] and i == node.attrs["consts"] + o
-    return node.op.name == "scatter_add" and i == 0
+    return (node.op.name, i) in (("scatter_add", 0), ("dot_add", 2))
 
 
 def _lines(nbytes: int) -> int:

@@ -27,8 +27,9 @@ class DotTiles:
         return self.batches * self.down * self.across
 
 
-def dot_tiles(batches: int, m: int, n: int, k: int) -> DotTiles:
+def dot_tiles(batches: int, m: int, n: int, k: int, copies: int = 1) -> DotTiles:
     """Tiles for `batches` products (m, k) x (k, n), from these numbers alone: never from the number of threads.
+    So many `copies` of it may run side by side.
 
     A tile packs its rows of one operand and its columns of the other, which costs as much as 12 more rows and columns
     of work (measured: a tile of r rows runs at r / (r + 12) of full speed); so tiles are as square as they can be,
@@ -41,14 +42,14 @@ def dot_tiles(batches: int, m: int, n: int, k: int) -> DotTiles:
         for across in (1, 2, 4, 8, 16):
             if down * across > wanted or (m // down < 32 and down > 1) or (n // across < 32 and across > 1):
                 continue
-            best = max(best, (down, across), key=lambda cut: _merit(m, n, *cut))
+            best = max(best, (down, across), key=lambda cut: _merit(m, n, *cut, -(-4 // copies)))
     rows, columns = _even(m, best[0]), _even(n, best[1])
     return DotTiles(rows, columns, -(-m // rows), -(-n // columns), batches)
 
 
-def _merit(m: int, n: int, down: int, across: int) -> tuple[float, int]:
-    """More tiles balance better among threads, as long as packing does not eat it up: four are enough."""
-    tiles = min(down * across, 4)
+def _merit(m: int, n: int, down: int, across: int, enough: int) -> tuple[float, int]:
+    """More tiles balance better among threads, as long as packing does not eat it up: `enough` are enough."""
+    tiles = min(down * across, enough)
     return tiles / (1 + 12 * down / max(m, 1) + 12 * across / max(n, 1)), -down * across
 
 

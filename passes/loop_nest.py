@@ -169,7 +169,7 @@ def loop_nest(region: Node, views: Mapping[Value, View]) -> LoopNest:
             full_strides, domain, row_count = dict(zip(full_strides, merged)), lengths, len(lengths) - 1
     kinds = _kinds(body, domain, row_count, crossing, chunked)
     kinds.update((v, "scalar") for v in scalars)
-    keys = (n.inputs[0] for n in body.nodes if n.op.name == "random_bits")
+    keys = (v for n in body.nodes if n.op.name == "random_bits" for v in n.inputs)
     kinds.update((v, "scalar") for v in keys if is_free(v) and v not in body.outputs)
     row_lengths, column_lengths = domain[:row_count], domain[row_count:]
     accesses: dict[Value, Access] = {}

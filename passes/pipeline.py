@@ -15,12 +15,14 @@ from .rebuild import Rebuild
 from .rewrite import Pass, rebuild
 from .schedule import Schedule
 from .simplify import Simplify
+from .tile_batch import TileBatch
 
 
 def pipeline() -> list[Pass]:
     """The passes that turn a traced graph into a scheduled one, in order."""
     return [
         Simplify(),
+        TileBatch(),
         Canonicalize(),
         Rebuild(),
         Fuse(),

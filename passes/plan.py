@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..ir import Graph, Node, Value
-from .arena import Request, assign_offsets, most_live
+from .arena import Request, aligned, assign_offsets, most_live
 from .loop_nest import LoopNest, loop_nest
 from .schedule import late_inputs, phases
 from .views import VIEW_OPS, View, resolve_views
@@ -49,7 +49,9 @@ class Plan:
     `phases` are lists of units that may run side by side. `in_place[node][o] = i`: output `o` of the region is
     written over its input `i`. `copied_back[value] = j`: the value is copied over graph input `j` at the end.
     `scratch[node]` is the arena offset of row buffers (one set for each of `threads` workers) followed by parts of
-    reductions; of a `scan`, that of the arena of its body, whose plan is `bodies[node]`.
+    reductions; of a `scan`, that of the arena of its body, whose plan is `bodies[node]`, or of as many arenas as it has
+    `lanes` that run side by side. Of this plan, if it is the `nested` one of a body, so many `copies` may run at
+    a time.
     `arena_bytes` is the size of the arena; `lower_bound_bytes` the most bytes live in any phase.
     """
 
@@ -65,11 +67,29 @@ class Plan:
     scratch: Mapping[Node, int]
     blocks: Sequence[Block]
     threads: int
+    copies: int
+    nested: bool
     arena_bytes: int
     lower_bound_bytes: int
 
 
-def plan(graph: Graph, threads: int = 1, outputs_in_arena: bool = False) -> Plan:
+MOST_LANES = 4
+
+
+def lanes(node: Node) -> int:
+    """The iterations of a `scan` that may run side by side: all where none waits for another and they are few."""
+    length: int = node.attrs["length"]
+    return length if node.attrs["carries"] == 0 and 1 < length <= MOST_LANES else 1
+
+
+def run_side_by_side(node: Node, threads: int) -> bool:
+    """Whether each lane of a `scan` is run by one of `threads` workers, in an arena of its own; otherwise all workers
+    share one iteration after the other.
+    """
+    return 1 < threads <= lanes(node)
+
+
+def plan(graph: Graph, threads: int = 1, outputs_in_arena: bool = False, copies: int = 1, nested: bool = False) -> Plan:
     """Plan a scheduled graph for `threads` workers.
 
     With `outputs_in_arena`, outputs that overwrite no input live in the arena to the end of the run; otherwise their
@@ -79,7 +99,11 @@ def plan(graph: Graph, threads: int = 1, outputs_in_arena: bool = False) -> Plan
     units = [n for n in graph.nodes if n.op.name not in VIEW_OPS and n.op.name != "constant"]
     constants = [n.output for n in graph.nodes if n.op.name == "constant"]
     nests = {n: loop_nest(n, views) for n in units if n.op.name == "region"}
-    bodies = {n: plan(n.attrs["body"], threads) for n in units if n.op.name == "scan"}
+    bodies = {
+        n: plan(n.attrs["body"], threads, copies=copies if nested else lanes(n), nested=True)
+        for n in units
+        if n.op.name == "scan"
+    }
     stages = phases(graph, views, units)
     phase_of = {node: i for i, stage in enumerate(stages) for node in stage}
     last_use: dict[Value, int] = {}
@@ -104,6 +128,8 @@ def plan(graph: Graph, threads: int = 1, outputs_in_arena: bool = False) -> Plan
             last_use[value] = len(stages)
         else:
             locations[value] = Location("output", i)
+    begun = _begun_in_place(units, views, locations, set(graph.outputs), last_reader)
+    locations.update((start, locations[end]) for start, end in begun.items())
     in_place: dict[Node, dict[int, int]] = {}
     requests: list[Request] = []
     owner: dict[Value, Request] = {}
@@ -134,6 +160,12 @@ def plan(graph: Graph, threads: int = 1, outputs_in_arena: bool = False) -> Plan
                     del locations[value]
                     target = None
             i = _carried_input(node, o)
+            if i is not None and begun.get(node.inputs[i]) is value:
+                in_place.setdefault(node, {})[o] = i
+                continue
+            if i is not None and target is not None and locations.get(node.inputs[i]) == target:
+                in_place.setdefault(node, {})[o] = i
+                continue
             if (
                 i is not None
                 and target is None
@@ -149,7 +181,7 @@ def plan(graph: Graph, threads: int = 1, outputs_in_arena: bool = False) -> Plan
                 request = Request(value.type.nbytes, now, max(now, last_use.get(value, now)), [value])
                 owner[value] = request
                 requests.append(request)
-        nbytes = bodies[node].arena_bytes if node in bodies else _scratch_bytes(node, nests, threads)
+        nbytes = _scratch_bytes(node, nests, bodies, threads, nested)
         if nbytes:
             scratch_of[node] = Request(nbytes, now, now, [], node)
             requests.append(scratch_of[node])
@@ -170,12 +202,19 @@ def plan(graph: Graph, threads: int = 1, outputs_in_arena: bool = False) -> Plan
         {node: r.offset for node, r in scratch_of.items()},
         [Block(r.offset, r.nbytes, r.birth, r.death, tuple(r.values), r.unit) for r in requests],
         threads,
+        copies,
+        nested,
         arena_bytes,
         most_live(requests),
     )
 
 
-def _scratch_bytes(node: Node, nests: Mapping[Node, LoopNest], threads: int) -> int:
+def _scratch_bytes(
+    node: Node, nests: Mapping[Node, LoopNest], bodies: Mapping[Node, Plan], threads: int, nested: bool
+) -> int:
+    if node in bodies:
+        apart = lanes(node) if not nested and run_side_by_side(node, threads) else 1
+        return aligned(bodies[node].arena_bytes) * apart
     nest = nests.get(node)
     return 0 if nest is None else threads * nest.buffer_bytes + nest.partial_bytes
 
@@ -184,9 +223,36 @@ def _carried_input(node: Node, o: int) -> int | None:
     """The input that a unit other than a region begins output `o` with, and may therefore be given for it."""
     if node.op.name == "scatter_add":
         return 0
+    if node.op.name == "dot_add":
+        return 2
     if node.op.name == "scan" and o < node.attrs["carries"]:
         return node.attrs["consts"] + o
     return None
+
+
+def _begun_in_place(
+    units: Sequence[Node],
+    views: Mapping[Value, View],
+    locations: Mapping[Value, Location],
+    outputs: set[Value],
+    last_reader: Mapping[Value, Node | None],
+) -> dict[Value, Value]:
+    """Starts of loops that may be made where the graph wants the end: the caller's memory is free until then."""
+    begun: dict[Value, Value] = {}
+    runs = set(units)
+    for node in units:
+        if node.op.name != "scan":
+            continue
+        consts: int = node.attrs["consts"]
+        carries: int = node.attrs["carries"]
+        for o in range(carries):
+            start = node.inputs[consts + o]
+            made = start.node in runs and start not in outputs and start not in begun
+            reads = sum(views[v].base is start for v in node.inputs)
+            ends_outside = node.outputs[o] in locations and locations[node.outputs[o]].place == "output"
+            if made and ends_outside and reads == 1 and last_reader.get(start) is node:
+                begun[start] = node.outputs[o]
+    return begun
 
 
 def _dies_whole(

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..ir import Node, Value
-from ..passes.plan import Plan
+from ..passes.arena import aligned
+from ..passes.plan import Plan, run_side_by_side
 from .lowering.units import Argument, Sites, Step, copy_rows, lower_unit
 from .program import CONSTANT, POINTER, TILE
 
@@ -82,14 +83,15 @@ def _copy(source: Value, target: Value, offset: int = 0) -> Step:
 
 @dataclass(frozen=True, slots=True)
 class _Word:
-    """An address that a pointer starts from: a base, bytes after it, and bytes further in each iteration."""
+    """An address that a pointer starts from: a base, bytes after it, and bytes further in each iteration and lane."""
 
     base: int
     offset: int = 0
     apart: int = 0
+    aside: int = 0
 
-    def plus(self, offset: int, apart: int = 0) -> _Word:
-        return _Word(self.base, self.offset + offset, self.apart + apart)
+    def plus(self, offset: int, apart: int = 0, aside: int = 0) -> _Word:
+        return _Word(self.base, self.offset + offset, self.apart + apart, self.aside + aside)
 
 
 @dataclass
@@ -152,8 +154,7 @@ class Tables:
         levels: list[list[_Row]] = []
         for phase in lowered.phases:
             units = [
-                self._loop(unit, frame, depth) if isinstance(unit, Loop) else self._steps(unit, frame)
-                for unit in phase
+                self._loop(unit, frame, depth) if isinstance(unit, Loop) else self._steps(unit, frame) for unit in phase
             ]
             if len(units) == 1:
                 levels += units[0]
@@ -183,7 +184,7 @@ class Tables:
             case _:
                 assert argument.value is not None
                 word = frame.at(argument.value)
-        return POINTER, word.base, word.offset + argument.offset, 0, argument.apart, word.apart
+        return POINTER, word.base, word.offset + argument.offset, word.aside, argument.apart, word.apart
 
     def _loop(self, loop: Loop, frame: _Frame, depth: int) -> list[list[_Row]]:
         """The levels of a loop. The outermost one's regions share instructions, which move with the iteration; in a
@@ -192,23 +193,79 @@ class Tables:
         attrs = loop.node.attrs
         turns = range(attrs["length"])[:: -1 if attrs["reverse"] else 1]
         levels = self._steps(loop.before, frame)
+        if depth == 0 and run_side_by_side(loop.node, frame.plan.threads):
+            return self._lanes(loop.body, self._inside(loop, frame, aside=1), len(turns))
         if depth == 0:
-            once = self._levels(loop.body, self._inside(loop, frame, 0, 1), 1)
+            once = self._levels(loop.body, self._inside(loop, frame, moving=1), 1)
             for t in turns:
                 levels += [[(tiles, first, count, t) for tiles, first, count, _ in level] for level in once]
         else:
             for t in turns:
-                levels += self._levels(loop.body, self._inside(loop, frame, t, 0), depth + 1)
+                levels += self._levels(loop.body, self._inside(loop, frame, t), depth + 1)
         return levels
 
-    def _inside(self, loop: Loop, frame: _Frame, turn: int, moving: int) -> _Frame:
-        """The frame of the body in iteration `turn`, from where it moves on by `moving` slices an iteration."""
+    def _lanes(self, body: Lowered, frame: _Frame, lanes: int) -> list[list[_Row]]:
+        """The levels of a loop whose iterations run side by side, each from end to end on one thread.
+
+        What stands in a loop in the body once is written down once: lanes meet after each of its iterations.
+        """
+        levels: list[list[_Row]] = []
+        begin = len(self.calls)
+
+        def meet() -> None:
+            nonlocal begin
+            if len(self.calls) > begin:
+                levels.append([(lanes, begin, len(self.calls) - begin, 0)])
+            begin = len(self.calls)
+
+        for phase in body.phases:
+            for unit in phase:
+                if not isinstance(unit, Loop):
+                    self._straight(unit, frame)
+                    continue
+                self._straight(unit.before, frame)
+                meet()
+                self._straight_body(unit.body, self._inside(unit, frame, moving=1))
+                attrs = unit.node.attrs
+                for t in range(attrs["length"])[:: -1 if attrs["reverse"] else 1]:
+                    levels.append([(lanes, begin, len(self.calls) - begin, t)])
+                begin = len(self.calls)
+        meet()
+        return levels
+
+    def _straight_body(self, lowered: Lowered, frame: _Frame) -> None:
+        for phase in lowered.phases:
+            for unit in phase:
+                if isinstance(unit, Loop):
+                    attrs = unit.node.attrs
+                    self._straight(unit.before, frame)
+                    for t in range(attrs["length"])[:: -1 if attrs["reverse"] else 1]:
+                        self._straight_body(unit.body, self._inside(unit, frame, t))
+                else:
+                    self._straight(unit, frame)
+
+    def _straight(self, levels: Levels, frame: _Frame) -> None:
+        """Write down all tiles of the steps one after the other."""
+        for level in levels:
+            for step in level:
+                for tile in range(step.tiles):
+                    for instruction in step.instructions:
+                        address, arguments = self.addresses[instruction.source], instruction.arguments
+                        self.calls.append((address, len(self.words), len(arguments)))
+                        for argument in arguments:
+                            told = argument.kind == "tile"
+                            self.words.append((CONSTANT, tile, 0, 0, 0, 0) if told else self._word(argument, frame))
+
+    def _inside(self, loop: Loop, frame: _Frame, turn: int = 0, moving: int = 0, aside: int = 0) -> _Frame:
+        """The frame of the body in iteration `turn`, from where it moves on by `moving` slices an iteration and
+        `aside` slices a lane.
+        """
         node, body = loop.node, loop.body.plan
         consts, carries = node.attrs["consts"], node.attrs["carries"]
 
         def slices(word: _Word, value: Value) -> _Word:
             step = value.type.nbytes // max(node.attrs["length"], 1)
-            return word.plus(turn * step, moving * step)
+            return word.plus(turn * step, moving * step, aside * step)
 
         def read(value: Value) -> _Word:
             view = frame.plan.views[value]
@@ -219,7 +276,7 @@ class Tables:
         inputs += [slices(read(v), v) for v in node.inputs[consts + carries :]]
         outputs = [frame.at(v) for v in node.outputs[:carries]]
         outputs += [slices(frame.at(v), v) for v in node.outputs[carries:]]
-        arena = frame.arena.plus(frame.plan.scratch.get(node, 0))
+        arena = frame.arena.plus(frame.plan.scratch.get(node, 0), aside=aside * aligned(body.arena_bytes))
         return _Frame(body, arena, inputs, outputs, self.constants[id(body)])
 
     def arrays(self) -> dict[str, Any]:

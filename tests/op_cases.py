@@ -278,6 +278,8 @@ for shape, axis in (((6,), 0), ((0, 2), 0), ((2, 0), 0), ((2, 1, 3, 2), 2)):
 # Contractions.
 for dtype in NUMBERS:
     row("dot", arr((3, 4), dtype), arr((4, 2), dtype), contract=((1,), (0,)), batch=((), ()), tolerance=SUMMED)
+    operands = arr((3, 4), dtype), arr((4, 2), dtype), arr((3, 2), dtype)
+    row("dot_add", *operands, contract=((1,), (0,)), batch=((), ()), tolerance=SUMMED)
 for x, y, contract, batch in (
     ((), (), ((), ()), ((), ())),
     ((3,), (3,), ((0,), (0,)), ((), ())),
@@ -295,6 +297,9 @@ for x, y, contract, batch in (
     ((2, 3, 2, 4), (3, 4, 2, 2), ((3,), (1,)), ((1, 0), (0, 3))),
 ):
     row("dot", arr(x), arr(y), contract=contract, batch=batch, tolerance=SUMMED)
+    product = OPS["dot"].infer(spec(x, F64), spec(y, F64), contract=contract, batch=batch)
+    assert isinstance(product, ArrayType)
+    row("dot_add", arr(x), arr(y), arr(product.shape), contract=contract, batch=batch, tolerance=SUMMED)
 
 # Indexing.
 for dtype in ANY:
@@ -343,4 +348,6 @@ row("iota", shape=(2, 1, 3, 2), axis=2, dtype=np.dtype(I64))
 row("iota", shape=(0,), axis=0, dtype=np.dtype(F32))
 for dtype in (I32, I64):
     for shape, stream in (((2, 3), 0), ((), 1), ((0,), 2), ((33,), 2**63)):
-        row("random_bits", arr((), I64, 0, 1000), shape=shape, dtype=np.dtype(dtype), stream=stream)
+        attrs = {"shape": shape, "dtype": np.dtype(dtype), "stream": stream}
+        row("random_bits", arr((), I64, 0, 1000), **attrs)
+        row("random_bits", arr((), I64, 0, 1000), arr((), I64, 0, 1000), **attrs)

@@ -80,9 +80,9 @@ def mix(z: Array) -> Array:
     return z ^ (z >> np.uint64(31))
 
 
-def _bits_type(key: ArrayType, shape: tuple[int, ...], dtype: DType, stream: int) -> ArrayType:
-    if key != ArrayType((), INT64):
-        raise TypeRuleError(f"the key is an int64 scalar, got {key}")
+def _bits_type(*scalars: ArrayType, shape: tuple[int, ...], dtype: DType, stream: int) -> ArrayType:
+    if len(scalars) not in (1, 2) or any(t != ArrayType((), INT64) for t in scalars):
+        raise TypeRuleError(f"takes a key and maybe a start, int64 scalars, got {', '.join(map(str, scalars))}")
     if dtype not in (INT32, INT64):
         raise TypeRuleError(f"bits are int32 or int64, not {dtype}")
     if not 0 <= stream < 2**64:
@@ -90,10 +90,13 @@ def _bits_type(key: ArrayType, shape: tuple[int, ...], dtype: DType, stream: int
     return _made(shape, dtype)
 
 
-def _random_bits(key: Array, shape: tuple[int, ...], dtype: DType, stream: int) -> Array:
+def _random_bits(*scalars: Array, shape: tuple[int, ...], dtype: DType, stream: int) -> Array:
+    key, *start = scalars
     size = int(np.prod(shape, dtype=np.int64))
     base = mix(np.array([key]).astype(np.uint64) ^ mix(np.array([stream], np.uint64) * np.uint64(GOLDEN)))
     counter = np.arange(1, size + 1, dtype=np.uint64)
+    if start:
+        counter += start[0].astype(np.uint64)
     bits = mix(base + counter * np.uint64(GOLDEN))
     if dtype == INT32:
         return (bits >> np.uint64(32)).astype(np.uint32).view(np.int32).reshape(shape)
@@ -109,7 +112,8 @@ random_bits = declare(
         no_flops,
         _no_axes,
         None,
-        "uniform random bits: element i is SplitMix64's i-th output for the state mix(key ^ mix(stream * golden)), "
-        "the upper half of it for int32 (Steele, Lea and Flood 2014, 'Fast splittable pseudorandom number generators')",
+        "uniform random bits from a key (and a start, 0 if not given): element i is SplitMix64's (start + i)-th output "
+        "for the state mix(key ^ mix(stream * golden)), the upper half of it for int32 (Steele, Lea and Flood 2014, "
+        "'Fast splittable pseudorandom number generators')",
     )
 )

@@ -23,16 +23,19 @@ def dot(dtype: np.dtype[Any]) -> str:
     """One tile of a batch of matrix products.
 
     Words: tile, BLAS function, A, B, C, m, n, k, lda, ldb, A transposed, B transposed, rows and columns of a tile,
-    tiles across, tiles of one product, batch axes, and for each batch axis: length, bytes in A, bytes in B.
+    tiles across, tiles of one product, whether C is added to, batch axes, and for each batch
+    axis: length, bytes in A, bytes in B.
     """
     short = SHORT_NAMES[dtype]
-    call = f"gemm_{short}(word(b, 1), ta, tb, rows, columns, k, {short}(1), a, lda, bb, ldb, {short}(0), c, n)"
+    product = f"word(b, 1), ta, tb, rows, columns, k, {short}(1), a, lda, bb, ldb"
+    call = f"gemm_{short}({product}, {short}(word(b, 16)), c, n)"
     if dtype.kind != "f":
         call = f"""x, y, z = array_{short}(a, 0), array_{short}(bb, 0), array_{short}(c, 0)
     for r in range(rows):
         target = window(z, r * n, columns)
-        for j in range(columns):
-            target[j] = {short}(0)
+        if word(b, 16) == 0:
+            for j in range(columns):
+                target[j] = {short}(0)
         for l in range(k):
             left = x[l * lda + r] if ta else x[r * lda + l]
             for j in range(columns):
@@ -50,12 +53,12 @@ def kernel(b):
     i = i * tile_rows
     a, bb = word(b, 2), word(b, 3)
     q = batch
-    for axis in range(word(b, 16) - 1, -1, -1):
-        length = word(b, 17 + 3 * axis)
+    for axis in range(word(b, 17) - 1, -1, -1):
+        length = word(b, 18 + 3 * axis)
         index = q % length
         q = q // length
-        a += index * word(b, 18 + 3 * axis)
-        bb += index * word(b, 19 + 3 * axis)
+        a += index * word(b, 19 + 3 * axis)
+        bb += index * word(b, 20 + 3 * axis)
     rows = m - i if m - i < tile_rows else tile_rows
     columns = n - j if n - j < tile_columns else tile_columns
     a += {dtype.itemsize} * (i if ta else i * lda)

@@ -311,7 +311,8 @@ class _Writer:
             text = literal_cast(self.axis_index(node, full), dtype)
         elif op == "random_bits":
             index = ("r * " + (str(CHUNK) if self.nest.chunked else "columns") + " + j") if full else "r"
-            self.random(node, name, names[0], index, indent)
+            start = f"({names[1]}) + " if len(names) > 1 else ""
+            self.random(node, name, names[0], start + index, indent)
             return
         elif op == "check_index":
             self.sites.append(node)

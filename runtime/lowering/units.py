@@ -150,15 +150,16 @@ def _matrix(view: View) -> tuple[int, int]:
 
 
 def _dot(node: Node, views: Mapping[Value, View], sites: Sites, plan: Plan) -> list[Step]:
-    x, y = (views[v] for v in node.inputs)
+    x, y, *added = (views[v] for v in node.inputs)
     dtype = node.output.type.dtype
     m, k = x.shape[-2:]
     n = y.shape[-1]
     batch = x.shape[:-2]
-    cut = dot_tiles(math.prod(batch), m, n, k)
+    cut = dot_tiles(math.prod(batch), m, n, k, plan.copies)
     (ta, lda), (tb, ldb) = _matrix(x), _matrix(y)
     function = blas.pointer("sgemm" if dtype.itemsize == 4 else "dgemm") if dtype.kind == "f" else 0
-    words = [m, n, k, lda, ldb, ta, tb, cut.rows, cut.columns, cut.across, cut.down * cut.across, len(batch)]
+    words = [m, n, k, lda, ldb, ta, tb, cut.rows, cut.columns, cut.across, cut.down * cut.across]
+    words += [len(added), len(batch)]
     for axis, length in enumerate(batch):
         words += [length, x.strides[axis] * dtype.itemsize, y.strides[axis] * dtype.itemsize]
     arguments = [
@@ -169,7 +170,11 @@ def _dot(node: Node, views: Mapping[Value, View], sites: Sites, plan: Plan) -> l
         _at(views, node.output),
         *map(number, words),
     ]
-    return [Step(cut.tiles if m and n else 0, [Instruction(library.dot(dtype), arguments)])]
+    steps = [Step(cut.tiles if m and n else 0, [Instruction(library.dot(dtype), arguments)])]
+    if added and node not in plan.in_place:
+        size = node.output.type.size
+        steps.insert(0, copy_rows(_at(views, node.inputs[2]), _at(views, node.output), dtype, 1, size, size))
+    return steps
 
 
 def _rows_of_a_tile(rows: int, inner: int) -> tuple[int, int]:
@@ -267,6 +272,7 @@ def _pad(node: Node, views: Mapping[Value, View], sites: Sites, plan: Plan) -> l
 
 _LOWERINGS: Mapping[str, Callable[[Node, Mapping[Value, View], Sites, Plan], list[Step]]] = {
     "dot": _dot,
+    "dot_add": _dot,
     "gather": _gather,
     "scatter_add": _scatter_add,
     "cumsum": _cumsum,

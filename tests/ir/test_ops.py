@@ -244,7 +244,7 @@ MATMUL = {"contract": ((1,), (0,)), "batch": ((), ())}
         ("constant", [], {"value": np.zeros(2, "float16")}, "no arrays of shape .* and dtype float16"),
         ("iota", [], {"shape": (2,), "axis": 1, "dtype": np.dtype("int64")}, r"axis 1 of shape \(2,\)"),
         ("iota", [], {"shape": (2,), "axis": 0, "dtype": np.dtype("bool")}, "not in bool"),
-        ("random_bits", [F], {"shape": (), "dtype": np.dtype("int32"), "stream": 0}, r"int64 scalar, got f32\[2,3\]"),
+        ("random_bits", [F], {"shape": (), "dtype": np.dtype("int32"), "stream": 0}, r"int64 scalars, got f32\[2,3\]"),
         ("random_bits", [KEY], {"shape": (), "dtype": np.dtype("float32"), "stream": 0}, "bits are int32 or int64"),
         ("random_bits", [KEY], {"shape": (), "dtype": np.dtype("int32"), "stream": -1}, "unsigned number"),
     ],
