@@ -257,6 +257,9 @@ class _Replay:
         if nest is None:
             return 0
         rows = sum(_lines(nest.columns * v.type.dtype.itemsize) for v in nest.buffers)
+        first = node.attrs["body"].nodes[0]
+        if first.op.name == "dot":
+            rows += _lines(nest.product_rows * first.output.type.nbytes // first.output.type.shape[0])
         parts = [n for n in nest.crossings if nest.tiles > 1 and not _keeps_axes_on_both_sides(n)]
         return self.plan.threads * rows + sum(_lines(nest.tiles * n.output.type.nbytes) for n in parts)
 
@@ -408,23 +411,28 @@ class _Times:
         self.nest = nest
         self.sweep: dict[Value, int] = dict.fromkeys(body.inputs, 0)
         self.last_read: dict[Value, int] = {}
+        self.read_by_dot: set[Value] = set()
         for node in body.nodes:
             now = max((self.sweep[v] for v in node.inputs), default=0)
             reduces = node.op.family == "reduction" and nest.kinds[node.inputs[0]] == "full"
             self.sweep.update((v, now + reduces) for v in node.outputs)
             # Sums of whole rows are taken as the row is swept.
             time = 2 * now + (reduces and not _keeps_axes_behind(node))
+            if node.op.name == "dot":
+                self.read_by_dot.update(node.inputs)
             for value in node.inputs:
                 self.last_read[value] = max(self.last_read.get(value, 0), time)
 
     def obstacle(self, i: int, o: int) -> str:
         """Why output `o` cannot be written over input `i` in a loop over rows; empty if it can."""
         old, new = self.body.inputs[i], self.body.outputs[o]
+        if old in self.read_by_dot:
+            return "other tiles of the product read it too"
         if _long(old.type.shape) != _long(new.type.shape):
             return "their elements do not belong together"
-        if self.nest.kinds[new] == "crossing":
+        if self.nest.kinds[self.nest.body.outputs[o]] == "crossing":
             return "a sum over rows has no element for each of the input's"
         # A value of a row is read before the first sweep, wherever it is used.
-        if self.nest.kinds[old] == "full" and self.last_read.get(old, 0) > 2 * self.sweep[new]:
+        if self.nest.kinds[self.nest.body.inputs[i]] == "full" and self.last_read.get(old, 0) > 2 * self.sweep[new]:
             return "it is read after it is written"
         return ""

@@ -25,6 +25,7 @@ def node_nanoseconds(node: Node) -> float:
     time = moved / (_CACHE_PER_NS if moved < _CACHE_BYTES else _MEMORY_PER_NS)
     if node.op.name == "region":
         for inner in node.attrs["body"].nodes:
+            time += node_flops(inner) / _BLAS_PER_NS if inner.op.name == "dot" else 0.0
             time += sum(v.type.size for v in inner.outputs) * (1.0 if inner.op.name in _SLOW else 0.05)
     return time
 

@@ -10,13 +10,16 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..ir import Graph, Node, Value
+from ..ir import Builder, Graph, Node, Value
 from .views import View, own
 
 # Elements of a tile: enough to hide the cost of fetching the next one, few enough to stay in the L2 cache.
 TILE_ELEMENTS = 16384
 # Elements of a row where the domain is one long axis: a row and its buffers stay in the L1 cache.
 CHUNK = 2048
+# Rows of a product that a tile makes where its epilogue runs with it: with fewer, packing costs more than a tenth.
+_PRODUCT_ROWS = 128
+_PRODUCT_TILES = 4
 _ALIGNMENT = 64
 
 
@@ -43,6 +46,9 @@ class LoopNest:
     nodes computed in sweep s over a row; `row_nodes[s]` the row nodes computed before sweep s. `buffers` are full
     values that a later sweep or a reduction reads back from a row buffer. `crossings` are reductions over rows; with
     more than one tile each tile leaves its part in `partials` and a combining step adds them in order.
+
+    Where the region begins with a dot, `body` is what follows, and its first input is `product`, of which each worker
+    holds the `product_rows` rows of a tile.
     """
 
     body: Graph
@@ -62,11 +68,20 @@ class LoopNest:
     buffers: list[Value] = field(default_factory=list[Value])
     crossings: list[Node] = field(default_factory=list[Node])
     last_read: dict[Value, int] = field(default_factory=dict[Value, int])
+    product: Value | None = None
+    product_rows: int = 0
 
     @property
     def buffer_bytes(self) -> int:
-        """Bytes of all row buffers of one worker."""
-        return sum(_aligned(self.columns * v.type.dtype.itemsize) for v in self.buffers)
+        """Bytes of all row buffers of one worker, and of its tile of the product."""
+        return self.product_bytes + sum(_aligned(self.columns * v.type.dtype.itemsize) for v in self.buffers)
+
+    @property
+    def product_bytes(self) -> int:
+        """Bytes of a tile of the product; it comes last in a worker's buffers."""
+        if self.product is None:
+            return 0
+        return _aligned(self.product_rows * self.product.type.shape[1] * self.product.type.dtype.itemsize)
 
     @property
     def partial_bytes(self) -> int:
@@ -135,9 +150,35 @@ def _merge(
     return tuple(merged), [tuple(k) for k in kept]
 
 
+def product_of(region: Node) -> Node | None:
+    """The dot at the head of a region's body, if there is one."""
+    first = region.attrs["body"].nodes[:1]
+    return first[0] if first and first[0].op.name == "dot" else None
+
+
+def tile_rows(m: int, n: int) -> int:
+    """Rows of an (m, n) product that a tile makes, or 0 where the tiles would be too few or too small."""
+    rows = min(_PRODUCT_ROWS, -(-m // _PRODUCT_TILES // 16) * 16)
+    return rows if rows >= 32 and n >= 16 else 0
+
+
+def _without_product(body: Graph) -> Graph:
+    """What follows the dot in the body of a region (x, rest..., y), as a graph of (product, rest...)."""
+    b = Builder()
+    product = b.input(body.nodes[0].output.type)
+    local = {body.nodes[0].output: product}
+    local.update((v, b.input(v.type)) for v in body.inputs[1:-1])
+    for node in body.nodes[1:]:
+        local.update(zip(node.outputs, b.copy(node, [local[v] for v in node.inputs]).outputs))
+    return b.graph([local[v] for v in body.outputs])
+
+
 def loop_nest(region: Node, views: Mapping[Value, View]) -> LoopNest:
     """The loops of `region`, whose inputs lie as `views` says."""
     body: Graph = region.attrs["body"]
+    product = product_of(region)
+    if product is not None:
+        body = _without_product(body)
     domain: tuple[int, ...] = region.attrs["domain"]
     rows: int = region.attrs["rows"]
     crossing = [n for n in body.nodes if n.op.name.startswith("reduce_") and _is_crossing(n, domain)]
@@ -145,7 +186,7 @@ def loop_nest(region: Node, views: Mapping[Value, View]) -> LoopNest:
     scalars: dict[Value, int] = {}
     row_shape = domain if rows < 0 else domain[:rows]
     for value, outer in zip(body.inputs, region.inputs):
-        view = views[outer]
+        view = views[outer] if product is None or value is not body.inputs[0] else own(value)
         if squeezed(value.type.shape) not in (domain, row_shape):
             scalars[value] = view.offset
             continue
@@ -157,7 +198,7 @@ def loop_nest(region: Node, views: Mapping[Value, View]) -> LoopNest:
     full_strides = {v: _squeeze(w.shape, w.strides) for v, w in where.items()}
     needs_index = any(n.op.name in ("iota",) for n in body.nodes)
     chunked = False
-    if rows < 0 and not needs_index:
+    if rows < 0 and not needs_index and product is None:
         lengths, merged = _merge(domain, list(full_strides.values()))
         if len(lengths) <= 1 and not (crossing and len(domain) > 1):
             chunked = True
@@ -209,6 +250,11 @@ def loop_nest(region: Node, views: Mapping[Value, View]) -> LoopNest:
         crossing,
     )
     _tile(nest)
+    if product is not None:
+        m, n = product.output.type.shape
+        nest.product, nest.product_rows = body.inputs[0], tile_rows(m, n)
+        nest.step = nest.product_rows
+        nest.tiles = -(-nest.rows // nest.step)
     _sweep(nest)
     return nest
 

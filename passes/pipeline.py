@@ -9,6 +9,7 @@ from pathlib import Path
 from ..ir import Builder, Graph, Node, Value, verify
 from .canonicalize import Canonicalize
 from .cost import useful_threads
+from .epilogue import Epilogue
 from .fuse import Fuse
 from .plan import Plan, plan
 from .rebuild import Rebuild
@@ -26,6 +27,7 @@ def pipeline() -> list[Pass]:
         Canonicalize(),
         Rebuild(),
         Fuse(),
+        Epilogue(),
         Schedule(),
     ]
 

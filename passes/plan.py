@@ -292,6 +292,8 @@ def _overwritable(
     if nest.kinds[result] == "crossing":
         return None
     for i, value in enumerate(node.inputs):
+        if i >= len(nest.body.inputs) or (i == 0 and nest.product is not None):
+            continue  # what the dot reads, it reads again for other tiles
         view = views[value]
         inner = nest.body.inputs[i]
         if (

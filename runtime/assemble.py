@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -184,7 +184,8 @@ class Tables:
             case _:
                 assert argument.value is not None
                 word = frame.at(argument.value)
-        return POINTER, word.base, word.offset + argument.offset, word.aside, argument.apart, word.apart
+        along = word.aside + argument.along
+        return POINTER, word.base, word.offset + argument.offset, along, argument.apart, word.apart
 
     def _loop(self, loop: Loop, frame: _Frame, depth: int) -> list[list[_Row]]:
         """The levels of a loop. The outermost one's regions share instructions, which move with the iteration; in a
@@ -253,8 +254,14 @@ class Tables:
                         address, arguments = self.addresses[instruction.source], instruction.arguments
                         self.calls.append((address, len(self.words), len(arguments)))
                         for argument in arguments:
-                            told = argument.kind == "tile"
-                            self.words.append((CONSTANT, tile, 0, 0, 0, 0) if told else self._word(argument, frame))
+                            self.words.append(self._told(argument, frame, tile))
+
+    def _told(self, argument: Argument, frame: _Frame, tile: int) -> tuple[int, int, int, int, int, int]:
+        """The word of an argument where the tile is known, and the tiles of the program are lanes."""
+        if argument.kind == "tile":
+            return CONSTANT, tile, 0, 0, 0, 0
+        known = replace(argument, offset=argument.offset + tile * argument.along, along=0)
+        return self._word(known if argument.along else argument, frame)
 
     def _inside(self, loop: Loop, frame: _Frame, turn: int = 0, moving: int = 0, aside: int = 0) -> _Frame:
         """The frame of the body in iteration `turn`, from where it moves on by `moving` slices an iteration and

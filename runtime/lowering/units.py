@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...ir import Node, Value
-from ...passes.dot_tiles import dot_tiles
+from ...passes.dot_tiles import DotTiles, dot_tiles
 from ...passes.loop_nest import LoopNest
 from ...passes.plan import Plan
 from ...passes.views import View
@@ -26,8 +26,8 @@ _TILE = 1 << 15
 class Argument:
     """One word of an argument block: a number, the tile, an address in the memory of `value`, or in the arena.
 
-    `kind`: `number`, `tile`, `value` (plus `offset` bytes), `arena` (at `offset`, for each worker `apart` bytes
-    further).
+    `kind`: `number`, `tile`, `value` (plus `offset` bytes), `arena` (at `offset`, for each worker `apart` bytes and for
+    each tile `along` bytes further).
     """
 
     kind: str
@@ -35,6 +35,7 @@ class Argument:
     value: Value | None = None
     offset: int = 0
     apart: int = 0
+    along: int = 0
 
 
 TILE = Argument("tile")
@@ -89,8 +90,11 @@ def lower_unit(node: Node, plan: Plan, sites: Sites) -> list[Step]:
 
 
 def _at(views: Mapping[Value, View], value: Value) -> Argument:
-    view = views[value]
-    return Argument("value", value=view.base, offset=view.offset * value.type.dtype.itemsize)
+    return _of_view(views[value], value.type.dtype)
+
+
+def _of_view(view: View, dtype: np.dtype[Any]) -> Argument:
+    return Argument("value", value=view.base, offset=view.offset * dtype.itemsize)
 
 
 def _region(node: Node, plan: Plan, sites: Sites) -> list[Step]:
@@ -106,6 +110,8 @@ def _region(node: Node, plan: Plan, sites: Sites) -> list[Step]:
                 return number(word.value)
             case "tile":
                 return TILE
+            case "input" if word.index == 0 and nest.product is not None:
+                return product
             case "input":
                 return Argument("value", value=plan.views[node.inputs[word.index]].base, offset=word.offset)
             case "output":
@@ -119,7 +125,15 @@ def _region(node: Node, plan: Plan, sites: Sites) -> list[Step]:
             case _:
                 raise AssertionError(word)
 
-    steps = [Step(nest.tiles, [Instruction(kernel.source, [argument(w) for w in kernel.words])])]
+    step = Step(nest.tiles)
+    if nest.product is not None:
+        # Every tile finds its rows where it expects them in the whole product, of which there is but this tile.
+        size = nest.product_rows * nest.product.type.shape[1] * nest.product.type.dtype.itemsize
+        held = buffers + nest.buffer_bytes - nest.product_bytes
+        product = Argument("arena", offset=held, apart=nest.buffer_bytes, along=-size)
+        step.instructions.append(_product(node, plan, product, nest.product_rows))
+    step.instructions.append(Instruction(kernel.source, [argument(w) for w in kernel.words]))
+    steps = [step]
     offset = parts
     combining: list[Instruction] = []
     for reduction in nest.crossings:
@@ -151,30 +165,45 @@ def _matrix(view: View) -> tuple[int, int]:
 
 def _dot(node: Node, views: Mapping[Value, View], sites: Sites, plan: Plan) -> list[Step]:
     x, y, *added = (views[v] for v in node.inputs)
-    dtype = node.output.type.dtype
+    m, k = x.shape[-2:]
+    n = y.shape[-1]
+    cut = dot_tiles(math.prod(x.shape[:-2]), m, n, k, plan.copies)
+    target = _at(views, node.output)
+    steps = [Step(cut.tiles if m and n else 0, [_multiply(x, y, node.output.type.dtype, cut, target, bool(added))])]
+    if added and node not in plan.in_place:
+        dtype, size = node.output.type.dtype, node.output.type.size
+        steps.insert(0, copy_rows(_at(views, node.inputs[2]), target, dtype, 1, size, size))
+    return steps
+
+
+def _product(region: Node, plan: Plan, target: Argument, rows: int) -> Instruction:
+    """The rows of a tile of the product that a region begins with."""
+    x, y = plan.views[region.inputs[0]], plan.views[region.inputs[-1]]
+    m, n = x.shape[0], y.shape[1]
+    cut = DotTiles(rows, n, -(-m // rows), 1, 1)
+    return _multiply(x, y, region.inputs[0].type.dtype, cut, target, False)
+
+
+def _multiply(x: View, y: View, dtype: np.dtype[Any], cut: DotTiles, target: Argument, added: bool) -> Instruction:
+    """Tiles of a batch of matrix products."""
     m, k = x.shape[-2:]
     n = y.shape[-1]
     batch = x.shape[:-2]
-    cut = dot_tiles(math.prod(batch), m, n, k, plan.copies)
     (ta, lda), (tb, ldb) = _matrix(x), _matrix(y)
     function = blas.pointer("sgemm" if dtype.itemsize == 4 else "dgemm") if dtype.kind == "f" else 0
     words = [m, n, k, lda, ldb, ta, tb, cut.rows, cut.columns, cut.across, cut.down * cut.across]
-    words += [len(added), len(batch)]
+    words += [int(added), len(batch)]
     for axis, length in enumerate(batch):
         words += [length, x.strides[axis] * dtype.itemsize, y.strides[axis] * dtype.itemsize]
     arguments = [
         TILE,
         number(function),
-        _at(views, node.inputs[0]),
-        _at(views, node.inputs[1]),
-        _at(views, node.output),
+        _of_view(x, dtype),
+        _of_view(y, dtype),
+        target,
         *map(number, words),
     ]
-    steps = [Step(cut.tiles if m and n else 0, [Instruction(library.dot(dtype), arguments)])]
-    if added and node not in plan.in_place:
-        size = node.output.type.size
-        steps.insert(0, copy_rows(_at(views, node.inputs[2]), _at(views, node.output), dtype, 1, size, size))
-    return steps
+    return Instruction(library.dot(dtype), arguments)
 
 
 def _rows_of_a_tile(rows: int, inner: int) -> tuple[int, int]:
