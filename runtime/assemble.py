@@ -83,15 +83,18 @@ def _copy(source: Value, target: Value, offset: int = 0) -> Step:
 
 @dataclass(frozen=True, slots=True)
 class _Word:
-    """An address that a pointer starts from: a base, bytes after it, and bytes further in each iteration and lane."""
+    """An address that a pointer starts from: a base, bytes after it, and bytes further in each lane, each iteration of
+    a loop, and each of a loop within it.
+    """
 
     base: int
     offset: int = 0
-    apart: int = 0
     aside: int = 0
+    apart: int = 0
+    inner: int = 0
 
-    def plus(self, offset: int, apart: int = 0, aside: int = 0) -> _Word:
-        return _Word(self.base, self.offset + offset, self.apart + apart, self.aside + aside)
+    def plus(self, offset: int, aside: int = 0, apart: int = 0, inner: int = 0) -> _Word:
+        return _Word(self.base, self.offset + offset, self.aside + aside, self.apart + apart, self.inner + inner)
 
 
 @dataclass
@@ -114,8 +117,15 @@ class _Frame:
         ]
 
 
-_Row = tuple[int, int, int, int]
-"""Tiles, first instruction, number of instructions, iteration."""
+_Row = tuple[int, int, int, int, int]
+"""Tiles, first instruction, number of instructions, iteration, inner iteration."""
+
+_ArgumentRow = tuple[int, int, int, int, int, int, int]
+
+
+def _turns(loop: Loop) -> range:
+    attrs = loop.node.attrs
+    return range(attrs["length"])[:: -1 if attrs["reverse"] else 1]
 
 
 class Tables:
@@ -128,7 +138,7 @@ class Tables:
     def __init__(self, lowered: Lowered, addresses: Mapping[str, int]) -> None:
         self.addresses = addresses
         self.calls: list[tuple[int, int, int]] = []
-        self.words: list[tuple[int, int, int, int, int, int]] = []
+        self.words: list[_ArgumentRow] = []
         graph = lowered.plan.graph
         first_output = 1 + len(graph.inputs)
         number = first_output + len(graph.outputs)
@@ -144,11 +154,12 @@ class Tables:
             [_Word(first_output + i) for i in range(len(graph.outputs))],
             self.constants[id(lowered.plan)],
         )
-        rows: list[tuple[int, int, int, int, int]] = []
-        for level in self._levels(lowered, frame, 0):
-            for k, (tiles, first, count, iteration) in enumerate(level):
-                rows.append((tiles, int(k == 0), first, count, iteration))
-        self.regions = np.array(rows, np.int64).reshape(-1, 5)
+        rows = [
+            (tiles, int(k == 0), *rest)
+            for level in self._levels(lowered, frame, 0)
+            for k, (tiles, *rest) in enumerate(level)
+        ]
+        self.regions = np.array(rows, np.int64).reshape(-1, 6)
 
     def _levels(self, lowered: Lowered, frame: _Frame, depth: int) -> list[list[_Row]]:
         levels: list[list[_Row]] = []
@@ -171,35 +182,38 @@ class Tables:
         for instruction in step.instructions:
             self.calls.append((self.addresses[instruction.source], len(self.words), len(instruction.arguments)))
             self.words += (self._word(argument, frame) for argument in instruction.arguments)
-        return step.tiles, first, len(step.instructions), 0
+        return step.tiles, first, len(step.instructions), 0, 0
 
-    def _word(self, argument: Argument, frame: _Frame) -> tuple[int, int, int, int, int, int]:
+    def _word(self, argument: Argument, frame: _Frame) -> _ArgumentRow:
         match argument.kind:
             case "number":
-                return CONSTANT, argument.number, 0, 0, 0, 0
+                return CONSTANT, argument.number, 0, 0, 0, 0, 0
             case "tile":
-                return TILE, 0, 0, 0, 0, 0
+                return TILE, 0, 0, 0, 0, 0, 0
             case "arena":
                 word = frame.arena
             case _:
                 assert argument.value is not None
                 word = frame.at(argument.value)
         along = word.aside + argument.along
-        return POINTER, word.base, word.offset + argument.offset, along, argument.apart, word.apart
+        return POINTER, word.base, word.offset + argument.offset, along, argument.apart, word.apart, word.inner
 
     def _loop(self, loop: Loop, frame: _Frame, depth: int) -> list[list[_Row]]:
-        """The levels of a loop. The outermost one's regions share instructions, which move with the iteration; in a
-        loop within a loop every iteration has its own.
+        """The levels of a loop. The regions of a loop, and of one within it, share instructions, which move with the
+        iteration; in a loop further inside every iteration has its own.
         """
-        attrs = loop.node.attrs
-        turns = range(attrs["length"])[:: -1 if attrs["reverse"] else 1]
+        turns = _turns(loop)
         levels = self._steps(loop.before, frame)
         if depth == 0 and run_side_by_side(loop.node, frame.plan.threads):
             return self._lanes(loop.body, self._inside(loop, frame, aside=1), len(turns))
         if depth == 0:
-            once = self._levels(loop.body, self._inside(loop, frame, moving=1), 1)
+            once = self._levels(loop.body, self._inside(loop, frame, apart=1), 1)
             for t in turns:
-                levels += [[(tiles, first, count, t) for tiles, first, count, _ in level] for level in once]
+                levels += [[(*row[:3], t, row[4]) for row in level] for level in once]
+        elif depth == 1:
+            once = self._levels(loop.body, self._inside(loop, frame, inner=1), 2)
+            for t in turns:
+                levels += [[(*row[:4], t) for row in level] for level in once]
         else:
             for t in turns:
                 levels += self._levels(loop.body, self._inside(loop, frame, t), depth + 1)
@@ -208,42 +222,40 @@ class Tables:
     def _lanes(self, body: Lowered, frame: _Frame, lanes: int) -> list[list[_Row]]:
         """The levels of a loop whose iterations run side by side, each from end to end on one thread.
 
-        What stands in a loop in the body once is written down once: lanes meet after each of its iterations.
+        What stands in loops in the body is written down once: lanes meet after each iteration.
         """
-        levels: list[list[_Row]] = []
+        return [[(lanes, *row)] for row in self._lane(body, frame, 0)]
+
+    def _lane(self, lowered: Lowered, frame: _Frame, depth: int) -> list[tuple[int, int, int, int]]:
+        """First instruction, number of instructions, iteration and inner iteration of the pieces of a lane."""
+        pieces: list[tuple[int, int, int, int]] = []
         begin = len(self.calls)
 
-        def meet() -> None:
+        def cut() -> None:
             nonlocal begin
             if len(self.calls) > begin:
-                levels.append([(lanes, begin, len(self.calls) - begin, 0)])
+                pieces.append((begin, len(self.calls) - begin, 0, 0))
             begin = len(self.calls)
 
-        for phase in body.phases:
+        for phase in lowered.phases:
             for unit in phase:
                 if not isinstance(unit, Loop):
                     self._straight(unit, frame)
                     continue
                 self._straight(unit.before, frame)
-                meet()
-                self._straight_body(unit.body, self._inside(unit, frame, moving=1))
-                attrs = unit.node.attrs
-                for t in range(attrs["length"])[:: -1 if attrs["reverse"] else 1]:
-                    levels.append([(lanes, begin, len(self.calls) - begin, t)])
+                if depth > 1:
+                    for t in _turns(unit):
+                        pieces_within = self._lane(unit.body, self._inside(unit, frame, t), depth + 1)
+                        assert len(pieces_within) <= 1
+                    continue
+                cut()
+                moved = self._inside(unit, frame, apart=1 - depth, inner=depth)
+                once = self._lane(unit.body, moved, depth + 1)
                 begin = len(self.calls)
-        meet()
-        return levels
-
-    def _straight_body(self, lowered: Lowered, frame: _Frame) -> None:
-        for phase in lowered.phases:
-            for unit in phase:
-                if isinstance(unit, Loop):
-                    attrs = unit.node.attrs
-                    self._straight(unit.before, frame)
-                    for t in range(attrs["length"])[:: -1 if attrs["reverse"] else 1]:
-                        self._straight_body(unit.body, self._inside(unit, frame, t))
-                else:
-                    self._straight(unit, frame)
+                for t in _turns(unit):
+                    pieces += [(*piece[:2], piece[2] if depth else t, t if depth else piece[3]) for piece in once]
+        cut()
+        return pieces
 
     def _straight(self, levels: Levels, frame: _Frame) -> None:
         """Write down all tiles of the steps one after the other."""
@@ -256,23 +268,25 @@ class Tables:
                         for argument in arguments:
                             self.words.append(self._told(argument, frame, tile))
 
-    def _told(self, argument: Argument, frame: _Frame, tile: int) -> tuple[int, int, int, int, int, int]:
+    def _told(self, argument: Argument, frame: _Frame, tile: int) -> _ArgumentRow:
         """The word of an argument where the tile is known, and the tiles of the program are lanes."""
         if argument.kind == "tile":
-            return CONSTANT, tile, 0, 0, 0, 0
+            return CONSTANT, tile, 0, 0, 0, 0, 0
         known = replace(argument, offset=argument.offset + tile * argument.along, along=0)
         return self._word(known if argument.along else argument, frame)
 
-    def _inside(self, loop: Loop, frame: _Frame, turn: int = 0, moving: int = 0, aside: int = 0) -> _Frame:
-        """The frame of the body in iteration `turn`, from where it moves on by `moving` slices an iteration and
-        `aside` slices a lane.
+    def _inside(
+        self, loop: Loop, frame: _Frame, turn: int = 0, aside: int = 0, apart: int = 0, inner: int = 0
+    ) -> _Frame:
+        """The frame of the body in iteration `turn`, from where it moves on by one slice a lane, an iteration, or an
+        inner iteration.
         """
         node, body = loop.node, loop.body.plan
         consts, carries = node.attrs["consts"], node.attrs["carries"]
 
         def slices(word: _Word, value: Value) -> _Word:
             step = value.type.nbytes // max(node.attrs["length"], 1)
-            return word.plus(turn * step, moving * step, aside * step)
+            return word.plus(turn * step, aside * step, apart * step, inner * step)
 
         def read(value: Value) -> _Word:
             view = frame.plan.views[value]
@@ -291,6 +305,6 @@ class Tables:
         return {
             "regions": self.regions,
             "instrs": np.array(self.calls, np.int64).reshape(-1, 3),
-            "args": np.array(self.words, np.int64).reshape(-1, 6),
+            "args": np.array(self.words, np.int64).reshape(-1, 7),
             "bases_count": self.bases,
         }

@@ -12,10 +12,10 @@ LINE: Final = 8
 """Words in a cache line."""
 
 # The block of a program. What is called an address points to other blocks of words.
-REGIONS: Final = 0  # address of regions[R, 5]: tiles, barrier, first instruction, instructions, iteration
+REGIONS: Final = 0  # address of regions[R, 6]: tiles, barrier, first instruction, instructions, iteration, inner one
 N_REGIONS: Final = 1
 INSTRUCTIONS: Final = 2  # address of instructions[I, 3]: kernel, first argument, arguments
-ARGUMENTS: Final = 3  # address of arguments[A, 6]: kind, a, b, c, d, e
+ARGUMENTS: Final = 3  # address of arguments[A, 7]: kind, a, b, c, d, e, f
 BASES: Final = 4  # address of the addresses that arguments of kind POINTER start from
 THREADS: Final = 5
 WORKER_BLOCKS: Final = 6  # address of the argument blocks, one a worker
@@ -34,15 +34,15 @@ PROGRAM_WORDS: Final = 5 * LINE
 
 # Kinds of arguments: what a kernel finds in a word of its block.
 CONSTANT: Final = 0  # a
-POINTER: Final = 1  # bases[a] + b + tile * c + worker * d + iteration * e
+POINTER: Final = 1  # bases[a] + b + tile * c + worker * d + iteration * e + inner iteration * f
 EXTENT: Final = 2  # min(c, b - tile * c) * d
 TILE: Final = 3
 WORKER: Final = 4
 
 # Bytes of a row of each table.
-REGION_BYTES: Final = 40
+REGION_BYTES: Final = 48
 INSTRUCTION_BYTES: Final = 24
-ARGUMENT_BYTES: Final = 48
+ARGUMENT_BYTES: Final = 56
 
 # The block of the pool.
 TICKET: Final = 0  # even: this many halves of jobs were announced; odd: one is being written

@@ -105,7 +105,7 @@ RUNS = 2**31
 def run_tile(program, region, tile, worker):
     """Runs the instructions of a region for one tile; returns the first code that is not 0."""
     row = word(program, REGIONS) + REGION_BYTES * region
-    first, iteration = word(row, 2), word(row, 4)
+    first, iteration, inner = word(row, 2), word(row, 4), word(row, 5)
     arguments, bases = word(program, ARGUMENTS), word(program, BASES)
     block = word(program, WORKER_BLOCKS) + worker * word(program, WORKER_BLOCK_BYTES)
     for i in range(first, first + word(row, 3)):
@@ -116,7 +116,7 @@ def run_tile(program, region, tile, worker):
             value = word(argument, 1)
             if kind == POINTER:
                 value = word(bases, value) + word(argument, 2) + tile * word(argument, 3)
-                value += worker * word(argument, 4) + iteration * word(argument, 5)
+                value += worker * word(argument, 4) + iteration * word(argument, 5) + inner * word(argument, 6)
             elif kind != CONSTANT:
                 if kind == EXTENT:
                     step = word(argument, 3)

@@ -20,23 +20,23 @@ _programs: "weakref.WeakSet[Program]" = weakref.WeakSet()
 class Program:
     """Tables of int64 that say which kernels run, on what, and what must wait for what.
 
-    `regions[R, 5]`: tiles, barrier, first instruction, number of instructions, iteration. The tiles of a region may run
-    in any order and at the same time; each runs the region's instructions one after the other. A region with barrier 1
-    waits until all tiles of all earlier regions are finished; one with barrier 0 may begin at any time after the last
-    barrier. The body of a loop is written down once: its regions stand here anew for every iteration, with the same
-    instructions.
+    `regions[R, 6]`: tiles, barrier, first instruction, number of instructions, iteration, inner iteration. The tiles of
+    a region may run in any order and at the same time; each runs the region's instructions one after the other. A
+    region with barrier 1 waits until all tiles of all earlier regions are finished; one with barrier 0 may begin at any
+    time after the last barrier. The body of a loop is written down once: its regions stand here anew for every
+    iteration, with the same instructions.
 
     `instrs[I, 3]`: address of a kernel, first argument, number of arguments.
 
-    `args[A, 6]`: kind, a, b, c, d, e, which make the word that the kernel reads:
+    `args[A, 7]`: kind, a, b, c, d, e, f, which make the word that the kernel reads:
 
     - CONSTANT: a
-    - POINTER: `bases[a] + b + tile * c + worker * d + iteration * e`
+    - POINTER: `bases[a] + b + tile * c + worker * d + iteration * e + inner iteration * f`
     - EXTENT: `min(c, b - tile * c) * d`, of b elements in tiles of c
     - TILE: the index of the tile
     - WORKER: the index of the thread, less than `threads`; the caller of `run` is 0
 
-    The columns `iteration` and `e` may be left out where no region is a loop's.
+    Columns for iterations may be left out where no region is a loop's.
 
     `bases` (int64) are the addresses that pointers start from: set them before the first run, change them between runs.
     What lies there, and whatever else must outlive the program, goes to `keep_alive`.
@@ -51,9 +51,9 @@ class Program:
         threads: int = 1,
         keep_alive: Any = None,
     ) -> None:
-        regions = _table(regions, 5, 4, "regions")
+        regions = _table(regions, 6, 4, "regions")
         instrs = _table(instrs, 3, 3, "instrs")
-        args = _table(args, 6, 5, "args")
+        args = _table(args, 7, 5, "args")
         _check(regions, instrs, args, bases_count, threads)
         alone = regions.shape[0] == 0 or bool((regions[:, 0] <= 1).all() and (regions[1:, 1] != 0).all())
         self.threads = 1 if alone else threads

@@ -123,6 +123,24 @@ def test_loops_within_loops():
     check(b.graph(scan(b, thrice, w, h, x, consts=1, carries=1, length=2)))
 
 
+@pytest.mark.parametrize("lanes", [2, 3, 5])
+@pytest.mark.parametrize("depth", [0, 1, 2, 3])
+def test_iterations_that_wait_for_none_are_lanes(lanes, depth):
+    graph, shape = recurrence(3, 5), [3, 5]
+    for length in (2, 3, 4)[:depth]:
+        b = Builder()
+        shape.insert(0, length)
+        w, h, x = (b.input(spec(s, "float32")) for s in ((5, 5), (3, 5), shape))
+        last, _ = scan(b, graph, w, h, x, consts=1, carries=1, length=length, reverse=length == 3)
+        graph = b.graph([ew.tanh(b, last), ew.add(b, last, h)])
+    lane = Builder()
+    w, h, x = (lane.input(spec(s, "float32")) for s in ((5, 5), (3, 5), shape))
+    graph = lane.graph(lane.inline(graph, [w, ew.neg(lane, h), x]))
+    b = Builder()
+    w, h, x = (b.input(spec(s, "float32")) for s in ((5, 5), (lanes, 3, 5), (lanes, *shape)))
+    check(b.graph(scan(b, graph, w, h, x, consts=1, carries=0, length=lanes)))
+
+
 def test_a_body_may_hold_constants_reductions_and_lookups():
     body = Builder()
     table, s, i = (body.input(spec(*t)) for t in (((7, 40), "float32"), ((40,), "float32"), ((3,), "int64")))

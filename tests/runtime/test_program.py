@@ -86,11 +86,11 @@ def f(block):
 @pytest.mark.parametrize("threads", [1, 3])
 def test_an_iteration_shifts_pointers(threads):
     seen = np.zeros((4, 3), np.int64)
-    args = [[POINTER, 0, 0, 8, 0, 24], [CONSTANT, 1, 0, 0, 0, 0], [POINTER, 1, 0, 0, 0, 5]]
-    program = Program([[3, 1, 0, 1, t] for t in (3, 0, 2)], [[fill(), 0, 3]], args, 2, threads)
+    args = [[POINTER, 0, 0, 8, 0, 24, 0], [CONSTANT, 1, 0, 0, 0, 0, 0], [POINTER, 1, 0, 0, 0, 5, 100]]
+    program = Program([[3, 1, 0, 1, t, t + 1] for t in (3, 0, 2)], [[fill(), 0, 3]], args, 2, threads)
     program.bases[0] = seen.ctypes.data
     assert program.run() == 0
-    assert seen.tolist() == [[0] * 3, [0] * 3, [10] * 3, [15] * 3]
+    assert seen.tolist() == [[100] * 3, [0] * 3, [310] * 3, [415] * 3]
 
 
 def test_a_base_may_change_between_runs():
@@ -224,7 +224,7 @@ def test_a_program_is_freed_with_what_it_keeps_alive():
 @pytest.mark.parametrize(
     ("regions", "instrs", "args", "bases", "threads", "message"),
     [
-        ([[1, 1, 0]], [], [], 0, 1, r"regions must be \[n, 5\], not \[1, 3\]"),
+        ([[1, 1, 0]], [], [], 0, 1, r"regions must be \[n, 6\], not \[1, 3\]"),
         ([[1, 1, 0, 2]], [[1, 0, 0]], [], 0, 1, "instructions must be among the 1"),
         ([[1, 1, 0, 1]], [[1, 0, 2]], [[0] * 5], 0, 1, "arguments must be among the 1"),
         ([[-1, 1, 0, 1]], [[1, 0, 0]], [], 0, 1, "tiles"),
