@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -204,7 +204,7 @@ def _join_crossings(graph: Graph, groups: dict[Node, _Group]) -> None:
     members: dict[_Group, list[Node]] = {}
     for node in graph.nodes:
         members.setdefault(groups[node], []).append(node)
-    order = _in_order(graph, groups)
+    order = in_order(graph, groups)
     for group in order:
         sources = _sources(members[group], groups)
         group.depth = 1 + max((g.depth for g in sources if g is not group), default=0)
@@ -252,8 +252,12 @@ def _mergeable(target: _Group, group: _Group, members: list[Node], groups: dict[
 _Unit = TypeVar("_Unit")
 
 
-def _in_order(graph: Graph, unit_of: Mapping[Node, _Unit]) -> list[_Unit]:
-    """The units, each after all that it reads, as near to the order of their last nodes as can be."""
+def in_order(
+    graph: Graph, unit_of: Mapping[Node, _Unit], also: Mapping[_Unit, Sequence[Value]] | None = None
+) -> list[_Unit]:
+    """The units, each after all that it reads (and the values that `also` lists), as near to the order of their last
+    nodes as can be. Raises `ValueError` where units form a cycle.
+    """
     waiting: dict[_Unit, int] = {}
     rank: dict[_Unit, int] = {}
     readers: dict[_Unit, dict[_Unit, None]] = {}
@@ -261,14 +265,9 @@ def _in_order(graph: Graph, unit_of: Mapping[Node, _Unit]) -> list[_Unit]:
         unit = unit_of[node]
         rank[unit] = position
         waiting.setdefault(unit, 0)
-        for value in node.inputs:
-            if value.node is None:
-                continue
-            source = unit_of[value.node]
-            into = readers.setdefault(source, {})
-            if source is not unit and unit not in into:
-                into[unit] = None
-                waiting[unit] += 1
+        _await(unit, node.inputs, unit_of, waiting, readers)
+    for unit, values in (also or {}).items():
+        _await(unit, values, unit_of, waiting, readers)
     ready = [(rank[unit], unit) for unit, count in waiting.items() if count == 0]
     heapq.heapify(ready)
     order: list[_Unit] = []
@@ -279,8 +278,25 @@ def _in_order(graph: Graph, unit_of: Mapping[Node, _Unit]) -> list[_Unit]:
             waiting[reader] -= 1
             if waiting[reader] == 0:
                 heapq.heappush(ready, (rank[reader], reader))
-    assert len(order) == len(waiting), "regions form a cycle"
+    if len(order) < len(waiting):
+        raise ValueError("units form a cycle")
     return order
+
+
+def _await(
+    unit: _Unit,
+    values: Sequence[Value],
+    unit_of: Mapping[Node, _Unit],
+    waiting: dict[_Unit, int],
+    readers: dict[_Unit, dict[_Unit, None]],
+) -> None:
+    for value in values:
+        if value.node is not None:
+            source = unit_of[value.node]
+            into = readers.setdefault(source, {})
+            if source is not unit and unit not in into:
+                into[unit] = None
+                waiting[unit] += 1
 
 
 def _emit(graph: Graph, groups: dict[Node, _Group]) -> Graph:
@@ -299,7 +315,7 @@ def _emit(graph: Graph, groups: dict[Node, _Group]) -> Graph:
     outputs = set(graph.outputs)
     b = Builder()
     mapping: dict[Value, Value] = {v: b.input(v.type, v.name) for v in graph.inputs}
-    for unit in _in_order(graph, unit_of):
+    for unit in in_order(graph, unit_of):
         if isinstance(unit, Node):
             copied = b.copy(unit, [mapping[v] for v in unit.inputs])
             mapping.update(zip(unit.outputs, copied.outputs))

@@ -17,6 +17,7 @@ from .rewrite import Pass, rebuild
 from .schedule import Schedule
 from .simplify import Simplify
 from .tile_batch import TileBatch
+from .tile_wide import TileWide
 
 
 def pipeline() -> list[Pass]:
@@ -24,6 +25,7 @@ def pipeline() -> list[Pass]:
     return [
         Simplify(),
         TileBatch(),
+        TileWide(),
         Canonicalize(),
         Rebuild(),
         Fuse(),

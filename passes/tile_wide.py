@@ -1,0 +1,343 @@
+"""What is far wider than all it is made of and all that becomes of it, as attention's scores are, is computed tile by
+tile, and never whole in memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..ir import OPS, Builder, Graph, Node, Value
+from ..ir.types import INT64
+from .fuse import in_order
+from .rewrite import Pass, without_dead_code
+from .tiling import Axis, LoopBody, Untileable, follow
+
+_WIDER = 2.0
+"""A product is wide that has this many times the elements of its operands together."""
+_LEAST_BYTES = 1 << 19
+"""What is smaller stays in the cache as it is."""
+_MOST_ROWS = 128
+_LEAST_ROWS = 16
+_TILE_BYTES = 1 << 20
+"""About the size of the scores of a tile: they stay in the cache."""
+_LEAST_TILES = 4
+_STEPS = 12
+"""Nodes that may stand between one wide value and the next: the largest score of a row, subtracted from the row."""
+
+
+@dataclass(frozen=True)
+class TileWide(Pass):
+    """Runs wide products, what is computed of them element by element and along their rows, and the products and sums
+    that they end in, in a `scan` over tiles of rows.
+
+    There is one loop for the forward and one for the backward, which makes anew what it reads of the forward's wide
+    values: from the loop of the forward leave but its narrow results (attention's output, the largest score and the sum
+    of each row). What the backward sums over the rows (the gradients of keys and values) are carries. (Rabe and Staats
+    2021, "Self-attention does not need O(n^2) memory"; Dao et al. 2022, "FlashAttention", found by the shapes alone.)
+    """
+
+    def __call__(self, graph: Graph) -> Graph:
+        seeds = [node for node in graph.nodes if _is_wide_product(node)]
+        if not seeds:
+            return graph
+        users = graph.users()
+        nothing = _from_nothing(graph)
+        loops: list[_Loop] = []
+        taken: set[Node] = set()
+        for seed in seeds:
+            if seed not in taken:
+                found = _loops_around(graph, seed, users, nothing)
+                if found and taken.isdisjoint(n for loop in found for n in loop.nodes):
+                    loops += found
+                    taken.update(n for loop in found for n in loop.nodes)
+        return _emit(graph, loops, nothing) if loops else graph
+
+
+@dataclass
+class _Loop:
+    """Nodes that become a loop over the `length` rows of their wide values, of which `tile` at a time.
+
+    Values of `size` elements or more are wide. `anew` are nodes of another loop that are computed again.
+    """
+
+    length: int
+    tile: int
+    size: int
+    axes: dict[Value, Axis]
+    nodes: dict[Node, None] = field(default_factory=dict["Node", None])
+    anew: dict[Node, None] = field(default_factory=dict["Node", None])
+
+
+def _is_wide_product(node: Node) -> bool:
+    if node.op.name != "dot" or node.output.type.dtype.kind != "f" or node.output.type.nbytes < _LEAST_BYTES:
+        return False
+    free = node.output.type.ndim - len(node.attrs["batch"][0])
+    narrow = sum(v.type.size for v in node.inputs)
+    return free == 2 and narrow > 0 and node.output.type.size >= _WIDER * narrow
+
+
+def _loops_around(graph: Graph, seed: Node, users: dict[Value, list[Node]], nothing: set[Value]) -> list[_Loop]:
+    """The loops for the wide values that hang together with `seed`, or none where they cannot run tile by tile."""
+    shape = seed.output.type.shape
+    for axis in (len(shape) - 2, len(shape) - 1):
+        try:
+            return _tiled_along(graph, seed, axis, users, nothing)
+        except Untileable:
+            continue
+    return []
+
+
+def _tiled_along(
+    graph: Graph, seed: Node, axis: int, users: dict[Value, list[Node]], nothing: set[Value]
+) -> list[_Loop]:
+    shape = seed.output.type.shape
+    length = shape[axis]
+    tile = _tile_rows(length, seed.output.type.nbytes)
+    if tile == 0:
+        raise Untileable
+    wide = _connected(seed, users, nothing)
+    outputs = set(graph.outputs)
+    if any(v in outputs for node in wide for v in node.outputs):
+        raise Untileable
+    axes: dict[Value, Axis] = {seed.output: Axis(axis, 1)}
+    for node in wide:
+        axes.update((v, Axis(axis, 1)) for v in node.outputs if v.type.shape == shape)
+    if any(v not in axes for node in wide for v in node.outputs):
+        raise Untileable
+    rank = {node: i for i, node in enumerate(graph.nodes)}
+    members = sorted(wide | _between(wide), key=rank.__getitem__)
+    size = seed.output.type.size
+    forward, backward = _Loop(length, tile, size, axes), _Loop(length, tile, size, axes)
+    late: set[Value] = set()
+    for node in members:
+        loop = forward if node.origin.role == "forward" else backward
+        _enter(loop, node, axes, late, length)
+    stack = [v for node in members for v in node.outputs if v.type.size >= size]
+    while stack:
+        for node in users[stack.pop()]:
+            loop = forward if node.origin.role == "forward" else backward
+            if node not in loop.nodes:
+                _enter(loop, node, axes, late, length)
+                stack += [v for v in node.outputs if v.type.size >= size]
+    for node in (*forward.nodes, *backward.nodes):
+        if not late.isdisjoint(node.inputs):
+            raise Untileable
+    for loop in (forward, backward):
+        loop.nodes = dict.fromkeys(sorted(loop.nodes, key=rank.__getitem__))
+    backward.anew = dict.fromkeys(sorted(_needed(backward, forward), key=rank.__getitem__))
+    return [loop for loop in (forward, backward) if loop.nodes]
+
+
+def _tile_rows(length: int, nbytes: int) -> int:
+    """Rows of a tile: a divisor of `length`; 0 where there is none that is worth it."""
+    wanted = min(length // _LEAST_TILES, _MOST_ROWS, max(_LEAST_ROWS, _TILE_BYTES * length // max(nbytes, 1)))
+    rows = max((r for r in range(1, wanted + 1) if length % r == 0), default=0)
+    return rows if rows >= _LEAST_ROWS else 0
+
+
+def _connected(seed: Node, users: dict[Value, list[Node]], nothing: set[Value]) -> set[Node]:
+    """The nodes with outputs of the seed's shape that hang together with it element by element: products, what is
+    computed of them, and what is repeated along their rows for it. What is made of `nothing` is made anew instead.
+    """
+    shape = seed.output.type.shape
+    found = {seed}
+    stack = [seed]
+
+    def joins(node: Node) -> bool:
+        kind = node.op.family == "elementwise" or _is_wide_product(node) or node.op.name == "broadcast"
+        return kind and node not in found and node.outputs[0].type.shape == shape and node.outputs[0] not in nothing
+
+    while stack:
+        node = stack.pop()
+        repeated = node.op.name == "broadcast"
+        near = [] if repeated else [reader for reader in users[node.outputs[0]] if reader.op.name != "dot"]
+        if node.op.family == "elementwise":
+            near += [v.node for v in node.inputs if v.node is not None and v.type.shape == shape]
+        for other in near:
+            if joins(other):
+                found.add(other)
+                stack.append(other)
+    return {node for node in found if node.op.name != "broadcast" or _leads_from(node, found)}
+
+
+def _leads_from(repeated: Node, wide: set[Node]) -> bool:
+    """Whether what `repeated` repeats is computed of wide values."""
+    return bool(_way_back(repeated, wide))
+
+
+def _between(wide: set[Node]) -> set[Node]:
+    """Nodes on short ways from wide values, along their rows, to wide values."""
+    return {other for node in wide if node.op.name == "broadcast" for other in _way_back(node, wide)}
+
+
+def _way_back(repeated: Node, wide: set[Node]) -> set[Node]:
+    """The nodes on short ways from wide values to `repeated`."""
+    near: list[Node] = []
+    stack = [v.node for v in repeated.inputs if v.node is not None]
+    while stack and len(near) < _STEPS:
+        source = stack.pop()
+        if source in near or source in wide or source.op.family not in ("elementwise", "movement", "reduction"):
+            continue
+        near.append(source)
+        stack += [v.node for v in source.inputs if v.node is not None]
+    return _leading_on(near, {v for node in wide for v in node.outputs})
+
+
+def _leading_on(way: list[Node], wide_values: set[Value]) -> set[Node]:
+    """Of the nodes of a way, those that depend on wide values."""
+    depending = set(wide_values)
+    found: set[Node] = set()
+    changed = True
+    while changed:
+        changed = False
+        for node in way:
+            if node not in found and not depending.isdisjoint(node.inputs):
+                found.add(node)
+                depending.update(node.outputs)
+                changed = True
+    return found
+
+
+def _enter(loop: _Loop, node: Node, axes: dict[Value, Axis], late: set[Value], length: int) -> None:
+    """Make `node` one of the loop. A sum over all rows is `late`: no node of the loop may need it."""
+    loop.nodes[node] = None
+    if node.outputs[0] in axes and all(v in axes for v in node.outputs):
+        _check(node, axes, length)
+        return
+    known = {v: axes[v] for v in node.inputs if v in axes}
+    if not known:
+        raise Untileable
+    if node.op.name == "dot" and len(known) < 2:
+        known.update(_other_operand(node, known))
+    place = follow(node, known, length)
+    if place is None:
+        late.update(node.outputs)
+    else:
+        axes.update((v, place) for v in node.outputs)
+
+
+def _other_operand(node: Node, known: dict[Value, Axis]) -> dict[Value, Axis]:
+    """Where the rows are in the other operand of a product that sums over them, or goes over them side by side."""
+    ((value, place),) = known.items()
+    side = 0 if node.inputs[0] is value else 1
+    for pair in (node.attrs["contract"], node.attrs["batch"]):
+        if place.axis in pair[side]:
+            return {node.inputs[1 - side]: Axis(pair[1 - side][pair[side].index(place.axis)], place.inner)}
+    return {}
+
+
+def _check(node: Node, axes: dict[Value, Axis], length: int) -> None:
+    """That a tile of a wide value needs but tiles of the wide values that it is computed of."""
+    known = {v: axes[v] for v in node.inputs if v in axes}
+    if known and node.op.name != "dot" and follow(node, known, length) != axes[node.outputs[0]]:
+        raise Untileable
+
+
+def _needed(backward: _Loop, forward: _Loop) -> set[Node]:
+    """Nodes of the forward's loop whose wide values the backward's reads, and those that they are computed of."""
+    found: set[Node] = set()
+    stack = [v.node for node in backward.nodes for v in node.inputs]
+    while stack:
+        node = stack.pop()
+        if node is None or node in found or node not in forward.nodes or node.outputs[0].type.size < forward.size:
+            continue
+        found.add(node)
+        stack += [v.node for v in node.inputs]
+    return found
+
+
+# ---- the new graph
+
+
+def _emit(graph: Graph, loops: list[_Loop], nothing: set[Value]) -> Graph:
+    units = [_Unit(loop, nothing) for loop in loops]
+    unit_of: dict[Node, Node | _Unit] = {node: node for node in graph.nodes}
+    for unit in units:
+        unit_of.update(dict.fromkeys(unit.loop.nodes, unit))
+    also: dict[Node | _Unit, list[Value]] = {unit: unit.read() for unit in units}
+    try:
+        order = in_order(graph, unit_of, also)
+    except ValueError:
+        return graph
+    wanted = {v for unit in units for v in unit.read()}
+    wanted.update(graph.outputs)
+    wanted.update(v for node in graph.nodes if unit_of[node] is node for v in node.inputs)
+    b = Builder()
+    new = {v: b.input(v.type, v.name) for v in graph.inputs}
+    for unit in order:
+        if isinstance(unit, Node):
+            new.update(zip(unit.outputs, b.copy(unit, [new[v] for v in unit.inputs]).outputs))
+        else:
+            unit.emit(b, new, wanted)
+    return without_dead_code(b.graph([new[v] for v in graph.outputs], graph.aliases, graph.output_names))
+
+
+def _from_nothing(graph: Graph) -> set[Value]:
+    """Values that are made of no input: masks of positions."""
+    found: set[Value] = set()
+    for node in graph.nodes:
+        if node.op.name == "random_bits" or node.op.name == "constant":
+            continue
+        if node.op.family in ("creation", "elementwise", "movement") and all(v in found for v in node.inputs):
+            found.update(node.outputs)
+    return found
+
+
+class _Unit:
+    """A loop with its body."""
+
+    def __init__(self, loop: _Loop, nothing: set[Value]) -> None:
+        self.loop = loop
+        inside = {v for node in (*loop.nodes, *loop.anew) for v in node.outputs}
+        self.axes = {v: place for v, place in loop.axes.items() if v in inside}
+        self.body = LoopBody(self.axes, loop.length, loop.tile, lambda value: value in nothing)
+        self.ends: list[Value] = []
+        for node in (*loop.anew, *loop.nodes):
+            if node.outputs[0] not in self.axes:
+                self.ends.append(self.body.add(node))
+                continue
+            self.body.compute(node)
+            made = self.body.local[node.outputs[0]].node
+            if node in loop.anew and made is not None:
+                made.origin = made.origin.with_role("recompute")
+
+    def read(self) -> list[Value]:
+        """What comes in."""
+        return [*(v for _, v in self.body.consts), *(v for _, v, _ in self.body.slices)]
+
+    def emit(self, b: Builder, new: dict[Value, Value], wanted: set[Value]) -> None:
+        """The `scan`; its results that are `wanted` outside are entered in `new`."""
+        loop, body = self.loop, self.body
+        leaving = [v for node in loop.nodes for v in node.outputs if v in self.axes and v in wanted]
+        tiles = loop.length // loop.tile
+        b.origin = next(iter(loop.nodes)).origin
+        numbers = [] if body.number is None else [body.number]
+        zeros = [b.full(0, v.type) for v in body.sums]
+        sequences = [_in_tiles(b, new[v], place, tiles) for _, v, place in body.slices]
+        if numbers:
+            sequences.append(b.emit(OPS["iota"], shape=(tiles,), axis=0, dtype=INT64))
+        consts = [inner for inner, _ in body.consts]
+        xs = [*(inner for inner, *_ in body.slices), *numbers]
+        results = [*self.ends, *(body.local[v] for v in leaving)]
+        inner = Graph([*consts, *body.sums.values(), *xs], body.body.nodes, results)
+        attrs = {"body": inner, "consts": len(consts), "carries": len(zeros), "length": tiles, "reverse": False}
+        result = b.emit_node(OPS["scan"], *(new[v] for _, v in body.consts), *zeros, *sequences, **attrs)
+        new.update(zip(body.sums, result.outputs))
+        for value, stacked in zip(leaving, result.outputs[len(zeros) :]):
+            new[value] = _joined(b, stacked, value, self.axes[value])
+
+
+def _in_tiles(b: Builder, value: Value, place: Axis, tiles: int) -> Value:
+    """(..., rows, ...) as (tiles, ..., rows of a tile, ...)."""
+    shape, axis = value.type.shape, place.axis
+    cut = b.emit(OPS["reshape"], value, shape=(*shape[:axis], tiles, shape[axis] // tiles, *shape[axis + 1 :]))
+    perm = (axis, *(i for i in range(len(shape) + 1) if i != axis))
+    return cut if axis == 0 else b.emit(OPS["transpose"], cut, perm=perm)
+
+
+def _joined(b: Builder, stacked: Value, value: Value, place: Axis) -> Value:
+    """(tiles, ..., rows of a tile, ...) as (..., rows, ...)."""
+    axis = place.axis
+    perm = (*range(1, axis + 1), 0, *range(axis + 1, value.type.ndim + 1))
+    moved = stacked if axis == 0 else b.emit(OPS["transpose"], stacked, perm=perm)
+    return b.emit(OPS["reshape"], moved, shape=value.type.shape)

@@ -1,0 +1,265 @@
+"""Cutting a graph into tiles along one axis of its values: how the axis goes through nodes, and the body of a loop
+over the tiles.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from ..ir import OPS, ArrayType, Builder, Node, Value
+from ..ir.ops import elementwise as ew
+from ..ir.types import INT64
+from .views import VIEW_OPS
+
+
+class Untileable(Exception):
+    """Something cannot run tile by tile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """The axis of a value that is cut into tiles: each of the entries that are counted stands for `inner` in a row."""
+
+    axis: int
+    inner: int
+
+
+def follow(node: Node, axes: Mapping[Value, Axis], length: int) -> Axis | None:
+    """The axis of the outputs of a node that reads aligned values (those in `axes`), or None if it sums over the axis.
+
+    Raises `Untileable` where a tile of the output needs more than a tile of what is aligned.
+    """
+    name, attrs = node.op.name, node.attrs
+    known = [axes.get(v) for v in node.inputs]
+    if name == "dot":
+        return _follow_dot(node, axes)
+    if name == "scatter_add" and known[0] is None and attrs["batch"] == 0:
+        if known[1] is None or known[2] is None:
+            raise Untileable
+        return None
+    if name == "gather" and attrs["batch"] == 0:
+        if known[0] is not None or known[1] is None:
+            raise Untileable
+        place = Axis(attrs["axis"] + known[1].axis, known[1].inner)
+    elif name == "reshape":
+        assert known[0] is not None
+        place = through_reshape(node.inputs[0].type.shape, node.output.type.shape, known[0], length)
+    elif node.op.family == "reduction" and "axes" in attrs:
+        assert known[0] is not None
+        if known[0].axis in attrs["axes"]:
+            if name != "reduce_sum":
+                raise Untileable
+            return None
+        place = Axis(known[0].axis - sum(a < known[0].axis for a in attrs["axes"]), known[0].inner)
+    else:
+        place = _by_rule(node, known)
+    for value in node.outputs:
+        if value.type.shape[place.axis] != length * place.inner:
+            raise Untileable
+    return place
+
+
+def _by_rule(node: Node, known: list[Axis | None]) -> Axis:
+    """The output axis with which that of every aligned input is aligned, by the op's own rule."""
+    rule = node.op.axes([v.type for v in node.inputs], node.outputs[0].type, node.attrs)
+    places = {
+        Axis(o, place.inner)
+        for of_input, place in zip(rule, known)
+        if place is not None
+        for o, i in enumerate(of_input)
+        if i == place.axis
+    }
+    count = sum(any(i == p.axis for i in of_input) for of_input, p in zip(rule, known) if p is not None)
+    if len(places) != 1 or count != sum(p is not None for p in known) or node.op.name in ("scan", "region"):
+        raise Untileable
+    if node.op.name in ("slice", "pad"):
+        axis = next(iter(places)).axis
+        if node.inputs[0].type.shape[axis] != node.output.type.shape[axis]:
+            raise Untileable
+    return places.pop()
+
+
+def _follow_dot(node: Node, axes: Mapping[Value, Axis]) -> Axis | None:
+    contract, batch = node.attrs["contract"], node.attrs["batch"]
+    places: list[tuple[str, int, int]] = []
+    for side, value in enumerate(node.inputs):
+        place = axes.get(value)
+        if place is None:
+            continue
+        if place.axis in contract[side]:
+            places.append(("contract", contract[side].index(place.axis), place.inner))
+        elif place.axis in batch[side]:
+            places.append(("batch", batch[side].index(place.axis), place.inner))
+        else:
+            free = [a for a in range(value.type.ndim) if a not in contract[side] and a not in batch[side]]
+            other = node.inputs[0]
+            before = len(batch[0]) + (0 if side == 0 else other.type.ndim - len(contract[0]) - len(batch[0]))
+            places.append(("free", before + free.index(place.axis), place.inner))
+    kind, index, inner = places[0]
+    if len(places) == 2 and (places[0] != places[1] or kind == "free"):
+        raise Untileable
+    if kind == "contract":
+        if len(places) == 1:
+            raise Untileable
+        return None
+    return Axis(index, inner)
+
+
+def through_reshape(old: tuple[int, ...], new: tuple[int, ...], place: Axis, length: int) -> Axis:
+    """Where the axis is after a reshape that leaves what stands before it alone."""
+    before = math.prod(old[: place.axis])
+    behind = place.inner * math.prod(old[place.axis + 1 :])
+    for axis, n in enumerate(new):
+        if n % length == 0 and math.prod(new[:axis]) == before:
+            inner = n // length
+            if inner * math.prod(new[axis + 1 :]) == behind:
+                return Axis(axis, inner)
+    raise Untileable
+
+
+class LoopBody:
+    """The body of a loop over tiles of `tile` entries of the `length` that an axis has.
+
+    `axes` tells of the values that are computed in the loop, and of some that come in, where the axis is. Of others an
+    element-wise one is made anew if `remade` says so. What comes in is collected: `consts` whole, `slices` as tiles;
+    `number` is the number of the tile, if it is needed.
+    """
+
+    def __init__(self, axes: Mapping[Value, Axis], length: int, tile: int, remade: Callable[[Value], bool]) -> None:
+        self.axes = axes
+        self.length = length
+        self.tile = tile
+        self.remade = remade
+        self.body = Builder()
+        self.local: dict[Value, Value] = {}
+        self.made: dict[tuple[Value, Axis | None], Value] = {}
+        self.consts: list[tuple[Value, Value]] = []
+        self.slices: list[tuple[Value, Value, Axis]] = []
+        self.sums: dict[Value, Value] = {}
+        self.number: Value | None = None
+
+    def shape(self, shape: tuple[int, ...], place: Axis) -> tuple[int, ...]:
+        """A shape with the axis cut down to a tile."""
+        return tuple(self.tile * place.inner if a == place.axis else n for a, n in enumerate(shape))
+
+    def compute(self, node: Node) -> None:
+        """A node for a tile."""
+        self.body.origin = node.origin
+        places = [self.axes.get(v) for v in node.inputs]
+        out = self.axes[node.outputs[0]]
+        if any(p is None for p in places):
+            rule = node.op.axes([v.type for v in node.inputs], node.outputs[0].type, node.attrs)
+            for i, of_input in enumerate(rule):
+                aligned, shape = of_input[out.axis], node.inputs[i].type.shape
+                if places[i] is None and aligned is not None and shape[aligned] == self.length * out.inner:
+                    places[i] = Axis(aligned, out.inner)
+        inputs = [self.tiled(v, p) for v, p in zip(node.inputs, places)]
+        attrs = dict(node.attrs)
+        if "shape" in attrs:
+            attrs["shape"] = self.shape(attrs["shape"], out)
+        if node.op.name == "slice":
+            attrs["stop"] = tuple(inputs[0].type.shape[a] if a == out.axis else n for a, n in enumerate(attrs["stop"]))
+        copied = self.body.emit_node(node.op, *inputs, **attrs)
+        self.local.update(zip(node.outputs, copied.outputs))
+
+    def add(self, node: Node) -> Value:
+        """A node that sums over the axis: its carry with the part of this tile."""
+        self.body.origin = node.origin
+        carry = self.sums[node.output] = Value(node.output.type)
+        if node.op.name == "scatter_add":
+            indices, updates = (self.tiled(v, self.axes[v]) for v in node.inputs[1:])
+            return self.body.emit(node.op, carry, indices, updates, **node.attrs)
+        places = [self.axes.get(v) for v in node.inputs]
+        if node.op.name == "dot" and None in places:
+            contract = node.attrs["contract"]
+            side = 0 if places[0] is not None else 1
+            known = places[side]
+            assert known is not None
+            places[1 - side] = Axis(contract[1 - side][contract[side].index(known.axis)], known.inner)
+        inputs = [self.tiled(v, p) for v, p in zip(node.inputs, places)]
+        return ew.add(self.body, carry, self.body.emit(node.op, *inputs, **node.attrs))
+
+    def tiled(self, value: Value, place: Axis | None) -> Value:
+        """What stands for a value of the graph in the body: its tile, or all of it where `place` is None."""
+        if value in self.local:
+            return self.local[value]
+        key = (value, place)
+        if key not in self.made:
+            self.made[key] = self.whole(value) if place is None else self.part(value, place)
+        return self.made[key]
+
+    def whole(self, value: Value) -> Value:
+        """A value that comes in whole; views and arrays from nothing are made anew."""
+        node = value.node
+        if node is not None and (node.op.name in VIEW_OPS or node.op.name in ("full", "iota")):
+            with self.body.at(node.origin):
+                return self.body.copy(node, [self.tiled(v, None) for v in node.inputs]).output
+        inner = Value(value.type)
+        self.consts.append((inner, value))
+        return inner
+
+    def part(self, value: Value, place: Axis) -> Value:
+        """The tile of a value that no node in the loop makes."""
+        made = self.made_anew(value, place)
+        if made is None:
+            made = Value(ArrayType(self.shape(value.type.shape, place), value.type.dtype))
+            self.slices.append((made, value, place))
+        return made
+
+    def made_anew(self, value: Value, place: Axis) -> Value | None:
+        """The tile as views of a tile, or made from nothing; None where it must come in."""
+        node, body = value.node, self.body
+        if node is None or value in self.axes:
+            return None
+        shape, attrs = self.shape(value.type.shape, place), node.attrs
+        with body.at(node.origin):
+            match node.op.name:
+                case "full":
+                    return body.full(attrs["value"], ArrayType(shape, value.type.dtype))
+                case "broadcast":
+                    axes: tuple[int, ...] = attrs["axes"]
+                    source = node.inputs[0]
+                    inside = Axis(axes.index(place.axis), place.inner) if place.axis in axes else None
+                    if inside is not None and source.type.shape[inside.axis] == 1:
+                        inside = None
+                    return body.emit(node.op, self.tiled(source, inside), shape=shape, axes=axes)
+                case "transpose":
+                    inside = Axis(attrs["perm"][place.axis], place.inner)
+                    return body.emit(node.op, self.tiled(node.inputs[0], inside), **attrs)
+                case "reshape":
+                    try:
+                        source = node.inputs[0]
+                        inside = through_reshape(value.type.shape, source.type.shape, place, self.length)
+                    except Untileable:
+                        return None
+                    return body.emit(node.op, self.tiled(source, inside), shape=shape)
+                case "slice":
+                    source = node.inputs[0]
+                    if source.type.shape[place.axis] != value.type.shape[place.axis] or attrs["step"][place.axis] != 1:
+                        return None
+                    return body.emit(
+                        node.op, self.tiled(source, place), **{**attrs, "stop": self.shape(attrs["stop"], place)}
+                    )
+                case "iota" if attrs["axis"] == place.axis:
+                    return self.shifted(body.emit(node.op, **{**attrs, "shape": shape}), shape[place.axis])
+                case "iota":
+                    return body.emit(node.op, **{**attrs, "shape": shape})
+                case "random_bits" if place.axis == 0 and len(node.inputs) == 1:
+                    start = self.times(math.prod(shape))
+                    return body.emit(node.op, self.tiled(node.inputs[0], None), start, **{**attrs, "shape": shape})
+                case _ if node.op.family == "elementwise" and self.remade(value):
+                    return body.emit(node.op, *(self.tiled(v, place) for v in node.inputs), **attrs)
+                case _:
+                    return None
+
+    def times(self, step: int) -> Value:
+        """The number of the tile, counted from 0, times `step`."""
+        if self.number is None:
+            self.number = Value(ArrayType((), INT64))
+        return ew.mul(self.body, self.number, self.body.full(step, self.number.type))
+
+    def shifted(self, along: Value, step: int) -> Value:
+        start = ew.cast(self.body, self.times(step), dtype=along.type.dtype)
+        return ew.add(self.body, along, self.body.emit(OPS["broadcast"], start, shape=along.type.shape, axes=()))
