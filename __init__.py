@@ -7,6 +7,7 @@ from .engine import data, nn, optim, random
 from .engine.checkpoint_file import CheckpointError
 from .engine.compile import compile
 from .engine.report import MemoryReport
+from .engine.scan import fori_loop, scan
 from .engine.step import MemoryBudgetError, Step, StepPlan, compile_step, plan_step
 from .engine.trace import trace
 from .engine.tracer import ShapeError, TracingError
@@ -39,6 +40,7 @@ __all__ = [
     "compile",
     "compile_step",
     "data",
+    "fori_loop",
     "grad",
     "interpret",
     "nn",
@@ -47,6 +49,7 @@ __all__ = [
     "parse",
     "plan_step",
     "random",
+    "scan",
     "spec",
     "stop_gradient",
     "trace",

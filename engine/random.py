@@ -2,13 +2,14 @@
 
 Inside `key(...)` every draw has a stream of its own, numbered in the order in which the program is written; element i
 of a draw depends on the key, the stream and i alone. A value that is computed again is therefore the same value.
+Inside the function of a `scan` every step has a key of its own, drawn from the one around it.
 """
 
 from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,18 +20,27 @@ import numpy.typing as npt
 from ..ir import DType, as_dtype
 from ..ir.ops import creation
 from . import array_api as xp
-from .tracer import Tracer, current_trace, emit, located
+from .tracer import Trace, Tracer, current_trace, emit, located
 
 
-@dataclass
-class _Keyed:
-    key: Any
+@dataclass(eq=False)
+class Keyed:
+    """A key in force, and the streams that are drawn from it so far."""
+
+    given: Any
+    """The key, or a function that makes it."""
     stream: int = 0
+
+    @property
+    def key(self) -> Any:
+        if callable(self.given):
+            self.given = self.given()
+        return self.given
 
 
 class _Stack(threading.local):
     def __init__(self) -> None:
-        self.contexts: list[_Keyed] = []
+        self.contexts: list[Keyed] = []
 
 
 _stack = _Stack()
@@ -46,8 +56,30 @@ def key_of_seed(seed: int) -> np.int64:
 @contextmanager
 def key(key: Any) -> Iterator[None]:
     """Draw from `key` inside the block: a seed, or a traced int64 scalar that is the key itself."""
-    held = key if isinstance(key, Tracer) else np.asarray(key_of_seed(key))
-    context = _Keyed(held)
+    with _drawing(Keyed(key if isinstance(key, Tracer) else np.asarray(key_of_seed(key)))):
+        yield
+
+
+def keys_of_steps(context: Keyed, trace: Trace, length: int) -> Tracer:
+    """A key for every step of a loop, int64 (length,), drawn in `trace`."""
+    context.stream += 1
+    attrs = {"shape": (length,), "dtype": np.dtype("int64"), "stream": context.stream}
+    return Tracer(trace, trace.emit_node(creation.random_bits, trace.lift(context.key), **attrs).output)
+
+
+@contextmanager
+def key_when_drawn(make: Callable[[Keyed], Any]) -> Iterator[None]:
+    """Draw inside the block from the key that `make`, at the first draw, makes of the one around, if there is one."""
+    if not _stack.contexts:
+        yield
+        return
+    around = _stack.contexts[-1]
+    with _drawing(Keyed(lambda: make(around))):
+        yield
+
+
+@contextmanager
+def _drawing(context: Keyed) -> Iterator[None]:
     _stack.contexts.append(context)
     try:
         yield

@@ -97,13 +97,17 @@ def current_trace() -> Trace | None:
 class Trace:
     """A program under construction; active inside `with trace:`, and finished after.
 
-    Every node is stamped with the scope, role and checkpoint region that are set, and with the user's line.
+    Every node is stamped with the scope, role and checkpoint region that are set, and with the user's line. With a
+    `parent` it is the body of a loop in that program: what it reads of the programs around it becomes an input.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, parent: Trace | None = None) -> None:
         self.builder = Builder()
-        self.scope = ""
-        self.role = "forward"
+        self.parent = parent
+        self.captures: dict[Value, Value] = {}
+        """For values of the parent that are read here, the inputs that stand for them."""
+        self.scope = parent.scope if parent else ""
+        self.role = parent.role if parent else "forward"
         self.region = ""
         self.closed = False
         self._regions = 0
@@ -151,6 +155,8 @@ class Trace:
 
     def constant(self, array: Array, dtype: DType | None = None) -> Tracer:
         """An array that is known now, as `dtype`. The same array is kept once; its content is that of the first use."""
+        if self.parent is not None:
+            return self.own(self.parent.constant(array, dtype))
         dtype = dtype or array.dtype
         key = (id(array), dtype)
         found = self._constants.get(key)
@@ -171,10 +177,24 @@ class Trace:
         return self.constant(as_array(operand)).value
 
     def own(self, tracer: Tracer) -> Tracer:
-        """`tracer`, once it is seen to belong here. Raises `TracingError` for one that outlived its trace."""
-        if tracer.owner is not self or self.closed:
+        """`tracer`, or what stands here for one of a program around this. Raises `TracingError` for any other."""
+        if self.closed or not self.encloses(tracer):
             raise TracingError(located(_leaked(tracer)))
-        return tracer
+        if tracer.owner is self or self.parent is None:
+            return tracer
+        value = self.parent.own(tracer).value
+        if value.node is not None and value.node.op is creation.full:
+            return Tracer(self, self.emit_node(creation.full, **value.node.attrs).output)
+        if value not in self.captures:
+            self.captures[value] = Value(value.type, name=value.name)
+        return Tracer(self, self.captures[value])
+
+    def encloses(self, tracer: Tracer) -> bool:
+        """Whether `tracer` belongs to this program or to one around it, which is still being written."""
+        trace: Trace | None = self
+        while trace is not None and trace is not tracer.owner:
+            trace = trace.parent
+        return trace is not None and not trace.closed
 
     @contextmanager
     def checkpointed(self) -> Iterator[None]:
@@ -278,8 +298,8 @@ def trace_of(operands: Sequence[ArrayLike]) -> Trace | None:
     """The trace of the tracers among `operands`; `None` where all are concrete. Raises `TracingError` for leaks."""
     for operand in operands:
         if isinstance(operand, Tracer):
-            trace = operand.owner
-            if not _stack.traces or trace is not _stack.traces[-1]:
+            trace = current_trace()
+            if trace is None or not trace.encloses(operand):
                 raise TracingError(located(_leaked(operand)))
             return trace
     return None

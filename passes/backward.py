@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ..ir import Builder, Graph, Node, Origin, Value, is_float
+from ..ir import OPS, Builder, Graph, Node, Origin, Value, is_float
 from ..ir.ops import elementwise as ew
+from .scan_vjp import scan_vjp
+from .simplify_scan import last_carry
 
 
 def add_backward(
@@ -18,6 +20,14 @@ def add_backward(
     cotangent reaches gets zeros. What a node inside `checkpoint` needs of its own region is computed again from the
     region's inputs (role `recompute`) instead of being kept.
     """
+    results = pull_back(b, nodes, cotangents, wrt)
+    return [b.full_like(value, 0) if result is None else result for value, result in zip(wrt, results)]
+
+
+def pull_back(
+    b: Builder, nodes: Sequence[Node], cotangents: Mapping[Value, Value], wrt: Sequence[Value]
+) -> list[Value | None]:
+    """As `add_backward`, with `None` for a value that no cotangent reaches."""
     active: set[Value] = set(wrt)
     for node in nodes:
         if not active.isdisjoint(node.inputs):
@@ -34,25 +44,52 @@ def add_backward(
     rematerialize = _Rematerializer(b)
     before = b.origin
     for node in reversed(nodes):
-        if node.op.vjp is None or not any(v in gradient for v in node.outputs):
+        if not any(v in gradient for v in node.outputs) or active.isdisjoint(node.inputs):
             continue
-        if active.isdisjoint(node.inputs):
+        if node.op.vjp is None and node.op.name != "scan":
+            continue
+        b.origin = replace(node.origin, role="backward", checkpoint="")
+        final = last_carry(node.inputs[0], node.attrs) if node.op.name == "slice" else None
+        if final is not None:
+            # Zeros for all the steps before would go through the whole loop.
+            accumulate(final, _cotangent_of_last(b, node, gradient[node.output], final))
             continue
         inputs = [rematerialize(v, node.origin.checkpoint) for v in node.inputs]
-        outputs = [rematerialize(v, node.origin.checkpoint) for v in node.outputs]
-        b.origin = replace(node.origin, role="backward", checkpoint="")
-        if len(outputs) == 1:
-            result = node.op.vjp(b, gradient[node.outputs[0]], outputs[0], *inputs, **node.attrs)
+        if node.op.name == "scan":
+            given = {i: gradient[v] for i, v in enumerate(node.outputs) if v in gradient}
+            wanted = {i for i, v in enumerate(node.inputs) if v in active}
+            result = scan_vjp(b, node, inputs, given, wanted, pull_back)
         else:
-            given = [gradient[v] if v in gradient else b.full_like(v, 0) for v in node.outputs]
-            result = node.op.vjp(b, given, outputs, *inputs, **node.attrs)
-        if result is None:
-            continue
-        for value, part in zip(node.inputs, [result] if isinstance(result, Value) else result, strict=True):
+            outputs = [rematerialize(v, node.origin.checkpoint) for v in node.outputs]
+            result = _vjp(b, node, inputs, outputs, gradient)
+        for value, part in zip(node.inputs, result):
             if part is not None and value in active:
                 accumulate(value, part)
     b.origin = before
-    return [gradient[v] if v in gradient else b.full_like(v, 0) for v in wrt]
+    return [gradient.get(v) for v in wrt]
+
+
+def _vjp(
+    b: Builder, node: Node, inputs: list[Value], outputs: list[Value], gradient: Mapping[Value, Value]
+) -> Sequence[Value | None]:
+    assert node.op.vjp is not None
+    if len(outputs) == 1:
+        result = node.op.vjp(b, gradient[node.outputs[0]], outputs[0], *inputs, **node.attrs)
+    else:
+        given = [gradient[v] if v in gradient else b.full_like(v, 0) for v in node.outputs]
+        result = node.op.vjp(b, given, outputs, *inputs, **node.attrs)
+    parts = [None] * len(inputs) if result is None else [result] if isinstance(result, Value) else result
+    assert len(parts) == len(inputs), node
+    return parts
+
+
+def _cotangent_of_last(b: Builder, node: Node, cotangent: Value, final: Value) -> Value:
+    as_step = b.emit(OPS["reshape"], final, shape=(1, *final.type.shape))
+    assert node.op.vjp is not None
+    attrs = {key: (first, *node.attrs[key][1:]) for key, first in (("start", 0), ("stop", 1), ("step", 1))}
+    part = node.op.vjp(b, cotangent, node.output, as_step, **attrs)
+    assert isinstance(part, Value)
+    return b.emit(OPS["reshape"], part, shape=final.type.shape)
 
 
 class _Rematerializer:

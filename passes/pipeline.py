@@ -11,11 +11,14 @@ from .canonicalize import Canonicalize
 from .cost import useful_threads
 from .epilogue import Epilogue
 from .fuse import Fuse
+from .hoist import Hoist
+from .merge import Merge
 from .plan import Plan, plan
 from .rebuild import Rebuild
 from .rewrite import Pass, rebuild
 from .schedule import Schedule
 from .simplify import Simplify
+from .sink import Sink
 from .tile_batch import TileBatch
 from .tile_wide import TileWide
 
@@ -23,6 +26,11 @@ from .tile_wide import TileWide
 def pipeline() -> list[Pass]:
     """The passes that turn a traced graph into a scheduled one, in order."""
     return [
+        Merge(),
+        Simplify(),
+        Sink(),
+        Simplify(),
+        Hoist(),
         Simplify(),
         TileBatch(),
         TileWide(),

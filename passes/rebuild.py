@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -35,7 +36,8 @@ def _is_backward(node: Node) -> bool:
     return node.origin.role in ("backward", "recompute", "optimizer")
 
 
-def _rebuildable(node: Node) -> bool:
+def can_rebuild(node: Node) -> bool:
+    """Whether a fused loop gives the outputs of `node` for free: element-wise ops, creation and views."""
     if node.op.name in ("check_index", "copy"):
         return False
     return (node.op.family in ("elementwise", "creation") and node.op.name != "constant") or node.op.name in VIEW_OPS
@@ -53,32 +55,44 @@ def _kept(graph: Graph) -> set[Value] | None:
 
     def rebuildable(value: Value) -> bool:
         # What reads a value of another role, a step counter of the optimizer, stays where it is.
-        return value.node is not None and _rebuildable(value.node) and all(v in number for v in value.node.inputs)
+        return value.node is not None and can_rebuild(value.node) and all(v in number for v in value.node.inputs)
 
+    def weight(value: Value) -> int:
+        return 0 if value.node is None else max(value.type.nbytes, 1)
+
+    return cheapest_cut(wanted, rebuildable, weight)
+
+
+def cheapest_cut(
+    wanted: Iterable[Value], rebuildable: Callable[[Value], bool], weight: Callable[[Value], int]
+) -> set[Value]:
+    """The values of the least bytes in all from which every wanted one can be rebuilt through rebuildable nodes.
+
+    Among equal cuts the one nearest to what is wanted. A rebuildable value that is made of nothing costs nothing.
+    """
+    wanted = list(dict.fromkeys(wanted))
     # Only what lies upstream of a wanted value through rebuildable nodes takes part.
-    part: set[Value] = set()
+    part: dict[Value, int] = {}
     stack = list(wanted)
     while stack:
         value = stack.pop()
         if value in part:
             continue
-        part.add(value)
+        part[value] = len(part)
         if value.node is not None and rebuildable(value):
             stack.extend(value.node.inputs)
-    source, sink = 2 * len(values), 2 * len(values) + 1
-    edges: list[tuple[int, int, int]] = []
-    for value in part:
-        i = number[value]
-        free = value.node is None or (not value.node.inputs and rebuildable(value))
-        edges.append((2 * i, 2 * i + 1, 0 if free else -(-value.type.nbytes // _UNIT) or 1))
-        if value.node is None or not rebuildable(value):
+    source, sink = 2 * len(part), 2 * len(part) + 1
+    edges = [(2 * part[value] + 1, sink, _UNBOUNDED) for value in wanted]
+    for value, i in part.items():
+        node = value.node if value.node is not None and rebuildable(value) else None
+        free = node is not None and not node.inputs
+        edges.append((2 * i, 2 * i + 1, 0 if free else -(-weight(value) // _UNIT)))
+        if node is None:
             edges.append((source, 2 * i, _UNBOUNDED))
         else:
-            edges += ((2 * number[v] + 1, 2 * i, _UNBOUNDED) for v in dict.fromkeys(value.node.inputs))
-        if value in wanted:
-            edges.append((2 * i + 1, sink, _UNBOUNDED))
+            edges += ((2 * part[v] + 1, 2 * i, _UNBOUNDED) for v in dict.fromkeys(node.inputs))
     behind = _sink_side(edges, source, sink)
-    return {value for value in part if 2 * number[value] not in behind and 2 * number[value] + 1 in behind}
+    return {value for value, i in part.items() if 2 * i not in behind and 2 * i + 1 in behind}
 
 
 def _sink_side(edges: list[tuple[int, int, int]], source: int, sink: int) -> set[int]:
@@ -126,7 +140,7 @@ def _rebuilt(graph: Graph, kept: set[Value]) -> Graph:
             node = top.node
             if top in again:
                 stack.pop()
-            elif node is None or top in kept or _is_backward(node) or not _rebuildable(node):
+            elif node is None or top in kept or _is_backward(node) or not can_rebuild(node):
                 again[top] = mapping[top]
                 stack.pop()
             elif missing := [v for v in node.inputs if v not in again]:

@@ -11,9 +11,10 @@ import numpy as np
 
 from ..ir import OPS, ArrayType, Builder, Graph, Node, Value, is_float
 from ..ir.types import Array
-from .rewrite import Pass, rebuild, without_dead_code
-
-_FOLDABLE = 4096
+from .prune import without_dead_parts
+from .rewrite import Pass, rebuild
+from .simplify_scan import fill_value, last_carry, simpler_scan
+from .structure import node_key
 
 
 @dataclass(frozen=True)
@@ -28,47 +29,30 @@ class Simplify(Pass):
         view of full -> full               reshape(reshape(x)) -> reshape(x)     transpose(transpose(x)) -> transpose(x)
         pad(x) + pad(y), y right behind x -> pad(concatenate(x, y))              nested concatenate -> one
         movement that changes nothing, copy, reduction over axes of length 1 -> x or reshape(x)
-        x / 2**k -> x * 2**-k
+        x / 2**k -> x * 2**-k              ys[last] -> last carry               loops: see `simplify_scan`
     """
 
     undo_recompute: bool = False
     """Let recomputed values become the originals again: the graph as if nothing had been checkpointed."""
 
     def __call__(self, graph: Graph) -> Graph:
-        graph = without_dead_code(graph)
+        graph = without_dead_parts(graph)
         seen: dict[Any, tuple[Value, ...]] = {}
 
         def rule(b: Builder, node: Node, inputs: list[Value]) -> list[Value] | None:
+            if node.op.name == "scan":
+                return simpler_scan(b, node, inputs, self, once)
             simple = _simpler(b, node, inputs)
-            if simple is not None:
-                return [simple]
+            return [simple] if simple is not None else once(b, node, inputs)
+
+        def once(b: Builder, node: Node, inputs: list[Value]) -> list[Value]:
             apart = node.origin.role == "recompute" and not self.undo_recompute
-            key = (node.op.name, tuple(map(id, inputs)), _attr_key(node.attrs), apart)
+            key = node_key(node, tuple(map(id, inputs)), apart)
             if key not in seen:
                 seen[key] = b.copy(node, inputs).outputs
             return list(seen[key])
 
-        return without_dead_code(rebuild(graph, rule))
-
-
-def _attr_key(value: Any) -> Any:
-    if isinstance(value, dict):
-        return tuple((k, _attr_key(v)) for k, v in cast("dict[str, Any]", value).items())
-    if isinstance(value, tuple):
-        return tuple(_attr_key(v) for v in cast("tuple[Any, ...]", value))
-    if isinstance(value, float):
-        return value.hex()  # 0.0 and -0.0 are equal, and NaN is not equal to itself
-    if isinstance(value, bool):
-        return str(value)  # True is equal to 1
-    if isinstance(value, np.ndarray):
-        array = cast(Array, value)
-        return (array.shape, array.dtype, array.tobytes()) if array.size <= _FOLDABLE else id(array)
-    return id(value) if isinstance(value, Graph) else value
-
-
-def fill_value(value: Value) -> float | int | bool | None:
-    """The number that fills the whole array, where it is a `full`."""
-    return value.node.attrs["value"] if value.node is not None and value.node.op.name == "full" else None
+        return without_dead_parts(rebuild(graph, rule))
 
 
 def _power_of_two(value: float | int | bool | None) -> bool:
@@ -216,6 +200,14 @@ def _identity_if_same_type(b: Builder, node: Node, inputs: list[Value]) -> Value
     return inputs[0] if inputs[0].type == node.output.type else _view_of_full(b, node, inputs)
 
 
+def _slice(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
+    final = last_carry(inputs[0], node.attrs)
+    if final is None:
+        return _identity_if_same_type(b, node, inputs)
+    first = {key: (n, *node.attrs[key][1:]) for key, n in (("start", 0), ("stop", 1), ("step", 1))}
+    return OPS["slice"](b, OPS["reshape"](b, final, shape=(1, *final.type.shape)), **first)
+
+
 def _reverse(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
     axes: tuple[int, ...] = node.attrs["axes"]
     if all(inputs[0].type.shape[a] == 1 for a in axes):
@@ -257,7 +249,7 @@ _RULES: dict[str, Callable[[Builder, Node, list[Value]], Value | None]] = {
     "reshape": _reshape,
     "transpose": _transpose,
     "broadcast": _broadcast,
-    "slice": _identity_if_same_type,
+    "slice": _slice,
     "pad": lambda b, node, inputs: inputs[0] if inputs[0].type == node.output.type else None,
     "reverse": _reverse,
     "concatenate": _concatenate,

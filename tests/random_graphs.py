@@ -339,6 +339,41 @@ def _region(p: _Pool) -> None:
         p.add(output, LIMIT)
 
 
+def _scan(p: _Pool) -> None:
+    """A loop whose body is a random graph of its own; its inputs are read from the pool or made."""
+    inner = p.draw(graphs(max_nodes=4, dtypes=tuple(d.name for d in p.dtypes), smooth=p.smooth))
+    length = p.draw(st.integers(0, 3))
+    kinds = [p.draw(st.sampled_from(["const", "carry", "x"])) for _ in inner.inputs]
+    kinds = ["const" if k == "carry" and not is_float(v.type.dtype) else k for k, v in zip(kinds, inner.inputs)]
+    order = sorted(range(len(kinds)), key=lambda i: ["const", "carry", "x"].index(kinds[i]))
+    b = Builder()
+    made = {i: b.input(inner.inputs[i].type) for i in order}
+    results = b.inline(inner, [made[i] for i in range(len(kinds))])
+    carried: list[Value] = []
+    for i in order:
+        if kinds[i] == "carry":
+            same = [v for v in results if v.type == made[i].type]
+            # Nothing grows from step to step.
+            carried.append(OPS["tanh"](b, p.draw(st.sampled_from(same))) if same else made[i])
+    inputs: list[Value] = []
+    for i in order:
+        step = made[i].type
+        whole = ArrayType((length, *step.shape), step.dtype) if kinds[i] == "x" else step
+        near = [v for v in p.bounds if v.type == whole and p.bounds[v] <= 4 and v.type.dtype.kind not in "iu"]
+        inputs.append(p.draw(st.sampled_from(near)) if near else p.b.full(1, whole))
+    node = p.b.emit_node(
+        OPS["scan"],
+        *inputs,
+        body=b.graph([*carried, *results]),
+        consts=kinds.count("const"),
+        carries=kinds.count("carry"),
+        length=length,
+        reverse=p.draw(st.booleans()),
+    )
+    for output in node.outputs:
+        p.add(output, LIMIT)
+
+
 _STEPS = (_unary, _unary, _guarded, _binary, _binary, _integer, _choose, _cast, _move, _move, _reduce, _cumsum, _dot)
 _STEPS += (_index, _create)
 
@@ -351,12 +386,13 @@ def graphs(
     smooth: bool = False,
     decorated: bool = False,
     regions: bool = False,
+    scans: bool = False,
 ) -> Graph:
     """A valid graph of 1 to about `max_nodes` nodes; at most, a few more.
 
     `smooth`: floats come only through ops without kinks. `decorated`: inputs and outputs have odd names,
     nodes have scopes, sources, roles and checkpoints, and some outputs are written to inputs. `regions`: some nodes are
-    regions.
+    regions. `scans`: some are loops.
     """
     b = Builder()
     p = _Pool(draw, b, dtypes, smooth)
@@ -372,7 +408,7 @@ def graphs(
                 draw(st.sampled_from(["", "", "1", "1/2", "1/2/3", "4"])),
             )
         if len(b.nodes) < max_nodes:
-            draw(st.sampled_from(_STEPS + (_region,) * regions))(p)
+            draw(st.sampled_from(_STEPS + (_region,) * regions + (_scan, _scan) * scans))(p)
     if not b.nodes:
         p.add(ew.copy(b, b.inputs[0]), 4)
     values = list(p.bounds)

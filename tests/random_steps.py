@@ -9,16 +9,18 @@ from random_graphs import graphs
 
 
 @st.composite
-def backward_graphs(draw: st.DrawFn) -> Graph:
-    """A random graph together with its derivative by all of its inputs."""
-    graph = draw(graphs(max_nodes=12, dtypes=("float64", "float32", "int64"), smooth=True))
+def backward_graphs(draw: st.DrawFn, scans: bool = False) -> Graph:
+    """A random graph together with its derivative by all of its inputs; with `scans` some nodes are loops."""
+    graph = draw(graphs(max_nodes=12, dtypes=("float64", "float32", "int64"), smooth=True, scans=scans))
     return vjp_graph(graph, [i for i, v in enumerate(graph.inputs) if is_float(v.type.dtype)])
 
 
 @st.composite
-def step_graphs(draw: st.DrawFn) -> Graph:
-    """A random graph, perhaps with its derivative, whose outputs overwrite inputs where their types allow."""
-    graph = draw(st.one_of(graphs(max_nodes=16), backward_graphs()))
+def step_graphs(draw: st.DrawFn, scans: bool = False) -> Graph:
+    """A random graph, perhaps with its derivative, whose outputs overwrite inputs where their types allow; with `scans`
+    some nodes are loops.
+    """
+    graph = draw(st.one_of(graphs(max_nodes=16, scans=scans), backward_graphs(scans)))
     aliases: dict[int, int] = {}
     for i, value in enumerate(graph.outputs):
         free = [j for j, v in enumerate(graph.inputs) if v.type == value.type and j not in aliases.values()]

@@ -22,7 +22,7 @@ from .data import DataError
 from .print_ir import step_text
 from .recipes import RECIPES
 from .train import INTERRUPTED, OPTIMIZERS, Run, train
-from .train_gpt import run_gpt
+from .train_characters import KINDS, run_characters
 
 _USER_ERRORS = (CommandError, CheckpointError, DataError, MemoryBudgetError, ShapeError, TracingError)
 """Errors whose message says it all: no traceback."""
@@ -64,10 +64,10 @@ def _train(options: argparse.Namespace) -> int:
     settings = ("recipe", "epochs", "batch_size", "optimizer", "lr", "seed")
     given = {name: value for name in settings if (value := getattr(options, name)) is not None}
     run = Run(given, options.data, options.threads, options.memory, options.resume, options.out)
-    if options.recipe == "gpt":
-        return run_gpt(run, options.steps, options.minutes, Console())
+    if options.recipe in KINDS:
+        return run_characters(KINDS[options.recipe], run, options.steps, options.minutes, Console())
     if options.steps is not None or options.minutes is not None:
-        raise CommandError("--steps and --minutes go with the recipe gpt; give --epochs")
+        raise CommandError(f"--steps and --minutes go with the recipes {' and '.join(KINDS)}; give --epochs")
     return train(run, Console())
 
 
@@ -109,11 +109,13 @@ def _train_parser(commands: Any) -> None:
         "--data",
         metavar="FILE",
         help="for mnist an .npz of uint8 arrays x_train, y_train, x_test, y_test; "
-        "for gpt a text in UTF-8 (default: Python's documentation)",
+        "for gpt and lstm a text in UTF-8 (default: Python's documentation)",
     )
     parser.add_argument("--epochs", type=_positive, metavar="N", help="epochs of the whole run (default: the recipe's)")
-    parser.add_argument("--steps", type=_positive, metavar="N", help="for gpt: steps of the whole run")
-    parser.add_argument("--minutes", type=_rate, metavar="M", help="for gpt: as many steps as fit (default: 5)")
+    parser.add_argument("--steps", type=_positive, metavar="N", help="for gpt and lstm: steps of the whole run")
+    parser.add_argument(
+        "--minutes", type=_rate, metavar="M", help="for gpt and lstm: as many steps as fit (default: 5)"
+    )
     parser.add_argument("--batch-size", type=_positive, metavar="N", help="examples a step (default: the recipe's)")
     parser.add_argument("--optimizer", choices=OPTIMIZERS, help="(default: the recipe's)")
     parser.add_argument("--lr", type=_rate, metavar="RATE", help="a constant learning rate (default: the optimizer's)")

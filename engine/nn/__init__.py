@@ -51,16 +51,22 @@ from .layers import (
 )
 from .module import Module
 from .parameter import Buffer, Parameter
+from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 
 __all__ = [
     "ELU",
     "GELU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "Binding",
     "Buffer",
     "Dropout",
     "Embedding",
     "Flatten",
+    "GRUCell",
     "Identity",
+    "LSTMCell",
     "LayerNorm",
     "LeakyReLU",
     "Linear",
@@ -71,6 +77,7 @@ __all__ = [
     "MultiheadAttention",
     "Parameter",
     "ParameterList",
+    "RNNCell",
     "ReLU",
     "Residual",
     "Sequential",

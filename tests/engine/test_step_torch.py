@@ -230,3 +230,44 @@ def test_a_batch_without_rows_gives_nan_and_leaves_parameters():
     for name, array in step.parameters().items():
         assert dict(peer.named_parameters())[name].grad.abs().sum() == 0
         np.testing.assert_array_equal(array, before[name])
+
+
+class Reader(nn.Module):
+    """Classes by the last outputs of a recurrent network over embeddings."""
+
+    def __init__(self, kind: str, dtype: str, **options: Any) -> None:
+        self.embedding = nn.Embedding(7, FEATURES, dtype=dtype)
+        self.network = getattr(nn, kind)(FEATURES, HIDDEN, batch_first=True, dtype=dtype, **options)
+        self.head = nn.Linear(HIDDEN * (1 + options.get("bidirectional", False)), CLASSES, dtype=dtype)
+
+    def forward(self, tokens: Any) -> Any:
+        return self.head(self.network(self.embedding(tokens))[0][:, -1])
+
+
+class PeerReader(tnn.Module):
+    def __init__(self, kind: str, **options: Any) -> None:
+        super().__init__()
+        self.embedding = tnn.Embedding(7, FEATURES)
+        self.network = getattr(tnn, kind)(FEATURES, HIDDEN, batch_first=True, **options)
+        self.head = tnn.Linear(HIDDEN * (1 + options.get("bidirectional", False)), CLASSES)
+
+    def forward(self, tokens: Any) -> Any:
+        return self.head(self.network(self.embedding(tokens))[0][:, -1])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("kind", "options"), [("LSTM", {}), ("LSTM", {"num_layers": 2, "bidirectional": True}), ("GRU", {}), ("RNN", {})]
+)
+def test_recurrent_networks_train_alike(dtype: str, kind: str, options: dict[str, Any]):
+    same_run(
+        dtype,
+        Reader(kind, dtype, **options),
+        PeerReader(kind, **options),
+        lambda model, batch: nn.cross_entropy(model(batch["i"]), batch["y"]),
+        lambda model, batch: tnn.functional.cross_entropy(model(batch["i"]), batch["y"]),
+        optim.AdamW(0.01),
+        lambda p: torch.optim.AdamW(p, 0.01),
+        clip_norm=1.0,
+        before_update=lambda p: torch.nn.utils.clip_grad_norm_(p, 1.0),
+    )

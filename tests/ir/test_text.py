@@ -12,7 +12,7 @@ NAN, INF = float("nan"), float("inf")
 
 
 @settings(max_examples=150)
-@given(graphs(decorated=True, regions=True))
+@given(graphs(decorated=True, regions=True, scans=True))
 def test_every_graph_survives_its_text(graph):
     graph.verify()
     text = str(graph)
@@ -28,7 +28,7 @@ def test_every_graph_survives_its_text(graph):
 
 
 @settings(max_examples=60)
-@given(graphs(regions=True))
+@given(graphs(regions=True, scans=True))
 def test_random_graphs_stay_finite_and_moderate(graph):
     assert_tame(graph)
 

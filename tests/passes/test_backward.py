@@ -64,7 +64,7 @@ def test_first_and_second_derivatives_agree_with_finite_differences(case):
 
 
 @settings(max_examples=100)
-@given(graphs(dtypes=("float64", "int64", "bool"), smooth=True, decorated=True))
+@given(graphs(dtypes=("float64", "int64", "bool"), smooth=True, decorated=True, scans=True))
 def test_derivatives_of_random_graphs_with_random_checkpoints_agree_with_finite_differences(graph):
     differentiated, arrays = assert_vjp_is_right(graph, random_inputs(graph), np.random.default_rng(0), 1e-5)
     plain = vjp_graph(without_checkpoints(graph), float_inputs(graph))

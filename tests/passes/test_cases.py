@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gradloom.ir import interpret, parse, verify
-from gradloom.passes.pipeline import pipeline
+from gradloom.passes.pipeline import in_bodies, pipeline
 from random_graphs import random_inputs
 
 FOLDER = Path(__file__).parent / "cases"
@@ -58,7 +58,7 @@ def outcome(case: Case) -> str:
     graph = before = parse(case.before)
     verify(graph)
     for name in case.passes.split(", "):
-        graph = PASSES[name](graph)
+        graph = in_bodies(PASSES[name](graph), PASSES[name])
         verify(graph, after=name)
     arrays = random_inputs(before)
     for actual, expected in zip(interpret(graph, *arrays), interpret(before, *arrays), strict=True):
@@ -76,7 +76,7 @@ def test_pass_gives_the_expected_text(path: Path, case: Case, request: pytest.Fi
 
 def test_every_pass_has_cases():
     used = {name for path in FILES for case in cases_of(path) for name in case.passes.split(", ")}
-    assert used >= {"simplify", "canonicalize", "fuse", "schedule"}
+    assert used >= {"merge", "simplify", "sink", "hoist", "canonicalize", "fuse", "schedule"}
 
 
 def test_titles_are_unique():

@@ -19,7 +19,7 @@ def blocks(language: str) -> list[str]:
 
 def test_the_python_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.chdir(tmp_path)
-    assert len(blocks("python")) == 3
+    assert len(blocks("python")) == 4
     # As a file, so that tracing finds the lines.
     (tmp_path / "readme.py").write_text("\n".join(blocks("python")))
     done = subprocess.run([sys.executable, "-W", "error", "readme.py"], capture_output=True, text=True)

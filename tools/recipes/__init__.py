@@ -1,11 +1,15 @@
 """The recipes that the commands know by name."""
 
+from .bench_lstm import lstm_bench
 from .bench_mlps import mlp_l, mlp_m, mlp_s
 from .digits import digits
 from .gpt import gpt
+from .lstm import lstm
 from .mnist import mnist
 from .recipe import Ingredients, Recipe
 
-RECIPES: dict[str, Recipe] = {recipe.__name__: recipe for recipe in (digits, mnist, gpt, mlp_s, mlp_m, mlp_l)}
+RECIPES: dict[str, Recipe] = {
+    recipe.__name__: recipe for recipe in (digits, mnist, gpt, lstm, mlp_s, mlp_m, mlp_l, lstm_bench)
+}
 
 __all__ = ["RECIPES", "Ingredients", "Recipe"]

@@ -1,4 +1,4 @@
-"""`gradloom train gpt`: shows how a GPT learns, judges it on held-out text, and lets it write some."""
+"""`gradloom train gpt` and `lstm`: shows how a model of text learns, judges it on held-out text, lets it write some."""
 
 from __future__ import annotations
 
@@ -11,28 +11,32 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from .command_error import CommandError
-from .recipes.gpt import Progress as Stage
-from .recipes.gpt import Settings, python_documentation, read_text, train_gpt
+from .recipes.characters import Progress as Stage
+from .recipes.characters import Settings, python_documentation, read_text, train_characters
+from .recipes.gpt import Settings as GPTSettings
+from .recipes.lstm import Settings as LSTMSettings
 from .train import INTERRUPTED, Run
 
-_OUT = "gradloom-gpt.safetensors"
+KINDS: dict[str, type[Settings]] = {kind.name: kind for kind in (GPTSettings, LSTMSettings)}
+"""The recipes that learn from text."""
+
 _SAMPLE = 500
 
 
-def run_gpt(run: Run, steps: int | None, minutes: float | None, console: Console) -> int:
-    """Train a GPT on the text of `run.data`, by default Python's documentation. The exit code."""
+def run_characters(kind: type[Settings], run: Run, steps: int | None, minutes: float | None, console: Console) -> int:
+    """Train a model on the text of `run.data`, by default Python's documentation. The exit code."""
     for name in ("epochs", "optimizer"):
         if name in run.given:
-            raise CommandError(f"--{name} does not go with gpt; give --steps or --minutes")
-    out = run.out or run.resume or _OUT
+            raise CommandError(f"--{name} does not go with {kind.name}; give --steps or --minutes")
+    out = run.out or run.resume or f"gradloom-{kind.name}.safetensors"
     if not Path(out).parent.is_dir():
         raise CommandError(f"cannot write {out}: there is no folder {Path(out).parent}")
     changed = {name: run.given[name] for name in ("batch_size", "lr", "seed") if name in run.given}
-    settings = replace(Settings(), **changed) if changed or run.resume is None else None
+    settings = replace(kind(), **changed) if changed or run.resume is None else kind
     text = python_documentation() if run.data is None else read_text(run.data)
     try:
         with _Shown(console) as shown:
-            trained = train_gpt(
+            trained = train_characters(
                 text,
                 settings,
                 steps,
@@ -46,7 +50,7 @@ def run_gpt(run: Run, steps: int | None, minutes: float | None, console: Console
             )
     except KeyboardInterrupt:
         data = "" if run.data is None else f" --data {run.data}"
-        _say(console, f"interrupted; saved {out}; to go on: gradloom train gpt{data} --resume {out}")
+        _say(console, f"interrupted; saved {out}; to go on: gradloom train {kind.name}{data} --resume {out}")
         return INTERRUPTED
     _say(console, f"held-out text: {_figures(trained.held_out())}")
     _say(console, f"saved {out}; it writes:\n")

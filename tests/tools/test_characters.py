@@ -1,22 +1,54 @@
-"""The character-level GPT: its corpus, its training by steps and by minutes, its checkpoints and what it writes."""
+"""Models of characters: their corpus, training by steps and by minutes, checkpoints and what they write."""
 
 import math
+from dataclasses import dataclass, replace
 
 import gradloom as gl
 import numpy as np
 import pytest
-from gradloom.tools import train_gpt as train_gpt_module
+from gradloom.tools import train_characters as command
 from gradloom.tools.cli import main
 from gradloom.tools.command_error import CommandError
 from gradloom.tools.data import DataError
-from gradloom.tools.recipes.gpt import GPT, Corpus, Settings, gpt, read_text, train_gpt
+from gradloom.tools.recipes.bench_lstm import lstm_bench
+from gradloom.tools.recipes.characters import Corpus, read_text, train_characters
+from gradloom.tools.recipes.gpt import GPT, Settings, gpt
+from gradloom.tools.recipes.lstm import Settings as LSTMSettings
+from gradloom.tools.recipes.lstm import lstm
 
 TEXT = "the cat sat on the mat; the dog sat on the log.\n" * 40
-TINY = Settings(width=16, heads=2, layers=1, context=16, batch_size=4, lr=1e-2, warm_up=5)
+
+
+@dataclass(frozen=True)
+class TinyGPT(Settings):
+    width: int = 16
+    heads: int = 2
+    layers: int = 1
+    context: int = 16
+    batch_size: int = 4
+    lr: float = 1e-2
+    warm_up: int = 5
+
+
+@dataclass(frozen=True)
+class TinyLSTM(LSTMSettings):
+    width: int = 8
+    hidden: int = 16
+    layers: int = 2
+    dropout: float = 0.1
+    context: int = 16
+    batch_size: int = 4
+    lr: float = 3e-2
+    warm_up: int = 5
+
+
+TINY = TinyGPT()
+KINDS = [TINY, TinyLSTM()]
+of_each_kind = pytest.mark.parametrize("settings", KINDS, ids=[kind.name for kind in KINDS])
 
 
 def trained(steps=30, settings=TINY, **options):
-    return train_gpt(TEXT, settings, steps, threads=1, **options)
+    return train_characters(TEXT, settings, steps, threads=1, **options)
 
 
 def test_a_batch_is_windows_by_seed_and_step_alone():
@@ -52,14 +84,15 @@ def test_texts_that_cannot_be_learned_from_are_refused(tmp_path):
         read_text(tmp_path / "latin.txt")
 
 
-def test_training_learns_repeats_and_reports():
+@of_each_kind
+def test_training_learns_repeats_and_reports(settings):
     seen = []
-    first, second = trained(on_progress=seen.append), trained()
+    first, second = trained(settings=settings, on_progress=seen.append), trained(settings=settings)
     assert [p.step for p in seen] == list(range(1, 31))
     measured = [p for p in seen if p.held_out is not None]
     assert [p.step for p in measured] == [3, 6, 9, 12, 15, 18, 21, 24, 27, 30]
     assert measured[-1].held_out == first.held_out() == second.held_out()
-    assert seen[0].loss == pytest.approx(math.log(len(first.corpus.characters)), rel=0.05)
+    assert seen[0].loss == pytest.approx(math.log(len(first.corpus.characters)), rel=0.1)
     assert measured[-1].held_out < 0.8 * seen[0].loss
     for name, array in first.step.parameters().items():
         np.testing.assert_array_equal(array, second.step.parameters()[name])
@@ -78,8 +111,9 @@ def test_the_held_out_loss_is_that_of_the_model():
     assert result.held_out() == pytest.approx(total / count, rel=1e-5)
 
 
-def test_a_position_sees_nothing_behind_it():
-    result = trained(1)
+@of_each_kind
+def test_a_position_sees_nothing_behind_it(settings):
+    result = trained(1, settings)
     predict = result.step.bind(lambda model, tokens: model(tokens))
     tokens = result.corpus.batch(1, 0, 0)["x"]
     changed = tokens.copy()
@@ -88,8 +122,9 @@ def test_a_position_sees_nothing_behind_it():
     assert not np.array_equal(predict(tokens)[:, 9:], predict(changed)[:, 9:])
 
 
-def test_samples_depend_on_the_seed_and_go_on_past_the_context():
-    result = trained(5)
+@of_each_kind
+def test_samples_depend_on_the_seed_and_go_on_past_the_context(settings):
+    result = trained(5, settings)
     text = result.sample(40, seed=1, prompt="the c")
     assert len(text) == 40
     assert set(text) <= set(TEXT)
@@ -103,39 +138,50 @@ def test_samples_depend_on_the_seed_and_go_on_past_the_context():
         result.sample(3, prompt="")
 
 
-def test_a_resumed_run_ends_with_the_same_bits(tmp_path):
-    path = str(tmp_path / "gpt.safetensors")
+@of_each_kind
+def test_a_resumed_run_ends_with_the_same_bits(settings, tmp_path):
+    path, kind = str(tmp_path / "text.safetensors"), type(settings)
 
     def stop(progress):
         if progress.step == 17:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        trained(out=path, on_progress=stop)
-    resumed, whole = train_gpt(TEXT, resume=path, threads=1), trained()
+        trained(settings=settings, out=path, on_progress=stop)
+    resumed, whole = train_characters(TEXT, kind, resume=path, threads=1), trained(settings=settings)
     assert resumed.step.steps == 30
     for name, array in whole.step.parameters().items():
         np.testing.assert_array_equal(array, resumed.step.parameters()[name])
-    with pytest.raises(CommandError, match="was trained with Settings"):
-        train_gpt(TEXT, Settings(width=32), resume=path)
+    with pytest.raises(CommandError, match="was trained with Tiny"):
+        train_characters(TEXT, replace(settings, width=32), resume=path)
     with pytest.raises(CommandError, match="was trained on another text"):
-        train_gpt(TEXT + " ", resume=path)
+        train_characters(TEXT + " ", kind, resume=path)
     with pytest.raises(CommandError, match="has its number of steps"):
-        train_gpt(TEXT, resume=path, minutes=1)
+        train_characters(TEXT, kind, resume=path, minutes=1)
     with pytest.raises(CommandError, match="do not go together"):
         trained(minutes=1)
+    other = next(one for one in KINDS if one.name != settings.name)
+    with pytest.raises(CommandError, match=f"is no checkpoint of the recipe {other.name}"):
+        train_characters(TEXT, type(other), resume=path)
     whole.step.save(path)
-    with pytest.raises(CommandError, match="is no checkpoint of a GPT"):
-        train_gpt(TEXT, resume=path)
+    with pytest.raises(CommandError, match=f"is no checkpoint of the recipe {settings.name}"):
+        train_characters(TEXT, kind, resume=path)
 
 
 def test_a_run_of_minutes_is_the_run_of_as_many_steps():
     seen = []
-    timed = train_gpt(TEXT, TINY, minutes=1e-9, threads=1, on_progress=seen.append)
+    timed = train_characters(TEXT, TINY, minutes=1e-9, threads=1, on_progress=seen.append)
     assert timed.step.steps == seen[-1].steps == 4
     again = trained(timed.step.steps)
     for name, array in timed.step.parameters().items():
         np.testing.assert_array_equal(array, again.step.parameters()[name])
+
+
+@pytest.mark.parametrize("recipe", [lstm, lstm_bench])
+def test_the_recipes_of_recurrent_networks_are_planned_without_their_data(recipe):
+    report = gl.plan_step(*recipe()).report
+    assert report.total_bytes < 60e6
+    report.check()
 
 
 def test_the_recipe_is_planned_without_its_data():
@@ -147,11 +193,12 @@ def test_the_recipe_is_planned_without_its_data():
     assert untied.tied_names() == {}
 
 
-def test_the_command_trains_saves_goes_on_and_writes(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(train_gpt_module, "Settings", lambda: TINY)
-    data, out = tmp_path / "text.txt", tmp_path / "gpt.safetensors"
+@of_each_kind
+def test_the_command_trains_saves_goes_on_and_writes(settings, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(command.KINDS, settings.name, type(settings))
+    data, out = tmp_path / "text.txt", tmp_path / "text.safetensors"
     data.write_text(TEXT)
-    train = ["train", "gpt", "--data", str(data), "--out", str(out), "--threads", "1"]
+    train = ["train", settings.name, "--data", str(data), "--out", str(out), "--threads", "1"]
     assert main([*train, "--steps", "10", "--seed", "3"]) == 0
     text = capsys.readouterr().out
     assert "parameters" in text
@@ -170,7 +217,8 @@ def test_the_command_trains_saves_goes_on_and_writes(tmp_path, monkeypatch, caps
         (["gpt", "--steps", "3", "--minutes", "3"], "steps and minutes do not go together"),
         (["gpt", "--out", "nowhere/x"], "cannot write nowhere/x"),
         (["gpt", "--data", "nowhere.txt"], "nowhere.txt: there is no such file"),
-        (["digits", "--steps", "3"], "--steps and --minutes go with the recipe gpt"),
+        (["digits", "--steps", "3"], "--steps and --minutes go with the recipes gpt and lstm"),
+        (["lstm", "--optimizer", "sgd"], "--optimizer does not go with lstm; give --steps or --minutes"),
     ],
 )
 def test_the_command_refuses_what_does_not_go_together(arguments, message, capsys):

@@ -1,0 +1,368 @@
+"""Models of characters: text in, a model that continues it out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ...engine import nn, optim
+from ...engine.checkpoint_file import load_arrays
+from ...engine.nn import functional as F
+from ...engine.step import Step, compile_step
+from ...ir import Array, spec
+from ..command_error import CommandError
+from ..data import DataError
+from .recipe import Ingredients
+
+_IGNORED = -100
+_EVALUATIONS = 10
+_MOST_BATCHES = 64
+_QUARTER = 4
+
+DEFAULT_MINUTES = 5.0
+"""How long a run takes for which neither steps nor minutes are given."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A model of characters and how it is trained; a subclass says what it is, and may have more fields."""
+
+    name: ClassVar[str]
+    """That of the recipe, by which a checkpoint says what it is of."""
+
+    context: int = 128
+    """Characters of a window."""
+    batch_size: int = 8
+    lr: float = 2e-3
+    warm_up: int = 100
+    weight_decay: float = 0.1
+    clip_norm: float = 1.0
+    seed: int = 0
+
+    def model(self, vocabulary: int) -> nn.Module:
+        """The model: tokens (N, T) to logits (N, T, vocabulary) of the characters that follow on each."""
+        raise NotImplementedError
+
+    def optimizer(self, steps: int) -> optim.AdamW:
+        """AdamW whose rate warms up, holds until a quarter of `steps` is done, and falls to 0 along a cosine."""
+        held = max(steps // _QUARTER - self.warm_up, 0)
+        falling = optim.Cosine(self.lr, max(steps - self.warm_up - held, 1))
+        rate = optim.WarmUp(_HeldThen(held, falling), self.warm_up)
+        return optim.AdamW(rate, betas=(0.9, 0.99), weight_decay=self.weight_decay)
+
+    def ingredients(self) -> Ingredients:
+        """The model for Python's documentation, with what its step is made of."""
+        shape = (self.batch_size, self.context)
+        batch = {"x": spec(shape, "int64"), "y": spec(shape, "int64")}
+        return Ingredients(self.model(len(set(python_documentation()))), loss, self.optimizer(5000), batch)
+
+
+@dataclass(frozen=True)
+class _HeldThen:
+    """The first rate of `falling` for `steps` steps, then `falling`."""
+
+    steps: int
+    falling: optim.Cosine
+
+    def __call__(self, step: int) -> float:
+        return self.falling(max(step - self.steps, 0))
+
+
+def loss(model: Any, batch: Any) -> Any:
+    """The mean cross entropy of the next character, in nats."""
+    logits = model(batch["x"])
+    return F.cross_entropy(logits.reshape(-1, logits.shape[-1]), batch["y"].reshape(-1))
+
+
+# Text.
+
+
+def python_documentation() -> str:
+    """The reference texts that `help()` shows, which come with Python: about 460,000 characters.
+
+    Raises `DataError` where this Python came without them.
+    """
+    try:
+        from pydoc_data.topics import topics
+    except ImportError:
+        raise DataError("this Python comes without pydoc_data.topics; give --data FILE.txt") from None
+    return "\n".join(topics[name] for name in sorted(topics))
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """The text of a UTF-8 file. Raises `DataError` where there is none."""
+    if not Path(path).is_file():
+        raise DataError(f"{path}: there is no such file")
+    try:
+        return Path(path).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is no text in UTF-8: {error}") from error
+
+
+class Corpus:
+    """A text as numbers of its characters, which are the vocabulary in order; its last tenth is held out.
+
+    Raises `DataError` where the text is too short for windows of `context` characters.
+    """
+
+    def __init__(self, text: str, context: int) -> None:
+        self.characters = "".join(sorted(set(text)))
+        self.context = context
+        tokens = self.encode(text)
+        self.train, self.held_out = np.split(tokens, [len(tokens) - len(tokens) // 10])
+        if len(self.train) < context + 1 or len(self.held_out) < 2:
+            raise DataError(f"a text of {len(text):,} characters is too short for windows of {context} characters")
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {character: number for number, character in enumerate(self.characters)}
+
+    def encode(self, text: str) -> Array:
+        """The numbers of the characters, int64. Raises `DataError` for a character that is not in the vocabulary."""
+        try:
+            return np.array([self._numbers[character] for character in text], np.int64)
+        except KeyError as error:
+            raise DataError(f"the character {error.args[0]!r} is not in the vocabulary") from None
+
+    def batch(self, size: int, seed: int, step: int) -> dict[str, Array]:
+        """`size` windows of the training part, by `seed` and `step` alone: "x", and the characters that follow, "y"."""
+        starts = np.random.default_rng([seed, step]).integers(0, len(self.train) - self.context, size)
+        windows = self.train[starts[:, None] + np.arange(self.context + 1)]
+        return {"x": windows[:, :-1].copy(), "y": windows[:, 1:].copy()}
+
+    def held_out_batches(self, size: int, most: int | None = None) -> Iterator[tuple[Array, Array]]:
+        """The held-out part window after window, in batches (x, y); `most` of them, evenly spread, if given.
+
+        Labels behind the end are -100, so that every character but the first is predicted exactly once.
+        """
+        span = size * self.context
+        starts = np.arange(0, len(self.held_out) - 1, span)
+        if most is not None and len(starts) > most:
+            starts = starts[np.linspace(0, len(starts) - 1, most).astype(int)]
+        for start in starts:
+            piece = self.held_out[start : start + span + 1]
+            x, y = np.zeros(span, np.int64), np.full(span, _IGNORED, np.int64)
+            x[: len(piece) - 1], y[: len(piece) - 1] = piece[:-1], piece[1:]
+            yield x.reshape(size, self.context), y.reshape(size, self.context)
+
+
+# Training.
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands after `step` of `steps` steps; `steps` is `None` until it is known what fits the minutes."""
+
+    step: int
+    steps: int | None
+    loss: float
+    """Of this step, in nats per character."""
+    held_out: float | None
+    """Nats per held-out character, where they were measured after this step."""
+    seconds: float
+
+
+class TrainedModel:
+    """A trained model with its corpus: it judges text and writes some."""
+
+    def __init__(self, step: Step, corpus: Corpus, settings: Settings) -> None:
+        self.step = step
+        self.corpus = corpus
+        self._size = settings.batch_size
+        self._judge = step.bind(_held_out_sum)
+        self._logits = step.bind(lambda model, tokens: model(tokens)[0])
+
+    def held_out(self, most: int | None = None) -> float:
+        """Nats per character of the held-out text, or of `most` batches of it."""
+        total, count = 0.0, 0
+        for x, y in self.corpus.held_out_batches(self._size, most):
+            total += float(self._judge(x, y))
+            count += int((y != _IGNORED).sum())
+        return total / count
+
+    def sample(self, length: int = 500, temperature: float = 0.8, seed: int = 0, prompt: str = "\n") -> str:
+        """`length` characters that follow on `prompt`, drawn from softmax(logits / temperature); at 0 the likeliest.
+
+        Every character is one call of the same program: the last one does not see what stands behind it.
+        """
+        if not temperature >= 0:
+            raise ValueError(f"a temperature is 0 or more, got {temperature}")
+        context = self.corpus.context
+        tokens = list(self.corpus.encode(prompt))
+        if not tokens:
+            raise ValueError("a prompt has one character or more")
+        rng = np.random.default_rng(seed)
+        for _ in range(length):
+            seen = tokens[-context:]
+            window = np.zeros((1, context), np.int64)
+            window[0, : len(seen)] = seen
+            logits = self._logits(window)[len(seen) - 1].astype(np.float64)
+            if temperature:
+                # Gumbel 1954: the largest after such noise is a draw from the softmax.
+                logits = logits / temperature + rng.gumbel(size=len(logits))
+            tokens.append(int(logits.argmax()))
+        return "".join(self.corpus.characters[token] for token in tokens[-length:]) if length else ""
+
+
+def _held_out_sum(model: Any, x: Any, y: Any) -> Any:
+    logits = model(x)
+    flat = logits.reshape(-1, logits.shape[-1])
+    return F.cross_entropy(flat, y.reshape(-1), ignore_index=_IGNORED, reduction="sum")
+
+
+def train_characters(
+    text: str,
+    settings: Settings | type[Settings],
+    steps: int | None = None,
+    minutes: float | None = None,
+    *,
+    threads: int | None = None,
+    memory: int | str | None = None,
+    resume: str | None = None,
+    out: str | None = None,
+    on_compiled: Callable[[Step], None] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> TrainedModel:
+    """Train a model on `text` for `steps` steps, or as many as fit `minutes`; then judge it on the held-out tenth.
+
+    `settings` say which one; a class of settings stands for those of the checkpoint to resume, or its own defaults.
+    The result depends on the text, the settings and the number of steps alone: a run of `minutes` settles on a number
+    when a quarter of its time is over, and until then does what the run of any larger number does. `on_progress` is
+    called after every step, and ten times in a run with the held-out loss. `out` is the checkpoint, written then and
+    when Ctrl-C is pressed, before `KeyboardInterrupt` goes on; `resume` takes one up, to the same bits.
+
+    Raises `DataError` for a text that is too short, `CommandError` where a checkpoint is of another run.
+    """
+    began = time.perf_counter()
+    if steps is not None and minutes is not None:
+        raise CommandError("steps and minutes do not go together")
+    earlier = (
+        None if resume is None else _Earlier.read(resume, settings if isinstance(settings, type) else type(settings))
+    )
+    if earlier is not None:
+        if minutes is not None:
+            raise CommandError("a run that is resumed has its number of steps; give another one, not minutes")
+        if not isinstance(settings, type) and settings != earlier.settings:
+            raise CommandError(f"{resume} was trained with {earlier.settings}")
+        if earlier.digest != _digest(text):
+            raise CommandError(f"{resume} was trained on another text; give that one with --data")
+        settings, steps = earlier.settings, earlier.steps if steps is None else steps
+    settings = settings() if isinstance(settings, type) else settings
+    if steps is None and minutes is None:
+        minutes = DEFAULT_MINUTES
+    corpus = Corpus(text, settings.context)
+    step = compile_step(
+        settings.model(len(corpus.characters)),
+        loss,
+        settings.optimizer(1),
+        corpus.batch(settings.batch_size, settings.seed, 0),
+        memory=memory,
+        threads=threads,
+        clip_norm=settings.clip_norm,
+        seed=settings.seed,
+    )
+    if resume is not None:
+        step.load(resume)
+    if on_compiled:
+        on_compiled(step)
+    trained = TrainedModel(step, corpus, settings)
+    metadata = {"settings": asdict(settings), "digest": _digest(text)}
+    _Run(trained, settings, steps, minutes, out, metadata, on_progress, began).go()
+    return trained
+
+
+@dataclass(frozen=True)
+class _Earlier:
+    """What a checkpoint says of its run."""
+
+    settings: Settings
+    steps: int | None
+    digest: str
+
+    @staticmethod
+    def read(path: str, kind: type[Settings]) -> _Earlier:
+        """Raises `CommandError` where the checkpoint is of another kind of model."""
+        try:
+            values = json.loads(load_arrays(path)[1][kind.name])
+            return _Earlier(kind(**values["settings"]), values["steps"], values["digest"])
+        except (KeyError, ValueError, TypeError) as error:
+            raise CommandError(f"{path} is no checkpoint of the recipe {kind.name}") from error
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+class _Run:
+    def __init__(
+        self,
+        trained: TrainedModel,
+        settings: Settings,
+        steps: int | None,
+        minutes: float | None,
+        out: str | None,
+        metadata: dict[str, Any],
+        on_progress: Callable[[Progress], None] | None,
+        began: float,
+    ) -> None:
+        self.trained = trained
+        self.settings = settings
+        self.steps = steps
+        self.seconds = (minutes or 0.0) * 60
+        self.out = out
+        self.metadata = metadata
+        self.on_progress = on_progress or (lambda progress: None)
+        self.began = began
+
+    def go(self) -> None:
+        step = self.trained.step
+        try:
+            settled = math.inf if self.steps is not None else self._time_to_settle()
+            while self.steps is None or step.steps < self.steps:
+                value = self._one_step()
+                held_out = None
+                settles = self.steps is None and time.perf_counter() > settled
+                if settles:
+                    self.steps = _QUARTER * step.steps
+                if self.steps is not None and (settles or self._is_due(step.steps)):
+                    held_out = self.trained.held_out(None if step.steps == self.steps else _MOST_BATCHES)
+                    self._save()
+                self.on_progress(Progress(step.steps, self.steps, value, held_out, time.perf_counter() - self.began))
+        except KeyboardInterrupt:
+            self._save()
+            raise
+
+    def _one_step(self) -> float:
+        step, settings = self.trained.step, self.settings
+        batch = self.trained.corpus.batch(settings.batch_size, settings.seed, step.steps)
+        # Until the number of steps is known, that of a run which still is in its first quarter.
+        steps = self.steps or _QUARTER * (step.steps + 1)
+        step.learning_rate = settings.optimizer(steps).learning_rate(step.steps)
+        return float(step(batch))
+
+    def _time_to_settle(self) -> float:
+        """When a quarter of the time for steps is over, after what the evaluations will take."""
+        self.trained.held_out(1)
+        before = time.perf_counter()
+        self.trained.held_out(_MOST_BATCHES)
+        now = time.perf_counter()
+        return now + (self.began + self.seconds - now - (now - before) * (_EVALUATIONS + 1)) / _QUARTER
+
+    def _is_due(self, done: int) -> bool:
+        assert self.steps is not None
+        return done == self.steps or done * _EVALUATIONS // self.steps > (done - 1) * _EVALUATIONS // self.steps
+
+    def _save(self) -> None:
+        if self.out is not None:
+            said = json.dumps({**self.metadata, "steps": self.steps})
+            self.trained.step.save(self.out, {self.settings.name: said})
