@@ -12,8 +12,8 @@ import optree
 from ..ir import Array, ArrayType
 from ..passes.pipeline import plan_graph
 from ..runtime.executable import Executable
+from ..runtime.fork_lock import fork_lock
 from .arrays import check_target, dense_arrays, thread_count
-from .fork_lock import fork_lock
 from .trace import TracedFunction, input_name, trace_with_structure
 from .tracer import Tracer, current_trace
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +18,10 @@ from ..passes.pipeline import plan_graph, run_passes
 from ..passes.plan import Plan, plan
 from ..passes.simplify import Simplify
 from ..runtime.executable import Executable, allocate
+from ..runtime.fork_lock import fork_lock
 from .arrays import check_target, dense_arrays, thread_count
 from .checkpoint_file import CheckpointError, check_names, load_arrays, save_arrays
-from .fork_lock import fork_lock
+from .compile_report import CompileReport
 from .nn import Module
 from .nn.binding import init_buffers, init_parameters
 from .optim import Optimizer
@@ -33,6 +35,10 @@ LossFunction = Callable[[Any, Any], Any]
 # In files. No module has an empty name, so no parameter's name begins like this.
 _STATE_PREFIX = ".optimizer."
 _OPTIMIZER_KEY = "gradloom.optimizer"
+
+
+_compiling = fork_lock()
+"""Held while a step is planned or compiled, because that imports modules when it first needs them."""
 
 
 class MemoryBudgetError(MemoryError):
@@ -65,10 +71,11 @@ def plan_step(
     The arguments are those of `compile_step`, and so is `report`, to the byte.
     """
     check_target(target)
-    traced = trace_step(
-        model, loss_fn, optimizer, batch, clip_norm=clip_norm, clip_value=clip_value, accumulate=accumulate
-    )
-    return _planned(traced, thread_count(threads), _budget(memory))
+    with _compiling:
+        traced = trace_step(
+            model, loss_fn, optimizer, batch, clip_norm=clip_norm, clip_value=clip_value, accumulate=accumulate
+        )
+        return _planned(traced, thread_count(threads), _budget(memory))
 
 
 def _planned(traced: StepGraph, threads: int, budget: int | None) -> StepPlan:
@@ -146,7 +153,8 @@ def compile_step(
     """
     check_target(target)
     options = {"clip_norm": clip_norm, "clip_value": clip_value, "accumulate": accumulate}
-    return Step(model, loss_fn, optimizer, batch, _budget(memory), thread_count(threads), options, seed)
+    with _compiling:
+        return Step(model, loss_fn, optimizer, batch, _budget(memory), thread_count(threads), options, seed)
 
 
 class _Signature:
@@ -201,8 +209,11 @@ class Step:
         self._lock = fork_lock()
         self._signatures: dict[Any, _Signature] = {}
         key = key_of_seed(seed)
+        start = time.perf_counter()
         traced = trace_step(model, loss_fn, optimizer, batch, **self._options)
+        traced_at = time.perf_counter()
         planned = _planned(traced, threads, budget)
+        planned_at = time.perf_counter()
         self._tree = traced.batch_tree
         self._batch_types = traced.batch
         self._parameters = _own(traced.parameters, init_parameters(model, seed))
@@ -217,6 +228,14 @@ class Step:
         self._arena = allocate(planned.plan.arena_bytes)
         self._users_of_arena: weakref.WeakSet[Any] = weakref.WeakSet()
         self._first = self._add(traced, planned)
+        executable = self._first.executable
+        self._compile_report = CompileReport(
+            traced_at - start,
+            planned_at - traced_at,
+            executable.kernel_seconds,
+            time.perf_counter() - planned_at - executable.kernel_seconds,
+            tuple(executable.kernels),
+        )
 
     def _add(self, traced: StepGraph, planned: StepPlan) -> _Signature:
         signature = _Signature(traced, planned, self._arena_of(planned.plan))
@@ -271,6 +290,11 @@ class Step:
     def report(self) -> MemoryReport:
         """The memory of the step for the batch it was compiled with."""
         return self._first.report
+
+    @property
+    def compile_report(self) -> CompileReport:
+        """Where the time went that compiling took, for the batch it was compiled with."""
+        return self._compile_report
 
     @property
     def graph(self) -> Graph:

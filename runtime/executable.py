@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from .assemble import Tables, lower
 from .kernel_cache import KernelRequest, compile_kernels, source_salt
 from .lowering.units import Sites
 from .program import Program
+from .thread_pool import driver_requests
 
 _HERE = Path(__file__).parent
 _HELPERS = [
@@ -51,7 +53,7 @@ class Executable:
 
     Set the memory of inputs and of outputs with `bind_input` and `bind_output`: C-contiguous arrays of exactly the
     type of the graph's input or output, which must live until the run is over. An output that overwrites an input is
-    found there.
+    found there. `kernels` are what it is made of, which took `kernel_seconds` to compile or to read.
     """
 
     def __init__(self, plan: Plan, arena: np.ndarray[Any, np.dtype[np.uint8]] | None = None) -> None:
@@ -63,8 +65,11 @@ class Executable:
         lowered = lower(plan, self._sites)
         sources = dict.fromkeys(lowered.sources())
         salt = source_salt(*_HELPERS)
-        kernels = compile_kernels([KernelRequest(source, "kernel", _namespace, salt=salt) for source in sources])
-        tables = Tables(lowered, {source: kernel.address for source, kernel in zip(sources, kernels)})
+        requests = [KernelRequest(source, "kernel", _namespace, salt=salt) for source in sources]
+        start = time.perf_counter()
+        self.kernels = compile_kernels([*requests, *driver_requests(plan.threads)])
+        self.kernel_seconds = time.perf_counter() - start
+        tables = Tables(lowered, {source: kernel.address for source, kernel in zip(sources, self.kernels)})
         self.program = Program(**tables.arrays(), threads=plan.threads)
         constants = [v.node for each in lowered.plans() for v in each.constants if v.node is not None]
         self._constants = [np.ascontiguousarray(node.attrs["value"]) for node in constants]

@@ -4,53 +4,52 @@ A kernel is `int64(int64)` in Numba's own calling convention, `i32 f(i64 *code, 
 turns it into object code; LLVM's MCJIT loads that, whether it is fresh or from the disk. So a warm start does not
 import Numba (which takes 0.4 s), and both starts run the same bytes.
 
-A file of the cache is named by a SHA-256 of all that its bytes depend on, and begins with a SHA-256 of the rest of it.
-It is written elsewhere in the folder and renamed into place. Thus a reader sees a whole file or none; one that is
-damaged is compiled again and replaced; and two processes that compile the same kernel do no harm. Whatever is wrong
-with the folder, the kernel is compiled and runs: the reason stands in `compile_report()` and `cache_status()`.
+Whatever is wrong with the folder of the cache, the kernel is compiled and runs: the reason stands in `Kernel.why`, and
+a `CacheWarning` tells it once.
 """
 
-import contextlib
 import ctypes
 import hashlib
 import importlib
-import importlib.metadata
-import json
 import linecache
 import os
-import platform
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import llvmlite
 import llvmlite.binding as llvm
+
+from . import disk_cache
+from .disk_cache import CACHE_OFF, NOT_THERE, cache_status
+from .fork_lock import compiler_lock
 
 Namespace = Mapping[str, object] | Callable[[], Mapping[str, object]]
 """The globals of a kernel's source, or a function that makes them: called only where Numba must compile."""
 
-_ABI = "1"
-"""Goes into every key: raise it when the meaning of an argument block, or of a file, changes."""
-
-_MAGIC = b"gradloom machine code 1\n"
+WORKER_NAME = "gradloom-worker"
+"""How the names of threads begin that never hold a lock, so that a process with them may fork."""
 
 _WORTH_A_PROCESS = 4
 """So many kernels to compile, and another process saves more than it takes to start."""
+
+
+class CacheWarning(RuntimeWarning):
+    """Machine code could not be read from the disk or kept there: the program runs, but the next start is slow."""
 
 
 @dataclass(frozen=True)
 class Kernel:
     """Machine code in this process, for as long as the process lives.
 
-    `seconds` is what it took to get it (not what another process did for it), `hit` is whether it came from the disk,
-    and `why` says why not.
+    `seconds` is what it took to read it, or to compile it in whichever process did that; `hit` is whether it came from
+    the disk, and `why` says why not, or why it was not kept there.
     """
 
     name: str
@@ -62,7 +61,12 @@ class Kernel:
 
 @dataclass(frozen=True)
 class KernelRequest:
-    """One kernel to compile: the arguments of `compile_kernel`."""
+    """A kernel to compile: the function that `source`, Python text, defines under the name `entry`.
+
+    It is compiled without fastmath, with NumPy's rules for division, and without reference counts: it can neither
+    allocate nor use Numba's own arrays. `salt` must change whenever code that `namespace` brings in does: see
+    `source_salt`.
+    """
 
     source: str
     entry: str
@@ -70,64 +74,71 @@ class KernelRequest:
     signature: str = "int64(int64)"
     salt: str = ""
 
+    def key(self) -> disk_cache.Key:
+        """Equal for requests that give the same machine code."""
+        return disk_cache.key(self.source, self.entry, self.signature, self.salt)
+
+    def function(self) -> Callable[..., Any]:
+        """The Python function."""
+        names: dict[str, Any] = dict(self.namespace() if callable(self.namespace) else self.namespace)
+        file = f"<kernel {self.entry} {self.key().text[:8]}>"
+        # For Numba's messages.
+        linecache.cache[file] = (len(self.source), None, self.source.splitlines(keepends=True), file)
+        exec(compile(self.source, file, "exec"), names)
+        return names[self.entry]
+
 
 @dataclass(frozen=True)
-class CacheStatus:
-    """The cache's folder, or None and the reason why nothing is kept on disk."""
+class FunctionRequest:
+    """The function `entry` of a module of ours, compiled like a kernel; the module is imported only where it must be.
 
-    folder: Path | None
-    why: str
+    `salt` is `source_salt` of the module and of what it calls.
+    """
+
+    module: str
+    entry: str
+    signature: str
+    salt: str
+
+    def key(self) -> disk_cache.Key:
+        """Equal for requests that give the same machine code."""
+        return disk_cache.key(self.module, self.entry, self.signature, self.salt)
+
+    def function(self) -> Callable[..., Any]:
+        """The Python function."""
+        return getattr(importlib.import_module(self.module), self.entry)
 
 
-_lock = threading.RLock()
+Request = KernelRequest | FunctionRequest
+
 _kernels: dict[str, Kernel] = {}
 
 
 def compile_kernel(
     source: str, entry: str, namespace: Namespace, signature: str = "int64(int64)", *, salt: str = ""
 ) -> Kernel:
-    """The kernel that `source`, Python text, defines under the name `entry`.
-
-    It is compiled without fastmath, with NumPy's rules for division, and without reference counts: it can neither
-    allocate nor use Numba's own arrays. `salt` must change whenever code that `namespace` brings in does:
-    see `source_salt`. Equal requests give the same kernel, compiled once.
-    """
-    return _obtain(_job(KernelRequest(source, entry, namespace, signature, salt)))
+    """The kernel of one `KernelRequest`. Equal requests give the same kernel, compiled once."""
+    return compile_kernels([KernelRequest(source, entry, namespace, signature, salt)])[0]
 
 
-def compile_kernels(requests: Iterable[KernelRequest], processes: int | None = None) -> list[Kernel]:
+def compile_function(module: str, entry: str, signature: str, *, salt: str) -> Kernel:
+    """The kernel of one `FunctionRequest`."""
+    return compile_kernels([FunctionRequest(module, entry, signature, salt)])[0]
+
+
+def compile_kernels(requests: Iterable[Request], processes: int | None = None) -> list[Kernel]:
     """The kernels of many requests, in their order.
 
     Where many must be compiled, up to `processes` share the work: by default, one a core. On macOS, and where the
     process has other threads, it is always one, because such a process cannot safely fork.
     """
-    jobs = [_job(request) for request in requests]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    with _lock:
-        folder = cache_status().folder
-        missing = {
-            job.key: job
-            for job in jobs
-            if job.key not in _kernels and (folder is None or not (folder / f"{job.key}.kernel").exists())
-        }
-        processes = min(cores if processes is None else processes, len(missing) // _WORTH_A_PROCESS)
-        built = {}
-        # A process with threads cannot safely fork: one of them may hold a lock that the child would wait for.
-        if processes > 1 and sys.platform == "linux" and threading.active_count() == 1:
-            from .object_code import build_together
-
-            functions = {key: (job.function, job.signature, job.symbol) for key, job in missing.items()}
-            built = build_together(functions, processes)
-        return [_obtain(job, built.get(job.key)) for job in jobs]
-
-
-def compile_function(module: str, entry: str, signature: str, *, salt: str) -> Kernel:
-    """The function `entry` of a module of ours, compiled like a kernel; the module is imported only where it must be.
-
-    `salt` is `source_salt` of the module and of what it calls.
-    """
-    key = _key(module, entry, signature, salt)
-    return _obtain(_Job(entry, key, signature, lambda: getattr(importlib.import_module(module), entry)))
+    named = [(request.key().name, request) for request in requests]
+    obtained: list[Kernel] = []
+    if any(name not in _kernels for name, _ in named):
+        with compiler_lock:
+            obtained = _obtain({name: request for name, request in named if name not in _kernels}, processes)
+    _warn(obtained)
+    return [_kernels[name] for name, _ in named]
 
 
 def compile_report() -> list[Kernel]:
@@ -149,97 +160,71 @@ def source_salt(*sources: ModuleType | str | os.PathLike[str]) -> str:
 # ---- from a request to an address
 
 
-@dataclass(frozen=True)
-class _Job:
-    name: str
-    key: str
-    signature: str
-    function: Callable[[], Callable[..., Any]]
-    """Makes the function to be compiled: called only if it must be."""
-
-    @property
-    def symbol(self) -> str:
-        return f"gradloom_{self.key}"
-
-
-def _job(request: KernelRequest) -> _Job:
-    key = _key(request.source, request.entry, request.signature, request.salt)
-
-    def function() -> Callable[..., Any]:
-        source, namespace = request.source, request.namespace
-        names: dict[str, Any] = dict(namespace() if callable(namespace) else namespace)
-        file = f"<kernel {request.entry} {key[:8]}>"
-        linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)  # for Numba's messages
-        exec(compile(source, file, "exec"), names)
-        return names[request.entry]
-
-    return _Job(request.entry, key, request.signature, function)
-
-
-def _key(source: str, entry: str, signature: str, salt: str) -> str:
-    parts = json.dumps([source, entry, signature, salt, *_machine()])
-    return hashlib.sha256(parts.encode()).hexdigest()
-
-
-@cache
-def _machine() -> tuple[str, ...]:
-    """What machine code depends on beside its source."""
-    # Numba reads its own options from the environment; those about threads and files change no code.
-    options = sorted(
-        f"{name}={value}"
-        for name, value in os.environ.items()
-        if name.startswith("NUMBA_") and not name.startswith(("NUMBA_NUM_THREADS", "NUMBA_THREAD", "NUMBA_CACHE"))
-    )
-    try:
-        features = llvm.get_host_cpu_features().flatten()
-    except RuntimeError:  # LLVM cannot tell on some systems; the name must do
-        features = ""
-    return (
-        _ABI,
-        importlib.metadata.version("numba"),
-        llvmlite.__version__,
-        ".".join(map(str, llvm.llvm_version_info)),
-        llvm.get_process_triple(),
-        platform.machine(),
-        llvm.get_host_cpu_name(),
-        features,
-        *options,
-    )
-
-
-def _obtain(job: _Job, built: tuple[bytes, list[str]] | None = None) -> Kernel:
-    """The kernel of a job, whose object code may have been built already."""
-    kernel = _kernels.get(job.key)
-    if kernel is not None:
-        return kernel
-    with _lock:
-        kernel = _kernels.get(job.key)
-        if kernel is not None:
-            return kernel
+def _obtain(requests: Mapping[str, Request], processes: int | None) -> list[Kernel]:
+    """The kernels of requests by their names, which this process does not have yet."""
+    status = cache_status()
+    missing: dict[str, str] = {}
+    for name, request in requests.items():
         start = time.perf_counter()
-        status = cache_status()
-        code, why = (None, status.why) if status.folder is None else _read(status.folder, job.key)
-        hit = code is not None
+        code, why = (None, status.why) if status.folder is None else disk_cache.read(status.folder, request.key())
         if code is None:
-            if built is None:
-                from .object_code import build
+            missing[name] = why
+        else:
+            address = _load(code, name)
+            _kernels[name] = Kernel(request.entry, address, time.perf_counter() - start, True, why)
+    built = _build_together({name: requests[name] for name in missing}, processes) if missing else {}
+    for name, why in missing.items():
+        request = requests[name]
+        if name not in built:
+            from .object_code import build
 
-                built = build(job.function(), job.signature, job.symbol)
-            code, externals = built
-            missing = [external for external in externals if not _in_process(external)]
-            if missing:
-                why = f"not kept on disk: it calls {', '.join(missing)}, which only a process with Numba has"
-            elif status.folder is not None:
-                why = _write(status.folder, job.key, code, externals) or why
-        kernel = Kernel(job.name, _load(code, job.symbol), time.perf_counter() - start, hit, why)
-        _kernels[job.key] = kernel
-        return kernel
+            built[name] = build(request.function(), request.signature, _symbol(name))
+        code, externals, seconds = built[name]
+        lacking = [external for external in externals if not disk_cache.in_process(external)]
+        if lacking:
+            why = f"not kept on disk: it calls {', '.join(lacking)}, which only a process with Numba has"
+        elif status.folder is not None:
+            why = disk_cache.write(status.folder, request.key(), code, externals) or why
+        _kernels[name] = Kernel(request.entry, _load(code, name), seconds, False, why)
+    return [_kernels[name] for name in requests]
+
+
+def _build_together(
+    requests: Mapping[str, Request], processes: int | None
+) -> dict[str, tuple[bytes, list[str], float]]:
+    """The object code of those requests that several processes compiled; none where one process is to do it."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    processes = min(cores if processes is None else processes, len(requests) // _WORTH_A_PROCESS)
+    if processes < 2 or sys.platform != "linux" or not _may_fork():
+        return {}
+    from .object_code import build_together
+
+    # The longest first, so that all processes end at about the same time.
+    order = sorted(requests, key=lambda name: -_weight(requests[name]))
+    return build_together(
+        {name: (requests[name].function, requests[name].signature, _symbol(name)) for name in order}, processes
+    )
+
+
+def _weight(request: Request) -> float:
+    """How long a request takes, about: our modules longest, because of all that they define."""
+    return len(request.source) if isinstance(request, KernelRequest) else float("inf")
+
+
+def _may_fork() -> bool:
+    """Whether no other thread can hold a lock that a forked child would wait for."""
+    current = threading.current_thread()
+    return all(thread is current or thread.name.startswith(WORKER_NAME) for thread in threading.enumerate())
+
+
+def _symbol(name: str) -> str:
+    return f"gradloom_{name.replace('-', '_')}"
 
 
 _engine: Any = None
 
 
-def _load(code: bytes, symbol: str) -> int:
+def _load(code: bytes, name: str) -> int:
     global _engine
     if _engine is None:
         llvm.initialize_native_target()
@@ -250,80 +235,16 @@ def _load(code: bytes, symbol: str) -> int:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(_engine))
     _engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     _engine.finalize_object()
-    return _engine.get_function_address(symbol)
+    return _engine.get_function_address(_symbol(name))
 
 
-@cache
-def _in_process(symbol: str) -> bool:
-    """Whether the system's libraries have this symbol. If LLVM looked for one in vain, it would end the process."""
-    return hasattr(ctypes.CDLL(None), symbol)
+_told: set[str] = set()
 
 
-# ---- the disk
-
-
-def cache_status() -> CacheStatus:
-    """Where machine code is kept: in `GRADLOOM_CACHE_DIR`, or among the user's caches; `GRADLOOM_CACHE=0`: nowhere."""
-    if os.environ.get("GRADLOOM_CACHE") == "0":
-        return CacheStatus(None, "cache off: GRADLOOM_CACHE=0")
-    return _folder(os.environ.get("GRADLOOM_CACHE_DIR"), os.environ.get("XDG_CACHE_HOME"))
-
-
-@cache
-def _folder(chosen: str | None, user_caches: str | None) -> CacheStatus:
-    try:
-        if chosen:
-            folder = Path(chosen)
-        elif sys.platform == "darwin":
-            folder = Path.home() / "Library" / "Caches" / "gradloom"
-        else:
-            folder = Path(user_caches or Path.home() / ".cache") / "gradloom"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = folder.stat()
-    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
-        return CacheStatus(None, f"cache off: {error}")
-    if hasattr(os, "getuid") and (found.st_uid != os.getuid() or found.st_mode & 0o002):
-        return CacheStatus(None, f"cache off: {folder} belongs to another user, or everyone may write there")
-    return CacheStatus(folder, "")
-
-
-def _read(folder: Path, key: str) -> tuple[bytes | None, str]:
-    """The object code of a key, or None and why not."""
-    try:
-        data = (folder / f"{key}.kernel").read_bytes()
-    except FileNotFoundError:
-        return None, "not in the cache"
-    except OSError as error:
-        return None, f"cannot read the cache: {error}"
-    digest, content = data[len(_MAGIC) : len(_MAGIC) + 32], data[len(_MAGIC) + 32 :]
-    if not data.startswith(_MAGIC) or hashlib.sha256(content).digest() != digest:
-        return None, "the file in the cache was damaged"
-    header, code = content.split(b"\n", 1)
-    if not all(_in_process(symbol) for symbol in json.loads(header)):
-        return None, "the file in the cache calls what this process does not have"
-    return code, ""
-
-
-def _write(folder: Path, key: str, code: bytes, externals: list[str]) -> str:
-    """Keeps object code under a key; returns what went wrong, if anything did."""
-    content = json.dumps(externals).encode() + b"\n" + code
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".writing-", delete=False) as file:
-            temporary = file.name
-            file.write(_MAGIC + hashlib.sha256(content).digest() + content)
-        os.replace(temporary, folder / f"{key}.kernel")
-    except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-        return f"cannot write to the cache: {error}"
-    return ""
-
-
-def _after_fork_in_child() -> None:
-    global _lock
-    _lock = threading.RLock()  # another thread of the parent may have held it
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)
+def _warn(kernels: Sequence[Kernel]) -> None:
+    """A warning for each reason why the disk was of no use that was not told before."""
+    for kernel in kernels:
+        why = kernel.why
+        if why and why != CACHE_OFF and not why.startswith(NOT_THERE) and why not in _told:
+            _told.add(why)
+            warnings.warn(f"machine code was compiled; {why}", CacheWarning, stacklevel=2)

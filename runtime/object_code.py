@@ -8,6 +8,7 @@ import gc
 import os
 import pickle
 import signal
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,8 +19,8 @@ from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 
-Built = tuple[bytes, list[str]]
-"""Object code, and the names of the symbols that it needs."""
+Built = tuple[bytes, list[str], float]
+"""Object code, the names of the symbols that it needs, and the seconds that it took."""
 
 
 class _ObjectLibrary(JITCodeLibrary):
@@ -62,10 +63,11 @@ def _contexts() -> tuple[Any, Any]:
 
 
 def build(function: Callable[..., Any], signature: str, symbol: str) -> Built:
-    """The object code of a function under the name `symbol`, and the names of the symbols that it needs.
+    """The object code of a function under the name `symbol`.
 
     Raises Numba's errors where the function cannot be typed.
     """
+    start = time.perf_counter()
     arguments, result = sigutils.normalize_signature(signature)
     flags: Any = compiler.Flags()
     options = {"nopython": True, "nogil": True, "error_model": "numpy"}
@@ -87,7 +89,7 @@ def build(function: Callable[..., Any], signature: str, symbol: str) -> Built:
     finally:
         if collecting:
             gc.enable()
-    return library.code, library.externals()
+    return library.code, library.externals(), time.perf_counter() - start
 
 
 _PATIENCE_SECONDS = 120
@@ -99,23 +101,28 @@ def build_together(
 ) -> dict[str, Built]:
     """What `build` makes of many (maker of the function, signature, symbol), by their keys, in so many processes.
 
-    The children are forked, for Numba takes half a second to import and begin. What does not compile is missing from
-    the result, and so is the share of a child that came to grief: `build` it again, to see why.
+    Each process takes the next function that nobody has taken, in the order given. The children are forked, for Numba
+    takes half a second to import and begin. What does not compile is missing from the result, and so is what a child
+    took that came to grief: `build` it again, to see why.
     """
     keys = list(functions)
 
-    def share(part: int) -> dict[str, Built]:
-        done = {}
-        for key in keys[part::processes]:
+    def share(queue: int) -> dict[str, Built]:
+        done: dict[str, Built] = {}
+        while number := os.read(queue, _NUMBER_BYTES):
+            key = keys[int.from_bytes(number)]
             make, signature, symbol = functions[key]
             with contextlib.suppress(Exception):
-                done[key] = build(make(), signature, symbol)
+                start = time.perf_counter()
+                code, externals, _ = build(make(), signature, symbol)
+                done[key] = code, externals, time.perf_counter() - start
         return done
 
-    children = []
+    queue = _queue(len(keys))
+    children: list[tuple[int, int]] = []
     with global_compiler_lock:  # so that no other thread holds it while this one forks
         _contexts()
-        for part in range(1, processes):
+        for _ in range(1, processes):
             reader, writer = os.pipe()
             try:
                 child = _fork()
@@ -124,15 +131,30 @@ def build_together(
                 os.close(writer)
                 break
             if child == 0:
-                _live_as_child(lambda part=part: share(part), writer)
+                _live_as_child(lambda: share(queue), writer)
             os.close(writer)
             children.append((child, reader))
-    built = share(0)
+    built = share(queue)
+    os.close(queue)
     for child, reader in children:
         with os.fdopen(reader, "rb") as file, contextlib.suppress(EOFError, pickle.UnpicklingError):
             built |= pickle.load(file)
         os.waitpid(child, 0)
     return built
+
+
+_NUMBER_BYTES = 4
+
+
+def _queue(n: int) -> int:
+    """A pipe that gives the numbers below `n`, each to the one process that reads it; as many as it holds."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        for number in range(n):
+            os.write(writer, number.to_bytes(_NUMBER_BYTES))
+    os.close(writer)
+    return reader
 
 
 def _fork() -> int:

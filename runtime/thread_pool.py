@@ -11,7 +11,7 @@ import threading
 import time
 
 from . import control_block as at
-from .kernel_cache import compile_function, source_salt
+from .kernel_cache import WORKER_NAME, FunctionRequest, compile_kernels, source_salt
 
 NATIVE = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
 """Numba's calling convention of `int64(int64)`: (address of result, address of exception, argument) -> status."""
@@ -23,11 +23,23 @@ _SPIN_NANOSECONDS = 50_000
 """How long a worker looks for its next job before it sleeps. Waking costs a run some tens of microseconds."""
 
 
-def driver_function(entry: str) -> int:
-    """The address of a function of the driver."""
+_RUN, _HELP = "run_program", "help_others"
+
+
+def _driver(entry: str) -> FunctionRequest:
     folder = os.path.dirname(__file__)
     salt = source_salt(*(os.path.join(folder, name) for name in ("driver.py", "intrinsics.py", "control_block.py")))
-    return compile_function(f"{__package__}.driver", entry, "int64(int64)", salt=salt).address
+    return FunctionRequest(f"{__package__}.driver", entry, "int64(int64)", salt)
+
+
+def driver_requests(threads: int) -> list[FunctionRequest]:
+    """What programs of so many threads need beside their kernels, to be compiled together with these."""
+    return [_driver(_RUN), _driver(_HELP)] if threads > 1 else [_driver(_RUN)]
+
+
+def run_program() -> int:
+    """The address of the driver's `run_program`."""
+    return compile_kernels([_driver(_RUN)])[0].address
 
 
 class _Pool:
@@ -42,7 +54,7 @@ class _Pool:
     def grow(self, workers: int) -> None:
         if workers <= len(self.workers) or self.closed:
             return
-        address = driver_function("help_others")
+        address = compile_kernels([_driver(_HELP)])[0].address
         with self.lock:
             if self.block == 0 and not self.closed:
                 self.block = _new_block()
@@ -52,7 +64,8 @@ class _Pool:
                 block = at.allocate_forever(at.WORKER_WORDS)
                 words = at.words_at(block, at.WORKER_WORDS)
                 words[at.WORKER_POOL], words[at.WORKER_INDEX] = self.block, index
-                thread = threading.Thread(target=_work, args=(address, block), name=f"gradloom-{index}", daemon=True)
+                name = f"{WORKER_NAME}-{index}"
+                thread = threading.Thread(target=_work, args=(address, block), name=name, daemon=True)
                 try:
                     thread.start()
                 except RuntimeError:  # no more threads, or Python is shutting down: runs do without

@@ -1,4 +1,4 @@
-"""The command line: `gradloom train | ir | bench`."""
+"""The command line: `gradloom train | ir | compile | bench`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from ..engine.checkpoint_file import CheckpointError
 from ..engine.step import MemoryBudgetError
 from ..engine.tracer import ShapeError, TracingError
 from ..passes.pipeline import PASS_NAMES
-from .bench import WORKLOADS, Sides, bench
+from .bench import PEERS, WORKLOADS, Settings, Sides, bench
 from .command_error import CommandError
+from .compile_recipe import compile_report
 from .data import DataError
 from .print_ir import step_text
 from .recipes import RECIPES
@@ -76,9 +77,15 @@ def _ir(options: argparse.Namespace) -> int:
     return 0
 
 
+def _compile(options: argparse.Namespace) -> int:
+    print(compile_report(options.recipe, options.threads))
+    return 0
+
+
 def _bench(options: argparse.Namespace) -> int:
     sides = Sides.parse(options.against)
-    bench(options.workloads or list(WORKLOADS), sides, options.rounds, options.seconds, options.json, Console())
+    settings = Settings(options.rounds, options.seconds, options.batch_size, options.json, options.picture)
+    bench(options.workloads or list(WORKLOADS), sides, settings, Console())
     return 0
 
 
@@ -91,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _train_parser(commands)
     _ir_parser(commands)
+    _compile_parser(commands)
     _bench_parser(commands)
     return parser
 
@@ -140,22 +148,45 @@ def _ir_parser(commands: Any) -> None:
     parser.add_argument("--after", metavar="PASS", help=f"one of {', '.join(PASS_NAMES)}")
 
 
+def _compile_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "compile",
+        help="compile a training step, and say what took how long",
+        description="Compile a recipe's training step, so that the next start finds its machine code on disk. Print "
+        "what took how long: tracing, planning, set-up, and each kernel, with the reason where it was not on disk.",
+        epilog=_RECIPE_NOTE,
+    )
+    parser.set_defaults(command=_compile)
+    parser.add_argument("recipe", metavar="RECIPE", help=_RECIPE)
+    parser.add_argument("--threads", type=_positive, metavar="N", help="never changes a result (default: all cores)")
+
+
 def _bench_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "bench",
         help="measure training steps, side by side with other frameworks",
         description="Measure the time of a training step. Each side runs in its own process, in turn, several times: "
         "the first time with an empty cache of machine code (cold), then with what it left there (warm). "
-        "Figures are medians; only the ratios of one run are to be trusted.",
+        "Figures are medians; only the ratios of one run are to be trusted, and the run says if the machine was too "
+        "noisy for them. Beside a recipe NAME of yours, functions NAME_torch() -> (model, loss_fn, optimizer) and "
+        "NAME_jax(parameters) -> (loss_fn, parameters) let the peers take part.",
+        epilog=_RECIPE_NOTE,
     )
     parser.set_defaults(command=_bench)
-    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"of {', '.join(WORKLOADS)} (default: all)")
-    parser.add_argument("--against", metavar="SIDES", default="", help=f"of {', '.join(Sides.PEERS)}, with commas")
+    parser.add_argument(
+        "workloads",
+        nargs="*",
+        metavar="WORKLOAD",
+        help=f"of {', '.join(WORKLOADS)} (default: all of them); or module:function, or file.py:function",
+    )
+    parser.add_argument("--against", metavar="SIDES", default="", help=f"of {', '.join(PEERS)}, with commas")
     parser.add_argument("--rounds", type=_positive, default=5, metavar="N", help="processes of each side (default: 5)")
     parser.add_argument(
         "--seconds", type=_rate, default=1.0, metavar="S", help="time for steps in each process (default: 1)"
     )
+    parser.add_argument("--batch-size", type=_positive, metavar="N", help="examples a step (default: the recipe's)")
     parser.add_argument("--json", metavar="FILE", help="write all figures there")
+    parser.add_argument("--picture", metavar="FILE", help="draw them there, as .png, .svg or .pdf (needs matplotlib)")
 
 
 def _positive(text: str) -> int:

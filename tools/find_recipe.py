@@ -84,3 +84,11 @@ def _allow_imports_from(folder: Path) -> None:
     """Let the recipe import its neighbours; behind all else, so that none of them hides an installed package."""
     if os.fspath(folder) not in sys.path:
         sys.path.append(os.fspath(folder))
+
+
+def recipe_namesake(name: str, suffix: str) -> Any:
+    """The function `NAME_suffix` that stands beside a user's recipe `NAME`, or `None`."""
+    if name in RECIPES:
+        return None
+    function = _function(name)
+    return getattr(sys.modules[function.__module__], f"{name.rpartition(':')[2]}_{suffix}", None)

@@ -83,7 +83,6 @@ class _Shown:
         self._task: Any = self._bar.add_task("", total=None, loss="")
 
     def __enter__(self) -> _Shown:
-        self._bar.start()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -91,6 +90,8 @@ class _Shown:
 
     def update(self, progress: Stage) -> None:
         """A step is done."""
+        if not self._bar.live.is_started:
+            self._bar.start()  # not before: it starts a thread, and then the compiler could not fork
         self._loss += progress.loss
         self._count += 1
         mean = f"loss {self._loss / self._count:.4f}"

@@ -14,6 +14,9 @@ from .row_reductions import ROW_REDUCTIONS
 
 # A loop over many arrays is vectorized behind tests that they do not overlap; by default LLVM gives up at eight tests.
 binding.set_option("gradloom", "-runtime-memory-check-threshold=256")
+# Scalar remainders of vectorized loops would be unrolled eight times: more than a quarter of the machine code, and a
+# third of the time that LLVM takes to emit it, for a few elements at the end of a row.
+binding.set_option("gradloom", "-unroll-runtime=false")
 
 
 @njit(forceinline=True)

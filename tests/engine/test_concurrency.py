@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gradloom as gl
@@ -144,6 +145,19 @@ def forked(task):
 """
 
 
+def test_processes_that_start_cold_at_once_train_alike(tmp_path: Path):
+    code = "step = make_step(); [step(make_batch()) for _ in range(3)]; print(repr(bits(step)))"
+    setup = f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r})\nfrom test_concurrency import *\n"
+    environment = {**os.environ, "GRADLOOM_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-W", "error", "-c", setup + code]
+    running = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    found = [process.communicate(timeout=120)[0] for process in running]
+    assert [process.returncode for process in running] == [0, 0, 0]
+    assert found[0]
+    assert len(set(found)) == 1
+    assert all(path.suffix == ".kernel" for path in tmp_path.iterdir())
+
+
 @needs_fork
 def test_a_child_goes_on_training():
     in_child(
@@ -209,5 +223,67 @@ finally:
     stop.set()
     trainer.join()
 assert step.steps > 20
+"""
+    )
+
+
+@needs_fork
+@pytest.mark.parametrize("delay", [0.02, 0.3, 0.8])
+def test_a_fork_while_another_thread_compiles_waits_for_it(delay: float, tmp_path: Path, monkeypatch: Any):
+    # Without machine code on disk, so that the thread imports Numba and compiles for seconds.
+    monkeypatch.setenv("GRADLOOM_CACHE_DIR", str(tmp_path))
+    in_child(
+        FORK
+        + f"""
+import faulthandler, time
+
+def compile_another(width):
+    model = nn.Sequential(nn.Linear(64, width), nn.Tanh(), nn.Linear(width, 10))
+    gl.compile_step(model, cross_entropy, optim.AdamW(), make_batch(), threads=2)(make_batch())
+
+def task():
+    faulthandler.dump_traceback_later(60, exit=True)
+    compile_another(20)
+
+compiler = threading.Thread(target=make_step)
+compiler.start()
+time.sleep({delay})
+forked(task)
+compiler.join()
+compile_another(30)
+"""
+    )
+
+
+@needs_fork
+def test_a_fork_takes_locks_that_others_take_in_any_order():
+    in_child(
+        FORK
+        + """
+import time
+from gradloom.runtime.fork_lock import fork_lock
+
+locks = [fork_lock() for _ in range(6)]
+stop = threading.Event()
+
+def nest(order):
+    while not stop.is_set():
+        with order[0], order[1], order[2]:
+            time.sleep(0.002)
+        time.sleep(0.002)
+
+threads = [threading.Thread(target=nest, args=(order,)) for order in (locks[:3], locks[5:2:-1])]
+for thread in threads:
+    thread.start()
+
+def task():
+    for lock in locks:
+        assert lock.acquire(timeout=20)
+
+for _ in range(5):
+    forked(task)
+stop.set()
+for thread in threads:
+    thread.join()
 """
     )

@@ -3,14 +3,16 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 from itertools import count
 
 import pytest
-from gradloom.runtime import kernel_cache
+from gradloom.runtime import disk_cache, kernel_cache
+from gradloom.runtime.disk_cache import cache_status
 from gradloom.runtime.kernel_cache import (
+    CacheWarning,
     Kernel,
     KernelRequest,
-    cache_status,
     compile_kernel,
     compile_kernels,
     compile_report,
@@ -45,8 +47,8 @@ def forget(monkeypatch):
     """Makes the process forget its kernels (but LLVM keeps them): what comes next comes from the disk."""
 
     def forget() -> None:
-        for name in ("_kernels", "_engine"):
-            monkeypatch.setattr(kernel_cache, name, {} if name == "_kernels" else None)
+        for name, empty in (("_kernels", {}), ("_engine", None), ("_told", set())):
+            monkeypatch.setattr(kernel_cache, name, empty)
 
     return forget
 
@@ -89,11 +91,11 @@ def test_the_second_process_has_the_machine_code_without_numba(folder):
     assert python(IN_A_PROCESS, folder) == "42 True False\n"
 
 
-def test_two_processes_that_compile_at_once_do_no_harm(folder):
+def test_processes_that_compile_at_once_do_no_harm(folder):
     environment = {**os.environ, "GRADLOOM_CACHE_DIR": str(folder)}
     command = [sys.executable, "-W", "error", "-c", textwrap.dedent(IN_A_PROCESS)]
-    both = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    assert all(process.communicate(timeout=120)[0].startswith("42 ") for process in both)
+    running = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    assert all(process.communicate(timeout=120)[0].startswith("42 ") for process in running)
     assert [path.suffix for path in folder.iterdir()] == [".kernel"]
     assert python(IN_A_PROCESS, folder) == "42 True False\n"
 
@@ -115,7 +117,8 @@ def test_a_damaged_file_is_compiled_again_and_replaced(folder, forget, damage):
     }
     file.write_bytes(spoiled[damage])
     forget()
-    again = answer(salt=damage)
+    with pytest.warns(CacheWarning, match="machine code was compiled; the file in the cache was damaged"):
+        again = answer(salt=damage)
     assert not again.hit
     assert again.why == "the file in the cache was damaged"
     assert call(again) == 42
@@ -123,30 +126,51 @@ def test_a_damaged_file_is_compiled_again_and_replaced(folder, forget, damage):
     assert answer(salt=damage).hit
 
 
-def test_a_file_of_another_machine_is_not_taken(folder, forget, monkeypatch):
-    answer(salt="machine")
+@pytest.mark.parametrize(
+    ("what", "value", "why"),
+    [
+        ("CPU", "z80", "for another CPU (z80)"),
+        ("Numba", "0.1.0", "for another Numba (0.1.0)"),
+        ("set of CPU features", "+mmx," * 20, "for another set of CPU features (+mmx,+mmx,"),
+    ],
+)
+def test_a_file_of_another_machine_is_not_taken_and_the_report_says_so(folder, forget, monkeypatch, what, value, why):
+    ours = disk_cache.machine()
+    with monkeypatch.context() as patch:
+        patch.setattr(disk_cache, "machine", lambda: {**ours, what: value})
+        answer(salt="machine")
     forget()
-    machine = kernel_cache._machine()
-    monkeypatch.setattr(kernel_cache, "_machine", lambda: (*machine, "another"))
-    assert not answer(salt="machine").hit
+    kernel = answer(salt="machine")
+    assert not kernel.hit
+    assert kernel.why.startswith(f"not in the cache; there it is {why}")
 
 
-def test_a_file_that_calls_what_the_process_lacks_is_not_taken(folder, forget, monkeypatch):
+def test_a_file_from_other_sources_is_not_taken_and_the_report_says_so(folder, forget):
+    answer(salt="old")
+    assert answer(salt="new").why == "not in the cache; there it is from other sources of Gradloom"
+
+
+def test_a_file_that_calls_what_the_process_lacks_is_not_taken(folder, forget):
     answer(salt="externals")
-    (file,) = folder.iterdir()
-    code, _ = kernel_cache._read(folder, file.stem)
+    request = KernelRequest("def answer(block):\n    return 42\n", "answer", {}, salt="externals")
+    code, _ = disk_cache.read(folder, request.key())
     assert code is not None
-    kernel_cache._write(folder, file.stem, code, ["no_such_function_anywhere"])
+    disk_cache.write(folder, request.key(), code, ["no_such_function_anywhere"])
     forget()
-    assert answer(salt="externals").why == "the file in the cache calls what this process does not have"
+    why = "the file in the cache calls what this process does not have"
+    with pytest.warns(CacheWarning, match=why):
+        assert answer(salt="externals").why == why
 
 
 @pytest.mark.parametrize("place", ["under a file", "in /proc"])
-def test_without_a_folder_kernels_work_and_the_report_says_why(tmp_path, monkeypatch, place):
+def test_without_a_folder_kernels_work_and_a_warning_says_why(tmp_path, forget, monkeypatch, place):
     (tmp_path / "file").write_text("")
     folder = {"under a file": str(tmp_path / "file" / "cache"), "in /proc": "/proc/gradloom"}[place]
     monkeypatch.setenv("GRADLOOM_CACHE_DIR", folder)
-    kernel = answer()
+    forget()
+    with pytest.warns(CacheWarning, match="machine code was compiled; cache off: ") as told:
+        kernel, _ = (answer() for _ in range(2))
+    assert len(told) == 1
     assert call(kernel) == 42
     assert kernel.why.startswith("cache off: ")
     assert cache_status().folder is None
@@ -156,9 +180,10 @@ def test_without_a_folder_kernels_work_and_the_report_says_why(tmp_path, monkeyp
 def test_a_folder_where_everyone_may_write_is_not_trusted(folder, forget):
     answer(salt="trust")
     folder.chmod(0o777)
-    kernel_cache._folder.cache_clear()
+    disk_cache._folder.cache_clear()
     forget()
-    kernel = answer(salt="trust")
+    with pytest.warns(CacheWarning, match="everyone may write"):
+        kernel = answer(salt="trust")
     assert not kernel.hit
     assert "everyone may write" in kernel.why
 
@@ -171,7 +196,8 @@ def test_the_cache_can_be_turned_off(folder, monkeypatch):
 
 def test_a_full_disk_costs_only_the_cache(folder):
     code = """
-        import resource
+        import resource, warnings
+        warnings.simplefilter("ignore")
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
         from gradloom.runtime.kernel_cache import compile_kernel
         print(compile_kernel("def f(block): return 0", "f", {}).why)
@@ -260,3 +286,23 @@ def test_the_share_of_a_process_that_dies_is_compiled_by_its_parent(folder):
 
     requests = [KernelRequest(f"def f(block):\n    return {i}\n", "f", namespace, salt="dies") for i in range(12)]
     assert [call(kernel) for kernel in compile_kernels(requests, processes=3)] == list(range(12))
+
+
+def test_the_seconds_of_a_kernel_are_those_of_the_process_that_compiled_it(folder):
+    kernels = compile_kernels(many(12, "seconds"), processes=2)
+    assert all(kernel.seconds > 1e-3 for kernel in kernels)
+
+
+def test_a_process_with_workers_of_the_pool_may_fork_and_one_with_other_threads_may_not():
+    def may_fork_beside(name: str) -> bool:
+        leave = threading.Event()
+        thread = threading.Thread(target=leave.wait, name=name)
+        thread.start()
+        try:
+            return kernel_cache._may_fork()
+        finally:
+            leave.set()
+            thread.join()
+
+    assert may_fork_beside(f"{kernel_cache.WORKER_NAME}-1")
+    assert not may_fork_beside("another")

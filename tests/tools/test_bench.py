@@ -7,16 +7,68 @@ import json
 from pathlib import Path
 
 import pytest
-from gradloom.tools.bench.harness import Figures
+from gradloom import nn, optim
+from gradloom.tools.bench import PEERS, WORKLOADS, gradloom_side, harness
+from gradloom.tools.bench.figures import Comparison, Figures, Results
+from gradloom.tools.bench.machine import Clocks, Noise, Speed, measure_speed, usable_cores
 from gradloom.tools.bench.worker import BUILDERS, measure
+from gradloom.tools.bench.workloads import task
 from gradloom.tools.cli import main
+from gradloom.tools.command_error import CommandError
+
+
+def of_round(median: float, first: float = 1.0, loss: float = 1.0, beyond: int = 100) -> dict[str, float]:
+    work = {"matmul_flops": 1000, "parameters": 10}
+    return {"median": median, "least": median / 2, "first": first, "loss": loss, "bytes_beyond": beyond, **work}
 
 
 def test_figures_are_medians_of_rounds_and_the_first_is_cold():
-    rounds = [{"median": m, "least": m / 2, "first": f, "loss": 1.0} for m, f in ((9.0, 5.0), (2.0, 1.0), (3.0, 2.0))]
+    rounds = [of_round(9.0, 5.0), of_round(2.0, 1.0), of_round(3.0, 2.0)]
     figures = Figures.of(rounds)
     assert (figures.step, figures.least, figures.cold, figures.warm) == (3.0, 1.0, 5.0, 1.5)
+    assert figures.spread == pytest.approx(7 / 3)
     assert Figures.of(rounds[:1]).warm is None
+
+
+def test_a_comparison_is_with_the_best_peer_and_with_the_floor():
+    sides = {"gradloom": [of_round(2.0, beyond=30)], "torch": [of_round(3.0)], "jax": [of_round(5.0, beyond=60)]}
+    comparison = Comparison({name: Figures.of(rounds) for name, rounds in sides.items()})
+    assert comparison.speedup == 1.5
+    assert comparison.bytes_ratio == 0.5
+    assert comparison.floor(Speed(flops=1000, bandwidth=280)) == 1 + 1
+    alone = Comparison({"gradloom": comparison.sides["gradloom"]})
+    assert alone.speedup is alone.bytes_ratio is None
+
+
+def test_the_run_says_when_the_machine_was_too_noisy():
+    assert Noise(0.0, 0.0).complaints({"torch on gpt": 0.1}) == []
+    assert Noise(0.5, 0.1).complaints({"torch on gpt": 0.4, "jax on gpt": 0.2}) == [
+        "other processes had 50% of the cores",
+        "10% of the cores' time was stolen by other machines on the same hardware",
+        "rounds lie apart: those of torch on gpt by 40% of their median",
+    ]
+    cores = usable_cores()
+    quiet, busy = Clocks(10.0, 5.0, 1.0, 4.0), Clocks(20.0, 5.0 + 6.0 * cores, 1.0 + cores, 4.0 + 2.0 * cores)
+    assert Noise.between(quiet, busy) == Noise(pytest.approx(0.4), pytest.approx(0.1))
+    noise = Noise.between(Clocks.now(), Clocks.now())
+    assert noise.stolen >= 0
+    assert noise.others >= 0
+
+
+def test_the_machine_is_measured():
+    speed = Speed(**measure_speed())
+    assert speed.flops > 1e8
+    assert speed.bandwidth > 1e7
+
+
+def test_the_floor_counts_matrix_products_in_loops_too():
+    import gradloom as gl
+
+    x = gl.spec((4, 5))
+    assert gradloom_side.matmul_flops(gl.trace(lambda x: x @ x.T + x.sum(), x)) == 2 * 4 * 4 * 5
+    model = nn.Linear(3, 2)
+    planned = gl.plan_step(model, lambda m, x: m(x).sum(), optim.SGD(0.1), gl.spec((7, 3), "float32")).report.plan.graph
+    assert gradloom_side.matmul_flops(planned) == 2 * (2 * 7 * 3 * 2)  # forward, and the weight's gradient
 
 
 def test_bench_prints_a_table_and_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -30,14 +82,103 @@ def test_bench_prints_a_table_and_writes_json(tmp_path: Path, capsys: pytest.Cap
     assert figures["step_seconds"] > 0
     assert [r["steps"] > 0 for r in figures["rounds"]] == [True, True]
     assert figures["first_cold_seconds"] == figures["rounds"][0]["first"]
+    assert figures["bytes_beyond"] > 0
+    assert figures["floor_seconds"] > 0
+    assert found["machine"]["flops_per_second"] > 0
     assert {"gradloom", "numpy", "numba"} == set(found["versions"])
 
 
-@pytest.mark.parametrize(("peer", "package"), [("torch", "torch"), ("jax", "jax")])
-def test_a_peer_does_the_same_steps(peer: str, package: str):
+def needs(package: str) -> None:
     if importlib.util.find_spec(package) is None:
         pytest.skip(f"{package} is not installed")
-    assert measure(peer, "mlp_s", 0.0)["loss"] == pytest.approx(measure("gradloom", "mlp_s", 0.0)["loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+@pytest.mark.parametrize("peer", ["torch", "jax"])
+def test_a_peer_does_the_same_steps(peer: str, name: str):
+    needs(PEERS[peer])
+    if name == "mlp_l":
+        pytest.skip("as mlp_m, but larger")
+    theirs, ours = measure(peer, name, 0.0, 8, memory=True), measure("gradloom", name, 0.0, 8, memory=True)
+    assert theirs["loss"] == pytest.approx(ours["loss"], rel=harness.LOSS_TOLERANCE)
+    assert theirs["bytes_beyond"] > 0
+    assert ours["bytes_beyond"] > 0
+
+
+def test_the_bytes_of_gradloom_are_those_that_are_allocated():
+    import gradloom as gl
+
+    asked = task("mlp_s")
+    step = gl.compile_step(*asked.ingredients[:3], asked.batch)
+    assert gradloom_side.build(asked).bytes_beyond() == step._arena.nbytes + step.report.constant_bytes
+
+
+def test_batches_have_the_size_that_is_asked_for():
+    assert task("gpt", 3).batch["x"].shape == task("gpt", 3).batch["y"].shape == (3, 128)
+    assert task("mlp_s").batch["x"].shape == (32, 64)
+    assert task("gpt", 3).batch["x"].max() > 100
+
+
+RECIPE = """
+import numpy as np
+import gradloom as gl
+from gradloom import nn
+
+def line():
+    batch = {"x": np.linspace(0, 1, 24, dtype="float32").reshape(8, 3), "y": np.ones((8, 1), "float32")}
+    return nn.Linear(3, 1), lambda model, b: ((model(b["x"]) - b["y"]) ** 2).mean(), gl.optim.AdamW(1e-2), batch
+
+def line_torch():
+    import torch
+    model = torch.nn.Linear(3, 1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    return model, lambda model, b: ((model(b["x"]) - b["y"]) ** 2).mean(), optimizer
+
+def line_jax(parameters):
+    return lambda p, b: ((b["x"] @ p["weight"].T + p["bias"] - b["y"]) ** 2).mean(), parameters
+
+def alone():
+    return line()
+"""
+
+
+def test_a_recipe_of_the_users_is_measured_with_the_peers_that_stand_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "line_recipe.py").write_text(RECIPE)
+    monkeypatch.chdir(tmp_path)
+    assert main(["bench", "line_recipe.py:alone", "--rounds", "1", "--seconds", "0", "--against", ""]) == 0
+    for peer in ("torch", "jax"):
+        needs(PEERS[peer])
+        ours = measure("gradloom", "line_recipe.py:line", 0.0, 4)["loss"]
+        assert measure(peer, "line_recipe.py:line", 0.0, 4)["loss"] == pytest.approx(ours, rel=1e-5)
+        with pytest.raises(CommandError, match=f"beside line_recipe.py:alone there is no function .* and _{peer}"):
+            measure(peer, "line_recipe.py:alone", 0.0)
+    both = harness.Sides.parse("torch,jax")
+    assert both.on("line_recipe.py:line") == ["gradloom", "torch", "jax"]
+    assert both.on("line_recipe.py:alone") == ["gradloom"]
+    assert both.on("gpt") == ["gradloom", "torch", "jax"]
+    capsys.readouterr()
+
+
+def test_a_picture_is_drawn(tmp_path: Path):
+    needs("matplotlib")
+    from gradloom.tools.bench.picture import draw
+
+    sides = {"gradloom": Figures.of([of_round(2.0)]), "torch": Figures.of([of_round(3.0)])}
+    results = Results({"a": Comparison(sides), "b": Comparison(sides)}, Speed(1e9, 1e9), Noise(0.0, 0.0))
+    draw(results, str(tmp_path / "figures.svg"))
+    assert "</svg>" in (tmp_path / "figures.svg").read_text()
+    with pytest.raises(CommandError, match="cannot draw to"):
+        draw(results, str(tmp_path / "figures.nonsense"))
+
+
+def test_without_matplotlib_the_error_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert main(["bench", "mlp_s", "--picture", "x.png"]) == 2
+    assert "matplotlib is not installed; pip install '.[plot]'" in capsys.readouterr().err
 
 
 def test_a_peer_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
@@ -51,22 +192,19 @@ def test_a_peer_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, 
 def test_a_side_that_fails_or_computes_something_else_is_an_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    from gradloom.tools.bench import harness
-
     losses = {"gradloom": 2.0, "torch": 2.1}
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    speed = {"flops": 1.0, "bandwidth": 1.0}
     monkeypatch.setattr(
-        harness, "_run", lambda side, *_: {"median": 1.0, "least": 1.0, "first": 1.0, "loss": losses[side]}
+        harness, "_run", lambda a, _: speed if a["side"] == "machine" else of_round(1.0, loss=losses[a["side"]])
     )
     assert main(["bench", "mlp_s", "--against", "torch", "--rounds", "1"]) == 2
     assert "they do not compute the same" in capsys.readouterr().err
     monkeypatch.undo()
     monkeypatch.setattr("sys.executable", "/bin/false")
     assert main(["bench", "mlp_s", "--rounds", "1"]) == 2
-    assert capsys.readouterr().err == "gradloom: gradloom failed on mlp_s: exit code 1\n"
+    assert capsys.readouterr().err == "gradloom: machine failed on its own: exit code 1\n"
 
 
 def test_every_side_has_a_builder():
-    from gradloom.tools.bench import Sides
-
-    assert list(BUILDERS) == ["gradloom", *Sides.PEERS]
+    assert list(BUILDERS) == ["gradloom", *PEERS]

@@ -73,8 +73,13 @@ def test_the_last_tenth_is_held_out_and_each_of_its_characters_is_predicted_once
 
 
 def test_texts_that_cannot_be_learned_from_are_refused(tmp_path):
-    with pytest.raises(DataError, match="a text of 12 characters is too short for windows of 16 characters"):
-        Corpus("hello world!", 16)
+    for text in ("hello world!", "", "x" * 19):
+        with pytest.raises(DataError, match=f"a text of {len(text)} char.* windows of 16 .* it takes 20 or more"):
+            Corpus(text, 16)
+    Corpus("x" * 20, 16)
+    with pytest.raises(DataError, match="it takes 143 or more"):
+        Corpus("x" * 142, 128)
+    Corpus("x" * 143, 128)
     with pytest.raises(DataError, match="the character '%' is not in the vocabulary"):
         Corpus(TEXT, 16).encode("the %")
     with pytest.raises(DataError, match="there is no such file"):
@@ -82,6 +87,11 @@ def test_texts_that_cannot_be_learned_from_are_refused(tmp_path):
     (tmp_path / "latin.txt").write_bytes("Grüße".encode("latin-1"))
     with pytest.raises(DataError, match=r"latin.txt is no text in UTF-8"):
         read_text(tmp_path / "latin.txt")
+    (tmp_path / "zeros.txt").write_bytes(b"a\0b" * 100)
+    with pytest.raises(DataError, match=r"zeros.txt is no text: it holds characters of value 0"):
+        read_text(tmp_path / "zeros.txt")
+    with pytest.raises(DataError, match="there is no such file"):
+        read_text(tmp_path)
 
 
 @of_each_kind
@@ -136,6 +146,12 @@ def test_samples_depend_on_the_seed_and_go_on_past_the_context(settings):
         result.sample(3, -1)
     with pytest.raises(ValueError, match="one character or more"):
         result.sample(3, prompt="")
+
+
+@of_each_kind
+def test_a_text_of_one_line_is_sampled_too(settings):
+    result = train_characters(TEXT.replace("\n", " "), settings, 2, threads=1)
+    assert len(result.sample(10)) == 10
 
 
 @of_each_kind

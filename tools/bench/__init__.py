@@ -1,6 +1,7 @@
 """`gradloom bench`: the time of a training step, side by side with other frameworks."""
 
-from .harness import Sides, bench
+from .figures import PEERS
+from .harness import Settings, Sides, bench
 from .workloads import WORKLOADS
 
-__all__ = ["WORKLOADS", "Sides", "bench"]
+__all__ = ["PEERS", "WORKLOADS", "Settings", "Sides", "bench"]

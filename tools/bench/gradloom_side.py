@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from ...engine.step import compile_step
-from ..recipes import RECIPES
-from .workloads import Mlp
+from ...engine.step import Step, compile_step
+from ...ir import Graph, node_flops
+from .side import Side
+from .workloads import Task
+
+_MATMULS = ("dot", "conv")
 
 
-def build(workload: Mlp) -> Callable[[], Any]:
-    """A function that does one training step and returns its loss."""
-    x, y = workload.batch()
-    batch = {"x": x, "y": y}
-    step = compile_step(*RECIPES[workload.name]()[:3], batch)
-    step.set_parameters(workload.parameters())
-    return lambda: step(batch)
+def build(task: Task) -> Side:
+    """The compiled step; its bytes are the planned arena and constants, which is what is allocated."""
+    model, loss_fn, optimizer, _ = task.ingredients
+    step = compile_step(model, loss_fn, optimizer, task.batch)
+
+    def run() -> Any:
+        result = step(task.batch)
+        return result[0] if isinstance(result, tuple) else result
+
+    sizes = (parameter.size for parameter in step.parameters().values())
+    return Side(run, lambda: _bytes_beyond(step), matmul_flops(step.report.plan.graph), sum(sizes))
+
+
+def _bytes_beyond(step: Step) -> int:
+    return step.report.arena_bytes + step.report.constant_bytes
+
+
+def matmul_flops(graph: Graph) -> int:
+    """The operations of all matrix products and convolutions of a graph, those in regions and in loops included."""
+    total = 0
+    for node in graph.nodes:
+        body = node.attrs.get("body")
+        if isinstance(body, Graph):
+            total += matmul_flops(body) * node.attrs.get("length", 1)
+        elif node.op.name in _MATMULS and node.origin.role != "recompute":
+            total += node_flops(node)
+    return total

@@ -6,27 +6,30 @@ import importlib.util
 import json
 import math
 import os
-import platform
-import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from ...engine.report import human
 from ..command_error import CommandError
-from .workloads import COMPARED_STEPS, WORKLOADS
+from .figures import OURS, PEERS, Comparison, Figures, Results
+from .machine import MACHINE, Clocks, Noise, Speed
+from .picture import draw
+from .workloads import COMPARED_STEPS, WORKLOADS, check_name, task
 
-_OURS = "gradloom"
-
-_LOSS_TOLERANCE = 1e-4
+LOSS_TOLERANCE = 1e-4
 """Relative. Sides that differ by more, from the same parameters, do not do the same work."""
+
+
+_WIDTH = 100
+"""Of the table in a file."""
 
 
 @dataclass(frozen=True)
@@ -35,93 +38,87 @@ class Sides:
 
     peers: tuple[str, ...]
 
-    PEERS: ClassVar[dict[str, str]] = {"torch": "torch", "torch-compile": "torch", "jax": "jax"}
-    """What `--against` says, and the package that it takes."""
-
     @staticmethod
     def parse(text: str) -> Sides:
         """The peers of a list such as "torch,jax". Raises `CommandError` for others, and for those not installed."""
         peers = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
         for peer in peers:
-            if peer not in Sides.PEERS:
-                raise CommandError(f"cannot measure against {peer!r}; there are {', '.join(Sides.PEERS)}")
-            package = Sides.PEERS[peer]
+            if peer not in PEERS:
+                raise CommandError(f"cannot measure against {peer!r}; there are {', '.join(PEERS)}")
+            package = PEERS[peer]
             if importlib.util.find_spec(package) is None:
                 raise CommandError(f"{package} is not installed; pip install '.[peers]' in Gradloom's folder gets it")
         return Sides(peers)
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """All sides, Gradloom first."""
-        return (_OURS, *self.peers)
+    def on(self, workload: str) -> list[str]:
+        """Those that can do a workload, Gradloom first. Beside a user's recipe that means: for which it has a peer."""
+        if workload in WORKLOADS or not self.peers:
+            return [OURS, *self.peers]
+        asked = task(workload)
+        return [OURS, *(peer for peer in self.peers if asked.peer(PEERS[peer]) is not None)]
 
 
 @dataclass(frozen=True)
-class Figures:
-    """One side of one workload over all rounds, in seconds. `warm` is `None` where there was one round only."""
+class Settings:
+    """How a run of the benchmark is done, and where it is written to."""
 
-    step: float
-    least: float
-    cold: float
-    warm: float | None
-    loss: float
-    rounds: list[dict[str, float]]
-
-    @staticmethod
-    def of(rounds: list[dict[str, float]]) -> Figures:
-        """The figures of a side's rounds, the first of which was cold."""
-        return Figures(
-            statistics.median(r["median"] for r in rounds),
-            min(r["least"] for r in rounds),
-            rounds[0]["first"],
-            statistics.median(r["first"] for r in rounds[1:]) if rounds[1:] else None,
-            rounds[0]["loss"],
-            rounds,
-        )
+    rounds: int = 5
+    seconds: float = 1.0
+    batch_size: int | None = None
+    json_file: str | None = None
+    picture_file: str | None = None
 
 
-def bench(
-    workloads: Sequence[str], sides: Sides, rounds: int, seconds: float, json_file: str | None, console: Console
-) -> None:
-    """Measure `workloads` and print a table; with `json_file` write all that was measured there.
+def bench(workloads: Sequence[str], sides: Sides, settings: Settings, console: Console) -> None:
+    """Measure `workloads` (names of `WORKLOADS`, or recipes) and print a table; write JSON and a picture where asked.
 
     Raises `CommandError` for an unknown workload, a file that cannot be written, and a side that fails or that does not
     compute what the others do.
     """
     for name in workloads:
-        if name not in WORKLOADS:
-            raise CommandError(f"there is no workload {name!r}; there are {', '.join(WORKLOADS)}")
-    if json_file is not None and not Path(json_file).resolve().parent.is_dir():
-        raise CommandError(f"cannot write {json_file}: there is no such folder")
-    if hasattr(os, "getloadavg") and (load := os.getloadavg()[0]) > 1:
-        console.print(f"other processes are at work here (load average {load:.1f}): the figures will not say much")
-    results = {name: _compare(name, sides, rounds, seconds, console) for name in dict.fromkeys(workloads)}
-    console.print(_table(results, sides))
-    if len(results) > 1 and sides.peers:
-        ratios = [_against_best(figures, sides) for figures in results.values()]
-        console.print(f"geometric mean against the best peer: {math.prod(ratios) ** (1 / len(ratios)):.2f}x")
-    if json_file is not None:
-        Path(json_file).write_text(json.dumps(_document(results, sides), indent=1) + "\n")
+        check_name(name)
+    for file in filter(None, (settings.json_file, settings.picture_file)):
+        if not Path(file).resolve().parent.is_dir():
+            raise CommandError(f"cannot write {file}: there is no such folder")
+    if settings.picture_file is not None and importlib.util.find_spec("matplotlib") is None:
+        raise CommandError("matplotlib is not installed; pip install '.[plot]' in Gradloom's folder gets it")
+    start = Clocks.now()
+    with console.status("the machine itself"):
+        speed = Speed(**_run({"side": MACHINE}, Path(os.devnull)))
+    found = {name: _compare(name, sides.on(name), settings, console) for name in dict.fromkeys(workloads)}
+    results = Results(found, speed, Noise.between(start, Clocks.now()))
+    _tell(results, console)
+    if settings.json_file is not None:
+        Path(settings.json_file).write_text(json.dumps(results.document(), indent=1) + "\n")
+    if settings.picture_file is not None:
+        draw(results, settings.picture_file)
 
 
-def _compare(workload: str, sides: Sides, rounds: int, seconds: float, console: Console) -> dict[str, Figures]:
-    measured: dict[str, list[dict[str, float]]] = {side: [] for side in sides.names}
+def _compare(workload: str, sides: Sequence[str], settings: Settings, console: Console) -> Comparison:
+    measured: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
     with tempfile.TemporaryDirectory(prefix="gradloom-bench-", ignore_cleanup_errors=True) as caches:
-        for number in range(rounds):
-            for side in sides.names:
-                with console.status(f"{workload}, round {number + 1} of {rounds}: {side}"):
-                    measured[side].append(_run(side, workload, seconds, Path(caches) / side))
+        for number in range(settings.rounds):
+            for side in sides:
+                asked = {
+                    "side": side,
+                    "workload": workload,
+                    "seconds": settings.seconds,
+                    "batch_size": settings.batch_size,
+                    "memory": number == 0,
+                }
+                with console.status(f"{workload}, round {number + 1} of {settings.rounds}: {side}"):
+                    measured[side].append(_run(asked, Path(caches) / side))
     figures = {side: Figures.of(found) for side, found in measured.items()}
-    for side in sides.peers:
-        if not math.isclose(figures[side].loss, figures[_OURS].loss, rel_tol=_LOSS_TOLERANCE):
+    for side in sides:
+        if not math.isclose(figures[side].loss, figures[OURS].loss, rel_tol=LOSS_TOLERANCE):
             raise CommandError(
                 f"{workload}: in step {COMPARED_STEPS} {side}'s loss is {figures[side].loss:.6f}, Gradloom's "
-                f"{figures[_OURS].loss:.6f}; they do not compute the same"
+                f"{figures[OURS].loss:.6f}; they do not compute the same"
             )
-    return figures
+    return Comparison(figures)
 
 
-def _run(side: str, workload: str, seconds: float, cache: Path) -> dict[str, float]:
+def _run(asked: dict[str, Any], cache: Path) -> dict[str, float]:
     """Measure in a new process, which keeps its machine code in `cache`."""
     environment = {
         **os.environ,
@@ -133,56 +130,57 @@ def _run(side: str, workload: str, seconds: float, cache: Path) -> dict[str, flo
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
     environment.pop("GRADLOOM_CACHE", None)
-    command = [sys.executable, "-m", f"{__package__}.worker", side, workload, str(seconds)]
+    command = [sys.executable, "-m", f"{__package__}.worker", json.dumps(asked)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if done.returncode:
         last = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
-        raise CommandError(f"{side} failed on {workload}: {last}")
+        raise CommandError(f"{asked['side']} failed on {asked.get('workload', 'its own')}: {last}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _best_peer(figures: Mapping[str, Figures], sides: Sides) -> str:
-    return min(sides.peers, key=lambda side: figures[side].step)
+def _tell(results: Results, console: Console) -> None:
+    wide = console if console.is_terminal else Console(file=console.file, width=_WIDTH)
+    wide.print(_table(results))
+    ratios = [c.speedup for c in results.workloads.values() if c.speedup is not None]
+    if len(ratios) > 1:
+        console.print(f"geometric mean against the best peer: {math.prod(ratios) ** (1 / len(ratios)):.2f}x")
+    console.print(
+        f"the floor is matrix products at {results.speed.flops / 1e9:.0f} GFLOP/s and AdamW's 28 bytes a parameter at "
+        f"{results.speed.bandwidth / 1e9:.0f} GB/s, the best that was measured here",
+        highlight=False,
+    )
+    for complaint in results.complaints:
+        console.print(f"a noisy machine, do not trust these figures: {complaint}", highlight=False)
 
 
-def _against_best(figures: Mapping[str, Figures], sides: Sides) -> float:
-    """How many times as fast as the best peer Gradloom is."""
-    return figures[_best_peer(figures, sides)].step / figures[_OURS].step
-
-
-def _table(results: Mapping[str, Mapping[str, Figures]], sides: Sides) -> Table:
-    table = Table(caption="medians over rounds; first step: from the imports' end, with an empty and a filled cache")
+def _table(results: Results) -> Table:
+    table = Table(
+        caption="step: median and best, in ms, and the median over the best peer's and over the least that the machine "
+        "needs; bytes: beside parameters and optimizer state, and over the best peer's; first: seconds to the first "
+        "step, from an empty and from a filled cache",
+        box=None,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
     table.add_column("workload", no_wrap=True)
-    table.add_column("side", no_wrap=True)
-    for heading in ("step, ms", "best, ms", "vs best peer", "first cold, s", "first warm, s"):
-        table.add_column(heading, justify="right")
-    for workload, figures in results.items():
-        for side in sides.names:
-            f = figures[side]
-            ratio = f"{_against_best(figures, sides):.2f}x" if side == _OURS and sides.peers else ""
-            warm = "" if f.warm is None else f"{f.warm:.2f}"
-            step, least = (f"{1e3 * seconds:.4g}" for seconds in (f.step, f.least))
-            table.add_row(workload if side == _OURS else "", side, step, least, ratio, f"{f.cold:.2f}", warm)
+    table.add_column("side", no_wrap=True, min_width=max(map(len, results.side_names)))
+    for heading in ("step", "best", "vs peer", "floor", "bytes", "vs peer", "cold", "warm"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for workload, comparison in results.workloads.items():
+        floor = comparison.floor(results.speed)
+        for side, f in comparison.sides.items():
+            ours = side == OURS
+            table.add_row(
+                workload if ours else "",
+                side,
+                f"{1e3 * f.step:.4g}",
+                f"{1e3 * f.least:.4g}",
+                f"{comparison.speedup:.2f}x" if ours and comparison.speedup is not None else "",
+                f"{f.step / floor:.2f}x" if floor else "",
+                human(f.bytes_beyond),
+                f"{comparison.bytes_ratio:.2f}x" if ours and comparison.bytes_ratio is not None else "",
+                f"{f.cold:.2f}",
+                "" if f.warm is None else f"{f.warm:.2f}",
+            )
         table.add_section()
     return table
-
-
-def _document(results: Mapping[str, Mapping[str, Figures]], sides: Sides) -> dict[str, Any]:
-    packages = dict.fromkeys([_OURS, "numpy", "numba", *(Sides.PEERS[peer] for peer in sides.peers)])
-    return {
-        "machine": {"system": platform.platform(), "cores": os.cpu_count(), "python": platform.python_version()},
-        "versions": {package: version(package) for package in packages},
-        "workloads": {
-            workload: {
-                side: {
-                    "step_seconds": f.step,
-                    "least_seconds": f.least,
-                    "first_cold_seconds": f.cold,
-                    "first_warm_seconds": f.warm,
-                    "rounds": f.rounds,
-                }
-                for side, f in figures.items()
-            }
-            for workload, figures in results.items()
-        },
-    }

@@ -1,4 +1,4 @@
-"""One measurement, in a process of its own: `python -m ...worker SIDE WORKLOAD SECONDS` prints JSON."""
+"""One measurement, in a process of its own: `python -m ...worker JSON` prints JSON."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import json
 import statistics
 import sys
 import time
+from typing import Any
 
-from .workloads import COMPARED_STEPS, WARM_UP_STEPS, WORKLOADS
+from ..command_error import CommandError
+from .machine import MACHINE, measure_speed
+from .workloads import COMPARED_STEPS, WARM_UP_STEPS, task
 
 BUILDERS = {
     "gradloom": ("gradloom_side", "build"),
@@ -21,17 +24,20 @@ BUILDERS = {
 _MOST_STEPS = 5000
 
 
-def measure(side: str, workload: str, seconds: float) -> dict[str, float]:
+def measure(
+    side: str, workload: str, seconds: float, batch_size: int | None = None, memory: bool = False
+) -> dict[str, float]:
     """Import a side, build its step and run it for about so many seconds. All times are in seconds.
 
     `first` is from the imports' end until the first step is done, `median` and `least` are of the steps after the
-    warm-up, and `loss` is that of step `COMPARED_STEPS`.
+    warm-up, `loss` is that of step `COMPARED_STEPS`, and with `memory` there are `bytes_beyond`.
     """
     start = time.perf_counter()
     module, function = BUILDERS[side]
     build = getattr(importlib.import_module(f".{module}", __package__), function)
     imported = time.perf_counter()
-    step = build(WORKLOADS[workload])
+    made = build(task(workload, batch_size))
+    step = made.step
     losses = [float(step())]
     first = time.perf_counter() - imported
     losses += [float(step()) for _ in range(WARM_UP_STEPS - 1)]
@@ -48,8 +54,19 @@ def measure(side: str, workload: str, seconds: float) -> dict[str, float]:
         "least": min(times),
         "steps": len(times),
         "loss": losses[COMPARED_STEPS - 1],
+        "matmul_flops": made.matmul_flops,
+        "parameters": made.parameters,
+        **({"bytes_beyond": made.bytes_beyond()} if memory else {}),
     }
 
 
+def _main(asked: dict[str, Any]) -> None:
+    try:
+        found = measure_speed() if asked["side"] == MACHINE else measure(**asked)
+    except CommandError as error:
+        sys.exit(str(error))
+    print(json.dumps(found))
+
+
 if __name__ == "__main__":
-    print(json.dumps(measure(sys.argv[1], sys.argv[2], float(sys.argv[3]))))
+    _main(json.loads(sys.argv[1]))

@@ -1,17 +1,21 @@
-"""What is measured: models, initial parameters and a batch, the same for every side."""
+"""What is measured: a recipe, the batch it is measured with, and what the peers need to do the same."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from itertools import pairwise
+import importlib
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import optree
 
-from ...ir import Array
-from ..recipes.bench_mlps import BATCH_SIZES, WIDTHS
-
-CLASSES = 10
+from ...ir import Array, ArrayType
+from ..command_error import CommandError
+from ..find_recipe import make_recipe, recipe_namesake
+from ..recipes import Ingredients
+from ..training_data import training_data
 
 COMPARED_STEPS = 3
 """The loss of the last of them must be the same on every side: AdamW soon makes rounding errors grow."""
@@ -21,28 +25,79 @@ WARM_UP_STEPS = 5
 
 
 @dataclass(frozen=True)
-class Mlp:
-    """Linear layers of `widths` with ReLU between them, cross entropy, AdamW with its defaults."""
+class Workload:
+    """A recipe of this package with peers. `numbers` is how many values each integer of its batch may have."""
+
+    module: str
+    function: str
+    numbers: int = 10
+    batch_axis: Mapping[str, int] = field(default_factory=dict[str, int])
+    """The axis of the examples, where it is not the first."""
+
+    @property
+    def is_there(self) -> bool:
+        """Whether this version has the recipe."""
+        return importlib.util.find_spec(self.module, __package__) is not None
+
+    def recipe(self) -> Ingredients:
+        """The recipe's ingredients."""
+        return getattr(importlib.import_module(self.module, __package__), self.function)()
+
+
+_RECIPES = "..recipes"
+
+_ALL = {
+    **{name: Workload(f"{_RECIPES}.bench_mlps", name) for name in ("mlp_s", "mlp_m", "mlp_l")},
+    "gpt": Workload(f"{_RECIPES}.bench_gpt", "gpt", numbers=256),
+    "cnn": Workload(f"{_RECIPES}.bench_cnn", "cnn"),
+    "lstm": Workload(f"{_RECIPES}.bench_lstm", "lstm_bench", batch_axis={"x": 1}),
+}
+
+WORKLOADS: Mapping[str, Workload] = {name: workload for name, workload in _ALL.items() if workload.is_there}
+"""The benchmark's own, by name."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a side is to do: train with these ingredients on one batch of arrays, again and again."""
 
     name: str
-    widths: tuple[int, ...]
-    batch_size: int
+    ingredients: Ingredients
+    batch: Any
 
-    def parameters(self) -> dict[str, Array]:
-        """By the names and in the layout of PyTorch's `Sequential`: "0.weight" (out, in), "0.bias" (out,)."""
-        rng = np.random.default_rng(0)
-        result: dict[str, Array] = {}
-        for i, (inner, outer) in enumerate(pairwise(self.widths)):
-            bound = inner**-0.5
-            result[f"{2 * i}.weight"] = rng.uniform(-bound, bound, (outer, inner)).astype(np.float32)
-            result[f"{2 * i}.bias"] = rng.uniform(-bound, bound, outer).astype(np.float32)
-        return result
-
-    def batch(self) -> tuple[Array, Array]:
-        """x (batch_size, widths[0]) float32 and y (batch_size,) int64."""
-        rng = np.random.default_rng(1)
-        x = rng.standard_normal((self.batch_size, self.widths[0]), np.float32)
-        return x, rng.integers(0, CLASSES, self.batch_size)
+    def peer(self, framework: str) -> Callable[..., Any] | None:
+        """`NAME_torch` or `NAME_jax`, which stands beside a user's recipe `NAME`; `None` where there is none."""
+        return None if self.name in WORKLOADS else recipe_namesake(self.name, framework)
 
 
-WORKLOADS: Mapping[str, Mlp] = {name: Mlp(name, WIDTHS[name], BATCH_SIZES[name]) for name in WIDTHS}
+def task(name: str, batch_size: int | None = None) -> Task:
+    """A workload or a recipe by its name, with batches of another size if one is given.
+
+    Raises `CommandError` where there is no such recipe, or where its batch cannot have that size.
+    """
+    workload = WORKLOADS.get(name)
+    if workload is None:
+        made = make_recipe(name)
+        return Task(name, made, next(iter(training_data(name, made, batch_size, 0).epoch(0))))
+    made = workload.recipe()
+    rng = np.random.default_rng(1)
+
+    def array(path: Any, kind: ArrayType) -> Array:
+        shape = list(kind.shape)
+        shape[workload.batch_axis.get(path[0], 0)] = batch_size or shape[workload.batch_axis.get(path[0], 0)]
+        if kind.dtype.kind == "f":
+            return rng.standard_normal(shape).astype(kind.dtype)
+        return rng.integers(0, workload.numbers, shape).astype(kind.dtype)
+
+    return Task(name, made, optree.tree_map_with_path(array, made.batch))
+
+
+def check_name(name: str) -> None:
+    """Raises `CommandError` for what is neither a workload nor a recipe, and for a workload that is still to come."""
+    if name not in WORKLOADS:
+        if ":" not in name:
+            raise CommandError(
+                f"there is no workload {name!r}; there are {', '.join(WORKLOADS)}, and recipes of your own: "
+                "module:function or file.py:function"
+            )
+        make_recipe(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -104,9 +105,12 @@ def read_text(path: str | os.PathLike[str]) -> str:
     if not Path(path).is_file():
         raise DataError(f"{path}: there is no such file")
     try:
-        return Path(path).read_text("utf-8")
+        text = Path(path).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is no text in UTF-8: {error}") from error
+    if "\0" in text:
+        raise DataError(f"{path} is no text: it holds characters of value 0, as binary files do")
+    return text
 
 
 class Corpus:
@@ -121,7 +125,11 @@ class Corpus:
         tokens = self.encode(text)
         self.train, self.held_out = np.split(tokens, [len(tokens) - len(tokens) // 10])
         if len(self.train) < context + 1 or len(self.held_out) < 2:
-            raise DataError(f"a text of {len(text):,} characters is too short for windows of {context} characters")
+            least = next(n for n in itertools.count(20) if n - n // 10 > context)
+            raise DataError(
+                f"a text of {len(text):,} characters is too short for windows of {context} characters; "
+                f"it takes {least:,} or more"
+            )
 
     @cached_property
     def _numbers(self) -> dict[str, int]:
@@ -190,14 +198,17 @@ class TrainedModel:
             count += int((y != _IGNORED).sum())
         return total / count
 
-    def sample(self, length: int = 500, temperature: float = 0.8, seed: int = 0, prompt: str = "\n") -> str:
+    def sample(self, length: int = 500, temperature: float = 0.8, seed: int = 0, prompt: str | None = None) -> str:
         """`length` characters that follow on `prompt`, drawn from softmax(logits / temperature); at 0 the likeliest.
 
-        Every character is one call of the same program: the last one does not see what stands behind it.
+        By default they begin a line, or where the text has one line only follow on its first held-out character. Every
+        character is one call of the same program: the last one does not see what stands behind it.
         """
         if not temperature >= 0:
             raise ValueError(f"a temperature is 0 or more, got {temperature}")
-        context = self.corpus.context
+        context, characters = self.corpus.context, self.corpus.characters
+        if prompt is None:
+            prompt = "\n" if "\n" in characters else characters[self.corpus.held_out[0]]
         tokens = list(self.corpus.encode(prompt))
         if not tokens:
             raise ValueError("a prompt has one character or more")
@@ -211,7 +222,7 @@ class TrainedModel:
                 # Gumbel 1954: the largest after such noise is a draw from the softmax.
                 logits = logits / temperature + rng.gumbel(size=len(logits))
             tokens.append(int(logits.argmax()))
-        return "".join(self.corpus.characters[token] for token in tokens[-length:]) if length else ""
+        return "".join(characters[token] for token in tokens[-length:]) if length else ""
 
 
 def _held_out_sum(model: Any, x: Any, y: Any) -> Any:

@@ -1,0 +1,133 @@
+"""What was measured, and what follows from it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import Any
+
+from .machine import Noise, Speed
+
+OURS = "gradloom"
+
+PEERS: Mapping[str, str] = {"torch": "torch", "torch-compile": "torch", "jax": "jax"}
+"""What `--against` says, and the package that it takes."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One side of one workload over all rounds, in seconds. `warm` is `None` where there was one round only."""
+
+    step: float
+    least: float
+    cold: float
+    warm: float | None
+    loss: float
+    bytes_beyond: int
+    spread: float
+    rounds: list[dict[str, float]]
+
+    @staticmethod
+    def of(rounds: list[dict[str, float]]) -> Figures:
+        """The figures of a side's rounds, the first of which was cold and told its memory."""
+        medians = [r["median"] for r in rounds]
+        step = statistics.median(medians)
+        return Figures(
+            step,
+            min(r["least"] for r in rounds),
+            rounds[0]["first"],
+            statistics.median(r["first"] for r in rounds[1:]) if rounds[1:] else None,
+            rounds[0]["loss"],
+            int(rounds[0]["bytes_beyond"]),
+            (max(medians) - min(medians)) / step,
+            rounds,
+        )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All sides of one workload, Gradloom first."""
+
+    sides: Mapping[str, Figures]
+
+    @property
+    def peers(self) -> dict[str, Figures]:
+        """All but Gradloom."""
+        return {name: figures for name, figures in self.sides.items() if name != OURS}
+
+    @property
+    def speedup(self) -> float | None:
+        """How many times as fast as the best peer Gradloom is."""
+        return min(f.step for f in self.peers.values()) / self.sides[OURS].step if self.peers else None
+
+    @property
+    def bytes_ratio(self) -> float | None:
+        """Gradloom's bytes beyond parameters and optimizer state, as a share of the best peer's."""
+        least = min((f.bytes_beyond for f in self.peers.values()), default=0)
+        return self.sides[OURS].bytes_beyond / least if least else None
+
+    def floor(self, speed: Speed) -> float:
+        """Seconds that the machine needs at least."""
+        told = self.sides[OURS].rounds[0]
+        return speed.floor(int(told["matmul_flops"]), int(told["parameters"]))
+
+
+@dataclass(frozen=True)
+class Results:
+    """A whole run of the benchmark."""
+
+    workloads: Mapping[str, Comparison]
+    speed: Speed
+    noise: Noise
+
+    @property
+    def side_names(self) -> list[str]:
+        """Every side that was measured."""
+        return list(dict.fromkeys(name for c in self.workloads.values() for name in c.sides))
+
+    @property
+    def complaints(self) -> list[str]:
+        """Why the figures are not to be trusted, if they are not."""
+        sides = {
+            f"{side} on {workload}": figures.spread
+            for workload, comparison in self.workloads.items()
+            for side, figures in comparison.sides.items()
+        }
+        return self.noise.complaints(sides)
+
+    def document(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        packages = dict.fromkeys([OURS, "numpy", "numba", *(PEERS[s] for s in self.side_names if s in PEERS)])
+        return {
+            "machine": {
+                "system": platform.platform(),
+                "cores": os.cpu_count(),
+                "python": platform.python_version(),
+                "flops_per_second": self.speed.flops,
+                "bytes_per_second": self.speed.bandwidth,
+                "noise": asdict(self.noise),
+                "complaints": self.complaints,
+            },
+            "versions": {package: version(package) for package in packages},
+            "workloads": {name: self._workload(comparison) for name, comparison in self.workloads.items()},
+        }
+
+    def _workload(self, comparison: Comparison) -> dict[str, Any]:
+        floor = comparison.floor(self.speed)
+        return {
+            side: {
+                "step_seconds": f.step,
+                "least_seconds": f.least,
+                "first_cold_seconds": f.cold,
+                "first_warm_seconds": f.warm,
+                "bytes_beyond": f.bytes_beyond,
+                "floor_seconds": floor,
+                "spread": f.spread,
+                "rounds": f.rounds,
+            }
+            for side, f in comparison.sides.items()
+        }
