@@ -336,13 +336,17 @@ class Step:
             return {name: array.copy() for name, array in self._state.items()}
 
     def set_parameters(self, parameters: Mapping[str, Any]) -> None:
-        """Replace all parameters, given by name. Raises `CheckpointError` that lists what is missing, extra or
-        misshapen.
+        """Replace all parameters, and the buffers among what is given, by name: a PyTorch state dict may come whole.
+
+        Raises `CheckpointError` that lists what is missing, extra or misshapen; nothing has changed then.
         """
         given = {name: np.asarray(array) for name, array in parameters.items()}
-        fitting = check_names(_types(self._parameters), given, self._model.tied_names())
+        tied = self._model.tied_names()
+        meant = {tied.get(name, name) for name in given}
+        replaced = self._parameters | {name: array for name, array in self._buffers.items() if name in meant}
+        fitting = check_names(_types(replaced), given, tied)
         with self._lock:
-            _replace(self._parameters, fitting)
+            _replace(replaced, fitting)
 
     def save(self, path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None) -> None:
         """Write parameters, buffers and the optimizer's state to a safetensors file, whole or not at all.

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from ..ir import OPS, Builder, Graph, Node, Value
 from ..ir.ops.contraction import Pair
+from ..ir.ops.window import WINDOW_OPS
+from .conv_tiles import geometry
 from .rewrite import Pass, without_dead_code
 from .views import VIEW_OPS, View, own, through
 
@@ -17,7 +19,9 @@ _reshape = OPS["reshape"]
 _transpose = OPS["transpose"]
 
 # Ops that read their operands as plain contiguous arrays.
-NEEDS_CONTIGUOUS = frozenset({"gather", "scatter_add", "cumsum", "concatenate", "pad", "scan"})
+NEEDS_CONTIGUOUS = WINDOW_OPS | {
+    *("gather", "scatter_add", "cumsum", "concatenate", "pad", "scan", "conv", "conv_weight_gradient")
+}
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,10 @@ class _Canonicalizer:
             return [self.reduction(node, inputs[0])]
         if name in ("argmax", "argmin"):
             return [self.arg_reduction(node, inputs[0])]
-        if name in NEEDS_CONTIGUOUS:
+        if name == "conv" and geometry(node) is not None:
+            # Weights are packed before use, from wherever they lie.
+            inputs = [self.contiguous(inputs[0]), inputs[1]]
+        elif name in NEEDS_CONTIGUOUS:
             inputs = [self.contiguous(v) for v in inputs]
         copied = self.b.copy(node, inputs)
         if name == "scan":

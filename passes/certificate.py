@@ -9,7 +9,8 @@ from typing import cast
 
 import numpy as np
 
-from ..ir import Array, Graph, Node, Value
+from ..ir import Array, ArrayType, Graph, Node, Value
+from .conv_tiles import conv_tiles, weight_gradient_tiles
 from .loop_nest import LoopNest
 from .plan import MOST_LANES, Location, Plan
 
@@ -248,7 +249,9 @@ class _Replay:
         return things
 
     def scratch_bytes(self, node: Node) -> int:
-        """Row buffers for every worker, and the parts that tiles leave of reductions."""
+        """Row buffers for every worker, and the parts that tiles leave of reductions; what convolutions work in."""
+        if node.op.family == "convolution":
+            return _convolution_scratch(node, self.plan.threads)
         if node.op.name == "scan":
             body, attrs = self.plan.bodies[node], node.attrs
             lanes = 1 if self.plan.nested or attrs["carries"] else attrs["length"]
@@ -397,6 +400,29 @@ def _may_stop(node: Node) -> bool:
     if node.op.name == "scan":
         return any(map(_may_stop, node.attrs["body"].nodes))
     return node.op.name in ("gather", "scatter_add")
+
+
+def _convolution_scratch(node: Node, threads: int) -> int:
+    """Packed weights and copied image rows of every worker, or the parts of a weight gradient."""
+    if node.op.name == "conv":
+        x, w, tiles = node.inputs[0].type, node.inputs[1].type, conv_tiles(node)
+        if tiles is None:
+            return 0
+        places = sum(down.taps * across.taps for down, across in tiles.phases)
+        weights = _channel_lines(w, node.attrs["groups"]) * places * w.shape[1]
+        copied = 0 if tiles.direct else tiles.images * tiles.copied[0] * tiles.copied[1] * x.shape[-1]
+        return weights + threads * _lines(copied * x.dtype.itemsize)
+    w, parts = node.output.type, weight_gradient_tiles(node)
+    if parts is None:
+        return 0
+    return parts.parts * _channel_lines(w, node.attrs["groups"]) * int(np.prod(w.shape[1:]))
+
+
+def _channel_lines(w: ArrayType, groups: int) -> int:
+    """Bytes of one element for each channel out, where each group begins a line, or all together if each is alone."""
+    if w.shape[1] == 1 and w.shape[0] == groups:
+        groups = 1
+    return groups * _lines(w.shape[0] // groups * w.dtype.itemsize)
 
 
 class _Times:

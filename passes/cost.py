@@ -17,7 +17,7 @@ _WORTH_THREADS = 100_000.0
 
 def node_nanoseconds(node: Node) -> float:
     """Time of one node of a fused graph on one core."""
-    if node.op.name in ("dot", "dot_add"):
+    if node.op.family in ("contraction", "convolution"):
         return node_flops(node) / _BLAS_PER_NS
     if node.op.name == "scan":
         return node.attrs["length"] * sum(map(node_nanoseconds, node.attrs["body"].nodes))

@@ -12,6 +12,7 @@ from .cost import useful_threads
 from .epilogue import Epilogue
 from .fuse import Fuse
 from .hoist import Hoist
+from .layout import Layout
 from .merge import Merge
 from .plan import Plan, plan
 from .rebuild import Rebuild
@@ -32,6 +33,7 @@ def pipeline() -> list[Pass]:
         Simplify(),
         Hoist(),
         Simplify(),
+        Layout(),
         TileBatch(),
         TileWide(),
         Canonicalize(),

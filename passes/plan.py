@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..ir import Graph, Node, Value
+from . import conv_tiles
 from .arena import Request, aligned, assign_offsets, most_live
 from .loop_nest import LoopNest, loop_nest
 from .schedule import late_inputs, phases
@@ -216,6 +217,8 @@ def _scratch_bytes(
         apart = lanes(node) if not nested and run_side_by_side(node, threads) else 1
         return aligned(bodies[node].arena_bytes) * apart
     nest = nests.get(node)
+    if node.op.family == "convolution":
+        return conv_tiles.scratch_bytes(node, threads)
     return 0 if nest is None else threads * nest.buffer_bytes + nest.partial_bytes
 
 

@@ -30,6 +30,7 @@ class Simplify(Pass):
         pad(x) + pad(y), y right behind x -> pad(concatenate(x, y))              nested concatenate -> one
         movement that changes nothing, copy, reduction over axes of length 1 -> x or reshape(x)
         x / 2**k -> x * 2**-k              ys[last] -> last carry               loops: see `simplify_scan`
+        window_pick(x, window_find(x, window_max(x))) -> window_max(x)
     """
 
     undo_recompute: bool = False
@@ -233,6 +234,18 @@ def _reduce(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
     return None
 
 
+def _window_pick(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
+    x, places = inputs
+    found = _made_by(places, "window_find")
+    if found is None or node.attrs["outside"] != -math.inf or found.inputs[0] is not x:
+        return None
+    largest = _made_by(found.inputs[1], "window_max")
+    if largest is None or largest.inputs[0] is not x:
+        return None
+    same = all(node.attrs[name] == value == largest.attrs[name] for name, value in found.attrs.items())
+    return largest.output if same else None
+
+
 def _copy(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
     return inputs[0]
 
@@ -257,6 +270,7 @@ _RULES: dict[str, Callable[[Builder, Node, list[Value]], Value | None]] = {
     "reduce_prod": _reduce,
     "reduce_max": _reduce,
     "reduce_min": _reduce,
+    "window_pick": _window_pick,
     "copy": _copy,
 }
 

@@ -87,9 +87,7 @@ def through(node: Node, source: View) -> View | None:
             return None
 
 
-def _reshaped_strides(
-    old: tuple[int, ...], strides: tuple[int, ...], new: tuple[int, ...]
-) -> tuple[int, ...] | None:
+def _reshaped_strides(old: tuple[int, ...], strides: tuple[int, ...], new: tuple[int, ...]) -> tuple[int, ...] | None:
     if 0 in new:
         return contiguous_strides(new)
     # Axes of length 1 have no say. Each run of old axes that is one progression may be cut up anew.

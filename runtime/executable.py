@@ -21,6 +21,8 @@ from .thread_pool import driver_requests
 _HERE = Path(__file__).parent
 _HELPERS = [
     _HERE / "intrinsics.py",
+    _HERE / "tile_product.py",
+    _HERE / "tile_transpose.py",
     _HERE / "vector_math.py",
     *(_HERE / "lowering" / name for name in ("namespace.py", "row_reductions.py", "scalar_functions.py")),
 ]

@@ -35,7 +35,7 @@ _BYTE_POINTER = _BYTE.as_pointer()
 # ---- a Python function that is also a few LLVM instructions
 
 
-def _jitted_as(emit: Callable[..., Any], returns: Any, *arguments: Any) -> Callable[[Any], Any]:
+def jitted_as(emit: Callable[..., Any], returns: Any, *arguments: Any) -> Callable[[Any], Any]:
     """Decorates a Python function of these Numba types; in jitted code, it is what `emit(builder, *values)` appends."""
 
     def decorate(function: Any) -> Any:
@@ -133,7 +133,7 @@ def _declare_array(suffix: str) -> Callable[[int, int], Any]:
     def emit(builder: Any, address: Any, n: Any) -> Any:
         return _pointer(builder, address, element)
 
-    return _jitted_as(emit, pointer, types.int64, types.int64)(array)
+    return jitted_as(emit, pointer, types.int64, types.int64)(array)
 
 
 array_f32 = _declare_array("f32")
@@ -178,13 +178,13 @@ def _emit_set_word(builder: Any, address: Any, i: Any, value: Any) -> None:
     builder.store(value, builder.gep(_pointer(builder, address), [i]))
 
 
-@_jitted_as(_emit_word, types.int64, types.int64, types.int64)
+@jitted_as(_emit_word, types.int64, types.int64, types.int64)
 def word(address: int, i: int) -> int:
     """Word `i` (int64) of the block at `address`."""
     return ctypes.c_int64.from_address(address + 8 * i).value
 
 
-@_jitted_as(_emit_set_word, types.none, types.int64, types.int64, types.int64)
+@jitted_as(_emit_set_word, types.none, types.int64, types.int64, types.int64)
 def set_word(address: int, i: int, value: int) -> None:
     """Stores word `i` (int64) of the block at `address`."""
     ctypes.c_int64.from_address(address + 8 * i).value = value
@@ -220,19 +220,19 @@ def _emit_pause(builder: Any) -> None:
         builder.call(hint, (_I32(1),))
 
 
-@_jitted_as(_emit_atomic_load, types.int64, types.int64)
+@jitted_as(_emit_atomic_load, types.int64, types.int64)
 def atomic_load(address: int) -> int:
     """The word at `address`."""
     return word(address, 0)
 
 
-@_jitted_as(_emit_atomic_store, types.none, types.int64, types.int64)
+@jitted_as(_emit_atomic_store, types.none, types.int64, types.int64)
 def atomic_store(address: int, value: int) -> None:
     """Stores the word at `address`."""
     set_word(address, 0, value)
 
 
-@_jitted_as(_emit_atomic_add, types.int64, types.int64, types.int64)
+@jitted_as(_emit_atomic_add, types.int64, types.int64, types.int64)
 def atomic_add(address: int, value: int) -> int:
     """Adds to the word at `address`; returns what stood there before."""
     before = word(address, 0)
@@ -240,7 +240,7 @@ def atomic_add(address: int, value: int) -> int:
     return before
 
 
-@_jitted_as(_emit_compare_exchange, types.boolean, types.int64, types.int64, types.int64)
+@jitted_as(_emit_compare_exchange, types.boolean, types.int64, types.int64, types.int64)
 def compare_exchange(address: int, expected: int, value: int) -> bool:
     """Stores `value` at `address` if `expected` stands there; whether it did."""
     if word(address, 0) != expected:
@@ -249,7 +249,7 @@ def compare_exchange(address: int, expected: int, value: int) -> bool:
     return True
 
 
-@_jitted_as(_emit_pause, types.none)
+@jitted_as(_emit_pause, types.none)
 def pause() -> None:
     """Tells the processor that this thread waits in a loop."""
 
@@ -267,7 +267,7 @@ def _emit_call_kernel(builder: Any, kernel: Any, block: Any) -> Any:
     return builder.select(builder.icmp_signed("==", status, _I32(0)), builder.load(code), _WORD(RAISED))
 
 
-@_jitted_as(_emit_call_kernel, types.int64, types.int64, types.int64)
+@jitted_as(_emit_call_kernel, types.int64, types.int64, types.int64)
 def call_kernel(kernel: int, block: int) -> int:
     """Calls the kernel at address `kernel` with the words at `block`: its code, or RAISED."""
     convention = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
@@ -285,13 +285,13 @@ def _emit_call_setter(builder: Any, function: Any, value: Any) -> None:
     builder.call(setter, (builder.trunc(value, _I32),))
 
 
-@_jitted_as(_emit_call_getter, types.int64, types.int64)
+@jitted_as(_emit_call_getter, types.int64, types.int64)
 def call_getter(function: int) -> int:
     """Calls the C function `int function(void)` at an address."""
     return ctypes.CFUNCTYPE(ctypes.c_int)(function)()
 
 
-@_jitted_as(_emit_call_setter, types.none, types.int64, types.int64)
+@jitted_as(_emit_call_setter, types.none, types.int64, types.int64)
 def call_setter(function: int, value: int) -> None:
     """Calls the C function `void function(int)` at an address."""
     ctypes.CFUNCTYPE(None, ctypes.c_int)(function)(value)
@@ -341,7 +341,7 @@ def _declare_gemm(name: str, real: Any, c_real: Any, number: Any) -> Callable[..
                 keep = builder.fcmp_ordered("!=", beta, real(0.0))
                 builder.store(builder.select(keep, builder.fmul(beta, builder.load(place)), real(0.0)), place)
 
-    @_jitted_as(emit, types.none, *[types.int64] * 6, number, *[types.int64] * 4, number, *[types.int64] * 2)
+    @jitted_as(emit, types.none, *[types.int64] * 6, number, *[types.int64] * 4, number, *[types.int64] * 2)
     def gemm(fn: int, ta: int, tb: int, m: int, n: int, k: int, alpha: float, a_ptr: int, lda: int, b_ptr: int,
              ldb: int, beta: float, c_ptr: int, ldc: int) -> None:  # fmt: skip
         if m <= 0 or n <= 0:

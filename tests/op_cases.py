@@ -301,6 +301,35 @@ for x, y, contract, batch in (
     assert isinstance(product, ArrayType)
     row("dot_add", arr(x), arr(y), arr(product.shape), contract=contract, batch=batch, tolerance=SUMMED)
 
+# Convolutions: the shapes of x and w, then stride, low, high, dilation, expand along each axis, and groups.
+for x, w, window, groups in (
+    ((2, 3, 4, 2), (3, 2, 2, 2), ((1, 1), (0, 0), (0, 0), (1, 1), (1, 1)), 1),
+    ((2, 5, 4, 3), (2, 3, 3, 3), ((2, 1), (1, 1), (1, 1), (1, 1), (1, 1)), 1),
+    ((1, 6, 3), (4, 3, 3), ((1,), (2,), (1,), (2,), (1,)), 1),
+    ((2, 3, 3, 4), (6, 2, 3, 2), ((1, 2), (1, 0), (2, 1), (1, 1), (1, 1)), 2),
+    ((2, 4, 3, 3), (3, 1, 3, 3), ((1, 1), (1, 1), (1, 1), (1, 1), (1, 1)), 3),
+    ((1, 3, 3, 2), (4, 1, 2, 2), ((2, 1), (0, 1), (1, 0), (1, 2), (1, 1)), 2),
+    ((2, 3, 2, 2), (3, 2, 3, 3), ((1, 1), (2, 1), (2, 1), (1, 1), (2, 1)), 1),
+    ((1, 3, 4, 1), (2, 1, 2, 3), ((2, 3), (1, 2), (3, 2), (3, 2), (3, 2)), 1),
+    ((1, 5, 5, 1), (1, 1, 2, 2), ((1, 1), (-1, 1), (-2, -1), (1, 1), (1, 1)), 1),
+    ((1, 1, 1, 2), (2, 2, 1, 1), ((1, 1), (0, 0), (0, 0), (1, 1), (1, 1)), 1),
+    ((1, 1, 1, 1), (2, 1, 5, 5), ((1, 1), (2, 2), (2, 2), (1, 1), (1, 1)), 1),
+    ((2, 3, 3, 2), (2, 2, 1, 1), ((2, 2), (0, 0), (0, 0), (1, 1), (1, 1)), 1),
+    ((3, 2), (4, 2), ((), (), (), (), ()), 1),
+    ((1, 2, 3, 2, 2), (2, 2, 2, 2, 1), ((1, 1, 2), (1, 0, 0), (0, 0, 0), (1, 1, 1), (1, 1, 1)), 1),
+    ((0, 3, 3, 2), (2, 2, 2, 2), ((1, 1), (0, 0), (0, 0), (1, 1), (1, 1)), 1),
+    ((1, 0, 3, 2), (2, 2, 2, 2), ((1, 1), (1, 0), (1, 0), (1, 1), (1, 1)), 1),
+    ((1, 3, 3, 0), (2, 0, 2, 2), ((1, 1), (0, 0), (0, 0), (1, 1), (1, 1)), 1),
+    ((1, 3, 3, 2), (0, 2, 2, 2), ((1, 1), (0, 0), (0, 0), (1, 1), (1, 1)), 1),
+):
+    attrs = {**dict(zip(("stride", "low", "high", "dilation", "expand"), window, strict=True)), "groups": groups}
+    for dtype in FLOATS:
+        result = OPS["conv"].infer(spec(x, dtype), spec(w, dtype), **attrs)
+        assert isinstance(result, ArrayType)
+        row("conv", arr(x, dtype), arr(w, dtype), **attrs, tolerance=SUMMED)
+        more = {"kernel": w[2:], **attrs}
+        row("conv_weight_gradient", arr(x, dtype), arr(result.shape, dtype), **more, tolerance=SUMMED)
+
 # Indexing.
 for dtype in ANY:
     row("gather", arr((5, 2), dtype), arr((3,), I64, 0, 5), axis=0, batch=0)
@@ -351,3 +380,36 @@ for dtype in (I32, I64):
         attrs = {"shape": shape, "dtype": np.dtype(dtype), "stream": stream}
         row("random_bits", arr((), I64, 0, 1000), **attrs)
         row("random_bits", arr((), I64, 0, 1000), arr((), I64, 0, 1000), **attrs)
+
+# Windows: (shape, axes, size, stride, low, high, dilation), channels-last and channels-first, one to three axes.
+WINDOWS = (
+    ((5,), (0,), (2,), (2,), (0,), (0,), (1,)),
+    ((1, 1), (0,), (1,), (1,), (0,), (0,), (1,)),
+    ((0, 4, 3), (1,), (3,), (1,), (1,), (1,), (1,)),
+    ((2, 5, 6, 3), (1, 2), (3, 3), (2, 2), (1, 1), (1, 1), (1, 1)),
+    ((2, 4, 5, 2), (1, 2), (2, 3), (1, 1), (0, 1), (1, 1), (1, 2)),
+    ((2, 3, 6, 5), (2, 3), (2, 2), (2, 2), (0, 0), (0, 1), (1, 1)),
+    ((2, 2, 5), (2,), (2,), (3,), (0,), (2,), (2,)),
+    ((1, 1, 1, 2), (1, 2), (3, 3), (2, 2), (1, 1), (1, 1), (1, 1)),
+    ((2, 1, 1), (1,), (2,), (1,), (1,), (1,), (2,)),
+    ((1, 3, 2, 4, 2), (1, 2, 3), (2, 1, 3), (1, 2, 2), (0, 0, 1), (1, 0, 0), (1, 1, 1)),
+)
+for shape, *window in WINDOWS:
+    names = ("axes", "size", "stride", "low", "high", "dilation")
+    attrs: dict[str, Any] = dict(zip(names, window))
+    for dtype in FLOATS:
+        x = arr(shape, dtype)
+        windows = OPS["window_sum"].infer(x.type, **attrs)
+        assert isinstance(windows, ArrayType)
+        places = arr(windows.shape, U8, 0, int(np.prod(attrs["size"])))
+        lengths = tuple(shape[a] for a in attrs["axes"])
+        row("window_sum", x, tolerance=SUMMED, **attrs)
+        # The largest of nothing is -inf, which finite differences cannot take.
+        row("window_max", x, order=0 if shape == (2, 1, 1) else 2, **attrs)
+        row("window_find", x, arr(windows.shape, dtype), **attrs)
+        row("window_pick", x, places, outside=-1.5, **attrs)
+        row("window_spread", arr(windows.shape, dtype), tolerance=SUMMED, lengths=lengths, **attrs)
+        row("window_put", arr(windows.shape, dtype), places, tolerance=SUMMED, lengths=lengths, **attrs)
+wide: dict[str, Any] = {"axes": (0, 1), "size": (17, 16), "stride": (2, 1), "low": (0, 0), "high": (0, 0)}
+row("window_find", arr((19, 17)), arr((2, 2)), dilation=(1, 1), **wide)
+row("window_pick", arr((19, 17)), arr((2, 2), I32, 0, 272), dilation=(1, 1), outside=0.0, **wide)

@@ -16,6 +16,8 @@ from gradloom.passes.plan import Plan
 from gradloom.runtime.intrinsics import ARRAY_DTYPES
 from gradloom.runtime.lowering.namespace import kernel_namespace, mix64
 from gradloom.runtime.lowering.units import Argument, Sites, Step, copy_rows, lower_unit
+from gradloom.runtime.tile_product import plain_tile_product
+from gradloom.runtime.tile_transpose import plain_tile_transpose
 
 _BASE_BITS = 40
 
@@ -72,6 +74,13 @@ class _Machine:
 
         return gemm
 
+    def tile_product(self, short: str, rows: int, vectors: int, tail: bool, pairwise: bool) -> Callable[..., None]:
+        dtype = np.dtype(ARRAY_DTYPES[short])
+        return plain_tile_product(self.array(dtype), dtype.itemsize, rows, vectors, tail, pairwise)
+
+    def tile_transpose(self, itemsize: int, whole: bool) -> Callable[..., None]:
+        return plain_tile_transpose(self.array(np.dtype(f"i{itemsize}")), itemsize)
+
     def namespace(self) -> dict[str, Any]:
         names = dict(kernel_namespace())
         plain: dict[str, Any] = {"np": np}
@@ -87,6 +96,8 @@ class _Machine:
         )
         for suffix, dtype in ARRAY_DTYPES.items():
             names[f"array_{suffix}"] = self.array(np.dtype(dtype))
+        names["tile_product"] = self.tile_product
+        names["tile_transpose"] = self.tile_transpose
         names["gemm_f32"], names["gemm_f64"] = self.gemm(np.dtype("f4")), self.gemm(np.dtype("f8"))
         return names
 

@@ -116,7 +116,7 @@ def _train_parser(commands: Any) -> None:
     parser.add_argument(
         "--data",
         metavar="FILE",
-        help="for mnist an .npz of uint8 arrays x_train, y_train, x_test, y_test; "
+        help="for mnist and resnet an .npz of uint8 arrays x_train, y_train, x_test, y_test; "
         "for gpt and lstm a text in UTF-8 (default: Python's documentation)",
     )
     parser.add_argument("--epochs", type=_positive, metavar="N", help="epochs of the whole run (default: the recipe's)")

@@ -29,7 +29,7 @@ OPTIMIZERS: dict[str, optim.Optimizer] = {
 }
 """What `--optimizer` says, with the learning rates that hold without `--lr`."""
 
-_EPOCHS = {"digits": 40, "mnist": 10}
+_EPOCHS = {"digits": 40, "mnist": 10, "resnet": 4}
 _OTHER_EPOCHS = 10
 
 _METADATA = "training"
@@ -115,7 +115,7 @@ def train(run: Run, console: Console) -> int:
     step = compile_step(
         ingredients.model,
         ingredients.loss_fn,
-        _optimizer(ingredients, settings),
+        _optimizer(ingredients, settings, settings.epochs * data.steps_per_epoch),
         data.batch,
         memory=run.memory,
         threads=run.threads,
@@ -169,9 +169,14 @@ def _tested(classify: Callable[[Array], Array], x: Array, y: Array) -> str:
     return f"test accuracy {right / len(x):.4f}"
 
 
-def _optimizer(ingredients: Ingredients, settings: Settings) -> optim.Optimizer:
+def _optimizer(ingredients: Ingredients, settings: Settings, steps: int) -> optim.Optimizer:
+    """The optimizer of a run of so many steps: over these a cycle of the learning rate is stretched."""
     optimizer = ingredients.optimizer if settings.optimizer is None else OPTIMIZERS[settings.optimizer]
-    return optimizer if settings.lr is None else replace(optimizer, lr=settings.lr)
+    if settings.lr is not None:
+        return replace(optimizer, lr=settings.lr)
+    if isinstance(optimizer.lr, optim.OneCycle):
+        return replace(optimizer, lr=replace(optimizer.lr, steps=steps))
+    return optimizer
 
 
 def _earlier(path: str) -> Settings | None:

@@ -3,7 +3,7 @@
 from . import schedules
 from .adam import Adam, AdamW
 from .optimizer import Optimizer, StateSpec
-from .schedules import Constant, Cosine, Schedule, StepDecay, WarmUp
+from .schedules import Constant, Cosine, OneCycle, Schedule, StepDecay, WarmUp
 from .sgd import SGD
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "AdamW",
     "Constant",
     "Cosine",
+    "OneCycle",
     "Optimizer",
     "Schedule",
     "StateSpec",

@@ -81,3 +81,31 @@ class WarmUp:
         if step >= self.steps:
             return rate(self.after, step - self.steps)
         return rate(self.after, 0) * (step + 1) / self.steps
+
+
+@dataclass(frozen=True)
+class OneCycle:
+    """Up from `lr / first` to `lr` in the part `rising` of `steps` steps, then down to `lr / first / last`, both along
+    half a cosine.
+
+    As torch's `OneCycleLR`; Smith and Topin 2019, "Super-convergence".
+    """
+
+    lr: float
+    steps: int
+    rising: float = 0.3
+    first: float = 25.0
+    last: float = 1e4
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or not 0 <= self.rising <= 1:
+            raise ValueError(f"steps is at least 1 and rising from 0 to 1, got {self.steps} and {self.rising}")
+
+    def __call__(self, step: int) -> float:
+        low, end = self.lr / self.first, max(self.steps - 1, 1)
+        top = self.rising * self.steps - 1
+        if step < top:
+            return low + (self.lr - low) * (1 - math.cos(math.pi * step / top)) / 2
+        final = low / self.last
+        done = min((step - top) / (end - top), 1.0) if end > top else 1.0
+        return final + (self.lr - final) * (1 + math.cos(math.pi * done)) / 2

@@ -1,4 +1,4 @@
-"""Contractions: `dot` with batch dimensions. Convolution has its place here."""
+"""Contractions: `dot` with batch dimensions."""
 
 from __future__ import annotations
 

@@ -97,10 +97,10 @@ def kernel(b):
 
 
 def scatter_add(dtype: np.dtype[Any], index: np.dtype[Any]) -> str:
-    """A tile of columns: all updates are added to them in their order.
+    """A tile of columns of some blocks, which stand before the axis: all updates are added to them in their order.
 
-    Words: code if an index is out of range, tile, columns of a tile, array, indices, updates, result, batches, outer,
-    length, inner, indices of one batch, whether the result is the array itself.
+    Words: code if an index is out of range, tile, columns of a tile, array, indices, updates, result, blocks of a tile,
+    all blocks, blocks of a batch, length, inner, indices of one batch, whether the result is the array itself.
     """
     short = SHORT_NAMES[dtype]
     add = "target[j] + source[j]" if dtype.kind == "f" else f"{short}(target[j] + source[j])"
@@ -108,27 +108,30 @@ def scatter_add(dtype: np.dtype[Any], index: np.dtype[Any]) -> str:
 def kernel(b):
     x, at = array_{short}(word(b, 3), 0), array_{SHORT_NAMES[index]}(word(b, 4), 0)
     u, o = array_{short}(word(b, 5), 0), array_{short}(word(b, 6), 0)
-    batches, outer, length, inner, count = word(b, 7), word(b, 8), word(b, 9), word(b, 10), word(b, 11)
-    first = word(b, 1) * word(b, 2)
+    blocks, outer, length, inner, count = word(b, 8), word(b, 9), word(b, 10), word(b, 11), word(b, 12)
+    across = (inner + word(b, 2) - 1) // word(b, 2)
+    down = word(b, 1) // across
+    first = (word(b, 1) - down * across) * word(b, 2)
     columns = inner - first if inner - first < word(b, 2) else word(b, 2)
-    if word(b, 12) == 0:
-        for r in range(batches * outer * length):
+    top = down * word(b, 7)
+    bottom = top + word(b, 7) if top + word(b, 7) < blocks else blocks
+    if word(b, 13) == 0:
+        for r in range(top * length, bottom * length):
             source, target = window(x, r * inner + first, columns), window(o, r * inner + first, columns)
             for j in range(columns):
                 target[j] = source[j]
-    for n in range(batches):
+    for block in range(top, bottom):
+        n = block // outer
         for k in range(count):
             place = i64(at[n * count + k])
             if place < 0:
                 place = place + length
             if (place < 0) | (place >= length):
                 return word(b, 0)
-            for v in range(outer):
-                block = n * outer + v
-                target = window(o, (block * length + place) * inner + first, columns)
-                source = window(u, (block * count + k) * inner + first, columns)
-                for j in range(columns):
-                    target[j] = {add}
+            target = window(o, (block * length + place) * inner + first, columns)
+            source = window(u, (block * count + k) * inner + first, columns)
+            for j in range(columns):
+                target[j] = {add}
     return i64(0)
 """
 

@@ -8,6 +8,8 @@ from llvmlite import binding
 from numba import njit
 
 from .. import intrinsics
+from ..tile_product import tile_product
+from ..tile_transpose import tile_transpose
 from ..vector_math import VECTOR_MATH
 from . import scalar_functions
 from .row_reductions import ROW_REDUCTIONS
@@ -41,6 +43,8 @@ def kernel_namespace() -> Mapping[str, object]:
         "u64": np.uint64,
         "boolean": np.bool_,
         "mix64": mix64,
+        "tile_product": tile_product,
+        "tile_transpose": tile_transpose,
     }
     for module in (intrinsics, scalar_functions):
         names.update((name, value) for name, value in vars(module).items() if not name.startswith("_"))

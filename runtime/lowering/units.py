@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ...ir import Node, Value
+from ...ir.ops.window import WINDOW_OPS
 from ...passes.dot_tiles import DotTiles, dot_tiles
 from ...passes.loop_nest import LoopNest
 from ...passes.plan import Plan
 from ...passes.views import View
 from .. import blas
-from . import library
+from . import convolution, library, transposition
 from .loops import Word, lower_loops
+from .windows import WindowGeometry, window_kernel
 
 # Elements that one tile of a copying kernel moves.
 _TILE = 1 << 15
@@ -97,7 +99,28 @@ def _of_view(view: View, dtype: np.dtype[Any]) -> Argument:
     return Argument("value", value=view.base, offset=view.offset * dtype.itemsize)
 
 
+def _turned(node: Node, plan: Plan) -> list[Step] | None:
+    """The steps of a region of nothing but copies that turn rows into columns, else None."""
+    body = node.attrs["body"]
+    if any(inner.op.name != "copy" for inner in body.nodes) or len(body.outputs) != len(body.nodes):
+        return None
+    steps: list[Step] = []
+    for inner, output in zip(body.outputs, node.outputs):
+        source = inner.node.inputs[0]
+        if source not in body.inputs:
+            return None
+        outer = node.inputs[body.inputs.index(source)]
+        copy = transposition.turned(plan.views[outer])
+        if copy is None:
+            return None
+        arguments = [TILE, _at(plan.views, outer), _at(plan.views, output), *map(number, transposition.words(copy))]
+        steps.append(Step(copy.tiles, [Instruction(transposition.kernel(copy.itemsize), arguments)]))
+    return steps
+
+
 def _region(node: Node, plan: Plan, sites: Sites) -> list[Step]:
+    if (steps := _turned(node, plan)) is not None:
+        return steps
     nest: LoopNest = plan.nests[node]
     kernel = lower_loops(nest, plan.in_place.get(node, {}))
     codes = [sites.code(site, site.attrs["size"]) for site in kernel.sites]
@@ -235,16 +258,20 @@ def _scatter_add(node: Node, views: Mapping[Value, View], sites: Sites, plan: Pl
     axis, batch = node.attrs["axis"], node.attrs["batch"]
     batches, outer = math.prod(x.shape[:batch]), math.prod(x.shape[batch:axis])
     inner, count = math.prod(x.shape[axis + 1 :]), math.prod(indices.shape[batch:])
+    blocks = batches * outer
     step = max(64, -(-inner // 8))
+    rows, down = _rows_of_a_tile(blocks, max(x.shape[axis], count) * min(step, inner))
     in_place = node in plan.in_place
     arguments = [
         number(sites.code(node, x.shape[axis])),
         TILE,
         number(step),
         *(_at(views, v) for v in (*node.inputs, node.output)),
-        *map(number, (batches, outer, x.shape[axis], inner, count, int(in_place))),
+        *map(number, (rows, blocks, outer, x.shape[axis], inner, count, int(in_place))),
     ]
-    return [Step(-(-inner // step), [Instruction(library.scatter_add(x.dtype, indices.dtype), arguments)])]
+    return [
+        Step(-(-inner // step) * max(down, 1), [Instruction(library.scatter_add(x.dtype, indices.dtype), arguments)])
+    ]
 
 
 def _cumsum(node: Node, views: Mapping[Value, View], sites: Sites, plan: Plan) -> list[Step]:
@@ -299,6 +326,43 @@ def _pad(node: Node, views: Mapping[Value, View], sites: Sites, plan: Plan) -> l
     return [Step(1, [Instruction(library.pad(result.dtype), arguments)])]
 
 
+def _window(node: Node, views: Mapping[Value, View], sites: Sites, plan: Plan) -> list[Step]:
+    geometry = WindowGeometry.of(node)
+    over_elements = "lengths" in node.attrs
+    lines, step = geometry.lines(over_elements), geometry.lines_of_a_tile(over_elements)
+    operands = (node.inputs[0], node.inputs[-1], node.output)
+    arguments = [
+        TILE,
+        number(step),
+        number(lines),
+        *(_at(views, v) for v in operands),
+        *map(number, geometry.words()),
+    ]
+    return [Step(-(-lines // step), [Instruction(window_kernel(node), arguments)])]
+
+
+def _calls(calls: Sequence[convolution.Call], node: Node, plan: Plan) -> list[Step]:
+    """Steps of calls whose words are values, places in the unit's scratch and numbers."""
+    first = plan.scratch.get(node, 0)
+
+    def argument(word: Value | convolution.Scratch | int | None) -> Argument:
+        if isinstance(word, Value):
+            return _at(plan.views, word)
+        if isinstance(word, convolution.Scratch):
+            return Argument("arena", offset=first + word.offset, apart=word.apart)
+        return TILE if word is None else number(word)
+
+    return [Step(call.tiles, [Instruction(call.source, [argument(word) for word in call.words])]) for call in calls]
+
+
+def _conv(node: Node, views: Mapping[Value, View], sites: Sites, plan: Plan) -> list[Step]:
+    return _calls(convolution.convolution(node, views), node, plan)
+
+
+def _conv_weight_gradient(node: Node, views: Mapping[Value, View], sites: Sites, plan: Plan) -> list[Step]:
+    return _calls(convolution.weight_gradient(node, views), node, plan)
+
+
 _LOWERINGS: Mapping[str, Callable[[Node, Mapping[Value, View], Sites, Plan], list[Step]]] = {
     "dot": _dot,
     "dot_add": _dot,
@@ -307,4 +371,7 @@ _LOWERINGS: Mapping[str, Callable[[Node, Mapping[Value, View], Sites, Plan], lis
     "cumsum": _cumsum,
     "concatenate": _concatenate,
     "pad": _pad,
+    **dict.fromkeys(WINDOW_OPS, _window),
+    "conv": _conv,
+    "conv_weight_gradient": _conv_weight_gradient,
 }

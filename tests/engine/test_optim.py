@@ -155,9 +155,26 @@ def test_schedules_have_their_shapes():
     assert optim.SGD(lambda step: 1 / (1 + step)).learning_rate(3) == 0.25
 
 
+@pytest.mark.parametrize(("steps", "options"), [(20, {}), (7, {"rising": 0.5, "first": 10, "last": 100}), (3, {})])
+def test_one_cycle_of_the_rate_is_torchs(steps, options):
+    torch = pytest.importorskip("torch")
+    names = {"rising": "pct_start", "first": "div_factor", "last": "final_div_factor"}
+    peer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    theirs = {names[name]: value for name, value in options.items()}
+    schedule = torch.optim.lr_scheduler.OneCycleLR(peer, 0.3, total_steps=steps, cycle_momentum=False, **theirs)
+    ours = optim.OneCycle(0.3, steps, **options)
+    for i in range(steps):
+        np.testing.assert_allclose(ours(i), peer.param_groups[0]["lr"], rtol=1e-9)
+        peer.step()
+        if i < steps - 1:
+            schedule.step()
+    assert ours(steps + 5) == ours(steps - 1)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: optim.OneCycle(0.1, 0), "steps is at least 1 and rising from 0 to 1, got 0"),
         (lambda: optim.SGD(-1), r"SGD: lr is a number of 0 or more or a schedule, got -1"),
         (lambda: optim.SGD(math.nan), "SGD: lr is a number"),
         (lambda: optim.SGD(0.1, momentum=-0.5), "SGD: momentum is 0 or more, got -0.5"),

@@ -30,7 +30,16 @@ def test_every_op_has_every_facet_and_a_row(name):
     assert op.name == name
     assert rows
     assert op.doc
-    assert op.family in {"elementwise", "movement", "reduction", "contraction", "indexing", "creation"}
+    assert op.family in {
+        "elementwise",
+        "movement",
+        "reduction",
+        "contraction",
+        "convolution",
+        "indexing",
+        "creation",
+        "window",
+    }
     assert all(callable(rule) for rule in (op.infer, op.reference, op.flops, op.axes))
 
 
@@ -47,7 +56,7 @@ def test_rows_cover_every_dtype_that_the_op_takes(name):
 def test_the_ops_without_derivative_are_those_that_are_constant_almost_everywhere():
     flat = {
         "floordiv sign floor ceil trunc rint stop_gradient check_index eq ne lt le gt ge and or xor invert "
-        "shift_left shift_right argmax argmin full constant iota random_bits region scan"
+        "shift_left shift_right argmax argmin full constant iota random_bits region scan window_find"
     }
     assert {name for name, op in OPS.items() if op.vjp is None} == set(" ".join(flat).split())
 
@@ -77,6 +86,7 @@ def test_flops_are_counted_and_zero_where_nothing_is_computed(case):
     assert isinstance(flops, int)
     moves = case.op.family in {"movement", "creation"} or case.name in {
         "gather",
+        "window_pick",
         "cast",
         "copy",
         "stop_gradient",

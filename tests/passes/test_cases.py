@@ -76,7 +76,7 @@ def test_pass_gives_the_expected_text(path: Path, case: Case, request: pytest.Fi
 
 def test_every_pass_has_cases():
     used = {name for path in FILES for case in cases_of(path) for name in case.passes.split(", ")}
-    assert used >= {"merge", "simplify", "sink", "hoist", "canonicalize", "fuse", "schedule"}
+    assert used >= {"merge", "simplify", "sink", "hoist", "layout", "canonicalize", "fuse", "schedule"}
 
 
 def test_titles_are_unique():

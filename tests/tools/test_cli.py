@@ -51,7 +51,7 @@ def test_ir_prints_the_graph_after_every_pass(name: str, capsys: pytest.CaptureF
     [
         (["ir", "digits", "--after", "magic"], f"there is no pass 'magic'; there are {', '.join(PASS_NAMES)}"),
         (["ir", "nothing"], "there is no recipe 'nothing'"),
-        (["bench", "mlp_xxl"], "there is no workload 'mlp_xxl'; there are mlp_s, mlp_m, mlp_l, gpt"),
+        (["bench", "mlp_xxl"], "there is no workload 'mlp_xxl'; there are mlp_s, mlp_m, mlp_l, gpt, cnn, lstm"),
         (["bench", "--against", "numpy"], "cannot measure against 'numpy'; there are torch, torch-compile, jax"),
         (["bench", "--json", "nowhere/x.json"], "cannot write nowhere/x.json"),
     ],

@@ -110,6 +110,27 @@ def test_mnist_reaches_98_percent(capsys: pytest.CaptureFixture[str]):
     assert float(accuracy[0]) >= 0.98
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not MNIST.is_file(), reason=f"{MNIST} is not there")
+def test_a_residual_network_reaches_992_of_1000_digits_of_mnist(capsys: pytest.CaptureFixture[str]):
+    assert main(["train", "resnet", "--data", str(MNIST)]) == 0
+    accuracy = re.findall(r"^test accuracy (\S+)$", capsys.readouterr().out, re.MULTILINE)
+    assert float(accuracy[0]) >= 0.992
+
+
+def test_a_residual_network_trains_from_a_file_along_one_cycle_of_the_rate(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    rng = np.random.default_rng(0)
+    classes = rng.integers(0, 2, 64).astype(np.uint8)
+    images = np.where(classes[:, None, None] == 1, 255, 0).astype(np.uint8) * np.ones((1, 28, 28), np.uint8)
+    np.savez(folder / "m.npz", x_train=images, y_train=classes, x_test=images, y_test=classes)
+    assert main(["train", "resnet", "--data", "m.npz", "--epochs", "3", "--batch-size", "8", "--threads", "2"]) == 0
+    assert "test accuracy 1.0000\nsaved gradloom-resnet.safetensors" in capsys.readouterr().out
+    arrays, _ = load_arrays("gradloom-resnet.safetensors")
+    assert arrays["1.1.num_batches_tracked"] == arrays[".optimizer.step"] == 24
+
+
 def test_mnist_trains_from_a_file(folder: Path, capsys: pytest.CaptureFixture[str]):
     images, classes = np.zeros((256, 28, 28), np.uint8), np.zeros(256, np.uint8)
     np.savez(folder / "m.npz", x_train=images, y_train=classes, x_test=images, y_test=classes)
@@ -213,8 +234,9 @@ def test_a_file_that_no_run_wrote_gives_the_parameters(folder: Path):
         (["--resume", "strange.safetensors"], "does not say how it was trained"),
         (["--memory", "100kB"], "the budget is 100,000"),
         (["--out", "nowhere/x.safetensors"], "there is no folder nowhere"),
-        (["--data", "m.npz"], "--data goes with the recipe mnist"),
-        (["mnist"], "needs --data"),
+        (["--data", "m.npz"], "--data goes with the recipes mnist and resnet"),
+        (["mnist"], "mnist needs --data"),
+        (["resnet"], "resnet needs --data"),
         (["mnist", "--data", "none.npz"], "none.npz: there is no such file"),
         (["--batch-size", "1443"], "--batch-size 1443 is more than the 1442 examples"),
         (["recipes.py:mixed"], "must hold arrays, or specs, and nothing else"),

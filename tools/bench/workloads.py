@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,11 +33,6 @@ class Workload:
     batch_axis: Mapping[str, int] = field(default_factory=dict[str, int])
     """The axis of the examples, where it is not the first."""
 
-    @property
-    def is_there(self) -> bool:
-        """Whether this version has the recipe."""
-        return importlib.util.find_spec(self.module, __package__) is not None
-
     def recipe(self) -> Ingredients:
         """The recipe's ingredients."""
         return getattr(importlib.import_module(self.module, __package__), self.function)()
@@ -46,14 +40,12 @@ class Workload:
 
 _RECIPES = "..recipes"
 
-_ALL = {
+WORKLOADS: Mapping[str, Workload] = {
     **{name: Workload(f"{_RECIPES}.bench_mlps", name) for name in ("mlp_s", "mlp_m", "mlp_l")},
     "gpt": Workload(f"{_RECIPES}.bench_gpt", "gpt", numbers=256),
     "cnn": Workload(f"{_RECIPES}.bench_cnn", "cnn"),
     "lstm": Workload(f"{_RECIPES}.bench_lstm", "lstm_bench", batch_axis={"x": 1}),
 }
-
-WORKLOADS: Mapping[str, Workload] = {name: workload for name, workload in _ALL.items() if workload.is_there}
 """The benchmark's own, by name."""
 
 
@@ -93,7 +85,7 @@ def task(name: str, batch_size: int | None = None) -> Task:
 
 
 def check_name(name: str) -> None:
-    """Raises `CommandError` for what is neither a workload nor a recipe, and for a workload that is still to come."""
+    """Raises `CommandError` for what is neither a workload nor a recipe."""
     if name not in WORKLOADS:
         if ":" not in name:
             raise CommandError(

@@ -2,6 +2,7 @@
 
 from .activations import elu, gelu, leaky_relu, log_softmax, logsumexp, relu, sigmoid, silu, softmax, softplus, tanh
 from .attention import scaled_dot_product_attention
+from .convolution import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from .losses import (
     binary_cross_entropy_with_logits,
     cross_entropy,
@@ -11,26 +12,91 @@ from .losses import (
     nll_loss,
     smooth_l1_loss,
 )
-from .transformations import dropout, embedding, layer_norm, linear, normalize, one_hot
+from .normalization import (
+    batch_norm,
+    group_norm,
+    instance_norm,
+)
+from .padding import (
+    pad,
+)
+from .pooling import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_avg_pool3d,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    adaptive_max_pool3d,
+    avg_pool1d,
+    avg_pool2d,
+    avg_pool3d,
+    max_pool1d,
+    max_pool2d,
+    max_pool3d,
+)
+from .resizing import (
+    interpolate,
+    pixel_shuffle,
+    pixel_unshuffle,
+)
+from .transformations import (
+    dropout,
+    dropout1d,
+    dropout2d,
+    dropout3d,
+    embedding,
+    layer_norm,
+    linear,
+    normalize,
+    one_hot,
+)
 
 __all__ = [
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
+    "batch_norm",
     "binary_cross_entropy_with_logits",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "cross_entropy",
     "dropout",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
     "elu",
     "embedding",
     "gelu",
+    "group_norm",
     "huber_loss",
+    "instance_norm",
+    "interpolate",
     "l1_loss",
     "layer_norm",
     "leaky_relu",
     "linear",
     "log_softmax",
     "logsumexp",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
     "mse_loss",
     "nll_loss",
     "normalize",
     "one_hot",
+    "pad",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "relu",
     "scaled_dot_product_attention",
     "sigmoid",

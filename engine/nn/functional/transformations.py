@@ -125,4 +125,41 @@ def dropout(x: Any, p: float = 0.5, training: bool = True) -> Any:
         return x
     if p == 1:
         return xp.zeros_like(x)
-    return xp.where(random.bernoulli(p, x.shape), 0, x * (1 / (1 - p)))
+    return _dropped(x, p, tuple(x.shape))
+
+
+def _dropped(x: Any, p: float, shape: tuple[int, ...]) -> Any:
+    """`x` with the places of a mask of `shape`, which is broadcast, set to 0 with probability `p`; the rest scaled."""
+    return xp.where(random.bernoulli(p, shape), 0, x * (1 / (1 - p)))
+
+
+def _channel_dropout(what: str, ndims: dict[int, int], input: Any, p: float, training: bool) -> Any:
+    """Dropout of whole channels; `ndims` says for each number of axes how many lead to and with that of channels."""
+    x = as_arraylike(input)
+    if x.ndim not in ndims:
+        raise ShapeError(located(f"{what}: the input has {' or '.join(map(str, ndims))} axes, got {described(x)}"))
+    if not 0 <= p <= 1:
+        raise ValueError(located(f"{what}: the probability is from 0 to 1, got {p}"))
+    if not training or p == 0:
+        return x
+    if p == 1:
+        return xp.zeros_like(x)
+    leading = ndims[x.ndim]
+    return _dropped(x, p, (*x.shape[:leading], *(1,) * (x.ndim - leading)))
+
+
+def dropout1d(input: Any, p: float = 0.5, training: bool = True) -> Any:
+    """In training each channel of (N, C, L) or (C, L) is 0 with probability `p`, else times 1 / (1 - p)."""
+    return _channel_dropout("dropout1d", {3: 2, 2: 1}, input, p, training)
+
+
+def dropout2d(input: Any, p: float = 0.5, training: bool = True) -> Any:
+    """In training each channel of (N, C, H, W) is 0 with probability `p`, else times 1 / (1 - p). Three axes are taken
+    as (N, C, L), as in torch. Tompson et al. 2015.
+    """
+    return _channel_dropout("dropout2d", {4: 2, 3: 2}, input, p, training)
+
+
+def dropout3d(input: Any, p: float = 0.5, training: bool = True) -> Any:
+    """In training each channel of (N, C, D, H, W) or (C, D, H, W) is 0 with probability `p`, else times 1 / (1 - p)."""
+    return _channel_dropout("dropout3d", {5: 2, 4: 1}, input, p, training)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy.typing as npt
 
 from ... import array_api as xp
+from ...array_api.broadcasting import as_arraylike, axis_index, described
+from ...tracer import ShapeError, located
 from .. import functional as F
 from .. import init
 from ..module import Module
@@ -85,3 +88,24 @@ class Flatten(Module):
 
     def extra_repr(self) -> str:
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
+
+
+class Unflatten(Module):
+    """Axis `dim` as axes of the lengths `unflattened_size`, one of which may be -1."""
+
+    def __init__(self, dim: int, unflattened_size: Sequence[int]) -> None:
+        self.dim = dim
+        self.unflattened_size = tuple(unflattened_size)
+
+    def forward(self, x: Any) -> Any:
+        x = as_arraylike(x)
+        place, lengths = axis_index(self.dim, x.ndim), self.unflattened_size
+        known = math.prod(n for n in lengths if n != -1)
+        fits = known and x.shape[place] % known == 0 if -1 in lengths else known == x.shape[place]
+        if not fits or lengths.count(-1) > 1 or any(n < -1 for n in lengths):
+            raise ShapeError(located(f"Unflatten: axis {self.dim} of {described(x)} does not become {lengths}"))
+        sizes = [x.shape[place] // known if n == -1 else n for n in lengths]
+        return xp.reshape(x, (*x.shape[:place], *sizes, *x.shape[place + 1 :]))
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}, unflattened_size={self.unflattened_size}"

@@ -1,0 +1,220 @@
+"""Normalization by the statistics of a batch, of each image, or of groups of channels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from ... import array_api as xp
+from ...array_api.broadcasting import as_arraylike, described
+from ...tracer import ShapeError, TracingError, located
+from ...transforms import stop_gradient
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean and variance of `x` in the form that makes few sums of their derivatives.
+
+    What does not depend on the point that x is measured from is computed from x - center, where `center` has the value
+    of the mean and derivative 0, and `off` = mean - center has the value 0 and the derivative of the mean. For any
+    constant c, variance = E(x - c)² - (mean - c)² and (x - mean) a = (x - c) a - (mean - c) a: derivatives of every
+    order are right, and to the whole array they go by elements alone.
+    """
+
+    center: Any
+    off: Any
+    variance: Any
+
+    @staticmethod
+    def of(x: Any, axes: tuple[int, ...]) -> Statistics:
+        """Those over `axes`, which are kept with length 1; in two passes, so that the variance keeps its digits beside
+        a large mean. It is divided by n.
+        """
+        mean = xp.mean(x, axis=axes, keepdims=True)
+        center = stop_gradient(mean)
+        off = mean - center
+        return Statistics(center, off, xp.mean((x - center) * (x - center), axis=axes, keepdims=True) - off * off)
+
+    def normalized(self, x: Any, weight: Any, bias: Any, eps: float) -> Any:
+        """(x - mean) / √(variance + eps), times weight, plus bias, each in a shape that fits x, or `None`."""
+        scale = 1 / xp.sqrt(self.variance + eps)
+        scale = scale if weight is None else scale * weight
+        shift = self.off * scale
+        # Another name for the center makes another subtraction: one that is fused here, where the one of the variance,
+        # read by two loops over x, would be kept as an array of its own.
+        return (x - stop_gradient(self.center)) * scale + (-shift if bias is None else bias - shift)
+
+
+def _channels(what: str, x: Any, **vectors: Any) -> None:
+    """Raise unless x is (N, C, ...) floats and every vector that is given has one number for each channel."""
+    if x.ndim < 2 or x.dtype.kind != "f":
+        raise ShapeError(located(f"{what}: the input is (N, C, ...) floats, got {described(x)}"))
+    for name, vector in vectors.items():
+        if vector is not None and tuple(vector.shape) != (x.shape[1],):
+            raise ShapeError(
+                located(f"{what}: {name} has one number for each of {x.shape[1]} channels, got {described(vector)}")
+            )
+
+
+def _along_channels(vector: Any, x: Any) -> Any:
+    """(C,) as (1, C, 1, ...)."""
+    return xp.reshape(vector, (1, -1) + (1,) * (x.ndim - 2))
+
+
+def _normalized(x: Any, statistics: Statistics, weight: Any, bias: Any, eps: float) -> Any:
+    """`Statistics.normalized` with weight and bias for each channel."""
+    weight = None if weight is None else _along_channels(weight, x)
+    return statistics.normalized(x, weight, None if bias is None else _along_channels(bias, x), eps)
+
+
+def _by_given(x: Any, mean: Any, variance: Any, weight: Any, bias: Any, eps: float) -> Any:
+    """(x - mean) / √(variance + eps), times weight, plus bias, all (C,)."""
+    scale = 1 / xp.sqrt(variance + eps)
+    scale = scale if weight is None else scale * weight
+    result = (x - _along_channels(mean, x)) * _along_channels(scale, x)
+    return result if bias is None else result + _along_channels(bias, x)
+
+
+def _of_nothing(x: Any, weight: Any, bias: Any) -> Any:
+    """An empty result that still depends on weight and bias, by 0; nothing has no statistics."""
+    result = x if weight is None else x * _along_channels(weight, x)
+    return result if bias is None else result + _along_channels(bias, x)
+
+
+def _optional(*arrays: Any) -> list[Any]:
+    return [None if array is None else as_arraylike(array) for array in arrays]
+
+
+def check_batch_statistics(what: str, x: Any) -> int:
+    """Values of each channel. Raises `ShapeError` where there is only one, whose variance says nothing."""
+    count = x.shape[0] * math.prod(x.shape[2:])
+    if count == 1:
+        raise ShapeError(
+            located(
+                f"{what}: in training there must be more than one value for each channel, got {described(x)}; "
+                "take a larger batch, or model.eval()"
+            )
+        )
+    return count
+
+
+def batch_norm(
+    input: Any,
+    running_mean: Any,
+    running_var: Any,
+    weight: Any = None,
+    bias: Any = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Any:
+    """(x - mean) / √(variance + eps) for each channel of (N, C, ...), then times weight, plus bias, each (C,).
+
+    In training, or without running statistics, mean and variance are those of the batch, the variance divided by n.
+    The running statistics are read and never changed here: `nn.BatchNorm2d` keeps them, with its `momentum`. Ioffe and
+    Szegedy 2015, "Batch normalization".
+    """
+    x, *given = [as_arraylike(input), *_optional(running_mean, running_var, weight, bias)]
+    running_mean, running_var, weight, bias = given
+    _channels("batch_norm", x, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    if (running_mean is None) != (running_var is None):
+        raise TracingError(located("batch_norm: running_mean and running_var are given both, or neither"))
+    if not training and running_mean is not None:
+        return _by_given(x, running_mean, running_var, weight, bias, eps)
+    if check_batch_statistics("batch_norm", x) == 0:
+        return _of_nothing(x, weight, bias)
+    return _normalized(x, Statistics.of(x, (0, *range(2, x.ndim))), weight, bias, eps)
+
+
+def batch_norm_in_training(
+    x: Any, running_mean: Any, running_var: Any, weight: Any, bias: Any, factor: Any, eps: float
+) -> tuple[Any, Any, Any]:
+    """The result of `batch_norm` by the batch's statistics, and the running ones moved to those by `factor`; an empty
+    batch leaves them as they are.
+
+    The running variance takes that of the batch divided by n - 1, as in torch.
+    """
+    x = as_arraylike(x)
+    _channels("batch_norm", x, running_mean=running_mean, weight=weight)
+    count = check_batch_statistics("batch_norm", x)
+    if count == 0:
+        return _of_nothing(x, weight, bias), running_mean, running_var
+    batch = Statistics.of(x, (0, *range(2, x.ndim)))
+    new_mean = _moved(running_mean, xp.reshape(batch.center, (-1,)), factor)
+    new_variance = _moved(running_var, xp.reshape(batch.variance, (-1,)) * (count / max(count - 1, 1)), factor)
+    return _normalized(x, batch, weight, bias, eps), new_mean, new_variance
+
+
+def _moved(running: Any, value: Any, factor: Any) -> Any:
+    return xp.astype(running * (1 - factor) + value * factor, running.dtype)
+
+
+def instance_norm(
+    input: Any,
+    running_mean: Any = None,
+    running_var: Any = None,
+    weight: Any = None,
+    bias: Any = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Any:
+    """As `batch_norm`, with mean and variance of each image and channel of (N, C, ...) by themselves.
+
+    Without `use_input_stats` the running ones are read. Ulyanov, Vedaldi and Lempitsky 2016.
+    """
+    x = as_arraylike(input)
+    running_mean, running_var, weight, bias = _optional(running_mean, running_var, weight, bias)
+    _channels("instance_norm", x, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    if not use_input_stats:
+        if running_mean is None or running_var is None:
+            raise TracingError(located("instance_norm: without use_input_stats it needs running_mean and running_var"))
+        return _by_given(x, running_mean, running_var, weight, bias, eps)
+    _check_positions("instance_norm", x)
+    return _normalized(x, Statistics.of(x, tuple(range(2, x.ndim))), weight, bias, eps)
+
+
+def _check_positions(what: str, x: Any) -> int:
+    count = math.prod(x.shape[2:])
+    if x.ndim < 3 or count == 1:
+        raise ShapeError(
+            located(f"{what}: there must be more than one value for each image and channel, got {described(x)}")
+        )
+    return count
+
+
+def instance_norm_in_training(
+    x: Any, running_mean: Any, running_var: Any, weight: Any, bias: Any, momentum: float, eps: float
+) -> tuple[Any, Any, Any]:
+    """The result of `instance_norm`, and the running statistics moved to the batch's mean ones by `momentum`."""
+    x = as_arraylike(x)
+    _channels("instance_norm", x, running_mean=running_mean, weight=weight)
+    count = _check_positions("instance_norm", x)
+    if x.size == 0:
+        return _of_nothing(x, weight, bias), running_mean, running_var
+    images = Statistics.of(x, tuple(range(2, x.ndim)))
+    means = xp.mean(xp.reshape(images.center, x.shape[:2]), axis=0)
+    variances = xp.mean(xp.reshape(images.variance, x.shape[:2]), axis=0) * (count / max(count - 1, 1))
+    new_mean, new_variance = _moved(running_mean, means, momentum), _moved(running_var, variances, momentum)
+    return _normalized(x, images, weight, bias, eps), new_mean, new_variance
+
+
+def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
+    """(x - mean) / √(variance + eps) over each of `num_groups` groups of channels of each image of (N, C, ...); then
+    times weight, plus bias, each (C,). Wu and He 2018, "Group normalization".
+    """
+    x = as_arraylike(input)
+    weight, bias = _optional(weight, bias)
+    _channels("group_norm", x, weight=weight, bias=bias)
+    batch, channels = x.shape[:2]
+    if num_groups < 1 or channels % num_groups:
+        raise ShapeError(
+            located(f"group_norm: num_groups {num_groups} does not divide the {channels} channels of {described(x)}")
+        )
+    groups = xp.reshape(x, (batch, num_groups, channels // num_groups, *x.shape[2:]))
+    weight, bias = (
+        None if v is None else xp.reshape(v, (1, num_groups, -1) + (1,) * (x.ndim - 2)) for v in (weight, bias)
+    )
+    result = Statistics.of(groups, tuple(range(2, groups.ndim))).normalized(groups, weight, bias, eps)
+    return xp.reshape(result, x.shape)

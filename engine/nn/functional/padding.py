@@ -1,0 +1,53 @@
+"""Padding as torch has it: widths from the last axis on, in four modes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ... import array_api as xp
+from ...array_api.broadcasting import as_arraylike, described
+from ...tracer import ShapeError, located
+
+_NUMPY_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+
+
+def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Any:
+    """`input` with elements added along its last axes: `pad` is (before, after) for the last axis, then for the one
+    before it, and so on. Negative widths take elements away.
+
+    `mode` is "constant" (with `value`, 0 if not given), "reflect" (without the edge, so widths are below the length),
+    "replicate" (the edge) or "circular" (from the other end, at most once around).
+    """
+    x = as_arraylike(input)
+    if mode not in _NUMPY_MODES:
+        raise ValueError(located(f"pad: mode is one of {', '.join(_NUMPY_MODES)}, got {mode!r}"))
+    widths = tuple(pad)
+    if len(widths) % 2 or len(widths) > 2 * x.ndim or not all(isinstance(n, int) for n in widths):
+        raise ValueError(
+            located(
+                f"pad: the widths are pairs of whole numbers for up to {x.ndim} axes of {described(x)}, got {pad!r}"
+            )
+        )
+    if mode != "constant" and value not in (None, 0):
+        raise ValueError(located(f"pad: a value goes with mode='constant', not with {mode!r}"))
+    pairs = [(0, 0)] * (x.ndim - len(widths) // 2) + list(zip(widths[-2::-2], widths[-1::-2]))
+    for axis, (before, after) in enumerate(pairs):
+        n = x.shape[axis]
+        limit = {"reflect": n - 1, "circular": n}.get(mode)
+        if limit is not None and max(before, after) > limit:
+            raise ShapeError(
+                located(
+                    f"pad: mode {mode!r} adds at most {limit} elements to axis {axis} of {described(x)}, got {pad!r}"
+                )
+            )
+        if n + before + after < 0 or (mode != "constant" and n == 0 and max(before, after) > 0):
+            raise ShapeError(located(f"pad: widths {pad!r} leave nothing of axis {axis} of {described(x)}"))
+    if mode == "constant":
+        # One side may take away more than there is, as long as the other gives it back.
+        grown = xp.pad(x, [(max(a, 0), max(b, 0)) for a, b in pairs], constant_values=0 if value is None else value)
+    else:
+        grown = xp.pad(x, [(max(a, 0), max(b, 0)) for a, b in pairs], mode=_NUMPY_MODES[mode])
+    if min(widths, default=0) >= 0:
+        return grown
+    return grown[tuple(slice(max(-a, 0), n - max(-b, 0)) for (a, b), n in zip(pairs, grown.shape))]

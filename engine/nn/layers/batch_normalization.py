@@ -1,0 +1,200 @@
+"""Normalization of channels: by the batch, by the image, by groups; with running statistics as buffers."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy.typing as npt
+
+from ...array_api.broadcasting import as_arraylike, described
+from ...tracer import ShapeError, located
+from .. import functional as F
+from .. import init
+from ..functional.normalization import batch_norm_in_training, instance_norm_in_training
+from ..module import Module
+from ..parameter import Buffer, Parameter
+
+
+class _ChannelNorm(Module):
+    """Weight (ones at first), bias (zeros), and the buffers running_mean (zeros), running_var (ones) and
+    num_batches_tracked, each where asked for.
+    """
+
+    dims: ClassVar[dict[int, str]]
+    """What the input may be, by its number of axes."""
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float,
+        momentum: float | None,
+        affine: bool,
+        track_running_stats: bool,
+        dtype: npt.DTypeLike,
+    ) -> None:
+        self.num_features = num_features
+        self.eps = eps
+        self.momentum = momentum
+        self.affine = affine
+        self.track_running_stats = track_running_stats
+        self.weight = Parameter(num_features, dtype, init.ones()) if affine else None
+        self.bias = Parameter(num_features, dtype) if affine else None
+        if track_running_stats:
+            self.running_mean = Buffer(num_features, dtype)
+            self.running_var = Buffer(num_features, dtype, init.ones())
+            self.num_batches_tracked = Buffer((), "int64")
+        else:
+            for name in ("running_mean", "running_var", "num_batches_tracked"):
+                self.register_buffer(name, None)
+
+    def _checked(self, x: Any) -> Any:
+        x = as_arraylike(x)
+        channels = x.shape[self._channel_axis(x.ndim)] if x.ndim in self.dims else None
+        if channels != self.num_features:
+            shapes = " or ".join(self.dims.values())
+            raise ShapeError(
+                located(
+                    f"{type(self).__name__}: the input is {shapes} with C = {self.num_features}, got {described(x)}"
+                )
+            )
+        return x
+
+    def _channel_axis(self, ndim: int) -> int:
+        return 1
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
+            f"track_running_stats={self.track_running_stats}"
+        )
+
+
+class _BatchNorm(_ChannelNorm):
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        dtype: npt.DTypeLike = "float32",
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype)
+
+    def forward(self, x: Any) -> Any:
+        x = self._checked(x)
+        if not self.training or self.running_mean is None:
+            training = self.training or self.running_mean is None
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, training, eps=self.eps)
+        self.num_batches_tracked = self.num_batches_tracked + 1
+        # Without a momentum the running statistics are means over all batches so far.
+        factor = self.momentum if self.momentum is not None else 1.0 / self.num_batches_tracked
+        result, self.running_mean, self.running_var = batch_norm_in_training(
+            x, self.running_mean, self.running_var, self.weight, self.bias, factor, self.eps
+        )
+        return result
+
+
+class BatchNorm1d(_BatchNorm):
+    """`functional.batch_norm` of (N, C) or (N, C, L): by the batch in training, by running statistics in evaluation.
+
+    In training running_mean and running_var move by `momentum` to the batch's (`None`: they are means over all
+    batches). Without `affine` there are no weight and bias, without `track_running_stats` no running statistics.
+    """
+
+    dims: ClassVar[dict[int, str]] = {2: "(N, C)", 3: "(N, C, L)"}
+
+
+class BatchNorm2d(_BatchNorm):
+    """`functional.batch_norm` of (N, C, H, W), see `BatchNorm1d`."""
+
+    dims: ClassVar[dict[int, str]] = {4: "(N, C, H, W)"}
+
+
+class BatchNorm3d(_BatchNorm):
+    """`functional.batch_norm` of (N, C, D, H, W), see `BatchNorm1d`."""
+
+    dims: ClassVar[dict[int, str]] = {5: "(N, C, D, H, W)"}
+
+
+class _InstanceNorm(_ChannelNorm):
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        affine: bool = False,
+        track_running_stats: bool = False,
+        dtype: npt.DTypeLike = "float32",
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype)
+        self._rate = momentum
+
+    def _channel_axis(self, ndim: int) -> int:
+        return 0 if ndim == min(self.dims) else 1
+
+    def forward(self, x: Any) -> Any:
+        x = self._checked(x)
+        if x.ndim == min(self.dims):
+            return self._batched(x[None])[0]
+        return self._batched(x)
+
+    def _batched(self, x: Any) -> Any:
+        if self.training and self.running_mean is not None:
+            # As in torch, num_batches_tracked stays 0: there is no cumulative mean here that would need it.
+            result, self.running_mean, self.running_var = instance_norm_in_training(
+                x, self.running_mean, self.running_var, self.weight, self.bias, self._rate, self.eps
+            )
+            return result
+        by_input = self.training or self.running_mean is None
+        return F.instance_norm(x, self.running_mean, self.running_var, self.weight, self.bias, by_input, eps=self.eps)
+
+
+class InstanceNorm1d(_InstanceNorm):
+    """`functional.instance_norm` of (N, C, L) or (C, L); weight and bias with `affine`, running statistics if asked."""
+
+    dims: ClassVar[dict[int, str]] = {2: "(C, L)", 3: "(N, C, L)"}
+
+
+class InstanceNorm2d(_InstanceNorm):
+    """`functional.instance_norm` of (N, C, H, W) or (C, H, W), see `InstanceNorm1d`."""
+
+    dims: ClassVar[dict[int, str]] = {3: "(C, H, W)", 4: "(N, C, H, W)"}
+
+
+class InstanceNorm3d(_InstanceNorm):
+    """`functional.instance_norm` of (N, C, D, H, W) or (C, D, H, W), see `InstanceNorm1d`."""
+
+    dims: ClassVar[dict[int, str]] = {4: "(C, D, H, W)", 5: "(N, C, D, H, W)"}
+
+
+class GroupNorm(Module):
+    """`functional.group_norm` of (N, C, ...), with weight (ones at first) and bias (zeros) for each channel."""
+
+    def __init__(
+        self,
+        num_groups: int,
+        num_channels: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        dtype: npt.DTypeLike = "float32",
+    ) -> None:
+        if num_groups < 1 or num_channels % num_groups:
+            raise ValueError(f"num_channels {num_channels} is no multiple of num_groups {num_groups}")
+        self.num_groups = num_groups
+        self.num_channels = num_channels
+        self.eps = eps
+        self.affine = affine
+        self.weight = Parameter(num_channels, dtype, init.ones()) if affine else None
+        self.bias = Parameter(num_channels, dtype) if affine else None
+
+    def forward(self, x: Any) -> Any:
+        x = as_arraylike(x)
+        if x.ndim < 2 or x.shape[1] != self.num_channels:
+            raise ShapeError(
+                located(f"GroupNorm: the input is (N, C, ...) with C = {self.num_channels}, got {described(x)}")
+            )
+        return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}"

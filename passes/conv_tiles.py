@@ -1,0 +1,416 @@
+"""How convolutions are cut: into phases, bands of image rows, strips of channels, parts of a weight gradient.
+
+All of it follows from the shapes, never from the number of threads: the planner takes scratch by these numbers, and
+the code generator makes loops of them.
+
+An output that meets an input with zeros between its elements (`expand`) splits into *phases*: every `apart`-th output
+along an axis meets the same places of the kernel. So no product with a zero that stands between two elements is taken.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from ..ir import Node
+from ..ir.ops.convolution import Window, windows
+from ..ir.types import ArrayType
+
+VECTOR_BYTES = 64
+# Rows of a register tile by its vectors: sums, a row of vectors and one that repeats an element fit 32 registers. One
+# register too many costs a fifth of the speed.
+_MOST_ROWS = {1: 14, 2: 14, 3: 9, 4: 6}
+_MOST_VECTORS = 4
+MOST_TOGETHER = 9
+"""Kernel columns that a depthwise weight gradient takes together, at most."""
+# Output positions of a tile: enough to use a strip of the weight again and again.
+_POSITIONS = 392
+# Bytes of the copied rows of one worker, and of the rows that a weight gradient passes over at a time: in the L2 cache.
+_BAND_BYTES = 256 << 10
+_PASS_BYTES = 384 << 10
+# Bytes of a strip of the weight above which it is used one kernel row at a time.
+_STRIP_BYTES = 320 << 10
+_LEAST_TILES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """Outputs `first + q * apart` along one axis, `count` of them.
+
+    They meet the places `tap + t * tap_step` of the kernel, for t below `taps`, with the input at
+    `source + q * step + t * tap_apart`. `apart`, `step`, `tap_step` and `tap_apart` are the same for all phases.
+    """
+
+    first: int
+    count: int
+    apart: int
+    step: int
+    source: int
+    taps: int
+    tap: int
+    tap_step: int
+    tap_apart: int
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """The first and the last place of the input that is met."""
+        return self.source, self.source + (self.count - 1) * self.step + (self.taps - 1) * self.tap_apart
+
+
+def axis_phases(window: Window, length: int, kernel: int) -> list[Phase]:
+    """The phases of one axis with an input of `length`."""
+    steps = window.steps(length, kernel)
+    apart = window.expand // math.gcd(window.expand, window.stride)
+    tap_step = window.expand // math.gcd(window.expand, window.dilation)
+    result: list[Phase] = []
+    for first in range(min(apart, steps)):
+        count = -(-(steps - first) // apart)
+        taps = [
+            k for k in range(kernel) if (first * window.stride + k * window.dilation - window.low) % window.expand == 0
+        ]
+        tap = taps[0] if taps else 0
+        source = (first * window.stride + tap * window.dilation - window.low) // window.expand
+        step, tap_apart = apart * window.stride // window.expand, tap_step * window.dilation // window.expand
+        result.append(Phase(first, count, apart, step, source, len(taps), tap, tap_step, tap_apart))
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class Strips:
+    """Channels of a group in strips of `width` vectors, the last ones a vector narrower: `wide` have full width."""
+
+    vectors: int
+    count: int
+    width: int
+    wide: int
+
+    def widths(self) -> set[int]:
+        """The widths that occur."""
+        return {self.width, *({self.width - 1} if self.wide < self.count else ())}
+
+
+def strips(channels: int, itemsize: int, most: int = _MOST_VECTORS) -> Strips:
+    """As few strips as can be, as equal as they can be."""
+    vectors = -(-channels * itemsize // VECTOR_BYTES)
+    count = -(-vectors // most)
+    width = -(-vectors // count)
+    return Strips(vectors, count, width, vectors - count * (width - 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A length cut into `blocks` of `most` rows or, after the first `long` ones, one less."""
+
+    blocks: int
+    most: int
+    long: int
+
+    def sizes(self) -> set[int]:
+        """The block lengths that occur."""
+        return {self.most, *({self.most - 1} if self.long < self.blocks else ())} if self.blocks else set()
+
+
+def rows(length: int, vectors: int) -> Rows:
+    """Blocks for register tiles of `vectors` vectors."""
+    blocks = -(-length // _MOST_ROWS[vectors])
+    most = -(-length // blocks) if blocks else 0
+    return Rows(blocks, most, length - blocks * (most - 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """A convolution over two spatial axes: one that has fewer got axes of length 1 in front."""
+
+    images: int
+    lengths: tuple[int, int]
+    steps: tuple[int, int]
+    kernel: tuple[int, int]
+    windows: tuple[Window, Window]
+    groups: int
+    inner: int
+    outer: int
+    itemsize: int
+
+    @property
+    def depthwise(self) -> bool:
+        """Whether every channel goes by itself."""
+        return self.inner == self.outer == 1
+
+    @property
+    def channel_strips(self) -> Strips:
+        """The strips of one group's output channels, or of all channels where every one goes by itself."""
+        # A row of vectors that meets another one is loaded for every product: two of them keep the registers busy.
+        return strips(self.groups, self.itemsize, 2) if self.depthwise else strips(self.outer, self.itemsize)
+
+    @property
+    def strip_groups(self) -> int:
+        """Groups that have strips of their own."""
+        return 1 if self.depthwise else self.groups
+
+
+def geometry(node: Node) -> Geometry | None:
+    """The sizes of a convolution or weight gradient with tiled kernels; None where it has none."""
+    x, y, w = _operands(node)
+    spatial = x.ndim - 2
+    if not 1 <= spatial <= 2 or 0 in (x.size, y.size, w.size):
+        return None
+    unit = Window(1, 0, 0, 1, 1)
+    padding = (1,) * (2 - spatial)
+    lengths, steps, kernel = ((*padding, *shape) for shape in (x.shape[1:-1], y.shape[1:-1], w.shape[2:]))
+    first, second = (*(unit for _ in padding), *windows(node.attrs))
+    groups: int = node.attrs["groups"]
+    found = Geometry(
+        x.shape[0],
+        (lengths[0], lengths[1]),
+        (steps[0], steps[1]),
+        (kernel[0], kernel[1]),
+        (first, second),
+        groups,
+        w.shape[1],
+        w.shape[0] // groups,
+        x.dtype.itemsize,
+    )
+    plain = all(a == unit for a in found.windows) and found.kernel == (1, 1)
+    return _flattened(found) if plain else found
+
+
+def _operands(node: Node) -> tuple[ArrayType, ArrayType, ArrayType]:
+    """The types of input, output and weight."""
+    x, other = (v.type for v in node.inputs)
+    return (x, node.output.type, other) if node.op.name == "conv" else (x, other, node.output.type)
+
+
+def _flattened(g: Geometry) -> Geometry:
+    """All positions as one image where each stands for itself, of rows that register tiles divide well."""
+    positions = g.images * math.prod(g.lengths)
+    fitting = [n for n in range(56, 225) if positions % n == 0]
+    if not fitting:
+        return g
+    width = next((n for n in fitting if n % 7 == 0), fitting[-1])
+    shape = (positions // width, width)
+    return Geometry(1, shape, shape, g.kernel, g.windows, g.groups, g.inner, g.outer, g.itemsize)
+
+
+@dataclass(frozen=True)
+class ConvTiles:
+    """Tiles of the outputs of a convolution.
+
+    A tile is `images` images (only where `bands` is 1) or one of the `bands` of an image, `band` rows of every phase.
+    Unless `direct`, its input is first copied with its padding: `copied` rows and columns that begin at `origin`.
+    A strip's weights are packed by phase, place of the kernel and input channel; `packed` counts those elements for all
+    strips of a vector. With `by_kernel_row` all positions of a tile pass one kernel row before the next.
+    """
+
+    geometry: Geometry
+    phases: tuple[tuple[Phase, Phase], ...]
+    images: int
+    bands: int
+    band: int
+    direct: bool
+    copied: tuple[int, int]
+    origin: tuple[int, int]
+    packed: int
+    by_kernel_row: bool
+
+    @property
+    def tiles(self) -> int:
+        """All tiles."""
+        return -(-self.geometry.images // self.images) * self.bands
+
+    @property
+    def band_bytes(self) -> int:
+        """Bytes of the copied input of one worker."""
+        g = self.geometry
+        if self.direct:
+            return 0
+        return _lines(self.images * math.prod(self.copied) * g.groups * g.inner * g.itemsize)
+
+    @property
+    def packed_bytes(self) -> int:
+        """Bytes of the packed weights."""
+        g = self.geometry
+        return g.strip_groups * g.channel_strips.vectors * self.packed * VECTOR_BYTES
+
+    def scratch_bytes(self, threads: int) -> int:
+        """Bytes of scratch for so many workers."""
+        return self.packed_bytes + threads * self.band_bytes
+
+
+def _lines(nbytes: int) -> int:
+    return -(-nbytes // VECTOR_BYTES) * VECTOR_BYTES
+
+
+def conv_tiles(node: Node) -> ConvTiles | None:
+    """The tiles of a `conv`, or None where it has no tiled kernel."""
+    g = geometry(node)
+    if g is None:
+        return None
+    by_axis = [axis_phases(*axis) for axis in zip(g.windows, g.lengths, g.kernel)]
+    phases = tuple((first, second) for first, second in product(*by_axis))
+    met = [pair for pair in phases if pair[0].taps and pair[1].taps]
+    height, width = (max(p.count for p in axis) for axis in by_axis)
+    positions = width * len(phases)
+    channels = g.groups * g.inner
+    reaches = [[pair[axis].reach for pair in met] or [(0, -1)] for axis in (0, 1)]
+    low = [min(first for first, _ in reach) for reach in reaches]
+    high = [max(last for _, last in reach) for reach in reaches]
+    direct = all(a >= 0 and b < n for a, b, n in zip(low, high, g.lengths))
+    step = phases[0][0].step
+    columns = max(high[1] - low[1] + 1, 0)
+
+    last_tap = max((pair[0].source + (pair[0].taps - 1) * pair[0].tap_apart for pair in met), default=low[0] - 1)
+
+    def copied_rows(band: int) -> int:
+        return max((band - 1) * step + last_tap - low[0] + 1, 0)
+
+    def fits(images: int, band: int) -> bool:
+        return direct or images * copied_rows(band) * columns * channels * g.itemsize <= _BAND_BYTES
+
+    band = min(height, max(1, -(-_POSITIONS // positions)))
+    while band > 1 and not fits(1, band):
+        band -= 1
+    bands = -(-height // band)
+    while g.images * bands < _LEAST_TILES and band * positions > 112 and bands < height:
+        bands += 1
+    band = -(-height // bands)
+    bands = -(-height // band)
+    images = 1
+    if bands == 1:
+        most = max(g.images // _LEAST_TILES, 1)
+        while images < most and images * height * positions < _POSITIONS and fits(images + 1, band):
+            images += 1
+    taps = sum(a.taps * b.taps for a, b in phases)
+    widest = g.channel_strips.width * VECTOR_BYTES * g.inner * max((a.taps * b.taps for a, b in phases), default=0)
+    rows_, origin = copied_rows(band), (low[0], low[1])
+    packed = taps * g.inner
+    return ConvTiles(g, phases, images, bands, band, direct, (rows_, columns), origin, packed, widest > _STRIP_BYTES)
+
+
+def merged(g: Geometry, tap_apart: int) -> bool:
+    """Whether the places of a kernel row and the channels in are one run of elements."""
+    return g.groups == 1 and tap_apart == 1
+
+
+@dataclass(frozen=True)
+class WeightGradientTiles:
+    """How a weight gradient is summed.
+
+    The output positions are passed over in `passes` passes: `images` images at a time, or `band` rows of one image
+    where `bands` is above 1. `parts` sums of neighbouring passes are added in the end, in their order. Each part is
+    made by `shares` tiles, which divide its units: a group, a place of the kernel, a block of input channels, a strip;
+    where every channel goes by itself, a row of the kernel and a strip.
+    """
+
+    geometry: Geometry
+    images: int
+    bands: int
+    band: int
+    parts: int
+    shares: int
+
+    @property
+    def passes(self) -> int:
+        """Passes over the positions."""
+        return -(-self.geometry.images // self.images) * self.bands
+
+    @property
+    def part_bytes(self) -> int:
+        """Bytes of one part."""
+        g = self.geometry
+        return g.strip_groups * g.channel_strips.vectors * math.prod(g.kernel) * g.inner * VECTOR_BYTES
+
+    def scratch_bytes(self, threads: int) -> int:
+        """Bytes of all parts."""
+        return self.parts * self.part_bytes
+
+    @property
+    def blocks(self) -> Rows:
+        """Blocks of the input channels of a group."""
+        return channel_blocks(self.geometry)
+
+    @property
+    def units(self) -> int:
+        """What can be computed apart."""
+        g = self.geometry
+        if g.depthwise:
+            return g.kernel[0] * g.channel_strips.count
+        return g.groups * math.prod(g.kernel) * self.blocks.blocks * g.channel_strips.count
+
+
+def channel_blocks(g: Geometry) -> Rows:
+    """The input channels of a group in register tiles."""
+    return rows(g.inner, g.channel_strips.width)
+
+
+def weight_gradient_tiles(node: Node) -> WeightGradientTiles | None:
+    """The tiles of a `conv_weight_gradient`, or None where it has no tiled kernel."""
+    g = geometry(node)
+    if g is None:
+        return None
+    of_input = math.prod(g.lengths) * g.groups * g.inner * g.itemsize
+    of_output = math.prod(g.steps) * g.groups * g.outer * g.itemsize
+    image = of_input + of_output
+    images, band = 1, g.steps[0]
+    if image > _PASS_BYTES:
+        band = max(1, min(g.steps[0], _PASS_BYTES * g.steps[0] // image))
+    else:
+        images = max(1, min(_PASS_BYTES // max(image, 1), -(-g.images // _LEAST_TILES)))
+    bands = -(-g.steps[0] // band)
+    band = -(-g.steps[0] // bands)
+    bands = -(-g.steps[0] // band)
+    whole = WeightGradientTiles(g, images, bands, band, 1, 1)
+    room = max(256 << 10, g.images * image // 8)
+    parts = max(1, min(_LEAST_TILES, room // whole.part_bytes, whole.passes))
+    shares = max(1, min(whole.units, -(-_LEAST_TILES // parts)))
+    return WeightGradientTiles(g, images, bands, band, parts, shares)
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """Which outputs along an axis meet the input at one place of the kernel: `first + t * apart`, for t below `count`,
+    with the input at `source + t * step`.
+    """
+
+    first: int
+    count: int
+    apart: int
+    source: int
+    step: int
+
+
+def meetings(window: Window, length: int, steps: int, kernel: int) -> list[Meeting]:
+    """For each place of the kernel along one axis, the outputs that meet an element of the input there."""
+    apart = window.expand // math.gcd(window.expand, window.stride)
+    step = apart * window.stride // window.expand
+    result: list[Meeting] = []
+    for k in range(kernel):
+        shift = k * window.dilation - window.low
+        starts = [o for o in range(min(apart, steps)) if (o * window.stride + shift) % window.expand == 0]
+        if not starts:
+            result.append(Meeting(0, 0, apart, 0, step))
+            continue
+        first = starts[0]
+        source = (first * window.stride + shift) // window.expand
+        # Leave out what lies before and behind the input.
+        skipped = max(0, -(source // step))
+        last = min((length - 1 - source) // step, (steps - 1 - first) // apart)
+        count = max(0, last - skipped + 1)
+        result.append(Meeting(first + skipped * apart, count, apart, source + skipped * step, step))
+    return result
+
+
+def scratch_bytes(node: Node, threads: int) -> int:
+    """Bytes of scratch that a convolution or weight gradient needs."""
+    tiles: ConvTiles | WeightGradientTiles | None = None
+    if node.op.name == "conv":
+        tiles = conv_tiles(node)
+    elif node.op.name == "conv_weight_gradient":
+        tiles = weight_gradient_tiles(node)
+    return 0 if tiles is None else tiles.scratch_bytes(threads)
+
+
+def tile_shapes(blocks: Sequence[Rows], widths: Sequence[int]) -> list[tuple[int, int]]:
+    """All pairs of rows and vectors that register tiles take."""
+    return sorted({(size, width) for block in blocks for size in block.sizes() for width in widths})

@@ -1,0 +1,452 @@
+"""Kernels of convolutions over one or two spatial axes: register tiles over image rows that were copied with padding.
+
+Sizes are words of the argument block; source is made for each dtype and each set of register tiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...ir import SHORT_NAMES
+
+Shape = tuple[int, int]
+
+
+def _tiles(short: str, shapes: Sequence[Shape], tail: bool, pairwise: bool) -> str:
+    """Definitions of the register tiles."""
+    lines: list[str] = []
+    for rows, vectors in shapes:
+        lines.append(f"tile_{rows}_{vectors} = tile_product({short!r}, {rows}, {vectors}, False, {pairwise})")
+        if tail:
+            lines.append(f"tail_{rows}_{vectors} = tile_product({short!r}, {rows}, {vectors}, True, {pairwise})")
+    return "\n".join(lines)
+
+
+def _call(shapes: Sequence[Shape], tail: bool, arguments: str, indent: int) -> str:
+    """A call of the register tile of `rows` rows and `vectors` vectors; the last vector may be partly there."""
+    lines: list[str] = []
+    for i, (rows, vectors) in enumerate(shapes):
+        lines.append(f"{'elif' if i else 'if'} (rows == {rows}) & (vectors == {vectors}):")
+        if tail:
+            lines.append("    if columns < lanes * vectors:")
+            lines.append(f"        tail_{rows}_{vectors}({arguments})")
+            lines.append("    else:")
+            lines.append(f"        tile_{rows}_{vectors}({arguments})")
+        else:
+            lines.append(f"    tile_{rows}_{vectors}({arguments})")
+    return ("\n" + " " * indent).join(lines)
+
+
+def pack(dtype: np.dtype[Any], lanes: int) -> str:
+    """A strip's weights, one vector row for each place of the kernel and input channel.
+
+    Words: tile, w, packed, elements of w from one channel out, channel in, row and column of the kernel to the next,
+    channels in and out of a group, groups with strips, strips, width of a strip, wide strips, vectors of a group,
+    kernel rows, kernel columns, vector rows of a strip, then for each place of the kernel: vector rows of the phases
+    before its own, vector rows of its phase, its number in the phase.
+    """
+    short = SHORT_NAMES[dtype]
+    return f"""
+lanes = {lanes}
+
+
+def kernel(b):
+    w, packed = array_{short}(word(b, 1), 0), array_{short}(word(b, 2), 0)
+    of_out, of_in, of_row, of_column = word(b, 3), word(b, 4), word(b, 5), word(b, 6)
+    inner, outer, vectors = word(b, 7), word(b, 8), word(b, 13)
+    strips, width, wide = word(b, 10), word(b, 11), word(b, 12)
+    kernel_rows, kernel_columns, all_rows = word(b, 14), word(b, 15), word(b, 16)
+    blocks = (inner + 7) // 8
+    block = word(b, 0) % blocks
+    strip = word(b, 0) // blocks
+    group = strip // strips
+    strip = strip - group * strips
+    first = strip * width if strip <= wide else strip * (width - 1) + wide
+    wides = width if strip < wide else width - 1
+    columns = wides * lanes
+    there = outer - first * lanes if outer - first * lanes < columns else columns
+    start = block * 8
+    stop = start + 8 if start + 8 < inner else inner
+    for row in range(kernel_rows):
+        for column in range(kernel_columns):
+            at = 17 + 3 * (row * kernel_columns + column)
+            before, mine, number = word(b, at), word(b, at + 1), word(b, at + 2)
+            base = (group * vectors * all_rows + before * vectors + mine * first) * lanes
+            source = (group * outer + first * lanes) * of_out + row * of_row + column * of_column
+            for c in range(there):
+                for i in range(start, stop):
+                    packed[base + (number * inner + i) * columns + c] = w[source + c * of_out + i * of_in]
+            for c in range(there, columns):
+                for i in range(start, stop):
+                    packed[base + (number * inner + i) * columns + c] = {short}(0)
+    return i64(0)
+"""
+
+
+def convolve(dtype: np.dtype[Any], lanes: int, shapes: Sequence[Shape], tail: bool, pairwise: bool) -> str:
+    """A tile of `ConvTiles`.
+
+    Words: tile, x, packed weights, y, copied input; 5: images, height and width of x, height and width of y;
+    10: groups with strips, channels in and out of a group, channels of x, of y; 15: images, bands, rows of a tile;
+    18: copied rows and columns, their origin (2), whether nothing is copied; 23: step and apart of rows, of columns;
+    27: kernel places apart in the input, rows and columns; 29: strips, width, wide strips, vectors of a group;
+    33: vector rows of a strip; 34: whether kernel rows are passed one by one; 35: whether a kernel row is one run;
+    36: phases; then for each: first, count, source, taps of rows, of columns, vector rows before, blocks of columns,
+    columns of the longest block, long blocks.
+    """
+    short, size = SHORT_NAMES[dtype], dtype.itemsize
+    arguments = "at, a_step, of_w, to, c_step, row_taps, row_apart, row_weights, n1, a1, b1, n0, a0, b0, columns, more"
+    here = f"{size} * lanes * vector" if pairwise else f"{size} * group * inner"
+    return f"""
+lanes = {lanes}
+{_tiles(short, shapes, tail, pairwise)}
+
+
+def kernel(b):
+    x, y = array_{short}(word(b, 1), 0), array_{short}(word(b, 3), 0)
+    images, height, width = word(b, 5), word(b, 6), word(b, 7)
+    y_height, y_width = word(b, 8), word(b, 9)
+    inner, outer, x_channels, y_channels = word(b, 11), word(b, 12), word(b, 13), word(b, 14)
+    bands, band_rows = word(b, 16), word(b, 17)
+    copied_rows, copied_columns, top, left = word(b, 18), word(b, 19), word(b, 20), word(b, 21)
+    step_down, apart_down, step_across, apart_across = word(b, 23), word(b, 24), word(b, 25), word(b, 26)
+    first_image = word(b, 0) // bands * word(b, 15)
+    band = word(b, 0) % bands
+    last_image = first_image + word(b, 15) if first_image + word(b, 15) < images else images
+    first_row = band * band_rows
+    begin = first_row * step_down + top
+    if word(b, 22) == 0:
+        copied = array_{short}(word(b, 4), 0)
+        line = copied_columns * x_channels
+        skipped = -left if left < 0 else 0
+        skipped = skipped if skipped < copied_columns else copied_columns
+        there = width - (left + skipped)
+        there = there if there < copied_columns - skipped else copied_columns - skipped
+        there = there if there > 0 else 0
+        for image in range(first_image, last_image):
+            for r in range(copied_rows):
+                target = window(copied, ((image - first_image) * copied_rows + r) * line, line)
+                j = begin + r
+                if (j < 0) | (j >= height):
+                    for e in range(line):
+                        target[e] = {short}(0)
+                else:
+                    for e in range(skipped * x_channels):
+                        target[e] = {short}(0)
+                    target = window(target, skipped * x_channels, there * x_channels)
+                    source = window(x, ((image * height + j) * width + left + skipped) * x_channels, there * x_channels)
+                    for e in range(there * x_channels):
+                        target[e] = source[e]
+                    rest = (copied_columns - skipped - there) * x_channels
+                    target = window(target, there * x_channels, rest)
+                    for e in range(rest):
+                        target[e] = {short}(0)
+        base = word(b, 4)
+        x_line = {size} * line
+        x_image = x_line * copied_rows
+    else:
+        x_line = {size} * width * x_channels
+        x_image = x_line * height
+        base = word(b, 1) + first_image * x_image + begin * x_line + {size} * left * x_channels
+    pixel = {size} * x_channels
+    a_step = step_across * pixel
+    c_step = {size} * apart_across * y_channels
+    strips, strip_width, wide, all_vectors = word(b, 29), word(b, 30), word(b, 31), word(b, 32)
+    for number in range(word(b, 10) * strips):
+        group = number // strips
+        strip = number - group * strips
+        vector = strip * strip_width if strip <= wide else strip * (strip_width - 1) + wide
+        vectors = strip_width if strip < wide else strip_width - 1
+        columns = outer - vector * lanes if outer - vector * lanes < vectors * lanes else vectors * lanes
+        weight_row = {size} * lanes * vectors
+        for phase in range(word(b, 36)):
+            at_phase = 37 + 13 * phase
+            row_first, row_count, row_source, all_row_taps = (
+                word(b, at_phase), word(b, at_phase + 1), word(b, at_phase + 2), word(b, at_phase + 3))
+            column_first, column_count, column_source, column_taps = (
+                word(b, at_phase + 4), word(b, at_phase + 5), word(b, at_phase + 6), word(b, at_phase + 7))
+            before, blocks, most, long = (
+                word(b, at_phase + 8), word(b, at_phase + 9), word(b, at_phase + 10), word(b, at_phase + 11))
+            taps = all_row_taps * column_taps
+            end_row = first_row + band_rows if first_row + band_rows < row_count else row_count
+            if taps == 0:
+                for image in range(first_image, last_image):
+                    for q in range(first_row, end_row):
+                        line_of_y = (image * y_height + row_first + q * apart_down) * y_width + column_first
+                        for p in range(column_count):
+                            nothing = window(y, (line_of_y + p * apart_across) * y_channels + group * outer
+                                             + vector * lanes, columns)
+                            for e in range(columns):
+                                nothing[e] = {short}(0)
+                continue
+            mine = taps * inner
+            weights = word(b, 2) + {size} * lanes * (
+                group * all_vectors * word(b, 33) + before * all_vectors + mine * vector)
+            reach_down = word(b, 27)
+            row_apart = reach_down * x_line
+            row_weights = column_taps * inner * weight_row
+            n1, a1, b1 = column_taps, word(b, 28) * pixel, inner * weight_row
+            n0, a0, b0 = inner, i64({size}), weight_row
+            if word(b, 35):
+                n1 = i64(1)
+                n0 = column_taps * inner
+            for turn in range(all_row_taps if word(b, 34) else 1):
+                for image in range(first_image, last_image):
+                    from_image = base + (image - first_image) * x_image + {here}
+                    for q in range(first_row, end_row):
+                        # Kernel rows that meet nothing but padding are left out, as long as one is left.
+                        met = q * step_down + row_source
+                        skipped = (reach_down - 1 - met) // reach_down if met < 0 else i64(0)
+                        until = (height - met + reach_down - 1) // reach_down if met < height else i64(0)
+                        until = until if until < all_row_taps else all_row_taps
+                        skipped = skipped if skipped < until else i64(0)
+                        until = until if until > 0 else i64(1)
+                        more = i64(0)
+                        row_taps = until - skipped
+                        if word(b, 34):
+                            if (turn < skipped) | (turn >= until):
+                                continue
+                            more = i64(1) if turn > skipped else i64(0)
+                            skipped, row_taps = turn, i64(1)
+                        of_w = weights + skipped * row_weights
+                        at = from_image + (met - begin + skipped * reach_down) * x_line
+                        at += (column_source - left) * pixel
+                        to = word(b, 3) + {size} * (
+                            ((image * y_height + row_first + q * apart_down) * y_width + column_first) * y_channels
+                            + group * outer + vector * lanes)
+                        for block in range(blocks):
+                            rows = most if block < long else most - 1
+                            {_call(shapes, tail, arguments, 28)}
+                            at += rows * a_step
+                            to += rows * c_step
+    return i64(0)
+"""
+
+
+def weight_gradient(dtype: np.dtype[Any], lanes: int, shapes: Sequence[Shape], tail: bool) -> str:
+    """A tile of `WeightGradientTiles`.
+
+    Words: tile, x, cotangent, parts; 4: images, height and width of x, height and width of the cotangent; 9: channels
+    in and out of a group, channels of x, of the cotangent; 13: images of a pass, bands, rows of a band, passes, parts,
+    shares; 19: units, strips, width, wide strips, vectors of a group; 24: blocks of channels, channels of the longest,
+    long blocks; 27: kernel rows, kernel columns, vectors of a part; then for each kernel row, and for each kernel
+    column: first, count, apart, source, step of its meetings.
+    """
+    short, size = SHORT_NAMES[dtype], dtype.itemsize
+    arguments = (
+        "a, i64(a_row), g, to, c_row, stop_image - first_image, x_image, g_image, "
+        "n1, row_step * x_line, row_apart * g_line, n0, column_step * pixel, column_apart * g_pixel, columns, more"
+    )
+    return f"""
+lanes = {lanes}
+a_row = {size}
+{_tiles(short, shapes, tail, False)}
+
+
+def kernel(b):
+    images, height, width, g_height, g_width = word(b, 4), word(b, 5), word(b, 6), word(b, 7), word(b, 8)
+    inner, outer = word(b, 9), word(b, 10)
+    pass_images, bands, band_rows, passes = word(b, 13), word(b, 14), word(b, 15), word(b, 16)
+    parts, shares, units = word(b, 17), word(b, 18), word(b, 19)
+    strips, strip_width, wide, all_vectors = word(b, 20), word(b, 21), word(b, 22), word(b, 23)
+    blocks, most, long = word(b, 24), word(b, 25), word(b, 26)
+    kernel_rows, kernel_columns = word(b, 27), word(b, 28)
+    pixel, g_pixel = {size} * word(b, 11), {size} * word(b, 12)
+    x_line, g_line = pixel * width, g_pixel * g_width
+    x_image, g_image = x_line * height, g_line * g_height
+    part = word(b, 0) // shares
+    share = word(b, 0) - part * shares
+    base = word(b, 3) + {size} * lanes * part * word(b, 29)
+    first_pass = part * passes // parts
+    for turn in range(first_pass, (part + 1) * passes // parts):
+        first_image = turn // bands * pass_images
+        stop_image = first_image + pass_images if first_image + pass_images < images else images
+        first_row = turn % bands * band_rows
+        stop_row = first_row + band_rows if first_row + band_rows < g_height else g_height
+        for unit in range(share * units // shares, (share + 1) * units // shares):
+            strip = unit % strips
+            rest = unit // strips
+            block = rest % blocks
+            rest = rest // blocks
+            place = rest % (kernel_rows * kernel_columns)
+            group = rest // (kernel_rows * kernel_columns)
+            kernel_row = place // kernel_columns
+            kernel_column = place - kernel_row * kernel_columns
+            vector = strip * strip_width if strip <= wide else strip * (strip_width - 1) + wide
+            vectors = strip_width if strip < wide else strip_width - 1
+            columns = outer - vector * lanes if outer - vector * lanes < vectors * lanes else vectors * lanes
+            rows = most if block < long else most - 1
+            channel = block * most if block <= long else block * (most - 1) + long
+            c_row = {size} * lanes * all_vectors
+            to = base + ((group * kernel_rows * kernel_columns + place) * inner + channel) * c_row
+            to += {size} * lanes * vector
+            at = 30 + 5 * kernel_row
+            row_first, row_count, row_apart, row_source, row_step = (
+                word(b, at), word(b, at + 1), word(b, at + 2), word(b, at + 3), word(b, at + 4))
+            at = 30 + 5 * (kernel_rows + kernel_column)
+            column_first, n0, column_apart, column_source, column_step = (
+                word(b, at), word(b, at + 1), word(b, at + 2), word(b, at + 3), word(b, at + 4))
+            skipped = i64(0)
+            if first_row > row_first:
+                skipped = (first_row - row_first + row_apart - 1) // row_apart
+            until = i64(0)
+            if stop_row > row_first:
+                until = (stop_row - row_first + row_apart - 1) // row_apart
+            until = until if until < row_count else row_count
+            n1 = until - skipped
+            if (n1 <= 0) | (n0 <= 0):
+                if turn == first_pass:
+                    for r in range(rows):
+                        nothing = array_{short}(to + r * c_row, 0)
+                        for e in range(columns):
+                            nothing[e] = {short}(0)
+                continue
+            a = word(b, 1) + first_image * x_image + (row_source + skipped * row_step) * x_line
+            a += column_source * pixel + {size} * (group * inner + channel)
+            g = word(b, 2) + first_image * g_image + (row_first + skipped * row_apart) * g_line
+            g += column_first * g_pixel + {size} * (group * outer + vector * lanes)
+            more = i64(0) if turn == first_pass else i64(1)
+            {_call(shapes, tail, arguments, 12)}
+    return i64(0)
+"""
+
+
+def depthwise_weight_gradient(dtype: np.dtype[Any], lanes: int, shapes: Sequence[Shape], tail: bool) -> str:
+    """A tile of `WeightGradientTiles` where every channel goes by itself.
+
+    The words are those of `weight_gradient`. A unit is a strip and a kernel row: all its columns at once where they
+    meet the same outputs, so that the cotangent is read once for them, and the outputs at the edges column by column.
+    """
+    short, size = SHORT_NAMES[dtype], dtype.itemsize
+    arguments = (
+        "a, a_row, g, to, c_row, stop_image - first_image, x_image, g_image, "
+        "n1, row_step * x_line, row_apart * g_line, n0, column_step * pixel, column_apart * g_pixel, columns, more"
+    )
+    return f"""
+lanes = {lanes}
+{_tiles(short, shapes, tail, True)}
+
+
+def kernel(b):
+    images, height, width, g_height, g_width = word(b, 4), word(b, 5), word(b, 6), word(b, 7), word(b, 8)
+    outer = word(b, 10)
+    pass_images, bands, band_rows, passes = word(b, 13), word(b, 14), word(b, 15), word(b, 16)
+    parts, shares, units = word(b, 17), word(b, 18), word(b, 19)
+    strips, strip_width, wide, all_vectors = word(b, 20), word(b, 21), word(b, 22), word(b, 23)
+    kernel_rows, kernel_columns = word(b, 27), word(b, 28)
+    pixel, g_pixel = {size} * word(b, 11), {size} * word(b, 12)
+    x_line, g_line = pixel * width, g_pixel * g_width
+    x_image, g_image = x_line * height, g_line * g_height
+    part = word(b, 0) // shares
+    share = word(b, 0) - part * shares
+    base = word(b, 3) + {size} * lanes * part * word(b, 29)
+    c_row = {size} * lanes * all_vectors
+    of_columns = 30 + 5 * kernel_rows
+    column_apart, column_step = word(b, of_columns + 2), word(b, of_columns + 4)
+    # What all columns meet: from the last of their first outputs to the first of their last ones.
+    begin, end, together = word(b, of_columns), i64(-1), True
+    for column in range(kernel_columns):
+        at = of_columns + 5 * column
+        last = word(b, at) + (word(b, at + 1) - 1) * column_apart
+        end = last if (column == 0) | (last < end) else end
+        begin = word(b, at) if word(b, at) > begin else begin
+        together = together & (word(b, at + 1) > 0) & ((word(b, at) - word(b, of_columns)) % column_apart == 0)
+    if (together == False) | (kernel_columns > {max(rows for rows, _ in shapes)}):
+        end = begin - 1
+    shared = (end - begin) // column_apart + 1 if end >= begin else i64(0)
+    first_pass = part * passes // parts
+    for turn in range(first_pass, (part + 1) * passes // parts):
+        first_image = turn // bands * pass_images
+        stop_image = first_image + pass_images if first_image + pass_images < images else images
+        first_row = turn % bands * band_rows
+        stop_row = first_row + band_rows if first_row + band_rows < g_height else g_height
+        for unit in range(share * units // shares, (share + 1) * units // shares):
+            strip = unit % strips
+            kernel_row = unit // strips
+            vector = strip * strip_width if strip <= wide else strip * (strip_width - 1) + wide
+            vectors = strip_width if strip < wide else strip_width - 1
+            columns = outer - vector * lanes if outer - vector * lanes < vectors * lanes else vectors * lanes
+            result = base + kernel_row * kernel_columns * c_row + {size} * lanes * vector
+            if turn == first_pass:
+                for column in range(kernel_columns):
+                    nothing = array_{short}(result + column * c_row, 0)
+                    for e in range(columns):
+                        nothing[e] = {short}(0)
+            at = 30 + 5 * kernel_row
+            row_first, row_count, row_apart, row_source, row_step = (
+                word(b, at), word(b, at + 1), word(b, at + 2), word(b, at + 3), word(b, at + 4))
+            skipped = i64(0)
+            if first_row > row_first:
+                skipped = (first_row - row_first + row_apart - 1) // row_apart
+            until = i64(0)
+            if stop_row > row_first:
+                until = (stop_row - row_first + row_apart - 1) // row_apart
+            until = until if until < row_count else row_count
+            n1 = until - skipped
+            if n1 <= 0:
+                continue
+            x = word(b, 1) + first_image * x_image + (row_source + skipped * row_step) * x_line
+            x += {size} * lanes * vector
+            of_g = word(b, 2) + first_image * g_image + (row_first + skipped * row_apart) * g_line
+            of_g += {size} * lanes * vector
+            more = i64(1)
+            # Turn 0 takes what the columns share, the next ones what is left before and behind it for each.
+            for part_of_row in range(1 + 2 * kernel_columns):
+                column = (part_of_row - 1) // 2 if part_of_row > 0 else i64(0)
+                at = of_columns + 5 * column
+                column_first, count, source = word(b, at), word(b, at + 1), word(b, at + 3)
+                before = (begin - column_first) // column_apart if shared > 0 else count
+                start = i64(0)
+                rows = i64(1)
+                n0 = before
+                if part_of_row == 0:
+                    start, n0, rows = before, shared, kernel_columns
+                elif part_of_row % 2 == 0:
+                    start = before + shared
+                    n0 = count - start
+                if n0 <= 0:
+                    continue
+                a_row = (word(b, of_columns + 8) - word(b, of_columns + 3)) * pixel if rows > 1 else pixel
+                if rows > 1:
+                    # The second column's input at the shared outputs, less the first one's.
+                    a_row += (word(b, of_columns) - word(b, of_columns + 5)) // column_apart * column_step * pixel
+                a = x + (source + start * column_step) * pixel
+                g = of_g + (column_first + start * column_apart) * g_pixel
+                to = result + column * c_row
+                {_call(shapes, tail, arguments, 16)}
+    return i64(0)
+"""
+
+
+def add_parts(dtype: np.dtype[Any], lanes: int) -> str:
+    """The parts of a weight gradient, added in their order, as (channels out, channels in, kernel).
+
+    Words: tile (a vector of output channels of a group), parts, dw, number of parts, vectors of a part, vectors of a
+    group, channels in and out of a group, places of the kernel.
+    """
+    short = SHORT_NAMES[dtype]
+    return f"""
+lanes = {lanes}
+
+
+def kernel(b):
+    parts, dw = array_{short}(word(b, 1), 0), array_{short}(word(b, 2), 0)
+    count, apart, vectors = word(b, 3), word(b, 4) * lanes, word(b, 5)
+    inner, outer, places = word(b, 6), word(b, 7), word(b, 8)
+    group = word(b, 0) // vectors
+    vector = word(b, 0) - group * vectors
+    columns = outer - vector * lanes if outer - vector * lanes < lanes else i64(lanes)
+    for i in range(inner):
+        for place in range(places):
+            source = (((group * places + place) * inner + i) * vectors + vector) * lanes
+            target = ((group * outer + vector * lanes) * inner + i) * places + place
+            for c in range(columns):
+                total = parts[source + c]
+                for p in range(1, count):
+                    total = total + parts[p * apart + source + c]
+                dw[target + c * inner * places] = total
+    return i64(0)
+"""

@@ -1,0 +1,100 @@
+"""Copies that turn rows into columns, by squares of registers: a loop along either side would wait for memory."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ...passes.views import View
+
+_TILE_ELEMENTS = 1 << 14
+# Squares of which less than half is there take longer than a loop.
+_LEAST_SIDE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Turned:
+    """A contiguous result (batch..., rows, columns) of `itemsize` bytes an element, read from columns whose elements
+    are neighbours and that begin `apart` elements after one another.
+
+    `batch` has a length and a stride, in elements of the source, for each leading axis.
+    """
+
+    batch: tuple[tuple[int, int], ...]
+    rows: int
+    columns: int
+    apart: int
+    itemsize: int
+
+    @property
+    def step(self) -> int:
+        """Rows of a tile, in whole squares."""
+        side = 64 // self.itemsize
+        return side * max(1, min(_TILE_ELEMENTS // (side * self.columns), -(-self.rows // side)))
+
+    @property
+    def tiles(self) -> int:
+        """All tiles."""
+        return math.prod(n for n, _ in self.batch) * -(-self.rows // self.step)
+
+
+def turned(view: View) -> Turned | None:
+    """The view as such an array, or None where it is none, or too small to gain by it."""
+    itemsize = view.base.type.dtype.itemsize
+    if itemsize not in (4, 8):
+        return None
+    axes: list[tuple[int, int]] = []
+    for length, stride in zip(view.shape, view.strides):
+        if length == 1:
+            continue
+        if axes and axes[-1][1] == length * stride:
+            axes[-1] = (axes[-1][0] * length, stride)
+        else:
+            axes.append((length, stride))
+    if len(axes) < 2 or axes[-2][1] != 1 or axes[-1][1] < axes[-2][0]:
+        return None
+    (rows, _), (columns, apart) = axes[-2:]
+    if min(rows, columns) < _LEAST_SIDE:
+        return None
+    return Turned(tuple(axes[:-2]), rows, columns, apart, itemsize)
+
+
+def words(copy: Turned) -> list[int]:
+    """The numbers that the kernel reads after the tile, the source and the result."""
+    numbers = [copy.rows, copy.columns, copy.apart, copy.step, -(-copy.rows // copy.step), len(copy.batch)]
+    return numbers + [n for axis in copy.batch for n in axis]
+
+
+def kernel(itemsize: int) -> str:
+    """Words: tile, source, result, rows, columns, elements from column to column of the source, rows of a tile, tiles
+    of one batch entry, batch axes, then for each: length, elements of the source from one to the next.
+    """
+    side = 64 // itemsize
+    return f"""
+whole_square = tile_transpose({itemsize}, True)
+part_of_square = tile_transpose({itemsize}, False)
+
+
+def kernel(b):
+    rows, columns, apart, step, tiles = word(b, 3), word(b, 4), {itemsize} * word(b, 5), word(b, 6), word(b, 7)
+    entry = word(b, 0) // tiles
+    first = (word(b, 0) - entry * tiles) * step
+    last = first + step if first + step < rows else rows
+    source, target = word(b, 1), word(b, 2) + {itemsize} * entry * rows * columns
+    for axis in range(word(b, 8) - 1, -1, -1):
+        length = word(b, 9 + 2 * axis)
+        source += {itemsize} * (entry % length) * word(b, 10 + 2 * axis)
+        entry = entry // length
+    row = {itemsize} * columns
+    for i in range(first, last, {side}):
+        down = last - i if last - i < {side} else i64({side})
+        for j in range(0, columns, {side}):
+            across = columns - j if columns - j < {side} else i64({side})
+            x = source + j * apart + {itemsize} * i
+            y = target + i * row + {itemsize} * j
+            if (down == {side}) & (across == {side}):
+                whole_square(x, apart, y, row, across, down)
+            else:
+                part_of_square(x, apart, y, row, across, down)
+    return i64(0)
+"""

@@ -1,0 +1,181 @@
+"""The innermost loops of convolutions: a small matrix of sums held in registers. Importing this module imports Numba.
+
+`tile_product` makes functions for kernels. One computes, for `rows` rows r of `vectors` vectors of 64 bytes,
+
+    c[r] = sum over k2 < n2, k1 < n1, k0 < n0 of a[r, k2, k1, k0] * b[k2, k1, k0]
+
+where a is one element for all lanes (or a row of vectors like b, if `pairwise`) and b a row of vectors, each found by
+byte strides. Every element of c is one chain of fused multiply-adds in the order of k2, k1, k0, so that its bits do
+not depend on the shape of the tile, nor on where the sum was interrupted (`accumulate`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+from .intrinsics import array_f32, array_f64, jitted_as
+
+_WORD = ir.IntType(64)
+_I32 = ir.IntType(32)
+_BIT = ir.IntType(1)
+VECTOR_BYTES = 64
+
+# Rows that share offsets from one pointer: as many as leave registers for the rest.
+_ROWS_A_POINTER = 7
+
+
+def plain_tile_product(
+    array: Callable[[int, int], Any], itemsize: int, rows: int, vectors: int, tail: bool, pairwise: bool
+) -> Callable[..., None]:
+    """The same in Python, on what `array(address, n)` gives."""
+    lanes = VECTOR_BYTES // itemsize
+    zero = np.dtype(f"f{itemsize}").type(0)
+
+    def product(a: int, a_row: int, b: int, c: int, c_row: int, n2: int, a2: int, b2: int, n1: int, a1: int, b1: int,
+                n0: int, a0: int, b0: int, columns: int, accumulate: int) -> None:  # fmt: skip
+        for r in range(rows):
+            target = array(c + r * c_row, columns)
+            for j in range(columns if tail else lanes * vectors):
+                total = target[j] if accumulate else zero
+                for k2 in range(n2):
+                    for k1 in range(n1):
+                        for k0 in range(n0):
+                            at = a + r * a_row + k2 * a2 + k1 * a1 + k0 * a0 + (itemsize * j if pairwise else 0)
+                            other = b + k2 * b2 + k1 * b1 + k0 * b0 + itemsize * j
+                            total = total + array(at, 1)[0] * array(other, 1)[0]
+                target[j] = total
+
+    return product
+
+
+@cache
+def tile_product(
+    dtype: str, rows: int, vectors: int, tail: bool = False, pairwise: bool = False
+) -> Callable[..., None]:
+    """The function for this tile of "f32" or "f64".
+
+    Its words: a, bytes from row to row of a, b, c, bytes from row to row of c, then for the outer, the middle and the
+    inner sum: terms (1 or more), bytes in a, bytes in b; then the columns of c that exist, which `tail` tiles look at,
+    and whether to add to what c holds.
+    """
+    element = ir.FloatType() if dtype == "f32" else ir.DoubleType()
+    itemsize = 4 if dtype == "f32" else 8
+    lanes = VECTOR_BYTES // itemsize
+    vector, mask_type = ir.VectorType(element, lanes), ir.VectorType(_BIT, lanes)
+    name = f"v{lanes}{dtype}"
+    zero = ir.Constant(vector, [0.0] * lanes)
+    nothing = ir.Constant(vector, ir.Undefined)
+
+    def emit(builder: Any, a: Any, a_row: Any, b: Any, c: Any, c_row: Any, n2: Any, a2: Any, b2: Any, n1: Any, a1: Any,
+             b1: Any, n0: Any, a0: Any, b0: Any, columns: Any, accumulate: Any) -> None:  # fmt: skip
+        def function(what: str, result: Any, *arguments: Any) -> Any:
+            return cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, arguments), what)
+
+        fma = function(f"llvm.fma.{name}", vector, vector, vector, vector)
+        pointer = vector.as_pointer()
+        load_some = function(f"llvm.masked.load.{name}.p0{name}", vector, pointer, _I32, mask_type, vector)
+        store_some = function(f"llvm.masked.store.{name}.p0{name}", ir.VoidType(), vector, pointer, _I32, mask_type)
+        exists: Any = None
+        if tail:
+            left = builder.sub(columns, _WORD(lanes * (vectors - 1)))
+            spread = builder.insert_element(ir.Constant(ir.VectorType(_WORD, lanes), ir.Undefined), left, _I32(0))
+            indices = ir.Constant(ir.VectorType(_I32, lanes), [0] * lanes)
+            spread = builder.shuffle_vector(spread, spread, indices)
+            numbers = ir.Constant(ir.VectorType(_WORD, lanes), list(range(lanes)))
+            exists = builder.icmp_signed("<", numbers, spread)
+
+        def at(address: Any, v: int) -> Any:
+            address = builder.add(address, _WORD(VECTOR_BYTES * v)) if v else address
+            return builder.inttoptr(address, pointer)
+
+        def load(address: Any, v: int) -> Any:
+            if tail and v == vectors - 1:
+                return builder.call(load_some, (at(address, v), _I32(itemsize), exists, zero))
+            value = builder.load(at(address, v))
+            value.align = itemsize
+            return value
+
+        def store(value: Any, address: Any, v: int) -> None:
+            if tail and v == vectors - 1:
+                builder.call(store_some, (value, at(address, v), _I32(itemsize), exists))
+            else:
+                builder.store(value, at(address, v)).align = itemsize
+
+        def repeat(address: Any) -> Any:
+            value = builder.load(builder.inttoptr(address, element.as_pointer()))
+            value = builder.insert_element(nothing, value, _I32(0))
+            return builder.shuffle_vector(value, nothing, ir.Constant(ir.VectorType(_I32, lanes), [0] * lanes))
+
+        def loop(n: Any, pointers: list[Any], steps: list[Any], sums: list[Any], body: Callable[..., Any]) -> list[Any]:
+            before = builder.block
+            head = builder.append_basic_block()
+            builder.branch(head)
+            builder.position_at_end(head)
+            counter, *moving = [builder.phi(_WORD) for _ in range(1 + len(pointers))]
+            running = [builder.phi(vector) for _ in sums]
+            for phi, first in zip((counter, *moving, *running), (_WORD(0), *pointers, *sums)):
+                phi.add_incoming(first, before)
+            after = body(moving, running)
+            last = builder.block
+            following = builder.add(counter, _WORD(1))
+            counter.add_incoming(following, last)
+            for phi, step in zip(moving, steps):
+                phi.add_incoming(builder.add(phi, step), last)
+            for phi, value in zip(running, after):
+                phi.add_incoming(value, last)
+            out = builder.append_basic_block()
+            builder.cbranch(builder.icmp_signed("<", following, n), head, out)
+            builder.position_at_end(out)
+            return after
+
+        pointers_of_a = -(-rows // _ROWS_A_POINTER)
+        offsets = [builder.mul(a_row, _WORD(i)) for i in range(min(rows, _ROWS_A_POINTER))]
+        jumps = [builder.mul(a_row, _WORD(i * _ROWS_A_POINTER)) for i in range(pointers_of_a)]
+
+        def innermost(pointers: list[Any], sums: list[Any]) -> list[Any]:
+            *of_a, of_b = pointers
+            right = [load(of_b, v) for v in range(vectors)]
+            result: list[Any] = []
+            for r in range(rows):
+                i = r % _ROWS_A_POINTER
+                start = of_a[r // _ROWS_A_POINTER]
+                start = builder.add(start, offsets[i]) if i else start
+                left = [load(start, v) for v in range(vectors)] if pairwise else [repeat(start)] * vectors
+                result += [builder.call(fma, (left[v], right[v], sums[r * vectors + v])) for v in range(vectors)]
+            return result
+
+        def middle(pointers: list[Any], sums: list[Any]) -> list[Any]:
+            of_a = [builder.add(pointers[0], jump) for jump in jumps]
+            return loop(n0, [*of_a, pointers[1]], [a0] * pointers_of_a + [b0], sums, innermost)
+
+        def outer(pointers: list[Any], sums: list[Any]) -> list[Any]:
+            return loop(n1, pointers, [a1, b1], sums, middle)
+
+        places = [(builder.add(c, builder.mul(c_row, _WORD(r))), v) for r in range(rows) for v in range(vectors)]
+        fresh = builder.block
+        more, begin = builder.append_basic_block(), builder.append_basic_block()
+        builder.cbranch(builder.icmp_signed("!=", accumulate, _WORD(0)), more, begin)
+        builder.position_at_end(more)
+        found = [load(address, v) for address, v in places]
+        builder.branch(begin)
+        builder.position_at_end(begin)
+        sums: list[Any] = []
+        for value in found:
+            phi = builder.phi(vector)
+            phi.add_incoming(zero, fresh)
+            phi.add_incoming(value, more)
+            sums.append(phi)
+        for value, (address, v) in zip(loop(n2, [a, b], [a2, b2], sums, outer), places):
+            store(value, address, v)
+
+    array = array_f32 if dtype == "f32" else array_f64
+    product = plain_tile_product(array, itemsize, rows, vectors, tail, pairwise)
+    product.__name__ = product.__qualname__ = f"tile_{dtype}_{rows}x{vectors}{'t' * tail}{'p' * pairwise}"
+    return jitted_as(emit, types.none, *[types.int64] * 16)(product)
