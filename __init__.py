@@ -8,7 +8,8 @@ from .engine.checkpoint_file import CheckpointError
 from .engine.compile import compile
 from .engine.report import MemoryReport
 from .engine.scan import fori_loop, scan
-from .engine.step import MemoryBudgetError, Step, StepPlan, compile_step, plan_step
+from .engine.step import Step, compile_step, plan_step
+from .engine.step_plan import MemoryBudgetError, StepPlan
 from .engine.trace import trace
 from .engine.tracer import ShapeError, TracingError
 from .engine.transforms import checkpoint, grad, stop_gradient, value_and_grad, vjp

@@ -3,12 +3,79 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from typing import Any
 
-from ..ir import Graph, Node, Value, node_flops
+from ..ir import Graph, Node, node_flops
 from ..passes.certificate import check_plan
 from ..passes.plan import Plan
+
+SCHEMA = "gradloom.report/1"
+"""Names the fields of `to_json`: they stay as they are under this name."""
+
+KINDS = ("activation", "recomputed", "temporary", "gradient", "backward", "optimizer", "result", "scratch")
+"""The kinds of a value in the arena, see `ValueReport`."""
+
+KIND_WORDS = {
+    "activation": "activations kept for the backward",
+    "recomputed": "activations computed again",
+    "temporary": "temporaries of the forward",
+    "gradient": "gradients of parameters",
+    "backward": "temporaries of the backward",
+    "optimizer": "temporaries of the update",
+    "result": "results of the step",
+    "scratch": "scratch of the threads",
+}
+
+
+@dataclass(frozen=True)
+class HeldReport:
+    """An array that stays from step to step: `kind` is `parameter`, `buffer`, `state` or `scalar`."""
+
+    name: str
+    kind: str
+    bytes: int
+
+    @property
+    def scope(self) -> str:
+        """The module that owns the array, or of whose parameter it is the state."""
+        path = self.name.partition(".")[2] if self.kind == "state" else self.name
+        return path.rpartition(".")[0]
+
+
+@dataclass(frozen=True)
+class UnitReport:
+    """What runs as one: a fused loop or a lone operation. `phase` counts from 0; `flops` are those of one step.
+
+    `role` is `forward`, `backward`, `recompute` or `optimizer`; `ops` lists the operations of a fused loop. It runs
+    `times` times in a step: more than once in a loop.
+    """
+
+    name: str
+    scope: str
+    source: str
+    role: str
+    phase: int
+    flops: int
+    ops: str
+    times: int
+
+
+@dataclass(frozen=True)
+class LoopReport:
+    """A loop over tiles of the batch or steps of a sequence: its turns take the phases `first` up to `end`, one after
+    the other, `length` of them, but `lanes` side by side, each in a place of its own in the arena.
+    """
+
+    first: int
+    end: int
+    length: int
+    lanes: int
+    scope: str
+    source: str
 
 
 @dataclass(frozen=True)
@@ -16,7 +83,9 @@ class ValueReport:
     """One value in the arena, or the scratch of one unit.
 
     `birth` and `death` are phases of the step, both included; `offset` and `bytes` are in bytes. `status` is `kept`
-    (made in the forward and read in the backward), `recomputed`, or `temporary`; `why` says it in words.
+    (made in the forward and read in the backward), `recomputed`, or `temporary`; `why` says it in words. `kind` is one
+    of `KINDS`. Values with the same `block` share its bytes one after the other, each written over the one before.
+    `made_by` and `read_by` count the units of the report. What a loop needs is there once for each of its lanes.
     """
 
     name: str
@@ -28,6 +97,11 @@ class ValueReport:
     offset: int
     status: str
     why: str
+    kind: str
+    type: str
+    block: int
+    made_by: int
+    read_by: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -39,7 +113,11 @@ class MemoryReport:
     everything else: activations, gradients, scratch of each thread. `total_bytes` is their sum; batches are the
     caller's. `lower_bound_bytes` is the most arena bytes live at once: no layout needs less. `no_recompute_arena_bytes`
     is the arena if nothing were recomputed. `flops` are those of one step, `recompute_flops` the part of them that only
-    recomputes.
+    recomputes. `budget_bytes` is the bound on `total_bytes` that was asked for, if any. `slowdown` is the time that
+    recomputing is predicted to add, as a part of the time of the step without.
+
+    `phases` are the stretches between two barriers, in the order in which they run; of a loop those of one turn.
+    `plan` is `None` in a report that was read from JSON.
     """
 
     parameter_bytes: int
@@ -50,46 +128,119 @@ class MemoryReport:
     no_recompute_arena_bytes: int
     flops: int
     recompute_flops: int
+    budget_bytes: int | None
+    slowdown: float
     phases: int
     threads: int
+    held: tuple[HeldReport, ...]
+    units: tuple[UnitReport, ...]
+    loops: tuple[LoopReport, ...]
     values: tuple[ValueReport, ...]
-    plan: Plan
+    plan: Plan | None
 
     @property
     def total_bytes(self) -> int:
         """Parameters, state, constants and arena."""
         return self.parameter_bytes + self.state_bytes + self.constant_bytes + self.arena_bytes
 
+    @cached_property
+    def charged(self) -> tuple[tuple[int, int], ...]:
+        """For each value, the phases (first, past the last) for which its bytes count as its own.
+
+        A value that is written over another takes over from the phase that makes it, so that every byte of the arena
+        is counted once.
+        """
+        next_birth: dict[int, int] = {}
+        spans: list[tuple[int, int]] = [(0, 0)] * len(self.values)
+        for i in sorted(range(len(self.values)), key=lambda i: self.values[i].birth, reverse=True):
+            value = self.values[i]
+            end = next_birth.get(value.block, value.death + 1)
+            spans[i] = (value.birth, min(end, max(self.phases, 1)))
+            next_birth[value.block] = value.birth
+        return tuple(spans)
+
+    @cached_property
+    def live_bytes(self) -> tuple[int, ...]:
+        """The bytes of the arena that are live in each phase; the largest is `lower_bound_bytes`, or less where the
+        values of a loop leave gaps between them.
+        """
+        change = [0] * (self.phases + 1)
+        for value, (first, end) in zip(self.values, self.charged):
+            change[first] += value.bytes
+            change[end] -= value.bytes
+        live: list[int] = []
+        now = 0
+        for phase in range(self.phases):
+            now += change[phase]
+            live.append(now)
+        return tuple(live)
+
+    @property
+    def peak_phase(self) -> int:
+        """The first phase with the most live bytes."""
+        return max(range(len(self.live_bytes)), key=lambda p: self.live_bytes[p], default=0)
+
+    def live(self, phase: int) -> list[ValueReport]:
+        """The values whose bytes are live in a phase, largest first."""
+        found = [v for v, (first, end) in zip(self.values, self.charged) if first <= phase < end]
+        return sorted(found, key=lambda v: -v.bytes)
+
     def check(self) -> None:
-        """Replay the plan independently. Raises `CertificateError` if anything in it is not as this report says."""
+        """Replay the plan independently. Raises `CertificateError` if anything in it is not as this report says.
+
+        Raises `ValueError` for a report that was read from JSON: it has no plan.
+        """
+        if self.plan is None:
+            raise ValueError("a report that was read from JSON has no plan to replay; plan the step again")
         check_plan(self.plan)
 
     def to_json(self) -> str:
-        """All figures and values as a JSON object."""
-        fields = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("plan", "values")}
-        fields["total_bytes"] = self.total_bytes
-        fields["values"] = [asdict(value) for value in self.values]
-        return json.dumps(fields, indent=1)
+        """All figures, held arrays, units and values as a JSON object, which `from_json` reads back."""
+        figures = {name: getattr(self, name) for name in _FIGURES}
+        whole = {"schema": SCHEMA, **figures, "total_bytes": self.total_bytes}
+        whole |= {name: [asdict(item) for item in getattr(self, name)] for name in _LISTS}
+        return json.dumps(whole, indent=1)
+
+    @staticmethod
+    def from_json(text: str) -> MemoryReport:
+        """The report that `to_json` wrote, without its plan. Raises `ValueError` where the text is no such thing."""
+        try:
+            whole = json.loads(text)
+            if whole["schema"] != SCHEMA:
+                raise ValueError(f"its schema is {whole['schema']!r}, expected {SCHEMA!r}")
+            return MemoryReport(
+                **{name: whole[name] for name in _FIGURES},
+                held=tuple(HeldReport(**item) for item in whole["held"]),
+                units=tuple(UnitReport(**item) for item in whole["units"]),
+                loops=tuple(LoopReport(**item) for item in whole["loops"]),
+                values=tuple(ValueReport(**{**item, "read_by": tuple(item["read_by"])}) for item in whole["values"]),
+                plan=None,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+            raise ValueError(f"this is no memory report: {what}") from error
+
+    def to_html(self, path: str | os.PathLike[str], title: str = "", curve: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Write one page with the step over time, the arena and the graph; it needs no network.
+
+        `curve` are points of memory against time to draw as well: mappings with `total_bytes`, `slowdown` (1.1 is a
+        tenth slower than with all the memory it likes), and `measured` where it was really run. Raises `OSError` where
+        the file cannot be written.
+        """
+        from .report_page import page
+
+        text = page(self, title, curve)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
 
     def __str__(self) -> str:
-        lines = [
-            f"parameters       {human(self.parameter_bytes):>10}",
-            f"optimizer state  {human(self.state_bytes):>10}",
-            f"constants        {human(self.constant_bytes):>10}",
-            f"arena            {human(self.arena_bytes):>10}   (at least {human(self.lower_bound_bytes)} live at once)",
-            f"total            {human(self.total_bytes):>10}   {self.total_bytes:,} bytes, allocated exactly",
-            f"work             {_flops(self.flops):>10}   of which recompute {_flops(self.recompute_flops)}",
-            f"runs in {self.phases} phases on {self.threads} thread{'s' if self.threads != 1 else ''}",
-        ]
-        largest = sorted(self.values, key=lambda v: -v.bytes)[:10]
-        if largest:
-            lines.append("largest values in the arena:")
-            lines += [
-                f"  {human(v.bytes):>10}  {v.name:<16} {v.scope:<20} phases {v.birth}-{v.death}  {v.why}"
-                + (f"  {v.source}" if v.source else "")
-                for v in largest
-            ]
-        return "\n".join(lines)
+        from .report_text import report_text
+
+        return report_text(self)
+
+
+_LISTS = ("held", "units", "loops", "values")
+_FIGURES = tuple(f.name for f in fields(MemoryReport) if f.name not in ("plan", *_LISTS))
 
 
 def listed(names: Iterable[str], most: int = 6) -> str:
@@ -102,13 +253,14 @@ def listed(names: Iterable[str], most: int = 6) -> str:
 def human(nbytes: float) -> str:
     """Bytes for people: 1.5 MB is 1,500,000 bytes."""
     for unit in ("B", "kB", "MB", "GB"):
-        if nbytes < 1000:
+        if abs(nbytes) < 1000:
             return f"{nbytes:.0f} {unit}" if unit == "B" else f"{nbytes:.2f} {unit}"
         nbytes /= 1000
     return f"{nbytes:.2f} TB"
 
 
-def _flops(flops: float) -> str:
+def human_flops(flops: float) -> str:
+    """Floating-point operations for people."""
     for unit in ("FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP"):
         if flops < 1000:
             return f"{flops:.4g} {unit}"
@@ -116,103 +268,56 @@ def _flops(flops: float) -> str:
     return f"{flops:.4g} PFLOP"
 
 
-def make_report(plan: Plan, parameter_bytes: int, state_bytes: int, no_recompute_arena_bytes: int) -> MemoryReport:
-    """The report of `plan` for a step with so many bytes of parameters and state."""
-    nodes = list(_inner_nodes(plan.graph))
+def make_report(
+    plan: Plan,
+    held: Sequence[HeldReport],
+    no_recompute_arena_bytes: int,
+    budget_bytes: int | None = None,
+    slowdown: float = 0.0,
+) -> MemoryReport:
+    """The report of `plan` for a step that holds these arrays from step to step."""
+    from .report_values import open_plan
+
+    opened = open_plan(plan)
+    parameter_bytes = sum(array.bytes for array in held if array.kind == "parameter")
     return MemoryReport(
         parameter_bytes,
-        state_bytes,
+        sum(array.bytes for array in held) - parameter_bytes,
         sum(value.type.nbytes for value in plan.constants),
         plan.arena_bytes,
         plan.lower_bound_bytes,
         no_recompute_arena_bytes,
-        sum(map(node_flops, nodes)),
-        sum(node_flops(n) for n in nodes if n.origin.role == "recompute"),
-        len(plan.phases),
+        plan.graph.flops(),
+        _recompute_flops(plan.graph),
+        budget_bytes,
+        slowdown,
+        opened.phases,
         plan.threads,
-        tuple(_values(plan)),
+        tuple(held),
+        tuple(opened.units),
+        tuple(opened.loops),
+        tuple(opened.values),
         plan,
     )
 
 
-def _inner_nodes(graph: Graph) -> Iterable[Node]:
+def _recompute_flops(graph: Graph) -> int:
+    flops = 0
     for node in graph.nodes:
-        if node.op.name == "region":
-            yield from node.attrs["body"].nodes
-        else:
-            yield node
+        body = _body(node)
+        if body is not None:
+            flops += node.attrs.get("length", 1) * _recompute_flops(body)
+        elif node.origin.role == "recompute":
+            flops += node_flops(node)
+    return flops
+
+
+def _body(node: Node) -> Graph | None:
+    return node.attrs["body"] if node.op.name in ("region", "scan") else None
 
 
 def recomputes(graph: Graph) -> bool:
     """Whether anything in a fused graph is recomputed."""
-    return any(node.origin.role == "recompute" for node in _inner_nodes(graph))
-
-
-def _maker(value: Value) -> Node:
-    """The node that makes a value of a fused graph: the one inside the region, where there is one."""
-    node = value.node
-    assert node is not None
-    if node.op.name == "region":
-        inner = node.attrs["body"].outputs[value.index].node
-        return inner if inner is not None else node
-    return node
-
-
-def _values(plan: Plan) -> Iterable[ValueReport]:
-    read_in: dict[Value, set[str]] = {}
-    for phase in plan.phases:
-        for unit in phase:
-            for value in unit.inputs:
-                read_in.setdefault(plan.views[value].base, set()).add(unit.origin.role)
-    for block in plan.blocks:
-        if block.unit is not None:
-            origin = block.unit.origin
-            yield ValueReport(
-                "scratch",
-                origin.scope,
-                origin.source,
-                block.nbytes,
-                block.birth,
-                block.death,
-                block.offset,
-                "temporary",
-                "row buffers of each thread and parts of sums",
-            )
-        for value in block.values:
-            node = _maker(value)
-            status, why = _status(node, read_in.get(value, set()))
-            birth, death = _life(plan, value, block.birth, block.death)
-            yield ValueReport(
-                node.op.name,
-                node.origin.scope,
-                node.origin.source,
-                value.type.nbytes,
-                birth,
-                death,
-                block.offset,
-                status,
-                why,
-            )
-
-
-def _life(plan: Plan, value: Value, birth: int, death: int) -> tuple[int, int]:
-    """A value's own phases within the life of the block that it shares with others."""
-    first = next((i for i in range(birth, len(plan.phases)) if value.node in plan.phases[i]), birth)
-    uses = (
-        i
-        for i in range(min(death, len(plan.phases) - 1), first, -1)
-        if any(plan.views[v].base is value for unit in plan.phases[i] for v in unit.inputs)
+    return any(
+        node.origin.role == "recompute" if (body := _body(node)) is None else recomputes(body) for node in graph.nodes
     )
-    return first, death if value in plan.graph.outputs else next(uses, first)
-
-
-def _status(node: Node, readers: set[str]) -> tuple[str, str]:
-    match node.origin.role:
-        case "recompute":
-            return "recomputed", "computed again from what its checkpoint keeps"
-        case "forward" if readers & {"backward", "recompute"}:
-            return "kept", "made in the forward, read in the backward"
-        case "backward" if "optimizer" in readers:
-            return "temporary", "a gradient, until its parameter is updated"
-        case role:
-            return "temporary", f"within the {role}"

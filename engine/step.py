@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import optree
 
 from ..ir import Array, ArrayType, Graph
-from ..passes.pipeline import plan_graph, run_passes
-from ..passes.plan import Plan, plan
-from ..passes.simplify import Simplify
+from ..passes.pipeline import plan_graph
+from ..passes.plan import Plan
 from ..runtime.executable import Executable, allocate
 from ..runtime.fork_lock import fork_lock
 from .arrays import check_target, dense_arrays, thread_count
@@ -26,8 +23,9 @@ from .nn import Module
 from .nn.binding import init_buffers, init_parameters
 from .optim import Optimizer
 from .random import key_of_seed
-from .report import MemoryReport, human, listed, make_report, recomputes
+from .report import MemoryReport, listed
 from .step_graph import PredictGraph, StepGraph, trace_predict, trace_step
+from .step_plan import Budget, MemoryBudgetError, StepPlan, StepPlans, budget_of
 from .trace import path_name
 
 LossFunction = Callable[[Any, Any], Any]
@@ -39,19 +37,6 @@ _OPTIMIZER_KEY = "gradloom.optimizer"
 
 _compiling = fork_lock()
 """Held while a step is planned or compiled, because that imports modules when it first needs them."""
-
-
-class MemoryBudgetError(MemoryError):
-    """The step does not fit the budget. The message says what it needs and what takes the most."""
-
-
-@dataclass(frozen=True)
-class StepPlan:
-    """A training step that was planned and not compiled: nothing is allocated."""
-
-    graph: Graph
-    plan: Plan
-    report: MemoryReport
 
 
 def plan_step(
@@ -71,60 +56,23 @@ def plan_step(
     The arguments are those of `compile_step`, and so is `report`, to the byte.
     """
     check_target(target)
+    options = {"clip_norm": clip_norm, "clip_value": clip_value, "accumulate": accumulate}
     with _compiling:
-        traced = trace_step(
-            model, loss_fn, optimizer, batch, clip_norm=clip_norm, clip_value=clip_value, accumulate=accumulate
-        )
-        return _planned(traced, thread_count(threads), _budget(memory))
+        return _plans(model, loss_fn, optimizer, batch, options, thread_count(threads)).within(budget_of(memory))
 
 
-def _planned(traced: StepGraph, threads: int, budget: int | None) -> StepPlan:
-    planned = plan_graph(traced.graph, threads, outputs_in_arena=True)
-    without = planned.arena_bytes
-    if recomputes(planned.graph):
-        undo = Simplify(undo_recompute=True)
-        undone = run_passes(undo(undo(traced.graph)))  # twice: rewriting makes new nodes that are equal to others
-        without = plan(undone, planned.threads, outputs_in_arena=True).arena_bytes
-    parameter_bytes = sum(t.nbytes for _, t in traced.parameters)
-    state_bytes = sum(t.nbytes for _, t in (*traced.buffers, *traced.state)) + _SCALAR_BYTES
-    report = make_report(planned, parameter_bytes, state_bytes, without)
-    if budget is not None and report.total_bytes > budget:
-        raise MemoryBudgetError(_over_budget(report, budget))
-    return StepPlan(traced.graph, planned, report)
+def _plans(
+    model: Module,
+    loss_fn: LossFunction,
+    optimizer: Optimizer,
+    batch: Any,
+    options: Mapping[str, Any],
+    threads: int,
+) -> StepPlans:
+    def trace(batch: Any) -> StepGraph:
+        return trace_step(model, loss_fn, optimizer, batch, **options)
 
-
-# The learning rate and the key.
-_SCALAR_BYTES = 16
-
-
-def _over_budget(report: MemoryReport, budget: int) -> str:
-    lines = [
-        f"the step needs {report.total_bytes:,} bytes ({human(report.total_bytes)}), "
-        f"the budget is {budget:,} ({human(budget)}): parameters {human(report.parameter_bytes)}, "
-        f"optimizer state {human(report.state_bytes)}, arena {human(report.arena_bytes)}",
-        "the largest values in the arena:",
-    ]
-    for value in sorted(report.values, key=lambda v: -v.bytes)[:5]:
-        lines.append(f"  {human(value.bytes)} {value.name} {value.scope} {value.source}".rstrip())
-    lines.append(
-        f"the least that fits is memory={report.total_bytes}; use a smaller batch, accumulate=2 or more, "
-        "or gl.checkpoint around layers"
-    )
-    return "\n".join(lines)
-
-
-def _budget(memory: int | str | None) -> int | None:
-    """Bytes of a budget: a number, or text such as "200MB", "1.5 GB", "64MiB"; `ValueError` for all else."""
-    if memory is None:
-        return None
-    if isinstance(memory, (int, np.integer)) and not isinstance(memory, bool) and memory > 0:
-        return int(memory)
-    units = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-    units |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", memory) if isinstance(memory, str) else None
-    if match is None or match[2].upper() not in units:
-        raise ValueError(f"memory is a number of bytes or text such as '200MB' or '1.5GiB', got {memory!r}")
-    return int(float(match[1]) * units[match[2].upper()])
+    return StepPlans(trace(batch), threads, trace, batch, int(options["accumulate"]))
 
 
 def compile_step(
@@ -143,8 +91,9 @@ def compile_step(
     """Compile forward, backward and update of `model` into one native program, with parameters initialized from `seed`.
 
     `loss_fn(model, batch)` returns a float scalar, or `(loss, metrics)` with a pytree of arrays. `batch` is a pytree of
-    arrays or specs. `memory` bounds `report.total_bytes`: bytes, or text such as "200MB". `threads` is the most threads
-    to use, by default one for each usable core; it never changes a bit of the result. Gradients are clipped to
+    arrays or specs. `memory` bounds `report.total_bytes`: bytes, text such as "200MB", or "50%" of what the step takes
+    without a bound; what is computed again to keep within it changes no bit of the result. `threads` is the most
+    threads to use, by default one for each usable core; it never changes a bit of the result. Gradients are clipped to
     ±`clip_value` element by element, and to the norm `clip_norm` all together. `accumulate=k` computes the gradient in
     k equal parts of the batch, one after another.
 
@@ -154,7 +103,7 @@ def compile_step(
     check_target(target)
     options = {"clip_norm": clip_norm, "clip_value": clip_value, "accumulate": accumulate}
     with _compiling:
-        return Step(model, loss_fn, optimizer, batch, _budget(memory), thread_count(threads), options, seed)
+        return Step(model, loss_fn, optimizer, batch, budget_of(memory), thread_count(threads), options, seed)
 
 
 class _Signature:
@@ -195,7 +144,7 @@ class Step:
         loss_fn: LossFunction,
         optimizer: Optimizer,
         batch: Any,
-        budget: int | None,
+        budget: Budget,
         threads: int,
         options: Mapping[str, Any],
         seed: int,
@@ -203,17 +152,18 @@ class Step:
         self._model = model
         self._loss_fn = loss_fn
         self._optimizer = optimizer
-        self._budget = budget
         self._threads = threads
         self._options = dict(options)
         self._lock = fork_lock()
         self._signatures: dict[Any, _Signature] = {}
         key = key_of_seed(seed)
         start = time.perf_counter()
-        traced = trace_step(model, loss_fn, optimizer, batch, **self._options)
+        plans = _plans(model, loss_fn, optimizer, batch, self._options, threads)
         traced_at = time.perf_counter()
-        planned = _planned(traced, threads, budget)
+        planned = plans.within(budget)
         planned_at = time.perf_counter()
+        traced = plans.traced
+        self._budget = Budget(budget.bytes_of(plans.unbounded_bytes))
         self._tree = traced.batch_tree
         self._batch_types = traced.batch
         self._parameters = _own(traced.parameters, init_parameters(model, seed))
@@ -283,8 +233,8 @@ class Step:
                     f"{name} is {got}, the step was compiled for {wanted.dtype} of shape {wanted.shape}{fix}"
                 )
         batch = optree.tree_unflatten(self._tree, [ArrayType(a.shape, a.dtype) for a in arrays])
-        traced = trace_step(self._model, self._loss_fn, self._optimizer, batch, **self._options)
-        return self._add(traced, _planned(traced, self._threads, self._budget))
+        plans = _plans(self._model, self._loss_fn, self._optimizer, batch, self._options, self._threads)
+        return self._add(plans.traced, plans.within(self._budget))
 
     @property
     def report(self) -> MemoryReport:
@@ -408,10 +358,11 @@ class Step:
         traced = trace_predict(self._model, fn, specs)
         planned = plan_graph(traced.graph, self._threads)
         total = self.report.parameter_bytes + self.report.state_bytes + planned.arena_bytes
-        if self._budget is not None and total > self._budget:
+        limit = self._budget.nbytes
+        if limit is not None and total > limit:
             raise MemoryBudgetError(
                 f"this function needs {planned.arena_bytes:,} bytes of arena, {total:,} with parameters and state; "
-                f"the budget is {self._budget:,}: give it smaller arrays, part by part"
+                f"the budget is {limit:,}: give it smaller arrays, part by part"
             )
         executable = Executable(planned, self._arena_of(planned))
         self._users_of_arena.add(executable)

@@ -24,7 +24,8 @@ class Fuse(Pass):
     A region runs over a *domain*, its largest shape without axes of length 1. The first `rows` axes of the domain are
     walked row by row, the rest is the row's inside. Every value in the body is *full* (one element for each of the
     domain), a *row* value (one for each row), or the result of a *crossing* reduction over rows, which nothing in the
-    region reads.
+    region reads. The order in which a crossing reduction adds follows from its operand alone: a region unites only
+    reductions that want the same rows and tiles, so that no bit depends on what is fused with what.
 
     Nodes join the region of the earliest of their consumers, last nodes first, so that what is cheap is computed
     where it is needed instead of being kept; a crossing reduction then joins the region that makes what it sums. A
@@ -40,18 +41,20 @@ class Fuse(Pass):
 
 @dataclass(eq=False)
 class _Group:
-    """A region under construction; `kinds` tells of each member whether it is full, row or crossing."""
+    """A region under construction; `kinds` tells of each member whether it is full, row or crossing.
+
+    `rows` is None until a member asks for a number of row axes; it is -1 where one asks for one axis cut into chunks.
+    """
 
     height: int
     fusable: bool
     domain: tuple[int, ...] = ()
     rows: int | None = None
     kinds: dict[Node, str] = field(default_factory=dict["Node", str])
-    scalar_crossings: bool = True
     depth: int = 0
 
     def shape_of(self, kind: str) -> tuple[int, ...]:
-        return self.domain if kind == "full" or self.rows is None else self.domain[: self.rows]
+        return self.domain if kind == "full" or self.rows is None or self.rows < 0 else self.domain[: self.rows]
 
 
 def _is_reduction(node: Node) -> bool:
@@ -79,8 +82,7 @@ def _new_group(node: Node, height: int) -> _Group:
         if form == "all" and "axis" in node.attrs:
             form, rows = "row", 0  # the only row; argmax has no partial results that could be combined
         group.kinds[node] = "row" if form == "row" else "crossing"
-        group.rows = None if form == "all" else rows
-        group.scalar_crossings = form in ("row", "all")
+        group.rows = len(group.domain) - 1 or -1 if form == "all" else rows
     else:
         group.domain = squeezed(node.output.type.shape)
         group.kinds[node] = "full"
@@ -118,14 +120,21 @@ def _unite(siblings: list[_Group], groups: dict[Node, _Group]) -> bool:
     if not all(g.fusable and g.domain == first.domain for g in siblings) or first.domain == ():
         return False
     asked = {g.rows for g in siblings if g.rows is not None}
-    if len(asked) > 1 or sum(len(g.kinds) for g in siblings) > _MAX_NODES:
+    if len(asked) > 1 or not _tiles_agree(siblings) or sum(len(g.kinds) for g in siblings) > _MAX_NODES:
         return False
     for other in siblings[1:]:
         first.kinds.update(other.kinds)
         first.rows = first.rows if first.rows is not None else other.rows
-        first.scalar_crossings = first.scalar_crossings and other.scalar_crossings
         groups.update((node, first) for node in other.kinds)
     return True
+
+
+def _tiles_agree(groups: list[_Group]) -> bool:
+    """Whether all crossing reductions get the tiles that each would have by itself: those that keep axes on both sides
+    want tiles of whole groups of rows, the others have parts whose sizes fix their sums.
+    """
+    forms = {reduction_form(n)[0] for g in groups for n, kind in g.kinds.items() if kind == "crossing"}
+    return "middle" not in forms or forms == {"middle"}
 
 
 def _join(group: _Group, node: Node, readers: list[Node]) -> bool:
@@ -189,7 +198,7 @@ def _join_reduction(group: _Group, node: Node, kind: str) -> bool:
         return True
     # A region over rows alone grows an inside: its values become row values.
     whole = group.rows is None or group.rows == len(group.domain)
-    if kind == "full" and whole and group.domain == source[:rows] and group.scalar_crossings:
+    if kind == "full" and whole and group.domain == source[:rows]:
         group.kinds = {n: "row" if k == "full" else k for n, k in group.kinds.items()}
         group.domain, group.rows = source, rows
         group.kinds[node] = "row"
@@ -217,7 +226,6 @@ def _join_crossings(graph: Graph, groups: dict[Node, _Group]) -> None:
             continue
         target = max(candidates, key=lambda g: g.depth)
         target.rows = group.rows if group.rows is not None else target.rows
-        target.scalar_crossings = target.scalar_crossings and group.scalar_crossings
         target.kinds.update(group.kinds)
         members[target] += members.pop(group)
         groups.update((member, target) for member in members[target])
@@ -232,9 +240,7 @@ def _mergeable(target: _Group, group: _Group, members: list[Node], groups: dict[
         return False
     if target.rows is not None and group.rows is not None and target.rows != group.rows:
         return False
-    rows = group.rows if group.rows is not None else target.rows
-    crossings = [n for g in (target, group) for n, kind in g.kinds.items() if kind == "crossing"]
-    if rows is not None and any(form != "all" and wanted != rows for form, wanted in map(reduction_form, crossings)):
+    if not _tiles_agree([target, group]):
         return False
     for member in members:
         for value in member.inputs:

@@ -198,7 +198,7 @@ def loop_nest(region: Node, views: Mapping[Value, View]) -> LoopNest:
     full_strides = {v: _squeeze(w.shape, w.strides) for v, w in where.items()}
     needs_index = any(n.op.name in ("iota",) for n in body.nodes)
     chunked = False
-    if rows < 0 and not needs_index and product is None:
+    if rows < 0 and (not needs_index or len(domain) == 1) and product is None:
         lengths, merged = _merge(domain, list(full_strides.values()))
         if len(lengths) <= 1 and not (crossing and len(domain) > 1):
             chunked = True

@@ -1,4 +1,4 @@
-"""The command line: `gradloom train | ir | compile | bench`."""
+"""The command line: `gradloom train | plan | draw | ir | compile | bench`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from typing import Any
 from rich.console import Console
 
 from ..engine.checkpoint_file import CheckpointError
-from ..engine.step import MemoryBudgetError
+from ..engine.step_plan import MemoryBudgetError, budget_of
 from ..engine.tracer import ShapeError, TracingError
 from ..passes.pipeline import PASS_NAMES
 from .bench import PEERS, WORKLOADS, Settings, Sides, bench
 from .command_error import CommandError
 from .compile_recipe import compile_report
 from .data import DataError
+from .draw import FORMATS, LAYOUTS, draw
+from .plan import PlanOptions, run_plan
 from .print_ir import step_text
 from .recipes import RECIPES
 from .train import INTERRUPTED, OPTIMIZERS, Run, train
@@ -72,6 +74,17 @@ def _train(options: argparse.Namespace) -> int:
     return train(run, Console())
 
 
+def _plan(options: argparse.Namespace) -> int:
+    return run_plan(PlanOptions(**{name: getattr(options, name) for name in PlanOptions.__dataclass_fields__}))
+
+
+def _draw(options: argparse.Namespace) -> int:
+    word = draw(options.recipe, options.out, options.after, options.depth, options.only, options.layout, options.memory)
+    if word is not None:
+        print(f"gradloom: {word}", file=sys.stderr)
+    return 0
+
+
 def _ir(options: argparse.Namespace) -> int:
     print(step_text(options.recipe, options.after))
     return 0
@@ -97,6 +110,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"gradloom {importlib.metadata.version('gradloom')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _train_parser(commands)
+    _plan_parser(commands)
+    _draw_parser(commands)
     _ir_parser(commands)
     _compile_parser(commands)
     _bench_parser(commands)
@@ -134,6 +149,55 @@ def _train_parser(commands: Any) -> None:
     parser.add_argument(
         "--out", metavar="FILE", help="the checkpoint (default: the one resumed, or gradloom-RECIPE.safetensors)"
     )
+
+
+def _plan_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "plan",
+        help="the memory of a training step, before anything is allocated",
+        description="Plan a recipe's training step and print its memory report; nothing is allocated or compiled. "
+        "A report that --json wrote can stand in place of a recipe.",
+        epilog=_RECIPE_NOTE,
+    )
+    parser.set_defaults(command=_plan)
+    parser.add_argument("recipe", metavar="RECIPE", help=f"{_RECIPE}; or a report.json")
+    parser.add_argument("--memory", type=_memory, metavar="BYTES", help="a budget: 200MB, 1.5GiB, or 50%% of no budget")
+    parser.add_argument("--threads", type=_positive, metavar="N", help="each has its scratch (default: all cores)")
+    parser.add_argument("--accumulate", type=_positive, default=1, metavar="K", help="the batch in K parts")
+    parser.add_argument("--largest-batch", action="store_true", help="print the largest batch that fits --memory")
+    parser.add_argument("--diff", metavar="OTHER", help="what changes from RECIPE to this one, by layer")
+    parser.add_argument(
+        "--fail-over",
+        type=_bytes,
+        metavar="BYTES",
+        help="exit with 1 where the total is more; with --diff, where it grows by more",
+    )
+    parser.add_argument(
+        "--curve", type=_positive, nargs="?", const=12, metavar="N", help="time against memory in N points (12)"
+    )
+    parser.add_argument("--run", action="store_true", help="really run the points of --curve, with random batches")
+    parser.add_argument(
+        "--json", nargs="?", const="-", metavar="FILE", help="write the report there, or print it alone"
+    )
+    parser.add_argument("--html", metavar="FILE", help="write a page to look at: time, addresses and graph")
+
+
+def _draw_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "draw",
+        help="draw the graph of a training step",
+        description="Draw the graph of a recipe's training step: as it is planned, or after a pass. Modules are put "
+        "together until the picture can be read; views and constants are left out.",
+        epilog=_RECIPE_NOTE,
+    )
+    parser.set_defaults(command=_draw)
+    parser.add_argument("recipe", metavar="RECIPE", help=_RECIPE)
+    parser.add_argument("-o", "--out", required=True, metavar="FILE", help=f"ends in {', '.join(FORMATS)}")
+    parser.add_argument("--after", metavar="PASS", help=f"one of {', '.join(PASS_NAMES)}")
+    parser.add_argument("--depth", type=_seed, metavar="N", help="put together what is deeper than N modules")
+    parser.add_argument("--only", metavar="MODULE", help="this module alone, such as layers.3, and its neighbours")
+    parser.add_argument("--layout", choices=LAYOUTS, help="by graphviz, or as a U (default: dot where it is installed)")
+    parser.add_argument("--memory", type=_memory, metavar="BYTES", help="draw the plan for this budget")
 
 
 def _ir_parser(commands: Any) -> None:
@@ -204,10 +268,23 @@ def _at_least(least: int, text: str) -> int:
 
 
 def _memory(text: str) -> str:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:[kmgt]i?)?b?", text, re.IGNORECASE)
-    if match is None or float(match[1]) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of bytes such as 200MB or 1.5GiB")
+    try:
+        zero = not re.search("[1-9]", text) or budget_of(text).nbytes == 0
+    except ValueError:
+        zero = True
+    if zero:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of bytes such as 200MB, 1.5GiB or 50%")
     return text
+
+
+def _bytes(text: str) -> int:
+    try:
+        found = budget_of(text).nbytes
+    except ValueError:
+        found = None
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of bytes such as 200MB or 1.5GiB")
+    return found
 
 
 def _rate(text: str) -> float:

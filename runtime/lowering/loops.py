@@ -333,6 +333,8 @@ class _Writer:
         shape, axis = node.output.type.shape, node.attrs["axis"]
         if shape[axis] == 1:
             return "0"
+        if self.nest.chunked:
+            return f"(r * {CHUNK} + j)"
         place = len(squeezed(shape[:axis]))
         rows = len(self.nest.row_axes)
         return f"i{place}" if place < rows else self.column_axis(place - rows)
@@ -427,11 +429,8 @@ class _Writer:
             return
         source, dtype = node.inputs[0], node.output.type.dtype
         name = self.accumulator(node)
-        if self.nest.kinds[source] == "full":
-            part = f"row_{_PARTS[node.op.name]}_{SHORT_NAMES[dtype]}({self.row_source(source)}, n)"
-            self.lines.append(f"        part = {part}")
-        else:
-            self.lines.append(f"        part = {self.names[source]}")
+        part = f"row_{_PARTS[node.op.name]}_{SHORT_NAMES[dtype]}({self.row_source(source)}, n)"
+        self.lines.append(f"        part = {part}")
         self.lines.append(f"        {name} = {combine(node.op.name, dtype, name, 'part')}")
 
     def crossing_ends(self) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 import re
+from itertools import pairwise
 from typing import Any
 
 import gradloom as gl
 import numpy as np
 import pytest
 from gradloom import nn, optim
+from gradloom.engine.report import KINDS
+from gradloom.engine.report_layers import layers
 
 ROWS = 32
 
@@ -123,24 +128,180 @@ def test_flops_of_the_products_dominate():
     assert 2 * product <= r.flops < 2.2 * product
 
 
-def test_json_has_every_figure():
+@pytest.mark.parametrize("checkpointed", [False, True])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_is_live_adds_up_to_the_lower_bound(checkpointed: bool, threads: int):
+    r = report(checkpointed, threads)
+    assert len(r.live_bytes) == r.phases
+    assert r.live_bytes[r.peak_phase] == max(r.live_bytes) == r.lower_bound_bytes
+    assert sum(v.bytes for v in r.live(r.peak_phase)) == r.lower_bound_bytes
+    for value, (first, end) in zip(r.values, r.charged):
+        assert value.birth == first < end <= value.death + 1
+
+
+def test_values_in_one_place_take_turns():
+    r = report()
+    turns: dict[int, list[tuple[int, int]]] = {}
+    for value, span in zip(r.values, r.charged):
+        turns.setdefault(value.block, []).append(span)
+    assert any(len(spans) > 1 for spans in turns.values())
+    for spans in turns.values():
+        spans.sort()
+        assert all(end == begin for (_, end), (begin, _) in pairwise(spans))
+
+
+def test_kinds_say_what_a_value_is_for():
+    plain, checkpointed = report(), report(True)
+    assert {v.kind for r in (plain, checkpointed) for v in r.values} <= set(KINDS)
+    for r in (plain, checkpointed):
+        roles = [unit.role for unit in r.units]
+        for v in r.values:
+            assert (v.status == "kept") == (v.kind == "activation")
+            assert (v.status == "recomputed") == (v.kind == "recomputed")
+            if v.kind == "activation":
+                assert any(roles[i] != "forward" for i in v.read_by)
+                assert "read in the backward by" in v.why
+            if v.kind == "gradient":
+                assert any(roles[i] == "optimizer" for i in v.read_by)
+    gradients = sum(v.bytes for v in plain.values if v.kind == "gradient")
+    assert gradients == plain.parameter_bytes
+    assert any(v.kind == "recomputed" for v in checkpointed.values)
+    assert [v.bytes for v in plain.values if v.kind == "result"] == [4]
+
+
+def test_units_run_in_their_phases():
+    r = report()
+    assert [u.phase for u in r.units] == sorted(u.phase for u in r.units)
+    assert r.units[-1].phase == r.phases - 1
+    assert sum(u.flops for u in r.units) == r.flops
+    for v in r.values:
+        assert r.units[v.made_by].phase == v.birth
+        assert all(v.birth <= r.units[i].phase <= v.death for i in v.read_by)
+
+
+def tiled(threads: int) -> gl.MemoryReport:
+    """Of a step that runs tile by tile of the batch."""
+    specs = {"x": gl.spec((2048, 16)), "y": gl.spec(2048, "int64")}
+    return gl.plan_step(Blocks(False), loss_fn, optim.AdamW(1e-3), specs, threads=threads).report
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_loops_are_opened(threads: int):
+    r = tiled(threads)
+    assert r.loops
+    assert {loop.lanes for loop in r.loops} >= {threads}
+    assert sum(u.flops for u in r.units) == r.flops
+    assert max(u.times for u in r.units) == math.prod(loop.length for loop in r.loops)
+    for loop in r.loops:
+        inside = [u for u in r.units if loop.first <= u.phase < loop.end and u.times > 1]
+        assert {u.phase for u in inside} == set(range(loop.first, loop.end))
+    kept = [v for v in r.values if v.kind == "activation" and v.scope.startswith("blocks.1")]
+    assert kept
+    # One tile of it, in each place of the arena where one may run.
+    assert len({v.offset for v in kept}) % threads == 0
+    assert all(v.bytes < 2048 * 64 * 4 for v in kept)
+    gradients = [v for v in r.values if v.kind == "gradient"]
+    assert {v.scope for v in gradients} >= {"blocks.0.0", "blocks.2.3", "out"}
+    assert max(r.live_bytes) <= r.lower_bound_bytes <= 1.05 * max(r.live_bytes)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_nothing_live_overlaps_in_loops_either(threads: int):
+    r = tiled(threads)
+    boxes = [(*span, v.offset, v.offset + v.bytes) for v, span in zip(r.values, r.charged)]
+    for i, (first, end, low, high) in enumerate(boxes):
+        assert 0 <= first < end <= r.phases
+        assert 0 <= low < high <= r.arena_bytes
+        for other_first, other_end, other_low, other_high in boxes[:i]:
+            assert first >= other_end or other_first >= end or low >= other_high or other_low >= high
+
+
+def test_what_is_held_adds_up():
+    r = report()
+    names = {h.name: h for h in r.held}
+    assert sum(h.bytes for h in r.held if h.kind == "parameter") == r.parameter_bytes
+    assert sum(h.bytes for h in r.held if h.kind != "parameter") == r.state_bytes
+    assert names["out.weight"].bytes == 4 * 16 * 4
+    assert names["exp_avg.out.weight"].scope == names["out.weight"].scope == "out"
+
+
+def test_layers_add_up_and_stay_few():
+    r = report()
+    for most in (1, 3, 6, 100):
+        rows = layers(r, most)
+        assert len(rows) <= max(most, 1)
+        assert sum(row.held_bytes for row in rows) == r.parameter_bytes + r.state_bytes
+        assert sum(row.peak_bytes for row in rows) == r.lower_bound_bytes
+        assert all(row.peak_bytes <= row.most_bytes for row in rows)
+    assert {"blocks.1.0", "blocks.2.0"} <= {row.name for row in layers(r, 100)}
+    assert {"blocks.*.0", "out"} <= {row.name for row in layers(r, 9)}
+    assert {row.count for row in layers(r, 9) if row.name.startswith("blocks.*")} == {3}
+
+
+def test_json_reads_back_as_the_same_report():
     r = report(True)
-    fields = json.loads(r.to_json())
-    for name in ("parameter_bytes", "state_bytes", "arena_bytes", "total_bytes", "lower_bound_bytes", "flops"):
-        assert fields[name] == getattr(r, name)
-    assert len(fields["values"]) == len(r.values)
+    text = r.to_json()
+    fields = json.loads(text)
+    assert fields["schema"] == "gradloom.report/1"
+    assert fields["total_bytes"] == r.total_bytes
+    again = gl.MemoryReport.from_json(text)
+    assert again == dataclasses.replace(r, plan=None)
+    assert again.to_json() == text
+    assert str(again) == str(r)
+    with pytest.raises(ValueError, match="plan the step again"):
+        again.check()
+
+
+def test_the_schema_stays():
+    fields = json.loads(report().to_json())
+    figures = ("parameter_bytes", "state_bytes", "constant_bytes", "arena_bytes", "lower_bound_bytes")
+    figures += ("no_recompute_arena_bytes", "flops", "recompute_flops", "budget_bytes", "slowdown", "phases", "threads")
+    assert fields.keys() == {"schema", "total_bytes", "held", "units", "loops", "values", *figures}
+    assert fields["held"][0].keys() == {"name", "kind", "bytes"}
+    assert fields["units"][0].keys() == {"name", "scope", "source", "role", "phase", "flops", "ops", "times"}
     assert fields["values"][0].keys() == {
-        *("name", "scope", "source", "bytes", "birth", "death", "offset", "status", "why")
+        *("name", "scope", "source", "bytes", "birth", "death", "offset", "status", "why"),
+        *("kind", "type", "block", "made_by", "read_by"),
     }
 
 
-def test_text_has_the_totals_and_the_largest_values():
-    r = report()
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[]", "no memory report"),
+        ("nothing", "no memory report"),
+        ("{}", "it has no 'schema'"),
+        ('{"schema": "gradloom.report/0"}', "expected 'gradloom.report/1'"),
+        ('{"schema": "gradloom.report/1"}', "it has no 'parameter_bytes'"),
+    ],
+)
+def test_what_is_no_report_is_refused(text: str, problem: str):
+    with pytest.raises(ValueError, match=re.escape(problem)):
+        gl.MemoryReport.from_json(text)
+
+
+def test_text_says_all_that_there_is_to_say():
+    r = report(True)
     text = str(r)
     assert f"{r.total_bytes:,} bytes" in text
     assert f"runs in {r.phases} phases on 1 thread" in text
-    assert "largest values in the arena:" in text
-    assert "test_report.py:" in text
+    for title in ("by kind", "by layer", "largest values in the arena:", f"the peak is phase {r.peak_phase}"):
+        assert text.count(title) == 1
+    assert "  blocks.1.0\n" in text
+    largest = text.partition("largest values in the arena:\n")[2].partition("\n\n")[0].splitlines()
+    assert len(largest) == 10
+    assert all("test_report.py:" in line for line in largest)
+    peak = text.partition("the peak is phase")[2].splitlines()[1:]
+    assert all(re.match(r" +[\d.]+ k?M?B  ", line) for line in peak)
+    assert any("made in the forward, read in the backward by" in line for line in peak)
+
+
+def test_text_of_a_budget_says_how_much_of_it_is_used():
+    free = report()
+    r = gl.plan_step(Blocks(False), loss_fn, optim.AdamW(1e-3), SPECS, threads=1, memory=2 * free.total_bytes).report
+    assert r.budget_bytes == 2 * free.total_bytes
+    assert "50% of it used" in str(r)
+    assert "budget" not in str(free)
 
 
 def test_a_plan_of_a_model_larger_than_the_machine():

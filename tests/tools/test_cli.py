@@ -20,6 +20,8 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]):
         (["--version"], f"gradloom {version('gradloom')}\n"),
         (["--help"], "train a model"),
         (["train", "--help"], "--resume FILE"),
+        (["plan", "--help"], "--largest-batch"),
+        (["draw", "--help"], "--depth N"),
         (["ir", "--help"], "--after PASS"),
         (["bench", "--help"], "--against SIDES"),
     ):

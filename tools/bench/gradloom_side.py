@@ -21,8 +21,10 @@ def build(task: Task) -> Side:
         result = step(task.batch)
         return result[0] if isinstance(result, tuple) else result
 
+    plan = step.report.plan
+    assert plan is not None  # it is missing only from a report that was read from a file
     sizes = (parameter.size for parameter in step.parameters().values())
-    return Side(run, lambda: _bytes_beyond(step), matmul_flops(step.report.plan.graph), sum(sizes))
+    return Side(run, lambda: _bytes_beyond(step), matmul_flops(plan.graph), sum(sizes))
 
 
 def _bytes_beyond(step: Step) -> int:

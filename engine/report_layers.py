@@ -1,0 +1,84 @@
+"""Bytes by layer: a report summed up over the modules of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .report import MemoryReport
+
+OUTSIDE = "(outside the model)"
+"""Stands for what no module did: the loss function, the update's scalars."""
+
+_MOST_ROWS = 20
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """The bytes of one layer, or of all its like: `blocks.*.norm` stands for `count` of them.
+
+    `held_bytes` are parameters, buffers and optimizer state; `peak_bytes` what lives in the arena in the phase with the
+    most live bytes; `most_bytes` the most that the layer has in the arena in any phase.
+    """
+
+    name: str
+    count: int
+    held_bytes: int
+    peak_bytes: int
+    most_bytes: int
+
+
+def layers(report: MemoryReport, most_rows: int = _MOST_ROWS) -> list[LayerReport]:
+    """The layers of a report in the order in which they run: as deep as `most_rows` allow, numbered ones together where
+    they would be too many.
+    """
+    everything = (*report.units, *report.values, *report.held)
+    cut = _cut(list(dict.fromkeys(item.scope for item in everything)), most_rows)
+    names = list(dict.fromkeys(cut.values()))
+    held, peak = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
+    change: dict[str, dict[int, int]] = {name: {} for name in names}
+    for array in report.held:
+        held[cut[array.scope]] += array.bytes
+    at = report.peak_phase
+    for value, (first, end) in zip(report.values, report.charged):
+        name = cut[value.scope]
+        if first <= at < end:
+            peak[name] += value.bytes
+        change[name][first] = change[name].get(first, 0) + value.bytes
+        change[name][end] = change[name].get(end, 0) - value.bytes
+    counts = {name: len({_prefix(s, name) for s, n in cut.items() if n == name}) for name in names}
+    return [LayerReport(name, counts[name], held[name], peak[name], _most(change[name])) for name in names]
+
+
+def _most(change: dict[int, int]) -> int:
+    now = most = 0
+    for phase in sorted(change):
+        now += change[phase]
+        most = max(most, now)
+    return most
+
+
+def _prefix(scope: str, name: str) -> str:
+    return ".".join(scope.split(".")[: name.count(".") + 1])
+
+
+def _cut(scopes: Sequence[str], most_rows: int) -> dict[str, str]:
+    """The row of each scope: of all ways to cut off the deeper levels, with and without numbers, the one that shows the
+    most.
+    """
+    deepest = max((scope.count(".") + 1 for scope in scopes), default=1)
+    best = dict.fromkeys(scopes, "the model")
+    for stars in range(deepest + 1):
+        for depth in range(1, deepest + 1):
+            cut = {scope: _row(scope, depth, stars) for scope in scopes}
+            if len(set(best.values())) < len(set(cut.values())) <= most_rows:
+                best = cut
+    return best
+
+
+def _row(scope: str, depth: int, stars: int) -> str:
+    """The first `depth` modules of a path, the first `stars` numbers in it as stars."""
+    parts = scope.split(".")[:depth]
+    for i in [i for i, part in enumerate(parts) if part.isdecimal()][:stars]:
+        parts[i] = "*"
+    return ".".join(parts) or OUTSIDE

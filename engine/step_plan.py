@@ -1,0 +1,262 @@
+"""`plan_step`: a whole training step and its memory, under a budget, without allocating or compiling anything."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import optree
+
+from ..ir import ArrayType, Graph, type_of
+from ..passes.pipeline import plan_graph, run_passes
+from ..passes.plan import Plan, plan
+from ..passes.recompute_frontier import Choice, Frontier
+from ..passes.simplify import Simplify
+from .report import HeldReport, MemoryReport, human, make_report, recomputes
+from .step_graph import StepGraph
+from .tracer import as_array
+
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+
+# No batch is longer.
+_LONGEST = 1 << 31
+
+TraceBatch = Callable[[Any], StepGraph]
+
+
+class MemoryBudgetError(MemoryError):
+    """The step does not fit the budget.
+
+    The message says what it needs, the least that would fit, what stands in the way, the largest batch that would fit,
+    and what smaller budgets cost.
+    """
+
+
+class CurvePoint(NamedTuple):
+    """A plan of the same step: its bytes, the operations that it repeats, and the time that they are predicted to add,
+    as a part of the time of the step without.
+    """
+
+    total_bytes: int
+    arena_bytes: int
+    recompute_flops: int
+    slowdown: float
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A bound on the bytes of a step: so many, or a part of what it takes without a bound."""
+
+    nbytes: int | None = None
+    share: float | None = None
+
+    def bytes_of(self, unbounded: int) -> int | None:
+        """The bound in bytes for a step that takes `unbounded` bytes without one; None where there is none."""
+        return int(self.share * unbounded) if self.share is not None else self.nbytes
+
+
+def budget_of(memory: int | str | None) -> Budget:
+    """A number of bytes, or text such as "200MB", "1.5 GB", "64MiB", "50%"; `ValueError` for all else."""
+    if memory is None:
+        return Budget()
+    if isinstance(memory, (int, np.integer)) and not isinstance(memory, bool) and memory > 0:
+        return Budget(int(memory))
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*|%)\s*", memory) if isinstance(memory, str) else None
+    if match is not None and match[2] == "%" and 0 < float(match[1]) <= 100:
+        return Budget(share=float(match[1]) / 100)
+    if match is None or match[2].upper() not in _UNITS:
+        raise ValueError(f"memory is a number of bytes or text such as '200MB', '1.5GiB' or '50%', got {memory!r}")
+    return Budget(int(float(match[1]) * _UNITS[match[2].upper()]))
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """A training step that was planned and not compiled: nothing is allocated."""
+
+    graph: Graph
+    plan: Plan
+    report: MemoryReport
+    slowdown: float
+    """Time that recomputing is predicted to add, as a part of the time of the step without."""
+    _plans: StepPlans = field(repr=False)
+
+    def largest_batch(self, memory: int | str) -> int:
+        """The largest length of the batch's first axis with which the step fits `memory`, 0 if none does.
+
+        All leaves whose first axis is as long as that of the first leaf grow and shrink with it. A percentage is of
+        this step's total without a bound.
+        """
+        limit = budget_of(memory).bytes_of(self._plans.unbounded_bytes)
+        assert limit is not None
+        return self._plans.largest_batch(limit)
+
+    def curve(self, points: int = 12) -> list[CurvePoint]:
+        """Memory against time: plans from the fastest to the smallest, at most `points` of them."""
+        return self._plans.curve(points)
+
+
+@dataclass
+class StepPlans:
+    """All plans of one traced step, for at most `threads` threads."""
+
+    traced: StepGraph
+    threads: int
+    retrace: TraceBatch
+    batch: Any
+    accumulate: int = 1
+
+    @cached_property
+    def base(self) -> Plan:
+        """The plan without a bound."""
+        return plan_graph(self.traced.graph, self.threads, outputs_in_arena=True)
+
+    @cached_property
+    def frontier(self) -> Frontier:
+        """All plans worth having."""
+        return Frontier(self.base)
+
+    @cached_property
+    def held(self) -> list[HeldReport]:
+        """The arrays that a step holds from one call to the next."""
+        traced = self.traced
+        groups = (("parameter", traced.parameters), ("buffer", traced.buffers), ("state", traced.state))
+        arrays = [HeldReport(name, kind, t.nbytes) for kind, named in groups for name, t in named]
+        return [*arrays, HeldReport("lr", "scalar", 8), HeldReport("key", "scalar", 8)]
+
+    @cached_property
+    def held_bytes(self) -> int:
+        """Bytes that no plan changes: parameters, state and constants."""
+        return sum(array.bytes for array in self.held) + sum(v.type.nbytes for v in self.base.constants)
+
+    @property
+    def unbounded_bytes(self) -> int:
+        """The total without a bound."""
+        return self.held_bytes + self.base.arena_bytes
+
+    @cached_property
+    def no_recompute_arena_bytes(self) -> int:
+        """The arena if nothing at all were computed twice, not even what is marked with `checkpoint`."""
+        if not recomputes(self.base.graph):
+            return self.base.arena_bytes
+        undo = Simplify(undo_recompute=True)
+        undone = run_passes(undo(undo(self.traced.graph)))  # twice: rewriting makes new nodes that are equal to others
+        return plan(undone, self.base.threads, outputs_in_arena=True).arena_bytes
+
+    def within(self, budget: Budget) -> StepPlan:
+        """The fastest plan within `budget`. Raises `MemoryBudgetError` where there is none."""
+        limit = budget.bytes_of(self.unbounded_bytes)
+        if limit is None or self.unbounded_bytes <= limit:
+            return self.planned(Choice(self.base, 0.0), limit)
+        choice = self.frontier.within(limit - self.held_bytes)
+        if choice is None:
+            raise MemoryBudgetError(self.refusal(limit))
+        return self.planned(choice, limit)
+
+    def planned(self, choice: Choice, limit: int | None = None) -> StepPlan:
+        """A plan with its report, made for at most `limit` bytes."""
+        report = make_report(choice.plan, self.held, self.no_recompute_arena_bytes, limit, choice.slowdown)
+        return StepPlan(self.traced.graph, choice.plan, report, choice.slowdown, self)
+
+    def least_bytes(self) -> int:
+        """The least total of all plans."""
+        return self.held_bytes + self.frontier.least().plan.arena_bytes
+
+    def fits(self, limit: int) -> bool:
+        """Whether any plan takes at most `limit` bytes."""
+        return self.held_bytes <= limit and (self.unbounded_bytes <= limit or self.least_bytes() <= limit)
+
+    # ---- other batches
+
+    @property
+    def batch_length(self) -> int:
+        """The length of the first axis of the first leaf that has one, 0 where none has."""
+        return next((t.shape[0] for _, t in self.traced.batch if t.shape), 0)
+
+    def for_batch(self, length: int) -> StepPlans:
+        """The plans of the same step for a batch of another length."""
+        now = self.batch_length
+
+        def resized(leaf: Any) -> ArrayType:
+            t = leaf if isinstance(leaf, ArrayType) else type_of(as_array(leaf))
+            return replace(t, shape=(length, *t.shape[1:])) if t.shape and t.shape[0] == now else t
+
+        batch: Any = optree.tree_map(resized, self.batch)
+        return StepPlans(self.retrace(batch), self.threads, self.retrace, batch, self.accumulate)
+
+    def largest_batch(self, limit: int) -> int:
+        """The largest length, a multiple of `accumulate`, that fits `limit` bytes."""
+        unit, now = self.accumulate, self.batch_length // self.accumulate
+        if not now or self.held_bytes > limit:
+            return 0
+        known: dict[int, StepPlans] = {now: self}
+
+        def needed(n: int) -> int:
+            if n not in known:
+                known[n] = self.for_batch(n * unit)
+            plans = known[n]
+            return plans.unbounded_bytes if plans.unbounded_bytes <= limit else plans.least_bytes()
+
+        fits, fails, n = 0, _LONGEST, now
+        while fails - fits > 1:
+            total = needed(n)
+            if total <= limit:
+                fits = n
+            else:
+                fails = n
+            # Bytes grow about in line with the length.
+            guess = int(n * max(limit - self.held_bytes, 1) / max(total - self.held_bytes, 1))
+            middle = fits + (fails - fits) // 8 if fails < _LONGEST else 8 * n
+            n = max(min(guess, middle if guess > middle and fails == _LONGEST else guess, fails - 1), fits + 1)
+        return fits * unit
+
+    # ---- what to say
+
+    def curve(self, points: int) -> list[CurvePoint]:
+        """Some of the plans, the fastest and the smallest among them."""
+        last = len(self.frontier.orders) - 1
+        chosen = sorted({round(k * last / max(points - 1, 1)) for k in range(max(points, 1))})
+        result: list[CurvePoint] = []
+        for i in chosen:
+            choice = self.frontier.choice(i)
+            flops = choice.plan.graph.flops() - self.base.graph.flops()
+            point = CurvePoint(
+                self.held_bytes + choice.plan.arena_bytes, choice.plan.arena_bytes, flops, choice.slowdown
+            )
+            if not result or point.arena_bytes < result[-1].arena_bytes:
+                result.append(point)
+        return result
+
+    def refusal(self, limit: int) -> str:
+        """Why the step does not fit `limit` bytes, and what would help."""
+        least = self.planned(self.frontier.least()).report
+        unbounded = self.unbounded_bytes
+        lines = [
+            f"the step needs {least.total_bytes:,} bytes ({human(least.total_bytes)}) at least, {human(unbounded)} "
+            f"without recomputing; the budget is {limit:,} ({human(limit)})",
+            f"the smallest plan has parameters {human(least.parameter_bytes)}, optimizer state "
+            f"{human(least.state_bytes)}, constants {human(least.constant_bytes)}, arena {human(least.arena_bytes)}",
+            f"the least that fits is memory={least.total_bytes}; {self.advice(limit)}",
+        ]
+        lines.append("what is alive when the smallest plan needs the most:")
+        for value in least.live(least.peak_phase)[:6]:
+            lines.append(f"  {human(value.bytes)} {value.name} {value.scope} {value.source}".rstrip())
+        lines.append("what larger budgets cost:")
+        for point in reversed(self.curve(5)):
+            lines.append(f"  memory={point.total_bytes} ({human(point.total_bytes)}): {point.slowdown:.1%} more time")
+        return "\n".join(lines)
+
+    def advice(self, limit: int) -> str:
+        """What to do where the step does not fit."""
+        if self.held_bytes > limit:
+            return (
+                f"parameters, optimizer state and constants alone take {self.held_bytes:,} bytes, so no batch is small "
+                "enough: use a smaller model, or an optimizer with less state such as gl.optim.SGD"
+            )
+        if largest := self.largest_batch(limit):
+            return f"the largest batch that would fit is {largest}, this one is {self.batch_length}"
+        return "no batch is small enough"

@@ -1,0 +1,209 @@
+"""Recomputing in a scheduled graph: its units as a problem of numbers, and an order of runs as a graph again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from ..ir import Builder, Graph, Node, Value
+from .cost import node_nanoseconds
+from .fuse import Fuse
+from .plan import Plan
+from .recompute_problem import Problem, Run, Unit
+from .schedule import may_stop
+from .views import VIEW_OPS
+
+# Ops that write over what they read, or whose second run would be another event.
+_ONCE = frozenset({"scatter_add", "custom", "all_reduce"})
+# Ops that look up what their second input says.
+_LOOK_UPS = frozenset({"gather", "scatter_add"})
+
+
+@dataclass
+class GraphProblem(Problem):
+    """The units of a planned graph. Values are what lies in the arena, in the order in which it is made.
+
+    A region that is run again makes only what is wanted of it, and begins at those of its own results that are still
+    there.
+    """
+
+    graph: Graph = field(kw_only=True)
+    nodes: Sequence[Node] = field(kw_only=True)
+    values: Sequence[Value] = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._number = {value: i for i, value in enumerate(self.values)}
+        self._slices: dict[tuple[int, tuple[int, ...]], tuple[tuple[int, ...], float]] = {}
+
+    def again(self, value: int, alive: Sequence[bool]) -> tuple[tuple[int, ...], float]:
+        """As of every problem."""
+        place = self.maker[value]
+        unit = self.units[place]
+        if len(unit.makes) == 1:
+            return unit.reads, unit.cost
+        there = tuple(v for v in unit.makes if alive[v] and v != value)
+        key = value, there
+        if key not in self._slices:
+            node, wanted = self.nodes[place], self.values[value]
+            body: Graph = node.attrs["body"]
+            stops = {body.outputs[self.values[v].index]: v for v in there}
+            inner = _upstream(body, [body.outputs[wanted.index]], stops)
+            read = dict.fromkeys(v for n in inner for v in n.inputs)
+            numbers = [stops[v] for v in read if v in stops]
+            outer = dict(zip(body.inputs, node.inputs))
+            for v in read:
+                if v in outer and (base := self.base(outer[v])) in self._number:
+                    numbers.append(self._number[base])
+            share = sum(n.outputs[0].type.size for n in inner) / max(sum(n.outputs[0].type.size for n in body.nodes), 1)
+            self._slices[key] = tuple(dict.fromkeys(numbers)), unit.cost * share
+        return self._slices[key]
+
+    def base(self, value: Value) -> Value:
+        """The value in whose memory `value` lies."""
+        while value.node is not None and value.node.op.name in VIEW_OPS:
+            value = value.node.inputs[0]
+        return value
+
+    def realized(self, runs: Sequence[Run]) -> Graph:
+        """The graph that runs these units in this order; what is run again has the role `recompute`."""
+        return _Realizer(self).graph(runs)
+
+
+def _upstream(body: Graph, wanted: Sequence[Value], stops: dict[Value, int]) -> list[Node]:
+    """The nodes of a region that make `wanted`, from its inputs and the values of `stops`."""
+    needed = {v.node for v in wanted}
+    result: list[Node] = []
+    for node in reversed(body.nodes):
+        if node in needed:
+            result.append(node)
+            needed.update(v.node for v in node.inputs if v not in stops)
+    result.reverse()
+    return result
+
+
+def graph_problem(plan: Plan) -> GraphProblem:
+    """The units of `plan`, in its order, with the bytes that it gives them."""
+    graph, views = plan.graph, plan.views
+    nodes = [node for node in graph.nodes if node.op.name not in VIEW_OPS and node.op.name != "constant"]
+    values = [v for n in nodes for v in n.outputs if plan.locations[v].place == "arena" and v.type.nbytes]
+    number = {value: i for i, value in enumerate(values)}
+    scratch = {block.unit: block.nbytes for block in plan.blocks if block.unit is not None}
+    written = _overwriting(plan, nodes)
+    units: list[Unit] = []
+    overwritten: list[int] = []
+    for node in nodes:
+        bases = dict.fromkeys(views[v].base for v in node.inputs)
+        makes = tuple(number[v] for v in node.outputs if v in number)
+        over = tuple(
+            (number[node.outputs[o]], number[base])
+            for o, i in plan.in_place.get(node, {}).items()
+            if node.outputs[o] in number and (base := views[node.inputs[i]].base) in number
+        )
+        again = len(makes) == sum(bool(v.type.nbytes) for v in node.outputs) and _may_run_again(node)
+        reads = tuple(number[b] for b in bases if b in number)
+        units.append(Unit(node_nanoseconds(node), reads, makes, scratch.get(node, 0), over, again))
+        overwritten.append(min((written.get(b, len(nodes) + 1) for b in bases), default=len(nodes) + 1))
+    lasting = frozenset(number[v] for v in graph.outputs if v in number)
+    # What is looked up a second time is known to be in range only where the indices are the very same value.
+    indices = (views[n.inputs[1]].base for n in nodes if n.op.name in _LOOK_UPS)
+    fixed = frozenset(number[base] for base in indices if base in number)
+    sizes = [v.type.nbytes for v in values]
+    return GraphProblem(units, sizes, lasting, overwritten, fixed, graph=graph, nodes=nodes, values=values)
+
+
+def _overwriting(plan: Plan, nodes: Sequence[Node]) -> dict[Value, int]:
+    """For each input of the graph that a unit overwrites, the place of this unit."""
+    place = {node: i for i, node in enumerate(nodes)}
+    result: dict[Value, int] = {}
+    for i, j in plan.graph.aliases.items():
+        value = plan.graph.outputs[i]
+        if value not in plan.copied_back and value.node in place:
+            result[plan.graph.inputs[j]] = place[value.node]
+    return result
+
+
+def _may_run_again(node: Node) -> bool:
+    if node.op.name in _ONCE:
+        return False
+    return node.op.name == "region" or node.op.name in _LOOK_UPS or not may_stop(node)
+
+
+class _Realizer:
+    """Builds the graph of an order of runs."""
+
+    def __init__(self, problem: GraphProblem) -> None:
+        self.problem = problem
+        self.b = Builder()
+        self.current: dict[Value, Value] = {v: self.b.input(v.type, v.name) for v in problem.graph.inputs}
+        self.seen_through: dict[Value, tuple[Value, Value]] = {}
+        self.slices: dict[tuple[Node, tuple[int, ...], frozenset[int]], tuple[Graph, list[Value]]] = {}
+
+    def graph(self, runs: Sequence[Run]) -> Graph:
+        graph, problem = self.problem.graph, self.problem
+        for node in graph.nodes:
+            if node.op.name == "constant":
+                self.current[node.output] = self.b.copy(node, []).output
+        for run in runs:
+            node = problem.nodes[run.unit]
+            if not run.again:
+                self.take(node, self.b.copy(node, [self.value(v) for v in node.inputs]))
+            elif node.op.name == "region":
+                self.slice_again(node, run)
+            else:
+                origin = replace(node.origin, role="recompute")
+                self.take(node, self.b.copy(node, [self.value(v) for v in node.inputs], origin))
+        outputs = [self.current[v] for v in graph.outputs]
+        return self.b.graph(outputs, graph.aliases, graph.output_names)
+
+    def take(self, node: Node, copied: Node) -> None:
+        self.current.update(zip(node.outputs, copied.outputs))
+
+    def value(self, value: Value) -> Value:
+        """What stands for `value` now; views are made anew on what their base is now."""
+        base = self.problem.base(value)
+        now = self.current[base]
+        if value is base:
+            return now
+        known = self.seen_through.get(value)
+        if known is not None and known[0] is now:
+            return known[1]
+        assert value.node is not None
+        result = self.b.copy(value.node, [self.value(value.node.inputs[0])]).output
+        self.seen_through[value] = (now, result)
+        return result
+
+    def slice_again(self, node: Node, run: Run) -> None:
+        """The part of a region that makes what is wanted of it."""
+        problem = self.problem
+        wanted = tuple(problem.values[v].index for v in run.makes)
+        there = frozenset(problem.values[v].index for v in run.reads if problem.maker[v] == run.unit)
+        key = node, wanted, there
+        if key not in self.slices:
+            self.slices[key] = _slice(node, wanted, there)
+        part, sources = self.slices[key]
+        results = self.b.inline(part, [self.value(v) for v in sources])
+        self.current.update((node.outputs[o], v) for o, v in zip(wanted, results))
+
+
+def _slice(node: Node, wanted: Sequence[int], there: frozenset[int]) -> tuple[Graph, list[Value]]:
+    """The nodes of a region that make its outputs `wanted` from its inputs and its outputs `there`, fused anew, and
+    the values outside that its inputs stand for. Indices are not checked a second time.
+    """
+    body: Graph = node.attrs["body"]
+    stops = {body.outputs[i]: i for i in there}
+    inner = _upstream(body, [body.outputs[o] for o in wanted], stops)
+    b = Builder()
+    local: dict[Value, Value] = {}
+    sources: list[Value] = []
+    for value in dict.fromkeys(v for n in inner for v in n.inputs):
+        if value in stops or value.node is None:
+            local[value] = b.input(value.type)
+            sources.append(node.outputs[stops[value]] if value in stops else node.inputs[body.inputs.index(value)])
+    for one in inner:
+        if one.op.name == "check_index":
+            local[one.output] = local[one.inputs[0]]
+            continue
+        copied = b.copy(one, [local[v] for v in one.inputs], replace(one.origin, role="recompute"))
+        local.update((v, c) for v, c in zip(one.outputs, copied.outputs) if v not in stops)
+    return Fuse()(b.graph([local[body.outputs[o]] for o in wanted])), sources

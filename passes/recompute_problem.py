@@ -1,0 +1,145 @@
+"""Recomputing as a problem of numbers: units that make values, their bytes, their time, and runs of units in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What runs as one: it reads values and makes others, all given by number.
+
+    `cost` is the time of one run in nanoseconds, `scratch` the bytes it needs only while it runs. `over` are pairs
+    (made, read): the first is written over the second, if nothing reads that afterwards. `again` says whether it may
+    be run a second time.
+    """
+
+    cost: float
+    reads: tuple[int, ...]
+    makes: tuple[int, ...]
+    scratch: int = 0
+    over: tuple[tuple[int, int], ...] = ()
+    again: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of `unit`: it reads and makes these values. `again` tells a repetition from the first run."""
+
+    unit: int
+    reads: tuple[int, ...]
+    makes: tuple[int, ...]
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Units in the order in which they run, some more than once.
+
+    What a run reads is what the latest run before it that makes the value has left. `peak` is the most bytes alive
+    at once, `cost` the time of all repetitions in nanoseconds.
+    """
+
+    runs: tuple[Run, ...]
+    peak: int
+    cost: float
+
+
+@dataclass
+class Problem:
+    """Units in an order that computes every value before it is used, and the bytes of each value.
+
+    `lasting` values are alive to the end. `deadline[v]` is the place of the first unit from which on `v` cannot be
+    made again, because something that it is made from has been overwritten.
+    """
+
+    units: Sequence[Unit]
+    sizes: Sequence[int]
+    lasting: frozenset[int] = frozenset()
+    overwritten: Sequence[int] = ()
+    """For each unit the place of the first unit that overwrites what it reads of the graph's inputs."""
+    fixed: frozenset[int] = frozenset()
+    """Values that are made once and stay until their last use."""
+    maker: list[int] = field(init=False)
+    uses: list[list[int]] = field(init=False)
+    deadline: list[int] = field(init=False)
+    stays: list[bool] = field(init=False)
+    """Values so small that they are never dropped: they may be all that is left of something large or of something
+    that was overwritten, such as the key of random bits."""
+
+    def __post_init__(self) -> None:
+        end = len(self.units)
+        self.maker = [-1] * len(self.sizes)
+        self.uses = [[] for _ in self.sizes]
+        for place, unit in enumerate(self.units):
+            for value in unit.makes:
+                self.maker[value] = place
+            for value in dict.fromkeys(unit.reads):
+                self.uses[value].append(place)
+        for value in self.lasting:
+            self.uses[value].append(end)
+        small = max(64, sum(self.sizes) // (200 * max(end, 1)))
+        self.stays = [size <= small for size in self.sizes]
+        self.deadline = [end + 1] * len(self.sizes)
+        for place, unit in enumerate(self.units):
+            limit = self.overwritten[place] if self.overwritten else end + 1
+            for value in unit.reads:
+                if not self.stays[value]:
+                    limit = min(limit, max(self.deadline[value], self.last_use(value) + 1))
+            for value in unit.makes:
+                self.deadline[value] = limit if unit.again and value not in self.fixed else 0
+
+    def last_use(self, value: int) -> int:
+        """The place of the last unit that reads `value`; of its maker if none does."""
+        return self.uses[value][-1] if self.uses[value] else self.maker[value]
+
+    def again(self, value: int, alive: Sequence[bool]) -> tuple[tuple[int, ...], float]:
+        """What a run that makes `value` again reads while the values that `alive` tells are there, and its time."""
+        unit = self.units[self.maker[value]]
+        return unit.reads, unit.cost
+
+    def first_runs(self) -> list[Run]:
+        """Every unit once."""
+        return [Run(i, u.reads, u.makes) for i, u in enumerate(self.units)]
+
+    def order(self, runs: Sequence[Run], cost: float) -> Order:
+        """An order of `runs`, with the most bytes that it has alive at once."""
+        return Order(tuple(runs), peak(self, runs), cost)
+
+
+def peak(problem: Problem, runs: Sequence[Run]) -> int:
+    """The most bytes alive during any of `runs`."""
+    sizes = problem.sizes
+    end = len(runs)
+    made: dict[int, int] = {}  # the latest run that made each value
+    until: dict[tuple[int, int], int] = {}  # last reader of each value by the run that made it
+    overs: list[tuple[int, int, tuple[int, int]]] = []
+    for now, run in enumerate(runs):
+        for value in run.reads:
+            until[value, made[value]] = now
+        for new, old in problem.units[run.unit].over:
+            if new in run.makes and old in run.reads:
+                overs.append((now, new, (old, made[old])))
+        for value in run.makes:
+            made[value] = now
+            until[value, now] = now
+    for value in problem.lasting:
+        until[value, made[value]] = end
+    change = [0] * (end + 2)
+    for (value, born), dies in until.items():
+        change[born] += sizes[value]
+        change[dies + 1] -= sizes[value]
+    for now, run in enumerate(runs):
+        scratch = problem.units[run.unit].scratch
+        change[now] += scratch
+        change[now + 1] -= scratch
+    for now, new, old in overs:
+        if until[old] == now:
+            change[now] -= sizes[new]
+            change[now + 1] += sizes[new]
+    alive = most = 0
+    for step in change:
+        alive += step
+        most = max(most, alive)
+    return most

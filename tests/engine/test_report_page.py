@@ -1,0 +1,126 @@
+"""The page for a browser: whole, without a network, and alive in a real browser where there is one."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import gradloom as gl
+import pytest
+from gradloom import nn, optim
+
+BROWSER = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
+)
+
+
+def report(blocks: int = 6, memory: str | None = None) -> gl.MemoryReport:
+    layers = [nn.Sequential(nn.Linear(32, 128), nn.GELU(), nn.Linear(128, 32)) for _ in range(blocks)]
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            self.blocks = nn.ModuleList(layers)
+
+        def forward(self, x: Any) -> Any:
+            for block in self.blocks:
+                x = x + block(x)
+            return x
+
+    batch = {"x": gl.spec((64, 32)), "y": gl.spec((64, 32))}
+
+    def loss_fn(model: Any, batch: Any) -> Any:
+        return nn.mse_loss(model(batch["x"]), batch["y"])
+
+    return gl.plan_step(Net(), loss_fn, optim.AdamW(1e-3), batch, memory=memory, threads=1).report
+
+
+def data_of(text: str) -> dict[str, Any]:
+    found = re.search(r'<script id="data" type="application/json">(.*?)</script>', text, re.DOTALL)
+    assert found is not None
+    return json.loads(found[1])
+
+
+def test_the_page_holds_the_whole_report(tmp_path: Path):
+    r = report()
+    r.to_html(tmp_path / "page.html", "A title")
+    text = (tmp_path / "page.html").read_text("utf-8")
+    data = data_of(text)
+    assert "<title>A title</title>" in text
+    assert data["figures"]["total_bytes"] == r.total_bytes
+    assert data["values"]["bytes"] == [v.bytes for v in r.values]
+    assert [data["texts"][i] for i in data["values"]["why"]] == [v.why for v in r.values]
+    assert [data["texts"][i] for i in data["units"]["scope"]] == [u.scope for u in r.units]
+
+
+def test_the_page_needs_no_network(tmp_path: Path):
+    report().to_html(tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text("utf-8")
+    assert not re.search(r"https?://|//cdn|@import|<link|src=", text)
+    assert "{{" not in text.partition("<script")[0]
+
+
+def test_nothing_in_a_title_or_a_name_ends_the_script(tmp_path: Path):
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            self.inner = nn.ModuleDict({"</script><b>": nn.Linear(3, 3)})
+
+        def forward(self, x: Any) -> Any:
+            return self.inner["</script><b>"](x)
+
+    def loss_fn(model: Any, x: Any) -> Any:
+        return model(x).sum()
+
+    r = gl.plan_step(Odd(), loss_fn, optim.SGD(0.1), gl.spec((4, 3))).report
+    r.to_html(tmp_path / "page.html", "<i>{{DATA}}</i>")
+    text = (tmp_path / "page.html").read_text("utf-8")
+    assert text.count("</script>") == 2
+    assert "<title>&lt;i&gt;{{DATA}}&lt;/i&gt;</title>" in text
+    assert any("</script><b>" in scope for scope in data_of(text)["texts"])
+
+
+def test_a_report_read_from_json_makes_the_same_page(tmp_path: Path):
+    r = report()
+    r.to_html(tmp_path / "a.html")
+    gl.MemoryReport.from_json(r.to_json()).to_html(tmp_path / "b.html")
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+
+
+def test_a_file_that_cannot_be_written_is_an_error_of_the_system(tmp_path: Path):
+    with pytest.raises(FileNotFoundError):
+        report(1).to_html(tmp_path / "nowhere" / "page.html")
+
+
+SCRIPT = (Path(__file__).parent / "drive_report_page.js").read_text("utf-8")
+
+
+@pytest.mark.skipif(not BROWSER, reason="there is no chromium here")
+def test_the_page_lives_in_a_browser(tmp_path: Path):
+    r = report()
+    curve = [{"total_bytes": 1000, "slowdown": 1.2, "measured": 1.1}, {"total_bytes": 2000, "slowdown": 1.0}]
+    r.to_html(tmp_path / "page.html", "A step", curve)
+    page = tmp_path / "page.html"
+    page.write_text(page.read_text("utf-8").replace("<body>", f"<body><script>{SCRIPT}</script>"), "utf-8")
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1400,900", "--dump-dom"]
+    command += ["--virtual-time-budget=5000", f"--user-data-dir={tmp_path / 'profile'}", page.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    found = re.search(r'<pre id="result">(.*?)</pre>', done.stdout, re.DOTALL)
+    assert found is not None, done.stderr[-2000:]
+    said = json.loads(found[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+    assert said["errors"] == []
+    assert f"phase {r.peak_phase}" in said["start"]
+    assert "lives" in said["arena"]
+    assert "test_report_page.py:" in said["arena"]
+    assert said["peak"].startswith(f"Phase {r.peak_phase} of {r.phases}")
+    assert r.live(r.peak_phase)[0].type in said["largest"]
+    assert said["next"] != said["largest"]
+    assert said["phase"].startswith(f"Phase {r.peak_phase + 1} of")
+    assert said["row"]
+    matching = [v for v in r.values if "blocks.2" in v.scope]
+    assert said["search"].startswith(f"{len(matching)} values match")
+    # What is drawn seldom has colours; what lies over it has some too, now that a search is on.
+    assert all(colours > 4 for colours in said["canvases"][::2])
+    assert {line.partition(":")[0] for line in said["seen"]} == {"arena", "memory", "graph"}

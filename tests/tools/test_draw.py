@@ -1,0 +1,252 @@
+"""`gradloom draw`: every stage, with graphviz and without."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import stat
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import gradloom as gl
+import numpy as np
+import pytest
+from gradloom import nn, optim
+from gradloom.engine.step_graph import trace_step
+from gradloom.ir import OPS, Builder, Origin
+from gradloom.passes.pipeline import PASS_NAMES, run_passes
+from gradloom.tools.cli import main
+from gradloom.tools.draw_boxes import MOST_BOXES, Opened, collapse
+from gradloom.tools.draw_dot import dot_source
+from gradloom.tools.draw_u import MOST_ROWS, u_svg
+
+DOT = shutil.which("dot")
+
+
+class Net(nn.Module):
+    def __init__(self, blocks: int, checkpointed: bool = False) -> None:
+        self.layers = nn.ModuleList(
+            [nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 8)) for _ in range(blocks)]
+        )
+        self.checkpointed = checkpointed
+
+    def forward(self, x: Any) -> Any:
+        for layer in self.layers:
+            x = x + (gl.checkpoint(layer) if self.checkpointed else layer)(x)
+        return x
+
+
+def loss_fn(model: Any, x: Any) -> Any:
+    return (model(x) ** 2).mean()
+
+
+def graph(blocks: int = 4, after: str | None = None, checkpointed: bool = False) -> gl.Graph:
+    traced = trace_step(Net(blocks, checkpointed), loss_fn, optim.AdamW(1e-3), gl.spec((4, 8))).graph
+    return traced if after is None else run_passes(traced, after=after)
+
+
+def svg(text: str | bytes) -> ET.Element:
+    found = ET.fromstring(text)
+    assert found.tag == "{http://www.w3.org/2000/svg}svg"
+    return found
+
+
+def test_every_node_that_makes_arrays_is_in_one_box():
+    for after in (None, *PASS_NAMES):
+        g = graph(after=after)
+        for depth in (0, 1, 2, 3, 9, None):
+            drawing = collapse(g, depth)
+            assert sum(box.nodes for box in drawing.boxes) == len(Opened(g).nodes)
+            assert all(a != b and n >= 0 for (a, b), n in drawing.edges.items())
+    assert len(collapse(g, 0).boxes) == len({node.origin.role for node in Opened(g).nodes})
+
+
+def test_by_default_few_boxes_are_drawn():
+    for blocks in (1, 4, 40):
+        assert len(collapse(graph(blocks)).boxes) <= MOST_BOXES
+    flat = [gl.nn.Linear(4, 4) for _ in range(200)]
+    traced = trace_step(nn.Sequential(*flat), loss_fn, optim.SGD(0.1), gl.spec((2, 4))).graph
+    assert len(collapse(traced).boxes) <= MOST_BOXES
+
+
+def test_depth_puts_modules_together():
+    boxes = [collapse(graph(), depth).boxes for depth in (1, 2, 3, 4)]
+    assert [len(found) for found in boxes] == sorted(len(found) for found in boxes)
+    modules = {box.scope for box in boxes[1] if box.shape == "module"}
+    assert modules == {f"layers.{i}" for i in range(4)}
+    assert "layers" in {box.scope for box in boxes[0] if box.shape == "module"}
+
+
+def test_only_draws_a_module_and_its_neighbours():
+    drawing = collapse(graph(), only="layers.1")
+    inside = [box for box in drawing.boxes if box.shape != "beyond"]
+    beyond = [i for i, box in enumerate(drawing.boxes) if box.shape == "beyond"]
+    assert inside
+    assert all(box.scope.startswith("layers.1") for box in inside)
+    assert beyond
+    for i in beyond:
+        assert not drawing.boxes[i].scope.startswith("layers.1")
+        assert any(i in pair and not set(pair) <= set(beyond) for pair in drawing.edges)
+    assert "layers.3" not in {box.scope for box in drawing.boxes if box.role == "forward"}
+
+
+def test_regions_list_what_runs_in_them_where_there_is_room():
+    fused = run_passes(trace_step(nn.Linear(3, 2), loss_fn, optim.SGD(0.1), gl.spec((5, 3))).graph)
+    regions = [box for box in collapse(fused).boxes if box.shape == "region"]
+    assert any("mul" in line for box in regions for line in box.lines)
+    text = dot_source(collapse(fused))
+    assert "style=filled" in text
+
+
+def loop(scope: str) -> gl.Graph:
+    body = gl.trace(lambda c, x: (np.tanh(c) + x, c * x), gl.spec((3,)), gl.spec((3,)))
+    builder = Builder()
+    c, xs = builder.input(gl.spec((3,)), "c"), builder.input(gl.spec((7, 3)), "xs")
+    with builder.at(Origin(scope=scope)):
+        start = builder.emit(OPS["exp"], c)
+        node = builder.emit_node(OPS["scan"], start, xs, body=body, consts=0, carries=1, length=7, reverse=False)
+        end = builder.emit(OPS["neg"], node.outputs[0])
+    return builder.graph([end, node.outputs[1]])
+
+
+def test_a_loop_of_the_model_is_one_box_that_its_name_opens():
+    drawing = collapse(loop("lstm.cell"))
+    assert [(box.shape, box.title) for box in drawing.boxes] == [("op", "exp"), ("scan", "loop ×7"), ("op", "neg")]
+    assert drawing.boxes[1].lines[:2] == ["tanh", "add"]
+    assert set(drawing.edges) == {(0, 1), (1, 2)}
+    opened = collapse(loop("lstm.cell"), only="lstm")
+    assert {box.title for box in opened.boxes if box.shape != "beyond"} >= {"exp", "neg"}
+    assert not any(box.shape == "scan" for box in opened.boxes)
+
+
+def test_a_loop_that_runs_the_step_tile_by_tile_is_open():
+    drawing = collapse(loop(""))
+    titles = [box.title for box in drawing.boxes]
+    assert titles == ["exp", "tanh", "add", "mul", "neg"]
+    named = {(titles[a], titles[b]) for a, b in drawing.edges}
+    assert named == {("exp", "tanh"), ("exp", "mul"), ("tanh", "add"), ("add", "neg")}
+
+
+def test_dot_files_need_no_graphviz(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PATH", "")
+    for after in (None, *PASS_NAMES):
+        arguments = [] if after is None else ["--after", after]
+        assert main(["draw", "digits", "-o", str(tmp_path / "step.dot"), *arguments]) == 0
+        text = (tmp_path / "step.dot").read_text()
+        assert text.startswith("strict digraph step {")
+        assert text.count("subgraph") >= 4
+        for colour in ("#dbe9f6", "#fbe6cc", "#dcefdc"):
+            assert colour in text
+
+
+def test_without_graphviz_an_svg_is_a_u_and_the_way_to_get_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("PATH", "")
+    out = tmp_path / "step.svg"
+    assert main(["draw", "digits", "-o", str(out)]) == 0
+    err = capsys.readouterr().err
+    assert "apt install graphviz" in err
+    assert "drawn as a U instead" in err
+    assert any(text.text == "loss" for text in svg(out.read_text()).iter("{http://www.w3.org/2000/svg}text"))
+    for arguments in (["-o", str(tmp_path / "step.png")], ["-o", str(out), "--layout", "dot"]):
+        assert main(["draw", "digits", *arguments]) == 2
+        assert "apt install graphviz" in capsys.readouterr().err
+
+
+def fake_dot(folder: Path, script: str) -> None:
+    program = folder / "dot"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+
+
+def test_dot_gets_the_graph_and_the_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    fake_dot(tmp_path, 'echo "$1"; exec /bin/cat')
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for kind in ("svg", "pdf", "png"):
+        out = tmp_path / f"step.{kind}"
+        assert main(["draw", "digits", "-o", str(out)]) == 0
+        assert out.read_text().startswith(f"-T{kind}\nstrict digraph step {{")
+
+
+def test_dot_is_not_waited_for_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    fake_dot(tmp_path, "exec /bin/sleep 60")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("gradloom.tools.draw._SECONDS", 0.2)
+    assert main(["draw", "digits", "-o", str(tmp_path / "step.svg")]) == 0
+    assert "drawn as a U instead" in capsys.readouterr().err
+    svg((tmp_path / "step.svg").read_text())
+    assert main(["draw", "digits", "-o", str(tmp_path / "step.pdf")]) == 2
+    assert "--depth or --only" in capsys.readouterr().err
+
+
+def test_a_dot_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    fake_dot(tmp_path, "echo no fonts >&2; exit 3")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["draw", "digits", "-o", str(tmp_path / "step.png")]) == 2
+    assert "dot failed: no fonts" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(DOT is None, reason="there is no graphviz here")
+@pytest.mark.parametrize("after", [None, *PASS_NAMES])
+def test_graphviz_reads_what_is_written(after: str | None, tmp_path: Path):
+    out = tmp_path / "step.svg"
+    arguments = [] if after is None else ["--after", after]
+    assert main(["draw", "mlp_s", "-o", str(out), "--layout", "dot", *arguments]) == 0
+    assert len(list(svg(out.read_bytes()).iter("{http://www.w3.org/2000/svg}g"))) > 10
+
+
+def test_the_u_has_a_row_for_each_layer_and_lines_as_wide_as_their_bytes():
+    g = graph(after="schedule")
+    text = u_svg(g, "A <title>", depth=2)
+    names = [t.text for t in svg(text).iter("{http://www.w3.org/2000/svg}text")]
+    assert "A <title>" in names
+    rows = [name for name in names if name is not None and name.startswith("layers.")]
+    assert rows == [f"layers.{i}" for i in range(4)]
+    kept = re.findall(r'stroke-width="([\d.]+)"><title>[\d.]+ k?B kept in', text)
+    assert len(kept) >= 4
+    assert "dasharray" not in text
+    for blocks in (2, 100):
+        drawn = svg(u_svg(graph(blocks), ""))
+        assert len(list(drawn.iter("{http://www.w3.org/2000/svg}rect"))) <= 3 * MOST_ROWS + 1
+
+
+def test_what_is_computed_again_is_dashed():
+    text = u_svg(graph(after="schedule", checkpointed=True), "", depth=2)
+    assert text.count("stroke-dasharray") == 4
+    assert "dashed: computed again" in text
+
+
+def test_large_graphs_are_collapsed_quickly_enough_to_look_at():
+    large = graph(300)
+    assert len(large.nodes) > 20_000
+    assert len(collapse(large).boxes) <= MOST_BOXES
+    assert len(u_svg(large, "")) < 100_000
+    assert len(collapse(large, only="layers.7").boxes) <= MOST_BOXES
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-o", "step.gif"], "cannot draw step.gif: give a file that ends in .svg, .pdf, .png, .dot"),
+        (["-o", "step"], "cannot draw step"),
+        (["-o", "step.png", "--layout", "u"], "the layout u makes .svg files, not .png"),
+        (["-o", "step.dot", "--after", "magic"], "there is no pass 'magic'"),
+        (["-o", "step.dot", "--after", "fuse", "--memory", "1MB"], "--memory goes with the planned graph"),
+        (["-o", "step.dot", "--only", "nope"], "no module is named 'nope'; there are 0, 2, 3, 5, 6"),
+        (["-o", "step.svg", "--only", "nope", "--layout", "u"], "no module is named 'nope'"),
+        (["-o", "nowhere/step.dot"], "cannot write nowhere/step.dot"),
+    ],
+)
+def test_what_cannot_be_drawn_is_one_error(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["draw", "digits", *arguments]) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+    assert not list(tmp_path.iterdir())

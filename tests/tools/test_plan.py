@@ -1,0 +1,180 @@
+"""`gradloom plan`: reports, differences, budgets, and exit codes that a CI can use."""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import gradloom as gl
+import pytest
+from gradloom.engine.report import MemoryReport
+from gradloom.tools.cli import main
+from gradloom.tools.find_recipe import make_recipe
+
+RECIPES = """
+import gradloom as gl
+from gradloom import nn
+
+def recipe(width, rows=64):
+    model = nn.Sequential(*[layer for _ in range(4) for layer in (nn.Linear(width, width), nn.Tanh())])
+    batch = {"x": gl.spec((rows, width)), "y": gl.spec((rows, width))}
+    return model, lambda model, batch: nn.mse_loss(model(batch["x"]), batch["y"]), gl.optim.SGD(0.1), batch
+
+def small():
+    return recipe(32)
+
+def large():
+    return recipe(64)
+"""
+
+
+@pytest.fixture
+def recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "zoo.py").write_text(RECIPES)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def planned(name: str) -> MemoryReport:
+    return gl.plan_step(*make_recipe(f"zoo.py:{name}")).report
+
+
+def without_lines(text: str) -> str:
+    """What a step does by itself is told by the line that plans it, which is another one in each test."""
+    return re.sub(r" +\S+\.py:\d+ *", " ", text)
+
+
+def test_the_report_is_printed(recipes: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["plan", "zoo.py:small"]) == 0
+    assert without_lines(capsys.readouterr().out) == without_lines(f"{planned('small')}\n")
+
+
+def test_json_is_the_report_alone_or_in_a_file(recipes: Path, capsys: pytest.CaptureFixture[str]):
+    for arguments in (["--json"], ["--json", "small.json"]):
+        assert main(["plan", "zoo.py:small", *arguments]) == 0
+    printed = capsys.readouterr().out
+    alone, _, text = printed.partition("\n}\n")
+    alone += "\n}\n"
+    assert (recipes / "small.json").read_text() == alone
+    assert json.loads(alone)["total_bytes"] == planned("small").total_bytes
+    assert main(["plan", "small.json"]) == 0
+    assert capsys.readouterr().out == text
+
+
+def test_html_is_a_page(recipes: Path):
+    assert main(["plan", "zoo.py:small", "--html", "small.html"]) == 0
+    assert "<title>One training step of zoo.py:small</title>" in (recipes / "small.html").read_text()
+
+
+def test_a_difference_says_what_changed_by_layer(recipes: Path, capsys: pytest.CaptureFixture[str]):
+    main(["plan", "zoo.py:small", "--json", "small.json"])
+    capsys.readouterr()
+    small, large = planned("small"), planned("large")
+    for before in ("zoo.py:small", "small.json"):
+        assert main(["plan", before, "--diff", "zoo.py:large"]) == 0
+        text = capsys.readouterr().out.partition(f"from {before} to zoo.py:large:\n")[2]
+        rows = {line.split("  ")[-1].strip(): line for line in text.splitlines()}
+        assert "+49.66 kB (+293.9%)" in rows["parameters"]
+        assert 4 * 4 * (64 * 65 - 32 * 33) == 49_664 == large.parameter_bytes - small.parameter_bytes
+        assert all(f"{layer}" in rows for layer in (0, 2, 4, 6))
+
+
+def test_a_difference_of_the_same_says_so(recipes: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["plan", "zoo.py:small", "--diff", "zoo.py:small", "--fail-over", "0"]) == 0
+    out = capsys.readouterr().out
+    assert "nothing changed" in out
+    assert out.count("the same") == 5
+
+
+def test_more_than_is_allowed_ends_with_1_and_one_clear_line(recipes: Path, capsys: pytest.CaptureFixture[str]):
+    total = planned("large").total_bytes
+    growth = total - planned("small").total_bytes
+    for arguments, found, code in (
+        ([f"--fail-over={total}"], total, 0),
+        ([f"--fail-over={total - 1}"], total, 1),
+    ):
+        assert main(["plan", "zoo.py:large", *arguments]) == code
+        line = capsys.readouterr().out.splitlines()[-1]
+        assert line.startswith("FAILED: the step takes" if code else "ok: the step takes")
+        assert f"{found:,} bytes" in line
+    for limit, code in ((growth, 0), (growth - 1, 1)):
+        assert main(["plan", "zoo.py:small", "--diff", "zoo.py:large", f"--fail-over={limit}"]) == code
+        assert f"the step grows by {growth / 1000:.2f} kB ({growth:,} bytes)" in capsys.readouterr().out
+    # Less is never too much.
+    assert main(["plan", "zoo.py:large", "--diff", "zoo.py:small", "--fail-over=0"]) == 0
+
+
+def test_a_budget_is_kept_and_reported(recipes: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["plan", "zoo.py:large", "--memory", "90%", "--json"]) == 0
+    fields = json.loads(capsys.readouterr().out)
+    assert fields["total_bytes"] <= fields["budget_bytes"] == int(0.9 * planned("large").total_bytes)
+    assert main(["plan", "zoo.py:large", "--memory", "1kB"]) == 2
+    assert "the least that fits" in capsys.readouterr().err
+
+
+def test_the_largest_batch_fits_and_one_more_does_not(recipes: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["plan", "zoo.py:small", "--memory", "200kB", "--largest-batch"]) == 0
+    line = capsys.readouterr().out
+    assert line.startswith("the largest batch that fits 200kB is ")
+    assert main(["plan", "zoo.py:small", "--memory", "200kB", "--largest-batch", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["largest_batch"]
+    assert line.split()[-1] == str(rows)
+    model, loss_fn, optimizer, _ = make_recipe("zoo.py:small")
+
+    def batch(n: int) -> dict[str, object]:
+        return {"x": gl.spec((n, 32)), "y": gl.spec((n, 32))}
+
+    gl.plan_step(model, loss_fn, optimizer, batch(rows), memory="200kB")
+    with pytest.raises(gl.MemoryBudgetError):
+        gl.plan_step(model, loss_fn, optimizer, batch(rows + 1), memory="200kB")
+    assert main(["plan", "zoo.py:small", "--memory", "10kB", "--largest-batch"]) == 1
+    assert capsys.readouterr().out == "no batch is small enough\n"
+
+
+def test_a_curve_has_planned_and_really_run_points(recipes: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["plan", "zoo.py:small", "--curve", "4", "--run", "--json", "c.json", "--html", "c.html"]) == 0
+    out = capsys.readouterr().out.partition("memory against time:\n")[2].splitlines()
+    points = json.loads((recipes / "c.json").read_text())["curve"]
+    assert 1 <= len(out) == len(points) <= 4
+    assert points[0]["total_bytes"] == planned("small").total_bytes
+    assert points[0]["slowdown"] == points[0]["measured"] == 1.0
+    assert all(a["total_bytes"] > b["total_bytes"] for a, b in pairwise(points))
+    assert all("really" in line for line in out)
+    assert '"curve":[{' in (recipes / "c.html").read_text()
+    # The points are no part of the report itself.
+    assert MemoryReport.from_json((recipes / "c.json").read_text()).total_bytes == planned("small").total_bytes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing.json"], "cannot read nothing.json"),
+        (["zoo.py:small", "--diff", "nothing.json"], "cannot read nothing.json"),
+        (["bad.json"], "bad.json: this is no memory report: it has no 'schema'"),
+        (["bad.json", "--curve"], "bad.json is a saved report; a curve needs the recipe"),
+        (["zoo.py:small", "--largest-batch"], "--largest-batch needs the memory"),
+        (["bad.json", "--largest-batch", "--memory", "1MB"], "the largest batch needs the recipe"),
+        (["zoo.py:small", "--run"], "--run runs the points of --curve"),
+        (["zoo.py:small", "--json", "nowhere/x.json"], "cannot write nowhere/x.json"),
+        (["zoo.py:small", "--html", "nowhere/x.html"], "cannot write nowhere/x.html"),
+    ],
+)
+def test_what_cannot_be_planned_is_one_error(
+    arguments: list[str], message: str, recipes: Path, capsys: pytest.CaptureFixture[str]
+):
+    good = planned("small").to_json()
+    (recipes / "bad.json").write_text("{}" if "no memory report" in message else good)
+    assert main(["plan", *arguments]) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("limit", ["", "-1", "much", "50%", "1 parsec"])
+def test_a_limit_is_a_number_of_bytes(limit: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as exit:
+        main(["plan", "digits", f"--fail-over={limit}"])
+    assert exit.value.code == 2
+    assert "is no number of bytes" in capsys.readouterr().err

@@ -1,0 +1,52 @@
+"""The recipes of `examples/zoo`: published models at their published sizes, planned on specs."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import gradloom as gl
+import pytest
+from gradloom.tools.find_recipe import make_recipe
+
+ZOO = Path(__file__).parents[2] / "examples" / "zoo"
+
+PUBLISHED = {
+    # torchvision's models have as many.
+    "vgg16": 138_357_544,
+    "resnet50": 25_557_032,
+    # Keras: trainable parameters of MobileNet(alpha=1).
+    "mobilenet_v1": 4_231_976,
+    # 3 x 3 convolutions, 2 x 2 up-convolutions and the last 1 x 1 of figure 1, with biases.
+    "unet": 31_030_658,
+    # Hugging Face's BertForPreTraining("bert-base-uncased"), GPT2LMHeadModel("gpt2"), ("gpt2-xl").
+    "bert_base": 110_106_428,
+    "gpt2_small": 124_439_808,
+    "gpt2_xl": 1_557_611_200,
+    # Embedding, two layers of 4 (2 * 650 * 650 + 2 * 650), and the softmax of the paper's medium model.
+    "lstm": 10_000 * 650 + 2 * 4 * (2 * 650 * 650 + 2 * 650) + 650 * 10_000 + 10_000,
+}
+
+
+def needs(name: str) -> str:
+    """The layer that a recipe waits for."""
+    layers = {"lstm": "LSTM", "vgg16": "MaxPool2d", "resnet50": "BatchNorm2d", "mobilenet_v1": "BatchNorm2d"}
+    return layers.get(name, "ConvTranspose2d" if name == "unet" else "Linear")
+
+
+def test_every_recipe_of_the_zoo_is_known():
+    recipes = {path.stem for path in ZOO.glob("*.py")} - {"table"}
+    assert recipes == set(PUBLISHED)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_it_has_as_many_parameters_as_was_published_and_is_planned(name: str):
+    if not hasattr(gl.nn, needs(name)):
+        pytest.skip(f"there is no {needs(name)} yet")
+    model, loss_fn, optimizer, batch = make_recipe(f"{ZOO / name}.py:recipe")
+    assert sum(math.prod(p.shape) for _, p in model.stored_parameters()) == PUBLISHED[name]
+    report = gl.plan_step(model, loss_fn, optimizer, batch, threads=2).report
+    assert report.parameter_bytes == 4 * PUBLISHED[name]
+    assert report.arena_bytes <= 1.05 * report.lower_bound_bytes
+    if name != "gpt2_xl":
+        report.check()

@@ -1,0 +1,98 @@
+"""`gradloom draw`: the graph of a training step as a picture."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from ..engine.step import plan_step
+from ..engine.step_graph import trace_step
+from ..ir import Graph
+from ..passes.pipeline import PASS_NAMES, run_passes
+from .command_error import CommandError
+from .draw_boxes import Opened, collapse, cut_scope
+from .draw_dot import dot_source
+from .draw_u import u_svg
+from .find_recipe import make_recipe
+
+FORMATS = ("svg", "pdf", "png", "dot")
+LAYOUTS = ("dot", "u")
+
+_SECONDS = 30
+_GET_GRAPHVIZ = "install graphviz (apt install graphviz, dnf install graphviz, brew install graphviz, or graphviz.org)"
+
+
+def draw(
+    recipe: str,
+    out: str,
+    after: str | None = None,
+    depth: int | None = None,
+    only: str | None = None,
+    layout: str | None = None,
+    memory: str | None = None,
+) -> str | None:
+    """Draw the step of `recipe` into the file `out`; returns a word for the user where something else was drawn.
+
+    `after` is a pass; by default the graph as it is planned, within `memory` if given. `layout` is `dot` or `u`, by
+    default dot where it is installed. Raises `CommandError` where that cannot be done.
+    """
+    kind = Path(out).suffix.removeprefix(".")
+    if kind not in FORMATS:
+        raise CommandError(f"cannot draw {out}: give a file that ends in {', '.join('.' + f for f in FORMATS)}")
+    if layout == "u" and kind != "svg":
+        raise CommandError(f"the layout u makes .svg files, not .{kind}")
+    if after is not None and after not in PASS_NAMES:
+        raise CommandError(f"there is no pass {after!r}; there are {', '.join(PASS_NAMES)}")
+    if after is not None and memory is not None:
+        raise CommandError("--memory goes with the planned graph, not with --after")
+    graph = _graph(recipe, after, memory)
+    title = f"One training step of {recipe}" + (f", after {after}" if after else "")
+    try:
+        text, word = _picture(graph, title, kind, depth, only, layout)
+    except ValueError as error:
+        raise CommandError(_no_such_module(graph, str(error))) from error
+    try:
+        Path(out).write_bytes(text)
+    except OSError as error:
+        raise CommandError(f"cannot write {out}: {error.strerror}") from error
+    return word
+
+
+def _graph(recipe: str, after: str | None, memory: str | None) -> Graph:
+    ingredients = make_recipe(recipe)
+    if after is None:
+        return plan_step(*ingredients, memory=memory).plan.graph
+    return run_passes(trace_step(*ingredients).graph, after=after)
+
+
+def _picture(
+    graph: Graph, title: str, kind: str, depth: int | None, only: str | None, layout: str | None
+) -> tuple[bytes, str | None]:
+    if layout == "u":
+        return u_svg(graph, title, depth, only).encode(), None
+    source = dot_source(collapse(graph, depth, only), title)
+    if kind == "dot":
+        return source.encode(), None
+    program = shutil.which("dot")
+    if program is None:
+        why = f"there is no program dot here: {_GET_GRAPHVIZ}"
+    else:
+        try:
+            done = subprocess.run([program, f"-T{kind}"], input=source.encode(), capture_output=True, timeout=_SECONDS)
+        except subprocess.TimeoutExpired:
+            why = f"dot was not done after {_SECONDS} seconds: draw less, with --depth or --only"
+        else:
+            if done.returncode == 0:
+                return done.stdout, None
+            why = f"dot failed: {done.stderr.decode(errors='replace').strip()}"
+    if layout == "dot" or kind != "svg":
+        raise CommandError(f"{why}; without it there are -o FILE.dot, and -o FILE.svg --layout u")
+    return u_svg(graph, title, depth, only).encode(), f"{why}; drawn as a U instead"
+
+
+def _no_such_module(graph: Graph, only: str) -> str:
+    scopes = (node.origin.scope for node in Opened(graph).nodes if node.origin.scope)
+    names = dict.fromkeys(cut_scope(scope, only.count(".") + 1) for scope in scopes)
+    near = sorted(names, key=lambda name: (name[:2] != only[:2], name))[:8]
+    return f"no module is named {only!r}; there are {', '.join(near)}{' ...' if len(names) > len(near) else ''}"

@@ -1,0 +1,218 @@
+"""What `gradloom draw` draws: a graph, collapsed until it can be read, as boxes and what flows between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from ..engine.report_values import unit_name
+from ..ir import Graph, Node, Value, node_flops
+from ..passes.views import VIEW_OPS
+
+MOST_BOXES = 90
+"""More than these are put together, unless a depth is asked for."""
+
+_MOST_WITH_BODIES = 60
+_FILLS = frozenset({"full", "constant", "iota"})
+
+
+@dataclass
+class Box:
+    """One or many nodes that are drawn as one. `lines` are what stands in the box below its title."""
+
+    title: str
+    scope: str
+    role: str
+    nodes: int = 0
+    flops: int = 0
+    lines: list[str] = field(default_factory=list[str])
+    source: str = ""
+    shape: str = "op"
+    """`op`, `region`, `scan`, `module` (many nodes), `beyond` (what lies outside of what is drawn)."""
+
+
+@dataclass
+class Drawing:
+    """Boxes in the order of the graph, and the bytes that flow from one to another."""
+
+    boxes: list[Box]
+    edges: Mapping[tuple[int, int], int]
+
+
+@dataclass(frozen=True)
+class _Level:
+    """How far a graph is collapsed: modules below `depth` are one box, and so is what one line of the user makes."""
+
+    depth: int
+    by_line: bool = False
+    bodies: bool = False
+
+
+def collapse(graph: Graph, depth: int | None = None, only: str | None = None, most: int = MOST_BOXES) -> Drawing:
+    """The drawing of `graph`: modules collapsed below `depth`, by default as far as leaves at most `most` boxes.
+
+    With `only` all but the modules of that path is left out, except what they read and what reads them. Views are
+    drawn as what they look at; constants and arithmetic of lone numbers not at all. Raises `ValueError` where no node
+    is in `only`.
+    """
+    opened = Opened(graph, only)
+    if only is not None and not any(_within(node, only) for node in opened.nodes):
+        raise ValueError(only)
+    if depth is not None:
+        return _drawing(opened, _Level(depth), only)
+    deepest = max((_depth(node.origin.scope) for node in opened.nodes), default=0) + 1
+    levels = [_Level(d, by_line) for d in range(deepest, -1, -1) for by_line in (False, True)]
+    bodies = _Level(deepest, bodies=True)
+    if _count(opened, bodies, only) <= min(most, _MOST_WITH_BODIES):
+        return _drawing(opened, bodies, only)
+    level = next((level for level in levels if _count(opened, level, only) <= most), levels[-1])
+    return _drawing(opened, level, only)
+
+
+def _depth(scope: str) -> int:
+    return scope.count(".") + 1 if scope else 0
+
+
+def _within(node: Node, only: str) -> bool:
+    return node.origin.scope == only or node.origin.scope.startswith(only + ".")
+
+
+def cut_scope(scope: str, depth: int) -> str:
+    """The first `depth` modules of a path."""
+    return ".".join(scope.split(".")[:depth]) if depth else ""
+
+
+def _key(node: Node, level: _Level, only: str | None) -> tuple[object, ...]:
+    """Nodes with the same key are one box."""
+    origin = node.origin
+    if only is not None and not _within(node, only):
+        return ("beyond", cut_scope(origin.scope, _depth(only)), origin.role)
+    if _depth(origin.scope) >= level.depth:
+        return ("module", cut_scope(origin.scope, level.depth), origin.role)
+    if level.by_line:
+        return ("line", origin.scope, origin.role, origin.source)
+    return ("node", node)
+
+
+class Opened:
+    """The nodes of a graph that make arrays, those of loops among them: no views, no constants, no arithmetic of lone
+    numbers.
+
+    The loops that run the whole step tile by tile are opened, and those in `only`; any other is one node.
+    """
+
+    def __init__(self, graph: Graph, only: str | None = None) -> None:
+        self._sources: dict[Value, Value] = {}
+        self._only = only
+        nodes = list(self._open(graph))
+        drawn = [node for node in nodes if node.op.name not in VIEW_OPS and node.op.name not in _FILLS]
+        self.nodes = [n for n in drawn if any(v.type.size > 1 for v in (*n.inputs, *n.outputs))] or drawn
+
+    def _open(self, graph: Graph) -> Iterator[Node]:
+        for node in graph.nodes:
+            if node.op.name == "scan" and (not node.origin.scope or self._in_only(node)):
+                body: Graph = node.attrs["body"]
+                self._sources.update(zip(body.inputs, node.inputs))
+                self._sources.update(zip(node.outputs, body.outputs))
+                yield from self._open(body)
+            else:
+                yield node
+
+    def _in_only(self, node: Node) -> bool:
+        return self._only is not None and _within(node, self._only)
+
+    def source(self, value: Value) -> Value:
+        """The value that is looked at through views, and through the borders of opened loops."""
+        while True:
+            if value in self._sources:
+                value = self._sources[value]
+            elif value.node is not None and value.node.op.name in VIEW_OPS:
+                value = value.node.inputs[0]
+            else:
+                return value
+
+
+def _body(node: Node) -> Graph | None:
+    body = node.attrs.get("body")
+    return body if isinstance(body, Graph) else None
+
+
+def _count(opened: Opened, level: _Level, only: str | None) -> int:
+    if level.bodies:
+        wanted = [node for node in opened.nodes if only is None or _within(node, only)]
+        return sum(1 if (body := _body(node)) is None else len(body.nodes) for node in wanted)
+    return len({key for node in opened.nodes if (key := _key(node, level, only))[0] != "beyond"})
+
+
+def _drawing(opened: Opened, level: _Level, only: str | None) -> Drawing:
+    made: dict[tuple[object, ...], int] = {}
+    boxes: list[Box] = []
+    box_of: dict[Node, int] = {}
+    for node in opened.nodes:
+        key = _key(node, level, only)
+        if key not in made:
+            made[key] = len(boxes)
+            boxes.append(_new_box(node, key, level))
+        box = boxes[made[key]]
+        box.nodes += 1
+        box.flops += node_flops(node)
+        box_of[node] = made[key]
+    for box in boxes:
+        if box.shape in ("module", "beyond"):
+            box.lines = [f"{box.nodes} nodes" if box.nodes > 1 else "1 node"]
+    edges: dict[tuple[int, int], int] = {}
+    for node in opened.nodes:
+        to = box_of[node]
+        for value in dict.fromkeys(map(opened.source, node.inputs)):
+            if value.node is None or value.node not in box_of or box_of[value.node] == to:
+                continue
+            pair = (box_of[value.node], to)
+            edges[pair] = edges.get(pair, 0) + value.type.nbytes
+    if only is None:
+        return Drawing(boxes, edges)
+    return _touching(Drawing(boxes, edges))
+
+
+def _touching(drawing: Drawing) -> Drawing:
+    """Without what lies beyond and does not touch what is drawn."""
+    inside = {i for i, box in enumerate(drawing.boxes) if box.shape != "beyond"}
+    edges = {pair: n for pair, n in drawing.edges.items() if pair[0] in inside or pair[1] in inside}
+    kept = sorted(inside | {i for pair in edges for i in pair})
+    number = {old: new for new, old in enumerate(kept)}
+    return Drawing([drawing.boxes[i] for i in kept], {(number[a], number[b]): n for (a, b), n in edges.items()})
+
+
+def _new_box(node: Node, key: tuple[object, ...], level: _Level) -> Box:
+    origin, kind = node.origin, key[0]
+    if kind == "beyond":
+        return Box(str(key[1]) or "outside the model", str(key[1]), origin.role, shape="beyond")
+    if kind == "module":
+        title = str(key[1]).rpartition(".")[2] or ("the step" if level.depth == 0 else "outside the model")
+        return Box(title, str(key[1]), origin.role, shape="module")
+    if kind == "line":
+        return Box(origin.source or "no line", origin.scope, origin.role, source=origin.source, shape="module")
+    shape = node.op.name if node.op.name in ("region", "scan") else "op"
+    box = Box(unit_name(node), origin.scope, origin.role, source=origin.source, shape=shape)
+    body = _body(node)
+    if body is not None and level.bodies:
+        box.lines = _body_lines(body)
+    box.lines += [str(value.type) for value in node.outputs[:3]]
+    return box
+
+
+_MOST_LINES = 14
+
+
+def _body_lines(body: Graph) -> list[str]:
+    names = [node.op.name for node in body.nodes if node.op.name not in _FILLS and node.op.name not in VIEW_OPS]
+    # One after the other, as they run; the same ones in a row together.
+    runs: list[list[object]] = []
+    for name in names:
+        if runs and runs[-1][0] == name:
+            runs[-1][1] = int(str(runs[-1][1])) + 1
+        else:
+            runs.append([name, 1])
+    lines = [f"{name} ×{count}" if count != 1 else str(name) for name, count in runs]
+    return (
+        lines if len(lines) <= _MOST_LINES else [*lines[: _MOST_LINES - 1], f"and {len(lines) - _MOST_LINES + 1} more"]
+    )

@@ -1,0 +1,92 @@
+"""A drawing in the language of graphviz."""
+
+from __future__ import annotations
+
+import math
+
+import graphviz
+
+from ..engine.report import human, human_flops
+from .draw_boxes import Box, Drawing
+
+ROLE_COLOURS = {
+    "forward": ("#dbe9f6", "#3c6e9f"),
+    "recompute": ("#ecdff5", "#8351a8"),
+    "backward": ("#fbe6cc", "#b3722a"),
+    "optimizer": ("#dcefdc", "#4c8a4f"),
+}
+"""Fill and line of each role."""
+
+_FONT = "Helvetica,Arial,sans-serif"
+_KEPT = "#2c5f8a"
+_FLOW = "#8a8f98"
+
+
+def dot_source(drawing: Drawing, title: str = "") -> str:
+    """The text of a .dot file: modules as clusters, roles as colours, lines as wide as their bytes."""
+    graph = graphviz.Digraph("step", strict=True)
+    graph.attr(rankdir="TB", ranksep="0.35", nodesep="0.18", fontname=_FONT, fontsize="11", compound="true")
+    graph.attr(label=_legend(title), labelloc="t", fontcolor="#333333")
+    graph.attr(
+        "node", fontname=_FONT, fontsize="10", shape="box", style="filled,rounded", margin="0.09,0.04", height="0.2"
+    )
+    graph.attr("edge", color=_FLOW, arrowsize="0.5", fontname=_FONT, fontsize="8", fontcolor="#777777")
+    _add_modules(graph, drawing, "", list(range(len(drawing.boxes))))
+    largest = max(drawing.edges.values(), default=1)
+    for (a, b), nbytes in drawing.edges.items():
+        kept = drawing.boxes[a].role == "forward" and drawing.boxes[b].role in ("backward", "recompute")
+        width = 0.5 + 3.5 * math.sqrt(nbytes / max(largest, 1))
+        look = {"color": _KEPT, "constraint": "true"} if kept else {}
+        graph.edge(f"n{a}", f"n{b}", penwidth=f"{width:.2f}", tooltip=human(nbytes), **look)
+    return graph.source
+
+
+def _legend(title: str) -> str:
+    roles = "forward blue, backward orange, computed again violet, update green; lines as wide as their bytes"
+    return f"{title}\n{roles}\n " if title else roles
+
+
+def _add_modules(graph: graphviz.Digraph, drawing: Drawing, path: str, members: list[int]) -> None:
+    """The boxes of a module, and the modules in it as clusters of their own."""
+    inner: dict[str, list[int]] = {}
+    prefix = f"{path}." if path else ""
+    for i in members:
+        box = drawing.boxes[i]
+        rest = box.scope.removeprefix(prefix) if box.scope != path else ""
+        # A module that is one box is named by the box; no cluster is drawn around it alone.
+        own = not rest or (box.shape in ("module", "beyond") and "." not in rest and not _named_by_line(box))
+        if own:
+            _add_box(graph, i, box)
+        else:
+            inner.setdefault(rest.partition(".")[0], []).append(i)
+    for name, boxes in inner.items():
+        cluster = graphviz.Digraph(f"cluster_{prefix}{name}")
+        cluster.attr(label=name, labeljust="l", color="#c9c9c2", style="rounded", fontcolor="#555555", fontsize="11")
+        _add_modules(cluster, drawing, prefix + name, boxes)
+        graph.subgraph(cluster)
+
+
+def _named_by_line(box: Box) -> bool:
+    return bool(box.source)
+
+
+def _add_box(graph: graphviz.Digraph, i: int, box: Box) -> None:
+    fill, line = ROLE_COLOURS.get(box.role, ROLE_COLOURS["forward"])
+    style = {"region": "filled", "scan": "filled", "beyond": "filled,rounded,dashed"}.get(box.shape, "filled,rounded")
+    look = {"peripheries": "2"} if box.shape == "scan" else {}
+    if box.shape == "beyond":
+        fill = "#ffffff"
+    label = "\n".join([box.title, *box.lines])
+    about = f"{box.scope or 'outside the model'}: {box.role}, {human_flops(box.flops)}"
+    if box.source:
+        about += f", {box.source}"
+    graph.node(
+        f"n{i}",
+        graphviz.nohtml(graphviz.escape(label).replace("\n", "\\n")),
+        fillcolor=fill,
+        color=line,
+        style=style,
+        penwidth="1.4" if box.shape in ("region", "scan") else "0.8",
+        tooltip=graphviz.escape(about),
+        **look,
+    )

@@ -1,0 +1,236 @@
+"""The graph as a U in SVG, without graphviz: forward down the left, backward up the right, kept values between."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from html import escape
+
+from ..engine.report import human, human_flops
+from ..ir import Graph, Node, Value
+from .draw_boxes import Opened, cut_scope
+
+MOST_ROWS = 40
+"""More layers than these are put together, unless a depth is asked for."""
+
+_WIDTH, _ROW, _TOP, _FOOT = 860, 30, 96, 92
+_LABELS, _LEFT, _RIGHT, _UPDATE = 34, 290, 640, 790
+_BOX = 74
+_OUTSIDE = "outside the model"
+_LAST_HUE, _FIRST_HUE = 22, 262
+
+
+@dataclass
+class _Row:
+    """One layer: what it runs in each part of the step."""
+
+    name: str
+    place: float = 0.0
+    counts: dict[str, int] = field(default_factory=dict[str, int])
+    flops: dict[str, int] = field(default_factory=dict[str, int])
+
+
+@dataclass
+class _Rung:
+    """Bytes that go from the forward of one row to the backward of another."""
+
+    start: int
+    end: int
+    nbytes: int = 0
+    values: int = 0
+
+
+def u_svg(graph: Graph, title: str, depth: int | None = None, only: str | None = None) -> str:
+    """The text of an SVG file. `depth` and `only` as in `collapse`; rows are layers in the order of the forward."""
+    opened = Opened(graph, only)
+    nodes = opened.nodes
+    if only is not None:
+        nodes = [n for n in nodes if n.origin.scope == only or n.origin.scope.startswith(only + ".")]
+        if not nodes:
+            raise ValueError(only)
+    cut = _depth_of(nodes) if depth is None else depth
+    rows, row_of = _rows(nodes, cut)
+    rungs, again = _rungs(opened, row_of)
+    return _svg(rows, rungs, again, title, sum(r.nbytes for r in rungs))
+
+
+def _depth_of(nodes: list[Node]) -> int:
+    scopes = {n.origin.scope for n in nodes}
+    deepest = max((s.count(".") + 1 for s in scopes), default=1)
+    fitting = (d for d in range(deepest, 0, -1) if len({cut_scope(s, d) for s in scopes}) <= MOST_ROWS)
+    return next(fitting, 0)
+
+
+def _rows(nodes: list[Node], depth: int) -> tuple[list[_Row], dict[Node, int]]:
+    found: dict[str, _Row] = {}
+    members: dict[str, list[int]] = {}
+    firsts = [i for i, n in enumerate(nodes) if n.origin.role in ("backward", "recompute")]
+    turn = firsts[0] if firsts else len(nodes)
+    for i, node in enumerate(nodes):
+        name = cut_scope(node.origin.scope, depth)
+        row = found.setdefault(name, _Row(name or _OUTSIDE))
+        role = node.origin.role
+        row.counts[role] = row.counts.get(role, 0) + 1
+        row.flops[role] = row.flops.get(role, 0) + node.op.flops(
+            [v.type for v in node.inputs], [v.type for v in node.outputs], node.attrs
+        )
+        # What runs in the backward alone stands where its counterpart would be.
+        if role == "forward":
+            members.setdefault(name, []).append(i)
+    for i, node in enumerate(nodes):
+        name = cut_scope(node.origin.scope, depth)
+        if "forward" not in found[name].counts and i >= turn:
+            members.setdefault(name, []).append(round(turn * (1 - (i - turn) / max(len(nodes) - turn, 1))))
+    for name, row in found.items():
+        places = members.get(name, [len(nodes)])
+        row.place = max(places) if not name else sum(places) / len(places)
+    ordered = sorted(found, key=lambda name: found[name].place)
+    number = {name: i for i, name in enumerate(ordered)}
+    return [found[name] for name in ordered], {n: number[cut_scope(n.origin.scope, depth)] for n in nodes}
+
+
+def _rungs(opened: Opened, row_of: dict[Node, int]) -> tuple[list[_Rung], list[_Rung]]:
+    """Kept values, by the last that reads them; and rows that are computed again, dashed."""
+    last_reader: dict[Value, Node] = {}
+    again: dict[int, _Rung] = {}
+    for node in (node for node in opened.nodes if node in row_of):
+        if node.origin.role == "recompute":
+            rung = again.setdefault(row_of[node], _Rung(row_of[node], row_of[node]))
+            rung.nbytes += sum(v.type.nbytes for v in node.outputs)
+            rung.values += len(node.outputs)
+        if node.origin.role not in ("backward", "recompute"):
+            continue
+        for value in map(opened.source, node.inputs):
+            if value.node is not None and value.node in row_of and value.node.origin.role == "forward":
+                last_reader[value] = node
+    kept: dict[tuple[int, int], _Rung] = {}
+    for value, reader in last_reader.items():
+        assert value.node is not None
+        ends = (row_of[value.node], row_of[reader])
+        rung = kept.setdefault(ends, _Rung(*ends))
+        rung.nbytes += value.type.nbytes
+        rung.values += 1
+    return sorted(kept.values(), key=lambda r: (r.start, r.end)), list(again.values())
+
+
+def oklch(lightness: float, chroma: float, hue: float) -> str:
+    """An sRGB colour of even lightness. Ottosson 2020, "A perceptual color space for image processing"."""
+    a, b = chroma * math.cos(math.radians(hue)), chroma * math.sin(math.radians(hue))
+    x = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3
+    y = (lightness - 0.1055613458 * a - 0.0638541728 * b) ** 3
+    z = (lightness - 0.0894841775 * a - 1.291485548 * b) ** 3
+    linear = (
+        4.0767416621 * x - 3.3077115913 * y + 0.2309699292 * z,
+        -1.2684380046 * x + 2.6097574011 * y - 0.3413193965 * z,
+        -0.0041960863 * x - 0.7034186147 * y + 1.707614701 * z,
+    )
+    coded = (12.92 * v if v <= 0.0031308 else 1.055 * v ** (1 / 2.4) - 0.055 for v in linear)
+    return "#" + "".join(f"{round(255 * min(max(v, 0.0), 1.0)):02x}" for v in coded)
+
+
+_STYLE = """
+text { font: 12px system-ui, "Segoe UI", "Helvetica Neue", Arial, "DejaVu Sans", sans-serif; fill: #23262b; }
+.title { font-size: 17px; font-weight: 600; } .soft { fill: #6a6f78; } .on { fill: #1b1d20; font-size: 11px; }
+.paper { fill: #fffefb; } .track { stroke: #efede6; fill: none; }
+@media (prefers-color-scheme: dark) {
+  text { fill: #e6e7ea; } .soft { fill: #9ba1ac; } .on { fill: #1b1d20; }
+  .paper { fill: #1c1f25; } .track { stroke: #2a2e36; }
+}
+""".strip()
+
+
+def _svg(rows: list[_Row], rungs: list[_Rung], again: list[_Rung], title: str, kept_bytes: int) -> str:
+    height = _TOP + _ROW * len(rows) + _FOOT
+    bottom = _TOP + _ROW * len(rows)
+    ends = _ends(rungs)
+    kept = f"{human(kept_bytes)} kept for the backward" if kept_bytes else "nothing is kept for the backward"
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}">',
+        f"<style>{_STYLE}</style>",
+        f'<rect class="paper" width="{_WIDTH}" height="{height}" rx="10"/>',
+        f'<text class="title" x="{_LABELS}" y="36">{escape(title)}</text>',
+        f'<text class="soft" x="{_LABELS}" y="56">{kept}' + (", dashed: computed again" if again else "") + "</text>",
+        *(
+            f'<text class="soft" x="{x}" y="{_TOP - 14}" text-anchor="middle">{word}</text>'
+            for x, word in ((_LEFT, "forward"), (_RIGHT, "backward"), (_UPDATE, "update"))
+        ),
+        f'<path class="track" stroke-width="14" stroke-linecap="round" d="M{_LEFT},{_TOP} V{bottom} '
+        f'q0,40 50,40 H{_RIGHT - 50} q50,0 50,-40 V{_TOP}"/>',
+        f'<text class="soft" x="{(_LEFT + _RIGHT) / 2}" y="{bottom + 44}" text-anchor="middle">loss</text>',
+    ]
+    for rung in rungs:
+        parts.append(_rung(rung, ends, _colour(rung.start, rows)))
+    for rung in again:
+        y = _y(rung.start)
+        about = f"{rows[rung.start].name}: {human(rung.nbytes)} computed again"
+        parts.append(
+            f'<path d="M{_LEFT + _BOX / 2},{y} H{_RIGHT - _BOX / 2}" fill="none" stroke="{oklch(0.58, 0.16, 310)}" '
+            f'stroke-width="1.6" stroke-dasharray="6 4"><title>{escape(about)}</title></path>'
+        )
+    for i, row in enumerate(rows):
+        parts += _row(row, i, _colour(i, rows))
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _y(row: int) -> float:
+    return _TOP + (row + 0.5) * _ROW
+
+
+def _colour(row: int, rows: list[_Row]) -> str:
+    if rows[row].name == _OUTSIDE:
+        return oklch(0.74, 0.012, 90)
+    hue = _FIRST_HUE - (_FIRST_HUE - _LAST_HUE) * row / max(len(rows) - 1, 1)
+    return oklch(0.76 if row % 2 else 0.72, 0.105, hue)
+
+
+def _ends(rungs: list[_Rung]) -> dict[tuple[int, int], tuple[float, float, float]]:
+    """Width of each rung, and by how much its ends are off the middle of their boxes: one beside the other."""
+    sums: dict[tuple[str, int], int] = {}
+    for rung in rungs:
+        for side in (("start", rung.start), ("end", rung.end)):
+            sums[side] = sums.get(side, 0) + rung.nbytes
+    scale = 0.7 * _ROW / max(1, *sums.values()) if sums else 0.0
+    used: dict[tuple[str, int], float] = {}
+    result: dict[tuple[int, int], tuple[float, float, float]] = {}
+    for rung in rungs:
+        width = rung.nbytes * scale
+        shifts: list[float] = []
+        for side in (("start", rung.start), ("end", rung.end)):
+            begin = used.get(side, -sums[side] * scale / 2)
+            shifts.append(begin + width / 2)
+            used[side] = begin + width
+        result[rung.start, rung.end] = (max(width, 0.8), shifts[0], shifts[1])
+    return result
+
+
+def _rung(rung: _Rung, ends: dict[tuple[int, int], tuple[float, float, float]], colour: str) -> str:
+    width, start, end = ends[rung.start, rung.end]
+    x0, x1, y0, y1 = _LEFT + _BOX / 2, _RIGHT - _BOX / 2, _y(rung.start) + start, _y(rung.end) + end
+    middle = (x0 + x1) / 2
+    about = f"{human(rung.nbytes)} kept in {rung.values} value{'s' if rung.values != 1 else ''}"
+    return (
+        f'<path d="M{x0},{y0:.1f} C{middle},{y0:.1f} {middle},{y1:.1f} {x1},{y1:.1f}" fill="none" stroke="{colour}" '
+        f'stroke-opacity="0.65" stroke-width="{width:.2f}"><title>{about}</title></path>'
+    )
+
+
+def _row(row: _Row, i: int, colour: str) -> Iterable[str]:
+    y = _y(i)
+    name = row.name if len(row.name) <= 32 else "…" + row.name[-31:]
+    yield f'<text x="{_LABELS}" y="{y + 4}">{escape(name)}</text>'
+    parts = (
+        (_LEFT, _BOX, ("forward",)),
+        (_RIGHT, _BOX, ("recompute", "backward")),
+        (_UPDATE, _BOX / 2, ("optimizer",)),
+    )
+    for x, width, roles in parts:
+        count = sum(row.counts.get(role, 0) for role in roles)
+        if not count:
+            continue
+        about = f"{row.name}: {count} in the {roles[-1]}, {human_flops(sum(row.flops.get(r, 0) for r in roles))}"
+        yield (
+            f'<rect x="{x - width / 2}" y="{y - 10}" width="{width}" height="20" rx="6" fill="{colour}">'
+            f"<title>{escape(about)}</title></rect>"
+        )
+        yield f'<text class="on" x="{x}" y="{y + 4}" text-anchor="middle">{count}</text>'

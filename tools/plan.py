@@ -1,0 +1,187 @@
+"""`gradloom plan`: the memory of a training step, before anything is allocated."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optree
+
+from ..engine.report import MemoryReport, human
+from ..engine.step import StepPlan, compile_step, plan_step
+from ..ir import ArrayType, type_of
+from .command_error import CommandError
+from .find_recipe import make_recipe
+from .plan_diff import diff_text
+from .training_data import RandomBatches
+
+_RUNS = 5
+FAILED = 1
+"""The exit code where a plan takes more than `--fail-over` allows."""
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """What `gradloom plan` was asked for; sizes are texts such as "200MB"."""
+
+    recipe: str
+    memory: str | None = None
+    threads: int | None = None
+    accumulate: int = 1
+    diff: str | None = None
+    fail_over: int | None = None
+    largest_batch: bool = False
+    curve: int | None = None
+    run: bool = False
+    json: str | None = None
+    html: str | None = None
+
+
+def run_plan(options: PlanOptions) -> int:
+    """Plan, print and write what was asked for. Returns the exit code. Raises `CommandError` for what does not go
+    together, and `MemoryBudgetError` where the budget cannot be met.
+    """
+    if options.largest_batch:
+        return _largest_batch(options)
+    if options.run and options.curve is None:
+        raise CommandError("--run runs the points of --curve; give that too")
+    report, plan = _load(options.recipe, options)
+    if options.curve is not None and plan is None:
+        raise CommandError(f"{options.recipe} is a saved report; a curve needs the recipe")
+    curve = [] if options.curve is None or plan is None else _curve(plan, options)
+    quiet = options.json == "-"
+    if not quiet:
+        print(report)
+        if curve:
+            print("\n" + _curve_text(curve))
+    other = None if options.diff is None else _load(options.diff, options)[0]
+    if other is not None and not quiet:
+        print("\n" + diff_text(report, other, options.recipe, str(options.diff)))
+    if options.json is not None:
+        _write(options.json, _with_curve(report.to_json(), curve))
+    if options.html is not None:
+        title = f"One training step of {options.recipe}" + (f" in {options.memory}" if options.memory else "")
+        try:
+            report.to_html(options.html, title, curve)
+        except OSError as error:
+            raise CommandError(f"cannot write {options.html}: {error.strerror}") from error
+    return _verdict(report, other, options.fail_over, quiet)
+
+
+def _verdict(report: MemoryReport, other: MemoryReport | None, most: int | None, quiet: bool) -> int:
+    if most is None:
+        return 0
+    if other is None:
+        found, what = report.total_bytes, "the step takes"
+    else:
+        found = other.total_bytes - report.total_bytes
+        what = "the step grows by" if found >= 0 else "the step changes by"
+    failed = found > most
+    if failed or not quiet:
+        word = "FAILED" if failed else "ok"
+        print(f"\n{word}: {what} {human(found)} ({found:,} bytes), at most {human(most)} are allowed")
+    return FAILED if failed else 0
+
+
+def _load(name: str, options: PlanOptions) -> tuple[MemoryReport, StepPlan | None]:
+    """The report of a recipe, or one that `--json` saved. Raises `CommandError` where it is neither."""
+    if not name.endswith(".json"):
+        plan = _planned(name, options, options.memory)
+        return plan.report, plan
+    try:
+        return MemoryReport.from_json(Path(name).read_text("utf-8")), None
+    except OSError as error:
+        raise CommandError(f"cannot read {name}: {error.strerror}") from error
+    except ValueError as error:
+        raise CommandError(f"{name}: {error}") from error
+
+
+def _planned(recipe: str, options: PlanOptions, memory: str | int | None) -> StepPlan:
+    return plan_step(*make_recipe(recipe), memory=memory, threads=options.threads, accumulate=options.accumulate)
+
+
+def _largest_batch(options: PlanOptions) -> int:
+    if options.memory is None:
+        raise CommandError("--largest-batch needs the memory that the step may take; give --memory, such as 4GB")
+    if options.recipe.endswith(".json"):
+        raise CommandError(f"{options.recipe} is a saved report; the largest batch needs the recipe")
+    largest = _planned(options.recipe, options, None).largest_batch(options.memory)
+    if options.json is not None:
+        answer = {"recipe": options.recipe, "memory": options.memory, "largest_batch": largest}
+        _write(options.json, json.dumps(answer))
+    if options.json != "-":
+        print(f"the largest batch that fits {options.memory} is {largest}" if largest else "no batch is small enough")
+    return 0 if largest else FAILED
+
+
+def _curve(plan: StepPlan, options: PlanOptions) -> list[dict[str, Any]]:
+    """The points of the curve, with `slowdown` and `measured` as factors of the fastest."""
+    points: list[dict[str, Any]] = [
+        {
+            "total_bytes": point.total_bytes,
+            "arena_bytes": point.arena_bytes,
+            "recompute_flops": point.recompute_flops,
+            "slowdown": 1 + point.slowdown,
+        }
+        for point in plan.curve(options.curve or 1)
+    ]
+    if options.run:
+        _measure(points, options)
+    return points
+
+
+def _measure(points: list[dict[str, Any]], options: PlanOptions) -> None:
+    """Run every point, in turn, so that what else the machine does meets them all alike."""
+    steps = []
+    for point in points:
+        ingredients = make_recipe(options.recipe)
+        specs = optree.tree_map(lambda leaf: leaf if isinstance(leaf, ArrayType) else type_of(leaf), ingredients.batch)
+        batch = next(RandomBatches(specs, seed=0).epoch(0))
+        steps.append(
+            (
+                compile_step(
+                    *ingredients, memory=point["total_bytes"], threads=options.threads, accumulate=options.accumulate
+                ),
+                batch,
+            )
+        )
+    seconds: list[list[float]] = [[] for _ in points]
+    for _ in range(_RUNS + 1):
+        for times, (step, batch) in zip(seconds, steps):
+            began = time.perf_counter()
+            step(batch)
+            times.append(time.perf_counter() - began)
+    medians = [statistics.median(times[1:]) for times in seconds]
+    for point, (step, _), median in zip(points, steps, medians):
+        point["measured"] = median / medians[0]
+        point["seconds"] = median
+        assert step.report.total_bytes <= point["total_bytes"]
+
+
+def _curve_text(points: list[dict[str, Any]]) -> str:
+    lines = ["memory against time:"]
+    for point in points:
+        measured = f"  really {point['measured']:.2f}x, {1000 * point['seconds']:.3g} ms" if "measured" in point else ""
+        lines.append(
+            f"  total {human(point['total_bytes']):>10}  arena {human(point['arena_bytes']):>10}  "
+            f"predicted {point['slowdown']:.2f}x{measured}"
+        )
+    return "\n".join(lines)
+
+
+def _with_curve(text: str, curve: list[dict[str, Any]]) -> str:
+    return text if not curve else json.dumps({**json.loads(text), "curve": curve}, indent=1)
+
+
+def _write(path: str, text: str) -> None:
+    if path == "-":
+        print(text)
+        return
+    try:
+        Path(path).write_text(text + "\n", "utf-8")
+    except OSError as error:
+        raise CommandError(f"cannot write {path}: {error.strerror}") from error
