@@ -283,12 +283,12 @@ def make_report(
     return MemoryReport(
         parameter_bytes,
         sum(array.bytes for array in held) - parameter_bytes,
-        sum(value.type.nbytes for value in plan.constants),
+        plan.constant_bytes,
         plan.arena_bytes,
         plan.lower_bound_bytes,
         no_recompute_arena_bytes,
         plan.graph.flops(),
-        _recompute_flops(plan.graph),
+        recompute_flops(plan.graph),
         budget_bytes,
         slowdown,
         opened.phases,
@@ -301,12 +301,13 @@ def make_report(
     )
 
 
-def _recompute_flops(graph: Graph) -> int:
+def recompute_flops(graph: Graph) -> int:
+    """Operations of a fused graph that repeat others, in the bodies of loops too."""
     flops = 0
     for node in graph.nodes:
         body = _body(node)
         if body is not None:
-            flops += node.attrs.get("length", 1) * _recompute_flops(body)
+            flops += node.attrs.get("length", 1) * recompute_flops(body)
         elif node.origin.role == "recompute":
             flops += node_flops(node)
     return flops
@@ -314,10 +315,3 @@ def _recompute_flops(graph: Graph) -> int:
 
 def _body(node: Node) -> Graph | None:
     return node.attrs["body"] if node.op.name in ("region", "scan") else None
-
-
-def recomputes(graph: Graph) -> bool:
-    """Whether anything in a fused graph is recomputed."""
-    return any(
-        node.origin.role == "recompute" if (body := _body(node)) is None else recomputes(body) for node in graph.nodes
-    )

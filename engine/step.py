@@ -159,11 +159,11 @@ class Step:
         key = key_of_seed(seed)
         start = time.perf_counter()
         plans = _plans(model, loss_fn, optimizer, batch, self._options, threads)
+        traced = plans.traced
         traced_at = time.perf_counter()
         planned = plans.within(budget)
-        planned_at = time.perf_counter()
-        traced = plans.traced
         self._budget = Budget(budget.bytes_of(plans.unbounded_bytes))
+        planned_at = time.perf_counter()
         self._tree = traced.batch_tree
         self._batch_types = traced.batch
         self._parameters = _own(traced.parameters, init_parameters(model, seed))

@@ -16,7 +16,7 @@ from ..passes.pipeline import plan_graph, run_passes
 from ..passes.plan import Plan, plan
 from ..passes.recompute_frontier import Choice, Frontier
 from ..passes.simplify import Simplify
-from .report import HeldReport, MemoryReport, human, make_report, recomputes
+from .report import HeldReport, MemoryReport, human, make_report
 from .step_graph import StepGraph
 from .tracer import as_array
 
@@ -24,7 +24,7 @@ _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
 # No batch is longer.
-_LONGEST = 1 << 31
+_LONGEST = 1 << 20
 
 TraceBatch = Callable[[Any], StepGraph]
 
@@ -131,7 +131,7 @@ class StepPlans:
     @cached_property
     def held_bytes(self) -> int:
         """Bytes that no plan changes: parameters, state and constants."""
-        return sum(array.bytes for array in self.held) + sum(v.type.nbytes for v in self.base.constants)
+        return sum(array.bytes for array in self.held) + self.base.constant_bytes
 
     @property
     def unbounded_bytes(self) -> int:
@@ -141,7 +141,7 @@ class StepPlans:
     @cached_property
     def no_recompute_arena_bytes(self) -> int:
         """The arena if nothing at all were computed twice, not even what is marked with `checkpoint`."""
-        if not recomputes(self.base.graph):
+        if all(node.origin.role != "recompute" for node in self.traced.graph.nodes):
             return self.base.arena_bytes
         undo = Simplify(undo_recompute=True)
         undone = run_passes(undo(undo(self.traced.graph)))  # twice: rewriting makes new nodes that are equal to others
@@ -193,32 +193,30 @@ class StepPlans:
         unit, now = self.accumulate, self.batch_length // self.accumulate
         if not now or self.held_bytes > limit:
             return 0
-        known: dict[int, StepPlans] = {now: self}
-
-        def needed(n: int) -> int:
-            if n not in known:
-                known[n] = self.for_batch(n * unit)
-            plans = known[n]
-            return plans.unbounded_bytes if plans.unbounded_bytes <= limit else plans.least_bytes()
-
-        fits, fails, n = 0, _LONGEST, now
-        while fails - fits > 1:
-            total = needed(n)
-            if total <= limit:
-                fits = n
+        fits, fails, tries = (0, self.held_bytes), (_LONGEST, 0), 0
+        n = now
+        while True:
+            least = (self if n == now else self.for_batch(n * unit)).least_bytes()
+            if least <= limit:
+                fits = n, least
             else:
-                fails = n
-            # Bytes grow about in line with the length.
-            guess = int(n * max(limit - self.held_bytes, 1) / max(total - self.held_bytes, 1))
-            middle = fits + (fails - fits) // 8 if fails < _LONGEST else 8 * n
-            n = max(min(guess, middle if guess > middle and fails == _LONGEST else guess, fails - 1), fits + 1)
-        return fits * unit
+                fails = n, least
+            if fails[0] - fits[0] <= 1:
+                return fits[0] * unit
+            # The least grows about in line with the length; halving sees to an end where it does not.
+            tries += 1
+            (a, bytes_a), (b, bytes_b) = fits, fails if fails[1] else (n, least)
+            slope = (bytes_b - bytes_a) / (b - a) if b > a else (bytes_a - self.held_bytes) / a
+            guess = int(a + (limit - bytes_a) / slope) if slope > 0 else 8 * n
+            if fails[1] and tries % 4 == 0:
+                guess = (a + b) // 2
+            n = max(a + 1, min(guess, fails[0] - 1, 8 * n))
 
     # ---- what to say
 
     def curve(self, points: int) -> list[CurvePoint]:
         """Some of the plans, the fastest and the smallest among them."""
-        last = len(self.frontier.orders) - 1
+        last = self.frontier.last
         chosen = sorted({round(k * last / max(points - 1, 1)) for k in range(max(points, 1))})
         result: list[CurvePoint] = []
         for i in chosen:

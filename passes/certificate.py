@@ -10,6 +10,7 @@ from typing import cast
 import numpy as np
 
 from ..ir import Array, ArrayType, Graph, Node, Value
+from .certificate_repeats import unlike_repeats
 from .conv_tiles import conv_tiles, weight_gradient_tiles
 from .loop_nest import LoopNest
 from .plan import MOST_LANES, Location, Plan
@@ -30,6 +31,7 @@ def check_plan(plan: Plan) -> None:
       dies there, which no other unit of the phase reads, element by element and never before it has read the element.
     - An input of the graph is overwritten when nothing will read it again, and when nothing can stop the run any more.
     - Every output of the graph is where it belongs, and lives to the end.
+    - Random bits that are drawn again come from the key and the stream from which they came first.
     - Loops have sound plans of their bodies, which lie in the scratch of the loop.
     - Blocks and scratch are as large as what lies in them, and `lower_bound_bytes` is the most that is live at once.
     """
@@ -119,6 +121,8 @@ class _Replay:
         self.nothing_overlaps(self.things())
         self.inputs_are_overwritten_last()
         self.bodies_are_sound()
+        for node in unlike_repeats(self.graph):
+            raise CertificateError(f"{node!r} draws other random bits than the first time")
 
     def bodies_are_sound(self) -> None:
         """Every loop has a sound plan of its body, which writes each new carry over the old one."""

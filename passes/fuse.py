@@ -35,7 +35,7 @@ class Fuse(Pass):
 
     def __call__(self, graph: Graph) -> Graph:
         groups = _grow(graph)
-        _join_crossings(graph, groups)
+        _join_makers(graph, groups)
         return _emit(graph, groups)
 
 
@@ -206,22 +206,28 @@ def _join_reduction(group: _Group, node: Node, kind: str) -> bool:
     return False
 
 
-def _join_crossings(graph: Graph, groups: dict[Node, _Group]) -> None:
-    """Move each region that ends in crossing reductions into the region that makes what it reads, where that is
-    whole.
+def _join_makers(graph: Graph, groups: dict[Node, _Group]) -> None:
+    """Move regions into the region that makes what they read, where that is whole: those that end in crossing
+    reductions, and those that leave fewer bytes in memory than they alone have to read.
     """
     members: dict[_Group, list[Node]] = {}
     for node in graph.nodes:
         members.setdefault(groups[node], []).append(node)
+    consumers, outputs = graph.users(), set(graph.outputs)
     order = in_order(graph, groups)
     for group in order:
         sources = _sources(members[group], groups)
         group.depth = 1 + max((g.depth for g in sources if g is not group), default=0)
     for group in order:
-        if "crossing" not in group.kinds.values():
+        if not group.fusable:
             continue
+        ends = "crossing" in group.kinds.values()
         sources = _sources(members[group], groups)
         candidates = [g for g in sources if g is not group and _mergeable(g, group, members[group], groups)]
+        if not ends:
+            candidates = [
+                g for g in candidates if _saved_bytes(g, group, members[group], groups, consumers, outputs) > 0
+            ]
         if not candidates:
             continue
         target = max(candidates, key=lambda g: g.depth)
@@ -229,6 +235,29 @@ def _join_crossings(graph: Graph, groups: dict[Node, _Group]) -> None:
         target.kinds.update(group.kinds)
         members[target] += members.pop(group)
         groups.update((member, target) for member in members[target])
+
+
+def _saved_bytes(
+    target: _Group,
+    group: _Group,
+    members: list[Node],
+    groups: dict[Node, _Group],
+    consumers: Mapping[Value, list[Node]],
+    outputs: set[Value],
+) -> int:
+    """Bytes that `group` alone reads of `target`, less those that it leaves for others."""
+
+    def leaves(value: Value) -> bool:
+        return value in outputs or any(groups[r] is not group for r in consumers[value])
+
+    read = dict.fromkeys(v for m in members for v in m.inputs if v.node is not None and groups[v.node] is target)
+    mine = (
+        v
+        for v in read
+        if v not in outputs and all(groups[r] in (group, target) for r in consumers[v])
+        if v.node is not None and v.node.op.name not in _FREE
+    )
+    return sum(v.type.nbytes for v in mine) - sum(v.type.nbytes for m in members for v in m.outputs if leaves(v))
 
 
 def _sources(members: list[Node], groups: dict[Node, _Group]) -> list[_Group]:

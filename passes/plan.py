@@ -73,6 +73,12 @@ class Plan:
     arena_bytes: int
     lower_bound_bytes: int
 
+    @property
+    def constant_bytes(self) -> int:
+        """Bytes of all constants, those of the bodies of loops included."""
+        own = sum(value.type.nbytes for value in self.constants)
+        return own + sum(body.constant_bytes for body in self.bodies.values())
+
 
 MOST_LANES = 4
 

@@ -28,12 +28,16 @@ class Rebuild(Pass):
     """
 
     def __call__(self, graph: Graph) -> Graph:
-        kept = _kept(graph)
-        return graph if kept is None else _rebuilt(graph, kept)
+        for maker in ("forward", "recompute"):
+            kept = _kept(graph, maker)
+            graph = graph if kept is None else _rebuilt(graph, kept, maker)
+        return graph
 
 
-def _is_backward(node: Node) -> bool:
-    return node.origin.role in ("backward", "recompute", "optimizer")
+def _is_later(node: Node, maker: str) -> bool:
+    """Whether a node reads what nodes of the role `maker` leave for later."""
+    roles = ("forward", "recompute") if maker == "recompute" else ("forward",)
+    return node.origin.role not in roles
 
 
 def can_rebuild(node: Node) -> bool:
@@ -43,22 +47,29 @@ def can_rebuild(node: Node) -> bool:
     return (node.op.family in ("elementwise", "creation") and node.op.name != "constant") or node.op.name in VIEW_OPS
 
 
-def _kept(graph: Graph) -> set[Value] | None:
-    """The forward values to keep for the backward, or None where it reads none."""
-    forward = [node for node in graph.nodes if not _is_backward(node)]
-    values = [*graph.inputs, *(v for node in forward for v in node.outputs)]
+def _kept(graph: Graph, maker: str) -> set[Value] | None:
+    """The values made in the role `maker` to keep for what comes later, or None where that reads none."""
+    early = [node for node in graph.nodes if not _is_later(node, maker)]
+    values = [*graph.inputs, *(v for node in early for v in node.outputs)]
     number = {value: i for i, value in enumerate(values)}
-    read = {v for node in graph.nodes if _is_backward(node) for v in node.inputs if v in number}
-    wanted = {v for v in read if v.node is not None}
+    read = {v for node in graph.nodes if _is_later(node, maker) for v in node.inputs if v in number}
+    wanted = {v for v in read if v.node is not None and v.node.origin.role == maker}
     if not wanted:
         return None
 
+    late = {v for node in graph.nodes if node.origin.role != "forward" for v in node.inputs}
+
     def rebuildable(value: Value) -> bool:
         # What reads a value of another role, a step counter of the optimizer, stays where it is.
-        return value.node is not None and can_rebuild(value.node) and all(v in number for v in value.node.inputs)
+        node = value.node
+        if node is None or node.origin.role != maker or not can_rebuild(node):
+            return False
+        return all(v in number for v in node.inputs)
 
     def weight(value: Value) -> int:
-        return 0 if value.node is None else max(value.type.nbytes, 1)
+        # What was kept before is there anyway.
+        there = value.node is None or (value.node.origin.role != maker and value in late)
+        return 0 if there else max(value.type.nbytes, 1)
 
     return cheapest_cut(wanted, rebuildable, weight)
 
@@ -127,7 +138,7 @@ def _sink_side(edges: list[tuple[int, int, int]], source: int, sink: int) -> set
     return {used[i] for i in reached}
 
 
-def _rebuilt(graph: Graph, kept: set[Value]) -> Graph:
+def _rebuilt(graph: Graph, kept: set[Value], maker: str) -> Graph:
     b = Builder()
     mapping: dict[Value, Value] = {v: b.input(v.type, v.name) for v in graph.inputs}
     again: dict[Value, Value] = {}
@@ -140,7 +151,7 @@ def _rebuilt(graph: Graph, kept: set[Value]) -> Graph:
             node = top.node
             if top in again:
                 stack.pop()
-            elif node is None or top in kept or _is_backward(node) or not can_rebuild(node):
+            elif node is None or top in kept or node.origin.role != maker or not can_rebuild(node):
                 again[top] = mapping[top]
                 stack.pop()
             elif missing := [v for v in node.inputs if v not in again]:
@@ -152,7 +163,7 @@ def _rebuilt(graph: Graph, kept: set[Value]) -> Graph:
         return again[value]
 
     for node in graph.nodes:
-        inputs = [rebuild(v) if _is_backward(node) else mapping[v] for v in node.inputs]
+        inputs = [rebuild(v) if _is_later(node, maker) else mapping[v] for v in node.inputs]
         copied = b.copy(node, inputs)
         mapping.update(zip(node.outputs, copied.outputs))
     outputs = [mapping[v] for v in graph.outputs]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..ir import Builder, Graph, Node, Value
@@ -65,9 +65,11 @@ class GraphProblem(Problem):
             value = value.node.inputs[0]
         return value
 
-    def realized(self, runs: Sequence[Run]) -> Graph:
-        """The graph that runs these units in this order; what is run again has the role `recompute`."""
-        return _Realizer(self).graph(runs)
+    def realized(self, runs: Sequence[Run], bodies: Mapping[Node, Graph]) -> Graph:
+        """The graph that runs these units in this order, loops with other bodies where `bodies` has one; what is run
+        again has the role `recompute`.
+        """
+        return _Realizer(self, bodies).graph(runs)
 
 
 def _upstream(body: Graph, wanted: Sequence[Value], stops: dict[Value, int]) -> list[Node]:
@@ -82,8 +84,8 @@ def _upstream(body: Graph, wanted: Sequence[Value], stops: dict[Value, int]) -> 
     return result
 
 
-def graph_problem(plan: Plan) -> GraphProblem:
-    """The units of `plan`, in its order, with the bytes that it gives them."""
+def graph_problem(plan: Plan, smallest: int = 64) -> GraphProblem:
+    """The units of `plan`, in its order, with the bytes that it gives them; values of `smallest` bytes always stay."""
     graph, views = plan.graph, plan.views
     nodes = [node for node in graph.nodes if node.op.name not in VIEW_OPS and node.op.name != "constant"]
     values = [v for n in nodes for v in n.outputs if plan.locations[v].place == "arena" and v.type.nbytes]
@@ -109,7 +111,7 @@ def graph_problem(plan: Plan) -> GraphProblem:
     indices = (views[n.inputs[1]].base for n in nodes if n.op.name in _LOOK_UPS)
     fixed = frozenset(number[base] for base in indices if base in number)
     sizes = [v.type.nbytes for v in values]
-    return GraphProblem(units, sizes, lasting, overwritten, fixed, graph=graph, nodes=nodes, values=values)
+    return GraphProblem(units, sizes, lasting, overwritten, fixed, smallest, graph=graph, nodes=nodes, values=values)
 
 
 def _overwriting(plan: Plan, nodes: Sequence[Node]) -> dict[Value, int]:
@@ -132,8 +134,9 @@ def _may_run_again(node: Node) -> bool:
 class _Realizer:
     """Builds the graph of an order of runs."""
 
-    def __init__(self, problem: GraphProblem) -> None:
+    def __init__(self, problem: GraphProblem, bodies: Mapping[Node, Graph]) -> None:
         self.problem = problem
+        self.bodies = bodies
         self.b = Builder()
         self.current: dict[Value, Value] = {v: self.b.input(v.type, v.name) for v in problem.graph.inputs}
         self.seen_through: dict[Value, tuple[Value, Value]] = {}
@@ -146,13 +149,14 @@ class _Realizer:
                 self.current[node.output] = self.b.copy(node, []).output
         for run in runs:
             node = problem.nodes[run.unit]
-            if not run.again:
-                self.take(node, self.b.copy(node, [self.value(v) for v in node.inputs]))
-            elif node.op.name == "region":
+            if run.again and node.op.name == "region":
                 self.slice_again(node, run)
-            else:
-                origin = replace(node.origin, role="recompute")
-                self.take(node, self.b.copy(node, [self.value(v) for v in node.inputs], origin))
+                continue
+            origin = replace(node.origin, role="recompute") if run.again else node.origin
+            copied = self.b.copy(node, [self.value(v) for v in node.inputs], origin)
+            if node in self.bodies:
+                copied.attrs["body"] = self.bodies[node]
+            self.take(node, copied)
         outputs = [self.current[v] for v in graph.outputs]
         return self.b.graph(outputs, graph.aliases, graph.output_names)
 

@@ -61,6 +61,8 @@ class Problem:
     """For each unit the place of the first unit that overwrites what it reads of the graph's inputs."""
     fixed: frozenset[int] = frozenset()
     """Values that are made once and stay until their last use."""
+    smallest: int = 64
+    """Bytes of the largest value that always stays."""
     maker: list[int] = field(init=False)
     uses: list[list[int]] = field(init=False)
     deadline: list[int] = field(init=False)
@@ -79,7 +81,7 @@ class Problem:
                 self.uses[value].append(place)
         for value in self.lasting:
             self.uses[value].append(end)
-        small = max(64, sum(self.sizes) // (200 * max(end, 1)))
+        small = max(self.smallest, sum(self.sizes) // (200 * max(end, 1)))
         self.stays = [size <= small for size in self.sizes]
         self.deadline = [end + 1] * len(self.sizes)
         for place, unit in enumerate(self.units):
@@ -98,6 +100,14 @@ class Problem:
         """What a run that makes `value` again reads while the values that `alive` tells are there, and its time."""
         unit = self.units[self.maker[value]]
         return unit.reads, unit.cost
+
+    def floor(self) -> int:
+        """Bytes that are alive at once in every order: those of the unit that needs the most."""
+        most = 0
+        for place, unit in enumerate(self.units):
+            over = sum(self.sizes[new] for new, old in unit.over if self.last_use(old) == place)
+            most = max(most, sum(self.sizes[v] for v in {*unit.reads, *unit.makes}) - over + unit.scratch)
+        return most
 
     def first_runs(self) -> list[Run]:
         """Every unit once."""

@@ -138,7 +138,10 @@ def _tile_and_lanes(parts: _Parts) -> tuple[int, int]:
     if rows == 0:
         return 0, 0
     length = parts.length
-    tile = next(t for t in range(1, length + 1) if length % t == 0 and (t * rows >= _ROWS or t == length))
+    least = -(-_ROWS // rows)
+    tile = next((t for t in range(least, min(4 * least, length) + 1) if length % t == 0), 0)
+    if tile == 0:
+        return 0, 0
     tiles = length // tile
     sums = sum(v.type.nbytes for node in parts.crossing for v in node.outputs)
     kept = _kept_bytes(parts)

@@ -117,6 +117,15 @@ def test_recomputing_is_reported():
     assert any(v.status == "recomputed" for v in checkpointed.values)
 
 
+@pytest.mark.parametrize("rows", [8, 32, 128])
+def test_checkpoint_makes_the_arena_smaller(rows: int):
+    batch = {"x": gl.spec((rows, 16)), "y": gl.spec(rows, "int64")}
+    plain, checkpointed = (
+        gl.plan_step(Blocks(marked), loss_fn, optim.AdamW(1e-3), batch, threads=1).report for marked in (False, True)
+    )
+    assert checkpointed.arena_bytes < 0.8 * plain.arena_bytes
+
+
 def test_flops_of_the_products_dominate():
     r = gl.plan_step(
         nn.Sequential(nn.Linear(300, 400, bias=False)),

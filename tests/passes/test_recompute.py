@@ -1,0 +1,231 @@
+"""What is computed again comes out the same, and an order keeps its limit at little cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from compiled import run_executable
+from gradloom.ir import OPS, Builder, Graph, Node, interpret, spec
+from gradloom.ir.ops import elementwise as ew
+from gradloom.passes import loop_nest
+from gradloom.passes.certificate import CertificateError, check_plan
+from gradloom.passes.pipeline import run_passes
+from gradloom.passes.plan import Plan, plan
+from gradloom.passes.recompute import graph_problem
+from gradloom.passes.recompute_eviction import evict
+from gradloom.passes.recompute_frontier import Frontier, pareto
+from gradloom.passes.recompute_problem import Problem, Unit, peak
+from gradloom.runtime.executable import Executable
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from random_graphs import random_inputs
+from random_steps import backward_graphs, net_steps, step_graphs
+
+SIZE = 1000
+
+
+def chain(n: int) -> Problem:
+    """n layers, the loss, and their backward, each of cost 1 and size 1: layer i reads layer i - 1, its gradient what
+    layer i reads made, and is written over the gradient that it reads.
+    """
+    units: list[Unit] = []
+    for i in range(2 * n + 1):
+        reads = [i - 1] if i else []
+        if i > n:
+            reads.append(2 * n - i)
+        units.append(Unit(1.0, tuple(reads), (i,), over=((i, i - 1),) if i > n else ()))
+    return Problem(units, [SIZE] * len(units))
+
+
+@pytest.mark.parametrize(
+    ("layers", "values", "evaluations"),
+    [
+        *((4, 5, 10), (4, 4, 10), (4, 3, 11)),
+        *((8, 16, 17), (8, 15, 17), (8, 9, 18), (8, 7, 19), (8, 5, 21), (8, 4, 22)),
+    ],
+)
+def test_chains_are_recomputed_as_little_as_the_known_optimum(layers: int, values: int, evaluations: int):
+    problem = chain(layers)
+    order = evict(problem, values * SIZE)
+    assert order is not None
+    assert order.peak <= values * SIZE
+    assert len(order.runs) <= evaluations
+    assert order.cost == len(order.runs) - (2 * layers + 1)
+
+
+def test_a_long_chain_fits_twice_its_square_root_at_one_more_forward():
+    order = evict(chain(100), 21 * SIZE)
+    assert order is not None
+    assert order.peak <= 21 * SIZE
+    assert order.cost <= 100
+
+
+def test_a_chain_fits_few_values():
+    order = evict(chain(64), 7 * SIZE)
+    assert order is not None
+    assert order.peak <= 7 * SIZE
+
+
+def test_what_costs_less_is_computed_again():
+    # Two values wait for the end; one takes a hundred times as long to make.
+    units = [
+        *(Unit(100.0, (), (0,)), Unit(1.0, (), (1,)), Unit(1.0, (0, 1), (2,))),
+        *(Unit(1.0, (2,), (3,)), Unit(1.0, (3,), (4,)), Unit(1.0, (0, 1, 4), (5,))),
+    ]
+    problem = Problem(units, [SIZE] * 6)
+    order = evict(problem, 4 * SIZE - 1)
+    assert order is not None
+    assert [r.unit for r in order.runs if r.again] == [1]
+
+
+def test_what_was_made_of_an_overwritten_input_is_not_made_again():
+    units = [Unit(1.0, (), (0,)), *(Unit(1.0, (i,), (i + 1,)) for i in range(4)), Unit(1.0, (0, 4), (5,))]
+    free = Problem(units, [SIZE] * 6)
+    assert evict(free, 2 * SIZE).cost == 1  # pyright: ignore[reportOptionalMemberAccess]
+    bound = Problem(units, [SIZE] * 6, overwritten=[3, *[9] * 5])
+    assert evict(bound, 2 * SIZE).cost == 0  # pyright: ignore[reportOptionalMemberAccess]
+
+
+def test_only_orders_that_no_other_beats_are_kept():
+    problem = chain(12)
+    orders = [o for limit in range(4, 15) if (o := evict(problem, limit * SIZE))]
+    kept = pareto([*orders, *orders])
+    assert all(a.cost < b.cost and a.peak > b.peak for a, b in pairwise(kept))
+    assert all(any(k.cost <= o.cost and k.peak <= o.peak for k in kept) for o in orders)
+
+
+# ---- graphs
+
+
+@pytest.fixture
+def small_tiles() -> Iterator[None]:
+    """Tiles so small that reductions leave parts, even of small arrays."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop_nest, "TILE_ELEMENTS", 5)
+        yield
+
+
+def again(base: Plan, share: float, distance: float, eager: bool) -> Plan | None:
+    """The plan with `share` of its peak as the limit."""
+    problem = graph_problem(base, smallest=8)
+    values = frozenset(range(len(problem.sizes))) if eager else frozenset[int]()
+    order = evict(problem, int(peak(problem, problem.first_runs()) * share), distance, values)
+    if order is None:
+        return None
+    graph = problem.realized(order.runs, {})
+    graph.verify()
+    return plan(graph, base.threads, outputs_in_arena=True)
+
+
+STEPS = st.one_of(step_graphs(), backward_graphs(), net_steps(), net_steps())
+SHARES = st.floats(0.0, 1.0)
+
+
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
+@given(
+    STEPS,
+    SHARES,
+    st.sampled_from([0.0, 0.5]),
+    st.booleans(),
+)
+def test_any_choice_gives_the_same_values_and_a_sound_plan(graph: Graph, share: float, distance: float, eager: bool):
+    base = plan(run_passes(graph), 2, outputs_in_arena=True)
+    made = again(base, share, distance, eager)
+    if made is None:
+        return
+    check_plan(made)
+    arrays = random_inputs(graph)
+    for expected, actual in zip(interpret(base.graph, *arrays), interpret(made.graph, *arrays), strict=True):
+        assert expected.tobytes() == actual.tobytes()
+
+
+@pytest.mark.slow
+@settings(max_examples=5000, suppress_health_check=list(HealthCheck))
+@given(
+    STEPS,
+    SHARES,
+    st.sampled_from([0.0, 0.3, 1.0]),
+    st.booleans(),
+)
+def test_thousands_of_choices_give_sound_plans(graph: Graph, share: float, distance: float, eager: bool):
+    made = again(plan(run_passes(graph), 2, outputs_in_arena=True), share, distance, eager)
+    if made is not None:
+        check_plan(made)
+
+
+@pytest.mark.usefixtures("small_tiles")
+@settings(max_examples=12, suppress_health_check=list(HealthCheck))
+@given(st.one_of(backward_graphs(), net_steps(), net_steps()), SHARES, st.booleans())
+def test_any_choice_gives_the_same_bits_when_compiled(graph: Graph, share: float, eager: bool):
+    base = plan(run_passes(graph), 2, outputs_in_arena=True)
+    made = again(base, share, 0.1, eager)
+    if made is None:
+        return
+    arrays = random_inputs(graph)
+    expected, actual = (run_executable(Executable(p), p.graph, arrays)[0] for p in (base, made))
+    for a, b in zip(expected, actual, strict=True):
+        assert a.tobytes() == b.tobytes()
+
+
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
+@given(net_steps(), st.lists(st.integers(0, 5000), min_size=2, max_size=4))
+def test_more_memory_is_never_slower(graph: Graph, sizes: list[int]):
+    frontier = Frontier(plan(run_passes(graph), 1, outputs_in_arena=True))
+    least = frontier.least().plan.arena_bytes
+    slowest = np.inf
+    for size in sorted({*sizes, least, max(least - 1, 0)}):
+        choice = frontier.within(size)
+        assert (choice is None) == (size < least)
+        if choice is not None:
+            assert choice.plan.arena_bytes <= size
+            assert choice.slowdown <= slowest
+            slowest = choice.slowdown
+
+
+# ---- faults in what is computed again
+
+
+def with_dropout() -> Plan:
+    """A plan in which dropout is drawn a second time."""
+    b = Builder()
+    key, _, x = b.input(spec((), "int64")), b.input(spec((), "int64")), b.input(spec((40, 30)))
+    bits = OPS["random_bits"](b, key, shape=(40, 30), dtype=np.dtype("int64"), stream=3)
+    h = ew.select(b, ew.lt(b, bits, b.full_like(bits, 0)), x, b.full_like(x, 0))
+    first = h
+    for _ in range(6):
+        h = ew.tanh(b, OPS["dot"](b, h, b.input(spec((30, 30))), contract=((1,), (0,)), batch=((), ())))
+    made = again(plan(run_passes(b.graph([ew.add(b, h, first)])), 1, outputs_in_arena=True), 0.0, 0.0, True)
+    assert made is not None
+    assert any(n.origin.role == "recompute" and n.op.name == "random_bits" for n in inner_nodes(made.graph))
+    check_plan(made)
+    return made
+
+
+def inner_nodes(graph: Graph) -> Iterator[Node]:
+    for node in graph.nodes:
+        yield from node.attrs["body"].nodes if node.op.name == "region" else [node]
+
+
+def drawn_again(made: Plan) -> Node:
+    return next(n for n in inner_nodes(made.graph) if n.origin.role == "recompute" and n.op.name == "random_bits")
+
+
+def test_random_bits_of_another_type_are_found():
+    made = with_dropout()
+    drawn_again(made).attrs["shape"] = (30, 40)
+    with pytest.raises(CertificateError, match="draws other random bits than the first time"):
+        check_plan(made)
+
+
+def test_random_bits_of_another_key_are_found():
+    made = with_dropout()
+    bits = drawn_again(made)
+    region = next(n for n in made.graph.nodes if n.op.name == "region" and bits in n.attrs["body"].nodes)
+    at = region.attrs["body"].inputs.index(bits.inputs[0])
+    assert region.inputs[at] is made.graph.inputs[0]
+    region.inputs = tuple(made.graph.inputs[1] if i == at else v for i, v in enumerate(region.inputs))
+    with pytest.raises(CertificateError, match="draws other random bits than the first time"):
+        check_plan(made)
