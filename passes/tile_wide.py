@@ -17,6 +17,8 @@ _WIDER = 2.0
 _LEAST_BYTES = 1 << 19
 """What is smaller stays in the cache as it is."""
 _MOST_ROWS = 128
+_GOOD_ROWS = 64
+"""With fewer rows the products of a tile run at less than three quarters of their speed."""
 _LEAST_ROWS = 16
 _TILE_BYTES = 1 << 20
 """About the size of the scores of a tile: they stay in the cache."""
@@ -130,7 +132,7 @@ def _tiled_along(
 
 def _tile_rows(length: int, nbytes: int) -> int:
     """Rows of a tile: a divisor of `length`; 0 where there is none that is worth it."""
-    wanted = min(length // _LEAST_TILES, _MOST_ROWS, max(_LEAST_ROWS, _TILE_BYTES * length // max(nbytes, 1)))
+    wanted = min(length // _LEAST_TILES, _MOST_ROWS, max(_GOOD_ROWS, _TILE_BYTES * length // max(nbytes, 1)))
     rows = max((r for r in range(1, wanted + 1) if length % r == 0), default=0)
     return rows if rows >= _LEAST_ROWS else 0
 

@@ -109,7 +109,7 @@ def gradloom_side(shape: Shape, arrays: Sequence[Any], layout: str, threads: int
 
 def torch_side(shape: Shape, arrays: Sequence[Any], layout: str) -> Callable[[], Any]:
     """The same by torch, on arrays with channels last."""
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
 
     x, w, g = (torch.from_numpy(a.copy()) for a in arrays)
     x, g = x.permute(0, 3, 1, 2), g.permute(0, 3, 1, 2)
@@ -172,7 +172,7 @@ def _check(executable: Any, expected: Sequence[Any], layout: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure the grid and print the table."""
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)

@@ -14,7 +14,7 @@ def draw(results: Results, file: str) -> None:
     Raises `CommandError` where Matplotlib is not installed, or knows no such format.
     """
     try:
-        from matplotlib.figure import Figure
+        from matplotlib.figure import Figure  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise CommandError("matplotlib is not installed; pip install '.[plot]' in Gradloom's folder gets it") from None
     sides, names = results.side_names, list(results.workloads)
