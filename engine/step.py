@@ -14,7 +14,7 @@ import optree
 from ..ir import Array, ArrayType, Graph
 from ..passes.pipeline import plan_graph
 from ..passes.plan import Plan
-from ..runtime.executable import Executable, allocate
+from ..runtime.executable import Executable, allocate, return_free_memory
 from ..runtime.fork_lock import fork_lock
 from .arrays import check_target, dense_arrays, thread_count
 from .checkpoint_file import CheckpointError, check_names, load_arrays, save_arrays
@@ -178,6 +178,8 @@ class Step:
         self._arena = allocate(planned.plan.arena_bytes)
         self._users_of_arena: weakref.WeakSet[Any] = weakref.WeakSet()
         self._first = self._add(traced, planned)
+        del initial
+        return_free_memory()  # initial values and plans have left much behind: what is resident is what was planned
         executable = self._first.executable
         self._compile_report = CompileReport(
             traced_at - start,
