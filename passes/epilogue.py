@@ -87,15 +87,8 @@ def _elementwise(region: Node) -> bool:
 
 
 def _joined(region: Node, dot: Node) -> Graph:
-    body: Graph = region.attrs["body"]
     b = Builder()
     x = b.input(dot.inputs[0].type)
-    local: dict[Value, Value] = {}
-    for inner, outer in zip(body.inputs, region.inputs):
-        if outer is not dot.output:
-            local[inner] = b.input(inner.type)
+    rest = [None if v is dot.output else b.input(v.type) for v in region.inputs]
     product = b.copy(dot, [x, b.input(dot.inputs[1].type)]).output
-    local.update((inner, product) for inner, outer in zip(body.inputs, region.inputs) if outer is dot.output)
-    for node in body.nodes:
-        local.update(zip(node.outputs, b.copy(node, [local[v] for v in node.inputs]).outputs))
-    return b.graph([local[v] for v in body.outputs])
+    return b.graph(b.inline(region.attrs["body"], [v or product for v in rest]))

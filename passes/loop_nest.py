@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..ir import Builder, Graph, Node, Value
+from .arena import aligned
 from .views import View, own
 
 # Elements of a tile: enough to hide the cost of fetching the next one, few enough to stay in the L2 cache.
@@ -20,7 +21,6 @@ CHUNK = 2048
 # Rows of a product that a tile makes where its epilogue runs with it: with fewer, packing costs more than a tenth.
 _PRODUCT_ROWS = 128
 _PRODUCT_TILES = 4
-_ALIGNMENT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,21 +74,21 @@ class LoopNest:
     @property
     def buffer_bytes(self) -> int:
         """Bytes of all row buffers of one worker, and of its tile of the product."""
-        return self.product_bytes + sum(_aligned(self.columns * v.type.dtype.itemsize) for v in self.buffers)
+        return self.product_bytes + sum(aligned(self.columns * v.type.dtype.itemsize) for v in self.buffers)
 
     @property
     def product_bytes(self) -> int:
         """Bytes of a tile of the product; it comes last in a worker's buffers."""
         if self.product is None:
             return 0
-        return _aligned(self.product_rows * self.product.type.shape[1] * self.product.type.dtype.itemsize)
+        return aligned(self.product_rows * self.product.type.shape[1] * self.product.type.dtype.itemsize)
 
     @property
     def partial_bytes(self) -> int:
         """Bytes of the parts that tiles leave of crossing reductions."""
         if self.tiles <= 1:
             return 0
-        return sum(_aligned(self.tiles * n.output.type.nbytes) for n in self.crossings if self.partial(n))
+        return sum(aligned(self.tiles * n.output.type.nbytes) for n in self.crossings if self.partial(n))
 
     def partial(self, node: Node) -> bool:
         """Whether a crossing reduction has parts: one with kept axes before the reduced ones does not."""
@@ -122,10 +122,6 @@ def reduction_form(node: Node) -> tuple[str, int]:
     if not kept_after:
         return ("row", len(kept_before)) if kept_before else ("all", 0)
     return ("middle" if kept_before else "columns"), len(kept_before) + reduced
-
-
-def _aligned(nbytes: int) -> int:
-    return -(-nbytes // _ALIGNMENT) * _ALIGNMENT
 
 
 def _squeeze(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, ...]:

@@ -226,17 +226,13 @@ class _Emitter:
     def emit_loop(self, ends: list[Value], leaving: list[Value]) -> None:
         b, lanes, loop = self.b, self.lanes, self.loop
         turns = self.tiles // lanes
-        numbers = [] if loop.number is None else [loop.number]
         sums = list(loop.sums)
-        consts = [inner for inner, _ in loop.consts]
-        xs = [*(inner for inner, *_ in loop.slices), *numbers]
-        results = [*ends, *(loop.local[v] for v in leaving)]
-        body = Graph([*consts, *loop.sums.values(), *xs], loop.body.nodes, results)
+        body = loop.graph(ends, leaving)
         b.origin = self.parts.graph.outputs[-1].node.origin if self.parts.graph.outputs[-1].node else b.origin
         if any(place.axis for *_, place in loop.slices):
             raise Untileable
         sequences = [self.in_tiles(self.new[v]) for _, v, _ in loop.slices]
-        if numbers:
+        if loop.number is not None:
             iota = b.emit(OPS["iota"], shape=(self.tiles,), axis=0, dtype=INT64)
             sequences.append(b.emit(OPS["reshape"], iota, shape=(lanes, turns)))
         lane = Builder(b.origin)

@@ -10,7 +10,7 @@ from ..ir import OPS, Builder, Graph, Node, Value
 from ..ir.types import INT64
 from .fuse import in_order
 from .rewrite import Pass, without_dead_code
-from .tiling import Axis, LoopBody, Untileable, follow
+from .tiling import Axis, LoopBody, Untileable, both_operands, follow
 
 _WIDER = 2.0
 """A product is wide that has this many times the elements of its operands together."""
@@ -209,23 +209,13 @@ def _enter(loop: _Loop, node: Node, axes: dict[Value, Axis], late: set[Value], l
     known = {v: axes[v] for v in node.inputs if v in axes}
     if not known:
         raise Untileable
-    if node.op.name == "dot" and len(known) < 2:
-        known.update(_other_operand(node, known))
+    if node.op.name == "dot":
+        known = both_operands(node, known)
     place = follow(node, known, length)
     if place is None:
         late.update(node.outputs)
     else:
         axes.update((v, place) for v in node.outputs)
-
-
-def _other_operand(node: Node, known: dict[Value, Axis]) -> dict[Value, Axis]:
-    """Where the rows are in the other operand of a product that sums over them, or goes over them side by side."""
-    ((value, place),) = known.items()
-    side = 0 if node.inputs[0] is value else 1
-    for pair in (node.attrs["contract"], node.attrs["batch"]):
-        if place.axis in pair[side]:
-            return {node.inputs[1 - side]: Axis(pair[1 - side][pair[side].index(place.axis)], place.inner)}
-    return {}
 
 
 def _check(node: Node, axes: dict[Value, Axis], length: int) -> None:
@@ -313,17 +303,14 @@ class _Unit:
         leaving = [v for node in loop.nodes for v in node.outputs if v in self.axes and v in wanted]
         tiles = loop.length // loop.tile
         b.origin = next(iter(loop.nodes)).origin
-        numbers = [] if body.number is None else [body.number]
         zeros = [b.full(0, v.type) for v in body.sums]
         sequences = [_in_tiles(b, new[v], place, tiles) for _, v, place in body.slices]
-        if numbers:
+        if body.number is not None:
             sequences.append(b.emit(OPS["iota"], shape=(tiles,), axis=0, dtype=INT64))
-        consts = [inner for inner, _ in body.consts]
-        xs = [*(inner for inner, *_ in body.slices), *numbers]
-        results = [*self.ends, *(body.local[v] for v in leaving)]
-        inner = Graph([*consts, *body.sums.values(), *xs], body.body.nodes, results)
+        consts = [new[v] for _, v in body.consts]
+        inner = body.graph(self.ends, leaving)
         attrs = {"body": inner, "consts": len(consts), "carries": len(zeros), "length": tiles, "reverse": False}
-        result = b.emit_node(OPS["scan"], *(new[v] for _, v in body.consts), *zeros, *sequences, **attrs)
+        result = b.emit_node(OPS["scan"], *consts, *zeros, *sequences, **attrs)
         new.update(zip(body.sums, result.outputs))
         for value, stacked in zip(leaving, result.outputs[len(zeros) :]):
             new[value] = _joined(b, stacked, value, self.axes[value])

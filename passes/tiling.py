@@ -5,10 +5,10 @@ over the tiles.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..ir import OPS, ArrayType, Builder, Node, Value
+from ..ir import OPS, ArrayType, Builder, Graph, Node, Value
 from ..ir.ops import elementwise as ew
 from ..ir.types import INT64
 from .views import VIEW_OPS
@@ -119,6 +119,19 @@ def through_reshape(old: tuple[int, ...], new: tuple[int, ...], place: Axis, len
     raise Untileable
 
 
+def both_operands(node: Node, known: dict[Value, Axis]) -> dict[Value, Axis]:
+    """`known` with the other operand of a product that sums over the axis, or goes over it side by side."""
+    if len(known) != 1:
+        return known
+    ((value, place),) = known.items()
+    side = 0 if node.inputs[0] is value else 1
+    for pair in (node.attrs["contract"], node.attrs["batch"]):
+        if place.axis in pair[side]:
+            other = Axis(pair[1 - side][pair[side].index(place.axis)], place.inner)
+            return {value: place, node.inputs[1 - side]: other}
+    return known
+
+
 class LoopBody:
     """The body of a loop over tiles of `tile` entries of the `length` that an axis has.
 
@@ -139,6 +152,14 @@ class LoopBody:
         self.slices: list[tuple[Value, Value, Axis]] = []
         self.sums: dict[Value, Value] = {}
         self.number: Value | None = None
+
+    def graph(self, ends: Sequence[Value], leaving: Sequence[Value]) -> Graph:
+        """The body of a `scan`: takes consts, carries, slices, the number; gives new carries, tiles of `leaving`."""
+        consts = [inner for inner, _ in self.consts]
+        slices = [inner for inner, *_ in self.slices]
+        numbers = [] if self.number is None else [self.number]
+        results = [*ends, *(self.local[v] for v in leaving)]
+        return Graph([*consts, *self.sums.values(), *slices, *numbers], self.body.nodes, results)
 
     def shape(self, shape: tuple[int, ...], place: Axis) -> tuple[int, ...]:
         """A shape with the axis cut down to a tile."""
@@ -171,14 +192,10 @@ class LoopBody:
         if node.op.name == "scatter_add":
             indices, updates = (self.tiled(v, self.axes[v]) for v in node.inputs[1:])
             return self.body.emit(node.op, carry, indices, updates, **node.attrs)
-        places = [self.axes.get(v) for v in node.inputs]
-        if node.op.name == "dot" and None in places:
-            contract = node.attrs["contract"]
-            side = 0 if places[0] is not None else 1
-            known = places[side]
-            assert known is not None
-            places[1 - side] = Axis(contract[1 - side][contract[side].index(known.axis)], known.inner)
-        inputs = [self.tiled(v, p) for v, p in zip(node.inputs, places)]
+        known = {v: self.axes[v] for v in node.inputs if v in self.axes}
+        if node.op.name == "dot":
+            known = both_operands(node, known)
+        inputs = [self.tiled(v, known.get(v)) for v in node.inputs]
         return ew.add(self.body, carry, self.body.emit(node.op, *inputs, **node.attrs))
 
     def tiled(self, value: Value, place: Axis | None) -> Value:
