@@ -46,7 +46,7 @@ def pack(dtype: np.dtype[Any], lanes: int) -> str:
     Words: tile, w, packed, elements of w from one channel out, channel in, row and column of the kernel to the next,
     channels in and out of a group, groups with strips, strips, width of a strip, wide strips, vectors of a group,
     kernel rows, kernel columns, vector rows of a strip, then for each place of the kernel: vector rows of the phases
-    before its own, vector rows of its phase, its number in the phase.
+    before its own, vector rows of its phase (0 where no output meets the place), its number in the phase.
     """
     short = SHORT_NAMES[dtype]
     return f"""
@@ -74,6 +74,8 @@ def kernel(b):
         for column in range(kernel_columns):
             at = 17 + 3 * (row * kernel_columns + column)
             before, mine, number = word(b, at), word(b, at + 1), word(b, at + 2)
+            if mine == 0:
+                continue
             base = (group * vectors * all_rows + before * vectors + mine * first) * lanes
             source = (group * outer + first * lanes) * of_out + row * of_row + column * of_column
             for c in range(there):
