@@ -55,6 +55,11 @@ def test_softmax_and_its_relatives_are_torchs(name, axis):
     against_torch(lambda x: getattr(F, name)(x, axis=axis), lambda x: getattr(torch, name)(x, dim=axis), X)
 
 
+def test_softmax_of_nothing_is_nothing():
+    assert F.softmax(np.zeros((0, 3)), axis=0).shape == F.log_softmax(np.zeros((3, 0))).shape[::-1] == (0, 3)
+    np.testing.assert_array_equal(F.logsumexp(np.zeros((0, 3)), axis=0), np.full(3, -np.inf))
+
+
 @pytest.mark.parametrize("ours", [F.elu, F.gelu, F.silu, F.softplus, F.softmax, F.log_softmax, F.logsumexp])
 def test_gradients_stay_finite_at_large_arguments(ours):
     x = np.array([1e4, -1e4, 800.0, 0.0], np.float32)

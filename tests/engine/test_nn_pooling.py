@@ -62,6 +62,16 @@ def test_the_places_of_largest_elements_are_torchs(ndim, options):
     np.testing.assert_array_equal(indices, places.numpy())
 
 
+@pytest.mark.parametrize(("ndim", "size"), [(1, 3), (1, 4), (2, (7, 4)), (2, (5, None)), (3, (2, 3, 4))], ids=str)
+def test_the_places_of_largest_elements_of_adaptive_windows_are_torchs(ndim, size):
+    torch = pytest.importorskip("torch")
+    name = f"adaptive_max_pool{ndim}d"
+    value, indices = gl.compile(lambda x: getattr(F, name)(x, size, return_indices=True))(TIED[ndim])
+    expected, places = torch_function(name)(torch.tensor(TIED[ndim]), size, return_indices=True)
+    np.testing.assert_array_equal(value, expected.numpy())
+    np.testing.assert_array_equal(indices, places.numpy())
+
+
 @pytest.mark.parametrize(("ndim", "options"), AVG, ids=str)
 def test_average_pooling_is_torchs(ndim, options):
     name = f"avg_pool{ndim}d"

@@ -102,6 +102,9 @@ PADS = [
     (3, (1, 1, 2, 0, 1, 2), {"mode": "reflect"}),
     (3, (1, 3, 2, 0, 1, 2), {"mode": "replicate"}),
     (3, (1, 2, 2, 0, 1, 2), {"mode": "circular"}),
+    (2, (2, -1, -2, 3), {"mode": "circular"}),
+    (2, (2, -1, -2, 3), {"mode": "reflect"}),
+    (2, (2, -1, -2, 3), {"mode": "replicate"}),
     (2, (), {}),
 ]
 
@@ -110,6 +113,11 @@ PADS = [
 def test_padding_is_torchs(ndim, widths, options):
     theirs = torch_function("pad")
     assert_like_torch(lambda x: F.pad(x, widths, **options), lambda x: theirs(x, widths, **options), X[ndim])
+
+
+@pytest.mark.parametrize("mode", ["constant", "reflect", "replicate", "circular"])
+def test_an_empty_batch_is_padded(mode):
+    assert F.pad(np.zeros((0, 2, 3, 4)), (1, 2, 1, 0), mode=mode).shape == (0, 2, 4, 7)
 
 
 @pytest.mark.parametrize("kind", ["Zero", "Constant", "Reflection", "Replication", "Circular"])

@@ -72,8 +72,13 @@ def log_one_plus_exp(x: Any) -> Any:
 
 def shifted_by_largest(x: Any, axis: int | tuple[int, ...]) -> tuple[Any, Any]:
     """x less its largest along `axis`, which softmax does not see, and that largest."""
-    top = stop_gradient(xp.max(x, axis=axis, keepdims=True))
+    top = _largest(x, axis)
     return x - top, top
+
+
+def _largest(x: Any, axis: int | tuple[int, ...]) -> Any:
+    """The largest elements along `axis`, kept with length 1, without a derivative; 0 of nothing."""
+    return stop_gradient((xp.max if x.size else xp.sum)(x, axis=axis, keepdims=True))
 
 
 def softmax(x: Any, axis: int = -1) -> Any:
@@ -91,7 +96,7 @@ def log_softmax(x: Any, axis: int = -1) -> Any:
 def logsumexp(x: Any, axis: int | tuple[int, ...] = -1, keepdims: bool = False) -> Any:
     """log Σ eˣ along `axis`, without overflow."""
     x = as_arraylike(x)
-    top = stop_gradient(xp.max(x, axis=axis, keepdims=True))
+    top = _largest(x, axis)
     # An infinite largest element would give inf - inf.
     top = xp.where(xp.isfinite(top), top, 0)
     result = xp.log(xp.sum(xp.exp(x - top), axis=axis, keepdims=True)) + top

@@ -32,22 +32,31 @@ def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float | N
     if mode != "constant" and value not in (None, 0):
         raise ValueError(located(f"pad: a value goes with mode='constant', not with {mode!r}"))
     pairs = [(0, 0)] * (x.ndim - len(widths) // 2) + list(zip(widths[-2::-2], widths[-1::-2]))
+    if mode == "circular":  # what is taken away is gone before the rest comes around
+        x, pairs = _cropped(x, pairs), [(max(a, 0), max(b, 0)) for a, b in pairs]
     for axis, (before, after) in enumerate(pairs):
         n = x.shape[axis]
         limit = {"reflect": n - 1, "circular": n}.get(mode)
-        if limit is not None and max(before, after) > limit:
+        if limit is not None and max(before, after) > max(limit, 0):
             raise ShapeError(
                 located(
-                    f"pad: mode {mode!r} adds at most {limit} elements to axis {axis} of {described(x)}, got {pad!r}"
+                    f"pad: mode {mode!r} adds at most {max(limit, 0)} elements to axis {axis} of {described(x)}, "
+                    f"got {pad!r}"
                 )
             )
         if n + before + after < 0 or (mode != "constant" and n == 0 and max(before, after) > 0):
             raise ShapeError(located(f"pad: widths {pad!r} leave nothing of axis {axis} of {described(x)}"))
+    grown = [(max(a, 0), max(b, 0)) for a, b in pairs]
     if mode == "constant":
-        # One side may take away more than there is, as long as the other gives it back.
-        grown = xp.pad(x, [(max(a, 0), max(b, 0)) for a, b in pairs], constant_values=0 if value is None else value)
+        x = xp.pad(x, grown, constant_values=0 if value is None else value)
     else:
-        grown = xp.pad(x, [(max(a, 0), max(b, 0)) for a, b in pairs], mode=_NUMPY_MODES[mode])
-    if min(widths, default=0) >= 0:
-        return grown
-    return grown[tuple(slice(max(-a, 0), n - max(-b, 0)) for (a, b), n in zip(pairs, grown.shape))]
+        x = xp.pad(x, grown, mode=_NUMPY_MODES[mode])
+    # One side may take away more than there was, as long as the other gives it back.
+    return _cropped(x, pairs)
+
+
+def _cropped(x: Any, pairs: Sequence[tuple[int, int]]) -> Any:
+    """`x` without what negative widths take away."""
+    if all(a >= 0 and b >= 0 for a, b in pairs):
+        return x
+    return x[tuple(slice(max(-a, 0), max(n - max(-b, 0), 0)) for (a, b), n in zip(pairs, x.shape))]

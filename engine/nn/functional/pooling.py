@@ -12,7 +12,7 @@ from ....ir import Array
 from ....ir.ops import window as wd
 from ... import array_api as xp
 from ...array_api.broadcasting import described
-from ...tracer import ShapeError, TracingError, emit, located
+from ...tracer import ShapeError, emit, located
 from .spatial import Numbers, numbers_of, spatial_input
 
 
@@ -288,20 +288,26 @@ def _adaptive_max_pool_nd(ndim: int, input: Any, output_size: Any, return_indice
     window = _equal_windows(x, ndim, counts)
     if window is not None:
         return _max_pool(what, ndim, x, return_indices, window)
-    if return_indices:
-        raise TracingError(
-            located(
-                f"{what}: indices are given where output_size divides the lengths, {counts} does not {described(x)}"
-            )
-        )
     # Windows of unequal lengths are written out side by side, the shorter ones filled up with their last element.
-    for i, count in enumerate(counts):
-        n = x.shape[-ndim + i]
-        begin, end = _bounds(n, count)
-        longest = int((end - begin).max())
-        places = np.minimum(begin[:, None] + np.arange(longest), end[:, None] - 1)
-        x = xp.take(x, places.reshape(-1), axis=-ndim + i)
-    return _max_pool(what, ndim, x, False, _equal_windows(x, ndim, counts) or {})
+    lengths = x.shape[-ndim:]
+    taken = [_places_by_window(*_bounds(n, count)) for n, count in zip(lengths, counts)]
+    for i, places in enumerate(taken):
+        x = xp.take(x, places, axis=-ndim + i)
+    window = _equal_windows(x, ndim, counts) or {}
+    if not return_indices:
+        return _max_pool(what, ndim, x, False, window)
+    largest, at = _max_pool(what, ndim, x, True, window)
+    result, apart = xp.zeros_like(at), 1
+    for n, places in zip(reversed(lengths), reversed(taken)):
+        result = result + xp.take(places, at % len(places), axis=0) * apart
+        at, apart = at // len(places), apart * n
+    return largest, result
+
+
+def _places_by_window(begin: Array, end: Array) -> Array:
+    """For each window from `begin` to `end` as many places as the longest has, one window after the other."""
+    longest = int((end - begin).max())
+    return np.minimum(begin[:, None] + np.arange(longest), end[:, None] - 1).reshape(-1)
 
 
 def adaptive_avg_pool1d(input: Any, output_size: int | Sequence[int | None] | None) -> Any:
