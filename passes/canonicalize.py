@@ -20,8 +20,12 @@ _transpose = OPS["transpose"]
 
 # Ops that read their operands as plain contiguous arrays.
 NEEDS_CONTIGUOUS = WINDOW_OPS | {
-    *("gather", "scatter_add", "cumsum", "concatenate", "pad", "scan", "conv", "conv_weight_gradient")
+    *("gather", "scatter_add", "cumsum", "concatenate", "pad", "scan"),
+    *("conv", "conv_weight_gradient", "conv_weight_gradient_add"),
 }
+
+# What a product that a loop adds up is called together with the sum.
+_ADDED = {"dot": "dot_add", "conv_weight_gradient": "conv_weight_gradient_add"}
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,8 @@ class Canonicalize(Pass):
     - Every view op is a true view; a `copy` stands where memory has to move.
     - Every output is a value of its own, no input and no view; one that is written back to an input is a `copy`.
     - The body of a `scan` writes its new carries over the old ones (and keeps these laws).
-    - A sum that a loop carries, to which a product is added, is a `dot_add`.
+    - A sum that a loop carries, to which a product or a weight gradient is added, is a `dot_add` or a
+      `conv_weight_gradient_add`.
     - There is no `stop_gradient` and no transposition or reshape without effect.
     """
 
@@ -65,7 +70,7 @@ class _Canonicalizer:
         for i, value in enumerate(graph.outputs):
             new = mapping[value]
             written = i in graph.aliases
-            if written and new.node is not None and new.node.op.name == "dot_add" and new not in outputs:
+            if written and new.node is not None and new.node.op.name in _ADDED.values() and new not in outputs:
                 written = new.node.inputs[2] is not b.inputs[graph.aliases[i]]
             if (
                 written
@@ -102,7 +107,7 @@ class _Canonicalizer:
             return [self.dot(node, *inputs)]
         if name == "dot_add":
             return [self.emit("add", inputs[2], self.dot(node, *inputs[:2]))]
-        if name == "add" and (total := self.dot_added(node, *inputs)) is not None:
+        if name == "add" and (total := self.added(node, *inputs)) is not None:
             return [total]
         if name in VIEW_OPS:
             return [self.view(node, inputs[0])]
@@ -199,12 +204,14 @@ class _Canonicalizer:
         product = self.emit("dot", left, right, contract=contract, batch=batch)
         return self.reshaped(product, node.output.type.shape)
 
-    def dot_added(self, node: Node, x: Value, y: Value) -> Value | None:
-        """carried + dot(a, b) -> dot_add(a, b, carried), where nothing else reads the product."""
+    def added(self, node: Node, x: Value, y: Value) -> Value | None:
+        """carried + dot(a, b) -> dot_add(a, b, carried), where nothing else reads the product; so for a convolution's
+        weight gradient.
+        """
         for carry, product, read in ((x, y, node.inputs[1]), (y, x, node.inputs[0])):
             made = product.node
-            if carry in self.carried and made is not None and made.op.name == "dot" and self.reads[read] == 1:
-                return self.emit("dot_add", *made.inputs, carry, **made.attrs)
+            if carry in self.carried and made is not None and made.op.name in _ADDED and self.reads[read] == 1:
+                return self.emit(_ADDED[made.op.name], *made.inputs, carry, **made.attrs)
         return None
 
     def dense(self, x: Value) -> Value:

@@ -377,7 +377,7 @@ def _begins_with(node: Node, o: int, i: int) -> bool:
     """Whether a unit that is no region makes output `o` by changing input `i`."""
     if node.op.name == "scan":
         return o < node.attrs["carries"] and i == node.attrs["consts"] + o
-    return (node.op.name, i) in (("scatter_add", 0), ("dot_add", 2))
+    return (node.op.name, i) in (("scatter_add", 0), ("dot_add", 2), ("conv_weight_gradient_add", 2))
 
 
 def _lines(nbytes: int) -> int:

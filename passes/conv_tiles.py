@@ -178,7 +178,7 @@ def geometry(node: Node) -> Geometry | None:
 
 def _operands(node: Node) -> tuple[ArrayType, ArrayType, ArrayType]:
     """The types of input, output and weight."""
-    x, other = (v.type for v in node.inputs)
+    x, other = (v.type for v in node.inputs[:2])
     return (x, node.output.type, other) if node.op.name == "conv" else (x, other, node.output.type)
 
 
@@ -345,7 +345,7 @@ def channel_blocks(g: Geometry) -> Rows:
 
 
 def weight_gradient_tiles(node: Node) -> WeightGradientTiles | None:
-    """The tiles of a `conv_weight_gradient`, or None where it has no tiled kernel."""
+    """The tiles of a `conv_weight_gradient` (or `_add`), or None where it has no tiled kernel."""
     g = geometry(node)
     if g is None:
         return None
@@ -406,7 +406,7 @@ def scratch_bytes(node: Node, threads: int) -> int:
     tiles: ConvTiles | WeightGradientTiles | None = None
     if node.op.name == "conv":
         tiles = conv_tiles(node)
-    elif node.op.name == "conv_weight_gradient":
+    else:
         tiles = weight_gradient_tiles(node)
     return 0 if tiles is None else tiles.scratch_bytes(threads)
 

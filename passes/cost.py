@@ -5,9 +5,9 @@ from __future__ import annotations
 from ..ir import Graph, Node, Value, node_flops
 
 # Measured on current x86-64 cores: BLAS in floating-point operations, caches and memory in bytes, each a nanosecond.
-_BLAS_PER_NS = 90.0
-_CACHE_PER_NS = 40.0
-_MEMORY_PER_NS = 8.0
+BLAS_PER_NS = 90.0
+CACHE_PER_NS = 40.0
+MEMORY_PER_NS = 8.0
 _CACHE_BYTES = 1 << 20
 _SLOW = frozenset({"exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "sin", "cos", "tan", "pow"})
 
@@ -18,14 +18,14 @@ _WORTH_THREADS = 100_000.0
 def node_nanoseconds(node: Node) -> float:
     """Time of one node of a fused graph on one core."""
     if node.op.family in ("contraction", "convolution"):
-        return node_flops(node) / _BLAS_PER_NS
+        return node_flops(node) / BLAS_PER_NS
     if node.op.name == "scan":
         return node.attrs["length"] * sum(map(node_nanoseconds, node.attrs["body"].nodes))
     moved = sum(map(_bytes, node.inputs)) + sum(v.type.nbytes for v in node.outputs)
-    time = moved / (_CACHE_PER_NS if moved < _CACHE_BYTES else _MEMORY_PER_NS)
+    time = moved / (CACHE_PER_NS if moved < _CACHE_BYTES else MEMORY_PER_NS)
     if node.op.name == "region":
         for inner in node.attrs["body"].nodes:
-            time += node_flops(inner) / _BLAS_PER_NS if inner.op.name == "dot" else 0.0
+            time += node_flops(inner) / BLAS_PER_NS if inner.op.name == "dot" else 0.0
             time += sum(v.type.size for v in inner.outputs) * (1.0 if inner.op.name in _SLOW else 0.05)
     return time
 

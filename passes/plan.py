@@ -232,7 +232,7 @@ def _carried_input(node: Node, o: int) -> int | None:
     """The input that a unit other than a region begins output `o` with, and may therefore be given for it."""
     if node.op.name == "scatter_add":
         return 0
-    if node.op.name == "dot_add":
+    if node.op.name in ("dot_add", "conv_weight_gradient_add"):
         return 2
     if node.op.name == "scan" and o < node.attrs["carries"]:
         return node.attrs["consts"] + o

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ..ir import OPS, ArrayType, Builder, Graph, Node, Value, node_flops
+from ..ir import OPS, ArrayType, Builder, Graph, Node, Value
 from ..ir.ops import elementwise as ew
 from ..ir.types import INT64
 from .rewrite import Pass
+from .tile_cost import sharing_loss, tile_overhead, work
 from .tiling import Axis, LoopBody, Untileable, follow
 from .views import VIEW_OPS
 
-_ROWS = 128
-"""Rows that the matmuls of a tile should have: with fewer, packing the weights costs more than a tenth."""
+_OVERHEAD = 0.125
+"""What tiles add to the time of the products and convolutions is at most this part of it."""
 _GAIN = 0.75
 """The loop must hold less than this part of what the step holds without it."""
+_UNITS = ("contraction", "convolution", "window")
+"""Families of what is no part of a fused loop: it reads and writes memory."""
+_SHARING = 0.08
+"""Threads that share every unit of a tile may lose this part of their time; else tiles run side by side in lanes."""
 
 
 @dataclass(frozen=True)
@@ -97,13 +101,12 @@ def _sort_nodes(parts: _Parts) -> set[Node]:
         place = follow(node, axes, parts.length)
         if place is not None:
             axes.update((v, place) for v in node.outputs)
-        if node in parts.before:
-            continue
-        if place is None:
+        if place is not None:
+            # What runs before the loop is cheap: for a tile it is made anew.
+            parts.looped.add(node)
+        elif node not in parts.before:
             parts.crossing.add(node)
             late.update(node.outputs)
-        else:
-            parts.looped.add(node)
     return set()
 
 
@@ -134,41 +137,29 @@ def _cheap_ancestors(parts: _Parts, values: Sequence[Value]) -> set[Node]:
 
 def _tile_and_lanes(parts: _Parts) -> tuple[int, int]:
     """Batch entries of a tile and number of lanes, or 0 where the loop would not pay."""
-    rows = _rows_of_an_entry(parts)
-    if rows == 0:
-        return 0, 0
-    length = parts.length
-    least = -(-_ROWS // rows)
-    tile = next((t for t in range(least, min(4 * least, length) + 1) if length % t == 0), 0)
+    length, nodes = parts.length, [*parts.looped, *parts.crossing]
+    most = _OVERHEAD * work(nodes)
+    overhead = tile_overhead(nodes, parts.axes)
+    tile = next((t for t in range(1, length // 2 + 1) if length % t == 0 and overhead * (length // t) <= most), 0)
     if tile == 0:
         return 0, 0
     tiles = length // tile
     sums = sum(v.type.nbytes for node in parts.crossing for v in node.outputs)
-    kept = _kept_bytes(parts)
-    for lanes in (2, 3, 1):
-        if tiles % lanes == 0 and tiles >= 2 and lanes * (sums + kept / tiles) < _GAIN * kept:
+    held = _held_bytes(parts)
+    shared = sharing_loss(nodes, parts.axes, length, tile) <= _SHARING
+    for lanes in (1,) if shared else (2, 3, 1):
+        if tiles % lanes == 0 and lanes * (sums + held / tiles) < _GAIN * held:
             return tile, lanes
     return 0, 0
 
 
-def _rows_of_an_entry(parts: _Parts) -> int:
-    """Rows that one entry of the batch brings to the costliest matmul with a weight; 0 if there is none."""
-    best = (0, 0)
-    for node in parts.looped:
-        if node.op.name == "dot" and len([v for v in node.inputs if v in parts.axes]) == 1:
-            side = 0 if node.inputs[0] in parts.axes else 1
-            value = node.inputs[side]
-            contract, batch = node.attrs["contract"][side], node.attrs["batch"][side]
-            rows = math.prod(n for a, n in enumerate(value.type.shape) if a not in contract and a not in batch)
-            best = max(best, (node_flops(node), rows // parts.length))
-    return best[1]
-
-
-def _kept_bytes(parts: _Parts) -> int:
-    """Bytes of the forward's values that contractions of the backward read: about what the step holds."""
+def _held_bytes(parts: _Parts) -> int:
+    """About what the step holds of aligned values: those of the forward that products, convolutions and windows of the
+    backward read, and two as large as the largest, which a unit reads and makes.
+    """
     kept: dict[Value, int] = {}
     for node in (*parts.looped, *parts.crossing):
-        if node.op.family != "contraction" or node.origin.role == "forward":
+        if node.op.family not in _UNITS or node.origin.role == "forward":
             continue
         for value in node.inputs:
             base = value
@@ -176,7 +167,8 @@ def _kept_bytes(parts: _Parts) -> int:
                 base = base.node.inputs[0]
             if base in parts.axes and base.node is not None and base.node.origin.role == "forward":
                 kept[base] = base.type.nbytes
-    return sum(kept.values())
+    units = (v for n in parts.looped if n.op.family in _UNITS for v in n.outputs)
+    return sum(kept.values()) + 2 * max((v.type.nbytes for v in units), default=0)
 
 
 # ---- the new graph
@@ -197,7 +189,7 @@ class _Emitter:
     def run(self) -> Graph:
         graph, parts, b = self.parts.graph, self.parts, self.b
         self.new = {v: b.input(v.type, v.name) for v in graph.inputs}
-        inside = parts.looped | parts.crossing
+        inside = (parts.looped | parts.crossing) - parts.before
         for node in graph.nodes:
             if node not in inside and node not in parts.after:
                 self.keep(node)
@@ -221,49 +213,59 @@ class _Emitter:
         """Aligned values that are read outside of the loop."""
         read = {v for node in self.parts.graph.nodes if node not in inside for v in node.inputs}
         read.update(self.parts.graph.outputs)
-        return [v for n in self.parts.graph.nodes if n in self.parts.looped for v in n.outputs if v in read]
+        looped = self.parts.looped & inside
+        return [v for n in self.parts.graph.nodes if n in looped for v in n.outputs if v in read]
 
     def emit_loop(self, ends: list[Value], leaving: list[Value]) -> None:
-        b, lanes, loop = self.b, self.lanes, self.loop
-        turns = self.tiles // lanes
+        b, loop = self.b, self.loop
         sums = list(loop.sums)
         body = loop.graph(ends, leaving)
         b.origin = self.parts.graph.outputs[-1].node.origin if self.parts.graph.outputs[-1].node else b.origin
         if any(place.axis for *_, place in loop.slices):
             raise Untileable
+        consts = [self.new[v] for _, v in loop.consts]
         sequences = [self.in_tiles(self.new[v]) for _, v, _ in loop.slices]
         if loop.number is not None:
             iota = b.emit(OPS["iota"], shape=(self.tiles,), axis=0, dtype=INT64)
-            sequences.append(b.emit(OPS["reshape"], iota, shape=(lanes, turns)))
-        lane = Builder(b.origin)
-        given = [lane.input(self.new[v].type) for _, v in loop.consts]
-        parts = [lane.input(ArrayType(v.type.shape[1:], v.type.dtype)) for v in sequences]
-        zeros = [lane.full(0, v.type) for v in sums]
-        inner = lane.emit_node(
-            OPS["scan"], *given, *zeros, *parts,
-            body=body, consts=len(given), carries=len(zeros), length=turns, reverse=False,
-        )  # fmt: skip
-        stacks = b.emit_node(
-            OPS["scan"], *(self.new[v] for _, v in loop.consts), *sequences,
-            body=lane.graph(inner.outputs), consts=len(given), carries=0, length=lanes, reverse=False,
-        )  # fmt: skip
-        for value, stacked in zip(sums, stacks.outputs):
+            sequences.append(iota if self.lanes == 1 else b.emit(OPS["reshape"], iota, shape=self.in_lanes))
+        if self.lanes == 1:
+            results = self.turns(b, body, consts, [v.type for v in sums], sequences)
+        else:
+            lane = Builder(b.origin)
+            given = [lane.input(v.type) for v in consts]
+            parts = [lane.input(ArrayType(v.type.shape[1:], v.type.dtype)) for v in sequences]
+            inner = lane.graph(self.turns(lane, body, given, [v.type for v in sums], parts))
+            attrs = {"body": inner, "consts": len(consts), "carries": 0, "length": self.lanes, "reverse": False}
+            results = b.emit_node(OPS["scan"], *consts, *sequences, **attrs).outputs
+        for value, result in zip(sums, results):
             b.origin = value.node.origin if value.node is not None else b.origin
-            self.new[value] = self.total(value, stacked)
-        for value, stacked in zip(leaving, stacks.outputs[len(sums) :]):
+            self.new[value] = self.total(value, result)
+        for value, stacked in zip(leaving, results[len(sums) :]):
             self.new[value] = self.joined(stacked, value)
+
+    @property
+    def in_lanes(self) -> tuple[int, ...]:
+        """The tiles as (lanes, turns), or (turns,) where there is but one lane."""
+        return (self.tiles,) if self.lanes == 1 else (self.lanes, self.tiles // self.lanes)
+
+    def turns(
+        self, b: Builder, body: Graph, consts: list[Value], sums: list[ArrayType], sequences: list[Value]
+    ) -> Sequence[Value]:
+        """The results of a lane's loop over its tiles."""
+        zeros = [b.full(0, t) for t in sums]
+        counts = {"consts": len(consts), "carries": len(zeros), "length": self.in_lanes[-1]}
+        return b.emit_node(OPS["scan"], *consts, *zeros, *sequences, body=body, **counts, reverse=False).outputs
 
     def in_tiles(self, value: Value) -> Value:
         """(batch, ...) as (lanes, turns, tile, ...)."""
         shape = value.type.shape
-        rest = (shape[0] // self.tiles, *shape[1:])
-        return self.b.emit(OPS["reshape"], value, shape=(self.lanes, self.tiles // self.lanes, *rest))
+        return self.b.emit(OPS["reshape"], value, shape=(*self.in_lanes, shape[0] // self.tiles, *shape[1:]))
 
     def total(self, value: Value, stacked: Value) -> Value:
         """The sum of what the lanes have, one after the other."""
         b, shape = self.b, value.type.shape
-        result: Value | None = None
-        for i in range(self.lanes):
+        result = stacked if self.lanes == 1 else None
+        for i in range(self.lanes if self.lanes > 1 else 0):
             start, stop = (i, *(0 for _ in shape)), (i + 1, *shape)
             one = b.emit(OPS["slice"], stacked, start=start, stop=stop, step=(1,) * len(start))
             one = b.emit(OPS["reshape"], one, shape=shape)

@@ -35,12 +35,16 @@ def follow(node: Node, axes: Mapping[Value, Axis], length: int) -> Axis | None:
     known = [axes.get(v) for v in node.inputs]
     if name == "dot":
         return _follow_dot(node, axes)
-    if name == "scatter_add" and known[0] is None and attrs["batch"] == 0:
-        if known[1] is None or known[2] is None:
+    if name == "conv_weight_gradient":
+        if known[0] != Axis(0, 1) or known[1] != Axis(0, 1):
             raise Untileable
         return None
-    if name == "gather" and attrs["batch"] == 0:
-        if known[0] is not None or known[1] is None:
+    if name == "scatter_add" and known[0] is None and known[1] is not None and attrs["batch"] == 0:
+        if known[2] is None:
+            raise Untileable
+        return None
+    if name == "gather" and known[1] is not None and attrs["batch"] == 0:
+        if known[0] is not None:
             raise Untileable
         place = Axis(attrs["axis"] + known[1].axis, known[1].inner)
     elif name == "reshape":

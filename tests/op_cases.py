@@ -328,7 +328,9 @@ for x, w, window, groups in (
         assert isinstance(result, ArrayType)
         row("conv", arr(x, dtype), arr(w, dtype), **attrs, tolerance=SUMMED)
         more = {"kernel": w[2:], **attrs}
-        row("conv_weight_gradient", arr(x, dtype), arr(result.shape, dtype), **more, tolerance=SUMMED)
+        operands = arr(x, dtype), arr(result.shape, dtype)
+        row("conv_weight_gradient", *operands, **more, tolerance=SUMMED)
+        row("conv_weight_gradient_add", *operands, arr(w, dtype), **more, tolerance=SUMMED)
 
 # Indexing.
 for dtype in ANY:

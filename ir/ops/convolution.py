@@ -240,3 +240,41 @@ conv_weight_gradient = declare(
         "the cotangent of the weight of a `conv` with the same attributes, of x and the cotangent of its output",
     )
 )
+
+
+def _weight_gradient_add_type(x: ArrayType, g: ArrayType, z: ArrayType, kernel: Lengths, **attrs: Any) -> ArrayType:
+    gradient = _weight_gradient_type(x, g, kernel, **attrs)
+    if gradient != z:
+        raise TypeRuleError(f"the gradient is {gradient}, what it is added to {z}")
+    return gradient
+
+
+def _weight_gradient_add(x: Array, g: Array, z: Array, kernel: Lengths, **attrs: Any) -> Array:
+    return z + _weight_gradient(x, g, kernel, **attrs)
+
+
+def _weight_gradient_add_vjp(
+    b: Builder, u: Value, o: Value, x: Value, g: Value, z: Value, kernel: Lengths, **attrs: Any
+) -> tuple[Value, Value, Value]:
+    return (*_weight_gradient_vjp(b, u, o, x, g, kernel, **attrs), u)
+
+
+def _weight_gradient_add_axes(
+    inputs: Sequence[ArrayType], output: ArrayType, attrs: Attrs
+) -> list[list[int | None]]:
+    of_x, of_g = _weight_gradient_axes(inputs[:2], output, attrs)
+    return [of_x, of_g, [i if (a, c) != (None, None) else None for i, (a, c) in enumerate(zip(of_x, of_g))]]
+
+
+conv_weight_gradient_add = declare(
+    Op(
+        "conv_weight_gradient_add",
+        "convolution",
+        _weight_gradient_add_type,
+        _weight_gradient_add,
+        _weight_gradient_flops,
+        _weight_gradient_add_axes,
+        _weight_gradient_add_vjp,
+        "z + conv_weight_gradient(x, g): what a loop adds up over its iterations, written over the old sum",
+    )
+)

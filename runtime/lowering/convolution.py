@@ -56,7 +56,9 @@ def convolution(node: Node, views: Mapping[Value, View]) -> list[Call]:
 
 
 def weight_gradient(node: Node, views: Mapping[Value, View]) -> list[Call]:
-    """The calls of a `conv_weight_gradient`, each after the one before."""
+    """The calls of a `conv_weight_gradient`, each after the one before; of the `_add` form where the result already
+    holds what is added to.
+    """
     tiles = weight_gradient_tiles(node)
     if tiles is None:
         return [_plain_weight_gradient(node)]
@@ -148,7 +150,12 @@ def _sum(node: Node, tiles: WeightGradientTiles) -> Call:
     else:
         shapes = tile_shapes([blocks], widths)
         source = tiled_convolution.weight_gradient(dtype, _lanes(g), shapes, _partly_there(g))
-    return Call(tiles.parts * tiles.shares, source, [None, *node.inputs, Scratch(0), *numbers])
+    return Call(tiles.parts * tiles.shares, source, [None, *node.inputs[:2], Scratch(0), *numbers])
+
+
+def _adds(node: Node) -> bool:
+    """Whether the gradient is added to what the result holds."""
+    return node.op.name == "conv_weight_gradient_add"
 
 
 def _add_parts(node: Node, tiles: WeightGradientTiles) -> Call:
@@ -156,6 +163,7 @@ def _add_parts(node: Node, tiles: WeightGradientTiles) -> Call:
     groups, inner, outer = _channels(g)
     vectors = g.channel_strips.vectors
     numbers = [tiles.parts, tiles.part_bytes // VECTOR_BYTES, vectors, inner, outer, math.prod(g.kernel)]
+    numbers.append(int(_adds(node)))
     source = tiled_convolution.add_parts(node.output.type.dtype, _lanes(g))
     return Call(groups * vectors, source, [None, Scratch(0), node.output, *numbers])
 
@@ -184,9 +192,9 @@ def _plain_convolution(node: Node) -> Call:
 
 
 def _plain_weight_gradient(node: Node) -> Call:
-    (x, g), w = node.inputs, node.output
+    (x, g), w = node.inputs[:2], node.output
     positions, channels = math.prod(g.type.shape[:-1]), w.type.shape[0]
     step = max(1, _PLAIN_TILE // max(math.prod(w.type.shape[1:]) * positions, 1))
-    words = [*_plain_words(x, w, g, node), positions]
+    words = [*_plain_words(x, w, g, node), positions, int(_adds(node))]
     source = plain_convolution.weight_gradient(w.type.dtype)
     return Call(-(-channels // step), source, [None, step, channels, x, g, w, *words])

@@ -58,7 +58,7 @@ def weight_gradient(dtype: np.dtype[Any]) -> str:
 
     Words: tile, output channels of a tile, all output channels, x, g, dw, channels in and out of a group, groups,
     positions of one image, elements of one image of x, places of the kernel, spatial axes, for each what `convolution`
-    has, then all positions.
+    has, then all positions, and whether dw is added to.
     """
     short = SHORT_NAMES[dtype]
     return f"""
@@ -69,8 +69,9 @@ def kernel(b):
     inner, outer, groups = word(b, 6), word(b, 7), word(b, 8)
     image, x_image, places, axes = word(b, 9), word(b, 10), word(b, 11), word(b, 12)
     positions = word(b, 13 + 7 * axes)
-    for e in range(start * inner * places, stop * inner * places):
-        y[e] = {short}(0)
+    if word(b, 14 + 7 * axes) == 0:
+        for e in range(start * inner * places, stop * inner * places):
+            y[e] = {short}(0)
     for position in range(positions):
         n = position // image
         for place in range(places):

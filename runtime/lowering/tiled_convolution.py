@@ -427,7 +427,7 @@ def add_parts(dtype: np.dtype[Any], lanes: int) -> str:
     """The parts of a weight gradient, added in their order, as (channels out, channels in, kernel).
 
     Words: tile (a vector of output channels of a group), parts, dw, number of parts, vectors of a part, vectors of a
-    group, channels in and out of a group, places of the kernel.
+    group, channels in and out of a group, places of the kernel, whether dw is added to.
     """
     short = SHORT_NAMES[dtype]
     return f"""
@@ -449,6 +449,8 @@ def kernel(b):
                 total = parts[source + c]
                 for p in range(1, count):
                     total = total + parts[p * apart + source + c]
+                if word(b, 9):
+                    total = dw[target + c * inner * places] + total
                 dw[target + c * inner * places] = total
     return i64(0)
 """

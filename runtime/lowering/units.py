@@ -193,10 +193,15 @@ def _dot(node: Node, views: Mapping[Value, View], sites: Sites, plan: Plan) -> l
     cut = dot_tiles(math.prod(x.shape[:-2]), m, n, k, plan.copies)
     target = _at(views, node.output)
     steps = [Step(cut.tiles if m and n else 0, [_multiply(x, y, node.output.type.dtype, cut, target, bool(added))])]
-    if added and node not in plan.in_place:
-        dtype, size = node.output.type.dtype, node.output.type.size
-        steps.insert(0, copy_rows(_at(views, node.inputs[2]), target, dtype, 1, size, size))
-    return steps
+    return _begun(node, views, plan) + steps
+
+
+def _begun(node: Node, views: Mapping[Value, View], plan: Plan) -> list[Step]:
+    """What copies the third input to where a unit adds to it, unless that is its place."""
+    if len(node.inputs) < 3 or node in plan.in_place:
+        return []
+    dtype, size = node.output.type.dtype, node.output.type.size
+    return [copy_rows(_at(views, node.inputs[2]), _at(views, node.output), dtype, 1, size, size)]
 
 
 def _product(region: Node, plan: Plan, target: Argument, rows: int) -> Instruction:
@@ -360,7 +365,8 @@ def _conv(node: Node, views: Mapping[Value, View], sites: Sites, plan: Plan) -> 
 
 
 def _conv_weight_gradient(node: Node, views: Mapping[Value, View], sites: Sites, plan: Plan) -> list[Step]:
-    return _calls(convolution.weight_gradient(node, views), node, plan)
+    steps = _calls(convolution.weight_gradient(node, views), node, plan)
+    return _begun(node, views, plan) + steps
 
 
 _LOWERINGS: Mapping[str, Callable[[Node, Mapping[Value, View], Sites, Plan], list[Step]]] = {
@@ -374,4 +380,5 @@ _LOWERINGS: Mapping[str, Callable[[Node, Mapping[Value, View], Sites, Plan], lis
     **dict.fromkeys(WINDOW_OPS, _window),
     "conv": _conv,
     "conv_weight_gradient": _conv_weight_gradient,
+    "conv_weight_gradient_add": _conv_weight_gradient,
 }
