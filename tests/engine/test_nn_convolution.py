@@ -147,9 +147,10 @@ X, W = np.zeros((1, 4, 5, 5)), np.zeros((6, 4, 3, 3))
 @pytest.mark.parametrize(
     ("arguments", "options", "error", "message"),
     [
-        ((X, W), {"groups": 3}, ValueError, r"groups 3 must divide the channels in, 4, and out, 6"),
+        ((X, W), {"groups": 3}, ValueError, r"groups 3 must divide the channels in, 4, and out, 6; 1 or 2 would"),
         ((X, W), {"groups": 2}, ValueError, r"has 4 channels, weight \(6, 4, 3, 3\) in 2 groups is for 8"),
         ((X, np.zeros((6, 3, 3, 3))), {}, ValueError, r"input has 4 channels, .* in 1 groups is for 3"),
+        ((X, np.zeros((6, 5, 3, 3))), {}, ValueError, r"channels come first here, \(1, 4, 5, 5\).*: np.moveaxis"),
         (
             (X, np.zeros((6, 4, 7, 7))),
             {},
@@ -177,7 +178,7 @@ def test_conv2d_refuses_what_does_not_fit_and_names_the_line(arguments, options,
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"groups": 3}, r"groups 3 must divide the channels in, 4"),
+        ({"groups": 3}, r"groups 3 must divide the channels in, 4; 1, 2 or 4 would do"),
         ({"output_padding": 2, "stride": 2}, r"output_padding \(2, 2\) must be below stride \(2, 2\)"),
         ({"padding": 4}, r"the output would be of lengths \(-1, -1\)"),
     ],
@@ -190,7 +191,7 @@ def test_conv_transpose2d_refuses_what_does_not_fit(options, message):
 
 
 def test_layers_refuse_what_no_input_could_fit():
-    with pytest.raises(ValueError, match="groups 3 must divide in_channels 4 and out_channels 6"):
+    with pytest.raises(ValueError, match="groups 3 must divide in_channels 4 and out_channels 6; 1 or 2 would do"):
         nn.Conv2d(4, 6, 3, groups=3)
     with pytest.raises(ValueError, match="padding_mode is one of zeros, reflect, replicate, circular, got 'mirror'"):
         nn.Conv2d(4, 6, 3, padding_mode="mirror")

@@ -12,6 +12,7 @@ from ....ir.ops import convolution as ops
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
 from ...tracer import ShapeError, TracingError, emit, located
+from .spatial import fitting_groups
 
 Numbers = int | Sequence[int]
 
@@ -142,13 +143,16 @@ def _convolution(
     channels = x.shape[-1]
     if channels % groups or out % groups:
         raise ShapeError(
-            located(f"{what}: groups {groups} must divide the channels in, {channels}, and out, {out}; got {_shown(x)}")
+            located(
+                f"{what}: groups {groups} must divide the channels in, {channels}, and out, {out}; "
+                f"{fitting_groups(channels, out)}; got {_shown(x)}"
+            )
         )
     if inner * groups != channels:
         raise ShapeError(
             located(
                 f"{what}: input has {channels} channels, weight {tuple(weight.shape)} in {groups} groups is for "
-                f"{inner * groups}; a weight is (out, in / groups, ...kernel)"
+                f"{inner * groups}; a weight is (out, in / groups, ...kernel){_channels_last(x, inner * groups)}"
             )
         )
     pads = _pads(what, padding, kernel, stride, dilation)
@@ -188,11 +192,13 @@ def _transposed(
         raise ShapeError(
             located(
                 f"{what}: input has {x.shape[-1]} channels, weight {tuple(weight.shape)} is for {channels}; "
-                "a weight is (in, out / groups, ...kernel)"
+                f"a weight is (in, out / groups, ...kernel){_channels_last(x, channels)}"
             )
         )
     if channels % groups:
-        raise ShapeError(located(f"{what}: groups {groups} must divide the channels in, {channels}"))
+        raise ShapeError(
+            located(f"{what}: groups {groups} must divide the channels in, {channels}; {fitting_groups(channels)}")
+        )
     if any(e >= max(s, d) for e, s, d in zip(extra, stride, dilation)):
         raise ValueError(
             located(f"{what}: output_padding {extra} must be below stride {stride} or dilation {dilation}")
@@ -218,6 +224,11 @@ def _transposed(
 def _shown(x: Any) -> str:
     """The channels-last `x` as the user gave it."""
     return f"({', '.join(map(str, (x.shape[0], x.shape[-1], *x.shape[1:-1])))}) {x.dtype}"
+
+
+def _channels_last(x: Any, channels: int) -> str:
+    """What to write where the user's last axis looks like the channels."""
+    return f"; channels come first here, {_shown(x)}: np.moveaxis(x, -1, 1)" if x.shape[-2] == channels else ""
 
 
 def _operands(what: str, axes: int, input: Any, weight: Any) -> tuple[Any, Any, bool]:

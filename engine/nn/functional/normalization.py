@@ -10,6 +10,7 @@ from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
 from ...tracer import ShapeError, TracingError, located
 from ...transforms import stop_gradient
+from .spatial import fitting_groups
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,10 @@ def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None
     batch, channels = x.shape[:2]
     if num_groups < 1 or channels % num_groups:
         raise ShapeError(
-            located(f"group_norm: num_groups {num_groups} does not divide the {channels} channels of {described(x)}")
+            located(
+                f"group_norm: num_groups {num_groups} does not divide the {channels} channels of {described(x)}; "
+                f"{fitting_groups(channels)}"
+            )
         )
     groups = xp.reshape(x, (batch, num_groups, channels // num_groups, *x.shape[2:]))
     weight, bias = (

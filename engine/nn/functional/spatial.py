@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any
 
@@ -36,3 +37,10 @@ def numbers_of(what: str, name: str, value: Any, ndim: int, least: int | None = 
         bound = "" if least is None else f", {least} or more"
         raise ValueError(located(f"{what}: {name} is {count}{bound}, got {value!r}"))
     return numbers
+
+
+def fitting_groups(*channels: int) -> str:
+    """Which numbers of groups divide all the `channels`, in words."""
+    most = math.gcd(*channels)
+    *some, last = [str(n) for n in range(1, most + 1) if most % n == 0] or ["1"]
+    return f"{', '.join(some)} or {last} would do" if some else f"only {last} would do"

@@ -11,6 +11,7 @@ from ...tracer import ShapeError, located
 from .. import functional as F
 from .. import init
 from ..functional.normalization import batch_norm_in_training, instance_norm_in_training
+from ..functional.spatial import fitting_groups
 from ..module import Module
 from ..parameter import Buffer, Parameter
 
@@ -180,7 +181,10 @@ class GroupNorm(Module):
         dtype: npt.DTypeLike = "float32",
     ) -> None:
         if num_groups < 1 or num_channels % num_groups:
-            raise ValueError(f"num_channels {num_channels} is no multiple of num_groups {num_groups}")
+            raise ValueError(
+                f"GroupNorm: num_groups {num_groups} does not divide num_channels {num_channels}; "
+                f"{fitting_groups(num_channels)}"
+            )
         self.num_groups = num_groups
         self.num_channels = num_channels
         self.eps = eps

@@ -14,6 +14,7 @@ from ...tracer import located
 from .. import functional as F
 from .. import init
 from ..functional.convolution import Numbers, numbers, same_padding
+from ..functional.spatial import fitting_groups
 from ..module import Module
 from ..parameter import Parameter
 
@@ -48,7 +49,8 @@ class _Convolution(Module):
         self.groups = numbers(groups, 1, f"{what}: groups", 1)[0]
         if in_channels % self.groups or out_channels % self.groups:
             raise ValueError(
-                f"{what}: groups {groups} must divide in_channels {in_channels} and out_channels {out_channels}"
+                f"{what}: groups {groups} must divide in_channels {in_channels} and out_channels {out_channels}; "
+                f"{fitting_groups(in_channels, out_channels)}"
             )
         pair = (in_channels, out_channels) if transposed else (out_channels, in_channels)
         shape = (pair[0], pair[1] // self.groups, *self.kernel_size)
