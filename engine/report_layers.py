@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,11 +30,10 @@ class LayerReport:
 
 
 def layers(report: MemoryReport, most_rows: int = _MOST_ROWS) -> list[LayerReport]:
-    """The layers of a report in the order in which they run: as deep as `most_rows` allow, numbered ones together where
-    they would be too many.
+    """The layers of a report in the order of the model, numbered ones by their numbers and others as they run: as deep
+    as `most_rows` allow, numbered ones together where they would be too many.
     """
-    everything = (*report.units, *report.values, *report.held)
-    cut = _cut(list(dict.fromkeys(item.scope for item in everything)), most_rows)
+    cut = _cut(_in_order(report), most_rows)
     names = list(dict.fromkeys(cut.values()))
     held, peak = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
     change: dict[str, dict[int, int]] = {name: {} for name in names}
@@ -48,6 +48,32 @@ def layers(report: MemoryReport, most_rows: int = _MOST_ROWS) -> list[LayerRepor
         change[name][end] = change[name].get(end, 0) - value.bytes
     counts = {name: len({_prefix(s, name) for s, n in cut.items() if n == name}) for name in names}
     return [LayerReport(name, counts[name], held[name], peak[name], _most(change[name])) for name in names]
+
+
+def _in_order(report: MemoryReport) -> list[str]:
+    """All scopes: numbered modules of one parent by their numbers, named ones by where their forward runs, about; what
+    is outside last.
+    """
+    runs: dict[str, list[int]] = {}
+    for forward in (True, False):
+        for i, unit in enumerate(report.units if forward else reversed(report.units)):
+            # What only a backward tells of stands where its counterpart would.
+            if (unit.role == "forward") == forward:
+                for prefix in _prefixes(unit.scope):
+                    runs.setdefault(prefix, []).append(i)
+    at = {prefix: sum(places) / len(places) for prefix, places in runs.items()}
+
+    def key(scope: str) -> list[tuple[int, float]]:
+        names = zip(scope.split("."), _prefixes(scope))
+        return [(0, int(name)) if name.isdecimal() else (1, at.get(prefix, math.inf)) for name, prefix in names]
+
+    scopes = dict.fromkeys(item.scope for item in (*report.units, *report.values, *report.held))
+    return sorted(scopes, key=lambda scope: (not scope, key(scope)))
+
+
+def _prefixes(scope: str) -> list[str]:
+    parts = scope.split(".")
+    return [".".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
 
 
 def _most(change: dict[int, int]) -> int:

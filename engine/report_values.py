@@ -144,12 +144,13 @@ class _Opener:
     def _value(self, value: Value, block_death: int, offset: int, block: int) -> None:
         assert value.node is not None
         node, readers = _maker(value), self.readers.get(value, [])
-        kind = _kind(node, readers)
-        why = self._why(kind, node, readers)
         name, scope, source = node.op.name, node.origin.scope, node.origin.source
-        if node.op.name == "scan" and kind == "gradient":
+        user = next((r for r in readers if r.origin.role == "optimizer"), None)
+        summed = node.op.name == "scan" and (value.index < node.attrs["carries"] or lanes(node) > 1)
+        kind = "gradient" if user and summed else _kind(node, self._roles(value))
+        why = self._why(kind, node, readers)
+        if user and summed:
             # A sum over the turns of a loop: it belongs where it is used up.
-            user = next(r for r in readers if r.origin.role == "optimizer")
             name, scope = "sum", user.origin.scope
             why = f"a gradient summed up by the loop, until its parameter is updated{self._read(readers, scope)}"
         if value in self.plan.copied_back:
@@ -180,6 +181,18 @@ class _Opener:
             )
         )
 
+    def _roles(self, value: Value) -> set[str]:
+        """The roles of the operations that read a value; within fused loops they may be others than the loop's."""
+        roles: set[str] = set()
+        for reader in self.readers.get(value, []):
+            body = reader.attrs["body"] if reader.op.name == "region" else None
+            if body is None:
+                roles.add(reader.origin.role)
+                continue
+            read = {into for of, into in zip(reader.inputs, body.inputs) if self.plan.views[of].base is value}
+            roles.update(node.origin.role for node in body.nodes if not read.isdisjoint(node.inputs))
+        return roles
+
     def _why(self, kind: str, node: Node, readers: Sequence[Node]) -> str:
         later = [r for r in readers if r.origin.role != "forward"] if kind == "activation" else readers
         who = self._read(later, node.origin.scope)
@@ -206,10 +219,7 @@ class _Opener:
         return (" by " + " and ".join(told) + (f" and {more} more before" if more > 0 else "")) if told else ""
 
 
-def _kind(node: Node, readers: Sequence[Node]) -> str:
-    roles = {reader.origin.role for reader in readers}
-    if node.op.name == "scan" and "optimizer" in roles:
-        return "gradient"
+def _kind(node: Node, roles: set[str]) -> str:
     match node.origin.role:
         case "recompute":
             return "recomputed"

@@ -42,24 +42,25 @@ _OTHERS = (
     *(os.path.abspath(str(module.__file__)) for module in (contextlib, functools)),
     _PACKAGE + os.sep,
 )
+# Who calls these typed a command and wrote no line.
+_COMMANDS = os.path.join(_PACKAGE, "tools") + os.sep
 
 
 @functools.lru_cache(maxsize=4096)
-def _shown(filename: str) -> str:
-    """How a file of the user is called in messages; empty for files that are not the user's."""
+def _shown(filename: str) -> str | None:
+    """How a file of the user is called in messages; empty for files that are not the user's, None for a command's."""
     if filename.startswith("<"):
         return "" if filename.startswith("<frozen") else filename
     path = os.path.abspath(filename)
     if path.startswith(_OTHERS) and not path.startswith(_USERS):
-        return ""
+        return None if path.startswith(_COMMANDS) else ""
     here = os.getcwd() + os.sep
     return path[len(here) :] if path.startswith(here) else os.sep.join(path.split(os.sep)[-2:])
 
 
 def _user_frame() -> tuple[str, int]:
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        shown = _shown(frame.f_code.co_filename)
+    while frame is not None and (shown := _shown(frame.f_code.co_filename)) is not None:
         if shown:
             return shown, frame.f_lineno
         frame = frame.f_back

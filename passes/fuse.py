@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from ..ir import OPS, Builder, Graph, Node, Value
+from ..ir import NOWHERE, OPS, Builder, Graph, Node, Value
 from .loop_nest import reduction_form, squeezed
 from .rewrite import Pass
 
@@ -398,6 +398,6 @@ def _emit_region(
         domain=group.domain,
         rows=-1 if group.rows is None else group.rows,
     )
-    told = [n.origin for n in members if n.origin.source]
+    told = [n.origin for n in members if n.origin != NOWHERE]
     region.origin = told[-1] if told else members[-1].origin
     mapping.update(zip(results, region.outputs))

@@ -178,6 +178,23 @@ def test_kinds_say_what_a_value_is_for():
     assert [v.bytes for v in plain.values if v.kind == "result"] == [4]
 
 
+def test_what_a_product_reads_whose_result_is_used_at_once_is_no_gradient():
+    model = nn.Sequential(nn.Linear(784, 512), nn.GELU(), nn.Linear(512, 512), nn.GELU(), nn.Linear(512, 10))
+    specs = {"x": gl.spec((128, 784)), "y": gl.spec(128, "int64")}
+    r = gl.plan_step(
+        model, lambda model, batch: nn.cross_entropy(model(batch["x"]), batch["y"]), optim.AdamW(1e-3), specs
+    ).report
+    fused = [unit for unit in r.units if unit.role == "optimizer" and "dot" in unit.ops]
+    assert fused
+    read = [v for v in r.values if any(r.units[i] in fused for i in v.read_by) and v.type.startswith("f32[128,")]
+    assert read
+    assert {v.kind for v in read} <= {"backward", "activation"}
+    shapes = {"x".join(map(str, p.shape)) for _, p in model.named_parameters()}
+    gradients = [v for v in r.values if v.kind == "gradient"]
+    assert gradients
+    assert {v.type[4:-1].replace(",", "x") for v in gradients} <= shapes
+
+
 def test_units_run_in_their_phases():
     r = report()
     assert [u.phase for u in r.units] == sorted(u.phase for u in r.units)
@@ -192,6 +209,19 @@ def tiled(threads: int) -> gl.MemoryReport:
     """Of a step that runs tile by tile of the batch."""
     specs = {"x": gl.spec((2048, 16)), "y": gl.spec(2048, "int64")}
     return gl.plan_step(Blocks(False), loss_fn, optim.AdamW(1e-3), specs, threads=threads).report
+
+
+def test_layers_stand_in_the_order_of_the_model():
+    r = report()
+    names = [row.name for row in layers(r, 100)]
+    assert names == [
+        *(name for name in names if name.startswith("blocks.0")),
+        *(name for name in names if name.startswith("blocks.1")),
+        *(name for name in names if name.startswith("blocks.2")),
+        "out",
+        "(outside the model)",
+    ]
+    assert [name for name in names if name.startswith("blocks.2.")] == [f"blocks.2.{i}" for i in range(4)]
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -42,13 +42,16 @@ def planned(name: str) -> MemoryReport:
 
 
 def without_lines(text: str) -> str:
-    """What a step does by itself is told by the line that plans it, which is another one in each test."""
-    return re.sub(r" +\S+\.py:\d+ *", " ", text)
+    """What a step does by itself is told by the line that plans it, and by none where a command does."""
+    return re.sub(r" +(\S+\.py:\d+ *)?", " ", text)
 
 
 def test_the_report_is_printed(recipes: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["plan", "zoo.py:small"]) == 0
-    assert without_lines(capsys.readouterr().out) == without_lines(f"{planned('small')}\n")
+    text = capsys.readouterr().out
+    assert without_lines(text) == without_lines(f"{planned('small')}\n")
+    assert "zoo.py:" in text
+    assert "test_plan.py:" not in text
 
 
 def test_json_is_the_report_alone_or_in_a_file(recipes: Path, capsys: pytest.CaptureFixture[str]):
