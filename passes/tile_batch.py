@@ -20,7 +20,7 @@ _GAIN = 0.75
 """The loop must hold less than this part of what the step holds without it."""
 _UNITS = ("contraction", "convolution", "window")
 """Families of what is no part of a fused loop: it reads and writes memory."""
-_SHARING = 0.08
+_SHARING = 0.05
 """Threads that share every unit of a tile may lose this part of their time; else tiles run side by side in lanes."""
 
 

@@ -23,7 +23,7 @@ _ADD_NS = 0.5
 """For each element of a convolution's weight gradient: it is added to the sum, across its strides."""
 _UNIT_NS = 1000.0
 """A convolution's kernels begin, with what stands beside them."""
-_MEETING_NS = 3000.0
+_MEETING_NS = 10_000.0
 """Threads that share a unit meet at its end, and at the end of what stands beside it."""
 
 
