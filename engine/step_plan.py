@@ -18,7 +18,7 @@ from ..passes.recompute_frontier import Choice, Frontier
 from ..passes.simplify import Simplify
 from .report import HeldReport, MemoryReport, human, make_report
 from .step_graph import StepGraph
-from .tracer import as_array
+from .tracer import ShapeError, TracingError, as_array
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
@@ -193,16 +193,20 @@ class StepPlans:
         unit, now = self.accumulate, self.batch_length // self.accumulate
         if not now or self.held_bytes > limit:
             return 0
-        fits, fails, tries = (0, self.held_bytes), (_LONGEST, 0), 0
+        fits, fails, tries, refused = (0, self.held_bytes), (_LONGEST, 0), 0, 0
         n = now
         while True:
-            least = (self if n == now else self.for_batch(n * unit)).least_bytes()
+            try:
+                least = (self if n == now else self.for_batch(n * unit)).least_bytes()
+            except (ShapeError, TracingError):
+                # Too short for the model, such as one image for batch norm: it would fit, and is no answer.
+                least, refused = self.held_bytes, max(refused, n)
             if least <= limit:
                 fits = n, least
             else:
                 fails = n, least
             if fails[0] - fits[0] <= 1:
-                return fits[0] * unit
+                return fits[0] * unit if fits[0] > refused else 0
             # The least grows about in line with the length; halving sees to an end where it does not.
             tries += 1
             (a, bytes_a), (b, bytes_b) = fits, fails if fails[1] else (n, least)

@@ -143,6 +143,21 @@ def test_no_batch_fits_what_the_parameters_alone_exceed():
     assert plan().largest_batch("10kB") == 0
 
 
+@pytest.mark.parametrize("spare", [0, 1000, 100_000])
+def test_a_batch_that_the_model_refuses_is_no_answer(spare: int):
+    model = nn.Sequential(nn.Linear(6, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 3))
+    specs = {"x": gl.spec((64, 6)), "y": gl.spec(64, "int64")}
+
+    def loss(model: Any, batch: Any) -> Any:
+        return nn.cross_entropy(model(batch["x"]), batch["y"])
+
+    plan = gl.plan_step(model, loss, optim.SGD(0.1), specs)
+    held = plan.report.total_bytes - plan.report.arena_bytes
+    assert plan.largest_batch(held + spare) != 1
+    with pytest.raises(gl.MemoryBudgetError, match="at least"):
+        gl.plan_step(model, loss, optim.SGD(0.1), specs, memory=held + 1)
+
+
 def test_a_share_is_of_the_total_without_a_bound():
     free = plan()
     part = plan("90%")
