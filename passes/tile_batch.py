@@ -11,7 +11,7 @@ from ..ir.ops import elementwise as ew
 from ..ir.types import INT64
 from .rewrite import Pass
 from .tile_cost import sharing_loss, tile_overhead, work
-from .tiling import Axis, LoopBody, Untileable, follow
+from .tiling import Axis, LoopBody, Untileable, follow_all
 from .views import VIEW_OPS
 
 _OVERHEAD = 0.125
@@ -98,10 +98,9 @@ def _sort_nodes(parts: _Parts) -> set[Node]:
         needed = [v for v in node.inputs if v in late]
         if needed:
             return _cheap_ancestors(parts, needed)
-        place = follow(node, axes, parts.length)
-        if place is not None:
-            axes.update((v, place) for v in node.outputs)
-        if place is not None:
+        places = follow_all(node, axes, parts.length)
+        if places is not None:
+            axes.update(places)
             # What runs before the loop is cheap: for a tile it is made anew.
             parts.looped.add(node)
         elif node not in parts.before:
@@ -139,7 +138,7 @@ def _tile_and_lanes(parts: _Parts) -> tuple[int, int]:
     """Batch entries of a tile and number of lanes, or 0 where the loop would not pay."""
     length, nodes = parts.length, [*parts.looped, *parts.crossing]
     most = _OVERHEAD * work(nodes)
-    overhead = tile_overhead(nodes, parts.axes)
+    overhead = tile_overhead(nodes, parts.axes, length)
     tile = next((t for t in range(1, length // 2 + 1) if length % t == 0 and overhead * (length // t) <= most), 0)
     if tile == 0:
         return 0, 0

@@ -5,13 +5,13 @@ budget or the number of threads, because tiles fix the order of sums.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..ir import Node, Value, node_flops
 from ..ir.ops.contraction import Pair
 from .cost import BLAS_PER_NS, CACHE_PER_NS, MEMORY_PER_NS
 from .dot_tiles import dot_tiles
-from .tiling import Axis
+from .tiling import Axis, follow_scan
 
 _PACKED_ROWS = 12
 """A product with a weight costs as much as so many rows more: the weight is packed (see `dot_tiles`)."""
@@ -29,13 +29,26 @@ _MEETING_NS = 10_000.0
 
 def work(nodes: Iterable[Node]) -> float:
     """The nanoseconds of the products and convolutions of the whole batch on one core."""
-    return sum(node_flops(n) for n in nodes if n.op.family in ("contraction", "convolution")) / BLAS_PER_NS
+    return sum(node_flops(n) for n in nodes if n.op.family in ("contraction", "convolution", "scan")) / BLAS_PER_NS
 
 
-def tile_overhead(nodes: Iterable[Node], aligned: Mapping[Value, Axis]) -> float:
+def tile_overhead(nodes: Sequence[Node], aligned: Mapping[Value, Axis], length: int) -> float:
     """The nanoseconds that every tile adds on one core, however small it is: weights are read and packed, sums are
-    read and written. `aligned` has the values that are cut into tiles.
+    read and written, in every step of a loop anew. `aligned` has the values that are cut into tiles, of `length`
+    entries in all.
     """
+    loops = [n for n in nodes if n.op.name == "scan"]
+    inside = sum(n.attrs["length"] * _in_a_step(n, aligned, length) for n in loops)
+    return inside + _straight_overhead(nodes, aligned)
+
+
+def _in_a_step(loop: Node, aligned: Mapping[Value, Axis], length: int) -> float:
+    way = follow_scan(loop, aligned, length)
+    nodes = [n for n in loop.attrs["body"].nodes if n.outputs[0] in way.body]
+    return tile_overhead(nodes, way.body, length)
+
+
+def _straight_overhead(nodes: Iterable[Node], aligned: Mapping[Value, Axis]) -> float:
     nodes = [n for n in nodes if n.op.family in ("contraction", "convolution", "window")]
     moved = {n: _moved_bytes(n, aligned) for n in nodes}
     rate = CACHE_PER_NS if sum(moved.values()) < _CACHE_BYTES else MEMORY_PER_NS
@@ -67,6 +80,11 @@ def sharing_loss(nodes: Iterable[Node], aligned: Mapping[Value, Axis], length: i
     """
     total = lost = 0.0
     for node in nodes:
+        if node.op.name == "scan":
+            # A step of a loop is short: what is shared there is lost in meetings.
+            total += node_flops(node) * tile / length / BLAS_PER_NS / 2
+            lost += 2 * _MEETING_NS * node.attrs["length"]
+            continue
         if node.op.family not in ("contraction", "convolution"):
             continue
         time = node_flops(node) * tile / length / BLAS_PER_NS / 2

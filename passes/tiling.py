@@ -26,6 +26,58 @@ class Axis:
     inner: int
 
 
+@dataclass(frozen=True, slots=True)
+class ScanAxes:
+    """How the axis goes through a `scan`: where it is in its inputs, in the values of its body, in its outputs."""
+
+    inputs: tuple[Axis | None, ...]
+    body: Mapping[Value, Axis]
+    outputs: tuple[Axis, ...]
+
+
+def follow_scan(node: Node, axes: Mapping[Value, Axis], length: int) -> ScanAxes:
+    """How the axis goes through a loop over something else, such as the time of a sequence.
+
+    A carry that begins as an array without the axis, such as zeros, has it where its later ones do. Raises `Untileable`
+    where the loop sums over the axis, or goes over the axis itself.
+    """
+    graph: Graph = node.attrs["body"]
+    first, stop = node.attrs["consts"], node.attrs["consts"] + node.attrs["carries"]
+    places = [axes.get(v) for v in node.inputs]
+    if any(p is not None and p.axis == 0 for p in places[stop:]):
+        raise Untileable
+    while True:
+        given = [p if i < stop or p is None else Axis(p.axis - 1, p.inner) for i, p in enumerate(places)]
+        inside = {v: p for v, p in zip(graph.inputs, given) if p is not None}
+        for inner in graph.nodes:
+            if not inside.keys().isdisjoint(inner.inputs):
+                found = follow_all(inner, inside, length)
+                if found is None:
+                    raise Untileable
+                inside.update(found)
+        carried = [inside.get(v) for v in graph.outputs[: stop - first]]
+        if carried == places[first:stop]:
+            break
+        if any(old is not None and old != new for old, new in zip(places[first:stop], carried)):
+            raise Untileable
+        places[first:stop] = carried
+    outputs: list[Axis] = []
+    for i, value in enumerate(graph.outputs):
+        place = inside.get(value)
+        if place is None:
+            raise Untileable
+        outputs.append(place if i < stop - first else Axis(place.axis + 1, place.inner))
+    return ScanAxes(tuple(places), inside, tuple(outputs))
+
+
+def follow_all(node: Node, axes: Mapping[Value, Axis], length: int) -> Mapping[Value, Axis] | None:
+    """As `follow`, for each output, of any node."""
+    if node.op.name == "scan":
+        return dict(zip(node.outputs, follow_scan(node, axes, length).outputs))
+    place = follow(node, axes, length)
+    return None if place is None else dict.fromkeys(node.outputs, place)
+
+
 def follow(node: Node, axes: Mapping[Value, Axis], length: int) -> Axis | None:
     """The axis of the outputs of a node that reads aligned values (those in `axes`), or None if it sums over the axis.
 
@@ -172,6 +224,9 @@ class LoopBody:
     def compute(self, node: Node) -> None:
         """A node for a tile."""
         self.body.origin = node.origin
+        if node.op.name == "scan":
+            self.local.update(zip(node.outputs, self.scan(node)))
+            return
         places = [self.axes.get(v) for v in node.inputs]
         out = self.axes[node.outputs[0]]
         if any(p is None for p in places):
@@ -188,6 +243,32 @@ class LoopBody:
             attrs["stop"] = tuple(inputs[0].type.shape[a] if a == out.axis else n for a, n in enumerate(attrs["stop"]))
         copied = self.body.emit_node(node.op, *inputs, **attrs)
         self.local.update(zip(node.outputs, copied.outputs))
+
+    def scan(self, node: Node) -> Sequence[Value]:
+        """The outputs of a loop over something else for a tile."""
+        way = follow_scan(node, self.axes, self.length)
+        inputs = [self.tiled(v, p) for v, p in zip(node.inputs, way.inputs)]
+        graph: Graph = node.attrs["body"]
+        inside = LoopBody(way.body, self.length, self.tile, self.remade)
+        arguments: list[Value] = []
+        for value in graph.inputs:
+            place = way.body.get(value)
+            shape = value.type.shape if place is None else self.shape(value.type.shape, place)
+            arguments.append(Value(ArrayType(shape, value.type.dtype)))
+            if place is None:
+                inside.made[value, None] = arguments[-1]
+            else:
+                inside.local[value] = arguments[-1]
+        for inner in graph.nodes:
+            if inner.outputs[0] in way.body:
+                inside.compute(inner)
+            else:
+                copied = inside.body.copy(inner, [inside.tiled(v, None) for v in inner.inputs])
+                inside.made.update(((v, None), new) for v, new in zip(inner.outputs, copied.outputs))
+        if inside.consts or inside.slices or inside.number is not None:
+            raise Untileable
+        body = Graph(arguments, inside.body.nodes, [inside.local[v] for v in graph.outputs])
+        return self.body.emit_node(node.op, *inputs, **{**node.attrs, "body": body}).outputs
 
     def add(self, node: Node) -> Value:
         """A node that sums over the axis: its carry with the part of this tile."""
