@@ -255,7 +255,8 @@ class _Replay:
     def scratch_bytes(self, node: Node) -> int:
         """Row buffers for every worker, and the parts that tiles leave of reductions; what convolutions work in."""
         if node.op.family == "convolution":
-            return _convolution_scratch(node, self.plan.threads)
+            made = [self.made_bytes(node, number) for number in (0, 1)] if node.op.name == "conv_region" else []
+            return _convolution_scratch(node, self.plan.threads) + self.plan.threads * sum(made)
         if node.op.name == "scan":
             body, attrs = self.plan.bodies[node], node.attrs
             lanes = 1 if self.plan.nested or attrs["carries"] else attrs["length"]
@@ -269,6 +270,34 @@ class _Replay:
             rows += _lines(nest.product_rows * first.output.type.nbytes // first.output.type.shape[0])
         parts = [n for n in nest.crossings if nest.tiles > 1 and not _keeps_axes_on_both_sides(n)]
         return self.plan.threads * rows + sum(_lines(nest.tiles * n.output.type.nbytes) for n in parts)
+
+    def made_bytes(self, unit: Node, number: int) -> int:
+        """Bytes in which a worker makes an operand of a convolution: those rows that have no place otherwise, and a
+        line for each thing that is not read as it lies.
+        """
+        body: Graph = unit.attrs["body"]
+        last = body.nodes[-1]
+        operand = last.inputs[number]
+        if operand.node is None or (last.op.name == "conv" and number == 1):
+            return 0
+        images, itemsize = operand.type.shape, operand.type.dtype.itemsize
+        channels, rows = images[-1], 0
+        if last.op.name == "conv":
+            tiles = conv_tiles(unit)
+            columns = 0 if tiles is None else tiles.copied[1]
+        else:
+            tiles = weight_gradient_tiles(unit)
+            columns, rows = (0, 0) if tiles is None else (tiles.copied_columns(number), tiles.copied(number)[2])
+        read, needed = [operand], {operand}
+        for value in read:
+            more = [] if value.node is None else [v for v in value.node.inputs if v not in needed]
+            read += dict.fromkeys(more)
+            needed.update(more)
+        total = _lines(rows * columns * channels * itemsize)
+        for inner, outer in zip(body.inputs, unit.inputs):
+            if inner in needed:
+                total += _lines(_unlike(self.layouts[outer].window, columns, channels) * inner.type.dtype.itemsize)
+        return total
 
     def nothing_overlaps(self, things: list[_Thing]) -> None:
         """Checks that what is live is disjoint, inside the arena, and as large at most as the plan says."""
@@ -406,20 +435,34 @@ def _may_stop(node: Node) -> bool:
     return node.op.name in ("gather", "scatter_add")
 
 
-def _convolution_scratch(node: Node, threads: int) -> int:
+def _convolution_scratch(unit: Node, threads: int) -> int:
     """Packed weights and copied image rows of every worker, or the parts of a weight gradient."""
+    node = unit if unit.op.name != "conv_region" else unit.attrs["body"].nodes[-1]
     if node.op.name == "conv":
-        x, w, tiles = node.inputs[0].type, node.inputs[1].type, conv_tiles(node)
+        x, w, tiles = node.inputs[0].type, node.inputs[1].type, conv_tiles(unit)
         if tiles is None:
             return 0
         places = sum(down.taps * across.taps for down, across in tiles.phases)
         weights = _channel_lines(w, node.attrs["groups"]) * places * w.shape[1]
         copied = 0 if tiles.direct else tiles.images * tiles.copied[0] * tiles.copied[1] * x.shape[-1]
         return weights + threads * _lines(copied * x.dtype.itemsize)
-    w, parts = node.output.type, weight_gradient_tiles(node)
+    w, parts = node.output.type, weight_gradient_tiles(unit)
     if parts is None:
         return 0
     return parts.parts * _channel_lines(w, node.attrs["groups"]) * int(np.prod(w.shape[1:]))
+
+
+def _unlike(window: Array, columns: int, channels: int) -> int:
+    """Elements of the line in which a window on images is laid out as a row of them; 0 if it lies so, or has one
+    element for all of a row.
+    """
+    *before, across, along = [s if n > 1 else 0 for n, s in zip(window.shape, window.strides)] or [0, 0]
+    if window.size == 1 or not (across or along):
+        return 0
+    if not any(before) and not across:
+        return -(-256 // channels) * channels
+    together = window.itemsize == along or channels == 1
+    return 0 if together and (across == channels * window.itemsize or window.shape[-2] == 1) else columns * channels
 
 
 def _channel_lines(w: ArrayType, groups: int) -> int:

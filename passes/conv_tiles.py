@@ -10,13 +10,15 @@ along an axis meets the same places of the kernel. So no product with a zero tha
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from ..ir import Node
+from ..ir import Node, Value
 from ..ir.ops.convolution import Window, windows
 from ..ir.types import ArrayType
+from .conv_prologue import convolution_of, data_operands, is_made, operand
+from .views import View
 
 VECTOR_BYTES = 64
 # Rows of a register tile by its vectors: sums, a row of vectors and one that repeats an element fit 32 registers. One
@@ -133,6 +135,12 @@ class Geometry:
     outer: int
     itemsize: int
 
+    def images_of(self, number: int) -> tuple[int, int, int, int]:
+        """(n, rows, columns, channels) of what the convolution reads: the input, and its gradient the cotangent too."""
+        if number == 0:
+            return self.images, *self.lengths, self.groups * self.inner
+        return self.images, *self.steps, self.groups * self.outer
+
     @property
     def depthwise(self) -> bool:
         """Whether every channel goes by itself."""
@@ -150,16 +158,17 @@ class Geometry:
         return 1 if self.depthwise else self.groups
 
 
-def geometry(node: Node) -> Geometry | None:
+def geometry(unit: Node) -> Geometry | None:
     """The sizes of a convolution or weight gradient with tiled kernels; None where it has none."""
+    node = convolution_of(unit)
     x, y, w = _operands(node)
     spatial = x.ndim - 2
     if not 1 <= spatial <= 2 or 0 in (x.size, y.size, w.size):
         return None
-    unit = Window(1, 0, 0, 1, 1)
+    once = Window(1, 0, 0, 1, 1)
     padding = (1,) * (2 - spatial)
     lengths, steps, kernel = ((*padding, *shape) for shape in (x.shape[1:-1], y.shape[1:-1], w.shape[2:]))
-    first, second = (*(unit for _ in padding), *windows(node.attrs))
+    first, second = (*(once for _ in padding), *windows(node.attrs))
     groups: int = node.attrs["groups"]
     found = Geometry(
         x.shape[0],
@@ -172,7 +181,7 @@ def geometry(node: Node) -> Geometry | None:
         w.shape[0] // groups,
         x.dtype.itemsize,
     )
-    plain = all(a == unit for a in found.windows) and found.kernel == (1, 1)
+    plain = all(a == once for a in found.windows) and found.kernel == (1, 1)
     return _flattened(found) if plain else found
 
 
@@ -227,6 +236,10 @@ class ConvTiles:
             return 0
         return _lines(self.images * math.prod(self.copied) * g.groups * g.inner * g.itemsize)
 
+    def copied_columns(self, number: int) -> int:
+        """Columns of the copied input."""
+        return self.copied[1]
+
     @property
     def packed_bytes(self) -> int:
         """Bytes of the packed weights."""
@@ -242,11 +255,12 @@ def _lines(nbytes: int) -> int:
     return -(-nbytes // VECTOR_BYTES) * VECTOR_BYTES
 
 
-def conv_tiles(node: Node) -> ConvTiles | None:
+def conv_tiles(unit: Node) -> ConvTiles | None:
     """The tiles of a `conv`, or None where it has no tiled kernel."""
-    g = geometry(node)
+    g = geometry(unit)
     if g is None:
         return None
+    made = is_made(unit, 0)
     by_axis = [axis_phases(*axis) for axis in zip(g.windows, g.lengths, g.kernel)]
     phases = tuple((first, second) for first, second in product(*by_axis))
     met = [pair for pair in phases if pair[0].taps and pair[1].taps]
@@ -256,7 +270,7 @@ def conv_tiles(node: Node) -> ConvTiles | None:
     reaches = [[pair[axis].reach for pair in met] or [(0, -1)] for axis in (0, 1)]
     low = [min(first for first, _ in reach) for reach in reaches]
     high = [max(last for _, last in reach) for reach in reaches]
-    direct = all(a >= 0 and b < n for a, b, n in zip(low, high, g.lengths))
+    direct = not made and all(a >= 0 and b < n for a, b, n in zip(low, high, g.lengths))
     step = phases[0][0].step
     columns = max(high[1] - low[1] + 1, 0)
 
@@ -301,6 +315,9 @@ class WeightGradientTiles:
     where `bands` is above 1. `parts` sums of neighbouring passes are added in the end, in their order. Each part is
     made by `shares` tiles, which divide its units: a group, a place of the kernel, a block of input channels, a strip;
     where every channel goes by itself, a row of the kernel and a strip.
+
+    Where the tile makes an operand itself (`made`), it does so for a turn at a time: an image of a pass after the
+    other, or the band. That changes no sum.
     """
 
     geometry: Geometry
@@ -309,6 +326,33 @@ class WeightGradientTiles:
     band: int
     parts: int
     shares: int
+    made: tuple[bool, bool] = (False, False)
+
+    @property
+    def turns(self) -> int:
+        """Turns of a pass."""
+        return self.images if any(self.made) else 1
+
+    def copied(self, number: int) -> tuple[int, int, int]:
+        """Of what a tile makes of an operand for a turn: rows from one band to the next, the first row, rows."""
+        g = self.geometry
+        if self.bands == 1:
+            return 0, 0, g.images_of(number)[1]
+        if number == 1:
+            return self.band, 0, self.band
+        w = g.windows[0]
+        return self.band * w.stride, -w.low, (self.band - 1) * w.stride + (g.kernel[0] - 1) * w.dilation + 1
+
+    def copied_columns(self, number: int) -> int:
+        """Columns of an operand: all are copied."""
+        return self.geometry.images_of(number)[2]
+
+    def copied_bytes(self, number: int) -> int:
+        """Bytes of what a tile makes of an operand for a turn."""
+        if not self.made[number]:
+            return 0
+        _, _, columns, channels = self.geometry.images_of(number)
+        return _lines(self.copied(number)[2] * columns * channels * self.geometry.itemsize)
 
     @property
     def passes(self) -> int:
@@ -322,8 +366,8 @@ class WeightGradientTiles:
         return g.strip_groups * g.channel_strips.vectors * math.prod(g.kernel) * g.inner * VECTOR_BYTES
 
     def scratch_bytes(self, threads: int) -> int:
-        """Bytes of all parts."""
-        return self.parts * self.part_bytes
+        """Bytes of all parts, and of what each worker copies."""
+        return self.parts * self.part_bytes + threads * (self.copied_bytes(0) + self.copied_bytes(1))
 
     @property
     def blocks(self) -> Rows:
@@ -344,9 +388,9 @@ def channel_blocks(g: Geometry) -> Rows:
     return rows(g.inner, g.channel_strips.width)
 
 
-def weight_gradient_tiles(node: Node) -> WeightGradientTiles | None:
+def weight_gradient_tiles(unit: Node) -> WeightGradientTiles | None:
     """The tiles of a `conv_weight_gradient` (or `_add`), or None where it has no tiled kernel."""
-    g = geometry(node)
+    g = geometry(unit)
     if g is None:
         return None
     of_input = math.prod(g.lengths) * g.groups * g.inner * g.itemsize
@@ -364,7 +408,7 @@ def weight_gradient_tiles(node: Node) -> WeightGradientTiles | None:
     room = max(256 << 10, g.images * image // 8)
     parts = max(1, min(_LEAST_TILES, room // whole.part_bytes, whole.passes))
     shares = max(1, min(whole.units, -(-_LEAST_TILES // parts)))
-    return WeightGradientTiles(g, images, bands, band, parts, shares)
+    return WeightGradientTiles(g, images, bands, band, parts, shares, (is_made(unit, 0), is_made(unit, 1)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,14 +445,19 @@ def meetings(window: Window, length: int, steps: int, kernel: int) -> list[Meeti
     return result
 
 
-def scratch_bytes(node: Node, threads: int) -> int:
-    """Bytes of scratch that a convolution or weight gradient needs."""
-    tiles: ConvTiles | WeightGradientTiles | None = None
-    if node.op.name == "conv":
-        tiles = conv_tiles(node)
-    else:
-        tiles = weight_gradient_tiles(node)
-    return 0 if tiles is None else tiles.scratch_bytes(threads)
+def scratch_bytes(unit: Node, threads: int, views: Mapping[Value, View]) -> int:
+    """Bytes of scratch that a convolution or weight gradient needs: its tiles', then lines for what each worker makes
+    of its operands.
+    """
+    node = convolution_of(unit)
+    tiles = conv_tiles(unit) if node.op.name == "conv" else weight_gradient_tiles(unit)
+    if tiles is None:
+        return 0
+    return tiles.scratch_bytes(threads) + threads * sum(
+        sum(operand(unit, number, views, tiles.geometry.images_of(number)).line_bytes(tiles.copied_columns(number)))
+        for number in range(data_operands(node))
+        if is_made(unit, number)
+    )
 
 
 def tile_shapes(blocks: Sequence[Rows], widths: Sequence[int]) -> list[tuple[int, int]]:

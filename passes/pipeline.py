@@ -15,6 +15,7 @@ from .hoist import Hoist
 from .layout import Layout
 from .merge import Merge
 from .plan import Plan, plan
+from .prologue import Prologue
 from .rebuild import Rebuild
 from .rewrite import Pass, rebuild
 from .schedule import Schedule
@@ -40,6 +41,7 @@ def pipeline() -> list[Pass]:
         Rebuild(),
         Fuse(),
         Epilogue(),
+        Prologue(),
         Schedule(),
     ]
 

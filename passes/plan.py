@@ -188,7 +188,7 @@ def plan(graph: Graph, threads: int = 1, outputs_in_arena: bool = False, copies:
                 request = Request(value.type.nbytes, now, max(now, last_use.get(value, now)), [value])
                 owner[value] = request
                 requests.append(request)
-        nbytes = _scratch_bytes(node, nests, bodies, threads, nested)
+        nbytes = _scratch_bytes(node, nests, bodies, views, threads, nested)
         if nbytes:
             scratch_of[node] = Request(nbytes, now, now, [], node)
             requests.append(scratch_of[node])
@@ -217,14 +217,19 @@ def plan(graph: Graph, threads: int = 1, outputs_in_arena: bool = False, copies:
 
 
 def _scratch_bytes(
-    node: Node, nests: Mapping[Node, LoopNest], bodies: Mapping[Node, Plan], threads: int, nested: bool
+    node: Node,
+    nests: Mapping[Node, LoopNest],
+    bodies: Mapping[Node, Plan],
+    views: Mapping[Value, View],
+    threads: int,
+    nested: bool,
 ) -> int:
     if node in bodies:
         apart = lanes(node) if not nested and run_side_by_side(node, threads) else 1
         return aligned(bodies[node].arena_bytes) * apart
     nest = nests.get(node)
     if node.op.family == "convolution":
-        return conv_tiles.scratch_bytes(node, threads)
+        return conv_tiles.scratch_bytes(node, threads, views)
     return 0 if nest is None else threads * nest.buffer_bytes + nest.partial_bytes
 
 

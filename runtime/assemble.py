@@ -39,7 +39,7 @@ class Lowered:
         for phase in self.phases:
             for unit in phase:
                 levels = unit.before if isinstance(unit, Loop) else unit
-                yield from (i.source for level in levels for step in level for i in step.instructions)
+                yield from (s for level in levels for step in level for i in step.instructions for s in i.sources())
                 if isinstance(unit, Loop):
                     yield from unit.body.sources()
 
@@ -190,6 +190,8 @@ class Tables:
                 return CONSTANT, argument.number, 0, 0, 0, 0, 0
             case "tile":
                 return TILE, 0, 0, 0, 0, 0, 0
+            case "kernel":
+                return CONSTANT, self.addresses[argument.source], 0, 0, 0, 0, 0
             case "arena":
                 word = frame.arena
             case _:

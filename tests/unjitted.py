@@ -45,12 +45,36 @@ class Pointer:
         self._elements(index, index + 1)[0] = value
 
 
+class _Block:
+    """The words of a kernel's block from one of them on; an address of words further on is another block."""
+
+    def __init__(self, words: list[np.int64], start: int = 0) -> None:
+        self.words = words
+        self.start = start
+
+    def __add__(self, nbytes: int) -> _Block:
+        return _Block(self.words, self.start + int(nbytes) // 8)
+
+    def word(self, i: int) -> np.int64:
+        return self.words[self.start + i]
+
+    def set_word(self, i: int, value: int) -> None:
+        self.words[self.start + i] = np.int64(value)
+
+
 class _Machine:
     """Memory behind addresses, and the functions that kernels call, in terms of it."""
 
     def __init__(self, memory: Sequence[Array]) -> None:
         self.memory = memory
-        self.kernels: dict[str, Callable[[Sequence[np.int64]], int]] = {}
+        self.kernels: dict[str, Callable[[_Block], int]] = {}
+        self.called: list[str] = []
+        """Sources of kernels that others call: their address is their place here, counted from 1."""
+
+    def address(self, source: str) -> np.int64:
+        if source not in self.called:
+            self.called.append(source)
+        return np.int64(self.called.index(source) + 1)
 
     def pointer(self, address: int, dtype: np.dtype[Any]) -> Pointer:
         base = int(address) >> _BASE_BITS
@@ -90,7 +114,8 @@ class _Machine:
             if function is not None:
                 plain[name] = FunctionType(function.__code__, plain, name)
         names.update((name, value) for name, value in plain.items() if name in names)
-        names["word"] = lambda block, i: block[i]
+        names["word"], names["set_word"] = _Block.word, _Block.set_word
+        names["call_kernel"] = lambda address, block: self.call(self.called[address - 1], block)
         names["window"] = lambda pointer, start, n: Pointer(
             pointer.memory, pointer.offset + int(start) * pointer.dtype.itemsize, pointer.dtype
         )
@@ -101,7 +126,7 @@ class _Machine:
         names["gemm_f32"], names["gemm_f64"] = self.gemm(np.dtype("f4")), self.gemm(np.dtype("f8"))
         return names
 
-    def call(self, source: str, block: Sequence[np.int64]) -> int:
+    def call(self, source: str, block: _Block) -> int:
         if source not in self.kernels:
             names = self.namespace()
             exec(compile(source, "<kernel>", "exec"), names)
@@ -147,6 +172,8 @@ def run_unjitted(plan: Plan, *arrays: Array) -> list[Array]:
                 return np.int64(argument.number)
             case "tile":
                 return np.int64(tile)
+            case "kernel":
+                return machine.address(argument.source)
             case "arena":
                 return np.int64((1 << _BASE_BITS) + argument.offset + worker * argument.apart)
             case _:
@@ -163,7 +190,7 @@ def run_unjitted(plan: Plan, *arrays: Array) -> list[Array]:
                     for instruction in step.instructions:
                         block = [word(a, tile, tile % plan.threads) for a in instruction.arguments]
                         with np.errstate(all="ignore"):
-                            code = machine.call(instruction.source, block)
+                            code = machine.call(instruction.source, _Block(block))
                         if code:
                             raise IndexError(sites.entries[code - 1].node)
     return [_output(plan, graph, memory, first, i) for i in range(len(graph.outputs))]

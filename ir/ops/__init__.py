@@ -1,7 +1,7 @@
 """The primitives, one file per family. Importing this package fills the registry `OPS`.
 
-Collective reductions and user kernels are families of their own. `scan` and `region` are nodes with a body graph; nodes
-may have several outputs.
+Collective reductions and user kernels are families of their own. `scan`, `region` and `conv_region` are nodes with a
+body graph; nodes may have several outputs.
 """
 
 from . import contraction, convolution, creation, elementwise, indexing, movement, reduction, region, scan, window

@@ -1,4 +1,4 @@
-"""`region`: nodes that run as one unit, as a node with a body graph. Made by fusion."""
+"""`region` and `conv_region`: nodes that run as one unit, as a node with a body graph. Made by fusion."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from ..op import Attrs, Op, TypeRuleError, declare
 from ..types import Array, ArrayType
 
 
-def _region_type(*types: ArrayType, body: Graph, domain: tuple[int, ...], rows: int) -> tuple[ArrayType, ...]:
+def _check_inputs(types: Sequence[ArrayType], body: Graph) -> None:
     expected = [v.type for v in body.inputs]
     if list(types) != expected:
         raise TypeRuleError(f"the body takes {', '.join(map(str, expected))}, got {', '.join(map(str, types))}")
+
+
+def _region_type(*types: ArrayType, body: Graph, domain: tuple[int, ...], rows: int) -> tuple[ArrayType, ...]:
+    _check_inputs(types, body)
     if not -1 <= rows <= len(domain):
         raise TypeRuleError(f"a domain {domain} has no {rows} row axes")
     return tuple(v.type for v in body.outputs)
@@ -21,6 +25,18 @@ def _region_type(*types: ArrayType, body: Graph, domain: tuple[int, ...], rows: 
 
 def _region(*arrays: Array, body: Graph, domain: tuple[int, ...], rows: int) -> tuple[Array, ...]:
     return interpret(body, *arrays)
+
+
+def _conv_region_type(*types: ArrayType, body: Graph) -> ArrayType:
+    _check_inputs(types, body)
+    last = body.nodes[-1] if body.nodes else None
+    if last is None or last.op.family != "convolution" or body.outputs != (last.output,):
+        raise TypeRuleError("the body ends in a convolution, its only output")
+    return last.output.type
+
+
+def _conv_region(*arrays: Array, body: Graph) -> Array:
+    return interpret(body, *arrays)[0]
 
 
 def _region_flops(inputs: Sequence[ArrayType], outputs: Sequence[ArrayType], attrs: Attrs) -> int:
@@ -42,5 +58,18 @@ region = declare(
         _region_axes,
         None,
         "the nodes of `body`, run as one unit",
+    )
+)
+
+conv_region = declare(
+    Op(
+        "conv_region",
+        "convolution",
+        _conv_region_type,
+        _conv_region,
+        _region_flops,
+        _region_axes,
+        None,
+        "the convolution, or gradient to a weight, that ends `body`, of what the rest makes element by element",
     )
 )

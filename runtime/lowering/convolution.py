@@ -1,13 +1,14 @@
-"""From convolutions to calls of kernels: which run, and the words that they read."""
+"""From convolutions to stages of calls of kernels: which run, and the words that they read."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ...ir import Node, Value
 from ...ir.ops.convolution import windows
+from ...passes.conv_prologue import Operand, convolution_of, operand
 from ...passes.conv_tiles import (
     MOST_TOGETHER,
     VECTOR_BYTES,
@@ -23,7 +24,7 @@ from ...passes.conv_tiles import (
     weight_gradient_tiles,
 )
 from ...passes.views import View
-from . import plain_convolution, tiled_convolution
+from . import conv_copy, plain_convolution, tiled_convolution
 
 # Multiply-adds that one tile of a plain kernel takes.
 _PLAIN_TILE = 1 << 15
@@ -37,32 +38,72 @@ class Scratch:
     apart: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """The address of a kernel that another one calls."""
+
+    source: str
+
+
+Word = Value | Scratch | Kernel | int | None
+"""None is the tile."""
+
+
 @dataclass(frozen=True)
 class Call:
-    """`tiles` independent calls of a kernel, which reads the tile, addresses and numbers, in the order of `words`."""
+    """A call of a kernel, which reads the tile, addresses and numbers, in the order of `words`."""
+
+    source: str
+    words: list[Word]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """`tiles` independent tiles, each of which makes all calls, one after the other."""
 
     tiles: int
-    source: str
-    words: list[Value | Scratch | int | None]
-    """None is the tile."""
+    calls: list[Call]
 
 
-def convolution(node: Node, views: Mapping[Value, View]) -> list[Call]:
-    """The calls of a `conv`, each after the one before."""
-    tiles = conv_tiles(node)
-    if tiles is None:
-        return [_plain_convolution(node)]
-    return [_pack(node, tiles, views[node.inputs[1]]), _convolve(node, tiles)]
-
-
-def weight_gradient(node: Node, views: Mapping[Value, View]) -> list[Call]:
-    """The calls of a `conv_weight_gradient`, each after the one before; of the `_add` form where the result already
-    holds what is added to.
+def stages(unit: Node, views: Mapping[Value, View], threads: int) -> list[Stage]:
+    """The stages of a convolution for so many workers, each after the one before; of a weight gradient in its `_add`
+    form where the result already holds what is added to.
     """
-    tiles = weight_gradient_tiles(node)
+    if convolution_of(unit).op.name == "conv":
+        return _convolution(unit, views, threads)
+    return _weight_gradient(unit, views, threads)
+
+
+def _convolution(unit: Node, views: Mapping[Value, View], threads: int) -> list[Stage]:
+    tiles = conv_tiles(unit)
     if tiles is None:
-        return [_plain_weight_gradient(node)]
-    return [_sum(node, tiles), _add_parts(node, tiles)]
+        return [_plain_convolution(unit)]
+    calls = [_convolve(unit, tiles)]
+    if not tiles.direct:
+        read = operand(unit, 0, views, tiles.geometry.images_of(0))
+        target = Scratch(tiles.packed_bytes, tiles.band_bytes)
+        apart = sum(read.line_bytes(tiles.copied[1]))
+        lines = Scratch(tiles.packed_bytes + threads * tiles.band_bytes, apart)
+        where = [tiles.images, tiles.bands, tiles.band * tiles.phases[0][0].step, tiles.origin[0]]
+        calls.insert(0, _copy(read, None, target, lines, [*where, tiles.copied[0], tiles.origin[1], tiles.copied[1]]))
+    return [_pack(unit, tiles, views), Stage(tiles.tiles, calls)]
+
+
+def _weight_gradient(unit: Node, views: Mapping[Value, View], threads: int) -> list[Stage]:
+    tiles = weight_gradient_tiles(unit)
+    if tiles is None:
+        return [_plain_weight_gradient(unit)]
+    return [_sum(unit, tiles, views, threads), _add_parts(unit, tiles)]
+
+
+def _copy(read: Operand, tile: int | None, target: Scratch, lines: Scratch, where: Sequence[int]) -> Call:
+    """Makes rows of images of an operand; `where` are the words 7 to 13 of the kernel."""
+    words: list[Word] = [tile, target, lines, *read.lengths, *where, read.repeated]
+    at = 0
+    for source, nbytes in zip(read.sources, read.line_bytes(where[-1])):
+        words += [source.value, *source.strides, at]
+        at += nbytes
+    return Call(conv_copy.copy_images(read), words)
 
 
 def _lanes(g: Geometry) -> int:
@@ -88,8 +129,9 @@ def _rows_before(tiles: ConvTiles) -> list[int]:
     return before
 
 
-def _pack(node: Node, tiles: ConvTiles, view: View) -> Call:
+def _pack(unit: Node, tiles: ConvTiles, views: Mapping[Value, View]) -> Stage:
     g = tiles.geometry
+    weight = _given(unit, 1)
     strips = g.channel_strips
     groups, inner, outer = _channels(g)
     kernel_rows, kernel_columns = g.kernel
@@ -99,17 +141,24 @@ def _pack(node: Node, tiles: ConvTiles, view: View) -> Call:
             for s in range(column.taps):
                 place = (row.tap + t * row.tap_step) * kernel_columns + column.tap + s * column.tap_step
                 places[place] = (before, row.taps * column.taps * g.inner, t * column.taps + s)
-    of_out, of_in, *of_kernel = view.strides
+    of_out, of_in, *of_kernel = views[weight].strides
     if len(of_kernel) == 1:
         of_kernel.insert(0, 0)
     numbers = [of_out, of_in, *of_kernel, inner, outer, groups, strips.count, strips.width, strips.wide]
     numbers += [strips.vectors, kernel_rows, kernel_columns, tiles.packed, *(n for place in places for n in place)]
     count = groups * strips.count * -(-inner // 8)
-    source = tiled_convolution.pack(node.output.type.dtype, _lanes(g))
-    return Call(count, source, [None, node.inputs[1], Scratch(0), *numbers])
+    source = tiled_convolution.pack(unit.output.type.dtype, _lanes(g))
+    return Stage(count, [Call(source, [None, weight, Scratch(0), *numbers])])
 
 
-def _convolve(node: Node, tiles: ConvTiles) -> Call:
+def _given(unit: Node, number: int) -> Value:
+    """What is given to `unit` as operand `number` of its convolution."""
+    if unit.op.name != "conv_region":
+        return unit.inputs[number]
+    return unit.inputs[unit.attrs["body"].inputs.index(convolution_of(unit).inputs[number])]
+
+
+def _convolve(unit: Node, tiles: ConvTiles) -> Call:
     g, (first, *_) = tiles.geometry, tiles.phases
     strips = g.channel_strips
     groups, inner, outer = _channels(g)
@@ -123,49 +172,77 @@ def _convolve(node: Node, tiles: ConvTiles) -> Call:
     for (down, across), before, cut in zip(tiles.phases, _rows_before(tiles), cuts):
         numbers += [*_words(down), *_words(across), before, cut.blocks, cut.most, cut.long, 0]
     shapes = tile_shapes(cuts, sorted(strips.widths()))
-    source = tiled_convolution.convolve(node.output.type.dtype, _lanes(g), shapes, _partly_there(g), g.depthwise)
-    copied = Scratch(tiles.packed_bytes, tiles.band_bytes)
-    return Call(tiles.tiles, source, [None, node.inputs[0], Scratch(0), node.output, copied, *numbers])
+    source = tiled_convolution.convolve(unit.output.type.dtype, _lanes(g), shapes, _partly_there(g), g.depthwise)
+    read = _given(unit, 0) if tiles.direct else Scratch(tiles.packed_bytes, tiles.band_bytes)
+    return Call(source, [None, read, Scratch(0), unit.output, *numbers])
 
 
 def _words(phase: Phase) -> list[int]:
     return [phase.first, phase.count, phase.source, phase.taps]
 
 
-def _sum(node: Node, tiles: WeightGradientTiles) -> Call:
+def _sum(unit: Node, tiles: WeightGradientTiles, views: Mapping[Value, View], threads: int) -> Stage:
     g, blocks = tiles.geometry, tiles.blocks
     strips = g.channel_strips
     _, inner, outer = _channels(g)
     numbers = [g.images, *g.lengths, *g.steps, inner, outer, g.groups * g.inner, g.groups * g.outer]
     numbers += [tiles.images, tiles.bands, tiles.band, tiles.passes, tiles.parts, tiles.shares, tiles.units]
     numbers += [strips.count, strips.width, strips.wide, strips.vectors, blocks.blocks, blocks.most, blocks.long]
-    numbers += [*g.kernel, tiles.part_bytes // VECTOR_BYTES]
+    numbers += [*g.kernel, tiles.part_bytes // VECTOR_BYTES, tiles.turns]
+    copies = _copies(unit, tiles, views, threads)
+    at = 4 + len(numbers) + 4 * 2 + 5 * sum(g.kernel)
+    words: list[Word] = []
+    for number, copy in enumerate(copies):
+        begins = tiles.copied(number)
+        numbers += [at + len(words) if copy else 0, *(begins if copy else (0, 0, g.images_of(number)[1]))]
+        words += [] if copy is None else [Kernel(copy.source), *copy.words]
     for axis in zip(g.windows, g.lengths, g.steps, g.kernel):
         for m in meetings(*axis):
             numbers += [m.first, m.count, m.apart, m.source, m.step]
-    dtype, widths = node.output.type.dtype, sorted(strips.widths())
+    dtype, widths = unit.output.type.dtype, sorted(strips.widths())
     if g.depthwise:
         shapes = [(size, width) for size in sorted({1, min(g.kernel[1], MOST_TOGETHER)}) for width in widths]
         source = tiled_convolution.depthwise_weight_gradient(dtype, _lanes(g), shapes, _partly_there(g))
     else:
         shapes = tile_shapes([blocks], widths)
         source = tiled_convolution.weight_gradient(dtype, _lanes(g), shapes, _partly_there(g))
-    return Call(tiles.parts * tiles.shares, source, [None, *node.inputs[:2], Scratch(0), *numbers])
+    read = [_given(unit, n) if copy is None else copy.words[1] for n, copy in enumerate(copies)]
+    call = Call(source, [None, *read, Scratch(0), *numbers, *words])
+    return Stage(tiles.parts * tiles.shares, [call])
 
 
-def _adds(node: Node) -> bool:
-    """Whether the gradient is added to what the result holds."""
-    return node.op.name == "conv_weight_gradient_add"
+def _copies(unit: Node, tiles: WeightGradientTiles, views: Mapping[Value, View], threads: int) -> list[Call | None]:
+    """For each operand, the call that makes it for a turn, if the tile does."""
+    begin = tiles.parts * tiles.part_bytes
+    lines = begin + threads * sum(map(tiles.copied_bytes, (0, 1)))
+    result: list[Call | None] = []
+    for number in (0, 1):
+        if not tiles.made[number]:
+            result.append(None)
+            continue
+        read = operand(unit, number, views, tiles.geometry.images_of(number))
+        nbytes, apart = tiles.copied_bytes(number), sum(read.line_bytes(tiles.copied_columns(number)))
+        step, first, rows_ = tiles.copied(number)
+        where = [tiles.images // tiles.turns, tiles.bands, step, first, rows_, 0, read.lengths[2]]
+        result.append(_copy(read, 0, Scratch(begin, nbytes), Scratch(lines, apart), where))
+        begin += threads * nbytes
+        lines += threads * apart
+    return result
 
 
-def _add_parts(node: Node, tiles: WeightGradientTiles) -> Call:
+def _adds(unit: Node) -> bool:
+    """Whether a gradient is added to what the result holds."""
+    return unit.op.name == "conv_weight_gradient_add"
+
+
+def _add_parts(unit: Node, tiles: WeightGradientTiles) -> Stage:
     g = tiles.geometry
     groups, inner, outer = _channels(g)
     vectors = g.channel_strips.vectors
     numbers = [tiles.parts, tiles.part_bytes // VECTOR_BYTES, vectors, inner, outer, math.prod(g.kernel)]
-    numbers.append(int(_adds(node)))
-    source = tiled_convolution.add_parts(node.output.type.dtype, _lanes(g))
-    return Call(groups * vectors, source, [None, Scratch(0), node.output, *numbers])
+    numbers.append(int(_adds(unit)))
+    source = tiled_convolution.add_parts(unit.output.type.dtype, _lanes(g))
+    return Stage(groups * vectors, [Call(source, [None, Scratch(0), unit.output, *numbers])])
 
 
 # ---- what has no tiled kernel
@@ -183,18 +260,19 @@ def _plain_words(x: Value, w: Value, y: Value, node: Node) -> list[int]:
     return [inner, outer, groups, *sizes, *(word for axis in axes for word in axis)]
 
 
-def _plain_convolution(node: Node) -> Call:
+def _plain_convolution(node: Node) -> Stage:
     (x, w), y = node.inputs, node.output
     positions = math.prod(y.type.shape[:-1])
     step = max(1, _PLAIN_TILE // max(w.type.size, 1))
     source = plain_convolution.convolution(y.type.dtype)
-    return Call(-(-positions // step), source, [None, step, positions, x, w, y, *_plain_words(x, w, y, node)])
+    call = Call(source, [None, step, positions, x, w, y, *_plain_words(x, w, y, node)])
+    return Stage(-(-positions // step), [call])
 
 
-def _plain_weight_gradient(node: Node) -> Call:
+def _plain_weight_gradient(node: Node) -> Stage:
     (x, g), w = node.inputs[:2], node.output
     positions, channels = math.prod(g.type.shape[:-1]), w.type.shape[0]
     step = max(1, _PLAIN_TILE // max(math.prod(w.type.shape[1:]) * positions, 1))
     words = [*_plain_words(x, w, g, node), positions, int(_adds(node))]
     source = plain_convolution.weight_gradient(w.type.dtype)
-    return Call(-(-channels // step), source, [None, step, channels, x, g, w, *words])
+    return Stage(-(-channels // step), [Call(source, [None, step, channels, x, g, w, *words])])

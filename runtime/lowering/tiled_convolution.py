@@ -91,12 +91,12 @@ def kernel(b):
 def convolve(dtype: np.dtype[Any], lanes: int, shapes: Sequence[Shape], tail: bool, pairwise: bool) -> str:
     """A tile of `ConvTiles`.
 
-    Words: tile, x, packed weights, y, copied input; 5: images, height and width of x, height and width of y;
-    10: groups with strips, channels in and out of a group, channels of x, of y; 15: images, bands, rows of a tile;
-    18: copied rows and columns, their origin (2), whether nothing is copied; 23: step and apart of rows, of columns;
-    27: kernel places apart in the input, rows and columns; 29: strips, width, wide strips, vectors of a group;
-    33: vector rows of a strip; 34: whether kernel rows are passed one by one; 35: whether a kernel row is one run;
-    36: phases; then for each: first, count, source, taps of rows, of columns, vector rows before, blocks of columns,
+    Words: tile, x or what was copied of it for the tile, packed weights, y; 4: images, height and width of x, height
+    and width of y; 9: groups with strips, channels in and out of a group, channels of x, of y; 14: images, bands, rows
+    of a tile; 17: copied rows and columns, their origin (2), whether nothing is copied; 22: step and apart of rows, of
+    columns; 26: kernel places apart in the input, rows and columns; 28: strips, width, wide strips, vectors of a group;
+    32: vector rows of a strip; 33: whether kernel rows are passed one by one; 34: whether a kernel row is one run;
+    35: phases; then for each: first, count, source, taps of rows, of columns, vector rows before, blocks of columns,
     columns of the longest block, long blocks.
     """
     short, size = SHORT_NAMES[dtype], dtype.itemsize
@@ -108,46 +108,21 @@ lanes = {lanes}
 
 
 def kernel(b):
-    x, y = array_{short}(word(b, 1), 0), array_{short}(word(b, 3), 0)
-    images, height, width = word(b, 5), word(b, 6), word(b, 7)
-    y_height, y_width = word(b, 8), word(b, 9)
-    inner, outer, x_channels, y_channels = word(b, 11), word(b, 12), word(b, 13), word(b, 14)
-    bands, band_rows = word(b, 16), word(b, 17)
-    copied_rows, copied_columns, top, left = word(b, 18), word(b, 19), word(b, 20), word(b, 21)
-    step_down, apart_down, step_across, apart_across = word(b, 23), word(b, 24), word(b, 25), word(b, 26)
-    first_image = word(b, 0) // bands * word(b, 15)
+    y = array_{short}(word(b, 3), 0)
+    images, height, width = word(b, 4), word(b, 5), word(b, 6)
+    y_height, y_width = word(b, 7), word(b, 8)
+    inner, outer, x_channels, y_channels = word(b, 10), word(b, 11), word(b, 12), word(b, 13)
+    bands, band_rows = word(b, 15), word(b, 16)
+    copied_rows, copied_columns, top, left = word(b, 17), word(b, 18), word(b, 19), word(b, 20)
+    step_down, apart_down, step_across, apart_across = word(b, 22), word(b, 23), word(b, 24), word(b, 25)
+    first_image = word(b, 0) // bands * word(b, 14)
     band = word(b, 0) % bands
-    last_image = first_image + word(b, 15) if first_image + word(b, 15) < images else images
+    last_image = first_image + word(b, 14) if first_image + word(b, 14) < images else images
     first_row = band * band_rows
     begin = first_row * step_down + top
-    if word(b, 22) == 0:
-        copied = array_{short}(word(b, 4), 0)
-        line = copied_columns * x_channels
-        skipped = -left if left < 0 else 0
-        skipped = skipped if skipped < copied_columns else copied_columns
-        there = width - (left + skipped)
-        there = there if there < copied_columns - skipped else copied_columns - skipped
-        there = there if there > 0 else 0
-        for image in range(first_image, last_image):
-            for r in range(copied_rows):
-                target = window(copied, ((image - first_image) * copied_rows + r) * line, line)
-                j = begin + r
-                if (j < 0) | (j >= height):
-                    for e in range(line):
-                        target[e] = {short}(0)
-                else:
-                    for e in range(skipped * x_channels):
-                        target[e] = {short}(0)
-                    target = window(target, skipped * x_channels, there * x_channels)
-                    source = window(x, ((image * height + j) * width + left + skipped) * x_channels, there * x_channels)
-                    for e in range(there * x_channels):
-                        target[e] = source[e]
-                    rest = (copied_columns - skipped - there) * x_channels
-                    target = window(target, there * x_channels, rest)
-                    for e in range(rest):
-                        target[e] = {short}(0)
-        base = word(b, 4)
-        x_line = {size} * line
+    if word(b, 21) == 0:
+        base = word(b, 1)
+        x_line = {size} * copied_columns * x_channels
         x_image = x_line * copied_rows
     else:
         x_line = {size} * width * x_channels
@@ -156,16 +131,16 @@ def kernel(b):
     pixel = {size} * x_channels
     a_step = step_across * pixel
     c_step = {size} * apart_across * y_channels
-    strips, strip_width, wide, all_vectors = word(b, 29), word(b, 30), word(b, 31), word(b, 32)
-    for number in range(word(b, 10) * strips):
+    strips, strip_width, wide, all_vectors = word(b, 28), word(b, 29), word(b, 30), word(b, 31)
+    for number in range(word(b, 9) * strips):
         group = number // strips
         strip = number - group * strips
         vector = strip * strip_width if strip <= wide else strip * (strip_width - 1) + wide
         vectors = strip_width if strip < wide else strip_width - 1
         columns = outer - vector * lanes if outer - vector * lanes < vectors * lanes else vectors * lanes
         weight_row = {size} * lanes * vectors
-        for phase in range(word(b, 36)):
-            at_phase = 37 + 13 * phase
+        for phase in range(word(b, 35)):
+            at_phase = 36 + 13 * phase
             row_first, row_count, row_source, all_row_taps = (
                 word(b, at_phase), word(b, at_phase + 1), word(b, at_phase + 2), word(b, at_phase + 3))
             column_first, column_count, column_source, column_taps = (
@@ -186,16 +161,16 @@ def kernel(b):
                 continue
             mine = taps * inner
             weights = word(b, 2) + {size} * lanes * (
-                group * all_vectors * word(b, 33) + before * all_vectors + mine * vector)
-            reach_down = word(b, 27)
+                group * all_vectors * word(b, 32) + before * all_vectors + mine * vector)
+            reach_down = word(b, 26)
             row_apart = reach_down * x_line
             row_weights = column_taps * inner * weight_row
-            n1, a1, b1 = column_taps, word(b, 28) * pixel, inner * weight_row
+            n1, a1, b1 = column_taps, word(b, 27) * pixel, inner * weight_row
             n0, a0, b0 = inner, i64({size}), weight_row
-            if word(b, 35):
+            if word(b, 34):
                 n1 = i64(1)
                 n0 = column_taps * inner
-            for turn in range(all_row_taps if word(b, 34) else 1):
+            for turn in range(all_row_taps if word(b, 33) else 1):
                 for image in range(first_image, last_image):
                     from_image = base + (image - first_image) * x_image + {here}
                     for q in range(first_row, end_row):
@@ -208,7 +183,7 @@ def kernel(b):
                         until = until if until > 0 else i64(1)
                         more = i64(0)
                         row_taps = until - skipped
-                        if word(b, 34):
+                        if word(b, 33):
                             if (turn < skipped) | (turn >= until):
                                 continue
                             more = i64(1) if turn > skipped else i64(0)
@@ -228,14 +203,40 @@ def kernel(b):
 """
 
 
+_TURN = """
+        # A turn that makes what it reads finds it as if the rest were there too.
+        first_image = turn // bands * turn_images
+        if first_image >= images:
+            break
+        stop_image = first_image + turn_images if first_image + turn_images < images else images
+        first_row = turn % bands * band_rows
+        stop_row = first_row + band_rows if first_row + band_rows < g_height else g_height
+        x_start, g_start = word(b, 1), word(b, 2)
+        if word(b, 31):
+            set_word(b, word(b, 31) + 1, turn)
+            call_kernel(word(b, word(b, 31)), b + 8 * (word(b, 31) + 1))
+            x_start -= (turn % bands * word(b, 32) + word(b, 33)) * x_line
+        else:
+            x_start += first_image * x_image
+        if word(b, 35):
+            set_word(b, word(b, 35) + 1, turn)
+            call_kernel(word(b, word(b, 35)), b + 8 * (word(b, 35) + 1))
+            g_start -= (turn % bands * word(b, 36) + word(b, 37)) * g_line
+        else:
+            g_start += first_image * g_image
+""".strip("\n")
+
+
 def weight_gradient(dtype: np.dtype[Any], lanes: int, shapes: Sequence[Shape], tail: bool) -> str:
     """A tile of `WeightGradientTiles`.
 
     Words: tile, x, cotangent, parts; 4: images, height and width of x, height and width of the cotangent; 9: channels
     in and out of a group, channels of x, of the cotangent; 13: images of a pass, bands, rows of a band, passes, parts,
     shares; 19: units, strips, width, wide strips, vectors of a group; 24: blocks of channels, channels of the longest,
-    long blocks; 27: kernel rows, kernel columns, vectors of a part; then for each kernel row, and for each kernel
-    column: first, count, apart, source, step of its meetings.
+    long blocks; 27: kernel rows, kernel columns, vectors of a part; 30: turns of a pass; 31 for x and 35 for the
+    cotangent: the word that has the kernel which makes it for a turn (0: it is there, whole), rows from one band to the
+    next, first row, rows of an image as they lie there; 39: for each kernel row, and for each kernel column: first,
+    count, apart, source, step of its meetings; then the words of the kernels that make x and cotangent.
     """
     short, size = SHORT_NAMES[dtype], dtype.itemsize
     arguments = (
@@ -251,23 +252,20 @@ a_row = {size}
 def kernel(b):
     images, height, width, g_height, g_width = word(b, 4), word(b, 5), word(b, 6), word(b, 7), word(b, 8)
     inner, outer = word(b, 9), word(b, 10)
-    pass_images, bands, band_rows, passes = word(b, 13), word(b, 14), word(b, 15), word(b, 16)
+    turn_images, bands, band_rows, passes = word(b, 13) // word(b, 30), word(b, 14), word(b, 15), word(b, 16)
     parts, shares, units = word(b, 17), word(b, 18), word(b, 19)
     strips, strip_width, wide, all_vectors = word(b, 20), word(b, 21), word(b, 22), word(b, 23)
     blocks, most, long = word(b, 24), word(b, 25), word(b, 26)
     kernel_rows, kernel_columns = word(b, 27), word(b, 28)
     pixel, g_pixel = {size} * word(b, 11), {size} * word(b, 12)
     x_line, g_line = pixel * width, g_pixel * g_width
-    x_image, g_image = x_line * height, g_line * g_height
+    x_image, g_image = x_line * word(b, 34), g_line * word(b, 38)
     part = word(b, 0) // shares
     share = word(b, 0) - part * shares
     base = word(b, 3) + {size} * lanes * part * word(b, 29)
-    first_pass = part * passes // parts
-    for turn in range(first_pass, (part + 1) * passes // parts):
-        first_image = turn // bands * pass_images
-        stop_image = first_image + pass_images if first_image + pass_images < images else images
-        first_row = turn % bands * band_rows
-        stop_row = first_row + band_rows if first_row + band_rows < g_height else g_height
+    first_turn = part * passes // parts * word(b, 30)
+    for turn in range(first_turn, (part + 1) * passes // parts * word(b, 30)):
+{_TURN}
         for unit in range(share * units // shares, (share + 1) * units // shares):
             strip = unit % strips
             rest = unit // strips
@@ -285,10 +283,10 @@ def kernel(b):
             c_row = {size} * lanes * all_vectors
             to = base + ((group * kernel_rows * kernel_columns + place) * inner + channel) * c_row
             to += {size} * lanes * vector
-            at = 30 + 5 * kernel_row
+            at = 39 + 5 * kernel_row
             row_first, row_count, row_apart, row_source, row_step = (
                 word(b, at), word(b, at + 1), word(b, at + 2), word(b, at + 3), word(b, at + 4))
-            at = 30 + 5 * (kernel_rows + kernel_column)
+            at = 39 + 5 * (kernel_rows + kernel_column)
             column_first, n0, column_apart, column_source, column_step = (
                 word(b, at), word(b, at + 1), word(b, at + 2), word(b, at + 3), word(b, at + 4))
             skipped = i64(0)
@@ -300,17 +298,17 @@ def kernel(b):
             until = until if until < row_count else row_count
             n1 = until - skipped
             if (n1 <= 0) | (n0 <= 0):
-                if turn == first_pass:
+                if turn == first_turn:
                     for r in range(rows):
                         nothing = array_{short}(to + r * c_row, 0)
                         for e in range(columns):
                             nothing[e] = {short}(0)
                 continue
-            a = word(b, 1) + first_image * x_image + (row_source + skipped * row_step) * x_line
+            a = x_start + (row_source + skipped * row_step) * x_line
             a += column_source * pixel + {size} * (group * inner + channel)
-            g = word(b, 2) + first_image * g_image + (row_first + skipped * row_apart) * g_line
+            g = g_start + (row_first + skipped * row_apart) * g_line
             g += column_first * g_pixel + {size} * (group * outer + vector * lanes)
-            more = i64(0) if turn == first_pass else i64(1)
+            more = i64(0) if turn == first_turn else i64(1)
             {_call(shapes, tail, arguments, 12)}
     return i64(0)
 """
@@ -335,18 +333,18 @@ lanes = {lanes}
 def kernel(b):
     images, height, width, g_height, g_width = word(b, 4), word(b, 5), word(b, 6), word(b, 7), word(b, 8)
     outer = word(b, 10)
-    pass_images, bands, band_rows, passes = word(b, 13), word(b, 14), word(b, 15), word(b, 16)
+    turn_images, bands, band_rows, passes = word(b, 13) // word(b, 30), word(b, 14), word(b, 15), word(b, 16)
     parts, shares, units = word(b, 17), word(b, 18), word(b, 19)
     strips, strip_width, wide, all_vectors = word(b, 20), word(b, 21), word(b, 22), word(b, 23)
     kernel_rows, kernel_columns = word(b, 27), word(b, 28)
     pixel, g_pixel = {size} * word(b, 11), {size} * word(b, 12)
     x_line, g_line = pixel * width, g_pixel * g_width
-    x_image, g_image = x_line * height, g_line * g_height
+    x_image, g_image = x_line * word(b, 34), g_line * word(b, 38)
     part = word(b, 0) // shares
     share = word(b, 0) - part * shares
     base = word(b, 3) + {size} * lanes * part * word(b, 29)
     c_row = {size} * lanes * all_vectors
-    of_columns = 30 + 5 * kernel_rows
+    of_columns = 39 + 5 * kernel_rows
     column_apart, column_step = word(b, of_columns + 2), word(b, of_columns + 4)
     # What all columns meet: from the last of their first outputs to the first of their last ones.
     begin, end, together = word(b, of_columns), i64(-1), True
@@ -359,12 +357,9 @@ def kernel(b):
     if (together == False) | (kernel_columns > {max(rows for rows, _ in shapes)}):
         end = begin - 1
     shared = (end - begin) // column_apart + 1 if end >= begin else i64(0)
-    first_pass = part * passes // parts
-    for turn in range(first_pass, (part + 1) * passes // parts):
-        first_image = turn // bands * pass_images
-        stop_image = first_image + pass_images if first_image + pass_images < images else images
-        first_row = turn % bands * band_rows
-        stop_row = first_row + band_rows if first_row + band_rows < g_height else g_height
+    first_turn = part * passes // parts * word(b, 30)
+    for turn in range(first_turn, (part + 1) * passes // parts * word(b, 30)):
+{_TURN}
         for unit in range(share * units // shares, (share + 1) * units // shares):
             strip = unit % strips
             kernel_row = unit // strips
@@ -372,12 +367,12 @@ def kernel(b):
             vectors = strip_width if strip < wide else strip_width - 1
             columns = outer - vector * lanes if outer - vector * lanes < vectors * lanes else vectors * lanes
             result = base + kernel_row * kernel_columns * c_row + {size} * lanes * vector
-            if turn == first_pass:
+            if turn == first_turn:
                 for column in range(kernel_columns):
                     nothing = array_{short}(result + column * c_row, 0)
                     for e in range(columns):
                         nothing[e] = {short}(0)
-            at = 30 + 5 * kernel_row
+            at = 39 + 5 * kernel_row
             row_first, row_count, row_apart, row_source, row_step = (
                 word(b, at), word(b, at + 1), word(b, at + 2), word(b, at + 3), word(b, at + 4))
             skipped = i64(0)
@@ -390,9 +385,9 @@ def kernel(b):
             n1 = until - skipped
             if n1 <= 0:
                 continue
-            x = word(b, 1) + first_image * x_image + (row_source + skipped * row_step) * x_line
+            x = x_start + (row_source + skipped * row_step) * x_line
             x += {size} * lanes * vector
-            of_g = word(b, 2) + first_image * g_image + (row_first + skipped * row_apart) * g_line
+            of_g = g_start + (row_first + skipped * row_apart) * g_line
             of_g += {size} * lanes * vector
             more = i64(1)
             # Turn 0 takes what the columns share, the next ones what is left before and behind it for each.

@@ -26,10 +26,10 @@ _TILE = 1 << 15
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One word of an argument block: a number, the tile, an address in the memory of `value`, or in the arena.
+    """One word of an argument block: a number, the tile, an address in the memory of `value`, in the arena or of code.
 
     `kind`: `number`, `tile`, `value` (plus `offset` bytes), `arena` (at `offset`, for each worker `apart` bytes and for
-    each tile `along` bytes further).
+    each tile `along` bytes further), `kernel` (that of `source`, for a kernel that calls it).
     """
 
     kind: str
@@ -38,6 +38,7 @@ class Argument:
     offset: int = 0
     apart: int = 0
     along: int = 0
+    source: str = ""
 
 
 TILE = Argument("tile")
@@ -49,6 +50,10 @@ class Instruction:
 
     source: str
     arguments: list[Argument]
+
+    def sources(self) -> list[str]:
+        """The source of the kernel, and those of the kernels that it calls."""
+        return [self.source, *(a.source for a in self.arguments if a.kind == "kernel")]
 
 
 @dataclass(frozen=True)
@@ -346,27 +351,28 @@ def _window(node: Node, views: Mapping[Value, View], sites: Sites, plan: Plan) -
     return [Step(-(-lines // step), [Instruction(window_kernel(node), arguments)])]
 
 
-def _calls(calls: Sequence[convolution.Call], node: Node, plan: Plan) -> list[Step]:
-    """Steps of calls whose words are values, places in the unit's scratch and numbers."""
+def _stages(stages: Sequence[convolution.Stage], node: Node, plan: Plan) -> list[Step]:
+    """Steps of calls whose words are values, places in the unit's scratch, kernels and numbers."""
     first = plan.scratch.get(node, 0)
 
-    def argument(word: Value | convolution.Scratch | int | None) -> Argument:
+    def argument(word: convolution.Word) -> Argument:
         if isinstance(word, Value):
             return _at(plan.views, word)
         if isinstance(word, convolution.Scratch):
             return Argument("arena", offset=first + word.offset, apart=word.apart)
+        if isinstance(word, convolution.Kernel):
+            return Argument("kernel", source=word.source)
         return TILE if word is None else number(word)
 
-    return [Step(call.tiles, [Instruction(call.source, [argument(word) for word in call.words])]) for call in calls]
+    return [
+        Step(stage.tiles, [Instruction(call.source, [argument(word) for word in call.words]) for call in stage.calls])
+        for stage in stages
+    ]
 
 
-def _conv(node: Node, views: Mapping[Value, View], sites: Sites, plan: Plan) -> list[Step]:
-    return _calls(convolution.convolution(node, views), node, plan)
-
-
-def _conv_weight_gradient(node: Node, views: Mapping[Value, View], sites: Sites, plan: Plan) -> list[Step]:
-    steps = _calls(convolution.weight_gradient(node, views), node, plan)
-    return _begun(node, views, plan) + steps
+def _convolution(node: Node, views: Mapping[Value, View], sites: Sites, plan: Plan) -> list[Step]:
+    steps = _stages(convolution.stages(node, views, plan.threads), node, plan)
+    return _begun(node, views, plan) + steps if node.op.name == "conv_weight_gradient_add" else steps
 
 
 _LOWERINGS: Mapping[str, Callable[[Node, Mapping[Value, View], Sites, Plan], list[Step]]] = {
@@ -378,7 +384,5 @@ _LOWERINGS: Mapping[str, Callable[[Node, Mapping[Value, View], Sites, Plan], lis
     "concatenate": _concatenate,
     "pad": _pad,
     **dict.fromkeys(WINDOW_OPS, _window),
-    "conv": _conv,
-    "conv_weight_gradient": _conv_weight_gradient,
-    "conv_weight_gradient_add": _conv_weight_gradient,
+    **dict.fromkeys(("conv", "conv_weight_gradient", "conv_weight_gradient_add", "conv_region"), _convolution),
 }

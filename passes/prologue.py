@@ -1,0 +1,197 @@
+"""What element-wise ops make for a convolution, made as it copies its rows: the whole is never in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ..ir import OPS, Builder, Graph, Node, Value
+from .conv_prologue import can_be_cut, data_operands
+from .conv_tiles import geometry, weight_gradient_tiles
+from .loop_nest import product_of, squeezed
+from .rewrite import Pass, live_nodes
+from .structure import node_key
+from .views import VIEW_OPS, resolve_views
+
+_MOST_NODES = 256
+_PLACED = frozenset({"iota", "random_bits", "check_index"})
+"""Ops that depend on the place, or may stop the run."""
+_CONVOLUTIONS = ("conv", "conv_weight_gradient")
+
+
+@dataclass(frozen=True)
+class Prologue(Pass):
+    """`v = region(a...)[o]; conv(v, w)` -> `conv_region(a..., w)`, and so for each reader of v; regions make it too.
+
+    Only where this takes fewer bytes: what v is made of lives long enough in any case, or is smaller. So a normalized
+    activation is made again from what the convolution before it left, for the next one, for the gradient to its weight
+    and for the mask of the backward. A value of fewer than `least_bytes` is as well left in the cache; of the tiles of
+    a gradient to a weight, `most_shares` at most may each make the same rows.
+    """
+
+    least_bytes: int = 1 << 15
+    most_shares: int = 3
+
+    def __call__(self, graph: Graph) -> Graph:
+        if not any(node.op.name in _CONVOLUTIONS for node in graph.nodes):
+            return graph
+        return _Rewriter(graph, self).graph()
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """A value as the only output of a body, and what its inputs are in the graph."""
+
+    body: Graph
+    sources: tuple[Value, ...]
+
+
+@dataclass
+class _Body:
+    """A body under construction, in which equal nodes are one."""
+
+    builder: Builder = field(default_factory=Builder)
+    inputs: dict[Value, Value] = field(default_factory=dict[Value, Value])
+    known: dict[object, Value] = field(default_factory=dict[object, Value])
+
+    def input(self, outer: Value) -> Value:
+        if outer not in self.inputs:
+            self.inputs[outer] = self.builder.input(outer.type)
+        return self.inputs[outer]
+
+    def value(self, outer: Value, recipes: Mapping[Value, _Recipe]) -> Value:
+        """`outer` itself, or what makes it."""
+        if outer not in recipes:
+            return self.input(outer)
+        recipe = recipes[outer]
+        return self.inline(recipe.body, [self.input(v) for v in recipe.sources])[0]
+
+    def inline(self, body: Graph, inputs: Sequence[Value]) -> list[Value]:
+        local = dict(zip(body.inputs, inputs, strict=True))
+        for node in body.nodes:
+            given = [local[v] for v in node.inputs]
+            key = node_key(node, tuple(map(id, given)), node.origin.role == "recompute")
+            if node.op.family == "elementwise" and key in self.known:
+                local[node.output] = self.known[key]
+                continue
+            copied = self.builder.copy(node, given)
+            local.update(zip(node.outputs, copied.outputs))
+            self.known[key] = copied.outputs[0]
+        return [local[v] for v in body.outputs]
+
+    def recipe(self, outputs: Sequence[Value]) -> tuple[Graph, tuple[Value, ...]]:
+        """The graph of `outputs` alone, and what its inputs are outside."""
+        nodes = live_nodes(self.builder.nodes, outputs)
+        read = {*outputs, *(v for node in nodes for v in node.inputs)}
+        kept = [(outer, inner) for outer, inner in self.inputs.items() if inner in read]
+        return Graph([inner for _, inner in kept], nodes, outputs), tuple(outer for outer, _ in kept)
+
+
+class _Rewriter:
+    def __init__(self, graph: Graph, options: Prologue) -> None:
+        self.old = graph
+        self.options = options
+        self.views = resolve_views(graph.inputs, graph.nodes)
+        self.users = graph.users()
+        self.outputs = set(graph.outputs)
+        place = {node: i for i, node in enumerate(graph.nodes)}
+        self.last: dict[Value, int] = {}
+        for node in graph.nodes:
+            if node.op.name not in VIEW_OPS:
+                self.last.update((self.views[v].base, place[node]) for v in node.inputs)
+        self.last.update((self.views[v].base, len(place)) for v in graph.outputs)
+        self.recipes: dict[Value, _Recipe] = {}
+
+    def graph(self) -> Graph:
+        b = Builder()
+        mapping: dict[Value, Value] = {v: b.input(v.type, v.name) for v in self.old.inputs}
+        for node in self.old.nodes:
+            b.origin = node.origin
+            made: Sequence[Value] = ()
+            if node.op.name == "region" and product_of(node) is None:
+                left, body, sources = self.region(node)
+                if left:
+                    attrs = {**node.attrs, "body": body}
+                    made = b.emit_node(node.op, *(mapping[v] for v in sources), **attrs).outputs
+            elif any(v in self.recipes for v in node.inputs):
+                left = list(node.outputs)
+                body, sources = self.convolution(node)
+                made = b.emit_node(OPS["conv_region"], *(mapping[v] for v in sources), body=body).outputs
+            else:
+                left = list(node.outputs)
+                made = b.copy(node, [mapping[v] for v in node.inputs]).outputs
+            mapping.update(zip(left, made, strict=True))
+        return b.graph([mapping[v] for v in self.old.outputs], self.old.aliases, self.old.output_names)
+
+    def convolution(self, node: Node) -> tuple[Graph, tuple[Value, ...]]:
+        body = _Body()
+        inputs = [body.value(v, self.recipes) for v in node.inputs]
+        return body.recipe([body.builder.copy(node, inputs).output])
+
+    def region(self, node: Node) -> tuple[list[Value], Graph, tuple[Value, ...]]:
+        """What a region still leaves for others once its readers make what they can; its body and what that reads."""
+        body = _Body()
+        inner = body.inline(node.attrs["body"], [body.value(v, self.recipes) for v in node.inputs])
+        feeds = any(reader.op.name in _CONVOLUTIONS for v in node.outputs for reader in self.users[v])
+        for value, result in zip(node.outputs, inner):
+            if feeds and self.may_be_made_by_readers(value, node):
+                recipe = _Recipe(*body.recipe([result]))
+                if self.pays(value, recipe):
+                    self.recipes[value] = recipe
+        left = [v for v in node.outputs if v not in self.recipes]
+        return left, *body.recipe([r for v, r in zip(node.outputs, inner) if v not in self.recipes])
+
+    def may_be_made_by_readers(self, value: Value, region: Node) -> bool:
+        if value in self.outputs or value.type.nbytes < self.options.least_bytes:
+            return False
+        if squeezed(value.type.shape) != region.attrs["domain"]:
+            return False
+        return all(self.may_make(reader, value) for reader in self.users[value])
+
+    def may_make(self, reader: Node, value: Value) -> bool:
+        if reader.op.name == "region":
+            same = squeezed(value.type.shape) == reader.attrs["domain"]
+            return same and product_of(reader) is None
+        if reader.op.name not in _CONVOLUTIONS or geometry(reader) is None:
+            return False
+        places = [i for i, v in enumerate(reader.inputs) if v is value]
+        if places[-1] >= data_operands(reader):
+            return False
+        if reader.op.name == "conv":
+            return True
+        tiles = weight_gradient_tiles(reader)
+        assert tiles is not None
+        return tiles.shares <= self.options.most_shares and (tiles.bands == 1 or tiles.geometry.windows[0].expand == 1)
+
+    def pays(self, value: Value, recipe: _Recipe) -> bool:
+        """Whether to keep what `value` is made of takes fewer bytes; if so, it is kept from now on."""
+        body, shape = recipe.body, value.type.shape
+        for node in body.nodes:
+            if node.op.family not in ("elementwise", "creation") and node.op.name not in ("broadcast", "reshape"):
+                return False
+            if node.op.name in _PLACED or (node.output.type.shape != shape and node.output.type.size > 1):
+                return False
+        for source in recipe.sources:
+            if source.type.shape != shape and source.type.size > 1:
+                return False
+        for reader in self.users[value]:
+            if reader.op.name == "region":
+                if len(reader.attrs["body"].nodes) + len(body.nodes) > _MOST_NODES:
+                    return False
+            elif not self.can_be_walked(reader, recipe):
+                return False
+        until = self.last[value]
+        bases = dict.fromkeys(self.views[v].base for v in recipe.sources)
+        longer = [b for b in bases if b.node is not None and b.node.op.name != "constant" and self.last[b] < until]
+        if sum(b.type.nbytes for b in longer) >= value.type.nbytes:
+            return False
+        self.last.update((b, max(self.last[b], until)) for b in bases)
+        return True
+
+    def can_be_walked(self, convolution: Node, recipe: _Recipe) -> bool:
+        """Whether the sources can be read in the rows in which the convolution takes its images."""
+        found = geometry(convolution)
+        shape = convolution.inputs[0].type.shape
+        if found is None or (found.images, found.lengths[-1]) == (shape[0], shape[-2]):
+            return found is not None
+        return all(v.type.size == 1 or can_be_cut(self.views[v]) for v in recipe.sources)
