@@ -12,8 +12,10 @@ import numpy as np
 from ..ir import Array, ArrayType, Graph, Node, Value
 from .certificate_repeats import unlike_repeats
 from .conv_tiles import conv_tiles, weight_gradient_tiles
+from .dot_tiles import DEPTH, DotTiles, dot_tiles
 from .loop_nest import LoopNest
 from .plan import MOST_LANES, Location, Plan
+from .views import View
 
 _LINE = 64
 _VIEWS = ("reshape", "transpose", "broadcast", "slice", "reverse")
@@ -257,6 +259,9 @@ class _Replay:
         if node.op.family == "convolution":
             made = [self.made_bytes(node, number) for number in (0, 1)] if node.op.name == "conv_region" else []
             return _convolution_scratch(node, self.plan.threads) + self.plan.threads * sum(made)
+        if node.op.family == "contraction":
+            x, y = (self.plan.views[v] for v in node.inputs[:2])
+            return self.plan.threads * _strip_scratch(dot_tiles(x, y, self.plan.copies), y)
         if node.op.name == "scan":
             body, attrs = self.plan.bodies[node], node.attrs
             lanes = 1 if self.plan.nested or attrs["carries"] else attrs["length"]
@@ -463,6 +468,13 @@ def _unlike(window: Array, columns: int, channels: int) -> int:
         return -(-256 // channels) * channels
     together = window.itemsize == along or channels == 1
     return 0 if together and (across == channels * window.itemsize or window.shape[-2] == 1) else columns * channels
+
+
+def _strip_scratch(cut: DotTiles, y: View) -> int:
+    """A section of the widest strip of the right operand, where register tiles need it as rows."""
+    if not cut.shapes or y.strides[-1] == 1 or y.shape[-1] == 1:
+        return 0
+    return min(y.shape[-2], DEPTH) * max(vectors for _, vectors in cut.shapes) * _LINE
 
 
 def _channel_lines(w: ArrayType, groups: int) -> int:

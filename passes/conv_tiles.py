@@ -23,7 +23,7 @@ from .views import View
 VECTOR_BYTES = 64
 # Rows of a register tile by its vectors: sums, a row of vectors and one that repeats an element fit 32 registers. One
 # register too many costs a fifth of the speed.
-_MOST_ROWS = {1: 14, 2: 14, 3: 9, 4: 6}
+MOST_ROWS = {1: 14, 2: 14, 3: 9, 4: 6}
 _MOST_VECTORS = 4
 MOST_TOGETHER = 9
 """Kernel columns that a depthwise weight gradient takes together, at most."""
@@ -109,6 +109,13 @@ class Rows:
     most: int
     long: int
 
+    @staticmethod
+    def of(length: int, most: int) -> Rows:
+        """As few blocks of at most `most` rows as can be, as equal as they can be."""
+        blocks = -(-length // most)
+        longest = -(-length // blocks) if blocks else 0
+        return Rows(blocks, longest, length - blocks * (longest - 1))
+
     def sizes(self) -> set[int]:
         """The block lengths that occur."""
         return {self.most, *({self.most - 1} if self.long < self.blocks else ())} if self.blocks else set()
@@ -116,9 +123,7 @@ class Rows:
 
 def rows(length: int, vectors: int) -> Rows:
     """Blocks for register tiles of `vectors` vectors."""
-    blocks = -(-length // _MOST_ROWS[vectors])
-    most = -(-length // blocks) if blocks else 0
-    return Rows(blocks, most, length - blocks * (most - 1))
+    return Rows.of(length, MOST_ROWS[vectors])
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,36 @@
-"""How a contraction is cut into tiles that threads share."""
+"""How a contraction is cut into tiles that threads share, and what multiplies them: register tiles or BLAS.
+
+All of it follows from shapes and layouts, never from the number of threads. An element of a product by register tiles
+is a sum of sections of at most `DEPTH` terms, each a chain of fused multiply-adds: no cut changes its bits.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
+from functools import cache
+
+from .conv_tiles import MOST_ROWS, VECTOR_BYTES, Rows, strips
+from .views import View
+
+DEPTH = 256
+"""Terms of a section, at most: its columns of the right operand stay in the L2 cache."""
 
 # Below this many multiply-adds a tile costs more to hand out and to pack than it saves.
 _LEAST_WORK = 1 << 20
 _MOST_TILES = 16
+# Columns of the result, in vectors, and rows below which BLAS is as fast.
+_LEAST_VECTORS = 2
+_LEAST_ROWS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class DotTiles:
     """Tiles of `rows` x `columns` of each of the `batches` results of m x n; the last of a row or column may be
     smaller.
+
+    `shapes` are the register tiles, rows by vectors, that occur; where there are none, BLAS multiplies. `strip_bytes` is
+    the scratch of one worker in which a strip of the right operand is turned, where its columns are dense.
     """
 
     rows: int
@@ -20,31 +38,78 @@ class DotTiles:
     down: int
     across: int
     batches: int
+    shapes: tuple[tuple[int, int], ...] = ()
+    strip_bytes: int = 0
 
     @property
     def tiles(self) -> int:
         """All tiles."""
         return self.batches * self.down * self.across
 
+    def most_rows(self, itemsize: int) -> int:
+        """Rows of the tallest register tile."""
+        return MOST_ROWS[strips(self.columns, itemsize).width]
 
-def dot_tiles(batches: int, m: int, n: int, k: int, copies: int = 1) -> DotTiles:
-    """Tiles for `batches` products (m, k) x (k, n), from these numbers alone: never from the number of threads.
-    So many `copies` of it may run side by side.
+
+@cache
+def has_wide_registers() -> bool:
+    """Whether this machine's registers hold the tiles: 32 of 64 bytes."""
+    from llvmlite import binding
+
+    return bool(binding.get_host_cpu_features().get("avx512f", False))
+
+
+def dot_tiles(x: View, y: View, copies: int = 1) -> DotTiles:
+    """Tiles for the products of x (batch..., m, k) and y (batch..., k, n). So many `copies` may run side by side.
 
     A tile packs its rows of one operand and its columns of the other, which costs as much as 12 more rows and columns
-    of work (measured: a tile of r rows runs at r / (r + 12) of full speed); so tiles are as square as they can be,
-    and few.
+    of work (measured with BLAS: a tile of r rows runs at r / (r + 12) of full speed; to turn a strip costs as much); so
+    tiles are as square as they can be, and few.
     """
-    work = batches * m * n * k
-    wanted = min(_MOST_TILES, work // _LEAST_WORK) // max(batches, 1)
+    batches, (m, k), n = math.prod(x.shape[:-2]), x.shape[-2:], y.shape[-1]
+    wanted = min(_MOST_TILES, batches * m * n * k // _LEAST_WORK) // max(batches, 1)
     best = (1, 1)
     for down in (1, 2, 4, 8, 16):
         for across in (1, 2, 4, 8, 16):
             if down * across > wanted or (m // down < 32 and down > 1) or (n // across < 32 and across > 1):
                 continue
             best = max(best, (down, across), key=lambda cut: _merit(m, n, *cut, -(-4 // copies)))
-    rows, columns = _even(m, best[0]), _even(n, best[1])
-    return DotTiles(rows, columns, -(-m // rows), -(-n // columns), batches)
+    height, width = _even(m, best[0]), _even(n, best[1])
+    return _in_registers(DotTiles(height, width, -(-m // height), -(-n // width), batches), x, y)
+
+
+def row_tiles(x: View, y: View, height: int) -> DotTiles:
+    """Tiles of `height` whole rows of the product of two matrices, without scratch."""
+    plain = DotTiles(height, y.shape[1], -(-x.shape[0] // height), 1, 1)
+    cut = _in_registers(plain, x, y)
+    return plain if cut.strip_bytes else cut
+
+
+def is_turned(y: View) -> bool:
+    """Whether the columns of a right operand are dense, and not its rows."""
+    return y.strides[-1] != 1 and y.shape[-1] > 1
+
+
+def _in_registers(cut: DotTiles, x: View, y: View) -> DotTiles:
+    """The same tiles, by register tiles where these are faster than BLAS."""
+    dtype, (m, k), n = x.base.type.dtype, x.shape[-2:], y.shape[-1]
+    if dtype.kind != "f" or m < _LEAST_ROWS or n * dtype.itemsize < _LEAST_VECTORS * VECTOR_BYTES or k == 0:
+        return cut
+    if not has_wide_registers():
+        return cut
+    limit = cut.most_rows(dtype.itemsize)
+    heights = {size for r in (cut.rows, m - (cut.down - 1) * cut.rows) for size in Rows.of(r, limit).sizes()}
+    if heights <= {limit, limit - 1}:
+        heights = {limit, limit - 1}  # the usual pair, so that kernels are shared
+    all_columns = (cut.columns, n - (cut.across - 1) * cut.columns)
+    widths = {width for c in all_columns for width in strips(c, dtype.itemsize).widths()}
+    shapes = tuple((height, width) for height in sorted(heights) for width in sorted(widths))
+    return replace(cut, shapes=shapes, strip_bytes=min(k, DEPTH) * max(widths) * VECTOR_BYTES if is_turned(y) else 0)
+
+
+def scratch_bytes(x: View, y: View, threads: int, copies: int) -> int:
+    """Bytes of scratch that a product needs."""
+    return threads * dot_tiles(x, y, copies).strip_bytes
 
 
 def _merit(m: int, n: int, down: int, across: int, enough: int) -> tuple[float, int]:
@@ -54,6 +119,7 @@ def _merit(m: int, n: int, down: int, across: int, enough: int) -> tuple[float, 
 
 
 def _even(length: int, parts: int) -> int:
-    """Length of equal parts, in whole vectors of 16."""
+    """Length of equal parts, in whole strips of 64 where there are several, else in whole vectors of 16."""
     part = -(-max(length, 1) // parts)
-    return part if parts == 1 else -(-part // 16) * 16
+    whole = 64 if part >= 64 else 16
+    return part if parts == 1 else -(-part // whole) * whole

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..ir import Graph, Node, Value
-from . import conv_tiles
+from . import conv_tiles, dot_tiles
 from .arena import Request, aligned, assign_offsets, most_live
 from .loop_nest import LoopNest, loop_nest
 from .schedule import late_inputs, phases
@@ -188,7 +188,7 @@ def plan(graph: Graph, threads: int = 1, outputs_in_arena: bool = False, copies:
                 request = Request(value.type.nbytes, now, max(now, last_use.get(value, now)), [value])
                 owner[value] = request
                 requests.append(request)
-        nbytes = _scratch_bytes(node, nests, bodies, views, threads, nested)
+        nbytes = _scratch_bytes(node, nests, bodies, views, threads, copies, nested)
         if nbytes:
             scratch_of[node] = Request(nbytes, now, now, [], node)
             requests.append(scratch_of[node])
@@ -222,6 +222,7 @@ def _scratch_bytes(
     bodies: Mapping[Node, Plan],
     views: Mapping[Value, View],
     threads: int,
+    copies: int,
     nested: bool,
 ) -> int:
     if node in bodies:
@@ -230,6 +231,8 @@ def _scratch_bytes(
     nest = nests.get(node)
     if node.op.family == "convolution":
         return conv_tiles.scratch_bytes(node, threads, views)
+    if node.op.family == "contraction":
+        return dot_tiles.scratch_bytes(views[node.inputs[0]], views[node.inputs[1]], threads, copies)
     return 0 if nest is None else threads * nest.buffer_bytes + nest.partial_bytes
 
 

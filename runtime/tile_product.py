@@ -6,7 +6,8 @@
 
 where a is one element for all lanes (or a row of vectors like b, if `pairwise`) and b a row of vectors, each found by
 byte strides. Every element of c is one chain of fused multiply-adds in the order of k2, k1, k0, so that its bits do
-not depend on the shape of the tile, nor on where the sum was interrupted (`accumulate`).
+not depend on the shape of the tile, nor on where the sum was interrupted (`accumulate`). `sectioned` tiles add a chain
+of its own to c instead, which keeps long sums exact: their errors grow with the longest chain and the number of chains.
 """
 
 from __future__ import annotations
@@ -32,7 +33,13 @@ _ROWS_A_POINTER = 7
 
 
 def plain_tile_product(
-    array: Callable[[int, int], Any], itemsize: int, rows: int, vectors: int, tail: bool, pairwise: bool
+    array: Callable[[int, int], Any],
+    itemsize: int,
+    rows: int,
+    vectors: int,
+    tail: bool = False,
+    pairwise: bool = False,
+    sectioned: bool = False,
 ) -> Callable[..., None]:
     """The same in Python, on what `array(address, n)` gives."""
     lanes = VECTOR_BYTES // itemsize
@@ -43,21 +50,21 @@ def plain_tile_product(
         for r in range(rows):
             target = array(c + r * c_row, columns)
             for j in range(columns if tail else lanes * vectors):
-                total = target[j] if accumulate else zero
+                total = target[j] if accumulate and not sectioned else zero
                 for k2 in range(n2):
                     for k1 in range(n1):
                         for k0 in range(n0):
                             at = a + r * a_row + k2 * a2 + k1 * a1 + k0 * a0 + (itemsize * j if pairwise else 0)
                             other = b + k2 * b2 + k1 * b1 + k0 * b0 + itemsize * j
                             total = total + array(at, 1)[0] * array(other, 1)[0]
-                target[j] = total
+                target[j] = target[j] + total if accumulate and sectioned else total
 
     return product
 
 
 @cache
 def tile_product(
-    dtype: str, rows: int, vectors: int, tail: bool = False, pairwise: bool = False
+    dtype: str, rows: int, vectors: int, tail: bool = False, pairwise: bool = False, sectioned: bool = False
 ) -> Callable[..., None]:
     """The function for this tile of "f32" or "f64".
 
@@ -135,6 +142,21 @@ def tile_product(
             builder.position_at_end(out)
             return after
 
+        def either(condition: Any, make: Callable[[], list[Any]], others: list[Any]) -> list[Any]:
+            """What `make` gives where the condition holds, else `others`."""
+            before = builder.block
+            making, after = builder.append_basic_block(), builder.append_basic_block()
+            builder.cbranch(condition, making, after)
+            builder.position_at_end(making)
+            made = make()
+            builder.branch(after)
+            builder.position_at_end(after)
+            phis = [builder.phi(vector) for _ in others]
+            for phi, value, other in zip(phis, made, others):
+                phi.add_incoming(value, making)
+                phi.add_incoming(other, before)
+            return phis
+
         pointers_of_a = -(-rows // _ROWS_A_POINTER)
         offsets = [builder.mul(a_row, _WORD(i)) for i in range(min(rows, _ROWS_A_POINTER))]
         jumps = [builder.mul(a_row, _WORD(i * _ROWS_A_POINTER)) for i in range(pointers_of_a)]
@@ -159,23 +181,19 @@ def tile_product(
             return loop(n1, pointers, [a1, b1], sums, middle)
 
         places = [(builder.add(c, builder.mul(c_row, _WORD(r))), v) for r in range(rows) for v in range(vectors)]
-        fresh = builder.block
-        more, begin = builder.append_basic_block(), builder.append_basic_block()
-        builder.cbranch(builder.icmp_signed("!=", accumulate, _WORD(0)), more, begin)
-        builder.position_at_end(more)
-        found = [load(address, v) for address, v in places]
-        builder.branch(begin)
-        builder.position_at_end(begin)
-        sums: list[Any] = []
-        for value in found:
-            phi = builder.phi(vector)
-            phi.add_incoming(zero, fresh)
-            phi.add_incoming(value, more)
-            sums.append(phi)
-        for value, (address, v) in zip(loop(n2, [a, b], [a2, b2], sums, outer), places):
-            store(value, address, v)
+        adds = builder.icmp_signed("!=", accumulate, _WORD(0))
+        zeros = [zero] * len(places)
+        if sectioned:
+            totals = loop(n2, [a, b], [a2, b2], zeros, outer)
+        else:
+            found = either(adds, lambda: [load(*place) for place in places], zeros)
+            totals = loop(n2, [a, b], [a2, b2], found, outer)
+        if sectioned:
+            totals = either(adds, lambda: [builder.fadd(load(*p), t) for p, t in zip(places, totals)], totals)
+        for value, place in zip(totals, places):
+            store(value, *place)
 
     array = array_f32 if dtype == "f32" else array_f64
-    product = plain_tile_product(array, itemsize, rows, vectors, tail, pairwise)
-    product.__name__ = product.__qualname__ = f"tile_{dtype}_{rows}x{vectors}{'t' * tail}{'p' * pairwise}"
+    product = plain_tile_product(array, itemsize, rows, vectors, tail, pairwise, sectioned)
+    product.__name__ = product.__qualname__ = f"tile_{dtype}_{rows}x{vectors}{'t' * tail}{'p' * pairwise}{'s' * sectioned}"
     return jitted_as(emit, types.none, *[types.int64] * 16)(product)

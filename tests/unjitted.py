@@ -98,9 +98,11 @@ class _Machine:
 
         return gemm
 
-    def tile_product(self, short: str, rows: int, vectors: int, tail: bool, pairwise: bool) -> Callable[..., None]:
+    def tile_product(
+        self, short: str, rows: int, vectors: int, tail: bool = False, pairwise: bool = False, sectioned: bool = False
+    ) -> Callable[..., None]:
         dtype = np.dtype(ARRAY_DTYPES[short])
-        return plain_tile_product(self.array(dtype), dtype.itemsize, rows, vectors, tail, pairwise)
+        return plain_tile_product(self.array(dtype), dtype.itemsize, rows, vectors, tail, pairwise, sectioned)
 
     def tile_transpose(self, itemsize: int, whole: bool) -> Callable[..., None]:
         return plain_tile_transpose(self.array(np.dtype(f"i{itemsize}")), itemsize)

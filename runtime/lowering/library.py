@@ -1,4 +1,4 @@
-"""Kernels that are the same for every program, as source: contraction, gather, scatter, running sums, copies.
+"""Kernels that are the same for every program, as source: gather, scatter, running sums, copies.
 
 Their sizes are words of the argument block; source is made for each dtype. An element that is only moved is an
 integer of its size. Every template says what its words are, in their order.
@@ -17,56 +17,6 @@ _MOVED = {1: "u8", 4: "i32", 8: "i64"}
 def moved(dtype: np.dtype[Any]) -> str:
     """The element that stands for `dtype` where it is only moved."""
     return _MOVED[dtype.itemsize]
-
-
-def dot(dtype: np.dtype[Any]) -> str:
-    """One tile of a batch of matrix products.
-
-    Words: tile, BLAS function, A, B, C, m, n, k, lda, ldb, A transposed, B transposed, rows and columns of a tile,
-    tiles across, tiles of one product, whether C is added to, batch axes, and for each batch
-    axis: length, bytes in A, bytes in B.
-    """
-    short = SHORT_NAMES[dtype]
-    product = f"word(b, 1), ta, tb, rows, columns, k, {short}(1), a, lda, bb, ldb"
-    call = f"gemm_{short}({product}, {short}(word(b, 16)), c, n)"
-    if dtype.kind != "f":
-        call = f"""x, y, z = array_{short}(a, 0), array_{short}(bb, 0), array_{short}(c, 0)
-    for r in range(rows):
-        target = window(z, r * n, columns)
-        if word(b, 16) == 0:
-            for j in range(columns):
-                target[j] = {short}(0)
-        for l in range(k):
-            left = x[l * lda + r] if ta else x[r * lda + l]
-            for j in range(columns):
-                right = y[j * ldb + l] if tb else y[l * ldb + j]
-                target[j] = {short}(target[j] + left * right)"""
-    return f"""
-def kernel(b):
-    m, n, k, lda, ldb = word(b, 5), word(b, 6), word(b, 7), word(b, 8), word(b, 9)
-    ta, tb, tile_rows, tile_columns = word(b, 10), word(b, 11), word(b, 12), word(b, 13)
-    across, in_product = word(b, 14), word(b, 15)
-    batch = word(b, 0) // in_product
-    t = word(b, 0) - batch * in_product
-    i = t // across
-    j = (t - i * across) * tile_columns
-    i = i * tile_rows
-    a, bb = word(b, 2), word(b, 3)
-    q = batch
-    for axis in range(word(b, 17) - 1, -1, -1):
-        length = word(b, 18 + 3 * axis)
-        index = q % length
-        q = q // length
-        a += index * word(b, 19 + 3 * axis)
-        bb += index * word(b, 20 + 3 * axis)
-    rows = m - i if m - i < tile_rows else tile_rows
-    columns = n - j if n - j < tile_columns else tile_columns
-    a += {dtype.itemsize} * (i if ta else i * lda)
-    bb += {dtype.itemsize} * (j * ldb if tb else j)
-    c = word(b, 4) + {dtype.itemsize} * ((batch * m + i) * n + j)
-    {call}
-    return i64(0)
-"""
 
 
 def gather(dtype: np.dtype[Any], index: np.dtype[Any]) -> str:

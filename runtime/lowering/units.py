@@ -11,12 +11,11 @@ import numpy as np
 
 from ...ir import Node, Value
 from ...ir.ops.window import WINDOW_OPS
-from ...passes.dot_tiles import DotTiles, dot_tiles
+from ...passes.dot_tiles import DotTiles, dot_tiles, row_tiles
 from ...passes.loop_nest import LoopNest
 from ...passes.plan import Plan
 from ...passes.views import View
-from .. import blas
-from . import convolution, library, transposition
+from . import contraction, convolution, library, transposition
 from .loops import Word, lower_loops
 from .windows import WindowGeometry, window_kernel
 
@@ -182,22 +181,12 @@ def _region(node: Node, plan: Plan, sites: Sites) -> list[Step]:
     return steps
 
 
-def _matrix(view: View) -> tuple[int, int]:
-    """Whether BLAS reads the last two axes transposed, and the leading dimension."""
-    rows, columns = view.shape[-2:]
-    row_stride, column_stride = view.strides[-2:]
-    if (column_stride == 1 or columns <= 1) and (row_stride >= max(columns, 1) or rows <= 1):
-        return 0, max(row_stride if rows > 1 else 0, columns, 1)
-    return 1, max(column_stride if columns > 1 else 0, rows, 1)
-
-
 def _dot(node: Node, views: Mapping[Value, View], sites: Sites, plan: Plan) -> list[Step]:
     x, y, *added = (views[v] for v in node.inputs)
-    m, k = x.shape[-2:]
-    n = y.shape[-1]
-    cut = dot_tiles(math.prod(x.shape[:-2]), m, n, k, plan.copies)
+    cut = dot_tiles(x, y, plan.copies)
     target = _at(views, node.output)
-    steps = [Step(cut.tiles if m and n else 0, [_multiply(x, y, node.output.type.dtype, cut, target, bool(added))])]
+    strip = Argument("arena", offset=plan.scratch.get(node, 0), apart=cut.strip_bytes)
+    steps = [Step(cut.tiles if node.output.type.size else 0, [_multiply(x, y, cut, target, strip, bool(added))])]
     return _begun(node, views, plan) + steps
 
 
@@ -212,31 +201,18 @@ def _begun(node: Node, views: Mapping[Value, View], plan: Plan) -> list[Step]:
 def _product(region: Node, plan: Plan, target: Argument, rows: int) -> Instruction:
     """The rows of a tile of the product that a region begins with."""
     x, y = plan.views[region.inputs[0]], plan.views[region.inputs[-1]]
-    m, n = x.shape[0], y.shape[1]
-    cut = DotTiles(rows, n, -(-m // rows), 1, 1)
-    return _multiply(x, y, region.inputs[0].type.dtype, cut, target, False)
+    return _multiply(x, y, row_tiles(x, y, rows), target, number(0), False)
 
 
-def _multiply(x: View, y: View, dtype: np.dtype[Any], cut: DotTiles, target: Argument, added: bool) -> Instruction:
+def _multiply(x: View, y: View, cut: DotTiles, target: Argument, strip: Argument, added: bool) -> Instruction:
     """Tiles of a batch of matrix products."""
-    m, k = x.shape[-2:]
-    n = y.shape[-1]
-    batch = x.shape[:-2]
-    (ta, lda), (tb, ldb) = _matrix(x), _matrix(y)
-    function = blas.pointer("sgemm" if dtype.itemsize == 4 else "dgemm") if dtype.kind == "f" else 0
-    words = [m, n, k, lda, ldb, ta, tb, cut.rows, cut.columns, cut.across, cut.down * cut.across]
-    words += [int(added), len(batch)]
-    for axis, length in enumerate(batch):
-        words += [length, x.strides[axis] * dtype.itemsize, y.strides[axis] * dtype.itemsize]
-    arguments = [
-        TILE,
-        number(function),
-        _of_view(x, dtype),
-        _of_view(y, dtype),
-        target,
-        *map(number, words),
-    ]
-    return Instruction(library.dot(dtype), arguments)
+    dtype = x.base.type.dtype
+    addresses = [_of_view(x, dtype), _of_view(y, dtype), target]
+    if cut.shapes:
+        source, words = contraction.by_registers(x, y, cut, added)
+        return Instruction(source, [TILE, *addresses, strip, *map(number, words)])
+    source, function, words = contraction.by_blas(x, y, cut, added)
+    return Instruction(source, [TILE, number(function), *addresses, *map(number, words)])
 
 
 def _rows_of_a_tile(rows: int, inner: int) -> tuple[int, int]:

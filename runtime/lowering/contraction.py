@@ -1,0 +1,200 @@
+"""From contractions to calls of kernels that multiply matrices: by register tiles, or by BLAS."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...ir import SHORT_NAMES
+from ...passes.conv_tiles import VECTOR_BYTES
+from ...passes.dot_tiles import DEPTH, DotTiles, is_turned
+from ...passes.views import View
+from .. import blas
+
+
+def by_blas(x: View, y: View, cut: DotTiles, added: bool) -> tuple[str, int, list[int]]:
+    """The kernel's source, the function that it calls, and the words behind the addresses of both operands and the
+    result.
+    """
+    dtype = x.base.type.dtype
+    m, k = x.shape[-2:]
+    n = y.shape[-1]
+    (ta, lda), (tb, ldb) = _matrix(x), _matrix(y)
+    function = blas.pointer("sgemm" if dtype.itemsize == 4 else "dgemm") if dtype.kind == "f" else 0
+    words = [m, n, k, lda, ldb, ta, tb, cut.rows, cut.columns, cut.across, cut.down * cut.across, int(added)]
+    return blas_source(dtype), function, words + _batch_words(x, y)
+
+
+def by_registers(x: View, y: View, cut: DotTiles, added: bool) -> tuple[str, list[int]]:
+    """The kernel's source, and the words behind the addresses of both operands, the result and the worker's strip."""
+    dtype = x.base.type.dtype
+    size = dtype.itemsize
+    m, k = x.shape[-2:]
+    n = y.shape[-1]
+    apart = [size * stride for stride in (*x.strides[-2:], *y.strides[-2:])]
+    tail = any(c * size % VECTOR_BYTES for c in (n, cut.columns))
+    words = [m, n, k, *apart, cut.rows, cut.columns, cut.across, cut.down * cut.across, int(added), cut.most_rows(size)]
+    return register_source(dtype, cut, tail, is_turned(y)), words + _batch_words(x, y)
+
+
+def _batch_words(x: View, y: View) -> list[int]:
+    size = x.base.type.dtype.itemsize
+    batch = x.shape[:-2]
+    words = [len(batch)]
+    for axis, length in enumerate(batch):
+        words += [length, x.strides[axis] * size, y.strides[axis] * size]
+    return words
+
+
+def _matrix(view: View) -> tuple[int, int]:
+    """Whether BLAS reads the last two axes transposed, and the leading dimension."""
+    rows, columns = view.shape[-2:]
+    row_stride, column_stride = view.strides[-2:]
+    if (column_stride == 1 or columns <= 1) and (row_stride >= max(columns, 1) or rows <= 1):
+        return 0, max(row_stride if rows > 1 else 0, columns, 1)
+    return 1, max(column_stride if columns > 1 else 0, rows, 1)
+
+
+def _batch_source(first: int) -> str:
+    """The operands of a batch entry; the words of the batch begin at `first`."""
+    return f"""q = batch
+    for axis in range(word(b, {first}) - 1, -1, -1):
+        length = word(b, {first + 1} + 3 * axis)
+        index = q % length
+        q = q // length
+        a += index * word(b, {first + 2} + 3 * axis)
+        bb += index * word(b, {first + 3} + 3 * axis)"""
+
+
+def blas_source(dtype: np.dtype[Any]) -> str:
+    """One tile of a batch of matrix products.
+
+    Words: tile, BLAS function, A, B, C, m, n, k, lda, ldb, A transposed, B transposed, rows and columns of a tile,
+    tiles across, tiles of one product, whether C is added to, batch axes, and for each batch
+    axis: length, bytes in A, bytes in B.
+    """
+    short = SHORT_NAMES[dtype]
+    product = f"word(b, 1), ta, tb, rows, columns, k, {short}(1), a, lda, bb, ldb"
+    call = f"gemm_{short}({product}, {short}(word(b, 16)), c, n)"
+    if dtype.kind != "f":
+        call = f"""x, y, z = array_{short}(a, 0), array_{short}(bb, 0), array_{short}(c, 0)
+    for r in range(rows):
+        target = window(z, r * n, columns)
+        if word(b, 16) == 0:
+            for j in range(columns):
+                target[j] = {short}(0)
+        for l in range(k):
+            left = x[l * lda + r] if ta else x[r * lda + l]
+            for j in range(columns):
+                right = y[j * ldb + l] if tb else y[l * ldb + j]
+                target[j] = {short}(target[j] + left * right)"""
+    return f"""
+def kernel(b):
+    m, n, k, lda, ldb = word(b, 5), word(b, 6), word(b, 7), word(b, 8), word(b, 9)
+    ta, tb, tile_rows, tile_columns = word(b, 10), word(b, 11), word(b, 12), word(b, 13)
+    across, in_product = word(b, 14), word(b, 15)
+    batch = word(b, 0) // in_product
+    t = word(b, 0) - batch * in_product
+    i = t // across
+    j = (t - i * across) * tile_columns
+    i = i * tile_rows
+    a, bb = word(b, 2), word(b, 3)
+    {_batch_source(17)}
+    rows = m - i if m - i < tile_rows else tile_rows
+    columns = n - j if n - j < tile_columns else tile_columns
+    a += {dtype.itemsize} * (i if ta else i * lda)
+    bb += {dtype.itemsize} * (j * ldb if tb else j)
+    c = word(b, 4) + {dtype.itemsize} * ((batch * m + i) * n + j)
+    {call}
+    return i64(0)
+"""
+
+
+def register_source(dtype: np.dtype[Any], cut: DotTiles, tail: bool, turned: bool) -> str:
+    """One tile of a batch of matrix products, whose columns are walked in strips, section by section of the sum.
+
+    Words: tile, A, B, C, strip of the worker; 5: m, n, k; 8: bytes from row to row and from column to column of A, then
+    of B; 12: rows and columns of a tile, tiles across, tiles of one product; 16: whether C is added to, rows of the
+    tallest register tile, batch axes, and for each batch axis: length, bytes in A, bytes in B.
+    """
+    short, size = SHORT_NAMES[dtype], dtype.itemsize
+    lanes = VECTOR_BYTES // size
+    definitions: list[str] = []
+    calls: list[str] = []
+    arguments = "at, a_row, rows_of_b, to, c_row, 1, 0, 0, 1, 0, 0, terms, a_column, b_row, columns, more"
+    for height, width in cut.shapes:
+        name = f"{height}_{width}"
+        definitions.append(f"tile_{name} = tile_product({short!r}, {height}, {width}, sectioned=True)")
+        calls.append(f"{'elif' if calls else 'if'} (height == {height}) & (vectors == {width}):")
+        if tail:
+            definitions.append(f"tail_{name} = tile_product({short!r}, {height}, {width}, True, sectioned=True)")
+            calls += ["    if columns < lanes * vectors:", f"        tail_{name}({arguments})", "    else:"]
+        calls.append(f"    {'    ' * tail}tile_{name}({arguments})")
+    turn = ""
+    if turned:
+        definitions += [f"square = tile_transpose({size}, True)", f"part_of_square = tile_transpose({size}, False)"]
+        turn = f"""
+            b_row = i64({VECTOR_BYTES}) * vectors
+            for i in range(0, columns, lanes):
+                for l in range(0, terms, lanes):
+                    source = rows_of_b + i * word(b, 11) + {size} * l
+                    target = word(b, 4) + l * b_row + {size} * i
+                    down = columns - i if columns - i < lanes else i64(lanes)
+                    along = terms - l if terms - l < lanes else i64(lanes)
+                    if (down == lanes) & (along == lanes):
+                        square(source, word(b, 11), target, b_row, down, along)
+                    else:
+                        part_of_square(source, word(b, 11), target, b_row, down, along)
+            rows_of_b = word(b, 4)"""
+    newline = "\n" + " " * 16
+    return f"""
+lanes = {lanes}
+{chr(10).join(definitions)}
+
+
+def kernel(b):
+    m, n, k = word(b, 5), word(b, 6), word(b, 7)
+    a_row, a_column = word(b, 8), word(b, 9)
+    across, in_product, limit = word(b, 14), word(b, 15), word(b, 17)
+    batch = word(b, 0) // in_product
+    t = word(b, 0) - batch * in_product
+    first_row = t // across
+    first_column = (t - first_row * across) * word(b, 13)
+    first_row = first_row * word(b, 12)
+    a, bb = word(b, 1), word(b, 2)
+    {_batch_source(18)}
+    rows = m - first_row if m - first_row < word(b, 12) else word(b, 12)
+    all_columns = n - first_column if n - first_column < word(b, 13) else word(b, 13)
+    a += first_row * a_row
+    bb += first_column * word(b, 11)
+    c = word(b, 3) + {size} * ((batch * m + first_row) * n + first_column)
+    c_row = {size} * n
+    all_vectors = (all_columns + lanes - 1) // lanes
+    strips = (all_vectors + 3) // 4
+    widest = (all_vectors + strips - 1) // strips
+    wide = all_vectors - strips * (widest - 1)
+    blocks = (rows + limit - 1) // limit
+    tallest = (rows + blocks - 1) // blocks
+    tall = rows - blocks * (tallest - 1)
+    sections = (k + {DEPTH - 1}) // {DEPTH}
+    for section in range(sections):
+        begin = section * k // sections
+        terms = (section + 1) * k // sections - begin
+        more = word(b, 16) if section == 0 else i64(1)
+        for strip in range(strips):
+            vector = strip * widest if strip <= wide else strip * (widest - 1) + wide
+            vectors = widest if strip < wide else widest - 1
+            columns = all_columns - vector * lanes
+            columns = columns if columns < vectors * lanes else vectors * lanes
+            b_row = word(b, 10)
+            rows_of_b = bb + begin * b_row + vector * lanes * word(b, 11){turn}
+            at = a + begin * a_column
+            to = c + {VECTOR_BYTES} * vector
+            for block in range(blocks):
+                height = tallest if block < tall else tallest - 1
+                {newline.join(calls)}
+                at += height * a_row
+                to += height * c_row
+    return i64(0)
+"""
