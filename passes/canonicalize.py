@@ -35,7 +35,8 @@ class Canonicalize(Pass):
     - `dot` is `(batch..., m, k) x (batch..., k, n)`, and one of the last two axes of each operand is dense.
     - A reduction runs over neighbouring axes, none of them empty; `argmax` and `argmin` over the last.
     - Every view op is a true view; a `copy` stands where memory has to move.
-    - Every output is a value of its own, no input and no view; one that is written back to an input is a `copy`.
+    - Every output is a value of its own, no input and no view; one that is written back to an input is a `copy`, or a
+      product that can be made there.
     - The body of a `scan` writes its new carries over the old ones (and keeps these laws).
     - A sum that a loop carries, to which a product or a weight gradient is added, is a `dot_add` or a
       `conv_weight_gradient_add`.
@@ -69,9 +70,7 @@ class _Canonicalizer:
         outputs: list[Value] = []
         for i, value in enumerate(graph.outputs):
             new = mapping[value]
-            written = i in graph.aliases
-            if written and new.node is not None and new.node.op.name in _ADDED.values() and new not in outputs:
-                written = new.node.inputs[2] is not b.inputs[graph.aliases[i]]
+            written = i in graph.aliases and not self.in_its_place(new, b.inputs[graph.aliases[i]])
             if (
                 written
                 or new.node is None
@@ -84,6 +83,14 @@ class _Canonicalizer:
             else:
                 outputs.append(new)
         return b.graph(outputs, graph.aliases, graph.output_names)
+
+    def in_its_place(self, value: Value, old: Value) -> bool:
+        """Whether `value` can be made over `old`: a product that does not read it, or a sum that continues it."""
+        node = value.node
+        if node is None or node.op.name not in ("dot", *_ADDED.values()):
+            return False
+        read = [self.views[v].base is old for v in node.inputs]
+        return not any(read[:2]) and (node.op.name == "dot" or read[2])
 
     def emit(self, op: str, *inputs: Value, **attrs: object) -> Value:
         value = self.b.emit(OPS[op], *inputs, **attrs)

@@ -24,7 +24,7 @@ VECTOR_BYTES = 64
 # Rows of a register tile by its vectors: sums, a row of vectors and one that repeats an element fit 32 registers. One
 # register too many costs a fifth of the speed.
 MOST_ROWS = {1: 14, 2: 14, 3: 9, 4: 6}
-_MOST_VECTORS = 4
+MOST_VECTORS = 4
 MOST_TOGETHER = 9
 """Kernel columns that a depthwise weight gradient takes together, at most."""
 # Output positions of a tile: enough to use a strip of the weight again and again.
@@ -93,7 +93,7 @@ class Strips:
         return {self.width, *({self.width - 1} if self.wide < self.count else ())}
 
 
-def strips(channels: int, itemsize: int, most: int = _MOST_VECTORS) -> Strips:
+def strips(channels: int, itemsize: int, most: int = MOST_VECTORS) -> Strips:
     """As few strips as can be, as equal as they can be."""
     vectors = -(-channels * itemsize // VECTOR_BYTES)
     count = -(-vectors // most)

@@ -9,7 +9,7 @@ BLAS_PER_NS = 90.0
 CACHE_PER_NS = 40.0
 MEMORY_PER_NS = 8.0
 _CACHE_BYTES = 1 << 20
-_SLOW = frozenset({"exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "sin", "cos", "tan", "pow"})
+SLOW_OPS = frozenset({"exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "sin", "cos", "tan", "pow"})
 
 # Waking a thread and meeting at barriers costs a few microseconds each.
 _WORTH_THREADS = 100_000.0
@@ -26,7 +26,7 @@ def node_nanoseconds(node: Node) -> float:
     if node.op.name == "region":
         for inner in node.attrs["body"].nodes:
             time += node_flops(inner) / BLAS_PER_NS if inner.op.name == "dot" else 0.0
-            time += sum(v.type.size for v in inner.outputs) * (1.0 if inner.op.name in _SLOW else 0.05)
+            time += sum(v.type.size for v in inner.outputs) * (1.0 if inner.op.name in SLOW_OPS else 0.05)
     return time
 
 

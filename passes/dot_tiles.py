@@ -7,10 +7,11 @@ is a sum of sections of at most `DEPTH` terms, each a chain of fused multiply-ad
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 
-from .conv_tiles import MOST_ROWS, VECTOR_BYTES, Rows, strips
+from .conv_tiles import MOST_ROWS, MOST_VECTORS, VECTOR_BYTES, Rows, strips
 from .views import View
 
 DEPTH = 256
@@ -22,6 +23,8 @@ _MOST_TILES = 16
 # Columns of the result, in vectors, and rows below which BLAS is as fast.
 _LEAST_VECTORS = 2
 _LEAST_ROWS = 4
+# A strip takes at most this part of the bytes that the result takes.
+_PARTS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +32,9 @@ class DotTiles:
     """Tiles of `rows` x `columns` of each of the `batches` results of m x n; the last of a row or column may be
     smaller.
 
-    `shapes` are the register tiles, rows by vectors, that occur; where there are none, BLAS multiplies. `strip_bytes` is
-    the scratch of one worker in which a strip of the right operand is turned, where its columns are dense.
+    `shapes` are the register tiles, rows by vectors, that occur; where there are none, BLAS multiplies. A tile is
+    walked in strips of at most `most_vectors`. Where the columns of the right operand are dense, a strip of it is
+    turned into rows in `strip_bytes` of scratch of the worker.
     """
 
     rows: int
@@ -39,6 +43,7 @@ class DotTiles:
     across: int
     batches: int
     shapes: tuple[tuple[int, int], ...] = ()
+    most_vectors: int = 0
     strip_bytes: int = 0
 
     @property
@@ -48,15 +53,16 @@ class DotTiles:
 
     def most_rows(self, itemsize: int) -> int:
         """Rows of the tallest register tile."""
-        return MOST_ROWS[strips(self.columns, itemsize).width]
+        return MOST_ROWS[strips(self.columns, itemsize, self.most_vectors).width]
 
 
 @cache
 def has_wide_registers() -> bool:
     """Whether this machine's registers hold the tiles: 32 of 64 bytes."""
-    from llvmlite import binding
+    from llvmlite import binding  # pyright: ignore[reportMissingTypeStubs]
 
-    return bool(binding.get_host_cpu_features().get("avx512f", False))
+    features: Mapping[str, bool] = binding.get_host_cpu_features()  # pyright: ignore
+    return "avx512f" in features and features["avx512f"]
 
 
 def dot_tiles(x: View, y: View, copies: int = 1) -> DotTiles:
@@ -97,14 +103,19 @@ def _in_registers(cut: DotTiles, x: View, y: View) -> DotTiles:
         return cut
     if not has_wide_registers():
         return cut
+    section = min(k, DEPTH) * VECTOR_BYTES if is_turned(y) else 0
+    fitting = [v for v in range(MOST_VECTORS, 0, -1) if _PARTS * v * section <= m * n * dtype.itemsize]
+    if not fitting:
+        return cut
+    cut = replace(cut, most_vectors=fitting[0])
     limit = cut.most_rows(dtype.itemsize)
     heights = {size for r in (cut.rows, m - (cut.down - 1) * cut.rows) for size in Rows.of(r, limit).sizes()}
     if heights <= {limit, limit - 1}:
         heights = {limit, limit - 1}  # the usual pair, so that kernels are shared
     all_columns = (cut.columns, n - (cut.across - 1) * cut.columns)
-    widths = {width for c in all_columns for width in strips(c, dtype.itemsize).widths()}
+    widths = {width for c in all_columns for width in strips(c, dtype.itemsize, fitting[0]).widths()}
     shapes = tuple((height, width) for height in sorted(heights) for width in sorted(widths))
-    return replace(cut, shapes=shapes, strip_bytes=min(k, DEPTH) * max(widths) * VECTOR_BYTES if is_turned(y) else 0)
+    return replace(cut, shapes=shapes, strip_bytes=max(widths) * section)
 
 
 def scratch_bytes(x: View, y: View, threads: int, copies: int) -> int:

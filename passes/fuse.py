@@ -214,6 +214,7 @@ def _join_makers(graph: Graph, groups: dict[Node, _Group]) -> None:
     for node in graph.nodes:
         members.setdefault(groups[node], []).append(node)
     consumers, outputs = graph.users(), set(graph.outputs)
+    written_back = {graph.outputs[i] for i in graph.aliases}
     order = in_order(graph, groups)
     for group in order:
         sources = _sources(members[group], groups)
@@ -225,9 +226,8 @@ def _join_makers(graph: Graph, groups: dict[Node, _Group]) -> None:
         sources = _sources(members[group], groups)
         candidates = [g for g in sources if g is not group and _mergeable(g, group, members[group], groups)]
         if not ends:
-            candidates = [
-                g for g in candidates if _saved_bytes(g, group, members[group], groups, consumers, outputs) > 0
-            ]
+            here = members[group], groups, consumers, outputs, written_back
+            candidates = [g for g in candidates if _saved_bytes(g, group, *here) > 0]
         if not candidates:
             continue
         target = max(candidates, key=lambda g: g.depth)
@@ -244,11 +244,13 @@ def _saved_bytes(
     groups: dict[Node, _Group],
     consumers: Mapping[Value, list[Node]],
     outputs: set[Value],
+    written_back: set[Value],
 ) -> int:
-    """Bytes that `group` alone reads of `target`, less those that it leaves for others."""
+    """Bytes that `group` alone reads of `target`, less those that it leaves for others in memory of their own."""
 
     def leaves(value: Value) -> bool:
-        return value in outputs or any(groups[r] is not group for r in consumers[value])
+        kept = value in outputs and value not in written_back
+        return kept or any(groups[r] is not group for r in consumers[value])
 
     read = dict.fromkeys(v for m in members for v in m.inputs if v.node is not None and groups[v.node] is target)
     mine = (

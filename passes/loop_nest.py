@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from ..ir import Builder, Graph, Node, Value
 from .arena import aligned
+from .cost import SLOW_OPS
 from .views import View, own
 
 # Elements of a tile: enough to hide the cost of fetching the next one, few enough to stay in the L2 cache.
@@ -20,6 +21,9 @@ TILE_ELEMENTS = 16384
 CHUNK = 2048
 # Rows of a product that a tile makes where its epilogue runs with it: with fewer, packing costs more than a tenth.
 _PRODUCT_ROWS = 128
+# Functions such as exp take as long as all the rest of a region: with several of them, a tile has so many times fewer
+# elements, at most.
+_SLOW_TILES = 4
 _PRODUCT_TILES = 4
 
 
@@ -275,9 +279,13 @@ def _kinds(body: Graph, domain: tuple[int, ...], rows: int, crossing: list[Node]
 
 def _tile(nest: LoopNest) -> None:
     """Rows of a tile, from the domain alone; whole groups of rows where a reduction keeps axes before the reduced
-    ones.
+    ones. Without sums over rows the tiles fix no order of anything, and what takes long has smaller ones.
     """
-    wanted = max(1, TILE_ELEMENTS // max(nest.columns, 1))
+    elements = TILE_ELEMENTS
+    if not nest.crossings:
+        slow = sum(n.op.name in SLOW_OPS for n in nest.body.nodes if nest.kinds[n.outputs[0]] == "full")
+        elements //= max(1, min(slow, _SLOW_TILES))
+    wanted = max(1, elements // max(nest.columns, 1))
     groups = [nest.group_rows(n) for n in nest.crossings if reduction_form(n)[0] == "middle"]
     if groups:
         group = max(groups)

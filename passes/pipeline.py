@@ -21,8 +21,10 @@ from .rewrite import Pass, rebuild
 from .schedule import Schedule
 from .simplify import Simplify
 from .sink import Sink
+from .split import Split
 from .tile_batch import TileBatch
 from .tile_wide import TileWide
+from .turn import Turn
 
 
 def pipeline() -> list[Pass]:
@@ -33,10 +35,12 @@ def pipeline() -> list[Pass]:
         Sink(),
         Simplify(),
         Hoist(),
+        Split(),
         Simplify(),
         Layout(),
         TileBatch(),
         TileWide(),
+        Turn(),
         Canonicalize(),
         Rebuild(),
         Fuse(),

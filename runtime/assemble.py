@@ -62,7 +62,13 @@ def lower(plan: Plan, sites: Sites) -> Lowered:
 
 def _unit(node: Node, plan: Plan, sites: Sites) -> Levels | Loop:
     if node.op.name != "scan":
-        return [[step] for step in lower_unit(node, plan, sites)]
+        levels: Levels = []
+        for step in lower_unit(node, plan, sites):
+            if step.beside:
+                levels[-1].append(step)
+            else:
+                levels.append([step])
+        return levels
     # A carry begins as what it is given, in the place where it ends.
     consts, carries = node.attrs["consts"], node.attrs["carries"]
     given = plan.in_place.get(node, {})

@@ -195,5 +195,6 @@ def tile_product(
 
     array = array_f32 if dtype == "f32" else array_f64
     product = plain_tile_product(array, itemsize, rows, vectors, tail, pairwise, sectioned)
-    product.__name__ = product.__qualname__ = f"tile_{dtype}_{rows}x{vectors}{'t' * tail}{'p' * pairwise}{'s' * sectioned}"
+    variant = "t" * tail + "p" * pairwise + "s" * sectioned
+    product.__name__ = product.__qualname__ = f"tile_{dtype}_{rows}x{vectors}{variant}"
     return jitted_as(emit, types.none, *[types.int64] * 16)(product)

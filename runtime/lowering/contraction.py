@@ -34,7 +34,8 @@ def by_registers(x: View, y: View, cut: DotTiles, added: bool) -> tuple[str, lis
     n = y.shape[-1]
     apart = [size * stride for stride in (*x.strides[-2:], *y.strides[-2:])]
     tail = any(c * size % VECTOR_BYTES for c in (n, cut.columns))
-    words = [m, n, k, *apart, cut.rows, cut.columns, cut.across, cut.down * cut.across, int(added), cut.most_rows(size)]
+    words = [m, n, k, *apart, cut.rows, cut.columns, cut.across, cut.down * cut.across, int(added)]
+    words += [cut.most_rows(size), cut.most_vectors]
     return register_source(dtype, cut, tail, is_turned(y)), words + _batch_words(x, y)
 
 
@@ -116,7 +117,7 @@ def register_source(dtype: np.dtype[Any], cut: DotTiles, tail: bool, turned: boo
 
     Words: tile, A, B, C, strip of the worker; 5: m, n, k; 8: bytes from row to row and from column to column of A, then
     of B; 12: rows and columns of a tile, tiles across, tiles of one product; 16: whether C is added to, rows of the
-    tallest register tile, batch axes, and for each batch axis: length, bytes in A, bytes in B.
+    tallest register tile, vectors of the widest strip, batch axes, and for each batch axis: length, bytes in A, in B.
     """
     short, size = SHORT_NAMES[dtype], dtype.itemsize
     lanes = VECTOR_BYTES // size
@@ -163,7 +164,7 @@ def kernel(b):
     first_column = (t - first_row * across) * word(b, 13)
     first_row = first_row * word(b, 12)
     a, bb = word(b, 1), word(b, 2)
-    {_batch_source(18)}
+    {_batch_source(19)}
     rows = m - first_row if m - first_row < word(b, 12) else word(b, 12)
     all_columns = n - first_column if n - first_column < word(b, 13) else word(b, 13)
     a += first_row * a_row
@@ -171,7 +172,7 @@ def kernel(b):
     c = word(b, 3) + {size} * ((batch * m + first_row) * n + first_column)
     c_row = {size} * n
     all_vectors = (all_columns + lanes - 1) // lanes
-    strips = (all_vectors + 3) // 4
+    strips = (all_vectors + word(b, 18) - 1) // word(b, 18)
     widest = (all_vectors + strips - 1) // strips
     wide = all_vectors - strips * (widest - 1)
     blocks = (rows + limit - 1) // limit

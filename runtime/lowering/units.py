@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -65,10 +65,11 @@ class Site:
 
 @dataclass
 class Step:
-    """Independent tiles that all run the same instructions."""
+    """Independent tiles that all run the same instructions; `beside`: they do not wait for the step before."""
 
     tiles: int
     instructions: list[Instruction] = field(default_factory=list[Instruction])
+    beside: bool = False
 
 
 @dataclass
@@ -89,7 +90,7 @@ def number(value: int) -> Argument:
 
 
 def lower_unit(node: Node, plan: Plan, sites: Sites) -> list[Step]:
-    """The steps of a unit, each waiting for the one before."""
+    """The steps of a unit, each waiting for those before unless it runs `beside` them."""
     if node.op.name == "region":
         return _region(node, plan, sites)
     return _LOWERINGS[node.op.name](node, plan.views, sites, plan)
@@ -118,7 +119,8 @@ def _turned(node: Node, plan: Plan) -> list[Step] | None:
         if copy is None:
             return None
         arguments = [TILE, _at(plan.views, outer), _at(plan.views, output), *map(number, transposition.words(copy))]
-        steps.append(Step(copy.tiles, [Instruction(transposition.kernel(copy.itemsize), arguments)]))
+        kernel = transposition.kernel(copy.itemsize)
+        steps.append(Step(copy.tiles, [Instruction(kernel, arguments)], beside=bool(steps)))
     return steps
 
 
@@ -290,7 +292,8 @@ def _concatenate(node: Node, views: Mapping[Value, View], sites: Sites, plan: Pl
     for value in node.inputs:
         length = value.type.shape[axis]
         target = Argument("value", value=node.output, offset=done * inner * dtype.itemsize)
-        steps.append(copy_rows(_at(views, value), target, dtype, outer, length * inner, shape[axis] * inner))
+        step = copy_rows(_at(views, value), target, dtype, outer, length * inner, shape[axis] * inner)
+        steps.append(replace(step, beside=bool(steps)))
         done += length
     return steps
 

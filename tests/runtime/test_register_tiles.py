@@ -25,27 +25,29 @@ def jitted(function, words):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "rows", "vectors", "tail", "pairwise"),
+    ("dtype", "rows", "vectors", "tail", "pairwise", "sectioned"),
     [
-        ("f32", 1, 1, False, False),
-        ("f32", 6, 4, False, False),
-        ("f32", 14, 2, True, False),
-        ("f32", 9, 3, True, False),
-        ("f64", 8, 1, True, False),
-        ("f64", 5, 4, False, False),
-        ("f32", 14, 2, True, True),
-        ("f64", 3, 1, False, True),
+        ("f32", 1, 1, False, False, False),
+        ("f32", 6, 4, False, False, False),
+        ("f32", 14, 2, True, False, False),
+        ("f32", 9, 3, True, False, False),
+        ("f64", 8, 1, True, False, False),
+        ("f64", 5, 4, False, False, False),
+        ("f32", 14, 2, True, True, False),
+        ("f64", 3, 1, False, True, False),
+        ("f32", 6, 4, False, False, True),
+        ("f64", 14, 2, True, False, True),
     ],
 )
 @pytest.mark.parametrize("accumulate", [0, 1])
-def test_a_tile_of_sums_is_what_python_makes_of_it(dtype, rows, vectors, tail, pairwise, accumulate):
+def test_a_tile_of_sums_is_what_python_makes_of_it(dtype, rows, vectors, tail, pairwise, sectioned, accumulate):
     size = 4 if dtype == "f32" else 8
     kind = f"f{size}"
     lanes = 64 // size
     columns = lanes * vectors - (3 if tail else 0)
     a, b = RNG.standard_normal(4000).astype(kind), RNG.standard_normal(4000).astype(kind)
     c = RNG.standard_normal((rows, lanes * vectors + 5)).astype(kind)
-    tile = tile_product(dtype, rows, vectors, tail, pairwise)
+    tile = tile_product(dtype, rows, vectors, tail, pairwise, sectioned)
     results = []
     for call in (tile, jitted(tile, 16)):
         target = c.copy()

@@ -1,0 +1,95 @@
+"""Weights that a loop multiplies by in every step, laid out once as its products read them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ..ir import OPS, Builder, Graph, Node, Value
+from .dot_tiles import has_wide_registers
+from .rewrite import Pass, live_nodes, rebuild
+from .views import VIEW_OPS, View, own, through
+
+_MOST_ROWS = 64
+"""Rows of a product up to which turning its right operand costs a good part of its time."""
+_LEAST_TURNS = 4
+
+
+@dataclass(frozen=True)
+class Turn(Pass):
+    """`scan(dot(x, transpose(w)))`, w the same in every step, x of few rows -> `scan(dot(x, copy(transpose(w))))`, with
+    the copy before the loop.
+
+    A product turns the columns of its right operand into rows before it multiplies. That is as much work as 12 more
+    rows of x: little for a batch of rows, much for one step of a recurrent network.
+    """
+
+    def __call__(self, graph: Graph) -> Graph:
+        if not has_wide_registers() or not any(node.op.name == "scan" for node in graph.nodes):
+            return graph
+        return rebuild(graph, self._rule)
+
+    def _rule(self, b: Builder, node: Node, inputs: list[Value]) -> list[Value] | None:
+        if node.op.name != "scan":
+            return None
+        body = self(node.attrs["body"])  # inner loops first: their copies may leave this one too
+        if node.attrs["length"] >= _LEAST_TURNS:
+            body = _with_copies(body, node.attrs["consts"])
+        return _copied_before(b, node, body, inputs)
+
+
+def _with_copies(body: Graph, consts: int) -> Graph:
+    """The body with copies of what its products read of consts."""
+    given = set(body.inputs[:consts])
+    views = {v: own(v) for v in body.inputs}
+    for node in body.nodes:
+        source = views.get(node.inputs[0]) if node.op.name in VIEW_OPS else None
+        if source is not None and source.base in given and (view := through(node, source)) is not None:
+            views[node.output] = view
+
+    def rule(b: Builder, node: Node, inputs: list[Value]) -> list[Value] | None:
+        if node.op.name != "dot" or not _turns(node, views.get(node.inputs[1]), given):
+            return None
+        (cx, cy), batch = node.attrs["contract"], node.attrs["batch"]
+        perm = (*cy, *(a for a in range(inputs[1].type.ndim) if a not in cy))
+        rows = b.emit(OPS["copy"], b.emit(OPS["transpose"], inputs[1], perm=perm))
+        return [b.emit(node.op, inputs[0], rows, contract=(cx, tuple(range(len(cy)))), batch=batch)]
+
+    return rebuild(body, rule)
+
+
+def _turns(dot: Node, y: View | None, given: set[Value]) -> bool:
+    """Whether `dot` has few rows, and the elements of a row of its right operand, a const, are not neighbours."""
+    if y is None or y.base not in given or dot.attrs["batch"][1]:
+        return False
+    (cx, cy), x = dot.attrs["contract"], dot.inputs[0].type
+    free = [a for a in range(len(y.shape)) if a not in cy and y.shape[a] > 1]
+    rows = math.prod(n for a, n in enumerate(x.shape) if a not in cx)
+    return bool(free) and y.strides[free[-1]] != 1 and 1 < rows <= _MOST_ROWS
+
+
+def _copied_before(b: Builder, node: Node, body: Graph, inputs: list[Value]) -> list[Value]:
+    """The loop with `body`, from which copies of views of consts have moved to before it."""
+    consts: int = node.attrs["consts"]
+    outer = dict(zip(body.inputs[:consts], inputs))
+    moved: list[Node] = []
+    for inner in body.nodes:
+        if inner.op.name not in VIEW_OPS and inner.op.name != "copy":
+            continue
+        if inner.inputs[0] in outer and inner.inputs[0] not in (n.output for n in moved):
+            b.origin = inner.origin
+            outer[inner.output] = b.copy(inner, [outer[inner.inputs[0]]]).output
+            if inner.op.name == "copy":
+                moved.append(inner)
+    b.origin = node.origin
+    if not moved:
+        return list(b.emit_node(node.op, *inputs, **{**node.attrs, "body": body}).outputs)
+    inside = Builder(node.origin)
+    mapping = {v: inside.input(v.type, v.name) for v in body.inputs[:consts]}
+    mapping.update((n.output, inside.input(n.output.type)) for n in moved)
+    mapping.update((v, inside.input(v.type, v.name)) for v in body.inputs[consts:])
+    for inner in live_nodes([n for n in body.nodes if n not in moved], body.outputs):
+        mapping.update(zip(inner.outputs, inside.copy(inner, [mapping[v] for v in inner.inputs]).outputs))
+    attrs = {**node.attrs, "body": inside.graph([mapping[v] for v in body.outputs]), "consts": consts + len(moved)}
+    given = [*inputs[:consts], *(outer[n.output] for n in moved), *inputs[consts:]]
+    return list(b.emit_node(node.op, *given, **attrs).outputs)
