@@ -7,7 +7,6 @@ is a sum of sections of at most `DEPTH` terms, each a chain of fused multiply-ad
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -61,18 +60,22 @@ def has_wide_registers() -> bool:
     """Whether this machine's registers hold the tiles: 32 of 64 bytes."""
     from llvmlite import binding  # pyright: ignore[reportMissingTypeStubs]
 
-    features: Mapping[str, bool] = binding.get_host_cpu_features()  # pyright: ignore
-    return "avx512f" in features and features["avx512f"]
+    return bool(binding.get_host_cpu_features().get("avx512f", False))  # pyright: ignore
 
 
 def dot_tiles(x: View, y: View, copies: int = 1) -> DotTiles:
-    """Tiles for the products of x (batch..., m, k) and y (batch..., k, n). So many `copies` may run side by side.
+    """Tiles for the products of x (batch..., m, k) and y (batch..., k, n). So many `copies` may run side by side."""
+    cut = cut_product(math.prod(x.shape[:-2]), x.shape[-2], y.shape[-1], x.shape[-1], copies)
+    return _in_registers(cut, x, y)
+
+
+def cut_product(batches: int, m: int, n: int, k: int, copies: int = 1) -> DotTiles:
+    """Tiles for `batches` products (m, k) x (k, n), by whatever multiplies them.
 
     A tile packs its rows of one operand and its columns of the other, which costs as much as 12 more rows and columns
     of work (measured with BLAS: a tile of r rows runs at r / (r + 12) of full speed; to turn a strip costs as much); so
     tiles are as square as they can be, and few.
     """
-    batches, (m, k), n = math.prod(x.shape[:-2]), x.shape[-2:], y.shape[-1]
     wanted = min(_MOST_TILES, batches * m * n * k // _LEAST_WORK) // max(batches, 1)
     best = (1, 1)
     for down in (1, 2, 4, 8, 16):
@@ -81,7 +84,7 @@ def dot_tiles(x: View, y: View, copies: int = 1) -> DotTiles:
                 continue
             best = max(best, (down, across), key=lambda cut: _merit(m, n, *cut, -(-4 // copies)))
     height, width = _even(m, best[0]), _even(n, best[1])
-    return _in_registers(DotTiles(height, width, -(-m // height), -(-n // width), batches), x, y)
+    return DotTiles(height, width, -(-m // height), -(-n // width), batches)
 
 
 def row_tiles(x: View, y: View, height: int) -> DotTiles:
