@@ -64,7 +64,9 @@ def _bounds(node: Node) -> _Bounds:
 
 
 def _split_nodes(graph: Graph) -> set[Node]:
-    """Element-wise nodes of which nothing but slices is read, however far down, each element at most once."""
+    """Element-wise nodes of which nothing but slices is read, however far down, each element at most once, and by what
+    runs in one loop with it: parts that are stored would only keep the whole from being written in place.
+    """
     users = graph.users()
     outputs = set(graph.outputs)
     read: dict[Node, dict[_Bounds, int]] = {}
@@ -76,7 +78,7 @@ def _split_nodes(graph: Graph) -> set[Node]:
             continue
         found: dict[_Bounds, int] = {}
         for reader in readers:
-            if reader.op.name == "slice":
+            if reader.op.name == "slice" and all(r.op.family == "elementwise" for r in users[reader.output]):
                 found[_bounds(reader)] = reader.output.type.size
             elif reader in read:
                 found.update(read[reader])
