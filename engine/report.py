@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any
 
-from ..ir import Graph, Node, node_flops
 from ..passes.certificate import check_plan
 from ..passes.plan import Plan
+from ..passes.recompute import recompute_flops
 
 SCHEMA = "gradloom.report/1"
 """Names the fields of `to_json`: they stay as they are under this name."""
@@ -299,19 +299,3 @@ def make_report(
         tuple(opened.values),
         plan,
     )
-
-
-def recompute_flops(graph: Graph) -> int:
-    """Operations of a fused graph that repeat others, in the bodies of loops too."""
-    flops = 0
-    for node in graph.nodes:
-        body = _body(node)
-        if body is not None:
-            flops += node.attrs.get("length", 1) * recompute_flops(body)
-        elif node.origin.role == "recompute":
-            flops += node_flops(node)
-    return flops
-
-
-def _body(node: Node) -> Graph | None:
-    return node.attrs["body"] if node.op.name in ("region", "scan") else None

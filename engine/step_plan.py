@@ -14,7 +14,9 @@ import optree
 from ..ir import ArrayType, Graph, type_of
 from ..passes.pipeline import plan_graph, run_passes
 from ..passes.plan import Plan, plan
+from ..passes.recompute import recompute_flops
 from ..passes.recompute_frontier import Choice, Frontier
+from ..passes.recompute_sources import other_plans
 from ..passes.simplify import Simplify
 from .report import HeldReport, MemoryReport, human, make_report
 from .step_graph import StepGraph
@@ -118,7 +120,7 @@ class StepPlans:
     @cached_property
     def frontier(self) -> Frontier:
         """All plans worth having."""
-        return Frontier(self.base)
+        return Frontier(self.base, other_plans(self.traced.graph, self.base))
 
     @cached_property
     def held(self) -> list[HeldReport]:
@@ -225,10 +227,8 @@ class StepPlans:
         result: list[CurvePoint] = []
         for i in chosen:
             choice = self.frontier.choice(i)
-            flops = choice.plan.graph.flops() - self.base.graph.flops()
-            point = CurvePoint(
-                self.held_bytes + choice.plan.arena_bytes, choice.plan.arena_bytes, flops, choice.slowdown
-            )
+            arena_bytes, flops = choice.plan.arena_bytes, recompute_flops(choice.plan.graph)
+            point = CurvePoint(self.held_bytes + arena_bytes, arena_bytes, flops, choice.slowdown)
             if not result or point.arena_bytes < result[-1].arena_bytes:
                 result.append(point)
         return result

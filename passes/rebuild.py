@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
@@ -25,11 +26,17 @@ class Rebuild(Pass):
     or computed for other reasons and what the backward reads. Graph inputs cost nothing. Among equal cuts the one
     nearest to the backward is taken, which rebuilds least. (Jia et al. 2023 and the partitioner of PyTorch's
     AOTAutograd cut the same way; here only what a fused loop gives for free is rebuilt.)
+
+    What would have to be rebuilt from values of more than `reach` times its own bytes is kept instead: what runs
+    through all layers of a net, and would be rebuilt from what each of them added to it, is then there at every few
+    layers, and what lies between may be recomputed by itself.
     """
+
+    reach: float = math.inf
 
     def __call__(self, graph: Graph) -> Graph:
         for maker in ("forward", "recompute"):
-            kept = _kept(graph, maker)
+            kept = _kept(graph, maker, _far(graph, maker, self.reach))
             graph = graph if kept is None else _rebuilt(graph, kept, maker)
         return graph
 
@@ -47,8 +54,28 @@ def can_rebuild(node: Node) -> bool:
     return (node.op.family in ("elementwise", "creation") and node.op.name != "constant") or node.op.name in VIEW_OPS
 
 
-def _kept(graph: Graph, maker: str) -> set[Value] | None:
-    """The values made in the role `maker` to keep for what comes later, or None where that reads none."""
+def _far(graph: Graph, maker: str, reach: float) -> set[Value]:
+    """Values that would be rebuilt from more than `reach` times their own bytes, if none of them were kept."""
+    found: set[Value] = set()
+    if reach == math.inf:
+        return found
+    sources: dict[Value, frozenset[Value]] = {}
+    for node in graph.nodes:
+        if node.origin.role != maker or not can_rebuild(node):
+            continue
+        for value in node.outputs:
+            read = frozenset[Value]().union(*(sources.get(v, (v,)) for v in node.inputs))
+            if sum(v.type.nbytes for v in read) > reach * value.type.nbytes:
+                found.add(value)
+            else:
+                sources[value] = read
+    return found
+
+
+def _kept(graph: Graph, maker: str, far: set[Value]) -> set[Value] | None:
+    """The values made in the role `maker` to keep for what comes later, or None where that reads none; those of `far`
+    are not rebuilt.
+    """
     early = [node for node in graph.nodes if not _is_later(node, maker)]
     values = [*graph.inputs, *(v for node in early for v in node.outputs)]
     number = {value: i for i, value in enumerate(values)}
@@ -62,7 +89,7 @@ def _kept(graph: Graph, maker: str) -> set[Value] | None:
     def rebuildable(value: Value) -> bool:
         # What reads a value of another role, a step counter of the optimizer, stays where it is.
         node = value.node
-        if node is None or node.origin.role != maker or not can_rebuild(node):
+        if node is None or node.origin.role != maker or not can_rebuild(node) or value in far:
             return False
         return all(v in number for v in node.inputs)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ..ir import Builder, Graph, Node, Value
+from ..ir import Builder, Graph, Node, Value, node_flops
 from .cost import node_nanoseconds
 from .fuse import Fuse
 from .plan import Plan
@@ -34,21 +34,19 @@ class GraphProblem(Problem):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._number = {value: i for i, value in enumerate(self.values)}
-        self._slices: dict[tuple[int, tuple[int, ...]], tuple[tuple[int, ...], float]] = {}
+        self._slices: dict[tuple[tuple[int, ...], tuple[int, ...]], tuple[tuple[int, ...], float]] = {}
 
-    def again(self, value: int, alive: Sequence[bool]) -> tuple[tuple[int, ...], float]:
+    def again(self, place: int, makes: tuple[int, ...], alive: Sequence[bool]) -> tuple[tuple[int, ...], float]:
         """As of every problem."""
-        place = self.maker[value]
         unit = self.units[place]
-        if len(unit.makes) == 1:
+        if unit.whole or len(unit.makes) == 1:
             return unit.reads, unit.cost
-        there = tuple(v for v in unit.makes if alive[v] and v != value)
-        key = value, there
+        there = tuple(v for v in unit.makes if alive[v] and v not in makes)
+        key = makes, there
         if key not in self._slices:
-            node, wanted = self.nodes[place], self.values[value]
+            node, inner = self.nodes[place], self._part(place, makes, there)
             body: Graph = node.attrs["body"]
             stops = {body.outputs[self.values[v].index]: v for v in there}
-            inner = _upstream(body, [body.outputs[wanted.index]], stops)
             read = dict.fromkeys(v for n in inner for v in n.inputs)
             numbers = [stops[v] for v in read if v in stops]
             outer = dict(zip(body.inputs, node.inputs))
@@ -58,6 +56,28 @@ class GraphProblem(Problem):
             share = sum(n.outputs[0].type.size for n in inner) / max(sum(n.outputs[0].type.size for n in body.nodes), 1)
             self._slices[key] = tuple(dict.fromkeys(numbers)), unit.cost * share
         return self._slices[key]
+
+    def _part(self, place: int, makes: Sequence[int], there: Sequence[int]) -> list[Node]:
+        """The nodes of the region at `place` that make `makes` while those of its results in `there` are there."""
+        body: Graph = self.nodes[place].attrs["body"]
+        stops = {body.outputs[self.values[v].index] for v in there}
+        return _upstream(body, [body.outputs[self.values[v].index] for v in makes], stops)
+
+    def flops_again(self, runs: Sequence[Run], bodies: Mapping[Node, Graph]) -> int:
+        """Operations of an order that repeat others, with loops of these bodies where `bodies` has one."""
+        total = 0
+        for run in runs:
+            node = self.nodes[run.unit]
+            if not run.again:
+                total += _flops_again(node, bodies.get(node))
+            elif node.op.name == "region":
+                there = [v for v in run.reads if self.maker[v] == run.unit]
+                total += sum(map(node_flops, self._part(run.unit, run.makes, there)))
+            elif node in bodies:
+                total += node.attrs["length"] * bodies[node].flops()
+            else:
+                total += node_flops(node)
+        return total
 
     def base(self, value: Value) -> Value:
         """The value in whose memory `value` lies."""
@@ -72,7 +92,7 @@ class GraphProblem(Problem):
         return _Realizer(self, bodies).graph(runs)
 
 
-def _upstream(body: Graph, wanted: Sequence[Value], stops: dict[Value, int]) -> list[Node]:
+def _upstream(body: Graph, wanted: Sequence[Value], stops: Container[Value]) -> list[Node]:
     """The nodes of a region that make `wanted`, from its inputs and the values of `stops`."""
     needed = {v.node for v in wanted}
     result: list[Node] = []
@@ -82,6 +102,19 @@ def _upstream(body: Graph, wanted: Sequence[Value], stops: dict[Value, int]) -> 
             needed.update(v.node for v in node.inputs if v not in stops)
     result.reverse()
     return result
+
+
+def recompute_flops(graph: Graph) -> int:
+    """Operations of a fused graph that repeat others, in the bodies of loops too."""
+    return sum(map(_flops_again, graph.nodes))
+
+
+def _flops_again(node: Node, body: Graph | None = None) -> int:
+    """Operations of a node that repeat others; `body` is what it runs in the place of its own."""
+    if node.origin.role == "recompute" and node.op.name != "region":
+        return node_flops(node)
+    body = body or node.attrs.get("body")
+    return node.attrs.get("length", 1) * recompute_flops(body) if isinstance(body, Graph) else 0
 
 
 def graph_problem(plan: Plan, smallest: int = 64) -> GraphProblem:
@@ -104,7 +137,8 @@ def graph_problem(plan: Plan, smallest: int = 64) -> GraphProblem:
         )
         again = len(makes) == sum(bool(v.type.nbytes) for v in node.outputs) and _may_run_again(node)
         reads = tuple(number[b] for b in bases if b in number)
-        units.append(Unit(node_nanoseconds(node), reads, makes, scratch.get(node, 0), over, again))
+        whole = node.op.name != "region"
+        units.append(Unit(node_nanoseconds(node), reads, makes, scratch.get(node, 0), over, again, whole))
         overwritten.append(min((written.get(b, len(nodes) + 1) for b in bases), default=len(nodes) + 1))
     lasting = frozenset(number[v] for v in graph.outputs if v in number)
     # What is looked up a second time is known to be in range only where the indices are the very same value.
@@ -156,12 +190,13 @@ class _Realizer:
             copied = self.b.copy(node, [self.value(v) for v in node.inputs], origin)
             if node in self.bodies:
                 copied.attrs["body"] = self.bodies[node]
-            self.take(node, copied)
+            if run.again:
+                wanted = [problem.values[v] for v in run.makes]
+                self.current.update((v, copied.outputs[v.index]) for v in wanted)
+            else:
+                self.current.update(zip(node.outputs, copied.outputs))
         outputs = [self.current[v] for v in graph.outputs]
         return self.b.graph(outputs, graph.aliases, graph.output_names)
-
-    def take(self, node: Node, copied: Node) -> None:
-        self.current.update(zip(node.outputs, copied.outputs))
 
     def value(self, value: Value) -> Value:
         """What stands for `value` now; views are made anew on what their base is now."""

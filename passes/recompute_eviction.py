@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .recompute_problem import Order, Problem, Run
@@ -14,16 +14,29 @@ _MOST_RUNS = 5
 _MOST_LOOKED_AT = 400
 
 
-def evict(problem: Problem, limit: int, distance: float = 0.1, eager: frozenset[int] = frozenset()) -> Order | None:
+@dataclass(frozen=True)
+class Guide:
+    """What is done whether or not there is room.
+
+    Values of `dropped` go as soon as they were made and their next use is not the next unit but two. Those of `held`
+    wait after their last use until the unit at the place that it tells, to make others again. Of the values of a tuple
+    of `together`, given by each of them, all are made again when the first one is.
+    """
+
+    dropped: frozenset[int] = frozenset()
+    held: Mapping[int, int] = field(default_factory=dict[int, int])
+    together: Mapping[int, tuple[int, ...]] = field(default_factory=dict[int, "tuple[int, ...]"])
+
+
+def evict(problem: Problem, limit: int, distance: float = 0.1, guide: Guide | None = None) -> Order | None:
     """An order with at most `limit` bytes alive, or as few more as this finds; None where it does not end.
 
     Units run in their order. Before one runs, values that it does not read are dropped until what it makes has room:
     first those with the least time to make them again, for each byte and each unit of distance to their next use to
     the power `distance`. A value that was dropped is made again right before it is read, from what is there then.
-    Values of `eager` are dropped as soon as their next use is not the next unit but two. (Kirisame et al., Dynamic
-    Tensor Rematerialization, 2021; here the next use is known.)
+    (Kirisame et al., Dynamic Tensor Rematerialization, 2021; here the next use is known.)
     """
-    return _Walk(problem, limit, distance, eager).run()
+    return _Walk(problem, limit, distance, guide or Guide()).run()
 
 
 @dataclass
@@ -31,7 +44,7 @@ class _Walk:
     problem: Problem
     limit: int
     distance: float
-    eager: frozenset[int]
+    guide: Guide
     runs: list[Run] = field(default_factory=list[Run])
     cost: float = 0.0
     bytes_alive: int = 0
@@ -46,15 +59,19 @@ class _Walk:
         self.used = [0] * count  # how many of the uses are over
         self.heap: list[tuple[float, int]] = []
         self.stays = problem.stays
+        self.dropped = set(self.guide.dropped)
+        self.held_until: dict[int, list[int]] = {}
+        for value, place in self.guide.held.items():
+            self.held_until.setdefault(place, []).append(value)
 
     # ---- what is known of a value
 
     def next_use(self, value: int) -> int:
         uses, k = self.problem.uses[value], self.used[value]
-        return uses[k] if k < len(uses) else -1
+        return uses[k] if k < len(uses) else self.guide.held.get(value, -1)
 
     def is_over(self, value: int) -> bool:
-        return self.used[value] >= len(self.problem.uses[value])
+        return self.used[value] >= len(self.problem.uses[value]) and self.now >= self.guide.held.get(value, -1)
 
     def may_go(self, value: int) -> bool:
         return (
@@ -66,7 +83,10 @@ class _Walk:
 
     def there(self, value: int, when: int) -> bool:
         """Whether nothing has to be made again for the unit at `when` to read `value`, as far as can be known now."""
-        return self.made[value] and (self.stays[value] or (self.alive[value] and self.problem.last_use(value) >= when))
+        if not self.made[value] or self.stays[value]:
+            return self.made[value]
+        last = max(self.problem.last_use(value), self.guide.held.get(value, -1))
+        return self.alive[value] and last >= when
 
     def again_cost(self, value: int) -> float:
         """Time to make `value` again for its next use, with all that will be gone until then."""
@@ -79,7 +99,7 @@ class _Walk:
         while stack and len(seen) < _MOST_LOOKED_AT:
             top = stack.pop()
             unit = problem.maker[top]
-            reads, cost = problem.again(top, self.alive)
+            reads, cost = problem.again(unit, (top,), self.alive)
             if unit not in counted:
                 counted.add(unit)
                 total += cost
@@ -107,70 +127,96 @@ class _Walk:
         self.bytes_alive -= self.problem.sizes[value]
 
     def make_room(self, wanted: int) -> None:
-        """Drop values until `wanted` bytes more fit, as long as there are any that may go."""
+        """Drop values until `wanted` bytes more fit, as long as there are any that may go; what is read next, last."""
         aside: list[tuple[float, int]] = []
+        soon: list[tuple[float, int]] = []
         while self.bytes_alive + wanted > self.limit and self.heap:
             known, value = heapq.heappop(self.heap)
             if not self.alive[value] or self.is_over(value):
                 continue
-            if not self.may_go(value) or self.next_use(value) == self.now:
+            if not self.may_go(value):
                 aside.append((known, value))
+                continue
+            if self.next_use(value) == self.now:
+                soon.append((self.score(value), value))
                 continue
             score = self.score(value)
             if self.heap and score > self.heap[0][0] * 1.001 and score > known * 1.001:
                 heapq.heappush(self.heap, (score, value))
                 continue
             self.drop(value)
+        for score, value in sorted(soon):
+            if self.bytes_alive + wanted > self.limit:
+                self.drop(value)
+            else:
+                aside.append((score, value))
         for entry in aside:
             heapq.heappush(self.heap, entry)
 
     def ensure(self, targets: Sequence[int]) -> bool:
         """Make all of `targets` alive and pin them; False where too much has to run."""
-        stack: list[tuple[int, tuple[int, ...], float, int]] = []
-        for target in targets:
-            if self.alive[target]:
-                self.pins[target] += 1
-        for target in targets:
-            if self.alive[target]:
-                continue
-            stack.append(self.begin(target))
-            while stack:
-                value, reads, cost, k = stack.pop()
-                while k < len(reads) and self.pins[reads[k]] and self.alive[reads[k]]:
-                    k += 1
-                if k < len(reads):
-                    stack.append((value, reads, cost, k))
-                    missing = reads[k]
-                    if self.alive[missing]:  # made in the meantime for another
-                        self.pins[missing] += 1
-                    else:
-                        stack.append(self.begin(missing))
-                    if len(stack) > 4 * len(self.problem.units):
-                        return False
-                    continue
-                self.repeat(value, reads, cost)
-                if len(self.runs) > _MOST_RUNS * len(self.problem.units) + 100:
-                    return False
-        return True
+        missing = [v for v in targets if not self.alive[v]]
+        done = self.make_again(missing)
+        # What was there may have had to make room meanwhile.
+        gone = [v for v in targets if not self.alive[v]]
+        for value in targets:
+            if self.alive[value] and value not in missing:
+                self.pins[value] += 1
+        return done and self.make_again(gone)
 
-    def begin(self, value: int) -> tuple[int, tuple[int, ...], float, int]:
-        """Start to make `value` again: pin what is there of all that it takes."""
-        reads, cost = self.problem.again(value, self.alive)
-        reads = tuple(dict.fromkeys(reads))
-        for read in reads:
-            if self.alive[read]:
-                self.pins[read] += 1
-        return value, reads, cost, 0
+    def make_again(self, targets: Sequence[int]) -> bool:
+        """Make all of `targets`, which are not there, and pin them; False where too much has to run.
 
-    def repeat(self, value: int, reads: tuple[int, ...], cost: float) -> None:
-        place = self.problem.maker[value]
-        unit = self.problem.units[place]
-        self.make_room(self.problem.sizes[value] + unit.scratch)
-        self.runs.append(Run(place, reads, (value,), True))
+        All that is missing is found first, from the last unit to the first, so that each runs once and what several
+        of them read stays until the last.
+        """
+        wanted: dict[int, list[int]] = {}
+        heap: list[int] = []
+
+        def want(value: int) -> None:
+            place = self.problem.maker[value]
+            if place not in wanted:
+                wanted[place] = []
+                heapq.heappush(heap, -place)
+            if value not in wanted[place]:
+                wanted[place].append(value)
+
+        def pin(value: int) -> None:
+            self.pins[value] += 1
+            if not self.alive[value]:
+                want(value)
+
+        for target in targets:
+            pin(target)
+            for other in self.guide.together.get(target, ()):
+                if self.made[other] and not self.alive[other] and not self.is_over(other):
+                    want(other)
+        runs: list[tuple[Run, float]] = []
+        while heap:
+            place = -heapq.heappop(heap)
+            makes = self.with_others(place, wanted[place])
+            reads, cost = self.problem.again(place, makes, self.alive)
+            reads = tuple(dict.fromkeys(reads))
+            runs.append((Run(place, reads, makes, True), cost))
+            for read in reads:
+                pin(read)
+        for run, cost in reversed(runs):
+            self.repeat(run, cost)
+        return len(self.runs) <= _MOST_RUNS * len(self.problem.units) + 100
+
+    def with_others(self, place: int, wanted: Sequence[int]) -> tuple[int, ...]:
+        """What a second run of the unit at `place` had better make: what is `wanted` and what will be read later."""
+        makes = self.problem.units[place].makes
+        return tuple(v for v in makes if v in wanted or not (self.alive[v] or self.is_over(v)))
+
+    def repeat(self, run: Run, cost: float) -> None:
+        self.make_room(sum(self.problem.sizes[v] for v in run.makes) + self.problem.scratch(run))
+        self.runs.append(run)
         self.cost += cost
-        self.enter(value)
-        self.pins[value] += 1
-        for read in reads:
+        for value in run.makes:
+            self.enter(value)
+        self.dropped.difference_update(run.makes)
+        for read in run.reads:
             self.unpin(read)
 
     def unpin(self, value: int) -> None:
@@ -185,6 +231,9 @@ class _Walk:
             reads = tuple(dict.fromkeys(unit.reads))
             if not self.ensure(reads):
                 return None
+            for value in self.held_until.get(place, ()):
+                if self.alive[value] and not self.pins[value] and self.is_over(value) and not self.stays[value]:
+                    self.drop(value)
             dying = {r for r in reads if problem.last_use(r) == place}
             saved = sum(problem.sizes[new] for new, old in unit.over if old in dying)
             self.make_room(sum(problem.sizes[v] for v in unit.makes) - saved + unit.scratch)
@@ -203,9 +252,8 @@ class _Walk:
             for value in unit.makes:
                 if self.is_over(value) and not self.stays[value]:
                     self.drop(value)
-            if self.eager:
-                for value in (*reads, *unit.makes):
-                    far = self.next_use(value) > place + 2
-                    if value in self.eager and far and self.alive[value] and self.may_go(value):
-                        self.drop(value)
+            for value in (*reads, *unit.makes) if self.dropped else ():
+                far = value in self.dropped and self.next_use(value) > place + 2
+                if far and self.alive[value] and self.may_go(value):
+                    self.drop(value)
         return problem.order(self.runs, self.cost)

@@ -5,26 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Protocol, TypeVar
 
 from ..ir import Graph, Node
 from .arena import aligned
 from .cost import node_nanoseconds
 from .plan import Plan, lanes, plan
 from .recompute import GraphProblem, graph_problem
-from .recompute_eviction import evict
+from .recompute_candidates import candidates, pareto
 from .recompute_problem import Order
 
-# Limits tried, each this part of the one before.
-_STEP = 0.94
 # Candidates among which the smallest arena is looked for.
 _ENDS = 3
+_LARGE = 1000
 # Loops whose bodies take more than this part of the arena have plans of their own, in shares of what they take.
 _WORTH_LOOKING = 20
 _SHARES = (0.85, 0.7, 0.6, 0.5, 0.4, 0.33, 0.25, 0.2, 0.0)
-# Weights of the distance to the next use; fewer for large graphs.
-_DISTANCES = (0.1, 0.6, 0.3, 0.0)
-_LARGE = 1000
 
 
 @dataclass(frozen=True)
@@ -37,47 +32,52 @@ class Choice:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """An order of the units, and the orders inside of loops; `cost` is that of both."""
+    """An order of the units of a source, and the orders inside of its loops.
 
+    `cost` is the time in nanoseconds that it takes more than the plan without a bound, `flops` are those that it
+    repeats.
+    """
+
+    source: _Source
     order: Order
     bodies: Mapping[Node, int]
     cost: float
+    flops: int
 
     @property
     def peak(self) -> int:
+        """The most bytes alive at once."""
         return self.order.peak
 
 
-@dataclass
-class Frontier:
-    """All plans of a step worth having: each needs fewer bytes than the one before, and more time.
-
-    Candidates are found by their bytes alive, without looking at any budget; their arenas are planned when they are
-    asked for. A budget goes down a fixed tree of comparisons, so that more memory never leads to more time. Loops have
-    frontiers of their own, whose plans are tried together with those of what is around them.
-    """
+@dataclass(eq=False)
+class _Source:
+    """A plan whose units may be run again; its loops have frontiers of their own."""
 
     base: Plan
-    copies: int = 1
-    nested: bool = False
-    """As `plan` was told for `base`; outputs of what is not nested live in the arena."""
+    copies: int
+    nested: bool
     problem: GraphProblem = field(init=False)
-    orders: list[_Candidate] = field(init=False)
-    _plans: dict[int, Plan] = field(default_factory=dict[int, Plan])
 
     def __post_init__(self) -> None:
         self.problem = graph_problem(self.base)
         self.time = sum(map(node_nanoseconds, self.base.graph.nodes))
         self.loops = {
-            node: Frontier(body, self.copies if self.nested else lanes(node), True)
+            node: Frontier(body, copies=self.copies if self.nested else lanes(node), nested=True)
             for node, body in self.base.bodies.items()
             if body.arena_bytes * _WORTH_LOOKING > self.base.arena_bytes
         }
+
+    def candidates(self, time: float) -> list[_Candidate]:
+        """Orders worth looking at; their costs are beside a plan that takes `time`."""
         found: list[_Candidate] = []
         for bodies in self._choices_of_bodies():
             problem, cost = self._with_bodies(bodies)
-            found += (_Candidate(o, bodies, o.cost + cost) for o in candidates(problem))
-        self.orders = pareto(found)
+            graphs = self.graphs(bodies)
+            for order in candidates(problem):
+                added = max(order.cost + cost + self.time - time, 0.0)
+                found.append(_Candidate(self, order, bodies, added, problem.flops_again(order.runs, graphs)))
+        return found
 
     def _choices_of_bodies(self) -> list[dict[Node, int]]:
         """The same share of memory for every loop, from all of it to the least."""
@@ -105,14 +105,51 @@ class Frontier:
             units[place] = replace(units[place], scratch=scratch, cost=units[place].cost + extra)
         return replace(self.problem, units=units), total
 
+    def graphs(self, bodies: Mapping[Node, int]) -> dict[Node, Graph]:
+        """The new bodies of loops that have one."""
+        return {node: self.loops[node].planned(k).graph for node, k in bodies.items() if k}
+
+
+@dataclass
+class Frontier:
+    """All plans of a step worth having: each needs fewer bytes than the one before, and more time and operations.
+
+    Candidates are found by their bytes alive, without looking at any budget, in `base` and in `others`, which are plans
+    of the same step that keep other values; their arenas are planned when they are asked for. A budget goes down a
+    fixed tree of comparisons, so that more memory never leads to more time. Loops have frontiers of their own, whose
+    plans are tried together with those of what is around them.
+    """
+
+    base: Plan
+    others: Sequence[Plan] = ()
+    copies: int = 1
+    nested: bool = False
+    """As `plan` was told for `base`; outputs of what is not nested live in the arena."""
+    orders: list[_Candidate] = field(init=False)
+    _plans: dict[int, Plan] = field(default_factory=dict[int, Plan])
+
+    def __post_init__(self) -> None:
+        sources = [_Source(p, self.copies, self.nested) for p in (self.base, *self.others)]
+        first, self.time = sources[0], sources[0].time
+        unbounded = first.problem.order(first.problem.first_runs(), 0.0)
+        flops = first.problem.flops_again(unbounded.runs, {})
+        found = [c for source in sources for c in source.candidates(self.time)]
+        self.orders = [_Candidate(first, unbounded, dict.fromkeys(first.loops, 0), 0.0, flops)]
+        for candidate in pareto(found):
+            if candidate.peak < self.orders[-1].peak:
+                # What repeats more operations than one that is smaller has no place between that and what is larger.
+                while len(self.orders) > 1 and self.orders[-1].flops > candidate.flops:
+                    self.orders.pop()
+                self.orders.append(candidate)
+
     def planned(self, i: int) -> Plan:
         """The plan of candidate `i`; 0 is the one without recomputing."""
         if i == 0:
             return self.base
         if i not in self._plans:
             candidate = self.orders[i]
-            bodies = {n: self.loops[n].planned(k).graph for n, k in candidate.bodies.items() if k}
-            graph: Graph = self.problem.realized(candidate.order.runs, bodies)
+            source = candidate.source
+            graph = source.problem.realized(candidate.order.runs, source.graphs(candidate.bodies))
             self._plans[i] = plan(graph, self.base.threads, not self.nested, self.copies, self.nested)
         return self._plans[i]
 
@@ -148,40 +185,5 @@ class Frontier:
     def last(self) -> int:
         """The candidate with the smallest arena: one of the last, whose bytes alive differ little."""
         count = len(self.orders)
-        ends = _ENDS if len(self.problem.units) <= _LARGE else 1
+        ends = _ENDS if len(self.orders[0].source.problem.units) <= _LARGE else 1
         return min(range(max(count - ends, 0), count), key=lambda i: (self.planned(i).arena_bytes, i))
-
-
-def candidates(problem: GraphProblem) -> list[Order]:
-    """Orders from the fastest to the one with the fewest bytes alive, each with fewer than the one before."""
-    first = problem.order(problem.first_runs(), 0.0)
-    found = [first]
-    floor = problem.floor()
-    distances = _DISTANCES if len(problem.units) <= _LARGE else _DISTANCES[:2]
-    limit = float(first.peak)
-    while limit > floor:
-        limit = max(limit * _STEP, floor)
-        tried = [o for distance in distances if (o := evict(problem, int(limit), distance)) is not None]
-        if not tried:
-            break
-        found += tried
-    return pareto(found)
-
-
-class _Costed(Protocol):
-    @property
-    def cost(self) -> float: ...
-    @property
-    def peak(self) -> int: ...
-
-
-_C = TypeVar("_C", bound=_Costed)
-
-
-def pareto(orders: Sequence[_C]) -> list[_C]:
-    """Those that no other one beats, from the fastest to the smallest."""
-    result: list[_C] = []
-    for order in sorted(orders, key=lambda o: (o.cost, o.peak)):
-        if not result or order.peak < result[-1].peak:
-            result.append(order)
-    return result

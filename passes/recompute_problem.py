@@ -12,7 +12,7 @@ class Unit:
 
     `cost` is the time of one run in nanoseconds, `scratch` the bytes it needs only while it runs. `over` are pairs
     (made, read): the first is written over the second, if nothing reads that afterwards. `again` says whether it may
-    be run a second time.
+    be run a second time, `whole` that all it makes then takes its place, wanted or not.
     """
 
     cost: float
@@ -21,6 +21,7 @@ class Unit:
     scratch: int = 0
     over: tuple[tuple[int, int], ...] = ()
     again: bool = True
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +97,19 @@ class Problem:
         """The place of the last unit that reads `value`; of its maker if none does."""
         return self.uses[value][-1] if self.uses[value] else self.maker[value]
 
-    def again(self, value: int, alive: Sequence[bool]) -> tuple[tuple[int, ...], float]:
-        """What a run that makes `value` again reads while the values that `alive` tells are there, and its time."""
-        unit = self.units[self.maker[value]]
+    def again(self, place: int, makes: tuple[int, ...], alive: Sequence[bool]) -> tuple[tuple[int, ...], float]:
+        """What a run of the unit at `place` that makes `makes` again reads while the values that `alive` tells are
+        there, and its time.
+        """
+        unit = self.units[place]
         return unit.reads, unit.cost
+
+    def scratch(self, run: Run) -> int:
+        """Bytes that a run needs beside what it reads and makes."""
+        unit = self.units[run.unit]
+        if not unit.whole or len(run.makes) == len(unit.makes):
+            return unit.scratch
+        return unit.scratch + sum(self.sizes[v] for v in unit.makes if v not in run.makes)
 
     def floor(self) -> int:
         """Bytes that are alive at once in every order: those of the unit that needs the most."""
@@ -141,7 +151,7 @@ def peak(problem: Problem, runs: Sequence[Run]) -> int:
         change[born] += sizes[value]
         change[dies + 1] -= sizes[value]
     for now, run in enumerate(runs):
-        scratch = problem.units[run.unit].scratch
+        scratch = problem.scratch(run)
         change[now] += scratch
         change[now + 1] -= scratch
     for now, new, old in overs:

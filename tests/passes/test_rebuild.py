@@ -81,3 +81,31 @@ def test_numbers_and_types_stay_and_no_more_bytes_are_kept(order: int, graph: Gr
     inputs = random_inputs(graph)
     for a, b in zip(interpret(graph, *inputs), interpret(rebuilt, *inputs), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def residual_stream(layers: int) -> Graph:
+    """The derivative of a chain of `x + tanh(x @ w)`."""
+    b = Builder()
+    x = b.input(spec((64, 32)), "x")
+    weights = [b.input(spec((32, 32)), f"w{i}") for i in range(layers)]
+    h = x
+    for w in weights:
+        h = ew.add(b, h, ew.tanh(b, OPS["dot"](b, h, w, contract=((1,), (0,)), batch=((), ()))))
+    return Simplify()(Canonicalize()(Simplify()(vjp_graph(b.graph([h]), range(layers + 1)))))
+
+
+def test_within_reach_a_stream_through_all_layers_is_kept_every_few_of_them():
+    graph = residual_stream(8)
+
+    def kept(reach: float) -> list[str]:
+        rebuilt = Rebuild(reach=reach)(graph)
+        rebuilt.verify()
+        inputs = random_inputs(graph)
+        for a, b in zip(interpret(graph, *inputs), interpret(rebuilt, *inputs), strict=True):
+            np.testing.assert_array_equal(a, b)
+        return [v.node.op.name for v in crossing(rebuilt) if v.node is not None and v.node.op.name == "add"]
+
+    # x + 7 terms that the backward reads, from what all layers before made: nothing of it, or every second sum.
+    assert len(kept(np.inf)) == 0
+    assert len(kept(2.5)) == 3
+    assert len(kept(1.5)) == 7

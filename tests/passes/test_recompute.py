@@ -14,10 +14,13 @@ from gradloom.passes import loop_nest
 from gradloom.passes.certificate import CertificateError, check_plan
 from gradloom.passes.pipeline import run_passes
 from gradloom.passes.plan import Plan, plan
-from gradloom.passes.recompute import graph_problem
-from gradloom.passes.recompute_eviction import evict
-from gradloom.passes.recompute_frontier import Frontier, pareto
+from gradloom.passes.recompute import graph_problem, recompute_flops
+from gradloom.passes.recompute_candidates import pareto
+from gradloom.passes.recompute_eviction import Guide, evict
+from gradloom.passes.recompute_frontier import Frontier
 from gradloom.passes.recompute_problem import Problem, Unit, peak
+from gradloom.passes.recompute_segments import Segments
+from gradloom.passes.recompute_sources import other_plans
 from gradloom.runtime.executable import Executable
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -61,6 +64,36 @@ def test_a_long_chain_fits_twice_its_square_root_at_one_more_forward():
     assert order is not None
     assert order.peak <= 21 * SIZE
     assert order.cost <= 100
+
+
+@pytest.mark.parametrize("n", [64, 144])
+def test_about_the_square_root_of_a_chain_in_segments_costs_one_more_forward_at_most(n: int):
+    problem = chain(n)
+    orders = [evict(problem, SIZE * 3 * n, guide=guide) for guide in Segments(problem).guides()]
+    smallest = min((o for o in orders if o is not None), key=lambda o: o.peak)
+    assert smallest.peak <= (2 * n**0.5 + 4) * SIZE
+    assert smallest.cost <= n
+
+
+def test_all_that_a_segment_has_dropped_is_made_again_once_and_together():
+    problem = chain(16)
+    order = evict(problem, SIZE * 100, guide=Segments(problem).guide(4, np.inf))
+    assert order is not None
+    again = [i for i, run in enumerate(order.runs) if run.again]
+    assert len({order.runs[i].unit for i in again}) == len(again)
+    assert 1 < sum(b != a + 1 for a, b in pairwise(again)) + 1 <= 4
+
+
+def test_one_run_makes_again_all_that_is_still_wanted_of_it():
+    units = [
+        Unit(1.0, (), (0, 1), whole=False),
+        *(Unit(1.0, (i,), (i + 1,)) for i in range(1, 5)),
+        *(Unit(1.0, (5, 0), (6,)), Unit(1.0, (6, 1), (7,))),
+    ]
+    problem = Problem(units, [SIZE] * 8)
+    order = evict(problem, 4 * SIZE, guide=Guide(frozenset({0, 1})))
+    assert order is not None
+    assert [run.makes for run in order.runs if run.again] == [(0, 1)]
 
 
 def test_a_chain_fits_few_values():
@@ -111,8 +144,8 @@ def small_tiles() -> Iterator[None]:
 def again(base: Plan, share: float, distance: float, eager: bool) -> Plan | None:
     """The plan with `share` of its peak as the limit."""
     problem = graph_problem(base, smallest=8)
-    values = frozenset(range(len(problem.sizes))) if eager else frozenset[int]()
-    order = evict(problem, int(peak(problem, problem.first_runs()) * share), distance, values)
+    guide = Guide(frozenset(range(len(problem.sizes)))) if eager else None
+    order = evict(problem, int(peak(problem, problem.first_runs()) * share), distance, guide)
     if order is None:
         return None
     graph = problem.realized(order.runs, {})
@@ -172,17 +205,44 @@ def test_any_choice_gives_the_same_bits_when_compiled(graph: Graph, share: float
 
 @settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(net_steps(), st.lists(st.integers(0, 5000), min_size=2, max_size=4))
-def test_more_memory_is_never_slower(graph: Graph, sizes: list[int]):
-    frontier = Frontier(plan(run_passes(graph), 1, outputs_in_arena=True))
+def test_more_memory_is_never_slower_and_never_repeats_more(graph: Graph, sizes: list[int]):
+    base = plan(run_passes(graph), 1, outputs_in_arena=True)
+    frontier = Frontier(base, other_plans(graph, base))
     least = frontier.least().plan.arena_bytes
-    slowest = np.inf
+    slowest, most = np.inf, np.inf
     for size in sorted({*sizes, least, max(least - 1, 0)}):
         choice = frontier.within(size)
         assert (choice is None) == (size < least)
         if choice is not None:
+            check_plan(choice.plan)
             assert choice.plan.arena_bytes <= size
             assert choice.slowdown <= slowest
-            slowest = choice.slowdown
+            assert recompute_flops(choice.plan.graph) <= most
+            slowest, most = choice.slowdown, recompute_flops(choice.plan.graph)
+
+
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@given(STEPS)
+def test_plans_that_keep_other_values_give_the_same_values(graph: Graph):
+    base = plan(run_passes(graph), 2, outputs_in_arena=True)
+    arrays = random_inputs(graph)
+    expected = interpret(base.graph, *arrays)
+    for other in other_plans(graph, base):
+        check_plan(other)
+        for a, b in zip(expected, interpret(other.graph, *arrays), strict=True):
+            assert a.tobytes() == b.tobytes()
+
+
+@pytest.mark.usefixtures("small_tiles")
+@settings(max_examples=8, suppress_health_check=list(HealthCheck))
+@given(net_steps())
+def test_plans_that_keep_other_values_give_the_same_bits_when_compiled(graph: Graph):
+    base = plan(run_passes(graph), 2, outputs_in_arena=True)
+    arrays = random_inputs(graph)
+    expected = run_executable(Executable(base), base.graph, arrays)[0]
+    for other in other_plans(graph, base):
+        for a, b in zip(expected, run_executable(Executable(other), other.graph, arrays)[0], strict=True):
+            assert a.tobytes() == b.tobytes()
 
 
 # ---- faults in what is computed again

@@ -1,0 +1,62 @@
+"""Orders of units from the fastest to the smallest: what several planners find, without those that another one beats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+from .recompute_eviction import evict
+from .recompute_problem import Order, Problem
+from .recompute_segments import Segments
+
+# Units walked through in all, and walks at least: planning takes time in proportion to the units of a large graph.
+_WORK = 80_000
+_LEAST_WALKS = 12
+# A limit is at most this part of the one before.
+_STEP = 0.97
+# Weights of the distance to the next use.
+_DISTANCES = (0.1, 0.6)
+# Where so large a part of the time is added, segments are tried as well.
+_DEAR = 0.1
+
+
+def candidates(problem: Problem) -> list[Order]:
+    """Orders from the fastest to the one with the fewest bytes alive, each with fewer than the one before."""
+    first = problem.order(problem.first_runs(), 0.0)
+    found = [first]
+    floor = problem.floor()
+    if first.peak <= floor:
+        return found
+    walks = max(_LEAST_WALKS, _WORK // len(problem.units))
+    step = min(_STEP, (floor / first.peak) ** (2 * len(_DISTANCES) / walks))
+    dear = _DEAR * sum(unit.cost for unit in problem.units)
+    guides = Segments(problem).guides()
+    limit = float(first.peak)
+    while limit > floor:
+        limit = max(limit * step, floor)
+        tried = [o for distance in _DISTANCES if (o := evict(problem, int(limit), distance)) is not None]
+        if walks > _LEAST_WALKS and not any(o.peak <= limit and o.cost <= dear for o in tried):
+            tried += [o for guide in guides if (o := evict(problem, int(limit), _DISTANCES[0], guide)) is not None]
+        if not tried:
+            break
+        found += tried
+    return pareto(found)
+
+
+class _Costed(Protocol):
+    @property
+    def cost(self) -> float: ...
+    @property
+    def peak(self) -> int: ...
+
+
+_C = TypeVar("_C", bound=_Costed)
+
+
+def pareto(orders: Sequence[_C]) -> list[_C]:
+    """Those that no other one beats, from the fastest to the smallest."""
+    result: list[_C] = []
+    for order in sorted(orders, key=lambda o: (o.cost, o.peak)):
+        if not result or order.peak < result[-1].peak:
+            result.append(order)
+    return result
