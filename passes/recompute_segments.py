@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from .recompute_eviction import Guide
 from .recompute_problem import Problem
@@ -44,10 +44,11 @@ class Segments:
         least = max(_FAR_UNITS, len(problem.units) // _FAR_SHARE)
         for value in range(len(problem.sizes)):
             places = [problem.maker[value], *problem.uses[value]]
-            gap, i = max(((b - a, i) for i, (a, b) in enumerate(zip(places, places[1:]))), default=(0, 0))
-            if gap > least and not problem.stays[value] and value not in problem.lasting:
-                if problem.deadline[value] > places[i + 1]:
-                    self.waits_from[value], self.waits_until[value] = places[i], places[i + 1]
+            gap, i = max(((b - a, i) for i, (a, b) in enumerate(pairwise(places))), default=(0, 0))
+            if gap <= least or problem.stays[value] or value in problem.lasting:
+                continue
+            if problem.deadline[value] > places[i + 1]:
+                self.waits_from[value], self.waits_until[value] = places[i], places[i + 1]
         self.waiting = sorted(self.waits_until, key=lambda v: (problem.maker[v], v))
         self.dearness = {v: self._cost(v) / problem.sizes[v] for v in self.waiting}
         ends = len(problem.units) + 1

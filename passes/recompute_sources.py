@@ -1,4 +1,4 @@
-"""Other plans of a step to recompute in: they keep other values for the backward, the results are the same to the bit."""
+"""Other plans of a step to recompute in: they keep other values for the backward, and give the same bits."""
 
 from __future__ import annotations
 
