@@ -115,9 +115,9 @@ class Frontier:
     """All plans of a step worth having: each needs fewer bytes than the one before, and more time and operations.
 
     Candidates are found by their bytes alive, without looking at any budget, in `base` and in `others`, which are plans
-    of the same step that keep other values; their arenas are planned when they are asked for. A budget goes down a
-    fixed tree of comparisons, so that more memory never leads to more time. Loops have frontiers of their own, whose
-    plans are tried together with those of what is around them.
+    of the same step that keep other values; their arenas are planned when they are asked for. The first one that fits
+    is taken, of an order that no budget changes, so that more memory never leads to more time. Loops have frontiers of
+    their own, whose plans are tried together with those of what is around them.
     """
 
     base: Plan
@@ -166,16 +166,11 @@ class Frontier:
         """The number of the fastest candidate whose arena is at most so large."""
         if self.base.arena_bytes <= arena_bytes:
             return 0
-        low, high = 0, self.last
-        if self.planned(high).arena_bytes > arena_bytes:
+        if self.planned(self.last).arena_bytes > arena_bytes:
             return None
-        while high - low > 1:
-            middle = (low + high) // 2
-            if self.planned(middle).arena_bytes <= arena_bytes:
-                high = middle
-            else:
-                low = middle
-        return high
+        # What is alive at once mostly tells the size of the arena.
+        likely = (i for i in range(1, self.last) if self.orders[i].peak <= arena_bytes)
+        return next((i for i in likely if self.planned(i).arena_bytes <= arena_bytes), self.last)
 
     def least(self) -> Choice:
         """The smallest plan."""
