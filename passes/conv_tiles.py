@@ -10,7 +10,7 @@ along an axis meets the same places of the kernel. So no product with a zero tha
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 
@@ -18,13 +18,9 @@ from ..ir import Node, Value
 from ..ir.ops.convolution import Window, windows
 from ..ir.types import ArrayType
 from .conv_prologue import convolution_of, data_operands, is_made, operand
+from .register_tiles import VECTOR_BYTES, Rows, Strips, rows, strips
 from .views import View
 
-VECTOR_BYTES = 64
-# Rows of a register tile by its vectors: sums, a row of vectors and one that repeats an element fit 32 registers. One
-# register too many costs a fifth of the speed.
-MOST_ROWS = {1: 14, 2: 14, 3: 9, 4: 6}
-MOST_VECTORS = 4
 MOST_TOGETHER = 9
 """Kernel columns that a depthwise weight gradient takes together, at most."""
 # Output positions of a tile: enough to use a strip of the weight again and again.
@@ -77,53 +73,6 @@ def axis_phases(window: Window, length: int, kernel: int) -> list[Phase]:
         step, tap_apart = apart * window.stride // window.expand, tap_step * window.dilation // window.expand
         result.append(Phase(first, count, apart, step, source, len(taps), tap, tap_step, tap_apart))
     return result
-
-
-@dataclass(frozen=True, slots=True)
-class Strips:
-    """Channels of a group in strips of `width` vectors, the last ones a vector narrower: `wide` have full width."""
-
-    vectors: int
-    count: int
-    width: int
-    wide: int
-
-    def widths(self) -> set[int]:
-        """The widths that occur."""
-        return {self.width, *({self.width - 1} if self.wide < self.count else ())}
-
-
-def strips(channels: int, itemsize: int, most: int = MOST_VECTORS) -> Strips:
-    """As few strips as can be, as equal as they can be."""
-    vectors = -(-channels * itemsize // VECTOR_BYTES)
-    count = -(-vectors // most)
-    width = -(-vectors // count)
-    return Strips(vectors, count, width, vectors - count * (width - 1))
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """A length cut into `blocks` of `most` rows or, after the first `long` ones, one less."""
-
-    blocks: int
-    most: int
-    long: int
-
-    @staticmethod
-    def of(length: int, most: int) -> Rows:
-        """As few blocks of at most `most` rows as can be, as equal as they can be."""
-        blocks = -(-length // most)
-        longest = -(-length // blocks) if blocks else 0
-        return Rows(blocks, longest, length - blocks * (longest - 1))
-
-    def sizes(self) -> set[int]:
-        """The block lengths that occur."""
-        return {self.most, *({self.most - 1} if self.long < self.blocks else ())} if self.blocks else set()
-
-
-def rows(length: int, vectors: int) -> Rows:
-    """Blocks for register tiles of `vectors` vectors."""
-    return Rows.of(length, MOST_ROWS[vectors])
 
 
 @dataclass(frozen=True, slots=True)
@@ -463,8 +412,3 @@ def scratch_bytes(unit: Node, threads: int, views: Mapping[Value, View]) -> int:
         for number in range(data_operands(node))
         if is_made(unit, number)
     )
-
-
-def tile_shapes(blocks: Sequence[Rows], widths: Sequence[int]) -> list[tuple[int, int]]:
-    """All pairs of rows and vectors that register tiles take."""
-    return sorted({(size, width) for block in blocks for size in block.sizes() for width in widths})

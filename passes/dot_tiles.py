@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, replace
 from functools import cache
 
-from .conv_tiles import MOST_ROWS, MOST_VECTORS, VECTOR_BYTES, Rows, strips
+from .register_tiles import MOST_ROWS, MOST_VECTORS, VECTOR_BYTES, Rows, strips
 from .views import View
 
 DEPTH = 256

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from ...ir import SHORT_NAMES
-from ...passes.conv_tiles import VECTOR_BYTES
 from ...passes.dot_tiles import DEPTH, DotTiles, is_turned
+from ...passes.register_tiles import VECTOR_BYTES
 from ...passes.views import View
 from .. import blas
 

@@ -11,7 +11,6 @@ from ...ir.ops.convolution import windows
 from ...passes.conv_prologue import Operand, convolution_of, operand
 from ...passes.conv_tiles import (
     MOST_TOGETHER,
-    VECTOR_BYTES,
     ConvTiles,
     Geometry,
     Phase,
@@ -19,10 +18,9 @@ from ...passes.conv_tiles import (
     conv_tiles,
     meetings,
     merged,
-    rows,
-    tile_shapes,
     weight_gradient_tiles,
 )
+from ...passes.register_tiles import VECTOR_BYTES, rows, tile_shapes
 from ...passes.views import View
 from . import conv_copy, plain_convolution, tiled_convolution
 

@@ -6,9 +6,10 @@ from compiled import run_compiled, run_executable
 from gradloom.ir import OPS, Builder, interpret, spec
 from gradloom.ir.ops.convolution import Window, input_gradient
 from gradloom.passes.certificate import CertificateError, check_plan
-from gradloom.passes.conv_tiles import axis_phases, conv_tiles, meetings, rows, strips, weight_gradient_tiles
+from gradloom.passes.conv_tiles import axis_phases, conv_tiles, meetings, weight_gradient_tiles
 from gradloom.passes.pipeline import run_passes
 from gradloom.passes.plan import plan
+from gradloom.passes.register_tiles import rows, strips
 from gradloom.runtime.executable import Executable
 
 # Shapes of x and w, stride, padding, dilation, expand, groups. Small but for what each is there to show.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from gradloom.ir import Builder, spec
 from gradloom.passes import dot_tiles as subject
-from gradloom.passes.conv_tiles import Rows, strips
+from gradloom.passes.register_tiles import Rows, strips
 from gradloom.passes.views import View, own
 
 SHAPES = [(1, 64), (4, 32), (7, 129), (20, 1000), (32, 1024), (33, 70), (100, 784), (128, 48), (600, 47), (2048, 2048)]

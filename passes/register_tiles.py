@@ -1,0 +1,67 @@
+"""Register tiles: blocks of rows by vectors of columns whose sums stay in vector registers.
+
+A length is cut into as few blocks or strips as can be, as equal as they can be, so that few sizes of tile occur.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+VECTOR_BYTES = 64
+# Rows of a register tile by its vectors: sums, a row of vectors and one that repeats an element fit 32 registers. One
+# register too many costs a fifth of the speed.
+MOST_ROWS = {1: 14, 2: 14, 3: 9, 4: 6}
+MOST_VECTORS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Strips:
+    """Channels of a group in strips of `width` vectors, the last ones a vector narrower: `wide` have full width."""
+
+    vectors: int
+    count: int
+    width: int
+    wide: int
+
+    def widths(self) -> set[int]:
+        """The widths that occur."""
+        return {self.width, *({self.width - 1} if self.wide < self.count else ())}
+
+
+def strips(channels: int, itemsize: int, most: int = MOST_VECTORS) -> Strips:
+    """As few strips as can be, as equal as they can be."""
+    vectors = -(-channels * itemsize // VECTOR_BYTES)
+    count = -(-vectors // most)
+    width = -(-vectors // count)
+    return Strips(vectors, count, width, vectors - count * (width - 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A length cut into `blocks` of `most` rows or, after the first `long` ones, one less."""
+
+    blocks: int
+    most: int
+    long: int
+
+    @staticmethod
+    def of(length: int, most: int) -> Rows:
+        """As few blocks of at most `most` rows as can be, as equal as they can be."""
+        blocks = -(-length // most)
+        longest = -(-length // blocks) if blocks else 0
+        return Rows(blocks, longest, length - blocks * (longest - 1))
+
+    def sizes(self) -> set[int]:
+        """The block lengths that occur."""
+        return {self.most, *({self.most - 1} if self.long < self.blocks else ())} if self.blocks else set()
+
+
+def rows(length: int, vectors: int) -> Rows:
+    """Blocks for register tiles of `vectors` vectors."""
+    return Rows.of(length, MOST_ROWS[vectors])
+
+
+def tile_shapes(blocks: Sequence[Rows], widths: Sequence[int]) -> list[tuple[int, int]]:
+    """All pairs of rows and vectors that register tiles take."""
+    return sorted({(size, width) for block in blocks for size in block.sizes() for width in widths})
