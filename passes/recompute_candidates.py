@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 from .recompute_eviction import evict
+from .recompute_exact import MOST_UNITS, cheapest
 from .recompute_problem import Order, Problem
 from .recompute_segments import Segments
 
@@ -17,6 +18,8 @@ _STEP = 0.97
 # Weights of the distance to the next use; fewer where walks are few.
 _DISTANCES = (0.1, 0.6, 0.3, 0.0)
 _MANY_WALKS = 80
+# Limits for which a small problem is solved exactly.
+_EXACT = 4
 # Where so large a part of the time is added, segments are tried as well.
 _DEAR = 0.1
 
@@ -42,7 +45,20 @@ def candidates(problem: Problem) -> list[Order]:
         if not tried:
             break
         found += tried
-    return pareto(found)
+    found = pareto(found)
+    return pareto([*found, *_exact(problem, found)]) if len(problem.units) <= MOST_UNITS else found
+
+
+def _exact(problem: Problem, orders: Sequence[Order]) -> list[Order]:
+    """Orders that take less time than some of `orders`, which go from the fastest to the smallest, or fewer bytes than
+    all.
+    """
+    dear = orders[1:]
+    picked = dear[:: max(-(-len(dear) // (_EXACT - 1)), 1)]
+    found = [cheapest(problem, order.peak, order.cost) for order in picked]
+    if orders[-1].peak > problem.floor():
+        found.append(cheapest(problem, (problem.floor() + orders[-1].peak) // 2))
+    return [order for order in found if order is not None]
 
 
 class _Costed(Protocol):
