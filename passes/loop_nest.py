@@ -19,6 +19,9 @@ from .views import View, own
 TILE_ELEMENTS = 16384
 # Elements of a row where the domain is one long axis: a row and its buffers stay in the L1 cache.
 CHUNK = 2048
+# Rows that a tile adds up column by column where there are many: each tile leaves a row of sums.
+_SUMMED_ROWS = 32
+_SUM_TILES = 16
 # Rows of a product that a tile makes where its epilogue runs with it: with fewer, packing costs more than a tenth.
 _PRODUCT_ROWS = 128
 # Functions such as exp take as long as all the rest of a region: with several of them, a tile has so many times fewer
@@ -279,7 +282,8 @@ def _kinds(body: Graph, domain: tuple[int, ...], rows: int, crossing: list[Node]
 
 def _tile(nest: LoopNest) -> None:
     """Rows of a tile, from the domain alone; whole groups of rows where a reduction keeps axes before the reduced
-    ones. Without sums over rows the tiles fix no order of anything, and what takes long has smaller ones.
+    ones. Without sums over rows the tiles fix no order of anything, and what takes long has smaller ones; with them
+    there are more rows where these are long, lest the parts of the sums take as many bytes as what is summed.
     """
     elements = TILE_ELEMENTS
     if not nest.crossings:
@@ -287,6 +291,8 @@ def _tile(nest: LoopNest) -> None:
         elements //= max(1, min(slow, _SLOW_TILES))
     wanted = max(1, elements // max(nest.columns, 1))
     groups = [nest.group_rows(n) for n in nest.crossings if reduction_form(n)[0] == "middle"]
+    if any(reduction_form(n)[0] == "columns" for n in nest.crossings):
+        wanted = max(wanted, min(_SUMMED_ROWS, nest.rows // _SUM_TILES))
     if groups:
         group = max(groups)
         wanted = group * max(1, wanted // max(group, 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -26,11 +27,13 @@ class Prologue(Pass):
     Only where this takes fewer bytes: what v is made of lives long enough in any case, or is smaller. So a normalized
     activation is made again from what the convolution before it left, for the next one, for the gradient to its weight
     and for the mask of the backward. A value of fewer than `least_bytes` is as well left in the cache; of the tiles of
-    a gradient to a weight, `most_shares` at most may each make the same rows.
+    a gradient to a weight, `most_shares` at most may each make the same rows; and what would be made of more than
+    `reach` times its own bytes is not, as with `Rebuild`.
     """
 
     least_bytes: int = 1 << 15
     most_shares: int = 3
+    reach: float = math.inf
 
     def __call__(self, graph: Graph) -> Graph:
         if not any(node.op.name in _CONVOLUTIONS for node in graph.nodes):
@@ -182,6 +185,8 @@ class _Rewriter:
                 return False
         until = self.last[value]
         bases = dict.fromkeys(self.views[v].base for v in recipe.sources)
+        if sum(b.type.nbytes for b in bases) > self.options.reach * value.type.nbytes:
+            return False
         longer = [b for b in bases if b.node is not None and b.node.op.name != "constant" and self.last[b] < until]
         if sum(b.type.nbytes for b in longer) >= value.type.nbytes:
             return False

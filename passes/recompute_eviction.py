@@ -59,6 +59,8 @@ class _Walk:
         self.used = [0] * count  # how many of the uses are over
         self.heap: list[tuple[float, int]] = []
         self.stays = problem.stays
+        held = self.guide.held
+        self.needed_until = [max(problem.last_use(v), held.get(v, -1)) for v in range(count)]
         self.dropped = set(self.guide.dropped)
         self.held_until: dict[int, list[int]] = {}
         for value, place in self.guide.held.items():
@@ -81,33 +83,33 @@ class _Walk:
             and value not in self.problem.lasting
         )
 
-    def there(self, value: int, when: int) -> bool:
-        """Whether nothing has to be made again for the unit at `when` to read `value`, as far as can be known now."""
-        if not self.made[value] or self.stays[value]:
-            return self.made[value]
-        last = max(self.problem.last_use(value), self.guide.held.get(value, -1))
-        return self.alive[value] and last >= when
-
     def again_cost(self, value: int) -> float:
-        """Time to make `value` again for its next use, with all that will be gone until then."""
+        """Time to make `value` again for its next use, with all that will be gone until then: what is alive is there at
+        that time if it is needed then or later, as far as can be known now.
+        """
         problem, when = self.problem, self.next_use(value)
+        maker, stays, needed_until, alive, made = problem.maker, self.stays, self.needed_until, self.alive, self.made
         total = 0.0
         seen = {value}
         stack = [value]
         counted: set[int] = set()
-        self.alive[value], was = False, self.alive[value]
+        alive[value], was = False, alive[value]
         while stack and len(seen) < _MOST_LOOKED_AT:
             top = stack.pop()
-            unit = problem.maker[top]
-            reads, cost = problem.again(unit, (top,), self.alive)
-            if unit not in counted:
-                counted.add(unit)
+            place = maker[top]
+            unit = problem.units[place]
+            reads, cost = unit.reads, unit.cost
+            if not unit.whole and len(unit.makes) > 1:
+                reads, cost = problem.again(place, (top,), alive)
+            if place not in counted:
+                counted.add(place)
                 total += cost
             for read in reads:
-                if read not in seen and not self.there(read, when):
+                there = made[read] and (stays[read] or (alive[read] and needed_until[read] >= when))
+                if not there and read not in seen:
                     seen.add(read)
                     stack.append(read)
-        self.alive[value] = was
+        alive[value] = was
         return total
 
     def score(self, value: int) -> float:

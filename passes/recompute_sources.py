@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 from ..ir import Graph, Node
 from .pipeline import in_bodies, pipeline
 from .plan import Plan, plan
+from .prologue import Prologue
 from .rebuild import Rebuild
 from .recompute import graph_problem
 
-_OTHERS = (Rebuild(reach=1.5), Rebuild(reach=2.5))
+_REACHES = (1.5, 2.5)
+"""Of the passes `Rebuild` and `Prologue`."""
 _ENOUGH = 0.2
 """Where no unit needs more than this part of the arena, recomputing in the plan itself leads far enough."""
 
@@ -24,9 +27,11 @@ def other_plans(graph: Graph, base: Plan) -> list[Plan]:
     for step in steps[:at]:
         graph = in_bodies(step(graph), step)
     found: list[Plan] = []
-    for rebuild in _OTHERS:
+    for reach in _REACHES:
         scheduled = graph
-        for step in (rebuild, *steps[at + 1 :]):
+        for step in steps[at:]:
+            if isinstance(step, Rebuild | Prologue):
+                step = replace(step, reach=reach)
             scheduled = in_bodies(step(scheduled), step)
         known = (base, *found)
         # Products and convolutions that are cut into other pieces may add up in another order.
@@ -36,13 +41,16 @@ def other_plans(graph: Graph, base: Plan) -> list[Plan]:
 
 
 def _costly(graph: Graph, inside: str = "") -> Counter[tuple[str, ...]]:
-    """Products and convolutions by what they are inside of."""
+    """Products and convolutions by what they are inside of.
+
+    A convolution adds up in the same order whether or not it makes what it reads itself.
+    """
     found: Counter[tuple[str, ...]] = Counter()
     for node in graph.nodes:
         body = node.attrs.get("body")
         if isinstance(body, Graph):
-            found.update(_costly(body, f"{inside}/{node.op.name}"))
-        if node.op.family in ("contraction", "convolution"):
+            found.update(_costly(body, inside if node.op.name == "conv_region" else f"{inside}/{node.op.name}"))
+        elif node.op.family in ("contraction", "convolution"):
             found[_described(node, inside)] += 1
     return found
 

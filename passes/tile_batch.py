@@ -20,6 +20,9 @@ _GAIN = 0.75
 """The loop must hold less than this part of what the step holds without it."""
 _UNITS = ("contraction", "convolution", "window")
 """Families of what is no part of a fused loop: it reads and writes memory."""
+_NARROW = 8
+"""A weight has so many times the bytes of all that its gradient is a product of, at least, where that is kept for one
+product after the loop."""
 _SHARING = 0.05
 """Threads that share every unit of a tile may lose this part of their time; else tiles run side by side in lanes."""
 
@@ -29,11 +32,11 @@ class TileBatch(Pass):
     """Runs what is aligned with the batch in a `scan` over tiles of the batch, where that holds fewer bytes.
 
     Every value of the step is *free* of the batch, *aligned* with it along one axis, a sum *crossing* it (a weight's
-    gradient, the loss), or comes *after* such a sum. What is aligned goes into the body; sums are carries. Nothing
-    aligned may need a sum over the whole batch, as batch norm does; but sums that cost little (how many labels count)
-    are taken before the loop. The tiles are shared by a few *lanes*, each with sums of its own, which are added at the
-    end. Tiles and lanes follow from the graph alone, never from a budget or the number of threads: they fix the order
-    of sums.
+    gradient, the loss), or comes *after* such a sum. What is aligned goes into the body; sums are carries, but for
+    gradients far larger than all that they are products of, which come after the loop. Nothing aligned may need a sum
+    over the whole batch, as batch norm does; but sums that cost little (how many labels count) are taken before the
+    loop. The tiles are shared by a few *lanes*, each with sums of its own, which are added at the end. Tiles and lanes
+    follow from the graph alone, never from a budget or the number of threads: they fix the order of sums.
     """
 
     def __call__(self, graph: Graph) -> Graph:
@@ -104,9 +107,14 @@ def _sort_nodes(parts: _Parts) -> set[Node]:
             # What runs before the loop is cheap: for a tile it is made anew.
             parts.looped.add(node)
         elif node not in parts.before:
-            parts.crossing.add(node)
+            (parts.after if _is_narrow(node) else parts.crossing).add(node)
             late.update(node.outputs)
     return set()
+
+
+def _is_narrow(node: Node) -> bool:
+    """Whether the operands of a product take far fewer bytes than the product, even for the whole batch."""
+    return node.op.name == "dot" and _NARROW * sum(v.type.nbytes for v in node.inputs) <= node.output.type.nbytes
 
 
 _CHEAP = ("elementwise", "creation", "movement", "reduction")

@@ -13,6 +13,8 @@ from .views import VIEW_OPS, View, own, through
 _MOST_ROWS = 64
 """Rows of a product up to which turning its right operand costs a good part of its time."""
 _LEAST_TURNS = 4
+_CACHE_BYTES = 16 << 20
+"""So many more turns for each so many bytes of the weight: what comes from memory in every step gains less."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,12 @@ class Turn(Pass):
             return None
         body = self(node.attrs["body"])  # inner loops first: their copies may leave this one too
         if node.attrs["length"] >= _LEAST_TURNS:
-            body = _with_copies(body, node.attrs["consts"])
+            body = _with_copies(body, node.attrs["consts"], node.attrs["length"])
         return _copied_before(b, node, body, inputs)
 
 
-def _with_copies(body: Graph, consts: int) -> Graph:
-    """The body with copies of what its products read of consts."""
+def _with_copies(body: Graph, consts: int, length: int) -> Graph:
+    """The body of a loop of so many steps with copies of what its products read of consts."""
     given = set(body.inputs[:consts])
     views = {v: own(v) for v in body.inputs}
     for node in body.nodes:
@@ -49,6 +51,8 @@ def _with_copies(body: Graph, consts: int) -> Graph:
 
     def rule(b: Builder, node: Node, inputs: list[Value]) -> list[Value] | None:
         if node.op.name != "dot" or not _turns(node, views.get(node.inputs[1]), given):
+            return None
+        if length < _LEAST_TURNS * -(-inputs[1].type.nbytes // _CACHE_BYTES):
             return None
         (cx, cy), batch = node.attrs["contract"], node.attrs["batch"]
         perm = (*cy, *(a for a in range(inputs[1].type.ndim) if a not in cy))

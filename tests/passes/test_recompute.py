@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
 from compiled import run_executable
+from gradloom import nn, optim
+from gradloom.engine.step_graph import trace_step
 from gradloom.ir import OPS, Builder, Graph, Node, interpret, spec
 from gradloom.ir.ops import elementwise as ew
+from gradloom.nn import functional as F
 from gradloom.passes import loop_nest
 from gradloom.passes.certificate import CertificateError, check_plan
 from gradloom.passes.pipeline import run_passes
@@ -243,6 +247,59 @@ def test_plans_that_keep_other_values_give_the_same_bits_when_compiled(graph: Gr
     for other in other_plans(graph, base):
         for a, b in zip(expected, run_executable(Executable(other), other.graph, arrays)[0], strict=True):
             assert a.tobytes() == b.tobytes()
+
+
+def residual_step() -> Graph:
+    """A step of a net of residual blocks of normalized convolutions."""
+
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            self.first, self.norm = nn.Conv2d(16, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16)
+            self.second, self.last = nn.Conv2d(16, 16, 1, bias=False), nn.BatchNorm2d(16)
+
+        def forward(self, x: Any) -> Any:
+            return F.relu(x + self.last(self.second(F.relu(self.norm(self.first(x))))))
+
+    model = nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1), Block(), Block(), Block(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(16, 5),
+    )  # fmt: skip
+
+    def loss_fn(model: Any, batch: Any) -> Any:
+        return F.cross_entropy(model(batch["x"]), batch["y"])
+
+    batch = {"x": spec((8, 3, 12, 12)), "y": spec((8,), "int64")}
+    return trace_step(model, loss_fn, optim.SGD(0.1), batch).graph
+
+
+def test_what_runs_through_residual_blocks_is_kept_in_other_plans_with_the_same_bits():
+    graph = residual_step()
+    base = plan(run_passes(graph), 2, outputs_in_arena=True)
+    others = other_plans(graph, base)
+    assert others
+    # A convolution that makes what it reads reads fewer arrays there.
+    most = [
+        max(len(n.inputs) for n in p.graph.nodes if n.op.name == "conv_region" and n.origin.role == "forward")
+        for p in (base, *others)
+    ]
+    assert max(most[1:]) < most[0]
+    frontiers = [Frontier(base, found).least().plan.arena_bytes for found in ((), others)]
+    assert frontiers[1] < frontiers[0]
+    arrays = [np.abs(a) for a in random_inputs(graph)]
+    expected = run_executable(Executable(base), base.graph, arrays)[0]
+    for other in others:
+        check_plan(other)
+        for a, b in zip(expected, run_executable(Executable(other), other.graph, arrays)[0], strict=True):
+            assert a.tobytes() == b.tobytes()
+
+
+def test_parts_of_sums_of_long_rows_take_little_beside_what_is_summed():
+    b = Builder()
+    x = b.input(spec((1000, 5000)))
+    sums = OPS["reduce_sum"](b, ew.exp(b, x), axes=(0,))
+    planned = plan(run_passes(b.graph([sums])), 2)
+    check_plan(planned)
+    assert planned.arena_bytes * 10 < x.type.nbytes
 
 
 # ---- faults in what is computed again

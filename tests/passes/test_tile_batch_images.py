@@ -166,6 +166,25 @@ def test_sums_of_weight_gradients_are_written_over_the_old_ones():
     assert "conv_weight_gradient" not in names
 
 
+def test_the_gradient_of_a_weight_far_larger_than_the_batch_comes_after_the_loop():
+    features, hidden = 16 * (SIDE // 2) ** 2, 100
+    model = nn.Sequential(
+        nn.Conv2d(3, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(64, 16, 1), nn.Flatten(), nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, 4),
+    )  # fmt: skip
+    graph = Layout()(Simplify()(trace_step(model.to("float64"), loss_fn, optim.SGD(1e-2), images(8, classes=4)).graph))
+    tiled = TileBatch()(graph)
+    assert tiles_in(tiled) > 1
+    verify(tiled)
+    sizes = {v.type.size for node in tiled.nodes if node.op.name == "scan" for v in node.outputs}
+    # Each lane has sums of its own.
+    assert any(size % (64 * 64 * 9) == 0 for size in sizes)
+    assert all(size % (features * hidden) for size in sizes)
+    arrays = arrays_for(graph)
+    for a, b in zip(interpret(graph, *arrays), interpret(tiled, *arrays), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10)
+
+
 def test_what_normalizes_over_the_batch_is_left_alone():
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 14 * 14, 5))
     batch = {"x": spec((64, 3, 16, 16)), "y": spec((64,), "int64")}

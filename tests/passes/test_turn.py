@@ -35,6 +35,15 @@ def test_nothing_is_copied_where_that_gains_little(rows: int, steps: int):
     assert "copy" not in names(Turn()(gl.trace(*recurrent(rows, steps))))
 
 
+@pytest.mark.parametrize(("steps", "copied"), [(7, False), (8, True)])
+def test_a_weight_larger_than_the_cache_is_copied_for_many_steps_only(steps: int, copied: bool):
+    def f(w, x):
+        return gl.scan(lambda h, x: (np.tanh(h @ w.T + x), None), np.zeros((2, 2200), np.float32), x)[0]
+
+    graph = Turn()(gl.trace(f, gl.spec((2200, 2200)), gl.spec((steps, 2, 2200))))
+    assert ("copy" in names(graph)) == copied
+
+
 def test_copies_leave_loops_within_loops_and_numbers_stay():
     inner, w, x = recurrent(3, 5)
     graph = gl.trace(lambda w, xs: gl.scan(lambda c, x: (c + inner(w, x), None), np.zeros((3, 6), np.float32), xs)[0],
