@@ -10,7 +10,7 @@ from ..ir import Graph, Node, Value
 from . import conv_tiles, dot_tiles
 from .arena import Request, aligned, assign_offsets, most_live
 from .loop_nest import LoopNest, loop_nest
-from .schedule import late_inputs, phases
+from .schedule import inputs_wanted_later, late_inputs, phases
 from .views import VIEW_OPS, View, resolve_views
 
 
@@ -123,7 +123,7 @@ def plan(graph: Graph, threads: int = 1, outputs_in_arena: bool = False, copies:
             last_reader[base] = node if lone else None
     locations: dict[Value, Location] = {v: Location("input", i) for i, v in enumerate(graph.inputs)}
     locations.update((v, Location("constant", i)) for i, v in enumerate(constants))
-    late = late_inputs(graph, views)
+    late = late_inputs(graph, views) | inputs_wanted_later(graph, views)
     copied_back: dict[Value, int] = {}
     for i, value in enumerate(graph.outputs):
         if i in graph.aliases and graph.inputs[graph.aliases[i]] not in late:

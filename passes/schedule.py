@@ -84,6 +84,16 @@ def late_inputs(graph: Graph, views: Mapping[Value, View]) -> set[Value]:
     return {value for value, writer in writers.items() if writer in cyclic}
 
 
+def inputs_wanted_later(graph: Graph, views: Mapping[Value, View]) -> set[Value]:
+    """Inputs that cannot be overwritten in the order that the graph has, whoever chose it: after the node that makes
+    their new content comes one that should run before.
+    """
+    place = {node: i for i, node in enumerate(graph.nodes)}
+    writers = _writers(graph)
+    last = {w: max(map(place.__getitem__, b), default=-1) for w, b in _wanted_before(graph, views, writers).items()}
+    return {value for value, writer in writers.items() if last[writer] > place[writer]}
+
+
 def extra_dependencies(graph: Graph, views: Mapping[Value, View]) -> dict[Node, list[Node]]:
     """For each node that overwrites an input, the nodes that must have run before it, besides those it reads."""
     late = late_inputs(graph, views)

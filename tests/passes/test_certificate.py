@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import pytest
-from gradloom.ir import OPS, Builder, Graph, Node, Value, spec
+from gradloom.ir import OPS, Builder, Graph, Node, Value, parse, spec
 from gradloom.ir.ops import elementwise as ew
 from gradloom.passes import loop_nest
 from gradloom.passes.certificate import CertificateError, check_plan
@@ -308,3 +308,32 @@ def test_row_buffers_for_fewer_workers_than_there_are_are_found():
 def test_a_long_chain_lives_in_two_blocks():
     made = planned(chain_of_products(20))
     assert made.lower_bound_bytes == made.arena_bytes == 2 * F32.nbytes
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        """region(%y, %x) {body=graph(%in0: f32[4,3], %in1: f32[4,3]) {
+      %0: f32[4,3] = mul(%in0, %in1)
+      return %0
+    }, domain=(12,), rows=-1}""",
+        "gather(%y, %i) {axis=0, batch=0}",
+    ],
+)
+def test_an_input_is_kept_for_what_comes_later_in_an_order_that_was_chosen_elsewhere(after: str):
+    graph = parse(f"""graph(%x: f32[4,3], %y: f32[4,3], %i: i64[4]) {{
+  %0: f32[4,3] = region(%y) {{body=graph(%in0: f32[4,3]) {{
+      %0: f32[4,3] = mul(%in0, %in0)
+      return %0
+    }}, domain=(12,), rows=-1}}
+  %1: f32[4,3] = region(%0) {{body=graph(%in0: f32[4,3]) {{
+      %0: f32[4,3] = neg(%in0)
+      return %0
+    }}, domain=(12,), rows=-1}}
+  %2: f32[4,3] = {after}
+  return %0 -> %x, %1, %2
+}}""")
+    for outputs_in_arena in (False, True):
+        made = plan(graph, 2, outputs_in_arena)
+        check_plan(made)
+        assert made.copied_back == {graph.outputs[0]: 0}
