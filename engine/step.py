@@ -44,7 +44,7 @@ def plan_step(
     loss_fn: LossFunction,
     optimizer: Optimizer,
     batch: Any,
-    memory: int | str | None = None,
+    memory: float | str | None = None,
     target: str = "cpu",
     threads: int | None = None,
     clip_norm: float | None = None,
@@ -80,7 +80,7 @@ def compile_step(
     loss_fn: LossFunction,
     optimizer: Optimizer,
     batch: Any,
-    memory: int | str | None = None,
+    memory: float | str | None = None,
     target: str = "cpu",
     threads: int | None = None,
     clip_norm: float | None = None,
@@ -97,8 +97,8 @@ def compile_step(
     ±`clip_value` element by element, and to the norm `clip_norm` all together. `accumulate=k` computes the gradient in
     k equal parts of the batch, one after another.
 
-    Raises `MemoryBudgetError` where the step does not fit `memory`, and for a step that cannot be traced an error that
-    names the line.
+    Raises `MemoryBudgetError` where the step does not fit `memory` (its `least_bytes` say what would fit), and for a
+    step that cannot be traced an error that names the line.
     """
     check_target(target)
     options = {"clip_norm": clip_norm, "clip_value": clip_value, "accumulate": accumulate}
@@ -364,7 +364,8 @@ class Step:
         if limit is not None and total > limit:
             raise MemoryBudgetError(
                 f"this function needs {planned.arena_bytes:,} bytes of arena, {total:,} with parameters and state; "
-                f"the budget is {limit:,}: give it smaller arrays, part by part"
+                f"the budget is {limit:,}: give it smaller arrays, part by part",
+                total,
             )
         executable = Executable(planned, self._arena_of(planned))
         self._users_of_arena.add(executable)

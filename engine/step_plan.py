@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,8 @@ from .tracer import ShapeError, TracingError, as_array
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
+_AMOUNT = re.compile(r"\s*(\d+(?:\.\d+)?(?:[eE]\+?\d+)?)\s*([A-Za-z]*|%)\s*")
+
 # No batch is longer.
 _LONGEST = 1 << 20
 
@@ -35,8 +38,18 @@ class MemoryBudgetError(MemoryError):
     """The step does not fit the budget.
 
     The message says what it needs, the least that would fit, what stands in the way, the largest batch that would fit,
-    and what smaller budgets cost.
+    and what larger budgets cost. `least_bytes` is the smallest `memory` that fits, `largest_batch` the largest length
+    of the batch's first axis that fits the budget as it is: 0 where none does, None where it was not looked for, as
+    for a function that is bound to a step.
     """
+
+    def __init__(self, message: str, least_bytes: int, largest_batch: int | None = None) -> None:
+        super().__init__(message)
+        self.least_bytes = least_bytes
+        self.largest_batch = largest_batch
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.least_bytes, self.largest_batch)
 
 
 class CurvePoint(NamedTuple):
@@ -62,18 +75,22 @@ class Budget:
         return int(self.share * unbounded) if self.share is not None else self.nbytes
 
 
-def budget_of(memory: int | str | None) -> Budget:
-    """A number of bytes, or text such as "200MB", "1.5 GB", "64MiB", "50%"; `ValueError` for all else."""
+def budget_of(memory: float | str | None) -> Budget:
+    """A whole number of bytes, such as 200_000_000 or 2e9, or text such as "200MB", "1.5 GB", "64MiB", "1e9", "50%";
+    `ValueError` for all else.
+    """
     if memory is None:
         return Budget()
-    if isinstance(memory, (int, np.integer)) and not isinstance(memory, bool) and memory > 0:
-        return Budget(int(memory))
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*|%)\s*", memory) if isinstance(memory, str) else None
+    match = _AMOUNT.fullmatch(memory) if isinstance(memory, str) else None
     if match is not None and match[2] == "%" and 0 < float(match[1]) <= 100:
         return Budget(share=float(match[1]) / 100)
-    if match is None or match[2].upper() not in _UNITS:
-        raise ValueError(f"memory is a number of bytes or text such as '200MB', '1.5GiB' or '50%', got {memory!r}")
-    return Budget(int(float(match[1]) * _UNITS[match[2].upper()]))
+    if match is not None and match[2].upper() in _UNITS and float(match[1]) < math.inf:
+        return Budget(int(float(match[1]) * _UNITS[match[2].upper()]))
+    if not isinstance(memory, (str, bool)) and isinstance(memory, (int, float, np.integer, np.floating)):
+        nbytes = int(memory) if math.isfinite(memory) else 0
+        if 0 < nbytes == memory:
+            return Budget(nbytes)
+    raise ValueError(f"memory is a number of bytes or text such as '200MB', '1.5GiB' or '50%', got {memory!r}")
 
 
 @dataclass(frozen=True)
@@ -87,7 +104,7 @@ class StepPlan:
     """Time that recomputing is predicted to add, as a part of the time of the step without."""
     _plans: StepPlans = field(repr=False)
 
-    def largest_batch(self, memory: int | str) -> int:
+    def largest_batch(self, memory: float | str) -> int:
         """The largest length of the batch's first axis with which the step fits `memory`, 0 if none does.
 
         All leaves whose first axis is as long as that of the first leaf grow and shrink with it. A percentage is of
@@ -156,7 +173,7 @@ class StepPlans:
             return self.planned(Choice(self.base, 0.0), limit)
         choice = self.frontier.within(limit - self.held_bytes)
         if choice is None:
-            raise MemoryBudgetError(self.refusal(limit))
+            raise self.refusal(limit)
         return self.planned(choice, limit)
 
     def planned(self, choice: Choice, limit: int | None = None) -> StepPlan:
@@ -233,16 +250,17 @@ class StepPlans:
                 result.append(point)
         return result
 
-    def refusal(self, limit: int) -> str:
+    def refusal(self, limit: int) -> MemoryBudgetError:
         """Why the step does not fit `limit` bytes, and what would help."""
         least = self.planned(self.frontier.least()).report
+        largest = self.largest_batch(limit)
         unbounded = self.unbounded_bytes
         lines = [
             f"the step needs {least.total_bytes:,} bytes ({human(least.total_bytes)}) at least, {human(unbounded)} "
             f"without recomputing; the budget is {limit:,} ({human(limit)})",
             f"the smallest plan has parameters {human(least.parameter_bytes)}, optimizer state "
             f"{human(least.state_bytes)}, constants {human(least.constant_bytes)}, arena {human(least.arena_bytes)}",
-            f"the least that fits is memory={least.total_bytes}; {self.advice(limit)}",
+            f"the least that fits is memory={least.total_bytes}; {self.advice(limit, largest)}",
         ]
         lines.append("what is alive when the smallest plan needs the most:")
         for value in least.live(least.peak_phase)[:6]:
@@ -250,15 +268,15 @@ class StepPlans:
         lines.append("what larger budgets cost:")
         for point in reversed(self.curve(5)):
             lines.append(f"  memory={point.total_bytes} ({human(point.total_bytes)}): {point.slowdown:.1%} more time")
-        return "\n".join(lines)
+        return MemoryBudgetError("\n".join(lines), least.total_bytes, largest)
 
-    def advice(self, limit: int) -> str:
-        """What to do where the step does not fit."""
+    def advice(self, limit: int, largest: int) -> str:
+        """What to do where the step does not fit, and `largest` is the largest batch that would."""
         if self.held_bytes > limit:
             return (
                 f"parameters, optimizer state and constants alone take {self.held_bytes:,} bytes, so no batch is small "
                 "enough: use a smaller model, or an optimizer with less state such as gl.optim.SGD"
             )
-        if largest := self.largest_batch(limit):
+        if largest:
             return f"the largest batch that would fit is {largest}, this one is {self.batch_length}"
         return "no batch is small enough"

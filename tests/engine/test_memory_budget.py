@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import pickle
 import subprocess
 import sys
 from itertools import pairwise
@@ -57,10 +58,6 @@ def plan(memory: Any = None, rows: int = ROWS, accumulate: int = 1) -> gl.StepPl
     return free_plan(rows, accumulate)._plans.within(budget_of(memory))
 
 
-def least_of(text: str) -> int:
-    return int(text.split("the least that fits is memory=")[1].split(";")[0])
-
-
 def test_every_budget_gives_the_bits_of_the_run_without():
     batches = [make_batch(seed) for seed in range(4)]
 
@@ -87,7 +84,7 @@ def test_more_memory_is_never_slower_and_less_always_fits_down_to_the_least():
     free = plan()
     with pytest.raises(gl.MemoryBudgetError) as error:
         plan(free.report.parameter_bytes + free.report.state_bytes + 1000)
-    least = least_of(str(error.value))
+    least = error.value.least_bytes
     slowest = np.inf
     for budget in np.linspace(least, free.report.total_bytes + 1000, 12).astype(int):
         fitting = plan(int(budget))
@@ -167,13 +164,22 @@ def test_a_share_is_of_the_total_without_a_bound():
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("200MB", 200 * 10**6), ("1.5 GB", 15 * 10**8), ("2GiB", 2 << 30), ("64 kb", 64_000), ("7", 7), (12, 12)],
+    [
+        *(("200MB", 200 * 10**6), ("1.5 GB", 15 * 10**8), ("2GiB", 2 << 30), ("64 kb", 64_000), ("7", 7)),
+        *(("1e9", 10**9), (12, 12), (2e9, 2 * 10**9), (np.int32(5), 5), (np.float32(1024), 1024)),
+    ],
 )
 def test_budgets_in_bytes(text: Any, size: int):
     assert budget_of(text).nbytes == size
 
 
-@pytest.mark.parametrize("text", ["0%", "101%", "-5%", "50 %%", "%", "half", "1.5.GB", 1.5])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("0%", "101%", "-5%", "50 %%", "%", "half", "1.5.GB", "", "-3", "nan", "inf", "1e999", "2E", "1e9e9"),
+        *(1.5, 0, -3, -2e9, np.nan, np.inf, True, np.True_, [], (1,), np.ones(2)),
+    ],
+)
 def test_what_is_no_budget(text: Any):
     with pytest.raises(ValueError, match=r"memory is a number of bytes or text such as '200MB', '1\.5GiB' or '50%'"):
         budget_of(text)
@@ -184,19 +190,24 @@ def test_a_refusal_says_what_would_help():
     held = free.report.total_bytes - free.report.arena_bytes
     with pytest.raises(gl.MemoryBudgetError) as error:
         plan(held + 45_000)
-    text = str(error.value)
+    text, least, largest = str(error.value), error.value.least_bytes, error.value.largest_batch
     assert f"the budget is {held + 45_000:,}" in text
-    assert f"the largest batch that would fit is {free.largest_batch(held + 45_000)}, this one is 4" in text
+    assert largest == free.largest_batch(held + 45_000) > 0
+    assert f"the largest batch that would fit is {largest}, this one is 4" in text
     assert "what is alive when the smallest plan needs the most" in text
     assert "test_memory_budget.py:" in text
     assert f"memory={free.report.total_bytes} " in text
     assert "0.0% more time" in text
-    assert plan(least_of(text)).report.total_bytes == least_of(text)
+    assert f"the least that fits is memory={least};" in text
+    assert plan(least).report.total_bytes == least
+    copied = pickle.loads(pickle.dumps(error.value))
+    assert (str(copied), copied.least_bytes, copied.largest_batch) == (text, least, largest)
 
 
 def test_a_refusal_says_where_no_batch_is_small_enough():
-    with pytest.raises(gl.MemoryBudgetError, match="parameters, optimizer state and constants alone take"):
+    with pytest.raises(gl.MemoryBudgetError, match="parameters, optimizer state and constants alone take") as error:
         plan("1kB")
+    assert error.value.largest_batch == 0
 
 
 def test_compiling_is_refused_before_anything_is_allocated():

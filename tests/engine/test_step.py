@@ -518,7 +518,7 @@ def test_budgets(text: Any, size: int):
     assert np.isfinite(step(make_batch()))
 
 
-@pytest.mark.parametrize("memory", ["lots", "", "3 parsecs", "-3MB", "1e9", 0, -5, True, 2e8, "MB"])
+@pytest.mark.parametrize("memory", ["lots", "", "3 parsecs", "-3MB", 0, -5, True, 2.5, "MB"])
 def test_what_is_no_budget(memory: Any):
     with pytest.raises(ValueError, match=r"memory is a number of bytes or text such as '200MB'"):
         make_step(memory=memory)
@@ -528,7 +528,7 @@ def test_a_budget_that_is_too_small_says_what_takes_the_most_and_the_least_that_
     with pytest.raises(gl.MemoryBudgetError) as error:
         make_step(memory="1kB")
     text = str(error.value)
-    least = int(text.split("the least that fits is memory=")[1].split(";")[0])
+    least = error.value.least_bytes
     assert "the budget is 1,000 (1.00 kB)" in text
     assert "test_step.py:" in text
     assert make_step(memory=least).report.total_bytes == least
