@@ -348,13 +348,22 @@ class LoopBody:
                     return self.shifted(body.emit(node.op, **{**attrs, "shape": shape}), shape[place.axis])
                 case "iota":
                     return body.emit(node.op, **{**attrs, "shape": shape})
-                case "random_bits" if place.axis == 0 and len(node.inputs) == 1:
-                    start = self.times(math.prod(shape))
-                    return body.emit(node.op, self.tiled(node.inputs[0], None), start, **{**attrs, "shape": shape})
+                case "random_bits" if not attrs.get("run", 0):
+                    return self.bits(node, place, shape)
                 case _ if node.op.family == "elementwise" and self.remade(value):
                     return body.emit(node.op, *(self.tiled(v, place) for v in node.inputs), **attrs)
                 case _:
                     return None
+
+    def bits(self, node: Node, place: Axis, shape: tuple[int, ...]) -> Value:
+        """A tile of random bits, of this shape: those of its own counters."""
+        key, *begin = (self.tiled(v, None) for v in node.inputs)
+        run, apart = (math.prod(s[place.axis :]) for s in (shape, node.output.type.shape))
+        start = self.times(run)
+        if begin:
+            start = ew.add(self.body, begin[0], start)
+        runs = {"run": run, "apart": apart} if math.prod(shape[: place.axis]) > 1 else {}
+        return self.body.emit(node.op, key, start, **{**node.attrs, "shape": shape, **runs})
 
     def times(self, step: int) -> Value:
         """The number of the tile, counted from 0, times `step`."""

@@ -382,6 +382,8 @@ for dtype in (I32, I64):
         attrs = {"shape": shape, "dtype": np.dtype(dtype), "stream": stream}
         row("random_bits", arr((), I64, 0, 1000), **attrs)
         row("random_bits", arr((), I64, 0, 1000), arr((), I64, 0, 1000), **attrs)
+    attrs = {"shape": (4, 3, 5), "dtype": np.dtype(dtype), "stream": 5}
+    row("random_bits", arr((), I64, 0, 1000), arr((), I64, 0, 1000), **attrs, run=15, apart=40)
 
 # Windows: (shape, axes, size, stride, low, high, dilation), channels-last and channels-first, one to three axes.
 WINDOWS = (

@@ -80,21 +80,29 @@ def mix(z: Array) -> Array:
     return z ^ (z >> np.uint64(31))
 
 
-def _bits_type(*scalars: ArrayType, shape: tuple[int, ...], dtype: DType, stream: int) -> ArrayType:
+def _bits_type(
+    *scalars: ArrayType, shape: tuple[int, ...], dtype: DType, stream: int, run: int = 0, apart: int = 0
+) -> ArrayType:
     if len(scalars) not in (1, 2) or any(t != ArrayType((), INT64) for t in scalars):
         raise TypeRuleError(f"takes a key and maybe a start, int64 scalars, got {', '.join(map(str, scalars))}")
     if dtype not in (INT32, INT64):
         raise TypeRuleError(f"bits are int32 or int64, not {dtype}")
     if not 0 <= stream < 2**64:
         raise TypeRuleError(f"the stream is an unsigned number of 64 bits, got {stream}")
+    if run < 0 or apart < run:
+        raise TypeRuleError(f"runs of {run} elements cannot begin {apart} outputs apart")
     return _made(shape, dtype)
 
 
-def _random_bits(*scalars: Array, shape: tuple[int, ...], dtype: DType, stream: int) -> Array:
+def _random_bits(
+    *scalars: Array, shape: tuple[int, ...], dtype: DType, stream: int, run: int = 0, apart: int = 0
+) -> Array:
     key, *start = scalars
     size = int(np.prod(shape, dtype=np.int64))
     base = mix(np.array([key]).astype(np.uint64) ^ mix(np.array([stream], np.uint64) * np.uint64(GOLDEN)))
     counter = np.arange(1, size + 1, dtype=np.uint64)
+    if run:
+        counter += (np.arange(size) // run * (apart - run)).astype(np.uint64)
     if start:
         counter += start[0].astype(np.uint64)
     bits = mix(base + counter * np.uint64(GOLDEN))
@@ -114,6 +122,7 @@ random_bits = declare(
         None,
         "uniform random bits from a key (and a start, 0 if not given): element i is SplitMix64's (start + i)-th output "
         "for the state mix(key ^ mix(stream * golden)), the upper half of it for int32 (Steele, Lea and Flood 2014, "
-        "'Fast splittable pseudorandom number generators')",
+        "'Fast splittable pseudorandom number generators'). Each `run` elements, if given, begin `apart` outputs "
+        "after those before: a slice of larger bits",
     )
 )

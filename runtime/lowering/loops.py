@@ -82,6 +82,7 @@ class _Writer:
         self.arrays: dict[Value, str] = {}
         self.numbers: dict[int, str] = {}
         self.windows_of: dict[Value, str] = {}
+        self.skipped: dict[Node, str] = {}
         self.outputs = {v: i for i, v in enumerate(nest.body.outputs)}
         self.decomposed = len(nest.row_axes) > 1
 
@@ -128,6 +129,7 @@ class _Writer:
         else:
             self.lines.append("        n = columns")
         self.row_indices()
+        self.skips()
         self.windows()
         for s in range(len(nest.sweeps)):
             for node in nest.row_nodes[s]:
@@ -311,6 +313,10 @@ class _Writer:
             text = literal_cast(self.axis_index(node, full), dtype)
         elif op == "random_bits":
             index = ("r * " + (str(CHUNK) if self.nest.chunked else "columns") + " + j") if full else "r"
+            if node in self.skipped:
+                index += f" + {self.skipped[node]}"
+            elif attrs.get("run", 0):
+                index += f" + {self.skip(node, index)}"
             start = f"({names[1]}) + " if len(names) > 1 else ""
             self.random(node, name, names[0], start + index, indent)
             return
@@ -338,6 +344,21 @@ class _Writer:
         place = len(squeezed(shape[:axis]))
         rows = len(self.nest.row_axes)
         return f"i{place}" if place < rows else self.column_axis(place - rows)
+
+    def skip(self, node: Node, index: str) -> str:
+        """Outputs of the generator that lie between runs of random bits before the element at `index`."""
+        run: int = node.attrs["run"]
+        return f"({index}) // {self.stride(run)} * {self.stride(node.attrs['apart'] - run)}"
+
+    def skips(self) -> None:
+        """The same for all of a row that lies in one run: no division for each element."""
+        nest = self.nest
+        width = CHUNK if nest.chunked else nest.columns
+        for node in nest.body.nodes:
+            run: int = node.attrs.get("run", 0)
+            if run and nest.kinds[node.outputs[0]] == "full" and run % width == 0:
+                self.skipped[node] = f"skip{len(self.skipped)}"
+                self.lines.append(f"        {self.skipped[node]} = {self.skip(node, f'r * {self.stride(width)}')}")
 
     def random(self, node: Node, name: str, key: str, index: str, indent: str) -> None:
         stream = int(mix(np.array([node.attrs["stream"]], np.uint64) * np.uint64(GOLDEN))[0])

@@ -257,6 +257,12 @@ MATMUL = {"contract": ((1,), (0,)), "batch": ((), ())}
         ("random_bits", [F], {"shape": (), "dtype": np.dtype("int32"), "stream": 0}, r"int64 scalars, got f32\[2,3\]"),
         ("random_bits", [KEY], {"shape": (), "dtype": np.dtype("float32"), "stream": 0}, "bits are int32 or int64"),
         ("random_bits", [KEY], {"shape": (), "dtype": np.dtype("int32"), "stream": -1}, "unsigned number"),
+        (
+            "random_bits",
+            [KEY],
+            {"shape": (), "dtype": np.dtype("int32"), "stream": 0, "run": 5, "apart": 4},
+            "runs of 5 elements cannot begin 4 outputs apart",
+        ),
     ],
 )
 def test_the_type_rule_refuses(name, types, attrs, message):

@@ -3,6 +3,7 @@
 import gradloom as gl
 import numpy as np
 import pytest
+from compiled import run_compiled
 from gradloom import nn, optim
 from gradloom.engine.step import compile_step
 from gradloom.engine.step_graph import trace_step
@@ -44,6 +45,10 @@ def einsum(x):
     return np.einsum("nhqk,nkhd->nqhd", weights, v)
 
 
+def dropped(x):
+    return F.scaled_dot_product_attention(*heads(x, 3), dropout_p=0.2)
+
+
 def sigmoid_attention(x):
     q, k, v = heads(x, 3)
     return gl.nn.functional.sigmoid(q @ k.transpose(0, 1, 3, 2) - 5.0) @ v
@@ -73,7 +78,20 @@ def inputs_for(graph, seed=0):
     return [np.asarray(0.5 * rng.standard_normal(v.type.shape)).astype(v.type.dtype) for v in graph.inputs]
 
 
-ALL = [torch_like, causal, by_hand, einsum, sigmoid_attention, distances]
+def test_dropout_draws_the_bits_of_a_tile_in_forward_and_backward():
+    graph = TileWide()(Simplify()(trace_step(*step_of(dropped)).graph))
+    drawn = [[n for n in loop.attrs["body"].nodes if n.op.name == "random_bits"] for loop in loops(graph)]
+    assert [len(nodes) for nodes in drawn] == [1, 1]
+    assert all(n.op.name != "random_bits" for n in graph.nodes)
+    traced = trace_step(*step_of(dropped)).graph
+    arrays = inputs_for(traced)
+    wanted = interpret(traced, *arrays)
+    for threads in (1, 2):
+        for one, two in zip(run_compiled(traced, *arrays, threads=threads), wanted, strict=True):
+            np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-6)
+
+
+ALL = [torch_like, causal, by_hand, einsum, dropped, sigmoid_attention, distances]
 
 
 @pytest.mark.parametrize("attention", ALL)

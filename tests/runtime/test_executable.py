@@ -207,6 +207,27 @@ def test_random_bits_are_those_of_the_interpreter(shape: tuple[int, ...], dtype:
     check(build(fn, spec((), I64)), [np.array(-12345)])
 
 
+@pytest.mark.parametrize("shape", [(3, 4, 2048), (3, 4, 33), (5, 7, 1000), (2, 3, 4, 50)], ids=str)
+@pytest.mark.parametrize("along_rows", [False, True])
+def test_a_slice_of_random_bits_has_the_bits_of_the_whole(shape: tuple[int, ...], along_rows: bool):
+    attrs = {"dtype": np.dtype("int32"), "stream": 7}
+    rows, columns = shape[-2:]
+    first, run, apart = 2 * rows, rows * columns, 6 * rows * columns
+
+    def sliced(b: Builder, key: Value) -> list[Value]:
+        start = b.full(first * columns, spec((), I64))
+        bits = OPS["random_bits"](b, key, start, shape=shape, run=run, apart=apart, **attrs)
+        sums = OPS["reduce_sum"](b, ew.cast(b, bits, dtype=np.dtype(F32)), axes=(len(shape) - 1,))
+        return [bits, sums] if along_rows else [bits]
+
+    key = np.array(99)
+    graph = build(sliced, spec((), I64))
+    check(graph, [key])
+    whole = build(lambda b, k: OPS["random_bits"](b, k, shape=(*shape[:-2], 6 * rows, columns), **attrs), spec((), I64))
+    (expected,) = interpret(whole, key)
+    np.testing.assert_array_equal(interpret(graph, key)[0], expected[..., first : first + rows, :])
+
+
 def test_random_bits_of_a_constant_key_for_every_row():
     def fn(b: Builder, x: Value) -> Value:
         bits = OPS["random_bits"](b, b.full(7, spec((), I64)), shape=(500,), dtype=np.dtype("int32"), stream=1)
