@@ -61,8 +61,9 @@ def draw(
 
 def _graph(recipe: str, after: str | None, memory: str | None) -> Graph:
     ingredients = make_recipe(recipe)
-    if after is None:
+    if memory is not None:
         return plan_step(*ingredients, memory=memory).plan.graph
+    # Without a budget what is planned is the graph after the last pass; where its values lie is not drawn.
     return run_passes(trace_step(*ingredients).graph, after=after)
 
 

@@ -67,9 +67,12 @@ const chartGroups = (() => {
   const names = [...places.keys()].filter((name) => name).sort((a, b) => places.get(a) - places.get(b));
   const width = Math.ceil(names.length / MOST_GROUPS) || 1, index = new Map(names.map((name, i) => [name, Math.floor(i / width)]));
   const titles = [];
-  for (let i = 0; i < names.length; i += width) titles.push(width > 1 ? `${names[i]} – ${names[Math.min(i + width, names.length) - 1]}` : names[i]);
+  for (let i = 0; i < names.length; i += width) {
+    const end = names[Math.min(i + width, names.length) - 1];
+    titles.push(end !== names[i] ? `${names[i]} – ${end}` : end);
+  }
   index.set("", titles.length);
-  return { names: [...titles, OUTSIDE], of: (scope) => index.get(cutAt(scope, depth)) };
+  return { names: [...titles, OUTSIDE], ends: [names[0], names[names.length - 1]], of: (scope) => index.get(cutAt(scope, depth)) };
 })();
 
 function groupColour(group) {

@@ -242,7 +242,7 @@ function drawLegend() {
   if (names.length > 6) {
     const ramp = el("span", "", { class: "ramp" });
     ramp.style.background = `linear-gradient(90deg, ${names.map((_, group) => groupColour(group)).join(", ")})`;
-    legend.append(el("span", names[0]), ramp, el("span", names[names.length - 1]));
+    legend.append(el("span", chartGroups.ends[0]), ramp, el("span", chartGroups.ends[1]));
   } else names.forEach((name, group) => legend.append(key(name, groupColour(group))));
   if (bands.members[last].length) legend.append(key(OUTSIDE, rampColour(-1)));
 }

@@ -94,6 +94,23 @@ def test_a_file_that_cannot_be_written_is_an_error_of_the_system(tmp_path: Path)
         report(1).to_html(tmp_path / "nowhere" / "page.html")
 
 
+def dom_of(page: Path) -> str:
+    """What a browser makes of the page."""
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1400,900", "--dump-dom"]
+    command += ["--virtual-time-budget=5000", f"--user-data-dir={page.parent / 'profile'}", page.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert "</html>" in done.stdout, done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.mark.skipif(not BROWSER, reason="there is no chromium here")
+def test_the_colours_of_many_layers_are_named_by_the_first_and_the_last(tmp_path: Path):
+    report(75).to_html(tmp_path / "page.html")
+    found = re.search(r'<div id="legend">(.*?)</div>', dom_of(tmp_path / "page.html"), re.DOTALL)
+    assert found is not None
+    assert re.findall(r">([^<>]+)<", found[1]) == ["blocks.0", "blocks.74", "outside the model"]
+
+
 SCRIPT = (Path(__file__).parent / "drive_report_page.js").read_text("utf-8")
 
 
@@ -104,11 +121,8 @@ def test_the_page_lives_in_a_browser(tmp_path: Path):
     r.to_html(tmp_path / "page.html", "A step", curve)
     page = tmp_path / "page.html"
     page.write_text(page.read_text("utf-8").replace("<body>", f"<body><script>{SCRIPT}</script>"), "utf-8")
-    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1400,900", "--dump-dom"]
-    command += ["--virtual-time-budget=5000", f"--user-data-dir={tmp_path / 'profile'}", page.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    found = re.search(r'<pre id="result">(.*?)</pre>', done.stdout, re.DOTALL)
-    assert found is not None, done.stderr[-2000:]
+    found = re.search(r'<pre id="result">(.*?)</pre>', dom_of(page), re.DOTALL)
+    assert found is not None
     said = json.loads(found[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
     assert said["errors"] == []
     assert f"phase {r.peak_phase}" in said["start"]
