@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..ir import OPS, Builder, Graph, Node, Value
@@ -17,7 +17,8 @@ class Sink(Pass):
     """Takes nodes of loops to behind them.
 
         total += dot(a[t], b[t])                             one product of the stacks of a and b
-        total += reduce_sum(a[t]), total += a[t]             one sum, where a is stacked anyway
+        total += reduce_sum(a[t]), total += a[t]             one sum, where a is stacked anyway, by itself or as a part
+                                                             of what is
         y[t] = g(dot(a[t], w)), w the same in every step     one product of the stack of a, then g
 
     The first is a gradient of weights as reverse mode writes it. The order of these sums depends on the graph alone.
@@ -51,12 +52,15 @@ class _Total:
 
 @dataclass
 class _Term:
-    """A term that is summed behind the loop: `views` of the `node` of stacked `operands`, or one operand itself."""
+    """A term that is summed behind the loop: `views` of the `node` of stacked `operands`, or one operand itself. Where
+    `part` is given, it is of this part (axis, start, stop) of the one operand.
+    """
 
     value: Value
     node: Node | None
     views: list[Node]
     operands: list[Value]
+    part: tuple[int, int, int] | None = None
 
 
 def _sums_behind(b: Builder, node: Node, inputs: list[Value]) -> list[Value] | None:
@@ -75,14 +79,17 @@ def _sums_behind(b: Builder, node: Node, inputs: list[Value]) -> list[Value] | N
                 operands = [_before_transposes(v)[0] for v in product.inputs]
                 stacked.update(dict.fromkeys(operands))
                 total.moved.append(_Term(value, product, views, operands))
+    parts = _parts(stacked)
     for total in totals:
         for value in total.terms:
             views, source = _through_views(value)
             made = source.node
-            if made is not None and made.op.name == "reduce_sum" and made.inputs[0] in stacked:
-                total.moved.append(_Term(value, made, views, [made.inputs[0]]))
-            elif value in stacked:
-                total.moved.append(_Term(value, None, [], [value]))
+            if made is not None and made.op.name == "reduce_sum" and made.inputs[0] in parts:
+                whole, part = parts[made.inputs[0]]
+                total.moved.append(_Term(value, made, views, [whole], part))
+            elif value in parts:
+                whole, part = parts[value]
+                total.moved.append(_Term(value, None, [], [whole], part))
     totals = [total for total in totals if total.moved]
     if not totals:
         return None
@@ -96,6 +103,20 @@ def _sums_behind(b: Builder, node: Node, inputs: list[Value]) -> list[Value] | N
             part = _summed(b, term, [loop.outputs[first + places[v]] for v in term.operands])
             results[total.place] = ew.add(b, results[total.place], part)
     return results
+
+
+def _parts(stacked: Iterable[Value]) -> dict[Value, tuple[Value, tuple[int, int, int] | None]]:
+    """Where the stacks have a value: in which, and in which part (axis, start, stop) of it if not the whole."""
+    found: dict[Value, tuple[Value, tuple[int, int, int] | None]] = {value: (value, None) for value in stacked}
+    for value in list(found):
+        if value.node is not None and value.node.op.name == "concatenate":
+            axis: int = value.node.attrs["axis"]
+            start = 0
+            for operand in value.node.inputs:
+                stop = start + operand.type.shape[axis]
+                found.setdefault(operand, (value, (axis, start, stop)))
+                start = stop
+    return found
 
 
 def _total(node: Node, users: dict[Value, list[Node]], k: int) -> _Total | None:
@@ -165,6 +186,8 @@ def _without_terms(node: Node, totals: list[_Total], stacked: list[Value]) -> Gr
 
 def _summed(b: Builder, term: _Term, stacks: Sequence[Value]) -> Value:
     """The sum of a term over all steps."""
+    if term.part is not None:
+        stacks = [_taken(b, stacks[0], *term.part)]
     if term.node is None:
         return b.emit(OPS["reduce_sum"], stacks[0], axes=(0,))
     if term.node.op.name == "reduce_sum":
@@ -182,6 +205,14 @@ def _summed(b: Builder, term: _Term, stacks: Sequence[Value]) -> Value:
     for view in term.views:
         result = b.emit(view.op, result, **view.attrs)
     return result
+
+
+def _taken(b: Builder, stack: Value, axis: int, start: int, stop: int) -> Value:
+    """The part of a stack that is given by the axis of its elements."""
+    ends = [(0, n) for n in stack.type.shape]
+    ends[axis + 1] = start, stop
+    begins, stops = zip(*ends)
+    return b.emit(OPS["slice"], stack, start=begins, stop=stops, step=(1,) * len(ends))
 
 
 def _dot_of_stacks(

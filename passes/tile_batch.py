@@ -11,7 +11,7 @@ from ..ir.ops import elementwise as ew
 from ..ir.types import INT64
 from .rewrite import Pass
 from .tile_cost import sharing_loss, tile_overhead, work
-from .tiling import Axis, LoopBody, Untileable, follow_all
+from .tiling import Axis, LoopBody, Untileable, follow_all, in_tiles, joined
 from .views import VIEW_OPS
 
 _OVERHEAD = 0.125
@@ -42,22 +42,36 @@ class TileBatch(Pass):
     def __call__(self, graph: Graph) -> Graph:
         if not graph.aliases:
             return graph
-        length = _batch_length(graph)
-        if length < 2:
-            return graph
-        try:
-            parts = _classify(graph, length)
-            tile, lanes = _tile_and_lanes(parts)
-            return graph if tile == 0 else _Emitter(parts, tile, lanes).run()
-        except Untileable:
-            return graph
+        for batch in _batches(graph):
+            try:
+                parts = _classify(graph, batch)
+                tile, lanes = _tile_and_lanes(parts)
+                return graph if tile == 0 else _Emitter(parts, tile, lanes).run()
+            except Untileable:
+                continue
+        return graph
 
 
-def _batch_length(graph: Graph) -> int:
-    """The most frequent leading length of the inputs that no output overwrites; 0 if there are none."""
+def _batches(graph: Graph) -> list[dict[Value, Axis]]:
+    """Where the batch may be in the inputs that no output overwrites: the most frequent leading length first; then
+    lengths that others have as their second one, as what goes over time first has.
+    """
     written = set(graph.aliases.values())
-    lengths = Counter(v.type.shape[0] for i, v in enumerate(graph.inputs) if i not in written and v.type.ndim)
-    return max(lengths, key=lambda n: (lengths[n], n), default=0)
+    inputs = [v for i, v in enumerate(graph.inputs) if i not in written and v.type.ndim]
+    leading = Counter(v.type.shape[0] for v in inputs)
+    second = Counter(v.type.shape[1] for v in inputs if v.type.ndim > 1)
+    result: list[dict[Value, Axis]] = []
+    for length in sorted(leading, key=lambda n: (-leading[n], -n))[:1]:
+        result.append({v: Axis(0, 1) for v in inputs if v.type.shape[0] == length})
+    for length in sorted(leading.keys() & second.keys(), key=lambda n: (-leading[n] - second[n], -n)):
+        first = {v: Axis(0, 1) for v in inputs if v.type.shape[0] == length}
+        result.append(first | {v: Axis(1, 1) for v in inputs if v not in first and length in v.type.shape[1:2]})
+    return [batch for batch in result if _length(batch) > 1]
+
+
+def _length(batch: dict[Value, Axis]) -> int:
+    value, place = next(iter(batch.items()))
+    return value.type.shape[place.axis]
 
 
 @dataclass
@@ -73,10 +87,11 @@ class _Parts:
     before: set[Node] = field(default_factory=set[Node])
 
 
-def _classify(graph: Graph, length: int) -> _Parts:
+def _classify(graph: Graph, batch: dict[Value, Axis]) -> _Parts:
+    """The parts of a graph whose inputs have the batch where `batch` says. Raises `Untileable` where it is mixed."""
     before: set[Node] = set()
     while True:
-        parts = _Parts(graph, length, before=before)
+        parts = _Parts(graph, _length(batch), dict(batch), before=before)
         wanted = _sort_nodes(parts)
         if not wanted:
             return parts
@@ -86,10 +101,6 @@ def _classify(graph: Graph, length: int) -> _Parts:
 def _sort_nodes(parts: _Parts) -> set[Node]:
     """Fill in `parts`; returns nodes that must run before the loop, upon which all begins anew."""
     graph, axes = parts.graph, parts.axes
-    written = set(graph.aliases.values())
-    for i, value in enumerate(graph.inputs):
-        if i not in written and value.type.shape[:1] == (parts.length,):
-            axes[value] = Axis(0, 1)
     late: set[Value] = set()
     for node in graph.nodes:
         aligned = [v for v in node.inputs if v in axes]
@@ -228,10 +239,8 @@ class _Emitter:
         sums = list(loop.sums)
         body = loop.graph(ends, leaving)
         b.origin = self.parts.graph.outputs[-1].node.origin if self.parts.graph.outputs[-1].node else b.origin
-        if any(place.axis for *_, place in loop.slices):
-            raise Untileable
         consts = [self.new[v] for _, v in loop.consts]
-        sequences = [self.in_tiles(self.new[v]) for _, v, _ in loop.slices]
+        sequences = [in_tiles(b, self.new[v], place, self.in_lanes) for _, v, place in loop.slices]
         if loop.number is not None:
             iota = b.emit(OPS["iota"], shape=(self.tiles,), axis=0, dtype=INT64)
             sequences.append(iota if self.lanes == 1 else b.emit(OPS["reshape"], iota, shape=self.in_lanes))
@@ -263,11 +272,6 @@ class _Emitter:
         counts = {"consts": len(consts), "carries": len(zeros), "length": self.in_lanes[-1]}
         return b.emit_node(OPS["scan"], *consts, *zeros, *sequences, body=body, **counts, reverse=False).outputs
 
-    def in_tiles(self, value: Value) -> Value:
-        """(batch, ...) as (lanes, turns, tile, ...)."""
-        shape = value.type.shape
-        return self.b.emit(OPS["reshape"], value, shape=(*self.in_lanes, shape[0] // self.tiles, *shape[1:]))
-
     def total(self, value: Value, stacked: Value) -> Value:
         """The sum of what the lanes have, one after the other."""
         b, shape = self.b, value.type.shape
@@ -285,11 +289,6 @@ class _Emitter:
 
     def joined(self, stacked: Value, value: Value) -> Value:
         """(lanes, turns, ...) with a tile at the batch axis, as the whole value."""
-        b, place = self.b, self.parts.axes[value]
-        shape = self.loop.shape(value.type.shape, place)
-        flat = b.emit(OPS["reshape"], stacked, shape=(self.tiles, *shape))
-        axes = list(range(1, len(shape) + 1))
-        axes.insert(place.axis, 0)
-        if axes[0] != 0:
-            flat = b.emit(OPS["transpose"], flat, perm=tuple(axes))
-        return b.emit(OPS["reshape"], flat, shape=value.type.shape)
+        place = self.parts.axes[value]
+        flat = self.b.emit(OPS["reshape"], stacked, shape=(self.tiles, *self.loop.shape(value.type.shape, place)))
+        return joined(self.b, flat, value, place)

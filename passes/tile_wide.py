@@ -10,7 +10,7 @@ from ..ir import OPS, Builder, Graph, Node, Value
 from ..ir.types import INT64
 from .fuse import in_order
 from .rewrite import Pass, without_dead_code
-from .tiling import Axis, LoopBody, Untileable, both_operands, follow
+from .tiling import Axis, LoopBody, Untileable, both_operands, follow, in_tiles, joined
 
 _WIDER = 2.0
 """A product is wide that has this many times the elements of its operands together."""
@@ -304,7 +304,7 @@ class _Unit:
         tiles = loop.length // loop.tile
         b.origin = next(iter(loop.nodes)).origin
         zeros = [b.full(0, v.type) for v in body.sums]
-        sequences = [_in_tiles(b, new[v], place, tiles) for _, v, place in body.slices]
+        sequences = [in_tiles(b, new[v], place, (tiles,)) for _, v, place in body.slices]
         if body.number is not None:
             sequences.append(b.emit(OPS["iota"], shape=(tiles,), axis=0, dtype=INT64))
         consts = [new[v] for _, v in body.consts]
@@ -313,20 +313,4 @@ class _Unit:
         result = b.emit_node(OPS["scan"], *consts, *zeros, *sequences, **attrs)
         new.update(zip(body.sums, result.outputs))
         for value, stacked in zip(leaving, result.outputs[len(zeros) :]):
-            new[value] = _joined(b, stacked, value, self.axes[value])
-
-
-def _in_tiles(b: Builder, value: Value, place: Axis, tiles: int) -> Value:
-    """(..., rows, ...) as (tiles, ..., rows of a tile, ...)."""
-    shape, axis = value.type.shape, place.axis
-    cut = b.emit(OPS["reshape"], value, shape=(*shape[:axis], tiles, shape[axis] // tiles, *shape[axis + 1 :]))
-    perm = (axis, *(i for i in range(len(shape) + 1) if i != axis))
-    return cut if axis == 0 else b.emit(OPS["transpose"], cut, perm=perm)
-
-
-def _joined(b: Builder, stacked: Value, value: Value, place: Axis) -> Value:
-    """(tiles, ..., rows of a tile, ...) as (..., rows, ...)."""
-    axis = place.axis
-    perm = (*range(1, axis + 1), 0, *range(axis + 1, value.type.ndim + 1))
-    moved = stacked if axis == 0 else b.emit(OPS["transpose"], stacked, perm=perm)
-    return b.emit(OPS["reshape"], moved, shape=value.type.shape)
+            new[value] = joined(b, stacked, value, self.axes[value])

@@ -374,3 +374,21 @@ class LoopBody:
     def shifted(self, along: Value, step: int) -> Value:
         start = ew.cast(self.body, self.times(step), dtype=along.type.dtype)
         return ew.add(self.body, along, self.body.emit(OPS["broadcast"], start, shape=along.type.shape, axes=()))
+
+
+def in_tiles(b: Builder, value: Value, place: Axis, counts: tuple[int, ...]) -> Value:
+    """(..., rows, ...) as (*counts, ..., rows of a tile, ...): as many tiles as the product of `counts`."""
+    shape, axis = value.type.shape, place.axis
+    rows = shape[axis] // math.prod(counts)
+    cut = b.emit(OPS["reshape"], value, shape=(*shape[:axis], *counts, rows, *shape[axis + 1 :]))
+    first = range(axis, axis + len(counts))
+    perm = (*first, *(i for i in range(cut.type.ndim) if i not in first))
+    return cut if axis == 0 else b.emit(OPS["transpose"], cut, perm=perm)
+
+
+def joined(b: Builder, stacked: Value, value: Value, place: Axis) -> Value:
+    """(tiles, ..., rows of a tile, ...) as (..., rows, ...), the shape of `value`."""
+    axis = place.axis
+    perm = (*range(1, axis + 1), 0, *range(axis + 1, value.type.ndim + 1))
+    moved = stacked if axis == 0 else b.emit(OPS["transpose"], stacked, perm=perm)
+    return b.emit(OPS["reshape"], moved, shape=value.type.shape)
