@@ -41,8 +41,9 @@ def row(name: str) -> list[str]:
         try:
             report = gl.plan_step(*ingredients, memory=held + int(share * free.arena_bytes)).report
         except gl.MemoryBudgetError:
-            cells.append("–")
-            continue
+            # What refuses a budget refuses a smaller one.
+            cells += ["–"] * len(SHARES[SHARES.index(share) :])
+            break
         seconds = time.perf_counter() - began
         cells.append(f"+{report.flops / free.flops - 1:.1%} ({seconds:.0f} s)")
     return cells
