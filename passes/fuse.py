@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from ..ir import NOWHERE, OPS, Builder, Graph, Node, Value
 from .loop_nest import reduction_form, squeezed
+from .rebuild import is_comparison
 from .rewrite import Pass
 
 _MAX_NODES = 256
@@ -72,6 +73,11 @@ def _may_be_inside(node: Node) -> bool:
     return node.op.name in ("broadcast", "reshape")
 
 
+def _kept_for_later(node: Node, readers: list[Node]) -> bool:
+    """Whether booleans are made where what they compare is, for readers that come later."""
+    return is_comparison(node) and all(r.origin.role != node.origin.role for r in readers)
+
+
 def _new_group(node: Node, height: int) -> _Group:
     group = _Group(height, _fusable(node))
     if not group.fusable:
@@ -98,7 +104,7 @@ def _grow(graph: Graph) -> dict[Node, _Group]:
         reading = {id(groups[r]): groups[r] for r in readers}
         height = 1 + max((g.height for g in reading.values()), default=0)
         group = None
-        if reading and (_fusable(node) or _may_be_inside(node)):
+        if reading and (_fusable(node) or _may_be_inside(node)) and not _kept_for_later(node, readers):
             top = max(g.height for g in reading.values())
             highest = [g for g in reading.values() if g.height == top]
             best = highest[0]

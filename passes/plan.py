@@ -111,7 +111,8 @@ def plan(graph: Graph, threads: int = 1, outputs_in_arena: bool = False, copies:
         for n in units
         if n.op.name == "scan"
     }
-    stages = phases(graph, views, units)
+    scratch_bytes = {n: _scratch_bytes(n, nests, bodies, views, threads, copies, nested) for n in units}
+    stages = phases(graph, views, units, scratch_bytes)
     phase_of = {node: i for i, stage in enumerate(stages) for node in stage}
     last_use: dict[Value, int] = {}
     last_reader: dict[Value, Node | None] = {}
@@ -188,9 +189,8 @@ def plan(graph: Graph, threads: int = 1, outputs_in_arena: bool = False, copies:
                 request = Request(value.type.nbytes, now, max(now, last_use.get(value, now)), [value])
                 owner[value] = request
                 requests.append(request)
-        nbytes = _scratch_bytes(node, nests, bodies, views, threads, copies, nested)
-        if nbytes:
-            scratch_of[node] = Request(nbytes, now, now, [], node)
+        if scratch_bytes[node]:
+            scratch_of[node] = Request(scratch_bytes[node], now, now, [], node)
             requests.append(scratch_of[node])
     requests = [r for r in requests if r.nbytes]
     arena_bytes = assign_offsets(requests)

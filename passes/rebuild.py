@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..ir import Array, Builder, Graph, Node, Value
-from .rewrite import Pass, without_dead_code
+from .rewrite import Pass, rebuild, without_dead_code
 from .views import VIEW_OPS
 
 # Capacities are counted in units of this many bytes, so that those of a large model fit the solver's 32 bits.
@@ -30,11 +30,15 @@ class Rebuild(Pass):
     What would have to be rebuilt from values of more than `reach` times its own bytes is kept instead: what runs
     through all layers of a net, and would be rebuilt from what each of them added to it, is then there at every few
     layers, and what lies between may be recomputed by itself.
+
+    What the backward compares of the forward may as well be compared there: where nothing else of a relu's result is
+    read, the booleans are kept.
     """
 
     reach: float = math.inf
 
     def __call__(self, graph: Graph) -> Graph:
+        graph = _compared_early(graph)
         for maker in ("forward", "recompute"):
             kept = _kept(graph, maker, _far(graph, maker, self.reach))
             graph = graph if kept is None else _rebuilt(graph, kept, maker)
@@ -45,6 +49,42 @@ def _is_later(node: Node, maker: str) -> bool:
     """Whether a node reads what nodes of the role `maker` leave for later."""
     roles = ("forward", "recompute") if maker == "recompute" else ("forward",)
     return node.origin.role not in roles
+
+
+def is_comparison(node: Node) -> bool:
+    """Whether a node makes booleans of larger elements."""
+    if node.op.family != "elementwise" or node.output.type.dtype.kind != "b":
+        return False
+    return node.inputs[0].type.dtype.itemsize > 1
+
+
+def _compared_early(graph: Graph) -> Graph:
+    """Comparisons of values of the forward, or of what is computed again, are made in the role of those values; the
+    numbers that they compare with too.
+    """
+    roles = {node: role for node in graph.nodes if (role := _earlier_role(node)) is not None}
+    if not roles:
+        return graph
+
+    def rule(b: Builder, node: Node, inputs: list[Value]) -> list[Value] | None:
+        if node not in roles:
+            return None
+        role = roles[node]
+        alone = [v.node for v in inputs if v.node is not None and not v.node.inputs]
+        again = {m.output: b.copy(m, [], m.origin.with_role(role)).output for m in alone}
+        return [b.copy(node, [again.get(v, v) for v in inputs], node.origin.with_role(role)).output]
+
+    return without_dead_code(rebuild(graph, rule))
+
+
+def _earlier_role(node: Node) -> str | None:
+    """The role of what a comparison in the backward reads, if that is earlier."""
+    if node.origin.role != "backward" or not is_comparison(node):
+        return None
+    roles = {v.node.origin.role for v in node.inputs if v.node is not None and v.node.inputs}
+    if not roles or not roles <= {"forward", "recompute"}:
+        return None
+    return "recompute" if "recompute" in roles else "forward"
 
 
 def can_rebuild(node: Node) -> bool:
@@ -170,7 +210,7 @@ def _rebuilt(graph: Graph, kept: set[Value], maker: str) -> Graph:
     mapping: dict[Value, Value] = {v: b.input(v.type, v.name) for v in graph.inputs}
     again: dict[Value, Value] = {}
 
-    def rebuild(value: Value) -> Value:
+    def rebuilt(value: Value) -> Value:
         """`value` for a reader in the backward; a stack, because chains may be long."""
         stack = [value]
         while stack:
@@ -190,7 +230,7 @@ def _rebuilt(graph: Graph, kept: set[Value], maker: str) -> Graph:
         return again[value]
 
     for node in graph.nodes:
-        inputs = [rebuild(v) if _is_later(node, maker) else mapping[v] for v in node.inputs]
+        inputs = [rebuilt(v) if _is_later(node, maker) else mapping[v] for v in node.inputs]
         copied = b.copy(node, inputs)
         mapping.update(zip(node.outputs, copied.outputs))
     outputs = [mapping[v] for v in graph.outputs]

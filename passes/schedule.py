@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..ir import Graph, Node, Value
+from .live_bytes import most_bytes, read_bases, steps
 from .rewrite import Pass
 from .views import VIEW_OPS, View, resolve_views
 
@@ -20,13 +21,17 @@ class Schedule(Pass):
     """Reorders the nodes of a fused graph.
 
     Nodes keep their order as far as they can, but one that frees more bytes than it needs runs as soon as it is
-    ready: a parameter is updated when its gradient is whole, and the gradient is gone. A node that writes over an
-    input (see `Graph.aliases`) runs after all other readers of that input, and after every node that may stop the
-    run.
+    ready: a parameter is updated when its gradient is whole, and the gradient is gone. Where fewer bytes are live if
+    always that node runs which adds the fewest, they run in that order: the gradient to a weight before that to an
+    input, the backward of a small branch before that of a large one. A node that writes over an input (see
+    `Graph.aliases`) runs after all other readers of that input, and after every node that may stop the run.
     """
 
     def __call__(self, graph: Graph) -> Graph:
-        return Graph(graph.inputs, _order(graph), graph.outputs, graph.aliases, graph.output_names)
+        views = resolve_views(graph.inputs, graph.nodes)
+        orders = [_order(graph, views, frugal) for frugal in (False, True)]
+        best = min(orders, key=lambda order: most_bytes(steps(graph, views, order), {}))
+        return Graph(graph.inputs, best, graph.outputs, graph.aliases, graph.output_names)
 
 
 def may_stop(node: Node) -> bool:
@@ -127,42 +132,46 @@ def _between_cycles(graph: Graph, before: Mapping[Node, Mapping[Node, None]]) ->
     return set(left)
 
 
-def _order(graph: Graph) -> list[Node]:
-    views = resolve_views(graph.inputs, graph.nodes)
+def _order(graph: Graph, views: Mapping[Value, View], frugal: bool) -> list[Node]:
+    """An order of the nodes: of those that are ready and win no bytes, the first of the graph, or the most `frugal`."""
     extra = extra_dependencies(graph, views)
     readers: dict[Node, list[Node]] = {node: [] for node in graph.nodes}
     waiting: dict[Node, int] = {}
-    uses: dict[Value, int] = {}
+    reading: dict[Value, list[Node]] = {}
     for node in graph.nodes:
         sources = dict.fromkeys(v.node for v in node.inputs if v.node is not None)
         sources.update(dict.fromkeys(extra.get(node, ())))
         waiting[node] = len(sources)
         for source in sources:
             readers[source].append(node)
-        for base in _bases(node, views):
-            uses[base] = uses.get(base, 0) + 1
+        for base in read_bases(node, views):
+            reading.setdefault(base, []).append(node)
+    uses = {base: len(nodes) for base, nodes in reading.items()}
     for value in graph.outputs:
         uses[views[value].base] = uses.get(views[value].base, 0) + 1
     rank = {node: i for i, node in enumerate(graph.nodes)}
     overwriting = {graph.outputs[i] for i in graph.aliases}
 
-    def priority(node: Node) -> tuple[bool, int]:
+    def gain(node: Node) -> int:
+        """Bytes freed less bytes needed by running `node` now."""
+        freed = sum(b.type.nbytes for b in read_bases(node, views) if b.node is not None and uses[b] == 1)
+        return freed - made(node)
+
+    def made(node: Node) -> int:
+        return sum(v.type.nbytes for v in node.outputs if node.op.name not in VIEW_OPS and v not in overwriting)
+
+    def priority(node: Node) -> tuple[bool, int, int, int]:
         """Views and numbers first: they cost nothing, and what waits for them may free much."""
         costly = node.op.name not in VIEW_OPS and any(v.type.nbytes > _NUMBER_BYTES for v in node.outputs)
-        return costly, rank[node]
+        if not (frugal and costly):
+            return costly, 0, 0, rank[node]
+        return costly, -gain(node), made(node), rank[node]
 
     ready = [priority(node) for node in graph.nodes if waiting[node] == 0]
     heapq.heapify(ready)
     frees: list[tuple[int, int]] = []
     done: set[Node] = set()
     order: list[Node] = []
-
-    def gain(node: Node) -> int:
-        """Bytes freed less bytes needed by running `node` now."""
-        freed = sum(b.type.nbytes for b in _bases(node, views) if b.node is not None and uses[b] == 1)
-        needed = (v for v in node.outputs if node.op.name not in VIEW_OPS and v not in overwriting)
-        return freed - sum(v.type.nbytes for v in needed)
-
     while ready or frees:
         node = None
         while frees:
@@ -174,40 +183,58 @@ def _order(graph: Graph) -> list[Node]:
         if node is None:
             if not ready:
                 continue
-            node = graph.nodes[heapq.heappop(ready)[1]]
+            node = graph.nodes[heapq.heappop(ready)[-1]]
             if node in done:
                 continue
         done.add(node)
         order.append(node)
         touched: list[Node] = []
-        for base in _bases(node, views):
+        for base in read_bases(node, views):
             uses[base] -= 1
+            if uses[base] == 1 and frugal:
+                # Its last reader adds fewer bytes than it was ranked by.
+                touched += (n for n in reading[base] if n not in done and waiting[n] == 0)
         for reader in readers[node]:
             waiting[reader] -= 1
             if waiting[reader] == 0:
-                heapq.heappush(ready, priority(reader))
                 touched.append(reader)
         for reader in touched:
+            heapq.heappush(ready, priority(reader))
             if (bytes_won := gain(reader)) > 0:
                 heapq.heappush(frees, (-bytes_won, rank[reader]))
     assert len(order) == len(graph.nodes), "the graph has a cycle through what it overwrites"
     return order
 
 
-def _bases(node: Node, views: Mapping[Value, View]) -> list[Value]:
-    return list(dict.fromkeys(views[v].base for v in node.inputs)) if node.op.name not in VIEW_OPS else []
+def phases(
+    graph: Graph, views: Mapping[Value, View], nodes: Sequence[Node], scratch: Mapping[Node, int]
+) -> list[list[Node]]:
+    """Runs of neighbouring units that do not depend on each other: a barrier stands only between two phases.
 
-
-def phases(graph: Graph, views: Mapping[Value, View], nodes: Sequence[Node]) -> list[list[Node]]:
-    """Runs of neighbouring units that do not depend on each other: a barrier stands only between two phases."""
+    What is live and the `scratch` of all units of a phase take no more bytes than the most that they take one after
+    the other.
+    """
     extra = extra_dependencies(graph, views)
+    found = steps(graph, views, nodes)
+    most = most_bytes(found, scratch)
     phase_of: dict[Node, int] = {}
     result: list[list[Node]] = []
-    for node in nodes:
-        sources = [views[v].base.node for v in node.inputs]
+    live = held = 0
+    read: set[Value] = set()
+    for step in found:
+        node = step.node
+        bases = read_bases(node, views)
+        sources = [base.node for base in bases]
         latest = max((phase_of[s] for s in (*sources, *extra.get(node, ())) if s in phase_of), default=-1)
-        if latest == len(result) - 1 or not result:
+        needed = step.made + scratch.get(node, 0)
+        # What others of a phase read cannot be written over.
+        beside = needed + sum(v.type.nbytes for v in step.over if v in read)
+        if latest == len(result) - 1 or not result or held + beside > most:
             result.append([])
+            held, beside, read = live, needed, set[Value]()
         result[-1].append(node)
         phase_of[node] = len(result) - 1
+        held += beside
+        live += step.made - step.freed
+        read.update(bases)
     return result

@@ -12,6 +12,7 @@ from gradloom.passes import loop_nest
 from gradloom.passes.certificate import CertificateError, check_plan
 from gradloom.passes.pipeline import run_passes
 from gradloom.passes.plan import Block, Location, Plan, plan
+from gradloom.passes.schedule import extra_dependencies
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from random_steps import step_graphs
@@ -85,18 +86,32 @@ def short_block(made: Plan, at: int) -> Plan | None:
     return replace(made, blocks=blocks)
 
 
-def missing_barrier(made: Plan, at: int) -> Plan | None:
+def needed_barrier(made: Plan, at: int) -> int | None:
+    """The number of a phase that the next one waits for, not only because both together would take more memory."""
     if len(made.phases) < 2 or made.copied_back:  # with that, a barrier may stand for nothing
         return None
     at %= len(made.phases) - 1
+    extra = extra_dependencies(made.graph, made.views)
+    awaited = {s for node in made.phases[at + 1] for s in (*extra.get(node, ()), *_sources(made, node))}
+    return None if awaited.isdisjoint(made.phases[at]) else at
+
+
+def _sources(made: Plan, node: Node) -> list[Node]:
+    return [source for v in node.inputs if (source := made.views[v].base.node) is not None]
+
+
+def missing_barrier(made: Plan, at: int) -> Plan | None:
+    if (found := needed_barrier(made, at)) is None:
+        return None
+    at = found
     before, after = made.phases[:at], made.phases[at + 2 :]
     return with_phases(made, [*before, [*made.phases[at], *made.phases[at + 1]], *after])
 
 
 def swapped_phases(made: Plan, at: int) -> Plan | None:
-    if len(made.phases) < 2 or made.copied_back:  # with that, a barrier may stand for nothing
+    if (found := needed_barrier(made, at)) is None:
         return None
-    at %= len(made.phases) - 1
+    at = found
     phases = list(made.phases)
     phases[at : at + 2] = reversed(phases[at : at + 2])
     return with_phases(made, phases)

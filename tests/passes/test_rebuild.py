@@ -6,6 +6,7 @@ from gradloom.ir import OPS, Builder, Graph, Value, interpret, spec
 from gradloom.ir.ops import elementwise as ew
 from gradloom.passes.backward import vjp_graph
 from gradloom.passes.canonicalize import Canonicalize
+from gradloom.passes.fuse import Fuse
 from gradloom.passes.rebuild import Rebuild
 from gradloom.passes.simplify import Simplify
 from hypothesis import given, settings
@@ -109,3 +110,26 @@ def test_within_reach_a_stream_through_all_layers_is_kept_every_few_of_them():
     assert len(kept(np.inf)) == 0
     assert len(kept(2.5)) == 3
     assert len(kept(1.5)) == 7
+
+
+def test_where_only_the_sign_of_a_value_is_read_booleans_are_kept():
+    b = Builder()
+    x, w = b.input(spec((64, 32)), "x"), b.input(spec((32, 48)), "w")
+    product = OPS["dot"](b, x, w, contract=((1,), (0,)), batch=((), ()))
+    graph = vjp_graph(b.graph([OPS["reduce_sum"](b, ew.relu(b, product), axes=(0, 1))]), [1])
+    rebuilt = Rebuild()(Simplify()(Canonicalize()(Simplify()(graph))))
+    (kept,) = crossing(rebuilt)
+    assert kept.type == spec((64, 48), "bool")
+    (region,) = [n for n in Fuse()(rebuilt).nodes if any(v.type == kept.type for v in n.outputs)]
+    assert [v.type.dtype.kind for v in region.outputs if v.type.size > 1] == ["b"]
+
+
+def test_where_a_value_is_read_as_well_it_is_kept_alone():
+    b = Builder()
+    x, w = b.input(spec((64, 32)), "x"), b.input(spec((32, 48)), "w")
+    product = OPS["dot"](b, x, w, contract=((1,), (0,)), batch=((), ()))
+    hidden = ew.relu(b, product)
+    graph = vjp_graph(b.graph([OPS["dot"](b, hidden, hidden, contract=((0,), (0,)), batch=((), ()))]), [1])
+    rebuilt = Rebuild()(Simplify()(Canonicalize()(Simplify()(graph))))
+    (kept,) = crossing(rebuilt)
+    assert kept.type == spec((64, 48))
