@@ -6,9 +6,10 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 
-from ..ir import OPS, Builder, Graph, Node, Value
+from ..ir import OPS, Builder, Graph, Node, Value, node_flops
 from ..ir.ops.contraction import Pair
 from ..ir.ops.window import WINDOW_OPS
+from .conv_prologue import is_convolution
 from .conv_tiles import geometry
 from .rewrite import Pass, without_dead_code
 from .views import VIEW_OPS, View, own, through
@@ -21,7 +22,7 @@ _transpose = OPS["transpose"]
 # Ops that read their operands as plain contiguous arrays.
 NEEDS_CONTIGUOUS = WINDOW_OPS | {
     *("gather", "scatter_add", "cumsum", "concatenate", "pad", "scan"),
-    *("conv", "conv_weight_gradient", "conv_weight_gradient_add"),
+    *("conv", "conv_add", "conv_weight_gradient", "conv_weight_gradient_add"),
 }
 
 # What a product that a loop adds up is called together with the sum.
@@ -40,6 +41,7 @@ class Canonicalize(Pass):
     - The body of a `scan` writes its new carries over the old ones (and keeps these laws).
     - A sum that a loop carries, to which a product or a weight gradient is added, is a `dot_add` or a
       `conv_weight_gradient_add`.
+    - Of two convolutions in the backward whose sum alone is read, the smaller is a `conv_add` onto the other.
     - There is no `stop_gradient` and no transposition or reshape without effect.
     """
 
@@ -114,7 +116,10 @@ class _Canonicalizer:
             return [self.dot(node, *inputs)]
         if name == "dot_add":
             return [self.emit("add", inputs[2], self.dot(node, *inputs[:2]))]
-        if name == "add" and (total := self.added(node, *inputs)) is not None:
+        if name == "conv_add" and geometry(node) is None:
+            x, w, total = map(self.contiguous, inputs)
+            return [self.emit("add", total, self.emit("conv", x, w, **node.attrs))]
+        if name == "add" and (total := self.added(node, *inputs) or self.joined(node, *inputs)) is not None:
             return [total]
         if name in VIEW_OPS:
             return [self.view(node, inputs[0])]
@@ -122,9 +127,9 @@ class _Canonicalizer:
             return [self.reduction(node, inputs[0])]
         if name in ("argmax", "argmin"):
             return [self.arg_reduction(node, inputs[0])]
-        if name == "conv" and geometry(node) is not None:
+        if is_convolution(node) and geometry(node) is not None:
             # Weights are packed before use, from wherever they lie.
-            inputs = [self.contiguous(inputs[0]), inputs[1]]
+            inputs = [v if i == 1 else self.contiguous(v) for i, v in enumerate(inputs)]
         elif name in NEEDS_CONTIGUOUS:
             inputs = [self.contiguous(v) for v in inputs]
         copied = self.b.copy(node, inputs)
@@ -220,6 +225,20 @@ class _Canonicalizer:
             if carry in self.carried and made is not None and made.op.name in _ADDED and self.reads[read] == 1:
                 return self.emit(_ADDED[made.op.name], *made.inputs, carry, **made.attrs)
         return None
+
+    def joined(self, node: Node, *inputs: Value) -> Value | None:
+        """conv(a, b) + conv(x, w) -> conv_add(a, b, conv(x, w)), where nothing else reads either."""
+        if node.origin.role != "backward" or any(self.reads[v] > 1 for v in node.inputs):
+            return None
+        made = [v.node for v in inputs if v.node is not None]
+        ways = [way for way in made if is_convolution(way) and geometry(way) is not None]
+        if len(ways) < 2:
+            return None
+        first, second = sorted(ways, key=lambda way: (way.op.name == "conv", -node_flops(way)))
+        if second.op.name != "conv":
+            return None
+        self.b.origin = second.origin
+        return self.emit("conv_add", *second.inputs, first.output, **second.attrs)
 
     def dense(self, x: Value) -> Value:
         """A matrix operand that BLAS can read: one of the last two axes has stride 1, the other one no overlap."""

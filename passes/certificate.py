@@ -18,6 +18,7 @@ from .plan import MOST_LANES, Location, Plan
 from .views import View
 
 _LINE = 64
+_CONVOLUTIONS = ("conv", "conv_add")
 _VIEWS = ("reshape", "transpose", "broadcast", "slice", "reverse")
 
 
@@ -283,11 +284,11 @@ class _Replay:
         body: Graph = unit.attrs["body"]
         last = body.nodes[-1]
         operand = last.inputs[number]
-        if operand.node is None or (last.op.name == "conv" and number == 1):
+        if operand.node is None or (last.op.name in _CONVOLUTIONS and number == 1):
             return 0
         images, itemsize = operand.type.shape, operand.type.dtype.itemsize
         channels, rows = images[-1], 0
-        if last.op.name == "conv":
+        if last.op.name in _CONVOLUTIONS:
             tiles = conv_tiles(unit)
             columns = 0 if tiles is None else tiles.copied[1]
         else:
@@ -411,7 +412,11 @@ def _begins_with(node: Node, o: int, i: int) -> bool:
     """Whether a unit that is no region makes output `o` by changing input `i`."""
     if node.op.name == "scan":
         return o < node.attrs["carries"] and i == node.attrs["consts"] + o
-    return (node.op.name, i) in (("scatter_add", 0), ("dot_add", 2), ("conv_weight_gradient_add", 2))
+    if node.op.name == "conv_region":
+        body: Graph = node.attrs["body"]
+        return len(body.nodes[-1].inputs) == 3 and body.inputs[i] is body.nodes[-1].inputs[2]
+    added = ("dot_add", "conv_add", "conv_weight_gradient_add")
+    return i == 2 if node.op.name in added else (node.op.name, i) == ("scatter_add", 0)
 
 
 def _lines(nbytes: int) -> int:
@@ -443,7 +448,7 @@ def _may_stop(node: Node) -> bool:
 def _convolution_scratch(unit: Node, threads: int) -> int:
     """Packed weights and copied image rows of every worker, or the parts of a weight gradient."""
     node = unit if unit.op.name != "conv_region" else unit.attrs["body"].nodes[-1]
-    if node.op.name == "conv":
+    if node.op.name in _CONVOLUTIONS:
         x, w, tiles = node.inputs[0].type, node.inputs[1].type, conv_tiles(unit)
         if tiles is None:
             return 0

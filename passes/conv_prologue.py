@@ -15,13 +15,26 @@ _REPEATED = 256
 
 
 def convolution_of(unit: Node) -> Node:
-    """The `conv` or `conv_weight_gradient` of a unit, which is one or a `conv_region`."""
+    """The convolution or gradient to a weight of a unit, which is one or a `conv_region`."""
     return unit.attrs["body"].nodes[-1] if unit.op.name == "conv_region" else unit
 
 
+def is_convolution(node: Node) -> bool:
+    """Whether a node is a convolution, and not the gradient to a weight."""
+    return node.op.name in ("conv", "conv_add")
+
+
 def data_operands(convolution: Node) -> int:
-    """How many of the first inputs of a convolution are images."""
-    return 1 if convolution.op.name == "conv" else 2
+    """How many of the first inputs of a convolution are images that it reads."""
+    return 1 if is_convolution(convolution) else 2
+
+
+def added_input(unit: Node) -> int | None:
+    """The input of a unit that its convolution, or gradient to a weight, is added to."""
+    convolution = convolution_of(unit)
+    if convolution.op.name not in ("conv_add", "conv_weight_gradient_add"):
+        return None
+    return 2 if convolution is unit else unit.attrs["body"].inputs.index(convolution.inputs[2])
 
 
 def is_made(unit: Node, operand: int) -> bool:

@@ -17,7 +17,7 @@ from itertools import product
 from ..ir import Node, Value
 from ..ir.ops.convolution import Window, windows
 from ..ir.types import ArrayType
-from .conv_prologue import convolution_of, data_operands, is_made, operand
+from .conv_prologue import convolution_of, data_operands, is_convolution, is_made, operand
 from .register_tiles import VECTOR_BYTES, Rows, Strips, rows, strips
 from .views import View
 
@@ -142,7 +142,7 @@ def geometry(unit: Node) -> Geometry | None:
 def _operands(node: Node) -> tuple[ArrayType, ArrayType, ArrayType]:
     """The types of input, output and weight."""
     x, other = (v.type for v in node.inputs[:2])
-    return (x, node.output.type, other) if node.op.name == "conv" else (x, other, node.output.type)
+    return (x, node.output.type, other) if is_convolution(node) else (x, other, node.output.type)
 
 
 def _flattened(g: Geometry) -> Geometry:
@@ -404,7 +404,7 @@ def scratch_bytes(unit: Node, threads: int, views: Mapping[Value, View]) -> int:
     of its operands.
     """
     node = convolution_of(unit)
-    tiles = conv_tiles(unit) if node.op.name == "conv" else weight_gradient_tiles(unit)
+    tiles = conv_tiles(unit) if is_convolution(node) else weight_gradient_tiles(unit)
     if tiles is None:
         return 0
     return tiles.scratch_bytes(threads) + threads * sum(

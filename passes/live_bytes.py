@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..ir import Graph, Node, Value
+from .conv_prologue import added_input
 from .views import VIEW_OPS, View
 
 
@@ -45,7 +46,7 @@ def steps(graph: Graph, views: Mapping[Value, View], nodes: Iterable[Node]) -> l
             if value in overwriting:
                 continue
             old = next((b for b in dying if b.type == value.type and b not in over), None)
-            if node.op.name == "region" and old is not None:
+            if old is not None and (node.op.name == "region" or _adds(node, old, views)):
                 over.append(old)
             else:
                 made += value.type.nbytes
@@ -53,6 +54,11 @@ def steps(graph: Graph, views: Mapping[Value, View], nodes: Iterable[Node]) -> l
         freed = unread + sum(b.type.nbytes for b in dying if b not in over)
         found.append(Step(node, made, tuple(over), freed))
     return found
+
+
+def _adds(node: Node, old: Value, views: Mapping[Value, View]) -> bool:
+    added = added_input(node) if node.op.family == "convolution" else None
+    return added is not None and views[node.inputs[added]].base is old
 
 
 def most_bytes(order: Sequence[Step], scratch: Mapping[Node, int]) -> int:

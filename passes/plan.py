@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ..ir import Graph, Node, Value
 from . import conv_tiles, dot_tiles
 from .arena import Request, aligned, assign_offsets, most_live
+from .conv_prologue import added_input
 from .loop_nest import LoopNest, loop_nest
 from .schedule import inputs_wanted_later, late_inputs, phases
 from .views import VIEW_OPS, View, resolve_views
@@ -167,7 +168,7 @@ def plan(graph: Graph, threads: int = 1, outputs_in_arena: bool = False, copies:
                     last_use[value] = len(stages)
                     del locations[value]
                     target = None
-            i = _carried_input(node, o)
+            i = carried_input(node, o)
             if i is not None and begun.get(node.inputs[i]) is value:
                 in_place.setdefault(node, {})[o] = i
                 continue
@@ -236,11 +237,13 @@ def _scratch_bytes(
     return 0 if nest is None else threads * nest.buffer_bytes + nest.partial_bytes
 
 
-def _carried_input(node: Node, o: int) -> int | None:
+def carried_input(node: Node, o: int) -> int | None:
     """The input that a unit other than a region begins output `o` with, and may therefore be given for it."""
     if node.op.name == "scatter_add":
         return 0
-    if node.op.name in ("dot_add", "conv_weight_gradient_add"):
+    if node.op.family == "convolution":
+        return added_input(node)
+    if node.op.name == "dot_add":
         return 2
     if node.op.name == "scan" and o < node.attrs["carries"]:
         return node.attrs["consts"] + o

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..ir import OPS, Builder, Graph, Node, Value
-from .conv_prologue import can_be_cut, data_operands
+from .conv_prologue import can_be_cut, data_operands, is_convolution
 from .conv_tiles import geometry, weight_gradient_tiles
 from .loop_nest import product_of, squeezed
 from .rewrite import Pass, live_nodes
@@ -17,7 +17,7 @@ from .views import VIEW_OPS, resolve_views
 _MOST_NODES = 256
 _PLACED = frozenset({"iota", "random_bits", "check_index"})
 """Ops that depend on the place, or may stop the run."""
-_CONVOLUTIONS = ("conv", "conv_weight_gradient")
+_CONVOLUTIONS = ("conv", "conv_add", "conv_weight_gradient")
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Prologue(Pass):
 
     Only where this takes fewer bytes: what v is made of lives long enough in any case, or is smaller. So a normalized
     activation is made again from what the convolution before it left, for the next one, for the gradient to its weight
-    and for the mask of the backward. A value of fewer than `least_bytes` is as well left in the cache; of the tiles of
-    a gradient to a weight, `most_shares` at most may each make the same rows; and what would be made of more than
-    `reach` times its own bytes is not, as with `Rebuild`.
+    and for the mask of the backward. A value of fewer than `least_bytes` is as well left in the cache, and what would
+    be made of more than `reach` times its own bytes is not, as with `Rebuild`. Where more than `most_shares` of the
+    tiles of a gradient to a weight would each make the same rows, a region makes the value again for it alone.
     """
 
     least_bytes: int = 1 << 15
@@ -118,13 +118,24 @@ class _Rewriter:
                     made = b.emit_node(node.op, *(mapping[v] for v in sources), **attrs).outputs
             elif any(v in self.recipes for v in node.inputs):
                 left = list(node.outputs)
-                body, sources = self.convolution(node)
-                made = b.emit_node(OPS["conv_region"], *(mapping[v] for v in sources), body=body).outputs
+                if not may_make_rows(node, self.options.most_shares):
+                    again = {v: self.alone(b, v, mapping) for v in dict.fromkeys(node.inputs) if v in self.recipes}
+                    made = b.copy(node, [again[v] if v in again else mapping[v] for v in node.inputs]).outputs
+                else:
+                    body, sources = self.convolution(node)
+                    made = b.emit_node(OPS["conv_region"], *(mapping[v] for v in sources), body=body).outputs
             else:
                 left = list(node.outputs)
                 made = b.copy(node, [mapping[v] for v in node.inputs]).outputs
             mapping.update(zip(left, made, strict=True))
         return b.graph([mapping[v] for v in self.old.outputs], self.old.aliases, self.old.output_names)
+
+    def alone(self, b: Builder, value: Value, mapping: Mapping[Value, Value]) -> Value:
+        """The value, made by a region for one reader."""
+        recipe = self.recipes[value]
+        domain = squeezed(value.type.shape)
+        given = [mapping[v] for v in recipe.sources]
+        return b.emit_node(OPS["region"], *given, body=recipe.body, domain=domain, rows=-1).output
 
     def convolution(self, node: Node) -> tuple[Graph, tuple[Value, ...]]:
         body = _Body()
@@ -158,13 +169,7 @@ class _Rewriter:
         if reader.op.name not in _CONVOLUTIONS or geometry(reader) is None:
             return False
         places = [i for i, v in enumerate(reader.inputs) if v is value]
-        if places[-1] >= data_operands(reader):
-            return False
-        if reader.op.name == "conv":
-            return True
-        tiles = weight_gradient_tiles(reader)
-        assert tiles is not None
-        return tiles.shares <= self.options.most_shares and (tiles.bands == 1 or tiles.geometry.windows[0].expand == 1)
+        return places[-1] < data_operands(reader)
 
     def pays(self, value: Value, recipe: _Recipe) -> bool:
         """Whether to keep what `value` is made of takes fewer bytes; if so, it is kept from now on."""
@@ -181,7 +186,7 @@ class _Rewriter:
             if reader.op.name == "region":
                 if len(reader.attrs["body"].nodes) + len(body.nodes) > _MOST_NODES:
                     return False
-            elif not self.can_be_walked(reader, recipe):
+            elif may_make_rows(reader, self.options.most_shares) and not self.can_be_walked(reader, recipe):
                 return False
         until = self.last[value]
         bases = dict.fromkeys(self.views[v].base for v in recipe.sources)
@@ -200,3 +205,12 @@ class _Rewriter:
         if found is None or (found.images, found.lengths[-1]) == (shape[0], shape[-2]):
             return found is not None
         return all(v.type.size == 1 or can_be_cut(self.views[v]) for v in recipe.sources)
+
+
+def may_make_rows(convolution: Node, most_shares: int) -> bool:
+    """Whether the tiles of a convolution make what they read; if not, they would make the same too often."""
+    if is_convolution(convolution):
+        return True
+    tiles = weight_gradient_tiles(convolution)
+    assert tiles is not None
+    return tiles.shares <= most_shares and (tiles.bands == 1 or tiles.geometry.windows[0].expand == 1)

@@ -327,6 +327,7 @@ for x, w, window, groups in (
         result = OPS["conv"].infer(spec(x, dtype), spec(w, dtype), **attrs)
         assert isinstance(result, ArrayType)
         row("conv", arr(x, dtype), arr(w, dtype), **attrs, tolerance=SUMMED)
+        row("conv_add", arr(x, dtype), arr(w, dtype), arr(result.shape, dtype), **attrs, tolerance=SUMMED)
         more = {"kernel": w[2:], **attrs}
         operands = arr(x, dtype), arr(result.shape, dtype)
         row("conv_weight_gradient", *operands, **more, tolerance=SUMMED)

@@ -189,6 +189,42 @@ conv = declare(
 )
 
 
+def _conv_add_type(x: ArrayType, w: ArrayType, z: ArrayType, **attrs: Any) -> ArrayType:
+    made = _conv_type(x, w, **attrs)
+    if made != z:
+        raise TypeRuleError(f"the convolution is {made}, what it is added to {z}")
+    return made
+
+
+def _conv_add(x: Array, w: Array, z: Array, **attrs: Any) -> Array:
+    return z + _conv(x, w, **attrs)
+
+
+def _conv_add_vjp(
+    b: Builder, g: Value, o: Value, x: Value, w: Value, z: Value, **attrs: Any
+) -> tuple[Value, Value, Value]:
+    return (*_conv_vjp(b, g, o, x, w, **attrs), g)
+
+
+def _conv_add_axes(inputs: Sequence[ArrayType], output: ArrayType, attrs: Attrs) -> list[list[int | None]]:
+    of_x, of_w = _conv_axes(inputs[:2], output, attrs)
+    return [of_x, of_w, [i if (a, c) != (None, None) else None for i, (a, c) in enumerate(zip(of_x, of_w))]]
+
+
+conv_add = declare(
+    Op(
+        "conv_add",
+        "convolution",
+        _conv_add_type,
+        _conv_add,
+        _conv_flops,
+        _conv_add_axes,
+        _conv_add_vjp,
+        "z + conv(x, w): the second of two ways to one sum, written over the first",
+    )
+)
+
+
 def _weight_gradient_type(x: ArrayType, g: ArrayType, kernel: Lengths, **attrs: Any) -> ArrayType:
     _check_windows(x, attrs)
     groups: int = attrs["groups"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ...ir import Node, Value
 from ...ir.ops.convolution import windows
-from ...passes.conv_prologue import Operand, convolution_of, operand
+from ...passes.conv_prologue import Operand, added_input, convolution_of, is_convolution, operand
 from ...passes.conv_tiles import (
     MOST_TOGETHER,
     ConvTiles,
@@ -64,10 +64,10 @@ class Stage:
 
 
 def stages(unit: Node, views: Mapping[Value, View], threads: int) -> list[Stage]:
-    """The stages of a convolution for so many workers, each after the one before; of a weight gradient in its `_add`
-    form where the result already holds what is added to.
+    """The stages of a convolution for so many workers, each after the one before; in its `_add` form where the result
+    already holds what is added to.
     """
-    if convolution_of(unit).op.name == "conv":
+    if is_convolution(convolution_of(unit)):
         return _convolution(unit, views, threads)
     return _weight_gradient(unit, views, threads)
 
@@ -168,7 +168,7 @@ def _convolve(unit: Node, tiles: ConvTiles) -> Call:
     numbers += [int(tiles.by_kernel_row), int(merged(g, column.tap_apart)), len(tiles.phases)]
     cuts = [rows(across.count, strips.width) for _, across in tiles.phases]
     for (down, across), before, cut in zip(tiles.phases, _rows_before(tiles), cuts):
-        numbers += [*_words(down), *_words(across), before, cut.blocks, cut.most, cut.long, 0]
+        numbers += [*_words(down), *_words(across), before, cut.blocks, cut.most, cut.long, int(_adds(unit))]
     shapes = tile_shapes(cuts, sorted(strips.widths()))
     source = tiled_convolution.convolve(unit.output.type.dtype, _lanes(g), shapes, _partly_there(g), g.depthwise)
     read = _given(unit, 0) if tiles.direct else Scratch(tiles.packed_bytes, tiles.band_bytes)
@@ -229,8 +229,8 @@ def _copies(unit: Node, tiles: WeightGradientTiles, views: Mapping[Value, View],
 
 
 def _adds(unit: Node) -> bool:
-    """Whether a gradient is added to what the result holds."""
-    return unit.op.name == "conv_weight_gradient_add"
+    """Whether what is computed is added to what the result holds."""
+    return added_input(unit) is not None
 
 
 def _add_parts(unit: Node, tiles: WeightGradientTiles) -> Stage:

@@ -97,7 +97,7 @@ def convolve(dtype: np.dtype[Any], lanes: int, shapes: Sequence[Shape], tail: bo
     columns; 26: kernel places apart in the input, rows and columns; 28: strips, width, wide strips, vectors of a group;
     32: vector rows of a strip; 33: whether kernel rows are passed one by one; 34: whether a kernel row is one run;
     35: phases; then for each: first, count, source, taps of rows, of columns, vector rows before, blocks of columns,
-    columns of the longest block, long blocks.
+    columns of the longest block, long blocks, whether what y holds is added to.
     """
     short, size = SHORT_NAMES[dtype], dtype.itemsize
     arguments = "at, a_step, of_w, to, c_step, row_taps, row_apart, row_weights, n1, a1, b1, n0, a0, b0, columns, more"
@@ -145,10 +145,13 @@ def kernel(b):
                 word(b, at_phase), word(b, at_phase + 1), word(b, at_phase + 2), word(b, at_phase + 3))
             column_first, column_count, column_source, column_taps = (
                 word(b, at_phase + 4), word(b, at_phase + 5), word(b, at_phase + 6), word(b, at_phase + 7))
-            before, blocks, most, long = (
-                word(b, at_phase + 8), word(b, at_phase + 9), word(b, at_phase + 10), word(b, at_phase + 11))
+            before, blocks, most, long, adds = (
+                word(b, at_phase + 8), word(b, at_phase + 9), word(b, at_phase + 10), word(b, at_phase + 11),
+                word(b, at_phase + 12))
             taps = all_row_taps * column_taps
             end_row = first_row + band_rows if first_row + band_rows < row_count else row_count
+            if (taps == 0) & (adds != 0):
+                continue
             if taps == 0:
                 for image in range(first_image, last_image):
                     for q in range(first_row, end_row):
@@ -181,12 +184,12 @@ def kernel(b):
                         until = until if until < all_row_taps else all_row_taps
                         skipped = skipped if skipped < until else i64(0)
                         until = until if until > 0 else i64(1)
-                        more = i64(0)
+                        more = adds
                         row_taps = until - skipped
                         if word(b, 33):
                             if (turn < skipped) | (turn >= until):
                                 continue
-                            more = i64(1) if turn > skipped else i64(0)
+                            more = i64(1) if turn > skipped else adds
                             skipped, row_taps = turn, i64(1)
                         of_w = weights + skipped * row_weights
                         at = from_image + (met - begin + skipped * reach_down) * x_line

@@ -13,7 +13,7 @@ from ...ir import Node, Value
 from ...ir.ops.window import WINDOW_OPS
 from ...passes.dot_tiles import DotTiles, dot_tiles, row_tiles
 from ...passes.loop_nest import LoopNest
-from ...passes.plan import Plan
+from ...passes.plan import Plan, carried_input
 from ...passes.views import View
 from . import contraction, convolution, library, transposition
 from .loops import Word, lower_loops
@@ -193,11 +193,12 @@ def _dot(node: Node, views: Mapping[Value, View], sites: Sites, plan: Plan) -> l
 
 
 def _begun(node: Node, views: Mapping[Value, View], plan: Plan) -> list[Step]:
-    """What copies the third input to where a unit adds to it, unless that is its place."""
-    if len(node.inputs) < 3 or node in plan.in_place:
+    """What copies the input that a unit adds to, if any, to where it does so, unless that is its place."""
+    added = carried_input(node, 0)
+    if added is None or node in plan.in_place:
         return []
     dtype, size = node.output.type.dtype, node.output.type.size
-    return [copy_rows(_at(views, node.inputs[2]), _at(views, node.output), dtype, 1, size, size)]
+    return [copy_rows(_at(views, node.inputs[added]), _at(views, node.output), dtype, 1, size, size)]
 
 
 def _product(region: Node, plan: Plan, target: Argument, rows: int) -> Instruction:
@@ -350,8 +351,7 @@ def _stages(stages: Sequence[convolution.Stage], node: Node, plan: Plan) -> list
 
 
 def _convolution(node: Node, views: Mapping[Value, View], sites: Sites, plan: Plan) -> list[Step]:
-    steps = _stages(convolution.stages(node, views, plan.threads), node, plan)
-    return _begun(node, views, plan) + steps if node.op.name == "conv_weight_gradient_add" else steps
+    return _begun(node, views, plan) + _stages(convolution.stages(node, views, plan.threads), node, plan)
 
 
 _LOWERINGS: Mapping[str, Callable[[Node, Mapping[Value, View], Sites, Plan], list[Step]]] = {
@@ -363,5 +363,6 @@ _LOWERINGS: Mapping[str, Callable[[Node, Mapping[Value, View], Sites, Plan], lis
     "concatenate": _concatenate,
     "pad": _pad,
     **dict.fromkeys(WINDOW_OPS, _window),
-    **dict.fromkeys(("conv", "conv_weight_gradient", "conv_weight_gradient_add", "conv_region"), _convolution),
+    **dict.fromkeys(("conv", "conv_add", "conv_weight_gradient", "conv_weight_gradient_add"), _convolution),
+    "conv_region": _convolution,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -9,6 +10,7 @@ import gradloom as gl
 import numpy as np
 import pytest
 from gradloom import nn, optim
+from gradloom.passes.conv_prologue import added_input, convolution_of
 from gradloom.tools.recipes.bench_cnn import cnn
 from gradloom.tools.recipes.residual_network import residual_network
 
@@ -113,9 +115,8 @@ def test_a_network_trains_as_in_torch(kind: str):
     np.testing.assert_allclose(predicted, peer(torch.tensor(data[0]["x"])).detach().numpy(), rtol=1e-6, atol=1e-8)
 
 
-def test_the_bits_of_a_network_do_not_depend_on_the_threads():
-    data = batches((12, 2, 24, 23), 5, "float32", count=3)
-    model = nn.Sequential(
+def strided_pooled_network() -> nn.Sequential:
+    return nn.Sequential(
         nn.Conv2d(2, 16, 3, padding=1),
         nn.BatchNorm2d(16),
         nn.ReLU(),
@@ -127,6 +128,12 @@ def test_the_bits_of_a_network_do_not_depend_on_the_threads():
         nn.Flatten(),
         nn.Linear(32, 5),
     )
+
+
+@pytest.mark.parametrize("make", [strided_pooled_network, lambda: residual_network(2, 8, 20, 24, classes=5)])
+def test_the_bits_of_a_network_do_not_depend_on_the_threads(make: Callable[[], nn.Sequential]):
+    data = batches((12, 2, 24, 23), 5, "float32", count=3)
+    model = make()
     results = []
     for threads in (1, 2, 4):
         step = gl.compile_step(model, loss_fn, optim.AdamW(1e-2), data[0], threads=threads)
@@ -181,3 +188,18 @@ def test_pooling_runs_in_the_loop_over_tiles_of_a_large_batch():
         expected.backward()
         trainer.step()
         np.testing.assert_allclose(loss, expected.item(), rtol=1e-9)
+
+
+def test_both_ways_through_a_block_leave_their_gradients_in_one_array():
+    batch = {"x": gl.spec((12, 2, 24, 23), "float32"), "y": gl.spec((12,), "int64")}
+    planned = gl.plan_step(residual_network(2, 8, 20, 24, classes=5), loss_fn, optim.AdamW(1e-2), batch).plan
+    added = [node for node in planned.graph.nodes if convolution_of(node).op.name == "conv_add"]
+    assert len(added) == 2
+    assert all(planned.in_place[node] == {0: added_input(node)} for node in added)
+
+
+def test_of_the_last_activation_only_signs_are_kept():
+    batch = {"x": gl.spec((12, 2, 24, 23), "float32"), "y": gl.spec((12,), "int64")}
+    report = gl.plan_step(residual_network(2, 8, 20, 24, classes=5), loss_fn, optim.AdamW(1e-2), batch).report
+    kept = [v for v in report.values if v.kind == "activation" and v.scope.startswith("5") and v.bytes > 5000]
+    assert sorted(v.bytes for v in kept) == [12 * 6 * 6 * 24, 12 * 6 * 6 * 24 * 4, 12 * 6 * 6 * 24 * 4]
