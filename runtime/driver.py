@@ -13,9 +13,7 @@ INSIDE, and then reads both again. Only if they still stand is it inside; and a 
 waits until no worker names it (`thread_pool.wait_until_left`).
 """
 
-from typing import Any
-
-from numba import njit, types
+from numba import types
 
 from .control_block import (
     ARGUMENT_BYTES,
@@ -77,13 +75,7 @@ from .intrinsics import (
     set_word,
     word,
 )
-
-
-def _jit(result: str, arguments: int) -> Any:
-    """Of so many int64. Without a signature, Numba compiles again for each constant that stands at a call."""
-    options: Any = {"nogil": True, "error_model": "numpy", "no_cpython_wrapper": True}
-    return njit(f"{result}({', '.join(['int64'] * arguments)})", **options)
-
+from .object_code import subroutine
 
 sched_yield = types.ExternalFunction("sched_yield", types.int32())
 clock_gettime = types.ExternalFunction("clock_gettime", types.int32(types.int32, types.int64))
@@ -101,7 +93,7 @@ RUNS = 2**31
 """Numbers of runs go round; by then no thread remembers the old ones."""
 
 
-@_jit("int64", 4)
+@subroutine("int64", 4)
 def run_tile(program, region, tile, worker):
     """Runs the instructions of a region for one tile; returns the first code that is not 0."""
     row = word(program, REGIONS) + REGION_BYTES * region
@@ -133,7 +125,7 @@ def run_tile(program, region, tile, worker):
     return 0
 
 
-@_jit("int64", 1)
+@subroutine("int64", 1)
 def wait_a_little(spins):
     """One turn of a waiting loop; returns the turns so far."""
     if spins < SPINS:
@@ -143,7 +135,7 @@ def wait_a_little(spins):
     return spins + 1
 
 
-@_jit("int64", 1)
+@subroutine("int64", 1)
 def run_alone(program):
     """Runs all tiles on the calling thread."""
     for region in range(word(program, N_REGIONS)):
@@ -155,7 +147,7 @@ def run_alone(program):
     return 0
 
 
-@_jit("int64", 4)
+@subroutine("int64", 4)
 def take_tile(program, region, tiles, run):
     """The next tile of a region for the calling thread, or -1 if all are taken, or -2 if the run is over."""
     counter = word(program, NEXT) + 8 * LINE * region
@@ -174,7 +166,7 @@ def take_tile(program, region, tiles, run):
             return tile
 
 
-@_jit("void", 3)
+@subroutine("void", 3)
 def take_part(program, run, worker):
     """Runs tiles of a run until none is left to take."""
     finished = 0  # tiles that DONE does not have yet
@@ -207,7 +199,7 @@ def take_part(program, run, worker):
         atomic_add(done, finished)
 
 
-@_jit("int64", 2)
+@subroutine("int64", 2)
 def run_together(program, pool):
     """Runs a program with the workers of the pool, which the caller has."""
     run = (word(program, RUN) + 1) % RUNS
@@ -236,7 +228,7 @@ def run_together(program, pool):
     return failure & (HALF - 1)
 
 
-@_jit("void", 1)
+@subroutine("void", 1)
 def enter_blas(blas):
     """Makes BLAS run on the threads that call it, until as many runs have left as have entered."""
     spins = 0
@@ -252,7 +244,7 @@ def enter_blas(blas):
     atomic_store(blas + 8 * LOCK, 0)
 
 
-@_jit("void", 1)
+@subroutine("void", 1)
 def leave_blas(blas):
     spins = 0
     while not compare_exchange(blas + 8 * LOCK, 0, 1):
@@ -283,14 +275,14 @@ def run_program(program):
     return code
 
 
-@_jit("int64", 2)
+@subroutine("int64", 2)
 def nanoseconds(clock, block):
     """The time of a clock; `block` is the address of two words to work in."""
     clock_gettime(clock, block)
     return word(block, 0) * 1000000000 + word(block, 1)
 
 
-@_jit("int64", 2)
+@subroutine("int64", 2)
 def wait_for_ticket(worker, last):
     """Waits for a ticket other than `last`: first in a loop, then asleep. Returns it, or -1 if the pool stops."""
     pool = word(worker, WORKER_POOL)

@@ -21,6 +21,7 @@ from .thread_pool import driver_requests
 _HERE = Path(__file__).parent
 _HELPERS = [
     _HERE / "intrinsics.py",
+    _HERE / "object_code.py",
     _HERE / "tile_product.py",
     _HERE / "tile_transpose.py",
     _HERE / "vector_math.py",

@@ -14,10 +14,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import llvmlite.binding as llvm
-from numba.core import compiler, sigutils
+from numba import types
+from numba.core import compiler, sigutils, typed_passes, untyped_passes
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_lock import global_compiler_lock
+from numba.core.compiler_machinery import PassManager
 from numba.core.registry import cpu_target
+from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
+from numba.extending import lower_builtin
 
 Built = tuple[bytes, list[str], float]
 """Object code, the names of the symbols that it needs, and the seconds that it took."""
@@ -34,12 +38,21 @@ class _ObjectLibrary(JITCodeLibrary):
     symbol = ""
     code = b""
 
+    def __init__(self, codegen: Any, name: str) -> None:
+        super().__init__(codegen, name)
+        self.subroutines: dict[Callable[..., Any], Any] = {}
+
     def _optimize_final_module(self) -> None:
         module = self._final_module
         for value in [*module.functions, *module.global_variables]:
             if not value.is_declaration and value.name != self.entry:
                 value.linkage = llvm.Linkage.internal
-        super()._optimize_final_module()
+        passes, builder = self._codegen._module_pass_manager()
+        passes.run(module, builder)
+
+    def _optimize_functions(self, ll_module: Any) -> None:
+        """Nothing: all of the module is optimized at its end. (Numba does it twice, for its reference counts.)"""
+        ll_module.data_layout = self._codegen._data_layout
 
     def _finalize_final_module(self) -> None:
         self._verify_declare_only_symbols()
@@ -51,6 +64,25 @@ class _ObjectLibrary(JITCodeLibrary):
         """The functions and variables that the object expects from the process."""
         values = [*self._final_module.functions, *self._final_module.global_variables]
         return sorted(value.name for value in values if value.is_declaration and not value.name.startswith("llvm."))
+
+
+class _Pipeline(compiler.CompilerBase):
+    """Numba's passes that kernels need: they have no closures, no arrays of Numba's, no dead branches."""
+
+    def define_pipelines(self) -> list[PassManager]:
+        passes = PassManager("kernel")
+        passes.add_pass(untyped_passes.TranslateByteCode, "analyzing bytecode")
+        passes.add_pass(untyped_passes.FixupArgs, "fix up args")
+        passes.add_pass(untyped_passes.IRProcessing, "processing IR")
+        passes.add_pass(untyped_passes.GenericRewrites, "nopython rewrites")
+        passes.add_pass(untyped_passes.ReconstructSSA, "ssa")
+        passes.add_pass(typed_passes.NopythonTypeInference, "nopython frontend")
+        passes.add_pass(typed_passes.PreLowerStripPhis, "remove phis nodes")
+        passes.add_pass(typed_passes.IRLegalization, "ensure IR is legal prior to lowering")
+        passes.add_pass(typed_passes.NativeLowering, "native lowering")
+        passes.add_pass(typed_passes.NoPythonBackend, "nopython mode backend")
+        passes.finalize()
+        return [passes]
 
 
 def _contexts() -> tuple[Any, Any]:
@@ -69,13 +101,6 @@ def build(function: Callable[..., Any], signature: str, symbol: str) -> Built:
     """
     start = time.perf_counter()
     arguments, result = sigutils.normalize_signature(signature)
-    flags: Any = compiler.Flags()
-    options = {"nopython": True, "nogil": True, "error_model": "numpy"}
-    cpu_target.options.parse_as_flags(flags, options)
-    flags.no_cpython_wrapper = True
-    flags.no_cfunc_wrapper = True
-    flags.no_compile = True  # `finalize` below is ours to call
-    flags.nrt = False
     # Compilation makes a great many objects that live until its end: the collector would walk them over and over.
     collecting = gc.isenabled()
     gc.disable()
@@ -83,13 +108,54 @@ def build(function: Callable[..., Any], signature: str, symbol: str) -> Built:
         with global_compiler_lock:
             typing, target = _contexts()
             library = _ObjectLibrary(target.codegen(), function.__name__)
-            compiled = compiler.compile_extra(typing, target, function, arguments, result, flags, {}, library=library)
+            compiled = _compile_into(library, typing, target, function, arguments, result)
             library.entry, library.symbol = compiled.fndesc.llvm_func_name, symbol
             library.finalize()
     finally:
         if collecting:
             gc.enable()
     return library.code, library.externals(), time.perf_counter() - start
+
+
+def _compile_into(
+    library: _ObjectLibrary, typing: Any, target: Any, function: Callable[..., Any], arguments: Any, result: Any
+) -> Any:
+    """Adds a function to a library, which stays open for more."""
+    flags: Any = compiler.Flags()
+    cpu_target.options.parse_as_flags(flags, {"nopython": True, "nogil": True, "error_model": "numpy"})
+    flags.no_cpython_wrapper = True
+    flags.no_cfunc_wrapper = True
+    flags.no_compile = True  # `finalize` is ours to call
+    flags.nrt = False
+    pipeline: Any = _Pipeline
+    return compiler.compile_extra(typing, target, function, arguments, result, flags, {}, library, pipeline)
+
+
+def subroutine(result: str, arguments: int) -> Callable[[Any], Any]:
+    """Decorates a Python function of so many int64 that compiled functions call.
+
+    It becomes part of the object code of whatever calls it, once. (As a function of Numba's own it would be machine
+    code by itself first, which takes as long again.)
+    """
+    returns = getattr(types, result)
+    typed = signature(returns, *[types.int64] * arguments)
+    resolves: Any = infer_global  # whose type hints are wrong
+
+    def decorate(function: Any) -> Any:
+        template = type(f"_TypeOf_{function.__name__}", (ConcreteTemplate,), {"key": function, "cases": [typed]})
+        resolves(function, types.Function(template))
+
+        @lower_builtin(function, *typed.args)
+        def _(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            library = context.active_code_library
+            if function not in library.subroutines:
+                compiled = _compile_into(library, context.typing_context, context, function, typed.args, returns)
+                library.subroutines[function] = compiled.fndesc
+            return context.call_internal(builder, library.subroutines[function], typed, args)
+
+        return function
+
+    return decorate
 
 
 _PATIENCE_SECONDS = 120

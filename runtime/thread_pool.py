@@ -24,11 +24,12 @@ _SPIN_NANOSECONDS = 50_000
 
 
 _RUN, _HELP = "run_program", "help_others"
+_SOURCES = ("driver.py", "intrinsics.py", "control_block.py", "object_code.py")
 
 
 def _driver(entry: str) -> FunctionRequest:
     folder = os.path.dirname(__file__)
-    salt = source_salt(*(os.path.join(folder, name) for name in ("driver.py", "intrinsics.py", "control_block.py")))
+    salt = source_salt(*(os.path.join(folder, name) for name in _SOURCES))
     return FunctionRequest(f"{__package__}.driver", entry, "int64(int64)", salt)
 
 
