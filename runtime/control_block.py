@@ -11,22 +11,25 @@ import numpy as np
 LINE: Final = 8
 """Words in a cache line."""
 
+# What the driver is called with: the block of a program, or that of a worker.
+ROLE: Final = 0  # 0: run the program; 1: help others until the pool stops
+
 # The block of a program. What is called an address points to other blocks of words.
-REGIONS: Final = 0  # address of regions[R, 6]: tiles, barrier, first instruction, instructions, iteration, inner one
-N_REGIONS: Final = 1
-INSTRUCTIONS: Final = 2  # address of instructions[I, 3]: kernel, first argument, arguments
-ARGUMENTS: Final = 3  # address of arguments[A, 7]: kind, a, b, c, d, e, f
-BASES: Final = 4  # address of the addresses that arguments of kind POINTER start from
-THREADS: Final = 5
-WORKER_BLOCKS: Final = 6  # address of the argument blocks, one a worker
-WORKER_BLOCK_BYTES: Final = 7
-TILES_BEFORE: Final = 8  # address of the tiles of all earlier regions, for each region
-NEXT: Final = 9  # address of the counters of the regions, one a cache line
-TOTAL: Final = 10  # tiles of all regions
-POOL: Final = 11  # address of the word that holds the address of the pool's block, or 0
-BLAS: Final = 12  # address of the block of BLAS's switch
-CODE: Final = 13  # of the last run: 0, or what a kernel returned
-FAILED_REGION: Final = 14
+REGIONS: Final = 1  # address of regions[R, 6]: tiles, barrier, first instruction, instructions, iteration, inner one
+N_REGIONS: Final = 2
+INSTRUCTIONS: Final = 3  # address of instructions[I, 3]: kernel, first argument, arguments
+ARGUMENTS: Final = 4  # address of arguments[A, 7]: kind, a, b, c, d, e, f
+BASES: Final = 5  # address of the addresses that arguments of kind POINTER start from
+THREADS: Final = 6
+WORKER_BLOCKS: Final = 7  # address of the argument blocks, one a worker
+WORKER_BLOCK_BYTES: Final = 8
+TILES_BEFORE: Final = 9  # address of the tiles of all earlier regions, for each region
+NEXT: Final = 10  # address of the counters of the regions, one a cache line
+TOTAL: Final = 11  # tiles of all regions
+POOL: Final = 12  # address of the word that holds the address of the pool's block, or 0
+BLAS: Final = 13  # address of the block of BLAS's switch
+CODE: Final = 14  # of the last run: 0, or what a kernel returned
+FAILED_REGION: Final = 15
 RUN: Final = 2 * LINE  # the number of the run
 DONE: Final = 3 * LINE  # the tiles finished in this run
 FAILURE: Final = 4 * LINE  # 0, or the first failure in this run: region in the upper half, code in the lower one
@@ -61,9 +64,9 @@ MAX_THREADS: Final = 1024
 POOL_WORDS: Final = INSIDE + MAX_THREADS * LINE
 
 # The block of a worker.
-WORKER_POOL: Final = 0
-WORKER_INDEX: Final = 1
-WORKER_CLOCK: Final = 2  # a `struct timespec`
+WORKER_POOL: Final = 1
+WORKER_INDEX: Final = 2
+WORKER_CLOCK: Final = 3  # a `struct timespec`
 WORKER_WORDS: Final = LINE
 
 # The block of BLAS's switch.

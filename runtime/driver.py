@@ -1,6 +1,6 @@
 """The compiled loop that runs a program, alone or with the workers of the pool. Importing this module imports Numba.
 
-`run_program` and `help_others` are kernels themselves: `int64(int64)` over the address of a block of `control_block`.
+`drive` is a kernel itself: `int64(int64)` over the address of a block of `control_block`.
 
 How threads share a region: the upper half of its word in NEXT is the number of the run, the lower half the next tile,
 and who raises it by compare-and-exchange has taken that tile. So a thread that the system does not schedule delays
@@ -45,6 +45,7 @@ from .control_block import (
     POOL,
     REGION_BYTES,
     REGIONS,
+    ROLE,
     RUN,
     SET_THREADS,
     SLEEPERS,
@@ -260,6 +261,7 @@ def leave_blas(blas):
     atomic_store(blas + 8 * LOCK, 0)
 
 
+@subroutine("int64", 1)
 def run_program(program):
     """Runs a program once. One thread at a time may do so; returns 0 or the code of a kernel that failed."""
     blas = word(program, BLAS)
@@ -310,6 +312,7 @@ def wait_for_ticket(worker, last):
             pthread_mutex_unlock(pool + 8 * MUTEX)
 
 
+@subroutine("int64", 1)
 def help_others(worker):
     """The life of a worker: takes part in one job after the other until the pool stops."""
     pool, index = word(worker, WORKER_POOL), word(worker, WORKER_INDEX)
@@ -326,3 +329,11 @@ def help_others(worker):
             if atomic_load(pool + 8 * TICKET) == last and atomic_load(pool + 8 * JOB) == job:
                 take_part(job, run, index)
             atomic_store(inside, 0)
+
+
+def drive(block):
+    """Runs the program of this block, or lives the life of the worker of this block.
+
+    One function, because both are made of the same parts.
+    """
+    return run_program(block) if word(block, ROLE) == 0 else help_others(block)

@@ -16,7 +16,7 @@ from .assemble import Tables, lower
 from .kernel_cache import KernelRequest, compile_kernels, source_salt
 from .lowering.units import Sites
 from .program import Program
-from .thread_pool import driver_requests
+from .thread_pool import driver_request
 
 _HERE = Path(__file__).parent
 _HELPERS = [
@@ -77,7 +77,7 @@ class Executable:
         salt = source_salt(*_HELPERS)
         requests = [KernelRequest(source, "kernel", _namespace, salt=salt) for source in sources]
         start = time.perf_counter()
-        self.kernels = compile_kernels([*requests, *driver_requests(plan.threads)])
+        self.kernels = compile_kernels([*requests, driver_request()])
         self.kernel_seconds = time.perf_counter() - start
         tables = Tables(lowered, {source: kernel.address for source, kernel in zip(sources, self.kernels)})
         self.program = Program(**tables.arrays(), threads=plan.threads)

@@ -84,7 +84,7 @@ class Program:
 
         self._helpers = self.threads - 1
         self._code, self._exception = ctypes.c_int64(), ctypes.c_void_p()
-        self._native = thread_pool.NATIVE(thread_pool.run_program())
+        self._native = thread_pool.NATIVE(thread_pool.driver())
         self._arguments = (
             ctypes.c_void_p(ctypes.addressof(self._code)),
             ctypes.c_void_p(ctypes.addressof(self._exception)),

@@ -23,24 +23,19 @@ _SPIN_NANOSECONDS = 50_000
 """How long a worker looks for its next job before it sleeps. Waking costs a run some tens of microseconds."""
 
 
-_RUN, _HELP = "run_program", "help_others"
 _SOURCES = ("driver.py", "intrinsics.py", "control_block.py", "object_code.py")
 
 
-def _driver(entry: str) -> FunctionRequest:
+def driver_request() -> FunctionRequest:
+    """The driver, which programs need beside their kernels, to be compiled together with these."""
     folder = os.path.dirname(__file__)
     salt = source_salt(*(os.path.join(folder, name) for name in _SOURCES))
-    return FunctionRequest(f"{__package__}.driver", entry, "int64(int64)", salt)
+    return FunctionRequest(f"{__package__}.driver", "drive", "int64(int64)", salt)
 
 
-def driver_requests(threads: int) -> list[FunctionRequest]:
-    """What programs of so many threads need beside their kernels, to be compiled together with these."""
-    return [_driver(_RUN), _driver(_HELP)] if threads > 1 else [_driver(_RUN)]
-
-
-def run_program() -> int:
-    """The address of the driver's `run_program`."""
-    return compile_kernels([_driver(_RUN)])[0].address
+def driver() -> int:
+    """The address of the driver."""
+    return compile_kernels([driver_request()])[0].address
 
 
 class _Pool:
@@ -55,7 +50,7 @@ class _Pool:
     def grow(self, workers: int) -> None:
         if workers <= len(self.workers) or self.closed:
             return
-        address = compile_kernels([_driver(_HELP)])[0].address
+        address = driver()
         with self.lock:
             if self.block == 0 and not self.closed:
                 self.block = _new_block()
@@ -64,7 +59,7 @@ class _Pool:
                 index = len(self.workers) + 1  # the thread that runs a program is worker 0
                 block = at.allocate_forever(at.WORKER_WORDS)
                 words = at.words_at(block, at.WORKER_WORDS)
-                words[at.WORKER_POOL], words[at.WORKER_INDEX] = self.block, index
+                words[at.ROLE], words[at.WORKER_POOL], words[at.WORKER_INDEX] = 1, self.block, index
                 name = f"{WORKER_NAME}-{index}"
                 thread = threading.Thread(target=_work, args=(address, block), name=name, daemon=True)
                 try:

@@ -33,7 +33,7 @@ def test_the_report_of_a_cold_start_and_of_a_warm_one(new_process, capsys: pytes
     found = re.search(r"kernels +\d+\.\d+ s +(\d+), of which 0 from the cache", cold)
     assert found is not None
     assert f"compiled {found[1]} because: not in the cache\n" in cold
-    assert "run_program " in cold
+    assert "drive " in cold
     new_process()
     assert main(["compile", "mlp_s"]) == 0
     warm = capsys.readouterr().out
@@ -48,7 +48,7 @@ def test_a_report_adds_up():
     parts = (report.trace_seconds, report.plan_seconds, report.kernel_seconds, report.setup_seconds)
     assert all(part >= 0 for part in parts)
     assert report.total_seconds == pytest.approx(sum(parts))
-    assert {"kernel", "run_program"} <= {kernel.name for kernel in report.kernels}
+    assert {"kernel", "drive"} <= {kernel.name for kernel in report.kernels}
 
 
 def layers(n: int) -> gl.Step:
@@ -59,7 +59,6 @@ def layers(n: int) -> gl.Step:
 
 
 def test_a_deeper_model_has_no_more_kernels():
-    # But those of the driver: a larger step may take more threads.
     few, many = ({k.address for k in layers(n).compile_report.kernels if k.name == "kernel"} for n in (2, 24))
     assert many == few
 
