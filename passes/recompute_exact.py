@@ -6,8 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, milp  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
-from scipy.sparse import csr_array  # pyright: ignore[reportMissingTypeStubs]
 
 from .recompute_problem import Order, Problem, Run
 
@@ -160,6 +158,10 @@ class _Program:
         return {self.runs[stage][i]: -1.0 for i in self.makers.get(value, ()) if i in self.runs[stage]}
 
     def solved(self) -> Order | None:
+        # SciPy takes a while to import, and most programs solve nothing.
+        from scipy.optimize import Bounds, LinearConstraint, milp  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
+        from scipy.sparse import csr_array  # pyright: ignore[reportMissingTypeStubs]
+
         factors = [(i, j, f) for i, (row, _) in enumerate(self.rows) for j, f in row.items()]
         rows, columns, numbers = (np.array(column) for column in zip(*factors, strict=True))
         # Bytes, ones and nanoseconds stand side by side: every row is divided by its largest factor.

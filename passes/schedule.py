@@ -212,7 +212,7 @@ def phases(
     """Runs of neighbouring units that do not depend on each other: a barrier stands only between two phases.
 
     What is live and the `scratch` of all units of a phase take no more bytes than the most that they take one after
-    the other.
+    the other; but loops run side by side wherever they can, since alone each keeps few threads busy.
     """
     extra = extra_dependencies(graph, views)
     found = steps(graph, views, nodes)
@@ -229,7 +229,8 @@ def phases(
         needed = step.made + scratch.get(node, 0)
         # What others of a phase read cannot be written over.
         beside = needed + sum(v.type.nbytes for v in step.over if v in read)
-        if latest == len(result) - 1 or not result or held + beside > most:
+        loops = bool(result) and node.op.name == result[-1][-1].op.name == "scan"
+        if latest == len(result) - 1 or not result or (held + beside > most and not loops):
             result.append([])
             held, beside, read = live, needed, set[Value]()
         result[-1].append(node)
