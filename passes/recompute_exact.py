@@ -105,53 +105,45 @@ class _Program:
                 readers = [j for k, j in runs.items() if any(v in self.actions[k].reads for v in makes)]
                 keeps = [after[v] for v in makes]
                 self.at_most({run: 1.0} | dict.fromkeys((*readers, *keeps), -1.0), 0.0)
-        for value in problem.units[t].reads:
-            self.at_most({kept[value]: -1.0} | self.made(t, value), -1.0)
+        first = _Action(t, problem.units[t].makes, problem.units[t].reads, 0.0, problem.units[t].scratch)
+        certain = self.variable(least=1.0)
+        for value in first.reads:
+            self.at_most({certain: 1.0, kept[value]: -1.0} | self.made(t, value), 0.0)
         for value, there in after.items():
             if value in kept:
                 self.at_most({there: 1.0, kept[value]: -1.0} | self.made(t, value), 0.0)
-        steps = [*((i, self.actions[i]) for i in runs), (None, None)]
         later = dict(after)  # what says that a value is alive after the step, from the last step to the first
-        for i, action in reversed(steps):
-            unit = problem.units[t if action is None else action.place]
-            reads = unit.reads if action is None else action.reads
-            makes = unit.makes if action is None else action.makes
-            place = t if action is None else action.place
-            now: dict[int, int] = {}
-            total: dict[int, float] = {}
-            constant = 0.0
-            for value, maker in enumerate(problem.maker):
-                if maker > t or (maker == t and action is not None):
-                    continue
-                if maker > place:
-                    now[value] = kept[value]  # nothing reads it before it could be made again
-                    total[kept[value]] = total.get(kept[value], 0.0) + problem.sizes[value]
-                    continue
-                certain = action is None and (value in makes or value in reads)
-                if certain:
-                    constant += problem.sizes[value]
-                    now[value] = self.variable(least=1.0, whole=False)
-                    continue
+        for run, action in reversed([*((run, self.actions[i]) for i, run in runs.items()), (certain, first)]):
+            later = self.step(t, run, action, later)
+
+    def step(self, t: int, run: int, action: _Action, later: dict[int, int]) -> dict[int, int]:
+        """The bytes while `action` may run in stage `t`: what says that a value is alive then, from what says so for
+        after it.
+        """
+        problem, kept = self.problem, self.kept[t]
+        now: dict[int, int] = {}
+        total: dict[int, float] = {run: float(action.scratch)}
+        for value, maker in enumerate(problem.maker):
+            if maker > action.place and maker < t:
+                now[value] = kept[value]  # nothing reads it before it could be made again
+            elif maker <= action.place:
                 now[value] = alive = self.variable(whole=False)
-                total[alive] = float(problem.sizes[value])
                 if value in later:
                     self.at_most({later[value]: 1.0, alive: -1.0}, 0.0)
-                if i is not None and (value in makes or value in reads):
-                    self.at_most({runs[i]: 1.0, alive: -1.0}, 0.0)
-            for new, old in unit.over:
-                if new in makes and old in reads:
-                    saved = self.variable(whole=False)
-                    total[saved] = -float(problem.sizes[new])
-                    if i is not None:
-                        self.at_most({saved: 1.0, runs[i]: -1.0}, 0.0)
-                    if old in later:
-                        self.at_most({saved: 1.0, later[old]: 1.0}, 1.0)
-            if action is None or i is None:
-                constant += unit.scratch
-            elif action.scratch:
-                total[runs[i]] = total.get(runs[i], 0.0) + action.scratch
-            self.at_most(total, self.limit - constant)
-            later = now
+                if value in action.makes or value in action.reads:
+                    self.at_most({run: 1.0, alive: -1.0}, 0.0)
+            else:
+                continue
+            total[now[value]] = float(problem.sizes[value])
+        for new, old in problem.units[action.place].over:
+            if new in action.makes and old in action.reads:
+                saved = self.variable(whole=False)
+                total[saved] = -float(problem.sizes[new])
+                self.at_most({saved: 1.0, run: -1.0}, 0.0)
+                if old in later:
+                    self.at_most({saved: 1.0, later[old]: 1.0}, 1.0)
+        self.at_most(total, self.limit)
+        return now
 
     def made(self, stage: int, value: int) -> dict[int, float]:
         """The runs again of a stage that make `value`, taken away."""

@@ -206,9 +206,14 @@ def _conv_add_vjp(
     return (*_conv_vjp(b, g, o, x, w, **attrs), g)
 
 
+def _with_added(of_operands: list[list[int | None]]) -> list[list[int | None]]:
+    """The axes of two operands and of what their result is added to, which is aligned where one of them is."""
+    added = [i if axes != (None, None) else None for i, axes in enumerate(zip(*of_operands))]
+    return [*of_operands, added]
+
+
 def _conv_add_axes(inputs: Sequence[ArrayType], output: ArrayType, attrs: Attrs) -> list[list[int | None]]:
-    of_x, of_w = _conv_axes(inputs[:2], output, attrs)
-    return [of_x, of_w, [i if (a, c) != (None, None) else None for i, (a, c) in enumerate(zip(of_x, of_w))]]
+    return _with_added(_conv_axes(inputs[:2], output, attrs))
 
 
 conv_add = declare(
@@ -295,11 +300,8 @@ def _weight_gradient_add_vjp(
     return (*_weight_gradient_vjp(b, u, o, x, g, kernel, **attrs), u)
 
 
-def _weight_gradient_add_axes(
-    inputs: Sequence[ArrayType], output: ArrayType, attrs: Attrs
-) -> list[list[int | None]]:
-    of_x, of_g = _weight_gradient_axes(inputs[:2], output, attrs)
-    return [of_x, of_g, [i if (a, c) != (None, None) else None for i, (a, c) in enumerate(zip(of_x, of_g))]]
+def _weight_gradient_add_axes(inputs: Sequence[ArrayType], output: ArrayType, attrs: Attrs) -> list[list[int | None]]:
+    return _with_added(_weight_gradient_axes(inputs[:2], output, attrs))
 
 
 conv_weight_gradient_add = declare(
