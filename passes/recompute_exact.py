@@ -122,7 +122,7 @@ class _Program:
         """
         problem, kept = self.problem, self.kept[t]
         now: dict[int, int] = {}
-        total: dict[int, float] = {run: float(action.scratch)}
+        total: dict[int, float] = {run: float(action.scratch)} if action.scratch else {}
         for value, maker in enumerate(problem.maker):
             if maker > action.place and maker < t:
                 now[value] = kept[value]  # nothing reads it before it could be made again
