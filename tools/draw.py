@@ -11,8 +11,9 @@ from ..engine.step_graph import trace_step
 from ..ir import Graph
 from ..passes.pipeline import PASS_NAMES, run_passes
 from .command_error import CommandError
-from .draw_boxes import Opened, collapse, cut_scope
+from .draw_boxes import Opened, collapse
 from .draw_dot import dot_source
+from .draw_scopes import cut_scope
 from .draw_u import u_svg
 from .find_recipe import make_recipe
 
@@ -37,7 +38,7 @@ def draw(
     `after` is a pass; by default the graph as it is planned, within `memory` if given. `layout` is `dot` or `u`, by
     default dot where it is installed. Raises `CommandError` where that cannot be done.
     """
-    kind = Path(out).suffix.removeprefix(".")
+    kind = Path(out).suffix.removeprefix(".").lower()
     if kind not in FORMATS:
         raise CommandError(f"cannot draw {out}: give a file that ends in {', '.join('.' + f for f in FORMATS)}")
     if layout == "u" and kind != "svg":

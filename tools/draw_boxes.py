@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from ..engine.report import listed
 from ..engine.report_values import unit_name
 from ..ir import Graph, Node, Value, node_flops
 from ..passes.views import VIEW_OPS
+from .draw_scopes import cut_scope, cut_scopes, widths
 
 MOST_BOXES = 90
 """More than these are put together, unless a depth is asked for."""
 
 _MOST_WITH_BODIES = 60
+_MOST_NAMES = 2
 _FILLS = frozenset({"full", "constant", "iota"})
 
 
@@ -28,7 +31,9 @@ class Box:
     lines: list[str] = field(default_factory=list[str])
     source: str = ""
     shape: str = "op"
-    """`op`, `region`, `scan`, `module` (many nodes), `beyond` (what lies outside of what is drawn)."""
+    """`op`, `region`, `scan`, `line` (what one line makes), `module` (all of it), `beyond` (what is left out)."""
+    names: dict[str, None] = field(default_factory=dict[str, None])
+    """Of its nodes, each once."""
 
 
 @dataclass
@@ -41,9 +46,12 @@ class Drawing:
 
 @dataclass(frozen=True)
 class _Level:
-    """How far a graph is collapsed: modules below `depth` are one box, and so is what one line of the user makes."""
+    """How far a graph is collapsed: modules below `depth` are one box, named in `names`, and so is what one line of the
+    user makes.
+    """
 
     depth: int
+    names: Mapping[str, str]
     by_line: bool = False
     bodies: bool = False
 
@@ -58,15 +66,26 @@ def collapse(graph: Graph, depth: int | None = None, only: str | None = None, mo
     opened = Opened(graph, only)
     if only is not None and not any(_within(node, only) for node in opened.nodes):
         raise ValueError(only)
+    scopes = {node.origin.scope for node in opened.nodes}
+
+    def level(depth: int, width: int = 1, by_line: bool = False, bodies: bool = False) -> _Level:
+        return _Level(depth, cut_scopes(scopes, depth, width), by_line, bodies)
+
     if depth is not None:
-        return _drawing(opened, _Level(depth), only)
-    deepest = max((_depth(node.origin.scope) for node in opened.nodes), default=0) + 1
-    levels = [_Level(d, by_line) for d in range(deepest, -1, -1) for by_line in (False, True)]
-    bodies = _Level(deepest, bodies=True)
+        return _drawing(opened, level(depth), only)
+    deepest = max(map(_depth, scopes), default=0) + 1
+    bodies = level(deepest, bodies=True)
     if _count(opened, bodies, only) <= min(most, _MOST_WITH_BODIES):
         return _drawing(opened, bodies, only)
-    level = next((level for level in levels if _count(opened, level, only) <= most), levels[-1])
-    return _drawing(opened, level, only)
+    levels = (level(d, by_line=by_line) for d in range(deepest, -1, -1) for by_line in (False, True))
+    chosen = next((level for level in levels if _count(opened, level, only) <= most), level(0))
+    below = chosen.depth + 1
+    for width in widths(scopes, below):
+        folded = level(below, width, by_line=True)
+        if _count(opened, folded, only) <= most:
+            chosen = folded
+            break
+    return _drawing(opened, chosen, only)
 
 
 def _depth(scope: str) -> int:
@@ -77,18 +96,13 @@ def _within(node: Node, only: str) -> bool:
     return node.origin.scope == only or node.origin.scope.startswith(only + ".")
 
 
-def cut_scope(scope: str, depth: int) -> str:
-    """The first `depth` modules of a path."""
-    return ".".join(scope.split(".")[:depth]) if depth else ""
-
-
 def _key(node: Node, level: _Level, only: str | None) -> tuple[object, ...]:
     """Nodes with the same key are one box."""
     origin = node.origin
     if only is not None and not _within(node, only):
         return ("beyond", cut_scope(origin.scope, _depth(only)), origin.role)
     if _depth(origin.scope) >= level.depth:
-        return ("module", cut_scope(origin.scope, level.depth), origin.role)
+        return ("module", level.names[origin.scope], origin.role)
     if level.by_line:
         return ("line", origin.scope, origin.role, origin.source)
     return ("node", node)
@@ -105,7 +119,7 @@ class Opened:
         self._sources: dict[Value, Value] = {}
         self._only = only
         nodes = list(self._open(graph))
-        drawn = [node for node in nodes if node.op.name not in VIEW_OPS and node.op.name not in _FILLS]
+        drawn = [node for node in nodes if not _says_little(node)]
         self.nodes = [n for n in drawn if any(v.type.size > 1 for v in (*n.inputs, *n.outputs))] or drawn
 
     def _open(self, graph: Graph) -> Iterator[Node]:
@@ -132,6 +146,13 @@ class Opened:
                 return value
 
 
+def _says_little(node: Node) -> bool:
+    """Whether a node only fills arrays, as sums begin with, or looks at others."""
+    if node.op.name == "region":
+        return all(_says_little(inner) for inner in node.attrs["body"].nodes)
+    return node.op.name in VIEW_OPS or node.op.name in _FILLS
+
+
 def _body(node: Node) -> Graph | None:
     body = node.attrs.get("body")
     return body if isinstance(body, Graph) else None
@@ -156,10 +177,15 @@ def _drawing(opened: Opened, level: _Level, only: str | None) -> Drawing:
         box = boxes[made[key]]
         box.nodes += 1
         box.flops += node_flops(node)
+        box.names[unit_name(node)] = None
         box_of[node] = made[key]
     for box in boxes:
-        if box.shape in ("module", "beyond"):
+        if box.shape == "line":
+            box.title = listed(box.names, _MOST_NAMES)
+        if box.shape in ("line", "module", "beyond"):
             box.lines = [f"{box.nodes} nodes" if box.nodes > 1 else "1 node"]
+        if box.source and box.shape == "line":
+            box.lines.append(box.source)
     edges: dict[tuple[int, int], int] = {}
     for node in opened.nodes:
         to = box_of[node]
@@ -190,7 +216,7 @@ def _new_box(node: Node, key: tuple[object, ...], level: _Level) -> Box:
         title = str(key[1]).rpartition(".")[2] or ("the step" if level.depth == 0 else "outside the model")
         return Box(title, str(key[1]), origin.role, shape="module")
     if kind == "line":
-        return Box(origin.source or "no line", origin.scope, origin.role, source=origin.source, shape="module")
+        return Box("", origin.scope, origin.role, source=origin.source, shape="line")
     shape = node.op.name if node.op.name in ("region", "scan") else "op"
     box = Box(unit_name(node), origin.scope, origin.role, source=origin.source, shape=shape)
     body = _body(node)
@@ -204,7 +230,7 @@ _MOST_LINES = 14
 
 
 def _body_lines(body: Graph) -> list[str]:
-    names = [node.op.name for node in body.nodes if node.op.name not in _FILLS and node.op.name not in VIEW_OPS]
+    names = [node.op.name for node in body.nodes if not _says_little(node)]
     # One after the other, as they run; the same ones in a row together.
     runs: list[list[object]] = []
     for name in names:

@@ -23,7 +23,11 @@ _FLOW = "#8a8f98"
 
 
 def dot_source(drawing: Drawing, title: str = "") -> str:
-    """The text of a .dot file: modules as clusters, roles as colours, lines as wide as their bytes."""
+    """The text of a .dot file: modules as clusters, roles as colours, lines as wide as their bytes.
+
+    The forward goes down, and the backward up beside it: so both parts of a module are one cluster of little height,
+    and what is kept goes across.
+    """
     graph = graphviz.Digraph("step", strict=True)
     graph.attr(rankdir="TB", ranksep="0.35", nodesep="0.18", fontname=_FONT, fontsize="11", compound="true")
     graph.attr(label=_legend(title), labelloc="t", fontcolor="#333333")
@@ -34,16 +38,23 @@ def dot_source(drawing: Drawing, title: str = "") -> str:
     _add_modules(graph, drawing, "", list(range(len(drawing.boxes))))
     largest = max(drawing.edges.values(), default=1)
     for (a, b), nbytes in drawing.edges.items():
-        kept = drawing.boxes[a].role == "forward" and drawing.boxes[b].role in ("backward", "recompute")
         width = 0.5 + 3.5 * math.sqrt(nbytes / max(largest, 1))
-        look = {"color": _KEPT, "constraint": "true"} if kept else {}
-        graph.edge(f"n{a}", f"n{b}", penwidth=f"{width:.2f}", tooltip=human(nbytes), **look)
+        look = {"penwidth": f"{width:.2f}", "tooltip": human(nbytes)}
+        match drawing.boxes[a].role, drawing.boxes[b].role:
+            case "backward", "backward":
+                # Up the right of a U: the arrow points at what is drawn above.
+                graph.edge(f"n{b}", f"n{a}", dir="back", **look)
+            case "forward", "backward" | "recompute":
+                graph.edge(f"n{a}", f"n{b}", color=_KEPT, minlen="0", **look)
+            case of, to:
+                graph.edge(f"n{a}", f"n{b}", minlen="1" if of == to else "0", **look)
     return graph.source
 
 
 def _legend(title: str) -> str:
-    roles = "forward blue, backward orange, computed again violet, update green; lines as wide as their bytes"
-    return f"{title}\n{roles}\n " if title else roles
+    roles = "forward blue, backward orange, computed again violet, update green"
+    lines = "lines as wide as their bytes, dark ones kept for the backward"
+    return "\n".join([*([title] if title else []), roles, lines, " "])
 
 
 def _add_modules(graph: graphviz.Digraph, drawing: Drawing, path: str, members: list[int]) -> None:
@@ -54,7 +65,7 @@ def _add_modules(graph: graphviz.Digraph, drawing: Drawing, path: str, members: 
         box = drawing.boxes[i]
         rest = box.scope.removeprefix(prefix) if box.scope != path else ""
         # A module that is one box is named by the box; no cluster is drawn around it alone.
-        own = not rest or (box.shape in ("module", "beyond") and "." not in rest and not _named_by_line(box))
+        own = not rest or (box.shape in ("module", "beyond") and "." not in rest)
         if own:
             _add_box(graph, i, box)
         else:
@@ -64,10 +75,6 @@ def _add_modules(graph: graphviz.Digraph, drawing: Drawing, path: str, members: 
         cluster.attr(label=name, labeljust="l", color="#c9c9c2", style="rounded", fontcolor="#555555", fontsize="11")
         _add_modules(cluster, drawing, prefix + name, boxes)
         graph.subgraph(cluster)
-
-
-def _named_by_line(box: Box) -> bool:
-    return bool(box.source)
 
 
 def _add_box(graph: graphviz.Digraph, i: int, box: Box) -> None:

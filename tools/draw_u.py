@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from html import escape
+from itertools import accumulate
+from unicodedata import east_asian_width
 
 from ..engine.report import human, human_flops
 from ..ir import Graph, Node, Value
-from .draw_boxes import Opened, cut_scope
+from .draw_boxes import Opened
+from .draw_scopes import cut_scopes, widths
 
 MOST_ROWS = 40
 """More layers than these are put together, unless a depth is asked for."""
@@ -17,6 +21,7 @@ MOST_ROWS = 40
 _WIDTH, _ROW, _TOP, _FOOT = 860, 30, 96, 92
 _LABELS, _LEFT, _RIGHT, _UPDATE = 34, 290, 640, 790
 _BOX = 74
+_MOST_NAME, _MOST_TITLE = 28, 84
 _OUTSIDE = "outside the model"
 _LAST_HUE, _FIRST_HUE = 22, 262
 
@@ -49,26 +54,31 @@ def u_svg(graph: Graph, title: str, depth: int | None = None, only: str | None =
         nodes = [n for n in nodes if n.origin.scope == only or n.origin.scope.startswith(only + ".")]
         if not nodes:
             raise ValueError(only)
-    cut = _depth_of(nodes) if depth is None else depth
-    rows, row_of = _rows(nodes, cut)
+    rows, row_of = _rows(nodes, _names(nodes, depth))
     rungs, again = _rungs(opened, row_of)
     return _svg(rows, rungs, again, title, sum(r.nbytes for r in rungs))
 
 
-def _depth_of(nodes: list[Node]) -> int:
+def _names(nodes: list[Node], depth: int | None) -> dict[str, str]:
+    """The row of each path of modules."""
     scopes = {n.origin.scope for n in nodes}
+    if depth is not None:
+        return cut_scopes(scopes, depth)
     deepest = max((s.count(".") + 1 for s in scopes), default=1)
-    fitting = (d for d in range(deepest, 0, -1) if len({cut_scope(s, d) for s in scopes}) <= MOST_ROWS)
-    return next(fitting, 0)
+    whole = (cut_scopes(scopes, d) for d in range(deepest, -1, -1))
+    names = next(cut for cut in whole if len(set(cut.values())) <= MOST_ROWS)
+    below = max((name.count(".") + 1 for name in names.values() if name), default=0) + 1
+    folds = (cut_scopes(scopes, below, width) for width in widths(scopes, below))
+    return next((cut for cut in folds if len(set(cut.values())) <= MOST_ROWS), names)
 
 
-def _rows(nodes: list[Node], depth: int) -> tuple[list[_Row], dict[Node, int]]:
+def _rows(nodes: list[Node], names: dict[str, str]) -> tuple[list[_Row], dict[Node, int]]:
     found: dict[str, _Row] = {}
     members: dict[str, list[int]] = {}
     firsts = [i for i, n in enumerate(nodes) if n.origin.role in ("backward", "recompute")]
     turn = firsts[0] if firsts else len(nodes)
     for i, node in enumerate(nodes):
-        name = cut_scope(node.origin.scope, depth)
+        name = names[node.origin.scope]
         row = found.setdefault(name, _Row(name or _OUTSIDE))
         role = node.origin.role
         row.counts[role] = row.counts.get(role, 0) + 1
@@ -79,7 +89,7 @@ def _rows(nodes: list[Node], depth: int) -> tuple[list[_Row], dict[Node, int]]:
         if role == "forward":
             members.setdefault(name, []).append(i)
     for i, node in enumerate(nodes):
-        name = cut_scope(node.origin.scope, depth)
+        name = names[node.origin.scope]
         if "forward" not in found[name].counts and i >= turn:
             members.setdefault(name, []).append(round(turn * (1 - (i - turn) / max(len(nodes) - turn, 1))))
     for name, row in found.items():
@@ -87,7 +97,7 @@ def _rows(nodes: list[Node], depth: int) -> tuple[list[_Row], dict[Node, int]]:
         row.place = max(places) if not name else sum(places) / len(places)
     ordered = sorted(found, key=lambda name: found[name].place)
     number = {name: i for i, name in enumerate(ordered)}
-    return [found[name] for name in ordered], {n: number[cut_scope(n.origin.scope, depth)] for n in nodes}
+    return [found[name] for name in ordered], {n: number[names[n.origin.scope]] for n in nodes}
 
 
 def _rungs(opened: Opened, row_of: dict[Node, int]) -> tuple[list[_Rung], list[_Rung]]:
@@ -149,7 +159,7 @@ def _svg(rows: list[_Row], rungs: list[_Rung], again: list[_Rung], title: str, k
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}">',
         f"<style>{_STYLE}</style>",
         f'<rect class="paper" width="{_WIDTH}" height="{height}" rx="10"/>',
-        f'<text class="title" x="{_LABELS}" y="36">{escape(title)}</text>',
+        f'<text class="title" x="{_LABELS}" y="36">{escape(_shortened(title, _MOST_TITLE))}</text>',
         f'<text class="soft" x="{_LABELS}" y="56">{kept}' + (", dashed: computed again" if again else "") + "</text>",
         *(
             f'<text class="soft" x="{x}" y="{_TOP - 14}" text-anchor="middle">{word}</text>'
@@ -171,6 +181,15 @@ def _svg(rows: list[_Row], rungs: list[_Rung], again: list[_Rung], title: str, k
     for i, row in enumerate(rows):
         parts += _row(row, i, _colour(i, rows))
     return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _shortened(text: str, most: int) -> str:
+    """Its begin and its end, where it takes more than `most` columns; wide letters take two."""
+    columns = [1 + (east_asian_width(letter) in "WF") for letter in text]
+    if sum(columns) <= most:
+        return text
+    begin, end = (bisect_right([*accumulate(part)], (most - 1) // 2) for part in (columns, reversed(columns)))
+    return f"{text[:begin]}…{text[len(text) - end :]}"
 
 
 def _y(row: int) -> float:
@@ -217,8 +236,8 @@ def _rung(rung: _Rung, ends: dict[tuple[int, int], tuple[float, float, float]], 
 
 def _row(row: _Row, i: int, colour: str) -> Iterable[str]:
     y = _y(i)
-    name = row.name if len(row.name) <= 32 else "…" + row.name[-31:]
-    yield f'<text x="{_LABELS}" y="{y + 4}">{escape(name)}</text>'
+    name = escape(_shortened(row.name, _MOST_NAME))
+    yield f'<text x="{_LABELS}" y="{y + 4}">{name}<title>{escape(row.name)}</title></text>'
     parts = (
         (_LEFT, _BOX, ("forward",)),
         (_RIGHT, _BOX, ("recompute", "backward")),

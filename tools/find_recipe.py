@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import os
 import sys
 from pathlib import Path
@@ -50,6 +51,10 @@ def _function(name: str) -> Any:
     found = getattr(module, function, None)
     if not callable(found):
         raise CommandError(f"{place} has no function {function!r}")
+    parameters = inspect.signature(found).parameters.values()
+    wanted = [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    if wanted:
+        raise CommandError(f"the recipe {name} must take no arguments, but it asks for {', '.join(wanted)}")
     return found
 
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import stat
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,16 @@ import gradloom as gl
 import numpy as np
 import pytest
 from gradloom import nn, optim
+from gradloom.engine.report_values import unit_name
 from gradloom.engine.step_graph import trace_step
 from gradloom.ir import OPS, Builder, Origin
 from gradloom.passes.pipeline import PASS_NAMES, run_passes
 from gradloom.tools.cli import main
 from gradloom.tools.draw_boxes import MOST_BOXES, Opened, collapse
 from gradloom.tools.draw_dot import dot_source
+from gradloom.tools.draw_scopes import cut_scopes
 from gradloom.tools.draw_u import MOST_ROWS, u_svg
+from gradloom.tools.find_recipe import make_recipe
 
 DOT = shutil.which("dot")
 
@@ -68,6 +72,57 @@ def test_by_default_few_boxes_are_drawn():
     flat = [gl.nn.Linear(4, 4) for _ in range(200)]
     traced = trace_step(nn.Sequential(*flat), loss_fn, optim.SGD(0.1), gl.spec((2, 4))).graph
     assert len(collapse(traced).boxes) <= MOST_BOXES
+
+
+def test_of_many_numbered_modules_those_that_follow_one_another_are_one_box():
+    drawing = collapse(graph(100))
+    modules = [box.scope for box in drawing.boxes if box.role == "forward" and box.shape == "module"]
+    ranges = [[int(n) for n in scope.removeprefix("layers.").split("-")] for scope in modules]
+    assert 10 < len(ranges) < 50
+    assert [n for first, last in ranges for n in range(first, last + 1)] == list(range(100))
+    assert cut_scopes(["a.0.b", "a.1", "a.2.b", "a.10", "c"], 2, 2) == {
+        "a.0.b": "a.0-1",
+        "a.1": "a.0-1",
+        "a.2.b": "a.2",
+        "a.10": "a.10",
+        "c": "c",
+    }
+
+
+def test_what_one_line_makes_is_named_by_its_operations():
+    drawing = collapse(graph(9))
+    lines = [box for box in drawing.boxes if box.shape == "line"]
+    assert lines
+    for box in lines:
+        assert box.title.startswith(next(iter(box.names)))
+        assert not box.source or box.lines[-1] == box.source
+    assert all(box.title for box in drawing.boxes)
+
+
+def test_arrays_that_sums_begin_with_are_not_drawn():
+    tiled = run_passes(trace_step(*make_recipe("gpt")).graph)
+
+    def walk(g: gl.Graph) -> Iterator[Any]:
+        for node in g.nodes:
+            yield node
+            if node.op.name == "scan":
+                yield from walk(node.attrs["body"])
+
+    fills = [node for node in walk(tiled) if unit_name(node) == "full"]
+    assert len(fills) > 20
+    assert not set(fills) & set(Opened(tiled).nodes)
+
+
+def test_the_backward_goes_up_beside_the_forward():
+    drawing = collapse(graph(3))
+    down, up, across = set(), set(), set()
+    for a, b, look in re.findall(r"n(\d+) -> n(\d+) \[(.*)\]", dot_source(drawing)):
+        (up if "dir=back" in look else across if "minlen=0" in look else down).add((int(a), int(b)))
+    roles = [box.role for box in drawing.boxes]
+    assert {(b, a) for a, b in up} | down | across == set(drawing.edges)
+    assert {(roles[a], roles[b]) for a, b in up} == {("backward", "backward")}
+    assert {(roles[a], roles[b]) for a, b in across} >= {("forward", "backward"), ("backward", "optimizer")}
+    assert ("forward", "forward") in {(roles[a], roles[b]) for a, b in down}
 
 
 def test_depth_puts_modules_together():
@@ -212,6 +267,27 @@ def test_the_u_has_a_row_for_each_layer_and_lines_as_wide_as_their_bytes():
     for blocks in (2, 100):
         drawn = svg(u_svg(graph(blocks), ""))
         assert len(list(drawn.iter("{http://www.w3.org/2000/svg}rect"))) <= 3 * MOST_ROWS + 1
+    assert len([t for t in drawn.iter("{http://www.w3.org/2000/svg}text") if (t.text or "").startswith("layers.")]) > 30
+
+
+def test_long_names_leave_room_for_the_boxes_and_are_told_whole():
+    name = "a_rather_long_name_of_a_module_<in>_the_middle"
+
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            self.inner = nn.ModuleDict({name: nn.Linear(8, 8), "\u540d" * 30: nn.Linear(8, 8)})
+
+        def forward(self, x: Any) -> Any:
+            for layer in self.inner.values():
+                x = layer(x)
+            return x
+
+    drawn = svg(u_svg(trace_step(Named(), loss_fn, optim.SGD(0.1), gl.spec((4, 8))).graph, "t" * 200))
+    texts = list(drawn.iter("{http://www.w3.org/2000/svg}text"))
+    assert all(len(t.text or "") <= 84 for t in texts)
+    labels = {t[0].text: t.text for t in texts if len(t)}
+    assert labels[f"inner.{name}"] == "inner.a_rathe…n>_the_middle"
+    assert labels["inner." + "\u540d" * 30] == "inner." + "\u540d" * 3 + "…" + "\u540d" * 6
 
 
 def test_what_is_computed_again_is_dashed():

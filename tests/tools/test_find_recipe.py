@@ -31,6 +31,7 @@ def short(): return line()[:3]
 def number(): return 3
 def no_model(): return (None, *line()[1:])
 def no_optimizer(): return (*line()[:2], "adam", line()[3])
+def wide(width, depth=2, **rest): return line()
 def broken(): raise ZeroDivisionError("by the recipe")
 constant = 5
 """
@@ -85,6 +86,7 @@ def test_a_recipe_is_found_in_a_file_elsewhere(folder: Path, monkeypatch: pytest
         ("my_recipes.py:number", "got a value of type int"),
         ("my_recipes.py:no_model", "as its model a value of type NoneType, expected a gl.nn.Module"),
         ("my_recipes.py:no_optimizer", "as its optimizer a value of type str, expected one of gl.optim"),
+        ("my_recipes.py:wide", "must take no arguments, but it asks for width"),
     ],
 )
 def test_what_is_no_recipe_is_refused(name: str, message: str):
