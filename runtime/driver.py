@@ -1,4 +1,4 @@
-"""The compiled loop that runs a program, alone or with the workers of the pool. Importing this module imports Numba.
+"""The compiled loop that runs a program, alone or with the workers of the pool.
 
 `drive` is a kernel itself: `int64(int64)` over the address of a block of `control_block`.
 
@@ -12,8 +12,6 @@ How workers get to a program: TICKET is a sequence lock around JOB. A worker wri
 INSIDE, and then reads both again. Only if they still stand is it inside; and a program whose memory is to be freed
 waits until no worker names it (`thread_pool.wait_until_left`).
 """
-
-from numba import types
 
 from .control_block import (
     ARGUMENT_BYTES,
@@ -76,14 +74,14 @@ from .intrinsics import (
     set_word,
     word,
 )
-from .object_code import subroutine
+from .natives import external
 
-sched_yield = types.ExternalFunction("sched_yield", types.int32())
-clock_gettime = types.ExternalFunction("clock_gettime", types.int32(types.int32, types.int64))
-pthread_mutex_lock = types.ExternalFunction("pthread_mutex_lock", types.int32(types.int64))
-pthread_mutex_unlock = types.ExternalFunction("pthread_mutex_unlock", types.int32(types.int64))
-pthread_cond_wait = types.ExternalFunction("pthread_cond_wait", types.int32(types.int64, types.int64))
-pthread_cond_broadcast = types.ExternalFunction("pthread_cond_broadcast", types.int32(types.int64))
+sched_yield = external("sched_yield", "i32")
+clock_gettime = external("clock_gettime", "i32", "i32", "i64")
+pthread_mutex_lock = external("pthread_mutex_lock", "i32", "i64")
+pthread_mutex_unlock = external("pthread_mutex_unlock", "i32", "i64")
+pthread_cond_wait = external("pthread_cond_wait", "i32", "i64", "i64")
+pthread_cond_broadcast = external("pthread_cond_broadcast", "i32", "i64")
 
 SPINS = 2000
 """Looks at a word before a waiting thread begins to give its turn away: on a busy machine, pure spinning takes
@@ -94,7 +92,6 @@ RUNS = 2**31
 """Numbers of runs go round; by then no thread remembers the old ones."""
 
 
-@subroutine("int64", 4)
 def run_tile(program, region, tile, worker):
     """Runs the instructions of a region for one tile; returns the first code that is not 0."""
     row = word(program, REGIONS) + REGION_BYTES * region
@@ -126,7 +123,6 @@ def run_tile(program, region, tile, worker):
     return 0
 
 
-@subroutine("int64", 1)
 def wait_a_little(spins):
     """One turn of a waiting loop; returns the turns so far."""
     if spins < SPINS:
@@ -136,7 +132,6 @@ def wait_a_little(spins):
     return spins + 1
 
 
-@subroutine("int64", 1)
 def run_alone(program):
     """Runs all tiles on the calling thread."""
     for region in range(word(program, N_REGIONS)):
@@ -148,7 +143,6 @@ def run_alone(program):
     return 0
 
 
-@subroutine("int64", 4)
 def take_tile(program, region, tiles, run):
     """The next tile of a region for the calling thread, or -1 if all are taken, or -2 if the run is over."""
     counter = word(program, NEXT) + 8 * LINE * region
@@ -167,7 +161,6 @@ def take_tile(program, region, tiles, run):
             return tile
 
 
-@subroutine("void", 3)
 def take_part(program, run, worker):
     """Runs tiles of a run until none is left to take."""
     finished = 0  # tiles that DONE does not have yet
@@ -200,7 +193,6 @@ def take_part(program, run, worker):
         atomic_add(done, finished)
 
 
-@subroutine("int64", 2)
 def run_together(program, pool):
     """Runs a program with the workers of the pool, which the caller has."""
     run = (word(program, RUN) + 1) % RUNS
@@ -229,7 +221,6 @@ def run_together(program, pool):
     return failure & (HALF - 1)
 
 
-@subroutine("void", 1)
 def enter_blas(blas):
     """Makes BLAS run on the threads that call it, until as many runs have left as have entered."""
     spins = 0
@@ -245,7 +236,6 @@ def enter_blas(blas):
     atomic_store(blas + 8 * LOCK, 0)
 
 
-@subroutine("void", 1)
 def leave_blas(blas):
     spins = 0
     while not compare_exchange(blas + 8 * LOCK, 0, 1):
@@ -261,7 +251,6 @@ def leave_blas(blas):
     atomic_store(blas + 8 * LOCK, 0)
 
 
-@subroutine("int64", 1)
 def run_program(program):
     """Runs a program once. One thread at a time may do so; returns 0 or the code of a kernel that failed."""
     blas = word(program, BLAS)
@@ -277,14 +266,12 @@ def run_program(program):
     return code
 
 
-@subroutine("int64", 2)
 def nanoseconds(clock, block):
     """The time of a clock; `block` is the address of two words to work in."""
     clock_gettime(clock, block)
     return word(block, 0) * 1000000000 + word(block, 1)
 
 
-@subroutine("int64", 2)
 def wait_for_ticket(worker, last):
     """Waits for a ticket other than `last`: first in a loop, then asleep. Returns it, or -1 if the pool stops."""
     pool = word(worker, WORKER_POOL)
@@ -312,7 +299,6 @@ def wait_for_ticket(worker, last):
             pthread_mutex_unlock(pool + 8 * MUTEX)
 
 
-@subroutine("int64", 1)
 def help_others(worker):
     """The life of a worker: takes part in one job after the other until the pool stops."""
     pool, index = word(worker, WORKER_POOL), word(worker, WORKER_INDEX)

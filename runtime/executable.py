@@ -21,6 +21,9 @@ from .thread_pool import driver_request
 _HERE = Path(__file__).parent
 _HELPERS = [
     _HERE / "intrinsics.py",
+    _HERE / "front_end.py",
+    _HERE / "natives.py",
+    _HERE / "numba_front_end.py",
     _HERE / "object_code.py",
     _HERE / "tile_product.py",
     _HERE / "tile_transpose.py",

@@ -1,103 +1,30 @@
 """What generated kernels and the driver say to the machine: memory behind addresses, atomics, calls by address, gemm.
 
-Every name here is an ordinary Python function that works on real addresses, so a kernel can be run un-jitted on the
-same argument block; inside Numba it becomes a few LLVM instructions instead. Importing this module imports Numba, which
-takes a third of a second: a program whose machine code is on disk must never get here.
+Every name here is an ordinary Python function that works on real addresses, so a kernel can be run in Python on the
+same argument block; in machine code it is a few LLVM instructions instead.
 
 A kernel's arrays are *typed pointers*: they are indexed, `a[i]`, and nothing else (no length, no slices, no negative
-index). Numba types and lowers them about twice as fast as its own arrays, and without the wraparound of negative
-indices that keeps `for i in range(lo, hi)` from being vectorized.
+index, whose wraparound would keep `for i in range(lo, hi)` from being vectorized).
 """
 
 import ctypes
-import operator
 import platform
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.core.datamodel import models
-from numba.core.datamodel.registry import register_default
-from numba.core.typing.templates import AbstractTemplate, ConcreteTemplate, infer_global, signature
-from numba.extending import lower_builtin
 
-_resolves: Any = infer_global  # whose type hints are wrong
+from .natives import BYTE, INT, NATIVES, WORD, Native, Signature, counted_loop, llvm_type, native, stack_slot
 
-_BYTE = ir.IntType(8)
-_I32 = ir.IntType(32)
-_WORD = ir.IntType(64)
-_BYTE_POINTER = _BYTE.as_pointer()
+_BYTE_POINTER = BYTE.as_pointer()
 
 
-# ---- a Python function that is also a few LLVM instructions
-
-
-def jitted_as(emit: Callable[..., Any], returns: Any, *arguments: Any) -> Callable[[Any], Any]:
-    """Decorates a Python function of these Numba types; in jitted code, it is what `emit(builder, *values)` appends."""
-
-    def decorate(function: Any) -> Any:
-        typed = signature(returns, *arguments)
-        template = type(f"_TypeOf_{function.__name__}", (ConcreteTemplate,), {"key": function, "cases": [typed]})
-        _resolves(function, types.Function(template))
-
-        @lower_builtin(function, *arguments)
-        def _(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            value = emit(builder, *args)
-            return context.get_dummy_value() if returns is types.none else value
-
-        return function
-
-    return decorate
-
-
-def _pointer(builder: Any, address: Any, to: Any = _WORD) -> Any:
+def _pointer(builder: Any, address: Any, to: Any = WORD) -> Any:
     return builder.inttoptr(address, to.as_pointer())
 
 
 # ---- memory behind an address
-
-
-class TypedPointer(types.Type):
-    """Numba's type of a kernel's array: a pointer to elements of `dtype`."""
-
-    def __init__(self, dtype: Any) -> None:
-        self.dtype = dtype
-        super().__init__(name=f"TypedPointer({dtype})")
-
-
-register_default(TypedPointer)(models.PointerModel)
-
-
-@_resolves(operator.getitem)
-class _TypeOfElement(AbstractTemplate):
-    def generic(self, args: Any, kws: Any) -> Any:
-        pointer, index = args
-        if isinstance(pointer, TypedPointer) and isinstance(index, types.Integer):
-            return signature(pointer.dtype, pointer, types.intp)
-        return None
-
-
-@_resolves(operator.setitem)
-class _TypeOfStore(AbstractTemplate):
-    def generic(self, args: Any, kws: Any) -> Any:
-        pointer, index, _ = args
-        if isinstance(pointer, TypedPointer) and isinstance(index, types.Integer):
-            return signature(types.none, pointer, types.intp, pointer.dtype)
-        return None
-
-
-@lower_builtin(operator.getitem, TypedPointer, types.Integer)
-def _lower_element(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    return context.unpack_value(builder, sig.return_type, builder.gep(args[0], [args[1]], inbounds=True))
-
-
-@lower_builtin(operator.setitem, TypedPointer, types.Integer, types.Any)
-def _lower_store(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    context.pack_value(builder, sig.args[0].dtype, args[2], builder.gep(args[0], [args[1]], inbounds=True))
-    return context.get_dummy_value()
 
 
 ARRAY_DTYPES = {
@@ -124,16 +51,13 @@ def _declare_array(suffix: str) -> Callable[[int, int], Any]:
         return np.ctypeslib.as_array((c_type * n).from_address(address))
 
     array.__name__ = array.__qualname__ = f"array_{suffix}"
-    array.__doc__ = f"The `n` elements of {dtype} at `address`: a typed pointer when jitted, a NumPy array when not."
-    # As it lies in memory, where a bool takes a byte.
-    integer = ir.IntType(8 * np.dtype(dtype).itemsize)
-    element = {"float32": ir.FloatType(), "float64": ir.DoubleType()}.get(dtype, integer)
-    pointer = TypedPointer(types.boolean if dtype == "bool" else getattr(types, dtype))
+    array.__doc__ = f"The `n` elements of {dtype} at `address`: a typed pointer, or in Python a NumPy array."
+    pointer = llvm_type(f"{suffix}*")
 
     def emit(builder: Any, address: Any, n: Any) -> Any:
-        return _pointer(builder, address, element)
+        return builder.inttoptr(address, pointer)
 
-    return jitted_as(emit, pointer, types.int64, types.int64)(array)
+    return native(emit, f"{suffix}*", "i64", "i64")(array)
 
 
 array_f32 = _declare_array("f32")
@@ -152,19 +76,16 @@ def window(array: Any, start: int, n: int) -> Any:
     return array[start : start + n]
 
 
-@_resolves(window)
-class _TypeOfWindow(AbstractTemplate):
-    key = window
-
-    def generic(self, args: Any, kws: Any) -> Any:
-        if len(args) == 3 and isinstance(args[0], TypedPointer):
-            return signature(args[0], args[0], types.int64, types.int64)
-        return None
+def _emit_window(builder: Any, pointer: Any, start: Any, n: Any) -> Any:
+    return builder.gep(pointer, [start], inbounds=True)
 
 
-@lower_builtin(window, TypedPointer, types.Integer, types.Integer)
-def _lower_window(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    return builder.gep(args[0], [args[1]], inbounds=True)
+def _type_of_window(arguments: tuple[str, ...]) -> Signature | None:
+    fits = len(arguments) == 3 and arguments[0].endswith("*")
+    return (arguments[0], (arguments[0], "i64", "i64")) if fits else None
+
+
+NATIVES[window] = Native(_emit_window, _type_of_window)
 
 
 # ---- words of a block
@@ -178,19 +99,19 @@ def _emit_set_word(builder: Any, address: Any, i: Any, value: Any) -> None:
     builder.store(value, builder.gep(_pointer(builder, address), [i]))
 
 
-@jitted_as(_emit_word, types.int64, types.int64, types.int64)
+@native(_emit_word, "i64", "i64", "i64")
 def word(address: int, i: int) -> int:
     """Word `i` (int64) of the block at `address`."""
     return ctypes.c_int64.from_address(address + 8 * i).value
 
 
-@jitted_as(_emit_set_word, types.none, types.int64, types.int64, types.int64)
+@native(_emit_set_word, "none", "i64", "i64", "i64")
 def set_word(address: int, i: int, value: int) -> None:
     """Stores word `i` (int64) of the block at `address`."""
     ctypes.c_int64.from_address(address + 8 * i).value = value
 
 
-# ---- atomics, all of them sequentially consistent (atomic only when jitted)
+# ---- atomics, all of them sequentially consistent (atomic only in machine code)
 
 
 def _emit_atomic_load(builder: Any, address: Any) -> Any:
@@ -216,23 +137,23 @@ def _emit_pause(builder: Any) -> None:
         hint = builder.module.declare_intrinsic("llvm.x86.sse2.pause", (), ir.FunctionType(ir.VoidType(), ()))
         builder.call(hint, ())
     elif platform.machine().lower() in ("arm64", "aarch64"):
-        hint = builder.module.declare_intrinsic("llvm.aarch64.hint", (), ir.FunctionType(ir.VoidType(), (_I32,)))
-        builder.call(hint, (_I32(1),))
+        hint = builder.module.declare_intrinsic("llvm.aarch64.hint", (), ir.FunctionType(ir.VoidType(), (INT,)))
+        builder.call(hint, (INT(1),))
 
 
-@jitted_as(_emit_atomic_load, types.int64, types.int64)
+@native(_emit_atomic_load, "i64", "i64")
 def atomic_load(address: int) -> int:
     """The word at `address`."""
     return word(address, 0)
 
 
-@jitted_as(_emit_atomic_store, types.none, types.int64, types.int64)
+@native(_emit_atomic_store, "none", "i64", "i64")
 def atomic_store(address: int, value: int) -> None:
     """Stores the word at `address`."""
     set_word(address, 0, value)
 
 
-@jitted_as(_emit_atomic_add, types.int64, types.int64, types.int64)
+@native(_emit_atomic_add, "i64", "i64", "i64")
 def atomic_add(address: int, value: int) -> int:
     """Adds to the word at `address`; returns what stood there before."""
     before = word(address, 0)
@@ -240,7 +161,7 @@ def atomic_add(address: int, value: int) -> int:
     return before
 
 
-@jitted_as(_emit_compare_exchange, types.boolean, types.int64, types.int64, types.int64)
+@native(_emit_compare_exchange, "bool", "i64", "i64", "i64")
 def compare_exchange(address: int, expected: int, value: int) -> bool:
     """Stores `value` at `address` if `expected` stands there; whether it did."""
     if word(address, 0) != expected:
@@ -249,7 +170,7 @@ def compare_exchange(address: int, expected: int, value: int) -> bool:
     return True
 
 
-@jitted_as(_emit_pause, types.none)
+@native(_emit_pause, "none")
 def pause() -> None:
     """Tells the processor that this thread waits in a loop."""
 
@@ -261,13 +182,13 @@ RAISED = 2**31 - 1
 
 
 def _emit_call_kernel(builder: Any, kernel: Any, block: Any) -> Any:
-    code, exception = cgutils.alloca_once(builder, _WORD), cgutils.alloca_once(builder, _BYTE_POINTER)
-    convention = ir.FunctionType(_I32, (_WORD.as_pointer(), _BYTE_POINTER.as_pointer(), _WORD))
+    code, exception = stack_slot(builder, WORD), stack_slot(builder, _BYTE_POINTER)
+    convention = ir.FunctionType(INT, (WORD.as_pointer(), _BYTE_POINTER.as_pointer(), WORD))
     status = builder.call(_pointer(builder, kernel, convention), (code, exception, block))
-    return builder.select(builder.icmp_signed("==", status, _I32(0)), builder.load(code), _WORD(RAISED))
+    return builder.select(builder.icmp_signed("==", status, INT(0)), builder.load(code), WORD(RAISED))
 
 
-@jitted_as(_emit_call_kernel, types.int64, types.int64, types.int64)
+@native(_emit_call_kernel, "i64", "i64", "i64")
 def call_kernel(kernel: int, block: int) -> int:
     """Calls the kernel at address `kernel` with the words at `block`: its code, or RAISED."""
     convention = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
@@ -277,21 +198,21 @@ def call_kernel(kernel: int, block: int) -> int:
 
 
 def _emit_call_getter(builder: Any, function: Any) -> Any:
-    return builder.sext(builder.call(_pointer(builder, function, ir.FunctionType(_I32, ())), ()), _WORD)
+    return builder.sext(builder.call(_pointer(builder, function, ir.FunctionType(INT, ())), ()), WORD)
 
 
 def _emit_call_setter(builder: Any, function: Any, value: Any) -> None:
-    setter = _pointer(builder, function, ir.FunctionType(ir.VoidType(), (_I32,)))
-    builder.call(setter, (builder.trunc(value, _I32),))
+    setter = _pointer(builder, function, ir.FunctionType(ir.VoidType(), (INT,)))
+    builder.call(setter, (builder.trunc(value, INT),))
 
 
-@jitted_as(_emit_call_getter, types.int64, types.int64)
+@native(_emit_call_getter, "i64", "i64")
 def call_getter(function: int) -> int:
     """Calls the C function `int function(void)` at an address."""
     return ctypes.CFUNCTYPE(ctypes.c_int)(function)()
 
 
-@jitted_as(_emit_call_setter, types.none, types.int64, types.int64)
+@native(_emit_call_setter, "none", "i64", "i64")
 def call_setter(function: int, value: int) -> None:
     """Calls the C function `void function(int)` at an address."""
     ctypes.CFUNCTYPE(None, ctypes.c_int)(function)(value)
@@ -300,30 +221,30 @@ def call_setter(function: int, value: int) -> None:
 # ---- matrix products
 
 
-def _declare_gemm(name: str, real: Any, c_real: Any, number: Any) -> Callable[..., None]:
+def _declare_gemm(name: str, real: Any, c_real: Any, number: str) -> Callable[..., None]:
     """A row-major gemm over a column-major one: C^T = op(B)^T op(A)^T is the same memory with A and B swapped."""
     bytes_of = ctypes.sizeof(c_real)
 
     def emit(builder: Any, fn: Any, ta: Any, tb: Any, m: Any, n: Any, k: Any, alpha: Any, a: Any, lda: Any, b: Any,
              ldb: Any, beta: Any, c: Any, ldc: Any) -> None:  # fmt: skip
         def slot(value: Any) -> Any:
-            memory = cgutils.alloca_once(builder, value.type)
+            memory = stack_slot(builder, value.type)
             builder.store(value, memory)
             return builder.bitcast(memory, _BYTE_POINTER)
 
         def integer(value: Any) -> Any:
-            return slot(builder.trunc(value, _I32))
+            return slot(builder.trunc(value, INT))
 
         def leading(value: Any) -> Any:  # BLAS wants at least 1, also of an empty matrix
-            positive = builder.icmp_signed(">", value, _WORD(1))
-            return integer(builder.select(positive, value, _WORD(1)))
+            positive = builder.icmp_signed(">", value, WORD(1))
+            return integer(builder.select(positive, value, WORD(1)))
 
         def transposed(flag: Any) -> Any:
-            none = builder.icmp_signed("==", flag, _WORD(0))
-            return slot(builder.select(none, _BYTE(ord("N")), _BYTE(ord("T"))))
+            none = builder.icmp_signed("==", flag, WORD(0))
+            return slot(builder.select(none, BYTE(ord("N")), BYTE(ord("T"))))
 
         def positive(value: Any) -> Any:
-            return builder.icmp_signed(">", value, _WORD(0))
+            return builder.icmp_signed(">", value, WORD(0))
 
         with builder.if_then(builder.and_(positive(m), positive(n))), builder.if_else(positive(k)) as (some, none):
             with some:
@@ -334,14 +255,14 @@ def _declare_gemm(name: str, real: Any, c_real: Any, number: Any) -> Callable[..
                     [transposed(tb), transposed(ta), integer(n), integer(m), integer(k), slot(alpha),
                      matrix[1], leading(ldb), matrix[0], leading(lda), slot(beta), matrix[2], leading(ldc)],
                 )  # fmt: skip
-            with none, cgutils.for_range(builder, m) as row, cgutils.for_range(builder, n) as column:
+            with none, counted_loop(builder, m) as row, counted_loop(builder, n) as column:
                 # An empty sum. Libraries differ on it, where they forward a product with one column to gemv.
-                index = builder.add(builder.mul(row.index, ldc), column.index)
+                index = builder.add(builder.mul(row, ldc), column)
                 place = builder.gep(_pointer(builder, c, real), [index])
                 keep = builder.fcmp_ordered("!=", beta, real(0.0))
                 builder.store(builder.select(keep, builder.fmul(beta, builder.load(place)), real(0.0)), place)
 
-    @jitted_as(emit, types.none, *[types.int64] * 6, number, *[types.int64] * 4, number, *[types.int64] * 2)
+    @native(emit, "none", *["i64"] * 6, number, *["i64"] * 4, number, *["i64"] * 2)
     def gemm(fn: int, ta: int, tb: int, m: int, n: int, k: int, alpha: float, a_ptr: int, lda: int, b_ptr: int,
              ldb: int, beta: float, c_ptr: int, ldc: int) -> None:  # fmt: skip
         if m <= 0 or n <= 0:
@@ -368,5 +289,5 @@ def _declare_gemm(name: str, real: Any, c_real: Any, number: Any) -> Callable[..
     return gemm
 
 
-gemm_f32 = _declare_gemm("gemm_f32", ir.FloatType(), ctypes.c_float, types.float32)
-gemm_f64 = _declare_gemm("gemm_f64", ir.DoubleType(), ctypes.c_double, types.float64)
+gemm_f32 = _declare_gemm("gemm_f32", ir.FloatType(), ctypes.c_float, "f32")
+gemm_f64 = _declare_gemm("gemm_f64", ir.DoubleType(), ctypes.c_double, "f64")

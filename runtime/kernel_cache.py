@@ -1,8 +1,7 @@
 """Compiles generated kernels and keeps their machine code: in the process, and on disk between processes.
 
-A kernel is `int64(int64)` in Numba's own calling convention, `i32 f(i64 *code, i8 **exception, i64 block)`. Numba only
-turns it into object code; LLVM's MCJIT loads that, whether it is fresh or from the disk. So a warm start does not
-import Numba (which takes 0.4 s), and both starts run the same bytes.
+A kernel is `int64(int64)` in Numba's calling convention, `i32 f(i64 *code, i8 **exception, i64 block)`. Compilation
+ends with object code; LLVM's MCJIT loads that, whether it is fresh or from the disk. So both starts run the same bytes.
 
 Whatever is wrong with the folder of the cache, the kernel is compiled and runs: the reason stands in `Kernel.why`, and
 a `CacheWarning` tells it once.
@@ -31,7 +30,7 @@ from .disk_cache import CACHE_OFF, NOT_THERE, cache_status
 from .fork_lock import compiler_lock
 
 Namespace = Mapping[str, object] | Callable[[], Mapping[str, object]]
-"""The globals of a kernel's source, or a function that makes them: called only where Numba must compile."""
+"""The globals of a kernel's source, or a function that makes them: called only where the kernel must be compiled."""
 
 WORKER_NAME = "gradloom-worker"
 """How the names of threads begin that never hold a lock, so that a process with them may fork."""
@@ -81,8 +80,8 @@ class KernelRequest:
     def function(self) -> Callable[..., Any]:
         """The Python function."""
         names: dict[str, Any] = dict(self.namespace() if callable(self.namespace) else self.namespace)
-        file = f"<kernel {self.entry} {self.key().text[:8]}>"
-        # For Numba's messages.
+        file = f"<kernel {self.entry} {self.key().text}>"
+        # For the front end, and for messages.
         linecache.cache[file] = (len(self.source), None, self.source.splitlines(keepends=True), file)
         exec(compile(self.source, file, "exec"), names)
         return names[self.entry]

@@ -1,7 +1,4 @@
-"""A Python function, compiled by Numba to object code that stands by itself: no other library, no Python, no Numba.
-
-Importing this module imports Numba.
-"""
+"""A Python function, compiled to object code that stands by itself: no other library, no Python, no Numba."""
 
 import contextlib
 import gc
@@ -11,87 +8,62 @@ import signal
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import llvmlite.binding as llvm
-from numba import types
-from numba.core import compiler, sigutils, typed_passes, untyped_passes
-from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler_lock import global_compiler_lock
-from numba.core.compiler_machinery import PassManager
-from numba.core.registry import cpu_target
-from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
-from numba.extending import lower_builtin
+
+from .front_end import Unsupported, lower
 
 Built = tuple[bytes, list[str], float]
 """Object code, the names of the symbols that it needs, and the seconds that it took."""
 
 
-class _ObjectLibrary(JITCodeLibrary):
-    """A code library that ends as the bytes of an object file instead of in Numba's own JIT engine.
+@cache
+def target_machine() -> Any:
+    """LLVM's code generator for this CPU."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    # A loop over many arrays is vectorized behind tests that they do not overlap; by default LLVM gives up at eight
+    # tests.
+    llvm.set_option("gradloom", "-runtime-memory-check-threshold=256")
+    # Scalar remainders of vectorized loops would be unrolled eight times: more than a quarter of the machine code, and
+    # a third of the time that LLVM takes to emit it, for a few elements at the end of a row.
+    llvm.set_option("gradloom", "-unroll-runtime=false")
+    try:
+        features = llvm.get_host_cpu_features().flatten()
+    except RuntimeError:  # LLVM cannot tell on some systems; the name must do
+        features = ""
+    target = llvm.Target.from_triple(llvm.get_process_triple())
+    return target.create_target_machine(
+        cpu=llvm.get_host_cpu_name(),
+        features=features,
+        opt=3,
+        reloc="static" if target.name.startswith("x86") else "default",
+        codemodel="jitdefault",
+        jit=True,
+    )
+
+
+def emit(module: Any, entry: str) -> tuple[bytes, list[str]]:
+    """The object code of an LLVM module, and the names of the symbols that it needs.
 
     Everything but the entry becomes internal to the object. So LLVM may inline it whole, and objects that different
     processes made, in which different functions may have the same name, can be loaded side by side.
     """
-
-    entry = ""
-    symbol = ""
-    code = b""
-
-    def __init__(self, codegen: Any, name: str) -> None:
-        super().__init__(codegen, name)
-        self.subroutines: dict[Callable[..., Any], Any] = {}
-
-    def _optimize_final_module(self) -> None:
-        module = self._final_module
-        for value in [*module.functions, *module.global_variables]:
-            if not value.is_declaration and value.name != self.entry:
-                value.linkage = llvm.Linkage.internal
-        passes, builder = self._codegen._module_pass_manager()
-        passes.run(module, builder)
-
-    def _optimize_functions(self, ll_module: Any) -> None:
-        """Nothing: all of the module is optimized at its end. (Numba does it twice, for its reference counts.)"""
-        ll_module.data_layout = self._codegen._data_layout
-
-    def _finalize_final_module(self) -> None:
-        self._verify_declare_only_symbols()
-        self._final_module.get_function(self.entry).name = self.symbol
-        self.code = self._codegen._tm.emit_object(self._final_module)
-        self._finalized = True
-
-    def externals(self) -> list[str]:
-        """The functions and variables that the object expects from the process."""
-        values = [*self._final_module.functions, *self._final_module.global_variables]
-        return sorted(value.name for value in values if value.is_declaration and not value.name.startswith("llvm."))
-
-
-class _Pipeline(compiler.CompilerBase):
-    """Numba's passes that kernels need: they have no closures, no arrays of Numba's, no dead branches."""
-
-    def define_pipelines(self) -> list[PassManager]:
-        passes = PassManager("kernel")
-        passes.add_pass(untyped_passes.TranslateByteCode, "analyzing bytecode")
-        passes.add_pass(untyped_passes.FixupArgs, "fix up args")
-        passes.add_pass(untyped_passes.IRProcessing, "processing IR")
-        passes.add_pass(untyped_passes.GenericRewrites, "nopython rewrites")
-        passes.add_pass(untyped_passes.ReconstructSSA, "ssa")
-        passes.add_pass(typed_passes.NopythonTypeInference, "nopython frontend")
-        passes.add_pass(typed_passes.PreLowerStripPhis, "remove phis nodes")
-        passes.add_pass(typed_passes.IRLegalization, "ensure IR is legal prior to lowering")
-        passes.add_pass(typed_passes.NativeLowering, "native lowering")
-        passes.add_pass(typed_passes.NoPythonBackend, "nopython mode backend")
-        passes.finalize()
-        return [passes]
-
-
-def _contexts() -> tuple[Any, Any]:
-    """Numba's contexts for types and for code, with all that was registered since they were last used."""
-    typing: Any = cpu_target.typing_context
-    target: Any = cpu_target.target_context
-    typing.refresh()
-    target.refresh()
-    return typing, target
+    for value in [*module.functions, *module.global_variables]:
+        if not value.is_declaration and value.name != entry:
+            value.linkage = llvm.Linkage.internal
+    machine = target_machine()
+    module.triple, module.data_layout = llvm.get_process_triple(), str(machine.target_data)
+    module.verify()
+    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    options.loop_vectorization, options.slp_vectorization = True, False
+    passes = llvm.create_pass_builder(machine, options)
+    passes.getModulePassManager().run(module, passes)
+    values = [*module.functions, *module.global_variables]
+    needed = sorted(value.name for value in values if value.is_declaration and not value.name.startswith("llvm."))
+    return machine.emit_object(module), needed
 
 
 def build(function: Callable[..., Any], signature: str, symbol: str) -> Built:
@@ -100,62 +72,21 @@ def build(function: Callable[..., Any], signature: str, symbol: str) -> Built:
     Raises Numba's errors where the function cannot be typed.
     """
     start = time.perf_counter()
-    arguments, result = sigutils.normalize_signature(signature)
     # Compilation makes a great many objects that live until its end: the collector would walk them over and over.
     collecting = gc.isenabled()
     gc.disable()
     try:
-        with global_compiler_lock:
-            typing, target = _contexts()
-            library = _ObjectLibrary(target.codegen(), function.__name__)
-            compiled = _compile_into(library, typing, target, function, arguments, result)
-            library.entry, library.symbol = compiled.fndesc.llvm_func_name, symbol
-            library.finalize()
+        if signature != "int64(int64)":
+            raise Unsupported(signature)
+        code, externals = emit(llvm.parse_assembly(str(lower(function, symbol))), symbol)
+    except Unsupported:
+        from .numba_front_end import build
+
+        code, externals = build(function, signature, symbol)
     finally:
         if collecting:
             gc.enable()
-    return library.code, library.externals(), time.perf_counter() - start
-
-
-def _compile_into(
-    library: _ObjectLibrary, typing: Any, target: Any, function: Callable[..., Any], arguments: Any, result: Any
-) -> Any:
-    """Adds a function to a library, which stays open for more."""
-    flags: Any = compiler.Flags()
-    cpu_target.options.parse_as_flags(flags, {"nopython": True, "nogil": True, "error_model": "numpy"})
-    flags.no_cpython_wrapper = True
-    flags.no_cfunc_wrapper = True
-    flags.no_compile = True  # `finalize` is ours to call
-    flags.nrt = False
-    pipeline: Any = _Pipeline
-    return compiler.compile_extra(typing, target, function, arguments, result, flags, {}, library, pipeline)
-
-
-def subroutine(result: str, arguments: int) -> Callable[[Any], Any]:
-    """Decorates a Python function of so many int64 that compiled functions call.
-
-    It becomes part of the object code of whatever calls it, once. (As a function of Numba's own it would be machine
-    code by itself first, which takes as long again.)
-    """
-    returns = getattr(types, result)
-    typed = signature(returns, *[types.int64] * arguments)
-    resolves: Any = infer_global  # whose type hints are wrong
-
-    def decorate(function: Any) -> Any:
-        template = type(f"_TypeOf_{function.__name__}", (ConcreteTemplate,), {"key": function, "cases": [typed]})
-        resolves(function, types.Function(template))
-
-        @lower_builtin(function, *typed.args)
-        def _(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            library = context.active_code_library
-            if function not in library.subroutines:
-                compiled = _compile_into(library, context.typing_context, context, function, typed.args, returns)
-                library.subroutines[function] = compiled.fndesc
-            return context.call_internal(builder, library.subroutines[function], typed, args)
-
-        return function
-
-    return decorate
+    return code, externals, time.perf_counter() - start
 
 
 _PATIENCE_SECONDS = 120
@@ -167,9 +98,8 @@ def build_together(
 ) -> dict[str, Built]:
     """What `build` makes of many (maker of the function, signature, symbol), by their keys, in so many processes.
 
-    Each process takes the next function that nobody has taken, in the order given. The children are forked, for Numba
-    takes half a second to import and begin. What does not compile is missing from the result, and so is what a child
-    took that came to grief: `build` it again, to see why.
+    Each process takes the next function that nobody has taken, in the order given. What does not compile is missing
+    from the result, and so is what a child took that came to grief: `build` it again, to see why.
     """
     keys = list(functions)
 
@@ -186,20 +116,18 @@ def build_together(
 
     queue = _queue(len(keys))
     children: list[tuple[int, int]] = []
-    with global_compiler_lock:  # so that no other thread holds it while this one forks
-        _contexts()
-        for _ in range(1, processes):
-            reader, writer = os.pipe()
-            try:
-                child = _fork()
-            except OSError:  # no more processes
-                os.close(reader)
-                os.close(writer)
-                break
-            if child == 0:
-                _live_as_child(lambda: share(queue), writer)
+    for _ in range(1, processes):
+        reader, writer = os.pipe()
+        try:
+            child = _fork()
+        except OSError:  # no more processes
+            os.close(reader)
             os.close(writer)
-            children.append((child, reader))
+            break
+        if child == 0:
+            _live_as_child(lambda: share(queue), writer)
+        os.close(writer)
+        children.append((child, reader))
     built = share(queue)
     os.close(queue)
     for child, reader in children:

@@ -1,4 +1,4 @@
-"""The innermost loops of convolutions: a small matrix of sums held in registers. Importing this module imports Numba.
+"""The innermost loops of convolutions: a small matrix of sums held in registers.
 
 `tile_product` makes functions for kernels. One computes, for `rows` rows r of `vectors` vectors of 64 bytes,
 
@@ -18,13 +18,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types
-from numba.core import cgutils
 
-from .intrinsics import array_f32, array_f64, jitted_as
+from .intrinsics import array_f32, array_f64
+from .natives import INT, WORD, declared, native
 
-_WORD = ir.IntType(64)
-_I32 = ir.IntType(32)
 _BIT = ir.IntType(1)
 VECTOR_BYTES = 64
 
@@ -83,55 +80,55 @@ def tile_product(
     def emit(builder: Any, a: Any, a_row: Any, b: Any, c: Any, c_row: Any, n2: Any, a2: Any, b2: Any, n1: Any, a1: Any,
              b1: Any, n0: Any, a0: Any, b0: Any, columns: Any, accumulate: Any) -> None:  # fmt: skip
         def function(what: str, result: Any, *arguments: Any) -> Any:
-            return cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, arguments), what)
+            return declared(builder.module, what, ir.FunctionType(result, arguments))
 
         fma = function(f"llvm.fma.{name}", vector, vector, vector, vector)
         pointer = vector.as_pointer()
-        load_some = function(f"llvm.masked.load.{name}.p0{name}", vector, pointer, _I32, mask_type, vector)
-        store_some = function(f"llvm.masked.store.{name}.p0{name}", ir.VoidType(), vector, pointer, _I32, mask_type)
+        load_some = function(f"llvm.masked.load.{name}.p0{name}", vector, pointer, INT, mask_type, vector)
+        store_some = function(f"llvm.masked.store.{name}.p0{name}", ir.VoidType(), vector, pointer, INT, mask_type)
         exists: Any = None
         if tail:
-            left = builder.sub(columns, _WORD(lanes * (vectors - 1)))
-            spread = builder.insert_element(ir.Constant(ir.VectorType(_WORD, lanes), ir.Undefined), left, _I32(0))
-            indices = ir.Constant(ir.VectorType(_I32, lanes), [0] * lanes)
+            left = builder.sub(columns, WORD(lanes * (vectors - 1)))
+            spread = builder.insert_element(ir.Constant(ir.VectorType(WORD, lanes), ir.Undefined), left, INT(0))
+            indices = ir.Constant(ir.VectorType(INT, lanes), [0] * lanes)
             spread = builder.shuffle_vector(spread, spread, indices)
-            numbers = ir.Constant(ir.VectorType(_WORD, lanes), list(range(lanes)))
+            numbers = ir.Constant(ir.VectorType(WORD, lanes), list(range(lanes)))
             exists = builder.icmp_signed("<", numbers, spread)
 
         def at(address: Any, v: int) -> Any:
-            address = builder.add(address, _WORD(VECTOR_BYTES * v)) if v else address
+            address = builder.add(address, WORD(VECTOR_BYTES * v)) if v else address
             return builder.inttoptr(address, pointer)
 
         def load(address: Any, v: int) -> Any:
             if tail and v == vectors - 1:
-                return builder.call(load_some, (at(address, v), _I32(itemsize), exists, zero))
+                return builder.call(load_some, (at(address, v), INT(itemsize), exists, zero))
             value = builder.load(at(address, v))
             value.align = itemsize
             return value
 
         def store(value: Any, address: Any, v: int) -> None:
             if tail and v == vectors - 1:
-                builder.call(store_some, (value, at(address, v), _I32(itemsize), exists))
+                builder.call(store_some, (value, at(address, v), INT(itemsize), exists))
             else:
                 builder.store(value, at(address, v)).align = itemsize
 
         def repeat(address: Any) -> Any:
             value = builder.load(builder.inttoptr(address, element.as_pointer()))
-            value = builder.insert_element(nothing, value, _I32(0))
-            return builder.shuffle_vector(value, nothing, ir.Constant(ir.VectorType(_I32, lanes), [0] * lanes))
+            value = builder.insert_element(nothing, value, INT(0))
+            return builder.shuffle_vector(value, nothing, ir.Constant(ir.VectorType(INT, lanes), [0] * lanes))
 
         def loop(n: Any, pointers: list[Any], steps: list[Any], sums: list[Any], body: Callable[..., Any]) -> list[Any]:
             before = builder.block
             head = builder.append_basic_block()
             builder.branch(head)
             builder.position_at_end(head)
-            counter, *moving = [builder.phi(_WORD) for _ in range(1 + len(pointers))]
+            counter, *moving = [builder.phi(WORD) for _ in range(1 + len(pointers))]
             running = [builder.phi(vector) for _ in sums]
-            for phi, first in zip((counter, *moving, *running), (_WORD(0), *pointers, *sums)):
+            for phi, first in zip((counter, *moving, *running), (WORD(0), *pointers, *sums)):
                 phi.add_incoming(first, before)
             after = body(moving, running)
             last = builder.block
-            following = builder.add(counter, _WORD(1))
+            following = builder.add(counter, WORD(1))
             counter.add_incoming(following, last)
             for phi, step in zip(moving, steps):
                 phi.add_incoming(builder.add(phi, step), last)
@@ -158,8 +155,8 @@ def tile_product(
             return phis
 
         pointers_of_a = -(-rows // _ROWS_A_POINTER)
-        offsets = [builder.mul(a_row, _WORD(i)) for i in range(min(rows, _ROWS_A_POINTER))]
-        jumps = [builder.mul(a_row, _WORD(i * _ROWS_A_POINTER)) for i in range(pointers_of_a)]
+        offsets = [builder.mul(a_row, WORD(i)) for i in range(min(rows, _ROWS_A_POINTER))]
+        jumps = [builder.mul(a_row, WORD(i * _ROWS_A_POINTER)) for i in range(pointers_of_a)]
 
         def innermost(pointers: list[Any], sums: list[Any]) -> list[Any]:
             *of_a, of_b = pointers
@@ -180,8 +177,8 @@ def tile_product(
         def outer(pointers: list[Any], sums: list[Any]) -> list[Any]:
             return loop(n1, pointers, [a1, b1], sums, middle)
 
-        places = [(builder.add(c, builder.mul(c_row, _WORD(r))), v) for r in range(rows) for v in range(vectors)]
-        adds = builder.icmp_signed("!=", accumulate, _WORD(0))
+        places = [(builder.add(c, builder.mul(c_row, WORD(r))), v) for r in range(rows) for v in range(vectors)]
+        adds = builder.icmp_signed("!=", accumulate, WORD(0))
         zeros = [zero] * len(places)
         if sectioned:
             totals = loop(n2, [a, b], [a2, b2], zeros, outer)
@@ -197,4 +194,4 @@ def tile_product(
     product = plain_tile_product(array, itemsize, rows, vectors, tail, pairwise, sectioned)
     variant = "t" * tail + "p" * pairwise + "s" * sectioned
     product.__name__ = product.__qualname__ = f"tile_{dtype}_{rows}x{vectors}{variant}"
-    return jitted_as(emit, types.none, *[types.int64] * 16)(product)
+    return native(emit, "none", *["i64"] * 16)(product)

@@ -1,4 +1,4 @@
-"""A square of elements transposed in registers. Importing this module imports Numba."""
+"""A square of elements transposed in registers."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ from functools import cache
 from typing import Any
 
 from llvmlite import ir
-from numba import types
-from numba.core import cgutils
 
-from .intrinsics import array_i32, array_i64, jitted_as
+from .intrinsics import array_i32, array_i64
+from .natives import INT, WORD, declared, native
 
-_WORD = ir.IntType(64)
-_I32 = ir.IntType(32)
 _BIT = ir.IntType(1)
 _VECTOR_BYTES = 64
 
@@ -44,39 +41,39 @@ def tile_transpose(itemsize: int, whole: bool) -> Callable[..., None]:
     zero = ir.Constant(vector, [0] * n)
 
     def shuffled(builder: Any, x: Any, y: Any, lanes: list[int]) -> Any:
-        return builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(_I32, n), lanes))
+        return builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(INT, n), lanes))
 
     def emit(builder: Any, x: Any, x_row: Any, y: Any, y_row: Any, rows: Any, columns: Any) -> None:
         def function(what: str, result: Any, *arguments: Any) -> Any:
-            return cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, arguments), what)
+            return declared(builder.module, what, ir.FunctionType(result, arguments))
 
         pointer = vector.as_pointer()
-        load_some = function(f"llvm.masked.load.{name}.p0{name}", vector, pointer, _I32, mask_type, vector)
-        store_some = function(f"llvm.masked.store.{name}.p0{name}", ir.VoidType(), vector, pointer, _I32, mask_type)
+        load_some = function(f"llvm.masked.load.{name}.p0{name}", vector, pointer, INT, mask_type, vector)
+        store_some = function(f"llvm.masked.store.{name}.p0{name}", ir.VoidType(), vector, pointer, INT, mask_type)
 
         def below(limit: Any) -> Any:
             """Which lanes are below `limit`."""
-            wide = ir.VectorType(_WORD, n)
-            spread = builder.insert_element(ir.Constant(wide, ir.Undefined), limit, _I32(0))
+            wide = ir.VectorType(WORD, n)
+            spread = builder.insert_element(ir.Constant(wide, ir.Undefined), limit, INT(0))
             spread = shuffled(builder, spread, spread, [0] * n)
             return builder.icmp_signed("<", ir.Constant(wide, list(range(n))), spread)
 
         def at(address: Any, row: Any, i: int) -> Any:
-            return builder.inttoptr(builder.add(address, builder.mul(row, _WORD(i))), pointer)
+            return builder.inttoptr(builder.add(address, builder.mul(row, WORD(i))), pointer)
 
         present, wanted = (None, None) if whole else (below(columns), below(rows))
         nothing = ir.Constant(mask_type, [0] * n)
 
         def lanes(i: int, count: Any, mask: Any) -> Any:
             """The mask of row `i` of `count`."""
-            return builder.select(builder.icmp_signed("<", _WORD(i), count), mask, nothing)
+            return builder.select(builder.icmp_signed("<", WORD(i), count), mask, nothing)
 
         def load(i: int) -> Any:
             if whole:
                 value = builder.load(at(x, x_row, i))
                 value.align = itemsize
                 return value
-            return builder.call(load_some, (at(x, x_row, i), _I32(itemsize), lanes(i, rows, present), zero))
+            return builder.call(load_some, (at(x, x_row, i), INT(itemsize), lanes(i, rows, present), zero))
 
         values = [load(i) for i in range(n)]
         # Squares of half the size change places across the diagonal, then squares within these, down to elements.
@@ -94,8 +91,8 @@ def tile_transpose(itemsize: int, whole: bool) -> Callable[..., None]:
             if whole:
                 builder.store(value, at(y, y_row, i)).align = itemsize
             else:
-                builder.call(store_some, (value, at(y, y_row, i), _I32(itemsize), lanes(i, columns, wanted)))
+                builder.call(store_some, (value, at(y, y_row, i), INT(itemsize), lanes(i, columns, wanted)))
 
     transpose = plain_tile_transpose(array_i32 if itemsize == 4 else array_i64, itemsize)
     transpose.__name__ = transpose.__qualname__ = f"transpose_{itemsize}_{'whole' if whole else 'part'}"
-    return jitted_as(emit, types.none, *[types.int64] * 6)(transpose)
+    return native(emit, "none", *["i64"] * 6)(transpose)

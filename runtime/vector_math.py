@@ -1,12 +1,12 @@
 """Element-wise functions that LLVM vectorizes inside a generated loop, with the same bits in whatever loop they stand.
 
-Numba's wheels carry no vector math library, so `math.exp` in a kernel is one call an element. The functions here are
+llvmlite's wheels carry no vector math library, so `math.exp` in a kernel is one call an element. The functions here are
 straight lines of multiply-adds, bit tricks and selects instead. `VECTOR_MATH["exp", "float32"]` is a function named
 `exp_f32`; put under that name into the globals of a kernel's source, it can be called there. Such a kernel must be
 compiled without fastmath: the functions rely on every operation being rounded as it is written.
 
-Each function is written once, over "numbers": NumPy scalars when Python calls it, `_Traced` values when Numba compiles
-a call of it. In the latter case it is run once, and each operation appends one LLVM instruction to the kernel. So there
+Each function is written once, over "numbers": NumPy scalars when Python calls it, `_Traced` values when a call of it
+is compiled. In the latter case it is run once, and each operation appends one LLVM instruction to the kernel. So there
 is no second function to compile and to inline, and Python and machine code compute the same bits (but for NaNs' own).
 
 "Within 1.5 ulp" is against the exact value, in units in the last place of the result, the final rounding included.
@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types
-from numba.extending import lower_builtin, type_callable
+
+from .natives import NATIVES, NUMBERS, Native, Signature
 
 Number = Any
 """A NumPy scalar or a _Traced value. Plain Python numbers may meet either, and take its type."""
@@ -650,31 +650,26 @@ def _tan(x: Number, f: _Format) -> Number:
 
 
 def _declare(name: str, body: Callable[..., Number], f: _Format) -> Callable[..., Any]:
-    """A function of NumPy scalars, known to Numba, that runs `body` in the format f."""
+    """A function of NumPy scalars, native to kernels, that runs `body` in the format f."""
     dtype = np.dtype(f.real)
-    number = types.float32 if f is _FLOAT32 else types.float64
+    number = f"f{8 * dtype.itemsize}"
     arity = len(inspect.signature(body).parameters) - 1
 
     def function(*arguments: Any) -> Any:
         with np.errstate(all="ignore"):
             return body(*map(f.real, arguments), f)
 
-    function.__name__ = function.__qualname__ = f"{name}_f{8 * dtype.itemsize}"
+    function.__name__ = function.__qualname__ = f"{name}_{number}"
     function.__doc__ = body.__doc__
 
-    @type_callable(function)
-    def type_of_call(context: Any) -> Any:
-        def signature(*arguments: types.Type) -> Any:
-            fits = all(isinstance(a, types.Float | types.Integer) for a in arguments)
-            return number(*[number] * arity) if fits else None
+    def typed(arguments: tuple[str, ...]) -> Signature | None:
+        fits = len(arguments) == arity and all(a in NUMBERS for a in arguments)
+        return (number, (number,) * arity) if fits else None
 
-        # Numba reads the arity from the parameters.
-        return (lambda x: signature(x)) if arity == 1 else (lambda x, y: signature(x, y))
-
-    @lower_builtin(function, *[number] * arity)
-    def lower(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+    def emit(builder: ir.IRBuilder, *arguments: Any) -> ir.Value:
         return body(*(_Traced(builder, argument, dtype) for argument in arguments), f).value
 
+    NATIVES[function] = Native(emit, typed)
     return function
 
 

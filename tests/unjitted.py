@@ -1,4 +1,4 @@
-"""Runs a plan without Numba: kernel source as plain Python, on memory that notices every access outside of it.
+"""Runs a plan without machine code: kernel source as plain Python, on memory that notices every access outside of it.
 
 Tiles run last to first and are dealt to all workers in turn, units of a phase run last to first, and memory holds
 garbage before the run: a kernel that relies on an order or on zeros gives wrong numbers here.
@@ -7,14 +7,13 @@ garbage before the run: a kernel that relies on an order or on zeros gives wrong
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from types import FunctionType
 from typing import Any
 
 import numpy as np
 from gradloom.ir import Array, Graph
 from gradloom.passes.plan import Plan
 from gradloom.runtime.intrinsics import ARRAY_DTYPES
-from gradloom.runtime.lowering.namespace import kernel_namespace, mix64
+from gradloom.runtime.lowering.namespace import kernel_namespace
 from gradloom.runtime.lowering.units import Argument, Sites, Step, copy_rows, lower_unit
 from gradloom.runtime.tile_product import plain_tile_product
 from gradloom.runtime.tile_transpose import plain_tile_transpose
@@ -109,13 +108,6 @@ class _Machine:
 
     def namespace(self) -> dict[str, Any]:
         names = dict(kernel_namespace())
-        plain: dict[str, Any] = {"np": np}
-        jitted = {**names, **_inner_functions(names), "mix64": mix64}
-        for name, value in jitted.items():
-            function = getattr(value, "py_func", None)
-            if function is not None:
-                plain[name] = FunctionType(function.__code__, plain, name)
-        names.update((name, value) for name, value in plain.items() if name in names)
         names["word"], names["set_word"] = _Block.word, _Block.set_word
         names["call_kernel"] = lambda address, block: self.call(self.called[address - 1], block)
         names["window"] = lambda pointer, start, n: Pointer(
@@ -134,16 +126,6 @@ class _Machine:
             exec(compile(source, "<kernel>", "exec"), names)
             self.kernels[source] = names["kernel"]
         return int(self.kernels[source](block))
-
-
-def _inner_functions(names: dict[str, Any]) -> dict[str, Any]:
-    """Jitted functions that those of the namespace call by names of their own modules."""
-    found: dict[str, Any] = {}
-    for value in names.values():
-        function = getattr(value, "py_func", None)
-        if function is not None:
-            found.update((n, v) for n, v in function.__globals__.items() if hasattr(v, "py_func"))
-    return found
 
 
 def _garbage(nbytes: int) -> Array:

@@ -1,11 +1,9 @@
-"""The names that kernel source may use. Importing this module imports Numba."""
+"""The names that kernel source may use."""
 
 import math
 from collections.abc import Mapping
 
 import numpy as np
-from llvmlite import binding
-from numba import njit
 
 from .. import intrinsics
 from ..tile_product import tile_product
@@ -14,14 +12,7 @@ from ..vector_math import VECTOR_MATH
 from . import scalar_functions
 from .row_reductions import ROW_REDUCTIONS
 
-# A loop over many arrays is vectorized behind tests that they do not overlap; by default LLVM gives up at eight tests.
-binding.set_option("gradloom", "-runtime-memory-check-threshold=256")
-# Scalar remainders of vectorized loops would be unrolled eight times: more than a quarter of the machine code, and a
-# third of the time that LLVM takes to emit it, for a few elements at the end of a row.
-binding.set_option("gradloom", "-unroll-runtime=false")
 
-
-@njit(forceinline=True)
 def mix64(z):
     """SplitMix64's finalizer."""
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -9,16 +9,11 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import lower_builtin
 
-from ..intrinsics import TypedPointer
+from ..natives import WORD, counted_loop, native, stack_slot
 
 _LANES = 16
 _SETS = 4
-_WORD = ir.IntType(64)
 
 
 def _combine(builder: Any, op: str, dtype: str, a: Any, b: Any) -> Any:
@@ -57,14 +52,6 @@ _ELEMENTS = {
     "u8": ir.IntType(8),
     "bool": ir.IntType(8),
 }
-_NUMBA = {
-    "f32": types.float32,
-    "f64": types.float64,
-    "i32": types.int32,
-    "i64": types.int64,
-    "u8": types.uint8,
-    "bool": types.boolean,
-}
 _NUMPY = {"sum": np.sum, "prod": np.prod, "max": np.max, "min": np.min}
 
 
@@ -73,8 +60,8 @@ def _emit(builder: Any, op: str, dtype: str, pointer: Any, n: Any) -> Any:
     vector = ir.VectorType(element, _LANES)
     start = ir.Constant(element, _identity(op, dtype))
     lanes_start = ir.Constant(vector, [_identity(op, dtype)] * _LANES)
-    sets = [cgutils.alloca_once_value(builder, lanes_start) for _ in range(_SETS)]
-    tail = cgutils.alloca_once_value(builder, start)
+    sets = [stack_slot(builder, vector) for _ in range(_SETS)]
+    tail = stack_slot(builder, element)
     for s in sets:
         builder.store(lanes_start, s)
     builder.store(start, tail)
@@ -85,20 +72,20 @@ def _emit(builder: Any, op: str, dtype: str, pointer: Any, n: Any) -> Any:
         loaded.align = 1
         builder.store(_combine(builder, op, dtype, builder.load(place), loaded), place)
 
-    wide = ir.Constant(_WORD, _LANES * _SETS)
+    wide = ir.Constant(WORD, _LANES * _SETS)
     whole = builder.sdiv(n, wide)
-    with cgutils.for_range(builder, whole, intp=_WORD) as loop:
-        base = builder.mul(loop.index, wide)
+    with counted_loop(builder, whole) as index:
+        base = builder.mul(index, wide)
         for k, s in enumerate(sets):
-            take(s, builder.add(base, ir.Constant(_WORD, k * _LANES)))
+            take(s, builder.add(base, ir.Constant(WORD, k * _LANES)))
     done = builder.mul(whole, wide)
-    lanes = ir.Constant(_WORD, _LANES)
+    lanes = ir.Constant(WORD, _LANES)
     more = builder.sdiv(builder.sub(n, done), lanes)
-    with cgutils.for_range(builder, more, intp=_WORD) as loop:
-        take(sets[0], builder.add(done, builder.mul(loop.index, lanes)))
+    with counted_loop(builder, more) as index:
+        take(sets[0], builder.add(done, builder.mul(index, lanes)))
     done = builder.add(done, builder.mul(more, lanes))
-    with cgutils.for_range(builder, builder.sub(n, done), intp=_WORD) as loop:
-        value = builder.load(builder.gep(pointer, [builder.add(done, loop.index)]))
+    with counted_loop(builder, builder.sub(n, done)) as index:
+        value = builder.load(builder.gep(pointer, [builder.add(done, index)]))
         builder.store(_combine(builder, op, dtype, builder.load(tail), value), tail)
     loaded = [builder.load(s) for s in sets]
     total = _combine(
@@ -136,21 +123,10 @@ def _declare(op: str, dtype: str) -> Any:
     reduce_row.__name__ = reduce_row.__qualname__ = f"row_{op}_{dtype}"
     reduce_row.__doc__ = f"The {op} of the `n` elements of {dtype} at the start of `row`."
 
-    class _Template(AbstractTemplate):
-        key = reduce_row
+    def emit(builder: Any, row: Any, n: Any) -> Any:
+        return _emit(builder, op, dtype, row, n)
 
-        def generic(self, args: Any, kws: Any) -> Any:
-            if len(args) == 2 and isinstance(args[0], TypedPointer):
-                return signature(_NUMBA[dtype], args[0], types.int64)
-            return None
-
-    infer_global(reduce_row, types.Function(_Template))
-
-    @lower_builtin(reduce_row, TypedPointer, types.int64)
-    def _(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _emit(builder, op, dtype, *args)
-
-    return reduce_row
+    return native(emit, dtype, f"{dtype}*", "i64")(reduce_row)
 
 
 ROW_REDUCTIONS = {

@@ -4,12 +4,8 @@ They run in Python as they are, and become part of each kernel that calls them.
 """
 
 import numpy as np
-from numba import njit
-
-_inline = njit(error_model="numpy", forceinline=True)
 
 
-@_inline
 def integer_power(x, y):
     """`x ** y` of int64, wrapping around; a negative `y` gives the value truncated to an integer."""
     if y < 0:
@@ -27,7 +23,6 @@ def integer_power(x, y):
     return result
 
 
-@_inline
 def integer_floor_divide(x, y):
     """`floor(x / y)` of int64; 0 where `y` is 0."""
     if y == 0:
@@ -37,7 +32,6 @@ def integer_floor_divide(x, y):
     return x // y
 
 
-@_inline
 def integer_remainder(x, y):
     """`x - floor(x / y) * y` of int64; 0 where `y` is 0."""
     if y == 0 or y == -1:
@@ -45,7 +39,6 @@ def integer_remainder(x, y):
     return x % y
 
 
-@_inline
 def _float_remainder(x, y):
     if y == 0 or x != x or y != y or abs(x) == np.inf:
         return np.nan * x
@@ -55,7 +48,6 @@ def _float_remainder(x, y):
     return r + y if (r < 0) != (y < 0) else r
 
 
-@_inline
 def _float_floor_divide(x, y):
     # As NumPy: from the remainder, so that it agrees with it, and rounded to the nearest integer.
     if y == 0:
@@ -72,25 +64,21 @@ def _float_floor_divide(x, y):
     return whole + 1 if quotient - whole > 0.5 else whole
 
 
-@_inline
 def remainder_f32(x, y):
     """NumPy's `remainder` of float32."""
     return np.float32(_float_remainder(np.float32(x), np.float32(y)))
 
 
-@_inline
 def remainder_f64(x, y):
     """NumPy's `remainder` of float64."""
     return _float_remainder(x, y)
 
 
-@_inline
 def floor_divide_f32(x, y):
     """NumPy's `floor_divide` of float32."""
     return np.float32(_float_floor_divide(np.float32(x), np.float32(y)))
 
 
-@_inline
 def floor_divide_f64(x, y):
     """NumPy's `floor_divide` of float64."""
     return _float_floor_divide(x, y)

@@ -1,5 +1,7 @@
 """Register tiles: machine code against the same in Python, on the same memory; and copies that turn rows to columns."""
 
+import ctypes
+
 import numpy as np
 import pytest
 from compiled import run_compiled
@@ -7,21 +9,28 @@ from gradloom.ir import OPS, Builder, spec
 from gradloom.passes.pipeline import run_passes
 from gradloom.passes.plan import plan
 from gradloom.passes.views import View
+from gradloom.runtime.intrinsics import word
+from gradloom.runtime.kernel_cache import compile_kernel
 from gradloom.runtime.lowering.transposition import turned
 from gradloom.runtime.tile_product import tile_product
 from gradloom.runtime.tile_transpose import tile_transpose
-from numba import njit
 from unjitted import run_unjitted
 
 RNG = np.random.default_rng(0)
 
 
-def jitted(function, words):
+def compiled(function, words):
     """The function as machine code."""
-    names = [f"w{i}" for i in range(words)]
-    space = {"f": function}
-    exec(f"def call({', '.join(names)}):\n    f({', '.join(names)})\n", space)
-    return njit(f"void({', '.join(['int64'] * words)})")(space["call"])
+    source = f"def kernel(b):\n    f({', '.join(f'word(b, {i})' for i in range(words))})\n    return 0\n"
+    kernel = compile_kernel(source, "kernel", {"f": function, "word": word}, salt=function.__name__)
+    native = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)(kernel.address)
+
+    def call(*arguments):
+        code, exception = ctypes.c_int64(), ctypes.c_void_p()
+        block = (ctypes.c_int64 * words)(*arguments)
+        native(ctypes.addressof(code), ctypes.addressof(exception), ctypes.addressof(block))
+
+    return call
 
 
 @pytest.mark.parametrize(
@@ -49,7 +58,7 @@ def test_a_tile_of_sums_is_what_python_makes_of_it(dtype, rows, vectors, tail, p
     c = RNG.standard_normal((rows, lanes * vectors + 5)).astype(kind)
     tile = tile_product(dtype, rows, vectors, tail, pairwise, sectioned)
     results = []
-    for call in (tile, jitted(tile, 16)):
+    for call in (tile, compiled(tile, 16)):
         target = c.copy()
         call(
             *(a.ctypes.data, 7 * size, b.ctypes.data, target.ctypes.data, target.strides[0]),
@@ -67,7 +76,7 @@ def test_a_square_is_transposed_and_nothing_beside_it(size, rows, columns):
     side = 64 // size
     x = RNG.integers(0, 1000, (side, side + 3)).astype(f"i{size}")
     function = tile_transpose(size, (rows, columns) == (side, side))
-    for call in (function, jitted(function, 6)):
+    for call in (function, compiled(function, 6)):
         y = np.full((side, side + 1), -1, f"i{size}")
         call(x.ctypes.data, x.strides[0], y.ctypes.data, y.strides[0], rows, columns)
         np.testing.assert_array_equal(y[:columns, :rows], x[:rows, :columns].T)

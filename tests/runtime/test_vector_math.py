@@ -7,9 +7,12 @@ from functools import cache
 import numba
 import numpy as np
 import pytest
+from gradloom.runtime.numba_front_end import declare_natives
 from gradloom.runtime.vector_math import VECTOR_MATH
 from numba import types
 from numba.core.errors import TypingError
+
+declare_natives()
 
 KEYS = sorted(VECTOR_MATH)
 UNARY = [key for key in KEYS if key[0] != "pow"]

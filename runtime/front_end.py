@@ -1,0 +1,568 @@
+"""The front end: a Python function as LLVM's code, in the part of Python that kernels and the driver are written in.
+
+That part: numbers, booleans and typed pointers; assignments, `if`, `while`, `for ... in range(...)`,
+`break`, `continue`, `return`; calls of native functions, of number types, of some of NumPy's functions, and
+of other functions in this part, which become part of the caller. Arithmetic is Numba's, with NumPy's error model:
+integers of 64 bits that wrap around and divide towards minus infinity (by 0 they give 0), strict reals.
+
+A variable belongs to the block (of an `if` or a loop) in which it is first assigned, and keeps its type there.
+
+What is outside of this part raises `Unsupported`: Numba knows more, and takes ten times as long.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import linecache
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+
+from .natives import BYTE, INT, NATIVES, NUMBERS, WORD, llvm_type, stack_slot
+
+
+class Unsupported(Exception):
+    """The source is not in the part of Python that the front end knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Value:
+    """A number, or a pointer, under construction; `type` is named as in `natives`."""
+
+    type: str
+    llvm: Any
+
+
+@dataclass
+class _Call:
+    """A function that is being lowered, and where its `return` goes."""
+
+    names: Mapping[str, Any]
+    variables: list[dict[str, _Value]]
+    after: Any
+    result: _Value | None = None
+
+
+@dataclass
+class _Loop:
+    following: Any
+    after: Any
+
+
+_MOST_CALLS = 20
+"""Calls inside each other: more are a recursion."""
+
+_DTYPES = {np.dtype(f"{kind}{bits // 8}"): f"{kind}{bits}" for kind in "iu" for bits in (8, 32, 64)}
+_TYPES = {d.type: name for d, name in _DTYPES.items()} | {np.float32: "f32", np.float64: "f64", np.bool_: "bool"}
+_INTRINSICS = {np.sqrt: "sqrt", np.floor: "floor", np.ceil: "ceil", np.trunc: "trunc", np.rint: "rint"}
+_WIDENED = ("bool", "i8", "i32", "i64", "u8", "u32")
+"""Integers that int64 can hold."""
+_COMPARISONS = {ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
+_REAL_OPERATORS = {ast.Add: "fadd", ast.Sub: "fsub", ast.Mult: "fmul", ast.Div: "fdiv"}
+_INTEGER_OPERATORS = {
+    ast.Add: "add",
+    ast.Sub: "sub",
+    ast.Mult: "mul",
+    ast.BitAnd: "and_",
+    ast.BitOr: "or_",
+    ast.BitXor: "xor",
+    ast.LShift: "shl",
+}
+
+
+def lower(function: Callable[..., Any], symbol: str) -> ir.Module:
+    """A module with the function `int64(int64)`, in the convention `i32 symbol(i64 *result, i8 **exception, i64)`.
+
+    Raises `Unsupported`.
+    """
+    module = ir.Module(symbol)
+    typed = ir.FunctionType(INT, (WORD.as_pointer(), BYTE.as_pointer().as_pointer(), WORD))
+    native = ir.Function(module, typed, symbol)
+    for pointer in native.args[:2]:
+        pointer.add_attribute("noalias")
+    builder = ir.IRBuilder(native.append_basic_block())
+    lowering = _Lowering(builder)
+    result = lowering.convert(lowering.inline(function, [_Value("i64", native.args[2])]), "i64")
+    builder.store(result.llvm, native.args[0])
+    builder.ret(INT(0))
+    return module
+
+
+@lru_cache(8)
+def _definitions(file: str) -> dict[tuple[str, int], ast.FunctionDef]:
+    """The functions that a file defines, by their names and first lines."""
+    tree = ast.parse("".join(linecache.getlines(file)))
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    return {(node.name, node.lineno): node for node in found}
+
+
+def _definition(function: Callable[..., Any]) -> ast.FunctionDef:
+    code = function.__code__
+    found = _definitions(code.co_filename).get((code.co_name, code.co_firstlineno))
+    if found is None:
+        raise Unsupported(f"the source of {code.co_name} cannot be found")
+    return found
+
+
+class _Lowering(ast.NodeVisitor):
+    """Lowers statements and expressions where its builder stands."""
+
+    def __init__(self, builder: Any) -> None:  # llvmlite annotates its builder wrongly
+        self.builder = builder
+        self.calls: list[_Call] = []
+        self.loops: list[_Loop] = []
+
+    def generic_visit(self, node: ast.AST) -> Any:
+        raise Unsupported(f"{type(node).__name__} in line {getattr(node, 'lineno', 0)}")
+
+    # ---- functions and variables
+
+    def inline(self, function: Callable[..., Any], arguments: Sequence[_Value]) -> _Value:
+        """The result of a function, whose code is put here."""
+        definition = _definition(function)
+        parameters = [argument.arg for argument in definition.args.args]
+        if len(parameters) != len(arguments) or len(self.calls) == _MOST_CALLS or function.__closure__:
+            raise Unsupported(f"a call of {definition.name}")
+        variables: dict[str, _Value] = {}
+        after = self.builder.append_basic_block()
+        self.calls.append(_Call(function.__globals__, [variables], after))
+        loops, self.loops = self.loops, []
+        for name, value in zip(parameters, arguments):
+            self.assign(name, value)
+        self.block(definition.body)
+        if not self.builder.block.is_terminated:
+            self.builder.branch(after)
+        self.builder.position_at_end(after)
+        self.loops = loops
+        result = self.calls.pop().result
+        return _Value("none", None) if result is None else self.load(result)
+
+    def load(self, slot: _Value) -> _Value:
+        return _Value(slot.type, self.builder.load(slot.llvm))
+
+    def slot(self, kind: str) -> _Value:
+        return _Value(kind, stack_slot(self.builder, llvm_type(kind)))
+
+    def assign(self, name: str, value: _Value) -> None:
+        variables = self.calls[-1].variables
+        slot = next((block[name] for block in reversed(variables) if name in block), None)
+        if slot is None:
+            slot = variables[-1][name] = self.slot(value.type)
+        self.builder.store(self.fitted(value, slot.type).llvm, slot.llvm)
+
+    def fitted(self, value: _Value, kind: str) -> _Value:
+        """A value as a type that holds all values of its own."""
+        if value.type != kind and (kind != "i64" or value.type not in _WIDENED) and kind != "f64":
+            raise Unsupported(f"a variable is {kind} and {value.type}")
+        return self.convert(value, kind)
+
+    def static(self, node: ast.expr) -> Any:
+        """The Python object that an expression is, whatever runs; `Unsupported` for a variable."""
+        if isinstance(node, ast.Attribute):
+            return getattr(self.static(node.value), node.attr)
+        call = self.calls[-1]
+        if not isinstance(node, ast.Name) or any(node.id in block for block in call.variables):
+            raise Unsupported(f"{ast.unparse(node)} is not known beforehand")
+        if node.id in call.names:
+            return call.names[node.id]
+        if not hasattr(builtins, node.id):
+            raise Unsupported(f"{node.id} is not defined")
+        return getattr(builtins, node.id)
+
+    # ---- statements
+
+    def block(self, statements: Sequence[ast.stmt]) -> dict[str, _Value]:
+        """Statements with variables of their own, which are returned, up to one that goes elsewhere."""
+        self.calls[-1].variables.append({})
+        for statement in statements:
+            if self.builder.block.is_terminated:
+                break
+            self.visit(statement)
+        return self.calls[-1].variables.pop()
+
+    def visit_Assign(self, node: ast.Assign) -> None:
+        if len(node.targets) != 1:
+            raise Unsupported("several targets")
+        target = node.targets[0]
+        if isinstance(target, ast.Tuple):
+            if not isinstance(node.value, ast.Tuple) or len(node.value.elts) != len(target.elts):
+                raise Unsupported("a tuple that is no list of names")
+            values = [self.visit(value) for value in node.value.elts]
+            for part, value in zip(target.elts, values):
+                self.store(part, value)
+        else:
+            self.store(target, self.visit(node.value))
+
+    def store(self, target: ast.expr, value: _Value) -> None:
+        if isinstance(target, ast.Name):
+            self.assign(target.id, value)
+        elif isinstance(target, ast.Subscript):
+            kind, place = self.element(target)
+            stored = self.convert(value, kind).llvm
+            self.builder.store(self.builder.zext(stored, BYTE) if kind == "bool" else stored, place)
+        else:
+            self.generic_visit(target)
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> None:
+        self.store(node.target, self.binary(node.op, self.visit(node.target), self.visit(node.value)))
+
+    def visit_Expr(self, node: ast.Expr) -> None:
+        if not isinstance(node.value, ast.Constant):  # a docstring
+            self.visit(node.value)
+
+    def visit_Return(self, node: ast.Return) -> None:
+        call = self.calls[-1]
+        if node.value is not None:
+            value = self.visit(node.value)
+            if call.result is None:
+                call.result = self.slot(value.type)
+            self.builder.store(self.fitted(value, call.result.type).llvm, call.result.llvm)
+        self.builder.branch(call.after)
+
+    def visit_If(self, node: ast.If) -> None:
+        then, after = self.builder.append_basic_block(), self.builder.append_basic_block()
+        otherwise = self.builder.append_basic_block() if node.orelse else after
+        self.builder.cbranch(self.truth(node.test), then, otherwise)
+        arms: list[tuple[dict[str, _Value], Any]] = []
+        for start, statements in ((then, node.body), (otherwise, node.orelse)):
+            if statements:
+                self.builder.position_at_end(start)
+                variables = self.block(statements)
+                if not self.builder.block.is_terminated:
+                    arms.append((variables, self.builder.block))
+                    self.builder.branch(after)
+        self.builder.position_at_end(after)
+        if node.orelse and arms:
+            self.meet(arms)
+
+    def meet(self, arms: Sequence[tuple[dict[str, _Value], Any]]) -> None:
+        """Variables that all arms of a condition have, as types that are the same, live on behind them."""
+        (first, _), *others = arms
+        for name, slot in first.items():
+            same = [(variables[name], end) for variables, end in others if name in variables]
+            if len(same) == len(others) and all(other.type == slot.type for other, _ in same):
+                self.calls[-1].variables[-1][name] = slot
+                for other, end in same:
+                    with self.builder.goto_block(end):  # in front of where it ends
+                        self.builder.store(self.builder.load(other.llvm), slot.llvm)
+
+    def visit_While(self, node: ast.While) -> None:
+        head, body, after = (self.builder.append_basic_block() for _ in range(3))
+        self.builder.branch(head)
+        self.builder.position_at_end(head)
+        self.builder.cbranch(self.truth(node.test), body, after)
+        self.builder.position_at_end(body)
+        self.loop(node, _Loop(head, after))
+
+    def visit_For(self, node: ast.For) -> None:
+        over = node.iter
+        if not (isinstance(over, ast.Call) and isinstance(over.func, ast.Name) and over.func.id == "range"):
+            raise Unsupported("a loop over something else than a range")
+        if not isinstance(node.target, ast.Name):
+            raise Unsupported("a loop of several variables")
+        bounds = [self.convert(self.visit(bound), "i64").llvm for bound in over.args]
+        start, stop = bounds[:2] if len(bounds) > 1 else (WORD(0), bounds[0])
+        step = bounds[2] if len(bounds) == 3 else WORD(1)
+        counter = stack_slot(self.builder, WORD)
+        self.builder.store(start, counter)
+        head, body, following, after = (self.builder.append_basic_block() for _ in range(4))
+        self.builder.branch(head)
+        self.builder.position_at_end(head)
+        index = self.builder.load(counter)
+        self.builder.cbranch(self.not_there(index, stop, step), body, after)
+        self.builder.position_at_end(following)
+        self.builder.store(self.builder.add(self.builder.load(counter), step, flags=("nsw",)), counter)
+        self.builder.branch(head)
+        self.builder.position_at_end(body)
+        self.calls[-1].variables.append({})
+        self.assign(node.target.id, _Value("i64", index))
+        self.loop(node, _Loop(following, after))
+        self.calls[-1].variables.pop()
+
+    def not_there(self, index: Any, stop: Any, step: Any) -> Any:
+        """Whether a range goes on at `index`."""
+        build = self.builder
+        up, down = (build.icmp_signed(sign, index, stop) for sign in "<>")
+        if isinstance(step, ir.Constant):
+            return up if step.constant > 0 else down
+        return build.select(build.icmp_signed(">", step, WORD(0)), up, down)
+
+    def loop(self, node: ast.For | ast.While, loop: _Loop) -> None:
+        """The body of a loop, from where the builder stands; then the builder stands behind the loop."""
+        if node.orelse:
+            raise Unsupported("else after a loop")
+        self.loops.append(loop)
+        self.block(node.body)
+        self.loops.pop()
+        if not self.builder.block.is_terminated:
+            self.builder.branch(loop.following)
+        self.builder.position_at_end(loop.after)
+
+    def visit_Break(self, node: ast.Break) -> None:
+        self.builder.branch(self.loops[-1].after)
+
+    def visit_Continue(self, node: ast.Continue) -> None:
+        self.builder.branch(self.loops[-1].following)
+
+    def visit_Pass(self, node: ast.Pass) -> None:
+        pass
+
+    # ---- values
+
+    def constant(self, value: Any) -> _Value:
+        if isinstance(value, bool):
+            kind = "bool"
+        elif isinstance(value, int):
+            kind = "i64" if -(2**63) <= value < 2**63 else "u64"
+        elif isinstance(value, float):
+            kind = "f64"
+        elif isinstance(value, np.generic) and type(value) in _TYPES:
+            kind, value = _TYPES[type(value)], value.item()
+        else:
+            raise Unsupported(f"{value!r} is no number")
+        return _Value(kind, ir.Constant(llvm_type(kind), value))
+
+    def visit_Constant(self, node: ast.Constant) -> _Value:
+        return self.constant(node.value)
+
+    def visit_Name(self, node: ast.Name) -> _Value:
+        for block in reversed(self.calls[-1].variables):
+            if node.id in block:
+                return self.load(block[node.id])
+        return self.constant(self.static(node))
+
+    def visit_Attribute(self, node: ast.Attribute) -> _Value:
+        return self.constant(self.static(node))
+
+    def element(self, node: ast.Subscript) -> tuple[str, Any]:
+        """The type and the address of an element."""
+        array, index = self.visit(node.value), self.visit(node.slice)
+        if not array.type.endswith("*"):
+            raise Unsupported(f"an element of {array.type}")
+        return array.type[:-1], self.builder.gep(array.llvm, [self.convert(index, "i64").llvm], inbounds=True)
+
+    def visit_Subscript(self, node: ast.Subscript) -> _Value:
+        kind, place = self.element(node)
+        value = self.builder.load(place)
+        return _Value(kind, self.builder.trunc(value, llvm_type("bool")) if kind == "bool" else value)
+
+    def convert(self, value: _Value, kind: str) -> _Value:
+        """A number as another type."""
+        if value.type == kind:
+            return value
+        known = (*NUMBERS, "bool")
+        if value.type not in known or kind not in known:
+            raise Unsupported(f"{value.type} as {kind}")
+        new: Any = llvm_type(kind)
+        old, x, build = value.type, value.llvm, self.builder
+        if kind == "bool":
+            result = self.nonzero(value)
+        elif old[0] == "f":
+            if kind[0] == "f":
+                result = build.fpext(x, new) if kind == "f64" else build.fptrunc(x, new)
+            else:
+                result = build.fptosi(x, new) if kind[0] == "i" else build.fptoui(x, new)
+        elif kind[0] == "f":
+            result = build.sitofp(x, new) if old[0] == "i" else build.uitofp(x, new)
+        elif x.type.width < new.width:
+            result = build.sext(x, new) if old[0] == "i" else build.zext(x, new)
+        else:
+            result = build.trunc(x, new) if x.type.width > new.width else x
+        return _Value(kind, result)
+
+    def nonzero(self, value: _Value) -> Any:
+        if value.type == "bool":
+            return value.llvm
+        if value.type not in NUMBERS:
+            raise Unsupported(f"{value.type} as a condition")
+        zero = ir.Constant(value.llvm.type, 0)
+        compare = self.builder.fcmp_unordered if value.type[0] == "f" else self.builder.icmp_signed
+        return compare("!=", value.llvm, zero)
+
+    def truth(self, node: ast.expr) -> Any:
+        return self.nonzero(self.visit(node))
+
+    def common(self, left: _Value, right: _Value) -> tuple[_Value, _Value]:
+        """Two numbers as the type in which they meet."""
+        kinds = {left.type, right.type}
+        if kinds <= {"f32"} or kinds <= {"u64"}:
+            return left, right
+        if kinds <= set(_WIDENED):
+            kind = "i64"
+        elif kinds <= {"f32", "f64", "i32", "i64"}:
+            kind = "f64"
+        else:
+            raise Unsupported(f"{left.type} meets {right.type}")
+        return self.convert(left, kind), self.convert(right, kind)
+
+    # ---- operators
+
+    def visit_BinOp(self, node: ast.BinOp) -> _Value:
+        return self.binary(node.op, self.visit(node.left), self.visit(node.right))
+
+    def binary(self, operator: ast.operator, left: _Value, right: _Value) -> _Value:
+        kind, build = type(operator), self.builder
+        if left.type == right.type == "bool" and kind in (ast.BitAnd, ast.BitOr, ast.BitXor):
+            return _Value("bool", getattr(build, _INTEGER_OPERATORS[kind])(left.llvm, right.llvm))
+        left, right = self.common(left, right)
+        x, y = left.llvm, right.llvm
+        if left.type[0] == "f":
+            if kind in _REAL_OPERATORS:
+                return _Value(left.type, getattr(build, _REAL_OPERATORS[kind])(x, y))
+        elif kind in _INTEGER_OPERATORS:
+            return _Value(left.type, getattr(build, _INTEGER_OPERATORS[kind])(x, y))
+        elif kind is ast.RShift:
+            return _Value(left.type, build.ashr(x, y) if left.type == "i64" else build.lshr(x, y))
+        elif kind in (ast.FloorDiv, ast.Mod) and left.type == "i64":
+            return _Value("i64", self.divide(x, y, remainder=kind is ast.Mod))
+        raise Unsupported(f"{kind.__name__} of {left.type}")
+
+    def divide(self, x: Any, y: Any, remainder: bool) -> Any:
+        """Rounded towards minus infinity; 0 where the divisor is 0, or the quotient too large."""
+        build, zero = self.builder, WORD(0)
+        known = isinstance(y, ir.Constant) and y.constant not in (0, -1)
+        fails: Any = None
+        if not known:
+            overflow = build.and_(build.icmp_signed("==", x, WORD(-(2**63))), build.icmp_signed("==", y, WORD(-1)))
+            fails = build.or_(build.icmp_signed("==", y, zero), overflow)
+            y = build.select(fails, WORD(1), y)
+        rest = build.srem(x, y)
+        signs_differ = build.icmp_signed("<", build.xor(rest, y), zero)
+        rounds = build.and_(build.icmp_signed("!=", rest, zero), signs_differ)
+        if remainder:
+            result = build.add(rest, build.select(rounds, y, zero))
+        else:
+            result = build.sub(build.sdiv(x, y), build.zext(rounds, WORD))
+        return result if known else build.select(fails, zero, result)
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> _Value:
+        value, build = self.visit(node.operand), self.builder
+        if isinstance(node.op, ast.Not):
+            return _Value("bool", build.not_(self.nonzero(value)))
+        if isinstance(node.op, ast.USub) and isinstance(value.llvm, ir.Constant) and value.type != "bool":
+            return self.constant(-value.llvm.constant)
+        if value.type[0] == "f" and isinstance(node.op, ast.USub):
+            return _Value(value.type, build.fneg(value.llvm))
+        if value.type not in _WIDENED:
+            raise Unsupported(f"{type(node.op).__name__} of {value.type}")
+        x = self.convert(value, "i64").llvm
+        if isinstance(node.op, ast.USub):
+            return _Value("i64", build.neg(x))
+        if isinstance(node.op, ast.Invert) and value.type != "bool":
+            return _Value("i64", build.not_(x))
+        return self.generic_visit(node.op)
+
+    def visit_Compare(self, node: ast.Compare) -> _Value:
+        if len(node.ops) != 1 or type(node.ops[0]) not in _COMPARISONS:
+            raise Unsupported("a chain of comparisons")
+        left, right = self.common(self.visit(node.left), self.visit(node.comparators[0]))
+        sign, build = _COMPARISONS[type(node.ops[0])], self.builder
+        if left.type[0] == "f":
+            compare = build.fcmp_unordered if sign == "!=" else build.fcmp_ordered
+        else:
+            compare = build.icmp_signed if left.type[0] == "i" else build.icmp_unsigned
+        return _Value("bool", compare(sign, left.llvm, right.llvm))
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> _Value:
+        first, *rest = node.values
+        for other in rest:
+            first = ast.IfExp(first, other, ast.Constant(False))
+            if isinstance(node.op, ast.Or):
+                first = ast.IfExp(first.test, ast.Constant(True), other)
+        return _Value("bool", self.truth(first))
+
+    def visit_IfExp(self, node: ast.IfExp) -> _Value:
+        condition, build = self.truth(node.test), self.builder
+        if _is_cheap(node.body) and _is_cheap(node.orelse):
+            x, y = self.visit(node.body), self.visit(node.orelse)
+            x, y = (x, y) if x.type == y.type else self.common(x, y)
+            return _Value(x.type, build.select(condition, x.llvm, y.llvm))
+        then, otherwise, after = (build.append_basic_block() for _ in range(3))
+        build.cbranch(condition, then, otherwise)
+        values: list[tuple[_Value, Any]] = []
+        for start, part in ((then, node.body), (otherwise, node.orelse)):
+            build.position_at_end(start)
+            values.append((self.visit(part), build.block))
+        (x, x_end), (y, y_end) = values
+        if x.type != y.type:
+            build.position_at_end(x_end)
+            kind = "i64" if {x.type, y.type} <= set(_WIDENED) else "f64"
+            x = self.fitted(x, kind)
+            build.position_at_end(y_end)
+            y = self.fitted(y, kind)
+        for end in (x_end, y_end):
+            build.position_at_end(end)
+            build.branch(after)
+        build.position_at_end(after)
+        phi = build.phi(llvm_type(x.type))
+        phi.add_incoming(x.llvm, x_end)
+        phi.add_incoming(y.llvm, y_end)
+        return _Value(x.type, phi)
+
+    # ---- calls
+
+    def visit_Call(self, node: ast.Call) -> _Value:
+        if node.keywords:
+            raise Unsupported("arguments by name")
+        function = self.static(node.func)
+        arguments = [self.visit(argument) for argument in node.args]
+        if isinstance(function, type):
+            if len(arguments) == 1 and function in _TYPES:
+                return self.convert(arguments[0], _TYPES[function])
+        elif function in NATIVES:
+            return self.native(function, arguments)
+        elif function in _INTRINSICS and len(arguments) == 1 and arguments[0].type in ("f32", "f64"):
+            return self.intrinsic(_INTRINSICS[function], arguments[0])
+        elif function is abs and len(arguments) == 1:
+            return self.absolute(arguments[0])
+        elif function in (min, max) and len(arguments) == 2 and {a.type for a in arguments} <= set(_WIDENED):
+            x, y = self.common(*arguments)
+            less = self.builder.icmp_signed("<" if function is min else ">", y.llvm, x.llvm)
+            return _Value(x.type, self.builder.select(less, y.llvm, x.llvm))
+        elif isinstance(function, FunctionType):
+            return self.inline(function, arguments)
+        raise Unsupported(f"a call of {ast.unparse(node.func)}")
+
+    def native(self, function: Any, arguments: Sequence[_Value]) -> _Value:
+        native = NATIVES[function]
+        typed = native.typed(tuple(argument.type for argument in arguments))
+        if typed is None:
+            raise Unsupported(f"{function.__name__} of {', '.join(argument.type for argument in arguments)}")
+        result, parameters = typed
+        values = [self.convert(value, kind).llvm for value, kind in zip(arguments, parameters)]
+        return _Value(result, native.emit(self.builder, *values))
+
+    def intrinsic(self, name: str, value: _Value) -> _Value:
+        function = self.builder.module.declare_intrinsic(f"llvm.{name}", [value.llvm.type])
+        return _Value(value.type, self.builder.call(function, [value.llvm]))
+
+    def absolute(self, value: _Value) -> _Value:
+        if value.type[0] == "f":
+            return self.intrinsic("fabs", value)
+        x = self.convert(value, "i64").llvm
+        negative = self.builder.icmp_signed("<", x, WORD(0))
+        return _Value("i64", self.builder.select(negative, self.builder.neg(x), x))
+
+
+_CHEAP = (
+    *(ast.Name, ast.Constant, ast.Load, ast.UnaryOp, ast.USub, ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.BitAnd),
+    *(ast.BitOr, ast.Compare, *_COMPARISONS),
+)
+
+
+def _is_cheap(node: ast.expr) -> bool:
+    """Whether to compute an expression does no harm and takes no longer than not to."""
+    return all(isinstance(part, _CHEAP) or _is_conversion(part) for part in ast.walk(node))
+
+
+_NAMES_OF_TYPES = frozenset(_TYPES.values())
+
+
+def _is_conversion(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _NAMES_OF_TYPES

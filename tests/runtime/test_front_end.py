@@ -1,0 +1,173 @@
+"""The front end: the same numbers as Python's and Numba's, and a word for what it does not know."""
+
+import ctypes
+from itertools import product
+
+import gradloom as gl
+import llvmlite.binding as llvm
+import numpy as np
+import pytest
+from gradloom.runtime import assemble, numba_front_end
+from gradloom.runtime.driver import drive
+from gradloom.runtime.front_end import Unsupported, lower
+from gradloom.runtime.kernel_cache import KernelRequest, compile_kernel
+from gradloom.runtime.lowering.namespace import kernel_namespace
+from gradloom.runtime.lowering.units import Sites
+from gradloom.runtime.object_code import emit
+from gradloom.tools.find_recipe import make_recipe
+
+LARGEST = 2**63 - 1
+_engines = []
+
+
+def function(body):
+    """The kernel of these lines, which may use `a` and `b`, the words of its block."""
+    lines = ["def kernel(block):", "    a, b = word(block, 0), word(block, 1)"]
+    lines += [f"    {line}" for line in body.strip("\n").splitlines()]
+    return KernelRequest("\n".join(lines) + "\n", "kernel", kernel_namespace).function()
+
+
+def machine_code(kernel):
+    """The kernel as a function of `a` and `b`, by our front end and by Numba."""
+    ours, _ = emit(llvm.parse_assembly(str(lower(kernel, "kernel"))), "kernel")
+    theirs, _ = numba_front_end.build(kernel, "int64(int64)", "kernel")
+    return [_called(code) for code in (ours, theirs)]
+
+
+def _called(code):
+    machine = llvm.Target.from_default_triple().create_target_machine()
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    _engines.append(engine)  # its code must not go
+    convention = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
+    native = convention(engine.get_function_address("kernel"))
+
+    def call(a, b):
+        result, exception, block = ctypes.c_int64(), ctypes.c_void_p(), (ctypes.c_int64 * 2)(a, b)
+        assert native(ctypes.addressof(result), ctypes.addressof(exception), ctypes.addressof(block)) == 0
+        return result.value
+
+    return call
+
+
+def in_python(kernel, a, b):
+    block = (ctypes.c_int64 * 2)(a, b)
+    return int(kernel(ctypes.addressof(block)))
+
+
+@pytest.mark.parametrize("operator", ["//", "%"])
+def test_division_rounds_as_in_python_and_gives_0_where_there_is_none(operator):
+    kernel = function(f"return a {operator} b")
+    values = [0, 1, -1, 3, -3, 7, -8, 1000003, LARGEST, -LARGEST - 1]
+    ours, theirs = machine_code(kernel)
+    for a, b in product(values, values):
+        fails = b == 0 or (a, b) == (-LARGEST - 1, -1)
+        assert ours(a, b) == theirs(a, b) == (0 if fails else in_python(kernel, a, b)), (a, b)
+
+
+@pytest.mark.parametrize("divisor", [1, 7, 16, -1, -5, 0])
+def test_division_by_a_constant_is_the_same(divisor):
+    ours, theirs = machine_code(function(f"return (a // {divisor}) * 100 + a % {divisor}"))
+    for a in (0, 1, -1, 15, -15, 16, LARGEST, -LARGEST - 1):
+        assert ours(a, 0) == theirs(a, 0), a
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "return (a + b) * 3 - -a",
+        "return (a & b) | (a ^ 5)",
+        "return (a >> 3) + (b << 2)",
+        "return ~a + abs(b)",
+        "return min(a, b) * 7 + min(b, 3)",
+        "return i64(i32(a)) + i64(u8(b & 255))",
+        "return i64(f32(a) / f32(3.0)) + i64(f64(b) * 1.5)",
+        "return i64(np.floor(f64(a) / 7.0)) - i64(np.sqrt(abs(f64(b))))",
+        "return i64(u64(a) >> u64(60)) + i64(u64(a) > u64(b))",
+        "return i64(mix64(u64(a)) ^ u64(b))",
+        "return i64((a < b) | (a == b)) * 2 + i64((a != 0) & (b >= 0))",
+        "return i64(boolean(a)) + i64(not b)",
+        "return integer_power(a % 7, b % 5) + integer_floor_divide(a, b) * 3 + integer_remainder(a, b)",
+        "return i64(f64(a) + i32(b)) + i64(i32(a) * 2 > 0)",
+        "return a if a > b else b",
+        "return i64(2.5 if a > b else a)",
+        "return a // b if b != 0 else i64(-1)",
+        "x = i64(exp_f32(f32(a % 5)) * f32(1000.0))\nreturn x",
+        # Control flow
+        "total = 0\nfor i in range(abs(a) % 9):\n    total += i * i\nreturn total",
+        "total = 0\nfor i in range(9, b % 7, -2):\n    total = total * 10 + i\nreturn total",
+        "x = 0\nstep = 3 if a > 0 else -3\nfor i in range(0, step * 4, step):\n    x = x * 10 + i\nreturn x",
+        "i = 0\nwhile True:\n    i += 1\n    if i % 2:\n        continue\n    if i > a % 50:\n        break\nreturn i",
+        "i = a % 100\nwhile i > 10 and i % 7 != 0 or i == 3:\n    i -= 1\nreturn i",
+        "if a < 0:\n    x, y = 1, b\nelif b < 0:\n    x, y = 2, a\nelse:\n    x, y = 3, a + b\nreturn x * y",
+        "if a < 0:\n    return b\nelse:\n    x = 5\nreturn x + a",
+        "for i in range(3):\n    x = f64(i)\nfor i in range(3):\n    x = i\n    a += x\nreturn a",
+        "x, y = a, b\nx, y = y, x\nreturn x * 3 - y",
+        "if not (a > b and b > 0):\n    a = 1\nreturn a",
+    ],
+)
+def test_a_kernel_computes_what_python_and_numba_do(body):
+    kernel = function(body)
+    ours, theirs = machine_code(kernel)
+    for a, b in product([0, 1, -1, 5, -12, 130, -4000, 99999], [0, 2, -3, 64, -255, 70000]):
+        assert ours(a, b) == theirs(a, b), (a, b)
+        if min(a, b) >= 0 or "u64" not in body:  # of a negative number NumPy makes none
+            with np.errstate(over="ignore"):
+                assert ours(a, b) == in_python(kernel, a, b), (a, b)
+
+
+def test_words_after_and_and_or_are_looked_at_only_where_they_matter():
+    kernel = function("""
+if a != 0 and word(a, 0) == 7 or b != 0 and word(b, 0) == 7:
+    return 1
+return 0
+""")
+    seven = (ctypes.c_int64 * 1)(7)
+    for call in machine_code(kernel):
+        assert [call(0, 0), call(ctypes.addressof(seven), 0), call(0, ctypes.addressof(seven))] == [0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        ("return np.arctan(f64(a))", "np.arctan"),
+        ("x = a\nx = f32(b)\nreturn x", "i64 and f32"),
+        ("for i in range(3):\n    x = i\nreturn x", "x is not defined"),
+        ("for i in (1, 2):\n    a += i\nreturn a", "range"),
+        ("raise ValueError", "Raise"),
+        ("return 0 < a < b", "chain"),
+        ("return u64(a) + b", "u64 meets i64"),
+        ("return a.real", "beforehand"),
+        ("return a ** b", "Pow"),
+    ],
+)
+def test_what_it_does_not_know_is_said(body, what):
+    with pytest.raises(Unsupported, match=what):
+        lower(function(body), "kernel")
+
+
+def test_functions_that_call_themselves_are_unsupported():
+    source = "def again(n):\n    return again(n - 1)\n\n\ndef kernel(b):\n    return again(b)\n"
+    with pytest.raises(Unsupported, match="again"):
+        lower(KernelRequest(source, "kernel", {}).function(), "kernel")
+
+
+def test_numba_compiles_what_the_front_end_does_not_know():
+    source = "def kernel(b):\n    return i64(np.arctan(f64(1.0)) * 4e6)\n"
+    kernel = compile_kernel(source, "kernel", kernel_namespace, salt="front end")
+    convention = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
+    result = ctypes.c_int64()
+    assert convention(kernel.address)(ctypes.addressof(result), 0, 0) == 0
+    assert result.value == 3141592
+
+
+@pytest.mark.parametrize("recipe", ["mlp_s", "mlp_l", "gpt", "cnn", "lstm_bench"])
+def test_kernels_of_the_benchmark_do_not_need_numba(recipe):
+    planned = gl.plan_step(*make_recipe(recipe))
+    for source in dict.fromkeys(assemble.lower(planned.plan, Sites()).sources()):
+        lower(KernelRequest(source, "kernel", kernel_namespace).function(), "kernel")
+
+
+def test_the_driver_does_not_need_numba():
+    lower(drive, "drive")
