@@ -6,15 +6,14 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-import numpy as np
-
-from ..ir import Array, Builder, Graph, Node, Value
+from ..ir import Builder, Graph, Node, Value
+from .minimum_cut import sink_side
 from .rewrite import Pass, rebuild, without_dead_code
 from .views import VIEW_OPS
 
-# Capacities are counted in units of this many bytes, so that those of a large model fit the solver's 32 bits.
+# Capacities are counted in units of this many bytes: smaller differences are not worth another order.
 _UNIT = 256
-_UNBOUNDED = 1 << 30
+_UNBOUNDED = 1 << 62
 
 
 @dataclass(frozen=True)
@@ -169,40 +168,8 @@ def cheapest_cut(
             edges.append((source, 2 * i, _UNBOUNDED))
         else:
             edges += ((2 * part[v] + 1, 2 * i, _UNBOUNDED) for v in dict.fromkeys(node.inputs))
-    behind = _sink_side(edges, source, sink)
+    behind = sink_side(edges, source, sink)
     return {value for value, i in part.items() if 2 * i not in behind and 2 * i + 1 in behind}
-
-
-def _sink_side(edges: list[tuple[int, int, int]], source: int, sink: int) -> set[int]:
-    """The nodes from which the sink can be reached once a maximum flow has filled the edges: the cut nearest to the
-    sink.
-    """
-    from scipy.sparse import csr_array  # pyright: ignore[reportMissingTypeStubs]
-    from scipy.sparse.csgraph import maximum_flow  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
-
-    used = sorted({source, sink, *(e[0] for e in edges), *(e[1] for e in edges)})
-    place = {node: i for i, node in enumerate(used)}
-    table = np.array([(place[a], place[b], c) for a, b, c in edges], np.int64)
-    rows, columns, capacity = table[:, 0], table[:, 1], table[:, 2].astype(np.int32)
-    network = csr_array((capacity, (rows, columns)), shape=(len(used), len(used)), dtype=np.int32)
-    flow: Array = maximum_flow(network, place[source], place[sink]).flow.tocoo()  # pyright: ignore
-    left: dict[tuple[int, int], int] = {}
-    for a, b, c in zip(rows.tolist(), columns.tolist(), capacity.tolist()):
-        left[a, b] = left.get((a, b), 0) + c
-    for a, b, f in zip(flow.row.tolist(), flow.col.tolist(), flow.data.tolist()):  # pyright: ignore
-        left[a, b] = left.get((a, b), 0) - f  # pyright: ignore
-    into: dict[int, list[int]] = {}
-    for (a, b), capacity_left in left.items():
-        if capacity_left > 0:
-            into.setdefault(b, []).append(a)
-    reached = {place[sink]}
-    stack = [place[sink]]
-    while stack:
-        for before in into.get(stack.pop(), ()):
-            if before not in reached:
-                reached.add(before)
-                stack.append(before)
-    return {used[i] for i in reached}
 
 
 def _rebuilt(graph: Graph, kept: set[Value], maker: str) -> Graph:
