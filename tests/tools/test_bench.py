@@ -71,6 +71,16 @@ def test_the_floor_counts_matrix_products_in_loops_too():
     assert gradloom_side.matmul_flops(planned) == 2 * (2 * 7 * 3 * 2)  # forward, and the weight's gradient
 
 
+def test_the_floor_counts_the_gradients_of_convolutions():
+    import gradloom as gl
+
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, bias=False), nn.Conv2d(4, 5, 3, bias=False))
+    batch = gl.spec((2, 3, 6, 6), "float32")
+    traced = gl.plan_step(model, lambda m, x: m(x).sum(), optim.SGD(0.1), batch).graph
+    first, second, to_input = 2 * (2 * 36) * (4 * 27), 2 * (2 * 16) * (5 * 36), 2 * (2 * 36) * (4 * 45)
+    assert gradloom_side.matmul_flops(traced) == 2 * first + 2 * second + to_input  # none to the image
+
+
 def test_bench_prints_a_table_and_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     file = tmp_path / "figures.json"
     assert main(["bench", "mlp_s", "--rounds", "2", "--seconds", "0.05", "--json", str(file)]) == 0

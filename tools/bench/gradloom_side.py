@@ -6,10 +6,12 @@ from typing import Any
 
 from ...engine.step import Step, compile_step
 from ...ir import Graph, node_flops
+from ...passes.rewrite import without_dead_code
 from .side import Side
 from .workloads import Task
 
-_MATMULS = ("dot", "conv")
+_MATMULS = ("contraction", "convolution")
+"""Families of the operations that are products of matrices, each of another kind."""
 
 
 def build(task: Task) -> Side:
@@ -32,12 +34,14 @@ def _bytes_beyond(step: Step) -> int:
 
 
 def matmul_flops(graph: Graph) -> int:
-    """The operations of all matrix products and convolutions of a graph, those in regions and in loops included."""
+    """The operations of all matrix products and convolutions that the outputs of a graph need, those in regions and in
+    loops included.
+    """
     total = 0
-    for node in graph.nodes:
+    for node in without_dead_code(graph).nodes:
         body = node.attrs.get("body")
         if isinstance(body, Graph):
             total += matmul_flops(body) * node.attrs.get("length", 1)
-        elif node.op.name in _MATMULS and node.origin.role != "recompute":
+        elif node.op.family in _MATMULS and node.origin.role != "recompute":
             total += node_flops(node)
     return total
