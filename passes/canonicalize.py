@@ -21,7 +21,7 @@ _transpose = OPS["transpose"]
 
 # Ops that read their operands as plain contiguous arrays.
 NEEDS_CONTIGUOUS = WINDOW_OPS | {
-    *("gather", "scatter_add", "cumsum", "concatenate", "pad", "scan"),
+    *("gather", "scatter_add", "cumsum", "moments", "concatenate", "pad", "scan"),
     *("conv", "conv_add", "conv_weight_gradient", "conv_weight_gradient_add"),
 }
 

@@ -14,6 +14,7 @@ from .certificate_repeats import unlike_repeats
 from .conv_tiles import conv_tiles, weight_gradient_tiles
 from .dot_tiles import DEPTH, DotTiles, dot_tiles
 from .loop_nest import LoopNest
+from .moments import MomentTiles
 from .plan import MOST_LANES, Location, Plan
 from .views import View
 
@@ -263,6 +264,8 @@ class _Replay:
         if node.op.family == "contraction":
             x, y = (self.plan.views[v] for v in node.inputs[:2])
             return self.plan.threads * _strip_scratch(dot_tiles(x, y, self.plan.copies), y)
+        if node.op.name == "moments":
+            return _moments_scratch(node, self.plan.threads)
         if node.op.name == "scan":
             body, attrs = self.plan.bodies[node], node.attrs
             lanes = 1 if self.plan.nested or attrs["carries"] else attrs["length"]
@@ -271,11 +274,19 @@ class _Replay:
         if nest is None:
             return 0
         rows = sum(_lines(nest.columns * v.type.dtype.itemsize) for v in nest.buffers)
+        rows += sum(_lines(nest.lanes * nest.columns * v.type.dtype.itemsize) for v in self.in_lanes(nest))
         first = node.attrs["body"].nodes[0]
         if first.op.name == "dot":
             rows += _lines(nest.product_rows * first.output.type.nbytes // first.output.type.shape[0])
         parts = [n for n in nest.crossings if nest.tiles > 1 and not _keeps_axes_on_both_sides(n)]
         return self.plan.threads * rows + sum(_lines(nest.tiles * n.output.type.nbytes) for n in parts)
+
+    def in_lanes(self, nest: LoopNest) -> list[Value]:
+        """What has a line of as many rows as are walked together, or added up apart."""
+        sums = [n.output for n in nest.crossings if n.output.type.size > 1 and not _keeps_axes_on_both_sides(n)]
+        still = [v for v, a in nest.accesses.items() if any(a.column_strides) and not any(a.row_strides)]
+        repeated = [v for v in still if nest.kinds[v] == "full" and v in nest.body.inputs]
+        return (repeated if nest.together > 1 else []) + (sums if nest.lanes > 1 else [])
 
     def made_bytes(self, unit: Node, number: int) -> int:
         """Bytes in which a worker makes an operand of a convolution: those rows that have no place otherwise, and a
@@ -460,6 +471,13 @@ def _convolution_scratch(unit: Node, threads: int) -> int:
     if parts is None:
         return 0
     return parts.parts * _channel_lines(w, node.attrs["groups"]) * int(np.prod(w.shape[1:]))
+
+
+def _moments_scratch(node: Node, threads: int) -> int:
+    """Two rows of sums for each tile, and for every worker as many lines of lanes."""
+    tiles = MomentTiles.of(node)
+    row = node.output.type.nbytes
+    return _lines(tiles.tiles * row) + threads * _lines(tiles.lanes * row)
 
 
 def _unlike(window: Array, columns: int, channels: int) -> int:

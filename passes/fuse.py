@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from ..ir import NOWHERE, OPS, Builder, Graph, Node, Value
-from .loop_nest import reduction_form, squeezed
+from .loop_nest import reduction_form, squeezed, summed_tiles
 from .rebuild import is_comparison
 from .rewrite import Pass
 
@@ -59,7 +59,7 @@ class _Group:
 
 
 def _is_reduction(node: Node) -> bool:
-    return node.op.family == "reduction" and node.op.name != "cumsum"
+    return node.op.family == "reduction" and node.op.name not in ("cumsum", "moments")
 
 
 def _fusable(node: Node) -> bool:
@@ -136,11 +136,8 @@ def _unite(siblings: list[_Group], groups: dict[Node, _Group]) -> bool:
 
 
 def _tiles_agree(groups: list[_Group]) -> bool:
-    """Whether all crossing reductions get the tiles that each would have by itself: those that keep axes on both sides
-    want tiles of whole groups of rows, the others have parts whose sizes fix their sums.
-    """
-    forms = {reduction_form(n)[0] for g in groups for n, kind in g.kinds.items() if kind == "crossing"}
-    return "middle" not in forms or forms == {"middle"}
+    """Whether all crossing reductions get the tiles that each would have by itself, which fix the order of its sums."""
+    return len({summed_tiles(n) for g in groups for n, kind in g.kinds.items() if kind == "crossing"}) <= 1
 
 
 def _join(group: _Group, node: Node, readers: list[Node]) -> bool:

@@ -7,21 +7,17 @@ nothing of it from budgets or threads: tiles fix the order of sums.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..ir import Builder, Graph, Node, Value
 from .arena import aligned
 from .cost import SLOW_OPS
+from .row_tiles import RowTiles, column_tiles, even_tiles, lanes_of, tile_rows_of, whole_groups
 from .views import View, own
 
-# Elements of a tile: enough to hide the cost of fetching the next one, few enough to stay in the L2 cache.
-TILE_ELEMENTS = 16384
 # Elements of a row where the domain is one long axis: a row and its buffers stay in the L1 cache.
 CHUNK = 2048
-# Rows that a tile adds up column by column where there are many: each tile leaves a row of sums.
-_SUMMED_ROWS = 32
-_SUM_TILES = 16
 # Rows of a product that a tile makes where its epilogue runs with it: with fewer, packing costs more than a tenth.
 _PRODUCT_ROWS = 128
 # Functions such as exp take as long as all the rest of a region: with several of them, a tile has so many times fewer
@@ -48,11 +44,13 @@ class LoopNest:
     """The loops of one region.
 
     `row_axes` and `column_axes` are lengths after merging neighbours that all accesses walk as one. With `chunked`
-    the only axis is cut into rows of `CHUNK` elements, the last one shorter. `tiles` tiles of `step` rows each are
-    independent. A `scalar` is an input of one element, or the constant key of random bits. `sweeps[s]` lists the full
-    nodes computed in sweep s over a row; `row_nodes[s]` the row nodes computed before sweep s. `buffers` are full
-    values that a later sweep or a reduction reads back from a row buffer. `crossings` are reductions over rows; with
-    more than one tile each tile leaves its part in `partials` and a combining step adds them in order.
+    the only axis is cut into rows of `CHUNK` elements, the last one shorter. `tiles` tiles of rows, as `cut` says, are
+    independent. With `together` above 1 so many rows are walked as one, and what differs by column alone is repeated
+    for them in a line. Sums over rows are added up in as many `lanes`, row after row in turn. A `scalar` is an input of
+    one element, or the constant key of random bits. `sweeps[s]` lists the full nodes computed in sweep s over a row;
+    `row_nodes[s]` the row nodes computed before sweep s. `buffers` are full values that a later sweep or a reduction
+    reads back from a row buffer. `crossings` are reductions over rows; with more than one tile each tile leaves its
+    part in `partials` and a combining step adds them in order.
 
     Where the region begins with a dot, `body` is what follows, and its first input is `product`, of which each worker
     holds the `product_rows` rows of a tile.
@@ -65,7 +63,7 @@ class LoopNest:
     size: int
     rows: int
     columns: int
-    step: int
+    cut: RowTiles
     tiles: int
     kinds: dict[Value, str]
     accesses: dict[Value, Access]
@@ -77,11 +75,33 @@ class LoopNest:
     last_read: dict[Value, int] = field(default_factory=dict[Value, int])
     product: Value | None = None
     product_rows: int = 0
+    together: int = 1
+    lanes: int = 1
 
     @property
     def buffer_bytes(self) -> int:
-        """Bytes of all row buffers of one worker, and of its tile of the product."""
-        return self.product_bytes + sum(aligned(self.columns * v.type.dtype.itemsize) for v in self.buffers)
+        """Bytes of all row buffers and lines of one worker, and of its tile of the product."""
+        return self.product_bytes + self.lines_at + self.line_bytes(self.lines)
+
+    @property
+    def lines_at(self) -> int:
+        """Where the lines begin in a worker's buffers."""
+        return sum(aligned(self.columns * v.type.dtype.itemsize) for v in self.buffers)
+
+    def line_bytes(self, values: Sequence[Value]) -> int:
+        """Bytes of the lines of these values."""
+        return sum(aligned(self.lanes * self.columns * v.type.dtype.itemsize) for v in values)
+
+    @property
+    def lines(self) -> list[Value]:
+        """What has a line of `lanes` rows: inputs that are repeated, then sums that are kept in lanes."""
+        repeated = [v for v in self.body.inputs if self.together > 1 and self.repeated(v)]
+        return repeated + [n.output for n in self.crossings if self.lanes > 1 and by_columns(self, n)]
+
+    def repeated(self, value: Value) -> bool:
+        """Whether a value differs by column alone."""
+        access = self.accesses[value]
+        return self.kinds[value] == "full" and not any(access.row_strides) and any(access.column_strides)
 
     @property
     def product_bytes(self) -> int:
@@ -104,10 +124,12 @@ class LoopNest:
     def group_rows(self, node: Node) -> int:
         """Consecutive rows that make one element (or one row of columns) of a crossing reduction's result."""
         form = reduction_form(node)[0]
-        if form != "middle":
-            return self.rows
-        axes: tuple[int, ...] = node.attrs["axes"]
-        return math.prod(node.inputs[0].type.shape[a] for a in axes)
+        return self.rows if form != "middle" else _group_rows(node)
+
+
+def _group_rows(node: Node) -> int:
+    axes: tuple[int, ...] = node.attrs["axes"]
+    return math.prod(node.inputs[0].type.shape[a] for a in axes)
 
 
 def squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -242,7 +264,7 @@ def loop_nest(region: Node, views: Mapping[Value, View]) -> LoopNest:
         math.prod(domain),
         total_rows,
         total_columns,
-        1,
+        RowTiles(1, 1, 1),
         1,
         kinds,
         accesses,
@@ -252,13 +274,14 @@ def loop_nest(region: Node, views: Mapping[Value, View]) -> LoopNest:
         [],
         crossing,
     )
-    _tile(nest)
+    nest.cut = _tiles(nest)
     if product is not None:
         m, n = product.output.type.shape
         nest.product, nest.product_rows = body.inputs[0], tile_rows(m, n)
-        nest.step = nest.product_rows
-        nest.tiles = -(-nest.rows // nest.step)
+        nest.cut = RowTiles(nest.product_rows, 1, nest.product_rows)
+    nest.tiles = max(1, nest.cut.count(nest.rows))
     _sweep(nest)
+    _walk_together(nest)
     return nest
 
 
@@ -280,28 +303,44 @@ def _kinds(body: Graph, domain: tuple[int, ...], rows: int, crossing: list[Node]
     return kinds
 
 
-def _tile(nest: LoopNest) -> None:
-    """Rows of a tile, from the domain alone; whole groups of rows where a reduction keeps axes before the reduced
-    ones. Without sums over rows the tiles fix no order of anything, and what takes long has smaller ones; with them
-    there are more rows where these are long, lest the parts of the sums take as many bytes as what is summed.
+def summed_tiles(node: Node) -> RowTiles:
+    """Tiles of rows that a reduction over rows wants, which fix the order of its sums: from its operand alone."""
+    domain = squeezed(node.inputs[0].type.shape)
+    form, asked = reduction_form(node)
+    rows = domain[: max(len(domain) - 1, 0) if form == "all" else asked]
+    columns = math.prod(domain[len(rows) :])
+    if form == "middle":
+        return whole_groups(math.prod(rows), columns, _group_rows(node))
+    return column_tiles(rows, columns) if form == "columns" else even_tiles(math.prod(rows), tile_rows_of(columns))
+
+
+def _tiles(nest: LoopNest) -> RowTiles:
+    """Tiles of rows: those that sums want, which are of one mind. Without sums the tiles fix no order of anything, and
+    what takes long has smaller ones.
     """
-    elements = TILE_ELEMENTS
-    if not nest.crossings:
-        slow = sum(n.op.name in SLOW_OPS for n in nest.body.nodes if nest.kinds[n.outputs[0]] == "full")
-        elements //= max(1, min(slow, _SLOW_TILES))
-    wanted = max(1, elements // max(nest.columns, 1))
-    groups = [nest.group_rows(n) for n in nest.crossings if reduction_form(n)[0] == "middle"]
-    if any(reduction_form(n)[0] == "columns" for n in nest.crossings):
-        wanted = max(wanted, min(_SUMMED_ROWS, nest.rows // _SUM_TILES))
-    if groups:
-        group = max(groups)
-        wanted = group * max(1, wanted // max(group, 1))
-    nest.step = max(1, min(nest.rows, wanted))
-    nest.tiles = max(1, -(-nest.rows // nest.step))
-    if nest.tiles > 1 and not groups:
-        # Equal tiles, so that no thread waits for a long last one.
-        nest.step = -(-nest.rows // nest.tiles)
-        nest.tiles = max(1, -(-nest.rows // nest.step))
+    if nest.crossings and not nest.chunked:
+        return summed_tiles(nest.crossings[0])
+    slow = sum(n.op.name in SLOW_OPS for n in nest.body.nodes if nest.kinds[n.outputs[0]] == "full")
+    return even_tiles(nest.rows, tile_rows_of(nest.columns, 1 if nest.crossings else max(1, min(slow, _SLOW_TILES))))
+
+
+def _walk_together(nest: LoopNest) -> None:
+    """Lanes of sums, from what is summed alone; rows that are walked together, where all that they touch allows it."""
+    forms = {reduction_form(n)[0] for n in nest.crossings}
+    short = not nest.chunked and nest.product is None and "middle" not in forms
+    lanes = lanes_of(nest.columns, nest.cut.step) if short else 1
+    if not forms <= {"columns"}:
+        nest.lanes = lanes if "columns" in forms else 1
+        return
+    dense = ((nest.columns,), (1,))
+    alike = len(nest.row_axes) == len(nest.column_axes) == 1
+    alike = alike and not any(n.op.name in ("iota", "random_bits", "check_index") for n in nest.body.nodes)
+    alike = alike and not nest.buffers and "row" not in nest.kinds.values()
+    for value, access in nest.accesses.items():
+        if nest.kinds[value] == "full" and (access.row_strides, access.column_strides) != dense:
+            alike = alike and value.node is None and not any(access.row_strides)
+    nest.together = lanes if alike else 1
+    nest.lanes = lanes if alike or forms else 1
 
 
 def _sweep(nest: LoopNest) -> None:

@@ -14,6 +14,7 @@ from .fuse import Fuse
 from .hoist import Hoist
 from .layout import Layout
 from .merge import Merge
+from .moments import Moments
 from .plan import Plan, plan
 from .prologue import Prologue
 from .rebuild import Rebuild
@@ -42,6 +43,7 @@ def pipeline() -> list[Pass]:
         TileWide(),
         Turn(),
         Canonicalize(),
+        Moments(),
         Rebuild(),
         Fuse(),
         Epilogue(),

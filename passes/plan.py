@@ -11,6 +11,7 @@ from . import conv_tiles, dot_tiles
 from .arena import Request, aligned, assign_offsets, most_live
 from .conv_prologue import added_input
 from .loop_nest import LoopNest, loop_nest
+from .moments import MomentTiles
 from .schedule import inputs_wanted_later, late_inputs, phases
 from .views import VIEW_OPS, View, resolve_views
 
@@ -230,6 +231,8 @@ def _scratch_bytes(
         apart = lanes(node) if not nested and run_side_by_side(node, threads) else 1
         return aligned(bodies[node].arena_bytes) * apart
     nest = nests.get(node)
+    if node.op.name == "moments":
+        return MomentTiles.of(node).scratch_bytes(threads)
     if node.op.family == "convolution":
         return conv_tiles.scratch_bytes(node, threads, views)
     if node.op.family == "contraction":

@@ -275,6 +275,11 @@ for dtype in NUMBERS:
 for shape, axis in (((6,), 0), ((0, 2), 0), ((2, 0), 0), ((2, 1, 3, 2), 2)):
     row("cumsum", arr(shape), axis=axis, reverse=shape == (6,), tolerance=SUMMED)
 
+for dtype in FLOATS:
+    row("moments", arr((3, 4), dtype), rows=1, tolerance=SUMMED)
+for shape, rows in (((5, 3, 2), 2), ((6,), 1), ((1, 3), 1), ((4, 0), 1), ((2, 3, 4, 5), 3)):
+    row("moments", arr(shape), rows=rows, tolerance=SUMMED)
+
 # Contractions.
 for dtype in NUMBERS:
     row("dot", arr((3, 4), dtype), arr((4, 2), dtype), contract=((1,), (0,)), batch=((), ()), tolerance=SUMMED)

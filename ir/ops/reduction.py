@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..op import OPS, Attrs, Op, TypeRuleError, VjpRule, declare, one_per_input
-from ..types import BOOL, INT64, Array, ArrayType
+from ..types import BOOL, INT64, Array, ArrayType, is_float
 from . import elementwise as ew
 
 if TYPE_CHECKING:
@@ -161,5 +161,55 @@ cumsum = declare(
         _cumsum_axes,
         _cumsum_vjp,
         "the sums of all elements up to each along `axis`; from the end with `reverse`",
+    )
+)
+
+
+def _moments_type(x: ArrayType, rows: int) -> ArrayType:
+    if not is_float(x.dtype) or not 0 < rows <= x.ndim:
+        raise TypeRuleError(f"{x} has no {rows} row axes of floats")
+    if 0 in x.shape[:rows]:
+        raise TypeRuleError(f"nothing has no mean: {x}, {rows} row axes")
+    return ArrayType((2, *x.shape[rows:]), x.dtype)
+
+
+def _moments(x: Array, rows: int) -> Array:
+    axes = tuple(range(rows))
+    total = x.sum(axis=axes)
+    off = x - total / x.dtype.type(max(x.size // max(total.size, 1), 1))
+    return np.stack([total, (off * off).sum(axis=axes)]).astype(x.dtype, copy=False)
+
+
+def _moments_vjp(b: Builder, g: Value, o: Value, x: Value, rows: int) -> Value:
+    axes, kept = tuple(range(rows)), x.type.shape[rows:]
+    count = int(np.prod(x.type.shape[:rows], dtype=np.int64))
+
+    def row(of: Value, i: int) -> Value:
+        ones, zeros = (1,) * len(kept), (0,) * len(kept)
+        part = OPS["slice"](b, of, start=(i, *zeros), stop=(i + 1, *kept), step=(1, *ones))
+        return expand(b, OPS["reshape"](b, part, shape=kept), x, axes)
+
+    off = ew.sub(b, x, ew.mul(b, row(o, 0), b.full(1 / count, x.type)))
+    return ew.add(b, row(g, 0), ew.mul(b, ew.mul(b, off, b.full(2, x.type)), row(g, 1)))
+
+
+def _moments_axes(inputs: Sequence[ArrayType], output: ArrayType, attrs: Attrs) -> list[list[int | None]]:
+    return [[None, *range(attrs["rows"], inputs[0].ndim)]]
+
+
+def _moments_flops(inputs: Sequence[ArrayType], outputs: Sequence[ArrayType], attrs: Attrs) -> int:
+    return 4 * inputs[0].size
+
+
+moments = declare(
+    Op(
+        "moments",
+        "reduction",
+        _moments_type,
+        _moments,
+        _moments_flops,
+        _moments_axes,
+        _moments_vjp,
+        "over the first `rows` axes, the sum, and the sum of squared distances from the mean: (2, ...)",
     )
 )

@@ -82,6 +82,7 @@ class _Writer:
         self.arrays: dict[Value, str] = {}
         self.numbers: dict[int, str] = {}
         self.windows_of: dict[Value, str] = {}
+        self.held: dict[Value, str] = {}
         self.skipped: dict[Node, str] = {}
         self.outputs = {v: i for i, v in enumerate(nest.body.outputs)}
         self.decomposed = len(nest.row_axes) > 1
@@ -113,18 +114,24 @@ class _Writer:
     def kernel(self) -> LoopKernel:
         nest = self.nest
         self.head.append(f"    tile = {self.word(Word('tile'))}")
-        self.number("step", nest.step)
+        self.number("step", nest.cut.step)
         self.number("total", nest.rows)
         self.number("columns", nest.columns)
         if nest.chunked:
             self.number("size", nest.size)
-        self.head += ["    first = tile * step", "    rows = total - first if total - first < step else step"]
+        self.rows_of_tile()
         self.declare_arrays()
         self.scalars()
+        self.repeats()
         self.crossing_starts()
-        self.lines.append("    for i in range(rows):")
+        if nest.together > 1:
+            self.lines.append("    for i in range(0, rows, lanes):")
+        else:
+            self.lines.append("    for i in range(rows):")
         self.lines.append("        r = first + i")
-        if nest.chunked:
+        if nest.together > 1:
+            self.lines.append("        n = (rows - i if rows - i < lanes else lanes) * columns")
+        elif nest.chunked:
             self.lines.append(f"        n = size - r * {CHUNK} if size - r * {CHUNK} < {CHUNK} else {CHUNK}")
         else:
             self.lines.append("        n = columns")
@@ -140,6 +147,22 @@ class _Writer:
         self.crossing_ends()
         text = "\n".join(["def kernel(b):", *self.head, *self.lines, "    return i64(0)", ""])
         return LoopKernel(text, "kernel", self.words, self.sites)
+
+    def rows_of_tile(self) -> None:
+        """The first row of the tile, and how many it has."""
+        cut = self.nest.cut
+        if cut.parts == 1:
+            self.head += ["    first = tile * step", "    rows = total - first if total - first < step else step"]
+        else:
+            self.number("parts", cut.parts)
+            self.number("whole", cut.whole)
+            self.head += [
+                "    first = tile % parts * step",
+                "    rows = whole - first if whole - first < step else step",
+                "    first += tile // parts * whole",
+            ]
+        if self.nest.lanes > 1:
+            self.number("lanes", self.nest.lanes)
 
     def declare_arrays(self) -> None:
         nest = self.nest
@@ -157,6 +180,10 @@ class _Writer:
         for k, value in enumerate(nest.buffers):
             self.array(f"buffer{k}", value, Word("buffer", offset=offset))
             offset += -(-nest.columns * value.type.dtype.itemsize // 64) * 64
+        offset = nest.lines_at
+        for k, value in enumerate(nest.lines):
+            self.held[value] = self.array(f"line{k}", value, Word("buffer", offset=offset))
+            offset += nest.line_bytes([value])
         offset = 0
         for value in (n.output for n in nest.crossings):
             if value.node is not None and nest.partial(value.node):
@@ -171,6 +198,18 @@ class _Writer:
         for node in self.nest.body.nodes:
             if self.nest.kinds[node.outputs[0]] == "scalar":
                 self.names[node.output] = literal(node.attrs["value"], node.output.type.dtype)
+
+    def repeats(self) -> None:
+        """Lines of what differs by column alone."""
+        for value, line in self.held.items():
+            if value.node is None:
+                at = self.column_index(value)
+                self.lines += [
+                    "    for i in range(lanes):",
+                    f"        part = window({line}, i * columns, columns)",
+                    "        for j in range(columns):",
+                    f"            part[j] = {self.arrays[value]}[{at}]",
+                ]
 
     def row_indices(self) -> None:
         axes = self.nest.row_axes
@@ -215,6 +254,9 @@ class _Writer:
             if value in self.windows_of:
                 continue
             self.windows_of[value] = name
+            if value.node is None and value in self.held:
+                self.lines.append(f"        {name} = window({self.held[value]}, 0, n)")
+                continue
             source = self.arrays[value]
             self.lines.append(f"        {name} = window({source}, {offset or 0}, n)")
 
@@ -275,12 +317,14 @@ class _Writer:
             strides = nest.accesses[value].column_strides
             if not any(strides):
                 return f"c_{window}"
-            self.lines.append(f"            {name} = {window}[{self.column_index(value)}]")
+            index = "j" if value.node is None and value in self.held else self.column_index(value)
+            self.lines.append(f"            {name} = {window}[{index}]")
         else:
             self.lines.append(f"            {name} = buffer{nest.buffers.index(value)}[j]")
         return name
 
     def column_index(self, value: Value) -> str:
+        """The element of column `j`, from where a row begins."""
         strides = self.nest.accesses[value].column_strides
         if len(strides) == 1:
             text = self.stride(strides[0])
@@ -425,16 +469,25 @@ class _Writer:
             if not by_columns(self.nest, node):
                 self.lines.append(f"    {name} = {start}")
             elif form == "columns":
-                self.lines.append(f"    {name} = window({self.arrays[value]}, {self.part_offset(node)}, columns)")
-                self.lines.append("    for j in range(columns):")
+                if value in self.held:
+                    self.lines.append(f"    {name} = window({self.held[value]}, 0, lanes * columns)")
+                    self.lines.append("    for j in range(lanes * columns):")
+                else:
+                    self.lines.append(f"    {name} = window({self.arrays[value]}, {self.part_offset(node)}, columns)")
+                    self.lines.append("    for j in range(columns):")
                 self.lines.append(f"        {name}[j] = {start}")
 
     def part_offset(self, node: Node) -> str:
         return "tile * columns" if self.nest.partial(node) else "0"
 
     def column_sum_row(self, node: Node) -> None:
-        """Before a row of a `middle` reduction: its row of sums, cleared at the first row of each group."""
+        """Before a row of a `middle` reduction: its row of sums, cleared at the first row of each group; before one
+        that is added up in lanes: its lane.
+        """
         if reduction_form(node)[0] != "middle":
+            if node.output in self.held and self.nest.together == 1:
+                line = self.held[node.output]
+                self.lines.append(f"        {self.accumulator(node)} = window({line}, i % lanes * columns, columns)")
             return
         name, group = self.accumulator(node), self.stride(self.nest.group_rows(node))
         start = reduction_identity(node.op.name, node.output.type.dtype)
@@ -459,6 +512,18 @@ class _Writer:
             if not by_columns(self.nest, node):
                 place = "tile" if self.nest.partial(node) else "0"
                 self.lines.append(f"    {self.arrays[node.output]}[{place}] = {self.accumulator(node)}")
+            elif node.output in self.held:
+                value = node.output
+                text = combine(node.op.name, value.type.dtype, "part[j]", "lane[j]")
+                self.lines += [
+                    f"    part = window({self.arrays[value]}, {self.part_offset(node)}, columns)",
+                    "    for j in range(columns):",
+                    f"        part[j] = {self.held[value]}[j]",
+                    "    for i in range(1, lanes):",
+                    f"        lane = window({self.held[value]}, i * columns, columns)",
+                    "        for j in range(columns):",
+                    f"            part[j] = {text}",
+                ]
 
 
 def literal_cast(text: str, dtype: np.dtype[Any]) -> str:

@@ -13,9 +13,10 @@ from ...ir import Node, Value
 from ...ir.ops.window import WINDOW_OPS
 from ...passes.dot_tiles import DotTiles, dot_tiles, row_tiles
 from ...passes.loop_nest import LoopNest
+from ...passes.moments import MomentTiles
 from ...passes.plan import Plan, carried_input
 from ...passes.views import View
-from . import contraction, convolution, library, transposition
+from . import contraction, convolution, library, moments, transposition
 from .loops import Word, lower_loops
 from .windows import WindowGeometry, window_kernel
 
@@ -278,6 +279,16 @@ def _cumsum(node: Node, views: Mapping[Value, View], sites: Sites, plan: Plan) -
     return [Step(tiles, [Instruction(library.cumsum(node.output.type.dtype), arguments)])]
 
 
+def _moments(node: Node, views: Mapping[Value, View], sites: Sites, plan: Plan) -> list[Step]:
+    tiles, dtype, scratch = MomentTiles.of(node), node.output.type.dtype, plan.scratch.get(node, 0)
+    numbers = [number(n) for n in moments.numbers(tiles)]
+    parts = Argument("arena", offset=scratch)
+    lines = Argument("arena", offset=scratch + tiles.part_bytes, apart=tiles.line_bytes)
+    of_tile = Instruction(moments.part(dtype), [TILE, _at(views, node.inputs[0]), parts, lines, *numbers])
+    combined = Instruction(moments.combine(dtype), [_at(views, node.output), parts, *numbers])
+    return [Step(tiles.tiles, [of_tile]), Step(int(tiles.tiles > 0), [combined])]
+
+
 def copy_rows(source: Argument, target: Argument, dtype: np.dtype[Any], rows: int, n: int, apart: int) -> Step:
     """Copies `rows` rows of `n` elements, to rows that begin `apart` elements after one another."""
     step, tiles = _rows_of_a_tile(rows, n)
@@ -360,6 +371,7 @@ _LOWERINGS: Mapping[str, Callable[[Node, Mapping[Value, View], Sites, Plan], lis
     "gather": _gather,
     "scatter_add": _scatter_add,
     "cumsum": _cumsum,
+    "moments": _moments,
     "concatenate": _concatenate,
     "pad": _pad,
     **dict.fromkeys(WINDOW_OPS, _window),

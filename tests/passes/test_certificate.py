@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from gradloom.ir import OPS, Builder, Graph, Node, Value, parse, spec
 from gradloom.ir.ops import elementwise as ew
-from gradloom.passes import loop_nest
+from gradloom.passes import row_tiles
 from gradloom.passes.certificate import CertificateError, check_plan
 from gradloom.passes.pipeline import run_passes
 from gradloom.passes.plan import Block, Location, Plan, plan
@@ -24,7 +24,7 @@ F32 = spec((40, 30), "float32")
 def small_tiles() -> Iterator[None]:
     """Tiles so small that reductions leave parts, even of small arrays."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop_nest, "TILE_ELEMENTS", 5)
+        patch.setattr(row_tiles, "TILE_ELEMENTS", 5)
         yield
 
 

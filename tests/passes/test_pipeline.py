@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from compiled import run_compiled
 from gradloom.ir import Array, Graph, interpret, parse, verify
-from gradloom.passes import loop_nest
+from gradloom.passes import loop_nest, row_tiles
 from gradloom.passes.certificate import check_plan
 from gradloom.passes.pipeline import in_bodies, pipeline, run_passes
 from gradloom.passes.plan import plan
@@ -53,7 +53,7 @@ def tiles(request: pytest.FixtureRequest) -> Iterator[None]:
     """Small tiles and chunks make many of them even of small arrays."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "tiles of 5 elements":
-            patch.setattr(loop_nest, "TILE_ELEMENTS", 5)
+            patch.setattr(row_tiles, "TILE_ELEMENTS", 5)
             patch.setattr(loop_nest, "CHUNK", 3)
             patch.setattr(loops, "CHUNK", 3)
             patch.setattr(units, "_TILE", 5)

@@ -14,7 +14,7 @@ from gradloom.engine.step_graph import trace_step
 from gradloom.ir import OPS, Builder, Graph, Node, interpret, spec
 from gradloom.ir.ops import elementwise as ew
 from gradloom.nn import functional as F
-from gradloom.passes import loop_nest
+from gradloom.passes import row_tiles
 from gradloom.passes.certificate import CertificateError, check_plan
 from gradloom.passes.pipeline import run_passes
 from gradloom.passes.plan import Plan, plan
@@ -141,7 +141,7 @@ def test_only_orders_that_no_other_beats_are_kept():
 def small_tiles() -> Iterator[None]:
     """Tiles so small that reductions leave parts, even of small arrays."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop_nest, "TILE_ELEMENTS", 5)
+        patch.setattr(row_tiles, "TILE_ELEMENTS", 5)
         yield
 
 

@@ -1,0 +1,73 @@
+"""Tiles of rows: how loops over rows are cut. With sums over rows the cut fixes their order, so it follows from shapes
+alone.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+# Elements of a tile: enough to hide the cost of fetching the next one, few enough to stay in the L2 cache.
+TILE_ELEMENTS = 16384
+# Rows that a tile adds up column by column where there are many: each tile leaves a row of sums.
+_SUMMED_ROWS = 32
+_SUM_TILES = 16
+# Of images, positions: as many as a convolution makes at a time.
+_SUMMED_POSITIONS = 392
+# Elements over which short rows are walked together, or added up in lanes: enough to hide how long an addition takes.
+_LANE_ELEMENTS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class RowTiles:
+    """Tiles of rows: each `whole` rows are cut into `parts` tiles of `step` rows, the last of which may be shorter."""
+
+    step: int
+    parts: int
+    whole: int
+
+    def count(self, rows: int) -> int:
+        """Tiles of so many rows."""
+        full, rest = divmod(rows, self.whole)
+        return full * self.parts + -(-rest // self.step)
+
+
+def tile_rows_of(columns: int, smaller: int = 1) -> int:
+    """Rows of a tile, or of one that is so many times smaller."""
+    return max(1, TILE_ELEMENTS // smaller // max(columns, 1))
+
+
+def even_tiles(rows: int, wanted: int) -> RowTiles:
+    """Tiles of about `wanted` rows, as equal as can be, so that no thread waits for a long last one."""
+    tiles = max(1, -(-rows // max(wanted, 1)))
+    step = max(1, -(-rows // tiles))
+    return RowTiles(step, 1, step)
+
+
+def whole_groups(rows: int, columns: int, group: int) -> RowTiles:
+    """Tiles of whole groups of rows."""
+    step = max(1, min(rows, group * max(1, tile_rows_of(columns) // max(group, 1))))
+    return RowTiles(step, 1, step)
+
+
+def column_tiles(rows: tuple[int, ...], columns: int) -> RowTiles:
+    """Tiles of rows that are added up column by column: more rows where these are long, lest the parts of the sums take
+    as many bytes as what is summed. The positions (n, height, width...) of images are cut into tiles of some images, or
+    of some lines of one.
+    """
+    total = math.prod(rows)
+    if len(rows) < 3 or total == 0:
+        return even_tiles(total, max(tile_rows_of(columns), min(_SUMMED_ROWS, total // _SUM_TILES)))
+    image, line = math.prod(rows[1:]), math.prod(rows[2:])
+    wanted = min(max(tile_rows_of(columns), _SUMMED_POSITIONS), max(total // _SUM_TILES, _SUMMED_ROWS))
+    if image <= wanted:
+        images = even_tiles(rows[0], wanted // image).step
+        return RowTiles(images * image, 1, images * image)
+    lines = even_tiles(rows[1], wanted // line).step
+    lines += lines % 2 if lines < rows[1] else 0  # a gradient by a stride of 2 makes two lines at a time
+    return RowTiles(lines * line, -(-rows[1] // lines), image)
+
+
+def lanes_of(columns: int, step: int) -> int:
+    """Neighbouring short rows of a tile of `step` that are walked as one, or added up apart."""
+    return max(1, min(_LANE_ELEMENTS // max(columns, 1), step // 4))

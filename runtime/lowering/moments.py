@@ -1,0 +1,95 @@
+"""Kernels of sums and of sums of squared distances from the mean, column by column over many rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...ir import SHORT_NAMES
+from ...passes.moments import MomentTiles
+
+_ROWS_OF_TILE = """
+    first = tile % parts * step
+    rows = whole - first if whole - first < step else step
+    first += tile // parts * whole
+    rows = total - first if total - first < rows else rows
+"""
+
+
+def numbers(tiles: MomentTiles) -> list[int]:
+    """The words of both kernels behind their addresses."""
+    cut = tiles.cut
+    return [tiles.rows, tiles.columns, tiles.lanes, cut.step, cut.parts, cut.whole, tiles.tiles]
+
+
+def part(dtype: np.dtype[Any]) -> str:
+    """The sums of a tile, and those of the squared distances from its own mean.
+
+    Words: tile, x, parts, lines of the worker; 4: rows, columns, lanes, rows of a tile, tiles of as many rows as word 9
+    says, those rows, tiles.
+    """
+    short = SHORT_NAMES[dtype]
+
+    def summed(element: str) -> str:
+        return f"""
+    for j in range(wide):
+        sums[j] = {short}(0)
+    for i in range(0, rows, lanes):
+        n = (rows - i if rows - i < lanes else lanes) * columns
+        source = window(x, (first + i) * columns, n)
+        for j in range(n):
+            {element}
+    for j in range(columns):
+        result[j] = sums[j]
+    for i in range(1, lanes):
+        lane = window(sums, i * columns, columns)
+        for j in range(columns):
+            result[j] = result[j] + lane[j]
+"""
+
+    return f"""
+def kernel(b):
+    x, parts_of_all, line = array_{short}(word(b, 1), 0), array_{short}(word(b, 2), 0), array_{short}(word(b, 3), 0)
+    tile, total, columns, lanes = word(b, 0), word(b, 4), word(b, 5), word(b, 6)
+    step, parts, whole = word(b, 7), word(b, 8), word(b, 9)
+{_ROWS_OF_TILE}
+    wide = lanes * columns
+    sums, means = window(line, 0, wide), window(line, wide, wide)
+    result = window(parts_of_all, 2 * tile * columns, columns)
+{summed("sums[j] = sums[j] + source[j]")}
+    for i in range(lanes):
+        lane = window(means, i * columns, columns)
+        for j in range(columns):
+            lane[j] = result[j] / {short}(rows)
+    result = window(parts_of_all, (2 * tile + 1) * columns, columns)
+{summed("sums[j] = sums[j] + (source[j] - means[j]) * (source[j] - means[j])")}
+    return i64(0)
+"""
+
+
+def combine(dtype: np.dtype[Any]) -> str:
+    """The parts of all tiles, in their order. Words: result, parts, then as in `part` from word 4 on, two earlier."""
+    short = SHORT_NAMES[dtype]
+    return f"""
+def kernel(b):
+    o, parts_of_all = array_{short}(word(b, 0), 0), array_{short}(word(b, 1), 0)
+    total, columns = word(b, 2), word(b, 3)
+    step, parts, whole = word(b, 5), word(b, 6), word(b, 7)
+    sums, squares = window(o, 0, columns), window(o, columns, columns)
+    for j in range(columns):
+        sums[j] = parts_of_all[j]
+        squares[j] = {short}(0)
+    for tile in range(1, word(b, 8)):
+        part = window(parts_of_all, 2 * tile * columns, columns)
+        for j in range(columns):
+            sums[j] = sums[j] + part[j]
+    for tile in range(word(b, 8)):
+{_ROWS_OF_TILE.replace(chr(10) + "    ", chr(10) + "        ").strip(chr(10))}
+        part = window(parts_of_all, 2 * tile * columns, columns)
+        beside = window(parts_of_all, (2 * tile + 1) * columns, columns)
+        for j in range(columns):
+            off = part[j] / {short}(rows) - sums[j] / {short}(total)
+            squares[j] = squares[j] + (beside[j] + off * off * {short}(rows))
+    return i64(0)
+"""
