@@ -22,7 +22,7 @@ _MOST_TILES = 16
 # Columns of the result, in vectors, and rows below which BLAS is as fast.
 _LEAST_VECTORS = 2
 _LEAST_ROWS = 4
-# A strip takes at most this part of the bytes that the result takes.
+# A strip of several vectors takes at most this part of the bytes that the result takes.
 _PARTS = 4
 
 
@@ -107,16 +107,15 @@ def _in_registers(cut: DotTiles, x: View, y: View) -> DotTiles:
     if not has_wide_registers():
         return cut
     section = min(k, DEPTH) * VECTOR_BYTES if is_turned(y) else 0
-    fitting = [v for v in range(MOST_VECTORS, 0, -1) if _PARTS * v * section <= m * n * dtype.itemsize]
-    if not fitting:
-        return cut
-    cut = replace(cut, most_vectors=fitting[0])
+    room = m * n * dtype.itemsize // _PARTS
+    widest = next((v for v in range(MOST_VECTORS, 1, -1) if v * section <= room), 1)
+    cut = replace(cut, most_vectors=widest)
     limit = cut.most_rows(dtype.itemsize)
     heights = {size for r in (cut.rows, m - (cut.down - 1) * cut.rows) for size in Rows.of(r, limit).sizes()}
     if heights <= {limit, limit - 1}:
         heights = {limit, limit - 1}  # the usual pair, so that kernels are shared
     all_columns = (cut.columns, n - (cut.across - 1) * cut.columns)
-    widths = {width for c in all_columns for width in strips(c, dtype.itemsize, fitting[0]).widths()}
+    widths = {width for c in all_columns for width in strips(c, dtype.itemsize, widest).widths()}
     shapes = tuple((height, width) for height in sorted(heights) for width in sorted(widths))
     return replace(cut, shapes=shapes, strip_bytes=max(widths) * section)
 

@@ -46,7 +46,7 @@ class Adam(Optimizer):
         beta1, beta2 = self.betas
         result = {
             "minus_step_size": -(lr / (1.0 - beta1**count)),
-            "root_correction": xp.sqrt(1.0 - beta2**count),
+            "inverse_root": 1.0 / xp.sqrt(1.0 - beta2**count),
         }
         if self.weight_decay and self.decoupled:
             result["shrink"] = 1.0 - lr * self.weight_decay
@@ -68,7 +68,7 @@ class Adam(Optimizer):
         scale = square
         if self.amsgrad:
             scale = new_state["max_exp_avg_sq"] = xp.maximum(state["max_exp_avg_sq"], square)
-        denominator = xp.sqrt(scale) / scalars["root_correction"] + self.eps
+        denominator = xp.sqrt(scale) * scalars["inverse_root"] + self.eps
         return parameter + mean * scalars["minus_step_size"] / denominator, new_state
 
 
