@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median_low
 
 from .report import MemoryReport
 
@@ -54,14 +55,18 @@ def _in_order(report: MemoryReport) -> list[str]:
     """All scopes: numbered modules of one parent by their numbers, named ones by where their forward runs, about; what
     is outside last.
     """
-    runs: dict[str, list[int]] = {}
-    for forward in (True, False):
-        for i, unit in enumerate(report.units if forward else reversed(report.units)):
-            # What only a backward tells of stands where its counterpart would.
-            if (unit.role == "forward") == forward:
+    forward = sum(unit.role == "forward" for unit in report.units)
+    # What only a backward tells of stands where its counterpart would.
+    share = forward / max(len(report.units) - forward, 1)
+    at: dict[str, float] = {}
+    for role, units, step in ((True, report.units, 1.0), (False, report.units[::-1], share)):
+        runs: dict[str, list[float]] = {}
+        for i, unit in enumerate(units):
+            if (unit.role == "forward") == role:
                 for prefix in _prefixes(unit.scope):
-                    runs.setdefault(prefix, []).append(i)
-    at = {prefix: sum(places) / len(places) for prefix, places in runs.items()}
+                    runs.setdefault(prefix, []).append(i * step)
+        # The one in the middle: a mask may be made before all else, and running statistics after it.
+        at = {prefix: median_low(places) for prefix, places in runs.items()} | at
 
     def key(scope: str) -> list[tuple[int, float]]:
         names = zip(scope.split("."), _prefixes(scope))

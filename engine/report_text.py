@@ -85,10 +85,9 @@ def _by_layer(report: MemoryReport) -> str:
 
 
 def _largest(report: MemoryReport) -> str:
-    rows = [
-        [human(v.bytes), v.name, v.type, v.scope, f"phases {v.birth}-{v.death}", v.source]
-        for v in sorted(report.values, key=lambda v: -v.bytes)[:_LARGEST]
-    ]
+    rows = [["bytes", "value", "type", "layer", "phases", "line"]]
+    for v in sorted(report.values, key=lambda v: -v.bytes)[:_LARGEST]:
+        rows.append([human(v.bytes), v.name, v.type, v.scope, f"{v.birth}-{v.death}", v.source])
     return _table("largest values in the arena:", rows, frozenset({0}))
 
 
@@ -99,7 +98,7 @@ def _at_peak(report: MemoryReport) -> str:
     more = f" and {len(running) - 2} more" if len(running) > 2 else ""
     title = f"the peak is phase {peak}, which runs {what}{more}; live then, and why:"
     groups = _alike(report.live(peak))
-    rows = []
+    rows = [["bytes", "value", "layer", "line", "why"]]
     for group in groups[:_MOST_GROUPS]:
         first, times = group[0], f" ×{len(group)}" if len(group) > 1 else ""
         where = first.scope if not times else _starred(v.scope for v in group)

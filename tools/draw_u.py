@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from html import escape
 from itertools import accumulate
+from statistics import median_low
 from unicodedata import east_asian_width
 
 from ..engine.report import human, human_flops
@@ -94,7 +95,7 @@ def _rows(nodes: list[Node], names: dict[str, str]) -> tuple[list[_Row], dict[No
             members.setdefault(name, []).append(round(turn * (1 - (i - turn) / max(len(nodes) - turn, 1))))
     for name, row in found.items():
         places = members.get(name, [len(nodes)])
-        row.place = max(places) if not name else sum(places) / len(places)
+        row.place = median_low(places) if name else max(places)
     ordered = sorted(found, key=lambda name: found[name].place)
     number = {name: i for i, name in enumerate(ordered)}
     return [found[name] for name in ordered], {n: number[names[n.origin.scope]] for n in nodes}

@@ -110,8 +110,10 @@ function drawLoops(context, view, y) {
     if (x1 - x0 < 24) continue;
     context.strokeStyle = context.fillStyle = style.faint; context.lineWidth = 1;
     context.beginPath(); context.moveTo(x0 + 0.5, y + 5); context.lineTo(x0 + 0.5, y); context.lineTo(x1 - 0.5, y); context.lineTo(x1 - 0.5, y + 5); context.stroke();
-    const words = `one of ${length} turns of a loop${lanes > 1 ? `, ${lanes} side by side` : ""}`, width = context.measureText(words).width + 12;
-    if (width > x1 - x0) continue;
+    const side = lanes > 1 ? `, ${lanes} side by side` : "";
+    const words = [`one of ${length} turns of a loop${side}`, `×${length}`].find((some) => context.measureText(some).width + 12 <= x1 - x0);
+    if (!words) continue;
+    const width = context.measureText(words).width + 12;
     context.fillStyle = style.card; context.fillRect((x0 + x1 - width) / 2, y - 6, width, 12);
     context.fillStyle = style.soft; context.fillText(words, (x0 + x1) / 2, y);
   }

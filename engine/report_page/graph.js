@@ -103,7 +103,7 @@ function rungPath(context, scale, rung) {
 }
 
 const rungSeen = (scale, rung) => Math.max(scale.y(rung.from), scale.y(rung.to)) > 0 && Math.min(scale.y(rung.from), scale.y(rung.to)) < graphView.height;
-const rungColour = (rung) => state.colours === "kind" ? kindColour(rung.kind === "again" ? KIND.recomputed : rung.kind === "gradient" ? KIND.gradient : KIND.activation) : layerColour(textOf(values.scope, rung.members[0]));
+const rungColour = (rung) => state.colours === "kind" ? kindColour(rung.kind === "again" ? KIND.recomputed : rung.kind === "gradient" ? KIND.gradient : KIND.activation) : rowColour(rows[rung.from]);
 
 function strokeRung(context, scale, rung) {
   if (rung.kind === "gradient") {
@@ -158,6 +158,9 @@ function drawTrack(context, scale) {
   context.fillText("loss", (scale.left + scale.right) / 2, bottom + round);
 }
 
+// Of layers that are folded, the colour of the one in the middle.
+const rowColour = (row) => layerColour(row.layer.repeat ? row.layer.children[row.layer.repeat >> 1].path : row.layer.path);
+
 function layerTitle(row) {
   if (row.single) return row.units.map((u) => textOf(units.name, u))[0];
   return row.layer.name + (row.layer.repeat ? `  ×${row.layer.repeat}` : "");
@@ -174,7 +177,7 @@ function drawRow(context, scale, row, r, y) {
   }
   context.textAlign = "left"; context.fillStyle = row.single || row.head ? style.soft : style.ink;
   context.fillText(shortened(context, layerTitle(row), scale.labels - indent - 14), indent + 12, y + 0.5);
-  const colour = layerColour(row.layer.repeat ? row.layer.children[row.layer.repeat >> 1].path : row.layer.path);
+  const colour = rowColour(row);
   const box = (x, members, width) => {
     if (!members.length) return;
     const h = Math.max(scale.row * (row.single ? 0.55 : 0.68), 7), w = row.single ? width * 0.6 : width;

@@ -1,6 +1,6 @@
 // The tree of layers, the groups of the charts, and their colours.
 
-const MOST_GROUPS = 64, FEW_GROUPS = 6, FOLD_FROM = 4, FIRST_ROWS = 26;
+const MOST_GROUPS = 64, FEW_GROUPS = 6, FOLD_FROM = 4, LIKE = 1.5, FIRST_ROWS = 26;
 const OUTSIDE = "outside the model";
 
 // From OKLCH (Ottosson 2020) to an sRGB colour that every canvas knows.
@@ -35,11 +35,12 @@ function roleColour(role) {
   return oklch(style.l, style.c * chroma, hue);
 }
 
-// Where in the forward a unit belongs: what runs in the backward, where its counterpart would be.
+// Where in the forward a layer belongs: what runs in the backward alone, where its counterpart would be.
 const backwardFrom = (() => { for (let u = 0; u < unitCount; u++) if (roleOf(u) === "backward" || roleOf(u) === "recompute") return u; return unitCount; })();
 function placeOf(members) {
   const forward = members.filter((u) => roleOf(u) === "forward");
-  if (forward.length) return forward.reduce((a, b) => a + b, 0) / forward.length;
+  // The one in the middle: a mask may be made before all else, and running statistics after it.
+  if (forward.length) return forward.sort((a, b) => a - b)[(forward.length - 1) >> 1];
   const after = members.filter((u) => u >= backwardFrom), mean = after.reduce((a, b) => a + b, 0) / (after.length || 1);
   return after.length ? backwardFrom * (1 - (mean - backwardFrom) / (unitCount - backwardFrom)) : unitCount;
 }
@@ -114,7 +115,7 @@ const root = (() => {
     node.all = [...node.units, ...node.children.flatMap((child) => child.all)];
     const forward = node.all.filter((u) => roleOf(u) === "forward");
     // The loss stands at the bottom of the U.
-    node.place = node.name === OUTSIDE ? Math.max(...forward, 0) : placeOf(node.all);
+    node.place = node.name === OUTSIDE ? forward.reduce((a, b) => Math.max(a, b), 0) : placeOf(node.all);
     node.children.sort((a, b) => a.place - b.place);
     // A numbered layer is known by what it runs, one with a name by its name: the first block may hold a mask that all share.
     const own = node.children.length ? "" : forward.map((u) => textOf(units.name, u)).join();
@@ -128,13 +129,28 @@ const root = (() => {
   return top;
 })();
 
-// Numbered layers of the same making that follow on each other become one that can be opened.
+// The bytes that a layer keeps for the backward, and those it computes again.
+function keptAndMadeAgain(layer) {
+  let kept = 0, again = 0;
+  for (const u of layer.all) for (const i of madeBy[u]) {
+    if (values.kind[i] === KIND.activation) kept += values.bytes[i];
+    if (values.kind[i] === KIND.recomputed) again += values.bytes[i];
+  }
+  return [kept, again];
+}
+
+function keepAlike(one, other) {
+  const kept = keptAndMadeAgain(one);
+  return keptAndMadeAgain(other).every((bytes, k) => bytes <= LIKE * kept[k] && kept[k] <= LIKE * bytes);
+}
+
+// Numbered layers of the same making, which keep about as much, become one that can be opened.
 function folded(node) {
   const result = [];
   for (let i = 0; i < node.children.length;) {
     let end = i + 1;
     const first = node.children[i];
-    while (end < node.children.length && /^\d+$/.test(first.name) && /^\d+$/.test(node.children[end].name) && node.children[end].likeness === first.likeness) end++;
+    while (end < node.children.length && /^\d+$/.test(first.name) && /^\d+$/.test(node.children[end].name) && node.children[end].likeness === first.likeness && keepAlike(first, node.children[end])) end++;
     const run = node.children.slice(i, end);
     if (run.length >= FOLD_FROM && run.length < node.children.length + 1) {
       const fold = newLayer(`${first.name}–${run[run.length - 1].name}`, node.path, node);

@@ -79,6 +79,9 @@ function tellGroup(story, group) {
   pair(list, "values", `${group.members.length}, ${human(bytes)} in all`);
   if (group.units?.length) pair(list, "units", `${group.units.length}, ${humanFlops(group.units.reduce((sum, u) => sum + units.flops[u], 0))}`);
   for (const [kind, size] of [...kinds].sort((a, b) => b[1] - a[1])) pair(list, report.kinds[kind][0], `${human(size)} · ${report.kinds[kind][1]}`);
+  const largest = [...group.members].sort((a, b) => values.bytes[b] - values.bytes[a]).slice(0, 2);
+  const told = largest.map((i) => `${textOf(values.name, i)}, ${human(values.bytes[i])}, ${textOf(values.scope, i) || OUTSIDE}, ${textOf(values.source, i)}`);
+  if (told.length) pair(list, "largest", told.join("; "));
   story.append(heading, list);
 }
 

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ BROWSER = next(
 )
 
 
-def report(blocks: int = 6, memory: str | None = None) -> gl.MemoryReport:
-    layers = [nn.Sequential(nn.Linear(32, 128), nn.GELU(), nn.Linear(128, 32)) for _ in range(blocks)]
+def report(blocks: int = 6, memory: str | None = None, wide: Sequence[int] = ()) -> gl.MemoryReport:
+    widths = [512 if i in wide else 128 for i in range(blocks)]
+    layers = [nn.Sequential(nn.Linear(32, n), nn.GELU(), nn.Linear(n, 32)) for n in widths]
 
     class Net(nn.Module):
         def __init__(self) -> None:
@@ -111,6 +113,33 @@ def test_the_colours_of_many_layers_are_named_by_the_first_and_the_last(tmp_path
     assert re.findall(r">([^<>]+)<", found[1]) == ["blocks.0", "blocks.74", "outside the model"]
 
 
+def said_in(page: Path, script: str) -> Any:
+    """What a script that runs in the page leaves in its element `result`."""
+    page.write_text(page.read_text("utf-8").replace("<body>", f"<body><script>{script}</script>"), "utf-8")
+    found = re.search(r'<pre id="result">(.*?)</pre>', dom_of(page), re.DOTALL)
+    assert found is not None
+    return json.loads(found[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+
+
+@pytest.mark.skipif(not BROWSER, reason="there is no chromium here")
+def test_only_layers_that_keep_about_as_much_are_folded(tmp_path: Path):
+    script = """window.addEventListener("load", () => {
+      const graph = document.getElementById("graph"), result = document.createElement("pre"), told = new Set();
+      graph.focus();
+      for (let k = 0; k < 30; k++) {
+        graph.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowDown", bubbles: true }));
+        told.add(document.querySelector("#story h3").innerText);
+      }
+      result.id = "result";
+      result.textContent = JSON.stringify([...told]);
+      document.body.append(result);
+    });"""
+    for wide, folds in (((), ["0–11, 12 alike"]), ((5,), ["0–4, 5 alike", "6–11, 6 alike"])):
+        page = tmp_path / f"{len(wide)}.html"
+        report(12, wide=wide).to_html(page)
+        assert [title.removeprefix("blocks ") for title in said_in(page, script) if "alike" in title] == folds
+
+
 SCRIPT = (Path(__file__).parent / "drive_report_page.js").read_text("utf-8")
 
 
@@ -119,11 +148,7 @@ def test_the_page_lives_in_a_browser(tmp_path: Path):
     r = report()
     curve = [{"total_bytes": 1000, "slowdown": 1.2, "measured": 1.1}, {"total_bytes": 2000, "slowdown": 1.0}]
     r.to_html(tmp_path / "page.html", "A step", curve)
-    page = tmp_path / "page.html"
-    page.write_text(page.read_text("utf-8").replace("<body>", f"<body><script>{SCRIPT}</script>"), "utf-8")
-    found = re.search(r'<pre id="result">(.*?)</pre>', dom_of(page), re.DOTALL)
-    assert found is not None
-    said = json.loads(found[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+    said = said_in(tmp_path / "page.html", SCRIPT)
     assert said["errors"] == []
     assert f"phase {r.peak_phase}" in said["start"]
     assert "lives" in said["arena"]

@@ -14,6 +14,7 @@ import gradloom as gl
 import numpy as np
 import pytest
 from gradloom import nn, optim
+from gradloom.engine.report_layers import layers
 from gradloom.engine.report_values import unit_name
 from gradloom.engine.step_graph import trace_step
 from gradloom.ir import OPS, Builder, Origin
@@ -268,6 +269,15 @@ def test_the_u_has_a_row_for_each_layer_and_lines_as_wide_as_their_bytes():
         drawn = svg(u_svg(graph(blocks), ""))
         assert len(list(drawn.iter("{http://www.w3.org/2000/svg}rect"))) <= 3 * MOST_ROWS + 1
     assert len([t for t in drawn.iter("{http://www.w3.org/2000/svg}text") if (t.text or "").startswith("layers.")]) > 30
+
+
+def test_a_norm_stands_between_the_convolutions_that_it_runs_between():
+    ingredients = make_recipe("cnn")
+    drawn = svg(u_svg(run_passes(trace_step(*ingredients).graph), ""))
+    rows = [text.text or "" for text in drawn.iter("{http://www.w3.org/2000/svg}text")]
+    told = [row.name for row in layers(gl.plan_step(*ingredients).report, 100)]
+    for names in (rows, told):
+        assert [n for n in names if re.fullmatch(r"3\.\w+", n)] == ["3.conv1", "3.norm1", "3.conv2", "3.norm2"]
 
 
 def test_long_names_leave_room_for_the_boxes_and_are_told_whole():
