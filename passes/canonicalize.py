@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..ir import OPS, Builder, Graph, Node, Value, node_flops
 from ..ir.ops.contraction import Pair
 from ..ir.ops.window import WINDOW_OPS
+from .carried import links, reads_of_bases
 from .conv_prologue import is_convolution
 from .conv_tiles import geometry
 from .rewrite import Pass, without_dead_code
@@ -70,9 +72,10 @@ class _Canonicalizer:
             outputs = self.node(node, [mapping[v] for v in node.inputs])
             mapping.update(zip(node.outputs, outputs))
         outputs: list[Value] = []
+        reads = reads_of_bases(b.nodes, [mapping[v] for v in graph.outputs], self.views)
         for i, value in enumerate(graph.outputs):
             new = mapping[value]
-            written = i in graph.aliases and not self.in_its_place(new, b.inputs[graph.aliases[i]])
+            written = i in graph.aliases and not self.in_its_place(new, b.inputs[graph.aliases[i]], reads)
             if (
                 written
                 or new.node is None
@@ -86,13 +89,15 @@ class _Canonicalizer:
                 outputs.append(new)
         return b.graph(outputs, graph.aliases, graph.output_names)
 
-    def in_its_place(self, value: Value, old: Value) -> bool:
+    def in_its_place(self, value: Value, old: Value, reads: Mapping[Value, int]) -> bool:
         """Whether `value` can be made over `old`: a product that does not read it, or a sum that continues it."""
         node = value.node
-        if node is None or node.op.name not in ("dot", *_ADDED.values()):
+        if node is None:
             return False
-        read = [self.views[v].base is old for v in node.inputs]
-        return not any(read[:2]) and (node.op.name == "dot" or read[2])
+        if node.op.name == "dot":
+            return not any(self.views[v].base is old for v in node.inputs)
+        first = next((v.node for v in reversed(links(value, old, reads))), None)
+        return first is not None and sum(self.views[v].base is old for v in first.inputs) == 1
 
     def emit(self, op: str, *inputs: Value, **attrs: object) -> Value:
         value = self.b.emit(OPS[op], *inputs, **attrs)

@@ -212,6 +212,10 @@ class _Replay:
                 allowed[value] = Location("output", i)
         if not plan.copied_back.keys() <= {graph.outputs[i] for i in graph.aliases}:
             raise CertificateError("a value is copied over an input that it does not replace")
+        for i, j in graph.aliases.items():
+            # Units may one after the other add to what an input holds.
+            for value in self.chain(graph.outputs[i], graph.inputs[j]):
+                allowed[value] = Location("input", j)
         for node in self.phase_of:
             # What a loop begins with may be made where the loop ends.
             for o, i in self.plan.in_place.get(node, {}).items() if node.op.name == "scan" else ():
@@ -391,13 +395,27 @@ class _Replay:
 
     # ---- inputs of the graph
 
+    def chain(self, value: Value, old: Value) -> list[Value]:
+        """`value`, what it was written over, what that was written over, and so on, as far as the input `old`; `value`
+        alone if it does not come to that.
+        """
+        found = [value]
+        while value.node in self.overwritten and value in self.overwritten[value.node]:
+            value = self.overwritten[value.node][value]
+            if value is old:
+                return found
+            found.append(value)
+        return found[:1]
+
     def inputs_are_overwritten_last(self) -> None:
         first = len(self.plan.phases)
         for i, j in self.graph.aliases.items():
             value, old = self.graph.outputs[i], self.graph.inputs[j]
-            writer = value.node
-            if value in self.plan.copied_back or writer is None:
+            if value in self.plan.copied_back or value.node is None:
                 continue
+            value = self.chain(value, old)[-1]
+            writer = value.node
+            assert writer is not None
             now = self.phase_of[writer]
             first = min(first, now)
             for reader in self.readers.get(old, ()):

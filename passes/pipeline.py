@@ -24,6 +24,7 @@ from .simplify import Simplify
 from .sink import Sink
 from .split import Split
 from .tile_batch import TileBatch
+from .tile_rows import TileRows
 from .tile_wide import TileWide
 from .turn import Turn
 
@@ -40,6 +41,7 @@ def pipeline() -> list[Pass]:
         Simplify(),
         Layout(),
         TileBatch(),
+        TileRows(),
         TileWide(),
         Turn(),
         Canonicalize(),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..ir import Graph, Node, Value
 from . import conv_tiles, dot_tiles
 from .arena import Request, aligned, assign_offsets, most_live
-from .conv_prologue import added_input
+from .carried import carried_input, links, reads_of_bases
 from .loop_nest import LoopNest, loop_nest
 from .moments import MomentTiles
 from .schedule import inputs_wanted_later, late_inputs, phases
@@ -128,9 +128,11 @@ def plan(graph: Graph, threads: int = 1, outputs_in_arena: bool = False, copies:
     locations.update((v, Location("constant", i)) for i, v in enumerate(constants))
     late = late_inputs(graph, views) | inputs_wanted_later(graph, views)
     copied_back: dict[Value, int] = {}
+    reads = reads_of_bases(units, graph.outputs, views)
     for i, value in enumerate(graph.outputs):
         if i in graph.aliases and graph.inputs[graph.aliases[i]] not in late:
-            locations[value] = Location("input", graph.aliases[i])
+            home = Location("input", graph.aliases[i])
+            locations.update(dict.fromkeys((value, *links(value, graph.inputs[home.index], reads)), home))
         elif i in graph.aliases:
             copied_back[value] = graph.aliases[i]
             last_use[value] = len(stages)
@@ -238,19 +240,6 @@ def _scratch_bytes(
     if node.op.family == "contraction":
         return dot_tiles.scratch_bytes(views[node.inputs[0]], views[node.inputs[1]], threads, copies)
     return 0 if nest is None else threads * nest.buffer_bytes + nest.partial_bytes
-
-
-def carried_input(node: Node, o: int) -> int | None:
-    """The input that a unit other than a region begins output `o` with, and may therefore be given for it."""
-    if node.op.name == "scatter_add":
-        return 0
-    if node.op.family == "convolution":
-        return added_input(node)
-    if node.op.name == "dot_add":
-        return 2
-    if node.op.name == "scan" and o < node.attrs["carries"]:
-        return node.attrs["consts"] + o
-    return None
 
 
 def _begun_in_place(

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..ir import Graph, Node, Value
+from .carried import links, reads_of_bases
 from .live_bytes import most_bytes, read_bases, steps
 from .rewrite import Pass
 from .views import VIEW_OPS, View, resolve_views
@@ -41,9 +42,17 @@ def may_stop(node: Node) -> bool:
     return node.op.name in ("gather", "scatter_add", "check_index")
 
 
-def _writers(graph: Graph) -> dict[Value, Node]:
-    """For each input that an output overwrites, the node that makes this output."""
-    return {graph.inputs[j]: node for i, j in graph.aliases.items() if (node := graph.outputs[i].node) is not None}
+def _writers(graph: Graph, views: Mapping[Value, View]) -> dict[Value, Node]:
+    """For each input that an output overwrites, the first node that does so: the one that makes this output, unless
+    others before it have added to the same sum.
+    """
+    reads = reads_of_bases(graph.nodes, graph.outputs, views)
+    found: dict[Value, Node] = {}
+    for i, j in graph.aliases.items():
+        value = (graph.outputs[i], *links(graph.outputs[i], graph.inputs[j], reads))[-1]
+        if value.node is not None:
+            found[graph.inputs[j]] = value.node
+    return found
 
 
 def _stoppers(graph: Graph) -> list[Node]:
@@ -84,7 +93,7 @@ def late_inputs(graph: Graph, views: Mapping[Value, View]) -> set[Value]:
     They are still read when their new content is known, or two of them exchange what they hold, or a node that may
     stop the run needs the new content.
     """
-    writers = _writers(graph)
+    writers = _writers(graph, views)
     cyclic = _between_cycles(graph, _wanted_before(graph, views, writers))
     return {value for value, writer in writers.items() if writer in cyclic}
 
@@ -94,7 +103,7 @@ def inputs_wanted_later(graph: Graph, views: Mapping[Value, View]) -> set[Value]
     their new content comes one that should run before.
     """
     place = {node: i for i, node in enumerate(graph.nodes)}
-    writers = _writers(graph)
+    writers = _writers(graph, views)
     last = {w: max(map(place.__getitem__, b), default=-1) for w, b in _wanted_before(graph, views, writers).items()}
     return {value for value, writer in writers.items() if last[writer] > place[writer]}
 
@@ -102,7 +111,7 @@ def inputs_wanted_later(graph: Graph, views: Mapping[Value, View]) -> set[Value]
 def extra_dependencies(graph: Graph, views: Mapping[Value, View]) -> dict[Node, list[Node]]:
     """For each node that overwrites an input, the nodes that must have run before it, besides those it reads."""
     late = late_inputs(graph, views)
-    writers = {value: node for value, node in _writers(graph).items() if value not in late}
+    writers = {value: node for value, node in _writers(graph, views).items() if value not in late}
     return {writer: list(nodes) for writer, nodes in _wanted_before(graph, views, writers).items()}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from ..ir import OPS, ArrayType, Builder, Graph, Node, Value
 from ..ir.ops import elementwise as ew
@@ -86,6 +87,21 @@ class _Parts:
     after: set[Node] = field(default_factory=set[Node])
     before: set[Node] = field(default_factory=set[Node])
 
+    @cached_property
+    def totals(self) -> dict[Node, Value]:
+        """For each node that sums over the batch the value that its sum becomes: its output, or a sum of several, such
+        as the gradient of a weight that is used twice, if nothing else reads the parts.
+        """
+        users = self.graph.users()
+        outputs = set(self.graph.outputs)
+        parts = {node.output: [node] for node in self.graph.nodes if node in self.crossing}
+        for node in self.graph.nodes:
+            if node.op.name != "add" or node not in self.after or node.inputs[0] is node.inputs[1]:
+                continue
+            if all(v in parts and len(users[v]) == 1 and v not in outputs for v in node.inputs):
+                parts[node.output] = [n for v in node.inputs for n in parts.pop(v)]
+        return {node: total for total, nodes in parts.items() for node in nodes}
+
 
 def _classify(graph: Graph, batch: dict[Value, Axis]) -> _Parts:
     """The parts of a graph whose inputs have the batch where `batch` says. Raises `Untileable` where it is mixed."""
@@ -162,7 +178,7 @@ def _tile_and_lanes(parts: _Parts) -> tuple[int, int]:
     if tile == 0:
         return 0, 0
     tiles = length // tile
-    sums = sum(v.type.nbytes for node in parts.crossing for v in node.outputs)
+    sums = sum(v.type.nbytes for v in dict.fromkeys(parts.totals.values()))
     held = _held_bytes(parts)
     shared = sharing_loss(nodes, parts.axes, length, tile) <= _SHARING
     for lanes in (1,) if shared else (2, 3, 1):
@@ -211,15 +227,15 @@ class _Emitter:
         for node in graph.nodes:
             if node not in inside and node not in parts.after:
                 self.keep(node)
-        ends: list[Value] = []
         for node in graph.nodes:
             if node in parts.looped:
                 self.loop.compute(node)
             elif node in parts.crossing:
-                ends.append(self.loop.add(node))
-        self.emit_loop(ends, self.leaving(inside))
+                self.loop.add(node, parts.totals[node])
+        self.emit_loop(self.leaving(inside))
         for node in graph.nodes:
-            if node in parts.after:
+            # What adds up sums that the loop adds up has no parts to read.
+            if node in parts.after and self.new.keys() >= set(node.inputs):
                 self.keep(node)
         return b.graph([self.new[v] for v in graph.outputs], graph.aliases, graph.output_names)
 
@@ -234,10 +250,10 @@ class _Emitter:
         looped = self.parts.looped & inside
         return [v for n in self.parts.graph.nodes if n in looped for v in n.outputs if v in read]
 
-    def emit_loop(self, ends: list[Value], leaving: list[Value]) -> None:
+    def emit_loop(self, leaving: list[Value]) -> None:
         b, loop = self.b, self.loop
         sums = list(loop.sums)
-        body = loop.graph(ends, leaving)
+        body = loop.graph(leaving)
         b.origin = self.parts.graph.outputs[-1].node.origin if self.parts.graph.outputs[-1].node else b.origin
         consts = [self.new[v] for _, v in loop.consts]
         sequences = [in_tiles(b, self.new[v], place, self.in_lanes) for _, v, place in loop.slices]
@@ -282,9 +298,9 @@ class _Emitter:
             one = b.emit(OPS["reshape"], one, shape=shape)
             result = one if result is None else ew.add(b, result, one)
         assert result is not None
-        assert value.node is not None
-        if value.node.op.name == "scatter_add":
-            result = ew.add(b, self.new[value.node.inputs[0]], result)
+        for node, total in self.parts.totals.items():
+            if total is value and node.op.name == "scatter_add":
+                result = ew.add(b, self.new[node.inputs[0]], result)
         return result
 
     def joined(self, stacked: Value, value: Value) -> Value:

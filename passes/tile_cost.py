@@ -13,7 +13,7 @@ from .cost import BLAS_PER_NS, CACHE_PER_NS, MEMORY_PER_NS
 from .dot_tiles import cut_product
 from .tiling import Axis, follow_scan
 
-_PACKED_ROWS = 12
+PACKED_ROWS = 12
 """A product with a weight costs as much as so many rows more: the weight is packed (see `cut_product`)."""
 _CACHE_BYTES = 16 << 20
 """Weights and sums of more bytes come from memory for every tile."""
@@ -65,7 +65,7 @@ def _fixed(node: Node, aligned: Mapping[Value, Axis]) -> float:
     weights = sum(v.type.size for v in node.inputs if v not in aligned)
     match node.op.name:
         case "dot":
-            return 2 * weights * _PACKED_ROWS / BLAS_PER_NS
+            return 2 * weights * PACKED_ROWS / BLAS_PER_NS
         case "conv":
             return _UNIT_NS + weights * _PACK_NS
         case "conv_weight_gradient":
@@ -93,7 +93,7 @@ def sharing_loss(nodes: Iterable[Node], aligned: Mapping[Value, Axis], length: i
         if node.op.name == "dot":
             batches, m, n, k = _sizes(node, aligned, length, tile)
             cut = cut_product(batches, m, n, k)
-            lost += time * _PACKED_ROWS * ((cut.down - 1) / max(m, 1) + (cut.across - 1) / max(n, 1))
+            lost += time * PACKED_ROWS * ((cut.down - 1) / max(m, 1) + (cut.across - 1) / max(n, 1))
             lost += 0.0 if cut.tiles > 1 else time
     return lost / total if total else math.inf
 

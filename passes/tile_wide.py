@@ -4,13 +4,12 @@ tile, and never whole in memory.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from ..ir import OPS, Builder, Graph, Node, Value
-from ..ir.types import INT64
-from .fuse import in_order
-from .rewrite import Pass, without_dead_code
-from .tiling import Axis, LoopBody, Untileable, both_operands, follow, in_tiles, joined
+from ..ir import Graph, Node, Value
+from .rewrite import Pass
+from .row_loop import RowLoop, with_loops
+from .tiling import Axis, Untileable, both_operands, follow
 
 _WIDER = 2.0
 """A product is wide that has this many times the elements of its operands together."""
@@ -44,7 +43,7 @@ class TileWide(Pass):
             return graph
         users = graph.users()
         nothing = _from_nothing(graph)
-        loops: list[_Loop] = []
+        loops: list[RowLoop] = []
         taken: set[Node] = set()
         for seed in seeds:
             if seed not in taken:
@@ -52,22 +51,7 @@ class TileWide(Pass):
                 if found and taken.isdisjoint(n for loop in found for n in loop.nodes):
                     loops += found
                     taken.update(n for loop in found for n in loop.nodes)
-        return _emit(graph, loops, nothing) if loops else graph
-
-
-@dataclass
-class _Loop:
-    """Nodes that become a loop over the `length` rows of their wide values, of which `tile` at a time.
-
-    Values of `size` elements or more are wide. `anew` are nodes of another loop that are computed again.
-    """
-
-    length: int
-    tile: int
-    size: int
-    axes: dict[Value, Axis]
-    nodes: dict[Node, None] = field(default_factory=dict["Node", None])
-    anew: dict[Node, None] = field(default_factory=dict["Node", None])
+        return with_loops(graph, loops) if loops else graph
 
 
 def _is_wide_product(node: Node) -> bool:
@@ -78,7 +62,7 @@ def _is_wide_product(node: Node) -> bool:
     return free == 2 and narrow > 0 and node.output.type.size >= _WIDER * narrow
 
 
-def _loops_around(graph: Graph, seed: Node, users: dict[Value, list[Node]], nothing: set[Value]) -> list[_Loop]:
+def _loops_around(graph: Graph, seed: Node, users: dict[Value, list[Node]], nothing: set[Value]) -> list[RowLoop]:
     """The loops for the wide values that hang together with `seed`, or none where they cannot run tile by tile."""
     shape = seed.output.type.shape
     for axis in (len(shape) - 2, len(shape) - 1):
@@ -91,7 +75,7 @@ def _loops_around(graph: Graph, seed: Node, users: dict[Value, list[Node]], noth
 
 def _tiled_along(
     graph: Graph, seed: Node, axis: int, users: dict[Value, list[Node]], nothing: set[Value]
-) -> list[_Loop]:
+) -> list[RowLoop]:
     shape = seed.output.type.shape
     length = shape[axis]
     tile = _tile_rows(length, seed.output.type.nbytes)
@@ -109,7 +93,7 @@ def _tiled_along(
     rank = {node: i for i, node in enumerate(graph.nodes)}
     members = sorted(wide | _between(wide), key=rank.__getitem__)
     size = seed.output.type.size
-    forward, backward = _Loop(length, tile, size, axes), _Loop(length, tile, size, axes)
+    forward, backward = (RowLoop(length, tile, size, axes, nothing.__contains__) for _ in range(2))
     late: set[Value] = set()
     for node in members:
         loop = forward if node.origin.role == "forward" else backward
@@ -200,7 +184,7 @@ def _leading_on(way: list[Node], wide_values: set[Value]) -> set[Node]:
     return found
 
 
-def _enter(loop: _Loop, node: Node, axes: dict[Value, Axis], late: set[Value], length: int) -> None:
+def _enter(loop: RowLoop, node: Node, axes: dict[Value, Axis], late: set[Value], length: int) -> None:
     """Make `node` one of the loop. A sum over all rows is `late`: no node of the loop may need it."""
     loop.nodes[node] = None
     if node.outputs[0] in axes and all(v in axes for v in node.outputs):
@@ -225,7 +209,7 @@ def _check(node: Node, axes: dict[Value, Axis], length: int) -> None:
         raise Untileable
 
 
-def _needed(backward: _Loop, forward: _Loop) -> set[Node]:
+def _needed(backward: RowLoop, forward: RowLoop) -> set[Node]:
     """Nodes of the forward's loop whose wide values the backward's reads, and those that they are computed of."""
     found: set[Node] = set()
     stack = [v.node for node in backward.nodes for v in node.inputs]
@@ -238,32 +222,6 @@ def _needed(backward: _Loop, forward: _Loop) -> set[Node]:
     return found
 
 
-# ---- the new graph
-
-
-def _emit(graph: Graph, loops: list[_Loop], nothing: set[Value]) -> Graph:
-    units = [_Unit(loop, nothing) for loop in loops]
-    unit_of: dict[Node, Node | _Unit] = {node: node for node in graph.nodes}
-    for unit in units:
-        unit_of.update(dict.fromkeys(unit.loop.nodes, unit))
-    also: dict[Node | _Unit, list[Value]] = {unit: unit.read() for unit in units}
-    try:
-        order = in_order(graph, unit_of, also)
-    except ValueError:
-        return graph
-    wanted = {v for unit in units for v in unit.read()}
-    wanted.update(graph.outputs)
-    wanted.update(v for node in graph.nodes if unit_of[node] is node for v in node.inputs)
-    b = Builder()
-    new = {v: b.input(v.type, v.name) for v in graph.inputs}
-    for unit in order:
-        if isinstance(unit, Node):
-            new.update(zip(unit.outputs, b.copy(unit, [new[v] for v in unit.inputs]).outputs))
-        else:
-            unit.emit(b, new, wanted)
-    return without_dead_code(b.graph([new[v] for v in graph.outputs], graph.aliases, graph.output_names))
-
-
 def _from_nothing(graph: Graph) -> set[Value]:
     """Values that are made of no input: masks of positions."""
     found: set[Value] = set()
@@ -273,44 +231,3 @@ def _from_nothing(graph: Graph) -> set[Value]:
         if node.op.family in ("creation", "elementwise", "movement") and all(v in found for v in node.inputs):
             found.update(node.outputs)
     return found
-
-
-class _Unit:
-    """A loop with its body."""
-
-    def __init__(self, loop: _Loop, nothing: set[Value]) -> None:
-        self.loop = loop
-        inside = {v for node in (*loop.nodes, *loop.anew) for v in node.outputs}
-        self.axes = {v: place for v, place in loop.axes.items() if v in inside}
-        self.body = LoopBody(self.axes, loop.length, loop.tile, lambda value: value in nothing)
-        self.ends: list[Value] = []
-        for node in (*loop.anew, *loop.nodes):
-            if node.outputs[0] not in self.axes:
-                self.ends.append(self.body.add(node))
-                continue
-            self.body.compute(node)
-            made = self.body.local[node.outputs[0]].node
-            if node in loop.anew and made is not None:
-                made.origin = made.origin.with_role("recompute")
-
-    def read(self) -> list[Value]:
-        """What comes in."""
-        return [*(v for _, v in self.body.consts), *(v for _, v, _ in self.body.slices)]
-
-    def emit(self, b: Builder, new: dict[Value, Value], wanted: set[Value]) -> None:
-        """The `scan`; its results that are `wanted` outside are entered in `new`."""
-        loop, body = self.loop, self.body
-        leaving = [v for node in loop.nodes for v in node.outputs if v in self.axes and v in wanted]
-        tiles = loop.length // loop.tile
-        b.origin = next(iter(loop.nodes)).origin
-        zeros = [b.full(0, v.type) for v in body.sums]
-        sequences = [in_tiles(b, new[v], place, (tiles,)) for _, v, place in body.slices]
-        if body.number is not None:
-            sequences.append(b.emit(OPS["iota"], shape=(tiles,), axis=0, dtype=INT64))
-        consts = [new[v] for _, v in body.consts]
-        inner = body.graph(self.ends, leaving)
-        attrs = {"body": inner, "consts": len(consts), "carries": len(zeros), "length": tiles, "reverse": False}
-        result = b.emit_node(OPS["scan"], *consts, *zeros, *sequences, **attrs)
-        new.update(zip(body.sums, result.outputs))
-        for value, stacked in zip(leaving, result.outputs[len(zeros) :]):
-            new[value] = joined(b, stacked, value, self.axes[value])

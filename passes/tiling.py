@@ -188,12 +188,17 @@ def both_operands(node: Node, known: dict[Value, Axis]) -> dict[Value, Axis]:
     return known
 
 
+def _row_by_row(node: Node, place: Axis) -> bool:
+    """Whether a node looks up, or adds to, entries of each row by itself: all that it reads has the axis there."""
+    return node.op.name in ("gather", "scatter_add") and place.axis < node.attrs["batch"]
+
+
 class LoopBody:
     """The body of a loop over tiles of `tile` entries of the `length` that an axis has.
 
     `axes` tells of the values that are computed in the loop, and of some that come in, where the axis is. Of others an
-    element-wise one is made anew if `remade` says so. What comes in is collected: `consts` whole, `slices` as tiles;
-    `number` is the number of the tile, if it is needed.
+    element-wise one, or one that is looked up row by row, is made anew if `remade` says so. What comes in is collected:
+    `consts` whole, `slices` as tiles; `number` is the number of the tile, if it is needed.
     """
 
     def __init__(self, axes: Mapping[Value, Axis], length: int, tile: int, remade: Callable[[Value], bool]) -> None:
@@ -207,14 +212,16 @@ class LoopBody:
         self.consts: list[tuple[Value, Value]] = []
         self.slices: list[tuple[Value, Value, Axis]] = []
         self.sums: dict[Value, Value] = {}
+        """The carries, by the sums of the graph that they become; `ends` are they after this tile."""
+        self.ends: dict[Value, Value] = {}
         self.number: Value | None = None
 
-    def graph(self, ends: Sequence[Value], leaving: Sequence[Value]) -> Graph:
+    def graph(self, leaving: Sequence[Value]) -> Graph:
         """The body of a `scan`: takes consts, carries, slices, the number; gives new carries, tiles of `leaving`."""
         consts = [inner for inner, _ in self.consts]
         slices = [inner for inner, *_ in self.slices]
         numbers = [] if self.number is None else [self.number]
-        results = [*ends, *(self.local[v] for v in leaving)]
+        results = [*self.ends.values(), *(self.local[v] for v in leaving)]
         return Graph([*consts, *self.sums.values(), *slices, *numbers], self.body.nodes, results)
 
     def shape(self, shape: tuple[int, ...], place: Axis) -> tuple[int, ...]:
@@ -270,18 +277,23 @@ class LoopBody:
         body = Graph(arguments, inside.body.nodes, [inside.local[v] for v in graph.outputs])
         return self.body.emit_node(node.op, *inputs, **{**node.attrs, "body": body}).outputs
 
-    def add(self, node: Node) -> Value:
-        """A node that sums over the axis: its carry with the part of this tile."""
+    def add(self, node: Node, total: Value | None = None) -> None:
+        """Add the part of this tile of a node that sums over the axis to the carry of `total`: the node's own output,
+        or a sum that it is only a part of.
+        """
         self.body.origin = node.origin
-        carry = self.sums[node.output] = Value(node.output.type)
+        total = node.output if total is None else total
+        if total not in self.sums:
+            self.sums[total] = self.ends[total] = Value(total.type)
         if node.op.name == "scatter_add":
             indices, updates = (self.tiled(v, self.axes[v]) for v in node.inputs[1:])
-            return self.body.emit(node.op, carry, indices, updates, **node.attrs)
+            self.ends[total] = self.body.emit(node.op, self.ends[total], indices, updates, **node.attrs)
+            return
         known = {v: self.axes[v] for v in node.inputs if v in self.axes}
         if node.op.name == "dot":
             known = both_operands(node, known)
         inputs = [self.tiled(v, known.get(v)) for v in node.inputs]
-        return ew.add(self.body, carry, self.body.emit(node.op, *inputs, **node.attrs))
+        self.ends[total] = ew.add(self.body, self.ends[total], self.body.emit(node.op, *inputs, **node.attrs))
 
     def tiled(self, value: Value, place: Axis | None) -> Value:
         """What stands for a value of the graph in the body: its tile, or all of it where `place` is None."""
@@ -350,7 +362,7 @@ class LoopBody:
                     return body.emit(node.op, **{**attrs, "shape": shape})
                 case "random_bits" if not attrs.get("run", 0):
                     return self.bits(node, place, shape)
-                case _ if node.op.family == "elementwise" and self.remade(value):
+                case _ if (node.op.family == "elementwise" or _row_by_row(node, place)) and self.remade(value):
                     return body.emit(node.op, *(self.tiled(v, place) for v in node.inputs), **attrs)
                 case _:
                     return None

@@ -6,13 +6,17 @@ import math
 from dataclasses import dataclass
 
 from ..ir import OPS, Builder, Graph, Node, Value
+from .cost import BLAS_PER_NS
 from .dot_tiles import has_wide_registers
 from .rewrite import Pass, live_nodes, rebuild
+from .tile_cost import PACKED_ROWS, work
 from .views import VIEW_OPS, View, own, through
 
 _MOST_ROWS = 64
 """Rows of a product up to which turning its right operand costs a good part of its time."""
 _LEAST_TURNS = 4
+_WORTH = 0.02
+"""Turning must save this part of the time of a step of the loop, at least: copies take memory."""
 _CACHE_BYTES = 16 << 20
 """So many more turns for each so many bytes of the weight: what comes from memory in every step gains less."""
 
@@ -23,7 +27,7 @@ class Turn(Pass):
     the copy before the loop.
 
     A product turns the columns of its right operand into rows before it multiplies. That is as much work as 12 more
-    rows of x: little for a batch of rows, much for one step of a recurrent network.
+    rows of x: little for a batch of rows or beside many convolutions, much for one step of a recurrent network.
     """
 
     def __call__(self, graph: Graph) -> Graph:
@@ -49,10 +53,13 @@ def _with_copies(body: Graph, consts: int, length: int) -> Graph:
         if source is not None and source.base in given and (view := through(node, source)) is not None:
             views[node.output] = view
 
+    turning = [n for n in body.nodes if n.op.name == "dot" and _turns(n, views.get(n.inputs[1]), given, length)]
+    saved = sum(2 * PACKED_ROWS * n.inputs[1].type.size / BLAS_PER_NS for n in turning)
+    if saved < _WORTH * work(body.nodes):
+        return body
+
     def rule(b: Builder, node: Node, inputs: list[Value]) -> list[Value] | None:
-        if node.op.name != "dot" or not _turns(node, views.get(node.inputs[1]), given):
-            return None
-        if length < _LEAST_TURNS * -(-inputs[1].type.nbytes // _CACHE_BYTES):
+        if node not in turning:
             return None
         (cx, cy), batch = node.attrs["contract"], node.attrs["batch"]
         perm = (*cy, *(a for a in range(inputs[1].type.ndim) if a not in cy))
@@ -62,9 +69,13 @@ def _with_copies(body: Graph, consts: int, length: int) -> Graph:
     return rebuild(body, rule)
 
 
-def _turns(dot: Node, y: View | None, given: set[Value]) -> bool:
-    """Whether `dot` has few rows, and the elements of a row of its right operand, a const, are not neighbours."""
+def _turns(dot: Node, y: View | None, given: set[Value], length: int) -> bool:
+    """Whether `dot` has few rows, and the elements of a row of its right operand, a const, are not neighbours; and the
+    loop has enough steps.
+    """
     if y is None or y.base not in given or dot.attrs["batch"][1]:
+        return False
+    if length < _LEAST_TURNS * -(-dot.inputs[1].type.nbytes // _CACHE_BYTES):
         return False
     (cx, cy), x = dot.attrs["contract"], dot.inputs[0].type
     free = [a for a in range(len(y.shape)) if a not in cy and y.shape[a] > 1]

@@ -11,10 +11,11 @@ import numpy as np
 
 from ...ir import Node, Value
 from ...ir.ops.window import WINDOW_OPS
+from ...passes.carried import carried_input
 from ...passes.dot_tiles import DotTiles, dot_tiles, row_tiles
 from ...passes.loop_nest import LoopNest
 from ...passes.moments import MomentTiles
-from ...passes.plan import Plan, carried_input
+from ...passes.plan import Plan
 from ...passes.views import View
 from . import contraction, convolution, library, moments, transposition
 from .loops import Word, lower_loops

@@ -44,6 +44,18 @@ def test_a_weight_larger_than_the_cache_is_copied_for_many_steps_only(steps: int
     assert ("copy" in names(graph)) == copied
 
 
+@pytest.mark.parametrize(("wide", "copied"), [(64, True), (1024, False)])
+def test_a_weight_is_not_copied_beside_products_that_take_far_longer(wide: int, copied: bool):
+    def f(w, v, x):
+        def step(h, x):
+            return np.tanh(h @ w.T + x + np.sum((v + h[0, 0]) @ v)), None
+
+        return gl.scan(step, np.zeros((3, 64), np.float32), x)[0]
+
+    graph = Turn()(gl.trace(f, gl.spec((64, 64)), gl.spec((wide, wide)), gl.spec((8, 3, 64))))
+    assert ("copy" in names(graph)) == copied
+
+
 def test_copies_leave_loops_within_loops_and_numbers_stay():
     inner, w, x = recurrent(3, 5)
     graph = gl.trace(lambda w, xs: gl.scan(lambda c, x: (c + inner(w, x), None), np.zeros((3, 6), np.float32), xs)[0],
