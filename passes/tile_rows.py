@@ -26,6 +26,7 @@ _SHARING = 0.05
 """Threads that share every product of a tile may lose this part of their time."""
 _GOOD_ROWS = 64
 """With fewer rows the products of a tile run at less than three quarters of their speed."""
+_MADE = ("elementwise", "creation", "movement")
 _MOST_NODES = 200
 """A chain of more nodes is more than a large value and what becomes of it at once."""
 
@@ -80,7 +81,8 @@ def _loop_of(
 def _chain(graph: Graph, seed: Node, users: Mapping[Value, list[Node]], rank: Mapping[Node, int]) -> list[Node]:
     """The product, all that reads it or what is as large and made of it, and what lies between, in order.
 
-    Raises `Untileable` where that is much, or what is large is an output.
+    Raises `Untileable` where that is much, or what is large is an output, or as large a value comes in from outside: a
+    part of what is kept from the forward for the backward would be whole in memory anyway.
     """
     size = seed.output.type.size
     outputs = set(graph.outputs)
@@ -105,11 +107,30 @@ def _chain(graph: Graph, seed: Node, users: Mapping[Value, list[Node]], rank: Ma
                 if reader not in seen:
                     seen.add(reader)
                     heapq.heappush(heap, rank[reader])
-    chain: set[Node] = set()
+    chosen: set[Node] = set()
     for node in reversed(found):
-        if not large.isdisjoint(node.inputs) or any(not chain.isdisjoint(users[v]) for v in node.outputs):
-            chain.add(node)
-    return [seed, *(node for node in found if node in chain and node is not seed)]
+        if not large.isdisjoint(node.inputs) or any(not chosen.isdisjoint(users[v]) for v in node.outputs):
+            chosen.add(node)
+    chain = [seed, *(node for node in found if node in chosen and node is not seed)]
+    made = {v for node in chain for v in node.outputs}
+    if any(_is_whole(v, size) for node in chain for v in node.inputs if v not in made):
+        raise Untileable
+    return chain
+
+
+def _is_whole(value: Value, size: int) -> bool:
+    """Whether a value from outside has `size` elements or more in memory: it is not made of smaller ones row by row."""
+    stack, seen = [value], {value}
+    while stack:
+        value = stack.pop()
+        node = value.node
+        if value.type.size < size:
+            continue
+        if node is None or (node.op.family not in _MADE and node.op.name not in ("gather", "scatter_add")):
+            return True
+        stack += (v for v in node.inputs if v not in seen)
+        seen.update(node.inputs)
+    return False
 
 
 def _loop_along(

@@ -145,6 +145,19 @@ def test_there_is_no_loop_where_rows_wait_for_each_other_or_nothing_is_won(optio
     assert not loops(TileRows()(graph))
 
 
+def test_what_is_kept_for_the_backward_is_not_cut():
+    class Wide(nn.Module):
+        def __init__(self):
+            self.up, self.down = nn.Linear(WIDTH, CLASSES), nn.Linear(CLASSES, WIDTH)
+            self.norm = nn.BatchNorm1d(WIDTH)
+
+        def forward(self, x):
+            return self.norm(self.down(F.gelu(self.up(x))))
+
+    graph = trace_step(Wide(), lambda m, x: (m(x) ** 2).mean(), optim.SGD(0.1), spec((ROWS, WIDTH))).graph
+    assert not loops(TileRows()(Simplify()(graph)))
+
+
 def test_all_budgets_give_the_same_bits():
     def loss(model, batch):
         return F.cross_entropy(model(batch["x"]).reshape(-1, CLASSES), batch["y"].reshape(-1))
