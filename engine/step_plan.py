@@ -28,8 +28,8 @@ _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
 _AMOUNT = re.compile(r"\s*(\d+(?:\.\d+)?(?:[eE]\+?\d+)?)\s*([A-Za-z]*|%)\s*")
 
-# No batch is longer.
-_LONGEST = 1 << 20
+LONGEST_BATCH = 1 << 20
+"""Only shorter batches are looked for."""
 
 TraceBatch = Callable[[Any], StepGraph]
 
@@ -105,7 +105,8 @@ class StepPlan:
     _plans: StepPlans = field(repr=False)
 
     def largest_batch(self, memory: float | str) -> int:
-        """The largest length of the batch's first axis with which the step fits `memory`, 0 if none does.
+        """The largest length of the batch's first axis with which the step fits `memory`, 0 if none does; no more are
+        looked at than `LONGEST_BATCH` examples in each part that is accumulated.
 
         All leaves whose first axis is as long as that of the first leaf grow and shrink with it. A percentage is of
         this step's total without a bound.
@@ -212,7 +213,7 @@ class StepPlans:
         unit, now = self.accumulate, self.batch_length // self.accumulate
         if not now or self.held_bytes > limit:
             return 0
-        fits, fails, tries, refused = (0, self.held_bytes), (_LONGEST, 0), 0, 0
+        fits, fails, tries, refused = (0, self.held_bytes), (LONGEST_BATCH, 0), 0, 0
         n = now
         while True:
             try:

@@ -75,10 +75,8 @@ def _names(nodes: list[Node], depth: int | None) -> dict[str, str]:
 
 def _rows(nodes: list[Node], names: dict[str, str]) -> tuple[list[_Row], dict[Node, int]]:
     found: dict[str, _Row] = {}
-    members: dict[str, list[int]] = {}
-    firsts = [i for i, n in enumerate(nodes) if n.origin.role in ("backward", "recompute")]
-    turn = firsts[0] if firsts else len(nodes)
-    for i, node in enumerate(nodes):
+    runs: dict[str, list[str]] = {"backward": [], "forward": []}
+    for node in nodes:
         name = names[node.origin.scope]
         row = found.setdefault(name, _Row(name or _OUTSIDE))
         role = node.origin.role
@@ -86,16 +84,15 @@ def _rows(nodes: list[Node], names: dict[str, str]) -> tuple[list[_Row], dict[No
         row.flops[role] = row.flops.get(role, 0) + node.op.flops(
             [v.type for v in node.inputs], [v.type for v in node.outputs], node.attrs
         )
-        # What runs in the backward alone stands where its counterpart would be.
-        if role == "forward":
-            members.setdefault(name, []).append(i)
-    for i, node in enumerate(nodes):
-        name = names[node.origin.scope]
-        if "forward" not in found[name].counts and i >= turn:
-            members.setdefault(name, []).append(round(turn * (1 - (i - turn) / max(len(nodes) - turn, 1))))
-    for name, row in found.items():
-        places = members.get(name, [len(nodes)])
-        row.place = median_low(places) if name else max(places)
+        if role != "optimizer":
+            runs["forward" if role == "forward" else "backward"].append(name)
+    # What runs in the backward alone stands where its forward would be, and tables that are read as they are above all.
+    for role, order in runs.items():
+        places: dict[str, list[float]] = {}
+        for i, name in enumerate(order if role == "forward" else reversed(order)):
+            places.setdefault(name, []).append(i / len(order))
+        for name, shares in places.items():
+            found[name].place = median_low(shares) if name else 1.0
     ordered = sorted(found, key=lambda name: found[name].place)
     number = {name: i for i, name in enumerate(ordered)}
     return [found[name] for name in ordered], {n: number[names[n.origin.scope]] for n in nodes}

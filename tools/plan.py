@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import optree
 
 from ..engine.report import MemoryReport, human
 from ..engine.step import StepPlan, compile_step, plan_step
+from ..engine.step_plan import LONGEST_BATCH
 from ..ir import ArrayType, type_of
 from .command_error import CommandError
 from .find_recipe import make_recipe
@@ -49,6 +51,9 @@ def run_plan(options: PlanOptions) -> int:
         return _largest_batch(options)
     if options.run and options.curve is None:
         raise CommandError("--run runs the points of --curve; give that too")
+    named = [name for name in (options.recipe, options.diff) if name is not None]
+    if options.memory is not None and all(map(_saved, named)):
+        raise CommandError(f"{' and '.join(named)}: saved as planned; --memory needs the recipe")
     report, plan = _load(options.recipe, options)
     if options.curve is not None and plan is None:
         raise CommandError(f"{options.recipe} is a saved report; a curve needs the recipe")
@@ -83,13 +88,15 @@ def _verdict(report: MemoryReport, other: MemoryReport | None, most: int | None,
     failed = found > most
     if failed or not quiet:
         word = "FAILED" if failed else "ok"
-        print(f"\n{word}: {what} {human(found)} ({found:,} bytes), at most {human(most)} are allowed")
+        # What --json prints is to be read by a program.
+        out = sys.stderr if quiet else sys.stdout
+        print(f"\n{word}: {what} {human(found)} ({found:,} bytes), at most {human(most)} are allowed", file=out)
     return FAILED if failed else 0
 
 
 def _load(name: str, options: PlanOptions) -> tuple[MemoryReport, StepPlan | None]:
     """The report of a recipe, or one that `--json` saved. Raises `CommandError` where it is neither."""
-    if not name.endswith(".json"):
+    if not _saved(name):
         plan = _planned(name, options, options.memory)
         return plan.report, plan
     try:
@@ -100,6 +107,10 @@ def _load(name: str, options: PlanOptions) -> tuple[MemoryReport, StepPlan | Non
         raise CommandError(f"{name}: {error}") from error
 
 
+def _saved(name: str) -> bool:
+    return name.endswith(".json")
+
+
 def _planned(recipe: str, options: PlanOptions, memory: str | int | None) -> StepPlan:
     return plan_step(*make_recipe(recipe), memory=memory, threads=options.threads, accumulate=options.accumulate)
 
@@ -107,14 +118,18 @@ def _planned(recipe: str, options: PlanOptions, memory: str | int | None) -> Ste
 def _largest_batch(options: PlanOptions) -> int:
     if options.memory is None:
         raise CommandError("--largest-batch needs the memory that the step may take; give --memory, such as 4GB")
-    if options.recipe.endswith(".json"):
+    if any((options.diff, options.fail_over is not None, options.curve, options.run, options.html)):
+        raise CommandError("--largest-batch goes with --memory, --threads, --accumulate and --json alone")
+    if _saved(options.recipe):
         raise CommandError(f"{options.recipe} is a saved report; the largest batch needs the recipe")
     largest = _planned(options.recipe, options, None).largest_batch(options.memory)
     if options.json is not None:
         answer = {"recipe": options.recipe, "memory": options.memory, "largest_batch": largest}
         _write(options.json, json.dumps(answer))
     if options.json != "-":
-        print(f"the largest batch that fits {options.memory} is {largest}" if largest else "no batch is small enough")
+        more = " or more" if largest >= (LONGEST_BATCH - 1) * options.accumulate else ""
+        fits = f"the largest batch that fits {options.memory} is {largest}{more}"
+        print(fits if largest else "no batch is small enough")
     return 0 if largest else FAILED
 
 

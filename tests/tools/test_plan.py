@@ -109,6 +109,13 @@ def test_more_than_is_allowed_ends_with_1_and_one_clear_line(recipes: Path, caps
     assert main(["plan", "zoo.py:large", "--diff", "zoo.py:small", "--fail-over=0"]) == 0
 
 
+def test_what_a_program_reads_is_json_alone(recipes: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["plan", "zoo.py:large", "--fail-over=1kB", "--json"]) == 1
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["total_bytes"] == planned("large").total_bytes
+    assert printed.err.strip().startswith("FAILED: the step takes")
+
+
 def test_a_budget_is_kept_and_reported(recipes: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["plan", "zoo.py:large", "--memory", "90%", "--json"]) == 0
     fields = json.loads(capsys.readouterr().out)
@@ -132,6 +139,8 @@ def test_the_largest_batch_fits_and_one_more_does_not(recipes: Path, capsys: pyt
     gl.plan_step(model, loss_fn, optimizer, batch(rows), memory="200kB")
     with pytest.raises(gl.MemoryBudgetError):
         gl.plan_step(model, loss_fn, optimizer, batch(rows + 1), memory="200kB")
+    assert main(["plan", "mlp_s", "--memory", "1GB", "--largest-batch"]) == 0
+    assert capsys.readouterr().out.endswith(" or more\n")  # it runs in tiles of the batch, however long
     assert main(["plan", "zoo.py:small", "--memory", "10kB", "--largest-batch"]) == 1
     assert capsys.readouterr().out == "no batch is small enough\n"
 
@@ -159,6 +168,9 @@ def test_a_curve_has_planned_and_really_run_points(recipes: Path, capsys: pytest
         (["bad.json", "--curve"], "bad.json is a saved report; a curve needs the recipe"),
         (["zoo.py:small", "--largest-batch"], "--largest-batch needs the memory"),
         (["bad.json", "--largest-batch", "--memory", "1MB"], "the largest batch needs the recipe"),
+        (["zoo.py:small", "--largest-batch", "--memory", "1MB", "--html", "x.html"], "--largest-batch goes with"),
+        (["bad.json", "--memory", "1MB"], "bad.json: saved as planned; --memory needs the recipe"),
+        (["bad.json", "--diff", "bad.json", "--memory", "1MB"], "bad.json and bad.json: saved as planned"),
         (["zoo.py:small", "--run"], "--run runs the points of --curve"),
         (["zoo.py:small", "--json", "nowhere/x.json"], "cannot write nowhere/x.json"),
         (["zoo.py:small", "--html", "nowhere/x.html"], "cannot write nowhere/x.html"),
