@@ -351,7 +351,8 @@ def _emit(graph: Graph, groups: dict[Node, _Group]) -> Graph:
         unit_of[node] = group if inside else node
         if inside:
             members.setdefault(group, []).append(node)
-    consumers = graph.users()
+    read_by = {value: {unit_of[r]: None for r in readers} for value, readers in graph.users().items()}
+    of_nodes = {value for value, units in read_by.items() if any(isinstance(unit, Node) for unit in units)}
     outputs = set(graph.outputs)
     b = Builder()
     mapping: dict[Value, Value] = {v: b.input(v.type, v.name) for v in graph.inputs}
@@ -362,9 +363,9 @@ def _emit(graph: Graph, groups: dict[Node, _Group]) -> Graph:
             continue
 
         def leaves(value: Value, unit: _Group = unit) -> bool:
-            away = (r for r in consumers[value] if unit_of[r] is not unit)
-            free = value.node is not None and value.node.op.name in _FREE
-            return value in outputs or any(not free or isinstance(unit_of[r], Node) for r in away)
+            if value in outputs or (value.node is not None and value.node.op.name in _FREE):
+                return value in outputs or value in of_nodes
+            return any(other is not unit for other in read_by[value])
 
         _emit_region(b, unit, members[unit], leaves, mapping)
     return b.graph([mapping[v] for v in graph.outputs], graph.aliases, graph.output_names)

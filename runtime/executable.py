@@ -21,6 +21,7 @@ from .thread_pool import driver_request
 _HERE = Path(__file__).parent
 _HELPERS = [
     _HERE / "intrinsics.py",
+    _HERE / "arithmetic.py",
     _HERE / "front_end.py",
     _HERE / "natives.py",
     _HERE / "numba_front_end.py",

@@ -1,9 +1,8 @@
 """The front end: a Python function as LLVM's code, in the part of Python that kernels and the driver are written in.
 
-That part: numbers, booleans and typed pointers; assignments, `if`, `while`, `for ... in range(...)`,
-`break`, `continue`, `return`; calls of native functions, of number types, of some of NumPy's functions, and
-of other functions in this part, which become part of the caller. Arithmetic is Numba's, with NumPy's error model:
-integers of 64 bits that wrap around and divide towards minus infinity (by 0 they give 0), strict reals.
+That part: numbers, booleans and typed pointers, with the arithmetic of `arithmetic`; assignments, `if`, `while`,
+`for ... in range(...)`, `break`, `continue`, `return`; calls of native functions, of number types, of some of NumPy's
+functions, and of other functions in this part, which become part of the caller.
 
 A variable belongs to the block (of an `if` or a loop) in which it is first assigned, and keeps its type there.
 
@@ -21,22 +20,10 @@ from functools import lru_cache
 from types import FunctionType
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 
-from .natives import BYTE, INT, NATIVES, NUMBERS, WORD, llvm_type, stack_slot
-
-
-class Unsupported(Exception):
-    """The source is not in the part of Python that the front end knows."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Value:
-    """A number, or a pointer, under construction; `type` is named as in `natives`."""
-
-    type: str
-    llvm: Any
+from .arithmetic import COMPARISONS, INTRINSICS, TYPES, WIDENED, Arithmetic, Unsupported, Value
+from .natives import BYTE, INT, NATIVES, WORD, llvm_type, stack_slot
 
 
 @dataclass
@@ -44,9 +31,9 @@ class _Call:
     """A function that is being lowered, and where its `return` goes."""
 
     names: Mapping[str, Any]
-    variables: list[dict[str, _Value]]
+    variables: list[dict[str, Value]]
     after: Any
-    result: _Value | None = None
+    result: Value | None = None
 
 
 @dataclass
@@ -57,23 +44,6 @@ class _Loop:
 
 _MOST_CALLS = 20
 """Calls inside each other: more are a recursion."""
-
-_DTYPES = {np.dtype(f"{kind}{bits // 8}"): f"{kind}{bits}" for kind in "iu" for bits in (8, 32, 64)}
-_TYPES = {d.type: name for d, name in _DTYPES.items()} | {np.float32: "f32", np.float64: "f64", np.bool_: "bool"}
-_INTRINSICS = {np.sqrt: "sqrt", np.floor: "floor", np.ceil: "ceil", np.trunc: "trunc", np.rint: "rint"}
-_WIDENED = ("bool", "i8", "i32", "i64", "u8", "u32")
-"""Integers that int64 can hold."""
-_COMPARISONS = {ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
-_REAL_OPERATORS = {ast.Add: "fadd", ast.Sub: "fsub", ast.Mult: "fmul", ast.Div: "fdiv"}
-_INTEGER_OPERATORS = {
-    ast.Add: "add",
-    ast.Sub: "sub",
-    ast.Mult: "mul",
-    ast.BitAnd: "and_",
-    ast.BitOr: "or_",
-    ast.BitXor: "xor",
-    ast.LShift: "shl",
-}
 
 
 def lower(function: Callable[..., Any], symbol: str) -> ir.Module:
@@ -88,7 +58,7 @@ def lower(function: Callable[..., Any], symbol: str) -> ir.Module:
         pointer.add_attribute("noalias")
     builder = ir.IRBuilder(native.append_basic_block())
     lowering = _Lowering(builder)
-    result = lowering.convert(lowering.inline(function, [_Value("i64", native.args[2])]), "i64")
+    result = lowering.convert(lowering.inline(function, [Value("i64", native.args[2])]), "i64")
     builder.store(result.llvm, native.args[0])
     builder.ret(INT(0))
     return module
@@ -110,11 +80,11 @@ def _definition(function: Callable[..., Any]) -> ast.FunctionDef:
     return found
 
 
-class _Lowering(ast.NodeVisitor):
+class _Lowering(Arithmetic, ast.NodeVisitor):
     """Lowers statements and expressions where its builder stands."""
 
-    def __init__(self, builder: Any) -> None:  # llvmlite annotates its builder wrongly
-        self.builder = builder
+    def __init__(self, builder: Any) -> None:
+        super().__init__(builder)
         self.calls: list[_Call] = []
         self.loops: list[_Loop] = []
 
@@ -123,13 +93,13 @@ class _Lowering(ast.NodeVisitor):
 
     # ---- functions and variables
 
-    def inline(self, function: Callable[..., Any], arguments: Sequence[_Value]) -> _Value:
+    def inline(self, function: Callable[..., Any], arguments: Sequence[Value]) -> Value:
         """The result of a function, whose code is put here."""
         definition = _definition(function)
         parameters = [argument.arg for argument in definition.args.args]
         if len(parameters) != len(arguments) or len(self.calls) == _MOST_CALLS or function.__closure__:
             raise Unsupported(f"a call of {definition.name}")
-        variables: dict[str, _Value] = {}
+        variables: dict[str, Value] = {}
         after = self.builder.append_basic_block()
         self.calls.append(_Call(function.__globals__, [variables], after))
         loops, self.loops = self.loops, []
@@ -141,24 +111,24 @@ class _Lowering(ast.NodeVisitor):
         self.builder.position_at_end(after)
         self.loops = loops
         result = self.calls.pop().result
-        return _Value("none", None) if result is None else self.load(result)
+        return Value("none", None) if result is None else self.load(result)
 
-    def load(self, slot: _Value) -> _Value:
-        return _Value(slot.type, self.builder.load(slot.llvm))
+    def load(self, slot: Value) -> Value:
+        return Value(slot.type, self.builder.load(slot.llvm))
 
-    def slot(self, kind: str) -> _Value:
-        return _Value(kind, stack_slot(self.builder, llvm_type(kind)))
+    def slot(self, kind: str) -> Value:
+        return Value(kind, stack_slot(self.builder, llvm_type(kind)))
 
-    def assign(self, name: str, value: _Value) -> None:
+    def assign(self, name: str, value: Value) -> None:
         variables = self.calls[-1].variables
         slot = next((block[name] for block in reversed(variables) if name in block), None)
         if slot is None:
             slot = variables[-1][name] = self.slot(value.type)
         self.builder.store(self.fitted(value, slot.type).llvm, slot.llvm)
 
-    def fitted(self, value: _Value, kind: str) -> _Value:
+    def fitted(self, value: Value, kind: str) -> Value:
         """A value as a type that holds all values of its own."""
-        if value.type != kind and (kind != "i64" or value.type not in _WIDENED) and kind != "f64":
+        if value.type != kind and (kind != "i64" or value.type not in WIDENED) and kind != "f64":
             raise Unsupported(f"a variable is {kind} and {value.type}")
         return self.convert(value, kind)
 
@@ -177,7 +147,7 @@ class _Lowering(ast.NodeVisitor):
 
     # ---- statements
 
-    def block(self, statements: Sequence[ast.stmt]) -> dict[str, _Value]:
+    def block(self, statements: Sequence[ast.stmt]) -> dict[str, Value]:
         """Statements with variables of their own, which are returned, up to one that goes elsewhere."""
         self.calls[-1].variables.append({})
         for statement in statements:
@@ -199,7 +169,7 @@ class _Lowering(ast.NodeVisitor):
         else:
             self.store(target, self.visit(node.value))
 
-    def store(self, target: ast.expr, value: _Value) -> None:
+    def store(self, target: ast.expr, value: Value) -> None:
         if isinstance(target, ast.Name):
             self.assign(target.id, value)
         elif isinstance(target, ast.Subscript):
@@ -210,7 +180,7 @@ class _Lowering(ast.NodeVisitor):
             self.generic_visit(target)
 
     def visit_AugAssign(self, node: ast.AugAssign) -> None:
-        self.store(node.target, self.binary(node.op, self.visit(node.target), self.visit(node.value)))
+        self.store(node.target, self.binary(type(node.op), self.visit(node.target), self.visit(node.value)))
 
     def visit_Expr(self, node: ast.Expr) -> None:
         if not isinstance(node.value, ast.Constant):  # a docstring
@@ -229,7 +199,7 @@ class _Lowering(ast.NodeVisitor):
         then, after = self.builder.append_basic_block(), self.builder.append_basic_block()
         otherwise = self.builder.append_basic_block() if node.orelse else after
         self.builder.cbranch(self.truth(node.test), then, otherwise)
-        arms: list[tuple[dict[str, _Value], Any]] = []
+        arms: list[tuple[dict[str, Value], Any]] = []
         for start, statements in ((then, node.body), (otherwise, node.orelse)):
             if statements:
                 self.builder.position_at_end(start)
@@ -241,7 +211,7 @@ class _Lowering(ast.NodeVisitor):
         if node.orelse and arms:
             self.meet(arms)
 
-    def meet(self, arms: Sequence[tuple[dict[str, _Value], Any]]) -> None:
+    def meet(self, arms: Sequence[tuple[dict[str, Value], Any]]) -> None:
         """Variables that all arms of a condition have, as types that are the same, live on behind them."""
         (first, _), *others = arms
         for name, slot in first.items():
@@ -281,7 +251,7 @@ class _Lowering(ast.NodeVisitor):
         self.builder.branch(head)
         self.builder.position_at_end(body)
         self.calls[-1].variables.append({})
-        self.assign(node.target.id, _Value("i64", index))
+        self.assign(node.target.id, Value("i64", index))
         self.loop(node, _Loop(following, after))
         self.calls[-1].variables.pop()
 
@@ -315,29 +285,16 @@ class _Lowering(ast.NodeVisitor):
 
     # ---- values
 
-    def constant(self, value: Any) -> _Value:
-        if isinstance(value, bool):
-            kind = "bool"
-        elif isinstance(value, int):
-            kind = "i64" if -(2**63) <= value < 2**63 else "u64"
-        elif isinstance(value, float):
-            kind = "f64"
-        elif isinstance(value, np.generic) and type(value) in _TYPES:
-            kind, value = _TYPES[type(value)], value.item()
-        else:
-            raise Unsupported(f"{value!r} is no number")
-        return _Value(kind, ir.Constant(llvm_type(kind), value))
-
-    def visit_Constant(self, node: ast.Constant) -> _Value:
+    def visit_Constant(self, node: ast.Constant) -> Value:
         return self.constant(node.value)
 
-    def visit_Name(self, node: ast.Name) -> _Value:
+    def visit_Name(self, node: ast.Name) -> Value:
         for block in reversed(self.calls[-1].variables):
             if node.id in block:
                 return self.load(block[node.id])
         return self.constant(self.static(node))
 
-    def visit_Attribute(self, node: ast.Attribute) -> _Value:
+    def visit_Attribute(self, node: ast.Attribute) -> Value:
         return self.constant(self.static(node))
 
     def element(self, node: ast.Subscript) -> tuple[str, Any]:
@@ -347,152 +304,51 @@ class _Lowering(ast.NodeVisitor):
             raise Unsupported(f"an element of {array.type}")
         return array.type[:-1], self.builder.gep(array.llvm, [self.convert(index, "i64").llvm], inbounds=True)
 
-    def visit_Subscript(self, node: ast.Subscript) -> _Value:
+    def visit_Subscript(self, node: ast.Subscript) -> Value:
         kind, place = self.element(node)
         value = self.builder.load(place)
-        return _Value(kind, self.builder.trunc(value, llvm_type("bool")) if kind == "bool" else value)
-
-    def convert(self, value: _Value, kind: str) -> _Value:
-        """A number as another type."""
-        if value.type == kind:
-            return value
-        known = (*NUMBERS, "bool")
-        if value.type not in known or kind not in known:
-            raise Unsupported(f"{value.type} as {kind}")
-        new: Any = llvm_type(kind)
-        old, x, build = value.type, value.llvm, self.builder
-        if kind == "bool":
-            result = self.nonzero(value)
-        elif old[0] == "f":
-            if kind[0] == "f":
-                result = build.fpext(x, new) if kind == "f64" else build.fptrunc(x, new)
-            else:
-                result = build.fptosi(x, new) if kind[0] == "i" else build.fptoui(x, new)
-        elif kind[0] == "f":
-            result = build.sitofp(x, new) if old[0] == "i" else build.uitofp(x, new)
-        elif x.type.width < new.width:
-            result = build.sext(x, new) if old[0] == "i" else build.zext(x, new)
-        else:
-            result = build.trunc(x, new) if x.type.width > new.width else x
-        return _Value(kind, result)
-
-    def nonzero(self, value: _Value) -> Any:
-        if value.type == "bool":
-            return value.llvm
-        if value.type not in NUMBERS:
-            raise Unsupported(f"{value.type} as a condition")
-        zero = ir.Constant(value.llvm.type, 0)
-        compare = self.builder.fcmp_unordered if value.type[0] == "f" else self.builder.icmp_signed
-        return compare("!=", value.llvm, zero)
+        return Value(kind, self.builder.trunc(value, llvm_type("bool")) if kind == "bool" else value)
 
     def truth(self, node: ast.expr) -> Any:
         return self.nonzero(self.visit(node))
 
-    def common(self, left: _Value, right: _Value) -> tuple[_Value, _Value]:
-        """Two numbers as the type in which they meet."""
-        kinds = {left.type, right.type}
-        if kinds <= {"f32"} or kinds <= {"u64"}:
-            return left, right
-        if kinds <= set(_WIDENED):
-            kind = "i64"
-        elif kinds <= {"f32", "f64", "i32", "i64"}:
-            kind = "f64"
-        else:
-            raise Unsupported(f"{left.type} meets {right.type}")
-        return self.convert(left, kind), self.convert(right, kind)
-
     # ---- operators
 
-    def visit_BinOp(self, node: ast.BinOp) -> _Value:
-        return self.binary(node.op, self.visit(node.left), self.visit(node.right))
+    def visit_BinOp(self, node: ast.BinOp) -> Value:
+        return self.binary(type(node.op), self.visit(node.left), self.visit(node.right))
 
-    def binary(self, operator: ast.operator, left: _Value, right: _Value) -> _Value:
-        kind, build = type(operator), self.builder
-        if left.type == right.type == "bool" and kind in (ast.BitAnd, ast.BitOr, ast.BitXor):
-            return _Value("bool", getattr(build, _INTEGER_OPERATORS[kind])(left.llvm, right.llvm))
-        left, right = self.common(left, right)
-        x, y = left.llvm, right.llvm
-        if left.type[0] == "f":
-            if kind in _REAL_OPERATORS:
-                return _Value(left.type, getattr(build, _REAL_OPERATORS[kind])(x, y))
-        elif kind in _INTEGER_OPERATORS:
-            return _Value(left.type, getattr(build, _INTEGER_OPERATORS[kind])(x, y))
-        elif kind is ast.RShift:
-            return _Value(left.type, build.ashr(x, y) if left.type == "i64" else build.lshr(x, y))
-        elif kind in (ast.FloorDiv, ast.Mod) and left.type == "i64":
-            return _Value("i64", self.divide(x, y, remainder=kind is ast.Mod))
-        raise Unsupported(f"{kind.__name__} of {left.type}")
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> Value:
+        return self.unary(type(node.op), self.visit(node.operand))
 
-    def divide(self, x: Any, y: Any, remainder: bool) -> Any:
-        """Rounded towards minus infinity; 0 where the divisor is 0, or the quotient too large."""
-        build, zero = self.builder, WORD(0)
-        known = isinstance(y, ir.Constant) and y.constant not in (0, -1)
-        fails: Any = None
-        if not known:
-            overflow = build.and_(build.icmp_signed("==", x, WORD(-(2**63))), build.icmp_signed("==", y, WORD(-1)))
-            fails = build.or_(build.icmp_signed("==", y, zero), overflow)
-            y = build.select(fails, WORD(1), y)
-        rest = build.srem(x, y)
-        signs_differ = build.icmp_signed("<", build.xor(rest, y), zero)
-        rounds = build.and_(build.icmp_signed("!=", rest, zero), signs_differ)
-        if remainder:
-            result = build.add(rest, build.select(rounds, y, zero))
-        else:
-            result = build.sub(build.sdiv(x, y), build.zext(rounds, WORD))
-        return result if known else build.select(fails, zero, result)
-
-    def visit_UnaryOp(self, node: ast.UnaryOp) -> _Value:
-        value, build = self.visit(node.operand), self.builder
-        if isinstance(node.op, ast.Not):
-            return _Value("bool", build.not_(self.nonzero(value)))
-        if isinstance(node.op, ast.USub) and isinstance(value.llvm, ir.Constant) and value.type != "bool":
-            return self.constant(-value.llvm.constant)
-        if value.type[0] == "f" and isinstance(node.op, ast.USub):
-            return _Value(value.type, build.fneg(value.llvm))
-        if value.type not in _WIDENED:
-            raise Unsupported(f"{type(node.op).__name__} of {value.type}")
-        x = self.convert(value, "i64").llvm
-        if isinstance(node.op, ast.USub):
-            return _Value("i64", build.neg(x))
-        if isinstance(node.op, ast.Invert) and value.type != "bool":
-            return _Value("i64", build.not_(x))
-        return self.generic_visit(node.op)
-
-    def visit_Compare(self, node: ast.Compare) -> _Value:
-        if len(node.ops) != 1 or type(node.ops[0]) not in _COMPARISONS:
+    def visit_Compare(self, node: ast.Compare) -> Value:
+        if len(node.ops) != 1:
             raise Unsupported("a chain of comparisons")
-        left, right = self.common(self.visit(node.left), self.visit(node.comparators[0]))
-        sign, build = _COMPARISONS[type(node.ops[0])], self.builder
-        if left.type[0] == "f":
-            compare = build.fcmp_unordered if sign == "!=" else build.fcmp_ordered
-        else:
-            compare = build.icmp_signed if left.type[0] == "i" else build.icmp_unsigned
-        return _Value("bool", compare(sign, left.llvm, right.llvm))
+        return self.compare(type(node.ops[0]), self.visit(node.left), self.visit(node.comparators[0]))
 
-    def visit_BoolOp(self, node: ast.BoolOp) -> _Value:
+    def visit_BoolOp(self, node: ast.BoolOp) -> Value:
         first, *rest = node.values
         for other in rest:
             first = ast.IfExp(first, other, ast.Constant(False))
             if isinstance(node.op, ast.Or):
                 first = ast.IfExp(first.test, ast.Constant(True), other)
-        return _Value("bool", self.truth(first))
+        return Value("bool", self.truth(first))
 
-    def visit_IfExp(self, node: ast.IfExp) -> _Value:
+    def visit_IfExp(self, node: ast.IfExp) -> Value:
         condition, build = self.truth(node.test), self.builder
         if _is_cheap(node.body) and _is_cheap(node.orelse):
             x, y = self.visit(node.body), self.visit(node.orelse)
             x, y = (x, y) if x.type == y.type else self.common(x, y)
-            return _Value(x.type, build.select(condition, x.llvm, y.llvm))
+            return Value(x.type, build.select(condition, x.llvm, y.llvm))
         then, otherwise, after = (build.append_basic_block() for _ in range(3))
         build.cbranch(condition, then, otherwise)
-        values: list[tuple[_Value, Any]] = []
+        values: list[tuple[Value, Any]] = []
         for start, part in ((then, node.body), (otherwise, node.orelse)):
             build.position_at_end(start)
             values.append((self.visit(part), build.block))
         (x, x_end), (y, y_end) = values
         if x.type != y.type:
             build.position_at_end(x_end)
-            kind = "i64" if {x.type, y.type} <= set(_WIDENED) else "f64"
+            kind = "i64" if {x.type, y.type} <= set(WIDENED) else "f64"
             x = self.fitted(x, kind)
             build.position_at_end(y_end)
             y = self.fitted(y, kind)
@@ -503,56 +359,43 @@ class _Lowering(ast.NodeVisitor):
         phi = build.phi(llvm_type(x.type))
         phi.add_incoming(x.llvm, x_end)
         phi.add_incoming(y.llvm, y_end)
-        return _Value(x.type, phi)
+        return Value(x.type, phi)
 
     # ---- calls
 
-    def visit_Call(self, node: ast.Call) -> _Value:
+    def visit_Call(self, node: ast.Call) -> Value:
         if node.keywords:
             raise Unsupported("arguments by name")
         function = self.static(node.func)
         arguments = [self.visit(argument) for argument in node.args]
         if isinstance(function, type):
-            if len(arguments) == 1 and function in _TYPES:
-                return self.convert(arguments[0], _TYPES[function])
+            if len(arguments) == 1 and function in TYPES:
+                return self.convert(arguments[0], TYPES[function])
         elif function in NATIVES:
             return self.native(function, arguments)
-        elif function in _INTRINSICS and len(arguments) == 1 and arguments[0].type in ("f32", "f64"):
-            return self.intrinsic(_INTRINSICS[function], arguments[0])
+        elif function in INTRINSICS and len(arguments) == 1 and arguments[0].type in ("f32", "f64"):
+            return self.intrinsic(INTRINSICS[function], arguments[0])
         elif function is abs and len(arguments) == 1:
             return self.absolute(arguments[0])
-        elif function in (min, max) and len(arguments) == 2 and {a.type for a in arguments} <= set(_WIDENED):
-            x, y = self.common(*arguments)
-            less = self.builder.icmp_signed("<" if function is min else ">", y.llvm, x.llvm)
-            return _Value(x.type, self.builder.select(less, y.llvm, x.llvm))
+        elif function in (min, max) and len(arguments) == 2 and {a.type for a in arguments} <= set(WIDENED):
+            return self.smallest(*arguments, sign="<" if function is min else ">")
         elif isinstance(function, FunctionType):
             return self.inline(function, arguments)
         raise Unsupported(f"a call of {ast.unparse(node.func)}")
 
-    def native(self, function: Any, arguments: Sequence[_Value]) -> _Value:
+    def native(self, function: Any, arguments: Sequence[Value]) -> Value:
         native = NATIVES[function]
         typed = native.typed(tuple(argument.type for argument in arguments))
         if typed is None:
             raise Unsupported(f"{function.__name__} of {', '.join(argument.type for argument in arguments)}")
         result, parameters = typed
         values = [self.convert(value, kind).llvm for value, kind in zip(arguments, parameters)]
-        return _Value(result, native.emit(self.builder, *values))
-
-    def intrinsic(self, name: str, value: _Value) -> _Value:
-        function = self.builder.module.declare_intrinsic(f"llvm.{name}", [value.llvm.type])
-        return _Value(value.type, self.builder.call(function, [value.llvm]))
-
-    def absolute(self, value: _Value) -> _Value:
-        if value.type[0] == "f":
-            return self.intrinsic("fabs", value)
-        x = self.convert(value, "i64").llvm
-        negative = self.builder.icmp_signed("<", x, WORD(0))
-        return _Value("i64", self.builder.select(negative, self.builder.neg(x), x))
+        return Value(result, native.emit(self.builder, *values))
 
 
 _CHEAP = (
     *(ast.Name, ast.Constant, ast.Load, ast.UnaryOp, ast.USub, ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.BitAnd),
-    *(ast.BitOr, ast.Compare, *_COMPARISONS),
+    *(ast.BitOr, ast.Compare, *COMPARISONS),
 )
 
 
@@ -561,8 +404,8 @@ def _is_cheap(node: ast.expr) -> bool:
     return all(isinstance(part, _CHEAP) or _is_conversion(part) for part in ast.walk(node))
 
 
-_NAMES_OF_TYPES = frozenset(_TYPES.values())
+_NAMES_OFTYPES = frozenset(TYPES.values())
 
 
 def _is_conversion(node: ast.AST) -> bool:
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _NAMES_OF_TYPES
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _NAMES_OFTYPES

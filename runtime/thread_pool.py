@@ -23,7 +23,10 @@ _SPIN_NANOSECONDS = 50_000
 """How long a worker looks for its next job before it sleeps. Waking costs a run some tens of microseconds."""
 
 
-_SOURCES = ("driver.py", "intrinsics.py", "control_block.py", "front_end.py", "natives.py", "object_code.py")
+_SOURCES = (
+    *("driver.py", "intrinsics.py", "control_block.py"),
+    *("arithmetic.py", "front_end.py", "natives.py", "object_code.py"),
+)
 
 
 def driver_request() -> FunctionRequest:
