@@ -35,14 +35,21 @@ function roleColour(role) {
   return oklch(style.l, style.c * chroma, hue);
 }
 
-// Where in the forward a layer belongs: what runs in the backward alone, where its counterpart would be.
-const backwardFrom = (() => { for (let u = 0; u < unitCount; u++) if (roleOf(u) === "backward" || roleOf(u) === "recompute") return u; return unitCount; })();
+// Where each unit of the model stands, from 0 at its entry to 1: the forward as it runs, the backward from its end.
+const unitPlace = (() => {
+  const place = new Float64Array(unitCount), orders = { forward: [], backward: [] };
+  for (let u = 0; u < unitCount; u++) if (textOf(units.scope, u)) orders[roleOf(u) === "recompute" ? "backward" : roleOf(u)]?.push(u);
+  orders.backward.reverse();
+  for (const order of Object.values(orders)) order.forEach((u, k) => { place[u] = k / order.length; });
+  return place;
+})();
+
+// Where a layer stands: in the middle of its forward, as a mask may be made before all else, and running statistics after
+// it; what runs in the backward alone, where its forward would be; tables that are read as they are, above all.
 function placeOf(members) {
   const forward = members.filter((u) => roleOf(u) === "forward");
-  // The one in the middle: a mask may be made before all else, and running statistics after it.
-  if (forward.length) return forward.sort((a, b) => a - b)[(forward.length - 1) >> 1];
-  const after = members.filter((u) => u >= backwardFrom), mean = after.reduce((a, b) => a + b, 0) / (after.length || 1);
-  return after.length ? backwardFrom * (1 - (mean - backwardFrom) / (unitCount - backwardFrom)) : unitCount;
+  const places = (forward.length ? forward : members.filter((u) => roleOf(u) !== "optimizer")).map((u) => unitPlace[u]).sort((a, b) => a - b);
+  return places.length ? places[(places.length - 1) >> 1] : 0;
 }
 
 const scopePlace = (() => {
@@ -62,7 +69,7 @@ const chartGroups = (() => {
   if (sizeAt(depth) < FEW_GROUPS && sizeAt(depth + 1) > MOST_GROUPS) depth += 1;
   const places = new Map();
   for (const scope of scopes) {
-    const name = cutAt(scope, depth), at = scopePlace.get(scope) ?? unitCount;
+    const name = cutAt(scope, depth), at = scopePlace.get(scope) ?? 1;
     places.set(name, Math.min(places.get(name) ?? Infinity, at));
   }
   const names = [...places.keys()].filter((name) => name).sort((a, b) => places.get(a) - places.get(b));
@@ -115,7 +122,7 @@ const root = (() => {
     node.all = [...node.units, ...node.children.flatMap((child) => child.all)];
     const forward = node.all.filter((u) => roleOf(u) === "forward");
     // The loss stands at the bottom of the U.
-    node.place = node.name === OUTSIDE ? forward.reduce((a, b) => Math.max(a, b), 0) : placeOf(node.all);
+    node.place = node.name === OUTSIDE ? Infinity : placeOf(node.all);
     node.children.sort((a, b) => a.place - b.place);
     // A numbered layer is known by what it runs, one with a name by its name: the first block may hold a mask that all share.
     const own = node.children.length ? "" : forward.map((u) => textOf(units.name, u)).join();
