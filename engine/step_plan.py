@@ -13,7 +13,7 @@ import numpy as np
 import optree
 
 from ..ir import ArrayType, Graph, type_of
-from ..passes.pipeline import plan_graph, run_passes
+from ..passes.pipeline import plan_prepared, preparation, run_passes
 from ..passes.plan import Plan, plan
 from ..passes.recompute import recompute_flops
 from ..passes.recompute_frontier import Choice, Frontier
@@ -131,14 +131,19 @@ class StepPlans:
     accumulate: int = 1
 
     @cached_property
+    def prepared(self) -> Graph:
+        """The graph before it is decided what to keep for the backward."""
+        return run_passes(self.traced.graph, preparation())
+
+    @cached_property
     def base(self) -> Plan:
         """The plan without a bound."""
-        return plan_graph(self.traced.graph, self.threads, outputs_in_arena=True)
+        return plan_prepared(self.prepared, self.threads, outputs_in_arena=True)
 
     @cached_property
     def frontier(self) -> Frontier:
         """All plans worth having."""
-        return Frontier(self.base, other_plans(self.traced.graph, self.base))
+        return Frontier(self.base, other_plans(self.prepared, self.base))
 
     @cached_property
     def held(self) -> list[HeldReport]:

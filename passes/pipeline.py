@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,6 +32,11 @@ from .turn import Turn
 
 def pipeline() -> list[Pass]:
     """The passes that turn a traced graph into a scheduled one, in order."""
+    return [*preparation(), *scheduling()]
+
+
+def preparation() -> list[Pass]:
+    """The passes that do not ask what the backward reads of the forward."""
     return [
         Merge(),
         Simplify(),
@@ -46,19 +52,22 @@ def pipeline() -> list[Pass]:
         Turn(),
         Canonicalize(),
         Moments(),
-        Rebuild(),
-        Fuse(),
-        Epilogue(),
-        Prologue(),
-        Schedule(),
     ]
+
+
+def scheduling(reach: float = math.inf) -> list[Pass]:
+    """The passes that turn a prepared graph into a scheduled one, `reach` as of `Rebuild` and `Prologue`."""
+    return [Rebuild(reach), Fuse(), Epilogue(), Prologue(reach=reach), Schedule()]
 
 
 PASS_NAMES = tuple(dict.fromkeys(p.name for p in pipeline()))
 
 
-def run_passes(graph: Graph, passes: Sequence[Pass] | None = None, after: str | None = None) -> Graph:
-    """Run `passes` (default: the pipeline), up to the last one of the name `after`.
+def run_passes(
+    graph: Graph, passes: Sequence[Pass] | None = None, after: str | None = None, first: int = 1
+) -> Graph:
+    """Run `passes` (default: the pipeline), up to the last one of the name `after`; the `first` one of them has this
+    number among all.
 
     With `GRADLOOM_DUMP=dir` the graph is written to `dir` before the first pass and after each; with
     `GRADLOOM_VERIFY=1` it is verified there. Raises `ValueError` where no pass has the name `after`.
@@ -71,8 +80,9 @@ def run_passes(graph: Graph, passes: Sequence[Pass] | None = None, after: str | 
         steps = steps[: places[-1] + 1]
     folder = os.environ.get("GRADLOOM_DUMP")
     checked = os.environ.get("GRADLOOM_VERIFY", "") not in ("", "0")
-    _show(graph, "0_traced", folder, checked)
-    for number, step in enumerate(steps, 1):
+    if first == 1:
+        _show(graph, "0_traced", folder, checked)
+    for number, step in enumerate(steps, first):
         graph = in_bodies(step(graph), step)
         _show(graph, f"{number}_{step.name}", folder, checked)
     return graph
@@ -103,5 +113,10 @@ def _show(graph: Graph, name: str, folder: str | None, checked: bool) -> None:
 
 def plan_graph(graph: Graph, threads: int = 1, outputs_in_arena: bool = False) -> Plan:
     """From a traced graph to a plan for at most `threads` threads."""
-    scheduled = run_passes(graph)
+    return plan_prepared(run_passes(graph, preparation()), threads, outputs_in_arena)
+
+
+def plan_prepared(graph: Graph, threads: int = 1, outputs_in_arena: bool = False) -> Plan:
+    """From a graph that went through `preparation` to a plan for at most `threads` threads."""
+    scheduled = run_passes(graph, scheduling(), first=len(preparation()) + 1)
     return plan(scheduled, useful_threads(scheduled, threads), outputs_in_arena)

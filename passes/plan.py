@@ -98,18 +98,26 @@ def run_side_by_side(node: Node, threads: int) -> bool:
     return 1 < threads <= lanes(node)
 
 
-def plan(graph: Graph, threads: int = 1, outputs_in_arena: bool = False, copies: int = 1, nested: bool = False) -> Plan:
+def plan(
+    graph: Graph,
+    threads: int = 1,
+    outputs_in_arena: bool = False,
+    copies: int = 1,
+    nested: bool = False,
+    known: Mapping[Graph, Plan] | None = None,
+) -> Plan:
     """Plan a scheduled graph for `threads` workers.
 
     With `outputs_in_arena`, outputs that overwrite no input live in the arena to the end of the run; otherwise their
-    memory is the caller's.
+    memory is the caller's. The bodies of `known` have been planned, as this would.
     """
+    known = known or {}
     views = resolve_views(graph.inputs, graph.nodes)
     units = [n for n in graph.nodes if n.op.name not in VIEW_OPS and n.op.name != "constant"]
     constants = [n.output for n in graph.nodes if n.op.name == "constant"]
     nests = {n: loop_nest(n, views) for n in units if n.op.name == "region"}
     bodies = {
-        n: plan(n.attrs["body"], threads, copies=copies if nested else lanes(n), nested=True)
+        n: known.get(n.attrs["body"]) or plan(n.attrs["body"], threads, False, copies if nested else lanes(n), True)
         for n in units
         if n.op.name == "scan"
     }

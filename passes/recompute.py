@@ -63,18 +63,17 @@ class GraphProblem(Problem):
         stops = {body.outputs[self.values[v].index] for v in there}
         return _upstream(body, [body.outputs[self.values[v].index] for v in makes], stops)
 
-    def flops_again(self, runs: Sequence[Run], bodies: Mapping[Node, Graph]) -> int:
-        """Operations of an order that repeat others, with loops of these bodies where `bodies` has one."""
+    def flops_again(self, runs: Sequence[Run], more: Mapping[Node, int]) -> int:
+        """Operations of an order that repeat others, with so many `more` in each iteration of some loops."""
         total = 0
         for run in runs:
             node = self.nodes[run.unit]
+            total += node.attrs.get("length", 1) * more.get(node, 0)
             if not run.again:
-                total += _flops_again(node, bodies.get(node))
+                total += _flops_again(node)
             elif node.op.name == "region":
                 there = [v for v in run.reads if self.maker[v] == run.unit]
                 total += sum(map(node_flops, self._part(run.unit, run.makes, there)))
-            elif node in bodies:
-                total += node.attrs["length"] * bodies[node].flops()
             else:
                 total += node_flops(node)
         return total
@@ -109,11 +108,11 @@ def recompute_flops(graph: Graph) -> int:
     return sum(map(_flops_again, graph.nodes))
 
 
-def _flops_again(node: Node, body: Graph | None = None) -> int:
-    """Operations of a node that repeat others; `body` is what it runs in the place of its own."""
+def _flops_again(node: Node) -> int:
+    """Operations of a node that repeat others."""
     if node.origin.role == "recompute" and node.op.name != "region":
         return node_flops(node)
-    body = body or node.attrs.get("body")
+    body = node.attrs.get("body")
     return node.attrs.get("length", 1) * recompute_flops(body) if isinstance(body, Graph) else 0
 
 

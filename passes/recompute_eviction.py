@@ -58,6 +58,7 @@ class _Walk:
         self.pins = [0] * count
         self.used = [0] * count  # how many of the uses are over
         self.heap: list[tuple[float, int]] = []
+        self.pinned_scores: dict[int, float] = {}  # of what was taken off the heap while it was pinned
         self.stays = problem.stays
         held = self.guide.held
         self.needed_until = [max(problem.last_use(v), held.get(v, -1)) for v in range(count)]
@@ -76,9 +77,9 @@ class _Walk:
         return self.used[value] >= len(self.problem.uses[value]) and self.now >= self.guide.held.get(value, -1)
 
     def may_go(self, value: int) -> bool:
+        """Whether `value` can be made again; where it cannot, it never can later."""
         return (
             not self.stays[value]
-            and not self.pins[value]
             and self.problem.deadline[value] > self.next_use(value)
             and value not in self.problem.lasting
         )
@@ -88,7 +89,8 @@ class _Walk:
         that time if it is needed then or later, as far as can be known now.
         """
         problem, when = self.problem, self.next_use(value)
-        maker, stays, needed_until, alive, made = problem.maker, self.stays, self.needed_until, self.alive, self.made
+        maker, alone, beside = problem.maker, problem.alone, problem.beside
+        stays, needed_until, alive = self.stays, self.needed_until, self.alive
         total = 0.0
         seen = {value}
         stack = [value]
@@ -97,16 +99,16 @@ class _Walk:
         while stack and len(seen) < _MOST_LOOKED_AT:
             top = stack.pop()
             place = maker[top]
-            unit = problem.units[place]
-            reads, cost = unit.reads, unit.cost
-            if not unit.whole and len(unit.makes) > 1:
-                reads, cost = problem.again(place, (top,), alive)
+            reads, cost = alone[top]
+            for other in beside[top]:
+                if alive[other]:
+                    reads, cost = problem.again(place, (top,), alive)
+                    break
             if place not in counted:
                 counted.add(place)
                 total += cost
             for read in reads:
-                there = made[read] and (stays[read] or (alive[read] and needed_until[read] >= when))
-                if not there and read not in seen:
+                if read not in seen and not stays[read] and not (alive[read] and needed_until[read] >= when):
                     seen.add(read)
                     stack.append(read)
         alive[value] = was
@@ -130,14 +132,13 @@ class _Walk:
 
     def make_room(self, wanted: int) -> None:
         """Drop values until `wanted` bytes more fit, as long as there are any that may go; what is read next, last."""
-        aside: list[tuple[float, int]] = []
         soon: list[tuple[float, int]] = []
         while self.bytes_alive + wanted > self.limit and self.heap:
             known, value = heapq.heappop(self.heap)
-            if not self.alive[value] or self.is_over(value):
+            if not self.alive[value] or self.is_over(value) or not self.may_go(value):
                 continue
-            if not self.may_go(value):
-                aside.append((known, value))
+            if self.pins[value]:
+                self.pinned_scores[value] = known
                 continue
             if self.next_use(value) == self.now:
                 soon.append((self.score(value), value))
@@ -151,20 +152,22 @@ class _Walk:
             if self.bytes_alive + wanted > self.limit:
                 self.drop(value)
             else:
-                aside.append((score, value))
-        for entry in aside:
-            heapq.heappush(self.heap, entry)
+                heapq.heappush(self.heap, (score, value))
 
     def ensure(self, targets: Sequence[int]) -> bool:
         """Make all of `targets` alive and pin them; False where too much has to run."""
         missing = [v for v in targets if not self.alive[v]]
+        if not missing:
+            for value in targets:
+                self.pins[value] += 1
+            return True
         done = self.make_again(missing)
         # What was there may have had to make room meanwhile.
         gone = [v for v in targets if not self.alive[v]]
         for value in targets:
             if self.alive[value] and value not in missing:
                 self.pins[value] += 1
-        return done and self.make_again(gone)
+        return done and (not gone or self.make_again(gone))
 
     def make_again(self, targets: Sequence[int]) -> bool:
         """Make all of `targets`, which are not there, and pin them; False where too much has to run.
@@ -223,7 +226,12 @@ class _Walk:
 
     def unpin(self, value: int) -> None:
         self.pins[value] -= 1
-        if not self.pins[value] and self.alive[value] and self.is_over(value) and not self.stays[value]:
+        if self.pins[value] or not self.alive[value]:
+            return
+        if not self.is_over(value):
+            if value in self.pinned_scores:
+                heapq.heappush(self.heap, (self.pinned_scores.pop(value), value))
+        elif not self.stays[value]:
             self.drop(value)
 
     def run(self) -> Order | None:
@@ -256,6 +264,6 @@ class _Walk:
                     self.drop(value)
             for value in (*reads, *unit.makes) if self.dropped else ():
                 far = value in self.dropped and self.next_use(value) > place + 2
-                if far and self.alive[value] and self.may_go(value):
+                if far and self.alive[value] and not self.pins[value] and self.may_go(value):
                     self.drop(value)
         return problem.order(self.runs, self.cost)

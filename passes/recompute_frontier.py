@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
-from ..ir import Graph, Node
+from ..ir import Node
 from .arena import aligned
 from .cost import node_nanoseconds
 from .plan import Plan, lanes, plan
 from .recompute import GraphProblem, graph_problem
 from .recompute_candidates import candidates, pareto
-from .recompute_problem import Order
+from .recompute_problem import Order, Run
+from .structure import attr_key
 
 # Candidates among which the smallest arena is looked for.
 _ENDS = 3
@@ -52,31 +54,40 @@ class _Candidate:
 
 @dataclass(eq=False)
 class _Source:
-    """A plan whose units may be run again; its loops have frontiers of their own."""
+    """A plan whose units may be run again; its loops have frontiers of their own, equal loops one of all."""
 
     base: Plan
     copies: int
     nested: bool
+    known: dict[Any, Frontier]
+    """Frontiers of loops by what they compute."""
     problem: GraphProblem = field(init=False)
 
     def __post_init__(self) -> None:
         self.problem = graph_problem(self.base)
         self.time = sum(map(node_nanoseconds, self.base.graph.nodes))
         self.loops = {
-            node: Frontier(body, copies=self.copies if self.nested else lanes(node), nested=True)
+            node: self._frontier(body, self.copies if self.nested else lanes(node))
             for node, body in self.base.bodies.items()
             if body.arena_bytes * _WORTH_LOOKING > self.base.arena_bytes
         }
+        self._like: dict[Node, _Source] = {}
+
+    def _frontier(self, body: Plan, copies: int) -> Frontier:
+        key = attr_key(body.graph), copies
+        if key not in self.known:
+            self.known[key] = Frontier(body, copies=copies, nested=True, known=self.known)
+        return self.known[key]
 
     def candidates(self, time: float) -> list[_Candidate]:
         """Orders worth looking at; their costs are beside a plan that takes `time`."""
         found: list[_Candidate] = []
         for bodies in self._choices_of_bodies():
             problem, cost = self._with_bodies(bodies)
-            graphs = self.graphs(bodies)
+            more = {node: self.loops[node].more_flops(k) for node, k in bodies.items()}
             for order in candidates(problem):
                 added = max(order.cost + cost + self.time - time, 0.0)
-                found.append(_Candidate(self, order, bodies, added, problem.flops_again(order.runs, graphs)))
+                found.append(_Candidate(self, order, bodies, added, problem.flops_again(order.runs, more)))
         return found
 
     def _choices_of_bodies(self) -> list[dict[Node, int]]:
@@ -105,9 +116,28 @@ class _Source:
             units[place] = replace(units[place], scratch=scratch, cost=units[place].cost + extra)
         return replace(self.problem, units=units), total
 
-    def graphs(self, bodies: Mapping[Node, int]) -> dict[Node, Graph]:
-        """The new bodies of loops that have one."""
-        return {node: self.loops[node].planned(k).graph for node, k in bodies.items() if k}
+    def planned(self, runs: Sequence[Run], bodies: Mapping[Node, int]) -> Plan:
+        """The plan that runs these units, with candidates for the bodies of loops."""
+        base = self.base
+        plans = {node: self._body(node, k) for node, k in bodies.items()}
+        graph = self.problem.realized(runs, {node: made.graph for node, made in plans.items()})
+        known = {made.graph: made for made in (*base.bodies.values(), *plans.values())}
+        return plan(graph, base.threads, not self.nested, self.copies, self.nested, known)
+
+    def _body(self, node: Node, k: int) -> Plan:
+        """Candidate `k` for the body of a loop."""
+        loop, body = self.loops[node], self.base.bodies[node]
+        if body is loop.base:
+            return loop.planned(k)
+        if k == 0:
+            return body
+        # The same orders in a body that is equal, but comes from elsewhere.
+        if node not in self._like:
+            self._like[node] = _Source(body, loop.copies, True, self.known)
+        candidate = loop.orders[k]
+        chosen = {twin: candidate.bodies.get(one, 0) for one, twin in zip(loop.base.graph.nodes, body.graph.nodes)}
+        like = self._like[node]
+        return like.planned(candidate.order.runs, {inner: chosen[inner] for inner in like.loops})
 
 
 @dataclass
@@ -125,11 +155,13 @@ class Frontier:
     copies: int = 1
     nested: bool = False
     """As `plan` was told for `base`; outputs of what is not nested live in the arena."""
+    known: dict[Any, Frontier] = field(default_factory=dict[Any, "Frontier"], repr=False)
+    """Frontiers of loops by what they compute."""
     orders: list[_Candidate] = field(init=False)
     _plans: dict[int, Plan] = field(default_factory=dict[int, Plan])
 
     def __post_init__(self) -> None:
-        sources = [_Source(p, self.copies, self.nested) for p in (self.base, *self.others)]
+        sources = [_Source(p, self.copies, self.nested, self.known) for p in (self.base, *self.others)]
         first, self.time = sources[0], sources[0].time
         unbounded = first.problem.order(first.problem.first_runs(), 0.0)
         flops = first.problem.flops_again(unbounded.runs, {})
@@ -142,15 +174,17 @@ class Frontier:
                     self.orders.pop()
                 self.orders.append(candidate)
 
+    def more_flops(self, i: int) -> int:
+        """Operations of candidate `i` beyond those of the plan without recomputing."""
+        return self.orders[i].flops - self.orders[0].flops
+
     def planned(self, i: int) -> Plan:
         """The plan of candidate `i`; 0 is the one without recomputing."""
         if i == 0:
             return self.base
         if i not in self._plans:
             candidate = self.orders[i]
-            source = candidate.source
-            graph = source.problem.realized(candidate.order.runs, source.graphs(candidate.bodies))
-            self._plans[i] = plan(graph, self.base.threads, not self.nested, self.copies, self.nested)
+            self._plans[i] = candidate.source.planned(candidate.order.runs, candidate.bodies)
         return self._plans[i]
 
     def choice(self, i: int) -> Choice:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,18 @@ class Problem:
         """
         unit = self.units[place]
         return unit.reads, unit.cost
+
+    @cached_property
+    def alone(self) -> list[tuple[tuple[int, ...], float]]:
+        """For each value what a run again that makes it alone reads, and its time, while nothing else is there."""
+        gone = [False] * len(self.sizes)
+        return [self.again(place, (value,), gone) for value, place in enumerate(self.maker)]
+
+    @cached_property
+    def beside(self) -> list[tuple[int, ...]]:
+        """For each value the others that its unit makes, if a run again need not make all of them."""
+        apart = [() if unit.whole else unit.makes for unit in self.units]
+        return [tuple(v for v in apart[place] if v != value) for value, place in enumerate(self.maker)]
 
     def scratch(self, run: Run) -> int:
         """Bytes that a run needs beside what it reads and makes."""

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 
 from ..ir import Graph, Node
-from .pipeline import in_bodies, pipeline
+from .pipeline import in_bodies, scheduling
 from .plan import Plan, plan
-from .prologue import Prologue
-from .rebuild import Rebuild
 from .recompute import graph_problem
 
 _REACHES = (1.5, 2.5)
@@ -18,25 +15,35 @@ _ENOUGH = 0.2
 """Where no unit needs more than this part of the arena, recomputing in the plan itself leads far enough."""
 
 
-def other_plans(graph: Graph, base: Plan) -> list[Plan]:
-    """Plans of the traced `graph` that may need fewer bytes than `base` under a tight limit, and more without one."""
+def other_plans(prepared: Graph, base: Plan) -> list[Plan]:
+    """Plans of the `prepared` graph (see `preparation`) that may need fewer bytes than `base` under a tight limit, and
+    more without one.
+    """
     if graph_problem(base).floor() <= _ENOUGH * base.arena_bytes:
         return []
-    steps = pipeline()
-    at = next(i for i, step in enumerate(steps) if isinstance(step, Rebuild))
-    for step in steps[:at]:
-        graph = in_bodies(step(graph), step)
     found: list[Plan] = []
+    known = [_kept(base)]
     for reach in _REACHES:
-        scheduled = graph
-        for step in steps[at:]:
-            if isinstance(step, Rebuild | Prologue):
-                step = replace(step, reach=reach)
+        scheduled = prepared
+        for step in scheduling(reach):
             scheduled = in_bodies(step(scheduled), step)
-        known = (base, *found)
         # Products and convolutions that are cut into other pieces may add up in another order.
-        if _costly(scheduled) == _costly(base.graph) and all(str(scheduled) != str(p.graph) for p in known):
-            found.append(plan(scheduled, base.threads, outputs_in_arena=True))
+        if _costly(scheduled) != _costly(base.graph):
+            continue
+        other = plan(scheduled, base.threads, outputs_in_arena=True)
+        if _kept(other) not in known:
+            known.append(_kept(other))
+            found.append(other)
+    return found
+
+
+def _kept(made: Plan) -> Counter[tuple[int, ...]]:
+    """How often a plan keeps an array of so many bytes for so many phases; plans in which that is equal differ in
+    little.
+    """
+    found: Counter[tuple[int, ...]] = Counter((b.nbytes, b.birth, b.death) for b in made.blocks if b.unit is None)
+    for body in made.bodies.values():
+        found.update((*key, len(body.phases)) for key in _kept(body).elements())
     return found
 
 

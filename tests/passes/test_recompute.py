@@ -16,7 +16,7 @@ from gradloom.ir.ops import elementwise as ew
 from gradloom.nn import functional as F
 from gradloom.passes import row_tiles
 from gradloom.passes.certificate import CertificateError, check_plan
-from gradloom.passes.pipeline import run_passes
+from gradloom.passes.pipeline import preparation, run_passes
 from gradloom.passes.plan import Plan, plan
 from gradloom.passes.recompute import graph_problem, recompute_flops
 from gradloom.passes.recompute_candidates import pareto
@@ -211,7 +211,7 @@ def test_any_choice_gives_the_same_bits_when_compiled(graph: Graph, share: float
 @given(net_steps(), st.lists(st.integers(0, 5000), min_size=2, max_size=4))
 def test_more_memory_is_never_slower_and_never_repeats_more(graph: Graph, sizes: list[int]):
     base = plan(run_passes(graph), 1, outputs_in_arena=True)
-    frontier = Frontier(base, other_plans(graph, base))
+    frontier = Frontier(base, other_plans(run_passes(graph, preparation()), base))
     least = frontier.least().plan.arena_bytes
     slowest, most = np.inf, np.inf
     for size in sorted({*sizes, least, max(least - 1, 0)}):
@@ -231,7 +231,7 @@ def test_plans_that_keep_other_values_give_the_same_values(graph: Graph):
     base = plan(run_passes(graph), 2, outputs_in_arena=True)
     arrays = random_inputs(graph)
     expected = interpret(base.graph, *arrays)
-    for other in other_plans(graph, base):
+    for other in other_plans(run_passes(graph, preparation()), base):
         check_plan(other)
         for a, b in zip(expected, interpret(other.graph, *arrays), strict=True):
             assert a.tobytes() == b.tobytes()
@@ -244,7 +244,7 @@ def test_plans_that_keep_other_values_give_the_same_bits_when_compiled(graph: Gr
     base = plan(run_passes(graph), 2, outputs_in_arena=True)
     arrays = random_inputs(graph)
     expected = run_executable(Executable(base), base.graph, arrays)[0]
-    for other in other_plans(graph, base):
+    for other in other_plans(run_passes(graph, preparation()), base):
         for a, b in zip(expected, run_executable(Executable(other), other.graph, arrays)[0], strict=True):
             assert a.tobytes() == b.tobytes()
 
@@ -275,7 +275,7 @@ def residual_step() -> Graph:
 def test_what_runs_through_residual_blocks_is_kept_in_other_plans_with_the_same_bits():
     graph = residual_step()
     base = plan(run_passes(graph), 2, outputs_in_arena=True)
-    others = other_plans(graph, base)
+    others = other_plans(run_passes(graph, preparation()), base)
     assert others
     # A convolution that makes what it reads reads fewer arrays there.
     most = [
