@@ -9,8 +9,8 @@ from statistics import median_low
 
 from .report import MemoryReport
 
-OUTSIDE = "(outside the model)"
-"""Stands for what no module did: the loss function, the update's scalars."""
+OUTSIDE = "(outside the layers)"
+"""Stands for what none of the model's modules did: its own forward, the loss function, the update's scalars."""
 
 _MOST_ROWS = 20
 

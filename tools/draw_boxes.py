@@ -211,9 +211,9 @@ def _touching(drawing: Drawing) -> Drawing:
 def _new_box(node: Node, key: tuple[object, ...], level: _Level) -> Box:
     origin, kind = node.origin, key[0]
     if kind == "beyond":
-        return Box(str(key[1]) or "outside the model", str(key[1]), origin.role, shape="beyond")
+        return Box(str(key[1]) or "outside the layers", str(key[1]), origin.role, shape="beyond")
     if kind == "module":
-        title = str(key[1]).rpartition(".")[2] or ("the step" if level.depth == 0 else "outside the model")
+        title = str(key[1]).rpartition(".")[2] or ("the step" if level.depth == 0 else "outside the layers")
         return Box(title, str(key[1]), origin.role, shape="module")
     if kind == "line":
         return Box("", origin.scope, origin.role, source=origin.source, shape="line")

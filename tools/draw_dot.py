@@ -84,7 +84,7 @@ def _add_box(graph: graphviz.Digraph, i: int, box: Box) -> None:
     if box.shape == "beyond":
         fill = "#ffffff"
     label = "\n".join([box.title, *box.lines])
-    about = f"{box.scope or 'outside the model'}: {box.role}, {human_flops(box.flops)}"
+    about = f"{box.scope or 'outside the layers'}: {box.role}, {human_flops(box.flops)}"
     if box.source:
         about += f", {box.source}"
     graph.node(

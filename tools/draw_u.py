@@ -23,7 +23,7 @@ _WIDTH, _ROW, _TOP, _FOOT = 860, 30, 96, 92
 _LABELS, _LEFT, _RIGHT, _UPDATE = 34, 290, 640, 790
 _BOX = 74
 _MOST_NAME, _MOST_TITLE = 28, 84
-_OUTSIDE = "outside the model"
+_OUTSIDE = "outside the layers"
 _LAST_HUE, _FIRST_HUE = 22, 262
 
 

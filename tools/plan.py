@@ -22,6 +22,8 @@ from .plan_diff import diff_text
 from .training_data import RandomBatches
 
 _RUNS = 5
+_SECONDS = 0.3
+"""Steps are run so often and at least so long."""
 FAILED = 1
 """The exit code where a plan takes more than `--fail-over` allows."""
 
@@ -165,7 +167,7 @@ def _measure(points: list[dict[str, Any]], options: PlanOptions) -> None:
             )
         )
     seconds: list[list[float]] = [[] for _ in points]
-    for _ in range(_RUNS + 1):
+    while len(seconds[0]) <= _RUNS or sum(map(sum, seconds)) < _SECONDS * len(steps):
         for times, (step, batch) in zip(seconds, steps):
             began = time.perf_counter()
             step(batch)

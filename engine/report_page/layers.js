@@ -1,7 +1,7 @@
 // The tree of layers, the groups of the charts, and their colours.
 
 const MOST_GROUPS = 64, FEW_GROUPS = 6, FOLD_FROM = 4, LIKE = 1.5, FIRST_ROWS = 26;
-const OUTSIDE = "outside the model";
+const OUTSIDE = "outside the layers";
 
 // From OKLCH (Ottosson 2020) to an sRGB colour that every canvas knows.
 function oklch(l, c, h, alpha = 1) {

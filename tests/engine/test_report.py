@@ -219,7 +219,7 @@ def test_layers_stand_in_the_order_of_the_model():
         *(name for name in names if name.startswith("blocks.1")),
         *(name for name in names if name.startswith("blocks.2")),
         "out",
-        "(outside the model)",
+        "(outside the layers)",
     ]
     assert [name for name in names if name.startswith("blocks.2.")] == [f"blocks.2.{i}" for i in range(4)]
 

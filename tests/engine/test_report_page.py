@@ -110,7 +110,7 @@ def test_the_colours_of_many_layers_are_named_by_the_first_and_the_last(tmp_path
     report(75).to_html(tmp_path / "page.html")
     found = re.search(r'<div id="legend">(.*?)</div>', dom_of(tmp_path / "page.html"), re.DOTALL)
     assert found is not None
-    assert re.findall(r">([^<>]+)<", found[1]) == ["blocks.0", "blocks.74", "outside the model"]
+    assert re.findall(r">([^<>]+)<", found[1]) == ["blocks.0", "blocks.74", "outside the layers"]
 
 
 def said_in(page: Path, script: str) -> Any:
