@@ -111,6 +111,26 @@ def set_word(address: int, i: int, value: int) -> None:
     ctypes.c_int64.from_address(address + 8 * i).value = value
 
 
+def _emit_real_f32(builder: Any, bits: Any) -> Any:
+    return builder.bitcast(builder.trunc(bits, INT), llvm_type("f32"))
+
+
+def _emit_real_f64(builder: Any, bits: Any) -> Any:
+    return builder.bitcast(bits, llvm_type("f64"))
+
+
+@native(_emit_real_f32, "f32", "i64")
+def real_f32(bits: int) -> Any:
+    """The float32 that has these bits."""
+    return np.int32(bits).view(np.float32)
+
+
+@native(_emit_real_f64, "f64", "i64")
+def real_f64(bits: int) -> Any:
+    """The float64 that has these bits."""
+    return np.int64(bits).view(np.float64)
+
+
 # ---- atomics, all of them sequentially consistent (atomic only in machine code)
 
 

@@ -81,10 +81,12 @@ class _Writer:
         self.names: dict[Value, str] = {}
         self.arrays: dict[Value, str] = {}
         self.numbers: dict[int, str] = {}
+        self.reals: dict[tuple[np.dtype[Any], int], str] = {}
         self.windows_of: dict[Value, str] = {}
         self.held: dict[Value, str] = {}
         self.skipped: dict[Node, str] = {}
         self.outputs = {v: i for i, v in enumerate(nest.body.outputs)}
+        self.users = nest.body.users()
         self.decomposed = len(nest.row_axes) > 1
 
     # ---- the argument block
@@ -105,6 +107,20 @@ class _Writer:
             self.numbers[value] = self.number(f"k{len(self.numbers)}", value)
         return self.numbers[value]
 
+    def constant(self, node: Node) -> str:
+        """A constant in source. A real number that is only added and multiplied is a word, so that kernels for other
+        lengths of a batch, or other rates of an optimizer, are the same.
+        """
+        value, dtype = node.attrs["value"], node.output.type.dtype
+        uses = {user.op.name for user in self.users[node.output]}
+        if dtype.kind != "f" or not uses <= {"add", "sub", "mul"} or abs(value) in (0, 1) or not np.isfinite(value):
+            return literal(value, dtype)
+        bits = int(dtype.type(value).view(f"i{dtype.itemsize}"))
+        if (dtype, bits) not in self.reals:
+            name = self.reals[dtype, bits] = f"real{len(self.reals)}"
+            self.head.append(f"    {name} = real_{SHORT_NAMES[dtype]}({self.word(Word('number', bits))})")
+        return self.reals[dtype, bits]
+
     def array(self, name: str, value: Value, word: Word) -> str:
         self.head.append(f"    {name} = array_{SHORT_NAMES[value.type.dtype]}({self.word(word)}, 0)")
         return name
@@ -117,7 +133,8 @@ class _Writer:
         self.number("step", nest.cut.step)
         self.number("total", nest.rows)
         self.number("columns", nest.columns)
-        if nest.chunked:
+        alone = nest.chunked and nest.size == 1
+        if nest.chunked and not alone:
             self.number("size", nest.size)
         self.rows_of_tile()
         self.declare_arrays()
@@ -127,10 +144,13 @@ class _Writer:
         if nest.together > 1:
             self.lines.append("    for i in range(0, rows, lanes):")
         else:
-            self.lines.append("    for i in range(rows):")
+            # Loops that are known to run once go away before LLVM vectorizes them.
+            self.lines.append(f"    for i in range({'1' if alone else 'rows'}):")
         self.lines.append("        r = first + i")
         if nest.together > 1:
             self.lines.append("        n = (rows - i if rows - i < lanes else lanes) * columns")
+        elif alone:
+            self.lines.append("        n = 1")
         elif nest.chunked:
             self.lines.append(f"        n = size - r * {CHUNK} if size - r * {CHUNK} < {CHUNK} else {CHUNK}")
         else:
@@ -197,7 +217,7 @@ class _Writer:
                 self.lines.append(f"    {self.names[value]} = {self.arrays[value]}[0]")
         for node in self.nest.body.nodes:
             if self.nest.kinds[node.outputs[0]] == "scalar":
-                self.names[node.output] = literal(node.attrs["value"], node.output.type.dtype)
+                self.names[node.output] = self.constant(node)
 
     def repeats(self) -> None:
         """Lines of what differs by column alone."""
@@ -352,7 +372,7 @@ class _Writer:
         if op in ("broadcast", "reshape"):
             text = names[0]
         elif op == "full":
-            text = literal(attrs["value"], dtype)
+            text = self.constant(node)
         elif op == "iota":
             text = literal_cast(self.axis_index(node, full), dtype)
         elif op == "random_bits":
