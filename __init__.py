@@ -12,7 +12,7 @@ from .engine.step import Step, compile_step, plan_step
 from .engine.step_plan import MemoryBudgetError, StepPlan
 from .engine.trace import trace
 from .engine.tracer import ShapeError, TracingError
-from .engine.transforms import checkpoint, grad, stop_gradient, value_and_grad, vjp
+from .engine.transforms import checkpoint, grad, save, stop_gradient, value_and_grad, vjp
 from .ir import Graph, interpret, parse, spec
 
 # So that `import gradloom.numpy as gnp` works too.
@@ -50,6 +50,7 @@ __all__ = [
     "parse",
     "plan_step",
     "random",
+    "save",
     "scan",
     "spec",
     "stop_gradient",

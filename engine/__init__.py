@@ -5,7 +5,7 @@ from .checkpoint_file import CheckpointError
 from .step_graph import PredictGraph, StepGraph, trace_predict, trace_step
 from .trace import TracedFunction, trace, trace_with_structure
 from .tracer import ShapeError, Trace, Tracer, TracingError, current_trace, emit, role, scope
-from .transforms import checkpoint, grad, stop_gradient, value_and_grad, vjp
+from .transforms import checkpoint, grad, save, stop_gradient, value_and_grad, vjp
 
 __all__ = [
     "CheckpointError",
@@ -26,6 +26,7 @@ __all__ = [
     "optim",
     "random",
     "role",
+    "save",
     "scope",
     "stop_gradient",
     "trace",

@@ -1,4 +1,5 @@
-"""Derivatives and checkpoints of functions of arrays: `grad`, `value_and_grad`, `vjp`, `checkpoint`, `stop_gradient`.
+"""Derivatives and checkpoints of functions of arrays: `grad`, `value_and_grad`, `vjp`, `checkpoint`, `save`,
+`stop_gradient`.
 
 Inside a trace they add to it; outside, they trace their function and compute at once, with NumPy.
 """
@@ -83,7 +84,10 @@ def vjp(fn: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[A
 
 
 def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """`fn`, whose intermediate values are computed again in the backward pass instead of being kept."""
+    """`fn`, whose intermediate values are computed again in the backward pass instead of being kept.
+
+    What `fn` gives to `save` is kept all the same.
+    """
 
     @_like(fn)
     def checkpointed(*args: Any, **kwargs: Any) -> Any:
@@ -94,6 +98,15 @@ def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
             return fn(*args, **kwargs)
 
     return checkpointed
+
+
+def save(x: Any) -> Any:
+    """`x` (a pytree of arrays), to be kept for the backward pass where that needs it, and never computed again:
+    neither inside `checkpoint` nor under a budget. What is made of it may be.
+
+    It costs a copy where nothing else computes with `x` in the same loop.
+    """
+    return optree.tree_map(lambda leaf: emit(ew.save, leaf) if isinstance(leaf, Tracer) else leaf, x)
 
 
 def stop_gradient(x: Any) -> Any:

@@ -18,7 +18,7 @@ def add_backward(
 
     `nodes` (in order) lead from `wrt` to the keys of `cotangents`, and all are in `b` already. A value that no
     cotangent reaches gets zeros. What a node inside `checkpoint` needs of its own region is computed again from the
-    region's inputs (role `recompute`) instead of being kept.
+    region's inputs, and from what is saved in it, (role `recompute`) instead of being kept.
     """
     results = pull_back(b, nodes, cotangents, wrt)
     return [b.full_like(value, 0) if result is None else result for value, result in zip(wrt, results)]
@@ -125,7 +125,7 @@ class _Rematerializer:
 
 
 def _shared_region(value: Value, asking: str) -> str:
-    if value.node is None or not asking:
+    if value.node is None or not asking or value.node.op.name == "save":
         return ""
     common: list[str] = []
     for a, c in zip(value.node.origin.checkpoint.split("/"), asking.split("/")):

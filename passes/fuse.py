@@ -74,8 +74,10 @@ def _may_be_inside(node: Node) -> bool:
 
 
 def _kept_for_later(node: Node, readers: list[Node]) -> bool:
-    """Whether booleans are made where what they compare is, for readers that come later."""
-    return is_comparison(node) and all(r.origin.role != node.origin.role for r in readers)
+    """Whether a value is in memory for its readers: what is saved, so that they can run again without it, and
+    booleans, made where what they compare is for readers that come later.
+    """
+    return node.op.name == "save" or (is_comparison(node) and all(r.origin.role != node.origin.role for r in readers))
 
 
 def _new_group(node: Node, height: int) -> _Group:
@@ -223,7 +225,8 @@ def _join_makers(graph: Graph, groups: dict[Node, _Group]) -> None:
         sources = _sources(members[group], groups)
         group.depth = 1 + max((g.depth for g in sources if g is not group), default=0)
     for group in order:
-        if not group.fusable:
+        saved = any(v.node is not None and v.node.op.name == "save" for m in members[group] for v in m.inputs)
+        if not group.fusable or saved:
             continue
         ends = "crossing" in group.kinds.values()
         sources = _sources(members[group], groups)

@@ -15,7 +15,7 @@ from .structure import node_key
 from .views import VIEW_OPS, resolve_views
 
 _MOST_NODES = 256
-_PLACED = frozenset({"iota", "random_bits", "check_index"})
+_PLACED = frozenset({"iota", "random_bits", "check_index", "save"})
 """Ops that depend on the place, or may stop the run."""
 _CONVOLUTIONS = ("conv", "conv_add", "conv_weight_gradient")
 

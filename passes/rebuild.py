@@ -88,7 +88,7 @@ def _earlier_role(node: Node) -> str | None:
 
 def can_rebuild(node: Node) -> bool:
     """Whether a fused loop gives the outputs of `node` for free: element-wise ops, creation and views."""
-    if node.op.name in ("check_index", "copy"):
+    if node.op.name in ("check_index", "copy", "save"):
         return False
     return (node.op.family in ("elementwise", "creation") and node.op.name != "constant") or node.op.name in VIEW_OPS
 

@@ -13,8 +13,8 @@ from .recompute_problem import Problem, Run, Unit
 from .schedule import may_stop
 from .views import VIEW_OPS
 
-# Ops that write over what they read, or whose second run would be another event.
-_ONCE = frozenset({"scatter_add", "custom", "all_reduce"})
+# Ops that write over what they read, whose second run would be another event, or that the user wants once.
+_ONCE = frozenset({"scatter_add", "custom", "all_reduce", "save"})
 # Ops that look up what their second input says.
 _LOOK_UPS = frozenset({"gather", "scatter_add"})
 
@@ -159,9 +159,16 @@ def _overwriting(plan: Plan, nodes: Sequence[Node]) -> dict[Value, int]:
 
 
 def _may_run_again(node: Node) -> bool:
-    if node.op.name in _ONCE:
+    if not _ONCE.isdisjoint(_names(node)):
         return False
     return node.op.name == "region" or node.op.name in _LOOK_UPS or not may_stop(node)
+
+
+def _names(node: Node) -> set[str]:
+    """The ops that a node runs, itself and in its body."""
+    body = node.attrs.get("body")
+    inner = map(_names, body.nodes) if isinstance(body, Graph) else ()
+    return {node.op.name}.union(*inner)
 
 
 class _Realizer:

@@ -110,6 +110,8 @@ def _tiled_along(
             raise Untileable
     for loop in (forward, backward):
         loop.nodes = dict.fromkeys(sorted(loop.nodes, key=rank.__getitem__))
+    if any(node.op.name == "save" for node in forward.nodes):
+        raise Untileable
     backward.anew = dict.fromkeys(sorted(_needed(backward, forward), key=rank.__getitem__))
     return [loop for loop in (forward, backward) if loop.nodes]
 

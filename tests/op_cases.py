@@ -197,7 +197,7 @@ for source in ANY:
         row("cast", arr((3, 2), source, *((0, 200) if source == U8 else (low, high))), dtype=target)
 row("cast", arr((), F32), dtype=np.dtype(F64))
 row("cast", arr((0, 4), F64), dtype=np.dtype(I32))
-for name in ("copy", "stop_gradient"):
+for name in ("copy", "save", "stop_gradient"):
     pointwise(name, 1, ANY)
 pointwise("check_index", 1, INTEGERS, (0, 5), size=5)
 

@@ -103,6 +103,7 @@ def _unary(p: _Pool) -> None:
         "asinh": None,
         "neg": None,
         "copy": None,
+        "save": None,
     }
     bounded |= {} if p.smooth else {"stop_gradient": None, **kinky}
     name = p.draw(st.sampled_from(sorted(bounded)))

@@ -390,6 +390,7 @@ def _copy_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
 
 
 copy = _unary("copy", ANY, np.array, _copy_vjp, "x, laid out contiguously", free=True)
+save = _unary("save", ANY, np.array, _copy_vjp, "x, which what reads it later must find, not make again", free=True)
 stop_gradient = _unary("stop_gradient", ANY, np.array, None, "x, with derivative 0", free=True)
 
 

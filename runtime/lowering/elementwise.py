@@ -124,6 +124,7 @@ _EXPRESSIONS: Mapping[str, Callable[..., str]] = {
     "sign": _unsigned_sign,
     "relu": _constant("({zero} if {0} <= {zero} else {0})"),
     "copy": _same,
+    "save": _same,
     "stop_gradient": _same,
     "select": lambda dtype, c, x, y: f"({x} if {c} else {y})",
     "and": _plain("{0} & {1}"),

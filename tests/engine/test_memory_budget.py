@@ -6,6 +6,7 @@ import functools
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -104,6 +105,43 @@ def test_half_of_the_activations_costs_little():
     assert half.report.arena_bytes <= free.report.arena_bytes // 2
     assert half.report.no_recompute_arena_bytes == free.report.arena_bytes
     assert 0 < half.slowdown < 0.15
+
+
+class Centered(nn.Module):
+    """Layers that need the whole batch; `mark` marks the products that are 48 wide."""
+
+    def __init__(self, mark: Callable[[Any], Any]) -> None:
+        self.layers = nn.ModuleList([nn.Linear(*((48, 32) if i % 2 else (32, 48))) for i in range(8)])
+        self.mark = mark
+
+    def forward(self, x: Any) -> Any:
+        for i, layer in enumerate(self.layers):
+            x = np.sin(layer(x) if i % 2 else self.mark(layer(x)))
+            x = x - x.mean(axis=0)
+        return x
+
+
+def all_nodes(graph: gl.Graph) -> list[Any]:
+    inner = [all_nodes(node.attrs["body"]) for node in graph.nodes if "body" in node.attrs]
+    return [*graph.nodes, *(node for nodes in inner for node in nodes)]
+
+
+@pytest.mark.parametrize("mark", [gl.save, lambda x: x], ids=["saved", "plain"])
+def test_what_is_saved_is_computed_once_under_every_budget(mark: Callable[[Any], Any]):
+    batch = {"x": np.random.default_rng(1).standard_normal((512, 32)).astype("float32")}
+    model, optimizer = Centered(mark), optim.SGD(0.1)
+
+    def loss(model: Any, batch: Any) -> Any:
+        return (model(batch["x"]) ** 2).mean()
+
+    with pytest.raises(gl.MemoryBudgetError) as error:
+        gl.plan_step(model, loss, optimizer, batch, memory=1)
+    least = gl.plan_step(model, loss, optimizer, batch, memory=error.value.least_bytes).report
+    least.check()
+    nodes = all_nodes(least.plan.graph)
+    again = [n.output.type.shape[1] for n in nodes if n.op.name == "dot" and n.origin.role == "recompute"]
+    assert set(again) == ({32} if mark is gl.save else {32, 48})
+    assert sum(node.op.name == "save" for node in nodes) == (4 if mark is gl.save else 0)
 
 
 def test_a_curve_goes_from_the_fastest_plan_to_the_smallest():

@@ -13,6 +13,7 @@ import pytest
 from gradloom.engine import emit
 from gradloom.ir import Graph
 from gradloom.ir.ops import creation
+from gradloom.passes.rewrite import without_dead_code
 
 RNG = np.random.default_rng(11)
 
@@ -340,6 +341,26 @@ def test_every_call_of_a_checkpointed_function_is_a_region_of_its_own() -> None:
     outer = gl.checkpoint(lambda x: gl.checkpoint(np.sin)(x) + gl.checkpoint(np.cos)(x))
     graph = gl.trace(lambda x: (outer(x), outer(x)), X)
     assert [node.origin.checkpoint for node in graph.nodes] == ["1/2", "1/3", "1", "4/5", "4/6", "4"]
+
+
+def test_what_is_saved_in_a_checkpoint_is_not_computed_again() -> None:
+    def saving(x: Any, w: Any) -> Any:
+        return np.tanh(gl.save({"product": np.exp(-x * x) @ w})["product"])
+
+    def squares(function: Any) -> Any:
+        return gl.grad(lambda x, w: np.sum(function(function(x, w), w) ** 2), argnums=(0, 1))
+
+    marked = squares(gl.checkpoint(saving))
+    for wanted, result in zip(squares(block)(X, W), marked(X, W)):
+        np.testing.assert_allclose(result, wanted, rtol=1e-12, atol=1e-12)
+    again = roles(without_dead_code(gl.trace(marked, X, W)), "recompute")
+    assert "tanh" in again
+    assert "exp" in again  # the gradient of w needs it, and it is made of the region's inputs
+    assert not {"dot", "save"} & set(again)
+
+
+def test_saving_outside_a_trace_is_the_identity() -> None:
+    assert gl.save([X, 1])[0] is X
 
 
 def test_checkpoint_outside_a_trace_is_the_function_itself() -> None:

@@ -89,6 +89,7 @@ def test_flops_are_counted_and_zero_where_nothing_is_computed(case):
         "window_pick",
         "cast",
         "copy",
+        "save",
         "stop_gradient",
         "check_index",
     }
