@@ -15,6 +15,7 @@ import os
 import platform
 import sys
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -123,7 +124,7 @@ def read(folder: Path, key: Key) -> tuple[bytes | None, str]:
     try:
         data = (folder / f"{key.name}.kernel").read_bytes()
     except FileNotFoundError:
-        return None, _why_not_there(folder, key)
+        return None, NOT_THERE
     except OSError as error:
         return None, f"cannot read the cache: {error}"
     found = _header_and_code(data)
@@ -163,11 +164,22 @@ def _header_and_code(data: bytes) -> tuple[dict[str, Any], bytes] | None:
     return json.loads(header), code
 
 
-def _why_not_there(folder: Path, key: Key) -> str:
-    """What the newest file of the same kernel was compiled for instead, if there is one."""
+def why_not_there(folder: Path, keys: Iterable[Key]) -> dict[Key, str]:
+    """For keys that have no file: what the newest file of the same kernel was compiled for instead, if there is one."""
+    keys = list(keys)
+    others: dict[str, list[Path]] = {key.text: [] for key in keys}
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            text = name.partition("-")[0]
+            if text in others and name.endswith(".kernel"):
+                others[text].append(folder / name)
+    return {key: _for_another(key, others[key.text]) for key in keys}
+
+
+def _for_another(key: Key, others: list[Path]) -> str:
     try:
-        others = sorted(folder.glob(f"{key.text}-*.kernel"), key=lambda path: path.stat().st_mtime)
-        found = _header_and_code(others[-1].read_bytes()) if others else None
+        newest = max(others, key=lambda path: path.stat().st_mtime, default=None)
+        found = None if newest is None else _header_and_code(newest.read_bytes())
     except OSError:  # another process is clearing the folder
         found = None
     if found is None:

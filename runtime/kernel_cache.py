@@ -171,6 +171,10 @@ def _obtain(requests: Mapping[str, Request], processes: int | None) -> list[Kern
         else:
             address = _load(code, name)
             _kernels[name] = Kernel(request.entry, address, time.perf_counter() - start, True, why)
+    if status.folder is not None:
+        keys = {name: requests[name].key() for name, why in missing.items() if why == NOT_THERE}
+        reasons = disk_cache.why_not_there(status.folder, keys.values()) if keys else {}
+        missing |= {name: reasons[key] for name, key in keys.items()}
     built = _build_together({name: requests[name] for name in missing}, processes) if missing else {}
     for name, why in missing.items():
         request = requests[name]
