@@ -9,17 +9,22 @@ from typing import cast
 
 import numpy as np
 
-from ..ir import Array, ArrayType, Graph, Node, Value
+from ..ir import Array, Graph, Node, Value
 from .certificate_repeats import unlike_repeats
+from .certificate_scratch import (
+    CONVOLUTIONS,
+    convolution_in,
+    convolution_scratch,
+    lines,
+    moments_scratch,
+    strip_scratch,
+    unlike,
+)
 from .conv_tiles import conv_tiles, weight_gradient_tiles
-from .dot_tiles import DEPTH, DotTiles, dot_tiles
+from .dot_tiles import dot_tiles
 from .loop_nest import LoopNest
-from .moments import MomentTiles
 from .plan import MOST_LANES, Location, Plan
-from .views import View
 
-_LINE = 64
-_CONVOLUTIONS = ("conv", "conv_add")
 _VIEWS = ("reshape", "transpose", "broadcast", "slice", "reverse")
 
 
@@ -264,26 +269,36 @@ class _Replay:
         """Row buffers for every worker, and the parts that tiles leave of reductions; what convolutions work in."""
         if node.op.family == "convolution":
             made = [self.made_bytes(node, number) for number in (0, 1)] if node.op.name == "conv_region" else []
-            return _convolution_scratch(node, self.plan.threads) + self.plan.threads * sum(made)
+            return convolution_scratch(node, self.plan.threads) + self.plan.threads * sum(made) + self.after(node)
         if node.op.family == "contraction":
             x, y = (self.plan.views[v] for v in node.inputs[:2])
-            return self.plan.threads * _strip_scratch(dot_tiles(x, y, self.plan.copies), y)
+            return self.plan.threads * strip_scratch(dot_tiles(x, y, self.plan.copies), y)
         if node.op.name == "moments":
-            return _moments_scratch(node, self.plan.threads)
+            return moments_scratch(node, self.plan.threads)
         if node.op.name == "scan":
             body, attrs = self.plan.bodies[node], node.attrs
             lanes = 1 if self.plan.nested or attrs["carries"] else attrs["length"]
-            return _lines(body.arena_bytes) * (lanes if 1 < self.plan.threads <= lanes <= MOST_LANES else 1)
+            return lines(body.arena_bytes) * (lanes if 1 < self.plan.threads <= lanes <= MOST_LANES else 1)
         nest = self.plan.nests.get(node)
         if nest is None:
             return 0
-        rows = sum(_lines(nest.columns * v.type.dtype.itemsize) for v in nest.buffers)
-        rows += sum(_lines(nest.lanes * nest.columns * v.type.dtype.itemsize) for v in self.in_lanes(nest))
-        first = node.attrs["body"].nodes[0]
-        if first.op.name == "dot":
-            rows += _lines(nest.product_rows * first.output.type.nbytes // first.output.type.shape[0])
+        return self.loop_scratch(nest, node.attrs["body"].nodes[0])
+
+    def after(self, unit: Node) -> int:
+        """Bytes in which a unit works with what its convolution has made."""
+        nest = self.plan.nests.get(unit)
+        total = 0 if nest is None else self.loop_scratch(nest, None)
+        inner = unit.attrs["body"].nodes if unit.op.name == "conv_region" else ()
+        return total + sum(moments_scratch(node, self.plan.threads) for node in inner if node.op.name == "moments")
+
+    def loop_scratch(self, nest: LoopNest, first: Node | None) -> int:
+        """Row buffers and lines for every worker, its tile of a product, and the parts that tiles leave of sums."""
+        rows = sum(lines(nest.columns * v.type.dtype.itemsize) for v in nest.buffers)
+        rows += sum(lines(nest.lanes * nest.columns * v.type.dtype.itemsize) for v in self.in_lanes(nest))
+        if first is not None and first.op.name == "dot":
+            rows += lines(nest.product_rows * first.output.type.nbytes // first.output.type.shape[0])
         parts = [n for n in nest.crossings if nest.tiles > 1 and not _keeps_axes_on_both_sides(n)]
-        return self.plan.threads * rows + sum(_lines(nest.tiles * n.output.type.nbytes) for n in parts)
+        return self.plan.threads * rows + sum(lines(nest.tiles * n.output.type.nbytes) for n in parts)
 
     def in_lanes(self, nest: LoopNest) -> list[Value]:
         """What has a line of as many rows as are walked together, or added up apart."""
@@ -297,13 +312,13 @@ class _Replay:
         line for each thing that is not read as it lies.
         """
         body: Graph = unit.attrs["body"]
-        last = body.nodes[-1]
+        last = convolution_in(body)
         operand = last.inputs[number]
-        if operand.node is None or (last.op.name in _CONVOLUTIONS and number == 1):
+        if operand.node is None or (last.op.name in CONVOLUTIONS and number == 1):
             return 0
         images, itemsize = operand.type.shape, operand.type.dtype.itemsize
         channels, rows = images[-1], 0
-        if last.op.name in _CONVOLUTIONS:
+        if last.op.name in CONVOLUTIONS:
             tiles = conv_tiles(unit)
             columns = 0 if tiles is None else tiles.copied[1]
         else:
@@ -314,10 +329,10 @@ class _Replay:
             more = [] if value.node is None else [v for v in value.node.inputs if v not in needed]
             read += dict.fromkeys(more)
             needed.update(more)
-        total = _lines(rows * columns * channels * itemsize)
+        total = lines(rows * columns * channels * itemsize)
         for inner, outer in zip(body.inputs, unit.inputs):
             if inner in needed:
-                total += _lines(_unlike(self.layouts[outer].window, columns, channels) * inner.type.dtype.itemsize)
+                total += lines(unlike(self.layouts[outer].window, columns, channels) * inner.type.dtype.itemsize)
         return total
 
     def nothing_overlaps(self, things: list[_Thing]) -> None:
@@ -443,13 +458,12 @@ def _begins_with(node: Node, o: int, i: int) -> bool:
         return o < node.attrs["carries"] and i == node.attrs["consts"] + o
     if node.op.name == "conv_region":
         body: Graph = node.attrs["body"]
-        return len(body.nodes[-1].inputs) == 3 and body.inputs[i] is body.nodes[-1].inputs[2]
+        last = convolution_in(body)
+        alike = [k for k, v in enumerate(body.outputs) if v.type == last.output.type]
+        home = body.outputs.index(last.output) if last.output in body.outputs else alike[0]
+        return len(last.inputs) == 3 and body.inputs[i] is last.inputs[2] and o == home
     added = ("dot_add", "conv_add", "conv_weight_gradient_add")
     return i == 2 if node.op.name in added else (node.op.name, i) == ("scatter_add", 0)
-
-
-def _lines(nbytes: int) -> int:
-    return -(-nbytes // _LINE) * _LINE
 
 
 def _long(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -472,57 +486,6 @@ def _may_stop(node: Node) -> bool:
     if node.op.name == "scan":
         return any(map(_may_stop, node.attrs["body"].nodes))
     return node.op.name in ("gather", "scatter_add")
-
-
-def _convolution_scratch(unit: Node, threads: int) -> int:
-    """Packed weights and copied image rows of every worker, or the parts of a weight gradient."""
-    node = unit if unit.op.name != "conv_region" else unit.attrs["body"].nodes[-1]
-    if node.op.name in _CONVOLUTIONS:
-        x, w, tiles = node.inputs[0].type, node.inputs[1].type, conv_tiles(unit)
-        if tiles is None:
-            return 0
-        places = sum(down.taps * across.taps for down, across in tiles.phases)
-        weights = _channel_lines(w, node.attrs["groups"]) * places * w.shape[1]
-        copied = 0 if tiles.direct else tiles.images * tiles.copied[0] * tiles.copied[1] * x.shape[-1]
-        return weights + threads * _lines(copied * x.dtype.itemsize)
-    w, parts = node.output.type, weight_gradient_tiles(unit)
-    if parts is None:
-        return 0
-    return parts.parts * _channel_lines(w, node.attrs["groups"]) * int(np.prod(w.shape[1:]))
-
-
-def _moments_scratch(node: Node, threads: int) -> int:
-    """Two rows of sums for each tile, and for every worker as many lines of lanes."""
-    tiles = MomentTiles.of(node)
-    row = node.output.type.nbytes
-    return _lines(tiles.tiles * row) + threads * _lines(tiles.lanes * row)
-
-
-def _unlike(window: Array, columns: int, channels: int) -> int:
-    """Elements of the line in which a window on images is laid out as a row of them; 0 if it lies so, or has one
-    element for all of a row.
-    """
-    *before, across, along = [s if n > 1 else 0 for n, s in zip(window.shape, window.strides)] or [0, 0]
-    if window.size == 1 or not (across or along):
-        return 0
-    if not any(before) and not across:
-        return -(-256 // channels) * channels
-    together = window.itemsize == along or channels == 1
-    return 0 if together and (across == channels * window.itemsize or window.shape[-2] == 1) else columns * channels
-
-
-def _strip_scratch(cut: DotTiles, y: View) -> int:
-    """A section of the widest strip of the right operand, where register tiles need it as rows."""
-    if not cut.shapes or y.strides[-1] == 1 or y.shape[-1] == 1:
-        return 0
-    return min(y.shape[-2], DEPTH) * max(vectors for _, vectors in cut.shapes) * _LINE
-
-
-def _channel_lines(w: ArrayType, groups: int) -> int:
-    """Bytes of one element for each channel out, where each group begins a line, or all together if each is alone."""
-    if w.shape[1] == 1 and w.shape[0] == groups:
-        groups = 1
-    return groups * _lines(w.shape[0] // groups * w.dtype.itemsize)
 
 
 class _Times:

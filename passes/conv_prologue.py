@@ -16,7 +16,9 @@ _REPEATED = 256
 
 def convolution_of(unit: Node) -> Node:
     """The convolution or gradient to a weight of a unit, which is one or a `conv_region`."""
-    return unit.attrs["body"].nodes[-1] if unit.op.name == "conv_region" else unit
+    if unit.op.name != "conv_region":
+        return unit
+    return next(node for node in unit.attrs["body"].nodes if node.op.family == "convolution")
 
 
 def is_convolution(node: Node) -> bool:
@@ -89,7 +91,7 @@ def operand(unit: Node, number: int, views: Mapping[Value, View], lengths: tuple
     if convolution is unit:
         return Operand(result, (), (result,), (_source(result, views[result], lengths),), lengths)
     body: Graph = unit.attrs["body"]
-    nodes = live_nodes(body.nodes[:-1], [result])
+    nodes = live_nodes(body.nodes, [result])
     read = {result, *(v for node in nodes for v in node.inputs)}
     outer = {inner: given for inner, given in zip(body.inputs, unit.inputs) if inner in read}
     sources = tuple(_source(given, views[given], lengths) for given in outer.values())

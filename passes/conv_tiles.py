@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 from ..ir import Node, Value
 from ..ir.ops.convolution import Window, windows
 from ..ir.types import ArrayType
+from .conv_epilogue import has_sums, wanted_cut
 from .conv_prologue import convolution_of, data_operands, is_convolution, is_made, operand
 from .register_tiles import VECTOR_BYTES, Rows, Strips, rows, strips
+from .row_tiles import RowTiles
 from .views import View
 
 MOST_TOGETHER = 9
@@ -96,6 +98,11 @@ class Geometry:
         return self.images, *self.steps, self.groups * self.outer
 
     @property
+    def by_position(self) -> bool:
+        """Whether every output is made of one position of the input, all of which are met."""
+        return self.kernel == (1, 1) and all(a == Window(1, 0, 0, 1, 1) for a in self.windows)
+
+    @property
     def depthwise(self) -> bool:
         """Whether every channel goes by itself."""
         return self.inner == self.outer == 1
@@ -114,6 +121,12 @@ class Geometry:
 
 def geometry(unit: Node) -> Geometry | None:
     """The sizes of a convolution or weight gradient with tiled kernels; None where it has none."""
+    found = _images(unit)
+    return _flattened(found, wanted_cut(unit)) if found is not None and found.by_position else found
+
+
+def _images(unit: Node) -> Geometry | None:
+    """The same with images as they are."""
     node = convolution_of(unit)
     x, y, w = _operands(node)
     spatial = x.ndim - 2
@@ -124,7 +137,7 @@ def geometry(unit: Node) -> Geometry | None:
     lengths, steps, kernel = ((*padding, *shape) for shape in (x.shape[1:-1], y.shape[1:-1], w.shape[2:]))
     first, second = (*(once for _ in padding), *windows(node.attrs))
     groups: int = node.attrs["groups"]
-    found = Geometry(
+    return Geometry(
         x.shape[0],
         (lengths[0], lengths[1]),
         (steps[0], steps[1]),
@@ -135,8 +148,6 @@ def geometry(unit: Node) -> Geometry | None:
         w.shape[0] // groups,
         x.dtype.itemsize,
     )
-    plain = all(a == once for a in found.windows) and found.kernel == (1, 1)
-    return _flattened(found) if plain else found
 
 
 def _operands(node: Node) -> tuple[ArrayType, ArrayType, ArrayType]:
@@ -145,15 +156,18 @@ def _operands(node: Node) -> tuple[ArrayType, ArrayType, ArrayType]:
     return (x, node.output.type, other) if is_convolution(node) else (x, other, node.output.type)
 
 
-def _flattened(g: Geometry) -> Geometry:
-    """All positions as one image where each stands for itself, of rows that register tiles divide well."""
-    positions = g.images * math.prod(g.lengths)
-    fitting = [n for n in range(56, 225) if positions % n == 0]
+def _flattened(g: Geometry, cut: RowTiles | None) -> Geometry:
+    """Positions in rows that register tiles divide well, where each stands for itself: those of all images in one, or
+    of each image where tiles of sums are cut in it.
+    """
+    image = math.prod(g.lengths)
+    images, positions = (g.images, image) if cut is not None and cut.parts > 1 else (1, g.images * image)
+    fitting = [n for n in range(56, 225) if positions % n == 0 and (cut is None or cut.step % n == 0)]
     if not fitting:
         return g
     width = next((n for n in fitting if n % 7 == 0), fitting[-1])
     shape = (positions // width, width)
-    return Geometry(1, shape, shape, g.kernel, g.windows, g.groups, g.inner, g.outer, g.itemsize)
+    return replace(g, images=images, lengths=shape, steps=shape)
 
 
 @dataclass(frozen=True)
@@ -193,6 +207,14 @@ class ConvTiles:
     def copied_columns(self, number: int) -> int:
         """Columns of the copied input."""
         return self.copied[1]
+
+    @property
+    def cut(self) -> RowTiles:
+        """The tiles as runs of positions of the output, one after another."""
+        image = math.prod(self.geometry.steps)
+        if self.bands == 1:
+            return RowTiles(self.images * image, 1, self.images * image)
+        return RowTiles(self.band * self.phases[0][0].apart * self.geometry.steps[1], self.bands, image)
 
     @property
     def packed_bytes(self) -> int:
@@ -249,11 +271,44 @@ def conv_tiles(unit: Node) -> ConvTiles | None:
         most = max(g.images // _LEAST_TILES, 1)
         while images < most and images * height * positions < _POSITIONS and fits(images + 1, band):
             images += 1
+    cut = wanted_cut(unit)
+    if cut is not None and _can_be_made(cut, g):
+        images, bands, band = _fitted(cut, g, phases[0][0].apart) or (images, bands, band)
+    elif has_sums(unit):
+        raise ValueError("sums over tiles that no convolution makes")
     taps = sum(a.taps * b.taps for a, b in phases)
     widest = g.channel_strips.width * VECTOR_BYTES * g.inner * max((a.taps * b.taps for a, b in phases), default=0)
     rows_, origin = copied_rows(band), (low[0], low[1])
     packed = taps * g.inner
     return ConvTiles(g, phases, images, bands, band, direct, (rows_, columns), origin, packed, widest > _STRIP_BYTES)
+
+
+def _fitted(cut: RowTiles, g: Geometry, apart: int) -> tuple[int, int, int] | None:
+    """Images of a tile, bands of an image and rows of each phase in a band, so that tiles are those of `cut`."""
+    image, line = math.prod(g.steps), g.steps[1] * apart
+    if cut.parts == 1 and cut.step % image == 0:
+        return cut.step // image, 1, -(-g.steps[0] // apart)
+    if cut.step % line or (cut.parts == 1 and g.images > 1) or (cut.parts > 1 and cut.whole != image):
+        return None
+    return 1, -(-image // cut.step), cut.step // line
+
+
+def can_sum(unit: Node, cut: RowTiles) -> bool:
+    """Whether a convolution can make its output in these tiles, with the rows that it reads of each in the cache."""
+    g = _images(unit)
+    if g is None:
+        return False
+    return _can_be_made(cut, _flattened(g, cut) if g.by_position else g)
+
+
+def _can_be_made(cut: RowTiles, g: Geometry) -> bool:
+    apart = axis_phases(g.windows[0], g.lengths[0], g.kernel[0])[0].apart
+    found = _fitted(cut, g, apart)
+    if found is None:
+        return False
+    images, _, band = found
+    rows_ = band * apart * g.windows[0].stride // g.windows[0].expand + (g.kernel[0] - 1) * g.windows[0].dilation
+    return images * rows_ * g.lengths[1] * g.groups * g.inner * g.itemsize <= 2 * _BAND_BYTES
 
 
 def merged(g: Geometry, tap_apart: int) -> bool:

@@ -198,8 +198,8 @@ def _without_product(body: Graph) -> Graph:
     return b.graph([local[v] for v in body.outputs])
 
 
-def loop_nest(region: Node, views: Mapping[Value, View]) -> LoopNest:
-    """The loops of `region`, whose inputs lie as `views` says."""
+def loop_nest(region: Node, views: Mapping[Value, View], cut: RowTiles | None = None) -> LoopNest:
+    """The loops of `region`, whose inputs lie as `views` says; over tiles of rows that are cut so, if it is given."""
     body: Graph = region.attrs["body"]
     product = product_of(region)
     if product is not None:
@@ -274,7 +274,7 @@ def loop_nest(region: Node, views: Mapping[Value, View]) -> LoopNest:
         [],
         crossing,
     )
-    nest.cut = _tiles(nest)
+    nest.cut = cut or _tiles(nest)
     if product is not None:
         m, n = product.output.type.shape
         nest.product, nest.product_rows = body.inputs[0], tile_rows(m, n)

@@ -10,6 +10,7 @@ from ..ir import Graph, Node, Value
 from . import conv_tiles, dot_tiles
 from .arena import Request, aligned, assign_offsets, most_live
 from .carried import carried_input, links, reads_of_bases
+from .conv_epilogue import epilogue_of
 from .loop_nest import LoopNest, loop_nest
 from .moments import MomentTiles
 from .schedule import inputs_wanted_later, late_inputs, phases
@@ -116,6 +117,12 @@ def plan(
     units = [n for n in graph.nodes if n.op.name not in VIEW_OPS and n.op.name != "constant"]
     constants = [n.output for n in graph.nodes if n.op.name == "constant"]
     nests = {n: loop_nest(n, views) for n in units if n.op.name == "region"}
+    epilogues = {n: e for n in units if n.op.name == "conv_region" and (e := epilogue_of(n)) is not None}
+    for node, epilogue in epilogues.items():
+        tiles = conv_tiles.conv_tiles(node)
+        assert tiles is not None
+        if (nest := epilogue.nest(node, views, tiles.cut)) is not None:
+            nests[node] = nest
     bodies = {
         n: known.get(n.attrs["body"]) or plan(n.attrs["body"], threads, False, copies if nested else lanes(n), True)
         for n in units
@@ -244,7 +251,10 @@ def _scratch_bytes(
     if node.op.name == "moments":
         return MomentTiles.of(node).scratch_bytes(threads)
     if node.op.family == "convolution":
-        return conv_tiles.scratch_bytes(node, threads, views)
+        epilogue = epilogue_of(node)
+        own = conv_tiles.scratch_bytes(node, threads, views)
+        own += 0 if epilogue is None else epilogue.moment_bytes(node, threads)
+        return own if nest is None else own + threads * nest.buffer_bytes + nest.partial_bytes
     if node.op.family == "contraction":
         return dot_tiles.scratch_bytes(views[node.inputs[0]], views[node.inputs[1]], threads, copies)
     return 0 if nest is None else threads * nest.buffer_bytes + nest.partial_bytes

@@ -27,16 +27,16 @@ def _region(*arrays: Array, body: Graph, domain: tuple[int, ...], rows: int) -> 
     return interpret(body, *arrays)
 
 
-def _conv_region_type(*types: ArrayType, body: Graph) -> ArrayType:
+def _conv_region_type(*types: ArrayType, body: Graph) -> tuple[ArrayType, ...]:
     _check_inputs(types, body)
-    last = body.nodes[-1] if body.nodes else None
-    if last is None or last.op.family != "convolution" or body.outputs != (last.output,):
-        raise TypeRuleError("the body ends in a convolution, its only output")
-    return last.output.type
+    found = [node for node in body.nodes if node.op.family == "convolution"]
+    if len(found) != 1 or not body.outputs:
+        raise TypeRuleError(f"the body has one convolution, not {len(found)}, and an output")
+    return tuple(v.type for v in body.outputs)
 
 
-def _conv_region(*arrays: Array, body: Graph) -> Array:
-    return interpret(body, *arrays)[0]
+def _conv_region(*arrays: Array, body: Graph) -> tuple[Array, ...]:
+    return interpret(body, *arrays)
 
 
 def _region_flops(inputs: Sequence[ArrayType], outputs: Sequence[ArrayType], attrs: Attrs) -> int:
@@ -70,6 +70,6 @@ conv_region = declare(
         _region_flops,
         _region_axes,
         None,
-        "the convolution, or gradient to a weight, that ends `body`, of what the rest makes element by element",
+        "a convolution, or a gradient to a weight, of what `body` makes element by element; and what it makes of that",
     )
 )

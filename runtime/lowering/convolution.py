@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ...ir import Node, Value
 from ...ir.ops.convolution import windows
+from ...passes.conv_epilogue import epilogue_of
 from ...passes.conv_prologue import Operand, added_input, convolution_of, is_convolution, operand
 from ...passes.conv_tiles import (
     MOST_TOGETHER,
@@ -145,7 +146,7 @@ def _pack(unit: Node, tiles: ConvTiles, views: Mapping[Value, View]) -> Stage:
     numbers = [of_out, of_in, *of_kernel, inner, outer, groups, strips.count, strips.width, strips.wide]
     numbers += [strips.vectors, kernel_rows, kernel_columns, tiles.packed, *(n for place in places for n in place)]
     count = groups * strips.count * -(-inner // 8)
-    source = tiled_convolution.pack(unit.output.type.dtype, _lanes(g))
+    source = tiled_convolution.pack(convolution_of(unit).output.type.dtype, _lanes(g))
     return Stage(count, [Call(source, [None, weight, Scratch(0), *numbers])])
 
 
@@ -170,9 +171,12 @@ def _convolve(unit: Node, tiles: ConvTiles) -> Call:
     for (down, across), before, cut in zip(tiles.phases, _rows_before(tiles), cuts):
         numbers += [*_words(down), *_words(across), before, cut.blocks, cut.most, cut.long, int(_adds(unit))]
     shapes = tile_shapes(cuts, sorted(strips.widths()))
-    source = tiled_convolution.convolve(unit.output.type.dtype, _lanes(g), shapes, _partly_there(g), g.depthwise)
+    dtype = convolution_of(unit).output.type.dtype
+    source = tiled_convolution.convolve(dtype, _lanes(g), shapes, _partly_there(g), g.depthwise)
     read = _given(unit, 0) if tiles.direct else Scratch(tiles.packed_bytes, tiles.band_bytes)
-    return Call(source, [None, read, Scratch(0), unit.output, *numbers])
+    epilogue = epilogue_of(unit)
+    target = unit.outputs[0 if epilogue is None else epilogue.home]
+    return Call(source, [None, read, Scratch(0), target, *numbers])
 
 
 def _words(phase: Phase) -> list[int]:
@@ -197,7 +201,7 @@ def _sum(unit: Node, tiles: WeightGradientTiles, views: Mapping[Value, View], th
     for axis in zip(g.windows, g.lengths, g.steps, g.kernel):
         for m in meetings(*axis):
             numbers += [m.first, m.count, m.apart, m.source, m.step]
-    dtype, widths = unit.output.type.dtype, sorted(strips.widths())
+    dtype, widths = convolution_of(unit).output.type.dtype, sorted(strips.widths())
     if g.depthwise:
         shapes = [(size, width) for size in sorted({1, min(g.kernel[1], MOST_TOGETHER)}) for width in widths]
         source = tiled_convolution.depthwise_weight_gradient(dtype, _lanes(g), shapes, _partly_there(g))
@@ -239,7 +243,7 @@ def _add_parts(unit: Node, tiles: WeightGradientTiles) -> Stage:
     vectors = g.channel_strips.vectors
     numbers = [tiles.parts, tiles.part_bytes // VECTOR_BYTES, vectors, inner, outer, math.prod(g.kernel)]
     numbers.append(int(_adds(unit)))
-    source = tiled_convolution.add_parts(unit.output.type.dtype, _lanes(g))
+    source = tiled_convolution.add_parts(convolution_of(unit).output.type.dtype, _lanes(g))
     return Stage(groups * vectors, [Call(source, [None, Scratch(0), unit.output, *numbers])])
 
 

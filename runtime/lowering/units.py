@@ -11,7 +11,9 @@ import numpy as np
 
 from ...ir import Node, Value
 from ...ir.ops.window import WINDOW_OPS
+from ...passes import conv_tiles
 from ...passes.carried import carried_input
+from ...passes.conv_epilogue import epilogue_of
 from ...passes.dot_tiles import DotTiles, dot_tiles, row_tiles
 from ...passes.loop_nest import LoopNest
 from ...passes.moments import MomentTiles
@@ -130,9 +132,34 @@ def _region(node: Node, plan: Plan, sites: Sites) -> list[Step]:
     if (steps := _turned(node, plan)) is not None:
         return steps
     nest: LoopNest = plan.nests[node]
-    kernel = lower_loops(nest, plan.in_place.get(node, {}))
-    codes = [sites.code(site, site.attrs["size"]) for site in kernel.sites]
     buffers = plan.scratch.get(node, 0)
+    step, product = Step(nest.tiles), None
+    if nest.product is not None:
+        # Every tile finds its rows where it expects them in the whole product, of which there is but this tile.
+        size = nest.product_rows * nest.product.type.shape[1] * nest.product.type.dtype.itemsize
+        held = buffers + nest.buffer_bytes - nest.product_bytes
+        product = Argument("arena", offset=held, apart=nest.buffer_bytes, along=-size)
+        step.instructions.append(_product(node, plan, product, nest.product_rows))
+    loops, combining = _loops(
+        nest, node.inputs, node.outputs, plan.in_place.get(node, {}), buffers, plan, sites, product
+    )
+    step.instructions.append(loops)
+    return [step, Step(1, combining)] if combining else [step]
+
+
+def _loops(
+    nest: LoopNest,
+    inputs: Sequence[Value],
+    outputs: Sequence[Value],
+    in_place: Mapping[int, int],
+    buffers: int,
+    plan: Plan,
+    sites: Sites,
+    product: Argument | None = None,
+) -> tuple[Instruction, list[Instruction]]:
+    """The loops of a nest from `inputs` to `outputs`, with buffers at this place; and what combines parts of sums."""
+    kernel = lower_loops(nest, in_place)
+    codes = [sites.code(site, site.attrs["size"]) for site in kernel.sites]
     parts = buffers + plan.threads * nest.buffer_bytes
 
     def argument(word: Word) -> Argument:
@@ -141,12 +168,12 @@ def _region(node: Node, plan: Plan, sites: Sites) -> list[Step]:
                 return number(word.value)
             case "tile":
                 return TILE
-            case "input" if word.index == 0 and nest.product is not None:
+            case "input" if word.index == 0 and product is not None:
                 return product
             case "input":
-                return Argument("value", value=plan.views[node.inputs[word.index]].base, offset=word.offset)
+                return Argument("value", value=plan.views[inputs[word.index]].base, offset=word.offset)
             case "output":
-                return Argument("value", value=node.outputs[word.index])
+                return Argument("value", value=outputs[word.index])
             case "buffer":
                 return Argument("arena", offset=buffers + word.offset, apart=nest.buffer_bytes)
             case "partial":
@@ -156,22 +183,13 @@ def _region(node: Node, plan: Plan, sites: Sites) -> list[Step]:
             case _:
                 raise AssertionError(word)
 
-    step = Step(nest.tiles)
-    if nest.product is not None:
-        # Every tile finds its rows where it expects them in the whole product, of which there is but this tile.
-        size = nest.product_rows * nest.product.type.shape[1] * nest.product.type.dtype.itemsize
-        held = buffers + nest.buffer_bytes - nest.product_bytes
-        product = Argument("arena", offset=held, apart=nest.buffer_bytes, along=-size)
-        step.instructions.append(_product(node, plan, product, nest.product_rows))
-    step.instructions.append(Instruction(kernel.source, [argument(w) for w in kernel.words]))
-    steps = [step]
     offset = parts
     combining: list[Instruction] = []
     for reduction in nest.crossings:
         if not nest.partial(reduction):
             continue
         result = reduction.output
-        target = node.outputs[nest.body.outputs.index(result)]
+        target = outputs[nest.body.outputs.index(result)]
         arguments = [
             Argument("arena", offset=offset),
             Argument("value", value=target),
@@ -180,9 +198,7 @@ def _region(node: Node, plan: Plan, sites: Sites) -> list[Step]:
         ]
         combining.append(Instruction(library.combine(reduction.op.name, result.type.dtype), arguments))
         offset += -(-nest.tiles * result.type.nbytes // 64) * 64
-    if combining:
-        steps.append(Step(1, combining))
-    return steps
+    return Instruction(kernel.source, [argument(w) for w in kernel.words]), combining
 
 
 def _dot(node: Node, views: Mapping[Value, View], sites: Sites, plan: Plan) -> list[Step]:
@@ -196,11 +212,13 @@ def _dot(node: Node, views: Mapping[Value, View], sites: Sites, plan: Plan) -> l
 
 def _begun(node: Node, views: Mapping[Value, View], plan: Plan) -> list[Step]:
     """What copies the input that a unit adds to, if any, to where it does so, unless that is its place."""
-    added = carried_input(node, 0)
-    if added is None or node in plan.in_place:
-        return []
-    dtype, size = node.output.type.dtype, node.output.type.size
-    return [copy_rows(_at(views, node.inputs[added]), _at(views, node.output), dtype, 1, size, size)]
+    steps: list[Step] = []
+    for o, value in enumerate(node.outputs):
+        added = carried_input(node, o)
+        if added is not None and o not in plan.in_place.get(node, {}):
+            dtype, size = value.type.dtype, value.type.size
+            steps.append(copy_rows(_at(views, node.inputs[added]), _at(views, value), dtype, 1, size, size))
+    return steps
 
 
 def _product(region: Node, plan: Plan, target: Argument, rows: int) -> Instruction:
@@ -281,13 +299,20 @@ def _cumsum(node: Node, views: Mapping[Value, View], sites: Sites, plan: Plan) -
 
 
 def _moments(node: Node, views: Mapping[Value, View], sites: Sites, plan: Plan) -> list[Step]:
-    tiles, dtype, scratch = MomentTiles.of(node), node.output.type.dtype, plan.scratch.get(node, 0)
-    numbers = [number(n) for n in moments.numbers(tiles)]
+    tiles = MomentTiles.of(node)
+    part, combined = _moments_of(tiles, node.inputs[0], node.output, plan.scratch.get(node, 0), views)
+    return [Step(tiles.tiles, [part]), Step(int(tiles.tiles > 0), [combined])]
+
+
+def _moments_of(
+    tiles: MomentTiles, x: Value, result: Value, scratch: int, views: Mapping[Value, View]
+) -> tuple[Instruction, Instruction]:
+    """The moments of a tile of x, and what combines those of all tiles, with scratch at this place."""
+    numbers, dtype = [number(n) for n in moments.numbers(tiles)], x.type.dtype
     parts = Argument("arena", offset=scratch)
     lines = Argument("arena", offset=scratch + tiles.part_bytes, apart=tiles.line_bytes)
-    of_tile = Instruction(moments.part(dtype), [TILE, _at(views, node.inputs[0]), parts, lines, *numbers])
-    combined = Instruction(moments.combine(dtype), [_at(views, node.output), parts, *numbers])
-    return [Step(tiles.tiles, [of_tile]), Step(int(tiles.tiles > 0), [combined])]
+    of_tile = Instruction(moments.part(dtype), [TILE, _at(views, x), parts, lines, *numbers])
+    return of_tile, Instruction(moments.combine(dtype), [_at(views, result), parts, *numbers])
 
 
 def copy_rows(source: Argument, target: Argument, dtype: np.dtype[Any], rows: int, n: int, apart: int) -> Step:
@@ -363,7 +388,24 @@ def _stages(stages: Sequence[convolution.Stage], node: Node, plan: Plan) -> list
 
 
 def _convolution(node: Node, views: Mapping[Value, View], sites: Sites, plan: Plan) -> list[Step]:
-    return _begun(node, views, plan) + _stages(convolution.stages(node, views, plan.threads), node, plan)
+    steps = _begun(node, views, plan) + _stages(convolution.stages(node, views, plan.threads), node, plan)
+    epilogue = epilogue_of(node)
+    if epilogue is None:
+        return steps
+    scratch = plan.scratch.get(node, 0) + conv_tiles.scratch_bytes(node, plan.threads, views)
+    combining: list[Instruction] = []
+    if epilogue.loops is not None:
+        nest, outputs = plan.nests[node], [node.outputs[o] for o in epilogue.outputs]
+        over = {k: 0 for k, o in enumerate(epilogue.outputs) if o == epilogue.home}
+        loops, combining = _loops(nest, epilogue.loops.inputs, outputs, over, scratch, plan, sites)
+        steps[-1].instructions.append(loops)
+        scratch += plan.threads * nest.buffer_bytes + nest.partial_bytes
+    for tiles, x, result in epilogue.moments_of(node):
+        part, combined = _moments_of(tiles, x, result, scratch, views)
+        steps[-1].instructions.append(part)
+        combining.append(combined)
+        scratch += tiles.scratch_bytes(plan.threads)
+    return [*steps, Step(1, combining)] if combining else steps
 
 
 _LOWERINGS: Mapping[str, Callable[[Node, Mapping[Value, View], Sites, Plan], list[Step]]] = {
