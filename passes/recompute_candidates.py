@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
+from .recompute_chain import Chain
 from .recompute_eviction import evict
 from .recompute_exact import MOST_UNITS, cheapest
 from .recompute_problem import Order, Problem
 from .recompute_segments import Segments
 
-# Units walked through in all, and walks at least: planning takes time in proportion to the units of a large graph.
+# Units walked through in all, and walks at least: planning takes time in proportion to the units of a large graph. Half
+# as many orders of a chain of stages are looked at.
 _WORK = 80_000
 _LEAST_WALKS = 12
 # A limit is at most this part of the one before.
 _STEP = 0.97
-# Weights of the distance to the next use; fewer where walks are few.
+# Weights of the distance to the next use; fewer where walks are few, and segments at the last limit only.
 _DISTANCES = (0.1, 0.6, 0.3, 0.0)
-_MANY_WALKS = 80
+_MANY_WALKS = 300
 # Limits for which a small problem is solved exactly.
 _EXACT = 4
 # Where so large a part of the time is added, segments are tried as well.
@@ -35,12 +37,14 @@ def candidates(problem: Problem) -> list[Order]:
     distances = _DISTANCES if walks >= _MANY_WALKS else _DISTANCES[:2]
     step = min(_STEP, (floor / first.peak) ** (2 * len(distances) / walks))
     dear = _DEAR * sum(unit.cost for unit in problem.units)
+    found += Chain(problem).orders(walks // 2)
     guides = Segments(problem).guides()
     limit = float(first.peak)
     while limit > floor:
         limit = max(limit * step, floor)
         tried = [o for distance in distances if (o := evict(problem, int(limit), distance)) is not None]
-        if walks > _LEAST_WALKS and not any(o.peak <= limit and o.cost <= dear for o in tried):
+        many = walks >= _MANY_WALKS or limit <= floor
+        if many and not any(o.peak <= limit and o.cost <= dear for o in tried):
             tried += [o for guide in guides if (o := evict(problem, int(limit), _DISTANCES[0], guide)) is not None]
         if not tried:
             break

@@ -1,0 +1,306 @@
+"""Recomputing in a chain of stages at the least cost there is, by dynamic programming."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..ir import Array
+from .recompute_problem import Order, Problem, Run
+
+_FEWEST_STAGES = 3
+# Stages at most: the tables have the square of it times the levels as entries.
+_MOST_STAGES = 128
+# A border is narrow that hands on at most so much more than the narrowest of so many places before and after it.
+_NARROW = 1.05
+_NEAR = 4
+# Parts of the bytes by which limits are told apart.
+_LEVELS = 256
+
+
+@dataclass
+class Chain:
+    """Cuts what runs up to the turn, where most bytes are alive, into stages that hand few bytes on.
+
+    What a stage makes for after the turn is either kept, or made again when the first of it is read, from what was
+    handed on before some stage and was kept. Which is kept when, also among what is made again, is the cheapest choice
+    of all for every limit: revolve where stages are equal (Griewank and Walther, 2000), and in general the optimum of
+    heterogeneous chains (Beaumont et al., Optimal checkpointing for heterogeneous chains, 2019).
+    """
+
+    problem: Problem
+    borders: list[int] = field(init=False)
+    """Places before which stages begin, from 0 to the turn."""
+    crossing: list[list[int]] = field(init=False)
+    """What is made before each stage, and read in it or in a later one."""
+
+    def __post_init__(self) -> None:
+        problem = self.problem
+        count = len(problem.sizes)
+        live = _alive(problem, range(count))
+        self.turn = max(range(len(problem.units)), key=live.__getitem__)
+        self.droppable = [
+            not problem.stays[v]
+            and v not in problem.lasting
+            and problem.deadline[v] > problem.last_use(v)
+            and problem.maker[v] < self.turn
+            for v in range(count)
+        ]
+        # Places of the last read before the turn and of the first one after it, -1 where there is none.
+        self.read_until = [max((u for u in uses if u < self.turn), default=-1) for uses in problem.uses]
+        self.wanted_at = [min((u for u in uses if u >= self.turn), default=-1) for uses in problem.uses]
+        self.borders = self._borders()
+        stages = len(self.borders) - 1
+        self.crossing = [
+            [v for v in range(count) if self.droppable[v] and problem.maker[v] < border <= self.read_until[v]]
+            for border in self.borders[:-1]
+        ]
+        self.stage_of = [0] * self.turn
+        for k in range(stages):
+            self.stage_of[self.borders[k] : self.borders[k + 1]] = [k] * (self.borders[k + 1] - self.borders[k])
+        self.inner: list[list[int]] = [[] for _ in range(stages)]
+        """What each stage makes for after the turn and hands on to none."""
+        self.begins = [len(problem.units)] * stages
+        """The place after the turn at which something is read that a stage makes or reads last."""
+        for v in range(count):
+            if not self.droppable[v] or self.wanted_at[v] < 0:
+                continue
+            k = self.stage_of[max(problem.maker[v], self.read_until[v])]
+            self.begins[k] = min(self.begins[k], self.wanted_at[v])
+            if k == self.stage_of[problem.maker[v]]:
+                self.inner[k].append(v)
+        for k in range(1, stages):
+            self.begins[k] = min(self.begins[k], self.begins[k - 1])
+
+    def _borders(self) -> list[int]:
+        """The places up to the turn before which fewer bytes are handed on than before and after."""
+        problem = self.problem
+        change = [0] * (self.turn + 2)
+        for v, size in enumerate(problem.sizes):
+            if self.droppable[v] and self.read_until[v] > problem.maker[v]:
+                change[problem.maker[v] + 1] += size
+                change[self.read_until[v] + 1] -= size
+        handed_on = np.cumsum(change)
+        least = max(1, -(-self.turn // _MOST_STAGES))
+        reach = max(_NEAR, least)
+        found = [0]
+        for place in range(1, self.turn):
+            around = handed_on[max(place - reach, 1) : min(place + reach + 1, self.turn)]
+            if place >= found[-1] + least and handed_on[place] <= around.min() * _NARROW:
+                found.append(place)
+        return [*found, self.turn]
+
+    def handed(self, k: int, until: int) -> list[int]:
+        """What is made before stage `k` and read in it or after it, up to the stage `until`."""
+        border, end = self.borders[k], self.borders[until + 1]
+        return [v for v in self.crossing[k] if any(border <= u < end for u in self.problem.uses[v])]
+
+    def orders(self, count: int) -> list[Order]:
+        """At most `count` orders of different bytes."""
+        if len(self.borders) <= _FEWEST_STAGES:
+            return []
+        table = _Table(self)
+        found = [_Runs(self, table).order(level) for level in table.levels(count)]
+        return [order for order in found if order is not None]
+
+
+def _alive(problem: Problem, values: Iterable[int]) -> list[int]:
+    """The bytes of some values that are alive at each place, where every unit runs once, with the scratch of units."""
+    end = len(problem.units)
+    change = [0] * (end + 2)
+    chosen = set(values)
+    for v in chosen:
+        change[problem.maker[v]] += problem.sizes[v]
+        change[min(problem.last_use(v), end) + 1] -= problem.sizes[v]
+    result: list[int] = []
+    alive = 0
+    for place, unit in enumerate(problem.units):
+        alive += change[place]
+        over = sum(problem.sizes[new] for new, old in unit.over if new in chosen and problem.last_use(old) == place)
+        result.append(alive - over + unit.scratch)
+    return result
+
+
+class _Table:
+    """The least time to run the stages from `s` to `t` again, what is after the turn included, within each level of
+    bytes beside what is handed on to `s`; and the choice that leads to it.
+    """
+
+    def __init__(self, chain: Chain) -> None:
+        problem = chain.problem
+        sizes, stages = problem.sizes, len(chain.borders) - 1
+        after = _alive(problem, (v for v in range(len(sizes)) if problem.maker[v] >= chain.turn))
+        total = sum(map(sum, ([sizes[v] for v in values] for values in chain.inner)))
+        total += sum(sizes[v] for v in range(len(sizes)) if chain.droppable[v] and chain.read_until[v] >= 0)
+        total += 2 * max(after[chain.turn :], default=0)
+        self.unit = max(total / _LEVELS, 1.0)
+        levels = np.arange(_LEVELS + 1)
+
+        def units(nbytes: float) -> int:
+            return min(math.ceil(nbytes / self.unit - 1e-9), _LEVELS + 1)
+
+        # What is handed on to stage `j` and was not there for stage `s`.
+        crossing = [set(values) for values in chain.crossing]
+        self.handed = [
+            [units(sum(sizes[v] for v in crossing[j] - crossing[s])) for j in range(stages)] for s in range(stages)
+        ]
+        self.kept = [units(sum(sizes[v] for v in values)) for values in chain.inner]
+        pass_cost: list[float] = []
+        again_cost: list[float] = []
+        running: list[int] = []
+        needed: list[int] = []
+        for k in range(stages):
+            first, last = chain.borders[k], chain.borders[k + 1]
+            places = range(first, last)
+            pass_cost.append(sum(problem.units[p].cost for p in places))
+            makers = {problem.maker[v] for v in chain.inner[k]}
+            again_cost.append(sum(problem.units[p].cost for p in places) if makers else 0.0)
+            live = most = 0
+            dying = [0] * (last - first + 1)
+            for p in places:
+                for v in problem.units[p].makes:
+                    live += sizes[v]
+                    dying[min(max(chain.read_until[v], p) + 1, last) - first] += sizes[v]
+                most = max(most, live + problem.units[p].scratch)
+                live -= dying[p + 1 - first]
+            gradient = after[chain.begins[k] - 1] if 0 < chain.begins[k] <= len(after) else 0
+            until = chain.begins[k - 1] if k else len(problem.units)
+            span = after[chain.begins[k] : until]
+            running.append(units(most + gradient))
+            inner = sum(sizes[v] for v in chain.inner[k])
+            needed.append(units(max(inner + max(span, default=0), (most + gradient) if makers else 0)))
+        self.stages = stages
+        self.best = np.full((stages, stages, _LEVELS + 1), np.inf)
+        self.choice = np.full((stages, stages, _LEVELS + 1), -1, np.int32)  # 0: keep; j - s: hand on to stage j
+        for s in reversed(range(stages)):
+            best, choice = self.best[s], self.choice[s]
+            best[s, levels >= needed[s]] = again_cost[s]
+            # The time to run on to each later stage, where that has room.
+            onward = np.full((stages - s - 1, _LEVELS + 1), np.inf)
+            cost, room, inputs = 0.0, 0, 0
+            left = levels - np.array(self.handed[s][s + 1 :], np.int64).reshape(-1, 1)
+            fits = left >= 0
+            left = np.maximum(left, 0)
+            for j in range(s + 1, stages):
+                cost += pass_cost[j - 1]
+                room = max(room, running[j - 1] + inputs)
+                inputs = self.handed[s][j]
+                onward[j - s - 1, (levels >= room) & fits[j - s - 1]] = cost
+            for t in range(s + 1, stages):
+                beyond = np.take_along_axis(self.best[s + 1 : t + 1, t], left[: t - s], 1)
+                costs = beyond + best[s:t] + onward[: t - s]
+                choice[t] = costs.argmin(0) + 1
+                best[t] = costs.min(0)
+                if self.kept[s]:
+                    costs = _shifted(self.best[s + 1, t], self.handed[s][s + 1] + self.kept[s]) + onward[0]
+                    choice[t, costs < best[t]] = 0
+                    best[t] = np.minimum(best[t], costs)
+                choice[t, np.isinf(best[t])] = -1
+
+    def levels(self, count: int) -> list[int]:
+        """Some of the levels at which the least time changes, the smallest among them."""
+        whole = self.best[0, self.stages - 1]
+        found = [i for i in range(_LEVELS + 1) if np.isfinite(whole[i]) and (i == 0 or whole[i] < whole[i - 1])]
+        if len(found) <= count:
+            return found
+        return [found[round(i * (len(found) - 1) / (count - 1))] for i in range(count)]
+
+
+def _shifted(best: Array, by: int) -> Array:
+    """The least times with so many levels fewer."""
+    result = np.full(_LEVELS + 1, np.inf)
+    if by <= _LEVELS:
+        result[by:] = best[: _LEVELS + 1 - by]
+    return result
+
+
+class _Runs:
+    """The runs that the choices of a table lead to."""
+
+    def __init__(self, chain: Chain, table: _Table) -> None:
+        self.chain = chain
+        self.table = table
+        self.before: dict[int, list[tuple[Run, float]]] = {}
+
+    def order(self, level: int) -> Order | None:
+        problem = self.chain.problem
+        if not self.stages(0, self.table.stages - 1, level, True):
+            return None
+        runs: list[tuple[Run, float]] = []
+        for place, first in enumerate(problem.first_runs()):
+            runs += self.before.get(place, ())
+            runs.append((first, 0.0))
+        read: set[int] = set()
+        result: list[Run] = []
+        cost = 0.0
+        for run, time in reversed(runs):
+            if run.again and read.isdisjoint(run.makes):
+                continue
+            read.difference_update(run.makes)
+            read.update(run.reads)
+            result.append(run)
+            cost += time
+        result.reverse()
+        return problem.order(result, cost)
+
+    def stages(self, s: int, t: int, level: int, first: bool) -> bool:
+        """Runs of the stages from `s` to `t` within a level; the `first` time they run in any case."""
+        chain, table = self.chain, self.table
+        while True:
+            at = chain.begins[t]
+            if s == t:
+                return first or self.again(chain.inner[s], s, at)
+            choice = int(table.choice[s, t, level])
+            if choice < 0:
+                return False
+            j = s + max(choice, 1)
+            wanted = chain.handed(j, t) + (chain.inner[s] if choice == 0 else [])
+            if not (first or self.again(wanted, s, at)):
+                return False
+            if choice:
+                inside = level - table.handed[s][j]
+                if not self.stages(j, t, inside, first):
+                    return False
+                t, first = j - 1, False
+            else:
+                s, level = j, level - table.handed[s][j] - table.kept[s]
+
+    def again(self, wanted: Sequence[int], s: int, at: int) -> bool:
+        """Make all of `wanted` again before the unit at `at`, from what is handed on to stage `s`."""
+        chain, problem = self.chain, self.chain.problem
+        there = set(chain.crossing[s])
+        alive = [not d for d in chain.droppable]
+        for v in there:
+            alive[v] = True
+        makes: dict[int, list[int]] = {}
+        heap: list[int] = []
+
+        def want(value: int) -> None:
+            if alive[value]:
+                return
+            place = problem.maker[value]
+            if place not in makes:
+                makes[place] = []
+                heapq.heappush(heap, -place)
+            if value not in makes[place]:
+                makes[place].append(value)
+
+        for value in wanted:
+            want(value)
+        runs: list[tuple[Run, float]] = []
+        while heap:
+            place = -heapq.heappop(heap)
+            made = tuple(v for v in problem.units[place].makes if v in makes[place])
+            if any(problem.deadline[v] <= at for v in made):
+                return False
+            reads, cost = problem.again(place, made, alive)
+            reads = tuple(dict.fromkeys(reads))
+            runs.append((Run(place, reads, made, True), cost))
+            for read in reads:
+                want(read)
+        self.before.setdefault(at, []).extend(reversed(runs))
+        return True
