@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median_low
+from itertools import accumulate
 
 from .report import MemoryReport
 
@@ -60,13 +61,12 @@ def _in_order(report: MemoryReport) -> list[str]:
     share = forward / max(len(report.units) - forward, 1)
     at: dict[str, float] = {}
     for role, units, step in ((True, report.units, 1.0), (False, report.units[::-1], share)):
-        runs: dict[str, list[float]] = {}
+        runs: dict[str, list[tuple[float, int]]] = {}
         for i, unit in enumerate(units):
             if (unit.role == "forward") == role:
                 for prefix in _prefixes(unit.scope):
-                    runs.setdefault(prefix, []).append(i * step)
-        # The one in the middle: a mask may be made before all else, and running statistics after it.
-        at = {prefix: median_low(places) for prefix, places in runs.items()} | at
+                    runs.setdefault(prefix, []).append((i * step, unit.flops))
+        at = {prefix: middle(places) for prefix, places in runs.items()} | at
 
     def key(scope: str) -> list[tuple[int, float]]:
         names = zip(scope.split("."), _prefixes(scope))
@@ -74,6 +74,15 @@ def _in_order(report: MemoryReport) -> list[str]:
 
     scopes = dict.fromkeys(item.scope for item in (*report.units, *report.values, *report.held))
     return sorted(scopes, key=lambda scope: (not scope, key(scope)))
+
+
+def middle(runs: Sequence[tuple[float, int]]) -> float:
+    """Of places and the operations that run there, the place by which half of them are done: a mask may be made before
+    all else, and running statistics after it.
+    """
+    ordered = sorted(runs)
+    done = list(accumulate(flops + 1 for _, flops in ordered))
+    return ordered[bisect_left(done, done[-1] / 2)][0]
 
 
 def _prefixes(scope: str) -> list[str]:

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from html import escape
 from itertools import accumulate
-from statistics import median_low
 from unicodedata import east_asian_width
 
 from ..engine.report import human, human_flops
-from ..ir import Graph, Node, Value
+from ..engine.report_layers import middle
+from ..ir import Graph, Node, Value, node_flops
 from .draw_boxes import Opened
 from .draw_scopes import cut_scopes, widths
 
@@ -75,24 +75,23 @@ def _names(nodes: list[Node], depth: int | None) -> dict[str, str]:
 
 def _rows(nodes: list[Node], names: dict[str, str]) -> tuple[list[_Row], dict[Node, int]]:
     found: dict[str, _Row] = {}
-    runs: dict[str, list[str]] = {"backward": [], "forward": []}
+    runs: dict[str, list[tuple[str, int]]] = {"backward": [], "forward": []}
     for node in nodes:
         name = names[node.origin.scope]
         row = found.setdefault(name, _Row(name or _OUTSIDE))
         role = node.origin.role
         row.counts[role] = row.counts.get(role, 0) + 1
-        row.flops[role] = row.flops.get(role, 0) + node.op.flops(
-            [v.type for v in node.inputs], [v.type for v in node.outputs], node.attrs
-        )
+        flops = node_flops(node)
+        row.flops[role] = row.flops.get(role, 0) + flops
         if role != "optimizer":
-            runs["forward" if role == "forward" else "backward"].append(name)
+            runs["forward" if role == "forward" else "backward"].append((name, flops))
     # What runs in the backward alone stands where its forward would be, and tables that are read as they are above all.
     for role, order in runs.items():
-        places: dict[str, list[float]] = {}
-        for i, name in enumerate(order if role == "forward" else reversed(order)):
-            places.setdefault(name, []).append(i / len(order))
+        places: dict[str, list[tuple[float, int]]] = {}
+        for i, (name, flops) in enumerate(order if role == "forward" else reversed(order)):
+            places.setdefault(name, []).append((i / len(order), flops))
         for name, shares in places.items():
-            found[name].place = median_low(shares) if name else 1.0
+            found[name].place = middle(shares) if name else 1.0
     ordered = sorted(found, key=lambda name: found[name].place)
     number = {name: i for i, name in enumerate(ordered)}
     return [found[name] for name in ordered], {n: number[names[n.origin.scope]] for n in nodes}
