@@ -20,6 +20,8 @@ _STEP = 0.97
 # Weights of the distance to the next use; fewer where walks are few, and segments at the last limit only.
 _DISTANCES = (0.1, 0.6, 0.3, 0.0)
 _MANY_WALKS = 300
+# Chains are looked at where less than this part of the bytes has to be there in every order.
+_WORTH_CHAINS = 0.98
 # Limits for which a small problem is solved exactly.
 _EXACT = 4
 # Where so large a part of the time is added, segments are tried as well.
@@ -37,7 +39,8 @@ def candidates(problem: Problem) -> list[Order]:
     distances = _DISTANCES if walks >= _MANY_WALKS else _DISTANCES[:2]
     step = min(_STEP, (floor / first.peak) ** (2 * len(distances) / walks))
     dear = _DEAR * sum(unit.cost for unit in problem.units)
-    found += Chain(problem).orders(walks // 2)
+    if floor < _WORTH_CHAINS * first.peak:
+        found += Chain(problem).orders(walks // 2)
     guides = Segments(problem).guides()
     limit = float(first.peak)
     while limit > floor:
