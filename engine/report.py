@@ -114,7 +114,9 @@ class MemoryReport:
     caller's. `lower_bound_bytes` is the most arena bytes live at once: no layout needs less. `no_recompute_arena_bytes`
     is the arena if nothing were recomputed. `flops` are those of one step, `recompute_flops` the part of them that only
     recomputes. `budget_bytes` is the bound on `total_bytes` that was asked for, if any. `slowdown` is the time that
-    recomputing is predicted to add, as a part of the time of the step without.
+    recomputing, or smaller tiles, are predicted to add, as a part of the time of the step without. `other_bits` says
+    why the bits differ from those of the step without a bound; it is empty where they do not, as with all plans but
+    those in smaller tiles of the batch, which are taken where nothing else fits.
 
     `phases` are the stretches between two barriers, in the order in which they run; of a loop those of one turn.
     `plan` is `None` in a report that was read from JSON.
@@ -137,6 +139,7 @@ class MemoryReport:
     loops: tuple[LoopReport, ...]
     values: tuple[ValueReport, ...]
     plan: Plan | None
+    other_bits: str = ""
 
     @property
     def total_bytes(self) -> int:
@@ -209,7 +212,7 @@ class MemoryReport:
             if whole["schema"] != SCHEMA:
                 raise ValueError(f"its schema is {whole['schema']!r}, expected {SCHEMA!r}")
             return MemoryReport(
-                **{name: whole[name] for name in _FIGURES},
+                **{name: whole[name] for name in _FIGURES if name in whole or name != "other_bits"},
                 held=tuple(HeldReport(**item) for item in whole["held"]),
                 units=tuple(UnitReport(**item) for item in whole["units"]),
                 loops=tuple(LoopReport(**item) for item in whole["loops"]),
@@ -274,6 +277,7 @@ def make_report(
     no_recompute_arena_bytes: int,
     budget_bytes: int | None = None,
     slowdown: float = 0.0,
+    other_bits: str = "",
 ) -> MemoryReport:
     """The report of `plan` for a step that holds these arrays from step to step."""
     from .report_values import open_plan
@@ -298,4 +302,5 @@ def make_report(
         tuple(opened.loops),
         tuple(opened.values),
         plan,
+        other_bits,
     )

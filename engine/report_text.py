@@ -38,6 +38,8 @@ def _summary(report: MemoryReport) -> str:
             f"recomputing saves{human(report.no_recompute_arena_bytes - report.arena_bytes):>10}   of an arena of "
             f"{human(report.no_recompute_arena_bytes)}"
         )
+    if report.other_bits:
+        lines.append(f"other bits: it {report.other_bits}")
     slower = f", {report.slowdown:.1%} more time" if report.slowdown else ""
     again = human_flops(report.recompute_flops)
     return "\n".join(

@@ -19,6 +19,8 @@ from ..passes.recompute import recompute_flops
 from ..passes.recompute_frontier import Choice, Frontier
 from ..passes.recompute_sources import other_plans
 from ..passes.simplify import Simplify
+from ..passes.smaller_tiles import TilePlans
+from ..passes.tile_batch import SmallerTile
 from .report import HeldReport, MemoryReport, human, make_report
 from .step_graph import StepGraph
 from .tracer import ShapeError, TracingError, as_array
@@ -37,10 +39,10 @@ TraceBatch = Callable[[Any], StepGraph]
 class MemoryBudgetError(MemoryError):
     """The step does not fit the budget.
 
-    The message says what it needs, the least that would fit, what stands in the way, the largest batch that would fit,
-    and what larger budgets cost. `least_bytes` is the smallest `memory` that fits, `largest_batch` the largest length
-    of the batch's first axis that fits the budget as it is: 0 where none does, None where it was not looked for, as
-    for a function that is bound to a step.
+    The message says what it needs, the least that would fit (in smaller tiles of the batch, if need be), what stands in
+    the way, the largest batch that would fit, and what larger budgets cost. `least_bytes` is the smallest `memory` that
+    fits, `largest_batch` the largest length of the batch's first axis that fits the budget as it is: 0 where none does,
+    None where it was not looked for, as for a function that is bound to a step.
     """
 
     def __init__(self, message: str, least_bytes: int, largest_batch: int | None = None) -> None:
@@ -91,6 +93,16 @@ def budget_of(memory: float | str | None) -> Budget:
         if 0 < nbytes == memory:
             return Budget(nbytes)
     raise ValueError(f"memory is a number of bytes or text such as '200MB', '1.5GiB' or '50%', got {memory!r}")
+
+
+def _other_bits(tile: SmallerTile) -> str:
+    """Why a plan in smaller tiles gives other bits."""
+    entries = "entry" if tile.entries == 1 else "entries"
+    return (
+        f"runs in tiles of {tile.entries} {entries} of the {tile.length} of the batch, because nothing else fits the "
+        "budget: sums over the batch are taken in another order, so the bits differ from those of the step without a "
+        "budget"
+    )
 
 
 @dataclass(frozen=True)
@@ -172,28 +184,49 @@ class StepPlans:
         undone = run_passes(undo(undo(self.traced.graph)))  # twice: rewriting makes new nodes that are equal to others
         return plan(undone, self.base.threads, outputs_in_arena=True).arena_bytes
 
+    @cached_property
+    def tile_plans(self) -> TilePlans:
+        """Plans in smaller tiles of the batch, for where no other fits: their bits differ."""
+        return TilePlans(self.traced.graph, self.base.threads)
+
     def within(self, budget: Budget) -> StepPlan:
-        """The fastest plan within `budget`. Raises `MemoryBudgetError` where there is none."""
+        """The fastest plan within `budget` with the bits of the plan without a bound; where there is none, one in
+        smaller tiles of the batch. Raises `MemoryBudgetError` where that does not fit either.
+        """
         limit = budget.bytes_of(self.unbounded_bytes)
         if limit is None or self.unbounded_bytes <= limit:
             return self.planned(Choice(self.base, 0.0), limit)
         choice = self.frontier.within(limit - self.held_bytes)
-        if choice is None:
+        if choice is not None:
+            return self.planned(choice, limit)
+        in_tiles = self.tile_plans.within(limit - self.held_bytes)
+        if in_tiles is None:
             raise self.refusal(limit)
-        return self.planned(choice, limit)
+        return self.planned(in_tiles[1], limit, in_tiles[0])
 
-    def planned(self, choice: Choice, limit: int | None = None) -> StepPlan:
-        """A plan with its report, made for at most `limit` bytes."""
-        report = make_report(choice.plan, self.held, self.no_recompute_arena_bytes, limit, choice.slowdown)
+    def planned(self, choice: Choice, limit: int | None = None, tile: SmallerTile | None = None) -> StepPlan:
+        """A plan with its report, made for at most `limit` bytes, in smaller tiles of the batch if `tile` is given."""
+        note = "" if tile is None else _other_bits(tile)
+        report = make_report(choice.plan, self.held, self.no_recompute_arena_bytes, limit, choice.slowdown, note)
         return StepPlan(self.traced.graph, choice.plan, report, choice.slowdown, self)
 
-    def least_bytes(self) -> int:
-        """The least total of all plans."""
-        return self.held_bytes + self.frontier.least().plan.arena_bytes
+    def least(self) -> StepPlan:
+        """The smallest of all plans."""
+        same, in_tiles = self.frontier.least(), self.tile_plans.least()
+        if in_tiles is None or same.plan.arena_bytes <= in_tiles[1].plan.arena_bytes:
+            return self.planned(same)
+        return self.planned(in_tiles[1], tile=in_tiles[0])
 
-    def fits(self, limit: int) -> bool:
-        """Whether any plan takes at most `limit` bytes."""
-        return self.held_bytes <= limit and (self.unbounded_bytes <= limit or self.least_bytes() <= limit)
+    def least_bytes(self, enough: int) -> int:
+        """The total of the smallest plan, or of one that is found earlier and takes at most `enough` bytes."""
+        tiles, held, least = self.tile_plans, self.held_bytes, self.unbounded_bytes
+        if least > enough and tiles.tiles:
+            least = min(least, held + tiles.planned(-1).arena_bytes)
+        if least > enough:
+            least = min(least, held + self.frontier.least().plan.arena_bytes)
+        if least > enough and tiles.tiles:
+            least = min(least, held + tiles.frontier.least().plan.arena_bytes)
+        return least
 
     # ---- other batches
 
@@ -222,7 +255,7 @@ class StepPlans:
         n = now
         while True:
             try:
-                least = (self if n == now else self.for_batch(n * unit)).least_bytes()
+                least = (self if n == now else self.for_batch(n * unit)).least_bytes(limit)
             except (ShapeError, TracingError):
                 # Too short for the model, such as one image for batch norm: it would fit, and is no answer.
                 least, refused = self.held_bytes, max(refused, n)
@@ -258,7 +291,7 @@ class StepPlans:
 
     def refusal(self, limit: int) -> MemoryBudgetError:
         """Why the step does not fit `limit` bytes, and what would help."""
-        least = self.planned(self.frontier.least()).report
+        least = self.least().report
         largest = self.largest_batch(limit)
         unbounded = self.unbounded_bytes
         lines = [
@@ -268,6 +301,8 @@ class StepPlans:
             f"{human(least.state_bytes)}, constants {human(least.constant_bytes)}, arena {human(least.arena_bytes)}",
             f"the least that fits is memory={least.total_bytes}; {self.advice(limit, largest)}",
         ]
+        if least.other_bits:
+            lines.append(f"the smallest plan {least.other_bits}")
         lines.append("what is alive when the smallest plan needs the most:")
         for value in least.live(least.peak_phase)[:6]:
             lines.append(f"  {human(value.bytes)} {value.name} {value.scope} {value.source}".rstrip())

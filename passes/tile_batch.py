@@ -27,6 +27,9 @@ product after the loop."""
 _SHARING = 0.05
 """Threads that share every unit of a tile may lose this part of their time; else tiles run side by side in lanes."""
 
+_SMALLEST = 8
+"""Under a budget a tile may be so many times smaller than the graph wants it, or than the batch that runs whole."""
+
 
 @dataclass(frozen=True)
 class TileBatch(Pass):
@@ -37,8 +40,11 @@ class TileBatch(Pass):
     gradients far larger than all that they are products of, which come after the loop. Nothing aligned may need a sum
     over the whole batch, as batch norm does; but sums that cost little (how many labels count) are taken before the
     loop. The tiles are shared by a few *lanes*, each with sums of its own, which are added at the end. Tiles and lanes
-    follow from the graph alone, never from a budget or the number of threads: they fix the order of sums.
+    follow from the graph alone, never from a budget or the number of threads: they fix the order of sums. With
+    `entries` there is one lane of tiles of so many, whatever that costs.
     """
+
+    entries: int = 0
 
     def __call__(self, graph: Graph) -> Graph:
         if not graph.aliases:
@@ -46,7 +52,7 @@ class TileBatch(Pass):
         for batch in _batches(graph):
             try:
                 parts = _classify(graph, batch)
-                tile, lanes = _tile_and_lanes(parts)
+                tile, lanes = (self.entries, 1) if self.entries else _tile_and_lanes(parts)
                 return graph if tile == 0 else _Emitter(parts, tile, lanes).run()
             except Untileable:
                 continue
@@ -101,6 +107,11 @@ class _Parts:
             if all(v in parts and len(users[v]) == 1 and v not in outputs for v in node.inputs):
                 parts[node.output] = [n for v in node.inputs for n in parts.pop(v)]
         return {node: total for total, nodes in parts.items() for node in nodes}
+
+    @property
+    def sum_bytes(self) -> int:
+        """Bytes of all sums over the batch."""
+        return sum(v.type.nbytes for v in dict.fromkeys(self.totals.values()))
 
 
 def _classify(graph: Graph, batch: dict[Value, Axis]) -> _Parts:
@@ -178,13 +189,46 @@ def _tile_and_lanes(parts: _Parts) -> tuple[int, int]:
     if tile == 0:
         return 0, 0
     tiles = length // tile
-    sums = sum(v.type.nbytes for v in dict.fromkeys(parts.totals.values()))
-    held = _held_bytes(parts)
+    sums, held = parts.sum_bytes, _held_bytes(parts)
     shared = sharing_loss(nodes, parts.axes, length, tile) <= _SHARING
     for lanes in (1,) if shared else (2, 3, 1):
         if tiles % lanes == 0 and lanes * (sums + held / tiles) < _GAIN * held:
             return tile, lanes
     return 0, 0
+
+
+@dataclass(frozen=True, slots=True)
+class SmallerTile:
+    """A tile of `entries` of the `length` of the batch, one after the other in one lane; `slowdown` is the time that it
+    adds to that of the step, as a part of it.
+    """
+
+    entries: int
+    length: int
+    slowdown: float
+
+
+def smaller_tiles(graph: Graph) -> list[SmallerTile]:
+    """Tiles in which the step holds fewer bytes than in those that the graph wants, from the largest down; each is at
+    most half as large as the one before, and none so small that products come to a few rows.
+    """
+    for batch in _batches(graph) if graph.aliases else ():
+        try:
+            parts = _classify(graph, batch)
+        except Untileable:
+            continue
+        length, nodes = parts.length, [*parts.looped, *parts.crossing]
+        tile, lanes = _tile_and_lanes(parts)
+        sums, held = parts.sum_bytes, _held_bytes(parts)
+        now = lanes * (sums + held * tile / length) if tile else held
+        cost = tile_overhead(nodes, parts.axes, length) * length / max(work(nodes), 1.0)
+        already = cost / tile if tile else 0.0
+        entries = [tile] if lanes > 1 else []
+        for t in range((tile or length) - 1, ((tile or length) - 1) // _SMALLEST, -1):
+            if length % t == 0 and (not entries or 2 * t <= entries[-1]):
+                entries.append(t)
+        return [SmallerTile(t, length, cost / t - already) for t in entries if sums + held * t / length < now]
+    return []
 
 
 def _held_bytes(parts: _Parts) -> int:

@@ -252,7 +252,7 @@ function drawLegend() {
 
 function drawFigures() {
   const list = byId("figures");
-  const add = (term, words, kind = "") => { const box = el("div", "", { class: kind }); box.append(el("dt", term), el("dd", words)); list.append(box); };
+  const add = (term, words, kind = "") => { const box = el("div", "", { class: kind }); box.append(el("dt", term), el("dd", words)); list.append(box); return box; };
   add("whole step", human(figures.total_bytes), "main");
   if (figures.budget_bytes !== null) add("budget", human(figures.budget_bytes), figures.total_bytes > figures.budget_bytes ? "over" : "");
   add("parameters", human(figures.parameter_bytes));
@@ -263,6 +263,7 @@ function drawFigures() {
   add("work", humanFlops(figures.flops));
   if (figures.recompute_flops) add("of it recompute", `${(100 * figures.recompute_flops / figures.flops).toFixed(1)}%`);
   if (figures.slowdown) add("more time, predicted", `${(100 * figures.slowdown).toFixed(1)}%`);
+  if (figures.other_bits) add("bits", "differ from those without a budget", "over").title = `It ${figures.other_bits}.`;
   add("units, values", `${unitCount.toLocaleString("en")}, ${valueCount.toLocaleString("en")}`);
 }
 

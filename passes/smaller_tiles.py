@@ -1,0 +1,74 @@
+"""Plans of a step in smaller tiles of the batch than it has by itself: fewer bytes, and other bits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from ..ir import Graph
+from .pipeline import in_bodies, pipeline
+from .plan import Plan, plan
+from .recompute_frontier import Choice, Frontier
+from .tile_batch import SmallerTile, TileBatch, smaller_tiles
+
+
+@dataclass
+class TilePlans:
+    """The plans of a traced `graph` whose batch runs in smaller tiles than the graph wants, or in one lane where it
+    wants several. Sums over the batch are taken in another order, so that the bits differ from those of the plan that
+    the step has by itself. Nothing is planned before it is asked for.
+    """
+
+    graph: Graph
+    threads: int
+    _plans: dict[int, Plan] = field(default_factory=dict[int, Plan])
+
+    @cached_property
+    def tiles(self) -> Sequence[SmallerTile]:
+        """The tiles, from the largest down; each holds fewer bytes than the one before, about."""
+        return smaller_tiles(self._before)
+
+    @cached_property
+    def _before(self) -> Graph:
+        """The graph as it comes to the pass that cuts the batch into tiles."""
+        graph = self.graph
+        for step in pipeline()[: self._at]:
+            graph = in_bodies(step(graph), step)
+        return graph
+
+    @cached_property
+    def _at(self) -> int:
+        return next(i for i, step in enumerate(pipeline()) if isinstance(step, TileBatch))
+
+    def planned(self, i: int) -> Plan:
+        """The plan in tiles number `i`, without recomputing; -1 is the last."""
+        i %= len(self.tiles)
+        if i not in self._plans:
+            graph = self._before
+            for step in (TileBatch(self.tiles[i].entries), *pipeline()[self._at + 1 :]):
+                graph = in_bodies(step(graph), step)
+            self._plans[i] = plan(graph, self.threads, outputs_in_arena=True)
+        return self._plans[i]
+
+    @cached_property
+    def frontier(self) -> Frontier:
+        """Plans in the smallest tiles that recompute."""
+        return Frontier(self.planned(-1))
+
+    def within(self, arena_bytes: int) -> tuple[SmallerTile, Choice] | None:
+        """The plan in the largest tiles whose arena is at most so large; one in the smallest that recomputes where
+        there is no other; None where there is none.
+        """
+        for i, tile in enumerate(self.tiles):
+            if self.planned(i).arena_bytes <= arena_bytes:
+                return tile, Choice(self.planned(i), tile.slowdown)
+        choice = self.frontier.within(arena_bytes) if self.tiles else None
+        return None if choice is None else (self.tiles[-1], self._slowed(choice))
+
+    def least(self) -> tuple[SmallerTile, Choice] | None:
+        """The smallest plan, None where there are no smaller tiles."""
+        return (self.tiles[-1], self._slowed(self.frontier.least())) if self.tiles else None
+
+    def _slowed(self, choice: Choice) -> Choice:
+        return Choice(choice.plan, (1 + choice.slowdown) * (1 + self.tiles[-1].slowdown) - 1)
