@@ -199,7 +199,7 @@ class MemoryReport:
 
     def to_json(self) -> str:
         """All figures, held arrays, units and values as a JSON object, which `from_json` reads back."""
-        figures = {name: getattr(self, name) for name in _FIGURES}
+        figures = {name: getattr(self, name) for name in _FIGURES if name != "other_bits" or self.other_bits}
         whole = {"schema": SCHEMA, **figures, "total_bytes": self.total_bytes}
         whole |= {name: [asdict(item) for item in getattr(self, name)] for name in _LISTS}
         return json.dumps(whole, indent=1)

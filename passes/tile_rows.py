@@ -165,7 +165,7 @@ def _loop_along(
     least = -(-_GOOD_ROWS * length * contracted // operand.type.size)
     held = sum(node.output.type.nbytes for node in sums if node not in continued)
     tile = _tile(chain, aligned | axes, length, least)
-    if held + nbytes * tile // length >= _GAIN * nbytes:
+    if tile == 0 or held + nbytes * tile // length >= _GAIN * nbytes:
         raise Untileable
     size = seed.output.type.size
     nodes = dict.fromkeys(chain)
@@ -173,13 +173,13 @@ def _loop_along(
 
 
 def _tile(nodes: Sequence[Node], aligned: Mapping[Value, Axis], length: int, least: int) -> int:
-    """The smallest tile of `least` entries or more, of `length`, that costs little time; `length` if none does."""
+    """The smallest tile of `least` entries or more, of `length`, that costs little time; 0 if none does."""
     most = _OVERHEAD * work(nodes)
     overhead = tile_overhead(nodes, aligned, length)
     for tile in (t for t in range(least, length // 2 + 1) if length % t == 0):
         if overhead * (length // tile) <= most and sharing_loss(nodes, aligned, length, tile) <= _SHARING:
             return tile
-    return length
+    return 0
 
 
 def _cut_operand(seed: Node, axis: int) -> tuple[Value, Axis]:
