@@ -5,16 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..ir import OPS, Builder, Graph, Node, Value
-from .conv_epilogue import output_cut
 from .conv_prologue import can_be_cut, convolution_of, is_convolution, is_made, operand
 from .conv_tiles import can_sum, geometry
 from .fuse import in_order
-from .loop_nest import product_of, reduction_form, squeezed
+from .loop_nest import PLACED, product_of, reduction_form, squeezed
 from .rewrite import Pass
 from .views import resolve_views
-
-_PLACED = frozenset({"iota", "random_bits", "check_index"})
-"""Ops that depend on the place, or may stop the run."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +33,7 @@ class Attach(Pass):
         if not any(node.op.family == "convolution" for node in graph.nodes):
             return graph
         groups = _Groups(graph, self)
-        return groups.graph() if groups.found else graph
+        return groups.graph() if groups.members else graph
 
 
 class _Groups:
@@ -56,7 +52,6 @@ class _Groups:
         for node in graph.nodes:
             if _makes_images(node) and node.output.type.nbytes >= options.least_bytes and self.may_be_cut(node):
                 self.gather(node)
-        self.found = bool(self.members)
 
     def gather(self, unit: Node) -> None:
         """Find what may run with a convolution."""
@@ -69,7 +64,7 @@ class _Groups:
                 break
         for value in dict.fromkeys((unit.output, made)):
             for reader in self.users[value]:
-                if reader.op.name == "moments" and reader.attrs["rows"] == value.type.ndim - 1 and self.may_sum(unit):
+                if reader.op.name == "moments" and reader.attrs["rows"] == value.type.ndim - 1 and can_sum(unit):
                     self.take(unit, reader)
         if self.members[unit] == [unit]:
             del self.members[unit]
@@ -77,9 +72,6 @@ class _Groups:
     def take(self, unit: Node, reader: Node) -> None:
         self.members[unit].append(reader)
         self.head[reader] = unit
-
-    def may_sum(self, unit: Node) -> bool:
-        return can_sum(unit, output_cut(convolution_of(unit)))
 
     def may_be_cut(self, unit: Node) -> bool:
         """Whether what a convolution reads can be cut into the rows that tiles of its output want."""
@@ -105,7 +97,7 @@ class _Groups:
                 sums = True
             elif not _by_element(node) or squeezed(node.output.type.shape) not in (domain, ()):
                 return False
-        if not self.may_sum(unit) if sums else made.type.nbytes < self.options.least_alone:
+        if not can_sum(unit) if sums else made.type.nbytes < self.options.least_alone:
             return False
         left = [v for v in region.outputs if squeezed(v.type.shape) == domain]
         kept = made in self.outputs or any(reader is not region for reader in self.users[made])
@@ -173,7 +165,7 @@ class _Groups:
 
 def _makes_images(node: Node) -> bool:
     """Whether a unit is a convolution by tiled kernels that leaves rows of more than one channel."""
-    if node.op.name not in ("conv", "conv_add", "conv_region") or not is_convolution(convolution_of(node)):
+    if not is_convolution(convolution_of(node)):
         return False
     shape = squeezed(node.outputs[0].type.shape)
     return len(shape) > 1 and node.outputs[0].type.shape[-1] > 1 and geometry(node) is not None
@@ -183,4 +175,4 @@ def _by_element(node: Node) -> bool:
     """Whether a node makes each element of one of every input, wherever it stands."""
     if node.op.family not in ("elementwise", "creation"):
         return node.op.name in ("broadcast", "reshape")
-    return node.op.name not in _PLACED
+    return node.op.name not in PLACED

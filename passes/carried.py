@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from ..ir import Node, Value
-from .conv_epilogue import epilogue_of
+from .conv_epilogue import home_of
 from .conv_prologue import added_input
 from .views import VIEW_OPS, View
 
@@ -16,8 +16,7 @@ def carried_input(node: Node, o: int) -> int | None:
     if node.op.name == "scatter_add":
         return 0
     if node.op.family == "convolution":
-        epilogue = epilogue_of(node)
-        return added_input(node) if o == (0 if epilogue is None else epilogue.home) else None
+        return added_input(node) if o == home_of(node) else None
     if node.op.name == "dot_add":
         return 2
     if node.op.name == "scan" and o < node.attrs["carries"]:

@@ -28,7 +28,7 @@ class ConvEpilogue:
     outputs: tuple[int, ...]
     moments: tuple[Node, ...]
 
-    def nest(self, unit: Node, views: Mapping[Value, View], cut: RowTiles) -> LoopNest | None:
+    def nest(self, views: Mapping[Value, View], cut: RowTiles) -> LoopNest | None:
         """The loops over the rows of tiles that are cut so."""
         if self.loops is None:
             return None
@@ -47,18 +47,16 @@ class ConvEpilogue:
 
 def epilogue_of(unit: Node) -> ConvEpilogue | None:
     """What follows the convolution of `unit`, or None where nothing does."""
-    convolution = convolution_of(unit)
-    if convolution is unit or not is_convolution(convolution):
+    if not has_epilogue(unit):
         return None
     body: Graph = unit.attrs["body"]
-    if body.outputs == (convolution.output,):
-        return None
+    convolution = convolution_of(unit)
     made = convolution.output
     after = [n for n in body.nodes[body.nodes.index(convolution) + 1 :] if n.op.name != "moments"]
     inner = {v for n in after for v in n.outputs}
     ends = [(i, v) for i, v in enumerate(body.outputs) if v in inner]
     moments = tuple(n for n in body.nodes if n.op.name == "moments")
-    home = home_of(body, convolution)
+    home = home_of(unit)
     if not ends:
         return ConvEpilogue(home, None, (), moments)
     b = Builder()
@@ -76,8 +74,20 @@ def epilogue_of(unit: Node) -> ConvEpilogue | None:
     return ConvEpilogue(home, loops, tuple(i for i, _ in ends), moments)
 
 
-def home_of(body: Graph, convolution: Node) -> int:
-    """The output of the body in whose memory the convolution leaves what it makes."""
+def has_epilogue(unit: Node) -> bool:
+    """Whether a unit goes on with what its convolution makes."""
+    convolution = convolution_of(unit)
+    if convolution is unit or not is_convolution(convolution):
+        return False
+    return unit.attrs["body"].outputs != (convolution.output,)
+
+
+def home_of(unit: Node) -> int:
+    """The output of a unit in whose memory its convolution, or gradient to a weight, leaves what it makes."""
+    convolution = convolution_of(unit)
+    if convolution is unit:
+        return 0
+    body: Graph = unit.attrs["body"]
     if convolution.output in body.outputs:
         return body.outputs.index(convolution.output)
     return next(i for i, v in enumerate(body.outputs) if v.type == convolution.output.type)
@@ -93,10 +103,7 @@ def has_sums(unit: Node) -> bool:
 
 def wanted_cut(unit: Node) -> RowTiles | None:
     """The tiles of positions that what follows the convolution of a unit wants; None where nothing does."""
-    convolution = convolution_of(unit)
-    if convolution is unit or not is_convolution(convolution):
-        return None
-    return None if unit.attrs["body"].outputs == (convolution.output,) else output_cut(convolution)
+    return output_cut(convolution_of(unit)) if has_epilogue(unit) else None
 
 
 def output_cut(convolution: Node) -> RowTiles:

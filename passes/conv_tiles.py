@@ -17,7 +17,7 @@ from itertools import product
 from ..ir import Node, Value
 from ..ir.ops.convolution import Window, windows
 from ..ir.types import ArrayType
-from .conv_epilogue import has_sums, wanted_cut
+from .conv_epilogue import has_sums, output_cut, wanted_cut
 from .conv_prologue import convolution_of, data_operands, is_convolution, is_made, operand
 from .register_tiles import VECTOR_BYTES, Rows, Strips, rows, strips
 from .row_tiles import RowTiles
@@ -293,9 +293,11 @@ def _fitted(cut: RowTiles, g: Geometry, apart: int) -> tuple[int, int, int] | No
     return 1, -(-image // cut.step), cut.step // line
 
 
-def can_sum(unit: Node, cut: RowTiles) -> bool:
-    """Whether a convolution can make its output in these tiles, with the rows that it reads of each in the cache."""
-    g = _images(unit)
+def can_sum(unit: Node) -> bool:
+    """Whether a convolution can make its output in the tiles of sums over positions, with the rows that it reads of
+    each in the cache.
+    """
+    g, cut = _images(unit), output_cut(convolution_of(unit))
     if g is None:
         return False
     return _can_be_made(cut, _flattened(g, cut) if g.by_position else g)

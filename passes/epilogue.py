@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from ..ir import Builder, Graph, Node, Value
-from .loop_nest import squeezed, tile_rows
+from .loop_nest import PLACED, squeezed, tile_rows
 from .rewrite import Pass
 from .views import VIEW_OPS, resolve_views
 
@@ -79,7 +79,7 @@ def _elementwise(region: Node) -> bool:
     if region.attrs["rows"] >= 0:
         return False
     for node in body.nodes:
-        if node.op.family not in ("elementwise", "creation") or node.op.name in ("iota", "random_bits", "check_index"):
+        if node.op.family not in ("elementwise", "creation") or node.op.name in PLACED:
             return False
         if squeezed(node.output.type.shape) not in (domain, ()):
             return False

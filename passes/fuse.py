@@ -80,6 +80,10 @@ def _kept_for_later(node: Node, readers: list[Node]) -> bool:
     return node.op.name == "save" or (is_comparison(node) and all(r.origin.role != node.origin.role for r in readers))
 
 
+def _reads_saved(members: list[Node]) -> bool:
+    return any(v.node is not None and v.node.op.name == "save" for node in members for v in node.inputs)
+
+
 def _new_group(node: Node, height: int) -> _Group:
     group = _Group(height, _fusable(node))
     if not group.fusable:
@@ -225,8 +229,7 @@ def _join_makers(graph: Graph, groups: dict[Node, _Group]) -> None:
         sources = _sources(members[group], groups)
         group.depth = 1 + max((g.depth for g in sources if g is not group), default=0)
     for group in order:
-        saved = any(v.node is not None and v.node.op.name == "save" for m in members[group] for v in m.inputs)
-        if not group.fusable or saved:
+        if not group.fusable or _reads_saved(members[group]):
             continue
         ends = "crossing" in group.kinds.values()
         sources = _sources(members[group], groups)
@@ -366,8 +369,10 @@ def _emit(graph: Graph, groups: dict[Node, _Group]) -> Graph:
             continue
 
         def leaves(value: Value, unit: _Group = unit) -> bool:
-            if value in outputs or (value.node is not None and value.node.op.name in _FREE):
-                return value in outputs or value in of_nodes
+            if value in outputs:
+                return True
+            if value.node is not None and value.node.op.name in _FREE:
+                return value in of_nodes
             return any(other is not unit for other in read_by[value])
 
         _emit_region(b, unit, members[unit], leaves, mapping)

@@ -20,6 +20,8 @@ from .views import View, own
 CHUNK = 2048
 # Rows of a product that a tile makes where its epilogue runs with it: with fewer, packing costs more than a tenth.
 _PRODUCT_ROWS = 128
+PLACED = frozenset({"iota", "random_bits", "check_index"})
+"""Element-wise ops that depend on the place of an element, or may stop the run."""
 # Functions such as exp take as long as all the rest of a region: with several of them, a tile has so many times fewer
 # elements, at most.
 _SLOW_TILES = 4
@@ -334,7 +336,7 @@ def _walk_together(nest: LoopNest) -> None:
         return
     dense = ((nest.columns,), (1,))
     alike = len(nest.row_axes) == len(nest.column_axes) == 1
-    alike = alike and not any(n.op.name in ("iota", "random_bits", "check_index") for n in nest.body.nodes)
+    alike = alike and not any(n.op.name in PLACED for n in nest.body.nodes)
     alike = alike and not nest.buffers and "row" not in nest.kinds.values()
     for value, access in nest.accesses.items():
         if nest.kinds[value] == "full" and (access.row_strides, access.column_strides) != dense:

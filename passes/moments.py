@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from ..ir import OPS, Builder, Graph, Node, Value
+from ..ir.ops.reduction import moment
 from .arena import aligned
 from .loop_nest import squeezed
 from .rewrite import Pass, rebuild, without_dead_code
@@ -41,8 +42,8 @@ class Moments(Pass):
         def rule(b: Builder, node: Node, inputs: list[Value]) -> list[Value] | None:
             if node in sums:
                 made[node] = b.emit(OPS["moments"], inputs[0], rows=_rows(node))
-                return [_row(b, made[node], 0)]
-            return [_row(b, made[wanted[node]], 1)] if node in wanted else None
+                return [moment(b, made[node], 0)]
+            return [moment(b, made[wanted[node]], 1)] if node in wanted else None
 
         return without_dead_code(rebuild(graph, rule))
 
@@ -52,13 +53,6 @@ def _rows(reduction: Node) -> int | None:
     axes: tuple[int, ...] = reduction.attrs.get("axes", ())
     first = axes and axes == tuple(range(len(axes)))
     return len(axes) if reduction.op.name == "reduce_sum" and first else None
-
-
-def _row(b: Builder, moments: Value, i: int) -> Value:
-    kept = moments.type.shape[1:]
-    ones, zeros = (1,) * len(kept), (0,) * len(kept)
-    part = b.emit(OPS["slice"], moments, start=(i, *zeros), stop=(i + 1, *kept), step=(1, *ones))
-    return b.emit(OPS["reshape"], part, shape=kept)
 
 
 def _sum_before(node: Node) -> Node | None:

@@ -64,9 +64,7 @@ def scheduling(reach: float = math.inf) -> list[Pass]:
 PASS_NAMES = tuple(dict.fromkeys(p.name for p in pipeline()))
 
 
-def run_passes(
-    graph: Graph, passes: Sequence[Pass] | None = None, after: str | None = None, first: int = 1
-) -> Graph:
+def run_passes(graph: Graph, passes: Sequence[Pass] | None = None, after: str | None = None, first: int = 1) -> Graph:
     """Run `passes` (default: the pipeline), up to the last one of the name `after`; the `first` one of them has this
     number among all.
 
@@ -86,6 +84,13 @@ def run_passes(
     for number, step in enumerate(steps, first):
         graph = in_bodies(step(graph), step)
         _show(graph, f"{number}_{step.name}", folder, checked)
+    return graph
+
+
+def passed(graph: Graph, steps: Sequence[Pass]) -> Graph:
+    """The graph after some passes, which nobody is shown."""
+    for step in steps:
+        graph = in_bodies(step(graph), step)
     return graph
 
 

@@ -121,7 +121,7 @@ def plan(
     for node, epilogue in epilogues.items():
         tiles = conv_tiles.conv_tiles(node)
         assert tiles is not None
-        if (nest := epilogue.nest(node, views, tiles.cut)) is not None:
+        if (nest := epilogue.nest(views, tiles.cut)) is not None:
             nests[node] = nest
     bodies = {
         n: known.get(n.attrs["body"]) or plan(n.attrs["body"], threads, False, copies if nested else lanes(n), True)
@@ -129,6 +129,8 @@ def plan(
         if n.op.name == "scan"
     }
     scratch_bytes = {n: _scratch_bytes(n, nests, bodies, views, threads, copies, nested) for n in units}
+    for node, epilogue in epilogues.items():
+        scratch_bytes[node] += epilogue.moment_bytes(node, threads)
     stages = phases(graph, views, units, scratch_bytes)
     phase_of = {node: i for i, stage in enumerate(stages) for node in stage}
     last_use: dict[Value, int] = {}
@@ -251,9 +253,7 @@ def _scratch_bytes(
     if node.op.name == "moments":
         return MomentTiles.of(node).scratch_bytes(threads)
     if node.op.family == "convolution":
-        epilogue = epilogue_of(node)
         own = conv_tiles.scratch_bytes(node, threads, views)
-        own += 0 if epilogue is None else epilogue.moment_bytes(node, threads)
         return own if nest is None else own + threads * nest.buffer_bytes + nest.partial_bytes
     if node.op.family == "contraction":
         return dot_tiles.scratch_bytes(views[node.inputs[0]], views[node.inputs[1]], threads, copies)

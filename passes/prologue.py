@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from ..ir import OPS, Builder, Graph, Node, Value
 from .conv_prologue import can_be_cut, data_operands, is_convolution
 from .conv_tiles import geometry, weight_gradient_tiles
-from .loop_nest import product_of, squeezed
+from .loop_nest import PLACED, product_of, squeezed
 from .rewrite import Pass, live_nodes
 from .structure import node_key
 from .views import VIEW_OPS, resolve_views
 
 _MOST_NODES = 256
-_PLACED = frozenset({"iota", "random_bits", "check_index", "save"})
-"""Ops that depend on the place, or may stop the run."""
+_MADE_ONCE = PLACED | {"save"}
+"""Ops that readers do not make again for themselves."""
 _CONVOLUTIONS = ("conv", "conv_add", "conv_weight_gradient")
 
 
@@ -177,7 +177,7 @@ class _Rewriter:
         for node in body.nodes:
             if node.op.family not in ("elementwise", "creation") and node.op.name not in ("broadcast", "reshape"):
                 return False
-            if node.op.name in _PLACED or (node.output.type.shape != shape and node.output.type.size > 1):
+            if node.op.name in _MADE_ONCE or (node.output.type.shape != shape and node.output.type.size > 1):
                 return False
         for source in recipe.sources:
             if source.type.shape != shape and source.type.size > 1:

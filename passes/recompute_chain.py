@@ -158,7 +158,7 @@ class _Table:
             places = range(first, last)
             pass_cost.append(sum(problem.units[p].cost for p in places))
             makers = {problem.maker[v] for v in chain.inner[k]}
-            again_cost.append(sum(problem.units[p].cost for p in places) if makers else 0.0)
+            again_cost.append(pass_cost[-1] if makers else 0.0)
             live = most = 0
             dying = [0] * (last - first + 1)
             for p in places:

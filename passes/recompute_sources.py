@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from ..ir import Graph, Node
-from .pipeline import in_bodies, scheduling
+from .pipeline import passed, scheduling
 from .plan import Plan, plan
 from .recompute import graph_problem
 
@@ -22,17 +22,15 @@ def other_plans(prepared: Graph, base: Plan) -> list[Plan]:
     if graph_problem(base).floor() <= _ENOUGH * base.arena_bytes:
         return []
     found: list[Plan] = []
-    known = [_kept(base)]
+    known, costly = [_kept(base)], _costly(base.graph)
     for reach in _REACHES:
-        scheduled = prepared
-        for step in scheduling(reach):
-            scheduled = in_bodies(step(scheduled), step)
+        scheduled = passed(prepared, scheduling(reach))
         # Products and convolutions that are cut into other pieces may add up in another order.
-        if _costly(scheduled) != _costly(base.graph):
+        if _costly(scheduled) != costly:
             continue
         other = plan(scheduled, base.threads, outputs_in_arena=True)
-        if _kept(other) not in known:
-            known.append(_kept(other))
+        if (kept := _kept(other)) not in known:
+            known.append(kept)
             found.append(other)
     return found
 

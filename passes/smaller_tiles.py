@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from ..ir import Graph
-from .pipeline import in_bodies, pipeline
+from .pipeline import passed, pipeline
 from .plan import Plan, plan
 from .recompute_frontier import Choice, Frontier
 from .tile_batch import SmallerTile, TileBatch, smaller_tiles
@@ -32,10 +32,7 @@ class TilePlans:
     @cached_property
     def _before(self) -> Graph:
         """The graph as it comes to the pass that cuts the batch into tiles."""
-        graph = self.graph
-        for step in pipeline()[: self._at]:
-            graph = in_bodies(step(graph), step)
-        return graph
+        return passed(self.graph, pipeline()[: self._at])
 
     @cached_property
     def _at(self) -> int:
@@ -45,9 +42,7 @@ class TilePlans:
         """The plan in tiles number `i`, without recomputing; -1 is the last."""
         i %= len(self.tiles)
         if i not in self._plans:
-            graph = self._before
-            for step in (TileBatch(self.tiles[i].entries), *pipeline()[self._at + 1 :]):
-                graph = in_bodies(step(graph), step)
+            graph = passed(self._before, [TileBatch(self.tiles[i].entries), *pipeline()[self._at + 1 :]])
             self._plans[i] = plan(graph, self.threads, outputs_in_arena=True)
         return self._plans[i]
 

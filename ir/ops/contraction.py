@@ -11,6 +11,7 @@ from ..builder import Builder
 from ..graph import Value
 from ..op import OPS, Attrs, Op, TypeRuleError, declare
 from ..types import BOOL, Array, ArrayType
+from .added import declare_added
 
 Pair = tuple[tuple[int, ...], tuple[int, ...]]
 
@@ -100,36 +101,6 @@ dot = declare(
 )
 
 
-def _dot_add_type(x: ArrayType, y: ArrayType, z: ArrayType, contract: Pair, batch: Pair) -> ArrayType:
-    product = _dot_type(x, y, contract, batch)
-    if product != z:
-        raise TypeRuleError(f"the product is {product}, what it is added to {z}")
-    return product
-
-
-def _dot_add(x: Array, y: Array, z: Array, contract: Pair, batch: Pair) -> Array:
-    return z + _dot(x, y, contract, batch)
-
-
-def _dot_add_vjp(
-    b: Builder, g: Value, o: Value, x: Value, y: Value, z: Value, contract: Pair, batch: Pair
-) -> tuple[Value, Value, Value]:
-    return (*_dot_vjp(b, g, o, x, y, contract, batch), g)
-
-
-def _dot_add_axes(inputs: Sequence[ArrayType], output: ArrayType, attrs: Attrs) -> list[list[int | None]]:
-    return [*_dot_axes(inputs[:2], output, attrs), list(range(output.ndim))]
-
-
-dot_add = declare(
-    Op(
-        "dot_add",
-        "contraction",
-        _dot_add_type,
-        _dot_add,
-        _dot_flops,
-        _dot_add_axes,
-        _dot_add_vjp,
-        "z + dot(x, y): what a loop adds up over its iterations, written over the old sum",
-    )
+dot_add = declare_added(
+    dot, "product", "z + dot(x, y): what a loop adds up over its iterations, written over the old sum"
 )

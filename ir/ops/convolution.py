@@ -24,6 +24,7 @@ from ..builder import Builder
 from ..graph import Value
 from ..op import OPS, Attrs, Op, TypeRuleError, declare
 from ..types import Array, ArrayType, is_float
+from .added import declare_added
 
 Lengths = tuple[int, ...]
 
@@ -189,44 +190,8 @@ conv = declare(
 )
 
 
-def _conv_add_type(x: ArrayType, w: ArrayType, z: ArrayType, **attrs: Any) -> ArrayType:
-    made = _conv_type(x, w, **attrs)
-    if made != z:
-        raise TypeRuleError(f"the convolution is {made}, what it is added to {z}")
-    return made
-
-
-def _conv_add(x: Array, w: Array, z: Array, **attrs: Any) -> Array:
-    return z + _conv(x, w, **attrs)
-
-
-def _conv_add_vjp(
-    b: Builder, g: Value, o: Value, x: Value, w: Value, z: Value, **attrs: Any
-) -> tuple[Value, Value, Value]:
-    return (*_conv_vjp(b, g, o, x, w, **attrs), g)
-
-
-def _with_added(of_operands: list[list[int | None]]) -> list[list[int | None]]:
-    """The axes of two operands and of what their result is added to, which is aligned where one of them is."""
-    added = [i if axes != (None, None) else None for i, axes in enumerate(zip(*of_operands))]
-    return [*of_operands, added]
-
-
-def _conv_add_axes(inputs: Sequence[ArrayType], output: ArrayType, attrs: Attrs) -> list[list[int | None]]:
-    return _with_added(_conv_axes(inputs[:2], output, attrs))
-
-
-conv_add = declare(
-    Op(
-        "conv_add",
-        "convolution",
-        _conv_add_type,
-        _conv_add,
-        _conv_flops,
-        _conv_add_axes,
-        _conv_add_vjp,
-        "z + conv(x, w): the second of two ways to one sum, written over the first",
-    )
+conv_add = declare_added(
+    conv, "convolution", "z + conv(x, w): the second of two ways to one sum, written over the first"
 )
 
 
@@ -283,36 +248,8 @@ conv_weight_gradient = declare(
 )
 
 
-def _weight_gradient_add_type(x: ArrayType, g: ArrayType, z: ArrayType, kernel: Lengths, **attrs: Any) -> ArrayType:
-    gradient = _weight_gradient_type(x, g, kernel, **attrs)
-    if gradient != z:
-        raise TypeRuleError(f"the gradient is {gradient}, what it is added to {z}")
-    return gradient
-
-
-def _weight_gradient_add(x: Array, g: Array, z: Array, kernel: Lengths, **attrs: Any) -> Array:
-    return z + _weight_gradient(x, g, kernel, **attrs)
-
-
-def _weight_gradient_add_vjp(
-    b: Builder, u: Value, o: Value, x: Value, g: Value, z: Value, kernel: Lengths, **attrs: Any
-) -> tuple[Value, Value, Value]:
-    return (*_weight_gradient_vjp(b, u, o, x, g, kernel, **attrs), u)
-
-
-def _weight_gradient_add_axes(inputs: Sequence[ArrayType], output: ArrayType, attrs: Attrs) -> list[list[int | None]]:
-    return _with_added(_weight_gradient_axes(inputs[:2], output, attrs))
-
-
-conv_weight_gradient_add = declare(
-    Op(
-        "conv_weight_gradient_add",
-        "convolution",
-        _weight_gradient_add_type,
-        _weight_gradient_add,
-        _weight_gradient_flops,
-        _weight_gradient_add_axes,
-        _weight_gradient_add_vjp,
-        "z + conv_weight_gradient(x, g): what a loop adds up over its iterations, written over the old sum",
-    )
+conv_weight_gradient_add = declare_added(
+    conv_weight_gradient,
+    "gradient",
+    "z + conv_weight_gradient(x, g): what a loop adds up over its iterations, written over the old sum",
 )

@@ -181,13 +181,11 @@ def _moments(x: Array, rows: int) -> Array:
 
 
 def _moments_vjp(b: Builder, g: Value, o: Value, x: Value, rows: int) -> Value:
-    axes, kept = tuple(range(rows)), x.type.shape[rows:]
+    axes = tuple(range(rows))
     count = int(np.prod(x.type.shape[:rows], dtype=np.int64))
 
     def row(of: Value, i: int) -> Value:
-        ones, zeros = (1,) * len(kept), (0,) * len(kept)
-        part = OPS["slice"](b, of, start=(i, *zeros), stop=(i + 1, *kept), step=(1, *ones))
-        return expand(b, OPS["reshape"](b, part, shape=kept), x, axes)
+        return expand(b, moment(b, of, i), x, axes)
 
     off = ew.sub(b, x, ew.mul(b, row(o, 0), b.full(1 / count, x.type)))
     return ew.add(b, row(g, 0), ew.mul(b, ew.mul(b, off, b.full(2, x.type)), row(g, 1)))
@@ -213,3 +211,11 @@ moments = declare(
         "over the first `rows` axes, the sum, and the sum of squared distances from the mean: (2, ...)",
     )
 )
+
+
+def moment(b: Builder, made: Value, i: int) -> Value:
+    """One of two `moments`: 0 for the sum, 1 for the sum of squared distances."""
+    kept = made.type.shape[1:]
+    ones, zeros = (1,) * len(kept), (0,) * len(kept)
+    part = OPS["slice"](b, made, start=(i, *zeros), stop=(i + 1, *kept), step=(1, *ones))
+    return OPS["reshape"](b, part, shape=kept)

@@ -18,7 +18,7 @@ from gradloom.passes.prologue import Prologue
 from gradloom.runtime.executable import Executable
 from unjitted import run_unjitted
 
-from .test_conv_tiles import arrays_for
+from .test_conv_tiles import ONES, arrays_for, by_channel
 
 APART = [step for step in pipeline() if step.name != "attach"]
 TOGETHER = [Attach(least_bytes=0, least_alone=0) if step.name == "attach" else step for step in pipeline()]
@@ -38,10 +38,6 @@ SHAPES = {
 }
 PAIRS = [*(("odd", kind) for kind in KINDS), *((case, kind) for case in SHAPES for kind in ("all", "bias and moments"))]
 PAIRS = list(dict.fromkeys(PAIRS))
-
-
-def by_channel(b, vector, like):
-    return b.emit(OPS["broadcast"], vector, shape=like.shape, axes=(len(like.shape) - 1,))
 
 
 def follow(b, y, kind):
@@ -143,29 +139,25 @@ def test_a_plan_without_room_for_the_sums_has_no_certificate():
 
 
 def test_what_waits_for_the_convolution_and_what_leaves_more_stay_apart():
-    ones = dict.fromkeys(("stride", "low", "high", "dilation", "expand"), (1, 1))
-
-    def graph(again):
-        b = Builder()
-        x, v, w = b.input(spec((4, 32, 32, 8)), "x"), b.input(spec((8, 8, 3, 3)), "v"), b.input(spec((8, 8, 3, 3)), "w")
-        y = OPS["conv"](b, x, v, **ones, groups=1)
-        z = OPS["conv"](b, y, w, **ones, groups=1)
-        return b.graph([ew.relu(b, ew.add(b, y, z)), *([y] if again else [])])
-
-    (node,) = attached(run_passes(graph(False), TOGETHER))  # only the second one: the sum waits for it
+    b = Builder()
+    x, v, w = b.input(spec((4, 32, 32, 8)), "x"), b.input(spec((8, 8, 3, 3)), "v"), b.input(spec((8, 8, 3, 3)), "w")
+    y = OPS["conv"](b, x, v, **ONES)
+    z = OPS["conv"](b, y, w, **ONES)
+    (node,) = attached(
+        run_passes(b.graph([ew.relu(b, ew.add(b, y, z))]), TOGETHER)
+    )  # only the second one: the sum waits for it
     assert len(node.inputs) == 2
     assert len(node.attrs["body"].outputs) == 1
     b = Builder()
     x, w = b.input(spec((4, 32, 32, 8)), "x"), b.input(spec((8, 8, 3, 3)), "w")
-    y = OPS["conv"](b, x, w, **ones, groups=1)
+    y = OPS["conv"](b, x, w, **ONES)
     assert not attached(run_passes(b.graph([y, ew.relu(b, y)]), TOGETHER))
 
 
 def test_what_is_written_over_an_input_is_made_when_all_tiles_have_read_it():
-    ones = dict.fromkeys(("stride", "low", "high", "dilation", "expand"), (1, 1))
     b = Builder()
     x, w = b.input(spec((4, 32, 32, 8)), "x"), b.input(spec((8, 8, 3, 3)), "w")
-    made = ew.relu(b, OPS["conv"](b, x, w, **ones, groups=1))
+    made = ew.relu(b, OPS["conv"](b, x, w, **ONES))
     assert len(attached(run_passes(b.graph([made]), TOGETHER))) == 1
     assert not attached(run_passes(b.graph([made], {0: 0}), TOGETHER))
 

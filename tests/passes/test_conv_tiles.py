@@ -36,6 +36,8 @@ CASES = {
     "one axis": ((3, 50, 4), (20, 4, 5), 2, 2, 1, 1, 1),
     "units shared": ((2, 6, 6, 80), (128, 80, 3, 3), 1, 1, 1, 1, 1),
 }
+# Of a convolution by a kernel of 3x3 that leaves as many positions as it reads.
+ONES = {**dict.fromkeys(("stride", "low", "high", "dilation", "expand"), (1, 1)), "groups": 1}
 
 
 def step(case, dtype):
@@ -51,6 +53,10 @@ def step(case, dtype):
     dx = input_gradient(b, g, w, x_shape[1:-1], attrs)
     dw = OPS["conv_weight_gradient"](b, x, g, kernel=w_shape[2:], **attrs)
     return b.graph([y, dx, dw])
+
+
+def by_channel(b, vector, like):
+    return b.emit(OPS["broadcast"], vector, shape=like.shape, axes=(len(like.shape) - 1,))
 
 
 def arrays_for(graph, seed=0):

@@ -19,14 +19,10 @@ from gradloom.passes.prologue import Prologue
 from gradloom.runtime.executable import Executable
 from unjitted import run_unjitted
 
-from .test_conv_tiles import CASES, arrays_for
+from .test_conv_tiles import CASES, ONES, arrays_for, by_channel
 
 APART = [step for step in pipeline() if step.name != "prologue"]
 TOGETHER = [Prologue(least_bytes=0, most_shares=99) if step.name == "prologue" else step for step in pipeline()]
-
-
-def by_channel(b, vector, like):
-    return b.emit(OPS["broadcast"], vector, shape=like.shape, axes=(len(like.shape) - 1,))
 
 
 def normalized(b, x, name):
@@ -99,8 +95,7 @@ def test_an_image_that_lies_otherwise_is_read_where_it_lies():
     b = Builder()
     x, w = b.input(spec((4, 3, 20, 20)), "x"), b.input(spec((8, 3, 3, 3)), "w")
     last = b.emit(OPS["transpose"], x, perm=(0, 2, 3, 1))
-    ones = dict.fromkeys(("stride", "low", "high", "dilation", "expand"), (1, 1))
-    graph = b.graph([OPS["conv"](b, last, w, **ones, groups=1)])
+    graph = b.graph([OPS["conv"](b, last, w, **ONES)])
     rewritten = run_passes(graph, TOGETHER)
     assert len(fused(rewritten)) == 1
     assert all(node.op.name != "region" for node in rewritten.nodes)
@@ -110,16 +105,14 @@ def test_an_image_that_lies_otherwise_is_read_where_it_lies():
 
 
 def test_what_others_read_or_what_keeps_more_alive_stays_whole():
-    ones = dict.fromkeys(("stride", "low", "high", "dilation", "expand"), (1, 1))
-
     def graph(read_by_others):
         b = Builder()
         x, y, w = b.input(spec((4, 32, 32, 8)), "x"), b.input(spec((8, 8, 3, 3)), "v"), b.input(spec((8, 8, 3, 3)), "w")
-        first = OPS["conv"](b, x, y, **ones, groups=1)
-        second = OPS["conv"](b, x, w, **ones, groups=1)
+        first = OPS["conv"](b, x, y, **ONES)
+        second = OPS["conv"](b, x, w, **ONES)
         total = ew.relu(b, ew.add(b, first, second))
-        third = OPS["conv"](b, total, w, **ones, groups=1)
-        return b.graph([OPS["conv"](b, third, w, **ones, groups=1), *([total] if read_by_others else [])])
+        third = OPS["conv"](b, total, w, **ONES)
+        return b.graph([OPS["conv"](b, third, w, **ONES), *([total] if read_by_others else [])])
 
     # Two arrays would wait for the convolution instead of their sum.
     assert not fused(run_passes(graph(False)))
