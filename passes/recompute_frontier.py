@@ -94,8 +94,7 @@ class _Source:
         """The same share of memory for every loop, from all of it to the least."""
         result: list[dict[Node, int]] = [dict.fromkeys(self.loops, 0)]
         for share in _SHARES if self.loops else ():
-            chosen = {node: loop.index_within(int(share * loop.base.arena_bytes)) for node, loop in self.loops.items()}
-            bodies = {node: self.loops[node].last if i is None else i for node, i in chosen.items()}
+            bodies = {node: loop.likely_within(share * loop.base.arena_bytes) for node, loop in self.loops.items()}
             if bodies != result[-1]:
                 result.append(bodies)
         return result
@@ -112,7 +111,7 @@ class _Source:
             total += extra
             # Lanes that run side by side have a body's arena each.
             lanes = units[place].scratch // max(aligned(loop.base.arena_bytes), 1)
-            scratch = aligned(loop.planned(bodies[node]).arena_bytes) * lanes
+            scratch = aligned(loop.likely_bytes(bodies[node])) * lanes
             units[place] = replace(units[place], scratch=scratch, cost=units[place].cost + extra)
         return replace(self.problem, units=units), total
 
@@ -205,6 +204,17 @@ class Frontier:
         # What is alive at once mostly tells the size of the arena.
         likely = (i for i in range(1, self.last) if self.orders[i].peak <= arena_bytes)
         return next((i for i in likely if self.planned(i).arena_bytes <= arena_bytes), self.last)
+
+    def likely_bytes(self, i: int) -> int:
+        """The arena that candidate `i` would have if all arenas were as much larger as what is alive at once as the
+        first one's.
+        """
+        return self.orders[i].peak * self.base.arena_bytes // max(self.orders[0].peak, 1)
+
+    def likely_within(self, arena_bytes: float) -> int:
+        """The number of the fastest candidate whose arena is likely to be at most so large; the last where none is."""
+        likely = (i for i in range(len(self.orders)) if self.likely_bytes(i) <= arena_bytes)
+        return next(likely, len(self.orders) - 1)
 
     def least(self) -> Choice:
         """The smallest plan."""
