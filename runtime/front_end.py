@@ -42,6 +42,14 @@ class _Loop:
     after: Any
 
 
+def _under_masks(module: Any) -> Any:
+    """What tells LLVM to vectorize a loop to its end: its first operand is itself, so that no two loops share it."""
+    hint = module.add_metadata(["llvm.loop.vectorize.predicate.enable", ir.Constant(ir.IntType(1), True)])
+    loop = ir.MDValue(module, (), str(len(module.metadata)))
+    loop.operands = (loop, hint)
+    return loop
+
+
 _MOST_CALLS = 20
 """Calls inside each other: more are a recursion."""
 
@@ -232,7 +240,7 @@ class _Lowering(Arithmetic, ast.NodeVisitor):
 
     def visit_For(self, node: ast.For) -> None:
         over = node.iter
-        if not (isinstance(over, ast.Call) and isinstance(over.func, ast.Name) and over.func.id == "range"):
+        if not (isinstance(over, ast.Call) and isinstance(over.func, ast.Name) and self.static(over.func) is range):
             raise Unsupported("a loop over something else than a range")
         if not isinstance(node.target, ast.Name):
             raise Unsupported("a loop of several variables")
@@ -248,7 +256,9 @@ class _Lowering(Arithmetic, ast.NodeVisitor):
         self.builder.cbranch(self.not_there(index, stop, step), body, after)
         self.builder.position_at_end(following)
         self.builder.store(self.builder.add(self.builder.load(counter), step, flags=("nsw",)), counter)
-        self.builder.branch(head)
+        again = self.builder.branch(head)
+        if over.func.id == "masked_range":
+            again.set_metadata("llvm.loop", _under_masks(self.builder.module))
         self.builder.position_at_end(body)
         self.calls[-1].variables.append({})
         self.assign(node.target.id, Value("i64", index))

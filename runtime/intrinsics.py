@@ -70,6 +70,9 @@ array_u32 = _declare_array("u32")
 array_u64 = _declare_array("u64")
 array_bool = _declare_array("bool")
 
+masked_range = range
+"""A range over which a loop is vectorized to its end, under masks, instead of leaving a remainder."""
+
 
 def window(array: Any, start: int, n: int) -> Any:
     """The `n` elements of a 1-D array from `start` on, all inside it. A loop over `range(n)` of it vectorizes."""

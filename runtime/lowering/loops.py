@@ -10,9 +10,13 @@ import numpy as np
 
 from ...ir import SHORT_NAMES, Node, Value
 from ...ir.ops.creation import GOLDEN, mix
+from ...passes.cost import SLOW_OPS
+from ...passes.dot_tiles import has_wide_registers
 from ...passes.loop_nest import CHUNK, LoopNest, by_columns, is_free, reduction_form, squeezed
 from .elementwise import CAST, expression, literal
 
+_LANES = 16
+_LONG_ROW = 1024
 _PARTS = {"reduce_sum": "sum", "reduce_prod": "prod", "reduce_max": "max", "reduce_min": "min"}
 
 
@@ -282,6 +286,15 @@ class _Writer:
 
     # ---- one sweep along a row
 
+    @property
+    def has_short_rows(self) -> bool:
+        """Whether the remainder of a row takes a good part of the time that the row takes, element by element; but
+        rows of less than a vector are read again too soon after they are written under masks.
+        """
+        nest = self.nest
+        short = not nest.chunked and nest.together == 1 and _LANES < nest.columns < _LONG_ROW
+        return short and nest.columns % _LANES != 0 and has_wide_registers()
+
     def sweep(self, s: int) -> None:
         nest = self.nest
         nodes = nest.sweeps[s]
@@ -307,7 +320,8 @@ class _Writer:
                 self.lines.append(f"        c_{self.windows_of[value]} = {self.windows_of[value]}[0]")
         for node in sums:
             self.column_sum_row(node)
-        self.lines.append("        for j in range(n):")
+        masked = self.has_short_rows and (not stores or any(n.op.name in SLOW_OPS for n in nodes))
+        self.lines.append(f"        for j in {'masked_range' if masked else 'range'}(n):")
         local: dict[Value, str] = {}
         for value in self.nest.body.inputs:
             if value in wanted:

@@ -66,6 +66,30 @@ def test_division_rounds_as_in_python_and_gives_0_where_there_is_none(operator):
         assert ours(a, b) == theirs(a, b) == (0 if fails else in_python(kernel, a, b)), (a, b)
 
 
+def test_a_loop_under_masks_touches_nothing_behind_its_end():
+    kernel = function("""
+x = array_f32(a, 0)
+for j in masked_range(b):
+    x[j] = x[j] * x[j] + f32(1)
+return i64(0)
+""")
+    ours, theirs = machine_code(kernel)
+    for n in (0, 1, 15, 16, 17, 77):
+        given = np.arange(128, dtype=np.float32)
+        expected = np.where(np.arange(128) < n, given * given + 1, given)
+        for call in (ours, theirs):
+            x = given.copy()
+            call(x.ctypes.data, n)
+            np.testing.assert_array_equal(x, expected)
+
+
+def test_only_a_loop_that_says_so_runs_under_masks():
+    text = "x = array_f32(a, 0)\nfor j in {}(b):\n    x[j] = x[j] * x[j]\nreturn i64(0)"
+    plain, masked = (str(lower(function(text.format(r)), "kernel")) for r in ("range", "masked_range"))
+    assert "llvm.loop.vectorize.predicate.enable" in masked
+    assert "llvm.loop" not in plain
+
+
 @pytest.mark.parametrize("divisor", [1, 7, 16, -1, -5, 0])
 def test_division_by_a_constant_is_the_same(divisor):
     ours, theirs = machine_code(function(f"return (a // {divisor}) * 100 + a % {divisor}"))

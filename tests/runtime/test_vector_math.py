@@ -4,6 +4,7 @@ import math
 import re
 from functools import cache
 
+import gradloom as gl
 import numba
 import numpy as np
 import pytest
@@ -262,3 +263,10 @@ def test_arguments_take_the_format_of_the_function():
     assert of_an_integer(3) == exp_f32(3) == exp_f32(np.float32(3))
     with pytest.raises(TypingError):
         numba.njit((types.complex128,))(of_an_integer.py_func)
+
+
+def test_rows_that_end_amid_a_vector_have_the_bits_of_whole_ones():
+    x = np.random.default_rng(0).normal(0, 3, (5, 96)).astype(np.float32)
+    whole = gl.compile(np.tanh)(x)
+    for columns in (17, 33, 77, 95):
+        np.testing.assert_array_equal(gl.compile(lambda x, n=columns: np.tanh(x[:, :n]))(x), whole[:, :columns])
