@@ -329,10 +329,12 @@ class _Replay:
             more = [] if value.node is None else [v for v in value.node.inputs if v not in needed]
             read += dict.fromkeys(more)
             needed.update(more)
+        positions = operand.type.size // max(channels, 1)
         total = lines(rows * columns * channels * itemsize)
         for inner, outer in zip(body.inputs, unit.inputs):
             if inner in needed:
-                total += lines(unlike(self.layouts[outer].window, columns, channels) * inner.type.dtype.itemsize)
+                elements = unlike(self.layouts[outer].window, positions, columns, channels)
+                total += lines(elements * inner.type.dtype.itemsize)
         return total
 
     def nothing_overlaps(self, things: list[_Thing]) -> None:

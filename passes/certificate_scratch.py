@@ -49,14 +49,14 @@ def moments_scratch(node: Node, threads: int) -> int:
     return lines(tiles.tiles * row) + threads * lines(tiles.lanes * row)
 
 
-def unlike(window: Array, columns: int, channels: int) -> int:
-    """Elements of the line in which a window on images is laid out as a row of them; 0 if it lies so, or has one
-    element for all of a row.
+def unlike(window: Array, positions: int, columns: int, channels: int) -> int:
+    """Elements of the line in which a window on images of so many positions is laid out as a row of them; 0 if it lies
+    so, or has one element for all of a row.
     """
     *before, across, along = [s if n > 1 else 0 for n, s in zip(window.shape, window.strides)] or [0, 0]
     if window.size == 1 or not (across or along):
         return 0
-    if not any(before) and not across:
+    if positions > 1 and not any(before) and not across:
         return -(-256 // channels) * channels
     together = window.itemsize == along or channels == 1
     return 0 if together and (across == channels * window.itemsize or window.shape[-2] == 1) else columns * channels

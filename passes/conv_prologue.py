@@ -117,7 +117,7 @@ def _source(value: Value, view: View, lengths: tuple[int, int, int, int]) -> Sou
     strides = (a, b, c, d)
     if not strides[2] and not strides[3]:
         form = "number"
-    elif not any(strides[:3]):
+    elif not any(strides[:3]) and lengths[:3] != (1, 1, 1):
         form = "channels"
     elif (strides[2] == along or across == 1) and (strides[3] == 1 or along == 1):
         form = "dense"

@@ -8,13 +8,22 @@ import numpy as np
 from gradloom.ir import Array, Graph
 from gradloom.passes.pipeline import run_passes
 from gradloom.passes.plan import plan
-from gradloom.runtime.executable import Executable
+from gradloom.runtime.executable import Executable, allocate
+
+_BEHIND = 4096
 
 
 def run_compiled(graph: Graph, *arrays: Array, threads: int = 1, outputs_in_arena: bool = False) -> list[Array]:
-    """The outputs of `graph`; those that overwrite an input are found in the copy of that input."""
-    executable = Executable(plan(run_passes(graph), threads, outputs_in_arena))
-    return run_executable(executable, graph, arrays)[0]
+    """The outputs of `graph`; those that overwrite an input are found in the copy of that input. Nothing is written
+    behind the arena.
+    """
+    planned = plan(run_passes(graph), threads, outputs_in_arena)
+    memory = allocate(planned.arena_bytes + _BEHIND)
+    behind = memory[planned.arena_bytes :]
+    behind[:] = 165
+    outputs = run_executable(Executable(planned, memory[: planned.arena_bytes]), graph, arrays)[0]
+    assert (behind == 165).all()
+    return outputs
 
 
 def run_executable(executable: Executable, graph: Graph, arrays: Sequence[Array]) -> tuple[list[Array], list[Array]]:

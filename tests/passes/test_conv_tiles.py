@@ -34,6 +34,7 @@ CASES = {
     "more padding than image": ((2, 2, 3, 4), (5, 4, 3, 3), 1, 4, 1, 1, 1),
     "cropped": ((2, 9, 9, 4), (5, 4, 3, 3), 1, -2, 1, 1, 1),
     "one axis": ((3, 50, 4), (20, 4, 5), 2, 2, 1, 1, 1),
+    "one position of one image": ((1, 1, 1, 3), (3, 3, 3, 3), 1, 1, 1, 1, 1),
     "units shared": ((2, 6, 6, 80), (128, 80, 3, 3), 1, 1, 1, 1, 1),
 }
 # Of a convolution by a kernel of 3x3 that leaves as many positions as it reads.
