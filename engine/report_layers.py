@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -35,7 +35,7 @@ def layers(report: MemoryReport, most_rows: int = _MOST_ROWS) -> list[LayerRepor
     """The layers of a report in the order of the model, numbered ones by their numbers and others as they run: as deep
     as `most_rows` allow, numbered ones together where they would be too many.
     """
-    cut = _cut(_in_order(report), most_rows)
+    cut = _cut(scopes_in_order(report), most_rows)
     names = list(dict.fromkeys(cut.values()))
     held, peak = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
     change: dict[str, dict[int, int]] = {name: {} for name in names}
@@ -52,28 +52,41 @@ def layers(report: MemoryReport, most_rows: int = _MOST_ROWS) -> list[LayerRepor
     return [LayerReport(name, counts[name], held[name], peak[name], _most(change[name])) for name in names]
 
 
-def _in_order(report: MemoryReport) -> list[str]:
+def scopes_in_order(report: MemoryReport) -> list[str]:
     """All scopes: numbered modules of one parent by their numbers, named ones by where their forward runs, about; what
     is outside last.
     """
-    forward = sum(unit.role == "forward" for unit in report.units)
+    units, forward = report.units, sum(unit.role == "forward" for unit in report.units)
     # What only a backward tells of stands where its counterpart would.
-    share = forward / max(len(report.units) - forward, 1)
+    share = forward / max(len(units) - forward, 1)
+    places = [float(i) if u.role == "forward" else (len(units) - 1 - i) * share for i, u in enumerate(units)]
     at: dict[str, float] = {}
-    for role, units, step in ((True, report.units, 1.0), (False, report.units[::-1], share)):
-        runs: dict[str, list[tuple[float, int]]] = {}
-        for i, unit in enumerate(units):
-            if (unit.role == "forward") == role:
-                for prefix in _prefixes(unit.scope):
-                    runs.setdefault(prefix, []).append((i * step, unit.flops))
-        at = {prefix: middle(places) for prefix, places in runs.items()} | at
+    for role in ("forward", "recompute", "backward"):
+        at = _places((u.scope, place, u.flops) for u, place in zip(units, places) if u.role == role) | at
+        # A layer that runs within the loop of another stands behind it.
+        at = _places((v.scope, places[v.made_by] + 0.5, 0) for v in report.values if units[v.made_by].role == role) | at
+    # What is only held stands behind what was declared before it.
+    before: dict[str, float] = {}
+    for array in report.held:
+        for prefix in _prefixes(array.scope):
+            parent = prefix.rpartition(".")[0]
+            before[parent] = at.setdefault(prefix, before.get(parent, -1.0) + 0.25)
 
-    def key(scope: str) -> list[tuple[int, float]]:
+    def key(scope: str) -> list[tuple[int, float, str]]:
         names = zip(scope.split("."), _prefixes(scope))
-        return [(0, int(name)) if name.isdecimal() else (1, at.get(prefix, math.inf)) for name, prefix in names]
+        return [(0, int(n), "") if n.isdecimal() else (1, at.get(prefix, math.inf), n) for n, prefix in names]
 
-    scopes = dict.fromkeys(item.scope for item in (*report.units, *report.values, *report.held))
+    scopes = dict.fromkeys(item.scope for item in (*units, *report.values, *report.held))
     return sorted(scopes, key=lambda scope: (not scope, key(scope)))
+
+
+def _places(runs: Iterable[tuple[str, float, int]]) -> dict[str, float]:
+    """The middle of each module and of those around it, of (scope, place, operations)."""
+    found: dict[str, list[tuple[float, int]]] = {}
+    for scope, place, flops in runs:
+        for prefix in _prefixes(scope):
+            found.setdefault(prefix, []).append((place, flops))
+    return {prefix: middle(places) for prefix, places in found.items()}
 
 
 def middle(runs: Sequence[tuple[float, int]]) -> float:

@@ -99,15 +99,20 @@ def _at_peak(report: MemoryReport) -> str:
     what = ", ".join(f"{u.name} of {u.scope or 'the step'} ({u.role})" for u in running[:2])
     more = f" and {len(running) - 2} more" if len(running) > 2 else ""
     title = f"the peak is phase {peak}, which runs {what}{more}; live then, and why:"
-    groups = _alike(report.live(peak))
+    return live_at_peak(report, title, _MOST_GROUPS)
+
+
+def live_at_peak(report: MemoryReport, title: str, most: int, reasons: bool = True) -> str:
+    """A table of what is live in the phase with the most live bytes, `most` rows of it, with `reasons` if so."""
+    groups = _alike(report.live(report.peak_phase))
     rows = [["bytes", "value", "layer", "line", "why"]]
-    for group in groups[:_MOST_GROUPS]:
+    for group in groups[:most]:
         first, times = group[0], f" ×{len(group)}" if len(group) > 1 else ""
         where = first.scope if not times else _starred(v.scope for v in group)
         rows.append([human(sum(v.bytes for v in group)), first.name + times, where, first.source, first.why])
-    text = _table(title, rows, frozenset({0}))
-    if len(groups) > _MOST_GROUPS:
-        rest = [v for group in groups[_MOST_GROUPS:] for v in group]
+    text = _table(title, rows if reasons else [row[:-1] for row in rows], frozenset({0}))
+    if len(groups) > most:
+        rest = [v for group in groups[most:] for v in group]
         text += f"\n  and {len(rest)} smaller values, {human(sum(v.bytes for v in rest))} together"
     return text
 

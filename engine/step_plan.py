@@ -22,6 +22,7 @@ from ..passes.simplify import Simplify
 from ..passes.smaller_tiles import TilePlans
 from ..passes.tile_batch import SmallerTile
 from .report import HeldReport, MemoryReport, human, make_report
+from .report_text import live_at_peak
 from .step_graph import StepGraph
 from .tracer import ShapeError, TracingError, as_array
 
@@ -29,6 +30,9 @@ _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
 _AMOUNT = re.compile(r"\s*(\d+(?:\.\d+)?(?:[eE]\+?\d+)?)\s*([A-Za-z]*|%)\s*")
+
+_MOST_LIVE = 8
+"""Rows of what is alive, in a refusal."""
 
 LONGEST_BATCH = 1 << 20
 """Only shorter batches are looked for."""
@@ -303,10 +307,10 @@ class StepPlans:
         ]
         if least.other_bits:
             lines.append(f"the smallest plan {least.other_bits}")
-        lines.append("what is alive when the smallest plan needs the most:")
-        for value in least.live(least.peak_phase)[:6]:
-            lines.append(f"  {human(value.bytes)} {value.name} {value.scope} {value.source}".rstrip())
+        lines.append(live_at_peak(least, "what is alive when the smallest plan needs the most:", _MOST_LIVE, False))
         lines.append("what larger budgets cost:")
+        if least.other_bits:
+            lines.append(f"  memory={least.total_bytes} ({human(least.total_bytes)}): {least.slowdown:.1%} more time")
         for point in reversed(self.curve(5)):
             lines.append(f"  memory={point.total_bytes} ({human(point.total_bytes)}): {point.slowdown:.1%} more time")
         return MemoryBudgetError("\n".join(lines), least.total_bytes, largest)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..report import KIND_WORDS, KINDS, MemoryReport
+from ..report_layers import scopes_in_order
 
 _FOLDER = Path(__file__).parent
 _SCRIPTS = ("data.js", "layers.js", "canvas.js", "memory.js", "arena.js", "graph.js", "curve.js", "page.js")
@@ -75,5 +76,6 @@ def _data(report: MemoryReport, curve: Sequence[Mapping[str, Any]]) -> dict[str,
         "loops": [[loop.first, loop.end, loop.length, loop.lanes] for loop in report.loops],
         "curve": [dict(point) for point in curve],
     }
+    columns["order"] = [number(scope) for scope in scopes_in_order(report)]
     columns["texts"] = list(texts)
     return columns

@@ -159,7 +159,7 @@ function drawTrack(context, scale) {
 }
 
 // Of layers that are folded, the colour of the one in the middle.
-const rowColour = (row) => layerColour(row.layer.repeat ? row.layer.children[row.layer.repeat >> 1].path : row.layer.path);
+const rowColour = (row) => layerColour(row.layer.repeat ? row.layer.children[row.layer.children.length >> 1].path : row.layer.path);
 
 function layerTitle(row) {
   if (row.single) return row.units.map((u) => textOf(units.name, u))[0];

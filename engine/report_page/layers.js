@@ -1,6 +1,6 @@
 // The tree of layers, the groups of the charts, and their colours.
 
-const MOST_GROUPS = 64, FEW_GROUPS = 6, FOLD_FROM = 4, LIKE = 1.5, FIRST_ROWS = 26;
+const MOST_GROUPS = 64, FEW_GROUPS = 6, FOLD_FROM = 4, MOST_PERIOD = 6, LIKE = 1.5, FIRST_ROWS = 26;
 const OUTSIDE = "outside the layers";
 
 // From OKLCH (Ottosson 2020) to an sRGB colour that every canvas knows.
@@ -35,33 +35,13 @@ function roleColour(role) {
   return oklch(style.l, style.c * chroma, hue);
 }
 
-// Where each unit of the model stands, from 0 at its entry to 1: the forward as it runs, the backward from its end.
-const unitPlace = (() => {
-  const place = new Float64Array(unitCount), orders = { forward: [], backward: [] };
-  for (let u = 0; u < unitCount; u++) if (textOf(units.scope, u)) orders[roleOf(u) === "recompute" ? "backward" : roleOf(u)]?.push(u);
-  orders.backward.reverse();
-  for (const order of Object.values(orders)) order.forEach((u, k) => { place[u] = k / order.length; });
-  return place;
-})();
-
-// Where a layer stands: in the middle of its forward, as a mask may be made before all else, and running statistics after
-// it; what runs in the backward alone, where its forward would be; tables that are read as they are, above all.
-function placeOf(members) {
-  const forward = members.filter((u) => roleOf(u) === "forward");
-  const places = (forward.length ? forward : members.filter((u) => roleOf(u) !== "optimizer")).map((u) => unitPlace[u]).sort((a, b) => a - b);
-  return places.length ? places[(places.length - 1) >> 1] : 0;
-}
-
-const scopePlace = (() => {
-  const members = new Map();
-  for (let u = 0; u < unitCount; u++) { const scope = textOf(units.scope, u); if (!members.has(scope)) members.set(scope, []); members.get(scope).push(u); }
-  return new Map([...members].map(([scope, list]) => [scope, placeOf(list)]));
-})();
+// Where each layer stands in the model.
+const scopePlace = new Map(report.order.map((text, place) => [report.texts[text], place]));
 
 // Groups of the charts: the deepest cut through the scopes that leaves few enough; where that shows next to nothing,
 // the next one, with neighbours put together.
 const chartGroups = (() => {
-  const scopes = [...new Set([...values.scope.map((t) => report.texts[t]), ...scopePlace.keys()])];
+  const scopes = [...new Set([...values.scope, ...units.scope])].map((t) => report.texts[t]);
   const cutAt = (scope, depth) => scope.split(".").slice(0, depth).join(".");
   const sizeAt = (depth) => new Set(scopes.map((scope) => cutAt(scope, depth))).size;
   let depth = 1;
@@ -69,7 +49,7 @@ const chartGroups = (() => {
   if (sizeAt(depth) < FEW_GROUPS && sizeAt(depth + 1) > MOST_GROUPS) depth += 1;
   const places = new Map();
   for (const scope of scopes) {
-    const name = cutAt(scope, depth), at = scopePlace.get(scope) ?? 1;
+    const name = cutAt(scope, depth), at = scopePlace.get(scope);
     places.set(name, Math.min(places.get(name) ?? Infinity, at));
   }
   const names = [...places.keys()].filter((name) => name).sort((a, b) => places.get(a) - places.get(b));
@@ -122,7 +102,7 @@ const root = (() => {
     node.all = [...node.units, ...node.children.flatMap((child) => child.all)];
     const forward = node.all.filter((u) => roleOf(u) === "forward");
     // The loss stands at the bottom of the U.
-    node.place = node.name === OUTSIDE ? Infinity : placeOf(node.all);
+    node.place = node.name === OUTSIDE ? Infinity : node.children.length ? Math.min(...node.children.map((child) => child.place)) : scopePlace.get(node.path);
     node.children.sort((a, b) => a.place - b.place);
     // A numbered layer is known by what it runs, one with a name by its name: the first block may hold a mask that all share.
     const own = node.children.length ? "" : forward.map((u) => textOf(units.name, u)).join();
@@ -151,23 +131,26 @@ function keepAlike(one, other) {
   return keptAndMadeAgain(other).every((bytes, k) => bytes <= LIKE * kept[k] && kept[k] <= LIKE * bytes);
 }
 
-// Numbered layers of the same making, which keep about as much, become one that can be opened.
+// Numbered layers of the same making, which keep about as much, become one that can be opened; so do a few that come
+// again and again, such as a product, its norm and its rectifier.
 function folded(node) {
-  const result = [];
-  for (let i = 0; i < node.children.length;) {
-    let end = i + 1;
-    const first = node.children[i];
-    while (end < node.children.length && /^\d+$/.test(first.name) && /^\d+$/.test(node.children[end].name) && node.children[end].likeness === first.likeness && keepAlike(first, node.children[end])) end++;
-    const run = node.children.slice(i, end);
-    if (run.length >= FOLD_FROM && run.length < node.children.length + 1) {
-      const fold = newLayer(`${first.name}–${run[run.length - 1].name}`, node.path, node);
-      fold.repeat = run.length;
-      fold.children = run;
-      fold.all = run.flatMap((child) => child.all);
-      fold.place = first.place;
-      fold.likeness = `${run.length} of ${first.likeness}`;
-      result.push(fold);
-    } else result.push(...run);
+  const layers = node.children, result = [];
+  const alike = (one, other) => /^\d+$/.test(one.name) && /^\d+$/.test(other.name) && one.likeness === other.likeness && keepAlike(one, other);
+  for (let i = 0; i < layers.length;) {
+    let period = 0, end = i;
+    while (period < MOST_PERIOD && (period === 0 || end - i < FOLD_FROM * period)) {
+      period++;
+      for (end = i + period; end < layers.length && alike(layers[i + (end - i) % period], layers[end]);) end++;
+      end -= (end - i) % period;
+    }
+    if (end - i < FOLD_FROM * period) { result.push(layers[i]); i++; continue; }
+    const run = layers.slice(i, end), fold = newLayer(`${run[0].name}–${run[run.length - 1].name}`, node.path, node);
+    fold.repeat = run.length / period;
+    fold.children = run;
+    fold.all = run.flatMap((child) => child.all);
+    fold.place = run[0].place;
+    fold.likeness = `${fold.repeat} of ${run.slice(0, period).map((child) => child.likeness)}`;
+    result.push(fold);
     i = end;
   }
   return result;

@@ -75,8 +75,8 @@ function drawMemory(context) {
     context.fillStyle = context.strokeStyle = bandColour(band);
     context.fill();
   }
-  const arena = scale.y(scale.ground + figures.arena_bytes);
-  drawLine(context, view, arena, style.soft, [2, 3], `${state.whole ? "total" : "arena"} ${human(scale.ground + figures.arena_bytes)}`, scale.budget === null || scale.budget > scale.ground + figures.arena_bytes ? 9 : -8);
+  // A budget that was met lies on the total or above it, and so do its words.
+  drawLine(context, view, scale.y(scale.ground + figures.arena_bytes), style.soft, [2, 3], `${state.whole ? "total" : "arena"} ${human(scale.ground + figures.arena_bytes)}`, 9);
   if (scale.budget !== null) {
     const fits = scale.budget <= scale.most, y = fits ? scale.y(scale.budget) : scale.top + 1;
     drawLine(context, view, y, style.line, [6, 3], `budget ${human(figures.budget_bytes)}${state.whole ? "" : `, of it ${human(scale.budget)} for the arena`}${fits ? "" : " ↑"}`, -8);

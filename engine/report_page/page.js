@@ -120,11 +120,15 @@ function hold(change) {
 }
 function letGo() { state.held = false; show({ value: null, group: null, phase: null }); }
 
+function layerInWords({ path, name, repeat }) {
+  return repeat ? `${path ? path + " " : ""}${name}, ${repeat} alike` : path || name;
+}
+
 function groupAt(picked) {
   if (!picked) return { value: null, group: null };
   if (picked.members.length === 1 && picked.rung) return { value: picked.members[0], group: null };
   const row = picked.row === null || picked.row === undefined ? null : rows[picked.row];
-  const title = picked.rung ? { kept: "Kept for the backward", again: "Computed again" }[picked.rung.kind] : row ? (row.layer.path || row.layer.name) + (row.layer.repeat ? ` ${row.layer.name}, ${row.layer.repeat} alike` : "") : "";
+  const title = picked.rung ? { kept: "Kept for the backward", again: "Computed again" }[picked.rung.kind] : row ? layerInWords(row.layer) : "";
   return { value: null, group: { members: [...new Set(picked.members)], units: picked.units, title } };
 }
 

@@ -233,7 +233,7 @@ def test_a_refusal_says_what_would_help():
     assert largest == free.largest_batch(held + 45_000) > 0
     assert f"the largest batch that would fit is {largest}, this one is 4" in text
     assert "what is alive when the smallest plan needs the most" in text
-    assert "test_memory_budget.py:" in text
+    assert " smaller values, " in text
     assert f"memory={free.report.total_bytes} " in text
     assert "0.0% more time" in text
     assert f"the least that fits is memory={least};" in text

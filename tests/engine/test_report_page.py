@@ -121,23 +121,70 @@ def said_in(page: Path, script: str) -> Any:
     return json.loads(found[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
 
 
+WALK = """window.addEventListener("load", () => {
+  const graph = document.getElementById("graph"), result = document.createElement("pre"), told = new Set();
+  graph.focus();
+  for (let k = 0; k < 30; k++) {
+    graph.dispatchEvent(new KeyboardEvent("keydown", { key: k ? "ArrowDown" : "ArrowUp", bubbles: true }));
+    told.add(document.querySelector("#story h3").innerText);
+  }
+  result.id = "result";
+  result.textContent = JSON.stringify([...told]);
+  document.body.append(result);
+});"""
+
+
 @pytest.mark.skipif(not BROWSER, reason="there is no chromium here")
 def test_only_layers_that_keep_about_as_much_are_folded(tmp_path: Path):
-    script = """window.addEventListener("load", () => {
-      const graph = document.getElementById("graph"), result = document.createElement("pre"), told = new Set();
-      graph.focus();
-      for (let k = 0; k < 30; k++) {
-        graph.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowDown", bubbles: true }));
-        told.add(document.querySelector("#story h3").innerText);
-      }
-      result.id = "result";
-      result.textContent = JSON.stringify([...told]);
-      document.body.append(result);
-    });"""
     for wide, folds in (((), ["0–11, 12 alike"]), ((5,), ["0–4, 5 alike", "6–11, 6 alike"])):
         page = tmp_path / f"{len(wide)}.html"
         report(12, wide=wide).to_html(page)
-        assert [title.removeprefix("blocks ") for title in said_in(page, script) if "alike" in title] == folds
+        assert [title.removeprefix("blocks ") for title in said_in(page, WALK) if "alike" in title] == folds
+
+
+def flat_report(repeats: int) -> gl.MemoryReport:
+    """Of one list of products, norms and rectifiers, whose norms run in the loops of others."""
+    ways = [layer for _ in range(repeats) for layer in (nn.Linear(32, 32), nn.LayerNorm(32), nn.GELU())]
+    model = nn.Sequential(nn.Linear(8, 32), *ways, nn.Linear(32, 4))
+    batch = {"x": gl.spec((64, 8)), "y": gl.spec((64,), "int64")}
+    return gl.plan_step(
+        model, lambda model, batch: nn.cross_entropy(model(batch["x"]), batch["y"]), optim.AdamW(1e-3), batch, threads=1
+    ).report
+
+
+def test_the_page_has_the_layers_in_the_order_of_the_model(tmp_path: Path):
+    r = flat_report(4)
+    r.to_html(tmp_path / "page.html")
+    data = data_of((tmp_path / "page.html").read_text("utf-8"))
+    assert [data["texts"][i] for i in data["order"]] == [*map(str, range(14)), ""]
+
+
+@pytest.mark.skipif(not BROWSER, reason="there is no chromium here")
+def test_layers_that_come_again_and_again_are_folded(tmp_path: Path):
+    flat_report(12).to_html(tmp_path / "page.html")
+    titles = said_in(tmp_path / "page.html", WALK)
+    assert titles == ["0", "1–36, 12 alike", "37", "outside the layers"]
+
+
+@pytest.mark.skipif(not BROWSER, reason="there is no chromium here")
+def test_the_words_of_a_budget_that_is_used_up_stand_beside_those_of_the_total(tmp_path: Path):
+    script = """const words = [];
+    const drawn = CanvasRenderingContext2D.prototype.fillText;
+    CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+      words.push([text, y]);
+      drawn.call(this, text, x, y);
+    };
+    window.addEventListener("load", () => {
+      const result = document.createElement("pre");
+      result.id = "result";
+      result.textContent = JSON.stringify(words.filter(([text]) => /^(total|budget)/.test(text)));
+      document.body.append(result);
+    });"""
+    r = report(3)
+    report(3, memory=str(r.total_bytes)).to_html(tmp_path / "page.html")
+    at = dict(said_in(tmp_path / "page.html", script))
+    total, budget = (next(y for text, y in at.items() if text.startswith(word)) for word in ("total", "budget"))
+    assert total - budget >= 14
 
 
 SCRIPT = (Path(__file__).parent / "drive_report_page.js").read_text("utf-8")
