@@ -14,7 +14,7 @@ from ..ir import Builder, Graph, Node, Value
 from .arena import aligned
 from .cost import SLOW_OPS
 from .row_tiles import RowTiles, column_tiles, even_tiles, lanes_of, tile_rows_of, whole_groups
-from .views import View, own
+from .views import View, contiguous_strides, own
 
 # Elements of a row where the domain is one long axis: a row and its buffers stay in the L1 cache.
 CHUNK = 2048
@@ -41,6 +41,14 @@ class Access:
     column_strides: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A value as a part of output `output` of the region, in which it lies as `view` says."""
+
+    output: int
+    view: View
+
+
 @dataclass
 class LoopNest:
     """The loops of one region.
@@ -53,6 +61,8 @@ class LoopNest:
     `row_nodes[s]` the row nodes computed before sweep s. `buffers` are full values that a later sweep or a reduction
     reads back from a row buffer. `crossings` are reductions over rows; with more than one tile each tile leaves its
     part in `partials` and a combining step adds them in order.
+
+    Where the region concatenates values, `body` ends before that: `parts` are its last outputs.
 
     Where the region begins with a dot, `body` is what follows, and its first input is `product`, of which each worker
     holds the `product_rows` rows of a tile.
@@ -79,6 +89,7 @@ class LoopNest:
     product_rows: int = 0
     together: int = 1
     lanes: int = 1
+    parts: Mapping[Value, Part] = field(default_factory=dict["Value", "Part"])
 
     @property
     def buffer_bytes(self) -> int:
@@ -200,12 +211,35 @@ def _without_product(body: Graph) -> Graph:
     return b.graph([local[v] for v in body.outputs])
 
 
+def is_collected(value: Value) -> bool:
+    """Whether an output of a region's body is a concatenation of values that the region makes."""
+    return value.node is not None and value.node.op.name == "concatenate"
+
+
+def _parts(body: Graph) -> tuple[Graph, dict[Value, Part]]:
+    """What a body computes, with parts as outputs instead of what is concatenated of them."""
+    collected = [(o, v.node) for o, v in enumerate(body.outputs) if v.node is not None and is_collected(v)]
+    if not collected:
+        return body, {}
+    parts: dict[Value, Part] = {}
+    for o, node in collected:
+        strides = contiguous_strides(node.output.type.shape)
+        axis, done = node.attrs["axis"], 0
+        for value in node.inputs:
+            parts[value] = Part(o, View(value, done * strides[axis], value.type.shape, strides))
+            done += value.type.shape[axis]
+    nodes = [node for node in body.nodes if node.op.name != "concatenate"]
+    outputs = [v for v in body.outputs if not is_collected(v)]
+    return Graph(body.inputs, nodes, [*outputs, *parts]), parts
+
+
 def loop_nest(region: Node, views: Mapping[Value, View], cut: RowTiles | None = None) -> LoopNest:
     """The loops of `region`, whose inputs lie as `views` says; over tiles of rows that are cut so, if it is given."""
     body: Graph = region.attrs["body"]
     product = product_of(region)
     if product is not None:
         body = _without_product(body)
+    body, parts = _parts(body)
     domain: tuple[int, ...] = region.attrs["domain"]
     rows: int = region.attrs["rows"]
     crossing = [n for n in body.nodes if n.op.name.startswith("reduce_") and _is_crossing(n, domain)]
@@ -220,7 +254,7 @@ def loop_nest(region: Node, views: Mapping[Value, View], cut: RowTiles | None = 
         where[value] = View(value, view.offset, value.type.shape, view.strides)
     for value in body.outputs:
         if value.node is not None and value.node not in crossing:
-            where[value] = own(value)
+            where[value] = parts[value].view if value in parts else own(value)
     row_count = max(len(domain) - 1, 0) if rows < 0 else rows
     full_strides = {v: _squeeze(w.shape, w.strides) for v, w in where.items()}
     needs_index = any(n.op.name in ("iota",) for n in body.nodes)
@@ -275,6 +309,7 @@ def loop_nest(region: Node, views: Mapping[Value, View], cut: RowTiles | None = 
         {},
         [],
         crossing,
+        parts=parts,
     )
     nest.cut = cut or _tiles(nest)
     if product is not None:
@@ -402,7 +437,7 @@ def is_free(value: Value) -> bool:
 
 def _readable(nest: LoopNest, value: Value, outputs: set[Value]) -> bool:
     """Whether a row of the value stands densely in memory, so that a reduction needs no buffer."""
-    if value in outputs:
+    if value in outputs and value not in nest.parts:
         return True
     access = nest.accesses.get(value)
     return access is not None and access.column_strides in ((1,), ())

@@ -10,6 +10,7 @@ from pathlib import Path
 from ..ir import Builder, Graph, Node, Value, verify
 from .attach import Attach
 from .canonicalize import Canonicalize
+from .collect import Collect
 from .cost import useful_threads
 from .epilogue import Epilogue
 from .fuse import Fuse
@@ -58,7 +59,7 @@ def preparation() -> list[Pass]:
 
 def scheduling(reach: float = math.inf) -> list[Pass]:
     """The passes that turn a prepared graph into a scheduled one, `reach` as of `Rebuild` and `Prologue`."""
-    return [Rebuild(reach), Fuse(), Epilogue(), Prologue(reach=reach), Attach(), Schedule()]
+    return [Rebuild(reach), Fuse(), Epilogue(), Prologue(reach=reach), Attach(), Collect(), Schedule()]
 
 
 PASS_NAMES = tuple(dict.fromkeys(p.name for p in pipeline()))

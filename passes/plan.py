@@ -11,7 +11,7 @@ from . import conv_tiles, dot_tiles
 from .arena import Request, aligned, assign_offsets, most_live
 from .carried import carried_input, links, reads_of_bases
 from .conv_epilogue import epilogue_of
-from .loop_nest import LoopNest, loop_nest
+from .loop_nest import LoopNest, is_collected, loop_nest
 from .moments import MomentTiles
 from .schedule import inputs_wanted_later, late_inputs, phases
 from .views import VIEW_OPS, View, resolve_views
@@ -318,6 +318,8 @@ def _overwritable(
     taken: set[int],
 ) -> int | None:
     """The input of a region that output `o` may be written over, element by element as it is read."""
+    if is_collected(node.attrs["body"].outputs[o]):
+        return None
     result = nest.body.outputs[o]
     if nest.kinds[result] == "crossing":
         return None

@@ -40,13 +40,28 @@ class _Call:
 class _Loop:
     following: Any
     after: Any
+    accesses: Any = None
+    """The name of accesses to elements in this loop, if they depend on none of another turn."""
 
 
-def _under_masks(module: Any) -> Any:
-    """What tells LLVM to vectorize a loop to its end: its first operand is itself, so that no two loops share it."""
-    hint = module.add_metadata(["llvm.loop.vectorize.predicate.enable", ir.Constant(ir.IntType(1), True)])
-    loop = ir.MDValue(module, (), str(len(module.metadata)))
-    loop.operands = (loop, hint)
+class _Distinct(ir.MDValue):
+    """Metadata that is like no other, whatever it holds."""
+
+    def __init__(self, module: Any) -> None:
+        super().__init__(module, (), str(len(module.metadata)))
+
+    def descr(self, buf: list[str]) -> None:
+        buf.append("distinct ")
+        super().descr(buf)
+
+
+def _told(module: Any, accesses: Any, masked: bool) -> Any:
+    """What LLVM is told about a loop: these accesses to memory depend on none of another turn; and how it ends."""
+    hints = [module.add_metadata(["llvm.loop.parallel_accesses", accesses])]
+    if masked:
+        hints.append(module.add_metadata(["llvm.loop.vectorize.predicate.enable", ir.Constant(ir.IntType(1), True)]))
+    loop = _Distinct(module)
+    loop.operands = (loop, *hints)  # a loop's own name comes first
     return loop
 
 
@@ -183,7 +198,8 @@ class _Lowering(Arithmetic, ast.NodeVisitor):
         elif isinstance(target, ast.Subscript):
             kind, place = self.element(target)
             stored = self.convert(value, kind).llvm
-            self.builder.store(self.builder.zext(stored, BYTE) if kind == "bool" else stored, place)
+            stored = self.builder.zext(stored, BYTE) if kind == "bool" else stored
+            self.named(self.builder.store(stored, place))
         else:
             self.generic_visit(target)
 
@@ -257,12 +273,15 @@ class _Lowering(Arithmetic, ast.NodeVisitor):
         self.builder.position_at_end(following)
         self.builder.store(self.builder.add(self.builder.load(counter), step, flags=("nsw",)), counter)
         again = self.builder.branch(head)
-        if over.func.id == "masked_range":
-            again.set_metadata("llvm.loop", _under_masks(self.builder.module))
+        accesses = None
+        if over.func.id in ("parallel_range", "masked_range"):
+            module = self.builder.module
+            accesses = _Distinct(module)
+            again.set_metadata("llvm.loop", _told(module, accesses, over.func.id == "masked_range"))
         self.builder.position_at_end(body)
         self.calls[-1].variables.append({})
         self.assign(node.target.id, Value("i64", index))
-        self.loop(node, _Loop(following, after))
+        self.loop(node, _Loop(following, after, accesses))
         self.calls[-1].variables.pop()
 
     def not_there(self, index: Any, stop: Any, step: Any) -> Any:
@@ -314,9 +333,15 @@ class _Lowering(Arithmetic, ast.NodeVisitor):
             raise Unsupported(f"an element of {array.type}")
         return array.type[:-1], self.builder.gep(array.llvm, [self.convert(index, "i64").llvm], inbounds=True)
 
+    def named(self, access: Any) -> Any:
+        """A load or a store, under the name that accesses have in this loop."""
+        if self.loops and self.loops[-1].accesses is not None:
+            access.set_metadata("llvm.access.group", self.loops[-1].accesses)
+        return access
+
     def visit_Subscript(self, node: ast.Subscript) -> Value:
         kind, place = self.element(node)
-        value = self.builder.load(place)
+        value = self.named(self.builder.load(place))
         return Value(kind, self.builder.trunc(value, llvm_type("bool")) if kind == "bool" else value)
 
     def truth(self, node: ast.expr) -> Any:

@@ -70,8 +70,11 @@ array_u32 = _declare_array("u32")
 array_u64 = _declare_array("u64")
 array_bool = _declare_array("bool")
 
+parallel_range = range
+"""A range whose turns read no element that another one writes."""
+
 masked_range = range
-"""A range over which a loop is vectorized to its end, under masks, instead of leaving a remainder."""
+"""The same, over which a loop is vectorized to its end, under masks, instead of leaving a remainder."""
 
 
 def window(array: Any, start: int, n: int) -> Any:

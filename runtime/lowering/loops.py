@@ -199,7 +199,10 @@ class _Writer:
             if o in self.in_place:
                 self.arrays[value] = self.arrays[nest.body.inputs[self.in_place[o]]]
             elif value not in self.arrays:
-                self.arrays[value] = self.array(f"o{o}", value, Word("output", index=o))
+                part = nest.parts.get(value)
+                index, start = (o, 0) if part is None else (part.output, part.view.offset)
+                word = Word("output", index=index, offset=start * value.type.dtype.itemsize)
+                self.arrays[value] = self.array(f"o{o}", value, word)
         offset = 0
         for k, value in enumerate(nest.buffers):
             self.array(f"buffer{k}", value, Word("buffer", offset=offset))
@@ -321,7 +324,7 @@ class _Writer:
         for node in sums:
             self.column_sum_row(node)
         masked = self.has_short_rows and (not stores or any(n.op.name in SLOW_OPS for n in nodes))
-        self.lines.append(f"        for j in {'masked_range' if masked else 'range'}(n):")
+        self.lines.append(f"        for j in {'masked' if masked else 'parallel'}_range(n):")
         local: dict[Value, str] = {}
         for value in self.nest.body.inputs:
             if value in wanted:

@@ -173,7 +173,7 @@ def _loops(
             case "input":
                 return Argument("value", value=plan.views[inputs[word.index]].base, offset=word.offset)
             case "output":
-                return Argument("value", value=outputs[word.index])
+                return Argument("value", value=outputs[word.index], offset=word.offset)
             case "buffer":
                 return Argument("arena", offset=buffers + word.offset, apart=nest.buffer_bytes)
             case "partial":
