@@ -224,7 +224,8 @@ def _parts(body: Graph) -> tuple[Graph, dict[Value, Part]]:
     parts: dict[Value, Part] = {}
     for o, node in collected:
         strides = contiguous_strides(node.output.type.shape)
-        axis, done = node.attrs["axis"], 0
+        axis: int = node.attrs["axis"]
+        done = 0
         for value in node.inputs:
             parts[value] = Part(o, View(value, done * strides[axis], value.type.shape, strides))
             done += value.type.shape[axis]

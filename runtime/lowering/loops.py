@@ -291,8 +291,8 @@ class _Writer:
 
     @property
     def has_short_rows(self) -> bool:
-        """Whether the remainder of a row takes a good part of the time that the row takes, element by element; but
-        rows of less than a vector are read again too soon after they are written under masks.
+        """Whether the remainder of a row would take a good part of the time that the row takes. But what is written
+        under masks cannot be read again at once: not for rows of less than a vector, nor where sums are carried on.
         """
         nest = self.nest
         short = not nest.chunked and nest.together == 1 and _LANES < nest.columns < _LONG_ROW
@@ -323,7 +323,7 @@ class _Writer:
                 self.lines.append(f"        c_{self.windows_of[value]} = {self.windows_of[value]}[0]")
         for node in sums:
             self.column_sum_row(node)
-        masked = self.has_short_rows and (not stores or any(n.op.name in SLOW_OPS for n in nodes))
+        masked = self.has_short_rows and not sums and any(n.op.name in SLOW_OPS for n in nodes)
         self.lines.append(f"        for j in {'masked' if masked else 'parallel'}_range(n):")
         local: dict[Value, str] = {}
         for value in self.nest.body.inputs:
