@@ -19,6 +19,10 @@ DEPTH = 256
 # Below this many multiply-adds a tile costs more to hand out and to pack than it saves.
 _LEAST_WORK = 1 << 20
 _MOST_TILES = 16
+# Tiles that are enough for a product, and the multiply-adds of a tile from which on more tiles are worth the packing: a
+# barrier waits for the last one, all the longer if its thread has lost the core to another process.
+_ENOUGH_TILES = 4
+_LARGE_WORK = 1 << 25
 # Columns of the result, in vectors, and rows below which BLAS is as fast.
 _LEAST_VECTORS = 2
 _LEAST_ROWS = 4
@@ -76,13 +80,15 @@ def cut_product(batches: int, m: int, n: int, k: int, copies: int = 1) -> DotTil
     of work (measured with BLAS: a tile of r rows runs at r / (r + 12) of full speed; to turn a strip costs as much); so
     tiles are as square as they can be, and few.
     """
-    wanted = min(_MOST_TILES, batches * m * n * k // _LEAST_WORK) // max(batches, 1)
+    work = batches * m * n * k
+    wanted = min(_MOST_TILES, work // _LEAST_WORK) // max(batches, 1)
+    enough = -(-max(_ENOUGH_TILES, work // _LARGE_WORK) // copies)
     best = (1, 1)
     for down in (1, 2, 4, 8, 16):
         for across in (1, 2, 4, 8, 16):
             if down * across > wanted or (m // down < 32 and down > 1) or (n // across < 32 and across > 1):
                 continue
-            best = max(best, (down, across), key=lambda cut: _merit(m, n, *cut, -(-4 // copies)))
+            best = max(best, (down, across), key=lambda cut: _merit(m, n, *cut, enough))
     height, width = _even(m, best[0]), _even(n, best[1])
     return DotTiles(height, width, -(-m // height), -(-n // width), batches)
 

@@ -50,3 +50,8 @@ def test_a_machine_with_narrow_registers_multiplies_with_blas(monkeypatch: pytes
 def test_tiles_of_whole_rows_take_no_scratch():
     assert subject.row_tiles(*matrices(512, 128, 128, "float32", False), 128).shapes
     assert subject.row_tiles(*matrices(512, 128, 128, "float32", True), 128).shapes == ()
+
+
+def test_a_large_product_has_more_tiles_that_take_about_as_long_as_a_small_one():
+    assert cut_product(1, 128, 512, 784).tiles == 4
+    assert cut_product(1, 256, 2048, 2048).tiles == 16
