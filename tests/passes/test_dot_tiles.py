@@ -53,5 +53,5 @@ def test_tiles_of_whole_rows_take_no_scratch():
 
 
 def test_a_large_product_has_more_tiles_that_take_about_as_long_as_a_small_one():
-    assert cut_product(1, 128, 512, 784).tiles == 4
-    assert cut_product(1, 256, 2048, 2048).tiles == 16
+    assert subject.cut_product(1, 128, 512, 784).tiles == 4
+    assert subject.cut_product(1, 256, 2048, 2048).tiles == 16
