@@ -197,7 +197,7 @@ def product_of(region: Node) -> Node | None:
 def tile_rows(m: int, n: int) -> int:
     """Rows of an (m, n) product that a tile makes, or 0 where the tiles would be too few or too small."""
     rows = min(_PRODUCT_ROWS, -(-m // _PRODUCT_TILES // 16) * 16)
-    return rows if rows >= 32 and n >= 16 else 0
+    return rows if m > rows and n >= 16 else 0
 
 
 def _without_product(body: Graph) -> Graph:
