@@ -11,7 +11,7 @@ from ..engine.step_graph import trace_step
 from ..ir import Graph
 from ..passes.pipeline import PASS_NAMES, run_passes
 from .command_error import CommandError
-from .draw_boxes import Opened, collapse
+from .draw_boxes import MOST_BOXES, Opened, collapse
 from .draw_dot import dot_source
 from .draw_scopes import cut_scope
 from .draw_u import u_svg
@@ -20,7 +20,9 @@ from .find_recipe import make_recipe
 FORMATS = ("svg", "pdf", "png", "dot")
 LAYOUTS = ("dot", "u")
 
-_SECONDS = 30
+_SECONDS = 10
+_BOXES = (MOST_BOXES, MOST_BOXES // 3, MOST_BOXES // 9)
+"""Where graphviz is not done with so many in time, it is given fewer."""
 _GET_GRAPHVIZ = "install graphviz (apt install graphviz, dnf install graphviz, brew install graphviz, or graphviz.org)"
 
 
@@ -73,24 +75,31 @@ def _picture(
 ) -> tuple[bytes, str | None]:
     if layout == "u":
         return u_svg(graph, title, depth, only).encode(), None
-    source = dot_source(collapse(graph, depth, only), title)
+    sizes = _BOXES if depth is None else _BOXES[:1]
+    drawn = [dot_source(collapse(graph, depth, only, most), title) for most in sizes]
     if kind == "dot":
-        return source.encode(), None
-    program = shutil.which("dot")
-    if program is None:
-        why = f"there is no program dot here: {_GET_GRAPHVIZ}"
-    else:
-        try:
-            done = subprocess.run([program, f"-T{kind}"], input=source.encode(), capture_output=True, timeout=_SECONDS)
-        except subprocess.TimeoutExpired:
-            why = f"dot was not done after {_SECONDS} seconds: draw less, with --depth or --only"
-        else:
-            if done.returncode == 0:
-                return done.stdout, None
-            why = f"dot failed: {done.stderr.decode(errors='replace').strip()}"
+        return drawn[0].encode(), None
+    program, why = shutil.which("dot"), f"there is no program dot here: {_GET_GRAPHVIZ}"
+    if program is not None:
+        for source in drawn:
+            try:
+                return _by_dot(program, kind, source), None if source is drawn[0] else f"{why}; more is put together"
+            except CommandError as error:
+                why = str(error)
     if layout == "dot" or kind != "svg":
         raise CommandError(f"{why}; without it there are -o FILE.dot, and -o FILE.svg --layout u")
     return u_svg(graph, title, depth, only).encode(), f"{why}; drawn as a U instead"
+
+
+def _by_dot(program: str, kind: str, source: str) -> bytes:
+    """What graphviz makes of it. Raises `CommandError` where it does not, or not in time."""
+    try:
+        done = subprocess.run([program, f"-T{kind}"], input=source.encode(), capture_output=True, timeout=_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise CommandError(f"dot was not done after {_SECONDS} seconds: draw less, with --depth or --only") from None
+    if done.returncode != 0:
+        raise CommandError(f"dot failed: {done.stderr.decode(errors='replace').strip()}")
+    return done.stdout
 
 
 def _no_such_module(graph: Graph, only: str) -> str:

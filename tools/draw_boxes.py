@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ..engine.report import listed
+from ..engine.report_layers import middle
 from ..engine.report_values import unit_name
 from ..ir import Graph, Node, Value, node_flops
 from ..passes.views import VIEW_OPS
@@ -34,6 +35,8 @@ class Box:
     """`op`, `region`, `scan`, `line` (what one line makes), `module` (all of it), `beyond` (what is left out)."""
     names: dict[str, None] = field(default_factory=dict[str, None])
     """Of its nodes, each once."""
+    place: float = 0.0
+    """By which half of its operations are done, in nodes of the graph."""
 
 
 @dataclass
@@ -169,17 +172,22 @@ def _drawing(opened: Opened, level: _Level, only: str | None) -> Drawing:
     made: dict[tuple[object, ...], int] = {}
     boxes: list[Box] = []
     box_of: dict[Node, int] = {}
-    for node in opened.nodes:
+    runs: list[list[tuple[float, int]]] = []
+    for place, node in enumerate(opened.nodes):
         key = _key(node, level, only)
         if key not in made:
             made[key] = len(boxes)
             boxes.append(_new_box(node, key, level))
+            runs.append([])
         box = boxes[made[key]]
+        flops = node_flops(node)
         box.nodes += 1
-        box.flops += node_flops(node)
+        box.flops += flops
+        runs[made[key]].append((place, flops))
         box.names[unit_name(node)] = None
         box_of[node] = made[key]
-    for box in boxes:
+    for box, places in zip(boxes, runs):
+        box.place = middle(places)
         if box.shape == "line":
             box.title = listed(box.names, _MOST_NAMES)
         if box.shape in ("line", "module", "beyond"):

@@ -17,6 +17,7 @@ ROLE_COLOURS = {
 }
 """Fill and line of each role."""
 
+_PARTS = ("forward", "recompute", "backward", "optimizer")
 _FONT = "Helvetica,Arial,sans-serif"
 _KEPT = "#2c5f8a"
 _FLOW = "#8a8f98"
@@ -36,19 +37,27 @@ def dot_source(drawing: Drawing, title: str = "") -> str:
     )
     graph.attr("edge", color=_FLOW, arrowsize="0.5", fontname=_FONT, fontsize="8", fontcolor="#777777")
     _add_modules(graph, drawing, "", list(range(len(drawing.boxes))))
-    largest = max(drawing.edges.values(), default=1)
+    lines: dict[tuple[int, int], dict[str, int]] = {}
     for (a, b), nbytes in drawing.edges.items():
+        down = _height(drawing.boxes[a]) < _height(drawing.boxes[b])
+        lines.setdefault((a, b) if down else (b, a), {})["forward" if down else "back"] = nbytes
+    largest = max((sum(line.values()) for line in lines.values()), default=1)
+    for (upper, lower), line in lines.items():
+        nbytes, of, to = sum(line.values()), drawing.boxes[upper].role, drawing.boxes[lower].role
         width = 0.5 + 3.5 * math.sqrt(nbytes / max(largest, 1))
-        look = {"penwidth": f"{width:.2f}", "tooltip": human(nbytes)}
-        match drawing.boxes[a].role, drawing.boxes[b].role:
-            case "backward", "backward":
-                # Up the right of a U: the arrow points at what is drawn above.
-                graph.edge(f"n{b}", f"n{a}", dir="back", **look)
-            case "forward", "backward" | "recompute":
-                graph.edge(f"n{a}", f"n{b}", color=_KEPT, minlen="0", **look)
-            case of, to:
-                graph.edge(f"n{a}", f"n{b}", minlen="1" if of == to else "0", **look)
+        look = {"penwidth": f"{width:.2f}", "tooltip": human(nbytes), "minlen": "1" if of == to else "0"}
+        look["dir"] = "both" if len(line) == 2 else next(iter(line))
+        if of == "forward" and to in ("backward", "recompute"):
+            look["color"] = _KEPT
+        graph.edge(f"n{upper}", f"n{lower}", **look)
     return graph.source
+
+
+def _height(box: Box) -> tuple[int, float]:
+    """An order from above to below: down the left of a U and up its right. Lines that all go down in it make no rings,
+    as those between modules may: graphviz would take long over them, and cut them anywhere.
+    """
+    return _PARTS.index(box.role), -box.place if box.role == "backward" else box.place
 
 
 def _legend(title: str) -> str:
