@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -35,7 +35,12 @@ _MOST_LIVE = 8
 """Rows of what is alive, in a refusal."""
 
 LONGEST_BATCH = 1 << 20
-"""Only shorter batches are looked for."""
+"""No longer batch is looked for."""
+
+_GROWTH = 32
+"""A length that is looked at is at most so many times the one before."""
+_PATIENCE = 4
+"""Among so many lengths that are looked at one halves what is open, where sizes do not grow in line."""
 
 TraceBatch = Callable[[Any], StepGraph]
 
@@ -122,7 +127,8 @@ class StepPlan:
 
     def largest_batch(self, memory: float | str) -> int:
         """The largest length of the batch's first axis with which the step fits `memory`, 0 if none does; no more are
-        looked at than `LONGEST_BATCH` examples in each part that is accumulated.
+        looked at than `LONGEST_BATCH` examples in each part that is accumulated. The next length does not fit; where a
+        step runs in tiles, whose sizes follow from the divisors of the length, some longer one may.
 
         All leaves whose first axis is as long as that of the first leaf grow and shrink with it. A percentage is of
         this step's total without a bound.
@@ -221,16 +227,17 @@ class StepPlans:
             return self.planned(same)
         return self.planned(in_tiles[1], tile=in_tiles[0])
 
-    def least_bytes(self, enough: int) -> int:
-        """The total of the smallest plan, or of one that is found earlier and takes at most `enough` bytes."""
+    def least_bytes(self, enough: int) -> tuple[int, bool]:
+        """The total of the smallest plan, and True; or of one that fits `enough` without recomputing, and False."""
         tiles, held, least = self.tile_plans, self.held_bytes, self.unbounded_bytes
         if least > enough and tiles.tiles:
             least = min(least, held + tiles.planned(-1).arena_bytes)
-        if least > enough:
-            least = min(least, held + self.frontier.least().plan.arena_bytes)
+        if least <= enough:
+            return least, False
+        least = min(least, held + self.frontier.least().plan.arena_bytes)
         if least > enough and tiles.tiles:
             least = min(least, held + tiles.frontier.least().plan.arena_bytes)
-        return least
+        return least, True
 
     # ---- other batches
 
@@ -252,31 +259,47 @@ class StepPlans:
 
     def largest_batch(self, limit: int) -> int:
         """The largest length, a multiple of `accumulate`, that fits `limit` bytes."""
-        unit, now = self.accumulate, self.batch_length // self.accumulate
-        if not now or self.held_bytes > limit:
+        unit, n = self.accumulate, self.batch_length // self.accumulate
+        if not n or self.held_bytes > limit:
             return 0
-        fits, fails, tries, refused = (0, self.held_bytes), (LONGEST_BATCH, 0), 0, 0
-        n = now
+        round_length = n if self.tile_plans.tiles else 1
+        fits, fails, refused, tries = 0, LONGEST_BATCH + 1, 0, 0
+        smallest: dict[int, int] = {}  # the bytes of smallest plans that were looked for to the end
         while True:
+            tries += 1
             try:
-                least = (self if n == now else self.for_batch(n * unit)).least_bytes(limit)
+                plans = self if n * unit == self.batch_length else self.for_batch(n * unit)
+                least, is_smallest = plans.least_bytes(limit)
+                if is_smallest:
+                    smallest[n] = least
             except (ShapeError, TracingError):
                 # Too short for the model, such as one image for batch norm: it would fit, and is no answer.
-                least, refused = self.held_bytes, max(refused, n)
+                least, refused = 0, max(refused, n)
             if least <= limit:
-                fits = n, least
+                fits = n
             else:
-                fails = n, least
-            if fails[0] - fits[0] <= 1:
-                return fits[0] * unit if fits[0] > refused else 0
-            # The least grows about in line with the length; halving sees to an end where it does not.
-            tries += 1
-            (a, bytes_a), (b, bytes_b) = fits, fails if fails[1] else (n, least)
-            slope = (bytes_b - bytes_a) / (b - a) if b > a else (bytes_a - self.held_bytes) / a
-            guess = int(a + (limit - bytes_a) / slope) if slope > 0 else 8 * n
-            if fails[1] and tries % 4 == 0:
-                guess = (a + b) // 2
-            n = max(a + 1, min(guess, fails[0] - 1, 8 * n))
+                fails = n
+            if fails - fits == 1:
+                return fits * unit if fits > refused else 0
+            guess = self._crossing(limit, smallest)
+            if fails <= LONGEST_BATCH and (guess is None or tries % _PATIENCE == 0):
+                guess = (fits + fails) // 2
+            guess = min(_GROWTH * n if guess is None else guess, fails - 1, _GROWTH * n)
+            if round_length > 1 and fits and fails <= LONGEST_BATCH:
+                # Which tiles a length has depends on its divisors: next to a round one that fits few others do.
+                guess = fits + 1 if tries > _PATIENCE else guess // round_length * round_length
+            n = max(fits + 1, guess)
+
+    def _crossing(self, limit: int, smallest: Mapping[int, int]) -> int | None:
+        """The length up to which plans fit `limit` bytes if the `smallest` ones known, by length, lie on a line: the
+        two of bytes next to the limit, or one and what no plan changes. None where that does not tell.
+        """
+        nearest = sorted(smallest.items(), key=lambda known: abs(known[1] - limit))[:2]
+        if not nearest:
+            return None
+        (a, bytes_a), (b, bytes_b) = sorted(nearest if len(nearest) > 1 else [(0, self.held_bytes), *nearest])
+        slope = (bytes_b - bytes_a) / (b - a)
+        return int(a + (limit - bytes_a) / slope) if slope > 0 else None
 
     # ---- what to say
 

@@ -129,7 +129,7 @@ def _largest_batch(options: PlanOptions) -> int:
         answer = {"recipe": options.recipe, "memory": options.memory, "largest_batch": largest}
         _write(options.json, json.dumps(answer))
     if options.json != "-":
-        more = " or more" if largest >= (LONGEST_BATCH - 1) * options.accumulate else ""
+        more = " or more" if largest == LONGEST_BATCH * options.accumulate else ""
         fits = f"the largest batch that fits {options.memory} is {largest}{more}"
         print(fits if largest else "no batch is small enough")
     return 0 if largest else FAILED

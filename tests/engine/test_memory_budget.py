@@ -14,7 +14,7 @@ import gradloom as gl
 import numpy as np
 import pytest
 from gradloom import nn, optim
-from gradloom.engine.step_plan import budget_of
+from gradloom.engine.step_plan import LONGEST_BATCH, StepPlans, budget_of
 
 ROWS, WIDTH, TOKENS = 4, 16, 12
 
@@ -158,13 +158,44 @@ def test_a_curve_goes_from_the_fastest_plan_to_the_smallest():
     assert again.report.recompute_flops == points[-1].recompute_flops
 
 
-def test_the_largest_batch_fits_and_one_more_does_not():
-    free = plan()
-    budget = int(1.2 * free.report.total_bytes)
+def regression(rows: int, norm: bool, memory: Any = None) -> gl.StepPlan:
+    layers = [nn.Linear(16, 24), nn.BatchNorm1d(24) if norm else nn.Tanh(), nn.Linear(24, 1)]
+    batch = {"x": gl.spec((rows, 16), "float32"), "y": gl.spec((rows, 1), "float32")}
+
+    def loss(model: Any, batch: Any) -> Any:
+        return nn.mse_loss(model(batch["x"]), batch["y"])
+
+    return gl.plan_step(nn.Sequential(*layers), loss, optim.SGD(0.1), batch, memory=memory)
+
+
+@pytest.mark.parametrize(("rows", "norm"), [(48, True), (64, False), (7, False)])
+@pytest.mark.parametrize("share", [0.7, 1.5, 20.0])
+def test_the_largest_batch_fits_and_the_next_does_not(rows: int, norm: bool, share: float):
+    free = regression(rows, norm)
+    held = free.report.total_bytes - free.report.arena_bytes
+    budget = held + int(share * free.report.arena_bytes)
     largest = free.largest_batch(budget)
-    assert plan(budget, rows=largest).report.total_bytes <= budget
-    with pytest.raises(gl.MemoryBudgetError):
-        plan(budget, rows=largest + 1)
+    assert largest >= (rows if share > 1 else 0)
+    if largest:
+        assert regression(largest, norm, budget).report.total_bytes <= budget
+    if largest < LONGEST_BATCH:
+        with pytest.raises(gl.MemoryBudgetError):
+            regression(largest + 1, norm, budget)
+
+
+def test_few_lengths_are_looked_at_where_bytes_grow_in_line(monkeypatch: pytest.MonkeyPatch):
+    free = regression(64, norm=True)
+    looked_at: list[int] = []
+    for_batch = StepPlans.for_batch
+
+    def counted(plans: StepPlans, length: int) -> StepPlans:
+        looked_at.append(length)
+        return for_batch(plans, length)
+
+    monkeypatch.setattr(StepPlans, "for_batch", counted)
+    largest = free.largest_batch(3 * free.report.total_bytes)
+    assert looked_at[-1] in (largest, largest + 1)
+    assert len(looked_at) <= 6
 
 
 def test_the_largest_batch_splits_as_the_step_does():
@@ -230,7 +261,8 @@ def test_a_refusal_says_what_would_help():
         plan(held + 45_000)
     text, least, largest = str(error.value), error.value.least_bytes, error.value.largest_batch
     assert f"the budget is {held + 45_000:,}" in text
-    assert largest == free.largest_batch(held + 45_000) > 0
+    assert 0 < largest < ROWS
+    assert plan(held + 45_000, rows=largest).report.total_bytes <= held + 45_000
     assert f"the largest batch that would fit is {largest}, this one is 4" in text
     assert "what is alive when the smallest plan needs the most" in text
     assert " smaller values, " in text

@@ -125,10 +125,10 @@ def test_a_budget_is_kept_and_reported(recipes: Path, capsys: pytest.CaptureFixt
 
 
 def test_the_largest_batch_fits_and_one_more_does_not(recipes: Path, capsys: pytest.CaptureFixture[str]):
-    assert main(["plan", "zoo.py:small", "--memory", "200kB", "--largest-batch"]) == 0
+    assert main(["plan", "zoo.py:small", "--memory", "50kB", "--largest-batch"]) == 0
     line = capsys.readouterr().out
-    assert line.startswith("the largest batch that fits 200kB is ")
-    assert main(["plan", "zoo.py:small", "--memory", "200kB", "--largest-batch", "--json"]) == 0
+    assert line.startswith("the largest batch that fits 50kB is ")
+    assert main(["plan", "zoo.py:small", "--memory", "50kB", "--largest-batch", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["largest_batch"]
     assert line.split()[-1] == str(rows)
     model, loss_fn, optimizer, _ = make_recipe("zoo.py:small")
@@ -136,9 +136,9 @@ def test_the_largest_batch_fits_and_one_more_does_not(recipes: Path, capsys: pyt
     def batch(n: int) -> dict[str, object]:
         return {"x": gl.spec((n, 32)), "y": gl.spec((n, 32))}
 
-    gl.plan_step(model, loss_fn, optimizer, batch(rows), memory="200kB")
+    gl.plan_step(model, loss_fn, optimizer, batch(rows), memory="50kB")
     with pytest.raises(gl.MemoryBudgetError):
-        gl.plan_step(model, loss_fn, optimizer, batch(rows + 1), memory="200kB")
+        gl.plan_step(model, loss_fn, optimizer, batch(rows + 1), memory="50kB")
     assert main(["plan", "mlp_s", "--memory", "1GB", "--largest-batch"]) == 0
     assert capsys.readouterr().out.endswith(" or more\n")  # it runs in tiles of the batch, however long
     assert main(["plan", "zoo.py:small", "--memory", "10kB", "--largest-batch"]) == 1
