@@ -26,6 +26,11 @@ _LARGE_WORK = 1 << 25
 # Columns of the result, in vectors, and rows below which BLAS is as fast.
 _LEAST_VECTORS = 2
 _LEAST_ROWS = 4
+# Elements of the right operand from which on BLAS multiplies so few rows by it one at a time: that takes as long as to
+# read it, and to pack it for all of them takes several times as long.
+_LONG_READ = 1 << 18
+# Rows for which computing takes as long as reading the right operand does, which is what tiles of fewer rows wait for.
+_READING_ROWS = 8
 # A strip of several vectors takes at most this part of the bytes that the result takes.
 _PARTS = 4
 
@@ -80,7 +85,7 @@ def cut_product(batches: int, m: int, n: int, k: int, copies: int = 1) -> DotTil
     of work (measured with BLAS: a tile of r rows runs at r / (r + 12) of full speed; to turn a strip costs as much); so
     tiles are as square as they can be, and few.
     """
-    work = batches * m * n * k
+    work = batches * (_READING_ROWS if is_by_rows(m, n, k) else m) * n * k
     wanted = min(_MOST_TILES, work // _LEAST_WORK) // max(batches, 1)
     enough = -(-max(_ENOUGH_TILES, work // _LARGE_WORK) // copies)
     best = (1, 1)
@@ -91,6 +96,11 @@ def cut_product(batches: int, m: int, n: int, k: int, copies: int = 1) -> DotTil
             best = max(best, (down, across), key=lambda cut: _merit(m, n, *cut, enough))
     height, width = _even(m, best[0]), _even(n, best[1])
     return DotTiles(height, width, -(-m // height), -(-n // width), batches)
+
+
+def is_by_rows(m: int, n: int, k: int) -> bool:
+    """Whether BLAS multiplies an (m, k) matrix by a (k, n) one row by row."""
+    return 0 < m < _LEAST_ROWS and n * k >= _LONG_READ
 
 
 def row_tiles(x: View, y: View, height: int) -> DotTiles:
@@ -108,7 +118,8 @@ def is_turned(y: View) -> bool:
 def _in_registers(cut: DotTiles, x: View, y: View) -> DotTiles:
     """The same tiles, by register tiles where these are faster than BLAS."""
     dtype, (m, k), n = x.base.type.dtype, x.shape[-2:], y.shape[-1]
-    if dtype.kind != "f" or m < _LEAST_ROWS or n * dtype.itemsize < _LEAST_VECTORS * VECTOR_BYTES or k == 0:
+    least = 2 if n * k >= _LONG_READ and not is_turned(y) else _LEAST_ROWS
+    if dtype.kind != "f" or m < least or n * dtype.itemsize < _LEAST_VECTORS * VECTOR_BYTES or k == 0:
         return cut
     if not has_wide_registers():
         return cut

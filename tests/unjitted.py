@@ -97,6 +97,16 @@ class _Machine:
 
         return gemm
 
+    def gemv(self, dtype: np.dtype[Any]) -> Callable[..., None]:
+        def gemv(fn: int, turned: int, rows: int, columns: int, a: int, lda: int, x: int, step: int, y: int) -> None:
+            matrix, vector, result = (self.pointer(address, dtype) for address in (a, x, y))
+            for i in range(columns if turned else rows):
+                for j in range(rows if turned else columns):
+                    element = matrix[i * lda + j] if turned else matrix[j * lda + i]
+                    result[i] = result[i] + element * vector[j * step]
+
+        return gemv
+
     def tile_product(
         self, short: str, rows: int, vectors: int, tail: bool = False, pairwise: bool = False, sectioned: bool = False
     ) -> Callable[..., None]:
@@ -118,6 +128,7 @@ class _Machine:
         names["tile_product"] = self.tile_product
         names["tile_transpose"] = self.tile_transpose
         names["gemm_f32"], names["gemm_f64"] = self.gemm(np.dtype("f4")), self.gemm(np.dtype("f8"))
+        names["gemv_f32"], names["gemv_f64"] = self.gemv(np.dtype("f4")), self.gemv(np.dtype("f8"))
         return names
 
     def call(self, source: str, block: _Block) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...ir import SHORT_NAMES
-from ...passes.dot_tiles import DEPTH, DotTiles, is_turned
+from ...passes.dot_tiles import DEPTH, DotTiles, is_by_rows, is_turned
 from ...passes.register_tiles import VECTOR_BYTES
 from ...passes.views import View
 from .. import blas
@@ -21,9 +21,11 @@ def by_blas(x: View, y: View, cut: DotTiles, added: bool) -> tuple[str, int, lis
     m, k = x.shape[-2:]
     n = y.shape[-1]
     (ta, lda), (tb, ldb) = _matrix(x), _matrix(y)
-    function = blas.pointer("sgemm" if dtype.itemsize == 4 else "dgemm") if dtype.kind == "f" else 0
+    by_rows = dtype.kind == "f" and is_by_rows(m, n, k)
+    name = ("s" if dtype.itemsize == 4 else "d") + ("gemv" if by_rows else "gemm")
+    function = blas.pointer(name) if dtype.kind == "f" else 0
     words = [m, n, k, lda, ldb, ta, tb, cut.rows, cut.columns, cut.across, cut.down * cut.across, int(added)]
-    return blas_source(dtype), function, words + _batch_words(x, y)
+    return blas_source(dtype, by_rows), function, words + _batch_words(x, y)
 
 
 def by_registers(x: View, y: View, cut: DotTiles, added: bool) -> tuple[str, list[int]]:
@@ -68,8 +70,8 @@ def _batch_source(first: int) -> str:
         bb += index * word(b, {first + 3} + 3 * axis)"""
 
 
-def blas_source(dtype: np.dtype[Any]) -> str:
-    """One tile of a batch of matrix products.
+def blas_source(dtype: np.dtype[Any], by_rows: bool) -> str:
+    """One tile of a batch of matrix products, which BLAS multiplies at once or row by row.
 
     Words: tile, BLAS function, A, B, C, m, n, k, lda, ldb, A transposed, B transposed, rows and columns of a tile,
     tiles across, tiles of one product, whether C is added to, batch axes, and for each batch
@@ -78,6 +80,16 @@ def blas_source(dtype: np.dtype[Any]) -> str:
     short = SHORT_NAMES[dtype]
     product = f"word(b, 1), ta, tb, rows, columns, k, {short}(1), a, lda, bb, ldb"
     call = f"gemm_{short}({product}, {short}(word(b, 16)), c, n)"
+    if by_rows:
+        shape = "k if tb else columns, columns if tb else k"
+        call = f"""for r in range(rows):
+        row = c + {dtype.itemsize} * r * n
+        target = array_{short}(row, 0)
+        if word(b, 16) == 0:
+            for j in range(columns):
+                target[j] = {short}(0)
+        first = a + {dtype.itemsize} * (r if ta else r * lda)
+        gemv_{short}(word(b, 1), tb, {shape}, bb, ldb, first, lda if ta else i64(1), row)"""
     if dtype.kind != "f":
         call = f"""x, y, z = array_{short}(a, 0), array_{short}(bb, 0), array_{short}(c, 0)
     for r in range(rows):

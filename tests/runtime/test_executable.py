@@ -308,6 +308,16 @@ def test_matrix_products_of_all_layouts_in_several_tiles(ta: bool, tb: bool, dty
     check(build(fn, spec((k, m) if ta else (m, k), dtype), spec((n, k) if tb else (k, n), dtype)))
 
 
+@pytest.mark.parametrize(("ta", "tb"), [*itertools.product((False, True), repeat=2)])
+@pytest.mark.parametrize("m", [1, 2, 3])
+def test_products_of_few_rows_with_a_large_matrix(m: int, ta: bool, tb: bool):
+    def fn(b: Builder, x: Value, y: Value) -> Value:
+        return OPS["dot"](b, x, y, contract=((0 if ta else 1,), (1 if tb else 0,)), batch=((), ()))
+
+    k, n = 500, 1057
+    check(build(fn, spec((k, m) if ta else (m, k), F32), spec((n, k) if tb else (k, n), F32)), threads=(1, 2, 4))
+
+
 def test_attention_reads_its_heads_as_views():
     def fn(b: Builder, q: Value, k: Value, v: Value) -> Value:
         n, t, heads, d = 2, 33, 4, 16

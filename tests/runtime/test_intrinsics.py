@@ -136,6 +136,26 @@ def test_gemm_is_the_row_major_product(suffix, alpha, beta):
             c[:] = before
 
 
+@pytest.mark.parametrize("suffix", ["f32", "f64"])
+def test_gemv_adds_a_product_with_a_vector(suffix):
+    dtype = ARRAY_DTYPES[suffix]
+    function = blas.pointer({"f32": "sgemv", "f64": "dgemv"}[suffix])
+    source = f"def f(w):\n    gemv_{suffix}({', '.join(f'word(w, {i})' for i in range(9))})\n    return 0\n"
+    rng = np.random.default_rng(1)
+    for (rows, columns), turned, spare, step in product([(3, 4), (1, 5), (70, 33)], (0, 1), (0, 3), (1, 2)):
+        a = rng.standard_normal((columns, rows + spare)).astype(dtype)  # column by column
+        matrix = a[:, :rows] if turned else a[:, :rows].T
+        x = rng.standard_normal(step * matrix.shape[1]).astype(dtype)
+        before = rng.standard_normal(len(matrix)).astype(dtype)
+        y = before.copy()
+        places = [a.ctypes.data, a.shape[1], x.ctypes.data, step, y.ctypes.data]
+        for code in both(source, np.array([function, turned, rows, columns, *places])):
+            assert code == 0
+            expected = before + matrix @ x[::step]
+            np.testing.assert_allclose(y, expected, rtol=1e-5 if suffix == "f32" else 1e-12, atol=1e-5)
+            y[:] = before
+
+
 def test_getters_and_setters_of_c():
     seen = []
     getter = ctypes.CFUNCTYPE(ctypes.c_int)(lambda: -7)
