@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from ..ir import Builder, Graph, Node, Value, node_flops
 from .cost import node_nanoseconds
@@ -65,18 +66,23 @@ class GraphProblem(Problem):
 
     def flops_again(self, runs: Sequence[Run], more: Mapping[Node, int]) -> int:
         """Operations of an order that repeat others, with so many `more` in each iteration of some loops."""
-        total = 0
+        total = self._first_flops + sum(node.attrs["length"] * flops for node, flops in more.items())
         for run in runs:
+            if not run.again:
+                continue
             node = self.nodes[run.unit]
             total += node.attrs.get("length", 1) * more.get(node, 0)
-            if not run.again:
-                total += _flops_again(node)
-            elif node.op.name == "region":
+            if node.op.name == "region":
                 there = [v for v in run.reads if self.maker[v] == run.unit]
                 total += sum(map(node_flops, self._part(run.unit, run.makes, there)))
             else:
                 total += node_flops(node)
         return total
+
+    @cached_property
+    def _first_flops(self) -> int:
+        """Operations of first runs that repeat others."""
+        return sum(map(_flops_again, self.nodes))
 
     def base(self, value: Value) -> Value:
         """The value in whose memory `value` lies."""
