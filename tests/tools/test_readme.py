@@ -19,7 +19,7 @@ def blocks(language: str) -> list[str]:
 
 def test_the_python_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.chdir(tmp_path)
-    assert len(blocks("python")) == 4
+    assert len(blocks("python")) == 5
     # As a file, so that tracing finds the lines.
     (tmp_path / "readme.py").write_text("\n".join(blocks("python")))
     done = subprocess.run([sys.executable, "-W", "error", "readme.py"], capture_output=True, text=True)
@@ -61,30 +61,10 @@ def test_the_commands_that_look_at_a_plan_work(tmp_path: Path):
     lines = [line.partition("#")[0].split() for block in blocks("sh") for line in block.splitlines()]
     commands = [line[1:] for line in lines if line[:2] in (["gradloom", "plan"], ["gradloom", "draw"])]
     assert len(commands) == 8
-    # Of a step that runs tile by tile any batch fits, which takes long to find out.
-    commands = [command for command in commands if "--largest-batch" not in command]
-    (tmp_path / "my_recipes.py").write_text(RECIPE)
+    (recipe,) = [block for block in blocks("python") if "def line" in block]
+    (tmp_path / "my_recipes.py").write_text(recipe)
     code = "import sys; from gradloom.tools.cli import main; sys.exit(main())"
     for command in commands:
         done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, cwd=tmp_path)
         assert done.returncode == 0, (command, done.stderr)
     assert {"step.html", "step.svg", "plan.json"} <= {path.name for path in tmp_path.iterdir()}
-
-
-RECIPE = """
-import gradloom as gl
-from gradloom import nn
-
-class Line(nn.Module):
-    def __init__(self):
-        self.layers = nn.ModuleList([nn.Linear(8, 8) for _ in range(4)])
-
-    def forward(self, x):
-        for layer in self.layers:
-            x = nn.tanh(layer(x))
-        return x
-
-def line():
-    batch = {"x": gl.spec((16, 8)), "y": gl.spec((16, 8))}
-    return Line(), lambda model, batch: nn.mse_loss(model(batch["x"]), batch["y"]), gl.optim.SGD(0.1), batch
-"""
