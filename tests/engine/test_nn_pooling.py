@@ -91,6 +91,25 @@ def test_adaptive_pooling_is_torchs(kind, ndim, size):
     assert_like_torch(lambda x: ours(x, size), lambda x: theirs(x, size), X[ndim])
 
 
+LP = [
+    (1, {"norm_type": 2, "kernel_size": 3}),
+    (2, {"norm_type": 2.0, "kernel_size": (2, 3), "stride": (1, 2)}),
+    (2, {"norm_type": 3, "kernel_size": 3, "stride": 2, "ceil_mode": True}),
+    (2, {"norm_type": 1.5, "kernel_size": 2}),
+    (3, {"norm_type": 4, "kernel_size": 2, "ceil_mode": True}),
+]
+
+
+@pytest.mark.parametrize(("ndim", "options"), LP, ids=str)
+def test_power_pooling_is_torchs(ndim, options):
+    name = f"lp_pool{ndim}d"
+    ours, theirs = getattr(F, name), torch_function(name)
+    x = X[ndim] if options["norm_type"] % 2 == 0 else abs(X[ndim]) + 0.1
+    assert_like_torch(lambda x: ours(x, **options), lambda x: theirs(x, **options), x)
+    layer = getattr(nn, f"LPPool{ndim}d")(**options)
+    np.testing.assert_array_equal(layer(x), ours(x, **options))
+
+
 @pytest.mark.parametrize("shape", [(3, 7, 6), (0, 3, 7, 6), (2, 3, 1, 1), (1, 1, 2, 3)], ids=str)
 @pytest.mark.parametrize("name", ["max_pool2d", "avg_pool2d"])
 def test_images_without_batch_and_of_odd_sizes_are_pooled(name, shape):
@@ -134,6 +153,7 @@ def test_the_bits_do_not_depend_on_the_threads(name):
         (lambda x: F.max_pool2d(x[0, 0], 2), ValueError, r"max_pool2d: the input is \(N, C, H, W\) or \(C, H, W\)"),
         (lambda x: F.max_pool2d(x, 9), ValueError, r"a window of \(9, 9\).* does not fit \(2, 3, 7, 6\) float64"),
         (lambda x: F.max_pool2d(x, 2, padding=2), ValueError, "padding 2 is more than half of a window"),
+        (lambda x: F.lp_pool2d(x, 0, 2), ValueError, "norm_type is a number other than 0, got 0"),
         (lambda x: F.avg_pool2d(x, 0), ValueError, "kernel_size is a whole number or 2 of them, 1 or more, got 0"),
         (lambda x: F.avg_pool2d(x, (2, 2, 2)), ValueError, "kernel_size is a whole number or 2 of them"),
         (lambda x: F.avg_pool2d(x, 2, divisor_override=0), ValueError, "divisor_override"),

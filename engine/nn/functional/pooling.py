@@ -232,6 +232,49 @@ def avg_pool3d(
     return _avg_pool_nd(3, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
+def _lp_pool_nd(ndim: int, input: Any, norm_type: float, kernel_size: Any, stride: Any, ceil_mode: bool) -> Any:
+    what = f"lp_pool{ndim}d"
+    x = spatial_input(what, input, ndim)
+    if isinstance(norm_type, bool) or not isinstance(norm_type, (int, float)) or norm_type == 0:
+        raise ValueError(located(f"{what}: norm_type is a number other than 0, got {norm_type!r}"))
+    size = numbers_of(what, "kernel_size", kernel_size, ndim, least=1)
+    mean = _avg_pool_nd(ndim, x**norm_type, kernel_size, stride, 0, ceil_mode, True, None)
+    return (mean * math.prod(size)) ** (1 / norm_type)
+
+
+def lp_pool1d(
+    input: Any,
+    norm_type: float,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    ceil_mode: bool = False,
+) -> Any:
+    """(Σ x^p)^(1/p) over each window of (N, C, L) or (C, L), with p = `norm_type`."""
+    return _lp_pool_nd(1, input, norm_type, kernel_size, stride, ceil_mode)
+
+
+def lp_pool2d(
+    input: Any,
+    norm_type: float,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    ceil_mode: bool = False,
+) -> Any:
+    """(Σ x^p)^(1/p) over each window of (N, C, H, W) or (C, H, W), with p = `norm_type`."""
+    return _lp_pool_nd(2, input, norm_type, kernel_size, stride, ceil_mode)
+
+
+def lp_pool3d(
+    input: Any,
+    norm_type: float,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    ceil_mode: bool = False,
+) -> Any:
+    """(Σ x^p)^(1/p) over each window of (N, C, D, H, W) or (C, D, H, W), with p = `norm_type`."""
+    return _lp_pool_nd(3, input, norm_type, kernel_size, stride, ceil_mode)
+
+
 # Adaptive pooling: window i of o over n elements is from floor(i n / o) to ceil((i + 1) n / o).
 
 

@@ -131,6 +131,42 @@ class AvgPool3d(_AvgPool):
     pool = staticmethod(F.avg_pool3d)
 
 
+class _LPPool(Module):
+    pool: ClassVar[Callable[..., Any]]
+
+    def __init__(
+        self, norm_type: float, kernel_size: Size, stride: Size | None = None, ceil_mode: bool = False
+    ) -> None:
+        self.norm_type = norm_type
+        self.kernel_size = kernel_size
+        self.stride = kernel_size if stride is None else stride
+        self.ceil_mode = ceil_mode
+
+    def forward(self, x: Any) -> Any:
+        return type(self).pool(x, self.norm_type, self.kernel_size, self.stride, self.ceil_mode)
+
+    def extra_repr(self) -> str:
+        return f"norm_type={self.norm_type}, kernel_size={self.kernel_size}, stride={self.stride}"
+
+
+class LPPool1d(_LPPool):
+    """(Σ x^p)^(1/p) over each window of (N, C, L) or (C, L)."""
+
+    pool = staticmethod(F.lp_pool1d)
+
+
+class LPPool2d(_LPPool):
+    """(Σ x^p)^(1/p) over each window of (N, C, H, W) or (C, H, W)."""
+
+    pool = staticmethod(F.lp_pool2d)
+
+
+class LPPool3d(_LPPool):
+    """(Σ x^p)^(1/p) over each window of (N, C, D, H, W) or (C, D, H, W)."""
+
+    pool = staticmethod(F.lp_pool3d)
+
+
 class _AdaptivePool(Module):
     pool: ClassVar[Callable[..., Any]]
 
