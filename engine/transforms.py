@@ -31,7 +31,7 @@ def value_and_grad(
     result that is not a scalar.
     """
 
-    @_like(fn)
+    @_like(fn, "value_and_grad")
     def gradient_of(*args: Any, **kwargs: Any) -> Any:
         if current_trace() is None:
             return trace_with_structure(gradient_of, *_with_arrays(args, argnums), **kwargs)(*args, **kwargs)
@@ -42,11 +42,10 @@ def value_and_grad(
 
 def grad(fn: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
     """A function that gives the gradient of `fn`, or `(gradient, aux)` with `has_aux`. See `value_and_grad`."""
-    both = value_and_grad(fn, argnums, has_aux)
 
-    @_like(fn)
+    @_like(fn, "grad")
     def gradient_of(*args: Any, **kwargs: Any) -> Any:
-        value, gradient = both(*args, **kwargs)
+        value, gradient = value_and_grad(fn, argnums, has_aux)(*args, **kwargs)
         return (gradient, value[1]) if has_aux else gradient
 
     return gradient_of
@@ -89,7 +88,7 @@ def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
     What `fn` gives to `save` is kept all the same.
     """
 
-    @_like(fn)
+    @_like(fn, "checkpoint")
     def checkpointed(*args: Any, **kwargs: Any) -> Any:
         trace = current_trace()
         if trace is None:
@@ -114,7 +113,9 @@ def stop_gradient(x: Any) -> Any:
     return optree.tree_map(lambda leaf: emit(ew.stop_gradient, leaf) if isinstance(leaf, Tracer) else leaf, x)
 
 
-def _like(fn: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def _like(fn: Callable[..., Any], what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    if not callable(fn):
+        raise TypeError(f"{what} takes a function, got {type(fn).__name__}; write {what}(f)(x), not {what}(f(x))")
     # `updated=()`: the attributes of a callable object are its own.
     return functools.wraps(fn, updated=())
 

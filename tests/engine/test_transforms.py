@@ -427,6 +427,9 @@ def test_results_that_are_no_float_scalars_are_refused(function: Any, error: typ
 
 
 def test_wrong_use_is_refused() -> None:
+    for transform in (gl.grad, gl.value_and_grad, gl.checkpoint):
+        with pytest.raises(TypeError, match=f"^{transform.__name__} takes a function, got float64; write"):
+            transform(np.sum(X))
     with pytest.raises(TypeError, match="argnums 2 for a call with 1"):
         gl.grad(np.sum, argnums=2)(X)
     with pytest.raises(gl.TracingError, match=r"returns \(loss, aux\)"):
