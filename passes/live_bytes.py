@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..ir import Graph, Node, Value
-from .conv_prologue import added_input
+from .carried import carried_input
 from .views import VIEW_OPS, View
 
 
@@ -45,8 +45,8 @@ def steps(graph: Graph, views: Mapping[Value, View], nodes: Iterable[Node]) -> l
         for value in node.outputs:
             if value in overwriting:
                 continue
-            old = next((b for b in dying if b.type == value.type and b not in over), None)
-            if old is not None and (node.op.name == "region" or _adds(node, old, views)):
+            old = _written_over(node, value, [base for base in dying if base not in over], views)
+            if old is not None:
                 over.append(old)
             else:
                 made += value.type.nbytes
@@ -56,9 +56,16 @@ def steps(graph: Graph, views: Mapping[Value, View], nodes: Iterable[Node]) -> l
     return found
 
 
-def _adds(node: Node, old: Value, views: Mapping[Value, View]) -> bool:
-    added = added_input(node) if node.op.family == "convolution" else None
-    return added is not None and views[node.inputs[added]].base is old
+def _written_over(node: Node, value: Value, dying: Sequence[Value], views: Mapping[Value, View]) -> Value | None:
+    """The one of the `dying` arrays that an output of a node may be written over."""
+    if node.op.name == "region":
+        same = (value.type.dtype, value.type.size)
+        return next((base for base in dying if (base.type.dtype, base.type.size) == same), None)
+    begins = carried_input(node, value.index)
+    if begins is None:
+        return None
+    base = views[node.inputs[begins]].base
+    return base if base in dying and base.type.nbytes == value.type.nbytes else None
 
 
 def most_bytes(order: Sequence[Step], scratch: Mapping[Node, int]) -> int:

@@ -318,26 +318,9 @@ def _overwritable(
     taken: set[int],
 ) -> int | None:
     """The input of a region that output `o` may be written over, element by element as it is read."""
-    if is_collected(node.attrs["body"].outputs[o]):
-        return None
-    result = nest.body.outputs[o]
-    if nest.kinds[result] == "crossing":
-        return None
     for i, value in enumerate(node.inputs):
-        if i >= len(nest.body.inputs) or (i == 0 and nest.product is not None):
-            continue  # what the dot reads, it reads again for other tiles
         view = views[value]
-        inner = nest.body.inputs[i]
-        if (
-            i in taken
-            or not view.whole
-            or inner.type.dtype != result.type.dtype
-            or nest.kinds[inner] != nest.kinds[result]
-        ):
-            continue
-        if nest.accesses[inner] != nest.accesses[result] or inner not in nest.last_read:
-            continue
-        if reading[view.base] > 1 or nest.last_read[inner] > nest.sweep_of[result]:
+        if i in taken or reading[view.base] > 1 or not can_be_written_over(node, o, i, nest, view):
             continue
         home = locations.get(view.base)
         if target is not None:
@@ -347,3 +330,19 @@ def _overwritable(
         if home is None and view.base in owner and last_reader.get(view.base) is node and owner[view.base].death == now:
             return i
     return None
+
+
+def can_be_written_over(node: Node, o: int, i: int, nest: LoopNest, view: View) -> bool:
+    """Whether output `o` of a region may be written over input `i`, which lies as `view` says, element by element as it
+    is read, if nothing else reads that.
+    """
+    if i >= len(nest.body.inputs) or (i == 0 and nest.product is not None):
+        return False  # what the dot reads, it reads again for other tiles
+    if is_collected(node.attrs["body"].outputs[o]):
+        return False
+    result, inner = nest.body.outputs[o], nest.body.inputs[i]
+    if nest.kinds[result] == "crossing" or nest.kinds[inner] != nest.kinds[result]:
+        return False
+    if not view.whole or inner.type.dtype != result.type.dtype or nest.accesses[inner] != nest.accesses[result]:
+        return False
+    return inner in nest.last_read and nest.last_read[inner] <= nest.sweep_of[result]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -9,7 +10,7 @@ from functools import cached_property
 from ..ir import Builder, Graph, Node, Value, node_flops
 from .cost import node_nanoseconds
 from .fuse import Fuse
-from .plan import Plan
+from .plan import Plan, can_be_written_over
 from .recompute_problem import Problem, Run, Unit
 from .schedule import may_stop
 from .views import VIEW_OPS
@@ -137,7 +138,7 @@ def graph_problem(plan: Plan, smallest: int = 64) -> GraphProblem:
         makes = tuple(number[v] for v in node.outputs if v in number)
         over = tuple(
             (number[node.outputs[o]], number[base])
-            for o, i in plan.in_place.get(node, {}).items()
+            for o, i in _in_place(plan, node).items()
             if node.outputs[o] in number and (base := views[node.inputs[i]].base) in number
         )
         again = len(makes) == sum(bool(v.type.nbytes) for v in node.outputs) and _may_run_again(node)
@@ -151,6 +152,20 @@ def graph_problem(plan: Plan, smallest: int = 64) -> GraphProblem:
     fixed = frozenset(number[base] for base in indices if base in number)
     sizes = [v.type.nbytes for v in values]
     return GraphProblem(units, sizes, lasting, overwritten, fixed, smallest, graph=graph, nodes=nodes, values=values)
+
+
+def _in_place(plan: Plan, node: Node) -> dict[int, int]:
+    """For each output of a unit the input that it is written over, or may be where nothing reads that afterwards."""
+    found = dict(plan.in_place.get(node, {}))
+    if node.op.name == "region":
+        reading = Counter(plan.views[v].base for v in node.inputs)
+        for o in range(len(node.outputs)):
+            for i, value in enumerate(node.inputs):
+                view = plan.views[value]
+                free = o not in found and i not in found.values() and reading[view.base] == 1
+                if free and can_be_written_over(node, o, i, plan.nests[node], view):
+                    found[o] = i
+    return found
 
 
 def _overwriting(plan: Plan, nodes: Sequence[Node]) -> dict[Value, int]:
