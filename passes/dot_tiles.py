@@ -21,7 +21,7 @@ _LEAST_WORK = 1 << 20
 _MOST_TILES = 16
 # Tiles that are enough for a product, and the multiply-adds of a tile from which on more tiles are worth the packing: a
 # barrier waits for the last one, all the longer if its thread has lost the core to another process.
-_ENOUGH_TILES = 4
+ENOUGH_TILES = 4
 _LARGE_WORK = 1 << 25
 # Columns of the result, in vectors, and rows below which BLAS is as fast.
 _LEAST_VECTORS = 2
@@ -85,9 +85,13 @@ def cut_product(batches: int, m: int, n: int, k: int, copies: int = 1) -> DotTil
     of work (measured with BLAS: a tile of r rows runs at r / (r + 12) of full speed; to turn a strip costs as much); so
     tiles are as square as they can be, and few.
     """
-    work = batches * (_READING_ROWS if is_by_rows(m, n, k) else m) * n * k
-    wanted = min(_MOST_TILES, work // _LEAST_WORK) // max(batches, 1)
-    enough = -(-max(_ENOUGH_TILES, work // _LARGE_WORK) // copies)
+    enough = -(-max(ENOUGH_TILES, _work(batches, m, n, k) // _LARGE_WORK) // copies)
+    return cut_into(enough, batches, m, n, k)
+
+
+def cut_into(enough: int, batches: int, m: int, n: int, k: int) -> DotTiles:
+    """The cut that packs least of those with `enough` tiles, or with most tiles where none has."""
+    wanted = min(_MOST_TILES, _work(batches, m, n, k) // _LEAST_WORK) // max(batches, 1)
     best = (1, 1)
     for down in (1, 2, 4, 8, 16):
         for across in (1, 2, 4, 8, 16):
@@ -96,6 +100,10 @@ def cut_product(batches: int, m: int, n: int, k: int, copies: int = 1) -> DotTil
             best = max(best, (down, across), key=lambda cut: _merit(m, n, *cut, enough))
     height, width = _even(m, best[0]), _even(n, best[1])
     return DotTiles(height, width, -(-m // height), -(-n // width), batches)
+
+
+def _work(batches: int, m: int, n: int, k: int) -> int:
+    return batches * (_READING_ROWS if is_by_rows(m, n, k) else m) * n * k
 
 
 def is_by_rows(m: int, n: int, k: int) -> bool:

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from ..ir import Node, Value, node_flops
 from ..ir.ops.contraction import Pair
 from .cost import BLAS_PER_NS, CACHE_PER_NS, MEMORY_PER_NS
-from .dot_tiles import cut_product
+from .dot_tiles import ENOUGH_TILES, cut_into
 from .tiling import Axis, follow_scan
 
 PACKED_ROWS = 12
-"""A product with a weight costs as much as so many rows more: the weight is packed (see `cut_product`)."""
+"""A product with a weight costs as much as so many rows more: the weight is packed (see `passes/dot_tiles.py`)."""
 _CACHE_BYTES = 16 << 20
 """Weights and sums of more bytes come from memory for every tile."""
 _PACK_NS = 0.6
@@ -92,7 +92,7 @@ def sharing_loss(nodes: Iterable[Node], aligned: Mapping[Value, Axis], length: i
         lost += 2 * _MEETING_NS
         if node.op.name == "dot":
             batches, m, n, k = _sizes(node, aligned, length, tile)
-            cut = cut_product(batches, m, n, k)
+            cut = cut_into(ENOUGH_TILES, batches, m, n, k)
             lost += time * PACKED_ROWS * ((cut.down - 1) / max(m, 1) + (cut.across - 1) / max(n, 1))
             lost += 0.0 if cut.tiles > 1 else time
     return lost / total if total else math.inf
