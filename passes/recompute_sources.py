@@ -8,9 +8,12 @@ from ..ir import Graph, Node
 from .pipeline import passed, scheduling
 from .plan import Plan, plan
 from .recompute import graph_problem
+from .rerun_loops import RerunLoops
+from .rewrite import Pass
 
 _REACHES = (1.5, 2.5)
 """Of the passes `Rebuild` and `Prologue`."""
+_RERUNS = (RerunLoops(products=True), RerunLoops(share=0.5), RerunLoops())
 _ENOUGH = 0.2
 """Where no unit needs more than this part of the arena, recomputing in the plan itself leads far enough."""
 
@@ -19,14 +22,15 @@ def other_plans(prepared: Graph, base: Plan) -> list[Plan]:
     """Plans of the `prepared` graph (see `preparation`) that may need fewer bytes than `base` under a tight limit, and
     more without one.
     """
-    if graph_problem(base).floor() <= _ENOUGH * base.arena_bytes:
-        return []
+    ways: list[list[Pass]] = [[rerun, *scheduling()] for rerun in _RERUNS if rerun.applies(prepared)]
+    if graph_problem(base).floor() > _ENOUGH * base.arena_bytes:
+        ways += map(scheduling, _REACHES)
     found: list[Plan] = []
     known, costly = [_kept(base)], _costly(base.graph)
-    for reach in _REACHES:
-        scheduled = passed(prepared, scheduling(reach))
+    for steps in ways:
+        scheduled = passed(prepared, steps)
         # Products and convolutions that are cut into other pieces may add up in another order.
-        if _costly(scheduled) != costly:
+        if not _costly(scheduled) <= costly:
             continue
         other = plan(scheduled, base.threads, outputs_in_arena=True)
         if (kept := _kept(other)) not in known:
@@ -45,18 +49,18 @@ def _kept(made: Plan) -> Counter[tuple[int, ...]]:
     return found
 
 
-def _costly(graph: Graph, inside: str = "") -> Counter[tuple[str, ...]]:
-    """Products and convolutions by what they are inside of.
+def _costly(graph: Graph, inside: str = "") -> set[tuple[str, ...]]:
+    """Products and convolutions by the regions that they are inside of.
 
-    A convolution adds up in the same order whether or not it makes what it reads itself.
+    A convolution adds up in the same order whether or not it makes what it reads itself, and all do in any loop.
     """
-    found: Counter[tuple[str, ...]] = Counter()
+    found: set[tuple[str, ...]] = set()
     for node in graph.nodes:
         body = node.attrs.get("body")
         if isinstance(body, Graph):
-            found.update(_costly(body, inside if node.op.name == "conv_region" else f"{inside}/{node.op.name}"))
+            found |= _costly(body, f"{inside}/{node.op.name}" if node.op.name == "region" else inside)
         elif node.op.family in ("contraction", "convolution"):
-            found[_described(node, inside)] += 1
+            found.add(_described(node, inside))
     return found
 
 

@@ -18,10 +18,11 @@ import numpy as np
 import pytest
 from gradloom.ir import interpret, parse, verify
 from gradloom.passes.pipeline import in_bodies, pipeline
+from gradloom.passes.rerun_loops import RerunLoops
 from random_graphs import random_inputs
 
 FOLDER = Path(__file__).parent / "cases"
-PASSES = {step.name: step for step in pipeline()}
+PASSES = {step.name: step for step in (*pipeline(), RerunLoops())}
 
 
 @dataclass(frozen=True)

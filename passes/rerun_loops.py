@@ -1,0 +1,374 @@
+"""Loops over time that the backward runs again, segment by segment, instead of keeping what every step has left."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ..ir import OPS, ArrayType, Builder, Graph, Node, Value
+from .rebuild import cheapest_cut
+from .rewrite import Pass, live_nodes
+from .schedule import may_stop
+from .views import VIEW_OPS
+
+# What takes long: with `products` nothing of it is computed twice.
+_PRODUCTS = frozenset({"contraction", "convolution", "scan", "custom"})
+# What happens once.
+_ONCE = frozenset({"custom", "all_reduce", "save"})
+_SHORTEST = 4
+"""Steps of the shortest loop that is cut."""
+_WORTH_CUTTING = 0.75
+"""A loop is cut where its backward then holds less than this part of the bytes."""
+_LEFT_OVER = 2.0
+"""Segments may hold so many times the bytes of the best ones where no step is left over then."""
+
+
+@dataclass(frozen=True)
+class RerunLoops(Pass):
+    """Cuts a loop and that of its derivative into segments of time:
+
+        ys, zs = loop(xs)                             zs: what each step leaves for its derivative
+        dxs = backward loop(dys, zs)
+    ->
+        ys, starts = loop over segments(xs)           loop(x of the segment)
+        dxs = backward loop over segments(dys)        zs = loop(start, x of the segment), backward loop(dy, zs)
+
+    The backward of a segment begins with its forward, from the carries with which it began; so n steps need about 2√n
+    times the bytes of one. What else reads `zs`, later, reads those of the second time. Steps that are left over behind
+    the last whole segment run as they did. With `products` what the products of a step have made is kept, and none is
+    computed twice. Of the loops of a graph the first part of them, `share`, are cut: what these leave waits longest.
+    (Chen et al. 2016, "Training deep nets with sublinear memory cost".)
+    """
+
+    products: bool = False
+    share: float = 1.0
+
+    def applies(self, graph: Graph) -> bool:
+        """Whether there is a loop to cut, at any depth."""
+        bodies = (node.attrs["body"] for node in graph.nodes if node.op.name == "scan")
+        return bool(_loops(graph, self.products)) or any(map(self.applies, bodies))
+
+    def __call__(self, graph: Graph) -> Graph:
+        found = _loops(graph, self.products)
+        chosen = found[: math.ceil(self.share * len(found))]
+        forwards = {loop.forward: loop for loop in chosen}
+        backwards = {loop.backward: loop for loop in chosen}
+        b = Builder()
+        new = {v: b.input(v.type, v.name) for v in graph.inputs}
+        kept: dict[_Loop, _Kept] = {}
+        for node in graph.nodes:
+            b.origin = node.origin
+            if node in forwards:
+                kept[forwards[node]] = _forward(b, forwards[node], new)
+            elif node in backwards:
+                _backward(b, backwards[node], kept[backwards[node]], new)
+            else:
+                new.update(zip(node.outputs, b.copy(node, [new[v] for v in node.inputs]).outputs))
+        return b.graph([_apart(b, new[v]) for v in graph.outputs], graph.aliases, graph.output_names)
+
+
+def _apart(b: Builder, value: Value) -> Value:
+    """The value in a place of its own, as a graph's outputs are."""
+    return b.emit(OPS["copy"], value) if value.node is None or value.node.op.name in VIEW_OPS else value
+
+
+@dataclass(frozen=True, eq=False)
+class _Loop:
+    """A loop and that of its derivative, in segments of `steps`.
+
+    `dropped` are stacked results of the first that are made again, from the values `given` of its body, which are kept;
+    those of `late` are read behind the second loop too.
+    """
+
+    forward: Node
+    backward: Node
+    dropped: Sequence[Value]
+    late: Sequence[Value]
+    given: Sequence[Value]
+    steps: int
+
+    @property
+    def body(self) -> Graph:
+        return self.forward.attrs["body"]
+
+    @property
+    def kept(self) -> list[Value]:
+        """The stacked results that stay."""
+        return [v for v in self.forward.outputs[self.forward.attrs["carries"] :] if v not in self.dropped]
+
+    def step_of(self, stacks: Sequence[Value]) -> list[Value]:
+        """What a step makes for these results of the loop."""
+        return [self.body.outputs[v.index] for v in stacks]
+
+    @property
+    def extra(self) -> list[Value]:
+        """What is given and no result of the loop without segments."""
+        there = self.step_of(self.kept)
+        return [v for v in self.given if v not in there]
+
+
+# ---- which loops
+
+
+def _loops(graph: Graph, products: bool) -> list[_Loop]:
+    """The loops that are worth cutting, in order."""
+    place = {node: i for i, node in enumerate(graph.nodes)}
+    users, end = graph.users(), set(graph.outputs)
+    found: list[_Loop] = []
+    for node in graph.nodes:
+        backward = _derivative(node, users, place)
+        if backward is None:
+            continue
+        stacks = [v for v in node.outputs[node.attrs["carries"] :] if v not in end]
+        dropped = [v for v in stacks if all(place[user] >= place[backward] for user in users[v])]
+        late = [v for v in dropped if users[v] != [backward]]
+        loop = _in_segments(node, backward, dropped, late, products)
+        if loop is not None:
+            found.append(loop)
+    return found
+
+
+def _derivative(node: Node, users: Mapping[Value, Sequence[Node]], place: Mapping[Node, int]) -> Node | None:
+    """The loop that goes through the steps of a loop of the forward in the other order, and reads what they leave."""
+    attrs = node.attrs
+    if node.op.name != "scan" or node.origin.role != "forward" or not attrs["carries"] or attrs["length"] < _SHORTEST:
+        return None
+    if any(may_stop(n) or n.op.name in _ONCE for n in _all_nodes(attrs["body"])):
+        return None
+    stacks = node.outputs[attrs["carries"] :]
+    # Loops that read what this one gives as their own sequences run backwards before it does.
+    for reader in sorted({reader for v in stacks for reader in users[v]}, key=place.__getitem__, reverse=True):
+        if reader.op.name == "scan" and reader.origin.role == "backward":
+            consts, carries, _ = _parts(reader, reader.inputs)
+            turned = (reader.attrs["length"], not reader.attrs["reverse"]) == (attrs["length"], attrs["reverse"])
+            return reader if turned and set(stacks).isdisjoint((*consts, *carries)) else None
+    return None
+
+
+def _all_nodes(graph: Graph) -> Iterator[Node]:
+    for node in graph.nodes:
+        yield node
+        if isinstance(body := node.attrs.get("body"), Graph):
+            yield from _all_nodes(body)
+
+
+def _in_segments(
+    node: Node, backward: Node, dropped: Sequence[Value], late: Sequence[Value], products: bool
+) -> _Loop | None:
+    """The loop in segments of the best length; None where these hold about as much."""
+    body: Graph = node.attrs["body"]
+    carries, length = node.attrs["carries"], node.attrs["length"]
+    given: list[Value] = []
+    if products:
+        given = _behind_products(node, [*body.outputs[:carries], *(body.outputs[v.index] for v in dropped)])
+        dropped = [v for v in dropped if body.outputs[v.index] not in given]
+    start = sum(v.type.nbytes for v in body.outputs[:carries])
+    step = sum(body.outputs[v.index].type.nbytes for v in dropped)
+    steps = _best_steps(length, start, step)
+    loop = _Loop(node, backward, dropped, [v for v in late if v in dropped], given, steps)
+    held = _held(length, start, step, steps) + length * sum(v.type.nbytes for v in loop.extra)
+    return loop if held < _WORTH_CUTTING * step * length else None
+
+
+def _behind_products(node: Node, wanted: Sequence[Value]) -> list[Value]:
+    """The values of a body of the fewest bytes from which, and from what is there anyway, the `wanted` ones are made
+    without a product.
+    """
+    body: Graph = node.attrs["body"]
+    outside = dict(zip(body.inputs, node.inputs))
+    consts, _, xs = _parts(node, body.inputs)
+    computed = {v for v in xs if outside[v].node is not None}
+    same = set(consts)
+    for inner in body.nodes:
+        if same.issuperset(inner.inputs):
+            same.update(inner.outputs)
+
+    def again(value: Value) -> bool:
+        return value.node is not None and value.node.op.family not in _PRODUCTS and len(value.node.outputs) == 1
+
+    def weight(value: Value) -> int:
+        return value.type.nbytes if value in computed or (value.node is not None and value not in same) else 0
+
+    cut = cheapest_cut(wanted, again, weight) - same
+    return [v for n in body.nodes for v in n.outputs if v in cut]
+
+
+def _held(length: int, start: int, step: int, steps: int) -> int:
+    """Bytes of what all segments begin with, of the steps of one, and of those that are left over."""
+    return start * (length // steps) + step * (steps + length % steps)
+
+
+def _best_steps(length: int, start: int, step: int) -> int:
+    """Steps of a segment for the fewest bytes, about a square root; so many that none is left over if that is about as
+    good.
+    """
+
+    def held(steps: int) -> int:
+        return _held(length, start, step, steps)
+
+    best = min(range(2, length), key=held)
+    even = min((k for k in range(2, length) if length % k == 0), key=held, default=best)
+    return even if held(even) <= _LEFT_OVER * held(best) else best
+
+
+# ---- the loops over segments
+
+
+@dataclass(frozen=True)
+class _Pieces:
+    """`length` steps as `segments` of `steps` each, and `rest` steps that are left over: those that run last."""
+
+    length: int
+    steps: int
+    reverse: bool
+
+    @property
+    def segments(self) -> int:
+        return self.length // self.steps
+
+    @property
+    def rest(self) -> int:
+        return self.length % self.steps
+
+    def cut(self, b: Builder, x: Value) -> Value:
+        """(length, ...) as (segments, steps, ...)."""
+        first = self.rest if self.reverse else 0
+        part = _slice(b, x, first, first + self.segments * self.steps)
+        return b.emit(OPS["reshape"], part, shape=(self.segments, self.steps, *x.type.shape[1:]))
+
+    def left(self, b: Builder, x: Value) -> Value:
+        """The steps that are left over."""
+        first = 0 if self.reverse else self.length - self.rest
+        return _slice(b, x, first, first + self.rest)
+
+    def joined(self, b: Builder, x: Value, left: Value | None) -> Value:
+        """(segments, steps, ...) and what is left over as (length, ...)."""
+        whole = b.emit(OPS["reshape"], x, shape=(self.segments * self.steps, *x.type.shape[2:]))
+        if left is None:
+            return whole
+        return b.emit(OPS["concatenate"], *((left, whole) if self.reverse else (whole, left)), axis=0)
+
+
+def _slice(b: Builder, x: Value, first: int, last: int) -> Value:
+    if last - first == x.type.shape[0]:
+        return x
+    start, stop = (first, *(0 for _ in x.type.shape[1:])), (last, *x.type.shape[1:])
+    return b.emit(OPS["slice"], x, start=start, stop=stop, step=(1,) * x.type.ndim)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What the forward in segments leaves for the backward: what segments begin with, what is kept in the place of
+    other values, in segments, and the results of the steps that are left over.
+    """
+
+    starts: Sequence[Value]
+    extra: Mapping[Value, Value]
+    left: Mapping[Value, Value]
+
+
+def _parts(node: Node, values: Sequence[Value]) -> tuple[Sequence[Value], Sequence[Value], Sequence[Value]]:
+    """Inputs of a loop, outside or in its body: consts, carries, sequences."""
+    first, last = node.attrs["consts"], node.attrs["consts"] + node.attrs["carries"]
+    return values[:first], values[first:last], values[last:]
+
+
+def _scan(
+    b: Builder,
+    body: Graph,
+    consts: Sequence[Value],
+    carries: Sequence[Value],
+    xs: Sequence[Value],
+    reverse: bool,
+    n: int,
+) -> tuple[Value, ...]:
+    """The outputs of a loop of `n` steps."""
+    over = {o: len(consts) + o for o in range(len(carries))}
+    body = Graph(body.inputs, body.nodes, body.outputs, over)
+    counts = {"consts": len(consts), "carries": len(carries), "length": n}
+    return b.emit_node(OPS["scan"], *consts, *carries, *xs, body=body, **counts, reverse=reverse).outputs
+
+
+def _inputs(b: Builder, *groups: Sequence[Value]) -> list[list[Value]]:
+    """Inputs of a body for these consts and carries, and for a step of the last group, the sequences."""
+    whole = [[b.input(v.type, v.name) for v in group] for group in groups[:-1]]
+    return [*whole, [b.input(ArrayType(v.type.shape[1:], v.type.dtype), v.name) for v in groups[-1]]]
+
+
+def _step(loop: _Loop, results: Sequence[Value], given: Sequence[Value] = ()) -> tuple[Graph, list[int]]:
+    """The part of the body that makes `results`, from its consts, its carries, some of its sequences, whose numbers are
+    returned too, and what is `given` as sequences behind these.
+    """
+    consts, carries, xs = _parts(loop.forward, loop.body.inputs)
+    nodes = live_nodes([n for n in loop.body.nodes if n.outputs[0] not in given], results)
+    read = {v for n in nodes for v in n.inputs}
+    numbers = [i for i, x in enumerate(xs) if x in read]
+    b = Builder(loop.forward.origin)
+    local = {v: b.input(v.type, v.name) for v in (*consts, *carries, *(xs[i] for i in numbers), *given)}
+    for node in nodes:
+        local.update(zip(node.outputs, b.copy(node, [local[v] for v in node.inputs]).outputs))
+    return b.graph([_apart(b, local[v]) for v in results]), numbers
+
+
+def _forward(b: Builder, loop: _Loop, new: dict[Value, Value]) -> _Kept:
+    """The loop over segments in the place of the first loop."""
+    node = loop.forward
+    reverse: bool = node.attrs["reverse"]
+    pieces = _Pieces(node.attrs["length"], loop.steps, reverse)
+    consts, carries, xs = _parts(node, [new[v] for v in node.inputs])
+    count, kept = len(carries), loop.kept
+    step, numbers = _step(loop, [*loop.body.outputs[:count], *loop.step_of(kept), *loop.extra])
+    cut = [pieces.cut(b, xs[i]) for i in numbers]
+    inside = Builder(b.origin)
+    same, begin, slices = _inputs(inside, consts, carries, cut)
+    starts = [inside.emit(OPS["copy"], v) for v in begin]
+    made = _scan(inside, step, same, begin, slices, reverse, loop.steps)
+    main = _scan(b, inside.graph([*made, *starts]), consts, carries, cut, reverse, pieces.segments)
+    last, stacks = main[:count], main[count : len(made)]
+    left: dict[Value, Value] = {}
+    if pieces.rest:
+        rest = _scan(b, loop.body, consts, last, [pieces.left(b, v) for v in xs], reverse, pieces.rest)
+        last, left = rest[:count], dict(zip(node.outputs[count:], rest[count:]))
+    new.update(zip(node.outputs, last))
+    new.update((v, pieces.joined(b, stack, left.get(v))) for v, stack in zip(kept, stacks))
+    return _Kept(main[len(made) :], dict(zip(loop.extra, stacks[len(kept) :])), left)
+
+
+def _backward(b: Builder, loop: _Loop, kept: _Kept, new: dict[Value, Value]) -> None:
+    """The loop over segments in the place of the backward loop: each runs its steps again, and then backwards."""
+    forward, node = loop.forward, loop.backward
+    reverse: bool = forward.attrs["reverse"]
+    pieces = _Pieces(forward.attrs["length"], loop.steps, reverse)
+    body: Graph = node.attrs["body"]
+    outer, carries, xs = _parts(node, node.inputs)
+    consts, carries = [new[v] for v in outer], [new[v] for v in carries]
+    left: Sequence[Value | None] = [None] * len(node.outputs)
+    if pieces.rest:
+        steps = [kept.left[v] if v in kept.left else pieces.left(b, new[v]) for v in xs]
+        left = rest = _scan(b, body, consts, carries, steps, not reverse, pieces.rest)
+        carries = rest[: len(carries)]
+    count: int = forward.attrs["carries"]
+    step, numbers = _step(loop, [*loop.body.outputs[:count], *loop.step_of(loop.dropped)], loop.given)
+    first_consts, _, first_xs = _parts(forward, [new.get(v, v) for v in forward.inputs])
+    stacked = dict(zip(loop.step_of(loop.kept), loop.kept))
+    read = [v for v in dict.fromkeys(xs) if v not in loop.dropped]
+    cut = [pieces.cut(b, new[v]) for v in read]
+    cut_first = [pieces.cut(b, first_xs[i]) for i in numbers]
+    cut_first += (kept.extra[v] if v in kept.extra else pieces.cut(b, new[stacked[v]]) for v in loop.given)
+    inside = Builder(b.origin)
+    sequences = [*cut, *cut_first, *kept.starts]
+    same, first_same, begin, slices = _inputs(inside, consts, first_consts, carries, sequences)
+    here = dict(zip(read, slices))
+    start = slices[len(sequences) - count :]
+    with inside.at(forward.origin.with_role("recompute")):
+        given = slices[len(cut) : len(cut) + len(cut_first)]
+        again = _scan(inside, step, first_same, start, given, reverse, loop.steps)
+    here.update(zip(loop.dropped, again[count:]))
+    made = _scan(inside, body, same, begin, [here[v] for v in xs], not reverse, loop.steps)
+    results = inside.graph([*made, *(here[v] for v in loop.late)])
+    main = _scan(b, results, [*consts, *first_consts], carries, sequences, not reverse, pieces.segments)
+    new.update(zip(node.outputs, main[: len(carries)]))
+    for i in range(len(carries), len(made)):
+        new[node.outputs[i]] = pieces.joined(b, main[i], left[i])
+    new.update((v, pieces.joined(b, stack, kept.left.get(v))) for v, stack in zip(loop.late, main[len(made) :]))
