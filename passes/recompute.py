@@ -43,7 +43,7 @@ class GraphProblem(Problem):
         unit = self.units[place]
         if unit.whole or len(unit.makes) == 1:
             return unit.reads, unit.cost
-        there = tuple(v for v in unit.makes if alive[v] and v not in makes)
+        there = tuple([v for v in unit.makes if alive[v] and v not in makes])
         key = makes, there
         if key not in self._slices:
             node, inner = self.nodes[place], self._part(place, makes, there)
