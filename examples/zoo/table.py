@@ -1,70 +1,105 @@
 """Plans every model of the zoo and prints what it needs: without a bound, and in half, 30% and 20% of its activations.
 
-python examples/zoo/table.py [--arena] [NAME ...]
+python examples/zoo/table.py [NAME ...]
 
 Activations are what the arena holds at the peak, without a bound, beside gradients of parameters: those of a loop over
-tiles of the batch are whole until the loop ends. The budget of a column bounds them to that part; parameters, the
-optimizer's state and those gradients come on top, as no plan changes them. With --arena the part is of the whole arena.
-The overhead is in FLOPs, beside the step without a bound; a star stands where nothing else fits but smaller tiles of
-the batch, whose bits differ.
+tiles of the batch are whole until the loop ends. They are told twice: of the step as it runs, and of the same step with
+all of the batch at once instead of tiles of it, as frameworks without such a loop have it. The budget of a column
+bounds them to a part of the one or of the other; parameters, the optimizer's state and the gradients come on top, as no
+plan changes them. The overhead is in FLOPs, beside the step without a bound; a star stands where nothing else fits but
+smaller tiles of the batch, whose bits differ, a dash where nothing fits. "torch" is what PyTorch's autograd saves for
+the backward (see `torch_models.py`), where PyTorch is there.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import gradloom as gl
-from gradloom.engine.report import human
+from gradloom.engine.report import MemoryReport, human, make_report
+from gradloom.passes.pipeline import pipeline, run_passes
+from gradloom.passes.plan import plan
+from gradloom.passes.tile_batch import TileBatch
+from gradloom.passes.tile_rows import TileRows
+from gradloom.passes.tile_wide import TileWide
 from gradloom.tools.find_recipe import make_recipe
 
 FOLDER = Path(__file__).parent
 MODELS = ("vgg16", "resnet50", "mobilenet_v1", "unet", "bert_base", "gpt2_small", "gpt2_xl", "lstm")
 SHARES = (0.5, 0.3, 0.2)
+TITLES = ("model", "total", "arena", "above its bound", "planned in", "activations", "whole batch", "torch")
 
 
-def row(name: str, arena: bool) -> list[str]:
-    """The cells of one model. A budget that cannot be met is a dash; it is a part of the activations, or of `arena`."""
+def row(name: str) -> list[str]:
+    """The cells of one model."""
     ingredients = make_recipe(f"{FOLDER / name}.py:recipe")
     began = time.perf_counter()
-    free = gl.plan_step(*ingredients).report
+    planned = gl.plan_step(*ingredients)
+    free = planned.report
     seconds = time.perf_counter() - began
-    kept = 0 if arena else sum(v.bytes for v in free.live(free.peak_phase) if v.kind == "gradient")
-    held = free.total_bytes - free.arena_bytes + kept
+    tiles = (TileBatch, TileRows, TileWide)
+    graph = run_passes(planned.graph, [step for step in pipeline() if not isinstance(step, tiles)])
+    whole = make_report(plan(graph, planned.plan.threads, outputs_in_arena=True), [], 0)
     cells = [
         name,
         human(free.total_bytes),
-        human(free.lower_bound_bytes),
         human(free.arena_bytes),
-        human(free.arena_bytes - kept),
         f"{free.arena_bytes / max(free.lower_bound_bytes, 1) - 1:.2%}",
         f"{seconds:.1f} s",
+        human(activations(free)),
+        human(activations(whole)),
+        in_torch(name, ingredients[3]),
     ]
-    for share in SHARES:
-        began = time.perf_counter()
-        try:
-            report = gl.plan_step(*ingredients, memory=held + int(share * (free.arena_bytes - kept))).report
-        except gl.MemoryBudgetError:
+    held = free.total_bytes - activations(free)
+    for unit in (activations(free), activations(whole)):
+        fits = True
+        for share in SHARES:
             # What refuses a budget refuses a smaller one.
-            cells += ["–"] * len(SHARES[SHARES.index(share) :])
-            break
-        seconds = time.perf_counter() - began
-        star = "*" if report.other_bits else ""
-        cells.append(f"{max(report.flops / free.flops - 1, 0):+.1%}{star} ({seconds:.0f} s)")
+            cell = overhead(ingredients, held + int(share * unit), free.flops) if fits else None
+            fits = cell is not None
+            cells.append(cell or "–")
     return cells
+
+
+def activations(report: MemoryReport) -> int:
+    """Bytes of the arena beside the gradients of parameters that are alive at the peak."""
+    return report.arena_bytes - sum(v.bytes for v in report.live(report.peak_phase) if v.kind == "gradient")
+
+
+def overhead(ingredients: tuple[Any, ...], memory: int, flops: int) -> str | None:
+    """FLOPs that a budget adds, and the seconds to plan it; None where it cannot be met."""
+    began = time.perf_counter()
+    try:
+        report = gl.plan_step(*ingredients, memory=memory).report
+    except gl.MemoryBudgetError:
+        return None
+    star = "*" if report.other_bits else ""
+    return f"{max(report.flops / flops - 1, 0):+.1%}{star} ({time.perf_counter() - began:.0f} s)"
+
+
+def in_torch(name: str, batch: Mapping[str, Any]) -> str:
+    """What PyTorch saves for the backward; a dash where PyTorch is missing."""
+    try:
+        import torch_models
+    except ImportError:
+        return "–"
+    return human(torch_models.saved_bytes(name, batch))
 
 
 def main() -> None:
     """Print the table in Markdown, row by row."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(MODELS)} (default: all)")
-    parser.add_argument("--arena", action="store_true", help="budgets are parts of the whole arena")
     options = parser.parse_args()
-    print("| model | total | at least | arena | bounded | above it | planned in | in 50% | in 30% | in 20% |")
-    print("|---" * 10 + "|")
+    parts = [f"in {share:.0%} of {unit}" for unit in TITLES[5:7] for share in SHARES]
+    print("| " + " | ".join([*TITLES, *parts]) + " |")
+    print("|---" * (len(TITLES) + len(parts)) + "|")
     for name in options.names or MODELS:
-        print("| " + " | ".join(row(name, options.arena)) + " |", flush=True)
+        print("| " + " | ".join(row(name)) + " |", flush=True)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from pathlib import Path
 
@@ -29,7 +30,7 @@ PUBLISHED = {
 
 
 def test_every_recipe_of_the_zoo_is_known():
-    recipes = {path.stem for path in ZOO.glob("*.py")} - {"table"}
+    recipes = {path.stem for path in ZOO.glob("*.py")} - {"table", "torch_models"}
     assert recipes == set(PUBLISHED)
 
 
@@ -42,3 +43,22 @@ def test_it_has_as_many_parameters_as_was_published_and_is_planned(name: str):
     assert report.arena_bytes <= 1.05 * report.lower_bound_bytes
     if name != "gpt2_xl":
         report.check()
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_its_twin_in_torch_has_as_many_parameters(name: str, monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.syspath_prepend(ZOO)
+    models = importlib.import_module("torch_models")
+    assert sum(p.numel() for p in models.model_of(name).parameters()) == PUBLISHED[name]
+
+
+def test_what_torch_saves_is_counted_once(monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.syspath_prepend(ZOO)
+    models = importlib.import_module("torch_models")
+    line = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.Linear(4, 5))
+    monkeypatch.setattr(models, "model_of", lambda name: line.to("meta"))
+    monkeypatch.setitem(models.MODELS, "line", (None, lambda model, batch: (model(batch["x"]) ** 2).sum()))
+    # tanh, which its own derivative and the next product read, and the last product, which is squared.
+    assert models.saved_bytes("line", {"x": gl.spec((7, 3), "float32")}) == 7 * 4 * 4 + 7 * 5 * 4
