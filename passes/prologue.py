@@ -112,10 +112,13 @@ class _Rewriter:
             b.origin = node.origin
             made: Sequence[Value] = ()
             if node.op.name == "region" and product_of(node) is None:
-                left, body, sources = self.region(node)
-                if left:
+                kept, body, sources = self.region(node)
+                left = list(kept)
+                if kept:
                     attrs = {**node.attrs, "body": body}
-                    made = b.emit_node(node.op, *(mapping[v] for v in sources), **attrs).outputs
+                    outputs = b.emit_node(node.op, *(mapping[v] for v in sources), **attrs).outputs
+                    found = dict(zip(body.outputs, outputs))
+                    made = [found[v] for v in kept.values()]
             elif any(v in self.recipes for v in node.inputs):
                 left = list(node.outputs)
                 if not may_make_rows(node, self.options.most_shares):
@@ -142,8 +145,10 @@ class _Rewriter:
         inputs = [body.value(v, self.recipes) for v in node.inputs]
         return body.recipe([body.builder.copy(node, inputs).output])
 
-    def region(self, node: Node) -> tuple[list[Value], Graph, tuple[Value, ...]]:
-        """What a region still leaves for others once its readers make what they can; its body and what that reads."""
+    def region(self, node: Node) -> tuple[dict[Value, Value], Graph, tuple[Value, ...]]:
+        """What a region still leaves for others once its readers make what they can, and the outputs of its body that
+        this is, equal ones in one; its body and what that reads.
+        """
         body = _Body()
         inner = body.inline(node.attrs["body"], [body.value(v, self.recipes) for v in node.inputs])
         feeds = any(reader.op.name in _CONVOLUTIONS for v in node.outputs for reader in self.users[v])
@@ -152,8 +157,13 @@ class _Rewriter:
                 recipe = _Recipe(*body.recipe([result]))
                 if self.pays(value, recipe):
                     self.recipes[value] = recipe
-        left = [v for v in node.outputs if v not in self.recipes]
-        return left, *body.recipe([r for v, r in zip(node.outputs, inner) if v not in self.recipes])
+        kept: dict[Value, Value] = {}
+        for value, result in zip(node.outputs, inner):
+            if value in self.outputs and result in kept.values():
+                result = body.builder.emit(OPS["copy"], result)  # each output of the graph has a place of its own
+            if value not in self.recipes:
+                kept[value] = result
+        return kept, *body.recipe(list(dict.fromkeys(kept.values())))
 
     def may_be_made_by_readers(self, value: Value, region: Node) -> bool:
         if value in self.outputs or value.type.nbytes < self.options.least_bytes:

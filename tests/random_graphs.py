@@ -331,6 +331,7 @@ def _create(p: _Pool) -> None:
 def _region(p: _Pool) -> None:
     """A region whose body is a random graph of its own; its inputs are read from the pool or made."""
     body = p.draw(graphs(max_nodes=4, dtypes=tuple(d.name for d in p.dtypes), smooth=p.smooth))
+    body = Graph(body.inputs, body.nodes, list(dict.fromkeys(body.outputs)))
     inputs: list[Value] = []
     for value in body.inputs:
         # The body's bounds hold for inputs as `random_inputs` makes them: what is large is not for it.

@@ -10,14 +10,16 @@ from ..op import Attrs, Op, TypeRuleError, declare
 from ..types import Array, ArrayType
 
 
-def _check_inputs(types: Sequence[ArrayType], body: Graph) -> None:
+def _check_body(types: Sequence[ArrayType], body: Graph) -> None:
     expected = [v.type for v in body.inputs]
     if list(types) != expected:
         raise TypeRuleError(f"the body takes {', '.join(map(str, expected))}, got {', '.join(map(str, types))}")
+    if len(set(body.outputs)) < len(body.outputs):
+        raise TypeRuleError("the body leaves the same value twice")
 
 
 def _region_type(*types: ArrayType, body: Graph, domain: tuple[int, ...], rows: int) -> tuple[ArrayType, ...]:
-    _check_inputs(types, body)
+    _check_body(types, body)
     if not -1 <= rows <= len(domain):
         raise TypeRuleError(f"a domain {domain} has no {rows} row axes")
     return tuple(v.type for v in body.outputs)
@@ -28,7 +30,7 @@ def _region(*arrays: Array, body: Graph, domain: tuple[int, ...], rows: int) -> 
 
 
 def _conv_region_type(*types: ArrayType, body: Graph) -> tuple[ArrayType, ...]:
-    _check_inputs(types, body)
+    _check_body(types, body)
     found = [node for node in body.nodes if node.op.family == "convolution"]
     if len(found) != 1 or not body.outputs:
         raise TypeRuleError(f"the body has one convolution, not {len(found)}, and an output")

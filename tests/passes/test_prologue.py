@@ -119,6 +119,16 @@ def test_what_others_read_or_what_keeps_more_alive_stays_whole():
     assert not fused(run_passes(graph(True)))
 
 
+def test_what_a_graph_leaves_several_times_is_written_each_time():
+    b = Builder()
+    x, w, v = b.input(spec((2, 5, 5, 3)), "x"), b.input(spec((3, 3, 3, 3)), "w"), b.input(spec((7,)), "v")
+    made = ew.mul(b, ew.tanh(b, v), v)
+    graph = b.graph([OPS["conv"](b, x, w, **ONES), made, made, made])
+    arrays = arrays_for(graph)
+    for one, two in zip(run(graph, TOGETHER, arrays, 1), interpret(graph, *arrays), strict=True):
+        np.testing.assert_allclose(one, two, rtol=0, atol=1e-5)
+
+
 def test_a_body_is_read_back_from_its_text():
     graph = run_passes(chain("stride 2"), TOGETHER)
     assert fused(graph)
