@@ -42,10 +42,12 @@ def value_and_grad(
 
 def grad(fn: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
     """A function that gives the gradient of `fn`, or `(gradient, aux)` with `has_aux`. See `value_and_grad`."""
+    like = _like(fn, "grad")
+    both = value_and_grad(fn, argnums, has_aux)
 
-    @_like(fn, "grad")
+    @like
     def gradient_of(*args: Any, **kwargs: Any) -> Any:
-        value, gradient = value_and_grad(fn, argnums, has_aux)(*args, **kwargs)
+        value, gradient = both(*args, **kwargs)
         return (gradient, value[1]) if has_aux else gradient
 
     return gradient_of

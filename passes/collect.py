@@ -75,10 +75,6 @@ def _collecting(region: Node, left: list[Value], wholes: list[Node]) -> Graph:
     """The body with its outputs `left` and the concatenations of others."""
     body: Graph = region.attrs["body"]
     b = Builder()
-    mapping = dict(zip(body.inputs, (b.input(v.type) for v in body.inputs)))
-    for node in body.nodes:
-        mapping.update(zip(node.outputs, b.copy(node, [mapping[v] for v in node.inputs]).outputs))
-    results = [mapping[body.outputs[v.index]] for v in left]
-    for whole in wholes:
-        results.append(b.copy(whole, [mapping[body.outputs[v.index]] for v in whole.inputs]).output)
-    return b.graph(results)
+    made = b.inline(body, [b.input(v.type) for v in body.inputs])
+    collected = [b.copy(whole, [made[v.index] for v in whole.inputs]).output for whole in wholes]
+    return b.graph([*(made[v.index] for v in left), *collected])

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..ir import OPS, ArrayType, Builder, Graph, Node, Value
+from ..ir.ops.movement import slice_along
 from .rebuild import cheapest_cut
 from .rewrite import Pass, live_nodes
 from .schedule import may_stop
@@ -253,8 +254,7 @@ class _Pieces:
 def _slice(b: Builder, x: Value, first: int, last: int) -> Value:
     if last - first == x.type.shape[0]:
         return x
-    start, stop = (first, *(0 for _ in x.type.shape[1:])), (last, *x.type.shape[1:])
-    return b.emit(OPS["slice"], x, start=start, stop=stop, step=(1,) * x.type.ndim)
+    return b.emit(OPS["slice"], x, **slice_along(x.type.shape, 0, first, last))
 
 
 @dataclass(frozen=True)
@@ -305,10 +305,9 @@ def _step(loop: _Loop, results: Sequence[Value], given: Sequence[Value] = ()) ->
     read = {v for n in nodes for v in n.inputs}
     numbers = [i for i, x in enumerate(xs) if x in read]
     b = Builder(loop.forward.origin)
-    local = {v: b.input(v.type, v.name) for v in (*consts, *carries, *(xs[i] for i in numbers), *given)}
-    for node in nodes:
-        local.update(zip(node.outputs, b.copy(node, [local[v] for v in node.inputs]).outputs))
-    return b.graph([_apart(b, local[v]) for v in results]), numbers
+    inputs = [*consts, *carries, *(xs[i] for i in numbers), *given]
+    made = b.inline(Graph(inputs, nodes, results), [b.input(v.type, v.name) for v in inputs])
+    return b.graph([_apart(b, v) for v in made]), numbers
 
 
 def _forward(b: Builder, loop: _Loop, new: dict[Value, Value]) -> _Kept:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ..ir import OPS, Builder, Graph, Node, Value
 from ..ir.ops import elementwise as ew
 from ..ir.ops.contraction import Pair
+from ..ir.ops.movement import slice_along
 from .batch import batched, can_batch
 from .rewrite import Pass, live_nodes, rebuild
 
@@ -209,10 +210,7 @@ def _summed(b: Builder, term: _Term, stacks: Sequence[Value]) -> Value:
 
 def _taken(b: Builder, stack: Value, axis: int, start: int, stop: int) -> Value:
     """The part of a stack that is given by the axis of its elements."""
-    ends = [(0, n) for n in stack.type.shape]
-    ends[axis + 1] = start, stop
-    begins, stops = zip(*ends)
-    return b.emit(OPS["slice"], stack, start=begins, stop=stops, step=(1,) * len(ends))
+    return b.emit(OPS["slice"], stack, **slice_along(stack.type.shape, axis + 1, start, stop))
 
 
 def _dot_of_stacks(

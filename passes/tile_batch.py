@@ -9,6 +9,7 @@ from functools import cached_property
 
 from ..ir import OPS, ArrayType, Builder, Graph, Node, Value
 from ..ir.ops import elementwise as ew
+from ..ir.ops.movement import slice_along
 from ..ir.types import INT64
 from .rewrite import Pass
 from .tile_cost import sharing_loss, tile_overhead, work
@@ -337,8 +338,7 @@ class _Emitter:
         b, shape = self.b, value.type.shape
         result = stacked if self.lanes == 1 else None
         for i in range(self.lanes if self.lanes > 1 else 0):
-            start, stop = (i, *(0 for _ in shape)), (i + 1, *shape)
-            one = b.emit(OPS["slice"], stacked, start=start, stop=stop, step=(1,) * len(start))
+            one = b.emit(OPS["slice"], stacked, **slice_along(stacked.type.shape, 0, i, i + 1))
             one = b.emit(OPS["reshape"], one, shape=shape)
             result = one if result is None else ew.add(b, result, one)
         assert result is not None

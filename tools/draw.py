@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from itertools import chain
 from pathlib import Path
 
 from ..engine.step import plan_step
@@ -76,14 +77,15 @@ def _picture(
     if layout == "u":
         return u_svg(graph, title, depth, only).encode(), None
     sizes = _BOXES if depth is None else _BOXES[:1]
-    drawn = [dot_source(collapse(graph, depth, only, most), title) for most in sizes]
+    drawn = (dot_source(collapse(graph, depth, only, most), title) for most in sizes)
+    first = next(drawn)
     if kind == "dot":
-        return drawn[0].encode(), None
+        return first.encode(), None
     program, why = shutil.which("dot"), f"there is no program dot here: {_GET_GRAPHVIZ}"
     if program is not None:
-        for source in drawn:
+        for source in chain([first], drawn):
             try:
-                return _by_dot(program, kind, source), None if source is drawn[0] else f"{why}; more is put together"
+                return _by_dot(program, kind, source), None if source is first else f"{why}; more is put together"
             except CommandError as error:
                 why = str(error)
     if layout == "dot" or kind != "svg":

@@ -216,13 +216,7 @@ def sliced(x: ArrayLike, axis: int, start: int, stop: int) -> Any:
     shape = shape_of(x)
     if start == 0 and stop == shape[axis]:
         return x
-    return emit(
-        movement.slice_,
-        x,
-        start=tuple(start if i == axis else 0 for i in range(len(shape))),
-        stop=tuple(stop if i == axis else n for i, n in enumerate(shape)),
-        step=(1,) * len(shape),
-    )
+    return emit(movement.slice_, x, **movement.slice_along(shape, axis, start, stop))
 
 
 # Joining and splitting.

@@ -222,15 +222,21 @@ def _concatenate_axes(inputs: Sequence[ArrayType], output: ArrayType, attrs: Att
     return [[None if i == attrs["axis"] else i for i in range(output.ndim)] for _ in inputs]
 
 
+def slice_along(shape: Sequence[int], axis: int, start: int, stop: int) -> dict[str, tuple[int, ...]]:
+    """The attributes of a `slice` of an array of `shape` that takes `[start:stop]` along one axis."""
+    return {
+        "start": tuple(start if i == axis else 0 for i in range(len(shape))),
+        "stop": tuple(stop if i == axis else n for i, n in enumerate(shape)),
+        "step": (1,) * len(shape),
+    }
+
+
 def _concatenate_vjp(b: Builder, g: Value, o: Value, *inputs: Value, axis: int) -> list[Value]:
     parts: list[Value] = []
-    shape = g.type.shape
     begin = 0
     for x in inputs:
         end = begin + x.type.shape[axis]
-        start = tuple(begin if i == axis else 0 for i in range(len(shape)))
-        stop = tuple(end if i == axis else n for i, n in enumerate(shape))
-        parts.append(slice_(b, g, start=start, stop=stop, step=(1,) * len(shape)))
+        parts.append(slice_(b, g, **slice_along(g.type.shape, axis, begin, end)))
         begin = end
     return parts
 
