@@ -43,13 +43,19 @@ class Canonicalize(Pass):
     - The body of a `scan` writes its new carries over the old ones (and keeps these laws).
     - A sum that a loop carries, to which a product or a weight gradient is added, is a `dot_add` or a
       `conv_weight_gradient_add`.
-    - Of two convolutions in the backward whose sum alone is read, the smaller is a `conv_add` onto the other.
+    - Of two convolutions in the backward whose sum alone is read, the smaller is a `conv_add` onto the other; so is
+      one onto a gradient that goes past it too.
     - There is no `stop_gradient` and no transposition or reshape without effect.
     """
 
     def __call__(self, graph: Graph) -> Graph:
         rewriter = _Canonicalizer(graph)
         return without_dead_code(rewriter.run())
+
+
+def _is_tiled(node: Node) -> bool:
+    """Whether a node is a convolution by tiled kernels."""
+    return is_convolution(node) and geometry(node) is not None
 
 
 class _Canonicalizer:
@@ -132,7 +138,7 @@ class _Canonicalizer:
             return [self.reduction(node, inputs[0])]
         if name in ("argmax", "argmin"):
             return [self.arg_reduction(node, inputs[0])]
-        if is_convolution(node) and geometry(node) is not None:
+        if _is_tiled(node):
             # Weights are packed before use, from wherever they lie.
             inputs = [v if i == 1 else self.contiguous(v) for i, v in enumerate(inputs)]
         elif name in NEEDS_CONTIGUOUS:
@@ -232,18 +238,28 @@ class _Canonicalizer:
         return None
 
     def joined(self, node: Node, *inputs: Value) -> Value | None:
-        """conv(a, b) + conv(x, w) -> conv_add(a, b, conv(x, w)), where nothing else reads either."""
-        if node.origin.role != "backward" or any(self.reads[v] > 1 for v in node.inputs):
+        """z + conv(x, w) -> conv_add(x, w, z), where nothing else reads the convolution, and z is a larger one that
+        nothing else reads either, or a sum of gradients that others have read before.
+        """
+        if node.origin.role != "backward":
             return None
-        made = [v.node for v in inputs if v.node is not None]
-        ways = [way for way in made if is_convolution(way) and geometry(way) is not None]
-        if len(ways) < 2:
+        once = [self.reads[v] == 1 for v in node.inputs]
+        ways = [v.node for v, alone in zip(inputs, once) if alone and v.node is not None and _is_tiled(v.node)]
+        ways.sort(key=lambda way: (way.op.name == "conv", -node_flops(way)))
+        if not ways or ways[-1].op.name != "conv":
             return None
-        first, second = sorted(ways, key=lambda way: (way.op.name == "conv", -node_flops(way)))
-        if second.op.name != "conv":
+        second = ways[-1]
+        first = next(v for v in inputs if v is not second.output)
+        if len(ways) == 1 and (all(once) or not self.is_sum(first)):
             return None
         self.b.origin = second.origin
-        return self.emit("conv_add", *second.inputs, first.output, **second.attrs)
+        return self.emit("conv_add", *second.inputs, first, **second.attrs)
+
+    def is_sum(self, value: Value) -> bool:
+        """Whether a value of the backward is computed, in memory of its own."""
+        node = value.node
+        own_memory = self.views[value].base is value and self.views[value].contiguous
+        return own_memory and node is not None and node.origin.role == "backward" and node.op.family == "elementwise"
 
     def dense(self, x: Value) -> Value:
         """A matrix operand that BLAS can read: one of the last two axes has stride 1, the other one no overlap."""

@@ -41,7 +41,7 @@ def residual(f, x, v, a, w, b, scale, shift):
 
 def evaluated(f, x, v, a, w, b, scale, shift):
     h = f.relu(norm(f, f.conv2d(x, v, a, padding=1), scale, shift, False) + x)
-    return f.relu(norm(f, f.conv2d(h, w, b, padding=1), shift, scale, False))
+    return norm(f, f.conv2d(h, w, b, padding=1), shift, scale, False)
 
 
 def down(f, x, v, a, w, b, scale, shift):
