@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from ..ir import Graph, Node, Value, node_flops
 from ..passes.arena import aligned
-from ..passes.plan import Plan, lanes, run_side_by_side
+from ..passes.lanes import lanes, run_side_by_side
+from ..passes.plan import Plan
 from .report import LoopReport, UnitReport, ValueReport
 
 _PLAIN = frozenset({"full", "constant", "reshape", "broadcast", "transpose", "slice", "reverse", "cast", "copy"})
@@ -146,7 +147,9 @@ class _Opener:
         node, readers = _maker(value), self.readers.get(value, [])
         name, scope, source = node.op.name, node.origin.scope, node.origin.source
         user = next((r for r in readers if r.origin.role == "optimizer"), None)
-        summed = node.op.name == "scan" and (value.index < node.attrs["carries"] or lanes(node) > 1)
+        summed = node.op.name == "scan" and (
+            value.index < node.attrs["carries"] or lanes(node) > 1 or "in_turn" in node.attrs
+        )
         kind = "gradient" if user and summed else _kind(node, self._roles(value))
         why = self._why(kind, node, readers)
         if user and summed:

@@ -22,8 +22,9 @@ from .certificate_scratch import (
 )
 from .conv_tiles import conv_tiles, weight_gradient_tiles
 from .dot_tiles import dot_tiles
+from .lanes import MOST_LANES
 from .loop_nest import LoopNest
-from .plan import MOST_LANES, Location, Plan
+from .plan import Location, Plan
 
 _VIEWS = ("reshape", "transpose", "broadcast", "slice", "reverse")
 
@@ -277,7 +278,8 @@ class _Replay:
             return moments_scratch(node, self.plan.threads)
         if node.op.name == "scan":
             body, attrs = self.plan.bodies[node], node.attrs
-            lanes = 1 if self.plan.nested or attrs["carries"] else attrs["length"]
+            together = self.plan.nested or attrs["carries"] or attrs.get("in_turn", False)
+            lanes = 1 if together else attrs["length"]
             return lines(body.arena_bytes) * (lanes if 1 < self.plan.threads <= lanes <= MOST_LANES else 1)
         nest = self.plan.nests.get(node)
         if nest is None:

@@ -11,6 +11,7 @@ from . import conv_tiles, dot_tiles
 from .arena import Request, aligned, assign_offsets, most_live
 from .carried import carried_input, links, reads_of_bases
 from .conv_epilogue import epilogue_of
+from .lanes import lanes, run_side_by_side
 from .loop_nest import LoopNest, is_collected, loop_nest
 from .moments import MomentTiles
 from .schedule import inputs_wanted_later, late_inputs, phases
@@ -81,22 +82,6 @@ class Plan:
         """Bytes of all constants, those of the bodies of loops included."""
         own = sum(value.type.nbytes for value in self.constants)
         return own + sum(body.constant_bytes for body in self.bodies.values())
-
-
-MOST_LANES = 4
-
-
-def lanes(node: Node) -> int:
-    """The iterations of a `scan` that may run side by side: all where none waits for another and they are few."""
-    length: int = node.attrs["length"]
-    return length if node.attrs["carries"] == 0 and 1 < length <= MOST_LANES else 1
-
-
-def run_side_by_side(node: Node, threads: int) -> bool:
-    """Whether each lane of a `scan` is run by one of `threads` workers, in an arena of its own; otherwise all workers
-    share one iteration after the other.
-    """
-    return 1 < threads <= lanes(node)
 
 
 def plan(

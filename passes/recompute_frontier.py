@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -10,11 +11,13 @@ from typing import Any
 from ..ir import Node
 from .arena import aligned
 from .cost import node_nanoseconds
-from .plan import Plan, lanes, plan
+from .lanes import lanes
+from .plan import Plan, plan
 from .recompute import GraphProblem, graph_problem
 from .recompute_candidates import candidates, pareto
 from .recompute_problem import Order, Run
 from .structure import attr_key
+from .tile_cost import MEETING_NS
 
 # Candidates among which the smallest arena is looked for.
 _ENDS = 3
@@ -65,7 +68,7 @@ class _Source:
 
     def __post_init__(self) -> None:
         self.problem = graph_problem(self.base)
-        self.time = sum(map(node_nanoseconds, self.base.graph.nodes))
+        self.time = sum(map(node_nanoseconds, self.base.graph.nodes)) + _lost_in_meetings(self.base)
         self.loops = {
             node: self._frontier(body, self.copies if self.nested else lanes(node))
             for node, body in self.base.bodies.items()
@@ -139,6 +142,39 @@ class _Source:
         return like.planned(candidate.order.runs, {inner: chosen[inner] for inner in like.loops})
 
 
+def _lost_in_meetings(plan: Plan) -> float:
+    """Nanoseconds of one core that workers lose who share what could run in lanes side by side."""
+    turns = sum(n.attrs["length"] * _meetings(body) for n, body in plan.bodies.items() if "in_turn" in n.attrs)
+    return plan.threads * MEETING_NS * turns
+
+
+def _meetings(body: Plan) -> int:
+    """How often workers meet that share the units of a loop's body."""
+    return len(body.phases) + sum(n.attrs["length"] * _meetings(inner) for n, inner in body.bodies.items())
+
+
+def _rising(found: Sequence[_Candidate]) -> list[_Candidate]:
+    """Those of candidates from the fastest to the smallest, the first and the last among them, that repeat no more
+    operations than any smaller one, and of which the one that fits a budget takes the least time, in the mean over all
+    budgets' logarithms.
+    """
+    found = [c for i, c in enumerate(found) if i == 0 or c.peak < found[0].peak]
+    best: list[tuple[float, int]] = [(0.0, -1)]
+    for i, candidate in enumerate(found[1:], 1):
+        ways = (
+            (best[j][0] + candidate.cost * math.log(before.peak / max(candidate.peak, 1)), j)
+            for j, before in enumerate(found[:i])
+            if j == 0 or before.flops <= candidate.flops
+        )
+        best.append(min(ways))
+    kept: list[_Candidate] = []
+    i = len(found) - 1
+    while i >= 0:
+        kept.append(found[i])
+        i = best[i][1]
+    return kept[::-1]
+
+
 @dataclass
 class Frontier:
     """All plans of a step worth having: each needs fewer bytes than the one before, and more time and operations.
@@ -165,13 +201,7 @@ class Frontier:
         unbounded = first.problem.order(first.problem.first_runs(), 0.0)
         flops = first.problem.flops_again(unbounded.runs, {})
         found = [c for source in sources for c in source.candidates(self.time)]
-        self.orders = [_Candidate(first, unbounded, dict.fromkeys(first.loops, 0), 0.0, flops)]
-        for candidate in pareto(found):
-            if candidate.peak < self.orders[-1].peak:
-                # What repeats more operations than one that is smaller has no place between that and what is larger.
-                while len(self.orders) > 1 and self.orders[-1].flops > candidate.flops:
-                    self.orders.pop()
-                self.orders.append(candidate)
+        self.orders = _rising([_Candidate(first, unbounded, dict.fromkeys(first.loops, 0), 0.0, flops), *pareto(found)])
 
     def more_flops(self, i: int) -> int:
         """Operations of candidate `i` beyond those of the plan without recomputing."""

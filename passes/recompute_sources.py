@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from ..ir import Graph, Node
+from .lanes import LanesInTurn, run_side_by_side
 from .pipeline import passed, scheduling
 from .plan import Plan, plan
 from .recompute import graph_problem
@@ -36,7 +37,9 @@ def other_plans(prepared: Graph, base: Plan) -> list[Plan]:
         if (kept := _kept(other)) not in known:
             known.append(kept)
             found.append(other)
-    return found
+    # Where lanes run one after the other they hold one arena instead of several.
+    apart = [p for p in (base, *found) if any(run_side_by_side(node, p.threads) for node in p.bodies)]
+    return [*found, *(plan(LanesInTurn()(p.graph), p.threads, outputs_in_arena=True) for p in apart)]
 
 
 def _kept(made: Plan) -> Counter[tuple[int, ...]]:

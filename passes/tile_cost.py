@@ -23,7 +23,7 @@ _ADD_NS = 0.5
 """For each element of a convolution's weight gradient: it is added to the sum, across its strides."""
 _UNIT_NS = 1000.0
 """A convolution's kernels begin, with what stands beside them."""
-_MEETING_NS = 10_000.0
+MEETING_NS = 10_000.0
 """Threads that share a unit meet at its end, and at the end of what stands beside it."""
 
 
@@ -83,13 +83,13 @@ def sharing_loss(nodes: Iterable[Node], aligned: Mapping[Value, Axis], length: i
         if node.op.name == "scan":
             # A step of a loop is short: what is shared there is lost in meetings.
             total += node_flops(node) * tile / length / BLAS_PER_NS / 2
-            lost += 2 * _MEETING_NS * node.attrs["length"]
+            lost += 2 * MEETING_NS * node.attrs["length"]
             continue
         if node.op.family not in ("contraction", "convolution"):
             continue
         time = node_flops(node) * tile / length / BLAS_PER_NS / 2
         total += time
-        lost += 2 * _MEETING_NS
+        lost += 2 * MEETING_NS
         if node.op.name == "dot":
             batches, m, n, k = _sizes(node, aligned, length, tile)
             cut = cut_into(ENOUGH_TILES, batches, m, n, k)

@@ -10,7 +10,8 @@ import numpy as np
 
 from ..ir import Node, Value
 from ..passes.arena import aligned
-from ..passes.plan import Plan, run_side_by_side
+from ..passes.lanes import run_side_by_side
+from ..passes.plan import Plan
 from .lowering.units import Argument, Sites, Step, copy_rows, lower_unit
 from .program import CONSTANT, POINTER, TILE
 

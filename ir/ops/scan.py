@@ -17,7 +17,7 @@ def _listed(types: Sequence[ArrayType]) -> str:
 
 
 def _scan_type(
-    *types: ArrayType, body: Graph, consts: int, carries: int, length: int, reverse: bool
+    *types: ArrayType, body: Graph, consts: int, carries: int, length: int, reverse: bool, in_turn: bool = False
 ) -> tuple[ArrayType, ...]:
     if min(consts, carries, length) < 0 or consts + carries > len(types):
         raise TypeRuleError(
@@ -39,7 +39,9 @@ def _scan_type(
     return (*start, *(ArrayType((length, *y.shape), y.dtype) for y in results[carries:]))
 
 
-def _scan(*arrays: Array, body: Graph, consts: int, carries: int, length: int, reverse: bool) -> tuple[Array, ...]:
+def _scan(
+    *arrays: Array, body: Graph, consts: int, carries: int, length: int, reverse: bool, in_turn: bool = False
+) -> tuple[Array, ...]:
     state = list(arrays[consts : consts + carries])
     stacks = [np.empty((length, *y.type.shape), y.type.dtype) for y in body.outputs[carries:]]
     for t in reversed(range(length)) if reverse else range(length):
