@@ -82,9 +82,6 @@ def _tiled_along(
     if tile == 0:
         raise Untileable
     wide = _connected(seed, users, nothing)
-    outputs = set(graph.outputs)
-    if any(v in outputs for node in wide for v in node.outputs):
-        raise Untileable
     axes: dict[Value, Axis] = {seed.output: Axis(axis, 1)}
     for node in wide:
         axes.update((v, Axis(axis, 1)) for v in node.outputs if v.type.shape == shape)
@@ -105,8 +102,9 @@ def _tiled_along(
             if node not in loop.nodes:
                 _enter(loop, node, axes, late, length)
                 stack += [v for v in node.outputs if v.type.size >= size]
+    outputs = set(graph.outputs)
     for node in (*forward.nodes, *backward.nodes):
-        if not late.isdisjoint(node.inputs):
+        if not late.isdisjoint(node.inputs) or any(v in outputs and v.type.size >= size for v in node.outputs):
             raise Untileable
     for loop in (forward, backward):
         loop.nodes = dict.fromkeys(sorted(loop.nodes, key=rank.__getitem__))

@@ -278,16 +278,21 @@ def take_along_axis(x: ArrayLike, /, indices: ArrayLike, axis: int | None = -1) 
     place = axis_index(axis, ndim)
     if isinstance(indices, np.ndarray):
         indices = _wrapped(indices, shape_of(x)[place], place, x)
-    order = (*(i for i in range(ndim) if i != place), place)
-    moved, at = transposed(x, order), transposed(indices, order)
+    if math.prod(shape_of(indices)[place + 1 :]) == 1:
+        # Whole rows are looked up.
+        order, last = [*range(ndim)], place
+        moved, at = x, reshaped(indices, shape_of(indices)[: place + 1])
+    else:
+        order, last = [*(i for i in range(ndim) if i != place), place], ndim - 1
+        moved, at = transposed(x, order), transposed(indices, order)
     try:
-        batch = np.broadcast_shapes(shape_of(moved)[:-1], shape_of(at)[:-1])
+        batch = np.broadcast_shapes(shape_of(moved)[:last], shape_of(at)[:last])
     except ValueError:
         raise ShapeError(
             located(f"np.take_along_axis: {described(x)} and {described(indices)} do not fit along {axis}")
         ) from None
-    moved, at = stretched(moved, (*batch, shape_of(moved)[-1])), stretched(at, (*batch, shape_of(at)[-1]))
+    moved, at = stretched(moved, (*batch, *shape_of(moved)[last:])), stretched(at, (*batch, shape_of(at)[last]))
     trace = trace_of([moved, at])
     if trace is not None and not isinstance(moved, Tracer):
         moved = trace.constant(moved)
-    return transposed(_gather(moved, at, ndim - 1, ndim - 1), np.argsort(order).tolist())
+    return transposed(_gather(moved, at, last, last), np.argsort(order).tolist())

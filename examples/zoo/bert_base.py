@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import gradloom as gl
+import numpy as np
 from gradloom import nn
 from gradloom.nn import functional as F
 
@@ -36,14 +37,14 @@ class Bert(nn.Module):
     def forward(self, tokens: Any, sentences: Any, places: Any) -> tuple[Any, Any]:
         x = self.words(tokens) + self.positions.weight[: tokens.shape[1]] + self.sentences(sentences)
         x = self.encoder(self.dropout(self.norm(x)))
-        rows = gl.numpy.arange(tokens.shape[0]) * tokens.shape[1]
-        masked = gl.numpy.take(x.reshape(-1, WIDTH), (places + rows[:, None]).reshape(-1), axis=0)
+        masked = x[np.arange(len(tokens))[:, None], places]
         return self.decoder(self.transform(masked)), self.follows(F.tanh(self.pooler(x[:, 0])))
 
 
 def loss_fn(model: Any, batch: Any) -> Any:
-    words, follows = model(batch["tokens"], batch["sentences"], batch["places"])
-    return F.cross_entropy(words, batch["words"].reshape(-1)) + F.cross_entropy(follows, batch["follows"])
+    logits, follows = model(batch["tokens"], batch["sentences"], batch["places"])
+    words = F.cross_entropy(logits.reshape(-1, VOCABULARY), batch["words"].reshape(-1))
+    return words + F.cross_entropy(follows, batch["follows"])
 
 
 def recipe() -> tuple[Any, ...]:

@@ -386,6 +386,11 @@ CALLS: list[tuple[str, Callable[..., Any], tuple[Any, ...]]] = [
         (M, ints(3, 2, low=-4, high=4)),
     ),
     ("take_along_axis first", lambda x, i: np.take_along_axis(x, i, axis=0), (M, ints(2, 4, low=0, high=3))),
+    (
+        "take_along_axis rows",
+        lambda x, i: (np.take_along_axis(x, i[:, :, None], 1), np.take_along_axis(x[:1], i[:, :, None], axis=1)),
+        (floats(2, 3, 4), ints(2, 5, low=0, high=3)),
+    ),
     ("take_along_axis flat", lambda x, i: np.take_along_axis(x, i, axis=None), (M, ints(5, low=0, high=12))),
     # Other libraries' ufuncs.
     ("scipy", lambda x: (scipy.special.erf(x), scipy.special.expit(x)), (M,)),

@@ -7,7 +7,8 @@ from compiled import run_compiled
 from gradloom import nn, optim
 from gradloom.engine.step import compile_step
 from gradloom.engine.step_graph import trace_step
-from gradloom.ir import interpret, spec
+from gradloom.ir import OPS, Builder, interpret, spec
+from gradloom.ir.ops import elementwise as ew
 from gradloom.nn import functional as F
 from gradloom.passes.certificate import check_plan
 from gradloom.passes.pipeline import plan_graph
@@ -241,3 +242,15 @@ def test_scores_that_are_results_are_left_alone():
 
     graph = Simplify()(gl.trace(fn, spec((2, S, 3 * D))))
     assert not loops(TileWide()(graph))
+
+
+def test_a_weight_gradient_that_goes_on_whole_is_no_wide_value():
+    # As of an embedding whose weight is that of the logits, too, in the body of a loop over the batch.
+    b = Builder()
+    shapes = {"total": (1024, 256), "g": (16, 1024), "x": (16, 256), "updates": (8, 256)}
+    total, g, x, updates = (b.input(spec(shape, "float32"), name) for name, shape in shapes.items())
+    tokens = b.input(spec((8,), "int64"), "tokens")
+    product = b.emit(OPS["dot"], g, x, contract=((0,), (0,)), batch=((), ()))
+    added = b.emit(OPS["scatter_add"], ew.add(b, total, product), tokens, updates, axis=0, batch=0)
+    graph = b.graph([added])
+    assert TileWide()(graph) is graph
