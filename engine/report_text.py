@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
+from textwrap import fill
 
-from .report import KIND_WORDS, KINDS, MemoryReport, ValueReport, human, human_flops
+from .report import KIND_WORDS, KINDS, LoopReport, MemoryReport, ValueReport, human, human_flops, listed
 from .report_layers import layers
 
 _LARGEST = 10
 _MOST_GROUPS = 20
+_TOLD = 0.999
+"""So much of the peak is told value by value, the rest in one line."""
 _NAMED = 2
 _LOOPS = 6
+_WIDTH = 80
 
 
 def report_text(report: MemoryReport) -> str:
@@ -33,27 +39,50 @@ def _summary(report: MemoryReport) -> str:
     if report.budget_bytes is not None:
         share = report.total_bytes / report.budget_bytes
         lines.append(f"budget           {human(report.budget_bytes):>10}   {share:.0%} of it used")
-    if report.no_recompute_arena_bytes > report.arena_bytes:
+    saved = report.no_recompute_arena_bytes - report.arena_bytes
+    if saved > 0:
+        ways = (("recomputing", report.recompute_flops), ("smaller tiles", report.other_bits))
+        how = " and ".join(way for way, used in ways if used)
         lines.append(
-            f"recomputing saves{human(report.no_recompute_arena_bytes - report.arena_bytes):>10}   of an arena of "
-            f"{human(report.no_recompute_arena_bytes)}"
+            f"saved            {human(saved):>10}   of an arena of {human(report.no_recompute_arena_bytes)}"
+            + (f", by {how}" if how else "")
         )
-    if report.other_bits:
-        lines.append(f"other bits: it {report.other_bits}")
     slower = f", {report.slowdown:.1%} more time" if report.slowdown else ""
     again = human_flops(report.recompute_flops)
-    return "\n".join(
-        [
-            *lines,
-            f"work             {human_flops(report.flops):>10}   of which recompute {again}{slower}",
-            f"runs in {report.phases} phases on {report.threads} thread{'s' if report.threads != 1 else ''}",
-            *(
-                f"phases {loop.first}-{loop.end - 1} are one turn of a loop of {loop.length}"
-                + (f", {loop.lanes} of them side by side" if loop.lanes > 1 else "")
-                for loop in report.loops[:_LOOPS]
-            ),
-        ]
-    )
+    lines.append(f"work             {human_flops(report.flops):>10}   of which recompute {again}{slower}")
+    lines.append(f"runs in {report.phases} phases on {report.threads} thread{'s' if report.threads != 1 else ''}")
+    lines += map(_wrapped, _loops(report))
+    if report.other_bits:
+        lines.append(_wrapped(f"other bits: it {report.other_bits}"))
+    return "\n".join(lines)
+
+
+def _loops(report: MemoryReport) -> list[str]:
+    """What each loop is, those of layers of the same kind together."""
+    groups: dict[tuple[object, ...], list[LoopReport]] = {}
+    for loop in report.loops:
+        groups.setdefault((loop.length, loop.lanes, loop.end - loop.first, _numbers_out(loop.scope)), []).append(loop)
+    told: list[str] = []
+    for loops in list(groups.values())[:_LOOPS]:
+        one = loops[0]
+        phases = listed((_span(loop.first, loop.end) for loop in loops), _NAMED)
+        roles = {unit.role for unit in report.units if one.first <= unit.phase < one.end}
+        # Only a loop that was made of the step has both in its turns.
+        what = f"over {one.length} tiles" if {"forward", "backward"} <= roles else f"of {one.length}"
+        where = f" in {_starred(loop.scope for loop in loops)}" if one.scope else ""
+        beside = f", {one.lanes} of them side by side" if one.lanes > 1 else ""
+        each = "are each" if len(loops) > 1 else "are" if one.end - one.first > 1 else "is"
+        told.append(f"phase{'s' if each != 'is' else ''} {phases} {each} one turn of a loop {what}{where}{beside}")
+    more = len(groups) - len(told)
+    return [*told, f"and {more} more kinds of loops"] if more > 0 else told
+
+
+def _span(first: int, end: int) -> str:
+    return f"{first}-{end - 1}" if end - first > 1 else str(first)
+
+
+def _wrapped(text: str, indent: str = "") -> str:
+    return fill(text, _WIDTH, initial_indent=indent, subsequent_indent=indent or "  ", break_long_words=False)
 
 
 def _table(title: str, rows: Sequence[Sequence[str]], right: frozenset[int]) -> str:
@@ -68,7 +97,7 @@ def _table(title: str, rows: Sequence[Sequence[str]], right: frozenset[int]) -> 
 
 def _by_kind(report: MemoryReport) -> str:
     live = report.live(report.peak_phase)
-    rows = [["at the peak", "values", "in the whole step", "values", ""]]
+    rows = [["at the peak", "values", "in all", "values", ""]]
     for kind in KINDS:
         at_peak = [v.bytes for v in live if v.kind == kind]
         made = [v.bytes for v in report.values if v.kind == kind]
@@ -88,8 +117,9 @@ def _by_layer(report: MemoryReport) -> str:
 
 def _largest(report: MemoryReport) -> str:
     rows = [["bytes", "value", "type", "layer", "phases", "line"]]
-    for v in sorted(report.values, key=lambda v: -v.bytes)[:_LARGEST]:
-        rows.append([human(v.bytes), v.name, v.type, v.scope, f"{v.birth}-{v.death}", v.source])
+    largest = sorted(zip(report.values, report.charged), key=lambda pair: -pair[0].bytes)[:_LARGEST]
+    for v, span in largest:
+        rows.append([human(v.bytes), v.name, v.type, v.scope, _span(*span), v.source])
     return _table("largest values in the arena:", rows, frozenset({0}))
 
 
@@ -99,22 +129,29 @@ def _at_peak(report: MemoryReport) -> str:
     what = ", ".join(f"{u.name} of {u.scope or 'the step'} ({u.role})" for u in running[:2])
     more = f" and {len(running) - 2} more" if len(running) > 2 else ""
     title = f"the peak is phase {peak}, which runs {what}{more}; live then, and why:"
-    return live_at_peak(report, title, _MOST_GROUPS)
+    return live_at_peak(report, _wrapped(title), _MOST_GROUPS)
 
 
 def live_at_peak(report: MemoryReport, title: str, most: int, reasons: bool = True) -> str:
-    """A table of what is live in the phase with the most live bytes, `most` rows of it, with `reasons` if so."""
+    """A table of what is live in the phase with the most live bytes: at most `most` rows, each with its reason below it
+    if `reasons`.
+    """
     groups = _alike(report.live(report.peak_phase))
-    rows = [["bytes", "value", "layer", "line", "why"]]
-    for group in groups[:most]:
+    sizes = [sum(v.bytes for v in group) for group in groups]
+    count = min(most, 1 + bisect_left(list(accumulate(sizes)), _TOLD * sum(sizes)))
+    rows = [["bytes", "value", "layer", "line"]]
+    for group, size in zip(groups[:count], sizes):
         first, times = group[0], f" ×{len(group)}" if len(group) > 1 else ""
         where = first.scope if not times else _starred(v.scope for v in group)
-        rows.append([human(sum(v.bytes for v in group)), first.name + times, where, first.source, first.why])
-    text = _table(title, rows if reasons else [row[:-1] for row in rows], frozenset({0}))
-    if len(groups) > most:
-        rest = [v for group in groups[most:] for v in group]
-        text += f"\n  and {len(rest)} smaller values, {human(sum(v.bytes for v in rest))} together"
-    return text
+        rows.append([human(size), first.name + times, where, first.source])
+    head, *lines = _table(title, rows, frozenset({0})).rsplit("\n", len(rows) - 1)
+    indent = " " * (max(len(row[0]) for row in rows) + 4)
+    for line, group in zip(lines, groups):
+        head += f"\n{line}\n{_wrapped(group[0].why, indent)}" if reasons else f"\n{line}"
+    if len(groups) > count:
+        left = sum(len(group) for group in groups[count:])
+        head += f"\n  and {left} smaller values, {human(sum(sizes[count:]))} together"
+    return head
 
 
 def _numbers_out(text: str) -> str:

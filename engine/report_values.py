@@ -44,10 +44,10 @@ def open_plan(plan: Plan) -> OpenedPlan:
 
 def unit_name(unit: Node) -> str:
     """A short name: the operation, or for a fused loop those that tell the most of it."""
-    body = unit.attrs.get("body")
     if unit.op.name == "scan":
         return f"loop ×{unit.attrs['length']}"
-    if unit.op.name != "region" or not isinstance(body, Graph):
+    body = _fused(unit)
+    if body is None:
         return unit.op.name
     names = [node.op.name for node in body.nodes]
     telling = list(dict.fromkeys(name for name in names if name not in _PLAIN)) or list(dict.fromkeys(names))
@@ -56,9 +56,14 @@ def unit_name(unit: Node) -> str:
     return " ".join(telling[:_NAMED]) + (" …" if len(telling) > _NAMED else "")
 
 
+def _fused(unit: Node) -> Graph | None:
+    """What runs in a fused loop, or with a convolution."""
+    return unit.attrs["body"] if unit.op.name in ("region", "conv_region") else None
+
+
 def _counted(unit: Node) -> str:
-    body = unit.attrs.get("body")
-    if unit.op.name != "region" or not isinstance(body, Graph):
+    body = _fused(unit)
+    if body is None:
         return ""
     counts = Counter(node.op.name for node in body.nodes)
     return ", ".join(f"{name} ×{n}" if n > 1 else name for name, n in counts.items())
@@ -66,12 +71,10 @@ def _counted(unit: Node) -> str:
 
 def _maker(value: Value) -> Node:
     """The node that makes a value of a fused graph: the one inside the region, where there is one."""
-    node = value.node
-    assert node is not None
-    if node.op.name == "region":
-        inner = node.attrs["body"].outputs[value.index].node
-        return inner if inner is not None else node
-    return node
+    assert value.node is not None
+    body = _fused(value.node)
+    inner = None if body is None else body.outputs[value.index].node
+    return value.node if inner is None else inner
 
 
 def _length(plan: Plan) -> int:
@@ -188,7 +191,7 @@ class _Opener:
         """The roles of the operations that read a value; within fused loops they may be others than the loop's."""
         roles: set[str] = set()
         for reader in self.readers.get(value, []):
-            body = reader.attrs["body"] if reader.op.name == "region" else None
+            body = _fused(reader)
             if body is None:
                 roles.add(reader.origin.role)
                 continue
@@ -197,11 +200,14 @@ class _Opener:
         return roles
 
     def _why(self, kind: str, node: Node, readers: Sequence[Node]) -> str:
-        later = [r for r in readers if r.origin.role != "forward"] if kind == "activation" else readers
-        who = self._read(later, node.origin.scope)
+        # Of what the forward reads last, that is why it still lives.
+        backward = [r for r in readers if r.origin.role != "forward"] if kind == "activation" else []
+        late = backward and self.phase_of[readers[-1]] > self.phase_of[backward[-1]]
+        who = self._read(backward or readers, node.origin.scope)
         match kind:
             case "activation":
-                return f"made in the forward, read in the backward{who}"
+                last = f", and at last{self._read(readers[-1:], node.origin.scope)}" if late else ""
+                return f"made in the forward, read in the backward{who}{last}"
             case "recomputed":
                 region = f" of its checkpoint {node.origin.checkpoint}" if node.origin.checkpoint else ""
                 return f"computed again from what is kept{region}, to be read{who}"

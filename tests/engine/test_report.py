@@ -331,9 +331,78 @@ def test_text_says_all_that_there_is_to_say():
     assert len(largest) == 1 + 10
     assert largest[0].split() == ["bytes", "value", "type", "layer", "phases", "line"]
     assert all("test_report.py:" in line for line in largest[1:])
-    peak = text.partition("the peak is phase")[2].splitlines()[2:]
-    assert all(re.match(r" +[\d.]+ k?M?B  ", line) for line in peak)
-    assert any("made in the forward, read in the backward by" in line for line in peak)
+    heads, whys = table_of_the_peak(text)
+    assert all(re.match(r" +[\d.]+ k?B  \w+", line) for line in heads)
+    live = r.live(r.peak_phase)
+    assert set(whys) <= {v.why for v in live}
+    assert any("made in the forward, read in the backward by" in why for why in whys)
+    more = re.search(r"and (\d+) smaller values, (\d+) B together", text)
+    # At most a thousandth of the peak is not told value by value.
+    assert more is None or int(more[2]) <= sum(v.bytes for v in live) / 1000
+    assert all(len(line) <= 80 for line in text.splitlines())
+
+
+def table_of_the_peak(text: str) -> tuple[list[str], list[str]]:
+    """The rows of the values that live at the peak, and the reason below each."""
+    lines = [line for line in text.partition(" why:\n")[2].splitlines()[1:] if "smaller" not in line]
+    indent = max(len(line) - len(line.lstrip()) for line in lines)
+    whys: list[str] = []
+    for before, line in pairwise(lines):
+        if not line.startswith(" " * indent):
+            continue
+        if before.startswith(" " * indent):
+            whys[-1] += " " + line.strip()
+        else:
+            whys.append(line.strip())
+    return [line for line in lines if not line.startswith(" " * indent)], whys
+
+
+def test_text_says_what_loops_there_are():
+    for threads in (1, 2):
+        r = tiled(threads)
+        loops = [line for line in str(r).splitlines() if line.startswith("phase")]
+        turns = math.prod(loop.length for loop in r.loops)
+        assert any("one turn of a loop over" in line for line in loops)
+        assert math.prod(int(re.search(r" (\d+) tiles", line)[1]) for line in loops) == turns  # pyright: ignore
+    length = 5
+    decay = gl.plan_step(
+        nn.LSTM(3, 4, batch_first=True),
+        lambda model, x: (model(x)[0] ** 2).mean(),
+        optim.SGD(0.1),
+        gl.spec((2, length, 3)),
+        threads=1,
+    ).report
+    assert {loop.length for loop in decay.loops} == {length}
+    assert f"one turn of a loop of {length}" in str(decay)
+    assert "tiles" not in str(decay)
+
+
+def test_what_the_forward_reads_last_says_so():
+    class Late(nn.Module):
+        def __init__(self) -> None:
+            self.one, self.two = nn.Linear(16, 16), nn.Linear(16, 16)
+
+        def forward(self, x: Any) -> Any:
+            y = nn.tanh(self.one(x))
+            return y, self.two(y)
+
+    def loss(model: Any, x: Any) -> Any:
+        y, z = model(x)
+        return nn.mse_loss(z, np.zeros((8, 16), "float32")), {"most": y.max() + z.max()}
+
+    for v in gl.plan_step(Late(), loss, optim.SGD(0.1), gl.spec((8, 16)), threads=1).report.values:
+        last = re.findall(r"phase (\d+)", v.why)
+        if v.kind == "activation":
+            assert v.death in map(int, last), v
+
+
+def test_convolutions_are_named_by_what_they_run():
+    model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU())
+    r = gl.plan_step(
+        model, lambda model, x: (model(x) ** 2).mean(), optim.SGD(0.1), gl.spec((16, 3, 32, 32)), threads=1
+    ).report
+    assert not any("region" in item.name for item in (*r.units, *r.values))
+    assert any(unit.name.startswith("conv ") and unit.ops for unit in r.units)
 
 
 def test_text_of_a_budget_says_how_much_of_it_is_used():
