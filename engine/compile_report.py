@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..ir import Node
 from ..runtime.kernel_cache import Kernel
+from .report_values import unit_name
 
 
 @dataclass(frozen=True)
@@ -15,7 +18,8 @@ class CompileReport:
     `trace_seconds` for running the user's code and differentiating it; `plan_seconds` for the passes, the schedule and
     the memory plan; `kernel_seconds` for machine code: read from the disk, or compiled, by several processes at once
     where that is possible; `setup_seconds` for the initial parameters, the arena and the program's tables. `kernels`
-    are the step's, each with the seconds that it took by itself, whether it was on disk, and why not.
+    are the step's, each with the seconds that it took by itself, whether it was on disk, and why not; `uses` says what
+    each of them runs.
     """
 
     trace_seconds: float
@@ -23,6 +27,7 @@ class CompileReport:
     kernel_seconds: float
     setup_seconds: float
     kernels: tuple[Kernel, ...]
+    uses: tuple[str, ...]
 
     @property
     def total_seconds(self) -> float:
@@ -44,7 +49,16 @@ class CompileReport:
         ]
         reasons = Counter(kernel.why for kernel in self.kernels if not kernel.hit)
         lines += [f"compiled {count} because: {why}" for why, count in reasons.most_common()]
-        lines.append("kernel        seconds  from")
-        for kernel in sorted(self.kernels, key=lambda kernel: -kernel.seconds):
-            lines.append(f"{kernel.name:<12} {kernel.seconds:8.3f}  {'the cache' if kernel.hit else kernel.why}")
+        lines.append("seconds  from      runs")
+        for kernel, use in sorted(zip(self.kernels, self.uses), key=lambda pair: -pair[0].seconds):
+            lines.append(f"{kernel.seconds:7.3f}  {'cache' if kernel.hit else 'compiler':<8}  {use}")
         return "\n".join(lines)
+
+
+def use_of(units: Sequence[Node]) -> str:
+    """What a kernel runs, in words: its first unit, and how many more are like that."""
+    if not units:
+        return "the driver, which calls all others"
+    first, more = units[0], len(set(units)) - 1
+    scope = f" of {first.origin.scope}" if first.origin.scope else ""
+    return f"{unit_name(first)}{scope} ({first.origin.role})" + (f" and {more} more" if more else "")

@@ -20,7 +20,7 @@ from ..runtime.executable import Executable, allocate, return_free_memory
 from ..runtime.fork_lock import fork_lock
 from .arrays import check_target, dense_arrays, thread_count
 from .checkpoint_file import CheckpointError, check_names, load_arrays, save_arrays
-from .compile_report import CompileReport
+from .compile_report import CompileReport, use_of
 from .nn import Module
 from .nn.binding import init_buffers, init_parameters
 from .optim import Optimizer
@@ -206,6 +206,7 @@ class Step:
             executable.kernel_seconds,
             time.perf_counter() - planned_at - executable.kernel_seconds,
             tuple(executable.kernels),
+            tuple(map(use_of, executable.kernel_users)),
         )
 
     def _add(self, traced: StepGraph, planned: StepPlan) -> _Signature:

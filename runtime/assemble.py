@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -37,12 +38,17 @@ class Lowered:
 
     def sources(self) -> Iterator[str]:
         """The sources of all kernels, bodies included."""
-        for phase in self.phases:
-            for unit in phase:
+        return (source for source, _ in self.uses())
+
+    def uses(self) -> Iterator[tuple[str, Node | None]]:
+        """The sources of the kernels of each unit, bodies included, and the unit: none copies to where inputs are."""
+        for phase, nodes in zip_longest(self.phases, self.plan.phases, fillvalue=()):
+            for unit, node in zip_longest(phase, nodes):
                 levels = unit.before if isinstance(unit, Loop) else unit
-                yield from (s for level in levels for step in level for i in step.instructions for s in i.sources())
+                for instruction in (i for level in levels for step in level for i in step.instructions):
+                    yield from ((source, node) for source in instruction.sources())
                 if isinstance(unit, Loop):
-                    yield from unit.body.sources()
+                    yield from unit.body.uses()
 
     def plans(self) -> Iterator[Plan]:
         """The plan and those of all bodies, in the order in which their constants are numbered."""

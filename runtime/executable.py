@@ -67,7 +67,8 @@ class Executable:
 
     Set the memory of inputs and of outputs with `bind_input` and `bind_output`: C-contiguous arrays of exactly the
     type of the graph's input or output, which must live until the run is over. An output that overwrites an input is
-    found there. `kernels` are what it is made of, which took `kernel_seconds` to compile or to read.
+    found there. `kernels` are what it is made of, which took `kernel_seconds` to compile or to read; `kernel_users`
+    are the units that each of them runs.
     """
 
     def __init__(self, plan: Plan, arena: np.ndarray[Any, np.dtype[np.uint8]] | None = None) -> None:
@@ -77,13 +78,16 @@ class Executable:
         self._first_constant = self._first_output + len(graph.outputs)
         self._sites = Sites()
         lowered = lower(plan, self._sites)
-        sources = dict.fromkeys(lowered.sources())
+        uses: dict[str, list[Node]] = {}
+        for source, node in lowered.uses():
+            uses.setdefault(source, []).extend([] if node is None else [node])
         salt = source_salt(*_HELPERS)
-        requests = [KernelRequest(source, "kernel", _namespace, salt=salt) for source in sources]
+        requests = [KernelRequest(source, "kernel", _namespace, salt=salt) for source in uses]
         start = time.perf_counter()
         self.kernels = compile_kernels([*requests, driver_request()])
+        self.kernel_users = [*uses.values(), []]
         self.kernel_seconds = time.perf_counter() - start
-        tables = Tables(lowered, {source: kernel.address for source, kernel in zip(sources, self.kernels)})
+        tables = Tables(lowered, {source: kernel.address for source, kernel in zip(uses, self.kernels)})
         self.program = Program(**tables.arrays(), threads=plan.threads)
         constants = [v.node for each in lowered.plans() for v in each.constants if v.node is not None]
         self._constants = [np.ascontiguousarray(node.attrs["value"]) for node in constants]

@@ -33,12 +33,19 @@ def test_the_report_of_a_cold_start_and_of_a_warm_one(new_process, capsys: pytes
     found = re.search(r"kernels +\d+\.\d+ s +(\d+), of which 0 from the cache", cold)
     assert found is not None
     assert f"compiled {found[1]} because: not in the cache\n" in cold
-    assert "drive " in cold
+    rows = cold.partition("  from      runs\n")[2].splitlines()
+    assert len(rows) == int(found[1])
+    seconds = [float(row.split()[0]) for row in rows]
+    assert seconds == sorted(seconds, reverse=True)
+    assert any(row.split(maxsplit=2)[1:] == ["compiler", "the driver, which calls all others"] for row in rows)
+    # The products of the layers share a kernel.
+    assert any(re.search(r"  compiler  dot of 0 \(forward\) and \d more$", row) for row in rows), rows
     new_process()
     assert main(["compile", "mlp_s"]) == 0
     warm = capsys.readouterr().out
     assert f"{found[1]}, of which {found[1]} from the cache" in warm
     assert "because" not in warm
+    assert "compiler" not in warm
 
 
 def test_a_report_adds_up():
@@ -49,6 +56,7 @@ def test_a_report_adds_up():
     assert all(part >= 0 for part in parts)
     assert report.total_seconds == pytest.approx(sum(parts))
     assert {"kernel", "drive"} <= {kernel.name for kernel in report.kernels}
+    assert len(report.uses) == len(report.kernels)
 
 
 def layers(n: int) -> gl.Step:
