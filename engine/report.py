@@ -211,17 +211,30 @@ class MemoryReport:
             whole = json.loads(text)
             if whole["schema"] != SCHEMA:
                 raise ValueError(f"its schema is {whole['schema']!r}, expected {SCHEMA!r}")
-            return MemoryReport(
-                **{name: whole[name] for name in _FIGURES if name in whole or name != "other_bits"},
-                held=tuple(HeldReport(**item) for item in whole["held"]),
-                units=tuple(UnitReport(**item) for item in whole["units"]),
-                loops=tuple(LoopReport(**item) for item in whole["loops"]),
-                values=tuple(ValueReport(**{**item, "read_by": tuple(item["read_by"])}) for item in whole["values"]),
-                plan=None,
-            )
+            figures = _read({"other_bits": "", **whole}, MemoryReport, _FIGURES)
+            lists: dict[str, Any] = {
+                name: tuple(item(**_read(entry, item, [f.name for f in fields(item)])) for entry in whole[name])
+                for name, item in _LISTS.items()
+            }
+            report = MemoryReport(**figures, **lists, plan=None)
+            report._check_numbers()
         except (KeyError, TypeError, ValueError) as error:
             what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
             raise ValueError(f"this is no memory report: {what}") from error
+        return report
+
+    def _check_numbers(self) -> None:
+        """Raises `ValueError` where a unit, or a phase, is named by a number that there is none of."""
+        starts = [*(unit.phase for unit in self.units), *(value.birth for value in self.values)]
+        units = [i for value in self.values for i in (value.made_by, *value.read_by)]
+        for what, numbers, end in (
+            ("phase", starts, self.phases),
+            ("phase", [value.death for value in self.values], self.phases + 1),
+            ("unit", units, len(self.units)),
+        ):
+            wrong = [number for number in numbers if not 0 <= number < end]
+            if wrong:
+                raise ValueError(f"it has no {what} {wrong[0]}")
 
     def to_html(self, path: str | os.PathLike[str], title: str = "", curve: Sequence[Mapping[str, Any]] = ()) -> None:
         """Write one page with the step over time, the arena and the graph; it needs no network.
@@ -242,8 +255,29 @@ class MemoryReport:
         return report_text(self)
 
 
-_LISTS = ("held", "units", "loops", "values")
+_LISTS: dict[str, Any] = {"held": HeldReport, "units": UnitReport, "loops": LoopReport, "values": ValueReport}
 _FIGURES = tuple(f.name for f in fields(MemoryReport) if f.name not in ("plan", *_LISTS))
+
+
+_JSON_TYPES = {"int": int, "float": (int, float), "str": str, "int | None": (int, type(None))}
+
+
+def _read(entry: Mapping[str, Any], item: type[Any], names: Iterable[str]) -> dict[str, Any]:
+    """The fields `names` of an `item`, as JSON has them. Raises `KeyError` or `ValueError` for any others."""
+    read: dict[str, Any] = {}
+    types = {f.name: str(f.type) for f in fields(item)}
+    for name in names:
+        value = entry[name]
+        expected = types[name]
+        if expected == "tuple[int, ...]":
+            value = tuple(value)
+            fits = all(isinstance(number, int) for number in value)
+        else:
+            fits = isinstance(value, _JSON_TYPES[expected])
+        if not fits:
+            raise ValueError(f"its {name} is {value!r}, expected {expected}")
+        read[name] = value
+    return read
 
 
 def listed(names: Iterable[str], most: int = 6) -> str:

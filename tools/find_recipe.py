@@ -44,6 +44,9 @@ def _brief(value: Any) -> str:
 def _function(name: str) -> Any:
     place, colon, function = name.rpartition(":")
     if not colon or not place or not function:
+        file = name.removesuffix(":")
+        if file.endswith(".py"):
+            raise CommandError(f"{file} is a file; name the function too, as in {file}:recipe")
         raise CommandError(
             f"there is no recipe {name!r}; write one of {', '.join(RECIPES)}, or module:function, or file.py:function"
         )

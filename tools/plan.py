@@ -61,13 +61,11 @@ def run_plan(options: PlanOptions) -> int:
         raise CommandError(f"{options.recipe} is a saved report; a curve needs the recipe")
     curve = [] if options.curve is None or plan is None else _curve(plan, options)
     quiet = options.json == "-"
+    other = None if options.diff is None else _load(options.diff, options)[0]
     if not quiet:
-        print(report)
+        print(report if other is None else diff_text(report, other, options.recipe, str(options.diff)))
         if curve:
             print("\n" + _curve_text(curve))
-    other = None if options.diff is None else _load(options.diff, options)[0]
-    if other is not None and not quiet:
-        print("\n" + diff_text(report, other, options.recipe, str(options.diff)))
     if options.json is not None:
         _write(options.json, _with_curve(report.to_json(), curve))
     if options.html is not None:
@@ -102,7 +100,7 @@ def _load(name: str, options: PlanOptions) -> tuple[MemoryReport, StepPlan | Non
         plan = _planned(name, options, options.memory)
         return plan.report, plan
     try:
-        return MemoryReport.from_json(Path(name).read_text("utf-8")), None
+        return MemoryReport.from_json(Path(name).read_text("utf-8", errors="replace")), None
     except OSError as error:
         raise CommandError(f"cannot read {name}: {error.strerror}") from error
     except ValueError as error:
@@ -167,11 +165,13 @@ def _measure(points: list[dict[str, Any]], options: PlanOptions) -> None:
             )
         )
     seconds: list[list[float]] = [[] for _ in points]
-    while len(seconds[0]) <= _RUNS or sum(map(sum, seconds)) < _SECONDS * len(steps):
+    began = now = time.perf_counter()
+    # The first round is to warm up.
+    while len(seconds[0]) <= _RUNS or now - began < _SECONDS * len(steps):
         for times, (step, batch) in zip(seconds, steps):
-            began = time.perf_counter()
+            now = time.perf_counter()
             step(batch)
-            times.append(time.perf_counter() - began)
+            times.append(time.perf_counter() - now)
     medians = [statistics.median(times[1:]) for times in seconds]
     for point, (step, _), median in zip(points, steps, medians):
         point["measured"] = median / medians[0]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 from ..engine.report import KIND_WORDS, KINDS, MemoryReport, human
 from ..engine.report_layers import layers
 
+_MANY = 10
+"""So many times as much is told in times, not in per cent."""
 _MOST_LAYERS = 20
 _ALL_LAYERS = 1000
+_NAMED = 4
 
 
 def diff_text(before: MemoryReport, after: MemoryReport, before_name: str, after_name: str) -> str:
@@ -39,7 +44,9 @@ def diff_text(before: MemoryReport, after: MemoryReport, before_name: str, after
 
 def _row(word: str, before: int, after: int) -> str:
     change = _signed(after - before) if after != before else "the same"
-    share = f" ({(after - before) / before:+.1%})" if before and after != before else ""
+    share = ""
+    if before and after != before:
+        share = f" ({(after - before) / before:+.1%})" if after < _MANY * before else f" ({after / before:,.0f} times)"
     return f"  {human(before):>10} -> {human(after):>10}  {change:>11}{share:<10}  {word}"
 
 
@@ -52,11 +59,23 @@ def _at_peak(report: MemoryReport, kind: str) -> int:
 
 
 def _layers(before: MemoryReport, after: MemoryReport) -> list[tuple[str, int, int]]:
-    """Name, bytes before and bytes after of the layers that changed; the layers as they are, none put together."""
+    """Name, bytes before and bytes after of the layers that changed: those of one kind that changed alike together."""
     sizes = [
         {layer.name: layer.held_bytes + layer.peak_bytes for layer in layers(report, _ALL_LAYERS)}
         for report in (before, after)
     ]
-    names = dict.fromkeys([*sizes[0], *sizes[1]])
-    rows = [(name, sizes[0].get(name, 0), sizes[1].get(name, 0)) for name in names]
-    return sorted((row for row in rows if row[1] != row[2]), key=lambda row: -abs(row[2] - row[1]))
+    alike: dict[tuple[str, int, int], list[str]] = {}
+    for name in dict.fromkeys([*sizes[0], *sizes[1]]):
+        change = sizes[0].get(name, 0), sizes[1].get(name, 0)
+        if change[0] != change[1]:
+            alike.setdefault((_kind(name), *change), []).append(name)
+    rows = [
+        (", ".join(names) if len(names) <= _NAMED else f"{kind} ×{len(names)}", len(names) * was, len(names) * now)
+        for (kind, was, now), names in alike.items()
+    ]
+    return sorted(rows, key=lambda row: -abs(row[2] - row[1]))
+
+
+def _kind(name: str) -> str:
+    """The path of a layer with a star for its first number, by which those of one list differ."""
+    return re.sub(r"(^|\.)\d+(?=\.|$)", r"\1*", name, count=1)

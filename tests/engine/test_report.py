@@ -319,6 +319,29 @@ def test_what_is_no_report_is_refused(text: str, problem: str):
         gl.MemoryReport.from_json(text)
 
 
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda whole: whole.update(arena_bytes="many"), "its arena_bytes is 'many', expected int"),
+        (lambda whole: whole["values"][0].pop("why"), "it has no 'why'"),
+        (lambda whole: whole["values"][0].update(bytes=None), "its bytes is None, expected int"),
+        (lambda whole: whole["values"][0].update(read_by=[0, "one"]), "its read_by is (0, 'one')"),
+        (lambda whole: whole["values"][0].update(read_by=1), "not iterable"),
+        (lambda whole: whole["values"][0].update(made_by=10**6), "it has no unit 1000000"),
+        (lambda whole: whole["values"][0].update(birth=-1), "it has no phase -1"),
+        (lambda whole: whole["values"][0].update(death=10**6), "it has no phase 1000000"),
+        (lambda whole: whole["units"][0].update(phase=10**6), "it has no phase 1000000"),
+        (lambda whole: whole.update(units=[3]), "no memory report"),
+    ],
+)
+def test_a_report_that_somebody_changed_is_refused(change: Any, problem: str):
+    whole = json.loads(report().to_json())
+    assert gl.MemoryReport.from_json(json.dumps({**whole, "of": "later"})).to_json() == report().to_json()
+    change(whole)
+    with pytest.raises(ValueError, match=re.escape(problem)):
+        gl.MemoryReport.from_json(json.dumps(whole))
+
+
 def test_text_says_all_that_there_is_to_say():
     r = report(True)
     text = str(r)

@@ -74,8 +74,8 @@ def test_a_recipe_is_found_in_a_file_elsewhere(folder: Path, monkeypatch: pytest
     [
         ("digit", "no recipe 'digit'; write one of digits, mnist"),
         ("", "no recipe ''"),
-        ("my_recipes.py", "no recipe 'my_recipes.py'"),
-        ("my_recipes.py:", "no recipe 'my_recipes.py:'"),
+        ("my_recipes.py", "my_recipes.py is a file; name the function too, as in my_recipes.py:recipe"),
+        ("my_recipes.py:", "my_recipes.py is a file; name the function too, as in my_recipes.py:recipe"),
         (":line", "no recipe ':line'"),
         ("others.py:line", "others.py: there is no such file"),
         ("others:line", "no module 'others'"),
