@@ -70,14 +70,19 @@ class _Source:
         self.problem = graph_problem(self.base)
         self.time = sum(map(node_nanoseconds, self.base.graph.nodes)) + _lost_in_meetings(self.base)
         self.loops = {
-            node: self._frontier(body, self.copies if self.nested else lanes(node))
+            node: self._frontier(body, self._copies(node))
             for node, body in self.base.bodies.items()
             if body.arena_bytes * _WORTH_LOOKING > self.base.arena_bytes
         }
         self._like: dict[Node, _Source] = {}
 
+    def _copies(self, loop: Node) -> int:
+        """How many of the body of a loop may run at a time."""
+        return self.copies if self.nested else lanes(loop)
+
     def _frontier(self, body: Plan, copies: int) -> Frontier:
-        key = attr_key(body.graph), copies
+        # What units need beside their values differs a little with the copies: orders are as good for all.
+        key = attr_key(body.graph)
         if key not in self.known:
             self.known[key] = Frontier(body, copies=copies, nested=True, known=self.known)
         return self.known[key]
@@ -113,8 +118,8 @@ class _Source:
             extra = loop.orders[bodies[node]].cost * int(node.attrs["length"])
             total += extra
             # Lanes that run side by side have a body's arena each.
-            lanes = units[place].scratch // max(aligned(loop.base.arena_bytes), 1)
-            scratch = aligned(loop.likely_bytes(bodies[node])) * lanes
+            apart = units[place].scratch // max(aligned(self.base.bodies[node].arena_bytes), 1)
+            scratch = aligned(loop.likely_bytes(bodies[node])) * apart
             units[place] = replace(units[place], scratch=scratch, cost=units[place].cost + extra)
         return replace(self.problem, units=units), total
 
@@ -135,7 +140,7 @@ class _Source:
             return body
         # The same orders in a body that is equal, but comes from elsewhere.
         if node not in self._like:
-            self._like[node] = _Source(body, loop.copies, True, self.known)
+            self._like[node] = _Source(body, self._copies(node), True, self.known)
         candidate = loop.orders[k]
         chosen = {twin: candidate.bodies.get(one, 0) for one, twin in zip(loop.base.graph.nodes, body.graph.nodes)}
         like = self._like[node]
