@@ -26,10 +26,10 @@ function drawArena(context) {
     context.fillRect(x, y, Math.max(w, 0.7), Math.max(h, 0.5));
     context.globalAlpha = 1;
     if (w > 2.5 && h > 2.5) { context.strokeStyle = style.card; context.lineWidth = 0.6; context.strokeRect(x, y, w, h); }
-    if (h > 13 && w > 46) {
-      const scope = textOf(values.scope, i), words = textOf(values.name, i) + (scope ? " · " + scope : "");
+    if (h > 13 && w > 30) {
+      const scope = textOf(values.scope, i), name = textOf(values.name, i), whole = scope ? `${name} · ${scope}` : name;
       context.fillStyle = oklch(0.2, 0.02, 90); context.textAlign = "left";
-      context.fillText(shortened(context, words, w - 10), x + 5, y + h / 2 + 0.5);
+      context.fillText(context.measureText(whole).width <= w - 10 ? whole : shortened(context, name, w - 10), x + 5, y + h / 2 + 0.5);
     }
   }
   drawTimeAxis(context, view, scale.bottom);

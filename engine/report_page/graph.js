@@ -1,6 +1,6 @@
 // The graph as a U: forward down the left, backward up the right, kept values between.
 
-const LEAST_ROW = 15, MOST_ROW = 38, graphTop = 26, graphFoot = 46;
+const LEAST_ROW = 15, MOST_ROW = 52, graphTop = 26, graphFoot = 46;
 let rows = [], rowOfUnit = new Int32Array(unitCount), rungs = [], focusedRow = 0;
 
 function makeRows() {
@@ -60,8 +60,9 @@ function makeRungs() {
       if (first !== undefined) join("again", rowOfUnit[first], rowOfUnit[maker], i);
     } else if (values.kind[i] === KIND.gradient) {
       const last = [...readers].reverse().find((u) => roleOf(u) === "optimizer");
-      // The sum that a loop makes of a gradient comes from where its parts are made.
-      if (last !== undefined) join("gradient", rowOfUnit[lastBackward.get(values.scope[i]) ?? maker], rowOfUnit[last], i);
+      // The sum that a loop makes of a gradient comes from where its parts are made, if that is known.
+      const from = lastBackward.get(values.scope[i]) ?? (textOf(units.name, maker).startsWith("loop ") ? undefined : maker);
+      if (last !== undefined && from !== undefined) join("gradient", rowOfUnit[from], rowOfUnit[last], i);
     }
   }
   return [...found.values()].sort((a, b) => b.bytes - a.bytes);
@@ -158,8 +159,7 @@ function drawTrack(context, scale) {
   context.fillText("loss", (scale.left + scale.right) / 2, bottom + round);
 }
 
-// Of layers that are folded, the colour of the one in the middle.
-const rowColour = (row) => layerColour(row.layer.repeat ? row.layer.children[row.layer.children.length >> 1].path : row.layer.path);
+const rowColour = (row) => treeColour(row.layer);
 
 function layerTitle(row) {
   if (row.single) return row.units.map((u) => textOf(units.name, u))[0];

@@ -70,6 +70,12 @@ function groupColour(group) {
 }
 const layerColour = (scope) => groupColour(chartGroups.of(scope));
 
+// Of a layer that holds others, the colour of the one in the middle.
+function treeColour(layer) {
+  layer.scopes ??= [...new Set(layer.all.map((u) => textOf(units.scope, u)))].sort((a, b) => scopePlace.get(a) - scopePlace.get(b));
+  return layerColour(layer.scopes[layer.scopes.length >> 1]);
+}
+
 // The tree: a node has children, or units of its own.
 function newLayer(name, path, parent) {
   return { name, path, parent, children: [], units: [], open: false, repeat: 0, depth: parent ? parent.depth + 1 : -1 };
@@ -163,13 +169,14 @@ function visibleLayers() {
   return rows;
 }
 
-// At first as many levels are open as fit one look; what looks alike opens together.
+// At first as many levels are open as fit one look; what looks alike opens together, and so do the layers of a list.
 function openAtFirst() {
   for (let again = true; again;) {
     again = false;
     const closed = new Map();
-    for (const node of visibleLayers()) if (!node.open && node.children.length) { const like = `${node.depth} ${node.likeness}`; closed.set(like, [...(closed.get(like) ?? []), node]); }
-    for (const alike of closed.values()) {
+    for (const node of visibleLayers()) if (!node.open && node.children.length) { const like = /^\d+$/.test(node.name) ? node.path.replace(/\d+/g, "*") : `${node.depth} ${node.likeness}`; closed.set(like, [...(closed.get(like) ?? []), node]); }
+    // The layers of a list first, then what is in each.
+    for (const alike of [...closed.values()].sort((a, b) => a[0].depth - b[0].depth || b[0].repeat - a[0].repeat)) {
       const more = alike.reduce((sum, node) => sum + node.children.length, 0);
       if (visibleLayers().length + more > FIRST_ROWS) continue;
       for (const node of alike) node.open = true;

@@ -1,6 +1,6 @@
 // The step over time: live bytes in stacked bands, and the budget.
 
-const memoryTop = outerLoops.length ? 38 : 20, memoryFoot = 24;
+const memoryTop = outerLoops.length ? 38 : 20, memoryFoot = 24, MEMORY_HEAD = 20;
 let bands = null;
 
 // One band for each layer, or each kind of value.
@@ -30,7 +30,8 @@ function memoryScale(view) {
   let most = ground + figures.arena_bytes;
   const budget = figures.budget_bytes === null ? null : figures.budget_bytes - heldBytes + ground;
   if (budget !== null && budget <= 1.6 * most) most = Math.max(most, budget);
-  most *= 1.07;
+  // Above it is room for the words of a budget, below those of the cursor.
+  most *= (bottom - top) / Math.max(bottom - top - MEMORY_HEAD, 1);
   return { top, bottom, most, budget, ground, y: (bytes) => bottom - bytes / (most || 1) * (bottom - top) };
 }
 
@@ -56,10 +57,6 @@ function drawMemory(context) {
   if (scale.ground) {
     context.fillStyle = style.held;
     context.fillRect(time.left, scale.y(scale.ground), timeWidth(view), scale.bottom - scale.y(scale.ground));
-    if (scale.bottom - scale.y(scale.ground) > 14) {
-      context.fillStyle = style.soft; context.textAlign = "left";
-      context.fillText(`parameters, state and constants · ${human(heldBytes)}`, time.left + 8, (scale.y(scale.ground) + scale.bottom) / 2);
-    }
   }
   const height = new Float64Array(columns.length).fill(scale.ground);
   for (let band = 0; band < bands.count; band++) {
@@ -75,24 +72,39 @@ function drawMemory(context) {
     context.fillStyle = context.strokeStyle = bandColour(band);
     context.fill();
   }
-  // A budget that was met lies on the total or above it, and so do its words.
-  drawLine(context, view, scale.y(scale.ground + figures.arena_bytes), style.soft, [2, 3], `${state.whole ? "total" : "arena"} ${human(scale.ground + figures.arena_bytes)}`, 9);
-  if (scale.budget !== null) {
-    const fits = scale.budget <= scale.most, y = fits ? scale.y(scale.budget) : scale.top + 1;
-    drawLine(context, view, y, style.line, [6, 3], `budget ${human(figures.budget_bytes)}${state.whole ? "" : `, of it ${human(scale.budget)} for the arena`}${fits ? "" : " ↑"}`, -8);
-  }
   drawTimeAxis(context, view, scale.bottom);
   drawLoops(context, view, 9);
 }
 
-function drawLine(context, view, y, colour, dashes, word, shift) {
-  context.strokeStyle = context.fillStyle = colour; context.lineWidth = 1.2;
+// The total and the budget, over all that is lit or not. A budget that was met lies on the total or above it, and so do
+// its words.
+function drawBounds(context, view, scale) {
+  const ground = scale.y(scale.ground);
+  if (scale.ground && scale.bottom - ground > 14) drawWords(context, `parameters, state and constants · ${human(heldBytes)}`, (ground + scale.bottom) / 2, style.soft, style.held);
+  drawLine(context, view, scale.y(scale.ground + figures.arena_bytes), style.soft, [2, 3], `${state.whole ? "total" : "arena"} ${human(scale.ground + figures.arena_bytes)}`, 9);
+  if (scale.budget === null) return;
+  const fits = scale.budget <= scale.most, y = fits ? scale.y(scale.budget) : scale.top + MEMORY_HEAD - 2;
+  drawLine(context, view, y, style.line, [6, 3], `budget ${human(figures.budget_bytes)}${state.whole ? "" : `, of it ${human(scale.budget)} for the arena`}${fits ? "" : " ↑"}`, -9);
+}
+
+function drawLine(context, view, y, colour, dashes, words, shift) {
+  context.strokeStyle = colour; context.lineWidth = 1.2;
   context.setLineDash(dashes);
   context.beginPath(); context.moveTo(time.left, y); context.lineTo(view.width - time.right, y); context.stroke();
   context.setLineDash([]);
-  context.textAlign = "left"; context.font = "600 " + context.font.replace(/^\d+ /, "");
-  context.fillText(word, time.left + 8, y + shift);
-  context.font = context.font.replace(/^600 /, "").replace(/^bold /, "");
+  const plain = context.font;
+  context.font = `600 ${plain}`;
+  drawWords(context, words, y + shift, colour, style.card);
+  context.font = plain;
+}
+
+// Words that can be read on any ground.
+function drawWords(context, words, y, colour, halo) {
+  context.textAlign = "left"; context.lineJoin = "round";
+  context.strokeStyle = halo; context.lineWidth = 3.5;
+  context.strokeText(words, time.left + 8, y);
+  context.fillStyle = colour;
+  context.fillText(words, time.left + 8, y);
 }
 
 // How high a value lies in its column in each phase of its life.
@@ -128,6 +140,7 @@ function drawMemoryOver(context) {
     context.closePath(); context.fill();
     context.lineWidth = chosen.length > 1 ? 0.4 : 1.1; context.stroke();
   }
+  drawBounds(context, view, scale);
   drawPhaseCursor(context, view, scale.top, scale.bottom, true);
 }
 

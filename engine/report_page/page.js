@@ -39,6 +39,12 @@ function tell() {
     const heading = el("h3", `${human(figures.total_bytes)} for the whole step`);
     const live = liveAt(figures.peak_phase).sort((a, b) => values.bytes[b] - values.bytes[a]);
     story.append(heading, el("p", `The fullest moment is phase ${figures.peak_phase}, with ${human(liveBytes[figures.peak_phase])} live in ${live.length} values. Point at anything to see what it is, where it lies and why it is kept.`));
+    const list = el("dl");
+    pair(list, "units", `${unitCount.toLocaleString("en")} in ${phaseCount.toLocaleString("en")} phases`);
+    pair(list, "values", valueCount.toLocaleString("en"));
+    pair(list, "arena", `${figures.arena_bytes.toLocaleString("en")} bytes`);
+    pair(list, "at least", `${figures.lower_bound_bytes.toLocaleString("en")} live at once`);
+    story.append(list, el("p", figures.other_bits ? `It ${figures.other_bits}.` : ""));
   }
   tellLive();
 }
@@ -50,7 +56,7 @@ function tellValue(story, i) {
   pair(list, "layer", textOf(values.scope, i) || OUTSIDE);
   pair(list, "line", textOf(values.source, i));
   const last = Math.min(values.death[i], phaseCount - 1), length = last - values.birth[i] + 1;
-  pair(list, "lives", `phases ${values.birth[i]} to ${last} of ${phaseCount} (${Math.round(100 * length / phaseCount)}% of the step)`);
+  pair(list, "lives", `phases ${values.birth[i]}–${last} of ${phaseCount} (${Math.round(100 * length / phaseCount)}%)`);
   pair(list, "address", `${values.offset[i].toLocaleString("en")} to ${(values.offset[i] + values.bytes[i]).toLocaleString("en")}`);
   pair(list, "made by", `${textOf(units.name, values.made_by[i])}, ${roleOf(values.made_by[i])}, phase ${units.phase[values.made_by[i]]}`);
   const readers = values.read_by[i];
@@ -262,13 +268,11 @@ function drawFigures() {
   add("parameters", human(figures.parameter_bytes));
   add("optimizer state", human(figures.state_bytes));
   add("arena", human(figures.arena_bytes));
-  add("live at the peak", `${human(figures.lower_bound_bytes)}`);
-  if (figures.no_recompute_arena_bytes > figures.arena_bytes) add("arena without recompute", human(figures.no_recompute_arena_bytes));
+  if (figures.no_recompute_arena_bytes > figures.arena_bytes) add(figures.other_bits ? "arena without budget" : "without recompute", human(figures.no_recompute_arena_bytes));
   add("work", humanFlops(figures.flops));
   if (figures.recompute_flops) add("of it recompute", `${(100 * figures.recompute_flops / figures.flops).toFixed(1)}%`);
   if (figures.slowdown) add("more time, predicted", `${(100 * figures.slowdown).toFixed(1)}%`);
-  if (figures.other_bits) add("bits", "differ from those without a budget", "over").title = `It ${figures.other_bits}.`;
-  add("units, values", `${unitCount.toLocaleString("en")}, ${valueCount.toLocaleString("en")}`);
+  if (figures.other_bits) add("bits", "differ", "over").title = `It ${figures.other_bits}.`;
 }
 
 byId("by-layer").addEventListener("click", () => colourBy("layer"));
@@ -287,7 +291,7 @@ readStyle();
 makeBands();
 makeRows();
 drawFigures();
-showWhole(heldBytes <= 1.5 * figures.arena_bytes || figures.budget_bytes !== null);
+showWhole(heldBytes <= 1.5 * figures.arena_bytes);
 useTheme(darkWished.matches);
 for (const view of views) view.element.addEventListener("focus", redraw);
 for (const view of views) view.element.addEventListener("blur", redraw);

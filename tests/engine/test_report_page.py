@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -166,25 +167,73 @@ def test_layers_that_come_again_and_again_are_folded(tmp_path: Path):
     assert titles == ["0", "1–36, 12 alike", "37", "outside the layers"]
 
 
+DRAWN = """const words = [], fills = [];
+const fillText = CanvasRenderingContext2D.prototype.fillText, fill = CanvasRenderingContext2D.prototype.fill;
+CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+  words.push([text, y]);
+  fillText.call(this, text, x, y);
+};
+CanvasRenderingContext2D.prototype.fill = function () {
+  if (this.canvas.parentNode.id === "graph") fills.push(this.fillStyle);
+  fill.call(this);
+};
+window.addEventListener("load", () => {
+  const result = document.createElement("pre"), memory = document.getElementById("memory");
+  const box = memory.getBoundingClientRect();
+  document.body.style.width = "1300px";
+  const place = { clientX: box.left + 90, clientY: box.top + 0.8 * box.height, bubbles: true };
+  memory.dispatchEvent(new PointerEvent("pointermove", place));
+  result.id = "result";
+  setTimeout(() => {
+    const lines = new Set([...document.querySelectorAll("#figures div")].map((figure) => figure.offsetTop));
+    result.textContent = JSON.stringify({ words, fills, lines: lines.size });
+    document.body.append(result);
+  }, 500);
+});"""
+
+
 @pytest.mark.skipif(not BROWSER, reason="there is no chromium here")
-def test_the_words_of_a_budget_that_is_used_up_stand_beside_those_of_the_total(tmp_path: Path):
-    script = """const words = [];
-    const drawn = CanvasRenderingContext2D.prototype.fillText;
-    CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
-      words.push([text, y]);
-      drawn.call(this, text, x, y);
-    };
-    window.addEventListener("load", () => {
-      const result = document.createElement("pre");
-      result.id = "result";
-      result.textContent = JSON.stringify(words.filter(([text]) => /^(total|budget)/.test(text)));
-      document.body.append(result);
-    });"""
-    r = report(3)
-    report(3, memory=str(r.total_bytes)).to_html(tmp_path / "page.html")
-    at = dict(said_in(tmp_path / "page.html", script))
-    total, budget = (next(y for text, y in at.items() if text.startswith(word)) for word in ("total", "budget"))
+def test_the_words_of_a_budget_stand_between_those_of_the_total_and_of_the_cursor(tmp_path: Path):
+    r = report(12)
+    tight = report(12, memory=str(r.total_bytes - r.arena_bytes // 8))
+    assert tight.slowdown
+    assert tight.recompute_flops
+    report(12, memory=str(tight.total_bytes)).to_html(tmp_path / "page.html")
+    said = said_in(tmp_path / "page.html", DRAWN)
+    at = dict(said["words"])
+    total, budget, phase = (
+        next(y for text, y in at.items() if re.match(words, text)) for words in ("total|arena", "budget", "phase")
+    )
     assert total - budget >= 14
+    assert budget - phase >= 14
+    assert said["lines"] == 1, "the figures stand in one line of 1,300 pixels"
+
+
+def nested_report(odd: int = -1) -> gl.MemoryReport:
+    """Of five stages of five layers; one of them may be made otherwise."""
+    stages = [
+        [layer for _ in range(3) for layer in (nn.Linear(16, 16), nn.GELU() if i == odd else nn.Tanh())]
+        for i in range(5)
+    ]
+    model = nn.Sequential(nn.Sequential(*[nn.Sequential(*stage) for stage in stages]), nn.Linear(16, 4))
+    batch = gl.spec((2048, 16))
+    return gl.plan_step(model, lambda model, x: (model(x) ** 2).mean(), optim.SGD(0.1), batch, threads=1).report
+
+
+@pytest.mark.skipif(not BROWSER, reason="there is no chromium here")
+def test_layers_that_hold_others_have_colours_and_loops_say_over_how_many_tiles_they_run(tmp_path: Path):
+    r = nested_report()
+    r.to_html(tmp_path / "page.html")
+    said = said_in(tmp_path / "page.html", DRAWN)
+    # The arrows beside the rows, five stages, the last layer, what is outside, and what lies over them.
+    assert len(set(said["fills"])) >= 1 + 5 + 1 + 1
+    assert f"one of {math.prod(loop.length for loop in r.loops)} tiles" in dict(said["words"])
+
+
+@pytest.mark.skipif(not BROWSER, reason="there is no chromium here")
+def test_the_layers_of_a_list_open_together(tmp_path: Path):
+    nested_report(odd=2).to_html(tmp_path / "page.html")
+    assert said_in(tmp_path / "page.html", WALK) == ["0", *(f"0.{i}" for i in range(5)), "1", "outside the layers"]
 
 
 SCRIPT = (Path(__file__).parent / "drive_report_page.js").read_text("utf-8")
