@@ -225,7 +225,7 @@ def _new_box(node: Node, key: tuple[object, ...], level: _Level) -> Box:
         return Box(title, str(key[1]), origin.role, shape="module")
     if kind == "line":
         return Box("", origin.scope, origin.role, source=origin.source, shape="line")
-    shape = node.op.name if node.op.name in ("region", "scan") else "op"
+    shape = {"region": "region", "conv_region": "region", "scan": "scan"}.get(node.op.name, "op")
     box = Box(unit_name(node), origin.scope, origin.role, source=origin.source, shape=shape)
     body = _body(node)
     if body is not None and level.bodies:

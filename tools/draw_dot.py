@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from html import escape
 
 import graphviz
 
@@ -16,6 +17,9 @@ ROLE_COLOURS = {
     "optimizer": ("#dcefdc", "#4c8a4f"),
 }
 """Fill and line of each role."""
+
+_ROLE_WORDS = {"forward": "forward", "backward": "backward", "recompute": "computed again", "optimizer": "update"}
+_SHAPE_WORDS = {"region": "square corners: one fused loop", "scan": "double: a loop", "beyond": "dashed: neighbours"}
 
 _PARTS = ("forward", "recompute", "backward", "optimizer")
 _FONT = "Helvetica,Arial,sans-serif"
@@ -31,7 +35,7 @@ def dot_source(drawing: Drawing, title: str = "") -> str:
     """
     graph = graphviz.Digraph("step", strict=True)
     graph.attr(rankdir="TB", ranksep="0.35", nodesep="0.18", fontname=_FONT, fontsize="11", compound="true")
-    graph.attr(label=_legend(title), labelloc="t", fontcolor="#333333")
+    graph.attr(label=_legend(drawing, title), labelloc="t", fontcolor="#333333")
     graph.attr(
         "node", fontname=_FONT, fontsize="10", shape="box", style="filled,rounded", margin="0.09,0.04", height="0.2"
     )
@@ -60,10 +64,25 @@ def _height(box: Box) -> tuple[int, float]:
     return _PARTS.index(box.role), -box.place if box.role == "backward" else box.place
 
 
-def _legend(title: str) -> str:
-    roles = "forward blue, backward orange, computed again violet, update green"
-    lines = "lines as wide as their bytes, dark ones kept for the backward"
-    return "\n".join([*([title] if title else []), roles, lines, " "])
+def _legend(drawing: Drawing, title: str) -> str:
+    """A table in graphviz's HTML: the title, a field of each colour that is there, and what lines and corners mean."""
+    used = {box.role for box in drawing.boxes}
+    fields = "".join(
+        f'<td border="1" style="rounded" bgcolor="{ROLE_COLOURS[role][0]}" color="{ROLE_COLOURS[role][1]}">{word}</td>'
+        for role, word in _ROLE_WORDS.items()
+        if role in used
+    )
+    shapes = {box.shape for box in drawing.boxes}
+    words = ["lines as wide as their bytes", f'<font color="{_KEPT}"><b>kept for the backward</b></font>']
+    words += [word for shape, word in _SHAPE_WORDS.items() if shape in shapes]
+    row = '<tr><td><font point-size="{size}">{words}</font></td></tr>'
+    return (
+        '<<table border="0" cellspacing="3">'
+        + (row.format(size=13, words=f"<b>{escape(title)}</b>") if title else "")
+        + f'<tr><td><table border="0" cellspacing="4" cellpadding="3"><tr>{fields}</tr></table></td></tr>'
+        + row.format(size=10, words=" · ".join(words))
+        + "</table>>"
+    )
 
 
 def _add_modules(graph: graphviz.Digraph, drawing: Drawing, path: str, members: list[int]) -> None:

@@ -147,6 +147,18 @@ def test_the_lines_make_no_rings_and_each_has_its_arrow():
         assert arrows == set(drawing.edges)
 
 
+def test_the_legend_names_the_colours_and_shapes_that_are_there():
+    for checkpointed, after in ((False, None), (False, "schedule"), (True, None), (True, "schedule")):
+        drawing = collapse(graph(2, after, checkpointed))
+        legend = dot_source(drawing, "a <b> & c").partition("</table>>")[0]
+        assert "<b>a &lt;b&gt; &amp; c</b>" in legend
+        roles = {box.role for box in drawing.boxes}
+        for role, word in (("forward", ">forward<"), ("recompute", ">computed again<"), ("optimizer", ">update<")):
+            assert (word in legend) == (role in roles)
+        assert ("one fused loop" in legend) == any(box.shape == "region" for box in drawing.boxes)
+        assert ("recompute" in roles) == checkpointed
+
+
 def test_depth_puts_modules_together():
     boxes = [collapse(graph(), depth).boxes for depth in (1, 2, 3, 4)]
     assert [len(found) for found in boxes] == sorted(len(found) for found in boxes)
