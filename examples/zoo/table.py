@@ -95,6 +95,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(MODELS)} (default: all)")
     options = parser.parse_args()
+    if unknown := [name for name in options.names if name not in MODELS]:
+        parser.error(f"there is no model {', '.join(unknown)}; there are {', '.join(MODELS)}")
     parts = [f"in {share:.0%} of {unit}" for unit in TITLES[5:7] for share in SHARES]
     print("| " + " | ".join([*TITLES, *parts]) + " |")
     print("|---" * (len(TITLES) + len(parts)) + "|")
