@@ -77,6 +77,13 @@ def _maker(value: Value) -> Node:
     return value.node if inner is None else inner
 
 
+def _name(value: Value) -> str:
+    """The operation that makes a value; of what a loop makes, the one that makes it in each turn."""
+    node = _maker(value)
+    made = node.attrs["body"].outputs[value.index] if node.op.name == "scan" else None
+    return node.op.name if made is None or made.node is None else _name(made)
+
+
 def _length(plan: Plan) -> int:
     """The phases of a plan with those of its loops in their places."""
     return sum(_phase_length(plan, phase) for phase in plan.phases)
@@ -148,7 +155,7 @@ class _Opener:
     def _value(self, value: Value, block_death: int, offset: int, block: int) -> None:
         assert value.node is not None
         node, readers = _maker(value), self.readers.get(value, [])
-        name, scope, source = node.op.name, node.origin.scope, node.origin.source
+        name, scope, source = _name(value), node.origin.scope, node.origin.source
         user = next((r for r in readers if r.origin.role == "optimizer"), None)
         summed = node.op.name == "scan" and (
             value.index < node.attrs["carries"] or lanes(node) > 1 or "in_turn" in node.attrs

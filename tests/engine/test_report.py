@@ -398,6 +398,11 @@ def test_text_says_what_loops_there_are():
     assert {loop.length for loop in decay.loops} == {length}
     assert f"one turn of a loop of {length}" in str(decay)
     assert "tiles" not in str(decay)
+    # What a loop makes is named by what makes it in each turn.
+    loops = [i for i, unit in enumerate(decay.units) if unit.name.startswith("loop")]
+    names = {v.name for v in decay.values if v.made_by in loops}
+    assert names & {"add", "sigmoid"}
+    assert "scan" not in names
 
 
 def test_what_the_forward_reads_last_says_so():
