@@ -81,10 +81,10 @@ def run_passes(graph: Graph, passes: Sequence[Pass] | None = None, after: str | 
     folder = os.environ.get("GRADLOOM_DUMP")
     checked = os.environ.get("GRADLOOM_VERIFY", "") not in ("", "0")
     if first == 1:
-        _show(graph, "0_traced", folder, checked)
+        _show(graph, "00_traced", folder, checked)
     for number, step in enumerate(steps, first):
         graph = in_bodies(step(graph), step)
-        _show(graph, f"{number}_{step.name}", folder, checked)
+        _show(graph, f"{number:02}_{step.name}", folder, checked)
     return graph
 
 

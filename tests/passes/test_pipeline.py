@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -82,3 +83,13 @@ def test_machine_code_computes_the_values_with_the_same_bits_for_any_number_of_t
     for threads in (1, 2, 4):
         for actual, before in zip(run_compiled(graph, *arrays, threads=threads), first):
             assert actual.tobytes() == before.tobytes()
+
+
+def test_each_stage_is_written_down_in_its_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("GRADLOOM_DUMP", str(tmp_path))
+    graph = parse("graph(%x: f32[4]) {\n  %0: f32[4] = add(%x, %x)\n  %1: f32[4] = add(%x, %x)\n  return %0, %1\n}")
+    found = run_passes(graph)
+    files = sorted(tmp_path.iterdir())
+    assert [file.stem.partition("_")[2] for file in files] == ["traced", *(step.name for step in pipeline())]
+    assert files[0].read_text().strip() == str(graph).strip()
+    assert files[-1].read_text().strip() == str(found).strip()

@@ -155,9 +155,10 @@ def _tell(results: Results, console: Console) -> None:
 
 def _table(results: Results) -> Table:
     table = Table(
-        caption="step: median and best, in ms, and the median over the best peer's and over the least that the machine "
-        "needs; bytes: beside parameters and optimizer state, and over the best peer's; first: seconds to the first "
-        "step, from an empty and from a filled cache",
+        caption="step, best: the median and the least time of a step in ms; vs peer: how many times as fast as the "
+        "best peer; floor: over the least time that the machine needs; bytes: beside parameters and optimizer state; "
+        "vs peer: over the best peer's; cold, warm: seconds to the first step, from an empty and from a filled cache",
+        caption_justify="left",
         box=None,
         padding=(0, 1, 0, 0),
         pad_edge=False,
