@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -67,7 +67,8 @@ class UnitReport:
 @dataclass(frozen=True)
 class LoopReport:
     """A loop over tiles of the batch or steps of a sequence: its turns take the phases `first` up to `end`, one after
-    the other, `length` of them, but `lanes` side by side, each in a place of its own in the arena.
+    the other, `length` of them, but `lanes` side by side, each in a place of its own in the arena. `in_turn` are those
+    that would run side by side if they had the memory.
     """
 
     first: int
@@ -76,6 +77,7 @@ class LoopReport:
     lanes: int
     scope: str
     source: str
+    in_turn: bool = False
 
 
 @dataclass(frozen=True)
@@ -211,7 +213,7 @@ class MemoryReport:
             whole = json.loads(text)
             if whole["schema"] != SCHEMA:
                 raise ValueError(f"its schema is {whole['schema']!r}, expected {SCHEMA!r}")
-            figures = _read({"other_bits": "", **whole}, MemoryReport, _FIGURES)
+            figures = _read(whole, MemoryReport, _FIGURES)
             lists: dict[str, Any] = {
                 name: tuple(item(**_read(entry, item, [f.name for f in fields(item)])) for entry in whole[name])
                 for name, item in _LISTS.items()
@@ -259,16 +261,17 @@ _LISTS: dict[str, Any] = {"held": HeldReport, "units": UnitReport, "loops": Loop
 _FIGURES = tuple(f.name for f in fields(MemoryReport) if f.name not in ("plan", *_LISTS))
 
 
-_JSON_TYPES = {"int": int, "float": (int, float), "str": str, "int | None": (int, type(None))}
+_JSON_TYPES = {"bool": bool, "int": int, "float": (int, float), "str": str, "int | None": (int, type(None))}
 
 
 def _read(entry: Mapping[str, Any], item: type[Any], names: Iterable[str]) -> dict[str, Any]:
     """The fields `names` of an `item`, as JSON has them. Raises `KeyError` or `ValueError` for any others."""
     read: dict[str, Any] = {}
-    types = {f.name: str(f.type) for f in fields(item)}
+    of_item = {f.name: f for f in fields(item)}
     for name in names:
-        value = entry[name]
-        expected = types[name]
+        # What a report of before cannot have has a default.
+        value: Any = entry[name] if name in entry or of_item[name].default is MISSING else of_item[name].default
+        expected = str(of_item[name].type)
         if expected == "tuple[int, ...]":
             value = tuple(value)
             fits = all(isinstance(number, int) for number in value)

@@ -41,12 +41,11 @@ def _summary(report: MemoryReport) -> str:
         lines.append(f"budget           {human(report.budget_bytes):>10}   {share:.0%} of it used")
     saved = report.no_recompute_arena_bytes - report.arena_bytes
     if saved > 0:
-        ways = (("recomputing", report.recompute_flops), ("smaller tiles", report.other_bits))
+        turns = any(loop.in_turn for loop in report.loops)
+        ways = (("recomputing", report.recompute_flops), ("lanes in turn", turns), ("smaller tiles", report.other_bits))
         how = " and ".join(way for way, used in ways if used)
-        lines.append(
-            f"saved            {human(saved):>10}   of an arena of {human(report.no_recompute_arena_bytes)}"
-            + (f", by {how}" if how else "")
-        )
+        whole = human(report.no_recompute_arena_bytes)
+        lines.append(f"saved            {human(saved):>10}   of an arena of {whole}" + (f", by {how}" if how else ""))
     slower = f", {report.slowdown:.1%} more time" if report.slowdown else ""
     again = human_flops(report.recompute_flops)
     lines.append(f"work             {human_flops(report.flops):>10}   of which recompute {again}{slower}")
@@ -61,7 +60,8 @@ def _loops(report: MemoryReport) -> list[str]:
     """What each loop is, those of layers of the same kind together."""
     groups: dict[tuple[object, ...], list[LoopReport]] = {}
     for loop in report.loops:
-        groups.setdefault((loop.length, loop.lanes, loop.end - loop.first, _numbers_out(loop.scope)), []).append(loop)
+        kind = (loop.length, loop.lanes, loop.in_turn, loop.end - loop.first, _numbers_out(loop.scope))
+        groups.setdefault(kind, []).append(loop)
     told: list[str] = []
     for loops in list(groups.values())[:_LOOPS]:
         one = loops[0]
@@ -71,6 +71,7 @@ def _loops(report: MemoryReport) -> list[str]:
         what = f"over {one.length} tiles" if {"forward", "backward"} <= roles else f"of {one.length}"
         where = f" in {_starred(loop.scope for loop in loops)}" if one.scope else ""
         beside = f", {one.lanes} of them side by side" if one.lanes > 1 else ""
+        beside += ", which share one place in turn" if one.in_turn else ""
         each = "are each" if len(loops) > 1 else "are" if one.end - one.first > 1 else "is"
         told.append(f"phase{'s' if each != 'is' else ''} {phases} {each} one turn of a loop {what}{where}{beside}")
     more = len(groups) - len(told)

@@ -142,7 +142,8 @@ class _Opener:
         begin = self.plan.scratch.get(unit, 0)
         offsets = [offset + begin + lane * step for offset in self.offsets for lane in range(apart)]
         end = phase + _length(body)
-        self.opened.loops.append(LoopReport(phase, end, length, apart, origin.scope, origin.source))
+        turns = "in_turn" in unit.attrs
+        self.opened.loops.append(LoopReport(phase, end, length, apart, origin.scope, origin.source, turns))
         _Opener(self.opened, body, offsets, self.times * length).run(phase)
 
     def _scratch(self, unit: Node, nbytes: int, birth: int, death: int, offset: int, block: int) -> None:

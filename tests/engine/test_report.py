@@ -342,6 +342,14 @@ def test_a_report_that_somebody_changed_is_refused(change: Any, problem: str):
         gl.MemoryReport.from_json(json.dumps(whole))
 
 
+def test_a_report_that_knew_of_no_lanes_in_turn_is_read():
+    r = tiled(2)
+    whole = json.loads(r.to_json())
+    for loop in whole["loops"]:
+        assert not loop.pop("in_turn")
+    assert gl.MemoryReport.from_json(json.dumps(whole)) == dataclasses.replace(r, plan=None)
+
+
 def test_text_says_all_that_there_is_to_say():
     r = report(True)
     text = str(r)
