@@ -23,6 +23,7 @@ from .prologue import Prologue
 from .rebuild import Rebuild
 from .rewrite import Pass, rebuild
 from .schedule import Schedule
+from .segment_loops import SegmentLoops
 from .simplify import Simplify
 from .sink import Sink
 from .split import Split
@@ -49,6 +50,7 @@ def preparation() -> list[Pass]:
         Simplify(),
         Layout(),
         TileBatch(),
+        SegmentLoops(),
         TileRows(),
         TileWide(),
         Turn(),

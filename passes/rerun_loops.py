@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,6 @@ from ..ir import OPS, ArrayType, Builder, Graph, Node, Value
 from ..ir.ops.movement import slice_along
 from .rebuild import cheapest_cut
 from .rewrite import Pass, live_nodes
-from .schedule import may_stop
 from .views import VIEW_OPS
 
 # What takes long: with `products` nothing of it is computed twice.
@@ -38,8 +36,8 @@ class RerunLoops(Pass):
     The backward of a segment begins with its forward, from the carries with which it began; so n steps need about 2√n
     times the bytes of one. What else reads `zs`, later, reads those of the second time. Steps that are left over behind
     the last whole segment run as they did. With `products` what the products of a step have made is kept, and none is
-    computed twice. Of the loops of a graph the first part of them, `share`, are cut: what these leave waits longest.
-    (Chen et al. 2016, "Training deep nets with sublinear memory cost".)
+    computed twice. Of the steps of a loop the first part, `share`, are cut: what these leave waits longest. (Chen
+    et al. 2016, "Training deep nets with sublinear memory cost".)
     """
 
     products: bool = False
@@ -48,13 +46,12 @@ class RerunLoops(Pass):
     def applies(self, graph: Graph) -> bool:
         """Whether there is a loop to cut, at any depth."""
         bodies = (node.attrs["body"] for node in graph.nodes if node.op.name == "scan")
-        return bool(_loops(graph, self.products)) or any(map(self.applies, bodies))
+        return bool(_loops(graph, self)) or any(map(self.applies, bodies))
 
     def __call__(self, graph: Graph) -> Graph:
-        found = _loops(graph, self.products)
-        chosen = found[: math.ceil(self.share * len(found))]
-        forwards = {loop.forward: loop for loop in chosen}
-        backwards = {loop.backward: loop for loop in chosen}
+        found = _loops(graph, self)
+        forwards = {loop.forward: loop for loop in found}
+        backwards = {loop.backward: loop for loop in found}
         b = Builder()
         new = {v: b.input(v.type, v.name) for v in graph.inputs}
         kept: dict[_Loop, _Kept] = {}
@@ -76,7 +73,7 @@ def _apart(b: Builder, value: Value) -> Value:
 
 @dataclass(frozen=True, eq=False)
 class _Loop:
-    """A loop and that of its derivative, in segments of `steps`.
+    """A loop and that of its derivative, in `segments` of `steps`.
 
     `dropped` are stacked results of the first that are made again, from the values `given` of its body, which are kept;
     those of `late` are read behind the second loop too.
@@ -88,6 +85,7 @@ class _Loop:
     late: Sequence[Value]
     given: Sequence[Value]
     steps: int
+    segments: int
 
     @property
     def body(self) -> Graph:
@@ -112,7 +110,7 @@ class _Loop:
 # ---- which loops
 
 
-def _loops(graph: Graph, products: bool) -> list[_Loop]:
+def _loops(graph: Graph, way: RerunLoops) -> list[_Loop]:
     """The loops that are worth cutting, in order."""
     place = {node: i for i, node in enumerate(graph.nodes)}
     users, end = graph.users(), set(graph.outputs)
@@ -124,7 +122,7 @@ def _loops(graph: Graph, products: bool) -> list[_Loop]:
         stacks = [v for v in node.outputs[node.attrs["carries"] :] if v not in end]
         dropped = [v for v in stacks if all(place[user] >= place[backward] for user in users[v])]
         late = [v for v in dropped if users[v] != [backward]]
-        loop = _in_segments(node, backward, dropped, late, products)
+        loop = _in_segments(node, backward, dropped, late, way)
         if loop is not None:
             found.append(loop)
     return found
@@ -135,7 +133,7 @@ def _derivative(node: Node, users: Mapping[Value, Sequence[Node]], place: Mappin
     attrs = node.attrs
     if node.op.name != "scan" or node.origin.role != "forward" or not attrs["carries"] or attrs["length"] < _SHORTEST:
         return None
-    if any(may_stop(n) or n.op.name in _ONCE for n in _all_nodes(attrs["body"])):
+    if any(n.op.name in _ONCE for n in _all_nodes(attrs["body"])):
         return None
     stacks = node.outputs[attrs["carries"] :]
     # Loops that read what this one gives as their own sequences run backwards before it does.
@@ -155,20 +153,22 @@ def _all_nodes(graph: Graph) -> Iterator[Node]:
 
 
 def _in_segments(
-    node: Node, backward: Node, dropped: Sequence[Value], late: Sequence[Value], products: bool
+    node: Node, backward: Node, dropped: Sequence[Value], late: Sequence[Value], way: RerunLoops
 ) -> _Loop | None:
     """The loop in segments of the best length; None where these hold about as much."""
     body: Graph = node.attrs["body"]
     carries, length = node.attrs["carries"], node.attrs["length"]
     given: list[Value] = []
-    if products:
+    if way.products:
         given = _behind_products(node, [*body.outputs[:carries], *(body.outputs[v.index] for v in dropped)])
         dropped = [v for v in dropped if body.outputs[v.index] not in given]
     start = sum(v.type.nbytes for v in body.outputs[:carries])
     step = sum(body.outputs[v.index].type.nbytes for v in dropped)
-    steps = _best_steps(length, start, step)
-    loop = _Loop(node, backward, dropped, [v for v in late if v in dropped], given, steps)
-    held = _held(length, start, step, steps) + length * sum(v.type.nbytes for v in loop.extra)
+    cut = round(way.share * length)
+    steps = _best_steps(cut, start, step)
+    loop = _Loop(node, backward, dropped, [v for v in late if v in dropped], given, steps, cut // steps)
+    held = _held(cut, start, step, steps) + step * (length - cut)
+    held += length * sum(v.type.nbytes for v in loop.extra)
     return loop if held < _WORTH_CUTTING * step * length else None
 
 
@@ -208,9 +208,9 @@ def _best_steps(length: int, start: int, step: int) -> int:
     def held(steps: int) -> int:
         return _held(length, start, step, steps)
 
-    best = min(range(2, length), key=held)
+    best = min(range(1, length), key=held)
     even = min((k for k in range(2, length) if length % k == 0), key=held, default=best)
-    return even if held(even) <= _LEFT_OVER * held(best) else best
+    return even if best > 1 and held(even) <= _LEFT_OVER * held(best) else best
 
 
 # ---- the loops over segments
@@ -221,16 +221,13 @@ class _Pieces:
     """`length` steps as `segments` of `steps` each, and `rest` steps that are left over: those that run last."""
 
     length: int
+    segments: int
     steps: int
     reverse: bool
 
     @property
-    def segments(self) -> int:
-        return self.length // self.steps
-
-    @property
     def rest(self) -> int:
-        return self.length % self.steps
+        return self.length - self.segments * self.steps
 
     def cut(self, b: Builder, x: Value) -> Value:
         """(length, ...) as (segments, steps, ...)."""
@@ -283,11 +280,25 @@ def _scan(
     reverse: bool,
     n: int,
 ) -> tuple[Value, ...]:
-    """The outputs of a loop of `n` steps."""
+    """The outputs of a loop of `n` steps; a single one needs none."""
+    if n == 1:
+        inputs = [*consts, *carries, *(b.emit(OPS["reshape"], x, shape=x.type.shape[1:]) for x in xs)]
+        results = _inlined(b, body, inputs)
+        stacks = (b.emit(OPS["reshape"], y, shape=(1, *y.type.shape)) for y in results[len(carries) :])
+        return (*results[: len(carries)], *stacks)
     over = {o: len(consts) + o for o in range(len(carries))}
     body = Graph(body.inputs, body.nodes, body.outputs, over)
     counts = {"consts": len(consts), "carries": len(carries), "length": n}
     return b.emit_node(OPS["scan"], *consts, *carries, *xs, body=body, **counts, reverse=reverse).outputs
+
+
+def _inlined(b: Builder, body: Graph, inputs: Sequence[Value]) -> list[Value]:
+    """The outputs of a body for these inputs, computed again where `b` is at what is."""
+    made = dict(zip(body.inputs, inputs))
+    for node in body.nodes:
+        origin = node.origin.with_role("recompute") if b.origin.role == "recompute" else node.origin
+        made.update(zip(node.outputs, b.copy(node, [made[v] for v in node.inputs], origin).outputs))
+    return [made[v] for v in body.outputs]
 
 
 def _inputs(b: Builder, *groups: Sequence[Value]) -> list[list[Value]]:
@@ -314,7 +325,7 @@ def _forward(b: Builder, loop: _Loop, new: dict[Value, Value]) -> _Kept:
     """The loop over segments in the place of the first loop."""
     node = loop.forward
     reverse: bool = node.attrs["reverse"]
-    pieces = _Pieces(node.attrs["length"], loop.steps, reverse)
+    pieces = _Pieces(node.attrs["length"], loop.segments, loop.steps, reverse)
     consts, carries, xs = _parts(node, [new[v] for v in node.inputs])
     count, kept = len(carries), loop.kept
     step, numbers = _step(loop, [*loop.body.outputs[:count], *loop.step_of(kept), *loop.extra])
@@ -338,7 +349,7 @@ def _backward(b: Builder, loop: _Loop, kept: _Kept, new: dict[Value, Value]) -> 
     """The loop over segments in the place of the backward loop: each runs its steps again, and then backwards."""
     forward, node = loop.forward, loop.backward
     reverse: bool = forward.attrs["reverse"]
-    pieces = _Pieces(forward.attrs["length"], loop.steps, reverse)
+    pieces = _Pieces(forward.attrs["length"], loop.segments, loop.steps, reverse)
     body: Graph = node.attrs["body"]
     outer, carries, xs = _parts(node, node.inputs)
     consts, carries = [new[v] for v in outer], [new[v] for v in carries]
@@ -352,21 +363,25 @@ def _backward(b: Builder, loop: _Loop, kept: _Kept, new: dict[Value, Value]) -> 
     first_consts, _, first_xs = _parts(forward, [new.get(v, v) for v in forward.inputs])
     stacked = dict(zip(loop.step_of(loop.kept), loop.kept))
     read = [v for v in dict.fromkeys(xs) if v not in loop.dropped]
-    cut = [pieces.cut(b, new[v]) for v in read]
-    cut_first = [pieces.cut(b, first_xs[i]) for i in numbers]
-    cut_first += (kept.extra[v] if v in kept.extra else pieces.cut(b, new[stacked[v]]) for v in loop.given)
+    # What both loops read comes in once: only so are random numbers that both draw known to be the same.
+    same = list(dict.fromkeys((*consts, *first_consts)))
+    cut = {new[v]: pieces.cut(b, new[v]) for v in read}
+    cut.update((first_xs[i], pieces.cut(b, first_xs[i])) for i in numbers if first_xs[i] not in cut)
+    given = [v if (v := kept.extra.get(g)) is not None else pieces.cut(b, new[stacked[g]]) for g in loop.given]
     inside = Builder(b.origin)
-    sequences = [*cut, *cut_first, *kept.starts]
-    same, first_same, begin, slices = _inputs(inside, consts, first_consts, carries, sequences)
-    here = dict(zip(read, slices))
-    start = slices[len(sequences) - count :]
+    sequences = [*cut.values(), *given, *kept.starts]
+    inner_same, begin, slices = _inputs(inside, same, carries, sequences)
+    const = dict(zip(same, inner_same))
+    part = dict(zip(cut, slices))
+    here = {v: part[new[v]] for v in read}
+    again_xs = [*(part[first_xs[i]] for i in numbers), *slices[len(cut) : len(slices) - count]]
     with inside.at(forward.origin.with_role("recompute")):
-        given = slices[len(cut) : len(cut) + len(cut_first)]
-        again = _scan(inside, step, first_same, start, given, reverse, loop.steps)
+        first_same = [const[v] for v in first_consts]
+        again = _scan(inside, step, first_same, slices[len(slices) - count :], again_xs, reverse, loop.steps)
     here.update(zip(loop.dropped, again[count:]))
-    made = _scan(inside, body, same, begin, [here[v] for v in xs], not reverse, loop.steps)
+    made = _scan(inside, body, [const[v] for v in consts], begin, [here[v] for v in xs], not reverse, loop.steps)
     results = inside.graph([*made, *(here[v] for v in loop.late)])
-    main = _scan(b, results, [*consts, *first_consts], carries, sequences, not reverse, pieces.segments)
+    main = _scan(b, results, same, carries, sequences, not reverse, pieces.segments)
     new.update(zip(node.outputs, main[: len(carries)]))
     for i in range(len(carries), len(made)):
         new[node.outputs[i]] = pieces.joined(b, main[i], left[i])

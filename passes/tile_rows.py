@@ -14,7 +14,7 @@ from ..ir.ops.contraction import Pair
 from .rewrite import Pass
 from .row_loop import RowLoop, with_loops
 from .tile_cost import sharing_loss, tile_overhead, work
-from .tiling import Axis, Untileable, both_operands, follow
+from .tiling import Axis, Untileable, all_operands, follow
 
 _LEAST_BYTES = 16 << 20
 """What is smaller stays in the cache, or does not weigh."""
@@ -151,7 +151,7 @@ def _loop_along(
             raise Untileable
         known = {v: axes[v] for v in node.inputs if v in axes}
         if node.op.name == "dot":
-            known = both_operands(node, known)
+            known = all_operands(node, known)
             aligned.update(known)
         place = follow(node, known, length)
         if place is None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..ir import Graph, Node, Value
 from .rewrite import Pass
 from .row_loop import RowLoop, with_loops
-from .tiling import Axis, Untileable, both_operands, follow
+from .tiling import Axis, Untileable, all_operands, follow
 
 _WIDER = 2.0
 """A product is wide that has this many times the elements of its operands together."""
@@ -194,7 +194,7 @@ def _enter(loop: RowLoop, node: Node, axes: dict[Value, Axis], late: set[Value],
     if not known:
         raise Untileable
     if node.op.name == "dot":
-        known = both_operands(node, known)
+        known = all_operands(node, known)
     place = follow(node, known, length)
     if place is None:
         late.update(node.outputs)

@@ -175,11 +175,18 @@ def through_reshape(old: tuple[int, ...], new: tuple[int, ...], place: Axis, len
     raise Untileable
 
 
-def both_operands(node: Node, known: dict[Value, Axis]) -> dict[Value, Axis]:
-    """`known` with the other operand of a product that sums over the axis, or goes over it side by side."""
-    if len(known) != 1:
+def all_operands(node: Node, known: dict[Value, Axis]) -> dict[Value, Axis]:
+    """`known` with the other operand of a product that sums over the axis, or goes over it side by side, or with where
+    the rows of `scatter_add` go.
+    """
+    if len(known) != 1 or node.op.name not in ("dot", "scatter_add"):
         return known
     ((value, place),) = known.items()
+    if node.op.name == "scatter_add":
+        _, indices, rows = node.inputs
+        axis: int = node.attrs["axis"]
+        found = value is rows and node.attrs["batch"] == 0 and 0 <= place.axis - axis < indices.type.ndim
+        return {value: place, indices: Axis(place.axis - axis, place.inner)} if found else known
     side = 0 if node.inputs[0] is value else 1
     for pair in (node.attrs["contract"], node.attrs["batch"]):
         if place.axis in pair[side]:
@@ -277,6 +284,19 @@ class LoopBody:
         body = Graph(arguments, inside.body.nodes, [inside.local[v] for v in graph.outputs])
         return self.body.emit_node(node.op, *inputs, **{**node.attrs, "body": body}).outputs
 
+    def go_on(self, node: Node) -> None:
+        """The steps of a tile of a loop over the axis itself, from where the tile before has left it."""
+        self.body.origin = node.origin
+        first, stop = node.attrs["consts"], node.attrs["consts"] + node.attrs["carries"]
+        for value in node.outputs[: stop - first]:
+            self.sums[value] = Value(value.type)
+        consts = [self.tiled(v, None) for v in node.inputs[:first]]
+        carries = [self.sums[v] for v in node.outputs[: stop - first]]
+        xs = [self.tiled(v, Axis(0, 1)) for v in node.inputs[stop:]]
+        outputs = self.body.emit_node(node.op, *consts, *carries, *xs, **{**node.attrs, "length": self.tile}).outputs
+        self.ends.update(zip(node.outputs, outputs[: stop - first]))
+        self.local.update(zip(node.outputs[stop - first :], outputs[stop - first :]))
+
     def add(self, node: Node, total: Value | None = None) -> None:
         """Add the part of this tile of a node that sums over the axis to the carry of `total`: the node's own output,
         or a sum that it is only a part of.
@@ -286,12 +306,11 @@ class LoopBody:
         if total not in self.sums:
             self.sums[total] = self.ends[total] = Value(total.type)
         if node.op.name == "scatter_add":
-            indices, updates = (self.tiled(v, self.axes[v]) for v in node.inputs[1:])
+            known = all_operands(node, {v: self.axes[v] for v in node.inputs if v in self.axes})
+            indices, updates = (self.tiled(v, known[v]) for v in node.inputs[1:])
             self.ends[total] = self.body.emit(node.op, self.ends[total], indices, updates, **node.attrs)
             return
-        known = {v: self.axes[v] for v in node.inputs if v in self.axes}
-        if node.op.name == "dot":
-            known = both_operands(node, known)
+        known = all_operands(node, {v: self.axes[v] for v in node.inputs if v in self.axes})
         inputs = [self.tiled(v, known.get(v)) for v in node.inputs]
         self.ends[total] = ew.add(self.body, self.ends[total], self.body.emit(node.op, *inputs, **node.attrs))
 
@@ -392,7 +411,12 @@ def in_tiles(b: Builder, value: Value, place: Axis, counts: tuple[int, ...]) -> 
     """(..., rows, ...) as (*counts, ..., rows of a tile, ...): as many tiles as the product of `counts`."""
     shape, axis = value.type.shape, place.axis
     rows = shape[axis] // math.prod(counts)
-    cut = b.emit(OPS["reshape"], value, shape=(*shape[:axis], *counts, rows, *shape[axis + 1 :]))
+    tiled = (*shape[:axis], *counts, rows, *shape[axis + 1 :])
+    if axis == 0 and value.node is not None and value.node.op.name == "reshape":
+        source = value.node.inputs[0]
+        if source.type.shape == tiled:
+            return source
+    cut = b.emit(OPS["reshape"], value, shape=tiled)
     first = range(axis, axis + len(counts))
     perm = (*first, *(i for i in range(cut.type.ndim) if i not in first))
     return cut if axis == 0 else b.emit(OPS["transpose"], cut, perm=perm)
