@@ -49,10 +49,10 @@ def loops(graph: Graph) -> list[Any]:
 
 
 class Words(nn.Module):
-    def __init__(self, kind: type[Any], layers: int, both: bool, **options: Any) -> None:
+    def __init__(self, kind: type[Any], layers: int, both: bool) -> None:
         self.words = nn.Embedding(11, WIDTH)
         dropout = 0.3 if layers > 1 else 0.0
-        self.cells = kind(WIDTH, WIDTH, num_layers=layers, bidirectional=both, dropout=dropout, batch_first=True, **options)
+        self.cells = kind(WIDTH, WIDTH, num_layers=layers, bidirectional=both, dropout=dropout, batch_first=True)
         self.out = nn.Linear(self.cells.output_size * self.cells.directions, 3)
 
     def forward(self, words: Any) -> Any:
@@ -63,9 +63,9 @@ def loss_fn(model: Any, batch: Any) -> Any:
     return nn.cross_entropy(model(batch["words"]).reshape(-1, 3), batch["next"].reshape(-1))
 
 
-def step_of(*model: Any, **options: Any) -> Graph:
+def step_of(*model: Any) -> Graph:
     batch = {name: gl.spec((BATCH, STEPS), "int64") for name in ("words", "next")}
-    return trace_step(Words(*model, **options), loss_fn, gl.optim.SGD(0.1), batch).graph
+    return trace_step(Words(*model), loss_fn, gl.optim.SGD(0.1), batch).graph
 
 
 RECURRENT = [
