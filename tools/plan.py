@@ -128,7 +128,7 @@ def _largest_batch(options: PlanOptions) -> int:
         _write(options.json, json.dumps(answer))
     if options.json != "-":
         more = " or more" if largest == LONGEST_BATCH * options.accumulate else ""
-        fits = f"the largest batch that fits {options.memory} is {largest}{more}"
+        fits = f"the largest batch that fits {options.memory} is {largest:,}{more}"
         print(fits if largest else "no batch is small enough")
     return 0 if largest else FAILED
 

@@ -146,7 +146,7 @@ def test_the_largest_batch_fits_and_one_more_does_not(recipes: Path, capsys: pyt
     assert line.startswith("the largest batch that fits 50kB is ")
     assert main(["plan", "zoo.py:small", "--memory", "50kB", "--largest-batch", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["largest_batch"]
-    assert line.split()[-1] == str(rows)
+    assert line.split()[-1] == f"{rows:,}"
     model, loss_fn, optimizer, _ = make_recipe("zoo.py:small")
 
     def batch(n: int) -> dict[str, object]:
