@@ -161,7 +161,9 @@ class _Opener:
         summed = node.op.name == "scan" and (
             value.index < node.attrs["carries"] or lanes(node) > 1 or "in_turn" in node.attrs
         )
-        kind = "gradient" if user and summed else _kind(node, self._roles(value))
+        # A convolution that is done again is one as a whole, whatever the roles of what runs with it.
+        role = "recompute" if _again(value.node) else node.origin.role
+        kind = "gradient" if user and summed else _kind(role, self._roles(value))
         why = self._why(kind, node, readers)
         if user and summed:
             # A sum over the turns of a loop: it belongs where it is used up.
@@ -200,7 +202,7 @@ class _Opener:
         roles: set[str] = set()
         for reader in self.readers.get(value, []):
             body = _fused(reader)
-            if body is None:
+            if body is None or _again(reader):
                 roles.add(reader.origin.role)
                 continue
             read = {into for of, into in zip(reader.inputs, body.inputs) if self.plan.views[of].base is value}
@@ -236,8 +238,12 @@ class _Opener:
         return (" by " + " and ".join(told) + (f" and {more} more before" if more > 0 else "")) if told else ""
 
 
-def _kind(node: Node, roles: set[str]) -> str:
-    match node.origin.role:
+def _again(unit: Node) -> bool:
+    return unit.op.name == "conv_region" and unit.origin.role == "recompute"
+
+
+def _kind(role: str, roles: set[str]) -> str:
+    match role:
         case "recompute":
             return "recomputed"
         case "forward":

@@ -432,11 +432,28 @@ def test_what_the_forward_reads_last_says_so():
             assert v.death in map(int, last), v
 
 
-def test_convolutions_are_named_by_what_they_run():
-    model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU())
-    r = gl.plan_step(
-        model, lambda model, x: (model(x) ** 2).mean(), optim.SGD(0.1), gl.spec((16, 3, 32, 32)), threads=1
+def images(memory: str | None = None) -> gl.MemoryReport:
+    ways = [way for _ in range(3) for way in (nn.Conv2d(16, 16, 3), nn.BatchNorm2d(16), nn.ReLU())]
+    model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU(), *ways)
+    batch = gl.spec((16, 3, 32, 32))
+    return gl.plan_step(
+        model, lambda model, x: (model(x) ** 2).mean(), optim.SGD(0.1), batch, memory=memory, threads=1
     ).report
+
+
+def test_convolutions_that_are_done_again_are_told_as_such():
+    r = images(memory="75%")
+    again = [i for i, unit in enumerate(r.units) if unit.role == "recompute" and unit.name.startswith("conv ")]
+    assert again
+    made = [v for v in r.values if v.made_by in again]
+    assert made
+    assert {v.kind for v in made} == {"recomputed", "scratch"}
+    read = [v for v in r.values if set(v.read_by) & set(again) and r.units[v.made_by].role == "forward"]
+    assert {v.kind for v in read} <= {"activation"}
+
+
+def test_convolutions_are_named_by_what_they_run():
+    r = images()
     assert not any("region" in item.name for item in (*r.units, *r.values))
     assert any(unit.name.startswith("conv ") and unit.ops for unit in r.units)
 
