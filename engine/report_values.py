@@ -157,9 +157,11 @@ class _Opener:
         assert value.node is not None
         node, readers = _maker(value), self.readers.get(value, [])
         name, scope, source = _name(value), node.origin.scope, node.origin.source
-        user = next((r for r in readers if r.origin.role == "optimizer"), None)
-        summed = node.op.name == "scan" and (
-            value.index < node.attrs["carries"] or lanes(node) > 1 or "in_turn" in node.attrs
+        total = self._total(value, readers)
+        user = next((r for r in self.readers.get(total, []) if r.origin.role == "optimizer"), None)
+        summed = total is not value or (
+            node.op.name == "scan"
+            and (value.index < node.attrs["carries"] or lanes(node) > 1 or "in_turn" in node.attrs)
         )
         # A convolution that is done again is one as a whole, whatever the roles of what runs with it.
         role = "recompute" if _again(value.node) else node.origin.role
@@ -196,6 +198,18 @@ class _Opener:
                 tuple(self.number[reader] for reader in readers),
             )
         )
+
+    @staticmethod
+    def _total(value: Value, readers: Sequence[Node]) -> Value:
+        """What becomes of a value that a loop alone reads, and begins a sum or a carry with: its end; of others the
+        value itself.
+        """
+        if len(readers) != 1 or readers[0].op.name != "scan" or readers[0].origin.role != "backward":
+            return value
+        loop = readers[0]
+        consts: int = loop.attrs["consts"]
+        starts = loop.inputs[consts : consts + loop.attrs["carries"]]
+        return loop.outputs[starts.index(value)] if value in starts else value
 
     def _roles(self, value: Value) -> set[str]:
         """The roles of the operations that read a value; within fused loops they may be others than the loop's."""

@@ -14,7 +14,7 @@ from .rewrite import Pass
 
 _REACHES = (1.5, 2.5)
 """Of the passes `Rebuild` and `Prologue`."""
-_RERUNS = (RerunLoops(products=True), RerunLoops(share=0.55), RerunLoops(share=0.8), RerunLoops())
+_RERUNS = (RerunLoops(products=True), *(RerunLoops(share=share) for share in (0.4, 0.65, 1.0)))
 _ENOUGH = 0.2
 """Where no unit needs more than this part of the arena, recomputing in the plan itself leads far enough."""
 
