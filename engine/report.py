@@ -190,6 +190,15 @@ class MemoryReport:
         found = [v for v, (first, end) in zip(self.values, self.charged) if first <= phase < end]
         return sorted(found, key=lambda v: -v.bytes)
 
+    def turns(self, loop: LoopReport) -> str:
+        """What the turns of a loop are: `segments` of a loop over time, `tiles` of the batch or of rows, or `turns`."""
+        inside = (other for other in self.loops if loop.first <= other.first and other.end <= loop.end)
+        if loop.scope and any(other.scope == loop.scope and other != loop for other in inside):
+            return "segments"
+        # Only a loop that was made of the step has forward and backward in a turn.
+        roles = {unit.role for unit in self.units if loop.first <= unit.phase < loop.end}
+        return "tiles" if {"forward", "backward"} <= roles else "turns"
+
     def check(self) -> None:
         """Replay the plan independently. Raises `CertificateError` if anything in it is not as this report says.
 

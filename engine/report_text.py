@@ -66,9 +66,8 @@ def _loops(report: MemoryReport) -> list[str]:
     for loops in list(groups.values())[:_LOOPS]:
         one = loops[0]
         phases = listed((_span(loop.first, loop.end) for loop in loops), _NAMED)
-        roles = {unit.role for unit in report.units if one.first <= unit.phase < one.end}
-        # Only a loop that was made of the step has both in its turns.
-        what = f"over {one.length} tiles" if {"forward", "backward"} <= roles else f"of {one.length}"
+        turns = report.turns(one)
+        what = f"of {one.length}" if turns == "turns" else f"over {one.length} {turns}"
         where = f" in {_starred(loop.scope for loop in loops)}" if one.scope else ""
         beside = f", {one.lanes} of them side by side" if one.lanes > 1 else ""
         beside += ", which share one place in turn" if one.in_turn else ""

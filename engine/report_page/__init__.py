@@ -73,7 +73,7 @@ def _data(report: MemoryReport, curve: Sequence[Mapping[str, Any]]) -> dict[str,
             "first": [first for first, _ in report.charged],
             "end": [end for _, end in report.charged],
         },
-        "loops": [[loop.first, loop.end, loop.length, loop.lanes] for loop in report.loops],
+        "loops": [[loop.first, loop.end, loop.length, loop.lanes, report.turns(loop)] for loop in report.loops],
         "curve": [dict(point) for point in curve],
     }
     columns["order"] = [number(scope) for scope in scopes_in_order(report)]

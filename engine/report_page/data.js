@@ -59,9 +59,9 @@ const madeBy = (() => {
 // Loops in loops of the same phases are told as one: the turns of all, and those that run side by side.
 const outerLoops = (() => {
   const found = [];
-  for (const [first, end, length, lanes] of report.loops) {
+  for (const [first, end, length, lanes, turns] of report.loops) {
     const around = found.find((loop) => loop[0] <= first && end <= loop[1]);
-    if (!around) found.push([first, end, length, lanes]);
+    if (!around) found.push([first, end, length, lanes, turns]);
     else if (end - first >= around[1] - around[0] - 2) { around[2] *= length; }
   }
   return found;

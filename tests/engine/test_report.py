@@ -13,7 +13,7 @@ import gradloom as gl
 import numpy as np
 import pytest
 from gradloom import nn, optim
-from gradloom.engine.report import KINDS
+from gradloom.engine.report import KINDS, LoopReport
 from gradloom.engine.report_layers import layers
 
 ROWS = 32
@@ -406,6 +406,11 @@ def test_text_says_what_loops_there_are():
     assert {loop.length for loop in decay.loops} == {length}
     assert f"one turn of a loop of {length}" in str(decay)
     assert "tiles" not in str(decay)
+    # A loop over time that runs segment by segment is one in one.
+    loops = (LoopReport(0, 3, 20, 1, "1", ""), LoopReport(1, 2, 25, 1, "1", ""))
+    segments = dataclasses.replace(decay, loops=loops)
+    assert [segments.turns(loop) for loop in loops] == ["segments", "turns"]
+    assert "\nphases 0-2 are one turn of a loop over 20 segments in 1\n" in str(segments)
     # What a loop makes is named by what makes it in each turn.
     loops = [i for i, unit in enumerate(decay.units) if unit.name.startswith("loop")]
     names = {v.name for v in decay.values if v.made_by in loops}

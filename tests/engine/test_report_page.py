@@ -168,6 +168,7 @@ def test_layers_that_come_again_and_again_are_folded(tmp_path: Path):
 
 
 DRAWN = """const words = [], fills = [];
+window.requestAnimationFrame = (draw) => setTimeout(draw, 0);
 const fillText = CanvasRenderingContext2D.prototype.fillText, fill = CanvasRenderingContext2D.prototype.fill;
 CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
   words.push([text, y]);
