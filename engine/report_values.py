@@ -199,17 +199,19 @@ class _Opener:
             )
         )
 
-    @staticmethod
-    def _total(value: Value, readers: Sequence[Node]) -> Value:
-        """What becomes of a value that a loop alone reads, and begins a sum or a carry with: its end; of others the
-        value itself.
+    def _total(self, value: Value, readers: Sequence[Node]) -> Value:
+        """What becomes of a value that loops of the backward alone read, one after the other, and begin a sum or a
+        carry with: its end; of others the value itself.
         """
-        if len(readers) != 1 or readers[0].op.name != "scan" or readers[0].origin.role != "backward":
-            return value
-        loop = readers[0]
-        consts: int = loop.attrs["consts"]
-        starts = loop.inputs[consts : consts + loop.attrs["carries"]]
-        return loop.outputs[starts.index(value)] if value in starts else value
+        while len(readers) == 1 and readers[0].op.name == "scan" and readers[0].origin.role == "backward":
+            loop = readers[0]
+            consts: int = loop.attrs["consts"]
+            starts = loop.inputs[consts : consts + loop.attrs["carries"]]
+            if value not in starts:
+                break
+            value = loop.outputs[starts.index(value)]
+            readers = self.readers.get(value, [])
+        return value
 
     def _roles(self, value: Value) -> set[str]:
         """The roles of the operations that read a value; within fused loops they may be others than the loop's."""

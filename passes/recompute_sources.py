@@ -14,7 +14,11 @@ from .rewrite import Pass
 
 _REACHES = (1.5, 2.5)
 """Of the passes `Rebuild` and `Prologue`."""
-_RERUNS = (RerunLoops(products=True), *(RerunLoops(share=share) for share in (0.4, 0.65, 1.0)))
+_RERUNS = (
+    (RerunLoops(products=True),),
+    *((RerunLoops(share=share), RerunLoops(products=True)) for share in (0.45, 0.7)),
+    (RerunLoops(),),
+)
 _ENOUGH = 0.2
 """Where no unit needs more than this part of the arena, recomputing in the plan itself leads far enough."""
 
@@ -23,7 +27,7 @@ def other_plans(prepared: Graph, base: Plan) -> list[Plan]:
     """Plans of the `prepared` graph (see `preparation`) that may need fewer bytes than `base` under a tight limit, and
     more without one.
     """
-    ways: list[list[Pass]] = [[rerun, *scheduling()] for rerun in _RERUNS if rerun.applies(prepared)]
+    ways: list[list[Pass]] = [[*reruns, *scheduling()] for reruns in _RERUNS if reruns[0].applies(prepared)]
     if graph_problem(base).floor() > _ENOUGH * base.arena_bytes:
         ways += map(scheduling, _REACHES)
     found: list[Plan] = []

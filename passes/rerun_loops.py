@@ -75,14 +75,15 @@ def _apart(b: Builder, value: Value) -> Value:
 class _Loop:
     """A loop and that of its derivative, in `segments` of `steps`.
 
-    `dropped` are stacked results of the first that are made again, from the values `given` of its body, which are kept;
-    those of `late` are read behind the second loop too.
+    `dropped` are stacked results of the first that are made again, by the body `again`, from the values `given` of the
+    loop's own body, which are kept; those of `late` are read behind the second loop too.
     """
 
     forward: Node
     backward: Node
     dropped: Sequence[Value]
     late: Sequence[Value]
+    again: Graph
     given: Sequence[Value]
     steps: int
     segments: int
@@ -159,14 +160,19 @@ def _in_segments(
     body: Graph = node.attrs["body"]
     carries, length = node.attrs["carries"], node.attrs["length"]
     given: list[Value] = []
+    again = body
     if way.products:
-        given = _behind_products(node, [*body.outputs[:carries], *(body.outputs[v.index] for v in dropped)])
+        wanted = [*range(carries), *(v.index for v in dropped)]
+        again, given = _without_products(node, wanted)
         dropped = [v for v in dropped if body.outputs[v.index] not in given]
+        needed = live_nodes([n for n in again.nodes if set(given).isdisjoint(n.outputs)], again.outputs[:carries])
+        if any(n.op.family in _PRODUCTS and n.op.name != "scan" for n in needed):
+            return None
     start = sum(v.type.nbytes for v in body.outputs[:carries])
     step = sum(body.outputs[v.index].type.nbytes for v in dropped)
     cut = round(way.share * length)
     steps = _best_steps(cut, start, step)
-    loop = _Loop(node, backward, dropped, [v for v in late if v in dropped], given, steps, cut // steps)
+    loop = _Loop(node, backward, dropped, [v for v in late if v in dropped], again, given, steps, cut // steps)
     held = _held(cut, start, step, steps) + step * (length - cut)
     held += length * sum(v.type.nbytes for v in loop.extra)
     return loop if held < _WORTH_CUTTING * step * length else None
@@ -193,6 +199,47 @@ def _behind_products(node: Node, wanted: Sequence[Value]) -> list[Value]:
 
     cut = cheapest_cut(wanted, again, weight) - same
     return [v for n in body.nodes for v in n.outputs if v in cut]
+
+
+def _without_products(node: Node, wanted: Sequence[int]) -> tuple[Graph, list[Value]]:
+    """A body for a loop that makes the `wanted` outputs without a product, where it is given the values of the loop's
+    own body that are returned too. In its place a loop within, whose products are those that count, is one that is
+    given stacks of that loop.
+    """
+    body: Graph = node.attrs["body"]
+    if all(n.op.name != "scan" for n in body.nodes):
+        return body, _behind_products(node, [body.outputs[i] for i in wanted])
+    b = Builder()
+    new: dict[Value, Value] = {}
+    given: list[Value] = []
+    for inner in body.nodes:
+        b.nodes.append(inner)
+        b.origin = inner.origin
+        inputs = [new.get(v, v) for v in inner.inputs]
+        if inner.op.name == "scan":
+            new.update(_given_stacks(b, inner, inputs, given))
+        elif inputs != list(inner.inputs):
+            new.update(zip(inner.outputs, b.copy(inner, inputs).outputs))
+    return Graph(body.inputs, b.nodes, [new.get(v, v) for v in body.outputs]), given
+
+
+def _given_stacks(b: Builder, node: Node, inputs: Sequence[Value], given: list[Value]) -> dict[Value, Value]:
+    """A loop without products in the place of a loop, from stacks of it that are entered in `given`: what stands for
+    its other outputs. None of them where something else than a stack is behind its products.
+    """
+    body: Graph = node.attrs["body"]
+    count: int = node.attrs["carries"]
+    stacks = {value: node.outputs[i] for i, value in enumerate(body.outputs) if i >= count}
+    behind = _behind_products(node, body.outputs)
+    if any(v not in stacks for v in behind):
+        return {}
+    others = [i for i, v in enumerate(body.outputs) if i < count or v not in behind]
+    step, numbers = _step(node, body, [body.outputs[i] for i in others], behind)
+    consts, carries, xs = _parts(node, inputs)
+    sequences = [*(xs[i] for i in numbers), *(stacks[v] for v in behind)]
+    made = _scan(b, step, consts, carries, sequences, node.attrs["reverse"], node.attrs["length"])
+    given += (stacks[v] for v in behind)
+    return dict(zip((node.outputs[i] for i in others), made))
 
 
 def _held(length: int, start: int, step: int, steps: int) -> int:
@@ -307,15 +354,15 @@ def _inputs(b: Builder, *groups: Sequence[Value]) -> list[list[Value]]:
     return [*whole, [b.input(ArrayType(v.type.shape[1:], v.type.dtype), v.name) for v in groups[-1]]]
 
 
-def _step(loop: _Loop, results: Sequence[Value], given: Sequence[Value] = ()) -> tuple[Graph, list[int]]:
-    """The part of the body that makes `results`, from its consts, its carries, some of its sequences, whose numbers are
-    returned too, and what is `given` as sequences behind these.
+def _step(node: Node, body: Graph, results: Sequence[Value], given: Sequence[Value] = ()) -> tuple[Graph, list[int]]:
+    """The part of the `body` of a loop that makes `results`, from its consts, its carries, some of its sequences, whose
+    numbers are returned too, and what is `given` as sequences behind these.
     """
-    consts, carries, xs = _parts(loop.forward, loop.body.inputs)
-    nodes = live_nodes([n for n in loop.body.nodes if n.outputs[0] not in given], results)
+    consts, carries, xs = _parts(node, body.inputs)
+    nodes = live_nodes([n for n in body.nodes if set(given).isdisjoint(n.outputs)], results)
     read = {v for n in nodes for v in n.inputs}
     numbers = [i for i, x in enumerate(xs) if x in read]
-    b = Builder(loop.forward.origin)
+    b = Builder(node.origin)
     inputs = [*consts, *carries, *(xs[i] for i in numbers), *given]
     made = b.inline(Graph(inputs, nodes, results), [b.input(v.type, v.name) for v in inputs])
     return b.graph([_apart(b, v) for v in made]), numbers
@@ -328,7 +375,7 @@ def _forward(b: Builder, loop: _Loop, new: dict[Value, Value]) -> _Kept:
     pieces = _Pieces(node.attrs["length"], loop.segments, loop.steps, reverse)
     consts, carries, xs = _parts(node, [new[v] for v in node.inputs])
     count, kept = len(carries), loop.kept
-    step, numbers = _step(loop, [*loop.body.outputs[:count], *loop.step_of(kept), *loop.extra])
+    step, numbers = _step(node, loop.body, [*loop.body.outputs[:count], *loop.step_of(kept), *loop.extra])
     cut = [pieces.cut(b, xs[i]) for i in numbers]
     inside = Builder(b.origin)
     same, begin, slices = _inputs(inside, consts, carries, cut)
@@ -359,7 +406,8 @@ def _backward(b: Builder, loop: _Loop, kept: _Kept, new: dict[Value, Value]) -> 
         left = rest = _scan(b, body, consts, carries, steps, not reverse, pieces.rest)
         carries = rest[: len(carries)]
     count: int = forward.attrs["carries"]
-    step, numbers = _step(loop, [*loop.body.outputs[:count], *loop.step_of(loop.dropped)], loop.given)
+    made_again = [loop.again.outputs[i] for i in (*range(count), *(v.index for v in loop.dropped))]
+    step, numbers = _step(forward, loop.again, made_again, loop.given)
     first_consts, _, first_xs = _parts(forward, [new.get(v, v) for v in forward.inputs])
     stacked = dict(zip(loop.step_of(loop.kept), loop.kept))
     read = [v for v in dict.fromkeys(xs) if v not in loop.dropped]

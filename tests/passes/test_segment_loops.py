@@ -104,10 +104,22 @@ def test_segments_that_run_again_give_the_same_bits_in_less_memory(model: Any):
 def test_the_bits_do_not_depend_on_threads_or_on_what_runs_again():
     graph = step_of(nn.LSTM, 2, False)
     cut, arrays = prepared(graph, 8), arrays_for(graph)
-    again = passed(cut, [RerunLoops()])
-    made = [plan_of(cut, 1), plan_of(cut, 2), plan_of(cut, 4), plan_of(again, 2)]
+    again = [passed(cut, way) for way in ([RerunLoops()], [RerunLoops(share=0.5), RerunLoops(products=True)])]
+    made = [plan_of(cut, 1), plan_of(cut, 2), plan_of(cut, 4), *map(plan_of, again)]
     found = [[x.tobytes() for x in run_executable(Executable(p), graph, arrays)[0]] for p in made]
     assert all(bits == found[0] for bits in found)
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_segments_that_run_again_may_keep_what_products_made(kind: type[Any]):
+    graph = step_of(kind, 1, False)
+    cut, arrays = prepared(graph, 8), arrays_for(graph)
+    again = passed(cut, [RerunLoops(products=True)])
+    assert [x.tobytes() for x in interpret(again, *arrays)] == [x.tobytes() for x in interpret(cut, *arrays)]
+    whole, less = plan_of(cut), plan_of(again)
+    assert less.arena_bytes < whole.arena_bytes
+    products = [sum(part.startswith("dot") for part in str(p.graph).split("= ")) for p in (whole, less)]
+    assert products[0] == products[1] > 0
 
 
 def recurrence(length: int, reverse: bool = False, start_of_second: bool = False) -> Graph:
