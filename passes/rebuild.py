@@ -14,6 +14,8 @@ from .views import VIEW_OPS
 # Capacities are counted in units of this many bytes: smaller differences are not worth another order.
 _UNIT = 256
 _UNBOUNDED = 1 << 62
+# One in so many bytes of what is kept because it is far from what makes it does not count.
+_SLIGHT = 32
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Rebuild(Pass):
 
     What would have to be rebuilt from values of more than `reach` times its own bytes is kept instead: what runs
     through all layers of a net, and would be rebuilt from what each of them added to it, is then there at every few
-    layers, and what lies between may be recomputed by itself.
+    layers, and what lies between may be recomputed by itself. It is even kept where something as large that is made of
+    it would do, since other things are made of it as well: a sum of residuals rather than its difference from its mean.
 
     What the backward compares of the forward may as well be compared there: where nothing else of a relu's result is
     read, the booleans are kept.
@@ -93,6 +96,12 @@ def can_rebuild(node: Node) -> bool:
     return (node.op.family in ("elementwise", "creation") and node.op.name != "constant") or node.op.name in VIEW_OPS
 
 
+def has_far_values(graph: Graph, reach: float) -> bool:
+    """Whether the forward makes values that a pass of this `reach` would rather keep, in the bodies of loops too."""
+    bodies = (node.attrs["body"] for node in graph.nodes if node.op.name == "scan")
+    return bool(_far(graph, "forward", reach)) or any(has_far_values(body, reach) for body in bodies)
+
+
 def _far(graph: Graph, maker: str, reach: float) -> set[Value]:
     """Values that would be rebuilt from more than `reach` times their own bytes, if none of them were kept."""
     found: set[Value] = set()
@@ -135,7 +144,8 @@ def _kept(graph: Graph, maker: str, far: set[Value]) -> set[Value] | None:
     def weight(value: Value) -> int:
         # What was kept before is there anyway.
         there = value.node is None or (value.node.origin.role != maker and value in late)
-        return 0 if there else max(value.type.nbytes, 1)
+        nbytes = value.type.nbytes
+        return 0 if there else max(nbytes - nbytes // _SLIGHT if value in far else nbytes, 1)
 
     return cheapest_cut(wanted, rebuildable, weight)
 

@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 from .recompute_chain import Chain
 from .recompute_eviction import evict
 from .recompute_exact import MOST_UNITS, cheapest
+from .recompute_keep import kept_more
 from .recompute_problem import Order, Problem
 from .recompute_segments import Segments
 
@@ -26,6 +27,9 @@ _WORTH_CHAINS = 0.98
 _EXACT = 4
 # Where so large a part of the time is added, segments are tried as well.
 _DEAR = 0.1
+# Orders that are made to keep more, one for so many walks, and limits up to which they do.
+_FEWEST_STARTS, _MOST_STARTS, _WALKS = 4, 10, 10
+_LIMITS = 32
 
 
 def candidates(problem: Problem) -> list[Order]:
@@ -36,7 +40,7 @@ def candidates(problem: Problem) -> list[Order]:
     if first.peak <= floor:
         return found
     walks = max(_LEAST_WALKS, _WORK // len(problem.units))
-    distances = _DISTANCES if walks >= _MANY_WALKS else _DISTANCES[:2]
+    distances = _DISTANCES if walks >= _MANY_WALKS else _DISTANCES[: 1 + (walks > _LEAST_WALKS)]
     step = min(_STEP, (floor / first.peak) ** (2 * len(distances) / walks))
     dear = _DEAR * sum(unit.cost for unit in problem.units)
     if floor < _WORTH_CHAINS * first.peak:
@@ -52,8 +56,18 @@ def candidates(problem: Problem) -> list[Order]:
         if not tried:
             break
         found += tried
-    found = pareto(found)
+    found = pareto([*found, *_keeping(problem, pareto(found), walks)])
     return pareto([*found, *_exact(problem, found)]) if len(problem.units) <= MOST_UNITS else found
+
+
+def _keeping(problem: Problem, orders: Sequence[Order], walks: int) -> list[Order]:
+    """Orders that keep what some of `orders`, the smallest among them, make again, as far as there is room."""
+    most, least = orders[0].peak, orders[-1].peak
+    limits = [int(least * (most / max(least, 1)) ** (i / _LIMITS)) for i in range(1, _LIMITS)]
+    tight = [order for order in orders if order.peak**2 <= most * least] or orders[-1:]
+    count = min(max(walks // _WALKS, _FEWEST_STARTS), _MOST_STARTS)
+    starts = tight[:: -max(len(tight) // count, 1)][:count]
+    return [o for start in starts for o in kept_more(problem, start, [n for n in limits if n >= start.peak])]
 
 
 def _exact(problem: Problem, orders: Sequence[Order]) -> list[Order]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -11,6 +10,10 @@ import numpy as np
 
 from ..ir import Array
 from .recompute_problem import Order, Problem, Run
+
+# A value waits long where its next use is farther away than this part of all units, and than so many units.
+_FAR_SHARE = 50
+_FAR_UNITS = 8
 
 _FEWEST_STAGES = 3
 # Stages at most: the tables have the square of it times the levels as entries.
@@ -42,17 +45,22 @@ class Chain:
         problem = self.problem
         count = len(problem.sizes)
         live = _alive(problem, range(count))
-        self.turn = max(range(len(problem.units)), key=live.__getitem__)
-        self.droppable = [
-            not problem.stays[v]
-            and v not in problem.lasting
-            and problem.deadline[v] > problem.last_use(v)
-            and problem.maker[v] < self.turn
+        fullest = max(range(len(problem.units)), key=live.__getitem__)
+        may_go = [
+            not problem.stays[v] and v not in problem.lasting and problem.deadline[v] > problem.last_use(v)
             for v in range(count)
         ]
+        left = [max((u for u in problem.uses[v] if u < fullest), default=problem.maker[v]) for v in range(count)]
+        wanted = [min((u for u in uses if u >= fullest), default=-1) for uses in problem.uses]
+        # Where all that waits long was made long before, the backward has begun.
+        far = max(_FAR_UNITS, len(problem.units) // _FAR_SHARE)
+        waits = 1 + max((left[v] for v in range(count) if may_go[v] and wanted[v] - left[v] > far), default=fullest)
+        self.turn = waits if waits + far < fullest else fullest
+        self.droppable = [may_go[v] and left[v] < self.turn for v in range(count)]
         # Places of the last read before the turn and of the first one after it, -1 where there is none.
         self.read_until = [max((u for u in uses if u < self.turn), default=-1) for uses in problem.uses]
         self.wanted_at = [min((u for u in uses if u >= self.turn), default=-1) for uses in problem.uses]
+        self._replace()
         self.borders = self._borders()
         stages = len(self.borders) - 1
         self.crossing = [
@@ -76,6 +84,26 @@ class Chain:
         for k in range(1, stages):
             self.begins[k] = min(self.begins[k], self.begins[k - 1])
 
+    def _replace(self) -> None:
+        """What has to be there anyway, and is all that makes what is handed on again, is handed on instead."""
+        problem = self.problem
+        self.reads = [problem.uses[v] for v in range(len(problem.sizes))]
+        alive = [not d for d in self.droppable]
+        for v, others in enumerate(problem.beside):
+            if not self.droppable[v] or self.read_until[v] < 0 or self.wanted_at[v] >= 0:
+                continue
+            for other in others:
+                if not self.droppable[other] or self.wanted_at[other] < 0 or problem.sizes[other] > problem.sizes[v]:
+                    continue
+                alive[other] = True
+                reads, _ = problem.again(problem.maker[v], (v,), alive)
+                alive[other] = False
+                if all(read == other or not self.droppable[read] for read in reads):
+                    self.reads[other] = sorted({*self.reads[other], *problem.uses[v]})
+                    self.read_until[other] = max(self.read_until[other], self.read_until[v])
+                    self.read_until[v] = -1
+                    break
+
     def _borders(self) -> list[int]:
         """The places up to the turn before which fewer bytes are handed on than before and after."""
         problem = self.problem
@@ -97,7 +125,7 @@ class Chain:
     def handed(self, k: int, until: int) -> list[int]:
         """What is made before stage `k` and read in it or after it, up to the stage `until`."""
         border, end = self.borders[k], self.borders[until + 1]
-        return [v for v in self.crossing[k] if any(border <= u < end for u in self.problem.uses[v])]
+        return [v for v in self.crossing[k] if any(border <= u < end for u in self.reads[v])]
 
     def orders(self, count: int) -> list[Order]:
         """At most `count` orders of different bytes."""
@@ -137,11 +165,11 @@ class _Table:
         total = sum(map(sum, ([sizes[v] for v in values] for values in chain.inner)))
         total += sum(sizes[v] for v in range(len(sizes)) if chain.droppable[v] and chain.read_until[v] >= 0)
         total += 2 * max(after[chain.turn :], default=0)
-        self.unit = max(total / _LEVELS, 1.0)
+        self.unit = max(min(total, max(_alive(problem, range(len(sizes))))) / _LEVELS, 1.0)
         levels = np.arange(_LEVELS + 1)
 
         def units(nbytes: float) -> int:
-            return min(math.ceil(nbytes / self.unit - 1e-9), _LEVELS + 1)
+            return min(round(nbytes / self.unit), _LEVELS + 1)
 
         # What is handed on to stage `j` and was not there for stage `s`.
         crossing = [set(values) for values in chain.crossing]

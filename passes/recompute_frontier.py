@@ -22,9 +22,11 @@ from .tile_cost import MEETING_NS
 # Candidates among which the smallest arena is looked for.
 _ENDS = 3
 _LARGE = 1000
-# Loops whose bodies take more than this part of the arena have plans of their own, in shares of what they take.
+# Loops whose bodies take more than this part of the arena have plans of their own, in shares of what they take: as many
+# as the largest of them has plans, but no more than what runs around them has room for, in units looked at.
 _WORTH_LOOKING = 20
-_SHARES = (0.85, 0.7, 0.6, 0.5, 0.4, 0.33, 0.25, 0.2, 0.0)
+_SHARES = (8, 64)
+_UNITS_LOOKED_AT = 16_000
 
 
 @dataclass(frozen=True)
@@ -101,11 +103,22 @@ class _Source:
     def _choices_of_bodies(self) -> list[dict[Node, int]]:
         """The same share of memory for every loop, from all of it to the least."""
         result: list[dict[Node, int]] = [dict.fromkeys(self.loops, 0)]
-        for share in _SHARES if self.loops else ():
+        for share in self._shares():
             bodies = {node: loop.likely_within(share * loop.base.arena_bytes) for node, loop in self.loops.items()}
             if bodies != result[-1]:
                 result.append(bodies)
         return result
+
+    def _shares(self) -> list[float]:
+        """Parts of its memory that the largest loop takes with some of its plans, down to nothing."""
+        if not self.loops:
+            return []
+        largest = max(self.loops.values(), key=lambda loop: loop.base.arena_bytes)
+        last = len(largest.orders) - 1
+        fewest, most = _SHARES
+        count = min(max(_UNITS_LOOKED_AT // len(self.problem.units), fewest), most, last)
+        picked = sorted({round(last * i / count) for i in range(1, count)}) if count else []
+        return [*(largest.likely_bytes(k) / largest.base.arena_bytes for k in picked), 0.0]
 
     def _with_bodies(self, bodies: Mapping[Node, int]) -> tuple[GraphProblem, float]:
         """The problem with the scratch that these bodies take, and the time that they add."""

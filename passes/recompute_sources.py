@@ -8,11 +8,12 @@ from ..ir import Graph, Node
 from .lanes import LanesInTurn, run_side_by_side
 from .pipeline import passed, scheduling
 from .plan import Plan, plan
+from .rebuild import has_far_values
 from .recompute import graph_problem
 from .rerun_loops import RerunLoops
 from .rewrite import Pass
 
-_REACHES = (1.5, 2.5)
+_REACHES = (1.5,)
 """Of the passes `Rebuild` and `Prologue`."""
 _RERUNS = (
     (RerunLoops(products=True),),
@@ -21,6 +22,8 @@ _RERUNS = (
 )
 _ENOUGH = 0.2
 """Where no unit needs more than this part of the arena, recomputing in the plan itself leads far enough."""
+_WORTH_TURNS = 20
+"""Lanes take turns where one of them takes more than this part of the arena."""
 
 
 def other_plans(prepared: Graph, base: Plan) -> list[Plan]:
@@ -30,6 +33,8 @@ def other_plans(prepared: Graph, base: Plan) -> list[Plan]:
     ways: list[list[Pass]] = [[*reruns, *scheduling()] for reruns in _RERUNS if reruns[0].applies(prepared)]
     if graph_problem(base).floor() > _ENOUGH * base.arena_bytes:
         ways += map(scheduling, _REACHES)
+    elif has_far_values(prepared, _REACHES[0]):
+        ways.append(scheduling(_REACHES[0]))
     found: list[Plan] = []
     known, costly = [_kept(base)], _costly(base.graph)
     for steps in ways:
@@ -42,8 +47,14 @@ def other_plans(prepared: Graph, base: Plan) -> list[Plan]:
             known.append(kept)
             found.append(other)
     # Where lanes run one after the other they hold one arena instead of several.
-    apart = [p for p in (base, *found) if any(run_side_by_side(node, p.threads) for node in p.bodies)]
+    apart = [p for p in (base, *found) if _lanes_bytes(p) * _WORTH_TURNS > p.arena_bytes]
     return [*found, *(plan(LanesInTurn()(p.graph), p.threads, outputs_in_arena=True) for p in apart)]
+
+
+def _lanes_bytes(made: Plan) -> int:
+    """The most bytes that a lane of several side by side takes."""
+    apart = (body for node, body in made.bodies.items() if run_side_by_side(node, made.threads))
+    return max((body.arena_bytes for body in apart), default=0)
 
 
 def _kept(made: Plan) -> Counter[tuple[int, ...]]:
