@@ -23,6 +23,8 @@ _SHARING = 0.05
 """Threads that share every product of a segment may lose this part of their time."""
 _MOST_NODES = 400
 """Loops with more nodes between them are more than layers."""
+_LONGEST_CHAIN = 32
+"""What is made again is made in so many nodes, one after the other, at most."""
 _STEPS = Axis(0, 1)
 
 
@@ -329,8 +331,9 @@ def _read(group: _Group, cheap: set[Value]) -> set[Value]:
 
 
 def _remade(graph: Graph) -> set[Value]:
-    """Element-wise values that are made of no more bytes than they have, beside inputs of the graph."""
+    """Element-wise values that are made of no more bytes than they have, beside inputs of the graph, in a few nodes."""
     sources: dict[Value, frozenset[Value]] = {}
+    depths: dict[Value, int] = {}
     found: set[Value] = set()
     for node in graph.nodes:
         name = node.op.name
@@ -338,8 +341,9 @@ def _remade(graph: Graph) -> set[Value]:
             sources.update(dict.fromkeys(node.outputs, frozenset()))
         elif name in VIEW_OPS or (node.op.family == "elementwise" and name not in ("check_index", "copy")):
             whole = frozenset(s for v in node.inputs for s in sources.get(v, _own(v)))
-            if sum(s.type.nbytes for s in whole) <= node.output.type.nbytes and len(whole) <= 8:
-                sources[node.output] = whole
+            depth = 1 + max((depths.get(v, 0) for v in node.inputs), default=0)
+            if sum(s.type.nbytes for s in whole) <= node.output.type.nbytes and depth <= _LONGEST_CHAIN:
+                sources[node.output], depths[node.output] = whole, depth
                 if name not in VIEW_OPS:
                     found.add(node.output)
     return found

@@ -156,6 +156,17 @@ def test_a_loop_that_waits_for_another_has_segments_of_its_own():
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
 
 
+def test_a_long_chain_before_a_loop_is_not_made_again():
+    def loss(w: Any, xs: Any) -> Any:
+        for _ in range(500):
+            xs = np.sin(xs)
+        last, _ = gl.scan(lambda h, x: (np.tanh(h + x), None), np.zeros((BATCH, WIDTH), "float32"), xs @ w)
+        return np.mean(last**2)
+
+    graph = gl.trace(gl.grad(loss), *(gl.spec(shape, "float32") for shape in ((WIDTH, WIDTH), (STEPS, BATCH, WIDTH))))
+    assert loops(prepared(graph, 8)) == [(8, [(8, [])])] * 2
+
+
 def zoo_like(batch: int, steps: int, width: int) -> Graph:
     class Model(nn.Module):
         def __init__(self) -> None:
