@@ -13,7 +13,7 @@ from .tile_cost import sharing_loss, tile_overhead, work
 from .tiling import Axis, Untileable, all_operands, follow, through_reshape
 from .views import VIEW_OPS
 
-_LEAST_BYTES = 16 << 20
+_LEAST_BYTES = 4 << 20
 """What is smaller stays in the cache, or does not weigh."""
 _LEAST_SEGMENTS = 8
 """With fewer of them a segment holds much of what the whole sequence does."""
@@ -292,11 +292,11 @@ def _steps_of_a_segment(groups: Sequence[_Group]) -> int:
     """The fewest steps of a segment for all these loops of one length that cost little time; 0 if none do."""
     length = groups[0].length
     costs = [(g.straight(), g.aligned()) for g in groups]
-    most = _OVERHEAD * sum(work(g.nodes) for g in groups)
+    time = sum(work(g.nodes) for g in groups)
     overhead = sum(tile_overhead(nodes, aligned, length) for nodes, aligned in costs)
     for steps in (n for n in range(2, length // _LEAST_SEGMENTS + 1) if length % n == 0):
-        shared = all(sharing_loss(*cost, length, steps) <= _SHARING for cost in costs)
-        if shared and overhead * (length // steps) <= most:
+        lost = sum(work(nodes) * sharing_loss(nodes, aligned, length, steps) for nodes, aligned in costs if work(nodes))
+        if lost <= _SHARING * time and overhead * (length // steps) <= _OVERHEAD * time:
             return steps
     return 0
 
@@ -351,4 +351,3 @@ def _remade(graph: Graph) -> set[Value]:
 
 def _own(value: Value) -> frozenset[Value]:
     return frozenset() if value.node is None else frozenset((value,))
-
