@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..ir import OPS, Builder, Graph, Node, Value
+from ..ir.ops.movement import slice_along
 from ..ir.types import INT64
 from .fuse import in_order
 from .rewrite import without_dead_code
@@ -14,7 +15,8 @@ from .tiling import Axis, LoopBody, in_tiles, joined
 
 @dataclass
 class RowLoop:
-    """Nodes that become a loop over the `length` rows of their wide values, of which `tile` at a time.
+    """Nodes that become a loop over the `length` rows of their wide values, of which `tile` at a time; rows that are
+    left over behind the last whole tile run beside the loop.
 
     Values of `size` elements or more are wide. Element-wise values from outside that are `remade` are computed in the
     loop, tile by tile. `anew` are nodes of another loop that are computed again. `continued` are sums over the rows
@@ -32,6 +34,16 @@ class RowLoop:
     continued: dict[Node, Node] = field(default_factory=dict["Node", "Node"])
     over: frozenset[Node] = frozenset()
 
+    @property
+    def reverse(self) -> bool:
+        """Whether the last rows come first."""
+        return any(node.attrs["reverse"] for node in self.over)
+
+    @property
+    def cut(self) -> tuple[int, int]:
+        """Loops that are cut alike have the same tiles."""
+        return self.length, self.tile
+
 
 def with_loops(graph: Graph, loops: Sequence[RowLoop]) -> Graph:
     """The graph with these loops, or as it is where they would wait for each other."""
@@ -44,45 +56,93 @@ def with_loops(graph: Graph, loops: Sequence[RowLoop]) -> Graph:
         order = in_order(graph, unit_of, also)
     except ValueError:
         return graph
-    wanted = {v for unit in units for v in unit.read()}
-    wanted.update(graph.outputs)
-    wanted.update(v for node in graph.nodes if unit_of[node] is node for v in node.inputs)
-    b = Builder()
-    new = {v: b.input(v.type, v.name) for v in graph.inputs}
-    numbers: dict[int, Value] = {}
+    made = _Made(graph, units, unit_of)
+    b = made.b
     for unit in order:
-        if isinstance(unit, Node):
-            new.update(zip(unit.outputs, b.copy(unit, [new[v] for v in unit.inputs]).outputs))
-        else:
-            unit.emit(b, new, numbers, wanted)
-    return without_dead_code(b.graph([new[v] for v in graph.outputs], graph.aliases, graph.output_names))
+        if not isinstance(unit, Node):
+            unit.emit(made)
+        elif not made.whole.isdisjoint(unit.outputs):
+            made.new.update(zip(unit.outputs, b.copy(unit, [made.new[v] for v in unit.inputs]).outputs))
+    outputs = [made.new[v] for v in graph.outputs]
+    return without_dead_code(b.graph(outputs, graph.aliases, graph.output_names))
+
+
+class _Made:
+    """The new graph while it is made: `new` has what stands for a value of the old one, `numbers` those of the tiles of
+    loops by how many there are.
+
+    Of a value that only loops read which are cut alike `parts` has the rows of the whole tiles, and those that are left
+    over; what is read `whole`, by others too, they take their rows from.
+    """
+
+    def __init__(self, graph: Graph, units: Sequence[_Unit], unit_of: Mapping[Node, Node | _Unit]) -> None:
+        self.b = Builder()
+        self.new = {v: self.b.input(v.type, v.name) for v in graph.inputs}
+        self.parts: dict[Value, tuple[Value, Value]] = {}
+        self.numbers: dict[int, Value] = {}
+        makers = {v: unit for unit in units for node in unit.loop.nodes for v in node.outputs}
+        self.whole = set(graph.outputs)
+        self.sliced: set[Value] = set()
+        for unit in units:
+            self.whole.update(unit.read_whole())
+            for _, value, place in unit.body.slices:
+                maker = makers.get(value)
+                alike = maker is not None and (maker.loop.cut, maker.axes.get(value)) == (unit.loop.cut, place)
+                (self.sliced if alike else self.whole).add(value)
+        for node in reversed(graph.nodes):
+            if unit_of[node] is node and not self.whole.isdisjoint(node.outputs):
+                self.whole.update(node.inputs)
+
+    def rows(self, value: Value, place: Axis, first: int, last: int) -> Value:
+        """Entries of the axis of an old value."""
+        if value in self.parts:
+            return self.parts[value][first > 0]
+        whole = self.new[value]
+        attrs = slice_along(whole.type.shape, place.axis, first * place.inner, last * place.inner)
+        return whole if attrs["stop"] == whole.type.shape and not first else self.b.emit(OPS["slice"], whole, **attrs)
+
+    def number(self, tiles: int) -> Value:
+        """The numbers of so many tiles."""
+        if tiles not in self.numbers:
+            self.numbers[tiles] = self.b.emit(OPS["iota"], shape=(tiles,), axis=0, dtype=INT64)
+        return self.numbers[tiles]
 
 
 class _Unit:
-    """A loop with its body."""
+    """A loop with its body, and the body for what is left over."""
 
     def __init__(self, loop: RowLoop) -> None:
         self.loop = loop
         inside = {v for node in (*loop.nodes, *loop.anew) for v in node.outputs}
         self.axes = {v: place for v, place in loop.axes.items() if v in inside}
-        self.body = LoopBody(self.axes, loop.length, loop.tile, loop.remade)
+        self.tiles, self.left = divmod(loop.length, loop.tile)
+        self.body = self._filled(LoopBody(self.axes, loop.length, loop.tile, loop.remade))
+
+    def _filled(self, body: LoopBody) -> LoopBody:
+        """The body with the nodes of the loop."""
+        loop = self.loop
         forward = all(node.origin.role == "forward" for node in loop.nodes)
         for node in (*loop.anew, *loop.nodes):
             if node in loop.over:
-                self.body.go_on(node)
+                body.go_on(node)
                 continue
             if node.outputs[0] not in self.axes:
-                self.body.add(node)
+                body.add(node)
                 continue
-            self.body.compute(node)
-            made = self.body.local[node.outputs[0]].node
+            body.compute(node)
+            made = body.local[node.outputs[0]].node
             if node in loop.anew and made is not None and not forward:
                 made.origin = made.origin.with_role("recompute")
+        return body
 
     def read(self) -> list[Value]:
         """What comes in."""
+        return [*self.read_whole(), *(v for _, v, _ in self.body.slices)]
+
+    def read_whole(self) -> list[Value]:
+        """What comes in as it is."""
         starts = [v for s in self.body.sums if (v := self.start(s)) is not None]
-        return [*starts, *(v for _, v in self.body.consts), *(v for _, v, _ in self.body.slices)]
+        return [*starts, *(v for _, v in self.body.consts)]
 
     def start(self, value: Value) -> Value | None:
         """What a sum is added to, or a carry begins with; None where that is nothing."""
@@ -96,27 +156,50 @@ class _Unit:
             return second if first is value else first
         return node.inputs[0] if node.op.name == "scatter_add" else None
 
-    def emit(self, b: Builder, new: dict[Value, Value], numbers: dict[int, Value], wanted: set[Value]) -> None:
-        """The `scan`; its results that are `wanted` outside are entered in `new`, the numbers of its tiles in `numbers`
-        by how many there are.
-        """
-        loop, body = self.loop, self.body
-        leaving = [v for node in loop.nodes for v in node.outputs if v in self.axes and v in wanted]
-        tiles = loop.length // loop.tile
+    def emit(self, made: _Made) -> None:
+        """The `scan`, and what is left over; what is read outside is entered in `made`."""
+        loop, b, new = self.loop, made.b, made.new
+        read = made.whole | made.sliced
+        leaving = [v for node in loop.nodes for v in node.outputs if v in self.axes and v in read]
         b.origin = next(iter(loop.over or loop.nodes)).origin
-        starts = [b.full(0, v.type) if (start := self.start(v)) is None else new[start] for v in body.sums]
-        sequences = [in_tiles(b, new[v], place, (tiles,)) for _, v, place in body.slices]
-        if body.number is not None:
-            if tiles not in numbers:
-                numbers[tiles] = b.emit(OPS["iota"], shape=(tiles,), axis=0, dtype=INT64)
-            sequences.append(numbers[tiles])
-        consts = [new[v] for _, v in body.consts]
-        inner = body.graph(leaving)
-        attrs = {"body": inner, "consts": len(consts), "carries": len(starts), "length": tiles}
-        attrs["reverse"] = any(node.attrs["reverse"] for node in loop.over)
-        result = b.emit_node(OPS["scan"], *consts, *starts, *sequences, **attrs)
-        for value, total in zip(body.sums, result.outputs):
+        sums = [b.full(0, v.type) if (start := self.start(v)) is None else new[start] for v in self.body.sums]
+        stacks: list[Value] = []
+        left: list[Value] = []
+        if self.left and loop.reverse:
+            sums, left = self.emit_left(made, sums, leaving)
+        sums, stacks = self.emit_loop(made, sums, leaving)
+        if self.left and not loop.reverse:
+            sums, left = self.emit_left(made, sums, leaving)
+        for value, total in zip(self.body.sums, sums):
             assert value.node is not None
             new[loop.continued[value.node].output if value.node in loop.continued else value] = total
-        for value, stacked in zip(leaving, result.outputs[len(starts) :]):
-            new[value] = joined(b, stacked, value, self.axes[value])
+        for value, *parts in zip(leaving, stacks, *([left] if left else [])):
+            if len(parts) == 1:
+                new[value] = parts[0]
+            elif value in made.whole:
+                new[value] = b.emit(OPS["concatenate"], *parts, axis=self.axes[value].axis)
+            else:
+                made.parts[value] = (parts[0], parts[1])
+
+    def emit_loop(self, made: _Made, sums: list[Value], leaving: list[Value]) -> tuple[list[Value], list[Value]]:
+        """The `scan` over the whole tiles: the sums, and what is leaving."""
+        b, body, rows = made.b, self.body, self.tiles * self.loop.tile
+        slices = ((made.rows(v, place, 0, rows), place) for _, v, place in body.slices)
+        sequences = [in_tiles(b, x, place, (self.tiles,)) for x, place in slices]
+        if body.number is not None:
+            sequences.append(made.number(self.tiles))
+        consts = [made.new[v] for _, v in body.consts]
+        counts = {"consts": len(consts), "carries": len(sums), "length": self.tiles, "reverse": self.loop.reverse}
+        results = b.emit_node(OPS["scan"], *consts, *sums, *sequences, body=body.graph(leaving), **counts).outputs
+        stacks = zip(leaving, results[len(sums) :])
+        return list(results[: len(sums)]), [joined(b, stacked, self.axes[v]) for v, stacked in stacks]
+
+    def emit_left(self, made: _Made, sums: list[Value], leaving: list[Value]) -> tuple[list[Value], list[Value]]:
+        """The rows that are left over: the sums, and what is leaving."""
+        loop = self.loop
+        first = loop.length - self.left
+        body = self._filled(LoopBody(self.axes, loop.length, self.left, loop.remade, first))
+        consts = [made.new[v] for _, v in body.consts]
+        slices = [made.rows(v, place, first, loop.length) for _, v, place in body.slices]
+        results = made.b.inline(body.graph(leaving), [*consts, *sums, *slices])
+        return list(results[: len(sums)]), list(results[len(sums) :])

@@ -43,9 +43,9 @@ class SegmentLoops(Pass):
     So what the gates read and their gradients stand for one segment alone. Loops in the same direction of which one
     reads what the other makes, as those of layers do, run in the same segments, with all that lies between. Where
     products are that make fewer than they read, they are left to others before the loop; sequences that are short or
-    small are left alone, and those whose length has no fitting divisor. Segments follow from the graph alone, never
-    from a budget or the number of threads: they fix the order of sums. With `steps` segments have so many,
-    however small what stands for them is and whatever they cost.
+    small are left alone. Steps that are left over behind the last whole segment run beside the loop. Segments follow
+    from the graph alone, never from a budget or the number of threads: they fix the order of sums. With `steps`
+    segments have so many, however small what stands for them is and whatever they cost.
     """
 
     steps: int = 0
@@ -64,7 +64,7 @@ class SegmentLoops(Pass):
 
     def fixed(self, length: int) -> int:
         """`steps` where loops of this length have segments of so many; otherwise 0."""
-        return self.steps if self.steps and length % self.steps == 0 and length >= _LEAST_SEGMENTS * self.steps else 0
+        return self.steps if length >= _LEAST_SEGMENTS * self.steps else 0
 
 
 def _is_over_time(node: Node) -> bool:
@@ -289,16 +289,24 @@ def _sources(node: Node, place: Axis, length: int) -> dict[Value, Axis] | None:
 
 
 def _steps_of_a_segment(groups: Sequence[_Group]) -> int:
-    """The fewest steps of a segment for all these loops of one length that cost little time; 0 if none do."""
+    """The fewest steps of a segment for all these loops of one length that cost little time, or up to twice as many of
+    which none are left over; 0 if none cost little.
+    """
     length = groups[0].length
     costs = [(g.straight(), g.aligned()) for g in groups]
     time = sum(work(g.nodes) for g in groups)
     overhead = sum(tile_overhead(nodes, aligned, length) for nodes, aligned in costs)
-    for steps in (n for n in range(2, length // _LEAST_SEGMENTS + 1) if length % n == 0):
+
+    def cheap(steps: int) -> bool:
+        if overhead * -(-length // steps) > _OVERHEAD * time:
+            return False
         lost = sum(work(nodes) * sharing_loss(nodes, aligned, length, steps) for nodes, aligned in costs if work(nodes))
-        if lost <= _SHARING * time and overhead * (length // steps) <= _OVERHEAD * time:
-            return steps
-    return 0
+        return lost <= _SHARING * time
+
+    most = length // _LEAST_SEGMENTS
+    least = next(filter(cheap, range(2, most + 1)), 0)
+    even = (n for n in range(least, min(2 * least, most) + 1) if n and length % n == 0 and cheap(n))
+    return next(even, least)
 
 
 def _row_loop(graph: Graph, group: _Group, groups: Sequence[_Group], steps: int) -> RowLoop:

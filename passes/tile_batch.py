@@ -351,4 +351,4 @@ class _Emitter:
         """(lanes, turns, ...) with a tile at the batch axis, as the whole value."""
         place = self.parts.axes[value]
         flat = self.b.emit(OPS["reshape"], stacked, shape=(self.tiles, *self.loop.shape(value.type.shape, place)))
-        return joined(self.b, flat, value, place)
+        return joined(self.b, flat, place)

@@ -205,14 +205,23 @@ class LoopBody:
 
     `axes` tells of the values that are computed in the loop, and of some that come in, where the axis is. Of others an
     element-wise one, or one that is looked up row by row, is made anew if `remade` says so. What comes in is collected:
-    `consts` whole, `slices` as tiles; `number` is the number of the tile, if it is needed.
+    `consts` whole, `slices` as tiles; `number` is the number of the tile, if it is needed. With `first` there is but
+    one tile, which begins with this entry.
     """
 
-    def __init__(self, axes: Mapping[Value, Axis], length: int, tile: int, remade: Callable[[Value], bool]) -> None:
+    def __init__(
+        self,
+        axes: Mapping[Value, Axis],
+        length: int,
+        tile: int,
+        remade: Callable[[Value], bool],
+        first: int | None = None,
+    ) -> None:
         self.axes = axes
         self.length = length
         self.tile = tile
         self.remade = remade
+        self.first = first
         self.body = Builder()
         self.local: dict[Value, Value] = {}
         self.made: dict[tuple[Value, Axis | None], Value] = {}
@@ -397,7 +406,9 @@ class LoopBody:
         return self.body.emit(node.op, key, start, **{**node.attrs, "shape": shape, **runs})
 
     def times(self, step: int) -> Value:
-        """The number of the tile, counted from 0, times `step`."""
+        """`step` for every tile, of as many entries as this one, that lies before it."""
+        if self.first is not None:
+            return self.body.full(self.first * step // self.tile, ArrayType((), INT64))
         if self.number is None:
             self.number = Value(ArrayType((), INT64))
         return ew.mul(self.body, self.number, self.body.full(step, self.number.type))
@@ -422,9 +433,10 @@ def in_tiles(b: Builder, value: Value, place: Axis, counts: tuple[int, ...]) -> 
     return cut if axis == 0 else b.emit(OPS["transpose"], cut, perm=perm)
 
 
-def joined(b: Builder, stacked: Value, value: Value, place: Axis) -> Value:
-    """(tiles, ..., rows of a tile, ...) as (..., rows, ...), the shape of `value`."""
-    axis = place.axis
-    perm = (*range(1, axis + 1), 0, *range(axis + 1, value.type.ndim + 1))
+def joined(b: Builder, stacked: Value, place: Axis) -> Value:
+    """(tiles, ..., rows of a tile, ...) as (..., rows, ...)."""
+    axis, shape = place.axis, stacked.type.shape
+    perm = (*range(1, axis + 1), 0, *range(axis + 1, stacked.type.ndim))
     moved = stacked if axis == 0 else b.emit(OPS["transpose"], stacked, perm=perm)
-    return b.emit(OPS["reshape"], moved, shape=value.type.shape)
+    rows = shape[0] * shape[axis + 1]
+    return b.emit(OPS["reshape"], moved, shape=(*shape[1 : axis + 1], rows, *shape[axis + 2 :]))

@@ -63,8 +63,8 @@ def loss_fn(model: Any, batch: Any) -> Any:
     return nn.cross_entropy(model(batch["words"]).reshape(-1, 3), batch["next"].reshape(-1))
 
 
-def step_of(*model: Any) -> Graph:
-    batch = {name: gl.spec((BATCH, STEPS), "int64") for name in ("words", "next")}
+def step_of(*model: Any, steps: int = STEPS) -> Graph:
+    batch = {name: gl.spec((BATCH, steps), "int64") for name in ("words", "next")}
     return trace_step(Words(*model), loss_fn, gl.optim.SGD(0.1), batch).graph
 
 
@@ -86,9 +86,27 @@ def test_layers_run_in_the_same_segments_with_the_same_numbers(model: Any, toget
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("model", "together"), RECURRENT)
+def test_steps_that_are_left_over_run_beside_the_segments(model: Any, together: list[int]):
+    graph = step_of(*model, steps=STEPS + 3)
+    cut, found = prepared(graph, 8), []
+    for length, inside in loops(cut):
+        if inside:
+            assert (length, inside) == (8, [(8, [])] * len(inside))
+            found.append(len(inside))
+        else:
+            assert length == 3
+    assert found == together
+    assert len(loops(cut)) == len(together) + sum(together)
+    arrays = arrays_for(graph)
+    for x, wanted in zip(interpret(cut, *arrays), interpret(graph, *arrays)):
+        np.testing.assert_allclose(x, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("steps", [STEPS, STEPS + 7])
 @pytest.mark.parametrize("model", [model for model, _ in RECURRENT[::2]])
-def test_segments_that_run_again_give_the_same_bits_in_less_memory(model: Any):
-    graph = step_of(*model)
+def test_segments_that_run_again_give_the_same_bits_in_less_memory(model: Any, steps: int):
+    graph = step_of(*model, steps=steps)
     cut, arrays = prepared(graph, 8), arrays_for(graph)
     assert plan_of(cut).arena_bytes < plan_of(prepared(graph, 0)).arena_bytes
     wanted = [x.tobytes() for x in interpret(cut, *arrays)]
@@ -101,8 +119,9 @@ def test_segments_that_run_again_give_the_same_bits_in_less_memory(model: Any):
     assert held[2] < 0.65 * held[0]
 
 
-def test_the_bits_do_not_depend_on_threads_or_on_what_runs_again():
-    graph = step_of(nn.LSTM, 2, False)
+@pytest.mark.parametrize("steps", [STEPS, STEPS + 1, STEPS + 5])
+def test_the_bits_do_not_depend_on_threads_or_on_what_runs_again(steps: int):
+    graph = step_of(nn.LSTM, 2, False, steps=steps)
     cut, arrays = prepared(graph, 8), arrays_for(graph)
     again = [passed(cut, way) for way in ([RerunLoops()], [RerunLoops(share=0.5), RerunLoops(products=True)])]
     made = [plan_of(cut, 1), plan_of(cut, 2), plan_of(cut, 4), *map(plan_of, again)]
@@ -139,11 +158,11 @@ def recurrence(length: int, reverse: bool = False, start_of_second: bool = False
     return gl.trace(gl.value_and_grad(loss, argnums=(0, 1, 2)), *specs)
 
 
-@pytest.mark.parametrize("reverse", [False, True])
-def test_loops_that_users_write_run_in_segments(reverse: bool):
-    graph = recurrence(STEPS, reverse)
+@pytest.mark.parametrize(("reverse", "left"), [(False, 0), (True, 0), (True, 6)])
+def test_loops_that_users_write_run_in_segments(reverse: bool, left: int):
+    graph = recurrence(STEPS + left, reverse)
     cut, arrays = prepared(graph, 8), arrays_for(graph)
-    assert loops(cut) == [(8, [(8, []), (8, [])])] * 2
+    assert [loop for loop in loops(cut) if loop[1]] == [(8, [(8, []), (8, [])])] * 2
     for found, wanted in zip(interpret(cut, *arrays), interpret(graph, *arrays)):
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
 
