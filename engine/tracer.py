@@ -14,7 +14,21 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 import optree
 
-from ..ir import SHORT_NAMES, Array, ArrayType, Builder, DType, Graph, Node, Op, Origin, TypeRuleError, Value, type_of
+from ..ir import (
+    SHORT_NAMES,
+    Array,
+    ArrayType,
+    Builder,
+    DType,
+    Graph,
+    Node,
+    Op,
+    Origin,
+    TypeRuleError,
+    Value,
+    has_one_value,
+    type_of,
+)
 from ..ir.ops import creation
 from .array_methods import ArrayMethods, array_namespace
 
@@ -164,11 +178,12 @@ class Trace:
         if found is not None and _same_bits(found[1], array):
             return Tracer(self, found[2])
         with np.errstate(all="ignore"):
-            kept = np.array(array, dtype=dtype, order="C", copy=True)
+            kept = _copied(array, array.dtype)
+            cast = kept if dtype == array.dtype else _copied(array, dtype)
         self.builder.origin = self.origin()
-        value = self.builder.constant(kept)
+        value = self.builder.constant(cast)
         # The array itself is held too, so that its id stays its own.
-        self._constants[key] = (array, kept if kept.dtype == array.dtype else array.copy(), value)
+        self._constants[key] = (array, kept, value)
         return Tracer(self, value)
 
     def lift(self, operand: ArrayLike) -> Value:
@@ -218,8 +233,19 @@ class Trace:
         return self.builder.graph([self.lift(output) for output in outputs], aliases, output_names)
 
 
+def _copied(array: Array, dtype: DType) -> Array:
+    """A copy as `dtype`, which takes the memory of a number where one fills the array, as in a state of zeros."""
+    if has_one_value(array):
+        return np.broadcast_to(array.flat[0].astype(dtype), array.shape)
+    return array.astype(dtype, order="C")
+
+
 def _same_bits(kept: Array, array: Array) -> bool:
-    return kept.shape == array.shape and kept.tobytes() == array.tobytes()
+    if kept.shape != array.shape:
+        return False
+    if has_one_value(array):
+        return has_one_value(kept) and kept.flat[0].tobytes() == array.flat[0].tobytes()
+    return kept.tobytes() == array.tobytes()
 
 
 def _leaked(tracer: Tracer) -> str:

@@ -7,7 +7,7 @@ from .interpret import interpret
 from .op import OPS, Op, TypeRuleError
 from .parser import ParseError, parse
 from .printer import print_graph
-from .types import DTYPES, SHORT_NAMES, Array, ArrayType, DType, as_dtype, is_float, spec, type_of
+from .types import DTYPES, SHORT_NAMES, Array, ArrayType, DType, as_dtype, has_one_value, is_float, spec, type_of
 from .verify import VerificationError, verify
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Value",
     "VerificationError",
     "as_dtype",
+    "has_one_value",
     "interpret",
     "is_float",
     "node_flops",

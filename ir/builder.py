@@ -8,7 +8,7 @@ from typing import Any
 
 from .graph import NOWHERE, Graph, Node, Origin, Value
 from .op import OPS, Op, TypeRuleError
-from .types import Array, ArrayType
+from .types import Array, ArrayType, has_one_value
 
 
 class Builder:
@@ -65,7 +65,7 @@ class Builder:
 
     def constant(self, array: Array) -> Value:
         """A constant array; one that holds a single value throughout is a `full`."""
-        if array.size and array.tobytes() == array.flat[0].tobytes() * array.size:
+        if has_one_value(array):
             return self.full(array.flat[0].item(), ArrayType(tuple(array.shape), array.dtype))
         return self.emit(OPS["constant"], value=array)
 

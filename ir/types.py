@@ -81,6 +81,21 @@ def _length(length: object, shape: tuple[object, ...]) -> int:
     return index(length)
 
 
+_BLOCK = 1 << 14
+
+
+def has_one_value(array: Array) -> bool:
+    """Whether all elements of an array that has any are the same, bit for bit. Takes no memory for one that is large."""
+    if not array.size:
+        return False
+    if all(length == 1 or stride == 0 for length, stride in zip(array.shape, array.strides)):
+        return True
+    flat = array.ravel("K")
+    first = flat[:1].tobytes()
+    blocks = (flat[at : at + _BLOCK] for at in range(0, flat.size, _BLOCK))
+    return all(block.tobytes() == first * block.size for block in blocks)
+
+
 def type_of(array: Array) -> ArrayType:
     """The type of a NumPy array. Raises `TypeError` for an unsupported dtype."""
     return ArrayType(tuple(array.shape), as_dtype(array.dtype))

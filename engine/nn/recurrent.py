@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from .. import array_api as xp
@@ -18,6 +19,11 @@ from .module import Module
 from .parameter import Parameter
 
 # What the cells compute, of the projections of input and hidden state with their biases.
+
+
+def _zeros(shape: tuple[int, ...], dtype: npt.DTypeLike) -> Any:
+    """Zeros that take no memory: a step is planned for batches that nobody could hold."""
+    return np.broadcast_to(np.zeros((), dtype), shape)
 
 
 def _rnn(activation: Callable[[Any], Any], x: Any, h: Any, bias: Any) -> Any:
@@ -150,7 +156,7 @@ class _Recurrent(Module):
         """The initial state of every layer and direction, (batch, size) each."""
         count = self.num_layers * self.directions
         if given is None:
-            return [xp.zeros((x.shape[1], size), dtype=self.dtype)] * count
+            return [_zeros((x.shape[1], size), self.dtype)] * count
         state = as_arraylike(given)
         expected = (count, x.shape[1], size) if batched else (count, size)
         if tuple(state.shape) != expected:
@@ -336,7 +342,7 @@ class _Cell(Module):
         results = [x]
         shape = (*x.shape[:-1], self.hidden_size)
         for name, given in states.items():
-            state = xp.zeros(shape, dtype=self.dtype) if given is None else as_arraylike(given)
+            state = _zeros(shape, self.dtype) if given is None else as_arraylike(given)
             if tuple(state.shape) != shape:
                 raise ShapeError(located(f"{type(self).__name__}: {name} is {described(state)}, expected {shape}"))
             results.append(state)

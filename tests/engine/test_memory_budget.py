@@ -6,6 +6,7 @@ import functools
 import pickle
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -289,6 +290,19 @@ def test_compiling_is_refused_before_anything_is_allocated():
             gl.spec((8, 100_000)),
             memory="64GB",
         )
+
+
+@pytest.mark.parametrize("cell", [nn.LSTM, nn.GRU, nn.RNN])
+def test_a_batch_that_nobody_could_hold_is_planned_in_little_memory(cell: Any):
+    def loss(model: Any, batch: Any) -> Any:
+        return model(batch)[0].sum()
+
+    tracemalloc.start()
+    plan = gl.plan_step(cell(8, 512, batch_first=True), loss, optim.SGD(1e-3), gl.spec((1 << 20, 6, 8)))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert plan.report.check() is None
+    assert most < 20_000_000  # a state of zeros alone would take 2 GB
 
 
 _CHILD = """

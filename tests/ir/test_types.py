@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from gradloom.ir import DTYPES, ArrayType, as_dtype, is_float, spec, type_of
+from gradloom.ir import DTYPES, ArrayType, as_dtype, has_one_value, is_float, spec, type_of
 
 
 def test_a_type_knows_its_size():
@@ -63,3 +63,16 @@ def test_equal_types_are_one_key():
 
 def test_a_type_that_is_not_allowed_still_prints():
     assert str(ArrayType((2,), np.dtype("float16"))) == "float16[2]"
+
+
+@pytest.mark.parametrize(
+    ("array", "one"),
+    [
+        *((np.zeros((3, 40_000), "float32"), True), (np.full((2, 3), np.nan), True), (np.ones(()), True)),
+        *((np.broadcast_to(np.float32(7), (1 << 40, 3)), True), (np.zeros((50, 9)).T[::2], True)),
+        *((np.zeros((0, 3)), False), (np.arange(3), False), (np.array([0.0, -0.0]), False)),
+        *((np.r_[np.zeros(50_000), 1.0], False), (np.broadcast_to(np.arange(3.0), (4, 3)), False)),
+    ],
+)
+def test_an_array_has_one_value_where_all_its_bits_repeat(array, one):
+    assert has_one_value(array) == one
