@@ -18,6 +18,8 @@ _TOLD = 0.999
 _NAMED = 2
 _LOOPS = 6
 _WIDTH = 80
+_NARROWEST = 8
+"""Columns of a table's cells that none loses."""
 
 
 def report_text(report: MemoryReport) -> str:
@@ -50,9 +52,9 @@ def _summary(report: MemoryReport) -> str:
     again = human_flops(report.recompute_flops)
     lines.append(f"work             {human_flops(report.flops):>10}   of which recompute {again}{slower}")
     lines.append(f"runs in {report.phases} phases on {report.threads} thread{'s' if report.threads != 1 else ''}")
-    lines += map(_wrapped, _loops(report))
+    lines += map(wrapped, _loops(report))
     if report.other_bits:
-        lines.append(_wrapped(f"other bits: it {report.other_bits}"))
+        lines.append(wrapped(f"other bits: it {report.other_bits}"))
     return "\n".join(lines)
 
 
@@ -81,18 +83,30 @@ def _span(first: int, end: int) -> str:
     return f"{first}-{end - 1}" if end - first > 1 else str(first)
 
 
-def _wrapped(text: str, indent: str = "") -> str:
-    return fill(text, _WIDTH, initial_indent=indent, subsequent_indent=indent or "  ", break_long_words=False)
+def wrapped(text: str, indent: str = "", width: int = _WIDTH) -> str:
+    """Text in lines of at most `width` columns."""
+    return fill(text, width, initial_indent=indent, subsequent_indent=indent or "  ", break_long_words=False)
 
 
-def _table(title: str, rows: Sequence[Sequence[str]], right: frozenset[int]) -> str:
-    """Rows with the columns `right` set to the right, under a title; the first row is the head."""
+def _table(title: str, rows: Sequence[Sequence[str]], right: frozenset[int], cut: Sequence[int] = ()) -> str:
+    """Rows with the columns `right` set to the right, under a title; the first row is the head.
+
+    Where they take more than `_WIDTH` columns, the longest of the columns `cut` keep only their ends: those of paths
+    tell the most.
+    """
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    while cut and sum(widths) + 2 * len(widths) > _WIDTH and max(widths[i] for i in cut) > _NARROWEST:
+        widths[max(cut, key=lambda i: widths[i])] -= 1
     lines = [
-        "  " + "  ".join(cell.rjust(w) if i in right else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths)))
-        for row in rows
+        "  " + "  ".join(_cell(cell, w, i in right) for i, (cell, w) in enumerate(zip(row, widths))) for row in rows
     ]
     return "\n".join([title, *(line.rstrip() for line in lines)])
+
+
+def _cell(text: str, width: int, right: bool) -> str:
+    if len(text) > width:
+        text = "…" + text[len(text) - width + 1 :]
+    return text.rjust(width) if right else text.ljust(width)
 
 
 def _by_kind(report: MemoryReport) -> str:
@@ -112,7 +126,7 @@ def _by_layer(report: MemoryReport) -> str:
         times = f"  ×{layer.count}" if layer.count > 1 and "*" in layer.name else ""
         sizes = [human(n) for n in (layer.held_bytes, layer.peak_bytes, layer.most_bytes)]
         rows.append([*sizes, layer.name + times])
-    return _table("by layer (held: parameters and state; then the arena):", rows, frozenset({0, 1, 2}))
+    return _table("by layer (held: parameters and state; then the arena):", rows, frozenset({0, 1, 2}), (3,))
 
 
 def _largest(report: MemoryReport) -> str:
@@ -120,7 +134,7 @@ def _largest(report: MemoryReport) -> str:
     largest = sorted(zip(report.values, report.charged), key=lambda pair: -pair[0].bytes)[:_LARGEST]
     for v, span in largest:
         rows.append([human(v.bytes), v.name, v.type, v.scope, _span(*span), v.source])
-    return _table("largest values in the arena:", rows, frozenset({0}))
+    return _table("largest values in the arena:", rows, frozenset({0}), (3, 5))
 
 
 def _at_peak(report: MemoryReport) -> str:
@@ -129,7 +143,7 @@ def _at_peak(report: MemoryReport) -> str:
     what = ", ".join(f"{u.name} of {u.scope or 'the step'} ({u.role})" for u in running[:2])
     more = f" and {len(running) - 2} more" if len(running) > 2 else ""
     title = f"the peak is phase {peak}, which runs {what}{more}; live then, and why:"
-    return live_at_peak(report, _wrapped(title), _MOST_GROUPS)
+    return live_at_peak(report, wrapped(title), _MOST_GROUPS)
 
 
 def live_at_peak(report: MemoryReport, title: str, most: int, reasons: bool = True) -> str:
@@ -144,10 +158,10 @@ def live_at_peak(report: MemoryReport, title: str, most: int, reasons: bool = Tr
         first, times = group[0], f" ×{len(group)}" if len(group) > 1 else ""
         where = first.scope if not times else _starred(v.scope for v in group)
         rows.append([human(size), first.name + times, where, first.source])
-    head, *lines = _table(title, rows, frozenset({0})).rsplit("\n", len(rows) - 1)
+    head, *lines = _table(title, rows, frozenset({0}), (2, 3)).rsplit("\n", len(rows) - 1)
     indent = " " * (max(len(row[0]) for row in rows) + 4)
     for line, group in zip(lines, groups):
-        head += f"\n{line}\n{_wrapped(group[0].why, indent)}" if reasons else f"\n{line}"
+        head += f"\n{line}\n{wrapped(group[0].why, indent)}" if reasons else f"\n{line}"
     if len(groups) > count:
         left = sum(len(group) for group in groups[count:])
         head += f"\n  and {left} smaller values, {human(sum(sizes[count:]))} together"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -21,8 +21,9 @@ from ..passes.recompute_sources import other_plans
 from ..passes.simplify import Simplify
 from ..passes.smaller_tiles import TilePlans
 from ..passes.tile_batch import SmallerTile
+from .largest_batch import BatchSearch, Needed
 from .report import HeldReport, MemoryReport, human, make_report
-from .report_text import live_at_peak
+from .report_text import live_at_peak, wrapped
 from .step_graph import StepGraph
 from .tracer import ShapeError, TracingError, as_array
 
@@ -33,14 +34,13 @@ _AMOUNT = re.compile(r"\s*(\d+(?:\.\d+)?(?:[eE]\+?\d+)?)\s*([A-Za-z]*|%)\s*")
 
 _MOST_LIVE = 8
 """Rows of what is alive, in a refusal."""
+_WIDTH = 70
+"""Columns of a refusal's sentences: the first one stands behind a word."""
 
-LONGEST_BATCH = 1 << 20
-"""No longer batch is looked for."""
-
-_GROWTH = 32
-"""A length that is looked at is at most so many times the one before."""
-_PATIENCE = 4
-"""Among so many lengths that are looked at one halves what is open, where sizes do not grow in line."""
+_ALL_LOOKED_AT = 2_000
+"""Nodes of a step of which a refusal looks for the largest batch to the end."""
+_LOOKS = 2
+"""Smallest plans of other batches that the refusal of a larger one looks for: each takes as long as the step's own."""
 
 TraceBatch = Callable[[Any], StepGraph]
 
@@ -50,8 +50,9 @@ class MemoryBudgetError(MemoryError):
 
     The message says what it needs, the least that would fit (in smaller tiles of the batch, if need be), what stands in
     the way, the largest batch that would fit, and what larger budgets cost. `least_bytes` is the smallest `memory` that
-    fits, `largest_batch` the largest length of the batch's first axis that fits the budget as it is: 0 where none does,
-    None where it was not looked for, as for a function that is bound to a step.
+    fits, `largest_batch` the largest length of the batch's first axis that fits the budget as it is, or of a step of
+    thousands of nodes one that fits, of which the message says how near it is; 0 where none does, None where it was not
+    looked for, as for a function that is bound to a step.
     """
 
     def __init__(self, message: str, least_bytes: int, largest_batch: int | None = None) -> None:
@@ -126,8 +127,8 @@ class StepPlan:
     _plans: StepPlans = field(repr=False)
 
     def largest_batch(self, memory: float | str) -> int:
-        """The largest length of the batch's first axis with which the step fits `memory`, 0 if none does; no more are
-        looked at than `LONGEST_BATCH` examples in each part that is accumulated. The next length does not fit; where a
+        """The largest length of the batch's first axis with which the step fits `memory`, 0 if none does; none of more
+        than 1,048,576 examples in each part that is accumulated is looked at. The next length does not fit; where a
         step runs in tiles, whose sizes follow from the divisors of the length, some longer one may.
 
         All leaves whose first axis is as long as that of the first leaf grow and shrink with it. A percentage is of
@@ -227,17 +228,17 @@ class StepPlans:
             return self.planned(same)
         return self.planned(in_tiles[1], tile=in_tiles[0])
 
-    def least_bytes(self, enough: int) -> tuple[int, bool]:
-        """The total of the smallest plan, and True; or of one that fits `enough` without recomputing, and False."""
+    def needed(self, enough: int) -> Needed:
+        """The bytes of the smallest plan, or of one that fits `enough` without recomputing."""
         tiles, held, least = self.tile_plans, self.held_bytes, self.unbounded_bytes
         if least > enough and tiles.tiles:
             least = min(least, held + tiles.planned(-1).arena_bytes)
         if least <= enough:
-            return least, False
+            return Needed(least, False, self.unbounded_bytes)
         least = min(least, held + self.frontier.least().plan.arena_bytes)
         if least > enough and tiles.tiles:
             least = min(least, held + tiles.frontier.least().plan.arena_bytes)
-        return least, True
+        return Needed(least, True, self.unbounded_bytes)
 
     # ---- other batches
 
@@ -259,47 +260,26 @@ class StepPlans:
 
     def largest_batch(self, limit: int) -> int:
         """The largest length, a multiple of `accumulate`, that fits `limit` bytes."""
-        unit, n = self.accumulate, self.batch_length // self.accumulate
-        if not n or self.held_bytes > limit:
-            return 0
-        round_length = n if self.tile_plans.tiles else 1
-        fits, fails, refused, tries = 0, LONGEST_BATCH + 1, 0, 0
-        smallest: dict[int, int] = {}  # the bytes of smallest plans that were looked for to the end
-        while True:
-            tries += 1
-            try:
-                plans = self if n * unit == self.batch_length else self.for_batch(n * unit)
-                least, is_smallest = plans.least_bytes(limit)
-                if is_smallest:
-                    smallest[n] = least
-            except (ShapeError, TracingError):
-                # Too short for the model, such as one image for batch norm: it would fit, and is no answer.
-                least, refused = 0, max(refused, n)
-            if least <= limit:
-                fits = n
-            else:
-                fails = n
-            if fails - fits == 1:
-                return fits * unit if fits > refused else 0
-            guess = self._crossing(limit, smallest)
-            if fails <= LONGEST_BATCH and (guess is None or tries % _PATIENCE == 0):
-                guess = (fits + fails) // 2
-            guess = min(_GROWTH * n if guess is None else guess, fails - 1, _GROWTH * n)
-            if round_length > 1 and fits and fails <= LONGEST_BATCH:
-                # Which tiles a length has depends on its divisors: next to a round one that fits few others do.
-                guess = fits + 1 if tries > _PATIENCE else guess // round_length * round_length
-            n = max(fits + 1, guess)
+        return self.batch_search(limit).largest * self.accumulate
 
-    def _crossing(self, limit: int, smallest: Mapping[int, int]) -> int | None:
-        """The length up to which plans fit `limit` bytes if the `smallest` ones known, by length, lie on a line: the
-        two of bytes next to the limit, or one and what no plan changes. None where that does not tell.
+    def batch_search(self, limit: int, looks: float = math.inf) -> BatchSearch:
+        """The search for the largest batch in parts that are accumulated, over when at most `looks` smallest plans of
+        other lengths were looked for.
         """
-        nearest = sorted(smallest.items(), key=lambda known: abs(known[1] - limit))[:2]
-        if not nearest:
-            return None
-        (a, bytes_a), (b, bytes_b) = sorted(nearest if len(nearest) > 1 else [(0, self.held_bytes), *nearest])
-        slope = (bytes_b - bytes_a) / (b - a)
-        return int(a + (limit - bytes_a) / slope) if slope > 0 else None
+        unit, now = self.accumulate, self.batch_length // self.accumulate
+
+        def needed(n: int) -> Needed | None:
+            try:
+                plans = self if n == now else self.for_batch(n * unit)
+                return plans.needed(limit)
+            except (ShapeError, TracingError):
+                return None
+
+        # The smallest plan of this step is known where it is refused.
+        search = BatchSearch(limit, self.held_bytes, needed, now if self.tile_plans.tiles else 1, looks + 1)
+        if now and self.held_bytes <= limit:
+            search.run(now)
+        return search
 
     # ---- what to say
 
@@ -319,32 +299,35 @@ class StepPlans:
     def refusal(self, limit: int) -> MemoryBudgetError:
         """Why the step does not fit `limit` bytes, and what would help."""
         least = self.least().report
-        largest = self.largest_batch(limit)
-        unbounded = self.unbounded_bytes
-        lines = [
-            f"the step needs {least.total_bytes:,} bytes ({human(least.total_bytes)}) at least, {human(unbounded)} "
-            f"without recomputing; the budget is {limit:,} ({human(limit)})",
+        search = self.batch_search(limit, math.inf if len(self.traced.graph.nodes) <= _ALL_LOOKED_AT else _LOOKS)
+        told = [
+            f"the step needs {least.total_bytes:,} bytes ({human(least.total_bytes)}) at least, "
+            f"{human(self.unbounded_bytes)} without recomputing; the budget is {limit:,} ({human(limit)})",
             f"the smallest plan has parameters {human(least.parameter_bytes)}, optimizer state "
             f"{human(least.state_bytes)}, constants {human(least.constant_bytes)}, arena {human(least.arena_bytes)}",
-            f"the least that fits is memory={least.total_bytes}; {self.advice(limit, largest)}",
+            f"the least that fits is memory={least.total_bytes}; {self.advice(limit, search)}",
         ]
         if least.other_bits:
-            lines.append(f"the smallest plan {least.other_bits}")
+            told.append(f"the smallest plan {least.other_bits}")
+        lines = [wrapped(text, width=_WIDTH) for text in told]
         lines.append(live_at_peak(least, "what is alive when the smallest plan needs the most:", _MOST_LIVE, False))
         lines.append("what larger budgets cost:")
         if least.other_bits:
             lines.append(f"  memory={least.total_bytes} ({human(least.total_bytes)}): {least.slowdown:.1%} more time")
         for point in reversed(self.curve(5)):
             lines.append(f"  memory={point.total_bytes} ({human(point.total_bytes)}): {point.slowdown:.1%} more time")
-        return MemoryBudgetError("\n".join(lines), least.total_bytes, largest)
+        return MemoryBudgetError("\n".join(lines), least.total_bytes, search.largest * self.accumulate)
 
-    def advice(self, limit: int, largest: int) -> str:
-        """What to do where the step does not fit, and `largest` is the largest batch that would."""
+    def advice(self, limit: int, search: BatchSearch) -> str:
+        """What to do where the step does not fit `limit`, after a search for the largest batch that would."""
         if self.held_bytes > limit:
             return (
                 f"parameters, optimizer state and constants alone take {self.held_bytes:,} bytes, so no batch is small "
                 "enough: use a smaller model, or an optimizer with less state such as gl.optim.SGD"
             )
-        if largest:
-            return f"the largest batch that would fit is {largest}, this one is {self.batch_length}"
-        return "no batch is small enough"
+        this = f"this one is {self.batch_length}"
+        largest, fails = search.largest * self.accumulate, search.fails * self.accumulate
+        if not self.batch_length or search.fails - search.fits == 1:
+            return f"the largest batch that would fit is {largest}, {this}" if largest else "no batch is small enough"
+        found = f"a batch of {largest} would fit and one of {fails}" if largest else f"a batch of {fails}"
+        return f"{found} would not, {this}; the method `largest_batch` of a plan tells more"

@@ -85,7 +85,7 @@ _BLOCK = 1 << 14
 
 
 def has_one_value(array: Array) -> bool:
-    """Whether all elements of an array that has any are the same, bit for bit. Takes no memory for one that is large."""
+    """Whether all elements of an array that has any are the same, bit for bit. Takes little memory for a large one."""
     if not array.size:
         return False
     if all(length == 1 or stride == 0 for length, stride in zip(array.shape, array.strides)):

@@ -12,9 +12,9 @@ from typing import Any
 
 import optree
 
+from ..engine.largest_batch import LONGEST_BATCH
 from ..engine.report import MemoryReport, human
 from ..engine.step import StepPlan, compile_step, plan_step
-from ..engine.step_plan import LONGEST_BATCH
 from ..ir import ArrayType, type_of
 from .command_error import CommandError
 from .find_recipe import make_recipe

@@ -350,6 +350,23 @@ def test_a_report_that_knew_of_no_lanes_in_turn_is_read():
     assert gl.MemoryReport.from_json(json.dumps(whole)) == dataclasses.replace(r, plan=None)
 
 
+def test_text_keeps_to_its_width_where_paths_and_shapes_are_long():
+    class Encoder(nn.Module):
+        def __init__(self) -> None:
+            self.intermediate_feed_forward_projection = nn.Linear(4096, 2048)
+            self.normalization_before_the_attention = nn.LayerNorm((1, 2048))
+
+        def forward(self, x: Any) -> Any:
+            return self.normalization_before_the_attention(np.tanh(self.intermediate_feed_forward_projection(x)))
+
+    batch = gl.spec((128, 64, 1, 4096))
+    report = gl.plan_step(nn.Sequential(Encoder()), lambda m, x: (m(x) ** 2).mean(), optim.SGD(1e-3), batch).report
+    text = str(report)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" in text
+    assert max(report.values, key=lambda v: v.bytes).type in text
+
+
 def test_text_says_all_that_there_is_to_say():
     r = report(True)
     text = str(r)
