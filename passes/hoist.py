@@ -17,7 +17,8 @@ class Hoist(Pass):
         f(w)                       w the same in every step: once
         dot(f(x[t]), w)            w the same in every step: one product of all x
 
-    Creation and views of what is the same stay inside, where they cost nothing.
+    Creation and views of what is the same stay inside, where they cost nothing, and products that are computed again,
+    which would stand for all steps at once.
     """
 
     def __call__(self, graph: Graph) -> Graph:
@@ -58,6 +59,8 @@ class _Hoisted:
             if self.same.issuperset(node.outputs):
                 if not _is_free(node):
                     self.compute_once(node.outputs[0])
+            elif node.origin.role == "recompute":
+                continue
             elif node.op.name == "dot" and node.output in self.by_step and not self.same.isdisjoint(node.inputs):
                 self.compute_for_all_steps(node.output)
         if len(self.outer) == len(self.inputs):

@@ -26,6 +26,7 @@ _MOST_NODES = 400
 _LONGEST_CHAIN = 32
 """What is made again is made in so many nodes, one after the other, at most."""
 _STEPS = Axis(0, 1)
+_ROLES = ("forward", "recompute", "optimizer", "backward")
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,16 @@ class SegmentLoops(Pass):
         if not scans:
             return graph
         least = 1 if self.steps else _LEAST_BYTES
-        groups = [group for group in _groups(graph, scans) if group.largest() >= least]
+        groups = _groups(graph, scans)
+        cheap = _remade(graph)
+        for group in groups:
+            group.anew = _made_anew(group, groups, cheap)
+            group.axes.update((n.output, place) for n, place in group.anew.items())
+        groups = [group for group in groups if group.largest() >= least]
         alike = {group.length: [g for g in groups if g.length == group.length] for group in groups}
         steps = {length: self.fixed(length) or _steps_of_a_segment(same) for length, same in alike.items()}
         groups = [group for group in groups if steps[group.length]]
-        rows = [_row_loop(graph, group, groups, steps[group.length]) for group in groups]
+        rows = [_row_loop(group, cheap, steps[group.length]) for group in groups]
         return with_loops(graph, rows) if rows else graph
 
     def fixed(self, length: int) -> int:
@@ -92,7 +98,8 @@ class _Group:
     """Loops over time that run in the same segments, and the nodes that run with them, in the order of the graph.
 
     `axes` tells where time is in what they make. Nodes of `sums` sum over it. What is `looked_up` in a table for the
-    steps is looked up in every loop that reads it.
+    steps is looked up in every loop that reads it; products that make no less than they read, `wide`, are made in every
+    loop that runs again. What others have that is made `anew` here is not among the nodes.
     """
 
     length: int
@@ -101,10 +108,12 @@ class _Group:
     axes: dict[Value, Axis] = field(default_factory=dict["Value", Axis])
     sums: list[Node] = field(default_factory=list["Node"])
     looked_up: dict[Node, Axis] = field(default_factory=dict["Node", Axis])
+    wide: dict[Node, Axis] = field(default_factory=dict["Node", Axis])
+    anew: dict[Node, Axis] = field(default_factory=dict["Node", Axis])
 
     def largest(self) -> int:
         """Bytes of the largest value that stands for a segment alone, if a product makes or reads it."""
-        products = [n for n in self.nodes if n.op.name == "dot"]
+        products = [n for n in (*self.nodes, *self.anew) if n.op.name == "dot"]
         return max((v.type.nbytes for n in products for v in (*n.inputs, n.output) if v in self.axes), default=0)
 
     def straight(self) -> list[Node]:
@@ -126,13 +135,13 @@ class _Group:
 
 
 def _groups(graph: Graph, scans: Sequence[Node]) -> list[_Group]:
-    """Groups of loops, of the forward first; as many loops in one as do not wait for each other, in the backward those
-    whose forwards are in one, so that it can run these again.
+    """Groups of loops, of the forward first, then those that run again; as many loops in one as do not wait for each
+    other, in the backward those whose forwards are in one, so that it can run these again.
     """
     found: list[_Group] = []
     home: dict[Node, _Group] = {}
     taken: set[Node] = set()
-    for scan in (s for backward in (False, True) for s in reversed(scans) if _is_backward(s) == backward):
+    for scan in (s for role in _ROLES for s in reversed(scans) if s.origin.role == role):
         if scan in taken:
             continue
         of_forward = home.get(_forward_of(scan, scans))
@@ -205,6 +214,8 @@ def _group(graph: Graph, scan: Node, taken: set[Node], together: Sequence[Node])
         if node in ends or any(not kept.isdisjoint(users[v]) for v in node.outputs):
             kept.add(node)
     group.nodes = [node for node in group.nodes if node in kept]
+    if forward:
+        group.wide.update((n, before[n]) for n in group.nodes if n in before and _widens(n, before[n], length))
     return group
 
 
@@ -309,18 +320,21 @@ def _steps_of_a_segment(groups: Sequence[_Group]) -> int:
     return next(even, least)
 
 
-def _row_loop(graph: Graph, group: _Group, groups: Sequence[_Group], steps: int) -> RowLoop:
-    """The loop over segments of a group. What others look up is looked up again, and what is made of no more bytes
-    element by element is made again.
-    """
-    cheap = _remade(graph)
-    looked_up = {n: place for g in groups for n, place in g.looked_up.items() if g.length == group.length}
-    read = _read(group, cheap)
-    anew = {n: place for n, place in looked_up.items() if n.output in read}
-    nodes = dict.fromkeys(group.nodes)
-    axes = {**group.axes, **{n.output: place for n, place in anew.items()}}
+def _row_loop(group: _Group, cheap: set[Value], steps: int) -> RowLoop:
+    """The loop over segments of a group, in which what is `cheap` is made again."""
+    nodes, anew = dict.fromkeys(group.nodes), dict.fromkeys(group.anew)
     over = frozenset(group.scans)
-    return RowLoop(group.length, steps, 0, axes, cheap.__contains__, nodes, dict.fromkeys(anew), over=over)
+    return RowLoop(group.length, steps, 0, group.axes, cheap.__contains__, nodes, anew, over=over)
+
+
+def _made_anew(group: _Group, groups: Sequence[_Group], cheap: set[Value]) -> dict[Node, Axis]:
+    """What a group reads that is looked up for others too, or made where its loops run for the first time."""
+    alike = [g for g in groups if g.length == group.length]
+    there = {n: place for g in alike for n, place in g.looked_up.items()}
+    if any(scan.origin.role == "recompute" for scan in group.scans):
+        there.update((n, place) for g in alike if g is not group for n, place in g.wide.items())
+    read = _read(group, cheap)
+    return {n: place for n, place in there.items() if n.output in read}
 
 
 def _read(group: _Group, cheap: set[Value]) -> set[Value]:

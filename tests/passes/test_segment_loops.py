@@ -141,8 +141,10 @@ def test_segments_that_run_again_may_keep_what_products_made(kind: type[Any]):
     assert products[0] == products[1] > 0
 
 
-def recurrence(length: int, reverse: bool = False, start_of_second: bool = False) -> Graph:
-    """The gradients of two loops, the second over what the first makes; it may begin where the first ends."""
+def recurrence(length: int, reverse: bool = False, start_of_second: bool = False, again: bool = False) -> Graph:
+    """The gradients of two loops, the second over what the first makes; it may begin where the first ends, and both run
+    `again` for their backward.
+    """
 
     def loss(w: Any, u: Any, xs: Any) -> Any:
         def step(h: Any, x: Any) -> Any:
@@ -155,7 +157,7 @@ def recurrence(length: int, reverse: bool = False, start_of_second: bool = False
         return np.mean(hs**2)
 
     specs = [gl.spec(shape, "float32") for shape in ((WIDTH, WIDTH), (WIDTH, WIDTH), (length, BATCH, WIDTH))]
-    return gl.trace(gl.value_and_grad(loss, argnums=(0, 1, 2)), *specs)
+    return gl.trace(gl.value_and_grad(gl.checkpoint(loss) if again else loss, argnums=(0, 1, 2)), *specs)
 
 
 @pytest.mark.parametrize(("reverse", "left"), [(False, 0), (True, 0), (True, 6)])
@@ -163,6 +165,17 @@ def test_loops_that_users_write_run_in_segments(reverse: bool, left: int):
     graph = recurrence(STEPS + left, reverse)
     cut, arrays = prepared(graph, 8), arrays_for(graph)
     assert [loop for loop in loops(cut) if loop[1]] == [(8, [(8, []), (8, [])])] * 2
+    for found, wanted in zip(interpret(cut, *arrays), interpret(graph, *arrays)):
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("left", [0, 5])
+def test_loops_that_run_again_make_their_products_again_segment_by_segment(left: int):
+    graph = recurrence(STEPS + left, again=True)
+    cut, arrays = prepared(graph, 8), arrays_for(graph)
+    assert [loop for loop in loops(cut) if loop[1]] == [(8, [(8, []), (8, [])])] * 3
+    wide = (STEPS + left, BATCH, WIDTH)
+    assert not any(n.op.name == "dot" and n.output.type.shape == wide for n in cut.nodes)
     for found, wanted in zip(interpret(cut, *arrays), interpret(graph, *arrays)):
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
 
