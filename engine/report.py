@@ -9,6 +9,7 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from functools import cached_property
 from typing import Any
 
+from ..ir import Graph
 from ..passes.certificate import check_plan
 from ..passes.plan import Plan
 from ..passes.recompute import recompute_flops
@@ -121,7 +122,8 @@ class MemoryReport:
     those in smaller tiles of the batch, which are taken where nothing else fits.
 
     `phases` are the stretches between two barriers, in the order in which they run; of a loop those of one turn.
-    `plan` is `None` in a report that was read from JSON.
+    `prepared` is the graph before it was decided what to keep for the backward. It and `plan` are `None` in a report
+    that was read from JSON.
     """
 
     parameter_bytes: int
@@ -142,6 +144,7 @@ class MemoryReport:
     values: tuple[ValueReport, ...]
     plan: Plan | None
     other_bits: str = ""
+    prepared: Graph | None = None
 
     @property
     def total_bytes(self) -> int:
@@ -200,13 +203,18 @@ class MemoryReport:
         return "tiles" if {"forward", "backward"} <= roles else "turns"
 
     def check(self) -> None:
-        """Replay the plan independently. Raises `CertificateError` if anything in it is not as this report says.
+        """Replay the plan independently, and compare what it takes with this report. Raises `CertificateError` if
+        anything in it is not as the report says, or does not compute what the step does, or the budget is not kept.
+        What is predicted (`slowdown`), and what belongs to another plan (`no_recompute_arena_bytes`), is not replayed.
 
         Raises `ValueError` for a report that was read from JSON: it has no plan.
         """
+        from .report_check import check_report
+
         if self.plan is None:
             raise ValueError("a report that was read from JSON has no plan to replay; plan the step again")
-        check_plan(self.plan)
+        check_plan(self.plan, self.prepared)
+        check_report(self, self.plan)
 
     def to_json(self) -> str:
         """All figures, held arrays, units and values as a JSON object, which `from_json` reads back."""
@@ -267,7 +275,7 @@ class MemoryReport:
 
 
 _LISTS: dict[str, Any] = {"held": HeldReport, "units": UnitReport, "loops": LoopReport, "values": ValueReport}
-_FIGURES = tuple(f.name for f in fields(MemoryReport) if f.name not in ("plan", *_LISTS))
+_FIGURES = tuple(f.name for f in fields(MemoryReport) if f.name not in ("plan", "prepared", *_LISTS))
 
 
 _JSON_TYPES = {"bool": bool, "int": int, "float": (int, float), "str": str, "int | None": (int, type(None))}
@@ -324,8 +332,9 @@ def make_report(
     budget_bytes: int | None = None,
     slowdown: float = 0.0,
     other_bits: str = "",
+    prepared: Graph | None = None,
 ) -> MemoryReport:
-    """The report of `plan` for a step that holds these arrays from step to step."""
+    """The report of `plan` for a step that holds these arrays from step to step; `prepared` is what was planned."""
     from .report_values import open_plan
 
     opened = open_plan(plan)
@@ -349,4 +358,5 @@ def make_report(
         tuple(opened.values),
         plan,
         other_bits,
+        prepared,
     )

@@ -218,7 +218,9 @@ class StepPlans:
     def planned(self, choice: Choice, limit: int | None = None, tile: SmallerTile | None = None) -> StepPlan:
         """A plan with its report, made for at most `limit` bytes, in smaller tiles of the batch if `tile` is given."""
         note = "" if tile is None else _other_bits(tile)
-        report = make_report(choice.plan, self.held, self.no_recompute_arena_bytes, limit, choice.slowdown, note)
+        prepared = self.prepared if tile is None else self.tile_plans.prepared(tile)
+        without = self.no_recompute_arena_bytes
+        report = make_report(choice.plan, self.held, without, limit, choice.slowdown, note, prepared)
         return StepPlan(self.traced.graph, choice.plan, report, choice.slowdown, self)
 
     def least(self) -> StepPlan:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from ..ir import Graph
-from .pipeline import passed, pipeline
+from .pipeline import passed, preparation, scheduling
 from .plan import Plan, plan
 from .recompute_frontier import Choice, Frontier
 from .tile_batch import SmallerTile, TileBatch, smaller_tiles
@@ -22,6 +22,7 @@ class TilePlans:
 
     graph: Graph
     threads: int
+    _prepared: dict[SmallerTile, Graph] = field(default_factory=dict[SmallerTile, Graph])
     _plans: dict[int, Plan] = field(default_factory=dict[int, Plan])
 
     @cached_property
@@ -32,17 +33,23 @@ class TilePlans:
     @cached_property
     def _before(self) -> Graph:
         """The graph as it comes to the pass that cuts the batch into tiles."""
-        return passed(self.graph, pipeline()[: self._at])
+        return passed(self.graph, preparation()[: self._at])
 
     @cached_property
     def _at(self) -> int:
-        return next(i for i, step in enumerate(pipeline()) if isinstance(step, TileBatch))
+        return next(i for i, step in enumerate(preparation()) if isinstance(step, TileBatch))
+
+    def prepared(self, tile: SmallerTile) -> Graph:
+        """The graph in these tiles before it is decided what to keep for the backward."""
+        if tile not in self._prepared:
+            self._prepared[tile] = passed(self._before, [TileBatch(tile.entries), *preparation()[self._at + 1 :]])
+        return self._prepared[tile]
 
     def planned(self, i: int) -> Plan:
         """The plan in tiles number `i`, without recomputing; -1 is the last."""
         i %= len(self.tiles)
         if i not in self._plans:
-            graph = passed(self._before, [TileBatch(self.tiles[i].entries), *pipeline()[self._at + 1 :]])
+            graph = passed(self.prepared(self.tiles[i]), scheduling())
             self._plans[i] = plan(graph, self.threads, outputs_in_arena=True)
         return self._plans[i]
 

@@ -10,7 +10,8 @@ from gradloom.ir import OPS, Builder, interpret, parse, spec
 from gradloom.ir.ops import elementwise as ew
 from gradloom.nn import functional as F
 from gradloom.passes.attach import Attach
-from gradloom.passes.certificate import CertificateError, check_plan
+from gradloom.passes.certificate import check_plan
+from gradloom.passes.certificate_error import CertificateError
 from gradloom.passes.conv_epilogue import epilogue_of
 from gradloom.passes.pipeline import pipeline, run_passes
 from gradloom.passes.plan import plan

@@ -9,7 +9,8 @@ import pytest
 from gradloom.ir import OPS, Builder, Graph, Node, Value, parse, spec
 from gradloom.ir.ops import elementwise as ew
 from gradloom.passes import row_tiles
-from gradloom.passes.certificate import CertificateError, check_plan
+from gradloom.passes.certificate import check_plan
+from gradloom.passes.certificate_error import CertificateError
 from gradloom.passes.pipeline import run_passes
 from gradloom.passes.plan import Block, Location, Plan, plan
 from gradloom.passes.schedule import extra_dependencies
@@ -43,8 +44,20 @@ def move(made: Plan, block: Block, offset: int) -> Plan:
 
 
 def with_phases(made: Plan, phases: Sequence[Sequence[Node]]) -> Plan:
-    """The plan with other phases; blocks live throughout, so that nothing is wrong but the order."""
-    blocks = [replace(b, birth=0, death=len(made.phases)) for b in made.blocks]
+    """The plan with other phases; blocks live as long as they must then, so that nothing is wrong but the order."""
+    phase_of = {node: i for i, phase in enumerate(phases) for node in phase}
+    lives: dict[Value | Node, list[int]] = {node: [now] for node, now in phase_of.items()}
+    for node, now in phase_of.items():
+        for value in node.outputs:
+            lives.setdefault(value, []).append(now)
+        for value in node.inputs:
+            lives.setdefault(made.views[value].base, []).append(now)
+    for value in made.graph.outputs:
+        lives.setdefault(value, []).append(len(phases))
+    blocks: list[Block] = []
+    for block in made.blocks:
+        found = [now for what in (*block.values, block.unit) if what is not None for now in lives.get(what, [0])]
+        blocks.append(replace(block, birth=min(found), death=max(found)))
     return replace(made, phases=phases, blocks=blocks)
 
 
@@ -165,8 +178,8 @@ ORDER = "before an earlier phase|overwrites input|read by another unit|may stop 
 FAULTS: dict[Fault, str] = {
     block_on_another: "share bytes|lies at|which lies elsewhere",
     block_beyond_the_end: "lies at .* bytes|lies elsewhere",
-    value_outside_its_block: "not in its block|lies elsewhere",
-    short_block: "not in its block|bytes of scratch",
+    value_outside_its_block: "is not in the block|lies elsewhere",
+    short_block: "is not in the block|bytes of scratch",
     missing_barrier: ORDER,
     swapped_phases: ORDER,
     missing_unit: "is in no phase",

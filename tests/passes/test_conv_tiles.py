@@ -5,7 +5,8 @@ import pytest
 from compiled import run_compiled, run_executable
 from gradloom.ir import OPS, Builder, interpret, spec
 from gradloom.ir.ops.convolution import Window, input_gradient
-from gradloom.passes.certificate import CertificateError, check_plan
+from gradloom.passes.certificate import check_plan
+from gradloom.passes.certificate_error import CertificateError
 from gradloom.passes.conv_tiles import axis_phases, conv_tiles, meetings, weight_gradient_tiles
 from gradloom.passes.pipeline import run_passes
 from gradloom.passes.plan import plan

@@ -9,7 +9,8 @@ from gradloom.engine.step import compile_step
 from gradloom.engine.step_graph import trace_step
 from gradloom.ir import interpret, spec
 from gradloom.nn import functional as F
-from gradloom.passes.certificate import CertificateError, check_plan
+from gradloom.passes.certificate import check_plan
+from gradloom.passes.certificate_error import CertificateError
 from gradloom.passes.loop_nest import product_of, tile_rows
 from gradloom.passes.pipeline import plan_graph, run_passes
 

@@ -10,7 +10,8 @@ from gradloom.engine.step import compile_step, plan_step
 from gradloom.ir import OPS, Builder, interpret, parse, spec
 from gradloom.ir.ops import elementwise as ew
 from gradloom.nn import functional as F
-from gradloom.passes.certificate import CertificateError, check_plan
+from gradloom.passes.certificate import check_plan
+from gradloom.passes.certificate_error import CertificateError
 from gradloom.passes.conv_prologue import convolution_of, is_made
 from gradloom.passes.conv_tiles import weight_gradient_tiles
 from gradloom.passes.pipeline import pipeline, run_passes

@@ -15,7 +15,8 @@ from gradloom.ir import OPS, Builder, Graph, Node, interpret, spec
 from gradloom.ir.ops import elementwise as ew
 from gradloom.nn import functional as F
 from gradloom.passes import row_tiles
-from gradloom.passes.certificate import CertificateError, check_plan
+from gradloom.passes.certificate import check_plan
+from gradloom.passes.certificate_error import CertificateError
 from gradloom.passes.pipeline import preparation, run_passes
 from gradloom.passes.plan import Plan, plan
 from gradloom.passes.recompute import graph_problem, recompute_flops

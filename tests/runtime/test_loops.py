@@ -5,7 +5,8 @@ import pytest
 from compiled import run_compiled
 from gradloom.ir import OPS, Array, Builder, Graph, Value, interpret, spec
 from gradloom.ir.ops import elementwise as ew
-from gradloom.passes.certificate import CertificateError, check_plan
+from gradloom.passes.certificate import check_plan
+from gradloom.passes.certificate_error import CertificateError
 from gradloom.passes.pipeline import run_passes
 from gradloom.passes.plan import plan
 from gradloom.runtime.assemble import Tables, lower

@@ -7,7 +7,8 @@ from gradloom import nn, optim
 from gradloom.engine.step import compile_step
 from gradloom.ir import OPS, Builder, interpret, spec
 from gradloom.nn import functional as F
-from gradloom.passes.certificate import CertificateError, check_plan
+from gradloom.passes.certificate import check_plan
+from gradloom.passes.certificate_error import CertificateError
 from gradloom.passes.moments import MomentTiles
 from gradloom.passes.pipeline import run_passes
 from gradloom.passes.plan import plan
