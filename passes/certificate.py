@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from ..ir import Graph, Node, Value
 from .certificate_error import CertificateError, told
 from .certificate_layouts import VIEWS, Layout, layouts
+from .certificate_loops import check_loops
 from .certificate_repeats import unlike_repeats
 from .certificate_scratch import LINE, Scratch, convolution_in, keeps_axes_behind, lanes, lines, long_axes
 from .certificate_values import check_values
@@ -34,9 +35,9 @@ def check_plan(plan: Plan, original: Graph | None = None) -> None:
     """
     if plan.nested or plan.copies != 1:
         raise CertificateError(f"the plan is one of {plan.copies} copies of a body")
-    _Replay(plan).run()
     if original is not None:
         check_values(plan.graph, original)
+    _Replay(plan).run()
 
 
 @dataclass(slots=True)
@@ -69,10 +70,15 @@ class _Replay:
         return self.plan.graph
 
     def run(self) -> None:
+        for node in unlike_repeats(self.graph):
+            raise CertificateError(f"{told(node)} draws other random bits than the first time")
         self.layouts.update(layouts(self.graph, self.plan.views))
         self.units_run_once()
         self.reads_follow_writes()
         self.kept.update(self.graph.outputs)
+        for node in self.phase_of:
+            if node.op.name == "region" or node in self.plan.nests:
+                check_loops(node, self.plan.nests.get(node), self.layouts)
         self.overwritten.update((node, self.written_over(node)) for node in self.phase_of)
         self.outputs_are_in_place()
         things = self.things()
@@ -80,8 +86,6 @@ class _Replay:
         self.blocks_are_full(things)
         self.inputs_are_overwritten_last()
         self.bodies_are_sound()
-        for node in unlike_repeats(self.graph):
-            raise CertificateError(f"{told(node)} draws other random bits than the first time")
 
     def bodies_are_sound(self) -> None:
         """Every loop has a sound plan of its body, which writes each new carry over the old one."""

@@ -48,6 +48,8 @@ class Numbering:
     def walk(self, graph: Graph, of: dict[Value, int]) -> None:
         """Enters the numbers of all that the nodes of a graph make in `of`, which has those of its inputs."""
         for node in graph.nodes:
+            if any(v not in of for v in node.inputs):
+                raise CertificateError(f"{told(node)} reads what no node before it makes")
             inputs = [of[v] for v in node.inputs]
             if node.op.name in UNITS:
                 body: Graph = node.attrs["body"]

@@ -59,7 +59,8 @@ class Collect(Pass):
             if makers or region is None or region.op.name != "region" or product_of(region) is not None:
                 continue
             alone = all(users[v] == [node] and v not in outputs for v in node.inputs)
-            if alone and all(self._is_part(region, v, node.attrs["axis"]) for v in node.inputs):
+            once = len(set(node.inputs)) == len(node.inputs)  # a value is written to one place
+            if alone and once and all(self._is_part(region, v, node.attrs["axis"]) for v in node.inputs):
                 found[node] = region
         return found
 

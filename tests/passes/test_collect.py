@@ -40,6 +40,13 @@ def test_the_whole_is_that_of_the_parts(shape, axis):
     np.testing.assert_allclose(plain, expected[0], rtol=2e-6, atol=1e-6)
 
 
+def test_a_part_that_comes_twice_stands_in_both_places():
+    x = np.random.default_rng(2).standard_normal((4, 32))
+    graph = trace(lambda x: np.concatenate([np.tanh(x * 2), np.exp(x), np.tanh(x * 2)], -1), x)
+    (whole,) = run_compiled(graph, x, threads=2)
+    np.testing.assert_allclose(whole, interpret(graph, x)[0], rtol=1e-12)
+
+
 def test_parts_come_with_sums_and_rows_and_other_outputs():
     def fn(x, y):
         centred = x - np.mean(x, axis=-1, keepdims=True)
