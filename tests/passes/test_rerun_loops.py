@@ -25,7 +25,7 @@ def plan_of(prepared: Graph, *rerun: RerunLoops) -> Plan:
     graph = passed(prepared, [*rerun, *scheduling()])
     verify(graph)
     made = plan(graph, 2)
-    check_plan(made)
+    check_plan(made, prepared)
     return made
 
 
