@@ -344,7 +344,7 @@ def test_a_long_chain_lives_in_two_blocks():
         """region(%y, %x) {body=graph(%in0: f32[4,3], %in1: f32[4,3]) {
       %0: f32[4,3] = mul(%in0, %in1)
       return %0
-    }, domain=(12,), rows=-1}""",
+    }, domain=(4,3), rows=-1}""",
         "gather(%y, %i) {axis=0, batch=0}",
     ],
 )
@@ -353,11 +353,11 @@ def test_an_input_is_kept_for_what_comes_later_in_an_order_that_was_chosen_elsew
   %0: f32[4,3] = region(%y) {{body=graph(%in0: f32[4,3]) {{
       %0: f32[4,3] = mul(%in0, %in0)
       return %0
-    }}, domain=(12,), rows=-1}}
+    }}, domain=(4,3), rows=-1}}
   %1: f32[4,3] = region(%0) {{body=graph(%in0: f32[4,3]) {{
       %0: f32[4,3] = neg(%in0)
       return %0
-    }}, domain=(12,), rows=-1}}
+    }}, domain=(4,3), rows=-1}}
   %2: f32[4,3] = {after}
   return %0 -> %x, %1, %2
 }}""")
