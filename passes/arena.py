@@ -130,15 +130,15 @@ class _Blocks:
         starts = np.empty(self.count, np.int64)
         ends = np.empty(self.count, np.int64)
         for k in range(self.count):
-            busy = np.flatnonzero((births[:k] <= deaths[k]) & (deaths[:k] >= births[k]))
+            busy = ((births[:k] <= deaths[k]) & (deaths[:k] >= births[k])).nonzero()[0]
             place = 0
             if busy.size:
                 begins = starts[busy]
-                by_start = np.argsort(begins, kind="stable")
+                by_start = begins.argsort(kind="stable")
                 begins = begins[by_start]
                 reached = np.maximum.accumulate(ends[busy][by_start])
                 if begins[0] < sizes[k]:
-                    gaps = np.flatnonzero(begins[1:] - reached[:-1] >= sizes[k])
+                    gaps = (begins[1:] - reached[:-1] >= sizes[k]).nonzero()[0]
                     place = reached[gaps[0]] if gaps.size else reached[-1]
             starts[k] = place
             ends[k] = place + sizes[k]

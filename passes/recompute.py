@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 from ..ir import Builder, Graph, Node, Value, node_flops
 from .cost import node_nanoseconds
@@ -66,8 +65,8 @@ class GraphProblem(Problem):
         return _upstream(body, [body.outputs[self.values[v].index] for v in makes], stops)
 
     def flops_again(self, runs: Sequence[Run], more: Mapping[Node, int]) -> int:
-        """Operations of an order that repeat others, with so many `more` in each iteration of some loops."""
-        total = self._first_flops + sum(node.attrs["length"] * flops for node, flops in more.items())
+        """Operations of the repetitions of an order, and of so many `more` in each iteration of some loops."""
+        total = sum(node.attrs["length"] * flops for node, flops in more.items())
         for run in runs:
             if not run.again:
                 continue
@@ -79,11 +78,6 @@ class GraphProblem(Problem):
             else:
                 total += node_flops(node)
         return total
-
-    @cached_property
-    def _first_flops(self) -> int:
-        """Operations of first runs that repeat others."""
-        return sum(map(_flops_again, self.nodes))
 
     def base(self, value: Value) -> Value:
         """The value in whose memory `value` lies."""

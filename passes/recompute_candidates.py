@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
@@ -16,11 +17,14 @@ from .recompute_segments import Segments
 # as many orders of a chain of stages are looked at.
 _WORK = 80_000
 _LEAST_WALKS = 12
-# A limit is at most this part of the one before.
+# A limit is at most this part of the one before; in the upper half, where others find more, limits are less dense.
 _STEP = 0.97
+_SPARSER = 2.0
 # Weights of the distance to the next use; fewer where walks are few, and segments at the last limit only.
 _DISTANCES = (0.1, 0.6, 0.3, 0.0)
 _MANY_WALKS = 300
+# Nothing is looked for where all bytes are so few times those that are alive in every order.
+_NEAR_FLOOR = 1.001
 # Chains are looked at where less than this part of the bytes has to be there in every order.
 _WORTH_CHAINS = 0.98
 # Limits for which a small problem is solved exactly.
@@ -30,6 +34,8 @@ _DEAR = 0.1
 # Orders that are made to keep more, one for so many walks, and limits up to which they do.
 _FEWEST_STARTS, _MOST_STARTS, _WALKS = 4, 10, 10
 _LIMITS = 32
+# None of them has more runs than so many for each unit: they are many to choose from, and each choice changes many.
+_MOST_RUNS = 4
 
 
 def candidates(problem: Problem) -> list[Order]:
@@ -37,7 +43,7 @@ def candidates(problem: Problem) -> list[Order]:
     first = problem.order(problem.first_runs(), 0.0)
     found = [first]
     floor = problem.floor()
-    if first.peak <= floor:
+    if first.peak <= floor * _NEAR_FLOOR:
         return found
     walks = max(_LEAST_WALKS, _WORK // len(problem.units))
     distances = _DISTANCES if walks >= _MANY_WALKS else _DISTANCES[: 1 + (walks > _LEAST_WALKS)]
@@ -46,9 +52,9 @@ def candidates(problem: Problem) -> list[Order]:
     if floor < _WORTH_CHAINS * first.peak:
         found += Chain(problem).orders(walks // 2)
     guides = Segments(problem).guides()
-    limit = float(first.peak)
+    limit, middle = float(first.peak), math.sqrt(first.peak * floor)
     while limit > floor:
-        limit = max(limit * step, floor)
+        limit = max(limit * (step**_SPARSER if limit > middle else step), floor)
         tried = [o for distance in distances if (o := evict(problem, int(limit), distance)) is not None]
         many = walks >= _MANY_WALKS or limit <= floor
         if many and not any(o.peak <= limit and o.cost <= dear for o in tried):
@@ -64,7 +70,8 @@ def _keeping(problem: Problem, orders: Sequence[Order], walks: int) -> list[Orde
     """Orders that keep what some of `orders`, the smallest among them, make again, as far as there is room."""
     most, least = orders[0].peak, orders[-1].peak
     limits = [int(least * (most / max(least, 1)) ** (i / _LIMITS)) for i in range(1, _LIMITS)]
-    tight = [order for order in orders if order.peak**2 <= most * least] or orders[-1:]
+    few = [order for order in orders if len(order.runs) <= _MOST_RUNS * len(problem.units)]
+    tight = [order for order in few if order.peak**2 <= most * least] or few[-1:]
     count = min(max(walks // _WALKS, _FEWEST_STARTS), _MOST_STARTS)
     starts = tight[:: -max(len(tight) // count, 1)][:count]
     return [o for start in starts for o in kept_more(problem, start, [n for n in limits if n >= start.peak])]

@@ -56,11 +56,11 @@ class _Walk:
         self.alive = [False] * count
         self.made = [False] * count
         self.pins = [0] * count
-        self.used = [0] * count  # how many of the uses are over
+        self.left = list(map(len, problem.uses))  # how many of the uses are not over
         self.heap: list[tuple[float, int]] = []
         self.pinned_scores: dict[int, float] = {}  # of what was taken off the heap while it was pinned
         self.stays = problem.stays
-        held = self.guide.held
+        self.held = held = self.guide.held
         self.needed_until = [max(problem.last_use(v), held.get(v, -1)) for v in range(count)]
         self.dropped = set(self.guide.dropped)
         self.held_until: dict[int, list[int]] = {}
@@ -70,11 +70,11 @@ class _Walk:
     # ---- what is known of a value
 
     def next_use(self, value: int) -> int:
-        uses, k = self.problem.uses[value], self.used[value]
-        return uses[k] if k < len(uses) else self.guide.held.get(value, -1)
+        left = self.left[value]
+        return self.problem.uses[value][-left] if left else self.held.get(value, -1)
 
     def is_over(self, value: int) -> bool:
-        return self.used[value] >= len(self.problem.uses[value]) and self.now >= self.guide.held.get(value, -1)
+        return not self.left[value] and (not self.held or self.now >= self.held.get(value, -1))
 
     def may_go(self, value: int) -> bool:
         """Whether `value` can be made again; where it cannot, it never can later."""
@@ -235,35 +235,41 @@ class _Walk:
             self.drop(value)
 
     def run(self) -> Order | None:
-        problem = self.problem
+        problem, alive, left, pins = self.problem, self.alive, self.left, self.pins
+        sizes, stays = problem.sizes, self.stays
         for place, unit in enumerate(problem.units):
             self.now = place
-            reads = tuple(dict.fromkeys(unit.reads))
+            reads = problem.reads_once[place]
             if not self.ensure(reads):
                 return None
             for value in self.held_until.get(place, ()):
-                if self.alive[value] and not self.pins[value] and self.is_over(value) and not self.stays[value]:
+                if alive[value] and not pins[value] and self.is_over(value) and not stays[value]:
                     self.drop(value)
-            dying = {r for r in reads if problem.last_use(r) == place}
-            saved = sum(problem.sizes[new] for new, old in unit.over if old in dying)
-            self.make_room(sum(problem.sizes[v] for v in unit.makes) - saved + unit.scratch)
+            wanted = unit.scratch
+            for value in unit.makes:
+                wanted += sizes[value]
+            for new, old in unit.over:
+                if old in reads and problem.last_use(old) == place:
+                    wanted -= sizes[new]
+            if self.bytes_alive + wanted > self.limit:
+                self.make_room(wanted)
             self.runs.append(Run(place, unit.reads, unit.makes))
             for value in unit.makes:
                 self.enter(value)
             for value in reads:
-                self.used[value] += 1
+                left[value] -= 1
                 if self.is_over(value):
                     # Nothing reads it again, but what is made again may.
-                    self.pins[value] -= 1
-                    if not self.stays[value]:
+                    pins[value] -= 1
+                    if not stays[value]:
                         self.drop(value)
                 else:
                     self.unpin(value)
             for value in unit.makes:
-                if self.is_over(value) and not self.stays[value]:
+                if self.is_over(value) and not stays[value]:
                     self.drop(value)
             for value in (*reads, *unit.makes) if self.dropped else ():
                 far = value in self.dropped and self.next_use(value) > place + 2
-                if far and self.alive[value] and not self.pins[value] and self.may_go(value):
+                if far and alive[value] and not pins[value] and self.may_go(value):
                     self.drop(value)
         return problem.order(self.runs, self.cost)

@@ -13,7 +13,7 @@ from .arena import aligned
 from .cost import node_nanoseconds
 from .lanes import lanes
 from .plan import Plan, plan
-from .recompute import GraphProblem, graph_problem
+from .recompute import GraphProblem, graph_problem, recompute_flops
 from .recompute_candidates import candidates, pareto
 from .recompute_problem import Order, Run
 from .structure import attr_key
@@ -71,6 +71,7 @@ class _Source:
     def __post_init__(self) -> None:
         self.problem = graph_problem(self.base)
         self.time = sum(map(node_nanoseconds, self.base.graph.nodes)) + _lost_in_meetings(self.base)
+        self.flops = recompute_flops(self.base.graph)
         self.loops = {
             node: self._frontier(body, self._copies(node))
             for node, body in self.base.bodies.items()
@@ -97,7 +98,8 @@ class _Source:
             more = {node: self.loops[node].more_flops(k) for node, k in bodies.items()}
             for order in candidates(problem):
                 added = max(order.cost + cost + self.time - time, 0.0)
-                found.append(_Candidate(self, order, bodies, added, problem.flops_again(order.runs, more)))
+                flops = self.flops + problem.flops_again(order.runs, more)
+                found.append(_Candidate(self, order, bodies, added, flops))
         return found
 
     def _choices_of_bodies(self) -> list[dict[Node, int]]:
@@ -217,9 +219,9 @@ class Frontier:
         sources = [_Source(p, self.copies, self.nested, self.known) for p in (self.base, *self.others)]
         first, self.time = sources[0], sources[0].time
         unbounded = first.problem.order(first.problem.first_runs(), 0.0)
-        flops = first.problem.flops_again(unbounded.runs, {})
         found = [c for source in sources for c in source.candidates(self.time)]
-        self.orders = _rising([_Candidate(first, unbounded, dict.fromkeys(first.loops, 0), 0.0, flops), *pareto(found)])
+        start = _Candidate(first, unbounded, dict.fromkeys(first.loops, 0), 0.0, first.flops)
+        self.orders = _rising([start, *pareto(found)])
 
     def more_flops(self, i: int) -> int:
         """Operations of candidate `i` beyond those of the plan without recomputing."""

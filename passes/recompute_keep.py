@@ -49,6 +49,7 @@ class _Keeping:
     time: list[float] = field(init=False)
     """Of each run, 0 for first ones."""
     reads: list[list[_Made]] = field(init=False)
+    makes: list[list[_Made]] = field(init=False)
     readers: dict[_Made, list[int]] = field(init=False)
     """The runs that read what a run has made, in order; the number of all runs for what lasts."""
     before: dict[_Made, int] = field(init=False)
@@ -80,6 +81,7 @@ class _Keeping:
                 made[v] = now
         for v in problem.lasting:
             self.readers[v, made[v]].append(len(runs))
+        self.makes = [[(v, now) for v in run.makes] for now, run in enumerate(runs)]
         self.left = [run.again for run in runs]
         self.known, self.told_by = {}, {}
         self.alive = np.zeros(len(runs) + 1, np.int64)
@@ -132,20 +134,26 @@ class _Keeping:
         """What leaving out a run changes: what only it reads is not made again either."""
         if run in self.known:
             return self.known[run]
-        runs, sizes, readers = self.order.runs, self.problem.sizes, self.readers
-        kept = {(v, self.before[v, run]) for v in runs[run].makes if readers[v, run]}
-        looked_at = {*kept, *((v, run) for v in runs[run].makes)}
-        gone, unread = [run], dict[_Made, set[int]]()
+        sizes, readers, makes = self.problem.sizes, self.readers, self.makes
+        kept = {(one[0], self.before[one]) for one in makes[run] if readers[one]}
+        looked_at = {*kept, *makes[run]}
+        gone, going, unread = [run], {run}, dict[_Made, set[int]]()
         for now in gone:
             for one in self.reads[now]:
-                unread.setdefault(one, set()).add(now)
+                if one in unread:
+                    unread[one].add(now)
+                else:
+                    unread[one] = {now}
                 maker = one[1]
-                if not self.left[maker] or maker in gone:
+                if not self.left[maker] or maker in going:
                     continue
-                makes = [(v, maker) for v in runs[maker].makes]
-                looked_at.update(makes)
-                if all(m not in kept and len(readers[m]) == len(unread.get(m, ())) for m in makes):
+                looked_at.update(makes[maker])
+                for made in makes[maker]:
+                    if made in kept or len(readers[made]) != len(unread.get(made, ())):
+                        break
+                else:
                     gone.append(maker)
+                    going.add(maker)
         stays: list[tuple[int, int, int]] = []
         for v, born in kept:
             last = self._until((v, born))
@@ -154,7 +162,7 @@ class _Keeping:
             stays += ((last, last + 1, sizes[new]) for new, old in self.over.get(last, ()) if old == (v, born))
         goes: list[tuple[int, int, int]] = []
         for one, lost in unread.items():
-            if one[1] in gone:
+            if one[1] in going:
                 goes.append((one[1], readers[one][-1] + 1, sizes[one[0]]))
             elif one not in kept and readers[one][-1] in lost:
                 last = next((r for r in reversed(readers[one]) if r not in lost), one[1])
@@ -176,17 +184,22 @@ class _Keeping:
     def _has_room(self, saving: _Saving, limit: int) -> bool:
         """Whether what stays has room within the limit; if so, it takes it."""
         alive = self.alive
-        for begin, end, size in saving.goes:
-            alive[begin:end] -= size
-        for begin, end, size in saving.stays:
-            alive[begin:end] += size
-        if all(alive[begin:end].max() <= limit for begin, end, _ in saving.stays):
-            return True
-        for begin, end, size in saving.goes:
-            alive[begin:end] += size
-        for begin, end, size in saving.stays:
-            alive[begin:end] -= size
-        return False
+        first = min((begin for begin, _, _ in saving.stays), default=0)
+        end = max((end for _, end, _ in saving.stays), default=0)
+        if first < end:
+            change = np.zeros(end - first + 1, np.int64)
+            for intervals, sign in ((saving.stays, 1), (saving.goes, -1)):
+                for begin, until, size in intervals:
+                    if begin < end and until > first:
+                        change[max(begin - first, 0)] += sign * size
+                        change[min(until, end) - first] -= sign * size
+            if (alive[first:end] + change[:-1].cumsum()).max() > limit:
+                return False
+        for begin, until, size in saving.goes:
+            alive[begin:until] -= size
+        for begin, until, size in saving.stays:
+            alive[begin:until] += size
+        return True
 
     def _leave_out(self, saving: _Saving) -> None:
         """Leave out the runs of a saving: what they made is read as it was made before."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,8 @@ class Problem:
     smallest: int = 64
     """Bytes of the largest value that always stays."""
     maker: list[int] = field(init=False)
+    reads_once: list[tuple[int, ...]] = field(init=False)
+    """What each unit reads, once each."""
     uses: list[list[int]] = field(init=False)
     deadline: list[int] = field(init=False)
     stays: list[bool] = field(init=False)
@@ -76,10 +79,11 @@ class Problem:
         end = len(self.units)
         self.maker = [-1] * len(self.sizes)
         self.uses = [[] for _ in self.sizes]
+        self.reads_once = [tuple(dict.fromkeys(unit.reads)) for unit in self.units]
         for place, unit in enumerate(self.units):
             for value in unit.makes:
                 self.maker[value] = place
-            for value in dict.fromkeys(unit.reads):
+            for value in self.reads_once[place]:
                 self.uses[value].append(place)
         for value in self.lasting:
             self.uses[value].append(end)
@@ -143,36 +147,33 @@ class Problem:
 
 def peak(problem: Problem, runs: Sequence[Run]) -> int:
     """The most bytes alive during any of `runs`."""
-    sizes = problem.sizes
+    sizes, units, scratch = problem.sizes, problem.units, problem.scratch
     end = len(runs)
-    made: dict[int, int] = {}  # the latest run that made each value
-    until: dict[tuple[int, int], int] = {}  # last reader of each value by the run that made it
-    overs: list[tuple[int, int, tuple[int, int]]] = []
+    number = [0] * len(sizes)  # of what the latest run that makes each value has made
+    last: list[int] = []  # reader of what was made, by its number
+    change = [0] * (end + 2)
+    made: list[int] = []
+    overs: list[tuple[int, int, int]] = []
     for now, run in enumerate(runs):
         for value in run.reads:
-            until[value, made[value]] = now
-        for new, old in problem.units[run.unit].over:
+            last[number[value]] = now
+        for new, old in units[run.unit].over:
             if new in run.makes and old in run.reads:
-                overs.append((now, new, (old, made[old])))
+                overs.append((now, sizes[new], number[old]))
+        needed = scratch(run)
+        change[now] += needed
+        change[now + 1] -= needed
         for value in run.makes:
-            made[value] = now
-            until[value, now] = now
+            number[value] = len(last)
+            last.append(now)
+            made.append(value)
+            change[now] += sizes[value]
     for value in problem.lasting:
-        until[value, made[value]] = end
-    change = [0] * (end + 2)
-    for (value, born), dies in until.items():
-        change[born] += sizes[value]
+        last[number[value]] = end
+    for value, dies in zip(made, last):
         change[dies + 1] -= sizes[value]
-    for now, run in enumerate(runs):
-        scratch = problem.scratch(run)
-        change[now] += scratch
-        change[now + 1] -= scratch
-    for now, new, old in overs:
-        if until[old] == now:
-            change[now] -= sizes[new]
-            change[now + 1] += sizes[new]
-    alive = most = 0
-    for step in change:
-        alive += step
-        most = max(most, alive)
-    return most
+    for now, saved, old in overs:
+        if last[old] == now:
+            change[now] -= saved
+            change[now + 1] += saved
+    return max(accumulate(change), default=0)
