@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
 
 from ..engine.report import listed
 from ..engine.report_layers import middle
@@ -16,6 +18,8 @@ MOST_BOXES = 90
 """More than these are put together, unless a depth is asked for."""
 
 _MOST_WITH_BODIES = 60
+_APART = 1.25
+"""Calls of one module are boxes of their own, unless these are too many and more than so many times the others."""
 _MOST_NAMES = 2
 _FILLS = frozenset({"full", "constant", "iota"})
 
@@ -41,10 +45,13 @@ class Box:
 
 @dataclass
 class Drawing:
-    """Boxes in the order of the graph, and the bytes that flow from one to another."""
+    """Boxes in the order of the graph, and the bytes that flow from one to another. `apart` where calls of one module
+    are boxes of their own.
+    """
 
     boxes: list[Box]
     edges: Mapping[tuple[int, int], int]
+    apart: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,11 +82,11 @@ def collapse(graph: Graph, depth: int | None = None, only: str | None = None, mo
         return _Level(depth, cut_scopes(scopes, depth, width), by_line, bodies)
 
     if depth is not None:
-        return _drawing(opened, level(depth), only)
+        return _drawing(opened, level(depth), only, most)
     deepest = max(map(_depth, scopes), default=0) + 1
     bodies = level(deepest, bodies=True)
     if _count(opened, bodies, only) <= min(most, _MOST_WITH_BODIES):
-        return _drawing(opened, bodies, only)
+        return _drawing(opened, bodies, only, most)
     levels = (level(d, by_line=by_line) for d in range(deepest, -1, -1) for by_line in (False, True))
     chosen = next((level for level in levels if _count(opened, level, only) <= most), level(0))
     below = chosen.depth + 1
@@ -88,7 +95,7 @@ def collapse(graph: Graph, depth: int | None = None, only: str | None = None, mo
         if _count(opened, folded, only) <= most:
             chosen = folded
             break
-    return _drawing(opened, chosen, only)
+    return _drawing(opened, chosen, only, most)
 
 
 def _depth(scope: str) -> int:
@@ -168,24 +175,54 @@ def _count(opened: Opened, level: _Level, only: str | None) -> int:
     return len({key for node in opened.nodes if (key := _key(node, level, only))[0] != "beyond"})
 
 
-def _drawing(opened: Opened, level: _Level, only: str | None) -> Drawing:
+def _grouped(opened: Opened, level: _Level, only: str | None, apart: bool) -> dict[Node, tuple[object, ...]]:
+    """The key of the box of every node. If `apart`, nodes of one key are several boxes where others lie on the way from
+    one to the next: so a module that is called again and again, such as the pooling of a net, makes no rings.
+    """
+    keys = {node: _key(node, level, only) for node in opened.nodes}
+    if not apart:
+        return keys
+    calls: dict[tuple[object, ...], int] = {}
+    bits: dict[tuple[object, ...], int] = {}
+    box: dict[Node, tuple[object, ...]] = {}
+    left: dict[Node, int] = {}
+    for node, key in keys.items():
+        read = [v.node for v in map(opened.source, node.inputs) if v.node is not None and v.node in box]
+        # A bit for each box that was left on some way to this node.
+        before = reduce(or_, (left[maker] for maker in read), 0)
+        if before & bits.get((key, calls.setdefault(key, 0)), 0):
+            calls[key] += 1
+        mine = (key, calls[key])
+        box[node] = mine
+        bits.setdefault(mine, 1 << len(bits))
+        left[node] = reduce(or_, (bits[box[maker]] for maker in read if box[maker] != mine), before)
+    return box
+
+
+def _drawing(opened: Opened, level: _Level, only: str | None, most: int) -> Drawing:
     made: dict[tuple[object, ...], int] = {}
     boxes: list[Box] = []
     box_of: dict[Node, int] = {}
     runs: list[list[tuple[float, int]]] = []
+    grouped = _grouped(opened, level, only, apart=False)
+    count, are_apart = len(set(grouped.values())), False
+    if count <= most:
+        apart = _grouped(opened, level, only, apart=True)
+        if count < len(set(apart.values())) <= max(most, _APART * count):
+            grouped, are_apart = apart, True
     for place, node in enumerate(opened.nodes):
-        key = _key(node, level, only)
-        if key not in made:
-            made[key] = len(boxes)
-            boxes.append(_new_box(node, key, level))
+        group = grouped[node]
+        if group not in made:
+            made[group] = len(boxes)
+            boxes.append(_new_box(node, _key(node, level, only), level))
             runs.append([])
-        box = boxes[made[key]]
+        box = boxes[made[group]]
         flops = node_flops(node)
         box.nodes += 1
         box.flops += flops
-        runs[made[key]].append((place, flops))
+        runs[made[group]].append((place, flops))
         box.names[unit_name(node)] = None
-        box_of[node] = made[key]
+        box_of[node] = made[group]
     for box, places in zip(boxes, runs):
         box.place = middle(places)
         if box.shape == "line":
@@ -203,8 +240,8 @@ def _drawing(opened: Opened, level: _Level, only: str | None) -> Drawing:
             pair = (box_of[value.node], to)
             edges[pair] = edges.get(pair, 0) + value.type.nbytes
     if only is None:
-        return Drawing(boxes, edges)
-    return _touching(Drawing(boxes, edges))
+        return Drawing(boxes, edges, are_apart)
+    return _touching(Drawing(boxes, edges, are_apart))
 
 
 def _touching(drawing: Drawing) -> Drawing:
@@ -213,7 +250,8 @@ def _touching(drawing: Drawing) -> Drawing:
     edges = {pair: n for pair, n in drawing.edges.items() if pair[0] in inside or pair[1] in inside}
     kept = sorted(inside | {i for pair in edges for i in pair})
     number = {old: new for new, old in enumerate(kept)}
-    return Drawing([drawing.boxes[i] for i in kept], {(number[a], number[b]): n for (a, b), n in edges.items()})
+    edges = {(number[a], number[b]): n for (a, b), n in edges.items()}
+    return Drawing([drawing.boxes[i] for i in kept], edges, drawing.apart)
 
 
 def _new_box(node: Node, key: tuple[object, ...], level: _Level) -> Box:

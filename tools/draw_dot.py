@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from html import escape
 
 import graphviz
@@ -23,6 +24,8 @@ _SHAPE_WORDS = {"region": "square corners: one fused loop", "scan": "double: a l
 
 _PARTS = ("forward", "recompute", "backward", "optimizer")
 _FONT = "Helvetica,Arial,sans-serif"
+_WIDEST = 28
+"""Letters in a line of a title."""
 _KEPT = "#2c5f8a"
 _FLOW = "#8a8f98"
 
@@ -34,7 +37,10 @@ def dot_source(drawing: Drawing, title: str = "") -> str:
     and what is kept goes across.
     """
     graph = graphviz.Digraph("step", strict=True)
-    graph.attr(rankdir="TB", ranksep="0.35", nodesep="0.18", fontname=_FONT, fontsize="11", compound="true")
+    graph.attr(rankdir="TB", ranksep="0.35", nodesep="0.18", fontname=_FONT, fontsize="11")
+    if drawing.apart:
+        # All are put in rows together: the rows of a module by itself know nothing of what is called between its parts.
+        graph.attr(newrank="true")
     graph.attr(label=_legend(drawing, title), labelloc="t", fontcolor="#333333")
     graph.attr(
         "node", fontname=_FONT, fontsize="10", shape="box", style="filled,rounded", margin="0.09,0.04", height="0.2"
@@ -111,7 +117,7 @@ def _add_box(graph: graphviz.Digraph, i: int, box: Box) -> None:
     look = {"peripheries": "2"} if box.shape == "scan" else {}
     if box.shape == "beyond":
         fill = "#ffffff"
-    label = "\n".join([box.title, *box.lines])
+    label = "\n".join([textwrap.fill(box.title, _WIDEST, break_long_words=False), *box.lines])
     about = f"{box.scope or 'outside the layers'}: {box.role}, {human_flops(box.flops)}"
     if box.source:
         about += f", {box.source}"

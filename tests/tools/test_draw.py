@@ -92,6 +92,37 @@ def test_of_many_numbered_modules_those_that_follow_one_another_are_one_box():
     }
 
 
+class Called(nn.Module):
+    """One module that is called between others, again and again."""
+
+    def __init__(self, times: int) -> None:
+        self.maps = nn.ModuleList([nn.Linear(8, 8) for _ in range(times)])
+        self.shared = nn.Sequential(nn.Linear(8, 8), nn.Tanh())
+
+    def forward(self, x: Any) -> Any:
+        for layer in self.maps:
+            x = self.shared(layer(x))
+        return x
+
+
+def test_calls_of_one_module_are_drawn_apart_as_far_as_few_boxes_are_enough():
+    def called(times: int) -> gl.Graph:
+        traced = trace_step(Called(times), loss_fn, optim.SGD(1e-3), gl.spec((4, 8))).graph
+        return run_passes(traced, after="canonicalize")
+
+    def shared(depth: int, times: int, role: str, most: int = MOST_BOXES) -> int:
+        drawing = collapse(called(times), depth, most=most)
+        assert drawing.apart == ("newrank=true" in dot_source(drawing))
+        return sum(box.scope == "shared" and box.role == role for box in drawing.boxes)
+
+    assert shared(1, 3, "forward") == 3
+    assert shared(1, 3, "backward") == 3
+    assert shared(1, 3, "optimizer") == 1
+    assert shared(1, 1, "forward") == 1
+    assert shared(1, 12, "forward", most=30) == 1  # too many
+    assert len(collapse(called(3), 0).boxes) == 3
+
+
 def test_what_one_line_makes_is_named_by_its_operations():
     drawing = collapse(graph(9))
     lines = [box for box in drawing.boxes if box.shape == "line"]
