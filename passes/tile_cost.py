@@ -56,9 +56,12 @@ def _straight_overhead(nodes: Iterable[Node], aligned: Mapping[Value, Axis]) -> 
 
 
 def _moved_bytes(node: Node, aligned: Mapping[Value, Axis]) -> int:
-    """Bytes of weights that are read and of sums that are read and written."""
+    """Bytes of weights that are read and of sums that are read and written; a product reads what it adds to while it
+    multiplies.
+    """
     weights = sum(v.type.nbytes for v in node.inputs if v not in aligned)
-    return weights + sum(2 * v.type.nbytes for v in node.outputs if v not in aligned)
+    ways = 1 if node.op.name == "dot" else 2
+    return weights + sum(ways * v.type.nbytes for v in node.outputs if v not in aligned)
 
 
 def _fixed(node: Node, aligned: Mapping[Value, Axis]) -> float:

@@ -131,6 +131,22 @@ def test_the_arena_does_not_grow_with_the_batch():
     assert arenas[1] < 1.1 * arenas[0]
 
 
+def test_a_perceptron_holds_its_sums_and_a_tile_where_the_batch_outweighs_them():
+    model = nn.Sequential(nn.Linear(1024, 2048), nn.ReLU(), nn.Linear(2048, 2048), nn.ReLU(), nn.Linear(2048, 10))
+    sums = 4 * sum(np.prod(p.shape) for p in model.parameters())
+
+    def arena(n):
+        batch = {"x": spec((n, 1024)), "y": spec((n,), "int64")}
+
+        def loss(model, batch):
+            return F.cross_entropy(model(batch["x"]), batch["y"])
+
+        return plan_graph(trace_step(model, loss, optim.AdamW(1e-3), batch).graph, 2, True).arena_bytes
+
+    assert arena(256) < 0.5 * sums
+    assert sums < arena(2048) == arena(8192) < 1.5 * sums
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_the_plan_is_sound(threads):
     graph = trace_step(Model(dropout=0.1), loss_and_rows, optim.AdamW(1e-3), batch_of(32)).graph
