@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..ir import Graph, Node, Value
+from .cost import CACHE_PER_NS, MEMORY_PER_NS
 from .fuse import in_order
 from .rewrite import Pass
 from .row_loop import RowLoop, with_loops
@@ -63,7 +64,8 @@ class SegmentLoops(Pass):
             group.axes.update((n.output, place) for n, place in group.anew.items())
         groups = [group for group in groups if group.largest() >= least]
         alike = {group.length: [g for g in groups if g.length == group.length] for group in groups}
-        steps = {length: self.fixed(length) or _steps_of_a_segment(same) for length, same in alike.items()}
+        users = graph.users()
+        steps = {length: self.fixed(length) or _steps_of_a_segment(same, users) for length, same in alike.items()}
         groups = [group for group in groups if steps[group.length]]
         rows = [_row_loop(group, cheap, steps[group.length]) for group in groups]
         return with_loops(graph, rows) if rows else graph
@@ -119,6 +121,23 @@ class _Group:
     def straight(self) -> list[Node]:
         """The nodes that are no loops over time."""
         return [node for node in self.nodes if node not in self.scans]
+
+    def alone(self, users: Mapping[Value, Sequence[Node]]) -> set[Value]:
+        """What products read or make of the group that nothing else reads: it stands for a segment alone."""
+        inside = set(self.nodes)
+
+        def is_read_here(value: Value) -> bool:
+            readers = users[value]
+            return inside.issuperset(readers) and all(is_read_here(n.output) for n in readers if n.op.name in VIEW_OPS)
+
+        found: set[Value] = set()
+        for node in self.straight():
+            for value in (*node.inputs, node.output) if node.op.name == "dot" else ():
+                while value.node in inside and value.node.op.name in VIEW_OPS:
+                    value = value.node.inputs[0]
+                if value.node in inside and value in self.axes and is_read_here(value):
+                    found.add(value)
+        return found
 
     def aligned(self) -> dict[Value, Axis]:
         """`axes` with what comes in for products."""
@@ -299,20 +318,23 @@ def _sources(node: Node, place: Axis, length: int) -> dict[Value, Axis] | None:
 # ---- segments
 
 
-def _steps_of_a_segment(groups: Sequence[_Group]) -> int:
-    """The fewest steps of a segment for all these loops of one length that cost little time, or up to twice as many of
-    which none are left over; 0 if none cost little.
+def _steps_of_a_segment(groups: Sequence[_Group], users: Mapping[Value, Sequence[Node]]) -> int:
+    """The fewest steps of a segment for all these loops of one length that cost little time, or less than what need not
+    go through memory saves; or up to twice as many of which none are left over. 0 if all cost much.
     """
     length = groups[0].length
     costs = [(g.straight(), g.aligned()) for g in groups]
     time = sum(work(g.nodes) for g in groups)
     overhead = sum(tile_overhead(nodes, aligned, length) for nodes, aligned in costs)
+    alone = sum(v.type.nbytes for g in groups for v in g.alone(users))
+    saved = 2 * alone * (1 / MEMORY_PER_NS - 1 / CACHE_PER_NS)
 
     def cheap(steps: int) -> bool:
-        if overhead * -(-length // steps) > _OVERHEAD * time:
+        more = overhead * -(-length // steps)
+        if more > max(_OVERHEAD * time, saved):
             return False
         lost = sum(work(nodes) * sharing_loss(nodes, aligned, length, steps) for nodes, aligned in costs if work(nodes))
-        return lost <= _SHARING * time
+        return lost + more <= saved or (lost <= _SHARING * time and more <= _OVERHEAD * time)
 
     most = length // _LEAST_SEGMENTS
     least = next(filter(cheap, range(2, most + 1)), 0)
