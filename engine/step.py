@@ -7,7 +7,7 @@ import gc
 import os
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,6 @@ from .arrays import check_target, dense_arrays, thread_count
 from .checkpoint_file import CheckpointError, check_names, load_arrays, save_arrays
 from .compile_report import CompileReport, use_of
 from .nn import Module
-from .nn.binding import init_buffers, init_parameters
 from .optim import Optimizer
 from .random import key_of_seed
 from .report import MemoryReport, listed
@@ -185,10 +184,12 @@ class Step:
         planned_at = time.perf_counter()
         self._tree = traced.batch_tree
         self._batch_types = traced.batch
-        self._parameters = _own(traced.parameters, init_parameters(model, seed))
-        self._buffers = _own(traced.buffers, init_buffers(model, seed))
-        initial = dict(zip((name for name, _ in traced.state), traced.initial_state()))
-        self._state = _own(traced.state, initial)
+        held = {**dict(model.stored_parameters()), **dict(model.stored_buffers())}
+        self._parameters, self._buffers = (
+            _own(types, (held[name].initial(name, seed) for name, _ in types))
+            for types in (traced.parameters, traced.buffers)
+        )
+        self._state = _own(traced.state, traced.initial_state())
         self._steps = self._state["step"]
         self._lr = np.array(optimizer.learning_rate(0), np.float64)
         self._scheduled = callable(optimizer.lr)
@@ -197,8 +198,7 @@ class Step:
         self._arena = allocate(planned.plan.arena_bytes)
         self._users_of_arena: weakref.WeakSet[Any] = weakref.WeakSet()
         self._first = self._add(traced, planned)
-        del initial
-        return_free_memory()  # initial values and plans have left much behind: what is resident is what was planned
+        return_free_memory()  # plans have left much behind: what is resident is what was planned
         executable = self._first.executable
         self._compile_report = CompileReport(
             traced_at - start,
@@ -444,12 +444,14 @@ def _other_structure(types: Sequence[tuple[str, ArrayType]], tree: optree.PyTree
     return f"the batch comes {' and '.join(parts)}; the step was compiled for {listed(name for name, _ in types)}"
 
 
-def _own(types: tuple[tuple[str, ArrayType], ...], initial: Mapping[str, Array]) -> dict[str, Array]:
-    """Memory of our own for named arrays, each beginning at a cache line."""
+def _own(types: tuple[tuple[str, ArrayType], ...], initial: Iterable[Array]) -> dict[str, Array]:
+    """Memory of our own for named arrays, each beginning at a cache line. The initial values are made one by one, so
+    that they are never there twice.
+    """
     result: dict[str, Array] = {}
-    for name, t in types:
+    for (name, t), value in zip(types, initial):
         array = allocate(t.nbytes).view(t.dtype).reshape(t.shape)
-        array[...] = initial[name]
+        array[...] = value
         result[name] = array
     return result
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,9 +89,9 @@ class StepGraph:
         begin = self.loss_index + 1
         return range(begin, begin + len(self.metrics))
 
-    def initial_state(self) -> list[Array]:
-        """The optimizer's state before the first step."""
-        return [np.full(t.shape, value, t.dtype) for (_, t), value in zip(self.state, self.state_values)]
+    def initial_state(self) -> Iterator[Array]:
+        """The optimizer's state before the first step, array by array."""
+        return (np.full(t.shape, value, t.dtype) for (_, t), value in zip(self.state, self.state_values))
 
 
 @dataclass(frozen=True)

@@ -347,3 +347,38 @@ def test_resident_memory_grows_by_what_was_predicted(point: int):
     # Beyond what is planned there are tables, Python objects and what BLAS packs: 16 MB at most.
     assert predicted > 40_000_000
     assert grown <= predicted + 16_000_000
+
+
+_PEAK = """
+import numpy as np
+import gradloom as gl
+from gradloom import nn, optim
+
+def loss_fn(model, batch):
+    return (model(batch) ** 2).mean()
+
+def status(key):
+    with open("/proc/self/status") as file:
+        return next(1024 * int(line.split()[1]) for line in file if line.startswith(key))
+
+def make(width, layers):
+    model = nn.Sequential(*[nn.Linear(width, width) for _ in range(layers)])
+    batch = np.ones((8, width), "float32")
+    step = gl.compile_step(model, loss_fn, optim.AdamW(1e-3), batch, threads=1)
+    step(batch)
+    return step.report.total_bytes
+
+make(8, 2)  # loads the libraries
+with open("/proc/self/clear_refs", "w") as file:
+    file.write("5")  # the most that is resident counts from now on
+before = status("VmRSS")
+print(make(2048, 8), status("VmHWM") - before)
+"""
+
+
+def test_initial_values_are_never_there_twice():
+    done = subprocess.run([sys.executable, "-c", _PEAK], capture_output=True, text=True, check=True)
+    predicted, most = map(int, done.stdout.split())
+    # The compiler of kernels takes some, too; the optimizer's state alone is 268 MB.
+    assert predicted > 400_000_000
+    assert most <= predicted + 100_000_000
