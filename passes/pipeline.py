@@ -11,6 +11,7 @@ from ..ir import Builder, Graph, Node, Value, verify
 from .attach import Attach
 from .canonicalize import Canonicalize
 from .collect import Collect
+from .conv_parts import ConvParts
 from .cost import useful_threads
 from .epilogue import Epilogue
 from .fuse import Fuse
@@ -49,6 +50,7 @@ def preparation() -> list[Pass]:
         Split(),
         Simplify(),
         Layout(),
+        ConvParts(),
         TileBatch(),
         SegmentLoops(),
         TileRows(),
