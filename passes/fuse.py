@@ -32,10 +32,15 @@ class Fuse(Pass):
     where it is needed instead of being kept; a crossing reduction then joins the region that makes what it sums. A
     region's height (the longest way to an output) is above that of all that reads it, and its depth above that of all
     that it reads: comparing these numbers, not searching the graph, keeps regions free of cycles.
+
+    With `compares_apart` the backward compares values of the forward in regions of their own: the booleans, a quarter
+    of the bytes, are then what waits for a gradient that is selected by them.
     """
 
+    compares_apart: bool = False
+
     def __call__(self, graph: Graph) -> Graph:
-        groups = _grow(graph)
+        groups = _grow(graph, self.compares_apart)
         _join_makers(graph, groups)
         return _emit(graph, groups)
 
@@ -73,11 +78,21 @@ def _may_be_inside(node: Node) -> bool:
     return node.op.name in ("broadcast", "reshape")
 
 
-def _kept_for_later(node: Node, readers: list[Node]) -> bool:
+def _kept_for_later(node: Node, readers: list[Node], compares_apart: bool) -> bool:
     """Whether a value is in memory for its readers: what is saved, so that they can run again without it, and
     booleans, made where what they compare is for readers that come later.
     """
-    return node.op.name == "save" or (is_comparison(node) and all(r.origin.role != node.origin.role for r in readers))
+    if not is_comparison(node):
+        return node.op.name == "save"
+    return (compares_apart and compares_earlier(node)) or all(r.origin.role != node.origin.role for r in readers)
+
+
+def compares_earlier(node: Node) -> bool:
+    """Whether a node of the backward compares arrays that the forward has made."""
+    if node.origin.role != "backward" or not is_comparison(node):
+        return False
+    made = [v.node for v in node.inputs if v.node is None or v.node.op.name not in _FREE]
+    return bool(made) and all(other is not None and other.origin.role != "backward" for other in made)
 
 
 def _reads_saved(members: list[Node]) -> bool:
@@ -101,7 +116,7 @@ def _new_group(node: Node, height: int) -> _Group:
     return group
 
 
-def _grow(graph: Graph) -> dict[Node, _Group]:
+def _grow(graph: Graph, compares_apart: bool) -> dict[Node, _Group]:
     consumers = graph.users()
     outputs = set(graph.outputs)
     groups: dict[Node, _Group] = {}
@@ -110,7 +125,7 @@ def _grow(graph: Graph) -> dict[Node, _Group]:
         reading = {id(groups[r]): groups[r] for r in readers}
         height = 1 + max((g.height for g in reading.values()), default=0)
         group = None
-        if reading and (_fusable(node) or _may_be_inside(node)) and not _kept_for_later(node, readers):
+        if reading and (_fusable(node) or _may_be_inside(node)) and not _kept_for_later(node, readers, compares_apart):
             top = max(g.height for g in reading.values())
             highest = [g for g in reading.values() if g.height == top]
             best = highest[0]

@@ -61,9 +61,11 @@ def preparation() -> list[Pass]:
     ]
 
 
-def scheduling(reach: float = math.inf) -> list[Pass]:
-    """The passes that turn a prepared graph into a scheduled one, `reach` as of `Rebuild` and `Prologue`."""
-    return [Rebuild(reach), Fuse(), Epilogue(), Prologue(reach=reach), Attach(), Collect(), Schedule()]
+def scheduling(reach: float = math.inf, compares_apart: bool = False) -> list[Pass]:
+    """The passes that turn a prepared graph into a scheduled one, `reach` as of `Rebuild` and `Prologue`,
+    `compares_apart` as of `Fuse`.
+    """
+    return [Rebuild(reach), Fuse(compares_apart), Epilogue(), Prologue(reach=reach), Attach(), Collect(), Schedule()]
 
 
 PASS_NAMES = tuple(dict.fromkeys(p.name for p in pipeline()))

@@ -5,21 +5,25 @@ from __future__ import annotations
 from collections import Counter
 
 from ..ir import Graph, Node
+from .compare_late import CompareLate, compares
+from .fuse import compares_earlier
 from .lanes import LanesInTurn, run_side_by_side
 from .pipeline import passed, scheduling
 from .plan import Plan, plan
 from .rebuild import has_far_values
 from .recompute import graph_problem
 from .rerun_loops import RerunLoops
-from .rewrite import Pass
+from .rewrite import all_nodes
 
-_REACHES = (1.5,)
+_REACH = 1.5
 """Of the passes `Rebuild` and `Prologue`."""
 _RERUNS = (
     (RerunLoops(products=True),),
     *((RerunLoops(share=share), RerunLoops(products=True)) for share in (0.45, 0.7)),
     (RerunLoops(),),
 )
+_WORTH_COMPARING = 50
+"""Booleans of more than this part of what the forward makes had better be made as late as possible."""
 _ENOUGH = 0.2
 """Where no unit needs more than this part of the arena, recomputing in the plan itself leads far enough."""
 _WORTH_TURNS = 20
@@ -30,15 +34,14 @@ def other_plans(prepared: Graph, base: Plan) -> list[Plan]:
     """Plans of the `prepared` graph (see `preparation`) that may need fewer bytes than `base` under a tight limit, and
     more without one.
     """
-    ways: list[list[Pass]] = [[*reruns, *scheduling()] for reruns in _RERUNS if reruns[0].applies(prepared)]
+    graphs = [passed(prepared, [*way, *scheduling()]) for way in _RERUNS if way[0].applies(prepared)]
     if graph_problem(base).floor() > _ENOUGH * base.arena_bytes:
-        ways += map(scheduling, _REACHES)
-    elif has_far_values(prepared, _REACHES[0]):
-        ways.append(scheduling(_REACHES[0]))
+        graphs.append(_compared_late(prepared) or passed(prepared, scheduling(_REACH)))
+    elif has_far_values(prepared, _REACH):
+        graphs.append(passed(prepared, scheduling(_REACH)))
     found: list[Plan] = []
     known, costly = [_kept(base)], _costly(base.graph)
-    for steps in ways:
-        scheduled = passed(prepared, steps)
+    for scheduled in graphs:
         # Products and convolutions that are cut into other pieces may add up in another order.
         if not _costly(scheduled) <= costly:
             continue
@@ -49,6 +52,22 @@ def other_plans(prepared: Graph, base: Plan) -> list[Plan]:
     # Where lanes run one after the other they hold one arena instead of several.
     apart = [p for p in (base, *found) if _lanes_bytes(p) * _WORTH_TURNS > p.arena_bytes]
     return [*found, *(plan(LanesInTurn()(p.graph), p.threads, outputs_in_arena=True) for p in apart)]
+
+
+def _compared_late(prepared: Graph) -> Graph | None:
+    """The scheduled graph whose backward compares by itself, as late as possible; None where it compares little."""
+    if not any(map(compares_earlier, all_nodes(prepared))):
+        return None
+    scheduled = passed(prepared, [*scheduling(compares_apart=True), CompareLate()])
+    return scheduled if _compared_share(scheduled) * _WORTH_COMPARING > 1 else None
+
+
+def _compared_share(graph: Graph) -> float:
+    """Bytes of what only compares, beside those that the forward makes; in the loop in which they are the most."""
+    made = sum(v.type.nbytes for n in graph.nodes if n.origin.role == "forward" for v in n.outputs)
+    compared = sum(v.type.nbytes for n in graph.nodes if compares(n) for v in n.outputs)
+    inner = (_compared_share(node.attrs["body"]) for node in graph.nodes if node.op.name == "scan")
+    return max([compared / max(made, 1), *inner])
 
 
 def _lanes_bytes(made: Plan) -> int:

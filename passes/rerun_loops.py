@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..ir import OPS, ArrayType, Builder, Graph, Node, Value
 from ..ir.ops.movement import slice_along
 from .rebuild import cheapest_cut
-from .rewrite import Pass, live_nodes
+from .rewrite import Pass, all_nodes, live_nodes
 from .views import VIEW_OPS
 
 # What takes long: with `products` nothing of it is computed twice.
@@ -134,7 +134,7 @@ def _derivative(node: Node, users: Mapping[Value, Sequence[Node]], place: Mappin
     attrs = node.attrs
     if node.op.name != "scan" or node.origin.role != "forward" or not attrs["carries"] or attrs["length"] < _SHORTEST:
         return None
-    if any(n.op.name in _ONCE for n in _all_nodes(attrs["body"])):
+    if any(n.op.name in _ONCE for n in all_nodes(attrs["body"])):
         return None
     stacks = node.outputs[attrs["carries"] :]
     # Loops that read what this one gives as their own sequences run backwards before it does.
@@ -144,13 +144,6 @@ def _derivative(node: Node, users: Mapping[Value, Sequence[Node]], place: Mappin
             turned = (reader.attrs["length"], not reader.attrs["reverse"]) == (attrs["length"], attrs["reverse"])
             return reader if turned and set(stacks).isdisjoint((*consts, *carries)) else None
     return None
-
-
-def _all_nodes(graph: Graph) -> Iterator[Node]:
-    for node in graph.nodes:
-        yield node
-        if isinstance(body := node.attrs.get("body"), Graph):
-            yield from _all_nodes(body)
 
 
 def _in_segments(

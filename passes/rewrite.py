@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from ..ir import Builder, Graph, Node, Value
@@ -33,6 +33,14 @@ def rebuild(graph: Graph, rule: Callable[[Builder, Node, list[Value]], list[Valu
         outputs = b.copy(node, inputs).outputs if replacement is None else replacement
         mapping.update(zip(node.outputs, outputs, strict=True))
     return b.graph([mapping[v] for v in graph.outputs], graph.aliases, graph.output_names)
+
+
+def all_nodes(graph: Graph) -> Iterator[Node]:
+    """The nodes of a graph, each followed by those of its body."""
+    for node in graph.nodes:
+        yield node
+        if isinstance(body := node.attrs.get("body"), Graph):
+            yield from all_nodes(body)
 
 
 def live_nodes(nodes: Iterable[Node], outputs: Iterable[Value]) -> list[Node]:

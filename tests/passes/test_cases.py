@@ -17,13 +17,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gradloom.ir import interpret, parse, verify
+from gradloom.passes.compare_late import CompareLate
 from gradloom.passes.pipeline import in_bodies, pipeline
 from gradloom.passes.rerun_loops import RerunLoops
 from gradloom.passes.segment_loops import SegmentLoops
 from random_graphs import random_inputs
 
 FOLDER = Path(__file__).parent / "cases"
-PASSES = {step.name: step for step in (*pipeline(), RerunLoops(), SegmentLoops(2))}
+PASSES = {step.name: step for step in (*pipeline(), CompareLate(), RerunLoops(), SegmentLoops(2))}
 
 
 @dataclass(frozen=True)
