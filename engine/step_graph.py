@@ -416,12 +416,12 @@ def _warn_of_precision(
 
 
 def _split_lengths(names: Sequence[str], types: Sequence[ArrayType], accumulate: int) -> list[int]:
-    """The length of a micro-batch for every leaf. Raises `ValueError` where the first axis does not split."""
+    """The length of a micro-batch for every leaf. Raises `ShapeError` where the first axis does not split."""
     if accumulate == 1:
         return [0] * len(types)
     for name, t in zip(names, types):
         if not t.shape or t.shape[0] % accumulate:
-            raise ValueError(
+            raise ShapeError(
                 f"accumulate={accumulate} does not divide the first axis of {name}, which has shape {t.shape}"
             )
     return [t.shape[0] // accumulate for t in types]

@@ -30,7 +30,7 @@ from .tracer import ShapeError, TracingError, as_array
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
-_AMOUNT = re.compile(r"\s*(\d+(?:\.\d+)?(?:[eE]\+?\d+)?)\s*([A-Za-z]*|%)\s*")
+_AMOUNT = re.compile(r"\s*((?:\d+(?:\.\d+)?|\.\d+)(?:[eE]\+?\d+)?)\s*([A-Za-z]*|%)\s*")
 
 _MOST_LIVE = 8
 """Rows of what is alive, in a refusal."""

@@ -39,6 +39,11 @@ A recipe is a function without arguments that returns (model, loss_fn, optimizer
 specs (one batch of that kind; random data is made to train with) or arrays (the examples to train with).
 """
 
+_PLAN_NOTE = """
+Exits with 1 where the step takes more than --fail-over allows, or no batch fits; with 2 where the budget cannot be met,
+or something is wrong with what was asked for.
+"""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command: `argv`, by default the arguments of this process. Returns the exit code."""
@@ -157,7 +162,7 @@ def _plan_parser(commands: Any) -> None:
         help="the memory of a training step, before anything is allocated",
         description="Plan a recipe's training step and print its memory report; nothing is allocated or compiled. "
         "A report that --json wrote can stand in place of a recipe.",
-        epilog=_RECIPE_NOTE,
+        epilog=_RECIPE_NOTE + _PLAN_NOTE,
     )
     parser.set_defaults(command=_plan)
     parser.add_argument("recipe", metavar="RECIPE", help=f"{_RECIPE}; or a report.json")
@@ -273,7 +278,8 @@ def _memory(text: str) -> str:
     except ValueError:
         zero = True
     if zero:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of bytes such as 200MB, 1.5GiB or 50%")
+        share = "; a percentage is of what the step takes without a budget, at most 100%" if "%" in text else ""
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of bytes such as 200MB, 1.5GiB or 50%{share}")
     return text
 
 

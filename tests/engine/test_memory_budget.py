@@ -237,7 +237,7 @@ def test_a_share_is_of_the_total_without_a_bound():
     ("text", "size"),
     [
         *(("200MB", 200 * 10**6), ("1.5 GB", 15 * 10**8), ("2GiB", 2 << 30), ("64 kb", 64_000), ("7", 7)),
-        *(("1e9", 10**9), (12, 12), (2e9, 2 * 10**9), (np.int32(5), 5), (np.float32(1024), 1024)),
+        *(("1e9", 10**9), (".5 GB", 5 * 10**8), (12, 12), (2e9, 2 * 10**9), (np.int32(5), 5), (np.float32(1024), 1024)),
     ],
 )
 def test_budgets_in_bytes(text: Any, size: int):
