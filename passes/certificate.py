@@ -33,8 +33,8 @@ def check_plan(plan: Plan, original: Graph | None = None) -> None:
     - The graph computes what the `original` does, the one before it was decided what is computed again and what runs as
       one (see `check_values`).
     """
-    if plan.nested or plan.copies != 1:
-        raise CertificateError(f"the plan is one of {plan.copies} copies of a body")
+    if plan.nested or plan.copies != 1 or plan.threads < 1:
+        raise CertificateError(f"the plan is one of {plan.copies} copies of a body, or for {plan.threads} threads")
     if original is not None:
         check_values(plan.graph, original)
     _Replay(plan).run()

@@ -11,9 +11,11 @@ import numpy as np
 from ..ir import Array, Graph, Node, Value
 from .certificate_error import CertificateError, told
 from .certificate_layouts import Layout, whole
-from .certificate_scratch import convolution_in, keeps_axes_behind
+from .certificate_scratch import convolution_in, keeps_axes_behind, keeps_axes_on_both_sides
 from .certificate_values import Numbering
-from .loop_nest import CHUNK, Access, LoopNest
+from .conv_tiles import conv_tiles
+from .loop_nest import CHUNK, PLACED, Access, LoopNest, summed_tiles
+from .row_tiles import even_tiles, lanes_of, tile_rows_of
 
 _FREE = ("full", "iota")
 """Ops whose results are made anew wherever they are read."""
@@ -45,7 +47,7 @@ class _Loops:
 
     def problem(self) -> str:
         """The first thing that is wrong; empty if nothing is."""
-        return self.of_sizes() or self.of_ends() or self.of_order() or self.of_buffers()
+        return self.of_sizes() or self.of_ends() or self.of_order() or self.of_buffers() or self.of_tiles()
 
     # ---- how large they are
 
@@ -73,6 +75,8 @@ class _Loops:
         numbering, nest = Numbering(), self.nest
         inputs, outputs = self.ends(numbering)
         body = nest.body
+        if nest.product is None and self.unit.op.name == "region" and body.inputs != self.unit.attrs["body"].inputs:
+            return "they are those of another"
         of = {v: numbering.number(("input", i, str(v.type))) for i, v in enumerate(body.inputs)}
         if len(inputs) != len(body.inputs) or len(outputs) != len(body.outputs):
             return "their body has other inputs or outputs"
@@ -189,6 +193,39 @@ class _Loops:
                 if not by_columns and not self.is_dense(value, left):
                     needed.add(value)
         return "" if needed == set(nest.buffers) else "they keep other rows than are read again"
+
+    def of_tiles(self) -> str:
+        """Whether tiles cover the rows, and sums are taken in the order that follows from what is summed."""
+        nest, cut, sums = self.nest, self.nest.cut, self.nest.crossings
+        if not cut.step * (cut.parts - 1) < cut.whole <= cut.step * cut.parts:
+            return "their tiles do not cover the rows"
+        if self.unit.op.name == "conv_region":
+            tiles = conv_tiles(self.unit)
+            wanted = [] if tiles is None else [tiles.cut]
+        elif nest.chunked:
+            wanted = [even_tiles(nest.rows, tile_rows_of(nest.columns))] if sums else []
+        else:
+            wanted = [summed_tiles(node) for node in sums]
+        by_columns = [node for node in sums if keeps_axes_behind(node)]
+        short = not nest.chunked and nest.product is None and not any(map(keeps_axes_on_both_sides, sums))
+        lanes = lanes_of(nest.columns, cut.step) if short and (by_columns or nest.together > 1) else 1
+        if any(one != cut for one in wanted) or nest.lanes != lanes:
+            return "they add up in another order than what is summed wants"
+        return "" if nest.together == 1 or self.are_alike(by_columns) else "their rows cannot be walked together"
+
+    def are_alike(self, by_columns: Sequence[Node]) -> bool:
+        """Whether several rows may be walked as one long row."""
+        nest = self.nest
+        if len(by_columns) < len(nest.crossings) or nest.together != nest.lanes or nest.buffers:
+            return False
+        if "row" in nest.kinds.values() or any(node.op.name in PLACED for node in nest.body.nodes):
+            return False
+        full = [(value, access) for value, access in nest.accesses.items() if nest.kinds[value] == "full"]
+        dense = ((nest.columns,), (1,))
+        return len(nest.row_axes) == len(nest.column_axes) == 1 and all(
+            (access.row_strides, access.column_strides) == dense or (value.node is None and not any(access.row_strides))
+            for value, access in full
+        )
 
     def is_dense(self, value: Value, left: set[Value]) -> bool:
         """Whether a row of a value stands in memory element by element."""

@@ -65,12 +65,12 @@ class Scratch:
         rows += sum(lines(nest.lanes * nest.columns * v.type.dtype.itemsize) for v in self._in_lanes(nest))
         if first is not None and first.op.name == "dot":
             rows += lines(nest.product_rows * first.output.type.nbytes // first.output.type.shape[0])
-        parts = [n for n in nest.crossings if nest.tiles > 1 and not _keeps_axes_on_both_sides(n)]
+        parts = [n for n in nest.crossings if nest.tiles > 1 and not keeps_axes_on_both_sides(n)]
         return self.plan.threads * rows + sum(lines(nest.tiles * n.output.type.nbytes) for n in parts)
 
     def _in_lanes(self, nest: LoopNest) -> list[Value]:
         """What has a line of as many rows as are walked together, or added up apart."""
-        sums = [n.output for n in nest.crossings if n.output.type.size > 1 and not _keeps_axes_on_both_sides(n)]
+        sums = [n.output for n in nest.crossings if n.output.type.size > 1 and not keeps_axes_on_both_sides(n)]
         still = [v for v, a in nest.accesses.items() if any(a.column_strides) and not any(a.row_strides)]
         repeated = [v for v in still if nest.kinds[v] == "full" and v in nest.body.inputs]
         return (repeated if nest.together > 1 else []) + (sums if nest.lanes > 1 else [])
@@ -125,7 +125,8 @@ def keeps_axes_behind(node: Node) -> bool:
     return bool(long_axes(shape[last + 1 :]))
 
 
-def _keeps_axes_on_both_sides(node: Node) -> bool:
+def keeps_axes_on_both_sides(node: Node) -> bool:
+    """Whether a reduction keeps axes before and behind those that it reduces."""
     return bool(long_axes(node.inputs[0].type.shape[: node.attrs["axes"][0]])) and keeps_axes_behind(node)
 
 
