@@ -8,6 +8,7 @@ from typing import Any, cast
 import numpy as np
 
 from ..ir import Array, Graph, Node, Value
+from ..ir.op import TypeRuleError
 from .certificate_error import CertificateError, told
 
 PASSED_ON = frozenset({"check_index", "copy", "save"})
@@ -61,6 +62,7 @@ class Numbering:
                 if node.op.name == "check_index":
                     self.checked.add(self.number((node.op.name, _attrs(node), inputs[0])))
             elif node.op.name == "scan":
+                _check_types(node)
                 of.update(zip(node.outputs, self.loop(node, inputs), strict=True))
             else:
                 of.update(zip(node.outputs, self.made(node, inputs), strict=True))
@@ -108,6 +110,16 @@ def _compare(numbering: Numbering, graph: Graph, original: Graph) -> None:
             raise CertificateError(f"output {i}, {told(value)}, is not what the step makes")
     if not checks <= numbering.checked:
         raise CertificateError("an index is not looked at that may be out of range")
+
+
+def _check_types(loop: Node) -> None:
+    """Checks that a loop's numbers of inputs and steps are those of its body and of what it reads."""
+    try:
+        made = loop.op.infer(*(v.type for v in loop.inputs), **loop.attrs)
+    except TypeRuleError as error:
+        raise CertificateError(f"{told(loop)}: {error}") from None
+    if made != tuple(v.type for v in loop.outputs):
+        raise CertificateError(f"{told(loop)} makes values of other types")
 
 
 def _attrs(node: Node) -> Any:
