@@ -18,6 +18,7 @@ MOST_BOXES = 90
 """More than these are put together, unless a depth is asked for."""
 
 _MOST_WITH_BODIES = 60
+_CALLS = 3
 _APART = 1.25
 """Calls of one module are boxes of their own, unless these are too many and more than so many times the others."""
 _MOST_NAMES = 2
@@ -176,27 +177,35 @@ def _count(opened: Opened, level: _Level, only: str | None) -> int:
 
 
 def _grouped(opened: Opened, level: _Level, only: str | None, apart: bool) -> dict[Node, tuple[object, ...]]:
-    """The key of the box of every node. If `apart`, nodes of one key are several boxes where others lie on the way from
-    one to the next: so a module that is called again and again, such as the pooling of a net, makes no rings.
+    """The key of the box of every node. If `apart`, nodes of one key are several boxes where other parts of the model
+    lie on the way from one to the next, at least `_CALLS` of them: so a module that is called between others again and
+    again, as the pooling of a U-Net is, makes no rings.
     """
     keys = {node: _key(node, level, only) for node in opened.nodes}
     if not apart:
         return keys
     calls: dict[tuple[object, ...], int] = {}
     bits: dict[tuple[object, ...], int] = {}
+    of_part: dict[str, int] = {}
     box: dict[Node, tuple[object, ...]] = {}
+    # Bits of the boxes on some way to a node: since it came to the part of the model that it is in, and before that.
+    inside: dict[Node, int] = {}
     left: dict[Node, int] = {}
     for node, key in keys.items():
         read = [v.node for v in map(opened.source, node.inputs) if v.node is not None and v.node in box]
-        # A bit for each box that was left on some way to this node.
+        part = cut_scope(node.origin.scope, min(level.depth, 1))
+        passed = reduce(or_, (inside[maker] | bits[box[maker]] for maker in read), 0)
         before = reduce(or_, (left[maker] for maker in read), 0)
+        if part:  # What is outside of all modules is between those of one part as well.
+            before |= passed & ~of_part.get(part, 0)
+            passed &= of_part.get(part, 0)
         if before & bits.get((key, calls.setdefault(key, 0)), 0):
             calls[key] += 1
         mine = (key, calls[key])
-        box[node] = mine
         bits.setdefault(mine, 1 << len(bits))
-        left[node] = reduce(or_, (bits[box[maker]] for maker in read if box[maker] != mine), before)
-    return box
+        of_part[part] = of_part.get(part, 0) | bits[mine]
+        box[node], inside[node], left[node] = mine, passed, before
+    return {node: box[node] if calls[key] + 1 >= _CALLS else key for node, key in keys.items()}
 
 
 def _drawing(opened: Opened, level: _Level, only: str | None, most: int) -> Drawing:
