@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..ir import OPS, Builder, Graph, Node, Value
+from .compare_late import compares
 from .conv_prologue import can_be_cut, data_operands, is_convolution
 from .conv_tiles import geometry, weight_gradient_tiles
 from .loop_nest import PLACED, product_of, squeezed
@@ -100,7 +101,8 @@ class _Rewriter:
         place = {node: i for i, node in enumerate(graph.nodes)}
         self.last: dict[Value, int] = {}
         for node in graph.nodes:
-            if node.op.name not in VIEW_OPS:
+            # What only compares may run as soon as it can: booleans wait for their readers in the place of the rest.
+            if node.op.name not in VIEW_OPS and not compares(node):
                 self.last.update((self.views[v].base, place[node]) for v in node.inputs)
         self.last.update((self.views[v].base, len(place)) for v in graph.outputs)
         self.recipes: dict[Value, _Recipe] = {}

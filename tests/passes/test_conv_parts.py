@@ -9,7 +9,7 @@ from gradloom.ir import OPS, Builder, interpret, spec
 from gradloom.ir.ops.movement import slice_along
 from gradloom.nn import functional as F
 from gradloom.passes.certificate import check_plan
-from gradloom.passes.pipeline import run_passes
+from gradloom.passes.pipeline import pipeline, run_passes
 from gradloom.passes.plan import plan
 from gradloom.runtime.executable import Executable
 
@@ -83,6 +83,13 @@ def loss_fn(model, batch):
 def batch_of(rows, seed=0):
     rng = np.random.default_rng(seed)
     return {"x": rng.standard_normal((rows, 1, 34, 34), np.float32), "y": rng.integers(0, 2, (rows, 26, 26))}
+
+
+def test_a_skipped_image_is_kept_as_far_as_it_is_joined():
+    graph = plan_step(SkipNet(), loss_fn, optim.SGD(0.1), batch_of(1)).graph
+    made = plan(run_passes(graph), outputs_in_arena=True)
+    joined = plan(run_passes(graph, [p for p in pipeline() if p.name != "convparts"]), outputs_in_arena=True)
+    assert made.arena_bytes <= joined.arena_bytes
 
 
 def test_steps_have_the_same_bits_for_any_threads_and_budget():
