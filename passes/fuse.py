@@ -11,8 +11,11 @@ from ..ir import NOWHERE, OPS, Builder, Graph, Node, Value
 from .loop_nest import reduction_form, squeezed, summed_tiles
 from .rebuild import is_comparison
 from .rewrite import Pass
+from .views import VIEW_OPS
 
 _MAX_NODES = 256
+# Products that wait for one sum: a longer sum adds each as soon as it is made.
+_MOST_WAITING = 4
 
 # Made anew in every region that reads it: cheaper than a load.
 _FREE = frozenset({"full", "iota"})
@@ -29,9 +32,10 @@ class Fuse(Pass):
     reductions that want the same rows and tiles, so that no bit depends on what is fused with what.
 
     Nodes join the region of the earliest of their consumers, last nodes first, so that what is cheap is computed
-    where it is needed instead of being kept; a crossing reduction then joins the region that makes what it sums. A
-    region's height (the longest way to an output) is above that of all that reads it, and its depth above that of all
-    that it reads: comparing these numbers, not searching the graph, keeps regions free of cycles.
+    where it is needed instead of being kept; a crossing reduction then joins the region that makes what it sums. The
+    additions of a sum of many products join nothing, lest all products wait for the last one. A region's height (the
+    longest way to an output) is above that of all that reads it, and its depth above that of all that it reads:
+    comparing these numbers, not searching the graph, keeps regions free of cycles.
 
     With `compares_apart` the backward compares values of the forward in regions of their own: the booleans, a quarter
     of the bytes, are then what waits for a gradient that is selected by them.
@@ -119,13 +123,15 @@ def _new_group(node: Node, height: int) -> _Group:
 def _grow(graph: Graph, compares_apart: bool) -> dict[Node, _Group]:
     consumers = graph.users()
     outputs = set(graph.outputs)
+    apart = _long_sums(graph, consumers)
     groups: dict[Node, _Group] = {}
     for node in reversed(graph.nodes):
         readers = [r for v in node.outputs for r in consumers[v]]
         reading = {id(groups[r]): groups[r] for r in readers}
         height = 1 + max((g.height for g in reading.values()), default=0)
         group = None
-        if reading and (_fusable(node) or _may_be_inside(node)) and not _kept_for_later(node, readers, compares_apart):
+        joins = (_fusable(node) or _may_be_inside(node)) and node not in apart
+        if reading and joins and not _kept_for_later(node, readers, compares_apart):
             top = max(g.height for g in reading.values())
             highest = [g for g in reading.values() if g.height == top]
             best = highest[0]
@@ -139,6 +145,31 @@ def _grow(graph: Graph, compares_apart: bool) -> dict[Node, _Group]:
                     group = best
         groups[node] = group or _new_group(node, height)
     return groups
+
+
+def _long_sums(graph: Graph, consumers: Mapping[Value, Sequence[Node]]) -> set[Node]:
+    """Additions that each make a unit of its own, because the sum that they are part of has many products as terms:
+    they would wait for the last one. The last addition goes with what reads the sum.
+    """
+    outputs = set(graph.outputs)
+    last: dict[Node, Node] = {}  # addition of the sum that an addition is part of
+    waiting: dict[Node, int] = {}
+    for node in reversed(graph.nodes):
+        if node.op.name != "add":
+            continue
+        readers = consumers[node.output]
+        inner = len(readers) == 1 and readers[0] in last and node.output not in outputs
+        last[node] = last[readers[0]] if inner else node
+        products = sum(_waits(value) for value in node.inputs)
+        waiting[last[node]] = waiting.get(last[node], 0) + products
+    return {node for node, end in last.items() if node is not end and waiting[end] > _MOST_WAITING}
+
+
+def _waits(value: Value) -> bool:
+    """Whether a value is made by what is no part of any region."""
+    while value.node is not None and value.node.op.name in VIEW_OPS:
+        value = value.node.inputs[0]
+    return value.node is not None and value.node.op.name != "constant" and not _fusable(value.node)
 
 
 def _unite(siblings: list[_Group], groups: dict[Node, _Group]) -> bool:

@@ -382,3 +382,35 @@ def test_initial_values_are_never_there_twice():
     # The compiler of kernels takes some, too; the optimizer's state alone is 268 MB.
     assert predicted > 400_000_000
     assert most <= predicted + 100_000_000
+
+
+def unrolled(steps: int) -> tuple[Any, ...]:
+    """A recurrent network whose steps are a loop of Python."""
+    into, onward, out = nn.Linear(8, 32), nn.Linear(32, 32), nn.Linear(32, 3)
+
+    def states(model: Any, batch: Any) -> Any:
+        h = np.tanh(into(batch["x"][:, 0]))
+        for t in range(1, steps):
+            h = np.tanh(into(batch["x"][:, t]) + onward(h))
+        return nn.cross_entropy(out(h), batch["y"])
+
+    rng = np.random.default_rng(0)
+    batch = {"x": rng.standard_normal((4, steps, 8)).astype("float32"), "y": rng.integers(0, 3, 4)}
+    return nn.ModuleList([into, onward, out]), states, optim.SGD(0.1), batch
+
+
+def test_the_gradients_of_steps_do_not_wait_for_one_sum():
+    short, long = (gl.plan_step(*unrolled(steps)).report.arena_bytes for steps in (20, 60))
+    state = 4 * 32 * 4
+    assert long - short < 40 * 2 * state
+
+
+def test_an_unrolled_network_keeps_a_budget_with_the_same_bits():
+    losses = []
+    for memory in (None, "80%"):
+        step = gl.compile_step(*unrolled(40), memory=memory)
+        batch = unrolled(40)[-1]
+        losses.append([float(step(batch)) for _ in range(5)])
+        if memory:
+            assert step.report.recompute_flops > 0
+    assert losses[0] == losses[1]
