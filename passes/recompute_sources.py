@@ -6,6 +6,7 @@ from collections import Counter
 
 from ..ir import Graph, Node
 from .compare_late import CompareLate, compares
+from .eager import Eager
 from .fuse import compares_earlier
 from .lanes import LanesInTurn, run_side_by_side
 from .pipeline import passed, scheduling
@@ -41,6 +42,9 @@ def other_plans(prepared: Graph, base: Plan) -> list[Plan]:
         graphs.append(passed(prepared, scheduling(_REACH)))
     found: list[Plan] = []
     known, costly = [_kept(base)], _costly(base.graph)
+    eager = Eager()
+    if eager.applies(base.graph):
+        graphs = [passed(graph, [eager]) for graph in (base.graph, *graphs)]
     for scheduled in graphs:
         # Products and convolutions that are cut into other pieces may add up in another order.
         if not _costly(scheduled) <= costly:
