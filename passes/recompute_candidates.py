@@ -25,8 +25,10 @@ _DISTANCES = (0.1, 0.6, 0.3, 0.0)
 _MANY_WALKS = 300
 # Nothing is looked for where all bytes are so few times those that are alive in every order.
 _NEAR_FLOOR = 1.001
-# Chains are looked at where less than this part of the bytes has to be there in every order.
+# Chains are looked at where less than this part of the bytes has to be there in every order; with stages that run again
+# early only where walks are fewer than so many.
 _WORTH_CHAINS = 0.98
+_BOTH_CHAINS = 100
 # Limits for which a small problem is solved exactly.
 _EXACT = 4
 # Where so large a part of the time is added, segments are tried as well.
@@ -50,7 +52,8 @@ def candidates(problem: Problem) -> list[Order]:
     step = min(_STEP, (floor / first.peak) ** (2 * len(distances) / walks))
     dear = _DEAR * sum(unit.cost for unit in problem.units)
     if floor < _WORTH_CHAINS * first.peak:
-        found += Chain(problem).orders(walks // 2)
+        ways = (True, False) if walks >= _BOTH_CHAINS else (True,)
+        found += [o for early in ways for o in Chain(problem, early).orders(walks // (2 * len(ways)))]
     guides = Segments(problem).guides()
     limit, middle = float(first.peak), math.sqrt(first.peak * floor)
     while limit > floor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import numpy as np
 
@@ -29,13 +30,15 @@ _LEVELS = 256
 class Chain:
     """Cuts what runs up to the turn, where most bytes are alive, into stages that hand few bytes on.
 
-    What a stage makes for after the turn is either kept, or made again when the first of it is read, from what was
+    What a stage makes for after the turn is either kept, or made again before the first of it is read, from what was
     handed on before some stage and was kept. Which is kept when, also among what is made again, is the cheapest choice
     of all for every limit: revolve where stages are equal (Griewank and Walther, 2000), and in general the optimum of
     heterogeneous chains (Beaumont et al., Optimal checkpointing for heterogeneous chains, 2019).
     """
 
     problem: Problem
+    early: bool = True
+    """Whether stages run again as soon as little is alive, rather than as late as they can."""
     borders: list[int] = field(init=False)
     """Places before which stages begin, from 0 to the turn."""
     crossing: list[list[int]] = field(init=False)
@@ -73,7 +76,8 @@ class Chain:
         self.inner: list[list[int]] = [[] for _ in range(stages)]
         """What each stage makes for after the turn and hands on to none."""
         self.begins = [len(problem.units)] * stages
-        """The place after the turn at which something is read that a stage makes or reads last."""
+        """The place after the turn before which a stage runs again, if so, for the first read of what it makes or reads
+        last."""
         for v in range(count):
             if not self.droppable[v] or self.wanted_at[v] < 0:
                 continue
@@ -83,6 +87,29 @@ class Chain:
                 self.inner[k].append(v)
         for k in range(1, stages):
             self.begins[k] = min(self.begins[k], self.begins[k - 1])
+        change = [0] * (len(problem.units) + 2)
+        for v in range(count):
+            if problem.maker[v] >= self.turn:
+                change[problem.maker[v] + 1] += problem.sizes[v]
+                change[min(problem.last_use(v), len(problem.units)) + 1] -= problem.sizes[v]
+        self.handed_back = list(accumulate(change))
+        """Bytes of what is made after the turn that are alive before each place."""
+        if self.early:
+            self.begins = self._earlier(self.begins)
+
+    def _earlier(self, begins: Sequence[int]) -> list[int]:
+        """For each of the places `begins` the last one of those up to it before which the fewest bytes are handed back,
+        such as before one gradient becomes two; but after all that reads what was made before the turn.
+        """
+        earlier = list(range(len(self.problem.units) + 1))
+        least = self.turn
+        for place in range(self.turn, len(self.problem.units)):
+            if self.handed_back[place] <= self.handed_back[least]:
+                least = place
+            earlier[place] = least
+            if any(self.droppable[v] for v in self.problem.units[place].reads):
+                least = place + 1
+        return [earlier[place] for place in begins]
 
     def _replace(self) -> None:
         """What has to be there anyway, and is all that makes what is handed on again, is handed on instead."""
@@ -105,22 +132,33 @@ class Chain:
                     break
 
     def _borders(self) -> list[int]:
-        """The places up to the turn before which fewer bytes are handed on than before and after."""
+        """The places up to the turn before which fewer bytes are handed on than before and after; others than
+        before the place found last.
+        """
         problem = self.problem
         change = [0] * (self.turn + 2)
+        changed = [False] * (self.turn + 2)
         for v, size in enumerate(problem.sizes):
             if self.droppable[v] and self.read_until[v] > problem.maker[v]:
                 change[problem.maker[v] + 1] += size
                 change[self.read_until[v] + 1] -= size
+                changed[problem.maker[v] + 1] = changed[self.read_until[v] + 1] = True
         handed_on = np.cumsum(change)
         least = max(1, -(-self.turn // _MOST_STAGES))
         reach = max(_NEAR, least)
         found = [0]
+        others = False
         for place in range(1, self.turn):
+            others |= changed[place]
             around = handed_on[max(place - reach, 1) : min(place + reach + 1, self.turn)]
-            if place >= found[-1] + least and handed_on[place] <= around.min() * _NARROW:
+            if others and place >= found[-1] + least and handed_on[place] <= around.min() * _NARROW:
                 found.append(place)
+                others = False
         return [*found, self.turn]
+
+    def handed_over(self, k: int) -> list[int]:
+        """What the stage before `k` makes, of what is handed on to `k`."""
+        return [v for v in self.crossing[k] if self.problem.maker[v] >= self.borders[k - 1]]
 
     def handed(self, k: int, until: int) -> list[int]:
         """What is made before stage `k` and read in it or after it, up to the stage `until`."""
@@ -195,12 +233,9 @@ class _Table:
                     dying[min(max(chain.read_until[v], p) + 1, last) - first] += sizes[v]
                 most = max(most, live + problem.units[p].scratch)
                 live -= dying[p + 1 - first]
-            gradient = after[chain.begins[k] - 1] if 0 < chain.begins[k] <= len(after) else 0
-            until = chain.begins[k - 1] if k else len(problem.units)
-            span = after[chain.begins[k] : until]
+            gradient = chain.handed_back[chain.begins[k]]
             running.append(units(most + gradient))
-            inner = sum(sizes[v] for v in chain.inner[k])
-            needed.append(units(max(inner + max(span, default=0), (most + gradient) if makers else 0)))
+            needed.append(units(max(self._turned(chain, k, after), (most + gradient) if makers else 0)))
         self.stages = stages
         self.best = np.full((stages, stages, _LEVELS + 1), np.inf)
         self.choice = np.full((stages, stages, _LEVELS + 1), -1, np.int32)  # 0: keep; j - s: hand on to stage j
@@ -228,6 +263,24 @@ class _Table:
                     choice[t, costs < best[t]] = 0
                     best[t] = np.minimum(best[t], costs)
                 choice[t, np.isinf(best[t])] = -1
+
+    @staticmethod
+    def _turned(chain: Chain, k: int, after: Sequence[int]) -> int:
+        """The most bytes alive while what stage `k` made is read after the turn, beside what was handed on to it; each
+        value goes when it was read last. `after` are those of what is made after the turn.
+        """
+        problem, stages = chain.problem, len(chain.borders) - 1
+        begin, until = chain.begins[k], chain.begins[k - 1] if k else len(problem.units)
+        made = [*chain.inner[k], *(chain.handed_over(k + 1) if k + 1 < stages else ())]
+        made = [v for v in made if problem.last_use(v) >= begin]
+        goes = sorted((problem.last_use(v), problem.sizes[v]) for v in [*made, *(chain.handed_over(k) if k else ())])
+        held, gone, most = sum(problem.sizes[v] for v in made), 0, 0
+        for place in range(begin, until):
+            while gone < len(goes) and goes[gone][0] < place:
+                held -= goes[gone][1]
+                gone += 1
+            most = max(most, held + after[place])
+        return most
 
     def levels(self, count: int) -> list[int]:
         """Some of the levels at which the least time changes, the smallest among them."""

@@ -14,6 +14,7 @@ from gradloom.passes.recompute import graph_problem
 from gradloom.passes.recompute_candidates import candidates
 from gradloom.passes.recompute_chain import Chain
 from gradloom.passes.recompute_eviction import evict
+from gradloom.passes.recompute_exact import cheapest
 from gradloom.passes.recompute_problem import Problem, Run, Unit
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -90,6 +91,32 @@ def test_blocks_are_made_again_one_at_a_time_from_what_they_hand_on():
     assert min(o.peak for o in orders) < cheap
 
 
+def parting_chain(layers: int) -> Problem:
+    """A chain whose backward first makes the gradient of what a layer reads, and then multiplies it by what the layer
+    has made, while the gradient that it came from waits for that of the weights.
+    """
+    units = [Unit(1.0, (i - 1,) if i else (), (i,)) for i in range(layers + 1)]
+    gradient = layers
+    for layer in reversed(range(layers)):
+        new = gradient + 1
+        units.append(Unit(1.0, (gradient,), (new,)))
+        units.append(Unit(1.0, (new, layer), (new + 1,), over=((new + 1, new),)))
+        units.append(Unit(1.0, (gradient, new + 1), ()))
+        gradient = new + 1
+    return Problem(units, [SIZE] * (gradient + 1))
+
+
+@pytest.mark.parametrize("layers", [4, 6])
+def test_stages_run_again_before_one_gradient_becomes_two_as_in_the_optimum(layers: int):
+    problem = parting_chain(layers)
+    early, late = (Chain(problem, early).orders(100) for early in (True, False))
+    for values in range(3, layers + 1):
+        best = cheapest(problem, values * SIZE)
+        assert best is not None
+        assert min(o.cost for o in early if o.peak <= values * SIZE) == pytest.approx(best.cost)
+    assert min(o.peak for o in early) == 3 * SIZE < min(o.peak for o in late)
+
+
 def replayed(problem: Problem, runs: tuple[Run, ...]) -> None:
     """Everything is made before it is read, first runs stand in their order, and nothing is made again too late."""
     there: set[int] = set()
@@ -106,9 +133,12 @@ def replayed(problem: Problem, runs: tuple[Run, ...]) -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.one_of(problems(), st.integers(3, 20).map(chain), st.integers(1, 9).map(block_chain)))
-def test_every_order_can_be_run(problem: Problem):
-    for order in Chain(problem).orders(5):
+@given(
+    st.one_of(problems(), *(st.integers(3, 20).map(make) for make in (chain, block_chain, parting_chain))),
+    st.booleans(),
+)
+def test_every_order_can_be_run(problem: Problem, early: bool):
+    for order in Chain(problem, early).orders(5):
         replayed(problem, order.runs)
         assert order.peak == problem.order(order.runs, 0.0).peak
 
