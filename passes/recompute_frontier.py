@@ -249,13 +249,12 @@ class Frontier:
         """The number of the fastest candidate whose arena is at most so large."""
         if self.base.arena_bytes <= arena_bytes:
             return 0
-        end = len(self.orders) - 1
-        if self.planned(end).arena_bytes > arena_bytes and self.planned(self.last).arena_bytes > arena_bytes:
-            return None
         # What is alive at once mostly tells the size of the arena.
-        likely = (i for i in range(1, end + 1) if self.orders[i].peak <= arena_bytes)
+        likely = (i for i in range(1, len(self.orders)) if self.orders[i].peak <= arena_bytes)
         found = next((i for i in likely if self.planned(i).arena_bytes <= arena_bytes), None)
-        return self.last if found is None else found
+        if found is None and self.planned(self.last).arena_bytes <= arena_bytes:
+            return self.last
+        return found
 
     def likely_bytes(self, i: int) -> int:
         """The arena that candidate `i` would have if all arenas were as much larger as what is alive at once as the
