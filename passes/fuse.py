@@ -11,7 +11,7 @@ from ..ir import NOWHERE, OPS, Builder, Graph, Node, Value
 from .loop_nest import reduction_form, squeezed, summed_tiles
 from .rebuild import is_comparison
 from .rewrite import Pass
-from .views import VIEW_OPS
+from .views import base_of
 
 _MAX_NODES = 256
 # Products that wait for one sum: a longer sum adds each as soon as it is made.
@@ -167,9 +167,8 @@ def _long_sums(graph: Graph, consumers: Mapping[Value, Sequence[Node]]) -> set[N
 
 def _waits(value: Value) -> bool:
     """Whether a value is made by what is no part of any region."""
-    while value.node is not None and value.node.op.name in VIEW_OPS:
-        value = value.node.inputs[0]
-    return value.node is not None and value.node.op.name != "constant" and not _fusable(value.node)
+    maker = base_of(value).node
+    return maker is not None and maker.op.name != "constant" and not _fusable(maker)
 
 
 def _unite(siblings: list[_Group], groups: dict[Node, _Group]) -> bool:

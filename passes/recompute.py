@@ -12,7 +12,7 @@ from .fuse import Fuse
 from .plan import Plan, can_be_written_over
 from .recompute_problem import Problem, Run, Unit
 from .schedule import may_stop
-from .views import VIEW_OPS
+from .views import VIEW_OPS, base_of
 
 # Ops that write over what they read, whose second run would be another event, or that the user wants once.
 _ONCE = frozenset({"scatter_add", "custom", "all_reduce", "save"})
@@ -52,7 +52,7 @@ class GraphProblem(Problem):
             numbers = [stops[v] for v in read if v in stops]
             outer = dict(zip(body.inputs, node.inputs))
             for v in read:
-                if v in outer and (base := self.base(outer[v])) in self._number:
+                if v in outer and (base := base_of(outer[v])) in self._number:
                     numbers.append(self._number[base])
             share = sum(n.outputs[0].type.size for n in inner) / max(sum(n.outputs[0].type.size for n in body.nodes), 1)
             self._slices[key] = tuple(dict.fromkeys(numbers)), unit.cost * share
@@ -78,12 +78,6 @@ class GraphProblem(Problem):
             else:
                 total += node_flops(node)
         return total
-
-    def base(self, value: Value) -> Value:
-        """The value in whose memory `value` lies."""
-        while value.node is not None and value.node.op.name in VIEW_OPS:
-            value = value.node.inputs[0]
-        return value
 
     def realized(self, runs: Sequence[Run], bodies: Mapping[Node, Graph]) -> Graph:
         """The graph that runs these units in this order, loops with other bodies where `bodies` has one; what is run
@@ -221,7 +215,7 @@ class _Realizer:
 
     def value(self, value: Value) -> Value:
         """What stands for `value` now; views are made anew on what their base is now."""
-        base = self.problem.base(value)
+        base = base_of(value)
         now = self.current[base]
         if value is base:
             return now

@@ -14,7 +14,7 @@ from ..ir.types import INT64
 from .rewrite import Pass
 from .tile_cost import sharing_loss, tile_overhead, work
 from .tiling import Axis, LoopBody, Untileable, follow_all, in_tiles, joined
-from .views import VIEW_OPS
+from .views import base_of
 
 _OVERHEAD = 0.125
 """What tiles add to the time of the products and convolutions is at most this part of it."""
@@ -241,9 +241,7 @@ def _held_bytes(parts: _Parts) -> int:
         if node.op.family not in _UNITS or node.origin.role == "forward":
             continue
         for value in node.inputs:
-            base = value
-            while base.node is not None and base.node.op.name in VIEW_OPS:
-                base = base.node.inputs[0]
+            base = base_of(value)
             if base in parts.axes and base.node is not None and base.node.origin.role == "forward":
                 kept[base] = base.type.nbytes
     units = (v for n in parts.looped if n.op.family in _UNITS for v in n.outputs)

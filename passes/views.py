@@ -50,6 +50,13 @@ def _size(shape: tuple[int, ...]) -> int:
     return size
 
 
+def base_of(value: Value) -> Value:
+    """The value that `value` is a view of, through any number of view ops; itself where it is none."""
+    while value.node is not None and value.node.op.name in VIEW_OPS:
+        value = value.node.inputs[0]
+    return value
+
+
 def own(value: Value) -> View:
     """The view of a value that has its own memory."""
     return View(value, 0, value.type.shape, contiguous_strides(value.type.shape))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from compiled import run_executable
 from gradloom import nn, optim
-from gradloom.engine.step import compile_step, plan_step
+from gradloom.engine.step import plan_step
 from gradloom.ir import OPS, Builder, interpret, parse, spec
 from gradloom.ir.ops import elementwise as ew
 from gradloom.nn import functional as F
@@ -18,6 +18,7 @@ from gradloom.passes.pipeline import pipeline, run_passes
 from gradloom.passes.plan import plan
 from gradloom.passes.prologue import Prologue
 from gradloom.runtime.executable import Executable
+from same_bits import assert_same_bits
 from unjitted import run_unjitted
 
 from .test_conv_tiles import CASES, ONES, arrays_for, by_channel
@@ -170,12 +171,6 @@ def test_a_network_of_normalized_convolutions_makes_what_they_read_on_the_way():
 
 
 def test_steps_have_the_same_bits_for_any_threads_and_budget():
-    results = []
-    for threads, memory in ((1, None), (2, None), (2, "90%")):
-        step = compile_step(model(), loss_fn, optim.AdamW(1e-3), batch_of(16), threads=threads, memory=memory, seed=3)
-        losses = [step(batch_of(16, seed)) for seed in range(3)]
-        results.append((losses, step.parameters()))
-    for losses, parameters in results[1:]:
-        assert losses == results[0][0]
-        for name, value in parameters.items():
-            np.testing.assert_array_equal(value, results[0][1][name])
+    batches = [batch_of(16, seed) for seed in range(3)]
+    ways = ((1, None), (2, None), (2, "90%"))
+    assert_same_bits(lambda: (model(), loss_fn, optim.AdamW(1e-3), batch_of(16)), batches, ways)
