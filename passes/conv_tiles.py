@@ -327,8 +327,9 @@ class WeightGradientTiles:
     made by `shares` tiles, which divide its units: a group, a place of the kernel, a block of input channels, a strip;
     where every channel goes by itself, a row of the kernel and a strip.
 
-    Where the tile makes an operand itself (`made`), it does so for a turn at a time: an image of a pass after the
-    other, or the band. That changes no sum.
+    A tile goes through a pass by turns: an image of it after the other, or the band. Where it makes an operand itself
+    (`made`), it does so for a turn at a time. Where nothing is made a pass is one turn, to the same sums; but where
+    every channel goes by itself the order of sums at the edges follows from the turns, which are always the same there.
     """
 
     geometry: Geometry
@@ -342,7 +343,7 @@ class WeightGradientTiles:
     @property
     def turns(self) -> int:
         """Turns of a pass."""
-        return self.images if any(self.made) else 1
+        return self.images if any(self.made) or self.geometry.depthwise else 1
 
     def copied(self, number: int) -> tuple[int, int, int]:
         """Of what a tile makes of an operand for a turn: rows from one band to the next, the first row, rows."""

@@ -29,6 +29,7 @@ CASES = {
     "zeros between elements": ((2, 6, 7, 5), (8, 5, 4, 4), 1, 2, 1, 2, 1),
     "zeros, stride and dilation": ((2, 6, 7, 5), (8, 5, 3, 3), 3, 2, 2, 2, 1),
     "depthwise": ((2, 9, 10, 37), (37, 1, 3, 3), 1, 1, 1, 1, 37),
+    "depthwise, several images a pass": ((40, 5, 6, 9), (9, 1, 3, 3), 1, 1, 1, 1, 9),
     "depthwise with stride": ((2, 9, 10, 32), (32, 1, 5, 5), 2, 2, 1, 1, 32),
     "groups": ((2, 9, 8, 12), (60, 4, 3, 3), 1, 1, 1, 1, 3),
     "channels multiplied": ((2, 7, 8, 6), (12, 1, 3, 3), 1, 1, 1, 1, 6),
@@ -117,6 +118,7 @@ def test_the_cases_show_what_their_names_say():
     assert any(not down.taps for down, _ in conv_tiles(step("stride 3 of kernel 2", "float32").nodes[-2]).phases)
     assert backward("units shared").shares > 1
     assert backward("many bands").parts > 1
+    assert backward("depthwise, several images a pass").images > 1
 
 
 def test_a_certificate_sees_scratch_that_is_too_small():
