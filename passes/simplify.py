@@ -31,6 +31,7 @@ class Simplify(Pass):
         movement that changes nothing, copy, reduction over axes of length 1 -> x or reshape(x)
         x / 2**k -> x * 2**-k              ys[last] -> last carry               loops: see `simplify_scan`
         window_pick(x, window_find(x, window_max(x))) -> window_max(x)
+        where(x > 0, window_put(g, window_find(x, y = window_max(x))), 0) -> window_put(where(y > 0, g, 0), ...)
     """
 
     undo_recompute: bool = False
@@ -54,6 +55,9 @@ class Simplify(Pass):
             return list(seen[key])
 
         return without_dead_parts(rebuild(graph, rule))
+
+
+_COMPARISONS = frozenset({"gt", "ge", "lt", "le", "eq", "ne"})
 
 
 def _power_of_two(value: float | int | bool | None) -> bool:
@@ -143,7 +147,25 @@ def _select(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
     known = fill_value(condition)
     if known is not None:
         return x if known else y
-    return x if x is y else None
+    return x if x is y else _select_windows(b, condition, x, y)
+
+
+def _select_windows(b: Builder, condition: Value, x: Value, y: Value) -> Value | None:
+    """What is put to the largest element of each window may as well be selected window by window: the comparison of
+    that element with a number is the one of the largest.
+    """
+    put, compared = _made_by(x, "window_put"), condition.node
+    if put is None or compared is None or compared.op.name not in _COMPARISONS or fill_value(y) != 0:
+        return None
+    number = fill_value(compared.inputs[1])
+    largest = _largest(put.inputs[1], compared.inputs[0])
+    if number is None or largest is None or any(put.attrs[k] != v for k, v in largest.attrs.items()):
+        return None
+    windows = put.inputs[0]
+    bound = b.full(number, largest.output.type)
+    there = b.emit(compared.op, largest.output, bound)
+    chosen = OPS["select"](b, there, windows, b.full(0.0, windows.type))
+    return b.emit(put.op, chosen, put.inputs[1], **put.attrs)
 
 
 def _cast(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
@@ -236,14 +258,19 @@ def _reduce(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
 
 def _window_pick(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
     x, places = inputs
+    largest = _largest(places, x) if node.attrs["outside"] == -math.inf else None
+    same = largest is not None and all(node.attrs[name] == value for name, value in largest.attrs.items())
+    return largest.output if largest is not None and same else None
+
+
+def _largest(places: Value, x: Value) -> Node | None:
+    """The largest elements of windows over `x` whose places these are; None where they are other places."""
     found = _made_by(places, "window_find")
-    if found is None or node.attrs["outside"] != -math.inf or found.inputs[0] is not x:
+    if found is None or found.inputs[0] is not x:
         return None
     largest = _made_by(found.inputs[1], "window_max")
-    if largest is None or largest.inputs[0] is not x:
-        return None
-    same = all(node.attrs[name] == value == largest.attrs[name] for name, value in found.attrs.items())
-    return largest.output if same else None
+    same = largest is not None and largest.inputs[0] is x and largest.attrs == found.attrs
+    return largest if same else None
 
 
 def _copy(b: Builder, node: Node, inputs: list[Value]) -> Value | None:

@@ -19,7 +19,7 @@ def model():
     layers = [nn.Conv2d(2, 32, 3, padding=1), nn.ReLU()]
     for _ in range(3):
         layers += [nn.Conv2d(32, 32, 3, padding=1), nn.ReLU()]
-    return nn.Sequential(*layers, nn.MaxPool2d(4), nn.Flatten(), nn.Linear(32 * 49, 5))
+    return nn.Sequential(*layers, nn.AvgPool2d(4), nn.Flatten(), nn.Linear(32 * 49, 5))
 
 
 def loss_fn(model, batch):
