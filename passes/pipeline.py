@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,11 +60,12 @@ def preparation() -> list[Pass]:
     ]
 
 
-def scheduling(reach: float = math.inf, compares_apart: bool = False) -> list[Pass]:
+def scheduling(reach: float | None = None, compares_apart: bool = False) -> list[Pass]:
     """The passes that turn a prepared graph into a scheduled one, `reach` as of `Rebuild` and `Prologue`,
     `compares_apart` as of `Fuse`.
     """
-    return [Rebuild(reach), Fuse(compares_apart), Epilogue(), Prologue(reach=reach), Attach(), Collect(), Schedule()]
+    prologue = Prologue() if reach is None else Prologue(reach=reach)
+    return [Rebuild(reach), Fuse(compares_apart), Epilogue(), prologue, Attach(), Collect(), Schedule()]
 
 
 PASS_NAMES = tuple(dict.fromkeys(p.name for p in pipeline()))

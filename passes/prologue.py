@@ -18,7 +18,7 @@ from .views import VIEW_OPS, resolve_views
 _MOST_NODES = 256
 _MADE_ONCE = PLACED | {"save"}
 """Ops that readers do not make again for themselves."""
-_CONVOLUTIONS = ("conv", "conv_add", "conv_weight_gradient")
+CONVOLUTIONS = ("conv", "conv_add", "conv_weight_gradient")
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Prologue(Pass):
     reach: float = math.inf
 
     def __call__(self, graph: Graph) -> Graph:
-        if not any(node.op.name in _CONVOLUTIONS for node in graph.nodes):
+        if not any(node.op.name in CONVOLUTIONS for node in graph.nodes):
             return graph
         return _Rewriter(graph, self).graph()
 
@@ -153,7 +153,7 @@ class _Rewriter:
         """
         body = _Body()
         inner = body.inline(node.attrs["body"], [body.value(v, self.recipes) for v in node.inputs])
-        feeds = any(reader.op.name in _CONVOLUTIONS for v in node.outputs for reader in self.users[v])
+        feeds = any(reader.op.name in CONVOLUTIONS for v in node.outputs for reader in self.users[v])
         for value, result in zip(node.outputs, inner):
             if feeds and self.may_be_made_by_readers(value, node):
                 recipe = _Recipe(*body.recipe([result]))
@@ -178,7 +178,7 @@ class _Rewriter:
         if reader.op.name == "region":
             same = squeezed(value.type.shape) == reader.attrs["domain"]
             return same and product_of(reader) is None
-        if reader.op.name not in _CONVOLUTIONS or geometry(reader) is None:
+        if reader.op.name not in CONVOLUTIONS or geometry(reader) is None:
             return False
         places = [i for i, v in enumerate(reader.inputs) if v is value]
         return places[-1] < data_operands(reader)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from ..ir import Builder, Graph, Node, Value
 from .minimum_cut import sink_side
+from .rebuild_bytes import most_held
 from .rewrite import Pass, rebuild, without_dead_code
 from .views import VIEW_OPS
 
@@ -16,6 +17,10 @@ _UNIT = 256
 _UNBOUNDED = 1 << 62
 # One in so many bytes of what is kept because it is far from what makes it does not count.
 _SLIGHT = 32
+# What is rebuilt may reach through so many values of its own size, where that holds fewer bytes at once.
+_REACHES = (8, 4.5, 3)
+# One in so many bytes fewer is worth it.
+_WORTH = 20
 
 
 @dataclass(frozen=True)
@@ -32,19 +37,45 @@ class Rebuild(Pass):
     through all layers of a net, and would be rebuilt from what each of them added to it, is then there at every few
     layers, and what lies between may be recomputed by itself. It is even kept where something as large that is made of
     it would do, since other things are made of it as well: a sum of residuals rather than its difference from its mean.
+    Without a `reach` there is no bound, unless such a chain, which is whole in memory once its end is needed, would
+    take more bytes than keeping some of it: see `most_held`.
 
     What the backward compares of the forward may as well be compared there: where nothing else of a relu's result is
     read, the booleans are kept.
     """
 
-    reach: float = math.inf
+    reach: float | None = None
 
     def __call__(self, graph: Graph) -> Graph:
         graph = _compared_early(graph)
         for maker in ("forward", "recompute"):
-            kept = _kept(graph, maker, _far(graph, maker, self.reach))
-            graph = graph if kept is None else _rebuilt(graph, kept, maker)
+            kept = _kept(graph, maker, _far(graph, maker, math.inf if self.reach is None else self.reach))
+            if kept is not None:
+                kept = kept if self.reach is not None else _fewest_held(graph, maker, kept)
+                graph = _rebuilt(graph, kept, maker)
         return graph
+
+
+def _fewest_held(graph: Graph, maker: str, kept: set[Value]) -> set[Value]:
+    """What to keep for the fewest bytes at once: `kept`, which are the fewest in all, or more of what is far."""
+
+    def most(kept: set[Value]) -> tuple[int, int]:
+        def is_rebuilt(value: Value) -> bool:
+            node = value.node
+            return node is not None and value not in kept and node.origin.role == maker and can_rebuild(node)
+
+        return most_held(graph, kept, lambda node: _is_later(node, maker), is_rebuilt)
+
+    fewest, in_all = most(kept)
+    far: set[Value] = set()
+    for reach in _REACHES:
+        if fewest - in_all <= fewest // _WORTH:
+            break
+        before, far = far, _far(graph, maker, reach)
+        nearer = _kept(graph, maker, far) if far != before else None
+        if nearer is not None and (held := most(nearer)[0]) + fewest // _WORTH < fewest:
+            kept, fewest = nearer, held
+    return kept
 
 
 def _is_later(node: Node, maker: str) -> bool:

@@ -1,12 +1,18 @@
 """What the backward reads is kept only where it cannot be rebuilt for free."""
 
+from typing import Any
+
+import gradloom as gl
 import numpy as np
 import pytest
+from gradloom import nn
 from gradloom.ir import OPS, Builder, Graph, Value, interpret, spec
 from gradloom.ir.ops import elementwise as ew
 from gradloom.passes.backward import vjp_graph
 from gradloom.passes.canonicalize import Canonicalize
 from gradloom.passes.fuse import Fuse
+from gradloom.passes.pipeline import passed, preparation, scheduling
+from gradloom.passes.plan import plan
 from gradloom.passes.rebuild import Rebuild
 from gradloom.passes.simplify import Simplify
 from hypothesis import given, settings
@@ -110,6 +116,40 @@ def test_within_reach_a_stream_through_all_layers_is_kept_every_few_of_them():
     assert len(kept(np.inf)) == 0
     assert len(kept(2.5)) == 3
     assert len(kept(1.5)) == 7
+
+
+def arena_bytes(graph: Graph, rebuild: Rebuild) -> int:
+    first, *rest = scheduling()
+    assert isinstance(first, Rebuild)
+    return plan(passed(graph, [rebuild, *rest])).arena_bytes
+
+
+def test_a_stream_that_would_be_rebuilt_whole_is_kept_every_few_layers():
+    graph = residual_stream(24)
+    rebuilt = Rebuild()(graph)
+    rebuilt.verify()
+    inputs = random_inputs(graph)
+    for a, b in zip(interpret(graph, *inputs), interpret(rebuilt, *inputs), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert sum(v.node is not None and v.node.op.name == "add" for v in crossing(rebuilt)) in range(2, 7)
+    assert arena_bytes(graph, Rebuild()) < 0.75 * arena_bytes(graph, Rebuild(np.inf))
+
+
+@pytest.mark.parametrize(("size", "keeps"), [(8, True), (32, False)])
+def test_a_stream_is_not_kept_where_convolutions_make_it_for_themselves(size: int, keeps: bool):
+    def loss(x: Any, *weights: Any) -> Any:
+        for w in weights:
+            x = x + nn.relu(nn.conv2d(x, w, padding=1))
+        return np.mean(x)
+
+    images, weight = gl.spec((4, 8, size, size), "float32"), gl.spec((8, 8, 3, 3), "float32")
+    gradient = gl.trace(gl.grad(loss, argnums=range(1, 9)), images, *[weight] * 8)
+    graph = passed(gradient, preparation())
+    assert (str(Rebuild()(graph)) != str(Rebuild(np.inf)(graph))) == keeps
+    if keeps:
+        assert arena_bytes(graph, Rebuild()) < 0.9 * arena_bytes(graph, Rebuild(np.inf))
+    else:
+        assert arena_bytes(graph, Rebuild()) < arena_bytes(graph, Rebuild(3))
 
 
 def test_where_only_the_sign_of_a_value_is_read_booleans_are_kept():
