@@ -241,13 +241,13 @@ def _drawing(opened: Opened, level: _Level, only: str | None, most: int) -> Draw
         if box.source and box.shape == "line":
             box.lines.append(box.source)
     edges: dict[tuple[int, int], int] = {}
-    for node in opened.nodes:
-        to = box_of[node]
-        for value in dict.fromkeys(map(opened.source, node.inputs)):
-            if value.node is None or value.node not in box_of or box_of[value.node] == to:
-                continue
-            pair = (box_of[value.node], to)
-            edges[pair] = edges.get(pair, 0) + value.type.nbytes
+    # However many nodes of a box read a value, its bytes are there once.
+    reads = ((opened.source(v), box_of[node]) for node in opened.nodes for v in node.inputs)
+    for value, to in dict.fromkeys(reads):
+        if value.node is None or value.node not in box_of or box_of[value.node] == to:
+            continue
+        pair = (box_of[value.node], to)
+        edges[pair] = edges.get(pair, 0) + value.type.nbytes
     if only is None:
         return Drawing(boxes, edges, are_apart)
     return _touching(Drawing(boxes, edges, are_apart))

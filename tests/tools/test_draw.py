@@ -69,6 +69,17 @@ def test_every_node_that_makes_arrays_is_in_one_box():
     assert len(collapse(g, 0).boxes) == len({node.origin.role for node in Opened(g).nodes})
 
 
+def test_a_value_that_several_nodes_of_a_box_read_is_one_line_of_its_bytes():
+    b = Builder()
+    x = b.input(gl.spec((4, 8)), "x")
+    b.origin = Origin(scope="a")
+    made = b.emit(OPS["tanh"], x)
+    b.origin = Origin(scope="b")
+    read = b.emit(OPS["add"], b.emit(OPS["sin"], made), b.emit(OPS["cos"], made))
+    drawing = collapse(b.graph([read]), 1)
+    assert drawing.edges == {(0, 1): made.type.nbytes}
+
+
 def test_by_default_few_boxes_are_drawn():
     for blocks in (1, 4, 40):
         assert len(collapse(graph(blocks)).boxes) <= MOST_BOXES
