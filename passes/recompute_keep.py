@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,8 +16,8 @@ _STEEPNESS = 16.0
 _LEAST_PRICE = 0.02
 """A byte counts so much at least, as a part of one that is there all the time."""
 
-# A value and the number of the run that made it.
-_Made = tuple[int, int]
+# The first of some runs, the one after them, bytes.
+_Interval = tuple[int, int, int]
 
 
 def kept_more(problem: Problem, order: Order, limits: Sequence[int]) -> list[Order]:
@@ -33,67 +33,79 @@ def kept_more(problem: Problem, order: Order, limits: Sequence[int]) -> list[Ord
 
 @dataclass(frozen=True, slots=True)
 class _Saving:
-    """What leaving out a run changes: the runs that go, the reads that go with them, bytes from one run to another."""
+    """What leaving out a run changes: the runs that go, what they read, and what stays or goes during which runs."""
 
-    gone: list[int]
-    unread: dict[_Made, set[int]]
-    stays: list[tuple[int, int, int]]
-    goes: list[tuple[int, int, int]]
+    gone: set[int]
+    unread: Collection[int]
+    stays: list[_Interval]
+    goes: list[_Interval]
     time: float
 
 
 @dataclass
 class _Keeping:
+    """Arrays are what one run has made of one value, in the order in which they are made."""
+
     problem: Problem
     order: Order
-    time: list[float] = field(init=False)
+    value: list[int] = field(default_factory=list[int])
+    """Of each array."""
+    born: list[int] = field(default_factory=list[int])
+    """The run that makes each array."""
+    readers: list[list[int]] = field(default_factory=list[list[int]])
+    """The runs that read each array, in order; the number of all runs for what lasts."""
+    before: dict[int, int] = field(default_factory=dict[int, int])
+    """For each array the one that was made before of the same value."""
+    after: dict[int, int] = field(default_factory=dict[int, int])
+    time: list[float] = field(default_factory=list[float])
     """Of each run, 0 for first ones."""
-    reads: list[list[_Made]] = field(init=False)
-    makes: list[list[_Made]] = field(init=False)
-    readers: dict[_Made, list[int]] = field(init=False)
-    """The runs that read what a run has made, in order; the number of all runs for what lasts."""
-    before: dict[_Made, int] = field(init=False)
-    """The run that made the same value before."""
-    after: dict[_Made, int] = field(init=False)
-    over: dict[int, list[tuple[int, _Made]]] = field(init=False)
-    """For each run what it writes over what it reads last."""
+    reads: list[list[int]] = field(default_factory=list[list[int]])
+    makes: list[range] = field(default_factory=list[range])
+    over: dict[int, list[tuple[int, int]]] = field(default_factory=dict[int, "list[tuple[int, int]]"])
+    """For each run the values that it writes over arrays that it reads last."""
     alive: Array = field(init=False)
     """Bytes alive during each run."""
-    known: dict[int, _Saving] = field(init=False)
+    known: dict[int, _Saving] = field(default_factory=dict[int, _Saving])
     """What leaving out a run changes, as far as it was looked at."""
-    told_by: dict[_Made, set[int]] = field(init=False)
-    """The runs of which what is known follows from the readers of a value."""
+    told_by: list[set[int]] = field(init=False)
+    """For each array the runs of which what is known follows from its readers."""
+    tight: dict[int, tuple[int, int]] = field(default_factory=dict[int, tuple[int, int]])
+    """For runs that could not be left out one during which there was no room, and the bytes that there would be more:
+    mostly there is no room before something moves or goes there.
+    """
 
     def __post_init__(self) -> None:
         problem, runs = self.problem, self.order.runs
         there = [False] * len(problem.sizes)
-        self.time, self.reads, self.readers, self.before, self.after = [], [], {}, {}, {}
         made: dict[int, int] = {}
         for now, run in enumerate(runs):
             self.time.append(self._time(run, there))
-            self.reads.append([(v, made[v]) for v in dict.fromkeys(run.reads)])
-            for one in self.reads[-1]:
-                self.readers[one].append(now)
-            for v in run.makes:
-                self.readers[v, now] = []
+            self.reads.append([made[v] for v in dict.fromkeys(run.reads)])
+            for array in self.reads[-1]:
+                self.readers[array].append(now)
+            first = len(self.value)
+            self.makes.append(range(first, first + len(run.makes)))
+            for array, v in enumerate(run.makes, first):
+                self.value.append(v)
+                self.born.append(now)
+                self.readers.append([])
                 if v in made:
-                    self.before[v, now], self.after[v, made[v]] = made[v], now
-                made[v] = now
+                    self.before[array], self.after[made[v]] = made[v], array
+                made[v] = array
         for v in problem.lasting:
-            self.readers[v, made[v]].append(len(runs))
-        self.makes = [[(v, now) for v in run.makes] for now, run in enumerate(runs)]
+            self.readers[made[v]].append(len(runs))
         self.left = [run.again for run in runs]
-        self.known, self.told_by = {}, {}
+        self.size = [problem.sizes[v] for v in self.value]
+        self.told_by = [set() for _ in self.value]
         self.alive = np.zeros(len(runs) + 1, np.int64)
-        for one in self.readers:
-            self.alive[one[1] : self._until(one) + 1] += problem.sizes[one[0]]
-        self.over = {}
+        for array, size in enumerate(self.size):
+            self.alive[self.born[array] : self._until(array) + 1] += size
         for now, run in enumerate(runs):
             self.alive[now] += problem.scratch(run)
-            born = dict(self.reads[now])
+            read = {self.value[array]: array for array in self.reads[now]}
             for new, old in problem.units[run.unit].over:
-                if new in run.makes and old in born and self._until((old, born[old])) == now:
-                    self.over.setdefault(now, []).append((new, (old, born[old])))
+                if new in run.makes and old in read and self._until(read[old]) == now:
+                    self.over.setdefault(now, []).append((new, read[old]))
                     self.alive[now] -= problem.sizes[new]
 
     def _time(self, run: Run, there: list[bool]) -> float:
@@ -107,82 +119,92 @@ class _Keeping:
             there[v] = False
         return time
 
-    def _until(self, one: _Made) -> int:
-        readers = self.readers[one]
-        return readers[-1] if readers else one[1]
+    def _until(self, array: int) -> int:
+        readers = self.readers[array]
+        return readers[-1] if readers else self.born[array]
 
     def within(self, limit: int) -> Order:
         """Leave out what fits the limit."""
         weights = np.exp(_STEEPNESS * (np.minimum(self.alive / max(limit, 1), 1.0) - 1.0))
         self.prices = np.concatenate(([0.0], np.cumsum(weights / weights.sum()))).tolist()
-        heap = [(-self._worth(self._saving(now)), now) for now, left in enumerate(self.left) if left]
-        heapq.heapify(heap)
-        while heap:
-            worth, now = heapq.heappop(heap)
-            if not self.left[now]:
-                continue
-            saving = self._saving(now)
-            current = -self._worth(saving)
-            if current > worth and heap and current > heap[0][0]:
-                heapq.heappush(heap, (current, now))
-            elif self._has_room(saving, limit):
-                self._leave_out(saving)
+        waiting = [now for now, left in enumerate(self.left) if left]
+        while chosen := [now for now in waiting if self.left[now] and not self._is_tight(now, limit)]:
+            self._leave_out_of(chosen, limit)
+            waiting = sorted(set(waiting).difference(chosen))
         runs = tuple([run for run, left in zip(self.order.runs, self.left) if left or not run.again])
         return Order(runs, int(self.alive.max()), sum(t for t, left in zip(self.time, self.left) if left))
+
+    def _is_tight(self, run: int, limit: int) -> bool:
+        """Whether there still is no room where there was none."""
+        place, more = self.tight.get(run, (0, 0))
+        return more > 0 and self.alive[place] + more > limit
+
+    def _leave_out_of(self, chosen: Sequence[int], limit: int) -> None:
+        """Leave out those of the chosen runs that fit the limit."""
+        savings = [self._saving(now) for now in chosen]
+        heap = [(-self._worth(saving), now, saving) for now, saving in zip(chosen, savings)]
+        heapq.heapify(heap)
+        while heap:
+            worth, now, known = heapq.heappop(heap)
+            if not self.left[now] or self._is_tight(now, limit):
+                continue
+            saving = self._saving(now)
+            current = worth if saving is known else -self._worth(saving)
+            if current > worth and heap and current > heap[0][0]:
+                heapq.heappush(heap, (current, now, saving))
+            elif self._has_room(now, saving, limit):
+                self._leave_out(saving)
 
     def _saving(self, run: int) -> _Saving:
         """What leaving out a run changes: what only it reads is not made again either."""
         if run in self.known:
             return self.known[run]
-        sizes, readers, makes = self.problem.sizes, self.readers, self.makes
-        kept = {(one[0], self.before[one]) for one in makes[run] if readers[one]}
+        readers, reads, makes, born, left = self.readers, self.reads, self.makes, self.born, self.left
+        kept = {self.before[array] for array in makes[run] if readers[array]}
         looked_at = {*kept, *makes[run]}
-        gone, going, unread = [run], {run}, dict[_Made, set[int]]()
+        gone, going, unread = [run], {run}, dict[int, int]()
         for now in gone:
-            for one in self.reads[now]:
-                if one in unread:
-                    unread[one].add(now)
-                else:
-                    unread[one] = {now}
-                maker = one[1]
-                if not self.left[maker] or maker in going:
+            for array in reads[now]:
+                unread[array] = unread.get(array, 0) + 1
+                maker = born[array]
+                if not left[maker] or maker in going:
                     continue
                 looked_at.update(makes[maker])
                 for made in makes[maker]:
-                    if made in kept or len(readers[made]) != len(unread.get(made, ())):
+                    if made in kept or len(readers[made]) != unread.get(made, 0):
                         break
                 else:
                     gone.append(maker)
                     going.add(maker)
-        stays: list[tuple[int, int, int]] = []
-        for v, born in kept:
-            last = self._until((v, born))
+        stays: list[_Interval] = []
+        for array in kept:
+            last = self._until(array)
             if last + 1 < run:
-                stays.append((last + 1, run, sizes[v]))
-            stays += ((last, last + 1, sizes[new]) for new, old in self.over.get(last, ()) if old == (v, born))
-        goes: list[tuple[int, int, int]] = []
-        for one, lost in unread.items():
-            if one[1] in going:
-                goes.append((one[1], readers[one][-1] + 1, sizes[one[0]]))
-            elif one not in kept and readers[one][-1] in lost:
-                last = next((r for r in reversed(readers[one]) if r not in lost), one[1])
-                goes.append((last + 1, readers[one][-1] + 1, sizes[one[0]]))
+                stays.append((last + 1, run, self.size[array]))
+            stays += ((last, last + 1, self.problem.sizes[new]) for new, old in self.over.get(last, ()) if old == array)
+        goes: list[_Interval] = []
+        for array in unread:
+            if born[array] in going:
+                goes.append((born[array], readers[array][-1] + 1, self.size[array]))
+            elif array not in kept and readers[array][-1] in going:
+                last = next((r for r in reversed(readers[array]) if r not in going), born[array])
+                goes.append((last + 1, readers[array][-1] + 1, self.size[array]))
         looked_at.update(unread)
-        for one in looked_at:
-            self.told_by.setdefault(one, set()).add(run)
-        self.known[run] = _Saving(gone, unread, stays, goes, sum(self.time[now] for now in gone))
+        for array in looked_at:
+            self.told_by[array].add(run)
+        self.known[run] = _Saving(going, unread, stays, goes, sum(self.time[now] for now in gone))
         return self.known[run]
 
     def _worth(self, saving: _Saving) -> float:
         """Time for what is paid."""
         prices = self.prices
-        paid = sum(size * (prices[end] - prices[begin]) for begin, end, size in saving.stays)
-        won = sum(size * (prices[end] - prices[begin]) for begin, end, size in saving.goes)
-        least = _LEAST_PRICE * sum(size for _, _, size in saving.stays)
+        paid = sum([size * (prices[end] - prices[begin]) for begin, end, size in saving.stays])
+        won = sum([size * (prices[end] - prices[begin]) for begin, end, size in saving.goes])
+        least = _LEAST_PRICE * sum([size for _, _, size in saving.stays])
         return saving.time / max(paid - won, least, 1.0)
 
-    def _has_room(self, saving: _Saving, limit: int) -> bool:
-        """Whether what stays has room within the limit; if so, it takes it."""
+    def _has_room(self, run: int, saving: _Saving, limit: int) -> bool:
+        """Whether what stays for a run has room within the limit; if so, it takes it."""
         alive = self.alive
         first = min((begin for begin, _, _ in saving.stays), default=0)
         end = max((end for _, end, _ in saving.stays), default=0)
@@ -193,7 +215,10 @@ class _Keeping:
                     if begin < end and until > first:
                         change[max(begin - first, 0)] += sign * size
                         change[min(until, end) - first] -= sign * size
-            if (alive[first:end] + change[:-1].cumsum()).max() > limit:
+            change = change[:-1].cumsum()
+            place = int((alive[first:end] + change).argmax())
+            if alive[first + place] + change[place] > limit:
+                self.tight[run] = first + place, int(change[place])
                 return False
         for begin, until, size in saving.goes:
             alive[begin:until] -= size
@@ -204,32 +229,35 @@ class _Keeping:
     def _leave_out(self, saving: _Saving) -> None:
         """Leave out the runs of a saving: what they made is read as it was made before."""
         runs = self.order.runs
-        changed = set(saving.unread)
-        for one, lost in saving.unread.items():
-            self.readers[one] = [r for r in self.readers[one] if r not in lost]
+        moved_from = set[int]()
+        for array in saving.unread:
+            self.readers[array] = [r for r in self.readers[array] if r not in saving.gone]
         for now in saving.gone:
             self.left[now] = False
             self.alive[now] -= self.problem.scratch(runs[now])
             for new, _ in self.over.pop(now, ()):
                 self.alive[now] += self.problem.sizes[new]
-            for v in runs[now].makes:
-                before, later = self.before.pop((v, now)), self.after.pop((v, now), None)
-                changed |= {(v, now), (v, before)}
+            for array in self.makes[now]:
+                before, later = self.before.pop(array), self.after.pop(array, None)
+                moved_from |= {array, before}
                 if later is None:
-                    del self.after[v, before]
+                    del self.after[before]
                 else:
-                    self.after[v, before], self.before[v, later] = later, before
-                    changed.add((v, later))
-                moved = self.readers.pop((v, now))
+                    self.after[before], self.before[later] = later, before
+                    moved_from.add(later)
+                moved, self.readers[array] = self.readers[array], []
                 if not moved:
                     continue
-                last = self._until((v, before))
+                last = self._until(before)
                 if last in self.over:
-                    self.over[last] = [pair for pair in self.over[last] if pair[1] != (v, before)]
-                self.readers[v, before] += moved
+                    self.over[last] = [pair for pair in self.over[last] if pair[1] != before]
+                self.readers[before] += moved
                 for reader in moved:
                     if reader < len(runs):
-                        self.reads[reader] = [(w, before if w == v else b) for w, b in self.reads[reader]]
-        for one in changed:
-            for run in self.told_by.pop(one, ()):
+                        self.reads[reader] = [before if a == array else a for a in self.reads[reader]]
+        for array in (*saving.unread, *moved_from):
+            for run in self.told_by[array]:
                 self.known.pop(run, None)
+                if array in moved_from:
+                    self.tight.pop(run, None)
+            self.told_by[array].clear()
