@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import os
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +19,7 @@ from ..runtime.fork_lock import fork_lock
 from .arrays import check_target, dense_arrays, thread_count
 from .checkpoint_file import CheckpointError, check_names, load_arrays, save_arrays
 from .compile_report import CompileReport, use_of
+from .compiling import compiling
 from .nn import Module
 from .optim import Optimizer
 from .random import key_of_seed
@@ -34,27 +33,6 @@ LossFunction = Callable[[Any, Any], Any]
 # In files. No module has an empty name, so no parameter's name begins like this.
 _STATE_PREFIX = ".optimizer."
 _OPTIMIZER_KEY = "gradloom.optimizer"
-
-
-_lock = fork_lock()
-"""Held while a step is planned or compiled, because that imports modules when it first needs them."""
-
-_OBJECTS_TO_COLLECT = 20_000
-
-
-@contextlib.contextmanager
-def _compiling() -> Iterator[None]:
-    """Nobody else compiles, and the garbage collector runs less often: graphs are a great many objects that live for
-    as long as a plan is being made, and walking them took a quarter of that time.
-    """
-    with _lock:
-        usual = gc.get_threshold()
-        if 0 < usual[0] < _OBJECTS_TO_COLLECT:
-            gc.set_threshold(_OBJECTS_TO_COLLECT, *usual[1:])
-        try:
-            yield
-        finally:
-            gc.set_threshold(*usual)
 
 
 def plan_step(
@@ -75,7 +53,7 @@ def plan_step(
     """
     check_target(target)
     options = {"clip_norm": clip_norm, "clip_value": clip_value, "accumulate": accumulate}
-    with _compiling():
+    with compiling():
         return _plans(model, loss_fn, optimizer, batch, options, thread_count(threads)).within(budget_of(memory))
 
 
@@ -120,7 +98,7 @@ def compile_step(
     """
     check_target(target)
     options = {"clip_norm": clip_norm, "clip_value": clip_value, "accumulate": accumulate}
-    with _compiling():
+    with compiling():
         return Step(model, loss_fn, optimizer, batch, budget_of(memory), thread_count(threads), options, seed)
 
 

@@ -21,6 +21,7 @@ from ..passes.recompute_sources import other_plans
 from ..passes.simplify import Simplify
 from ..passes.smaller_tiles import TilePlans
 from ..passes.tile_batch import SmallerTile
+from .compiling import compiling
 from .largest_batch import BatchSearch, Needed
 from .report import HeldReport, MemoryReport, human, make_report
 from .report_text import live_at_peak, wrapped
@@ -136,11 +137,13 @@ class StepPlan:
         """
         limit = budget_of(memory).bytes_of(self._plans.unbounded_bytes)
         assert limit is not None
-        return self._plans.largest_batch(limit)
+        with compiling():
+            return self._plans.largest_batch(limit)
 
     def curve(self, points: int = 12) -> list[CurvePoint]:
         """Memory against time: plans from the fastest to the smallest, at most `points` of them."""
-        return self._plans.curve(points)
+        with compiling():
+            return self._plans.curve(points)
 
 
 @dataclass
