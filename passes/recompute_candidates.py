@@ -52,13 +52,17 @@ def candidates(problem: Problem) -> list[Order]:
     step = min(_STEP, (floor / first.peak) ** (2 * len(distances) / walks))
     dear = _DEAR * sum(unit.cost for unit in problem.units)
     if floor < _WORTH_CHAINS * first.peak:
-        ways = (True, False) if walks >= _BOTH_CHAINS else (True,)
-        found += [o for early in ways for o in Chain(problem, early).orders(walks // (2 * len(ways)))]
+        chains = [Chain(problem, early) for early in ((True, False) if walks >= _BOTH_CHAINS else (True,))]
+        differing = chains[: 1 + (chains[-1].begins != chains[0].begins)]
+        found += [o for chain in differing for o in chain.orders(walks // (2 * len(chains)))]
     guides = Segments(problem).guides()
     limit, middle = float(first.peak), math.sqrt(first.peak * floor)
     while limit > floor:
         limit = max(limit * (step**_SPARSER if limit > middle else step), floor)
-        tried = [o for distance in distances if (o := evict(problem, int(limit), distance)) is not None]
+        found_with = {distance: evict(problem, int(limit), distance) for distance in distances}
+        # One that came to no end would come to none under a tighter limit.
+        distances = tuple(distance for distance, order in found_with.items() if order is not None)
+        tried = [order for order in found_with.values() if order is not None]
         many = walks >= _MANY_WALKS or limit <= floor
         if many and not any(o.peak <= limit and o.cost <= dear for o in tried):
             tried += [o for guide in guides if (o := evict(problem, int(limit), _DISTANCES[0], guide)) is not None]

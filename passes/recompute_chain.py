@@ -237,29 +237,30 @@ class _Table:
             running.append(units(most + gradient))
             needed.append(units(max(self._turned(chain, k, after), (most + gradient) if makers else 0)))
         self.stages = stages
-        self.best = np.full((stages, stages, _LEVELS + 1), np.inf)
+        self.best = np.full((stages, stages, _LEVELS + 1), np.inf)  # by t and s
         self.choice = np.full((stages, stages, _LEVELS + 1), -1, np.int32)  # 0: keep; j - s: hand on to stage j
         for s in reversed(range(stages)):
-            best, choice = self.best[s], self.choice[s]
+            best, choice = self.best[:, s], self.choice[s]
             best[s, levels >= needed[s]] = again_cost[s]
             # The time to run on to each later stage, where that has room.
             onward = np.full((stages - s - 1, _LEVELS + 1), np.inf)
             cost, room, inputs = 0.0, 0, 0
             left = levels - np.array(self.handed[s][s + 1 :], np.int64).reshape(-1, 1)
             fits = left >= 0
-            left = np.maximum(left, 0)
+            left = np.maximum(left, 0) + np.arange(stages - s - 1).reshape(-1, 1) * (_LEVELS + 1)
             for j in range(s + 1, stages):
                 cost += pass_cost[j - 1]
                 room = max(room, running[j - 1] + inputs)
                 inputs = self.handed[s][j]
                 onward[j - s - 1, (levels >= room) & fits[j - s - 1]] = cost
             for t in range(s + 1, stages):
-                beyond = np.take_along_axis(self.best[s + 1 : t + 1, t], left[: t - s], 1)
-                costs = beyond + best[s:t] + onward[: t - s]
+                costs = self.best[t, s + 1 : t + 1].reshape(-1).take(left[: t - s], mode="clip")
+                costs += best[s:t]
+                costs += onward[: t - s]
                 choice[t] = costs.argmin(0) + 1
                 best[t] = costs.min(0)
                 if self.kept[s]:
-                    costs = _shifted(self.best[s + 1, t], self.handed[s][s + 1] + self.kept[s]) + onward[0]
+                    costs = _shifted(self.best[t, s + 1], self.handed[s][s + 1] + self.kept[s]) + onward[0]
                     choice[t, costs < best[t]] = 0
                     best[t] = np.minimum(best[t], costs)
                 choice[t, np.isinf(best[t])] = -1
@@ -284,7 +285,7 @@ class _Table:
 
     def levels(self, count: int) -> list[int]:
         """Some of the levels at which the least time changes, the smallest among them."""
-        whole = self.best[0, self.stages - 1]
+        whole = self.best[self.stages - 1, 0]
         found = [i for i in range(_LEVELS + 1) if np.isfinite(whole[i]) and (i == 0 or whole[i] < whole[i - 1])]
         if len(found) <= count:
             return found
@@ -305,6 +306,7 @@ class _Runs:
     def __init__(self, chain: Chain, table: _Table) -> None:
         self.chain = chain
         self.table = table
+        self.stay = [not d for d in chain.droppable]
         self.before: dict[int, list[tuple[Run, float]]] = {}
 
     def order(self, level: int) -> Order | None:
@@ -354,7 +356,7 @@ class _Runs:
         """Make all of `wanted` again before the unit at `at`, from what is handed on to stage `s`."""
         chain, problem = self.chain, self.chain.problem
         there = set(chain.crossing[s])
-        alive = [not d for d in chain.droppable]
+        alive = self.stay.copy()
         for v in there:
             alive[v] = True
         makes: dict[int, list[int]] = {}
