@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
+from .recompute_blocks import Blocks
 from .recompute_chain import Chain
 from .recompute_eviction import evict
 from .recompute_exact import MOST_UNITS, cheapest
@@ -29,6 +30,8 @@ _NEAR_FLOOR = 1.001
 # early only where walks are fewer than so many.
 _WORTH_CHAINS = 0.98
 _BOTH_CHAINS = 100
+# Limits for which repeated blocks are solved, one for so many walks.
+_FEWEST_LIMITS, _MOST_LIMITS, _WALKS_A_LIMIT = 6, 32, 3
 # Limits for which a small problem is solved exactly.
 _EXACT = 4
 # Where so large a part of the time is added, segments are tried as well.
@@ -51,10 +54,13 @@ def candidates(problem: Problem) -> list[Order]:
     distances = _DISTANCES if walks >= _MANY_WALKS else _DISTANCES[: 1 + (walks > _LEAST_WALKS)]
     step = min(_STEP, (floor / first.peak) ** (2 * len(distances) / walks))
     dear = _DEAR * sum(unit.cost for unit in problem.units)
+    by_blocks: list[Order] = []
     if floor < _WORTH_CHAINS * first.peak:
         chains = [Chain(problem, early) for early in ((True, False) if walks >= _BOTH_CHAINS else (True,))]
         differing = chains[: 1 + (chains[-1].begins != chains[0].begins)]
         found += [o for chain in differing for o in chain.orders(walks // (2 * len(chains)))]
+        count = min(max(walks // _WALKS_A_LIMIT, _FEWEST_LIMITS), _MOST_LIMITS)
+        by_blocks = Blocks(chains[0]).orders(count)
     guides = Segments(problem).guides()
     limit, middle = float(first.peak), math.sqrt(first.peak * floor)
     while limit > floor:
@@ -69,7 +75,7 @@ def candidates(problem: Problem) -> list[Order]:
         if not tried:
             break
         found += tried
-    found = pareto([*found, *_keeping(problem, pareto(found), walks)])
+    found = pareto([*found, *_keeping(problem, pareto(found), walks), *by_blocks])
     return pareto([*found, *_exact(problem, found)]) if len(problem.units) <= MOST_UNITS else found
 
 

@@ -47,7 +47,7 @@ class Chain:
     def __post_init__(self) -> None:
         problem = self.problem
         count = len(problem.sizes)
-        live = _alive(problem, range(count))
+        live = alive_bytes(problem, range(count))
         fullest = max(range(len(problem.units)), key=live.__getitem__)
         may_go = [
             not problem.stays[v] and v not in problem.lasting and problem.deadline[v] > problem.last_use(v)
@@ -174,7 +174,7 @@ class Chain:
         return [order for order in found if order is not None]
 
 
-def _alive(problem: Problem, values: Iterable[int]) -> list[int]:
+def alive_bytes(problem: Problem, values: Iterable[int]) -> list[int]:
     """The bytes of some values that are alive at each place, where every unit runs once, with the scratch of units."""
     end = len(problem.units)
     change = [0] * (end + 2)
@@ -199,11 +199,11 @@ class _Table:
     def __init__(self, chain: Chain) -> None:
         problem = chain.problem
         sizes, stages = problem.sizes, len(chain.borders) - 1
-        after = _alive(problem, (v for v in range(len(sizes)) if problem.maker[v] >= chain.turn))
+        after = alive_bytes(problem, (v for v in range(len(sizes)) if problem.maker[v] >= chain.turn))
         total = sum(map(sum, ([sizes[v] for v in values] for values in chain.inner)))
         total += sum(sizes[v] for v in range(len(sizes)) if chain.droppable[v] and chain.read_until[v] >= 0)
         total += 2 * max(after[chain.turn :], default=0)
-        self.unit = max(min(total, max(_alive(problem, range(len(sizes))))) / _LEVELS, 1.0)
+        self.unit = max(min(total, max(alive_bytes(problem, range(len(sizes))))) / _LEVELS, 1.0)
         levels = np.arange(_LEVELS + 1)
 
         def units(nbytes: float) -> int:

@@ -25,8 +25,8 @@ _LARGE = 1000
 # Loops whose bodies take more than this part of the arena have plans of their own, in shares of what they take: as many
 # as the largest of them has plans, but no more than what runs around them has room for, in units looked at.
 _WORTH_LOOKING = 20
-_SHARES = (8, 64)
-_UNITS_LOOKED_AT = 16_000
+_SHARES = (8, 96)
+_UNITS_LOOKED_AT = 32_000
 
 
 @dataclass(frozen=True)
