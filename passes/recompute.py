@@ -132,7 +132,8 @@ def graph_problem(plan: Plan, smallest: int = 64) -> GraphProblem:
         again = len(makes) == sum(bool(v.type.nbytes) for v in node.outputs) and _may_run_again(node)
         reads = tuple(number[b] for b in bases if b in number)
         whole = node.op.name != "region"
-        units.append(Unit(node_nanoseconds(node), reads, makes, scratch.get(node, 0), over, again, whole))
+        cost = node_nanoseconds(node)
+        units.append(Unit(cost, reads, makes, scratch.get(node, 0), over, again, whole, may_stop(node)))
         overwritten.append(min((written.get(b, len(nodes) + 1) for b in bases), default=len(nodes) + 1))
     lasting = frozenset(number[v] for v in graph.outputs if v in number)
     # What is looked up a second time is known to be in range only where the indices are the very same value.
@@ -189,7 +190,7 @@ class _Realizer:
         self.b = Builder()
         self.current: dict[Value, Value] = {v: self.b.input(v.type, v.name) for v in problem.graph.inputs}
         self.seen_through: dict[Value, tuple[Value, Value]] = {}
-        self.slices: dict[tuple[Node, tuple[int, ...], frozenset[int]], tuple[Graph, list[Value]]] = {}
+        self.slices: dict[tuple[Node, tuple[int, ...], frozenset[int], bool], tuple[Graph, list[Value]]] = {}
 
     def graph(self, runs: Sequence[Run]) -> Graph:
         graph, problem = self.problem.graph, self.problem
@@ -198,8 +199,8 @@ class _Realizer:
                 self.current[node.output] = self.b.copy(node, []).output
         for run in runs:
             node = problem.nodes[run.unit]
-            if run.again and node.op.name == "region":
-                self.slice_again(node, run)
+            if node.op.name == "region" and (run.again or len(run.makes) < len(problem.units[run.unit].makes)):
+                self.part(node, run)
                 continue
             origin = replace(node.origin, role="recompute") if run.again else node.origin
             copied = self.b.copy(node, [self.value(v) for v in node.inputs], origin)
@@ -227,20 +228,20 @@ class _Realizer:
         self.seen_through[value] = (now, result)
         return result
 
-    def slice_again(self, node: Node, run: Run) -> None:
+    def part(self, node: Node, run: Run) -> None:
         """The part of a region that makes what is wanted of it."""
         problem = self.problem
         wanted = tuple(problem.values[v].index for v in run.makes)
         there = frozenset(problem.values[v].index for v in run.reads if problem.maker[v] == run.unit)
-        key = node, wanted, there
+        key = node, wanted, there, run.again
         if key not in self.slices:
-            self.slices[key] = _slice(node, wanted, there)
+            self.slices[key] = _slice(*key)
         part, sources = self.slices[key]
         results = self.b.inline(part, [self.value(v) for v in sources])
         self.current.update((node.outputs[o], v) for o, v in zip(wanted, results))
 
 
-def _slice(node: Node, wanted: Sequence[int], there: frozenset[int]) -> tuple[Graph, list[Value]]:
+def _slice(node: Node, wanted: Sequence[int], there: frozenset[int], again: bool) -> tuple[Graph, list[Value]]:
     """The nodes of a region that make its outputs `wanted` from its inputs and its outputs `there`, fused anew, and
     the values outside that its inputs stand for. Indices are not checked a second time.
     """
@@ -258,6 +259,7 @@ def _slice(node: Node, wanted: Sequence[int], there: frozenset[int]) -> tuple[Gr
         if one.op.name == "check_index":
             local[one.output] = local[one.inputs[0]]
             continue
-        copied = b.copy(one, [local[v] for v in one.inputs], replace(one.origin, role="recompute"))
+        origin = replace(one.origin, role="recompute") if again else one.origin
+        copied = b.copy(one, [local[v] for v in one.inputs], origin)
         local.update((v, c) for v, c in zip(one.outputs, copied.outputs) if v not in stops)
     return Fuse()(b.graph([local[body.outputs[o]] for o in wanted])), sources

@@ -11,7 +11,7 @@ from .recompute_chain import Chain
 from .recompute_eviction import evict
 from .recompute_exact import MOST_UNITS, cheapest
 from .recompute_keep import kept_more
-from .recompute_problem import Order, Problem
+from .recompute_problem import Order, Problem, without_dead_runs
 from .recompute_segments import Segments
 
 # Units walked through in all, and walks at least: planning takes time in proportion to the units of a large graph. Half
@@ -76,7 +76,9 @@ def candidates(problem: Problem) -> list[Order]:
             break
         found += tried
     found = pareto([*found, *_keeping(problem, pareto(found), walks), *by_blocks])
-    return pareto([*found, *_exact(problem, found)]) if len(problem.units) <= MOST_UNITS else found
+    if len(problem.units) <= MOST_UNITS:
+        found = pareto([*found, *_exact(problem, found)])
+    return pareto([without_dead_runs(problem, order) for order in found])
 
 
 def _keeping(problem: Problem, orders: Sequence[Order], walks: int) -> list[Order]:

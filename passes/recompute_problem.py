@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
 
@@ -14,7 +14,8 @@ class Unit:
 
     `cost` is the time of one run in nanoseconds, `scratch` the bytes it needs only while it runs. `over` are pairs
     (made, read): the first is written over the second, if nothing reads that afterwards. `again` says whether it may
-    be run a second time, `whole` that all it makes then takes its place, wanted or not.
+    be run a second time, `whole` that all it makes then takes its place, wanted or not, `must` that it runs even if
+    nothing reads what it makes.
     """
 
     cost: float
@@ -24,6 +25,7 @@ class Unit:
     over: tuple[tuple[int, int], ...] = ()
     again: bool = True
     whole: bool = True
+    must: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,44 @@ class Problem:
     def order(self, runs: Sequence[Run], cost: float) -> Order:
         """An order of `runs`, with the most bytes that it has alive at once."""
         return Order(tuple(runs), peak(self, runs), cost)
+
+
+def without_dead_runs(problem: Problem, order: Order) -> Order:
+    """The order without runs of which nothing reads what they make before it is made again.
+
+    Where the first run of a unit is one of them, the next one is its first.
+    """
+    # A unit that makes what nothing ever reads is there for something else.
+    wanted = {*problem.lasting, *(v for v, uses in enumerate(problem.uses) if not uses)}
+    alive = [False] * len(problem.sizes)
+    kept: list[Run] = []
+    cost = order.cost
+    late: set[int] = set()
+    for run in reversed(order.runs):
+        unit = problem.units[run.unit]
+        if run.makes and unit.again and (run.again or not unit.must) and wanted.isdisjoint(run.makes):
+            if run.again:
+                beside = [v for v in run.reads if problem.maker[v] == run.unit]
+                for value in beside:
+                    alive[value] = True
+                cost -= problem.again(run.unit, run.makes, alive)[1]
+                for value in beside:
+                    alive[value] = False
+            else:
+                cost -= unit.cost
+                late.add(run.unit)
+            continue
+        wanted.difference_update(run.makes)
+        wanted.update(run.reads)
+        kept.append(run)
+    if len(kept) == len(order.runs):
+        return order
+    kept.reverse()
+    for i, run in enumerate(kept):
+        if run.unit in late:
+            late.remove(run.unit)
+            kept[i] = replace(run, again=False)
+    return problem.order(kept, cost)
 
 
 def peak(problem: Problem, runs: Sequence[Run]) -> int:

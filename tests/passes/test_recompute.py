@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -23,7 +24,7 @@ from gradloom.passes.recompute import graph_problem, recompute_flops
 from gradloom.passes.recompute_candidates import pareto
 from gradloom.passes.recompute_eviction import Guide, evict
 from gradloom.passes.recompute_frontier import Frontier
-from gradloom.passes.recompute_problem import Problem, Unit, peak
+from gradloom.passes.recompute_problem import Problem, Run, Unit, peak, without_dead_runs
 from gradloom.passes.recompute_segments import Segments
 from gradloom.passes.recompute_sources import other_plans
 from gradloom.runtime.executable import Executable
@@ -101,6 +102,24 @@ def test_one_run_makes_again_all_that_is_still_wanted_of_it():
     assert [run.makes for run in order.runs if run.again] == [(0, 1)]
 
 
+def test_what_nothing_reads_before_it_is_made_again_is_not_run():
+    units = [Unit(5.0, (), (0,)), Unit(1.0, (0,), (1,)), Unit(1.0, (1,), (2,)), Unit(1.0, (2, 1), (3,))]
+    problem = Problem(units, [SIZE] * 4, lasting=frozenset({3}))
+    once = problem.first_runs()
+    runs = [*once[:2], Run(0, (), (0,), True), Run(1, (0,), (1,), True), *once[2:]]
+    assert without_dead_runs(problem, problem.order(runs, 6.0)) == problem.order(once, 0.0)
+    # What may stop the run does so the first time.
+    problem.units = [Unit(5.0, (), (0,), must=True), *units[1:]]
+    assert without_dead_runs(problem, problem.order(runs, 6.0)).runs == (once[0], *runs[2:3], *once[1:])
+
+
+def test_a_run_of_which_one_result_is_read_stays():
+    problem = Problem([Unit(1.0, (), (0, 1), whole=False), Unit(1.0, (0, 1), (2,))], [SIZE] * 3, frozenset({2}))
+    runs = [*problem.first_runs()[:1], Run(0, (), (0,), True), *problem.first_runs()[1:]]
+    order = problem.order(runs, 1.0)
+    assert without_dead_runs(problem, order) is order
+
+
 def test_a_chain_fits_few_values():
     order = evict(chain(64), 7 * SIZE)
     assert order is not None
@@ -153,8 +172,12 @@ def again(base: Plan, share: float, distance: float, eager: bool) -> Plan | None
     order = evict(problem, int(peak(problem, problem.first_runs()) * share), distance, guide)
     if order is None:
         return None
-    graph = problem.realized(order.runs, {})
+    lean = without_dead_runs(problem, order)
+    assert lean.peak <= order.peak
+    assert lean.cost <= order.cost
+    graph = problem.realized(lean.runs, {})
     graph.verify()
+    assert recompute_flops(graph) == recompute_flops(base.graph) + problem.flops_again(lean.runs, {})
     return plan(graph, base.threads, outputs_in_arena=True)
 
 
@@ -287,8 +310,13 @@ def test_what_runs_through_residual_blocks_is_kept_in_other_plans_with_the_same_
         for p in (base, *others)
     ]
     assert max(most[1:]) < most[0]
-    frontiers = [Frontier(base, found).least().plan.arena_bytes for found in ((), others)]
-    assert frontiers[1] < frontiers[0]
+    frontiers = [Frontier(base, found) for found in ((), others)]
+    assert frontiers[1].least().plan.arena_bytes < frontiers[0].least().plan.arena_bytes
+    # No plan makes what nothing reads.
+    for i in range(len(frontiers[1].orders)):
+        made = frontiers[1].planned(i).graph
+        used = {*made.outputs, *(v for node in made.nodes for v in node.inputs)}
+        assert all(not used.isdisjoint(node.outputs) for node in made.nodes)
     arrays = [np.abs(a) for a in random_inputs(graph)]
     expected = run_executable(Executable(base), base.graph, arrays)[0]
     for other in others:
@@ -318,8 +346,9 @@ def with_dropout() -> Plan:
     first = h
     for _ in range(6):
         h = ew.tanh(b, OPS["dot"](b, h, b.input(spec((30, 30))), contract=((1,), (0,)), batch=((), ())))
-    made = again(plan(run_passes(b.graph([ew.add(b, h, first)])), 1, outputs_in_arena=True), 0.0, 0.0, True)
-    assert made is not None
+    problem = graph_problem(plan(run_passes(b.graph([ew.add(b, h, first)])), 1, outputs_in_arena=True), smallest=8)
+    *runs, last = problem.first_runs()
+    made = plan(problem.realized([*runs, replace(runs[0], again=True), last], {}), 1, outputs_in_arena=True)
     assert any(n.origin.role == "recompute" and n.op.name == "random_bits" for n in inner_nodes(made.graph))
     check_plan(made)
     return made
