@@ -48,7 +48,9 @@ or something is wrong with what was asked for.
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command: `argv`, by default the arguments of this process. Returns the exit code."""
     try:
-        return _run(argv)
+        code = _run(argv)
+        sys.stdout.flush()
+        return code
     except BrokenPipeError:
         # Whoever read our output has seen enough, as in `gradloom ir digits | head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -62,10 +62,6 @@ def run_plan(options: PlanOptions) -> int:
     curve = [] if options.curve is None or plan is None else _curve(plan, options)
     quiet = options.json == "-"
     other = None if options.diff is None else _load(options.diff, options)[0]
-    if not quiet:
-        print(report if other is None else diff_text(report, other, options.recipe, str(options.diff)))
-        if curve:
-            print("\n" + _curve_text(curve))
     if options.json is not None:
         _write(options.json, _with_curve(report.to_json(), curve))
     if options.html is not None:
@@ -74,6 +70,11 @@ def run_plan(options: PlanOptions) -> int:
             report.to_html(options.html, title, curve)
         except OSError as error:
             raise CommandError(f"cannot write {options.html}: {error.strerror}") from error
+    # Last, because who reads it may stop doing so.
+    if not quiet:
+        print(report if other is None else diff_text(report, other, options.recipe, str(options.diff)))
+        if curve:
+            print("\n" + _curve_text(curve))
     return _verdict(report, other, options.fail_over, quiet)
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -66,6 +69,18 @@ def test_json_is_the_report_alone_or_in_a_file(recipes: Path, capsys: pytest.Cap
     assert json.loads(alone)["total_bytes"] == planned("small").total_bytes
     assert main(["plan", "small.json"]) == 0
     assert capsys.readouterr().out == text
+
+
+def test_files_are_written_when_nobody_reads_what_is_printed(recipes: Path):
+    read, write = os.pipe()
+    os.close(read)
+    command = (
+        "from gradloom.tools.cli import main; raise SystemExit(main(['plan', 'zoo.py:small', '--html', 'small.html']))"
+    )
+    done = subprocess.run([sys.executable, "-c", command], stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (recipes / "small.html").exists()
 
 
 def test_html_is_a_page(recipes: Path):
