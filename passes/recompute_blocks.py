@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import heapq
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 from ..ir import Array
 from .recompute_chain import Chain, alive_bytes
 from .recompute_keep import kept_more
-from .recompute_problem import Order, Problem, Run
+from .recompute_problem import Order, Problem, Run, runs_again
 
 # Blocks at least and at most: shorter repetitions are found together, several as one block.
 _FEWEST_BLOCKS, _MOST_BLOCKS = 3, 64
@@ -452,42 +451,6 @@ class _Segment:
         return int((change[:-1].cumsum() + level).max(initial=0))
 
 
-def runs_again(
-    problem: Problem, wanted: Iterable[int], alive: Sequence[bool], first: int, at: int
-) -> list[tuple[Run, float]] | None:
-    """The runs again, with their times, that make `wanted` before the place `at` from what is `alive`; None where that
-    takes a unit before the place `first`, or comes too late.
-    """
-    makes: dict[int, list[int]] = {}
-    heap: list[int] = []
-
-    def want(value: int) -> None:
-        if alive[value]:
-            return
-        place = problem.maker[value]
-        if place not in makes:
-            makes[place] = []
-            heapq.heappush(heap, -place)
-        if value not in makes[place]:
-            makes[place].append(value)
-
-    for value in wanted:
-        want(value)
-    runs: list[tuple[Run, float]] = []
-    while heap:
-        place = -heapq.heappop(heap)
-        made = tuple(v for v in problem.units[place].makes if v in makes[place])
-        if place < first or any(problem.deadline[v] <= at for v in made):
-            return None
-        reads, cost = problem.again(place, made, alive)
-        reads = tuple(dict.fromkeys(reads))
-        runs.append((Run(place, reads, made, True), cost))
-        for read in reads:
-            want(read)
-    runs.reverse()
-    return runs
-
-
 class _Program:
     """What of a segment is kept at which price of a byte."""
 
@@ -639,15 +602,17 @@ class _Table:
         """Add the runs again of an option, by the place before which they run; False where one comes too late."""
         problem, chain = self.problem, self.blocks.chain
         values = segment.values
+        alive = [not d for d in chain.droppable]
         for again in option.again:
             at = chain.wanted_at[values[again.before]]
             for place, makes, there in again.runs:
                 unit, made = segment.begin + place, tuple(values[i] for i in makes)
                 if any(problem.deadline[v] <= at for v in made):
                     return False
-                alive = [not d for d in chain.droppable]
                 for i in there:
                     alive[values[i]] = True
                 reads, cost = problem.again(unit, made, alive)
+                for i in there:
+                    alive[values[i]] = not chain.droppable[values[i]]
                 before.setdefault(at, []).append((Run(unit, tuple(dict.fromkeys(reads)), made, True), cost))
         return True

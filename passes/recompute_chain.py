@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -10,7 +9,7 @@ from itertools import accumulate
 import numpy as np
 
 from ..ir import Array
-from .recompute_problem import Order, Problem, Run
+from .recompute_problem import Order, Problem, Run, runs_again
 
 # A value waits long where its next use is farther away than this part of all units, and than so many units.
 _FAR_SHARE = 50
@@ -355,35 +354,11 @@ class _Runs:
     def again(self, wanted: Sequence[int], s: int, at: int) -> bool:
         """Make all of `wanted` again before the unit at `at`, from what is handed on to stage `s`."""
         chain, problem = self.chain, self.chain.problem
-        there = set(chain.crossing[s])
         alive = self.stay.copy()
-        for v in there:
+        for v in chain.crossing[s]:
             alive[v] = True
-        makes: dict[int, list[int]] = {}
-        heap: list[int] = []
-
-        def want(value: int) -> None:
-            if alive[value]:
-                return
-            place = problem.maker[value]
-            if place not in makes:
-                makes[place] = []
-                heapq.heappush(heap, -place)
-            if value not in makes[place]:
-                makes[place].append(value)
-
-        for value in wanted:
-            want(value)
-        runs: list[tuple[Run, float]] = []
-        while heap:
-            place = -heapq.heappop(heap)
-            made = tuple(v for v in problem.units[place].makes if v in makes[place])
-            if any(problem.deadline[v] <= at for v in made):
-                return False
-            reads, cost = problem.again(place, made, alive)
-            reads = tuple(dict.fromkeys(reads))
-            runs.append((Run(place, reads, made, True), cost))
-            for read in reads:
-                want(read)
-        self.before.setdefault(at, []).extend(reversed(runs))
+        runs = runs_again(problem, wanted, alive, 0, at)
+        if runs is None:
+            return False
+        self.before.setdefault(at, []).extend(runs)
         return True

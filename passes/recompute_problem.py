@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import heapq
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
@@ -145,6 +146,42 @@ class Problem:
     def order(self, runs: Sequence[Run], cost: float) -> Order:
         """An order of `runs`, with the most bytes that it has alive at once."""
         return Order(tuple(runs), peak(self, runs), cost)
+
+
+def runs_again(
+    problem: Problem, wanted: Iterable[int], alive: Sequence[bool], first: int, at: int
+) -> list[tuple[Run, float]] | None:
+    """The runs again, with their times, that make `wanted` before the place `at` from what is `alive`; None where that
+    takes a unit before the place `first`, or comes too late.
+    """
+    makes: dict[int, list[int]] = {}
+    heap: list[int] = []
+
+    def want(value: int) -> None:
+        if alive[value]:
+            return
+        place = problem.maker[value]
+        if place not in makes:
+            makes[place] = []
+            heapq.heappush(heap, -place)
+        if value not in makes[place]:
+            makes[place].append(value)
+
+    for value in wanted:
+        want(value)
+    runs: list[tuple[Run, float]] = []
+    while heap:
+        place = -heapq.heappop(heap)
+        made = tuple(v for v in problem.units[place].makes if v in makes[place])
+        if place < first or any(problem.deadline[v] <= at for v in made):
+            return None
+        reads, cost = problem.again(place, made, alive)
+        reads = tuple(dict.fromkeys(reads))
+        runs.append((Run(place, reads, made, True), cost))
+        for read in reads:
+            want(read)
+    runs.reverse()
+    return runs
 
 
 def without_dead_runs(problem: Problem, order: Order) -> Order:

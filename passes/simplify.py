@@ -158,8 +158,8 @@ def _select_windows(b: Builder, condition: Value, x: Value, y: Value) -> Value |
     if put is None or compared is None or compared.op.name not in _COMPARISONS or fill_value(y) != 0:
         return None
     number = fill_value(compared.inputs[1])
-    largest = _largest(put.inputs[1], compared.inputs[0])
-    if number is None or largest is None or any(put.attrs[k] != v for k, v in largest.attrs.items()):
+    largest = _largest(put.inputs[1], compared.inputs[0], put)
+    if number is None or largest is None:
         return None
     windows = put.inputs[0]
     bound = b.full(number, largest.output.type)
@@ -258,19 +258,21 @@ def _reduce(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
 
 def _window_pick(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
     x, places = inputs
-    largest = _largest(places, x) if node.attrs["outside"] == -math.inf else None
-    same = largest is not None and all(node.attrs[name] == value for name, value in largest.attrs.items())
-    return largest.output if largest is not None and same else None
+    largest = _largest(places, x, node) if node.attrs["outside"] == -math.inf else None
+    return None if largest is None else largest.output
 
 
-def _largest(places: Value, x: Value) -> Node | None:
-    """The largest elements of windows over `x` whose places these are; None where they are other places."""
+def _largest(places: Value, x: Value, like: Node) -> Node | None:
+    """The largest elements of windows over `x` whose places these are; None where they are other places, or windows
+    otherwise than those of `like`.
+    """
     found = _made_by(places, "window_find")
     if found is None or found.inputs[0] is not x:
         return None
     largest = _made_by(found.inputs[1], "window_max")
-    same = largest is not None and largest.inputs[0] is x and largest.attrs == found.attrs
-    return largest if same else None
+    if largest is None or largest.inputs[0] is not x or largest.attrs != found.attrs:
+        return None
+    return largest if all(like.attrs[name] == value for name, value in largest.attrs.items()) else None
 
 
 def _copy(b: Builder, node: Node, inputs: list[Value]) -> Value | None:

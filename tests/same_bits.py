@@ -1,4 +1,4 @@
-"""One training step compiled in several ways: the bits of its losses and parameters must be the same."""
+"""One training step in several ways, compiled or interpreted: the bits of its results must be the same."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ from typing import Any
 
 import numpy as np
 from gradloom.engine.step import compile_step
+from gradloom.ir import interpret
+from gradloom.passes.certificate import check_plan
+from gradloom.passes.plan import Plan, plan
+from gradloom.passes.recompute import GraphProblem
+from gradloom.passes.recompute_problem import Order
+from random_graphs import random_inputs
 
 
 def assert_same_bits(
@@ -22,3 +28,14 @@ def assert_same_bits(
         assert losses == results[0][0]
         for name, value in parameters.items():
             np.testing.assert_array_equal(value, results[0][1][name])
+
+
+def assert_same_values(base: Plan, problem: GraphProblem, orders: Iterable[Order]) -> None:
+    """Each of `orders` of the units of `base` is a sound plan, and computes what `base` does."""
+    arrays = random_inputs(base.graph)
+    expected = interpret(base.graph, *arrays)
+    for order in orders:
+        made = plan(problem.realized(order.runs, {}), base.threads, outputs_in_arena=True)
+        check_plan(made)
+        for a, b in zip(expected, interpret(made.graph, *arrays), strict=True):
+            assert a.tobytes() == b.tobytes()

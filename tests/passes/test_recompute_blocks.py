@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from gradloom import spec, trace, value_and_grad
-from gradloom.ir import Graph, interpret
+from gradloom.ir import Graph
 from gradloom.passes import recompute_blocks
-from gradloom.passes.certificate import check_plan
 from gradloom.passes.pipeline import run_passes
 from gradloom.passes.plan import plan
 from gradloom.passes.recompute import graph_problem
@@ -21,8 +20,8 @@ from gradloom.passes.recompute_exact import cheapest
 from gradloom.passes.recompute_problem import Problem, Unit
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from random_graphs import random_inputs
 from random_steps import backward_graphs, net_steps, step_graphs
+from same_bits import assert_same_values
 
 from .test_recompute import SIZE, chain
 from .test_recompute_chain import block_chain, parting_chain, replayed
@@ -151,13 +150,7 @@ def test_every_order_can_be_run(problem: Problem):
 def test_any_order_gives_the_same_values_and_a_sound_plan(graph: Graph):
     base = plan(run_passes(graph), 2, outputs_in_arena=True)
     problem = graph_problem(base, smallest=8)
-    arrays = random_inputs(graph)
-    expected = interpret(base.graph, *arrays)
-    for order in blocks(problem).orders(3):
-        made = plan(problem.realized(order.runs, {}), base.threads, outputs_in_arena=True)
-        check_plan(made)
-        for a, b in zip(expected, interpret(made.graph, *arrays), strict=True):
-            assert a.tobytes() == b.tobytes()
+    assert_same_values(base, problem, blocks(problem).orders(3))
 
 
 def test_a_net_of_equal_layers_gives_the_same_values():
@@ -169,12 +162,6 @@ def test_a_net_of_equal_layers_gives_the_same_values():
     graph = trace(value_and_grad(net, argnums=(1, 2, 3, 4, 5, 6)), *[spec((16, 16), "float64")] * 7)
     base = plan(run_passes(graph), 2, outputs_in_arena=True)
     problem = graph_problem(base, smallest=8)
-    arrays = random_inputs(graph)
-    expected = interpret(base.graph, *arrays)
     orders = blocks(problem).orders(10)
     assert any(order.cost > 0 for order in orders)
-    for order in orders:
-        made = plan(problem.realized(order.runs, {}), base.threads, outputs_in_arena=True)
-        check_plan(made)
-        for a, b in zip(expected, interpret(made.graph, *arrays), strict=True):
-            assert a.tobytes() == b.tobytes()
+    assert_same_values(base, problem, orders)
