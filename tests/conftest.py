@@ -1,5 +1,8 @@
 """What holds for all tests: Hypothesis repeats the same examples, and the clock fails none."""
 
+from collections.abc import Generator
+from typing import Any
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -13,3 +16,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-cases", action="store_true", help="write what passes now give into the expected text of their cases"
     )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """A test that is skipped for want of torch or JAX has to say so by its mark, or nothing would ever run it."""
+    report = yield
+    if report.skipped and isinstance(report.longrepr, tuple) and not item.get_closest_marker("peers"):
+        reason = report.longrepr[2]
+        if any(f"'{name}'" in reason or f"{name} is not installed" in reason for name in ("torch", "jax")):
+            report.outcome, report.longrepr = "failed", f"{reason}: mark it with @pytest.mark.peers"
+    return report

@@ -413,9 +413,16 @@ def clip(
     min: ArrayLike | None = None,
     max: ArrayLike | None = None,
 ) -> Any:
-    """`x` with everything below `min` raised to it and above `max` lowered to it; either may be absent."""
+    """`x` with everything below `min` raised to it and above `max` lowered to it; either may be absent.
+
+    A Python integer below all integers of the dtype of `x` is no lower bound, one above them no upper bound.
+    """
     low, high = min if a_min is None else a_min, max if a_max is None else a_max
     result = as_arraylike(x)
+    if dtype_of(result).kind in "iu":
+        limits = np.iinfo(dtype_of(result))
+        low = None if type(low) is int and low < limits.min else low
+        high = None if type(high) is int and high > limits.max else high
     bounds = [as_operand(bound) for bound in (low, high) if bound is not None]
     dtype = result_dtype(key_of(result), *map(key_of, bounds))
     result = cast(result, dtype)

@@ -34,6 +34,7 @@ def test_arrays_and_metadata_come_back_as_they_were(tmp_path):
     assert os.listdir(tmp_path) == ["c.safetensors"]
 
 
+@pytest.mark.peers
 def test_torch_reads_what_is_written_and_its_files_are_read(tmp_path):
     torch = pytest.importorskip("torch")
     files = pytest.importorskip("safetensors.torch")

@@ -17,7 +17,7 @@ from gradloom.passes.prologue import Prologue
 from gradloom.runtime.executable import Executable
 
 torch = pytest.importorskip("torch")
-pytestmark = pytest.mark.usefixtures("one_thread_for_torch")
+pytestmark = [pytest.mark.peers, pytest.mark.usefixtures("one_thread_for_torch")]
 
 EAGER = {"attach": Attach(least_bytes=0, least_alone=0), "prologue": Prologue(least_bytes=0)}
 TOGETHER = [EAGER.get(step.name, step) for step in pipeline()]

@@ -59,6 +59,7 @@ MASKS = {
 }
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("name", MASKS)
 def test_attention_with_a_mask_is_torchs(name):
     torch = pytest.importorskip("torch")
@@ -70,6 +71,7 @@ def test_attention_with_a_mask_is_torchs(name):
     )
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize(("queries", "keys"), [(5, 5), (5, 7), (7, 5), (1, 4)])
 def test_causal_attention_is_torchs_for_any_lengths(queries, keys):
     torch = pytest.importorskip("torch")
@@ -81,6 +83,7 @@ def test_causal_attention_is_torchs_for_any_lengths(queries, keys):
     )
 
 
+@pytest.mark.peers
 def test_leading_axes_of_attention_broadcast():
     torch = pytest.importorskip("torch")
     q, k, v = qkv()
@@ -89,6 +92,7 @@ def test_leading_axes_of_attention_broadcast():
     assert_torchs(F.scaled_dot_product_attention, lambda q, k, v: theirs(q, k[:1], v[:1]), q, k[:1], v[:1])
 
 
+@pytest.mark.peers
 def test_the_gradient_of_an_added_mask_is_torchs():
     torch = pytest.importorskip("torch")
     theirs = torch.nn.functional.scaled_dot_product_attention
@@ -200,6 +204,7 @@ def inputs(options, batched=True):
     return [RNG.standard_normal(shape) for shape in shapes]
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("sizes", SIZES)
 def test_multihead_attention_is_torchs(sizes, batch_first):
@@ -211,6 +216,7 @@ def test_multihead_attention_is_torchs(sizes, batch_first):
     assert_module_is_torchs(ours, theirs, parameters, arrays, {"need_weights": False})
 
 
+@pytest.mark.peers
 def test_self_attention_is_torchs():
     ours, theirs, parameters = pair()
     x = RNG.standard_normal((L, N, E))
@@ -250,6 +256,7 @@ MULTIHEAD_MASKS = [
 ]
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("need_weights", [False, True])
 @pytest.mark.parametrize("masks", MULTIHEAD_MASKS)
 def test_masks_of_multihead_attention_are_torchs(masks, need_weights):
@@ -261,6 +268,7 @@ def test_masks_of_multihead_attention_are_torchs(masks, need_weights):
         assert_module_is_torchs(ours, theirs, parameters, arrays, options, pick=1)
 
 
+@pytest.mark.peers
 def test_a_boolean_and_an_added_mask_combine():
     ours, _, parameters = pair()
     arrays, bias = inputs({}), RNG.standard_normal((L, S))
@@ -270,6 +278,7 @@ def test_a_boolean_and_an_added_mask_combine():
     np.testing.assert_array_equal(mixed, added)
 
 
+@pytest.mark.peers
 def test_causal_multihead_attention_needs_no_mask():
     ours, _, parameters = pair()
     arrays = inputs({})
@@ -279,6 +288,7 @@ def test_causal_multihead_attention_needs_no_mask():
     assert not weights[:, ~np.tri(L, S, dtype=bool)].any()
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("average", [True, False])
 @pytest.mark.parametrize("batch_first", [True, False])
 def test_multihead_attention_without_a_batch_is_torchs(batch_first, average):
@@ -291,6 +301,7 @@ def test_multihead_attention_without_a_batch_is_torchs(batch_first, average):
     assert_module_is_torchs(ours, theirs, parameters, arrays, per_head)
 
 
+@pytest.mark.peers
 def test_a_query_without_keys_gets_the_output_of_zeros():
     ours, _, parameters = pair()
     padding = np.broadcast_to(np.array([[False], [True], [False]]), (N, S)).copy()
@@ -299,6 +310,7 @@ def test_a_query_without_keys_gets_the_output_of_zeros():
     np.testing.assert_allclose(output[:, 1], np.broadcast_to(parameters["out_proj.bias"], (L, E)))
 
 
+@pytest.mark.peers
 def test_initial_values_of_attention_are_distributed_as_torchs():
     torch = pytest.importorskip("torch")
     for options in ({}, {"kdim": 32, "vdim": 16}):
@@ -343,6 +355,7 @@ def test_multihead_attention_refuses_what_does_not_fit():
 LAYERS = list(itertools.product([False, True], [False, True], [False, True], ["relu", "gelu"]))
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize(("norm_first", "batch_first", "bias", "activation"), LAYERS)
 def test_an_encoder_layer_is_torchs(norm_first, batch_first, bias, activation):
     torch = pytest.importorskip("torch")
@@ -356,6 +369,7 @@ def test_an_encoder_layer_is_torchs(norm_first, batch_first, bias, activation):
     assert_module_is_torchs(ours, theirs, parameters, [x], masks)
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("norm", [False, True])
 def test_an_encoder_is_torchs(norm):
     torch = pytest.importorskip("torch")
@@ -379,6 +393,7 @@ def test_the_layers_of_an_encoder_begin_with_values_of_their_own():
     assert len(values) == 2 * 12 + 2
 
 
+@pytest.mark.peers
 def test_an_encoder_trains_as_torchs_from_its_state_dict(tmp_path):
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)
@@ -445,6 +460,7 @@ class Tied(nn.Module):
         return self.lm_head(self.norm(self.embedding(tokens)))
 
 
+@pytest.mark.peers
 def test_a_tied_head_trains_as_in_torch():
     torch = pytest.importorskip("torch")
     tokens = RNG.integers(0, 11, (4, 9))
@@ -468,6 +484,7 @@ def test_a_tied_head_trains_as_in_torch():
     np.testing.assert_allclose(step.parameters()["embedding.weight"], weight.detach().numpy(), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("p", [1, 2, 2.5, 0.5])
 @pytest.mark.parametrize("axis", [1, -1, 0])
 def test_normalize_is_torchs(p, axis):
@@ -477,6 +494,7 @@ def test_normalize_is_torchs(p, axis):
     assert_torchs(lambda x: F.normalize(x, p, axis), lambda x: theirs(x, p, axis), x)
 
 
+@pytest.mark.peers
 def test_normalize_of_zeros_is_zeros_with_finite_gradients():
     torch = pytest.importorskip("torch")
     x = np.array([[0.0, 0.0], [3.0, 4.0], [1e-14, 0.0]])

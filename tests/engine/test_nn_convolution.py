@@ -90,6 +90,7 @@ def derivatives(name, options):
     return everything
 
 
+@pytest.mark.peers
 @pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel lengths")
 @pytest.mark.parametrize(("name", "x", "w", "options"), CASES)
 def test_values_gradients_and_second_derivatives_are_torchs(name, x, w, options):
@@ -116,6 +117,7 @@ LAYERS = [
 ]
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize(("name", "arguments", "options", "shape"), LAYERS)
 def test_layers_have_torchs_parameters_and_values(name, arguments, options, shape):
     torch = pytest.importorskip("torch")
@@ -253,6 +255,7 @@ def torch_losses(torch, state, batches):
     return losses
 
 
+@pytest.mark.peers
 def test_a_convolutional_network_learns_as_torchs_does_with_the_same_bits_for_any_threads():
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(0)

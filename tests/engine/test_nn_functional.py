@@ -41,6 +41,7 @@ UNARY = [
 ]
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize(("ours", "name", "options"), UNARY)
 def test_activations_are_torchs(ours, name, options):
     torch = pytest.importorskip("torch")
@@ -48,6 +49,7 @@ def test_activations_are_torchs(ours, name, options):
     against_torch(lambda x: ours(x, **options), lambda x: theirs(x, **options), X)
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("axis", [-1, 0])
 @pytest.mark.parametrize("name", ["softmax", "log_softmax", "logsumexp"])
 def test_softmax_and_its_relatives_are_torchs(name, axis):
@@ -73,6 +75,7 @@ def test_logsumexp_of_minus_infinity_is_minus_infinity():
     np.testing.assert_allclose(F.logsumexp(np.array([0.0, -np.inf]), keepdims=True), [0.0])
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("shape", [(7,), (3, 7)])
 def test_layer_norm_is_torchs(shape):
     torch = pytest.importorskip("torch")
@@ -89,6 +92,7 @@ def test_layer_norm_is_torchs(shape):
     against_torch(lambda x: F.layer_norm(x, shape), lambda x: theirs(x, shape), x, rtol=1e-9)
 
 
+@pytest.mark.peers
 def test_linear_takes_any_number_of_leading_axes():
     torch = pytest.importorskip("torch")
     w, b = RNG.standard_normal((4, 7)), RNG.standard_normal(4)
@@ -96,6 +100,7 @@ def test_linear_takes_any_number_of_leading_axes():
         against_torch(F.linear, torch.nn.functional.linear, RNG.standard_normal(shape), w, b)
 
 
+@pytest.mark.peers
 def test_embedding_rows_and_the_gradient_without_the_padding_row():
     torch = pytest.importorskip("torch")
     index, weight = np.array([[1, 0], [1, 4]]), RNG.standard_normal((5, 3))
@@ -133,6 +138,7 @@ CASES = [
 ]
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("options", CASES)
 @pytest.mark.parametrize("shape", [(6, 4), (3, 4, 5), (2, 4, 3, 2)])
@@ -151,6 +157,7 @@ def test_cross_entropy_of_labels_is_torchs(shape, options, weighted):
     )
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("options", CASES[:4])
 @pytest.mark.parametrize("shape", [(4,), (6, 4), (3, 4, 5)])
@@ -168,6 +175,7 @@ def test_cross_entropy_of_probabilities_is_torchs(shape, options, weighted):
     )
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 def test_nll_loss_is_torchs(reduction, weighted):
@@ -225,6 +233,7 @@ def test_targets_that_do_not_fit_are_named():
         F.mse_loss(np.zeros((4, 1)), np.zeros(4))
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize(
     ("name", "options"),
@@ -239,6 +248,7 @@ def test_regression_losses_are_torchs(name, options, reduction):
     )
 
 
+@pytest.mark.peers
 def test_binary_cross_entropy_is_torchs():
     torch = pytest.importorskip("torch")
     x, y, w, p = X, RNG.random(X.shape), RNG.random(X.shape), RNG.random(7)

@@ -43,6 +43,7 @@ def test_orthogonal_rows_or_columns_are_orthonormal_times_the_gain(shape):
     np.testing.assert_allclose(gram, 9 * np.eye(len(gram)), atol=1e-5)
 
 
+@pytest.mark.peers
 def test_layers_begin_as_torchs():
     torch = pytest.importorskip("torch")
     for ours, theirs in (
@@ -58,6 +59,7 @@ def test_layers_begin_as_torchs():
             np.testing.assert_allclose(np.abs(values[name]).max(), np.abs(array).max(), rtol=0.25)
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("name", ["linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu"])
 def test_gains_are_torchs(name):
     torch = pytest.importorskip("torch")

@@ -25,6 +25,7 @@ def torch():
     return pytest.importorskip("torch")
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("affine", [True, False])
 def test_batch_norm_of_a_batch_is_torchs(torch, shape, affine):
@@ -43,6 +44,7 @@ def test_batch_norm_of_a_batch_is_torchs(torch, shape, affine):
         assert_like_torch(ours, lambda x: theirs(x, *(r.clone() for r in running), training=True), x_of(shape))
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("shape", [*SHAPES, (0, C, 3, 2), (1, C)], ids=str)
 def test_batch_norm_by_running_statistics_is_torchs(torch, shape):
     running = torch.tensor(MEAN), torch.tensor(VARIANCE)
@@ -55,6 +57,7 @@ def test_batch_norm_by_running_statistics_is_torchs(torch, shape):
     )
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("shape", SHAPES[1:3] + SHAPES[5:], ids=str)
 def test_instance_norm_is_torchs(torch, shape):
     theirs = torch.nn.functional.instance_norm
@@ -64,6 +67,7 @@ def test_instance_norm_is_torchs(torch, shape):
     )  # fmt: skip
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("groups", [1, 2, 3, 6])
 @pytest.mark.parametrize("shape", [*SHAPES[1:3], (0, C, 3, 2)], ids=str)
 def test_group_norm_is_torchs(torch, shape, groups):
@@ -118,6 +122,7 @@ class Scaled(nn.Module):
         return self.norm(x * np.reshape(self.scale, (C,) + (1,) * (x.ndim - 2)))
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("kind", [
     "BatchNorm1d of (N, C)", "BatchNorm1d of (N, C, L)", "BatchNorm2d", "cumulative", "not affine", "not tracked",
     "BatchNorm3d", "InstanceNorm1d", "InstanceNorm2d", "GroupNorm",
@@ -206,6 +211,7 @@ def test_a_frozen_layer_keeps_its_running_statistics():
     np.testing.assert_array_equal(step.buffers()["0.running_mean"], 0)
 
 
+@pytest.mark.peers
 def test_accumulated_parts_of_a_batch_each_move_the_running_statistics(torch):
     step = image_step(small(), gl.spec((4, 3, 5, 5)), accumulate=2)
     x = RNG.standard_normal((4, 3, 5, 5)).astype("float32")

@@ -44,6 +44,7 @@ def torch_function(name):
     return getattr(pytest.importorskip("torch").nn.functional, name)
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize(("ndim", "options"), MAX, ids=str)
 def test_max_pooling_is_torchs_ties_included(ndim, options):
     name = f"max_pool{ndim}d"
@@ -52,6 +53,7 @@ def test_max_pooling_is_torchs_ties_included(ndim, options):
         assert_like_torch(lambda x: ours(x, **options), lambda x: theirs(x, **options), x)
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize(("ndim", "options"), MAX, ids=str)
 def test_the_places_of_largest_elements_are_torchs(ndim, options):
     torch = pytest.importorskip("torch")
@@ -62,6 +64,7 @@ def test_the_places_of_largest_elements_are_torchs(ndim, options):
     np.testing.assert_array_equal(indices, places.numpy())
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize(("ndim", "size"), [(1, 3), (1, 4), (2, (7, 4)), (2, (5, None)), (3, (2, 3, 4))], ids=str)
 def test_the_places_of_largest_elements_of_adaptive_windows_are_torchs(ndim, size):
     torch = pytest.importorskip("torch")
@@ -72,6 +75,7 @@ def test_the_places_of_largest_elements_of_adaptive_windows_are_torchs(ndim, siz
     np.testing.assert_array_equal(indices, places.numpy())
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize(("ndim", "options"), AVG, ids=str)
 def test_average_pooling_is_torchs(ndim, options):
     name = f"avg_pool{ndim}d"
@@ -79,6 +83,7 @@ def test_average_pooling_is_torchs(ndim, options):
     assert_like_torch(lambda x: ours(x, **options), lambda x: theirs(x, **options), X[ndim])
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("kind", ["avg", "max"])
 @pytest.mark.parametrize(
     ("ndim", "size"),
@@ -100,6 +105,7 @@ LP = [
 ]
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize(("ndim", "options"), LP, ids=str)
 def test_power_pooling_is_torchs(ndim, options):
     name = f"lp_pool{ndim}d"
@@ -110,6 +116,7 @@ def test_power_pooling_is_torchs(ndim, options):
     np.testing.assert_array_equal(layer(x), ours(x, **options))
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("shape", [(3, 7, 6), (0, 3, 7, 6), (2, 3, 1, 1), (1, 1, 2, 3)], ids=str)
 @pytest.mark.parametrize("name", ["max_pool2d", "avg_pool2d"])
 def test_images_without_batch_and_of_odd_sizes_are_pooled(name, shape):

@@ -78,6 +78,7 @@ def assert_agree(ours: Any, theirs: Any, parameters: dict[str, np.ndarray], x: n
             assert np.abs(one - other).max() <= 1e-9 * max(np.abs(other).max(), 1e-300)
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize(("kind", "options"), OPTIONS, ids=str)
 def test_sequences_agree_with_torch(kind, options):
     ours, theirs, parameters = models(kind, 4, 5, **options)
@@ -88,6 +89,7 @@ def test_sequences_agree_with_torch(kind, options):
     assert_agree(ours, theirs, parameters, RNG.normal(size=shape), (h, c) if kind == "LSTM" else h)
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize(("kind", "given"), list(itertools.product(KINDS, [False, True])))
 def test_a_sequence_without_a_batch_and_states_that_are_not_given_agree_with_torch(kind, given):
     ours, theirs, parameters = models(kind, 4, 5, num_layers=2, bidirectional=True)
@@ -97,6 +99,7 @@ def test_a_sequence_without_a_batch_and_states_that_are_not_given_agree_with_tor
     assert_agree(ours, theirs, parameters, RNG.normal(size=(1, 1, 4)), None)
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("batch", [(), (3,)])
 @pytest.mark.parametrize("bias", [True, False])

@@ -42,12 +42,14 @@ INTERPOLATION = [
 ]  # fmt: skip
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize(("ndim", "options"), INTERPOLATION, ids=str)
 def test_interpolation_is_torchs(ndim, options):
     theirs = torch_function("interpolate")
     assert_like_torch(lambda x: F.interpolate(x, **options), lambda x: theirs(x, **options), X[ndim])
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("shape", [(0, 2, 3, 3), (1, 1, 1, 1)], ids=str)
 @pytest.mark.parametrize("mode", ["nearest", "bilinear", "bicubic"])
 def test_odd_images_are_interpolated(shape, mode):
@@ -59,6 +61,7 @@ def test_odd_images_are_interpolated(shape, mode):
         assert gl.compile(lambda x: F.interpolate(x, size=4, mode=mode))(x).shape == (0, 2, 4, 4)
 
 
+@pytest.mark.peers
 def test_nearest_indices_are_rounded_as_torch_rounds_them():
     theirs = torch_function("interpolate")
     torch = pytest.importorskip("torch")
@@ -76,6 +79,7 @@ def test_a_whole_scale_needs_no_look_up():
     assert not any(node.op.family == "indexing" for node in graph.nodes)
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("call", [
     lambda f, x: f.interpolate(x, scale_factor=2, mode="bilinear"),
     lambda f, x: f.interpolate(x, size=(50, 90), mode="bicubic"),
@@ -109,6 +113,7 @@ PADS = [
 ]
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize(("ndim", "widths", "options"), PADS, ids=str)
 def test_padding_is_torchs(ndim, widths, options):
     theirs = torch_function("pad")
@@ -120,6 +125,7 @@ def test_an_empty_batch_is_padded(mode):
     assert F.pad(np.zeros((0, 2, 3, 4)), (1, 2, 1, 0), mode=mode).shape == (0, 2, 4, 7)
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("kind", ["Zero", "Constant", "Reflection", "Replication", "Circular"])
 @pytest.mark.parametrize("ndim", [1, 2, 3])
 @pytest.mark.parametrize("batched", [True, False])
@@ -133,6 +139,7 @@ def test_padding_layers_are_torchs(kind, ndim, batched):
         np.testing.assert_array_equal(nn.functional_call(ours, {}, x), theirs(torch.tensor(x)).numpy())
 
 
+@pytest.mark.peers
 def test_pixels_are_shuffled_as_torch_does():
     x = RNG.standard_normal((2, 12, 3, 5))
     theirs = torch_function("pixel_shuffle")
@@ -170,6 +177,7 @@ def test_whole_channels_are_dropped(layer, shape, leading):
     np.testing.assert_array_equal(nn.functional_call(layer(0.25), {}, x), x)
 
 
+@pytest.mark.peers
 def test_upsampling_layers_are_torchs():
     torch = pytest.importorskip("torch")
     x = X[2]
@@ -183,6 +191,7 @@ def test_upsampling_layers_are_torchs():
         np.testing.assert_allclose(value, getattr(torch.nn, name)(**options)(torch.tensor(x)).numpy(), rtol=1e-12)
 
 
+@pytest.mark.peers
 def test_flatten_and_unflatten_are_torchs():
     torch = pytest.importorskip("torch")
     x = RNG.standard_normal((2, 12, 5))

@@ -234,6 +234,7 @@ CALLS: list[tuple[str, Callable[..., Any], tuple[Any, ...]]] = [
     ("clip one side", lambda x: (np.clip(x, None, 0), np.clip(x, 0, None), x.clip(0)), (M,)),
     ("clip by names", lambda x: np.clip(x, min=-1, max=1), (ints(5),)),
     ("clip promotes", lambda x: np.clip(x, 0.5, 2), (ints(5, dtype="int32"),)),
+    ("clip beyond the dtype", lambda x: (np.clip(x, -1, 3), np.clip(x, 2, 300)), (ints(5, dtype="uint8"),)),
     ("clip by arrays", lambda x, y: np.clip(x, y, y + 1), (M, VECTOR)),
     # Reductions.
     *(

@@ -93,6 +93,7 @@ ADAM = [
 ]
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("options", SGD)
 def test_sgd_follows_torchs_trajectory(options, dtype):
@@ -101,6 +102,7 @@ def test_sgd_follows_torchs_trajectory(options, dtype):
     assert_same(ours, run_torch(lambda o, p: o.SGD(p, lr, **options), dtype), dtype)
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("options", ADAM)
 @pytest.mark.parametrize("name", ["Adam", "AdamW"])
@@ -109,6 +111,7 @@ def test_adam_follows_torchs_trajectory(name, options, dtype):
     assert_same(ours, run_torch(lambda o, p: getattr(o, name)(p, 0.01, foreach=False, **options), dtype), dtype)
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize(("optimizer", "name"), [(optim.SGD(0.1, 0.9, 0.2, 0.1), "SGD"), (optim.AdamW(0.01), "AdamW")])
 def test_an_update_is_torchs_to_a_few_last_bits(optimizer, name):
     torch = pytest.importorskip("torch")
@@ -128,6 +131,7 @@ def test_an_update_is_torchs_to_a_few_last_bits(optimizer, name):
     assert p.dtype == np.float32
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_clipping_by_norm_and_by_value_is_torchs(dtype):
     ours = run(optim.SGD(0.1, 0.9), dtype, clip_norm=0.3)
@@ -138,6 +142,7 @@ def test_clipping_by_norm_and_by_value_is_torchs(dtype):
     assert_same(ours, theirs, dtype)
 
 
+@pytest.mark.peers
 def test_a_schedule_gives_the_rate_of_every_step_without_another_graph():
     schedule = optim.WarmUp(optim.Cosine(0.05, steps=20, final=0.001), steps=5)
     ours = run(optim.Adam(schedule), "float64", 30)
@@ -155,6 +160,7 @@ def test_schedules_have_their_shapes():
     assert optim.SGD(lambda step: 1 / (1 + step)).learning_rate(3) == 0.25
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize(("steps", "options"), [(20, {}), (7, {"rising": 0.5, "first": 10, "last": 100}), (3, {})])
 def test_one_cycle_of_the_rate_is_torchs(steps, options):
     torch = pytest.importorskip("torch")

@@ -655,6 +655,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pyte
     assert bits(step) == saved
 
 
+@pytest.mark.peers
 def test_a_state_dict_of_pytorch_loads(tmp_path: Path):
     torch = pytest.importorskip("torch")
     pytest.importorskip("safetensors.torch")

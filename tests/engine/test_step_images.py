@@ -89,6 +89,7 @@ def batches(shape: tuple[int, ...], classes: int, dtype: str = "float64", count:
     ]
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("kind", ["residual", "pooled"])
 def test_a_network_trains_as_in_torch(kind: str):
     torch = pytest.importorskip("torch")
@@ -142,6 +143,7 @@ def test_the_bits_of_a_network_do_not_depend_on_the_threads(make: Callable[[], n
     assert results[0] == results[1] == results[2]
 
 
+@pytest.mark.peers
 def test_the_network_of_the_benchmark_has_the_parameters_of_its_peer():
     model, _, _, batch = cnn()
     assert batch["x"] == gl.spec((32, 3, 32, 32))
@@ -169,6 +171,7 @@ def families_in_loops(graph: gl.Graph) -> set[str]:
     return {node.op.family for body in bodies for node in body.nodes}.union(*map(families_in_loops, bodies))
 
 
+@pytest.mark.peers
 def test_pooling_runs_in_the_loop_over_tiles_of_a_large_batch():
     torch = pytest.importorskip("torch")
     peer = torch.nn.Sequential(*pooled_between_linear(torch.nn)).double()

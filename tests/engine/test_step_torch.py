@@ -11,6 +11,7 @@ import pytest
 from gradloom import nn, optim
 
 torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.peers
 tnn: Any = torch.nn
 torch.set_num_threads(1)
 

@@ -11,6 +11,7 @@ from gradloom import nn, optim
 from gradloom.nn import functional as F
 
 torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.peers
 tnn: Any = torch.nn
 
 VOCABULARY, WIDTH, HEADS = 23, 16, 2

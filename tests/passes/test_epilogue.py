@@ -69,6 +69,7 @@ def test_a_gradient_that_is_needed_whole_stays_whole(options):
     assert not products(run_passes(step_graph(256, 512, 512, 10, **options)))
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("widths", [(784, 512, 512, 10), (100, 600, 520, 7)])
 def test_steps_have_the_numbers_of_torch_and_the_same_bits_for_any_threads(widths):
     results = []

@@ -192,6 +192,7 @@ def test_what_normalizes_over_the_batch_is_left_alone():
     assert TileBatch()(graph) is graph
 
 
+@pytest.mark.peers
 def test_a_network_in_tiles_trains_as_in_torch():
     torch = pytest.importorskip("torch")
     t = torch.nn

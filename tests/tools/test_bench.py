@@ -103,6 +103,7 @@ def needs(package: str) -> None:
         pytest.skip(f"{package} is not installed")
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("name", WORKLOADS)
 @pytest.mark.parametrize("peer", ["torch", "jax"])
 def test_a_peer_does_the_same_steps(peer: str, name: str):
@@ -152,6 +153,7 @@ def alone():
 """
 
 
+@pytest.mark.peers
 def test_a_recipe_of_the_users_is_measured_with_the_peers_that_stand_beside_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

@@ -6,6 +6,8 @@ pytest.importorskip("torch")
 
 from gradloom.tools.bench import convolutions
 
+pytestmark = pytest.mark.peers
+
 
 @pytest.fixture(autouse=True)
 def threads_as_before():

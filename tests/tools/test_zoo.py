@@ -45,6 +45,7 @@ def test_it_has_as_many_parameters_as_was_published_and_is_planned(name: str):
         report.check()
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_its_twin_in_torch_has_as_many_parameters(name: str, monkeypatch):
     pytest.importorskip("torch")
@@ -53,6 +54,7 @@ def test_its_twin_in_torch_has_as_many_parameters(name: str, monkeypatch):
     assert sum(p.numel() for p in models.model_of(name).parameters()) == PUBLISHED[name]
 
 
+@pytest.mark.peers
 def test_what_torch_saves_is_counted_once(monkeypatch):
     torch = pytest.importorskip("torch")
     monkeypatch.syspath_prepend(ZOO)
