@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..ir import SHORT_NAMES, Array, ArrayType
+from .numbers import as_whole
 from .tracer import as_array
 
 
@@ -25,9 +26,10 @@ def thread_count(threads: int | None) -> int:
     """`threads`, by default one for each usable core. Raises `ValueError` unless it is 1 or more."""
     if threads is None:
         return usable_cores()
-    if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)) or threads < 1:
+    whole = as_whole(threads)
+    if whole is None or whole < 1:
         raise ValueError(f"threads is a whole number of 1 or more, or None for one a core; got {threads!r}")
-    return min(int(threads), 256)
+    return min(whole, 256)
 
 
 def check_target(target: str) -> None:

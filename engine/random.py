@@ -20,6 +20,7 @@ import numpy.typing as npt
 from ..ir import DType, as_dtype
 from ..ir.ops import creation
 from . import array_api as xp
+from .numbers import as_whole
 from .tracer import Trace, Tracer, current_trace, emit, located
 
 
@@ -48,9 +49,10 @@ _stack = _Stack()
 
 def key_of_seed(seed: int) -> np.int64:
     """The key of a seed of 0 or more: 64 well-mixed bits, so that runs with neighbouring seeds share no step's key."""
-    if seed < 0:
-        raise ValueError(f"a seed is 0 or more, got {seed}")
-    return np.random.SeedSequence(seed).generate_state(1, np.uint64).view(np.int64)[0]
+    whole = as_whole(seed)
+    if whole is None or whole < 0:
+        raise ValueError(f"a seed is 0 or more, and whole, got {seed!r}")
+    return np.random.SeedSequence(whole).generate_state(1, np.uint64).view(np.int64)[0]
 
 
 @contextmanager

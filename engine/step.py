@@ -21,6 +21,7 @@ from .checkpoint_file import CheckpointError, check_names, load_arrays, save_arr
 from .compile_report import CompileReport, use_of
 from .compiling import compiling
 from .nn import Module
+from .numbers import as_real
 from .optim import Optimizer
 from .random import key_of_seed
 from .report import MemoryReport, listed
@@ -273,11 +274,11 @@ class Step:
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
-        rate = float(value)
-        if not 0 <= rate < np.inf:
-            raise ValueError(f"a learning rate is 0 or more, got {value}")
+        rate = as_real(value)
+        if rate is None or not 0 <= rate < np.inf:
+            raise ValueError(f"a learning rate is a number of 0 or more, got {value!r}")
         with self._lock:
-            self._rate_set = rate
+            self._rate_set = float(rate)
             self._lr[()] = rate
 
     def parameters(self) -> dict[str, Array]:

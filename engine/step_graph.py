@@ -13,9 +13,11 @@ import optree
 
 from ..ir import Array, ArrayType, DType, Graph, is_float, type_of
 from ..passes.backward import add_backward
-from . import array_api as xp
+from ..passes.reached import reached
 from . import random
+from .clipping import clipped
 from .nn import Buffer, Module, Parameter, bind
+from .numbers import as_real, as_whole
 from .optim import Optimizer
 from .trace import path_name
 from .tracer import ShapeError, Trace, Tracer, TracingError, as_array, located, role, scope
@@ -141,6 +143,7 @@ def trace_step(
     if not callable(loss_fn):
         raise TypeError(f"loss_fn is a function of (model, batch), got {type(loss_fn).__name__}")
     _check_options(model, optimizer, clip_norm, clip_value, accumulate)
+    accumulate, clip_norm, clip_value = int(accumulate), as_real(clip_norm), as_real(clip_value)
     trainer = _StepTracer(model, loss_fn, optimizer)
     names, leaves, tree = _flatten(batch, "batch")
     types = [_leaf_type(name, leaf) for name, leaf in zip(names, leaves)]
@@ -158,7 +161,9 @@ def trace_step(
                 outcomes.append(trainer.differentiate(trace, inputs, optree.tree_unflatten(tree, micro)))
         with role("optimizer"):
             total = _Outcome.average(outcomes)
-            gradients = _clipped(total.gradients, clip_norm, clip_value)
+            read = [g for g in total.gradients if g is not None]
+            bounded = iter(clipped(read, clip_norm, clip_value))
+            gradients = [None if g is None else next(bounded) for g in total.gradients]
             new_parameters, new_state = trainer.update(inputs, gradients)
         outputs = [*new_parameters, *inputs.buffers, *new_state, total.loss, *total.metrics]
         output_names = [*trainer.carried_names, "loss", *(name or "metrics" for name in total.metric_names)]
@@ -237,7 +242,10 @@ class _Outcome:
                     f"metric {name or 'returned'} is {what}"
                 )
             metrics.append(_sum(parts) / count if is_float(parts[0].dtype) else _sum(parts))
-        gradients = [_sum(parts) / count for parts in zip(*(outcome.gradients for outcome in outcomes))]
+        gradients = [
+            None if parts[0] is None else _sum(parts) / count
+            for parts in zip(*(outcome.gradients for outcome in outcomes))
+        ]
         loss = _sum([outcome.loss for outcome in outcomes]) / count
         return _Outcome(loss, gradients, metrics, first.metric_names, first.metrics_tree)
 
@@ -286,25 +294,27 @@ class _StepTracer:
         inputs.buffers = [binding.buffer(b) for _, b in self.buffers]
         wrt = [values[p].value for _, p in self.trained]
         nodes = trace.builder.nodes[begin:]
-        depending = set(wrt)
-        for node in nodes:
-            if not depending.isdisjoint(node.inputs):
-                depending.update(node.outputs)
-        if loss.value not in depending:
+        depending = reached([loss.value])
+        if depending.isdisjoint(wrt):
             what = "loss_fn returned a loss that depends on no trained parameter"
             raise TracingError(located(f"{what}; compute it from what the model returns"))
         with role("backward"):
             one = trace.full(1, (), loss.dtype)
         gradients = add_backward(trace.builder, nodes, {loss.value: one.value}, wrt)
-        return _Outcome(loss, [Tracer(trace, value) for value in gradients], metrics, names, tree)
+        read = [Tracer(trace, g) if value in depending else None for value, g in zip(wrt, gradients)]
+        return _Outcome(loss, read, metrics, names, tree)
 
     def update(self, inputs: _Inputs, gradients: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-        """The new parameters, and the new state with `step`."""
+        """The new parameters, and the new state with `step`. What the loss does not read (gradient `None`) stays as it
+        is, and so does its state: it does not decay either.
+        """
         scalars: dict[DType, Mapping[str, Any]] = {}
         new_state = list[Any](inputs.state)
         new: dict[Parameter, Any] = {}
         current = {p: value for (_, p), value in zip(self.parameters, inputs.parameters)}
         for i, ((name, parameter), gradient) in enumerate(zip(self.trained, gradients)):
+            if gradient is None:
+                continue
             if parameter.dtype not in scalars:
                 scalars[parameter.dtype] = self.optimizer.scalars(inputs.step, inputs.lr, parameter.dtype)
             places = {kind: k * len(self.trained) + i for k, kind in enumerate(self.kinds)}
@@ -361,18 +371,6 @@ def _sum(parts: Sequence[Any]) -> Any:
     return total
 
 
-def _clipped(gradients: list[Any], clip_norm: float | None, clip_value: float | None) -> list[Any]:
-    """Element-wise, then by the norm of all gradients together, as `torch.nn.utils.clip_grad_*`."""
-    if clip_value is not None:
-        gradients = [xp.clip(gradient, -clip_value, clip_value) for gradient in gradients]
-    if clip_norm is None:
-        return gradients
-    wide = np.dtype("float64") if any(g.dtype == np.dtype("float64") for g in gradients) else np.dtype("float32")
-    norm = xp.sqrt(_sum([xp.astype(xp.sum(g * g), wide) for g in gradients]))
-    factor = xp.minimum(clip_norm / (norm + 1e-6), 1.0)
-    return [g * xp.astype(factor, g.dtype) for g in gradients]
-
-
 def _check_options(
     model: Any, optimizer: Any, clip_norm: float | None, clip_value: float | None, accumulate: int
 ) -> None:
@@ -381,9 +379,9 @@ def _check_options(
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"optimizer is one of gl.optim, such as gl.optim.AdamW(1e-3), got {optimizer!r}")
     for name, value in (("clip_norm", clip_norm), ("clip_value", clip_value)):
-        if value is not None and not (isinstance(value, (int, float, np.number)) and 0 < value < math.inf):
+        if value is not None and not 0 < (as_real(value) or 0) < math.inf:
             raise ValueError(f"{name} is a number above 0, got {value!r}")
-    if not isinstance(accumulate, (int, np.integer)) or accumulate < 1:
+    if (as_whole(accumulate) or 0) < 1:
         raise ValueError(f"accumulate is a whole number of 1 or more, got {accumulate!r}")
 
 

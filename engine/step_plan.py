@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
-import numpy as np
 import optree
 
 from ..ir import ArrayType, Graph, type_of
@@ -23,6 +22,7 @@ from ..passes.smaller_tiles import TilePlans
 from ..passes.tile_batch import SmallerTile
 from .compiling import compiling
 from .largest_batch import BatchSearch, Needed
+from .numbers import as_whole
 from .report import HeldReport, MemoryReport, human, make_report
 from .report_text import live_at_peak, wrapped
 from .step_graph import StepGraph
@@ -99,10 +99,9 @@ def budget_of(memory: float | str | None) -> Budget:
         return Budget(share=float(match[1]) / 100)
     if match is not None and match[2].upper() in _UNITS and float(match[1]) < math.inf:
         return Budget(int(float(match[1]) * _UNITS[match[2].upper()]))
-    if not isinstance(memory, (str, bool)) and isinstance(memory, (int, float, np.integer, np.floating)):
-        nbytes = int(memory) if math.isfinite(memory) else 0
-        if 0 < nbytes == memory:
-            return Budget(nbytes)
+    nbytes = as_whole(memory)
+    if nbytes is not None and nbytes > 0:
+        return Budget(nbytes)
     raise ValueError(f"memory is a number of bytes or text such as '200MB', '1.5GiB' or '50%', got {memory!r}")
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...ir import Array, ArrayType, is_float, spec, type_of
+from ..numbers import as_whole
 from ..tracer import located
 from . import init
 
@@ -78,10 +79,11 @@ class Stored:
 
         Raises `ValueError` for a negative seed, or an initializer that gives another shape.
         """
-        if seed < 0:
-            raise ValueError(f"a seed is 0 or more, got {seed}")
+        whole = as_whole(seed)
+        if whole is None or whole < 0:
+            raise ValueError(f"a seed is 0 or more, and whole, got {seed!r}")
         digest = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
-        generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, digest])))
+        generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([whole, digest])))
         try:
             array = np.asarray(self.initializer(generator, self.shape, self.dtype))
         except ValueError as error:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
+
 from ...ir import ArrayType, DType
-from .schedules import Schedule, rate
+from ..numbers import as_real
+from .schedules import Schedule, momentum_of, rate
 
 Scalars = Mapping[str, Any]
 
@@ -55,20 +58,44 @@ class Optimizer(ABC):
     def learning_rate(self, step: int) -> float:
         """The rate for the update after `step` steps were done: `lr`, or what it returns if it is a schedule.
 
-        Raises `ValueError` where a schedule gives a rate that is negative or not a number.
+        Raises `ValueError` where a schedule gives a rate that is negative, infinite or no number.
         """
-        value = rate(self.lr, step)
-        if not value >= 0:
-            raise ValueError(f"the learning rate for step {step} is {value}; it must be 0 or more")
-        return value
+        return rate(self.lr, step)
+
+    @property
+    def momentum_schedule(self) -> Callable[[Any], Any] | None:
+        """The momentum by the number of steps done, where the schedule of the learning rate says it; else `None`."""
+        return momentum_of(self.lr)
 
     def check(self, **limits: tuple[float, float]) -> None:
-        """Raise `ValueError` for a hyper-parameter outside [low, high) and for a learning rate that is negative."""
-        if not callable(self.lr) and not (isinstance(self.lr, (int, float)) and 0 <= self.lr < math.inf):
-            raise ValueError(f"{type(self).__name__}: lr is a number of 0 or more or a schedule, got {self.lr!r}")
+        """Make hyper-parameters Python's numbers. Raises `ValueError` for one outside [low, high), for a learning rate
+        that is negative or infinite, and for a flag that is neither `True` nor `False`.
+        """
+        kind = type(self).__name__
+        if not callable(self.lr):
+            lr = as_real(self.lr)
+            if lr is None or not 0 <= lr < math.inf:
+                raise ValueError(f"{kind}: lr is a number of 0 or more or a schedule, got {_shown(self.lr)}")
+            object.__setattr__(self, "lr", lr)
         for name, (low, high) in limits.items():
-            values = getattr(self, name)
-            for value in values if isinstance(values, tuple) else (values,):
-                if not (isinstance(value, (int, float)) and low <= value < high):
-                    above = "" if high == math.inf else f" and below {high:g}"
-                    raise ValueError(f"{type(self).__name__}: {name} is {low:g} or more{above}, got {values!r}")
+            given = getattr(self, name)
+            numbers = [as_real(value) for value in (given if isinstance(given, tuple) else (given,))]
+            if any(value is None or not low <= value < high for value in numbers):
+                above = "" if high == math.inf else f" and below {high:g}"
+                raise ValueError(f"{kind}: {name} is {low:g} or more{above}, got {given!r}")
+            object.__setattr__(self, name, tuple(numbers) if isinstance(given, tuple) else numbers[0])
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type == "bool" and not isinstance(value, (bool, np.bool_)):
+                raise ValueError(f"{kind}: {field.name} is True or False, got {value!r}")
+
+
+def _shown(value: Any) -> str:
+    """A value that is no learning rate, and what to write where parameters stand in its place, as in torch."""
+    if not isinstance(value, (Iterator, list, tuple)) and not hasattr(value, "requires_grad"):
+        return repr(value)
+    what = f"{type(value).__name__} {value!r}" if not isinstance(value, Iterator) else f"a {type(value).__name__}"
+    return (
+        f"{what}; an optimizer here is a value without parameters, which gl.compile_step(model, loss_fn, optimizer, "
+        "batch) gives those of the model: write the learning rate first, such as gl.optim.AdamW(1e-3)"
+    )

@@ -16,7 +16,8 @@ from .optimizer import Optimizer, Scalars, StateSpec
 class SGD(Optimizer):
     """`g += weight_decay p;  b = momentum b + (1 - dampening) g;  p -= lr b`, as `torch.optim.SGD`.
 
-    In the first step b is g, undampened. With `nesterov` the step is along g + momentum b. `maximize` ascends.
+    In the first step b is g, undampened. With `nesterov` the step is along g + momentum b. `maximize` ascends. Where
+    the schedule cycles the momentum, as `OneCycle` does, that holds in place of `momentum`.
     Sutskever, Martens, Dahl and Hinton 2013, "On the importance of initialization and momentum in deep learning".
     """
 
@@ -28,15 +29,21 @@ class SGD(Optimizer):
 
     def __post_init__(self) -> None:
         self.check(momentum=(0, math.inf), weight_decay=(0, math.inf), dampening=(-math.inf, math.inf))
-        if self.nesterov and (self.momentum == 0 or self.dampening != 0):
+        if self.nesterov and (not self._has_momentum or self.dampening != 0):
             raise ValueError("SGD: nesterov needs a momentum above 0 and no dampening")
 
     def init(self, type: ArrayType) -> dict[str, StateSpec]:
-        return {"momentum_buffer": StateSpec(type)} if self.momentum else {}
+        return {"momentum_buffer": StateSpec(type)} if self._has_momentum else {}
+
+    @property
+    def _has_momentum(self) -> bool:
+        return self.momentum != 0 or self.momentum_schedule is not None
 
     def scalars(self, step: Any, lr: Any, dtype: DType) -> Scalars:
         result = {"minus_lr": xp.astype(-lr, dtype)}
-        if self.momentum and self.dampening:
+        if self.momentum_schedule is not None:
+            result["momentum"] = xp.astype(self.momentum_schedule(step), dtype)
+        if self._has_momentum and self.dampening:
             result["share"] = xp.astype(xp.where(step == 0, 1.0, 1.0 - self.dampening), dtype)
         return result
 
@@ -47,9 +54,10 @@ class SGD(Optimizer):
             gradient = -gradient
         if self.weight_decay:
             gradient = gradient + parameter * self.weight_decay
-        if not self.momentum:
+        if not self._has_momentum:
             return parameter + gradient * scalars["minus_lr"], {}
         added = gradient * scalars["share"] if self.dampening else gradient
-        momentum = state["momentum_buffer"] * self.momentum + added
-        step = gradient + momentum * self.momentum if self.nesterov else momentum
-        return parameter + step * scalars["minus_lr"], {"momentum_buffer": momentum}
+        momentum = scalars.get("momentum", self.momentum)
+        moved = state["momentum_buffer"] * momentum + added
+        step = gradient + moved * momentum if self.nesterov else moved
+        return parameter + step * scalars["minus_lr"], {"momentum_buffer": moved}

@@ -160,21 +160,113 @@ def test_schedules_have_their_shapes():
     assert optim.SGD(lambda step: 1 / (1 + step)).learning_rate(3) == 0.25
 
 
-@pytest.mark.peers
-@pytest.mark.parametrize(("steps", "options"), [(20, {}), (7, {"rising": 0.5, "first": 10, "last": 100}), (3, {})])
-def test_one_cycle_of_the_rate_is_torchs(steps, options):
+def cycles_of_torch(steps, **options):
+    """Rate and momentum of every step, up to the first where torch divides by zero."""
     torch = pytest.importorskip("torch")
-    names = {"rising": "pct_start", "first": "div_factor", "last": "final_div_factor"}
-    peer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
-    theirs = {names[name]: value for name, value in options.items()}
-    schedule = torch.optim.lr_scheduler.OneCycleLR(peer, 0.3, total_steps=steps, cycle_momentum=False, **theirs)
-    ours = optim.OneCycle(0.3, steps, **options)
-    for i in range(steps):
-        np.testing.assert_allclose(ours(i), peer.param_groups[0]["lr"], rtol=1e-9)
-        peer.step()
-        if i < steps - 1:
-            schedule.step()
-    assert ours(steps + 5) == ours(steps - 1)
+    peer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1, momentum=0.5)
+    found = []
+    try:
+        schedule = torch.optim.lr_scheduler.OneCycleLR(peer, 0.3, total_steps=steps, **options)
+        for i in range(steps):
+            found.append((peer.param_groups[0]["lr"], peer.param_groups[0]["momentum"]))
+            peer.step()
+            if i < steps - 1:
+                schedule.step()
+    except ZeroDivisionError:
+        pass
+    return found
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("anneal_strategy", ["cos", "linear"])
+@pytest.mark.parametrize("three_phase", [False, True])
+@pytest.mark.parametrize("rising", [0.0, 0.05, 0.1, 0.3, 0.5, 0.75, 1.0])
+def test_one_cycle_of_any_length_is_torchs(rising, three_phase, anneal_strategy):
+    options = {"three_phase": three_phase, "anneal_strategy": anneal_strategy, "base_momentum": 0.7}
+    for steps in (1, 2, 3, 4, 7, 10, 20, 33):
+        ours = optim.OneCycle(0.3, steps, rising, 10, 100, **options)
+        peer = {**options, "pct_start": rising, "div_factor": 10, "final_div_factor": 100}
+        values = [(ours(i), float(ours.momentum(i))) for i in range(steps)]
+        theirs = cycles_of_torch(steps, **peer)
+        np.testing.assert_allclose(values[: len(theirs)], theirs or values[:0], rtol=1e-12)
+        # Where torch divides by zero the first part has no length, and is over.
+        assert all(0 < rate < 0.31 and 0.69 < momentum < 0.96 for rate, momentum in values)
+        assert (ours(steps + 5), ours.momentum(steps + 5)) == values[-1]
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize(
+    ("make", "peer"),
+    [
+        (lambda lr: optim.SGD(lr, 0.5), lambda o, p: o.SGD(p, 0.1, 0.5)),
+        (lambda lr: optim.SGD(lr), lambda o, p: o.SGD(p, 0.1)),
+        (lambda lr: optim.SGD(lr, 0.9, nesterov=True), lambda o, p: o.SGD(p, 0.1, 0.9, nesterov=True)),
+        (lambda lr: optim.AdamW(lr), lambda o, p: o.AdamW(p, 0.1, foreach=False)),
+        (lambda lr: optim.WarmUp(lr, 0) and optim.Adam(optim.WarmUp(lr, 0)), lambda o, p: o.Adam(p, foreach=False)),
+    ],
+)
+def test_one_cycle_turns_the_momentum_too(make, peer):
+    torch = pytest.importorskip("torch")
+    ours = run(make(optim.OneCycle(0.05, 20)), "float64", 20)
+    cycle = []
+
+    def prepared(o, p):
+        made = peer(o, p)
+        cycle.append(torch.optim.lr_scheduler.OneCycleLR(made, 0.05, total_steps=20))
+        return made
+
+    def rate(i):
+        if i:
+            cycle[0].step()
+        return cycle[0].get_last_lr()[0]
+
+    assert_same(ours, run_torch(prepared, "float64", 20, schedule=rate), "float64")
+
+
+def test_numpy_numbers_are_hyper_parameters_and_booleans_are_not():
+    number, whole = np.float32(0.25), np.int64(1)
+    array = np.array(0.25)
+    assert optim.SGD(number, number, 0, array) == optim.SGD(0.25, 0.25, 0, 0.25)
+    assert optim.AdamW(whole, np.float32([0.5, 0.25]), number, array) == optim.AdamW(1, (0.5, 0.25), 0.25, 0.25)
+    assert all(type(b) is float for b in optim.Adam(betas=np.float64([0.5, 0.25])).betas)
+    assert optim.OneCycle(number, np.int32(10), number)(3) == optim.OneCycle(0.25, 10, 0.25)(3)
+    assert optim.WarmUp(optim.Cosine(number, np.int64(8), number), np.array(2))(1) == 0.25
+    assert optim.StepDecay(number, np.int64(2), number)(5) == 0.25**3
+    assert optim.SGD(lambda step: np.float32(0.25)).learning_rate(0) == 0.25
+    assert optim.SGD(optim.Constant(array)).learning_rate(0) == 0.25
+    for make in (
+        lambda: optim.SGD(True),
+        lambda: optim.SGD(np.True_),
+        lambda: optim.SGD(0.1, momentum=True),
+        lambda: optim.AdamW(betas=(True, 0.9)),
+        lambda: optim.AdamW(eps=np.bool_(False)),
+        lambda: optim.SGD(np.ones(1)),
+        lambda: optim.SGD("0.1"),
+        lambda: optim.SGD(1j),
+        lambda: optim.SGD(0.1, 0.9, nesterov=0.5),
+        lambda: optim.Cosine(0.1, True),
+        lambda: optim.Cosine(0.1, 2.5),
+        lambda: optim.OneCycle(0.1, np.float32(2.5)),
+        lambda: optim.SGD(lambda step: True).learning_rate(0),
+    ):
+        with pytest.raises(ValueError, match=r"got|must be"):
+            make()
+    with pytest.raises(TypeError, match="Constant: lr is a number, got True"):
+        optim.Constant(True)
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, -0.5, None, "0.1", np.float32("inf"), True])
+def test_a_schedule_that_gives_no_rate_is_refused_with_its_step(value):
+    message = "the learning rate for step 7 is .*; it must be a finite number of 0 or more"
+    with pytest.raises(ValueError, match=message):
+        optim.SGD(lambda step: value if step == 7 else 0.1).learning_rate(7)
+
+
+def test_a_schedule_that_overflows_is_refused_with_its_step():
+    with pytest.raises(ValueError, match="the learning rate for step 5000 is inf"):
+        optim.SGD(optim.StepDecay(1.0, 1, 2.0)).learning_rate(5000)
+    with pytest.raises(ValueError, match="for step 3 is inf"):
+        optim.SGD(optim.WarmUp(lambda step: math.inf if step else 1.0, 2)).learning_rate(3)
 
 
 @pytest.mark.parametrize(

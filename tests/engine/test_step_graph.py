@@ -105,14 +105,37 @@ def test_a_tied_parameter_has_one_gradient_and_one_state():
     np.testing.assert_allclose(outputs[0], expected, rtol=1e-5, atol=1e-5)
 
 
-def test_a_parameter_that_is_never_used_has_a_zero_gradient():
-    model = mlp()
-    model.unused = nn.Parameter(np.ones(3, np.float32))
-    batch = arrays()
-    step = trace_step(model, loss_fn, optim.SGD(0.1), batch)
-    outputs = run(step, start(model, step), batch)
-    index = [name for name, _ in step.parameters].index("unused")
-    np.testing.assert_array_equal(outputs[index], np.ones(3, np.float32))
+def test_what_the_loss_does_not_read_is_left_alone_and_what_it_reads_by_zero_decays():
+    """As torch leaves a parameter whose `grad` is None, and updates one whose `grad` is zero."""
+
+    class Reader(nn.Module):
+        def __init__(self):
+            self.body = nn.Linear(4, 3)
+            self.unused, self.stopped, self.compared, self.looped_and_stopped = (
+                nn.Parameter(np.ones(3, np.float32)) for _ in range(4)
+            )
+            self.floored, self.times_zero, self.looped, self.begun = (
+                nn.Parameter(np.ones(3, np.float32)) for _ in range(4)
+            )
+
+        def forward(self, x):
+            def turn(carry, _):
+                return np.floor(carry + self.looped) + gl.stop_gradient(self.looped_and_stopped), carry
+
+            last, _ = gl.scan(turn, self.begun, length=2)
+            switch = np.where(self.compared > 0, 1.0, 2.0).astype("float32")
+            read = np.floor(self.floored) + self.times_zero * 0 + last + gl.stop_gradient(self.stopped)
+            return self.body(x) * switch + read
+
+    model, batch = Reader(), {"x": np.ones((2, 4), np.float32), "y": np.zeros(2, np.int64)}
+    optimizer = optim.AdamW(0.1, weight_decay=0.5)
+    step = trace_step(model, loss_fn, optimizer, batch)
+    outputs = dict(zip(step.graph.output_names, run(step, start(model, step), batch)))
+    for name in ("unused", "stopped", "compared", "looped_and_stopped"):
+        np.testing.assert_array_equal(outputs[name], np.ones(3, np.float32))
+        assert not outputs[f"exp_avg_sq.{name}"].any()
+    for name in ("floored", "times_zero", "looped", "begun"):
+        np.testing.assert_allclose(outputs[name], np.full(3, 0.95), rtol=1e-6)
 
 
 def test_a_frozen_parameter_keeps_its_value_and_has_no_state():
