@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import os
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,66 +28,31 @@ from ..ir import (
 )
 from ..ir.ops import creation
 from .array_methods import ArrayMethods, array_namespace
+from .errors import ShapeError, TracingError, located, source, user_line
+from .misuse import misused, needs_value, translated
 
 if TYPE_CHECKING:
-    from types import FrameType, ModuleType
+    from types import ModuleType, TracebackType
+
+__all__ = [
+    "ArrayLike",
+    "ShapeError",
+    "Trace",
+    "Tracer",
+    "TracingError",
+    "as_array",
+    "as_operand",
+    "current_trace",
+    "emit",
+    "located",
+    "role",
+    "scope",
+    "source",
+    "trace_of",
+]
 
 ArrayLike = Any
 """A `Tracer`, a NumPy array or scalar, a Python number, or a sequence of them; results are a `Tracer` or an array."""
-
-
-class TracingError(TypeError):
-    """The program cannot be traced as written. The message says what to write, and ends with the user's line."""
-
-
-class ShapeError(ValueError):
-    """Shapes do not fit together. The message names them, and ends with the user's line."""
-
-
-# Where the user stands.
-
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_USERS = tuple(os.path.join(_PACKAGE, *folder) + os.sep for folder in (("examples",), ("tests",), ("tools", "recipes")))
-_OTHERS = (
-    *(os.path.dirname(os.path.abspath(str(module.__file__))) + os.sep for module in (np, optree)),
-    *(os.path.abspath(str(module.__file__)) for module in (contextlib, functools)),
-    _PACKAGE + os.sep,
-)
-# Who calls these typed a command and wrote no line.
-_COMMANDS = os.path.join(_PACKAGE, "tools") + os.sep
-
-
-@functools.lru_cache(maxsize=4096)
-def _shown(filename: str) -> str | None:
-    """How a file of the user is called in messages; empty for files that are not the user's, None for a command's."""
-    if filename.startswith("<"):
-        return "" if filename.startswith("<frozen") else filename
-    path = os.path.abspath(filename)
-    if path.startswith(_OTHERS) and not path.startswith(_USERS):
-        return None if path.startswith(_COMMANDS) else ""
-    here = os.getcwd() + os.sep
-    return path[len(here) :] if path.startswith(here) else os.sep.join(path.split(os.sep)[-2:])
-
-
-def _user_frame() -> tuple[str, int]:
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and (shown := _shown(frame.f_code.co_filename)) is not None:
-        if shown:
-            return shown, frame.f_lineno
-        frame = frame.f_back
-    return "", 0
-
-
-def source() -> str:
-    """`file.py:line` of the innermost call outside this package, NumPy and optree; empty if there is none."""
-    file, line = _user_frame()
-    return f"{file}:{line}" if file else ""
-
-
-def located(message: str) -> str:
-    """`message` followed by the user's line."""
-    where = source()
-    return f"{message}, at {where}" if where else message
 
 
 # The program under construction.
@@ -133,13 +95,16 @@ class Trace:
         _stack.traces.append(self)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, trace_back: TracebackType | None) -> None:
         _stack.traces.remove(self)
         self.closed = True
+        clear = translated(error, trace_back) if error is not None else None
+        if clear is not None:
+            raise clear from None
 
     def origin(self) -> Origin:
         """Where the node that is emitted now comes from."""
-        file, line = _user_frame()
+        file, line = user_line()
         key = (self.scope, file, line, self.role, self.region)
         found = self._origins.get(key)
         if found is None:
@@ -297,7 +262,7 @@ def as_array(operand: ArrayLike) -> Array:
     """A concrete operand as a native array of a supported dtype. Raises `TypeError` for other dtypes."""
     if isinstance(operand, np.ma.MaskedArray):
         raise TypeError(located("a masked array would lose its mask; write x.filled(value), or np.where with the mask"))
-    array = operand if type(operand) is np.ndarray else np.asarray(operand)
+    array = operand if type(operand) is np.ndarray else _plain_array(operand)
     if array.dtype in SHORT_NAMES and array.dtype.isnative:
         return array
     try:
@@ -307,6 +272,22 @@ def as_array(operand: ArrayLike) -> Array:
         message = f"an operand of type {type(operand).__name__} is no array of numbers" if is_object else str(error)
         raise TypeError(located(message)) from None
     return array.astype(dtype)
+
+
+def _plain_array(operand: ArrayLike) -> Array:
+    """What is no plain array as one. Raises `TypeError` with what the conversion said."""
+    if isinstance(operand, np.matrix):
+        raise TypeError(located("a np.matrix multiplies and keeps its axes in its own way; write np.asarray(m)"))
+    if not isinstance(operand, np.ndarray) and hasattr(operand, "toarray"):
+        kind = type(operand).__name__
+        raise TypeError(located(f"a sparse {kind} takes no part in a trace; write m.toarray() once, outside"))
+    try:
+        return np.asarray(operand)
+    except (RuntimeError, ValueError, TypeError) as error:
+        if isinstance(error, TracingError):
+            raise
+        kind = type(operand).__name__
+        raise TypeError(located(f"an operand of type {kind} is no array of numbers: {error}")) from None
 
 
 def as_operand(x: ArrayLike) -> ArrayLike:
@@ -365,11 +346,6 @@ def _dispatch() -> Any:
     from .array_api import dispatch
 
     return dispatch
-
-
-def _needs_value(what: str, instead: str) -> NoReturn:
-    unknown = "needs the values of a traced array, which are not known while tracing"
-    raise TracingError(located(f"{what} {unknown}; {instead}"))
 
 
 class Tracer(ArrayMethods):
@@ -443,12 +419,12 @@ class Tracer(ArrayMethods):
 
     def __len__(self) -> int:
         if not self.shape:
-            raise TypeError(located("len() of a traced array with no axes"))
+            raise TypeError(located(misused("len() of a traced array with no axes", self)))
         return self.shape[0]
 
     def __iter__(self) -> Iterator[Any]:
         if not self.shape:
-            raise TypeError(located("iteration over a traced array with no axes"))
+            raise TypeError(located(misused("iteration over a traced array with no axes", self)))
         return iter([self[i] for i in range(self.shape[0])])
 
     # NumPy's protocols.
@@ -463,46 +439,80 @@ class Tracer(ArrayMethods):
         return _dispatch().call_function(func, args, kwargs)
 
     def __getattr__(self, name: str) -> Any:
-        if hasattr(np.ndarray, name) and not name.startswith("__"):
+        if name.startswith("__") and name.endswith("__"):
+            raise AttributeError(f"a traced array has no attribute {name!r}")  # a protocol that is asked for
+        if hasattr(np.ndarray, name):
             raise AttributeError(located(f"a traced array has no {name!r}; {_dispatch().alternatives(name)}"))
-        raise AttributeError(f"'Tracer' object has no attribute {name!r}")
+        raise AttributeError(located(f"a traced array has no attribute {name!r}; {_dispatch().alternatives(name)}"))
 
     # What needs values.
 
     def __bool__(self) -> bool:
-        _needs_value("a branch on (or truth of)", "write np.where(condition, a, b) instead of if")
+        needs_value(
+            "a branch on (or truth of)",
+            "write np.where(condition, a, b) instead of if, & | ~ instead of and, or, not, and (a < x) & (x < b) "
+            "instead of a < x < b",
+            self,
+        )
 
     def __float__(self) -> float:
-        _needs_value("float(x)", "keep it as an array, or return it from the traced function and convert it there")
+        needs_value("float(x)", "keep it as an array, or return it from the traced function and convert it there", self)
 
     def __int__(self) -> int:
-        _needs_value("int(x)", "keep it as an array with x.astype('int64'), or return it from the traced function")
+        needs_value("int(x)", "keep it as an array with x.astype('int64'), or return it from the traced function", self)
 
     def __complex__(self) -> complex:
-        _needs_value("complex(x)", "keep it as an array of floats")
+        needs_value("complex(x)", "keep it as an array of floats", self)
 
     def __index__(self) -> int:
-        _needs_value(
+        needs_value(
             "use as a Python integer (a length, an index into a list, range)",
-            "index arrays with x[i] or np.take, and derive lengths from x.shape",
+            "index arrays with x[i], a list of them as np.stack(arrays)[i], and derive lengths from x.shape",
+            self,
         )
+
+    def __format__(self, spec: str) -> str:
+        if spec:
+            instead = "return it from the traced function and format it there, or write f'{x}'"
+            needs_value(f"formatting with {spec!r}", instead, self)
+        return repr(self)
+
+    def __pow__(self, other: Any, modulo: Any = None) -> Any:
+        if modulo is not None:
+            raise TracingError(located("pow(x, y, n) is not traced; write x ** y % n"))
+        return super().__pow__(other)
+
+    def __round__(self, ndigits: int | None = None) -> Any:
+        if ndigits is None:
+            needs_value("round(x), a Python integer,", "write np.round(x), or np.round(x).astype('int64')", self)
+        return array_namespace().round(self, ndigits)
+
+    def __floor__(self) -> int:
+        needs_value("math.floor(x), a Python integer,", "write np.floor(x)", self)
+
+    def __ceil__(self) -> int:
+        needs_value("math.ceil(x), a Python integer,", "write np.ceil(x)", self)
+
+    def __trunc__(self) -> int:
+        needs_value("math.trunc(x), a Python integer,", "write np.trunc(x)", self)
 
     def item(self, *args: Any) -> NoReturn:
         """Not traceable."""
-        _needs_value("x.item()", "keep it as an array, or return it from the traced function and convert it there")
+        needs_value("x.item()", "keep it as an array, or return it from the traced function and convert it there", self)
 
     def tolist(self) -> NoReturn:
         """Not traceable."""
-        _needs_value("x.tolist()", "return it from the traced function and convert it there")
+        needs_value("x.tolist()", "return it from the traced function and convert it there", self)
 
     def __array__(self, *args: Any, **kwargs: Any) -> Array:
-        _needs_value(
+        needs_value(
             "np.array(x), np.asarray(x) (or a list of traced arrays)",
             "use x as it is, np.stack([...]) for a list, or return it from the traced function",
+            self,
         )
 
     def __contains__(self, item: Any) -> bool:
-        _needs_value("'in'", "write np.any(x == item)")
+        needs_value("'in'", "write np.any(x == item)", self)
 
     def __setitem__(self, key: Any, value: Any) -> NoReturn:
         raise TracingError(
@@ -510,4 +520,9 @@ class Tracer(ArrayMethods):
                 "a traced array cannot be written to; write x = np.where(mask, new, x), or build it of parts with "
                 "np.concatenate or np.stack"
             )
+        )
+
+    def __delitem__(self, key: Any) -> NoReturn:
+        raise TracingError(
+            located("a traced array cannot be written to; write np.concatenate([x[:i], x[i + 1:]]) instead of del x[i]")
         )

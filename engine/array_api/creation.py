@@ -7,21 +7,54 @@ from typing import Any
 import numpy as np
 import optree
 
-from ..tracer import ArrayLike, Tracer, as_array, trace_of
-from .broadcasting import as_arraylike, cast, dtype_argument, dtype_of, shape_of
-from .elementwise import astype
-from .manipulation import broadcast_to, stack
+from ..promotion import result_dtype
+from ..tracer import ArrayLike, Tracer, as_array, as_operand, located, trace_of
+from . import elementwise as e
+from .broadcasting import as_arraylike, cast, dtype_argument, dtype_of, integer, key_of, shape_of
+from .elementwise import astype, broadcast_arrays
+from .manipulation import broadcast_to, moveaxis, stack
 
-arange, empty, eye, identity, linspace, ones, tri, zeros = (
+arange, empty, eye, identity, ones, tri, zeros = (
     np.arange,
     np.empty,
     np.eye,
     np.identity,
-    np.linspace,
     np.ones,
     np.tri,
     np.zeros,
 )
+
+
+def linspace(
+    start: ArrayLike,
+    stop: ArrayLike,
+    num: int = 50,
+    endpoint: bool = True,
+    retstep: bool = False,
+    dtype: Any = None,
+    axis: int = 0,
+) -> Any:
+    """`num` numbers from `start` to `stop`, which may be traced, in equal steps along a new axis `axis`."""
+    if not isinstance(start, Tracer) and not isinstance(stop, Tracer):
+        concrete: Any = np.linspace
+        return concrete(start, stop, num, endpoint, retstep, dtype, axis)
+    num = integer(num, "np.linspace: num")
+    if num < 0:
+        raise ValueError(located(f"np.linspace: num is 0 or more, got {num}"))
+    ends = [as_operand(start), as_operand(stop)]
+    wide = result_dtype(*map(key_of, ends), float)
+    start, stop = broadcast_arrays(*(cast(as_arraylike(end), wide) for end in ends))
+    parts = num - 1 if endpoint else num
+    step = e.divide(e.subtract(stop, start), parts) if parts > 0 else e.multiply(start, np.nan)
+    places = np.arange(num, dtype=dtype_of(step)).reshape(-1, *(1,) * len(shape_of(step)))
+    y = e.add(e.multiply(places, step if parts > 0 else e.subtract(stop, start)), start)
+    if endpoint and num > 1:  # exactly, whatever the steps round to
+        y = e.where(places == num - 1, stop, y)
+    if axis != 0:
+        y = moveaxis(y, 0, axis)
+    if dtype is not None:
+        y = astype(e.floor(y) if dtype_argument(dtype).kind in "iu" else y, dtype)
+    return (y, step) if retstep else y
 
 
 def full(shape: Any, fill_value: ArrayLike, dtype: Any = None) -> Any:

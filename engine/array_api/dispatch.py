@@ -99,7 +99,7 @@ def _refuse_out(name: str, kwargs: dict[str, Any], operands: Sequence[Any] = ())
 
 def call_ufunc(ufunc: np.ufunc, method: str, inputs: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """What `ufunc.method(*inputs, **kwargs)` means for traced arrays. Raises `TracingError` where it is not traced."""
-    name = f"np.{ufunc.__name__}"
+    name = f"np.{ufunc.__name__}" if getattr(np, ufunc.__name__, None) is ufunc else f"scipy.special.{ufunc.__name__}"
     if method != "__call__":
         name = f"{name}.{method}"
     _refuse_out(name, kwargs, inputs)

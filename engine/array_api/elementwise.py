@@ -10,6 +10,7 @@ import numpy as np
 
 from ...ir import DType, Op
 from ...ir.ops import elementwise as ew
+from ...ir.ops import reduction
 from ..promotion import result_dtype
 from ..tracer import ArrayLike, Tracer, TracingError, as_operand, emit, located, trace_of
 from .broadcasting import (
@@ -345,6 +346,25 @@ def isclose(a: ArrayLike, b: ArrayLike, rtol: float = 1e-5, atol: float = 1e-8, 
     close = less_equal(abs(subtract(a, b)), add(atol, multiply(rtol, abs(b))))
     result = logical_or(equal(a, b), logical_and(close, isfinite(b)))
     return logical_or(result, logical_and(isnan(a), isnan(b))) if equal_nan else result
+
+
+def _all_true(x: ArrayLike) -> Any:
+    return emit(reduction.reduce_min, x, axes=tuple(range(len(shape_of(x))))) if shape_of(x) else x
+
+
+def allclose(a: ArrayLike, b: ArrayLike, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Any:
+    """Whether all elements are close (`isclose`), as an array of bool without axes."""
+    close = isclose(a, b, rtol, atol, equal_nan)
+    return _all_true(close) if math.prod(shape_of(close)) else full_of(0, True, np.dtype(bool))
+
+
+def array_equal(a1: ArrayLike, a2: ArrayLike, equal_nan: bool = False) -> Any:
+    """Whether shapes and elements are equal, as an array of bool without axes."""
+    a1, a2 = as_arraylike(a1), as_arraylike(a2)
+    if shape_of(a1) != shape_of(a2) or math.prod(shape_of(a1)) == 0:
+        return full_of(0, shape_of(a1) == shape_of(a2), np.dtype(bool))
+    same = equal(a1, a2)
+    return _all_true(logical_or(same, logical_and(isnan(a1), isnan(a2))) if equal_nan else same)
 
 
 # Bits and logic.

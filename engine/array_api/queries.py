@@ -1,0 +1,75 @@
+"""What is known of an array while tracing: its shape, its dtype, and what follows from them. Nothing is emitted."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ...ir import DType
+from ..tracer import ArrayLike, Tracer, as_array
+from .broadcasting import as_arraylike, axes_tuple
+
+
+def shape(x: ArrayLike, /) -> tuple[int, ...]:
+    """The length of every axis."""
+    return x.shape if isinstance(x, Tracer) else np.shape(as_arraylike(x))
+
+
+def ndim(x: ArrayLike, /) -> int:
+    """The number of axes."""
+    return len(shape(x))
+
+
+def size(x: ArrayLike, /, axis: Any = None) -> int:
+    """The number of elements, or of those along `axis`."""
+    lengths = shape(x)
+    return math.prod(lengths[a] for a in axes_tuple(axis, len(lengths)))
+
+
+def result_type(*arrays_and_dtypes: Any) -> DType:
+    """The dtype that NumPy's promotion gives for arrays, dtypes and Python numbers."""
+    return np.result_type(*map(_dtype_or_itself, arrays_and_dtypes))
+
+
+def can_cast(from_: Any, to: Any, casting: Any = "safe") -> bool:
+    """Whether a dtype, or that of an array, can be cast to the dtype `to`."""
+    return np.can_cast(_dtype_or_itself(from_), to, casting)
+
+
+def common_type(*arrays: ArrayLike) -> Any:
+    """The floating-point type of scalars that all arrays can be cast to."""
+    return np.common_type(*(np.empty(0, as_arraylike(x).dtype) for x in arrays))
+
+
+def min_scalar_type(x: ArrayLike, /) -> DType:
+    """The dtype of a traced array; the smallest that holds a number."""
+    return x.dtype if isinstance(x, Tracer) else np.min_scalar_type(x)
+
+
+def iscomplexobj(x: ArrayLike, /) -> bool:
+    """Whether the dtype is complex: all dtypes that can be traced are real."""
+    return not isinstance(x, Tracer) and np.iscomplexobj(as_array(x))
+
+
+def isrealobj(x: ArrayLike, /) -> bool:
+    """Whether the dtype is real, as all dtypes are that can be traced."""
+    return not iscomplexobj(x)
+
+
+def _dtype_or_itself(x: Any) -> Any:
+    return x.dtype if isinstance(x, Tracer) else x
+
+
+__all__ = [
+    "can_cast",
+    "common_type",
+    "iscomplexobj",
+    "isrealobj",
+    "min_scalar_type",
+    "ndim",
+    "result_type",
+    "shape",
+    "size",
+]
