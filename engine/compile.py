@@ -111,7 +111,7 @@ def compile(fn: Callable[..., Any], target: str = "cpu", threads: int | None = N
     of that.
 
     Raises `ValueError` for another target than "cpu", and when called whatever tracing raises; `IndexError` where an
-    index that is known only then is out of range.
+    index that is known only then is out of range, `ValueError` where an integer is raised to a negative power.
     """
     check_target(target)
     if not callable(fn):

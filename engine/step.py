@@ -129,8 +129,8 @@ class Step:
     `step(batch)` does one update and returns the loss as a NumPy scalar, or `(loss, metrics)`. A batch of other shapes,
     such as a last one with fewer rows, is compiled once more; all batches and the functions of `bind` share one arena.
     A batch of another structure or dtype is an error, and nothing has changed then; nor has it where an index (a label,
-    a token) is out of range, which raises `IndexError`. The mean over a batch of no rows is NaN, as in NumPy and
-    PyTorch.
+    a token) is out of range, which raises `IndexError`, or an integer is raised to a negative power, which raises
+    `ValueError`. The mean over a batch of no rows is NaN, as in NumPy and PyTorch.
 
     Several threads may use a step: one runs at a time. A fork waits for the update that is being done.
     """

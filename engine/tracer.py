@@ -338,6 +338,8 @@ def _compute(op: Op, arrays: list[Array], attrs: dict[str, Any]) -> Any:
             result = op.reference(*arrays, **attrs)
     except IndexError as error:
         raise IndexError(located(str(error))) from None
+    except ValueError as error:
+        raise ValueError(located(str(error))) from None
     return tuple(np.asarray(part) for part in result) if isinstance(result, tuple) else np.asarray(result)
 
 

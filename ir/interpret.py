@@ -11,7 +11,8 @@ from .types import Array
 def interpret(graph: Graph, *flat_inputs: Array) -> tuple[Array, ...]:
     """The outputs of `graph` for the given arrays, one for each graph input, of exactly its shape and dtype.
 
-    Raises `TypeError` where the number of arrays, a shape or a dtype differs, `IndexError` for an index out of range.
+    Raises `TypeError` where the number of arrays, a shape or a dtype differs, `IndexError` for an index out of range,
+    `ValueError` for a negative exponent of an integer.
     """
     if len(flat_inputs) != len(graph.inputs):
         raise TypeError(f"the graph has {len(graph.inputs)} inputs, got {len(flat_inputs)} arrays")
@@ -30,6 +31,8 @@ def interpret(graph: Graph, *flat_inputs: Array) -> tuple[Array, ...]:
                 result = node.op.reference(*(values[v] for v in node.inputs), **node.attrs)
             except IndexError as error:
                 raise IndexError(f"{node.origin.source or node.op.name}: {error}") from None
+            except ValueError as error:
+                raise ValueError(f"{node.origin.source or node.op.name}: {error}") from None
             arrays = result if isinstance(result, tuple) else (result,)
             for value, array in zip(node.outputs, arrays, strict=True):
                 values[value] = np.asarray(array)

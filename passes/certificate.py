@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..ir import Graph, Node, Value
+from ..ir.ops.elementwise import CHECKS
 from .certificate_error import CertificateError, told
 from .certificate_layouts import VIEWS, Layout, layouts
 from .certificate_loops import check_loops
@@ -402,7 +403,7 @@ def _told_block(block: Block | None) -> str:
 
 def _may_stop(node: Node) -> bool:
     if node.op.name == "region":
-        return any(inner.op.name == "check_index" for inner in node.attrs["body"].nodes)
+        return any(inner.op.name in CHECKS for inner in node.attrs["body"].nodes)
     if node.op.name == "scan":
         return any(map(_may_stop, node.attrs["body"].nodes))
     return node.op.name in ("gather", "scatter_add")

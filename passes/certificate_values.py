@@ -9,9 +9,10 @@ import numpy as np
 
 from ..ir import Array, Graph, Node, Value
 from ..ir.op import TypeRuleError
+from ..ir.ops.elementwise import CHECKS
 from .certificate_error import CertificateError, told
 
-PASSED_ON = frozenset({"check_index", "copy", "save"})
+PASSED_ON = CHECKS | {"copy", "save"}
 """Ops that leave what they read as it is."""
 UNITS = frozenset({"region", "conv_region"})
 """Ops that run the nodes of a body, once."""
@@ -29,7 +30,7 @@ class Numbering:
     def __init__(self) -> None:
         self.numbers: dict[Any, int] = {}
         self.checked: set[int] = set()
-        """Numbers of the indices that are found in range."""
+        """Numbers of the checks that are made."""
         self.known: int | None = None
         """Once an original is numbered, how many numbers it has: what has a larger one is wrong."""
         self._results: dict[Graph, tuple[int, ...]] = {}
@@ -59,7 +60,7 @@ class Numbering:
                 of.update(zip(node.outputs, (inner[v] for v in body.outputs), strict=True))
             elif node.op.name in PASSED_ON:
                 of[node.output] = inputs[0]
-                if node.op.name == "check_index":
+                if node.op.name in CHECKS:
                     self.checked.add(self.number((node.op.name, _attrs(node), inputs[0])))
             elif node.op.name == "scan":
                 _check_types(node)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..ir import Builder, Graph, Node, Value
+from ..ir.ops.elementwise import CHECKS
 from .arena import aligned
 from .cost import SLOW_OPS
 from .row_tiles import RowTiles, column_tiles, even_tiles, lanes_of, tile_rows_of, whole_groups
@@ -20,7 +21,7 @@ from .views import View, contiguous_strides, own
 CHUNK = 2048
 # Rows of a product that a tile makes where its epilogue runs with it: with fewer, packing costs more than a tenth.
 _PRODUCT_ROWS = 128
-PLACED = frozenset({"iota", "random_bits", "check_index"})
+PLACED = CHECKS | {"iota", "random_bits"}
 """Element-wise ops that depend on the place of an element, or may stop the run."""
 # Functions such as exp take as long as all the rest of a region: with several of them, a tile has so many times fewer
 # elements, at most.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from ..ir import Builder, Graph, Node, Value
+from ..ir.ops.elementwise import CHECKS
 from .minimum_cut import sink_side
 from .rebuild_bytes import most_held
 from .rewrite import Pass, rebuild, without_dead_code
@@ -122,7 +123,7 @@ def _earlier_role(node: Node) -> str | None:
 
 def can_rebuild(node: Node) -> bool:
     """Whether a fused loop gives the outputs of `node` for free: element-wise ops, creation and views."""
-    if node.op.name in ("check_index", "copy", "save"):
+    if node.op.name in CHECKS or node.op.name in ("copy", "save"):
         return False
     return (node.op.family in ("elementwise", "creation") and node.op.name != "constant") or node.op.name in VIEW_OPS
 

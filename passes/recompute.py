@@ -7,6 +7,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..ir import Builder, Graph, Node, Value, node_flops
+from ..ir.ops.elementwise import CHECKS
 from .cost import node_nanoseconds
 from .fuse import Fuse
 from .plan import Plan, can_be_written_over
@@ -243,7 +244,7 @@ class _Realizer:
 
 def _slice(node: Node, wanted: Sequence[int], there: frozenset[int], again: bool) -> tuple[Graph, list[Value]]:
     """The nodes of a region that make its outputs `wanted` from its inputs and its outputs `there`, fused anew, and
-    the values outside that its inputs stand for. Indices are not checked a second time.
+    the values outside that its inputs stand for. What was checked is not checked a second time.
     """
     body: Graph = node.attrs["body"]
     stops = {body.outputs[i]: i for i in there}
@@ -256,7 +257,7 @@ def _slice(node: Node, wanted: Sequence[int], there: frozenset[int], again: bool
             local[value] = b.input(value.type)
             sources.append(node.outputs[stops[value]] if value in stops else node.inputs[body.inputs.index(value)])
     for one in inner:
-        if one.op.name == "check_index":
+        if one.op.name in CHECKS:
             local[one.output] = local[one.inputs[0]]
             continue
         origin = replace(one.origin, role="recompute") if again else one.origin

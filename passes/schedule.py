@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..ir import Graph, Node, Value
+from ..ir.ops.elementwise import CHECKS
 from .carried import links, reads_of_bases
 from .live_bytes import most_bytes, read_bases, steps
 from .rewrite import Pass
@@ -36,10 +37,10 @@ class Schedule(Pass):
 
 
 def may_stop(node: Node) -> bool:
-    """Whether running the node may find an index out of range, so that nothing may be overwritten before."""
+    """Whether running the node may find what it must refuse, so that nothing may be overwritten before."""
     if node.op.name in ("region", "scan"):
         return any(may_stop(inner) for inner in node.attrs["body"].nodes)
-    return node.op.name in ("gather", "scatter_add", "check_index")
+    return node.op.name in ("gather", "scatter_add") or node.op.name in CHECKS
 
 
 def _writers(graph: Graph, views: Mapping[Value, View]) -> dict[Value, Node]:

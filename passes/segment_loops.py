@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..ir import Graph, Node, Value
+from ..ir.ops.elementwise import CHECKS
 from .cost import CACHE_PER_NS, MEMORY_PER_NS
 from .fuse import in_order
 from .rewrite import Pass
@@ -297,7 +298,7 @@ def _sources(node: Node, place: Axis, length: int) -> dict[Value, Axis] | None:
     """The inputs of a node that are aligned with this axis of its output; None where it needs more than they have."""
     if len(node.outputs) > 1 or node.op.family in ("scan", "custom", "region", "window") or not node.inputs:
         return None
-    if node.op.name == "check_index":
+    if node.op.name in CHECKS:
         return None
     try:
         if node.op.name == "reshape":
@@ -383,7 +384,7 @@ def _remade(graph: Graph) -> set[Value]:
         name = node.op.name
         if node.op.family == "creation" and name != "constant":
             sources.update(dict.fromkeys(node.outputs, frozenset()))
-        elif name in VIEW_OPS or (node.op.family == "elementwise" and name not in ("check_index", "copy")):
+        elif name in VIEW_OPS or (node.op.family == "elementwise" and name not in CHECKS and name != "copy"):
             whole = frozenset(s for v in node.inputs for s in sources.get(v, _own(v)))
             depth = 1 + max((depths.get(v, 0) for v in node.inputs), default=0)
             if sum(s.type.nbytes for s in whole) <= node.output.type.nbytes and depth <= _LONGEST_CHAIN:

@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from ..ir import OPS, ArrayType, Builder, Graph, Node, Value, is_float
+from ..ir.ops.elementwise import CHECKS
 from ..ir.types import Array
 from .prune import without_dead_parts
 from .rewrite import Pass, rebuild
@@ -172,9 +173,6 @@ def _cast(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
     (x,) = inputs
     if node.attrs["dtype"] == x.type.dtype:
         return x
-    value = fill_value(x)
-    if value is not None and (isinstance(value, (bool, int)) or is_float(node.attrs["dtype"]) or math.isfinite(value)):
-        return _full(b, node, np.array(value, x.type.dtype).astype(node.attrs["dtype"]).item())
     return None
 
 
@@ -312,7 +310,7 @@ def _simpler(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
 
 def _fold(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
     """An element-wise op on filled arrays, computed once on scalars."""
-    if node.op.family != "elementwise" or not inputs or node.op.name in ("check_index", "stop_gradient"):
+    if node.op.family != "elementwise" or not inputs or node.op.name in CHECKS or node.op.name == "stop_gradient":
         return None
     values = [fill_value(x) for x in inputs]
     if any(value is None for value in values):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..ir import OPS, Builder, Graph, Node, Origin, Value
+from ..ir.ops.elementwise import CHECKS
 from .rewrite import Pass, without_dead_code
 
 _Bounds = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
@@ -71,7 +72,7 @@ def _split_nodes(graph: Graph) -> set[Node]:
     outputs = set(graph.outputs)
     read: dict[Node, dict[_Bounds, int]] = {}
     for node in reversed(graph.nodes):
-        if node.op.family != "elementwise" or node.op.name in ("copy", "check_index") or not node.inputs:
+        if node.op.family != "elementwise" or node.op.name == "copy" or node.op.name in CHECKS or not node.inputs:
             continue
         readers = users[node.output]
         if not readers or node.output in outputs:

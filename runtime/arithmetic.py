@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
+from .integer_math import emit_whole
 from .natives import NUMBERS, WORD, llvm_type
 
 
@@ -80,7 +81,7 @@ class Arithmetic:
             if kind[0] == "f":
                 result = build.fpext(x, new) if kind == "f64" else build.fptrunc(x, new)
             else:
-                result = build.fptosi(x, new) if kind[0] == "i" else build.fptoui(x, new)
+                result = emit_whole(build, x, kind)
         elif kind[0] == "f":
             result = build.sitofp(x, new) if old[0] == "i" else build.uitofp(x, new)
         elif x.type.width < new.width:

@@ -14,7 +14,7 @@ from ..ir import Node
 from ..passes.plan import Plan
 from .assemble import Tables, lower
 from .kernel_cache import KernelRequest, compile_kernels, source_salt
-from .lowering.units import Sites
+from .lowering.units import Site, Sites
 from .program import Program
 from .thread_pool import driver_request
 
@@ -23,6 +23,7 @@ _HELPERS = [
     _HERE / "intrinsics.py",
     _HERE / "arithmetic.py",
     _HERE / "front_end.py",
+    _HERE / "integer_math.py",
     _HERE / "natives.py",
     _HERE / "numba_front_end.py",
     _HERE / "object_code.py",
@@ -128,7 +129,8 @@ class Executable:
         outputs: Sequence[np.ndarray[Any, Any]] = (),
         first_input: int = 0,
     ) -> None:
-        """Run once. Raises `IndexError` where an index is out of range; inputs are then as they were before.
+        """Run once. Raises `IndexError` where an index is out of range and `ValueError` where an integer is raised to a
+        negative power; inputs are then as they were before.
 
         `inputs`, from number `first_input` of the graph on, and `outputs` serve for this run alone and are not held
         after it; what is not given must be bound.
@@ -140,17 +142,16 @@ class Executable:
             bases[i] = address_of(array)
         code = self.program.run()
         if code:
-            site = self._sites.entries[code - 1]
-            raise IndexError(_out_of_range(site.node, site.size))
+            raise _refusal(self._sites.entries[code - 1])
 
 
-def _out_of_range(node: Node, size: int) -> str:
-    origin = node.origin
+def _refusal(site: Site) -> Exception:
+    """Why the run stopped there."""
+    origin, name, size = site.node.origin, site.node.op.name, site.size
     where = f" at {origin.source}" if origin.source else ""
-    inside = f" in {origin.scope}" if origin.scope else ""
-    reach = f"indices run from {_lowest(node, size)} to {size - 1}"
-    return f"an index is out of range for {size} entries{where}{inside}; {reach}"
-
-
-def _lowest(node: Node, size: int) -> int:
-    return 0 if node.op.name == "check_index" else -size
+    where += f" in {origin.scope}" if origin.scope else ""
+    if name == "check_exponent":
+        advice = "write x.astype('float64') ** y"
+        return ValueError(f"an integer is raised to a negative integer power{where}; {advice}")
+    reach = f"indices run from {0 if name == 'check_index' else -size} to {size - 1}"
+    return IndexError(f"an index is out of range for {size} entries{where}; {reach}")

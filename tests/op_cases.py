@@ -185,6 +185,7 @@ for name in ("and", "or", "xor"):
 pointwise("invert", 1, (*INTEGERS, BOOL))
 for name in ("shift_left", "shift_right"):
     pointwise(name, 2, (I32, I64), (-100, 100), (0, 12))
+    pointwise(name, 2, (I32, I64), (-100, 100), (-70, 70))
     pointwise(name, 2, (U8,), (0, 256), (0, 10))
 for dtype in ANY:
     row("select", arr((2, 3), BOOL), arr((2, 3), dtype), arr((2, 3), dtype))
@@ -192,14 +193,15 @@ row("select", arr((), BOOL), arr(()), arr(()))
 row("select", arr((0, 2), BOOL), arr((0, 2)), arr((0, 2)))
 for source in ANY:
     for target in DTYPES:
-        # Only where the value is the same in all languages: nothing negative becomes unsigned.
-        low, high = (0, 100) if target.name == U8 else (-50, 50)
-        row("cast", arr((3, 2), source, *((0, 200) if source == U8 else (low, high))), dtype=target)
+        row("cast", arr((3, 2), source, *((0, 200) if source == U8 else (-50, 50))), dtype=target)
+        if source in FLOATS:
+            row("cast", arr((3, 7), source, -1e20, 1e20), dtype=target)
 row("cast", arr((), F32), dtype=np.dtype(F64))
 row("cast", arr((0, 4), F64), dtype=np.dtype(I32))
 for name in ("copy", "save", "stop_gradient"):
     pointwise(name, 1, ANY)
 pointwise("check_index", 1, INTEGERS, (0, 5), size=5)
+pointwise("check_exponent", 1, INTEGERS, (0, 5))
 
 # Movement.
 for dtype in ANY:

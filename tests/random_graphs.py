@@ -200,9 +200,7 @@ def _cast(p: _Pool) -> None:
     if x is None:
         return
     target = p.draw(st.sampled_from(p.dtypes))
-    if target.kind == "u" and x.type.dtype.kind in "if":
-        target = x.type.dtype
-    p.add(ew.cast(p.b, x, dtype=target), p.bounds[x])
+    p.add(ew.cast(p.b, x, dtype=target), max(p.bounds[x], 255 if target.kind == "u" else 0))
 
 
 def _move(p: _Pool) -> None:

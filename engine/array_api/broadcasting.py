@@ -90,8 +90,10 @@ def cast(x: ArrayLike, dtype: DType) -> ArrayLike:
     if isinstance(x, Tracer):
         return x if x.value.type.dtype == dtype else emit(ew.cast, x, dtype=dtype)
     array = as_array(x)
+    if array.dtype == dtype:
+        return array
     with np.errstate(all="ignore"):
-        return array.astype(dtype, copy=False)
+        return np.asarray(ew.cast.reference(array, dtype=dtype))
 
 
 def reshaped(x: ArrayLike, shape: Sequence[int]) -> ArrayLike:

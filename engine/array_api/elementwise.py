@@ -109,6 +109,10 @@ def fmod(x1: ArrayLike, x2: ArrayLike, /) -> Any:
     x1, x2 = as_operand(x1), as_operand(x2)
     dtype = loop_dtypes(np.fmod, [x1, x2])[0]
     x1, x2 = (cast(x, dtype) if isinstance(x, (Tracer, np.ndarray)) else exact_scalar(x, dtype) for x in (x1, x2))
+    if dtype.kind != "f":
+        # Of the least integer there is no absolute value.
+        floored = remainder(x1, x2)
+        return where(logical_and(floored, not_equal(less(x1, 0), less(x2, 0))), subtract(floored, x2), floored)
     return multiply(sign(x1), remainder(abs(x1), abs(x2)))
 
 
@@ -127,8 +131,9 @@ def fmin(x1: ArrayLike, x2: ArrayLike, /) -> Any:
 def pow(x1: ArrayLike, x2: ArrayLike, /) -> Any:
     """`x1 ** x2`.
 
-    An exponent known while tracing of 2, 3, 4, 0.5, -0.5 or -1 is written with products, roots and divisions. Raises
-    `ValueError` for integers to a known negative integer power, as NumPy.
+    An exponent known while tracing of 2, 3, 4, 0.5, -0.5 or -1 is written with products, roots and divisions. An
+    integer to a negative integer power raises `ValueError`, as in NumPy: while tracing where the exponent is known,
+    otherwise the program stops before it changes anything.
     """
     x1, x2 = as_operand(x1), as_operand(x2)
     dtype = loop_dtypes(np.power, [x1, x2])[0]
@@ -139,6 +144,8 @@ def pow(x1: ArrayLike, x2: ArrayLike, /) -> Any:
         special = _special_power(cast(x1, dtype), exponent)
         if special is not None:
             return special
+    if dtype.kind == "i" and isinstance(x2, Tracer) and x2.dtype.kind == "i":
+        x2 = emit(ew.check_exponent, x2)
     return apply(ew.pow, np.power, x1, x2)
 
 
@@ -341,8 +348,9 @@ def isfinite(x: ArrayLike, /) -> Any:
 
 
 def isclose(a: ArrayLike, b: ArrayLike, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Any:
-    """Whether `|a - b| <= atol + rtol * |b|`; infinities are close where equal."""
+    """Whether `|a - b| <= atol + rtol * |b|`; infinities are close where equal. Integers are compared as float64."""
     a, b = as_arraylike(a), as_arraylike(b)
+    b = cast(b, result_dtype(key_of(b), float))
     close = less_equal(abs(subtract(a, b)), add(atol, multiply(rtol, abs(b))))
     result = logical_or(equal(a, b), logical_and(close, isfinite(b)))
     return logical_or(result, logical_and(isnan(a), isnan(b))) if equal_nan else result

@@ -11,7 +11,7 @@ import numpy as np
 from ..builder import Builder
 from ..graph import Value
 from ..op import Attrs, Op, TypeRuleError, VjpRule, declare, no_flops, one_per_output
-from ..types import BOOL, SHORT_NAMES, Array, ArrayType, DType
+from ..types import BOOL, INT32, INT64, SHORT_NAMES, Array, ArrayType, DType
 
 FLOATS = "f"
 NUMBERS = "fiu"
@@ -110,14 +110,22 @@ add = _binary("add", NUMBERS, np.add, _add_vjp, "x + y")
 sub = _binary("sub", NUMBERS, np.subtract, _sub_vjp, "x - y")
 mul = _binary("mul", NUMBERS, np.multiply, _mul_vjp, "x * y")
 div = _binary("div", FLOATS, np.divide, _div_vjp, "x / y, true division of floats")
-floordiv = _binary("floordiv", NUMBERS, np.floor_divide, None, "floor(x / y); an integer divided by 0 is 0")
+floordiv = _binary(
+    "floordiv",
+    NUMBERS,
+    np.floor_divide,
+    None,
+    "floor(x / y); an integer divided by 0 is 0, and the least one divided by -1 is itself",
+)
 
 
 def _mod_vjp(b: Builder, g: Value, o: Value, x: Value, y: Value) -> tuple[Value, Value]:
     return g, neg(b, mul(b, g, floordiv(b, x, y)))
 
 
-mod = _binary("mod", NUMBERS, np.remainder, _mod_vjp, "the remainder with the sign of y, as Python's %")
+mod = _binary(
+    "mod", NUMBERS, np.remainder, _mod_vjp, "the remainder with the sign of y, as Python's %; 0 for an integer by 0"
+)
 
 
 def _pow_vjp(b: Builder, g: Value, o: Value, x: Value, y: Value) -> tuple[Value, Value]:
@@ -134,13 +142,19 @@ def _pow_vjp(b: Builder, g: Value, o: Value, x: Value, y: Value) -> tuple[Value,
 def _integer_pow(x: Array, y: Array) -> Array:
     if x.dtype.kind == "f":
         return np.power(x, y)
-    # A negative exponent truncates to 0, but for 1 and -1; NumPy refuses it, compiled code has no such exit.
+    # A negative exponent truncates to 0, but for 1 and -1. NumPy refuses it: see `check_exponent`.
     positive = np.power(x, np.maximum(y, 0))
     odd = np.where(y % 2 == 0, 1, x)
     return np.where(y >= 0, positive, np.where(x == 1, 1, np.where(x == -1, odd, 0)) if x.dtype.kind == "i" else x == 1)
 
 
-pow = _binary("pow", NUMBERS, _integer_pow, _pow_vjp, "x ** y; for integers a negative y gives the truncated value")
+pow = _binary(
+    "pow",
+    NUMBERS,
+    _integer_pow,
+    _pow_vjp,
+    "x ** y; of integers it wraps around, and a negative y gives the truncated value",
+)
 
 
 def _winner_vjp(better: str) -> VjpRule:
@@ -164,7 +178,7 @@ def _abs_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
     return mul(b, g, sign(b, x))
 
 
-abs_ = _unary("abs", NUMBERS, np.abs, _abs_vjp, "|x|; derivative 0 at 0")
+abs_ = _unary("abs", NUMBERS, np.abs, _abs_vjp, "|x|; derivative 0 at 0; the least integer is its own")
 sign = _unary("sign", NUMBERS, np.sign, None, "-1, 0 or 1; NaN for NaN")
 floor = _unary("floor", FLOATS, np.floor, None, "the largest integer not above x")
 ceil = _unary("ceil", FLOATS, np.ceil, None, "the smallest integer not below x")
@@ -368,7 +382,14 @@ def _cast_vjp(b: Builder, g: Value, o: Value, x: Value, dtype: DType) -> Value |
 
 
 def _cast_reference(x: Array, dtype: DType) -> Array:
-    return x.astype(dtype)
+    if x.dtype.kind != "f" or dtype.kind not in INTEGERS:
+        return x.astype(dtype)
+    # What a processor does with a float that the integer does not hold is its own affair: here it is x86-64's.
+    wide = INT64 if dtype == INT64 else INT32
+    least = np.iinfo(wide).min
+    whole = np.trunc(x)
+    held = (whole >= float(least)) & (whole < -float(least))
+    return np.where(held, np.where(held, whole, 0).astype(wide), wide.type(least)).astype(dtype)
 
 
 cast = declare(
@@ -380,7 +401,8 @@ cast = declare(
         no_flops,
         aligned_axes,
         _cast_vjp,
-        "x as another dtype; floats are truncated to integers",
+        "x as another dtype; floats are truncated to integers, NaN and what is out of range become the least one; "
+        "a uint8 is the low byte of what int32 would be",
     )
 )
 
@@ -392,6 +414,9 @@ def _copy_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
 copy = _unary("copy", ANY, np.array, _copy_vjp, "x, laid out contiguously", free=True)
 save = _unary("save", ANY, np.array, _copy_vjp, "x, which what reads it later must find, not make again", free=True)
 stop_gradient = _unary("stop_gradient", ANY, np.array, None, "x, with derivative 0", free=True)
+
+
+# Checks: what they read, unless they stop the run.
 
 
 def _infer_check_index(x: ArrayType, size: int) -> ArrayType:
@@ -419,3 +444,32 @@ check_index = declare(
         "x, once every element is seen to lie in 0 <= x < size; otherwise the run stops with IndexError",
     )
 )
+
+
+def _infer_check_exponent(x: ArrayType) -> ArrayType:
+    if x.dtype.kind not in INTEGERS:
+        raise TypeRuleError(f"the exponent of an integer is an integer, got {x}")
+    return x
+
+
+def _check_exponent(x: Array) -> Array:
+    if (x < 0).any():
+        raise ValueError(f"integers to negative integer powers are not allowed: the exponent {int(x[x < 0].flat[0])}")
+    return x
+
+
+check_exponent = declare(
+    Op(
+        "check_exponent",
+        "elementwise",
+        _infer_check_exponent,
+        _check_exponent,
+        no_flops,
+        aligned_axes,
+        None,
+        "x, once every element is seen to be 0 or more; otherwise the run stops with ValueError",
+    )
+)
+
+CHECKS = frozenset({"check_index", "check_exponent"})
+"""Ops that stop the run where what they read may not be, and else leave it as it is."""

@@ -32,7 +32,9 @@ def _plain(template: str) -> Callable[..., str]:
     return expression
 
 
-def _vector(name: str) -> Callable[..., str]:
+def _of_dtype(name: str) -> Callable[..., str]:
+    """A call of the function of this name for the dtype."""
+
     def expression(dtype: np.dtype[Any], *names: str, **attrs: Any) -> str:
         return f"{name}_{SHORT_NAMES[dtype]}({', '.join(names)})"
 
@@ -131,9 +133,10 @@ _EXPRESSIONS: Mapping[str, Callable[..., str]] = {
     "or": _plain("{0} | {1}"),
     "xor": _plain("{0} ^ {1}"),
     "invert": _invert,
-    "shift_left": _plain("{0} << {1}"),
-    "shift_right": _plain("{0} >> {1}"),
-    **{name: _vector(name) for name in ("exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "sin", "cos", "tan")},
+    "shift_left": _of_dtype("shift_left"),
+    "shift_right": _of_dtype("shift_right"),
+    **{name: _of_dtype(name) for name in ("exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf")},
+    **{name: _of_dtype(name) for name in ("sin", "cos", "tan")},
     **{name: _numpy(name) for name in ("sqrt", "floor", "ceil", "trunc", "rint", "sinh", "cosh")},
     "asin": _numpy("arcsin"),
     "acos": _numpy("arccos"),
@@ -159,6 +162,6 @@ def expression(node: Node, names: list[str]) -> str:
 def _cast(name: str, source: np.dtype[Any], target: np.dtype[Any]) -> str:
     if target.kind == "b":
         return f"({name} != {literal(0, source)})" if source.kind != "b" else name
-    if target.kind == "u" and source.kind == "f":
-        return f"u8(i64({name}))"
+    if target.kind in "iu" and source.kind == "f":
+        return f"{SHORT_NAMES[target]}_of_{SHORT_NAMES[source]}({name})"
     return f"{CAST[target]}({name})"

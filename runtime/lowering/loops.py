@@ -10,6 +10,7 @@ import numpy as np
 
 from ...ir import SHORT_NAMES, Node, Value
 from ...ir.ops.creation import GOLDEN, mix
+from ...ir.ops.elementwise import CHECKS
 from ...passes.cost import SLOW_OPS
 from ...passes.dot_tiles import has_wide_registers
 from ...passes.loop_nest import CHUNK, LoopNest, by_columns, is_free, reduction_form, squeezed
@@ -401,10 +402,11 @@ class _Writer:
             start = f"({names[1]}) + " if len(names) > 1 else ""
             self.random(node, name, names[0], start + index, indent)
             return
-        elif op == "check_index":
+        elif op in CHECKS:
             self.sites.append(node)
-            code, size = self.site_word(len(self.sites) - 1), self.stride(attrs["size"])
-            self.lines.append(f"{indent}if ({names[0]} < 0) | ({names[0]} >= {size}):")
+            code = self.site_word(len(self.sites) - 1)
+            above = f" | ({names[0]} >= {self.stride(attrs['size'])})" if "size" in attrs else ""
+            self.lines.append(f"{indent}if ({names[0]} < 0){above}:")
             self.lines.append(f"{indent}    return {code}")
             text = names[0]
         else:

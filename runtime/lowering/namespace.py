@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from .. import intrinsics
+from ..integer_math import INTEGER_MATH
 from ..tile_product import tile_product
 from ..tile_transpose import tile_transpose
 from ..vector_math import VECTOR_MATH
@@ -40,6 +41,7 @@ def kernel_namespace() -> Mapping[str, object]:
     for module in (intrinsics, scalar_functions):
         names.update((name, value) for name, value in vars(module).items() if not name.startswith("_"))
     names.update(ROW_REDUCTIONS)
+    names.update(INTEGER_MATH)
     names.update((function.__name__, function) for function in VECTOR_MATH.values())
     names["window"], names["word"] = intrinsics.window, intrinsics.word
     return names

@@ -61,7 +61,7 @@ class Instruction:
 
 @dataclass(frozen=True)
 class Site:
-    """A place where a run may stop: `node` found an index out of range of `size` entries."""
+    """A place where a run may stop: `node` found an index out of range of `size` entries, or a negative exponent."""
 
     node: Node
     size: int
@@ -159,7 +159,7 @@ def _loops(
 ) -> tuple[Instruction, list[Instruction]]:
     """The loops of a nest from `inputs` to `outputs`, with buffers at this place; and what combines parts of sums."""
     kernel = lower_loops(nest, in_place)
-    codes = [sites.code(site, site.attrs["size"]) for site in kernel.sites]
+    codes = [sites.code(site, site.attrs.get("size", 0)) for site in kernel.sites]
     parts = buffers + plan.threads * nest.buffer_bytes
 
     def argument(word: Word) -> Argument:

@@ -75,6 +75,14 @@ def test_check_index_of_bytes_with_a_size_beyond_a_byte():
     assert interpret(graph, np.array([255], "uint8"))[0] == 255
 
 
+def test_a_negative_exponent_of_an_integer_is_refused_with_the_users_line():
+    b = Builder(Origin(source="model.py:12"))
+    graph = b.graph([ew.check_exponent(b, b.input(spec((2,), "int32")))])
+    np.testing.assert_array_equal(interpret(graph, np.array([0, 4], "int32"))[0], [0, 4])
+    with pytest.raises(ValueError, match=r"^model\.py:12: integers to negative integer powers .* exponent -3$"):
+        interpret(graph, np.array([2, -3], "int32"))
+
+
 def test_several_outputs_in_their_order_and_one_value_twice():
     def build(b, x):
         y = ew.exp(b, x)

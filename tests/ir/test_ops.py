@@ -55,8 +55,8 @@ def test_rows_cover_every_dtype_that_the_op_takes(name):
 
 def test_the_ops_without_derivative_are_those_that_are_constant_almost_everywhere():
     flat = {
-        "floordiv sign floor ceil trunc rint stop_gradient check_index eq ne lt le gt ge and or xor invert "
-        "shift_left shift_right argmax argmin full constant iota random_bits region conv_region scan window_find"
+        "floordiv sign floor ceil trunc rint stop_gradient check_index check_exponent eq ne lt le gt ge and or xor "
+        "invert shift_left shift_right argmax argmin full constant iota random_bits region conv_region scan window_find"
     }
     assert {name for name, op in OPS.items() if op.vjp is None} == set(" ".join(flat).split())
 
@@ -92,6 +92,7 @@ def test_flops_are_counted_and_zero_where_nothing_is_computed(case):
         "save",
         "stop_gradient",
         "check_index",
+        "check_exponent",
     }
     works = not moves and all(t.size for t in case.types)
     assert (flops > 0) if works else (flops == 0)
@@ -219,6 +220,7 @@ MATMUL = {"contract": ((1,), (0,)), "batch": ((), ())}
         ("select", [B, F, G], {}, r"shapes differ: bool\[2,3\], f32\[2,3\], f32\[3,2\]"),
         ("cast", [F], {"dtype": np.dtype("float16")}, "dtype float16 is not supported"),
         ("check_index", [F], {"size": 3}, r"an index is an integer, got f32\[2,3\]"),
+        ("check_exponent", [F], {}, r"the exponent of an integer is an integer, got f32\[2,3\]"),
         ("reshape", [F], {"shape": (4, 2)}, r"f32\[2,3\] has 6 elements, shape \(4, 2\) has 8"),
         ("reshape", [F], {"shape": (-2, -3)}, r"shape \(-2, -3\)"),
         ("transpose", [F], {"perm": (0, 0)}, r"\(0, 0\) is no permutation of the axes of f32\[2,3\]"),
@@ -341,6 +343,8 @@ def test_a_shift_by_the_width_or_more_leaves_nothing_but_the_sign():
     y = np.array([31, 31, 40, 40], "int32")
     same(run("shift_right", x, y), np.array([0, -1, 0, -1], "int32"))
     same(run("shift_left", x, y), np.array([-(2**31), -(2**31), 0, 0], "int32"))
+    same(run("shift_right", x, -y), np.array([0, -1, 0, -1], "int32"))
+    same(run("shift_left", x, -y), np.array([0, 0, 0, 0], "int32"))
 
 
 def test_comparisons_with_nan_are_false_but_for_ne():
@@ -352,6 +356,27 @@ def test_comparisons_with_nan_are_false_but_for_ne():
 
 def test_select_takes_whole_elements_and_ignores_nan_on_the_other_side():
     same(run("select", np.array([True, False]), f64(1, NAN), f64(NAN, 2)), f64(1, 2))
+
+
+def test_cast_of_floats_that_no_integer_holds_is_that_of_x86():
+    x = f64(NAN, INF, -INF, 2.0**31 - 0.5, 2.0**31, -(2.0**31) - 0.5, -(2.0**31) - 1, 2.0**32 + 7, 300.7, -1, 2.0**63)
+    least, most = -(2**31), 2**31 - 1
+    narrow = [least, least, least, most, least, least, least, least, 300, -1, least]
+    same(run("cast", x, dtype=np.dtype("int32")), np.array(narrow, "int32"))
+    same(run("cast", x, dtype=np.dtype("uint8")), np.array([v & 255 for v in narrow], "uint8"))
+    wide = [-(2**63)] * 3 + [most, 2**31, least, least - 1, 2**32 + 7, 300, -1, -(2**63)]
+    same(run("cast", x, dtype=np.dtype("int64")), np.array(wide, "int64"))
+    same(run("cast", x.astype("float32"), dtype=np.dtype("int32"))[[0, 4, 8]], np.array([least, least, 300], "int32"))
+    same(run("cast", np.array(NAN, "float32"), dtype=np.dtype("int32")), np.array(least, "int32"))
+
+
+def test_the_least_integer_has_no_opposite():
+    for dtype, least in (("int32", -(2**31)), ("int64", -(2**63))):
+        x, y = np.array([least, least], dtype), np.array([-1, 0], dtype)
+        same(run("floordiv", x, y), np.array([least, 0], dtype))
+        same(run("mod", x, y), np.array([0, 0], dtype))
+        same(run("abs", x), x)
+        same(run("neg", x), x)
 
 
 def test_cast_truncates_and_makes_truth_of_all_but_zero():

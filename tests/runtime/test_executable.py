@@ -421,6 +421,8 @@ def lookup(kind: str) -> Graph:
         b.origin = Origin("layers.3", "model.py:42")
         if kind == "check_index":
             at = ew.check_index(b, at, size=50)
+        if kind == "check_exponent":
+            at = ew.check_exponent(b, at)
         if kind == "scatter_add":
             rows = OPS["scatter_add"](b, w, at, b.full(1.0, spec((200, 8), F32)), axis=0, batch=0)
         else:
@@ -435,6 +437,15 @@ def lookup(kind: str) -> Graph:
 @pytest.mark.parametrize("bad", [50, -51, 2**40])
 @pytest.mark.parametrize("threads", [1, 3])
 def test_an_index_out_of_range_stops_the_run_before_anything_is_overwritten(kind: str, bad: int, threads: int):
+    assert_stops(kind, bad, threads, IndexError)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_negative_exponent_stops_the_run_before_anything_is_overwritten(threads: int):
+    assert_stops("check_exponent", -1, threads, ValueError)
+
+
+def assert_stops(kind: str, bad: int, threads: int, error: type[Exception]) -> None:
     graph = lookup(kind)
     w, at = arrays_for(graph)
     at[137] = bad
@@ -443,7 +454,7 @@ def test_an_index_out_of_range_stops_the_run_before_anything_is_overwritten(kind
     for i, array in enumerate(bound):
         executable.bind_input(i, array)
     executable.bind_output(1, np.empty((), F32))
-    with pytest.raises(IndexError, match=r"model\.py:42.*layers\.3"):
+    with pytest.raises(error, match=r"model\.py:42.*layers\.3"):
         executable.run()
     np.testing.assert_array_equal(bound[0], w)
     np.testing.assert_array_equal(bound[1], at)

@@ -4,51 +4,18 @@ import ctypes
 from itertools import product
 
 import gradloom as gl
-import llvmlite.binding as llvm
 import numpy as np
 import pytest
-from gradloom.runtime import assemble, numba_front_end
+from front_ends import kernel_of, machine_code
+from gradloom.runtime import assemble
 from gradloom.runtime.driver import drive
 from gradloom.runtime.front_end import Unsupported, lower
 from gradloom.runtime.kernel_cache import KernelRequest, compile_kernel
 from gradloom.runtime.lowering.namespace import kernel_namespace
 from gradloom.runtime.lowering.units import Sites
-from gradloom.runtime.object_code import emit
 from gradloom.tools.find_recipe import make_recipe
 
 LARGEST = 2**63 - 1
-_engines = []
-
-
-def function(body):
-    """The kernel of these lines, which may use `a` and `b`, the words of its block."""
-    lines = ["def kernel(block):", "    a, b = word(block, 0), word(block, 1)"]
-    lines += [f"    {line}" for line in body.strip("\n").splitlines()]
-    return KernelRequest("\n".join(lines) + "\n", "kernel", kernel_namespace).function()
-
-
-def machine_code(kernel):
-    """The kernel as a function of `a` and `b`, by our front end and by Numba."""
-    ours, _ = emit(llvm.parse_assembly(str(lower(kernel, "kernel"))), "kernel")
-    theirs, _ = numba_front_end.build(kernel, "int64(int64)", "kernel")
-    return [_called(code) for code in (ours, theirs)]
-
-
-def _called(code):
-    machine = llvm.Target.from_default_triple().create_target_machine()
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
-    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
-    engine.finalize_object()
-    _engines.append(engine)  # its code must not go
-    convention = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
-    native = convention(engine.get_function_address("kernel"))
-
-    def call(a, b):
-        result, exception, block = ctypes.c_int64(), ctypes.c_void_p(), (ctypes.c_int64 * 2)(a, b)
-        assert native(ctypes.addressof(result), ctypes.addressof(exception), ctypes.addressof(block)) == 0
-        return result.value
-
-    return call
 
 
 def in_python(kernel, a, b):
@@ -58,7 +25,7 @@ def in_python(kernel, a, b):
 
 @pytest.mark.parametrize("operator", ["//", "%"])
 def test_division_rounds_as_in_python_and_gives_0_where_there_is_none(operator):
-    kernel = function(f"return a {operator} b")
+    kernel = kernel_of(f"return a {operator} b")
     values = [0, 1, -1, 3, -3, 7, -8, 1000003, LARGEST, -LARGEST - 1]
     ours, theirs = machine_code(kernel)
     for a, b in product(values, values):
@@ -67,7 +34,7 @@ def test_division_rounds_as_in_python_and_gives_0_where_there_is_none(operator):
 
 
 def test_a_loop_under_masks_touches_nothing_behind_its_end():
-    kernel = function("""
+    kernel = kernel_of("""
 x = array_f32(a, 0)
 for j in masked_range(b):
     x[j] = x[j] * x[j] + f32(1)
@@ -85,14 +52,14 @@ return i64(0)
 
 def test_only_a_loop_that_says_so_runs_under_masks():
     text = "x = array_f32(a, 0)\nfor j in {}(b):\n    x[j] = x[j] * x[j]\nreturn i64(0)"
-    plain, masked = (str(lower(function(text.format(r)), "kernel")) for r in ("range", "masked_range"))
+    plain, masked = (str(lower(kernel_of(text.format(r)), "kernel")) for r in ("range", "masked_range"))
     assert "llvm.loop.vectorize.predicate.enable" in masked
     assert "llvm.loop" not in plain
 
 
 @pytest.mark.parametrize("divisor", [1, 7, 16, -1, -5, 0])
 def test_division_by_a_constant_is_the_same(divisor):
-    ours, theirs = machine_code(function(f"return (a // {divisor}) * 100 + a % {divisor}"))
+    ours, theirs = machine_code(kernel_of(f"return (a // {divisor}) * 100 + a % {divisor}"))
     for a in (0, 1, -1, 15, -15, 16, LARGEST, -LARGEST - 1):
         assert ours(a, 0) == theirs(a, 0), a
 
@@ -132,7 +99,7 @@ def test_division_by_a_constant_is_the_same(divisor):
     ],
 )
 def test_a_kernel_computes_what_python_and_numba_do(body):
-    kernel = function(body)
+    kernel = kernel_of(body)
     ours, theirs = machine_code(kernel)
     for a, b in product([0, 1, -1, 5, -12, 130, -4000, 99999], [0, 2, -3, 64, -255, 70000]):
         assert ours(a, b) == theirs(a, b), (a, b)
@@ -142,7 +109,7 @@ def test_a_kernel_computes_what_python_and_numba_do(body):
 
 
 def test_words_after_and_and_or_are_looked_at_only_where_they_matter():
-    kernel = function("""
+    kernel = kernel_of("""
 if a != 0 and word(a, 0) == 7 or b != 0 and word(b, 0) == 7:
     return 1
 return 0
@@ -168,7 +135,7 @@ return 0
 )
 def test_what_it_does_not_know_is_said(body, what):
     with pytest.raises(Unsupported, match=what):
-        lower(function(body), "kernel")
+        lower(kernel_of(body), "kernel")
 
 
 def test_functions_that_call_themselves_are_unsupported():
