@@ -4,7 +4,7 @@ import sys
 
 from .engine import array_api as numpy
 from .engine import data, nn, optim, random
-from .engine.checkpoint_file import CheckpointError
+from .engine.checkpoint_file import CheckpointError, CheckpointWarning
 from .engine.compile import compile
 from .engine.report import MemoryReport
 from .engine.scan import fori_loop, scan
@@ -30,6 +30,7 @@ for _name, _module in {
 
 __all__ = [
     "CheckpointError",
+    "CheckpointWarning",
     "Graph",
     "MemoryBudgetError",
     "MemoryReport",

@@ -1,7 +1,7 @@
 """What a user calls: tracing, derivatives, the array namespace."""
 
 from . import array_api, data, nn, optim, random
-from .checkpoint_file import CheckpointError
+from .checkpoint_file import CheckpointError, CheckpointWarning
 from .step_graph import PredictGraph, StepGraph, trace_predict, trace_step
 from .trace import TracedFunction, trace, trace_with_structure
 from .tracer import ShapeError, Trace, Tracer, TracingError, current_trace, emit, role, scope
@@ -9,6 +9,7 @@ from .transforms import checkpoint, grad, save, stop_gradient, value_and_grad, v
 
 __all__ = [
     "CheckpointError",
+    "CheckpointWarning",
     "PredictGraph",
     "ShapeError",
     "StepGraph",

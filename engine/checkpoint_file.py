@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 
 from ..ir import SHORT_NAMES, Array, ArrayType, as_dtype
+from .replace_file import check_replaceable, replacing
+from .safetensors_format import FormatError, SafetensorsReader, StoredArray, write_safetensors
 
-_DTYPE_NAMES = {"F32": "float32", "F64": "float64", "I32": "int32", "I64": "int64", "U8": "uint8", "BOOL": "bool"}
 _LISTED = 8
 
 
 class CheckpointError(Exception):
     """A checkpoint cannot be written, read, or does not fit the model. What was on disk before is untouched."""
+
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint was made by a step with other settings, and does not go on as that one would have."""
 
 
 def save_arrays(
@@ -27,82 +31,142 @@ def save_arrays(
     """Write `arrays` to a safetensors file at `path`, replacing the one that is there in a single step.
 
     The file is first written beside it and flushed to the disk; if that fails, the old file stays as it was and
-    `CheckpointError` is raised, with the reason.
+    `CheckpointError` is raised, with the reason. Equal contents make equal bytes. The file has a checksum, and the mode
+    of the one that it replaces, or that which the umask gives. What a process left beside it that was killed while it
+    wrote is removed.
     """
-    target = Path(os.path.realpath(path))
+    said = dict(metadata or {})
+    if not all(isinstance(text, str) for item in said.items() for text in item):
+        raise TypeError(f"the metadata of a checkpoint are texts by names, got {said!r}")
     tensors: dict[str, Array] = {}
     for name, given in arrays.items():
         try:
-            tensors[name] = np.asarray(given, as_dtype(np.asarray(given).dtype), order="C")
+            tensors[name] = np.asarray(given, as_dtype(np.asarray(given).dtype))
         except TypeError as error:
             raise CheckpointError(f"cannot save {name}: {error}") from None
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
     try:
-        safetensors.numpy.save_file(tensors, temporary, dict(metadata or {}))
-        _flush(temporary)
-        os.replace(temporary, target)
-    except (OSError, safetensors.SafetensorError) as error:
-        kept = f"; the checkpoint that was there before is untouched, {_size(target)}" if target.exists() else ""
-        raise CheckpointError(f"could not save {target}: {error}{kept}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    _flush(target.parent)
+        with replacing(path) as file:
+            write_safetensors(file, tensors, said)
+    except (OSError, FormatError) as error:
+        where = os.fsdecode(path)
+        kept = f"; the checkpoint that was there before is untouched, {_size(where)}" if os.path.isfile(where) else ""
+        reason = getattr(error, "strerror", None) or error  # which does not name the temporary file
+        raise CheckpointError(f"could not save {where}: {reason}{kept}") from error
 
 
-def _flush(path: Path) -> None:
-    """Wait until a file or the entries of a folder are on the disk."""
-    if path.is_dir() and os.name == "nt":
-        return  # Windows cannot open a folder
-    handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+def check_savable(path: str | os.PathLike[str], nbytes: int = 0) -> None:
+    """Raise `CheckpointError` where it can be known that a checkpoint of so many bytes cannot be saved at `path`."""
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        check_replaceable(path, nbytes)
+    except OSError as error:
+        raise CheckpointError(f"cannot write {os.fsdecode(path)}: {error.strerror}") from error
 
 
-def _size(path: Path) -> str:
-    return f"{path.stat().st_size:,} bytes"
+def _size(path: str | Path) -> str:
+    return f"{os.stat(path).st_size:,} bytes"
 
 
 def _supported() -> str:
     return ", ".join(str(dtype) for dtype in SHORT_NAMES)
 
 
-def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]]:
-    """The arrays and the metadata of a safetensors file, one that PyTorch wrote as well.
+class CheckpointReader:
+    """An open safetensors file, one that PyTorch wrote as well: `metadata`, and `arrays` that are read when asked for.
+
+    The header is all that is in memory. Where reading fails in a `with` block of this, the error is `CheckpointError`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], reader: SafetensorsReader) -> None:
+        self._path = path
+        self._reader = reader
+        self.metadata = reader.metadata
+        self.arrays: dict[str, StoredArray] = reader.arrays
+
+    def verify(self) -> None:
+        """Read the whole file once. Raises `CheckpointError` where its checksum, if it has one, does not fit."""
+        with _readable(self._path):
+            self._reader.verify()
+
+    def read_into(self, arrays: Mapping[str, Array], stored: Mapping[str, StoredArray]) -> None:
+        """Read each of `stored` into the array of the same name, without another copy in memory."""
+        with _readable(self._path):
+            for name, array in arrays.items():
+                stored[name].read_into(array)
+            self._reader.check_unchanged()
+
+
+@contextlib.contextmanager
+def open_checkpoint(path: str | os.PathLike[str]) -> Iterator[CheckpointReader]:
+    """Open a safetensors file.
 
     Raises `CheckpointError` where the file is missing, cut off or no safetensors file, or holds a dtype such as
     bfloat16.
     """
-    where = Path(path)
-    if not where.is_file():
-        what = "is a folder" if where.is_dir() else "there is no such file"
-        raise CheckpointError(f"cannot load {where}: {what}")
+    with contextlib.ExitStack() as stack:
+        with _readable(path):
+            where = os.fsdecode(path)
+            if not os.path.isfile(where):
+                there = "it is no regular file" if os.path.exists(where) else "there is no such file"
+                raise CheckpointError(f"cannot load {where}: {'it is a folder' if os.path.isdir(where) else there}")
+            reader = SafetensorsReader(stack.enter_context(open(where, "rb", buffering=0)))
+        if reader.foreign:
+            listed = _list([f"{name} ({dtype})" for name, dtype in reader.foreign.items()])
+            raise CheckpointError(
+                f"cannot load {where}: these are of dtypes other than {_supported()}: {listed}; "
+                "convert them where the file was made, for example with tensor.float()"
+            )
+        yield CheckpointReader(path, reader)
+
+
+@contextlib.contextmanager
+def _readable(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Errors of reading a file, as what a user is told."""
     try:
-        with safetensors.safe_open(where, framework="numpy") as file:
-            metadata = dict(file.metadata() or {})
-            names = list(file.keys())
-            foreign = {name: dtype for name in names if (dtype := file.get_slice(name).get_dtype()) not in _DTYPE_NAMES}
-            if foreign:
-                listed = _list([f"{name} ({dtype})" for name, dtype in foreign.items()])
-                raise CheckpointError(
-                    f"cannot load {where}: these are of dtypes other than {_supported()}: {listed}; "
-                    "convert them where the file was made, for example with tensor.float()"
-                )
-            arrays: dict[str, Array] = {name: np.array(file.get_tensor(name)) for name in names}
-    except (OSError, safetensors.SafetensorError) as error:
+        yield
+    except OSError as error:
+        raise CheckpointError(f"cannot load {os.fsdecode(path)}: {error.strerror or error}") from error
+    except FormatError as error:
+        where = os.fsdecode(path)
+        size = f" ({_size(where)})" if os.path.isfile(where) else ""
         raise CheckpointError(
-            f"cannot load {where} ({_size(where)}): it is cut off, damaged or no safetensors file: {error}"
+            f"cannot load {where}{size}: it is cut off, damaged or no safetensors file: {error}"
         ) from error
-    return arrays, metadata
+
+
+def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]]:
+    """The arrays and the metadata of a safetensors file, whose checksum is compared if it has one.
+
+    Raises what `open_checkpoint` raises.
+    """
+    with open_checkpoint(path) as file:
+        file.verify()
+        arrays = {name: np.empty(stored.shape, stored.dtype) for name, stored in file.arrays.items()}
+        file.read_into(arrays, file.arrays)
+        return arrays, file.metadata
+
+
+class _Typed(Protocol):
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> Any: ...
+
+
+_Found = TypeVar("_Found", bound=_Typed)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two arrays, in memory or in files, hold the same numbers."""
+    a, b = (each.read() if isinstance(each, StoredArray) else each for each in (one, other))
+    return np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
 
 
 def check_names(
     expected: Mapping[str, ArrayType],
-    found: Mapping[str, Array],
+    found: Mapping[str, _Found],
     aliases: Mapping[str, str] | None = None,
     source: str = "the arrays given",
-) -> dict[str, Array]:
+) -> dict[str, _Found]:
     """The arrays of `found` under the names of `expected`, once every name, shape and dtype is seen to fit.
 
     `aliases` maps further names to expected ones (tied weights): an array may come under any of them, and where it
@@ -110,7 +174,7 @@ def check_names(
     another type.
     """
     aliases = aliases or {}
-    result: dict[str, Array] = {}
+    result: dict[str, _Found] = {}
     came_as: dict[str, str] = {}
     unknown: list[str] = []
     problems: list[str] = []
@@ -126,7 +190,7 @@ def check_names(
             problems.append(
                 f"{name} is {array.dtype}, the model's is {wanted.dtype}; array.astype('{wanted.dtype}') converts it"
             )
-        elif target in result and not np.array_equal(result[target], array, equal_nan=array.dtype.kind == "f"):
+        elif target in result and not _equal(result[target], array):
             problems.append(f"{came_as[target]} and {name} differ, but are one tied parameter in the model")
         else:
             result.setdefault(target, array)

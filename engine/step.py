@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 import weakref
@@ -17,7 +18,7 @@ from ..passes.plan import Plan
 from ..runtime.executable import Executable, allocate, return_free_memory
 from ..runtime.fork_lock import fork_lock
 from .arrays import check_target, dense_arrays, thread_count
-from .checkpoint_file import CheckpointError, check_names, load_arrays, save_arrays
+from .checkpoint_file import CheckpointError, CheckpointReader, check_names, open_checkpoint, save_arrays
 from .compile_report import CompileReport, use_of
 from .compiling import compiling
 from .nn import Module
@@ -27,6 +28,7 @@ from .random import key_of_seed
 from .report import MemoryReport, listed
 from .step_graph import PredictGraph, StepGraph, trace_predict, trace_step
 from .step_plan import Budget, MemoryBudgetError, StepPlan, StepPlans, budget_of
+from .step_settings import check_state, settings_in_file, settings_of, warn_of_other_settings
 from .trace import path_name
 
 LossFunction = Callable[[Any, Any], Any]
@@ -34,6 +36,7 @@ LossFunction = Callable[[Any, Any], Any]
 # In files. No module has an empty name, so no parameter's name begins like this.
 _STATE_PREFIX = ".optimizer."
 _OPTIMIZER_KEY = "gradloom.optimizer"
+_SETTINGS_KEY = "gradloom.settings"
 
 
 def plan_step(
@@ -313,8 +316,9 @@ class Step:
         """Write parameters, buffers and the optimizer's state to a safetensors file, whole or not at all.
 
         Parameters and buffers stand under their own names, as PyTorch writes them, the state under `.optimizer.`: with
-        the seed's key, and the learning rate if it was set. Raises `CheckpointError` where the file cannot be written;
-        one that was there before is then untouched.
+        the seed's key, and the learning rate if it was set. The file has a checksum, and says which settings the step
+        has; steps that are equal write equal bytes. Raises `CheckpointError` where the file cannot be written; one that
+        was there before is then untouched.
         """
         with self._lock:
             arrays = {**self._parameters, **self._buffers}
@@ -322,40 +326,57 @@ class Step:
             arrays[_STATE_PREFIX + "key"] = self._key
             if self._rate_set is not None:
                 arrays[_STATE_PREFIX + "lr"] = self._lr
-            save_arrays(path, arrays, {**(metadata or {}), _OPTIMIZER_KEY: type(self._optimizer).__name__})
+            settings = settings_of(self._optimizer, self._options, self.report)
+            own = {_OPTIMIZER_KEY: type(self._optimizer).__name__, _SETTINGS_KEY: json.dumps(settings)}
+            save_arrays(path, arrays, {**(metadata or {}), **own})
 
     def load(self, path: str | os.PathLike[str]) -> dict[str, str]:
         """Take up parameters, buffers and state from a file of `save`, and return the metadata given there.
 
-        Training then goes on to the same bits as without the interruption. A file without optimizer state, such as a
-        PyTorch state dict saved as safetensors, sets parameters and buffers, and the optimizer begins anew. Raises
-        `CheckpointError` where the file is damaged or does not fit; nothing has changed then.
+        Training then goes on to the same bits as without the interruption. Where it cannot, because the step that wrote
+        the file had another optimizer's settings, schedule, `accumulate`, clipping or tiles of the batch, a
+        `CheckpointWarning` says what differs. A file without optimizer state, such as a PyTorch state dict saved as
+        safetensors, sets parameters and buffers, and the optimizer begins anew. Arrays are read into their places, with
+        no other copy in memory. Raises `CheckpointError` where the file is damaged, does not fit, or holds a learning
+        rate or a number of steps that cannot be; nothing has changed then.
         """
-        arrays, metadata = load_arrays(path)
-        stored = {name: array for name, array in arrays.items() if not name.startswith(_STATE_PREFIX)}
-        state = {name[len(_STATE_PREFIX) :]: array for name, array in arrays.items() if name.startswith(_STATE_PREFIX)}
-        source = f"the arrays of {os.fspath(path)}"
+        with open_checkpoint(path) as file:
+            file.verify()
+            metadata = dict(file.metadata)
+            saved_by = metadata.pop(_OPTIMIZER_KEY, None)
+            saved_with = settings_in_file(path, metadata.pop(_SETTINGS_KEY, "{}"))
+            self._take_up(file, os.fsdecode(path), saved_by)
+        now = settings_of(self._optimizer, self._options, self.report)
+        warn_of_other_settings(os.fsdecode(path), saved_with, now, self._rate_set is not None)
+        return metadata
+
+    def _take_up(self, file: CheckpointReader, path: Any, saved_by: str | None) -> None:
+        stored = {name: array for name, array in file.arrays.items() if not name.startswith(_STATE_PREFIX)}
+        state = {name[len(_STATE_PREFIX) :]: a for name, a in file.arrays.items() if name.startswith(_STATE_PREFIX)}
+        source = f"the arrays of {path}"
         fitting = check_names(_types({**self._parameters, **self._buffers}), stored, self._model.tied_names(), source)
         kind = type(self._optimizer).__name__
-        saved_by = metadata.pop(_OPTIMIZER_KEY, kind)
+        targets = self._parameters | self._buffers
         if state:
-            if saved_by != kind:
+            if saved_by not in (None, kind):
                 raise CheckpointError(f"{source} come from {saved_by}, the step's optimizer is {kind}")
-            wanted = {**_types(self._state), "key": ArrayType((), self._key.dtype)}
-            if "lr" in state:
-                wanted["lr"] = ArrayType((), self._lr.dtype)
-            new_state = check_names(wanted, state, source=f"the optimizer state of {os.fspath(path)}")
+            targets |= {_STATE_PREFIX + name: array for name, array in self._state.items()}
+            targets[_STATE_PREFIX + "key"] = self._key
+            wanted = _types({**self._state, "key": self._key} | ({"lr": self._lr} if "lr" in state else {}))
+            new_state = check_names(wanted, state, source=f"the optimizer state of {path}")
+            given = {name: new_state[name].read() for name in ("step", "lr") if name in new_state}
+            check_state(path, given)
+            fitting |= {_STATE_PREFIX + name: array for name, array in new_state.items()}
         else:
-            traced = self._first.traced
-            new_state = dict(zip((name for name, _ in traced.state), traced.initial_state()))
-            new_state["key"] = self._key
+            given = {}
         with self._lock:
-            _replace(self._parameters, fitting)
-            _replace(self._buffers, fitting)
-            _replace({**self._state, "key": self._key}, new_state)
-            self._rate_set = float(new_state["lr"]) if "lr" in new_state else None
+            file.read_into(targets, fitting)
+            if not state:
+                traced = self._first.traced
+                for (name, _), value in zip(traced.state, traced.initial_state()):
+                    self._state[name][...] = value
+            self._rate_set = float(given["lr"]) if "lr" in given else None
             self._lr[()] = self.learning_rate
-        return metadata
 
     def bind(self, fn: Callable[..., Any]) -> Predictor:
         """`fn(model, *args)` in evaluation mode with the step's own live parameters: a compiled callable of `*args`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -641,13 +642,12 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pyte
     step.save(path)
     saved = bits(step)
 
-    def full(tensors: Any, filename: Any, metadata: Any) -> None:
-        Path(filename).write_bytes(b"the first few bytes")
+    def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     step(make_batch())
     with monkeypatch.context() as patch:
-        patch.setattr(safetensors.numpy, "save_file", full)
+        patch.setattr(os, "fsync", full)
         with pytest.raises(gl.CheckpointError, match="No space left on device; the checkpoint that was there before"):
             step.save(path)
     assert [file.name for file in tmp_path.iterdir()] == ["s"]
