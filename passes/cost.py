@@ -9,7 +9,9 @@ BLAS_PER_NS = 90.0
 CACHE_PER_NS = 40.0
 MEMORY_PER_NS = 8.0
 _CACHE_BYTES = 1 << 20
-SLOW_OPS = frozenset({"exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "sin", "cos", "tan", "pow"})
+SLOW_OPS = frozenset(
+    {"exp", "expm1", "log", "log2", "log10", "log1p", "tanh", "sigmoid", "erf", "ndtr", "sin", "cos", "tan", "pow"}
+)
 
 # Waking a thread and meeting at barriers costs a few microseconds each.
 _WORTH_THREADS = 100_000.0

@@ -22,14 +22,16 @@ from .structure import node_key
 class Simplify(Pass):
     """Fewer nodes with the same values.
 
-    Nothing here changes a float but for the sign of a zero (`x + 0 -> x`). A value with role `recompute` never
-    becomes the original again: that would undo the choice to drop it.
+    Nothing here changes a float, nor the sign of a zero, but in the backward: there zero cotangents are dropped, though
+    -0 + 0 is 0. A value with role `recompute` never becomes the original again: that would undo the choice to drop it.
 
-        f(constants) -> constant           x + 0, x - 0, x * 1, x / 1 -> x       -(-x) -> x
+        f(constants) -> constant           x + -0, x - 0, x * 1, x / 1 -> x      -(-x) -> x
+        x + 0 -> x, for cotangents, and for integers
         x ** 2 -> x * x, x ** 3 -> x * x * x                                     where(c, x, x) -> x
         view of full -> full               reshape(reshape(x)) -> reshape(x)     transpose(transpose(x)) -> transpose(x)
-        pad(x) + pad(y), y right behind x -> pad(concatenate(x, y))              nested concatenate -> one
-        movement that changes nothing, copy, reduction over axes of length 1 -> x or reshape(x)
+        pad(x) + pad(y), y right behind x -> pad(concatenate(x, y)), for cotangents
+        nested concatenate -> one
+        movement that changes nothing, copy, reduction over axes of length 1 -> x or reshape(x), a sum + 0
         x / 2**k -> x * 2**-k              ys[last] -> last carry               loops: see `simplify_scan`
         window_pick(x, window_find(x, window_max(x))) -> window_max(x)
         where(x > 0, window_put(g, window_find(x, y = window_max(x))), 0) -> window_put(where(y > 0, g, 0), ...)
@@ -75,7 +77,22 @@ def _made_by(value: Value, op: str) -> Node | None:
 
 def _add(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
     x, y = inputs
-    return y if fill_value(x) == 0 else x if fill_value(y) == 0 else _join_pads(b, x, y) or _join_pads(b, y, x)
+    cotangents = node.origin.role == "backward"
+    if _adds_nothing(x, cotangents):
+        return y
+    if _adds_nothing(y, cotangents):
+        return x
+    return (_join_pads(b, x, y) or _join_pads(b, y, x)) if cotangents else None
+
+
+def _adds_nothing(x: Value, cotangents: bool) -> bool:
+    """Whether y + x is y for every y: -0 + 0 is 0, so a float is -0, or the sum one of cotangents."""
+    value = fill_value(x)
+    return value == 0 and (cotangents or not is_float(x.type.dtype) or _is_negative(value))
+
+
+def _is_negative(value: float | int | bool) -> bool:
+    return math.copysign(1, value) < 0
 
 
 def _join_pads(b: Builder, x: Value, y: Value) -> Value | None:
@@ -111,7 +128,9 @@ def _parts(x: Value, axis: int) -> list[Value]:
 
 
 def _sub(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
-    return inputs[0] if fill_value(inputs[1]) == 0 else None
+    x, y = inputs
+    value = fill_value(y)
+    return x if value == 0 and not _is_negative(value) else None
 
 
 def _mul(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
@@ -246,6 +265,13 @@ def _concatenate(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
     return None
 
 
+def _sum(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
+    one = _reduce(b, node, inputs)
+    if one is None or not node.attrs["axes"] or not is_float(one.type.dtype) or node.origin.role == "backward":
+        return one
+    return OPS["add"](b, one, _full(b, node, 0.0))  # a sum begins at 0, which -0 leaves as it is
+
+
 def _reduce(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
     (x,) = inputs
     axes: tuple[int, ...] = node.attrs["axes"]
@@ -293,7 +319,7 @@ _RULES: dict[str, Callable[[Builder, Node, list[Value]], Value | None]] = {
     "pad": lambda b, node, inputs: inputs[0] if inputs[0].type == node.output.type else None,
     "reverse": _reverse,
     "concatenate": _concatenate,
-    "reduce_sum": _reduce,
+    "reduce_sum": _sum,
     "reduce_prod": _reduce,
     "reduce_max": _reduce,
     "reduce_min": _reduce,

@@ -15,6 +15,7 @@ the docstring of their function are minimax, fitted by the Remez exchange on the
 """
 
 import inspect
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -56,11 +57,12 @@ def _operator(instruction: str, unsigned: str | None = None, reflected: bool = F
 
 
 def _comparison(operator: str) -> Any:
-    """The method of a comparison of reals or signed integers; with a NaN only != holds."""
+    """The method of a comparison; with a NaN only != holds."""
 
     def method(self: "_Traced", other: Number) -> "_Traced":
         of_reals = self.builder.fcmp_unordered if operator == "!=" else self.builder.fcmp_ordered
-        compare = of_reals if self.dtype.kind == "f" else self.builder.icmp_signed
+        of_integers = self.builder.icmp_unsigned if self.dtype.kind == "u" else self.builder.icmp_signed
+        compare = of_reals if self.dtype.kind == "f" else of_integers
         return _Traced(self.builder, compare(operator, self.value, self.like(other)), np.dtype("bool"))
 
     return method
@@ -173,6 +175,21 @@ def convert(x: Number, dtype: type) -> Number:
     return _Traced(x.builder, getattr(x.builder, name)(x.value, llvm_type), to)
 
 
+def look_up(table: tuple[np.uint64, ...], index: Number) -> Number:
+    """table[index], for an integer `index` inside the table."""
+    if not isinstance(index, _Traced):
+        return table[index]
+    builder, word = index.builder, _LLVM_TYPES["uint64"]
+    name = f"table_{zlib.crc32(np.array(table).tobytes()):08x}"
+    data: Any = builder.module.globals.get(name)  # llvmlite annotates its attributes wrongly
+    if data is None:
+        data = ir.GlobalVariable(builder.module, ir.ArrayType(word, len(table)), name)
+        data.linkage, data.global_constant, data.unnamed_addr = "internal", True, True
+        data.initializer = ir.Constant(data.value_type, [int(n) for n in table])
+    place = builder.gep(data, [ir.Constant(index.value.type, 0), index.value], inbounds=True)
+    return _Traced(builder, builder.load(place), np.dtype(np.uint64))
+
+
 # ---- the two formats
 
 
@@ -196,6 +213,9 @@ class _Format:
     erf_tail: tuple[float, ...]  # erf(a) = a + a * tail(a * a), 0 <= a < switch
     erf_log: tuple[float, ...]  # log(1 - erf(a)) = polynomial(a), switch <= a < saturation
     erf_saturation: float  # erf is 1 from here on
+    ndtr_center: float
+    ndtr_tail: tuple[float, ...]  # Phi(-a) exp(a a / 2) = c / (c + a) tail((a - c) / (a + c)), c the center
+    ndtr_zero: float  # Phi(-a) is 0 from here on, after rounding
 
     @property
     def shift(self) -> float:
@@ -248,6 +268,12 @@ _FLOAT32 = _Format(
         -0.000203478019, -1.12764347, -0.637236476, -0.103884056, 0.0222040135, -0.00303747249, 0.000195351648,
     ),
     erf_saturation=4.0,
+    ndtr_center=3.5,
+    ndtr_tail=(
+        0.212690307, -0.161589068, 0.0901214547, -0.0331580501, 0.0049730915, 0.00185535108, -0.000906521363,
+        -0.000141440297, 0.000119519537, 3.10547412e-05,
+    ),
+    ndtr_zero=15.0,
 )  # fmt: skip
 
 _FLOAT64 = _Format(
@@ -286,6 +312,16 @@ _FLOAT64 = _Format(
         -4.7933396101738387e-11, 1.0489740741707299e-12,
     ),
     erf_saturation=6.0,
+    ndtr_center=5.0,
+    ndtr_tail=(
+        0.15383860995001258, -0.13307650057801132, 0.0990611231939954, -0.06270663133426314, 0.03300407323407231,
+        -0.013823727741190363, 0.0041590133600483735, -0.0005986753551396482, -0.0001595738802947415,
+        0.00010897982117665226, -1.187514226391554e-05, -9.952602058551194e-06, 3.3362289935192934e-06,
+        7.962982734886577e-07, -5.538110987287816e-07, -6.754866863039828e-08, 8.653736302983559e-08,
+        8.722518394921445e-09, -1.3064024664427276e-08, -2.042216667173292e-09, 1.4364134489996047e-09,
+        4.0279640769545685e-10,
+    ),
+    ndtr_zero=39.0,
 )  # fmt: skip
 
 
@@ -396,6 +432,17 @@ def _erf(x: Number, f: _Format) -> Number:
     return _odd(select(a != a, a, y), x, f)
 
 
+def _ndtr(x: Number, f: _Format) -> Number:
+    """Within 4 ulp. exp(-a a / 2) times a polynomial in (a - c) / (a + c), a = |x|; one less that for x > 0."""
+    a = _clamp(fabs(x), 0.0, f.ndtr_zero)
+    reciprocal = 1.0 / (a + f.ndtr_center)
+    ratio = f.ndtr_center * reciprocal * _polynomial(fma(a * reciprocal, 2.0, -1.0), f.ndtr_tail)
+    square = a * a
+    n, r = _reduce_exp(-0.5 * square, f)
+    tail = _scale(_exp_reduced(r - 0.5 * fma(a, a, -square), f) * ratio, n, f)
+    return select(x > 0.0, 1.0 - tail, tail)
+
+
 # ---- logarithms
 
 
@@ -465,6 +512,24 @@ def _log2(x: Number, f: _Format) -> Number:
     return _at_log_limits(x, y, 0.0)
 
 
+def _log10_f32(x: Number, f: _Format) -> Number:
+    """Within 0.51 ulp, so exact where the logarithm is a whole number. By log2 in float64."""
+    log2 = _log2_of_f32(convert(x, np.float64))
+    return _at_log_limits(x, convert(log2 * _LOG10_2, np.float32), 0.0)
+
+
+def _log10_f64(x: Number, f: _Format) -> Number:
+    """Within 0.51 ulp, so exact where the logarithm is a whole number. log10(e) log(x), both sums of two numbers."""
+    log, log_low = _log_pair_f64(x, f)
+    high = log * _LOG10_E[0]
+    low = fma(log, _LOG10_E[0], -high) + fma(log, _LOG10_E[1], log_low * _LOG10_E[0])
+    return _at_log_limits(x, high + low, 0.0)
+
+
+_LOG10_2 = 0.30102999566398120
+_LOG10_E = (0.4342944819032518, 1.098319650216765e-17)
+
+
 def _log1p(x: Number, f: _Format) -> Number:
     """Within 1.5 ulp. As log, of 1 + x = 2**n (1 + r), where r = 2**-n x + (2**-n - 1) is rounded only once."""
     n = _exponent(f.bits(1.0 + x), f)
@@ -475,41 +540,24 @@ def _log1p(x: Number, f: _Format) -> Number:
     return select(x == 0.0, x, _at_log_limits(x, y, -1.0))
 
 
-# ---- powers
-
-
-def _pow_f32(x: Number, y: Number, f: _Format) -> Number:
-    """Within 1 ulp. exp2(y log2(|x|)) in float64, by polynomials of relative error 2**-37 and 2**-34."""
+def _log2_of_f32(a: Number) -> Number:
+    """log2(a) in float64, of relative error 2**-37, for a > 0 that was a float32."""
     g = _FLOAT64
-    a, exponent = convert(fabs(x), np.float64), convert(y, np.float64)
     n = _exponent(g.bits(a), g)  # float64 has no subnormal numbers here
     m = g.from_bits(g.bits(a) - (n << g.mantissa))
     s = (m - 1.0) / (m + 1.0)
-    log2 = fma(s, _polynomial(s * s, _LOG2_ATANH), g.to_real(n))
-    t = _clamp(exponent * _log_at_limits(log2, a), -200.0, 200.0)
-    shifted = t + g.shift
-    r = t - (shifted - g.shift)
-    power = fma(r, _polynomial(r, _EXP2_TAIL), 1.0) * g.two_to_the(g.bits(shifted) - g.shift_bits)
-    return _pow_special(x, y, convert(power, np.float32), f)
+    return fma(s, _polynomial(s * s, _LOG2_ATANH), g.to_real(n))
 
 
 _LOG2_ATANH = (2.8853900817902027, 0.9617966732001804, 0.5770836115707918, 0.4116711346115025, 0.3407593618466545)
-_EXP2_TAIL = (
-    0.6931471805411169, 0.2402265107538363, 0.055504109635194275, 0.00961803693964199, 0.0013333429914467161,
-    0.00015467111137590876, 1.5315179325963487e-05,
-)  # fmt: skip
 
 
-def _log_at_limits(log: Number, a: Number) -> Number:
-    return select(a == 0.0, -inf, select(a == inf, inf, log))
-
-
-def _pow_f64(x: Number, y: Number, f: _Format) -> Number:
-    """Within 1.5 ulp. exp(y log(|x|)), the logarithm and the product as unevaluated sums of two numbers.
+def _log_pair_f64(x: Number, f: _Format) -> tuple[Number, Number]:
+    """log(x) as an unevaluated sum of two numbers, of relative error about 2**-63, for x > 0.
 
     log(m) = 2 s + s z (2 / 3 + z T(z)), s = (m - 1) / (m + 1), z = s s; only T is computed in one number.
     """
-    n, m = _split(fabs(x), f)
+    n, m = _split(x, f)
     r, d = m - 1.0, m + 1.0
     d_low = r - (d - 2.0)
     reciprocal = 1.0 / d
@@ -517,7 +565,7 @@ def _pow_f64(x: Number, y: Number, f: _Format) -> Number:
     s_low = fma(-s, d_low, fma(-s, d, r)) * reciprocal
     z = s * s
     z_low = fma(s, s, -z) + 2.0 * s * s_low
-    tail = z * _polynomial(z, _POW_TAIL_F64)
+    tail = z * _polynomial(z, _LOG_PAIR_TAIL)
     c = _TWO_THIRDS[0] + tail
     c_low = _TWO_THIRDS[1] + (tail - (c - _TWO_THIRDS[0]))
     u = z * c
@@ -529,15 +577,10 @@ def _pow_f64(x: Number, y: Number, f: _Format) -> Number:
     high, error_1 = _two_sum(p, 2.0 * s)
     high, error_2 = _two_sum(high, v)
     low = error_1 + (error_2 + (p_low + (v_low + 2.0 * s_low)))
-    log, log_low = high + low, low - ((high + low) - high)
-    log = _log_at_limits(log, fabs(x))
-    t = y * log
-    t_low = select(fabs(t) < 800.0, fma(y, log, -t) + y * log_low, 0.0)
-    n, r = _reduce_exp(_clamp(t, -800.0, 800.0), f)
-    return _pow_special(x, y, _scale(_exp_reduced(r + t_low, f), n, f), f)
+    return high + low, low - ((high + low) - high)
 
 
-_POW_TAIL_F64 = (
+_LOG_PAIR_TAIL = (
     0.40000000000002267, 0.28571428570093155, 0.22222222521160917, 0.1818178425128037, 0.15386762983246768,
     0.13256679480461955, 0.13197667913007563,
 )  # fmt: skip
@@ -549,6 +592,41 @@ def _two_sum(a: Number, b: Number) -> tuple[Number, Number]:
     total = a + b
     b_part = total - a
     return total, (a - (total - b_part)) + (b - b_part)
+
+
+# ---- powers
+
+
+def _pow_f32(x: Number, y: Number, f: _Format) -> Number:
+    """Within 1 ulp. exp2(y log2(|x|)) in float64, by polynomials of relative error 2**-37 and 2**-34."""
+    g = _FLOAT64
+    a, exponent = convert(fabs(x), np.float64), convert(y, np.float64)
+    log2 = _log2_of_f32(a)
+    t = _clamp(exponent * _log_at_limits(log2, a), -200.0, 200.0)
+    shifted = t + g.shift
+    r = t - (shifted - g.shift)
+    power = fma(r, _polynomial(r, _EXP2_TAIL), 1.0) * g.two_to_the(g.bits(shifted) - g.shift_bits)
+    return _pow_special(x, y, convert(power, np.float32), f)
+
+
+_EXP2_TAIL = (
+    0.6931471805411169, 0.2402265107538363, 0.055504109635194275, 0.00961803693964199, 0.0013333429914467161,
+    0.00015467111137590876, 1.5315179325963487e-05,
+)  # fmt: skip
+
+
+def _log_at_limits(log: Number, a: Number) -> Number:
+    return select(a == 0.0, -inf, select(a == inf, inf, log))
+
+
+def _pow_f64(x: Number, y: Number, f: _Format) -> Number:
+    """Within 1.5 ulp. exp(y log(|x|)), the logarithm and the product as unevaluated sums of two numbers."""
+    log, log_low = _log_pair_f64(fabs(x), f)
+    log = _log_at_limits(log, fabs(x))
+    t = y * log
+    t_low = select(fabs(t) < 800.0, fma(y, log, -t) + y * log_low, 0.0)
+    n, r = _reduce_exp(_clamp(t, -800.0, 800.0), f)
+    return _pow_special(x, y, _scale(_exp_reduced(r + t_low, f), n, f), f)
 
 
 def _pow_special(x: Number, y: Number, magnitude: Number, f: _Format) -> Number:
@@ -587,9 +665,8 @@ def _reduce_far_f32(a: Number, f: _Format) -> tuple[Number, Number, Number]:
     bits = f.bits(a)
     m = convert((bits & 0x7FFFFF) | 0x800000, np.uint64)
     start = (bits >> f.mantissa) - (f.bias + 17)
-    words = [select(start >= 64, following, word) for word, following in pairwise(_TWO_OVER_PI)]
-    offset = convert(start & 63, np.uint64)
-    high, low = ((word << offset) | ((following >> 1) >> (63 - offset)) for word, following in pairwise(words))
+    words = [select(start >= 64, following, word) for word, following in pairwise(_TWO_OVER_PI[:4])]
+    high, low = _from_bit(start & 63, *words)
     turns = m * high + ((m * (low >> 32)) >> 32)
     fraction = convert(turns << 2, np.int64)
     g = _FLOAT64
@@ -600,9 +677,57 @@ def _reduce_far_f32(a: Number, f: _Format) -> tuple[Number, Number, Number]:
     return convert((turns + (1 << 61)) >> 62, np.int32), r, low
 
 
+def _reduce_far_f64(a: Number, f: _Format) -> tuple[Number, Number, Number]:
+    """As `_reduce_near`, for 2**49 <= a < inf in float64; any number for others.
+
+    As in float32, with an integer of 53 bits, times 192 bits of 2 / pi. No float64 is nearer to a multiple of pi / 2
+    than about 2**-62, so that of the 126 bits after the point 64 are more than enough.
+    """
+    bits = f.bits(a)
+    m = convert((bits & ((1 << 52) - 1)) | (1 << 52), np.uint64)
+    start = select((a >= 2.0**49) & (a < inf), (bits >> f.mantissa) - (f.bias + 46), 0)
+    words = [look_up(_TWO_OVER_PI, (start >> 6) + i) for i in range(4)]
+    first, second, third = _from_bit(start & 63, *words)
+    product = m * second
+    low = product + _high_word(m, third)
+    carry = select(low < product, np.uint64(1), np.uint64(0))
+    turns = m * first + _high_word(m, second) + carry
+    whole, rest = (turns << 2) | (low >> 62), low << 2
+    signed = convert(whole, np.int64)
+    parts = [signed >> 32, signed & 0xFFFFFFFF, convert(rest >> 32, np.int64), convert(rest & 0xFFFFFFFF, np.int64)]
+    a, b, c, d = (f.to_real(part) for part in parts)
+    high, error = _two_sum(a * 2.0**32, b)
+    low = error + fma(d, 2.0**-64, c * 2.0**-32)
+    fraction = high + low
+    low = low - (fraction - high)
+    unit = f.half_pi[0] * 2.0**-64
+    r = fraction * unit
+    low = fma(fraction, unit, -r) + fma(fraction, f.half_pi[1] * 2.0**-64, low * unit)
+    return convert((turns + (1 << 61)) >> 62, np.int64), r, low
+
+
+def _from_bit(offset: Number, *words: Number) -> list[Number]:
+    """The words, but for one, that begin at a bit of the first of `words`."""
+    offset = convert(offset, np.uint64)
+    return [(word << offset) | ((following >> 1) >> (63 - offset)) for word, following in pairwise(words)]
+
+
+def _high_word(m: Number, n: Number) -> Number:
+    """The upper 64 of the 128 bits of m n, for m of at most 63 bits."""
+    m_high, m_low, n_high, n_low = m >> 32, m & 0xFFFFFFFF, n >> 32, n & 0xFFFFFFFF
+    inner = m_low * n_high + ((m_low * n_low) >> 32)
+    outer = m_high * n_low + (inner & 0xFFFFFFFF)
+    return m_high * n_high + (inner >> 32) + (outer >> 32)
+
+
 _TWO_OVER_PI = tuple(
-    np.uint64(word) for word in (0x00A2F9836E4E4415, 0x29FC2757D1F534DD, 0xC0DB6295993C4390, 0x41FE5163ABDEBBC5)
-)
+    np.uint64(word) for word in (
+        0x00A2F9836E4E4415, 0x29FC2757D1F534DD, 0xC0DB6295993C4390, 0x41FE5163ABDEBBC5, 0x61B7246E3A424DD2,
+        0xE006492EEA09D192, 0x1CFE1DEB1CB129A7, 0x3EE88235F52EBB44, 0x84E99C7026B45F7E, 0x413991D639835339,
+        0xF49C845F8BBDF928, 0x3B1FF897FFDE0598, 0x0FEF2F118B5A0A6D, 0x1F6D367ECF27CB09, 0xB74F463F669E5FEA,
+        0x2D7527BAC7EBE5F1, 0x7B3D0739F78A5292, 0xEA6BFB5FB11F8D5D, 0x0856033046FC7B6B, 0xABF0CFBC209AF436,
+    )
+)  # fmt: skip
 """Bits of 2 / pi, from the one of weight 2**7 on."""
 
 
@@ -610,10 +735,9 @@ def _sin_cos(x: Number, f: _Format) -> tuple[Number, Number, Number]:
     """(n, sin(r), cos(r)) for |x| = n pi / 2 + r, |r| <= pi / 4; n modulo 4 is right."""
     a = fabs(x)
     n, r, low = _reduce_near(a, f)
-    if f is _FLOAT32:
-        is_near = a < 2.0**17
-        n, r, low = (select(is_near, *pair) for pair in zip((n, r, low), _reduce_far_f32(a, f)))
-    r = select(a < (inf if f is _FLOAT32 else 2.0**49), r, nan)
+    is_near, far = (a < 2.0**17, _reduce_far_f32) if f is _FLOAT32 else (a < 2.0**49, _reduce_far_f64)
+    n, r, low = (select(is_near, *pair) for pair in zip((n, r, low), far(a, f)))
+    r = select(a < inf, r, nan)
     z = r * r
     sin = r + fma(r * z, _polynomial(z, f.sin_tail), low)
     half = 0.5 * z
@@ -628,19 +752,19 @@ def _turn_sign(y: Number, n: Number, f: _Format) -> Number:
 
 
 def _sin(x: Number, f: _Format) -> Number:
-    """Within 1 ulp. In float64 |x| must be below 2**49, the answer is NaN else; in float32 it may be any number."""
+    """Within 1 ulp, for any number; NaN for an infinity."""
     n, sin, cos = _sin_cos(x, f)
     return _odd(_turn_sign(select((n & 1) == 0, sin, cos), n, f), x, f)
 
 
 def _cos(x: Number, f: _Format) -> Number:
-    """Within 1 ulp, in sin's domain."""
+    """Within 1 ulp, as sin."""
     n, sin, cos = _sin_cos(x, f)
     return _turn_sign(select((n & 1) == 0, cos, sin), n + 1, f)
 
 
 def _tan(x: Number, f: _Format) -> Number:
-    """Within 2.5 ulp, in sin's domain. sin / cos, or -cos / sin where n is odd."""
+    """Within 2.5 ulp, as sin. sin / cos, or -cos / sin where n is odd."""
     n, sin, cos = _sin_cos(x, f)
     even = (n & 1) == 0
     return _odd(select(even, sin, -cos) / select(even, cos, sin), x, f)
@@ -680,10 +804,12 @@ VECTOR_MATH: dict[tuple[str, str], Callable[..., Any]] = {
         "expm1": (_expm1, _expm1),
         "log": (_log, _log),
         "log2": (_log2, _log2),
+        "log10": (_log10_f32, _log10_f64),
         "log1p": (_log1p, _log1p),
         "tanh": (_tanh_f32, _tanh_f64),
         "sigmoid": (_sigmoid, _sigmoid),
         "erf": (_erf, _erf),
+        "ndtr": (_ndtr, _ndtr),
         "sin": (_sin, _sin),
         "cos": (_cos, _cos),
         "tan": (_tan, _tan),

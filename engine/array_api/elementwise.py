@@ -166,7 +166,8 @@ def _special_power(x: ArrayLike, exponent: float) -> ArrayLike | None:
     if exponent == 0.5:
         return sqrt(x)
     if exponent == -0.5:
-        return divide(1, sqrt(x))
+        # As powers: infinite at -0 too, and 0 at -inf.
+        return divide(1, sqrt(add(where(equal(x, -math.inf), math.inf, x), 0.0)))
     return divide(1, x) if exponent == -1 else None
 
 
@@ -213,6 +214,8 @@ sqrt = _unary("sqrt", ew.sqrt, np.sqrt)
 exp = _unary("exp", ew.exp, np.exp)
 expm1 = _unary("expm1", ew.expm1, np.expm1)
 log = _unary("log", ew.log, np.log)
+log2 = _unary("log2", ew.log2, np.log2)
+log10 = _unary("log10", ew.log10, np.log10)
 log1p = _unary("log1p", ew.log1p, np.log1p)
 tanh = _unary("tanh", ew.tanh, np.tanh)
 # SciPy's, whose dtypes are those of tanh.
@@ -224,16 +227,6 @@ def exp2(x: ArrayLike, /) -> Any:
     """`2 ** x`."""
     x = as_arraylike(x)
     return pow(2.0, cast(x, loop_dtypes(np.exp2, [x])[0]))
-
-
-def log2(x: ArrayLike, /) -> Any:
-    """The logarithm to base 2, as a quotient of natural logarithms."""
-    return divide(log(x), math.log(2))
-
-
-def log10(x: ArrayLike, /) -> Any:
-    """The logarithm to base 10, as a quotient of natural logarithms."""
-    return divide(log(x), math.log(10))
 
 
 # Trigonometry.

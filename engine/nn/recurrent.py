@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...ir import DType
 from .. import array_api as xp
 from ..array_api.broadcasting import as_arraylike, described
+from ..promotion import result_dtype
 from ..scan import scan
 from ..tracer import ShapeError, located
 from . import functional as F
@@ -21,9 +23,14 @@ from .parameter import Parameter
 # What the cells compute, of the projections of input and hidden state with their biases.
 
 
-def _zeros(shape: tuple[int, ...], dtype: npt.DTypeLike) -> Any:
+def _zeros(shape: tuple[int, ...], dtype: DType) -> Any:
     """Zeros that take no memory: a step is planned for batches that nobody could hold."""
     return np.broadcast_to(np.zeros((), dtype), shape)
+
+
+def _dtype_of_states(*arrays: Any) -> DType:
+    """The dtype of states: what an input, the states it begins with and parameters are promoted to, `None` aside."""
+    return result_dtype(*(array.dtype for array in arrays if array is not None))
 
 
 def _rnn(activation: Callable[[Any], Any], x: Any, h: Any, bias: Any) -> Any:
@@ -108,7 +115,6 @@ class _Recurrent(Module):
         self.dropout = dropout
         self.bidirectional = bidirectional
         self.proj_size = proj_size
-        self.dtype = dtype
         draw = init.uniform(-1 / math.sqrt(hidden_size), 1 / math.sqrt(hidden_size))
         rows, output = self.gates * hidden_size, self.output_size
         for layer in range(num_layers):
@@ -152,22 +158,24 @@ class _Recurrent(Module):
             return xp.expand_dims(x, 1), False
         return (xp.permute_dims(x, (1, 0, 2)) if self.batch_first else x), True
 
-    def _state(self, name: str, given: Any, x: Any, batched: bool, size: int) -> list[Any]:
-        """The initial state of every layer and direction, (batch, size) each."""
+    def _state(self, name: str, state: Any, x: Any, batched: bool, size: int, dtype: DType) -> list[Any]:
+        """The initial state of every layer and direction, (batch, size) each, of `dtype`."""
         count = self.num_layers * self.directions
-        if given is None:
-            return [_zeros((x.shape[1], size), self.dtype)] * count
-        state = as_arraylike(given)
+        if state is None:
+            return [_zeros((x.shape[1], size), dtype)] * count
         expected = (count, x.shape[1], size) if batched else (count, size)
         if tuple(state.shape) != expected:
             what = f"{name} is {described(state)}, expected {expected}: (num_layers * directions, N, size)"
             raise ShapeError(located(f"{type(self).__name__}: {what}, without N for an input without a batch"))
+        state = xp.astype(state, dtype)
         return [state[i] if batched else xp.expand_dims(state[i], 0) for i in range(count)]
 
     def _run(self, input: Any, states: list[tuple[str, Any, int]]) -> tuple[Any, list[Any]]:
         """The output, and the final states, each for all layers and directions."""
         x, batched = self._sequence(input)
-        starts = [self._state(name, given, x, batched, size) for name, given, size in states]
+        given = [None if state is None else as_arraylike(state) for _, state, _ in states]
+        dtype = _dtype_of_states(x, *given, *(getattr(self, name) for name in self._parameters))
+        starts = [self._state(name, state, x, batched, size, dtype) for (name, _, size), state in zip(states, given)]
         ends: list[list[Any]] = [[] for _ in states]
         for layer in range(self.num_layers):
             if layer and self.training:
@@ -325,7 +333,6 @@ class _Cell(Module):
             raise ValueError(f"sizes are 1 or more, got input_size {input_size}, hidden_size {hidden_size}")
         self.input_size = input_size
         self.hidden_size = hidden_size
-        self.dtype = dtype
         draw = init.uniform(-1 / math.sqrt(hidden_size), 1 / math.sqrt(hidden_size))
         rows = self.gates * hidden_size
         self.weight_ih = Parameter((rows, input_size), dtype, draw)
@@ -341,11 +348,13 @@ class _Cell(Module):
             raise ShapeError(located(f"{type(self).__name__}: expected {expected}, got {described(x)}"))
         results = [x]
         shape = (*x.shape[:-1], self.hidden_size)
-        for name, given in states.items():
-            state = _zeros(shape, self.dtype) if given is None else as_arraylike(given)
+        arrays = {name: None if given is None else as_arraylike(given) for name, given in states.items()}
+        dtype = _dtype_of_states(x, *arrays.values(), self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
+        for name, state in arrays.items():
+            state = _zeros(shape, dtype) if state is None else state
             if tuple(state.shape) != shape:
                 raise ShapeError(located(f"{type(self).__name__}: {name} is {described(state)}, expected {shape}"))
-            results.append(state)
+            results.append(xp.astype(state, dtype))
         return results
 
     def extra_repr(self) -> str:

@@ -210,9 +210,19 @@ def _log1p_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
     return div(b, g, add(b, x, b.full_like(x, 1)))
 
 
+def _log2_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
+    return div(b, _scaled(b, g, 1 / np.log(2)), x)
+
+
+def _log10_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
+    return div(b, _scaled(b, g, 1 / np.log(10)), x)
+
+
 exp = _unary("exp", FLOATS, np.exp, _exp_vjp, "e ** x")
 expm1 = _unary("expm1", FLOATS, np.expm1, _expm1_vjp, "e ** x - 1 without loss of digits near 0")
 log = _unary("log", FLOATS, np.log, _log_vjp, "the natural logarithm")
+log2 = _unary("log2", FLOATS, np.log2, _log2_vjp, "the logarithm to base 2, exact for powers of 2")
+log10 = _unary("log10", FLOATS, np.log10, _log10_vjp, "the logarithm to base 10, exact for powers of 10")
 log1p = _unary("log1p", FLOATS, np.log1p, _log1p_vjp, "log(1 + x) without loss of digits near 0")
 
 
@@ -229,32 +239,48 @@ def _erf_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
     return mul(b, g, _scaled(b, exp(b, neg(b, _square(b, x))), 2 / np.sqrt(np.pi)))
 
 
+def _ndtr_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
+    return mul(b, g, _scaled(b, exp(b, _scaled(b, _square(b, x), -0.5)), 1 / np.sqrt(2 * np.pi)))
+
+
 def _relu_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
     zero = b.full_like(o, 0)
     return select(b, gt(b, o, zero), g, zero)
 
 
 def _relu(x: Array) -> Array:
-    return np.where(x <= 0, 0, x)
+    return np.where(x < 0, 0, x)
+
+
+def _sigmoid(x: Array) -> Array:
+    e = np.exp(-np.abs(x))
+    return np.where(x < 0, e, 1) / (1 + e)
 
 
 # SciPy's functions take longer to import than all of this package: only the interpreter needs them.
-def _sigmoid(x: Array) -> Array:
-    from scipy.special import expit  # pyright: ignore[reportMissingTypeStubs]
-
-    return expit(x)
-
-
 def _erf(x: Array) -> Array:
     from scipy.special import erf  # pyright: ignore[reportMissingTypeStubs]
 
     return erf(x)
 
 
+def _ndtr(x: Array) -> Array:
+    """erfc(-x / √2) / 2; beyond 1 by parts of x that are squared exactly, so that the tail keeps its digits."""
+    from scipy.special import erfc, erfcx  # pyright: ignore[reportMissingTypeStubs]
+
+    a = np.minimum(np.abs(x.astype(np.float64)), 40)
+    high = a.astype(np.float32).astype(np.float64)
+    far: Array = np.exp(-0.5 * high * high) * np.exp(-0.5 * (a - high) * (a + high)) * (0.5 * erfcx(a * np.sqrt(0.5)))
+    near: Array = 0.5 * erfc(a * np.sqrt(0.5))
+    tail = np.where(a < 1, near, far)
+    return np.where(x > 0, 1 - tail, tail)
+
+
 tanh = _unary("tanh", FLOATS, np.tanh, _tanh_vjp, "the hyperbolic tangent")
 sigmoid = _unary("sigmoid", FLOATS, _sigmoid, _sigmoid_vjp, "1 / (1 + e ** -x)")
 erf = _unary("erf", FLOATS, _erf, _erf_vjp, "the error function")
-relu = _unary("relu", NUMBERS, _relu, _relu_vjp, "max(x, 0), NaN for NaN; derivative 0 at 0")
+ndtr = _unary("ndtr", FLOATS, _ndtr, _ndtr_vjp, "the distribution function of the standard normal distribution")
+relu = _unary("relu", NUMBERS, _relu, _relu_vjp, "max(x, 0), NaN for NaN, -0 for -0; derivative 0 at 0")
 
 
 # Trigonometry.

@@ -58,10 +58,12 @@ def _constant(template: str) -> Callable[..., str]:
 
 
 def _unsigned_sign(dtype: np.dtype[Any], *names: str, **attrs: Any) -> str:
+    # Of floats, 0 stands behind what is neither more nor less than 0: NaN stays, and -0 becomes 0.
+    rest = "{0} + {zero}" if dtype.kind == "f" else "{0}"
     template = (
         "({one} if {0} > {zero} else {0})"
         if dtype.kind == "u"
-        else ("({one} if {0} > {zero} else ({minus} if {0} < {zero} else {0}))")
+        else "({one} if {0} > {zero} else ({minus} if {0} < {zero} else " + rest + "))"
     )
     fill = {
         "zero": literal(0, dtype),
@@ -124,7 +126,7 @@ _EXPRESSIONS: Mapping[str, Callable[..., str]] = {
     "minimum": _larger("<="),
     "abs": _absolute,
     "sign": _unsigned_sign,
-    "relu": _constant("({zero} if {0} <= {zero} else {0})"),
+    "relu": _constant("({zero} if {0} < {zero} else {0})"),
     "copy": _same,
     "save": _same,
     "stop_gradient": _same,
@@ -135,8 +137,8 @@ _EXPRESSIONS: Mapping[str, Callable[..., str]] = {
     "invert": _invert,
     "shift_left": _of_dtype("shift_left"),
     "shift_right": _of_dtype("shift_right"),
-    **{name: _of_dtype(name) for name in ("exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf")},
-    **{name: _of_dtype(name) for name in ("sin", "cos", "tan")},
+    **{name: _of_dtype(name) for name in ("exp", "expm1", "log", "log2", "log10", "log1p", "tanh", "sigmoid", "erf")},
+    **{name: _of_dtype(name) for name in ("ndtr", "sin", "cos", "tan")},
     **{name: _numpy(name) for name in ("sqrt", "floor", "ceil", "trunc", "rint", "sinh", "cosh")},
     "asin": _numpy("arcsin"),
     "acos": _numpy("arccos"),

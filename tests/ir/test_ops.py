@@ -296,8 +296,8 @@ def same(actual, expected):
         np.testing.assert_array_equal(np.signbit(actual)[numbers], np.signbit(expected)[numbers])
 
 
-def test_relu_keeps_nan_and_gives_a_positive_zero():
-    same(run("relu", f64(NAN, -1, -0.0, 0, 2, INF, -INF)), f64(NAN, 0, 0, 0, 2, INF, 0))
+def test_relu_keeps_nan_and_the_sign_of_zero():
+    same(run("relu", f64(NAN, -1, -0.0, 0, 2, INF, -INF)), f64(NAN, 0, -0.0, 0, 2, INF, 0))
 
 
 def test_maximum_and_minimum_keep_nan():

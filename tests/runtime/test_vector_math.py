@@ -2,12 +2,14 @@
 
 import math
 import re
+from fractions import Fraction
 from functools import cache
 
 import gradloom as gl
 import numba
 import numpy as np
 import pytest
+from gradloom.ir import OPS
 from gradloom.runtime.numba_front_end import declare_natives
 from gradloom.runtime.vector_math import VECTOR_MATH
 from numba import types
@@ -67,15 +69,18 @@ def inputs(name, dtype):
     dense = np.linspace(-3, 3, POINTS).astype(dtype)
     if name in ("exp", "expm1", "sigmoid"):
         return np.concatenate([rng.uniform(-103 * reach, 88 * reach, POINTS).astype(dtype), dense, small])
+    if name == "ndtr":
+        return np.concatenate([rng.uniform(-15 if reach == 1 else -39, 9, POINTS).astype(dtype), dense, small])
     if name in ("tanh", "erf"):
         return np.concatenate([rng.uniform(-20, 20, POINTS).astype(dtype), dense, small])
-    if name in ("log", "log2"):
+    if name in ("log", "log2", "log10"):
         return np.concatenate([spread(rng, dtype, smallest, info.maxexp), np.abs(dense[dense != 0])])
     if name == "log1p":
         large, below = spread(rng, dtype, 0, info.maxexp), -spread(rng, dtype, -30, -1)
         return np.concatenate([large, below, dense[dense > -1], small])
     quarter_turns = rng.integers(0, 1 << (16 if dtype == "float32" else 30), POINTS) * (np.longdouble(np.pi) / 2)
-    large = spread(rng, dtype, 0, 128 if dtype == "float32" else 49) * signs
+    # The platform's long double knows pi to 66 bits, which do not do for a reference beyond.
+    large = spread(rng, dtype, 0, 128 if dtype == "float32" else 62) * signs
     return np.concatenate([large, quarter_turns.astype(dtype), np.arange(POINTS).astype(dtype), dense, small])
 
 
@@ -98,7 +103,16 @@ def erf(x):
     return np.array([math.erf(value) for value in x], dtype=x.dtype)
 
 
-REFERENCES = {"sigmoid": sigmoid, "erf": erf}
+def ndtr(x):
+    """In float64, as the reference of the op computes it."""
+    return OPS["ndtr"].reference(x.astype(np.float64))
+
+
+REFERENCES = {"sigmoid": sigmoid, "erf": erf, "ndtr": ndtr}
+
+
+ROUNDED = {"erf": 1, "ndtr": 4.5}
+"""Functions whose reference is in float64 at most, and the ulp by which it may be wrong there."""
 
 
 def reference(name, *arguments):
@@ -132,19 +146,23 @@ def bound(name, dtype):
     return float(re.match(r"Within ([\d.]+) ulp", VECTOR_MATH[name, dtype].__doc__)[1])
 
 
+def slack(name, dtype):
+    """The ulp by which the reference may be wrong."""
+    return 0 if dtype == "float32" else ROUNDED.get(name, int(np.finfo(np.longdouble).nmant == 52))
+
+
 @pytest.mark.parametrize(("name", "dtype"), KEYS)
 def test_error_stays_within_the_documented_bound(name, dtype):
     arguments = pow_inputs(dtype) if name == "pow" else (inputs(name, dtype),)
     got = native(name, *arguments)
     errors = ulp_errors(got, reference(name, *arguments))
-    reference_is_rounded = dtype == "float64" and (name == "erf" or np.finfo(np.longdouble).nmant == 52)
     worst = int(np.argmax(errors))
-    assert errors[worst] <= bound(name, dtype) + reference_is_rounded, [argument[worst] for argument in arguments]
+    assert errors[worst] <= bound(name, dtype) + slack(name, dtype), [argument[worst] for argument in arguments]
 
 
 @pytest.mark.parametrize(("name", "dtype"), KEYS)
 def test_documented_bound_is_a_few_ulp(name, dtype):
-    assert 0.5 < bound(name, dtype) <= 2.5
+    assert 0.5 < bound(name, dtype) <= 4
 
 
 SPECIAL = [0, math.inf, math.nan, 0.5, 1, 1.5, 2, 3, 4, 6, 10, 20, 1e3, 1e5, 2.0**17, 2.0**24, 1e12, 1e-5, 1e-20]
@@ -162,10 +180,8 @@ def special_values(dtype):
 @pytest.mark.parametrize(("name", "dtype"), UNARY)
 def test_special_values_are_numpys(name, dtype):
     x = special_values(dtype)
-    if name in ("sin", "cos", "tan") and dtype == "float64":
-        x = x[~(np.abs(x) >= 2.0**49) | np.isinf(x)]
     got, wanted = native(name, x), reference(name, x)
-    assert np.all(ulp_errors(got, wanted) <= bound(name, dtype) + (name == "erf"))
+    assert np.all(ulp_errors(got, wanted) <= bound(name, dtype) + slack(name, dtype))
     numbers = ~np.isnan(got)
     np.testing.assert_array_equal(np.signbit(got[numbers]), np.signbit(wanted[numbers]))
 
@@ -204,10 +220,53 @@ def test_exp_underflows_gradually(dtype):
     assert np.all(np.diff(got) <= 0)
 
 
-@pytest.mark.parametrize("name", ["sin", "cos", "tan"])
-def test_trigonometry_of_float64_beyond_its_domain_is_nan_and_never_a_wrong_number(name):
-    x = spread(np.random.default_rng(0), "float64", 49, 1023)
-    assert np.all(np.isnan(native(name, np.concatenate([x, -x]))))
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_log10_of_a_power_of_ten_is_exact(dtype):
+    exponents = np.arange(-307 if dtype == "float64" else -37, 309 if dtype == "float64" else 39)
+    powers = np.array([float(f"1e{n}") for n in exponents], dtype)
+    np.testing.assert_array_equal(native("log10", powers), exponents)
+
+
+TWO_OVER_PI = Fraction(
+    int(
+        "a2f9836e4e441529fc2757d1f534ddc0db6295993c439041fe5163abdebbc561b7246e3a424dd2e006492eea09d1921cfe1deb1cb129a7"
+        "3ee88235f52ebb4484e99c7026b45f7e413991d639835339f49c845f8bbdf9283b1ff897ffde05980fef2f118b5a0a6d1f6d367ecf27cb"
+        "09b74f463f669e5fea2d7527bac7ebe5f17b3d0739f78a5292ea6bfb5fb11f8d5d0856033046fc7b6babf0cfbc209af4361da9e391615e"
+        "e61b086599855f14a068408dffd8804d73273106061556ca73a8c9",
+        16,
+    ),
+    1 << 1536,
+)
+"""To 1536 bits."""
+
+
+def sine(x, quarter_turns=0):
+    """sin(x + quarter_turns pi / 2), of the exact number x, correctly rounded but for a few in a thousand."""
+    turns = Fraction(float(x)) * TWO_OVER_PI
+    whole = round(turns)
+    rest = (turns - whole) / TWO_OVER_PI
+    odd = (whole + quarter_turns) % 2
+    term = total = Fraction(1) if odd else rest
+    for n in range(1, 13):
+        term *= -rest * rest / ((2 * n - 1) * (2 * n) if odd else (2 * n) * (2 * n + 1))
+        term = Fraction(round(term * 2**200), 2**200)
+        total += term
+    return float(total) * (-1 if (whole + quarter_turns) % 4 >= 2 else 1)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_trigonometry_is_right_up_to_the_largest_numbers(dtype):
+    rng = np.random.default_rng(0)
+    x = spread(rng, dtype, 16, 128, 100) if dtype == "float32" else spread(rng, dtype, 47, 1024, 200)
+    # The float64 nearest to a multiple of pi / 2, and others that are very near (Muller et al., "Handbook").
+    near = [6381956970095103.0 * 2.0**797, 4503599627370496.0 * 2.0**2, 5.319372648326541e255, 1e22, 2.0**49]
+    largest = np.finfo(dtype).max
+    x = np.concatenate([x, np.array([*(near if dtype == "float64" else near[2:2]), largest], dtype)])
+    x = np.concatenate([x, -x])
+    sines, cosines = np.array([sine(v) for v in x]), np.array([sine(v, 1) for v in x])
+    assert np.all(ulp_errors(native("sin", x), sines) <= 1 + 0.51)
+    assert np.all(ulp_errors(native("cos", x), cosines) <= 1 + 0.51)
+    assert np.all(ulp_errors(native("tan", x), sines / cosines) <= 2.5 + 1.5)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from ....ir.ops import elementwise as ew
 from ... import array_api as xp
-from ...array_api.broadcasting import as_arraylike
+from ...array_api.broadcasting import as_arraylike, dtype_of
+from ...promotion import float_dtype
 from ...tracer import emit, located
 from ...transforms import stop_gradient
 
@@ -32,14 +33,14 @@ def elu(x: Any, alpha: float = 1.0) -> Any:
 
 
 def gelu(x: Any, approximate: Literal["none", "tanh"] = "none") -> Any:
-    """x Φ(x), with the normal distribution function Φ by erf, or by its tanh form. Hendrycks and Gimpel 2016."""
-    x = as_arraylike(x)
+    """x Φ(x), with the normal distribution function Φ, or its tanh form. Hendrycks and Gimpel 2016."""
+    x = _as_floats(x)
     if approximate == "none":
-        return x * 0.5 * (1 + xp.erf(x * math.sqrt(0.5)))
+        return _limit_is_zero(x) * emit(ew.ndtr, x)
     if approximate != "tanh":
         raise ValueError(located(f"approximate is 'none' or 'tanh', got {approximate!r}"))
     # (1 + tanh u) / 2 = sigmoid(2u), which keeps its digits for negative x.
-    return x * sigmoid(x * (2 * math.sqrt(2 / math.pi)) * (1 + 0.044715 * (x * x)))
+    return _limit_is_zero(x) * sigmoid(x * (2 * math.sqrt(2 / math.pi)) * (1 + 0.044715 * (x * x)))
 
 
 def sigmoid(x: Any) -> Any:
@@ -49,8 +50,18 @@ def sigmoid(x: Any) -> Any:
 
 def silu(x: Any) -> Any:
     """x sigmoid(x)."""
+    x = _as_floats(x)
+    return _limit_is_zero(x) * sigmoid(x)
+
+
+def _as_floats(x: Any) -> Any:
     x = as_arraylike(x)
-    return x * sigmoid(x)
+    return xp.astype(x, float_dtype(dtype_of(x)))
+
+
+def _limit_is_zero(x: Any) -> Any:
+    """x, but -0 at -inf: a factor of what tends to 0 there faster than x grows."""
+    return xp.where(x == -math.inf, -0.0, x)
 
 
 def tanh(x: Any) -> Any:
