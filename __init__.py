@@ -6,12 +6,12 @@ from .engine import array_api as numpy
 from .engine import data, nn, optim, random
 from .engine.checkpoint_file import CheckpointError, CheckpointWarning
 from .engine.compile import compile
+from .engine.errors import ShapeError, TracingError, TracingWarning
 from .engine.report import MemoryReport
 from .engine.scan import fori_loop, scan
 from .engine.step import Step, compile_step, plan_step
 from .engine.step_plan import MemoryBudgetError, StepPlan
 from .engine.trace import trace
-from .engine.tracer import ShapeError, TracingError
 from .engine.transforms import checkpoint, grad, save, stop_gradient, value_and_grad, vjp
 from .ir import Graph, interpret, parse, spec
 
@@ -38,6 +38,7 @@ __all__ = [
     "Step",
     "StepPlan",
     "TracingError",
+    "TracingWarning",
     "checkpoint",
     "compile",
     "compile_step",

@@ -3,71 +3,164 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Any
+import time
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import optree
 
-from ..ir import Array, ArrayType
+from ..ir import Array, ArrayType, DType
 from ..passes.pipeline import plan_graph
 from ..runtime.executable import Executable
 from ..runtime.fork_lock import fork_lock
 from .arrays import check_target, dense_arrays, thread_count
-from .trace import TracedFunction, input_name, trace_with_structure
+from .errors import warn
+from .program_key import exact_key, structure_key
+from .programs import MANY, Programs, tell_of_shapes
+from .static_arguments import StaticArguments, split, with_arguments
+from .trace import TracedFunction, input_name, trace_arguments
 from .tracer import Tracer, current_trace
+
+
+class _Key(NamedTuple):
+    """What a program is made for: types of arrays, and values of all else.
+
+    `structure` of the arguments, with the static ones left out; `fixed` has for each leaf the key of its value, where
+    that is part of the program, else whether it is an array or a float; `static` the keys of the static arguments.
+    """
+
+    structure: Hashable
+    fixed: tuple[Hashable, ...]
+    static: tuple[tuple[int | str, Hashable], ...]
+    arrays: tuple[tuple[tuple[int, ...], DType], ...]
+
+    def differs_by_values_alone(self, other: _Key) -> bool:
+        """Whether the arrays are of the same types at the same places, and only values are others."""
+        return (
+            self.structure == other.structure
+            and self.arrays == other.arrays
+            and len(self.fixed) == len(other.fixed)
+            and [place for place, _ in self.static] == [place for place, _ in other.static]
+            and all((a in _INPUTS) == (b in _INPUTS) for a, b in zip(self.fixed, other.fixed))
+        )
+
+    def differs_by_shapes_alone(self, other: _Key) -> bool:
+        """Whether the arrays have other shapes, and all else is the same."""
+        mine, theirs = ([dtype for _, dtype in key.arrays] for key in (self, other))
+        rest = (self.structure, self.fixed, self.static) == (other.structure, other.fixed, other.static)
+        return rest and mine == theirs
+
+
+_INPUTS = (np.ndarray, float)
+"""What stands in `_Key.fixed` for a leaf that is an input."""
 
 
 class CompiledFunction:
     """A function, compiled for each signature (structure, shapes, dtypes, other arguments) it is called with."""
 
-    def __init__(self, fn: Callable[..., Any], threads: int) -> None:
+    def __init__(self, fn: Callable[..., Any], threads: int, static: str | int | Sequence[str | int] = ()) -> None:
         functools.update_wrapper(self, fn, updated=())
         self._fn = fn
         self._threads = threads
-        self._signatures: dict[Any, _Signature] = {}
+        self._static = StaticArguments(fn, static) if static != () else None
+        self._signatures: Programs[_Signature] = Programs()
         self._lock = fork_lock()
+        self._told_of_values = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The result of the function, as NumPy arrays."""
         if current_trace() is not None:
             return self._fn(*args, **kwargs)  # part of a larger program
+        taken: dict[int | str, Any] = {}
+        static: list[tuple[int | str, Hashable]] = []
+        if self._static is not None:
+            args, kwargs, taken = split(args, kwargs, self._static.places(args, kwargs))
+            static = [(place, self._static_key(place, value)) for place, value in taken.items()]
         leaves, tree = optree.tree_flatten((args, kwargs))  # pyright: ignore[reportArgumentType]
         given: list[Any] = []
-        key: list[Any] = [tree]
+        fixed: list[Any] = []
         for leaf in leaves:
             if isinstance(leaf, (np.ndarray, np.generic)):
                 given.append(leaf)
-                key.append(None)
+                fixed.append(np.ndarray)
+            elif type(leaf) is float:
+                given.append(leaf)
+                fixed.append(float)
             elif isinstance(leaf, Tracer):
-                return self._fn(*args, **kwargs)  # says that its trace has ended
+                return with_arguments(self._fn, taken)(*args, **kwargs)  # says that its trace has ended
             else:
-                key.append(_fixed(leaf, self._fn))
-        arrays = dense_arrays(given, lambda: self._names(args, kwargs))
-        key += [(array.shape, array.dtype) for array in arrays]
-        signature = self._signatures.get(tuple(key)) or self._new_signature(tuple(key), args, kwargs)
-        return signature.run(arrays)
+                fixed.append(_fixed(leaf, self._fn))
+        arrays = dense_arrays(given, lambda: self._names(args, kwargs, _INPUT_TYPES))
+        types = tuple([(array.shape, array.dtype) for array in arrays])
+        key = _Key(structure_key(tree), tuple(fixed), tuple(static), types)
+        program = self._signatures.get(key) or self._new_program(key, args, kwargs, taken)
+        return program.run(arrays)
 
-    def _new_signature(self, key: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Signature:
+    def _static_key(self, place: int | str, value: Any) -> Hashable:
+        for leaf in optree.tree_leaves(value):
+            if isinstance(leaf, np.ndarray):
+                what = f"argument {place}" if isinstance(place, int) else place
+                raise TypeError(f"static: {what} holds an array; arrays are arguments of the program, leave it out")
+        return exact_key(value)
+
+    def _new_program(
+        self, key: _Key, args: tuple[Any, ...], kwargs: dict[str, Any], taken: dict[int | str, Any]
+    ) -> _Signature:
         with self._lock:
-            if key not in self._signatures:  # another thread may have been here first
-                traced = trace_with_structure(self._fn, *args, **kwargs)
-                self._signatures[key] = _Signature(traced, self._threads)
-            return self._signatures[key]
+            found = self._signatures.get(key)  # another thread may have been here first
+            if found is None:
+                before = self._signatures.keys()
+                start = time.perf_counter()
+                traced = trace_arguments(with_arguments(self._fn, taken), args, kwargs, lambda path: True)
+                found = _Signature(traced, self._threads)
+                self._signatures.add(key, found)
+                self._tell(key, before, args, kwargs, time.perf_counter() - start)
+            return found
 
-    def _names(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:
-        """Names of the arguments that are arrays."""
+    def _tell(
+        self, key: _Key, before: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any], seconds: float
+    ) -> None:
+        """Say that there is a new program, where only shapes or values are new."""
+        name = getattr(self._fn, "__name__", type(self._fn).__name__)
+        like = [other for other in before if key.differs_by_shapes_alone(other)]
+        if like:
+            names = self._names(args, kwargs, _INPUT_TYPES)
+            shapes = [[shape for shape, _ in which.arrays] for which in (like[-1], key)]
+            tell_of_shapes(name, names, shapes[0], shapes[1], seconds, self._signatures.made)
+        like = [other for other in before if key.differs_by_values_alone(other)]
+        if not like or self._told_of_values or self._signatures.made < MANY:
+            return
+        self._told_of_values = True
         paths, leaves, _ = optree.tree_flatten_with_path((args, kwargs))  # pyright: ignore[reportArgumentType]
-        arrays = (isinstance(leaf, (np.ndarray, np.generic)) for leaf in leaves)
-        return [input_name(self._fn, path) for path, is_array in zip(paths, arrays) if is_array]
+        which = {
+            input_name(self._fn, path): type(leaf).__name__
+            for path, leaf, mine, other in zip(paths, leaves, key.fixed, like[-1].fixed)
+            if mine != other
+        }
+        which |= {
+            input_name(self._fn, (0, place) if isinstance(place, int) else (1, place)): "static"
+            for (place, mine), (_, other) in zip(key.static, like[-1].static)
+            if mine != other
+        }
+        told = ", ".join(f"{argument} ({kind})" for argument, kind in which.items())
+        warn(
+            f"{name} now has {self._signatures.made} programs, and this one differs from another only by the value of "
+            f"{told}: what is no array and no float is part of the program, which is compiled anew for each value. "
+            "Give a number that is computed with as a float, or as an array such as np.asarray(value)"
+        )
+
+    def _names(self, args: tuple[Any, ...], kwargs: dict[str, Any], kinds: tuple[type, ...]) -> list[str]:
+        """Names of the arguments that are inputs."""
+        paths, leaves, _ = optree.tree_flatten_with_path((args, kwargs))  # pyright: ignore[reportArgumentType]
+        return [input_name(self._fn, path) for path, leaf in zip(paths, leaves) if isinstance(leaf, kinds)]
 
 
-def _fixed(leaf: Any, fn: Callable[..., Any]) -> Any:
-    """An argument that is part of the program, as a key: 1, 1.0 and True are equal, and so are 0.0 and -0.0, but they
-    do not make the same program.
-    """
-    if isinstance(leaf, float):
-        return type(leaf), leaf.hex()
+_INPUT_TYPES = (np.ndarray, np.generic, float)
+
+
+def _fixed(leaf: Any, fn: Callable[..., Any]) -> Hashable:
+    """An argument that is part of the program, as a key."""
     if isinstance(leaf, ArrayType):
         raise TypeError(
             "a compiled function computes with arrays, got a spec; to compile ahead call it with "
@@ -81,7 +174,7 @@ def _fixed(leaf: Any, fn: Callable[..., Any]) -> Any:
             f"{name} was given a {type(leaf).__name__}, which is no array and has no hash; what is no array is fixed "
             "in the compiled program: pass something immutable, such as a frozen dataclass, or close over it"
         ) from None
-    return type(leaf), leaf
+    return exact_key(leaf)
 
 
 class _Signature:
@@ -101,19 +194,30 @@ class _Signature:
         return optree.tree_unflatten(self._out_tree, results)
 
 
-def compile(fn: Callable[..., Any], target: str = "cpu", threads: int | None = None) -> CompiledFunction:
+def compile(
+    fn: Callable[..., Any],
+    target: str = "cpu",
+    threads: int | None = None,
+    static: str | int | Sequence[str | int] = (),
+) -> CompiledFunction:
     """`fn` as native code: a callable that takes what `fn` takes and returns NumPy arrays.
 
-    It is traced and compiled at the first call with each signature: the shapes and dtypes of all arrays, and the values
-    of all else, which must be hashable. What `fn` closes over is fixed at that call. `threads` bounds the number of
-    threads (default: one for each usable core); the result has the same bits for any number. Calls from several Python
-    threads are safe; calls of one signature wait for each other. Called while something else is traced, it becomes part
-    of that.
+    It is traced and compiled at the first call with each signature. Arrays and Python floats, inside tuples, lists and
+    dicts too, are arguments of the program, floats with the weak type that NumPy gives them: their values are not known
+    while `fn` is traced. All else (integers, booleans, strings, other objects that have a hash) is part of the program,
+    which is made once for each value; so are the arguments that `static` names, by name or by position, whatever they
+    hold, such as a float that decides a branch: `static=("mode", 2)`. What `fn` closes over is fixed at the first call.
 
-    Raises `ValueError` for another target than "cpu", and when called whatever tracing raises; `IndexError` where an
-    index that is known only then is out of range, `ValueError` where an integer is raised to a negative power.
+    The least recently used of more than 32 programs is dropped. `threads` bounds the number of threads (default: one
+    for each usable core); the result has the same bits for any number. Calls from several Python threads are safe;
+    calls of one signature wait for each other. Called while something else is traced, it becomes part of that.
+
+    Raises `ValueError` for another target than "cpu" and for a static argument that `fn` does not have, and when called
+    whatever tracing raises; `IndexError` where an index that is known only then is out of range, `ValueError` where an
+    integer is raised to a negative power. Warns once, with a `TracingWarning`, when the tenth program or a later one
+    differs from another by a value alone; a program for other shapes is told to the logger "gradloom".
     """
     check_target(target)
     if not callable(fn):
         raise TypeError(f"compile takes a function, got {type(fn).__name__}")
-    return CompiledFunction(fn, thread_count(threads))
+    return CompiledFunction(fn, thread_count(threads), static)

@@ -7,6 +7,7 @@ import functools
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,10 @@ class TracingError(TypeError):
 
 class ShapeError(ValueError):
     """Shapes do not fit together. The message names them, and ends with the user's line."""
+
+
+class TracingWarning(UserWarning):
+    """The program can be traced as written, but may not do what is meant. The message says what to write."""
 
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -90,3 +95,15 @@ def located(message: str) -> str:
     """`message` followed by the user's line."""
     where = source()
     return f"{message}, at {where}" if where else message
+
+
+def warn(message: str) -> None:
+    """Issue a `TracingWarning` that stands at the user's line."""
+    chain = list(frames())
+    frame = chain[-1] if chain else None
+    if frame is None or not shown_file(frame.f_code.co_filename):
+        warnings.warn(message, TracingWarning, stacklevel=2)
+        return
+    registry = frame.f_globals.setdefault("__warningregistry__", {})
+    name = frame.f_globals.get("__name__")
+    warnings.warn_explicit(message, TracingWarning, frame.f_code.co_filename, frame.f_lineno, name, registry)

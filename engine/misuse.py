@@ -48,9 +48,37 @@ class _Use:
 
 def needs_value(what: str, instead: str, x: Any) -> NoReturn:
     """Raise `TracingError`: `what` was done with the traced array `x`, or something that the user's line tells."""
+    floats = _floats_behind(x)
+    if floats:
+        message = f"{what} needs the value of the float {' and '.join(floats)}, which is an argument of the program"
+        advice = f"write gl.compile(fn, static={tuple(floats)!r}) to make a program for each value"
+        raise TracingError(located(f"{message}; {advice}"))
     chain = list(frames())
     message = _message(_use(chain[-1], chain[-1].f_lasti, chain[:-1]), x, what, instead) if chain else None
     raise TracingError(located(message or f"{what} {_UNKNOWN}; {instead}"))
+
+
+def _floats_behind(x: Any) -> list[str]:
+    """Names of the arguments that the traced array `x` was computed from, where all are floats; else none."""
+    names: set[str] = set()
+    seen: set[Any] = set()
+    waiting = [x.value]
+    while waiting:
+        value = waiting.pop()
+        if value in seen:
+            continue
+        seen.add(value)
+        if value in x.owner.floats:
+            names.add(value.name.partition(".")[0])
+        elif value.node is None or len(seen) > _LOOKED_AT:
+            return []
+        else:
+            waiting += value.node.inputs
+    return sorted(names)
+
+
+_LOOKED_AT = 1000
+"""Values that are looked at to say what a branch depends on."""
 
 
 def misused(what: str, x: Any) -> str:

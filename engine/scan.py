@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import optree
 
-from ..ir import ArrayType, Graph, Value
+from ..ir import ArrayType, DType, Graph, Value
 from ..ir.ops.scan import scan as scan_op
 from . import array_api as xp
 from . import random
 from .array_api.broadcasting import described, integer
 from .trace import path_name, trace_with_structure
-from .tracer import ShapeError, Trace, Tracer, TracingError, as_array, current_trace, located
+from .tracer import FloatArgument, ShapeError, Trace, Tracer, TracingError, as_array, current_trace, located
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
 
@@ -94,7 +94,7 @@ class _Loop:
     def with_types(self, init: Any) -> Any:
         """`init` with arrays for the Python numbers in it, of the dtypes that a step gives them."""
         leaves, tree = optree.tree_flatten(init)
-        weak = [type(leaf) in (bool, int, float) for leaf in leaves]
+        weak = [type(leaf) in (bool, int, float, FloatArgument) for leaf in leaves]
         if not any(weak):
             return init
         body = _Body(self)
@@ -108,7 +108,7 @@ class _Loop:
         if after_tree != tree:
             return init
         typed = [
-            np.asarray(leaf, new.dtype) if is_weak and isinstance(new, (Tracer, np.ndarray, np.generic)) else leaf
+            _as_dtype(leaf, new.dtype) if is_weak and isinstance(new, (Tracer, np.ndarray, np.generic)) else leaf
             for leaf, new, is_weak in zip(leaves, after, weak)
         ]
         return optree.tree_unflatten(tree, typed)
@@ -218,6 +218,11 @@ def _stacked(parts: tuple[Any, ...]) -> Any:
     return parts[0] if len(parts) == 1 else xp.stack(list(parts))
 
 
+def _as_dtype(number: Any, dtype: DType) -> Any:
+    """A weak number as `dtype`."""
+    return xp.astype(number, dtype) if isinstance(number, Tracer) else np.asarray(number, dtype)
+
+
 def _same_types(names: list[str], before: list[Value], tree: optree.PyTreeSpec, carry: Any) -> list[Any]:
     """The leaves of a carry, once it is seen to be like the one before it."""
     leaves, after_tree = optree.tree_flatten(carry)
@@ -226,7 +231,8 @@ def _same_types(names: list[str], before: list[Value], tree: optree.PyTreeSpec, 
     results: list[Any] = []
     for name, value, leaf in zip(names, before, leaves):
         expected = value.type
-        new = np.asarray(leaf, expected.dtype) if type(leaf) in (bool, int, float) else _result(leaf)
+        is_weak = type(leaf) in (bool, int, float, FloatArgument)
+        new = _as_dtype(leaf, expected.dtype) if is_weak else _result(leaf)
         if tuple(new.shape) != expected.shape:
             what = f"{name} begins as {_shown(value)}, but f returns {described(new)}"
             raise ShapeError(located(f"scan: {what}; it keeps its shape from step to step"))

@@ -19,8 +19,8 @@ from .tracer import Trace, Tracer, TracingError, as_array, located
 class TracedFunction:
     """A graph with the pytrees of the arguments it was traced for, and of the result.
 
-    `arrays[i]` says whether leaf `i` of the arguments is an array, and so an input of the graph; other leaves (numbers,
-    strings) are part of the program.
+    `arrays[i]` says whether leaf `i` of the arguments is an array or a float, and so an input of the graph; other
+    leaves (integers, strings) are part of the program.
     """
 
     graph: Graph
@@ -47,8 +47,20 @@ def trace(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Graph:
 
 def trace_with_structure(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> TracedFunction:
     """As `trace`, with the structure of arguments and result."""
+    return trace_arguments(fn, args, kwargs, lambda path: False)
+
+
+def trace_arguments(
+    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], is_float_input: Callable[[Any], bool]
+) -> TracedFunction:
+    """As `trace_with_structure`; a Python float is an input where `is_float_input` says so of its path in
+    `(args, kwargs)`, and part of the program elsewhere.
+    """
     paths, leaves, in_tree = optree.tree_flatten_with_path(cast(Any, (args, kwargs)))
-    arrays = tuple(isinstance(leaf, (np.ndarray, np.generic, ArrayType)) for leaf in leaves)
+    arrays = tuple(
+        isinstance(leaf, (np.ndarray, np.generic, ArrayType)) or (type(leaf) is float and is_float_input(path))
+        for path, leaf in zip(paths, leaves)
+    )
     with Trace() as active:
         given: list[Any] = []
         for path, leaf, is_array in zip(paths, leaves, arrays):
@@ -56,6 +68,9 @@ def trace_with_structure(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -
                 raise TracingError(located("trace() takes arrays and specs, got an array that is being traced"))
             if not is_array:
                 given.append(leaf)
+                continue
+            if type(leaf) is float:
+                given.append(active.float_input(input_name(fn, path)))
                 continue
             kind = leaf if isinstance(leaf, ArrayType) else type_of(as_array(leaf))
             given.append(active.input(kind, input_name(fn, path)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ArrayLike",
+    "FloatArgument",
     "ShapeError",
     "Trace",
     "Tracer",
@@ -87,6 +88,8 @@ class Trace:
         self.role = parent.role if parent else "forward"
         self.region = ""
         self.closed = False
+        self.floats: set[Value] = parent.floats if parent else set()
+        """Inputs of the outermost program that are Python floats."""
         self._regions = 0
         self._origins: dict[tuple[str, str, int, str, str], Origin] = {}
         self._constants: dict[tuple[int, DType], tuple[Array, Array, Value]] = {}
@@ -115,6 +118,12 @@ class Trace:
     def input(self, type: ArrayType, name: str = "") -> Tracer:
         """A new input of the program."""
         return Tracer(self, self.builder.input(type, name))
+
+    def float_input(self, name: str = "") -> FloatArgument:
+        """A new input for a Python float."""
+        value = self.builder.input(ArrayType((), np.dtype("float64")), name)
+        self.floats.add(value)
+        return FloatArgument(self, value)
 
     def emit_node(self, op: Op, *values: Value, **attrs: Any) -> Node:
         """Append a node. Raises `TracingError` where the inputs do not fit the op."""
@@ -528,3 +537,48 @@ class Tracer(ArrayMethods):
         raise TracingError(
             located("a traced array cannot be written to; write np.concatenate([x[:i], x[i + 1:]]) instead of del x[i]")
         )
+
+
+class FloatArgument(Tracer):
+    """A Python float that is an argument of the program: weak in promotion, as NumPy has it, and so is what Python's
+    operators make of it and of other numbers.
+    """
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        needs_value("a float as a key (of a dict, a set or a cache)", "keep it as an array", self)
+
+    def __str__(self) -> str:
+        needs_value("a float as text", "return it from the traced function", self)
+
+    def __format__(self, spec: str) -> str:
+        needs_value("a float as text", "return it from the traced function", self)
+
+    def __round__(self, ndigits: int | None = None) -> Any:
+        return _weak(super().__round__(ndigits))
+
+
+def _weak(x: Any) -> Any:
+    """What Python's operators give for a float and a number: a float."""
+    return FloatArgument(x.owner, x.value) if isinstance(x, Tracer) and x.dtype == np.dtype("float64") else x
+
+
+def _operator(name: str) -> Callable[..., Any]:
+    of_array = getattr(Tracer, name)
+
+    def operator(self: FloatArgument, *others: Any) -> Any:
+        result = of_array(self, *others)
+        if not all(type(other) in (float, int, bool, FloatArgument) for other in others):
+            return result
+        return tuple(map(_weak, result)) if isinstance(result, tuple) else _weak(result)
+
+    operator.__name__ = name
+    return operator
+
+
+for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "divmod", "pow"):
+    for _side in ("", "r"):
+        setattr(FloatArgument, f"__{_side}{_name}__", _operator(f"__{_side}{_name}__"))
+for _name in ("neg", "pos", "abs"):
+    setattr(FloatArgument, f"__{_name}__", _operator(f"__{_name}__"))

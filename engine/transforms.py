@@ -14,11 +14,11 @@ from typing import Any, cast
 import numpy as np
 import optree
 
-from ..ir import ArrayType, Node, Value, is_float
+from ..ir import ArrayType, Node, Op, Value, is_float
 from ..ir.ops import elementwise as ew
 from ..passes.backward import add_backward
-from .trace import TracedFunction, path_name, trace_with_structure
-from .tracer import ShapeError, Trace, Tracer, TracingError, as_array, current_trace, emit, located
+from .trace import TracedFunction, path_name, trace_arguments
+from .tracer import FloatArgument, ShapeError, Trace, Tracer, TracingError, as_array, current_trace, emit, located
 
 
 def value_and_grad(
@@ -34,7 +34,10 @@ def value_and_grad(
     @_like(fn, "value_and_grad")
     def gradient_of(*args: Any, **kwargs: Any) -> Any:
         if current_trace() is None:
-            return trace_with_structure(gradient_of, *_with_arrays(args, argnums), **kwargs)(*args, **kwargs)
+            chosen = _numbers(argnums, len(args))
+            args = tuple(_with_floats(arg) if i in chosen else arg for i, arg in enumerate(args))
+            traced = trace_arguments(gradient_of, args, kwargs, lambda path: path[0] == 0 and path[1] in chosen)
+            return traced(*args, **kwargs)
         return _value_and_grad(_active(), fn, argnums, has_aux, args, kwargs)
 
     return gradient_of
@@ -61,13 +64,13 @@ def vjp(fn: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[A
     """
     if current_trace() is not None:
         return _vjp(_active(), fn, primals, has_aux)
-    arrays = _with_arrays(primals, range(len(primals)))
+    arrays = tuple(map(_with_floats, primals))
 
     def forward(*given: Any) -> Any:
         out, _, *aux = _vjp(_active(), fn, given, has_aux)
         return out, *aux
 
-    result = trace_with_structure(forward, *arrays)(*arrays)
+    result = trace_arguments(forward, arrays, {}, lambda path: True)(*arrays)
     compiled: list[TracedFunction] = []
 
     def pullback(cotangent: Any) -> Any:
@@ -78,7 +81,7 @@ def vjp(fn: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[A
             return both(arrays, cotangent)
         seed = optree.tree_map(as_array, cotangent)
         if not compiled:
-            compiled.append(trace_with_structure(both, arrays, seed))
+            compiled.append(trace_arguments(both, (arrays, seed), {}, lambda path: True))
         return compiled[0](arrays, seed)
 
     return (result[0], pullback, *result[1:])
@@ -107,12 +110,20 @@ def save(x: Any) -> Any:
 
     It costs a copy where nothing else computes with `x` in the same loop.
     """
-    return optree.tree_map(lambda leaf: emit(ew.save, leaf) if isinstance(leaf, Tracer) else leaf, x)
+    return optree.tree_map(lambda leaf: _same_kind(ew.save, leaf), x)
 
 
 def stop_gradient(x: Any) -> Any:
     """`x` (a pytree of arrays), through which no gradient flows."""
-    return optree.tree_map(lambda leaf: emit(ew.stop_gradient, leaf) if isinstance(leaf, Tracer) else leaf, x)
+    return optree.tree_map(lambda leaf: _same_kind(ew.stop_gradient, leaf), x)
+
+
+def _same_kind(op: Op, leaf: Any) -> Any:
+    """`op` of a traced array; a float argument stays one."""
+    if not isinstance(leaf, Tracer):
+        return leaf
+    result = emit(op, leaf)
+    return FloatArgument(result.owner, result.value) if isinstance(leaf, FloatArgument) else result
 
 
 def _like(fn: Callable[..., Any], what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -136,14 +147,13 @@ def _numbers(argnums: int | Sequence[int], count: int) -> list[int]:
     return [i % count for i in numbers]
 
 
-def _with_arrays(args: Sequence[Any], argnums: int | Sequence[int]) -> tuple[Any, ...]:
-    """The arguments with Python floats among those to differentiate as arrays, so that they are inputs."""
-    chosen = _numbers(argnums, len(args))
-    return tuple(optree.tree_map(_as_input, arg) if i in chosen else arg for i, arg in enumerate(args))
+def _with_floats(arg: Any) -> Any:
+    """An argument to differentiate, all of whose leaves are inputs: arrays and Python floats."""
+    return optree.tree_map(_as_input, arg)
 
 
 def _as_input(leaf: Any) -> Any:
-    return leaf if isinstance(leaf, (Tracer, ArrayType)) else np.asarray(leaf)
+    return leaf if isinstance(leaf, (Tracer, ArrayType)) or type(leaf) is float else np.asarray(leaf)
 
 
 def _fresh(trace: Trace, arg: Any, what: str) -> tuple[Any, list[Value]]:
@@ -156,7 +166,9 @@ def _fresh(trace: Trace, arg: Any, what: str) -> tuple[Any, list[Value]]:
             name = f"{what} at {path_name(path)}" if path else what
             given = f"{array.dtype}{list(array.shape)}"
             raise TypeError(located(f"grad needs float inputs, {name} is {given}; write x.astype('float64')"))
-        copies.append(emit(ew.copy, Tracer(trace, trace.lift(array))))
+        copied = emit(ew.copy, Tracer(trace, trace.lift(array)))
+        is_weak = type(leaf) is float or isinstance(leaf, FloatArgument)
+        copies.append(FloatArgument(trace, copied.value) if is_weak else copied)
     return optree.tree_unflatten(tree, copies), [copied.value for copied in copies]
 
 

@@ -12,7 +12,19 @@ from ...ir import Array, DType, Op, Value, as_dtype
 from ...ir.ops import elementwise as ew
 from ...ir.ops import movement
 from ..promotion import Key, ufunc_dtypes
-from ..tracer import ArrayLike, ShapeError, Trace, Tracer, TracingError, as_array, as_operand, emit, located, trace_of
+from ..tracer import (
+    ArrayLike,
+    FloatArgument,
+    ShapeError,
+    Trace,
+    Tracer,
+    TracingError,
+    as_array,
+    as_operand,
+    emit,
+    located,
+    trace_of,
+)
 
 
 def shape_of(x: ArrayLike) -> tuple[int, ...]:
@@ -31,6 +43,8 @@ def dtype_of(x: ArrayLike) -> DType:
 
 def key_of(x: ArrayLike) -> Key:
     """What promotion looks at: the dtype of an array, the type of a weak Python int or float."""
+    if isinstance(x, FloatArgument):
+        return float
     if isinstance(x, Tracer):
         return x.value.type.dtype
     if isinstance(x, np.ndarray):
@@ -46,6 +60,8 @@ def described(x: ArrayLike) -> str:
 def as_arraylike(x: ArrayLike) -> ArrayLike:
     """`x` as a `Tracer` or an array."""
     x = as_operand(x)
+    if isinstance(x, FloatArgument):
+        return Tracer(x.owner, x.value)
     return x if isinstance(x, Tracer) else as_array(x)
 
 

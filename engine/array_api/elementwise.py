@@ -406,7 +406,7 @@ def logical_not(x: ArrayLike, /) -> Any:
 # Selection.
 
 
-def where(condition: ArrayLike, x1: ArrayLike = None, x2: ArrayLike = None, /) -> Any:
+def where(condition: ArrayLike, x1: ArrayLike | None = None, x2: ArrayLike | None = None, /) -> Any:
     """`x1` where the condition holds, `x2` elsewhere. Raises `TracingError` for the form with one argument."""
     if x1 is None or x2 is None:
         raise TracingError(
