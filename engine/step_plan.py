@@ -20,6 +20,7 @@ from ..passes.recompute_sources import other_plans
 from ..passes.simplify import Simplify
 from ..passes.smaller_tiles import TilePlans
 from ..passes.tile_batch import SmallerTile
+from ..runtime.byte_amount import byte_amount
 from .compiling import compiling
 from .largest_batch import BatchSearch, Needed
 from .numbers import as_whole
@@ -28,11 +29,7 @@ from .report_text import live_at_peak, wrapped
 from .step_graph import StepGraph
 from .tracer import ShapeError, TracingError, as_array
 
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-_UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
-
-_AMOUNT = re.compile(r"\s*((?:\d+(?:\.\d+)?|\.\d+)(?:[eE]\+?\d+)?)\s*([A-Za-z]*|%)\s*")
-
+_SHARE = re.compile(r"\s*(\d{1,99}(?:\.\d{1,99})?|\.\d{1,99})\s*%\s*", re.ASCII)
 _MOST_LIVE = 8
 """Rows of what is alive, in a refusal."""
 _WIDTH = 70
@@ -94,11 +91,12 @@ def budget_of(memory: float | str | None) -> Budget:
     """
     if memory is None:
         return Budget()
-    match = _AMOUNT.fullmatch(memory) if isinstance(memory, str) else None
-    if match is not None and match[2] == "%" and 0 < float(match[1]) <= 100:
-        return Budget(share=float(match[1]) / 100)
-    if match is not None and match[2].upper() in _UNITS and float(match[1]) < math.inf:
-        return Budget(int(float(match[1]) * _UNITS[match[2].upper()]))
+    if isinstance(memory, str):
+        share, amount = _SHARE.fullmatch(memory), byte_amount(memory)
+        if share is not None and 0 < float(share[1]) <= 100:
+            return Budget(share=float(share[1]) / 100)
+        if amount is not None:
+            return Budget(amount)
     nbytes = as_whole(memory)
     if nbytes is not None and nbytes > 0:
         return Budget(nbytes)

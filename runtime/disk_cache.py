@@ -4,6 +4,11 @@ A file is named by two digests: of what a kernel computes, and of all else that 
 is not found, what lies there for another machine or another version is, and says why. A file begins with a SHA-256 of
 the rest of it, is written elsewhere in the folder and renamed into place: a reader sees a whole file or none, one that
 is damaged is compiled again and replaced, and processes that compile the same kernel at once do no harm.
+
+Machine code is run, so that nothing is taken which another user could have written: the folder and each file must be
+the user's own, and writable by nobody else. A file names its kernel within its digest: one that was renamed is damaged.
+
+The folder has a limit. Where it is passed, the files that were used least recently are deleted.
 """
 
 import contextlib
@@ -13,8 +18,10 @@ import importlib.metadata
 import json
 import os
 import platform
+import stat
 import sys
 import tempfile
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -24,12 +31,22 @@ from typing import Any
 import llvmlite
 import llvmlite.binding as llvm
 
+from .byte_amount import byte_amount
+
 _ABI = "1"
 """Goes into every key: raise it when the meaning of an argument block, or of a file, changes."""
 
-_MAGIC = b"gradloom machine code 2\n"
+_MAGIC = b"gradloom machine code 3\n"
 _DIGEST_BYTES = 32
+_WRITING = ".writing-"
 
+DEFAULT_LIMIT = 10**9
+"""Bytes that the folder may take where `GRADLOOM_CACHE_LIMIT` does not say so."""
+
+_ABANDONED_SECONDS = 3600
+"""A file that is still being written after so long belongs to a process that was killed."""
+
+DAMAGED = "the file in the cache was damaged"
 NOT_THERE = "not in the cache"
 
 CACHE_OFF = "cache off: GRADLOOM_CACHE=0"
@@ -92,7 +109,25 @@ def cache_status() -> CacheStatus:
     """Where machine code is kept: in `GRADLOOM_CACHE_DIR`, or among the user's caches; `GRADLOOM_CACHE=0`: nowhere."""
     if os.environ.get("GRADLOOM_CACHE") == "0":
         return CacheStatus(None, CACHE_OFF)
+    try:
+        limit()
+    except ValueError as error:
+        return CacheStatus(None, f"cache off: {error}")
     return _folder(os.environ.get("GRADLOOM_CACHE_DIR"), os.environ.get("XDG_CACHE_HOME"))
+
+
+def limit() -> int:
+    """The bytes that the folder may take: `GRADLOOM_CACHE_LIMIT`, such as 500MB, or `DEFAULT_LIMIT`.
+
+    Raises `ValueError` where the variable is no number of bytes.
+    """
+    text = os.environ.get("GRADLOOM_CACHE_LIMIT", "").strip()
+    if not text:
+        return DEFAULT_LIMIT
+    amount = byte_amount(text)
+    if amount is None:
+        raise ValueError(f"GRADLOOM_CACHE_LIMIT={text!r} is no number of bytes such as 500MB or 1GiB")
+    return amount
 
 
 @cache
@@ -106,11 +141,19 @@ def _folder(chosen: str | None, user_caches: str | None) -> CacheStatus:
             folder = Path(user_caches or Path.home() / ".cache") / "gradloom"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.stat()
-    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: there is no home; ValueError: a null byte
         return CacheStatus(None, f"cache off: {error}")
-    if hasattr(os, "getuid") and (found.st_uid != os.getuid() or found.st_mode & 0o002):
-        return CacheStatus(None, f"cache off: {folder} belongs to another user, or everyone may write there")
+    distrust = _distrust(found)
+    if distrust:
+        return CacheStatus(None, f"cache off: {folder} {distrust}")
     return CacheStatus(folder, "")
+
+
+def _distrust(found: os.stat_result) -> str:
+    """Why a folder or file might hold what the user did not write; empty where it cannot."""
+    if hasattr(os, "getuid") and found.st_uid != os.getuid():
+        return "belongs to another user"
+    return "may be written by other users; chmod go-w makes it yours alone" if found.st_mode & 0o022 else ""
 
 
 @cache
@@ -121,28 +164,43 @@ def in_process(symbol: str) -> bool:
 
 def read(folder: Path, key: Key) -> tuple[bytes | None, str]:
     """The object code of a key, or None and why not."""
+    path = folder / f"{key.name}.kernel"
     try:
-        data = (folder / f"{key.name}.kernel").read_bytes()
+        data, distrust = _contents(path)
     except FileNotFoundError:
         return None, NOT_THERE
     except OSError as error:
-        return None, f"cannot read the cache: {error}"
+        return None, f"cannot read the cache: {error.strerror}"
+    if distrust:
+        return None, f"a file in the cache {distrust}"
     found = _header_and_code(data)
-    if found is None:
-        return None, "the file in the cache was damaged"
+    if found is None or found[0]["kernel"] != key.name:
+        return None, DAMAGED
     header, code = found
     if not all(map(in_process, header["externals"])):
         return None, "the file in the cache calls what this process does not have"
+    with contextlib.suppress(OSError):  # it was used now, for `trim`
+        os.utime(path)
     return code, ""
+
+
+def _contents(path: Path) -> tuple[bytes, str]:
+    """What stands in a file of the folder, or why it is not to be trusted. Raises `OSError`."""
+    # Neither follows a link nor waits for a pipe; what is looked at is what is read.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    with open(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        distrust = _distrust(found) if stat.S_ISREG(found.st_mode) else "is no regular file"
+        return (b"", distrust) if distrust else (file.read(), "")
 
 
 def write(folder: Path, key: Key, code: bytes, externals: list[str]) -> str:
     """Keeps object code under a key; returns what went wrong, if anything did."""
-    header = {"externals": externals, "salt": key.salt, "machine": machine()}
+    header = {"kernel": key.name, "externals": externals, "salt": key.salt, "machine": machine()}
     content = json.dumps(header).encode() + b"\n" + code
     temporary = None
     try:
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".writing-", delete=False) as file:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=_WRITING, delete=False) as file:
             temporary = file.name
             file.write(_MAGIC + hashlib.sha256(content).digest() + content)
         os.replace(temporary, folder / f"{key.name}.kernel")
@@ -150,8 +208,53 @@ def write(folder: Path, key: Key, code: bytes, externals: list[str]) -> str:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
-        return f"cannot write to the cache: {error}"
+        return f"cannot write to the cache: {error.strerror}"
     return ""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What the folder holds: so many kernels, in so many bytes."""
+
+    kernels: int
+    nbytes: int
+
+
+def usage(folder: Path) -> Usage:
+    """What the folder holds. Raises `OSError` where it cannot be read."""
+    sizes = [found.st_size for _, found in _files(folder)]
+    return Usage(len(sizes), sum(sizes))
+
+
+def clear(folder: Path) -> Usage:
+    """Delete all machine code, and nothing else; returns what was deleted. Raises `OSError` where it cannot be."""
+    files = _files(folder)
+    for path, _ in files:
+        path.unlink(missing_ok=True)
+    return Usage(len(files), sum(found.st_size for _, found in files))
+
+
+def trim(folder: Path) -> None:
+    """Delete what was used least recently, until the folder keeps its limit, and what killed processes left."""
+    with contextlib.suppress(OSError, ValueError):
+        most, kept = limit(), 0
+        for path, found in sorted(_files(folder), key=lambda file: -file[1].st_mtime):
+            kept += found.st_size
+            if kept > most:
+                path.unlink(missing_ok=True)
+        for entry in os.scandir(folder):
+            if entry.name.startswith(_WRITING) and time.time() - entry.stat().st_mtime > _ABANDONED_SECONDS:
+                Path(entry).unlink(missing_ok=True)
+
+
+def _files(folder: Path) -> list[tuple[Path, os.stat_result]]:
+    """The files of machine code. Raises `OSError` where the folder cannot be read."""
+    found: list[tuple[Path, os.stat_result]] = []
+    for entry in os.scandir(folder):
+        if entry.name.endswith(".kernel") and not entry.is_dir(follow_symlinks=False):
+            with contextlib.suppress(FileNotFoundError):  # another process is clearing the folder
+                found.append((Path(entry), entry.stat(follow_symlinks=False)))
+    return found
 
 
 def _header_and_code(data: bytes) -> tuple[dict[str, Any], bytes] | None:
@@ -160,8 +263,14 @@ def _header_and_code(data: bytes) -> tuple[dict[str, Any], bytes] | None:
     content = data[start:]
     if not data.startswith(_MAGIC) or hashlib.sha256(content).digest() != data[len(_MAGIC) : start]:
         return None
-    header, code = content.split(b"\n", 1)
-    return json.loads(header), code
+    header, _, code = content.partition(b"\n")
+    try:
+        read = json.loads(header)
+    except (ValueError, RecursionError):
+        return None
+    fields = {"kernel": str, "externals": list, "salt": str, "machine": dict}
+    whole = isinstance(read, dict) and all(isinstance(read.get(name), kind) for name, kind in fields.items())
+    return (read, code) if whole else None
 
 
 def why_not_there(folder: Path, keys: Iterable[Key]) -> dict[Key, str]:
@@ -179,7 +288,7 @@ def why_not_there(folder: Path, keys: Iterable[Key]) -> dict[Key, str]:
 def _for_another(key: Key, others: list[Path]) -> str:
     try:
         newest = max(others, key=lambda path: path.stat().st_mtime, default=None)
-        found = None if newest is None else _header_and_code(newest.read_bytes())
+        found = None if newest is None else _header_and_code(_contents(newest)[0])
     except OSError:  # another process is clearing the folder
         found = None
     if found is None:

@@ -19,19 +19,9 @@ from .program import Program
 from .thread_pool import driver_request
 
 _HERE = Path(__file__).parent
-_HELPERS = [
-    _HERE / "intrinsics.py",
-    _HERE / "arithmetic.py",
-    _HERE / "front_end.py",
-    _HERE / "integer_math.py",
-    _HERE / "natives.py",
-    _HERE / "numba_front_end.py",
-    _HERE / "object_code.py",
-    _HERE / "tile_product.py",
-    _HERE / "tile_transpose.py",
-    _HERE / "vector_math.py",
-    *(_HERE / "lowering" / name for name in ("namespace.py", "row_reductions.py", "scalar_functions.py")),
-]
+_HELPERS = sorted(_HERE.rglob("*.py"))
+"""What a kernel calls, or is made by: all of this folder, so that none can be forgotten."""
+
 _LINE = 64
 
 

@@ -26,7 +26,7 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from . import disk_cache
-from .disk_cache import CACHE_OFF, NOT_THERE, cache_status
+from .disk_cache import CACHE_OFF, DAMAGED, NOT_THERE, cache_status
 from .fork_lock import compiler_lock
 
 Namespace = Mapping[str, object] | Callable[[], Mapping[str, object]]
@@ -170,7 +170,10 @@ def _obtain(requests: Mapping[str, Request], processes: int | None) -> list[Kern
             missing[name] = why
         else:
             address = _load(code, name)
-            _kernels[name] = Kernel(request.entry, address, time.perf_counter() - start, True, why)
+            if address:
+                _kernels[name] = Kernel(request.entry, address, time.perf_counter() - start, True, why)
+            else:
+                missing[name] = DAMAGED
     if status.folder is not None:
         keys = {name: requests[name].key() for name, why in missing.items() if why == NOT_THERE}
         reasons = disk_cache.why_not_there(status.folder, keys.values()) if keys else {}
@@ -189,6 +192,8 @@ def _obtain(requests: Mapping[str, Request], processes: int | None) -> list[Kern
         elif status.folder is not None:
             why = disk_cache.write(status.folder, request.key(), code, externals) or why
         _kernels[name] = Kernel(request.entry, _load(code, name), seconds, False, why)
+    if missing and status.folder is not None:
+        disk_cache.trim(status.folder)
     return [_kernels[name] for name in requests]
 
 

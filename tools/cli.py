@@ -1,4 +1,4 @@
-"""The command line: `gradloom train | plan | draw | ir | compile | bench`."""
+"""The command line: `gradloom train | plan | draw | ir | compile | bench | cache`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ..engine.step_plan import MemoryBudgetError, budget_of
 from ..engine.tracer import ShapeError, TracingError
 from ..passes.pipeline import PASS_NAMES
 from .bench import PEERS, WORKLOADS, Settings, Sides, bench
+from .cache import cache_text, clear_cache
 from .command_error import CommandError
 from .compile_recipe import compile_report
 from .data import DataError
@@ -109,6 +110,11 @@ def _bench(options: argparse.Namespace) -> int:
     return 0
 
 
+def _cache(options: argparse.Namespace) -> int:
+    print(clear_cache() if options.clear else cache_text())
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gradloom",
@@ -122,6 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     _ir_parser(commands)
     _compile_parser(commands)
     _bench_parser(commands)
+    _cache_parser(commands)
     return parser
 
 
@@ -258,6 +265,18 @@ def _bench_parser(commands: Any) -> None:
     parser.add_argument("--batch-size", type=_positive, metavar="N", help="examples a step (default: the recipe's)")
     parser.add_argument("--json", metavar="FILE", help="write all figures there")
     parser.add_argument("--picture", metavar="FILE", help="draw them there, as .png, .svg or .pdf (needs matplotlib)")
+
+
+def _cache_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "cache",
+        help="the machine code that is kept on disk",
+        description="Say where machine code is kept, how much there is, and how much there may be: beyond that, what "
+        "was used least recently is deleted. GRADLOOM_CACHE_LIMIT, such as 500MB, sets the limit (default: 1GB), "
+        "GRADLOOM_CACHE_DIR the folder; GRADLOOM_CACHE=0 keeps nothing.",
+    )
+    parser.set_defaults(command=_cache)
+    parser.add_argument("--clear", action="store_true", help="delete it all; it is compiled again where it is needed")
 
 
 def _positive(text: str) -> int:

@@ -1,4 +1,5 @@
 import ctypes
+import hashlib
 import os
 import subprocess
 import sys
@@ -177,15 +178,127 @@ def test_without_a_folder_kernels_work_and_a_warning_says_why(tmp_path, forget, 
     assert cache_status().why == kernel.why
 
 
-def test_a_folder_where_everyone_may_write_is_not_trusted(folder, forget):
-    answer(salt="trust")
-    folder.chmod(0o777)
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o702])
+def test_a_folder_where_others_may_write_is_not_trusted(folder, forget, mode):
+    salt = f"trust {mode}"
+    answer(salt=salt)
+    folder.chmod(mode)
     disk_cache._folder.cache_clear()
     forget()
-    with pytest.warns(CacheWarning, match="everyone may write"):
-        kernel = answer(salt="trust")
+    with pytest.warns(CacheWarning, match="may be written by other users; chmod go-w"):
+        kernel = answer(salt=salt)
     assert not kernel.hit
-    assert "everyone may write" in kernel.why
+    assert "may be written by other users" in kernel.why
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only root may give files away")
+@pytest.mark.parametrize("what", ["folder", "file"])
+def test_what_belongs_to_another_user_is_not_trusted(folder, forget, what):
+    salt = f"owner {what}"
+    answer(salt=salt)
+    os.chown(folder if what == "folder" else next(folder.iterdir()), 12345, 12345)
+    disk_cache._folder.cache_clear()
+    forget()
+    with pytest.warns(CacheWarning, match="belongs to another user"):
+        assert not answer(salt=salt).hit
+
+
+@pytest.mark.parametrize("what", ["group may write", "link", "pipe", "folder"])
+def test_only_the_users_own_regular_files_are_read(tmp_path, folder, forget, what):
+    salt = f"regular {what}"
+    answer(salt=salt)
+    (file,) = folder.iterdir()
+    if what == "group may write":
+        file.chmod(0o660)
+    else:
+        whole = file.read_bytes()
+        file.unlink()
+        if what == "link":
+            (tmp_path / "elsewhere").write_bytes(whole)
+            file.symlink_to(tmp_path / "elsewhere")
+        elif what == "pipe":
+            os.mkfifo(file)
+        else:
+            file.mkdir()
+    forget()
+    with pytest.warns(CacheWarning) as told:
+        kernel = answer(salt=salt)
+    assert call(kernel) == 42
+    assert not kernel.hit
+    assert len(told) == 1
+    if what != "folder":
+        forget()
+        assert answer(salt=salt).hit
+
+
+def test_a_whole_file_under_another_kernels_name_is_damaged(folder, forget):
+    requests = [KernelRequest(f"def f(block):\n    return {i}\n", "f", {}, salt="swap") for i in (5, 6)]
+    compile_kernels(requests)
+    five, six = (folder / f"{request.key().name}.kernel" for request in requests)
+    six.write_bytes(five.read_bytes())
+    forget()
+    with pytest.warns(CacheWarning, match="damaged"):
+        assert [call(kernel) for kernel in compile_kernels(requests)] == [5, 6]
+    forget()
+    assert [kernel.hit for kernel in compile_kernels(requests)] == [True, True]
+
+
+def test_code_without_the_kernel_is_damaged(folder, forget):
+    requests = [KernelRequest(f"def f(block):\n    return {i}\n", "f", {}, salt="address") for i in (5, 6)]
+    compile_kernels(requests)
+    code, _ = disk_cache.read(folder, requests[0].key())
+    assert code is not None
+    disk_cache.write(folder, requests[1].key(), code, [])
+    forget()
+    with pytest.warns(CacheWarning, match="damaged"):
+        assert call(compile_kernels(requests[1:])[0]) == 6
+
+
+@pytest.mark.parametrize("header", [b"{", b"[" * 100_000, b"[]", b'{"kernel": 1}', b'{"externals": 0}', b"\xff"])
+def test_a_hostile_header_is_damage(folder, header):
+    request = KernelRequest("def f(block):\n    return 1\n", "f", {}, salt="header")
+    folder.mkdir()
+    content = header + b"\ncode"
+    (folder / f"{request.key().name}.kernel").write_bytes(
+        disk_cache._MAGIC + hashlib.sha256(content).digest() + content
+    )
+    assert disk_cache.read(folder, request.key()) == (None, disk_cache.DAMAGED)
+
+
+def test_many_kernels_that_cannot_be_written_are_one_warning(folder, forget, monkeypatch):
+    def refuse(*_: object, **options: str) -> None:
+        raise OSError(28, "No space left on device", str(next(_fresh)))
+
+    monkeypatch.setattr(disk_cache.tempfile, "NamedTemporaryFile", refuse)
+    forget()
+    with pytest.warns(CacheWarning, match="No space left") as told:
+        compile_kernels(many(3, "no space"), processes=1)
+    assert len(told) == 1
+    compile_kernels(many(3, "still no space"), processes=1)
+
+
+def test_what_was_used_least_recently_goes_when_the_limit_is_passed(folder, forget, monkeypatch):
+    requests = many(4, "limit")
+    for request in requests[:3]:
+        compile_kernels([request])
+    paths = [folder / f"{request.key().name}.kernel" for request in requests]
+    for age, path in enumerate(paths[:3]):
+        os.utime(path, (1e9 - age, 1e9 - age))
+    (folder / ".writing-left-by-a-killed-process").write_text("half")
+    os.utime(folder / ".writing-left-by-a-killed-process", (1e9, 1e9))
+    (folder / "a file of the user's").write_text("stays")
+    forget()
+    assert compile_kernels(requests[2:3])[0].hit
+    monkeypatch.setenv("GRADLOOM_CACHE_LIMIT", f"{sum(path.stat().st_size for path in paths[:3])}")
+    compile_kernels(requests[3:])
+    assert sorted(folder.iterdir()) == sorted([*(paths[i] for i in (0, 2, 3)), folder / "a file of the user's"])
+
+
+def test_a_limit_that_is_no_number_of_bytes_turns_the_cache_off(folder, forget, monkeypatch):
+    monkeypatch.setenv("GRADLOOM_CACHE_LIMIT", "plenty")
+    forget()
+    with pytest.warns(CacheWarning, match="GRADLOOM_CACHE_LIMIT='plenty' is no number of bytes such as 500MB"):
+        answer()
 
 
 def test_the_cache_can_be_turned_off(folder, monkeypatch):
