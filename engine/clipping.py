@@ -24,8 +24,16 @@ def clipped(gradients: list[Any], clip_norm: float | None, clip_value: float | N
     if clip_norm is None or not gradients:
         return gradients
     factor = _factor(gradients, clip_norm)
-    # The factor may be too small for float32 where the product with a large element is not.
-    return [xp.astype(xp.astype(g, _FLOAT64) * factor, g.dtype) for g in gradients]
+    return [_times(g, factor) for g in gradients]
+
+
+def _times(gradient: Any, factor: Any) -> Any:
+    """In the gradient's own dtype, where a factor may be too small that gives a number with a large element: by as much
+    of it as there is a number for, and then by the rest, which is 1 but for norms of more than 1e30. (A gradient that
+    was made float64 here, as for its norm, would be kept as such between the two.)
+    """
+    most = xp.maximum(factor, 1e-30 if gradient.dtype == np.dtype("float32") else 1e-290)
+    return gradient * xp.astype(most, gradient.dtype) * xp.astype(factor / most, gradient.dtype)
 
 
 def _factor(gradients: Sequence[Any], clip_norm: float) -> Any:
@@ -34,7 +42,7 @@ def _factor(gradients: Sequence[Any], clip_norm: float) -> Any:
     if all(g.dtype != _FLOAT64 for g in gradients):
         norm = xp.sqrt(_sum([xp.sum(g * g) for g in wide]))  # no square of a float32 leaves the range of float64
         return xp.minimum(clip_norm / (norm + 1e-6), 1.0)
-    largest = _largest(wide)
+    largest = _largest(gradients)
     # Only down: squares that underflow come to nothing beside 1e-6.
     scale = xp.where(xp.isfinite(largest), xp.maximum(largest, 1.0), 1.0)
     norm = xp.sqrt(_sum([xp.sum((g / scale) * (g / scale)) for g in wide]))
@@ -53,6 +61,6 @@ def _largest(gradients: Sequence[Any]) -> Any:
     found: Any = None
     for gradient in gradients:
         if gradient.size:
-            one = xp.max(xp.abs(gradient))
+            one = xp.astype(xp.max(xp.abs(gradient)), _FLOAT64)
             found = one if found is None else xp.maximum(found, one)
     return np.zeros((), _FLOAT64) if found is None else found
