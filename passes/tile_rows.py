@@ -62,9 +62,7 @@ def _is_large_product(node: Node) -> bool:
     return node.op.name == "dot" and node.output.type.nbytes >= _LEAST_BYTES and not node.attrs["batch"][0]
 
 
-def _loop_of(
-    graph: Graph, seed: Node, users: Mapping[Value, list[Node]], rank: Mapping[Node, int]
-) -> RowLoop | None:
+def _loop_of(graph: Graph, seed: Node, users: Mapping[Value, list[Node]], rank: Mapping[Node, int]) -> RowLoop | None:
     """The loop around a large product, or None where there is none that pays."""
     try:
         chain = _chain(graph, seed, users, rank)

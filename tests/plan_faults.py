@@ -1,7 +1,7 @@
 """Faults in plans, planted at random: whatever a plan says, said otherwise.
 
-    fault = planted(plan, random)      # None where there is nothing to spoil
-    with fault as spoilt: ...          # nodes are as they were afterwards
+fault = planted(plan, random)      # None where there is nothing to spoil
+with fault as spoilt: ...          # nodes are as they were afterwards
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Random models with a loss, an optimizer and a batch, as a user writes them.
 
-    ingredients = random_step(Random(0))      # model, loss_fn, optimizer, batch
-    step = gl.compile_step(*ingredients)
+ingredients = random_step(Random(0))      # model, loss_fn, optimizer, batch
+step = gl.compile_step(*ingredients)
 """
 
 from __future__ import annotations

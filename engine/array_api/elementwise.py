@@ -113,7 +113,12 @@ def fmod(x1: ArrayLike, x2: ArrayLike, /) -> Any:
         # Of the least integer there is no absolute value.
         floored = remainder(x1, x2)
         return where(logical_and(floored, not_equal(less(x1, 0), less(x2, 0))), subtract(floored, x2), floored)
-    return multiply(sign(x1), remainder(abs(x1), abs(x2)))
+    below = less(x1, 0)
+    # Not abs and sign, whose derivative at 0 is 0: the remainder's is 1 there too.
+    rest = remainder(where(below, negative(x1), x1), abs(x2))
+    # A zero keeps its sign: -0 - 0 is -0.
+    signed_zero = subtract(x1, emit(ew.stop_gradient, rest))
+    return where(equal(x1, 0), signed_zero, where(below, negative(rest), rest))
 
 
 def fmax(x1: ArrayLike, x2: ArrayLike, /) -> Any:
@@ -131,7 +136,7 @@ def fmin(x1: ArrayLike, x2: ArrayLike, /) -> Any:
 def pow(x1: ArrayLike, x2: ArrayLike, /) -> Any:
     """`x1 ** x2`.
 
-    An exponent known while tracing of 2, 3, 4, 0.5, -0.5 or -1 is written with products, roots and divisions. An
+    An exponent known while tracing of 0, 1, 2, 3, 4, 0.5, -0.5 or -1 is written with products, roots and divisions. An
     integer to a negative integer power raises `ValueError`, as in NumPy: while tracing where the exponent is known,
     otherwise the program stops before it changes anything.
     """
@@ -153,6 +158,8 @@ power = pow
 
 
 def _special_power(x: ArrayLike, exponent: float) -> ArrayLike | None:
+    if exponent == 0:
+        return full_of(x, 1, dtype_of(x))
     if exponent == 1:
         return x
     if exponent == 2:
@@ -177,23 +184,26 @@ def float_power(x1: ArrayLike, x2: ArrayLike, /) -> Any:
 
 
 def hypot(x1: ArrayLike, x2: ArrayLike, /) -> Any:
-    """`sqrt(x1 ** 2 + x2 ** 2)` without overflow on the way."""
+    """`sqrt(x1 ** 2 + x2 ** 2)` without overflow on the way; the derivative at (0, 0) is 0."""
     dtype = loop_dtypes(np.hypot, [as_operand(x1), as_operand(x2)])[0]
-    a, b = abs(cast(as_arraylike(x1), dtype)), abs(cast(as_arraylike(x2), dtype))
-    largest = maximum(a, b)
+    a, b = cast(as_arraylike(x1), dtype), cast(as_arraylike(x2), dtype)
+    largest = maximum(abs(a), abs(b))
     usable = logical_and(greater(largest, 0), less(largest, np.inf))
+    # The root does not depend on the scale, and so neither do its derivatives.
     scale = emit(ew.stop_gradient, where(usable, largest, 1.0))
-    return multiply(scale, sqrt(add(square(divide(a, scale)), square(divide(b, scale)))))
+    return multiply(scale, root_flat_at_zero(add(square(divide(a, scale)), square(divide(b, scale)))))
 
 
 def logaddexp(x1: ArrayLike, x2: ArrayLike, /) -> Any:
-    """`log(exp(x1) + exp(x2))` without overflow."""
-    x1, x2 = as_operand(x1), as_operand(x2)
-    dtype = loop_dtypes(np.logaddexp, [x1, x2])[0]
-    larger = cast(maximum(x1, x2), dtype)
-    # Equal infinities have no difference.
-    difference = where(equal(x1, x2), 0.0, subtract(cast(as_arraylike(x1), dtype), cast(as_arraylike(x2), dtype)))
-    return add(larger, log1p(exp(negative(abs(difference)))))
+    """`log(exp(x1) + exp(x2))` without overflow, nor in its derivatives."""
+    dtype = loop_dtypes(np.logaddexp, [as_operand(x1), as_operand(x2)])[0]
+    a, b = cast(as_arraylike(x1), dtype), cast(as_arraylike(x2), dtype)
+    difference, first = subtract(a, b), greater(a, b)
+    # Equal infinities have no difference; each has half the derivative.
+    same = logical_and(equal(a, b), isnan(difference))
+    smaller = where(same, 0.0, where(first, negative(difference), difference))
+    # One condition chooses the sides of the larger and of the difference: each side is smooth as a whole, at ties too.
+    return where(same, multiply(0.5, add(a, b)), add(where(first, a, b), log1p(exp(smaller))))
 
 
 def deg2rad(x: ArrayLike, /) -> Any:
@@ -211,6 +221,35 @@ radians, degrees = deg2rad, rad2deg
 # Exponentials, roots, logarithms.
 
 sqrt = _unary("sqrt", ew.sqrt, np.sqrt)
+
+
+def root_flat_at_zero(x: ArrayLike) -> Any:
+    """`sqrt(x)` with derivative 0 at 0, as lengths and deviations have it, where that of `sqrt` is infinite."""
+    zero = equal(x, 0)
+    return where(zero, 0, sqrt(where(zero, 1, x)))
+
+
+def power_flat_at_zero(x: ArrayLike, exponent: float) -> Any:
+    """`x ** exponent` for a number other than 0, with a derivative of 0 at 0 where that of the power is infinite."""
+    if exponent == 1 or exponent >= 2:
+        return pow(x, exponent)
+    zero = equal(x, 0)
+    return where(zero, 0 if exponent > 0 else math.inf, pow(where(zero, 1, x), exponent))
+
+
+def root_of_powers(total: ArrayLike, exponent: float) -> Any:
+    """`total ** (1 / exponent)`: the length of a vector from the sum of its elements' powers.
+
+    The derivative at length 0 is 0, whether that is a sum of 0 or, of negative powers, an infinite one.
+    """
+    if exponent == 1:
+        return total
+    if exponent == 2:
+        return root_flat_at_zero(total)
+    zero = equal(total, 0 if exponent > 0 else math.inf)
+    return where(zero, 0, pow(where(zero, 1, total), 1 / exponent))
+
+
 exp = _unary("exp", ew.exp, np.exp)
 expm1 = _unary("expm1", ew.expm1, np.expm1)
 log = _unary("log", ew.log, np.log)
@@ -436,7 +475,8 @@ def clip(
 ) -> Any:
     """`x` with everything below `min` raised to it and above `max` lowered to it; either may be absent.
 
-    A Python integer below all integers of the dtype of `x` is no lower bound, one above them no upper bound.
+    A Python integer below all integers of the dtype of `x` is no lower bound, one above them no upper bound. The
+    derivative is 1 at the bounds, which are not passed there, and goes to a bound that is.
     """
     low, high = min if a_min is None else a_min, max if a_max is None else a_max
     result = as_arraylike(x)
@@ -448,8 +488,15 @@ def clip(
     dtype = result_dtype(key_of(result), *map(key_of, bounds))
     result = cast(result, dtype)
     if low is not None:
-        result = maximum(result, low)
-    return result if high is None else minimum(result, high)
+        result = where(_passed(less(result, low), low), low, result)
+    return result if high is None else where(_passed(greater(result, high), high), high, result)
+
+
+def _passed(passed: ArrayLike, bound: ArrayLike) -> ArrayLike:
+    """Where a bound takes the place of what it bounds: where it is passed, or NaN."""
+    if dtype_of(as_arraylike(bound)).kind != "f" or (isinstance(bound, (int, float)) and bound == bound):
+        return passed
+    return logical_or(passed, isnan(bound))
 
 
 def nan_to_num(

@@ -112,8 +112,8 @@ def std(
     correction: float | None = None,
     keepdims: bool = False,
 ) -> Any:
-    """The square root of `var`."""
-    return e.sqrt(var(x, axis, dtype, ddof=ddof, correction=correction, keepdims=keepdims))
+    """The square root of `var`; its derivative where all elements are equal is 0."""
+    return e.root_flat_at_zero(var(x, axis, dtype, ddof=ddof, correction=correction, keepdims=keepdims))
 
 
 def _extreme(op: Op, name: str, x: ArrayLike, axis: Any, keepdims: bool) -> Any:
@@ -201,7 +201,10 @@ def logsumexp(x: ArrayLike, /, axis: Any = None, *, keepdims: bool = False) -> A
     # Where all are -inf, or one is inf, there is nothing to shift by.
     shift = e.where(e.isfinite(largest), largest, 0.0)
     total = _reduce(reduction.reduce_sum, e.exp(e.subtract(x, shift)), axes, keepdims)
-    return e.add(e.log(total), reshaped(shift, shape_of(total)))
+    # Nothing but -inf has the derivative 0, where the logarithm's is infinite.
+    nothing = e.equal(total, 0)
+    result = e.where(nothing, -math.inf, e.log(e.where(nothing, 1, total)))
+    return e.add(result, reshaped(shift, shape_of(total)))
 
 
 def cumsum(x: ArrayLike, /, axis: int | None = None, dtype: Any = None) -> Any:
@@ -230,13 +233,13 @@ def cumulative_sum(
 def norm(x: ArrayLike, /, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
     """The 2-norm over `axis` (the Frobenius norm over two axes); for vectors also 1, inf, -inf and other powers.
 
-    The derivative at a vector of zeros is NaN; write `np.sqrt(np.sum(x * x, axis) + eps)` where that may occur.
+    The derivative at a vector of zeros is 0, and so it is at an element of 0 where its power has none.
     """
     x = as_arraylike(x)
     x = cast(x, float_dtype(dtype_of(x)))
     axes = axes_tuple(axis, len(shape_of(x)))
     if ord is None or (ord == "fro" and len(axes) == 2) or (ord == 2 and len(axes) == 1):
-        return e.sqrt(sum(e.square(x), axes, keepdims=keepdims))
+        return e.root_flat_at_zero(sum(e.square(x), axes, keepdims=keepdims))
     if len(axes) != 1 or isinstance(ord, str):
         raise TracingError(located(f"np.linalg.norm with ord={ord!r} over {len(axes)} axes is not traced; ord=None is"))
     if ord == math.inf:
@@ -247,4 +250,4 @@ def norm(x: ArrayLike, /, ord: Any = None, axis: Any = None, keepdims: bool = Fa
         return sum(cast(e.truth(x), dtype_of(x)), axes, keepdims=keepdims)
     if ord == 1:
         return sum(e.abs(x), axes, keepdims=keepdims)
-    return e.pow(sum(e.pow(e.abs(x), ord), axes, keepdims=keepdims), 1 / ord)
+    return e.root_of_powers(sum(e.power_flat_at_zero(e.abs(x), ord), axes, keepdims=keepdims), ord)

@@ -129,12 +129,12 @@ mod = _binary(
 
 
 def _pow_vjp(b: Builder, g: Value, o: Value, x: Value, y: Value) -> tuple[Value, Value]:
-    # d/dx = y x^(y-1) is 0, not 0 * inf, at x = y = 0; d/dy = x^y log x is 0 at x = 0 for y >= 0.
+    # d/dx = y x^(y-1) is 0, not 0 * inf, for y = 0 where 1 / x is infinite; d/dy = x^y log x is 0 at x = 0 for y >= 0.
     zero, one = b.full_like(x, 0), b.full_like(x, 1)
-    x_zero = eq(b, x, zero)
-    exponent = select(b, and_(b, x_zero, eq(b, y, zero)), one, sub(b, y, one))
+    tiny = lt(b, abs_(b, x), b.full_like(x, float(np.finfo(x.type.dtype).tiny)))
+    exponent = select(b, and_(b, tiny, eq(b, y, zero)), one, sub(b, y, one))
     gx = mul(b, g, mul(b, y, pow(b, x, exponent)))
-    at_zero = and_(b, x_zero, ge(b, y, zero))
+    at_zero = and_(b, eq(b, x, zero), ge(b, y, zero))
     gy = select(b, at_zero, zero, mul(b, g, mul(b, o, log(b, select(b, at_zero, one, x)))))
     return gx, gy
 
@@ -199,7 +199,8 @@ def _exp_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
 
 
 def _expm1_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
-    return mul(b, g, add(b, o, b.full_like(o, 1)))
+    # Not o + 1, which is 0 for all x that are well below 0.
+    return mul(b, g, exp(b, x))
 
 
 def _log_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
@@ -296,8 +297,14 @@ def _tan_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
     return mul(b, g, add(b, b.full_like(o, 1), _square(b, o)))
 
 
+def _one_minus_square(b: Builder, x: Value) -> Value:
+    """1 - x², which keeps its digits near x = ±1 as a product; its derivative near 0 keeps them without."""
+    product = mul(b, _one_minus(b, x), add(b, x, b.full_like(x, 1)))
+    return select(b, lt(b, abs_(b, x), b.full_like(x, 0.5)), _one_minus(b, _square(b, x)), product)
+
+
 def _asin_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
-    return div(b, g, sqrt(b, _one_minus(b, _square(b, x))))
+    return div(b, g, sqrt(b, _one_minus_square(b, x)))
 
 
 def _acos_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
@@ -317,19 +324,33 @@ def _cosh_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
 
 
 def _asinh_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
-    return div(b, g, sqrt(b, add(b, _square(b, x), b.full_like(x, 1))))
+    # √(x² + 1) is |x| where the 1 is less than an ulp of x²; there the square may overflow.
+    size = abs_(b, x)
+    large = gt(b, size, b.full_like(x, 2.0**28))
+    near = select(b, large, b.full_like(x, 0), x)
+    return div(b, g, select(b, large, size, sqrt(b, add(b, _square(b, near), b.full_like(x, 1)))))
 
 
 def _acosh_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
-    return div(b, g, sqrt(b, sub(b, _square(b, x), b.full_like(x, 1))))
+    one = b.full_like(x, 1)
+    return div(b, g, mul(b, sqrt(b, sub(b, x, one)), sqrt(b, add(b, x, one))))
 
 
 def _atanh_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
-    return div(b, g, _one_minus(b, _square(b, x)))
+    return div(b, g, _one_minus_square(b, x))
 
 
 def _atan2_vjp(b: Builder, g: Value, o: Value, y: Value, x: Value) -> tuple[Value, Value]:
-    scaled = div(b, g, add(b, _square(b, x), _square(b, y)))
+    # x / (x² + y²) without overflow of the squares: for any number s it is (x/s) / ((x/s)² + (y/s)²) / s. At (0, 0),
+    # where the angle jumps, the derivative is taken as 0.
+    zero, one = b.full_like(x, 0), b.full_like(x, 1)
+    size = maximum(b, abs_(b, x), abs_(b, y))
+    usable = and_(b, gt(b, size, zero), lt(b, size, b.full_like(x, float("inf"))))
+    scale = stop_gradient(b, select(b, usable, size, one))
+    x, y = div(b, x, scale), div(b, y, scale)
+    total = add(b, _square(b, x), _square(b, y))
+    scaled = div(b, div(b, g, scale), select(b, eq(b, total, zero), one, total))
+    scaled = select(b, eq(b, total, zero), zero, scaled)
     return mul(b, scaled, x), neg(b, mul(b, scaled, y))
 
 
@@ -344,7 +365,9 @@ cosh = _unary("cosh", FLOATS, np.cosh, _cosh_vjp, "the hyperbolic cosine")
 asinh = _unary("asinh", FLOATS, np.arcsinh, _asinh_vjp, "the inverse hyperbolic sine")
 acosh = _unary("acosh", FLOATS, np.arccosh, _acosh_vjp, "the inverse hyperbolic cosine")
 atanh = _unary("atanh", FLOATS, np.arctanh, _atanh_vjp, "the inverse hyperbolic tangent")
-atan2 = _binary("atan2", FLOATS, np.arctan2, _atan2_vjp, "the angle of the point (y, x) is atan2(y, x)")
+atan2 = _binary(
+    "atan2", FLOATS, np.arctan2, _atan2_vjp, "the angle of the point (y, x) is atan2(y, x); derivative 0 at (0, 0)"
+)
 
 # Comparison, all to bool.
 eq = _binary("eq", ANY, np.equal, None, "x == y", BOOL)

@@ -40,7 +40,10 @@ def gelu(x: Any, approximate: Literal["none", "tanh"] = "none") -> Any:
     if approximate != "tanh":
         raise ValueError(located(f"approximate is 'none' or 'tanh', got {approximate!r}"))
     # (1 + tanh u) / 2 = sigmoid(2u), which keeps its digits for negative x.
-    return _limit_is_zero(x) * sigmoid(x * (2 * math.sqrt(2 / math.pi)) * (1 + 0.044715 * (x * x)))
+    # Where that is 0 or 1, x² stops growing: infinite, it would give the derivative 0 * inf.
+    square = x * x
+    square = xp.where(square < 1e6, square, 1e6)
+    return _limit_is_zero(x) * sigmoid(x * (2 * math.sqrt(2 / math.pi)) * (1 + 0.044715 * square))
 
 
 def sigmoid(x: Any) -> Any:
@@ -77,8 +80,18 @@ def softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
 
 
 def log_one_plus_exp(x: Any) -> Any:
-    """log(1 + eˣ), without overflow, nor in its derivative."""
-    return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))
+    """log(1 + eˣ), without overflow, nor in its derivatives."""
+    above = x > 0
+    return xp.where(above, x, 0) + log_one_plus_exp_of_minus_abs(x, above)
+
+
+def log_one_plus_exp_of_minus_abs(x: Any, above: Any) -> Any:
+    """log(1 + e^-|x|), with `above` for x > 0.
+
+    It has a kink at 0. What is made of it there by the same condition is smooth, as each side is smooth as a whole:
+    maximum and abs, with their own derivatives at a tie, would leave no curvature.
+    """
+    return xp.log1p(xp.exp(xp.where(above, -x, x)))
 
 
 def shifted_by_largest(x: Any, axis: int | tuple[int, ...]) -> tuple[Any, Any]:
@@ -110,5 +123,8 @@ def logsumexp(x: Any, axis: int | tuple[int, ...] = -1, keepdims: bool = False) 
     top = _largest(x, axis)
     # An infinite largest element would give inf - inf.
     top = xp.where(xp.isfinite(top), top, 0)
-    result = xp.log(xp.sum(xp.exp(x - top), axis=axis, keepdims=True)) + top
+    total = xp.sum(xp.exp(x - top), axis=axis, keepdims=True)
+    # Nothing but -inf has the derivative 0, where the logarithm's is infinite.
+    nothing = total == 0
+    result = xp.where(nothing, -math.inf, xp.log(xp.where(nothing, 1, total))) + top
     return result if keepdims else xp.squeeze(result, axis)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
 from ...tracer import ShapeError, TracingError, located
-from .activations import log_one_plus_exp, shifted_by_largest
+from .activations import log_one_plus_exp_of_minus_abs, shifted_by_largest
 from .transformations import checked_index, class_places
 
 Reduction = Literal["mean", "sum", "none"]
@@ -60,7 +60,10 @@ def smooth_l1_loss(input: Any, target: Any, reduction: Reduction = "mean", beta:
     input, target = _pair("smooth_l1_loss", input, target, reduction)
     difference = input - target
     size = xp.abs(difference)
-    loss = xp.where(size < beta, difference * difference * (0.5 / beta), size - 0.5 * beta)
+    near = size < beta
+    # An infinite difference has no square, whose derivative would be 0 * inf.
+    squared = xp.where(near, difference, 0)
+    loss = xp.where(near, squared * squared * (0.5 / beta), size - 0.5 * beta)
     return _reduced(loss, reduction)
 
 
@@ -71,21 +74,31 @@ def huber_loss(input: Any, target: Any, reduction: Reduction = "mean", delta: fl
     input, target = _pair("huber_loss", input, target, reduction)
     difference = input - target
     size = xp.abs(difference)
-    loss = xp.where(size < delta, difference * difference * 0.5, delta * (size - 0.5 * delta))
+    near = size < delta
+    # An infinite difference has no square, whose derivative would be 0 * inf.
+    squared = xp.where(near, difference, 0)
+    loss = xp.where(near, squared * squared * 0.5, delta * (size - 0.5 * delta))
     return _reduced(loss, reduction)
 
 
 def binary_cross_entropy_with_logits(
     input: Any, target: Any, weight: Any = None, reduction: Reduction = "mean", pos_weight: Any = None
 ) -> Any:
-    """-(pos_weight y log σ(x) + (1 - y) log(1 - σ(x))) for logits x and targets y from 0 to 1, without overflow."""
+    """-(pos_weight y log σ(x) + (1 - y) log(1 - σ(x))) for logits x and targets y from 0 to 1, without overflow.
+
+    The loss and its derivatives keep their digits where σ(x) is nearly y.
+    """
     x, y = _pair("binary_cross_entropy_with_logits", input, target, reduction)
     if y.dtype.kind != "f":
         y = xp.astype(y, x.dtype)
-    log_term = log_one_plus_exp(-x)
-    if pos_weight is not None:
-        log_term = (1 + (pos_weight - 1) * y) * log_term
-    loss = (1 - y) * x + log_term
+    # log(1 + eˣ) is x + log(1 + e^-|x|) for x > 0 and log(1 + e^-|x|) elsewhere: no large terms cancel.
+    above = x > 0
+    rest = log_one_plus_exp_of_minus_abs(x, above)
+    if pos_weight is None:
+        loss = (xp.astype(above, x.dtype) - y) * x + rest
+    else:
+        positive, negative = pos_weight * y, 1 - y
+        loss = xp.where(above, negative, -positive) * x + (positive + negative) * rest
     return _reduced(loss if weight is None else loss * weight, reduction)
 
 

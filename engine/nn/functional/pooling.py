@@ -12,6 +12,7 @@ from ....ir import Array
 from ....ir.ops import window as wd
 from ... import array_api as xp
 from ...array_api.broadcasting import described
+from ...array_api.elementwise import power_flat_at_zero, root_of_powers
 from ...tracer import ShapeError, emit, located
 from .spatial import Numbers, numbers_of, spatial_input
 
@@ -238,8 +239,9 @@ def _lp_pool_nd(ndim: int, input: Any, norm_type: float, kernel_size: Any, strid
     if isinstance(norm_type, bool) or not isinstance(norm_type, (int, float)) or norm_type == 0:
         raise ValueError(located(f"{what}: norm_type is a number other than 0, got {norm_type!r}"))
     size = numbers_of(what, "kernel_size", kernel_size, ndim, least=1)
-    mean = _avg_pool_nd(ndim, x**norm_type, kernel_size, stride, 0, ceil_mode, True, None)
-    return (mean * math.prod(size)) ** (1 / norm_type)
+    power = power_flat_at_zero(x, norm_type)
+    mean = _avg_pool_nd(ndim, power, kernel_size, stride, 0, ceil_mode, True, None)
+    return root_of_powers(mean * math.prod(size), norm_type)
 
 
 def lp_pool1d(
@@ -249,7 +251,7 @@ def lp_pool1d(
     stride: int | Sequence[int] | None = None,
     ceil_mode: bool = False,
 ) -> Any:
-    """(Σ x^p)^(1/p) over each window of (N, C, L) or (C, L), with p = `norm_type`."""
+    """(Σ x^p)^(1/p) over each window of (N, C, L) or (C, L), with p = `norm_type`; the derivative at 0 is 0."""
     return _lp_pool_nd(1, input, norm_type, kernel_size, stride, ceil_mode)
 
 
@@ -260,7 +262,7 @@ def lp_pool2d(
     stride: int | Sequence[int] | None = None,
     ceil_mode: bool = False,
 ) -> Any:
-    """(Σ x^p)^(1/p) over each window of (N, C, H, W) or (C, H, W), with p = `norm_type`."""
+    """(Σ x^p)^(1/p) over each window of (N, C, H, W) or (C, H, W), with p = `norm_type`; derivative 0 at 0."""
     return _lp_pool_nd(2, input, norm_type, kernel_size, stride, ceil_mode)
 
 
@@ -271,7 +273,7 @@ def lp_pool3d(
     stride: int | Sequence[int] | None = None,
     ceil_mode: bool = False,
 ) -> Any:
-    """(Σ x^p)^(1/p) over each window of (N, C, D, H, W) or (C, D, H, W), with p = `norm_type`."""
+    """(Σ x^p)^(1/p) over each window of (N, C, D, H, W) or (C, D, H, W), p = `norm_type`; derivative 0 at 0."""
     return _lp_pool_nd(3, input, norm_type, kernel_size, stride, ceil_mode)
 
 

@@ -13,6 +13,7 @@ from ....ir.ops import elementwise as ew
 from ... import array_api as xp
 from ... import random
 from ...array_api.broadcasting import as_arraylike, described
+from ...array_api.elementwise import power_flat_at_zero, root_of_powers
 from ...tracer import ShapeError, Tracer, TracingError, emit, located, trace_of
 from ...transforms import stop_gradient
 
@@ -97,19 +98,11 @@ def normalize(input: Any, p: float = 2.0, axis: int | tuple[int, ...] = 1, eps: 
         raise TracingError(located(f"normalize: floats are normalized, got {described(x)}; write .astype('float32')"))
     if not p > 0:
         raise ValueError(located(f"normalize: p is above 0, got {p}"))
-    size = xp.abs(x)
     if p == math.inf:
-        length = xp.max(size, axis=axis, keepdims=True)
-    elif p == 1:
-        length = xp.sum(size, axis=axis, keepdims=True)
+        length = xp.max(xp.abs(x), axis=axis, keepdims=True)
     else:
-        # A root has no derivative at 0, and neither has a power below 1.
-        zero = size == 0
-        power = x * x if p == 2 else xp.where(zero, 0, xp.where(zero, 1, size) ** p)
-        total = xp.sum(power, axis=axis, keepdims=True)
-        empty = total == 0
-        filled = xp.where(empty, 1, total)
-        length = xp.where(empty, 0, xp.sqrt(filled) if p == 2 else filled ** (1 / p))
+        power = x * x if p == 2 else power_flat_at_zero(xp.abs(x), p)
+        length = root_of_powers(xp.sum(power, axis=axis, keepdims=True), p)
     return x / xp.maximum(length, eps)
 
 

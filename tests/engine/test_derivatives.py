@@ -1,0 +1,388 @@
+"""First and second derivatives of smooth functions are right everywhere: at 0, at ties, in both tails, at the smallest
+and largest numbers. The true values are those of `mpmath`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gradloom as gl
+import gradloom.numpy as gnp
+import numpy as np
+import pytest
+from gradloom import nn
+
+mpmath = pytest.importorskip("mpmath")
+mp = mpmath.mp.clone() if hasattr(mpmath.mp, "clone") else mpmath.mp
+mp.dps = 300
+
+REAL = (0.0, -0.0, 1.0, -1.0, 0.3, -0.7, 3.0, -3.0, 8.0, -8.0, 17.0, -17.0, 30.0, -30.0, 60.0, -60.0)
+EXTREME = (1e-6, -1e-6, "tiny", "-tiny", "subnormal", "-subnormal", 1e4, -1e4, 1e30, -1e30)
+LEAST = (1e-6, -1e-6, "tiny", "-tiny", "subnormal", "-subnormal")
+POSITIVE = (1.0, 0.3, 3.0, 8.0, 1e-6, 1e4, 1e30)
+INSIDE = (0.0, -0.0, 0.3, -0.7, 0.999, -0.999, 1 - 2.0**-20, -1 + 2.0**-20, *LEAST)
+
+
+def points(values: tuple[Any, ...], dtype: str) -> np.ndarray:
+    info = np.finfo(dtype)
+    named = {"tiny": info.tiny, "subnormal": info.smallest_subnormal * 5}
+    numbers = [v if not isinstance(v, str) else named[v.lstrip("-")] * (-1 if v[0] == "-" else 1) for v in values]
+    return np.array(numbers, dtype)
+
+
+@dataclass(frozen=True)
+class Smooth:
+    """A function of one array, `true` of one number, and where it is tried.
+
+    `absolute`: how many units in the last place of 1 it may be off beside its relative error.
+    """
+
+    function: Callable[[Any], Any]
+    true: Callable[[Any], Any]
+    at: tuple[Any, ...]
+    absolute: float = 0.0
+
+
+def bce(y: float, pos_weight: float | None = None) -> Smooth:
+    def function(x: Any) -> Any:
+        weight = None if pos_weight is None else gnp.full_like(x, pos_weight)
+        return nn.binary_cross_entropy_with_logits(x, gnp.full_like(x, y), reduction="none", pos_weight=weight)
+
+    def true(x: Any) -> Any:
+        return (pos_weight or 1) * mp.mpf(y) * mp.log1p(mp.exp(-x)) + (1 - mp.mpf(y)) * mp.log1p(mp.exp(x))
+
+    return Smooth(function, true, REAL + EXTREME, 0.0 if y in (0, 1) else 2.0)
+
+
+def softplus(x: Any) -> Any:
+    return mp.log1p(mp.exp(x))
+
+
+def cdf(x: Any) -> Any:
+    return mp.erfc(-x / mp.sqrt(2)) / 2
+
+
+SMOOTH = {
+    "softplus": Smooth(lambda x: nn.softplus(x, threshold=1e30), softplus, REAL + EXTREME),
+    "softplus, beta 2": Smooth(lambda x: nn.softplus(x, 2.0, 1e30), lambda x: softplus(2 * x) / 2, REAL + LEAST),
+    "bce 0": bce(0.0),
+    "bce 1": bce(1.0),
+    "bce 0.25": bce(0.25),
+    "bce 0, pos_weight": bce(0.0, 3.0),
+    "bce 1, pos_weight": bce(1.0, 3.0),
+    "bce 0.25, pos_weight": bce(0.25, 3.0),
+    "logaddexp x, 3": Smooth(lambda x: gnp.logaddexp(x, 3.0), lambda x: 3 + softplus(x - 3), REAL + LEAST, 2.0),
+    "logaddexp 3, x": Smooth(lambda x: gnp.logaddexp(3.0, x), lambda x: 3 + softplus(x - 3), REAL + LEAST, 2.0),
+    "logaddexp x, 0": Smooth(lambda x: gnp.logaddexp(x, 0.0), softplus, REAL + EXTREME),
+    "logaddexp x, 2 x": Smooth(lambda x: gnp.logaddexp(x, 2 * x), lambda x: x + softplus(x), REAL + LEAST, 2.0),
+    "logaddexp x, x": Smooth(lambda x: gnp.logaddexp(x, x), lambda x: x + mp.log(2), REAL + EXTREME),
+    "logsumexp x, 0": Smooth(
+        lambda x: gnp.logsumexp(gnp.stack([x, gnp.zeros_like(x)]), axis=0), softplus, REAL + EXTREME, 4.0
+    ),
+    "nn.logsumexp x, 0": Smooth(
+        lambda x: nn.functional.logsumexp(gnp.stack([x, gnp.zeros_like(x)]), 0), softplus, REAL + EXTREME, 4.0
+    ),
+    "log_softmax x, 0": Smooth(
+        lambda x: nn.log_softmax(gnp.stack([x, gnp.zeros_like(x)]), 0)[1], lambda x: -softplus(x), REAL + EXTREME, 4.0
+    ),
+    "softmax x, 0": Smooth(
+        lambda x: nn.softmax(gnp.stack([x, gnp.zeros_like(x)]), 0)[0], lambda x: mp.sigmoid(x), REAL + EXTREME, 4.0
+    ),
+    "cross_entropy x, 0": Smooth(
+        lambda x: nn.cross_entropy(
+            gnp.stack([x, gnp.zeros_like(x)], 1), np.ones(x.shape[0], "int64"), reduction="none"
+        ),
+        softplus,
+        REAL + EXTREME,
+        4.0,
+    ),
+    "hypot x, 2": Smooth(lambda x: gnp.hypot(x, 2.0), lambda x: mp.sqrt(x * x + 4), REAL + EXTREME, 1.0),
+    "hypot 2, x": Smooth(lambda x: gnp.hypot(2.0, x), lambda x: mp.sqrt(x * x + 4), REAL + EXTREME, 1.0),
+    "norm x, 2": Smooth(
+        lambda x: gnp.linalg.norm(gnp.stack([x, gnp.full_like(x, 2)]), axis=0), lambda x: mp.sqrt(x * x + 4), REAL, 32.0
+    ),
+    "norm 3 of x, 2": Smooth(
+        lambda x: gnp.linalg.norm(gnp.stack([x, gnp.full_like(x, 2)]), 3, axis=0),
+        lambda x: mp.cbrt(abs(x) ** 3 + 8),
+        (1.0, -1.0, 3.0, -3.0),
+    ),
+    "fmod x, 5": Smooth(lambda x: gnp.fmod(x, 5.0), lambda x: x, (0.0, -0.0, 1.0, -1.0, 3.0, -3.0, *LEAST)),
+    "fmod 12, x": Smooth(lambda x: gnp.fmod(12.0, x), lambda x: 12 - 2 * abs(x), (5.0, -5.0, 4.5)),
+    "fmod -12, x": Smooth(lambda x: gnp.fmod(-12.0, x), lambda x: 2 * abs(x) - 12, (5.0, -5.0, 4.5)),
+    "remainder x, 5": Smooth(lambda x: gnp.remainder(x, 5.0), lambda x: x, (1.0, 3.0, 1e-6)),
+    "sigmoid": Smooth(nn.sigmoid, lambda x: mp.sigmoid(x), REAL + EXTREME, 4.0),
+    "tanh": Smooth(gnp.tanh, mp.tanh, REAL + EXTREME, 8.0),
+    "silu": Smooth(nn.silu, lambda x: x * mp.sigmoid(x), REAL + LEAST, 100.0),
+    "gelu": Smooth(nn.gelu, lambda x: x * cdf(x), REAL + LEAST, 100.0),
+    "gelu, tanh": Smooth(
+        lambda x: nn.gelu(x, "tanh"),
+        lambda x: x * mp.sigmoid(2 * mp.sqrt(2 / mp.pi) * (x + mp.mpf(0.044715) * x**3)),
+        REAL + EXTREME,
+        400.0,
+    ),
+    "elu above": Smooth(lambda x: nn.elu(x, 2.0), lambda x: x, (1.0, 8.0, 1e30, 1e-6)),
+    "elu below": Smooth(
+        lambda x: nn.elu(x, 2.0), lambda x: 2 * mp.expm1(x), (0.0, -0.0, -1.0, -8.0, -30.0, -60.0, -1e30, -1e-6)
+    ),
+    "expm1": Smooth(gnp.expm1, mp.expm1, (0.0, 1.0, -1.0, 8.0, -8.0, -17.0, -30.0, -60.0, *LEAST)),
+    "exp2": Smooth(gnp.exp2, lambda x: mp.mpf(2) ** x, (0.0, 1.0, -1.0, 8.0, -8.0, -30.0, -60.0, *LEAST)),
+    "log1p": Smooth(gnp.log1p, mp.log1p, (0.0, 1.0, -0.7, 8.0, -0.999, 1e4, *LEAST)),
+    "log": Smooth(gnp.log, mp.log, POSITIVE),
+    "log2": Smooth(gnp.log2, lambda x: mp.log(x, 2), POSITIVE),
+    "log10": Smooth(gnp.log10, mp.log10, POSITIVE),
+    "sqrt": Smooth(gnp.sqrt, mp.sqrt, POSITIVE),
+    "reciprocal": Smooth(gnp.reciprocal, lambda x: 1 / x, (1.0, -1.0, 8.0, -8.0)),
+    "erf": Smooth(gnp.erf, mp.erf, REAL + EXTREME, 4.0),
+    "sin": Smooth(gnp.sin, mp.sin, (*REAL, *LEAST), 8.0),
+    "cos": Smooth(gnp.cos, mp.cos, (*REAL, *LEAST), 8.0),
+    "tan": Smooth(gnp.tan, mp.tan, (0.0, 1.0, -1.0, 0.3, *LEAST)),
+    "sinh": Smooth(gnp.sinh, mp.sinh, (*REAL, *LEAST)),
+    "cosh": Smooth(gnp.cosh, mp.cosh, (*REAL, *LEAST)),
+    "arcsin": Smooth(gnp.arcsin, mp.asin, INSIDE),
+    "arccos": Smooth(gnp.arccos, mp.acos, INSIDE),
+    "arctanh": Smooth(gnp.arctanh, mp.atanh, INSIDE),
+    "arctan": Smooth(gnp.arctan, mp.atan, (*REAL, *LEAST, 1e4, -1e4)),
+    "arcsinh": Smooth(gnp.arcsinh, mp.asinh, REAL + EXTREME),
+    "arccosh": Smooth(gnp.arccosh, mp.acosh, (1.001, 1.3, 8.0, 1e4, 1e30)),
+    "arctan2 x, 2": Smooth(lambda x: gnp.arctan2(x, 2.0), lambda x: mp.atan(x / 2), REAL + EXTREME),
+    "arctan2 x, -2": Smooth(lambda x: gnp.arctan2(x, -2.0), lambda x: -mp.atan(x / 2), REAL + EXTREME),
+    "arctan2 2, x": Smooth(lambda x: gnp.arctan2(2.0, x), lambda x: -mp.atan(x / 2), REAL + EXTREME),
+    "square": Smooth(gnp.square, lambda x: x * x, REAL + EXTREME),
+    **{f"x ** {p}": Smooth(lambda x, p=p: x**p, lambda x, p=p: x**p, REAL + LEAST) for p in (0, 1, 2, 3, 4, 5)},
+    **{
+        f"x ** {p}": Smooth(lambda x, p=p: x**p, lambda x, p=p: x ** mp.mpf(p), POSITIVE)
+        for p in (-2, -1, -0.5, 0.5, 1.5, 2.5)
+    },
+    "3 ** x": Smooth(lambda x: 3.0**x, lambda x: mp.mpf(3) ** x, (0.0, 1.0, -1.0, 8.0, -8.0, *LEAST)),
+    "prod x, x, 0, 2": Smooth(
+        lambda x: gnp.prod(gnp.stack([x, x, x - 1, gnp.full_like(x, 2)]), axis=0), lambda x: 2 * x * x * (x - 1), REAL
+    ),
+    "var 0, x, 1": Smooth(
+        lambda x: gnp.var(gnp.stack([0 * x, x, 0 * x + 1]), axis=0), lambda x: 2 * (x * x - x + 1) / 9, REAL, 100.0
+    ),
+    "mse": Smooth(lambda x: nn.mse_loss(x, gnp.ones_like(x), "none"), lambda x: (x - 1) ** 2, REAL + LEAST),
+    "huber inside": Smooth(
+        lambda x: nn.huber_loss(x, gnp.zeros_like(x), "none", 2.0), lambda x: x * x / 2, (0.0, -0.0, 1.0, -1.0, *LEAST)
+    ),
+    "huber outside": Smooth(
+        lambda x: nn.huber_loss(x, gnp.zeros_like(x), "none", 2.0), lambda x: 2 * (abs(x) - 1), (3.0, -3.0, 1e30, -1e30)
+    ),
+    "smooth_l1": Smooth(
+        lambda x: nn.smooth_l1_loss(x, gnp.zeros_like(x), "none", 2.0), lambda x: x * x / 4, (0.0, -0.0, 1.0, -1.0)
+    ),
+}
+
+
+def both_orders(f: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, Any]]:
+    def derivatives(x: Any) -> tuple[Any, Any]:
+        first = gl.grad(lambda x: gnp.sum(f(x)))
+        return first(x), gl.grad(lambda x: gnp.sum(first(x)))(x)
+
+    return derivatives
+
+
+@functools.cache
+def true_derivatives(name: str, dtype: str) -> list[np.ndarray]:
+    """Of the first and of the second order, by central differences in 300 digits."""
+    row = SMOOTH[name]
+    orders: list[list[float]] = [[], []]
+    for x in points(row.at, dtype):
+        at = mp.mpf(float(x))
+        step = mp.mpf(10) ** -70 * max(abs(at), 1)
+        below, here, above = (row.true(at + i * step) for i in (-1, 0, 1))
+        orders[0].append(float((above - below) / (2 * step)))
+        orders[1].append(float((above - 2 * here + below) / step**2))
+    with np.errstate(over="ignore", under="ignore"):
+        return [np.array(values).astype(dtype) for values in orders]
+
+
+@pytest.mark.parametrize("how", ["interpreted", "compiled"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_smooth_functions_have_their_derivatives_everywhere(dtype: str, how: str) -> None:
+    xs = {name: points(row.at, dtype) for name, row in SMOOTH.items()}
+
+    def program(xs: dict[str, Any]) -> dict[str, Any]:
+        return {name: both_orders(row.function)(xs[name]) for name, row in SMOOTH.items()}
+
+    if how == "compiled":
+        results = gl.compile(program)(xs)
+    else:
+        results = {name: both_orders(row.function)(xs[name]) for name, row in SMOOTH.items()}
+    eps, tiny = float(np.finfo(dtype).eps), float(np.finfo(dtype).tiny)
+    wrong = []
+    for name, row in SMOOTH.items():
+        for order, (found, true) in enumerate(zip(results[name], true_derivatives(name, dtype), strict=True), 1):
+            assert found.dtype == dtype
+            near = np.isclose(found, true, 64 * eps, max(row.absolute * eps, 4 * tiny, 1e-120))
+            cases = zip(xs[name], found, true, near, strict=True)
+            wrong += [f"{name}, order {order} at {x!r}: {f!r}, not {t!r}" for x, f, t, ok in cases if not ok]
+    assert not wrong, "\n".join(wrong)
+
+
+# Points where a function has no derivative: roots at 0, corners, ties.
+
+
+def zeros(*shape: int) -> np.ndarray:
+    return np.zeros(shape)
+
+
+@dataclass(frozen=True)
+class Degenerate:
+    """A function, a point, and its gradient there by the rule; the second derivative is a finite number."""
+
+    function: Callable[[Any], Any]
+    at: Any
+    gradient: Any
+
+
+def norm_of(**options: Any) -> Callable[[Any], Any]:
+    return lambda x: gnp.linalg.norm(x, **options)
+
+
+ORDERS = (None, 0, 0.5, 1, 1.5, 2, 3, 4, -1, -2, np.inf, -np.inf)
+NEGATIVE_INFINITY = np.full(3, -np.inf)
+ATTENTION = np.arange(12.0).reshape(3, 4) / 7
+
+
+def attention(mask: Any) -> Callable[[Any], Any]:
+    return lambda x: nn.functional.scaled_dot_product_attention(x, x, x, attn_mask=mask)[1:]
+
+
+DEGENERATE = {
+    **{f"norm of zeros, ord {p}": Degenerate(norm_of(ord=p), zeros(3), zeros(3)) for p in ORDERS},
+    **{f"norm of rows, ord {p}": Degenerate(norm_of(ord=p, axis=1), zeros(2, 3), zeros(2, 3)) for p in ORDERS},
+    **{
+        f"norm of one element, ord {p}": Degenerate(
+            norm_of(ord=p, axis=0, keepdims=True), np.array([[0.0, -2.0]]), [[0.0, 0.0 if p == 0 else -1.0]]
+        )
+        for p in ORDERS
+    },
+    **{
+        f"norm, ord {p}, with an element of 0": Degenerate(
+            norm_of(ord=p),
+            np.array([0.0, 3.0, -4.0]),
+            [0.0, *((np.array([3.0, -4.0]) / n) * np.abs(np.array([3.0, -4.0]) / n) ** (p - 2))],
+        )
+        for p in (0.5, 1.5, 2, 3, 4)
+        for n in [(3.0**p + 4.0**p) ** (1 / p)]
+    },
+    "frobenius norm of zeros": Degenerate(norm_of(ord="fro"), zeros(2, 2), zeros(2, 2)),
+    "norm over two axes": Degenerate(norm_of(axis=(0, 2)), zeros(2, 2, 2), zeros(2, 2, 2)),
+    "hypot(x, 0) at 0": Degenerate(lambda x: gnp.hypot(x, 0.0), zeros(1), zeros(1)),
+    "hypot(x, x) at 0": Degenerate(lambda x: gnp.hypot(x, x), np.array([0.0, -0.0]), zeros(2)),
+    "atan2(x, x) at 0": Degenerate(lambda x: gnp.arctan2(x, x), np.array([0.0, -0.0]), zeros(2)),
+    "atan2(x, 0) at 0": Degenerate(lambda x: gnp.arctan2(x, 0.0), zeros(1), zeros(1)),
+    "atan2(0, x) at 0": Degenerate(lambda x: gnp.arctan2(0.0, x), zeros(1), zeros(1)),
+    "atan2 of numbers whose squares are 0": Degenerate(lambda x: gnp.arctan2(x, 1e-200), np.array([0.0]), [1e200]),
+    "std of equal elements": Degenerate(gnp.std, np.full(4, 2.0), zeros(4)),
+    "std of 0.1": Degenerate(lambda x: gnp.std(x, axis=0), np.full((3, 2), 0.1), zeros(3, 2)),
+    "std of one element": Degenerate(gnp.std, np.ones(1), zeros(1)),
+    "std of rows, one of them constant": Degenerate(
+        lambda x: gnp.std(x, axis=1), np.array([[1.0, 1.0], [0.0, 2.0]]), [[0.0, 0.0], [-0.5, 0.5]]
+    ),
+    "root of var": Degenerate(lambda x: gnp.var(x), np.full(4, 2.0), zeros(4)),
+    "normalize zeros": Degenerate(lambda x: nn.functional.normalize(x, eps=0.5)[0, 0], zeros(1, 2), [[2.0, 0.0]]),
+    **{
+        f"normalize zeros, p {p}": Degenerate(
+            lambda x, p=p: nn.functional.normalize(x, p, eps=0.5)[0, 0], zeros(1, 2), [[2.0, 0.0]]
+        )
+        for p in (0.5, 1, 1.5, 3, np.inf)
+    },
+    **{
+        f"lp_pool1d of zeros, p {p}": Degenerate(
+            lambda x, p=p: nn.lp_pool1d(x, p, 2), np.array([[[0.0, 0.0, 0.0, 3.0]]]), [[[0.0, 0.0, 0.0, last]]]
+        )
+        for p, last in ((0.5, 1.0), (1, 1.0), (1.5, 1.0), (2, 1.0), (3, 1.0), (4, 1.0), (-1, 0.0), (-2, 0.0))
+        if p != 1
+    },
+    "lp_pool1d, p 1": Degenerate(lambda x: nn.lp_pool1d(x, 1, 2), zeros(1, 1, 4), np.ones((1, 1, 4))),
+    "lp_pool2d of zeros": Degenerate(lambda x: nn.lp_pool2d(x, 2, 2), zeros(1, 1, 2, 2), zeros(1, 1, 2, 2)),
+    "lp_pool3d of zeros": Degenerate(lambda x: nn.lp_pool3d(x, 3, 2), zeros(1, 1, 2, 2, 2), zeros(1, 1, 2, 2, 2)),
+    "clip at its bounds": Degenerate(
+        lambda x: gnp.clip(x, -1, 1) ** 2, np.array([-2.0, -1.0, 0.5, 1.0, 2.0]), [0.0, -2.0, 1.0, 2.0, 0.0]
+    ),
+    "clip at its lower bound": Degenerate(lambda x: gnp.clip(x, 1.0, None), np.array([0.0, 1.0, 2.0]), [0.0, 1.0, 1.0]),
+    "clip at its upper bound": Degenerate(lambda x: gnp.clip(x, None, 1.0), np.array([0.0, 1.0, 2.0]), [1.0, 1.0, 0.0]),
+    "clip's own bounds": Degenerate(
+        lambda x: gnp.clip(np.array([0.0, 1.0, 2.0]), x, x + 1), np.ones(3), [1.0, 0.0, 0.0]
+    ),
+    "maximum shares a tie": Degenerate(lambda x: gnp.maximum(x, 1.0), np.array([0.0, 1.0, 2.0]), [0.0, 0.5, 1.0]),
+    "minimum shares a tie": Degenerate(lambda x: gnp.minimum(x, 1.0), np.array([0.0, 1.0, 2.0]), [1.0, 0.5, 0.0]),
+    "max shares a tie": Degenerate(gnp.max, np.array([1.0, 2.0, 2.0]), [0.0, 0.5, 0.5]),
+    "abs": Degenerate(gnp.abs, np.array([0.0, -0.0, -2.0]), [0.0, 0.0, -1.0]),
+    "sign": Degenerate(gnp.sign, np.array([0.0, -0.0, -2.0]), zeros(3)),
+    "relu": Degenerate(nn.relu, np.array([0.0, -0.0, 2.0]), [0.0, 0.0, 1.0]),
+    "leaky_relu": Degenerate(nn.leaky_relu, np.array([0.0, -0.0, 2.0]), [0.01, 0.01, 1.0]),
+    "softplus at its threshold": Degenerate(
+        lambda x: nn.softplus(x, 1.0, 2.0), np.array([2.0, 2.5, 1e30]), [1 / (1 + np.exp(-2.0)), 1.0, 1.0]
+    ),
+    "huber at delta": Degenerate(
+        lambda x: nn.huber_loss(x, zeros(3), "none", 2.0), np.array([-2.0, 2.0, np.inf]), [-2.0, 2.0, 2.0]
+    ),
+    "smooth_l1 at beta": Degenerate(
+        lambda x: nn.smooth_l1_loss(x, zeros(3), "none", 2.0), np.array([-2.0, 2.0, np.inf]), [-1.0, 1.0, 1.0]
+    ),
+    "prod with one 0": Degenerate(gnp.prod, np.array([0.0, 2.0, 3.0]), [6.0, 0.0, 0.0]),
+    "prod with two zeros": Degenerate(gnp.prod, np.array([0.0, 0.0, 3.0]), zeros(3)),
+    "0 ** x": Degenerate(lambda x: gnp.power(0.0, x), np.array([0.0, 0.5, 1.0, 2.0]), zeros(4)),
+    "x ** y at 0, in x": Degenerate(
+        lambda x: gnp.power(x, np.array([0.0, 1.0, 2.0, 3.0, 2.5])), zeros(5), [0.0, 1.0, 0.0, 0.0, 0.0]
+    ),
+    "logaddexp of equal infinities": Degenerate(
+        lambda x: gnp.logaddexp(x, np.array([np.inf, -np.inf])), np.array([np.inf, -np.inf]), [0.5, 0.5]
+    ),
+    "logsumexp of -inf": Degenerate(gnp.logsumexp, NEGATIVE_INFINITY, zeros(3)),
+    "nn.logsumexp of -inf": Degenerate(nn.functional.logsumexp, NEGATIVE_INFINITY, zeros(3)),
+    "logsumexp with -inf": Degenerate(gnp.logsumexp, np.array([-np.inf, 0.0, 0.0]), [0.0, 0.5, 0.5]),
+    "softmax with -inf": Degenerate(lambda x: nn.softmax(x)[1], np.array([-np.inf, 0.0, 0.0]), [0.0, 0.25, -0.25]),
+    "attention whose first row sees nothing": Degenerate(
+        lambda x: nn.functional.scaled_dot_product_attention(x, x, x, attn_mask=np.tri(3, k=-1).astype(bool))[0],
+        ATTENTION,
+        zeros(3, 4),
+    ),
+    "attention whose first row adds -inf": Degenerate(
+        lambda x: nn.functional.scaled_dot_product_attention(x, x, x, attn_mask=np.where(np.tri(3, k=-1), 0, -np.inf))[
+            0
+        ],
+        ATTENTION,
+        zeros(3, 4),
+    ),
+    "layer_norm of equal elements": Degenerate(
+        lambda x: nn.functional.layer_norm(x, 2, eps=0.25)[0, 0], np.ones((1, 2)), [[1.0, -1.0]]
+    ),
+    "group_norm of equal elements": Degenerate(
+        lambda x: nn.functional.group_norm(x, 1, eps=0.25)[0, 0], np.ones((1, 2)), [[1.0, -1.0]]
+    ),
+    "batch_norm of equal elements": Degenerate(
+        lambda x: nn.functional.batch_norm(x, None, None, training=True, eps=0.25)[0, 0],
+        np.ones((2, 1)),
+        [[1.0], [-1.0]],
+    ),
+}
+
+
+# One dtype is compiled: rows of many shapes are many kernels.
+@pytest.mark.parametrize(
+    ("dtype", "how"), [("float32", "interpreted"), ("float64", "interpreted"), ("float32", "compiled")]
+)
+def test_degenerate_points_have_the_derivative_of_their_rule(dtype: str, how: str) -> None:
+    rows = {name: row for name, row in DEGENERATE.items() if dtype == "float64" or "squares" not in name}
+    xs = {name: row.at.astype(dtype) for name, row in rows.items()}
+
+    def program(xs: dict[str, Any]) -> dict[str, Any]:
+        return {name: both_orders(row.function)(xs[name]) for name, row in rows.items()}
+
+    with np.errstate(all="ignore"):
+        results = gl.compile(program)(xs) if how == "compiled" else program(xs)
+    tolerance = 1e-5 if dtype == "float32" else 1e-12
+    wrong = []
+    for name, row in rows.items():
+        first, second = results[name]
+        if not np.allclose(first, row.gradient, tolerance, tolerance):
+            wrong.append(f"{name}: {first}, not {row.gradient}")
+        if not np.isfinite(second).all():
+            wrong.append(f"{name}: second derivative {second}")
+    assert not wrong, "\n".join(wrong)
