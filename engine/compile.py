@@ -13,7 +13,7 @@ import optree
 from ..ir import Array, ArrayType, DType
 from ..passes.pipeline import plan_graph
 from ..runtime.executable import Executable
-from ..runtime.fork_lock import fork_lock
+from ..runtime.fork_lock import fork_lock, interrupted
 from .arrays import check_target, dense_arrays, thread_count
 from .errors import warn
 from .program_key import exact_key, structure_key
@@ -185,12 +185,19 @@ class _Signature:
         self._executable = Executable(plan_graph(traced.graph, threads))
         self._out_types = [(v.type.shape, v.type.dtype) for v in traced.graph.outputs]
         self._lock = fork_lock()
+        self._running = False
 
     def run(self, arrays: list[Array]) -> Any:
         executable = self._executable
         results: list[Array] = [np.empty(shape, dtype) for shape, dtype in self._out_types]
         with self._lock:
-            executable.run(arrays, results)
+            if self._running:
+                raise interrupted("a compiled function")
+            self._running = True
+            try:
+                executable.run(arrays, results)
+            finally:
+                self._running = False
         return optree.tree_unflatten(self._out_tree, results)
 
 
@@ -210,7 +217,9 @@ def compile(
 
     The least recently used of more than 32 programs is dropped. `threads` bounds the number of threads (default: one
     for each usable core); the result has the same bits for any number. Calls from several Python threads are safe;
-    calls of one signature wait for each other. Called while something else is traced, it becomes part of that.
+    calls of one signature wait for each other. Only a call from a signal handler or a finalizer that interrupts another
+    in the same thread cannot wait for it, and raises `RuntimeError`. Called while something else is traced, it becomes
+    part of that.
 
     Raises `ValueError` for another target than "cpu" and for a static argument that `fn` does not have, and when called
     whatever tracing raises; `IndexError` where an index that is known only then is out of range, `ValueError` where an

@@ -15,8 +15,9 @@ import optree
 from ..ir import Array, ArrayType, Graph
 from ..passes.pipeline import plan_graph
 from ..passes.plan import Plan
+from ..runtime.deferred_signals import deferred_signals
 from ..runtime.executable import Executable, allocate, return_free_memory
-from ..runtime.fork_lock import fork_lock
+from ..runtime.fork_lock import fork_lock, interrupted
 from .arrays import check_target, dense_arrays, thread_count
 from .checkpoint_file import CheckpointError, CheckpointReader, check_names, open_checkpoint, save_arrays
 from .compile_report import CompileReport, use_of
@@ -135,7 +136,8 @@ class Step:
     a token) is out of range, which raises `IndexError`, or an integer is raised to a negative power, which raises
     `ValueError`. The mean over a batch of no rows is NaN, as in NumPy and PyTorch.
 
-    Several threads may use a step: one runs at a time. A fork waits for the update that is being done.
+    Several threads may use a step: one runs at a time. A fork waits for the update that is being done. A signal handler
+    or a finalizer that interrupts a step may read or save it, and gets a `RuntimeError` where it would train with it.
     """
 
     def __init__(
@@ -155,6 +157,8 @@ class Step:
         self._threads = threads
         self._options = dict(options)
         self._lock = fork_lock()
+        self._busy = False
+        self._changing = False
         self._signatures: dict[Any, _Signature] = {}
         key = key_of_seed(seed)
         start = time.perf_counter()
@@ -213,15 +217,21 @@ class Step:
         arrays = dense_arrays(self._leaves(batch), lambda: [name for name, _ in self._batch_types])
         key = tuple([(a.shape, a.dtype) for a in arrays])
         with self._lock:
-            signature = self._signatures.get(key) or self._new_signature(arrays)
-            if self._scheduled and self._rate_set is None:
-                self._lr[()] = self._optimizer.learning_rate(int(self._steps))
-            signature.executable.run(arrays, first_input=signature.first)
-            loss = signature.loss[()]
-            if signature.traced.metrics_tree is None:
-                return loss
-            # Scalars come as NumPy scalars, arrays as copies: the arena is overwritten by the next step.
-            metrics = [m[()] if m.ndim == 0 else m.copy() for m in signature.metrics]
+            if self._busy:
+                raise interrupted("a step")
+            self._busy = True
+            try:
+                signature = self._signatures.get(key) or self._new_signature(arrays)
+                if self._scheduled and self._rate_set is None:
+                    self._lr[()] = self._optimizer.learning_rate(int(self._steps))
+                signature.executable.run(arrays, first_input=signature.first)
+                loss = signature.loss[()]
+                if signature.traced.metrics_tree is None:
+                    return loss
+                # Scalars come as NumPy scalars, arrays as copies: the arena is overwritten by the next step.
+                metrics = [m[()] if m.ndim == 0 else m.copy() for m in signature.metrics]
+            finally:
+                self._busy = False
             return loss, optree.tree_unflatten(signature.traced.metrics_tree, metrics)
 
     def _leaves(self, batch: Any) -> list[Any]:
@@ -286,18 +296,41 @@ class Step:
 
     def parameters(self) -> dict[str, Array]:
         """A copy of every parameter, by name."""
-        with self._lock:
-            return {name: array.copy() for name, array in self._parameters.items()}
+        return self._copies(self._parameters)
 
     def buffers(self) -> dict[str, Array]:
         """A copy of every buffer (running statistics), by name."""
-        with self._lock:
-            return {name: array.copy() for name, array in self._buffers.items()}
+        return self._copies(self._buffers)
 
     def state(self) -> dict[str, Array]:
         """A copy of the optimizer's state by name, such as `exp_avg.0.weight`; `step` counts the updates done."""
+        return self._copies(self._state)
+
+    def _copies(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
         with self._lock:
-            return {name: array.copy() for name, array in self._state.items()}
+            before = self._begin_reading()
+            try:
+                return {name: array.copy() for name, array in arrays.items()}
+            finally:
+                self._busy = before
+
+    def _begin_reading(self) -> bool:
+        """Whether this thread is in the middle of something, which reading may interrupt; from now on it is."""
+        if self._changing:
+            raise interrupted("a step")
+        before, self._busy = self._busy, True
+        return before
+
+    def _change(self, change: Callable[[], None]) -> None:
+        """Do what a signal cannot interrupt, and what a finalizer can neither read nor change meanwhile."""
+        with deferred_signals(), self._lock:
+            if self._busy:
+                raise interrupted("a step")
+            self._busy = self._changing = True
+            try:
+                change()
+            finally:
+                self._busy = self._changing = False
 
     def set_parameters(self, parameters: Mapping[str, Any]) -> None:
         """Replace all parameters, and the buffers among what is given, by name: a PyTorch state dict may come whole.
@@ -309,8 +342,7 @@ class Step:
         meant = {tied.get(name, name) for name in given}
         replaced = self._parameters | {name: array for name, array in self._buffers.items() if name in meant}
         fitting = check_names(_types(replaced), given, tied)
-        with self._lock:
-            _replace(replaced, fitting)
+        self._change(lambda: _replace(replaced, fitting))
 
     def save(self, path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None) -> None:
         """Write parameters, buffers and the optimizer's state to a safetensors file, whole or not at all.
@@ -320,15 +352,19 @@ class Step:
         has; steps that are equal write equal bytes. Raises `CheckpointError` where the file cannot be written; one that
         was there before is then untouched.
         """
+        settings = settings_of(self._optimizer, self._options, self.report)
+        own = {_OPTIMIZER_KEY: type(self._optimizer).__name__, _SETTINGS_KEY: json.dumps(settings)}
         with self._lock:
-            arrays = {**self._parameters, **self._buffers}
-            arrays |= {_STATE_PREFIX + name: array for name, array in self._state.items()}
-            arrays[_STATE_PREFIX + "key"] = self._key
-            if self._rate_set is not None:
-                arrays[_STATE_PREFIX + "lr"] = self._lr
-            settings = settings_of(self._optimizer, self._options, self.report)
-            own = {_OPTIMIZER_KEY: type(self._optimizer).__name__, _SETTINGS_KEY: json.dumps(settings)}
-            save_arrays(path, arrays, {**(metadata or {}), **own})
+            before = self._begin_reading()
+            try:
+                arrays = {**self._parameters, **self._buffers}
+                arrays |= {_STATE_PREFIX + name: array for name, array in self._state.items()}
+                arrays[_STATE_PREFIX + "key"] = self._key
+                if self._rate_set is not None:
+                    arrays[_STATE_PREFIX + "lr"] = self._lr
+                save_arrays(path, arrays, {**(metadata or {}), **own})
+            finally:
+                self._busy = before
 
     def load(self, path: str | os.PathLike[str]) -> dict[str, str]:
         """Take up parameters, buffers and state from a file of `save`, and return the metadata given there.
@@ -369,7 +405,8 @@ class Step:
             fitting |= {_STATE_PREFIX + name: array for name, array in new_state.items()}
         else:
             given = {}
-        with self._lock:
+
+        def change() -> None:
             file.read_into(targets, fitting)
             if not state:
                 traced = self._first.traced
@@ -377,6 +414,8 @@ class Step:
                     self._state[name][...] = value
             self._rate_set = float(given["lr"]) if "lr" in given else None
             self._lr[()] = self.learning_rate
+
+        self._change(change)
 
     def bind(self, fn: Callable[..., Any]) -> Predictor:
         """`fn(model, *args)` in evaluation mode with the step's own live parameters: a compiled callable of `*args`."""
@@ -422,11 +461,17 @@ class Predictor:
         key = (tree, *[(a.shape, a.dtype) for a in arrays])
         step = self._step
         with step._lock:
-            if key not in self._signatures:
-                self._signatures[key] = step._compile_predict(self._fn, tree, arrays)
-            executable, traced = self._signatures[key]
-            results = [np.empty(v.type.shape, v.type.dtype) for v in traced.graph.outputs]
-            executable.run(arrays, results, traced.argument_range.start)
+            if step._busy:
+                raise interrupted("a step, or a function that is bound to it,")
+            step._busy = True
+            try:
+                if key not in self._signatures:
+                    self._signatures[key] = step._compile_predict(self._fn, tree, arrays)
+                executable, traced = self._signatures[key]
+                results = [np.empty(v.type.shape, v.type.dtype) for v in traced.graph.outputs]
+                executable.run(arrays, results, traced.argument_range.start)
+            finally:
+                step._busy = False
         return optree.tree_unflatten(traced.result_tree, results)
 
 

@@ -2,6 +2,9 @@
 
 A child has one thread, and whatever another thread of its parent was doing stays half done there for ever: a module
 half imported, Numba's and LLVM's own locks taken. So who imports, compiles or runs does it under one of these.
+
+A signal handler or a finalizer may interrupt the thread that holds one, and call what takes it again: so locks are
+reentrant, and what cannot be done inside of itself refuses that with `interrupted`.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import weakref
 from _thread import RLock
 
 _locks: weakref.WeakSet[RLock] = weakref.WeakSet()
-_registry = threading.Lock()
+_registry = threading.RLock()
 _forking = threading.RLock()
 _held: list[RLock] = []
 
@@ -26,6 +29,14 @@ def fork_lock() -> RLock:
     with _registry:
         _locks.add(lock)
     return lock
+
+
+def interrupted(what: str) -> RuntimeError:
+    """The error for a call of what this thread is in the middle of."""
+    return RuntimeError(
+        f"{what} was called while this same thread is in the middle of it, from a signal handler or a finalizer that "
+        "interrupted it; let the handler only set a flag, and look at that between two calls"
+    )
 
 
 compiler_lock = fork_lock()
@@ -59,7 +70,11 @@ def _take_all(first: RLock | None, patience: float) -> RLock | None:
 def _missing() -> list[RLock]:
     # They are taken outside of the registry's lock: who holds one may be about to make another.
     with _registry:
-        return [lock for lock in _locks if lock not in _held]
+        while True:
+            try:
+                return [lock for lock in _locks if lock not in _held]
+            except RuntimeError:  # a finalizer made one meanwhile
+                continue
 
 
 def _release_held() -> None:
@@ -74,7 +89,7 @@ def _after_fork() -> None:
 
 def _after_fork_in_child() -> None:
     global _registry
-    _registry = threading.Lock()  # another thread of the parent may have held it
+    _registry = threading.RLock()  # another thread of the parent may have held it
     _after_fork()
 
 

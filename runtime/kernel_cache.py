@@ -26,6 +26,7 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from . import disk_cache
+from .deferred_signals import deferred_signals
 from .disk_cache import CACHE_OFF, DAMAGED, NOT_THERE, cache_status
 from .fork_lock import compiler_lock
 
@@ -163,12 +164,15 @@ def _obtain(requests: Mapping[str, Request], processes: int | None) -> list[Kern
     """The kernels of requests by their names, which this process does not have yet."""
     status = cache_status()
     missing: dict[str, str] = {}
-    for name, request in requests.items():
-        start = time.perf_counter()
-        code, why = (None, status.why) if status.folder is None else disk_cache.read(status.folder, request.key())
-        if code is None:
-            missing[name] = why
-        else:
+    with deferred_signals():
+        for name, request in requests.items():
+            start = time.perf_counter()
+            code, why = (None, status.why) if status.folder is None else disk_cache.read(status.folder, request.key())
+            if name in _kernels:  # a signal handler that interrupted this needed it too
+                continue
+            if code is None:
+                missing[name] = why
+                continue
             address = _load(code, name)
             if address:
                 _kernels[name] = Kernel(request.entry, address, time.perf_counter() - start, True, why)
@@ -191,7 +195,9 @@ def _obtain(requests: Mapping[str, Request], processes: int | None) -> list[Kern
             why = f"not kept on disk: it calls {', '.join(lacking)}, which only a process with Numba has"
         elif status.folder is not None:
             why = disk_cache.write(status.folder, request.key(), code, externals) or why
-        _kernels[name] = Kernel(request.entry, _load(code, name), seconds, False, why)
+        with deferred_signals():
+            if name not in _kernels:  # a signal handler that interrupted this may have needed it too
+                _kernels[name] = Kernel(request.entry, _load(code, name), seconds, False, why)
     if missing and status.folder is not None:
         disk_cache.trim(status.folder)
     return [_kernels[name] for name in requests]
@@ -233,6 +239,7 @@ _engine: Any = None
 
 
 def _load(code: bytes, name: str) -> int:
+    """The address of machine code, which may be loaded once only: no error may come between that and the note of it."""
     global _engine
     if _engine is None:
         llvm.initialize_native_target()

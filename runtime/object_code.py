@@ -1,6 +1,7 @@
 """A Python function, compiled to object code that stands by itself: no other library, no Python, no Numba."""
 
 import contextlib
+import ctypes
 import gc
 import os
 import pickle
@@ -13,6 +14,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
+from .deferred_signals import deferred_signals
 from .front_end import Unsupported, lower
 
 Built = tuple[bytes, list[str], float]
@@ -98,43 +100,76 @@ def build_together(
 ) -> dict[str, Built]:
     """What `build` makes of many (maker of the function, signature, symbol), by their keys, in so many processes.
 
-    Each process takes the next function that nobody has taken, in the order given. What does not compile is missing
-    from the result, and so is what a child took that came to grief: `build` it again, to see why.
+    Each process takes the next function that nobody has taken, in the order given. What a child took and could not
+    compile is missing from the result: `build` it again, to see why. What this process cannot compile raises at once.
     """
     keys = list(functions)
+    parent = os.getpid()
 
     def share(queue: int) -> dict[str, Built]:
         done: dict[str, Built] = {}
         while number := os.read(queue, _NUMBER_BYTES):
             key = keys[int.from_bytes(number)]
             make, signature, symbol = functions[key]
-            with contextlib.suppress(Exception):
-                start = time.perf_counter()
+            start = time.perf_counter()
+            try:
                 code, externals, _ = build(make(), signature, symbol)
-                done[key] = code, externals, time.perf_counter() - start
+            except Exception:
+                if os.getpid() == parent:  # it may be a signal handler's
+                    raise
+                continue
+            done[key] = code, externals, time.perf_counter() - start
         return done
 
     queue = _queue(len(keys))
-    children: list[tuple[int, int]] = []
-    for _ in range(1, processes):
+    children: dict[int, int] = {}
+    """The end of a pipe on which each child, by its process, writes what it built."""
+    try:
+        with deferred_signals():  # between a fork and the note of it nothing may be raised
+            for _ in range(1, processes):
+                if not _add_child(children, lambda: share(queue)):
+                    break
+        built = share(queue)
+        for child, reader in list(children.items()):
+            with os.fdopen(reader, "rb", closefd=False) as file, contextlib.suppress(EOFError, pickle.UnpicklingError):
+                built |= pickle.load(file)
+            with deferred_signals():
+                _end(child, children.pop(child), kill=False)
+        return built
+    finally:
+        with deferred_signals():
+            os.close(queue)
+            for child, reader in children.items():  # there was an error, or an interruption
+                _end(child, reader, kill=True)
+
+
+def _add_child(children: dict[int, int], work: Callable[[], dict[str, Built]]) -> bool:
+    """Start a child that does some work; whether the system let us have one more process."""
+    try:
         reader, writer = os.pipe()
-        try:
-            child = _fork()
-        except OSError:  # no more processes
-            os.close(reader)
-            os.close(writer)
-            break
-        if child == 0:
-            _live_as_child(lambda: share(queue), writer)
+    except OSError:  # no more files
+        return False
+    parent = os.getpid()
+    try:
+        child = _fork()
+    except OSError:  # no more processes
+        os.close(reader)
         os.close(writer)
-        children.append((child, reader))
-    built = share(queue)
-    os.close(queue)
-    for child, reader in children:
-        with os.fdopen(reader, "rb") as file, contextlib.suppress(EOFError, pickle.UnpicklingError):
-            built |= pickle.load(file)
+        return False
+    if child == 0:
+        _live_as_child(work, writer, parent)
+    os.close(writer)
+    children[child] = reader
+    return True
+
+
+def _end(child: int, reader: int, kill: bool) -> None:
+    """Close the pipe of a child and wait for its end, so that no zombie is left."""
+    os.close(reader)
+    with contextlib.suppress(ChildProcessError):  # where SIGCHLD is ignored, the system has done that
+        if kill and os.waitpid(child, os.WNOHANG)[0] == 0:
+            os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-    return built
 
 
 _NUMBER_BYTES = 4
@@ -158,13 +193,32 @@ def _fork() -> int:
         return os.fork()
 
 
-def _live_as_child(work: Callable[[], dict[str, Built]], writer: int) -> None:
+def _live_as_child(work: Callable[[], dict[str, Built]], writer: int, parent: int) -> None:
     """Writes the result of some work to a pipe and ends the process, whatever happens."""
     try:
         gc.disable()  # finalizers belong to the parent
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(_PATIENCE_SECONDS)
+        _live_no_longer_than(parent)
         with os.fdopen(writer, "wb") as file:
             pickle.dump(work(), file)
     finally:
         os._exit(0)
+
+
+_PR_SET_PDEATHSIG = 1
+
+
+def _live_no_longer_than(parent: int) -> None:
+    """Let this child end when its parent is killed, or after too long a time. Ctrl-C, which goes to all processes of a
+    terminal, is the parent's to handle; whatever handlers it has are not for a child.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it ended before
+        os._exit(0)
+    signal.set_wakeup_fd(-1)
+    for number in signal.valid_signals():
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(_PATIENCE_SECONDS)

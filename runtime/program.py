@@ -11,6 +11,7 @@ import numpy as np
 from . import blas, thread_pool
 from . import control_block as at
 from .control_block import CONSTANT, EXTENT, POINTER, TILE, WORKER
+from .fork_lock import interrupted
 
 __all__ = ["CONSTANT", "EXTENT", "POINTER", "TILE", "WORKER", "Program"]
 
@@ -90,7 +91,8 @@ class Program:
             ctypes.c_void_p(ctypes.addressof(self._exception)),
             ctypes.c_int64(self._address),
         )
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._running = False
         thread_pool.grow(self._helpers)
         _programs.add(self)
         # A worker that came too late for the last run may still be looking at these.
@@ -98,12 +100,21 @@ class Program:
         weakref.finalize(self, _free, self._address, memory).atexit = False
 
     def run(self) -> int:
-        """Runs the program once: 0, or the first code that a kernel returned; after that, no further kernel begins."""
+        """Runs the program once: 0, or the first code that a kernel returned; after that, no further kernel begins.
+
+        Raises `RuntimeError` in a signal handler or a finalizer that interrupted this.
+        """
         with self._lock:
-            if self._helpers > thread_pool.size():  # in a child process, which begins without workers
-                thread_pool.grow(self._helpers)
-            self._native(*self._arguments)
-            return self._code.value
+            if self._running:
+                raise interrupted("a program")
+            self._running = True
+            try:
+                if self._helpers > thread_pool.size():  # in a child process, which begins without workers
+                    thread_pool.grow(self._helpers)
+                self._native(*self._arguments)
+                return self._code.value
+            finally:
+                self._running = False
 
     @property
     def failed_region(self) -> int:
@@ -156,7 +167,7 @@ def _free(program: int, memory: object) -> None:
 
 def _after_fork_in_child() -> None:
     for program in _programs:
-        program._lock = threading.Lock()  # another thread of the parent may have held it
+        program._lock, program._running = threading.RLock(), False  # another thread of the parent may have held it
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -45,7 +45,8 @@ class _Pool:
     """The pool of this process; after a fork, the child makes another."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
+        self.growing = False
         self.block = 0
         self.workers: list[threading.Thread] = []
         self.closed = False  # to new workers
@@ -55,22 +56,31 @@ class _Pool:
             return
         address = driver()
         with self.lock:
-            if self.block == 0 and not self.closed:
-                self.block = _new_block()
-                at.words_at(CELL, 1)[0] = self.block
-            while len(self.workers) < workers and not self.closed:
-                index = len(self.workers) + 1  # the thread that runs a program is worker 0
-                block = at.allocate_forever(at.WORKER_WORDS)
-                words = at.words_at(block, at.WORKER_WORDS)
-                words[at.ROLE], words[at.WORKER_POOL], words[at.WORKER_INDEX] = 1, self.block, index
-                name = f"{WORKER_NAME}-{index}"
-                thread = threading.Thread(target=_work, args=(address, block), name=name, daemon=True)
-                try:
-                    thread.start()
-                except RuntimeError:  # no more threads, or Python is shutting down: runs do without
-                    self.closed = True
-                    return
-                self.workers.append(thread)
+            if self.growing:  # in a signal handler that interrupted this: its run does without
+                return
+            self.growing = True
+            try:
+                self._grow(workers, address)
+            finally:
+                self.growing = False
+
+    def _grow(self, workers: int, address: int) -> None:
+        if self.block == 0 and not self.closed:
+            self.block = _new_block()
+            at.words_at(CELL, 1)[0] = self.block
+        while len(self.workers) < workers and not self.closed:
+            index = len(self.workers) + 1  # the thread that runs a program is worker 0
+            block = at.allocate_forever(at.WORKER_WORDS)
+            words = at.words_at(block, at.WORKER_WORDS)
+            words[at.ROLE], words[at.WORKER_POOL], words[at.WORKER_INDEX] = 1, self.block, index
+            name = f"{WORKER_NAME}-{index}"
+            thread = threading.Thread(target=_work, args=(address, block), name=name, daemon=True)
+            self.workers.append(thread)  # before it runs: no other may ever have the same index
+            try:
+                thread.start()
+            except RuntimeError:  # no more threads, or Python is shutting down: runs do without
+                self.workers.pop()
+                self.closed = True
 
     def stop(self) -> None:
         with self.lock:
@@ -85,7 +95,8 @@ class _Pool:
             libc.pthread_cond_broadcast(condition)
             libc.pthread_mutex_unlock(mutex)
             for worker in self.workers:
-                worker.join(timeout=1)  # longer only if another thread is in the middle of a run
+                if worker.is_alive():  # else its start was interrupted
+                    worker.join(timeout=1)  # longer only if another thread is in the middle of a run
 
 
 def _new_block() -> int:
