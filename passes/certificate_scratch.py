@@ -10,9 +10,9 @@ import numpy as np
 from ..ir import Array, ArrayType, Graph, Node, Value
 from .certificate_layouts import Layout
 from .conv_tiles import conv_tiles, weight_gradient_tiles
-from .dot_tiles import DEPTH, DotTiles, dot_tiles
+from .dot_tiles import DEPTH, LONGEST, LONGEST_ROW, DotTiles, dot_tiles, is_by_rows
 from .lanes import MOST_LANES
-from .loop_nest import LoopNest
+from .loop_nest import LEAST_BLOCK, LoopNest
 from .moments import MomentTiles
 from .plan import Plan
 from .views import View
@@ -41,7 +41,8 @@ class Scratch:
             return _convolution_scratch(node, self.plan.threads) + self.plan.threads * sum(made) + self._after(node)
         if node.op.family == "contraction":
             x, y = (self.plan.views[v] for v in node.inputs[:2])
-            return self.plan.threads * _strip_scratch(dot_tiles(x, y, self.plan.copies), y)
+            cut = dot_tiles(x, y, self.plan.copies)
+            return self.plan.threads * (_strip_scratch(cut, y) + _group_scratch(cut, x, y))
         if node.op.name == "moments":
             return _moments_scratch(node, self.plan.threads)
         if node.op.name == "scan":
@@ -69,11 +70,13 @@ class Scratch:
         return self.plan.threads * rows + sum(lines(nest.tiles * n.output.type.nbytes) for n in parts)
 
     def _in_lanes(self, nest: LoopNest) -> list[Value]:
-        """What has a line of as many rows as are walked together, or added up apart."""
+        """What has a line of as many rows as are walked together, or added up apart; and sums of blocks of rows."""
         sums = [n.output for n in nest.crossings if n.output.type.size > 1 and not keeps_axes_on_both_sides(n)]
         still = [v for v, a in nest.accesses.items() if any(a.column_strides) and not any(a.row_strides)]
         repeated = [v for v in still if nest.kinds[v] == "full" and v in nest.body.inputs]
-        return (repeated if nest.together > 1 else []) + (sums if nest.lanes > 1 else [])
+        inside = [n for n in nest.crossings if n.op.name == "reduce_sum" and keeps_axes_on_both_sides(n)]
+        blocks = [n.output for n in inside if n.output.type.dtype.kind == "f" and _terms(n) > LEAST_BLOCK]
+        return (repeated if nest.together > 1 else []) + (sums if nest.lanes > 1 else []) + blocks
 
     def _made_bytes(self, unit: Node, number: int) -> int:
         """Bytes in which a worker makes an operand of a convolution: those rows that have no place otherwise, and a
@@ -130,6 +133,11 @@ def keeps_axes_on_both_sides(node: Node) -> bool:
     return bool(long_axes(node.inputs[0].type.shape[: node.attrs["axes"][0]])) and keeps_axes_behind(node)
 
 
+def _terms(reduction: Node) -> int:
+    """Elements that a reduction makes one of."""
+    return reduction.inputs[0].type.size // max(reduction.output.type.size, 1)
+
+
 def convolution_in(body: Graph) -> Node:
     """The convolution, or the gradient to a weight, of a unit with this body."""
     (found,) = [node for node in body.nodes if node.op.name.startswith("conv")]
@@ -178,6 +186,13 @@ def _strip_scratch(cut: DotTiles, y: View) -> int:
     if not cut.shapes or y.strides[-1] == 1 or y.shape[-1] == 1:
         return 0
     return min(y.shape[-2], DEPTH) * max(vectors for _, vectors in cut.shapes) * LINE
+
+
+def _group_scratch(cut: DotTiles, x: View, y: View) -> int:
+    """A tile of the result, where a group of sections of a long sum is added up."""
+    dtype, (m, k), n = x.base.type.dtype, x.shape[-2:], y.shape[-1]
+    long = dtype.kind == "f" and k > (LONGEST_ROW if is_by_rows(m, n, k) else LONGEST)
+    return lines(cut.rows * cut.columns * dtype.itemsize) if long else 0
 
 
 def _channel_lines(w: ArrayType, groups: int) -> int:

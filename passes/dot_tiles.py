@@ -1,7 +1,9 @@
 """How a contraction is cut into tiles that threads share, and what multiplies them: register tiles or BLAS.
 
 All of it follows from shapes and layouts, never from the number of threads. An element of a product by register tiles
-is a sum of sections of at most `DEPTH` terms, each a chain of fused multiply-adds: no cut changes its bits.
+is a sum of sections of at most `DEPTH` terms, each a chain of fused multiply-adds: no cut changes its bits. Sums of
+more than `LONGEST` terms are added up in groups of sections, so that no chain of additions is longer than the square
+root of all terms, or than some hundreds.
 """
 
 from __future__ import annotations
@@ -10,11 +12,18 @@ import math
 from dataclasses import dataclass, replace
 from functools import cache
 
+from .arena import aligned
 from .register_tiles import MOST_ROWS, MOST_VECTORS, VECTOR_BYTES, Rows, strips
 from .views import View
 
 DEPTH = 256
 """Terms of a section, at most: its columns of the right operand stay in the L2 cache."""
+BLAS_DEPTH = 1024
+"""Terms that BLAS adds up in one call, at most, where it adds them one after the other or there are many."""
+LONGEST = 1 << 15
+"""Terms of a group of sections, at most."""
+LONGEST_ROW = 1 << 12
+"""The same where BLAS multiplies row by row: it may add every fourth term to what the sections before have left."""
 
 # Below this many multiply-adds a tile costs more to hand out and to pack than it saves.
 _LEAST_WORK = 1 << 20
@@ -42,7 +51,8 @@ class DotTiles:
 
     `shapes` are the register tiles, rows by vectors, that occur; where there are none, BLAS multiplies. A tile is
     walked in strips of at most `most_vectors`. Where the columns of the right operand are dense, a strip of it is
-    turned into rows in `strip_bytes` of scratch of the worker.
+    turned into rows in `strip_bytes` of scratch of the worker. A group of sections of a long sum is added up in
+    `group_bytes` of its scratch, which hold a tile.
     """
 
     rows: int
@@ -53,6 +63,7 @@ class DotTiles:
     shapes: tuple[tuple[int, int], ...] = ()
     most_vectors: int = 0
     strip_bytes: int = 0
+    group_bytes: int = 0
 
     @property
     def tiles(self) -> int:
@@ -75,6 +86,9 @@ def has_wide_registers() -> bool:
 def dot_tiles(x: View, y: View, copies: int = 1) -> DotTiles:
     """Tiles for the products of x (batch..., m, k) and y (batch..., k, n). So many `copies` may run side by side."""
     cut = cut_product(math.prod(x.shape[:-2]), x.shape[-2], y.shape[-1], x.shape[-1], copies)
+    dtype = x.base.type.dtype
+    if dtype.kind == "f" and is_long(x.shape[-2], y.shape[-1], x.shape[-1]):
+        cut = replace(cut, group_bytes=aligned(cut.rows * cut.columns * dtype.itemsize))
     return _in_registers(cut, x, y)
 
 
@@ -111,8 +125,18 @@ def is_by_rows(m: int, n: int, k: int) -> bool:
     return 0 < m < _LEAST_ROWS and n * k >= _LONG_READ
 
 
+def group_terms(m: int, n: int, k: int) -> int:
+    """Terms of a group of sections in the product of an (m, k) matrix and a (k, n) one, at most."""
+    return LONGEST_ROW if is_by_rows(m, n, k) else LONGEST
+
+
+def is_long(m: int, n: int, k: int) -> bool:
+    """Whether the sums of such a product are added up in groups of sections."""
+    return k > group_terms(m, n, k)
+
+
 def row_tiles(x: View, y: View, height: int) -> DotTiles:
-    """Tiles of `height` whole rows of the product of two matrices, without scratch."""
+    """Tiles of `height` whole rows of the product of two matrices, whose sums are not long, without scratch."""
     plain = DotTiles(height, y.shape[1], -(-x.shape[0] // height), 1, 1)
     cut = _in_registers(plain, x, y)
     return plain if cut.strip_bytes else cut
@@ -147,7 +171,8 @@ def _in_registers(cut: DotTiles, x: View, y: View) -> DotTiles:
 
 def scratch_bytes(x: View, y: View, threads: int, copies: int) -> int:
     """Bytes of scratch that a product needs."""
-    return threads * dot_tiles(x, y, copies).strip_bytes
+    cut = dot_tiles(x, y, copies)
+    return threads * (cut.strip_bytes + cut.group_bytes)
 
 
 def _merit(m: int, n: int, down: int, across: int, enough: int) -> tuple[float, int]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 
 from ..ir import Builder, Graph, Node, Value
+from .dot_tiles import is_long
 from .loop_nest import PLACED, squeezed, tile_rows
 from .rewrite import Pass
 from .views import VIEW_OPS, resolve_views
@@ -19,7 +21,8 @@ class Epilogue(Pass):
     """`p = dot(x, y); region(p, rest...)` -> `region(x, rest..., y)` with the dot as the first node of its body.
 
     A tile of a weight's gradient is used by the optimizer while it is in cache. Only where the region updates its
-    inputs element by element, and nothing else reads the product. The rows of a tile follow from its shape.
+    inputs element by element, and nothing else reads the product, whose sums are not long: these need scratch. The rows
+    of a tile follow from its shape.
     """
 
     def __call__(self, graph: Graph) -> Graph:
@@ -66,10 +69,18 @@ def _pairs(graph: Graph) -> dict[Node, Node]:
                 and value.type.dtype.kind == "f"
                 and squeezed(value.type.shape) == node.attrs["domain"]
                 and tile_rows(*value.type.shape)
+                and not is_long(
+                    *value.type.shape, math.prod(dot.inputs[0].type.shape[a] for a in dot.attrs["contract"][0])
+                )
             ):
                 pairs[node] = dot
                 break
     return pairs
+
+
+def _terms(dot: Node) -> int:
+    """Terms of the sums of a product."""
+    return math.prod(dot.inputs[0].type.shape[axis] for axis in dot.attrs["contract"][0])
 
 
 def _elementwise(region: Node) -> bool:

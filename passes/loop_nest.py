@@ -21,6 +21,8 @@ from .views import View, contiguous_strides, own
 CHUNK = 2048
 # Rows of a product that a tile makes where its epilogue runs with it: with fewer, packing costs more than a tenth.
 _PRODUCT_ROWS = 128
+LEAST_BLOCK = 256
+"""Rows that are added up one after the other in any case."""
 PLACED = CHECKS | {"iota", "random_bits"}
 """Element-wise ops that depend on the place of an element, or may stop the run."""
 # Functions such as exp take as long as all the rest of a region: with several of them, a tile has so many times fewer
@@ -57,7 +59,8 @@ class LoopNest:
     `row_axes` and `column_axes` are lengths after merging neighbours that all accesses walk as one. With `chunked`
     the only axis is cut into rows of `CHUNK` elements, the last one shorter. `tiles` tiles of rows, as `cut` says, are
     independent. With `together` above 1 so many rows are walked as one, and what differs by column alone is repeated
-    for them in a line. Sums over rows are added up in as many `lanes`, row after row in turn. A `scalar` is an input of
+    for them in a line. Sums over rows are added up in as many `lanes`, row after row in turn; those of long groups of
+    rows in blocks (`block_rows`), of which each worker has a line. A `scalar` is an input of
     one element, or the constant key of random bits. `sweeps[s]` lists the full nodes computed in sweep s over a row;
     `row_nodes[s]` the row nodes computed before sweep s. `buffers` are full values that a later sweep or a reduction
     reads back from a row buffer. `crossings` are reductions over rows; with more than one tile each tile leaves its
@@ -108,9 +111,10 @@ class LoopNest:
 
     @property
     def lines(self) -> list[Value]:
-        """What has a line of `lanes` rows: inputs that are repeated, then sums that are kept in lanes."""
+        """What has a line of `lanes` rows: inputs that are repeated, sums that are kept in lanes, sums of blocks."""
         repeated = [v for v in self.body.inputs if self.together > 1 and self.repeated(v)]
-        return repeated + [n.output for n in self.crossings if self.lanes > 1 and by_columns(self, n)]
+        in_lanes = [n.output for n in self.crossings if self.lanes > 1 and by_columns(self, n)]
+        return repeated + in_lanes + [n.output for n in self.crossings if block_rows(n)]
 
     def repeated(self, value: Value) -> bool:
         """Whether a value differs by column alone."""
@@ -144,6 +148,16 @@ class LoopNest:
 def _group_rows(node: Node) -> int:
     axes: tuple[int, ...] = node.attrs["axes"]
     return math.prod(node.inputs[0].type.shape[a] for a in axes)
+
+
+def block_rows(node: Node) -> int:
+    """Rows that a sum over a long middle axis adds up before it begins anew: about as many as there are such blocks, as
+    errors grow with both. 0 for other reductions.
+    """
+    if node.op.name != "reduce_sum" or node.output.type.dtype.kind != "f" or reduction_form(node)[0] != "middle":
+        return 0
+    rows = _group_rows(node)
+    return max(LEAST_BLOCK, math.isqrt(rows)) if rows > LEAST_BLOCK else 0
 
 
 def squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -14,6 +14,8 @@ _SUMMED_ROWS = 32
 _SUM_TILES = 16
 # Of images, positions: as many as a convolution makes at a time.
 _SUMMED_POSITIONS = 392
+# Tiles in a line of an image from which on it is cut, as one after the other the rows of a tile are added up.
+_LONG_LINE = 4
 # Elements over which short rows are walked together, or added up in lanes: enough to hide how long an addition takes.
 _LANE_ELEMENTS = 256
 
@@ -60,6 +62,8 @@ def column_tiles(rows: tuple[int, ...], columns: int) -> RowTiles:
         return even_tiles(total, max(tile_rows_of(columns), min(_SUMMED_ROWS, total // _SUM_TILES)))
     image, line = math.prod(rows[1:]), math.prod(rows[2:])
     wanted = min(max(tile_rows_of(columns), _SUMMED_POSITIONS), max(total // _SUM_TILES, _SUMMED_ROWS))
+    if line > _LONG_LINE * wanted:
+        return even_tiles(total, wanted)
     if image <= wanted:
         images = even_tiles(rows[0], wanted // image).step
         return RowTiles(images * image, 1, images * image)

@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 
 from ...ir import SHORT_NAMES
-from ...passes.dot_tiles import DEPTH, DotTiles, is_by_rows, is_turned
+from ...passes.dot_tiles import BLAS_DEPTH, DEPTH, DotTiles, group_terms, is_by_rows, is_long, is_turned
 from ...passes.register_tiles import VECTOR_BYTES
 from ...passes.views import View
 from .. import blas
 
 
 def by_blas(x: View, y: View, cut: DotTiles, added: bool) -> tuple[str, int, list[int]]:
-    """The kernel's source, the function that it calls, and the words behind the addresses of both operands and the
-    result.
+    """The kernel's source, the function that it calls, and the words behind the addresses of both operands, the result
+    and the worker's scratch.
     """
     dtype = x.base.type.dtype
     m, k = x.shape[-2:]
@@ -25,7 +25,9 @@ def by_blas(x: View, y: View, cut: DotTiles, added: bool) -> tuple[str, int, lis
     name = ("s" if dtype.itemsize == 4 else "d") + ("gemv" if by_rows else "gemm")
     function = blas.pointer(name) if dtype.kind == "f" else 0
     words = [m, n, k, lda, ldb, ta, tb, cut.rows, cut.columns, cut.across, cut.down * cut.across, int(added)]
-    return blas_source(dtype, by_rows), function, words + _batch_words(x, y)
+    words.append(BLAS_DEPTH if by_rows or k > 4 * BLAS_DEPTH else max(k, 1))
+    group = group_terms(m, n, k) // BLAS_DEPTH if dtype.kind == "f" and is_long(m, n, k) else 0
+    return blas_source(dtype, by_rows, group), function, words + _batch_words(x, y)
 
 
 def by_registers(x: View, y: View, cut: DotTiles, added: bool) -> tuple[str, list[int]]:
@@ -38,7 +40,8 @@ def by_registers(x: View, y: View, cut: DotTiles, added: bool) -> tuple[str, lis
     tail = any(c * size % VECTOR_BYTES for c in (n, cut.columns))
     words = [m, n, k, *apart, cut.rows, cut.columns, cut.across, cut.down * cut.across, int(added)]
     words += [cut.most_rows(size), cut.most_vectors]
-    return register_source(dtype, cut, tail, is_turned(y)), words + _batch_words(x, y)
+    group = group_terms(m, n, k) // DEPTH if is_long(m, n, k) else 0
+    return register_source(dtype, cut, tail, is_turned(y), group), words + _batch_words(x, y)
 
 
 def _batch_words(x: View, y: View) -> list[int]:
@@ -54,6 +57,8 @@ def _matrix(view: View) -> tuple[int, int]:
     """Whether BLAS reads the last two axes transposed, and the leading dimension."""
     rows, columns = view.shape[-2:]
     row_stride, column_stride = view.strides[-2:]
+    if columns == 1 < rows and row_stride == 1:
+        return 1, rows  # a row that is multiplied by it is a dot product, which BLAS adds up in lanes
     if (column_stride == 1 or columns <= 1) and (row_stride >= max(columns, 1) or rows <= 1):
         return 0, max(row_stride if rows > 1 else 0, columns, 1)
     return 1, max(column_stride if columns > 1 else 0, rows, 1)
@@ -70,31 +75,43 @@ def _batch_source(first: int) -> str:
         bb += index * word(b, {first + 3} + 3 * axis)"""
 
 
-def blas_source(dtype: np.dtype[Any], by_rows: bool) -> str:
-    """One tile of a batch of matrix products, which BLAS multiplies at once or row by row.
+def blas_source(dtype: np.dtype[Any], by_rows: bool, group: int) -> str:
+    """One tile of a batch of matrix products, which BLAS multiplies at once or row by row, section by section of the
+    sum; with `group` as many sections are added up apart.
 
-    Words: tile, BLAS function, A, B, C, m, n, k, lda, ldb, A transposed, B transposed, rows and columns of a tile,
-    tiles across, tiles of one product, whether C is added to, batch axes, and for each batch
-    axis: length, bytes in A, bytes in B.
+    Words: tile, BLAS function, A, B, C, scratch of the worker; 6: m, n, k, lda, ldb, A transposed, B transposed, rows
+    and columns of a tile, tiles across, tiles of one product; 17: whether C is added to, terms of a section at most,
+    batch axes, and for each batch axis: length, bytes in A, bytes in B.
     """
-    short = SHORT_NAMES[dtype]
-    product = f"word(b, 1), ta, tb, rows, columns, k, {short}(1), a, lda, bb, ldb"
-    call = f"gemm_{short}({product}, {short}(word(b, 16)), c, n)"
+    short, size = SHORT_NAMES[dtype], dtype.itemsize
+    call = f"""gemm_{short}(word(b, 1), ta, tb, rows, columns, terms, {short}(1), of_a, lda, of_b, ldb,
+             {short}(more), to, apart)"""
     if by_rows:
-        shape = "k if tb else columns, columns if tb else k"
         call = f"""for r in range(rows):
-        row = c + {dtype.itemsize} * r * n
-        target = array_{short}(row, 0)
-        if word(b, 16) == 0:
-            for j in range(columns):
-                target[j] = {short}(0)
-        first = a + {dtype.itemsize} * (r if ta else r * lda)
-        gemv_{short}(word(b, 1), tb, {shape}, bb, ldb, first, lda if ta else i64(1), row)"""
+            row = to + {size} * r * apart
+            target = array_{short}(row, 0)
+            if more == 0:
+                for j in range(columns):
+                    target[j] = {short}(0)
+            first = of_a + {size} * (r if ta else r * lda)
+            gemv_{short}(word(b, 1), tb, terms if tb else columns, columns if tb else terms, of_b, ldb, first,
+                         lda if ta else i64(1), row)"""
+    sections = f"""sections = (k + word(b, 18) - 1) // word(b, 18) if k > 0 else i64(1)
+    to, apart = c, n
+    for section in range(sections):
+        begin = section * k // sections
+        terms = (section + 1) * k // sections - begin
+        of_a = a + {size} * (begin * lda if ta else begin)
+        of_b = bb + {size} * (begin if tb else begin * ldb)
+        more = word(b, 17) if section == 0 else i64(1)
+        {_in_group("to", group, "columns") if group else ""}
+        {call}
+        {_group_ends(short, size, group, "rows", "columns", "n") if group else ""}"""
     if dtype.kind != "f":
-        call = f"""x, y, z = array_{short}(a, 0), array_{short}(bb, 0), array_{short}(c, 0)
+        sections = f"""x, y, z = array_{short}(a, 0), array_{short}(bb, 0), array_{short}(c, 0)
     for r in range(rows):
         target = window(z, r * n, columns)
-        if word(b, 16) == 0:
+        if word(b, 17) == 0:
             for j in range(columns):
                 target[j] = {short}(0)
         for l in range(k):
@@ -104,38 +121,60 @@ def blas_source(dtype: np.dtype[Any], by_rows: bool) -> str:
                 target[j] = {short}(target[j] + left * right)"""
     return f"""
 def kernel(b):
-    m, n, k, lda, ldb = word(b, 5), word(b, 6), word(b, 7), word(b, 8), word(b, 9)
-    ta, tb, tile_rows, tile_columns = word(b, 10), word(b, 11), word(b, 12), word(b, 13)
-    across, in_product = word(b, 14), word(b, 15)
+    m, n, k, lda, ldb = word(b, 6), word(b, 7), word(b, 8), word(b, 9), word(b, 10)
+    ta, tb, tile_rows, tile_columns = word(b, 11), word(b, 12), word(b, 13), word(b, 14)
+    across, in_product = word(b, 15), word(b, 16)
     batch = word(b, 0) // in_product
     t = word(b, 0) - batch * in_product
     i = t // across
     j = (t - i * across) * tile_columns
     i = i * tile_rows
     a, bb = word(b, 2), word(b, 3)
-    {_batch_source(17)}
+    {_batch_source(19)}
     rows = m - i if m - i < tile_rows else tile_rows
     columns = n - j if n - j < tile_columns else tile_columns
-    a += {dtype.itemsize} * (i if ta else i * lda)
-    bb += {dtype.itemsize} * (j * ldb if tb else j)
-    c = word(b, 4) + {dtype.itemsize} * ((batch * m + i) * n + j)
-    {call}
+    a += {size} * (i if ta else i * lda)
+    bb += {size} * (j * ldb if tb else j)
+    c = word(b, 4) + {size} * ((batch * m + i) * n + j)
+    {sections}
     return i64(0)
 """
 
 
-def register_source(dtype: np.dtype[Any], cut: DotTiles, tail: bool, turned: bool) -> str:
-    """One tile of a batch of matrix products, whose columns are walked in strips, section by section of the sum.
+def _in_group(to: str, group: int, apart: str) -> str:
+    """A section adds to the sum of its group, which the first one begins, instead of to C."""
+    return f"""in_group = section % {group}
+        {to}, apart, more = word(b, 5), {apart}, i64(1) if in_group else i64(0)"""
 
-    Words: tile, A, B, C, strip of the worker; 5: m, n, k; 8: bytes from row to row and from column to column of A, then
-    of B; 12: rows and columns of a tile, tiles across, tiles of one product; 16: whether C is added to, rows of the
-    tallest register tile, vectors of the widest strip, batch axes, and for each batch axis: length, bytes in A, in B.
+
+def _group_ends(short: str, size: int, group: int, rows: str, columns: str, n: str) -> str:
+    """The last section of a group adds its sum to C."""
+    return f"""if (in_group == {group - 1}) | (section == sections - 1):
+            for r in range({rows}):
+                target = array_{short}(c + {size} * r * {n}, 0)
+                parts = array_{short}(word(b, 5) + {size} * r * {columns}, 0)
+                if (section < {group}) & (word(b, 17) == 0):
+                    for j in range({columns}):
+                        target[j] = parts[j]
+                else:
+                    for j in range({columns}):
+                        target[j] = target[j] + parts[j]"""
+
+
+def register_source(dtype: np.dtype[Any], cut: DotTiles, tail: bool, turned: bool, group: int) -> str:
+    """One tile of a batch of matrix products, whose columns are walked in strips, section by section of the sum; with
+    `group` as many sections are added up apart.
+
+    Words: tile, A, B, C, strip of the worker, its sums of a group; 6: m, n, k; 9: bytes from row to row and from column
+    to column of A, then of B; 13: rows and columns of a tile, tiles across, tiles of one product; 17: whether C is
+    added to, rows of the tallest register tile, vectors of the widest strip, batch axes, and for each batch axis:
+    length, bytes in A, in B.
     """
     short, size = SHORT_NAMES[dtype], dtype.itemsize
     lanes = VECTOR_BYTES // size
     definitions: list[str] = []
     calls: list[str] = []
-    arguments = "at, a_row, rows_of_b, to, c_row, 1, 0, 0, 1, 0, 0, terms, a_column, b_row, columns, more"
+    arguments = "at, a_row, rows_of_b, to, apart, 1, 0, 0, 1, 0, 0, terms, a_column, b_row, columns, more"
     for height, width in cut.shapes:
         name = f"{height}_{width}"
         definitions.append(f"tile_{name} = tile_product({short!r}, {height}, {width}, sectioned=True)")
@@ -151,40 +190,44 @@ def register_source(dtype: np.dtype[Any], cut: DotTiles, tail: bool, turned: boo
             b_row = i64({VECTOR_BYTES}) * vectors
             for i in range(0, columns, lanes):
                 for l in range(0, terms, lanes):
-                    source = rows_of_b + i * word(b, 11) + {size} * l
+                    source = rows_of_b + i * word(b, 12) + {size} * l
                     target = word(b, 4) + l * b_row + {size} * i
                     down = columns - i if columns - i < lanes else i64(lanes)
                     along = terms - l if terms - l < lanes else i64(lanes)
                     if (down == lanes) & (along == lanes):
-                        square(source, word(b, 11), target, b_row, down, along)
+                        square(source, word(b, 12), target, b_row, down, along)
                     else:
-                        part_of_square(source, word(b, 11), target, b_row, down, along)
+                        part_of_square(source, word(b, 12), target, b_row, down, along)
             rows_of_b = word(b, 4)"""
     newline = "\n" + " " * 16
+    in_group = group_ends = ""
+    if group:
+        in_group = _in_group("of_c", group, f"all_columns * {size}")
+        group_ends = _group_ends(short, size, group, "rows", "all_columns", "n")
     return f"""
 lanes = {lanes}
 {chr(10).join(definitions)}
 
 
 def kernel(b):
-    m, n, k = word(b, 5), word(b, 6), word(b, 7)
-    a_row, a_column = word(b, 8), word(b, 9)
-    across, in_product, limit = word(b, 14), word(b, 15), word(b, 17)
+    m, n, k = word(b, 6), word(b, 7), word(b, 8)
+    a_row, a_column = word(b, 9), word(b, 10)
+    across, in_product, limit = word(b, 15), word(b, 16), word(b, 18)
     batch = word(b, 0) // in_product
     t = word(b, 0) - batch * in_product
     first_row = t // across
-    first_column = (t - first_row * across) * word(b, 13)
-    first_row = first_row * word(b, 12)
+    first_column = (t - first_row * across) * word(b, 14)
+    first_row = first_row * word(b, 13)
     a, bb = word(b, 1), word(b, 2)
-    {_batch_source(19)}
-    rows = m - first_row if m - first_row < word(b, 12) else word(b, 12)
-    all_columns = n - first_column if n - first_column < word(b, 13) else word(b, 13)
+    {_batch_source(20)}
+    rows = m - first_row if m - first_row < word(b, 13) else word(b, 13)
+    all_columns = n - first_column if n - first_column < word(b, 14) else word(b, 14)
     a += first_row * a_row
-    bb += first_column * word(b, 11)
+    bb += first_column * word(b, 12)
     c = word(b, 3) + {size} * ((batch * m + first_row) * n + first_column)
     c_row = {size} * n
     all_vectors = (all_columns + lanes - 1) // lanes
-    strips = (all_vectors + word(b, 18) - 1) // word(b, 18)
+    strips = (all_vectors + word(b, 19) - 1) // word(b, 19)
     widest = (all_vectors + strips - 1) // strips
     wide = all_vectors - strips * (widest - 1)
     blocks = (rows + limit - 1) // limit
@@ -194,20 +237,23 @@ def kernel(b):
     for section in range(sections):
         begin = section * k // sections
         terms = (section + 1) * k // sections - begin
-        more = word(b, 16) if section == 0 else i64(1)
+        more = word(b, 17) if section == 0 else i64(1)
+        of_c, apart = c, c_row
+        {in_group}
         for strip in range(strips):
             vector = strip * widest if strip <= wide else strip * (widest - 1) + wide
             vectors = widest if strip < wide else widest - 1
             columns = all_columns - vector * lanes
             columns = columns if columns < vectors * lanes else vectors * lanes
-            b_row = word(b, 10)
-            rows_of_b = bb + begin * b_row + vector * lanes * word(b, 11){turn}
+            b_row = word(b, 11)
+            rows_of_b = bb + begin * b_row + vector * lanes * word(b, 12){turn}
             at = a + begin * a_column
-            to = c + {VECTOR_BYTES} * vector
+            to = of_c + {VECTOR_BYTES} * vector
             for block in range(blocks):
                 height = tallest if block < tall else tallest - 1
                 {newline.join(calls)}
                 at += height * a_row
-                to += height * c_row
+                to += height * apart
+        {group_ends}
     return i64(0)
 """

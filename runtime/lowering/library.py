@@ -162,16 +162,28 @@ def kernel(b):
 
 
 def combine(op: str, dtype: np.dtype[Any]) -> str:
-    """Parts of a reduction, in the order of their tiles. Words: parts, result, number of parts, elements of each."""
+    """Parts of a reduction, in the order of their tiles: 64 of them after one another into the place of the first, then
+    64 of these sums in the same way, and so on. Words: parts, result, number of parts, elements of each.
+    """
     short = SHORT_NAMES[dtype]
     text = combine_parts(op, dtype, "o[j]", "part[j]")
     return f"""
 def kernel(b):
-    parts, o = array_{short}(word(b, 0), 0), array_{short}(word(b, 1), 0)
-    n = word(b, 3)
+    parts, result = array_{short}(word(b, 0), 0), array_{short}(word(b, 1), 0)
+    count, n = word(b, 2), word(b, 3)
+    apart = i64(1)
+    while apart * 64 < count:
+        for first in range(0, count, apart * 64):
+            o = window(parts, first * n, n)
+            for t in range(first + apart, count if count < first + apart * 64 else first + apart * 64, apart):
+                part = window(parts, t * n, n)
+                for j in range(n):
+                    o[j] = {text}
+        apart = apart * 64
+    o = window(result, 0, n)
     for j in range(n):
         o[j] = parts[j]
-    for t in range(1, word(b, 2)):
+    for t in range(apart, count, apart):
         part = window(parts, t * n, n)
         for j in range(n):
             o[j] = {text}

@@ -13,7 +13,7 @@ from ...ir.ops.creation import GOLDEN, mix
 from ...ir.ops.elementwise import CHECKS
 from ...passes.cost import SLOW_OPS
 from ...passes.dot_tiles import has_wide_registers
-from ...passes.loop_nest import CHUNK, LoopNest, by_columns, is_free, reduction_form, squeezed
+from ...passes.loop_nest import CHUNK, LEAST_BLOCK, LoopNest, block_rows, by_columns, is_free, reduction_form, squeezed
 from .elementwise import CAST, expression, literal
 
 _LANES = 16
@@ -346,6 +346,8 @@ class _Writer:
             place = f"{self.accumulator(node)}[j]"
             text = combine(node.op.name, node.output.type.dtype, place, local[node.inputs[0]])
             self.lines.append(f"            {place} = {text}")
+        for node in sums:
+            self.block_end(node)
 
     def load(self, value: Value, local: dict[Value, str]) -> str:
         nest = self.nest
@@ -507,6 +509,8 @@ class _Writer:
             form = reduction_form(node)[0]
             if not by_columns(self.nest, node):
                 self.lines.append(f"    {name} = {start}")
+                if self.has_blocks(node):
+                    self.lines.append(f"    {name}_total = {start}")
             elif form == "columns":
                 if value in self.held:
                     self.lines.append(f"    {name} = window({self.held[value]}, 0, lanes * columns)")
@@ -530,11 +534,35 @@ class _Writer:
             return
         name, group = self.accumulator(node), self.stride(self.nest.group_rows(node))
         start = reduction_identity(node.op.name, node.output.type.dtype)
+        of_group = f"window({self.arrays[node.output]}, (r // {group}) * columns, columns)"
+        first = f"r % {group}"
+        if block_rows(node):
+            block = self.stride(block_rows(node))
+            self.lines += [f"        {name}_total = {of_group}", f"        {name}_at = {first}"]
+            of_group, first = f"window({self.held[node.output]}, 0, columns)", f"{name}_at % {block}"
         self.lines += [
-            f"        {name} = window({self.arrays[node.output]}, (r // {group}) * columns, columns)",
-            f"        if r % {group} == 0:",
+            f"        {name} = {of_group}",
+            f"        if {first} == 0:",
             "            for j in range(columns):",
             f"                {name}[j] = {start}",
+        ]
+
+    def block_end(self, node: Node) -> None:
+        """After a row of a `middle` reduction that is summed in blocks: at the end of one, it is added to the sums of
+        the group, which the first one begins.
+        """
+        if not block_rows(node):
+            return
+        name, group = self.accumulator(node), self.stride(self.nest.group_rows(node))
+        block = self.stride(block_rows(node))
+        self.lines += [
+            f"        if ({name}_at % {block} == {block} - 1) | ({name}_at == {group} - 1):",
+            f"            if {name}_at < {block}:",
+            "                for j in range(columns):",
+            f"                    {name}_total[j] = {name}[j]",
+            "            else:",
+            "                for j in range(columns):",
+            f"                    {name}_total[j] = {name}_total[j] + {name}[j]",
         ]
 
     def crossing_row(self, node: Node) -> None:
@@ -545,13 +573,25 @@ class _Writer:
         part = f"row_{_PARTS[node.op.name]}_{SHORT_NAMES[dtype]}({self.row_source(source)}, n)"
         self.lines.append(f"        part = {part}")
         self.lines.append(f"        {name} = {combine(node.op.name, dtype, name, 'part')}")
+        if self.has_blocks(node):
+            self.lines += [
+                f"        if i % {LEAST_BLOCK} == {LEAST_BLOCK - 1}:",
+                f"            {name}_total = {name}_total + {name}",
+                f"            {name} = {reduction_identity(node.op.name, dtype)}",
+            ]
+
+    def has_blocks(self, node: Node) -> bool:
+        """Whether a sum of everything takes many rows of a tile, and therefore begins anew after some of them."""
+        return node.op.name == "reduce_sum" and node.output.type.dtype.kind == "f" and self.nest.cut.step > LEAST_BLOCK
 
     def crossing_ends(self) -> None:
         for node in self.nest.crossings:
             if not by_columns(self.nest, node):
                 place = "tile" if self.nest.partial(node) else "0"
-                self.lines.append(f"    {self.arrays[node.output]}[{place}] = {self.accumulator(node)}")
-            elif node.output in self.held:
+                name = self.accumulator(node)
+                total = f"{name}_total + {name}" if self.has_blocks(node) else name
+                self.lines.append(f"    {self.arrays[node.output]}[{place}] = {total}")
+            elif node.output in self.held and not block_rows(node):
                 value = node.output
                 text = combine(node.op.name, value.type.dtype, "part[j]", "lane[j]")
                 self.lines += [

@@ -80,27 +80,44 @@ def kernel(b):
 
 
 def combine(dtype: np.dtype[Any]) -> str:
-    """The parts of all tiles, in their order. Words: result, parts, then as in `part` from word 4 on, two earlier."""
+    """The parts of all tiles, in their order; 64 after one another, and then these sums. Words: result, parts, then as
+    in `part` from word 4 on, two earlier.
+
+    The sums of 64 tiles are added up where the squares come later; those squares in place of the first tile's sums.
+    """
     short = SHORT_NAMES[dtype]
+    rows_of_tile = _ROWS_OF_TILE.replace(chr(10) + "    ", chr(10) + "            ").strip(chr(10))
     return f"""
 def kernel(b):
     o, parts_of_all = array_{short}(word(b, 0), 0), array_{short}(word(b, 1), 0)
     total, columns = word(b, 2), word(b, 3)
-    step, parts, whole = word(b, 5), word(b, 6), word(b, 7)
+    step, parts, whole, tiles = word(b, 5), word(b, 6), word(b, 7), word(b, 8)
     sums, squares = window(o, 0, columns), window(o, columns, columns)
+    for start in range(0, tiles, 64):
+        stop = tiles if tiles < start + 64 else start + 64
+        group = sums if start == 0 else squares
+        for j in range(columns):
+            group[j] = parts_of_all[2 * start * columns + j]
+        for tile in range(start + 1, stop):
+            part = window(parts_of_all, 2 * tile * columns, columns)
+            for j in range(columns):
+                group[j] = group[j] + part[j]
+        if start > 0:
+            for j in range(columns):
+                sums[j] = sums[j] + squares[j]
     for j in range(columns):
-        sums[j] = parts_of_all[j]
         squares[j] = {short}(0)
-    for tile in range(1, word(b, 8)):
-        part = window(parts_of_all, 2 * tile * columns, columns)
+    for start in range(0, tiles, 64):
+        group = window(parts_of_all, 2 * start * columns, columns)
+        for tile in range(start, tiles if tiles < start + 64 else start + 64):
+{rows_of_tile}
+            part = window(parts_of_all, 2 * tile * columns, columns)
+            beside = window(parts_of_all, (2 * tile + 1) * columns, columns)
+            for j in range(columns):
+                off = part[j] / {short}(rows) - sums[j] / {short}(total)
+                squared = beside[j] + off * off * {short}(rows)
+                group[j] = squared if tile == start else group[j] + squared
         for j in range(columns):
-            sums[j] = sums[j] + part[j]
-    for tile in range(word(b, 8)):
-{_ROWS_OF_TILE.replace(chr(10) + "    ", chr(10) + "        ").strip(chr(10))}
-        part = window(parts_of_all, 2 * tile * columns, columns)
-        beside = window(parts_of_all, (2 * tile + 1) * columns, columns)
-        for j in range(columns):
-            off = part[j] / {short}(rows) - sums[j] / {short}(total)
-            squares[j] = squares[j] + (beside[j] + off * off * {short}(rows))
+            squares[j] = squares[j] + group[j]
     return i64(0)
 """

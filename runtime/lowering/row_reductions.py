@@ -2,7 +2,8 @@
 
 A kernel's arithmetic is strict, so a plain loop would add one element after the other. These add sixteen lanes side
 by side in four independent sets, then combine sets and lanes as a tree: fast, and the same bits wherever the row
-stands.
+stands. A long row of floats is summed in blocks, and these in blocks of their own, so that no lane takes more than some
+hundred terms in a row.
 """
 
 from typing import Any
@@ -14,6 +15,8 @@ from ..natives import WORD, counted_loop, native, stack_slot
 
 _LANES = 16
 _SETS = 4
+# Terms that a lane takes before it begins anew, and such sums that are added up before those begin anew.
+_BLOCK = 128
 
 
 def _combine(builder: Any, op: str, dtype: str, a: Any, b: Any) -> Any:
@@ -72,13 +75,49 @@ def _emit(builder: Any, op: str, dtype: str, pointer: Any, n: Any) -> Any:
         loaded.align = 1
         builder.store(_combine(builder, op, dtype, builder.load(place), loaded), place)
 
+    def take_wide(first: Any, count: Any) -> None:
+        """Take `count` times all lanes of all sets, from element `first` on."""
+        with counted_loop(builder, count) as index:
+            base = builder.add(first, builder.mul(index, wide))
+            for k, s in enumerate(sets):
+                take(s, builder.add(base, ir.Constant(WORD, k * _LANES)))
+
+    def move(into: list[Any]) -> None:
+        """Add the sets to others, and begin anew."""
+        for s, other in zip(sets, into):
+            builder.store(_combine(builder, op, dtype, builder.load(other), builder.load(s)), other)
+            builder.store(lanes_start, s)
+
     wide = ir.Constant(WORD, _LANES * _SETS)
-    whole = builder.sdiv(n, wide)
-    with counted_loop(builder, whole) as index:
-        base = builder.mul(index, wide)
-        for k, s in enumerate(sets):
-            take(s, builder.add(base, ir.Constant(WORD, k * _LANES)))
-    done = builder.mul(whole, wide)
+    block = ir.Constant(WORD, _LANES * _SETS * _BLOCK)
+    blocks = builder.sdiv(n, block) if op == "sum" and dtype.startswith("f") else None
+    totals: list[Any] = []
+    if blocks is not None:
+        above = [stack_slot(builder, vector) for _ in range(_SETS)]
+        totals = [stack_slot(builder, vector) for _ in range(_SETS)]
+        with builder.if_then(builder.icmp_signed(">", blocks, ir.Constant(WORD, 0)), likely=False):
+            for s in (*above, *totals):
+                builder.store(lanes_start, s)
+            several = ir.Constant(WORD, _BLOCK)
+            groups = builder.sdiv(builder.add(blocks, ir.Constant(WORD, _BLOCK - 1)), several)
+            with counted_loop(builder, groups) as group:
+                first = builder.mul(group, several)
+                left = builder.sub(blocks, first)
+                count = builder.select(builder.icmp_signed("<", left, several), left, several)
+                with counted_loop(builder, count) as index:
+                    take_wide(builder.mul(builder.add(first, index), block), several)
+                    move(above)
+                for s, total in zip(above, totals):
+                    builder.store(_combine(builder, op, dtype, builder.load(total), builder.load(s)), total)
+                    builder.store(lanes_start, s)
+    begun = ir.Constant(WORD, 0) if blocks is None else builder.mul(blocks, block)
+    whole = builder.sdiv(builder.sub(n, begun), wide)
+    take_wide(begun, whole)
+    if blocks is not None:
+        with builder.if_then(builder.icmp_signed(">", blocks, ir.Constant(WORD, 0)), likely=False):
+            for s, total in zip(sets, totals):
+                builder.store(_combine(builder, op, dtype, builder.load(s), builder.load(total)), s)
+    done = builder.add(begun, builder.mul(whole, wide))
     lanes = ir.Constant(WORD, _LANES)
     more = builder.sdiv(builder.sub(n, done), lanes)
     with counted_loop(builder, more) as index:

@@ -205,8 +205,10 @@ def _dot(node: Node, views: Mapping[Value, View], sites: Sites, plan: Plan) -> l
     x, y, *added = (views[v] for v in node.inputs)
     cut = dot_tiles(x, y, plan.copies)
     target = _at(views, node.output)
-    strip = Argument("arena", offset=plan.scratch.get(node, 0), apart=cut.strip_bytes)
-    steps = [Step(cut.tiles if node.output.type.size else 0, [_multiply(x, y, cut, target, strip, bool(added))])]
+    strip = Argument("arena", offset=plan.scratch.get(node, 0), apart=cut.strip_bytes + cut.group_bytes)
+    group = replace(strip, offset=strip.offset + cut.strip_bytes)
+    product = _multiply(x, y, cut, target, (strip, group), bool(added))
+    steps = [Step(cut.tiles if node.output.type.size else 0, [product])]
     return _begun(node, views, plan) + steps
 
 
@@ -224,18 +226,21 @@ def _begun(node: Node, views: Mapping[Value, View], plan: Plan) -> list[Step]:
 def _product(region: Node, plan: Plan, target: Argument, rows: int) -> Instruction:
     """The rows of a tile of the product that a region begins with."""
     x, y = plan.views[region.inputs[0]], plan.views[region.inputs[-1]]
-    return _multiply(x, y, row_tiles(x, y, rows), target, number(0), False)
+    return _multiply(x, y, row_tiles(x, y, rows), target, (number(0), number(0)), False)
 
 
-def _multiply(x: View, y: View, cut: DotTiles, target: Argument, strip: Argument, added: bool) -> Instruction:
-    """Tiles of a batch of matrix products."""
+def _multiply(
+    x: View, y: View, cut: DotTiles, target: Argument, scratch: tuple[Argument, Argument], added: bool
+) -> Instruction:
+    """Tiles of a batch of matrix products; the scratch of a worker is a strip, and the sums of a group of sections."""
     dtype = x.base.type.dtype
     addresses = [_of_view(x, dtype), _of_view(y, dtype), target]
+    strip, group = scratch
     if cut.shapes:
         source, words = contraction.by_registers(x, y, cut, added)
-        return Instruction(source, [TILE, *addresses, strip, *map(number, words)])
+        return Instruction(source, [TILE, *addresses, strip, group, *map(number, words)])
     source, function, words = contraction.by_blas(x, y, cut, added)
-    return Instruction(source, [TILE, number(function), *addresses, *map(number, words)])
+    return Instruction(source, [TILE, number(function), *addresses, group, *map(number, words)])
 
 
 def _rows_of_a_tile(rows: int, inner: int) -> tuple[int, int]:

@@ -1,0 +1,135 @@
+"""Sums of millions of float32 terms keep their digits: no accumulator takes more than about a thousand in a row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gradloom as gl
+import numpy as np
+import pytest
+from gradloom.passes import dot_tiles
+
+N = 1_200_000
+"""Terms: 1% of their sum is lost where one accumulator takes all of them, and 1e-4 where each of sixteen lanes does."""
+TENTH = np.float32(0.1)
+CLOSE = 1e-5
+
+
+def assert_exact(got: Any, exact: Any, rtol: float = CLOSE) -> None:
+    np.testing.assert_allclose(np.asarray(got, "float64"), np.asarray(exact, "float64"), rtol=rtol)
+
+
+@pytest.fixture(params=["wide", "narrow"])
+def registers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine whose registers hold tiles, as far as this one does, and on one where BLAS multiplies."""
+    if request.param == "narrow":
+        monkeypatch.setattr(dot_tiles, "has_wide_registers", lambda: False)
+
+
+@pytest.mark.usefixtures("registers")
+@pytest.mark.parametrize(
+    ("m", "n"),
+    [(1, 1), (3, 2), (1, 33), (4, 33)],
+    ids=lambda size: str(size),
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_products_of_long_rows(m: int, n: int, turned: bool):
+    k = N // max(m, n)
+    product: Callable[..., Any] = (lambda x, y: x @ y.T) if turned else (lambda x, y: x @ y)
+    compiled = gl.compile(product)
+    x, y = np.full((m, k), TENTH), np.ones((n, k) if turned else (k, n), "float32")
+    assert_exact(compiled(x, y), np.full((m, n), float(TENTH) * k))
+    rng = np.random.default_rng(0)
+    x, y = rng.random(x.shape, "float32"), rng.standard_normal(y.shape, "float32")
+    exact = x.astype("float64") @ (y.T if turned else y).astype("float64")
+    assert np.abs(compiled(x, y) - exact).max() < 2e-6 * np.sqrt(k)
+
+
+def test_a_long_product_is_added_to_a_carry():
+    k = N // 12
+
+    def total(x: Any, y: Any) -> Any:
+        def add(carry: Any, rows: Any) -> Any:
+            return carry + rows[0] @ rows[1], None
+
+        return gl.scan(add, np.full((4, 33), TENTH), (x, y))[0]
+
+    x, y = np.full((3, 4, k), TENTH), np.ones((3, k, 33), "float32")
+    assert_exact(gl.compile(total)(x, y), np.full((4, 33), float(TENTH) * (3 * k + 1)))
+
+
+def test_contractions_to_few_numbers():
+    x, ones = np.full(N, TENTH), np.ones(N, "float32")
+    square = (1000, N // 1000)
+
+    def all_of_them(x: Any, y: Any) -> Any:
+        x2, y2 = x.reshape(square), y.reshape(square)
+        return (
+            np.dot(x, y),
+            np.vdot(x, y),
+            np.inner(x, y),
+            np.tensordot(x2, y2, 2),
+            np.einsum("ij,ij->", x2, y2),
+            np.einsum("ij,ij->i", x2.T.reshape(3, -1), y2.T.reshape(3, -1)).sum(),
+        )
+
+    for value in gl.compile(all_of_them)(x, ones):
+        assert_exact(value, float(TENTH) * N)
+
+
+SHAPES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
+    "one axis": ((N,), (0,)),
+    "the last axis": ((2, N // 2), (1,)),
+    "the first axis": ((N // 2, 2), (0,)),
+    "the first axis, long rows": ((N // 300, 300), (0,)),
+    "a middle axis": ((2, N // 4, 2), (1,)),
+    "a middle axis, long rows": ((1, N // 300, 300), (1,)),
+    "two middle axes": ((2, 1000, N // 8000, 4), (1, 2)),
+    "outer axes": ((600, 2, N // 1200), (0, 2)),
+    "positions in long lines": ((2, 2, N // 16, 4), (0, 1, 2)),
+    "everything": ((N // 2, 2), (0, 1)),
+}
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_sums_and_means_over_any_axes(transposed: bool):
+    """One program, so that each shape costs the compiling of few kernels."""
+
+    def sums(xs: dict[str, Any]) -> Any:
+        made = {name: np.transpose(xs[name]) if transposed else xs[name] for name in SHAPES}
+        ways = {name: tuple(x.ndim - 1 - a for a in SHAPES[name][1]) if transposed else SHAPES[name][1]
+                for name, x in made.items()}  # fmt: skip
+        return (
+            {name: x.sum(ways[name]) for name, x in made.items()},
+            {name: (x * 2 - 1).mean(ways[name]) for name, x in made.items()},
+        )
+
+    compiled = gl.compile(sums)
+    arrays = {name: np.full(shape, TENTH) for name, (shape, _) in SHAPES.items()}
+    totals, means = compiled(arrays)
+    for name, (shape, axes) in SHAPES.items():
+        terms = int(np.prod([shape[a] for a in axes]))
+        np.testing.assert_allclose(totals[name], float(TENTH) * terms, rtol=CLOSE, err_msg=name)
+        np.testing.assert_allclose(means[name], float(TENTH * 2 - 1), rtol=CLOSE, err_msg=name)
+    rng = np.random.default_rng(0)
+    arrays = {name: rng.standard_normal(shape, "float32") for name, (shape, _) in SHAPES.items()}
+    totals, _ = compiled(arrays)
+    for name, (shape, axes) in SHAPES.items():
+        terms = int(np.prod([shape[a] for a in axes]))
+        exact = arrays[name].sum(axes, dtype="float64")
+        exact = exact.T if transposed else exact
+        assert np.abs(totals[name] - exact).max() < 2e-6 * np.sqrt(terms), name
+
+
+def test_mean_and_variance_of_long_columns():
+    def moments(x: Any) -> Any:
+        return x.mean(0), x.var(0), x.std(0)
+
+    x = np.full((N // 4, 4), 3.1, "float32")
+    x[::2] = 3.3
+    mean, variance, deviation = gl.compile(moments)(x)
+    exact = x.astype("float64")
+    assert_exact(mean, exact.mean(0))
+    assert_exact(variance, exact.var(0), 1e-4)
+    assert_exact(deviation, exact.std(0), 1e-4)
