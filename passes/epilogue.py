@@ -69,9 +69,7 @@ def _pairs(graph: Graph) -> dict[Node, Node]:
                 and value.type.dtype.kind == "f"
                 and squeezed(value.type.shape) == node.attrs["domain"]
                 and tile_rows(*value.type.shape)
-                and not is_long(
-                    *value.type.shape, math.prod(dot.inputs[0].type.shape[a] for a in dot.attrs["contract"][0])
-                )
+                and not is_long(value.type.shape[0], value.type.shape[1], _terms(dot))
             ):
                 pairs[node] = dot
                 break
@@ -80,7 +78,8 @@ def _pairs(graph: Graph) -> dict[Node, Node]:
 
 def _terms(dot: Node) -> int:
     """Terms of the sums of a product."""
-    return math.prod(dot.inputs[0].type.shape[axis] for axis in dot.attrs["contract"][0])
+    summed: tuple[int, ...] = dot.attrs["contract"][0]
+    return math.prod(dot.inputs[0].type.shape[axis] for axis in summed)
 
 
 def _elementwise(region: Node) -> bool:

@@ -15,6 +15,7 @@ from ...passes.cost import SLOW_OPS
 from ...passes.dot_tiles import has_wide_registers
 from ...passes.loop_nest import CHUNK, LEAST_BLOCK, LoopNest, block_rows, by_columns, is_free, reduction_form, squeezed
 from .elementwise import CAST, expression, literal
+from .row_reductions import LONG
 
 _LANES = 16
 _LONG_ROW = 1024
@@ -347,7 +348,8 @@ class _Writer:
             text = combine(node.op.name, node.output.type.dtype, place, local[node.inputs[0]])
             self.lines.append(f"            {place} = {text}")
         for node in sums:
-            self.block_end(node)
+            if reduction_form(node)[0] == "middle":
+                self.middle_row_end(node)
 
     def load(self, value: Value, local: dict[Value, str]) -> str:
         nest = self.nest
@@ -478,11 +480,16 @@ class _Writer:
             return f"buffer{self.nest.buffers.index(value)}"
         return self.windows_of[value]
 
+    def of_row(self, op: str, dtype: np.dtype[Any]) -> str:
+        """The function that reduces a row."""
+        long = op == "reduce_sum" and dtype.kind == "f" and self.nest.columns > LONG
+        return f"row_{'long_' * long}{_PARTS[op]}_{SHORT_NAMES[dtype]}"
+
     def row_reduction(self, node: Node, name: str) -> None:
         source = self.row_source(node.inputs[0])
         dtype = node.inputs[0].type.dtype
         if node.op.name in _PARTS:
-            self.lines.append(f"        {name} = row_{_PARTS[node.op.name]}_{SHORT_NAMES[dtype]}({source}, n)")
+            self.lines.append(f"        {name} = {self.of_row(node.op.name, dtype)}({source}, n)")
             return
         part = "max" if node.op.name == "argmax" else "min"
         nan = " | ((e != e) & (best != best))" if dtype.kind == "f" else ""
@@ -511,6 +518,9 @@ class _Writer:
                 self.lines.append(f"    {name} = {start}")
                 if self.has_blocks(node):
                     self.lines.append(f"    {name}_total = {start}")
+            elif form == "middle":
+                self.lines.append(f"    {name}_group = first // {self.stride(self.nest.group_rows(node))}")
+                self.lines += [f"    {name}_row = i64(0)", f"    {name}_before = i64(0)"]
             elif form == "columns":
                 if value in self.held:
                     self.lines.append(f"    {name} = window({self.held[value]}, 0, lanes * columns)")
@@ -532,37 +542,40 @@ class _Writer:
                 line = self.held[node.output]
                 self.lines.append(f"        {self.accumulator(node)} = window({line}, i % lanes * columns, columns)")
             return
-        name, group = self.accumulator(node), self.stride(self.nest.group_rows(node))
-        start = reduction_identity(node.op.name, node.output.type.dtype)
-        of_group = f"window({self.arrays[node.output]}, (r // {group}) * columns, columns)"
-        first = f"r % {group}"
-        if block_rows(node):
-            block = self.stride(block_rows(node))
-            self.lines += [f"        {name}_total = {of_group}", f"        {name}_at = {first}"]
-            of_group, first = f"window({self.held[node.output]}, 0, columns)", f"{name}_at % {block}"
+        name, start = self.accumulator(node), reduction_identity(node.op.name, node.output.type.dtype)
+        blocks = block_rows(node) > 0
+        place = self.held[node.output] if blocks else self.arrays[node.output]
         self.lines += [
-            f"        {name} = {of_group}",
-            f"        if {first} == 0:",
+            f"        {name} = window({place}, {'0' if blocks else f'{name}_group * columns'}, columns)",
+            f"        if {name}_row == 0:",
             "            for j in range(columns):",
             f"                {name}[j] = {start}",
         ]
 
-    def block_end(self, node: Node) -> None:
-        """After a row of a `middle` reduction that is summed in blocks: at the end of one, it is added to the sums of
-        the group, which the first one begins.
+    def middle_row_end(self, node: Node) -> None:
+        """After a row of a `middle` reduction: at the end of a block, its sums are added to those of the group, which
+        the first one begins. What counts rows costs less than to divide their numbers.
         """
-        if not block_rows(node):
-            return
         name, group = self.accumulator(node), self.stride(self.nest.group_rows(node))
-        block = self.stride(block_rows(node))
+        self.lines.append(f"        {name}_row += 1")
+        if not block_rows(node):
+            self.lines += [f"        if {name}_row == {group}:", f"            {name}_row = i64(0)"]
+            self.lines.append(f"            {name}_group += 1")
+            return
         self.lines += [
-            f"        if ({name}_at % {block} == {block} - 1) | ({name}_at == {group} - 1):",
-            f"            if {name}_at < {block}:",
+            f"        if ({name}_row == {self.stride(block_rows(node))}) | ({name}_before + {name}_row == {group}):",
+            f"            total = window({self.arrays[node.output]}, {name}_group * columns, columns)",
+            f"            if {name}_before == 0:",
             "                for j in range(columns):",
-            f"                    {name}_total[j] = {name}[j]",
+            f"                    total[j] = {name}[j]",
             "            else:",
             "                for j in range(columns):",
-            f"                    {name}_total[j] = {name}_total[j] + {name}[j]",
+            f"                    total[j] = total[j] + {name}[j]",
+            f"            {name}_before += {name}_row",
+            f"            {name}_row = i64(0)",
+            f"            if {name}_before == {group}:",
+            f"                {name}_before = i64(0)",
+            f"                {name}_group += 1",
         ]
 
     def crossing_row(self, node: Node) -> None:
@@ -570,8 +583,7 @@ class _Writer:
             return
         source, dtype = node.inputs[0], node.output.type.dtype
         name = self.accumulator(node)
-        part = f"row_{_PARTS[node.op.name]}_{SHORT_NAMES[dtype]}({self.row_source(source)}, n)"
-        self.lines.append(f"        part = {part}")
+        self.lines.append(f"        part = {self.of_row(node.op.name, dtype)}({self.row_source(source)}, n)")
         self.lines.append(f"        {name} = {combine(node.op.name, dtype, name, 'part')}")
         if self.has_blocks(node):
             self.lines += [

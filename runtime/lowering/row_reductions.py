@@ -2,8 +2,8 @@
 
 A kernel's arithmetic is strict, so a plain loop would add one element after the other. These add sixteen lanes side
 by side in four independent sets, then combine sets and lanes as a tree: fast, and the same bits wherever the row
-stands. A long row of floats is summed in blocks, and these in blocks of their own, so that no lane takes more than some
-hundred terms in a row.
+stands. A `long_sum`, of more than `LONG` floats, adds up blocks, and these in blocks of their own, so that no lane
+takes more than some hundred terms in a row.
 """
 
 from typing import Any
@@ -17,6 +17,7 @@ _LANES = 16
 _SETS = 4
 # Terms that a lane takes before it begins anew, and such sums that are added up before those begin anew.
 _BLOCK = 128
+LONG = _LANES * _SETS * _BLOCK
 
 
 def _combine(builder: Any, op: str, dtype: str, a: Any, b: Any) -> Any:
@@ -37,8 +38,8 @@ def _combine(builder: Any, op: str, dtype: str, a: Any, b: Any) -> Any:
 
 
 def _identity(op: str, dtype: str) -> float | int:
-    if op in ("sum", "prod"):
-        return 0 if op == "sum" else 1
+    if op in ("sum", "long_sum", "prod"):
+        return 1 if op == "prod" else 0
     if dtype.startswith("f"):
         return -np.inf if op == "max" else np.inf
     if dtype in ("u8", "bool"):
@@ -55,10 +56,11 @@ _ELEMENTS = {
     "u8": ir.IntType(8),
     "bool": ir.IntType(8),
 }
-_NUMPY = {"sum": np.sum, "prod": np.prod, "max": np.max, "min": np.min}
+_NUMPY = {"sum": np.sum, "long_sum": np.sum, "prod": np.prod, "max": np.max, "min": np.min}
 
 
 def _emit(builder: Any, op: str, dtype: str, pointer: Any, n: Any) -> Any:
+    long, op = op == "long_sum", op.removeprefix("long_")
     element = _ELEMENTS[dtype]
     vector = ir.VectorType(element, _LANES)
     start = ir.Constant(element, _identity(op, dtype))
@@ -75,6 +77,8 @@ def _emit(builder: Any, op: str, dtype: str, pointer: Any, n: Any) -> Any:
         loaded.align = 1
         builder.store(_combine(builder, op, dtype, builder.load(place), loaded), place)
 
+    wide = ir.Constant(WORD, _LANES * _SETS)
+
     def take_wide(first: Any, count: Any) -> None:
         """Take `count` times all lanes of all sets, from element `first` on."""
         with counted_loop(builder, count) as index:
@@ -82,41 +86,32 @@ def _emit(builder: Any, op: str, dtype: str, pointer: Any, n: Any) -> Any:
             for k, s in enumerate(sets):
                 take(s, builder.add(base, ir.Constant(WORD, k * _LANES)))
 
-    def move(into: list[Any]) -> None:
-        """Add the sets to others, and begin anew."""
-        for s, other in zip(sets, into):
-            builder.store(_combine(builder, op, dtype, builder.load(other), builder.load(s)), other)
+    def move(source: list[Any], target: list[Any]) -> None:
+        """Add what was taken to other sets, and begin anew."""
+        for s, t in zip(source, target):
+            builder.store(_combine(builder, op, dtype, builder.load(t), builder.load(s)), t)
             builder.store(lanes_start, s)
 
-    wide = ir.Constant(WORD, _LANES * _SETS)
-    block = ir.Constant(WORD, _LANES * _SETS * _BLOCK)
-    blocks = builder.sdiv(n, block) if op == "sum" and dtype.startswith("f") else None
-    totals: list[Any] = []
-    if blocks is not None:
-        above = [stack_slot(builder, vector) for _ in range(_SETS)]
-        totals = [stack_slot(builder, vector) for _ in range(_SETS)]
-        with builder.if_then(builder.icmp_signed(">", blocks, ir.Constant(WORD, 0)), likely=False):
-            for s in (*above, *totals):
-                builder.store(lanes_start, s)
-            several = ir.Constant(WORD, _BLOCK)
-            groups = builder.sdiv(builder.add(blocks, ir.Constant(WORD, _BLOCK - 1)), several)
-            with counted_loop(builder, groups) as group:
-                first = builder.mul(group, several)
-                left = builder.sub(blocks, first)
-                count = builder.select(builder.icmp_signed("<", left, several), left, several)
-                with counted_loop(builder, count) as index:
-                    take_wide(builder.mul(builder.add(first, index), block), several)
-                    move(above)
-                for s, total in zip(above, totals):
-                    builder.store(_combine(builder, op, dtype, builder.load(total), builder.load(s)), total)
-                    builder.store(lanes_start, s)
-    begun = ir.Constant(WORD, 0) if blocks is None else builder.mul(blocks, block)
+    begun: Any = ir.Constant(WORD, 0)
+    if long:
+        above, totals = ([stack_slot(builder, vector) for _ in range(_SETS)] for _ in range(2))
+        for s in (*above, *totals):
+            builder.store(lanes_start, s)
+        several, block = ir.Constant(WORD, _BLOCK), ir.Constant(WORD, LONG)
+        blocks = builder.sdiv(n, block)
+        groups = builder.sdiv(builder.add(blocks, ir.Constant(WORD, _BLOCK - 1)), several)
+        with counted_loop(builder, groups) as group:
+            first = builder.mul(group, several)
+            left = builder.sub(blocks, first)
+            count = builder.select(builder.icmp_signed("<", left, several), left, several)
+            with counted_loop(builder, count) as index:
+                take_wide(builder.mul(builder.add(first, index), block), several)
+                move(sets, above)
+            move(above, totals)
+        move(totals, sets)
+        begun = builder.mul(blocks, block)
     whole = builder.sdiv(builder.sub(n, begun), wide)
     take_wide(begun, whole)
-    if blocks is not None:
-        with builder.if_then(builder.icmp_signed(">", blocks, ir.Constant(WORD, 0)), likely=False):
-            for s, total in zip(sets, totals):
-                builder.store(_combine(builder, op, dtype, builder.load(s), builder.load(total)), s)
     done = builder.add(begun, builder.mul(whole, wide))
     lanes = ir.Constant(WORD, _LANES)
     more = builder.sdiv(builder.sub(n, done), lanes)
@@ -172,6 +167,6 @@ ROW_REDUCTIONS = {
     f"row_{op}_{dtype}": _declare(op, dtype)
     for op in _NUMPY
     for dtype in _ELEMENTS
-    if dtype != "bool" or op in ("max", "min")
+    if (dtype != "bool" or op in ("max", "min")) and (op != "long_sum" or dtype.startswith("f"))
 }
 """`row_sum_f32(row, n)` and its like, by name."""
