@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any, Self
+
+import numpy as np
+
+from .errors import TracingError, located
 
 
 @functools.cache
@@ -13,6 +18,16 @@ def array_namespace() -> Any:
     from . import array_api
 
     return array_api
+
+
+def refuse_out(name: str, out: Any, operands: Sequence[Any] = ()) -> None:
+    """Raise `TracingError` where `out`, an array or a tuple of them, is to take the result of the function `name`."""
+    outs: tuple[Any, ...] = out if isinstance(out, tuple) else (out,)
+    if all(o is None for o in outs):
+        return
+    inplace = any(o is x for o in outs for x in operands)
+    advice = "write y = y + x instead of y += x for a NumPy array y" if inplace else f"write y = {name}(...)"
+    raise TracingError(located(f"{name} cannot write a traced result into an array (out=); {advice}"))
 
 
 class ArrayMethods:
@@ -140,13 +155,19 @@ class ArrayMethods:
     def __getitem__(self, key: Any) -> Any:
         return array_namespace().getitem(self, key)
 
-    # Methods of NumPy arrays; each is the function of that name.
+    # Methods of NumPy arrays; each is the function of that name, with its arguments in NumPy's order.
 
-    def astype(self, dtype: Any, copy: bool = True) -> Any:
-        """The elements as another dtype."""
-        return array_namespace().astype(self, dtype)
+    def astype(
+        self, dtype: Any, order: str = "K", casting: Any = "unsafe", subok: bool = True, copy: bool = True
+    ) -> Any:
+        """The elements as another dtype. Raises `TypeError` where `casting` does not allow that."""
+        result = array_namespace().astype(self, dtype)
+        given: Any = self
+        if not np.can_cast(given.dtype, result.dtype, casting):
+            raise TypeError(located(f"x.astype: casting={casting!r} makes no {result.dtype} of {given.dtype}"))
+        return result
 
-    def copy(self) -> Self:
+    def copy(self, order: str = "C") -> Self:
         """The array itself: a traced array never changes."""
         return self
 
@@ -180,74 +201,127 @@ class ArrayMethods:
         """`numpy.repeat`."""
         return array_namespace().repeat(self, repeats, axis)
 
-    def take(self, indices: Any, axis: int | None = None, mode: str = "raise") -> Any:
+    def take(self, indices: Any, axis: int | None = None, out: None = None, mode: str = "raise") -> Any:
         """`numpy.take`."""
+        refuse_out("x.take", out)
         return array_namespace().take(self, indices, axis, mode=mode)
 
     def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
         """`numpy.diagonal`."""
         return array_namespace().diagonal(self, offset, axis1, axis2)
 
-    def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None, out: None = None) -> Any:
         """`numpy.trace`."""
-        return array_namespace().trace(self, offset, axis1, axis2)
+        refuse_out("x.trace", out)
+        return array_namespace().trace(self, offset, axis1, axis2, dtype)
 
-    def dot(self, other: Any) -> Any:
+    def dot(self, other: Any, out: None = None) -> Any:
         """`numpy.dot`."""
+        refuse_out("x.dot", out)
         return array_namespace().dot(self, other)
 
-    def clip(self, min: Any = None, max: Any = None) -> Any:
+    def clip(self, min: Any = None, max: Any = None, out: None = None) -> Any:
         """`numpy.clip`."""
+        refuse_out("x.clip", out)
         return array_namespace().clip(self, min, max)
 
-    def round(self, decimals: int = 0) -> Any:
+    def round(self, decimals: int = 0, out: None = None) -> Any:
         """`numpy.round`."""
+        refuse_out("x.round", out)
         return array_namespace().round(self, decimals)
 
-    def sum(self, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Any:
+    def sum(
+        self,
+        axis: Any = None,
+        dtype: Any = None,
+        out: None = None,
+        keepdims: bool = False,
+        initial: Any = None,
+        where: Any = True,
+    ) -> Any:
         """`numpy.sum`."""
-        return array_namespace().sum(self, axis, dtype=dtype, keepdims=keepdims)
+        refuse_out("x.sum", out)
+        return array_namespace().sum(self, axis, dtype=dtype, keepdims=keepdims, initial=initial, where=where)
 
-    def prod(self, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Any:
+    def prod(
+        self,
+        axis: Any = None,
+        dtype: Any = None,
+        out: None = None,
+        keepdims: bool = False,
+        initial: Any = None,
+        where: Any = True,
+    ) -> Any:
         """`numpy.prod`."""
-        return array_namespace().prod(self, axis, dtype=dtype, keepdims=keepdims)
+        refuse_out("x.prod", out)
+        return array_namespace().prod(self, axis, dtype=dtype, keepdims=keepdims, initial=initial, where=where)
 
-    def mean(self, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Any:
+    def mean(
+        self, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False, *, where: Any = True
+    ) -> Any:
         """`numpy.mean`."""
-        return array_namespace().mean(self, axis, dtype=dtype, keepdims=keepdims)
+        refuse_out("x.mean", out)
+        return array_namespace().mean(self, axis, dtype=dtype, keepdims=keepdims, where=where)
 
-    def var(self, axis: Any = None, dtype: Any = None, ddof: float = 0, keepdims: bool = False) -> Any:
+    def var(
+        self,
+        axis: Any = None,
+        dtype: Any = None,
+        out: None = None,
+        ddof: float = 0,
+        keepdims: bool = False,
+    ) -> Any:
         """`numpy.var`."""
-        return array_namespace().var(self, axis, dtype=dtype, ddof=ddof, keepdims=keepdims)
+        refuse_out("x.var", out)
+        return array_namespace().var(self, axis, dtype, ddof=ddof, keepdims=keepdims)
 
-    def std(self, axis: Any = None, dtype: Any = None, ddof: float = 0, keepdims: bool = False) -> Any:
+    def std(
+        self,
+        axis: Any = None,
+        dtype: Any = None,
+        out: None = None,
+        ddof: float = 0,
+        keepdims: bool = False,
+    ) -> Any:
         """`numpy.std`."""
-        return array_namespace().std(self, axis, dtype=dtype, ddof=ddof, keepdims=keepdims)
+        refuse_out("x.std", out)
+        return array_namespace().std(self, axis, dtype, ddof=ddof, keepdims=keepdims)
 
-    def max(self, axis: Any = None, keepdims: bool = False) -> Any:
+    def max(
+        self, axis: Any = None, out: None = None, keepdims: bool = False, initial: Any = None, where: Any = True
+    ) -> Any:
         """`numpy.max`."""
-        return array_namespace().max(self, axis, keepdims=keepdims)
+        refuse_out("x.max", out)
+        return array_namespace().max(self, axis, keepdims=keepdims, initial=initial, where=where)
 
-    def min(self, axis: Any = None, keepdims: bool = False) -> Any:
+    def min(
+        self, axis: Any = None, out: None = None, keepdims: bool = False, initial: Any = None, where: Any = True
+    ) -> Any:
         """`numpy.min`."""
-        return array_namespace().min(self, axis, keepdims=keepdims)
+        refuse_out("x.min", out)
+        return array_namespace().min(self, axis, keepdims=keepdims, initial=initial, where=where)
 
-    def argmax(self, axis: int | None = None, *, keepdims: bool = False) -> Any:
+    def argmax(self, axis: int | None = None, out: None = None, *, keepdims: bool = False) -> Any:
         """`numpy.argmax`."""
+        refuse_out("x.argmax", out)
         return array_namespace().argmax(self, axis, keepdims=keepdims)
 
-    def argmin(self, axis: int | None = None, *, keepdims: bool = False) -> Any:
+    def argmin(self, axis: int | None = None, out: None = None, *, keepdims: bool = False) -> Any:
         """`numpy.argmin`."""
+        refuse_out("x.argmin", out)
         return array_namespace().argmin(self, axis, keepdims=keepdims)
 
-    def any(self, axis: Any = None, keepdims: bool = False) -> Any:
+    def any(self, axis: Any = None, out: None = None, keepdims: bool = False, *, where: Any = True) -> Any:
         """`numpy.any`."""
-        return array_namespace().any(self, axis, keepdims=keepdims)
+        refuse_out("x.any", out)
+        return array_namespace().any(self, axis, keepdims=keepdims, where=where)
 
-    def all(self, axis: Any = None, keepdims: bool = False) -> Any:
+    def all(self, axis: Any = None, out: None = None, keepdims: bool = False, *, where: Any = True) -> Any:
         """`numpy.all`."""
-        return array_namespace().all(self, axis, keepdims=keepdims)
+        refuse_out("x.all", out)
+        return array_namespace().all(self, axis, keepdims=keepdims, where=where)
 
-    def cumsum(self, axis: int | None = None, dtype: Any = None) -> Any:
+    def cumsum(self, axis: int | None = None, dtype: Any = None, out: None = None) -> Any:
         """`numpy.cumsum`."""
+        refuse_out("x.cumsum", out)
         return array_namespace().cumsum(self, axis, dtype=dtype)

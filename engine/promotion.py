@@ -37,11 +37,18 @@ def result_dtype(*keys: Key) -> DType:
 
 
 @lru_cache(maxsize=4096)
-def ufunc_dtypes(ufunc: np.ufunc, *keys: Key) -> tuple[DType, ...]:
-    """The dtypes that `ufunc` casts its operands to, and those of its results. Raises `TypeError` where it refuses."""
+def ufunc_dtypes(
+    ufunc: np.ufunc, *keys: Key, dtype: DType | None = None, casting: str = "same_kind"
+) -> tuple[DType, ...]:
+    """The dtypes that `ufunc` casts its operands to, and those of its results, which are `dtype` where that is given.
+
+    Raises `TypeError` where it refuses, `ValueError` for a `casting` that there is not.
+    """
     given = tuple(_DEFAULTS[key] for key in keys) if all(key in _DEFAULTS for key in keys) else keys
-    resolved = ufunc.resolve_dtypes((*given, *(None,) * ufunc.nout))
-    return tuple(supported(dtype, f"np.{ufunc.__name__}") for dtype in resolved)
+    outputs = (None,) * ufunc.nout
+    options: dict[str, Any] = {} if dtype is None else {"signature": (*(None,) * ufunc.nin, *(dtype for _ in outputs))}
+    resolved = ufunc.resolve_dtypes((*given, *outputs), casting=cast(Any, casting), **options)
+    return tuple(supported(found, f"np.{ufunc.__name__}") for found in resolved)
 
 
 @lru_cache(maxsize=64)

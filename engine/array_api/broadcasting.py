@@ -189,10 +189,15 @@ def exact_scalar(x: Any, dtype: DType) -> Array:
         raise OverflowError(located(str(error))) from None
 
 
-def loop_dtypes(ufunc: np.ufunc, operands: Sequence[ArrayLike]) -> tuple[DType, ...]:
-    """The dtypes that `ufunc` computes with. Raises `TracingError` where it does not take the operands."""
+def loop_dtypes(
+    ufunc: np.ufunc, operands: Sequence[ArrayLike], dtype: Any = None, casting: str = "same_kind"
+) -> tuple[DType, ...]:
+    """The dtypes that `ufunc` computes with, and gives. Raises `TracingError` where it does not take the operands."""
+    wanted = None if dtype is None else dtype_argument(dtype)
     try:
-        return ufunc_dtypes(ufunc, *map(key_of, operands))
+        return ufunc_dtypes(ufunc, *map(key_of, operands), dtype=wanted, casting=casting)
+    except ValueError as error:
+        raise ValueError(located(str(error))) from None
     except TypeError as error:
         shown = ", ".join(described(x) for x in operands)
         raise TracingError(located(f"np.{ufunc.__name__} does not take {shown}: {error}")) from None

@@ -54,7 +54,7 @@ def linspace(
         y = moveaxis(y, 0, axis)
     if dtype is not None:
         y = astype(e.floor(y) if dtype_argument(dtype).kind in "iu" else y, dtype)
-    return (y, step) if retstep else y
+    return (y, step if parts > 0 else np.array(np.nan)) if retstep else y
 
 
 def full(shape: Any, fill_value: ArrayLike, dtype: Any = None) -> Any:

@@ -62,9 +62,9 @@ def diag(x: ArrayLike, /, k: int = 0) -> Any:
     return pad(square, [(max(-k, 0), max(k, 0)), (max(k, 0), max(-k, 0))])
 
 
-def trace(x: ArrayLike, /, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+def trace(x: ArrayLike, /, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None) -> Any:
     """The sum of a diagonal."""
-    return sum(diagonal(x, offset, axis1, axis2), -1)
+    return sum(diagonal(x, offset, axis1, axis2), -1, dtype)
 
 
 def _triangle(x: ArrayLike, k: int, lower: bool, name: str) -> Any:

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from .. import array_api as api
-from ..tracer import Tracer, TracingError, located
+from ..array_methods import refuse_out
+from ..tracer import Tracer, TracingError, as_operand, located
+from .broadcasting import cast, loop_dtypes
 
 _REDUCTIONS: dict[np.ufunc, Callable[..., Any]] = {
     np.add: api.sum,
@@ -46,7 +48,8 @@ def _functions() -> dict[Any, Callable[..., Any]]:
     for theirs, ours in ((np, api), (np.linalg, api.linalg)):
         for name in ours.__all__:
             function = getattr(theirs, name, None)
-            if callable(function) and not isinstance(function, type):
+            # What is NumPy's own function here too would come back without end.
+            if callable(function) and not isinstance(function, type) and function is not getattr(ours, name):
                 table[function] = getattr(ours, name)
     return table
 
@@ -87,22 +90,12 @@ def _full_name(function: Any) -> str:
     return f"{module.replace('numpy', 'np', 1)}.{function.__name__}"
 
 
-def _refuse_out(name: str, kwargs: dict[str, Any], operands: Sequence[Any] = ()) -> None:
-    out = kwargs.pop("out", None)
-    outs = out if isinstance(out, tuple) else (out,)
-    if all(o is None for o in outs):
-        return
-    inplace = any(o is x for o in outs for x in operands)
-    advice = "write y = y + x instead of y += x for a NumPy array y" if inplace else f"write y = {name}(...)"
-    raise TracingError(located(f"{name} cannot write a traced result into an array (out=); {advice}"))
-
-
 def call_ufunc(ufunc: np.ufunc, method: str, inputs: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """What `ufunc.method(*inputs, **kwargs)` means for traced arrays. Raises `TracingError` where it is not traced."""
     name = f"np.{ufunc.__name__}" if getattr(np, ufunc.__name__, None) is ufunc else f"scipy.special.{ufunc.__name__}"
     if method != "__call__":
         name = f"{name}.{method}"
-    _refuse_out(name, kwargs, inputs)
+    refuse_out(name, kwargs.pop("out", None), inputs)
     if method == "reduce" and ufunc in _REDUCTIONS:
         return _reduce(ufunc, name, inputs, dict(kwargs))
     if method == "accumulate" and ufunc is np.add:
@@ -110,27 +103,23 @@ def call_ufunc(ufunc: np.ufunc, method: str, inputs: Sequence[Any], kwargs: dict
     if method == "outer" and len(inputs) == 2:
         ndim = np.ndim(inputs[1]) if not isinstance(inputs[1], Tracer) else inputs[1].ndim
         left = api.asarray(inputs[0])
-        return _called(
-            _functions().get(ufunc), name, (api.reshape(left, (*left.shape, *(1,) * ndim)), inputs[1]), kwargs
-        )
-    if method != "__call__":
+        inputs = api.reshape(left, (*left.shape, *(1,) * ndim)), inputs[1]
+    elif method != "__call__":
         raise TracingError(located(f"{name} is not traced; write it with slices, np.sum, np.cumsum or np.take"))
-    dtype = kwargs.pop("dtype", None)
-    if dtype is not None:
-        inputs = [api.astype(api.asarray(x), dtype) for x in inputs]
+    options = {option: kwargs.pop(option) for option in ("dtype", "casting") if kwargs.get(option) is not None}
+    if options:
+        operands = [as_operand(x) for x in inputs]
+        inputs = [cast(x, d) for x, d in zip(operands, loop_dtypes(ufunc, operands, **options))]
     if kwargs.get("where", True) is True:
         kwargs.pop("where", None)
     else:
         raise TracingError(located(f"{name} with where= is not traced; write np.where(mask, {name}(...), other)"))
-    for option in ("casting", "order", "subok"):
+    for option in ("dtype", "order", "subok"):
         kwargs.pop(option, None)
     return _called(_functions().get(ufunc) or _OF_SCIPY.get(ufunc.__name__), name, inputs, kwargs)
 
 
 def _reduce(ufunc: np.ufunc, name: str, inputs: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    names = ("axis", "dtype", "out", "keepdims")
-    kwargs.update(zip(names, inputs[1:]))
-    _refuse_out(name, kwargs)
     if kwargs.get("dtype", 0) is None:
         del kwargs["dtype"]
     return _called(_REDUCTIONS[ufunc], name, (inputs[0],), {"axis": 0, **kwargs})
@@ -140,8 +129,30 @@ def call_function(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) ->
     """What NumPy's `function` means for traced arrays. Raises `TracingError` where it is not traced."""
     name = _full_name(function)
     kwargs = dict(kwargs)
-    _refuse_out(name, kwargs)
-    return _called(_functions().get(function), name, args, kwargs)
+    ours = _functions().get(function)
+    if ours is not None and (len(args) > _most_positional(ours) or not kwargs.keys() <= _parameters(ours)):
+        args, kwargs = _as_ours(function, ours, args, kwargs)
+    refuse_out(name, kwargs.pop("out", None))
+    return _called(ours, name, args, kwargs)
+
+
+def _as_ours(
+    theirs: Any, ours: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]
+) -> tuple[Sequence[Any], dict[str, Any]]:
+    """The arguments of NumPy's function for ours: by position what has no name here, by name the rest."""
+    try:
+        bound = inspect.signature(theirs).bind(*args, **kwargs)
+    except (TypeError, ValueError):
+        return args, kwargs
+    parameters = inspect.signature(theirs).parameters
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters.values()):
+        return args, kwargs
+    given: dict[str, Any] = {}
+    for name, value in bound.arguments.items():
+        given.update(value if parameters[name].kind is inspect.Parameter.VAR_KEYWORD else {name: value})
+    nameless = sum(p.kind is p.POSITIONAL_ONLY for p in inspect.signature(ours).parameters.values())
+    leading = [name for name in list(parameters)[:nameless] if name in given]
+    return [given.pop(name) for name in leading], given
 
 
 def _called(ours: Callable[..., Any] | None, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -150,8 +161,6 @@ def _called(ours: Callable[..., Any] | None, name: str, args: Sequence[Any], kwa
     unknown = [key for key in kwargs if key not in _parameters(ours)]
     if unknown:
         raise TracingError(located(f"{name}: the argument {unknown[0]!r} is not traced; known are {_known(ours)}"))
-    if len(args) > _most_positional(ours):
-        raise TracingError(located(f"{name}: give the arguments after the first {_most_positional(ours)} by name"))
     return ours(*args, **kwargs)
 
 

@@ -478,6 +478,8 @@ def clip(
     A Python integer below all integers of the dtype of `x` is no lower bound, one above them no upper bound. The
     derivative is 1 at the bounds, which are not passed there, and goes to a bound that is.
     """
+    if (a_min is not None or a_max is not None) and (min is not None or max is not None):
+        raise ValueError(located("np.clip: a_min and min are the same, and so are a_max and max; give one of them"))
     low, high = min if a_min is None else a_min, max if a_max is None else a_max
     result = as_arraylike(x)
     if dtype_of(result).kind in "iu":

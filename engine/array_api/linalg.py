@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..tracer import ArrayLike
-from . import diagonals
-from .broadcasting import as_arraylike, reshaped, shape_of
-from .linear_algebra import matmul, outer, tensordot, vecdot
+from ..tracer import ArrayLike, ShapeError, located
+from . import diagonals, linear_algebra
+from .broadcasting import as_arraylike, described, reshaped, shape_of
+from .linear_algebra import matmul, tensordot, vecdot
 from .manipulation import matrix_transpose
 from .reductions import norm
 
@@ -20,9 +20,19 @@ def diagonal(x: ArrayLike, /, *, offset: int = 0) -> Any:
     return diagonals.diagonal(x, offset, -2, -1)
 
 
-def trace(x: ArrayLike, /, *, offset: int = 0) -> Any:
+def trace(x: ArrayLike, /, *, offset: int = 0, dtype: Any = None) -> Any:
     """The sums of the diagonals of the matrices in the last two axes."""
-    return diagonals.trace(x, offset, -2, -1)
+    return diagonals.trace(x, offset, -2, -1, dtype)
+
+
+def outer(x1: ArrayLike, x2: ArrayLike, /) -> Any:
+    """The products of all pairs of elements of two vectors. Raises `ShapeError` for others."""
+    x1, x2 = as_arraylike(x1), as_arraylike(x2)
+    if len(shape_of(x1)) != 1 or len(shape_of(x2)) != 1:
+        raise ShapeError(
+            located(f"np.linalg.outer takes vectors, got {described(x1)} and {described(x2)}; np.outer flattens them")
+        )
+    return linear_algebra.outer(x1, x2)
 
 
 def vector_norm(x: ArrayLike, /, *, axis: int | None = None, keepdims: bool = False, ord: float = 2) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...ir.ops import movement
 from ..promotion import result_dtype
-from ..tracer import ArrayLike, ShapeError, Tracer, TracingError, as_operand, emit, located, trace_of
+from ..tracer import ArrayLike, ShapeError, Tracer, TracingError, emit, located, trace_of
 from . import elementwise as e
 from .broadcasting import (
     as_arraylike,
@@ -188,9 +188,12 @@ def flipud(x: ArrayLike, /) -> Any:
 
 def rot90(x: ArrayLike, /, k: int = 1, axes: Sequence[int] = (0, 1)) -> Any:
     """`x` turned by `k` times 90 degrees in the plane of two axes, from the first towards the second."""
-    first, second = axes
+    x = as_arraylike(x)
+    first, second = (axis_index(axis, len(shape_of(x))) for axis in axes)
+    if first == second:
+        raise ShapeError(located(f"np.rot90: the axes {axes} are the same"))
     if k % 4 == 0:
-        return as_arraylike(x)
+        return x
     if k % 4 == 2:
         return flip(x, (first, second))
     return swapaxes(flip(x, second), first, second) if k % 4 == 1 else flip(swapaxes(x, first, second), second)
@@ -222,8 +225,13 @@ def sliced(x: ArrayLike, axis: int, start: int, stop: int) -> Any:
 # Joining and splitting.
 
 
-def concatenate(arrays: Sequence[ArrayLike], /, axis: int | None = 0, *, dtype: Any = None) -> Any:
-    """The arrays one after another along `axis` (flattened first for `None`), promoted to one dtype."""
+def concatenate(
+    arrays: Sequence[ArrayLike], /, axis: int | None = 0, *, dtype: Any = None, casting: Any = "same_kind"
+) -> Any:
+    """The arrays one after another along `axis` (flattened first for `None`), promoted to one dtype, or to `dtype`.
+
+    Raises `TypeError` where `casting` does not allow that.
+    """
     parts = [as_arraylike(x) for x in arrays]
     if not parts:
         raise ShapeError(located("np.concatenate needs at least one array"))
@@ -237,6 +245,10 @@ def concatenate(arrays: Sequence[ArrayLike], /, axis: int | None = 0, *, dtype: 
         shown = ", ".join(described(x) for x in parts)
         raise ShapeError(located(f"np.concatenate: {shown} differ in more than axis {axis}"))
     wanted = result_dtype(*map(key_of, parts)) if dtype is None else dtype_argument(dtype)
+    for x in parts:
+        if not np.can_cast(dtype_of(x), wanted, casting):
+            message = f"np.concatenate: casting={casting!r} makes no {wanted} of {described(x)}"
+            raise TypeError(located(f"{message}; write casting='unsafe', or cast with astype first"))
     trace = trace_of(parts)
     parts = [fitted(x, wanted, shape_of(x), trace) for x in parts]
     return parts[0] if len(parts) == 1 else emit(movement.concatenate, *parts, axis=place)
@@ -245,26 +257,27 @@ def concatenate(arrays: Sequence[ArrayLike], /, axis: int | None = 0, *, dtype: 
 concat = concatenate
 
 
-def stack(arrays: Sequence[ArrayLike], /, axis: int = 0, *, dtype: Any = None) -> Any:
-    """Arrays of one shape along a new axis."""
+def stack(arrays: Sequence[ArrayLike], /, axis: int = 0, *, dtype: Any = None, casting: Any = "same_kind") -> Any:
+    """Arrays of one shape along a new axis; `dtype` and `casting` as in `concatenate`."""
     parts = [as_arraylike(x) for x in arrays]
     if not parts:
         raise ShapeError(located("np.stack needs at least one array"))
     if len({shape_of(x) for x in parts}) > 1:
         raise ShapeError(located(f"np.stack: {', '.join(described(x) for x in parts)} differ in shape"))
     place = axis_index(axis, len(shape_of(parts[0])) + 1)
-    return concatenate([expand_dims(x, place) for x in parts], place, dtype=dtype)
+    return concatenate([expand_dims(x, place) for x in parts], place, dtype=dtype, casting=casting)
 
 
-def hstack(arrays: Sequence[ArrayLike], /, *, dtype: Any = None) -> Any:
+def hstack(arrays: Sequence[ArrayLike], /, *, dtype: Any = None, casting: Any = "same_kind") -> Any:
     """The arrays joined along axis 1, or along axis 0 where they have one axis."""
     parts = [atleast_1d(x) for x in arrays]
-    return concatenate(parts, 0 if parts and len(shape_of(parts[0])) == 1 else 1, dtype=dtype)
+    axis = 0 if parts and len(shape_of(parts[0])) == 1 else 1
+    return concatenate(parts, axis, dtype=dtype, casting=casting)
 
 
-def vstack(arrays: Sequence[ArrayLike], /, *, dtype: Any = None) -> Any:
+def vstack(arrays: Sequence[ArrayLike], /, *, dtype: Any = None, casting: Any = "same_kind") -> Any:
     """The arrays, of at least two axes, joined along axis 0."""
-    return concatenate([atleast_2d(x) for x in arrays], 0, dtype=dtype)
+    return concatenate([atleast_2d(x) for x in arrays], 0, dtype=dtype, casting=casting)
 
 
 def column_stack(arrays: Sequence[ArrayLike], /) -> Any:
@@ -281,7 +294,7 @@ def unstack(x: ArrayLike, /, *, axis: int = 0) -> tuple[Any, ...]:
     return tuple(reshaped(sliced(x, place, i, i + 1), rest) for i in range(shape_of(x)[place]))
 
 
-def array_split(x: ArrayLike, indices_or_sections: Any, axis: int = 0) -> list[Any]:
+def array_split(x: ArrayLike, /, indices_or_sections: Any, axis: int = 0) -> list[Any]:
     """`x` cut along `axis` into a number of parts, as equal as can be, or at the given places."""
     x = as_arraylike(x)
     place = axis_index(axis, len(shape_of(x)))
@@ -297,7 +310,7 @@ def array_split(x: ArrayLike, indices_or_sections: Any, axis: int = 0) -> list[A
     return [sliced(x, place, a, builtins.max(a, b)) for a, b in itertools.pairwise(bounds)]
 
 
-def split(x: ArrayLike, indices_or_sections: Any, axis: int = 0) -> list[Any]:
+def split(x: ArrayLike, /, indices_or_sections: Any, axis: int = 0) -> list[Any]:
     """`array_split` into equal parts. Raises `ShapeError` where the length is no multiple of their number."""
     x = as_arraylike(x)
     length = shape_of(x)[axis_index(axis, len(shape_of(x)))]
@@ -359,7 +372,7 @@ def _pairs(values: Any, ndim: int, what: str) -> list[tuple[Any, Any]]:
     return [(before, after) for before, after in pairs.tolist()]
 
 
-def pad(x: ArrayLike, /, pad_width: Any, mode: str = "constant", *, constant_values: Any = 0) -> Any:
+def pad(x: ArrayLike, /, pad_width: Any, mode: str = "constant", *, constant_values: Any = None) -> Any:
     """`x` with elements added before and after along every axis: a constant, or those of `x` as `mode` says.
 
     Modes: constant, edge, reflect, symmetric, wrap, as NumPy's.
@@ -370,11 +383,14 @@ def pad(x: ArrayLike, /, pad_width: Any, mode: str = "constant", *, constant_val
     if builtins.any(n < 0 for pair in widths for n in pair):
         raise ShapeError(located(f"np.pad: widths are not negative, got {pad_width!r}"))
     if mode == "constant":
-        return _pad_constant(x, widths, _pairs(constant_values, ndim, "constant values"))
+        values = 0 if constant_values is None else constant_values
+        return _pad_constant(x, widths, _pairs(values, ndim, "constant values"))
     if mode not in ("edge", "reflect", "symmetric", "wrap"):
         raise TracingError(
             located(f"np.pad with mode={mode!r} is not traced; constant, edge, reflect, symmetric, wrap are")
         )
+    if constant_values is not None:
+        raise ValueError(located(f"np.pad with mode={mode!r} takes no constant_values"))
     for axis, (before, after) in enumerate(widths):
         if before or after:
             order = np.arange(shape_of(x)[axis])
@@ -409,15 +425,23 @@ def _pad_constant(x: ArrayLike, widths: list[tuple[int, int]], values: list[tupl
 
 
 def diff(x: ArrayLike, /, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
-    """Differences of neighbours along `axis`, taken `n` times; `prepend` and `append` are joined on first."""
+    """Differences of neighbours along `axis`, taken `n` times; `prepend` and `append` are joined on first.
+
+    For n = 0 it is `x` alone, as in NumPy. Raises `ValueError` for a negative `n`.
+    """
     x = as_arraylike(x)
+    times = integer(n, "np.diff: n")
+    if times == 0:
+        return x
+    if times < 0:
+        raise ValueError(located(f"np.diff: n is 0 or more, got {times}"))
     place = axis_index(axis, len(shape_of(x)))
     edge = tuple(1 if i == place else m for i, m in enumerate(shape_of(x)))
-    ends = [None if end is None else as_operand(end) for end in (prepend, append)]
+    ends = [None if end is None else as_arraylike(end) for end in (prepend, append)]
     first, last = (end if end is None or shape_of(end) else broadcast_to(end, edge) for end in ends)
     if first is not None or last is not None:
         x = concatenate([part for part in (first, x, last) if part is not None], place)
-    for _ in range(n):
+    for _ in range(times):
         length = shape_of(x)[place]
         above, below = (
             sliced(x, place, builtins.min(1, length), length),
@@ -429,6 +453,8 @@ def diff(x: ArrayLike, /, n: int = 1, axis: int = -1, prepend: Any = None, appen
 
 def meshgrid(*arrays: ArrayLike, indexing: str = "xy", sparse: bool = False, copy: bool = True) -> Any:
     """Coordinate arrays of a grid, one for each vector; `xy` exchanges the first two axes."""
+    if indexing not in ("xy", "ij"):
+        raise ValueError(located(f"np.meshgrid: indexing is 'xy' or 'ij', got {indexing!r}"))
     vectors = [ravel(x) for x in arrays]
     ndim = len(vectors)
     places = list(range(ndim))
@@ -438,7 +464,7 @@ def meshgrid(*arrays: ArrayLike, indexing: str = "xy", sparse: bool = False, cop
     return tuple(spread) if sparse else e.broadcast_arrays(*spread)
 
 
-def copy(x: ArrayLike, /) -> Any:
-    """The array itself where it is traced (it never changes), a copy where not."""
+def copy(x: ArrayLike, /, order: str = "K") -> Any:
+    """The array itself where it is traced (it never changes), a copy where not; `order` is the compiler's choice."""
     x = as_arraylike(x)
     return x if isinstance(x, Tracer) else x.copy()

@@ -8,24 +8,27 @@ from typing import Any
 
 import numpy as np
 
-from ...ir import Op
+from ...ir import DType, Op
 from ...ir.ops import elementwise as ew
 from ...ir.ops import reduction
 from ..promotion import float_dtype, sum_dtype
-from ..tracer import ArrayLike, ShapeError, TracingError, emit, located, trace_of
+from ..tracer import ArrayLike, ShapeError, Tracer, TracingError, emit, located, trace_of
 from . import elementwise as e
 from .broadcasting import (
     as_arraylike,
     axes_tuple,
     axis_index,
     cast,
+    common_shape,
     described,
     dtype_argument,
     dtype_of,
+    exact_scalar,
     reshaped,
     shape_of,
+    stretched,
 )
-from .manipulation import pad
+from .manipulation import broadcast_to, pad
 
 
 def _kept_shape(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
@@ -38,30 +41,95 @@ def _reduce(op: Op, x: ArrayLike, axes: tuple[int, ...], keepdims: bool) -> Any:
     return reshaped(result, _kept_shape(shape, axes)) if keepdims else result
 
 
+def _left_shape(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(n for i, n in enumerate(shape) if i not in axes)
+
+
+def _filled(like: ArrayLike, shape: tuple[int, ...], value: float | bool) -> Any:
+    """An array of `shape`, of the dtype of `like`, and traced where that is."""
+    trace = trace_of([like])
+    return trace.full(value, shape, dtype_of(like)) if trace else np.full(shape, value, dtype_of(like))
+
+
 def _length(x: ArrayLike, axes: tuple[int, ...]) -> int:
     return math.prod(shape_of(x)[a] for a in axes)
 
 
-def sum(x: ArrayLike, /, axis: Any = None, dtype: Any = None, *, keepdims: bool = False) -> Any:
-    """The sum over `axis`; integers are summed in int64."""
+def _only_where(x: ArrayLike, where: Any, neutral: float | bool, name: str) -> ArrayLike:
+    """`x` with `neutral` where `where` is False."""
+    mask = as_arraylike(where)
+    if dtype_of(mask).kind != "b":
+        raise TypeError(located(f"np.{name}: where is bool, got {described(mask)}; write x != 0"))
+    shape = common_shape(f"np.{name}", [x, mask])
+    return e.where(stretched(mask, shape), x, dtype_of(x).type(neutral))
+
+
+def _total(
+    op: Op, bools: Any, combine: Any, x: ArrayLike, axis: Any, dtype: Any, keepdims: bool, initial: Any, where: Any
+) -> Any:
+    """A sum or a product, which begins at `initial` and leaves out what is not `where`."""
     x = as_arraylike(x)
-    x = cast(x, sum_dtype(dtype_of(x)) if dtype is None else dtype_argument(dtype))
-    return _reduce(reduction.reduce_sum, x, axes_tuple(axis, len(shape_of(x))), keepdims)
+    wanted = sum_dtype(dtype_of(x)) if dtype is None else dtype_argument(dtype)
+    name, neutral = ("sum", 0) if op is reduction.reduce_sum else ("prod", 1)
+    x = cast(x, wanted)
+    if where is not True:
+        x = _only_where(x, where, neutral, name)
+    if wanted.kind == "b":
+        result = bools(x, axis, keepdims=keepdims)
+    else:
+        result = _reduce(op, x, axes_tuple(axis, len(shape_of(x))), keepdims)
+    return result if initial is None else combine(result, _fitting(initial, wanted))
 
 
-def prod(x: ArrayLike, /, axis: Any = None, dtype: Any = None, *, keepdims: bool = False) -> Any:
-    """The product over `axis`; integers are multiplied in int64."""
+def _fitting(initial: ArrayLike, dtype: DType) -> ArrayLike:
+    """What a reduction begins at, as `dtype`. Raises `OverflowError` for a Python integer that does not fit."""
+    return exact_scalar(initial, dtype) if type(initial) is int else cast(as_arraylike(initial), dtype)
+
+
+def sum(
+    x: ArrayLike,
+    /,
+    axis: Any = None,
+    dtype: Any = None,
+    *,
+    keepdims: bool = False,
+    initial: ArrayLike = None,
+    where: ArrayLike = True,
+) -> Any:
+    """The sum over `axis`, of `initial` and the elements that are `where`; integers are summed in int64."""
+    return _total(reduction.reduce_sum, any, e.add, x, axis, dtype, keepdims, initial, where)
+
+
+def prod(
+    x: ArrayLike,
+    /,
+    axis: Any = None,
+    dtype: Any = None,
+    *,
+    keepdims: bool = False,
+    initial: ArrayLike = None,
+    where: ArrayLike = True,
+) -> Any:
+    """The product over `axis`, of `initial` and the elements that are `where`; integers are multiplied in int64."""
+    return _total(reduction.reduce_prod, all, e.multiply, x, axis, dtype, keepdims, initial, where)
+
+
+def mean(
+    x: ArrayLike, /, axis: Any = None, dtype: Any = None, *, keepdims: bool = False, where: ArrayLike = True
+) -> Any:
+    """The mean over `axis` of the elements that are `where`; integers give float64. Of no elements it is NaN.
+
+    With a `dtype` of integers the sum is one of integers, and the mean is truncated.
+    """
     x = as_arraylike(x)
-    x = cast(x, sum_dtype(dtype_of(x)) if dtype is None else dtype_argument(dtype))
-    return _reduce(reduction.reduce_prod, x, axes_tuple(axis, len(shape_of(x))), keepdims)
-
-
-def mean(x: ArrayLike, /, axis: Any = None, dtype: Any = None, *, keepdims: bool = False) -> Any:
-    """The mean over `axis`; integers give float64. Of no elements it is NaN."""
-    x = as_arraylike(x)
-    x = cast(x, float_dtype(dtype_of(x)) if dtype is None else dtype_argument(dtype))
-    axes = axes_tuple(axis, len(shape_of(x)))
-    return e.divide(_reduce(reduction.reduce_sum, x, axes, keepdims), _length(x, axes))
+    wanted = float_dtype(dtype_of(x)) if dtype is None else dtype_argument(dtype)
+    total = sum(x, axis, wanted, keepdims=keepdims, where=where)
+    if where is True:
+        count: ArrayLike = _length(x, axes_tuple(axis, len(shape_of(x))))
+    else:
+        counted = broadcast_to(as_arraylike(where), common_shape("np.mean", [x, as_arraylike(where)]))
+        count = cast(sum(counted, axis, keepdims=keepdims), wanted)
+    return cast(e.divide(total, count), wanted)
 
 
 def average(x: ArrayLike, /, axis: Any = None, weights: ArrayLike | None = None, *, keepdims: bool = False) -> Any:
@@ -94,8 +162,13 @@ def var(
     keepdims: bool = False,
 ) -> Any:
     """The mean squared deviation over `axis`, of `n - ddof` (`correction` is the same); integers give float64."""
+    if correction is not None and ddof != 0:
+        raise ValueError(located("np.var, np.std: ddof and correction are the same; give one of them"))
     x = as_arraylike(x)
-    x = cast(x, float_dtype(dtype_of(x)) if dtype is None else dtype_argument(dtype))
+    wanted = float_dtype(dtype_of(x)) if dtype is None else dtype_argument(dtype)
+    if wanted.kind != "f":
+        raise TypeError(located(f"np.var, np.std: dtype is float32 or float64, got {wanted}"))
+    x = cast(x, wanted)
     axes = axes_tuple(axis, len(shape_of(x)))
     deviation = e.subtract(x, mean(x, axes, keepdims=True))
     total = _reduce(reduction.reduce_sum, e.square(deviation), axes, keepdims)
@@ -116,22 +189,38 @@ def std(
     return e.root_flat_at_zero(var(x, axis, dtype, ddof=ddof, correction=correction, keepdims=keepdims))
 
 
-def _extreme(op: Op, name: str, x: ArrayLike, axis: Any, keepdims: bool) -> Any:
+def _extreme(op: Op, x: ArrayLike, axis: Any, keepdims: bool, initial: Any, where: Any) -> Any:
+    name, better = ("max", e.maximum) if op is reduction.reduce_max else ("min", e.minimum)
     x = as_arraylike(x)
+    bound = None if initial is None else _fitting(initial, dtype_of(x))
+    if where is not True:
+        if bound is None:
+            raise ValueError(located(f"np.{name} with where= needs initial=, the {name} of no elements"))
+        if isinstance(bound, Tracer):
+            raise TracingError(located(f"np.{name} with where= needs an initial= that is known while tracing"))
+        x = _only_where(x, where, bound.item(), name)
     axes = axes_tuple(axis, len(shape_of(x)))
     if _length(x, axes) == 0:
-        raise ShapeError(located(f"np.{name} of no elements: {described(x)} over axis {axis} has no {name}"))
-    return _reduce(op, x, axes, keepdims)
+        if bound is None:
+            raise ShapeError(located(f"np.{name} of no elements: {described(x)} over axis {axis} has no {name}"))
+        shape = _kept_shape(shape_of(x), axes) if keepdims else _left_shape(shape_of(x), axes)
+        return broadcast_to(bound, shape) if isinstance(bound, Tracer) else _filled(x, shape, bound.item())
+    result = _reduce(op, x, axes, keepdims)
+    return result if bound is None else better(result, bound)
 
 
-def max(x: ArrayLike, /, axis: Any = None, *, keepdims: bool = False) -> Any:
-    """The largest over `axis`; NaN if any is."""
-    return _extreme(reduction.reduce_max, "max", x, axis, keepdims)
+def max(
+    x: ArrayLike, /, axis: Any = None, *, keepdims: bool = False, initial: ArrayLike = None, where: ArrayLike = True
+) -> Any:
+    """The largest over `axis`, of `initial` and the elements that are `where`; NaN if any is."""
+    return _extreme(reduction.reduce_max, x, axis, keepdims, initial, where)
 
 
-def min(x: ArrayLike, /, axis: Any = None, *, keepdims: bool = False) -> Any:
-    """The smallest over `axis`; NaN if any is."""
-    return _extreme(reduction.reduce_min, "min", x, axis, keepdims)
+def min(
+    x: ArrayLike, /, axis: Any = None, *, keepdims: bool = False, initial: ArrayLike = None, where: ArrayLike = True
+) -> Any:
+    """The smallest over `axis`, of `initial` and the elements that are `where`; NaN if any is."""
+    return _extreme(reduction.reduce_min, x, axis, keepdims, initial, where)
 
 
 amax, amin = max, min
@@ -166,25 +255,25 @@ def argmin(x: ArrayLike, /, axis: int | None = None, *, keepdims: bool = False) 
     return _arg(reduction.argmin, "argmin", x, axis, keepdims)
 
 
-def _logic(op: Op, of_none: bool, x: ArrayLike, axis: Any, keepdims: bool) -> Any:
+def _logic(op: Op, of_none: bool, x: ArrayLike, axis: Any, keepdims: bool, where: Any) -> Any:
     x = e.truth(x)
+    if where is not True:
+        x = _only_where(x, where, of_none, "any" if op is reduction.reduce_max else "all")
     shape = shape_of(x)
     axes = axes_tuple(axis, len(shape))
     if _length(x, axes) == 0:
-        result = _kept_shape(shape, axes) if keepdims else tuple(n for i, n in enumerate(shape) if i not in axes)
-        trace = trace_of([x])
-        return trace.full(of_none, result, np.dtype(bool)) if trace else np.full(result, of_none)
+        return _filled(x, _kept_shape(shape, axes) if keepdims else _left_shape(shape, axes), of_none)
     return _reduce(op, x, axes, keepdims)
 
 
-def any(x: ArrayLike, /, axis: Any = None, *, keepdims: bool = False) -> Any:
-    """Whether any element over `axis` is nonzero."""
-    return _logic(reduction.reduce_max, False, x, axis, keepdims)
+def any(x: ArrayLike, /, axis: Any = None, *, keepdims: bool = False, where: ArrayLike = True) -> Any:
+    """Whether any element over `axis` that is `where` is nonzero."""
+    return _logic(reduction.reduce_max, False, x, axis, keepdims, where)
 
 
-def all(x: ArrayLike, /, axis: Any = None, *, keepdims: bool = False) -> Any:
-    """Whether all elements over `axis` are nonzero."""
-    return _logic(reduction.reduce_min, True, x, axis, keepdims)
+def all(x: ArrayLike, /, axis: Any = None, *, keepdims: bool = False, where: ArrayLike = True) -> Any:
+    """Whether all elements over `axis` that are `where` are nonzero."""
+    return _logic(reduction.reduce_min, True, x, axis, keepdims, where)
 
 
 def count_nonzero(x: ArrayLike, /, axis: Any = None, *, keepdims: bool = False) -> Any:
