@@ -124,9 +124,7 @@ SMOOTH = {
         400.0,
     ),
     "elu above": Smooth(lambda x: nn.elu(x, 2.0), lambda x: x, (1.0, 8.0, 1e30, 1e-6)),
-    "elu below": Smooth(
-        lambda x: nn.elu(x, 2.0), lambda x: 2 * mp.expm1(x), (0.0, -0.0, -1.0, -8.0, -30.0, -60.0, -1e30, -1e-6)
-    ),
+    "elu below": Smooth(lambda x: nn.elu(x, 2.0), lambda x: 2 * mp.expm1(x), (-1.0, -8.0, -30.0, -60.0, -1e30, -1e-6)),
     "expm1": Smooth(gnp.expm1, mp.expm1, (0.0, 1.0, -1.0, 8.0, -8.0, -17.0, -30.0, -60.0, *LEAST)),
     "exp2": Smooth(gnp.exp2, lambda x: mp.mpf(2) ** x, (0.0, 1.0, -1.0, 8.0, -8.0, -30.0, -60.0, *LEAST)),
     "log1p": Smooth(gnp.log1p, mp.log1p, (0.0, 1.0, -0.7, 8.0, -0.999, 1e4, *LEAST)),
@@ -222,6 +220,129 @@ def test_smooth_functions_have_their_derivatives_everywhere(dtype: str, how: str
     assert not wrong, "\n".join(wrong)
 
 
+# Rows of many shapes are many kernels.
+ONE_DTYPE_COMPILED = pytest.mark.parametrize(
+    ("dtype", "how"), [("float32", "interpreted"), ("float64", "interpreted"), ("float32", "compiled")]
+)
+
+
+# Functions of two arrays, whose derivatives are those in x and y, and the second ones in xx, xy and yy.
+
+PLANE = ((1.0, 2.0), (-1.0, 2.0), (1.0, -2.0), (-3.0, -0.5), (0.0, 2.0), (-0.0, -2.0), (2.0, 0.0), (-2.0, -0.0))
+SCALED = ((1e-15, 2e-15), (-1e-15, 1e-15), (3e15, -2e15), (1e-6, 1e6), (-1e6, 1e-6))
+TIES = ((0.0, 0.0), (3.0, 3.0), (-8.0, -8.0), (-0.0, 0.0), (1e4, 1e4), (-1e30, -1e30))
+POWERS = ((2.0, 3.0), (0.5, -2.0), (3.0, 0.0), (1.0, 0.0), (1e-6, 2.0), (8.0, 0.5))
+
+
+@dataclass(frozen=True)
+class SmoothInTwo:
+    function: Callable[[Any, Any], Any]
+    true: Callable[[Any, Any], Any]
+    at: tuple[tuple[float, float], ...]
+    absolute: float = 0.0
+
+
+SMOOTH_IN_TWO = {
+    "logaddexp": SmoothInTwo(
+        gnp.logaddexp,
+        lambda x, y: mp.log(mp.exp(x) + mp.exp(y)),
+        (*PLANE, *TIES, (30.0, 0.0), (0.0, 60.0), (-60.0, 30.0)),
+    ),
+    "logsumexp": SmoothInTwo(
+        lambda x, y: gnp.logsumexp(gnp.stack([x, y]), axis=0),
+        lambda x, y: mp.log(mp.exp(x) + mp.exp(y)),
+        (*PLANE, *TIES, (30.0, 0.0), (0.0, 60.0)),
+        4.0,
+    ),
+    "hypot": SmoothInTwo(gnp.hypot, lambda x, y: mp.sqrt(x * x + y * y), PLANE + SCALED, 4.0),
+    "arctan2": SmoothInTwo(
+        gnp.arctan2, lambda x, y: mp.atan2(x, y), tuple(p for p in PLANE + SCALED if p[0] or p[1] > 0), 4.0
+    ),
+    "power": SmoothInTwo(gnp.power, lambda x, y: x**y, POWERS, 16.0),
+    "multiply": SmoothInTwo(gnp.multiply, lambda x, y: x * y, PLANE + TIES),
+    "divide": SmoothInTwo(gnp.divide, lambda x, y: x / y, tuple(p for p in PLANE + SCALED if p[1])),
+    "remainder": SmoothInTwo(
+        gnp.remainder, lambda x, y: x - mp.floor(x / y) * y, ((7.0, 3.0), (-7.0, 3.0), (7.0, -3.0))
+    ),
+    "fmod": SmoothInTwo(
+        gnp.fmod,
+        lambda x, y: x - (1 if x * y > 0 else -1) * mp.floor(abs(x / y)) * y,
+        ((7.0, 3.0), (-7.0, 3.0), (7.0, -3.0), (0.0, 3.0), (-0.0, -3.0)),
+    ),
+    "product of x, y and 3": SmoothInTwo(
+        lambda x, y: gnp.prod(gnp.stack([x, y, gnp.full_like(x, 3)]), axis=0), lambda x, y: 3 * x * y, PLANE + TIES
+    ),
+    "variance of x, y and 1": SmoothInTwo(
+        lambda x, y: gnp.var(gnp.stack([x, y, gnp.ones_like(x)]), axis=0),
+        lambda x, y: (x * x + y * y + 1) / 3 - ((x + y + 1) / 3) ** 2,
+        (*PLANE, (0.0, 0.0), (1.0, 1.0)),
+        8.0,
+    ),
+    "std of x, y and 1": SmoothInTwo(
+        lambda x, y: gnp.std(gnp.stack([x, y, gnp.ones_like(x)]), axis=0),
+        lambda x, y: mp.sqrt((x * x + y * y + 1) / 3 - ((x + y + 1) / 3) ** 2),
+        PLANE,
+        8.0,
+    ),
+    "mse": SmoothInTwo(lambda x, y: nn.mse_loss(x, y, "none"), lambda x, y: (x - y) ** 2, PLANE + TIES),
+    "bce": SmoothInTwo(
+        lambda x, y: nn.binary_cross_entropy_with_logits(x, y, reduction="none"),
+        lambda x, y: mp.log1p(mp.exp(x)) - x * y,
+        ((0.0, 0.0), (0.0, 1.0), (-0.0, 0.5), (30.0, 1.0), (-30.0, 0.0), (30.0, 0.0), (-60.0, 1.0)),
+    ),
+}
+
+
+def five_derivatives(f: Callable[[Any, Any], Any]) -> Callable[[Any, Any], tuple[Any, ...]]:
+    def derivatives(x: Any, y: Any) -> tuple[Any, ...]:
+        first = gl.grad(lambda x, y: gnp.sum(f(x, y)), argnums=(0, 1))
+        in_x = gl.grad(lambda x, y: gnp.sum(first(x, y)[0]), argnums=(0, 1))(x, y)
+        return (*first(x, y), *in_x, gl.grad(lambda y: gnp.sum(first(x, y)[1]))(y))
+
+    return derivatives
+
+
+@functools.cache
+def five_true_derivatives(name: str, dtype: str) -> np.ndarray:
+    row = SMOOTH_IN_TWO[name]
+    result: list[list[float]] = []
+    for x, y in np.array(row.at, dtype):
+        a, c = mp.mpf(float(x)), mp.mpf(float(y))
+        h = mp.mpf(10) ** -70 * max(abs(a), abs(c), mp.mpf(10) ** -20)
+        f = {(i, j): row.true(a + i * h, c + j * h) for i in (-1, 0, 1) for j in (-1, 0, 1)}
+        result.append(
+            [
+                float((f[1, 0] - f[-1, 0]) / (2 * h)),
+                float((f[0, 1] - f[0, -1]) / (2 * h)),
+                float((f[1, 0] - 2 * f[0, 0] + f[-1, 0]) / h**2),
+                float((f[1, 1] - f[1, -1] - f[-1, 1] + f[-1, -1]) / (4 * h**2)),
+                float((f[0, 1] - 2 * f[0, 0] + f[0, -1]) / h**2),
+            ]
+        )
+    return np.array(result).T
+
+
+@ONE_DTYPE_COMPILED
+def test_smooth_functions_of_two_arrays_have_their_derivatives_everywhere(dtype: str, how: str) -> None:
+    points = {name: tuple(np.array(row.at, dtype).T.copy()) for name, row in SMOOTH_IN_TWO.items()}
+
+    def program(points: dict[str, Any]) -> dict[str, Any]:
+        return {name: five_derivatives(row.function)(*points[name]) for name, row in SMOOTH_IN_TWO.items()}
+
+    results = gl.compile(program)(points) if how == "compiled" else program(points)
+    eps = float(np.finfo(dtype).eps)
+    wrong = []
+    for name, row in SMOOTH_IN_TWO.items():
+        true = five_true_derivatives(name, dtype)
+        # Second derivatives of homogeneous functions grow as the points shrink, and with them the error of a sum.
+        scale = np.max(np.abs(true), axis=0)
+        for what, found, expected in zip(("x", "y", "xx", "xy", "yy"), results[name], true, strict=True):
+            near = np.abs(found - expected) <= 64 * eps * np.abs(expected) + row.absolute * eps * scale + 1e-37
+            cases = zip(row.at, found, expected, near, strict=True)
+            wrong += [f"{name}, d/d{what} at {at}: {f!r}, not {t!r}" for at, f, t, ok in cases if not ok]
+    assert not wrong, "\n".join(wrong)
+
+
 # Points where a function has no derivative: roots at 0, corners, ties.
 
 
@@ -231,11 +352,12 @@ def zeros(*shape: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Degenerate:
-    """A function, a point, and its gradient there by the rule; the second derivative is a finite number."""
+    """A function, a point, and its gradient there by the rule; the second derivative is `second`, or any number."""
 
     function: Callable[[Any], Any]
     at: Any
     gradient: Any
+    second: Any = None
 
 
 def norm_of(**options: Any) -> Callable[[Any], Any]:
@@ -302,7 +424,10 @@ DEGENERATE = {
     "lp_pool2d of zeros": Degenerate(lambda x: nn.lp_pool2d(x, 2, 2), zeros(1, 1, 2, 2), zeros(1, 1, 2, 2)),
     "lp_pool3d of zeros": Degenerate(lambda x: nn.lp_pool3d(x, 3, 2), zeros(1, 1, 2, 2, 2), zeros(1, 1, 2, 2, 2)),
     "clip at its bounds": Degenerate(
-        lambda x: gnp.clip(x, -1, 1) ** 2, np.array([-2.0, -1.0, 0.5, 1.0, 2.0]), [0.0, -2.0, 1.0, 2.0, 0.0]
+        lambda x: gnp.clip(x, -1, 1) ** 2,
+        np.array([-2.0, -1.0, 0.5, 1.0, 2.0]),
+        [0.0, -2.0, 1.0, 2.0, 0.0],
+        [0.0, 2.0, 2.0, 2.0, 0.0],
     ),
     "clip at its lower bound": Degenerate(lambda x: gnp.clip(x, 1.0, None), np.array([0.0, 1.0, 2.0]), [0.0, 1.0, 1.0]),
     "clip at its upper bound": Degenerate(lambda x: gnp.clip(x, None, 1.0), np.array([0.0, 1.0, 2.0]), [1.0, 1.0, 0.0]),
@@ -314,7 +439,8 @@ DEGENERATE = {
     "max shares a tie": Degenerate(gnp.max, np.array([1.0, 2.0, 2.0]), [0.0, 0.5, 0.5]),
     "abs": Degenerate(gnp.abs, np.array([0.0, -0.0, -2.0]), [0.0, 0.0, -1.0]),
     "sign": Degenerate(gnp.sign, np.array([0.0, -0.0, -2.0]), zeros(3)),
-    "relu": Degenerate(nn.relu, np.array([0.0, -0.0, 2.0]), [0.0, 0.0, 1.0]),
+    "relu": Degenerate(nn.relu, np.array([0.0, -0.0, 2.0]), [0.0, 0.0, 1.0], zeros(3)),
+    "elu": Degenerate(lambda x: nn.elu(x, 2.0), np.array([0.0, -0.0, 1e30]), [2.0, 2.0, 1.0], zeros(3)),
     "leaky_relu": Degenerate(nn.leaky_relu, np.array([0.0, -0.0, 2.0]), [0.01, 0.01, 1.0]),
     "softplus at its threshold": Degenerate(
         lambda x: nn.softplus(x, 1.0, 2.0), np.array([2.0, 2.5, 1e30]), [1 / (1 + np.exp(-2.0)), 1.0, 1.0]
@@ -326,7 +452,7 @@ DEGENERATE = {
         lambda x: nn.smooth_l1_loss(x, zeros(3), "none", 2.0), np.array([-2.0, 2.0, np.inf]), [-1.0, 1.0, 1.0]
     ),
     "prod with one 0": Degenerate(gnp.prod, np.array([0.0, 2.0, 3.0]), [6.0, 0.0, 0.0]),
-    "prod with two zeros": Degenerate(gnp.prod, np.array([0.0, 0.0, 3.0]), zeros(3)),
+    "prod with two zeros": Degenerate(gnp.prod, np.array([0.0, 0.0, 3.0]), zeros(3), [3.0, 3.0, 0.0]),
     "0 ** x": Degenerate(lambda x: gnp.power(0.0, x), np.array([0.0, 0.5, 1.0, 2.0]), zeros(4)),
     "x ** y at 0, in x": Degenerate(
         lambda x: gnp.power(x, np.array([0.0, 1.0, 2.0, 3.0, 2.5])), zeros(5), [0.0, 1.0, 0.0, 0.0, 0.0]
@@ -364,10 +490,7 @@ DEGENERATE = {
 }
 
 
-# One dtype is compiled: rows of many shapes are many kernels.
-@pytest.mark.parametrize(
-    ("dtype", "how"), [("float32", "interpreted"), ("float64", "interpreted"), ("float32", "compiled")]
-)
+@ONE_DTYPE_COMPILED
 def test_degenerate_points_have_the_derivative_of_their_rule(dtype: str, how: str) -> None:
     rows = {name: row for name, row in DEGENERATE.items() if dtype == "float64" or "squares" not in name}
     xs = {name: row.at.astype(dtype) for name, row in rows.items()}
@@ -383,6 +506,6 @@ def test_degenerate_points_have_the_derivative_of_their_rule(dtype: str, how: st
         first, second = results[name]
         if not np.allclose(first, row.gradient, tolerance, tolerance):
             wrong.append(f"{name}: {first}, not {row.gradient}")
-        if not np.isfinite(second).all():
-            wrong.append(f"{name}: second derivative {second}")
+        if not (np.isfinite(second).all() if row.second is None else np.allclose(second, row.second, tolerance)):
+            wrong.append(f"{name}: second derivative {second}, not {row.second}")
     assert not wrong, "\n".join(wrong)

@@ -25,11 +25,16 @@ def leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
 
 
 def elu(x: Any, alpha: float = 1.0) -> Any:
-    """x where x > 0, alpha (eˣ - 1) elsewhere. Clevert, Unterthiner and Hochreiter 2016."""
+    """x where x > 0, alpha (eˣ - 1) elsewhere. Clevert, Unterthiner and Hochreiter 2016.
+
+    At 0 the derivative is alpha and the second one 0, as in torch.
+    """
     x = as_arraylike(x)
-    positive = x > 0
+    below = x < 0
     # The branch not taken must stay finite, or its derivative would be 0 * inf.
-    return xp.where(positive, x, alpha * xp.expm1(xp.where(positive, 0, x)))
+    curved = alpha * xp.expm1(xp.where(below, x, 0))
+    is_one = isinstance(alpha, (int, float)) and alpha == 1
+    return xp.where(below, curved, x if is_one else xp.where(x > 0, x, alpha * x))
 
 
 def gelu(x: Any, approximate: Literal["none", "tanh"] = "none") -> Any:
