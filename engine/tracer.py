@@ -27,6 +27,7 @@ from ..ir import (
     type_of,
 )
 from ..ir.ops import creation
+from ..ir.ops import elementwise as ew
 from .array_methods import ArrayMethods, array_namespace
 from .errors import ShapeError, TracingError, located, source, user_line
 from .misuse import misused, needs_value, translated
@@ -137,7 +138,9 @@ class Trace:
         """An array filled with a number. Raises `OverflowError` where an integer does not fit `dtype`."""
         try:
             with np.errstate(all="ignore"):
-                exact = dtype.type(value).item()
+                real = np.asarray(value)
+                fits: Any = ew.cast.reference(real, dtype=dtype) if real.dtype.kind == "f" else dtype.type(value)
+                exact = fits.item()
         except OverflowError as error:
             raise OverflowError(located(str(error))) from None
         return Tracer(self, self.emit_node(creation.full, value=exact, shape=shape, dtype=dtype).output)

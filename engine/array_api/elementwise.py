@@ -338,7 +338,10 @@ def _comparable(x1: ArrayLike, x2: ArrayLike) -> tuple[ArrayLike, ArrayLike]:
         if type(number) is int and not isinstance(other, (int, float)) and dtype_of(other).kind in "iu":
             limits = np.iinfo(dtype_of(other))
             if not limits.min <= number <= limits.max:
-                pair = (np.asarray(number, np.int64), cast(other, np.dtype("int64")))
+                # Beyond int64 it is above all, or below all, as an infinity is.
+                held = -(2**63) <= number < 2**63
+                beyond = np.asarray(number if held else math.copysign(math.inf, number))
+                pair = (beyond, cast(other, beyond.dtype))
                 return pair[::order]  # pyright: ignore[reportReturnType]
     return x1, x2
 

@@ -255,9 +255,9 @@ def take(x: ArrayLike, /, indices: ArrayLike, axis: int | None = None, *, mode: 
     place = axis_index(axis, len(shape_of(x)))
     length = shape_of(x)[place]
     if mode == "wrap":
-        indices = e.remainder(indices, length)
+        indices = e.remainder(cast(indices, INT64), length)
     elif mode == "clip":
-        indices = e.clip(indices, 0, length - 1)
+        indices = e.clip(cast(indices, INT64), 0, length - 1)
     elif mode != "raise":
         raise TracingError(located(f"np.take: mode is raise, wrap or clip, not {mode!r}"))
     if isinstance(indices, np.ndarray):

@@ -146,3 +146,49 @@ def test_a_negative_power_stops_a_step_before_a_parameter_changes():
         np.testing.assert_array_equal(value, before[name])
     step(batch)
     assert any((value != before[name]).any() for name, value in step.parameters().items())
+
+
+# Beside the ops.
+
+
+@pytest.mark.parametrize("dtype", EDGES)
+def test_integers_are_compared_with_python_numbers_of_any_size(dtype):
+    x = np.array(EDGES[dtype], dtype)
+    numbers = [-(2**70), -(2**63) - 1, -(2**63), -129, 300, 2**31, 2**63 - 1, 2**63, 2**64, 2**70]
+
+    def fn(x):
+        comparisons = (np.less, np.less_equal, np.equal, np.not_equal, np.greater)
+        return [f(x, n) for f in comparisons for n in numbers] + [f(n, x) for f in comparisons for n in numbers]
+
+    assert_same(gl.compile(fn)(x), fn(x))
+
+
+def test_an_array_is_filled_with_a_float_as_numpy_casts_it():
+    def fn(x, y, z):
+        return [np.full_like(a, v) for a in (x, y, z) for v in (np.nan, -np.inf, 1e30, -2.7, np.float32(2.0**31))]
+
+    arrays = [np.zeros(2, dtype) for dtype in EDGES]
+    with np.errstate(all="ignore"):
+        expected = fn(*arrays)
+    assert_same(gl.compile(fn)(*arrays), expected)
+
+
+def test_bytes_index_arrays_longer_than_bytes_reach():
+    table, at = np.arange(300.0), np.array([0, 7, 255], "uint8")
+    for mode in ("raise", "wrap", "clip"):
+        for t in (table, table[:5] if mode != "raise" else table[:256]):
+            actual = gl.compile(lambda t, i, mode=mode: np.take(t, i, mode=mode))(t, at)
+            np.testing.assert_array_equal(actual, np.take(t, at, mode=mode))
+
+
+@pytest.mark.parametrize("dtype", EDGES)
+def test_sums_products_and_extremes_of_edge_values_wrap_as_numpys(dtype):
+    x = np.random.default_rng(0).choice(np.array(EDGES[dtype], dtype), (5, 67))
+
+    def fn(x):
+        results = [f(x, axis=axis) for f in (np.max, np.min, np.argmax, np.argmin) for axis in (0, 1, None)]
+        for to in ("int32", "int64", "uint8"):
+            results += [f(x, axis=axis, dtype=to) for f in (np.sum, np.prod, np.cumsum) for axis in (0, 1)]
+        return [*results, x @ x.T, np.ptp(x, axis=1), np.diff(x)]
+
+    assert_same(gl.compile(fn)(x), fn(x))
