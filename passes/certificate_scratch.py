@@ -15,6 +15,8 @@ from .lanes import MOST_LANES
 from .loop_nest import LEAST_BLOCK, LoopNest
 from .moments import MomentTiles
 from .plan import Plan
+from .running_sums import in_doubles
+from .scatter_sums import ScatterSums
 from .views import View
 
 LINE = 64
@@ -45,6 +47,12 @@ class Scratch:
             return self.plan.threads * (_strip_scratch(cut, y) + _group_scratch(cut, x, y))
         if node.op.name == "moments":
             return _moments_scratch(node, self.plan.threads)
+        if node.op.name == "cumsum":
+            x, axis = node.inputs[0].type, node.attrs["axis"]
+            row = 2 * x.nbytes // max(int(np.prod(x.shape[: axis + 1])), 1)
+            return self.plan.threads * (lines(row) if in_doubles(node) and row > 8 else 0)
+        if node.op.name == "scatter_add":
+            return self.plan.threads * _scatter_scratch(node)
         if node.op.name == "scan":
             apart = 1 if self.plan.nested else lanes(node)
             return lines(self.plan.bodies[node].arena_bytes) * (apart if 1 < self.plan.threads <= apart else 1)
@@ -166,6 +174,14 @@ def _moments_scratch(node: Node, threads: int) -> int:
     tiles = MomentTiles.of(node)
     row = node.output.type.nbytes
     return lines(tiles.tiles * row) + threads * lines(tiles.lanes * row)
+
+
+def _scatter_scratch(node: Node) -> int:
+    """All entries in float64; or a table of those of a group of updates, a link for each update, two lines of sums."""
+    sums = ScatterSums.of(node)
+    if sums.doubles:
+        return lines(8 * sums.columns * node.inputs[0].type.shape[node.attrs["axis"]])
+    return lines(4 * (sums.slots + sums.updates)) + lines(8 * sums.columns) if sums.updates else 0
 
 
 def _unlike(window: Array, positions: int, columns: int, channels: int) -> int:

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..ir import Graph, Node, Value
-from . import conv_tiles, dot_tiles
+from . import conv_tiles, dot_tiles, running_sums
 from .arena import Request, aligned, assign_offsets, most_live
 from .carried import carried_input, links, reads_of_bases
 from .conv_epilogue import epilogue_of
 from .lanes import lanes, run_side_by_side
 from .loop_nest import LoopNest, is_collected, loop_nest
 from .moments import MomentTiles
+from .scatter_sums import ScatterSums
 from .schedule import inputs_wanted_later, late_inputs, phases
 from .views import VIEW_OPS, View, resolve_views
 
@@ -237,6 +238,10 @@ def _scratch_bytes(
     nest = nests.get(node)
     if node.op.name == "moments":
         return MomentTiles.of(node).scratch_bytes(threads)
+    if node.op.name == "cumsum":
+        return threads * running_sums.line_bytes(node)
+    if node.op.name == "scatter_add":
+        return threads * ScatterSums.of(node).worker_bytes
     if node.op.family == "convolution":
         own = conv_tiles.scratch_bytes(node, threads, views)
         return own if nest is None else own + threads * nest.buffer_bytes + nest.partial_bytes

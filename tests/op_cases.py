@@ -277,6 +277,8 @@ for name in ("argmax", "argmin"):
 for dtype in NUMBERS:
     row("cumsum", arr((3, 4), dtype), axis=1, reverse=False, tolerance=SUMMED)
     row("cumsum", arr((3, 4), dtype), axis=0, reverse=True, tolerance=SUMMED)
+for shape in ((2, 300), (2, 300, 3)):
+    row("cumsum", arr(shape, F32), axis=1, reverse=len(shape) == 3, tolerance=SUMMED)
 for shape, axis in (((6,), 0), ((0, 2), 0), ((2, 0), 0), ((2, 1, 3, 2), 2)):
     row("cumsum", arr(shape), axis=axis, reverse=shape == (6,), tolerance=SUMMED)
 
@@ -356,6 +358,10 @@ for dtype in ANY:
             batch=0,
             tolerance=SUMMED,
         )
+for dtype, entries in ((F32, 3), (F32, 40), (F64, 3)):
+    # More updates than are added one after the other.
+    updates = arr((100, 2), dtype)
+    row("scatter_add", arr((entries, 2), dtype), arr((100,), I64, -2, 3), updates, axis=0, batch=0, tolerance=SUMMED)
 for x, indices, index_dtype, low, axis, batch in (
     ((4,), (), I64, 0, 0, 0),
     ((4,), (2, 3), I32, -4, 0, 0),

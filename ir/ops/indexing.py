@@ -92,11 +92,12 @@ def _scatter_type(x: ArrayType, indices: ArrayType, updates: ArrayType, axis: in
 def _scatter_add(x: Array, indices: Array, updates: Array, axis: int, batch: int) -> Array:
     batches, outer, length, inner = _blocks(x.shape, axis, batch)
     rows = _checked(indices, length).reshape(batches, math.prod(indices.shape[batch:]))
-    result = np.array(x, order="C")
+    # In float64, as `np.add.at` adds one update after the other.
+    result = np.array(x, np.float64 if x.dtype.kind == "f" else x.dtype, order="C")
     blocks = result.reshape(batches, outer, length, inner).transpose(0, 2, 1, 3)
     added = updates.reshape(batches, outer, rows.shape[1], inner).transpose(0, 2, 1, 3)
     np.add.at(blocks, (np.arange(batches)[:, None], rows), added)
-    return result
+    return result.astype(x.dtype, copy=False)
 
 
 def _scatter_vjp(

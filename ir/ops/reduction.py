@@ -138,9 +138,9 @@ def _cumsum_type(x: ArrayType, axis: int, reverse: bool) -> ArrayType:
 
 
 def _cumsum(x: Array, axis: int, reverse: bool) -> Array:
-    if reverse:
-        return np.flip(np.cumsum(np.flip(x, axis), axis, dtype=x.dtype), axis)
-    return np.cumsum(x, axis, dtype=x.dtype)
+    wide = np.dtype(np.float64) if is_float(x.dtype) else x.dtype
+    sums = np.flip(np.cumsum(np.flip(x, axis), axis, dtype=wide), axis) if reverse else np.cumsum(x, axis, dtype=wide)
+    return sums.astype(x.dtype, copy=False)
 
 
 def _cumsum_vjp(b: Builder, g: Value, o: Value, x: Value, axis: int, reverse: bool) -> Value:

@@ -11,13 +11,14 @@ import numpy as np
 
 from ...ir import Node, Value
 from ...ir.ops.window import WINDOW_OPS
-from ...passes import conv_tiles
+from ...passes import conv_tiles, running_sums
 from ...passes.carried import carried_input
 from ...passes.conv_epilogue import epilogue_of
 from ...passes.dot_tiles import DotTiles, dot_tiles, row_tiles
 from ...passes.loop_nest import LoopNest
 from ...passes.moments import MomentTiles
 from ...passes.plan import Plan
+from ...passes.scatter_sums import ScatterSums
 from ...passes.views import View
 from . import contraction, convolution, library, moments, transposition
 from .loops import Word, lower_loops
@@ -273,8 +274,9 @@ def _scatter_add(node: Node, views: Mapping[Value, View], sites: Sites, plan: Pl
     batches, outer = math.prod(x.shape[:batch]), math.prod(x.shape[batch:axis])
     inner, count = math.prod(x.shape[axis + 1 :]), math.prod(indices.shape[batch:])
     blocks = batches * outer
-    step = max(64, -(-inner // 8))
-    rows, down = _rows_of_a_tile(blocks, max(x.shape[axis], count) * min(step, inner))
+    sums, scratch = ScatterSums.of(node), plan.scratch.get(node, 0)
+    step = sums.columns
+    rows, down = _rows_of_a_tile(blocks, max(x.shape[axis], count) * step)
     in_place = node in plan.in_place
     arguments = [
         number(sites.code(node, x.shape[axis])),
@@ -283,9 +285,12 @@ def _scatter_add(node: Node, views: Mapping[Value, View], sites: Sites, plan: Pl
         *(_at(views, v) for v in (*node.inputs, node.output)),
         *map(number, (rows, blocks, outer, x.shape[axis], inner, count, int(in_place))),
     ]
-    return [
-        Step(-(-inner // step) * max(down, 1), [Instruction(library.scatter_add(x.dtype, indices.dtype), arguments)])
-    ]
+    if sums.worker_bytes:
+        places = (scratch, scratch + sums.table_bytes)
+        arguments += [Argument("arena", offset=place, apart=sums.worker_bytes) for place in places]
+        arguments += [number(sums.updates), number(sums.slots)]
+    source = library.scatter_add(x.dtype, indices.dtype, sums)
+    return [Step(-(-inner // step) * max(down, 1), [Instruction(source, arguments)])]
 
 
 def _cumsum(node: Node, views: Mapping[Value, View], sites: Sites, plan: Plan) -> list[Step]:
@@ -299,8 +304,10 @@ def _cumsum(node: Node, views: Mapping[Value, View], sites: Sites, plan: Plan) -
         _at(views, node.inputs[0]),
         _at(views, node.output),
         *map(number, (shape[axis], inner, int(node.attrs["reverse"]))),
+        Argument("arena", offset=plan.scratch.get(node, 0), apart=running_sums.line_bytes(node)),
     ]
-    return [Step(tiles, [Instruction(library.cumsum(node.output.type.dtype), arguments)])]
+    way = "before" if not running_sums.in_doubles(node) else "double" if inner == 1 else "doubles"
+    return [Step(tiles, [Instruction(library.cumsum(node.output.type.dtype, way), arguments)])]
 
 
 def _moments(node: Node, views: Mapping[Value, View], sites: Sites, plan: Plan) -> list[Step]:

@@ -133,3 +133,59 @@ def test_mean_and_variance_of_long_columns():
     assert_exact(mean, exact.mean(0))
     assert_exact(variance, exact.var(0), 1e-4)
     assert_exact(deviation, exact.std(0), 1e-4)
+
+
+PICKED = {"few": (3, 1), "few rows": (5, 3), "many, one of them often": (200_000, 1), "many rows": (70_000, 3)}
+"""Entries, and elements of each: a table of float64 holds few of them, groups of updates are sorted for many."""
+
+
+def test_gradients_of_rows_that_are_looked_up_again_and_again():
+    def looked_up(tables: dict[str, Any], indices: dict[str, Any]) -> Any:
+        return sum((tables[name][indices[name]]).sum() * TENTH for name in PICKED)
+
+    tables = {name: np.ones((entries, inner), "float32") for name, (entries, inner) in PICKED.items()}
+    rng = np.random.default_rng(0)
+    indices: dict[str, Any] = {}
+    for name, (entries, _) in PICKED.items():
+        count = min(N, 15 * entries) if entries > 1000 else N // 2
+        picked = rng.integers(-entries, entries, count)
+        indices[name] = np.where(rng.random(count) < 0.6, 1, picked)
+    gradients = gl.compile(gl.grad(looked_up))(tables, indices)
+    for name, (entries, inner) in PICKED.items():
+        counts = np.bincount(indices[name] % entries, minlength=entries)
+        exact = np.repeat(counts[:, None] * float(TENTH), inner, 1)
+        np.testing.assert_allclose(gradients[name], exact, rtol=CLOSE, err_msg=name)
+
+
+@pytest.mark.parametrize(("entries", "axis"), [(4, 0), (600, 0), (4, 1), (600, 1)])
+def test_updates_of_every_block_go_where_their_indices_say(entries: int, axis: int):
+    """Random updates, more than are added one after the other, to entries with blocks before and columns behind."""
+    rng = np.random.default_rng(1)
+    shape = (entries, 70) if axis == 0 else (3, entries, 2)
+    indices = rng.integers(-entries, entries, 1500)
+
+    def picked(x: Any, i: Any, y: Any) -> Any:
+        return (np.take(x, i, axis) * y).sum()
+
+    x, y = rng.random(shape, "float32"), rng.random((*shape[:axis], 1500, *shape[axis + 1 :]), "float32")
+    exact = np.zeros(shape)
+    np.add.at(np.moveaxis(exact, axis, 0), indices, np.moveaxis(y, axis, 0))
+    assert_exact(gl.compile(gl.grad(picked))(x, indices, y), exact, 1e-6)
+
+
+def test_cumulated_sums_and_their_derivatives():
+    shapes = {"one": ((N,), 0), "rows": ((3, N // 3), 1), "columns": ((N // 5, 5), 0)}
+
+    def sums(xs: dict[str, Any]) -> Any:
+        return {name: np.cumsum(xs[name], axis) for name, (_, axis) in shapes.items()}
+
+    def ends(xs: dict[str, Any]) -> Any:
+        """Each element counts as often as there are sums behind it."""
+        return sum((total * TENTH).sum() for total in sums(xs).values())
+
+    xs = {name: np.full(shape, TENTH) for name, (shape, _) in shapes.items()}
+    totals, gradients = gl.compile(sums)(xs), gl.compile(gl.grad(ends))(xs)
+    for name, (shape, axis) in shapes.items():
+        exact = np.cumsum(np.full(shape, float(TENTH)), axis)
+        np.testing.assert_allclose(totals[name], exact, rtol=1e-6, err_msg=name)
+        np.testing.assert_allclose(gradients[name], np.flip(exact, axis), rtol=1e-6, err_msg=name)
