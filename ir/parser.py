@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import re
 import zlib
 from typing import Any
@@ -11,13 +12,16 @@ import numpy as np
 
 from .graph import ROLES, Graph, Node, Origin, Value
 from .op import OPS
+from .printable import printable
 from .printer import BARE_NAME, unquote
 from .types import DTYPE_OF_SHORT, Array, ArrayType
 
+# As few turns of a repetition as there are escapes: each one takes memory.
+_QUOTED = r'"[^"\\]*(?:\\.[^"\\]*)*"'
 _TOKEN = re.compile(
     rf"""
-      (?P<value>%(?:{BARE_NAME.pattern}|"(?:[^"\\]|\\.)*"))
-    | (?P<string>"(?:[^"\\]|\\.)*")
+      (?P<value>%(?:{BARE_NAME.pattern}|{_QUOTED}))
+    | (?P<string>{_QUOTED})
     | (?P<number>-?(?:\d+\.?\d*(?:e[+-]?\d+)?|inf\b))
     | (?P<word>[A-Za-z_]\w*)
     | (?P<arrow>->)
@@ -25,11 +29,20 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-_BLANK = re.compile(r"(?:\s|#[^\n]*)*")
+_BLANK = re.compile(r"\s*(?:#[^\n]*\s*)*")
+
+_DEEPEST = 64
+"""Tuples and graphs within one another."""
+_MOST_ELEMENTS = 2**48
+"""No machine has memory for an array of so many."""
+_MOST_DIGITS = 400
+"""Of a number: those of the largest float, and some."""
+_SHOWN = 160
+"""Letters of a line, in a message."""
 
 
 class ParseError(ValueError):
-    """The text is not a graph. The message shows the line."""
+    """The text is not a graph. The message shows the line, or what stands around the place where it is long."""
 
 
 class _Parser:
@@ -39,6 +52,7 @@ class _Parser:
         self.kind = ""
         self.token = ""
         self.start = 0
+        self.depth = 0
         self.advance()
 
     def advance(self) -> str:
@@ -59,9 +73,19 @@ class _Parser:
 
     def error(self, message: str) -> ParseError:
         line_number = self.text.count("\n", 0, self.start) + 1
-        line = self.text.split("\n")[line_number - 1]
-        at = "the end" if self.kind == "end" else repr(self.token)
-        return ParseError(f"line {line_number}: {message}, at {at}\n  {line.strip()}")
+        first = max(self.text.rfind("\n", 0, self.start) + 1, self.start - _SHOWN // 2)
+        line = self.text[first : first + _SHOWN].partition("\n")[0]
+        at = "the end" if self.kind == "end" else repr(shortened(self.token))
+        return ParseError(f"line {line_number}: {message}, at {at}\n  {printable(line.strip())}")
+
+    def deeper(self) -> None:
+        """Enter a tuple or a graph; `shallower` leaves it."""
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            raise self.error(f"more than {_DEEPEST} tuples and graphs within one another")
+
+    def shallower(self) -> None:
+        self.depth -= 1
 
     def expect(self, token: str) -> None:
         if self.token != token:
@@ -85,15 +109,26 @@ class _Parser:
     def type(self) -> ArrayType:
         short = self.take("word")
         if short not in DTYPE_OF_SHORT:
-            raise self.error(f"{short!r} is no dtype")
+            raise self.error(f"{shortened(short)!r} is no dtype")
         self.expect("[")
         shape: list[int] = []
         while not self.accept("]"):
-            if not self.token.isdecimal():
-                raise self.error("expected a length")
-            shape.append(int(self.advance()))
+            shape.append(self.length())
+            if math.prod(shape) > _MOST_ELEMENTS:
+                raise self.error("an array of too many elements")
             self.accept(",")
         return ArrayType(tuple(shape), DTYPE_OF_SHORT[short])
+
+    def length(self) -> int:
+        if not (self.kind == "number" and self.token.isascii() and self.token.isdecimal()):
+            raise self.error("expected a length")
+        return int(self.number())
+
+    def number(self) -> int | float:
+        if len(self.token) > _MOST_DIGITS:
+            raise self.error(f"a number of more than {_MOST_DIGITS} letters")
+        text = self.advance()
+        return int(text) if re.fullmatch(r"-?\d+", text) else float(text)
 
     def array(self) -> Array:
         array_type = self.type()
@@ -101,7 +136,9 @@ class _Parser:
         data = self.attr()
         try:
             if isinstance(data, str):
-                flat = np.frombuffer(zlib.decompress(base64.b64decode(data)), array_type.dtype)
+                # No more than the type says, however much the data would become.
+                unpacked = zlib.decompressobj().decompress(base64.b64decode(data, validate=True), array_type.nbytes + 1)
+                flat = np.frombuffer(unpacked, array_type.dtype)
             else:
                 flat = np.array(data, array_type.dtype)
             return flat.reshape(array_type.shape)
@@ -113,13 +150,14 @@ class _Parser:
         if self.kind == "string":
             return self.string()
         if self.kind == "number":
-            text = self.advance()
-            return int(text) if re.fullmatch(r"-?\d+", text) else float(text)
+            return self.number()
         if self.accept("("):
+            self.deeper()
             items: list[Any] = []
             while not self.accept(")"):
                 items.append(self.attr())
                 self.accept(",")
+            self.shallower()
             return tuple(items)
         if self.token == "graph":
             return self.graph()
@@ -156,13 +194,14 @@ class _Parser:
         return names
 
     def graph(self) -> Graph:
+        self.deeper()
         self.expect("graph")
         self.expect("(")
         values: dict[str, Value] = {}
         inputs: list[Value] = []
         for name, value_type in self.typed_names():
             if name in values:
-                raise self.error(f"there are two inputs {name}")
+                raise self.error(f"there are two inputs {shortened(name)}")
             value = Value(value_type, name=unquote(name[1:]) if name[1] == '"' else name[1:])
             values[name] = value
             inputs.append(value)
@@ -175,6 +214,7 @@ class _Parser:
         outputs: list[Value] = []
         output_names: list[str] = []
         aliases: dict[int, int] = {}
+        place = {value: i for i, value in enumerate(inputs)}
         while not self.accept("}"):
             name = ""
             if self.kind == "string":
@@ -183,29 +223,31 @@ class _Parser:
             output_names.append(name)
             outputs.append(self.reference(values))
             if self.accept("->"):
-                if values.get(self.token) not in inputs:
+                if values.get(self.token) not in place:
                     raise self.error("expected an input")
-                aliases[len(outputs) - 1] = inputs.index(self.reference(values))
+                aliases[len(outputs) - 1] = place[self.reference(values)]
             self.accept(",")
+        self.shallower()
         return Graph(inputs, nodes, outputs, aliases, output_names)
 
     def reference(self, values: dict[str, Value]) -> Value:
         if self.kind == "value" and self.token not in values:
-            raise self.error(f"{self.token} is used before it is computed")
+            raise self.error(f"{shortened(self.token)} is used before it is computed")
         return values[self.take("value")]
 
     def node(self, values: dict[str, Value]) -> Node:
         outputs = self.typed_names()
         if not outputs:
             raise self.error("expected a node or 'return'")
-        names = [output_name for output_name, _ in outputs]
-        for output_name in names:
-            if output_name in values or names.count(output_name) > 1:
-                raise self.error(f"{output_name} is computed twice")
+        names: dict[str, None] = {}
+        for output_name, _ in outputs:
+            if output_name in values or output_name in names:
+                raise self.error(f"{shortened(output_name)} is computed twice")
+            names[output_name] = None
         self.expect("=")
         name = self.take("word")
         if name not in OPS:
-            raise self.error(f"there is no op {name!r}")
+            raise self.error(f"there is no op {shortened(name)!r}")
         self.expect("(")
         inputs: list[Value] = []
         while not self.accept(")"):
@@ -215,6 +257,8 @@ class _Parser:
         if self.accept("{"):
             while not self.accept("}"):
                 key = self.take("word")
+                if key in attrs:
+                    raise self.error(f"there are two attributes {shortened(key)}")
                 self.expect("=")
                 attrs[key] = self.attr()
                 self.accept(",")
@@ -223,8 +267,18 @@ class _Parser:
         return node
 
 
+def shortened(token: str) -> str:
+    """A token for a message."""
+    return printable(token if len(token) <= _SHOWN else f"{token[:_SHOWN]}...")
+
+
 def parse(text: str) -> Graph:
-    """The graph that `text` prints. Raises `ParseError` with the offending line."""
+    """The graph that `text` prints. Raises `ParseError` with the offending line; what it reads is not verified.
+
+    Text from anywhere may be read: it costs memory in proportion to the arrays that it holds, and runs nothing.
+    """
+    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"a graph is parsed from the text that str(graph) prints, got a {type(text).__name__}")
     parser = _Parser(text)
     graph = parser.graph()
     if parser.kind != "end":

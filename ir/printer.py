@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from .graph import NOWHERE, Graph, Node, Origin, Value
+from .printable import printable
 from .types import SHORT_NAMES, Array, ArrayType, DType
 
 BARE_NAME = re.compile(r"[\w.\-\[\]'/]*[\w\]']")
@@ -119,10 +120,19 @@ def _print_origin(origin: Origin) -> str:
 
 
 def quote(text: str) -> str:
-    """`text` as one token; `unquote` reads it back."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r") + '"'
+    """`text` as one token, which a terminal shows as it is; `unquote` reads it back."""
+    return '"' + printable(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
 
 
 def unquote(token: str) -> str:
     """The text that `quote` made a token of."""
-    return re.sub(r"\\(.)", lambda m: {"n": "\n", "r": "\r"}.get(m[1], m[1]), token[1:-1])
+    return _ESCAPE.sub(_unescaped, token[1:-1])
+
+
+_ESCAPE = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4}|.)", re.DOTALL)
+_SHORT_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    escape = found[1]
+    return chr(int(escape[1:], 16)) if len(escape) > 1 else _SHORT_ESCAPES.get(escape, escape)

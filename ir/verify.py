@@ -77,7 +77,7 @@ def _node_problem(node: Node, known: set[Value]) -> str:
         inferred = node.op.infer(*(v.type for v in node.inputs), **node.attrs)
     except TypeRuleError as error:
         return str(error)
-    except (TypeError, ValueError, LookupError, AttributeError) as error:
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, MemoryError) as error:
         return f"inputs or attributes do not fit the op: {error}"
     expected = (inferred,) if isinstance(inferred, ArrayType) else inferred
     actual = tuple(v.type for v in node.outputs)
