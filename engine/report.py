@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
 from ..ir import Graph
+from ..ir.printable import printable
 from ..passes.certificate import check_plan
 from ..passes.plan import Plan
 from ..passes.recompute import recompute_flops
@@ -225,11 +227,16 @@ class MemoryReport:
 
     @staticmethod
     def from_json(text: str) -> MemoryReport:
-        """The report that `to_json` wrote, without its plan. Raises `ValueError` where the text is no such thing."""
+        """The report that `to_json` wrote, without its plan. Raises `ValueError` where the text is no such thing.
+
+        Text from anywhere may be read: nothing in it is run, and it costs memory in proportion to its length.
+        """
         try:
             whole = json.loads(text)
+            if not isinstance(whole, dict):
+                raise ValueError(f"it is a {type(whole).__name__}, expected an object")
             if whole["schema"] != SCHEMA:
-                raise ValueError(f"its schema is {whole['schema']!r}, expected {SCHEMA!r}")
+                raise ValueError(f"its schema is {_shown(whole['schema'])}, expected {SCHEMA!r}")
             figures = _read(whole, MemoryReport, _FIGURES)
             lists: dict[str, Any] = {
                 name: tuple(item(**_read(entry, item, [f.name for f in fields(item)])) for entry in whole[name])
@@ -237,13 +244,17 @@ class MemoryReport:
             }
             report = MemoryReport(**figures, **lists, plan=None)
             report._check_numbers()
-        except (KeyError, TypeError, ValueError) as error:
+        except RecursionError:
+            raise ValueError("this is no memory report: lists are too deep within one another") from None
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
             raise ValueError(f"this is no memory report: {what}") from error
         return report
 
     def _check_numbers(self) -> None:
-        """Raises `ValueError` where a unit, or a phase, is named by a number that there is none of."""
+        """Raises `ValueError` where a unit, or a phase, is named by a number that there is none of, or a number cannot
+        be of what it counts.
+        """
         starts = [*(unit.phase for unit in self.units), *(value.birth for value in self.values)]
         units = [i for value in self.values for i in (value.made_by, *value.read_by)]
         for what, numbers, end in (
@@ -254,6 +265,21 @@ class MemoryReport:
             wrong = [number for number in numbers if not 0 <= number < end]
             if wrong:
                 raise ValueError(f"it has no {what} {wrong[0]}")
+        # Each phase runs something, so that a few letters cannot claim a table of billions of them.
+        if self.phases > len(self.units):
+            raise ValueError(f"it has {_shown(self.phases)} phases, more than units that run in them")
+        for items in ([self], self.held, self.units, self.loops, self.values):
+            for item in items:
+                for f in fields(item):
+                    number = getattr(item, f.name)
+                    if isinstance(number, (int, float)) and not 0 <= number <= _MOST:
+                        raise ValueError(f"its {f.name} is {_shown(number)}, expected 0 to {_MOST}")
+        for loop in self.loops:
+            if not loop.first < loop.end <= self.phases:
+                raise ValueError(f"it has no phases {loop.first} to {loop.end} of a loop")
+        for value in self.values:
+            if value.kind not in KINDS:
+                raise ValueError(f"it has a value of the kind {_shown(value.kind)}, expected one of {', '.join(KINDS)}")
 
     def to_html(self, path: str | os.PathLike[str], title: str = "", curve: Sequence[Mapping[str, Any]] = ()) -> None:
         """Write one page with the step over time, the arena and the graph; it needs no network.
@@ -271,11 +297,30 @@ class MemoryReport:
     def __str__(self) -> str:
         from .report_text import report_text
 
-        return report_text(self)
+        return report_text(self.printable())
+
+    def printable(self) -> MemoryReport:
+        """This report, with the control characters of all names as escapes of them: fit for a terminal."""
+        lists = {name: tuple(map(_printable_item, getattr(self, name))) for name in _LISTS}
+        same = all(new is old for name in _LISTS for new, old in zip(lists[name], getattr(self, name)))
+        return self if same else replace(self, **lists)
+
+
+def _printable_item(item: Any) -> Any:
+    changed = {name: new for name, old in vars(item).items() if isinstance(old, str) and (new := printable(old)) != old}
+    return replace(item, **changed) if changed else item
 
 
 _LISTS: dict[str, Any] = {"held": HeldReport, "units": UnitReport, "loops": LoopReport, "values": ValueReport}
 _FIGURES = tuple(f.name for f in fields(MemoryReport) if f.name not in ("plan", "prepared", *_LISTS))
+
+
+_MOST = 2**63 - 1
+
+
+def _shown(value: object) -> str:
+    """A value of a damaged report, for a message."""
+    return reprlib.repr(value)
 
 
 _JSON_TYPES = {"bool": bool, "int": int, "float": (int, float), "str": str, "int | None": (int, type(None))}
@@ -291,11 +336,11 @@ def _read(entry: Mapping[str, Any], item: type[Any], names: Iterable[str]) -> di
         expected = str(of_item[name].type)
         if expected == "tuple[int, ...]":
             value = tuple(value)
-            fits = all(isinstance(number, int) for number in value)
+            fits = all(isinstance(number, int) and not isinstance(number, bool) for number in value)
         else:
-            fits = isinstance(value, _JSON_TYPES[expected])
+            fits = isinstance(value, _JSON_TYPES[expected]) and (expected == "bool" or not isinstance(value, bool))
         if not fits:
-            raise ValueError(f"its {name} is {value!r}, expected {expected}")
+            raise ValueError(f"its {name} is {_shown(value)}, expected {expected}")
         read[name] = value
     return read
 

@@ -312,7 +312,8 @@ class StepPlans:
         if least.other_bits:
             told.append(f"the smallest plan {least.other_bits}")
         lines = [wrapped(text, width=_WIDTH) for text in told]
-        lines.append(live_at_peak(least, "what is alive when the smallest plan needs the most:", _MOST_LIVE, False))
+        title = "what is alive when the smallest plan needs the most:"
+        lines.append(live_at_peak(least.printable(), title, _MOST_LIVE, False))
         lines.append("what larger budgets cost:")
         if least.other_bits:
             lines.append(f"  memory={least.total_bytes} ({human(least.total_bytes)}): {least.slowdown:.1%} more time")

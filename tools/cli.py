@@ -15,6 +15,7 @@ from rich.console import Console
 from ..engine.checkpoint_file import CheckpointError
 from ..engine.step_plan import MemoryBudgetError, budget_of
 from ..engine.tracer import ShapeError, TracingError
+from ..ir.printable import printable_lines
 from ..passes.pipeline import PASS_NAMES
 from .bench import PEERS, WORKLOADS, Settings, Sides, bench
 from .cache import cache_text, clear_cache
@@ -60,7 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except _USER_ERRORS as error:
-        print("\n".join([f"gradloom: {error}", *getattr(error, "__notes__", [])]), file=sys.stderr)
+        text = "\n".join([f"gradloom: {error}", *getattr(error, "__notes__", [])])
+        print(printable_lines(text), file=sys.stderr)
         return _FAILED
 
 

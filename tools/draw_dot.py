@@ -9,6 +9,7 @@ from html import escape
 import graphviz
 
 from ..engine.report import human, human_flops
+from ..ir.printable import printable, printable_lines
 from .draw_boxes import Box, Drawing
 
 ROLE_COLOURS = {
@@ -84,7 +85,7 @@ def _legend(drawing: Drawing, title: str) -> str:
     row = '<tr><td><font point-size="{size}">{words}</font></td></tr>'
     return (
         '<<table border="0" cellspacing="3">'
-        + (row.format(size=13, words=f"<b>{escape(title)}</b>") if title else "")
+        + (row.format(size=13, words=f"<b>{escape(printable(title))}</b>") if title else "")
         + f'<tr><td><table border="0" cellspacing="4" cellpadding="3"><tr>{fields}</tr></table></td></tr>'
         + row.format(size=10, words=" · ".join(words))
         + "</table>>"
@@ -105,8 +106,10 @@ def _add_modules(graph: graphviz.Digraph, drawing: Drawing, path: str, members: 
         else:
             inner.setdefault(rest.partition(".")[0], []).append(i)
     for name, boxes in inner.items():
-        cluster = graphviz.Digraph(f"cluster_{prefix}{name}")
-        cluster.attr(label=name, labeljust="l", color="#c9c9c2", style="rounded", fontcolor="#555555", fontsize="11")
+        # Numbered: a name may hold what graphviz takes for its own.
+        cluster = graphviz.Digraph(f"cluster_{boxes[0]}_{prefix.count('.')}")
+        cluster.attr(label=_text(name), labeljust="l", fontcolor="#555555", fontsize="11")
+        cluster.attr(color="#c9c9c2", style="rounded")
         _add_modules(cluster, drawing, prefix + name, boxes)
         graph.subgraph(cluster)
 
@@ -117,17 +120,22 @@ def _add_box(graph: graphviz.Digraph, i: int, box: Box) -> None:
     look = {"peripheries": "2"} if box.shape == "scan" else {}
     if box.shape == "beyond":
         fill = "#ffffff"
-    label = "\n".join([textwrap.fill(box.title, _WIDEST, break_long_words=False), *box.lines])
+    label = "\n".join([textwrap.fill(printable(box.title), _WIDEST, break_long_words=False), *box.lines])
     about = f"{box.scope or 'outside the layers'}: {box.role}, {human_flops(box.flops)}"
     if box.source:
         about += f", {box.source}"
     graph.node(
         f"n{i}",
-        graphviz.nohtml(graphviz.escape(label).replace("\n", "\\n")),
+        _text(label),
         fillcolor=fill,
         color=line,
         style=style,
         penwidth="1.4" if box.shape in ("region", "scan") else "0.8",
-        tooltip=graphviz.escape(about),
+        tooltip=_text(about),
         **look,
     )
+
+
+def _text(text: str) -> str:
+    """A text for graphviz as it stands: neither its escapes, nor its HTML, nor control characters."""
+    return graphviz.nohtml(graphviz.escape(printable_lines(text)).replace("\n", "\\n"))

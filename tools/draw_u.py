@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import html
 import math
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from html import escape
 from itertools import accumulate
 from unicodedata import east_asian_width
 
 from ..engine.report import human, human_flops
 from ..engine.report_layers import middle
 from ..ir import Graph, Node, Value, node_flops
+from ..ir.printable import printable
 from .draw_boxes import Opened
 from .draw_scopes import cut_scopes, widths
 
@@ -25,6 +26,11 @@ _BOX = 74
 _MOST_NAME, _MOST_TITLE = 28, 84
 _OUTSIDE = "outside the layers"
 _LAST_HUE, _FIRST_HUE = 22, 262
+
+
+def escape(text: str) -> str:
+    """A text for SVG."""
+    return html.escape(printable(text))
 
 
 @dataclass

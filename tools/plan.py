@@ -16,6 +16,7 @@ from ..engine.largest_batch import LONGEST_BATCH
 from ..engine.report import MemoryReport, human
 from ..engine.step import StepPlan, compile_step, plan_step
 from ..ir import ArrayType, type_of
+from ..ir.printable import printable
 from .command_error import CommandError
 from .find_recipe import make_recipe
 from .plan_diff import diff_text
@@ -72,7 +73,8 @@ def run_plan(options: PlanOptions) -> int:
             raise CommandError(f"cannot write {options.html}: {error.strerror}") from error
     # Last, because who reads it may stop doing so.
     if not quiet:
-        print(report if other is None else diff_text(report, other, options.recipe, str(options.diff)))
+        names = printable(options.recipe), printable(str(options.diff))
+        print(report if other is None else diff_text(report.printable(), other.printable(), *names))
         if curve:
             print("\n" + _curve_text(curve))
     return _verdict(report, other, options.fail_over, quiet)

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
+from ..ir.printable import printable
+
 _REFRESH_SECONDS = 0.1
 
 
@@ -27,7 +29,7 @@ class Means:
         self._sums["loss"] = self._sums.get("loss", 0.0) + float(loss)
         for path, leaf in zip(*optree.tree_flatten_with_path(cast(Any, metrics))[:2]):
             if not leaf.shape:
-                name = ".".join(map(str, path)) or "metric"
+                name = printable(".".join(map(str, path))) or "metric"
                 self._sums[name] = self._sums.get(name, 0.0) + float(leaf)
 
     def __str__(self) -> str:
@@ -55,7 +57,11 @@ class TrainingProgress:
                 BarColumn(bar_width=8),
                 TextColumn("{task.percentage:.0f}%"),
                 TimeRemainingColumn(compact=True),
-                TextColumn("{task.fields[figures]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+                TextColumn(
+                    "{task.fields[figures]}",
+                    markup=False,
+                    table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
+                ),
             )
             bar = self._bar = Progress(*columns, console=console, auto_refresh=False, expand=True)
             total = epochs * steps_per_epoch
@@ -84,7 +90,8 @@ class TrainingProgress:
         if self._bar is not None:
             self._draw(epoch)
         else:
-            self._console.print(f"epoch {epoch + 1}/{self._epochs}  {self._figures()}", soft_wrap=True, highlight=False)
+            text = f"epoch {epoch + 1}/{self._epochs}  {self._figures()}"
+            self._console.print(text, soft_wrap=True, highlight=False, markup=False)
         self._means = Means()
 
     def _figures(self) -> str:

@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from ...ir.printable import printable
 from ..report import KIND_WORDS, KINDS, MemoryReport
 from ..report_layers import scopes_in_order
 
@@ -20,7 +21,7 @@ def page(report: MemoryReport, title: str = "", curve: Sequence[Mapping[str, Any
     """The text of the page; see `MemoryReport.to_html`."""
     data = json.dumps(_data(report, curve), separators=(",", ":")).replace("<", "\\u003c")
     parts = {
-        "TITLE": escape(title or "The memory of a training step"),
+        "TITLE": escape(printable(title or "The memory of a training step")),
         "STYLE": (_FOLDER / "page.css").read_text("utf-8"),
         "DATA": data,
         "SCRIPT": "\n".join((_FOLDER / name).read_text("utf-8") for name in _SCRIPTS),

@@ -332,6 +332,13 @@ def test_what_is_no_report_is_refused(text: str, problem: str):
         (lambda whole: whole["values"][0].update(death=10**6), "it has no phase 1000000"),
         (lambda whole: whole["units"][0].update(phase=10**6), "it has no phase 1000000"),
         (lambda whole: whole.update(units=[3]), "no memory report"),
+        (lambda whole: whole.update(phases=10**12), "it has 1000000000000 phases, more than units"),
+        (lambda whole: whole.update(threads=True), "its threads is True, expected int"),
+        (lambda whole: whole.update(flops=-1), "its flops is -1, expected 0 to"),
+        (lambda whole: whole.update(slowdown=float("nan")), "its slowdown is nan, expected 0 to"),
+        (lambda whole: whole.update(arena_bytes=10**400), "its arena_bytes is 1000"),
+        (lambda whole: whole["values"][0].update(kind="odd"), "it has a value of the kind 'odd'"),
+        (lambda whole: whole.update(schema="x" * 10**6), "its schema is 'xxx"),
     ],
 )
 def test_a_report_that_somebody_changed_is_refused(change: Any, problem: str):
@@ -340,6 +347,25 @@ def test_a_report_that_somebody_changed_is_refused(change: Any, problem: str):
     change(whole)
     with pytest.raises(ValueError, match=re.escape(problem)):
         gl.MemoryReport.from_json(json.dumps(whole))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "3", "null", "[" * 10**5, '{"a":' * 10**5, "NaN", "\x00", '{"schema": []}'])
+def test_what_is_no_report_is_one_short_error(text: str):
+    with pytest.raises(ValueError, match="this is no memory report") as error:
+        gl.MemoryReport.from_json(text)
+    assert len(str(error.value)) < 300
+
+
+def test_control_characters_of_names_are_shown_as_escapes():
+    whole = json.loads(report().to_json())
+    for value in whole["values"]:
+        value.update(name="w\x1b]0;owned\x07", scope="layer\u202e\n0", source="a\x9b.py:1", why="because\x00")
+    for array in whole["held"]:
+        array.update(name="\x1b[2Jw")
+    text = str(gl.MemoryReport.from_json(json.dumps(whole)))
+    assert "\\x1b" in text
+    assert text.replace("\n", "").isprintable()
+
 
 
 def test_a_report_that_knew_of_no_lanes_in_turn_is_read():

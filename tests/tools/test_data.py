@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import tracemalloc
+import warnings
+import zipfile
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,3 +97,57 @@ def test_a_file_that_is_not_mnist_is_refused(tmp_path: Path):
     for name in ("cut.npz", "text.npz", "empty.npz"):
         with pytest.raises(DataError, match=f"{name} is damaged, or no .npz file"):
             load_mnist(tmp_path / name)
+
+
+def archive(path: Path, **members: bytes) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in members.items():
+            file.writestr(f"{name}.npy", content)
+    return path
+
+
+def as_npy(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=True)
+    return file.getvalue()
+
+
+def test_an_archive_that_claims_more_than_it_holds_takes_no_memory(tmp_path: Path):
+    whole = {name: as_npy(array) for name, array in small_mnist().items()}
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"shape": (10**9, 28, 28), "fortran_order": False, "descr": "|u1"})
+    claims = {**whole, "x_train": header.getvalue(), "y_train": header.getvalue().replace(b", 28, 28)", b",)       ")}
+    archive(tmp_path / "claims.npz", **claims)
+    archive(tmp_path / "bomb.npz", **{**whole, "x_train": whole["x_train"][:128] + bytes(100 << 20)})
+    tracemalloc.start()
+    with pytest.raises(DataError, match="x_train has 1,000,000,000 images, expected 1,000,000 at most"):
+        load_mnist(tmp_path / "claims.npz")
+    load_mnist(tmp_path / "bomb.npz")
+    assert tracemalloc.get_traced_memory()[1] < 50 << 20
+    tracemalloc.stop()
+
+
+class Hostile:
+    def __reduce__(self) -> Any:
+        return pytest.fail, ("this was unpickled",)
+
+
+def test_nothing_in_an_archive_is_unpickled(tmp_path: Path):
+    whole = {name: as_npy(array) for name, array in small_mnist().items()}
+    whole["y_test"] = as_npy(np.array([Hostile()] * 3, object))
+    with pytest.raises(DataError, match="y_test is object"):
+        load_mnist(archive(tmp_path / "pickle.npz", **whole))
+
+
+def test_damage_anywhere_in_an_archive_is_one_error_or_harmless(tmp_path: Path):
+    np.savez_compressed(tmp_path / "whole.npz", **small_mnist())
+    whole = (tmp_path / "whole.npz").read_bytes()
+    random = Random(0)
+    for _ in range(300):
+        damaged = bytearray(whole)
+        for _ in range(random.randint(1, 3)):
+            damaged[random.randrange(len(damaged))] = random.randrange(256)
+        (tmp_path / "damaged.npz").write_bytes(damaged)
+        with warnings.catch_warnings(), contextlib.suppress(DataError):
+            warnings.simplefilter("ignore")  # of names that stand in an archive twice
+            load_mnist(tmp_path / "damaged.npz")

@@ -16,8 +16,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ...engine.report import human
+from ...ir.printable import printable
 from ..command_error import CommandError
 from .figures import OURS, PEERS, Comparison, Figures, Results
 from .machine import MACHINE, Clocks, Noise, Speed
@@ -150,7 +152,7 @@ def _tell(results: Results, console: Console) -> None:
         highlight=False,
     )
     for complaint in results.complaints:
-        console.print(f"a noisy machine, do not trust these figures: {complaint}", highlight=False)
+        console.print(f"a noisy machine, do not trust these figures: {complaint}", highlight=False, markup=False)
 
 
 def _table(results: Results) -> Table:
@@ -172,7 +174,7 @@ def _table(results: Results) -> Table:
         for side, f in comparison.sides.items():
             ours = side == OURS
             table.add_row(
-                workload if ours else "",
+                Text(printable(workload) if ours else ""),
                 side,
                 f"{1e3 * f.step:.4g}",
                 f"{1e3 * f.least:.4g}",

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gzip
 import io
+import lzma
 import os
+import struct
+import tokenize
 import zipfile
 import zlib
 from importlib import resources
@@ -12,12 +15,20 @@ from pathlib import Path
 
 import numpy as np
 
+from ...engine.report import listed
 from ...ir import Array
 
 Split = tuple[Array, Array, Array, Array]
 """x_train, y_train, x_test, y_test: images (n, pixels) as float32 in 0..1, classes (n,) as int64."""
 
 CLASSES = 10
+
+_MOST_IMAGES = 1_000_000
+"""Ten times what there is of such digits; an archive of a few kilobytes may claim any number."""
+
+_DAMAGE = (OSError, ValueError, EOFError, KeyError, RuntimeError, OverflowError, MemoryError, SyntaxError)
+_DAMAGE += (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, tokenize.TokenError)
+"""What reading an archive of arrays raises where it is damaged; NumPy and zipfile have no error for it."""
 
 
 class DataError(Exception):
@@ -47,30 +58,64 @@ def load_mnist(path: str | os.PathLike[str]) -> Split:
     if not Path(path).is_file():
         raise DataError(f"{path}: there is no such file")
     try:
-        with open(path, "rb") as handle:
-            file = np.load(handle, allow_pickle=False)
-            if not isinstance(file, np.lib.npyio.NpzFile):
+        with open(path, "rb") as start:
+            if start.read(6) == b"\x93NUMPY":
                 raise DataError(f"{path} is one array, not an .npz file with {', '.join(names)}")
-            missing = [name for name in names if name not in file]
+        with zipfile.ZipFile(path) as file:
+            held = [name.removesuffix(".npy") for name in file.namelist()]
+            missing = [name for name in names if name not in held]
             if missing:
-                raise DataError(f"{path} has no {' and no '.join(missing)}; it has {', '.join(file) or 'nothing'}")
-            arrays = {name: file[name] for name in names}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+                raise DataError(f"{path} has no {' and no '.join(missing)}; it has {listed(held) or 'nothing'}")
+            # What an array would be is known from its first bytes: nothing else is unpacked.
+            shapes = {name: _header(file, name) for name in names}
+            for part in ("train", "test"):
+                _check_part(path, part, *shapes[f"x_{part}"], *shapes[f"y_{part}"])
+            arrays = {name: _array(file, name) for name in names}
+    except _DAMAGE as error:
         raise DataError(f"{path} is damaged, or no .npz file: {error}") from error
     for part in ("train", "test"):
-        _check_part(path, part, arrays[f"x_{part}"], arrays[f"y_{part}"])
+        _check_classes(path, part, arrays[f"y_{part}"])
     x_train, y_train, x_test, y_test = (arrays[name] for name in names)
     return _pixels(x_train), y_train.astype(np.int64), _pixels(x_test), y_test.astype(np.int64)
 
 
-def _check_part(path: str | os.PathLike[str], part: str, x: Array, y: Array) -> None:
-    count = x.shape[0] if x.ndim else 0
-    for name, array, fits, wanted in (
-        (f"x_{part}", x, x.shape == (count, 28, 28) and count, "(n, 28, 28)"),
-        (f"y_{part}", y, y.shape == (count,), f"({count},)"),
+def _header(file: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype]:
+    """The shape and dtype of an array. Raises one of `_DAMAGE`."""
+    with file.open(f"{name}.npy") as member:
+        read = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }[np.lib.format.read_magic(member)]
+        shape, _, dtype = read(member)
+    return shape, dtype
+
+
+def _array(file: zipfile.ZipFile, name: str) -> Array:
+    """An array whose header was found good. Raises one of `_DAMAGE`."""
+    with file.open(f"{name}.npy") as member:
+        return np.lib.format.read_array(member, allow_pickle=False)
+
+
+def _check_part(
+    path: str | os.PathLike[str],
+    part: str,
+    x_shape: tuple[int, ...],
+    x_dtype: np.dtype,
+    y_shape: tuple[int, ...],
+    y_dtype: np.dtype,
+) -> None:
+    count = x_shape[0] if x_shape else 0
+    for name, shape, dtype, fits, wanted in (
+        (f"x_{part}", x_shape, x_dtype, x_shape == (count, 28, 28) and count, "(n, 28, 28)"),
+        (f"y_{part}", y_shape, y_dtype, y_shape == (count,), f"({count},)"),
     ):
-        if not fits or array.dtype != np.uint8:
-            raise DataError(f"{path}: {name} is {array.dtype} of shape {array.shape}, expected uint8 of shape {wanted}")
+        if not fits or dtype != np.uint8:
+            raise DataError(f"{path}: {name} is {dtype} of shape {shape}, expected uint8 of shape {wanted}")
+    if count > _MOST_IMAGES:
+        raise DataError(f"{path}: x_{part} has {count:,} images, expected {_MOST_IMAGES:,} at most")
+
+
+def _check_classes(path: str | os.PathLike[str], part: str, y: Array) -> None:
     if y.max() >= CLASSES:
         raise DataError(f"{path}: y_{part} holds the class {y.max()}, expected 0 to {CLASSES - 1}")
 
