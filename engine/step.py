@@ -70,8 +70,10 @@ def _plans(
     options: Mapping[str, Any],
     threads: int,
 ) -> StepPlans:
+    told: set[str] = options.get("told", set())
+
     def trace(batch: Any) -> StepGraph:
-        return trace_step(model, loss_fn, optimizer, batch, **options)
+        return trace_step(model, loss_fn, optimizer, batch, **{**options, "told": told})
 
     return StepPlans(trace(batch), threads, trace, batch, int(options["accumulate"]))
 
@@ -95,8 +97,12 @@ def compile_step(
     arrays or specs. `memory` bounds `report.total_bytes`: bytes, text such as "200MB", or "50%" of what the step takes
     without a bound; what is computed again to keep within it changes no bit of the result. `threads` is the most
     threads to use, by default one for each usable core; it never changes a bit of the result. Gradients are clipped to
-    ±`clip_value` element by element, and to the norm `clip_norm` all together. `accumulate=k` computes the gradient in
-    k equal parts of the batch, one after another.
+    ±`clip_value` element by element, and to the norm `clip_norm` all together.
+
+    `accumulate=k` runs the batch in k equal parts, one after another, and holds the activations of one. Loss, metrics
+    and gradient are those of the whole batch, to rounding, whatever they are of it: labels that are ignored count for
+    the whole, dropout draws what it draws for the whole. What needs a sum over the whole batch before its gradient,
+    such as a ratio of two, costs the forward once more. Batch norm takes statistics of each part; a warning tells so.
 
     Raises `MemoryBudgetError` where the step does not fit `memory` (its `least_bytes` say what would fit), and for a
     step that cannot be traced an error that names the line.
@@ -155,7 +161,7 @@ class Step:
         self._loss_fn = loss_fn
         self._optimizer = optimizer
         self._threads = threads
-        self._options = dict(options)
+        self._options = {**options, "told": set[str]()}
         self._lock = fork_lock()
         self._busy = False
         self._changing = False

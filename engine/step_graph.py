@@ -15,6 +15,7 @@ from ..ir import Array, ArrayType, DType, Graph, is_float, type_of
 from ..passes.backward import add_backward
 from ..passes.reached import reached
 from . import random
+from .batch_parts import in_parts
 from .clipping import clipped
 from .nn import Buffer, Module, Parameter, bind
 from .numbers import as_real, as_whole
@@ -132,35 +133,29 @@ def trace_step(
     clip_norm: float | None = None,
     clip_value: float | None = None,
     accumulate: int = 1,
+    told: set[str] | None = None,
 ) -> StepGraph:
     """Trace one training step of `model` for batches like `batch`, a pytree of arrays or specs.
 
     `loss_fn(model, batch)` returns the loss, a float scalar, or `(loss, metrics)` with a pytree of arrays. Gradients
     are clipped element by element to ±`clip_value`, then as a whole to the 2-norm `clip_norm`. With `accumulate=k` the
-    first axis of every leaf of the batch is split into k equal parts that go through the model one after another; loss
-    and gradients are averaged, metrics are scalars, of which floats are averaged and integers summed.
+    batch is meant to run in k equal parts (see `passes/accumulate.py`): the graph is that of the whole batch, but for
+    batch norm, which takes statistics of each part. `told` has the warnings that were given before.
     """
-    if not callable(loss_fn):
-        raise TypeError(f"loss_fn is a function of (model, batch), got {type(loss_fn).__name__}")
-    _check_options(model, optimizer, clip_norm, clip_value, accumulate)
+    _check_options(model, optimizer, loss_fn, clip_norm, clip_value, accumulate)
     accumulate, clip_norm, clip_value = int(accumulate), as_real(clip_norm), as_real(clip_value)
+    told = set() if told is None else told
     trainer = _StepTracer(model, loss_fn, optimizer)
     names, leaves, tree = _flatten(batch, "batch")
     types = [_leaf_type(name, leaf) for name, leaf in zip(names, leaves)]
-    _warn_of_precision(names, types, trainer.parameters)
-    parts = _split_lengths(names, types, accumulate)
+    _warn_of_precision(names, types, trainer.parameters, told)
+    _check_parts(names, types, accumulate)
     with Trace() as trace:
         inputs = trainer.inputs(trace)
         arrays = [trace.input(t, name) for name, t in zip(names, types)]
-        with random.key(inputs.key + inputs.step):
-            outcomes = []
-            for part in range(accumulate):
-                micro = [
-                    array[part * n : (part + 1) * n] if accumulate > 1 else array for array, n in zip(arrays, parts)
-                ]
-                outcomes.append(trainer.differentiate(trace, inputs, optree.tree_unflatten(tree, micro)))
+        with random.key(inputs.key + inputs.step), in_parts(accumulate) as parts:
+            total = trainer.differentiate(trace, inputs, optree.tree_unflatten(tree, arrays))
         with role("optimizer"):
-            total = _Outcome.average(outcomes)
             read = [g for g in total.gradients if g is not None]
             bounded = iter(clipped(read, clip_norm, clip_value))
             gradients = [None if g is None else next(bounded) for g in total.gradients]
@@ -168,6 +163,13 @@ def trace_step(
         outputs = [*new_parameters, *inputs.buffers, *new_state, total.loss, *total.metrics]
         output_names = [*trainer.carried_names, "loss", *(name or "metrics" for name in total.metric_names)]
         graph = trace.graph(outputs, output_names, {i: i for i in range(len(trainer.carried_names))})
+    if accumulate > 1 and parts.lines:
+        _tell(
+            f"accumulate={accumulate}: batch norm at {parts.lines[0]} takes its statistics from each of {accumulate} "
+            "parts of the batch, and its running statistics move once for each; the loss and all else are those of the "
+            "whole batch. Write nn.GroupNorm in its place, or accumulate=1, if that is not meant",
+            told,
+        )
     return StepGraph(
         graph,
         optimizer,
@@ -218,36 +220,13 @@ class _Inputs:
 
 @dataclass
 class _Outcome:
-    """Loss, gradients and metrics of one micro-batch, or of all."""
+    """Loss, metrics, and the gradients; `None` of a parameter that the loss does not read."""
 
     loss: Any
     gradients: list[Any]
     metrics: list[Any]
     metric_names: list[str]
     metrics_tree: optree.PyTreeSpec | None
-
-    @staticmethod
-    def average(outcomes: list[_Outcome]) -> _Outcome:
-        """The mean of losses and gradients; of the metrics the mean or, for integers, the sum."""
-        first, count = outcomes[0], len(outcomes)
-        if count == 1:
-            return first
-        metrics: list[Any] = []
-        for i, name in enumerate(first.metric_names):
-            parts = [outcome.metrics[i] for outcome in outcomes]
-            if any(part.shape for part in parts) or parts[0].dtype == np.dtype(bool):
-                what = f"{parts[0].dtype} of shape {tuple(parts[0].shape)}"
-                raise ShapeError(
-                    f"with accumulate={count} metrics are scalars, floats to be averaged or integers to be summed; "
-                    f"metric {name or 'returned'} is {what}"
-                )
-            metrics.append(_sum(parts) / count if is_float(parts[0].dtype) else _sum(parts))
-        gradients = [
-            None if parts[0] is None else _sum(parts) / count
-            for parts in zip(*(outcome.gradients for outcome in outcomes))
-        ]
-        loss = _sum([outcome.loss for outcome in outcomes]) / count
-        return _Outcome(loss, gradients, metrics, first.metric_names, first.metrics_tree)
 
 
 class _StepTracer:
@@ -284,7 +263,7 @@ class _StepTracer:
         return _Inputs(parameters, buffers, state[:-1], state[-1], lr, key)
 
     def differentiate(self, trace: Trace, inputs: _Inputs, batch: Any) -> _Outcome:
-        """Forward and backward for one micro-batch; the buffers in `inputs` become the new ones."""
+        """Forward and backward; the buffers in `inputs` become the new ones."""
         stored = [p for _, p in self.parameters] + [b for _, b in self.buffers]
         values: dict[Any, Any] = dict(zip(stored, [*inputs.parameters, *inputs.buffers]))
         begin = len(trace.builder.nodes)
@@ -364,16 +343,11 @@ def _at(path: tuple[Any, ...]) -> str:
     return f" {path_name(path)}" if path else ""
 
 
-def _sum(parts: Sequence[Any]) -> Any:
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part
-    return total
-
-
 def _check_options(
-    model: Any, optimizer: Any, clip_norm: float | None, clip_value: float | None, accumulate: int
+    model: Any, optimizer: Any, loss_fn: Any, clip_norm: float | None, clip_value: float | None, accumulate: int
 ) -> None:
+    if not callable(loss_fn):
+        raise TypeError(f"loss_fn is a function of (model, batch), got {type(loss_fn).__name__}")
     if not isinstance(model, Module):
         raise TypeError(f"model is a gl.nn.Module, got {type(model).__name__}")
     if not isinstance(optimizer, Optimizer):
@@ -399,27 +373,34 @@ def _leaf_type(name: str, leaf: Any) -> ArrayType:
 
 
 def _warn_of_precision(
-    names: Sequence[str], types: Sequence[ArrayType], parameters: Sequence[tuple[str, Parameter]]
+    names: Sequence[str], types: Sequence[ArrayType], parameters: Sequence[tuple[str, Parameter]], told: set[str]
 ) -> None:
     if any(p.dtype == np.dtype("float64") for _, p in parameters):
         return
     for name, t in zip(names, types):
         if t.dtype == np.dtype("float64") and t.shape:
-            warnings.warn(
+            _tell(
                 f"{name} is float64 and the parameters are float32: by NumPy's rules everything computed from it is "
                 "float64, in twice the memory; write .astype('float32') if that is not meant",
-                UserWarning,
-                stacklevel=3,
+                told,
             )
 
 
-def _split_lengths(names: Sequence[str], types: Sequence[ArrayType], accumulate: int) -> list[int]:
-    """The length of a micro-batch for every leaf. Raises `ShapeError` where the first axis does not split."""
-    if accumulate == 1:
-        return [0] * len(types)
+def _tell(message: str, told: set[str]) -> None:
+    """Warn once of what is so for every batch of a step."""
+    if message not in told:
+        told.add(message)
+        warnings.warn(message, UserWarning, stacklevel=4)
+
+
+def _check_parts(names: Sequence[str], types: Sequence[ArrayType], parts: int) -> None:
+    """Raise `ShapeError` where the first axis of a leaf does not fall into so many parts. A scalar is for all."""
     for name, t in zip(names, types):
-        if not t.shape or t.shape[0] % accumulate:
+        if t.shape and t.shape[0] % parts:
             raise ShapeError(
-                f"accumulate={accumulate} does not divide the first axis of {name}, which has shape {t.shape}"
+                f"accumulate={parts} does not divide the first axis of {name}, which has shape {t.shape}; give batches "
+                f"of a multiple of {parts} examples, such as the {t.shape[0] // parts * parts} first of these"
+                if t.shape[0] >= parts
+                else f"accumulate={parts} does not divide the first axis of {name}, which has shape {t.shape}; a batch "
+                f"needs {parts} examples at least"
             )
-    return [t.shape[0] // accumulate for t in types]

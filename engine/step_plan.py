@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import optree
 
 from ..ir import ArrayType, Graph, type_of
-from ..passes.pipeline import plan_prepared, preparation, run_passes
+from ..passes.pipeline import pipeline, plan_prepared, preparation, run_passes
 from ..passes.plan import Plan, plan
 from ..passes.recompute import recompute_flops
 from ..passes.recompute_frontier import Choice, Frontier
@@ -156,7 +156,7 @@ class StepPlans:
     @cached_property
     def prepared(self) -> Graph:
         """The graph before it is decided what to keep for the backward."""
-        return run_passes(self.traced.graph, preparation())
+        return run_passes(self.traced.graph, preparation(self.accumulate))
 
     @cached_property
     def base(self) -> Plan:
@@ -192,13 +192,14 @@ class StepPlans:
         if all(node.origin.role != "recompute" for node in self.traced.graph.nodes):
             return self.base.arena_bytes
         undo = Simplify(undo_recompute=True)
-        undone = run_passes(undo(undo(self.traced.graph)))  # twice: rewriting makes new nodes that are equal to others
+        undone = undo(undo(self.traced.graph))  # twice: rewriting makes new nodes that are equal to others
+        undone = run_passes(undone, pipeline(self.accumulate))
         return plan(undone, self.base.threads, outputs_in_arena=True).arena_bytes
 
     @cached_property
     def tile_plans(self) -> TilePlans:
         """Plans in smaller tiles of the batch, for where no other fits: their bits differ."""
-        return TilePlans(self.traced.graph, self.base.threads)
+        return TilePlans(self.traced.graph, self.base.threads, self.accumulate)
 
     def within(self, budget: Budget) -> StepPlan:
         """The fastest plan within `budget` with the bits of the plan without a bound; where there is none, one in

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..ir import Builder, Graph, Node, Value, verify
+from .accumulate import Accumulate
 from .attach import Attach
 from .canonicalize import Canonicalize
 from .collect import Collect
@@ -33,12 +34,12 @@ from .tile_wide import TileWide
 from .turn import Turn
 
 
-def pipeline() -> list[Pass]:
-    """The passes that turn a traced graph into a scheduled one, in order."""
-    return [*preparation(), *scheduling()]
+def pipeline(parts: int = 1) -> list[Pass]:
+    """The passes that turn a traced graph into a scheduled one, in order; the batch runs in `parts` parts at least."""
+    return [*preparation(parts), *scheduling()]
 
 
-def preparation() -> list[Pass]:
+def preparation(parts: int = 1) -> list[Pass]:
     """The passes that do not ask what the backward reads of the forward."""
     return [
         Merge(),
@@ -50,6 +51,7 @@ def preparation() -> list[Pass]:
         Simplify(),
         Layout(),
         ConvParts(),
+        Accumulate(parts),
         TileBatch(),
         SegmentLoops(),
         TileRows(),

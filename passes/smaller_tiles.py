@@ -22,13 +22,15 @@ class TilePlans:
 
     graph: Graph
     threads: int
+    parts: int = 1
+    """Parts of the batch in which it runs at least."""
     _prepared: dict[SmallerTile, Graph] = field(default_factory=dict[SmallerTile, Graph])
     _plans: dict[int, Plan] = field(default_factory=dict[int, Plan])
 
     @cached_property
     def tiles(self) -> Sequence[SmallerTile]:
         """The tiles, from the largest down; each holds fewer bytes than the one before, about."""
-        return smaller_tiles(self._before)
+        return smaller_tiles(self._before, self.parts)
 
     @cached_property
     def _before(self) -> Graph:
@@ -37,6 +39,7 @@ class TilePlans:
 
     @cached_property
     def _at(self) -> int:
+        # In tiles, which are smaller than parts, nothing is left to do for `Accumulate`, the pass before.
         return next(i for i, step in enumerate(preparation()) if isinstance(step, TileBatch))
 
     def prepared(self, tile: SmallerTile) -> Graph:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -96,23 +96,32 @@ class _Parts:
 
     @cached_property
     def totals(self) -> dict[Node, Value]:
-        """For each node that sums over the batch the value that its sum becomes: its output, or a sum of several, such
-        as the gradient of a weight that is used twice, if nothing else reads the parts.
-        """
-        users = self.graph.users()
-        outputs = set(self.graph.outputs)
-        parts = {node.output: [node] for node in self.graph.nodes if node in self.crossing}
-        for node in self.graph.nodes:
-            if node.op.name != "add" or node not in self.after or node.inputs[0] is node.inputs[1]:
-                continue
-            if all(v in parts and len(users[v]) == 1 and v not in outputs for v in node.inputs):
-                parts[node.output] = [n for v in node.inputs for n in parts.pop(v)]
-        return {node: total for total, nodes in parts.items() for node in nodes}
+        """For each node that sums over the batch the value that its sum becomes."""
+        return merged_sums(self.graph, self.crossing, self.after)
 
     @property
     def sum_bytes(self) -> int:
         """Bytes of all sums over the batch."""
         return sum(v.type.nbytes for v in dict.fromkeys(self.totals.values()))
+
+
+def merged_sums(
+    graph: Graph, crossing: Container[Node], after: Container[Node], phase: Callable[[Value], int] = lambda value: 0
+) -> dict[Node, Value]:
+    """For each node of `crossing`, which sum over the batch, the value that its sum becomes: its output, or a sum of
+    several of one `phase`, such as the gradient of a weight that is used twice, if nothing else reads the parts.
+    """
+    users = graph.users()
+    outputs = set(graph.outputs)
+    parts = {node.output: [node] for node in graph.nodes if node in crossing}
+    for node in graph.nodes:
+        if node.op.name != "add" or node not in after or node.inputs[0] is node.inputs[1]:
+            continue
+        if any(v not in parts or len(users[v]) != 1 or v in outputs for v in node.inputs):
+            continue
+        if phase(node.inputs[0]) == phase(node.inputs[1]):
+            parts[node.output] = [n for v in node.inputs for n in parts.pop(v)]
+    return {node: total for total, nodes in parts.items() for node in nodes}
 
 
 def _classify(graph: Graph, batch: dict[Value, Axis]) -> _Parts:
@@ -146,17 +155,22 @@ def _sort_nodes(parts: _Parts) -> set[Node]:
             # What runs before the loop is cheap: for a tile it is made anew.
             parts.looped.add(node)
         elif node not in parts.before:
-            (parts.after if _is_narrow(node) else parts.crossing).add(node)
+            (parts.after if is_narrow(node) else parts.crossing).add(node)
             late.update(node.outputs)
     return set()
 
 
-def _is_narrow(node: Node) -> bool:
+def is_narrow(node: Node) -> bool:
     """Whether the operands of a product take far fewer bytes than the product, even for the whole batch."""
     return node.op.name == "dot" and _NARROW * sum(v.type.nbytes for v in node.inputs) <= node.output.type.nbytes
 
 
 _CHEAP = ("elementwise", "creation", "movement", "reduction")
+
+
+def is_cheap(node: Node) -> bool:
+    """Whether a node costs little to compute for the whole batch and again for each tile."""
+    return node.op.family in _CHEAP
 
 
 def _cheap_ancestors(parts: _Parts, values: Sequence[Value]) -> set[Node]:
@@ -169,7 +183,7 @@ def _cheap_ancestors(parts: _Parts, values: Sequence[Value]) -> set[Node]:
         node = stack.pop()
         if node in found or not (node in parts.looped or node in parts.crossing or node in parts.after):
             continue
-        if node.op.family not in _CHEAP:
+        if not is_cheap(node):
             raise Untileable
         found.add(node)
         stack += [v.node for v in node.inputs if v.node is not None]
@@ -179,6 +193,18 @@ def _cheap_ancestors(parts: _Parts, values: Sequence[Value]) -> set[Node]:
 
 
 # ---- how large a tile
+
+
+def own_tile(graph: Graph) -> tuple[int, int] | None:
+    """The batch entries that run at a time where the graph runs in tiles, with the length of the batch; else None."""
+    for batch in _batches(graph):
+        try:
+            parts = _classify(graph, batch)
+            tile, lanes = _tile_and_lanes(parts)
+        except Untileable:
+            continue
+        return (tile * lanes, parts.length) if tile else None
+    return None
 
 
 def _tile_and_lanes(parts: _Parts) -> tuple[int, int]:
@@ -209,9 +235,10 @@ class SmallerTile:
     slowdown: float
 
 
-def smaller_tiles(graph: Graph) -> list[SmallerTile]:
-    """Tiles in which the step holds fewer bytes than in those that the graph wants, from the largest down; each is at
-    most half as large as the one before, and none so small that products come to a few rows.
+def smaller_tiles(graph: Graph, parts_of_batch: int = 1) -> list[SmallerTile]:
+    """Tiles in which the step holds fewer bytes than in those that the graph wants, or in so many parts of the batch,
+    from the largest down; each is at most half as large as the one before, and none so small that products come to a
+    few rows.
     """
     for batch in _batches(graph) if graph.aliases else ():
         try:
@@ -220,6 +247,8 @@ def smaller_tiles(graph: Graph) -> list[SmallerTile]:
             continue
         length, nodes = parts.length, [*parts.looped, *parts.crossing]
         tile, lanes = _tile_and_lanes(parts)
+        if parts_of_batch > 1 and (tile == 0 or tile * lanes * parts_of_batch > length):
+            tile, lanes = length // parts_of_batch, 1
         sums, held = parts.sum_bytes, _held_bytes(parts)
         now = lanes * (sums + held * tile / length) if tile else held
         cost = tile_overhead(nodes, parts.axes, length) * length / max(work(nodes), 1.0)

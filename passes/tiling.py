@@ -88,7 +88,7 @@ def follow(node: Node, axes: Mapping[Value, Axis], length: int) -> Axis | None:
     if name == "dot":
         return _follow_dot(node, axes)
     if name == "conv_weight_gradient":
-        if known[0] != Axis(0, 1) or known[1] != Axis(0, 1):
+        if known[0] is None or known[0].axis != 0 or known[1] != known[0]:
             raise Untileable
         return None
     if name == "scatter_add" and known[0] is None and known[1] is not None and attrs["batch"] == 0:

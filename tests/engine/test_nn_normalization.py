@@ -212,15 +212,43 @@ def test_a_frozen_layer_keeps_its_running_statistics():
 
 
 @pytest.mark.peers
-def test_accumulated_parts_of_a_batch_each_move_the_running_statistics(torch):
-    step = image_step(small(), gl.spec((4, 3, 5, 5)), accumulate=2)
-    x = RNG.standard_normal((4, 3, 5, 5)).astype("float32")
-    step(x)
-    peer = torch.nn.BatchNorm2d(3)
-    for part in (x[:2], x[2:]):
-        peer(torch.tensor(part))
-    for name, tensor in peer.named_buffers():
-        np.testing.assert_allclose(step.buffers()[f"0.{name}"], tensor.numpy(), rtol=1e-5, atol=1e-6)
+def test_accumulated_parts_of_a_batch_are_each_normalized_by_themselves(torch):
+    def weighted_mean(model, batch):
+        return (model(batch["x"]) * batch["w"].reshape(len(batch["w"]), -1)).mean()
+
+    x, w = (RNG.standard_normal((6, 3, 4, 5)).astype("float32") for _ in range(2))
+    for momentum in (0.3, None):
+        model = nn.Sequential(nn.BatchNorm2d(3, momentum=momentum), nn.Tanh(), nn.BatchNorm2d(3), nn.Flatten())
+        batch = {"x": x, "w": w}
+        with pytest.warns(UserWarning, match=r"accumulate=3: batch norm at .*test_nn_normalization.*GroupNorm") as told:
+            step = gl.compile_step(model, weighted_mean, optim.SGD(1.0), batch, accumulate=3)
+        assert len(told) == 1
+        for _ in range(2):
+            step(batch)
+        step({name: array[:3].repeat(3, axis=0) for name, array in batch.items()})  # told once, not again
+        norms = (torch.nn.BatchNorm2d(3, momentum=m) for m in (momentum, 0.1))
+        peer = torch.nn.Sequential(next(norms), torch.nn.Tanh(), next(norms), torch.nn.Flatten())
+        descent = torch.optim.SGD(peer.parameters(), 1.0)
+        for given in (x, x, x[:3].repeat(3, axis=0)):
+            weights = w if given is x else w[:3].repeat(3, axis=0)
+            parts = [peer(torch.tensor(part)) for part in np.split(given, 3)]
+            loss = (torch.cat(parts) * torch.tensor(weights).reshape(len(weights), -1)).mean()
+            descent.zero_grad()
+            loss.backward()
+            descent.step()
+        ours = {**step.parameters(), **step.buffers()}
+        for name, tensor in peer.state_dict().items():
+            np.testing.assert_allclose(ours[name], tensor.numpy(), rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_a_part_that_batch_norm_cannot_take_statistics_of_is_refused():
+    for shape, message in (
+        ((2, 3), "more than one value for each channel in each of 2 parts of the batch"),
+        ((4, 3, 5), "with accumulate=2 there are statistics of each part"),
+    ):
+        model, sgd, batch = nn.BatchNorm1d(3), optim.SGD(0.1), gl.spec(shape)
+        with pytest.raises(gl.ShapeError, match=message):
+            gl.plan_step(model, lambda m, x: m(x[: len(x) // 4 or 2]).mean(), sgd, batch, accumulate=2)
 
 
 def test_a_whole_state_dict_may_be_set():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
+from ...batch_parts import batch_parts
 from ...tracer import ShapeError, TracingError, located
 from ...transforms import stop_gradient
 from .spatial import fitting_groups
@@ -26,6 +28,8 @@ class Statistics:
     center: Any
     off: Any
     variance: Any
+    rows: int = 0
+    """Entries of the first axis of x that share one of the statistics', where those are of parts; else 0."""
 
     @staticmethod
     def of(x: Any, axes: tuple[int, ...]) -> Statistics:
@@ -37,6 +41,23 @@ class Statistics:
         off = mean - center
         return Statistics(center, off, xp.mean((x - center) * (x - center), axis=axes, keepdims=True) - off * off)
 
+    @staticmethod
+    def of_parts(x: Any, axes: tuple[int, ...], parts: int) -> Statistics:
+        """As `of`, of each of so many equal parts of the first axis, which is one of `axes`: its length is `parts`."""
+        if parts == 1:
+            return Statistics.of(x, axes)
+        rows = x.shape[0] // parts
+
+        def mean_of_parts(values: Any) -> Any:
+            of_rows = xp.mean(values, axis=axes[1:], keepdims=True) if len(axes) > 1 else values
+            return xp.mean(xp.reshape(of_rows, (parts, rows, *of_rows.shape[1:])), axis=1)
+
+        mean = mean_of_parts(x)
+        center = stop_gradient(mean)
+        off = mean - center
+        around = x - _repeated(center, rows)
+        return Statistics(center, off, mean_of_parts(around * around) - off * off, rows)
+
     def normalized(self, x: Any, weight: Any, bias: Any, eps: float) -> Any:
         """(x - mean) / √(variance + eps), times weight, plus bias, each in a shape that fits x, or `None`."""
         scale = 1 / xp.sqrt(self.variance + eps)
@@ -44,7 +65,17 @@ class Statistics:
         shift = self.off * scale
         # Another name for the center makes another subtraction: one that is fused here, where the one of the variance,
         # read by two loops over x, would be kept as an array of its own.
-        return (x - stop_gradient(self.center)) * scale + (-shift if bias is None else bias - shift)
+        center, shift = stop_gradient(self.center), -shift if bias is None else bias - shift
+        if self.rows:
+            center, scale, shift = (_repeated(v, self.rows) for v in (center, scale, shift))
+        return (x - center) * scale + shift
+
+
+def _repeated(of_parts: Any, rows: int) -> Any:
+    """(parts, ...) as (parts * rows, ...)."""
+    parts, *rest = of_parts.shape
+    spread = xp.broadcast_to(xp.reshape(of_parts, (parts, 1, *rest)), (parts, rows, *rest))
+    return xp.reshape(spread, (parts * rows, *rest))
 
 
 def _channels(what: str, x: Any, **vectors: Any) -> None:
@@ -87,13 +118,23 @@ def _optional(*arrays: Any) -> list[Any]:
     return [None if array is None else as_arraylike(array) for array in arrays]
 
 
-def check_batch_statistics(what: str, x: Any) -> int:
-    """Values of each channel. Raises `ShapeError` where there is only one, whose variance says nothing."""
-    count = x.shape[0] * math.prod(x.shape[2:])
-    if count == 1:
+def check_batch_statistics(what: str, x: Any, parts: int = 1) -> int:
+    """Values of each channel in each of `parts` parts of the batch. Raises `ShapeError` where there is only one, whose
+    variance says nothing, and where the first axis does not fall into so many parts.
+    """
+    if x.shape[0] % parts:
         raise ShapeError(
             located(
-                f"{what}: in training there must be more than one value for each channel, got {described(x)}; "
+                f"{what}: with accumulate={parts} there are statistics of each part of the batch, and the first axis "
+                f"of {described(x)} does not fall into {parts} parts; normalize what has the batch as its first axis"
+            )
+        )
+    count = x.shape[0] // parts * math.prod(x.shape[2:])
+    if count == 1:
+        of_part = f" in each of {parts} parts of the batch" if parts > 1 else ""
+        raise ShapeError(
+            located(
+                f"{what}: in training there must be more than one value for each channel{of_part}, got {described(x)}; "
                 "take a larger batch, or model.eval()"
             )
         )
@@ -123,28 +164,31 @@ def batch_norm(
         raise TracingError(located("batch_norm: running_mean and running_var are given both, or neither"))
     if not training and running_mean is not None:
         return _by_given(x, running_mean, running_var, weight, bias, eps)
-    if check_batch_statistics("batch_norm", x) == 0:
+    parts = batch_parts()
+    if check_batch_statistics("batch_norm", x, parts) == 0:
         return _of_nothing(x, weight, bias)
-    return _normalized(x, Statistics.of(x, (0, *range(2, x.ndim))), weight, bias, eps)
+    return _normalized(x, Statistics.of_parts(x, (0, *range(2, x.ndim)), parts), weight, bias, eps)
 
 
 def batch_norm_in_training(
-    x: Any, running_mean: Any, running_var: Any, weight: Any, bias: Any, factor: Any, eps: float
+    x: Any, running_mean: Any, running_var: Any, weight: Any, bias: Any, factors: Sequence[Any], eps: float
 ) -> tuple[Any, Any, Any]:
-    """The result of `batch_norm` by the batch's statistics, and the running ones moved to those by `factor`; an empty
-    batch leaves them as they are.
+    """The result of `batch_norm` by the batch's statistics, and the running ones moved to those, by a factor for each
+    part of the batch that has its own; an empty batch leaves them as they are.
 
     The running variance takes that of the batch divided by n - 1, as in torch.
     """
     x = as_arraylike(x)
     _channels("batch_norm", x, running_mean=running_mean, weight=weight)
-    count = check_batch_statistics("batch_norm", x)
+    count = check_batch_statistics("batch_norm", x, len(factors))
     if count == 0:
         return _of_nothing(x, weight, bias), running_mean, running_var
-    batch = Statistics.of(x, (0, *range(2, x.ndim)))
-    new_mean = _moved(running_mean, xp.reshape(batch.center, (-1,)), factor)
-    new_variance = _moved(running_var, xp.reshape(batch.variance, (-1,)) * (count / max(count - 1, 1)), factor)
-    return _normalized(x, batch, weight, bias, eps), new_mean, new_variance
+    batch = Statistics.of_parts(x, (0, *range(2, x.ndim)), len(factors))
+    for part, factor in enumerate(factors):
+        mean, variance = (xp.reshape(v[part : part + 1], (-1,)) for v in (batch.center, batch.variance))
+        running_mean = _moved(running_mean, mean, factor)
+        running_var = _moved(running_var, variance * (count / max(count - 1, 1)), factor)
+    return _normalized(x, batch, weight, bias, eps), running_mean, running_var
 
 
 def _moved(running: Any, value: Any, factor: Any) -> Any:

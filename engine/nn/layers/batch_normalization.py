@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy.typing as npt
 
 from ...array_api.broadcasting import as_arraylike, described
+from ...batch_parts import batch_parts
 from ...tracer import ShapeError, located
 from .. import functional as F
 from .. import init
@@ -87,11 +88,13 @@ class _BatchNorm(_ChannelNorm):
         if not self.training or self.running_mean is None:
             training = self.training or self.running_mean is None
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, training, eps=self.eps)
-        self.num_batches_tracked = self.num_batches_tracked + 1
-        # Without a momentum the running statistics are means over all batches so far.
-        factor = self.momentum if self.momentum is not None else 1.0 / self.num_batches_tracked
+        factors: list[Any] = []
+        for _ in range(batch_parts()):
+            self.num_batches_tracked = self.num_batches_tracked + 1
+            # Without a momentum the running statistics are means over all batches so far.
+            factors.append(self.momentum if self.momentum is not None else 1.0 / self.num_batches_tracked)
         result, self.running_mean, self.running_var = batch_norm_in_training(
-            x, self.running_mean, self.running_var, self.weight, self.bias, factor, self.eps
+            x, self.running_mean, self.running_var, self.weight, self.bias, factors, self.eps
         )
         return result
 

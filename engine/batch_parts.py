@@ -1,0 +1,46 @@
+"""In how many parts the batch of the step that is being traced is run, for what takes statistics of a part."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from .tracer import source
+
+
+@dataclass
+class BatchParts:
+    """The parts, and where something took statistics of each of them: the user's lines."""
+
+    count: int
+    lines: list[str] = field(default_factory=list[str])
+
+
+class _Stack(threading.local):
+    def __init__(self) -> None:
+        self.contexts: list[BatchParts] = []
+
+
+_stack = _Stack()
+
+
+@contextmanager
+def in_parts(count: int) -> Iterator[BatchParts]:
+    """Trace what is inside for a batch of `count` equal parts."""
+    parts = BatchParts(count)
+    _stack.contexts.append(parts)
+    try:
+        yield parts
+    finally:
+        _stack.contexts.remove(parts)
+
+
+def batch_parts() -> int:
+    """The number of parts, of which the caller takes statistics one by one."""
+    if not _stack.contexts:
+        return 1
+    parts = _stack.contexts[-1]
+    parts.lines.append(source())
+    return parts.count
