@@ -14,6 +14,7 @@ import gradloom.numpy as gnp
 import numpy as np
 import pytest
 from gradloom import nn
+from gradloom.ir import OPS
 
 mpmath = pytest.importorskip("mpmath")
 mp = mpmath.mp.clone() if hasattr(mpmath.mp, "clone") else mpmath.mp
@@ -126,6 +127,7 @@ SMOOTH = {
     "elu above": Smooth(lambda x: nn.elu(x, 2.0), lambda x: x, (1.0, 8.0, 1e30, 1e-6)),
     "elu below": Smooth(lambda x: nn.elu(x, 2.0), lambda x: 2 * mp.expm1(x), (-1.0, -8.0, -30.0, -60.0, -1e30, -1e-6)),
     "expm1": Smooth(gnp.expm1, mp.expm1, (0.0, 1.0, -1.0, 8.0, -8.0, -17.0, -30.0, -60.0, *LEAST)),
+    "exp": Smooth(gnp.exp, mp.exp, (0.0, 1.0, -1.0, 8.0, -8.0, -30.0, -60.0, *LEAST, 1e4)),
     "exp2": Smooth(gnp.exp2, lambda x: mp.mpf(2) ** x, (0.0, 1.0, -1.0, 8.0, -8.0, -30.0, -60.0, *LEAST)),
     "log1p": Smooth(gnp.log1p, mp.log1p, (0.0, 1.0, -0.7, 8.0, -0.999, 1e4, *LEAST)),
     "log": Smooth(gnp.log, mp.log, POSITIVE),
@@ -263,6 +265,15 @@ SMOOTH_IN_TWO = {
     "divide": SmoothInTwo(gnp.divide, lambda x, y: x / y, tuple(p for p in PLANE + SCALED if p[1])),
     "remainder": SmoothInTwo(
         gnp.remainder, lambda x, y: x - mp.floor(x / y) * y, ((7.0, 3.0), (-7.0, 3.0), (7.0, -3.0))
+    ),
+    "float_power": SmoothInTwo(
+        lambda x, y: gnp.astype(gnp.float_power(x, y), x.dtype), lambda x, y: x**y, POWERS, 16.0
+    ),
+    "average of x, weighted by y": SmoothInTwo(
+        lambda x, y: gnp.average(gnp.stack([x, 0 * x]), axis=0, weights=gnp.stack([y * y, gnp.ones_like(y)])),
+        lambda x, y: x * y * y / (y * y + 1),
+        PLANE,
+        8.0,
     ),
     "fmod": SmoothInTwo(
         gnp.fmod,
@@ -437,6 +448,20 @@ DEGENERATE = {
     "maximum shares a tie": Degenerate(lambda x: gnp.maximum(x, 1.0), np.array([0.0, 1.0, 2.0]), [0.0, 0.5, 1.0]),
     "minimum shares a tie": Degenerate(lambda x: gnp.minimum(x, 1.0), np.array([0.0, 1.0, 2.0]), [1.0, 0.5, 0.0]),
     "max shares a tie": Degenerate(gnp.max, np.array([1.0, 2.0, 2.0]), [0.0, 0.5, 0.5]),
+    "min shares a tie": Degenerate(gnp.min, np.array([1.0, 2.0, 1.0]), [0.5, 0.0, 0.5]),
+    "ptp of equal elements": Degenerate(gnp.ptp, np.ones(2), zeros(2)),
+    "fmax": Degenerate(
+        lambda x: gnp.fmax(x, np.array([1.0, 1.0, np.nan, 1.0])),
+        np.array([0.0, 1.0, 2.0, np.nan]),
+        [0.0, 0.5, 1.0, 0.0],
+    ),
+    "fmin": Degenerate(
+        lambda x: gnp.fmin(x, np.array([1.0, 1.0, np.nan, 1.0])),
+        np.array([0.0, 1.0, 2.0, np.nan]),
+        [1.0, 0.5, 1.0, 0.0],
+    ),
+    "nan_to_num": Degenerate(gnp.nan_to_num, np.array([np.nan, np.inf, -np.inf, 0.0]), [0.0, 0.0, 0.0, 1.0]),
+    "l1_loss": Degenerate(lambda x: nn.l1_loss(x, np.ones(3), "none"), np.array([0.0, 1.0, 2.0]), [-1.0, 0.0, 1.0]),
     "abs": Degenerate(gnp.abs, np.array([0.0, -0.0, -2.0]), [0.0, 0.0, -1.0]),
     "sign": Degenerate(gnp.sign, np.array([0.0, -0.0, -2.0]), zeros(3)),
     "relu": Degenerate(nn.relu, np.array([0.0, -0.0, 2.0]), [0.0, 0.0, 1.0], zeros(3)),
@@ -509,3 +534,21 @@ def test_degenerate_points_have_the_derivative_of_their_rule(dtype: str, how: st
         if not (np.isfinite(second).all() if row.second is None else np.allclose(second, row.second, tolerance)):
             wrong.append(f"{name}: second derivative {second}, not {row.second}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_every_elementwise_op_with_a_derivative_is_in_a_table() -> None:
+    used: set[str] = set()
+    x = np.ones(2)
+    for row in (*SMOOTH.values(), *SMOOTH_IN_TWO.values(), *DEGENERATE.values()):
+        given = (x, x) if isinstance(row, SmoothInTwo) else (x if isinstance(row, Smooth) else row.at,)
+        used |= {node.op.name for node in gl.trace(row.function, *given).nodes}
+    ops = {name for name, op in OPS.items() if op.family == "elementwise" and op.vjp is not None}
+    assert ops - used <= {"copy", "save"}
+
+
+def test_the_loss_of_a_sure_logit_keeps_its_digits() -> None:
+    x, y = np.array([-30.0, 30.0, -90.0, 90.0], "float32"), np.array([0.0, 1.0, 0.0, 1.0], "float32")
+    true = np.log1p(np.exp(-np.abs(x.astype("float64"))))
+    for pos_weight in (None, 2.0):
+        loss = nn.binary_cross_entropy_with_logits(x, y, reduction="none", pos_weight=pos_weight)
+        np.testing.assert_allclose(loss, true * (1 if pos_weight is None else 1 + y), 1e-5)
