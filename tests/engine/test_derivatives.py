@@ -103,7 +103,7 @@ SMOOTH = {
     "hypot x, 2": Smooth(lambda x: gnp.hypot(x, 2.0), lambda x: mp.sqrt(x * x + 4), REAL + EXTREME, 1.0),
     "hypot 2, x": Smooth(lambda x: gnp.hypot(2.0, x), lambda x: mp.sqrt(x * x + 4), REAL + EXTREME, 1.0),
     "norm x, 2": Smooth(
-        lambda x: gnp.linalg.norm(gnp.stack([x, gnp.full_like(x, 2)]), axis=0), lambda x: mp.sqrt(x * x + 4), REAL, 32.0
+        lambda x: gnp.linalg.norm(gnp.stack([x, gnp.full_like(x, 2)]), axis=0), lambda x: mp.sqrt(x * x + 4), REAL, 1.0
     ),
     "norm 3 of x, 2": Smooth(
         lambda x: gnp.linalg.norm(gnp.stack([x, gnp.full_like(x, 2)]), 3, axis=0),
@@ -114,15 +114,15 @@ SMOOTH = {
     "fmod 12, x": Smooth(lambda x: gnp.fmod(12.0, x), lambda x: 12 - 2 * abs(x), (5.0, -5.0, 4.5)),
     "fmod -12, x": Smooth(lambda x: gnp.fmod(-12.0, x), lambda x: 2 * abs(x) - 12, (5.0, -5.0, 4.5)),
     "remainder x, 5": Smooth(lambda x: gnp.remainder(x, 5.0), lambda x: x, (1.0, 3.0, 1e-6)),
-    "sigmoid": Smooth(nn.sigmoid, lambda x: mp.sigmoid(x), REAL + EXTREME, 4.0),
-    "tanh": Smooth(gnp.tanh, mp.tanh, REAL + EXTREME, 8.0),
-    "silu": Smooth(nn.silu, lambda x: x * mp.sigmoid(x), REAL + LEAST, 100.0),
-    "gelu": Smooth(nn.gelu, lambda x: x * cdf(x), REAL + LEAST, 100.0),
+    "sigmoid": Smooth(nn.sigmoid, lambda x: mp.sigmoid(x), REAL + EXTREME, 1.0),
+    "tanh": Smooth(gnp.tanh, mp.tanh, REAL + EXTREME, 2.0),
+    "silu": Smooth(nn.silu, lambda x: x * mp.sigmoid(x), REAL + EXTREME, 16.0),
+    "gelu": Smooth(nn.gelu, lambda x: x * cdf(x), REAL + EXTREME),
     "gelu, tanh": Smooth(
         lambda x: nn.gelu(x, "tanh"),
         lambda x: x * mp.sigmoid(2 * mp.sqrt(2 / mp.pi) * (x + mp.mpf(0.044715) * x**3)),
         REAL + EXTREME,
-        400.0,
+        16.0,
     ),
     "elu above": Smooth(lambda x: nn.elu(x, 2.0), lambda x: x, (1.0, 8.0, 1e30, 1e-6)),
     "elu below": Smooth(lambda x: nn.elu(x, 2.0), lambda x: 2 * mp.expm1(x), (-1.0, -8.0, -30.0, -60.0, -1e30, -1e-6)),
@@ -135,9 +135,9 @@ SMOOTH = {
     "log10": Smooth(gnp.log10, mp.log10, POSITIVE),
     "sqrt": Smooth(gnp.sqrt, mp.sqrt, POSITIVE),
     "reciprocal": Smooth(gnp.reciprocal, lambda x: 1 / x, (1.0, -1.0, 8.0, -8.0)),
-    "erf": Smooth(gnp.erf, mp.erf, REAL + EXTREME, 4.0),
-    "sin": Smooth(gnp.sin, mp.sin, (*REAL, *LEAST), 8.0),
-    "cos": Smooth(gnp.cos, mp.cos, (*REAL, *LEAST), 8.0),
+    "erf": Smooth(gnp.erf, mp.erf, REAL + EXTREME),
+    "sin": Smooth(gnp.sin, mp.sin, (*REAL, *LEAST)),
+    "cos": Smooth(gnp.cos, mp.cos, (*REAL, *LEAST)),
     "tan": Smooth(gnp.tan, mp.tan, (0.0, 1.0, -1.0, 0.3, *LEAST)),
     "sinh": Smooth(gnp.sinh, mp.sinh, (*REAL, *LEAST)),
     "cosh": Smooth(gnp.cosh, mp.cosh, (*REAL, *LEAST)),
@@ -161,7 +161,7 @@ SMOOTH = {
         lambda x: gnp.prod(gnp.stack([x, x, x - 1, gnp.full_like(x, 2)]), axis=0), lambda x: 2 * x * x * (x - 1), REAL
     ),
     "var 0, x, 1": Smooth(
-        lambda x: gnp.var(gnp.stack([0 * x, x, 0 * x + 1]), axis=0), lambda x: 2 * (x * x - x + 1) / 9, REAL, 100.0
+        lambda x: gnp.var(gnp.stack([0 * x, x, 0 * x + 1]), axis=0), lambda x: 2 * (x * x - x + 1) / 9, REAL
     ),
     "mse": Smooth(lambda x: nn.mse_loss(x, gnp.ones_like(x), "none"), lambda x: (x - 1) ** 2, REAL + LEAST),
     "huber inside": Smooth(

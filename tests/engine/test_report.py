@@ -367,7 +367,6 @@ def test_control_characters_of_names_are_shown_as_escapes():
     assert text.replace("\n", "").isprintable()
 
 
-
 def test_a_report_that_knew_of_no_lanes_in_turn_is_read():
     r = tiled(2)
     whole = json.loads(r.to_json())
