@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.metadata
 import os
 import re
@@ -23,11 +24,12 @@ from .command_error import CommandError
 from .compile_recipe import compile_report
 from .data import DataError
 from .draw import FORMATS, LAYOUTS, draw
+from .interruptions import Interruptions
 from .plan import PlanOptions, run_plan
 from .print_ir import step_text
 from .recipes import RECIPES
-from .train import INTERRUPTED, OPTIMIZERS, Run, train
-from .train_characters import KINDS, run_characters
+from .train import OPTIMIZERS, Run, train
+from .train_characters import KINDS, kind_of_checkpoint, run_characters
 
 _USER_ERRORS = (CommandError, CheckpointError, DataError, MemoryBudgetError, ShapeError, TracingError)
 """Errors whose message says it all: no traceback."""
@@ -49,39 +51,45 @@ or something is wrong with what was asked for.
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command: `argv`, by default the arguments of this process. Returns the exit code."""
-    try:
-        code = _run(argv)
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:
-        # Whoever read our output has seen enough, as in `gradloom ir digits | head`.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except _USER_ERRORS as error:
-        text = "\n".join([f"gradloom: {error}", *getattr(error, "__notes__", [])])
-        print(printable_lines(text), file=sys.stderr)
-        return _FAILED
+    with Interruptions() as interruptions:
+        try:
+            code = _run(argv, interruptions)
+            sys.stdout.flush()
+            return code
+        except BrokenPipeError:
+            # Whoever read our output has seen enough, as in `gradloom ir digits | head`.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        except KeyboardInterrupt:
+            with interruptions.held(), contextlib.suppress(OSError):  # the terminal may be gone
+                print("interrupted", file=sys.stderr)
+            return interruptions.exit_code
+        except _USER_ERRORS as error:
+            text = "\n".join([f"gradloom: {error}", *getattr(error, "__notes__", [])])
+            print(printable_lines(text), file=sys.stderr)
+            return _FAILED
 
 
-def _run(argv: Sequence[str] | None) -> int:
+def _run(argv: Sequence[str] | None, interruptions: Interruptions) -> int:
     options = _parser().parse_args(argv)
+    options.interruptions = interruptions
     code = options.command(options)
     sys.stdout.flush()
     return code
 
 
 def _train(options: argparse.Namespace) -> int:
-    settings = ("recipe", "epochs", "batch_size", "optimizer", "lr", "seed")
+    settings = ("recipe", "epochs", "batch_size", "optimizer", "lr", "seed", "memory")
     given = {name: value for name in settings if (value := getattr(options, name)) is not None}
-    run = Run(given, options.data, options.threads, options.memory, options.resume, options.out)
-    if options.recipe in KINDS:
-        return run_characters(KINDS[options.recipe], run, options.steps, options.minutes, Console())
+    run = Run(given, options.data, options.threads, options.resume, options.out)
+    kind = KINDS.get(options.recipe)
+    if options.recipe is None and options.resume is not None:
+        kind = kind_of_checkpoint(options.resume)
+    if kind is not None:
+        return run_characters(kind, run, options.steps, options.minutes, Console(), options.interruptions)
     if options.steps is not None or options.minutes is not None:
         raise CommandError(f"--steps and --minutes go with the recipes {' and '.join(KINDS)}; give --epochs")
-    return train(run, Console())
+    return train(run, Console(), options.interruptions)
 
 
 def _plan(options: argparse.Namespace) -> int:
@@ -138,8 +146,9 @@ def _train_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "train",
         help="train a model; by itself, a classifier of handwritten digits",
-        description="Train a model, print its memory report and how it goes, and write a checkpoint after each epoch. "
-        "Ctrl-C writes one too, and --resume takes it up to the same bits as if nothing had happened.",
+        description="Train a model, print its memory report and how it goes, and write a checkpoint after each epoch "
+        "and every few minutes. Ctrl-C and SIGTERM write one too, and --resume takes it up to the same bits as if "
+        "nothing had happened. A checkpoint keeps the settings of its run; a recipe or data of yours are named again.",
         epilog=_RECIPE_NOTE,
     )
     parser.set_defaults(command=_train)

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
+import re
+import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import optree
 from rich.console import Console
 
 from ..engine import array_api as xp
 from ..engine import optim
-from ..engine.checkpoint_file import load_arrays
+from ..engine.checkpoint_file import CheckpointError, check_savable, open_checkpoint
 from ..engine.step import Step, compile_step
 from ..ir import Array
 from .command_error import CommandError
+from .file_values import brief
 from .find_recipe import make_recipe
+from .interruptions import Interruptions
 from .progress import TrainingProgress
-from .recipes import Ingredients
-from .training_data import TrainingData, training_data
+from .recipes import RECIPES, Ingredients
+from .run_settings import Settings
+from .saves import Saves, load_checkpoint
+from .training_data import OF_MNIST, Examples, TrainingData, training_data
 
 OPTIMIZERS: dict[str, optim.Optimizer] = {
     "sgd": optim.SGD(0.1),
@@ -29,62 +37,8 @@ OPTIMIZERS: dict[str, optim.Optimizer] = {
 }
 """What `--optimizer` says, with the learning rates that hold without `--lr`."""
 
-_EPOCHS = {"digits": 40, "mnist": 10, "resnet": 4}
-_OTHER_EPOCHS = 10
-
 _METADATA = "training"
 _TEST_BATCH = 1000
-
-INTERRUPTED = 130
-"""The exit code of a run that was stopped by Ctrl-C: 128 and the number of the signal, as shells count."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the bits of a run depend on, beside the recipe's code: a checkpoint holds it. `None` is the recipe's own."""
-
-    recipe: str
-    epochs: int
-    batch_size: int | None = None
-    optimizer: str | None = None
-    lr: float | None = None
-    seed: int = 0
-
-    @staticmethod
-    def anew(given: Mapping[str, Any]) -> Settings:
-        """The settings of a new run, with defaults for what is not given."""
-        recipe = given.get("recipe", "digits")
-        return replace(Settings(recipe, _EPOCHS.get(recipe, _OTHER_EPOCHS)), **given)
-
-    def resumed(self, given: Mapping[str, Any]) -> Settings:
-        """The settings for the rest of a run that began with these.
-
-        Raises `CommandError` where what is given would change the batches or the optimizer of the run.
-        """
-        for name in ("batch_size", "optimizer", "seed"):
-            before, now = getattr(self, name), given.get(name)
-            if now is not None and now != before:
-                option = "--" + name.replace("_", "-")
-                began = f"without {option}" if before is None else f"with {option} {before}"
-                raise CommandError(f"the run to resume began {began}; it cannot go on with {option} {now}")
-        return replace(self, **given)
-
-    @staticmethod
-    def from_json(text: str) -> Settings:
-        """The settings of `to_json`. Raises `ValueError` for any other text."""
-        values = json.loads(text)
-        types = {"recipe": str, "epochs": int, "batch_size": int, "optimizer": str, "lr": float, "seed": int}
-        if not isinstance(values, dict) or set(values) != set(types):
-            raise ValueError(f"these are no settings of a run: {text}")
-        for name, value in values.items():
-            optional = name in ("batch_size", "optimizer", "lr")
-            if not (isinstance(value, types[name]) or (optional and value is None)):
-                raise ValueError(f"{name} is {value!r}")
-        return Settings(**values)
-
-    def to_json(self) -> str:
-        """Text that `from_json` reads."""
-        return json.dumps(asdict(self))
 
 
 @dataclass(frozen=True)
@@ -94,22 +48,31 @@ class Run:
     given: Mapping[str, Any]
     data: str | None = None
     threads: int | None = None
-    memory: str | None = None
     resume: str | None = None
     out: str | None = None
 
+    def command_to_go_on(self, out: str, recipe: str | None) -> str:
+        """What to type so that a run goes on whose checkpoint is `out`; what that holds need not be given again."""
+        words = ["gradloom", "train", *([] if recipe is None else [recipe])]
+        for option, value in (("--data", self.data), ("--resume", out), ("--threads", self.threads)):
+            if value is not None:
+                words += [f"{option}={value}"] if str(value).startswith("-") else [option, str(value)]
+        return shlex.join(words)
 
-def train(run: Run, console: Console) -> int:
-    """Train, print how it goes, and write the checkpoint after each epoch and when Ctrl-C is pressed. The exit code.
+
+def train(run: Run, console: Console, interruptions: Interruptions | None = None) -> int:
+    """Train, print how it goes, and write the checkpoint after each epoch, every few minutes, and when Ctrl-C is
+    pressed or a signal ends the run. The exit code.
 
     The epoch and the place in it follow from the number of steps done, which the checkpoint holds with the parameters
     and the optimizer's state. A run that was interrupted and resumed therefore ends with the same bits.
     """
-    earlier = None if run.resume is None else _earlier(run.resume)
-    settings = Settings.anew(run.given) if earlier is None else earlier.resumed(run.given)
+    interruptions = interruptions or Interruptions()
+    text = None if run.resume is None else _metadata_of(run.resume)
+    earlier = None if run.resume is None or text is None else _settings_in(run.resume, text)
+    settings = Settings.anew(run.given) if earlier is None else earlier.resumed(run.given, str(run.resume))
     out = run.out or run.resume or f"gradloom-{settings.recipe.rpartition(':')[2]}.safetensors"
-    if not Path(out).parent.is_dir():
-        raise CommandError(f"cannot write {out}: there is no folder {Path(out).parent}")
+    check_place(out)
     ingredients = make_recipe(settings.recipe)
     data = training_data(settings.recipe, ingredients, settings.batch_size, settings.seed, run.data)
     step = compile_step(
@@ -117,41 +80,71 @@ def train(run: Run, console: Console) -> int:
         ingredients.loss_fn,
         _optimizer(ingredients, settings, settings.epochs * data.steps_per_epoch),
         data.batch,
-        memory=run.memory,
+        memory=settings.memory,
         threads=run.threads,
         seed=settings.seed,
     )
+    settings = replace(settings, data=_digest_of_data(data), step=_digest_of_step(step))
+    if earlier is not None and earlier.data not in (None, settings.data) and settings.recipe in OF_MNIST:
+        raise CommandError(f"{run.resume} was trained with other data; give these with --data")
     if run.resume is not None:
-        step.load(run.resume)
+        load_checkpoint(step, run.resume, {_METADATA: text}, lambda word: _say(console, word))
         if settings.lr is not None and settings.lr != step.learning_rate:
             step.learning_rate = settings.lr  # the file is not of a run, and brought its own
+    for word in [] if earlier is None else _differences(earlier, settings):
+        _say(console, f"note: {word}")
     _say(console, str(step.report))
-    return _go_on(step, data, settings, out, console)
+    to_go_on = run.command_to_go_on(out, None if settings.recipe in RECIPES else settings.recipe)
+    saves = Saves(step, out, lambda: {_METADATA: settings.to_json()}, lambda word: _say(console, word))
+    with interruptions.held():
+        return _go_on(step, data, settings, out, to_go_on, saves, console, interruptions)
 
 
-def _go_on(step: Step, data: TrainingData, settings: Settings, out: str, console: Console) -> int:
+def _go_on(
+    step: Step,
+    data: TrainingData,
+    settings: Settings,
+    out: str,
+    to_go_on: str,
+    saves: Saves,
+    console: Console,
+    interruptions: Interruptions,
+) -> int:
     epochs, length, begun = settings.epochs, data.steps_per_epoch, step.steps
-    metadata = {_METADATA: settings.to_json()}
     classify = step.bind(lambda model, x: xp.argmax(model(x), axis=1))
     result = ""
     if begun >= epochs * length:
         _say(console, f"nothing to do: {begun // length} epochs are done; --epochs with a larger number goes on")
         return 0
     try:
+        interruptions.check()
         with TrainingProgress(epochs, length, begun, console) as progress:
             for epoch in range(begun // length, epochs):
                 for batch in data.epoch(epoch, step.steps - epoch * length):
                     progress.step(epoch, step(batch))
+                    interruptions.check()
+                    saves.after_step()
                 if data.test is not None:
-                    result = _tested(classify, *data.test)
+                    result = _tested(classify, *data.test, interruptions.check)
                 progress.end_epoch(epoch, result)
-                step.save(out, metadata)
+                if epoch + 1 < epochs:
+                    saves.save()
+        saves.save_at_last()
     except KeyboardInterrupt:
-        step.save(out, metadata)
+        if saves.nothing_to_save:
+            _say(console, "interrupted before a step was done; nothing was saved")
+            return interruptions.exit_code
         epoch, place = divmod(step.steps, length)
-        _say(console, f"interrupted in epoch {epoch + 1}, after {place} of {length} steps")
-        _say(console, f"saved {out}; to go on: gradloom train --resume {out}")
-        return INTERRUPTED
+        where = "after the last step" if epoch >= epochs else f"in epoch {epoch + 1}, after {place} of {length} steps"
+        saves.save_at_last()
+        _say(console, f"interrupted {where}")
+        _say(console, f"saved {out}; to go on: {to_go_on}")
+        return interruptions.exit_code
+    except BaseException as error:
+        # Whatever it was, such as a terminal that is gone: what was trained is kept.
+        if not isinstance(error, CheckpointError) and not saves.nothing_to_save:
+            saves.save_before(error)
+        raise
     if result:
         _say(console, result)
     _say(console, f"saved {out}")
@@ -163,9 +156,18 @@ def _say(console: Console, text: str) -> None:
     console.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
-def _tested(classify: Callable[[Array], Array], x: Array, y: Array) -> str:
-    starts = range(0, len(x), _TEST_BATCH)
-    right = sum(int((classify(x[i : i + _TEST_BATCH]) == y[i : i + _TEST_BATCH]).sum()) for i in starts)
+def check_place(out: str) -> None:
+    """Raise an error where a checkpoint cannot be written, before anything takes time."""
+    if not Path(out).parent.is_dir():
+        raise CommandError(f"cannot write {out}: there is no folder {Path(out).parent}")
+    check_savable(out)
+
+
+def _tested(classify: Callable[[Array], Array], x: Array, y: Array, check: Callable[[], None]) -> str:
+    right = 0
+    for i in range(0, len(x), _TEST_BATCH):
+        right += int((classify(x[i : i + _TEST_BATCH]) == y[i : i + _TEST_BATCH]).sum())
+        check()
     return f"test accuracy {right / len(x):.4f}"
 
 
@@ -179,13 +181,47 @@ def _optimizer(ingredients: Ingredients, settings: Settings, steps: int) -> opti
     return optimizer
 
 
-def _earlier(path: str) -> Settings | None:
-    """The settings of the run that wrote a checkpoint; `None` for a file that no run wrote."""
-    text = load_arrays(path)[1].get(_METADATA)
+def _metadata_of(path: str) -> str | None:
+    """What a checkpoint says of the run that wrote it; `None` for a file that no run wrote."""
+    with open_checkpoint(path) as file:
+        return file.metadata.get(_METADATA)
+
+
+def _settings_in(path: str, text: str) -> Settings:
     try:
-        settings = None if text is None else Settings.from_json(text)
+        settings = Settings.from_json(text)
     except ValueError as error:
         raise CommandError(f"{path} does not say how it was trained: {error}") from error
-    if settings and settings.optimizer not in (None, *OPTIMIZERS):
-        raise CommandError(f"{path} was trained with the unknown optimizer {settings.optimizer}")
+    if settings.optimizer not in (None, *OPTIMIZERS):
+        raise CommandError(f"{path} was trained with the unknown optimizer {brief(settings.optimizer)}")
     return settings
+
+
+def _differences(earlier: Settings, now: Settings) -> list[str]:
+    """What is not as it was when the run began, though nobody asked for it."""
+    found: list[str] = []
+    if earlier.recipe != now.recipe:
+        found.append(f"the run began with the recipe {brief(earlier.recipe)}, it goes on with {now.recipe}")
+    if earlier.step not in (None, now.step):
+        found.append("the step is another than the run began with: the code of the recipe or of Gradloom was changed")
+    if earlier.data != now.data and earlier.step is not None:
+        found.append("the examples are others than those that the run began with")
+    return found
+
+
+def _digest_of_data(data: TrainingData) -> str | None:
+    if not isinstance(data, Examples):
+        return None
+    digest = hashlib.sha256()
+    for path, leaf in zip(*optree.tree_flatten_with_path(data.arrays)[:2]):
+        digest.update(repr((path, leaf.dtype.str, leaf.shape)).encode())
+        digest.update(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+_SOURCE = re.compile(r' at="(?:[^"\\]|\\.)*"')
+
+
+def _digest_of_step(step: Step) -> str:
+    """Of what is computed, wherever it stands in the sources."""
+    return hashlib.sha256(_SOURCE.sub("", str(step.graph)).encode()).hexdigest()

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ..engine.checkpoint_file import open_checkpoint
 from .command_error import CommandError
+from .interruptions import Interruptions
 from .recipes.characters import Progress as Stage
 from .recipes.characters import Settings, python_documentation, read_text, train_characters
 from .recipes.gpt import Settings as GPTSettings
 from .recipes.lstm import Settings as LSTMSettings
-from .train import INTERRUPTED, Run
+from .train import Run, check_place
 
 KINDS: dict[str, type[Settings]] = {kind.name: kind for kind in (GPTSettings, LSTMSettings)}
 """The recipes that learn from text."""
@@ -23,17 +24,32 @@ KINDS: dict[str, type[Settings]] = {kind.name: kind for kind in (GPTSettings, LS
 _SAMPLE = 500
 
 
-def run_characters(kind: type[Settings], run: Run, steps: int | None, minutes: float | None, console: Console) -> int:
+def kind_of_checkpoint(path: str) -> type[Settings] | None:
+    """The kind of model of characters that a checkpoint says it is of, if it is of one."""
+    with open_checkpoint(path) as file:
+        return next((kind for name, kind in KINDS.items() if name in file.metadata), None)
+
+
+def run_characters(
+    kind: type[Settings],
+    run: Run,
+    steps: int | None,
+    minutes: float | None,
+    console: Console,
+    interruptions: Interruptions | None = None,
+) -> int:
     """Train a model on the text of `run.data`, by default Python's documentation. The exit code."""
+    interruptions = interruptions or Interruptions()
     for name in ("epochs", "optimizer"):
         if name in run.given:
             raise CommandError(f"--{name} does not go with {kind.name}; give --steps or --minutes")
     out = run.out or run.resume or f"gradloom-{kind.name}.safetensors"
-    if not Path(out).parent.is_dir():
-        raise CommandError(f"cannot write {out}: there is no folder {Path(out).parent}")
+    check_place(out)
     changed = {name: run.given[name] for name in ("batch_size", "lr", "seed") if name in run.given}
     settings = replace(kind(), **changed) if changed or run.resume is None else kind
     text = python_documentation() if run.data is None else read_text(run.data)
+    saved: list[str] = []
+    to_go_on = run.command_to_go_on(out, kind.name)
     try:
         with _Shown(console) as shown:
             trained = train_characters(
@@ -42,19 +58,25 @@ def run_characters(kind: type[Settings], run: Run, steps: int | None, minutes: f
                 steps,
                 minutes,
                 threads=run.threads,
-                memory=run.memory,
+                memory=run.given.get("memory"),
                 resume=run.resume,
                 out=out,
                 on_compiled=lambda step: _say(console, str(step.report)),
                 on_progress=shown.update,
+                on_interrupted=lambda: saved.append(f"saved {out}; to go on: {to_go_on}"),
+                say=lambda word: _say(console, word),
+                interruptions=interruptions,
             )
     except KeyboardInterrupt:
-        data = "" if run.data is None else f" --data {run.data}"
-        _say(console, f"interrupted; saved {out}; to go on: gradloom train {kind.name}{data} --resume {out}")
-        return INTERRUPTED
-    _say(console, f"held-out text: {_figures(trained.held_out())}")
-    _say(console, f"saved {out}; it writes:\n")
-    _say(console, trained.sample(_SAMPLE, seed=run.given.get("seed", 0)))
+        _say(console, "; ".join(["interrupted", *(saved or ["nothing was trained, and nothing was saved"])]))
+        return interruptions.exit_code
+    try:
+        _say(console, f"held-out text: {_figures(trained.held_out())}")
+        _say(console, f"saved {out}; it writes:\n")
+        _say(console, trained.sample(_SAMPLE, seed=run.given.get("seed", 0)))
+    except KeyboardInterrupt:
+        _say(console, f"interrupted; saved {out}")
+        return interruptions.exit_code
     return 0
 
 

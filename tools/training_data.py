@@ -62,7 +62,7 @@ class RandomBatches:
 
 TrainingData = Examples | RandomBatches
 
-_OF_MNIST = ("mnist", "resnet")
+OF_MNIST = ("mnist", "resnet")
 """The recipes that are trained with MNIST."""
 
 
@@ -74,8 +74,8 @@ def training_data(
     Without `batch_size` a batch has the size of the recipe's specs, or holds all the examples of its arrays.
     Raises `CommandError` where the data and the options do not go together.
     """
-    if file is not None and recipe not in _OF_MNIST:
-        raise CommandError(f"--data goes with the recipes {' and '.join(_OF_MNIST)}; {recipe} brings its own data")
+    if file is not None and recipe not in OF_MNIST:
+        raise CommandError(f"--data goes with the recipes {' and '.join(OF_MNIST)}; {recipe} brings its own data")
     leaves = optree.tree_leaves(ingredients.batch)
     specs = [leaf for leaf in leaves if isinstance(leaf, ArrayType)]
     arrays = [leaf for leaf in leaves if isinstance(leaf, np.ndarray)]
@@ -83,7 +83,7 @@ def training_data(
         raise CommandError(f"the batch of the recipe {recipe} must hold arrays, or specs, and nothing else")
     if any(leaf.ndim == 0 for leaf in arrays) or (batch_size and any(not t.shape for t in specs)):
         raise CommandError(f"the batch of the recipe {recipe} holds a scalar, which has no examples to take batches of")
-    if recipe in ("digits", *_OF_MNIST):
+    if recipe in ("digits", *OF_MNIST):
         return _data_set(_load(recipe, file), batch_size or specs[0].shape[0], seed)
     if specs:
         return RandomBatches(ingredients.batch if batch_size is None else _of_size(ingredients.batch, batch_size), seed)

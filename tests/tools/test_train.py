@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -207,7 +203,7 @@ def test_a_recipe_with_specs_trains_on_random_data(interrupt_after: Callable[[in
     assert load_arrays("whole.safetensors")[0][".optimizer.step"] == 200
     interrupt_after(130)
     assert main(["train", "recipes.py:with_specs", "--epochs", "2", "--out", "parts.safetensors"]) == 130
-    assert main(["train", "--resume", "parts.safetensors"]) == 0
+    assert main(["train", "recipes.py:with_specs", "--resume", "parts.safetensors"]) == 0
     assert_same_bits("whole.safetensors", "parts.safetensors")
 
 
@@ -260,25 +256,6 @@ def test_what_cannot_be_done_is_one_error(arguments: list[str], message: str, ca
     assert err.startswith("gradloom: ")
     assert "Traceback" not in err
     assert {path: path.read_bytes() for path in Path().glob("*.safetensors")} == before
-
-
-@pytest.mark.skipif(os.name == "nt", reason="there is no SIGINT to send")
-def test_a_real_ctrl_c_ends_the_run_with_its_checkpoint(folder: Path):
-    command = [sys.executable, "-u", "-c", "import sys; from gradloom.tools.cli import main; sys.exit(main())"]
-    run = subprocess.Popen(
-        [*command, "train", "--epochs", "100000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder
-    )
-    assert run.stdout is not None
-    for line in run.stdout:
-        if line.startswith("epoch 2/"):
-            break
-    run.send_signal(signal.SIGINT)
-    out, err = run.communicate(timeout=60)
-    assert (run.returncode, err) == (130, "")
-    done = int(load_arrays(folder / DIGITS)[0][".optimizer.step"])
-    assert done >= 2 * 45
-    assert f"interrupted in epoch {done // 45 + 1}, after {done % 45} of 45 steps" in out
-    assert list(folder.glob(".*")) == []
 
 
 def test_on_a_terminal_there_is_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):

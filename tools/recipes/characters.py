@@ -9,7 +9,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,12 +17,15 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...engine import nn, optim
-from ...engine.checkpoint_file import load_arrays
+from ...engine.checkpoint_file import CheckpointError, open_checkpoint
 from ...engine.nn import functional as F
 from ...engine.step import Step, compile_step
 from ...ir import Array, spec
 from ..command_error import CommandError
 from ..data import DataError
+from ..file_values import is_count, is_memory, is_rate
+from ..interruptions import Interruptions
+from ..saves import Saves, load_checkpoint
 from .recipe import Ingredients
 
 _IGNORED = -100
@@ -190,10 +193,11 @@ class TrainedModel:
         self._judge = step.bind(_held_out_sum)
         self._logits = step.bind(lambda model, tokens: model(tokens)[0])
 
-    def held_out(self, most: int | None = None) -> float:
-        """Nats per character of the held-out text, or of `most` batches of it."""
+    def held_out(self, most: int | None = None, check: Callable[[], None] = lambda: None) -> float:
+        """Nats per character of the held-out text, or of `most` batches of it; before each `check` is called."""
         total, count = 0.0, 0
         for x, y in self.corpus.held_out_batches(self._size, most):
+            check()
             total += float(self._judge(x, y))
             count += int((y != _IGNORED).sum())
         return total / count
@@ -238,23 +242,28 @@ def train_characters(
     minutes: float | None = None,
     *,
     threads: int | None = None,
-    memory: int | str | None = None,
+    memory: str | None = None,
     resume: str | None = None,
     out: str | None = None,
     on_compiled: Callable[[Step], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    on_interrupted: Callable[[], None] | None = None,
+    say: Callable[[str], None] = print,
+    interruptions: Interruptions | None = None,
 ) -> TrainedModel:
     """Train a model on `text` for `steps` steps, or as many as fit `minutes`; then judge it on the held-out tenth.
 
     `settings` say which one; a class of settings stands for those of the checkpoint to resume, or its own defaults.
     The result depends on the text, the settings and the number of steps alone: a run of `minutes` settles on a number
     when a quarter of its time is over, and until then does what the run of any larger number does. `on_progress` is
-    called after every step, and ten times in a run with the held-out loss. `out` is the checkpoint, written then and
-    when Ctrl-C is pressed, before `KeyboardInterrupt` goes on; `resume` takes one up, to the same bits.
+    called after every step, and ten times in a run with the held-out loss. `out` is the checkpoint, written then, every
+    few minutes, and when Ctrl-C is pressed: then `on_interrupted` is called, and `KeyboardInterrupt` goes on. `resume`
+    takes one up, with its budget, to the same bits. `say` tells what goes wrong with a checkpoint, and what differs.
 
     Raises `DataError` for a text that is too short, `CommandError` where a checkpoint is of another run.
     """
     began = time.perf_counter()
+    interruptions = interruptions or Interruptions()
     if steps is not None and minutes is not None:
         raise CommandError("steps and minutes do not go together")
     earlier = (
@@ -268,6 +277,7 @@ def train_characters(
         if earlier.digest != _digest(text):
             raise CommandError(f"{resume} was trained on another text; give that one with --data")
         settings, steps = earlier.settings, earlier.steps if steps is None else steps
+        minutes, memory = earlier.minutes if steps is None else None, memory or earlier.memory
     settings = settings() if isinstance(settings, type) else settings
     if steps is None and minutes is None:
         minutes = DEFAULT_MINUTES
@@ -282,13 +292,17 @@ def train_characters(
         clip_norm=settings.clip_norm,
         seed=settings.seed,
     )
-    if resume is not None:
-        step.load(resume)
+    if resume is not None and earlier is not None:
+        load_checkpoint(step, resume, {settings.name: earlier.text}, say)
     if on_compiled:
         on_compiled(step)
     trained = TrainedModel(step, corpus, settings)
-    metadata = {"settings": asdict(settings), "digest": _digest(text)}
-    _Run(trained, settings, steps, minutes, out, metadata, on_progress, began).go()
+    metadata = {"settings": asdict(settings), "digest": _digest(text), "memory": memory}
+    run = _Run(trained, settings, steps, minutes, metadata, on_progress, began, interruptions)
+    if out is not None:
+        run.saves = Saves(step, out, run.metadata, say)
+    with interruptions.held():
+        run.go(on_interrupted)
     return trained
 
 
@@ -296,18 +310,41 @@ def train_characters(
 class _Earlier:
     """What a checkpoint says of its run."""
 
+    text: str
     settings: Settings
     steps: int | None
+    minutes: float | None
     digest: str
+    memory: str | None
 
     @staticmethod
     def read(path: str, kind: type[Settings]) -> _Earlier:
         """Raises `CommandError` where the checkpoint is of another kind of model."""
+        with open_checkpoint(path) as file:
+            text = file.metadata.get(kind.name, "")
         try:
-            values = json.loads(load_arrays(path)[1][kind.name])
-            return _Earlier(kind(**values["settings"]), values["steps"], values["digest"])
-        except (KeyError, ValueError, TypeError) as error:
+            values = json.loads(text)
+            settings, rest = values.pop("settings"), values
+            known = {field.name: type(field.default) for field in fields(kind)}
+            if settings.keys() != known.keys() or not all(
+                map(_is_setting, settings, settings.values(), known.values())
+            ):
+                raise ValueError("the settings are none of this recipe")
+            steps, minutes, memory = (rest.get(name) for name in ("steps", "minutes", "memory"))
+            for value, fits in ((steps, is_count), (minutes, is_rate), (memory, is_memory)):
+                if value is not None and not fits(value):
+                    raise ValueError(f"{value!r} is no setting")
+            return _Earlier(text, kind(**settings), steps, minutes, str(rest["digest"]), memory)
+        except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise CommandError(f"{path} is no checkpoint of the recipe {kind.name}") from error
+
+
+def _is_setting(name: str, value: Any, kind: type) -> bool:
+    if kind is int:
+        return is_count(value, 0 if name in ("warm_up", "seed") else 1)
+    if kind is float:
+        return is_rate(value)
+    return type(value) is kind
 
 
 def _digest(text: str) -> str:
@@ -321,36 +358,57 @@ class _Run:
         settings: Settings,
         steps: int | None,
         minutes: float | None,
-        out: str | None,
-        metadata: dict[str, Any],
+        said: dict[str, Any],
         on_progress: Callable[[Progress], None] | None,
         began: float,
+        interruptions: Interruptions,
     ) -> None:
         self.trained = trained
         self.settings = settings
         self.steps = steps
-        self.seconds = (minutes or 0.0) * 60
-        self.out = out
-        self.metadata = metadata
+        self.minutes = minutes
+        self.said = said
         self.on_progress = on_progress or (lambda progress: None)
         self.began = began
+        self.saves: Saves | None = None
+        self.interruptions = interruptions
 
-    def go(self) -> None:
-        step = self.trained.step
+    def metadata(self) -> dict[str, str]:
+        """What a checkpoint says of the run: the minutes too, as long as they are to settle the number of steps."""
+        minutes = self.minutes if self.steps is None else None
+        return {self.settings.name: json.dumps({**self.said, "steps": self.steps, "minutes": minutes})}
+
+    def go(self, on_interrupted: Callable[[], None] | None) -> None:
+        step, saves = self.trained.step, self.saves
         try:
+            self.interruptions.check()
             settled = math.inf if self.steps is not None else self._time_to_settle()
             while self.steps is None or step.steps < self.steps:
                 value = self._one_step()
+                self.interruptions.check()
                 held_out = None
                 settles = self.steps is None and time.perf_counter() > settled
                 if settles:
                     self.steps = _QUARTER * step.steps
                 if self.steps is not None and (settles or self._is_due(step.steps)):
-                    held_out = self.trained.held_out(None if step.steps == self.steps else _MOST_BATCHES)
-                    self._save()
+                    most = None if step.steps == self.steps else _MOST_BATCHES
+                    held_out = self.trained.held_out(most, self.interruptions.check)
+                    if saves and step.steps < self.steps:
+                        saves.save()
+                elif saves:
+                    saves.after_step()
                 self.on_progress(Progress(step.steps, self.steps, value, held_out, time.perf_counter() - self.began))
+            if saves:
+                saves.save_at_last()
         except KeyboardInterrupt:
-            self._save()
+            if saves and not saves.nothing_to_save:
+                saves.save_at_last()
+                if on_interrupted:
+                    on_interrupted()
+            raise
+        except BaseException as error:
+            if saves and not saves.nothing_to_save and not isinstance(error, CheckpointError):
+                saves.save_before(error)
             raise
 
     def _one_step(self) -> float:
@@ -367,13 +425,8 @@ class _Run:
         before = time.perf_counter()
         self.trained.held_out(_MOST_BATCHES)
         now = time.perf_counter()
-        return now + (self.began + self.seconds - now - (now - before) * (_EVALUATIONS + 1)) / _QUARTER
+        return now + (self.began + 60 * (self.minutes or 0.0) - now - (now - before) * (_EVALUATIONS + 1)) / _QUARTER
 
     def _is_due(self, done: int) -> bool:
         assert self.steps is not None
         return done == self.steps or done * _EVALUATIONS // self.steps > (done - 1) * _EVALUATIONS // self.steps
-
-    def _save(self) -> None:
-        if self.out is not None:
-            said = json.dumps({**self.metadata, "steps": self.steps})
-            self.trained.step.save(self.out, {self.settings.name: said})

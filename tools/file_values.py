@@ -1,0 +1,40 @@
+"""What a value that stands in a file may be: whoever wrote it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..engine.step_plan import budget_of
+
+_MOST = 2**48
+_LONGEST = 300
+
+
+def brief(value: Any) -> str:
+    """What stands in a file, for a message: printable, and not long."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def is_text(value: Any) -> bool:
+    """Whether a value of a file is text."""
+    return isinstance(value, str)
+
+
+def is_count(value: Any, least: int = 1) -> bool:
+    """Whether a value of a file is a whole number of `least` or more, and within reason."""
+    return type(value) is int and least <= value < _MOST
+
+
+def is_rate(value: Any) -> bool:
+    """Whether a value of a file is a number of 0 or more."""
+    return type(value) in (int, float) and 0 <= value < math.inf
+
+
+def is_memory(value: Any) -> bool:
+    """Whether a value of a file is a budget."""
+    try:
+        return isinstance(value, str) and budget_of(value).nbytes != 0
+    except ValueError:
+        return False

@@ -1,0 +1,100 @@
+"""How a run takes up its checkpoint, when it saves one, and what becomes of a save that fails."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Mapping
+
+from ..engine.checkpoint_file import CheckpointError, CheckpointWarning, check_savable
+from ..engine.step import Step
+from .command_error import CommandError
+
+SECONDS = 180.0
+"""A checkpoint is written after so long at the latest."""
+
+_RETRY_SECONDS = 30.0
+_LAST_TRIES = 3
+_LAST_PAUSE_SECONDS = 1.0
+_HEADER_BYTES = 2**20
+
+
+def load_checkpoint(step: Step, path: str, expected: Mapping[str, str | None], say: Callable[[str], None]) -> None:
+    """Load a checkpoint whose metadata were read before, and say what differs from the step that wrote it."""
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", CheckpointWarning)
+        found = step.load(path)
+    if any(found.get(name) != text for name, text in expected.items()):
+        raise CommandError(f"{path} was replaced while the step was compiled; begin again")
+    for warning in warned:
+        if issubclass(warning.category, CheckpointWarning):
+            say(f"note: {warning.message}")
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+
+
+class Saves:
+    """The checkpoint of a run at `path`, with the metadata that `metadata` tells at the time.
+
+    One that cannot be written is told by `say`, and is tried again soon. Raises `CheckpointError` where it is known
+    already that none can be written.
+    """
+
+    def __init__(
+        self, step: Step, path: str, metadata: Callable[[], Mapping[str, str]], say: Callable[[str], None]
+    ) -> None:
+        check_savable(path, step.report.parameter_bytes + step.report.state_bytes + _HEADER_BYTES)
+        self._step = step
+        self._path = path
+        self._metadata = metadata
+        self._say = say
+        self._begun = step.steps
+        self._saved: tuple[int, Mapping[str, str]] | None = None
+        self._due = time.monotonic() + SECONDS
+
+    @property
+    def nothing_to_save(self) -> bool:
+        """Whether no step was done in this process."""
+        return self._step.steps == self._begun
+
+    def after_step(self) -> None:
+        """Save, if the last time is long ago."""
+        if time.monotonic() >= self._due:
+            self.save()
+
+    def save(self) -> bool:
+        """Save, unless that is done. Whether it succeeded; if not, the reason is told."""
+        try:
+            self._save()
+        except CheckpointError as error:
+            self._due = time.monotonic() + _RETRY_SECONDS
+            self._say(f"{error}; the run goes on, and tries again")
+            return False
+        return True
+
+    def save_at_last(self) -> None:
+        """Save, with a few tries. Raises `CheckpointError` if none succeeds."""
+        for _ in range(_LAST_TRIES - 1):
+            try:
+                self._save()
+                break
+            except CheckpointError as error:
+                self._say(f"{error}; trying again")
+                time.sleep(_LAST_PAUSE_SECONDS)
+        self._save()
+
+    def save_before(self, error: BaseException) -> None:
+        """Save before `error` ends the run, and note with it what came of that."""
+        try:
+            self.save_at_last()
+        except CheckpointError as failure:
+            error.add_note(str(failure))
+        else:
+            error.add_note(f"what was trained was saved in {self._path}")
+
+    def _save(self) -> None:
+        state = self._step.steps, self._metadata()
+        if state != self._saved:
+            self._step.save(self._path, state[1])
+            self._saved = state
+        self._due = time.monotonic() + SECONDS
