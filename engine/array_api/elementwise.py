@@ -191,7 +191,9 @@ def hypot(x1: ArrayLike, x2: ArrayLike, /) -> Any:
     usable = logical_and(greater(largest, 0), less(largest, np.inf))
     # The root does not depend on the scale, and so neither do its derivatives.
     scale = emit(ew.stop_gradient, where(usable, largest, 1.0))
-    return multiply(scale, root_flat_at_zero(add(square(divide(a, scale)), square(divide(b, scale)))))
+    length = multiply(scale, root_flat_at_zero(add(square(divide(a, scale)), square(divide(b, scale)))))
+    # A side that is infinite says all, whatever the other one is.
+    return where(logical_or(isinf(a), isinf(b)), math.inf, length)
 
 
 def logaddexp(x1: ArrayLike, x2: ArrayLike, /) -> Any:

@@ -219,11 +219,15 @@ def _log10_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
     return div(b, _scaled(b, g, 1 / np.log(10)), x)
 
 
+def _log10(x: Array) -> Array:
+    return np.log10(x, dtype=np.float64)  # NumPy's of float32 misses some of the whole numbers
+
+
 exp = _unary("exp", FLOATS, np.exp, _exp_vjp, "e ** x")
 expm1 = _unary("expm1", FLOATS, np.expm1, _expm1_vjp, "e ** x - 1 without loss of digits near 0")
 log = _unary("log", FLOATS, np.log, _log_vjp, "the natural logarithm")
 log2 = _unary("log2", FLOATS, np.log2, _log2_vjp, "the logarithm to base 2, exact for powers of 2")
-log10 = _unary("log10", FLOATS, np.log10, _log10_vjp, "the logarithm to base 10, exact for powers of 10")
+log10 = _unary("log10", FLOATS, _log10, _log10_vjp, "the logarithm to base 10, exact for powers of 10")
 log1p = _unary("log1p", FLOATS, np.log1p, _log1p_vjp, "log(1 + x) without loss of digits near 0")
 
 

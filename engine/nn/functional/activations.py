@@ -39,16 +39,16 @@ def elu(x: Any, alpha: float = 1.0) -> Any:
 
 def gelu(x: Any, approximate: Literal["none", "tanh"] = "none") -> Any:
     """x Φ(x), with the normal distribution function Φ, or its tanh form. Hendrycks and Gimpel 2016."""
-    x = _as_floats(x)
+    x = _zero_far_below(x)
     if approximate == "none":
-        return _limit_is_zero(x) * emit(ew.ndtr, x)
+        return x * emit(ew.ndtr, x)
     if approximate != "tanh":
         raise ValueError(located(f"approximate is 'none' or 'tanh', got {approximate!r}"))
     # (1 + tanh u) / 2 = sigmoid(2u), which keeps its digits for negative x.
     # Where that is 0 or 1, x² stops growing: infinite, it would give the derivative 0 * inf.
     square = x * x
     square = xp.where(square < 1e6, square, 1e6)
-    return _limit_is_zero(x) * sigmoid(x * (2 * math.sqrt(2 / math.pi)) * (1 + 0.044715 * square))
+    return x * sigmoid(x * (2 * math.sqrt(2 / math.pi)) * (1 + 0.044715 * square))
 
 
 def sigmoid(x: Any) -> Any:
@@ -58,18 +58,15 @@ def sigmoid(x: Any) -> Any:
 
 def silu(x: Any) -> Any:
     """x sigmoid(x)."""
-    x = _as_floats(x)
-    return _limit_is_zero(x) * sigmoid(x)
+    x = _zero_far_below(x)
+    return x * sigmoid(x)
 
 
-def _as_floats(x: Any) -> Any:
+def _zero_far_below(x: Any) -> Any:
+    """x as floats, but -0 far below 0: for functions that are x times what is 0 there, where -inf times that is NaN."""
     x = as_arraylike(x)
-    return xp.astype(x, float_dtype(dtype_of(x)))
-
-
-def _limit_is_zero(x: Any) -> Any:
-    """x, but -0 at -inf: a factor of what tends to 0 there faster than x grows."""
-    return xp.where(x == -math.inf, -0.0, x)
+    x = xp.astype(x, float_dtype(dtype_of(x)))
+    return xp.where(x < -1e4, -0.0, x)
 
 
 def tanh(x: Any) -> Any:

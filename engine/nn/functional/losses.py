@@ -95,10 +95,12 @@ def binary_cross_entropy_with_logits(
     above = x > 0
     rest = log_one_plus_exp_of_minus_abs(x, above)
     if pos_weight is None:
-        loss = (xp.astype(above, x.dtype) - y) * x + rest
+        factor = xp.astype(above, x.dtype) - y
     else:
         positive, negative = pos_weight * y, 1 - y
-        loss = xp.where(above, negative, -positive) * x + (positive + negative) * rest
+        factor, rest = xp.where(above, negative, -positive), (positive + negative) * rest
+    # An infinite logit that is right costs nothing.
+    loss = factor * xp.where(xp.isinf(x) & (factor == 0), 0, x) + rest
     return _reduced(loss if weight is None else loss * weight, reduction)
 
 

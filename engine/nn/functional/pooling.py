@@ -316,13 +316,17 @@ def _adaptive_avg_pool_nd(ndim: int, input: Any, output_size: Any) -> Any:
     if window is not None:
         size = math.prod(window["size"])
         return x if size == 1 else emit(wd.window_sum, x, **window) / size
-    # Windows of unequal lengths: a matrix of weights along each axis.
+    # Windows of unequal lengths are written out side by side, the shorter ones filled up with zeros. A matrix of
+    # weights would not do: outside of a window it is 0, and 0 times an infinity is NaN.
     for i, count in enumerate(counts):
-        n = x.shape[-ndim + i]
-        begin, end = _bounds(n, count)
-        places = np.arange(n)[:, None]
-        weights = ((begin <= places) & (places < end)) / (end - begin)
-        x = xp.moveaxis(xp.matmul(xp.moveaxis(x, -ndim + i, -1), weights.astype(x.dtype)), -1, -ndim + i)
+        axis = x.ndim - ndim + i
+        begin, end = _bounds(x.shape[axis], count)
+        parts = xp.take(x, _places_by_window(begin, end).reshape(count, -1), axis=axis)
+        lengths = (end - begin).reshape(count, 1)
+        inside = np.arange(parts.shape[axis + 1]) < lengths
+        behind = (1,) * (ndim - 1 - i)
+        parts = xp.where(inside.reshape(*inside.shape, *behind), parts, 0)
+        x = xp.sum(parts, axis=axis + 1) / lengths.reshape(count, *behind).astype(x.dtype)
     return x
 
 

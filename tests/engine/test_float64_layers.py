@@ -1,0 +1,148 @@
+"""A layer made float64 computes in float64 throughout, whatever floats it is given, as NumPy promotes them."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import gradloom as gl
+import numpy as np
+import optree
+import pytest
+from gradloom import nn
+
+RNG = np.random.default_rng(0)
+ROWS, SEQUENCE = (5, 6), (3, 5, 6)
+SPATIAL = {1: (2, 4, 8), 2: (2, 4, 8, 8), 3: (2, 4, 6, 6, 6)}
+
+
+def _for_each_rank() -> dict[str, tuple[Any, tuple[int, ...]]]:
+    cases: dict[str, tuple[Any, tuple[int, ...]]] = {}
+    for n, shape in SPATIAL.items():
+        for name in ("AdaptiveAvgPool", "AdaptiveMaxPool", "AvgPool", "MaxPool"):
+            cases[f"{name}{n}d"] = (lambda c: c(3), shape)
+        cases[f"LPPool{n}d"] = (lambda c: c(2, 2), shape)
+        for name in ("BatchNorm", "InstanceNorm"):
+            cases[f"{name}{n}d"] = (lambda c: c(4, affine=True, track_running_stats=True), shape)
+        for name in ("CircularPad", "ReflectionPad", "ReplicationPad", "ZeroPad"):
+            cases[f"{name}{n}d"] = (lambda c: c(1), shape)
+        cases[f"ConstantPad{n}d"] = (lambda c: c(1, 0.1), shape)
+        for name in ("Conv", "ConvTranspose"):
+            cases[f"{name}{n}d"] = (lambda c: c(4, 4, 3), shape)
+        cases[f"Dropout{n}d"] = (lambda c: c(0.3), shape)
+    return cases
+
+
+CASES: dict[str, tuple[Any, tuple[int, ...]]] = {
+    **_for_each_rank(),
+    **{
+        name: (lambda c: c(), ROWS)
+        for name in ("ELU", "GELU", "ReLU", "SiLU", "Sigmoid", "Softplus", "Tanh", "LeakyReLU", "Softmax", "LogSoftmax")
+    },
+    **{name: (lambda c: c(), ROWS) for name in ("Dropout", "Flatten", "Identity")},
+    "GELU": (lambda c: c("tanh"), ROWS),
+    **{name: (lambda c: c(6, 4, 2, bidirectional=True), SEQUENCE) for name in ("RNN", "GRU")},
+    "LSTM": (lambda c: c(6, 4, 2, bidirectional=True, proj_size=3), SEQUENCE),
+    **{name: (lambda c: c(6, 4), ROWS) for name in ("RNNCell", "LSTMCell", "GRUCell", "Linear")},
+    "GroupNorm": (lambda c: c(2, 4), SPATIAL[2]),
+    "LayerNorm": (lambda c: c(6), ROWS),
+    "PixelShuffle": (lambda c: c(2), SPATIAL[2]),
+    "PixelUnshuffle": (lambda c: c(2), SPATIAL[2]),
+    "Unflatten": (lambda c: c(1, (2, 3)), ROWS),
+    "Upsample": (lambda c: c(scale_factor=1.5, mode="bilinear"), SPATIAL[2]),
+    "UpsamplingBilinear2d": (lambda c: c(scale_factor=2), SPATIAL[2]),
+    "UpsamplingNearest2d": (lambda c: c(scale_factor=2), SPATIAL[2]),
+    "Residual": (lambda c: c(nn.Linear(6, 6)), ROWS),
+    "Sequential": (lambda c: c(nn.Linear(6, 3), nn.Tanh()), ROWS),
+    "MultiheadAttention": (lambda c: c(6, 2, dropout=0.1), SEQUENCE),
+    "TransformerEncoderLayer": (lambda c: c(6, 2, 8), SEQUENCE),
+    "TransformerEncoder": (lambda c: c(nn.TransformerEncoderLayer(6, 2, 8), 2), SEQUENCE),
+    "Embedding": (lambda c: c(9, 3), ROWS),
+}
+CONTAINERS = {"Module", "ModuleDict", "ModuleList", "ParameterList"}
+
+
+def test_every_layer_is_in_the_table() -> None:
+    layers = {n for n in nn.__all__ if inspect.isclass(getattr(nn, n)) and issubclass(getattr(nn, n), nn.Module)}
+    assert layers == CASES.keys() | CONTAINERS
+
+
+def made(name: str) -> Any:
+    build, _ = CASES[name]
+    return build(getattr(nn, name))
+
+
+def inputs(name: str, dtype: str) -> tuple[Any, ...]:
+    shape = CASES[name][1]
+    if name == "Embedding":
+        return (RNG.integers(0, 9, shape),)
+    x = RNG.uniform(0.1, 2, shape).astype(dtype)
+    return (x, x, x) if name == "MultiheadAttention" else (x,)
+
+
+def values(model: Any) -> dict[str, Any]:
+    return nn.init_parameters(model, 0)
+
+
+def float_dtypes(graph: gl.ir.Graph) -> set[str]:
+    return {v.type.dtype.name for v in graph.outputs if v.type.dtype.kind == "f"}
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_a_float64_layer_gives_float64(name: str, training: bool) -> None:
+    model = made(name).to("float64")
+    stored = values(model)
+    assert {v.dtype.name for v in stored.values() if v.dtype.kind == "f"} <= {"float64"}
+    for given in ("float64", "float32") if stored else ("float64",):
+
+        def run(p: dict[str, Any], *x: Any) -> Any:
+            with gl.random.key(0):
+                return nn.functional_call(model, p, *x, training=training)
+
+        x = inputs(name, given)
+        assert float_dtypes(gl.trace(run, stored, *x)) == {"float64"}
+        if given == "float32" and "Norm" not in name and "Encoder" not in name:
+            # Nothing on the way is rounded to float32, but for the statistics of a float32 input.
+            wide = tuple(v.astype("float64") if v.dtype.kind == "f" else v for v in x)
+            for a, b in zip(optree.tree_leaves(run(stored, *x)), optree.tree_leaves(run(stored, *wide))):
+                np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", ["RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell"])
+def test_states_are_promoted_with_input_and_weights(name: str) -> None:
+    def dtypes(weights: str, x: str, state: str | None) -> set[str]:
+        model = made(name).to(weights)
+        (rows,) = inputs(name, x)
+        hidden: Any = None
+        if state is not None:
+            layers = (4,) if "Cell" not in name else ()
+            hidden = np.zeros((*layers, 5, 3 if name == "LSTM" else 4), state)
+            hidden = (hidden, np.zeros((*layers, 5, 4), state)) if "LSTM" in name else hidden
+        run = lambda p, x, h: nn.functional_call(model, p, x, h)  # noqa: E731
+        return float_dtypes(gl.trace(run, values(model), rows, hidden))
+
+    assert dtypes("float32", "float32", None) == {"float32"}
+    assert dtypes("float32", "float32", "float32") == {"float32"}
+    for given in (("float64", "float32", "float32"), ("float32", "float64", None), ("float32", "float32", "float64")):
+        assert dtypes(*given) == {"float64"}
+
+
+def test_a_step_of_a_float64_model_trains_in_float64() -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            self.norm = nn.BatchNorm1d(6)
+            self.loop = nn.LSTM(6, 4, batch_first=True)
+            self.head = nn.Linear(4, 2)
+
+        def forward(self, x: Any) -> Any:
+            x = self.norm(np.swapaxes(x, 1, 2))
+            return self.head(self.loop(np.swapaxes(x, 1, 2))[0][:, -1])
+
+    batch = {"x": RNG.normal(size=(3, 5, 6)), "y": np.array([0, 1, 1])}
+    loss_fn = lambda model, batch: nn.cross_entropy(model(batch["x"]), batch["y"])  # noqa: E731
+    step = gl.compile_step(Model().to("float64"), loss_fn, gl.optim.AdamW(1e-2), batch)
+    losses = [step(batch) for _ in range(3)]
+    assert losses[0].dtype == np.float64
+    assert losses[2] < losses[0]
+    assert {v.dtype.name for v in step.parameters().values()} == {"float64"}
