@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from ..ir import Array, ArrayType, Graph, Node, Value
 from .certificate_layouts import Layout
-from .conv_tiles import conv_tiles, weight_gradient_tiles
+from .conv_tiles import PlainGradient, conv_tiles, weight_gradient_tiles
 from .dot_tiles import DEPTH, LONGEST, LONGEST_ROW, DotTiles, dot_tiles, is_by_rows
 from .lanes import MOST_LANES
 from .loop_nest import LEAST_BLOCK, LoopNest
@@ -165,7 +166,9 @@ def _convolution_scratch(unit: Node, threads: int) -> int:
         return weights + threads * lines(copied * x.dtype.itemsize)
     w, parts = node.output.type, weight_gradient_tiles(unit)
     if parts is None:
-        return 0
+        cut = PlainGradient.of(node)
+        several = math.prod(node.inputs[1].type.shape[:-1]) > cut.section
+        return threads * lines(cut.channels * math.prod(w.shape[1:]) * w.dtype.itemsize) if several else 0
     return parts.parts * _channel_lines(w, node.attrs["groups"]) * int(np.prod(w.shape[1:]))
 
 

@@ -23,6 +23,8 @@ from .register_tiles import VECTOR_BYTES, Rows, Strips, rows, strips
 from .row_tiles import RowTiles
 from .views import View
 
+PLAIN_TILE = 1 << 15
+"""Multiply-adds that one tile of a plain kernel takes."""
 MOST_TOGETHER = 9
 """Kernel columns that a depthwise weight gradient takes together, at most."""
 # Output positions of a tile: enough to use a strip of the weight again and again.
@@ -33,6 +35,10 @@ _PASS_BYTES = 384 << 10
 # Bytes of a strip of the weight above which it is used one kernel row at a time.
 _STRIP_BYTES = 320 << 10
 _LEAST_TILES = 16
+# Terms of a part of a weight gradient that are added up one after the other; terms of a section where there are more.
+_FEW_TERMS = 1024
+_SECTION = 512
+_SHORT_SECTION = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,6 +347,17 @@ class WeightGradientTiles:
     made: tuple[bool, bool] = (False, False)
 
     @property
+    def section(self) -> int:
+        """Terms of the sections of a long sum: a part adds up sections of rows of one image, about as many as they have
+        terms. 0 where a part has few terms, and where images are so small that their sections would be too short.
+        """
+        image = math.prod(self.geometry.steps)
+        terms = -(-self.geometry.images * image // self.parts)
+        if terms <= _FEW_TERMS or (image < _SHORT_SECTION and terms <= _SHORT_SECTION * _FEW_TERMS // 16):
+            return 0
+        return max(_SECTION, math.isqrt(terms))
+
+    @property
     def turns(self) -> int:
         """Turns of a pass."""
         return self.images if any(self.made) or self.geometry.depthwise else 1
@@ -457,6 +474,29 @@ def meetings(window: Window, length: int, steps: int, kernel: int) -> list[Meeti
     return result
 
 
+@dataclass(frozen=True, slots=True)
+class PlainGradient:
+    """How a weight gradient without a tiled kernel is summed: tiles of so many output `channels`; `positions` in
+    sections of so many terms, each in `worker_bytes` of scratch, where there are several.
+    """
+
+    channels: int
+    positions: int
+    section: int
+    worker_bytes: int
+
+    @staticmethod
+    def of(node: Node) -> PlainGradient:
+        """That of a node, by its shapes alone."""
+        w, g = node.output.type, node.inputs[1].type
+        positions, weights = math.prod(g.shape[:-1]), math.prod(w.shape[1:])
+        channels = max(1, PLAIN_TILE // max(weights * positions, 1))
+        if positions <= _FEW_TERMS:
+            return PlainGradient(channels, positions, max(positions, 1), 0)
+        section = max(_SECTION, math.isqrt(positions))
+        return PlainGradient(channels, positions, section, _lines(channels * weights * w.dtype.itemsize))
+
+
 def scratch_bytes(unit: Node, threads: int, views: Mapping[Value, View]) -> int:
     """Bytes of scratch that a convolution or weight gradient needs: its tiles', then lines for what each worker makes
     of its operands.
@@ -464,7 +504,7 @@ def scratch_bytes(unit: Node, threads: int, views: Mapping[Value, View]) -> int:
     node = convolution_of(unit)
     tiles = conv_tiles(unit) if is_convolution(node) else weight_gradient_tiles(unit)
     if tiles is None:
-        return 0
+        return 0 if is_convolution(node) else threads * PlainGradient.of(node).worker_bytes
     return tiles.scratch_bytes(threads) + threads * sum(
         sum(operand(unit, number, views, tiles.geometry.images_of(number)).line_bytes(tiles.copied_columns(number)))
         for number in range(data_operands(node))

@@ -8,6 +8,7 @@ where a is one element for all lanes (or a row of vectors like b, if `pairwise`)
 byte strides. Every element of c is one chain of fused multiply-adds in the order of k2, k1, k0, so that its bits do
 not depend on the shape of the tile, nor on where the sum was interrupted (`accumulate`). `sectioned` tiles add a chain
 of its own to c instead, which keeps long sums exact: their errors grow with the longest chain and the number of chains.
+`ahead` ones fetch elements of a before they are used.
 """
 
 from __future__ import annotations
@@ -63,7 +64,13 @@ def plain_tile_product(
 
 @cache
 def tile_product(
-    dtype: str, rows: int, vectors: int, tail: bool = False, pairwise: bool = False, sectioned: bool = False
+    dtype: str,
+    rows: int,
+    vectors: int,
+    tail: bool = False,
+    pairwise: bool = False,
+    sectioned: bool = False,
+    ahead: bool = False,
 ) -> Callable[..., None]:
     """The function for this tile of "f32" or "f64".
 
@@ -162,7 +169,7 @@ def tile_product(
 
         def innermost(pointers: list[Any], sums: list[Any]) -> list[Any]:
             *of_a, of_b = pointers
-            if sectioned:
+            if ahead:
                 later = builder.inttoptr(builder.add(of_a[0], builder.mul(a0, WORD(_TERMS_AHEAD))), BYTE.as_pointer())
                 prefetch = function("llvm.prefetch.p0", ir.VoidType(), later.type, INT, INT, INT)
                 builder.call(prefetch, (later, INT(0), INT(3), INT(1)))  # data to be read, and often
@@ -198,6 +205,6 @@ def tile_product(
 
     array = array_f32 if dtype == "f32" else array_f64
     product = plain_tile_product(array, itemsize, rows, vectors, tail, pairwise, sectioned)
-    variant = "t" * tail + "p" * pairwise + "s" * sectioned
+    variant = "t" * tail + "p" * pairwise + "s" * sectioned + "a" * ahead
     product.__name__ = product.__qualname__ = f"tile_{dtype}_{rows}x{vectors}{variant}"
     return native(emit, "none", *["i64"] * 16)(product)

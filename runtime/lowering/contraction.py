@@ -177,10 +177,11 @@ def register_source(dtype: np.dtype[Any], cut: DotTiles, tail: bool, turned: boo
     arguments = "at, a_row, rows_of_b, to, apart, 1, 0, 0, 1, 0, 0, terms, a_column, b_row, columns, more"
     for height, width in cut.shapes:
         name = f"{height}_{width}"
-        definitions.append(f"tile_{name} = tile_product({short!r}, {height}, {width}, sectioned=True)")
+        ways = "sectioned=True, ahead=True"
+        definitions.append(f"tile_{name} = tile_product({short!r}, {height}, {width}, {ways})")
         calls.append(f"{'elif' if calls else 'if'} (height == {height}) & (vectors == {width}):")
         if tail:
-            definitions.append(f"tail_{name} = tile_product({short!r}, {height}, {width}, True, sectioned=True)")
+            definitions.append(f"tail_{name} = tile_product({short!r}, {height}, {width}, True, {ways})")
             calls += ["    if columns < lanes * vectors:", f"        tail_{name}({arguments})", "    else:"]
         calls.append(f"    {'    ' * tail}tile_{name}({arguments})")
     turn = ""

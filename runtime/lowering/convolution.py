@@ -12,9 +12,11 @@ from ...passes.conv_epilogue import epilogue_of
 from ...passes.conv_prologue import Operand, added_input, convolution_of, is_convolution, operand
 from ...passes.conv_tiles import (
     MOST_TOGETHER,
+    PLAIN_TILE,
     ConvTiles,
     Geometry,
     Phase,
+    PlainGradient,
     WeightGradientTiles,
     conv_tiles,
     meetings,
@@ -24,9 +26,6 @@ from ...passes.conv_tiles import (
 from ...passes.register_tiles import VECTOR_BYTES, rows, tile_shapes
 from ...passes.views import View
 from . import conv_copy, plain_convolution, tiled_convolution
-
-# Multiply-adds that one tile of a plain kernel takes.
-_PLAIN_TILE = 1 << 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +189,7 @@ def _sum(unit: Node, tiles: WeightGradientTiles, views: Mapping[Value, View], th
     numbers = [g.images, *g.lengths, *g.steps, inner, outer, g.groups * g.inner, g.groups * g.outer]
     numbers += [tiles.images, tiles.bands, tiles.band, tiles.passes, tiles.parts, tiles.shares, tiles.units]
     numbers += [strips.count, strips.width, strips.wide, strips.vectors, blocks.blocks, blocks.most, blocks.long]
-    numbers += [*g.kernel, tiles.part_bytes // VECTOR_BYTES, tiles.turns]
+    numbers += [*g.kernel, tiles.part_bytes // VECTOR_BYTES, tiles.turns, tiles.section]
     copies = _copies(unit, tiles, views, threads)
     at = 4 + len(numbers) + 4 * 2 + 5 * sum(g.kernel)
     words: list[Word] = []
@@ -204,10 +203,12 @@ def _sum(unit: Node, tiles: WeightGradientTiles, views: Mapping[Value, View], th
     dtype, widths = convolution_of(unit).output.type.dtype, sorted(strips.widths())
     if g.depthwise:
         shapes = [(size, width) for size in sorted({1, min(g.kernel[1], MOST_TOGETHER)}) for width in widths]
-        source = tiled_convolution.depthwise_weight_gradient(dtype, _lanes(g), shapes, _partly_there(g))
+        source = tiled_convolution.depthwise_weight_gradient(
+            dtype, _lanes(g), shapes, _partly_there(g), tiles.section > 0
+        )
     else:
         shapes = tile_shapes([blocks], widths)
-        source = tiled_convolution.weight_gradient(dtype, _lanes(g), shapes, _partly_there(g))
+        source = tiled_convolution.weight_gradient(dtype, _lanes(g), shapes, _partly_there(g), tiles.section > 0)
     read = [_given(unit, n) if copy is None else copy.words[1] for n, copy in enumerate(copies)]
     call = Call(source, [None, *read, Scratch(0), *numbers, *words])
     return Stage(tiles.parts * tiles.shares, [call])
@@ -265,7 +266,7 @@ def _plain_words(x: Value, w: Value, y: Value, node: Node) -> list[int]:
 def _plain_convolution(node: Node) -> Stage:
     (x, w), y = node.inputs, node.output
     positions = math.prod(y.type.shape[:-1])
-    step = max(1, _PLAIN_TILE // max(w.type.size, 1))
+    step = max(1, PLAIN_TILE // max(w.type.size, 1))
     source = plain_convolution.convolution(y.type.dtype)
     call = Call(source, [None, step, positions, x, w, y, *_plain_words(x, w, y, node)])
     return Stage(-(-positions // step), [call])
@@ -273,8 +274,8 @@ def _plain_convolution(node: Node) -> Stage:
 
 def _plain_weight_gradient(node: Node) -> Stage:
     (x, g), w = node.inputs[:2], node.output
-    positions, channels = math.prod(g.type.shape[:-1]), w.type.shape[0]
-    step = max(1, _PLAIN_TILE // max(math.prod(w.type.shape[1:]) * positions, 1))
-    words = [*_plain_words(x, w, g, node), positions, int(_adds(node))]
-    source = plain_convolution.weight_gradient(w.type.dtype)
-    return Stage(-(-channels // step), [Call(source, [None, step, channels, x, g, w, *words])])
+    channels, cut = w.type.shape[0], PlainGradient.of(node)
+    words: list[Word] = [*_plain_words(x, w, g, node), cut.positions, int(_adds(node)), cut.section]
+    words.append(Scratch(0, cut.worker_bytes))
+    source = plain_convolution.weight_gradient(w.type.dtype, cut.worker_bytes > 0)
+    return Stage(-(-channels // cut.channels), [Call(source, [None, cut.channels, channels, x, g, w, *words])])

@@ -15,13 +15,17 @@ from ...ir import SHORT_NAMES
 Shape = tuple[int, int]
 
 
-def _tiles(short: str, shapes: Sequence[Shape], tail: bool, pairwise: bool) -> str:
+def _tiles(short: str, shapes: Sequence[Shape], tail: bool, pairwise: bool, sectioned: bool = False) -> str:
     """Definitions of the register tiles."""
     lines: list[str] = []
     for rows, vectors in shapes:
-        lines.append(f"tile_{rows}_{vectors} = tile_product({short!r}, {rows}, {vectors}, False, {pairwise})")
+        lines.append(
+            f"tile_{rows}_{vectors} = tile_product({short!r}, {rows}, {vectors}, False, {pairwise}, {sectioned})"
+        )
         if tail:
-            lines.append(f"tail_{rows}_{vectors} = tile_product({short!r}, {rows}, {vectors}, True, {pairwise})")
+            lines.append(
+                f"tail_{rows}_{vectors} = tile_product({short!r}, {rows}, {vectors}, True, {pairwise}, {sectioned})"
+            )
     return "\n".join(lines)
 
 
@@ -206,6 +210,28 @@ def kernel(b):
 """
 
 
+def _sections(shapes: Sequence[Shape], tail: bool, a_row: str, indent: int) -> str:
+    """Calls of the register tile for sections of what a turn sums over: some rows of one image, or a part of a row."""
+    arguments = (
+        f"section_of_a, {a_row}, section_of_g, to, c_row, i64(1), i64(0), i64(0), down, row_step * x_line, "
+        "row_apart * g_line, across, column_step * pixel, column_apart * g_pixel, columns, more"
+    )
+    lines = f"""pieces = (n1 * n0 + word(b, 31) - 1) // word(b, 31)
+section_rows = (n1 + pieces - 1) // pieces
+pieces = (n0 + word(b, 31) - 1) // word(b, 31)
+section_columns = (n0 + pieces - 1) // pieces
+for image in range(stop_image - first_image):
+    for row in range(0, n1, section_rows):
+        down = n1 - row if n1 - row < section_rows else section_rows
+        for column_of_row in range(0, n0, section_columns):
+            across = n0 - column_of_row if n0 - column_of_row < section_columns else section_columns
+            section_of_a = a + image * x_image + row * row_step * x_line + column_of_row * column_step * pixel
+            section_of_g = g + image * g_image + row * row_apart * g_line + column_of_row * column_apart * g_pixel
+            {_call(shapes, tail, arguments, 12)}
+            more = i64(1)"""
+    return lines.replace("\n", "\n" + " " * indent)
+
+
 _TURN = """
         # A turn that makes what it reads finds it as if the rest were there too.
         first_image = turn // bands * turn_images
@@ -215,30 +241,30 @@ _TURN = """
         first_row = turn % bands * band_rows
         stop_row = first_row + band_rows if first_row + band_rows < g_height else g_height
         x_start, g_start = word(b, 1), word(b, 2)
-        if word(b, 31):
-            set_word(b, word(b, 31) + 1, turn)
-            call_kernel(word(b, word(b, 31)), b + 8 * (word(b, 31) + 1))
-            x_start -= (turn % bands * word(b, 32) + word(b, 33)) * x_line
+        if word(b, 32):
+            set_word(b, word(b, 32) + 1, turn)
+            call_kernel(word(b, word(b, 32)), b + 8 * (word(b, 32) + 1))
+            x_start -= (turn % bands * word(b, 33) + word(b, 34)) * x_line
         else:
             x_start += first_image * x_image
-        if word(b, 35):
-            set_word(b, word(b, 35) + 1, turn)
-            call_kernel(word(b, word(b, 35)), b + 8 * (word(b, 35) + 1))
-            g_start -= (turn % bands * word(b, 36) + word(b, 37)) * g_line
+        if word(b, 36):
+            set_word(b, word(b, 36) + 1, turn)
+            call_kernel(word(b, word(b, 36)), b + 8 * (word(b, 36) + 1))
+            g_start -= (turn % bands * word(b, 37) + word(b, 38)) * g_line
         else:
             g_start += first_image * g_image
 """.strip("\n")
 
 
-def weight_gradient(dtype: np.dtype[Any], lanes: int, shapes: Sequence[Shape], tail: bool) -> str:
+def weight_gradient(dtype: np.dtype[Any], lanes: int, shapes: Sequence[Shape], tail: bool, sectioned: bool) -> str:
     """A tile of `WeightGradientTiles`.
 
     Words: tile, x, cotangent, parts; 4: images, height and width of x, height and width of the cotangent; 9: channels
     in and out of a group, channels of x, of the cotangent; 13: images of a pass, bands, rows of a band, passes, parts,
     shares; 19: units, strips, width, wide strips, vectors of a group; 24: blocks of channels, channels of the longest,
-    long blocks; 27: kernel rows, kernel columns, vectors of a part; 30: turns of a pass; 31 for x and 35 for the
-    cotangent: the word that has the kernel which makes it for a turn (0: it is there, whole), rows from one band to the
-    next, first row, rows of an image as they lie there; 39: for each kernel row, and for each kernel column: first,
+    long blocks; 27: kernel rows, kernel columns, vectors of a part; 30: turns of a pass, terms of a section or 0; 32
+    for x and 36 for the cotangent: the word that has the kernel which makes it for a turn (0: it is there, whole), rows
+    from one band to the next, first row, rows of an image as they lie there; 40: for each kernel row and column: first,
     count, apart, source, step of its meetings; then the words of the kernels that make x and cotangent.
     """
     short, size = SHORT_NAMES[dtype], dtype.itemsize
@@ -246,10 +272,11 @@ def weight_gradient(dtype: np.dtype[Any], lanes: int, shapes: Sequence[Shape], t
         "a, i64(a_row), g, to, c_row, stop_image - first_image, x_image, g_image, "
         "n1, row_step * x_line, row_apart * g_line, n0, column_step * pixel, column_apart * g_pixel, columns, more"
     )
+    add = _sections(shapes, tail, "i64(a_row)", 12) if sectioned else _call(shapes, tail, arguments, 12)
     return f"""
 lanes = {lanes}
 a_row = {size}
-{_tiles(short, shapes, tail, False)}
+{_tiles(short, shapes, tail, False, sectioned)}
 
 
 def kernel(b):
@@ -262,7 +289,7 @@ def kernel(b):
     kernel_rows, kernel_columns = word(b, 27), word(b, 28)
     pixel, g_pixel = {size} * word(b, 11), {size} * word(b, 12)
     x_line, g_line = pixel * width, g_pixel * g_width
-    x_image, g_image = x_line * word(b, 34), g_line * word(b, 38)
+    x_image, g_image = x_line * word(b, 35), g_line * word(b, 39)
     part = word(b, 0) // shares
     share = word(b, 0) - part * shares
     base = word(b, 3) + {size} * lanes * part * word(b, 29)
@@ -286,10 +313,10 @@ def kernel(b):
             c_row = {size} * lanes * all_vectors
             to = base + ((group * kernel_rows * kernel_columns + place) * inner + channel) * c_row
             to += {size} * lanes * vector
-            at = 39 + 5 * kernel_row
+            at = 40 + 5 * kernel_row
             row_first, row_count, row_apart, row_source, row_step = (
                 word(b, at), word(b, at + 1), word(b, at + 2), word(b, at + 3), word(b, at + 4))
-            at = 39 + 5 * (kernel_rows + kernel_column)
+            at = 40 + 5 * (kernel_rows + kernel_column)
             column_first, n0, column_apart, column_source, column_step = (
                 word(b, at), word(b, at + 1), word(b, at + 2), word(b, at + 3), word(b, at + 4))
             skipped = i64(0)
@@ -312,12 +339,14 @@ def kernel(b):
             g = g_start + (row_first + skipped * row_apart) * g_line
             g += column_first * g_pixel + {size} * (group * outer + vector * lanes)
             more = i64(0) if turn == first_turn else i64(1)
-            {_call(shapes, tail, arguments, 12)}
+            {add}
     return i64(0)
 """
 
 
-def depthwise_weight_gradient(dtype: np.dtype[Any], lanes: int, shapes: Sequence[Shape], tail: bool) -> str:
+def depthwise_weight_gradient(
+    dtype: np.dtype[Any], lanes: int, shapes: Sequence[Shape], tail: bool, sectioned: bool
+) -> str:
     """A tile of `WeightGradientTiles` where every channel goes by itself.
 
     The words are those of `weight_gradient`. A unit is a strip and a kernel row: all its columns at once where they
@@ -328,9 +357,10 @@ def depthwise_weight_gradient(dtype: np.dtype[Any], lanes: int, shapes: Sequence
         "a, a_row, g, to, c_row, stop_image - first_image, x_image, g_image, "
         "n1, row_step * x_line, row_apart * g_line, n0, column_step * pixel, column_apart * g_pixel, columns, more"
     )
+    add = _sections(shapes, tail, "a_row", 16) if sectioned else _call(shapes, tail, arguments, 16)
     return f"""
 lanes = {lanes}
-{_tiles(short, shapes, tail, True)}
+{_tiles(short, shapes, tail, True, sectioned)}
 
 
 def kernel(b):
@@ -342,12 +372,12 @@ def kernel(b):
     kernel_rows, kernel_columns = word(b, 27), word(b, 28)
     pixel, g_pixel = {size} * word(b, 11), {size} * word(b, 12)
     x_line, g_line = pixel * width, g_pixel * g_width
-    x_image, g_image = x_line * word(b, 34), g_line * word(b, 38)
+    x_image, g_image = x_line * word(b, 35), g_line * word(b, 39)
     part = word(b, 0) // shares
     share = word(b, 0) - part * shares
     base = word(b, 3) + {size} * lanes * part * word(b, 29)
     c_row = {size} * lanes * all_vectors
-    of_columns = 39 + 5 * kernel_rows
+    of_columns = 40 + 5 * kernel_rows
     column_apart, column_step = word(b, of_columns + 2), word(b, of_columns + 4)
     # What all columns meet: from the last of their first outputs to the first of their last ones.
     begin, end, together = word(b, of_columns), i64(-1), True
@@ -375,7 +405,7 @@ def kernel(b):
                     nothing = array_{short}(result + column * c_row, 0)
                     for e in range(columns):
                         nothing[e] = {short}(0)
-            at = 39 + 5 * kernel_row
+            at = 40 + 5 * kernel_row
             row_first, row_count, row_apart, row_source, row_step = (
                 word(b, at), word(b, at + 1), word(b, at + 2), word(b, at + 3), word(b, at + 4))
             skipped = i64(0)
@@ -416,7 +446,7 @@ def kernel(b):
                 a = x + (source + start * column_step) * pixel
                 g = of_g + (column_first + start * column_apart) * g_pixel
                 to = result + column * c_row
-                {_call(shapes, tail, arguments, 16)}
+                {add}
     return i64(0)
 """
 

@@ -8,6 +8,7 @@ from typing import Any
 import gradloom as gl
 import numpy as np
 import pytest
+from gradloom.nn import functional as F
 from gradloom.passes import dot_tiles
 
 N = 1_200_000
@@ -189,3 +190,30 @@ def test_cumulated_sums_and_their_derivatives():
         exact = np.cumsum(np.full(shape, float(TENTH)), axis)
         np.testing.assert_allclose(totals[name], exact, rtol=1e-6, err_msg=name)
         np.testing.assert_allclose(gradients[name], np.flip(exact, axis), rtol=1e-6, err_msg=name)
+
+
+Convolution = Callable[[Any, Any], Any]
+CONVOLUTIONS: dict[str, tuple[tuple[int, ...], tuple[int, ...], Convolution]] = {
+    "a line of one channel": ((1, 1, N // 2), (1, 1, 3), lambda x, w: F.conv1d(x, w, padding=1)),
+    "lines": ((2, 3, N // 12), (4, 3, 3), lambda x, w: F.conv1d(x, w, stride=2)),
+    "images": ((3, 2, 256, 256), (5, 2, 3, 3), lambda x, w: F.conv2d(x, w, padding=1)),
+    "positions": ((3, 3, 256, 256), (4, 3, 1, 1), lambda x, w: F.conv2d(x, w)),
+    "channels by themselves": ((3, 6, 256, 256), (6, 1, 3, 3), lambda x, w: F.conv2d(x, w, padding=1, groups=6)),
+    "transposed": ((3, 2, 160, 160), (2, 4, 2, 2), lambda x, w: F.conv_transpose2d(x, w, stride=2)),
+    "small images": ((20_000, 2, 4, 4), (3, 2, 3, 3), lambda x, w: F.conv2d(x, w, padding=1)),
+    "volumes": ((2, 1, 12, 24, 24), (2, 1, 2, 2, 2), lambda x, w: F.conv3d(x, w)),
+}
+
+
+def test_gradients_of_convolutions():
+    def total(ws: dict[str, Any], xs: dict[str, Any]) -> Any:
+        return sum((convolve(xs[name], ws[name]) * TENTH).sum() for name, (*_, convolve) in CONVOLUTIONS.items())
+
+    def arrays(dtype: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        xs = {name: np.full(x, np.float32(0.7), dtype) for name, (x, *_) in CONVOLUTIONS.items()}
+        return {name: np.zeros(w, dtype) for name, (_, w, _) in CONVOLUTIONS.items()}, xs
+
+    gradients = gl.compile(gl.grad(total))
+    got, exact = gradients(*arrays("float32")), gradients(*arrays("float64"))
+    for name in CONVOLUTIONS:
+        np.testing.assert_allclose(got[name], exact[name], rtol=2 * CLOSE, err_msg=name)
