@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 import time
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
@@ -63,10 +64,31 @@ class CompiledFunction:
         functools.update_wrapper(self, fn, updated=())
         self._fn = fn
         self._threads = threads
+        self._given = static
         self._static = StaticArguments(fn, static) if static != () else None
         self._signatures: Programs[_Signature] = Programs()
         self._lock = fork_lock()
         self._told_of_values = False
+
+    def __copy__(self) -> CompiledFunction:
+        return self.__deepcopy__({})
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CompiledFunction:
+        """The same function, to be compiled anew (from machine code on disk)."""
+        return CompiledFunction(self._fn, self._threads, self._given)
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """By name where it stands in its module in place of its function; else as the function, to be compiled."""
+        name = getattr(self._fn, "__qualname__", "")
+        if "<" in name:
+            raise TypeError(
+                f"the compiled function {name} cannot be pickled, because no module has it by its name; define it at "
+                "the top of a module, or pickle its graph, gl.trace(fn, *args)"
+            )
+        found: Any = sys.modules.get(getattr(self._fn, "__module__", None) or "")
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        return name if found is self else (CompiledFunction, (self._fn, self._threads, self._given))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The result of the function, as NumPy arrays."""

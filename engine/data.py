@@ -1,30 +1,61 @@
-"""Batches of arrays."""
+"""Batches of arrays, and of datasets of examples."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import optree
 
 from ..ir import Array
+from .numbers import as_whole
 
 
 def batches(
     arrays: Any, batch_size: int, shuffle: bool = True, seed: int = 0, epoch: int = 0, drop_last: bool = False
 ) -> Iterator[Any]:
-    """Batches of a pytree of arrays whose first axes run over the same examples.
+    """Batches of a pytree of arrays whose first axes run over the same examples, or of a dataset.
 
     Yields pytrees of the same structure, of contiguous arrays with `batch_size` examples; the last batch is smaller
-    where the examples do not divide evenly, unless `drop_last`. The order depends on `seed` and `epoch` alone. Raises
-    `ValueError` for no arrays, no examples, different numbers of examples, or where no batch would be left.
+    where the examples do not divide evenly, unless `drop_last`. The order depends on `seed` and `epoch` alone. A
+    dataset has a length and gives example i, a pytree of arrays and numbers, as `dataset[i]`, as those of PyTorch do:
+    its batches are pytrees like an example, stacked. Raises `ValueError` for no arrays, no examples, different numbers
+    of examples, or where no batch would be left; `TypeError` for what holds no numbers.
     """
+    size, options = as_whole(batch_size), (as_whole(seed), as_whole(epoch))
+    if size is None or size < 1:
+        raise ValueError(f"batch_size is at least 1, got {batch_size!r}; it is a whole number")
+    if any(number is None or number < 0 for number in options):
+        raise ValueError(f"seed and epoch are whole numbers of 0 or more, got {seed!r} and {epoch!r}")
+    if _is_dataset(arrays):
+        count, take = _of_dataset(arrays)
+    else:
+        count, take = _of_arrays(arrays)
+    if count == 0:
+        raise ValueError(f"the {'dataset holds' if _is_dataset(arrays) else 'arrays hold'} no examples")
+    if drop_last and count < size:
+        raise ValueError(f"{count} examples make no batch of {size}, and drop_last leaves no smaller one")
+    order = np.random.default_rng(options).permutation(count) if shuffle else np.arange(count)
+    end = count - count % size if drop_last else count
+    return (take(order[start : min(start + size, end)]) for start in range(0, end, size))
+
+
+Take = Callable[[Array], Any]
+"""The batch of some examples, by their numbers."""
+
+
+def _of_arrays(arrays: Any) -> tuple[int, Take]:
+    """The number of examples, and what takes some of them, of a pytree of arrays."""
     paths, leaves, structure = optree.tree_flatten_with_path(arrays)
     names = [".".join(map(str, path)) or "the array" for path in paths]
-    sources = [np.asarray(leaf) for leaf in leaves]
-    if not sources:
+    if not leaves:
         raise ValueError("there are no arrays to take batches of")
+    for name, leaf in zip(names, leaves):
+        if not hasattr(leaf, "__array__") and not isinstance(leaf, (bool, int, float, complex)):
+            kind = type(leaf).__name__
+            raise TypeError(f"{name} is of type {kind}, which is neither an array nor a dataset{_hint(leaf)}")
+    sources = [_numbers(name, leaf) for name, leaf in zip(names, leaves)]
     for name, array in zip(names, sources):
         if array.ndim == 0:
             raise ValueError(f"{name} is a scalar; its first axis must run over the examples")
@@ -32,32 +63,54 @@ def batches(
     if len(set(lengths)) > 1:
         listed = ", ".join(f"{name} has {length}" for name, length in zip(names, lengths))
         raise ValueError(f"the arrays hold different numbers of examples: {listed}")
-    count = lengths[0]
-    if count == 0:
-        raise ValueError("the arrays hold no examples")
-    if batch_size < 1:
-        raise ValueError(f"batch_size is at least 1, got {batch_size}")
-    if drop_last and count < batch_size:
-        raise ValueError(f"{count} examples make no batch of {batch_size}, and drop_last leaves no smaller one")
-    return _iterate(sources, structure, count, batch_size, shuffle, seed, epoch, drop_last)
+    return lengths[0], lambda chosen: optree.tree_unflatten(
+        structure, [np.ascontiguousarray(array[chosen]) for array in sources]
+    )
 
 
-def _iterate(
-    sources: list[Array],
-    structure: optree.PyTreeSpec,
-    count: int,
-    batch_size: int,
-    shuffle: bool,
-    seed: int,
-    epoch: int,
-    drop_last: bool,
-) -> Iterator[Any]:
-    order = np.random.default_rng([seed, epoch]).permutation(count) if shuffle else None
-    end = count - count % batch_size if drop_last else count
-    for start in range(0, end, batch_size):
-        stop = min(start + batch_size, end)
-        if order is None:
-            taken = [np.ascontiguousarray(array[start:stop]) for array in sources]
-        else:
-            taken = [np.ascontiguousarray(array[order[start:stop]]) for array in sources]
-        yield optree.tree_unflatten(structure, taken)
+def _is_dataset(given: Any) -> bool:
+    """Whether examples are found by their number; an array, and what can become one, is none."""
+    if isinstance(given, (np.ndarray, list, tuple, str, bytes, Mapping)) or hasattr(given, "__array__"):
+        return False
+    return hasattr(given, "__getitem__") and hasattr(given, "__len__")
+
+
+def _of_dataset(dataset: Any) -> tuple[int, Take]:
+    """The number of examples of a dataset, and what stacks some of them."""
+
+    def take(chosen: Array) -> Any:
+        examples = [dataset[int(i)] for i in chosen]
+        structure = optree.tree_structure(examples[0])
+        columns: list[list[Array]] = []
+        for i, example in zip(chosen, examples):
+            paths, leaves, found = optree.tree_flatten_with_path(example)
+            if found != structure:
+                raise TypeError(f"example {i} of the dataset is {found}, example {chosen[0]} is {structure}")
+            names = (f"example {i} of the dataset" + "".join(f"[{key!r}]" for key in path) for path in paths)
+            columns.append([_numbers(name, leaf) for name, leaf in zip(names, leaves)])
+        for i, row in zip(chosen, columns):
+            for array, first in zip(row, columns[0]):
+                if array.shape != first.shape:
+                    raise ValueError(
+                        f"example {i} of the dataset has shape {array.shape} where example {chosen[0]} has "
+                        f"{first.shape}; examples of a batch are stacked: pad or cut them to one shape"
+                    )
+        return optree.tree_unflatten(structure, [np.stack(column) for column in zip(*columns)])
+
+    return len(dataset), take
+
+
+def _numbers(name: str, leaf: Any) -> Array:
+    """An array of numbers or booleans. Raises `TypeError` for any other."""
+    array = np.asarray(leaf)
+    if array.dtype.kind not in "biufc":
+        raise TypeError(f"{name} is {type(leaf).__name__} of {array.dtype}, which holds no numbers")
+    return array
+
+
+def _hint(leaf: Any) -> str:
+    if hasattr(leaf, "__getitem__") and hasattr(leaf, "__len__"):
+        return "; give a dataset by itself, not inside a container"
+    if hasattr(leaf, "__iter__"):
+        return "; what gives batches itself, such as a DataLoader, is iterated over: for batch in loader"
+    return ""

@@ -148,6 +148,16 @@ class MemoryReport:
     other_bits: str = ""
     prepared: Graph | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As its JSON: what is read back has no plan."""
+        return type(self).from_json, (self.to_json(),)
+
+    def __copy__(self) -> MemoryReport:
+        return self  # a value, which nothing changes
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> MemoryReport:
+        return self
+
     @property
     def total_bytes(self) -> int:
         """Parameters, state, constants and arena."""

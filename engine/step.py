@@ -7,7 +7,7 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import optree
@@ -23,6 +23,7 @@ from .checkpoint_file import CheckpointError, CheckpointReader, check_names, ope
 from .compile_report import CompileReport, use_of
 from .compiling import compiling
 from .nn import Module
+from .nn.settings import changes, difference, model_settings
 from .numbers import as_real
 from .optim import Optimizer
 from .random import key_of_seed
@@ -31,6 +32,7 @@ from .step_graph import PredictGraph, StepGraph, trace_predict, trace_step
 from .step_plan import Budget, MemoryBudgetError, StepPlan, StepPlans, budget_of
 from .step_settings import check_state, settings_in_file, settings_of, warn_of_other_settings
 from .trace import path_name
+from .tracer import located
 
 LossFunction = Callable[[Any, Any], Any]
 
@@ -59,7 +61,7 @@ def plan_step(
     check_target(target)
     options = {"clip_norm": clip_norm, "clip_value": clip_value, "accumulate": accumulate}
     with compiling():
-        return _plans(model, loss_fn, optimizer, batch, options, thread_count(threads)).within(budget_of(memory))
+        return _plans(model, loss_fn, optimizer, batch, options, thread_count(threads), set()).within(budget_of(memory))
 
 
 def _plans(
@@ -69,11 +71,10 @@ def _plans(
     batch: Any,
     options: Mapping[str, Any],
     threads: int,
+    told: set[str],
 ) -> StepPlans:
-    told: set[str] = options.get("told", set())
-
     def trace(batch: Any) -> StepGraph:
-        return trace_step(model, loss_fn, optimizer, batch, **{**options, "told": told})
+        return trace_step(model, loss_fn, optimizer, batch, **options, told=told)
 
     return StepPlans(trace(batch), threads, trace, batch, int(options["accumulate"]))
 
@@ -161,14 +162,15 @@ class Step:
         self._loss_fn = loss_fn
         self._optimizer = optimizer
         self._threads = threads
-        self._options = {**options, "told": set[str]()}
+        self._options = dict(options)
+        self._told: set[str] = set()
         self._lock = fork_lock()
         self._busy = False
         self._changing = False
         self._signatures: dict[Any, _Signature] = {}
         key = key_of_seed(seed)
         start = time.perf_counter()
-        plans = _plans(model, loss_fn, optimizer, batch, self._options, threads)
+        plans = _plans(model, loss_fn, optimizer, batch, self._options, threads, self._told)
         traced = plans.traced
         traced_at = time.perf_counter()
         planned = plans.within(budget)
@@ -190,6 +192,7 @@ class Step:
         self._arena = allocate(planned.plan.arena_bytes)
         self._users_of_arena: weakref.WeakSet[Any] = weakref.WeakSet()
         self._first = self._add(traced, planned)
+        self._model_settings, self._changes = model_settings(model), changes()
         return_free_memory()  # plans have left much behind: what is resident is what was planned
         executable = self._first.executable
         self._compile_report = CompileReport(
@@ -227,6 +230,8 @@ class Step:
                 raise interrupted("a step")
             self._busy = True
             try:
+                if self._changes != changes():
+                    self._check_settings()
                 signature = self._signatures.get(key) or self._new_signature(arrays)
                 if self._scheduled and self._rate_set is None:
                     self._lr[()] = self._optimizer.learning_rate(int(self._steps))
@@ -239,6 +244,33 @@ class Step:
             finally:
                 self._busy = False
             return loss, optree.tree_unflatten(signature.traced.metrics_tree, metrics)
+
+    def _check_settings(self) -> None:
+        """Raise `RuntimeError` where the model was changed in a way that the step does not follow."""
+        now = changes()
+        changed = difference(self._model_settings, model_settings(self._model))
+        if changed:
+            raise RuntimeError(
+                f"the model was changed after the step was compiled, which does not follow: {changed}; step.bind(fn) "
+                "runs it in evaluation whatever its mode, and to train it otherwise compile a new step, which takes up "
+                "what this one has learned by new.set_parameters(step.parameters())"
+            )
+        self._changes = now
+
+    def __reduce__(self) -> NoReturn:
+        """A step is neither pickled nor copied."""
+        raise TypeError(
+            "a Step cannot be pickled or copied: it is machine code and memory of this process; write step.save(path), "
+            "compile another one by gl.compile_step with the same arguments, and other.load(path)"
+        )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_") and name != "learning_rate":
+            advice = "learning_rate and, by set_parameters, the parameters can be set; all else is fixed"
+            if name in ("lr", "rate"):
+                advice = f"write step.learning_rate = {value!r}"
+            raise AttributeError(located(f"step.{name} = {value!r} would have no effect on a compiled step; {advice}"))
+        object.__setattr__(self, name, value)
 
     def _leaves(self, batch: Any) -> list[Any]:
         """Raises `TypeError` for a batch of another structure."""
@@ -263,7 +295,8 @@ class Step:
                     f"{name} is {got}, the step was compiled for {wanted.dtype} of shape {wanted.shape}{fix}"
                 )
         batch = optree.tree_unflatten(self._tree, [ArrayType(a.shape, a.dtype) for a in arrays])
-        plans = _plans(self._model, self._loss_fn, self._optimizer, batch, self._options, self._threads)
+        options, threads = self._options, self._threads
+        plans = _plans(self._model, self._loss_fn, self._optimizer, batch, options, threads, self._told)
         return self._add(plans.traced, plans.within(self._budget))
 
     @property
@@ -459,6 +492,13 @@ class Predictor:
         self._step = step
         self._fn = fn
         self._signatures: dict[Any, tuple[Executable, PredictGraph]] = {}
+
+    def __reduce__(self) -> NoReturn:
+        """A bound function is neither pickled nor copied."""
+        raise TypeError(
+            "a function of step.bind cannot be pickled or copied: it computes with the parameters of its Step; write "
+            "step.save(path), and bind the function to a step that loads it"
+        )
 
     def __call__(self, *args: Any) -> Any:
         """The result, as NumPy arrays. Arguments are pytrees of arrays; numbers are arrays of shape ()."""

@@ -163,6 +163,7 @@ def trace_step(
         outputs = [*new_parameters, *inputs.buffers, *new_state, total.loss, *total.metrics]
         output_names = [*trainer.carried_names, "loss", *(name or "metrics" for name in total.metric_names)]
         graph = trace.graph(outputs, output_names, {i: i for i in range(len(trainer.carried_names))})
+    _warn_of_arrays(model, trace, told)
     if accumulate > 1 and parts.lines:
         _tell(
             f"accumulate={accumulate}: batch norm at {parts.lines[0]} takes its statistics from each of {accumulate} "
@@ -382,6 +383,26 @@ def _warn_of_precision(
             _tell(
                 f"{name} is float64 and the parameters are float32: by NumPy's rules everything computed from it is "
                 "float64, in twice the memory; write .astype('float32') if that is not meant",
+                told,
+            )
+
+
+def _warn_of_arrays(model: Module, trace: Trace, told: set[str]) -> None:
+    """Tell of floating-point arrays that a module holds as plain attributes and that its forward computes with."""
+    held = {
+        id(value): (f"{path}.{name}" if path else name, name)
+        for path, module in model.named_modules()
+        for name, value in vars(module).items()
+        if isinstance(value, np.ndarray) and value.size > 1 and value.dtype.kind == "f"
+    }
+    for array, value in trace.constants if held else ():
+        found = held.get(id(array)) or held.get(id(array.base))
+        if found is not None:
+            path, name = found
+            at = f", used at {value.node.origin.source}," if value.node and value.node.origin.source else ""
+            _tell(
+                f"{type(model).__name__}: {path} is a NumPy array{at} which is a constant of the step and not trained; "
+                f"write self.{name} = nn.Parameter(array) to train it, or nn.Buffer(array) to keep it as it is",
                 told,
             )
 

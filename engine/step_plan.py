@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import optree
 
@@ -123,6 +123,13 @@ class StepPlan:
     slowdown: float
     """Time that recomputing is predicted to add, as a part of the time of the step without."""
     _plans: StepPlans = field(repr=False)
+
+    def __reduce__(self) -> NoReturn:
+        """A plan is neither pickled nor copied."""
+        raise TypeError(
+            "a StepPlan cannot be pickled or copied: it plans other batches with the model and the loss function; "
+            "pickle plan.report or plan.graph, or write plan.report.to_json()"
+        )
 
     def largest_batch(self, memory: float | str) -> int:
         """The largest length of the batch's first axis with which the step fits `memory`, 0 if none does; none of more

@@ -163,6 +163,11 @@ class Trace:
         self._constants[key] = (array, kept, value)
         return Tracer(self, value)
 
+    @property
+    def constants(self) -> list[tuple[Array, Value]]:
+        """The arrays that became constants, with what they became."""
+        return [(array, value) for array, _, value in self._constants.values()]
+
     def lift(self, operand: ArrayLike) -> Value:
         """The value of a tracer of this trace, or of a constant."""
         if isinstance(operand, Tracer):

@@ -100,6 +100,12 @@ class Graph:
         self.aliases = dict(aliases or {})
         self.output_names = tuple(output_names) if output_names is not None else ("",) * len(self.outputs)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As its text, which `parse` reads back."""
+        from .parser import parse
+
+        return parse, (str(self),)
+
     def __str__(self) -> str:
         from .printer import print_graph
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
-from typing import Any, Self, cast, overload
+from typing import Any, ClassVar, Self, cast, overload
 
 from .module import Module
 from .parameter import Parameter
+from .settings import settings_changed
 
 
 class _Indexed(Module):
@@ -122,6 +123,8 @@ class _Repeated:
 class ModuleDict(Module):
     """Modules by name; `forward` is the business of the module around it."""
 
+    _by_key: ClassVar[bool] = True
+
     def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
         self.update(modules or {})
 
@@ -140,6 +143,7 @@ class ModuleDict(Module):
 
     def __delitem__(self, name: str) -> None:
         del self._modules[name]
+        settings_changed()
 
     def __contains__(self, name: str) -> bool:
         return name in self._modules

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from ...ir import Array, as_dtype, is_float, spec
+from ..tracer import located
 from .binding import binding_of, current_value, update_buffer
 from .parameter import Buffer, Parameter, Stored
+from .settings import settings_changed
 
 
 class Module:
@@ -25,6 +27,8 @@ class Module:
     _buffers: dict[str, Buffer | None]
     _modules: dict[str, Module | None]
     _training: bool
+    _by_key: ClassVar[bool] = False
+    """Whether what is registered is found by its key alone, and not as an attribute."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         # Here, so that a subclass may assign before or without calling super().__init__().
@@ -54,10 +58,14 @@ class Module:
             raise TypeError(f"{type(self).__name__}.{name} is a module and cannot be assigned {type(value).__name__}")
         else:
             object.__setattr__(self, name, value)
+            settings_changed()
 
     def _register(self, name: str, value: Any, kind: type) -> None:
         if not name or "." in name:
             raise ValueError(f"a name in a module is not empty and has no dots, got {name!r}")
+        if not self._by_key and (name in _OWN_NAMES or hasattr(type(self), name)):
+            raise TypeError(located(_hidden(type(self), name, kind)))
+        settings_changed()
         if isinstance(value, Stored) and not value.label:
             value.label = f"{type(self).__name__}.{name}"
         tables: dict[type, dict[str, Any]] = {
@@ -87,6 +95,7 @@ class Module:
         for table in (self._parameters, self._buffers, self._modules):
             if name in table:
                 del table[name]
+                settings_changed()
                 return
         object.__delattr__(self, name)
 
@@ -140,7 +149,18 @@ class Module:
 
     @training.setter
     def training(self, value: bool) -> None:
+        binding = binding_of(self)
+        if binding is not None and binding.mode == "eval":
+            if value:
+                raise RuntimeError(
+                    located(
+                        "train() has no effect here: what is bound to a step runs in evaluation, and functional_call "
+                        "too; use the loss function of gl.compile_step, or functional_call(..., training=True)"
+                    )
+                )
+            return  # it is in evaluation, and stays what it was for steps that are compiled later
         self.__dict__["_training"] = bool(value)
+        settings_changed()
 
     def train(self, mode: bool = True) -> Self:
         """Set this module and all below to training, or to evaluation; a step that is compiled later follows it."""
@@ -258,8 +278,17 @@ class Module:
         return self
 
     def check_registered(self) -> None:
-        """Raise `TypeError` where modules or parameters hide in a list or dict that was filled after assignment."""
+        """Raise `TypeError` where modules or parameters hide in a list or dict that was filled after assignment, or are
+        attributes of a class.
+        """
         for path, module in self.named_modules():
+            for kind in type(module).__mro__:
+                for name, value in vars(kind).items():
+                    if isinstance(value, (Module, Stored)):
+                        raise TypeError(
+                            f"{kind.__name__}.{name} is a {type(value).__name__} of the class, which all its instances "
+                            f"share and no step would train; write self.{name} = ... in __init__"
+                        )
             for name, value in vars(module).items():
                 if name in ("_parameters", "_buffers", "_modules") or not isinstance(value, (list, tuple, dict, set)):
                     continue
@@ -287,6 +316,21 @@ class Module:
     def printed_children(self) -> list[tuple[str, Any]]:
         """(name, module) as they are printed."""
         return list(self._modules.items())
+
+
+_OWN_NAMES = ("_parameters", "_buffers", "_modules", "_training")
+
+
+def _hidden(kind: type, name: str, registered: type) -> str:
+    """Why a name of a class cannot be that of a parameter, buffer or module too."""
+    held = getattr(kind, name, None)
+    what = "a method" if callable(held) else "a property" if isinstance(held, property) else f"the default {held!r}"
+    what = "an attribute of every module" if name in _OWN_NAMES else what
+    advice = "" if hasattr(Module, name) or callable(held) else f", or delete {name} from the class"
+    return (
+        f"{kind.__name__}.{name} cannot be a {registered.__name__.lower()}: it is {what} of the class, which "
+        f"self.{name} would go on to give; use another name{advice}"
+    )
 
 
 def _indented(text: str) -> str:

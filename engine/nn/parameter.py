@@ -13,6 +13,7 @@ from ...ir import Array, ArrayType, is_float, spec, type_of
 from ..numbers import as_whole
 from ..tracer import located
 from . import init
+from .settings import settings_changed
 
 _WHAT_TO_WRITE = (
     "a model is a description and holds no arrays; use step = gl.compile_step(model, ...) to train it, "
@@ -139,9 +140,19 @@ class Parameter(Stored):
         requires_grad: bool = True,
     ) -> None:
         super().__init__(shape, dtype, initializer)
-        self.requires_grad = requires_grad
+        self._requires_grad = bool(requires_grad)
         if not is_float(self.dtype):
             raise TypeError(f"a parameter is float32 or float64, got {self.dtype}; keep integers in a Buffer")
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether it is trained by steps that are compiled from now on."""
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self._requires_grad = bool(value)
+        settings_changed()
 
 
 class Buffer(Stored):

@@ -51,3 +51,64 @@ def test_batches_are_contiguous_where_the_arrays_are_not():
 def test_what_makes_no_batch_is_an_error_at_once(arrays, size, options, message):
     with pytest.raises(ValueError, match=message):
         gl.data.batches(arrays, size, **options)
+
+
+class Examples:
+    """Examples by their number, as torch's datasets are."""
+
+    def __init__(self, example, count):
+        self.example, self.count = example, count
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, i):
+        return self.example(i)
+
+
+def test_batches_of_a_dataset_are_its_examples_stacked():
+    dataset = Examples(lambda i: {"x": np.full((2, 3), i, "float32"), "y": (i, i % 2 == 0)}, 7)
+    x, y = np.stack([np.full((2, 3), i, "float32") for i in range(7)]), np.arange(7)
+    arrays = {"x": x, "y": (y, y % 2 == 0)}
+    for options in ({"shuffle": False}, {"seed": 3, "epoch": 2}, {"drop_last": True}):
+        got, want = (list(gl.data.batches(given, 3, **options)) for given in (dataset, arrays))
+        assert len(got) == len(want)
+        for a, b in zip(got, want):
+            assert a["x"].dtype == np.float32
+            np.testing.assert_array_equal(a["x"], b["x"])
+            np.testing.assert_array_equal(a["y"][0], b["y"][0])
+            np.testing.assert_array_equal(a["y"][1], b["y"][1])
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        (Examples(lambda i: np.zeros(i + 1), 3), ValueError, r"example \d of the dataset has shape .* pad or cut them"),
+        (Examples(lambda i: (i,) * (i + 1), 3), TypeError, r"example \d of the dataset is"),
+        (Examples(lambda i: "text", 3), TypeError, r"example \d of the dataset is str of <U4, which holds no numbers"),
+        (Examples(lambda i: i, 0), ValueError, "the dataset holds no examples"),
+        ({"x": Examples(lambda i: i, 3)}, TypeError, "x is of type Examples.*give a dataset by itself"),
+        ((i for i in range(3)), TypeError, "type generator.*such as a DataLoader, is iterated over"),
+        (np.array(["a", "b"]), TypeError, "the array is ndarray of <U1, which holds no numbers"),
+    ],
+)
+def test_what_gives_no_batches_of_numbers_is_an_error(given, error, message):
+    with pytest.raises(error, match=message):
+        list(gl.data.batches(given, 2))
+
+
+@pytest.mark.peers
+def test_datasets_of_torch_give_their_examples():
+    torch = pytest.importorskip("torch")
+    from torch.utils import data
+
+    x, y = torch.arange(20.0).reshape(10, 2), torch.arange(10)
+    dataset = data.TensorDataset(x, y)
+    twice, part = data.ConcatDataset([dataset, dataset]), data.Subset(dataset, [1, 3])
+    for given, count in ((dataset, 10), (twice, 20), (part, 2)):
+        seen = [label for _, labels in gl.data.batches(given, 4) for label in labels]
+        assert len(seen) == count
+        for rows, labels in gl.data.batches(given, 4, seed=1):
+            np.testing.assert_array_equal(rows, x.numpy()[labels])
+    with pytest.raises(TypeError, match="DataLoader"):
+        gl.data.batches(data.DataLoader(dataset, 2), 2)

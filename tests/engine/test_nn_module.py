@@ -317,3 +317,41 @@ def test_parameters_inside_a_step_are_values():
     values = nn.init_parameters(model)
     gradient = gl.grad(penalty)(values)
     np.testing.assert_allclose(gradient["0.weight"], 2 * values["0.weight"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["to", "apply", "modules", "training", "forward", "extra", "scale", "_parameters"])
+def test_what_is_named_like_something_of_the_class_is_refused_where_it_is_assigned(name):
+    class Net(nn.Module):
+        scale = 1.0
+
+        @property
+        def extra(self):
+            return 2.0
+
+    net = Net()
+    for value in (nn.Parameter(2), nn.Buffer(2), nn.Linear(1, 1)):
+        with pytest.raises(TypeError, match=rf"Net\.{name} cannot be a .* of the class.*test_nn_module"):
+            setattr(net, name, value)
+    for register in (net.register_parameter, net.register_buffer, net.add_module):
+        with pytest.raises(TypeError, match=rf"Net\.{name} cannot be"):
+            register(name, None)
+    assert not list(net.all_stored())
+    assert net.scale == 1.0
+    net.scale = 3.0
+    assert net.scale == 3.0
+
+
+def test_a_dict_of_modules_has_any_keys():
+    table = nn.ModuleDict({"to": nn.Linear(2, 3), "keys": nn.ReLU(), "training": nn.Linear(3, 1)})
+    assert [name for name, _ in table.items()] == ["to", "keys", "training"]
+    assert [name for name, _ in table.named_parameters()][1:3] == ["to.bias", "training.weight"]
+    with pytest.raises(TypeError, match=r"Sequential\.append cannot be a module: it is a method"):
+        nn.Sequential({"append": nn.ReLU()})
+
+
+def test_a_parameter_of_a_class_is_refused():
+    class Net(nn.Module):
+        weight = nn.Parameter(2)
+
+    with pytest.raises(TypeError, match=r"Net\.weight is a Parameter of the class.*self\.weight = \.\.\. in __init__"):
+        Net().check_registered()

@@ -117,8 +117,13 @@ def dropout(x: Any, p: float = 0.5, training: bool = True) -> Any:
     if not training or p == 0:
         return x
     if p == 1:
-        return xp.zeros_like(x)
+        return _nothing_of(x)
     return _dropped(x, p, tuple(x.shape))
+
+
+def _nothing_of(x: Any) -> Any:
+    """Zeros, also where x is not finite, that depend on x by a derivative of 0."""
+    return xp.where(np.zeros((), bool), x, 0)
 
 
 def _dropped(x: Any, p: float, shape: tuple[int, ...]) -> Any:
@@ -136,7 +141,7 @@ def _channel_dropout(what: str, ndims: dict[int, int], input: Any, p: float, tra
     if not training or p == 0:
         return x
     if p == 1:
-        return xp.zeros_like(x)
+        return _nothing_of(x)
     leading = ndims[x.ndim]
     return _dropped(x, p, (*x.shape[:leading], *(1,) * (x.ndim - leading)))
 
