@@ -3,7 +3,8 @@
 Every function takes traced arrays, NumPy arrays and Python numbers. With a traced operand it adds nodes to the program;
 with none it computes at once. Values follow NumPy 2, with these deviations: only bool, uint8, int32, int64, float32 and
 float64 exist, so functions that give float16 in NumPy (of bool and uint8) give float32 and sums of uint8 give int64; no
-warnings are issued for overflow or division by zero; results without axes are arrays, not scalars.
+warnings are issued for overflow or division by zero; results without axes are arrays, not scalars. Where NumPy leaves
+a number to the machine, as that of a float that no integer holds, it is the one of x86-64 on every machine.
 """
 
 from math import e, inf, nan, pi

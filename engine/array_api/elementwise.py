@@ -528,7 +528,10 @@ def heaviside(x1: ArrayLike, x2: ArrayLike, /) -> Any:
 
 
 def astype(x: ArrayLike, dtype: Any, /, *, copy: bool = True) -> Any:
-    """`x` as another dtype: floats are truncated to integers, and nonzero is True."""
+    """`x` as another dtype: floats are truncated to integers, and nonzero is True.
+
+    NaN, and what an int32 or int64 does not hold, become its least number; a uint8 is the low byte of that int32.
+    """
     return cast(as_arraylike(x), dtype_argument(dtype))
 
 
