@@ -19,6 +19,7 @@ from .plan import Plan
 from .running_sums import in_doubles
 from .scatter_sums import ScatterSums
 from .views import View
+from .window_sums import section
 
 LINE = 64
 """Bytes of a cache line."""
@@ -48,8 +49,13 @@ class Scratch:
             return self.plan.threads * (_strip_scratch(cut, y) + _group_scratch(cut, x, y))
         if node.op.name == "moments":
             return _moments_scratch(node, self.plan.threads)
+        if node.op.name.startswith("window_") and section(node):
+            result = node.output.type
+            last: int = node.attrs["axes"][-1]
+            return self.plan.threads * lines(result.nbytes // max(int(np.prod(result.shape[:last])), 1))
         if node.op.name == "cumsum":
-            x, axis = node.inputs[0].type, node.attrs["axis"]
+            x = node.inputs[0].type
+            axis: int = node.attrs["axis"]
             row = 2 * x.nbytes // max(int(np.prod(x.shape[: axis + 1])), 1)
             return self.plan.threads * (lines(row) if in_doubles(node) and row > 8 else 0)
         if node.op.name == "scatter_add":
@@ -183,7 +189,8 @@ def _scatter_scratch(node: Node) -> int:
     """All entries in float64; or a table of those of a group of updates, a link for each update, two lines of sums."""
     sums = ScatterSums.of(node)
     if sums.doubles:
-        return lines(8 * sums.columns * node.inputs[0].type.shape[node.attrs["axis"]])
+        axis: int = node.attrs["axis"]
+        return lines(8 * sums.columns * node.inputs[0].type.shape[axis])
     return lines(4 * (sums.slots + sums.updates)) + lines(8 * sums.columns) if sums.updates else 0
 
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..ir import Graph, Node, Value
-from . import conv_tiles, dot_tiles, running_sums
+from ..ir.ops.window import WINDOW_OPS
+from . import conv_tiles, dot_tiles, running_sums, window_sums
 from .arena import Request, aligned, assign_offsets, most_live
 from .carried import carried_input, links, reads_of_bases
 from .conv_epilogue import epilogue_of
@@ -238,6 +239,8 @@ def _scratch_bytes(
     nest = nests.get(node)
     if node.op.name == "moments":
         return MomentTiles.of(node).scratch_bytes(threads)
+    if node.op.name in WINDOW_OPS:
+        return threads * window_sums.line_bytes(node)
     if node.op.name == "cumsum":
         return threads * running_sums.line_bytes(node)
     if node.op.name == "scatter_add":

@@ -14,7 +14,8 @@ _MOST_IN_A_ROW = 256
 def in_doubles(node: Node) -> bool:
     """Whether a `cumsum` adds up in float64."""
     x = node.output.type
-    return (x.dtype.kind, x.dtype.itemsize) == ("f", 4) and x.shape[node.attrs["axis"]] > _MOST_IN_A_ROW
+    axis: int = node.attrs["axis"]
+    return (x.dtype.kind, x.dtype.itemsize) == ("f", 4) and x.shape[axis] > _MOST_IN_A_ROW
 
 
 def line_bytes(node: Node) -> int:

@@ -38,8 +38,9 @@ class ScatterSums:
     def of(node: Node) -> ScatterSums:
         """Those of a `scatter_add`, from its operands alone."""
         x, indices = node.inputs[0].type, node.inputs[1].type
-        length, inner = x.shape[node.attrs["axis"]], math.prod(x.shape[node.attrs["axis"] + 1 :])
-        count = math.prod(indices.shape[node.attrs["batch"] :])
+        axis: int = node.attrs["axis"]
+        batch: int = node.attrs["batch"]
+        length, inner, count = x.shape[axis], math.prod(x.shape[axis + 1 :]), math.prod(indices.shape[batch:])
         columns = max(1, min(inner, max(_LEAST_COLUMNS, -(-inner // 8))))
         most = _MOST_OF_A_STEP if node.inputs[0].node is None else _MOST_IN_A_ROW
         if (x.dtype.kind, x.dtype.itemsize) != ("f", 4) or count <= most or x.size == 0:

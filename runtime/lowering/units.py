@@ -11,7 +11,7 @@ import numpy as np
 
 from ...ir import Node, Value
 from ...ir.ops.window import WINDOW_OPS
-from ...passes import conv_tiles, running_sums
+from ...passes import conv_tiles, running_sums, window_sums
 from ...passes.carried import carried_input
 from ...passes.conv_epilogue import epilogue_of
 from ...passes.dot_tiles import DotTiles, dot_tiles, row_tiles
@@ -377,6 +377,9 @@ def _window(node: Node, views: Mapping[Value, View], sites: Sites, plan: Plan) -
         *(_at(views, v) for v in operands),
         *map(number, geometry.words()),
     ]
+    if window_sums.section(node):
+        arguments.append(Argument("arena", offset=plan.scratch.get(node, 0), apart=window_sums.line_bytes(node)))
+        arguments.append(number(window_sums.section(node)))
     return [Step(-(-lines // step), [Instruction(window_kernel(node), arguments)])]
 
 

@@ -8,9 +8,11 @@ thread, in the order of the places, so the bits depend on nothing else.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...ir import SHORT_NAMES, Node
+from ...passes.window_sums import section
 from .elementwise import literal
 
 # Elements of the result in one tile.
@@ -94,7 +96,7 @@ _FORMS = {
 
 def window_kernel(node: Node) -> str:
     """Words: tile, lines of a tile, all lines, first operand, second operand (or the first once more), result, then
-    those of the geometry.
+    those of the geometry; for sums over large windows a line of the worker, and the places of a section.
     """
     form = _FORMS[node.op.name]
     source, result = node.inputs[0].type.dtype, node.output.type.dtype
@@ -106,6 +108,7 @@ def window_kernel(node: Node) -> str:
         "outside": literal(node.attrs.get("outside", 0), source),
         "place": SHORT_NAMES[places],
     }
+    sectioned = section(node) > 0
     start, update = form.start.format(**fill), form.update.format(**fill)
     uses_place = "place" in update
     target, other = ("elements", "windows") if form.over_elements else ("windows", "elements")
@@ -135,6 +138,14 @@ def window_kernel(node: Node) -> str:
         "        for j in range(length):",
         f"            target[j] = {start}",
     ]
+    if sectioned:
+        line, places_of_section = (f"word(b, {6 + len(_NAMES) + i})" for i in range(2))
+        lines += [
+            f"        sums = window(array_{SHORT_NAMES[result]}({line}, 0), 0, length)",
+            "        for j in range(length):",
+            f"            sums[j] = {fill['zero']}",
+            f"        section, taken = {places_of_section}, i64(0)",
+        ]
     for axis in (0, 1):
         pad = "    " * (2 + axis)
         k = f"k{axis}"
@@ -157,6 +168,9 @@ def window_kernel(node: Node) -> str:
     backwards = "size2 - 1 - " if form.backwards else ""
     o = "m" if form.over_elements else "l"
     rows = {target: "line", other: f"(n * {o}0 + s0) * {o}1 + s1"}
+    places_in = {"elements": "elements", "windows": "windows"}
+    if sectioned:
+        rows[target], places_in[target] = "0", "sums"
     lines += [
         f"                element_row = ({rows['elements']}) * l2",
         f"                window_row = ({rows['windows']}) * m2",
@@ -172,24 +186,35 @@ def window_kernel(node: Node) -> str:
         "                        continue",
         "                    if stride2 == 1:",
         "                        count = (end - begin) * inner",
-        *_windows_at("                        ", form, "element_row + begin + shift", "window_row + begin", "count"),
+        *_windows_at(" " * 24, form, places_in, "element_row + begin + shift", "window_row + begin", "count"),
         "                        for j in range(count):",
         f"                            {update}",
         "                    elif inner == 1:",
     ]
     lines += [
         *_windows_at(
-            "                        ", form, "element_row + begin * stride2 + shift", "window_row + begin", "1"
+            "                        ",
+            form,
+            places_in,
+            "element_row + begin * stride2 + shift",
+            "window_row + begin",
+            "1",
         ),
         "                        for i in range(end - begin):",
         f"                            {_strided(update)}",
         "                    else:",
         "                        for i in range(begin, end):",
         *_windows_at(
-            "                            ", form, "element_row + i * stride2 + shift", "window_row + i", "inner"
+            "                            ",
+            form,
+            places_in,
+            "element_row + i * stride2 + shift",
+            "window_row + i",
+            "inner",
         ),
         "                            for j in range(inner):",
         f"                                {update}",
+        *(_section_ends(fill["zero"]) if sectioned else []),
         "    return i64(0)",
         "",
     ]
@@ -202,11 +227,27 @@ _NAMES = [
 ]
 
 
-def _windows_at(indent: str, form: _Form, element: str, window: str, count: str) -> list[str]:
+def _windows_at(
+    indent: str, form: _Form, arrays: Mapping[str, str], element: str, window: str, count: str
+) -> list[str]:
     return [
-        f"{indent}e = window(elements, ({element}) * inner, {count})",
-        f"{indent}w = window(windows, ({window}) * inner, {count})",
+        f"{indent}e = window({arrays['elements']}, ({element}) * inner, {count})",
+        f"{indent}w = window({arrays['windows']}, ({window}) * inner, {count})",
         *([f"{indent}a = window(seconds, ({window}) * inner, {count})"] if form.second else []),
+    ]
+
+
+def _section_ends(zero: str) -> list[str]:
+    """After a place: the sums of a whole section are added to those of the line; after the line, those of the last."""
+    return [
+        "                    taken += 1",
+        "                    if taken == section:",
+        "                        taken = i64(0)",
+        "                        for j in range(length):",
+        "                            target[j] = target[j] + sums[j]",
+        f"                            sums[j] = {zero}",
+        "        for j in range(length):",
+        "            target[j] = target[j] + sums[j]",
     ]
 
 

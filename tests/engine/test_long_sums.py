@@ -217,3 +217,27 @@ def test_gradients_of_convolutions():
     got, exact = gradients(*arrays("float32")), gradients(*arrays("float64"))
     for name in CONVOLUTIONS:
         np.testing.assert_allclose(got[name], exact[name], rtol=2 * CLOSE, err_msg=name)
+
+
+def test_means_over_large_windows_and_their_gradients():
+    """A window over everything, long ones that overlap, and short steps: each element is in many windows."""
+    pools: dict[str, tuple[tuple[int, ...], Callable[[Any], Any]]] = {
+        "line": ((1, 2, N // 6), lambda x: F.avg_pool1d(x, N // 6)),
+        "lines": ((1, 1, 9000), lambda x: F.avg_pool1d(x, 6000, stride=3)),
+        "images": ((1, 2, 300, 200), lambda x: F.avg_pool2d(x, (200, 150), stride=(50, 25))),
+    }
+
+    def means(xs: dict[str, Any]) -> Any:
+        return {name: pool(xs[name]) for name, (_, pool) in pools.items()}
+
+    def total(xs: dict[str, Any]) -> Any:
+        return sum(mean.sum() for mean in means(xs).values())
+
+    def arrays(dtype: str) -> dict[str, Any]:
+        return {name: np.full(shape, TENTH, dtype) for name, (shape, _) in pools.items()}
+
+    compiled, gradients = gl.compile(means), gl.compile(gl.grad(total))
+    exact = gradients(arrays("float64"))
+    for name, mean in compiled(arrays("float32")).items():
+        np.testing.assert_allclose(mean, float(TENTH), rtol=CLOSE, err_msg=name)
+        np.testing.assert_allclose(gradients(arrays("float32"))[name], exact[name], rtol=CLOSE, err_msg=name)
