@@ -15,8 +15,7 @@ the docstring of their function are minimax, fitted by the Remez exchange on the
 """
 
 import inspect
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -173,21 +172,6 @@ def convert(x: Number, dtype: type) -> Number:
     narrower, wider = ("fptrunc", "fpext") if to.kind == "f" else ("trunc", "zext" if x.dtype.kind == "u" else "sext")
     name = "bitcast" if to.itemsize == x.dtype.itemsize else narrower if to.itemsize < x.dtype.itemsize else wider
     return _Traced(x.builder, getattr(x.builder, name)(x.value, llvm_type), to)
-
-
-def look_up(table: tuple[np.uint64, ...], index: Number) -> Number:
-    """table[index], for an integer `index` inside the table."""
-    if not isinstance(index, _Traced):
-        return table[index]
-    builder, word = index.builder, _LLVM_TYPES["uint64"]
-    name = f"table_{zlib.crc32(np.array(table).tobytes()):08x}"
-    data: Any = builder.module.globals.get(name)  # llvmlite annotates its attributes wrongly
-    if data is None:
-        data = ir.GlobalVariable(builder.module, ir.ArrayType(word, len(table)), name)
-        data.linkage, data.global_constant, data.unnamed_addr = "internal", True, True
-        data.initializer = ir.Constant(data.value_type, [int(n) for n in table])
-    place = builder.gep(data, [ir.Constant(index.value.type, 0), index.value], inbounds=True)
-    return _Traced(builder, builder.load(place), np.dtype(np.uint64))
 
 
 # ---- the two formats
@@ -686,8 +670,7 @@ def _reduce_far_f64(a: Number, f: _Format) -> tuple[Number, Number, Number]:
     bits = f.bits(a)
     m = convert((bits & ((1 << 52) - 1)) | (1 << 52), np.uint64)
     start = select((a >= 2.0**49) & (a < inf), (bits >> f.mantissa) - (f.bias + 46), 0)
-    words = [look_up(_TWO_OVER_PI, (start >> 6) + i) for i in range(4)]
-    first, second, third = _from_bit(start & 63, *words)
+    first, second, third = _from_bit(start & 63, *_four_from(start >> 6, _TWO_OVER_PI))
     product = m * second
     low = product + _high_word(m, third)
     carry = select(low < product, np.uint64(1), np.uint64(0))
@@ -704,6 +687,14 @@ def _reduce_far_f64(a: Number, f: _Format) -> tuple[Number, Number, Number]:
     r = fraction * unit
     low = fma(fraction, unit, -r) + fma(fraction, f.half_pi[1] * 2.0**-64, low * unit)
     return convert((turns + (1 << 61)) >> 62, np.int64), r, low
+
+
+def _four_from(index: Number, words: Sequence[Number]) -> Sequence[Number]:
+    """Four of at least 19 words, from an index below 16 on: a barrel shifter, where loads one by one would be slow."""
+    for bit in (3, 2, 1, 0):
+        step, moved = 1 << bit, ((index >> bit) & 1) == 1
+        words = [select(moved, words[i + step], words[i]) for i in range(3 + step)]
+    return words
 
 
 def _from_bit(offset: Number, *words: Number) -> list[Number]:

@@ -39,7 +39,7 @@ def elu(x: Any, alpha: float = 1.0) -> Any:
 
 def gelu(x: Any, approximate: Literal["none", "tanh"] = "none") -> Any:
     """x Φ(x), with the normal distribution function Φ, or its tanh form. Hendrycks and Gimpel 2016."""
-    x = _zero_far_below(x)
+    x = _bounded_below(x)
     if approximate == "none":
         return x * emit(ew.ndtr, x)
     if approximate != "tanh":
@@ -58,15 +58,18 @@ def sigmoid(x: Any) -> Any:
 
 def silu(x: Any) -> Any:
     """x sigmoid(x)."""
-    x = _zero_far_below(x)
+    x = _bounded_below(x)
     return x * sigmoid(x)
 
 
-def _zero_far_below(x: Any) -> Any:
-    """x as floats, but -0 far below 0: for functions that are x times what is 0 there, where -inf times that is NaN."""
+def _bounded_below(x: Any) -> Any:
+    """x as floats, from -10,000 on: for functions that are x times what is 0 below it, where -inf times that is NaN."""
     x = as_arraylike(x)
     x = xp.astype(x, float_dtype(dtype_of(x)))
-    return xp.where(x < -1e4, -0.0, x)
+    return xp.where(x < _FAR_BELOW, _FAR_BELOW, x)
+
+
+_FAR_BELOW = -1e4
 
 
 def tanh(x: Any) -> Any:
