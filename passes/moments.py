@@ -39,11 +39,16 @@ class Moments(Pass):
         sums = set(wanted.values())
         made: dict[Node, Value] = {}
 
+        def part(b: Builder, node: Node, of: Value, i: int) -> list[Value]:
+            value = moment(b, of, i)
+            # A moment is a view, which no output is.
+            return [OPS["copy"](b, value) if node.output in graph.outputs else value]
+
         def rule(b: Builder, node: Node, inputs: list[Value]) -> list[Value] | None:
             if node in sums:
                 made[node] = b.emit(OPS["moments"], inputs[0], rows=_rows(node))
-                return [moment(b, made[node], 0)]
-            return [moment(b, made[wanted[node]], 1)] if node in wanted else None
+                return part(b, node, made[node], 0)
+            return part(b, node, made[wanted[node]], 1) if node in wanted else None
 
         return without_dead_code(rebuild(graph, rule))
 

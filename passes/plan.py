@@ -101,6 +101,8 @@ def plan(
     """
     known = known or {}
     views = resolve_views(graph.inputs, graph.nodes)
+    # A view would never be written.
+    assert all(v.node is not None and views[v].base is v for v in graph.outputs), "an output is a view"
     units = [n for n in graph.nodes if n.op.name not in VIEW_OPS and n.op.name != "constant"]
     constants = [n.output for n in graph.nodes if n.op.name == "constant"]
     nests = {n: loop_nest(n, views) for n in units if n.op.name == "region"}

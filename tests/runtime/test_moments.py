@@ -1,5 +1,6 @@
 """Sums and sums of squared distances from the mean, tile by tile: exact beside a large mean, the same bits always."""
 
+import gradloom as gl
 import numpy as np
 import pytest
 from compiled import run_executable
@@ -82,3 +83,15 @@ def test_a_layer_that_normalizes_reads_what_it_normalizes_once_for_its_statistic
     for state in states[1:]:
         for one, two in zip(states[0], state, strict=True):
             np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("axis", [0, (0, 1)])
+def test_sums_that_are_asked_for_beside_variances_are_written(axis):
+    x = np.random.default_rng(0).standard_normal((64, 16, 12)).astype(np.float32)
+
+    def program(x):
+        off = x - np.sum(x, axis=axis, keepdims=True) / np.float32(x.size // x.sum(axis=axis).size)
+        return np.sum(x, axis=axis), np.var(x, axis=axis), np.std(x, axis=axis), np.sum(off * off, axis=axis)
+
+    for got, wanted in zip(gl.compile(program)(x), program(x), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4)
