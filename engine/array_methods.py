@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -160,16 +160,15 @@ class ArrayMethods:
     def astype(
         self, dtype: Any, order: str = "K", casting: Any = "unsafe", subok: bool = True, copy: bool = True
     ) -> Any:
-        """The elements as another dtype. Raises `TypeError` where `casting` does not allow that."""
-        result = array_namespace().astype(self, dtype)
+        """The elements as another dtype; the array itself where it has that, with `copy=False`.
+
+        Raises `TypeError` where `casting` does not allow it.
+        """
+        result = array_namespace().astype(self, dtype, copy=copy)
         given: Any = self
         if not np.can_cast(given.dtype, result.dtype, casting):
             raise TypeError(located(f"x.astype: casting={casting!r} makes no {result.dtype} of {given.dtype}"))
         return result
-
-    def copy(self, order: str = "C") -> Self:
-        """The array itself: a traced array never changes."""
-        return self
 
     def reshape(self, *shape: Any, order: str = "C") -> Any:
         """`numpy.reshape`; the shape is one tuple or several integers."""
@@ -190,8 +189,8 @@ class ArrayMethods:
         return array_namespace().ravel(self, order=order)
 
     def flatten(self, order: str = "C") -> Any:
-        """The elements along one axis."""
-        return array_namespace().ravel(self, order=order)
+        """The elements along one axis, a copy."""
+        return array_namespace().ravel(array_namespace().copy(self), order=order)
 
     def squeeze(self, axis: Any = None) -> Any:
         """`numpy.squeeze`."""

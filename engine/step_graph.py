@@ -257,7 +257,7 @@ class _StepTracer:
     def inputs(self, trace: Trace) -> _Inputs:
         """The inputs of the step but for the batch."""
         parameters = [trace.input(p.type, name) for name, p in self.parameters]
-        buffers: list[Any] = [trace.input(b.type, name) for name, b in self.buffers]
+        buffers: list[Any] = [trace.input(b.type, name, writable=True) for name, b in self.buffers]
         state = [trace.input(type, name) for name, type, _ in self.state]
         lr = trace.input(ArrayType((), np.dtype("float64")), "lr")
         key = trace.input(ArrayType((), np.dtype("int64")), "key")

@@ -26,10 +26,11 @@ from ..ir import (
     has_one_value,
     type_of,
 )
-from ..ir.ops import creation
+from ..ir.ops import creation, movement
 from ..ir.ops import elementwise as ew
 from .array_methods import ArrayMethods, array_namespace
 from .errors import ShapeError, TracingError, located, source, user_line
+from .memory import Memory, Path, current_value, is_loose, write
 from .misuse import misused, needs_value, translated
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ __all__ = [
     "as_operand",
     "current_trace",
     "emit",
+    "fresh",
     "located",
     "role",
     "scope",
@@ -116,9 +118,12 @@ class Trace:
             self._origins[key] = found
         return found
 
-    def input(self, type: ArrayType, name: str = "") -> Tracer:
-        """A new input of the program."""
-        return Tracer(self, self.builder.input(type, name))
+    def input(self, type: ArrayType, name: str = "", writable: bool = False) -> Tracer:
+        """A new input of the program; `+=` may write to it only where it is `writable`."""
+        result = Tracer(self, self.builder.input(type, name))
+        if not writable:
+            result.memory = Memory(result.own_value, "it is an argument, and the caller's")
+        return result
 
     def float_input(self, name: str = "") -> FloatArgument:
         """A new input for a Python float."""
@@ -233,11 +238,11 @@ def _same_bits(kept: Array, array: Array) -> bool:
 def _leaked(tracer: Tracer) -> str:
     if tracer.owner.closed:
         return (
-            f"this traced array ({tracer.value.type}) is left over from a trace that has ended; "
+            f"this traced array ({tracer.own_value.type}) is left over from a trace that has ended; "
             "return arrays from the traced function instead of storing them elsewhere"
         )
     return (
-        f"this traced array ({tracer.value.type}) belongs to another trace; "
+        f"this traced array ({tracer.own_value.type}) belongs to another trace; "
         "pass it as an argument to the function that is traced instead of closing over it"
     )
 
@@ -341,8 +346,19 @@ def emit(op: Op, *operands: ArrayLike, **attrs: Any) -> Any:
         return _compute(op, [as_array(operand) for operand in operands], attrs)
     node = trace.emit_node(op, *(trace.lift(operand) for operand in operands), **attrs)
     if len(node.outputs) == 1:
-        return Tracer(trace, node.outputs[0])
+        result = Tracer(trace, node.outputs[0])
+        if len(result.shape) > 1 and (op is movement.transpose or (op.family in _IN_ORDER and _loose(operands))):
+            result.memory = Memory(result.own_value, loose=True)
+        return result
     return tuple(Tracer(trace, value) for value in node.outputs)
+
+
+_IN_ORDER = frozenset({"elementwise", "reduction", "movement", "indexing"})
+"""Families of ops whose results NumPy lays out in memory as their operands are."""
+
+
+def _loose(operands: Sequence[ArrayLike]) -> bool:
+    return any(isinstance(x, Tracer) and x.memory is not None and is_loose(x) for x in operands)
 
 
 def _compute(op: Op, arrays: list[Array], attrs: dict[str, Any]) -> Any:
@@ -374,44 +390,56 @@ class Tracer(ArrayMethods):
     What would need values (`if x > 0`, `float(x)`, `np.asarray(x)`, `x[0] = 1`) raises `TracingError`.
     """
 
-    __slots__ = ("owner", "value")
+    __slots__ = ("memory", "own_value", "owner", "path", "seen")
     __array_priority__ = 1000
 
     def __init__(self, trace: Trace, value: Value) -> None:
         self.owner = trace
-        self.value = value
+        self.own_value = value
+        self.memory: Memory | None = None
+        """What it shares with its views, once there is such: see `memory.py`. Scalars have none."""
+        self.path: Path = ()
+        self.seen = 0
+
+    @property
+    def value(self) -> Value:
+        """What it stands for now: another value after it, or what shares its memory, was written to."""
+        memory = self.memory
+        if memory is None or (self.seen == memory.version and not memory.stale):
+            return self.own_value
+        return current_value(self)
 
     # What is known.
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The length of every axis."""
-        return self.value.type.shape
+        return self.own_value.type.shape
 
     @property
     def dtype(self) -> DType:
         """The dtype of the elements."""
-        return self.value.type.dtype
+        return self.own_value.type.dtype
 
     @property
     def ndim(self) -> int:
         """The number of axes."""
-        return len(self.value.type.shape)
+        return len(self.own_value.type.shape)
 
     @property
     def size(self) -> int:
         """The number of elements."""
-        return self.value.type.size
+        return self.own_value.type.size
 
     @property
     def itemsize(self) -> int:
         """Bytes of one element."""
-        return self.value.type.dtype.itemsize
+        return self.own_value.type.dtype.itemsize
 
     @property
     def nbytes(self) -> int:
         """Bytes of all elements."""
-        return self.value.type.nbytes
+        return self.own_value.type.nbytes
 
     @property
     def device(self) -> str:
@@ -434,7 +462,7 @@ class Tracer(ArrayMethods):
         return self
 
     def __repr__(self) -> str:
-        return f"<traced {self.value.type}>"
+        return f"<traced {self.own_value.type}>"
 
     def __len__(self) -> int:
         if not self.shape:
@@ -545,6 +573,97 @@ class Tracer(ArrayMethods):
         raise TracingError(
             located("a traced array cannot be written to; write np.concatenate([x[:i], x[i + 1:]]) instead of del x[i]")
         )
+
+    # Augmented assignment.
+
+    def copy(self, order: str = "C") -> Tracer:
+        """A copy of its own: `+=` on one leaves the other as it is."""
+        return fresh(self)
+
+    def __iadd__(self, other: Any) -> Any:
+        return _written(self, self + other, "+=")
+
+    def __isub__(self, other: Any) -> Any:
+        return _written(self, self - other, "-=")
+
+    def __imul__(self, other: Any) -> Any:
+        return _written(self, self * other, "*=")
+
+    def __itruediv__(self, other: Any) -> Any:
+        return _written(self, self / other, "/=")
+
+    def __ifloordiv__(self, other: Any) -> Any:
+        return _written(self, self // other, "//=")
+
+    def __imod__(self, other: Any) -> Any:
+        return _written(self, self % other, "%=")
+
+    def __ipow__(self, other: Any) -> Any:
+        return _written(self, self**other, "**=")
+
+    def __imatmul__(self, other: Any) -> Any:
+        return _written(self, self @ other, "@=")
+
+    def __iand__(self, other: Any) -> Any:
+        return _written(self, self & other, "&=")
+
+    def __ior__(self, other: Any) -> Any:
+        return _written(self, self | other, "|=")
+
+    def __ixor__(self, other: Any) -> Any:
+        return _written(self, self ^ other, "^=")
+
+    def __ilshift__(self, other: Any) -> Any:
+        return _written(self, self << other, "<<=")
+
+    def __irshift__(self, other: Any) -> Any:
+        return _written(self, self >> other, ">>=")
+
+
+def fresh(x: ArrayLike) -> Any:
+    """`x` as a traced array that shares memory with no other; what is not traced as it is."""
+    if not isinstance(x, Tracer):
+        return x
+    result = Tracer(x.owner, x.value)
+    if not x.shape and x.memory is not None:
+        result.memory = Memory(result.own_value)  # an array without axes, and no scalar
+    return result
+
+
+def _written(x: Tracer, result: Any, sign: str) -> Any:
+    """`x` after `x += other`, `result` being `x + other`: `x` itself with a new value, as are its views, or for a
+    scalar the result, as in NumPy. Raises `TracingError` or `ShapeError` where NumPy refuses, or what would be written
+    to is not the program's.
+    """
+    memory = x.memory
+    if not x.shape and memory is None:
+        return result
+    trace = current_trace()
+    if trace is None or trace is not x.owner:
+        reason = "it is of the program around this loop"
+        raise TracingError(located(f"{sign} would write to an array that is not to be written to: {reason}; {_REBIND}"))
+    if memory is not None and memory.read_only:
+        if not x.shape and not x.path:
+            # NumPy changes an array of the caller, and no scalar: which of them it is is not known here.
+            memory.stale = located(f"after {sign} this argument is another one if it is an array; {_REBIND}")
+            return fresh(result)
+        message = f"{sign} would write to an array that is not to be written to: {memory.read_only}"
+        raise TracingError(located(f"{message}; {_REBIND}"))
+    if result.shape != x.shape:
+        raise ShapeError(located(f"{sign}: the result has shape {result.shape}, the array that it is for {x.shape}"))
+    if not np.can_cast(result.dtype, x.dtype, "same_kind"):
+        raise TracingError(
+            located(
+                f"{sign} gives {result.dtype}, which an array of {x.dtype} does not hold; write x = x {sign[:-1]} y"
+            )
+        )
+    if result.dtype != x.dtype:
+        result = array_namespace().astype(result, x.dtype)
+    write(trace, x, result.value)
+    return x
+
+
+_REBIND = "write x = x + y instead of x += y"
 
 
 class FloatArgument(Tracer):

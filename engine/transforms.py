@@ -17,6 +17,7 @@ import optree
 from ..ir import ArrayType, Node, Op, Value, is_float
 from ..ir.ops import elementwise as ew
 from ..passes.backward import add_backward
+from .memory import Memory
 from .trace import TracedFunction, path_name, trace_arguments
 from .tracer import FloatArgument, ShapeError, Trace, Tracer, TracingError, as_array, current_trace, emit, located
 
@@ -168,6 +169,8 @@ def _fresh(trace: Trace, arg: Any, what: str) -> tuple[Any, list[Value]]:
             raise TypeError(located(f"grad needs float inputs, {name} is {given}; write x.astype('float64')"))
         copied = emit(ew.copy, Tracer(trace, trace.lift(array)))
         is_weak = type(leaf) is float or isinstance(leaf, FloatArgument)
+        if not is_weak:
+            copied.memory = Memory(copied.value, "it is an argument, and the caller's")
         copies.append(FloatArgument(trace, copied.value) if is_weak else copied)
     return optree.tree_unflatten(tree, copies), [copied.value for copied in copies]
 
@@ -197,11 +200,11 @@ def _value_and_grad(
         given[i], wrt[i] = _fresh(trace, args[i], f"argument {i}")
     begin = len(trace.builder.nodes)
     result = fn(*given, **kwargs)
-    nodes = trace.builder.nodes[begin:]
     if has_aux and not (isinstance(result, tuple) and len(result) == 2):
         raise TracingError(located("grad with has_aux=True needs a function that returns (loss, aux)"))
     loss = result[0] if has_aux else result
     value = _scalar(trace, loss)
+    nodes = trace.builder.nodes[begin:]
     one = trace.full(1, (), value.dtype)
     flat = _pull_back(trace, nodes, {value.value: one.value}, [v for i in chosen for v in wrt[i]])
     gradients: list[Any] = []
@@ -227,12 +230,12 @@ def _vjp(trace: Trace, fn: Callable[..., Any], primals: Sequence[Any], has_aux: 
     pairs = [_fresh(trace, primal, f"argument {i}") for i, primal in enumerate(primals)]
     begin = len(trace.builder.nodes)
     result = fn(*(given for given, _ in pairs))
-    nodes = trace.builder.nodes[begin:]
     if has_aux and not (isinstance(result, tuple) and len(result) == 2):
         raise TracingError(located("vjp with has_aux=True needs a function that returns (result, aux)"))
     out, aux = result if has_aux else (result, None)
     leaves, tree = optree.tree_flatten(cast(Any, out))
     outputs = [Tracer(trace, trace.lift(leaf)) for leaf in leaves]
+    nodes = trace.builder.nodes[begin:]
 
     def pullback(cotangent: Any) -> tuple[Any, ...]:
         given, given_tree = optree.tree_flatten(cotangent)

@@ -8,11 +8,13 @@ a number to the machine, as that of a float that no integer holds, it is the one
 """
 
 from math import e, inf, nan, pi
+from types import FunctionType
 
 from numpy import bool_ as bool
 from numpy import float32, float64, int32, int64, newaxis, uint8
 
 from . import linalg
+from .broadcasting import copying
 from .creation import (
     arange,
     array,
@@ -414,3 +416,28 @@ __all__ = [
     "zeros",
     "zeros_like",
 ]
+
+# ---- what shares memory with its arguments, as in NumPy
+
+_VIEWS = frozenset(
+    {"array_split", "asarray", "atleast_1d", "atleast_2d", "broadcast_arrays", "broadcast_to", "diff", "expand_dims"}
+    | {"flip", "fliplr", "flipud", "getitem", "matrix_transpose", "moveaxis", "permute_dims", "ravel", "real"}
+    | {"reshape", "rot90", "split", "squeeze", "swapaxes", "transpose", "unstack"}
+)
+_ALWAYS_NEW = frozenset({"add", "subtract", "multiply", "divide", "true_divide", "floor_divide", "remainder", "mod"})
+"""Operators, which are called more often than all else."""
+
+
+_NEVER_SCALARS = frozenset({"full", "full_like", "tensordot", "where"})
+"""Functions that give an array without axes where others give a scalar."""
+
+
+def _without_sharing() -> None:
+    """Every other function gives a new array, also where it has nothing to do."""
+    names = globals()
+    for name in set(__all__) - _VIEWS - _ALWAYS_NEW:
+        if isinstance(names[name], FunctionType):
+            names[name] = copying(names[name], name in _NEVER_SCALARS)
+
+
+_without_sharing()

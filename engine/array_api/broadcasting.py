@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from ...ir import Array, DType, Op, Value, as_dtype
 from ...ir.ops import elementwise as ew
 from ...ir.ops import movement
+from ..memory import Memory, as_view
 from ..promotion import Key, ufunc_dtypes
 from ..tracer import (
     ArrayLike,
@@ -22,6 +24,7 @@ from ..tracer import (
     as_array,
     as_operand,
     emit,
+    fresh,
     located,
     trace_of,
 )
@@ -99,6 +102,62 @@ def axes_tuple(axis: Any, ndim: int) -> tuple[int, ...]:
     if len(set(axes)) != len(axes):
         raise ShapeError(located(f"axis {axis} names an axis twice"))
     return tuple(sorted(axes))
+
+
+def viewing(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that rearranges its first argument: its results are views, or copies where they are in NumPy."""
+
+    @functools.wraps(function)
+    def result_of(x: ArrayLike, /, *args: Any, **kwargs: Any) -> Any:
+        result = function(x, *args, **kwargs)
+        if not isinstance(x, Tracer):
+            return result
+        if isinstance(result, (list, tuple)):
+            return type(result)(as_view(x, part) if part.shape else part for part in result)
+        return as_view(x, result)
+
+    return result_of
+
+
+def read_only(x: ArrayLike) -> ArrayLike:
+    """`x` as an array that is not to be written to, as those are that NumPy broadcasts."""
+    if not isinstance(x, Tracer):
+        return x
+    result = Tracer(x.owner, x.value)
+    result.memory = Memory(result.value, "it was broadcast, and several of its elements may be one")
+    return result
+
+
+def copying(function: Callable[..., Any], never_a_scalar: bool = False) -> Callable[..., Any]:
+    """A function whose results share no memory with its arguments, where it has nothing to do either."""
+
+    @functools.wraps(function)
+    def result_of(*args: Any, **kwargs: Any) -> Any:
+        result = function(*args, **kwargs)
+        if isinstance(result, Tracer):
+            result = _own_copy(result, args)
+            return with_memory(result) if never_a_scalar else result
+        return tuple(_own_copy(part, args) for part in result) if isinstance(result, tuple) else result
+
+    return result_of
+
+
+def _own_copy(result: ArrayLike, args: Sequence[Any]) -> ArrayLike:
+    for arg in args:
+        for part in arg if isinstance(arg, (list, tuple)) else (arg,):
+            if part is result or (
+                isinstance(part, Tracer) and part.memory is not None and part.memory is result.memory
+            ):
+                return fresh(result)
+    return result
+
+
+def with_memory(x: ArrayLike) -> ArrayLike:
+    """`x` as an array, also where it has no axes: `+=` writes to such an array, and makes of a scalar another one."""
+    if isinstance(x, Tracer) and not x.shape:
+        x = Tracer(x.owner, x.value)
+        x.memory = Memory(x.own_value)
+    return x
 
 
 def cast(x: ArrayLike, dtype: DType) -> ArrayLike:

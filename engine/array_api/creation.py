@@ -8,7 +8,7 @@ import numpy as np
 import optree
 
 from ..promotion import result_dtype
-from ..tracer import ArrayLike, Tracer, as_array, as_operand, located, trace_of
+from ..tracer import ArrayLike, Tracer, as_array, as_operand, fresh, located, trace_of
 from . import elementwise as e
 from .broadcasting import as_arraylike, cast, dtype_argument, dtype_of, integer, key_of, shape_of
 from .elementwise import astype, broadcast_arrays
@@ -61,7 +61,7 @@ def full(shape: Any, fill_value: ArrayLike, dtype: Any = None) -> Any:
     """An array filled with a number, which may be traced."""
     if not isinstance(fill_value, Tracer):
         return np.full(shape, fill_value, dtype)
-    return broadcast_to(fill_value if dtype is None else astype(fill_value, dtype), shape)
+    return fresh(broadcast_to(fill_value if dtype is None else astype(fill_value, dtype), shape))
 
 
 def full_like(x: ArrayLike, /, fill_value: ArrayLike, dtype: Any = None, *, shape: Any = None) -> Any:
@@ -70,7 +70,7 @@ def full_like(x: ArrayLike, /, fill_value: ArrayLike, dtype: Any = None, *, shap
     wanted = dtype_of(x) if dtype is None else dtype_argument(dtype)
     lengths = shape_of(x) if shape is None else tuple(np.atleast_1d(shape).tolist())
     if isinstance(fill_value, Tracer) or np.ndim(fill_value):
-        return broadcast_to(cast(as_arraylike(fill_value), wanted), lengths)
+        return fresh(broadcast_to(cast(as_arraylike(fill_value), wanted), lengths))
     trace = trace_of([x])
     return trace.full(fill_value, lengths, wanted) if trace else np.full(lengths, fill_value, wanted)
 
@@ -95,7 +95,7 @@ def asarray(obj: Any, /, dtype: Any = None, *, copy: bool | None = None) -> Any:
     if isinstance(obj, Tracer):
         return obj if dtype is None else astype(obj, dtype)
     if isinstance(obj, (list, tuple)) and any(isinstance(leaf, Tracer) for leaf in optree.tree_leaves(obj)):  # pyright: ignore[reportArgumentType]
-        return stack([asarray(part) for part in obj], dtype=dtype)
+        return fresh(stack([asarray(part) for part in obj], dtype=dtype))
     return as_array(np.array(obj, dtype, copy=copy))
 
 

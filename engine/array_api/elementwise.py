@@ -12,7 +12,7 @@ from ...ir import DType, Op
 from ...ir.ops import elementwise as ew
 from ...ir.ops import reduction
 from ..promotion import result_dtype
-from ..tracer import ArrayLike, Tracer, TracingError, as_operand, emit, located, trace_of
+from ..tracer import ArrayLike, Tracer, TracingError, as_operand, emit, fresh, located, trace_of
 from .broadcasting import (
     apply,
     as_arraylike,
@@ -24,6 +24,7 @@ from .broadcasting import (
     fitted,
     key_of,
     loop_dtypes,
+    read_only,
     shape_of,
     stretched,
 )
@@ -510,6 +511,8 @@ def nan_to_num(
     x: ArrayLike, /, copy: bool = True, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
 ) -> Any:
     """`x` with NaN replaced by `nan` and infinities by large finite numbers."""
+    if not copy and isinstance(x, Tracer):
+        raise TracingError(located("np.nan_to_num with copy=False writes to x; write x = np.nan_to_num(x)"))
     x = as_arraylike(x)
     if dtype_of(x).kind != "f":
         return x
@@ -532,7 +535,8 @@ def astype(x: ArrayLike, dtype: Any, /, *, copy: bool = True) -> Any:
 
     NaN, and what an int32 or int64 does not hold, become its least number; a uint8 is the low byte of that int32.
     """
-    return cast(as_arraylike(x), dtype_argument(dtype))
+    result = cast(as_arraylike(x), dtype_argument(dtype))
+    return fresh(result) if copy and result is x else result
 
 
 def broadcast_arrays(*arrays: ArrayLike) -> tuple[Any, ...]:
@@ -541,7 +545,7 @@ def broadcast_arrays(*arrays: ArrayLike) -> tuple[Any, ...]:
     if not operands:
         return ()
     shape = common_shape("np.broadcast_arrays", operands)
-    return tuple(stretched(x, shape) for x in operands)
+    return tuple(read_only(stretched(x, shape)) for x in operands)
 
 
 def real(x: ArrayLike, /) -> Any:

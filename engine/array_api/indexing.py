@@ -12,6 +12,7 @@ import optree
 from ...ir import Array
 from ...ir.ops import elementwise as ew
 from ...ir.ops import indexing, movement
+from ..memory import as_view
 from ..tracer import ArrayLike, ShapeError, Tracer, TracingError, as_operand, emit, located, trace_of
 from . import elementwise as e
 from .broadcasting import (
@@ -39,7 +40,11 @@ def getitem(x: ArrayLike, key: Any) -> Any:
     entries, gap = _entries(x, key if isinstance(key, tuple) else (key,))
     arrays = [entry for entry in entries if isinstance(entry, (np.ndarray, Tracer))]
     if not arrays:
-        return _basic(x, entries)
+        result = _basic(x, entries)
+        parts = key if isinstance(key, tuple) else (key,)
+        if isinstance(result, Tracer) and not result.shape and not any(part is Ellipsis for part in parts):
+            return Tracer(result.owner, result.value)  # a scalar, which is no view
+        return as_view(x, result)
     # Beside an index array an integer counts as one.
     entries = [np.asarray(entry) if isinstance(entry, int) else entry for entry in entries]
     return _advanced(x, entries, gap)

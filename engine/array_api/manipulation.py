@@ -12,7 +12,7 @@ import numpy as np
 
 from ...ir.ops import movement
 from ..promotion import result_dtype
-from ..tracer import ArrayLike, ShapeError, Tracer, TracingError, emit, located, trace_of
+from ..tracer import ArrayLike, ShapeError, Tracer, TracingError, emit, fresh, located, trace_of
 from . import elementwise as e
 from .broadcasting import (
     as_arraylike,
@@ -24,10 +24,12 @@ from .broadcasting import (
     fitted,
     integer,
     key_of,
+    read_only,
     reshaped,
     shape_of,
     stretched,
     transposed,
+    viewing,
 )
 from .indexing import take
 
@@ -50,6 +52,7 @@ def _row_major(order: str, name: str) -> None:
 # Shape.
 
 
+@viewing
 def reshape(x: ArrayLike, /, shape: Any, order: str = "C", *, copy: bool | None = None) -> Any:
     """The elements in row-major order in another shape; one length may be -1. Raises `ShapeError` for a misfit."""
     _row_major(order, "reshape")
@@ -64,6 +67,7 @@ def reshape(x: ArrayLike, /, shape: Any, order: str = "C", *, copy: bool | None 
     return reshaped(x, tuple(size // known if n == -1 else n for n in wanted))
 
 
+@viewing
 def ravel(x: ArrayLike, /, order: str = "C") -> Any:
     """The elements in row-major order along one axis."""
     _row_major(order, "ravel")
@@ -71,6 +75,7 @@ def ravel(x: ArrayLike, /, order: str = "C") -> Any:
     return reshaped(x, (math.prod(shape_of(x)),))
 
 
+@viewing
 def squeeze(x: ArrayLike, /, axis: Any = None) -> Any:
     """`x` without axes of length 1: all of them, or `axis`. Raises `ShapeError` for a longer axis."""
     x = as_arraylike(x)
@@ -81,6 +86,7 @@ def squeeze(x: ArrayLike, /, axis: Any = None) -> Any:
     return reshaped(x, tuple(n for i, n in enumerate(shape) if i not in axes))
 
 
+@viewing
 def expand_dims(x: ArrayLike, /, axis: Any = 0) -> Any:
     """`x` with axes of length 1 at the places `axis` of the result."""
     x = as_arraylike(x)
@@ -92,14 +98,14 @@ def expand_dims(x: ArrayLike, /, axis: Any = 0) -> Any:
 
 def atleast_1d(*arrays: ArrayLike) -> Any:
     """Arrays of at least one axis."""
-    results = tuple(x if shape_of(x) else reshaped(x, (1,)) for x in map(as_arraylike, arrays))
+    results = tuple(x if shape_of(x) else reshape(x, (1,)) for x in map(as_arraylike, arrays))
     return results[0] if len(results) == 1 else results
 
 
 def atleast_2d(*arrays: ArrayLike) -> Any:
     """Arrays of at least two axes; new ones come first."""
     results = tuple(
-        x if len(shape_of(x)) >= 2 else reshaped(x, (1,) * (2 - len(shape_of(x))) + shape_of(x))
+        x if len(shape_of(x)) >= 2 else reshape(x, (1,) * (2 - len(shape_of(x))) + shape_of(x))
         for x in map(as_arraylike, arrays)
     )
     return results[0] if len(results) == 1 else results
@@ -115,12 +121,13 @@ def broadcast_to(x: ArrayLike, /, shape: Any) -> Any:
         fits = False
     if not fits:
         raise ShapeError(located(f"np.broadcast_to: {described(x)} does not broadcast to shape {wanted}"))
-    return stretched(x, wanted)
+    return read_only(stretched(x, wanted))
 
 
 # Order of axes.
 
 
+@viewing
 def transpose(x: ArrayLike, /, axes: Any = None) -> Any:
     """Axis i of the result is axis `axes[i]` of `x`; all axes in reverse order by default."""
     x = as_arraylike(x)
@@ -131,11 +138,13 @@ def transpose(x: ArrayLike, /, axes: Any = None) -> Any:
     return transposed(x, perm)
 
 
+@viewing
 def permute_dims(x: ArrayLike, /, axes: Any) -> Any:
     """`transpose` under the Array API's name."""
     return transpose(x, axes)
 
 
+@viewing
 def swapaxes(x: ArrayLike, /, axis1: int, axis2: int) -> Any:
     """`x` with two axes exchanged."""
     x = as_arraylike(x)
@@ -145,6 +154,7 @@ def swapaxes(x: ArrayLike, /, axis1: int, axis2: int) -> Any:
     return transposed(x, perm)
 
 
+@viewing
 def moveaxis(x: ArrayLike, /, source: Any, destination: Any) -> Any:
     """`x` with axes `source` moved to the places `destination`; the others keep their order."""
     x = as_arraylike(x)
@@ -161,6 +171,7 @@ def moveaxis(x: ArrayLike, /, source: Any, destination: Any) -> Any:
     return transposed(x, perm)
 
 
+@viewing
 def matrix_transpose(x: ArrayLike, /) -> Any:
     """The last two axes exchanged."""
     x = as_arraylike(x)
@@ -169,6 +180,7 @@ def matrix_transpose(x: ArrayLike, /) -> Any:
     return swapaxes(x, -1, -2)
 
 
+@viewing
 def flip(x: ArrayLike, /, axis: Any = None) -> Any:
     """The elements in reverse order along `axis`, or along all axes."""
     x = as_arraylike(x)
@@ -176,16 +188,19 @@ def flip(x: ArrayLike, /, axis: Any = None) -> Any:
     return emit(movement.reverse, x, axes=axes) if axes else x
 
 
+@viewing
 def fliplr(x: ArrayLike, /) -> Any:
     """`flip` along axis 1."""
     return flip(x, 1)
 
 
+@viewing
 def flipud(x: ArrayLike, /) -> Any:
     """`flip` along axis 0."""
     return flip(x, 0)
 
 
+@viewing
 def rot90(x: ArrayLike, /, k: int = 1, axes: Sequence[int] = (0, 1)) -> Any:
     """`x` turned by `k` times 90 degrees in the plane of two axes, from the first towards the second."""
     x = as_arraylike(x)
@@ -286,6 +301,7 @@ def column_stack(arrays: Sequence[ArrayLike], /) -> Any:
     return concatenate([transposed(atleast_2d(x), (1, 0)) if len(shape_of(x)) < 2 else x for x in parts], 1)
 
 
+@viewing
 def unstack(x: ArrayLike, /, *, axis: int = 0) -> tuple[Any, ...]:
     """The parts of `x` along `axis`, without it."""
     x = as_arraylike(x)
@@ -294,6 +310,7 @@ def unstack(x: ArrayLike, /, *, axis: int = 0) -> tuple[Any, ...]:
     return tuple(reshaped(sliced(x, place, i, i + 1), rest) for i in range(shape_of(x)[place]))
 
 
+@viewing
 def array_split(x: ArrayLike, /, indices_or_sections: Any, axis: int = 0) -> list[Any]:
     """`x` cut along `axis` into a number of parts, as equal as can be, or at the given places."""
     x = as_arraylike(x)
@@ -310,6 +327,7 @@ def array_split(x: ArrayLike, /, indices_or_sections: Any, axis: int = 0) -> lis
     return [sliced(x, place, a, builtins.max(a, b)) for a, b in itertools.pairwise(bounds)]
 
 
+@viewing
 def split(x: ArrayLike, /, indices_or_sections: Any, axis: int = 0) -> list[Any]:
     """`array_split` into equal parts. Raises `ShapeError` where the length is no multiple of their number."""
     x = as_arraylike(x)
@@ -461,10 +479,11 @@ def meshgrid(*arrays: ArrayLike, indexing: str = "xy", sparse: bool = False, cop
     if indexing == "xy" and ndim >= 2:
         places[:2] = [1, 0]
     spread = [reshaped(x, tuple(shape_of(x)[0] if i == p else 1 for i in range(ndim))) for x, p in zip(vectors, places)]
-    return tuple(spread) if sparse else e.broadcast_arrays(*spread)
+    spread = tuple(spread) if sparse else e.broadcast_arrays(*spread)
+    return tuple(map(fresh, spread)) if copy else spread
 
 
 def copy(x: ArrayLike, /, order: str = "K") -> Any:
-    """The array itself where it is traced (it never changes), a copy where not; `order` is the compiler's choice."""
+    """A copy; `order` is the compiler's choice."""
     x = as_arraylike(x)
-    return x if isinstance(x, Tracer) else x.copy()
+    return fresh(x) if isinstance(x, Tracer) else x.copy()

@@ -93,7 +93,7 @@ def sum(
     dtype: Any = None,
     *,
     keepdims: bool = False,
-    initial: ArrayLike = None,
+    initial: ArrayLike | None = None,
     where: ArrayLike = True,
 ) -> Any:
     """The sum over `axis`, of `initial` and the elements that are `where`; integers are summed in int64."""
@@ -107,7 +107,7 @@ def prod(
     dtype: Any = None,
     *,
     keepdims: bool = False,
-    initial: ArrayLike = None,
+    initial: ArrayLike | None = None,
     where: ArrayLike = True,
 ) -> Any:
     """The product over `axis`, of `initial` and the elements that are `where`; integers are multiplied in int64."""
@@ -210,14 +210,26 @@ def _extreme(op: Op, x: ArrayLike, axis: Any, keepdims: bool, initial: Any, wher
 
 
 def max(
-    x: ArrayLike, /, axis: Any = None, *, keepdims: bool = False, initial: ArrayLike = None, where: ArrayLike = True
+    x: ArrayLike,
+    /,
+    axis: Any = None,
+    *,
+    keepdims: bool = False,
+    initial: ArrayLike | None = None,
+    where: ArrayLike = True,
 ) -> Any:
     """The largest over `axis`, of `initial` and the elements that are `where`; NaN if any is."""
     return _extreme(reduction.reduce_max, x, axis, keepdims, initial, where)
 
 
 def min(
-    x: ArrayLike, /, axis: Any = None, *, keepdims: bool = False, initial: ArrayLike = None, where: ArrayLike = True
+    x: ArrayLike,
+    /,
+    axis: Any = None,
+    *,
+    keepdims: bool = False,
+    initial: ArrayLike | None = None,
+    where: ArrayLike = True,
 ) -> Any:
     """The smallest over `axis`, of `initial` and the elements that are `where`; NaN if any is."""
     return _extreme(reduction.reduce_min, x, axis, keepdims, initial, where)
