@@ -137,7 +137,8 @@ def fmin(x1: ArrayLike, x2: ArrayLike, /) -> Any:
 def pow(x1: ArrayLike, x2: ArrayLike, /) -> Any:
     """`x1 ** x2`.
 
-    An exponent known while tracing of 0, 1, 2, 3, 4, 0.5, -0.5 or -1 is written with products, roots and divisions. An
+    An exponent known while tracing of 0, 1, 2, 3, 4, 0.5, -0.5 or -1 is written with products, roots and divisions; a
+    power between 0 and 1 is a root, whose derivative at 0 is 0. An
     integer to a negative integer power raises `ValueError`, as in NumPy: while tracing where the exponent is known,
     otherwise the program stops before it changes anything.
     """
@@ -176,6 +177,10 @@ def _special_power(x: ArrayLike, exponent: float) -> ArrayLike | None:
     if exponent == -0.5:
         # As powers: infinite at -0 too, and 0 at -inf.
         return divide(1, sqrt(add(where(equal(x, -math.inf), math.inf, x), 0.0)))
+    if 0 < exponent < 1:
+        # As a root: its derivative at 0 is 0.
+        zero = equal(x, 0)
+        return where(zero, 0, apply(ew.pow, np.power, where(zero, 1, x), exponent))
     return divide(1, x) if exponent == -1 else None
 
 
@@ -192,7 +197,7 @@ def hypot(x1: ArrayLike, x2: ArrayLike, /) -> Any:
     usable = logical_and(greater(largest, 0), less(largest, np.inf))
     # The root does not depend on the scale, and so neither do its derivatives.
     scale = emit(ew.stop_gradient, where(usable, largest, 1.0))
-    length = multiply(scale, root_flat_at_zero(add(square(divide(a, scale)), square(divide(b, scale)))))
+    length = multiply(scale, sqrt(add(square(divide(a, scale)), square(divide(b, scale)))))
     # A side that is infinite says all, whatever the other one is.
     return where(logical_or(isinf(a), isinf(b)), math.inf, length)
 
@@ -223,18 +228,13 @@ radians, degrees = deg2rad, rad2deg
 
 # Exponentials, roots, logarithms.
 
+# Its derivative at 0 is 0, as those of lengths and deviations are, where that of the root alone would be infinite.
 sqrt = _unary("sqrt", ew.sqrt, np.sqrt)
-
-
-def root_flat_at_zero(x: ArrayLike) -> Any:
-    """`sqrt(x)` with derivative 0 at 0, as lengths and deviations have it, where that of `sqrt` is infinite."""
-    zero = equal(x, 0)
-    return where(zero, 0, sqrt(where(zero, 1, x)))
 
 
 def power_flat_at_zero(x: ArrayLike, exponent: float) -> Any:
     """`x ** exponent` for a number other than 0, with a derivative of 0 at 0 where that of the power is infinite."""
-    if exponent == 1 or exponent >= 2:
+    if 0 < exponent <= 1 or exponent >= 2:
         return pow(x, exponent)
     zero = equal(x, 0)
     return where(zero, 0 if exponent > 0 else math.inf, pow(where(zero, 1, x), exponent))
@@ -248,7 +248,7 @@ def root_of_powers(total: ArrayLike, exponent: float) -> Any:
     if exponent == 1:
         return total
     if exponent == 2:
-        return root_flat_at_zero(total)
+        return sqrt(total)
     zero = equal(total, 0 if exponent > 0 else math.inf)
     return where(zero, 0, pow(where(zero, 1, total), 1 / exponent))
 

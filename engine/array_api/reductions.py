@@ -186,7 +186,7 @@ def std(
     keepdims: bool = False,
 ) -> Any:
     """The square root of `var`; its derivative where all elements are equal is 0."""
-    return e.root_flat_at_zero(var(x, axis, dtype, ddof=ddof, correction=correction, keepdims=keepdims))
+    return e.sqrt(var(x, axis, dtype, ddof=ddof, correction=correction, keepdims=keepdims))
 
 
 def _extreme(op: Op, x: ArrayLike, axis: Any, keepdims: bool, initial: Any, where: Any) -> Any:
@@ -340,7 +340,7 @@ def norm(x: ArrayLike, /, ord: Any = None, axis: Any = None, keepdims: bool = Fa
     x = cast(x, float_dtype(dtype_of(x)))
     axes = axes_tuple(axis, len(shape_of(x)))
     if ord is None or (ord == "fro" and len(axes) == 2) or (ord == 2 and len(axes) == 1):
-        return e.root_flat_at_zero(sum(e.square(x), axes, keepdims=keepdims))
+        return e.sqrt(sum(e.square(x), axes, keepdims=keepdims))
     if len(axes) != 1 or isinstance(ord, str):
         raise TracingError(located(f"np.linalg.norm with ord={ord!r} over {len(axes)} axes is not traced; ord=None is"))
     if ord == math.inf:

@@ -187,10 +187,12 @@ rint = _unary("rint", FLOATS, np.rint, None, "x rounded to the nearest integer, 
 
 
 def _sqrt_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
-    return div(b, _scaled(b, g, 0.5), o)
+    # Lengths and deviations are roots of what is 0 together with its own derivative: infinity times 0 would be NaN.
+    endless = select(b, eq(b, o, b.full_like(o, 0)), b.full_like(o, np.inf), o)
+    return div(b, _scaled(b, g, 0.5), endless)
 
 
-sqrt = _unary("sqrt", FLOATS, np.sqrt, _sqrt_vjp, "the square root; NaN below 0")
+sqrt = _unary("sqrt", FLOATS, np.sqrt, _sqrt_vjp, "the square root; NaN below 0; derivative 0 at 0")
 
 
 # Exponentials and logarithms.

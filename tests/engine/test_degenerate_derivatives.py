@@ -72,7 +72,11 @@ DEGENERATE = {
     "std of rows, one of them constant": Degenerate(
         lambda x: gnp.std(x, axis=1), np.array([[1.0, 1.0], [0.0, 2.0]]), [[0.0, 0.0], [-0.5, 0.5]]
     ),
-    "root of var": Degenerate(lambda x: gnp.var(x), np.full(4, 2.0), zeros(4)),
+    "root of var": Degenerate(lambda x: gnp.sqrt(gnp.var(x)), np.full(4, 2.0), zeros(4)),
+    "root of var as a power": Degenerate(lambda x: gnp.var(x) ** 0.5, np.full(4, 2.0), zeros(4)),
+    "root of a sum of squares": Degenerate(lambda x: gnp.sqrt(gnp.sum(x * x)), np.array([0.0, -0.0]), zeros(2)),
+    "cubic root of a sum": Degenerate(lambda x: gnp.sum(gnp.abs(x) ** 3) ** (1 / 3), zeros(3), zeros(3)),
+    "sqrt": Degenerate(gnp.sqrt, np.array([0.0, -0.0, 4.0]), [0.0, 0.0, 0.25], [0.0, 0.0, -1 / 32]),
     "normalize zeros": Degenerate(lambda x: nn.functional.normalize(x, eps=0.5)[0, 0], zeros(1, 2), [[2.0, 0.0]]),
     **{
         f"normalize zeros, p {p}": Degenerate(
