@@ -7,8 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from child_processes import started
+
+_PATIENCE_SECONDS = 200
 
 COMMAND = [sys.executable, "-u", "-c", "import sys; from gradloom_command import main; sys.exit(main())"]
 
@@ -25,20 +30,15 @@ def training(
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
 
-    run = subprocess.Popen(
-        [*COMMAND, "train", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=folder,
-        env={**os.environ, **environment},
-        preexec_fn=set_signals,
-    )
-    try:
-        yield run
-    finally:
-        run.kill()
-        run.communicate(timeout=60)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    options = {"cwd": folder, "env": {**os.environ, **environment}, "preexec_fn": set_signals}
+    with started([*COMMAND, "train", *arguments], **pipes, **options) as (run,):
+        watchdog = threading.Timer(_PATIENCE_SECONDS, run.kill)  # who reads what it prints would wait for ever
+        watchdog.start()
+        try:
+            yield run
+        finally:
+            watchdog.cancel()
 
 
 def wait_for(run: subprocess.Popen[str], beginning: str) -> None:

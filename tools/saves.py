@@ -16,7 +16,7 @@ SECONDS = 180.0
 _RETRY_SECONDS = 30.0
 _LAST_TRIES = 3
 _LAST_PAUSE_SECONDS = 1.0
-_HEADER_BYTES = 2**20
+_HEADER_BYTES = 2**12
 
 
 def load_checkpoint(step: Step, path: str, expected: Mapping[str, str | None], say: Callable[[str], None]) -> None:

@@ -18,6 +18,7 @@ from ..engine import array_api as xp
 from ..engine import optim
 from ..engine.checkpoint_file import CheckpointError, check_savable, open_checkpoint
 from ..engine.step import Step, compile_step
+from ..engine.step_plan import MemoryBudgetError
 from ..ir import Array
 from .command_error import CommandError
 from .file_values import brief
@@ -111,7 +112,7 @@ def _go_on(
     interruptions: Interruptions,
 ) -> int:
     epochs, length, begun = settings.epochs, data.steps_per_epoch, step.steps
-    classify = step.bind(lambda model, x: xp.argmax(model(x), axis=1))
+    test = _Test(step, interruptions.check)
     result = ""
     if begun >= epochs * length:
         _say(console, f"nothing to do: {begun // length} epochs are done; --epochs with a larger number goes on")
@@ -125,7 +126,7 @@ def _go_on(
                     interruptions.check()
                     saves.after_step()
                 if data.test is not None:
-                    result = _tested(classify, *data.test, interruptions.check)
+                    result = test(*data.test)
                 progress.end_epoch(epoch, result)
                 if epoch + 1 < epochs:
                     saves.save()
@@ -163,12 +164,28 @@ def check_place(out: str) -> None:
     check_savable(out)
 
 
-def _tested(classify: Callable[[Array], Array], x: Array, y: Array, check: Callable[[], None]) -> str:
-    right = 0
-    for i in range(0, len(x), _TEST_BATCH):
-        right += int((classify(x[i : i + _TEST_BATCH]) == y[i : i + _TEST_BATCH]).sum())
-        check()
-    return f"test accuracy {right / len(x):.4f}"
+class _Test:
+    """Tells how many examples a step's model classifies right, in batches that fit the step's budget."""
+
+    def __init__(self, step: Step, check: Callable[[], None]) -> None:
+        self._classify = step.bind(lambda model, x: xp.argmax(model(x), axis=1))
+        self._check = check
+        self._rows = _TEST_BATCH
+
+    def __call__(self, x: Array, y: Array) -> str:
+        right = start = 0
+        while start < len(x):
+            rows = slice(start, start + self._rows)
+            try:
+                right += int((self._classify(x[rows]) == y[rows]).sum())
+            except MemoryBudgetError:
+                if self._rows == 1:
+                    return "not tested: the budget has no room for that"
+                self._rows //= 2
+            else:
+                start += self._rows
+            self._check()
+        return f"test accuracy {right / len(x):.4f}"
 
 
 def _optimizer(ingredients: Ingredients, settings: Settings, steps: int) -> optim.Optimizer:

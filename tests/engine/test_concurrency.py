@@ -13,6 +13,7 @@ from typing import Any
 import gradloom as gl
 import numpy as np
 import pytest
+from child_processes import started
 from gradloom import nn, optim
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -121,10 +122,12 @@ def test_compiled_functions_called_from_several_threads():
     together(*[work] * 4)
 
 
+_FOLDERS = [os.path.dirname(__file__), os.path.dirname(os.path.dirname(__file__))]
+
+
 def in_child(code: str) -> None:
     """Run code that forks in a process of its own, because a fork copies what the test runner holds."""
-    folder = os.path.dirname(__file__)
-    setup = f"import sys; sys.path.insert(0, {folder!r})\nfrom test_concurrency import *\n"
+    setup = f"import sys; sys.path[:0] = {_FOLDERS}\nfrom test_concurrency import *\n"
     # Python warns of forks where there are threads.
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", setup + code]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
@@ -147,11 +150,11 @@ def forked(task):
 
 def test_processes_that_start_cold_at_once_train_alike(tmp_path: Path):
     code = "step = make_step(); [step(make_batch()) for _ in range(3)]; print(repr(bits(step)))"
-    setup = f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r})\nfrom test_concurrency import *\n"
+    setup = f"import sys; sys.path[:0] = {_FOLDERS}\nfrom test_concurrency import *\n"
     environment = {**os.environ, "GRADLOOM_CACHE_DIR": str(tmp_path)}
     command = [sys.executable, "-W", "error", "-c", setup + code]
-    running = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    found = [process.communicate(timeout=120)[0] for process in running]
+    with started(*[command] * 3, env=environment, stdout=subprocess.PIPE, text=True) as running:
+        found = [process.communicate(timeout=120)[0] for process in running]
     assert [process.returncode for process in running] == [0, 0, 0]
     assert found[0]
     assert len(set(found)) == 1

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import statistics
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +13,7 @@ from typing import Any
 import gradloom as gl
 import numpy as np
 import pytest
+from child_processes import BUSY, started
 from gradloom import nn, optim
 
 
@@ -32,14 +31,9 @@ def make(width: int) -> tuple[gl.Step, dict[str, np.ndarray]]:
 @contextmanager
 def busy(processes: int) -> Iterator[None]:
     """Other processes that compute all the time."""
-    running = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(processes)]
-    try:
+    with started(*[BUSY] * processes):
         time.sleep(0.2)
         yield
-    finally:
-        for process in running:
-            process.kill()
-            process.wait()
 
 
 @pytest.mark.parametrize("others", [1, 2 * (os.cpu_count() or 1)])

@@ -8,6 +8,7 @@ import threading
 from itertools import count
 
 import pytest
+from child_processes import started
 from gradloom.runtime import disk_cache, kernel_cache
 from gradloom.runtime.disk_cache import cache_status
 from gradloom.runtime.kernel_cache import (
@@ -95,8 +96,8 @@ def test_the_second_process_has_the_machine_code_without_a_compiler(folder):
 def test_processes_that_compile_at_once_do_no_harm(folder):
     environment = {**os.environ, "GRADLOOM_CACHE_DIR": str(folder)}
     command = [sys.executable, "-W", "error", "-c", textwrap.dedent(IN_A_PROCESS)]
-    running = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(4)]
-    assert all(process.communicate(timeout=120)[0].startswith("42 ") for process in running)
+    with started(*[command] * 4, env=environment, stdout=subprocess.PIPE, text=True) as running:
+        assert all(process.communicate(timeout=120)[0].startswith("42 ") for process in running)
     assert [path.suffix for path in folder.iterdir()] == [".kernel"]
     assert python(IN_A_PROCESS, folder) == "42 True False\n"
 

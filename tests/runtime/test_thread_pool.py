@@ -5,6 +5,7 @@ import threading
 
 import numpy as np
 import pytest
+from child_processes import BUSY, started
 from gradloom.runtime import intrinsics
 from gradloom.runtime.kernel_cache import compile_kernel, source_salt
 from gradloom.runtime.program import CONSTANT, POINTER, Program
@@ -168,18 +169,13 @@ def test_python_ends_quietly(code):
 
 
 def test_steps_go_on_while_other_processes_want_every_core():
-    hogs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range((os.cpu_count() or 1) + 1)]
-    try:
+    with started(*[BUSY] * ((os.cpu_count() or 1) + 1)):
         python("""
 program = adder(array, 4, regions=50)
 for i in range(300):
     assert program.run() == 0
 assert (array == 300 * 50).all()
 """)
-    finally:
-        for hog in hogs:
-            hog.kill()
-            hog.wait()
 
 
 def test_workers_that_fell_asleep_come_back():

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import gradloom as gl
 import pytest
+from child_processes import started
 from gradloom.passes.pipeline import PASS_NAMES
 from gradloom.tools.cli import main
 
@@ -113,11 +114,11 @@ def test_an_error_of_the_step_names_the_line_and_has_no_traceback(tmp_path: Path
 
 
 def test_a_reader_that_leaves_early_is_no_error():
-    run = subprocess.Popen([*COMMAND, "ir", "mlp_l"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert run.stdout is not None
-    assert run.stderr is not None
-    run.stdout.read(10)
-    run.stdout.close()
-    assert run.stderr.read() == b""
-    run.stderr.close()
-    assert run.wait() == 0
+    with started([*COMMAND, "ir", "mlp_l"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as (run,):
+        assert run.stdout is not None
+        assert run.stderr is not None
+        run.stdout.read(10)
+        run.stdout.close()
+        assert run.stderr.read() == b""
+        run.stderr.close()
+        assert run.wait(60) == 0

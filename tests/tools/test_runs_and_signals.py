@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import re
@@ -76,11 +77,13 @@ def test_ctrl_c_before_the_first_step_says_so_and_leaves_what_was_there(delay: f
         time.sleep(delay)
         run.send_signal(signal.SIGINT)
         out, err = run.communicate(timeout=60)
-    if "epoch 1/" in out or run.returncode == 0 or "saved" in out:  # this machine was too fast
+    if "epoch 1/" in out or run.returncode == 0:  # this machine was too fast
         return
-    assert (run.returncode, "saved" in out) == (130, "nothing was saved" in out)
-    assert "interrupted" in out + err
-    assert "Traceback" not in err or "gradloom_command" not in err  # Python was not there yet
+    if "Traceback" in err:  # Python itself was not there yet
+        assert "gradloom_command" not in err
+    elif run.returncode != -signal.SIGINT:
+        assert (run.returncode, "saved" in out) == (130, "nothing was saved" in out)
+        assert "interrupted" in out + err
     assert (tmp_path / DIGITS).read_bytes() == b"of another run"
     assert os.listdir(tmp_path) == [DIGITS]
 
@@ -119,10 +122,13 @@ def is_alive(pid: int) -> bool:
 def test_runs_that_are_ended_at_random_moments_end_with_the_same_bits(
     signals: tuple[signal.Signals, ...], count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """One run of 30 epochs after another, each ended again and again and taken up again until it is whole."""
+    """One run of 60 epochs after another, each ended again and again and taken up again until it is whole."""
     monkeypatch.chdir(tmp_path)
-    options = ["--epochs", "30", "--batch-size", "16", "--optimizer", "momentum"]
-    assert main(["train", *options, "--out", "whole.safetensors"]) == 0
+    options = ["--epochs", "60", "--batch-size", "16", "--optimizer", "momentum"]
+    with training([*options, "--out", "whole.safetensors"], tmp_path) as run:
+        begun = time.monotonic()
+        run.communicate(timeout=300)
+        longest = time.monotonic() - begun
     whole = Path("whole.safetensors").read_bytes()
     rng = random.Random(0)
     ended = dict.fromkeys(("before the first step", "while training", "at its end"), 0)
@@ -133,7 +139,11 @@ def test_runs_that_are_ended_at_random_moments_end_with_the_same_bits(
         before = Path(out).read_bytes() if Path(out).exists() else None
         cold = {"GRADLOOM_CACHE": "0"} if rng.random() < 0.3 else {}
         with training([*resume], tmp_path, **cold) as run:
-            delay = rng.uniform(0.1, 5.0)
+            delay = rng.uniform(0.05, longest)
+            if rng.random() < 0.7:
+                with contextlib.suppress(AssertionError):  # it may be at its end
+                    wait_for(run, "epoch")
+                delay *= rng.random() ** 2
             until = time.monotonic() + delay
             while time.monotonic() < until and run.poll() is None:
                 time.sleep(0.01)
@@ -162,7 +172,7 @@ def test_runs_that_are_ended_at_random_moments_end_with_the_same_bits(
             Path(out).unlink()
             ended["at its end"] += 1
         else:
-            ended["while training" if "epoch" in text or after != before else "before the first step"] += 1
+            ended["while training" if after != before else "before the first step"] += 1
         left = max(left, len([name for name in os.listdir(tmp_path) if name.endswith(".tmp")]))
     assert left <= 1, "what a killed run leaves, the next one removes"
     print(f"\n{count} runs: {ended}, {finished} finished to the same bytes; left-over files at most {left}")

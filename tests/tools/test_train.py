@@ -127,6 +127,16 @@ def test_a_residual_network_trains_from_a_file_along_one_cycle_of_the_rate(
     assert arrays["1.1.num_batches_tracked"] == arrays[".optimizer.step"] == 24
 
 
+def test_under_a_budget_it_is_tested_in_smaller_batches(capsys: pytest.CaptureFixture[str]):
+    assert main(["train", "--epochs", "2", "--threads", "1", "--out", "free.safetensors"]) == 0
+    free = capsys.readouterr().out
+    assert main(["train", "--epochs", "2", "--threads", "1", "--memory", "380kB"]) == 0
+    told = re.findall(r"^test accuracy .*$", capsys.readouterr().out, re.MULTILINE)
+    assert told == re.findall(r"^test accuracy .*$", free, re.MULTILINE)
+    for name, array in load_arrays("free.safetensors")[0].items():
+        assert array.tobytes() == load_arrays(DIGITS)[0][name].tobytes()
+
+
 def test_mnist_trains_from_a_file(folder: Path, capsys: pytest.CaptureFixture[str]):
     images, classes = np.zeros((256, 28, 28), np.uint8), np.zeros(256, np.uint8)
     np.savez(folder / "m.npz", x_train=images, y_train=classes, x_test=images, y_test=classes)

@@ -20,6 +20,7 @@ from ...engine import nn, optim
 from ...engine.checkpoint_file import CheckpointError, open_checkpoint
 from ...engine.nn import functional as F
 from ...engine.step import Step, compile_step
+from ...engine.step_plan import MemoryBudgetError
 from ...ir import Array, spec
 from ..command_error import CommandError
 from ..data import DataError
@@ -189,18 +190,35 @@ class TrainedModel:
     def __init__(self, step: Step, corpus: Corpus, settings: Settings) -> None:
         self.step = step
         self.corpus = corpus
-        self._size = settings.batch_size
+        self._size = self._rows = settings.batch_size
         self._judge = step.bind(_held_out_sum)
         self._logits = step.bind(lambda model, tokens: model(tokens)[0])
 
     def held_out(self, most: int | None = None, check: Callable[[], None] = lambda: None) -> float:
-        """Nats per character of the held-out text, or of `most` batches of it; before each `check` is called."""
+        """Nats per character of the held-out text, or of `most` batches of it; after each, `check` is called.
+
+        The batches are those of training, or smaller ones where a budget has no room for these.
+        """
         total, count = 0.0, 0
         for x, y in self.corpus.held_out_batches(self._size, most):
-            check()
-            total += float(self._judge(x, y))
+            total += self._sum_of(x, y)
             count += int((y != _IGNORED).sum())
+            check()
         return total / count
+
+    def _sum_of(self, x: Array, y: Array) -> float:
+        start, total = 0, 0.0
+        while start < len(x):
+            rows = slice(start, start + self._rows)
+            try:
+                total += float(self._judge(x[rows], y[rows]))
+            except MemoryBudgetError:
+                if self._rows == 1:
+                    raise
+                self._rows //= 2
+            else:
+                start += self._rows
+        return total
 
     def sample(self, length: int = 500, temperature: float = 0.8, seed: int = 0, prompt: str | None = None) -> str:
         """`length` characters that follow on `prompt`, drawn from softmax(logits / temperature); at 0 the likeliest.
