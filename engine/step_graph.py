@@ -20,6 +20,7 @@ from .clipping import clipped
 from .nn import Buffer, Module, Parameter, bind
 from .numbers import as_real, as_whole
 from .optim import Optimizer
+from .step_arguments import call_loss, check_loss, no_loss, no_model, no_optimizer
 from .trace import path_name
 from .tracer import ShapeError, Trace, Tracer, TracingError, as_array, located, role, scope
 
@@ -269,8 +270,8 @@ class _StepTracer:
         values: dict[Any, Any] = dict(zip(stored, [*inputs.parameters, *inputs.buffers]))
         begin = len(trace.builder.nodes)
         with bind(self.model, values) as binding:
-            result = self.loss_fn(self.model, batch)
-        loss, metrics, names, tree = _read_result(trace, result)
+            result = call_loss(self.loss_fn, self.model, batch, binding)
+        loss, metrics, names, tree = _read_result(trace, self.loss_fn, result)
         inputs.buffers = [binding.buffer(b) for _, b in self.buffers]
         wrt = [values[p].value for _, p in self.trained]
         nodes = trace.builder.nodes[begin:]
@@ -308,7 +309,13 @@ class _StepTracer:
         return [new.get(p, current[p]) for _, p in self.parameters], [*new_state, inputs.step + 1]
 
 
-def _read_result(trace: Trace, result: Any) -> tuple[Tracer, list[Any], list[str], optree.PyTreeSpec | None]:
+def _computed_at(loss: Tracer) -> str:
+    return f" (computed at {loss.value.node.origin.source})" if loss.value.node else ""
+
+
+def _read_result(
+    trace: Trace, loss_fn: Any, result: Any
+) -> tuple[Tracer, list[Any], list[str], optree.PyTreeSpec | None]:
     """Loss and metrics out of what the loss function returned. Raises where they are no such."""
     loss: Any = result
     metrics: Any = ()
@@ -317,15 +324,13 @@ def _read_result(trace: Trace, result: Any) -> tuple[Tracer, list[Any], list[str
             raise TracingError(located(f"loss_fn returned {len(result)} values; return the loss, or (loss, metrics)"))
         loss, metrics = result
     if not isinstance(loss, (Tracer, np.ndarray, np.generic, float)):
-        raise TracingError(located(f"loss_fn must return a float scalar, it returned {type(loss).__name__}"))
+        raise TracingError(located(no_loss(loss_fn, f"it returned {type(loss).__name__}", loss)))
     traced = Tracer(trace, trace.lift(loss))
     if traced.shape:
-        where = f" (computed at {traced.value.node.origin.source})" if traced.value.node else ""
-        raise ShapeError(
-            located(f"loss_fn must return a scalar, its loss has shape {traced.shape}{where}; take .mean() or .sum()")
-        )
+        what = f"loss_fn must return a scalar, its loss has shape {traced.shape}{_computed_at(traced)}"
+        raise ShapeError(located(f"{what}; take .mean() or .sum()"))
     if not is_float(traced.dtype):
-        raise TracingError(located(f"loss_fn must return a float scalar, its loss is {traced.dtype}"))
+        raise TracingError(located(no_loss(loss_fn, f"its loss is {traced.dtype}{_computed_at(traced)}", loss)))
     if not isinstance(result, tuple):
         return traced, [], [], None
     paths, leaves, tree = optree.tree_flatten_with_path(metrics)
@@ -347,12 +352,11 @@ def _at(path: tuple[Any, ...]) -> str:
 def _check_options(
     model: Any, optimizer: Any, loss_fn: Any, clip_norm: float | None, clip_value: float | None, accumulate: int
 ) -> None:
-    if not callable(loss_fn):
-        raise TypeError(f"loss_fn is a function of (model, batch), got {type(loss_fn).__name__}")
     if not isinstance(model, Module):
-        raise TypeError(f"model is a gl.nn.Module, got {type(model).__name__}")
+        raise TypeError(located(no_model(model)))
+    check_loss(loss_fn)
     if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"optimizer is one of gl.optim, such as gl.optim.AdamW(1e-3), got {optimizer!r}")
+        raise TypeError(located(no_optimizer(optimizer)))
     for name, value in (("clip_norm", clip_norm), ("clip_value", clip_value)):
         if value is not None and not 0 < (as_real(value) or 0) < math.inf:
             raise ValueError(f"{name} is a number above 0, got {value!r}")

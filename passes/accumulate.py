@@ -228,15 +228,12 @@ class _Emitter:
             slices.append(b.emit(OPS["iota"], shape=(phases.parts,), axis=0, dtype=INT64))
         counts = {"consts": len(consts), "carries": len(zeros), "length": phases.parts, "reverse": False}
         results = b.emit_node(OPS["scan"], *consts, *zeros, *slices, body=body, **counts).outputs
-        for value, result in zip(loop.sums, results):
-            b.origin = value.node.origin if value.node is not None else b.origin
-            self.new[value] = self.with_begun(value, result, sums)
+        self.new.update(zip(loop.sums, results))
+        for node in sums:
+            if node.op.name == "scatter_add":
+                # Its parts were added to zeros.
+                total = self.totals[node]
+                with b.at(node.origin):
+                    self.new[total] = ew.add(b, self.new[node.inputs[0]], self.new[total])
         for value, stacked in zip(leaving, results[len(zeros) :]):
             self.new[value] = joined(b, stacked, phases.axes[value])
-
-    def with_begun(self, total: Value, result: Value, sums: Sequence[Node]) -> Value:
-        """A sum with what its parts are added to by `scatter_add`."""
-        for node in sums:
-            if self.totals[node] is total and node.op.name == "scatter_add":
-                result = ew.add(self.b, self.new[node.inputs[0]], result)
-        return result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..ir import Graph, Node, Value
@@ -41,22 +41,24 @@ def steps(graph: Graph, views: Mapping[Value, View], nodes: Iterable[Node]) -> l
             for base in read_bases(node, views)
             if last[base] is node and base not in kept and base.node is not None and base.node in here
         ]
-        made, over = 0, list[Value]()
+        # A loop may have as many outputs as the model has parameters.
+        made, over, left = 0, list[Value](), dict.fromkeys(dying)
         for value in node.outputs:
             if value in overwriting:
                 continue
-            old = _written_over(node, value, [base for base in dying if base not in over], views)
+            old = _written_over(node, value, left, views)
             if old is not None:
                 over.append(old)
+                del left[old]
             else:
                 made += value.type.nbytes
         unread = sum(v.type.nbytes for v in node.outputs if v not in last and v not in kept)
-        freed = unread + sum(b.type.nbytes for b in dying if b not in over)
+        freed = unread + sum(b.type.nbytes for b in left)
         found.append(Step(node, made, tuple(over), freed))
     return found
 
 
-def _written_over(node: Node, value: Value, dying: Sequence[Value], views: Mapping[Value, View]) -> Value | None:
+def _written_over(node: Node, value: Value, dying: Collection[Value], views: Mapping[Value, View]) -> Value | None:
     """The one of the `dying` arrays that an output of a node may be written over."""
     if node.op.name == "region":
         same = (value.type.dtype, value.type.size)

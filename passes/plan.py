@@ -270,12 +270,12 @@ def _begun_in_place(
             continue
         consts: int = node.attrs["consts"]
         carries: int = node.attrs["carries"]
+        read = Counter(views[v].base for v in node.inputs)
         for o in range(carries):
             start = node.inputs[consts + o]
             made = start.node in runs and start not in outputs and start not in begun
-            reads = sum(views[v].base is start for v in node.inputs)
             ends_outside = node.outputs[o] in locations and locations[node.outputs[o]].place == "output"
-            if made and ends_outside and reads == 1 and last_reader.get(start) is node:
+            if made and ends_outside and read[start] == 1 and last_reader.get(start) is node:
                 begun[start] = node.outputs[o]
     return begun
 

@@ -31,6 +31,8 @@ class Binding:
     base: str
     updates: dict[Buffer, Any] = field(default_factory=dict)
     active: list[str] = field(default_factory=list)
+    was_entered: bool = False
+    """Whether a module was called."""
 
     def buffer(self, buffer: Buffer) -> Any:
         """The value of `buffer` after all assignments so far."""
@@ -40,6 +42,7 @@ class Binding:
     def entered(self, module: Module) -> Iterator[None]:
         """Put what is traced inside under the path of `module`."""
         path = self.paths[module]
+        self.was_entered = True
         outer = self.active[-1] if self.active else ""
         trace = current_trace()
         before = trace.scope if trace else ""

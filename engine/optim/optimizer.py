@@ -6,12 +6,13 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from ...ir import ArrayType, DType
 from ..numbers import as_real
+from ..tracer import located
 from .schedules import Schedule, momentum_of, rate
 
 Scalars = Mapping[str, Any]
@@ -40,6 +41,26 @@ class Optimizer(ABC):
     """
 
     lr: float | Schedule
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        # Before `__init__`, which would say that lr came twice where the parameters stand first, as in torch.
+        # A subclass of the user's has arguments of its own.
+        if cls.__module__.partition(".")[0] != __name__.partition(".")[0]:
+            return super().__new__(cls)
+        if (args and _is_of_a_model(args[0])) or "params" in kwargs:
+            given = f"a {type(args[0]).__name__}" if args else "params"
+            raise TypeError(
+                located(
+                    f"{cls.__name__}: lr is a number of 0 or more or a schedule, and comes first; got {given}. An "
+                    "optimizer here is a value without parameters: gl.compile_step(model, loss_fn, optimizer, batch) "
+                    f"gives it those of the model; write gl.optim.{cls.__name__}(1e-3)"
+                )
+            )
+        unknown = [name for name in kwargs if name not in cls.__dataclass_fields__]
+        if unknown:
+            there = ", ".join(cls.__dataclass_fields__)
+            raise TypeError(located(f"{cls.__name__} has no argument {unknown[0]!r}; there are {there}"))
+        return super().__new__(cls)
 
     @abstractmethod
     def init(self, type: ArrayType) -> dict[str, StateSpec]:
@@ -75,7 +96,7 @@ class Optimizer(ABC):
         if not callable(self.lr):
             lr = as_real(self.lr)
             if lr is None or not 0 <= lr < math.inf:
-                raise ValueError(f"{kind}: lr is a number of 0 or more or a schedule, got {_shown(self.lr)}")
+                raise ValueError(f"{kind}: lr is a number of 0 or more or a schedule, got {self.lr!r}")
             object.__setattr__(self, "lr", lr)
         for name, (low, high) in limits.items():
             given = getattr(self, name)
@@ -90,12 +111,8 @@ class Optimizer(ABC):
                 raise ValueError(f"{kind}: {field.name} is True or False, got {value!r}")
 
 
-def _shown(value: Any) -> str:
-    """A value that is no learning rate, and what to write where parameters stand in its place, as in torch."""
-    if not isinstance(value, (Iterator, list, tuple)) and not hasattr(value, "requires_grad"):
-        return repr(value)
-    what = f"{type(value).__name__} {value!r}" if not isinstance(value, Iterator) else f"a {type(value).__name__}"
-    return (
-        f"{what}; an optimizer here is a value without parameters, which gl.compile_step(model, loss_fn, optimizer, "
-        "batch) gives those of the model: write the learning rate first, such as gl.optim.AdamW(1e-3)"
+def _is_of_a_model(value: Any) -> bool:
+    """Whether something is a model, its parameters, or groups of them."""
+    return isinstance(value, (Iterator, list, tuple, dict)) or any(
+        hasattr(value, name) for name in ("requires_grad", "forward")
     )
