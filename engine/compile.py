@@ -17,6 +17,7 @@ from ..runtime.executable import Executable
 from ..runtime.fork_lock import fork_lock, interrupted
 from .arrays import check_target, dense_arrays, thread_count
 from .errors import warn
+from .frozen_draws import told_of_draws
 from .program_key import exact_key, structure_key
 from .programs import MANY, Programs, tell_of_shapes
 from .static_arguments import StaticArguments, split, with_arguments
@@ -69,6 +70,7 @@ class CompiledFunction:
         self._signatures: Programs[_Signature] = Programs()
         self._lock = fork_lock()
         self._told_of_values = False
+        self._told_draws: set[str] = set()
 
     def __copy__(self) -> CompiledFunction:
         return self.__deepcopy__({})
@@ -134,7 +136,8 @@ class CompiledFunction:
             if found is None:
                 before = self._signatures.keys()
                 start = time.perf_counter()
-                traced = trace_arguments(with_arguments(self._fn, taken), args, kwargs, lambda path: True)
+                with told_of_draws(self._told_draws, self._fn):
+                    traced = trace_arguments(with_arguments(self._fn, taken), args, kwargs, lambda path: True)
                 found = _Signature(traced, self._threads)
                 self._signatures.add(key, found)
                 self._tell(key, before, args, kwargs, time.perf_counter() - start)

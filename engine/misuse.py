@@ -51,7 +51,8 @@ def needs_value(what: str, instead: str, x: Any) -> NoReturn:
     floats = _floats_behind(x)
     if floats:
         message = f"{what} needs the value of the float {' and '.join(floats)}, which is an argument of the program"
-        advice = f"write gl.compile(fn, static={tuple(floats)!r}) to make a program for each value"
+        advice = next(filter(None, x.owner.floats.values()), "")
+        advice = advice or f"write gl.compile(fn, static={tuple(floats)!r}) to make a program for each value"
         raise TracingError(located(f"{message}; {advice}"))
     chain = list(frames())
     message = _message(_use(chain[-1], chain[-1].f_lasti, chain[:-1]), x, what, instead) if chain else None

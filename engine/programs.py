@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Generic, TypeVar
@@ -44,8 +44,9 @@ class Programs(Generic[Program]):
     def __len__(self) -> int:
         return len(self._held)
 
-    def __iter__(self) -> Iterator[Program]:
-        return iter([kept.program for kept in list(self._held.values())])
+    def values(self) -> list[Program]:
+        """The programs that are kept."""
+        return [kept.program for kept in list(self._held.values())]
 
     def keys(self) -> list[Any]:
         """The keys, the least recently used first."""

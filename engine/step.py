@@ -7,12 +7,13 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
 import optree
 
-from ..ir import Array, ArrayType, Graph
+from ..ir import Array, ArrayType, DType, Graph
 from ..passes.pipeline import plan_graph
 from ..passes.plan import Plan
 from ..runtime.deferred_signals import deferred_signals
@@ -26,9 +27,11 @@ from .nn import Module
 from .nn.settings import changes, difference, model_settings
 from .numbers import as_real
 from .optim import Optimizer
+from .program_key import structure_key
+from .programs import Programs, tell_of_shapes
 from .random import key_of_seed
 from .report import MemoryReport, listed
-from .step_graph import PredictGraph, StepGraph, trace_predict, trace_step
+from .step_graph import StepGraph, trace_predict, trace_step
 from .step_plan import Budget, MemoryBudgetError, StepPlan, StepPlans, budget_of
 from .step_settings import check_state, settings_in_file, settings_of, warn_of_other_settings
 from .trace import path_name
@@ -124,8 +127,13 @@ class _Signature:
         self.first = traced.batch_range.start
         self._find_outputs()
 
+    @property
+    def arena_bytes(self) -> int:
+        """What it needs of the arena."""
+        return self.executable.arena_bytes
+
     def use_arena(self, arena: Array) -> None:
-        """Share a larger arena."""
+        """Share another arena."""
         self.executable.use_arena(arena)
         self._find_outputs()
 
@@ -167,7 +175,8 @@ class Step:
         self._lock = fork_lock()
         self._busy = False
         self._changing = False
-        self._signatures: dict[Any, _Signature] = {}
+        self._signatures: Programs[_Signature] = Programs(keep_first=True, dropped=self._dropped)
+        self._floats = [type(leaf) is float for leaf in optree.tree_leaves(batch)]
         key = key_of_seed(seed)
         start = time.perf_counter()
         plans = _plans(model, loss_fn, optimizer, batch, self._options, threads, self._told)
@@ -210,15 +219,25 @@ class Step:
         carried = [*self._parameters.values(), *self._buffers.values(), *self._state.values(), self._lr, self._key]
         for i, array in enumerate(carried):
             signature.executable.bind_input(i, array)
-        self._signatures[tuple((t.shape, t.dtype) for _, t in traced.batch)] = signature
+        self._signatures.add(tuple((t.shape, t.dtype) for _, t in traced.batch), signature)
         return signature
+
+    def _dropped(self, program: Any) -> None:
+        """Give the memory of a program back: the arena's too, where no other needs as much."""
+        self._users_of_arena.discard(program)
+        largest = max(user.arena_bytes for user in self._users_of_arena)
+        if largest < self._arena.nbytes:
+            self._share(largest)
+
+    def _share(self, nbytes: int) -> None:
+        self._arena = allocate(nbytes)
+        for user in self._users_of_arena:
+            user.use_arena(self._arena)
 
     def _arena_of(self, plan: Plan) -> Array:
         """The arena that all programs of this step share, large enough for one more."""
         if self._arena.nbytes < plan.arena_bytes:
-            self._arena = allocate(plan.arena_bytes)
-            for user in self._users_of_arena:
-                user.use_arena(self._arena)
+            self._share(plan.arena_bytes)
         return self._arena
 
     def __call__(self, batch: Any) -> Any:
@@ -294,10 +313,18 @@ class Step:
                 raise TypeError(
                     f"{name} is {got}, the step was compiled for {wanted.dtype} of shape {wanted.shape}{fix}"
                 )
-        batch = optree.tree_unflatten(self._tree, [ArrayType(a.shape, a.dtype) for a in arrays])
+        start = time.perf_counter()
+        like = [0.0 if is_float else ArrayType(a.shape, a.dtype) for a, is_float in zip(arrays, self._floats)]
+        batch = optree.tree_unflatten(self._tree, like)
         options, threads = self._options, self._threads
+        before = self._signatures.keys()[-1]
         plans = _plans(self._model, self._loss_fn, self._optimizer, batch, options, threads, self._told)
-        return self._add(plans.traced, plans.within(self._budget))
+        added = self._add(plans.traced, plans.within(self._budget))
+        names, now = [name for name, _ in self._batch_types], [a.shape for a in arrays]
+        tell_of_shapes(
+            "the step", names, [s for s, _ in before], now, time.perf_counter() - start, self._signatures.made
+        )
+        return added
 
     @property
     def report(self) -> MemoryReport:
@@ -461,11 +488,12 @@ class Step:
         return Predictor(self, fn)
 
     def _compile_predict(
-        self, fn: Callable[..., Any], tree: optree.PyTreeSpec, arrays: Sequence[Array]
-    ) -> tuple[Executable, PredictGraph]:
+        self, fn: Callable[..., Any], tree: optree.PyTreeSpec, arrays: Sequence[Array], floats: Sequence[bool]
+    ) -> _Bound:
         """`fn` for arguments like these. Raises `MemoryBudgetError` where its arena does not fit."""
-        specs: Any = optree.tree_unflatten(tree, [ArrayType(a.shape, a.dtype) for a in arrays])
-        traced = trace_predict(self._model, fn, specs)
+        like = [0.0 if is_float else ArrayType(a.shape, a.dtype) for a, is_float in zip(arrays, floats)]
+        specs: Any = optree.tree_unflatten(tree, like)
+        traced = trace_predict(self._model, fn, specs, self._told)
         planned = plan_graph(traced.graph, self._threads)
         total = self.report.parameter_bytes + self.report.state_bytes + planned.arena_bytes
         limit = self._budget.nbytes
@@ -479,7 +507,18 @@ class Step:
         self._users_of_arena.add(executable)
         for i, array in enumerate([*self._parameters.values(), *self._buffers.values()]):
             executable.bind_input(i, array)
-        return executable, traced
+        types = [(v.type.shape, v.type.dtype) for v in traced.graph.outputs]
+        return _Bound(executable, traced.argument_range.start, types, traced.result_tree)
+
+
+@dataclass(frozen=True, eq=False)
+class _Bound:
+    """A function of the model for arguments of one type."""
+
+    executable: Executable
+    first: int
+    out_types: list[tuple[tuple[int, ...], DType]]
+    out_tree: optree.PyTreeSpec
 
 
 class Predictor:
@@ -491,7 +530,7 @@ class Predictor:
     def __init__(self, step: Step, fn: Callable[..., Any]) -> None:
         self._step = step
         self._fn = fn
-        self._signatures: dict[Any, tuple[Executable, PredictGraph]] = {}
+        self._signatures: Programs[_Bound] = Programs(dropped=lambda bound: step._dropped(bound.executable))
 
     def __reduce__(self) -> NoReturn:
         """A bound function is neither pickled nor copied."""
@@ -501,24 +540,40 @@ class Predictor:
         )
 
     def __call__(self, *args: Any) -> Any:
-        """The result, as NumPy arrays. Arguments are pytrees of arrays; numbers are arrays of shape ()."""
+        """The result, as NumPy arrays. Arguments are pytrees of arrays; numbers are arrays of shape (), Python floats
+        weak ones, as in NumPy.
+        """
         leaves, tree = optree.tree_flatten(args)  # pyright: ignore[reportArgumentType]
         arrays = dense_arrays(leaves, lambda: [path_name(("argument", *path)) for path in tree.paths()])
-        key = (tree, *[(a.shape, a.dtype) for a in arrays])
+        floats = [type(leaf) is float for leaf in leaves]
+        key = (structure_key(tree), tuple(floats), tuple([(a.shape, a.dtype) for a in arrays]))
         step = self._step
         with step._lock:
             if step._busy:
                 raise interrupted("a step, or a function that is bound to it,")
             step._busy = True
             try:
-                if key not in self._signatures:
-                    self._signatures[key] = step._compile_predict(self._fn, tree, arrays)
-                executable, traced = self._signatures[key]
-                results = [np.empty(v.type.shape, v.type.dtype) for v in traced.graph.outputs]
-                executable.run(arrays, results, traced.argument_range.start)
+                bound = self._signatures.get(key) or self._new_signature(key, tree, arrays, floats)
+                results = [np.empty(shape, dtype) for shape, dtype in bound.out_types]
+                bound.executable.run(arrays, results, bound.first)
             finally:
                 step._busy = False
-        return optree.tree_unflatten(traced.result_tree, results)
+        return optree.tree_unflatten(bound.out_tree, results)
+
+    def _new_signature(
+        self, key: Any, tree: optree.PyTreeSpec, arrays: Sequence[Array], floats: Sequence[bool]
+    ) -> _Bound:
+        start = time.perf_counter()
+        others = self._signatures.keys()
+        like = [other for other in others if other[:2] == key[:2]]
+        bound = self._step._compile_predict(self._fn, tree, arrays, floats)
+        self._signatures.add(key, bound)
+        if like:
+            name = getattr(self._fn, "__name__", type(self._fn).__name__)
+            names = [path_name(("argument", *path)) for path in tree.paths()]
+            before, now = ([shape for shape, _ in types] for types in (like[-1][2], key[2]))
+            tell_of_shapes(name, names, before, now, time.perf_counter() - start, self._signatures.made)
+        return bound
 
 
 def _other_structure(types: Sequence[tuple[str, ArrayType]], tree: optree.PyTreeSpec, batch: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,12 +12,15 @@ from typing import Any
 import numpy as np
 import optree
 
-from ..ir import Array, ArrayType, DType, Graph, is_float, type_of
+from ..ir import Array, ArrayType, DType, Graph, Value, is_float, type_of
 from ..passes.backward import add_backward
 from ..passes.reached import reached
 from . import random
 from .batch_parts import in_parts
 from .clipping import clipped
+from .errors import warn
+from .float64_entries import float64_entries
+from .frozen_draws import told_of_draws
 from .nn import Buffer, Module, Parameter, bind
 from .numbers import as_real, as_whole
 from .optim import Optimizer
@@ -151,9 +155,9 @@ def trace_step(
     types = [_leaf_type(name, leaf) for name, leaf in zip(names, leaves)]
     _warn_of_precision(names, types, trainer.parameters, told)
     _check_parts(names, types, accumulate)
-    with Trace() as trace:
+    with told_of_draws(told, model, loss_fn), Trace() as trace:
         inputs = trainer.inputs(trace)
-        arrays = [trace.input(t, name) for name, t in zip(names, types)]
+        arrays = [_input(trace, leaf, t, name) for leaf, t, name in zip(leaves, types, names)]
         with random.key(inputs.key + inputs.step), in_parts(accumulate) as parts:
             total = trainer.differentiate(trace, inputs, optree.tree_unflatten(tree, arrays))
         with role("optimizer"):
@@ -165,6 +169,8 @@ def trace_step(
         output_names = [*trainer.carried_names, "loss", *(name or "metrics" for name in total.metric_names)]
         graph = trace.graph(outputs, output_names, {i: i for i in range(len(trainer.carried_names))})
     _warn_of_arrays(model, trace, told)
+    if all(t.dtype != np.dtype("float64") or not t.shape for t in types):
+        _warn_of_float64(graph, trace, [p for _, p in trainer.parameters], total.loss.value, told)
     if accumulate > 1 and parts.lines:
         _tell(
             f"accumulate={accumulate}: batch norm at {parts.lines[0]} takes its statistics from each of {accumulate} "
@@ -186,20 +192,27 @@ def trace_step(
     )
 
 
-def trace_predict(model: Module, fn: Callable[..., Any], args: Sequence[Any]) -> PredictGraph:
-    """Trace `fn(model, *args)` in evaluation; `args` are pytrees of arrays or specs, all of whose leaves are inputs."""
+def trace_predict(
+    model: Module, fn: Callable[..., Any], args: Sequence[Any], told: set[str] | None = None
+) -> PredictGraph:
+    """Trace `fn(model, *args)` in evaluation; `args` are pytrees of arrays, numbers or specs, all of whose leaves are
+    inputs. `told` has the warnings that were given before.
+    """
+    told = set() if told is None else told
     parameters, buffers = model.stored_parameters(), model.stored_buffers()
     names, leaves, tree = _flatten(tuple(args), "argument")
     types = [_leaf_type(name, leaf) for name, leaf in zip(names, leaves)]
-    with Trace() as trace:
+    with told_of_draws(told, model, fn), Trace() as trace:
         values: dict[Any, Any] = {stored: trace.input(stored.type, name) for name, stored in [*parameters, *buffers]}
-        arrays = [trace.input(t, name) for name, t in zip(names, types)]
+        arrays = [_input(trace, leaf, t, name) for leaf, t, name in zip(leaves, types, names)]
         with bind(model, values, "eval"):
             result = fn(model, *optree.tree_unflatten(tree, arrays))
         paths, results, result_tree = optree.tree_flatten_with_path(result)
         for path, leaf in zip(paths, results):
             _check_array(leaf, f"the result{_at(path)}")
         graph = trace.graph(results, [path_name(path) for path in paths])
+    if all(t.dtype != np.dtype("float64") or not t.shape for t in types):
+        _warn_of_float64(graph, trace, [p for _, p in parameters], None, told)
     return PredictGraph(
         graph,
         tuple((name, p.type) for name, p in parameters),
@@ -208,6 +221,13 @@ def trace_predict(model: Module, fn: Callable[..., Any], args: Sequence[Any]) ->
         tree,
         result_tree,
     )
+
+
+def _input(trace: Trace, leaf: Any, type: ArrayType, name: str) -> Tracer:
+    """An input for a leaf of a batch or an argument; a Python float is weak, as NumPy has it."""
+    if builtins.type(leaf) is not float:
+        return trace.input(type, name)
+    return trace.float_input(name, "close over a number that is to be known while tracing, instead of giving it here")
 
 
 @dataclass
@@ -409,6 +429,19 @@ def _warn_of_arrays(model: Module, trace: Trace, told: set[str]) -> None:
                 f"write self.{name} = nn.Parameter(array) to train it, or nn.Buffer(array) to keep it as it is",
                 told,
             )
+
+
+def _warn_of_float64(
+    graph: Graph, trace: Trace, parameters: Sequence[Parameter], loss: Value | None, told: set[str]
+) -> None:
+    """Warn of every line where float64 enters a model of float32, unless it was given such arrays."""
+    wide = [value for value in graph.inputs if value.type.dtype == np.dtype("float64")]
+    if {p.dtype for p in parameters} != {np.dtype("float32")}:
+        return
+    for entry in float64_entries(graph, trace.doubles, wide, loss):
+        if entry.line not in told:
+            told.add(entry.line)
+            warn(entry.message())
 
 
 def _tell(message: str, told: set[str]) -> None:

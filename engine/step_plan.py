@@ -261,7 +261,9 @@ class StepPlans:
         """The plans of the same step for a batch of another length."""
         now = self.batch_length
 
-        def resized(leaf: Any) -> ArrayType:
+        def resized(leaf: Any) -> ArrayType | float:
+            if type(leaf) is float:
+                return leaf  # a weak number, and no array
             t = leaf if isinstance(leaf, ArrayType) else type_of(as_array(leaf))
             return replace(t, shape=(length, *t.shape[1:])) if t.shape and t.shape[0] == now else t
 

@@ -12,6 +12,7 @@ import numpy as np
 import optree
 
 from ..ir import Array, ArrayType, Graph, interpret, type_of
+from .frozen_draws import told_of_draws
 from .tracer import Trace, Tracer, TracingError, as_array, located
 
 
@@ -40,9 +41,11 @@ def trace(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Graph:
 
     Arguments are arrays, `spec`s, or pytrees of them; each such leaf is an input, named after the argument and the path
     to it (`batch.x`). Python numbers, strings and other objects are given to `fn` as they are, and fixed in the graph.
-    Outputs are the leaves of the result; one that is a plain array or a number becomes a constant.
+    Outputs are the leaves of the result; one that is a plain array or a number becomes a constant. So does what
+    `numpy.random` gives, of which a `TracingWarning` names the line.
     """
-    return trace_with_structure(fn, *args, **kwargs).graph
+    with told_of_draws(set(), fn):
+        return trace_with_structure(fn, *args, **kwargs).graph
 
 
 def trace_with_structure(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> TracedFunction:

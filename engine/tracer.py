@@ -55,6 +55,8 @@ __all__ = [
     "trace_of",
 ]
 
+_FLOAT64 = np.dtype("float64")
+
 ArrayLike = Any
 """A `Tracer`, a NumPy array or scalar, a Python number, or a sequence of them; results are a `Tracer` or an array."""
 
@@ -91,8 +93,10 @@ class Trace:
         self.role = parent.role if parent else "forward"
         self.region = ""
         self.closed = False
-        self.floats: set[Value] = parent.floats if parent else set()
-        """Inputs of the outermost program that are Python floats."""
+        self.floats: dict[Value, str] = parent.floats if parent else {}
+        """Inputs of the outermost program that are Python floats, and what to write where one's value is needed."""
+        self.doubles: set[Value] = parent.doubles if parent else set()
+        """Constants that are float64 by themselves, and not because of what they meet."""
         self._regions = 0
         self._origins: dict[tuple[str, str, int, str, str], Origin] = {}
         self._constants: dict[tuple[int, DType], tuple[Array, Array, Value]] = {}
@@ -125,10 +129,10 @@ class Trace:
             result.memory = Memory(result.own_value, "it is an argument, and the caller's")
         return result
 
-    def float_input(self, name: str = "") -> FloatArgument:
-        """A new input for a Python float."""
+    def float_input(self, name: str = "", instead: str = "") -> FloatArgument:
+        """A new input for a Python float; `instead` is what to write where its value is needed."""
         value = self.builder.input(ArrayType((), np.dtype("float64")), name)
-        self.floats.add(value)
+        self.floats[value] = instead
         return FloatArgument(self, value)
 
     def emit_node(self, op: Op, *values: Value, **attrs: Any) -> Node:
@@ -164,6 +168,8 @@ class Trace:
             cast = kept if dtype == array.dtype else _copied(array, dtype)
         self.builder.origin = self.origin()
         value = self.builder.constant(cast)
+        if array.dtype == cast.dtype == _FLOAT64:
+            self.doubles.add(value)
         # The array itself is held too, so that its id stays its own.
         self._constants[key] = (array, kept, value)
         return Tracer(self, value)
@@ -187,7 +193,10 @@ class Trace:
             return tracer
         value = self.parent.own(tracer).value
         if value.node is not None and value.node.op is creation.full:
-            return Tracer(self, self.emit_node(creation.full, **value.node.attrs).output)
+            copied = self.emit_node(creation.full, **value.node.attrs).output
+            if value in self.doubles:
+                self.doubles.add(copied)
+            return Tracer(self, copied)
         if value not in self.captures:
             self.captures[value] = Value(value.type, name=value.name)
         return Tracer(self, self.captures[value])

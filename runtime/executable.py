@@ -88,6 +88,11 @@ class Executable:
         for i, array in enumerate(self._constants):
             bases[self._first_constant + i] = address_of(array)
 
+    @property
+    def arena_bytes(self) -> int:
+        """What the plan needs of the arena."""
+        return self.plan.arena_bytes
+
     def use_arena(self, arena: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
         """Work in `arena` from now on: at least `plan.arena_bytes`, beginning at a cache line. Programs that never
         run at the same time may share one.

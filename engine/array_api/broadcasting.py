@@ -235,7 +235,10 @@ def fitted(x: ArrayLike, dtype: DType, shape: tuple[int, ...], trace: Trace | No
     if not isinstance(x, np.ndarray):
         return trace.full(x, shape, dtype)
     if x.size == 1:
-        return trace.full(cast(x, dtype).item(), shape, dtype)
+        filled = trace.full(cast(x, dtype).item(), shape, dtype)
+        if x.dtype == dtype == np.dtype("float64"):
+            trace.doubles.add(filled.value)
+        return filled
     return stretched(trace.constant(x, dtype), shape)
 
 
