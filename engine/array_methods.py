@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,78 @@ def refuse_out(name: str, out: Any, operands: Sequence[Any] = ()) -> None:
     inplace = any(o is x for o in outs for x in operands)
     advice = "write y = y + x instead of y += x for a NumPy array y" if inplace else f"write y = {name}(...)"
     raise TracingError(located(f"{name} cannot write a traced result into an array (out=); {advice}"))
+
+
+def _torch_names(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method that takes torch's `dim` and `keepdim` for `axis` and `keepdims`."""
+
+    @functools.wraps(method)
+    def named(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return method(self, *args, **(with_axes(kwargs) if "dim" in kwargs or "keepdim" in kwargs else kwargs))
+
+    return named
+
+
+def with_axes(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Arguments with NumPy's `axis` and `keepdims` for torch's `dim` and `keepdim`."""
+    for theirs, ours in (("dim", "axis"), ("keepdim", "keepdims")):
+        if theirs in kwargs:
+            if ours in kwargs:
+                raise TypeError(located(f"{theirs}= and {ours}= say the same; write one of them"))
+            value = kwargs.pop(theirs)
+            kwargs[ours] = tuple(value) if isinstance(value, list) else value
+    return kwargs
+
+
+def _refuse_pair(name: str, torch: dict[str, Any]) -> None:
+    if "dim" in torch or "keepdim" in torch:
+        axis = torch.get("dim")
+        raise TracingError(
+            located(
+                f"torch's x.{name}(dim) is a pair of values and indices; write x.{name}(axis={axis}), "
+                f"x.arg{name}(axis={axis})"
+            )
+        )
+    if torch:
+        raise TypeError(located(f"x.{name} has no argument {next(iter(torch))!r}; it takes axis and keepdims"))
+
+
+def _of_deviation(name: str, axis: Any, keepdims: bool, torch: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of `var` and `std` for torch's, which divides by n - 1 where nothing is said."""
+    unknown = [key for key in torch if key not in ("dim", "keepdim", "unbiased", "correction")]
+    if unknown:
+        raise TypeError(located(f"x.{name} has no argument {unknown[0]!r}; it takes axis, dtype, ddof and keepdims"))
+    if "unbiased" not in torch and "correction" not in torch:
+        dim = torch.get("dim", axis)
+        raise TracingError(
+            located(
+                f"x.{name} divides by n here, as NumPy's, and torch's by n - 1; write x.{name}(axis={dim}, ddof=0) or "
+                f"x.{name}(axis={dim}, ddof=1)"
+            )
+        )
+    correction = torch.pop("correction", None)
+    unbiased = torch.pop("unbiased", None)
+    given = with_axes({key: torch[key] for key in torch})
+    ddof = correction if correction is not None else int(bool(unbiased))
+    return {"axis": axis, "keepdims": keepdims, **given, "ddof": ddof}
+
+
+def flattened(x: Any, start_dim: Any, end_dim: Any) -> Any:
+    """`x` with the axes `start_dim` to `end_dim` as one."""
+    from .array_api.broadcasting import axis_index
+
+    first, last = axis_index(start_dim, max(x.ndim, 1)), axis_index(end_dim, max(x.ndim, 1))
+    if first > last:
+        raise ValueError(located(f"flatten: the first axis, {start_dim}, comes after the last, {end_dim}"))
+    shape = (*x.shape[:first], math.prod(x.shape[first : last + 1]), *x.shape[last + 1 :])
+    return array_namespace().reshape(x, shape)
+
+
+def _squeezed(x: Any, dim: Any) -> Any:
+    from .array_api.broadcasting import axes_tuple
+
+    axes = axes_tuple(dim, x.ndim)
+    return array_namespace().squeeze(x, tuple(a for a in axes if x.shape[a] == 1))
 
 
 class ArrayMethods:
@@ -174,11 +247,17 @@ class ArrayMethods:
         """`numpy.reshape`; the shape is one tuple or several integers."""
         return array_namespace().reshape(self, shape[0] if len(shape) == 1 else shape, order=order)
 
-    def transpose(self, *axes: Any) -> Any:
-        """`numpy.transpose`; the axes are one tuple or several integers."""
-        return array_namespace().transpose(
-            self, axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None
-        )
+    def transpose(self, *axes: Any, dim0: int | None = None, dim1: int | None = None) -> Any:
+        """`numpy.transpose`; the axes are one tuple or several integers.
+
+        Two axes that are no permutation, as of an array of three axes, are exchanged, as in torch, and so are `dim0`
+        and `dim1`. Of an array of two axes `x.transpose(0, 1)` is NumPy's, which changes nothing.
+        """
+        pair = tuple(axis for axis in (dim0, dim1) if axis is not None)
+        if pair or (len(axes) == 2 and getattr(self, "ndim", 2) != 2):
+            return array_namespace().swapaxes(self, *axes, *pair)
+        given = axes[0] if len(axes) == 1 and not hasattr(axes[0], "__index__") else axes or None
+        return array_namespace().transpose(self, given)
 
     def swapaxes(self, axis1: int, axis2: int) -> Any:
         """`numpy.swapaxes`."""
@@ -188,16 +267,25 @@ class ArrayMethods:
         """`numpy.ravel`."""
         return array_namespace().ravel(self, order=order)
 
-    def flatten(self, order: str = "C") -> Any:
-        """The elements along one axis, a copy."""
-        return array_namespace().ravel(array_namespace().copy(self), order=order)
+    def flatten(self, *args: Any, order: str = "C", start_dim: int = 0, end_dim: int = -1) -> Any:
+        """A copy with all axes as one; as in torch, `flatten(start_dim, end_dim)` joins two axes and those between."""
+        if args and isinstance(args[0], str):
+            order, args = args[0], args[1:]
+        start_dim, end_dim = (args[0] if args else start_dim), (args[1] if len(args) > 1 else end_dim)
+        if start_dim == 0 and end_dim == -1:
+            return array_namespace().ravel(array_namespace().copy(self), order=order)
+        return flattened(self, start_dim, end_dim)
 
-    def squeeze(self, axis: Any = None) -> Any:
-        """`numpy.squeeze`."""
-        return array_namespace().squeeze(self, axis)
+    def squeeze(self, axis: Any = None, *, dim: Any = None) -> Any:
+        """`numpy.squeeze`. As in torch, `dim` may name axes of other lengths, which stay."""
+        return array_namespace().squeeze(self, axis) if dim is None else _squeezed(self, dim)
 
-    def repeat(self, repeats: Any, axis: int | None = None) -> Any:
-        """`numpy.repeat`."""
+    def repeat(self, repeats: Any, axis: int | None = None, *more: int) -> Any:
+        """`numpy.repeat`: elements are repeated. Torch's `repeat` is `numpy.tile`."""
+        if more:
+            sizes = (repeats, axis, *more)
+            what = f"x.repeat{sizes} is torch's, and NumPy's repeats elements"
+            raise TracingError(located(f"{what}; write np.tile(x, {sizes})"))
         return array_namespace().repeat(self, repeats, axis)
 
     def take(self, indices: Any, axis: int | None = None, out: None = None, mode: str = "raise") -> Any:
@@ -229,6 +317,7 @@ class ArrayMethods:
         refuse_out("x.round", out)
         return array_namespace().round(self, decimals)
 
+    @_torch_names
     def sum(
         self,
         axis: Any = None,
@@ -242,6 +331,7 @@ class ArrayMethods:
         refuse_out("x.sum", out)
         return array_namespace().sum(self, axis, dtype=dtype, keepdims=keepdims, initial=initial, where=where)
 
+    @_torch_names
     def prod(
         self,
         axis: Any = None,
@@ -255,6 +345,7 @@ class ArrayMethods:
         refuse_out("x.prod", out)
         return array_namespace().prod(self, axis, dtype=dtype, keepdims=keepdims, initial=initial, where=where)
 
+    @_torch_names
     def mean(
         self, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False, *, where: Any = True
     ) -> Any:
@@ -269,9 +360,12 @@ class ArrayMethods:
         out: None = None,
         ddof: float = 0,
         keepdims: bool = False,
+        **torch: Any,
     ) -> Any:
-        """`numpy.var`."""
+        """`numpy.var`, of n - `ddof`. With torch's `dim`, `correction` (or `unbiased`) must be given."""
         refuse_out("x.var", out)
+        if torch:
+            return array_namespace().var(self, **_of_deviation("var", axis, keepdims, torch))
         return array_namespace().var(self, axis, dtype, ddof=ddof, keepdims=keepdims)
 
     def std(
@@ -281,45 +375,67 @@ class ArrayMethods:
         out: None = None,
         ddof: float = 0,
         keepdims: bool = False,
+        **torch: Any,
     ) -> Any:
-        """`numpy.std`."""
+        """`numpy.std`, of n - `ddof`. With torch's `dim`, `correction` (or `unbiased`) must be given."""
         refuse_out("x.std", out)
+        if torch:
+            return array_namespace().std(self, **_of_deviation("std", axis, keepdims, torch))
         return array_namespace().std(self, axis, dtype, ddof=ddof, keepdims=keepdims)
 
     def max(
-        self, axis: Any = None, out: None = None, keepdims: bool = False, initial: Any = None, where: Any = True
+        self,
+        axis: Any = None,
+        out: None = None,
+        keepdims: bool = False,
+        initial: Any = None,
+        where: Any = True,
+        **torch: Any,
     ) -> Any:
-        """`numpy.max`."""
+        """`numpy.max`: the values alone."""
+        _refuse_pair("max", torch)
         refuse_out("x.max", out)
         return array_namespace().max(self, axis, keepdims=keepdims, initial=initial, where=where)
 
     def min(
-        self, axis: Any = None, out: None = None, keepdims: bool = False, initial: Any = None, where: Any = True
+        self,
+        axis: Any = None,
+        out: None = None,
+        keepdims: bool = False,
+        initial: Any = None,
+        where: Any = True,
+        **torch: Any,
     ) -> Any:
-        """`numpy.min`."""
+        """`numpy.min`: the values alone."""
+        _refuse_pair("min", torch)
         refuse_out("x.min", out)
         return array_namespace().min(self, axis, keepdims=keepdims, initial=initial, where=where)
 
+    @_torch_names
     def argmax(self, axis: int | None = None, out: None = None, *, keepdims: bool = False) -> Any:
         """`numpy.argmax`."""
         refuse_out("x.argmax", out)
         return array_namespace().argmax(self, axis, keepdims=keepdims)
 
+    @_torch_names
     def argmin(self, axis: int | None = None, out: None = None, *, keepdims: bool = False) -> Any:
         """`numpy.argmin`."""
         refuse_out("x.argmin", out)
         return array_namespace().argmin(self, axis, keepdims=keepdims)
 
+    @_torch_names
     def any(self, axis: Any = None, out: None = None, keepdims: bool = False, *, where: Any = True) -> Any:
         """`numpy.any`."""
         refuse_out("x.any", out)
         return array_namespace().any(self, axis, keepdims=keepdims, where=where)
 
+    @_torch_names
     def all(self, axis: Any = None, out: None = None, keepdims: bool = False, *, where: Any = True) -> Any:
         """`numpy.all`."""
         refuse_out("x.all", out)
         return array_namespace().all(self, axis, keepdims=keepdims, where=where)
 
+    @_torch_names
     def cumsum(self, axis: int | None = None, dtype: Any = None, out: None = None) -> Any:
         """`numpy.cumsum`."""
         refuse_out("x.cumsum", out)

@@ -16,6 +16,7 @@ from ..passes.pipeline import plan_graph
 from ..runtime.executable import Executable
 from ..runtime.fork_lock import fork_lock, interrupted
 from .arrays import check_target, dense_arrays, thread_count
+from .compiled_method import BoundMethod, CompiledMethods
 from .errors import warn
 from .frozen_draws import told_of_draws
 from .program_key import exact_key, structure_key
@@ -71,6 +72,16 @@ class CompiledFunction:
         self._lock = fork_lock()
         self._told_of_values = False
         self._told_draws: set[str] = set()
+        # Where an argument is static by position, `self` was counted.
+        given = [static] if isinstance(static, (str, int)) else list(static)
+        bound = tuple(which - 1 if isinstance(which, int) else which for which in given)
+        self._methods = CompiledMethods(fn, lambda method: CompiledFunction(method, threads, bound))
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """As an attribute of a class: the compiled method of an instance."""
+        if instance is None or not hasattr(self._fn, "__get__"):
+            return self
+        return BoundMethod(self._methods, instance, owner, self._fn)
 
     def __copy__(self) -> CompiledFunction:
         return self.__deepcopy__({})
@@ -239,6 +250,8 @@ def compile(
     while `fn` is traced. All else (integers, booleans, strings, other objects that have a hash) is part of the program,
     which is made once for each value; so are the arguments that `static` names, by name or by position, whatever they
     hold, such as a float that decides a branch: `static=("mode", 2)`. What `fn` closes over is fixed at the first call.
+    A method of a class may be compiled too: the attributes of `self` are then part of the program, which is made anew
+    after one was assigned.
 
     The least recently used of more than 32 programs is dropped. `threads` bounds the number of threads (default: one
     for each usable core); the result has the same bits for any number. Calls from several Python threads are safe;

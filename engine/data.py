@@ -36,7 +36,8 @@ def batches(
         raise ValueError(f"the {'dataset holds' if _is_dataset(arrays) else 'arrays hold'} no examples")
     if drop_last and count < size:
         raise ValueError(f"{count} examples make no batch of {size}, and drop_last leaves no smaller one")
-    order = np.random.default_rng(options).permutation(count) if shuffle else np.arange(count)
+    draws: Any = options
+    order = np.random.default_rng(draws).permutation(count) if shuffle else np.arange(count)
     end = count - count % size if drop_last else count
     return (take(order[start : min(start + size, end)]) for start in range(0, end, size))
 

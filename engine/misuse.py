@@ -12,6 +12,7 @@ import ast
 import dis
 import itertools
 import linecache
+import re
 import traceback
 from dataclasses import dataclass
 from types import CodeType, FrameType, ModuleType, TracebackType
@@ -107,6 +108,13 @@ def translated(error: BaseException, trace_back: TracebackType | None) -> Tracin
     ours = _ours_in(error)
     if ours is not None:
         return TracingError(*ours.args).with_traceback(trace_back)
+    called = re.search(r"\.(size|shape|dtype|ndim|T|mT|device|itemsize|nbytes|real)\(", use.text)
+    if called and use.kind == "call" and "object is not callable" in str(error):
+        name = called[1]
+        instead = "x.shape, or x.shape[i]" if name in ("size", "shape") else f"x.{name}"
+        where = f"{shown_file(frame.f_code.co_filename)}:{_line(frame.f_code, at)}"
+        what = f"{use.text}: {name!r} of an array is no method, as in NumPy; write {instead}"
+        return TracingError(f"{what}, at {where}").with_traceback(trace_back)
     if not _about_traced(error, use, frame, inner):
         return None
     said = traceback.format_exception_only(error)[-1].strip()

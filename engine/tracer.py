@@ -30,8 +30,10 @@ from ..ir.ops import creation, movement
 from ..ir.ops import elementwise as ew
 from .array_methods import ArrayMethods, array_namespace
 from .errors import ShapeError, TracingError, located, source, user_line
+from .known_array import KnownArray
 from .memory import Memory, Path, current_value, is_loose, write
 from .misuse import misused, needs_value, translated
+from .torch_methods import METHODS, refusal
 
 if TYPE_CHECKING:
     from types import ModuleType, TracebackType
@@ -233,7 +235,7 @@ def _copied(array: Array, dtype: DType) -> Array:
     """A copy as `dtype`, which takes the memory of a number where one fills the array, as in a state of zeros."""
     if has_one_value(array):
         return np.broadcast_to(array.flat[0].astype(dtype), array.shape)
-    return array.astype(dtype, order="C")
+    return array.astype(dtype, order="C", subok=False)
 
 
 def _same_bits(kept: Array, array: Array) -> bool:
@@ -293,7 +295,8 @@ def as_array(operand: ArrayLike) -> Array:
     """A concrete operand as a native array of a supported dtype. Raises `TypeError` for other dtypes."""
     if isinstance(operand, np.ma.MaskedArray):
         raise TypeError(located("a masked array would lose its mask; write x.filled(value), or np.where with the mask"))
-    array = operand if type(operand) is np.ndarray else _plain_array(operand)
+    kind = type(operand)
+    array = operand if kind is np.ndarray or kind is KnownArray else _plain_array(operand)
     if array.dtype in SHORT_NAMES and array.dtype.isnative:
         return array
     try:
@@ -497,9 +500,10 @@ class Tracer(ArrayMethods):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name.endswith("__"):
             raise AttributeError(f"a traced array has no attribute {name!r}")  # a protocol that is asked for
-        if hasattr(np.ndarray, name):
-            raise AttributeError(located(f"a traced array has no {name!r}; {_dispatch().alternatives(name)}"))
-        raise AttributeError(located(f"a traced array has no attribute {name!r}; {_dispatch().alternatives(name)}"))
+        if name in METHODS:
+            return functools.partial(METHODS[name], self)
+        instead = refusal(name) or _dispatch().alternatives(name)
+        raise AttributeError(located(f"a traced array has no attribute {name!r}; {instead}"))
 
     # What needs values.
 

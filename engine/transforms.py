@@ -17,6 +17,7 @@ import optree
 from ..ir import ArrayType, Node, Op, Value, is_float
 from ..ir.ops import elementwise as ew
 from ..passes.backward import add_backward
+from .array_api.broadcasting import integer
 from .memory import Memory
 from .trace import TracedFunction, path_name, trace_arguments
 from .tracer import FloatArgument, ShapeError, Trace, Tracer, TracingError, as_array, current_trace, emit, located
@@ -32,11 +33,11 @@ def value_and_grad(
     result that is not a scalar.
     """
 
-    @_like(fn, "value_and_grad")
+    @_like(fn, "value_and_grad", lambda method: value_and_grad(method, argnums, has_aux))
     def gradient_of(*args: Any, **kwargs: Any) -> Any:
         if current_trace() is None:
             chosen = _numbers(argnums, len(args))
-            args = tuple(_with_floats(arg) if i in chosen else arg for i, arg in enumerate(args))
+            args = tuple(_with_floats(arg, f"argument {i}") if i in chosen else arg for i, arg in enumerate(args))
             traced = trace_arguments(gradient_of, args, kwargs, lambda path: path[0] == 0 and path[1] in chosen)
             return traced(*args, **kwargs)
         return _value_and_grad(_active(), fn, argnums, has_aux, args, kwargs)
@@ -46,7 +47,7 @@ def value_and_grad(
 
 def grad(fn: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
     """A function that gives the gradient of `fn`, or `(gradient, aux)` with `has_aux`. See `value_and_grad`."""
-    like = _like(fn, "grad")
+    like = _like(fn, "grad", lambda method: grad(method, argnums, has_aux))
     both = value_and_grad(fn, argnums, has_aux)
 
     @like
@@ -65,7 +66,7 @@ def vjp(fn: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[A
     """
     if current_trace() is not None:
         return _vjp(_active(), fn, primals, has_aux)
-    arrays = tuple(map(_with_floats, primals))
+    arrays = tuple(_with_floats(primal, f"argument {i}") for i, primal in enumerate(primals))
 
     def forward(*given: Any) -> Any:
         out, _, *aux = _vjp(_active(), fn, given, has_aux)
@@ -94,7 +95,7 @@ def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
     What `fn` gives to `save` is kept all the same.
     """
 
-    @_like(fn, "checkpoint")
+    @_like(fn, "checkpoint", checkpoint)
     def checkpointed(*args: Any, **kwargs: Any) -> Any:
         trace = current_trace()
         if trace is None:
@@ -127,11 +128,35 @@ def _same_kind(op: Op, leaf: Any) -> Any:
     return FloatArgument(result.owner, result.value) if isinstance(leaf, FloatArgument) else result
 
 
-def _like(fn: Callable[..., Any], what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+class _Transformed:
+    """A transformed function. As a method of a class it is the transform of the bound method: `self` is no argument of
+    the transform.
+    """
+
+    def __init__(
+        self, call: Callable[..., Any], fn: Callable[..., Any], again: Callable[[Callable[..., Any]], Any]
+    ) -> None:
+        # `updated=()`: the attributes of a callable object are its own.
+        functools.update_wrapper(self, fn, updated=())
+        self._call = call
+        self._fn = fn
+        self._again = again
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._call(*args, **kwargs)
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        bind = getattr(self._fn, "__get__", None)
+        return self if instance is None or bind is None else self._again(bind(instance, owner))
+
+
+def _like(
+    fn: Callable[..., Any], what: str, again: Callable[[Callable[..., Any]], Any]
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Make a function the transform `what` of `fn`; `again` applies that to another function."""
     if not callable(fn):
         raise TypeError(f"{what} takes a function, got {type(fn).__name__}; write {what}(f)(x), not {what}(f(x))")
-    # `updated=()`: the attributes of a callable object are its own.
-    return functools.wraps(fn, updated=())
+    return lambda call: _Transformed(call, fn, again)
 
 
 def _active() -> Trace:
@@ -141,20 +166,31 @@ def _active() -> Trace:
 
 
 def _numbers(argnums: int | Sequence[int], count: int) -> list[int]:
-    numbers = [argnums] if isinstance(argnums, int) else list(argnums)
+    given = list(argnums) if isinstance(argnums, (list, tuple, range)) else [argnums]
+    numbers = [integer(number, "argnums") for number in given]
     for i in numbers:
         if not -count <= i < count:
             raise TypeError(located(f"argnums {argnums} for a call with {count} positional arguments"))
     return [i % count for i in numbers]
 
 
-def _with_floats(arg: Any) -> Any:
+def _with_floats(arg: Any, what: str) -> Any:
     """An argument to differentiate, all of whose leaves are inputs: arrays and Python floats."""
-    return optree.tree_map(_as_input, arg)
+    return optree.tree_map(lambda leaf: _as_input(leaf, what), arg)
 
 
-def _as_input(leaf: Any) -> Any:
-    return leaf if isinstance(leaf, (Tracer, ArrayType)) or type(leaf) is float else np.asarray(leaf)
+def _as_input(leaf: Any, what: str) -> Any:
+    if isinstance(leaf, (Tracer, ArrayType)) or type(leaf) is float:
+        return leaf
+    try:
+        return as_array(leaf)
+    except TypeError as error:
+        if isinstance(leaf, (np.ndarray, np.generic)) or hasattr(leaf, "__array__"):
+            raise TypeError(located(f"grad needs float inputs: {error}")) from None
+        kind = type(leaf).__name__
+        raise TypeError(
+            located(f"grad needs float inputs, {what} is of type {kind}; choose others with argnums=, or close over it")
+        ) from None
 
 
 def _fresh(trace: Trace, arg: Any, what: str) -> tuple[Any, list[Value]]:
@@ -162,7 +198,7 @@ def _fresh(trace: Trace, arg: Any, what: str) -> tuple[Any, list[Value]]:
     paths, leaves, tree = optree.tree_flatten_with_path(arg)
     copies: list[Tracer] = []
     for path, leaf in zip(paths, leaves):
-        array = leaf if isinstance(leaf, Tracer) else as_array(leaf)
+        array = leaf if isinstance(leaf, Tracer) else as_array(_as_input(leaf, what))
         if not is_float(array.dtype):
             name = f"{what} at {path_name(path)}" if path else what
             given = f"{array.dtype}{list(array.shape)}"
@@ -211,7 +247,7 @@ def _value_and_grad(
     for i in chosen:
         gradients.append(optree.tree_unflatten(optree.tree_structure(args[i]), flat[: len(wrt[i])]))
         flat = flat[len(wrt[i]) :]
-    return result, gradients[0] if isinstance(argnums, int) else tuple(gradients)
+    return result, tuple(gradients) if isinstance(argnums, (list, tuple, range)) else gradients[0]
 
 
 def _scalar(trace: Trace, loss: Any) -> Tracer:

@@ -143,10 +143,15 @@ def copying(function: Callable[..., Any], never_a_scalar: bool = False) -> Calla
 
 
 def _own_copy(result: ArrayLike, args: Sequence[Any]) -> ArrayLike:
+    if not isinstance(result, (Tracer, np.ndarray)):
+        return result  # a length or a dtype
     for arg in args:
         for part in arg if isinstance(arg, (list, tuple)) else (arg,):
             if part is result or (
-                isinstance(part, Tracer) and part.memory is not None and part.memory is result.memory
+                isinstance(part, Tracer)
+                and isinstance(result, Tracer)
+                and part.memory is not None
+                and part.memory is result.memory
             ):
                 return fresh(result)
     return result

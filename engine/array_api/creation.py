@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import optree
 
+from ..known_array import KnownArray
 from ..promotion import result_dtype
-from ..tracer import ArrayLike, Tracer, as_array, as_operand, fresh, located, trace_of
+from ..tracer import ArrayLike, Tracer, as_array, as_operand, current_trace, fresh, located, trace_of
 from . import elementwise as e
 from .broadcasting import as_arraylike, cast, dtype_argument, dtype_of, integer, key_of, shape_of
 from .elementwise import astype, broadcast_arrays
 from .manipulation import broadcast_to, moveaxis, stack
 
-arange, empty, eye, identity, ones, tri, zeros = (
-    np.arange,
-    np.empty,
-    np.eye,
-    np.identity,
-    np.ones,
-    np.tri,
-    np.zeros,
+
+def _known(array: Any) -> Any:
+    """Inside a trace, a NumPy array that takes traced indices."""
+    return array.view(KnownArray) if type(array) is np.ndarray and current_trace() is not None else array
+
+
+def _made_by(function: Callable[..., Any]) -> Callable[..., Any]:
+    return functools.wraps(function)(lambda *args, **kwargs: _known(function(*args, **kwargs)))
+
+
+arange, empty, eye, identity, ones, tri, zeros = map(
+    _made_by, (np.arange, np.empty, np.eye, np.identity, np.ones, np.tri, np.zeros)
 )
 
 
@@ -37,7 +44,7 @@ def linspace(
     """`num` numbers from `start` to `stop`, which may be traced, in equal steps along a new axis `axis`."""
     if not isinstance(start, Tracer) and not isinstance(stop, Tracer):
         concrete: Any = np.linspace
-        return concrete(start, stop, num, endpoint, retstep, dtype, axis)
+        return _known(concrete(start, stop, num, endpoint, retstep, dtype, axis))
     num = integer(num, "np.linspace: num")
     if num < 0:
         raise ValueError(located(f"np.linspace: num is 0 or more, got {num}"))
@@ -60,7 +67,7 @@ def linspace(
 def full(shape: Any, fill_value: ArrayLike, dtype: Any = None) -> Any:
     """An array filled with a number, which may be traced."""
     if not isinstance(fill_value, Tracer):
-        return np.full(shape, fill_value, dtype)
+        return _known(np.full(shape, fill_value, dtype))
     return fresh(broadcast_to(fill_value if dtype is None else astype(fill_value, dtype), shape))
 
 
@@ -72,7 +79,7 @@ def full_like(x: ArrayLike, /, fill_value: ArrayLike, dtype: Any = None, *, shap
     if isinstance(fill_value, Tracer) or np.ndim(fill_value):
         return fresh(broadcast_to(cast(as_arraylike(fill_value), wanted), lengths))
     trace = trace_of([x])
-    return trace.full(fill_value, lengths, wanted) if trace else np.full(lengths, fill_value, wanted)
+    return trace.full(fill_value, lengths, wanted) if trace else _known(np.full(lengths, fill_value, wanted))
 
 
 def zeros_like(x: ArrayLike, /, dtype: Any = None, *, shape: Any = None) -> Any:
@@ -91,12 +98,15 @@ def empty_like(x: ArrayLike, /, dtype: Any = None, *, shape: Any = None) -> Any:
 
 
 def asarray(obj: Any, /, dtype: Any = None, *, copy: bool | None = None) -> Any:
-    """An array: a traced one as it is, nested sequences of traced ones stacked, all else as NumPy makes it."""
+    """An array: a traced one as it is, nested sequences of traced ones stacked, all else as NumPy makes it.
+
+    Inside a trace, what NumPy makes takes traced indices: `asarray(table)[i]`.
+    """
     if isinstance(obj, Tracer):
         return obj if dtype is None else astype(obj, dtype)
     if isinstance(obj, (list, tuple)) and any(isinstance(leaf, Tracer) for leaf in optree.tree_leaves(obj)):  # pyright: ignore[reportArgumentType]
         return fresh(stack([asarray(part) for part in obj], dtype=dtype))
-    return as_array(np.array(obj, dtype, copy=copy))
+    return _known(as_array(np.array(obj, dtype, copy=copy)))
 
 
 array = asarray

@@ -99,7 +99,7 @@ def call_ufunc(ufunc: np.ufunc, method: str, inputs: Sequence[Any], kwargs: dict
     if method == "reduce" and ufunc in _REDUCTIONS:
         return _reduce(ufunc, name, inputs, dict(kwargs))
     if method == "accumulate" and ufunc is np.add:
-        return _called(api.cumsum, name, (inputs[0], *(inputs[1:] or (kwargs.pop("axis", 0),))), kwargs)
+        return called(api.cumsum, name, (inputs[0], *(inputs[1:] or (kwargs.pop("axis", 0),))), kwargs)
     if method == "outer" and len(inputs) == 2:
         ndim = np.ndim(inputs[1]) if not isinstance(inputs[1], Tracer) else inputs[1].ndim
         left = api.asarray(inputs[0])
@@ -116,13 +116,13 @@ def call_ufunc(ufunc: np.ufunc, method: str, inputs: Sequence[Any], kwargs: dict
         raise TracingError(located(f"{name} with where= is not traced; write np.where(mask, {name}(...), other)"))
     for option in ("dtype", "order", "subok"):
         kwargs.pop(option, None)
-    return _called(_functions().get(ufunc) or _OF_SCIPY.get(ufunc.__name__), name, inputs, kwargs)
+    return called(_functions().get(ufunc) or _OF_SCIPY.get(ufunc.__name__), name, inputs, kwargs)
 
 
 def _reduce(ufunc: np.ufunc, name: str, inputs: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     if kwargs.get("dtype", 0) is None:
         del kwargs["dtype"]
-    return _called(_REDUCTIONS[ufunc], name, (inputs[0],), {"axis": 0, **kwargs})
+    return called(_REDUCTIONS[ufunc], name, (inputs[0],), {"axis": 0, **kwargs})
 
 
 def call_function(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -133,7 +133,7 @@ def call_function(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) ->
     if ours is not None and (len(args) > _most_positional(ours) or not kwargs.keys() <= _parameters(ours)):
         args, kwargs = _as_ours(function, ours, args, kwargs)
     refuse_out(name, kwargs.pop("out", None))
-    return _called(ours, name, args, kwargs)
+    return called(ours, name, args, kwargs)
 
 
 def _as_ours(
@@ -155,7 +155,8 @@ def _as_ours(
     return [given.pop(name) for name in leading], given
 
 
-def _called(ours: Callable[..., Any] | None, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+def called(ours: Callable[..., Any] | None, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """`ours(*args, **kwargs)`, where it takes these. Raises `TracingError` where not, or where there is none."""
     if ours is None:
         raise TracingError(located(f"{name} is not traced: {alternatives(name.rpartition('.')[2])}"))
     unknown = [key for key in kwargs if key not in _parameters(ours)]

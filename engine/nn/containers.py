@@ -43,7 +43,7 @@ class _Indexed(Module):
         return cast(Module, self._modules[self._position(index)])
 
     def _sliced(self, items: list[tuple[str, Module | None]]) -> Self:
-        return type(self)([module for _, module in items])
+        return cast(Any, type(self))([module for _, module in items])
 
     def __setitem__(self, index: int, module: Module) -> None:
         self.add_module(self._position(index), _checked(module))
@@ -86,10 +86,10 @@ class Sequential(_Indexed):
     def _sliced(self, items: list[tuple[str, Module | None]]) -> Self:
         return type(self)(cast("dict[str, Module]", dict(items)))
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, input: Any) -> Any:
         for module in self:
-            x = module(x)
-        return x
+            input = module(input)
+        return input
 
 
 class ModuleList(_Indexed):
@@ -201,5 +201,5 @@ class Residual(Module):
     def __init__(self, module: Module) -> None:
         self.module = module
 
-    def forward(self, x: Any) -> Any:
-        return x + self.module(x)
+    def forward(self, input: Any) -> Any:
+        return input + self.module(input)

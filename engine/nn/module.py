@@ -13,6 +13,7 @@ from ..tracer import located
 from .binding import binding_of, current_value, update_buffer
 from .parameter import Buffer, Parameter, Stored
 from .settings import settings_changed
+from .spelling import drop_torch_argument, torch_arguments
 
 
 class Module:
@@ -31,10 +32,20 @@ class Module:
     """Whether what is registered is found by its key alone, and not as an attribute."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        if cls.__init__ is object.__init__:  # which would let any argument pass
+            for name in list(kwargs):
+                drop_torch_argument(f"nn.{cls.__name__}", kwargs, name)
+            if args or kwargs:
+                raise TypeError(located(f"{cls.__name__} takes no arguments, got {_listed(args, kwargs)}"))
         # Here, so that a subclass may assign before or without calling super().__init__().
         self = object.__new__(cls)
         self.__dict__.update(_parameters={}, _buffers={}, _modules={}, _training=True)
         return self
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.__module__.startswith(f"{__package__}.") and "__init__" in vars(cls):
+            cls.__init__ = torch_arguments(cls.__init__)
 
     # Attributes.
 
@@ -331,6 +342,10 @@ def _hidden(kind: type, name: str, registered: type) -> str:
         f"{kind.__name__}.{name} cannot be a {registered.__name__.lower()}: it is {what} of the class, which "
         f"self.{name} would go on to give; use another name{advice}"
     )
+
+
+def _listed(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    return ", ".join((*map(repr, args), *(f"{name}={value!r}" for name, value in kwargs.items())))
 
 
 def _indented(text: str) -> str:

@@ -16,6 +16,7 @@ import pytest
 import scipy.linalg
 import scipy.sparse
 import scipy.special
+from gradloom.engine.known_array import KnownArray
 
 TABLE = np.arange(12.0).reshape(4, 3)
 V = np.arange(3.0)
@@ -325,3 +326,61 @@ def test_linspace_between_traced_ends_is_numpys() -> None:
             np.testing.assert_allclose(result, expected, rtol=1e-6)
     with pytest.raises(ValueError, match="num is 0 or more"):
         gl.trace(lambda a: np.linspace(a, 1.0, -1), np.float64(0))
+
+
+def test_arrays_made_by_gradloom_numpy_take_traced_indices() -> None:
+    def look_up(x: Any, i: Any) -> Any:
+        table = gl.numpy.asarray(TABLE)
+        return (
+            table[i],
+            table[i, 1],
+            table[[i, 0]],
+            table[x.astype("int64")],
+            table.take(i, axis=0),
+            np.take(table, i),
+            (2 * table)[i],
+            table[1:][i],
+            gl.numpy.take(TABLE, i, axis=0),
+            gl.numpy.arange(5)[i],
+            gl.numpy.array([[1, 2], [3, 4]])[..., i],
+            table @ x,
+            np.stack([table[0], x]),
+        )
+
+    x, i = np.array([0.0, 1.0, 2.0]), np.int64(1)
+    graph = gl.trace(look_up, x, i)
+    index = x.astype("int64")
+    expected = (
+        TABLE[1],
+        TABLE[1, 1],
+        TABLE[[1, 0]],
+        TABLE[index],
+        TABLE[1],
+        TABLE.flat[1],
+        2 * TABLE[1],
+        TABLE[2],
+        TABLE[1],
+        1,
+        [2, 4],
+        TABLE @ x,
+        np.stack([TABLE[0], x]),
+    )
+    for result, wanted in zip(gl.interpret(graph, x, i), expected):
+        np.testing.assert_array_equal(result, wanted)
+    assert all(type(node.attrs.get("value")) is not KnownArray for node in graph.nodes)
+
+
+def test_arrays_made_by_gradloom_numpy_are_numpy_arrays() -> None:
+    def use(x: Any) -> Any:
+        y = gl.numpy.zeros(3)
+        y[1] = 5
+        assert isinstance(y, np.ndarray)
+        assert y.sum() == 5
+        assert isinstance(y.max(), np.float64)
+        assert y.tolist() == [0, 5, 0]
+        with pytest.raises(gl.TracingError, match=r"cannot be assigned into a NumPy array.*test_misuse\.py"):
+            y[0] = x[0]
+        return x[gl.numpy.asarray([True, False, True])] + y[:2]
+
+    np.testing.assert_array_equal(gl.compile(use)(V), [0, 7])
+    assert type(gl.numpy.zeros(3)) is np.ndarray

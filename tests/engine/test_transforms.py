@@ -439,3 +439,75 @@ def test_wrong_use_is_refused() -> None:
         pullback(np.ones(2))
     with pytest.raises(gl.TracingError, match="structure"):
         pullback((X, X))
+
+
+class _Scaled:
+    """Methods that are transformed where they are defined."""
+
+    def __init__(self, k: float) -> None:
+        self.k = k
+        self.shift = np.zeros(2)
+
+    @gl.compile
+    def compiled(self, x: Any) -> Any:
+        return x * self.k + self.shift
+
+    @gl.grad
+    def slope(self, x: Any) -> Any:
+        return (x * x * self.k).sum()
+
+    @gl.value_and_grad
+    def both(self, x: Any, y: Any) -> Any:
+        return (x * y * self.k).sum()
+
+    @gl.compile
+    @gl.grad
+    def fast_slope(self, x: Any) -> Any:
+        return (x * x * self.k).sum()
+
+    @gl.checkpoint
+    def again(self, x: Any) -> Any:
+        return np.tanh(x * self.k)
+
+    @staticmethod
+    @gl.compile
+    def plain(x: Any) -> Any:
+        return x + 1
+
+
+def test_decorated_methods_bind_self() -> None:
+    x = np.array([1.0, 2.0])
+    scaled = _Scaled(3.0)
+    np.testing.assert_array_equal(scaled.compiled(x), 3 * x)
+    np.testing.assert_array_equal(scaled.slope(x), 6 * x)
+    np.testing.assert_array_equal(scaled.fast_slope(x), 6 * x)
+    value, gradient = scaled.both(x, 2 * x)
+    assert value == 30
+    np.testing.assert_array_equal(gradient, 6 * x)
+    np.testing.assert_array_equal(scaled.again(x), np.tanh(3 * x))
+    np.testing.assert_array_equal(_Scaled.plain(x), x + 1)
+    np.testing.assert_array_equal(gl.grad(lambda x: scaled.compiled(x).sum())(x), [3, 3])
+    np.testing.assert_array_equal(_Scaled(5.0).compiled(x), 5 * x)
+    assert gl.compile(scaled.slope)(x).tolist() == [6, 12]
+
+
+def test_a_compiled_method_follows_the_attributes_of_self() -> None:
+    x = np.ones(2)
+    scaled = _Scaled(3.0)
+    assert scaled.compiled(x).tolist() == [3, 3]
+    scaled.k = 4.0
+    assert scaled.compiled(x).tolist() == [4, 4]
+    scaled.shift = np.ones(2)
+    assert scaled.compiled(x).tolist() == [5, 5]
+    scaled.k = 3.0
+    assert scaled.compiled(x).tolist() == [4, 4]
+
+
+def test_what_grad_is_given_that_is_no_array_is_named() -> None:
+    with pytest.raises(TypeError, match=r"argument 0 is of type _Scaled; choose others with argnums=.*test_transforms"):
+        gl.grad(lambda scaled, x: x.sum())(_Scaled(1.0), np.ones(2))
+    with pytest.raises(TypeError, match="argument 1 is of type str"):
+        gl.compile(lambda x: gl.grad(lambda x, y: x.sum(), argnums=(0, 1))(x, "a"))(np.ones(2))
+    with pytest.raises(TypeError, match="argnums must be an integer"):
+        gl.grad(lambda x: x.sum(), argnums="x")(np.ones(2))  # pyright: ignore[reportArgumentType]
+    np.testing.assert_array_equal(gl.grad(lambda x: x.sum(), argnums=np.int64(0))(np.ones(2)), [1, 1])  # pyright: ignore

@@ -9,27 +9,32 @@ from ....ir.ops import elementwise as ew
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, dtype_of
 from ...promotion import float_dtype
+from ...torch_methods import numpy_dtype
 from ...tracer import emit, located
 from ...transforms import stop_gradient
+from ..spelling import chosen_axis, torch_arguments
 
 
-def relu(x: Any) -> Any:
+@torch_arguments
+def relu(input: Any) -> Any:
     """max(x, 0); the derivative at 0 is 0."""
-    return emit(ew.relu, as_arraylike(x))
+    return emit(ew.relu, as_arraylike(input))
 
 
-def leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
+@torch_arguments
+def leaky_relu(input: Any, negative_slope: float = 0.01) -> Any:
     """x where x > 0, negative_slope x elsewhere."""
-    x = as_arraylike(x)
+    x = as_arraylike(input)
     return xp.where(x > 0, x, x * negative_slope)
 
 
-def elu(x: Any, alpha: float = 1.0) -> Any:
+@torch_arguments
+def elu(input: Any, alpha: float = 1.0) -> Any:
     """x where x > 0, alpha (eˣ - 1) elsewhere. Clevert, Unterthiner and Hochreiter 2016.
 
     At 0 the derivative is alpha and the second one 0, as in torch.
     """
-    x = as_arraylike(x)
+    x = as_arraylike(input)
     below = x < 0
     # The branch not taken must stay finite, or its derivative would be 0 * inf.
     curved = alpha * xp.expm1(xp.where(below, x, 0))
@@ -37,9 +42,9 @@ def elu(x: Any, alpha: float = 1.0) -> Any:
     return xp.where(below, curved, x if is_one else xp.where(x > 0, x, alpha * x))
 
 
-def gelu(x: Any, approximate: Literal["none", "tanh"] = "none") -> Any:
+def gelu(input: Any, approximate: Literal["none", "tanh"] = "none") -> Any:
     """x Φ(x), with the normal distribution function Φ, or its tanh form. Hendrycks and Gimpel 2016."""
-    x = _bounded_below(x)
+    x = _bounded_below(input)
     if approximate == "none":
         return x * emit(ew.ndtr, x)
     if approximate != "tanh":
@@ -51,14 +56,15 @@ def gelu(x: Any, approximate: Literal["none", "tanh"] = "none") -> Any:
     return x * sigmoid(x * (2 * math.sqrt(2 / math.pi)) * (1 + 0.044715 * square))
 
 
-def sigmoid(x: Any) -> Any:
+def sigmoid(input: Any) -> Any:
     """1 / (1 + e⁻ˣ)."""
-    return xp.expit(x)
+    return xp.expit(input)
 
 
-def silu(x: Any) -> Any:
+@torch_arguments
+def silu(input: Any) -> Any:
     """x sigmoid(x)."""
-    x = _bounded_below(x)
+    x = _bounded_below(input)
     return x * sigmoid(x)
 
 
@@ -72,14 +78,14 @@ def _bounded_below(x: Any) -> Any:
 _FAR_BELOW = -1e4
 
 
-def tanh(x: Any) -> Any:
+def tanh(input: Any) -> Any:
     """The hyperbolic tangent."""
-    return xp.tanh(x)
+    return xp.tanh(input)
 
 
-def softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
+def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
     """log(1 + e^(beta x)) / beta, and x itself where beta x > threshold."""
-    x = as_arraylike(x)
+    x = as_arraylike(input)
     z = x * beta
     return xp.where(z > threshold, x, log_one_plus_exp(z) / beta)
 
@@ -110,21 +116,33 @@ def _largest(x: Any, axis: int | tuple[int, ...]) -> Any:
     return stop_gradient((xp.max if x.size else xp.sum)(x, axis=axis, keepdims=True))
 
 
-def softmax(x: Any, axis: int = -1) -> Any:
-    """eˣ / Σ eˣ along `axis`."""
-    e = xp.exp(shifted_by_largest(as_arraylike(x), axis)[0])
+def _as_dtype(x: Any, dtype: Any) -> Any:
+    return as_arraylike(x) if dtype is None else xp.astype(x, numpy_dtype(dtype))
+
+
+@torch_arguments
+def softmax(input: Any, axis: int = -1, *, dim: int | None = None, dtype: Any = None) -> Any:
+    """eˣ / Σ eˣ along `axis`, or `dim`; of `input` as `dtype`, if one is given."""
+    axis = chosen_axis(axis, dim, -1)
+    e = xp.exp(shifted_by_largest(_as_dtype(input, dtype), axis)[0])
     return e / xp.sum(e, axis=axis, keepdims=True)
 
 
-def log_softmax(x: Any, axis: int = -1) -> Any:
-    """x - log Σ eˣ along `axis`."""
-    shifted, _ = shifted_by_largest(as_arraylike(x), axis)
+@torch_arguments
+def log_softmax(input: Any, axis: int = -1, *, dim: int | None = None, dtype: Any = None) -> Any:
+    """x - log Σ eˣ along `axis`, or `dim`; of `input` as `dtype`, if one is given."""
+    axis = chosen_axis(axis, dim, -1)
+    shifted, _ = shifted_by_largest(_as_dtype(input, dtype), axis)
     return shifted - xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True))
 
 
-def logsumexp(x: Any, axis: int | tuple[int, ...] = -1, keepdims: bool = False) -> Any:
-    """log Σ eˣ along `axis`, without overflow."""
-    x = as_arraylike(x)
+@torch_arguments
+def logsumexp(
+    input: Any, axis: int | tuple[int, ...] = -1, keepdims: bool = False, *, dim: Any = None, keepdim: bool = False
+) -> Any:
+    """log Σ eˣ along `axis`, or `dim`, without overflow."""
+    axis, keepdims = chosen_axis(axis, dim, -1), keepdims or keepdim
+    x = as_arraylike(input)
     top = _largest(x, axis)
     # An infinite largest element would give inf - inf.
     top = xp.where(xp.isfinite(top), top, 0)

@@ -11,9 +11,11 @@ from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
 from ...tracer import ShapeError, TracingError, located
 from ...transforms import stop_gradient
+from ..spelling import torch_arguments
 from .transformations import class_places, dropout
 
 
+@torch_arguments
 def scaled_dot_product_attention(
     query: Any,
     key: Any,

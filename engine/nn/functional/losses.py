@@ -7,6 +7,7 @@ from typing import Any, Literal
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
 from ...tracer import ShapeError, TracingError, located
+from ..spelling import torch_arguments
 from .activations import log_one_plus_exp_of_minus_abs, shifted_by_largest
 from .transformations import checked_index, class_places
 
@@ -38,6 +39,7 @@ def _pair(what: str, input: Any, target: Any, reduction: str) -> tuple[Any, Any]
     return input, target
 
 
+@torch_arguments
 def mse_loss(input: Any, target: Any, reduction: Reduction = "mean") -> Any:
     """(input - target)²."""
     input, target = _pair("mse_loss", input, target, reduction)
@@ -45,12 +47,14 @@ def mse_loss(input: Any, target: Any, reduction: Reduction = "mean") -> Any:
     return _reduced(difference * difference, reduction)
 
 
+@torch_arguments
 def l1_loss(input: Any, target: Any, reduction: Reduction = "mean") -> Any:
     """|input - target|."""
     input, target = _pair("l1_loss", input, target, reduction)
     return _reduced(xp.abs(input - target), reduction)
 
 
+@torch_arguments
 def smooth_l1_loss(input: Any, target: Any, reduction: Reduction = "mean", beta: float = 1.0) -> Any:
     """d² / (2 beta) where |d| < beta, |d| - beta / 2 elsewhere; d = input - target. `l1_loss` for beta = 0."""
     if beta < 0:
@@ -67,6 +71,7 @@ def smooth_l1_loss(input: Any, target: Any, reduction: Reduction = "mean", beta:
     return _reduced(loss, reduction)
 
 
+@torch_arguments
 def huber_loss(input: Any, target: Any, reduction: Reduction = "mean", delta: float = 1.0) -> Any:
     """d² / 2 where |d| < delta, delta (|d| - delta / 2) elsewhere; d = input - target. Huber 1964."""
     if delta <= 0:
@@ -81,6 +86,7 @@ def huber_loss(input: Any, target: Any, reduction: Reduction = "mean", delta: fl
     return _reduced(loss, reduction)
 
 
+@torch_arguments
 def binary_cross_entropy_with_logits(
     input: Any, target: Any, weight: Any = None, reduction: Reduction = "mean", pos_weight: Any = None
 ) -> Any:
@@ -162,6 +168,7 @@ def _over_rows(loss: Any, row_weight: Any, kept: Any, reduction: str) -> Any:
     return xp.sum(loss) / xp.sum(row_weight if kept is None else xp.where(kept, row_weight, 0))
 
 
+@torch_arguments
 def nll_loss(
     input: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: Reduction = "mean"
 ) -> Any:
@@ -176,6 +183,7 @@ def nll_loss(
     return _over_rows(-value if row_weight is None else -value * row_weight, row_weight, kept, reduction)
 
 
+@torch_arguments
 def cross_entropy(
     input: Any,
     target: Any,

@@ -16,11 +16,12 @@ from ...array_api.broadcasting import as_arraylike, described
 from ...array_api.elementwise import power_flat_at_zero, root_of_powers
 from ...tracer import ShapeError, Tracer, TracingError, emit, located, trace_of
 from ...transforms import stop_gradient
+from ..spelling import chosen_axis, torch_arguments
 
 
-def linear(x: Any, weight: Any, bias: Any = None) -> Any:
+def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     """`x @ weight.T + bias` for x (..., in), weight (out, in), bias (out,)."""
-    x, weight = as_arraylike(x), as_arraylike(weight)
+    x, weight = as_arraylike(input), as_arraylike(weight)
     if not x.shape or x.shape[-1] != weight.shape[-1]:
         raise ShapeError(
             located(f"linear: the last axis of x, {described(x)}, does not fit weight (out, in) = {weight.shape}")
@@ -48,6 +49,7 @@ def checked_index(index: Any, size: int, what: str) -> Any:
     return emit(ew.check_index, index, size=size)
 
 
+@torch_arguments
 def embedding(input: Any, weight: Any, padding_idx: int | None = None) -> Any:
     """The rows `input` of weight (num, dim): shape (*input.shape, dim). Row `padding_idx` gets no gradient.
 
@@ -72,13 +74,13 @@ def one_hot(tensor: Any, num_classes: int) -> Any:
 
 
 def layer_norm(
-    x: Any, normalized_shape: int | Sequence[int], weight: Any = None, bias: Any = None, eps: float = 1e-5
+    input: Any, normalized_shape: int | Sequence[int], weight: Any = None, bias: Any = None, eps: float = 1e-5
 ) -> Any:
     """(x - mean) / √(variance + eps) over the last axes, of shape `normalized_shape`; then times weight, plus bias.
 
     Ba, Kiros and Hinton 2016, "Layer normalization". The variance is divided by n.
     """
-    x = as_arraylike(x)
+    x = as_arraylike(input)
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     if not shape or tuple(x.shape[-len(shape) :]) != shape:
         raise ShapeError(located(f"layer_norm: the last axes of {described(x)} are not normalized_shape {shape}"))
@@ -91,8 +93,12 @@ def layer_norm(
     return result if bias is None else result + bias
 
 
-def normalize(input: Any, p: float = 2.0, axis: int | tuple[int, ...] = 1, eps: float = 1e-12) -> Any:
-    """input / max(its p-norm along `axis`, eps). The derivative of a norm of 0 is taken as 0."""
+@torch_arguments
+def normalize(
+    input: Any, p: float = 2.0, axis: int | tuple[int, ...] = 1, eps: float = 1e-12, *, dim: Any = None
+) -> Any:
+    """input / max(its p-norm along `axis`, or `dim`, eps). The derivative of a norm of 0 is taken as 0."""
+    axis = chosen_axis(axis, dim, 1)
     x = as_arraylike(input)
     if x.dtype.kind != "f":
         raise TracingError(located(f"normalize: floats are normalized, got {described(x)}; write .astype('float32')"))
@@ -106,12 +112,13 @@ def normalize(input: Any, p: float = 2.0, axis: int | tuple[int, ...] = 1, eps: 
     return x / xp.maximum(length, eps)
 
 
-def dropout(x: Any, p: float = 0.5, training: bool = True) -> Any:
+@torch_arguments
+def dropout(input: Any, p: float = 0.5, training: bool = True) -> Any:
     """In training each element is 0 with probability `p`, else times 1 / (1 - p). Srivastava et al. 2014.
 
     Raises `RuntimeError` where there is no key to draw from, see `gl.random.key`.
     """
-    x = as_arraylike(x)
+    x = as_arraylike(input)
     if not 0 <= p <= 1:
         raise ValueError(located(f"dropout: the probability is from 0 to 1, got {p}"))
     if not training or p == 0:
@@ -146,11 +153,13 @@ def _channel_dropout(what: str, ndims: dict[int, int], input: Any, p: float, tra
     return _dropped(x, p, (*x.shape[:leading], *(1,) * (x.ndim - leading)))
 
 
+@torch_arguments
 def dropout1d(input: Any, p: float = 0.5, training: bool = True) -> Any:
     """In training each channel of (N, C, L) or (C, L) is 0 with probability `p`, else times 1 / (1 - p)."""
     return _channel_dropout("dropout1d", {3: 2, 2: 1}, input, p, training)
 
 
+@torch_arguments
 def dropout2d(input: Any, p: float = 0.5, training: bool = True) -> Any:
     """In training each channel of (N, C, H, W) is 0 with probability `p`, else times 1 / (1 - p). Three axes are taken
     as (N, C, L), as in torch. Tompson et al. 2015.
@@ -158,6 +167,7 @@ def dropout2d(input: Any, p: float = 0.5, training: bool = True) -> Any:
     return _channel_dropout("dropout2d", {4: 2, 3: 2}, input, p, training)
 
 
+@torch_arguments
 def dropout3d(input: Any, p: float = 0.5, training: bool = True) -> Any:
     """In training each channel of (N, C, D, H, W) or (C, D, H, W) is 0 with probability `p`, else times 1 / (1 - p)."""
     return _channel_dropout("dropout3d", {5: 2, 4: 1}, input, p, training)

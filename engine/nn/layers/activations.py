@@ -6,13 +6,14 @@ from typing import Any, Literal
 
 from .. import functional as F
 from ..module import Module
+from ..spelling import chosen_axis
 
 
 class ReLU(Module):
     """max(x, 0)."""
 
-    def forward(self, x: Any) -> Any:
-        return F.relu(x)
+    def forward(self, input: Any) -> Any:
+        return F.relu(input)
 
 
 class LeakyReLU(Module):
@@ -21,8 +22,8 @@ class LeakyReLU(Module):
     def __init__(self, negative_slope: float = 0.01) -> None:
         self.negative_slope = negative_slope
 
-    def forward(self, x: Any) -> Any:
-        return F.leaky_relu(x, self.negative_slope)
+    def forward(self, input: Any) -> Any:
+        return F.leaky_relu(input, self.negative_slope)
 
     def extra_repr(self) -> str:
         return f"negative_slope={self.negative_slope}"
@@ -34,8 +35,8 @@ class ELU(Module):
     def __init__(self, alpha: float = 1.0) -> None:
         self.alpha = alpha
 
-    def forward(self, x: Any) -> Any:
-        return F.elu(x, self.alpha)
+    def forward(self, input: Any) -> Any:
+        return F.elu(input, self.alpha)
 
     def extra_repr(self) -> str:
         return f"alpha={self.alpha}"
@@ -47,8 +48,8 @@ class GELU(Module):
     def __init__(self, approximate: Literal["none", "tanh"] = "none") -> None:
         self.approximate: Literal["none", "tanh"] = approximate
 
-    def forward(self, x: Any) -> Any:
-        return F.gelu(x, self.approximate)
+    def forward(self, input: Any) -> Any:
+        return F.gelu(input, self.approximate)
 
     def extra_repr(self) -> str:
         return f"approximate={self.approximate!r}"
@@ -57,22 +58,22 @@ class GELU(Module):
 class SiLU(Module):
     """x sigmoid(x)."""
 
-    def forward(self, x: Any) -> Any:
-        return F.silu(x)
+    def forward(self, input: Any) -> Any:
+        return F.silu(input)
 
 
 class Sigmoid(Module):
     """1 / (1 + e⁻ˣ)."""
 
-    def forward(self, x: Any) -> Any:
-        return F.sigmoid(x)
+    def forward(self, input: Any) -> Any:
+        return F.sigmoid(input)
 
 
 class Tanh(Module):
     """The hyperbolic tangent."""
 
-    def forward(self, x: Any) -> Any:
-        return F.tanh(x)
+    def forward(self, input: Any) -> Any:
+        return F.tanh(input)
 
 
 class Softplus(Module):
@@ -82,34 +83,34 @@ class Softplus(Module):
         self.beta = beta
         self.threshold = threshold
 
-    def forward(self, x: Any) -> Any:
-        return F.softplus(x, self.beta, self.threshold)
+    def forward(self, input: Any) -> Any:
+        return F.softplus(input, self.beta, self.threshold)
 
     def extra_repr(self) -> str:
         return f"beta={self.beta}, threshold={self.threshold}"
 
 
 class Softmax(Module):
-    """eˣ / Σ eˣ along `axis`."""
+    """eˣ / Σ eˣ along `axis`, or `dim`."""
 
-    def __init__(self, axis: int = -1) -> None:
-        self.axis = axis
+    def __init__(self, axis: int = -1, *, dim: int | None = None) -> None:
+        self.axis: int = chosen_axis(axis, dim, -1)
 
-    def forward(self, x: Any) -> Any:
-        return F.softmax(x, self.axis)
+    def forward(self, input: Any) -> Any:
+        return F.softmax(input, self.axis)
 
     def extra_repr(self) -> str:
         return f"axis={self.axis}"
 
 
 class LogSoftmax(Module):
-    """x - log Σ eˣ along `axis`."""
+    """x - log Σ eˣ along `axis`, or `dim`."""
 
-    def __init__(self, axis: int = -1) -> None:
-        self.axis = axis
+    def __init__(self, axis: int = -1, *, dim: int | None = None) -> None:
+        self.axis: int = chosen_axis(axis, dim, -1)
 
-    def forward(self, x: Any) -> Any:
-        return F.log_softmax(x, self.axis)
+    def forward(self, input: Any) -> Any:
+        return F.log_softmax(input, self.axis)
 
     def extra_repr(self) -> str:
         return f"axis={self.axis}"

@@ -33,6 +33,7 @@ class _ChannelNorm(Module):
         affine: bool,
         track_running_stats: bool,
         dtype: npt.DTypeLike,
+        bias: bool = True,
     ) -> None:
         self.num_features = num_features
         self.eps = eps
@@ -40,7 +41,7 @@ class _ChannelNorm(Module):
         self.affine = affine
         self.track_running_stats = track_running_stats
         self.weight = Parameter(num_features, dtype, init.ones()) if affine else None
-        self.bias = Parameter(num_features, dtype) if affine else None
+        self.bias = Parameter(num_features, dtype) if affine and bias else None
         if track_running_stats:
             self.running_mean = Buffer(num_features, dtype)
             self.running_var = Buffer(num_features, dtype, init.ones())
@@ -80,21 +81,25 @@ class _BatchNorm(_ChannelNorm):
         affine: bool = True,
         track_running_stats: bool = True,
         dtype: npt.DTypeLike = "float32",
+        *,
+        bias: bool = True,
     ) -> None:
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype)
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype, bias)
 
-    def forward(self, x: Any) -> Any:
-        x = self._checked(x)
+    def forward(self, input: Any) -> Any:
+        input = self._checked(input)
         if not self.training or self.running_mean is None:
             training = self.training or self.running_mean is None
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, training, eps=self.eps)
+            return F.batch_norm(
+                input, self.running_mean, self.running_var, self.weight, self.bias, training, eps=self.eps
+            )
         factors: list[Any] = []
         for _ in range(batch_parts()):
             self.num_batches_tracked = self.num_batches_tracked + 1
             # Without a momentum the running statistics are means over all batches so far.
             factors.append(self.momentum if self.momentum is not None else 1.0 / self.num_batches_tracked)
         result, self.running_mean, self.running_var = batch_norm_in_training(
-            x, self.running_mean, self.running_var, self.weight, self.bias, factors, self.eps
+            input, self.running_mean, self.running_var, self.weight, self.bias, factors, self.eps
         )
         return result
 
@@ -103,7 +108,8 @@ class BatchNorm1d(_BatchNorm):
     """`functional.batch_norm` of (N, C) or (N, C, L): by the batch in training, by running statistics in evaluation.
 
     In training running_mean and running_var move by `momentum` to the batch's (`None`: they are means over all
-    batches). Without `affine` there are no weight and bias, without `track_running_stats` no running statistics.
+    batches). Without `affine` there are no weight and bias, without `bias` no bias, without `track_running_stats` no
+    running statistics.
     """
 
     dims: ClassVar[dict[int, str]] = {2: "(N, C)", 3: "(N, C, L)"}
@@ -130,18 +136,20 @@ class _InstanceNorm(_ChannelNorm):
         affine: bool = False,
         track_running_stats: bool = False,
         dtype: npt.DTypeLike = "float32",
+        *,
+        bias: bool = True,
     ) -> None:
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype)
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype, bias)
         self._rate = momentum
 
     def _channel_axis(self, ndim: int) -> int:
         return 0 if ndim == min(self.dims) else 1
 
-    def forward(self, x: Any) -> Any:
-        x = self._checked(x)
-        if x.ndim == min(self.dims):
-            return self._batched(x[None])[0]
-        return self._batched(x)
+    def forward(self, input: Any) -> Any:
+        input = self._checked(input)
+        if input.ndim == min(self.dims):
+            return self._batched(input[None])[0]
+        return self._batched(input)
 
     def _batched(self, x: Any) -> Any:
         if self.training and self.running_mean is not None:
@@ -173,7 +181,9 @@ class InstanceNorm3d(_InstanceNorm):
 
 
 class GroupNorm(Module):
-    """`functional.group_norm` of (N, C, ...), with weight (ones at first) and bias (zeros) for each channel."""
+    """`functional.group_norm` of (N, C, ...), with weight (ones at first) and bias (zeros) for each channel, unless
+    `affine` or `bias` says no.
+    """
 
     def __init__(
         self,
@@ -182,6 +192,8 @@ class GroupNorm(Module):
         eps: float = 1e-5,
         affine: bool = True,
         dtype: npt.DTypeLike = "float32",
+        *,
+        bias: bool = True,
     ) -> None:
         if num_groups < 1 or num_channels % num_groups:
             raise ValueError(
@@ -193,15 +205,15 @@ class GroupNorm(Module):
         self.eps = eps
         self.affine = affine
         self.weight = Parameter(num_channels, dtype, init.ones()) if affine else None
-        self.bias = Parameter(num_channels, dtype) if affine else None
+        self.bias = Parameter(num_channels, dtype) if affine and bias else None
 
-    def forward(self, x: Any) -> Any:
-        x = as_arraylike(x)
-        if x.ndim < 2 or x.shape[1] != self.num_channels:
+    def forward(self, input: Any) -> Any:
+        input = as_arraylike(input)
+        if input.ndim < 2 or input.shape[1] != self.num_channels:
             raise ShapeError(
-                located(f"GroupNorm: the input is (N, C, ...) with C = {self.num_channels}, got {described(x)}")
+                located(f"GroupNorm: the input is (N, C, ...) with C = {self.num_channels}, got {described(input)}")
             )
-        return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+        return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
         return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}"

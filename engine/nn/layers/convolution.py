@@ -104,11 +104,11 @@ class _Forward(_Convolution):
             self.padding = numbers(padding, self.axes, f"{what}: padding", 0)
         self.padding_mode = padding_mode
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, input: Any) -> Any:
         padding = self.padding
         if self.padding_mode != "zeros":
-            x, padding = self._padded(x), 0
-        return type(self).function(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+            input, padding = self._padded(input), 0
+        return type(self).function(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
     def _padded(self, x: Any) -> Any:
         """`x` with copies of its own elements around it."""
@@ -180,10 +180,10 @@ class _Transposed(_Convolution):
         self.padding = numbers(padding, self.axes, f"{what}: padding", 0)
         self.output_padding = numbers(output_padding, self.axes, f"{what}: output_padding", 0)
 
-    def forward(self, x: Any, output_size: Sequence[int] | None = None) -> Any:
-        extra = self.output_padding if output_size is None else self._extra(x, output_size)
+    def forward(self, input: Any, output_size: Sequence[int] | None = None) -> Any:
+        extra = self.output_padding if output_size is None else self._extra(input, output_size)
         function = type(self).function
-        return function(x, self.weight, self.bias, self.stride, self.padding, extra, self.groups, self.dilation)
+        return function(input, self.weight, self.bias, self.stride, self.padding, extra, self.groups, self.dilation)
 
     def _extra(self, x: Any, output_size: Sequence[int]) -> tuple[int, ...]:
         """The output padding that gives `output_size`, of the spatial axes."""

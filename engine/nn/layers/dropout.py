@@ -16,8 +16,8 @@ class Dropout(Module):
             raise ValueError(f"the probability of dropout is from 0 to 1, got {p}")
         self.p = p
 
-    def forward(self, x: Any) -> Any:
-        return F.dropout(x, self.p, self.training)
+    def forward(self, input: Any) -> Any:
+        return F.dropout(input, self.p, self.training)
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
@@ -26,19 +26,19 @@ class Dropout(Module):
 class Dropout1d(Dropout):
     """In training each channel of (N, C, L) or (C, L) is 0 with probability `p`, else scaled by 1 / (1 - p)."""
 
-    def forward(self, x: Any) -> Any:
-        return F.dropout1d(x, self.p, self.training)
+    def forward(self, input: Any) -> Any:
+        return F.dropout1d(input, self.p, self.training)
 
 
 class Dropout2d(Dropout):
     """In training each channel of (N, C, H, W) is 0 with probability `p`, else scaled by 1 / (1 - p)."""
 
-    def forward(self, x: Any) -> Any:
-        return F.dropout2d(x, self.p, self.training)
+    def forward(self, input: Any) -> Any:
+        return F.dropout2d(input, self.p, self.training)
 
 
 class Dropout3d(Dropout):
     """In training each channel of (N, C, D, H, W) or (C, D, H, W) is 0 with probability `p`, else scaled."""
 
-    def forward(self, x: Any) -> Any:
-        return F.dropout3d(x, self.p, self.training)
+    def forward(self, input: Any) -> Any:
+        return F.dropout3d(input, self.p, self.training)

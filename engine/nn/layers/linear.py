@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, axis_index, described
+from ...array_methods import flattened
 from ...tracer import ShapeError, located
 from .. import functional as F
 from .. import init
@@ -29,8 +30,8 @@ class Linear(Module):
         bound = 1 / math.sqrt(in_features) if in_features else 0.0
         self.bias = Parameter(out_features, dtype, init.uniform(-bound, bound)) if bias else None
 
-    def forward(self, x: Any) -> Any:
-        return F.linear(x, self.weight, self.bias)
+    def forward(self, input: Any) -> Any:
+        return F.linear(input, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
@@ -57,8 +58,8 @@ class Embedding(Module):
         draw = init.normal() if padding_idx is None else init.with_zero_row(init.normal(), padding_idx)
         self.weight = Parameter((num_embeddings, embedding_dim), dtype, draw)
 
-    def forward(self, x: Any) -> Any:
-        return F.embedding(x, self.weight, self.padding_idx)
+    def forward(self, input: Any) -> Any:
+        return F.embedding(input, self.weight, self.padding_idx)
 
     def extra_repr(self) -> str:
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
@@ -71,8 +72,8 @@ class Identity(Module):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass
 
-    def forward(self, x: Any) -> Any:
-        return x
+    def forward(self, input: Any) -> Any:
+        return input
 
 
 class Flatten(Module):
@@ -82,9 +83,8 @@ class Flatten(Module):
         self.start_dim = start_dim
         self.end_dim = end_dim
 
-    def forward(self, x: Any) -> Any:
-        first, last = self.start_dim % x.ndim, self.end_dim % x.ndim
-        return xp.reshape(x, (*x.shape[:first], math.prod(x.shape[first : last + 1]), *x.shape[last + 1 :]))
+    def forward(self, input: Any) -> Any:
+        return flattened(as_arraylike(input), self.start_dim, self.end_dim)
 
     def extra_repr(self) -> str:
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
@@ -97,15 +97,15 @@ class Unflatten(Module):
         self.dim = dim
         self.unflattened_size = tuple(unflattened_size)
 
-    def forward(self, x: Any) -> Any:
-        x = as_arraylike(x)
-        place, lengths = axis_index(self.dim, x.ndim), self.unflattened_size
+    def forward(self, input: Any) -> Any:
+        input = as_arraylike(input)
+        place, lengths = axis_index(self.dim, input.ndim), self.unflattened_size
         known = math.prod(n for n in lengths if n != -1)
-        fits = known and x.shape[place] % known == 0 if -1 in lengths else known == x.shape[place]
+        fits = known and input.shape[place] % known == 0 if -1 in lengths else known == input.shape[place]
         if not fits or lengths.count(-1) > 1 or any(n < -1 for n in lengths):
-            raise ShapeError(located(f"Unflatten: axis {self.dim} of {described(x)} does not become {lengths}"))
-        sizes = [x.shape[place] // known if n == -1 else n for n in lengths]
-        return xp.reshape(x, (*x.shape[:place], *sizes, *x.shape[place + 1 :]))
+            raise ShapeError(located(f"Unflatten: axis {self.dim} of {described(input)} does not become {lengths}"))
+        sizes = [input.shape[place] // known if n == -1 else n for n in lengths]
+        return xp.reshape(input, (*input.shape[:place], *sizes, *input.shape[place + 1 :]))
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}, unflattened_size={self.unflattened_size}"

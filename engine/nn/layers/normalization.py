@@ -33,8 +33,8 @@ class LayerNorm(Module):
         self.weight = Parameter(self.normalized_shape, dtype, init.ones()) if elementwise_affine else None
         self.bias = Parameter(self.normalized_shape, dtype) if elementwise_affine and bias else None
 
-    def forward(self, x: Any) -> Any:
-        return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+    def forward(self, input: Any) -> Any:
+        return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
         return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"

@@ -22,15 +22,16 @@ class _Pad(Module):
         self.padding = numbers_of(type(self).__name__, "padding", padding, 2 * self.axes)
         self.value = 0.0
 
-    def forward(self, x: Any) -> Any:
-        x = as_arraylike(x)
-        if x.ndim not in (self.axes + 1, self.axes + 2):
+    def forward(self, input: Any) -> Any:
+        input = as_arraylike(input)
+        if input.ndim not in (self.axes + 1, self.axes + 2):
             raise ShapeError(
                 located(
-                    f"{type(self).__name__}: the input has {self.axes + 1} or {self.axes + 2} axes, got {described(x)}"
+                    f"{type(self).__name__}: the input has {self.axes + 1} or {self.axes + 2} axes, got "
+                    f"{described(input)}"
                 )
             )
-        return F.pad(x, self.padding, self.mode, self.value)
+        return F.pad(input, self.padding, self.mode, self.value)
 
     def extra_repr(self) -> str:
         return str(self.padding)

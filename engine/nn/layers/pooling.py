@@ -31,9 +31,9 @@ class _MaxPool(Module):
         self.return_indices = return_indices
         self.ceil_mode = ceil_mode
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, input: Any) -> Any:
         return type(self).pool(
-            x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode, self.return_indices
+            input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode, self.return_indices
         )
 
     def extra_repr(self) -> str:
@@ -78,8 +78,8 @@ class AvgPool1d(Module):
         self.ceil_mode = ceil_mode
         self.count_include_pad = count_include_pad
 
-    def forward(self, x: Any) -> Any:
-        return F.avg_pool1d(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
+    def forward(self, input: Any) -> Any:
+        return F.avg_pool1d(input, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
 
     def extra_repr(self) -> str:
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
@@ -104,9 +104,9 @@ class _AvgPool(Module):
         self.count_include_pad = count_include_pad
         self.divisor_override = divisor_override
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, input: Any) -> Any:
         return type(self).pool(
-            x,
+            input,
             self.kernel_size,
             self.stride,
             self.padding,
@@ -142,8 +142,8 @@ class _LPPool(Module):
         self.stride = kernel_size if stride is None else stride
         self.ceil_mode = ceil_mode
 
-    def forward(self, x: Any) -> Any:
-        return type(self).pool(x, self.norm_type, self.kernel_size, self.stride, self.ceil_mode)
+    def forward(self, input: Any) -> Any:
+        return type(self).pool(input, self.norm_type, self.kernel_size, self.stride, self.ceil_mode)
 
     def extra_repr(self) -> str:
         return f"norm_type={self.norm_type}, kernel_size={self.kernel_size}, stride={self.stride}"
@@ -173,8 +173,8 @@ class _AdaptivePool(Module):
     def __init__(self, output_size: OutputSize) -> None:
         self.output_size = output_size
 
-    def forward(self, x: Any) -> Any:
-        return type(self).pool(x, self.output_size)
+    def forward(self, input: Any) -> Any:
+        return type(self).pool(input, self.output_size)
 
     def extra_repr(self) -> str:
         return f"output_size={self.output_size}"
@@ -203,8 +203,8 @@ class _AdaptiveMaxPool(_AdaptivePool):
         super().__init__(output_size)
         self.return_indices = return_indices
 
-    def forward(self, x: Any) -> Any:
-        return type(self).pool(x, self.output_size, self.return_indices)
+    def forward(self, input: Any) -> Any:
+        return type(self).pool(input, self.output_size, self.return_indices)
 
 
 class AdaptiveMaxPool1d(_AdaptiveMaxPool):

@@ -1,0 +1,83 @@
+"""Torch's spellings of arguments: those that mean nothing here are dropped, the others say what to write."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from ..tracer import TracingError, located
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_WEIGHTED = "multiply what reduction='none' gives by the weights, and take the mean or the sum"
+_DISTRIBUTED = "a step runs in one process"
+
+INSTEAD: dict[str, str] = {
+    "inplace": "nothing is written in place: leave inplace away, and use what comes back",
+    "device": "leave it away: where a program runs is said when it is compiled, target=",
+    "size_average": "write reduction='mean' or reduction='sum'",
+    "reduce": "write reduction='mean', 'sum' or 'none'",
+    "out": "write y = f(...)",
+    "max_norm": "rows are not scaled where they are looked up: scale the weight, or the rows",
+    "norm_type": "rows are not scaled where they are looked up",
+    "scale_grad_by_freq": "the gradient of a row is the sum over its uses",
+    "sparse": "gradients are dense: leave it away",
+    "_freeze": "write gl.stop_gradient(embedding.weight) where it is used",
+    "_weight": "write nn.init.constant_(embedding.weight, array)",
+    "enable_gqa": "repeat the heads: key = np.repeat(key, n, axis=-3), and value",
+    "add_bias_kv": "no learned key is added to the sequence",
+    "add_zero_attn": "no key of zeros is added to the sequence: np.concatenate does it",
+    "enable_nested_tensor": "leave it away: arrays are dense",
+    "mask_check": "leave it away",
+    "process_group": _DISTRIBUTED,
+    "weight": _WEIGHTED,
+    "bias": "leave it away: there is none",
+}
+"""What to write instead of an argument that torch has and the function here has not."""
+
+_DROPPED = ("_stacklevel", "mask_check", "enable_nested_tensor")
+"""Arguments that change no result, whatever they are."""
+
+
+def torch_arguments(function: Callable[P, R]) -> Callable[P, R]:
+    """`function`, called with arguments of torch's that it has not: `None` and False are as good as not given, as the
+    defaults of torch, and the others are refused. Raises `TracingError` that says what to write.
+    """
+    own = inspect.signature(function).parameters
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        for name in [name for name in kwargs if name not in own]:
+            drop_torch_argument(_name_of(function), kwargs, name)
+        if "dtype" in kwargs and kwargs["dtype"] is None:
+            del kwargs["dtype"]  # torch's default, and NumPy's float64
+        return function(*args, **kwargs)
+
+    return call
+
+
+def drop_torch_argument(what: str, kwargs: dict[str, Any], name: str) -> None:
+    """Take an argument of torch's out of `kwargs`, where it means nothing; one that nobody knows stays there."""
+    if name not in INSTEAD and name not in _DROPPED:
+        return
+    value = kwargs[name]
+    if name not in _DROPPED and value is not None and value is not False:
+        raise TracingError(located(f"{what} does not take torch's {name}={value!r}; {INSTEAD[name]}"))
+    del kwargs[name]
+
+
+def chosen_axis(axis: Any, dim: Any, default: Any) -> Any:
+    """`axis`, or `dim`, which is torch's name for it. Raises `TypeError` where both are given."""
+    if dim is None:
+        return axis
+    if axis != default:
+        raise TypeError(located(f"axis={axis} and dim={dim} say the same; write one of them"))
+    return tuple(dim) if isinstance(dim, list) else dim
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    name = function.__qualname__
+    return f"nn.{name.removesuffix('.__init__')}"
