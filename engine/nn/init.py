@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ...ir import Array, DType
+from .hyperparameters import take_plain_numbers
 
 if TYPE_CHECKING:
     from .module import Parameter
@@ -277,3 +278,6 @@ def xavier_normal_(tensor: Parameter, gain: float = 1.0) -> Parameter:
 def xavier_uniform_(tensor: Parameter, gain: float = 1.0) -> Parameter:
     """`xavier_uniform` for an existing parameter."""
     return tensor.initialize(xavier_uniform(gain))
+
+
+take_plain_numbers(globals(), [name for name in globals() if not name.startswith("_")])

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ...ir import Array, as_dtype, is_float, spec
 from ..tracer import located
 from .binding import binding_of, current_value, update_buffer
+from .hyperparameters import with_plain_numbers
 from .parameter import Buffer, Parameter, Stored
 from .settings import settings_changed
 from .spelling import drop_torch_argument, torch_arguments
@@ -45,7 +46,7 @@ class Module:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if cls.__module__.startswith(f"{__package__}.") and "__init__" in vars(cls):
-            cls.__init__ = torch_arguments(cls.__init__)
+            cls.__init__ = torch_arguments(with_plain_numbers(cls.__init__))
 
     # Attributes.
 

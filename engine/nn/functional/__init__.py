@@ -1,5 +1,6 @@
 """Functions under `torch.nn.functional`'s names, with `axis` where torch says `dim`."""
 
+from ..hyperparameters import take_plain_numbers
 from .activations import elu, gelu, leaky_relu, log_softmax, logsumexp, relu, sigmoid, silu, softmax, softplus, tanh
 from .attention import scaled_dot_product_attention
 from .convolution import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
@@ -112,3 +113,5 @@ __all__ = [
     "softplus",
     "tanh",
 ]
+
+take_plain_numbers(globals(), __all__)
