@@ -134,7 +134,7 @@ def test_powers_that_numpy_takes_are_not_checked():
 
 def test_a_negative_power_stops_a_step_before_a_parameter_changes():
     def loss_fn(model, batch):
-        return np.mean(model(batch["x"]) ** 2) * np.sum(batch["n"] ** batch["k"])
+        return np.mean(model(batch["x"]) ** 2) * np.sum(batch["n"] ** batch["k"]).astype("float32")
 
     batch = {"x": np.ones((4, 3), "float32"), "n": np.array([1, 2]), "k": np.array([1, 2])}
     step = gl.compile_step(nn.Linear(3, 2), loss_fn, gl.optim.SGD(0.1), batch)
