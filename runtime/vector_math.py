@@ -370,7 +370,8 @@ def _expm1(x: Number, f: _Format) -> Number:
     n, r = _reduce_exp(_clamp(x, -0.75 * f.mantissa - 2.0, f.exp_range[1]), f)
     half_scale = f.two_to_the(n - 1)
     y = 2.0 * fma(_expm1_reduced(r, f), half_scale, half_scale - 0.5)
-    return select(x == 0.0, x, y)
+    # Half of a subnormal number may not be one.
+    return select(fabs(x) < 4.0 * f.smallest_normal, x, y)
 
 
 def _sigmoid(x: Number, f: _Format) -> Number:

@@ -215,13 +215,13 @@ def logaddexp(x1: ArrayLike, x2: ArrayLike, /) -> Any:
 
 
 def deg2rad(x: ArrayLike, /) -> Any:
-    """Degrees as radians."""
-    return multiply(x, math.pi / 180)
+    """Degrees as radians; integers give floats."""
+    return multiply(cast(as_arraylike(x), loop_dtypes(np.deg2rad, [as_operand(x)])[0]), math.pi / 180)
 
 
 def rad2deg(x: ArrayLike, /) -> Any:
-    """Radians as degrees."""
-    return multiply(x, 180 / math.pi)
+    """Radians as degrees; integers give floats."""
+    return multiply(cast(as_arraylike(x), loop_dtypes(np.rad2deg, [as_operand(x)])[0]), 180 / math.pi)
 
 
 radians, degrees = deg2rad, rad2deg
@@ -306,8 +306,10 @@ rint = _unary("rint", ew.rint, np.rint)
 
 
 def round(x: ArrayLike, /, decimals: int = 0) -> Any:
-    """`x` rounded to `decimals`, halves to even; integers stay as they are for `decimals >= 0`."""
+    """`x` rounded to `decimals`, halves to even; integers stay for `decimals >= 0`, and bool gives float32."""
     x = as_arraylike(x)
+    if dtype_of(x).kind == "b":
+        x = rint(x)
     if dtype_of(x).kind != "f":
         if decimals >= 0:
             return x

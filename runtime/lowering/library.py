@@ -200,14 +200,14 @@ def cumsum(dtype: np.dtype[Any], way: str) -> str:
     )
     if way == "double":
         start, step = (
-            "total = f64(0)",
+            "total = f64(-0.0)",  # which leaves -0 as it is
             """total = total + f64(source[0])
             target[0] = f32(total)""",
         )
     elif way == "doubles":
         start, step = (
             """for j in range(inner):
-            totals[j] = f64(0)""",
+            totals[j] = f64(-0.0)""",
             """for j in range(inner):
                 totals[j] = totals[j] + f64(source[j])
                 target[j] = f32(totals[j])""",

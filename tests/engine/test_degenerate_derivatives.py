@@ -125,6 +125,8 @@ DEGENERATE = {
     "abs": Degenerate(gnp.abs, np.array([0.0, -0.0, -2.0]), [0.0, 0.0, -1.0]),
     "sign": Degenerate(gnp.sign, np.array([0.0, -0.0, -2.0]), zeros(3)),
     "relu": Degenerate(nn.relu, np.array([0.0, -0.0, 2.0]), [0.0, 0.0, 1.0], zeros(3)),
+    "relu6": Degenerate(nn.relu6, np.array([-1.0, 0.0, -0.0, 3.0, 6.0, 7.0]), [0.0, 0.0, 0.0, 1.0, 0.0, 0.0], zeros(6)),
+    "hardtanh": Degenerate(nn.hardtanh, np.array([-2.0, -1.0, 0.0, 1.0, 2.0]), [0.0, 0.0, 1.0, 0.0, 0.0], zeros(5)),
     "elu": Degenerate(lambda x: nn.elu(x, 2.0), np.array([0.0, -0.0, 1e30]), [2.0, 2.0, 1.0], zeros(3)),
     "leaky_relu": Degenerate(nn.leaky_relu, np.array([0.0, -0.0, 2.0]), [0.01, 0.01, 1.0]),
     "softplus at its threshold": Degenerate(

@@ -37,9 +37,9 @@ CASES: dict[str, tuple[Any, tuple[int, ...]]] = {
     **_for_each_rank(),
     **{
         name: (lambda c: c(), ROWS)
-        for name in ("ELU", "GELU", "ReLU", "SiLU", "Sigmoid", "Softplus", "Tanh", "LeakyReLU", "Softmax", "LogSoftmax")
+        for name in ("ELU", "GELU", "ReLU", "SiLU", "Sigmoid", "Softplus", "Tanh", "Softmax", "LogSoftmax")
     },
-    **{name: (lambda c: c(), ROWS) for name in ("Dropout", "Flatten", "Identity")},
+    **{name: (lambda c: c(), ROWS) for name in ("LeakyReLU", "ReLU6", "Hardtanh", "Dropout", "Flatten", "Identity")},
     "GELU": (lambda c: c("tanh"), ROWS),
     **{name: (lambda c: c(6, 4, 2, bidirectional=True), SEQUENCE) for name in ("RNN", "GRU")},
     "LSTM": (lambda c: c(6, 4, 2, bidirectional=True, proj_size=3), SEQUENCE),

@@ -241,3 +241,12 @@ def test_means_over_large_windows_and_their_gradients():
     for name, mean in compiled(arrays("float32")).items():
         np.testing.assert_allclose(mean, float(TENTH), rtol=CLOSE, err_msg=name)
         np.testing.assert_allclose(gradients(arrays("float32"))[name], exact[name], rtol=CLOSE, err_msg=name)
+
+
+def test_running_sums_of_negative_zeros_are_negative_zeros_at_any_length() -> None:
+    shapes = (((9,), 0), ((300,), 0), ((300, 2), 0), ((2, 300), 1))
+    xs = [np.full(shape, -0.0, "float32") for shape, _ in shapes]
+    results = gl.compile(lambda xs: [np.cumsum(x, axis) for x, (_, axis) in zip(xs, shapes)])(xs)
+    for x, result in zip(xs, results, strict=True):
+        np.testing.assert_array_equal(result, x)
+        assert np.signbit(result).all()

@@ -30,6 +30,8 @@ def against_torch(ours, theirs, *arrays, rtol=1e-11, atol=1e-12):
 UNARY = [
     (F.relu, "relu", {}),
     (F.leaky_relu, "leaky_relu", {"negative_slope": 0.2}),
+    (F.relu6, "relu6", {}),
+    (F.hardtanh, "hardtanh", {"min_val": -0.5, "max_val": 0.75}),
     (F.elu, "elu", {"alpha": 1.3}),
     (F.gelu, "gelu", {}),
     (F.gelu, "gelu", {"approximate": "tanh"}),
@@ -267,6 +269,8 @@ def test_layers_are_their_functions():
     for layer, expected in [
         (nn.ReLU(), F.relu(x)),
         (nn.LeakyReLU(0.3), F.leaky_relu(x, 0.3)),
+        (nn.ReLU6(), np.clip(x, 0, 6)),
+        (nn.Hardtanh(-0.5, 0.25), np.clip(x, -0.5, 0.25)),
         (nn.ELU(0.5), F.elu(x, 0.5)),
         (nn.GELU("tanh"), F.gelu(x, "tanh")),
         (nn.SiLU(), F.silu(x)),
@@ -282,6 +286,13 @@ def test_layers_are_their_functions():
         (nn.Residual(nn.Tanh()), x + np.tanh(x)),
     ]:
         np.testing.assert_array_equal(nn.functional_call(layer, nn.init_parameters(layer), x), expected)
+
+
+def test_hardtanh_between_bounds_in_the_wrong_order_is_refused():
+    with pytest.raises(ValueError, match="hardtanh: min_val is not above max_val, got 1 and 0"):
+        F.hardtanh(np.zeros(2), 1, 0)
+    with pytest.raises(ValueError, match="Hardtanh: min_val is below max_val, got 1 and 1"):
+        nn.Hardtanh(1, 1)
 
 
 def test_float32_stays_float32():

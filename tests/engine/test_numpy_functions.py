@@ -180,6 +180,16 @@ def test_promotion_is_numpys(name: str, first: str, second: Any) -> None:
 
 def test_float16_results_of_small_integers_become_float32() -> None:
     assert gl.trace(np.sqrt, np.ones(3, "uint8")).outputs[0].type == gl.spec(3, "float32")
+    functions = (np.deg2rad, np.rad2deg, np.radians, np.degrees, np.hypot, np.logaddexp, np.heaviside, np.exp2, np.fabs)
+    for x in (np.array([0, 1, 90], "uint8"), np.array([False, True])):
+        for f in functions:
+            arguments = (x,) * f.nin
+            (result,) = gl.interpret(gl.trace(f, *arguments), *arguments)
+            assert result.dtype == "float32", f
+            np.testing.assert_allclose(result, f(*(a.astype("float32") for a in arguments)), 1e-6)
+    (result,) = gl.interpret(gl.trace(np.round, np.array([False, True])), np.array([False, True]))
+    assert result.dtype == "float32"
+    assert list(result) == [0, 1]
     assert gl.trace(np.tanh, np.ones(3, "bool")).outputs[0].type == gl.spec(3, "float32")
 
 

@@ -286,6 +286,8 @@ def _tanh_form(x: float) -> float:
 
 ACTIVATIONS: dict[str, tuple[Callable[..., Any], Callable[[float], float]]] = {
     "relu": (F.relu, lambda x: 0.0 if x < 0 else x),
+    "relu6": (F.relu6, lambda x: x if x != x else min(max(x, 0.0), 6.0)),
+    "hardtanh": (lambda x: F.hardtanh(x, -2, 3), lambda x: x if x != x else min(max(x, -2.0), 3.0)),
     "leaky_relu": (lambda x: F.leaky_relu(x, 0.25), lambda x: x if x > 0 else x * 0.25),
     "elu": (F.elu, lambda x: x if x > 0 else math.expm1(x)),
     "celu": (lambda x: F.elu(x, 2.0), lambda x: x if x > 0 else 2 * math.expm1(x)),

@@ -329,3 +329,12 @@ def test_rows_that_end_amid_a_vector_have_the_bits_of_whole_ones():
     whole = gl.compile(np.tanh)(x)
     for columns in (17, 33, 77, 95):
         np.testing.assert_array_equal(gl.compile(lambda x, n=columns: np.tanh(x[:, :n]))(x), whole[:, :columns])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_expm1_of_the_smallest_numbers_is_the_number(dtype):
+    info = np.finfo(dtype)
+    whole = np.arange(1, 200) * info.smallest_subnormal
+    x = np.concatenate([whole, info.smallest_normal - whole, info.smallest_normal + whole, [info.smallest_normal * 2]])
+    x = np.concatenate([x, -x]).astype(dtype)
+    np.testing.assert_array_equal(native("expm1", x), x)

@@ -1,7 +1,21 @@
 """Functions under `torch.nn.functional`'s names, with `axis` where torch says `dim`."""
 
 from ..hyperparameters import take_plain_numbers
-from .activations import elu, gelu, leaky_relu, log_softmax, logsumexp, relu, sigmoid, silu, softmax, softplus, tanh
+from .activations import (
+    elu,
+    gelu,
+    hardtanh,
+    leaky_relu,
+    log_softmax,
+    logsumexp,
+    relu,
+    relu6,
+    sigmoid,
+    silu,
+    softmax,
+    softplus,
+    tanh,
+)
 from .attention import scaled_dot_product_attention
 from .convolution import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from .losses import (
@@ -82,6 +96,7 @@ __all__ = [
     "embedding",
     "gelu",
     "group_norm",
+    "hardtanh",
     "huber_loss",
     "instance_norm",
     "interpolate",
@@ -105,6 +120,7 @@ __all__ = [
     "pixel_shuffle",
     "pixel_unshuffle",
     "relu",
+    "relu6",
     "scaled_dot_product_attention",
     "sigmoid",
     "silu",

@@ -22,6 +22,25 @@ def relu(input: Any) -> Any:
 
 
 @torch_arguments
+def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0) -> Any:
+    """x between min_val and max_val, and the nearer one beyond them.
+
+    The derivative at both is 0, where that of `np.clip` is 1. Raises `ValueError` where min_val is above max_val.
+    """
+    if min_val > max_val:
+        raise ValueError(located(f"hardtanh: min_val is not above max_val, got {min_val} and {max_val}"))
+    x = as_arraylike(input)
+    return xp.where(x <= min_val, min_val, xp.where(x >= max_val, max_val, x))
+
+
+@torch_arguments
+def relu6(input: Any) -> Any:
+    """x between 0 and 6, and the nearer one beyond them; the derivative at both is 0. Krizhevsky 2010."""
+    x = relu(input)
+    return xp.where(x >= 6, 6, x)
+
+
+@torch_arguments
 def leaky_relu(input: Any, negative_slope: float = 0.01) -> Any:
     """x where x > 0, negative_slope x elsewhere."""
     x = as_arraylike(input)

@@ -1,6 +1,6 @@
 """Layers under `torch.nn`'s names and with its arguments, with `axis` where torch says `dim`."""
 
-from .activations import ELU, GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, SiLU, Softmax, Softplus, Tanh
+from .activations import ELU, GELU, Hardtanh, LeakyReLU, LogSoftmax, ReLU, ReLU6, Sigmoid, SiLU, Softmax, Softplus, Tanh
 from .batch_normalization import (
     BatchNorm1d,
     BatchNorm2d,
@@ -101,6 +101,7 @@ __all__ = [
     "Embedding",
     "Flatten",
     "GroupNorm",
+    "Hardtanh",
     "Identity",
     "InstanceNorm1d",
     "InstanceNorm2d",
@@ -118,6 +119,7 @@ __all__ = [
     "PixelShuffle",
     "PixelUnshuffle",
     "ReLU",
+    "ReLU6",
     "ReflectionPad1d",
     "ReflectionPad2d",
     "ReflectionPad3d",

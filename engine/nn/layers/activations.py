@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from ...tracer import located
 from .. import functional as F
 from ..module import Module
 from ..spelling import chosen_axis
@@ -14,6 +15,29 @@ class ReLU(Module):
 
     def forward(self, input: Any) -> Any:
         return F.relu(input)
+
+
+class Hardtanh(Module):
+    """x between min_val and max_val, and the nearer one beyond them."""
+
+    def __init__(self, min_val: float = -1.0, max_val: float = 1.0) -> None:
+        if min_val >= max_val:
+            raise ValueError(located(f"Hardtanh: min_val is below max_val, got {min_val} and {max_val}"))
+        self.min_val = min_val
+        self.max_val = max_val
+
+    def forward(self, input: Any) -> Any:
+        return F.hardtanh(input, self.min_val, self.max_val)
+
+    def extra_repr(self) -> str:
+        return f"min_val={self.min_val}, max_val={self.max_val}"
+
+
+class ReLU6(Module):
+    """x between 0 and 6, and the nearer one beyond them."""
+
+    def forward(self, input: Any) -> Any:
+        return F.relu6(input)
 
 
 class LeakyReLU(Module):
