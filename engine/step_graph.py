@@ -25,8 +25,9 @@ from .nn import Buffer, Module, Parameter, bind
 from .numbers import as_real, as_whole
 from .optim import Optimizer
 from .step_arguments import call_loss, check_loss, no_loss, no_model, no_optimizer
+from .step_updates import Updates
 from .trace import path_name
-from .tracer import ShapeError, Trace, Tracer, TracingError, as_array, located, role, scope
+from .tracer import ShapeError, Trace, Tracer, TracingError, as_array, located, role
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ def trace_step(
             read = [g for g in total.gradients if g is not None]
             bounded = iter(clipped(read, clip_norm, clip_value))
             gradients = [None if g is None else next(bounded) for g in total.gradients]
-            new_parameters, new_state = trainer.update(inputs, gradients)
+            new_parameters, new_state = trainer.update(trace, inputs, gradients)
         outputs = [*new_parameters, *inputs.buffers, *new_state, total.loss, *total.metrics]
         output_names = [*trainer.carried_names, "loss", *(name or "metrics" for name in total.metric_names)]
         graph = trace.graph(outputs, output_names, {i: i for i in range(len(trainer.carried_names))})
@@ -305,11 +306,12 @@ class _StepTracer:
         read = [Tracer(trace, g) if value in depending else None for value, g in zip(wrt, gradients)]
         return _Outcome(loss, read, metrics, names, tree)
 
-    def update(self, inputs: _Inputs, gradients: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    def update(self, trace: Trace, inputs: _Inputs, gradients: Sequence[Any]) -> tuple[list[Any], list[Any]]:
         """The new parameters, and the new state with `step`. What the loss does not read (gradient `None`) stays as it
         is, and so does its state: it does not decay either.
         """
         scalars: dict[DType, Mapping[str, Any]] = {}
+        update = Updates(trace, self.optimizer)
         new_state = list[Any](inputs.state)
         new: dict[Parameter, Any] = {}
         current = {p: value for (_, p), value in zip(self.parameters, inputs.parameters)}
@@ -320,10 +322,8 @@ class _StepTracer:
                 scalars[parameter.dtype] = self.optimizer.scalars(inputs.step, inputs.lr, parameter.dtype)
             places = {kind: k * len(self.trained) + i for k, kind in enumerate(self.kinds)}
             state = {kind: inputs.state[place] for kind, place in places.items()}
-            with scope(name.rpartition(".")[0]):
-                new[parameter], updated = self.optimizer.update(
-                    current[parameter], gradient, state, scalars[parameter.dtype]
-                )
+            path = name.rpartition(".")[0]
+            new[parameter], updated = update(path, current[parameter], gradient, state, scalars[parameter.dtype])
             for kind, place in places.items():
                 new_state[place] = updated[kind]
         return [new.get(p, current[p]) for _, p in self.parameters], [*new_state, inputs.step + 1]

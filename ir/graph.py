@@ -65,7 +65,9 @@ class Node:
         self.inputs = tuple(inputs)
         self.attrs = dict(attrs)
         self.origin = origin
-        self.outputs = tuple(Value(t, self, i) for i, t in enumerate(types))
+        # Most nodes have one output, and there are many nodes.
+        one = len(types) == 1
+        self.outputs = (Value(types[0], self),) if one else tuple(Value(t, self, i) for i, t in enumerate(types))
 
     @property
     def output(self) -> Value:

@@ -6,6 +6,7 @@ nothing of it from budgets or threads: tiles fix the order of sums.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -160,6 +161,7 @@ def block_rows(node: Node) -> int:
     return max(LEAST_BLOCK, math.isqrt(rows)) if rows > LEAST_BLOCK else 0
 
 
+@functools.cache
 def squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape without axes of length 1."""
     return tuple(n for n in shape if n != 1)

@@ -14,9 +14,13 @@ _LARGEST = 4096
 
 def attr_key(value: Any) -> Any:
     """A hashable key of an attribute, or of all attributes of a node."""
+    if type(value) in (int, str):
+        return value
     if isinstance(value, dict):
-        return tuple((k, attr_key(v)) for k, v in cast("dict[str, Any]", value).items())
+        return tuple([(k, attr_key(v)) for k, v in cast("dict[str, Any]", value).items()]) if value else ()
     if isinstance(value, tuple):
+        if set(map(type, cast("tuple[Any, ...]", value))) <= {int}:
+            return cast("tuple[int, ...]", value)  # a shape, or axes
         return tuple(attr_key(v) for v in cast("tuple[Any, ...]", value))
     if isinstance(value, float):
         return value.hex()  # 0.0 and -0.0 are equal, and NaN is not equal to itself

@@ -303,3 +303,49 @@ def test_a_loss_that_depends_on_no_parameter_is_an_error():
 def test_a_loss_that_is_no_function_is_an_error():
     with pytest.raises(TypeError, match="loss_fn is a function of"):
         trace_step(nn.Linear(3, 2), 3, optim.SGD(0.1), np.ones((4, 3), "float32"))  # pyright: ignore
+
+
+def test_updates_that_are_copied_are_those_that_were_traced():
+    class Net(nn.Module):
+        def __init__(self):
+            self.layers = nn.ModuleList([nn.Linear(4, 4) for _ in range(3)])
+
+        def forward(self, x):
+            for layer in self.layers:
+                x = np.tanh(layer(x))
+            return x
+
+    batch = {"x": np.ones((2, 4), np.float32), "y": np.zeros(2, np.int64)}
+    for optimizer in (optim.SGD(0.1, 0.9, nesterov=True), optim.AdamW(0.1, amsgrad=True)):
+        step = trace_step(Net(), loss_fn, optimizer, batch)
+        by_layer = [
+            [(n.op.name, n.attrs, n.origin.source) for n in step.graph.nodes if n.origin.scope == f"layers.{i}"
+             and n.origin.role == "optimizer"]
+            for i in range(3)
+        ]  # fmt: skip
+        assert by_layer[0]
+        assert by_layer[0] == by_layer[1] == by_layer[2]
+        carried = start(Net(), step)
+        outputs = run(step, carried, batch)
+        places = [name for name, _ in step.parameters]
+        gradient = gl.grad(
+            lambda values: loss_fn(Bound(values), batch)
+        )(dict(zip(places, carried)))
+        scalars = optimizer.scalars(np.asarray(0), np.asarray(optimizer.learning_rate(0)), np.dtype("float32"))
+        state = {kind: np.zeros((4, 4), np.float32) for kind in optimizer.init(gl.spec((4, 4)))}
+        for name in ("layers.0.weight", "layers.2.weight"):
+            i = places.index(name)
+            new, _ = optimizer.update(carried[i], gradient[name], state, scalars)
+            np.testing.assert_allclose(outputs[i], new, rtol=1e-4, atol=1e-6)
+
+
+class Bound:
+    """Three layers with given values, as a model."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def __call__(self, x):
+        for i in range(3):
+            x = np.tanh(x @ self.values[f"layers.{i}.weight"].T + self.values[f"layers.{i}.bias"])
+        return x
