@@ -128,9 +128,23 @@ def _readable(path: str | os.PathLike[str]) -> Iterator[None]:
     except FormatError as error:
         where = os.fsdecode(path)
         size = f" ({_size(where)})" if os.path.isfile(where) else ""
+        if _is_of_torch(where):
+            raise CheckpointError(
+                f"cannot load {where}{size}: it is a file of torch.save, not a safetensors file; write "
+                f"step.set_parameters(torch.load({where!r}, weights_only=True)), or save it by safetensors.torch"
+            ) from error
         raise CheckpointError(
             f"cannot load {where}{size}: it is cut off, damaged or no safetensors file: {error}"
         ) from error
+
+
+def _is_of_torch(path: str) -> bool:
+    """Whether a file begins as torch.save writes it: an archive, or a pickle in files of old."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(4).startswith((b"PK\x03\x04", b"\x80\x02"))
+    except OSError:
+        return False
 
 
 def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]]:

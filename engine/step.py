@@ -584,6 +584,9 @@ def _other_structure(types: Sequence[tuple[str, ArrayType]], tree: optree.PyTree
     for name, t in missing.items():
         if any(other.startswith(f"{name}.") for other in extra):
             return f"{name} is a container, the step was compiled for one array; write np.asarray(..., '{t.dtype}')"
+    if not missing and not extra and {tree.type, type(batch)} == {tuple, list}:
+        given, kind = ("list", "tuple") if tree.type is tuple else ("tuple", "list")
+        return f"the batch is a {given}, the step was compiled for a {kind}; write step({kind}(batch))"
     if not missing and not extra:
         return f"the batch is {optree.tree_structure(batch)}, the step was compiled for {tree}"
     parts = [f"{what} {listed(names)}" for what, names in (("without", missing), ("with", extra)) if names]

@@ -22,6 +22,7 @@ from .errors import warn
 from .float64_entries import float64_entries
 from .frozen_draws import told_of_draws
 from .nn import Buffer, Module, Parameter, bind
+from .nn.registration import torch_name
 from .numbers import as_real, as_whole
 from .optim import Optimizer
 from .step_arguments import call_loss, check_loss, no_loss, no_model, no_optimizer
@@ -393,6 +394,8 @@ def _leaf_type(name: str, leaf: Any) -> ArrayType:
     if isinstance(leaf, ArrayType):
         return leaf
     if isinstance(leaf, (np.ndarray, np.generic, bool, int, float)):
+        return type_of(as_array(leaf))
+    if torch_name(leaf) is not None:
         return type_of(as_array(leaf))
     raise TypeError(f"{name} is of type {type(leaf).__name__}; use arrays or specs, gl.spec(shape, dtype)")
 

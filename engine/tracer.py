@@ -318,8 +318,8 @@ def _plain_array(operand: ArrayLike) -> Array:
     try:
         return np.asarray(operand)
     except (RuntimeError, ValueError, TypeError) as error:
-        if isinstance(error, TracingError):
-            raise
+        if isinstance(error, TracingError) or ", at " in str(error):
+            raise  # it says enough
         kind = type(operand).__name__
         raise TypeError(located(f"an operand of type {kind} is no array of numbers: {error}")) from None
 

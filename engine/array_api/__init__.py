@@ -441,3 +441,12 @@ def _without_sharing() -> None:
 
 
 _without_sharing()
+
+
+def __getattr__(name: str) -> object:
+    """Says what to write instead of a function of NumPy that is not here."""
+    if name.startswith("_"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .dispatch import alternatives
+
+    raise AttributeError(f"gradloom.numpy has no {name!r}; {alternatives(name)}")

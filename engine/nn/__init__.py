@@ -1,5 +1,6 @@
 """Models: modules, layers and functions under PyTorch's names."""
 
+from ..missing_names import attributes_of
 from . import functional, init
 from .attention import MultiheadAttention, TransformerEncoder, TransformerEncoderLayer
 from .binding import Binding, bind, functional_call, init_buffers, init_parameters
@@ -294,3 +295,5 @@ __all__ = [
     "softplus",
     "tanh",
 ]
+
+__getattr__ = attributes_of(__name__, __all__, "nn")

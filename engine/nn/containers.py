@@ -7,8 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any, ClassVar, Self, cast, overload
 
+from ..tracer import located
 from .module import Module
 from .parameter import Parameter
+from .registration import instead_of_torch, torch_name
 from .settings import settings_changed
 
 
@@ -69,7 +71,12 @@ class _Indexed(Module):
 
 def _checked(module: Any) -> Module:
     if not isinstance(module, Module):
-        raise TypeError(f"expected a module, got {module if isinstance(module, type) else type(module).__name__}")
+        name = torch_name(module)
+        if name is not None:
+            raise TypeError(located(f"expected a module of gl.nn, got a {name}; {instead_of_torch(name)}"))
+        what = f"the class {module.__name__}; write {module.__name__}(...)" if isinstance(module, type) else None
+        function = "a function; write a Module whose forward calls it" if callable(module) else type(module).__name__
+        raise TypeError(located(f"expected a module, got {what or function}"))
     return module
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Self, cast
 
@@ -13,6 +14,7 @@ from ..tracer import located
 from .binding import binding_of, current_value, update_buffer
 from .hyperparameters import with_plain_numbers
 from .parameter import Buffer, Parameter, Stored
+from .registration import check_registered
 from .settings import settings_changed
 from .spelling import drop_torch_argument, torch_arguments
 
@@ -204,7 +206,7 @@ class Module:
             below = [(f"{path}.{name}" if path else name, child) for name, child in module.named_children(once=False)]
             inside = path.split(".") if path else []
             if len(inside) > 500:
-                raise RecursionError(f"the modules contain themselves: {path[:80]}...")
+                raise ValueError(f"the modules contain themselves: {path[:80]}...")
             stack.extend(reversed(below))
 
     def named_children(self, once: bool = True) -> Iterator[tuple[str, Module]]:
@@ -290,10 +292,10 @@ class Module:
         return self
 
     def check_registered(self) -> None:
-        """Raise `TypeError` where modules or parameters hide in a list or dict that was filled after assignment, or are
-        attributes of a class.
+        """Raise `TypeError` where modules or parameters hide in what attributes hold, at any depth (lists, dicts,
+        objects, closures), or are attributes of a class.
         """
-        for path, module in self.named_modules():
+        for module in self.modules():
             for kind in type(module).__mro__:
                 for name, value in vars(kind).items():
                     if isinstance(value, (Module, Stored)):
@@ -301,16 +303,7 @@ class Module:
                             f"{kind.__name__}.{name} is a {type(value).__name__} of the class, which all its instances "
                             f"share and no step would train; write self.{name} = ... in __init__"
                         )
-            for name, value in vars(module).items():
-                if name in ("_parameters", "_buffers", "_modules") or not isinstance(value, (list, tuple, dict, set)):
-                    continue
-                items = cast("list[Any]", list(value.values() if isinstance(value, dict) else value))
-                if any(isinstance(item, (Module, Stored)) for item in items):
-                    where = f"{path}.{name}" if path else name
-                    raise TypeError(
-                        f"{where} is a {type(value).__name__} that holds modules or parameters; these are not seen and "
-                        "would not be trained; use nn.ModuleList, nn.ModuleDict or nn.ParameterList"
-                    )
+        check_registered(self)
 
     # Printing.
 
@@ -318,6 +311,7 @@ class Module:
         """The arguments that are printed; a subclass says which."""
         return ""
 
+    @reprlib.recursive_repr("(itself)")
     def __repr__(self) -> str:
         lines = self.extra_repr().split("\n") if self.extra_repr() else []
         children = [f"({name}): {_indented(repr(module))}" for name, module in self.printed_children()]

@@ -17,7 +17,8 @@ from .settings import settings_changed
 
 _WHAT_TO_WRITE = (
     "a model is a description and holds no arrays; use step = gl.compile_step(model, ...) to train it, "
-    "step.bind(lambda model, x: model(x)) to run it, or gl.nn.functional_call(model, parameters, x) with own arrays"
+    "step.bind(lambda model, x: model(x)) to run it, or gl.nn.functional_call(model, parameters, x) with own arrays; "
+    "inside a step it is no part of the step's model: make it an attribute of that, or of an nn.ModuleList there"
 )
 
 

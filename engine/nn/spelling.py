@@ -33,6 +33,8 @@ INSTEAD: dict[str, str] = {
     "enable_nested_tensor": "leave it away: arrays are dense",
     "mask_check": "leave it away",
     "process_group": _DISTRIBUTED,
+    "min_value": "write min_val",
+    "max_value": "write max_val",
     "weight": _WEIGHTED,
     "bias": "leave it away: there is none",
 }

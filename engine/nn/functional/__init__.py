@@ -1,5 +1,6 @@
 """Functions under `torch.nn.functional`'s names, with `axis` where torch says `dim`."""
 
+from ...missing_names import attributes_of
 from ..hyperparameters import take_plain_numbers
 from .activations import (
     elu,
@@ -131,3 +132,5 @@ __all__ = [
 ]
 
 take_plain_numbers(globals(), __all__)
+
+__getattr__ = attributes_of(__name__, __all__, "nn.functional")

@@ -1,0 +1,80 @@
+"""Names of torch's that are not here: what to write instead."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+_INSTEAD: dict[str, str] = {
+    "AlphaDropout": "nn.Dropout",
+    "BCELoss": "nn.binary_cross_entropy_with_logits(logits, target), of what comes before the sigmoid",
+    "BCEWithLogitsLoss": "nn.binary_cross_entropy_with_logits(logits, target)",
+    "CELU": "nn.ELU",
+    "CrossEntropyLoss": "nn.cross_entropy(logits, target)",
+    "DataParallel": "the model itself: its step runs on all cores",
+    "GLU": "a * nn.sigmoid(b), with a, b = np.split(x, 2, axis=-1)",
+    "Hardsigmoid": "np.clip(x / 6 + 0.5, 0, 1)",
+    "Hardswish": "x * np.clip(x / 6 + 0.5, 0, 1)",
+    "HuberLoss": "nn.huber_loss(input, target)",
+    "KLDivLoss": "np.sum(target * (np.log(target) - input))",
+    "L1Loss": "nn.l1_loss(input, target)",
+    "LogSigmoid": "-nn.softplus(-x)",
+    "MSELoss": "nn.mse_loss(input, target)",
+    "Mish": "x * np.tanh(nn.softplus(x))",
+    "NLLLoss": "nn.nll_loss(log_probabilities, target)",
+    "PReLU": "np.where(x > 0, x, self.weight * x), with self.weight = nn.Parameter(np.full(1, 0.25, 'float32'))",
+    "ParameterDict": "attributes of a module: setattr(self, name, nn.Parameter(...))",
+    "RMSNorm": "x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + eps) * self.weight",
+    "SELU": "1.0507 * nn.elu(x, 1.67326)",
+    "SmoothL1Loss": "nn.smooth_l1_loss(input, target)",
+    "Softmax2d": "nn.Softmax(axis=1)",
+    "Softmin": "nn.softmax(-x, axis)",
+    "Softsign": "x / (1 + np.abs(x))",
+    "SyncBatchNorm": "nn.BatchNorm2d: a step runs in one process",
+    "Tanhshrink": "x - np.tanh(x)",
+    "Threshold": "np.where(x > threshold, x, value)",
+    "Transformer": "nn.TransformerEncoder, and nn.MultiheadAttention for a decoder",
+    "TransformerDecoder": "nn.ModuleList of layers with nn.MultiheadAttention",
+    "TransformerDecoderLayer": "a Module with two nn.MultiheadAttention",
+    "binary_cross_entropy": "nn.binary_cross_entropy_with_logits(logits, target), of what comes before the sigmoid",
+    "cosine_similarity": "np.sum(nn.normalize(a, axis=-1) * nn.normalize(b, axis=-1), axis=-1)",
+    "glu": "a * nn.sigmoid(b), with a, b = np.split(x, 2, axis=-1)",
+    "kl_div": "np.sum(target * (np.log(target) - input))",
+    "logsigmoid": "-nn.softplus(-x)",
+    "mish": "x * np.tanh(nn.softplus(x))",
+    "rms_norm": "x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + eps) * weight",
+    "selu": "1.0507 * nn.elu(x, 1.67326)",
+    "softmin": "nn.softmax(-x, axis)",
+    "softsign": "x / (1 + np.abs(x))",
+    "upsample": "nn.interpolate",
+    "DistributedDataParallel": "the model itself: its step runs on all cores",
+    "utils": "the arguments of gl.compile_step: clip_norm=, clip_value=",
+}
+
+
+def attributes_of(module: str, names: Sequence[str], prefix: str) -> Callable[[str], Any]:
+    """The `__getattr__` of a module whose names are `names`: an `AttributeError` that says what to write."""
+
+    def missing(name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        raise AttributeError(f"{prefix} has no {name!r}; {_instead(name, names, prefix)}")
+
+    return missing
+
+
+def _instead(name: str, names: Sequence[str], prefix: str) -> str:
+    if name in _INSTEAD:
+        return f"write {_INSTEAD[name]}"
+    if name.startswith("Lazy"):
+        return f"write {prefix}.{name.removeprefix('Lazy')}, with the number of inputs"
+    if name.endswith("_") and name[:-1] in names:
+        return f"nothing is written in place: write x = {prefix}.{name[:-1]}(x)"
+    same = [known for known in names if known.lower() == name.lower()]
+    if same:
+        return f"write {prefix}.{max(same, key=lambda known: known[0].isupper() == name[0].isupper())}"
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    if near:
+        return f"similar: {', '.join(f'{prefix}.{n}' for n in near)}"
+    return "write it with functions of gl.numpy, as a function, or as a Module whose forward says what it computes"
