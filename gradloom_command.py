@@ -14,7 +14,8 @@ def main() -> int:
 
     def interrupt(number: int, frame: Any) -> None:
         came.append(number)
-        raise KeyboardInterrupt
+        if len(came) == 1:  # a second one would come in the midst of what the first leads to
+            raise KeyboardInterrupt
 
     try:
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:

@@ -11,10 +11,12 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from ..ir import SHORT_NAMES, Array, ArrayType, as_dtype
+from ..ir.printable import brief
 from .replace_file import check_replaceable, replacing
 from .safetensors_format import FormatError, SafetensorsReader, StoredArray, write_safetensors
 
 _LISTED = 8
+_LONGEST_NAME = 200
 
 
 class CheckpointError(Exception):
@@ -225,5 +227,5 @@ def check_names(
 
 def _list(names: Iterable[str]) -> str:
     items = list(names)
-    shown = ", ".join(items[:_LISTED])
+    shown = ", ".join(brief(name, _LONGEST_NAME) for name in items[:_LISTED])
     return shown if len(items) <= _LISTED else f"{shown} and {len(items) - _LISTED} more"

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+_LARGEST = float(np.finfo(np.float64).max)
+
 
 def as_real(value: Any) -> int | float | None:
     """A real number as Python's own; `None` for all else: a boolean, text, a complex number, an array with axes."""
@@ -18,6 +20,12 @@ def as_real(value: Any) -> int | float | None:
     if isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "iuf":
         return as_real(value[()])
     return None
+
+
+def as_rate(value: Any) -> float | None:
+    """A finite number of 0 or more as Python's float; `None` for all else."""
+    number = as_real(value)
+    return float(number) if number is not None and 0 <= number <= _LARGEST else None
 
 
 def as_whole(value: Any) -> int | None:

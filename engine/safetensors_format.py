@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, NoReturn
 import numpy as np
 
 from ..ir import Array, ArrayType, as_dtype
+from ..ir.printable import brief
 
 DTYPES = {"F32": "float32", "F64": "float64", "I32": "int32", "I64": "int64", "U8": "uint8", "BOOL": "bool"}
 """The dtypes that are read, by their names in files."""
@@ -104,15 +105,15 @@ class SafetensorsReader:
         found: dict[str, tuple[str, list[int], int, int]] = {}
         for name, entry in entries.items():
             if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-                raise FormatError(f"the header does not say what {_brief(name)} is")
+                raise FormatError(f"the header does not say what {brief(name)} is")
             dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
             if not (isinstance(dtype, str) and _are_counts(shape) and _are_counts(offsets) and len(offsets) == 2):
-                raise FormatError(f"the header does not say what {_brief(name)} is")
+                raise FormatError(f"the header does not say what {brief(name)} is")
             found[name] = (dtype, shape, *offsets)
         end = 0
         for name, (_, _, begin, until) in sorted(found.items(), key=lambda item: item[1][2:]):
             if begin != end or until < begin:
-                raise FormatError(f"{_brief(name)} does not begin where the array before it ends")
+                raise FormatError(f"{brief(name)} does not begin where the array before it ends")
             end = until
         if end != self._data:
             raise FormatError(f"its arrays take {end:,} bytes, there are {self._data:,}")
@@ -135,7 +136,7 @@ class SafetensorsReader:
                 continue
             for piece in self.arrays[name].pieces():
                 if kind.dtype == np.bool_ and piece.max() > 1:
-                    raise FormatError(f"{_brief(name)} holds booleans that are neither 0 nor 1")
+                    raise FormatError(f"{brief(name)} holds booleans that are neither 0 nor 1")
                 digest.update(piece)
         if wanted is not None and wanted != _told(digest):
             raise FormatError("its data are not those that were written: the checksum is another")
@@ -221,7 +222,7 @@ def _parsed(header: bytes) -> dict[str, Any]:
     try:
         found = json.loads(header.decode(), object_pairs_hook=_unique, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
-        raise FormatError(f"its header is no JSON that says what the arrays are: {_brief(str(error), 200)}") from None
+        raise FormatError(f"its header is no JSON that says what the arrays are: {brief(str(error), 200)}") from None
     if not isinstance(found, dict):
         raise FormatError("its header is no JSON that says what the arrays are")
     return found
@@ -252,9 +253,5 @@ def _type(name: str, dtype: str, shape: list[int], nbytes: int) -> ArrayType:
     kind = as_dtype(DTYPES[dtype])
     fits = len(shape) <= _MOST_AXES and math.prod(max(extent, 1) for extent in shape) * kind.itemsize < 2**63
     if not fits or math.prod(shape) * kind.itemsize != nbytes:
-        raise FormatError(f"{_brief(name)} is {dtype} of shape {_brief(str(shape))}, and has {nbytes:,} bytes")
+        raise FormatError(f"{brief(name)} is {brief(dtype)} of shape {brief(str(shape))}, and has {nbytes:,} bytes")
     return ArrayType(tuple(shape), kind)
-
-
-def _brief(text: str, most: int = 80) -> str:
-    return text if len(text) <= most else f"{text[:most]}..."

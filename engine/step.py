@@ -14,6 +14,7 @@ import numpy as np
 import optree
 
 from ..ir import Array, ArrayType, DType, Graph
+from ..ir.printable import brief
 from ..passes.pipeline import plan_graph
 from ..passes.plan import Plan
 from ..runtime.deferred_signals import deferred_signals
@@ -25,7 +26,7 @@ from .compile_report import CompileReport, use_of
 from .compiling import compiling
 from .nn import Module
 from .nn.settings import changes, difference, model_settings
-from .numbers import as_real
+from .numbers import as_rate
 from .optim import Optimizer
 from .program_key import structure_key
 from .programs import Programs, tell_of_shapes
@@ -353,11 +354,11 @@ class Step:
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
-        rate = as_real(value)
-        if rate is None or not 0 <= rate < np.inf:
+        rate = as_rate(value)
+        if rate is None:
             raise ValueError(f"a learning rate is a number of 0 or more, got {value!r}")
         with self._lock:
-            self._rate_set = float(rate)
+            self._rate_set = rate
             self._lr[()] = rate
 
     def parameters(self) -> dict[str, Array]:
@@ -460,8 +461,8 @@ class Step:
         kind = type(self._optimizer).__name__
         targets = self._parameters | self._buffers
         if state:
-            if saved_by not in (None, kind):
-                raise CheckpointError(f"{source} come from {saved_by}, the step's optimizer is {kind}")
+            if saved_by is not None and saved_by != kind:
+                raise CheckpointError(f"{source} come from {brief(saved_by)}, the step's optimizer is {kind}")
             targets |= {_STATE_PREFIX + name: array for name, array in self._state.items()}
             targets[_STATE_PREFIX + "key"] = self._key
             wanted = _types({**self._state, "key": self._key} | ({"lr": self._lr} if "lr" in state else {}))
@@ -471,6 +472,8 @@ class Step:
             fitting |= {_STATE_PREFIX + name: array for name, array in new_state.items()}
         else:
             given = {}
+        # A schedule may raise: before anything changes.
+        rate = float(given["lr"]) if "lr" in given else self._optimizer.learning_rate(int(given.get("step", 0)))
 
         def change() -> None:
             file.read_into(targets, fitting)
@@ -479,7 +482,7 @@ class Step:
                 for (name, _), value in zip(traced.state, traced.initial_state()):
                     self._state[name][...] = value
             self._rate_set = float(given["lr"]) if "lr" in given else None
-            self._lr[()] = self.learning_rate
+            self._lr[()] = rate
 
         self._change(change)
 

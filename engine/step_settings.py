@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..ir.printable import brief
 from .checkpoint_file import CheckpointError, CheckpointWarning
 from .optim import Optimizer
 from .report import MemoryReport
@@ -18,6 +19,7 @@ _MOST_STEPS = 2**48
 """More updates than any run can do: at a microsecond each they take nine years."""
 
 _RATE = "the learning rate"
+_LONGEST = 1000
 
 
 def settings_of(optimizer: Optimizer, options: Mapping[str, Any], report: MemoryReport) -> dict[str, str]:
@@ -63,7 +65,11 @@ def warn_of_other_settings(path: Any, before: Mapping[str, str], now: Mapping[st
     names = [name for name in now if name in before]
     if has_rate or (_is_number(before.get(_RATE, "0")) and _is_number(now[_RATE])):
         names = [name for name in names if name != _RATE]
-    differing = [f"{name}: {before[name]} before, {now[name]} now" for name in names if before[name] != now[name]]
+    differing = [
+        f"{name}: {brief(before[name], _LONGEST)} before, {now[name]} now"
+        for name in names
+        if before[name] != now[name]
+    ]
     if differing:
         lines = "\n  ".join(differing)
         text = f"{path} was made with other settings, so training goes on to other bits\n  {lines}"

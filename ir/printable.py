@@ -21,5 +21,10 @@ def printable_lines(text: str) -> str:
     return _IN_LINES.sub(_escaped, text)
 
 
+def brief(text: str, most: int = 80) -> str:
+    """`text` as `printable` shows it, cut off after so many characters."""
+    return printable(text[:most]) + "..." * (len(text) > most)
+
+
 def _escaped(found: re.Match[str]) -> str:
     return found[0].encode("unicode_escape").decode()

@@ -130,7 +130,6 @@ def limit() -> int:
     return amount
 
 
-@cache
 def _folder(chosen: str | None, user_caches: str | None) -> CacheStatus:
     try:
         if chosen:

@@ -64,6 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             with interruptions.held(), contextlib.suppress(OSError):  # the terminal may be gone
                 print("interrupted", file=sys.stderr)
             return interruptions.exit_code
+        except MemoryError as error:
+            print(printable_lines(f"gradloom: there is not enough memory: {error}"), file=sys.stderr)
+            return _FAILED
         except _USER_ERRORS as error:
             text = "\n".join([f"gradloom: {error}", *getattr(error, "__notes__", [])])
             print(printable_lines(text), file=sys.stderr)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from ..engine.step_plan import budget_of
 
 _MOST = 2**48
+_LARGEST_RATE = 3e38
 _LONGEST = 300
 
 
@@ -28,8 +28,8 @@ def is_count(value: Any, least: int = 1) -> bool:
 
 
 def is_rate(value: Any) -> bool:
-    """Whether a value of a file is a number of 0 or more."""
-    return type(value) in (int, float) and 0 <= value < math.inf
+    """Whether a value of a file is a number of 0 or more, and within the range of float32."""
+    return type(value) in (int, float) and 0 <= value <= _LARGEST_RATE
 
 
 def is_memory(value: Any) -> bool:

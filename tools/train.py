@@ -28,6 +28,7 @@ from .progress import TrainingProgress
 from .recipes import RECIPES, Ingredients
 from .run_settings import Settings
 from .saves import Saves, load_checkpoint
+from .say import say
 from .training_data import OF_MNIST, Examples, TrainingData, training_data
 
 OPTIMIZERS: dict[str, optim.Optimizer] = {
@@ -89,14 +90,14 @@ def train(run: Run, console: Console, interruptions: Interruptions | None = None
     if earlier is not None and earlier.data not in (None, settings.data) and settings.recipe in OF_MNIST:
         raise CommandError(f"{run.resume} was trained with other data; give these with --data")
     if run.resume is not None:
-        load_checkpoint(step, run.resume, {_METADATA: text}, lambda word: _say(console, word))
+        load_checkpoint(step, run.resume, {_METADATA: text}, lambda word: say(console, word))
         if settings.lr is not None and settings.lr != step.learning_rate:
             step.learning_rate = settings.lr  # the file is not of a run, and brought its own
     for word in [] if earlier is None else _differences(earlier, settings):
-        _say(console, f"note: {word}")
-    _say(console, str(step.report))
+        say(console, f"note: {word}")
+    say(console, str(step.report))
     to_go_on = run.command_to_go_on(out, None if settings.recipe in RECIPES else settings.recipe)
-    saves = Saves(step, out, lambda: {_METADATA: settings.to_json()}, lambda word: _say(console, word))
+    saves = Saves(step, out, lambda: {_METADATA: settings.to_json()}, lambda word: say(console, word))
     with interruptions.held():
         return _go_on(step, data, settings, out, to_go_on, saves, console, interruptions)
 
@@ -115,7 +116,7 @@ def _go_on(
     test = _Test(step, interruptions.check)
     result = ""
     if begun >= epochs * length:
-        _say(console, f"nothing to do: {begun // length} epochs are done; --epochs with a larger number goes on")
+        say(console, f"nothing to do: {begun // length} epochs are done; --epochs with a larger number goes on")
         return 0
     try:
         interruptions.check()
@@ -133,13 +134,13 @@ def _go_on(
         saves.save_at_last()
     except KeyboardInterrupt:
         if saves.nothing_to_save:
-            _say(console, "interrupted before a step was done; nothing was saved")
+            say(console, "interrupted before a step was done; nothing was saved")
             return interruptions.exit_code
         epoch, place = divmod(step.steps, length)
         where = "after the last step" if epoch >= epochs else f"in epoch {epoch + 1}, after {place} of {length} steps"
         saves.save_at_last()
-        _say(console, f"interrupted {where}")
-        _say(console, f"saved {out}; to go on: {to_go_on}")
+        say(console, f"interrupted {where}")
+        say(console, f"saved {out}; to go on: {to_go_on}")
         return interruptions.exit_code
     except BaseException as error:
         # Whatever it was, such as a terminal that is gone: what was trained is kept.
@@ -147,14 +148,9 @@ def _go_on(
             saves.save_before(error)
         raise
     if result:
-        _say(console, result)
-    _say(console, f"saved {out}")
+        say(console, result)
+    say(console, f"saved {out}")
     return 0
-
-
-def _say(console: Console, text: str) -> None:
-    """Print plainly: no markup, no colours, no line breaks of the console's own."""
-    console.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
 def check_place(out: str) -> None:

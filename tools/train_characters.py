@@ -16,6 +16,7 @@ from .recipes.characters import Progress as Stage
 from .recipes.characters import Settings, python_documentation, read_text, train_characters
 from .recipes.gpt import Settings as GPTSettings
 from .recipes.lstm import Settings as LSTMSettings
+from .say import say
 from .train import Run, check_place
 
 KINDS: dict[str, type[Settings]] = {kind.name: kind for kind in (GPTSettings, LSTMSettings)}
@@ -61,31 +62,27 @@ def run_characters(
                 memory=run.given.get("memory"),
                 resume=run.resume,
                 out=out,
-                on_compiled=lambda step: _say(console, str(step.report)),
+                on_compiled=lambda step: say(console, str(step.report)),
                 on_progress=shown.update,
                 on_interrupted=lambda: saved.append(f"saved {out}; to go on: {to_go_on}"),
-                say=lambda word: _say(console, word),
+                say=lambda word: say(console, word),
                 interruptions=interruptions,
             )
     except KeyboardInterrupt:
-        _say(console, "; ".join(["interrupted", *(saved or ["nothing was trained, and nothing was saved"])]))
+        say(console, "; ".join(["interrupted", *(saved or ["nothing was trained, and nothing was saved"])]))
         return interruptions.exit_code
     try:
-        _say(console, f"held-out text: {_figures(trained.held_out())}")
-        _say(console, f"saved {out}; it writes:\n")
-        _say(console, trained.sample(_SAMPLE, seed=run.given.get("seed", 0)))
+        say(console, f"held-out text: {_figures(trained.held_out())}")
+        say(console, f"saved {out}; it writes:\n")
+        say(console, trained.sample(_SAMPLE, seed=run.given.get("seed", 0)).expandtabs())
     except KeyboardInterrupt:
-        _say(console, f"interrupted; saved {out}")
+        say(console, f"interrupted; saved {out}")
         return interruptions.exit_code
     return 0
 
 
 def _figures(nats: float) -> str:
     return f"{nats:.4f} nats, {nats / math.log(2):.4f} bits per character"
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
 class _Shown:
@@ -120,5 +117,5 @@ class _Shown:
         self._bar.update(self._task, completed=progress.step, total=progress.steps, loss=mean)
         if progress.held_out is not None:
             line = f"step {progress.step}/{progress.steps}  {mean}  held-out {_figures(progress.held_out)}"
-            _say(self._console, f"{line}  {progress.seconds:.0f} s")
+            say(self._console, f"{line}  {progress.seconds:.0f} s")
             self._loss, self._count = 0.0, 0

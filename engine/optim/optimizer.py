@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from ...ir import ArrayType, DType
-from ..numbers import as_real
+from ..numbers import as_rate, as_real
 from ..tracer import located
 from .schedules import Schedule, momentum_of, rate
 
@@ -94,10 +94,9 @@ class Optimizer(ABC):
         """
         kind = type(self).__name__
         if not callable(self.lr):
-            lr = as_real(self.lr)
-            if lr is None or not 0 <= lr < math.inf:
+            if as_rate(self.lr) is None:
                 raise ValueError(f"{kind}: lr is a number of 0 or more or a schedule, got {self.lr!r}")
-            object.__setattr__(self, "lr", lr)
+            object.__setattr__(self, "lr", as_real(self.lr))
         for name, (low, high) in limits.items():
             given = getattr(self, name)
             numbers = [as_real(value) for value in (given if isinstance(given, tuple) else (given,))]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from .. import array_api as xp
-from ..numbers import as_real, as_whole
+from ..numbers import as_rate, as_real, as_whole
 
 Schedule = Callable[[int], float]
 
@@ -26,10 +26,10 @@ def rate(lr: float | Schedule, step: int) -> float:
         given: Any = lr(step) if callable(lr) else lr
     except OverflowError:
         given = math.inf
-    value = as_real(given)
-    if value is None or not 0 <= value < math.inf:
+    value = as_rate(given)
+    if value is None:
         raise ValueError(f"the learning rate for step {step} is {given!r}; it must be a finite number of 0 or more")
-    return float(value)
+    return value
 
 
 def momentum_of(lr: float | Schedule) -> Callable[[Any], Any] | None:

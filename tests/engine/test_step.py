@@ -635,6 +635,17 @@ def test_a_damaged_file_changes_nothing(tmp_path: Path):
         step.load(tmp_path / "nothing")
 
 
+def test_a_schedule_that_ends_before_the_steps_of_a_file_changes_nothing(tmp_path: Path):
+    path = tmp_path / "s"
+    trained(3, optimizer=optim.SGD(0.1)).save(path)
+    step = trained(1, optimizer=optim.SGD([0.1, 0.2].__getitem__))
+    before = bits(step)
+    with pytest.raises(IndexError):
+        step.load(path)
+    assert bits(step) == before
+    step(make_batch())
+
+
 def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     step = trained(1)
     path = tmp_path / "s"

@@ -1,6 +1,7 @@
 import ctypes
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -184,12 +185,22 @@ def test_a_folder_where_others_may_write_is_not_trusted(folder, forget, mode):
     salt = f"trust {mode}"
     answer(salt=salt)
     folder.chmod(mode)
-    disk_cache._folder.cache_clear()
     forget()
     with pytest.warns(CacheWarning, match="may be written by other users; chmod go-w"):
         kernel = answer(salt=salt)
     assert not kernel.hit
     assert "may be written by other users" in kernel.why
+
+
+def test_a_folder_that_is_removed_while_a_process_runs_is_made_again(folder, forget):
+    salt = "removed"
+    answer(salt=salt)
+    shutil.rmtree(folder)
+    answer()
+    forget()
+    assert not answer(salt=salt).hit
+    forget()
+    assert answer(salt=salt).hit
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only root may give files away")
@@ -198,7 +209,6 @@ def test_what_belongs_to_another_user_is_not_trusted(folder, forget, what):
     salt = f"owner {what}"
     answer(salt=salt)
     os.chown(folder if what == "folder" else next(folder.iterdir()), 12345, 12345)
-    disk_cache._folder.cache_clear()
     forget()
     with pytest.warns(CacheWarning, match="belongs to another user"):
         assert not answer(salt=salt).hit

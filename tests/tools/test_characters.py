@@ -1,11 +1,13 @@
 """Models of characters: their corpus, training by steps and by minutes, checkpoints and what they write."""
 
+import json
 import math
 from dataclasses import dataclass, replace
 
 import gradloom as gl
 import numpy as np
 import pytest
+from gradloom.engine.checkpoint_file import CheckpointError, load_arrays, save_arrays
 from gradloom.tools import train_characters as command
 from gradloom.tools.cli import main
 from gradloom.tools.command_error import CommandError
@@ -240,3 +242,37 @@ def test_the_command_trains_saves_goes_on_and_writes(settings, tmp_path, monkeyp
 def test_the_command_refuses_what_does_not_go_together(arguments, message, capsys):
     assert main(["train", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("layers", 2**40, "no checkpoint"),
+        ("layers", 2, "missing: blocks.layers.1"),
+        ("width", 2**30, "no checkpoint"),
+        ("width", 32, "the model's is"),
+        ("heads", 3, "no checkpoint"),
+        ("context", 2**47, "too short"),
+        ("context", 32, "positions.weight has shape"),
+        ("dropout", 5.0, "no checkpoint"),
+        ("lr", 1e308, "no checkpoint"),
+        ("clip_norm", 0, "no checkpoint"),
+    ],
+)
+def test_a_checkpoint_whose_settings_are_not_of_its_arrays_is_one_error_before_it_takes_memory(
+    name, value, error, one_step, tmp_path
+):
+    arrays, metadata = load_arrays(one_step)
+    said = json.loads(metadata[TINY.name])
+    said["settings"][name] = value
+    other = tmp_path / "other.safetensors"
+    save_arrays(other, arrays, {**metadata, TINY.name: json.dumps(said)})
+    with pytest.raises((CommandError, CheckpointError, DataError), match=error):
+        trained(2, TinyGPT, resume=str(other))
+
+
+@pytest.fixture(scope="module")
+def one_step(tmp_path_factory):
+    path = tmp_path_factory.mktemp("one_step") / "x.safetensors"
+    trained(1, out=str(path))
+    return path

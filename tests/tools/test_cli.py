@@ -11,6 +11,7 @@ import gradloom as gl
 import pytest
 from child_processes import started
 from gradloom.passes.pipeline import PASS_NAMES
+from gradloom.tools import cli
 from gradloom.tools.cli import main
 
 COMMAND = [sys.executable, "-c", "import sys; from gradloom.tools.cli import main; sys.exit(main())"]
@@ -122,3 +123,12 @@ def test_a_reader_that_leaves_early_is_no_error():
         assert run.stderr.read() == b""
         run.stderr.close()
         assert run.wait(60) == 0
+
+
+def test_a_lack_of_memory_is_one_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    def no_room(*_: object) -> None:
+        raise MemoryError("Unable to allocate 8.00 TiB")
+
+    monkeypatch.setattr(cli, "step_text", no_room)
+    assert main(["ir", "digits"]) == 2
+    assert capsys.readouterr().err == "gradloom: there is not enough memory: Unable to allocate 8.00 TiB\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import gradloom as gl
 import numpy as np
 import pytest
 from gradloom import nn
+from gradloom.engine.checkpoint_file import CheckpointError, CheckpointWarning, load_arrays, save_arrays
 from gradloom.tools.cli import main
 from gradloom.tools.progress import Means, TrainingProgress
 from rich.console import Console
@@ -144,3 +146,42 @@ def test_python_writes_pages_of_names_that_no_encoding_has(tmp_path: Path):
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
     assert "\\ud800" in (tmp_path / "page.html").read_text("utf-8")
+
+
+def test_what_a_model_of_hostile_text_writes_comes_as_escapes(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    data = tmp_path / "hostile.txt"
+    data.write_text("\x1b[2J\x07\x9b31m\u202e\tab\n" * 200, newline="")
+    assert main(["train", "lstm", "--data", str(data), "--steps", "1", "--out", str(tmp_path / "out.safetensors")]) == 0
+    out = capsys.readouterr().out
+    assert out.replace("\n", "").isprintable()
+    assert r"\x1b" in out
+
+
+def test_texts_of_a_checkpoint_come_as_escapes_and_cut_off(tmp_path: Path):
+    path, hostile = tmp_path / "x.safetensors", "\x1b[2J\u202e" * 10_000
+    step = gl.compile_step(nn.Linear(2, 1), lambda m, b: np.mean(m(b)), gl.optim.SGD(0.1), gl.spec((3, 2)))
+    step.save(path)
+    arrays, metadata = load_arrays(path)
+    texts: list[str] = []
+    save_arrays(path, arrays, {**metadata, "gradloom.settings": json.dumps({"SGD's momentum": hostile})})
+    with pytest.warns(CheckpointWarning) as warned:
+        step.load(path)
+    texts += [str(warning.message) for warning in warned]
+    for other in (
+        (arrays, {**metadata, "gradloom.optimizer": hostile}),
+        ({**arrays, hostile: arrays["bias"]}, metadata),
+        ({**arrays, ".optimizer." + hostile: arrays["bias"]}, metadata),
+    ):
+        save_arrays(path, *other)
+        with pytest.raises(CheckpointError) as refused:
+            step.load(path)
+        texts.append(str(refused.value))
+    header = json.dumps({hostile: {"dtype": hostile, "shape": [], "data_offsets": [0, 0]}}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(CheckpointError) as refused:
+        step.load(path)
+    texts.append(str(refused.value))
+    for text in texts:
+        assert text.replace("\n", "").isprintable()
+        assert r"\x1b[2J" in text
+        assert len(text) < 4000

@@ -201,3 +201,24 @@ def test_the_command_that_is_printed_goes_on(tmp_path: Path):
     )
     assert again.returncode == 0, again.stderr
     assert steps_in(tmp_path / name) == 45 * epochs
+
+
+def test_ctrl_c_while_the_package_is_imported_is_no_traceback_however_often_it_comes():
+    code = """
+import os, signal, sys
+import gradloom_command
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also where this was started with it ignored
+class Interrupted:
+    def find_spec(self, name, path=None, target=None):
+        if name == "gradloom.tools.cli":
+            os.kill(os.getpid(), signal.SIGINT)
+ignore = gradloom_command._ignore_signals
+def ignore_after_another():
+    os.kill(os.getpid(), signal.SIGINT)
+    ignore()
+gradloom_command._ignore_signals = ignore_after_another
+sys.meta_path.insert(0, Interrupted())
+sys.exit(gradloom_command.main())
+"""
+    done = subprocess.run([COMMAND[0], "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")

@@ -8,7 +8,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -17,11 +17,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...engine import nn, optim
-from ...engine.checkpoint_file import CheckpointError, open_checkpoint
+from ...engine.checkpoint_file import CheckpointError, check_names, open_checkpoint
 from ...engine.nn import functional as F
 from ...engine.step import Step, compile_step
 from ...engine.step_plan import MemoryBudgetError
-from ...ir import Array, spec
+from ...ir import Array, ArrayType, spec
 from ..command_error import CommandError
 from ..data import DataError
 from ..file_values import is_count, is_memory, is_rate
@@ -129,7 +129,7 @@ class Corpus:
         tokens = self.encode(text)
         self.train, self.held_out = np.split(tokens, [len(tokens) - len(tokens) // 10])
         if len(self.train) < context + 1 or len(self.held_out) < 2:
-            least = next(n for n in itertools.count(20) if n - n // 10 > context)
+            least = next(n for n in itertools.count(max(20, context * 10 // 9 - 10)) if n - n // 10 > context)
             raise DataError(
                 f"a text of {len(text):,} characters is too short for windows of {context} characters; "
                 f"it takes {least:,} or more"
@@ -301,7 +301,7 @@ def train_characters(
         minutes = DEFAULT_MINUTES
     corpus = Corpus(text, settings.context)
     step = compile_step(
-        settings.model(len(corpus.characters)),
+        (settings if earlier is None else earlier).model(len(corpus.characters)),
         loss,
         settings.optimizer(1),
         corpus.batch(settings.batch_size, settings.seed, 0),
@@ -326,8 +326,10 @@ def train_characters(
 
 @dataclass(frozen=True)
 class _Earlier:
-    """What a checkpoint says of its run."""
+    """What a checkpoint says of its run, and the types of its arrays."""
 
+    path: str
+    types: Mapping[str, ArrayType]
     text: str
     settings: Settings
     steps: int | None
@@ -340,6 +342,7 @@ class _Earlier:
         """Raises `CommandError` where the checkpoint is of another kind of model."""
         with open_checkpoint(path) as file:
             text = file.metadata.get(kind.name, "")
+            types = {name: stored.type for name, stored in file.arrays.items()}
         try:
             values = json.loads(text)
             settings, rest = values.pop("settings"), values
@@ -348,21 +351,46 @@ class _Earlier:
                 map(_is_setting, settings, settings.values(), known.values())
             ):
                 raise ValueError("the settings are none of this recipe")
+            _check_size(settings, types)
             steps, minutes, memory = (rest.get(name) for name in ("steps", "minutes", "memory"))
             for value, fits in ((steps, is_count), (minutes, is_rate), (memory, is_memory)):
                 if value is not None and not fits(value):
                     raise ValueError(f"{value!r} is no setting")
-            return _Earlier(text, kind(**settings), steps, minutes, str(rest["digest"]), memory)
+            found = kind(**settings)
+            found.optimizer(1)  # which looks at the settings
+            return _Earlier(path, types, text, found, steps, minutes, str(rest["digest"]), memory)
         except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise CommandError(f"{path} is no checkpoint of the recipe {kind.name}") from error
+
+    def model(self, vocabulary: int) -> nn.Module:
+        """The model of the settings, if it is the one that the arrays are of: they are compared before anything takes
+        the memory that the settings ask for. Raises `CommandError` and `CheckpointError`.
+        """
+        try:
+            model = self.settings.model(vocabulary)
+        except ValueError as error:
+            raise CommandError(f"{self.path} is no checkpoint of the recipe {self.settings.name}: {error}") from error
+        stored = [*model.stored_parameters(), *model.stored_buffers()]
+        arrays = {name: kind for name, kind in self.types.items() if not name.startswith(".")}
+        wanted = {name: ArrayType(one.shape, one.dtype) for name, one in stored}
+        check_names(wanted, arrays, model.tied_names(), f"the arrays of {self.path}")
+        return model
 
 
 def _is_setting(name: str, value: Any, kind: type) -> bool:
     if kind is int:
         return is_count(value, 0 if name in ("warm_up", "seed") else 1)
     if kind is float:
-        return is_rate(value)
+        return is_rate(value) and (value > 0 or name != "clip_norm")
     return type(value) is kind
+
+
+def _check_size(settings: Mapping[str, Any], types: Mapping[str, ArrayType]) -> None:
+    """Raise `ValueError` for a model that the arrays of a file cannot be of: just to build it might take for ever."""
+    elements = max((kind.nbytes // kind.dtype.itemsize for kind in types.values()), default=0)
+    for name in ("layers", "width", "hidden", "heads"):
+        if settings.get(name, 0) > (len(types) if name == "layers" else elements):
+            raise ValueError(f"{name} is more than the arrays have")
 
 
 def _digest(text: str) -> str:
