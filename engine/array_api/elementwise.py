@@ -193,13 +193,18 @@ def hypot(x1: ArrayLike, x2: ArrayLike, /) -> Any:
     """`sqrt(x1 ** 2 + x2 ** 2)` without overflow on the way; the derivative at (0, 0) is 0."""
     dtype = loop_dtypes(np.hypot, [as_operand(x1), as_operand(x2)])[0]
     a, b = cast(as_arraylike(x1), dtype), cast(as_arraylike(x2), dtype)
+    # A side that is infinite says all, whatever the other one is, and has all of the derivative.
+    a_ends, b_ends = isinf(a), isinf(b)
+    endless = logical_or(a_ends, b_ends)
+    both = multiply(add(abs(a), abs(b)), math.sqrt(0.5))
+    infinite = where(a_ends, where(b_ends, both, abs(a)), abs(b))
+    a, b = where(endless, 0, a), where(endless, 0, b)
     largest = maximum(abs(a), abs(b))
-    usable = logical_and(greater(largest, 0), less(largest, np.inf))
+    usable = greater(largest, 0)
     # The root does not depend on the scale, and so neither do its derivatives.
     scale = emit(ew.stop_gradient, where(usable, largest, 1.0))
     length = multiply(scale, sqrt(add(square(divide(a, scale)), square(divide(b, scale)))))
-    # A side that is infinite says all, whatever the other one is.
-    return where(logical_or(isinf(a), isinf(b)), math.inf, length)
+    return where(endless, infinite, length)
 
 
 def logaddexp(x1: ArrayLike, x2: ArrayLike, /) -> Any:

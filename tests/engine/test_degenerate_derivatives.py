@@ -125,6 +125,21 @@ DEGENERATE = {
     "abs": Degenerate(gnp.abs, np.array([0.0, -0.0, -2.0]), [0.0, 0.0, -1.0]),
     "sign": Degenerate(gnp.sign, np.array([0.0, -0.0, -2.0]), zeros(3)),
     "relu": Degenerate(nn.relu, np.array([0.0, -0.0, 2.0]), [0.0, 0.0, 1.0], zeros(3)),
+    "silu at infinities": Degenerate(nn.silu, np.array([np.inf, -np.inf]), [1.0, 0.0], zeros(2)),
+    "gelu at infinities": Degenerate(nn.gelu, np.array([np.inf, -np.inf]), [1.0, 0.0], zeros(2)),
+    "gelu, tanh, at infinities": Degenerate(
+        lambda x: nn.gelu(x, "tanh"), np.array([np.inf, -np.inf]), [1.0, 0.0], zeros(2)
+    ),
+    "hypot(x, 2) at infinities": Degenerate(
+        lambda x: gnp.hypot(x, 2.0), np.array([np.inf, -np.inf]), [1.0, -1.0], zeros(2)
+    ),
+    "hypot(2, x) at infinities": Degenerate(
+        lambda x: gnp.hypot(2.0, x), np.array([np.inf, -np.inf]), [1.0, -1.0], zeros(2)
+    ),
+    "hypot(inf, x)": Degenerate(lambda x: gnp.hypot(np.inf, x), np.array([0.0, 3.0]), zeros(2), zeros(2)),
+    "hypot(x, x) at infinities": Degenerate(
+        lambda x: gnp.hypot(x, x), np.array([np.inf, -np.inf]), [2**0.5, -(2**0.5)], zeros(2)
+    ),
     "relu6": Degenerate(nn.relu6, np.array([-1.0, 0.0, -0.0, 3.0, 6.0, 7.0]), [0.0, 0.0, 0.0, 1.0, 0.0, 0.0], zeros(6)),
     "hardtanh": Degenerate(nn.hardtanh, np.array([-2.0, -1.0, 0.0, 1.0, 2.0]), [0.0, 0.0, 1.0, 0.0, 0.0], zeros(5)),
     "elu": Degenerate(lambda x: nn.elu(x, 2.0), np.array([0.0, -0.0, 1e30]), [2.0, 2.0, 1.0], zeros(3)),

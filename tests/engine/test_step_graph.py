@@ -328,9 +328,7 @@ def test_updates_that_are_copied_are_those_that_were_traced():
         carried = start(Net(), step)
         outputs = run(step, carried, batch)
         places = [name for name, _ in step.parameters]
-        gradient = gl.grad(
-            lambda values: loss_fn(Bound(values), batch)[0]
-        )(dict(zip(places, carried)))
+        gradient = gl.grad(lambda values: loss_fn(Bound(values), batch)[0])(dict(zip(places, carried)))
         scalars = optimizer.scalars(np.asarray(0), np.asarray(optimizer.learning_rate(0)), np.dtype("float32"))
         state = {kind: np.zeros((4, 4), np.float32) for kind in optimizer.init(gl.spec((4, 4)))}
         for name in ("layers.0.weight", "layers.2.weight"):

@@ -64,15 +64,14 @@ def elu(input: Any, alpha: float = 1.0) -> Any:
 def gelu(input: Any, approximate: Literal["none", "tanh"] = "none") -> Any:
     """x Φ(x), with the normal distribution function Φ, or its tanh form. Hendrycks and Gimpel 2016."""
     x = _bounded_below(input)
+    bounded = _bounded_above(x)
     if approximate == "none":
-        return x * emit(ew.ndtr, x)
+        return x * emit(ew.ndtr, bounded)
     if approximate != "tanh":
         raise ValueError(located(f"approximate is 'none' or 'tanh', got {approximate!r}"))
     # (1 + tanh u) / 2 = sigmoid(2u), which keeps its digits for negative x.
-    # Where that is 0 or 1, x² stops growing: infinite, it would give the derivative 0 * inf.
-    square = x * x
-    square = xp.where(square < 1e6, square, 1e6)
-    return x * sigmoid(x * (2 * math.sqrt(2 / math.pi)) * (1 + 0.044715 * square))
+    inner = 1 + 0.044715 * (bounded * bounded)
+    return x * sigmoid(bounded * (2 * math.sqrt(2 / math.pi)) * inner)
 
 
 def sigmoid(input: Any) -> Any:
@@ -84,17 +83,22 @@ def sigmoid(input: Any) -> Any:
 def silu(input: Any) -> Any:
     """x sigmoid(x)."""
     x = _bounded_below(input)
-    return x * sigmoid(x)
+    return x * sigmoid(_bounded_above(x))
 
 
 def _bounded_below(x: Any) -> Any:
     """x as floats, from -10,000 on: for functions that are x times what is 0 below it, where -inf times that is NaN."""
     x = as_arraylike(x)
     x = xp.astype(x, float_dtype(dtype_of(x)))
-    return xp.where(x < _FAR_BELOW, _FAR_BELOW, x)
+    return xp.where(x < -_FAR, -_FAR, x)
 
 
-_FAR_BELOW = -1e4
+def _bounded_above(x: Any) -> Any:
+    """x up to 10,000: for a factor that is 1 above it, whose derivative there times an infinite x would be 0 * inf."""
+    return xp.where(x > _FAR, _FAR, x)
+
+
+_FAR = 1e4
 
 
 def tanh(input: Any) -> Any:
