@@ -3,6 +3,9 @@
 A file is the length of a header (8 bytes), the header (JSON), and the bytes of the arrays. What is written here is laid
 out in one order, so that equal contents are equal bytes, and has a SHA-256 in its metadata, of the other metadata and
 of each array's name, type and bytes. Files of other writers have none.
+
+The library of this format writes its metadata in random order, holds a second copy of what it saves, and maps what it
+loads into memory, where a file that another process cuts off ends this one.
 """
 
 from __future__ import annotations

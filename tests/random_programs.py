@@ -97,6 +97,9 @@ class _Writer:
 
     def write(self) -> None:
         """One more line, whose value is brought back where it is large, and forgotten where it cannot be computed."""
+        if self.random.random() < 0.08:
+            self.update()
+            return
         made = self.random.choice(_MAKERS)(self)
         if made is None:
             return
@@ -116,6 +119,20 @@ class _Writer:
         name = f"v{len(self.lines)}"
         self.lines.append(f"{name} = {text}")
         self._enter(name, array, exact or array.dtype.kind in "biu")
+
+
+    def update(self) -> None:
+        """Three lines: a new array, another name or a view of it, and a change in place through that."""
+        v = self.pick(lambda v: v.is_float and v.array.size > 0 and v.array.ndim > 0)
+        if v is None:
+            return
+        name = f"v{len(self.lines)}"
+        view = self.random.choice(["", "[1:]", "[::-1]", ".T", "[None]", "[::2]", "[:1]", f"[{v.shape[0] - 1}:]"])
+        change = self.random.choice(["+= 0.5", "-= 0.25", "*= -2", "/= 4", f"+= np.cos({name}{view})", "**= 2"])
+        text = f"{name} = {v.name} * 1\n    {name}_view = {name}{view}\n    {name}_view {change}"
+        exec(text.replace("\n    ", "\n"), self.scope)
+        self.lines.append(text)
+        self._enter(name, self.scope[name], False)
 
 
 def random_program(seed: int) -> Program:
