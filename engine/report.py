@@ -284,6 +284,8 @@ class MemoryReport:
                     number = getattr(item, f.name)
                     if isinstance(number, (int, float)) and not 0 <= number <= _MOST:
                         raise ValueError(f"its {f.name} is {_shown(number)}, expected 0 to {_MOST}")
+        if self.budget_bytes == 0:
+            raise ValueError("its budget is 0 bytes, within which there is no step")
         for loop in self.loops:
             if not loop.first < loop.end <= self.phases:
                 raise ValueError(f"it has no phases {loop.first} to {loop.end} of a loop")

@@ -335,6 +335,7 @@ def test_what_is_no_report_is_refused(text: str, problem: str):
         (lambda whole: whole.update(phases=10**12), "it has 1000000000000 phases, more than units"),
         (lambda whole: whole.update(threads=True), "its threads is True, expected int"),
         (lambda whole: whole.update(flops=-1), "its flops is -1, expected 0 to"),
+        (lambda whole: whole.update(budget_bytes=0), "its budget is 0 bytes"),
         (lambda whole: whole.update(slowdown=float("nan")), "its slowdown is nan, expected 0 to"),
         (lambda whole: whole.update(arena_bytes=10**400), "its arena_bytes is 1000"),
         (lambda whole: whole["values"][0].update(kind="odd"), "it has a value of the kind 'odd'"),
