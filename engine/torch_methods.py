@@ -219,7 +219,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     "nelement": lambda x: x.size,
     "expand": expand,
     "flip": lambda x, *dims, **dim: array_namespace().flip(x, _lengths([*dims, *dim.values()])),
-    "expand_as": lambda x, other: expand(x, other.shape),
+    "expand_as": lambda x, other: expand(x, array_namespace().shape(other)),
     "gather": gather,
     "index_select": index_select,
     "is_floating_point": lambda x: x.dtype.kind == "f",
@@ -227,7 +227,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     "masked_fill": masked_fill,
     "norm": norm,
     "permute": permute,
-    "reshape_as": lambda x, other: view(x, other.shape),
+    "reshape_as": lambda x, other: array_namespace().reshape(x, array_namespace().shape(other)),
     "rsqrt": lambda x: 1 / array_namespace().sqrt(x),
     "split": split,
     "t": lambda x: x.T,
@@ -237,7 +237,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     "unbind": unbind,
     "unsqueeze": unsqueeze,
     "view": view,
-    "view_as": lambda x, other: view(x, other.shape),
+    "view_as": lambda x, other: array_namespace().reshape(x, array_namespace().shape(other)),
     "where": where,
 }  # fmt: skip
 """What each of torch's methods does; those of NumPy's arrays are methods of the traced array itself."""

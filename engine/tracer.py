@@ -505,6 +505,17 @@ class Tracer(ArrayMethods):
         instead = refusal(name) or _dispatch().alternatives(name)
         raise AttributeError(located(f"a traced array has no attribute {name!r}; {instead}"))
 
+    def __copy__(self) -> Any:
+        return array_namespace().copy(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return array_namespace().copy(self)
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TracingError(
+            located("a traced array cannot be pickled; return it from the traced function, whose results are arrays")
+        )
+
     # What needs values.
 
     def __bool__(self) -> bool:

@@ -108,7 +108,8 @@ def tensordot(x1: ArrayLike, x2: ArrayLike, /, axes: Any = 2) -> Any:
     x, y = as_arraylike(x1), as_arraylike(x2)
     ndim_x, ndim_y = len(shape_of(x)), len(shape_of(y))
     if isinstance(axes, (int, np.integer)):
-        first, second = list(range(ndim_x - int(axes), ndim_x)), list(range(int(axes)))
+        count = min(int(axes), ndim_x + ndim_y + 1)  # too many are refused below
+        first, second = list(range(ndim_x - count, ndim_x)), list(range(count))
     else:
         first, second = ([a] if isinstance(a, (int, np.integer)) else list(a) for a in axes)
     left, right = [axis_index(a, ndim_x) for a in first], [axis_index(a, ndim_y) for a in second]

@@ -459,7 +459,8 @@ def diff(x: ArrayLike, /, n: int = 1, axis: int = -1, prepend: Any = None, appen
     first, last = (end if end is None or shape_of(end) else broadcast_to(end, edge) for end in ends)
     if first is not None or last is not None:
         x = concatenate([part for part in (first, x, last) if part is not None], place)
-    for _ in range(times):
+    # Beyond the length nothing is left to subtract.
+    for _ in range(builtins.min(times, shape_of(x)[place] + 1)):
         length = shape_of(x)[place]
         above, below = (
             sliced(x, place, builtins.min(1, length), length),

@@ -14,7 +14,7 @@ from ..array_api.broadcasting import as_arraylike, described
 from ..tracer import ShapeError, TracingError, located
 from . import functional as F
 from . import init
-from .containers import ModuleList
+from .containers import ModuleList, checked_module
 from .functional.attention import attention_weights
 from .layers import Dropout, LayerNorm, Linear
 from .module import Module
@@ -242,6 +242,7 @@ class TransformerEncoder(Module):
     def __init__(self, encoder_layer: Module, num_layers: int, norm: Module | None = None) -> None:
         if num_layers < 0:
             raise ValueError(f"num_layers is 0 or more, got {num_layers}")
+        encoder_layer = checked_module(encoder_layer)
         self.layers = ModuleList([copy.deepcopy(encoder_layer) for _ in range(num_layers)])
         self.num_layers = num_layers
         self.norm = norm

@@ -48,11 +48,11 @@ class _Indexed(Module):
         return cast(Any, type(self))([module for _, module in items])
 
     def __setitem__(self, index: int, module: Module) -> None:
-        self.add_module(self._position(index), _checked(module))
+        self.add_module(self._position(index), checked_module(module))
 
     def append(self, module: Module) -> Self:
         """Add `module` at the end."""
-        self.add_module(str(len(self._modules)), _checked(module))
+        self.add_module(str(len(self._modules)), checked_module(module))
         return self
 
     def extend(self, modules: Iterable[Module]) -> Self:
@@ -64,12 +64,13 @@ class _Indexed(Module):
     def insert(self, index: int, module: Module) -> None:
         """Insert `module` before `index`."""
         listed = self._listed()
-        listed.insert(index, _checked(module))
+        listed.insert(index, checked_module(module))
         self._modules.clear()
         self.extend(listed)
 
 
-def _checked(module: Any) -> Module:
+def checked_module(module: Any) -> Module:
+    """`module`. Raises `TypeError` where it is none, which says what to write."""
     if not isinstance(module, Module):
         name = torch_name(module)
         if name is not None:
@@ -86,7 +87,7 @@ class Sequential(_Indexed):
     def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
         if len(modules) == 1 and isinstance(modules[0], Mapping):
             for name, module in modules[0].items():
-                self.add_module(name, _checked(module))
+                self.add_module(name, checked_module(module))
         else:
             self.extend(cast("tuple[Module, ...]", modules))
 
@@ -137,6 +138,8 @@ class ModuleDict(Module):
 
     def update(self, modules: Mapping[str, Module]) -> None:
         """Add `modules`."""
+        if not isinstance(modules, Mapping):
+            raise TypeError(located(f"a ModuleDict is made of a dict of modules, got {type(modules).__name__}"))
         for name, module in modules.items():
             self[name] = module
 
@@ -146,7 +149,7 @@ class ModuleDict(Module):
     def __setitem__(self, name: str, module: Module) -> None:
         if not isinstance(name, str):
             raise TypeError(f"the names in a ModuleDict are strings, got {name!r}")
-        self.add_module(name, _checked(module))
+        self.add_module(name, checked_module(module))
 
     def __delitem__(self, name: str) -> None:
         del self._modules[name]

@@ -1,4 +1,4 @@
-"""Functions under `torch.nn.functional`'s names, with `axis` where torch says `dim`."""
+"""Functions under `torch.nn.functional`'s names, with `axis` for torch's `dim`, which is taken too."""
 
 from ...missing_names import attributes_of
 from ..hyperparameters import take_plain_numbers

@@ -22,6 +22,8 @@ from ..spelling import chosen_axis, torch_arguments
 def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     """`x @ weight.T + bias` for x (..., in), weight (out, in), bias (out,)."""
     x, weight = as_arraylike(input), as_arraylike(weight)
+    if weight.ndim not in (1, 2):
+        raise ShapeError(located(f"linear: weight is (out, in), or (in,) for one output, got {described(weight)}"))
     if not x.shape or x.shape[-1] != weight.shape[-1]:
         raise ShapeError(
             located(f"linear: the last axis of x, {described(x)}, does not fit weight (out, in) = {weight.shape}")
@@ -56,6 +58,8 @@ def embedding(input: Any, weight: Any, padding_idx: int | None = None) -> Any:
     An index outside 0 <= index < num stops the run with `IndexError`.
     """
     weight = as_arraylike(weight)
+    if weight.ndim != 2:
+        raise ShapeError(located(f"embedding: weight is (num, dim), got {described(weight)}"))
     index = checked_index(input, weight.shape[0], "embedding: indices")
     rows = xp.take(weight, index, axis=0)
     if padding_idx is None:
