@@ -17,7 +17,7 @@ from ..runtime.executable import Executable
 from ..runtime.fork_lock import fork_lock, interrupted
 from .arrays import check_target, dense_arrays, thread_count
 from .compiled_method import BoundMethod, CompiledMethods
-from .errors import warn
+from .errors import located, warn
 from .frozen_draws import told_of_draws
 from .program_key import exact_key, structure_key
 from .programs import MANY, Programs, tell_of_shapes
@@ -202,10 +202,17 @@ def _fixed(leaf: Any, fn: Callable[..., Any]) -> Hashable:
             "a compiled function computes with arrays, got a spec; to compile ahead call it with "
             "np.zeros(spec.shape, spec.dtype), to see the graph use gl.trace"
         )
+    name = getattr(fn, "__name__", type(fn).__name__)
+    if hasattr(type(leaf), "__array__"):
+        # Of torch, JAX or pandas: it may change, and the program would go on with what it was.
+        kind = type(leaf)
+        instead = "t.detach().numpy()" if kind.__module__.startswith("torch") else "np.asarray(x)"
+        raise TypeError(
+            located(f"{name} was given a {kind.__name__} of {kind.__module__.partition('.')[0]}; write {instead}")
+        )
     try:
         hash(leaf)
     except TypeError:
-        name = getattr(fn, "__name__", type(fn).__name__)
         raise TypeError(
             f"{name} was given a {type(leaf).__name__}, which is no array and has no hash; what is no array is fixed "
             "in the compiled program: pass something immutable, such as a frozen dataclass, or close over it"

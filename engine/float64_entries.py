@@ -19,13 +19,15 @@ _WORTH_TELLING = 1024
 Why = Literal["number", "array", "integers", "choice", "asked"]
 
 _CURES: Mapping[Why, str] = {
-    "number": "a NumPy float64 number (np.sqrt of a number gives one) makes float64 of what it meets; write float(...) "
-    "or math.sqrt(...), because a Python number takes the dtype of the array",
+    "number": "a NumPy float64 number (np.sqrt of a number gives one), or an array of one number (np.zeros, np.ones), "
+    "makes float64 of what it meets; write float(...) or math.sqrt(...), because a Python number takes the dtype of "
+    "the array, and dtype='float32' where an array is made",
     "array": "a float64 array (np.linspace, np.ones and np.array make such) makes float64 of what it meets; write "
     ".astype('float32'), or dtype='float32' where it is made",
     "integers": "integers beside floats, divided or averaged, become float64; write .astype('float32') of them first",
     "choice": "a choice between Python numbers is float64; write np.float32(...) of them",
-    "asked": "float64 is asked for; write 'float32' if it is not meant",
+    "asked": "float64 is asked for, or known integers (np.arange, np.prod) meet floats; write 'float32', or "
+    ".astype('float32') of the integers",
 }
 
 

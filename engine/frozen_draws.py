@@ -1,8 +1,8 @@
 """Random numbers that are drawn while a program is traced: they are constants of it, and the user is told so.
 
-The functions of `numpy.random` and `random` are watched while a program is traced. Generators have methods that nobody
-can watch: their states, as far as what is traced can reach them, are compared from before to after, and the lines that
-draw are read from the code that was reached.
+The functions of `numpy.random`, `random` and torch are watched while a program is traced. Generators have methods that
+nobody can watch: their states, as far as what is traced can reach them, are compared from before to after, and the
+lines that draw are read from the code that was reached.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import dis
 import functools
 import random
+import sys
 import threading
 from collections.abc import Callable, Hashable, Iterator
 from types import CodeType, FunctionType, MethodType, ModuleType
@@ -31,13 +32,17 @@ _MODULES: dict[ModuleType, list[str]] = {
     for module, own in ((np.random, _LEGACY), (random, random._inst))
 }
 _NO_DRAWS = frozenset({"get_state", "set_state", "getstate", "setstate", "get_bit_generator", "set_bit_generator"})
-_SEEDS = frozenset({"seed"})
+_SEEDS = frozenset({"seed", "manual_seed"})
+_OF_TORCH = (
+    *("rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm"),
+    *("bernoulli", "manual_seed", "multinomial", "normal", "poisson"),
+)
 _DRAWS = frozenset(
     name for kind in (np.random.Generator, np.random.RandomState, random.Random) for name in dir(kind) if name[0] != "_"
 ) - (_NO_DRAWS | _SEEDS | {"bit_generator", "spawn"})
 
-_UNIFORM = frozenset({"rand", "random", "random_sample", "ranf", "sample", "uniform"})
-_NORMAL = frozenset({"randn", "standard_normal", "normal", "gauss", "normalvariate"})
+_UNIFORM = frozenset({"rand", "rand_like", "random", "random_sample", "ranf", "sample", "uniform"})
+_NORMAL = frozenset({"randn", "randn_like", "standard_normal", "normal", "gauss", "normalvariate"})
 
 _MOST_OBJECTS = 20_000
 """Objects that are looked at for generators."""
@@ -122,6 +127,11 @@ def _put_watches() -> None:
             if name not in _NO_DRAWS:
                 _originals[module, name] = getattr(module, name)
                 setattr(module, name, _watching_function(module, name, getattr(module, name)))
+    torch = sys.modules.get("torch")
+    for name in _OF_TORCH if torch is not None else ():
+        if torch is not None and hasattr(torch, name):
+            _originals[torch, name] = getattr(torch, name)
+            setattr(torch, name, _watching_function(torch, name, getattr(torch, name)))
     _originals[np.random, "default_rng"] = np.random.default_rng
     np.random.default_rng = _watching_function(np.random, "default_rng", np.random.default_rng)
 
@@ -153,7 +163,7 @@ def _note(watch: _Watch, module: ModuleType, name: str, args: tuple[Any, ...], k
     elif _in_constructor():
         watch.meant.add(module)
     elif module not in watch.meant:
-        watch.drawn.setdefault(source(), f"{'np.random' if module is np.random else 'random'}.{name}")
+        watch.drawn.setdefault(source(), f"{'np.random' if module is np.random else module.__name__}.{name}")
 
 
 def _in_constructor() -> bool:

@@ -77,6 +77,23 @@ def as_view(x: Tracer, result: Any) -> Any:
     return result
 
 
+def perhaps_view(x: Any, result: Any) -> Any:
+    """`result`, which NumPy may hold in the memory of `x`, in a way that is not followed here: after `+=` on one of
+    them the other must not be read.
+    """
+    from .tracer import Tracer
+
+    if not isinstance(x, Tracer) or not isinstance(result, Tracer) or not x.shape or result.owner is not x.owner:
+        return result
+    result = Tracer(result.owner, result.value)
+    result.memory = Memory(result.value)
+    if x.memory is None:
+        x.memory = Memory(x.value)
+    result.memory.doubtful.append(x.memory)
+    x.memory.doubtful.append(result.memory)
+    return result
+
+
 def _steps(source: Value, result: Value) -> Path:
     """From `source` to `result`."""
     steps: list[tuple[Op, dict[str, Any]]] = []

@@ -22,6 +22,7 @@ import numpy as np
 
 from .array_methods import ArrayMethods, array_namespace
 from .errors import TracingError, frames, is_ours, located, shown_file
+from .torch_methods import refusal
 
 _UNKNOWN = "needs the values of a traced array, which are not known while tracing"
 
@@ -108,19 +109,39 @@ def translated(error: BaseException, trace_back: TracebackType | None) -> Tracin
     ours = _ours_in(error)
     if ours is not None:
         return TracingError(*ours.args).with_traceback(trace_back)
+    where = f"{shown_file(frame.f_code.co_filename)}:{_line(frame.f_code, at)}"
     called = re.search(r"\.(size|shape|dtype|ndim|T|mT|device|itemsize|nbytes|real)\(", use.text)
     if called and use.kind == "call" and "object is not callable" in str(error):
         name = called[1]
         instead = "x.shape, or x.shape[i]" if name in ("size", "shape") else f"x.{name}"
-        where = f"{shown_file(frame.f_code.co_filename)}:{_line(frame.f_code, at)}"
         what = f"{use.text}: {name!r} of an array is no method, as in NumPy; write {instead}"
         return TracingError(f"{what}, at {where}").with_traceback(trace_back)
+    name = _assigned(str(error)) if isinstance(error, AttributeError) else None
+    if name is not None:
+        instead = _INSTEAD_OF_ASSIGNING.get(name) or refusal(name) or "keep it in a variable of its own"
+        message = f"{name!r} of a traced array cannot be assigned; {instead}"
+        return TracingError(f"{message}, at {where}").with_traceback(trace_back)
     if not _about_traced(error, use, frame, inner):
         return None
+    if re.match(r"(tuple|list|string|deque|range object) (assignment )?index out of range", str(error)) and not inner:
+        return None  # of a shape, or of a list of arrays
     said = traceback.format_exception_only(error)[-1].strip()
     message = _message(use, None, use.text or "this", "") or f"{use.text or 'this line'} {_UNKNOWN}; {_general(use)}"
-    where = f"{shown_file(frame.f_code.co_filename)}:{_line(frame.f_code, at)}"
     return TracingError(f"{message} ({said}), at {where}").with_traceback(trace_back)
+
+
+def _assigned(said: str) -> str | None:
+    """The attribute of a traced array that Python says cannot be assigned."""
+    found = re.match(r"'(?:Tracer|FloatArgument)' object has no attribute '(\w+)'", said)
+    found = found or re.match(r"property '(\w+)' of '(?:Tracer|FloatArgument)' object has no setter", said)
+    return found[1] if found else None
+
+
+_INSTEAD_OF_ASSIGNING = {
+    "shape": "write x = x.reshape(shape)",
+    "dtype": "write x = x.astype(dtype)",
+    "T": "write x = x.T",
+}
 
 
 def _stack_of(trace_back: TracebackType | None) -> list[tuple[FrameType, int]]:

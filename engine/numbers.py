@@ -15,7 +15,7 @@ def as_real(value: Any) -> int | float | None:
         return None
     if isinstance(value, (int, float)) and type(value) in (int, float):
         return value
-    if isinstance(value, (int, float, np.integer, np.floating)):
+    if issubclass(type(value), (int, float, np.integer, np.floating)):  # no traced float
         return int(value) if isinstance(value, (int, np.integer)) else float(value)
     if isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "iuf":
         return as_real(value[()])

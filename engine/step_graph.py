@@ -437,9 +437,9 @@ def _warn_of_arrays(model: Module, trace: Trace, told: set[str]) -> None:
 def _warn_of_float64(
     graph: Graph, trace: Trace, parameters: Sequence[Parameter], loss: Value | None, told: set[str]
 ) -> None:
-    """Warn of every line where float64 enters a model of float32, unless it was given such arrays."""
+    """Warn of every line where float64 enters a model with parameters of float32, unless it was given such arrays."""
     wide = [value for value in graph.inputs if value.type.dtype == np.dtype("float64")]
-    if {p.dtype for p in parameters} != {np.dtype("float32")}:
+    if not any(p.dtype == np.dtype("float32") for p in parameters):
         return
     for entry in float64_entries(graph, trace.doubles, wide, loss):
         if entry.line not in told:

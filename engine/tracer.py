@@ -697,6 +697,11 @@ class FloatArgument(Tracer):
 
     __slots__ = ()
 
+    @property
+    def __class__(self) -> type:
+        """What `isinstance` is told: it is a float, as the caller's is, and code that asks takes the same way."""
+        return float
+
     def __hash__(self) -> int:
         needs_value("a float as a key (of a dict, a set or a cache)", "keep it as an array", self)
 

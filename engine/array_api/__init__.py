@@ -420,7 +420,17 @@ __all__ = [
 # ---- what shares memory with its arguments, as in NumPy
 
 _VIEWS = frozenset(
-    {"array_split", "asarray", "atleast_1d", "atleast_2d", "broadcast_arrays", "broadcast_to", "diff", "expand_dims"}
+    {
+        "array_split",
+        "asarray",
+        "astype",
+        "atleast_1d",
+        "atleast_2d",
+        "broadcast_arrays",
+        "broadcast_to",
+        "diff",
+        "expand_dims",
+    }
     | {"flip", "fliplr", "flipud", "getitem", "matrix_transpose", "moveaxis", "permute_dims", "ravel", "real"}
     | {"reshape", "rot90", "split", "squeeze", "swapaxes", "transpose", "unstack"}
 )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...ir.ops import creation, movement
+from ..memory import perhaps_view
 from ..tracer import ArrayLike, ShapeError, Trace, Tracer, emit, located, trace_of
 from . import elementwise as e
 from .broadcasting import as_arraylike, axis_index, described, dtype_of, reshaped, shape_of, stretched, transposed
@@ -17,6 +18,10 @@ from .reductions import sum
 def diagonal(x: ArrayLike, /, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     """The elements whose indices along two axes differ by `offset`, along a new last axis."""
     x = as_arraylike(x)
+    return perhaps_view(x, _diagonal(x, offset, axis1, axis2))
+
+
+def _diagonal(x: ArrayLike, offset: int, axis1: int, axis2: int) -> ArrayLike:
     shape = shape_of(x)
     if len(shape) < 2:
         raise ShapeError(located(f"np.diagonal needs two axes, got {described(x)}"))

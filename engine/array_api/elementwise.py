@@ -509,7 +509,7 @@ def clip(
 
 def _passed(passed: ArrayLike, bound: ArrayLike) -> ArrayLike:
     """Where a bound takes the place of what it bounds: where it is passed, or NaN."""
-    if dtype_of(as_arraylike(bound)).kind != "f" or (isinstance(bound, (int, float)) and bound == bound):
+    if dtype_of(as_arraylike(bound)).kind != "f" or (type(bound) in (int, float) and bound == bound):
         return passed
     return logical_or(passed, isnan(bound))
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...ir import DType
 from ...ir.ops import contraction
+from ..memory import perhaps_view
 from ..promotion import result_dtype
 from ..tracer import ArrayLike, ShapeError, TracingError, emit, located, trace_of
 from . import elementwise as e
@@ -18,6 +19,7 @@ from .broadcasting import (
     axis_index,
     cast,
     described,
+    dtype_of,
     fitted,
     key_of,
     loop_dtypes,
@@ -201,6 +203,8 @@ def einsum(subscripts: Any, /, *operands: ArrayLike, optimize: Any = True) -> An
     x, labels = _merged(work, result, dtype)
     missing = tuple(lengths[a] for a in result if a not in labels)
     assert not missing
+    if len(arrays) == 1 and set(terms[0]) == set(result) and dtype == dtype_of(arrays[0]):
+        return perhaps_view(arrays[0], x)
     return x
 
 

@@ -349,8 +349,8 @@ def _indented(text: str) -> str:
 
 def _as_container(value: Any) -> Any:
     """A list, tuple or dict of modules as a module; anything else as it is."""
-    if not isinstance(value, (list, tuple, dict)) or not value:
-        return value
+    if not isinstance(value, (list, tuple, dict)) or not value or hasattr(value, "_fields"):
+        return value  # the parts of a named tuple go by their names, which a list has not
     items = cast("list[Any]", list(value.values() if isinstance(value, dict) else value))
     if not all(isinstance(item, Module) for item in items):
         return value

@@ -585,3 +585,46 @@ def test_every_function_shares_memory_where_numpy_does(dtype: str):
                 for one, other in zip(got, wanted, strict=True):
                     np.testing.assert_allclose(one, other, rtol=1e-6, err_msg=f"{name} of {kind}")
     assert len(compared) > 120
+
+
+@pytest.mark.parametrize("make", [lambda a: a.astype(a.dtype, copy=False), lambda a: np.astype(a, a.dtype, copy=False)])
+def test_what_astype_does_not_copy_is_the_array_itself(make: Callable[[Any], Any]) -> None:
+    def changed(x: Any) -> Any:
+        a = x * 1
+        b = make(a)
+        b += 1
+        return a
+
+    x = np.ones((2, 3), np.float32)
+    np.testing.assert_array_equal(gl.interpret(gl.trace(changed, x), x)[0], changed(x))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda a: np.einsum("ij->ji", a),
+        lambda a: np.einsum("ij->ij", a),
+        lambda a: np.einsum("ii->i", a),
+        lambda a: np.diagonal(a),
+        lambda a: a.diagonal(1),
+        lambda a: np.linalg.diagonal(a),
+    ],
+)
+def test_a_view_that_is_not_followed_is_not_read_after_the_array_was_changed(make: Callable[[Any], Any]) -> None:
+    def stale(x: Any) -> Any:
+        a = x * 1
+        b = make(a)
+        a += 1
+        return b * 1
+
+    def rebound(x: Any) -> Any:
+        a = x * 1
+        b = make(a)
+        a = a + 1
+        return b * 1
+
+    x = np.arange(9.0).reshape(3, 3)
+    assert not np.array_equal(stale(x), make(x))  # NumPy's are views
+    with pytest.raises(gl.TracingError, match="test_augmented_assignment"):
+        gl.trace(stale, x)
+    np.testing.assert_array_equal(gl.interpret(gl.trace(rebound, x), x)[0], rebound(x))

@@ -180,3 +180,21 @@ def test_a_step_and_its_bound_functions_tell_each_line_once():
     large = step.bind(lambda model, x: model.first(x) * np.linspace(0, 1, 8))
     with pytest.warns(gl.TracingWarning, match=r"test_float64_entries\.py"):
         large(np.ones((64, 6), "float32"))
+
+
+def test_a_float64_parameter_among_float32_ones_is_told() -> None:
+    class Shifted(nn.Module):
+        def __init__(self) -> None:
+            self.linear = nn.Linear(3, 3)
+            self.shift = nn.Parameter(np.zeros(3))
+
+        def forward(self, x: Any) -> Any:
+            return self.linear(x) + self.shift
+
+    def loss_fn(model: Any, x: Any) -> Any:
+        return np.mean(model(x) ** 2)
+
+    x = gl.spec((2, 3), "float32")
+    with pytest.warns(gl.TracingWarning, match=r"float32 model at .*test_float64_entries.py.*dtype='float32'"):
+        gl.plan_step(Shifted(), loss_fn, gl.optim.SGD(0.1), x)
+    gl.plan_step(Shifted().to("float64"), loss_fn, gl.optim.SGD(0.1), gl.spec((2, 3), "float64"))

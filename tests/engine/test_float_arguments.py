@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -173,3 +174,23 @@ def test_floats_of_other_classes_and_numpys_scalars():
     assert f(x, np.float64(0.5)).dtype == np.float64
     assert f(x, Rate(0.5))[0] == 0.5
     assert f(x, Rate(0.25))[0] == 0.25
+
+
+def test_a_float_argument_is_a_float_to_who_asks() -> None:
+    def scaled(x: Any, t: Any) -> Any:
+        return x * t if isinstance(t, float) and isinstance(t, numbers.Real) and not isinstance(t, int) else x - 1
+
+    fast = gl.compile(scaled)
+    x = np.ones(2, np.float32)
+    for t in (0.5, 3.0):
+        np.testing.assert_array_equal(fast(x, t), scaled(x, t))
+
+
+def test_arrays_of_other_libraries_are_refused_as_arguments_and_not_frozen() -> None:
+    torch = pytest.importorskip("torch")
+    fast = gl.compile(lambda t, x: x * t)
+    with pytest.raises(TypeError, match=r"was given a Tensor of torch; write t.detach\(\).numpy\(\), at .*float_arg"):
+        fast(torch.ones(2), np.ones(2))
+    with pytest.raises(TypeError, match="was given a Tensor of torch"):
+        gl.compile(lambda batch: batch["x"] * 2)({"x": torch.ones(2)})
+    assert fast(torch.ones(2).numpy(), np.ones(2)).tolist() == [1, 1]

@@ -137,3 +137,23 @@ def test_numpy_is_left_as_it_was():
     with pytest.raises(ZeroDivisionError):
         gl.trace(lambda x: 1 / 0, X)
     assert (np.random.randn, np.random.default_rng, random.random) == before
+
+
+def test_draws_of_torch_are_told() -> None:
+    torch = pytest.importorskip("torch")
+    for draw in (lambda: torch.rand(3), lambda: torch.randn(3), lambda: torch.rand_like(torch.ones(3))):
+
+        def frozen(x: Any, draw: Callable[[], Any] = draw) -> Any:
+            return x + draw().numpy()
+
+        with pytest.warns(gl.TracingWarning, match=r"torch\.rand\w* was called at .*test_frozen_draws.py.*gl\.random"):
+            gl.trace(frozen, gl.spec((3,), "float32"))
+
+    def seeded(x: Any) -> Any:
+        torch.manual_seed(0)
+        return x + torch.rand(3).numpy()
+
+    gl.trace(seeded, gl.spec((3,), "float32"))  # warnings are errors
+    before = torch.rand
+    gl.trace(lambda x: x, gl.spec((3,), "float32"))
+    assert torch.rand is before

@@ -384,3 +384,43 @@ def test_arrays_made_by_gradloom_numpy_are_numpy_arrays() -> None:
 
     np.testing.assert_array_equal(gl.compile(use)(V), [0, 7])
     assert type(gl.numpy.zeros(3)) is np.ndarray
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "instead"),
+    [
+        ("foo", 1, "keep it in a variable"),
+        ("shape", (2, 2), r"x = x\.reshape\(shape\)"),
+        ("requires_grad", True, "gl.grad"),
+    ],
+)
+def test_attributes_of_traced_arrays_that_are_assigned_name_what_to_write(name: str, value: Any, instead: str) -> None:
+    def assigning(x: Any) -> Any:
+        setattr(x, name, value)
+        return x
+
+    with pytest.raises(gl.TracingError, match=f"'{name}' of .* cannot be assigned; .*{instead}.*test_misuse"):
+        gl.trace(assigning, gl.spec((4,), "float32"))
+
+
+def test_an_index_beyond_a_shape_is_the_users_own_error() -> None:
+    with pytest.raises(IndexError, match=r"^tuple index out of range$"):
+        gl.trace(lambda x: x * x.shape[3], gl.spec((4,), "float32"))
+
+
+@pytest.mark.parametrize(
+    ("misuse", "instead"),
+    [
+        (lambda x: x.fill(0), "np.full_like"),
+        (lambda x: x.at[0].set(1), "np.where"),
+        (lambda x: np.append(x, x), "np.concatenate"),
+        (lambda x: np.putmask(x, x > 0, x), "np.where"),
+        (lambda x: np.place(V, x > 0, 1), "np.where"),
+        (lambda x: np.copyto(V, x), "np.where"),
+        (lambda x: np.select([x > 0], [x]), "np.where"),
+        (lambda x: np.hsplit(x, 3), "np.split"),
+    ],
+)
+def test_what_writes_or_chooses_names_the_function_that_does_so(misuse: Callable[[Any], Any], instead: str) -> None:
+    with pytest.raises((gl.TracingError, AttributeError), match=f"write .*{instead}.*, at .*test_misuse"):
+        gl.trace(misuse, gl.spec((3,), "float32"))

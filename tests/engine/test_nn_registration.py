@@ -6,7 +6,7 @@ import functools
 import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradloom as gl
 import numpy as np
@@ -181,3 +181,13 @@ def test_batches_and_files_of_torch(tmp_path: Any) -> None:
     with pytest.raises(gl.CheckpointError, match=r"a file of torch\.save.*step\.set_parameters\(torch\.load\("):
         step.load(tmp_path / "model.pt")
     step.set_parameters(torch.load(tmp_path / "model.pt", weights_only=True))
+
+
+def test_a_named_tuple_of_modules_keeps_its_names_and_is_told() -> None:
+    class Layers(NamedTuple):
+        first: nn.Linear
+
+    model = nn.Sequential(nn.Linear(2, 2))
+    model.layers = Layers(nn.Linear(2, 2))
+    with pytest.raises(TypeError, match=r"not registered.*nn.ModuleList"):
+        gl.plan_step(model, lambda m, x: np.mean(m(x)), gl.optim.SGD(0.1), gl.spec((2, 2), "float32"))

@@ -57,7 +57,7 @@ def elu(input: Any, alpha: float = 1.0) -> Any:
     below = x < 0
     # The branch not taken must stay finite, or its derivative would be 0 * inf.
     curved = alpha * xp.expm1(xp.where(below, x, 0))
-    is_one = isinstance(alpha, (int, float)) and alpha == 1
+    is_one = type(alpha) in (int, float) and alpha == 1
     return xp.where(below, curved, x if is_one else xp.where(x > 0, x, alpha * x))
 
 
