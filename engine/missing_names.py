@@ -1,4 +1,4 @@
-"""Names of torch's that are not here: what to write instead."""
+"""Names of torch's that are not here, of modules of Python, steps and models: what to write instead."""
 
 from __future__ import annotations
 
@@ -51,6 +51,54 @@ _INSTEAD: dict[str, str] = {
     "DistributedDataParallel": "the model itself: its step runs on all cores",
     "utils": "the arguments of gl.compile_step: clip_norm=, clip_value=",
 }
+
+
+_STEP = "gl.compile_step(model, loss_fn, optimizer, batch)"
+_OF_A_STEP: dict[str, str] = {
+    "lr": "write step.learning_rate",
+    "param_groups": "write step.learning_rate, which can be set; all parameters have one",
+    "state_dict": "write step.parameters(), arrays by torch's names, or step.save(path)",
+    "load_state_dict": "write step.set_parameters(state_dict), or step.load(path)",
+    "zero_grad": "gradients are made anew in every step(batch)",
+    "backward": "step(batch) computes gradients and updates the parameters",
+    "step": "write step(batch), which updates the parameters",
+    "update": "write step(batch), which updates the parameters",
+    "train": "step(batch) trains, and what step.bind(fn) gives is in evaluation mode",
+    "eval": "write step.bind(lambda model, x: model(x)), which is in evaluation mode",
+    "predict": "write predict = step.bind(lambda model, x: model(x))",
+    "forward": "write predict = step.bind(lambda model, x: model(x))",
+    "fit": "write for batch in gl.data.batches(data, 32): loss = step(batch)",
+    "model": "keep the model in a variable; its arrays are step.parameters()",
+    "grad": "gradients are inside the step; gl.grad(f) gives a function's",
+}
+_NO_DEVICE = "where a program runs is said when it is compiled: target="
+_OF_A_MODULE: dict[str, str] = {
+    "state_dict": f"a model is a description and holds no arrays: write step.parameters(), with step = {_STEP}",
+    "load_state_dict": f"a model is a description: write step.set_parameters(state_dict), with step = {_STEP}",
+    "cuda": _NO_DEVICE,
+    "cpu": _NO_DEVICE,
+    "half": "numbers are float32 or float64: write model.to('float32')",
+    "bfloat16": "numbers are float32 or float64: write model.to('float32')",
+    "float": "write model.to('float32')",
+    "double": "write model.to('float64')",
+    "zero_grad": "gradients are made anew in every step(batch)",
+    "backward": f"gradients are computed by a step: {_STEP}",
+    "requires_grad_": "write parameter.requires_grad = False of each parameter, before the step is compiled",
+    "register_forward_hook": "write a Module whose forward calls it, and does what the hook would do",
+    "compile": f"write {_STEP}, or step.bind(fn)",
+    "init": "write nn.init_parameters(model, seed)",
+    "share_memory": "a step runs in one process, on all cores",
+}
+
+
+def of_a_step(name: str) -> str:
+    """What to write instead of an attribute that a step does not have."""
+    return _OF_A_STEP.get(name, "dir(step) lists what it has")
+
+
+def of_a_module(name: str) -> str | None:
+    """What to write instead of an attribute of torch's modules that ours do not have; `None` for all else."""
+    return _OF_A_MODULE.get(name)
 
 
 def attributes_of(module: str, names: Sequence[str], prefix: str) -> Callable[[str], Any]:

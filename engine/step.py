@@ -24,6 +24,7 @@ from .arrays import check_target, dense_arrays, thread_count
 from .checkpoint_file import CheckpointError, CheckpointReader, check_names, open_checkpoint, save_arrays
 from .compile_report import CompileReport, use_of
 from .compiling import compiling
+from .missing_names import of_a_step
 from .nn import Module
 from .nn.settings import changes, difference, model_settings
 from .numbers import as_rate
@@ -292,6 +293,11 @@ class Step:
             raise AttributeError(located(f"step.{name} = {value!r} would have no effect on a compiled step; {advice}"))
         object.__setattr__(self, name, value)
 
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(f"'Step' object has no attribute {name!r}")
+        raise AttributeError(located(f"a Step has no attribute {name!r}; {of_a_step(name)}"))
+
     def _leaves(self, batch: Any) -> list[Any]:
         """Raises `TypeError` for a batch of another structure."""
         try:
@@ -404,6 +410,9 @@ class Step:
 
         Raises `CheckpointError` that lists what is missing, extra or misshapen; nothing has changed then.
         """
+        if not isinstance(parameters, Mapping):
+            what = type(parameters).__name__
+            raise TypeError(located(f"parameters are a dict of arrays by name, as of step.parameters(), got {what}"))
         given = {name: np.asarray(array) for name, array in parameters.items()}
         tied = self._model.tied_names()
         meant = {tied.get(name, name) for name in given}
@@ -443,6 +452,9 @@ class Step:
         no other copy in memory. Raises `CheckpointError` where the file is damaged, does not fit, or holds a learning
         rate or a number of steps that cannot be; nothing has changed then.
         """
+        if not isinstance(path, (str, os.PathLike)):
+            instead = "; write step.set_parameters(...) for arrays by name" if isinstance(path, Mapping) else ""
+            raise TypeError(located(f"step.load takes the path of a file, got {type(path).__name__}{instead}"))
         with open_checkpoint(path) as file:
             file.verify()
             metadata = dict(file.metadata)
@@ -488,6 +500,10 @@ class Step:
 
     def bind(self, fn: Callable[..., Any]) -> Predictor:
         """`fn(model, *args)` in evaluation mode with the step's own live parameters: a compiled callable of `*args`."""
+        if not callable(fn) or fn is self._model:
+            what = "the model itself" if fn is self._model else type(fn).__name__
+            message = f"step.bind takes a function of the model and other arguments, got {what}"
+            raise TypeError(located(f"{message}; write step.bind(lambda model, x: model(x))"))
         return Predictor(self, fn)
 
     def _compile_predict(

@@ -22,7 +22,7 @@ from .errors import warn
 from .float64_entries import float64_entries
 from .frozen_draws import told_of_draws
 from .nn import Buffer, Module, Parameter, bind
-from .nn.registration import torch_name
+from .nn.registration import arrays_held, torch_name
 from .numbers import as_real, as_whole
 from .optim import Optimizer
 from .step_arguments import call_loss, check_loss, no_loss, no_model, no_optimizer
@@ -415,23 +415,28 @@ def _warn_of_precision(
 
 
 def _warn_of_arrays(model: Module, trace: Trace, told: set[str]) -> None:
-    """Tell of floating-point arrays that a module holds as plain attributes and that its forward computes with."""
-    held = {
-        id(value): (f"{path}.{name}" if path else name, name)
-        for path, module in model.named_modules()
-        for name, value in vars(module).items()
-        if isinstance(value, np.ndarray) and value.size > 1 and value.dtype.kind == "f"
-    }
-    for array, value in trace.constants if held else ():
-        found = held.get(id(array)) or held.get(id(array.base))
-        if found is not None:
-            path, name = found
-            at = f", used at {value.node.origin.source}," if value.node and value.node.origin.source else ""
-            _tell(
-                f"{type(model).__name__}: {path} is a NumPy array{at} which is a constant of the step and not trained; "
-                f"write self.{name} = nn.Parameter(array) to train it, or nn.Buffer(array) to keep it as it is",
-                told,
-            )
+    """Tell of floating-point arrays that a module holds as plain attributes, or in lists, dicts and objects, and that
+    its forward computes with.
+    """
+    used = {_address(array): value for array, value in trace.constants if array.size > 1 and array.dtype.kind == "f"}
+    for path, held in arrays_held(model) if used else ():
+        is_array = isinstance(held, np.ndarray)
+        value = used.get(_address(held) if is_array else held.data_ptr())
+        if value is None:
+            continue
+        at = f", used at {value.node.origin.source}," if value.node and value.node.origin.source else ""
+        name = path.rpartition(".")[2] if "[" not in path and "(" not in path else "name"
+        what, given = ("NumPy array", "array") if is_array else ("tensor of torch", "tensor.numpy()")
+        _tell(
+            f"{type(model).__name__}: {path} is a {what}{at} which is a constant of the step and not trained; "
+            f"write self.{name} = nn.Parameter({given}) to train it, or nn.Buffer({given}) to keep it as it is",
+            told,
+        )
+
+
+def _address(array: Array) -> int:
+    """Where an array's first element lies."""
+    return array.__array_interface__["data"][0]
 
 
 def _warn_of_float64(

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...ir import Array, as_dtype, is_float, spec
+from ..missing_names import of_a_module
 from ..tracer import located
 from .binding import binding_of, current_value, update_buffer
 from .hyperparameters import with_plain_numbers
@@ -103,7 +104,9 @@ class Module:
         modules = self.__dict__.get("_modules", {})
         if name in modules:
             return modules[name]
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        instead = of_a_module(name)
+        said = f"{type(self).__name__!r} object has no attribute {name!r}"
+        raise AttributeError(located(f"{said}; {instead}") if instead else said)
 
     def __delattr__(self, name: str) -> None:
         for table in (self._parameters, self._buffers, self._modules):
@@ -283,7 +286,11 @@ class Module:
 
     def to(self, dtype: npt.DTypeLike) -> Self:
         """Make all floating-point parameters and buffers float32 or float64."""
-        resolved = as_dtype(dtype)
+        try:
+            resolved = as_dtype(dtype)
+        except TypeError as error:
+            where = "where a program runs is said when it is compiled, target=; a model needs no .to(device)"
+            raise TypeError(located(f"model.to takes a dtype, got {dtype!r}; {where}")) from error
         if not is_float(resolved):
             raise TypeError(f"parameters are float32 or float64, not {resolved}")
         for _, stored in self._once():

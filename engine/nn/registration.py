@@ -46,6 +46,24 @@ def check_registered(model: Module) -> None:
         pending.extend((f"{path}{name}", part) for name, part in _parts(value))
 
 
+def arrays_held(model: Module) -> Iterator[tuple[str, Any]]:
+    """(path, array) of arrays and tensors of torch that are no parameters or buffers, at any depth of attributes."""
+    seen: set[int] = {id(module) for _, module in model.named_modules()}
+    pending: deque[tuple[str, Any]] = deque()
+    for path, module in model.named_modules():
+        own = ((name, value) for name, value in vars(module).items() if name not in _TABLES)
+        pending.extend((f"{path}.{name}" if path else name, value) for name, value in own)
+    kept: list[Any] = []
+    while pending and len(kept) < _MOST:
+        path, value = pending.popleft()
+        if isinstance(value, np.ndarray) or torch_name(value) == "torch.Tensor":
+            yield path, value
+        elif not isinstance(value, (*_PLAIN, Stored)) and id(value) not in seen:
+            seen.add(id(value))
+            kept.append(value)
+            pending.extend((f"{path}{name}", part) for name, part in _parts(value))
+
+
 def _hidden(value: Any, modules: dict[Any, None], stored: dict[Any, None]) -> str | None:
     from .module import Module
 

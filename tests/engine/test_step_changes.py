@@ -99,3 +99,60 @@ def test_dropout_of_everything_gives_zeros_and_zero_gradients():
         assert step(x) == np.prod(shape)
         for name, array in step.parameters().items():
             np.testing.assert_array_equal(array, before[name])
+
+
+def test_what_a_step_or_a_model_does_not_have_names_what_to_write() -> None:
+    model = nn.Linear(4, 3)
+    step = compiled(model)
+    for owner, name, instead in (
+        (step, "lr", r"step\.learning_rate"),
+        (step, "state_dict", r"step\.parameters\(\)"),
+        (step, "load_state_dict", r"step\.set_parameters"),
+        (step, "zero_grad", "made anew"),
+        (step, "eval", r"step\.bind"),
+        (step, "nothing", r"dir\(step\)"),
+        (model, "state_dict", r"step\.parameters\(\)"),
+        (model, "cuda", "target="),
+        (model, "double", r"model\.to\('float64'\)"),
+    ):
+        with pytest.raises(AttributeError, match=rf"no attribute '{name}'; .*{instead}.*, at .*test_step_changes"):
+            getattr(owner, name)
+    assert getattr(step, "nothing", 5) == 5
+    assert not hasattr(model, "nothing")
+    with pytest.raises(TypeError, match=r"takes a dtype, got 'cuda:0'.*no \.to\(device\).*test_step_changes"):
+        model.to("cuda:0")
+    wrong: Any = [np.ones(3)]
+    with pytest.raises(TypeError, match=r"a dict of arrays by name.*got list, at .*test_step_changes"):
+        step.set_parameters(wrong)
+    wrong = step.parameters()
+    with pytest.raises(TypeError, match=r"path of a file, got dict; write step\.set_parameters.*test_step_changes"):
+        step.load(wrong)
+    for wrong in ("forward", model):
+        with pytest.raises(TypeError, match=r"a function of the model.*step\.bind\(lambda.*test_step_changes"):
+            step.bind(wrong)
+
+
+@pytest.mark.parametrize("hold", [lambda a: [a], lambda a: {"w": (a,)}, lambda a: a, lambda a: lambda x: x * a])
+@pytest.mark.parametrize("of_torch", [False, True])
+def test_arrays_that_a_model_computes_with_are_told_wherever_it_holds_them(hold: Any, of_torch: bool) -> None:
+    array: Any = np.full((3,), 2, "float32")
+    array[1] = 3
+    if of_torch:
+        array = pytest.importorskip("torch").from_numpy(array)
+
+    class Held(nn.Module):
+        def __init__(self) -> None:
+            self.linear = nn.Linear(4, 3)
+            self.held = hold(array)
+            self.unused = [np.ones(3, "float32")]
+
+        def forward(self, x: Any) -> Any:
+            weight = self.held
+            weight = weight["w"] if isinstance(weight, dict) else weight
+            weight = weight[0] if isinstance(weight, (list, tuple)) else weight
+            return weight(self.linear(x)) if callable(weight) else self.linear(x) * weight
+
+    what = "tensor of torch" if of_torch else "NumPy array"
+    with pytest.warns(UserWarning, match=rf"held\S*.* is a {what}, used at .*test_step_changes.*nn\.Parameter") as told:
+        gl.plan_step(Held(), loss_fn, optim.SGD(0.1), (X, Y))
+    assert len(told) == 1
