@@ -121,6 +121,14 @@ def translated(error: BaseException, trace_back: TracebackType | None) -> Tracin
         instead = _INSTEAD_OF_ASSIGNING.get(name) or refusal(name) or "keep it in a variable of its own"
         message = f"{name!r} of a traced array cannot be assigned; {instead}"
         return TracingError(f"{message}, at {where}").with_traceback(trace_back)
+    unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error)) if isinstance(error, TypeError) else None
+    if unknown and use.callee.startswith("numpy."):
+        theirs = {"dim": "axis", "dims": "axis", "keepdim": "keepdims", "input": "a first argument without a name"}
+        if unknown[1] not in theirs:
+            return None
+        what = f"{use.text}: NumPy's functions do not take torch's {unknown[1]}=; write {theirs[unknown[1]]}"
+        what += "" if unknown[1] == "input" else "=, or a method of the array, which takes both"
+        return TracingError(f"{what}, at {where}").with_traceback(trace_back)
     if not _about_traced(error, use, frame, inner):
         return None
     if re.match(r"(tuple|list|string|deque|range object) (assignment )?index out of range", str(error)) and not inner:
@@ -343,7 +351,8 @@ def _message(use: _Use, x: Any, what: str, instead: str) -> str | None:
             f"{use.text or 'y[...]'} = ...: a traced array cannot be assigned into a NumPy array, nor be the index "
             f"there: its values are not known while tracing; {_WRITE_PARTS}"
         )
-    if use.kind == "index" and isinstance(use.owner, np.ndarray):
+    # Of what is indexed, only NumPy's arrays ask an index for an array.
+    if use.kind == "index" and (isinstance(use.owner, np.ndarray) or (use.owner is None and what in _ASKED_FOR_ARRAY)):
         return _index_message(use, x, use.owner)
     if use.kind == "call":
         return _call_message(use, x, what, instead)
@@ -352,13 +361,27 @@ def _message(use: _Use, x: Any, what: str, instead: str) -> str | None:
     return None
 
 
-def _index_message(use: _Use, x: Any, owner: np.ndarray[Any, Any]) -> str:
+_ASKED_FOR_ARRAY = ("np.array(x), np.asarray(x) (or a list of traced arrays)",)
+
+
+def _is_bound(key: str) -> bool:
+    """Whether of an index only the bounds of slices are not constants."""
+    tree = _expression(f"x[{key}]")
+    if not isinstance(tree, ast.Subscript):
+        return False
+    parts = tree.slice.elts if isinstance(tree.slice, ast.Tuple) else [tree.slice]
+    named = [part for part in parts if any(isinstance(node, ast.Name) for node in ast.walk(part))]
+    return bool(named) and all(isinstance(part, ast.Slice) for part in named)
+
+
+def _index_message(use: _Use, x: Any, owner: np.ndarray[Any, Any] | None) -> str:
     here = f"{use.text}: a traced array is an index into a NumPy array here"
-    if ":" in use.key_text and "[" not in use.key_text:
+    if _is_bound(use.key_text):
         return f"{here}, as the bound of a slice, which must be known while tracing; derive it from x.shape"
     if x is not None and x.dtype.kind == "b":
         return f"{here}, as a mask, whose result has a shape that depends on values; write np.where(mask, a, b)"
-    axis = "" if owner.ndim == 1 else ", axis=0"
+    # An empty one stands for what a call gives, whose axes are not known.
+    axis = "" if owner is not None and owner.ndim == 1 and owner.size else ", axis=0"
     simple = "," not in use.key_text
     take = f"gl.numpy.take({use.owner_text}, {use.key_text}{axis}) or " if simple else ""
     return (

@@ -304,6 +304,11 @@ def as_array(operand: ArrayLike) -> Array:
     except TypeError as error:
         is_object = array.dtype == object
         message = f"an operand of type {type(operand).__name__} is no array of numbers" if is_object else str(error)
+        if hasattr(operand, "named_parameters"):
+            message += "; a loss function is called with (model, batch), and model(x) is an array"
+        elif isinstance(operand, str):
+            instead = f"a dict that is unpacked gives its keys: write batch[{operand!r}]"
+            message = f"the text {operand!r} is not supported as an array; {instead}"
         raise TypeError(located(message)) from None
     return array.astype(dtype)
 

@@ -16,6 +16,7 @@ import pytest
 import scipy.linalg
 import scipy.sparse
 import scipy.special
+from gradloom import nn
 from gradloom.engine.known_array import KnownArray
 
 TABLE = np.arange(12.0).reshape(4, 3)
@@ -424,3 +425,49 @@ def test_an_index_beyond_a_shape_is_the_users_own_error() -> None:
 def test_what_writes_or_chooses_names_the_function_that_does_so(misuse: Callable[[Any], Any], instead: str) -> None:
     with pytest.raises((gl.TracingError, AttributeError), match=f"write .*{instead}.*, at .*test_misuse"):
         gl.trace(misuse, gl.spec((3,), "float32"))
+
+
+@pytest.mark.parametrize(
+    ("index", "instead"),
+    [
+        (lambda i: TABLE[:, i], r"asarray\(TABLE\)\[:, i\]"),
+        (lambda i: TABLE.T[i], r"take\(TABLE.T, i, axis=0\)"),
+        (lambda i: {"t": TABLE}["t"][i], r"gl.numpy.asarray\(\{'t': TABLE\}\['t'\]\)\[i\]"),
+        (lambda i: np.eye(3)[i], r"take\(np.eye\(3\), i, axis=0\)"),
+        (lambda i: V[i], r"take\(V, i\) or"),
+        (lambda i: TABLE[: i[0]], "as the bound of a slice, which must be known while tracing"),
+        (lambda i: TABLE[i[0] : i[1], 0], "as the bound of a slice"),
+    ],
+)
+def test_an_index_into_an_array_of_numpy_is_told_wherever_the_array_is_held(
+    index: Callable[[Any], Any], instead: str
+) -> None:
+    with pytest.raises(gl.TracingError, match=f"is an index into a NumPy array here.*{instead}.*, at .*test_misuse"):
+        gl.trace(index, gl.spec((3,), "int64"))
+
+
+@pytest.mark.parametrize(
+    ("call", "instead"),
+    [
+        (lambda x: np.sum(x, dim=0), "torch's dim=; write axis="),
+        (lambda x: np.mean(x, axis=0, keepdim=True), "torch's keepdim=; write keepdims="),
+        (lambda x: np.concatenate([x, x], dim=0), "torch's dim=; write axis="),
+    ],
+)
+def test_arguments_of_torch_that_numpy_refuses_name_numpys(call: Callable[[Any], Any], instead: str) -> None:
+    with pytest.raises(gl.TracingError, match=f"NumPy's functions do not take {instead}.*, at .*test_misuse"):
+        gl.trace(call, gl.spec((3,), "float32"))
+
+
+def test_what_a_loss_function_takes_for_an_array_is_told() -> None:
+    def of_predictions(prediction: Any, target: Any) -> Any:
+        return nn.mse_loss(prediction, target)
+
+    def unpacking(model: Any, batch: Any) -> Any:
+        x, y = batch
+        return nn.mse_loss(model(x), y)
+
+    batch = {"x": gl.spec((2, 3), "float32"), "y": gl.spec((2, 3), "float32")}
+    for loss_fn, told in ((of_predictions, r"called with \(model, batch\)"), (unpacking, r"write batch\['x'\]")):
+        with pytest.raises(TypeError, match=f"{told}.*, at .*test_misuse"):
+            gl.plan_step(nn.Linear(3, 3), loss_fn, gl.optim.SGD(0.1), batch)
