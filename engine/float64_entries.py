@@ -198,12 +198,17 @@ def _walk_loop(node: Node, known: _Known, strong: set[Value]) -> None:
         elif outer.type.dtype == _FLOAT64 and outer not in known.pure:
             known.raised[inner] = known.raised.get(outer, _FLOAT64)
     _walk(body.nodes, known, strong)
+    carried = 0
+    for result in body.outputs[:carries]:
+        carried |= known.masks.get(result, 0)
     for place, (output, result) in enumerate(zip(node.outputs, body.outputs)):
         if output.type.dtype != _FLOAT64:
             continue
         mask = known.masks.get(result, 0)
         if place < carries:
             mask |= known.masks.get(body.inputs[consts + place], 0)
+        elif result in known.pure:
+            mask |= carried  # a constant in the first step alone
         if mask:
             _mark_output(node, output, mask, known)
 

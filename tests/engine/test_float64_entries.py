@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import math
 import re
 import warnings
@@ -198,3 +199,23 @@ def test_a_float64_parameter_among_float32_ones_is_told() -> None:
     with pytest.warns(gl.TracingWarning, match=r"float32 model at .*test_float64_entries.py.*dtype='float32'"):
         gl.plan_step(Shifted(), loss_fn, gl.optim.SGD(0.1), x)
     gl.plan_step(Shifted().to("float64"), loss_fn, gl.optim.SGD(0.1), gl.spec((2, 3), "float64"))
+
+
+def test_a_carry_that_begins_as_float64_is_told_at_the_loop() -> None:
+    class Decaying(nn.Module):
+        def __init__(self) -> None:
+            self.linear = nn.Linear(3, 3)
+
+        def forward(self, x: Any) -> Any:
+            states = gl.scan(lambda state, row: (state * 0.5 + row, state * 2), np.zeros(3), x)[1]  # here
+            return self.linear(states)
+
+    def loss_fn(model: Any, x: Any) -> Any:
+        return np.mean(model(x) ** 2)
+
+    with pytest.warns(gl.TracingWarning, match="enters this float32 model") as told:
+        gl.plan_step(Decaying(), loss_fn, gl.optim.SGD(0.1), gl.spec((2, 3), "float32"))
+    (message,) = [str(warning.message) for warning in told]
+    line = int(re.findall(r"test_float64_entries.py:(\d+)", message)[0])
+    assert linecache.getline(__file__, line).endswith("# here\n")
+    assert "dtype='float32' where it is made" in message
