@@ -17,6 +17,16 @@ _PATIENCE_SECONDS = 200
 
 COMMAND = [sys.executable, "-u", "-c", "import sys; from gradloom_command import main; sys.exit(main())"]
 
+# Sets what a process does at signals from its beginning, and becomes the command. Popen's preexec_fn would fork the
+# process of the tests, which must not be where JAX was imported.
+_WITH_SIGNALS = """
+import os, signal, sys
+ignored = sys.argv[1].split()
+for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGCHLD"):
+    signal.signal(signal.Signals[name], signal.SIG_IGN if name in ignored else signal.SIG_DFL)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
 
 @contextlib.contextmanager
 def training(
@@ -26,13 +36,10 @@ def training(
     whatever the process ignores that runs the tests.
     """
 
-    def set_signals() -> None:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
-            signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
-
+    first = [sys.executable, "-I", "-S", "-c", _WITH_SIGNALS, " ".join(number.name for number in ignored)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    options = {"cwd": folder, "env": {**os.environ, **environment}, "preexec_fn": set_signals}
-    with started([*COMMAND, "train", *arguments], **pipes, **options) as (run,):
+    options = {"cwd": folder, "env": {**os.environ, **environment}}
+    with started([*first, *COMMAND, "train", *arguments], **pipes, **options) as (run,):
         watchdog = threading.Timer(_PATIENCE_SECONDS, run.kill)  # who reads what it prints would wait for ever
         watchdog.start()
         try:

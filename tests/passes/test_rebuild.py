@@ -121,7 +121,7 @@ def test_within_reach_a_stream_through_all_layers_is_kept_every_few_of_them():
 def arena_bytes(graph: Graph, rebuild: Rebuild) -> int:
     first, *rest = scheduling()
     assert isinstance(first, Rebuild)
-    return plan(passed(graph, [rebuild, *rest])).arena_bytes
+    return plan(passed(graph, [Canonicalize(), rebuild, *rest])).arena_bytes
 
 
 def test_a_stream_that_would_be_rebuilt_whole_is_kept_every_few_layers():
