@@ -11,7 +11,7 @@ from ..runtime.fork_lock import fork_lock
 _lock = fork_lock()
 """Held while a step is planned or compiled, because that imports modules when it first needs them."""
 
-_OBJECTS_TO_COLLECT = 4_000_000
+_OBJECTS_TO_COLLECT = 10_000_000
 
 
 @contextlib.contextmanager

@@ -198,6 +198,7 @@ class _Reached:
     def __init__(self, roots: Any) -> None:
         self.generators: list[Any] = []
         self._codes: dict[CodeType, FunctionType] = {}
+        self._classes: set[type] = set()
         seen: set[int] = set()
         waiting = list(roots)
         while waiting and len(seen) < _MOST_OBJECTS:
@@ -225,6 +226,9 @@ class _Reached:
         held = getattr(value, "__dict__", None)
         if not isinstance(held, dict):
             return []
+        if type(value) in self._classes:
+            return list(cast(Any, held).values())
+        self._classes.add(type(value))
         methods = [f for kind in type(value).__mro__ for f in vars(kind).values() if isinstance(f, FunctionType)]
         return [*cast(Any, held).values(), *methods]
 

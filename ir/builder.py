@@ -51,7 +51,9 @@ class Builder:
 
     def copy(self, node: Node, inputs: Sequence[Value], origin: Origin | None = None) -> Node:
         """Append a copy of `node` that reads `inputs`, which have the types of the originals."""
-        copied = Node(node.op, inputs, node.attrs, [v.type for v in node.outputs], origin or node.origin)
+        outputs = node.outputs
+        types = (outputs[0].type,) if len(outputs) == 1 else [v.type for v in outputs]
+        copied = Node(node.op, inputs, node.attrs, types, origin or node.origin)
         self.nodes.append(copied)
         return copied
 

@@ -338,9 +338,12 @@ def _fold(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
     """An element-wise op on filled arrays, computed once on scalars."""
     if node.op.family != "elementwise" or not inputs or node.op.name in CHECKS or node.op.name == "stop_gradient":
         return None
-    values = [fill_value(x) for x in inputs]
-    if any(value is None for value in values):
-        return None
+    values: list[float | int | bool] = []
+    for x in inputs:
+        value = fill_value(x)
+        if value is None:
+            return None
+        values.append(value)
     with np.errstate(all="ignore"):
         result = node.op.reference(*(np.array(v, x.type.dtype) for v, x in zip(values, inputs)), **node.attrs)
     return _full(b, node, cast(Array, result).item())
