@@ -186,6 +186,7 @@ def test_a_float_argument_is_a_float_to_who_asks() -> None:
         np.testing.assert_array_equal(fast(x, t), scaled(x, t))
 
 
+@pytest.mark.peers
 def test_arrays_of_other_libraries_are_refused_as_arguments_and_not_frozen() -> None:
     torch = pytest.importorskip("torch")
     fast = gl.compile(lambda t, x: x * t)

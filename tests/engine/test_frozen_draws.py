@@ -139,6 +139,7 @@ def test_numpy_is_left_as_it_was():
     assert (np.random.randn, np.random.default_rng, random.random) == before
 
 
+@pytest.mark.peers
 def test_draws_of_torch_are_told() -> None:
     torch = pytest.importorskip("torch")
     for draw in (lambda: torch.rand(3), lambda: torch.randn(3), lambda: torch.rand_like(torch.ones(3))):

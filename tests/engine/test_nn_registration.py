@@ -150,6 +150,7 @@ def test_names_that_are_not_here_say_what_to_write(module: Any, name: str, messa
     assert not hasattr(module, "__no_such_protocol__")
 
 
+@pytest.mark.peers
 def test_modules_of_torch_are_told_from_ours() -> None:
     torch: Any = pytest.importorskip("torch")
     with pytest.raises(TypeError, match=r"expected a module of gl\.nn, got a torch\.nn\.Linear; write gl\.nn\.Linear"):
@@ -167,6 +168,7 @@ def test_modules_of_torch_are_told_from_ours() -> None:
             gl.plan_step(Holder(held), lambda m, x: m(x).sum(), gl.optim.SGD(0.1), gl.spec((2, 3)))
 
 
+@pytest.mark.peers
 def test_batches_and_files_of_torch(tmp_path: Any) -> None:
     torch: Any = pytest.importorskip("torch")
     x, y = np.ones((2, 3), "float32"), np.ones((2, 1), "float32")

@@ -96,6 +96,7 @@ def _parameters_of_torch(name: str, torch: Any) -> list[str]:
     return [part.partition("=")[0].strip().strip("*") for part in line[1].split(",") if part.strip().strip("*")]
 
 
+@pytest.mark.peers
 def test_every_argument_of_torchs_functions_is_taken_or_refused() -> None:
     torch: Any = pytest.importorskip("torch")
     checked = 0
@@ -111,6 +112,7 @@ def test_every_argument_of_torchs_functions_is_taken_or_refused() -> None:
     assert checked > 200
 
 
+@pytest.mark.peers
 def test_every_argument_of_torchs_layers_is_taken_or_refused() -> None:
     torch: Any = pytest.importorskip("torch")
     checked = 0

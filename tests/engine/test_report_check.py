@@ -27,7 +27,7 @@ class Net(nn.Module):
     def forward(self, x: Any) -> Any:
         x, _ = self.cell(x)
         for linear in self.maps:
-            x = x + self.drop(nn.gelu(linear(x)))
+            x = x + self.drop(nn.gelu(linear(x), "tanh"))
         return x
 
 

@@ -132,6 +132,7 @@ def test_what_a_step_or_a_model_does_not_have_names_what_to_write() -> None:
             step.bind(wrong)
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("hold", [lambda a: [a], lambda a: {"w": (a,)}, lambda a: a, lambda a: lambda x: x * a])
 @pytest.mark.parametrize("of_torch", [False, True])
 def test_arrays_that_a_model_computes_with_are_told_wherever_it_holds_them(hold: Any, of_torch: bool) -> None:
