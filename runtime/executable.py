@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,14 +12,10 @@ import numpy as np
 from ..ir import Node
 from ..passes.plan import Plan
 from .assemble import Tables, lower
-from .kernel_cache import KernelRequest, compile_kernels, source_salt
+from .kernel_cache import KernelRequest, compile_kernels, runtime_salt
 from .lowering.units import Site, Sites
 from .program import Program
 from .thread_pool import driver_request
-
-_HERE = Path(__file__).parent
-_HELPERS = sorted(_HERE.rglob("*.py"))
-"""What a kernel calls, or is made by: all of this folder, so that none can be forgotten."""
 
 _LINE = 64
 
@@ -72,7 +67,7 @@ class Executable:
         uses: dict[str, list[Node]] = {}
         for source, node in lowered.uses():
             uses.setdefault(source, []).extend([] if node is None else [node])
-        salt = source_salt(*_HELPERS)
+        salt = runtime_salt()
         requests = [KernelRequest(source, "kernel", _namespace, salt=salt) for source in uses]
         start = time.perf_counter()
         self.kernels = compile_kernels([*requests, driver_request()])

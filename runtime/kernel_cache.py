@@ -157,6 +157,12 @@ def source_salt(*sources: ModuleType | str | os.PathLike[str]) -> str:
     return hashlib.sha256("".join(_digest_of(path) for path in paths).encode()).hexdigest()
 
 
+@cache
+def runtime_salt() -> str:
+    """The salt of all code of this folder: what kernels call, or are made by. So none of it can be forgotten."""
+    return source_salt(*sorted(Path(__file__).parent.rglob("*.py")))
+
+
 # ---- from a request to an address
 
 

@@ -11,7 +11,7 @@ import threading
 import time
 
 from . import control_block as at
-from .kernel_cache import WORKER_NAME, FunctionRequest, compile_kernels, source_salt
+from .kernel_cache import WORKER_NAME, FunctionRequest, compile_kernels, runtime_salt
 
 NATIVE = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
 """Numba's calling convention of `int64(int64)`: (address of result, address of exception, argument) -> status."""
@@ -23,17 +23,9 @@ _SPIN_NANOSECONDS = 50_000
 """How long a worker looks for its next job before it sleeps. Waking costs a run some tens of microseconds."""
 
 
-_SOURCES = (
-    *("driver.py", "intrinsics.py", "control_block.py"),
-    *("arithmetic.py", "front_end.py", "natives.py", "object_code.py"),
-)
-
-
 def driver_request() -> FunctionRequest:
     """The driver, which programs need beside their kernels, to be compiled together with these."""
-    folder = os.path.dirname(__file__)
-    salt = source_salt(*(os.path.join(folder, name) for name in _SOURCES))
-    return FunctionRequest(f"{__package__}.driver", "drive", "int64(int64)", salt)
+    return FunctionRequest(f"{__package__}.driver", "drive", "int64(int64)", runtime_salt())
 
 
 def driver() -> int:

@@ -29,10 +29,7 @@ def check_registered(model: Module) -> None:
     stored = dict.fromkeys(s for _, s in model.all_stored())
     seen: set[int] = {id(module) for module in modules}
     # What is seen is kept, so that no id is that of another object.
-    pending: deque[tuple[str, Any]] = deque()
-    for path, module in model.named_modules():
-        own = ((name, value) for name, value in vars(module).items() if name not in _TABLES)
-        pending.extend((f"{path}.{name}" if path else name, value) for name, value in own)
+    pending = _attributes(model)
     kept: list[Any] = []
     while pending and len(kept) < _MOST:
         path, value = pending.popleft()
@@ -46,13 +43,19 @@ def check_registered(model: Module) -> None:
         pending.extend((f"{path}{name}", part) for name, part in _parts(value))
 
 
+def _attributes(model: Module) -> deque[tuple[str, Any]]:
+    """(path, value) of what the modules of a model hold beside parameters, buffers and modules."""
+    found: deque[tuple[str, Any]] = deque()
+    for path, module in model.named_modules():
+        own = ((name, value) for name, value in vars(module).items() if name not in _TABLES)
+        found.extend((f"{path}.{name}" if path else name, value) for name, value in own)
+    return found
+
+
 def arrays_held(model: Module) -> Iterator[tuple[str, Any]]:
     """(path, array) of arrays and tensors of torch that are no parameters or buffers, at any depth of attributes."""
     seen: set[int] = {id(module) for _, module in model.named_modules()}
-    pending: deque[tuple[str, Any]] = deque()
-    for path, module in model.named_modules():
-        own = ((name, value) for name, value in vars(module).items() if name not in _TABLES)
-        pending.extend((f"{path}.{name}" if path else name, value) for name, value in own)
+    pending = _attributes(model)
     kept: list[Any] = []
     while pending and len(kept) < _MOST:
         path, value = pending.popleft()
