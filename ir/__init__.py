@@ -4,7 +4,7 @@ from . import ops
 from .builder import Builder
 from .graph import NOWHERE, ROLES, Graph, Node, Origin, Value, node_flops
 from .interpret import interpret
-from .op import OPS, Op, TypeRuleError
+from .op import OPS, Op, Recompute, TypeRuleError
 from .parser import ParseError, parse
 from .printer import print_graph
 from .types import DTYPES, SHORT_NAMES, Array, ArrayType, DType, as_dtype, has_one_value, is_float, spec, type_of
@@ -25,6 +25,7 @@ __all__ = [
     "Op",
     "Origin",
     "ParseError",
+    "Recompute",
     "TypeRuleError",
     "Value",
     "VerificationError",

@@ -75,6 +75,12 @@ class Node:
         (value,) = self.outputs
         return value
 
+    @property
+    def can_trap(self) -> bool:
+        """Whether running the node, or a node of its body, may stop the run for what it reads."""
+        body = self.attrs.get("body")
+        return self.op.can_trap or (isinstance(body, Graph) and any(node.can_trap for node in body.nodes))
+
     def __repr__(self) -> str:
         return f"<{self.op.name}({', '.join(str(v.type) for v in self.inputs)})>"
 

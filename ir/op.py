@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Literal
 
 from .types import Array, ArrayType
 
@@ -18,6 +19,38 @@ ReferenceRule = Callable[..., "Array | tuple[Array, ...]"]
 VjpRule = Callable[..., "Value | Sequence[Value | None] | None"]
 FlopsRule = Callable[[Sequence[ArrayType], Sequence[ArrayType], Attrs], int]
 AxisRule = Callable[[Sequence[ArrayType], ArrayType, Attrs], "Sequence[Sequence[int | None]]"]
+
+
+BatchRule = Callable[[Attrs, int], Attrs]
+WorkspaceRule = Callable[[Sequence[ArrayType], Sequence[ArrayType], Attrs], int]
+
+Family = Literal[
+    "elementwise",
+    "creation",
+    "movement",
+    "reduction",
+    "contraction",
+    "convolution",
+    "window",
+    "indexing",
+    "sorting",
+    "scan",
+    "region",
+]
+Fusion = Literal["never", "elementwise", "indexed", "reduction", "reshaping"]
+
+
+class Recompute(IntEnum):
+    """What it costs to compute an output a second time. Known elsewhere as rematerialization cost."""
+
+    NEVER = 0
+    """It must not be: the op says so, or a second run would be another event."""
+    COSTLY = 1
+    """A kernel runs again."""
+    CHEAP = 2
+    """A fused loop computes it as it reads."""
+    FREE = 3
+    """It costs less than to load it: an array made from nothing, or a view."""
 
 
 class TypeRuleError(TypeError):
@@ -39,16 +72,83 @@ class Op:
     - `flops(input_types, output_types, attrs)` counts arithmetic.
     - `axes(input_types, output_type, attrs)` says for every input, and for every axis of the output, which axis of that
       input is *aligned* with it: element i along the one needs only element i along the other. `None`: it needs all.
+
+    The traits after these say what passes and the runtime may do with the op. Each default is the safe answer: an op
+    that declares no trait is compiled to the right numbers, only more slowly.
+
+    - `is_view`: the output is a window onto the memory of the input, by an offset and strides.
+    - `is_stored`: the output lies in the program itself; nothing runs for it.
+    - `is_identity`: the output equals the first input, element by element.
+    - `accepts_strides`: the kernel reads operands of any strides; otherwise each is copied where it is not contiguous.
+    - `can_trap`: it may refuse what it reads, and stop the run. Nothing is overwritten before it has run.
+    - `recompute`: what it costs to compute the output again.
+    - `fusion`: how it may stand in the loops of a `region`. `elementwise`: an element of the output from one of each
+      input. `indexed`: also from its place. `reduction`: over axes, of a full array or along a row. `reshaping`: axes
+      of length 1 come and go, or a row's value is repeated along the row. `never`: it runs by itself.
+    - `accumulates`: the number of the input that the output is a sum onto, and may be written over.
+    - `is_transcendental`: an element takes about as long as ten additions.
+    - `is_axiswise`: it works along `attrs["axis"]`, on each line by itself; the output has the axes of the inputs, and
+      no other attribute names an axis.
+    - `batch(attrs, length)` gives the attributes with which the op does the same for each of `length` entries of a new
+      first axis, of every input and of the output. Known elsewhere as a batching rule.
+    - `workspace(input_types, output_types, attrs)` gives the bytes of scratch that each worker needs.
     """
 
     name: str
-    family: str
+    family: Family
     infer: InferRule
     reference: ReferenceRule
     flops: FlopsRule
     axes: AxisRule
     vjp: VjpRule | None = None
     doc: str = ""
+    is_view: bool = False
+    is_stored: bool = False
+    is_identity: bool = False
+    accepts_strides: bool = False
+    can_trap: bool = True
+    recompute: Recompute = Recompute.NEVER
+    fusion: Fusion = "never"
+    accumulates: int | None = None
+    is_transcendental: bool = False
+    is_axiswise: bool = False
+    batch: BatchRule | None = None
+    workspace: WorkspaceRule | None = None
+
+    @property
+    def is_elementwise(self) -> bool:
+        """Whether every element of the output is computed from the elements of the inputs in its place."""
+        return self.family == "elementwise"
+
+    @property
+    def is_check(self) -> bool:
+        """Whether the op leaves what it reads as it is, or stops the run."""
+        return self.is_identity and self.can_trap
+
+    @property
+    def is_reduction(self) -> bool:
+        """Whether the op combines the elements along axes to one, which are then gone."""
+        return self.fusion == "reduction"
+
+    @property
+    def is_contraction(self) -> bool:
+        """Whether the op sums products: matrix products, convolutions and their gradients."""
+        return self.family in ("contraction", "convolution")
+
+    @property
+    def is_scan(self) -> bool:
+        """Whether the op is a loop, with the graph of one step as its `body`."""
+        return self.family == "scan"
+
+    @property
+    def is_region(self) -> bool:
+        """Whether the op is a fused loop, with what runs in it as its `body`."""
+        return self.family == "region"
+
+    @property
+    def has_kernel(self) -> bool:
+        """Whether something runs for the op: it is neither a view nor kept in the program."""
+        return not (self.is_view or self.is_stored)
 
     def __call__(self, builder: Builder, *inputs: Value, **attrs: Any) -> Value:
         """Append this op to the graph under construction and return its only output."""
@@ -81,3 +181,15 @@ def one_per_output(inputs: Sequence[ArrayType], outputs: Sequence[ArrayType], at
 def one_per_input(inputs: Sequence[ArrayType], outputs: Sequence[ArrayType], attrs: Attrs) -> int:
     """One operation for every element of the first input."""
     return inputs[0].size
+
+
+def same_attrs(attrs: Attrs, length: int) -> Attrs:
+    """The batching rule of an op whose attributes name no axes."""
+    return attrs
+
+
+def later_axis(attrs: Attrs, length: int) -> Attrs:
+    """The batching rule of an op along `axis`, or over `axes`, without other attributes that name axes."""
+    if "axes" in attrs:
+        return {**attrs, "axes": tuple(a + 1 for a in attrs["axes"])}
+    return {**attrs, "axis": attrs["axis"] + 1}

@@ -35,4 +35,19 @@ def declare_added(plain: Op, made: str, doc: str) -> Op:
         assert isinstance(parts, Sequence)
         return [*parts, g]
 
-    return declare(Op(f"{plain.name}_add", plain.family, infer, reference, plain.flops, axes, vjp, doc))
+    return declare(
+        Op(
+            f"{plain.name}_add",
+            plain.family,
+            infer,
+            reference,
+            plain.flops,
+            axes,
+            vjp,
+            doc,
+            accepts_strides=plain.accepts_strides,
+            can_trap=plain.can_trap,
+            recompute=plain.recompute,
+            accumulates=2,
+        )
+    )

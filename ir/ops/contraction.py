@@ -9,7 +9,7 @@ import numpy as np
 
 from ..builder import Builder
 from ..graph import Value
-from ..op import OPS, Attrs, Op, TypeRuleError, declare
+from ..op import OPS, Attrs, Op, Recompute, TypeRuleError, declare
 from ..types import BOOL, Array, ArrayType
 from .added import declare_added
 
@@ -86,6 +86,14 @@ def _dot_axes(inputs: Sequence[ArrayType], output: ArrayType, attrs: Attrs) -> l
     ]
 
 
+def _dot_batch(attrs: Attrs, length: int) -> Attrs:
+    def later(axes: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(a + 1 for a in axes)
+
+    (cx, cy), (bx, by) = attrs["contract"], attrs["batch"]
+    return {"contract": (later(cx), later(cy)), "batch": ((0, *later(bx)), (0, *later(by)))}
+
+
 dot = declare(
     Op(
         "dot",
@@ -97,6 +105,10 @@ dot = declare(
         _dot_vjp,
         "sum over the axes `contract` of x and y, for every index of the axes `batch`; "
         "the output has batch axes, free axes of x, free axes of y",
+        accepts_strides=True,
+        can_trap=False,
+        recompute=Recompute.COSTLY,
+        batch=_dot_batch,
     )
 )
 

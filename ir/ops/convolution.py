@@ -22,7 +22,7 @@ import numpy as np
 
 from ..builder import Builder
 from ..graph import Value
-from ..op import OPS, Attrs, Op, TypeRuleError, declare
+from ..op import OPS, Attrs, Op, Recompute, TypeRuleError, declare
 from ..types import Array, ArrayType, is_float
 from .added import declare_added
 
@@ -186,6 +186,8 @@ conv = declare(
         _conv_axes,
         _conv_vjp,
         "cross-correlation of x (n, spatial..., in) with w (out, in / groups, kernel...): (n, spatial..., out)",
+        can_trap=False,
+        recompute=Recompute.COSTLY,
     )
 )
 
@@ -244,6 +246,8 @@ conv_weight_gradient = declare(
         _weight_gradient_axes,
         _weight_gradient_vjp,
         "the cotangent of the weight of a `conv` with the same attributes, of x and the cotangent of its output",
+        can_trap=False,
+        recompute=Recompute.COSTLY,
     )
 )
 

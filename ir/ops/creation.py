@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..op import Attrs, Op, TypeRuleError, declare, no_flops
+from ..op import Attrs, Op, Recompute, TypeRuleError, declare, no_flops
 from ..types import BOOL, INT32, INT64, SHORT_NAMES, Array, ArrayType, DType
 
 
@@ -28,7 +28,22 @@ def _full(value: float | int | bool, shape: tuple[int, ...], dtype: DType) -> Ar
     return np.full(shape, value, dtype)
 
 
-full = declare(Op("full", "creation", _full_type, _full, no_flops, _no_axes, None, "an array filled with `value`"))
+full = declare(
+    Op(
+        "full",
+        "creation",
+        _full_type,
+        _full,
+        no_flops,
+        _no_axes,
+        None,
+        "an array filled with `value`",
+        accepts_strides=True,
+        can_trap=False,
+        recompute=Recompute.FREE,
+        fusion="elementwise",
+    )
+)
 
 
 def _constant_type(value: Array) -> ArrayType:
@@ -49,6 +64,10 @@ constant = declare(
         _no_axes,
         None,
         "the array `value`, kept in the program",
+        is_stored=True,
+        accepts_strides=True,
+        can_trap=False,
+        recompute=Recompute.COSTLY,
     )
 )
 
@@ -66,7 +85,22 @@ def _iota(shape: tuple[int, ...], axis: int, dtype: DType) -> Array:
     return np.broadcast_to(np.expand_dims(along, [i for i in range(len(shape)) if i != axis]), shape)
 
 
-iota = declare(Op("iota", "creation", _iota_type, _iota, no_flops, _no_axes, None, "0, 1, 2, ... along `axis`"))
+iota = declare(
+    Op(
+        "iota",
+        "creation",
+        _iota_type,
+        _iota,
+        no_flops,
+        _no_axes,
+        None,
+        "0, 1, 2, ... along `axis`",
+        accepts_strides=True,
+        can_trap=False,
+        recompute=Recompute.FREE,
+        fusion="indexed",
+    )
+)
 
 GOLDEN = 0x9E3779B97F4A7C15
 _MIX_1 = 0xBF58476D1CE4E5B9
@@ -124,5 +158,9 @@ random_bits = declare(
         "for the state mix(key ^ mix(stream * golden)), the upper half of it for int32 (Steele, Lea and Flood 2014, "
         "'Fast splittable pseudorandom number generators'). Each `run` elements, if given, begin `apart` outputs "
         "after those before: a slice of larger bits",
+        accepts_strides=True,
+        can_trap=False,
+        recompute=Recompute.CHEAP,
+        fusion="indexed",
     )
 )

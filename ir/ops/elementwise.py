@@ -10,7 +10,20 @@ import numpy as np
 
 from ..builder import Builder
 from ..graph import Value
-from ..op import Attrs, Op, TypeRuleError, VjpRule, declare, no_flops, one_per_output
+from ..op import (
+    Attrs,
+    FlopsRule,
+    InferRule,
+    Op,
+    Recompute,
+    ReferenceRule,
+    TypeRuleError,
+    VjpRule,
+    declare,
+    no_flops,
+    one_per_output,
+    same_attrs,
+)
 from ..types import BOOL, INT32, INT64, SHORT_NAMES, Array, ArrayType, DType
 
 FLOATS = "f"
@@ -23,6 +36,41 @@ _KIND_NAMES = {FLOATS: "a float", NUMBERS: "a number", INTEGERS: "an integer", A
 def aligned_axes(inputs: Sequence[ArrayType], output: ArrayType, attrs: Attrs) -> list[list[int | None]]:
     """Every axis of every input is aligned with the same axis of the output."""
     return [list(range(output.ndim)) for _ in inputs]
+
+
+def _declare(
+    name: str,
+    infer: InferRule,
+    reference: ReferenceRule,
+    vjp: VjpRule | None,
+    doc: str,
+    flops: FlopsRule = one_per_output,
+    *,
+    can_trap: bool = False,
+    recompute: Recompute = Recompute.CHEAP,
+    is_identity: bool = False,
+    is_transcendental: bool = False,
+) -> Op:
+    """An element-wise op: a loop computes it as it reads, wherever its operands lie."""
+    return declare(
+        Op(
+            name,
+            "elementwise",
+            infer,
+            reference,
+            flops,
+            aligned_axes,
+            vjp,
+            doc,
+            is_identity=is_identity,
+            accepts_strides=True,
+            can_trap=can_trap,
+            recompute=recompute,
+            fusion="elementwise",
+            is_transcendental=is_transcendental,
+            batch=same_attrs,
+        )
+    )
 
 
 def _same_shape(types: Sequence[ArrayType]) -> tuple[int, ...]:
@@ -60,15 +108,19 @@ def _elementwise(
     vjp: VjpRule | None,
     doc: str,
     result: DType | None = None,
-    free: bool = False,
+    slow: bool = False,
 ) -> Op:
     reference = _keep_dtype(function) if result is None else function
-    flops = no_flops if free else one_per_output
-    return declare(Op(name, "elementwise", _infer(arity, kinds, result), reference, flops, aligned_axes, vjp, doc))
+    return _declare(name, _infer(arity, kinds, result), reference, vjp, doc, is_transcendental=slow)
 
 
 _unary = partial(_elementwise, 1)
 _binary = partial(_elementwise, 2)
+
+
+def _same(name: str, infer: InferRule, reference: ReferenceRule, doc: str, vjp: VjpRule | None, **traits: Any) -> Op:
+    """An op that leaves what it reads as it is."""
+    return _declare(name, infer, reference, vjp, doc, no_flops, is_identity=True, **traits)
 
 
 def _scaled(b: Builder, g: Value, factor: float) -> Value:
@@ -154,6 +206,7 @@ pow = _binary(
     _integer_pow,
     _pow_vjp,
     "x ** y; of integers it wraps around, and a negative y gives the truncated value",
+    slow=True,
 )
 
 
@@ -225,12 +278,12 @@ def _log10(x: Array) -> Array:
     return np.log10(x, dtype=np.float64)  # NumPy's of float32 misses some of the whole numbers
 
 
-exp = _unary("exp", FLOATS, np.exp, _exp_vjp, "e ** x")
-expm1 = _unary("expm1", FLOATS, np.expm1, _expm1_vjp, "e ** x - 1 without loss of digits near 0")
-log = _unary("log", FLOATS, np.log, _log_vjp, "the natural logarithm")
-log2 = _unary("log2", FLOATS, np.log2, _log2_vjp, "the logarithm to base 2, exact for powers of 2")
-log10 = _unary("log10", FLOATS, _log10, _log10_vjp, "the logarithm to base 10, exact for powers of 10")
-log1p = _unary("log1p", FLOATS, np.log1p, _log1p_vjp, "log(1 + x) without loss of digits near 0")
+exp = _unary("exp", FLOATS, np.exp, _exp_vjp, "e ** x", slow=True)
+expm1 = _unary("expm1", FLOATS, np.expm1, _expm1_vjp, "e ** x - 1 without loss of digits near 0", slow=True)
+log = _unary("log", FLOATS, np.log, _log_vjp, "the natural logarithm", slow=True)
+log2 = _unary("log2", FLOATS, np.log2, _log2_vjp, "the logarithm to base 2, exact for powers of 2", slow=True)
+log10 = _unary("log10", FLOATS, _log10, _log10_vjp, "the logarithm to base 10, exact for powers of 10", slow=True)
+log1p = _unary("log1p", FLOATS, np.log1p, _log1p_vjp, "log(1 + x) without loss of digits near 0", slow=True)
 
 
 # Activations that are primitives, because their derivative is best told from their output.
@@ -283,10 +336,12 @@ def _ndtr(x: Array) -> Array:
     return np.where(x > 0, 1 - tail, tail)
 
 
-tanh = _unary("tanh", FLOATS, np.tanh, _tanh_vjp, "the hyperbolic tangent")
-sigmoid = _unary("sigmoid", FLOATS, _sigmoid, _sigmoid_vjp, "1 / (1 + e ** -x)")
-erf = _unary("erf", FLOATS, _erf, _erf_vjp, "the error function")
-ndtr = _unary("ndtr", FLOATS, _ndtr, _ndtr_vjp, "the distribution function of the standard normal distribution")
+tanh = _unary("tanh", FLOATS, np.tanh, _tanh_vjp, "the hyperbolic tangent", slow=True)
+sigmoid = _unary("sigmoid", FLOATS, _sigmoid, _sigmoid_vjp, "1 / (1 + e ** -x)", slow=True)
+erf = _unary("erf", FLOATS, _erf, _erf_vjp, "the error function", slow=True)
+ndtr = _unary(
+    "ndtr", FLOATS, _ndtr, _ndtr_vjp, "the distribution function of the standard normal distribution", slow=True
+)
 relu = _unary("relu", NUMBERS, _relu, _relu_vjp, "max(x, 0), NaN for NaN, -0 for -0; derivative 0 at 0")
 
 
@@ -360,9 +415,9 @@ def _atan2_vjp(b: Builder, g: Value, o: Value, y: Value, x: Value) -> tuple[Valu
     return mul(b, scaled, x), neg(b, mul(b, scaled, y))
 
 
-sin = _unary("sin", FLOATS, np.sin, _sin_vjp, "the sine of x radians")
-cos = _unary("cos", FLOATS, np.cos, _cos_vjp, "the cosine of x radians")
-tan = _unary("tan", FLOATS, np.tan, _tan_vjp, "the tangent of x radians")
+sin = _unary("sin", FLOATS, np.sin, _sin_vjp, "the sine of x radians", slow=True)
+cos = _unary("cos", FLOATS, np.cos, _cos_vjp, "the cosine of x radians", slow=True)
+tan = _unary("tan", FLOATS, np.tan, _tan_vjp, "the tangent of x radians", slow=True)
 asin = _unary("asin", FLOATS, np.arcsin, _asin_vjp, "the inverse sine, in radians")
 acos = _unary("acos", FLOATS, np.arccos, _acos_vjp, "the inverse cosine, in radians")
 atan = _unary("atan", FLOATS, np.arctan, _atan_vjp, "the inverse tangent, in radians")
@@ -412,17 +467,8 @@ def _select_vjp(b: Builder, g: Value, o: Value, c: Value, x: Value, y: Value) ->
     return None, select(b, c, g, zero), select(b, c, zero, g)
 
 
-select = declare(
-    Op(
-        "select",
-        "elementwise",
-        _infer_select,
-        np.where,
-        one_per_output,
-        aligned_axes,
-        _select_vjp,
-        "x where the condition holds, y elsewhere",
-    )
+select = _declare(
+    "select", _infer_select, np.where, _select_vjp, "x where the condition holds, y elsewhere", one_per_output
 )
 
 
@@ -447,18 +493,14 @@ def _cast_reference(x: Array, dtype: DType) -> Array:
     return np.where(held, np.where(held, whole, 0).astype(wide), wide.type(least)).astype(dtype)
 
 
-cast = declare(
-    Op(
-        "cast",
-        "elementwise",
-        _infer_cast,
-        _cast_reference,
-        no_flops,
-        aligned_axes,
-        _cast_vjp,
-        "x as another dtype; floats are truncated to integers, NaN and what is out of range become the least one; "
-        "a uint8 is the low byte of what int32 would be",
-    )
+cast = _declare(
+    "cast",
+    _infer_cast,
+    _cast_reference,
+    _cast_vjp,
+    "x as another dtype; floats are truncated to integers, NaN and what is out of range become the least one; "
+    "a uint8 is the low byte of what int32 would be",
+    no_flops,
 )
 
 
@@ -466,9 +508,16 @@ def _copy_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
     return g
 
 
-copy = _unary("copy", ANY, np.array, _copy_vjp, "x, laid out contiguously", free=True)
-save = _unary("save", ANY, np.array, _copy_vjp, "x, which what reads it later must find, not make again", free=True)
-stop_gradient = _unary("stop_gradient", ANY, np.array, None, "x, with derivative 0", free=True)
+copy = _same("copy", _infer(1, ANY), np.array, "x, laid out contiguously", _copy_vjp, recompute=Recompute.COSTLY)
+save = _same(
+    "save",
+    _infer(1, ANY),
+    np.array,
+    "x, which what reads it later must find, not make again",
+    _copy_vjp,
+    recompute=Recompute.NEVER,
+)
+stop_gradient = _same("stop_gradient", _infer(1, ANY), np.array, "x, with derivative 0", None)
 
 
 # Checks: what they read, unless they stop the run.
@@ -487,17 +536,14 @@ def _check_index(x: Array, size: int) -> Array:
     return x
 
 
-check_index = declare(
-    Op(
-        "check_index",
-        "elementwise",
-        _infer_check_index,
-        _check_index,
-        no_flops,
-        aligned_axes,
-        None,
-        "x, once every element is seen to lie in 0 <= x < size; otherwise the run stops with IndexError",
-    )
+check_index = _same(
+    "check_index",
+    _infer_check_index,
+    _check_index,
+    "x, once every element is seen to lie in 0 <= x < size; otherwise the run stops with IndexError",
+    None,
+    can_trap=True,
+    recompute=Recompute.COSTLY,
 )
 
 
@@ -513,17 +559,14 @@ def _check_exponent(x: Array) -> Array:
     return x
 
 
-check_exponent = declare(
-    Op(
-        "check_exponent",
-        "elementwise",
-        _infer_check_exponent,
-        _check_exponent,
-        no_flops,
-        aligned_axes,
-        None,
-        "x, once every element is seen to be 0 or more; otherwise the run stops with ValueError",
-    )
+check_exponent = _same(
+    "check_exponent",
+    _infer_check_exponent,
+    _check_exponent,
+    "x, once every element is seen to be 0 or more; otherwise the run stops with ValueError",
+    None,
+    can_trap=True,
+    recompute=Recompute.COSTLY,
 )
 
 CHECKS = frozenset({"check_index", "check_exponent"})

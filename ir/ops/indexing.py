@@ -9,7 +9,7 @@ import numpy as np
 
 from ..builder import Builder
 from ..graph import Value
-from ..op import Attrs, Op, TypeRuleError, declare, no_flops
+from ..op import Attrs, Op, Recompute, TypeRuleError, declare, no_flops
 from ..types import BOOL, Array, ArrayType
 
 
@@ -64,6 +64,10 @@ def _gather_axes(inputs: Sequence[ArrayType], output: ArrayType, attrs: Attrs) -
     return [of_x, of_indices + [None] * (x.ndim - axis - 1)]
 
 
+def _later_axis_and_batch(attrs: Attrs, length: int) -> Attrs:
+    return {"axis": attrs["axis"] + 1, "batch": attrs["batch"] + 1}
+
+
 gather = declare(
     Op(
         "gather",
@@ -75,6 +79,8 @@ gather = declare(
         _gather_vjp,
         "x[..., indices, ...] along `axis`, for each index of the first `batch` axes; "
         "negative indices count from the end",
+        recompute=Recompute.COSTLY,
+        batch=_later_axis_and_batch,
     )
 )
 
@@ -130,5 +136,8 @@ scatter_add = declare(
         _scatter_axes,
         _scatter_vjp,
         "x with `updates` added at `indices` along `axis`, in the order of the indices: what undoes gather",
+        recompute=Recompute.COSTLY,
+        accumulates=0,
+        batch=_later_axis_and_batch,
     )
 )

@@ -10,13 +10,57 @@ import numpy as np
 
 from ..builder import Builder
 from ..graph import Value
-from ..op import Attrs, AxisRule, InferRule, Op, ReferenceRule, TypeRuleError, VjpRule, declare, no_flops
+from ..op import (
+    Attrs,
+    AxisRule,
+    BatchRule,
+    Fusion,
+    InferRule,
+    Op,
+    Recompute,
+    ReferenceRule,
+    TypeRuleError,
+    VjpRule,
+    declare,
+    later_axis,
+    no_flops,
+)
 from ..types import Array, ArrayType
 from .reduction import reduce_sum
 
 
-def _movement(name: str, infer: InferRule, reference: ReferenceRule, axes: AxisRule, vjp: VjpRule, doc: str) -> Op:
-    return declare(Op(name, "movement", infer, reference, no_flops, axes, vjp, doc))
+def _movement(
+    name: str,
+    infer: InferRule,
+    reference: ReferenceRule,
+    axes: AxisRule,
+    vjp: VjpRule,
+    doc: str,
+    batch: BatchRule,
+    *,
+    is_view: bool,
+    fusion: Fusion = "never",
+    is_axiswise: bool = False,
+) -> Op:
+    return declare(
+        Op(
+            name,
+            "movement",
+            infer,
+            reference,
+            no_flops,
+            axes,
+            vjp,
+            doc,
+            is_view=is_view,
+            accepts_strides=is_view,
+            can_trap=False,
+            recompute=Recompute.FREE if is_view else Recompute.COSTLY,
+            fusion=fusion,
+            is_axiswise=is_axiswise,
+            batch=batch,
+        )
+    )
 
 
 def _reshape_type(x: ArrayType, shape: tuple[int, ...]) -> ArrayType:
@@ -43,8 +87,20 @@ def _reshape(x: Array, shape: tuple[int, ...]) -> Array:
     return x.reshape(shape)
 
 
+def _reshape_batch(attrs: Attrs, length: int) -> Attrs:
+    return {**attrs, "shape": (length, *attrs["shape"])}
+
+
 reshape = _movement(
-    "reshape", _reshape_type, _reshape, _reshape_axes, _reshape_vjp, "the same elements in row-major order"
+    "reshape",
+    _reshape_type,
+    _reshape,
+    _reshape_axes,
+    _reshape_vjp,
+    "the same elements in row-major order",
+    _reshape_batch,
+    is_view=True,
+    fusion="reshaping",
 )
 
 
@@ -66,6 +122,10 @@ def _transpose(x: Array, perm: tuple[int, ...]) -> Array:
     return x.transpose(perm)
 
 
+def _transpose_batch(attrs: Attrs, length: int) -> Attrs:
+    return {**attrs, "perm": (0, *(i + 1 for i in attrs["perm"]))}
+
+
 transpose = _movement(
     "transpose",
     _transpose_type,
@@ -73,6 +133,8 @@ transpose = _movement(
     _transpose_axes,
     _transpose_vjp,
     "axis i of the output is axis perm[i] of x",
+    _transpose_batch,
+    is_view=True,
 )
 
 
@@ -98,6 +160,10 @@ def _broadcast(x: Array, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array
     return np.broadcast_to(np.expand_dims(x, [i for i in range(len(shape)) if i not in axes]), shape)
 
 
+def _broadcast_batch(attrs: Attrs, length: int) -> Attrs:
+    return {"shape": (length, *attrs["shape"]), "axes": (0, *(a + 1 for a in attrs["axes"]))}
+
+
 broadcast = _movement(
     "broadcast",
     _broadcast_type,
@@ -105,6 +171,9 @@ broadcast = _movement(
     _broadcast_axes,
     _broadcast_vjp,
     "x repeated along new axes: axis i of x becomes axis axes[i] of `shape`",
+    _broadcast_batch,
+    is_view=True,
+    fusion="reshaping",
 )
 
 
@@ -132,8 +201,19 @@ def _slice(x: Array, start: tuple[int, ...], stop: tuple[int, ...], step: tuple[
     return x[tuple(slice(a, b, s) for a, b, s in zip(start, stop, step))]
 
 
+def _slice_batch(attrs: Attrs, length: int) -> Attrs:
+    return {"start": (0, *attrs["start"]), "stop": (length, *attrs["stop"]), "step": (1, *attrs["step"])}
+
+
 slice_ = _movement(
-    "slice", _slice_type, _slice, _slice_axes, _slice_vjp, "x[start:stop:step] along every axis, step > 0"
+    "slice",
+    _slice_type,
+    _slice,
+    _slice_axes,
+    _slice_vjp,
+    "x[start:stop:step] along every axis, step > 0",
+    _slice_batch,
+    is_view=True,
 )
 
 
@@ -156,7 +236,14 @@ def _reverse(x: Array, axes: tuple[int, ...]) -> Array:
 
 
 reverse = _movement(
-    "reverse", _reverse_type, _reverse, _reverse_axes, _reverse_vjp, "x with the order along `axes` turned"
+    "reverse",
+    _reverse_type,
+    _reverse,
+    _reverse_axes,
+    _reverse_vjp,
+    "x with the order along `axes` turned",
+    later_axis,
+    is_view=True,
 )
 
 
@@ -195,6 +282,10 @@ def _pad(x: Array, **attrs: Any) -> Array:
     return result
 
 
+def _pad_batch(attrs: Attrs, length: int) -> Attrs:
+    return {**attrs, **{name: (0, *attrs[name]) for name in ("low", "high", "interior")}}
+
+
 pad = _movement(
     "pad",
     _pad_type,
@@ -202,6 +293,8 @@ pad = _movement(
     _pad_axes,
     _pad_vjp,
     "x with `value` put before (`low`), after (`high`) and between (`interior`) its elements along every axis",
+    _pad_batch,
+    is_view=False,
 )
 
 
@@ -252,4 +345,7 @@ concatenate = _movement(
     _concatenate_axes,
     _concatenate_vjp,
     "the inputs one after another along `axis`",
+    later_axis,
+    is_view=False,
+    is_axiswise=True,
 )

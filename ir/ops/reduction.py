@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..op import OPS, Attrs, Op, TypeRuleError, VjpRule, declare, one_per_input
-from ..types import BOOL, INT64, Array, ArrayType, is_float
+from ..op import OPS, Attrs, Op, Recompute, TypeRuleError, VjpRule, declare, later_axis, one_per_input
+from ..types import BOOL, FLOAT32, INT64, Array, ArrayType, is_float
 from . import elementwise as ew
 
 if TYPE_CHECKING:
     from ..builder import Builder
     from ..graph import Value
+
+_MOST_IN_A_ROW = 256
+"""Elements of a running sum that are added up in their own type, at most."""
 
 
 def _check_axes(x: ArrayType, axes: tuple[int, ...]) -> None:
@@ -36,6 +40,16 @@ def expand(b: Builder, reduced: Value, like: Value, axes: tuple[int, ...]) -> Va
     return OPS["broadcast"](b, reduced, shape=like.type.shape, axes=kept)
 
 
+_REDUCED: dict[str, Any] = {
+    "accepts_strides": True,
+    "can_trap": False,
+    "recompute": Recompute.COSTLY,
+    "fusion": "reduction",
+    "batch": later_axis,
+}
+"""The traits of what combines the elements along some axes."""
+
+
 def _reduction(name: str, kinds: str, function: Callable[..., Any], vjp: VjpRule | None, doc: str, empty: bool) -> Op:
     def infer(x: ArrayType, axes: tuple[int, ...]) -> ArrayType:
         _check_axes(x, axes)
@@ -50,7 +64,7 @@ def _reduction(name: str, kinds: str, function: Callable[..., Any], vjp: VjpRule
             return x
         return np.asarray(function(x, axis=axes)).astype(x.dtype, copy=False)
 
-    return declare(Op(name, "reduction", infer, reference, one_per_input, _reduce_axes, vjp, doc))
+    return declare(Op(name, "reduction", infer, reference, one_per_input, _reduce_axes, vjp, doc, **_REDUCED))
 
 
 def _sum_vjp(b: Builder, g: Value, o: Value, x: Value, axes: tuple[int, ...]) -> Value:
@@ -123,7 +137,7 @@ def _arg_reduction(name: str, function: Callable[..., Any], doc: str) -> Op:
     def reference(x: Array, axis: int) -> Array:
         return np.asarray(function(x, axis=axis))
 
-    return declare(Op(name, "reduction", infer, reference, one_per_input, _reduce_axes, None, doc))
+    return declare(Op(name, "reduction", infer, reference, one_per_input, _reduce_axes, None, doc, **_REDUCED))
 
 
 argmax = _arg_reduction("argmax", np.argmax, "the index of the first largest along `axis`; of the first NaN if any")
@@ -151,6 +165,17 @@ def _cumsum_axes(inputs: Sequence[ArrayType], output: ArrayType, attrs: Attrs) -
     return [[None if i == attrs["axis"] else i for i in range(output.ndim)]]
 
 
+def runs_in_float64(x: ArrayType, axis: int) -> bool:
+    """Whether a running sum or product of `x` is float64 inside: float32 along more elements than lose no digit."""
+    return x.dtype == FLOAT32 and x.shape[axis] > _MOST_IN_A_ROW
+
+
+def _running_workspace(inputs: Sequence[ArrayType], outputs: Sequence[ArrayType], attrs: Attrs) -> int:
+    """A float64 for each column, where there are several."""
+    columns = math.prod(inputs[0].shape[attrs["axis"] + 1 :])
+    return 8 * columns if columns > 1 and runs_in_float64(inputs[0], attrs["axis"]) else 0
+
+
 cumsum = declare(
     Op(
         "cumsum",
@@ -161,6 +186,11 @@ cumsum = declare(
         _cumsum_axes,
         _cumsum_vjp,
         "the sums of all elements up to each along `axis`; from the end with `reverse`",
+        can_trap=False,
+        recompute=Recompute.COSTLY,
+        is_axiswise=True,
+        batch=later_axis,
+        workspace=_running_workspace,
     )
 )
 
@@ -209,6 +239,8 @@ moments = declare(
         _moments_axes,
         _moments_vjp,
         "over the first `rows` axes, the sum, and the sum of squared distances from the mean: (2, ...)",
+        can_trap=False,
+        recompute=Recompute.COSTLY,
     )
 )
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..graph import Graph
 from ..interpret import interpret
-from ..op import Attrs, Op, TypeRuleError, declare
+from ..op import Attrs, Op, Recompute, TypeRuleError, declare
 from ..types import Array, ArrayType
 
 
@@ -60,6 +60,9 @@ region = declare(
         _region_axes,
         None,
         "the nodes of `body`, run as one unit",
+        accepts_strides=True,
+        can_trap=False,
+        recompute=Recompute.COSTLY,
     )
 )
 
@@ -73,5 +76,8 @@ conv_region = declare(
         _region_axes,
         None,
         "a convolution, or a gradient to a weight, of what `body` makes element by element; and what it makes of that",
+        accepts_strides=True,
+        can_trap=False,
+        recompute=Recompute.COSTLY,
     )
 )

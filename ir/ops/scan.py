@@ -8,7 +8,7 @@ import numpy as np
 
 from ..graph import Graph
 from ..interpret import interpret
-from ..op import Attrs, Op, TypeRuleError, declare
+from ..op import Attrs, Op, Recompute, TypeRuleError, declare
 from ..types import Array, ArrayType
 
 
@@ -73,5 +73,7 @@ scan = declare(
         "`(consts..., carries..., xs...) -> (carries..., ys...)`: `body` runs `length` times, from the last step to "
         "the first where `reverse`; it takes the consts, the carries and step t of every x, and gives the new carries "
         "and step t of every y",
+        can_trap=False,
+        recompute=Recompute.COSTLY,
     )
 )

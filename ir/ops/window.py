@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..op import Attrs, Op, TypeRuleError, declare, no_flops
+from ..op import Attrs, Op, Recompute, TypeRuleError, declare, no_flops
 from ..types import INT32, Array, ArrayType, DType, is_float
 
 if TYPE_CHECKING:
@@ -258,6 +258,8 @@ window_sum = declare(
         _window_axes,
         _sum_vjp,
         "the sum of each window",
+        can_trap=False,
+        recompute=Recompute.COSTLY,
     )
 )
 window_max = declare(
@@ -271,6 +273,8 @@ window_max = declare(
         _max_vjp,
         "the largest element of each window; NaN where there is one, -inf where nothing lies in the window; "
         "the first of equal ones has the derivative",
+        can_trap=False,
+        recompute=Recompute.COSTLY,
     )
 )
 window_find = declare(
@@ -283,6 +287,8 @@ window_find = declare(
         _window_axes,
         None,
         "the first place of each window that holds the window's `value`; 0 where none does",
+        can_trap=False,
+        recompute=Recompute.COSTLY,
     )
 )
 window_pick = declare(
@@ -295,6 +301,8 @@ window_pick = declare(
         _window_axes,
         _pick_vjp,
         "the element at one place of each window; `outside` where nothing lies there",
+        can_trap=False,
+        recompute=Recompute.COSTLY,
     )
 )
 window_spread = declare(
@@ -307,6 +315,8 @@ window_spread = declare(
         _window_axes,
         _spread_vjp,
         "for each of `lengths` elements the sum over the windows that it lies in: what undoes window_sum",
+        can_trap=False,
+        recompute=Recompute.COSTLY,
     )
 )
 window_put = declare(
@@ -319,6 +329,8 @@ window_put = declare(
         _window_axes,
         _put_vjp,
         "for each of `lengths` elements the sum over the windows whose place it is: what undoes window_pick",
+        can_trap=False,
+        recompute=Recompute.COSTLY,
     )
 )
 
