@@ -3,16 +3,17 @@
 import sys
 
 from .engine import array_api as numpy
-from .engine import data, nn, optim, random
-from .engine.checkpoint_file import CheckpointError, CheckpointWarning
-from .engine.compile import compile
-from .engine.errors import ShapeError, TracingError, TracingWarning
-from .engine.report import MemoryReport
-from .engine.scan import fori_loop, scan
-from .engine.step import Step, compile_step, plan_step
-from .engine.step_plan import MemoryBudgetError, StepPlan
-from .engine.trace import trace
-from .engine.transforms import checkpoint, grad, save, stop_gradient, value_and_grad, vjp
+from .engine import data, nn, optim
+from .engine.compile.compile import compile
+from .engine.report.report import MemoryReport
+from .engine.saving.checkpoint_file import CheckpointError, CheckpointWarning
+from .engine.step.plans import MemoryBudgetError, StepPlan
+from .engine.step.step import Step, compile_step, plan_step
+from .engine.tracing import random
+from .engine.tracing.errors import ShapeError, TracingError, TracingWarning
+from .engine.tracing.scan import fori_loop, scan
+from .engine.tracing.trace import trace
+from .engine.tracing.transforms import checkpoint, grad, save, stop_gradient, value_and_grad, vjp
 from .ir import Graph, interpret, parse, spec
 
 # So that `import gradloom.numpy as gnp` works too.

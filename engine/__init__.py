@@ -1,11 +1,12 @@
 """What a user calls: tracing, derivatives, the array namespace."""
 
-from . import array_api, data, nn, optim, random
-from .checkpoint_file import CheckpointError, CheckpointWarning
-from .step_graph import PredictGraph, StepGraph, trace_predict, trace_step
-from .trace import TracedFunction, trace, trace_with_structure
-from .tracer import ShapeError, Trace, Tracer, TracingError, current_trace, emit, role, scope
-from .transforms import checkpoint, grad, save, stop_gradient, value_and_grad, vjp
+from . import array_api, data, nn, optim
+from .saving.checkpoint_file import CheckpointError, CheckpointWarning
+from .step.step_graph import PredictGraph, StepGraph, trace_predict, trace_step
+from .tracing import random
+from .tracing.trace import TracedFunction, trace, trace_with_structure
+from .tracing.tracer import ShapeError, Trace, Tracer, TracingError, current_trace, emit, role, scope
+from .tracing.transforms import checkpoint, grad, save, stop_gradient, value_and_grad, vjp
 
 __all__ = [
     "CheckpointError",

@@ -9,7 +9,7 @@ import numpy as np
 import optree
 
 from ..ir import Array
-from .numbers import as_whole
+from .tracing.numbers import as_whole
 
 
 def batches(

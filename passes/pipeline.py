@@ -7,31 +7,31 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..ir import Builder, Graph, Node, Value, verify
-from .accumulate import Accumulate
-from .attach import Attach
-from .canonicalize import Canonicalize
-from .collect import Collect
-from .conv_parts import ConvParts
-from .cost import useful_threads
-from .epilogue import Epilogue
-from .fuse import Fuse
-from .hoist import Hoist
-from .layout import Layout
-from .merge import Merge
-from .moments import Moments
-from .plan import Plan, plan
-from .prologue import Prologue
-from .rebuild import Rebuild
-from .rewrite import Pass, rebuild
-from .schedule import Schedule
-from .segment_loops import SegmentLoops
-from .simplify import Simplify
-from .sink import Sink
-from .split import Split
-from .tile_batch import TileBatch
-from .tile_rows import TileRows
-from .tile_wide import TileWide
-from .turn import Turn
+from .autodiff.min_cut_remat import MinCutRemat
+from .fusion.concat import FuseConcat
+from .fusion.conv_epilogue import FuseConvEpilogue
+from .fusion.matmul_epilogue import FuseMatmulEpilogue
+from .fusion.prologue import FusePrologue
+from .fusion.regions import Fuse
+from .graph.rewrite import Pass, rewrite_nodes
+from .kernels.cost import useful_threads
+from .loops.hoist import Hoist
+from .loops.merge_scans import MergeScans
+from .loops.prepack_weights import PrepackWeights
+from .loops.sink import Sink
+from .memory.plan import Plan, plan
+from .memory.schedule import Schedule
+from .simplify.canonicalize import Canonicalize
+from .simplify.channels_last import ChannelsLast
+from .simplify.one_pass_variance import OnePassVariance
+from .simplify.push_slices import PushSlices
+from .simplify.simplify import Simplify
+from .simplify.split_concat_conv import SplitConcatConv
+from .tiling.accumulate import Accumulate
+from .tiling.attention import TileAttention
+from .tiling.batch import TileBatch
+from .tiling.logits import TileLogits
+from .tiling.strip_mine_scans import StripMineScans
 
 
 def pipeline(parts: int = 1) -> list[Pass]:
@@ -42,32 +42,40 @@ def pipeline(parts: int = 1) -> list[Pass]:
 def preparation(parts: int = 1) -> list[Pass]:
     """The passes that do not ask what the backward reads of the forward."""
     return [
-        Merge(),
+        MergeScans(),
         Simplify(),
         Sink(),
         Simplify(),
         Hoist(),
-        Split(),
+        PushSlices(),
         Simplify(),
-        Layout(),
-        ConvParts(),
+        ChannelsLast(),
+        SplitConcatConv(),
         Accumulate(parts),
         TileBatch(),
-        SegmentLoops(),
-        TileRows(),
-        TileWide(),
-        Turn(),
+        StripMineScans(),
+        TileLogits(),
+        TileAttention(),
+        PrepackWeights(),
         Canonicalize(),
-        Moments(),
+        OnePassVariance(),
     ]
 
 
 def scheduling(reach: float | None = None, compares_apart: bool = False) -> list[Pass]:
-    """The passes that turn a prepared graph into a scheduled one, `reach` as of `Rebuild` and `Prologue`,
+    """The passes that turn a prepared graph into a scheduled one, `reach` as of `MinCutRemat` and `FusePrologue`,
     `compares_apart` as of `Fuse`.
     """
-    prologue = Prologue() if reach is None else Prologue(reach=reach)
-    return [Rebuild(reach), Fuse(compares_apart), Epilogue(), prologue, Attach(), Collect(), Schedule()]
+    prologue = FusePrologue() if reach is None else FusePrologue(reach=reach)
+    return [
+        MinCutRemat(reach),
+        Fuse(compares_apart),
+        FuseMatmulEpilogue(),
+        prologue,
+        FuseConvEpilogue(),
+        FuseConcat(),
+        Schedule(),
+    ]
 
 
 PASS_NAMES = tuple(dict.fromkeys(p.name for p in pipeline()))
@@ -114,7 +122,7 @@ def in_bodies(graph: Graph, step: Pass) -> Graph:
         body = in_bodies(step(node.attrs["body"]), step)
         return list(b.emit_node(node.op, *inputs, **{**node.attrs, "body": body}).outputs)
 
-    return rebuild(graph, rule)
+    return rewrite_nodes(graph, rule)
 
 
 def _show(graph: Graph, name: str, folder: str | None, checked: bool) -> None:

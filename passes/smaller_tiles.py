@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from ..ir import Graph
+from .memory.plan import Plan, plan
 from .pipeline import passed, preparation, scheduling
-from .plan import Plan, plan
-from .recompute_frontier import Choice, Frontier
-from .tile_batch import SmallerTile, TileBatch, smaller_tiles
+from .remat.frontier import Choice, Frontier
+from .tiling.batch import SmallerTile, TileBatch, smaller_tiles
 
 
 @dataclass

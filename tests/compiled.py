@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from gradloom.ir import Array, Graph
+from gradloom.passes.memory.plan import plan
 from gradloom.passes.pipeline import run_passes
-from gradloom.passes.plan import plan
-from gradloom.runtime.executable import Executable, allocate
+from gradloom.runtime.cpu.executable import Executable, allocate
 
 _BEHIND = 4096
 

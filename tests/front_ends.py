@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import llvmlite.binding as llvm
-from gradloom.runtime import numba_front_end
-from gradloom.runtime.front_end import lower
-from gradloom.runtime.kernel_cache import KernelRequest
+from gradloom.runtime.codegen import numba_front_end
+from gradloom.runtime.codegen.kernel_cache import KernelRequest
+from gradloom.runtime.codegen.object_code import emit
+from gradloom.runtime.codegen.python_to_llvm import lower
 from gradloom.runtime.lowering.namespace import kernel_namespace
-from gradloom.runtime.object_code import emit
 
 _engines: list[Any] = []
 

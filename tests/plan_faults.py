@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 from gradloom.ir import OPS, Graph, Node
-from gradloom.passes.plan import Block, Location, Plan
-from gradloom.passes.views import View
+from gradloom.passes.graph.views import View
+from gradloom.passes.memory.plan import Block, Location, Plan
 
 CLAIMS = ("blocks", "scratch", "arena_bytes", "lower_bound_bytes", "bodies")
 """Fields in which a fault may spoil no bits, and is one all the same."""

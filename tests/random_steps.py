@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from gradloom.ir import OPS, Builder, Graph, Value, is_float, spec
 from gradloom.ir.ops import elementwise as ew
-from gradloom.passes.backward import vjp_graph
+from gradloom.passes.autodiff.backward import vjp_graph
 from hypothesis import strategies as st
 from random_graphs import graphs
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
-from gradloom.engine.step import compile_step
+from gradloom.engine.step.step import compile_step
 from gradloom.ir import interpret
-from gradloom.passes.certificate import check_plan
-from gradloom.passes.plan import Plan, plan
-from gradloom.passes.recompute import GraphProblem
-from gradloom.passes.recompute_problem import Order
+from gradloom.passes.memory.plan import Plan, plan
+from gradloom.passes.remat.from_plan import GraphProblem
+from gradloom.passes.remat.problem import Order
+from gradloom.passes.verify.plan import check_plan
 from random_graphs import random_inputs
 
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 from gradloom.ir import Array, Graph
-from gradloom.passes.plan import Plan
-from gradloom.runtime.intrinsics import ARRAY_DTYPES
+from gradloom.passes.memory.plan import Plan
+from gradloom.runtime.codegen.intrinsics import ARRAY_DTYPES
+from gradloom.runtime.codegen.tile_product import plain_tile_product
+from gradloom.runtime.codegen.tile_transpose import plain_tile_transpose
 from gradloom.runtime.lowering.namespace import kernel_namespace
 from gradloom.runtime.lowering.units import Argument, Sites, Step, copy_rows, lower_unit
-from gradloom.runtime.tile_product import plain_tile_product
-from gradloom.runtime.tile_transpose import plain_tile_transpose
 
 _BASE_BITS = 40
 

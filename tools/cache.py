@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..engine.report import human
-from ..runtime import disk_cache
+from ..engine.report.report import human
+from ..runtime.codegen import disk_cache
 from .command_error import CommandError
 
 

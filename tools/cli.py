@@ -13,9 +13,9 @@ from typing import Any
 
 from rich.console import Console
 
-from ..engine.checkpoint_file import CheckpointError
-from ..engine.step_plan import MemoryBudgetError, budget_of
-from ..engine.tracer import ShapeError, TracingError
+from ..engine.saving.checkpoint_file import CheckpointError
+from ..engine.step.plans import MemoryBudgetError, budget_of
+from ..engine.tracing.tracer import ShapeError, TracingError
 from ..ir.printable import printable_lines
 from ..passes.pipeline import PASS_NAMES
 from .bench import PEERS, WORKLOADS, Settings, Sides, bench

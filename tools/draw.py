@@ -7,8 +7,8 @@ import subprocess
 from itertools import chain
 from pathlib import Path
 
-from ..engine.step import plan_step
-from ..engine.step_graph import trace_step
+from ..engine.step.step import plan_step
+from ..engine.step.step_graph import trace_step
 from ..ir import Graph
 from ..passes.pipeline import PASS_NAMES, run_passes
 from .command_error import CommandError

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from functools import reduce
 from operator import or_
 
-from ..engine.report import listed
-from ..engine.report_layers import middle
-from ..engine.report_values import unit_name
+from ..engine.report.layers import middle
+from ..engine.report.report import listed
+from ..engine.report.values import unit_name
 from ..ir import Graph, Node, Value, node_flops
-from ..passes.views import VIEW_OPS
+from ..passes.graph.views import VIEW_OPS
 from .draw_scopes import cut_scope, cut_scopes, widths
 
 MOST_BOXES = 90

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from unicodedata import east_asian_width
 
-from ..engine.report import human, human_flops
-from ..engine.report_layers import middle
+from ..engine.report.layers import middle
+from ..engine.report.report import human, human_flops
 from ..ir import Graph, Node, Value, node_flops
 from ..ir.printable import printable
 from .draw_boxes import Opened

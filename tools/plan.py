@@ -12,9 +12,9 @@ from typing import Any
 
 import optree
 
-from ..engine.largest_batch import LONGEST_BATCH
-from ..engine.report import MemoryReport, human
-from ..engine.step import StepPlan, compile_step, plan_step
+from ..engine.report.report import MemoryReport, human
+from ..engine.step.largest_batch import LONGEST_BATCH
+from ..engine.step.step import StepPlan, compile_step, plan_step
 from ..ir import ArrayType, type_of
 from ..ir.printable import printable
 from .command_error import CommandError

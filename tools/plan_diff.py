@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from ..engine.report import KIND_WORDS, KINDS, MemoryReport, human
-from ..engine.report_layers import layers
+from ..engine.report.layers import layers
+from ..engine.report.report import KIND_WORDS, KINDS, MemoryReport, human
 
 _MANY = 10
 """So many times as much is told in times, not in per cent."""

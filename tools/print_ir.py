@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..engine.step_graph import trace_step
+from ..engine.step.step_graph import trace_step
 from ..passes.pipeline import PASS_NAMES, run_passes
 from .command_error import CommandError
 from .find_recipe import make_recipe

@@ -6,8 +6,8 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 
-from ..engine.checkpoint_file import CheckpointError, CheckpointWarning, check_savable
-from ..engine.step import Step
+from ..engine.saving.checkpoint_file import CheckpointError, CheckpointWarning, check_savable
+from ..engine.step.step import Step
 from .command_error import CommandError
 
 SECONDS = 180.0

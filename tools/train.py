@@ -16,9 +16,9 @@ from rich.console import Console
 
 from ..engine import array_api as xp
 from ..engine import optim
-from ..engine.checkpoint_file import CheckpointError, check_savable, open_checkpoint
-from ..engine.step import Step, compile_step
-from ..engine.step_plan import MemoryBudgetError
+from ..engine.saving.checkpoint_file import CheckpointError, check_savable, open_checkpoint
+from ..engine.step.plans import MemoryBudgetError
+from ..engine.step.step import Step, compile_step
 from ..ir import Array
 from .command_error import CommandError
 from .file_values import brief

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..engine.checkpoint_file import open_checkpoint
+from ..engine.saving.checkpoint_file import open_checkpoint
 from .command_error import CommandError
 from .interruptions import Interruptions
 from .recipes.characters import Progress as Stage

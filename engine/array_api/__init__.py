@@ -174,17 +174,7 @@ from .manipulation import (
     unstack,
     vstack,
 )
-from .queries import (
-    can_cast,
-    common_type,
-    iscomplexobj,
-    isrealobj,
-    min_scalar_type,
-    ndim,
-    result_type,
-    shape,
-    size,
-)
+from .queries import can_cast, common_type, iscomplexobj, isrealobj, min_scalar_type, ndim, result_type, shape, size
 from .reductions import (
     all,
     amax,

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import optree
 
-from ..known_array import KnownArray
-from ..promotion import result_dtype
-from ..tracer import ArrayLike, Tracer, as_array, as_operand, current_trace, fresh, located, trace_of
+from ..tracing.known_array import KnownArray
+from ..tracing.promotion import result_dtype
+from ..tracing.tracer import ArrayLike, Tracer, as_array, as_operand, current_trace, fresh, located, trace_of
 from . import elementwise as e
 from .broadcasting import as_arraylike, cast, dtype_argument, dtype_of, integer, key_of, shape_of
 from .elementwise import astype, broadcast_arrays

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from ...ir.ops import creation, movement
-from ..memory import perhaps_view
-from ..tracer import ArrayLike, ShapeError, Trace, Tracer, emit, located, trace_of
+from ..tracing.mutable_arrays import perhaps_view
+from ..tracing.tracer import ArrayLike, ShapeError, Trace, Tracer, emit, located, trace_of
 from . import elementwise as e
 from .broadcasting import as_arraylike, axis_index, described, dtype_of, reshaped, shape_of, stretched, transposed
 from .manipulation import pad, sliced

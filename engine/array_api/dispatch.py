@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from .. import array_api as api
-from ..array_methods import refuse_out
-from ..tracer import Tracer, TracingError, as_operand, located
+from ..tracing.array_methods import refuse_out
+from ..tracing.tracer import Tracer, TracingError, as_operand, located
 from .broadcasting import cast, loop_dtypes
 
 _REDUCTIONS: dict[np.ufunc, Callable[..., Any]] = {

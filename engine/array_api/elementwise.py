@@ -11,8 +11,8 @@ import numpy as np
 from ...ir import DType, Op
 from ...ir.ops import elementwise as ew
 from ...ir.ops import reduction
-from ..promotion import result_dtype
-from ..tracer import ArrayLike, Tracer, TracingError, as_operand, emit, fresh, located, trace_of
+from ..tracing.promotion import result_dtype
+from ..tracing.tracer import ArrayLike, Tracer, TracingError, as_operand, emit, fresh, located, trace_of
 from .broadcasting import (
     apply,
     as_arraylike,

@@ -12,8 +12,8 @@ import optree
 from ...ir import Array
 from ...ir.ops import elementwise as ew
 from ...ir.ops import indexing, movement
-from ..memory import as_view
-from ..tracer import ArrayLike, ShapeError, Tracer, TracingError, as_operand, emit, located, trace_of
+from ..tracing.mutable_arrays import as_view
+from ..tracing.tracer import ArrayLike, ShapeError, Tracer, TracingError, as_operand, emit, located, trace_of
 from . import elementwise as e
 from .broadcasting import (
     as_arraylike,

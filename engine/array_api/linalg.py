@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..tracer import ArrayLike, ShapeError, located
+from ..tracing.tracer import ArrayLike, ShapeError, located
 from . import diagonals, linear_algebra
 from .broadcasting import as_arraylike, described, reshaped, shape_of
 from .linear_algebra import matmul, tensordot, vecdot

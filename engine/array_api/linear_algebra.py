@@ -10,9 +10,9 @@ import numpy as np
 
 from ...ir import DType
 from ...ir.ops import contraction
-from ..memory import perhaps_view
-from ..promotion import result_dtype
-from ..tracer import ArrayLike, ShapeError, TracingError, emit, located, trace_of
+from ..tracing.mutable_arrays import perhaps_view
+from ..tracing.promotion import result_dtype
+from ..tracing.tracer import ArrayLike, ShapeError, TracingError, emit, located, trace_of
 from . import elementwise as e
 from .broadcasting import (
     as_arraylike,

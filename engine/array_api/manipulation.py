@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ...ir.ops import movement
-from ..promotion import result_dtype
-from ..tracer import ArrayLike, ShapeError, Tracer, TracingError, emit, fresh, located, trace_of
+from ..tracing.promotion import result_dtype
+from ..tracing.tracer import ArrayLike, ShapeError, Tracer, TracingError, emit, fresh, located, trace_of
 from . import elementwise as e
 from .broadcasting import (
     as_arraylike,

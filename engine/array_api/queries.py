@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...ir import DType
-from ..tracer import ArrayLike, Tracer, as_array
+from ..tracing.tracer import ArrayLike, Tracer, as_array
 from .broadcasting import as_arraylike, axes_tuple
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from ...ir import DType, Op
 from ...ir.ops import elementwise as ew
 from ...ir.ops import reduction
-from ..promotion import float_dtype, sum_dtype
-from ..tracer import ArrayLike, ShapeError, Tracer, TracingError, emit, located, trace_of
+from ..tracing.promotion import float_dtype, sum_dtype
+from ..tracing.tracer import ArrayLike, ShapeError, Tracer, TracingError, emit, located, trace_of
 from . import elementwise as e
 from .broadcasting import (
     as_arraylike,

@@ -1,6 +1,6 @@
 """Models: modules, layers and functions under PyTorch's names."""
 
-from ..missing_names import attributes_of
+from ..tracing.missing_names import attributes_of
 from . import functional, init
 from .attention import MultiheadAttention, TransformerEncoder, TransformerEncoderLayer
 from .binding import Binding, bind, functional_call, init_buffers, init_parameters

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from .. import array_api as xp
 from ..array_api.broadcasting import as_arraylike, described
-from ..tracer import ShapeError, TracingError, located
+from ..tracing.tracer import ShapeError, TracingError, located
 from . import functional as F
 from . import init
 from .containers import ModuleList, checked_module

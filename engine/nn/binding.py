@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ...ir import Array
-from ..tracer import current_trace, located, scope
+from ..tracing.tracer import current_trace, located, scope
 from .init import constant
 from .parameter import Buffer, Parameter, Stored
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any, ClassVar, Self, cast, overload
 
-from ..tracer import located
+from ..tracing.tracer import located
 from .module import Module
 from .parameter import Parameter
 from .registration import instead_of_torch, torch_name

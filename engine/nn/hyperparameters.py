@@ -11,8 +11,8 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from ..numbers import as_real
-from ..tracer import located
+from ..tracing.numbers import as_real
+from ..tracing.tracer import located
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ...ir import Array, as_dtype, is_float, spec
-from ..missing_names import of_a_module
-from ..tracer import located
+from ..tracing.missing_names import of_a_module
+from ..tracing.tracer import located
 from .binding import binding_of, current_value, update_buffer
 from .hyperparameters import with_plain_numbers
 from .parameter import Buffer, Parameter, Stored

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ...ir import Array, ArrayType, is_float, spec, type_of
-from ..numbers import as_whole
-from ..tracer import located
+from ..tracing.numbers import as_whole
+from ..tracing.tracer import located
 from . import init
 from .settings import settings_changed
 

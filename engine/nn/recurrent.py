@@ -12,9 +12,9 @@ import numpy.typing as npt
 from ...ir import DType
 from .. import array_api as xp
 from ..array_api.broadcasting import as_arraylike, described
-from ..promotion import result_dtype
-from ..scan import scan
-from ..tracer import ShapeError, located
+from ..tracing.promotion import result_dtype
+from ..tracing.scan import scan
+from ..tracing.tracer import ShapeError, located
 from . import functional as F
 from . import init
 from .module import Module

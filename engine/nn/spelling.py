@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-from ..tracer import TracingError, located
+from ..tracing.tracer import TracingError, located
 
 P = ParamSpec("P")
 R = TypeVar("R")

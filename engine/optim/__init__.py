@@ -2,7 +2,7 @@
 
 from typing import NoReturn
 
-from ..tracer import located
+from ..tracing.tracer import located
 from . import schedules
 from .adam import Adam, AdamW
 from .optimizer import Optimizer, StateSpec

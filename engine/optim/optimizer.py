@@ -11,8 +11,8 @@ from typing import Any, Self
 import numpy as np
 
 from ...ir import ArrayType, DType
-from ..numbers import as_rate, as_real
-from ..tracer import located
+from ..tracing.numbers import as_rate, as_real
+from ..tracing.tracer import located
 from .schedules import Schedule, momentum_of, rate
 
 Scalars = Mapping[str, Any]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from .. import array_api as xp
-from ..numbers import as_rate, as_real, as_whole
+from ..tracing.numbers import as_rate, as_real, as_whole
 
 Schedule = Callable[[int], float]
 

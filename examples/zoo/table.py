@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import gradloom as gl
-from gradloom.engine.report import MemoryReport, human, make_report
+from gradloom.engine.report.report import MemoryReport, human, make_report
+from gradloom.passes.memory.plan import plan
 from gradloom.passes.pipeline import pipeline, run_passes
-from gradloom.passes.plan import plan
-from gradloom.passes.tile_batch import TileBatch
-from gradloom.passes.tile_rows import TileRows
-from gradloom.passes.tile_wide import TileWide
+from gradloom.passes.tiling.attention import TileAttention
+from gradloom.passes.tiling.batch import TileBatch
+from gradloom.passes.tiling.logits import TileLogits
 from gradloom.tools.find_recipe import make_recipe
 
 FOLDER = Path(__file__).parent
@@ -41,7 +41,7 @@ def row(name: str) -> list[str]:
     planned = gl.plan_step(*ingredients)
     free = planned.report
     seconds = time.perf_counter() - began
-    tiles = (TileBatch, TileRows, TileWide)
+    tiles = (TileBatch, TileLogits, TileAttention)
     graph = run_passes(planned.graph, [step for step in pipeline() if not isinstance(step, tiles)])
     whole = make_report(plan(graph, planned.plan.threads, outputs_in_arena=True), [], 0)
     cells = [

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from ...ir import SHORT_NAMES
-from ...passes.dot_tiles import BLAS_DEPTH, DEPTH, DotTiles, group_terms, is_by_rows, is_long, is_turned
-from ...passes.register_tiles import VECTOR_BYTES
-from ...passes.views import View
-from .. import blas
+from ...passes.graph.views import View
+from ...passes.kernels.matmul_tiles import BLAS_DEPTH, DEPTH, DotTiles, group_terms, is_by_rows, is_long, is_turned
+from ...passes.kernels.register_tiles import VECTOR_BYTES
+from ..cpu import blas
 
 
 def by_blas(x: View, y: View, cut: DotTiles, added: bool) -> tuple[str, int, list[int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...ir import SHORT_NAMES, Value
-from ...passes.conv_prologue import Operand
+from ...passes.kernels.conv_operands import Operand
 from .elementwise import expression, literal
 
 SOURCES_AT = 15

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from ...ir import Node, Value
 from ...ir.ops.convolution import windows
-from ...passes.conv_epilogue import epilogue_of
-from ...passes.conv_prologue import Operand, added_input, convolution_of, is_convolution, operand
-from ...passes.conv_tiles import (
+from ...passes.graph.views import View
+from ...passes.kernels.conv_epilogue import epilogue_of
+from ...passes.kernels.conv_operands import Operand, added_input, convolution_of, is_convolution, operand
+from ...passes.kernels.conv_tiles import (
     MOST_TOGETHER,
     PLAIN_TILE,
     ConvTiles,
@@ -23,8 +24,7 @@ from ...passes.conv_tiles import (
     merged,
     weight_gradient_tiles,
 )
-from ...passes.register_tiles import VECTOR_BYTES, rows, tile_shapes
-from ...passes.views import View
+from ...passes.kernels.register_tiles import VECTOR_BYTES, rows, tile_shapes
 from . import conv_copy, plain_convolution, tiled_convolution
 
 

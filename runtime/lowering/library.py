@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...ir import SHORT_NAMES
-from ...passes.scatter_sums import ScatterSums
+from ...passes.kernels.scatter_sums import ScatterSums
 from .loops import combine as combine_parts
 
 # Updates of one entry that are added up one after the other.

@@ -11,9 +11,18 @@ import numpy as np
 from ...ir import SHORT_NAMES, Node, Value
 from ...ir.ops.creation import GOLDEN, mix
 from ...ir.ops.elementwise import CHECKS
-from ...passes.cost import SLOW_OPS
-from ...passes.dot_tiles import has_wide_registers
-from ...passes.loop_nest import CHUNK, LEAST_BLOCK, LoopNest, block_rows, by_columns, is_free, reduction_form, squeezed
+from ...passes.kernels.cost import SLOW_OPS
+from ...passes.kernels.loop_nest import (
+    CHUNK,
+    LEAST_BLOCK,
+    LoopNest,
+    block_rows,
+    by_columns,
+    is_free,
+    reduction_form,
+    squeezed,
+)
+from ...passes.kernels.matmul_tiles import has_wide_registers
 from .elementwise import CAST, expression, literal
 from .row_reductions import LONG
 

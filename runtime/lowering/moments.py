@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...ir import SHORT_NAMES
-from ...passes.moments import MomentTiles
+from ...passes.kernels.moment_tiles import MomentTiles
 
 _ROWS_OF_TILE = """
     first = tile % parts * step

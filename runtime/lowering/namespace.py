@@ -5,11 +5,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .. import intrinsics
-from ..integer_math import INTEGER_MATH
-from ..tile_product import tile_product
-from ..tile_transpose import tile_transpose
-from ..vector_math import VECTOR_MATH
+from ..codegen import intrinsics
+from ..codegen.integer_math import INTEGER_MATH
+from ..codegen.tile_product import tile_product
+from ..codegen.tile_transpose import tile_transpose
+from ..codegen.vector_math import VECTOR_MATH
 from . import scalar_functions
 from .row_reductions import ROW_REDUCTIONS
 

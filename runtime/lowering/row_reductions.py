@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from ..natives import WORD, counted_loop, native, stack_slot
+from ..codegen.natives import WORD, counted_loop, native, stack_slot
 
 _LANES = 16
 _SETS = 4

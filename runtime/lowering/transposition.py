@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ...passes.views import View
+from ...passes.graph.views import View
 
 _TILE_ELEMENTS = 1 << 14
 # Squares of which less than half is there take longer than a loop.

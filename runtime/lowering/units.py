@@ -11,15 +11,15 @@ import numpy as np
 
 from ...ir import Node, Value
 from ...ir.ops.window import WINDOW_OPS
-from ...passes import conv_tiles, running_sums, window_sums
-from ...passes.carried import carried_input
-from ...passes.conv_epilogue import epilogue_of
-from ...passes.dot_tiles import DotTiles, dot_tiles, row_tiles
-from ...passes.loop_nest import LoopNest
-from ...passes.moments import MomentTiles
-from ...passes.plan import Plan
-from ...passes.scatter_sums import ScatterSums
-from ...passes.views import View
+from ...passes.graph.views import View
+from ...passes.kernels import conv_tiles, running_sums, window_sums
+from ...passes.kernels.accumulators import carried_input
+from ...passes.kernels.conv_epilogue import epilogue_of
+from ...passes.kernels.loop_nest import LoopNest
+from ...passes.kernels.matmul_tiles import DotTiles, dot_tiles, row_tiles
+from ...passes.kernels.moment_tiles import MomentTiles
+from ...passes.kernels.scatter_sums import ScatterSums
+from ...passes.memory.plan import Plan
 from . import contraction, convolution, library, moments, transposition
 from .loops import Word, lower_loops
 from .windows import WindowGeometry, window_kernel

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...ir import SHORT_NAMES, Node
-from ...passes.window_sums import section
+from ...passes.kernels.window_sums import section
 from .elementwise import literal
 
 # Elements of the result in one tile.

@@ -17,14 +17,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gradloom.ir import interpret, parse, verify
-from gradloom.passes.compare_late import CompareLate
 from gradloom.passes.pipeline import in_bodies, pipeline
-from gradloom.passes.rerun_loops import RerunLoops
-from gradloom.passes.segment_loops import SegmentLoops
+from gradloom.passes.remat.checkpoint_scans import CheckpointScans
+from gradloom.passes.remat.delay_comparisons import DelayComparisons
+from gradloom.passes.tiling.strip_mine_scans import StripMineScans
 from random_graphs import random_inputs
 
 FOLDER = Path(__file__).parent / "cases"
-PASSES = {step.name: step for step in (*pipeline(), CompareLate(), RerunLoops(), SegmentLoops(2))}
+PASSES = {step.name: step for step in (*pipeline(), DelayComparisons(), CheckpointScans(), StripMineScans(2))}
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def test_pass_gives_the_expected_text(path: Path, case: Case, request: pytest.Fi
 
 def test_every_pass_has_cases():
     used = {name for path in FILES for case in cases_of(path) for name in case.passes.split(", ")}
-    assert used >= {"merge", "simplify", "sink", "hoist", "layout", "canonicalize", "fuse", "schedule"}
+    assert used >= {"merge-scans", "simplify", "sink", "hoist", "channels-last", "canonicalize", "fuse", "schedule"}
 
 
 def test_titles_are_unique():

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from compiled import run_compiled
 from gradloom.ir import Array, Graph, interpret, parse, verify
-from gradloom.passes import certificate_loops, loop_nest, row_tiles
-from gradloom.passes.certificate import check_plan
+from gradloom.passes.kernels import loop_nest, row_tiles
+from gradloom.passes.memory.plan import plan
 from gradloom.passes.pipeline import in_bodies, pipeline, run_passes
-from gradloom.passes.plan import plan
+from gradloom.passes.verify import loop_nests
+from gradloom.passes.verify.plan import check_plan
 from gradloom.runtime.lowering import loops, units
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -56,7 +57,7 @@ def tiles(request: pytest.FixtureRequest) -> Iterator[None]:
         if request.param == "tiles of 5 elements":
             patch.setattr(row_tiles, "TILE_ELEMENTS", 5)
             patch.setattr(loop_nest, "CHUNK", 3)
-            patch.setattr(certificate_loops, "CHUNK", 3)
+            patch.setattr(loop_nests, "CHUNK", 3)
             patch.setattr(loops, "CHUNK", 3)
             patch.setattr(units, "_TILE", 5)
         yield

@@ -8,11 +8,11 @@ import pstats
 import pytest
 from gradloom.ir import OPS, Builder, Graph, spec
 from gradloom.ir.ops import elementwise as ew
-from gradloom.passes import arena
-from gradloom.passes.backward import vjp_graph
-from gradloom.passes.certificate import check_plan
+from gradloom.passes.autodiff.backward import vjp_graph
+from gradloom.passes.memory import arena
+from gradloom.passes.memory.plan import plan
 from gradloom.passes.pipeline import run_passes
-from gradloom.passes.plan import plan
+from gradloom.passes.verify.plan import check_plan
 
 
 def unrolled_lstm(steps: int) -> Graph:

@@ -5,7 +5,7 @@ from pathlib import Path
 import gradloom as gl
 import numpy as np
 import pytest
-from gradloom.runtime import kernel_cache
+from gradloom.runtime.codegen import kernel_cache
 from gradloom.tools.cli import main
 
 Patch, Capture = pytest.MonkeyPatch, pytest.CaptureFixture[str]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import gradloom as gl
 import numpy as np
 import pytest
-from gradloom.engine.checkpoint_file import CheckpointError, load_arrays, save_arrays
+from gradloom.engine.saving.checkpoint_file import CheckpointError, load_arrays, save_arrays
 from gradloom.tools import train_characters as command
 from gradloom.tools.cli import main
 from gradloom.tools.command_error import CommandError

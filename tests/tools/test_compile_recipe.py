@@ -9,7 +9,7 @@ import gradloom as gl
 import numpy as np
 import pytest
 from gradloom import nn, optim
-from gradloom.runtime import kernel_cache
+from gradloom.runtime.codegen import kernel_cache
 from gradloom.tools.cli import main
 
 

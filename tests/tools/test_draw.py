@@ -16,9 +16,9 @@ import gradloom as gl
 import numpy as np
 import pytest
 from gradloom import nn, optim
-from gradloom.engine.report_layers import layers
-from gradloom.engine.report_values import unit_name
-from gradloom.engine.step_graph import trace_step
+from gradloom.engine.report.layers import layers
+from gradloom.engine.report.values import unit_name
+from gradloom.engine.step.step_graph import trace_step
 from gradloom.ir import OPS, Builder, Origin
 from gradloom.passes.pipeline import PASS_NAMES, run_passes
 from gradloom.tools.cli import main

@@ -15,7 +15,7 @@ import gradloom as gl
 import numpy as np
 import pytest
 from gradloom import nn
-from gradloom.engine.checkpoint_file import CheckpointError, CheckpointWarning, load_arrays, save_arrays
+from gradloom.engine.saving.checkpoint_file import CheckpointError, CheckpointWarning, load_arrays, save_arrays
 from gradloom.tools.cli import main
 from gradloom.tools.progress import Means, TrainingProgress
 from rich.console import Console

@@ -14,7 +14,7 @@ from typing import Any
 import gradloom as gl
 import numpy as np
 import pytest
-from gradloom.engine.checkpoint_file import CheckpointError, load_arrays, save_arrays
+from gradloom.engine.saving.checkpoint_file import CheckpointError, load_arrays, save_arrays
 from gradloom.tools import saves
 from gradloom.tools.cli import main
 from gradloom.tools.recipes import RECIPES

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from gradloom.engine.checkpoint_file import load_arrays
+from gradloom.engine.saving.checkpoint_file import load_arrays
 from gradloom.tools.cli import main
 from training_process import COMMAND, training, wait_for
 

@@ -10,7 +10,7 @@ from typing import Any
 import gradloom as gl
 import numpy as np
 import pytest
-from gradloom.engine.checkpoint_file import load_arrays
+from gradloom.engine.saving.checkpoint_file import load_arrays
 from gradloom.tools.cli import main
 from gradloom.tools.recipes import RECIPES
 

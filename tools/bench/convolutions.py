@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 
 from ...engine import nn
-from ...engine.trace import trace
-from ...engine.transforms import vjp
+from ...engine.tracing.trace import trace
+from ...engine.tracing.transforms import vjp
 from ...ir import spec
 from ...passes.pipeline import plan_graph
-from ...runtime.executable import Executable
+from ...runtime.cpu.executable import Executable
 
 # Seconds before a side is timed: torch's threads go on spinning for some milliseconds after its last call, and would
 # take a core from whoever comes next.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...engine.step import Step, compile_step
+from ...engine.step.step import Step, compile_step
 from ...ir import Graph, node_flops
-from ...passes.rewrite import without_dead_code
+from ...passes.graph.dead_code import without_dead_code
 from .side import Side
 from .workloads import Task
 

@@ -17,10 +17,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...engine import nn, optim
-from ...engine.checkpoint_file import CheckpointError, check_names, open_checkpoint
 from ...engine.nn import functional as F
-from ...engine.step import Step, compile_step
-from ...engine.step_plan import MemoryBudgetError
+from ...engine.saving.checkpoint_file import CheckpointError, check_names, open_checkpoint
+from ...engine.step.plans import MemoryBudgetError
+from ...engine.step.step import Step, compile_step
 from ...ir import Array, ArrayType, spec
 from ..command_error import CommandError
 from ..data import DataError

@@ -1,6 +1,6 @@
 """Functions under `torch.nn.functional`'s names, with `axis` for torch's `dim`, which is taken too."""
 
-from ...missing_names import attributes_of
+from ...tracing.missing_names import attributes_of
 from ..hyperparameters import take_plain_numbers
 from .activations import (
     elu,
@@ -28,14 +28,8 @@ from .losses import (
     nll_loss,
     smooth_l1_loss,
 )
-from .normalization import (
-    batch_norm,
-    group_norm,
-    instance_norm,
-)
-from .padding import (
-    pad,
-)
+from .normalization import batch_norm, group_norm, instance_norm
+from .padding import pad
 from .pooling import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -53,22 +47,8 @@ from .pooling import (
     max_pool2d,
     max_pool3d,
 )
-from .resizing import (
-    interpolate,
-    pixel_shuffle,
-    pixel_unshuffle,
-)
-from .transformations import (
-    dropout,
-    dropout1d,
-    dropout2d,
-    dropout3d,
-    embedding,
-    layer_norm,
-    linear,
-    normalize,
-    one_hot,
-)
+from .resizing import interpolate, pixel_shuffle, pixel_unshuffle
+from .transformations import dropout, dropout1d, dropout2d, dropout3d, embedding, layer_norm, linear, normalize, one_hot
 
 __all__ = [
     "adaptive_avg_pool1d",

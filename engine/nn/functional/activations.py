@@ -8,10 +8,10 @@ from typing import Any, Literal
 from ....ir.ops import elementwise as ew
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, dtype_of
-from ...promotion import float_dtype
-from ...torch_methods import numpy_dtype
-from ...tracer import emit, located
-from ...transforms import stop_gradient
+from ...tracing.promotion import float_dtype
+from ...tracing.torch_methods import numpy_dtype
+from ...tracing.tracer import emit, located
+from ...tracing.transforms import stop_gradient
 from ..spelling import chosen_axis, torch_arguments
 
 

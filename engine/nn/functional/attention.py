@@ -9,8 +9,8 @@ import numpy as np
 
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
-from ...tracer import ShapeError, TracingError, located
-from ...transforms import stop_gradient
+from ...tracing.tracer import ShapeError, TracingError, located
+from ...tracing.transforms import stop_gradient
 from ..spelling import torch_arguments
 from .transformations import class_places, dropout
 

@@ -11,7 +11,7 @@ import numpy as np
 from ....ir.ops import convolution as ops
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
-from ...tracer import ShapeError, TracingError, emit, located
+from ...tracing.tracer import ShapeError, TracingError, emit, located
 from .spatial import fitting_groups
 
 Numbers = int | Sequence[int]

@@ -9,9 +9,9 @@ from typing import Any
 
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
-from ...batch_parts import batch_parts
-from ...tracer import ShapeError, TracingError, located
-from ...transforms import stop_gradient
+from ...tracing.batch_parts import batch_parts
+from ...tracing.tracer import ShapeError, TracingError, located
+from ...tracing.transforms import stop_gradient
 from .spatial import fitting_groups
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
-from ...tracer import ShapeError, located
+from ...tracing.tracer import ShapeError, located
 
 _NUMPY_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 

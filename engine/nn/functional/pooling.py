@@ -13,7 +13,7 @@ from ....ir.ops import window as wd
 from ... import array_api as xp
 from ...array_api.broadcasting import described
 from ...array_api.elementwise import power_flat_at_zero, root_of_powers
-from ...tracer import ShapeError, emit, located
+from ...tracing.tracer import ShapeError, emit, located
 from .spatial import Numbers, numbers_of, spatial_input
 
 

@@ -12,7 +12,7 @@ from ....ir import Array
 from ....ir.ops import window as wd
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
-from ...tracer import ShapeError, TracingError, emit, located
+from ...tracing.tracer import ShapeError, TracingError, emit, located
 from .pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
 from .spatial import numbers_of
 

@@ -7,7 +7,7 @@ import operator
 from typing import Any
 
 from ...array_api.broadcasting import as_arraylike, described
-from ...tracer import ShapeError, TracingError, located
+from ...tracing.tracer import ShapeError, TracingError, located
 
 Numbers = tuple[int, ...]
 

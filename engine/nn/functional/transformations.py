@@ -11,11 +11,11 @@ import numpy as np
 from ....ir.ops import creation
 from ....ir.ops import elementwise as ew
 from ... import array_api as xp
-from ... import random
 from ...array_api.broadcasting import as_arraylike, described
 from ...array_api.elementwise import power_flat_at_zero, root_of_powers
-from ...tracer import ShapeError, Tracer, TracingError, emit, located, trace_of
-from ...transforms import stop_gradient
+from ...tracing import random
+from ...tracing.tracer import ShapeError, Tracer, TracingError, emit, located, trace_of
+from ...tracing.transforms import stop_gradient
 from ..spelling import chosen_axis, torch_arguments
 
 

@@ -11,19 +11,8 @@ from .batch_normalization import (
     InstanceNorm3d,
 )
 from .convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
-from .dropout import (
-    Dropout,
-    Dropout1d,
-    Dropout2d,
-    Dropout3d,
-)
-from .linear import (
-    Embedding,
-    Flatten,
-    Identity,
-    Linear,
-    Unflatten,
-)
+from .dropout import Dropout, Dropout1d, Dropout2d, Dropout3d
+from .linear import Embedding, Flatten, Identity, Linear, Unflatten
 from .normalization import LayerNorm
 from .padding import (
     CircularPad1d,
@@ -59,13 +48,7 @@ from .pooling import (
     MaxPool2d,
     MaxPool3d,
 )
-from .resizing import (
-    PixelShuffle,
-    PixelUnshuffle,
-    Upsample,
-    UpsamplingBilinear2d,
-    UpsamplingNearest2d,
-)
+from .resizing import PixelShuffle, PixelUnshuffle, Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 
 __all__ = [
     "ELU",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from ...tracer import located
+from ...tracing.tracer import located
 from .. import functional as F
 from ..module import Module
 from ..spelling import chosen_axis

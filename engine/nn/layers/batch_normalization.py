@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 import numpy.typing as npt
 
 from ...array_api.broadcasting import as_arraylike, described
-from ...batch_parts import batch_parts
-from ...tracer import ShapeError, located
+from ...tracing.batch_parts import batch_parts
+from ...tracing.tracer import ShapeError, located
 from .. import functional as F
 from .. import init
 from ..functional.normalization import batch_norm_in_training, instance_norm_in_training

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ... import array_api as xp
-from ...tracer import located
+from ...tracing.tracer import located
 from .. import functional as F
 from .. import init
 from ..functional.convolution import Numbers, numbers, same_padding

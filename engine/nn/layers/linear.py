@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, axis_index, described
-from ...array_methods import flattened
-from ...tracer import ShapeError, located
+from ...tracing.array_methods import flattened
+from ...tracing.tracer import ShapeError, located
 from .. import functional as F
 from .. import init
 from ..module import Module

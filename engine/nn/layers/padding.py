@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from ...array_api.broadcasting import as_arraylike, described
-from ...tracer import ShapeError, located
+from ...tracing.tracer import ShapeError, located
 from .. import functional as F
 from ..functional.spatial import numbers_of
 from ..module import Module

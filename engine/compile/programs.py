@@ -1,0 +1,94 @@
+"""The programs that one function was compiled to: how many are kept, and what is said when there is a new one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, Generic, TypeVar
+
+from ...runtime.cpu.executable import return_free_memory
+
+_log = logging.getLogger("gradloom")
+
+MOST_KEPT = 32
+"""Programs of one function that are kept; beyond it the one goes that was not used for longest."""
+
+MANY = 10
+"""So many programs of one function, and something is said of how to have fewer."""
+
+Program = TypeVar("Program")
+Shape = tuple[int, ...]
+
+
+@dataclass(slots=True)
+class _Kept(Generic[Program]):
+    program: Program
+    used: int
+
+
+class Programs(Generic[Program]):
+    """Programs by their keys, at most `MOST_KEPT` of them beside the first where `keep_first`.
+
+    Looking one up takes no lock; adding one does, the caller's. `made` counts all that there ever were.
+    """
+
+    def __init__(self, keep_first: bool = False, dropped: Callable[[Program], None] = lambda program: None) -> None:
+        self._held: dict[Hashable, _Kept[Program]] = {}
+        self._clock = count()
+        self._keep_first = keep_first
+        self._dropped = dropped
+        self.made = 0
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def values(self) -> list[Program]:
+        """The programs that are kept."""
+        return [kept.program for kept in list(self._held.values())]
+
+    def keys(self) -> list[Any]:
+        """The keys, the least recently used first."""
+        return sorted(self._held, key=lambda key: self._held[key].used)
+
+    def get(self, key: Hashable) -> Program | None:
+        """The program with this key, if it is kept; it counts as used now."""
+        kept = self._held.get(key)
+        if kept is None:
+            return None
+        kept.used = next(self._clock)
+        return kept.program
+
+    def add(self, key: Hashable, program: Program) -> None:
+        """Keep a new program, and drop the one that is too many."""
+        self._held[key] = _Kept(program, next(self._clock))
+        self.made += 1
+        spare = list(self._held)[1:] if self._keep_first else list(self._held)
+        if len(spare) > MOST_KEPT:
+            oldest = min(spare, key=lambda key: self._held[key].used)
+            self._dropped(self._held.pop(oldest).program)
+            return_free_memory()
+
+
+def tell_of_shapes(
+    name: str, names: Sequence[str], before: Sequence[Shape], now: Sequence[Shape], seconds: float, made: int
+) -> None:
+    """Log that `name` was compiled once more for arrays of other shapes than `before`: in words for all to see up to
+    the tenth program, after that for who asks for it.
+    """
+    others = [f"{n} is {a}, before {b}" for n, b, a in zip(names, before, now) if a != b]
+    more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+    advice = (
+        f"; that makes {made} programs, of which {MOST_KEPT} are kept: arrays padded to a few lengths need fewer, and "
+        "what is compiled from now on is logged as INFO"
+    )
+    _log.log(
+        logging.WARNING if made <= MANY else logging.INFO,
+        "%s was compiled for other shapes, in %.2f s: %s%s%s",
+        name,
+        seconds,
+        ", ".join(others[:3]),
+        more,
+        advice if made == MANY else "",
+    )

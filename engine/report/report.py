@@ -1,0 +1,419 @@
+"""`MemoryReport`: every byte of a planned step, before anything is allocated."""
+
+from __future__ import annotations
+
+import json
+import os
+import reprlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, fields, replace
+from functools import cached_property
+from typing import Any
+
+from ...ir import Graph
+from ...ir.printable import printable
+from ...passes.memory.plan import Plan
+from ...passes.remat.from_plan import recompute_flops
+from ...passes.verify.plan import check_plan
+
+SCHEMA = "gradloom.report/1"
+"""Names the fields of `to_json`: they stay as they are under this name."""
+
+KINDS = ("activation", "recomputed", "temporary", "gradient", "backward", "optimizer", "result", "scratch")
+"""The kinds of a value in the arena, see `ValueReport`."""
+
+KIND_WORDS = {
+    "activation": "activations kept for the backward",
+    "recomputed": "activations computed again",
+    "temporary": "temporaries of the forward",
+    "gradient": "gradients of parameters",
+    "backward": "temporaries of the backward",
+    "optimizer": "temporaries of the update",
+    "result": "results of the step",
+    "scratch": "scratch of the threads",
+}
+
+
+@dataclass(frozen=True)
+class HeldReport:
+    """An array that stays from step to step: `kind` is `parameter`, `buffer`, `state` or `scalar`."""
+
+    name: str
+    kind: str
+    bytes: int
+
+    @property
+    def scope(self) -> str:
+        """The module that owns the array, or of whose parameter it is the state."""
+        path = self.name.partition(".")[2] if self.kind == "state" else self.name
+        return path.rpartition(".")[0]
+
+
+@dataclass(frozen=True)
+class UnitReport:
+    """What runs as one: a fused loop or a lone operation. `phase` counts from 0; `flops` are those of one step.
+
+    `role` is `forward`, `backward`, `recompute` or `optimizer`; `ops` lists the operations of a fused loop. It runs
+    `times` times in a step: more than once in a loop.
+    """
+
+    name: str
+    scope: str
+    source: str
+    role: str
+    phase: int
+    flops: int
+    ops: str
+    times: int
+
+
+@dataclass(frozen=True)
+class LoopReport:
+    """A loop over tiles of the batch or steps of a sequence: its turns take the phases `first` up to `end`, one after
+    the other, `length` of them, but `lanes` side by side, each in a place of its own in the arena. `in_turn` are those
+    that would run side by side if they had the memory.
+    """
+
+    first: int
+    end: int
+    length: int
+    lanes: int
+    scope: str
+    source: str
+    in_turn: bool = False
+
+
+@dataclass(frozen=True)
+class ValueReport:
+    """One value in the arena, or the scratch of one unit.
+
+    `birth` and `death` are phases of the step, both included; `offset` and `bytes` are in bytes. `status` is `kept`
+    (made in the forward and read in the backward), `recomputed`, or `temporary`; `why` says it in words. `kind` is one
+    of `KINDS`. Values with the same `block` share its bytes one after the other, each written over the one before.
+    `made_by` and `read_by` count the units of the report. What a loop needs is there once for each of its lanes.
+    """
+
+    name: str
+    scope: str
+    source: str
+    bytes: int
+    birth: int
+    death: int
+    offset: int
+    status: str
+    why: str
+    kind: str
+    type: str
+    block: int
+    made_by: int
+    read_by: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class MemoryReport:
+    """The memory of a training step, exactly as it is allocated, in bytes.
+
+    `parameter_bytes` are all parameters; `state_bytes` the optimizer's state, running statistics, and the scalars that
+    a step reads (learning rate, key); `constant_bytes` the arrays that the loss function closes over; `arena_bytes`
+    everything else: activations, gradients, scratch of each thread. `total_bytes` is their sum; batches are the
+    caller's. `lower_bound_bytes` is the most arena bytes live at once: no layout needs less. `no_recompute_arena_bytes`
+    is the arena if nothing were recomputed. `flops` are those of one step, `recompute_flops` the part of them that only
+    recomputes. `budget_bytes` is the bound on `total_bytes` that was asked for, if any. `slowdown` is the time that
+    recomputing, or smaller tiles, are predicted to add, as a part of the time of the step without. `other_bits` says
+    why the bits differ from those of the step without a bound; it is empty where they do not, as with all plans but
+    those in smaller tiles of the batch, which are taken where nothing else fits.
+
+    `phases` are the stretches between two barriers, in the order in which they run; of a loop those of one turn.
+    `prepared` is the graph before it was decided what to keep for the backward. It and `plan` are `None` in a report
+    that was read from JSON.
+    """
+
+    parameter_bytes: int
+    state_bytes: int
+    constant_bytes: int
+    arena_bytes: int
+    lower_bound_bytes: int
+    no_recompute_arena_bytes: int
+    flops: int
+    recompute_flops: int
+    budget_bytes: int | None
+    slowdown: float
+    phases: int
+    threads: int
+    held: tuple[HeldReport, ...]
+    units: tuple[UnitReport, ...]
+    loops: tuple[LoopReport, ...]
+    values: tuple[ValueReport, ...]
+    plan: Plan | None
+    other_bits: str = ""
+    prepared: Graph | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As its JSON: what is read back has no plan."""
+        return type(self).from_json, (self.to_json(),)
+
+    def __copy__(self) -> MemoryReport:
+        return self  # a value, which nothing changes
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> MemoryReport:
+        return self
+
+    @property
+    def total_bytes(self) -> int:
+        """Parameters, state, constants and arena."""
+        return self.parameter_bytes + self.state_bytes + self.constant_bytes + self.arena_bytes
+
+    @cached_property
+    def charged(self) -> tuple[tuple[int, int], ...]:
+        """For each value, the phases (first, past the last) for which its bytes count as its own.
+
+        A value that is written over another takes over from the phase that makes it, so that every byte of the arena
+        is counted once.
+        """
+        next_birth: dict[int, int] = {}
+        spans: list[tuple[int, int]] = [(0, 0)] * len(self.values)
+        for i in sorted(range(len(self.values)), key=lambda i: self.values[i].birth, reverse=True):
+            value = self.values[i]
+            end = next_birth.get(value.block, value.death + 1)
+            spans[i] = (value.birth, min(end, max(self.phases, 1)))
+            next_birth[value.block] = value.birth
+        return tuple(spans)
+
+    @cached_property
+    def live_bytes(self) -> tuple[int, ...]:
+        """The bytes of the arena that are live in each phase; the largest is `lower_bound_bytes`, or less where the
+        values of a loop leave gaps between them.
+        """
+        change = [0] * (self.phases + 1)
+        for value, (first, end) in zip(self.values, self.charged):
+            change[first] += value.bytes
+            change[end] -= value.bytes
+        live: list[int] = []
+        now = 0
+        for phase in range(self.phases):
+            now += change[phase]
+            live.append(now)
+        return tuple(live)
+
+    @property
+    def peak_phase(self) -> int:
+        """The first phase with the most live bytes."""
+        return max(range(len(self.live_bytes)), key=lambda p: self.live_bytes[p], default=0)
+
+    def live(self, phase: int) -> list[ValueReport]:
+        """The values whose bytes are live in a phase, largest first."""
+        found = [v for v, (first, end) in zip(self.values, self.charged) if first <= phase < end]
+        return sorted(found, key=lambda v: -v.bytes)
+
+    def turns(self, loop: LoopReport) -> str:
+        """What the turns of a loop are: `segments` of a loop over time, `tiles` of the batch or of rows, or `turns`."""
+        inside = (other for other in self.loops if loop.first <= other.first and other.end <= loop.end)
+        if loop.scope and any(other.scope == loop.scope and other != loop for other in inside):
+            return "segments"
+        # Only a loop that was made of the step has forward and backward in a turn.
+        roles = {unit.role for unit in self.units if loop.first <= unit.phase < loop.end}
+        return "tiles" if {"forward", "backward"} <= roles else "turns"
+
+    def check(self) -> None:
+        """Replay the plan independently, and compare what it takes with this report. Raises `CertificateError` if
+        anything in it is not as the report says, or does not compute what the step does, or the budget is not kept.
+        What is predicted (`slowdown`), and what belongs to another plan (`no_recompute_arena_bytes`), is not replayed.
+
+        Raises `ValueError` for a report that was read from JSON: it has no plan.
+        """
+        from .check import check_report
+
+        if self.plan is None:
+            raise ValueError("a report that was read from JSON has no plan to replay; plan the step again")
+        check_plan(self.plan, self.prepared)
+        check_report(self, self.plan)
+
+    def to_json(self) -> str:
+        """All figures, held arrays, units and values as a JSON object, which `from_json` reads back."""
+        figures = {name: getattr(self, name) for name in _FIGURES if name != "other_bits" or self.other_bits}
+        whole = {"schema": SCHEMA, **figures, "total_bytes": self.total_bytes}
+        whole |= {name: [asdict(item) for item in getattr(self, name)] for name in _LISTS}
+        return json.dumps(whole, indent=1)
+
+    @staticmethod
+    def from_json(text: str) -> MemoryReport:
+        """The report that `to_json` wrote, without its plan. Raises `ValueError` where the text is no such thing.
+
+        Text from anywhere may be read: nothing in it is run, and it costs memory in proportion to its length.
+        """
+        try:
+            whole = json.loads(text)
+            if not isinstance(whole, dict):
+                raise ValueError(f"it is a {type(whole).__name__}, expected an object")
+            if whole["schema"] != SCHEMA:
+                raise ValueError(f"its schema is {_shown(whole['schema'])}, expected {SCHEMA!r}")
+            figures = _read(whole, MemoryReport, _FIGURES)
+            lists: dict[str, Any] = {
+                name: tuple(item(**_read(entry, item, [f.name for f in fields(item)])) for entry in whole[name])
+                for name, item in _LISTS.items()
+            }
+            report = MemoryReport(**figures, **lists, plan=None)
+            report._check_numbers()
+        except RecursionError:
+            raise ValueError("this is no memory report: lists are too deep within one another") from None
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+            raise ValueError(f"this is no memory report: {what}") from error
+        return report
+
+    def _check_numbers(self) -> None:
+        """Raises `ValueError` where a unit, or a phase, is named by a number that there is none of, or a number cannot
+        be of what it counts.
+        """
+        starts = [*(unit.phase for unit in self.units), *(value.birth for value in self.values)]
+        units = [i for value in self.values for i in (value.made_by, *value.read_by)]
+        for what, numbers, end in (
+            ("phase", starts, self.phases),
+            ("phase", [value.death for value in self.values], self.phases + 1),
+            ("unit", units, len(self.units)),
+        ):
+            wrong = [number for number in numbers if not 0 <= number < end]
+            if wrong:
+                raise ValueError(f"it has no {what} {wrong[0]}")
+        # Each phase runs something, so that a few letters cannot claim a table of billions of them.
+        if self.phases > len(self.units):
+            raise ValueError(f"it has {_shown(self.phases)} phases, more than units that run in them")
+        for items in ([self], self.held, self.units, self.loops, self.values):
+            for item in items:
+                for f in fields(item):
+                    number = getattr(item, f.name)
+                    if isinstance(number, (int, float)) and not 0 <= number <= _MOST:
+                        raise ValueError(f"its {f.name} is {_shown(number)}, expected 0 to {_MOST}")
+        if self.budget_bytes == 0:
+            raise ValueError("its budget is 0 bytes, within which there is no step")
+        for loop in self.loops:
+            if not loop.first < loop.end <= self.phases:
+                raise ValueError(f"it has no phases {loop.first} to {loop.end} of a loop")
+        for value in self.values:
+            if value.kind not in KINDS:
+                raise ValueError(f"it has a value of the kind {_shown(value.kind)}, expected one of {', '.join(KINDS)}")
+
+    def to_html(self, path: str | os.PathLike[str], title: str = "", curve: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Write one page with the step over time, the arena and the graph; it needs no network.
+
+        `curve` are points of memory against time to draw as well: mappings with `total_bytes`, `slowdown` (1.1 is a
+        tenth slower than with all the memory it likes), and `measured` where it was really run. Raises `OSError` where
+        the file cannot be written.
+        """
+        from .page import page
+
+        text = page(self, title, curve)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+
+    def __str__(self) -> str:
+        from .text import report_text
+
+        return report_text(self.printable())
+
+    def printable(self) -> MemoryReport:
+        """This report, with the control characters of all names as escapes of them: fit for a terminal."""
+        lists = {name: tuple(map(_printable_item, getattr(self, name))) for name in _LISTS}
+        same = all(new is old for name in _LISTS for new, old in zip(lists[name], getattr(self, name)))
+        return self if same else replace(self, **lists)
+
+
+def _printable_item(item: Any) -> Any:
+    changed = {name: new for name, old in vars(item).items() if isinstance(old, str) and (new := printable(old)) != old}
+    return replace(item, **changed) if changed else item
+
+
+_LISTS: dict[str, Any] = {"held": HeldReport, "units": UnitReport, "loops": LoopReport, "values": ValueReport}
+_FIGURES = tuple(f.name for f in fields(MemoryReport) if f.name not in ("plan", "prepared", *_LISTS))
+
+
+_MOST = 2**63 - 1
+
+
+def _shown(value: object) -> str:
+    """A value of a damaged report, for a message."""
+    return reprlib.repr(value)
+
+
+_JSON_TYPES = {"bool": bool, "int": int, "float": (int, float), "str": str, "int | None": (int, type(None))}
+
+
+def _read(entry: Mapping[str, Any], item: type[Any], names: Iterable[str]) -> dict[str, Any]:
+    """The fields `names` of an `item`, as JSON has them. Raises `KeyError` or `ValueError` for any others."""
+    read: dict[str, Any] = {}
+    of_item = {f.name: f for f in fields(item)}
+    for name in names:
+        # What a report of before cannot have has a default.
+        value: Any = entry[name] if name in entry or of_item[name].default is MISSING else of_item[name].default
+        expected = str(of_item[name].type)
+        if expected == "tuple[int, ...]":
+            value = tuple(value)
+            fits = all(isinstance(number, int) and not isinstance(number, bool) for number in value)
+        else:
+            fits = isinstance(value, _JSON_TYPES[expected]) and (expected == "bool" or not isinstance(value, bool))
+        if not fits:
+            raise ValueError(f"its {name} is {_shown(value)}, expected {expected}")
+        read[name] = value
+    return read
+
+
+def listed(names: Iterable[str], most: int = 6) -> str:
+    """Names for people, the first few of many."""
+    all_names = list(names)
+    rest = f" and {len(all_names) - most} more" if len(all_names) > most else ""
+    return ", ".join(all_names[:most]) + rest
+
+
+def human(nbytes: float) -> str:
+    """Bytes for people: 1.5 MB is 1,500,000 bytes."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(nbytes) < 1000:
+            return f"{nbytes:.0f} {unit}" if unit == "B" else f"{nbytes:.2f} {unit}"
+        nbytes /= 1000
+    return f"{nbytes:.2f} TB"
+
+
+def human_flops(flops: float) -> str:
+    """Floating-point operations for people."""
+    for unit in ("FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP"):
+        if flops < 1000:
+            return f"{flops:.4g} {unit}"
+        flops /= 1000
+    return f"{flops:.4g} PFLOP"
+
+
+def make_report(
+    plan: Plan,
+    held: Sequence[HeldReport],
+    no_recompute_arena_bytes: int,
+    budget_bytes: int | None = None,
+    slowdown: float = 0.0,
+    other_bits: str = "",
+    prepared: Graph | None = None,
+) -> MemoryReport:
+    """The report of `plan` for a step that holds these arrays from step to step; `prepared` is what was planned."""
+    from .values import open_plan
+
+    opened = open_plan(plan)
+    parameter_bytes = sum(array.bytes for array in held if array.kind == "parameter")
+    return MemoryReport(
+        parameter_bytes,
+        sum(array.bytes for array in held) - parameter_bytes,
+        plan.constant_bytes,
+        plan.arena_bytes,
+        plan.lower_bound_bytes,
+        no_recompute_arena_bytes,
+        plan.graph.flops(),
+        recompute_flops(plan.graph),
+        budget_bytes,
+        slowdown,
+        opened.phases,
+        plan.threads,
+        tuple(held),
+        tuple(opened.units),
+        tuple(opened.loops),
+        tuple(opened.values),
+        plan,
+        other_bits,
+        prepared,
+    )

@@ -1,0 +1,185 @@
+"""A memory report as text."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+from textwrap import fill
+
+from .layers import layers
+from .report import KIND_WORDS, KINDS, LoopReport, MemoryReport, ValueReport, human, human_flops, listed
+
+_LARGEST = 10
+_MOST_GROUPS = 20
+_TOLD = 0.999
+"""So much of the peak is told value by value, the rest in one line."""
+_NAMED = 2
+_LOOPS = 6
+_WIDTH = 80
+_NARROWEST = 8
+"""Columns of a table's cells that none loses."""
+
+
+def report_text(report: MemoryReport) -> str:
+    """The summary; bytes by kind and by layer; the largest values; why each value of the peak is there."""
+    parts = [_summary(report)]
+    if report.values:
+        parts += [_by_kind(report), _by_layer(report), _largest(report), _at_peak(report)]
+    return "\n\n".join(parts)
+
+
+def _summary(report: MemoryReport) -> str:
+    lines = [
+        f"parameters       {human(report.parameter_bytes):>10}",
+        f"optimizer state  {human(report.state_bytes):>10}",
+        f"constants        {human(report.constant_bytes):>10}",
+        f"arena            {human(report.arena_bytes):>10}   (at least {human(report.lower_bound_bytes)} live at once)",
+        f"total            {human(report.total_bytes):>10}   {report.total_bytes:,} bytes, allocated exactly",
+    ]
+    if report.budget_bytes is not None:
+        share = report.total_bytes / report.budget_bytes
+        lines.append(f"budget           {human(report.budget_bytes):>10}   {share:.0%} of it used")
+    saved = report.no_recompute_arena_bytes - report.arena_bytes
+    if saved > 0:
+        turns = any(loop.in_turn for loop in report.loops)
+        ways = (("recomputing", report.recompute_flops), ("lanes in turn", turns), ("smaller tiles", report.other_bits))
+        how = " and ".join(way for way, used in ways if used)
+        whole = human(report.no_recompute_arena_bytes)
+        lines.append(f"saved            {human(saved):>10}   of an arena of {whole}" + (f", by {how}" if how else ""))
+    slower = f", {report.slowdown:.1%} more time" if report.slowdown else ""
+    again = human_flops(report.recompute_flops)
+    lines.append(f"work             {human_flops(report.flops):>10}   of which recompute {again}{slower}")
+    lines.append(f"runs in {report.phases} phases on {report.threads} thread{'s' if report.threads != 1 else ''}")
+    lines += map(wrapped, _loops(report))
+    if report.other_bits:
+        lines.append(wrapped(f"other bits: it {report.other_bits}"))
+    return "\n".join(lines)
+
+
+def _loops(report: MemoryReport) -> list[str]:
+    """What each loop is, those of layers of the same kind together."""
+    groups: dict[tuple[object, ...], list[LoopReport]] = {}
+    for loop in report.loops:
+        kind = (loop.length, loop.lanes, loop.in_turn, loop.end - loop.first, _numbers_out(loop.scope))
+        groups.setdefault(kind, []).append(loop)
+    told: list[str] = []
+    for loops in list(groups.values())[:_LOOPS]:
+        one = loops[0]
+        phases = listed((_span(loop.first, loop.end) for loop in loops), _NAMED)
+        turns = report.turns(one)
+        what = f"of {one.length}" if turns == "turns" else f"over {one.length} {turns}"
+        where = f" in {_starred(loop.scope for loop in loops)}" if one.scope else ""
+        beside = f", {one.lanes} of them side by side" if one.lanes > 1 else ""
+        beside += ", which share one place in turn" if one.in_turn else ""
+        each = "are each" if len(loops) > 1 else "are" if one.end - one.first > 1 else "is"
+        told.append(f"phase{'s' if each != 'is' else ''} {phases} {each} one turn of a loop {what}{where}{beside}")
+    more = len(groups) - len(told)
+    return [*told, f"and {more} more kinds of loops"] if more > 0 else told
+
+
+def _span(first: int, end: int) -> str:
+    return f"{first}-{end - 1}" if end - first > 1 else str(first)
+
+
+def wrapped(text: str, indent: str = "", width: int = _WIDTH) -> str:
+    """Text in lines of at most `width` columns."""
+    return fill(text, width, initial_indent=indent, subsequent_indent=indent or "  ", break_long_words=False)
+
+
+def _table(title: str, rows: Sequence[Sequence[str]], right: frozenset[int], cut: Sequence[int] = ()) -> str:
+    """Rows with the columns `right` set to the right, under a title; the first row is the head.
+
+    Where they take more than `_WIDTH` columns, the longest of the columns `cut` keep only their ends: those of paths
+    tell the most.
+    """
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    while cut and sum(widths) + 2 * len(widths) > _WIDTH and max(widths[i] for i in cut) > _NARROWEST:
+        widths[max(cut, key=lambda i: widths[i])] -= 1
+    lines = [
+        "  " + "  ".join(_cell(cell, w, i in right) for i, (cell, w) in enumerate(zip(row, widths))) for row in rows
+    ]
+    return "\n".join([title, *(line.rstrip() for line in lines)])
+
+
+def _cell(text: str, width: int, right: bool) -> str:
+    if len(text) > width:
+        text = "…" + text[len(text) - width + 1 :]
+    return text.rjust(width) if right else text.ljust(width)
+
+
+def _by_kind(report: MemoryReport) -> str:
+    live = report.live(report.peak_phase)
+    rows = [["at the peak", "values", "in all", "values", ""]]
+    for kind in KINDS:
+        at_peak = [v.bytes for v in live if v.kind == kind]
+        made = [v.bytes for v in report.values if v.kind == kind]
+        if made:
+            rows.append([human(sum(at_peak)), str(len(at_peak)), human(sum(made)), str(len(made)), KIND_WORDS[kind]])
+    return _table("by kind, in the arena:", rows, frozenset({0, 1, 2, 3}))
+
+
+def _by_layer(report: MemoryReport) -> str:
+    rows = [["held", "at the peak", "at most", ""]]
+    for layer in layers(report):
+        times = f"  ×{layer.count}" if layer.count > 1 and "*" in layer.name else ""
+        sizes = [human(n) for n in (layer.held_bytes, layer.peak_bytes, layer.most_bytes)]
+        rows.append([*sizes, layer.name + times])
+    return _table("by layer (held: parameters and state; then the arena):", rows, frozenset({0, 1, 2}), (3,))
+
+
+def _largest(report: MemoryReport) -> str:
+    rows = [["bytes", "value", "type", "layer", "phases", "line"]]
+    largest = sorted(zip(report.values, report.charged), key=lambda pair: -pair[0].bytes)[:_LARGEST]
+    for v, span in largest:
+        rows.append([human(v.bytes), v.name, v.type, v.scope, _span(*span), v.source])
+    return _table("largest values in the arena:", rows, frozenset({0}), (3, 5))
+
+
+def _at_peak(report: MemoryReport) -> str:
+    peak = report.peak_phase
+    running = [unit for unit in report.units if unit.phase == peak]
+    what = ", ".join(f"{u.name} of {u.scope or 'the step'} ({u.role})" for u in running[:2])
+    more = f" and {len(running) - 2} more" if len(running) > 2 else ""
+    title = f"the peak is phase {peak}, which runs {what}{more}; live then, and why:"
+    return live_at_peak(report, wrapped(title), _MOST_GROUPS)
+
+
+def live_at_peak(report: MemoryReport, title: str, most: int, reasons: bool = True) -> str:
+    """A table of what is live in the phase with the most live bytes: at most `most` rows, each with its reason below it
+    if `reasons`.
+    """
+    groups = _alike(report.live(report.peak_phase))
+    sizes = [sum(v.bytes for v in group) for group in groups]
+    count = min(most, 1 + bisect_left(list(accumulate(sizes)), _TOLD * sum(sizes)))
+    rows = [["bytes", "value", "layer", "line"]]
+    for group, size in zip(groups[:count], sizes):
+        first, times = group[0], f" ×{len(group)}" if len(group) > 1 else ""
+        where = first.scope if not times else _starred(v.scope for v in group)
+        rows.append([human(size), first.name + times, where, first.source])
+    head, *lines = _table(title, rows, frozenset({0}), (2, 3)).rsplit("\n", len(rows) - 1)
+    indent = " " * (max(len(row[0]) for row in rows) + 4)
+    for line, group in zip(lines, groups):
+        head += f"\n{line}\n{wrapped(group[0].why, indent)}" if reasons else f"\n{line}"
+    if len(groups) > count:
+        left = sum(len(group) for group in groups[count:])
+        head += f"\n  and {left} smaller values, {human(sum(sizes[count:]))} together"
+    return head
+
+
+def _numbers_out(text: str) -> str:
+    return re.sub(r"\d+", "*", text)
+
+
+def _starred(scopes: Iterable[str]) -> str:
+    different = list(dict.fromkeys(scopes))
+    return ", ".join(different) if len(different) <= _NAMED else _numbers_out(different[0])
+
+
+def _alike(values: Iterable[ValueReport]) -> list[list[ValueReport]]:
+    """Values that are there for the same reason in layers of the same kind, together; most bytes first."""
+    groups: dict[tuple[str, ...], list[ValueReport]] = {}
+    for v in values:
+        groups.setdefault((_numbers_out(v.scope), v.name, v.kind, v.source, _numbers_out(v.why)), []).append(v)
+    return sorted(groups.values(), key=lambda group: -sum(v.bytes for v in group))

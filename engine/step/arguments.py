@@ -1,0 +1,123 @@
+"""What to say of a model, a loss function or an optimizer that a step cannot take: most come from habits of PyTorch."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from .. import optim
+from ..nn import Module
+from ..nn.binding import Binding
+from ..tracing.tracer import located
+
+_WRITE_LOSS = (
+    "write def loss_fn(model, batch): return gl.nn.cross_entropy(model(batch['x']), batch['y']), with the loss and the "
+    "names of your batch"
+)
+
+
+def no_model(model: Any) -> str:
+    """Why `model` is no model."""
+    kind = type(model)
+    if isinstance(model, type) and issubclass(model, Module):
+        return f"model is the class {model.__name__}; write {model.__name__}(...), an instance of it"
+    if any(c.__module__.startswith("torch.nn") for c in kind.__mro__):
+        return (
+            f"model is a gl.nn.Module, got {kind.__name__}, a module of torch; write the same layers of gl.nn, and "
+            "take its parameters over by step.set_parameters(state_dict)"
+        )
+    return f"model is a gl.nn.Module, got {kind.__name__}; write a class Model(gl.nn.Module) that defines forward"
+
+
+def no_optimizer(optimizer: Any) -> str:
+    """Why `optimizer` is no optimizer."""
+    begin = "optimizer is one of gl.optim, such as gl.optim.AdamW(1e-3), got"
+    if isinstance(optimizer, type):
+        return f"{begin} the class {optimizer.__name__}; write {optimizer.__name__}(1e-3), an instance of it"
+    if hasattr(optimizer, "param_groups"):
+        kind = type(optimizer).__name__
+        rate = optimizer.param_groups[0].get("lr", 1e-3) if optimizer.param_groups else 1e-3
+        name = kind if hasattr(optim, kind) else "AdamW"
+        return f"{begin} {kind} of torch, which updates tensors of torch; write gl.optim.{name}({rate!r})"
+    if isinstance(optimizer, str):
+        return f"{begin} the text {optimizer!r}; write gl.optim.{_named(optimizer)}(1e-3)"
+    return f"{begin} {optimizer!r}"
+
+
+def _named(text: str) -> str:
+    return next((name for name in optim.__all__ if name.lower() == text.lower()), "AdamW")
+
+
+def check_loss(loss_fn: Any) -> None:
+    """Raise `TypeError` for what is no function of a model and a batch."""
+    if isinstance(loss_fn, Module) or type(loss_fn).__module__.startswith("torch"):
+        raise TypeError(
+            located(f"loss_fn is {type(loss_fn).__name__}, a module; it is a function of (model, batch): {_WRITE_LOSS}")
+        )
+    if not callable(loss_fn):
+        kind = type(loss_fn).__name__
+        raise TypeError(located(f"loss_fn is a function of (model, batch), got {kind}; {_WRITE_LOSS}"))
+    if getattr(loss_fn, "__module__", "").startswith(f"{__package__}.nn.functional"):
+        raise TypeError(
+            located(
+                f"loss_fn is gl.nn.{loss_fn.__name__}, a function of what a model returns and a target; it is called "
+                f"with (model, batch): {_WRITE_LOSS}"
+            )
+        )
+    try:
+        signature = inspect.signature(loss_fn)
+    except (TypeError, ValueError):
+        return  # of a function in C nothing is known
+    try:
+        signature.bind(None, None)
+    except TypeError:
+        raise TypeError(
+            located(f"loss_fn is {_shown(loss_fn)}, and it is called with two arguments, (model, batch): {_WRITE_LOSS}")
+        ) from None
+
+
+def no_loss(loss_fn: Any, what: str, loss: Any) -> str:
+    """Why what a loss function returned is no loss, which `what` says."""
+    if loss is None:
+        advice = "a `return` may be missing"
+    elif isinstance(loss, dict):
+        advice = "return loss, metrics: the loss by itself, and a dict of all else"
+    elif isinstance(loss, Module):
+        advice = "call the module, and return what it gives"
+    else:
+        advice = "a loss has a gradient: return a mean or a sum of floats, such as gl.nn.cross_entropy(...)"
+    return f"loss_fn must return a float scalar, {what}; {advice}; it is {_shown(loss_fn)}"
+
+
+def _shown(loss_fn: Callable[..., Any]) -> str:
+    """A function with its arguments and where it stands."""
+    try:
+        code = getattr(inspect.unwrap(loss_fn), "__code__", None)
+        signature = str(inspect.signature(loss_fn))
+    except (TypeError, ValueError):
+        code, signature = None, "(...)"
+    name = getattr(loss_fn, "__name__", type(loss_fn).__name__)
+    return f"{name}{signature}" + (f" of {code.co_filename}:{code.co_firstlineno}" if code is not None else "")
+
+
+def call_loss(loss_fn: Callable[[Any, Any], Any], model: Module, batch: Any, binding: Binding) -> Any:
+    """What `loss_fn(model, batch)` returns. Raises `TypeError` where it takes the model for what the model returns, as
+    a loss of (output, target) does.
+    """
+    try:
+        return loss_fn(model, batch)
+    except Exception as error:
+        if binding.was_entered or not _takes_output(loss_fn):
+            raise
+        raise TypeError(
+            f"loss_fn is {_shown(loss_fn)}; it is called with (model, batch), not with what the model returned, and "
+            f"failed before it called the model ({type(error).__name__}: {error}): {_WRITE_LOSS}"
+        ) from error
+
+
+def _takes_output(loss_fn: Callable[..., Any]) -> bool:
+    """Whether the first argument of a loss function is named like what a model returns."""
+    names = list(inspect.signature(loss_fn).parameters)
+    first = names[0].lower() if names else ""
+    return any(part in first for part in ("out", "pred", "logit", "score", "y_hat", "yhat", "input", "prob", "y"))

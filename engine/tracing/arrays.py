@@ -1,0 +1,68 @@
+"""Arrays as a program takes them: of a supported dtype, dense, aligned, in native byte order; copied only where need
+be.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...ir import SHORT_NAMES, Array, ArrayType
+from .numbers import as_whole
+from .tracer import as_array
+
+
+def usable_cores() -> int:
+    """The number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def thread_count(threads: int | None) -> int:
+    """`threads`, by default one for each usable core. Raises `ValueError` unless it is 1 or more."""
+    if threads is None:
+        return usable_cores()
+    whole = as_whole(threads)
+    if whole is None or whole < 1:
+        raise ValueError(f"threads is a whole number of 1 or more, or None for one a core; got {threads!r}")
+    return min(whole, 256)
+
+
+def check_target(target: str) -> None:
+    """Raise `ValueError` for a target that there is not."""
+    if target != "cpu":
+        raise ValueError(f"target {target!r} is not available; write target='cpu'")
+
+
+def dense(array: Any) -> Array:
+    """The array itself where a program can read it as it is, else a copy. Raises `TypeError` for what is no array."""
+    if type(array) is not np.ndarray or array.dtype not in SHORT_NAMES:
+        array = as_array(array)
+    flags = array.flags
+    return array if flags.c_contiguous and flags.aligned else array.copy(order="C")
+
+
+def dense_arrays(leaves: Sequence[Any], names: Callable[[], Sequence[str]]) -> list[Array]:
+    """`dense` of each leaf. Raises `TypeError` that names the one that is no array."""
+    try:
+        return [dense(leaf) for leaf in leaves]
+    except TypeError:
+        for name, leaf in zip(names(), leaves):
+            try:
+                dense(leaf)
+            except TypeError:
+                raise TypeError(_unfit(name, leaf)) from None
+        raise
+
+
+def _unfit(name: str, leaf: Any) -> str:
+    known = ", ".join(map(str, SHORT_NAMES))
+    if isinstance(leaf, (np.ndarray, np.generic)):
+        return f"{name} is {leaf.dtype}, which is not supported; write {name}.astype(...) with one of {known}"
+    if isinstance(leaf, ArrayType):
+        return f"{name} is a spec, {leaf}; what runs needs an array"
+    return f"{name} is of type {type(leaf).__name__}; use an array of one of {known}"

@@ -1,0 +1,65 @@
+"""NumPy 2's type promotion (NEP 50), restricted to the six dtypes of the IR.
+
+NumPy itself resolves every case; what it answers outside the six is mapped: float16 (of bool and uint8, in functions
+such as `sqrt`) becomes float32, and uint64 (sums of uint8) becomes int64. Any other dtype is a `TypeError`.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, cast
+
+import numpy as np
+
+from ...ir import SHORT_NAMES, DType
+
+Key = Any
+"""What promotion knows of an operand: its dtype, or `int` or `float` for a Python scalar, which is weak."""
+
+_MAPPED: dict[DType, DType] = {np.dtype("float16"): np.dtype("float32"), np.dtype("uint64"): np.dtype("int64")}
+_EXAMPLES: dict[Key, Any] = {int: 0, float: 0.0}
+_DEFAULTS: dict[Key, DType] = {int: np.dtype("int64"), float: np.dtype("float64")}
+
+
+def supported(dtype: DType, what: str) -> DType:
+    """`dtype` as one of the six. Raises `TypeError` that names it where there is none."""
+    mapped = _MAPPED.get(dtype, dtype)
+    if mapped not in SHORT_NAMES:
+        advice = "cast first, for example x.astype('int64')"
+        raise TypeError(f"{what} gives {dtype} in NumPy, which is not supported; {advice}")
+    return mapped
+
+
+@lru_cache(maxsize=4096)
+def result_dtype(*keys: Key) -> DType:
+    """The common dtype of operands, as `numpy.result_type`."""
+    return supported(np.result_type(*(_EXAMPLES.get(key, key) for key in keys)), "promotion")
+
+
+@lru_cache(maxsize=4096)
+def ufunc_dtypes(
+    ufunc: np.ufunc, *keys: Key, dtype: DType | None = None, casting: str = "same_kind"
+) -> tuple[DType, ...]:
+    """The dtypes that `ufunc` casts its operands to, and those of its results, which are `dtype` where that is given.
+
+    Raises `TypeError` where it refuses, `ValueError` for a `casting` that there is not.
+    """
+    given = tuple(_DEFAULTS[key] for key in keys) if all(key in _DEFAULTS for key in keys) else keys
+    outputs = (None,) * ufunc.nout
+    options: dict[str, Any] = {} if dtype is None else {"signature": (*(None,) * ufunc.nin, *(dtype for _ in outputs))}
+    resolved = ufunc.resolve_dtypes((*given, *outputs), casting=cast(Any, casting), **options)
+    return tuple(supported(found, f"np.{ufunc.__name__}") for found in resolved)
+
+
+@lru_cache(maxsize=64)
+def float_dtype(key: Key) -> DType:
+    """The dtype of means and norms: floats stay, all else is float64."""
+    dtype = cast(DType, _DEFAULTS.get(key, key))
+    return dtype if dtype.kind == "f" else np.dtype("float64")
+
+
+@lru_cache(maxsize=64)
+def sum_dtype(key: Key) -> DType:
+    """The dtype of sums and products: floats stay, all else is int64 (NumPy sums uint8 in uint64)."""
+    dtype = cast(DType, _DEFAULTS.get(key, key))
+    return dtype if dtype.kind == "f" else np.dtype("int64")

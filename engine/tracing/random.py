@@ -1,0 +1,138 @@
+"""Randomness in a program: bits from a counter and a key, so that the same program with the same key draws the same.
+
+Inside `key(...)` every draw has a stream of its own, numbered in the order in which the program is written; element i
+of a draw depends on the key, the stream and i alone. A value that is computed again is therefore the same value.
+Inside the function of a `scan` every step has a key of its own, drawn from the one around it.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...ir import DType, as_dtype
+from ...ir.ops import creation
+from .. import array_api as xp
+from .numbers import as_whole
+from .tracer import Trace, Tracer, current_trace, emit, located
+
+
+@dataclass(eq=False)
+class Keyed:
+    """A key in force, and the streams that are drawn from it so far."""
+
+    given: Any
+    """The key, or a function that makes it."""
+    stream: int = 0
+
+    @property
+    def key(self) -> Any:
+        if callable(self.given):
+            self.given = self.given()
+        return self.given
+
+
+class _Stack(threading.local):
+    def __init__(self) -> None:
+        self.contexts: list[Keyed] = []
+
+
+_stack = _Stack()
+
+
+def key_of_seed(seed: int) -> np.int64:
+    """The key of a seed of 0 or more: 64 well-mixed bits, so that runs with neighbouring seeds share no step's key."""
+    whole = as_whole(seed)
+    if whole is None or whole < 0:
+        raise ValueError(f"a seed is 0 or more, and whole, got {seed!r}")
+    return np.random.SeedSequence(whole).generate_state(1, np.uint64).view(np.int64)[0]
+
+
+@contextmanager
+def key(key: Any) -> Iterator[None]:
+    """Draw from `key` inside the block: a seed, or a traced int64 scalar that is the key itself."""
+    with _drawing(Keyed(key if isinstance(key, Tracer) else np.asarray(key_of_seed(key)))):
+        yield
+
+
+def keys_of_steps(context: Keyed, trace: Trace, length: int) -> Tracer:
+    """A key for every step of a loop, int64 (length,), drawn in `trace`."""
+    context.stream += 1
+    attrs = {"shape": (length,), "dtype": np.dtype("int64"), "stream": context.stream}
+    return Tracer(trace, trace.emit_node(creation.random_bits, trace.lift(context.key), **attrs).output)
+
+
+@contextmanager
+def key_when_drawn(make: Callable[[Keyed], Any]) -> Iterator[None]:
+    """Draw inside the block from the key that `make`, at the first draw, makes of the one around, if there is one."""
+    if not _stack.contexts:
+        yield
+        return
+    around = _stack.contexts[-1]
+    with _drawing(Keyed(lambda: make(around))):
+        yield
+
+
+@contextmanager
+def _drawing(context: Keyed) -> Iterator[None]:
+    _stack.contexts.append(context)
+    try:
+        yield
+    finally:
+        _stack.contexts.remove(context)
+
+
+def random_bits(shape: int | Sequence[int], dtype: npt.DTypeLike = "int32") -> Any:
+    """Uniform random bits as int32 or int64. Raises `RuntimeError` outside `key` and outside a compiled step."""
+    if not _stack.contexts:
+        raise RuntimeError(
+            located(
+                "randomness (dropout in training, for example) needs a key: gl.compile_step gives one to every step; "
+                "elsewhere write `with gl.random.key(seed): ...`"
+            )
+        )
+    context = _stack.contexts[-1]
+    context.stream += 1
+    lengths = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(int(n) for n in shape)
+    held, trace = context.key, current_trace()
+    if trace is not None and not isinstance(held, Tracer):
+        # Drawn when the program runs, not while it is written down.
+        held = Tracer(trace, trace.lift(held))
+    return emit(creation.random_bits, held, shape=lengths, dtype=as_dtype(dtype), stream=context.stream)
+
+
+def _mantissa(shape: int | Sequence[int], dtype: DType) -> tuple[Any, int]:
+    """Uniform integers of as many bits as a mantissa of `dtype` holds, and that number of bits."""
+    if dtype == np.dtype("float64"):
+        return random_bits(shape, "int64") & np.int64((1 << 53) - 1), 53
+    if dtype != np.dtype("float32"):
+        raise TypeError(located(f"random floats are float32 or float64, not {dtype}"))
+    return random_bits(shape, "int32") & np.int32((1 << 24) - 1), 24
+
+
+def uniform(shape: int | Sequence[int], dtype: npt.DTypeLike = "float32") -> Any:
+    """Uniform in [0, 1): multiples of 2^-24 in float32, of 2^-53 in float64."""
+    resolved = as_dtype(dtype)
+    bits, count = _mantissa(shape, resolved)
+    return xp.astype(bits, resolved) * 2.0**-count
+
+
+def bernoulli(p: float, shape: int | Sequence[int]) -> Any:
+    """True with probability `p`, to 24 bits: where `uniform` would be below `p`."""
+    if not 0 <= p <= 1:
+        raise ValueError(located(f"a probability is from 0 to 1, got {p}"))
+    bits, count = _mantissa(shape, np.dtype("float32"))
+    return bits < np.int32(math.ceil(p * 2**count))
+
+
+def normal(shape: int | Sequence[int], dtype: npt.DTypeLike = "float32") -> Any:
+    """Normal with mean 0 and variance 1. Box and Muller 1958, "A note on the generation of random normal deviates"."""
+    radius = xp.sqrt(-2.0 * xp.log(1.0 - uniform(shape, dtype)))
+    return radius * xp.cos(2 * math.pi * uniform(shape, dtype))

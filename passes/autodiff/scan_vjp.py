@@ -1,0 +1,284 @@
+"""The derivative of a loop: a loop over the same steps in the other order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from ...ir import OPS, Builder, Graph, Node, Origin, Value, is_float
+from ...ir.ops import elementwise as ew
+from ..graph.dead_code import live_nodes
+from .min_cut_remat import can_recompute, cheapest_cut
+
+PullBack = Callable[[Builder, Sequence[Node], Mapping[Value, Value], Sequence[Value]], "list[Value | None]"]
+
+
+def scan_vjp(
+    b: Builder,
+    node: Node,
+    inputs: Sequence[Value],
+    given: Mapping[int, Value],
+    wanted: set[int],
+    pull_back: PullBack,
+) -> list[Value | None]:
+    """The cotangents of the inputs `wanted` of a `scan`, from those that are `given` for some of its outputs.
+
+    Two loops are appended to `b`. The first is `node` again, which stacks beside its outputs what the second cannot
+    rebuild, step by step, by element-wise ops and views: the cheapest cut of the body's values, which costs nothing for
+    what is the same in every step. (Where `node` itself stays, the pass `Merge` makes them one.) The second carries the
+    cotangents of the carries backwards; those of consts are summed in carries of their own, until the pass `Hoist`
+    makes one product of a sum of products. A cotangent that is known to be zero is not carried.
+    """
+    step = _differentiated_step(node, given, wanted, pull_back)
+    return [None] * len(inputs) if step is None else _Loops(b, node, inputs, given, step).run()
+
+
+@dataclass
+class _Step:
+    """The body of a loop with its derivative behind it.
+
+    `known` is what does not depend on cotangents; `backward` are the nodes that do, or that are computed again because
+    they were checkpointed. `gradients` has the cotangent of each wanted input of the body that has one.
+    """
+
+    inputs: list[Value]
+    outputs: tuple[Value, ...]
+    forward: list[Node]
+    known: set[Value]
+    backward: list[Node]
+    carry_cotangents: dict[int, Value]
+    stack_cotangents: dict[int, Value]
+    gradients: dict[int, Value]
+
+    def invariant(self, consts: int) -> set[Value]:
+        """The known values that are the same in every step."""
+        same = set(self.inputs[:consts])
+        for node in self.forward:
+            if same.issuperset(node.inputs):
+                same.update(node.outputs)
+        return same
+
+
+def _differentiated_step(node: Node, given: Mapping[int, Value], wanted: set[int], pull_back: PullBack) -> _Step | None:
+    body: Graph = node.attrs["body"]
+    consts, carries = node.attrs["consts"], node.attrs["carries"]
+    active = _active_inputs(body, consts, carries, wanted)
+    # The carries whose cotangents are not known to be zero: found by differentiating until no others appear.
+    live = {k for k in given if k < carries and consts + k in active}
+    stacks = [k for k in given if k >= carries]
+    while True:
+        b = Builder(node.origin.with_role("backward"))
+        ins = [b.input(v.type, v.name) for v in body.inputs]
+        outputs = b.inline(body, ins)
+        forward = list(b.nodes)
+        cotangents = {k: Value(outputs[k].type) for k in sorted([*live, *stacks])}
+        seeds: dict[Value, Value] = {}
+        for k, cotangent in cotangents.items():
+            value = outputs[k]
+            seeds[value] = ew.add(b, seeds[value], cotangent) if value in seeds else cotangent
+        wrt = sorted(active)
+        found = dict(zip(wrt, pull_back(b, forward, seeds, [ins[i] for i in wrt])))
+        gradients = {i: value for i, value in found.items() if value is not None}
+        more = {i - consts for i in gradients if consts <= i < consts + carries} - live
+        if not more:
+            break
+        live |= more
+    if not gradients:
+        return None
+    known = {*ins, *(v for n in forward for v in n.outputs)}
+    backward: list[Node] = []
+    for n in b.nodes[len(forward) :]:
+        if known.issuperset(n.inputs) and n.origin.role != "recompute":
+            known.update(n.outputs)
+            forward.append(n)
+        else:
+            backward.append(n)
+    return _Step(
+        ins,
+        outputs,
+        forward,
+        known,
+        backward,
+        {k: cotangents[k] for k in sorted(live)},
+        {k: cotangents[k] for k in stacks},
+        gradients,
+    )
+
+
+def _active_inputs(body: Graph, consts: int, carries: int, wanted: set[int]) -> set[int]:
+    """The inputs of the body through which a wanted input of the loop acts: itself, or a carry that depends on it."""
+    active = {i for i in wanted if is_float(body.inputs[i].type.dtype)}
+    while True:
+        values = {body.inputs[i] for i in active}
+        for node in body.nodes:
+            if not values.isdisjoint(node.inputs):
+                values.update(v for v in node.outputs if is_float(v.type.dtype))
+        more = {consts + k for k in range(carries) if body.outputs[k] in values} - active
+        if not more:
+            return active
+        active |= more
+
+
+class _Loops:
+    """The two loops, appended to `b`."""
+
+    def __init__(
+        self, b: Builder, node: Node, inputs: Sequence[Value], given: Mapping[int, Value], step: _Step
+    ) -> None:
+        self.b = b
+        self.node = node
+        self.inputs = inputs
+        self.given = given
+        self.step = step
+        self.consts: int = node.attrs["consts"]
+        self.carries: int = node.attrs["carries"]
+        self.same = step.invariant(self.consts)
+        self.place = {value: i for i, value in enumerate(step.inputs)}
+        recomputed = replace(node.origin, role="recompute", checkpoint="")
+        self.origin = recomputed if node.origin.checkpoint else node.origin
+
+    def run(self) -> list[Value | None]:
+        step = self.step
+        kept = self.kept()
+        outer = self.outer_values(kept)
+        return self.backward_loop(step, kept, outer)
+
+    def kept(self) -> list[Value]:
+        """The known values from which the backward step rebuilds all that it reads, in order."""
+        step = self.step
+        read = {v for node in step.backward for v in node.inputs if v in step.known}
+        read.update(v for v in step.gradients.values() if v in step.known)
+
+        def rebuildable(value: Value) -> bool:
+            return value.node is not None and can_recompute(value.node)
+
+        def weight(value: Value) -> int:
+            i = self.place.get(value, -1)
+            if value in self.same or (i >= self.consts + self.carries and self.inputs[i].node is None):
+                return 0
+            return max(value.type.nbytes, 1)
+
+        cut = cheapest_cut(sorted(read, key=self.order), rebuildable, weight) if read else set[Value]()
+        # What is the same in every step costs nothing wherever it is cut: there it is made of as little as can be.
+        stack = [v for v in cut if v in self.same and rebuildable(v)]
+        cut.difference_update(stack)
+        while stack:
+            node = stack.pop().node
+            assert node is not None
+            stack += (v for v in node.inputs if rebuildable(v))
+            cut.update(v for v in node.inputs if not rebuildable(v))
+        return sorted(cut, key=self.order)
+
+    def order(self, value: Value) -> tuple[int, int]:
+        """Inputs first, then by node."""
+        if not hasattr(self, "_orders"):
+            self._orders = {node: i for i, node in enumerate(self.step.forward, 1)}
+        return (0, self.place[value]) if value.node is None else (self._orders[value.node], value.index)
+
+    def outer_values(self, kept: list[Value]) -> dict[Value, Value]:
+        """For every kept value what stands for it outside the loop: itself where it is the same in every step, else
+        the stack of all steps.
+        """
+        step, outer = self.step, dict[Value, Value]()
+        stacked = {value: k for k, value in enumerate(step.outputs) if k >= self.carries}
+        missing: list[Value] = []
+        for value in kept:
+            if value in self.place and not self.consts <= self.place[value] < self.consts + self.carries:
+                outer[value] = self.inputs[self.place[value]]
+            elif value in self.same:
+                outer[value] = self.computed_once(value)
+            elif value in stacked and not self.node.origin.checkpoint:
+                outer[value] = self.node.outputs[stacked[value]]
+            else:
+                missing.append(value)
+        if missing:
+            original = len(self.node.attrs["body"].nodes)
+            needed = live_nodes(self.step.forward[original:], missing)
+            body = Graph(step.inputs, [*step.forward[:original], *needed], [*step.outputs, *missing])
+            with self.b.at(self.origin):
+                again = self.b.emit_node(self.node.op, *self.inputs, **{**self.node.attrs, "body": body})
+            outer.update(zip(missing, again.outputs[len(step.outputs) :]))
+        return outer
+
+    def computed_once(self, value: Value) -> Value:
+        """A value of the body that depends on consts alone, computed outside."""
+        made = {v: self.inputs[i] for v, i in self.place.items() if i < self.consts}
+        for node in live_nodes([n for n in self.step.forward if self.same.issuperset(n.outputs)], [value]):
+            copied = self.b.copy(node, [made[v] for v in node.inputs], self.origin)
+            made.update(zip(node.outputs, copied.outputs))
+        return made[value]
+
+    def backward_loop(self, step: _Step, kept: list[Value], outer: dict[Value, Value]) -> list[Value | None]:
+        b = Builder(self.b.origin)
+        consts = [v for v in kept if v in self.same]
+        stacks = [v for v in kept if v not in self.same]
+        made: dict[Value, Value] = {}
+        inputs: list[Value] = []
+        starts: list[Value] = []
+
+        def read(value: Value, start: Value) -> None:
+            made[value] = b.input(value.type)
+            inputs.append(made[value])
+            starts.append(start)
+
+        for value in consts:
+            read(value, outer[value])
+        for k, cotangent in step.carry_cotangents.items():
+            read(cotangent, self.given[k] if k in self.given else self.b.full_like(cotangent, 0))
+        summed = [i for i in step.gradients if i < self.consts]
+        totals = [Value(step.inputs[i].type) for i in summed]
+        for total in totals:
+            read(total, self.b.full_like(total, 0))
+        for value in stacks:
+            read(value, outer[value])
+        for k, cotangent in step.stack_cotangents.items():
+            read(cotangent, self.given[k])
+
+        def value_of(value: Value) -> Value:
+            """`value` in the new body, rebuilt there if it is known; a stack, because chains may be long."""
+            pending = [value]
+            while pending:
+                top = pending[-1]
+                if top in made:
+                    pending.pop()
+                    continue
+                assert top.node is not None
+                missing = [v for v in top.node.inputs if v not in made]
+                if missing:
+                    pending.extend(missing)
+                    continue
+                copied = b.copy(top.node, [made[v] for v in top.node.inputs], self.backward_role(top.node.origin))
+                made.update(zip(top.node.outputs, copied.outputs))
+            return made[value]
+
+        for node in step.backward:
+            copied = b.copy(node, [value_of(v) for v in node.inputs], node.origin)
+            made.update(zip(node.outputs, copied.outputs))
+        results: list[Value] = []
+        for k in step.carry_cotangents:
+            gradient = step.gradients.get(self.consts + k)
+            results.append(b.full_like(step.inputs[self.consts + k], 0) if gradient is None else value_of(gradient))
+        for total, i in zip(totals, summed):
+            results.append(ew.add(b, made[total], value_of(step.gradients[i])))
+        first_x = self.consts + self.carries
+        sequences = [i for i in step.gradients if i >= first_x]
+        results += [value_of(step.gradients[i]) for i in sequences]
+        carries = len(step.carry_cotangents) + len(totals)
+        loop = self.b.emit_node(
+            OPS["scan"],
+            *starts,
+            body=Graph(inputs, b.nodes, results),
+            consts=len(consts),
+            carries=carries,
+            length=self.node.attrs["length"],
+            reverse=not self.node.attrs["reverse"],
+        )
+        cotangents: dict[int, Value] = {}
+        cotangents.update(zip((self.consts + k for k in step.carry_cotangents), loop.outputs))
+        cotangents.update(zip(summed, loop.outputs[len(step.carry_cotangents) :]))
+        cotangents.update(zip(sequences, loop.outputs[carries:]))
+        return [cotangents.get(i) for i in range(len(self.inputs))]
+
+    @staticmethod
+    def backward_role(origin: Origin) -> Origin:
+        return replace(origin, role="backward", checkpoint="")

@@ -1,0 +1,104 @@
+"""A product and the element-wise region that alone reads it, as one region: the product is never whole in memory."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+
+from ...ir import Builder, Graph, Node, Value
+from ..graph.rewrite import Pass
+from ..graph.views import VIEW_OPS, resolve_views
+from ..kernels.loop_nest import PLACED, squeezed, tile_rows
+from ..kernels.matmul_tiles import is_long
+
+_LEAST_BYTES = 1 << 13
+"""A smaller product takes little memory, and less time by itself than tile by tile."""
+
+
+@dataclass(frozen=True)
+class FuseMatmulEpilogue(Pass):
+    """`p = dot(x, y); region(p, rest...)` -> `region(x, rest..., y)` with the dot as the first node of its body.
+
+    A tile of a weight's gradient is used by the optimizer while it is in cache. Only where the region updates its
+    inputs element by element, and nothing else reads the product, whose sums are not long: these need scratch. The rows
+    of a tile follow from its shape.
+    """
+
+    def __call__(self, graph: Graph) -> Graph:
+        pairs = _pairs(graph)
+        if not pairs:
+            return graph
+        gone = set(pairs.values())
+        b = Builder()
+        mapping: dict[Value, Value] = {v: b.input(v.type, v.name) for v in graph.inputs}
+        for node in graph.nodes:
+            if node in gone:
+                continue
+            if node not in pairs:
+                mapping.update(zip(node.outputs, b.copy(node, [mapping[v] for v in node.inputs]).outputs))
+                continue
+            dot = pairs[node]
+            x, y = dot.inputs
+            inputs = [mapping[v] for v in (x, *(v for v in node.inputs if v is not dot.output), y)]
+            attrs = {**node.attrs, "body": _joined(node, dot)}
+            b.origin = node.origin
+            mapping.update(zip(node.outputs, b.emit_node(node.op, *inputs, **attrs).outputs))
+        return b.graph([mapping[v] for v in graph.outputs], graph.aliases, graph.output_names)
+
+
+def _pairs(graph: Graph) -> dict[Node, Node]:
+    """Regions that update what they read, each with the dot that it takes in."""
+    updates = {graph.outputs[i].node for i in graph.aliases}
+    views = resolve_views(graph.inputs, graph.nodes)
+    outputs = set(graph.outputs)
+    reads = Counter(views[v].base for node in graph.nodes if node.op.name not in VIEW_OPS for v in node.inputs)
+    pairs: dict[Node, Node] = {}
+    for node in graph.nodes:
+        if node.op.name != "region" or node not in updates or not _elementwise(node):
+            continue
+        for value in node.inputs:
+            dot = value.node
+            if (
+                dot is not None
+                and dot.op.name == "dot"
+                and value not in outputs
+                and reads[value] == 1
+                and value.type.ndim == 2
+                and value.type.nbytes >= _LEAST_BYTES
+                and value.type.dtype.kind == "f"
+                and squeezed(value.type.shape) == node.attrs["domain"]
+                and tile_rows(*value.type.shape)
+                and not is_long(value.type.shape[0], value.type.shape[1], _terms(dot))
+            ):
+                pairs[node] = dot
+                break
+    return pairs
+
+
+def _terms(dot: Node) -> int:
+    """Terms of the sums of a product."""
+    summed: tuple[int, ...] = dot.attrs["contract"][0]
+    return math.prod(dot.inputs[0].type.shape[axis] for axis in summed)
+
+
+def _elementwise(region: Node) -> bool:
+    """Whether all values of a region are full ones or scalars, none of which depends on its place."""
+    body: Graph = region.attrs["body"]
+    domain: tuple[int, ...] = region.attrs["domain"]
+    if region.attrs["rows"] >= 0:
+        return False
+    for node in body.nodes:
+        if node.op.family not in ("elementwise", "creation") or node.op.name in PLACED:
+            return False
+        if squeezed(node.output.type.shape) not in (domain, ()):
+            return False
+    return True
+
+
+def _joined(region: Node, dot: Node) -> Graph:
+    b = Builder()
+    x = b.input(dot.inputs[0].type)
+    rest = [None if v is dot.output else b.input(v.type) for v in region.inputs]
+    product = b.copy(dot, [x, b.input(dot.inputs[1].type)]).output
+    return b.graph(b.inline(region.attrs["body"], [v or product for v in rest]))

@@ -1,0 +1,234 @@
+"""What element-wise ops make for a convolution, made as it copies its rows: the whole is never in memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ...ir import OPS, Builder, Graph, Node, Value
+from ..graph.comparisons import compares
+from ..graph.dead_code import live_nodes
+from ..graph.rewrite import Pass
+from ..graph.structural_key import node_key
+from ..graph.views import VIEW_OPS, resolve_views
+from ..kernels.conv_operands import (
+    LEAST_PROLOGUE_BYTES,
+    PROLOGUE_CONVOLUTIONS,
+    can_be_cut,
+    data_operands,
+    is_convolution,
+)
+from ..kernels.conv_tiles import geometry, weight_gradient_tiles
+from ..kernels.loop_nest import PLACED, product_of, squeezed
+
+_MOST_NODES = 256
+_MADE_ONCE = PLACED | {"save"}
+"""Ops that readers do not make again for themselves."""
+
+
+@dataclass(frozen=True)
+class FusePrologue(Pass):
+    """`v = region(a...)[o]; conv(v, w)` -> `conv_region(a..., w)`, and so for each reader of v; regions make it too.
+
+    Only where this takes fewer bytes: what v is made of lives long enough in any case, or is smaller. So a normalized
+    activation is made again from what the convolution before it left, for the next one, for the gradient to its weight
+    and for the mask of the backward. A value of fewer than `least_bytes` is as well left in the cache, and what would
+    be made of more than `reach` times its own bytes is not, as with `Rebuild`. Where more than `most_shares` of the
+    tiles of a gradient to a weight would each make the same rows, a region makes the value again for it alone.
+    """
+
+    least_bytes: int = LEAST_PROLOGUE_BYTES
+    most_shares: int = 3
+    reach: float = math.inf
+
+    def __call__(self, graph: Graph) -> Graph:
+        if not any(node.op.name in PROLOGUE_CONVOLUTIONS for node in graph.nodes):
+            return graph
+        return _Rewriter(graph, self).graph()
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """A value as the only output of a body, and what its inputs are in the graph."""
+
+    body: Graph
+    sources: tuple[Value, ...]
+
+
+@dataclass
+class _Body:
+    """A body under construction, in which equal nodes are one."""
+
+    builder: Builder = field(default_factory=Builder)
+    inputs: dict[Value, Value] = field(default_factory=dict[Value, Value])
+    known: dict[object, Value] = field(default_factory=dict[object, Value])
+
+    def input(self, outer: Value) -> Value:
+        if outer not in self.inputs:
+            self.inputs[outer] = self.builder.input(outer.type)
+        return self.inputs[outer]
+
+    def value(self, outer: Value, recipes: Mapping[Value, _Recipe]) -> Value:
+        """`outer` itself, or what makes it."""
+        if outer not in recipes:
+            return self.input(outer)
+        recipe = recipes[outer]
+        return self.inline(recipe.body, [self.input(v) for v in recipe.sources])[0]
+
+    def inline(self, body: Graph, inputs: Sequence[Value]) -> list[Value]:
+        local = dict(zip(body.inputs, inputs, strict=True))
+        for node in body.nodes:
+            given = [local[v] for v in node.inputs]
+            key = node_key(node, tuple(map(id, given)), node.origin.role == "recompute")
+            if node.op.family == "elementwise" and key in self.known:
+                local[node.output] = self.known[key]
+                continue
+            copied = self.builder.copy(node, given)
+            local.update(zip(node.outputs, copied.outputs))
+            self.known[key] = copied.outputs[0]
+        return [local[v] for v in body.outputs]
+
+    def recipe(self, outputs: Sequence[Value]) -> tuple[Graph, tuple[Value, ...]]:
+        """The graph of `outputs` alone, and what its inputs are outside."""
+        nodes = live_nodes(self.builder.nodes, outputs)
+        read = {*outputs, *(v for node in nodes for v in node.inputs)}
+        kept = [(outer, inner) for outer, inner in self.inputs.items() if inner in read]
+        return Graph([inner for _, inner in kept], nodes, outputs), tuple(outer for outer, _ in kept)
+
+
+class _Rewriter:
+    def __init__(self, graph: Graph, options: FusePrologue) -> None:
+        self.old = graph
+        self.options = options
+        self.views = resolve_views(graph.inputs, graph.nodes)
+        self.users = graph.users()
+        self.outputs = set(graph.outputs)
+        place = {node: i for i, node in enumerate(graph.nodes)}
+        self.last: dict[Value, int] = {}
+        for node in graph.nodes:
+            # What only compares may run as soon as it can: booleans wait for their readers in the place of the rest.
+            if node.op.name not in VIEW_OPS and not compares(node):
+                self.last.update((self.views[v].base, place[node]) for v in node.inputs)
+        self.last.update((self.views[v].base, len(place)) for v in graph.outputs)
+        self.recipes: dict[Value, _Recipe] = {}
+
+    def graph(self) -> Graph:
+        b = Builder()
+        mapping: dict[Value, Value] = {v: b.input(v.type, v.name) for v in self.old.inputs}
+        for node in self.old.nodes:
+            b.origin = node.origin
+            made: Sequence[Value] = ()
+            if node.op.name == "region" and product_of(node) is None:
+                kept, body, sources = self.region(node)
+                left = list(kept)
+                if kept:
+                    attrs = {**node.attrs, "body": body}
+                    outputs = b.emit_node(node.op, *(mapping[v] for v in sources), **attrs).outputs
+                    found = dict(zip(body.outputs, outputs))
+                    made = [found[v] for v in kept.values()]
+            elif any(v in self.recipes for v in node.inputs):
+                left = list(node.outputs)
+                if not may_make_rows(node, self.options.most_shares):
+                    again = {v: self.alone(b, v, mapping) for v in dict.fromkeys(node.inputs) if v in self.recipes}
+                    made = b.copy(node, [again[v] if v in again else mapping[v] for v in node.inputs]).outputs
+                else:
+                    body, sources = self.convolution(node)
+                    made = b.emit_node(OPS["conv_region"], *(mapping[v] for v in sources), body=body).outputs
+            else:
+                left = list(node.outputs)
+                made = b.copy(node, [mapping[v] for v in node.inputs]).outputs
+            mapping.update(zip(left, made, strict=True))
+        return b.graph([mapping[v] for v in self.old.outputs], self.old.aliases, self.old.output_names)
+
+    def alone(self, b: Builder, value: Value, mapping: Mapping[Value, Value]) -> Value:
+        """The value, made by a region for one reader."""
+        recipe = self.recipes[value]
+        domain = squeezed(value.type.shape)
+        given = [mapping[v] for v in recipe.sources]
+        return b.emit_node(OPS["region"], *given, body=recipe.body, domain=domain, rows=-1).output
+
+    def convolution(self, node: Node) -> tuple[Graph, tuple[Value, ...]]:
+        body = _Body()
+        inputs = [body.value(v, self.recipes) for v in node.inputs]
+        return body.recipe([body.builder.copy(node, inputs).output])
+
+    def region(self, node: Node) -> tuple[dict[Value, Value], Graph, tuple[Value, ...]]:
+        """What a region still leaves for others once its readers make what they can, and the outputs of its body that
+        this is, equal ones in one; its body and what that reads.
+        """
+        body = _Body()
+        inner = body.inline(node.attrs["body"], [body.value(v, self.recipes) for v in node.inputs])
+        feeds = any(reader.op.name in PROLOGUE_CONVOLUTIONS for v in node.outputs for reader in self.users[v])
+        for value, result in zip(node.outputs, inner):
+            if feeds and self.may_be_made_by_readers(value, node):
+                recipe = _Recipe(*body.recipe([result]))
+                if self.pays(value, recipe):
+                    self.recipes[value] = recipe
+        kept: dict[Value, Value] = {}
+        for value, result in zip(node.outputs, inner):
+            if value in self.outputs and result in kept.values():
+                result = body.builder.emit(OPS["copy"], result)  # each output of the graph has a place of its own
+            if value not in self.recipes:
+                kept[value] = result
+        return kept, *body.recipe(list(dict.fromkeys(kept.values())))
+
+    def may_be_made_by_readers(self, value: Value, region: Node) -> bool:
+        if value in self.outputs or value.type.nbytes < self.options.least_bytes:
+            return False
+        if squeezed(value.type.shape) != region.attrs["domain"]:
+            return False
+        return all(self.may_make(reader, value) for reader in self.users[value])
+
+    def may_make(self, reader: Node, value: Value) -> bool:
+        if reader.op.name == "region":
+            same = squeezed(value.type.shape) == reader.attrs["domain"]
+            return same and product_of(reader) is None
+        if reader.op.name not in PROLOGUE_CONVOLUTIONS or geometry(reader) is None:
+            return False
+        places = [i for i, v in enumerate(reader.inputs) if v is value]
+        return places[-1] < data_operands(reader)
+
+    def pays(self, value: Value, recipe: _Recipe) -> bool:
+        """Whether to keep what `value` is made of takes fewer bytes; if so, it is kept from now on."""
+        body, shape = recipe.body, value.type.shape
+        for node in body.nodes:
+            if node.op.family not in ("elementwise", "creation") and node.op.name not in ("broadcast", "reshape"):
+                return False
+            if node.op.name in _MADE_ONCE or (node.output.type.shape != shape and node.output.type.size > 1):
+                return False
+        for source in recipe.sources:
+            if source.type.shape != shape and source.type.size > 1:
+                return False
+        for reader in self.users[value]:
+            if reader.op.name == "region":
+                if len(reader.attrs["body"].nodes) + len(body.nodes) > _MOST_NODES:
+                    return False
+            elif may_make_rows(reader, self.options.most_shares) and not self.can_be_walked(reader, recipe):
+                return False
+        until = self.last[value]
+        bases = dict.fromkeys(self.views[v].base for v in recipe.sources)
+        if sum(b.type.nbytes for b in bases) > self.options.reach * value.type.nbytes:
+            return False
+        longer = [b for b in bases if b.node is not None and b.node.op.name != "constant" and self.last[b] < until]
+        if sum(b.type.nbytes for b in longer) >= value.type.nbytes:
+            return False
+        self.last.update((b, max(self.last[b], until)) for b in bases)
+        return True
+
+    def can_be_walked(self, convolution: Node, recipe: _Recipe) -> bool:
+        """Whether the sources can be read in the rows in which the convolution takes its images."""
+        found = geometry(convolution)
+        shape = convolution.inputs[0].type.shape
+        if found is None or (found.images, found.lengths[-1]) == (shape[0], shape[-2]):
+            return found is not None
+        return all(v.type.size == 1 or can_be_cut(self.views[v]) for v in recipe.sources)
+
+
+def may_make_rows(convolution: Node, most_shares: int) -> bool:
+    """Whether the tiles of a convolution make what they read; if not, they would make the same too often."""
+    if is_convolution(convolution):
+        return True
+    tiles = weight_gradient_tiles(convolution)
+    assert tiles is not None
+    return tiles.shares <= most_shares and (tiles.bands == 1 or tiles.geometry.windows[0].expand == 1)

@@ -1,0 +1,413 @@
+"""Grouping nodes into regions: loops that run as one unit, their inner values never in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ...ir import NOWHERE, OPS, Builder, Graph, Node, Value
+from ..autodiff.min_cut_remat import is_comparison
+from ..graph.rewrite import Pass
+from ..graph.topological_order import topological_order
+from ..graph.views import base_of
+from ..kernels.loop_nest import reduction_form, squeezed, summed_tiles
+
+_MAX_NODES = 256
+# Products that wait for one sum: a longer sum adds each as soon as it is made.
+_MOST_WAITING = 4
+
+# Made anew in every region that reads it: cheaper than a load.
+_FREE = frozenset({"full", "iota"})
+
+
+@dataclass(frozen=True)
+class Fuse(Pass):
+    """Puts element-wise nodes, reductions and what makes arrays from nothing into `region` nodes.
+
+    A region runs over a *domain*, its largest shape without axes of length 1. The first `rows` axes of the domain are
+    walked row by row, the rest is the row's inside. Every value in the body is *full* (one element for each of the
+    domain), a *row* value (one for each row), or the result of a *crossing* reduction over rows, which nothing in the
+    region reads. The order in which a crossing reduction adds follows from its operand alone: a region unites only
+    reductions that want the same rows and tiles, so that no bit depends on what is fused with what.
+
+    Nodes join the region of the earliest of their consumers, last nodes first, so that what is cheap is computed
+    where it is needed instead of being kept; a crossing reduction then joins the region that makes what it sums. The
+    additions of a sum of many products join nothing, lest all products wait for the last one. A region's height (the
+    longest way to an output) is above that of all that reads it, and its depth above that of all that it reads:
+    comparing these numbers, not searching the graph, keeps regions free of cycles.
+
+    With `compares_apart` the backward compares values of the forward in regions of their own: the booleans, a quarter
+    of the bytes, are then what waits for a gradient that is selected by them.
+    """
+
+    compares_apart: bool = False
+
+    def __call__(self, graph: Graph) -> Graph:
+        groups = _grow(graph, self.compares_apart)
+        _join_makers(graph, groups)
+        return _emit(graph, groups)
+
+
+@dataclass(eq=False)
+class _Group:
+    """A region under construction; `kinds` tells of each member whether it is full, row or crossing.
+
+    `rows` is None until a member asks for a number of row axes; it is -1 where one asks for one axis cut into chunks.
+    """
+
+    height: int
+    fusable: bool
+    domain: tuple[int, ...] = ()
+    rows: int | None = None
+    kinds: dict[Node, str] = field(default_factory=dict["Node", str])
+    depth: int = 0
+
+    def shape_of(self, kind: str) -> tuple[int, ...]:
+        return self.domain if kind == "full" or self.rows is None or self.rows < 0 else self.domain[: self.rows]
+
+
+def _is_reduction(node: Node) -> bool:
+    return node.op.family == "reduction" and node.op.name not in ("cumsum", "moments")
+
+
+def _fusable(node: Node) -> bool:
+    if node.op.name == "constant":
+        return False
+    return node.op.family in ("elementwise", "creation") or _is_reduction(node)
+
+
+def _may_be_inside(node: Node) -> bool:
+    """View ops that can stand in a region: they add axes of length 1 or repeat a row's value along the row."""
+    return node.op.name in ("broadcast", "reshape")
+
+
+def _kept_for_later(node: Node, readers: list[Node], compares_apart: bool) -> bool:
+    """Whether a value is in memory for its readers: what is saved, so that they can run again without it, and
+    booleans, made where what they compare is for readers that come later.
+    """
+    if not is_comparison(node):
+        return node.op.name == "save"
+    return (compares_apart and compares_earlier(node)) or all(r.origin.role != node.origin.role for r in readers)
+
+
+def compares_earlier(node: Node) -> bool:
+    """Whether a node of the backward compares arrays that the forward has made."""
+    if node.origin.role != "backward" or not is_comparison(node):
+        return False
+    made = [v.node for v in node.inputs if v.node is None or v.node.op.name not in _FREE]
+    return bool(made) and all(other is not None and other.origin.role != "backward" for other in made)
+
+
+def _reads_saved(members: list[Node]) -> bool:
+    return any(v.node is not None and v.node.op.name == "save" for node in members for v in node.inputs)
+
+
+def _new_group(node: Node, height: int) -> _Group:
+    group = _Group(height, _fusable(node))
+    if not group.fusable:
+        return group
+    if _is_reduction(node):
+        group.domain = squeezed(node.inputs[0].type.shape)
+        form, rows = reduction_form(node)
+        if form == "all" and "axis" in node.attrs:
+            form, rows = "row", 0  # the only row; argmax has no partial results that could be combined
+        group.kinds[node] = "row" if form == "row" else "crossing"
+        group.rows = len(group.domain) - 1 or -1 if form == "all" else rows
+    else:
+        group.domain = squeezed(node.output.type.shape)
+        group.kinds[node] = "full"
+    return group
+
+
+def _grow(graph: Graph, compares_apart: bool) -> dict[Node, _Group]:
+    consumers = graph.users()
+    outputs = set(graph.outputs)
+    apart = _long_sums(graph, consumers)
+    groups: dict[Node, _Group] = {}
+    for node in reversed(graph.nodes):
+        readers = [r for v in node.outputs for r in consumers[v]]
+        reading = {id(groups[r]): groups[r] for r in readers}
+        height = 1 + max((g.height for g in reading.values()), default=0)
+        group = None
+        joins = (_fusable(node) or _may_be_inside(node)) and node not in apart
+        if reading and joins and not _kept_for_later(node, readers, compares_apart):
+            top = max(g.height for g in reading.values())
+            highest = [g for g in reading.values() if g.height == top]
+            best = highest[0]
+            # A shared view or constant is no reason to make one unit of what could run, and be freed, apart.
+            movable = not _may_be_inside(node) and node.op.name not in _FREE
+            if len(highest) == 1 or (movable and _unite(highest, groups)):
+                # A view that others read too stays a view of memory.
+                shared_view = _may_be_inside(node) and (len(reading) > len(highest) or node.output in outputs)
+                mine = [r for r in readers if groups[r] is best]
+                if best.fusable and not shared_view and len(best.kinds) < _MAX_NODES and _join(best, node, mine):
+                    group = best
+        groups[node] = group or _new_group(node, height)
+    return groups
+
+
+def _long_sums(graph: Graph, consumers: Mapping[Value, Sequence[Node]]) -> set[Node]:
+    """Additions that each make a unit of its own, because the sum that they are part of has many products as terms:
+    they would wait for the last one. The last addition goes with what reads the sum.
+    """
+    outputs = set(graph.outputs)
+    last: dict[Node, Node] = {}  # addition of the sum that an addition is part of
+    waiting: dict[Node, int] = {}
+    for node in reversed(graph.nodes):
+        if node.op.name != "add":
+            continue
+        readers = consumers[node.output]
+        inner = len(readers) == 1 and readers[0] in last and node.output not in outputs
+        last[node] = last[readers[0]] if inner else node
+        products = sum(_waits(value) for value in node.inputs)
+        waiting[last[node]] = waiting.get(last[node], 0) + products
+    return {node for node, end in last.items() if node is not end and waiting[end] > _MOST_WAITING}
+
+
+def _waits(value: Value) -> bool:
+    """Whether a value is made by what is no part of any region."""
+    maker = base_of(value).node
+    return maker is not None and maker.op.name != "constant" and not _fusable(maker)
+
+
+def _unite(siblings: list[_Group], groups: dict[Node, _Group]) -> bool:
+    """Make one group of several of one height, between which there is no path, where their loops are the same."""
+    first = siblings[0]
+    if not all(g.fusable and g.domain == first.domain for g in siblings) or first.domain == ():
+        return False
+    asked = {g.rows for g in siblings if g.rows is not None}
+    if len(asked) > 1 or not _tiles_agree(siblings) or sum(len(g.kinds) for g in siblings) > _MAX_NODES:
+        return False
+    for other in siblings[1:]:
+        first.kinds.update(other.kinds)
+        first.rows = first.rows if first.rows is not None else other.rows
+        groups.update((node, first) for node in other.kinds)
+    return True
+
+
+def _tiles_agree(groups: list[_Group]) -> bool:
+    """Whether all crossing reductions get the tiles that each would have by itself, which fix the order of its sums."""
+    return len({summed_tiles(n) for g in groups for n, kind in g.kinds.items() if kind == "crossing"}) <= 1
+
+
+def _join(group: _Group, node: Node, readers: list[Node]) -> bool:
+    """Enter `node` in the group that all `readers` belong to, if its form allows; `rows` may become known by it."""
+    wanted = {_reads_as(group, reader, node.output) for reader in readers}
+    if len(wanted) != 1:
+        return False
+    (kind,) = wanted
+    out = squeezed(node.output.type.shape)
+    if out != group.shape_of(kind):
+        return False
+    if node.op.name == "reshape":
+        if squeezed(node.inputs[0].type.shape) != out:
+            return False
+        group.kinds[node] = kind
+        return True
+    if node.op.name == "broadcast":
+        return _join_broadcast(group, node, kind)
+    if _is_reduction(node):
+        return _join_reduction(group, node, kind)
+    group.kinds[node] = kind
+    return True
+
+
+def _reads_as(group: _Group, reader: Node, value: Value) -> str:
+    """Whether a member reads `value` as a full or as a row value."""
+    kind = group.kinds[reader]
+    if reader.op.name == "broadcast" and squeezed(value.type.shape) != squeezed(reader.output.type.shape):
+        return "row"
+    if _is_reduction(reader):
+        return "full" if squeezed(value.type.shape) == group.domain else "row"
+    return kind
+
+
+def _join_broadcast(group: _Group, node: Node, kind: str) -> bool:
+    source = squeezed(node.inputs[0].type.shape)
+    target = node.output.type.shape
+    if kind != "full" or not source:
+        return False
+    long_axes = [a for a, n in enumerate(target) if n != 1]
+    placed = [a for a in node.attrs["axes"] if target[a] != 1]
+    if placed != long_axes[: len(placed)]:
+        return False
+    if len(source) == len(group.domain):
+        group.kinds[node] = kind
+        return True
+    if group.rows is not None and group.rows != len(source):
+        return False
+    group.rows = len(source)
+    group.kinds[node] = kind
+    return True
+
+
+def _join_reduction(group: _Group, node: Node, kind: str) -> bool:
+    form, rows = reduction_form(node)
+    if form != "row" or rows == 0:
+        return False
+    source = squeezed(node.inputs[0].type.shape)
+    if kind == "row" and group.domain == source and group.rows == rows:
+        group.kinds[node] = "row"
+        return True
+    # A region over rows alone grows an inside: its values become row values.
+    whole = group.rows is None or group.rows == len(group.domain)
+    if kind == "full" and whole and group.domain == source[:rows]:
+        group.kinds = {n: "row" if k == "full" else k for n, k in group.kinds.items()}
+        group.domain, group.rows = source, rows
+        group.kinds[node] = "row"
+        return True
+    return False
+
+
+def _join_makers(graph: Graph, groups: dict[Node, _Group]) -> None:
+    """Move regions into the region that makes what they read, where that is whole: those that end in crossing
+    reductions, and those that leave fewer bytes in memory than they alone have to read.
+    """
+    members: dict[_Group, list[Node]] = {}
+    for node in graph.nodes:
+        members.setdefault(groups[node], []).append(node)
+    consumers, outputs = graph.users(), set(graph.outputs)
+    written_back = {graph.outputs[i] for i in graph.aliases}
+    order = topological_order(graph, groups)
+    for group in order:
+        sources = _sources(members[group], groups)
+        group.depth = 1 + max((g.depth for g in sources if g is not group), default=0)
+    for group in order:
+        if not group.fusable or _reads_saved(members[group]):
+            continue
+        ends = "crossing" in group.kinds.values()
+        sources = _sources(members[group], groups)
+        candidates = [g for g in sources if g is not group and _mergeable(g, group, members[group], groups)]
+        if not ends:
+            here = members[group], groups, consumers, outputs, written_back
+            candidates = [g for g in candidates if _saved_bytes(g, group, *here) > 0]
+        if not candidates:
+            continue
+        target = max(candidates, key=lambda g: g.depth)
+        target.rows = group.rows if group.rows is not None else target.rows
+        target.kinds.update(group.kinds)
+        members[target] += members.pop(group)
+        groups.update((member, target) for member in members[target])
+
+
+def _saved_bytes(
+    target: _Group,
+    group: _Group,
+    members: list[Node],
+    groups: dict[Node, _Group],
+    consumers: Mapping[Value, list[Node]],
+    outputs: set[Value],
+    written_back: set[Value],
+) -> int:
+    """Bytes that `group` alone reads of `target`, less those that it leaves for others in memory of their own."""
+
+    def leaves(value: Value) -> bool:
+        kept = value in outputs and value not in written_back
+        return kept or any(groups[r] is not group for r in consumers[value])
+
+    read = dict.fromkeys(v for m in members for v in m.inputs if v.node is not None and groups[v.node] is target)
+    mine = (
+        v
+        for v in read
+        if v not in outputs and all(groups[r] in (group, target) for r in consumers[v])
+        if v.node is not None and v.node.op.name not in _FREE
+    )
+    return sum(v.type.nbytes for v in mine) - sum(v.type.nbytes for m in members for v in m.outputs if leaves(v))
+
+
+def _sources(members: list[Node], groups: dict[Node, _Group]) -> list[_Group]:
+    return list(dict.fromkeys(groups[v.node] for m in members for v in m.inputs if v.node is not None))
+
+
+def _mergeable(target: _Group, group: _Group, members: list[Node], groups: dict[Node, _Group]) -> bool:
+    if not target.fusable or target.domain != group.domain or len(target.kinds) + len(group.kinds) > _MAX_NODES:
+        return False
+    if target.rows is not None and group.rows is not None and target.rows != group.rows:
+        return False
+    if not _tiles_agree([target, group]):
+        return False
+    for member in members:
+        for value in member.inputs:
+            if value.node is None:
+                continue
+            source = groups[value.node]
+            # What is read from elsewhere must not depend on the target.
+            if source is not group and source is not target and source.depth >= target.depth:
+                return False
+            if source is target and _reads_as(group, member, value) != target.kinds.get(value.node):
+                return False
+    return True
+
+
+
+
+def _emit(graph: Graph, groups: dict[Node, _Group]) -> Graph:
+    members: dict[_Group, list[Node]] = {}
+    unit_of: dict[Node, _Group | Node] = {}
+    for node in graph.nodes:
+        group = groups[node]
+        # A view of a value from outside is a view of memory, and stays outside itself.
+        inside = group.fusable and not (
+            _may_be_inside(node) and (node.inputs[0].node is None or unit_of[node.inputs[0].node] is not group)
+        )
+        unit_of[node] = group if inside else node
+        if inside:
+            members.setdefault(group, []).append(node)
+    read_by = {value: {unit_of[r]: None for r in readers} for value, readers in graph.users().items()}
+    of_nodes = {value for value, units in read_by.items() if any(isinstance(unit, Node) for unit in units)}
+    outputs = set(graph.outputs)
+    b = Builder()
+    mapping: dict[Value, Value] = {v: b.input(v.type, v.name) for v in graph.inputs}
+    for unit in topological_order(graph, unit_of):
+        if isinstance(unit, Node):
+            copied = b.copy(unit, [mapping[v] for v in unit.inputs])
+            mapping.update(zip(unit.outputs, copied.outputs))
+            continue
+
+        def leaves(value: Value, unit: _Group = unit) -> bool:
+            if value in outputs:
+                return True
+            if value.node is not None and value.node.op.name in _FREE:
+                return value in of_nodes
+            return any(other is not unit for other in read_by[value])
+
+        _emit_region(b, unit, members[unit], leaves, mapping)
+    return b.graph([mapping[v] for v in graph.outputs], graph.aliases, graph.output_names)
+
+
+def _emit_region(
+    b: Builder, group: _Group, members: list[Node], leaves: Callable[[Value], bool], mapping: dict[Value, Value]
+) -> None:
+    body = Builder()
+    local: dict[Value, Value] = {}
+    arguments: list[Value] = []
+    results: list[Value] = []
+
+    def argument(value: Value) -> Value:
+        if value not in local:
+            if value.node is not None and value.node.op.name in _FREE:
+                local[value] = body.copy(value.node, []).output
+            else:
+                local[value] = body.input(value.type)
+                arguments.append(mapping[value])
+        return local[value]
+
+    for node in members:
+        left = [v for v in node.outputs if leaves(v)]
+        if node.op.name in _FREE and not left:
+            continue
+        copied = body.copy(node, [argument(v) for v in node.inputs])
+        local.update(zip(node.outputs, copied.outputs))
+        results += left
+    if not results:
+        return
+    region = b.emit_node(
+        OPS["region"],
+        *arguments,
+        body=body.graph([local[v] for v in results]),
+        domain=group.domain,
+        rows=-1 if group.rows is None else group.rows,
+    )
+    told = [n.origin for n in members if n.origin != NOWHERE]
+    region.origin = told[-1] if told else members[-1].origin
+    mapping.update(zip(results, region.outputs))

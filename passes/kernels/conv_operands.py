@@ -1,0 +1,131 @@
+"""What a convolution reads: arrays as they lie in memory, or made element by element of others as they are copied."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ...ir import Graph, Node, Value
+from ..graph.cache_lines import round_to_line
+from ..graph.dead_code import live_nodes
+from ..graph.views import View
+
+# Elements over which what differs by channel alone is repeated, so that loops over it are long.
+_REPEATED = 256
+
+PROLOGUE_CONVOLUTIONS = ("conv", "conv_add", "conv_weight_gradient")
+"""The ops that can make what they read element by element as they copy it."""
+LEAST_PROLOGUE_BYTES = 1 << 15
+"""An operand of fewer bytes is as well left in the cache."""
+
+
+def convolution_of(unit: Node) -> Node:
+    """The convolution or gradient to a weight of a unit, which is one or a `conv_region`."""
+    if unit.op.name != "conv_region":
+        return unit
+    return next(node for node in unit.attrs["body"].nodes if node.op.family == "convolution")
+
+
+def is_convolution(node: Node) -> bool:
+    """Whether a node is a convolution, and not the gradient to a weight."""
+    return node.op.name in ("conv", "conv_add")
+
+
+def data_operands(convolution: Node) -> int:
+    """How many of the first inputs of a convolution are images that it reads."""
+    return 1 if is_convolution(convolution) else 2
+
+
+def added_input(unit: Node) -> int | None:
+    """The input of a unit that its convolution, or gradient to a weight, is added to."""
+    convolution = convolution_of(unit)
+    if convolution.op.name not in ("conv_add", "conv_weight_gradient_add"):
+        return None
+    return 2 if convolution is unit else unit.attrs["body"].inputs.index(convolution.inputs[2])
+
+
+def is_made(unit: Node, operand: int) -> bool:
+    """Whether a unit makes this operand of its convolution itself."""
+    convolution = convolution_of(unit)
+    return convolution is not unit and convolution.inputs[operand].node is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An array that is read, and its strides from one image, row, column and channel to the next, in elements.
+
+    `form`: `dense`, as a fresh array of the operand's shape; `number`, the same for a whole row of an image;
+    `channels`, the same for all but channels; `strided`, all else.
+    """
+
+    value: Value
+    strides: tuple[int, int, int, int]
+    form: str
+
+
+@dataclass(frozen=True)
+class Operand:
+    """Images of `lengths` (n, rows, columns, channels) that a convolution reads: `result` of the `nodes`, in their
+    order, from the `inputs` of a body, which are read from the `sources` outside.
+    """
+
+    result: Value
+    nodes: tuple[Node, ...]
+    inputs: tuple[Value, ...]
+    sources: tuple[Source, ...]
+    lengths: tuple[int, int, int, int]
+
+    @property
+    def repeated(self) -> int:
+        """Elements over which what differs by channel alone is repeated: whole columns."""
+        channels = self.lengths[3]
+        return channels * -(-_REPEATED // max(channels, 1))
+
+    def line_bytes(self, columns: int) -> list[int]:
+        """Bytes of the line of each source for so many columns: those that are not read where they lie have one."""
+        elements = {"channels": self.repeated, "strided": columns * self.lengths[3]}
+        return [round_to_line(elements.get(s.form, 0) * s.value.type.dtype.itemsize) for s in self.sources]
+
+
+def operand(unit: Node, number: int, views: Mapping[Value, View], lengths: tuple[int, int, int, int]) -> Operand:
+    """Operand `number` of the convolution of `unit`, whose inputs lie as `views` says, as images of `lengths`: its own,
+    or others of as many positions where all sources `can_be_cut`.
+    """
+    convolution = convolution_of(unit)
+    result = convolution.inputs[number]
+    if convolution is unit:
+        return Operand(result, (), (result,), (_source(result, views[result], lengths),), lengths)
+    body: Graph = unit.attrs["body"]
+    nodes = live_nodes(body.nodes, [result])
+    read = {result, *(v for node in nodes for v in node.inputs)}
+    outer = {inner: given for inner, given in zip(body.inputs, unit.inputs) if inner in read}
+    sources = tuple(_source(given, views[given], lengths) for given in outer.values())
+    return Operand(result, tuple(nodes), tuple(outer), sources, lengths)
+
+
+def can_be_cut(view: View) -> bool:
+    """Whether all positions of images can be cut into rows anew, as this view lies."""
+    return view.contiguous or not any(s for n, s in zip(view.shape[:-1], view.strides) if n != 1)
+
+
+def _source(value: Value, view: View, lengths: tuple[int, int, int, int]) -> Source:
+    _, down, across, along = lengths
+    if len(view.shape) < 3:
+        strides = (0, 0, 0, 0)  # one element
+    elif (view.shape[0], *(1,) * (4 - len(view.shape)), *view.shape[1:]) == lengths:
+        strides = (view.strides[0], *(0,) * (4 - len(view.shape)), *view.strides[1:])
+    elif any(s for n, s in zip(view.shape[:-1], view.strides) if n != 1):
+        strides = (down * across * along, across * along, along, 1)
+    else:
+        strides = (0, 0, 0, view.strides[-1])
+    a, b, c, d = (0 if n == 1 else s for n, s in zip(lengths, strides, strict=True))
+    strides = (a, b, c, d)
+    if not strides[2] and not strides[3]:
+        form = "number"
+    elif not any(strides[:3]) and lengths[:3] != (1, 1, 1):
+        form = "channels"
+    elif (strides[2] == along or across == 1) and (strides[3] == 1 or along == 1):
+        form = "dense"
+    else:
+        form = "strided"
+    return Source(value, strides, form)

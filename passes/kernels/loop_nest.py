@@ -1,0 +1,461 @@
+"""How a region runs: its rows and tiles, the sweeps over a row, what is held between them.
+
+All of this follows from the region and the layout of what it reads, so that planner and code generator agree, and
+nothing of it from budgets or threads: tiles fix the order of sums.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ...ir import Builder, Graph, Node, Value
+from ...ir.ops.elementwise import CHECKS
+from ..graph.cache_lines import round_to_line
+from ..graph.views import View, contiguous_strides, own
+from .cost import SLOW_OPS
+from .row_tiles import RowTiles, column_tiles, even_tiles, lanes_of, tile_rows_of, whole_groups
+
+# Elements of a row where the domain is one long axis: a row and its buffers stay in the L1 cache.
+CHUNK = 2048
+# Rows of a product that a tile makes where its epilogue runs with it: with fewer, packing costs more than a tenth.
+_PRODUCT_ROWS = 128
+LEAST_BLOCK = 256
+"""Rows that are added up one after the other in any case."""
+PLACED = CHECKS | {"iota", "random_bits"}
+"""Element-wise ops that depend on the place of an element, or may stop the run."""
+# Functions such as exp take as long as all the rest of a region: with several of them, a tile has so many times fewer
+# elements, at most.
+_SLOW_TILES = 4
+_PRODUCT_TILES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where a full or row value lies in memory: element (row, j) is at `offset + row terms + column terms`.
+
+    `row_strides` has one stride for each of the nest's row axes, `column_strides` one for each column axis, in
+    elements.
+    """
+
+    offset: int
+    row_strides: tuple[int, ...]
+    column_strides: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A value as a part of output `output` of the region, in which it lies as `view` says."""
+
+    output: int
+    view: View
+
+
+@dataclass
+class LoopNest:
+    """The loops of one region.
+
+    `row_axes` and `column_axes` are lengths after merging neighbours that all accesses walk as one. With `chunked`
+    the only axis is cut into rows of `CHUNK` elements, the last one shorter. `tiles` tiles of rows, as `cut` says, are
+    independent. With `together` above 1 so many rows are walked as one, and what differs by column alone is repeated
+    for them in a line. Sums over rows are added up in as many `lanes`, row after row in turn; those of long groups of
+    rows in blocks (`block_rows`), of which each worker has a line. A `scalar` is an input of
+    one element, or the constant key of random bits. `sweeps[s]` lists the full nodes computed in sweep s over a row;
+    `row_nodes[s]` the row nodes computed before sweep s. `buffers` are full values that a later sweep or a reduction
+    reads back from a row buffer. `crossings` are reductions over rows; with more than one tile each tile leaves its
+    part in `partials` and a combining step adds them in order.
+
+    Where the region concatenates values, `body` ends before that: `parts` are its last outputs.
+
+    Where the region begins with a dot, `body` is what follows, and its first input is `product`, of which each worker
+    holds the `product_rows` rows of a tile.
+    """
+
+    body: Graph
+    row_axes: tuple[int, ...]
+    column_axes: tuple[int, ...]
+    chunked: bool
+    size: int
+    rows: int
+    columns: int
+    cut: RowTiles
+    tiles: int
+    kinds: dict[Value, str]
+    accesses: dict[Value, Access]
+    sweeps: list[list[Node]]
+    row_nodes: list[list[Node]]
+    sweep_of: dict[Value, int]
+    buffers: list[Value] = field(default_factory=list[Value])
+    crossings: list[Node] = field(default_factory=list[Node])
+    last_read: dict[Value, int] = field(default_factory=dict[Value, int])
+    product: Value | None = None
+    product_rows: int = 0
+    together: int = 1
+    lanes: int = 1
+    parts: Mapping[Value, Part] = field(default_factory=dict["Value", "Part"])
+
+    @property
+    def buffer_bytes(self) -> int:
+        """Bytes of all row buffers and lines of one worker, and of its tile of the product."""
+        return self.product_bytes + self.lines_at + self.line_bytes(self.lines)
+
+    @property
+    def lines_at(self) -> int:
+        """Where the lines begin in a worker's buffers."""
+        return sum(round_to_line(self.columns * v.type.dtype.itemsize) for v in self.buffers)
+
+    def line_bytes(self, values: Sequence[Value]) -> int:
+        """Bytes of the lines of these values."""
+        return sum(round_to_line(self.lanes * self.columns * v.type.dtype.itemsize) for v in values)
+
+    @property
+    def lines(self) -> list[Value]:
+        """What has a line of `lanes` rows: inputs that are repeated, sums that are kept in lanes, sums of blocks."""
+        repeated = [v for v in self.body.inputs if self.together > 1 and self.repeated(v)]
+        in_lanes = [n.output for n in self.crossings if self.lanes > 1 and by_columns(self, n)]
+        return repeated + in_lanes + [n.output for n in self.crossings if block_rows(n)]
+
+    def repeated(self, value: Value) -> bool:
+        """Whether a value differs by column alone."""
+        access = self.accesses[value]
+        return self.kinds[value] == "full" and not any(access.row_strides) and any(access.column_strides)
+
+    @property
+    def product_bytes(self) -> int:
+        """Bytes of a tile of the product; it comes last in a worker's buffers."""
+        if self.product is None:
+            return 0
+        return round_to_line(self.product_rows * self.product.type.shape[1] * self.product.type.dtype.itemsize)
+
+    @property
+    def partial_bytes(self) -> int:
+        """Bytes of the parts that tiles leave of crossing reductions."""
+        if self.tiles <= 1:
+            return 0
+        return sum(round_to_line(self.tiles * n.output.type.nbytes) for n in self.crossings if self.partial(n))
+
+    def partial(self, node: Node) -> bool:
+        """Whether a crossing reduction has parts: one with kept axes before the reduced ones does not."""
+        return self.tiles > 1 and reduction_form(node)[0] != "middle"
+
+    def group_rows(self, node: Node) -> int:
+        """Consecutive rows that make one element (or one row of columns) of a crossing reduction's result."""
+        form = reduction_form(node)[0]
+        return self.rows if form != "middle" else _group_rows(node)
+
+
+def _group_rows(node: Node) -> int:
+    axes: tuple[int, ...] = node.attrs["axes"]
+    return math.prod(node.inputs[0].type.shape[a] for a in axes)
+
+
+def block_rows(node: Node) -> int:
+    """Rows that a sum over a long middle axis adds up before it begins anew: about as many as there are such blocks, as
+    errors grow with both. 0 for other reductions.
+    """
+    if node.op.name != "reduce_sum" or node.output.type.dtype.kind != "f" or reduction_form(node)[0] != "middle":
+        return 0
+    rows = _group_rows(node)
+    return max(LEAST_BLOCK, math.isqrt(rows)) if rows > LEAST_BLOCK else 0
+
+
+@functools.cache
+def squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape without axes of length 1."""
+    return tuple(n for n in shape if n != 1)
+
+
+def reduction_form(node: Node) -> tuple[str, int]:
+    """How a reduction runs over its input as a domain, and the number of row axes it asks for.
+
+    `row`: over the last axes. `all`: over everything. `columns`: over the first axes. `middle`: axes are kept on both
+    sides.
+    """
+    shape = node.inputs[0].type.shape
+    axes: tuple[int, ...] = node.attrs["axes"] if "axes" in node.attrs else (node.attrs["axis"],)
+    kept_before = squeezed(shape[: axes[0]])
+    kept_after = squeezed(shape[axes[-1] + 1 :])
+    reduced = len(squeezed(tuple(shape[a] for a in axes)))
+    if not kept_after:
+        return ("row", len(kept_before)) if kept_before else ("all", 0)
+    return ("middle" if kept_before else "columns"), len(kept_before) + reduced
+
+
+def _squeeze(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(s for n, s in zip(shape, strides) if n != 1)
+
+
+def _merge(
+    lengths: tuple[int, ...], all_strides: list[tuple[int, ...]]
+) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
+    """Merge neighbouring axes that every access walks as one."""
+    merged: list[int] = []
+    kept: list[list[int]] = [[] for _ in all_strides]
+    for axis, length in enumerate(lengths):
+        if merged and all(k[-1] == length * s[axis] for k, s in zip(kept, all_strides)):
+            merged[-1] *= length
+            for k, s in zip(kept, all_strides):
+                k[-1] = s[axis]
+        else:
+            merged.append(length)
+            for k, s in zip(kept, all_strides):
+                k.append(s[axis])
+    return tuple(merged), [tuple(k) for k in kept]
+
+
+def product_of(region: Node) -> Node | None:
+    """The dot at the head of a region's body, if there is one."""
+    first = region.attrs["body"].nodes[:1]
+    return first[0] if first and first[0].op.name == "dot" else None
+
+
+def tile_rows(m: int, n: int) -> int:
+    """Rows of an (m, n) product that a tile makes, or 0 where the tiles would be too few or too small."""
+    rows = min(_PRODUCT_ROWS, -(-m // _PRODUCT_TILES // 16) * 16)
+    return rows if m > rows and n >= 16 else 0
+
+
+def _without_product(body: Graph) -> Graph:
+    """What follows the dot in the body of a region (x, rest..., y), as a graph of (product, rest...)."""
+    b = Builder()
+    product = b.input(body.nodes[0].output.type)
+    local = {body.nodes[0].output: product}
+    local.update((v, b.input(v.type)) for v in body.inputs[1:-1])
+    for node in body.nodes[1:]:
+        local.update(zip(node.outputs, b.copy(node, [local[v] for v in node.inputs]).outputs))
+    return b.graph([local[v] for v in body.outputs])
+
+
+def is_collected(value: Value) -> bool:
+    """Whether an output of a region's body is a concatenation of values that the region makes."""
+    return value.node is not None and value.node.op.name == "concatenate"
+
+
+def _parts(body: Graph) -> tuple[Graph, dict[Value, Part]]:
+    """What a body computes, with parts as outputs instead of what is concatenated of them."""
+    collected = [(o, v.node) for o, v in enumerate(body.outputs) if v.node is not None and is_collected(v)]
+    if not collected:
+        return body, {}
+    parts: dict[Value, Part] = {}
+    for o, node in collected:
+        strides = contiguous_strides(node.output.type.shape)
+        axis: int = node.attrs["axis"]
+        done = 0
+        for value in node.inputs:
+            parts[value] = Part(o, View(value, done * strides[axis], value.type.shape, strides))
+            done += value.type.shape[axis]
+    nodes = [node for node in body.nodes if node.op.name != "concatenate"]
+    outputs = [v for v in body.outputs if not is_collected(v)]
+    return Graph(body.inputs, nodes, [*outputs, *parts]), parts
+
+
+def loop_nest(region: Node, views: Mapping[Value, View], cut: RowTiles | None = None) -> LoopNest:
+    """The loops of `region`, whose inputs lie as `views` says; over tiles of rows that are cut so, if it is given."""
+    body: Graph = region.attrs["body"]
+    product = product_of(region)
+    if product is not None:
+        body = _without_product(body)
+    body, parts = _parts(body)
+    domain: tuple[int, ...] = region.attrs["domain"]
+    rows: int = region.attrs["rows"]
+    crossing = [n for n in body.nodes if n.op.name.startswith("reduce_") and _is_crossing(n, domain)]
+    where: dict[Value, View] = {}
+    scalars: dict[Value, int] = {}
+    row_shape = domain if rows < 0 else domain[:rows]
+    for value, outer in zip(body.inputs, region.inputs):
+        view = views[outer] if product is None or value is not body.inputs[0] else own(value)
+        if squeezed(value.type.shape) not in (domain, row_shape):
+            scalars[value] = view.offset
+            continue
+        where[value] = View(value, view.offset, value.type.shape, view.strides)
+    for value in body.outputs:
+        if value.node is not None and value.node not in crossing:
+            where[value] = parts[value].view if value in parts else own(value)
+    row_count = max(len(domain) - 1, 0) if rows < 0 else rows
+    full_strides = {v: _squeeze(w.shape, w.strides) for v, w in where.items()}
+    needs_index = any(n.op.name in ("iota",) for n in body.nodes)
+    chunked = False
+    if rows < 0 and (not needs_index or len(domain) == 1) and product is None:
+        lengths, merged = _merge(domain, list(full_strides.values()))
+        if len(lengths) <= 1 and not (crossing and len(domain) > 1):
+            chunked = True
+            full_strides = dict(zip(full_strides, merged))
+            domain = lengths or (1,)
+            full_strides = {v: s or (0,) for v, s in full_strides.items()}
+            row_count = 0
+        elif not crossing and len(lengths) > 1:
+            full_strides, domain, row_count = dict(zip(full_strides, merged)), lengths, len(lengths) - 1
+    kinds = _kinds(body, domain, row_count, crossing, chunked)
+    kinds.update((v, "scalar") for v in scalars)
+    keys = (v for n in body.nodes if n.op.name == "random_bits" for v in n.inputs)
+    kinds.update((v, "scalar") for v in keys if is_free(v) and v not in body.outputs)
+    row_lengths, column_lengths = domain[:row_count], domain[row_count:]
+    accesses: dict[Value, Access] = {}
+    full_values = [v for v in where if kinds[v] == "full"]
+    if needs_index:
+        row_axes, column_axes = row_lengths, column_lengths
+        rows_of = {v: full_strides[v][:row_count] for v in where}
+        columns_of = {v: full_strides[v][row_count:] for v in full_values}
+    else:
+        row_axes, merged_rows = _merge(row_lengths, [full_strides[v][:row_count] for v in where])
+        column_axes, merged_columns = _merge(column_lengths, [full_strides[v][row_count:] for v in full_values])
+        rows_of = dict(zip(where, merged_rows))
+        columns_of = dict(zip(full_values, merged_columns))
+    for v in where:
+        accesses[v] = Access(where[v].offset, rows_of[v], columns_of.get(v, ()))
+    accesses.update((v, Access(offset, (), ())) for v, offset in scalars.items())
+    total_columns = math.prod(column_lengths)
+    total_rows = math.prod(row_lengths)
+    if chunked:
+        total_rows, total_columns = -(-domain[0] // CHUNK), min(CHUNK, domain[0])
+    nest = LoopNest(
+        body,
+        row_axes,
+        column_axes,
+        chunked,
+        math.prod(domain),
+        total_rows,
+        total_columns,
+        RowTiles(1, 1, 1),
+        1,
+        kinds,
+        accesses,
+        [],
+        [],
+        {},
+        [],
+        crossing,
+        parts=parts,
+    )
+    nest.cut = cut or _tiles(nest)
+    if product is not None:
+        m, n = product.output.type.shape
+        nest.product, nest.product_rows = body.inputs[0], tile_rows(m, n)
+        nest.cut = RowTiles(nest.product_rows, 1, nest.product_rows)
+    nest.tiles = max(1, nest.cut.count(nest.rows))
+    _sweep(nest)
+    _walk_together(nest)
+    return nest
+
+
+def _is_crossing(node: Node, domain: tuple[int, ...]) -> bool:
+    if "axis" in node.attrs:
+        return False
+    return reduction_form(node)[0] != "row" or squeezed(node.inputs[0].type.shape) != domain
+
+
+def _kinds(body: Graph, domain: tuple[int, ...], rows: int, crossing: list[Node], chunked: bool) -> dict[Value, str]:
+    row = domain[:rows]
+
+    def kind(value: Value) -> str:
+        return "row" if not chunked and row != domain and squeezed(value.type.shape) == row else "full"
+
+    kinds = {value: kind(value) for value in body.inputs}
+    for node in body.nodes:
+        kinds.update((v, "crossing" if node in crossing else kind(v)) for v in node.outputs)
+    return kinds
+
+
+def summed_tiles(node: Node) -> RowTiles:
+    """Tiles of rows that a reduction over rows wants, which fix the order of its sums: from its operand alone."""
+    domain = squeezed(node.inputs[0].type.shape)
+    form, asked = reduction_form(node)
+    rows = domain[: max(len(domain) - 1, 0) if form == "all" else asked]
+    columns = math.prod(domain[len(rows) :])
+    if form == "middle":
+        return whole_groups(math.prod(rows), columns, _group_rows(node))
+    return column_tiles(rows, columns) if form == "columns" else even_tiles(math.prod(rows), tile_rows_of(columns))
+
+
+def _tiles(nest: LoopNest) -> RowTiles:
+    """Tiles of rows: those that sums want, which are of one mind. Without sums the tiles fix no order of anything, and
+    what takes long has smaller ones.
+    """
+    if nest.crossings and not nest.chunked:
+        return summed_tiles(nest.crossings[0])
+    slow = sum(n.op.name in SLOW_OPS for n in nest.body.nodes if nest.kinds[n.outputs[0]] == "full")
+    return even_tiles(nest.rows, tile_rows_of(nest.columns, 1 if nest.crossings else max(1, min(slow, _SLOW_TILES))))
+
+
+def _walk_together(nest: LoopNest) -> None:
+    """Lanes of sums, from what is summed alone; rows that are walked together, where all that they touch allows it."""
+    forms = {reduction_form(n)[0] for n in nest.crossings}
+    short = not nest.chunked and nest.product is None and "middle" not in forms
+    lanes = lanes_of(nest.columns, nest.cut.step) if short else 1
+    if not forms <= {"columns"}:
+        nest.lanes = lanes if "columns" in forms else 1
+        return
+    dense = ((nest.columns,), (1,))
+    alike = len(nest.row_axes) == len(nest.column_axes) == 1
+    alike = alike and not any(n.op.name in PLACED for n in nest.body.nodes)
+    alike = alike and not nest.buffers and "row" not in nest.kinds.values()
+    for value, access in nest.accesses.items():
+        if nest.kinds[value] == "full" and (access.row_strides, access.column_strides) != dense:
+            alike = alike and value.node is None and not any(access.row_strides)
+    nest.together = lanes if alike else 1
+    nest.lanes = lanes if alike or forms else 1
+
+
+def _sweep(nest: LoopNest) -> None:
+    ready = nest.sweep_of
+    for value in nest.body.inputs:
+        ready[value] = 0
+    reads: dict[Value, int] = nest.last_read
+    for node in nest.body.nodes:
+        at = max((ready[v] for v in node.inputs), default=0)
+        kind = nest.kinds[node.outputs[0]]
+        reduces = kind == "crossing" or (kind == "row" and node.op.family == "reduction")
+        if reduces and nest.kinds[node.inputs[0]] == "full":
+            # A row's reduction ends its sweep.
+            for value in node.outputs:
+                ready[value] = at + 1
+        else:
+            for value in node.outputs:
+                ready[value] = at
+    last = max(ready.values(), default=0)
+    nest.sweeps = [[] for _ in range(last + 1)]
+    nest.row_nodes = [[] for _ in range(last + 2)]
+    buffered: dict[Value, None] = {}
+    outputs = set(nest.body.outputs)
+    for node in nest.body.nodes:
+        kind = nest.kinds[node.outputs[0]]
+        if kind == "scalar":
+            continue
+        at = ready[node.outputs[0]]
+        if kind == "full":
+            nest.sweeps[at].append(node)
+            reading = at
+        else:
+            nest.row_nodes[at].append(node)
+            reading = at
+            if node.op.family == "reduction" and nest.kinds[node.inputs[0]] == "full":
+                reading = at - 1
+                value = node.inputs[0]
+                if not by_columns(nest, node) and not _readable(nest, value, outputs):
+                    buffered[value] = None
+        for value in node.inputs:
+            reads[value] = max(reads.get(value, 0), reading)
+            made_earlier = nest.kinds[value] == "full" and value.node is not None and ready[value] < reading
+            if kind == "full" and made_earlier and value not in outputs and not is_free(value):
+                buffered[value] = None
+    nest.buffers = list(buffered)
+
+
+def by_columns(nest: LoopNest, node: Node) -> bool:
+    """Whether a reduction adds whole rows together, column by column."""
+    return nest.kinds[node.outputs[0]] == "crossing" and reduction_form(node)[0] in ("columns", "middle")
+
+
+def is_free(value: Value) -> bool:
+    """Whether a full value is made anew wherever it is read."""
+    return value.node is not None and value.node.op.name in ("full", "iota")
+
+
+def _readable(nest: LoopNest, value: Value, outputs: set[Value]) -> bool:
+    """Whether a row of the value stands densely in memory, so that a reduction needs no buffer."""
+    if value in outputs and value not in nest.parts:
+        return True
+    access = nest.accesses.get(value)
+    return access is not None and access.column_strides in ((1,), ())

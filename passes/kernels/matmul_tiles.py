@@ -1,0 +1,188 @@
+"""How a contraction is cut into tiles that threads share, and what multiplies them: register tiles or BLAS.
+
+All of it follows from shapes and layouts, never from the number of threads. An element of a product by register tiles
+is a sum of sections of at most `DEPTH` terms, each a chain of fused multiply-adds: no cut changes its bits. Sums of
+more than `LONGEST` terms are added up in groups of sections, so that no chain of additions is longer than the square
+root of all terms, or than some hundreds.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cache
+
+from ..graph.cache_lines import round_to_line
+from ..graph.views import View
+from .register_tiles import MOST_ROWS, MOST_VECTORS, VECTOR_BYTES, Rows, strips
+
+DEPTH = 256
+"""Terms of a section, at most: its columns of the right operand stay in the L2 cache."""
+BLAS_DEPTH = 1024
+"""Terms that BLAS adds up in one call, at most, where it adds them one after the other or there are many."""
+LONGEST = 1 << 15
+"""Terms of a group of sections, at most."""
+LONGEST_ROW = 1 << 12
+"""The same where BLAS multiplies row by row: it may add every fourth term to what the sections before have left."""
+
+# Below this many multiply-adds a tile costs more to hand out and to pack than it saves.
+_LEAST_WORK = 1 << 20
+_MOST_TILES = 16
+# Tiles that are enough for a product, and the multiply-adds of a tile from which on more tiles are worth the packing: a
+# barrier waits for the last one, all the longer if its thread has lost the core to another process.
+ENOUGH_TILES = 4
+_LARGE_WORK = 1 << 25
+# Columns of the result, in vectors, and rows below which BLAS is as fast.
+_LEAST_VECTORS = 2
+_LEAST_ROWS = 4
+# Elements of the right operand from which on BLAS multiplies so few rows by it one at a time: that takes as long as to
+# read it, and to pack it for all of them takes several times as long.
+_LONG_READ = 1 << 18
+# Rows for which computing takes as long as reading the right operand does, which is what tiles of fewer rows wait for.
+_READING_ROWS = 8
+# A strip of several vectors takes at most this part of the bytes that the result takes.
+_PARTS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class DotTiles:
+    """Tiles of `rows` x `columns` of each of the `batches` results of m x n; the last of a row or column may be
+    smaller.
+
+    `shapes` are the register tiles, rows by vectors, that occur; where there are none, BLAS multiplies. A tile is
+    walked in strips of at most `most_vectors`. Where the columns of the right operand are dense, a strip of it is
+    turned into rows in `strip_bytes` of scratch of the worker. A group of sections of a long sum is added up in
+    `group_bytes` of its scratch, which hold a tile.
+    """
+
+    rows: int
+    columns: int
+    down: int
+    across: int
+    batches: int
+    shapes: tuple[tuple[int, int], ...] = ()
+    most_vectors: int = 0
+    strip_bytes: int = 0
+    group_bytes: int = 0
+
+    @property
+    def tiles(self) -> int:
+        """All tiles."""
+        return self.batches * self.down * self.across
+
+    def most_rows(self, itemsize: int) -> int:
+        """Rows of the tallest register tile."""
+        return MOST_ROWS[strips(self.columns, itemsize, self.most_vectors).width]
+
+
+@cache
+def has_wide_registers() -> bool:
+    """Whether this machine's registers hold the tiles: 32 of 64 bytes."""
+    from llvmlite import binding  # pyright: ignore[reportMissingTypeStubs]
+
+    return bool(binding.get_host_cpu_features().get("avx512f", False))  # pyright: ignore
+
+
+def dot_tiles(x: View, y: View, copies: int = 1) -> DotTiles:
+    """Tiles for the products of x (batch..., m, k) and y (batch..., k, n). So many `copies` may run side by side."""
+    cut = cut_product(math.prod(x.shape[:-2]), x.shape[-2], y.shape[-1], x.shape[-1], copies)
+    dtype = x.base.type.dtype
+    if dtype.kind == "f" and is_long(x.shape[-2], y.shape[-1], x.shape[-1]):
+        cut = replace(cut, group_bytes=round_to_line(cut.rows * cut.columns * dtype.itemsize))
+    return _in_registers(cut, x, y)
+
+
+def cut_product(batches: int, m: int, n: int, k: int, copies: int = 1) -> DotTiles:
+    """Tiles for `batches` products (m, k) x (k, n), by whatever multiplies them.
+
+    A tile packs its rows of one operand and its columns of the other, which costs as much as 12 more rows and columns
+    of work (measured with BLAS: a tile of r rows runs at r / (r + 12) of full speed; to turn a strip costs as much); so
+    tiles are as square as they can be, and few.
+    """
+    enough = -(-max(ENOUGH_TILES, _work(batches, m, n, k) // _LARGE_WORK) // copies)
+    return cut_into(enough, batches, m, n, k)
+
+
+def cut_into(enough: int, batches: int, m: int, n: int, k: int) -> DotTiles:
+    """The cut that packs least of those with `enough` tiles, or with most tiles where none has."""
+    wanted = min(_MOST_TILES, _work(batches, m, n, k) // _LEAST_WORK) // max(batches, 1)
+    best = (1, 1)
+    for down in (1, 2, 4, 8, 16):
+        for across in (1, 2, 4, 8, 16):
+            if down * across > wanted or (m // down < 32 and down > 1) or (n // across < 32 and across > 1):
+                continue
+            best = max(best, (down, across), key=lambda cut: _merit(m, n, *cut, enough))
+    height, width = _even(m, best[0]), _even(n, best[1])
+    return DotTiles(height, width, -(-m // height), -(-n // width), batches)
+
+
+def _work(batches: int, m: int, n: int, k: int) -> int:
+    return batches * (_READING_ROWS if is_by_rows(m, n, k) else m) * n * k
+
+
+def is_by_rows(m: int, n: int, k: int) -> bool:
+    """Whether BLAS multiplies an (m, k) matrix by a (k, n) one row by row."""
+    return 0 < m < _LEAST_ROWS and n * k >= _LONG_READ
+
+
+def group_terms(m: int, n: int, k: int) -> int:
+    """Terms of a group of sections in the product of an (m, k) matrix and a (k, n) one, at most."""
+    return LONGEST_ROW if is_by_rows(m, n, k) else LONGEST
+
+
+def is_long(m: int, n: int, k: int) -> bool:
+    """Whether the sums of such a product are added up in groups of sections."""
+    return k > group_terms(m, n, k)
+
+
+def row_tiles(x: View, y: View, height: int) -> DotTiles:
+    """Tiles of `height` whole rows of the product of two matrices, whose sums are not long, without scratch."""
+    plain = DotTiles(height, y.shape[1], -(-x.shape[0] // height), 1, 1)
+    cut = _in_registers(plain, x, y)
+    return plain if cut.strip_bytes else cut
+
+
+def is_turned(y: View) -> bool:
+    """Whether the columns of a right operand are dense, and not its rows."""
+    return y.strides[-1] != 1 and y.shape[-1] > 1
+
+
+def _in_registers(cut: DotTiles, x: View, y: View) -> DotTiles:
+    """The same tiles, by register tiles where these are faster than BLAS."""
+    dtype, (m, k), n = x.base.type.dtype, x.shape[-2:], y.shape[-1]
+    least = 2 if n * k >= _LONG_READ and not is_turned(y) else _LEAST_ROWS
+    if dtype.kind != "f" or m < least or n * dtype.itemsize < _LEAST_VECTORS * VECTOR_BYTES or k == 0:
+        return cut
+    if not has_wide_registers():
+        return cut
+    section = min(k, DEPTH) * VECTOR_BYTES if is_turned(y) else 0
+    room = m * n * dtype.itemsize // _PARTS
+    widest = next((v for v in range(MOST_VECTORS, 1, -1) if v * section <= room), 1)
+    cut = replace(cut, most_vectors=widest)
+    limit = cut.most_rows(dtype.itemsize)
+    heights = {size for r in (cut.rows, m - (cut.down - 1) * cut.rows) for size in Rows.of(r, limit).sizes()}
+    if heights <= {limit, limit - 1}:
+        heights = {limit, limit - 1}  # the usual pair, so that kernels are shared
+    all_columns = (cut.columns, n - (cut.across - 1) * cut.columns)
+    widths = {width for c in all_columns for width in strips(c, dtype.itemsize, widest).widths()}
+    shapes = tuple((height, width) for height in sorted(heights) for width in sorted(widths))
+    return replace(cut, shapes=shapes, strip_bytes=max(widths) * section)
+
+
+def scratch_bytes(x: View, y: View, threads: int, copies: int) -> int:
+    """Bytes of scratch that a product needs."""
+    cut = dot_tiles(x, y, copies)
+    return threads * (cut.strip_bytes + cut.group_bytes)
+
+
+def _merit(m: int, n: int, down: int, across: int, enough: int) -> tuple[float, int]:
+    """More tiles balance better among threads, as long as packing does not eat it up: `enough` are enough."""
+    tiles = min(down * across, enough)
+    return tiles / (1 + 12 * down / max(m, 1) + 12 * across / max(n, 1)), -down * across
+
+
+def _even(length: int, parts: int) -> int:
+    """Length of equal parts, in whole strips of 64 where there are several, else in whole vectors of 16."""
+    part = -(-max(length, 1) // parts)
+    whole = 64 if part >= 64 else 16
+    return part if parts == 1 else -(-part // whole) * whole

@@ -1,0 +1,63 @@
+"""How `scatter_add` adds up float32: no entry takes many updates one after the other."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ...ir import Node
+from ..graph.cache_lines import round_to_line
+
+# Columns that a tile takes, at least.
+_LEAST_COLUMNS = 64
+# Updates that an entry may get one after the other; fewer where loops add to what the step before has left.
+_MOST_IN_A_ROW = 512
+_MOST_OF_A_STEP = 64
+# Updates for each entry, on average, from which on there is room for entries of twice the size.
+_MANY = 16
+# Updates of a group, and elements of them: they are read once more, from the L2 cache.
+_LEAST_UPDATES, _MOST_UPDATES = 512, 4096
+_GROUP_ELEMENTS = 1 << 15
+
+
+@dataclass(frozen=True, slots=True)
+class ScatterSums:
+    """Tiles of `columns` columns. With `doubles` so many entries are summed in float64, in the scratch of a worker.
+
+    With `updates`, so many updates are a group, which is sorted by entries: what each gets of it is summed in two lines
+    and then added. The entries of a group are found in a table of `slots` places. Otherwise all updates are added one
+    after the other.
+    """
+
+    columns: int
+    doubles: int = 0
+    updates: int = 0
+    slots: int = 0
+
+    @staticmethod
+    def of(node: Node) -> ScatterSums:
+        """Those of a `scatter_add`, from its operands alone."""
+        x, indices = node.inputs[0].type, node.inputs[1].type
+        axis: int = node.attrs["axis"]
+        batch: int = node.attrs["batch"]
+        length, inner, count = x.shape[axis], math.prod(x.shape[axis + 1 :]), math.prod(indices.shape[batch:])
+        columns = max(1, min(inner, max(_LEAST_COLUMNS, -(-inner // 8))))
+        most = _MOST_OF_A_STEP if node.inputs[0].node is None else _MOST_IN_A_ROW
+        if (x.dtype.kind, x.dtype.itemsize) != ("f", 4) or count <= most or x.size == 0:
+            return ScatterSums(columns)
+        if count >= _MANY * length:
+            return ScatterSums(columns, doubles=length)
+        updates = min(count, max(_LEAST_UPDATES, min(_MOST_UPDATES, _GROUP_ELEMENTS // columns)))
+        return ScatterSums(columns, updates=updates, slots=1 << updates.bit_length())
+
+    @property
+    def table_bytes(self) -> int:
+        """Bytes of the table, and of a link for each update, of one worker."""
+        return round_to_line(4 * (self.slots + self.updates))
+
+    @property
+    def worker_bytes(self) -> int:
+        """Bytes of scratch of one worker."""
+        if self.doubles:
+            return round_to_line(8 * self.doubles * self.columns)
+        return self.table_bytes + round_to_line(2 * self.columns * 4) if self.updates else 0

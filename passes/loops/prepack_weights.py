@@ -1,0 +1,110 @@
+"""Weights that a loop multiplies by in every step, laid out once as its products read them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ...ir import OPS, Builder, Graph, Node, Value
+from ..graph.dead_code import live_nodes
+from ..graph.rewrite import Pass, rewrite_nodes
+from ..graph.views import VIEW_OPS, View, own, through
+from ..kernels.cost import BLAS_PER_NS, PACKED_ROWS, work
+from ..kernels.matmul_tiles import has_wide_registers
+
+_MOST_ROWS = 64
+"""Rows of a product up to which turning its right operand costs a good part of its time."""
+_LEAST_TURNS = 4
+_WORTH = 0.02
+"""Turning must save this part of the time of a step of the loop, at least: copies take memory."""
+_CACHE_BYTES = 16 << 20
+"""So many more turns for each so many bytes of the weight: what comes from memory in every step gains less."""
+
+
+@dataclass(frozen=True)
+class PrepackWeights(Pass):
+    """`scan(dot(x, transpose(w)))`, w the same in every step, x of few rows -> `scan(dot(x, copy(transpose(w))))`, with
+    the copy before the loop.
+
+    A product turns the columns of its right operand into rows before it multiplies. That is as much work as 12 more
+    rows of x: little for a batch of rows or beside many convolutions, much for one step of a recurrent network.
+    """
+
+    def __call__(self, graph: Graph) -> Graph:
+        if not has_wide_registers() or not any(node.op.name == "scan" for node in graph.nodes):
+            return graph
+        return rewrite_nodes(graph, self._rule)
+
+    def _rule(self, b: Builder, node: Node, inputs: list[Value]) -> list[Value] | None:
+        if node.op.name != "scan":
+            return None
+        body = self(node.attrs["body"])  # inner loops first: their copies may leave this one too
+        if node.attrs["length"] >= _LEAST_TURNS:
+            body = _with_copies(body, node.attrs["consts"], node.attrs["length"])
+        return _copied_before(b, node, body, inputs)
+
+
+def _with_copies(body: Graph, consts: int, length: int) -> Graph:
+    """The body of a loop of so many steps with copies of what its products read of consts."""
+    given = set(body.inputs[:consts])
+    views = {v: own(v) for v in body.inputs}
+    for node in body.nodes:
+        source = views.get(node.inputs[0]) if node.op.name in VIEW_OPS else None
+        if source is not None and source.base in given and (view := through(node, source)) is not None:
+            views[node.output] = view
+
+    turning = [n for n in body.nodes if n.op.name == "dot" and _turns(n, views.get(n.inputs[1]), given, length)]
+    saved = sum(2 * PACKED_ROWS * n.inputs[1].type.size / BLAS_PER_NS for n in turning)
+    if saved < _WORTH * work(body.nodes):
+        return body
+
+    def rule(b: Builder, node: Node, inputs: list[Value]) -> list[Value] | None:
+        if node not in turning:
+            return None
+        (cx, cy), batch = node.attrs["contract"], node.attrs["batch"]
+        perm = (*cy, *(a for a in range(inputs[1].type.ndim) if a not in cy))
+        rows = b.emit(OPS["copy"], b.emit(OPS["transpose"], inputs[1], perm=perm))
+        return [b.emit(node.op, inputs[0], rows, contract=(cx, tuple(range(len(cy)))), batch=batch)]
+
+    return rewrite_nodes(body, rule)
+
+
+def _turns(dot: Node, y: View | None, given: set[Value], length: int) -> bool:
+    """Whether `dot` has few rows, and the elements of a row of its right operand, a const, are not neighbours; and the
+    loop has enough steps.
+    """
+    if y is None or y.base not in given or dot.attrs["batch"][1]:
+        return False
+    if length < _LEAST_TURNS * -(-dot.inputs[1].type.nbytes // _CACHE_BYTES):
+        return False
+    (cx, cy), x = dot.attrs["contract"], dot.inputs[0].type
+    free = [a for a in range(len(y.shape)) if a not in cy and y.shape[a] > 1]
+    rows = math.prod(n for a, n in enumerate(x.shape) if a not in cx)
+    return bool(free) and y.strides[free[-1]] != 1 and 1 < rows <= _MOST_ROWS
+
+
+def _copied_before(b: Builder, node: Node, body: Graph, inputs: list[Value]) -> list[Value]:
+    """The loop with `body`, from which copies of views of consts have moved to before it."""
+    consts: int = node.attrs["consts"]
+    outer = dict(zip(body.inputs[:consts], inputs))
+    moved: list[Node] = []
+    for inner in body.nodes:
+        if inner.op.name not in VIEW_OPS and inner.op.name != "copy":
+            continue
+        if inner.inputs[0] in outer and inner.inputs[0] not in (n.output for n in moved):
+            b.origin = inner.origin
+            outer[inner.output] = b.copy(inner, [outer[inner.inputs[0]]]).output
+            if inner.op.name == "copy":
+                moved.append(inner)
+    b.origin = node.origin
+    if not moved:
+        return list(b.emit_node(node.op, *inputs, **{**node.attrs, "body": body}).outputs)
+    inside = Builder(node.origin)
+    mapping = {v: inside.input(v.type, v.name) for v in body.inputs[:consts]}
+    mapping.update((n.output, inside.input(n.output.type)) for n in moved)
+    mapping.update((v, inside.input(v.type, v.name)) for v in body.inputs[consts:])
+    for inner in live_nodes([n for n in body.nodes if n not in moved], body.outputs):
+        mapping.update(zip(inner.outputs, inside.copy(inner, [mapping[v] for v in inner.inputs]).outputs))
+    attrs = {**node.attrs, "body": inside.graph([mapping[v] for v in body.outputs]), "consts": consts + len(moved)}
+    given = [*inputs[:consts], *(outer[n.output] for n in moved), *inputs[consts:]]
+    return list(b.emit_node(node.op, *given, **attrs).outputs)

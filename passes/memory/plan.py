@@ -1,0 +1,345 @@
+"""Where every value lives: liveness, reuse in place, offsets in one arena."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ...ir import Graph, Node, Value
+from ...ir.ops.window import WINDOW_OPS
+from ..graph.cache_lines import round_to_line
+from ..graph.views import VIEW_OPS, View, resolve_views
+from ..kernels import conv_tiles, matmul_tiles, running_sums, window_sums
+from ..kernels.accumulators import carried_input, links, reads_of_bases
+from ..kernels.conv_epilogue import epilogue_of
+from ..kernels.loop_nest import LoopNest, is_collected, loop_nest
+from ..kernels.moment_tiles import MomentTiles
+from ..kernels.scatter_sums import ScatterSums
+from ..tiling.parallel_loops import parallel_iterations, run_concurrently
+from .arena import Request, assign_offsets, most_live
+from .schedule import inputs_wanted_later, late_inputs, phases
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Memory of a value: `place` is `arena`, `input`, `output` or `constant`; `index` counts inputs, outputs,
+    constants.
+
+    `offset` is in bytes, from the start of the arena (0 elsewhere).
+    """
+
+    place: str
+    index: int = 0
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A piece of the arena from the phase `birth` to the phase `death`, both included.
+
+    `values` share it one after the other, each written over its dying predecessor in the same pass over the elements.
+    Scratch of a unit has no value.
+    """
+
+    offset: int
+    nbytes: int
+    birth: int
+    death: int
+    values: tuple[Value, ...]
+    unit: Node | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A scheduled graph with a place for every value.
+
+    `phases` are lists of units that may run side by side. `in_place[node][o] = i`: output `o` of the region is
+    written over its input `i`. `copied_back[value] = j`: the value is copied over graph input `j` at the end.
+    `scratch[node]` is the arena offset of row buffers (one set for each of `threads` workers) followed by parts of
+    reductions; of a `scan`, that of the arena of its body, whose plan is `bodies[node]`, or of as many arenas as it has
+    `parallel_iterations`. Of this plan, if it is the `nested` one of a body, so many `copies` may run at
+    a time.
+    `arena_bytes` is the size of the arena; `lower_bound_bytes` the most bytes live in any phase.
+    """
+
+    graph: Graph
+    views: Mapping[Value, View]
+    nests: Mapping[Node, LoopNest]
+    bodies: Mapping[Node, Plan]
+    phases: Sequence[Sequence[Node]]
+    locations: Mapping[Value, Location]
+    constants: Sequence[Value]
+    in_place: Mapping[Node, Mapping[int, int]]
+    copied_back: Mapping[Value, int]
+    scratch: Mapping[Node, int]
+    blocks: Sequence[Block]
+    threads: int
+    copies: int
+    nested: bool
+    arena_bytes: int
+    lower_bound_bytes: int
+
+    @property
+    def constant_bytes(self) -> int:
+        """Bytes of all constants, those of the bodies of loops included."""
+        own = sum(value.type.nbytes for value in self.constants)
+        return own + sum(body.constant_bytes for body in self.bodies.values())
+
+
+def plan(
+    graph: Graph,
+    threads: int = 1,
+    outputs_in_arena: bool = False,
+    copies: int = 1,
+    nested: bool = False,
+    known: Mapping[Graph, Plan] | None = None,
+) -> Plan:
+    """Plan a scheduled graph for `threads` workers.
+
+    With `outputs_in_arena`, outputs that overwrite no input live in the arena to the end of the run; otherwise their
+    memory is the caller's. The bodies of `known` have been planned, as this would.
+    """
+    known = known or {}
+    views = resolve_views(graph.inputs, graph.nodes)
+    # A view would never be written.
+    assert all(v.node is not None and views[v].base is v for v in graph.outputs), "an output is a view"
+    units = [n for n in graph.nodes if n.op.name not in VIEW_OPS and n.op.name != "constant"]
+    constants = [n.output for n in graph.nodes if n.op.name == "constant"]
+    nests = {n: loop_nest(n, views) for n in units if n.op.name == "region"}
+    epilogues = {n: e for n in units if n.op.name == "conv_region" and (e := epilogue_of(n)) is not None}
+    for node, epilogue in epilogues.items():
+        tiles = conv_tiles.conv_tiles(node)
+        assert tiles is not None
+        if (nest := epilogue.nest(views, tiles.cut)) is not None:
+            nests[node] = nest
+    bodies = {
+        n: known.get(n.attrs["body"])
+        or plan(n.attrs["body"], threads, False, copies if nested else parallel_iterations(n), True)
+        for n in units
+        if n.op.name == "scan"
+    }
+    scratch_bytes = {n: _scratch_bytes(n, nests, bodies, views, threads, copies, nested) for n in units}
+    for node, epilogue in epilogues.items():
+        scratch_bytes[node] += epilogue.moment_bytes(node, threads)
+    stages = phases(graph, views, units, scratch_bytes)
+    phase_of = {node: i for i, stage in enumerate(stages) for node in stage}
+    last_use: dict[Value, int] = {}
+    last_reader: dict[Value, Node | None] = {}
+    for node in units:
+        for base in dict.fromkeys(views[v].base for v in node.inputs):
+            # Units of one phase run in any order: only a lone last reader may write over what it reads.
+            lone = last_use.get(base, -1) < phase_of[node]
+            last_use[base] = phase_of[node]
+            last_reader[base] = node if lone else None
+    locations: dict[Value, Location] = {v: Location("input", i) for i, v in enumerate(graph.inputs)}
+    locations.update((v, Location("constant", i)) for i, v in enumerate(constants))
+    late = late_inputs(graph, views) | inputs_wanted_later(graph, views)
+    copied_back: dict[Value, int] = {}
+    reads = reads_of_bases(units, graph.outputs, views)
+    for i, value in enumerate(graph.outputs):
+        if i in graph.aliases and graph.inputs[graph.aliases[i]] not in late:
+            home = Location("input", graph.aliases[i])
+            locations.update(dict.fromkeys((value, *links(value, graph.inputs[home.index], reads)), home))
+        elif i in graph.aliases:
+            copied_back[value] = graph.aliases[i]
+            last_use[value] = len(stages)
+        elif outputs_in_arena:
+            last_use[value] = len(stages)
+        else:
+            locations[value] = Location("output", i)
+    begun = _begun_in_place(units, views, locations, set(graph.outputs), last_reader)
+    locations.update((start, locations[end]) for start, end in begun.items())
+    in_place: dict[Node, dict[int, int]] = {}
+    requests: list[Request] = []
+    owner: dict[Value, Request] = {}
+    scratch_of: dict[Node, Request] = {}
+    for node in units:
+        now = phase_of[node]
+        taken: set[int] = set()
+        reading = Counter(views[v].base for v in node.inputs)
+        for o, value in enumerate(node.outputs):
+            target = locations.get(value)
+            if node.op.name == "region":
+                i = _overwritable(
+                    node, o, nests[node], views, reading, locations, target, owner, last_reader, now, taken
+                )
+                if i is not None:
+                    taken.add(i)
+                    in_place.setdefault(node, {})[o] = i
+                    if target is None:
+                        request = owner[views[node.inputs[i]].base]
+                        request.values.append(value)
+                        request.death = max(now, last_use.get(value, now))
+                        owner[value] = request
+                    continue
+                if target is not None and target.place == "input" and reading[graph.inputs[target.index]]:
+                    # The region would destroy what it has yet to read.
+                    copied_back[value] = target.index
+                    last_use[value] = len(stages)
+                    del locations[value]
+                    target = None
+            i = carried_input(node, o)
+            if i is not None and begun.get(node.inputs[i]) is value:
+                in_place.setdefault(node, {})[o] = i
+                continue
+            if i is not None and target is not None and locations.get(node.inputs[i]) == target:
+                in_place.setdefault(node, {})[o] = i
+                continue
+            if (
+                i is not None
+                and target is None
+                and _dies_whole(node.inputs[i], views, reading, owner, last_reader, node, now)
+            ):
+                in_place.setdefault(node, {})[o] = i
+                request = owner[views[node.inputs[i]].base]
+                request.values.append(value)
+                request.death = max(now, last_use.get(value, now))
+                owner[value] = request
+                continue
+            if target is None:
+                request = Request(value.type.nbytes, now, max(now, last_use.get(value, now)), [value])
+                owner[value] = request
+                requests.append(request)
+        if scratch_bytes[node]:
+            scratch_of[node] = Request(scratch_bytes[node], now, now, [], node)
+            requests.append(scratch_of[node])
+    requests = [r for r in requests if r.nbytes]
+    arena_bytes = assign_offsets(requests)
+    for value, request in owner.items():
+        locations[value] = Location("arena", 0, max(request.offset, 0))
+    return Plan(
+        graph,
+        views,
+        nests,
+        bodies,
+        stages,
+        locations,
+        constants,
+        in_place,
+        copied_back,
+        {node: r.offset for node, r in scratch_of.items()},
+        [Block(r.offset, r.nbytes, r.birth, r.death, tuple(r.values), r.unit) for r in requests],
+        threads,
+        copies,
+        nested,
+        arena_bytes,
+        most_live(requests),
+    )
+
+
+def _scratch_bytes(
+    node: Node,
+    nests: Mapping[Node, LoopNest],
+    bodies: Mapping[Node, Plan],
+    views: Mapping[Value, View],
+    threads: int,
+    copies: int,
+    nested: bool,
+) -> int:
+    if node in bodies:
+        apart = parallel_iterations(node) if not nested and run_concurrently(node, threads) else 1
+        return round_to_line(bodies[node].arena_bytes) * apart
+    nest = nests.get(node)
+    if node.op.name == "moments":
+        return MomentTiles.of(node).scratch_bytes(threads)
+    if node.op.name in WINDOW_OPS:
+        return threads * window_sums.line_bytes(node)
+    if node.op.name == "cumsum":
+        return threads * running_sums.line_bytes(node)
+    if node.op.name == "scatter_add":
+        return threads * ScatterSums.of(node).worker_bytes
+    if node.op.family == "convolution":
+        own = conv_tiles.scratch_bytes(node, threads, views)
+        return own if nest is None else own + threads * nest.buffer_bytes + nest.partial_bytes
+    if node.op.family == "contraction":
+        return matmul_tiles.scratch_bytes(views[node.inputs[0]], views[node.inputs[1]], threads, copies)
+    return 0 if nest is None else threads * nest.buffer_bytes + nest.partial_bytes
+
+
+def _begun_in_place(
+    units: Sequence[Node],
+    views: Mapping[Value, View],
+    locations: Mapping[Value, Location],
+    outputs: set[Value],
+    last_reader: Mapping[Value, Node | None],
+) -> dict[Value, Value]:
+    """Starts of loops that may be made where the graph wants the end: the caller's memory is free until then."""
+    begun: dict[Value, Value] = {}
+    runs = set(units)
+    for node in units:
+        if node.op.name != "scan":
+            continue
+        consts: int = node.attrs["consts"]
+        carries: int = node.attrs["carries"]
+        read = Counter(views[v].base for v in node.inputs)
+        for o in range(carries):
+            start = node.inputs[consts + o]
+            made = start.node in runs and start not in outputs and start not in begun
+            ends_outside = node.outputs[o] in locations and locations[node.outputs[o]].place == "output"
+            if made and ends_outside and read[start] == 1 and last_reader.get(start) is node:
+                begun[start] = node.outputs[o]
+    return begun
+
+
+def _dies_whole(
+    value: Value,
+    views: Mapping[Value, View],
+    reading: Mapping[Value, int],
+    owner: Mapping[Value, Request],
+    last_reader: Mapping[Value, Node | None],
+    node: Node,
+    now: int,
+) -> bool:
+    base = views[value].base
+    return (
+        reading[base] == 1
+        and views[value].whole
+        and base in owner
+        and last_reader.get(base) is node
+        and owner[base].death == now
+    )
+
+
+def _overwritable(
+    node: Node,
+    o: int,
+    nest: LoopNest,
+    views: Mapping[Value, View],
+    reading: Mapping[Value, int],
+    locations: Mapping[Value, Location],
+    target: Location | None,
+    owner: Mapping[Value, Request],
+    last_reader: Mapping[Value, Node | None],
+    now: int,
+    taken: set[int],
+) -> int | None:
+    """The input of a region that output `o` may be written over, element by element as it is read."""
+    for i, value in enumerate(node.inputs):
+        view = views[value]
+        if i in taken or reading[view.base] > 1 or not can_be_written_over(node, o, i, nest, view):
+            continue
+        home = locations.get(view.base)
+        if target is not None:
+            if target.place == "input" and home == target:
+                return i
+            continue
+        if home is None and view.base in owner and last_reader.get(view.base) is node and owner[view.base].death == now:
+            return i
+    return None
+
+
+def can_be_written_over(node: Node, o: int, i: int, nest: LoopNest, view: View) -> bool:
+    """Whether output `o` of a region may be written over input `i`, which lies as `view` says, element by element as it
+    is read, if nothing else reads that.
+    """
+    if i >= len(nest.body.inputs) or (i == 0 and nest.product is not None):
+        return False  # what the dot reads, it reads again for other tiles
+    if is_collected(node.attrs["body"].outputs[o]):
+        return False
+    result, inner = nest.body.outputs[o], nest.body.inputs[i]
+    if nest.kinds[result] == "crossing" or nest.kinds[inner] != nest.kinds[result]:
+        return False
+    if not view.whole or inner.type.dtype != result.type.dtype or nest.accesses[inner] != nest.accesses[result]:
+        return False
+    return inner in nest.last_read and nest.last_read[inner] <= nest.sweep_of[result]

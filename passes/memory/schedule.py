@@ -1,0 +1,251 @@
+"""The order in which units (regions and lone nodes) run, for few live bytes, and the phases that may run side by
+side.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ...ir import Graph, Node, Value
+from ...ir.ops.elementwise import CHECKS
+from ..graph.rewrite import Pass
+from ..graph.views import VIEW_OPS, View, resolve_views
+from ..kernels.accumulators import links, reads_of_bases
+from .live_bytes import most_bytes, read_bases, steps
+
+_NUMBER_BYTES = 16
+
+
+@dataclass(frozen=True)
+class Schedule(Pass):
+    """Reorders the nodes of a fused graph.
+
+    Nodes keep their order as far as they can, but one that frees more bytes than it needs runs as soon as it is
+    ready: a parameter is updated when its gradient is whole, and the gradient is gone. Where fewer bytes are live if
+    always that node runs which adds the fewest, they run in that order: the gradient to a weight before that to an
+    input, the backward of a small branch before that of a large one. A node that writes over an input (see
+    `Graph.aliases`) runs after all other readers of that input, and after every node that may stop the run.
+    """
+
+    def __call__(self, graph: Graph) -> Graph:
+        views = resolve_views(graph.inputs, graph.nodes)
+        orders = [_order(graph, views, frugal) for frugal in (False, True)]
+        best = min(orders, key=lambda order: most_bytes(steps(graph, views, order), {}))
+        return Graph(graph.inputs, best, graph.outputs, graph.aliases, graph.output_names)
+
+
+def may_stop(node: Node) -> bool:
+    """Whether running the node may find what it must refuse, so that nothing may be overwritten before."""
+    if node.op.name in ("region", "scan"):
+        return any(may_stop(inner) for inner in node.attrs["body"].nodes)
+    return node.op.name in ("gather", "scatter_add") or node.op.name in CHECKS
+
+
+def _writers(graph: Graph, views: Mapping[Value, View]) -> dict[Value, Node]:
+    """For each input that an output overwrites, the first node that does so: the one that makes this output, unless
+    others before it have added to the same sum.
+    """
+    reads = reads_of_bases(graph.nodes, graph.outputs, views)
+    found: dict[Value, Node] = {}
+    for i, j in graph.aliases.items():
+        value = (graph.outputs[i], *links(graph.outputs[i], graph.inputs[j], reads))[-1]
+        if value.node is not None:
+            found[graph.inputs[j]] = value.node
+    return found
+
+
+def _stoppers(graph: Graph) -> list[Node]:
+    """The nodes that may stop the run, but for those that read the very indices that another one has found in range."""
+    found: list[Node] = []
+    checked: set[tuple[Value, int]] = set()
+    for node in graph.nodes:
+        if not may_stop(node):
+            continue
+        if node.op.name not in ("region", "scan"):
+            axis: int = node.attrs["axis"]
+            indices = (node.inputs[1], node.inputs[0].type.shape[axis])
+            if indices in checked:
+                continue
+            checked.add(indices)
+        found.append(node)
+    return found
+
+
+def _wanted_before(
+    graph: Graph, views: Mapping[Value, View], writers: Mapping[Value, Node]
+) -> dict[Node, dict[Node, None]]:
+    """For each writer, what should have run before it: other readers of what it overwrites, and all that may stop."""
+    stoppers = dict.fromkeys(_stoppers(graph)) if writers else {}
+    before = {writer: dict(stoppers) for writer in writers.values()}
+    for node in graph.nodes:
+        if node.op.name not in VIEW_OPS:
+            for value in node.inputs:
+                writer = writers.get(views[value].base)
+                if writer is not None and writer is not node:
+                    before[writer][node] = None
+    return before
+
+
+def late_inputs(graph: Graph, views: Mapping[Value, View]) -> set[Value]:
+    """Inputs that cannot be overwritten by the node that makes their new content, which is kept apart until the end.
+
+    They are still read when their new content is known, or two of them exchange what they hold, or a node that may
+    stop the run needs the new content.
+    """
+    writers = _writers(graph, views)
+    cyclic = _between_cycles(graph, _wanted_before(graph, views, writers))
+    return {value for value, writer in writers.items() if writer in cyclic}
+
+
+def inputs_wanted_later(graph: Graph, views: Mapping[Value, View]) -> set[Value]:
+    """Inputs that cannot be overwritten in the order that the graph has, whoever chose it: after the node that makes
+    their new content comes one that should run before.
+    """
+    place = {node: i for i, node in enumerate(graph.nodes)}
+    writers = _writers(graph, views)
+    last = {w: max(map(place.__getitem__, b), default=-1) for w, b in _wanted_before(graph, views, writers).items()}
+    return {value for value, writer in writers.items() if last[writer] > place[writer]}
+
+
+def extra_dependencies(graph: Graph, views: Mapping[Value, View]) -> dict[Node, list[Node]]:
+    """For each node that overwrites an input, the nodes that must have run before it, besides those it reads."""
+    late = late_inputs(graph, views)
+    writers = {value: node for value, node in _writers(graph, views).items() if value not in late}
+    return {writer: list(nodes) for writer, nodes in _wanted_before(graph, views, writers).items()}
+
+
+def _between_cycles(graph: Graph, before: Mapping[Node, Mapping[Node, None]]) -> set[Node]:
+    """The nodes on cycles through what must run before, and on ways from one cycle to another; without them there is
+    none.
+    """
+    sources: dict[Node, list[Node]] = {}
+    readers: dict[Node, list[Node]] = {node: [] for node in graph.nodes}
+    for node in graph.nodes:
+        sources[node] = [v.node for v in node.inputs if v.node is not None]
+        sources[node] += before.get(node, ())
+        for source in sources[node]:
+            readers[source].append(node)
+    left = dict.fromkeys(graph.nodes)
+    for into, out in ((sources, readers), (readers, sources)):
+        waiting = {node: sum(other in left for other in into[node]) for node in left}
+        free = [node for node, count in waiting.items() if count == 0]
+        while free:
+            node = free.pop()
+            del left[node]
+            for other in out[node]:
+                if other in left:
+                    waiting[other] -= 1
+                    if waiting[other] == 0:
+                        free.append(other)
+    return set(left)
+
+
+def _order(graph: Graph, views: Mapping[Value, View], frugal: bool) -> list[Node]:
+    """An order of the nodes: of those that are ready and win no bytes, the first of the graph, or the most `frugal`."""
+    extra = extra_dependencies(graph, views)
+    readers: dict[Node, list[Node]] = {node: [] for node in graph.nodes}
+    waiting: dict[Node, int] = {}
+    reading: dict[Value, list[Node]] = {}
+    for node in graph.nodes:
+        sources = dict.fromkeys(v.node for v in node.inputs if v.node is not None)
+        sources.update(dict.fromkeys(extra.get(node, ())))
+        waiting[node] = len(sources)
+        for source in sources:
+            readers[source].append(node)
+        for base in read_bases(node, views):
+            reading.setdefault(base, []).append(node)
+    uses = {base: len(nodes) for base, nodes in reading.items()}
+    for value in graph.outputs:
+        uses[views[value].base] = uses.get(views[value].base, 0) + 1
+    rank = {node: i for i, node in enumerate(graph.nodes)}
+    overwriting = {graph.outputs[i] for i in graph.aliases}
+
+    def gain(node: Node) -> int:
+        """Bytes freed less bytes needed by running `node` now."""
+        freed = sum(b.type.nbytes for b in read_bases(node, views) if b.node is not None and uses[b] == 1)
+        return freed - made(node)
+
+    def made(node: Node) -> int:
+        return sum(v.type.nbytes for v in node.outputs if node.op.name not in VIEW_OPS and v not in overwriting)
+
+    def priority(node: Node) -> tuple[bool, int, int, int]:
+        """Views and numbers first: they cost nothing, and what waits for them may free much."""
+        costly = node.op.name not in VIEW_OPS and any(v.type.nbytes > _NUMBER_BYTES for v in node.outputs)
+        if not (frugal and costly):
+            return costly, 0, 0, rank[node]
+        return costly, -gain(node), made(node), rank[node]
+
+    ready = [priority(node) for node in graph.nodes if waiting[node] == 0]
+    heapq.heapify(ready)
+    frees: list[tuple[int, int]] = []
+    done: set[Node] = set()
+    order: list[Node] = []
+    while ready or frees:
+        node = None
+        while frees:
+            _, position = heapq.heappop(frees)
+            candidate = graph.nodes[position]
+            if candidate not in done and gain(candidate) > 0:
+                node = candidate
+                break
+        if node is None:
+            if not ready:
+                continue
+            node = graph.nodes[heapq.heappop(ready)[-1]]
+            if node in done:
+                continue
+        done.add(node)
+        order.append(node)
+        touched: list[Node] = []
+        for base in read_bases(node, views):
+            uses[base] -= 1
+            if uses[base] == 1 and frugal:
+                # Its last reader adds fewer bytes than it was ranked by.
+                touched += (n for n in reading[base] if n not in done and waiting[n] == 0)
+        for reader in readers[node]:
+            waiting[reader] -= 1
+            if waiting[reader] == 0:
+                touched.append(reader)
+        for reader in touched:
+            heapq.heappush(ready, priority(reader))
+            if (bytes_won := gain(reader)) > 0:
+                heapq.heappush(frees, (-bytes_won, rank[reader]))
+    assert len(order) == len(graph.nodes), "the graph has a cycle through what it overwrites"
+    return order
+
+
+def phases(
+    graph: Graph, views: Mapping[Value, View], nodes: Sequence[Node], scratch: Mapping[Node, int]
+) -> list[list[Node]]:
+    """Runs of neighbouring units that do not depend on each other: a barrier stands only between two phases.
+
+    What is live and the `scratch` of all units of a phase take no more bytes than the most that they take one after
+    the other; but loops run side by side wherever they can, since alone each keeps few threads busy.
+    """
+    extra = extra_dependencies(graph, views)
+    found = steps(graph, views, nodes)
+    most = most_bytes(found, scratch)
+    phase_of: dict[Node, int] = {}
+    result: list[list[Node]] = []
+    live = held = 0
+    read: set[Value] = set()
+    for step in found:
+        node = step.node
+        bases = read_bases(node, views)
+        sources = [base.node for base in bases]
+        latest = max((phase_of[s] for s in (*sources, *extra.get(node, ())) if s in phase_of), default=-1)
+        needed = step.made + scratch.get(node, 0)
+        # What others of a phase read cannot be written over.
+        beside = needed + sum(v.type.nbytes for v in step.over if v in read)
+        loops = bool(result) and node.op.name == result[-1][-1].op.name == "scan"
+        if latest == len(result) - 1 or not result or (held + beside > most and not loops):
+            result.append([])
+            held, beside, read = live, needed, set[Value]()
+        result[-1].append(node)
+        phase_of[node] = len(result) - 1
+        held += beside
+        live += step.made - step.freed
+        read.update(bases)
+    return result

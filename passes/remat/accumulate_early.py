@@ -1,0 +1,50 @@
+"""Sums of many products, each added as soon as it can be: what it is made of need not wait."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...ir import Graph, Node
+from ..graph.rewrite import Pass
+
+# Additions by themselves that make a sum a long one; the last one goes with what reads the sum.
+_LONG = 3
+
+
+@dataclass(frozen=True)
+class AccumulateEarly(Pass):
+    """Moves the products of long sums, and their additions, to right behind what they read.
+
+    An order with the fewest bytes alive mostly delays them, since the first of them makes room for the sum while all
+    that the forward keeps is there. Where a budget leaves little of that, what waits for them is the most.
+    """
+
+    def __call__(self, graph: Graph) -> Graph:
+        moved = _moved(graph)
+        slots: dict[Node, int] = {}
+        for place, node in enumerate(graph.nodes):
+            sources = (slots[v.node] for v in node.inputs if v.node is not None)
+            slots[node] = max(sources, default=0) if node in moved else place
+        nodes = sorted(graph.nodes, key=lambda node: (slots[node], node in moved))
+        return Graph(graph.inputs, nodes, graph.outputs, graph.aliases, graph.output_names)
+
+    def applies(self, graph: Graph) -> bool:
+        """Whether it moves anything, in the bodies of loops too."""
+        bodies = (node.attrs["body"] for node in graph.nodes if node.op.name == "scan")
+        return bool(_moved(graph)) or any(map(self.applies, bodies))
+
+
+def _moved(graph: Graph) -> set[Node]:
+    """The additions of long sums, which stand by themselves in a fused graph, and the products that only they read."""
+    readers = graph.users()
+    sums: dict[Node, list[Node]] = {}  # additions of the sum that an addition belongs to
+    for node in graph.nodes:
+        body = node.attrs.get("body")
+        if node.op.name == "region" and isinstance(body, Graph) and [n.op.name for n in body.nodes] == ["add"]:
+            terms = (v.node for v in node.inputs if len(readers[v]) == 1)
+            sums[node] = next((sums[term] for term in terms if term is not None and term in sums), list[Node]())
+            sums[node].append(node)
+    found = {node for node, additions in sums.items() if len(additions) >= _LONG}
+    terms = [v.node for node in found for v in node.inputs if len(readers[v]) == 1]
+    found.update(term for term in terms if term is not None and term.op.family == "contraction")
+    return found

@@ -1,0 +1,45 @@
+"""Comparisons for the backward, placed where they leave the fewest bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...ir import Graph, Node, Value
+from ..graph.comparisons import compares
+from ..graph.rewrite import Pass
+from ..graph.views import VIEW_OPS, resolve_views
+
+
+@dataclass(frozen=True)
+class DelayComparisons(Pass):
+    """Moves regions that make nothing but booleans behind the last other reader of what they compare before the
+    booleans are read.
+
+    What a convolution read is there for the gradient to its weight, and goes when the booleans are all that is still
+    wanted of it: before the gradient to it is made, not after that.
+    """
+
+    def __call__(self, graph: Graph) -> Graph:
+        views = resolve_views(graph.inputs, graph.nodes)
+        place = {node: i for i, node in enumerate(graph.nodes)}
+        readers: dict[Value, list[int]] = {}
+        for node in graph.nodes:
+            if node.op.name not in VIEW_OPS:
+                for base in dict.fromkeys(views[v].base for v in node.inputs):
+                    readers.setdefault(base, []).append(place[node])
+        kept = set(graph.outputs)
+        behind: dict[int, list[Node]] = {}
+        for node in graph.nodes:
+            if not compares(node) or not kept.isdisjoint(node.outputs):
+                continue
+            read = min((i for v in node.outputs for i in readers.get(v, ())), default=-1)
+            last = max((i for v in node.inputs for i in readers[views[v].base] if i < read), default=-1)
+            if last > place[node]:
+                behind.setdefault(last, []).append(node)
+        moved = {node for nodes in behind.values() for node in nodes}
+        order: list[Node] = []
+        for i, node in enumerate(graph.nodes):
+            order += [] if node in moved else [node]
+            order += behind.get(i, ())
+        return Graph(graph.inputs, order, graph.outputs, graph.aliases, graph.output_names)
+

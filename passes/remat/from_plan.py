@@ -1,0 +1,266 @@
+"""Recomputing in a scheduled graph: its units as a problem of numbers, and an order of runs as a graph again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from ...ir import Builder, Graph, Node, Value, node_flops
+from ...ir.ops.elementwise import CHECKS
+from ..fusion.regions import Fuse
+from ..graph.views import VIEW_OPS, base_of
+from ..kernels.cost import node_nanoseconds
+from ..memory.plan import Plan, can_be_written_over
+from ..memory.schedule import may_stop
+from .problem import Problem, Run, Unit
+
+# Ops that write over what they read, whose second run would be another event, or that the user wants once.
+_ONCE = frozenset({"scatter_add", "custom", "all_reduce", "save"})
+# Ops that look up what their second input says.
+_LOOK_UPS = frozenset({"gather", "scatter_add"})
+
+
+@dataclass
+class GraphProblem(Problem):
+    """The units of a planned graph. Values are what lies in the arena, in the order in which it is made.
+
+    A region that is run again makes only what is wanted of it, and begins at those of its own results that are still
+    there.
+    """
+
+    graph: Graph = field(kw_only=True)
+    nodes: Sequence[Node] = field(kw_only=True)
+    values: Sequence[Value] = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._number = {value: i for i, value in enumerate(self.values)}
+        self._slices: dict[tuple[tuple[int, ...], tuple[int, ...]], tuple[tuple[int, ...], float]] = {}
+
+    def again(self, place: int, makes: tuple[int, ...], alive: Sequence[bool]) -> tuple[tuple[int, ...], float]:
+        """As of every problem."""
+        unit = self.units[place]
+        if unit.whole or len(unit.makes) == 1:
+            return unit.reads, unit.cost
+        there = tuple([v for v in unit.makes if alive[v] and v not in makes])
+        key = makes, there
+        if key not in self._slices:
+            node, inner = self.nodes[place], self._part(place, makes, there)
+            body: Graph = node.attrs["body"]
+            stops = {body.outputs[self.values[v].index]: v for v in there}
+            read = dict.fromkeys(v for n in inner for v in n.inputs)
+            numbers = [stops[v] for v in read if v in stops]
+            outer = dict(zip(body.inputs, node.inputs))
+            for v in read:
+                if v in outer and (base := base_of(outer[v])) in self._number:
+                    numbers.append(self._number[base])
+            share = sum(n.outputs[0].type.size for n in inner) / max(sum(n.outputs[0].type.size for n in body.nodes), 1)
+            self._slices[key] = tuple(dict.fromkeys(numbers)), unit.cost * share
+        return self._slices[key]
+
+    def _part(self, place: int, makes: Sequence[int], there: Sequence[int]) -> list[Node]:
+        """The nodes of the region at `place` that make `makes` while those of its results in `there` are there."""
+        body: Graph = self.nodes[place].attrs["body"]
+        stops = {body.outputs[self.values[v].index] for v in there}
+        return _upstream(body, [body.outputs[self.values[v].index] for v in makes], stops)
+
+    def flops_again(self, runs: Sequence[Run], more: Mapping[Node, int]) -> int:
+        """Operations of the repetitions of an order, and of so many `more` in each iteration of some loops."""
+        total = sum(node.attrs["length"] * flops for node, flops in more.items())
+        for run in runs:
+            if not run.again:
+                continue
+            node = self.nodes[run.unit]
+            total += node.attrs.get("length", 1) * more.get(node, 0)
+            if node.op.name == "region":
+                there = [v for v in run.reads if self.maker[v] == run.unit]
+                total += sum(map(node_flops, self._part(run.unit, run.makes, there)))
+            else:
+                total += node_flops(node)
+        return total
+
+    def realized(self, runs: Sequence[Run], bodies: Mapping[Node, Graph]) -> Graph:
+        """The graph that runs these units in this order, loops with other bodies where `bodies` has one; what is run
+        again has the role `recompute`.
+        """
+        return _Realizer(self, bodies).graph(runs)
+
+
+def _upstream(body: Graph, wanted: Sequence[Value], stops: Container[Value]) -> list[Node]:
+    """The nodes of a region that make `wanted`, from its inputs and the values of `stops`."""
+    needed = {v.node for v in wanted}
+    result: list[Node] = []
+    for node in reversed(body.nodes):
+        if node in needed:
+            result.append(node)
+            needed.update(v.node for v in node.inputs if v not in stops)
+    result.reverse()
+    return result
+
+
+def recompute_flops(graph: Graph) -> int:
+    """Operations of a fused graph that repeat others, in the bodies of loops too."""
+    return sum(map(_flops_again, graph.nodes))
+
+
+def _flops_again(node: Node) -> int:
+    """Operations of a node that repeat others."""
+    if node.origin.role == "recompute" and node.op.name != "region":
+        return node_flops(node)
+    body = node.attrs.get("body")
+    return node.attrs.get("length", 1) * recompute_flops(body) if isinstance(body, Graph) else 0
+
+
+def graph_problem(plan: Plan, smallest: int = 64) -> GraphProblem:
+    """The units of `plan`, in its order, with the bytes that it gives them; values of `smallest` bytes always stay."""
+    graph, views = plan.graph, plan.views
+    nodes = [node for node in graph.nodes if node.op.name not in VIEW_OPS and node.op.name != "constant"]
+    values = [v for n in nodes for v in n.outputs if plan.locations[v].place == "arena" and v.type.nbytes]
+    number = {value: i for i, value in enumerate(values)}
+    scratch = {block.unit: block.nbytes for block in plan.blocks if block.unit is not None}
+    written = _overwriting(plan, nodes)
+    units: list[Unit] = []
+    overwritten: list[int] = []
+    for node in nodes:
+        bases = dict.fromkeys(views[v].base for v in node.inputs)
+        makes = tuple(number[v] for v in node.outputs if v in number)
+        over = tuple(
+            (number[node.outputs[o]], number[base])
+            for o, i in _in_place(plan, node).items()
+            if node.outputs[o] in number and (base := views[node.inputs[i]].base) in number
+        )
+        again = len(makes) == sum(bool(v.type.nbytes) for v in node.outputs) and _may_run_again(node)
+        reads = tuple(number[b] for b in bases if b in number)
+        whole = node.op.name != "region"
+        cost = node_nanoseconds(node)
+        units.append(Unit(cost, reads, makes, scratch.get(node, 0), over, again, whole, may_stop(node)))
+        overwritten.append(min((written.get(b, len(nodes) + 1) for b in bases), default=len(nodes) + 1))
+    lasting = frozenset(number[v] for v in graph.outputs if v in number)
+    # What is looked up a second time is known to be in range only where the indices are the very same value.
+    indices = (views[n.inputs[1]].base for n in nodes if n.op.name in _LOOK_UPS)
+    fixed = frozenset(number[base] for base in indices if base in number)
+    sizes = [v.type.nbytes for v in values]
+    return GraphProblem(units, sizes, lasting, overwritten, fixed, smallest, graph=graph, nodes=nodes, values=values)
+
+
+def _in_place(plan: Plan, node: Node) -> dict[int, int]:
+    """For each output of a unit the input that it is written over, or may be where nothing reads that afterwards."""
+    found = dict(plan.in_place.get(node, {}))
+    if node.op.name == "region":
+        reading = Counter(plan.views[v].base for v in node.inputs)
+        for o in range(len(node.outputs)):
+            for i, value in enumerate(node.inputs):
+                view = plan.views[value]
+                free = o not in found and i not in found.values() and reading[view.base] == 1
+                if free and can_be_written_over(node, o, i, plan.nests[node], view):
+                    found[o] = i
+    return found
+
+
+def _overwriting(plan: Plan, nodes: Sequence[Node]) -> dict[Value, int]:
+    """For each input of the graph that a unit overwrites, the place of this unit."""
+    place = {node: i for i, node in enumerate(nodes)}
+    result: dict[Value, int] = {}
+    for i, j in plan.graph.aliases.items():
+        value = plan.graph.outputs[i]
+        if value not in plan.copied_back and value.node in place:
+            result[plan.graph.inputs[j]] = place[value.node]
+    return result
+
+
+def _may_run_again(node: Node) -> bool:
+    if not _ONCE.isdisjoint(_names(node)):
+        return False
+    return node.op.name == "region" or node.op.name in _LOOK_UPS or not may_stop(node)
+
+
+def _names(node: Node) -> set[str]:
+    """The ops that a node runs, itself and in its body."""
+    body = node.attrs.get("body")
+    inner = map(_names, body.nodes) if isinstance(body, Graph) else ()
+    return {node.op.name}.union(*inner)
+
+
+class _Realizer:
+    """Builds the graph of an order of runs."""
+
+    def __init__(self, problem: GraphProblem, bodies: Mapping[Node, Graph]) -> None:
+        self.problem = problem
+        self.bodies = bodies
+        self.b = Builder()
+        self.current: dict[Value, Value] = {v: self.b.input(v.type, v.name) for v in problem.graph.inputs}
+        self.seen_through: dict[Value, tuple[Value, Value]] = {}
+        self.slices: dict[tuple[Node, tuple[int, ...], frozenset[int], bool], tuple[Graph, list[Value]]] = {}
+
+    def graph(self, runs: Sequence[Run]) -> Graph:
+        graph, problem = self.problem.graph, self.problem
+        for node in graph.nodes:
+            if node.op.name == "constant":
+                self.current[node.output] = self.b.copy(node, []).output
+        for run in runs:
+            node = problem.nodes[run.unit]
+            if node.op.name == "region" and (run.again or len(run.makes) < len(problem.units[run.unit].makes)):
+                self.part(node, run)
+                continue
+            origin = replace(node.origin, role="recompute") if run.again else node.origin
+            copied = self.b.copy(node, [self.value(v) for v in node.inputs], origin)
+            if node in self.bodies:
+                copied.attrs["body"] = self.bodies[node]
+            if run.again:
+                wanted = [problem.values[v] for v in run.makes]
+                self.current.update((v, copied.outputs[v.index]) for v in wanted)
+            else:
+                self.current.update(zip(node.outputs, copied.outputs))
+        outputs = [self.current[v] for v in graph.outputs]
+        return self.b.graph(outputs, graph.aliases, graph.output_names)
+
+    def value(self, value: Value) -> Value:
+        """What stands for `value` now; views are made anew on what their base is now."""
+        base = base_of(value)
+        now = self.current[base]
+        if value is base:
+            return now
+        known = self.seen_through.get(value)
+        if known is not None and known[0] is now:
+            return known[1]
+        assert value.node is not None
+        result = self.b.copy(value.node, [self.value(value.node.inputs[0])]).output
+        self.seen_through[value] = (now, result)
+        return result
+
+    def part(self, node: Node, run: Run) -> None:
+        """The part of a region that makes what is wanted of it."""
+        problem = self.problem
+        wanted = tuple(problem.values[v].index for v in run.makes)
+        there = frozenset(problem.values[v].index for v in run.reads if problem.maker[v] == run.unit)
+        key = node, wanted, there, run.again
+        if key not in self.slices:
+            self.slices[key] = _slice(*key)
+        part, sources = self.slices[key]
+        results = self.b.inline(part, [self.value(v) for v in sources])
+        self.current.update((node.outputs[o], v) for o, v in zip(wanted, results))
+
+
+def _slice(node: Node, wanted: Sequence[int], there: frozenset[int], again: bool) -> tuple[Graph, list[Value]]:
+    """The nodes of a region that make its outputs `wanted` from its inputs and its outputs `there`, fused anew, and
+    the values outside that its inputs stand for. What was checked is not checked a second time.
+    """
+    body: Graph = node.attrs["body"]
+    stops = {body.outputs[i]: i for i in there}
+    inner = _upstream(body, [body.outputs[o] for o in wanted], stops)
+    b = Builder()
+    local: dict[Value, Value] = {}
+    sources: list[Value] = []
+    for value in dict.fromkeys(v for n in inner for v in n.inputs):
+        if value in stops or value.node is None:
+            local[value] = b.input(value.type)
+            sources.append(node.outputs[stops[value]] if value in stops else node.inputs[body.inputs.index(value)])
+    for one in inner:
+        if one.op.name in CHECKS:
+            local[one.output] = local[one.inputs[0]]
+            continue
+        origin = replace(one.origin, role="recompute") if again else one.origin
+        copied = b.copy(one, [local[v] for v in one.inputs], origin)
+        local.update((v, c) for v, c in zip(one.outputs, copied.outputs) if v not in stops)
+    return Fuse()(b.graph([local[body.outputs[o]] for o in wanted])), sources

@@ -1,0 +1,278 @@
+"""Plans of one step from the fastest to the smallest, found once and picked by budget."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from ...ir import Node
+from ..graph.cache_lines import round_to_line
+from ..graph.structural_key import attr_key
+from ..kernels.cost import BARRIER_NS, node_nanoseconds
+from ..memory.plan import Plan, plan
+from ..tiling.parallel_loops import parallel_iterations
+from .candidates import candidates, pareto
+from .from_plan import GraphProblem, graph_problem, recompute_flops
+from .problem import Order, Run
+
+# Candidates among which the smallest arena is looked for.
+_ENDS = 3
+_LARGE = 1000
+# Loops whose bodies take more than this part of the arena have plans of their own, in shares of what they take: as many
+# as the largest of them has plans, but no more than what runs around them has room for, in units looked at.
+_WORTH_LOOKING = 20
+_SHARES = (8, 96)
+_UNITS_LOOKED_AT = 32_000
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A plan, and the part of the step's time that it adds by recomputing."""
+
+    plan: Plan
+    slowdown: float
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """An order of the units of a source, and the orders inside of its loops.
+
+    `cost` is the time in nanoseconds that it takes more than the plan without a bound, `flops` are those that it
+    repeats.
+    """
+
+    source: _Source
+    order: Order
+    bodies: Mapping[Node, int]
+    cost: float
+    flops: int
+
+    @property
+    def peak(self) -> int:
+        """The most bytes alive at once."""
+        return self.order.peak
+
+
+@dataclass(eq=False)
+class _Source:
+    """A plan whose units may be run again; its loops have frontiers of their own, equal loops one of all."""
+
+    base: Plan
+    copies: int
+    nested: bool
+    known: dict[Any, Frontier]
+    """Frontiers of loops by what they compute."""
+    problem: GraphProblem = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.problem = graph_problem(self.base)
+        self.time = sum(map(node_nanoseconds, self.base.graph.nodes)) + _lost_in_meetings(self.base)
+        self.flops = recompute_flops(self.base.graph)
+        self.loops = {
+            node: self._frontier(body, self._copies(node))
+            for node, body in self.base.bodies.items()
+            if body.arena_bytes * _WORTH_LOOKING > self.base.arena_bytes
+        }
+        self._like: dict[Node, _Source] = {}
+
+    def _copies(self, loop: Node) -> int:
+        """How many of the body of a loop may run at a time."""
+        return self.copies if self.nested else parallel_iterations(loop)
+
+    def _frontier(self, body: Plan, copies: int) -> Frontier:
+        # What units need beside their values differs a little with the copies: orders are as good for all.
+        key = attr_key(body.graph)
+        if key not in self.known:
+            self.known[key] = Frontier(body, copies=copies, nested=True, known=self.known)
+        return self.known[key]
+
+    def candidates(self, time: float) -> list[_Candidate]:
+        """Orders worth looking at; their costs are beside a plan that takes `time`."""
+        found: list[_Candidate] = []
+        for bodies in self._choices_of_bodies():
+            problem, cost = self._with_bodies(bodies)
+            more = {node: self.loops[node].more_flops(k) for node, k in bodies.items()}
+            for order in candidates(problem):
+                added = max(order.cost + cost + self.time - time, 0.0)
+                flops = self.flops + problem.flops_again(order.runs, more)
+                found.append(_Candidate(self, order, bodies, added, flops))
+        return found
+
+    def _choices_of_bodies(self) -> list[dict[Node, int]]:
+        """The same share of memory for every loop, from all of it to the least."""
+        result: list[dict[Node, int]] = [dict.fromkeys(self.loops, 0)]
+        for share in self._shares():
+            bodies = {node: loop.likely_within(share * loop.base.arena_bytes) for node, loop in self.loops.items()}
+            if bodies != result[-1]:
+                result.append(bodies)
+        return result
+
+    def _shares(self) -> list[float]:
+        """Parts of its memory that the largest loop takes with some of its plans, down to nothing."""
+        if not self.loops:
+            return []
+        largest = max(self.loops.values(), key=lambda loop: loop.base.arena_bytes)
+        last = len(largest.orders) - 1
+        fewest, most = _SHARES
+        count = min(max(_UNITS_LOOKED_AT // len(self.problem.units), fewest), most, last)
+        picked = sorted({round(last * i / count) for i in range(1, count)}) if count else []
+        return [*(largest.likely_bytes(k) / largest.base.arena_bytes for k in picked), 0.0]
+
+    def _with_bodies(self, bodies: Mapping[Node, int]) -> tuple[GraphProblem, float]:
+        """The problem with the scratch that these bodies take, and the time that they add."""
+        units = list(self.problem.units)
+        total = 0.0
+        for place, node in enumerate(self.problem.nodes):
+            if not bodies.get(node):
+                continue
+            loop = self.loops[node]
+            extra = loop.orders[bodies[node]].cost * int(node.attrs["length"])
+            total += extra
+            # Lanes that run side by side have a body's arena each.
+            apart = units[place].scratch // max(round_to_line(self.base.bodies[node].arena_bytes), 1)
+            scratch = round_to_line(loop.likely_bytes(bodies[node])) * apart
+            units[place] = replace(units[place], scratch=scratch, cost=units[place].cost + extra)
+        return replace(self.problem, units=units), total
+
+    def planned(self, runs: Sequence[Run], bodies: Mapping[Node, int]) -> Plan:
+        """The plan that runs these units, with candidates for the bodies of loops."""
+        base = self.base
+        plans = {node: self._body(node, k) for node, k in bodies.items()}
+        graph = self.problem.realized(runs, {node: made.graph for node, made in plans.items()})
+        known = {made.graph: made for made in (*base.bodies.values(), *plans.values())}
+        return plan(graph, base.threads, not self.nested, self.copies, self.nested, known)
+
+    def _body(self, node: Node, k: int) -> Plan:
+        """Candidate `k` for the body of a loop."""
+        loop, body = self.loops[node], self.base.bodies[node]
+        if body is loop.base:
+            return loop.planned(k)
+        if k == 0:
+            return body
+        # The same orders in a body that is equal, but comes from elsewhere.
+        if node not in self._like:
+            self._like[node] = _Source(body, self._copies(node), True, self.known)
+        candidate = loop.orders[k]
+        chosen = {twin: candidate.bodies.get(one, 0) for one, twin in zip(loop.base.graph.nodes, body.graph.nodes)}
+        like = self._like[node]
+        return like.planned(candidate.order.runs, {inner: chosen[inner] for inner in like.loops})
+
+
+def _lost_in_meetings(plan: Plan) -> float:
+    """Nanoseconds of one core that workers lose who share what could run in parallel."""
+    turns = sum(n.attrs["length"] * _meetings(body) for n, body in plan.bodies.items() if "in_turn" in n.attrs)
+    return plan.threads * BARRIER_NS * turns
+
+
+def _meetings(body: Plan) -> int:
+    """How often workers meet that share the units of a loop's body."""
+    return len(body.phases) + sum(n.attrs["length"] * _meetings(inner) for n, inner in body.bodies.items())
+
+
+def _rising(found: Sequence[_Candidate]) -> list[_Candidate]:
+    """Those of candidates from the fastest to the smallest, the first and the last among them, that repeat no more
+    operations than any smaller one, and of which the one that fits a budget takes the least time, in the mean over all
+    budgets' logarithms.
+    """
+    found = [c for i, c in enumerate(found) if i == 0 or c.peak < found[0].peak]
+    best: list[tuple[float, int]] = [(0.0, -1)]
+    for i, candidate in enumerate(found[1:], 1):
+        ways = (
+            (best[j][0] + candidate.cost * math.log(before.peak / max(candidate.peak, 1)), j)
+            for j, before in enumerate(found[:i])
+            if j == 0 or before.flops <= candidate.flops
+        )
+        best.append(min(ways))
+    kept: list[_Candidate] = []
+    i = len(found) - 1
+    while i >= 0:
+        kept.append(found[i])
+        i = best[i][1]
+    return kept[::-1]
+
+
+@dataclass
+class Frontier:
+    """All plans of a step worth having: each needs fewer bytes than the one before, and more time and operations.
+
+    Candidates are found by their bytes alive, without looking at any budget, in `base` and in `others`, which are plans
+    of the same step that keep other values; their arenas are planned when they are asked for. The first one that fits
+    is taken, of an order that no budget changes, so that more memory never leads to more time. Loops have frontiers of
+    their own, whose plans are tried together with those of what is around them.
+    """
+
+    base: Plan
+    others: Sequence[Plan] = ()
+    copies: int = 1
+    nested: bool = False
+    """As `plan` was told for `base`; outputs of what is not nested live in the arena."""
+    known: dict[Any, Frontier] = field(default_factory=dict[Any, "Frontier"], repr=False)
+    """Frontiers of loops by what they compute."""
+    orders: list[_Candidate] = field(init=False)
+    _plans: dict[int, Plan] = field(default_factory=dict[int, Plan])
+
+    def __post_init__(self) -> None:
+        sources = [_Source(p, self.copies, self.nested, self.known) for p in (self.base, *self.others)]
+        first, self.time = sources[0], sources[0].time
+        unbounded = first.problem.order(first.problem.first_runs(), 0.0)
+        found = [c for source in sources for c in source.candidates(self.time)]
+        start = _Candidate(first, unbounded, dict.fromkeys(first.loops, 0), 0.0, first.flops)
+        self.orders = _rising([start, *pareto(found)])
+
+    def more_flops(self, i: int) -> int:
+        """Operations of candidate `i` beyond those of the plan without recomputing."""
+        return self.orders[i].flops - self.orders[0].flops
+
+    def planned(self, i: int) -> Plan:
+        """The plan of candidate `i`; 0 is the one without recomputing."""
+        if i == 0:
+            return self.base
+        if i not in self._plans:
+            candidate = self.orders[i]
+            self._plans[i] = candidate.source.planned(candidate.order.runs, candidate.bodies)
+        return self._plans[i]
+
+    def choice(self, i: int) -> Choice:
+        """Candidate `i`."""
+        return Choice(self.planned(i), self.orders[i].cost / max(self.time, 1.0))
+
+    def within(self, arena_bytes: int) -> Choice | None:
+        """The fastest plan known whose arena is at most so large; None where there is none."""
+        i = self.index_within(arena_bytes)
+        return None if i is None else self.choice(i)
+
+    def index_within(self, arena_bytes: int) -> int | None:
+        """The number of the fastest candidate whose arena is at most so large."""
+        if self.base.arena_bytes <= arena_bytes:
+            return 0
+        # What is alive at once mostly tells the size of the arena.
+        likely = (i for i in range(1, len(self.orders)) if self.orders[i].peak <= arena_bytes)
+        found = next((i for i in likely if self.planned(i).arena_bytes <= arena_bytes), None)
+        if found is None and self.planned(self.last).arena_bytes <= arena_bytes:
+            return self.last
+        return found
+
+    def likely_bytes(self, i: int) -> int:
+        """The arena that candidate `i` would have if all arenas were as much larger as what is alive at once as the
+        first one's.
+        """
+        return self.orders[i].peak * self.base.arena_bytes // max(self.orders[0].peak, 1)
+
+    def likely_within(self, arena_bytes: float) -> int:
+        """The number of the fastest candidate whose arena is likely to be at most so large; the last where none is."""
+        likely = (i for i in range(len(self.orders)) if self.likely_bytes(i) <= arena_bytes)
+        return next(likely, len(self.orders) - 1)
+
+    def least(self) -> Choice:
+        """The smallest plan."""
+        return self.choice(self.last)
+
+    @cached_property
+    def last(self) -> int:
+        """The candidate with the smallest arena: one of the last, whose bytes alive differ little."""
+        count = len(self.orders)
+        ends = _ENDS if len(self.orders[0].source.problem.units) <= _LARGE else 1
+        return min(range(max(count - ends, 0), count), key=lambda i: (self.planned(i).arena_bytes, i))

@@ -1,0 +1,275 @@
+"""Recomputing under a limit by walking through the units once: what costs least to make again is dropped first."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ..problem import Order, Problem, Run
+
+# More runs than this many for each unit mean that values are thrown out as fast as they are made.
+_MOST_RUNS = 5
+# Values read by what makes a value again, looked at to tell what that costs.
+_MOST_LOOKED_AT = 400
+
+
+@dataclass(frozen=True)
+class Guide:
+    """What is done whether or not there is room.
+
+    Values of `dropped` go as soon as they were made and their next use is not the next unit but two. Those of `held`
+    wait after their last use until the unit at the place that it tells, to make others again. Of the values of a tuple
+    of `together`, given by each of them, all are made again when the first one is.
+    """
+
+    dropped: frozenset[int] = frozenset()
+    held: Mapping[int, int] = field(default_factory=dict[int, int])
+    together: Mapping[int, tuple[int, ...]] = field(default_factory=dict[int, "tuple[int, ...]"])
+
+
+def evict(problem: Problem, limit: int, distance: float = 0.1, guide: Guide | None = None) -> Order | None:
+    """An order with at most `limit` bytes alive, or as few more as this finds; None where it does not end.
+
+    Units run in their order. Before one runs, values that it does not read are dropped until what it makes has room:
+    first those with the least time to make them again, for each byte and each unit of distance to their next use to
+    the power `distance`. A value that was dropped is made again right before it is read, from what is there then.
+    (Kirisame et al., Dynamic Tensor Rematerialization, 2021; here the next use is known.)
+    """
+    return _Walk(problem, limit, distance, guide or Guide()).run()
+
+
+@dataclass
+class _Walk:
+    problem: Problem
+    limit: int
+    distance: float
+    guide: Guide
+    runs: list[Run] = field(default_factory=list[Run])
+    cost: float = 0.0
+    bytes_alive: int = 0
+    now: int = 0
+
+    def __post_init__(self) -> None:
+        problem = self.problem
+        count = len(problem.sizes)
+        self.alive = [False] * count
+        self.made = [False] * count
+        self.pins = [0] * count
+        self.left = list(map(len, problem.uses))  # how many of the uses are not over
+        self.heap: list[tuple[float, int]] = []
+        self.pinned_scores: dict[int, float] = {}  # of what was taken off the heap while it was pinned
+        self.stays = problem.stays
+        self.held = held = self.guide.held
+        self.needed_until = [max(problem.last_use(v), held.get(v, -1)) for v in range(count)]
+        self.dropped = set(self.guide.dropped)
+        self.held_until: dict[int, list[int]] = {}
+        for value, place in self.guide.held.items():
+            self.held_until.setdefault(place, []).append(value)
+
+    # ---- what is known of a value
+
+    def next_use(self, value: int) -> int:
+        left = self.left[value]
+        return self.problem.uses[value][-left] if left else self.held.get(value, -1)
+
+    def is_over(self, value: int) -> bool:
+        return not self.left[value] and (not self.held or self.now >= self.held.get(value, -1))
+
+    def may_go(self, value: int) -> bool:
+        """Whether `value` can be made again; where it cannot, it never can later."""
+        return (
+            not self.stays[value]
+            and self.problem.deadline[value] > self.next_use(value)
+            and value not in self.problem.lasting
+        )
+
+    def again_cost(self, value: int) -> float:
+        """Time to make `value` again for its next use, with all that will be gone until then: what is alive is there at
+        that time if it is needed then or later, as far as can be known now.
+        """
+        problem, when = self.problem, self.next_use(value)
+        maker, alone, beside = problem.maker, problem.alone, problem.beside
+        stays, needed_until, alive = self.stays, self.needed_until, self.alive
+        total = 0.0
+        seen = {value}
+        stack = [value]
+        counted: set[int] = set()
+        alive[value], was = False, alive[value]
+        while stack and len(seen) < _MOST_LOOKED_AT:
+            top = stack.pop()
+            place = maker[top]
+            reads, cost = alone[top]
+            for other in beside[top]:
+                if alive[other]:
+                    reads, cost = problem.again(place, (top,), alive)
+                    break
+            if place not in counted:
+                counted.add(place)
+                total += cost
+            for read in reads:
+                if read not in seen and not stays[read] and not (alive[read] and needed_until[read] >= when):
+                    seen.add(read)
+                    stack.append(read)
+        alive[value] = was
+        return total
+
+    def score(self, value: int) -> float:
+        gap = max(self.next_use(value) - self.now, 1)
+        return self.again_cost(value) / (self.problem.sizes[value] * gap**self.distance)
+
+    # ---- changes of what is alive
+
+    def enter(self, value: int) -> None:
+        self.alive[value] = self.made[value] = True
+        self.bytes_alive += self.problem.sizes[value]
+        if not self.stays[value] and not self.is_over(value):
+            heapq.heappush(self.heap, (0.0, value))
+
+    def drop(self, value: int) -> None:
+        self.alive[value] = False
+        self.bytes_alive -= self.problem.sizes[value]
+
+    def make_room(self, wanted: int) -> None:
+        """Drop values until `wanted` bytes more fit, as long as there are any that may go; what is read next, last."""
+        soon: list[tuple[float, int]] = []
+        while self.bytes_alive + wanted > self.limit and self.heap:
+            known, value = heapq.heappop(self.heap)
+            if not self.alive[value] or self.is_over(value) or not self.may_go(value):
+                continue
+            if self.pins[value]:
+                self.pinned_scores[value] = known
+                continue
+            if self.next_use(value) == self.now:
+                soon.append((self.score(value), value))
+                continue
+            score = self.score(value)
+            if self.heap and score > self.heap[0][0] * 1.001 and score > known * 1.001:
+                heapq.heappush(self.heap, (score, value))
+                continue
+            self.drop(value)
+        for score, value in sorted(soon):
+            if self.bytes_alive + wanted > self.limit:
+                self.drop(value)
+            else:
+                heapq.heappush(self.heap, (score, value))
+
+    def ensure(self, targets: Sequence[int]) -> bool:
+        """Make all of `targets` alive and pin them; False where too much has to run."""
+        missing = [v for v in targets if not self.alive[v]]
+        if not missing:
+            for value in targets:
+                self.pins[value] += 1
+            return True
+        done = self.make_again(missing)
+        # What was there may have had to make room meanwhile.
+        gone = [v for v in targets if not self.alive[v]]
+        for value in targets:
+            if self.alive[value] and value not in missing:
+                self.pins[value] += 1
+        return done and (not gone or self.make_again(gone))
+
+    def make_again(self, targets: Sequence[int]) -> bool:
+        """Make all of `targets`, which are not there, and pin them; False where too much has to run.
+
+        All that is missing is found first, from the last unit to the first, so that each runs once and what several
+        of them read stays until the last.
+        """
+        wanted: dict[int, list[int]] = {}
+        heap: list[int] = []
+
+        def want(value: int) -> None:
+            place = self.problem.maker[value]
+            if place not in wanted:
+                wanted[place] = []
+                heapq.heappush(heap, -place)
+            if value not in wanted[place]:
+                wanted[place].append(value)
+
+        def pin(value: int) -> None:
+            self.pins[value] += 1
+            if not self.alive[value]:
+                want(value)
+
+        for target in targets:
+            pin(target)
+            for other in self.guide.together.get(target, ()):
+                if self.made[other] and not self.alive[other] and not self.is_over(other):
+                    want(other)
+        runs: list[tuple[Run, float]] = []
+        while heap:
+            place = -heapq.heappop(heap)
+            makes = self.with_others(place, wanted[place])
+            reads, cost = self.problem.again(place, makes, self.alive)
+            reads = tuple(dict.fromkeys(reads))
+            runs.append((Run(place, reads, makes, True), cost))
+            for read in reads:
+                pin(read)
+        for run, cost in reversed(runs):
+            self.repeat(run, cost)
+        return len(self.runs) <= _MOST_RUNS * len(self.problem.units) + 100
+
+    def with_others(self, place: int, wanted: Sequence[int]) -> tuple[int, ...]:
+        """What a second run of the unit at `place` had better make: what is `wanted` and what will be read later."""
+        makes = self.problem.units[place].makes
+        return tuple(v for v in makes if v in wanted or not (self.alive[v] or self.is_over(v)))
+
+    def repeat(self, run: Run, cost: float) -> None:
+        self.make_room(sum(self.problem.sizes[v] for v in run.makes) + self.problem.scratch(run))
+        self.runs.append(run)
+        self.cost += cost
+        for value in run.makes:
+            self.enter(value)
+        self.dropped.difference_update(run.makes)
+        for read in run.reads:
+            self.unpin(read)
+
+    def unpin(self, value: int) -> None:
+        self.pins[value] -= 1
+        if self.pins[value] or not self.alive[value]:
+            return
+        if not self.is_over(value):
+            if value in self.pinned_scores:
+                heapq.heappush(self.heap, (self.pinned_scores.pop(value), value))
+        elif not self.stays[value]:
+            self.drop(value)
+
+    def run(self) -> Order | None:
+        problem, alive, left, pins = self.problem, self.alive, self.left, self.pins
+        sizes, stays = problem.sizes, self.stays
+        for place, unit in enumerate(problem.units):
+            self.now = place
+            reads = problem.reads_once[place]
+            if not self.ensure(reads):
+                return None
+            for value in self.held_until.get(place, ()):
+                if alive[value] and not pins[value] and self.is_over(value) and not stays[value]:
+                    self.drop(value)
+            wanted = unit.scratch
+            for value in unit.makes:
+                wanted += sizes[value]
+            for new, old in unit.over:
+                if old in reads and problem.last_use(old) == place:
+                    wanted -= sizes[new]
+            if self.bytes_alive + wanted > self.limit:
+                self.make_room(wanted)
+            self.runs.append(Run(place, unit.reads, unit.makes))
+            for value in unit.makes:
+                self.enter(value)
+            for value in reads:
+                left[value] -= 1
+                if self.is_over(value):
+                    # Nothing reads it again, but what is made again may.
+                    pins[value] -= 1
+                    if not stays[value]:
+                        self.drop(value)
+                else:
+                    self.unpin(value)
+            for value in unit.makes:
+                if self.is_over(value) and not stays[value]:
+                    self.drop(value)
+            for value in (*reads, *unit.makes) if self.dropped else ():
+                far = value in self.dropped and self.next_use(value) > place + 2
+                if far and alive[value] and not pins[value] and self.may_go(value):
+                    self.drop(value)
+        return problem.order(self.runs, self.cost)

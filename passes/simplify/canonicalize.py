@@ -1,0 +1,272 @@
+"""From what users and derivatives write to the few forms that fusion and lowering know."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ...ir import OPS, Builder, Graph, Node, Value, node_flops
+from ...ir.ops.contraction import Pair
+from ...ir.ops.window import WINDOW_OPS
+from ..graph.dead_code import without_dead_code
+from ..graph.rewrite import Pass
+from ..graph.views import VIEW_OPS, View, own, through
+from ..kernels.accumulators import links, reads_of_bases
+from ..kernels.conv_operands import is_convolution
+from ..kernels.conv_tiles import geometry
+
+_dot = OPS["dot"]
+_copy = OPS["copy"]
+_reshape = OPS["reshape"]
+_transpose = OPS["transpose"]
+
+# Ops that read their operands as plain contiguous arrays.
+NEEDS_CONTIGUOUS = WINDOW_OPS | {
+    *("gather", "scatter_add", "cumsum", "moments", "concatenate", "pad", "scan"),
+    *("conv", "conv_add", "conv_weight_gradient", "conv_weight_gradient_add"),
+}
+
+# What a product that a loop adds up is called together with the sum.
+_ADDED = {"dot": "dot_add", "conv_weight_gradient": "conv_weight_gradient_add"}
+
+
+@dataclass(frozen=True)
+class Canonicalize(Pass):
+    """Establishes the laws of the passes after it:
+
+    - `dot` is `(batch..., m, k) x (batch..., k, n)`, and one of the last two axes of each operand is dense.
+    - A reduction runs over neighbouring axes, none of them empty; `argmax` and `argmin` over the last.
+    - Every view op is a true view; a `copy` stands where memory has to move.
+    - Every output is a value of its own, no input and no view; one that is written back to an input is a `copy`, or a
+      product that can be made there.
+    - The body of a `scan` writes its new carries over the old ones (and keeps these laws).
+    - A sum that a loop carries, to which a product or a weight gradient is added, is a `dot_add` or a
+      `conv_weight_gradient_add`.
+    - Of two convolutions in the backward whose sum alone is read, the smaller is a `conv_add` onto the other; so is
+      one onto a gradient that goes past it too.
+    - There is no `stop_gradient` and no transposition or reshape without effect.
+    """
+
+    def __call__(self, graph: Graph) -> Graph:
+        rewriter = _Canonicalizer(graph)
+        return without_dead_code(rewriter.run())
+
+
+def _is_tiled(node: Node) -> bool:
+    """Whether a node is a convolution by tiled kernels."""
+    return is_convolution(node) and geometry(node) is not None
+
+
+class _Canonicalizer:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.b = Builder()
+        self.views: dict[Value, View] = {}
+        self.copies: dict[Value, Value] = {}
+        self.carried: set[Value] = set()
+        self.reads = Counter(v for node in graph.nodes for v in node.inputs)
+        self.reads.update(graph.outputs)
+
+    def run(self) -> Graph:
+        b, graph = self.b, self.graph
+        mapping = {v: b.input(v.type, v.name) for v in graph.inputs}
+        self.views.update((v, own(v)) for v in b.inputs)
+        self.carried.update(b.inputs[j] for j in graph.aliases.values())
+        for node in graph.nodes:
+            b.origin = node.origin
+            outputs = self.node(node, [mapping[v] for v in node.inputs])
+            mapping.update(zip(node.outputs, outputs))
+        outputs: list[Value] = []
+        reads = reads_of_bases(b.nodes, [mapping[v] for v in graph.outputs], self.views)
+        for i, value in enumerate(graph.outputs):
+            new = mapping[value]
+            written = i in graph.aliases and not self.in_its_place(new, b.inputs[graph.aliases[i]], reads)
+            if (
+                written
+                or new.node is None
+                or self.views[new].base is not new
+                or new in outputs
+                or new.node.op.name == "constant"
+            ):
+                b.origin = value.node.origin if value.node else b.origin
+                outputs.append(self.emit("copy", new))
+            else:
+                outputs.append(new)
+        return b.graph(outputs, graph.aliases, graph.output_names)
+
+    def in_its_place(self, value: Value, old: Value, reads: Mapping[Value, int]) -> bool:
+        """Whether `value` can be made over `old`: a product that does not read it, or a sum that continues it."""
+        node = value.node
+        if node is None:
+            return False
+        if node.op.name == "dot":
+            return not any(self.views[v].base is old for v in node.inputs)
+        first = next((v.node for v in reversed(links(value, old, reads))), None)
+        return first is not None and sum(self.views[v].base is old for v in first.inputs) == 1
+
+    def emit(self, op: str, *inputs: Value, **attrs: object) -> Value:
+        value = self.b.emit(OPS[op], *inputs, **attrs)
+        self._enter(value)
+        return value
+
+    def _enter(self, value: Value) -> None:
+        node = value.node
+        if node is not None and node.op.name in VIEW_OPS:
+            view = through(node, self.views[node.inputs[0]])
+            assert view is not None, node
+            self.views[value] = view
+        else:
+            self.views[value] = own(value)
+
+    def node(self, node: Node, inputs: list[Value]) -> list[Value]:
+        name = node.op.name
+        if name == "stop_gradient":
+            return inputs
+        if name == "dot":
+            return [self.dot(node, *inputs)]
+        if name == "dot_add":
+            return [self.emit("add", inputs[2], self.dot(node, *inputs[:2]))]
+        if name == "conv_add" and geometry(node) is None:
+            x, w, total = map(self.contiguous, inputs)
+            return [self.emit("add", total, self.emit("conv", x, w, **node.attrs))]
+        if name == "add" and (total := self.added(node, *inputs) or self.joined(node, *inputs)) is not None:
+            return [total]
+        if name in VIEW_OPS:
+            return [self.view(node, inputs[0])]
+        if name.startswith("reduce_"):
+            return [self.reduction(node, inputs[0])]
+        if name in ("argmax", "argmin"):
+            return [self.arg_reduction(node, inputs[0])]
+        if _is_tiled(node):
+            # Weights are packed before use, from wherever they lie.
+            inputs = [v if i == 1 else self.contiguous(v) for i, v in enumerate(inputs)]
+        elif name in NEEDS_CONTIGUOUS:
+            inputs = [self.contiguous(v) for v in inputs]
+        copied = self.b.copy(node, inputs)
+        if name == "scan":
+            body, consts = node.attrs["body"], node.attrs["consts"]
+            over = {o: consts + o for o in range(node.attrs["carries"])}
+            copied.attrs["body"] = Graph(body.inputs, body.nodes, body.outputs, over)
+        for value in copied.outputs:
+            self._enter(value)
+        return list(copied.outputs)
+
+    def contiguous(self, value: Value) -> Value:
+        """The value itself where it is laid out contiguously, else its copy, made once."""
+        if self.views[value].contiguous:
+            return value
+        if value not in self.copies:
+            self.copies[value] = self.emit("copy", value)
+        return self.copies[value]
+
+    def view(self, node: Node, x: Value) -> Value:
+        if through(node, self.views[x]) is None:
+            x = self.contiguous(x)
+        return self.emit(node.op.name, x, **node.attrs)
+
+    def transposed(self, x: Value, perm: tuple[int, ...]) -> Value:
+        return x if perm == tuple(range(len(perm))) else self.emit("transpose", x, perm=perm)
+
+    def reshaped(self, x: Value, shape: tuple[int, ...]) -> Value:
+        if x.type.shape == shape:
+            return x
+        probe = Builder()
+        node = probe.emit_node(_reshape, x, shape=shape)
+        if through(node, self.views[x]) is None:
+            x = self.contiguous(x)
+        return self.emit("reshape", x, shape=shape)
+
+    def reduction(self, node: Node, x: Value) -> Value:
+        reduced: tuple[int, ...] = node.attrs["axes"]
+        if any(x.type.shape[a] == 0 for a in reduced):
+            one = node.op.name == "reduce_prod"  # the largest and the smallest of nothing are no values
+            result = self.b.full(one, node.output.type)
+            self._enter(result)
+            return result
+        axes = tuple(a for a in reduced if x.type.shape[a] != 1)
+        if len(axes) < len(reduced):
+            # Axes of length 1 leave by a reshape; the others keep their numbers less those that left before them.
+            gone = [a for a in reduced if x.type.shape[a] == 1]
+            x = self.reshaped(x, tuple(n for i, n in enumerate(x.type.shape) if i not in gone))
+            axes = tuple(a - sum(g < a for g in gone) for a in axes)
+        # The last run of neighbouring axes goes first; kept axes of length 1 are no obstacle within a run.
+        while axes:
+            run = [axes[-1]]
+            for axis in reversed(axes[:-1]):
+                if all(x.type.shape[i] == 1 for i in range(axis + 1, run[0])):
+                    run.insert(0, axis)
+                else:
+                    break
+            x = self.emit(node.op.name, x, axes=tuple(run))
+            axes = axes[: len(axes) - len(run)]
+        return x
+
+    def arg_reduction(self, node: Node, x: Value) -> Value:
+        axis, last = node.attrs["axis"], x.type.ndim - 1
+        if x.type.shape[axis] == 1:
+            return self.emit("full", value=0, shape=node.output.type.shape, dtype=node.output.type.dtype)
+        x = self.transposed(x, (*(i for i in range(x.type.ndim) if i != axis), axis))
+        return self.emit(node.op.name, x, axis=last)
+
+    def dot(self, node: Node, x: Value, y: Value) -> Value:
+        pairs: tuple[Pair, Pair] = (node.attrs["contract"], node.attrs["batch"])
+        (cx, cy), (bx, by) = pairs
+        free_x = tuple(i for i in range(x.type.ndim) if i not in cx and i not in bx)
+        free_y = tuple(i for i in range(y.type.ndim) if i not in cy and i not in by)
+        batch_shape = tuple(x.type.shape[i] for i in bx)
+        m = math.prod(x.type.shape[i] for i in free_x)
+        n = math.prod(y.type.shape[i] for i in free_y)
+        k = math.prod(x.type.shape[i] for i in cx)
+        left = self.reshaped(self.transposed(x, (*bx, *free_x, *cx)), (*batch_shape, m, k))
+        right = self.reshaped(self.transposed(y, (*by, *cy, *free_y)), (*batch_shape, k, n))
+        nb = len(bx)
+        batch = (tuple(range(nb)),) * 2
+        contract = ((nb + 1,), (nb,))
+        left, right = self.dense(left), self.dense(right)
+        product = self.emit("dot", left, right, contract=contract, batch=batch)
+        return self.reshaped(product, node.output.type.shape)
+
+    def added(self, node: Node, x: Value, y: Value) -> Value | None:
+        """carried + dot(a, b) -> dot_add(a, b, carried), where nothing else reads the product; so for a convolution's
+        weight gradient.
+        """
+        for carry, product, read in ((x, y, node.inputs[1]), (y, x, node.inputs[0])):
+            made = product.node
+            if carry in self.carried and made is not None and made.op.name in _ADDED and self.reads[read] == 1:
+                return self.emit(_ADDED[made.op.name], *made.inputs, carry, **made.attrs)
+        return None
+
+    def joined(self, node: Node, *inputs: Value) -> Value | None:
+        """z + conv(x, w) -> conv_add(x, w, z), where nothing else reads the convolution, and z is a larger one that
+        nothing else reads either, or a sum of gradients that others have read before.
+        """
+        if node.origin.role != "backward":
+            return None
+        once = [self.reads[v] == 1 for v in node.inputs]
+        ways = [v.node for v, alone in zip(inputs, once) if alone and v.node is not None and _is_tiled(v.node)]
+        ways.sort(key=lambda way: (way.op.name == "conv", -node_flops(way)))
+        if not ways or ways[-1].op.name != "conv":
+            return None
+        second = ways[-1]
+        first = next(v for v in inputs if v is not second.output)
+        if len(ways) == 1 and (all(once) or not self.is_sum(first)):
+            return None
+        self.b.origin = second.origin
+        return self.emit("conv_add", *second.inputs, first, **second.attrs)
+
+    def is_sum(self, value: Value) -> bool:
+        """Whether a value of the backward is computed, in memory of its own."""
+        node = value.node
+        own_memory = self.views[value].base is value and self.views[value].contiguous
+        return own_memory and node is not None and node.origin.role == "backward" and node.op.family == "elementwise"
+
+    def dense(self, x: Value) -> Value:
+        """A matrix operand that BLAS can read: one of the last two axes has stride 1, the other one no overlap."""
+        view = self.views[x]
+        rows, columns = view.shape[-2:]
+        row_stride, column_stride = view.strides[-2:]
+        by_rows = (column_stride == 1 or columns <= 1) and (row_stride >= max(columns, 1) or rows <= 1)
+        by_columns = (row_stride == 1 or rows <= 1) and (column_stride >= max(rows, 1) or columns <= 1)
+        return x if by_rows or by_columns or 0 in view.shape else self.contiguous(x)

@@ -1,0 +1,266 @@
+"""Channels stay last through a chain of convolutions: transpositions move to its ends, where they meet and cancel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...ir import OPS, Builder, Graph, Node, Value
+from ...ir.ops.window import WINDOW_OPS
+from ..graph.dead_code import without_dead_code
+from ..graph.rewrite import Pass
+
+Perm = tuple[int, ...]
+
+# What these make is transposed for the reader's sake; the array as it was made is the better one to compute with.
+_SEEDS = frozenset({"convolution", "window"})
+
+
+@dataclass(frozen=True)
+class ChannelsLast(Pass):
+    """Moves transpositions of what convolutions make behind the ops that read it.
+
+        f(transpose(x), transpose(y)) -> transpose(f(x, y))            f: by element
+        f(transpose(x), broadcast(y)) -> transpose(f(x, broadcast(y)))
+        reduce(transpose(x))          -> reduce(x), or its transposition
+        pad, slice, reverse, concatenate, cumsum, argmax, windows, gather of transpose(x)
+                                      -> the same along other axes, transposed
+        transpose(transpose(x))       -> x, where they cancel
+        reshape(transpose(x))         -> transpose(reshape(x)), where only axes of length 1 come and go
+
+    An op by element that reads arrays in two layouts computes in the one that has the most bytes; the rest is read
+    transposed.
+    """
+
+    def __call__(self, graph: Graph) -> Graph:
+        if not any(node.op.family in _SEEDS for node in graph.nodes):
+            return graph
+        return without_dead_code(_Mover(graph).run())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Lying:
+    """A value that is `transpose(base, perm)`; without `perm` it is `base`."""
+
+    base: Value
+    perm: Perm | None = None
+
+
+def _inverse(perm: Perm) -> Perm:
+    return tuple(sorted(range(len(perm)), key=perm.__getitem__))
+
+
+def _known(perm: Perm) -> Perm | None:
+    return None if perm == tuple(range(len(perm))) else perm
+
+
+class _Mover:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.b = Builder()
+        self.lying: dict[Value, _Lying] = {}
+        self.turned: dict[tuple[Value, Perm], Value] = {}
+        self.native: set[Value] = set()  # made by a seed, or element by element of such
+
+    def run(self) -> Graph:
+        b, graph = self.b, self.graph
+        self.lying.update((v, _Lying(b.input(v.type, v.name))) for v in graph.inputs)
+        for node in graph.nodes:
+            b.origin = node.origin
+            moved = self.moved(node)
+            if moved is None:
+                inputs = [self.straight(v) for v in node.inputs]
+                copied = b.copy(node, inputs)
+                self.lying.update((old, _Lying(new)) for old, new in zip(node.outputs, copied.outputs))
+                if node.op.family in _SEEDS or (self.keeps_axes(node) and not self.native.isdisjoint(inputs)):
+                    self.native.update(copied.outputs)
+            else:
+                self.lying[node.output] = moved
+        outputs: list[Value] = []
+        for value in graph.outputs:
+            b.origin = value.node.origin if value.node else b.origin
+            outputs.append(self.straight(value))
+        return b.graph(outputs, graph.aliases, graph.output_names)
+
+    @staticmethod
+    def keeps_axes(node: Node) -> bool:
+        return node.op.family == "elementwise" or node.op.name in ("pad", "slice", "reverse", "concatenate")
+
+    def straight(self, value: Value) -> Value:
+        """The value as it was."""
+        lying = self.lying[value]
+        return lying.base if lying.perm is None else self.transposed(lying.base, lying.perm)
+
+    def transposed(self, x: Value, perm: Perm) -> Value:
+        """`transpose(x, perm)`, made once; what is made from nothing, or repeated, is made in the new order at once."""
+        if _known(perm) is None:
+            return x
+        if (x, perm) not in self.turned:
+            self.turned[x, perm] = self._turn(x, perm)
+        return self.turned[x, perm]
+
+    def _turn(self, x: Value, perm: Perm) -> Value:
+        shape = tuple(x.type.shape[i] for i in perm)
+        where = _inverse(perm)
+        node = x.node
+        match node.op.name if node else "":
+            case "full":
+                assert node is not None
+                return self.b.emit(node.op, **{**node.attrs, "shape": shape})
+            case "iota":
+                assert node is not None
+                return self.b.emit(node.op, **{**node.attrs, "shape": shape, "axis": where[node.attrs["axis"]]})
+            case "broadcast":
+                assert node is not None
+                old: Perm = node.attrs["axes"]
+                axes = [where[a] for a in old]
+                order = tuple(sorted(range(len(axes)), key=axes.__getitem__))
+                source = self.transposed(node.inputs[0], order)
+                return self.b.emit(node.op, source, shape=shape, axes=tuple(sorted(axes)))
+            case _:
+                return self.b.emit(OPS["transpose"], x, perm=perm)
+
+    def moved(self, node: Node) -> _Lying | None:
+        """The output where a transposition of an input moved behind the node, else None."""
+        if node.op.name == "transpose":
+            return self.transpose(node)
+        if all(self.lying[v].perm is None for v in node.inputs):
+            return None
+        if node.op.family == "elementwise":
+            return self.elementwise(node)
+        rule = _RULES.get(node.op.name)
+        return None if rule is None else rule(self, node)
+
+    def transpose(self, node: Node) -> _Lying | None:
+        (x,) = node.inputs
+        lying = self.lying[x]
+        perm: Perm = node.attrs["perm"]
+        if lying.perm is not None:
+            return _Lying(lying.base, _known(tuple(lying.perm[i] for i in perm)))
+        if lying.base in self.native:
+            return _Lying(lying.base, _known(perm))
+        return None
+
+    def common(self, inputs: Sequence[Value]) -> Perm | None:
+        """The layout in which most bytes of the inputs lie; None for that in which they are written."""
+        weights: dict[Perm | None, int] = {}
+        for value in dict.fromkeys(inputs):
+            lying = self.lying[value]
+            free = lying.base.node is not None and lying.base.node.op.name in ("full", "iota", "broadcast")
+            weights[lying.perm] = weights.get(lying.perm, 0) + (0 if free else value.type.nbytes)
+        return max(weights, key=lambda perm: (weights[perm], perm is not None))
+
+    def in_layout(self, value: Value, perm: Perm) -> Value:
+        """The array of which `value` is the transposition by `perm`."""
+        lying = self.lying[value]
+        back = _inverse(perm)
+        own = lying.perm or tuple(range(len(perm)))
+        return self.transposed(lying.base, tuple(own[i] for i in back))
+
+    def elementwise(self, node: Node) -> _Lying | None:
+        perm = self.common(node.inputs)
+        if perm is None:
+            return None
+        inputs = [self.in_layout(v, perm) for v in node.inputs]
+        return _Lying(self.b.emit(node.op, *inputs, **node.attrs), perm)
+
+    def along(self, node: Node, change: Callable[[dict[str, Any], Perm], dict[str, Any]]) -> _Lying | None:
+        """An op whose output has the axes of its inputs: the same with other attributes."""
+        perm = self.common(node.inputs)
+        if perm is None:
+            return None
+        inputs = [self.in_layout(v, perm) for v in node.inputs]
+        return _Lying(self.b.emit(node.op, *inputs, **change(node.attrs, perm)), perm)
+
+    def reduction(self, node: Node) -> _Lying | None:
+        lying = self.lying[node.inputs[0]]
+        assert lying.perm is not None
+        single = "axis" in node.attrs
+        gone: tuple[int, ...] = (node.attrs["axis"],) if single else node.attrs["axes"]
+        places = [p for i, p in enumerate(lying.perm) if i not in gone]
+        axes = tuple(sorted(lying.perm[a] for a in gone))
+        attrs = {**node.attrs, **({"axis": axes[0]} if single else {"axes": axes})}
+        result = self.b.emit(node.op, lying.base, **attrs)
+        order = sorted(places)
+        return _Lying(result, _known(tuple(order.index(p) for p in places)))
+
+    def reshape(self, node: Node) -> _Lying | None:
+        (x,) = node.inputs
+        lying = self.lying[x]
+        assert lying.perm is not None
+        shape: tuple[int, ...] = node.attrs["shape"]
+        if [n for n in shape if n != 1] != [n for n in x.type.shape if n != 1]:
+            return None
+        old = lying.base.type.shape
+        long = [a for a in range(len(old)) if old[a] != 1]
+        # Where the long axes of `x`, in their order, stand among those of the base.
+        places = iter([long.index(p) for p in lying.perm if old[p] != 1])
+        if [p for p in lying.perm if old[p] != 1] == long:
+            return _Lying(self.reshaped(lying.base, shape))
+        ones = iter(range(len(long), len(shape)))
+        perm = tuple(next(ones) if n == 1 else next(places) for n in shape)
+        flat = (*(old[a] for a in long), *(1 for n in shape if n == 1))
+        return _Lying(self.reshaped(lying.base, flat), _known(perm))
+
+    def reshaped(self, x: Value, shape: tuple[int, ...]) -> Value:
+        return x if x.type.shape == shape else self.b.emit(OPS["reshape"], x, shape=shape)
+
+
+def _permuted(*names: str) -> Callable[[_Mover, Node], _Lying | None]:
+    """A rule for an op with a number for each axis in each of these attributes."""
+
+    def change(attrs: dict[str, Any], perm: Perm) -> dict[str, Any]:
+        back = _inverse(perm)
+        return {**attrs, **{name: tuple(attrs[name][i] for i in back) for name in names}}
+
+    return lambda mover, node: mover.along(node, change)
+
+
+def _reverse(mover: _Mover, node: Node) -> _Lying | None:
+    axes: tuple[int, ...] = node.attrs["axes"]
+    return mover.along(node, lambda attrs, perm: {**attrs, "axes": tuple(sorted(perm[a] for a in axes))})
+
+
+def _along_axis(mover: _Mover, node: Node) -> _Lying | None:
+    axis: int = node.attrs["axis"]
+    return mover.along(node, lambda attrs, perm: {**attrs, "axis": perm[axis]})
+
+
+def _window(mover: _Mover, node: Node) -> _Lying | None:
+    """Windows over axes that are neighbours, in the same order, in the other layout too."""
+    perm = mover.common(node.inputs)
+    if perm is None:
+        return None
+    windowed: tuple[int, ...] = node.attrs["axes"]
+    axes = tuple(perm[a] for a in windowed)
+    if axes != tuple(range(axes[0], axes[0] + len(axes))):
+        return None
+    return mover.along(node, lambda attrs, _: {**attrs, "axes": axes})
+
+
+def _indexed(mover: _Mover, node: Node) -> _Lying | None:
+    """gather and scatter_add by one row of indices, which keep the number of axes."""
+    x, indices, *updates = node.inputs
+    perm = mover.common([x, *updates])
+    if perm is None or node.attrs["batch"] or indices.type.ndim != 1:
+        return None
+    arrays = [mover.in_layout(v, perm) for v in (x, *updates)]
+    inputs = (arrays[0], mover.straight(indices), *arrays[1:])
+    return _Lying(mover.b.emit(node.op, *inputs, axis=perm[node.attrs["axis"]], batch=0), perm)
+
+
+_REDUCTIONS = ("reduce_sum", "reduce_prod", "reduce_max", "reduce_min", "argmax", "argmin")
+
+_RULES: Mapping[str, Callable[[_Mover, Node], _Lying | None]] = {
+    "pad": _permuted("low", "high", "interior"),
+    "slice": _permuted("start", "stop", "step"),
+    "reverse": _reverse,
+    "concatenate": _along_axis,
+    "cumsum": _along_axis,
+    "reshape": _Mover.reshape,
+    "gather": _indexed,
+    "scatter_add": _indexed,
+    **dict.fromkeys(WINDOW_OPS, _window),
+    **dict.fromkeys(_REDUCTIONS, _Mover.reduction),
+}

@@ -1,0 +1,95 @@
+"""Mean and variance over rows from one pass over memory."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ...ir import OPS, Builder, Graph, Node, Value
+from ...ir.ops.reduction import moment
+from ..graph.dead_code import without_dead_code
+from ..graph.rewrite import Pass, rewrite_nodes
+from ..graph.views import resolve_views
+from ..kernels.loop_nest import squeezed
+
+
+@dataclass(frozen=True)
+class OnePassVariance(Pass):
+    """`s = reduce_sum(x); q = reduce_sum((x - s / n)²)` -> `m = moments(x); s, q = m[0], m[1]`.
+
+    The second sum waits for the first one, and would read all of x again. Of a tile in the cache it is taken from the
+    tile's own mean at once; tiles are combined as Chan, Golub and LeVeque 1979 do ("Updating formulae and a pairwise
+    algorithm for computing sample variances"), so that nothing is lost beside a large mean. Only over the first axes of
+    an array of at least `least_bytes` that is laid out in order.
+    """
+
+    least_bytes: int = 1 << 15
+
+    def __call__(self, graph: Graph) -> Graph:
+        found = {node: total for node in graph.nodes if (total := _sum_before(node)) is not None}
+        if not found:
+            return graph
+        views = resolve_views(graph.inputs, graph.nodes)
+        wanted = {
+            squares: total
+            for squares, total in found.items()
+            if total.inputs[0].type.nbytes >= self.least_bytes and views[total.inputs[0]].contiguous
+        }
+        sums = set(wanted.values())
+        made: dict[Node, Value] = {}
+
+        def part(b: Builder, node: Node, of: Value, i: int) -> list[Value]:
+            value = moment(b, of, i)
+            # A moment is a view, which no output is.
+            return [OPS["copy"](b, value) if node.output in graph.outputs else value]
+
+        def rule(b: Builder, node: Node, inputs: list[Value]) -> list[Value] | None:
+            if node in sums:
+                made[node] = b.emit(OPS["moments"], inputs[0], rows=_rows(node))
+                return part(b, node, made[node], 0)
+            return part(b, node, made[wanted[node]], 1) if node in wanted else None
+
+        return without_dead_code(rewrite_nodes(graph, rule))
+
+
+def _rows(reduction: Node) -> int | None:
+    """How many axes a sum over the first ones reduces."""
+    axes: tuple[int, ...] = reduction.attrs.get("axes", ())
+    first = axes and axes == tuple(range(len(axes)))
+    return len(axes) if reduction.op.name == "reduce_sum" and first else None
+
+
+def _sum_before(node: Node) -> Node | None:
+    """The sum of x before one of (x - mean(x))², over the same axes and in the same part of a step."""
+    rows, square = _rows(node), node.inputs[0].node if node.inputs else None
+    if rows is None or square is None or square.op.name != "mul" or square.inputs[0] is not square.inputs[1]:
+        return None
+    off = square.inputs[0].node
+    if off is None or off.op.name != "sub" or node.output.type.size < 2:
+        return None
+    x, repeated = off.inputs
+    mean = _made_by(repeated, "broadcast")
+    if mean is None or mean.attrs["axes"] != tuple(range(rows, x.type.ndim)):
+        return None
+    scaled = _made_by(mean.inputs[0], "mul")
+    if scaled is None:
+        return None
+    share = x.type.dtype.type(1 / max(math.prod(x.type.shape[:rows]), 1))
+    for value, factor in (scaled.inputs, scaled.inputs[::-1]):
+        total, number = _made_by(value, "reduce_sum"), _made_by(factor, "full")
+        if total is None or number is None or x.type.dtype.type(number.attrs["value"]) != share:
+            continue
+        if total.inputs[0] is x and _rows(total) == rows and total.origin.role == node.origin.role:
+            return total
+    return None
+
+
+def _made_by(value: Value, op: str) -> Node | None:
+    """The node of an op that makes a value, whatever axes of length 1 this was given; None if it is of another op."""
+    node = value.node
+    while node is not None and node.op.name == "reshape" != op:
+        if squeezed(node.inputs[0].type.shape) != squeezed(node.output.type.shape):
+            return None
+        node = node.inputs[0].node
+    return node if node is not None and node.op.name == op else None
+

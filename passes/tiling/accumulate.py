@@ -1,0 +1,239 @@
+"""The whole step in so many parts of the batch, one after another, as gradient accumulation does."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ...ir import OPS, Builder, Graph, Node, Value
+from ...ir.ops import elementwise as ew
+from ...ir.types import INT64
+from ..graph.rewrite import Pass
+from .batch import is_cheap, is_narrow, merged_sums, own_tile
+from .tiled_axis import Axis, LoopBody, Untileable, all_operands, follow_all, in_tiles, joined
+
+
+@dataclass(frozen=True)
+class Accumulate(Pass):
+    """Runs what is aligned with the batch in loops over `parts` parts of it; values and derivatives are those of the
+    whole batch.
+
+    Known elsewhere as gradient accumulation, there by hand and for means alone. Every input that no output overwrites
+    is cut along its first axis. The graph falls into *phases*: a loop runs all that is aligned with the batch and needs
+    no sum over it, and adds up its sums; what is aligned and needs such a sum, as the gradient of a ratio of two sums
+    does, comes in the next loop, for which what it reads of those before is computed again, part by part. What is
+    neither aligned nor such a sum, as a matrix of similarities between all examples is not, is computed whole between
+    the loops, from aligned values that leave them. Where the graph runs in tiles (`TileBatch`) that are no larger than
+    a part, it stays as it is: it holds no more than was asked for.
+    """
+
+    parts: int = 1
+
+    def __call__(self, graph: Graph) -> Graph:
+        written = set(graph.aliases.values())
+        given = [v for i, v in enumerate(graph.inputs) if i not in written and v.type.ndim and v.type.size]
+        batch = {v: Axis(0, v.type.shape[0] // self.parts) for v in given if v.type.shape[0] % self.parts == 0}
+        if self.parts < 2 or not graph.aliases or not batch:
+            return graph
+        own = own_tile(graph)
+        if own is not None and own[0] * self.parts <= own[1]:
+            return graph
+        phases = _phases(graph, batch, self.parts)
+        return _Emitter(phases).run() if phases.crossing or phases.last else graph
+
+
+@dataclass
+class _Phases:
+    """Which nodes run in loops over the parts of the batch, and in which.
+
+    `phase` says of an aligned value the first loop that makes it, and of any other one before which loop it is there;
+    0 is left out.
+    """
+
+    graph: Graph
+    parts: int
+    axes: dict[Value, Axis]
+    before: set[Node]
+    """Cheap nodes that run for the whole batch before the first loop."""
+    phase: dict[Value, int] = field(default_factory=dict[Value, int])
+    looped: set[Node] = field(default_factory=set[Node])
+    crossing: set[Node] = field(default_factory=set[Node])
+    whole: set[Node] = field(default_factory=set[Node])
+
+    @property
+    def last(self) -> int:
+        """The number of the last phase."""
+        return max(self.phase.values(), default=0)
+
+    def of(self, values: Sequence[Value]) -> int:
+        """The phase of what reads `values`."""
+        return max((self.phase.get(v, 0) for v in values), default=0)
+
+
+def _phases(graph: Graph, batch: Mapping[Value, Axis], parts: int) -> _Phases:
+    before: set[Node] = set()
+    while True:
+        phases = _Phases(graph, parts, dict(batch), before)
+        early = _sort_nodes(phases)
+        if early <= before:
+            return phases
+        before = before | early
+
+
+def _sort_nodes(phases: _Phases) -> set[Node]:
+    """Fill in `phases`. Returns nodes of cheap sums that something aligned needs: to run before the first loop they
+    save another one.
+    """
+    axes, phase = phases.axes, phases.phase
+    early: set[Node] = set()
+    for node in phases.graph.nodes:
+        aligned = [v for v in node.inputs if v in axes]
+        now = phases.of(node.inputs)
+        if not aligned or node in phases.before:
+            phases.whole.add(node)
+        if aligned:
+            if now > phases.of(aligned):
+                early |= _cheap_ancestors(phases, [v for v in node.inputs if v not in axes])
+            kind = _place(node, axes, phases.parts)
+            if isinstance(kind, Mapping):
+                axes.update(kind)
+                phases.looped.add(node)
+            elif node not in phases.before:
+                in_loop = kind == "sum" and not _beside_larger(node, phases)
+                (phases.crossing if in_loop else phases.whole).add(node)
+                now = now + 1 if in_loop else max(now, phases.of(aligned) + 1)
+        if now:
+            phase.update(dict.fromkeys(node.outputs, now))
+    return early
+
+
+def _place(node: Node, axes: Mapping[Value, Axis], parts: int) -> Mapping[Value, Axis] | str:
+    """Where the axis is in the outputs of a node that reads aligned values; else whether it is a sum over the axis that
+    parts add up to, or reads all of the axis at once.
+    """
+    known = {v: axes[v] for v in node.inputs if v in axes}
+    try:
+        # What was computed whole may stand beside an aligned operand.
+        places = follow_all(node, all_operands(node, known), parts)
+    except Untileable:
+        return "whole"
+    if places is None:
+        return "whole" if is_narrow(node) else "sum"
+    return places
+
+
+def _beside_larger(node: Node, phases: _Phases) -> bool:
+    """Whether a sum over the axis reads what was computed whole, and nothing aligned that is larger: computed whole too
+    it saves a loop.
+    """
+    late = sum(v.type.nbytes for v in node.inputs if v not in phases.axes and phases.phase.get(v, 0))
+    return late >= sum(v.type.nbytes for v in node.inputs if v in phases.axes)
+
+
+def _cheap_ancestors(phases: _Phases, values: Sequence[Value]) -> set[Node]:
+    """The nodes on the way from the batch to sums over it among `values`, and to what is made of such, where all of
+    them are few and cheap; else none.
+    """
+    found: set[Node] = set()
+    stack = [v.node for v in values if v.node is not None and phases.phase.get(v, 0)]
+    while stack:
+        node = stack.pop()
+        if node in found or (node in phases.whole and not phases.of(node.outputs)):
+            continue
+        if not is_cheap(node) or len(found) > 64:
+            return set()
+        if node in phases.looped or node in phases.crossing or node in phases.whole:
+            found.add(node)
+            stack += [v.node for v in node.inputs if v.node is not None]
+    return found
+
+
+class _Emitter:
+    """Writes the step anew: what is free of the batch, the first loop, what is made of its sums, the next loop, ..."""
+
+    def __init__(self, phases: _Phases) -> None:
+        self.phases = phases
+        self.b = Builder()
+        self.new: dict[Value, Value] = {}
+        graph = phases.graph
+        self.totals = merged_sums(graph, phases.crossing, phases.whole, lambda v: phases.phase.get(v, 0))
+        self.whole_at: dict[int, list[Node]] = defaultdict(list)
+        self.sums_at: dict[int, list[Node]] = defaultdict(list)
+        for node in graph.nodes:
+            if node in phases.whole:
+                self.whole_at[0 if node in phases.before else phases.of(node.outputs)].append(node)
+            elif node in phases.crossing:
+                self.sums_at[phases.of(node.outputs) - 1].append(node)
+        self.leaving_at = self._leaving()
+
+    def _leaving(self) -> dict[int, list[Value]]:
+        """Aligned values that are read outside of the loops, by the loop that makes them."""
+        phases = self.phases
+        there = {v for node in phases.before for v in node.outputs}
+        read = {v for node in phases.whole for v in node.inputs} | set(phases.graph.outputs)
+        result: dict[int, list[Value]] = defaultdict(list)
+        for node in phases.graph.nodes:
+            if node in phases.looped:
+                for value in node.outputs:
+                    if value in read and value not in there:
+                        result[phases.phase.get(value, 0)].append(value)
+        return result
+
+    def run(self) -> Graph:
+        graph, b = self.phases.graph, self.b
+        self.new = {v: b.input(v.type, v.name) for v in graph.inputs}
+        left: set[Value] = set()
+        for phase in range(self.phases.last + 1):
+            for node in self.whole_at[phase]:
+                # What adds up sums that a loop adds up has no parts to read.
+                if self.new.keys() >= set(node.inputs):
+                    copied = b.copy(node, [self.new[v] for v in node.inputs])
+                    self.new.update(zip(node.outputs, copied.outputs))
+            sums, leaving = self.sums_at[phase], self.leaving_at[phase]
+            if sums or leaving:
+                self.emit_loop(sums, leaving, left)
+                left.update(leaving)
+        return b.graph([self.new[v] for v in graph.outputs], graph.aliases, graph.output_names)
+
+    def needed(self, sums: Sequence[Node], leaving: Sequence[Value], left: set[Value]) -> set[Node]:
+        """The aligned nodes of a loop; what has left an earlier one is read as it is."""
+        found: set[Node] = set()
+        stack = [v for node in sums for v in node.inputs] + list(leaving)
+        while stack:
+            value = stack.pop()
+            node = value.node
+            if node is not None and node in self.phases.looped and node not in found and value not in left:
+                found.add(node)
+                stack += node.inputs
+        return found
+
+    def emit_loop(self, sums: Sequence[Node], leaving: Sequence[Value], left: set[Value]) -> None:
+        phases, b = self.phases, self.b
+        loop = LoopBody(phases.axes, phases.parts, 1, lambda v: not phases.phase.get(v, 0))
+        inside = self.needed(sums, leaving, left)
+        adding = set(sums)
+        for node in phases.graph.nodes:
+            if node in inside:
+                loop.compute(node)
+            elif node in adding:
+                loop.add(node, self.totals[node])
+        body = loop.graph(leaving)
+        last = phases.graph.outputs[-1].node
+        b.origin = last.origin if last is not None else b.origin
+        consts = [self.new[v] for _, v in loop.consts]
+        zeros = [b.full(0, v.type) for v in loop.sums]
+        slices = [in_tiles(b, self.new[v], place, (phases.parts,)) for _, v, place in loop.slices]
+        if loop.number is not None:
+            slices.append(b.emit(OPS["iota"], shape=(phases.parts,), axis=0, dtype=INT64))
+        counts = {"consts": len(consts), "carries": len(zeros), "length": phases.parts, "reverse": False}
+        results = b.emit_node(OPS["scan"], *consts, *zeros, *slices, body=body, **counts).outputs
+        self.new.update(zip(loop.sums, results))
+        for node in sums:
+            if node.op.name == "scatter_add":
+                # Its parts were added to zeros.
+                total = self.totals[node]
+                with b.at(node.origin):
+                    self.new[total] = ew.add(b, self.new[node.inputs[0]], self.new[total])
+        for value, stacked in zip(leaving, results[len(zeros) :]):
+            self.new[value] = joined(b, stacked, phases.axes[value])

@@ -1,0 +1,233 @@
+"""What is far wider than all it is made of and all that becomes of it, as attention's scores are, is computed tile by
+tile, and never whole in memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...ir import Graph, Node, Value
+from ..graph.rewrite import Pass
+from .tiled_axis import Axis, Untileable, all_operands, follow
+from .tiled_loop import RowLoop, with_loops
+
+_WIDER = 2.0
+"""A product is wide that has this many times the elements of its operands together."""
+_LEAST_BYTES = 1 << 19
+"""What is smaller stays in the cache as it is."""
+_MOST_ROWS = 128
+_GOOD_ROWS = 64
+"""With fewer rows the products of a tile run at less than three quarters of their speed."""
+_LEAST_ROWS = 16
+_TILE_BYTES = 1 << 20
+"""About the size of the scores of a tile: they stay in the cache."""
+_LEAST_TILES = 4
+_STEPS = 12
+"""Nodes that may stand between one wide value and the next: the largest score of a row, subtracted from the row."""
+
+
+@dataclass(frozen=True)
+class TileAttention(Pass):
+    """Runs wide products, what is computed of them element by element and along their rows, and the products and sums
+    that they end in, in a `scan` over tiles of rows.
+
+    There is one loop for the forward and one for the backward, which makes anew what it reads of the forward's wide
+    values: from the loop of the forward leave but its narrow results (attention's output, the largest score and the sum
+    of each row). What the backward sums over the rows (the gradients of keys and values) are carries. (Rabe and Staats
+    2021, "Self-attention does not need O(n^2) memory"; Dao et al. 2022, "FlashAttention", found by the shapes alone.)
+    """
+
+    def __call__(self, graph: Graph) -> Graph:
+        seeds = [node for node in graph.nodes if _is_wide_product(node)]
+        if not seeds:
+            return graph
+        users = graph.users()
+        nothing = _from_nothing(graph)
+        loops: list[RowLoop] = []
+        taken: set[Node] = set()
+        for seed in seeds:
+            if seed not in taken:
+                found = _loops_around(graph, seed, users, nothing)
+                if found and taken.isdisjoint(n for loop in found for n in loop.nodes):
+                    loops += found
+                    taken.update(n for loop in found for n in loop.nodes)
+        return with_loops(graph, loops) if loops else graph
+
+
+def _is_wide_product(node: Node) -> bool:
+    if node.op.name != "dot" or node.output.type.dtype.kind != "f" or node.output.type.nbytes < _LEAST_BYTES:
+        return False
+    free = node.output.type.ndim - len(node.attrs["batch"][0])
+    narrow = sum(v.type.size for v in node.inputs)
+    return free == 2 and narrow > 0 and node.output.type.size >= _WIDER * narrow
+
+
+def _loops_around(graph: Graph, seed: Node, users: dict[Value, list[Node]], nothing: set[Value]) -> list[RowLoop]:
+    """The loops for the wide values that hang together with `seed`, or none where they cannot run tile by tile."""
+    shape = seed.output.type.shape
+    for axis in (len(shape) - 2, len(shape) - 1):
+        try:
+            return _tiled_along(graph, seed, axis, users, nothing)
+        except Untileable:
+            continue
+    return []
+
+
+def _tiled_along(
+    graph: Graph, seed: Node, axis: int, users: dict[Value, list[Node]], nothing: set[Value]
+) -> list[RowLoop]:
+    shape = seed.output.type.shape
+    length = shape[axis]
+    tile = _tile_rows(length, seed.output.type.nbytes)
+    if tile == 0:
+        raise Untileable
+    wide = _connected(seed, users, nothing)
+    axes: dict[Value, Axis] = {seed.output: Axis(axis, 1)}
+    for node in wide:
+        axes.update((v, Axis(axis, 1)) for v in node.outputs if v.type.shape == shape)
+    if any(v not in axes for node in wide for v in node.outputs):
+        raise Untileable
+    rank = {node: i for i, node in enumerate(graph.nodes)}
+    members = sorted(wide | _between(wide), key=rank.__getitem__)
+    size = seed.output.type.size
+    forward, backward = (RowLoop(length, tile, size, axes, nothing.__contains__) for _ in range(2))
+    late: set[Value] = set()
+    for node in members:
+        loop = forward if node.origin.role == "forward" else backward
+        _enter(loop, node, axes, late, length)
+    stack = [v for node in members for v in node.outputs if v.type.size >= size]
+    while stack:
+        for node in users[stack.pop()]:
+            loop = forward if node.origin.role == "forward" else backward
+            if node not in loop.nodes:
+                _enter(loop, node, axes, late, length)
+                stack += [v for v in node.outputs if v.type.size >= size]
+    outputs = set(graph.outputs)
+    for node in (*forward.nodes, *backward.nodes):
+        if not late.isdisjoint(node.inputs) or any(v in outputs and v.type.size >= size for v in node.outputs):
+            raise Untileable
+    for loop in (forward, backward):
+        loop.nodes = dict.fromkeys(sorted(loop.nodes, key=rank.__getitem__))
+    if any(node.op.name == "save" for node in forward.nodes):
+        raise Untileable
+    backward.anew = dict.fromkeys(sorted(_needed(backward, forward), key=rank.__getitem__))
+    return [loop for loop in (forward, backward) if loop.nodes]
+
+
+def _tile_rows(length: int, nbytes: int) -> int:
+    """Rows of a tile: a divisor of `length`; 0 where there is none that is worth it."""
+    wanted = min(length // _LEAST_TILES, _MOST_ROWS, max(_GOOD_ROWS, _TILE_BYTES * length // max(nbytes, 1)))
+    rows = max((r for r in range(1, wanted + 1) if length % r == 0), default=0)
+    return rows if rows >= _LEAST_ROWS else 0
+
+
+def _connected(seed: Node, users: dict[Value, list[Node]], nothing: set[Value]) -> set[Node]:
+    """The nodes with outputs of the seed's shape that hang together with it element by element: products, what is
+    computed of them, and what is repeated along their rows for it. What is made of `nothing` is made anew instead.
+    """
+    shape = seed.output.type.shape
+    found = {seed}
+    stack = [seed]
+
+    def joins(node: Node) -> bool:
+        kind = node.op.family == "elementwise" or _is_wide_product(node) or node.op.name == "broadcast"
+        return kind and node not in found and node.outputs[0].type.shape == shape and node.outputs[0] not in nothing
+
+    while stack:
+        node = stack.pop()
+        repeated = node.op.name == "broadcast"
+        near = [] if repeated else [reader for reader in users[node.outputs[0]] if reader.op.name != "dot"]
+        if node.op.family == "elementwise":
+            near += [v.node for v in node.inputs if v.node is not None and v.type.shape == shape]
+        for other in near:
+            if joins(other):
+                found.add(other)
+                stack.append(other)
+    return {node for node in found if node.op.name != "broadcast" or _leads_from(node, found)}
+
+
+def _leads_from(repeated: Node, wide: set[Node]) -> bool:
+    """Whether what `repeated` repeats is computed of wide values."""
+    return bool(_way_back(repeated, wide))
+
+
+def _between(wide: set[Node]) -> set[Node]:
+    """Nodes on short ways from wide values, along their rows, to wide values."""
+    return {other for node in wide if node.op.name == "broadcast" for other in _way_back(node, wide)}
+
+
+def _way_back(repeated: Node, wide: set[Node]) -> set[Node]:
+    """The nodes on short ways from wide values to `repeated`."""
+    near: list[Node] = []
+    stack = [v.node for v in repeated.inputs if v.node is not None]
+    while stack and len(near) < _STEPS:
+        source = stack.pop()
+        if source in near or source in wide or source.op.family not in ("elementwise", "movement", "reduction"):
+            continue
+        near.append(source)
+        stack += [v.node for v in source.inputs if v.node is not None]
+    return _leading_on(near, {v for node in wide for v in node.outputs})
+
+
+def _leading_on(way: list[Node], wide_values: set[Value]) -> set[Node]:
+    """Of the nodes of a way, those that depend on wide values."""
+    depending = set(wide_values)
+    found: set[Node] = set()
+    changed = True
+    while changed:
+        changed = False
+        for node in way:
+            if node not in found and not depending.isdisjoint(node.inputs):
+                found.add(node)
+                depending.update(node.outputs)
+                changed = True
+    return found
+
+
+def _enter(loop: RowLoop, node: Node, axes: dict[Value, Axis], late: set[Value], length: int) -> None:
+    """Make `node` one of the loop. A sum over all rows is `late`: no node of the loop may need it."""
+    loop.nodes[node] = None
+    if node.outputs[0] in axes and all(v in axes for v in node.outputs):
+        _check(node, axes, length)
+        return
+    known = {v: axes[v] for v in node.inputs if v in axes}
+    if not known:
+        raise Untileable
+    if node.op.name == "dot":
+        known = all_operands(node, known)
+    place = follow(node, known, length)
+    if place is None:
+        late.update(node.outputs)
+    else:
+        axes.update((v, place) for v in node.outputs)
+
+
+def _check(node: Node, axes: dict[Value, Axis], length: int) -> None:
+    """That a tile of a wide value needs but tiles of the wide values that it is computed of."""
+    known = {v: axes[v] for v in node.inputs if v in axes}
+    if known and node.op.name != "dot" and follow(node, known, length) != axes[node.outputs[0]]:
+        raise Untileable
+
+
+def _needed(backward: RowLoop, forward: RowLoop) -> set[Node]:
+    """Nodes of the forward's loop whose wide values the backward's reads, and those that they are computed of."""
+    found: set[Node] = set()
+    stack = [v.node for node in backward.nodes for v in node.inputs]
+    while stack:
+        node = stack.pop()
+        if node is None or node in found or node not in forward.nodes or node.outputs[0].type.size < forward.size:
+            continue
+        found.add(node)
+        stack += [v.node for v in node.inputs]
+    return found
+
+
+def _from_nothing(graph: Graph) -> set[Value]:
+    """Values that are made of no input: masks of positions."""
+    found: set[Value] = set()
+    for node in graph.nodes:
+        if node.op.name == "random_bits" or node.op.name == "constant":
+            continue
+        if node.op.family in ("creation", "elementwise", "movement") and all(v in found for v in node.inputs):
+            found.update(node.outputs)
+    return found

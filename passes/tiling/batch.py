@@ -1,0 +1,382 @@
+"""The whole step as a loop over tiles of the batch: forward and backward of one tile end before the next begins."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from ...ir import OPS, ArrayType, Builder, Graph, Node, Value
+from ...ir.ops import elementwise as ew
+from ...ir.ops.movement import slice_along
+from ...ir.types import INT64
+from ..graph.rewrite import Pass
+from ..graph.views import base_of
+from ..kernels.cost import work
+from .tile_cost import sharing_loss, tile_overhead
+from .tiled_axis import Axis, LoopBody, Untileable, follow_all, in_tiles, joined
+
+_OVERHEAD = 0.125
+"""What tiles add to the time of the products and convolutions is at most this part of it."""
+_GAIN = 0.75
+"""The loop must hold less than this part of what the step holds without it."""
+_UNITS = ("contraction", "convolution", "window")
+"""Families of what is no part of a fused loop: it reads and writes memory."""
+_NARROW = 8
+"""A weight has so many times the bytes of all that its gradient is a product of, at least, where that is kept for one
+product after the loop."""
+_SHARING = 0.05
+"""Threads that share every unit of a tile may lose this part of their time; else tiles run side by side in lanes."""
+
+_SMALLEST = 8
+"""Under a budget a tile may be so many times smaller than the graph wants it, or than the batch that runs whole."""
+
+
+@dataclass(frozen=True)
+class TileBatch(Pass):
+    """Runs what is aligned with the batch in a `scan` over tiles of the batch, where that holds fewer bytes.
+
+    Every value of the step is *free* of the batch, *aligned* with it along one axis, a sum *crossing* it (a weight's
+    gradient, the loss), or comes *after* such a sum. What is aligned goes into the body; sums are carries, but for
+    gradients far larger than all that they are products of, which come after the loop. Nothing aligned may need a sum
+    over the whole batch, as batch norm does; but sums that cost little (how many labels count) are taken before the
+    loop. The tiles are shared by a few *lanes*, each with sums of its own, which are added at the end. Tiles and lanes
+    follow from the graph alone, never from a budget or the number of threads: they fix the order of sums. With
+    `entries` there is one lane of tiles of so many, whatever that costs.
+    """
+
+    entries: int = 0
+
+    def __call__(self, graph: Graph) -> Graph:
+        if not graph.aliases:
+            return graph
+        for batch in _batches(graph):
+            try:
+                parts = _classify(graph, batch)
+                tile, lanes = (self.entries, 1) if self.entries else _tile_and_lanes(parts)
+                return graph if tile == 0 else _Emitter(parts, tile, lanes).run()
+            except Untileable:
+                continue
+        return graph
+
+
+def _batches(graph: Graph) -> list[dict[Value, Axis]]:
+    """Where the batch may be in the inputs that no output overwrites: the most frequent leading length first; then
+    lengths that others have as their second one, as what goes over time first has.
+    """
+    written = set(graph.aliases.values())
+    inputs = [v for i, v in enumerate(graph.inputs) if i not in written and v.type.ndim]
+    leading = Counter(v.type.shape[0] for v in inputs)
+    second = Counter(v.type.shape[1] for v in inputs if v.type.ndim > 1)
+    result: list[dict[Value, Axis]] = []
+    for length in sorted(leading, key=lambda n: (-leading[n], -n))[:1]:
+        result.append({v: Axis(0, 1) for v in inputs if v.type.shape[0] == length})
+    for length in sorted(leading.keys() & second.keys(), key=lambda n: (-leading[n] - second[n], -n)):
+        first = {v: Axis(0, 1) for v in inputs if v.type.shape[0] == length}
+        result.append(first | {v: Axis(1, 1) for v in inputs if v not in first and length in v.type.shape[1:2]})
+    return [batch for batch in result if _length(batch) > 1]
+
+
+def _length(batch: dict[Value, Axis]) -> int:
+    value, place = next(iter(batch.items()))
+    return value.type.shape[place.axis]
+
+
+@dataclass
+class _Parts:
+    """How the nodes of a graph relate to the batch."""
+
+    graph: Graph
+    length: int
+    axes: dict[Value, Axis] = field(default_factory=dict[Value, Axis])
+    looped: set[Node] = field(default_factory=set[Node])
+    crossing: set[Node] = field(default_factory=set[Node])
+    after: set[Node] = field(default_factory=set[Node])
+    before: set[Node] = field(default_factory=set[Node])
+
+    @cached_property
+    def totals(self) -> dict[Node, Value]:
+        """For each node that sums over the batch the value that its sum becomes."""
+        return merged_sums(self.graph, self.crossing, self.after)
+
+    @property
+    def sum_bytes(self) -> int:
+        """Bytes of all sums over the batch."""
+        return sum(v.type.nbytes for v in dict.fromkeys(self.totals.values()))
+
+
+def merged_sums(
+    graph: Graph, crossing: Container[Node], after: Container[Node], phase: Callable[[Value], int] = lambda value: 0
+) -> dict[Node, Value]:
+    """For each node of `crossing`, which sum over the batch, the value that its sum becomes: its output, or a sum of
+    several of one `phase`, such as the gradient of a weight that is used twice, if nothing else reads the parts.
+    """
+    users = graph.users()
+    outputs = set(graph.outputs)
+    parts = {node.output: [node] for node in graph.nodes if node in crossing}
+    for node in graph.nodes:
+        if node.op.name != "add" or node not in after or node.inputs[0] is node.inputs[1]:
+            continue
+        if any(v not in parts or len(users[v]) != 1 or v in outputs for v in node.inputs):
+            continue
+        if phase(node.inputs[0]) == phase(node.inputs[1]):
+            parts[node.output] = [n for v in node.inputs for n in parts.pop(v)]
+    return {node: total for total, nodes in parts.items() for node in nodes}
+
+
+def _classify(graph: Graph, batch: dict[Value, Axis]) -> _Parts:
+    """The parts of a graph whose inputs have the batch where `batch` says. Raises `Untileable` where it is mixed."""
+    before: set[Node] = set()
+    while True:
+        parts = _Parts(graph, _length(batch), dict(batch), before=before)
+        wanted = _sort_nodes(parts)
+        if not wanted:
+            return parts
+        before = before | wanted
+
+
+def _sort_nodes(parts: _Parts) -> set[Node]:
+    """Fill in `parts`; returns nodes that must run before the loop, upon which all begins anew."""
+    graph, axes = parts.graph, parts.axes
+    late: set[Value] = set()
+    for node in graph.nodes:
+        aligned = [v for v in node.inputs if v in axes]
+        if not aligned:
+            if not late.isdisjoint(node.inputs):
+                parts.after.add(node)
+                late.update(node.outputs)
+            continue
+        needed = [v for v in node.inputs if v in late]
+        if needed:
+            return _cheap_ancestors(parts, needed)
+        places = follow_all(node, axes, parts.length)
+        if places is not None:
+            axes.update(places)
+            # What runs before the loop is cheap: for a tile it is made anew.
+            parts.looped.add(node)
+        elif node not in parts.before:
+            (parts.after if is_narrow(node) else parts.crossing).add(node)
+            late.update(node.outputs)
+    return set()
+
+
+def is_narrow(node: Node) -> bool:
+    """Whether the operands of a product take far fewer bytes than the product, even for the whole batch."""
+    return node.op.name == "dot" and _NARROW * sum(v.type.nbytes for v in node.inputs) <= node.output.type.nbytes
+
+
+_CHEAP = ("elementwise", "creation", "movement", "reduction")
+
+
+def is_cheap(node: Node) -> bool:
+    """Whether a node costs little to compute for the whole batch and again for each tile."""
+    return node.op.family in _CHEAP
+
+
+def _cheap_ancestors(parts: _Parts, values: Sequence[Value]) -> set[Node]:
+    """What aligned and crossing nodes the values are made of. Raises where computing those for the whole batch first
+    would cost much.
+    """
+    found: set[Node] = set()
+    stack = [v.node for v in values if v.node is not None]
+    while stack:
+        node = stack.pop()
+        if node in found or not (node in parts.looped or node in parts.crossing or node in parts.after):
+            continue
+        if not is_cheap(node):
+            raise Untileable
+        found.add(node)
+        stack += [v.node for v in node.inputs if v.node is not None]
+    if len(found) > 64:
+        raise Untileable
+    return found
+
+
+# ---- how large a tile
+
+
+def own_tile(graph: Graph) -> tuple[int, int] | None:
+    """The batch entries that run at a time where the graph runs in tiles, with the length of the batch; else None."""
+    for batch in _batches(graph):
+        try:
+            parts = _classify(graph, batch)
+            tile, lanes = _tile_and_lanes(parts)
+        except Untileable:
+            continue
+        return (tile * lanes, parts.length) if tile else None
+    return None
+
+
+def _tile_and_lanes(parts: _Parts) -> tuple[int, int]:
+    """Batch entries of a tile and number of lanes, or 0 where the loop would not pay."""
+    length, nodes = parts.length, [*parts.looped, *parts.crossing]
+    most = _OVERHEAD * work(nodes)
+    overhead = tile_overhead(nodes, parts.axes, length)
+    tile = next((t for t in range(1, length // 2 + 1) if length % t == 0 and overhead * (length // t) <= most), 0)
+    if tile == 0:
+        return 0, 0
+    tiles = length // tile
+    sums, held = parts.sum_bytes, _held_bytes(parts)
+    shared = sharing_loss(nodes, parts.axes, length, tile) <= _SHARING
+    for lanes in (1,) if shared else (2, 3, 1):
+        if tiles % lanes == 0 and lanes * (sums + held / tiles) < _GAIN * held:
+            return tile, lanes
+    return 0, 0
+
+
+@dataclass(frozen=True, slots=True)
+class SmallerTile:
+    """A tile of `entries` of the `length` of the batch, one after the other in one lane; `slowdown` is the time that it
+    adds to that of the step, as a part of it.
+    """
+
+    entries: int
+    length: int
+    slowdown: float
+
+
+def smaller_tiles(graph: Graph, parts_of_batch: int = 1) -> list[SmallerTile]:
+    """Tiles in which the step holds fewer bytes than in those that the graph wants, or in so many parts of the batch,
+    from the largest down; each is at most half as large as the one before, and none so small that products come to a
+    few rows.
+    """
+    for batch in _batches(graph) if graph.aliases else ():
+        try:
+            parts = _classify(graph, batch)
+        except Untileable:
+            continue
+        length, nodes = parts.length, [*parts.looped, *parts.crossing]
+        tile, lanes = _tile_and_lanes(parts)
+        if parts_of_batch > 1 and (tile == 0 or tile * lanes * parts_of_batch > length):
+            tile, lanes = length // parts_of_batch, 1
+        sums, held = parts.sum_bytes, _held_bytes(parts)
+        now = lanes * (sums + held * tile / length) if tile else held
+        cost = tile_overhead(nodes, parts.axes, length) * length / max(work(nodes), 1.0)
+        already = cost / tile if tile else 0.0
+        entries = [tile] if lanes > 1 else []
+        for t in range((tile or length) - 1, ((tile or length) - 1) // _SMALLEST, -1):
+            if length % t == 0 and (not entries or 2 * t <= entries[-1]):
+                entries.append(t)
+        return [SmallerTile(t, length, cost / t - already) for t in entries if sums + held * t / length < now]
+    return []
+
+
+def _held_bytes(parts: _Parts) -> int:
+    """About what the step holds of aligned values: those of the forward that products, convolutions and windows of the
+    backward read, and two as large as the largest, which a unit reads and makes.
+    """
+    kept: dict[Value, int] = {}
+    for node in (*parts.looped, *parts.crossing):
+        if node.op.family not in _UNITS or node.origin.role == "forward":
+            continue
+        for value in node.inputs:
+            base = base_of(value)
+            if base in parts.axes and base.node is not None and base.node.origin.role == "forward":
+                kept[base] = base.type.nbytes
+    units = (v for n in parts.looped if n.op.family in _UNITS for v in n.outputs)
+    return sum(kept.values()) + 2 * max((v.type.nbytes for v in units), default=0)
+
+
+# ---- the new graph
+
+
+class _Emitter:
+    """Writes the step anew: what is free, the loop, what comes after."""
+
+    def __init__(self, parts: _Parts, tile: int, lanes: int) -> None:
+        self.parts = parts
+        self.tile = tile
+        self.lanes = lanes
+        self.tiles = parts.length // tile
+        self.b = Builder()
+        self.new: dict[Value, Value] = {}
+        self.loop = LoopBody(parts.axes, parts.length, tile, lambda value: True)
+
+    def run(self) -> Graph:
+        graph, parts, b = self.parts.graph, self.parts, self.b
+        self.new = {v: b.input(v.type, v.name) for v in graph.inputs}
+        inside = (parts.looped | parts.crossing) - parts.before
+        for node in graph.nodes:
+            if node not in inside and node not in parts.after:
+                self.keep(node)
+        for node in graph.nodes:
+            if node in parts.looped:
+                self.loop.compute(node)
+            elif node in parts.crossing:
+                self.loop.add(node, parts.totals[node])
+        self.emit_loop(self.leaving(inside))
+        for node in graph.nodes:
+            # What adds up sums that the loop adds up has no parts to read.
+            if node in parts.after and self.new.keys() >= set(node.inputs):
+                self.keep(node)
+        return b.graph([self.new[v] for v in graph.outputs], graph.aliases, graph.output_names)
+
+    def keep(self, node: Node) -> None:
+        copied = self.b.copy(node, [self.new[v] for v in node.inputs])
+        self.new.update(zip(node.outputs, copied.outputs))
+
+    def leaving(self, inside: set[Node]) -> list[Value]:
+        """Aligned values that are read outside of the loop."""
+        read = {v for node in self.parts.graph.nodes if node not in inside for v in node.inputs}
+        read.update(self.parts.graph.outputs)
+        looped = self.parts.looped & inside
+        return [v for n in self.parts.graph.nodes if n in looped for v in n.outputs if v in read]
+
+    def emit_loop(self, leaving: list[Value]) -> None:
+        b, loop = self.b, self.loop
+        sums = list(loop.sums)
+        body = loop.graph(leaving)
+        b.origin = self.parts.graph.outputs[-1].node.origin if self.parts.graph.outputs[-1].node else b.origin
+        consts = [self.new[v] for _, v in loop.consts]
+        sequences = [in_tiles(b, self.new[v], place, self.in_lanes) for _, v, place in loop.slices]
+        if loop.number is not None:
+            iota = b.emit(OPS["iota"], shape=(self.tiles,), axis=0, dtype=INT64)
+            sequences.append(iota if self.lanes == 1 else b.emit(OPS["reshape"], iota, shape=self.in_lanes))
+        if self.lanes == 1:
+            results = self.turns(b, body, consts, [v.type for v in sums], sequences)
+        else:
+            lane = Builder(b.origin)
+            given = [lane.input(v.type) for v in consts]
+            parts = [lane.input(ArrayType(v.type.shape[1:], v.type.dtype)) for v in sequences]
+            inner = lane.graph(self.turns(lane, body, given, [v.type for v in sums], parts))
+            attrs = {"body": inner, "consts": len(consts), "carries": 0, "length": self.lanes, "reverse": False}
+            results = b.emit_node(OPS["scan"], *consts, *sequences, **attrs).outputs
+        for value, result in zip(sums, results):
+            b.origin = value.node.origin if value.node is not None else b.origin
+            self.new[value] = self.total(value, result)
+        for value, stacked in zip(leaving, results[len(sums) :]):
+            self.new[value] = self.joined(stacked, value)
+
+    @property
+    def in_lanes(self) -> tuple[int, ...]:
+        """The tiles as (lanes, turns), or (turns,) where there is but one lane."""
+        return (self.tiles,) if self.lanes == 1 else (self.lanes, self.tiles // self.lanes)
+
+    def turns(
+        self, b: Builder, body: Graph, consts: list[Value], sums: list[ArrayType], sequences: list[Value]
+    ) -> Sequence[Value]:
+        """The results of a lane's loop over its tiles."""
+        zeros = [b.full(0, t) for t in sums]
+        counts = {"consts": len(consts), "carries": len(zeros), "length": self.in_lanes[-1]}
+        return b.emit_node(OPS["scan"], *consts, *zeros, *sequences, body=body, **counts, reverse=False).outputs
+
+    def total(self, value: Value, stacked: Value) -> Value:
+        """The sum of what the lanes have, one after the other."""
+        b, shape = self.b, value.type.shape
+        result = stacked if self.lanes == 1 else None
+        for i in range(self.lanes if self.lanes > 1 else 0):
+            one = b.emit(OPS["slice"], stacked, **slice_along(stacked.type.shape, 0, i, i + 1))
+            one = b.emit(OPS["reshape"], one, shape=shape)
+            result = one if result is None else ew.add(b, result, one)
+        assert result is not None
+        for node, total in self.parts.totals.items():
+            if total is value and node.op.name == "scatter_add":
+                result = ew.add(b, self.new[node.inputs[0]], result)
+        return result
+
+    def joined(self, stacked: Value, value: Value) -> Value:
+        """(lanes, turns, ...) with a tile at the batch axis, as the whole value."""
+        place = self.parts.axes[value]
+        flat = self.b.emit(OPS["reshape"], stacked, shape=(self.tiles, *self.loop.shape(value.type.shape, place)))
+        return joined(self.b, flat, place)

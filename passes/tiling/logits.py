@@ -1,0 +1,199 @@
+"""What is large and only passes through, as the logits of a large vocabulary do, is computed rows by rows, forward and
+backward in one loop.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ...ir import Graph, Node, Value
+from ...ir.ops.contraction import Pair
+from ..graph.rewrite import Pass
+from ..kernels.cost import work
+from .tile_cost import sharing_loss, tile_overhead
+from .tiled_axis import Axis, Untileable, all_operands, follow
+from .tiled_loop import RowLoop, with_loops
+
+_LEAST_BYTES = 16 << 20
+"""What is smaller stays in the cache, or does not weigh."""
+_GAIN = 0.75
+"""The loop must hold less than this part of what is held without it."""
+_OVERHEAD = 0.2
+"""What tiles add to the time of the products is at most this part of it."""
+_SHARING = 0.05
+"""Threads that share every product of a tile may lose this part of their time."""
+_GOOD_ROWS = 64
+"""With fewer rows the products of a tile run at less than three quarters of their speed."""
+_MADE = ("elementwise", "creation", "movement")
+_MOST_NODES = 200
+"""A chain of more nodes is more than a large value and what becomes of it at once."""
+
+
+@dataclass(frozen=True)
+class TileLogits(Pass):
+    """Runs a large product, all that is computed of it and all that lies between, in a `scan` over tiles of its rows,
+    where no row needs what is summed over all of them.
+
+    The logits of a tile, their softmax, its cross entropy and the gradient to the logits, the gradient to what the
+    logits are made of are rows; the gradient of the weight is summed up by the loop, and continues the sum that it is
+    added to. What leaves is narrow: nothing is computed twice. The chain is found by the shapes alone, whatever the
+    loss. Tiles follow from the graph alone, never from a budget or the number of threads: they fix the order of sums.
+    """
+
+    def __call__(self, graph: Graph) -> Graph:
+        seeds = [node for node in graph.nodes if _is_large_product(node)]
+        if not seeds:
+            return graph
+        rank = {node: i for i, node in enumerate(graph.nodes)}
+        users = graph.users()
+        loops: list[RowLoop] = []
+        taken: set[Node] = set()
+        for seed in seeds:
+            loop = None if seed in taken else _loop_of(graph, seed, users, rank)
+            if loop is not None and taken.isdisjoint(loop.nodes):
+                loops.append(loop)
+                taken.update((*loop.nodes, *loop.continued.values()))
+        return with_loops(graph, loops) if loops else graph
+
+
+def _is_large_product(node: Node) -> bool:
+    return node.op.name == "dot" and node.output.type.nbytes >= _LEAST_BYTES and not node.attrs["batch"][0]
+
+
+def _loop_of(graph: Graph, seed: Node, users: Mapping[Value, list[Node]], rank: Mapping[Node, int]) -> RowLoop | None:
+    """The loop around a large product, or None where there is none that pays."""
+    try:
+        chain = _chain(graph, seed, users, rank)
+    except Untileable:
+        return None
+    for axis in range(seed.output.type.ndim):
+        try:
+            return _loop_along(axis, chain, users, lambda v: v.node is None or rank[v.node] < rank[seed])
+        except Untileable:
+            continue
+    return None
+
+
+def _chain(graph: Graph, seed: Node, users: Mapping[Value, list[Node]], rank: Mapping[Node, int]) -> list[Node]:
+    """The product, all that reads it or what is as large and made of it, and what lies between, in order.
+
+    Raises `Untileable` where that is much, or what is large is an output, or as large a value comes in from outside: a
+    part of what is kept from the forward for the backward would be whole in memory anyway.
+    """
+    size = seed.output.type.size
+    outputs = set(graph.outputs)
+    found: list[Node] = []
+    heap = [rank[seed]]
+    seen = {seed}
+    last = rank[seed]
+    large: set[Value] = set()
+    while heap and heap[0] <= last:
+        node = graph.nodes[heapq.heappop(heap)]
+        found.append(node)
+        if len(found) > _MOST_NODES:
+            raise Untileable
+        for value in node.outputs:
+            readers = users[value]
+            if value.type.size >= size:
+                if value in outputs:
+                    raise Untileable
+                large.add(value)
+                last = max(last, *(rank[reader] for reader in readers), last)
+            for reader in readers:
+                if reader not in seen:
+                    seen.add(reader)
+                    heapq.heappush(heap, rank[reader])
+    chosen: set[Node] = set()
+    for node in reversed(found):
+        if not large.isdisjoint(node.inputs) or any(not chosen.isdisjoint(users[v]) for v in node.outputs):
+            chosen.add(node)
+    chain = [seed, *(node for node in found if node in chosen and node is not seed)]
+    made = {v for node in chain for v in node.outputs}
+    if any(_is_whole(v, size) for node in chain for v in node.inputs if v not in made):
+        raise Untileable
+    return chain
+
+
+def _is_whole(value: Value, size: int) -> bool:
+    """Whether a value from outside has `size` elements or more in memory: it is not made of smaller ones row by row."""
+    stack, seen = [value], {value}
+    while stack:
+        value = stack.pop()
+        node = value.node
+        if value.type.size < size:
+            continue
+        if node is None or (node.op.family not in _MADE and node.op.name not in ("gather", "scatter_add")):
+            return True
+        stack += (v for v in node.inputs if v not in seen)
+        seen.update(node.inputs)
+    return False
+
+
+def _loop_along(
+    axis: int, chain: list[Node], users: Mapping[Value, list[Node]], early: Callable[[Value], bool]
+) -> RowLoop:
+    """The loop of a chain along an axis of the product that it begins with; raises `Untileable` where there is none,
+    or none that pays. `early` tells what is there before.
+    """
+    seed = chain[0]
+    length, nbytes = seed.output.type.shape[axis], seed.output.type.nbytes
+    operand, place = _cut_operand(seed, axis)
+    axes: dict[Value, Axis] = {seed.output: Axis(axis, 1)}
+    aligned = {operand: place}
+    late: set[Value] = set()
+    sums: list[Node] = []
+    for node in chain[1:]:
+        if not late.isdisjoint(node.inputs) or node.op.name == "scan":
+            raise Untileable
+        known = {v: axes[v] for v in node.inputs if v in axes}
+        if node.op.name == "dot":
+            known = all_operands(node, known)
+            aligned.update(known)
+        place = follow(node, known, length)
+        if place is None:
+            sums.append(node)
+            late.update(node.outputs)
+        else:
+            axes.update((v, place) for v in node.outputs)
+    continued = {node: add for node in sums if (add := _only_added(node, users, early)) is not None}
+    pair: Pair = seed.attrs["contract"]
+    contracted = math.prod(operand.type.shape[a] for a in pair[seed.inputs.index(operand)])
+    least = -(-_GOOD_ROWS * length * contracted // operand.type.size)
+    held = sum(node.output.type.nbytes for node in sums if node not in continued)
+    tile = _tile(chain, aligned | axes, length, least)
+    if tile == 0 or held + nbytes * tile // length >= _GAIN * nbytes:
+        raise Untileable
+    size = seed.output.type.size
+    nodes = dict.fromkeys(chain)
+    return RowLoop(length, tile, size, axes, lambda v: v.type.size >= size, nodes, continued=continued)
+
+
+def _tile(nodes: Sequence[Node], aligned: Mapping[Value, Axis], length: int, least: int) -> int:
+    """The smallest tile of `least` entries or more, of `length`, that costs little time; 0 if none does."""
+    most = _OVERHEAD * work(nodes)
+    overhead = tile_overhead(nodes, aligned, length)
+    for tile in (t for t in range(least, length // 2 + 1) if length % t == 0):
+        if overhead * (length // tile) <= most and sharing_loss(nodes, aligned, length, tile) <= _SHARING:
+            return tile
+    return 0
+
+
+def _cut_operand(seed: Node, axis: int) -> tuple[Value, Axis]:
+    """The operand that is cut where the product is cut along `axis`, and where."""
+    rule = seed.op.axes([v.type for v in seed.inputs], seed.output.type, seed.attrs)
+    for value, of_input in zip(seed.inputs, rule):
+        if (place := of_input[axis]) is not None:
+            return value, Axis(place, 1)
+    raise Untileable
+
+
+def _only_added(node: Node, users: Mapping[Value, list[Node]], early: Callable[[Value], bool]) -> Node | None:
+    """The node that adds a sum, which nothing else reads, to something that is there `early`, before the loop."""
+    readers = users[node.output]
+    if len(readers) != 1 or readers[0].op.name != "add":
+        return None
+    others = [v for v in readers[0].inputs if v is not node.output]
+    return readers[0] if len(others) == 1 and early(others[0]) else None

@@ -1,0 +1,41 @@
+"""Lanes: the iterations of a loop of which none waits for another, side by side or one after the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...ir import Builder, Graph, Node, Value
+from ..graph.rewrite import Pass, rewrite_nodes
+
+MOST_PARALLEL = 4
+
+
+def parallel_iterations(node: Node) -> int:
+    """The iterations of a `scan` that may run side by side: all where none waits for another and they are few."""
+    length: int = node.attrs["length"]
+    apart = node.attrs["carries"] == 0 and not node.attrs.get("in_turn", False)
+    return length if apart and 1 < length <= MOST_PARALLEL else 1
+
+
+def run_concurrently(node: Node, threads: int) -> bool:
+    """Whether each lane of a `scan` is run by one of `threads` workers, in an arena of its own; otherwise all workers
+    share one iteration after the other.
+    """
+    return 1 < threads <= parallel_iterations(node)
+
+
+@dataclass(frozen=True)
+class SerializeIterations(Pass):
+    """Lets the parallel iterations of loops run one after the other: each is shared by all workers, and all use one
+    arena.
+
+    What a lane computes is the same, bit for bit; workers meet more often.
+    """
+
+    def __call__(self, graph: Graph) -> Graph:
+        def rule(b: Builder, node: Node, inputs: list[Value]) -> list[Value] | None:
+            if node.op.name != "scan" or parallel_iterations(node) == 1:
+                return None
+            return list(b.emit_node(node.op, *inputs, **{**node.attrs, "in_turn": True}).outputs)
+
+        return rewrite_nodes(graph, rule)

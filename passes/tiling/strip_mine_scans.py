@@ -1,0 +1,398 @@
+"""Loops over time in segments: the products around a loop are made segment by segment, with its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ...ir import Graph, Node, Value
+from ...ir.ops.elementwise import CHECKS
+from ..graph.rewrite import Pass
+from ..graph.topological_order import topological_order
+from ..graph.views import VIEW_OPS
+from ..kernels.cost import CACHE_PER_NS, MEMORY_PER_NS, work
+from .tile_cost import sharing_loss, tile_overhead
+from .tiled_axis import Axis, Untileable, all_operands, follow, through_reshape
+from .tiled_loop import RowLoop, with_loops
+
+_LEAST_BYTES = 4 << 20
+"""What is smaller stays in the cache, or does not weigh."""
+_LEAST_SEGMENTS = 8
+"""With fewer of them a segment holds much of what the whole sequence does."""
+_OVERHEAD = 0.05
+"""What segments add to the time of the products is at most this part of it."""
+_SHARING = 0.05
+"""Threads that share every product of a segment may lose this part of their time."""
+_MOST_NODES = 400
+"""Loops with more nodes between them are more than layers."""
+_LONGEST_CHAIN = 32
+"""What is made again is made in so many nodes, one after the other, at most."""
+_STEPS = Axis(0, 1)
+_ROLES = ("forward", "recompute", "optimizer", "backward")
+
+
+@dataclass(frozen=True)
+class StripMineScans(Pass):
+    """Runs a loop over time, and what is made for its steps and of them, in a `scan` over segments of time:
+
+        gates = x @ w                             loop over segments:
+        ys = loop(gates)                              gates = x of the segment @ w
+                                                      ys of the segment = loop(gates)
+        dgates = backward loop(dys)               backward loop over segments:
+        dw = x^T @ dgates                             dgates = backward loop(dys of the segment)
+        dx = dgates @ w^T                             dw += x^T of the segment @ dgates
+                                                      dx of the segment = dgates @ w^T
+
+    So what the gates read and their gradients stand for one segment alone. Loops in the same direction of which one
+    reads what the other makes, as those of layers do, run in the same segments, with all that lies between. Where
+    products are that make fewer than they read, they are left to others before the loop; sequences that are short or
+    small are left alone. Steps that are left over behind the last whole segment run beside the loop. Segments follow
+    from the graph alone, never from a budget or the number of threads: they fix the order of sums. With `steps`
+    segments have so many, however small what stands for them is and whatever they cost.
+    """
+
+    steps: int = 0
+
+    def __call__(self, graph: Graph) -> Graph:
+        scans = [node for node in graph.nodes if _is_over_time(node)]
+        if not scans:
+            return graph
+        least = 1 if self.steps else _LEAST_BYTES
+        groups = _groups(graph, scans)
+        cheap = _remade(graph)
+        for group in groups:
+            group.anew = _made_anew(group, groups, cheap)
+            group.axes.update((n.output, place) for n, place in group.anew.items())
+        groups = [group for group in groups if group.largest() >= least]
+        alike = {group.length: [g for g in groups if g.length == group.length] for group in groups}
+        users = graph.users()
+        steps = {length: self.fixed(length) or _steps_of_a_segment(same, users) for length, same in alike.items()}
+        groups = [group for group in groups if steps[group.length]]
+        rows = [_row_loop(group, cheap, steps[group.length]) for group in groups]
+        return with_loops(graph, rows) if rows else graph
+
+    def fixed(self, length: int) -> int:
+        """`steps` where loops of this length have segments of so many; otherwise 0."""
+        return self.steps if length >= _LEAST_SEGMENTS * self.steps else 0
+
+
+def _is_over_time(node: Node) -> bool:
+    """Whether a node is a loop of many steps, each of which needs the one before for more than a sum."""
+    if node.op.name != "scan" or node.attrs["length"] < 2 * _LEAST_SEGMENTS:
+        return False
+    body: Graph = node.attrs["body"]
+    users = body.users()
+    return any(not _is_sum(body, users, node.attrs["consts"] + k, k) for k in range(node.attrs["carries"]))
+
+
+def _is_sum(body: Graph, users: Mapping[Value, Sequence[Node]], carry: int, k: int) -> bool:
+    """Whether a carry is only added to."""
+    value, total = body.inputs[carry], body.outputs[k]
+    while value is not total:
+        readers = users[value]
+        if len(readers) != 1 or readers[0].op.name not in ("add", "scatter_add"):
+            return False
+        value = readers[0].output
+    return True
+
+
+@dataclass
+class _Group:
+    """Loops over time that run in the same segments, and the nodes that run with them, in the order of the graph.
+
+    `axes` tells where time is in what they make. Nodes of `sums` sum over it. What is `looked_up` in a table for the
+    steps is looked up in every loop that reads it; products that make no less than they read, `wide`, are made in every
+    loop that runs again. What others have that is made `anew` here is not among the nodes.
+    """
+
+    length: int
+    scans: list[Node]
+    nodes: list[Node] = field(default_factory=list["Node"])
+    axes: dict[Value, Axis] = field(default_factory=dict["Value", Axis])
+    sums: list[Node] = field(default_factory=list["Node"])
+    looked_up: dict[Node, Axis] = field(default_factory=dict["Node", Axis])
+    wide: dict[Node, Axis] = field(default_factory=dict["Node", Axis])
+    anew: dict[Node, Axis] = field(default_factory=dict["Node", Axis])
+
+    def largest(self) -> int:
+        """Bytes of the largest value that stands for a segment alone, if a product makes or reads it."""
+        products = [n for n in (*self.nodes, *self.anew) if n.op.name == "dot"]
+        return max((v.type.nbytes for n in products for v in (*n.inputs, n.output) if v in self.axes), default=0)
+
+    def straight(self) -> list[Node]:
+        """The nodes that are no loops over time."""
+        return [node for node in self.nodes if node not in self.scans]
+
+    def alone(self, users: Mapping[Value, Sequence[Node]]) -> set[Value]:
+        """What products read or make of the group that nothing else reads: it stands for a segment alone."""
+        inside = set(self.nodes)
+
+        def is_read_here(value: Value) -> bool:
+            readers = users[value]
+            return inside.issuperset(readers) and all(is_read_here(n.output) for n in readers if n.op.name in VIEW_OPS)
+
+        found: set[Value] = set()
+        for node in self.straight():
+            for value in (*node.inputs, node.output) if node.op.name == "dot" else ():
+                while value.node in inside and value.node.op.name in VIEW_OPS:
+                    value = value.node.inputs[0]
+                if value.node in inside and value in self.axes and is_read_here(value):
+                    found.add(value)
+        return found
+
+    def aligned(self) -> dict[Value, Axis]:
+        """`axes` with what comes in for products."""
+        found = dict(self.axes)
+        for node in self.straight():
+            if node.op.name == "dot":
+                found.update(all_operands(node, {v: self.axes[v] for v in node.inputs if v in self.axes}))
+                if node.output in self.axes:
+                    found.update(_sources(node, self.axes[node.output], self.length) or {})
+        return found
+
+
+# ---- which loops run together, and what with them
+
+
+def _groups(graph: Graph, scans: Sequence[Node]) -> list[_Group]:
+    """Groups of loops, of the forward first, then those that run again; as many loops in one as do not wait for each
+    other, in the backward those whose forwards are in one, so that it can run these again.
+    """
+    found: list[_Group] = []
+    home: dict[Node, _Group] = {}
+    taken: set[Node] = set()
+    for scan in (s for role in _ROLES for s in reversed(scans) if s.origin.role == role):
+        if scan in taken:
+            continue
+        of_forward = home.get(_forward_of(scan, scans))
+        alike = [s for s in scans if _alike(s, scan) and home.get(_forward_of(s, scans)) is of_forward]
+        for together in (alike, [scan]):
+            group = _group(graph, scan, taken, together)
+            if group is not None and _in_order(graph, [*found, group]):
+                found.append(group)
+                home.update(dict.fromkeys(group.scans, group))
+                taken.update(group.nodes)
+                break
+    return found
+
+
+def _forward_of(scan: Node, scans: Sequence[Node]) -> Node:
+    """The loop that a loop of the backward is the derivative of; of another the loop itself."""
+    made = (s for v in scan.inputs for s in scans if v.node is s and not _is_backward(s))
+    return next(made, scan) if _is_backward(scan) else scan
+
+
+def _is_backward(scan: Node) -> bool:
+    return scan.origin.role == "backward"
+
+
+def _in_order(graph: Graph, groups: Sequence[_Group]) -> bool:
+    unit_of: dict[Node, Node | int] = {node: node for node in graph.nodes}
+    for i, group in enumerate(groups):
+        unit_of.update(dict.fromkeys(group.nodes, i))
+    try:
+        topological_order(graph, unit_of)
+    except ValueError:
+        return False
+    return True
+
+
+def _group(graph: Graph, scan: Node, taken: set[Node], together: Sequence[Node]) -> _Group | None:
+    """A loop, and those before it that may run `together` with it, with the nodes between them; in the forward with
+    those that make what it reads from what is no wider, in the backward with those that read what it makes. None where
+    one of them needs the end of another.
+    """
+    length, forward = scan.attrs["length"], not _is_backward(scan)
+    scans, before = _behind(scan, taken, together)
+    group = _Group(length, scans)
+    group.looked_up.update((n, place) for n, place in before.items() if forward and n.op.name == "gather")
+    made: set[Value] = set()
+    late: set[Value] = set()
+    ends: set[Node] = set(scans)
+    for node in graph.nodes:
+        if (node in scans or node in before) and not late.isdisjoint(node.inputs):
+            return None
+        if node in scans:
+            first = node.attrs["carries"]
+            late.update(node.outputs[:first])
+            group.axes.update((v, _STEPS) for v in node.outputs[first:])
+        elif node in before and (not made.isdisjoint(node.inputs) or (forward and _widens(node, before[node], length))):
+            group.axes.update((v, before[node]) for v in node.outputs)
+            ends.add(node)
+        elif made.isdisjoint(node.inputs) and late.isdisjoint(node.inputs):
+            continue
+        elif forward or node in taken or not _follows(group, node, late):
+            late.update(node.outputs)
+            continue
+        elif node.op.name == "dot" or node in group.sums:
+            ends.add(node)
+        made.update(node.outputs)
+        group.nodes.append(node)
+    users = graph.users()
+    kept: set[Node] = set()
+    for node in reversed(group.nodes):
+        if node in ends or any(not kept.isdisjoint(users[v]) for v in node.outputs):
+            kept.add(node)
+    group.nodes = [node for node in group.nodes if node in kept]
+    if forward:
+        group.wide.update((n, before[n]) for n in group.nodes if n in before and _widens(n, before[n], length))
+    return group
+
+
+def _follows(group: _Group, node: Node, late: set[Value]) -> bool:
+    """Whether a node that reads what the group makes can run with it; where it is entered in the group."""
+    known = {v: group.axes[v] for v in node.inputs if v in group.axes}
+    if not known or not late.isdisjoint(node.inputs) or len(group.nodes) >= _MOST_NODES or node.op.name == "scan":
+        return False
+    try:
+        place = follow(node, all_operands(node, known), group.length)
+    except Untileable:
+        return False
+    if place is None:
+        group.sums.append(node)
+        late.update(node.outputs)
+    else:
+        group.axes.update((v, place) for v in node.outputs)
+    return True
+
+
+def _behind(scan: Node, taken: set[Node], together: Sequence[Node]) -> tuple[list[Node], dict[Node, Axis]]:
+    """The loops in whose segments a loop runs, and the nodes that make what they read step by step, with the axis that
+    is time.
+    """
+    length = scan.attrs["length"]
+    scans = [scan]
+    found: dict[Node, Axis] = {}
+    pending = [(v, _STEPS) for v in scan.inputs[scan.attrs["consts"] + scan.attrs["carries"] :]]
+    while pending and len(found) < _MOST_NODES:
+        value, place = pending.pop()
+        node = value.node
+        if node is None or node in found or node in scans or node in taken:
+            continue
+        if node.op.name == "scan":
+            first = node.attrs["consts"] + node.attrs["carries"]
+            if node in together and place == _STEPS and value.index >= node.attrs["carries"]:
+                scans.append(node)
+                pending += ((v, _STEPS) for v in node.inputs[first:])
+            continue
+        sources = _sources(node, place, length)
+        if sources is not None:
+            found[node] = place
+            pending += sources.items()
+    return scans, found
+
+
+def _alike(node: Node, scan: Node) -> bool:
+    """Whether two loops over time go through the same steps in the same order, both forward or both backward."""
+    same = all(node.attrs[key] == scan.attrs[key] for key in ("length", "reverse"))
+    return same and node.origin.role == scan.origin.role
+
+
+def _widens(node: Node, place: Axis, length: int) -> bool:
+    """Whether a node is a product that makes no less than it reads."""
+    sources = _sources(node, place, length) or {}
+    return node.op.name == "dot" and all(v.type.size <= node.output.type.size for v in sources)
+
+
+def _sources(node: Node, place: Axis, length: int) -> dict[Value, Axis] | None:
+    """The inputs of a node that are aligned with this axis of its output; None where it needs more than they have."""
+    if len(node.outputs) > 1 or node.op.family in ("scan", "custom", "region", "window") or not node.inputs:
+        return None
+    if node.op.name in CHECKS:
+        return None
+    try:
+        if node.op.name == "reshape":
+            source = node.inputs[0]
+            found = {source: through_reshape(node.output.type.shape, source.type.shape, place, length)}
+        else:
+            rule = node.op.axes([v.type for v in node.inputs], node.output.type, node.attrs)
+            found: dict[Value, Axis] = {}
+            for value, of_input in zip(node.inputs, rule):
+                axis = of_input[place.axis]
+                if axis is not None and value.type.shape[axis] == length * place.inner:
+                    found[value] = Axis(axis, place.inner)
+        return found if found and follow(node, found, length) == place else None
+    except Untileable:
+        return None
+
+
+# ---- segments
+
+
+def _steps_of_a_segment(groups: Sequence[_Group], users: Mapping[Value, Sequence[Node]]) -> int:
+    """The fewest steps of a segment for all these loops of one length that cost little time, or less than what need not
+    go through memory saves; or up to twice as many of which none are left over. 0 if all cost much.
+    """
+    length = groups[0].length
+    costs = [(g.straight(), g.aligned()) for g in groups]
+    time = sum(work(g.nodes) for g in groups)
+    overhead = sum(tile_overhead(nodes, aligned, length) for nodes, aligned in costs)
+    alone = sum(v.type.nbytes for g in groups for v in g.alone(users))
+    saved = 2 * alone * (1 / MEMORY_PER_NS - 1 / CACHE_PER_NS)
+
+    def cheap(steps: int) -> bool:
+        more = overhead * -(-length // steps)
+        if more > max(_OVERHEAD * time, saved):
+            return False
+        lost = sum(work(nodes) * sharing_loss(nodes, aligned, length, steps) for nodes, aligned in costs if work(nodes))
+        return lost + more <= saved or (lost <= _SHARING * time and more <= _OVERHEAD * time)
+
+    most = length // _LEAST_SEGMENTS
+    least = next(filter(cheap, range(2, most + 1)), 0)
+    even = (n for n in range(least, min(2 * least, most) + 1) if n and length % n == 0 and cheap(n))
+    return next(even, least)
+
+
+def _row_loop(group: _Group, cheap: set[Value], steps: int) -> RowLoop:
+    """The loop over segments of a group, in which what is `cheap` is made again."""
+    nodes, anew = dict.fromkeys(group.nodes), dict.fromkeys(group.anew)
+    over = frozenset(group.scans)
+    return RowLoop(group.length, steps, 0, group.axes, cheap.__contains__, nodes, anew, over=over)
+
+
+def _made_anew(group: _Group, groups: Sequence[_Group], cheap: set[Value]) -> dict[Node, Axis]:
+    """What a group reads that is looked up for others too, or made where its loops run for the first time."""
+    alike = [g for g in groups if g.length == group.length]
+    there = {n: place for g in alike for n, place in g.looked_up.items()}
+    if any(scan.origin.role == "recompute" for scan in group.scans):
+        there.update((n, place) for g in alike if g is not group for n, place in g.wide.items())
+    read = _read(group, cheap)
+    return {n: place for n, place in there.items() if n.output in read}
+
+
+def _read(group: _Group, cheap: set[Value]) -> set[Value]:
+    """What the nodes of a group read that they do not make, and what that is made of again."""
+    made = {v for node in group.nodes for v in node.outputs}
+    pending = [v for node in group.nodes for v in node.inputs if v not in made]
+    found: set[Value] = set()
+    while pending:
+        value = pending.pop()
+        if value in found:
+            continue
+        found.add(value)
+        if value.node is not None and (value in cheap or value.node.op.name in VIEW_OPS):
+            pending += value.node.inputs
+    return found
+
+
+def _remade(graph: Graph) -> set[Value]:
+    """Element-wise values that are made of no more bytes than they have, beside inputs of the graph, in a few nodes."""
+    sources: dict[Value, frozenset[Value]] = {}
+    depths: dict[Value, int] = {}
+    found: set[Value] = set()
+    for node in graph.nodes:
+        name = node.op.name
+        if node.op.family == "creation" and name != "constant":
+            sources.update(dict.fromkeys(node.outputs, frozenset()))
+        elif name in VIEW_OPS or (node.op.family == "elementwise" and name not in CHECKS and name != "copy"):
+            whole = frozenset(s for v in node.inputs for s in sources.get(v, _own(v)))
+            depth = 1 + max((depths.get(v, 0) for v in node.inputs), default=0)
+            if sum(s.type.nbytes for s in whole) <= node.output.type.nbytes and depth <= _LONGEST_CHAIN:
+                sources[node.output], depths[node.output] = whole, depth
+                if name not in VIEW_OPS:
+                    found.add(node.output)
+    return found
+
+
+def _own(value: Value) -> frozenset[Value]:
+    return frozenset() if value.node is None else frozenset((value,))

@@ -1,0 +1,112 @@
+"""What running the step tile by tile of the batch costs beside the work itself: from the graph alone, never from a
+budget or the number of threads, because tiles fix the order of sums.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from ...ir import Node, Value, node_flops
+from ...ir.ops.contraction import Pair
+from ..kernels.cost import BARRIER_NS, BLAS_PER_NS, CACHE_PER_NS, MEMORY_PER_NS, PACKED_ROWS
+from ..kernels.matmul_tiles import ENOUGH_TILES, cut_into
+from .tiled_axis import Axis, follow_scan
+
+_CACHE_BYTES = 16 << 20
+"""Weights and sums of more bytes come from memory for every tile."""
+_PACK_NS = 0.6
+"""For each element of a convolution's weight: it is packed, across its strides."""
+_ADD_NS = 0.5
+"""For each element of a convolution's weight gradient: it is added to the sum, across its strides."""
+_UNIT_NS = 1000.0
+"""A convolution's kernels begin, with what stands beside them."""
+
+
+def tile_overhead(nodes: Sequence[Node], aligned: Mapping[Value, Axis], length: int) -> float:
+    """The nanoseconds that every tile adds on one core, however small it is: weights are read and packed, sums are
+    read and written, in every step of a loop anew. `aligned` has the values that are cut into tiles, of `length`
+    entries in all.
+    """
+    loops = [n for n in nodes if n.op.name == "scan"]
+    inside = sum(n.attrs["length"] * _in_a_step(n, aligned, length) for n in loops)
+    return inside + _straight_overhead(nodes, aligned)
+
+
+def _in_a_step(loop: Node, aligned: Mapping[Value, Axis], length: int) -> float:
+    way = follow_scan(loop, aligned, length)
+    nodes = [n for n in loop.attrs["body"].nodes if n.outputs[0] in way.body]
+    return tile_overhead(nodes, way.body, length)
+
+
+def _straight_overhead(nodes: Iterable[Node], aligned: Mapping[Value, Axis]) -> float:
+    nodes = [n for n in nodes if n.op.family in ("contraction", "convolution", "window")]
+    moved = {n: _moved_bytes(n, aligned) for n in nodes}
+    rate = CACHE_PER_NS if sum(moved.values()) < _CACHE_BYTES else MEMORY_PER_NS
+    return sum(_fixed(n, aligned) + moved[n] / rate for n in nodes)
+
+
+def _moved_bytes(node: Node, aligned: Mapping[Value, Axis]) -> int:
+    """Bytes of weights that are read and of sums that are read and written; a product reads what it adds to while it
+    multiplies.
+    """
+    weights = sum(v.type.nbytes for v in node.inputs if v not in aligned)
+    ways = 1 if node.op.name == "dot" else 2
+    return weights + sum(ways * v.type.nbytes for v in node.outputs if v not in aligned)
+
+
+def _fixed(node: Node, aligned: Mapping[Value, Axis]) -> float:
+    weights = sum(v.type.size for v in node.inputs if v not in aligned)
+    match node.op.name:
+        case "dot":
+            return 2 * weights * PACKED_ROWS / BLAS_PER_NS
+        case "conv":
+            return _UNIT_NS + weights * _PACK_NS
+        case "conv_weight_gradient":
+            return _UNIT_NS + node.output.type.size * _ADD_NS
+        case _:
+            return _UNIT_NS
+
+
+def sharing_loss(nodes: Iterable[Node], aligned: Mapping[Value, Axis], length: int, tile: int) -> float:
+    """What two threads lose that share every product and convolution of a tile, as a part of their time, against two
+    that run a tile each: they meet after each, and pack operands that are cut in two.
+    """
+    total = lost = 0.0
+    for node in nodes:
+        if node.op.name == "scan":
+            # A step of a loop is short: what is shared there is lost in meetings.
+            total += node_flops(node) * tile / length / BLAS_PER_NS / 2
+            lost += 2 * BARRIER_NS * node.attrs["length"]
+            continue
+        if node.op.family not in ("contraction", "convolution"):
+            continue
+        time = node_flops(node) * tile / length / BLAS_PER_NS / 2
+        total += time
+        lost += 2 * BARRIER_NS
+        if node.op.name == "dot":
+            batches, m, n, k = _sizes(node, aligned, length, tile)
+            cut = cut_into(ENOUGH_TILES, batches, m, n, k)
+            lost += time * PACKED_ROWS * ((cut.down - 1) / max(m, 1) + (cut.across - 1) / max(n, 1))
+            lost += 0.0 if cut.tiles > 1 else time
+    return lost / total if total else math.inf
+
+
+def _sizes(node: Node, aligned: Mapping[Value, Axis], length: int, tile: int) -> tuple[int, int, int, int]:
+    """Batches, rows, columns and depth of the product of a tile."""
+    contract: Pair = node.attrs["contract"]
+    batch: Pair = node.attrs["batch"]
+    shapes: list[list[int]] = []
+    for value in node.inputs:
+        shape = list(value.type.shape)
+        if value in aligned:
+            shape[aligned[value].axis] = shape[aligned[value].axis] * tile // length
+        shapes.append(shape)
+    x, y = shapes
+    free = [
+        math.prod(n for a, n in enumerate(shape) if a not in contract[side] and a not in batch[side])
+        for side, shape in enumerate(shapes)
+    ]
+    batches = min(math.prod(x[a] for a in batch[0]), math.prod(y[a] for a in batch[1]))
+    depth = min(math.prod(x[a] for a in contract[0]), math.prod(y[a] for a in contract[1]))
+    return batches, free[0], free[1], depth

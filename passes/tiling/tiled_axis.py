@@ -1,0 +1,442 @@
+"""Cutting a graph into tiles along one axis of its values: how the axis goes through nodes, and the body of a loop
+over the tiles.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ...ir import OPS, ArrayType, Builder, Graph, Node, Value
+from ...ir.ops import elementwise as ew
+from ...ir.types import INT64
+from ..graph.views import VIEW_OPS
+
+
+class Untileable(Exception):
+    """Something cannot run tile by tile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """The axis of a value that is cut into tiles: each of the entries that are counted stands for `inner` in a row."""
+
+    axis: int
+    inner: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScanAxes:
+    """How the axis goes through a `scan`: where it is in its inputs, in the values of its body, in its outputs."""
+
+    inputs: tuple[Axis | None, ...]
+    body: Mapping[Value, Axis]
+    outputs: tuple[Axis, ...]
+
+
+def follow_scan(node: Node, axes: Mapping[Value, Axis], length: int) -> ScanAxes:
+    """How the axis goes through a loop over something else, such as the time of a sequence.
+
+    A carry that begins as an array without the axis, such as zeros, has it where its later ones do. Raises `Untileable`
+    where the loop sums over the axis, or goes over the axis itself.
+    """
+    graph: Graph = node.attrs["body"]
+    first, stop = node.attrs["consts"], node.attrs["consts"] + node.attrs["carries"]
+    places = [axes.get(v) for v in node.inputs]
+    if any(p is not None and p.axis == 0 for p in places[stop:]):
+        raise Untileable
+    while True:
+        given = [p if i < stop or p is None else Axis(p.axis - 1, p.inner) for i, p in enumerate(places)]
+        inside = {v: p for v, p in zip(graph.inputs, given) if p is not None}
+        for inner in graph.nodes:
+            if not inside.keys().isdisjoint(inner.inputs):
+                found = follow_all(inner, inside, length)
+                if found is None:
+                    raise Untileable
+                inside.update(found)
+        carried = [inside.get(v) for v in graph.outputs[: stop - first]]
+        if carried == places[first:stop]:
+            break
+        if any(old is not None and old != new for old, new in zip(places[first:stop], carried)):
+            raise Untileable
+        places[first:stop] = carried
+    outputs: list[Axis] = []
+    for i, value in enumerate(graph.outputs):
+        place = inside.get(value)
+        if place is None:
+            raise Untileable
+        outputs.append(place if i < stop - first else Axis(place.axis + 1, place.inner))
+    return ScanAxes(tuple(places), inside, tuple(outputs))
+
+
+def follow_all(node: Node, axes: Mapping[Value, Axis], length: int) -> Mapping[Value, Axis] | None:
+    """As `follow`, for each output, of any node."""
+    if node.op.name == "scan":
+        return dict(zip(node.outputs, follow_scan(node, axes, length).outputs))
+    place = follow(node, axes, length)
+    return None if place is None else dict.fromkeys(node.outputs, place)
+
+
+def follow(node: Node, axes: Mapping[Value, Axis], length: int) -> Axis | None:
+    """The axis of the outputs of a node that reads aligned values (those in `axes`), or None if it sums over the axis.
+
+    Raises `Untileable` where a tile of the output needs more than a tile of what is aligned.
+    """
+    name, attrs = node.op.name, node.attrs
+    known = [axes.get(v) for v in node.inputs]
+    if name == "dot":
+        return _follow_dot(node, axes)
+    if name == "conv_weight_gradient":
+        if known[0] is None or known[0].axis != 0 or known[1] != known[0]:
+            raise Untileable
+        return None
+    if name == "scatter_add" and known[0] is None and known[1] is not None and attrs["batch"] == 0:
+        if known[2] is None:
+            raise Untileable
+        return None
+    if name == "gather" and known[1] is not None and attrs["batch"] == 0:
+        if known[0] is not None:
+            raise Untileable
+        place = Axis(attrs["axis"] + known[1].axis, known[1].inner)
+    elif name == "reshape":
+        assert known[0] is not None
+        place = through_reshape(node.inputs[0].type.shape, node.output.type.shape, known[0], length)
+    elif node.op.family == "reduction" and "axes" in attrs:
+        assert known[0] is not None
+        if known[0].axis in attrs["axes"]:
+            if name != "reduce_sum":
+                raise Untileable
+            return None
+        place = Axis(known[0].axis - sum(a < known[0].axis for a in attrs["axes"]), known[0].inner)
+    else:
+        place = _by_rule(node, known)
+    for value in node.outputs:
+        if value.type.shape[place.axis] != length * place.inner:
+            raise Untileable
+    return place
+
+
+def _by_rule(node: Node, known: list[Axis | None]) -> Axis:
+    """The output axis with which that of every aligned input is aligned, by the op's own rule."""
+    rule = node.op.axes([v.type for v in node.inputs], node.outputs[0].type, node.attrs)
+    places = {
+        Axis(o, place.inner)
+        for of_input, place in zip(rule, known)
+        if place is not None
+        for o, i in enumerate(of_input)
+        if i == place.axis
+    }
+    count = sum(any(i == p.axis for i in of_input) for of_input, p in zip(rule, known) if p is not None)
+    if len(places) != 1 or count != sum(p is not None for p in known) or node.op.name in ("scan", "region"):
+        raise Untileable
+    if node.op.name in ("slice", "pad"):
+        axis = next(iter(places)).axis
+        if node.inputs[0].type.shape[axis] != node.output.type.shape[axis]:
+            raise Untileable
+    return places.pop()
+
+
+def _follow_dot(node: Node, axes: Mapping[Value, Axis]) -> Axis | None:
+    contract, batch = node.attrs["contract"], node.attrs["batch"]
+    places: list[tuple[str, int, int]] = []
+    for side, value in enumerate(node.inputs):
+        place = axes.get(value)
+        if place is None:
+            continue
+        if place.axis in contract[side]:
+            places.append(("contract", contract[side].index(place.axis), place.inner))
+        elif place.axis in batch[side]:
+            places.append(("batch", batch[side].index(place.axis), place.inner))
+        else:
+            free = [a for a in range(value.type.ndim) if a not in contract[side] and a not in batch[side]]
+            other = node.inputs[0]
+            before = len(batch[0]) + (0 if side == 0 else other.type.ndim - len(contract[0]) - len(batch[0]))
+            places.append(("free", before + free.index(place.axis), place.inner))
+    kind, index, inner = places[0]
+    if len(places) == 2 and (places[0] != places[1] or kind == "free"):
+        raise Untileable
+    if kind == "contract":
+        if len(places) == 1:
+            raise Untileable
+        return None
+    return Axis(index, inner)
+
+
+def through_reshape(old: tuple[int, ...], new: tuple[int, ...], place: Axis, length: int) -> Axis:
+    """Where the axis is after a reshape that leaves what stands before it alone."""
+    before = math.prod(old[: place.axis])
+    behind = place.inner * math.prod(old[place.axis + 1 :])
+    for axis, n in enumerate(new):
+        if n % length == 0 and math.prod(new[:axis]) == before:
+            inner = n // length
+            if inner * math.prod(new[axis + 1 :]) == behind:
+                return Axis(axis, inner)
+    raise Untileable
+
+
+def all_operands(node: Node, known: dict[Value, Axis]) -> dict[Value, Axis]:
+    """`known` with the other operand of a product that sums over the axis, or goes over it side by side, or with where
+    the rows of `scatter_add` go.
+    """
+    if len(known) != 1 or node.op.name not in ("dot", "scatter_add"):
+        return known
+    ((value, place),) = known.items()
+    if node.op.name == "scatter_add":
+        _, indices, rows = node.inputs
+        axis: int = node.attrs["axis"]
+        found = value is rows and node.attrs["batch"] == 0 and 0 <= place.axis - axis < indices.type.ndim
+        return {value: place, indices: Axis(place.axis - axis, place.inner)} if found else known
+    side = 0 if node.inputs[0] is value else 1
+    for pair in (node.attrs["contract"], node.attrs["batch"]):
+        if place.axis in pair[side]:
+            other = Axis(pair[1 - side][pair[side].index(place.axis)], place.inner)
+            return {value: place, node.inputs[1 - side]: other}
+    return known
+
+
+def _row_by_row(node: Node, place: Axis) -> bool:
+    """Whether a node looks up, or adds to, entries of each row by itself: all that it reads has the axis there."""
+    return node.op.name in ("gather", "scatter_add") and place.axis < node.attrs["batch"]
+
+
+class LoopBody:
+    """The body of a loop over tiles of `tile` entries of the `length` that an axis has.
+
+    `axes` tells of the values that are computed in the loop, and of some that come in, where the axis is. Of others an
+    element-wise one, or one that is looked up row by row, is made anew if `remade` says so. What comes in is collected:
+    `consts` whole, `slices` as tiles; `number` is the number of the tile, if it is needed. With `first` there is but
+    one tile, which begins with this entry.
+    """
+
+    def __init__(
+        self,
+        axes: Mapping[Value, Axis],
+        length: int,
+        tile: int,
+        remade: Callable[[Value], bool],
+        first: int | None = None,
+    ) -> None:
+        self.axes = axes
+        self.length = length
+        self.tile = tile
+        self.remade = remade
+        self.first = first
+        self.body = Builder()
+        self.local: dict[Value, Value] = {}
+        self.made: dict[tuple[Value, Axis | None], Value] = {}
+        self.consts: list[tuple[Value, Value]] = []
+        self.slices: list[tuple[Value, Value, Axis]] = []
+        self.sums: dict[Value, Value] = {}
+        """The carries, by the sums of the graph that they become; `ends` are they after this tile."""
+        self.ends: dict[Value, Value] = {}
+        self.number: Value | None = None
+
+    def graph(self, leaving: Sequence[Value]) -> Graph:
+        """The body of a `scan`: takes consts, carries, slices, the number; gives new carries, tiles of `leaving`."""
+        consts = [inner for inner, _ in self.consts]
+        slices = [inner for inner, *_ in self.slices]
+        numbers = [] if self.number is None else [self.number]
+        results = [*self.ends.values(), *(self.local[v] for v in leaving)]
+        return Graph([*consts, *self.sums.values(), *slices, *numbers], self.body.nodes, results)
+
+    def shape(self, shape: tuple[int, ...], place: Axis) -> tuple[int, ...]:
+        """A shape with the axis cut down to a tile."""
+        return tuple(self.tile * place.inner if a == place.axis else n for a, n in enumerate(shape))
+
+    def compute(self, node: Node) -> None:
+        """A node for a tile."""
+        self.body.origin = node.origin
+        if node.op.name == "scan":
+            self.local.update(zip(node.outputs, self.scan(node)))
+            return
+        places = [self.axes.get(v) for v in node.inputs]
+        out = self.axes[node.outputs[0]]
+        if any(p is None for p in places):
+            rule = node.op.axes([v.type for v in node.inputs], node.outputs[0].type, node.attrs)
+            for i, of_input in enumerate(rule):
+                aligned, shape = of_input[out.axis], node.inputs[i].type.shape
+                if places[i] is None and aligned is not None and shape[aligned] == self.length * out.inner:
+                    places[i] = Axis(aligned, out.inner)
+        inputs = [self.tiled(v, p) for v, p in zip(node.inputs, places)]
+        attrs = dict(node.attrs)
+        if "shape" in attrs:
+            attrs["shape"] = self.shape(attrs["shape"], out)
+        if node.op.name == "slice":
+            attrs["stop"] = tuple(inputs[0].type.shape[a] if a == out.axis else n for a, n in enumerate(attrs["stop"]))
+        copied = self.body.emit_node(node.op, *inputs, **attrs)
+        self.local.update(zip(node.outputs, copied.outputs))
+
+    def scan(self, node: Node) -> Sequence[Value]:
+        """The outputs of a loop over something else for a tile."""
+        way = follow_scan(node, self.axes, self.length)
+        inputs = [self.tiled(v, p) for v, p in zip(node.inputs, way.inputs)]
+        graph: Graph = node.attrs["body"]
+        inside = LoopBody(way.body, self.length, self.tile, self.remade)
+        arguments: list[Value] = []
+        for value in graph.inputs:
+            place = way.body.get(value)
+            shape = value.type.shape if place is None else self.shape(value.type.shape, place)
+            arguments.append(Value(ArrayType(shape, value.type.dtype)))
+            if place is None:
+                inside.made[value, None] = arguments[-1]
+            else:
+                inside.local[value] = arguments[-1]
+        for inner in graph.nodes:
+            if inner.outputs[0] in way.body:
+                inside.compute(inner)
+            else:
+                copied = inside.body.copy(inner, [inside.tiled(v, None) for v in inner.inputs])
+                inside.made.update(((v, None), new) for v, new in zip(inner.outputs, copied.outputs))
+        if inside.consts or inside.slices or inside.number is not None:
+            raise Untileable
+        body = Graph(arguments, inside.body.nodes, [inside.local[v] for v in graph.outputs])
+        return self.body.emit_node(node.op, *inputs, **{**node.attrs, "body": body}).outputs
+
+    def go_on(self, node: Node) -> None:
+        """The steps of a tile of a loop over the axis itself, from where the tile before has left it."""
+        self.body.origin = node.origin
+        first, stop = node.attrs["consts"], node.attrs["consts"] + node.attrs["carries"]
+        for value in node.outputs[: stop - first]:
+            self.sums[value] = Value(value.type)
+        consts = [self.tiled(v, None) for v in node.inputs[:first]]
+        carries = [self.sums[v] for v in node.outputs[: stop - first]]
+        xs = [self.tiled(v, Axis(0, 1)) for v in node.inputs[stop:]]
+        outputs = self.body.emit_node(node.op, *consts, *carries, *xs, **{**node.attrs, "length": self.tile}).outputs
+        self.ends.update(zip(node.outputs, outputs[: stop - first]))
+        self.local.update(zip(node.outputs[stop - first :], outputs[stop - first :]))
+
+    def add(self, node: Node, total: Value | None = None) -> None:
+        """Add the part of this tile of a node that sums over the axis to the carry of `total`: the node's own output,
+        or a sum that it is only a part of.
+        """
+        self.body.origin = node.origin
+        total = node.output if total is None else total
+        if total not in self.sums:
+            self.sums[total] = self.ends[total] = Value(total.type)
+        if node.op.name == "scatter_add":
+            known = all_operands(node, {v: self.axes[v] for v in node.inputs if v in self.axes})
+            indices, updates = (self.tiled(v, known[v]) for v in node.inputs[1:])
+            self.ends[total] = self.body.emit(node.op, self.ends[total], indices, updates, **node.attrs)
+            return
+        known = all_operands(node, {v: self.axes[v] for v in node.inputs if v in self.axes})
+        inputs = [self.tiled(v, known.get(v)) for v in node.inputs]
+        self.ends[total] = ew.add(self.body, self.ends[total], self.body.emit(node.op, *inputs, **node.attrs))
+
+    def tiled(self, value: Value, place: Axis | None) -> Value:
+        """What stands for a value of the graph in the body: its tile, or all of it where `place` is None."""
+        if value in self.local:
+            return self.local[value]
+        key = (value, place)
+        if key not in self.made:
+            self.made[key] = self.whole(value) if place is None else self.part(value, place)
+        return self.made[key]
+
+    def whole(self, value: Value) -> Value:
+        """A value that comes in whole; views and arrays from nothing are made anew."""
+        node = value.node
+        if node is not None and (node.op.name in VIEW_OPS or node.op.name in ("full", "iota")):
+            with self.body.at(node.origin):
+                return self.body.copy(node, [self.tiled(v, None) for v in node.inputs]).output
+        inner = Value(value.type)
+        self.consts.append((inner, value))
+        return inner
+
+    def part(self, value: Value, place: Axis) -> Value:
+        """The tile of a value that no node in the loop makes."""
+        made = self.made_anew(value, place)
+        if made is None:
+            made = Value(ArrayType(self.shape(value.type.shape, place), value.type.dtype))
+            self.slices.append((made, value, place))
+        return made
+
+    def made_anew(self, value: Value, place: Axis) -> Value | None:
+        """The tile as views of a tile, or made from nothing; None where it must come in."""
+        node, body = value.node, self.body
+        if node is None or value in self.axes:
+            return None
+        shape, attrs = self.shape(value.type.shape, place), node.attrs
+        with body.at(node.origin):
+            match node.op.name:
+                case "full":
+                    return body.full(attrs["value"], ArrayType(shape, value.type.dtype))
+                case "broadcast":
+                    axes: tuple[int, ...] = attrs["axes"]
+                    source = node.inputs[0]
+                    inside = Axis(axes.index(place.axis), place.inner) if place.axis in axes else None
+                    if inside is not None and source.type.shape[inside.axis] == 1:
+                        inside = None
+                    return body.emit(node.op, self.tiled(source, inside), shape=shape, axes=axes)
+                case "transpose":
+                    inside = Axis(attrs["perm"][place.axis], place.inner)
+                    return body.emit(node.op, self.tiled(node.inputs[0], inside), **attrs)
+                case "reshape":
+                    try:
+                        source = node.inputs[0]
+                        inside = through_reshape(value.type.shape, source.type.shape, place, self.length)
+                    except Untileable:
+                        return None
+                    return body.emit(node.op, self.tiled(source, inside), shape=shape)
+                case "slice":
+                    source = node.inputs[0]
+                    if source.type.shape[place.axis] != value.type.shape[place.axis] or attrs["step"][place.axis] != 1:
+                        return None
+                    return body.emit(
+                        node.op, self.tiled(source, place), **{**attrs, "stop": self.shape(attrs["stop"], place)}
+                    )
+                case "iota" if attrs["axis"] == place.axis:
+                    return self.shifted(body.emit(node.op, **{**attrs, "shape": shape}), shape[place.axis])
+                case "iota":
+                    return body.emit(node.op, **{**attrs, "shape": shape})
+                case "random_bits" if not attrs.get("run", 0):
+                    return self.bits(node, place, shape)
+                case _ if (node.op.family == "elementwise" or _row_by_row(node, place)) and self.remade(value):
+                    return body.emit(node.op, *(self.tiled(v, place) for v in node.inputs), **attrs)
+                case _:
+                    return None
+
+    def bits(self, node: Node, place: Axis, shape: tuple[int, ...]) -> Value:
+        """A tile of random bits, of this shape: those of its own counters."""
+        key, *begin = (self.tiled(v, None) for v in node.inputs)
+        run, apart = (math.prod(s[place.axis :]) for s in (shape, node.output.type.shape))
+        start = self.times(run)
+        if begin:
+            start = ew.add(self.body, begin[0], start)
+        runs = {"run": run, "apart": apart} if math.prod(shape[: place.axis]) > 1 else {}
+        return self.body.emit(node.op, key, start, **{**node.attrs, "shape": shape, **runs})
+
+    def times(self, step: int) -> Value:
+        """`step` for every tile, of as many entries as this one, that lies before it."""
+        if self.first is not None:
+            return self.body.full(self.first * step // self.tile, ArrayType((), INT64))
+        if self.number is None:
+            self.number = Value(ArrayType((), INT64))
+        return ew.mul(self.body, self.number, self.body.full(step, self.number.type))
+
+    def shifted(self, along: Value, step: int) -> Value:
+        start = ew.cast(self.body, self.times(step), dtype=along.type.dtype)
+        return ew.add(self.body, along, self.body.emit(OPS["broadcast"], start, shape=along.type.shape, axes=()))
+
+
+def in_tiles(b: Builder, value: Value, place: Axis, counts: tuple[int, ...]) -> Value:
+    """(..., rows, ...) as (*counts, ..., rows of a tile, ...): as many tiles as the product of `counts`."""
+    shape, axis = value.type.shape, place.axis
+    rows = shape[axis] // math.prod(counts)
+    tiled = (*shape[:axis], *counts, rows, *shape[axis + 1 :])
+    if axis == 0 and value.node is not None and value.node.op.name == "reshape":
+        source = value.node.inputs[0]
+        if source.type.shape == tiled:
+            return source
+    cut = b.emit(OPS["reshape"], value, shape=tiled)
+    first = range(axis, axis + len(counts))
+    perm = (*first, *(i for i in range(cut.type.ndim) if i not in first))
+    return cut if axis == 0 else b.emit(OPS["transpose"], cut, perm=perm)
+
+
+def joined(b: Builder, stacked: Value, place: Axis) -> Value:
+    """(tiles, ..., rows of a tile, ...) as (..., rows, ...)."""
+    axis, shape = place.axis, stacked.type.shape
+    perm = (*range(1, axis + 1), 0, *range(axis + 1, stacked.type.ndim))
+    moved = stacked if axis == 0 else b.emit(OPS["transpose"], stacked, perm=perm)
+    rows = shape[0] * shape[axis + 1]
+    return b.emit(OPS["reshape"], moved, shape=(*shape[1 : axis + 1], rows, *shape[axis + 2 :]))

@@ -1,0 +1,22 @@
+"""What a certificate says where something is wrong, with the line of the user's that it comes from."""
+
+from __future__ import annotations
+
+from ...ir import Graph, Node, Value
+
+
+class CertificateError(AssertionError):
+    """A plan would compute wrong values or use memory that it does not own; the message says where."""
+
+
+def describe(what: Node | Value) -> str:
+    """A unit or a value, the part of the model that it belongs to, and the user's line."""
+    node = what if isinstance(what, Node) else what.node
+    if node is None:
+        return repr(what)
+    if isinstance(what, Value) and node.op.name in ("region", "conv_region"):
+        body: Graph = node.attrs["body"]
+        node = body.outputs[what.index].node or node
+    scope = f" of {node.origin.scope}" if node.origin.scope else ""
+    source = f" ({node.origin.source})" if node.origin.source else ""
+    return f"{what!r}{scope}{source}"

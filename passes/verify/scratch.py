@@ -1,0 +1,228 @@
+"""How much room units need to work in, as the certificate reckons it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...ir import Array, ArrayType, Graph, Node, Value
+from ..graph.views import View
+from ..kernels.conv_tiles import PlainGradient, conv_tiles, weight_gradient_tiles
+from ..kernels.loop_nest import LEAST_BLOCK, LoopNest
+from ..kernels.matmul_tiles import DEPTH, LONGEST, LONGEST_ROW, DotTiles, dot_tiles, is_by_rows
+from ..kernels.moment_tiles import MomentTiles
+from ..kernels.running_sums import in_doubles
+from ..kernels.scatter_sums import ScatterSums
+from ..kernels.window_sums import section
+from ..memory.plan import Plan
+from ..tiling.parallel_loops import MOST_PARALLEL
+from .windows import Layout
+
+LINE = 64
+"""Bytes of a cache line."""
+_CONVOLUTIONS = ("conv", "conv_add")
+
+
+def lines(nbytes: int) -> int:
+    """Bytes of whole cache lines."""
+    return -(-nbytes // LINE) * LINE
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """What the units of a plan need, whose values lie as `layouts` says."""
+
+    plan: Plan
+    layouts: Mapping[Value, Layout]
+
+    def bytes_of(self, node: Node) -> int:
+        """Row buffers for every worker, and the parts that tiles leave of reductions; what convolutions work in."""
+        if node.op.family == "convolution":
+            made = [self._made_bytes(node, number) for number in (0, 1)] if node.op.name == "conv_region" else []
+            return _convolution_scratch(node, self.plan.threads) + self.plan.threads * sum(made) + self._after(node)
+        if node.op.family == "contraction":
+            x, y = (self.plan.views[v] for v in node.inputs[:2])
+            cut = dot_tiles(x, y, self.plan.copies)
+            return self.plan.threads * (_strip_scratch(cut, y) + _group_scratch(cut, x, y))
+        if node.op.name == "moments":
+            return _moments_scratch(node, self.plan.threads)
+        if node.op.name.startswith("window_") and section(node):
+            result = node.output.type
+            last: int = node.attrs["axes"][-1]
+            return self.plan.threads * lines(result.nbytes // max(int(np.prod(result.shape[:last])), 1))
+        if node.op.name == "cumsum":
+            x = node.inputs[0].type
+            axis: int = node.attrs["axis"]
+            row = 2 * x.nbytes // max(int(np.prod(x.shape[: axis + 1])), 1)
+            return self.plan.threads * (lines(row) if in_doubles(node) and row > 8 else 0)
+        if node.op.name == "scatter_add":
+            return self.plan.threads * _scatter_scratch(node)
+        if node.op.name == "scan":
+            apart = 1 if self.plan.nested else lanes(node)
+            return lines(self.plan.bodies[node].arena_bytes) * (apart if 1 < self.plan.threads <= apart else 1)
+        nest = self.plan.nests.get(node)
+        if nest is None:
+            return 0
+        return self._loop_bytes(nest, node.attrs["body"].nodes[0])
+
+    def _after(self, unit: Node) -> int:
+        """Bytes in which a unit works with what its convolution has made."""
+        nest = self.plan.nests.get(unit)
+        total = 0 if nest is None else self._loop_bytes(nest, None)
+        inner = unit.attrs["body"].nodes if unit.op.name == "conv_region" else ()
+        return total + sum(_moments_scratch(node, self.plan.threads) for node in inner if node.op.name == "moments")
+
+    def _loop_bytes(self, nest: LoopNest, first: Node | None) -> int:
+        """Row buffers and lines for every worker, its tile of a product, and the parts that tiles leave of sums."""
+        rows = sum(lines(nest.columns * v.type.dtype.itemsize) for v in nest.buffers)
+        rows += sum(lines(nest.lanes * nest.columns * v.type.dtype.itemsize) for v in self._in_lanes(nest))
+        if first is not None and first.op.name == "dot":
+            rows += lines(nest.product_rows * first.output.type.nbytes // first.output.type.shape[0])
+        parts = [n for n in nest.crossings if nest.tiles > 1 and not keeps_axes_on_both_sides(n)]
+        return self.plan.threads * rows + sum(lines(nest.tiles * n.output.type.nbytes) for n in parts)
+
+    def _in_lanes(self, nest: LoopNest) -> list[Value]:
+        """What has a line of as many rows as are walked together, or added up apart; and sums of blocks of rows."""
+        sums = [n.output for n in nest.crossings if n.output.type.size > 1 and not keeps_axes_on_both_sides(n)]
+        still = [v for v, a in nest.accesses.items() if any(a.column_strides) and not any(a.row_strides)]
+        repeated = [v for v in still if nest.kinds[v] == "full" and v in nest.body.inputs]
+        inside = [n for n in nest.crossings if n.op.name == "reduce_sum" and keeps_axes_on_both_sides(n)]
+        blocks = [n.output for n in inside if n.output.type.dtype.kind == "f" and _terms(n) > LEAST_BLOCK]
+        return (repeated if nest.together > 1 else []) + (sums if nest.lanes > 1 else []) + blocks
+
+    def _made_bytes(self, unit: Node, number: int) -> int:
+        """Bytes in which a worker makes an operand of a convolution: those rows that have no place otherwise, and a
+        line for each thing that is not read as it lies.
+        """
+        body: Graph = unit.attrs["body"]
+        last = convolution_in(body)
+        operand = last.inputs[number]
+        if operand.node is None or (last.op.name in _CONVOLUTIONS and number == 1):
+            return 0
+        images, itemsize = operand.type.shape, operand.type.dtype.itemsize
+        channels, rows = images[-1], 0
+        if last.op.name in _CONVOLUTIONS:
+            tiles = conv_tiles(unit)
+            columns = 0 if tiles is None else tiles.copied[1]
+        else:
+            tiles = weight_gradient_tiles(unit)
+            columns, rows = (0, 0) if tiles is None else (tiles.copied_columns(number), tiles.copied(number)[2])
+        read, needed = [operand], {operand}
+        for value in read:
+            more = [] if value.node is None else [v for v in value.node.inputs if v not in needed]
+            read += dict.fromkeys(more)
+            needed.update(more)
+        positions = operand.type.size // max(channels, 1)
+        total = lines(rows * columns * channels * itemsize)
+        for inner, outer in zip(body.inputs, unit.inputs):
+            if inner in needed:
+                elements = _unlike(self.layouts[outer].window, positions, columns, channels)
+                total += lines(elements * inner.type.dtype.itemsize)
+        return total
+
+
+def lanes(loop: Node) -> int:
+    """The steps of a loop that may run side by side."""
+    length: int = loop.attrs["length"]
+    apart = not loop.attrs["carries"] and not loop.attrs.get("in_turn", False)
+    return length if apart and 1 < length <= MOST_PARALLEL else 1
+
+
+def long_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape without axes of length 1."""
+    return tuple(n for n in shape if n != 1)
+
+
+def keeps_axes_behind(node: Node) -> bool:
+    """Whether a reduction keeps axes behind those that it reduces."""
+    shape = node.inputs[0].type.shape
+    last: int = node.attrs["axes"][-1] if "axes" in node.attrs else node.attrs["axis"]
+    return bool(long_axes(shape[last + 1 :]))
+
+
+def keeps_axes_on_both_sides(node: Node) -> bool:
+    """Whether a reduction keeps axes before and behind those that it reduces."""
+    return bool(long_axes(node.inputs[0].type.shape[: node.attrs["axes"][0]])) and keeps_axes_behind(node)
+
+
+def _terms(reduction: Node) -> int:
+    """Elements that a reduction makes one of."""
+    return reduction.inputs[0].type.size // max(reduction.output.type.size, 1)
+
+
+def convolution_in(body: Graph) -> Node:
+    """The convolution, or the gradient to a weight, of a unit with this body."""
+    (found,) = [node for node in body.nodes if node.op.name.startswith("conv")]
+    return found
+
+
+def _convolution_scratch(unit: Node, threads: int) -> int:
+    """Packed weights and copied image rows of every worker, or the parts of a weight gradient."""
+    node = unit if unit.op.name != "conv_region" else convolution_in(unit.attrs["body"])
+    if node.op.name in _CONVOLUTIONS:
+        x, w, tiles = node.inputs[0].type, node.inputs[1].type, conv_tiles(unit)
+        if tiles is None:
+            return 0
+        places = sum(down.taps * across.taps for down, across in tiles.phases)
+        weights = _channel_lines(w, node.attrs["groups"]) * places * w.shape[1]
+        copied = 0 if tiles.direct else tiles.images * tiles.copied[0] * tiles.copied[1] * x.shape[-1]
+        return weights + threads * lines(copied * x.dtype.itemsize)
+    w, parts = node.output.type, weight_gradient_tiles(unit)
+    if parts is None:
+        cut = PlainGradient.of(node)
+        several = math.prod(node.inputs[1].type.shape[:-1]) > cut.section
+        return threads * lines(cut.channels * math.prod(w.shape[1:]) * w.dtype.itemsize) if several else 0
+    return parts.parts * _channel_lines(w, node.attrs["groups"]) * int(np.prod(w.shape[1:]))
+
+
+def _moments_scratch(node: Node, threads: int) -> int:
+    """Two rows of sums for each tile, and for every worker as many lines of lanes."""
+    tiles = MomentTiles.of(node)
+    row = node.output.type.nbytes
+    return lines(tiles.tiles * row) + threads * lines(tiles.lanes * row)
+
+
+def _scatter_scratch(node: Node) -> int:
+    """All entries in float64; or a table of those of a group of updates, a link for each update, two lines of sums."""
+    sums = ScatterSums.of(node)
+    if sums.doubles:
+        axis: int = node.attrs["axis"]
+        return lines(8 * sums.columns * node.inputs[0].type.shape[axis])
+    return lines(4 * (sums.slots + sums.updates)) + lines(8 * sums.columns) if sums.updates else 0
+
+
+def _unlike(window: Array, positions: int, columns: int, channels: int) -> int:
+    """Elements of the line in which a window on images of so many positions is laid out as a row of them; 0 if it lies
+    so, or has one element for all of a row.
+    """
+    *before, across, along = [s if n > 1 else 0 for n, s in zip(window.shape, window.strides)] or [0, 0]
+    if window.size == 1 or not (across or along):
+        return 0
+    if positions > 1 and not any(before) and not across:
+        return -(-256 // channels) * channels
+    together = window.itemsize == along or channels == 1
+    return 0 if together and (across == channels * window.itemsize or window.shape[-2] == 1) else columns * channels
+
+
+def _strip_scratch(cut: DotTiles, y: View) -> int:
+    """A section of the widest strip of the right operand, where register tiles need it as rows."""
+    if not cut.shapes or y.strides[-1] == 1 or y.shape[-1] == 1:
+        return 0
+    return min(y.shape[-2], DEPTH) * max(vectors for _, vectors in cut.shapes) * LINE
+
+
+def _group_scratch(cut: DotTiles, x: View, y: View) -> int:
+    """A tile of the result, where a group of sections of a long sum is added up."""
+    dtype, (m, k), n = x.base.type.dtype, x.shape[-2:], y.shape[-1]
+    long = dtype.kind == "f" and k > (LONGEST_ROW if is_by_rows(m, n, k) else LONGEST)
+    return lines(cut.rows * cut.columns * dtype.itemsize) if long else 0
+
+
+def _channel_lines(w: ArrayType, groups: int) -> int:
+    """Bytes of one element for each channel out, where each group begins a line, or all together if each is alone."""
+    if w.shape[1] == 1 and w.shape[0] == groups:
+        groups = 1
+    return groups * lines(w.shape[0] // groups * w.dtype.itemsize)

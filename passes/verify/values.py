@@ -1,0 +1,141 @@
+"""Does a plan compute what the step computed before it was planned? Told by numbering equal computations alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+
+from ...ir import Array, Graph, Node, Value
+from ...ir.op import TypeRuleError
+from ...ir.ops.elementwise import CHECKS
+from .errors import CertificateError, describe
+
+PASSED_ON = CHECKS | {"copy", "save"}
+"""Ops that leave what they read as it is."""
+UNITS = frozenset({"region", "conv_region"})
+"""Ops that run the nodes of a body, once."""
+_OF_THE_PLAN = frozenset({"body", "in_turn"})
+
+
+class Numbering:
+    """Gives every value a number: two have the same one if they are made by ops of one name and attributes from values
+    of the same numbers.
+
+    Units are looked into. A loop is what the outputs of its body are as terms of the body's inputs, so that a body that
+    computes something twice, or in another order, is the same as one that does not.
+    """
+
+    def __init__(self) -> None:
+        self.numbers: dict[Any, int] = {}
+        self.checked: set[int] = set()
+        """Numbers of the checks that are made."""
+        self.known: int | None = None
+        """Once an original is numbered, how many numbers it has: what has a larger one is wrong."""
+        self._results: dict[Graph, tuple[int, ...]] = {}
+
+    def number(self, key: Any) -> int:
+        """The number of a term."""
+        return self.numbers.setdefault(key, len(self.numbers))
+
+    def results(self, graph: Graph) -> tuple[int, ...]:
+        """The outputs of a graph as terms of its inputs."""
+        if graph not in self._results:
+            of = {v: self.number(("input", i, str(v.type))) for i, v in enumerate(graph.inputs)}
+            self.walk(graph, of)
+            self._results[graph] = tuple(of[v] for v in graph.outputs)
+        return self._results[graph]
+
+    def walk(self, graph: Graph, of: dict[Value, int]) -> None:
+        """Enters the numbers of all that the nodes of a graph make in `of`, which has those of its inputs."""
+        for node in graph.nodes:
+            if any(v not in of for v in node.inputs):
+                raise CertificateError(f"{describe(node)} reads what no node before it makes")
+            inputs = [of[v] for v in node.inputs]
+            if node.op.name in UNITS:
+                body: Graph = node.attrs["body"]
+                inner = dict(zip(body.inputs, inputs, strict=True))
+                self.walk(body, inner)
+                of.update(zip(node.outputs, (inner[v] for v in body.outputs), strict=True))
+            elif node.op.name in PASSED_ON:
+                of[node.output] = inputs[0]
+                if node.op.name in CHECKS:
+                    self.checked.add(self.number((node.op.name, _attrs(node), inputs[0])))
+            elif node.op.name == "scan":
+                _check_types(node)
+                of.update(zip(node.outputs, self.loop(node, inputs), strict=True))
+            else:
+                of.update(zip(node.outputs, self.made(node, inputs), strict=True))
+
+    def made(self, node: Node, inputs: Sequence[int]) -> Sequence[int]:
+        """The numbers of what a node makes of values of these numbers."""
+        return self.outputs(node, self.number((node.op.name, _attrs(node), *inputs)))
+
+    def loop(self, node: Node, inputs: Sequence[int]) -> Sequence[int]:
+        """The numbers of what a loop makes of values of these numbers."""
+        return self.outputs(node, self.number((node.op.name, self.results(node.attrs["body"]), _attrs(node), *inputs)))
+
+    def outputs(self, node: Node, number: int) -> Sequence[int]:
+        """The numbers of what a node makes that has this number itself."""
+        if self.known is not None and number >= self.known:
+            again = " again" if node.origin.role == "recompute" else ""
+            raise CertificateError(f"{describe(node)} computes{again} what the step does not")
+        return [self.number((number, v.index)) for v in node.outputs]
+
+
+def check_values(graph: Graph, original: Graph) -> None:
+    """Raise `CertificateError` unless `graph` computes what `original` does: every node, run once or again, something
+    that a node of the original computes, and each output what that of the original is. All indices that the original
+    finds in range are looked at. It takes time in proportion to the nodes of both, or to the steps of all their loops
+    where these are cut into other ones.
+    """
+    from .unrolled import Unrolled
+
+    try:
+        _compare(Numbering(), graph, original)
+    except CertificateError:
+        if all(node.op.name != "scan" for node in original.nodes):
+            raise
+        _compare(Unrolled(), graph, original)
+
+
+def _compare(numbering: Numbering, graph: Graph, original: Graph) -> None:
+    wanted, checks = numbering.results(original), numbering.checked
+    numbering.known, numbering.checked = len(numbering.numbers), set()
+    given = numbering.results(graph)
+    if graph.aliases != original.aliases or len(given) != len(wanted):
+        raise CertificateError("the outputs are not those of the step, or overwrite other inputs")
+    for i, (value, number) in enumerate(zip(graph.outputs, given)):
+        if number != wanted[i]:
+            raise CertificateError(f"output {i}, {describe(value)}, is not what the step makes")
+    if not checks <= numbering.checked:
+        raise CertificateError("an index is not looked at that may be out of range")
+
+
+def _check_types(loop: Node) -> None:
+    """Checks that a loop's numbers of inputs and steps are those of its body and of what it reads."""
+    try:
+        made = loop.op.infer(*(v.type for v in loop.inputs), **loop.attrs)
+    except TypeRuleError as error:
+        raise CertificateError(f"{describe(loop)}: {error}") from None
+    if made != tuple(v.type for v in loop.outputs):
+        raise CertificateError(f"{describe(loop)} makes values of other types")
+
+
+def _attrs(node: Node) -> Any:
+    return tuple((name, attr_term(value)) for name, value in sorted(node.attrs.items()) if name not in _OF_THE_PLAN)
+
+
+def attr_term(value: Any) -> Any:
+    """An attribute as something that is equal where it is."""
+    if isinstance(value, tuple):
+        return tuple(map(attr_term, cast("tuple[Any, ...]", value)))
+    if isinstance(value, np.ndarray):
+        array = cast(Array, value)
+        return array.shape, str(array.dtype), array.tobytes()
+    if isinstance(value, (np.generic, bool)):
+        return str(np.asarray(value).dtype), np.asarray(value).tobytes()
+    if isinstance(value, float):
+        return value.hex()
+    return value

@@ -1,0 +1,147 @@
+"""A plan with machine code and memory: what runs."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...ir import Node
+from ...passes.memory.plan import Plan
+from ..codegen.kernel_cache import KernelRequest, compile_kernels, runtime_salt
+from ..lowering.units import Site, Sites
+from .program import Program
+from .tables import Tables, lower
+from .thread_pool import driver_request
+
+_LINE = 64
+
+
+def _namespace() -> Any:
+    from ..lowering.namespace import kernel_namespace
+
+    return kernel_namespace()
+
+
+def allocate(nbytes: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """`nbytes` of memory that begins at a cache line."""
+    memory = np.empty(nbytes + _LINE, np.uint8)
+    skip = -memory.ctypes.data % _LINE
+    return memory[skip : skip + nbytes]
+
+
+def return_free_memory() -> None:
+    """Give what was allocated and freed back to the system, where the C library can: GNU's keeps it otherwise."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(ctypes.c_size_t(0))
+
+
+def address_of(array: np.ndarray[Any, Any]) -> int:
+    """The address of the first element."""
+    try:
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # pyright: ignore[reportArgumentType]
+    except (TypeError, ValueError):  # read-only or empty: as good, but it takes a microsecond
+        return array.__array_interface__["data"][0]
+
+
+class Executable:
+    """Machine code for a plan, and its arena.
+
+    Set the memory of inputs and of outputs with `bind_input` and `bind_output`: C-contiguous arrays of exactly the
+    type of the graph's input or output, which must live until the run is over. An output that overwrites an input is
+    found there. `kernels` are what it is made of, which took `kernel_seconds` to compile or to read; `kernel_users`
+    are the units that each of them runs.
+    """
+
+    def __init__(self, plan: Plan, arena: np.ndarray[Any, np.dtype[np.uint8]] | None = None) -> None:
+        self.plan = plan
+        graph = plan.graph
+        self._first_output = 1 + len(graph.inputs)
+        self._first_constant = self._first_output + len(graph.outputs)
+        self._sites = Sites()
+        lowered = lower(plan, self._sites)
+        uses: dict[str, list[Node]] = {}
+        for source, node in lowered.uses():
+            uses.setdefault(source, []).extend([] if node is None else [node])
+        salt = runtime_salt()
+        requests = [KernelRequest(source, "kernel", _namespace, salt=salt) for source in uses]
+        start = time.perf_counter()
+        self.kernels = compile_kernels([*requests, driver_request()])
+        self.kernel_users = [*uses.values(), []]
+        self.kernel_seconds = time.perf_counter() - start
+        tables = Tables(lowered, {source: kernel.address for source, kernel in zip(uses, self.kernels)})
+        self.program = Program(**tables.arrays(), threads=plan.threads)
+        constants = [v.node for each in lowered.plans() for v in each.constants if v.node is not None]
+        self._constants = [np.ascontiguousarray(node.attrs["value"]) for node in constants]
+        self._bound: dict[int, np.ndarray[Any, Any]] = {}
+        bases = self.program.bases
+        self.use_arena(allocate(plan.arena_bytes) if arena is None else arena)
+        for i, array in enumerate(self._constants):
+            bases[self._first_constant + i] = address_of(array)
+
+    @property
+    def arena_bytes(self) -> int:
+        """What the plan needs of the arena."""
+        return self.plan.arena_bytes
+
+    def use_arena(self, arena: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
+        """Work in `arena` from now on: at least `plan.arena_bytes`, beginning at a cache line. Programs that never
+        run at the same time may share one.
+        """
+        assert arena.nbytes >= self.plan.arena_bytes
+        self.arena = arena
+        self.program.bases[0] = address_of(arena)
+
+    def bind_input(self, i: int, array: np.ndarray[Any, Any]) -> None:
+        """Let input `i` of the graph be read (and, if aliased, overwritten) in `array`."""
+        self._bound[1 + i] = array
+        self.program.bases[1 + i] = address_of(array)
+
+    def bind_output(self, i: int, array: np.ndarray[Any, Any]) -> None:
+        """Let output `i` of the graph be written to `array`."""
+        self._bound[self._first_output + i] = array
+        self.program.bases[self._first_output + i] = address_of(array)
+
+    def output_in_arena(self, i: int) -> np.ndarray[Any, Any]:
+        """A view of output `i`, of a plan made with `outputs_in_arena`; the next run overwrites it."""
+        value = self.plan.graph.outputs[i]
+        location = self.plan.locations[value]
+        memory = self.arena[location.offset : location.offset + value.type.nbytes]
+        return memory.view(value.type.dtype).reshape(value.type.shape)
+
+    def run(
+        self,
+        inputs: Sequence[np.ndarray[Any, Any]] = (),
+        outputs: Sequence[np.ndarray[Any, Any]] = (),
+        first_input: int = 0,
+    ) -> None:
+        """Run once. Raises `IndexError` where an index is out of range and `ValueError` where an integer is raised to a
+        negative power; inputs are then as they were before.
+
+        `inputs`, from number `first_input` of the graph on, and `outputs` serve for this run alone and are not held
+        after it; what is not given must be bound.
+        """
+        bases = self.program.bases
+        for i, array in enumerate(inputs, 1 + first_input):
+            bases[i] = address_of(array)
+        for i, array in enumerate(outputs, self._first_output):
+            bases[i] = address_of(array)
+        code = self.program.run()
+        if code:
+            raise _refusal(self._sites.entries[code - 1])
+
+
+def _refusal(site: Site) -> Exception:
+    """Why the run stopped there."""
+    origin, name, size = site.node.origin, site.node.op.name, site.size
+    where = f" at {origin.source}" if origin.source else ""
+    where += f" in {origin.scope}" if origin.scope else ""
+    if name == "check_exponent":
+        advice = "write x.astype('float64') ** y"
+        return ValueError(f"an integer is raised to a negative integer power{where}; {advice}")
+    reach = f"indices run from {0 if name == 'check_index' else -size} to {size - 1}"
+    return IndexError(f"an index is out of range for {size} entries{where}; {reach}")

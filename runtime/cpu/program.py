@@ -1,0 +1,173 @@
+"""A planned step as tables of numbers, and one native call that runs it."""
+
+import ctypes
+import os
+import threading
+import weakref
+from typing import Any
+
+import numpy as np
+
+from ..codegen.fork_lock import interrupted
+from . import blas, thread_pool
+from . import control_block as at
+from .control_block import CONSTANT, EXTENT, POINTER, TILE, WORKER
+
+__all__ = ["CONSTANT", "EXTENT", "POINTER", "TILE", "WORKER", "Program"]
+
+_programs: "weakref.WeakSet[Program]" = weakref.WeakSet()
+
+
+class Program:
+    """Tables of int64 that say which kernels run, on what, and what must wait for what.
+
+    `regions[R, 6]`: tiles, barrier, first instruction, number of instructions, iteration, inner iteration. The tiles of
+    a region may run in any order and at the same time; each runs the region's instructions one after the other. A
+    region with barrier 1 waits until all tiles of all earlier regions are finished; one with barrier 0 may begin at any
+    time after the last barrier. The body of a loop is written down once: its regions stand here anew for every
+    iteration, with the same instructions.
+
+    `instrs[I, 3]`: address of a kernel, first argument, number of arguments.
+
+    `args[A, 7]`: kind, a, b, c, d, e, f, which make the word that the kernel reads:
+
+    - CONSTANT: a
+    - POINTER: `bases[a] + b + tile * c + worker * d + iteration * e + inner iteration * f`
+    - EXTENT: `min(c, b - tile * c) * d`, of b elements in tiles of c
+    - TILE: the index of the tile
+    - WORKER: the index of the thread, less than `threads`; the caller of `run` is 0
+
+    Columns for iterations may be left out where no region is a loop's.
+
+    `bases` (int64) are the addresses that pointers start from: set them before the first run, change them between runs.
+    What lies there, and whatever else must outlive the program, goes to `keep_alive`.
+    """
+
+    def __init__(
+        self,
+        regions: np.ndarray,
+        instrs: np.ndarray,
+        args: np.ndarray,
+        bases_count: int,
+        threads: int = 1,
+        keep_alive: Any = None,
+    ) -> None:
+        regions = _table(regions, 6, 4, "regions")
+        instrs = _table(instrs, 3, 3, "instrs")
+        args = _table(args, 7, 5, "args")
+        _check(regions, instrs, args, bases_count, threads)
+        alone = regions.shape[0] == 0 or bool((regions[:, 0] <= 1).all() and (regions[1:, 1] != 0).all())
+        self.threads = 1 if alone else threads
+        self.keep_alive = keep_alive
+        self.bases = np.zeros(bases_count, np.int64)
+
+        n_regions = regions.shape[0]
+        before = np.concatenate([np.zeros(1, np.int64), np.cumsum(regions[:, 0], dtype=np.int64)])
+        most = int(instrs[:, 2].max(initial=1))
+        block_words = most + -most % at.LINE
+        counters, blocks = _lines(n_regions * at.LINE), _lines(self.threads * block_words)
+        control = _lines(at.PROGRAM_WORDS)
+        self._control = control
+        self._address = control.ctypes.data
+        control[at.REGIONS] = regions.ctypes.data
+        control[at.N_REGIONS] = n_regions
+        control[at.INSTRUCTIONS] = instrs.ctypes.data
+        control[at.ARGUMENTS] = args.ctypes.data
+        control[at.BASES] = self.bases.ctypes.data
+        control[at.THREADS] = self.threads
+        control[at.WORKER_BLOCKS] = blocks.ctypes.data
+        control[at.WORKER_BLOCK_BYTES] = 8 * block_words
+        control[at.TILES_BEFORE] = before.ctypes.data
+        control[at.NEXT] = counters.ctypes.data
+        control[at.TOTAL] = before[-1]
+        control[at.POOL] = thread_pool.CELL
+        control[at.BLAS] = blas.SWITCH
+
+        self._helpers = self.threads - 1
+        self._code, self._exception = ctypes.c_int64(), ctypes.c_void_p()
+        self._native = thread_pool.NATIVE(thread_pool.driver())
+        self._arguments = (
+            ctypes.c_void_p(ctypes.addressof(self._code)),
+            ctypes.c_void_p(ctypes.addressof(self._exception)),
+            ctypes.c_int64(self._address),
+        )
+        self._lock = threading.RLock()
+        self._running = False
+        thread_pool.grow(self._helpers)
+        _programs.add(self)
+        # A worker that came too late for the last run may still be looking at these.
+        memory = (regions, instrs, args, before, counters, blocks, control, self.bases)
+        weakref.finalize(self, _free, self._address, memory).atexit = False
+
+    def run(self) -> int:
+        """Runs the program once: 0, or the first code that a kernel returned; after that, no further kernel begins.
+
+        Raises `RuntimeError` in a signal handler or a finalizer that interrupted this.
+        """
+        with self._lock:
+            if self._running:
+                raise interrupted("a program")
+            self._running = True
+            try:
+                if self._helpers > thread_pool.size():  # in a child process, which begins without workers
+                    thread_pool.grow(self._helpers)
+                self._native(*self._arguments)
+                return self._code.value
+            finally:
+                self._running = False
+
+    @property
+    def failed_region(self) -> int:
+        """The region in which the last run failed; meaningless if it did not."""
+        return int(self._control[at.FAILED_REGION])
+
+
+def _table(table: np.ndarray, columns: int, needed: int, name: str) -> np.ndarray:
+    given = np.asarray(table, np.int64)
+    if given.size == 0:
+        given = given.reshape(0, columns)
+    if given.ndim != 2 or not needed <= given.shape[1] <= columns:
+        raise ValueError(f"{name} must be [n, {columns}], not {list(given.shape)}")
+    copy = np.zeros((len(given), columns), np.int64)
+    copy[:, : given.shape[1]] = given
+    return copy
+
+
+def _lines(words: int) -> np.ndarray:
+    """Zeros that begin at a cache line."""
+    memory = np.zeros(words + at.LINE, np.int64)
+    skip = -memory.ctypes.data % (8 * at.LINE) // 8
+    return memory[skip : skip + words]
+
+
+def _check(regions: np.ndarray, instrs: np.ndarray, args: np.ndarray, bases_count: int, threads: int) -> None:
+    def inside(first: np.ndarray, count: np.ndarray, end: int) -> bool:
+        return bool((first >= 0).all() and (count >= 0).all() and (first + count <= end).all())
+
+    if not 1 <= threads <= at.MAX_THREADS:
+        raise ValueError(f"threads must be from 1 to {at.MAX_THREADS}, not {threads}")
+    if not inside(regions[:, 2], regions[:, 3], instrs.shape[0]):
+        raise ValueError(f"a region's instructions must be among the {instrs.shape[0]} there are")
+    if not inside(instrs[:, 1], instrs[:, 2], args.shape[0]):
+        raise ValueError(f"an instruction's arguments must be among the {args.shape[0]} there are")
+    if (regions[:, 0] < 0).any() or (regions[:, 0] >= 2**31).any():
+        raise ValueError("a region has from 0 to 2**31 - 1 tiles")
+    if (instrs[:, 0] == 0).any():
+        raise ValueError("an instruction has no kernel")
+    if (args[:, 0] < CONSTANT).any() or (args[:, 0] > WORKER).any():
+        raise ValueError(f"kinds of arguments are {CONSTANT} to {WORKER}")
+    bases = args[args[:, 0] == POINTER, 1]
+    if (bases < 0).any() or (bases >= bases_count).any():
+        raise ValueError(f"a pointer's base must be one of {bases_count}")
+
+
+def _free(program: int, memory: object) -> None:
+    thread_pool.wait_until_left(program)
+
+
+def _after_fork_in_child() -> None:
+    for program in _programs:
+        program._lock, program._running = threading.RLock(), False  # another thread of the parent may have held it
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

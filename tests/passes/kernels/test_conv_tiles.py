@@ -1,0 +1,176 @@
+"""Convolutions cut into tiles: what they take is what their plans say, and they compute what the references do."""
+
+import numpy as np
+import pytest
+from compiled import run_compiled, run_executable
+from gradloom.ir import OPS, Builder, interpret, spec
+from gradloom.ir.ops.convolution import Window, input_gradient
+from gradloom.passes.kernels.conv_tiles import axis_phases, conv_tiles, meetings, weight_gradient_tiles
+from gradloom.passes.kernels.register_tiles import rows, strips
+from gradloom.passes.memory.plan import plan
+from gradloom.passes.pipeline import run_passes
+from gradloom.passes.verify.errors import CertificateError
+from gradloom.passes.verify.plan import check_plan
+from gradloom.runtime.cpu.executable import Executable
+
+# Shapes of x and w, stride, padding, dilation, expand, groups. Small but for what each is there to show.
+CASES = {
+    "many bands": ((2, 40, 30, 4), (6, 4, 3, 3), 1, 1, 1, 1, 1),
+    "several images a tile": ((40, 5, 5, 3), (20, 3, 3, 3), 1, 1, 1, 1, 1),
+    "two widths of strips": ((3, 6, 20, 5), (80, 5, 3, 3), 1, 1, 1, 1, 1),
+    "four vectors and a tail": ((2, 5, 13, 3), (61, 3, 3, 2), 1, 1, 1, 1, 1),
+    "kernel rows one by one": ((2, 4, 5, 420), (64, 420, 3, 3), 1, 1, 1, 1, 1),
+    "positions of all images in one row": ((3, 8, 7, 24), (40, 24, 1, 1), 1, 0, 1, 1, 1),
+    "a prime number of positions": ((1, 1, 53, 6), (7, 6, 1, 1), 1, 0, 1, 1, 1),
+    "nothing copied": ((2, 9, 9, 8), (16, 8, 1, 1), 2, 0, 1, 1, 1),
+    "stride 2": ((3, 15, 14, 6), (10, 6, 3, 3), 2, 1, 1, 1, 1),
+    "stride 3 of kernel 2": ((2, 11, 12, 5), (7, 5, 2, 2), 3, 0, 1, 1, 1),
+    "dilation": ((2, 12, 11, 6), (9, 6, 3, 3), 1, 2, 2, 1, 1),
+    "zeros between elements": ((2, 6, 7, 5), (8, 5, 4, 4), 1, 2, 1, 2, 1),
+    "zeros, stride and dilation": ((2, 6, 7, 5), (8, 5, 3, 3), 3, 2, 2, 2, 1),
+    "depthwise": ((2, 9, 10, 37), (37, 1, 3, 3), 1, 1, 1, 1, 37),
+    "depthwise, several images a pass": ((40, 5, 6, 9), (9, 1, 3, 3), 1, 1, 1, 1, 9),
+    "depthwise with stride": ((2, 9, 10, 32), (32, 1, 5, 5), 2, 2, 1, 1, 32),
+    "groups": ((2, 9, 8, 12), (60, 4, 3, 3), 1, 1, 1, 1, 3),
+    "channels multiplied": ((2, 7, 8, 6), (12, 1, 3, 3), 1, 1, 1, 1, 6),
+    "more padding than image": ((2, 2, 3, 4), (5, 4, 3, 3), 1, 4, 1, 1, 1),
+    "cropped": ((2, 9, 9, 4), (5, 4, 3, 3), 1, -2, 1, 1, 1),
+    "one axis": ((3, 50, 4), (20, 4, 5), 2, 2, 1, 1, 1),
+    "one position of one image": ((1, 1, 1, 3), (3, 3, 3, 3), 1, 1, 1, 1, 1),
+    "units shared": ((2, 6, 6, 80), (128, 80, 3, 3), 1, 1, 1, 1, 1),
+}
+# Of a convolution by a kernel of 3x3 that leaves as many positions as it reads.
+ONES = {**dict.fromkeys(("stride", "low", "high", "dilation", "expand"), (1, 1)), "groups": 1}
+
+
+def step(case, dtype):
+    """Forward and both gradients as one graph."""
+    x_shape, w_shape, stride, padding, dilation, expand, groups = CASES[case]
+    n = len(x_shape) - 2
+    numbers = {"stride": stride, "low": padding, "high": padding, "dilation": dilation, "expand": expand}
+    attrs = {**{name: (number,) * n for name, number in numbers.items()}, "groups": groups}
+    b = Builder()
+    x, w = b.input(spec(x_shape, dtype), "x"), b.input(spec(w_shape, dtype), "w")
+    y = OPS["conv"](b, x, w, **attrs)
+    g = b.input(y.type, "g")
+    dx = input_gradient(b, g, w, x_shape[1:-1], attrs)
+    dw = OPS["conv_weight_gradient"](b, x, g, kernel=w_shape[2:], **attrs)
+    return b.graph([y, dx, dw])
+
+
+def by_channel(b, vector, like):
+    return b.emit(OPS["broadcast"], vector, shape=like.shape, axes=(len(like.shape) - 1,))
+
+
+def arrays_for(graph, seed=0):
+    rng = np.random.default_rng(seed)
+    return [rng.standard_normal(v.type.shape).astype(v.type.dtype) for v in graph.inputs]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", CASES)
+def test_tiles_compute_what_the_references_do(case, dtype):
+    graph = step(case, dtype)
+    arrays = arrays_for(graph)
+    tolerance = 1e-5 if dtype == "float32" else 1e-13
+    for actual, expected in zip(run_compiled(graph, *arrays, threads=2), interpret(graph, *arrays), strict=True):
+        scale = max(float(np.abs(expected).max(initial=0)), 1e-3)
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=4 * tolerance * scale)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_bits_do_not_depend_on_threads(case):
+    graph = step(case, "float32")
+    arrays = arrays_for(graph)
+    one, *others = [run_compiled(graph, *arrays, threads=threads) for threads in (1, 2, 4)]
+    for other in others:
+        for actual, expected in zip(other, one, strict=True):
+            np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_nothing_outside_of_the_planned_memory_is_written(case):
+    graph = step(case, "float32")
+    made = plan(run_passes(graph), 3, True)
+    check_plan(made)
+    guard = np.full(made.arena_bytes + 8192, 0x5A, np.uint8)
+    start = 4096 + -(guard.ctypes.data + 4096) % 64
+    executable = Executable(made, guard[start : start + made.arena_bytes])
+    run_executable(executable, graph, arrays_for(graph))
+    assert (guard[:start] == 0x5A).all()
+    assert (guard[start + made.arena_bytes :] == 0x5A).all()
+
+
+def test_the_cases_show_what_their_names_say():
+    def forward(case):
+        return conv_tiles(step(case, "float32").nodes[0])
+
+    def backward(case):
+        return weight_gradient_tiles(step(case, "float32").nodes[-1])
+
+    assert forward("many bands").bands > 1
+    assert forward("several images a tile").images > 1
+    assert len(forward("two widths of strips").geometry.channel_strips.widths()) == 2
+    assert forward("kernel rows one by one").by_kernel_row
+    assert forward("positions of all images in one row").geometry.images == 1
+    assert forward("nothing copied").direct
+    assert len(forward("zeros between elements").phases) == 4
+    assert any(not down.taps for down, _ in conv_tiles(step("stride 3 of kernel 2", "float32").nodes[-2]).phases)
+    assert backward("units shared").shares > 1
+    assert backward("many bands").parts > 1
+    assert backward("depthwise, several images a pass").images > 1
+
+
+def test_a_certificate_sees_scratch_that_is_too_small():
+    graph = step("many bands", "float32")
+    made = plan(run_passes(graph), 2)
+    unit = next(block for block in made.blocks if block.unit is not None)
+    object.__setattr__(unit, "nbytes", unit.nbytes - 64)
+    with pytest.raises(CertificateError, match="bytes of scratch"):
+        check_plan(made)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("expand", [1, 2, 3, 4])
+@pytest.mark.parametrize("dilation", [1, 2, 3])
+def test_phases_and_meetings_are_all_the_products_of_a_convolution(stride, expand, dilation):
+    for low, kernel, length in ((0, 1, 1), (2, 3, 4), (-1, 2, 5), (5, 4, 2), (1, 3, 6)):
+        window = Window(stride, low, low + 1, dilation, expand)
+        steps = window.steps(length, kernel)
+        expected = {
+            (o, k, (o * stride + k * dilation - low) // expand)
+            for o in range(steps)
+            for k in range(kernel)
+            if (o * stride + k * dilation - low) % expand == 0
+        }
+        phases = axis_phases(window, length, kernel)
+        found = [
+            (p.first + q * p.apart, p.tap + t * p.tap_step, p.source + q * p.step + t * p.tap_apart)
+            for p in phases
+            for q in range(p.count)
+            for t in range(p.taps)
+        ]
+        assert len(found) == len(set(found))
+        assert set(found) == expected
+        assert sorted(p.first + q * p.apart for p in phases for q in range(p.count)) == list(range(steps))
+        met = {
+            (m.first + t * m.apart, k, m.source + t * m.step)
+            for k, m in enumerate(meetings(window, length, steps, kernel))
+            for t in range(m.count)
+        }
+        assert met == {(o, k, i) for o, k, i in expected if 0 <= i < length}
+
+
+@pytest.mark.parametrize("channels", [1, 15, 16, 17, 48, 64, 65, 100, 129, 300])
+def test_strips_and_rows_cover_everything_once(channels):
+    found = strips(channels, 4)
+    widths = [found.width if i < found.wide else found.width - 1 for i in range(found.count)]
+    assert sum(widths) == found.vectors == -(-channels // 16)
+    assert set(widths) == found.widths()
+    assert max(widths) <= 4
+    for vectors in (1, 2, 3, 4):
+        cut = rows(channels, vectors)
+        sizes = [cut.most if i < cut.long else cut.most - 1 for i in range(cut.blocks)]
+        assert sum(sizes) == channels
+        assert set(sizes) == cut.sizes()
+        assert (max(sizes) + 1) * vectors < 32

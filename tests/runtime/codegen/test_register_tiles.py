@@ -1,0 +1,113 @@
+"""Register tiles: machine code against the same in Python, on the same memory; and copies that turn rows to columns."""
+
+import ctypes
+
+import numpy as np
+import pytest
+from compiled import run_compiled
+from gradloom.ir import OPS, Builder, spec
+from gradloom.passes.graph.views import View
+from gradloom.passes.memory.plan import plan
+from gradloom.passes.pipeline import run_passes
+from gradloom.runtime.codegen.intrinsics import word
+from gradloom.runtime.codegen.kernel_cache import compile_kernel
+from gradloom.runtime.codegen.tile_product import tile_product
+from gradloom.runtime.codegen.tile_transpose import tile_transpose
+from gradloom.runtime.lowering.transposition import turned
+from unjitted import run_unjitted
+
+RNG = np.random.default_rng(0)
+
+
+def compiled(function, words):
+    """The function as machine code."""
+    source = f"def kernel(b):\n    f({', '.join(f'word(b, {i})' for i in range(words))})\n    return 0\n"
+    kernel = compile_kernel(source, "kernel", {"f": function, "word": word}, salt=function.__name__)
+    native = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)(kernel.address)
+
+    def call(*arguments):
+        code, exception = ctypes.c_int64(), ctypes.c_void_p()
+        block = (ctypes.c_int64 * words)(*arguments)
+        native(ctypes.addressof(code), ctypes.addressof(exception), ctypes.addressof(block))
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("dtype", "rows", "vectors", "tail", "pairwise", "sectioned"),
+    [
+        ("f32", 1, 1, False, False, False),
+        ("f32", 6, 4, False, False, False),
+        ("f32", 14, 2, True, False, False),
+        ("f32", 9, 3, True, False, False),
+        ("f64", 8, 1, True, False, False),
+        ("f64", 5, 4, False, False, False),
+        ("f32", 14, 2, True, True, False),
+        ("f64", 3, 1, False, True, False),
+        ("f32", 6, 4, False, False, True),
+        ("f64", 14, 2, True, False, True),
+    ],
+)
+@pytest.mark.parametrize("accumulate", [0, 1])
+def test_a_tile_of_sums_is_what_python_makes_of_it(dtype, rows, vectors, tail, pairwise, sectioned, accumulate):
+    size = 4 if dtype == "f32" else 8
+    kind = f"f{size}"
+    lanes = 64 // size
+    columns = lanes * vectors - (3 if tail else 0)
+    a, b = RNG.standard_normal(4000).astype(kind), RNG.standard_normal(4000).astype(kind)
+    c = RNG.standard_normal((rows, lanes * vectors + 5)).astype(kind)
+    tile = tile_product(dtype, rows, vectors, tail, pairwise, sectioned)
+    results = []
+    for call in (tile, compiled(tile, 16)):
+        target = c.copy()
+        call(
+            *(a.ctypes.data, 7 * size, b.ctypes.data, target.ctypes.data, target.strides[0]),
+            *(2, 500 * size, 300 * size, 3, 100 * size, 70 * size, 2, size, 64 * size),
+            *(columns, accumulate),
+        )
+        results.append(target)
+    np.testing.assert_allclose(results[1], results[0], rtol=0, atol=1e-5 if size == 4 else 1e-13)
+    np.testing.assert_array_equal(results[1][:, columns:], c[:, columns:])
+    assert (results[1][:, :columns] != c[:, :columns]).any()
+
+
+@pytest.mark.parametrize(("size", "rows", "columns"), [(4, 16, 16), (8, 8, 8), (4, 16, 3), (4, 1, 16), (8, 5, 7)])
+def test_a_square_is_transposed_and_nothing_beside_it(size, rows, columns):
+    side = 64 // size
+    x = RNG.integers(0, 1000, (side, side + 3)).astype(f"i{size}")
+    function = tile_transpose(size, (rows, columns) == (side, side))
+    for call in (function, compiled(function, 6)):
+        y = np.full((side, side + 1), -1, f"i{size}")
+        call(x.ctypes.data, x.strides[0], y.ctypes.data, y.strides[0], rows, columns)
+        np.testing.assert_array_equal(y[:columns, :rows], x[:rows, :columns].T)
+        assert (y[columns:] == -1).all()
+        assert (y[:, rows:] == -1).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "perm", "squares"),
+    [
+        ((2, 33, 7, 9), (0, 2, 3, 1), True),
+        ((4, 9, 5, 17), (0, 3, 1, 2), True),
+        ((40, 37), (1, 0), True),
+        ((3, 5, 20, 10), (1, 0, 3, 2), True),
+        ((2, 3, 4, 5), (0, 2, 3, 1), False),
+        ((1, 1, 16, 16), (2, 3, 0, 1), False),
+        ((9, 8, 7), (2, 1, 0), False),
+        ((0, 20, 30), (0, 2, 1), True),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "uint8"])
+def test_transposed_copies_of_every_kind(shape, perm, squares, dtype):
+    b = Builder()
+    x = b.input(spec(shape, dtype))
+    graph = b.graph([OPS["transpose"](b, x, perm=perm)])
+    array = RNG.integers(0, 200, shape).astype(dtype)
+    made = plan(run_passes(graph), 2)
+    (unit,) = [n for phase in made.phases for n in phase]
+    view = made.views[unit.inputs[0]]
+    assert isinstance(view, View)
+    if array.size:
+        assert (turned(view) is not None) == (squares and dtype != "uint8")
+    for (actual,) in (run_compiled(graph, array, threads=2), run_unjitted(made, array)):
+        np.testing.assert_array_equal(actual, array.transpose(perm))
