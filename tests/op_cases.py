@@ -80,6 +80,9 @@ def sample(case: OpCase, rng: np.random.Generator | None = None) -> list[Array]:
             arrays.append(np.where(np.abs(x) < 0.01, 0.01, x).reshape(shape).astype(dtype))
         else:
             arrays.append(rng.integers(int(i.low), int(i.high), shape).astype(dtype))
+    if case.name == "window_find":
+        # Among random numbers it would find nothing.
+        arrays[1] = np.asarray(OPS["window_max"].reference(arrays[0], **case.attrs))
     return arrays
 
 
