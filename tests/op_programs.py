@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from gradloom.ir import OPS, Array, Builder, Graph, Value, interpret, type_of
+from gradloom.passes.memory.plan import plan
 from gradloom.passes.pipeline import run_passes
-from gradloom.passes.plan import plan
 from op_cases import OpCase, assert_matches, sample
 from strided import KINDS
 from unjitted import run_unjitted
