@@ -39,8 +39,11 @@ def test_ci_does_what_the_readme_says():
 def test_its_files_and_commands_exist():
     for path in re.findall(r"\]\(([^)#]+)\)", README):
         assert path.startswith("https://") or (ROOT / path).exists(), path
-    for folder in re.findall(r"^    (\w+)/ ", README, re.MULTILINE):
-        assert (ROOT / folder).is_dir(), folder
+    floor = ROOT
+    for indent, folder in re.findall(r"^( {4}| {8})(?=\w+/ )(.*?/)  ", README, re.MULTILINE):
+        for name in folder.split():
+            assert (ROOT / name if len(indent) == 4 else floor / name).is_dir(), folder
+        floor = ROOT / folder if len(indent) == 4 else floor
     help_text = subprocess.run(
         [sys.executable, "-c", "import sys; from gradloom.tools.cli import main; sys.exit(main(['train', '--help']))"],
         capture_output=True,

@@ -1,0 +1,120 @@
+"""Docs are one set: links resolve, names exist, and words are those of the glossary."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+FLOORS = ("ir", "passes", "runtime", "engine", "tools", "tests", "examples")
+SUFFIXES = ("py", "md", "txt", "js", "json", "toml", "html", "svg", "png")
+
+YOURS = ("step.html", "step.svg", "plan.json", "my_recipes.py")
+"""Files that a reader makes."""
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def prose(page: Path) -> str:
+    """A page without what its programs print and without its code."""
+    text = re.sub(r"^<!-- printed: .*?^<!-- end -->$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def spans(page: Path) -> list[str]:
+    return re.findall(r"`([^`\n]+)`", prose(page))
+
+
+@cache
+def words_of_the_code() -> frozenset[str]:
+    files = [path for floor in FLOORS for path in (ROOT / floor).rglob("*.py")]
+    files += [ROOT / "__init__.py", ROOT / "gradloom_command.py", ROOT / "pyproject.toml"]
+    text = "\n".join(path.read_text() for path in files if path.parent != Path(__file__).parent)
+    return frozenset(re.findall(r"[A-Za-z_]\w*", text))
+
+
+def anchors(page: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@each_page
+def test_every_link_leads_somewhere(page: Path):
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if link.startswith(("https://", "http://")):
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@each_page
+def test_every_path_exists(page: Path):
+    for span in spans(page):
+        if re.fullmatch(rf"({'|'.join(FLOORS)}|docs)/[\w./]*|[\w/]+\.({'|'.join(SUFFIXES)})", span):
+            below = [ROOT / span, *(ROOT.rglob(span) if "/" not in span else ())]
+            assert any(path.exists() for path in below) or span in YOURS, span
+
+
+@each_page
+def test_every_name_exists(page: Path):
+    """A name in code stands somewhere in the code; one that begins with the package's is there to be imported."""
+    for span in spans(page):
+        name = re.fullmatch(r"([A-Za-z_][\w.]*)(\(.*\))?", span)
+        if name is None or re.search(rf"\.({'|'.join(SUFFIXES)}|\d+)(\.|$)", name[1]):
+            continue  # a file, or a path of modules such as layers.3.attn
+        if name[1].startswith(("gl.", "gradloom.")):
+            rest = name[1].split(".")[1:]
+            found = importlib.import_module("gradloom")
+            for part in rest:
+                if not hasattr(found, part) and hasattr(found, "__path__"):
+                    importlib.import_module(f"{found.__name__}.{part}")
+                found = getattr(found, part)
+        elif name[1].split(".")[0] not in ("torch", "jax"):
+            missing = set(name[1].split(".")) - words_of_the_code()
+            assert not missing, span
+
+
+@each_page
+def test_every_pass_that_is_named_is_one(page: Path):
+    """`tile-batch` is the name of a pass; other code spans with hyphens are commands and files."""
+    from gradloom.passes.pipeline import PASS_NAMES
+
+    others = {"import-linter", "lint-imports", "gradloom-digits"}
+    for span in spans(page):
+        if re.fullmatch(r"[a-z]+(-[a-z]+)+", span) and span not in others:
+            assert span in PASS_NAMES, span
+
+
+def test_the_glossary_defines_each_name_once_in_one_line():
+    rows = re.findall(
+        r"^\| ([^|]+) \| ([^|]+) \| ([^|]*)\|$", (ROOT / "docs" / "glossary.md").read_text(), re.MULTILINE
+    )
+    names = [name for row in rows for name in row[0].split(", ") if row[0] != "name"]
+    assert len(names) == len(set(names)) > 100
+    assert all(row[1].endswith(".") for row in rows if row[0] != "name" and set(row[0]) != {"-"}), rows
+
+
+REPLACED = {
+    "certificate": "plan verifier",
+    "made again": "recomputed",
+    "made anew": "recomputed",
+    "computes again": "recomputes",
+    "computed again": "recomputed",
+    "is told": "is reported",
+    "lanes take turns": "parallel iterations run one after the other",
+    "side by side": "concurrently",
+}
+"""Phrases that a reader of other compilers' documentation would have to guess, and what is said instead."""
+
+
+@each_page
+def test_words_are_those_of_the_glossary(page: Path):
+    text = " ".join(prose(page).split())
+    assert not [f"{old}: say {new}" for old, new in REPLACED.items() if re.search(rf"\b{old}\b", text)]
