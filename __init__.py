@@ -5,10 +5,12 @@ import sys
 from .engine import array_api as numpy
 from .engine import data, nn, optim
 from .engine.compile.compile import compile
-from .engine.report.report import MemoryReport
+from .engine.report.schema import MemoryReport
 from .engine.saving.checkpoint_file import CheckpointError, CheckpointWarning
-from .engine.step.plans import MemoryBudgetError, StepPlan
-from .engine.step.step import Step, compile_step, plan_step
+from .engine.step.compile_step import compile_step, plan_step
+from .engine.step.plans import StepPlan
+from .engine.step.refusal import MemoryBudgetError
+from .engine.step.step import Step
 from .engine.tracing import random
 from .engine.tracing.errors import ShapeError, TracingError, TracingWarning
 from .engine.tracing.scan import fori_loop, scan

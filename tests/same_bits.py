@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
-from gradloom.engine.step.step import compile_step
+from gradloom.engine.step.compile_step import compile_step
 from gradloom.ir import interpret
 from gradloom.passes.memory.plan import Plan, plan
 from gradloom.passes.remat.from_plan import GraphProblem

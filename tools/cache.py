@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..engine.report.report import human
+from ..engine.report.wording import human
 from ..runtime.codegen import disk_cache
 from .command_error import CommandError
 

@@ -14,7 +14,8 @@ from typing import Any
 from rich.console import Console
 
 from ..engine.saving.checkpoint_file import CheckpointError
-from ..engine.step.plans import MemoryBudgetError, budget_of
+from ..engine.step.budget import budget_of
+from ..engine.step.refusal import MemoryBudgetError
 from ..engine.tracing.tracer import ShapeError, TracingError
 from ..ir.printable import printable_lines
 from ..passes.pipeline import PASS_NAMES

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..engine.compile.compile_report import CompileReport
-from ..engine.step.step import compile_step
+from ..engine.step.compile_step import compile_step
 from .find_recipe import make_recipe
 from .training_data import training_data
 

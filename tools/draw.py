@@ -7,7 +7,7 @@ import subprocess
 from itertools import chain
 from pathlib import Path
 
-from ..engine.step.step import plan_step
+from ..engine.step.compile_step import plan_step
 from ..engine.step.step_graph import trace_step
 from ..ir import Graph
 from ..passes.pipeline import PASS_NAMES, run_passes

@@ -8,8 +8,8 @@ from functools import reduce
 from operator import or_
 
 from ..engine.report.layers import middle
-from ..engine.report.report import listed
 from ..engine.report.values import unit_name
+from ..engine.report.wording import listed
 from ..ir import Graph, Node, Value, node_flops
 from ..passes.graph.views import VIEW_OPS
 from .draw_scopes import cut_scope, cut_scopes, widths

@@ -8,7 +8,7 @@ from html import escape
 
 import graphviz
 
-from ..engine.report.report import human, human_flops
+from ..engine.report.wording import human, human_flops
 from ..ir.printable import printable, printable_lines
 from .draw_boxes import Box, Drawing
 

@@ -11,7 +11,7 @@ from itertools import accumulate
 from unicodedata import east_asian_width
 
 from ..engine.report.layers import middle
-from ..engine.report.report import human, human_flops
+from ..engine.report.wording import human, human_flops
 from ..ir import Graph, Node, Value, node_flops
 from ..ir.printable import printable
 from .draw_boxes import Opened

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..engine.step.plans import budget_of
+from ..engine.step.budget import budget_of
 
 _MOST = 2**48
 _LARGEST_RATE = 3e38

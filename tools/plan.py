@@ -12,9 +12,11 @@ from typing import Any
 
 import optree
 
-from ..engine.report.report import MemoryReport, human
+from ..engine.report.schema import MemoryReport
+from ..engine.report.wording import human
+from ..engine.step.compile_step import compile_step, plan_step
 from ..engine.step.largest_batch import LONGEST_BATCH
-from ..engine.step.step import StepPlan, compile_step, plan_step
+from ..engine.step.step import StepPlan
 from ..ir import ArrayType, type_of
 from ..ir.printable import printable
 from .command_error import CommandError

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from ..engine.report.layers import layers
-from ..engine.report.report import KIND_WORDS, KINDS, MemoryReport, human
+from ..engine.report.schema import KIND_WORDS, KINDS, MemoryReport
+from ..engine.report.wording import human
 
 _MANY = 10
 """So many times as much is told in times, not in per cent."""

@@ -17,8 +17,9 @@ from rich.console import Console
 from ..engine import array_api as xp
 from ..engine import optim
 from ..engine.saving.checkpoint_file import CheckpointError, check_savable, open_checkpoint
-from ..engine.step.plans import MemoryBudgetError
-from ..engine.step.step import Step, compile_step
+from ..engine.step.compile_step import compile_step
+from ..engine.step.refusal import MemoryBudgetError
+from ..engine.step.step import Step
 from ..ir import Array
 from .command_error import CommandError
 from .file_values import brief

@@ -15,6 +15,19 @@ from numpy import float32, float64, int32, int64, newaxis, uint8
 
 from . import linalg
 from .broadcasting import copying
+from .comparison import (
+    equal,
+    greater,
+    greater_equal,
+    less,
+    less_equal,
+    logical_and,
+    logical_not,
+    logical_or,
+    logical_xor,
+    not_equal,
+    where,
+)
 from .creation import (
     arange,
     array,
@@ -73,7 +86,6 @@ from .elementwise import (
     degrees,
     divide,
     divmod,
-    equal,
     erf,
     exp,
     exp2,
@@ -87,8 +99,6 @@ from .elementwise import (
     fmax,
     fmin,
     fmod,
-    greater,
-    greater_equal,
     heaviside,
     hypot,
     invert,
@@ -97,24 +107,17 @@ from .elementwise import (
     isinf,
     isnan,
     left_shift,
-    less,
-    less_equal,
     log,
     log1p,
     log2,
     log10,
     logaddexp,
-    logical_and,
-    logical_not,
-    logical_or,
-    logical_xor,
     maximum,
     minimum,
     mod,
     multiply,
     nan_to_num,
     negative,
-    not_equal,
     positive,
     pow,
     power,
@@ -136,7 +139,6 @@ from .elementwise import (
     tanh,
     true_divide,
     trunc,
-    where,
 )
 from .indexing import getitem, take, take_along_axis
 from .linear_algebra import dot, einsum, inner, kron, matmul, outer, tensordot, vdot, vecdot

@@ -12,11 +12,11 @@ import numpy as np
 from ...ir import Array, DType, Op, Value, as_dtype
 from ...ir.ops import elementwise as ew
 from ...ir.ops import movement
+from ..tracing.float_argument import FloatArgument
 from ..tracing.mutable_arrays import Memory, as_view
 from ..tracing.promotion import Key, ufunc_dtypes
 from ..tracing.tracer import (
     ArrayLike,
-    FloatArgument,
     ShapeError,
     Trace,
     Tracer,

@@ -28,6 +28,7 @@ from .broadcasting import (
     shape_of,
     stretched,
 )
+from .comparison import truth
 from .manipulation import broadcast_to, pad
 
 
@@ -268,7 +269,7 @@ def argmin(x: ArrayLike, /, axis: int | None = None, *, keepdims: bool = False) 
 
 
 def _logic(op: Op, of_none: bool, x: ArrayLike, axis: Any, keepdims: bool, where: Any) -> Any:
-    x = e.truth(x)
+    x = truth(x)
     if where is not True:
         x = _only_where(x, where, of_none, "any" if op is reduction.reduce_max else "all")
     shape = shape_of(x)
@@ -290,7 +291,7 @@ def all(x: ArrayLike, /, axis: Any = None, *, keepdims: bool = False, where: Arr
 
 def count_nonzero(x: ArrayLike, /, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The number (int64) of nonzero elements over `axis`."""
-    return sum(e.truth(x), axis, keepdims=keepdims)
+    return sum(truth(x), axis, keepdims=keepdims)
 
 
 def logsumexp(x: ArrayLike, /, axis: Any = None, *, keepdims: bool = False) -> Any:
@@ -348,7 +349,7 @@ def norm(x: ArrayLike, /, ord: Any = None, axis: Any = None, keepdims: bool = Fa
     if ord == -math.inf:
         return min(e.abs(x), axes, keepdims=keepdims)
     if ord == 0:
-        return sum(cast(e.truth(x), dtype_of(x)), axes, keepdims=keepdims)
+        return sum(cast(truth(x), dtype_of(x)), axes, keepdims=keepdims)
     if ord == 1:
         return sum(e.abs(x), axes, keepdims=keepdims)
     return e.root_of_powers(sum(e.power_flat_at_zero(e.abs(x), ord), axes, keepdims=keepdims), ord)

@@ -11,7 +11,7 @@ from ...ir import Graph, Node, Value, node_flops
 from ...passes.memory.plan import Plan
 from ...passes.verify.errors import CertificateError, describe
 from ...passes.verify.scratch import lanes, lines
-from .report import MemoryReport, ValueReport
+from .schema import MemoryReport, ValueReport
 
 _STATUS = {"activation": "kept", "recomputed": "recomputed"}
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from .report import MemoryReport
+from .schema import MemoryReport
 
 OUTSIDE = "(outside the layers)"
 """Stands for what none of the model's modules did: its own forward, the loss function, the update's scalars."""

@@ -9,7 +9,8 @@ from itertools import accumulate
 from textwrap import fill
 
 from .layers import layers
-from .report import KIND_WORDS, KINDS, LoopReport, MemoryReport, ValueReport, human, human_flops, listed
+from .schema import KIND_WORDS, KINDS, LoopReport, MemoryReport, ValueReport
+from .wording import human, human_flops, listed
 
 _LARGEST = 10
 _MOST_GROUPS = 20

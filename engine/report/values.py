@@ -14,7 +14,7 @@ from ...ir import Graph, Node, Value, node_flops
 from ...passes.graph.cache_lines import round_to_line
 from ...passes.memory.plan import Plan
 from ...passes.tiling.parallel_loops import parallel_iterations, run_concurrently
-from .report import LoopReport, UnitReport, ValueReport
+from .schema import LoopReport, UnitReport, ValueReport
 
 _PLAIN = frozenset({"full", "constant", "reshape", "broadcast", "transpose", "slice", "reverse", "cast", "copy"})
 """Operations that say little of what a fused loop does."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple, NoReturn
@@ -20,46 +19,19 @@ from ...passes.simplify.simplify import Simplify
 from ...passes.smaller_tiles import TilePlans
 from ...passes.tiling.batch import SmallerTile
 from ...passes.variants import other_plans
-from ...runtime.codegen.byte_amount import byte_amount
 from ..compile.compiling import compiling
-from ..report.report import HeldReport, MemoryReport, human, make_report
-from ..report.text import live_at_peak, wrapped
-from ..tracing.numbers import as_whole
+from ..nn import Module
+from ..optim import Optimizer
+from ..report.make_report import make_report
+from ..report.schema import HeldReport, MemoryReport
 from ..tracing.tracer import ShapeError, TracingError, as_array
+from .budget import Budget, budget_of
 from .largest_batch import BatchSearch, Needed
-from .step_graph import StepGraph
+from .refusal import refusal
+from .step_graph import StepGraph, trace_step
 
-_SHARE = re.compile(r"\s*(\d{1,99}(?:\.\d{1,99})?|\.\d{1,99})\s*%\s*", re.ASCII)
-_MOST_LIVE = 8
-"""Rows of what is alive, in a refusal."""
-_WIDTH = 70
-"""Columns of a refusal's sentences: the first one stands behind a word."""
-
-_ALL_LOOKED_AT = 2_000
-"""Nodes of a step of which a refusal looks for the largest batch to the end."""
-_LOOKS = 2
-"""Smallest plans of other batches that the refusal of a larger one looks for: each takes as long as the step's own."""
-
+LossFunction = Callable[[Any, Any], Any]
 TraceBatch = Callable[[Any], StepGraph]
-
-
-class MemoryBudgetError(MemoryError):
-    """The step does not fit the budget.
-
-    The message says what it needs, the least that would fit (in smaller tiles of the batch, if need be), what stands in
-    the way, the largest batch that would fit, and what larger budgets cost. `least_bytes` is the smallest `memory` that
-    fits, `largest_batch` the largest length of the batch's first axis that fits the budget as it is, or of a step of
-    thousands of nodes one that fits, of which the message says how near it is; 0 where none does, None where it was not
-    looked for, as for a function that is bound to a step.
-    """
-
-    def __init__(self, message: str, least_bytes: int, largest_batch: int | None = None) -> None:
-        super().__init__(message)
-        self.least_bytes = least_bytes
-        self.largest_batch = largest_batch
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (str(self), self.least_bytes, self.largest_batch)
 
 
 class CurvePoint(NamedTuple):
@@ -71,36 +43,6 @@ class CurvePoint(NamedTuple):
     arena_bytes: int
     recompute_flops: int
     slowdown: float
-
-
-@dataclass(frozen=True)
-class Budget:
-    """A bound on the bytes of a step: so many, or a part of what it takes without a bound."""
-
-    nbytes: int | None = None
-    share: float | None = None
-
-    def bytes_of(self, unbounded: int) -> int | None:
-        """The bound in bytes for a step that takes `unbounded` bytes without one; None where there is none."""
-        return int(self.share * unbounded) if self.share is not None else self.nbytes
-
-
-def budget_of(memory: float | str | None) -> Budget:
-    """A whole number of bytes, such as 200_000_000 or 2e9, or text such as "200MB", "1.5 GB", "64MiB", "1e9", "50%";
-    `ValueError` for all else.
-    """
-    if memory is None:
-        return Budget()
-    if isinstance(memory, str):
-        share, amount = _SHARE.fullmatch(memory), byte_amount(memory)
-        if share is not None and 0 < float(share[1]) <= 100:
-            return Budget(share=float(share[1]) / 100)
-        if amount is not None:
-            return Budget(amount)
-    nbytes = as_whole(memory)
-    if nbytes is not None and nbytes > 0:
-        return Budget(nbytes)
-    raise ValueError(f"memory is a number of bytes or text such as '200MB', '1.5GiB' or '50%', got {memory!r}")
 
 
 def _other_bits(tile: SmallerTile) -> str:
@@ -220,7 +162,7 @@ class StepPlans:
             return self.planned(choice, limit)
         in_tiles = self.tile_plans.within(limit - self.held_bytes)
         if in_tiles is None:
-            raise self.refusal(limit)
+            raise refusal(self, limit)
         return self.planned(in_tiles[1], limit, in_tiles[0])
 
     def planned(self, choice: Choice, limit: int | None = None, tile: SmallerTile | None = None) -> StepPlan:
@@ -308,39 +250,19 @@ class StepPlans:
                 result.append(point)
         return result
 
-    def refusal(self, limit: int) -> MemoryBudgetError:
-        """Why the step does not fit `limit` bytes, and what would help."""
-        least = self.least().report
-        search = self.batch_search(limit, math.inf if len(self.traced.graph.nodes) <= _ALL_LOOKED_AT else _LOOKS)
-        told = [
-            f"the step needs {least.total_bytes:,} bytes ({human(least.total_bytes)}) at least, "
-            f"{human(self.unbounded_bytes)} without recomputing; the budget is {limit:,} ({human(limit)})",
-            f"the smallest plan has parameters {human(least.parameter_bytes)}, optimizer state "
-            f"{human(least.state_bytes)}, constants {human(least.constant_bytes)}, arena {human(least.arena_bytes)}",
-            f"the least that fits is memory={least.total_bytes}; {self.advice(limit, search)}",
-        ]
-        if least.other_bits:
-            told.append(f"the smallest plan {least.other_bits}")
-        lines = [wrapped(text, width=_WIDTH) for text in told]
-        title = "what is alive when the smallest plan needs the most:"
-        lines.append(live_at_peak(least.printable(), title, _MOST_LIVE, False))
-        lines.append("what larger budgets cost:")
-        if least.other_bits:
-            lines.append(f"  memory={least.total_bytes} ({human(least.total_bytes)}): {least.slowdown:.1%} more time")
-        for point in reversed(self.curve(5)):
-            lines.append(f"  memory={point.total_bytes} ({human(point.total_bytes)}): {point.slowdown:.1%} more time")
-        return MemoryBudgetError("\n".join(lines), least.total_bytes, search.largest * self.accumulate)
 
-    def advice(self, limit: int, search: BatchSearch) -> str:
-        """What to do where the step does not fit `limit`, after a search for the largest batch that would."""
-        if self.held_bytes > limit:
-            return (
-                f"parameters, optimizer state and constants alone take {self.held_bytes:,} bytes, so no batch is small "
-                "enough: use a smaller model, or an optimizer with less state such as gl.optim.SGD"
-            )
-        this = f"this one is {self.batch_length}"
-        largest, fails = search.largest * self.accumulate, search.fails * self.accumulate
-        if not self.batch_length or search.fails - search.fits == 1:
-            return f"the largest batch that would fit is {largest}, {this}" if largest else "no batch is small enough"
-        found = f"a batch of {largest} would fit and one of {fails}" if largest else f"a batch of {fails}"
-        return f"{found} would not, {this}; the method `largest_batch` of a plan tells more"
+def step_plans(
+    model: Module,
+    loss_fn: LossFunction,
+    optimizer: Optimizer,
+    batch: Any,
+    options: Mapping[str, Any],
+    threads: int,
+    told: set[str],
+) -> StepPlans:
+    """The plans of a step for batches like `batch`, which is traced at once; `told` has the warnings given before."""
+
+    def trace(batch: Any) -> StepGraph:
+        return trace_step(model, loss_fn, optimizer, batch, **options, told=told)
+
+    return StepPlans(trace(batch), threads, trace, batch, int(options["accumulate"]))

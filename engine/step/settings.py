@@ -12,7 +12,7 @@ import numpy as np
 
 from ...ir.printable import brief
 from ..optim import Optimizer
-from ..report.report import MemoryReport
+from ..report.schema import MemoryReport
 from ..saving.checkpoint_file import CheckpointError, CheckpointWarning
 
 _MOST_STEPS = 2**48

@@ -1,4 +1,4 @@
-"""`compile_step` and `plan_step`: a whole training step as one native call, and its memory without any call."""
+"""A compiled training step, and the parameters and optimizer state that it holds."""
 
 from __future__ import annotations
 
@@ -7,116 +7,41 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
 import optree
 
-from ...ir import Array, ArrayType, DType, Graph
+from ...ir import Array, ArrayType, Graph
 from ...ir.printable import brief
 from ...passes.memory.plan import Plan
-from ...passes.pipeline import plan_graph
 from ...runtime.codegen.deferred_signals import deferred_signals
 from ...runtime.codegen.fork_lock import fork_lock, interrupted
 from ...runtime.cpu.executable import Executable, allocate, return_free_memory
 from ..compile.compile_report import CompileReport, use_of
-from ..compile.compiling import compiling
-from ..compile.program_key import structure_key
 from ..compile.programs import Programs, tell_of_shapes
 from ..nn import Module
 from ..nn.settings import changes, difference, model_settings
 from ..optim import Optimizer
-from ..report.report import MemoryReport, listed
+from ..report.schema import MemoryReport
+from ..report.wording import listed
 from ..saving.checkpoint_file import CheckpointError, CheckpointReader, check_names, open_checkpoint, save_arrays
-from ..tracing.arrays import check_target, dense_arrays, thread_count
+from ..tracing.arrays import dense_arrays
 from ..tracing.missing_names import of_a_step
 from ..tracing.numbers import as_rate
 from ..tracing.random import key_of_seed
 from ..tracing.trace import path_name
 from ..tracing.tracer import located
-from .plans import Budget, MemoryBudgetError, StepPlan, StepPlans, budget_of
+from .budget import Budget
+from .plans import LossFunction, StepPlan, step_plans
+from .predictor import Predictor
 from .settings import check_state, settings_in_file, settings_of, warn_of_other_settings
-from .step_graph import StepGraph, trace_predict, trace_step
-
-LossFunction = Callable[[Any, Any], Any]
+from .step_graph import StepGraph
 
 # In files. No module has an empty name, so no parameter's name begins like this.
 _STATE_PREFIX = ".optimizer."
 _OPTIMIZER_KEY = "gradloom.optimizer"
 _SETTINGS_KEY = "gradloom.settings"
-
-
-def plan_step(
-    model: Module,
-    loss_fn: LossFunction,
-    optimizer: Optimizer,
-    batch: Any,
-    memory: float | str | None = None,
-    target: str = "cpu",
-    threads: int | None = None,
-    clip_norm: float | None = None,
-    clip_value: float | None = None,
-    accumulate: int = 1,
-) -> StepPlan:
-    """Plan a training step without allocating or compiling anything; `batch` is a pytree of arrays or specs.
-
-    The arguments are those of `compile_step`, and so is `report`, to the byte.
-    """
-    check_target(target)
-    options = {"clip_norm": clip_norm, "clip_value": clip_value, "accumulate": accumulate}
-    with compiling():
-        return _plans(model, loss_fn, optimizer, batch, options, thread_count(threads), set()).within(budget_of(memory))
-
-
-def _plans(
-    model: Module,
-    loss_fn: LossFunction,
-    optimizer: Optimizer,
-    batch: Any,
-    options: Mapping[str, Any],
-    threads: int,
-    told: set[str],
-) -> StepPlans:
-    def trace(batch: Any) -> StepGraph:
-        return trace_step(model, loss_fn, optimizer, batch, **options, told=told)
-
-    return StepPlans(trace(batch), threads, trace, batch, int(options["accumulate"]))
-
-
-def compile_step(
-    model: Module,
-    loss_fn: LossFunction,
-    optimizer: Optimizer,
-    batch: Any,
-    memory: float | str | None = None,
-    target: str = "cpu",
-    threads: int | None = None,
-    clip_norm: float | None = None,
-    clip_value: float | None = None,
-    accumulate: int = 1,
-    seed: int = 0,
-) -> Step:
-    """Compile forward, backward and update of `model` into one native program, with parameters initialized from `seed`.
-
-    `loss_fn(model, batch)` returns a float scalar, or `(loss, metrics)` with a pytree of arrays. `batch` is a pytree of
-    arrays or specs. `memory` bounds `report.total_bytes`: bytes, text such as "200MB", or "50%" of what the step takes
-    without a bound; what is computed again to keep within it changes no bit of the result. `threads` is the most
-    threads to use, by default one for each usable core; it never changes a bit of the result. Gradients are clipped to
-    ±`clip_value` element by element, and to the norm `clip_norm` all together.
-
-    `accumulate=k` runs the batch in k equal parts, one after another, and holds the activations of one. Loss, metrics
-    and gradient are those of the whole batch, to rounding, whatever they are of it: labels that are ignored count for
-    the whole, dropout draws what it draws for the whole. What needs a sum over the whole batch before its gradient,
-    such as a ratio of two, costs the forward once more. Batch norm takes statistics of each part; a warning tells so.
-
-    Raises `MemoryBudgetError` where the step does not fit `memory` (its `least_bytes` say what would fit), and for a
-    step that cannot be traced an error that names the line.
-    """
-    check_target(target)
-    options = {"clip_norm": clip_norm, "clip_value": clip_value, "accumulate": accumulate}
-    with compiling():
-        return Step(model, loss_fn, optimizer, batch, budget_of(memory), thread_count(threads), options, seed)
 
 
 class _Signature:
@@ -181,7 +106,7 @@ class Step:
         self._floats = [type(leaf) is float for leaf in optree.tree_leaves(batch)]
         key = key_of_seed(seed)
         start = time.perf_counter()
-        plans = _plans(model, loss_fn, optimizer, batch, self._options, threads, self._told)
+        plans = step_plans(model, loss_fn, optimizer, batch, self._options, threads, self._told)
         traced = plans.traced
         traced_at = time.perf_counter()
         planned = plans.within(budget)
@@ -325,7 +250,7 @@ class Step:
         batch = optree.tree_unflatten(self._tree, like)
         options, threads = self._options, self._threads
         before = self._signatures.keys()[-1]
-        plans = _plans(self._model, self._loss_fn, self._optimizer, batch, options, threads, self._told)
+        plans = step_plans(self._model, self._loss_fn, self._optimizer, batch, options, threads, self._told)
         added = self._add(plans.traced, plans.within(self._budget))
         names, now = [name for name, _ in self._batch_types], [a.shape for a in arrays]
         tell_of_shapes(
@@ -506,93 +431,6 @@ class Step:
             raise TypeError(located(f"{message}; write step.bind(lambda model, x: model(x))"))
         return Predictor(self, fn)
 
-    def _compile_predict(
-        self, fn: Callable[..., Any], tree: optree.PyTreeSpec, arrays: Sequence[Array], floats: Sequence[bool]
-    ) -> _Bound:
-        """`fn` for arguments like these. Raises `MemoryBudgetError` where its arena does not fit."""
-        like = [0.0 if is_float else ArrayType(a.shape, a.dtype) for a, is_float in zip(arrays, floats)]
-        specs: Any = optree.tree_unflatten(tree, like)
-        traced = trace_predict(self._model, fn, specs, self._told)
-        planned = plan_graph(traced.graph, self._threads)
-        total = self.report.parameter_bytes + self.report.state_bytes + planned.arena_bytes
-        limit = self._budget.nbytes
-        if limit is not None and total > limit:
-            raise MemoryBudgetError(
-                f"this function needs {planned.arena_bytes:,} bytes of arena, {total:,} with parameters and state; "
-                f"the budget is {limit:,}: give it smaller arrays, part by part",
-                total,
-            )
-        executable = Executable(planned, self._arena_of(planned))
-        self._users_of_arena.add(executable)
-        for i, array in enumerate([*self._parameters.values(), *self._buffers.values()]):
-            executable.bind_input(i, array)
-        types = [(v.type.shape, v.type.dtype) for v in traced.graph.outputs]
-        return _Bound(executable, traced.argument_range.start, types, traced.result_tree)
-
-
-@dataclass(frozen=True, eq=False)
-class _Bound:
-    """A function of the model for arguments of one type."""
-
-    executable: Executable
-    first: int
-    out_types: list[tuple[tuple[int, ...], DType]]
-    out_tree: optree.PyTreeSpec
-
-
-class Predictor:
-    """A function of a model in evaluation, compiled for each signature of its arguments.
-
-    It works in the step's arena, which grows where that is too small.
-    """
-
-    def __init__(self, step: Step, fn: Callable[..., Any]) -> None:
-        self._step = step
-        self._fn = fn
-        self._signatures: Programs[_Bound] = Programs(dropped=lambda bound: step._dropped(bound.executable))
-
-    def __reduce__(self) -> NoReturn:
-        """A bound function is neither pickled nor copied."""
-        raise TypeError(
-            "a function of step.bind cannot be pickled or copied: it computes with the parameters of its Step; write "
-            "step.save(path), and bind the function to a step that loads it"
-        )
-
-    def __call__(self, *args: Any) -> Any:
-        """The result, as NumPy arrays. Arguments are pytrees of arrays; numbers are arrays of shape (), Python floats
-        weak ones, as in NumPy.
-        """
-        leaves, tree = optree.tree_flatten(args)  # pyright: ignore[reportArgumentType]
-        arrays = dense_arrays(leaves, lambda: [path_name(("argument", *path)) for path in tree.paths()])
-        floats = [type(leaf) is float for leaf in leaves]
-        key = (structure_key(tree), tuple(floats), tuple([(a.shape, a.dtype) for a in arrays]))
-        step = self._step
-        with step._lock:
-            if step._busy:
-                raise interrupted("a step, or a function that is bound to it,")
-            step._busy = True
-            try:
-                bound = self._signatures.get(key) or self._new_signature(key, tree, arrays, floats)
-                results = [np.empty(shape, dtype) for shape, dtype in bound.out_types]
-                bound.executable.run(arrays, results, bound.first)
-            finally:
-                step._busy = False
-        return optree.tree_unflatten(bound.out_tree, results)
-
-    def _new_signature(
-        self, key: Any, tree: optree.PyTreeSpec, arrays: Sequence[Array], floats: Sequence[bool]
-    ) -> _Bound:
-        start = time.perf_counter()
-        others = self._signatures.keys()
-        like = [other for other in others if other[:2] == key[:2]]
-        bound = self._step._compile_predict(self._fn, tree, arrays, floats)
-        self._signatures.add(key, bound)
-        if like:
-            name = getattr(self._fn, "__name__", type(self._fn).__name__)
-            names = [path_name(("argument", *path)) for path in tree.paths()]
-            before, now = ([shape for shape, _ in types] for types in (like[-1][2], key[2]))
-            tell_of_shapes(name, names, before, now, time.perf_counter() - start, self._signatures.made)
-        return bound
 
 
 def _other_structure(types: Sequence[tuple[str, ArrayType]], tree: optree.PyTreeSpec, batch: Any) -> str:

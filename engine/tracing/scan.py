@@ -13,8 +13,9 @@ from ...ir.ops.scan import scan as scan_op
 from .. import array_api as xp
 from ..array_api.broadcasting import described, integer
 from . import random
+from .float_argument import FloatArgument
 from .trace import path_name, trace_with_structure
-from .tracer import FloatArgument, ShapeError, Trace, Tracer, TracingError, as_array, current_trace, located
+from .tracer import ShapeError, Trace, Tracer, TracingError, as_array, current_trace, located
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
 

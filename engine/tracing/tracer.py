@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -28,19 +28,22 @@ from ...ir import (
 )
 from ...ir.ops import creation, movement
 from ...ir.ops import elementwise as ew
-from .array_methods import ArrayMethods, array_namespace
+from .array_methods import array_namespace
+from .augmented_assignment import AugmentedAssignment
 from .errors import ShapeError, TracingError, located, source, user_line
 from .known_array import KnownArray
-from .misuse import misused, needs_value, translated
-from .mutable_arrays import Memory, Path, current_value, is_loose, write
+from .misuse import misused, translated
+from .mutable_arrays import Memory, Path, current_value, is_loose
+from .needs_values import NeedsValues
 from .torch_methods import METHODS, refusal
 
 if TYPE_CHECKING:
     from types import ModuleType, TracebackType
 
+    from .float_argument import FloatArgument
+
 __all__ = [
     "ArrayLike",
-    "FloatArgument",
     "ShapeError",
     "Trace",
     "Tracer",
@@ -133,6 +136,8 @@ class Trace:
 
     def float_input(self, name: str = "", instead: str = "") -> FloatArgument:
         """A new input for a Python float; `instead` is what to write where its value is needed."""
+        from .float_argument import FloatArgument
+
         value = self.builder.input(ArrayType((), np.dtype("float64")), name)
         self.floats[value] = instead
         return FloatArgument(self, value)
@@ -400,7 +405,7 @@ def _dispatch() -> Any:
     return dispatch
 
 
-class Tracer(ArrayMethods):
+class Tracer(NeedsValues, AugmentedAssignment):
     """An array of known shape and dtype whose values are computed when the traced program runs.
 
     It answers Python's operators, NumPy's functions and the methods of NumPy arrays; each adds nodes to the program.
@@ -521,132 +526,9 @@ class Tracer(ArrayMethods):
             located("a traced array cannot be pickled; return it from the traced function, whose results are arrays")
         )
 
-    # What needs values.
-
-    def __bool__(self) -> bool:
-        needs_value(
-            "a branch on (or truth of)",
-            "write np.where(condition, a, b) instead of if, & | ~ instead of and, or, not, and (a < x) & (x < b) "
-            "instead of a < x < b",
-            self,
-        )
-
-    def __float__(self) -> float:
-        needs_value("float(x)", "keep it as an array, or return it from the traced function and convert it there", self)
-
-    def __int__(self) -> int:
-        needs_value("int(x)", "keep it as an array with x.astype('int64'), or return it from the traced function", self)
-
-    def __complex__(self) -> complex:
-        needs_value("complex(x)", "keep it as an array of floats", self)
-
-    def __index__(self) -> int:
-        needs_value(
-            "use as a Python integer (a length, an index into a list, range)",
-            "index arrays with x[i], a list of them as np.stack(arrays)[i], and derive lengths from x.shape",
-            self,
-        )
-
-    def __format__(self, spec: str) -> str:
-        if spec:
-            instead = "return it from the traced function and format it there, or write f'{x}'"
-            needs_value(f"formatting with {spec!r}", instead, self)
-        return repr(self)
-
-    def __pow__(self, other: Any, modulo: Any = None) -> Any:
-        if modulo is not None:
-            raise TracingError(located("pow(x, y, n) is not traced; write x ** y % n"))
-        return super().__pow__(other)
-
-    def __round__(self, ndigits: int | None = None) -> Any:
-        if ndigits is None:
-            needs_value("round(x), a Python integer,", "write np.round(x), or np.round(x).astype('int64')", self)
-        return array_namespace().round(self, ndigits)
-
-    def __floor__(self) -> int:
-        needs_value("math.floor(x), a Python integer,", "write np.floor(x)", self)
-
-    def __ceil__(self) -> int:
-        needs_value("math.ceil(x), a Python integer,", "write np.ceil(x)", self)
-
-    def __trunc__(self) -> int:
-        needs_value("math.trunc(x), a Python integer,", "write np.trunc(x)", self)
-
-    def item(self, *args: Any) -> NoReturn:
-        """Not traceable."""
-        needs_value("x.item()", "keep it as an array, or return it from the traced function and convert it there", self)
-
-    def tolist(self) -> NoReturn:
-        """Not traceable."""
-        needs_value("x.tolist()", "return it from the traced function and convert it there", self)
-
-    def __array__(self, *args: Any, **kwargs: Any) -> Array:
-        needs_value(
-            "np.array(x), np.asarray(x) (or a list of traced arrays)",
-            "use x as it is, np.stack([...]) for a list, or return it from the traced function",
-            self,
-        )
-
-    def __contains__(self, item: Any) -> bool:
-        needs_value("'in'", "write np.any(x == item)", self)
-
-    def __setitem__(self, key: Any, value: Any) -> NoReturn:
-        raise TracingError(
-            located(
-                "a traced array cannot be written to; write x = np.where(mask, new, x), or build it of parts with "
-                "np.concatenate or np.stack"
-            )
-        )
-
-    def __delitem__(self, key: Any) -> NoReturn:
-        raise TracingError(
-            located("a traced array cannot be written to; write np.concatenate([x[:i], x[i + 1:]]) instead of del x[i]")
-        )
-
-    # Augmented assignment.
-
     def copy(self, order: str = "C") -> Tracer:
         """A copy of its own: `+=` on one leaves the other as it is."""
         return fresh(self)
-
-    def __iadd__(self, other: Any) -> Any:
-        return _written(self, self + other, "+=")
-
-    def __isub__(self, other: Any) -> Any:
-        return _written(self, self - other, "-=")
-
-    def __imul__(self, other: Any) -> Any:
-        return _written(self, self * other, "*=")
-
-    def __itruediv__(self, other: Any) -> Any:
-        return _written(self, self / other, "/=")
-
-    def __ifloordiv__(self, other: Any) -> Any:
-        return _written(self, self // other, "//=")
-
-    def __imod__(self, other: Any) -> Any:
-        return _written(self, self % other, "%=")
-
-    def __ipow__(self, other: Any) -> Any:
-        return _written(self, self**other, "**=")
-
-    def __imatmul__(self, other: Any) -> Any:
-        return _written(self, self @ other, "@=")
-
-    def __iand__(self, other: Any) -> Any:
-        return _written(self, self & other, "&=")
-
-    def __ior__(self, other: Any) -> Any:
-        return _written(self, self | other, "|=")
-
-    def __ixor__(self, other: Any) -> Any:
-        return _written(self, self ^ other, "^=")
-
-    def __ilshift__(self, other: Any) -> Any:
-        return _written(self, self << other, "<<=")
-
-    def __irshift__(self, other: Any) -> Any:
-        return _written(self, self >> other, ">>=")
 
 
 def fresh(x: ArrayLike) -> Any:
@@ -657,89 +539,3 @@ def fresh(x: ArrayLike) -> Any:
     if not x.shape and x.memory is not None:
         result.memory = Memory(result.own_value)  # an array without axes, and no scalar
     return result
-
-
-def _written(x: Tracer, result: Any, sign: str) -> Any:
-    """`x` after `x += other`, `result` being `x + other`: `x` itself with a new value, as are its views, or for a
-    scalar the result, as in NumPy. Raises `TracingError` or `ShapeError` where NumPy refuses, or what would be written
-    to is not the program's.
-    """
-    memory = x.memory
-    if not x.shape and memory is None:
-        return result
-    trace = current_trace()
-    if trace is None or trace is not x.owner:
-        reason = "it is of the program around this loop"
-        raise TracingError(located(f"{sign} would write to an array that is not to be written to: {reason}; {_REBIND}"))
-    if memory is not None and memory.read_only:
-        if not x.shape and not x.path:
-            # NumPy changes an array of the caller, and no scalar: which of them it is is not known here.
-            memory.stale = located(f"after {sign} this argument is another one if it is an array; {_REBIND}")
-            return fresh(result)
-        message = f"{sign} would write to an array that is not to be written to: {memory.read_only}"
-        raise TracingError(located(f"{message}; {_REBIND}"))
-    if result.shape != x.shape:
-        raise ShapeError(located(f"{sign}: the result has shape {result.shape}, the array that it is for {x.shape}"))
-    if not np.can_cast(result.dtype, x.dtype, "same_kind"):
-        raise TracingError(
-            located(
-                f"{sign} gives {result.dtype}, which an array of {x.dtype} does not hold; write x = x {sign[:-1]} y"
-            )
-        )
-    if result.dtype != x.dtype:
-        result = array_namespace().astype(result, x.dtype)
-    write(trace, x, result.value)
-    return x
-
-
-_REBIND = "write x = x + y instead of x += y"
-
-
-class FloatArgument(Tracer):
-    """A Python float that is an argument of the program: weak in promotion, as NumPy has it, and so is what Python's
-    operators make of it and of other numbers.
-    """
-
-    __slots__ = ()
-
-    @property
-    def __class__(self) -> type:
-        """What `isinstance` is told: it is a float, as the caller's is, and code that asks takes the same way."""
-        return float
-
-    def __hash__(self) -> int:
-        needs_value("a float as a key (of a dict, a set or a cache)", "keep it as an array", self)
-
-    def __str__(self) -> str:
-        needs_value("a float as text", "return it from the traced function", self)
-
-    def __format__(self, spec: str) -> str:
-        needs_value("a float as text", "return it from the traced function", self)
-
-    def __round__(self, ndigits: int | None = None) -> Any:
-        return _weak(super().__round__(ndigits))
-
-
-def _weak(x: Any) -> Any:
-    """What Python's operators give for a float and a number: a float."""
-    return FloatArgument(x.owner, x.value) if isinstance(x, Tracer) and x.dtype == np.dtype("float64") else x
-
-
-def _operator(name: str) -> Callable[..., Any]:
-    of_array = getattr(Tracer, name)
-
-    def operator(self: FloatArgument, *others: Any) -> Any:
-        result = of_array(self, *others)
-        if not all(type(other) in (float, int, bool, FloatArgument) for other in others):
-            return result
-        return tuple(map(_weak, result)) if isinstance(result, tuple) else _weak(result)
-
-    operator.__name__ = name
-    return operator
-
-
-for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "divmod", "pow"):
-    for _side in ("", "r"):
-        setattr(FloatArgument, f"__{_side}{_name}__", _operator(f"__{_side}{_name}__"))
-for _name in ("neg", "pos", "abs"):
-    setattr(FloatArgument, f"__{_name}__", _operator(f"__{_name}__"))

@@ -18,9 +18,10 @@ from ...ir import ArrayType, Node, Op, Value, is_float
 from ...ir.ops import elementwise as ew
 from ...passes.autodiff.backward import add_backward
 from ..array_api.broadcasting import integer
+from .float_argument import FloatArgument
 from .mutable_arrays import Memory
 from .trace import TracedFunction, path_name, trace_arguments
-from .tracer import FloatArgument, ShapeError, Trace, Tracer, TracingError, as_array, current_trace, emit, located
+from .tracer import ShapeError, Trace, Tracer, TracingError, as_array, current_trace, emit, located
 
 
 def value_and_grad(

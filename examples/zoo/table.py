@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import gradloom as gl
-from gradloom.engine.report.report import MemoryReport, human, make_report
+from gradloom.engine.report.make_report import make_report
+from gradloom.engine.report.schema import MemoryReport
+from gradloom.engine.report.wording import human
 from gradloom.passes.memory.plan import plan
 from gradloom.passes.pipeline import pipeline, run_passes
 from gradloom.passes.tiling.attention import TileAttention

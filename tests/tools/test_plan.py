@@ -13,7 +13,7 @@ from pathlib import Path
 import gradloom as gl
 import pytest
 from gradloom import nn
-from gradloom.engine.report.report import MemoryReport
+from gradloom.engine.report.schema import MemoryReport
 from gradloom.tools.cli import main
 from gradloom.tools.find_recipe import make_recipe
 from gradloom.tools.plan_diff import diff_text

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...engine.step.step import Step, compile_step
+from ...engine.step.compile_step import compile_step
+from ...engine.step.step import Step
 from ...ir import Graph, node_flops
 from ...passes.graph.dead_code import without_dead_code
 from .side import Side

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ...engine.report.report import human
+from ...engine.report.wording import human
 from ...ir.printable import printable
 from ..command_error import CommandError
 from .figures import OURS, PEERS, Comparison, Figures, Results

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...engine.report.report import listed
+from ...engine.report.wording import listed
 from ...ir import Array
 
 Split = tuple[Array, Array, Array, Array]

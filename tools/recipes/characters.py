@@ -19,8 +19,9 @@ import numpy as np
 from ...engine import nn, optim
 from ...engine.nn import functional as F
 from ...engine.saving.checkpoint_file import CheckpointError, check_names, open_checkpoint
-from ...engine.step.plans import MemoryBudgetError
-from ...engine.step.step import Step, compile_step
+from ...engine.step.compile_step import compile_step
+from ...engine.step.refusal import MemoryBudgetError
+from ...engine.step.step import Step
 from ...ir import Array, ArrayType, spec
 from ..command_error import CommandError
 from ..data import DataError

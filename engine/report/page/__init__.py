@@ -11,7 +11,7 @@ from typing import Any
 
 from ....ir.printable import printable
 from ..layers import scopes_in_order
-from ..report import KIND_WORDS, KINDS, MemoryReport
+from ..schema import KIND_WORDS, KINDS, MemoryReport
 
 _FOLDER = Path(__file__).parent
 _SCRIPTS = ("data.js", "layers.js", "canvas.js", "memory.js", "arena.js", "graph.js", "curve.js", "page.js")

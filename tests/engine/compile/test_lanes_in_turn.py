@@ -9,7 +9,7 @@ import gradloom as gl
 import numpy as np
 import pytest
 from gradloom import nn
-from gradloom.engine.step.plans import Budget
+from gradloom.engine.step.budget import Budget
 
 
 def recipe() -> tuple[Any, ...]:

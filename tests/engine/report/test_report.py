@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from gradloom import nn, optim
 from gradloom.engine.report.layers import layers
-from gradloom.engine.report.report import KINDS, LoopReport
+from gradloom.engine.report.schema import KINDS, LoopReport
 
 ROWS = 32
 

@@ -15,8 +15,9 @@ import gradloom as gl
 import numpy as np
 import pytest
 from gradloom import nn, optim
+from gradloom.engine.step.budget import budget_of
 from gradloom.engine.step.largest_batch import LONGEST_BATCH
-from gradloom.engine.step.plans import StepPlans, budget_of
+from gradloom.engine.step.plans import StepPlans
 
 ROWS, WIDTH, TOKENS = 4, 16, 12
 

@@ -6,7 +6,7 @@ import gradloom as gl
 import numpy as np
 import pytest
 from gradloom import nn, optim
-from gradloom.engine.report.report import MemoryReport
+from gradloom.engine.report.schema import MemoryReport
 from gradloom.nn import functional as F
 from gradloom.passes.smaller_tiles import TilePlans
 

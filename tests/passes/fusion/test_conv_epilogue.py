@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from compiled import run_executable
 from gradloom import nn, optim
-from gradloom.engine.step.step import compile_step, plan_step
+from gradloom.engine.step.compile_step import compile_step, plan_step
 from gradloom.engine.tracing.trace import trace
 from gradloom.ir import OPS, Builder, interpret, parse, spec
 from gradloom.ir.ops import elementwise as ew

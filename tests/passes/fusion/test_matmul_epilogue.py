@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from gradloom import nn, optim
-from gradloom.engine.step.step import compile_step
+from gradloom.engine.step.compile_step import compile_step
 from gradloom.engine.step.step_graph import trace_step
 from gradloom.ir import interpret, spec
 from gradloom.nn import functional as F

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from compiled import run_executable
 from gradloom import nn, optim
-from gradloom.engine.step.step import plan_step
+from gradloom.engine.step.compile_step import plan_step
 from gradloom.ir import OPS, Builder, interpret, parse, spec
 from gradloom.ir.ops import elementwise as ew
 from gradloom.nn import functional as F

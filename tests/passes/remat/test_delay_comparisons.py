@@ -2,7 +2,7 @@
 
 import numpy as np
 from gradloom import nn, optim
-from gradloom.engine.step.step import plan_step
+from gradloom.engine.step.compile_step import plan_step
 from gradloom.nn import functional as F
 from gradloom.passes.graph.comparisons import compares
 from gradloom.passes.graph.rewrite import all_nodes

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from compiled import run_executable
 from gradloom import nn, numpy, optim
-from gradloom.engine.step.step import plan_step
+from gradloom.engine.step.compile_step import plan_step
 from gradloom.ir import OPS, Builder, interpret, spec
 from gradloom.ir.ops.movement import slice_along
 from gradloom.nn import functional as F

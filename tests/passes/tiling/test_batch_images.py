@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from compiled import run_compiled
 from gradloom import nn, optim
-from gradloom.engine.step.step import compile_step
+from gradloom.engine.step.compile_step import compile_step
 from gradloom.engine.step.step_graph import trace_step
 from gradloom.ir import Graph, interpret, spec, verify
 from gradloom.nn import functional as F

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from compiled import run_compiled
 from gradloom import nn, optim
-from gradloom.engine.step.plans import MemoryBudgetError
-from gradloom.engine.step.step import compile_step
+from gradloom.engine.step.compile_step import compile_step
+from gradloom.engine.step.refusal import MemoryBudgetError
 from gradloom.engine.step.step_graph import trace_step
 from gradloom.ir import interpret, spec
 from gradloom.nn import functional as F

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from compiled import run_executable
 from gradloom import nn, optim
-from gradloom.engine.step.step import compile_step
+from gradloom.engine.step.compile_step import compile_step
 from gradloom.ir import OPS, Builder, interpret, spec
 from gradloom.nn import functional as F
 from gradloom.passes.kernels.moment_tiles import MomentTiles

@@ -13,7 +13,6 @@ from typing import Any
 from ...ir import Graph
 from ...ir.printable import printable
 from ...passes.memory.plan import Plan
-from ...passes.remat.from_plan import recompute_flops
 from ...passes.verify.plan import check_plan
 
 SCHEMA = "gradloom.report/1"
@@ -355,65 +354,3 @@ def _read(entry: Mapping[str, Any], item: type[Any], names: Iterable[str]) -> di
             raise ValueError(f"its {name} is {_shown(value)}, expected {expected}")
         read[name] = value
     return read
-
-
-def listed(names: Iterable[str], most: int = 6) -> str:
-    """Names for people, the first few of many."""
-    all_names = list(names)
-    rest = f" and {len(all_names) - most} more" if len(all_names) > most else ""
-    return ", ".join(all_names[:most]) + rest
-
-
-def human(nbytes: float) -> str:
-    """Bytes for people: 1.5 MB is 1,500,000 bytes."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(nbytes) < 1000:
-            return f"{nbytes:.0f} {unit}" if unit == "B" else f"{nbytes:.2f} {unit}"
-        nbytes /= 1000
-    return f"{nbytes:.2f} TB"
-
-
-def human_flops(flops: float) -> str:
-    """Floating-point operations for people."""
-    for unit in ("FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP"):
-        if flops < 1000:
-            return f"{flops:.4g} {unit}"
-        flops /= 1000
-    return f"{flops:.4g} PFLOP"
-
-
-def make_report(
-    plan: Plan,
-    held: Sequence[HeldReport],
-    no_recompute_arena_bytes: int,
-    budget_bytes: int | None = None,
-    slowdown: float = 0.0,
-    other_bits: str = "",
-    prepared: Graph | None = None,
-) -> MemoryReport:
-    """The report of `plan` for a step that holds these arrays from step to step; `prepared` is what was planned."""
-    from .values import open_plan
-
-    opened = open_plan(plan)
-    parameter_bytes = sum(array.bytes for array in held if array.kind == "parameter")
-    return MemoryReport(
-        parameter_bytes,
-        sum(array.bytes for array in held) - parameter_bytes,
-        plan.constant_bytes,
-        plan.arena_bytes,
-        plan.lower_bound_bytes,
-        no_recompute_arena_bytes,
-        plan.graph.flops(),
-        recompute_flops(plan.graph),
-        budget_bytes,
-        slowdown,
-        opened.phases,
-        plan.threads,
-        tuple(held),
-        tuple(opened.units),
-        tuple(opened.loops),
-        tuple(opened.values),
-        plan,
-        other_bits,
-        prepared,
-    )

@@ -1,0 +1,46 @@
+"""The report of a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...ir import Graph
+from ...passes.memory.plan import Plan
+from ...passes.remat.from_plan import recompute_flops
+from .schema import HeldReport, MemoryReport
+from .values import open_plan
+
+
+def make_report(
+    plan: Plan,
+    held: Sequence[HeldReport],
+    no_recompute_arena_bytes: int,
+    budget_bytes: int | None = None,
+    slowdown: float = 0.0,
+    other_bits: str = "",
+    prepared: Graph | None = None,
+) -> MemoryReport:
+    """The report of `plan` for a step that holds these arrays from step to step; `prepared` is what was planned."""
+    opened = open_plan(plan)
+    parameter_bytes = sum(array.bytes for array in held if array.kind == "parameter")
+    return MemoryReport(
+        parameter_bytes,
+        sum(array.bytes for array in held) - parameter_bytes,
+        plan.constant_bytes,
+        plan.arena_bytes,
+        plan.lower_bound_bytes,
+        no_recompute_arena_bytes,
+        plan.graph.flops(),
+        recompute_flops(plan.graph),
+        budget_bytes,
+        slowdown,
+        opened.phases,
+        plan.threads,
+        tuple(held),
+        tuple(opened.units),
+        tuple(opened.loops),
+        tuple(opened.values),
+        plan,
+        other_bits,
+        prepared,
+    )

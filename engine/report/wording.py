@@ -1,0 +1,30 @@
+"""Numbers and names as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def listed(names: Iterable[str], most: int = 6) -> str:
+    """Names for people, the first few of many."""
+    all_names = list(names)
+    rest = f" and {len(all_names) - most} more" if len(all_names) > most else ""
+    return ", ".join(all_names[:most]) + rest
+
+
+def human(nbytes: float) -> str:
+    """Bytes for people: 1.5 MB is 1,500,000 bytes."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(nbytes) < 1000:
+            return f"{nbytes:.0f} {unit}" if unit == "B" else f"{nbytes:.2f} {unit}"
+        nbytes /= 1000
+    return f"{nbytes:.2f} TB"
+
+
+def human_flops(flops: float) -> str:
+    """Floating-point operations for people."""
+    for unit in ("FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP"):
+        if flops < 1000:
+            return f"{flops:.4g} {unit}"
+        flops /= 1000
+    return f"{flops:.4g} PFLOP"

@@ -1,0 +1,71 @@
+"""`compile_step` and `plan_step`: a whole training step as one native call, and its memory without any call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..compile.compiling import compiling
+from ..nn import Module
+from ..optim import Optimizer
+from ..tracing.arrays import check_target, thread_count
+from .budget import budget_of
+from .plans import LossFunction, StepPlan, step_plans
+from .step import Step
+
+
+def plan_step(
+    model: Module,
+    loss_fn: LossFunction,
+    optimizer: Optimizer,
+    batch: Any,
+    memory: float | str | None = None,
+    target: str = "cpu",
+    threads: int | None = None,
+    clip_norm: float | None = None,
+    clip_value: float | None = None,
+    accumulate: int = 1,
+) -> StepPlan:
+    """Plan a training step without allocating or compiling anything; `batch` is a pytree of arrays or specs.
+
+    The arguments are those of `compile_step`, and so is `report`, to the byte.
+    """
+    check_target(target)
+    options = {"clip_norm": clip_norm, "clip_value": clip_value, "accumulate": accumulate}
+    with compiling():
+        plans = step_plans(model, loss_fn, optimizer, batch, options, thread_count(threads), set())
+        return plans.within(budget_of(memory))
+
+
+def compile_step(
+    model: Module,
+    loss_fn: LossFunction,
+    optimizer: Optimizer,
+    batch: Any,
+    memory: float | str | None = None,
+    target: str = "cpu",
+    threads: int | None = None,
+    clip_norm: float | None = None,
+    clip_value: float | None = None,
+    accumulate: int = 1,
+    seed: int = 0,
+) -> Step:
+    """Compile forward, backward and update of `model` into one native program, with parameters initialized from `seed`.
+
+    `loss_fn(model, batch)` returns a float scalar, or `(loss, metrics)` with a pytree of arrays. `batch` is a pytree of
+    arrays or specs. `memory` bounds `report.total_bytes`: bytes, text such as "200MB", or "50%" of what the step takes
+    without a bound; what is computed again to keep within it changes no bit of the result. `threads` is the most
+    threads to use, by default one for each usable core; it never changes a bit of the result. Gradients are clipped to
+    ±`clip_value` element by element, and to the norm `clip_norm` all together.
+
+    `accumulate=k` runs the batch in k equal parts, one after another, and holds the activations of one. Loss, metrics
+    and gradient are those of the whole batch, to rounding, whatever they are of it: labels that are ignored count for
+    the whole, dropout draws what it draws for the whole. What needs a sum over the whole batch before its gradient,
+    such as a ratio of two, costs the forward once more. Batch norm takes statistics of each part; a warning tells so.
+
+    Raises `MemoryBudgetError` where the step does not fit `memory` (its `least_bytes` say what would fit), and for a
+    step that cannot be traced an error that names the line.
+    """
+    check_target(target)
+    options = {"clip_norm": clip_norm, "clip_value": clip_value, "accumulate": accumulate}
+    with compiling():
+        return Step(model, loss_fn, optimizer, batch, budget_of(memory), thread_count(threads), options, seed)

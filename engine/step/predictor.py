@@ -1,0 +1,115 @@
+"""Functions of a model in evaluation, bound to the live parameters of a step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+import optree
+
+from ...ir import Array, ArrayType, DType
+from ...passes.pipeline import plan_graph
+from ...runtime.codegen.fork_lock import interrupted
+from ...runtime.cpu.executable import Executable
+from ..compile.program_key import structure_key
+from ..compile.programs import Programs, tell_of_shapes
+from ..tracing.arrays import dense_arrays
+from ..tracing.trace import path_name
+from .refusal import MemoryBudgetError
+from .step_graph import trace_predict
+
+if TYPE_CHECKING:
+    from .step import Step
+
+
+
+@dataclass(frozen=True, eq=False)
+class _Bound:
+    """A function of the model for arguments of one type."""
+
+    executable: Executable
+    first: int
+    out_types: list[tuple[tuple[int, ...], DType]]
+    out_tree: optree.PyTreeSpec
+
+
+class Predictor:
+    """A function of a model in evaluation, compiled for each signature of its arguments.
+
+    It works in the step's arena, which grows where that is too small.
+    """
+
+    def __init__(self, step: Step, fn: Callable[..., Any]) -> None:
+        self._step = step
+        self._fn = fn
+        self._signatures: Programs[_Bound] = Programs(dropped=lambda bound: step._dropped(bound.executable))
+
+    def __reduce__(self) -> NoReturn:
+        """A bound function is neither pickled nor copied."""
+        raise TypeError(
+            "a function of step.bind cannot be pickled or copied: it computes with the parameters of its Step; write "
+            "step.save(path), and bind the function to a step that loads it"
+        )
+
+    def __call__(self, *args: Any) -> Any:
+        """The result, as NumPy arrays. Arguments are pytrees of arrays; numbers are arrays of shape (), Python floats
+        weak ones, as in NumPy.
+        """
+        leaves, tree = optree.tree_flatten(args)  # pyright: ignore[reportArgumentType]
+        arrays = dense_arrays(leaves, lambda: [path_name(("argument", *path)) for path in tree.paths()])
+        floats = [type(leaf) is float for leaf in leaves]
+        key = (structure_key(tree), tuple(floats), tuple([(a.shape, a.dtype) for a in arrays]))
+        step = self._step
+        with step._lock:
+            if step._busy:
+                raise interrupted("a step, or a function that is bound to it,")
+            step._busy = True
+            try:
+                bound = self._signatures.get(key) or self._new_signature(key, tree, arrays, floats)
+                results = [np.empty(shape, dtype) for shape, dtype in bound.out_types]
+                bound.executable.run(arrays, results, bound.first)
+            finally:
+                step._busy = False
+        return optree.tree_unflatten(bound.out_tree, results)
+
+    def _new_signature(
+        self, key: Any, tree: optree.PyTreeSpec, arrays: Sequence[Array], floats: Sequence[bool]
+    ) -> _Bound:
+        start = time.perf_counter()
+        others = self._signatures.keys()
+        like = [other for other in others if other[:2] == key[:2]]
+        bound = self._compile(tree, arrays, floats)
+        self._signatures.add(key, bound)
+        if like:
+            name = getattr(self._fn, "__name__", type(self._fn).__name__)
+            names = [path_name(("argument", *path)) for path in tree.paths()]
+            before, now = ([shape for shape, _ in types] for types in (like[-1][2], key[2]))
+            tell_of_shapes(name, names, before, now, time.perf_counter() - start, self._signatures.made)
+        return bound
+
+    def _compile(
+        self, tree: optree.PyTreeSpec, arrays: Sequence[Array], floats: Sequence[bool]
+    ) -> _Bound:
+        """The function for arguments like these. Raises `MemoryBudgetError` where its arena does not fit."""
+        step = self._step
+        like = [0.0 if is_float else ArrayType(a.shape, a.dtype) for a, is_float in zip(arrays, floats)]
+        specs: Any = optree.tree_unflatten(tree, like)
+        traced = trace_predict(step._model, self._fn, specs, step._told)
+        planned = plan_graph(traced.graph, step._threads)
+        total = step.report.parameter_bytes + step.report.state_bytes + planned.arena_bytes
+        limit = step._budget.nbytes
+        if limit is not None and total > limit:
+            raise MemoryBudgetError(
+                f"this function needs {planned.arena_bytes:,} bytes of arena, {total:,} with parameters and state; "
+                f"the budget is {limit:,}: give it smaller arrays, part by part",
+                total,
+            )
+        executable = Executable(planned, step._arena_of(planned))
+        step._users_of_arena.add(executable)
+        for i, array in enumerate([*step._parameters.values(), *step._buffers.values()]):
+            executable.bind_input(i, array)
+        types = [(v.type.shape, v.type.dtype) for v in traced.graph.outputs]
+        return _Bound(executable, traced.argument_range.start, types, traced.result_tree)
