@@ -15,13 +15,21 @@ from gradloom.passes.memory.plan import Plan
 from gradloom.runtime.codegen.intrinsics import ARRAY_DTYPES
 from gradloom.runtime.codegen.tile_product import plain_tile_product
 from gradloom.runtime.codegen.tile_transpose import plain_tile_transpose
+from gradloom.runtime.lowering.launch import Arg, KernelAddress, Launch, Pointer, Routine, Scratch, Tile
+from gradloom.runtime.lowering.launch_list import Loop, lower
 from gradloom.runtime.lowering.namespace import kernel_namespace
-from gradloom.runtime.lowering.units import Argument, Sites, Step, copy_rows, lower_unit
 
 _BASE_BITS = 40
 
 
-class Pointer:
+def _address(base: int) -> int:
+    """The first byte of memory number `base`, from 1 on; addresses before it, which nothing may be read at, are its
+    own too.
+    """
+    return (base << _BASE_BITS) + (1 << (_BASE_BITS - 1))
+
+
+class _Array:
     """A kernel's array: elements of `dtype` behind an address, any number of them up to the end of its memory."""
 
     def __init__(self, memory: Array, offset: int, dtype: np.dtype[Any]) -> None:
@@ -75,11 +83,11 @@ class _Machine:
             self.called.append(source)
         return np.int64(self.called.index(source) + 1)
 
-    def pointer(self, address: int, dtype: np.dtype[Any]) -> Pointer:
+    def pointer(self, address: int, dtype: np.dtype[Any]) -> _Array:
         base = int(address) >> _BASE_BITS
-        return Pointer(self.memory[base - 1], int(address) - (base << _BASE_BITS), dtype)
+        return _Array(self.memory[base - 1], int(address) - _address(base), dtype)
 
-    def array(self, dtype: np.dtype[Any]) -> Callable[[int, int], Pointer]:
+    def array(self, dtype: np.dtype[Any]) -> Callable[[int, int], _Array]:
         return lambda address, n: self.pointer(address, dtype)
 
     def gemm(self, dtype: np.dtype[Any]) -> Callable[..., None]:
@@ -120,7 +128,7 @@ class _Machine:
         names = dict(kernel_namespace())
         names["word"], names["set_word"] = _Block.word, _Block.set_word
         names["call_kernel"] = lambda address, block: self.call(self.called[address - 1], block)
-        names["window"] = lambda pointer, start, n: Pointer(
+        names["window"] = lambda pointer, start, n: _Array(
             pointer.memory, pointer.offset + int(start) * pointer.dtype.itemsize, pointer.dtype
         )
         for suffix, dtype in ARRAY_DTYPES.items():
@@ -161,43 +169,42 @@ def run_unjitted(plan: Plan, *arrays: Array) -> list[Array]:
     first["constant"] = first["output"] + len(graph.outputs)
     machine = _Machine(memory)
 
-    def word(argument: Argument, tile: int, worker: int) -> np.int64:
-        match argument.kind:
-            case "number":
-                return np.int64(argument.number)
-            case "tile":
+    def word(arg: Arg, tile: int, worker: int) -> np.int64:
+        match arg:
+            case Tile():
                 return np.int64(tile)
-            case "kernel":
-                return machine.address(argument.source)
-            case "arena":
-                return np.int64((1 << _BASE_BITS) + argument.offset + worker * argument.apart)
-            case _:
-                assert argument.value is not None
-                location = plan.locations[argument.value]
+            case KernelAddress():
+                return machine.address(arg.source)
+            case Routine():
+                return np.int64(0)
+            case Scratch():
+                offset = arg.offset + worker * arg.worker_stride + tile * arg.tile_stride
+                return np.int64(_address(1) + offset)
+            case Pointer():
+                location = plan.locations[arg.value]
                 base = 1 + first[location.place] + location.index
-                return np.int64((base << _BASE_BITS) + location.offset + argument.offset)
+                return np.int64(_address(base) + location.offset + arg.offset)
+            case _:
+                return np.int64(arg)
 
-    sites = Sites()
-    for phase in _phases(plan, sites):
-        for level in range(max(map(len, phase), default=0)):
-            for step in reversed([unit[level] for unit in phase if level < len(unit)]):
-                for tile in reversed(range(step.tiles)):
-                    for instruction in step.instructions:
-                        block = [word(a, tile, tile % plan.threads) for a in instruction.arguments]
-                        with np.errstate(all="ignore"):
-                            code = machine.call(instruction.source, _Block(block))
-                        if code:
-                            raise IndexError(sites.entries[code - 1].node)
+    def run(launch: Launch) -> None:
+        for tile in reversed(range(launch.tiles)):
+            for call in launch.calls:
+                block = [word(arg, tile, tile % plan.threads) for arg in call.args]
+                with np.errstate(all="ignore"):
+                    code = machine.call(call.source, _Block(block))
+                if code:
+                    raise IndexError(lowered.traps.entries[code - 1].node)
+
+    lowered = lower(plan)
+    for phase in lowered.phases:
+        units = [unit for unit in phase if not isinstance(unit, Loop)]
+        assert len(units) == len(phase), "a loop has launches for each iteration"
+        for stage in range(max(map(len, units), default=0)):
+            launches = [launch for unit in units if stage < len(unit) for launch in unit[stage]]
+            for launch in reversed(launches):
+                run(launch)
     return [_output(plan, graph, memory, first, i) for i in range(len(graph.outputs))]
-
-
-def _phases(plan: Plan, sites: Sites) -> list[list[list[Step]]]:
-    phases = [[lower_unit(node, plan, sites) for node in phase] for phase in plan.phases]
-    for value, j in plan.copied_back.items():
-        size = value.type.size
-        target = Argument("value", value=plan.graph.inputs[j])
-        phases.append([[copy_rows(Argument("value", value=value), target, value.type.dtype, 1, size, size)]])
-    return phases
 
 
 def _output(plan: Plan, graph: Graph, memory: list[Array], first: dict[str, int], i: int) -> Array:

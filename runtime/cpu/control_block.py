@@ -14,25 +14,26 @@ LINE: Final = 8
 # What the driver is called with: the block of a program, or that of a worker.
 ROLE: Final = 0  # 0: run the program; 1: help others until the pool stops
 
-# The block of a program. What is called an address points to other blocks of words.
-REGIONS: Final = 1  # address of regions[R, 6]: tiles, barrier, first instruction, instructions, iteration, inner one
+# The block of a program. What is called an address points to other blocks of words. The driver's name for a launch is
+# region, that for a call is instruction.
+REGIONS: Final = 1  # address of launches[L, 6]: tiles, barrier, first call, calls, iteration, inner iteration
 N_REGIONS: Final = 2
-INSTRUCTIONS: Final = 3  # address of instructions[I, 3]: kernel, first argument, arguments
+INSTRUCTIONS: Final = 3  # address of calls[C, 3]: kernel, first argument, arguments
 ARGUMENTS: Final = 4  # address of arguments[A, 7]: kind, a, b, c, d, e, f
 BASES: Final = 5  # address of the addresses that arguments of kind POINTER start from
 THREADS: Final = 6
 WORKER_BLOCKS: Final = 7  # address of the argument blocks, one a worker
 WORKER_BLOCK_BYTES: Final = 8
-TILES_BEFORE: Final = 9  # address of the tiles of all earlier regions, for each region
-NEXT: Final = 10  # address of the counters of the regions, one a cache line
-TOTAL: Final = 11  # tiles of all regions
+TILES_BEFORE: Final = 9  # address of the tiles of all earlier launches, for each launch
+NEXT: Final = 10  # address of the counters of the launches, one a cache line
+TOTAL: Final = 11  # tiles of all launches
 POOL: Final = 12  # address of the word that holds the address of the pool's block, or 0
 BLAS: Final = 13  # address of the block of BLAS's switch
 CODE: Final = 14  # of the last run: 0, or what a kernel returned
 FAILED_REGION: Final = 15
 RUN: Final = 2 * LINE  # the number of the run
 DONE: Final = 3 * LINE  # the tiles finished in this run
-FAILURE: Final = 4 * LINE  # 0, or the first failure in this run: region in the upper half, code in the lower one
+FAILURE: Final = 4 * LINE  # 0, or the first failure in this run: launch in the upper half, code in the lower one
 PROGRAM_WORDS: Final = 5 * LINE
 
 # Kinds of arguments: what a kernel finds in a word of its block.

@@ -12,9 +12,10 @@ import numpy as np
 from ...ir import Node
 from ...passes.memory.plan import Plan
 from ..codegen.kernel_cache import KernelRequest, compile_kernels, runtime_salt
-from ..lowering.units import Site, Sites
+from ..lowering.launch import Trap
+from ..lowering.launch_list import lower
 from .program import Program
-from .tables import Tables, lower
+from .tables import Tables
 from .thread_pool import driver_request
 
 _LINE = 64
@@ -62,8 +63,8 @@ class Executable:
         graph = plan.graph
         self._first_output = 1 + len(graph.inputs)
         self._first_constant = self._first_output + len(graph.outputs)
-        self._sites = Sites()
-        lowered = lower(plan, self._sites)
+        lowered = lower(plan)
+        self._traps = lowered.traps
         uses: dict[str, list[Node]] = {}
         for source, node in lowered.uses():
             uses.setdefault(source, []).extend([] if node is None else [node])
@@ -132,12 +133,12 @@ class Executable:
             bases[i] = address_of(array)
         code = self.program.run()
         if code:
-            raise _refusal(self._sites.entries[code - 1])
+            raise _refusal(self._traps.entries[code - 1])
 
 
-def _refusal(site: Site) -> Exception:
-    """Why the run stopped there."""
-    origin, name, size = site.node.origin, site.node.op.name, site.size
+def _refusal(trap: Trap) -> Exception:
+    """The error for a run that ended in a trap."""
+    origin, name, size = trap.node.origin, trap.node.op.name, trap.size
     where = f" at {origin.source}" if origin.source else ""
     where += f" in {origin.scope}" if origin.scope else ""
     if name == "check_exponent":

@@ -21,13 +21,13 @@ _programs: "weakref.WeakSet[Program]" = weakref.WeakSet()
 class Program:
     """Tables of int64 that say which kernels run, on what, and what must wait for what.
 
-    `regions[R, 6]`: tiles, barrier, first instruction, number of instructions, iteration, inner iteration. The tiles of
-    a region may run in any order and at the same time; each runs the region's instructions one after the other. A
-    region with barrier 1 waits until all tiles of all earlier regions are finished; one with barrier 0 may begin at any
-    time after the last barrier. The body of a loop is written down once: its regions stand here anew for every
-    iteration, with the same instructions.
+    `launches[L, 6]`: tiles, barrier, first call, number of calls, iteration, inner iteration. The tiles of a launch may
+    run in any order and at the same time; each makes the launch's calls one after the other. A launch with barrier 1
+    waits until all tiles of all earlier launches are finished; one with barrier 0 may begin at any time after the last
+    barrier. The body of a loop is written down once: its launches stand here anew for every iteration, with the same
+    calls.
 
-    `instrs[I, 3]`: address of a kernel, first argument, number of arguments.
+    `calls[C, 3]`: address of a kernel, first argument, number of arguments.
 
     `args[A, 7]`: kind, a, b, c, d, e, f, which make the word that the kernel reads:
 
@@ -37,7 +37,7 @@ class Program:
     - TILE: the index of the tile
     - WORKER: the index of the thread, less than `threads`; the caller of `run` is 0
 
-    Columns for iterations may be left out where no region is a loop's.
+    Columns for iterations may be left out where no launch is a loop's.
 
     `bases` (int64) are the addresses that pointers start from: set them before the first run, change them between runs.
     What lies there, and whatever else must outlive the program, goes to `keep_alive`.
@@ -45,33 +45,33 @@ class Program:
 
     def __init__(
         self,
-        regions: np.ndarray,
-        instrs: np.ndarray,
+        launches: np.ndarray,
+        calls: np.ndarray,
         args: np.ndarray,
         bases_count: int,
         threads: int = 1,
         keep_alive: Any = None,
     ) -> None:
-        regions = _table(regions, 6, 4, "regions")
-        instrs = _table(instrs, 3, 3, "instrs")
+        launches = _table(launches, 6, 4, "launches")
+        calls = _table(calls, 3, 3, "calls")
         args = _table(args, 7, 5, "args")
-        _check(regions, instrs, args, bases_count, threads)
-        alone = regions.shape[0] == 0 or bool((regions[:, 0] <= 1).all() and (regions[1:, 1] != 0).all())
+        _check(launches, calls, args, bases_count, threads)
+        alone = launches.shape[0] == 0 or bool((launches[:, 0] <= 1).all() and (launches[1:, 1] != 0).all())
         self.threads = 1 if alone else threads
         self.keep_alive = keep_alive
         self.bases = np.zeros(bases_count, np.int64)
 
-        n_regions = regions.shape[0]
-        before = np.concatenate([np.zeros(1, np.int64), np.cumsum(regions[:, 0], dtype=np.int64)])
-        most = int(instrs[:, 2].max(initial=1))
+        n_launches = launches.shape[0]
+        before = np.concatenate([np.zeros(1, np.int64), np.cumsum(launches[:, 0], dtype=np.int64)])
+        most = int(calls[:, 2].max(initial=1))
         block_words = most + -most % at.LINE
-        counters, blocks = _lines(n_regions * at.LINE), _lines(self.threads * block_words)
+        counters, blocks = _lines(n_launches * at.LINE), _lines(self.threads * block_words)
         control = _lines(at.PROGRAM_WORDS)
         self._control = control
         self._address = control.ctypes.data
-        control[at.REGIONS] = regions.ctypes.data
-        control[at.N_REGIONS] = n_regions
-        control[at.INSTRUCTIONS] = instrs.ctypes.data
+        control[at.REGIONS] = launches.ctypes.data
+        control[at.N_REGIONS] = n_launches
+        control[at.INSTRUCTIONS] = calls.ctypes.data
         control[at.ARGUMENTS] = args.ctypes.data
         control[at.BASES] = self.bases.ctypes.data
         control[at.THREADS] = self.threads
@@ -96,7 +96,7 @@ class Program:
         thread_pool.grow(self._helpers)
         _programs.add(self)
         # A worker that came too late for the last run may still be looking at these.
-        memory = (regions, instrs, args, before, counters, blocks, control, self.bases)
+        memory = (launches, calls, args, before, counters, blocks, control, self.bases)
         weakref.finalize(self, _free, self._address, memory).atexit = False
 
     def run(self) -> int:
@@ -117,8 +117,8 @@ class Program:
                 self._running = False
 
     @property
-    def failed_region(self) -> int:
-        """The region in which the last run failed; meaningless if it did not."""
+    def failed_launch(self) -> int:
+        """The launch in which the last run failed; meaningless if it did not."""
         return int(self._control[at.FAILED_REGION])
 
 
@@ -140,20 +140,20 @@ def _lines(words: int) -> np.ndarray:
     return memory[skip : skip + words]
 
 
-def _check(regions: np.ndarray, instrs: np.ndarray, args: np.ndarray, bases_count: int, threads: int) -> None:
+def _check(launches: np.ndarray, calls: np.ndarray, args: np.ndarray, bases_count: int, threads: int) -> None:
     def inside(first: np.ndarray, count: np.ndarray, end: int) -> bool:
         return bool((first >= 0).all() and (count >= 0).all() and (first + count <= end).all())
 
     if not 1 <= threads <= at.MAX_THREADS:
         raise ValueError(f"threads must be from 1 to {at.MAX_THREADS}, not {threads}")
-    if not inside(regions[:, 2], regions[:, 3], instrs.shape[0]):
-        raise ValueError(f"a region's instructions must be among the {instrs.shape[0]} there are")
-    if not inside(instrs[:, 1], instrs[:, 2], args.shape[0]):
-        raise ValueError(f"an instruction's arguments must be among the {args.shape[0]} there are")
-    if (regions[:, 0] < 0).any() or (regions[:, 0] >= 2**31).any():
-        raise ValueError("a region has from 0 to 2**31 - 1 tiles")
-    if (instrs[:, 0] == 0).any():
-        raise ValueError("an instruction has no kernel")
+    if not inside(launches[:, 2], launches[:, 3], calls.shape[0]):
+        raise ValueError(f"a launch's calls must be among the {calls.shape[0]} there are")
+    if not inside(calls[:, 1], calls[:, 2], args.shape[0]):
+        raise ValueError(f"a call's arguments must be among the {args.shape[0]} there are")
+    if (launches[:, 0] < 0).any() or (launches[:, 0] >= 2**31).any():
+        raise ValueError("a launch has from 0 to 2**31 - 1 tiles")
+    if (calls[:, 0] == 0).any():
+        raise ValueError("a call has no kernel")
     if (args[:, 0] < CONSTANT).any() or (args[:, 0] > WORKER).any():
         raise ValueError(f"kinds of arguments are {CONSTANT} to {WORKER}")
     bases = args[args[:, 0] == POINTER, 1]

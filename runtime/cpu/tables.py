@@ -1,113 +1,47 @@
-"""From a plan to the tables of a program: units become regions, the bodies of loops are written down once."""
+"""From launches to the tables of a program: the body of a loop is written down once, its launches for each iteration.
+
+Here the arguments of launches become words that the driver reads. So this is where the CPU's own addresses are known:
+those of kernels and of BLAS routines.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import zip_longest
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from ...ir import Node, Value
+from ...ir import Value
 from ...passes.graph.cache_lines import round_to_line
 from ...passes.memory.plan import Plan
 from ...passes.tiling.parallel_loops import run_concurrently
-from ..lowering.units import Argument, Sites, Step, copy_rows, lower_unit
+from ..lowering.launch import Arg, Call, KernelAddress, Launch, Pointer, Routine, Scratch, Tile
+from ..lowering.launch_list import LaunchList, Loop, Stages
+from . import blas
 from .program import CONSTANT, POINTER, TILE
-
-Levels = list[list[Step]]
-"""Steps of a unit: those of one level run side by side, each level waits for the one before."""
-
-
-@dataclass
-class Loop:
-    """A `scan`: levels that run before it, and its body."""
-
-    node: Node
-    before: Levels
-    body: Lowered
-
-
-@dataclass
-class Lowered:
-    """A plan as phases of units that run side by side."""
-
-    plan: Plan
-    phases: list[list[Levels | Loop]] = field(default_factory=list["list[Levels | Loop]"])
-
-    def sources(self) -> Iterator[str]:
-        """The sources of all kernels, bodies included."""
-        return (source for source, _ in self.uses())
-
-    def uses(self) -> Iterator[tuple[str, Node | None]]:
-        """The sources of the kernels of each unit, bodies included, and the unit: none copies to where inputs are."""
-        for phase, nodes in zip_longest(self.phases, self.plan.phases, fillvalue=()):
-            for unit, node in zip_longest(phase, nodes):
-                levels = unit.before if isinstance(unit, Loop) else unit
-                for instruction in (i for level in levels for step in level for i in step.instructions):
-                    yield from ((source, node) for source in instruction.sources())
-                if isinstance(unit, Loop):
-                    yield from unit.body.uses()
-
-    def plans(self) -> Iterator[Plan]:
-        """The plan and those of all bodies, in the order in which their constants are numbered."""
-        yield self.plan
-        for phase in self.phases:
-            for unit in phase:
-                if isinstance(unit, Loop):
-                    yield from unit.body.plans()
-
-
-def lower(plan: Plan, sites: Sites) -> Lowered:
-    """The steps of all units of a plan."""
-    phases = [[_unit(node, plan, sites) for node in phase] for phase in plan.phases]
-    if plan.copied_back:
-        phases.append([[[_copy(value, plan.graph.inputs[j])]] for value, j in plan.copied_back.items()])
-    return Lowered(plan, phases)
-
-
-def _unit(node: Node, plan: Plan, sites: Sites) -> Levels | Loop:
-    if node.op.name != "scan":
-        levels: Levels = []
-        for step in lower_unit(node, plan, sites):
-            if step.beside:
-                levels[-1].append(step)
-            else:
-                levels.append([step])
-        return levels
-    # A carry begins as what it is given, in the place where it ends.
-    consts, carries = node.attrs["consts"], node.attrs["carries"]
-    given = plan.in_place.get(node, {})
-    begin = [
-        _copy(plan.views[node.inputs[consts + i]].base, node.outputs[i], plan.views[node.inputs[consts + i]].offset)
-        for i in range(carries)
-        if i not in given and node.outputs[i].type.size
-    ]
-    return Loop(node, [begin], lower(plan.bodies[node], sites))
-
-
-def _copy(source: Value, target: Value, offset: int = 0) -> Step:
-    """Copies as many elements as `target` has, from element `offset` of `source` on."""
-    dtype, size = target.type.dtype, target.type.size
-    read = Argument("value", value=source, offset=offset * dtype.itemsize)
-    return copy_rows(read, Argument("value", value=target), dtype, 1, size, size)
 
 
 @dataclass(frozen=True, slots=True)
-class _Word:
-    """An address that a pointer starts from: a base, bytes after it, and bytes further in each lane, each iteration of
-    a loop, and each of a loop within it.
+class _Address:
+    """An address that a pointer starts from: a base, bytes after it, and bytes further in each parallel iteration, each
+    iteration of a loop, and each of a loop within it.
     """
 
     base: int
     offset: int = 0
-    aside: int = 0
-    apart: int = 0
-    inner: int = 0
+    parallel_stride: int = 0
+    stride: int = 0
+    inner_stride: int = 0
 
-    def plus(self, offset: int, aside: int = 0, apart: int = 0, inner: int = 0) -> _Word:
-        return _Word(self.base, self.offset + offset, self.aside + aside, self.apart + apart, self.inner + inner)
+    def plus(self, offset: int, parallel_stride: int = 0, stride: int = 0, inner_stride: int = 0) -> _Address:
+        return _Address(
+            self.base,
+            self.offset + offset,
+            self.parallel_stride + parallel_stride,
+            self.stride + stride,
+            self.inner_stride + inner_stride,
+        )
 
 
 @dataclass
@@ -115,12 +49,12 @@ class _Frame:
     """Where the places of a plan are."""
 
     plan: Plan
-    arena: _Word
-    inputs: Sequence[_Word]
-    outputs: Sequence[_Word]
-    constants: Sequence[_Word]
+    arena: _Address
+    inputs: Sequence[_Address]
+    outputs: Sequence[_Address]
+    constants: Sequence[_Address]
 
-    def at(self, value: Value) -> _Word:
+    def at(self, value: Value) -> _Address:
         """Where the memory of a value that is no view begins."""
         location = self.plan.locations[value]
         if location.place == "arena":
@@ -130,119 +64,122 @@ class _Frame:
         ]
 
 
-_Row = tuple[int, int, int, int, int]
-"""Tiles, first instruction, number of instructions, iteration, inner iteration."""
+_LaunchRow = tuple[int, int, int, int, int]
+"""Tiles, first call, number of calls, iteration, inner iteration."""
 
-_ArgumentRow = tuple[int, int, int, int, int, int, int]
-
-
-def _turns(loop: Loop) -> range:
-    attrs = loop.node.attrs
-    return range(attrs["length"])[:: -1 if attrs["reverse"] else 1]
+_ArgRow = tuple[int, int, int, int, int, int, int]
 
 
 class Tables:
-    """The tables of a program (see `Program`) under construction.
+    """The tables of a program (see `Program`) under construction; `kernels` are addresses by sources.
 
     Base 0 is the arena; the inputs of the graph follow, its outputs, and the constants of its plan and of the plans
     of bodies.
     """
 
-    def __init__(self, lowered: Lowered, addresses: Mapping[str, int]) -> None:
-        self.addresses = addresses
+    def __init__(self, lowered: LaunchList, kernels: Mapping[str, int]) -> None:
+        self.kernels = kernels
         self.calls: list[tuple[int, int, int]] = []
-        self.words: list[_ArgumentRow] = []
+        self.args: list[_ArgRow] = []
         graph = lowered.plan.graph
         first_output = 1 + len(graph.inputs)
         number = first_output + len(graph.outputs)
-        self.constants: dict[int, list[_Word]] = {}
+        self.constants: dict[int, list[_Address]] = {}
         for plan in lowered.plans():
-            self.constants[id(plan)] = [_Word(number + i) for i in range(len(plan.constants))]
+            self.constants[id(plan)] = [_Address(number + i) for i in range(len(plan.constants))]
             number += len(plan.constants)
         self.bases = number
         frame = _Frame(
             lowered.plan,
-            _Word(0),
-            [_Word(1 + i) for i in range(len(graph.inputs))],
-            [_Word(first_output + i) for i in range(len(graph.outputs))],
+            _Address(0),
+            [_Address(1 + i) for i in range(len(graph.inputs))],
+            [_Address(first_output + i) for i in range(len(graph.outputs))],
             self.constants[id(lowered.plan)],
         )
+        # The first launch of a stage waits for all before it: it has the barrier.
         rows = [
             (tiles, int(k == 0), *rest)
-            for level in self._levels(lowered, frame, 0)
-            for k, (tiles, *rest) in enumerate(level)
+            for stage in self._stages(lowered, frame, 0)
+            for k, (tiles, *rest) in enumerate(stage)
         ]
-        self.regions = np.array(rows, np.int64).reshape(-1, 6)
+        self.launches = np.array(rows, np.int64).reshape(-1, 6)
 
-    def _levels(self, lowered: Lowered, frame: _Frame, depth: int) -> list[list[_Row]]:
-        levels: list[list[_Row]] = []
+    def _stages(self, lowered: LaunchList, frame: _Frame, depth: int) -> list[list[_LaunchRow]]:
+        """The launches of a plan. Units of a phase share its barriers: their first stages run concurrently, then their
+        second ones, and so on.
+        """
+        stages: list[list[_LaunchRow]] = []
         for phase in lowered.phases:
             units = [
-                self._loop(unit, frame, depth) if isinstance(unit, Loop) else self._steps(unit, frame) for unit in phase
+                self._loop(unit, frame, depth) if isinstance(unit, Loop) else self._rows(unit, frame) for unit in phase
             ]
             if len(units) == 1:
-                levels += units[0]
+                stages += units[0]
                 continue
             for number in range(max(map(len, units), default=0)):
-                levels.append([row for unit in units if number < len(unit) for row in unit[number]])
-        return levels
+                stages.append([row for unit in units if number < len(unit) for row in unit[number]])
+        return stages
 
-    def _steps(self, levels: Levels, frame: _Frame) -> list[list[_Row]]:
-        return [[self._row(step, frame) for step in level] for level in levels if level]
+    def _rows(self, stages: Stages, frame: _Frame) -> list[list[_LaunchRow]]:
+        return [[self._row(launch, frame) for launch in stage] for stage in stages if stage]
 
-    def _row(self, step: Step, frame: _Frame) -> _Row:
+    def _row(self, launch: Launch, frame: _Frame) -> _LaunchRow:
         first = len(self.calls)
-        for instruction in step.instructions:
-            self.calls.append((self.addresses[instruction.source], len(self.words), len(instruction.arguments)))
-            self.words += (self._word(argument, frame) for argument in instruction.arguments)
-        return step.tiles, first, len(step.instructions), 0, 0
+        for call in launch.calls:
+            self._write(call, [self._word(arg, frame) for arg in call.args])
+        return launch.tiles, first, len(launch.calls), 0, 0
 
-    def _word(self, argument: Argument, frame: _Frame) -> _ArgumentRow:
-        match argument.kind:
-            case "number":
-                return CONSTANT, argument.number, 0, 0, 0, 0, 0
-            case "tile":
+    def _write(self, call: Call, words: list[_ArgRow]) -> None:
+        self.calls.append((self.kernels[call.source], len(self.args), len(words)))
+        self.args += words
+
+    def _word(self, arg: Arg, frame: _Frame) -> _ArgRow:
+        match arg:
+            case Tile():
                 return TILE, 0, 0, 0, 0, 0, 0
-            case "kernel":
-                return CONSTANT, self.addresses[argument.source], 0, 0, 0, 0, 0
-            case "arena":
-                word = frame.arena
+            case KernelAddress():
+                return CONSTANT, self.kernels[arg.source], 0, 0, 0, 0, 0
+            case Routine():
+                return CONSTANT, blas.pointer(arg.name), 0, 0, 0, 0, 0
+            case Pointer():
+                start, tile_stride, worker_stride = frame.at(arg.value).plus(arg.offset), 0, 0
+            case Scratch():
+                start, tile_stride, worker_stride = frame.arena.plus(arg.offset), arg.tile_stride, arg.worker_stride
             case _:
-                assert argument.value is not None
-                word = frame.at(argument.value)
-        along = word.aside + argument.along
-        return POINTER, word.base, word.offset + argument.offset, along, argument.apart, word.apart, word.inner
+                return CONSTANT, arg, 0, 0, 0, 0, 0
+        # Parallel iterations are the tiles of their launch, so that they move on with the tile.
+        tile_stride += start.parallel_stride
+        return POINTER, start.base, start.offset, tile_stride, worker_stride, start.stride, start.inner_stride
 
-    def _loop(self, loop: Loop, frame: _Frame, depth: int) -> list[list[_Row]]:
-        """The levels of a loop. The regions of a loop, and of one within it, share instructions, which move with the
+    def _loop(self, loop: Loop, frame: _Frame, depth: int) -> list[list[_LaunchRow]]:
+        """The stages of a loop. The launches of a loop, and of one within it, share calls, which move with the
         iteration; in a loop further inside every iteration has its own.
         """
-        turns = _turns(loop)
-        levels = self._steps(loop.before, frame)
+        stages = self._rows(loop.before, frame)
         if depth == 0 and run_concurrently(loop.node, frame.plan.threads):
-            return self._lanes(loop.body, self._inside(loop, frame, aside=1), len(turns))
+            return self._parallel_loop(loop.body, self._inside(loop, frame, parallel_stride=1), len(loop.iterations))
         if depth == 0:
-            once = self._levels(loop.body, self._inside(loop, frame, apart=1), 1)
-            for t in turns:
-                levels += [[(*row[:3], t, row[4]) for row in level] for level in once]
+            once = self._stages(loop.body, self._inside(loop, frame, stride=1), 1)
+            for t in loop.iterations:
+                stages += [[(*row[:3], t, row[4]) for row in stage] for stage in once]
         elif depth == 1:
-            once = self._levels(loop.body, self._inside(loop, frame, inner=1), 2)
-            for t in turns:
-                levels += [[(*row[:4], t) for row in level] for level in once]
+            once = self._stages(loop.body, self._inside(loop, frame, inner_stride=1), 2)
+            for t in loop.iterations:
+                stages += [[(*row[:4], t) for row in stage] for stage in once]
         else:
-            for t in turns:
-                levels += self._levels(loop.body, self._inside(loop, frame, t), depth + 1)
-        return levels
+            for t in loop.iterations:
+                stages += self._stages(loop.body, self._inside(loop, frame, t), depth + 1)
+        return stages
 
-    def _lanes(self, body: Lowered, frame: _Frame, lanes: int) -> list[list[_Row]]:
-        """The levels of a loop whose iterations run side by side, each from end to end on one thread.
+    def _parallel_loop(self, body: LaunchList, frame: _Frame, iterations: int) -> list[list[_LaunchRow]]:
+        """The stages of a loop whose iterations run concurrently, each from end to end on one thread.
 
-        What stands in loops in the body is written down once: lanes meet after each iteration.
+        What stands in loops in the body is written down once: there is a barrier after each of their iterations.
         """
-        return [[(lanes, *row)] for row in self._lane(body, frame, 0)]
+        return [[(iterations, *row)] for row in self._pieces(body, frame, 0)]
 
-    def _lane(self, lowered: Lowered, frame: _Frame, depth: int) -> list[tuple[int, int, int, int]]:
-        """First instruction, number of instructions, iteration and inner iteration of the pieces of a lane."""
+    def _pieces(self, lowered: LaunchList, frame: _Frame, depth: int) -> list[tuple[int, int, int, int]]:
+        """First call, number of calls, iteration and inner iteration of the pieces of a parallel iteration."""
         pieces: list[tuple[int, int, int, int]] = []
         begin = len(self.calls)
 
@@ -255,55 +192,50 @@ class Tables:
         for phase in lowered.phases:
             for unit in phase:
                 if not isinstance(unit, Loop):
-                    self._straight(unit, frame)
+                    self._unrolled(unit, frame)
                     continue
-                self._straight(unit.before, frame)
+                self._unrolled(unit.before, frame)
                 if depth > 1:
-                    for t in _turns(unit):
-                        pieces_within = self._lane(unit.body, self._inside(unit, frame, t), depth + 1)
+                    for t in unit.iterations:
+                        pieces_within = self._pieces(unit.body, self._inside(unit, frame, t), depth + 1)
                         assert len(pieces_within) <= 1
                     continue
                 cut()
-                moved = self._inside(unit, frame, apart=1 - depth, inner=depth)
-                once = self._lane(unit.body, moved, depth + 1)
+                moved = self._inside(unit, frame, stride=1 - depth, inner_stride=depth)
+                once = self._pieces(unit.body, moved, depth + 1)
                 begin = len(self.calls)
-                for t in _turns(unit):
+                for t in unit.iterations:
                     pieces += [(*piece[:2], piece[2] if depth else t, t if depth else piece[3]) for piece in once]
         cut()
         return pieces
 
-    def _straight(self, levels: Levels, frame: _Frame) -> None:
-        """Write down all tiles of the steps one after the other."""
-        for level in levels:
-            for step in level:
-                for tile in range(step.tiles):
-                    for instruction in step.instructions:
-                        address, arguments = self.addresses[instruction.source], instruction.arguments
-                        self.calls.append((address, len(self.words), len(arguments)))
-                        for argument in arguments:
-                            self.words.append(self._told(argument, frame, tile))
-
-    def _told(self, argument: Argument, frame: _Frame, tile: int) -> _ArgumentRow:
-        """The word of an argument where the tile is known, and the tiles of the program are lanes."""
-        if argument.kind == "tile":
-            return CONSTANT, tile, 0, 0, 0, 0, 0
-        known = replace(argument, offset=argument.offset + tile * argument.along, along=0)
-        return self._word(known if argument.along else argument, frame)
+    def _unrolled(self, stages: Stages, frame: _Frame) -> None:
+        """Write down the calls of all tiles, one after the other."""
+        for launch in (launch for stage in stages for launch in stage):
+            for tile in range(launch.tiles):
+                for call in launch.calls:
+                    self._write(call, [self._word(_of_tile(arg, tile), frame) for arg in call.args])
 
     def _inside(
-        self, loop: Loop, frame: _Frame, turn: int = 0, aside: int = 0, apart: int = 0, inner: int = 0
+        self,
+        loop: Loop,
+        frame: _Frame,
+        iteration: int = 0,
+        parallel_stride: int = 0,
+        stride: int = 0,
+        inner_stride: int = 0,
     ) -> _Frame:
-        """The frame of the body in iteration `turn`, from where it moves on by one slice a lane, an iteration, or an
-        inner iteration.
+        """The frame of the body in an iteration, from where it moves on by so many slices a parallel iteration, an
+        iteration, or an inner iteration.
         """
         node, body = loop.node, loop.body.plan
         consts, carries = node.attrs["consts"], node.attrs["carries"]
 
-        def slices(word: _Word, value: Value) -> _Word:
+        def slices(start: _Address, value: Value) -> _Address:
             step = value.type.nbytes // max(node.attrs["length"], 1)
-            return word.plus(turn * step, aside * step, apart * step, inner * step)
+            return start.plus(iteration * step, parallel_stride * step, stride * step, inner_stride * step)
 
-        def read(value: Value) -> _Word:
+        def read(value: Value) -> _Address:
             view = frame.plan.views[value]
             return frame.at(view.base).plus(view.offset * value.type.dtype.itemsize)
 
@@ -312,14 +244,28 @@ class Tables:
         inputs += [slices(read(v), v) for v in node.inputs[consts + carries :]]
         outputs = [frame.at(v) for v in node.outputs[:carries]]
         outputs += [slices(frame.at(v), v) for v in node.outputs[carries:]]
-        arena = frame.arena.plus(frame.plan.scratch.get(node, 0), aside=aside * round_to_line(body.arena_bytes))
+        # Parallel iterations have an arena each, one after the other all use the same.
+        arena = frame.arena.plus(
+            frame.plan.scratch.get(node, 0), parallel_stride=parallel_stride * round_to_line(body.arena_bytes)
+        )
         return _Frame(body, arena, inputs, outputs, self.constants[id(body)])
 
     def arrays(self) -> dict[str, Any]:
         """The tables as `Program` takes them."""
         return {
-            "regions": self.regions,
-            "instrs": np.array(self.calls, np.int64).reshape(-1, 3),
-            "args": np.array(self.words, np.int64).reshape(-1, 7),
+            "launches": self.launches,
+            "calls": np.array(self.calls, np.int64).reshape(-1, 3),
+            "args": np.array(self.args, np.int64).reshape(-1, 7),
             "bases_count": self.bases,
         }
+
+
+def _of_tile(arg: Arg, tile: int) -> Arg:
+    """An argument where the tile is known."""
+    match arg:
+        case Tile():
+            return tile
+        case Scratch() if arg.tile_stride:
+            return replace(arg, offset=arg.offset + tile * arg.tile_stride, tile_stride=0)
+        case _:
+            return arg

@@ -13,7 +13,7 @@ WORDS_OF_SOURCE = 6
 def copy_images(operand: Operand) -> str:
     """Copies some rows of some images, zeros where there are none.
 
-    Words: tile, target, this worker's lines; 3: images, rows, columns, channels; 7: images of a tile, bands of an
+    Args: tile, target, this worker's lines; 3: images, rows, columns, channels; 7: images of a tile, bands of an
     image, rows from one band to the next, first row; 11: rows of a tile; first column, columns; 14: elements of a line
     of what differs by channel alone; then for each source: where it lies, its strides, where its line begins.
     """

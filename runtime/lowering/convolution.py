@@ -1,14 +1,12 @@
-"""From convolutions to stages of calls of kernels: which run, and the words that they read."""
+"""From convolutions to launches: which kernels run, and the arguments that they read."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from ...ir import Node, Value
 from ...ir.ops.convolution import windows
-from ...passes.graph.views import View
 from ...passes.kernels.conv_epilogue import epilogue_of
 from ...passes.kernels.conv_operands import Operand, added_input, convolution_of, is_convolution, operand
 from ...passes.kernels.conv_tiles import (
@@ -22,86 +20,80 @@ from ...passes.kernels.conv_tiles import (
     conv_tiles,
     meetings,
     merged,
+    scratch_bytes,
     weight_gradient_tiles,
 )
 from ...passes.kernels.register_tiles import VECTOR_BYTES, rows, tile_shapes
+from ...passes.memory.plan import Plan
 from . import conv_copy, plain_convolution, tiled_convolution
+from .data_movement import begin_accumulators
+from .launch import TILE, Arg, Call, KernelAddress, Launch, Pointer, Scratch, Tile, Traps
+from .moments import call_moments
+from .region import lower_loops
 
 
-@dataclass(frozen=True, slots=True)
-class Scratch:
-    """An address in the unit's scratch: `offset` bytes in, and `apart` bytes further for each worker."""
-
-    offset: int
-    apart: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Kernel:
-    """The address of a kernel that another one calls."""
-
-    source: str
-
-
-Word = Value | Scratch | Kernel | int | None
-"""None is the tile."""
-
-
-@dataclass(frozen=True)
-class Call:
-    """A call of a kernel, which reads the tile, addresses and numbers, in the order of `words`."""
-
-    source: str
-    words: list[Word]
-
-
-@dataclass(frozen=True)
-class Stage:
-    """`tiles` independent tiles, each of which makes all calls, one after the other."""
-
-    tiles: int
-    calls: list[Call]
-
-
-def stages(unit: Node, views: Mapping[Value, View], threads: int) -> list[Stage]:
-    """The stages of a convolution for so many workers, each after the one before; in its `_add` form where the result
-    already holds what is added to.
+def lower_convolution(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
+    """The launches of a convolution, or of the gradient of its weight; what its epilogue computes of a tile goes with
+    the last of them, and what combines the parts of that follows.
     """
-    if is_convolution(convolution_of(unit)):
-        return _convolution(unit, views, threads)
-    return _weight_gradient(unit, views, threads)
+    lowered = _convolution if is_convolution(convolution_of(node)) else _weight_gradient
+    launches = [*begin_accumulators(node, plan), *lowered(node, plan)]
+    epilogue = epilogue_of(node)
+    if epilogue is None:
+        return launches
+    scratch = plan.scratch.get(node, 0) + scratch_bytes(node, plan.threads, plan.views)
+    combining: list[Call] = []
+    if epilogue.loops is not None:
+        nest, outputs = plan.nests[node], [node.outputs[o] for o in epilogue.outputs]
+        in_place = {k: 0 for k, o in enumerate(epilogue.outputs) if o == epilogue.home}
+        inputs = [Pointer(plan.views[value].base) for value in epilogue.loops.inputs]
+        loops, combining = lower_loops(nest, inputs, outputs, in_place, scratch, plan, traps)
+        launches[-1].calls.append(loops)
+        scratch += plan.threads * nest.buffer_bytes + nest.partial_bytes
+    for tiles, x, result in epilogue.moments_of(node):
+        part, combined = call_moments(tiles, x, result, scratch, plan)
+        launches[-1].calls.append(part)
+        combining.append(combined)
+        scratch += tiles.scratch_bytes(plan.threads)
+    return [*launches, Launch(1, combining)] if combining else launches
 
 
-def _convolution(unit: Node, views: Mapping[Value, View], threads: int) -> list[Stage]:
+def _convolution(unit: Node, plan: Plan) -> list[Launch]:
     tiles = conv_tiles(unit)
     if tiles is None:
-        return [_plain_convolution(unit)]
-    calls = [_convolve(unit, tiles)]
+        return [_plain_convolution(unit, plan)]
+    calls = [_convolve(unit, tiles, plan)]
     if not tiles.direct:
-        read = operand(unit, 0, views, tiles.geometry.images_of(0))
-        target = Scratch(tiles.packed_bytes, tiles.band_bytes)
-        apart = sum(read.line_bytes(tiles.copied[1]))
-        lines = Scratch(tiles.packed_bytes + threads * tiles.band_bytes, apart)
+        read = operand(unit, 0, plan.views, tiles.geometry.images_of(0))
+        target = _scratch(unit, plan, tiles.packed_bytes, tiles.band_bytes)
+        line_bytes = sum(read.line_bytes(tiles.copied[1]))
+        lines = _scratch(unit, plan, tiles.packed_bytes + plan.threads * tiles.band_bytes, line_bytes)
         where = [tiles.images, tiles.bands, tiles.band * tiles.phases[0][0].step, tiles.origin[0]]
-        calls.insert(0, _copy(read, None, target, lines, [*where, tiles.copied[0], tiles.origin[1], tiles.copied[1]]))
-    return [_pack(unit, tiles, views), Stage(tiles.tiles, calls)]
+        where += [tiles.copied[0], tiles.origin[1], tiles.copied[1]]
+        calls.insert(0, _copy(read, TILE, target, lines, where, plan))
+    return [_pack(unit, tiles, plan), Launch(tiles.tiles, calls)]
 
 
-def _weight_gradient(unit: Node, views: Mapping[Value, View], threads: int) -> list[Stage]:
+def _weight_gradient(unit: Node, plan: Plan) -> list[Launch]:
     tiles = weight_gradient_tiles(unit)
     if tiles is None:
-        return [_plain_weight_gradient(unit)]
-    return [_sum(unit, tiles, views, threads), _add_parts(unit, tiles)]
+        return [_plain_weight_gradient(unit, plan)]
+    return [_sum(unit, tiles, plan), _add_parts(unit, tiles, plan)]
 
 
-def _copy(read: Operand, tile: int | None, target: Scratch, lines: Scratch, where: Sequence[int]) -> Call:
-    """Makes rows of images of an operand; `where` are the words 7 to 13 of the kernel."""
-    words: list[Word] = [tile, target, lines, *read.lengths, *where, read.repeated]
+def _scratch(unit: Node, plan: Plan, offset: int, worker_stride: int = 0) -> Scratch:
+    """An address in the unit's own scratch."""
+    return Scratch(plan.scratch.get(unit, 0) + offset, worker_stride)
+
+
+def _copy(read: Operand, tile: Tile | int, target: Scratch, lines: Scratch, where: Sequence[int], plan: Plan) -> Call:
+    """Makes rows of images of an operand; `where` are the arguments 7 to 13 of the kernel."""
+    args: list[Arg] = [tile, target, lines, *read.lengths, *where, read.repeated]
     at = 0
     for source, nbytes in zip(read.sources, read.line_bytes(where[-1])):
-        words += [source.value, *source.strides, at]
+        args += [Pointer.to(plan.views[source.value]), *source.strides, at]
         at += nbytes
-    return Call(conv_copy.copy_images(read), words)
+    return Call(conv_copy.copy_images(read), args)
 
 
 def _lanes(g: Geometry) -> int:
@@ -127,7 +119,7 @@ def _rows_before(tiles: ConvTiles) -> list[int]:
     return before
 
 
-def _pack(unit: Node, tiles: ConvTiles, views: Mapping[Value, View]) -> Stage:
+def _pack(unit: Node, tiles: ConvTiles, plan: Plan) -> Launch:
     g = tiles.geometry
     weight = _given(unit, 1)
     strips = g.channel_strips
@@ -139,14 +131,15 @@ def _pack(unit: Node, tiles: ConvTiles, views: Mapping[Value, View]) -> Stage:
             for s in range(column.taps):
                 place = (row.tap + t * row.tap_step) * kernel_columns + column.tap + s * column.tap_step
                 places[place] = (before, row.taps * column.taps * g.inner, t * column.taps + s)
-    of_out, of_in, *of_kernel = views[weight].strides
+    of_out, of_in, *of_kernel = plan.views[weight].strides
     if len(of_kernel) == 1:
         of_kernel.insert(0, 0)
     numbers = [of_out, of_in, *of_kernel, inner, outer, groups, strips.count, strips.width, strips.wide]
     numbers += [strips.vectors, kernel_rows, kernel_columns, tiles.packed, *(n for place in places for n in place)]
     count = groups * strips.count * -(-inner // 8)
     source = tiled_convolution.pack(convolution_of(unit).output.type.dtype, _lanes(g))
-    return Stage(count, [Call(source, [None, weight, Scratch(0), *numbers])])
+    args = [TILE, Pointer.to(plan.views[weight]), _scratch(unit, plan, 0), *numbers]
+    return Launch(count, [Call(source, args)])
 
 
 def _given(unit: Node, number: int) -> Value:
@@ -156,7 +149,7 @@ def _given(unit: Node, number: int) -> Value:
     return unit.inputs[unit.attrs["body"].inputs.index(convolution_of(unit).inputs[number])]
 
 
-def _convolve(unit: Node, tiles: ConvTiles) -> Call:
+def _convolve(unit: Node, tiles: ConvTiles, plan: Plan) -> Call:
     g, (first, *_) = tiles.geometry, tiles.phases
     strips = g.channel_strips
     groups, inner, outer = _channels(g)
@@ -168,21 +161,23 @@ def _convolve(unit: Node, tiles: ConvTiles) -> Call:
     numbers += [int(tiles.by_kernel_row), int(merged(g, column.tap_apart)), len(tiles.phases)]
     cuts = [rows(across.count, strips.width) for _, across in tiles.phases]
     for (down, across), before, cut in zip(tiles.phases, _rows_before(tiles), cuts):
-        numbers += [*_words(down), *_words(across), before, cut.blocks, cut.most, cut.long, int(_adds(unit))]
+        numbers += [*_of_phase(down), *_of_phase(across), before, cut.blocks, cut.most, cut.long, int(_adds(unit))]
     shapes = tile_shapes(cuts, sorted(strips.widths()))
     dtype = convolution_of(unit).output.type.dtype
     source = tiled_convolution.convolve(dtype, _lanes(g), shapes, _partly_there(g), g.depthwise)
-    read = _given(unit, 0) if tiles.direct else Scratch(tiles.packed_bytes, tiles.band_bytes)
+    read = _scratch(unit, plan, tiles.packed_bytes, tiles.band_bytes)
+    if tiles.direct:
+        read = Pointer.to(plan.views[_given(unit, 0)])
     epilogue = epilogue_of(unit)
     target = unit.outputs[0 if epilogue is None else epilogue.home]
-    return Call(source, [None, read, Scratch(0), target, *numbers])
+    return Call(source, [TILE, read, _scratch(unit, plan, 0), Pointer(target), *numbers])
 
 
-def _words(phase: Phase) -> list[int]:
+def _of_phase(phase: Phase) -> list[int]:
     return [phase.first, phase.count, phase.source, phase.taps]
 
 
-def _sum(unit: Node, tiles: WeightGradientTiles, views: Mapping[Value, View], threads: int) -> Stage:
+def _sum(unit: Node, tiles: WeightGradientTiles, plan: Plan) -> Launch:
     g, blocks = tiles.geometry, tiles.blocks
     strips = g.channel_strips
     _, inner, outer = _channels(g)
@@ -190,13 +185,13 @@ def _sum(unit: Node, tiles: WeightGradientTiles, views: Mapping[Value, View], th
     numbers += [tiles.images, tiles.bands, tiles.band, tiles.passes, tiles.parts, tiles.shares, tiles.units]
     numbers += [strips.count, strips.width, strips.wide, strips.vectors, blocks.blocks, blocks.most, blocks.long]
     numbers += [*g.kernel, tiles.part_bytes // VECTOR_BYTES, tiles.turns, tiles.section]
-    copies = _copies(unit, tiles, views, threads)
+    copies = _copies(unit, tiles, plan)
     at = 4 + len(numbers) + 4 * 2 + 5 * sum(g.kernel)
-    words: list[Word] = []
+    of_copies: list[Arg] = []
     for number, copy in enumerate(copies):
         begins = tiles.copied(number)
-        numbers += [at + len(words) if copy else 0, *(begins if copy else (0, 0, g.images_of(number)[1]))]
-        words += [] if copy is None else [Kernel(copy.source), *copy.words]
+        numbers += [at + len(of_copies) if copy else 0, *(begins if copy else (0, 0, g.images_of(number)[1]))]
+        of_copies += [] if copy is None else [KernelAddress(copy.source), *copy.args]
     for axis in zip(g.windows, g.lengths, g.steps, g.kernel):
         for m in meetings(*axis):
             numbers += [m.first, m.count, m.apart, m.source, m.step]
@@ -209,27 +204,28 @@ def _sum(unit: Node, tiles: WeightGradientTiles, views: Mapping[Value, View], th
     else:
         shapes = tile_shapes([blocks], widths)
         source = tiled_convolution.weight_gradient(dtype, _lanes(g), shapes, _partly_there(g), tiles.section > 0)
-    read = [_given(unit, n) if copy is None else copy.words[1] for n, copy in enumerate(copies)]
-    call = Call(source, [None, *read, Scratch(0), *numbers, *words])
-    return Stage(tiles.parts * tiles.shares, [call])
+    read = [Pointer.to(plan.views[_given(unit, n)]) if copy is None else copy.args[1] for n, copy in enumerate(copies)]
+    call = Call(source, [TILE, *read, _scratch(unit, plan, 0), *numbers, *of_copies])
+    return Launch(tiles.parts * tiles.shares, [call])
 
 
-def _copies(unit: Node, tiles: WeightGradientTiles, views: Mapping[Value, View], threads: int) -> list[Call | None]:
+def _copies(unit: Node, tiles: WeightGradientTiles, plan: Plan) -> list[Call | None]:
     """For each operand, the call that makes it for a turn, if the tile does."""
     begin = tiles.parts * tiles.part_bytes
-    lines = begin + threads * sum(map(tiles.copied_bytes, (0, 1)))
+    lines = begin + plan.threads * sum(map(tiles.copied_bytes, (0, 1)))
     result: list[Call | None] = []
     for number in (0, 1):
         if not tiles.made[number]:
             result.append(None)
             continue
-        read = operand(unit, number, views, tiles.geometry.images_of(number))
-        nbytes, apart = tiles.copied_bytes(number), sum(read.line_bytes(tiles.copied_columns(number)))
+        read = operand(unit, number, plan.views, tiles.geometry.images_of(number))
+        nbytes, line_bytes = tiles.copied_bytes(number), sum(read.line_bytes(tiles.copied_columns(number)))
         step, first, rows_ = tiles.copied(number)
         where = [tiles.images // tiles.turns, tiles.bands, step, first, rows_, 0, read.lengths[2]]
-        result.append(_copy(read, 0, Scratch(begin, nbytes), Scratch(lines, apart), where))
-        begin += threads * nbytes
-        lines += threads * apart
+        target, line = _scratch(unit, plan, begin, nbytes), _scratch(unit, plan, lines, line_bytes)
+        result.append(_copy(read, 0, target, line, where, plan))
+        begin += plan.threads * nbytes
+        lines += plan.threads * line_bytes
     return result
 
 
@@ -238,20 +234,21 @@ def _adds(unit: Node) -> bool:
     return added_input(unit) is not None
 
 
-def _add_parts(unit: Node, tiles: WeightGradientTiles) -> Stage:
+def _add_parts(unit: Node, tiles: WeightGradientTiles, plan: Plan) -> Launch:
     g = tiles.geometry
     groups, inner, outer = _channels(g)
     vectors = g.channel_strips.vectors
     numbers = [tiles.parts, tiles.part_bytes // VECTOR_BYTES, vectors, inner, outer, math.prod(g.kernel)]
     numbers.append(int(_adds(unit)))
     source = tiled_convolution.add_parts(convolution_of(unit).output.type.dtype, _lanes(g))
-    return Stage(groups * vectors, [Call(source, [None, Scratch(0), unit.output, *numbers])])
+    args = [TILE, _scratch(unit, plan, 0), Pointer(unit.output), *numbers]
+    return Launch(groups * vectors, [Call(source, args)])
 
 
 # ---- what has no tiled kernel
 
 
-def _plain_words(x: Value, w: Value, y: Value, node: Node) -> list[int]:
+def _plain_numbers(x: Value, w: Value, y: Value, node: Node) -> list[int]:
     groups: int = node.attrs["groups"]
     inner, outer = w.type.shape[1], w.type.shape[0] // groups
     lengths, steps, kernel = x.type.shape[1:-1], y.type.shape[1:-1], w.type.shape[2:]
@@ -260,22 +257,23 @@ def _plain_words(x: Value, w: Value, y: Value, node: Node) -> list[int]:
         for n, o, k, a in zip(lengths, steps, kernel, windows(node.attrs))
     ]
     sizes = [math.prod(steps), math.prod(x.type.shape[1:]), math.prod(kernel), len(axes)]
-    return [inner, outer, groups, *sizes, *(word for axis in axes for word in axis)]
+    return [inner, outer, groups, *sizes, *(number for axis in axes for number in axis)]
 
 
-def _plain_convolution(node: Node) -> Stage:
+def _plain_convolution(node: Node, plan: Plan) -> Launch:
     (x, w), y = node.inputs, node.output
     positions = math.prod(y.type.shape[:-1])
     step = max(1, PLAIN_TILE // max(w.type.size, 1))
-    source = plain_convolution.convolution(y.type.dtype)
-    call = Call(source, [None, step, positions, x, w, y, *_plain_words(x, w, y, node)])
-    return Stage(-(-positions // step), [call])
+    operands = [Pointer.to(plan.views[v]) for v in (x, w, y)]
+    args = [TILE, step, positions, *operands, *_plain_numbers(x, w, y, node)]
+    return Launch(-(-positions // step), [Call(plain_convolution.convolution(y.type.dtype), args)])
 
 
-def _plain_weight_gradient(node: Node) -> Stage:
+def _plain_weight_gradient(node: Node, plan: Plan) -> Launch:
     (x, g), w = node.inputs[:2], node.output
     channels, cut = w.type.shape[0], PlainGradient.of(node)
-    words: list[Word] = [*_plain_words(x, w, g, node), cut.positions, int(_adds(node)), cut.section]
-    words.append(Scratch(0, cut.worker_bytes))
+    operands = [Pointer.to(plan.views[v]) for v in (x, g, w)]
+    args: list[Arg] = [TILE, cut.channels, channels, *operands, *_plain_numbers(x, w, g, node)]
+    args += [cut.positions, int(_adds(node)), cut.section, _scratch(node, plan, 0, cut.worker_bytes)]
     source = plain_convolution.weight_gradient(w.type.dtype, cut.worker_bytes > 0)
-    return Stage(-(-channels // cut.channels), [Call(source, [None, cut.channels, channels, x, g, w, *words])])
+    return Launch(-(-channels // cut.channels), [Call(source, args)])

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ...ir import SHORT_NAMES
+from ...ir import SHORT_NAMES, Node, Value
 from ...passes.kernels.moment_tiles import MomentTiles
+from ...passes.memory.plan import Plan
+from .launch import TILE, Call, Launch, Pointer, Scratch, Traps
 
 _ROWS_OF_TILE = """
     first = tile % parts * step
@@ -17,16 +19,27 @@ _ROWS_OF_TILE = """
 """
 
 
-def numbers(tiles: MomentTiles) -> list[int]:
-    """The words of both kernels behind their addresses."""
-    cut = tiles.cut
-    return [tiles.rows, tiles.columns, tiles.lanes, cut.step, cut.parts, cut.whole, tiles.tiles]
+def lower_moments(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
+    """One launch over tiles of rows, then one that combines what they found."""
+    tiles = MomentTiles.of(node)
+    part, combined = call_moments(tiles, node.inputs[0], node.output, plan.scratch.get(node, 0), plan)
+    return [Launch(tiles.tiles, [part]), Launch(int(tiles.tiles > 0), [combined])]
 
 
-def part(dtype: np.dtype[Any]) -> str:
+def call_moments(tiles: MomentTiles, x: Value, result: Value, scratch: int, plan: Plan) -> tuple[Call, Call]:
+    """The moments of a tile of x, and what combines those of all tiles, with scratch at this place."""
+    cut, dtype = tiles.cut, x.type.dtype
+    numbers = [tiles.rows, tiles.columns, tiles.lanes, cut.step, cut.parts, cut.whole, tiles.tiles]
+    parts = Scratch(scratch)
+    lines = Scratch(scratch + tiles.part_bytes, tiles.line_bytes)
+    of_tile = Call(_part_kernel(dtype), [TILE, Pointer.to(plan.views[x]), parts, lines, *numbers])
+    return of_tile, Call(_combine_kernel(dtype), [Pointer.to(plan.views[result]), parts, *numbers])
+
+
+def _part_kernel(dtype: np.dtype[Any]) -> str:
     """The sums of a tile, and those of the squared distances from its own mean.
 
-    Words: tile, x, parts, lines of the worker; 4: rows, columns, lanes, rows of a tile, tiles of as many rows as word 9
+    Args: tile, x, parts, lines of the worker; 4: rows, columns, lanes, rows of a tile, tiles of as many rows as word 9
     says, those rows, tiles.
     """
     short = SHORT_NAMES[dtype]
@@ -79,9 +92,9 @@ def kernel(b):
 """
 
 
-def combine(dtype: np.dtype[Any]) -> str:
-    """The parts of all tiles, in their order; 64 after one another, and then these sums. Words: result, parts, then as
-    in `part` from word 4 on, two earlier.
+def _combine_kernel(dtype: np.dtype[Any]) -> str:
+    """The parts of all tiles, in their order; 64 after one another, and then these sums. Args: result, parts, then as
+    in `_part_kernel` from word 4 on, two earlier.
 
     The sums of 64 tiles are added up where the squares come later; those squares in place of the first tile's sums.
     """

@@ -12,7 +12,7 @@ from ...ir import SHORT_NAMES
 def convolution(dtype: np.dtype[Any]) -> str:
     """A tile of output positions.
 
-    Words: tile, positions of a tile, all positions, x, w, y, channels in and out of a group, groups, positions of one
+    Args: tile, positions of a tile, all positions, x, w, y, channels in and out of a group, groups, positions of one
     image, elements of one image of x, places of the kernel, spatial axes, then for each: length of x, of y, of the
     kernel, stride, low, dilation, expand.
     """
@@ -56,7 +56,7 @@ def kernel(b):
 def weight_gradient(dtype: np.dtype[Any], sectioned: bool) -> str:
     """A tile of output channels; `sectioned`, the sum of each section of positions is made apart.
 
-    Words: tile, output channels of a tile, all output channels, x, g, dw, channels in and out of a group, groups,
+    Args: tile, output channels of a tile, all output channels, x, g, dw, channels in and out of a group, groups,
     positions of one image, elements of one image of x, places of the kernel, spatial axes, for each what `convolution`
     has, then all positions, whether dw is added to, positions of a section, scratch of the worker.
     """

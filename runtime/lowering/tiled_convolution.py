@@ -47,7 +47,7 @@ def _call(shapes: Sequence[Shape], tail: bool, arguments: str, indent: int) -> s
 def pack(dtype: np.dtype[Any], lanes: int) -> str:
     """A strip's weights, one vector row for each place of the kernel and input channel.
 
-    Words: tile, w, packed, elements of w from one channel out, channel in, row and column of the kernel to the next,
+    Args: tile, w, packed, elements of w from one channel out, channel in, row and column of the kernel to the next,
     channels in and out of a group, groups with strips, strips, width of a strip, wide strips, vectors of a group,
     kernel rows, kernel columns, vector rows of a strip, then for each place of the kernel: vector rows of the phases
     before its own, vector rows of its phase (0 where no output meets the place), its number in the phase.
@@ -95,7 +95,7 @@ def kernel(b):
 def convolve(dtype: np.dtype[Any], lanes: int, shapes: Sequence[Shape], tail: bool, pairwise: bool) -> str:
     """A tile of `ConvTiles`.
 
-    Words: tile, x or what was copied of it for the tile, packed weights, y; 4: images, height and width of x, height
+    Args: tile, x or what was copied of it for the tile, packed weights, y; 4: images, height and width of x, height
     and width of y; 9: groups with strips, channels in and out of a group, channels of x, of y; 14: images, bands, rows
     of a tile; 17: copied rows and columns, their origin (2), whether nothing is copied; 22: step and apart of rows, of
     columns; 26: kernel places apart in the input, rows and columns; 28: strips, width, wide strips, vectors of a group;
@@ -259,13 +259,13 @@ _TURN = """
 def weight_gradient(dtype: np.dtype[Any], lanes: int, shapes: Sequence[Shape], tail: bool, sectioned: bool) -> str:
     """A tile of `WeightGradientTiles`.
 
-    Words: tile, x, cotangent, parts; 4: images, height and width of x, height and width of the cotangent; 9: channels
+    Args: tile, x, cotangent, parts; 4: images, height and width of x, height and width of the cotangent; 9: channels
     in and out of a group, channels of x, of the cotangent; 13: images of a pass, bands, rows of a band, passes, parts,
     shares; 19: units, strips, width, wide strips, vectors of a group; 24: blocks of channels, channels of the longest,
     long blocks; 27: kernel rows, kernel columns, vectors of a part; 30: turns of a pass, terms of a section or 0; 32
     for x and 36 for the cotangent: the word that has the kernel which makes it for a turn (0: it is there, whole), rows
     from one band to the next, first row, rows of an image as they lie there; 40: for each kernel row and column: first,
-    count, apart, source, step of its meetings; then the words of the kernels that make x and cotangent.
+    count, apart, source, step of its meetings; then the arguments of the kernels that make x and cotangent.
     """
     short, size = SHORT_NAMES[dtype], dtype.itemsize
     arguments = (
@@ -349,7 +349,7 @@ def depthwise_weight_gradient(
 ) -> str:
     """A tile of `WeightGradientTiles` where every channel goes by itself.
 
-    The words are those of `weight_gradient`. A unit is a strip and a kernel row: all its columns at once where they
+    The arguments are those of `weight_gradient`. A unit is a strip and a kernel row: all its columns at once where they
     meet the same outputs, so that the cotangent is read once for them, and the outputs at the edges column by column.
     """
     short, size = SHORT_NAMES[dtype], dtype.itemsize
@@ -454,7 +454,7 @@ def kernel(b):
 def add_parts(dtype: np.dtype[Any], lanes: int) -> str:
     """The parts of a weight gradient, added in their order, as (channels out, channels in, kernel).
 
-    Words: tile (a vector of output channels of a group), parts, dw, number of parts, vectors of a part, vectors of a
+    Args: tile (a vector of output channels of a group), parts, dw, number of parts, vectors of a part, vectors of a
     group, channels in and out of a group, places of the kernel, whether dw is added to.
     """
     short = SHORT_NAMES[dtype]

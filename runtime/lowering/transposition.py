@@ -5,17 +5,40 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from ...ir import Node
 from ...passes.graph.views import View
+from ...passes.memory.plan import Plan
+from .launch import TILE, Call, Launch, Pointer
 
 _TILE_ELEMENTS = 1 << 14
 # Squares of which less than half is there take longer than a loop.
 _LEAST_SIDE = 8
 
 
+def transposed_copies(node: Node, plan: Plan) -> list[Launch] | None:
+    """The launches of a region of nothing but transposed copies, which run concurrently; else None."""
+    body = node.attrs["body"]
+    if any(inner.op.name != "copy" for inner in body.nodes) or len(body.outputs) != len(body.nodes):
+        return None
+    launches: list[Launch] = []
+    for inner, output in zip(body.outputs, node.outputs):
+        source = inner.node.inputs[0]
+        if source not in body.inputs:
+            return None
+        view = plan.views[node.inputs[body.inputs.index(source)]]
+        copy = transposed(view)
+        if copy is None:
+            return None
+        args = [TILE, Pointer.to(view), Pointer(output), copy.rows, copy.columns, copy.column_stride, copy.step]
+        args += [-(-copy.rows // copy.step), len(copy.batch), *(n for axis in copy.batch for n in axis)]
+        launches.append(Launch(copy.tiles, [Call(_kernel(copy.itemsize), args)], concurrent=bool(launches)))
+    return launches
+
+
 @dataclass(frozen=True, slots=True)
-class Turned:
+class Transposed:
     """A contiguous result (batch..., rows, columns) of `itemsize` bytes an element, read from columns whose elements
-    are neighbours and that begin `apart` elements after one another.
+    are neighbours and that begin `column_stride` elements after one another.
 
     `batch` has a length and a stride, in elements of the source, for each leading axis.
     """
@@ -23,7 +46,7 @@ class Turned:
     batch: tuple[tuple[int, int], ...]
     rows: int
     columns: int
-    apart: int
+    column_stride: int
     itemsize: int
 
     @property
@@ -38,7 +61,7 @@ class Turned:
         return math.prod(n for n, _ in self.batch) * -(-self.rows // self.step)
 
 
-def turned(view: View) -> Turned | None:
+def transposed(view: View) -> Transposed | None:
     """The view as such an array, or None where it is none, or too small to gain by it."""
     itemsize = view.base.type.dtype.itemsize
     if itemsize not in (4, 8):
@@ -53,20 +76,14 @@ def turned(view: View) -> Turned | None:
             axes.append((length, stride))
     if len(axes) < 2 or axes[-2][1] != 1 or axes[-1][1] < axes[-2][0]:
         return None
-    (rows, _), (columns, apart) = axes[-2:]
+    (rows, _), (columns, column_stride) = axes[-2:]
     if min(rows, columns) < _LEAST_SIDE:
         return None
-    return Turned(tuple(axes[:-2]), rows, columns, apart, itemsize)
+    return Transposed(tuple(axes[:-2]), rows, columns, column_stride, itemsize)
 
 
-def words(copy: Turned) -> list[int]:
-    """The numbers that the kernel reads after the tile, the source and the result."""
-    numbers = [copy.rows, copy.columns, copy.apart, copy.step, -(-copy.rows // copy.step), len(copy.batch)]
-    return numbers + [n for axis in copy.batch for n in axis]
-
-
-def kernel(itemsize: int) -> str:
-    """Words: tile, source, result, rows, columns, elements from column to column of the source, rows of a tile, tiles
+def _kernel(itemsize: int) -> str:
+    """Args: tile, source, result, rows, columns, elements from column to column of the source, rows of a tile, tiles
     of one batch entry, batch axes, then for each: length, elements of the source from one to the next.
     """
     side = 64 // itemsize

@@ -12,11 +12,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...ir import SHORT_NAMES, Node
-from ...passes.kernels.window_sums import section
+from ...passes.kernels.window_sums import line_bytes, section
+from ...passes.memory.plan import Plan
 from .elementwise import literal
+from .launch import TILE, Arg, Call, Launch, Pointer, Scratch, Traps
 
 # Elements of the result in one tile.
 _TILE = 1 << 14
+
+
+def lower_window(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
+    """One launch over tiles of lines of the result."""
+    geometry = WindowGeometry.of(node)
+    over_elements = "lengths" in node.attrs
+    lines, step = geometry.lines(over_elements), geometry.lines_of_a_tile(over_elements)
+    operands = [Pointer.to(plan.views[v]) for v in (node.inputs[0], node.inputs[-1], node.output)]
+    args: list[Arg] = [TILE, step, lines, *operands, *geometry.words()]
+    if section(node):
+        args += [Scratch(plan.scratch.get(node, 0), line_bytes(node)), section(node)]
+    return [Launch(-(-lines // step), [Call(_window_kernel(node), args)])]
 
 
 @dataclass(frozen=True)
@@ -94,8 +108,8 @@ _FORMS = {
 }
 
 
-def window_kernel(node: Node) -> str:
-    """Words: tile, lines of a tile, all lines, first operand, second operand (or the first once more), result, then
+def _window_kernel(node: Node) -> str:
+    """Args: tile, lines of a tile, all lines, first operand, second operand (or the first once more), result, then
     those of the geometry; for sums over large windows a line of the worker, and the places of a section.
     """
     form = _FORMS[node.op.name]

@@ -14,7 +14,7 @@ from gradloom.passes.memory.plan import plan
 from gradloom.passes.pipeline import in_bodies, pipeline, run_passes
 from gradloom.passes.verify import loop_nests
 from gradloom.passes.verify.plan import check_plan
-from gradloom.runtime.lowering import loops, units
+from gradloom.runtime.lowering import data_movement, region_kernel
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from random_graphs import random_inputs
@@ -58,8 +58,8 @@ def tiles(request: pytest.FixtureRequest) -> Iterator[None]:
             patch.setattr(row_tiles, "TILE_ELEMENTS", 5)
             patch.setattr(loop_nest, "CHUNK", 3)
             patch.setattr(loop_nests, "CHUNK", 3)
-            patch.setattr(loops, "CHUNK", 3)
-            patch.setattr(units, "_TILE", 5)
+            patch.setattr(region_kernel, "CHUNK", 3)
+            patch.setattr(data_movement, "TILE_ELEMENTS", 5)
         yield
 
 

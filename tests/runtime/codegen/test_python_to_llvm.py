@@ -9,10 +9,9 @@ import pytest
 from front_ends import kernel_of, machine_code
 from gradloom.runtime.codegen.kernel_cache import KernelRequest, compile_kernel
 from gradloom.runtime.codegen.python_to_llvm import Unsupported, lower
-from gradloom.runtime.cpu import tables
 from gradloom.runtime.cpu.driver import drive
+from gradloom.runtime.lowering import launch_list
 from gradloom.runtime.lowering.namespace import kernel_namespace
-from gradloom.runtime.lowering.units import Sites
 from gradloom.tools.find_recipe import make_recipe
 
 LARGEST = 2**63 - 1
@@ -156,7 +155,7 @@ def test_numba_compiles_what_the_front_end_does_not_know():
 @pytest.mark.parametrize("recipe", ["mlp_s", "mlp_l", "gpt", "cnn", "lstm_bench"])
 def test_kernels_of_the_benchmark_do_not_need_numba(recipe):
     planned = gl.plan_step(*make_recipe(recipe))
-    for source in dict.fromkeys(tables.lower(planned.plan, Sites()).sources()):
+    for source in dict.fromkeys(launch_list.lower(planned.plan).sources()):
         lower(KernelRequest(source, "kernel", kernel_namespace).function(), "kernel")
 
 

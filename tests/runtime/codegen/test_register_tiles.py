@@ -13,7 +13,7 @@ from gradloom.runtime.codegen.intrinsics import word
 from gradloom.runtime.codegen.kernel_cache import compile_kernel
 from gradloom.runtime.codegen.tile_product import tile_product
 from gradloom.runtime.codegen.tile_transpose import tile_transpose
-from gradloom.runtime.lowering.transposition import turned
+from gradloom.runtime.lowering.transposition import transposed
 from unjitted import run_unjitted
 
 RNG = np.random.default_rng(0)
@@ -108,6 +108,6 @@ def test_transposed_copies_of_every_kind(shape, perm, squares, dtype):
     view = made.views[unit.inputs[0]]
     assert isinstance(view, View)
     if array.size:
-        assert (turned(view) is not None) == (squares and dtype != "uint8")
+        assert (transposed(view) is not None) == (squares and dtype != "uint8")
     for (actual,) in (run_compiled(graph, array, threads=2), run_unjitted(made, array)):
         np.testing.assert_array_equal(actual, array.transpose(perm))

@@ -119,7 +119,7 @@ class RandomProgram:
         self.size = int(rng.integers(20, 80))
         self.buffers = rng.integers(0, 1000, (5, self.size))
         self.expected = self.buffers.copy()
-        self.regions, self.instrs, self.args = [], [], []
+        self.launches, self.calls, self.args = [], [], []
         written: set[int] = set()  # since the last barrier
         read: set[int] = set()
         for _ in range(int(rng.integers(1, 25))):
@@ -130,12 +130,12 @@ class RandomProgram:
             written |= {b, c}
             read |= {a}
             step = int(rng.integers(1, self.size + 1))
-            self.regions.append([-(-self.size // step), barrier, len(self.instrs), 2])
+            self.launches.append([-(-self.size // step), barrier, len(self.calls), 2])
             self._instruction(b, a, step, int(rng.integers(self.size)), int(rng.integers(9)))
             self._instruction(c, b, step, 0, int(rng.integers(9)))  # of the tile that the first has just made
 
     def _instruction(self, to: int, source: int, step: int, shift: int, c: int) -> None:
-        self.instrs.append([mix(), len(self.args), 7])
+        self.calls.append([mix(), len(self.args), 7])
         bytes_of = 8 * self.size
         self.args += [
             [POINTER, 0, to * bytes_of, 0, 0],
@@ -153,7 +153,7 @@ class RandomProgram:
 @pytest.mark.parametrize("seed", range(12))
 def test_threads_and_tiles_do_not_change_the_numbers(seed, threads):
     truth = RandomProgram(seed)
-    program = Program(truth.regions, truth.instrs, truth.args, 2, threads)
+    program = Program(truth.launches, truth.calls, truth.args, 2, threads)
     for _ in range(30):
         buffers = truth.buffers.copy()
         program.bases[0] = buffers.ctypes.data
@@ -183,7 +183,7 @@ def f(block):
     program.bases[:] = state.ctypes.data, switch.ctypes.data
     for _ in range(20):
         assert program.run() == 42
-        assert program.failed_region == 1
+        assert program.failed_launch == 1
         assert not state.any()
     switch[0] = 99
     assert program.run() == 0
@@ -223,10 +223,10 @@ def test_a_program_is_freed_with_what_it_keeps_alive():
 
 
 @pytest.mark.parametrize(
-    ("regions", "instrs", "args", "bases", "threads", "message"),
+    ("launches", "calls", "args", "bases", "threads", "message"),
     [
-        ([[1, 1, 0]], [], [], 0, 1, r"regions must be \[n, 6\], not \[1, 3\]"),
-        ([[1, 1, 0, 2]], [[1, 0, 0]], [], 0, 1, "instructions must be among the 1"),
+        ([[1, 1, 0]], [], [], 0, 1, r"launches must be \[n, 6\], not \[1, 3\]"),
+        ([[1, 1, 0, 2]], [[1, 0, 0]], [], 0, 1, "calls must be among the 1"),
         ([[1, 1, 0, 1]], [[1, 0, 2]], [[0] * 5], 0, 1, "arguments must be among the 1"),
         ([[-1, 1, 0, 1]], [[1, 0, 0]], [], 0, 1, "tiles"),
         ([[1, 1, 0, 1]], [[0, 0, 0]], [], 0, 1, "has no kernel"),
@@ -235,6 +235,6 @@ def test_a_program_is_freed_with_what_it_keeps_alive():
         ([[1, 1, 0, 1]], [[1, 0, 0]], [], 0, 0, "threads must be from 1"),
     ],
 )
-def test_tables_that_make_no_sense_are_refused(regions, instrs, args, bases, threads, message):
+def test_tables_that_make_no_sense_are_refused(launches, calls, args, bases, threads, message):
     with pytest.raises(ValueError, match=message):
-        Program(regions, instrs, args, bases, threads)
+        Program(launches, calls, args, bases, threads)

@@ -9,8 +9,8 @@ from gradloom.passes.memory.plan import plan
 from gradloom.passes.pipeline import run_passes
 from gradloom.passes.verify.errors import CertificateError
 from gradloom.passes.verify.plan import check_plan
-from gradloom.runtime.cpu.tables import Tables, lower
-from gradloom.runtime.lowering.units import Sites
+from gradloom.runtime.cpu.tables import Tables
+from gradloom.runtime.lowering.launch_list import lower
 
 PLAIN = ((1,), (0,)), ((), ())
 
@@ -155,15 +155,15 @@ def test_a_body_may_hold_constants_reductions_and_lookups():
     check(b.graph(scan(b, graph, table, s, indices, consts=1, carries=1, length=5)))
 
 
-def test_a_longer_loop_has_more_regions_and_no_more_instructions():
+def test_a_longer_loop_has_more_launches_and_no_more_calls():
     sizes = []
     for length in (3, 300):
         b = Builder()
         w, h, x = (b.input(spec(s, "float32")) for s in ((6, 6), (4, 6), (length, 4, 6)))
         graph = b.graph(scan(b, recurrence(4, 6), w, h, x, consts=1, carries=1, length=length))
-        lowered = lower(plan(run_passes(graph)), Sites())
+        lowered = lower(plan(run_passes(graph)))
         tables = Tables(lowered, dict.fromkeys(lowered.sources(), 1)).arrays()
-        sizes.append([len(tables[name]) for name in ("instrs", "args", "regions")])
+        sizes.append([len(tables[name]) for name in ("calls", "args", "launches")])
     assert sizes[0][:2] == sizes[1][:2]
     assert sizes[1][2] - sizes[0][2] == 297 * 2
 

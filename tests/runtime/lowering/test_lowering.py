@@ -7,8 +7,7 @@ from gradloom.ir import Builder, spec
 from gradloom.ir.ops import elementwise as ew
 from gradloom.passes.memory.plan import plan
 from gradloom.passes.pipeline import run_passes
-from gradloom.runtime.cpu.tables import lower
-from gradloom.runtime.lowering.units import Sites
+from gradloom.runtime.lowering.launch_list import lower
 from op_cases import CASES
 from op_programs import plain, unjitted, wrong_rows
 
@@ -30,7 +29,7 @@ def sources(build, shape, dtype="float32"):
     b = Builder()
     x = b.input(spec(shape, dtype), "x")
     graph = b.graph([build(b, x)])
-    return set(lower(plan(run_passes(graph), 1), Sites()).sources())
+    return set(lower(plan(run_passes(graph), 1)).sources())
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -15,8 +15,7 @@ import pytest
 from compiled import run_compiled
 from gradloom.ir import OPS, Builder, interpret, spec
 from gradloom.passes.simplify import canonicalize
-from gradloom.runtime.lowering import units
-from gradloom.runtime.lowering.units import Argument
+from gradloom.runtime.lowering.launch import Pointer
 from op_cases import CASES, OpCase, sample
 from op_programs import Program, unjitted, wrong_rows
 from strided import KINDS
@@ -139,7 +138,7 @@ def test_an_op_that_is_said_to_read_views_and_does_not_is_found(name: str, kind:
 @pytest.mark.parametrize("kind", ["offset", "sliced", "reversed"])
 def test_a_lowering_that_forgets_where_a_view_begins_is_found(kind: str, monkeypatch: pytest.MonkeyPatch):
     cases = [case for case in CASES if case.name == "dot"]
-    monkeypatch.setattr(units, "_of_view", lambda view, dtype: Argument("value", value=view.base))
+    monkeypatch.setattr(Pointer, "to", staticmethod(lambda view: Pointer(view.base)))
     wrong = wrong_rows(reads_views(kind), cases, unjitted)
     assert wrong
     assert all(row.startswith("dot-") for row in wrong)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,73 +24,39 @@ from ...passes.kernels.loop_nest import (
 )
 from ...passes.kernels.matmul_tiles import has_wide_registers
 from .elementwise import CAST, expression, literal
+from .launch import TILE, Address, Arg, Call, Scratch, Traps
+from .reduction import REDUCTIONS, combine, identity
 from .row_reductions import LONG
 
 _LANES = 16
 _LONG_ROW = 1024
-_PARTS = {"reduce_sum": "sum", "reduce_prod": "prod", "reduce_max": "max", "reduce_min": "min"}
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
-    """One word of a kernel's argument block, to be resolved by the program.
-
-    `what`: `number` (its `value`), `tile`, `input` or `output` (pointer to array `index` of the region, plus `offset`
-    bytes), `buffer` (this worker's row buffers plus `offset` bytes), `partial` (parts of reductions plus `offset`
-    bytes), `site` (the code to return where check `index` of the region fails).
+@dataclass(frozen=True)
+class Operands:
+    """Where the loops of a nest find what they work on: the memory of the arrays, this worker's row buffers, the parts
+    of reductions over all rows, and the traps of the program.
     """
 
-    what: str
-    value: int = 0
-    index: int = 0
-    offset: int = 0
+    inputs: Sequence[Address]
+    outputs: Sequence[Address]
+    buffers: Scratch
+    parts: Scratch
+    traps: Traps
 
 
-@dataclass
-class LoopKernel:
-    """Source of a kernel named `entry`, and its argument block."""
-
-    source: str
-    entry: str
-    words: list[Word]
-    sites: list[Node] = field(default_factory=list[Node])
-
-
-def reduction_identity(op: str, dtype: np.dtype[Any]) -> str:
-    """The element that a reduction starts from, in kernel source."""
-    kind = _PARTS[op]
-    if kind in ("sum", "prod"):
-        return literal(0 if kind == "sum" else 1, dtype)
-    if dtype.kind == "f":
-        return literal(-np.inf if kind == "max" else np.inf, dtype)
-    if dtype.kind == "b":
-        return str(kind == "min")
-    info = np.iinfo(dtype)
-    return literal(int(info.min if kind == "max" else info.max), dtype)
-
-
-def combine(op: str, dtype: np.dtype[Any], x: str, y: str) -> str:
-    """Two parts of a reduction as one, in kernel source."""
-    kind = _PARTS[op]
-    if kind in ("sum", "prod"):
-        text = f"{x} {'+' if kind == 'sum' else '*'} {y}"
-        return text if dtype.kind == "f" else f"{CAST[dtype]}({text})"
-    sign = ">" if kind == "max" else "<"
-    keep = f"({x} {sign} {y}) | ({x} != {x})" if dtype.kind == "f" else f"{x} {sign} {y}"
-    return f"({x} if {keep} else {y})"
-
-
-def lower_loops(nest: LoopNest, in_place: Mapping[int, int]) -> LoopKernel:
-    """The kernel of a region; `in_place[o] = i`: output `o` is written over input `i`."""
-    return _Writer(nest, in_place).kernel()
+def call_loops(nest: LoopNest, in_place: Mapping[int, int], operands: Operands) -> Call:
+    """The call of the kernel of a nest; `in_place[o] = i`: output `o` is written over input `i`."""
+    return _Writer(nest, in_place, operands).call()
 
 
 class _Writer:
-    def __init__(self, nest: LoopNest, in_place: Mapping[int, int]) -> None:
+    def __init__(self, nest: LoopNest, in_place: Mapping[int, int], operands: Operands) -> None:
         self.nest = nest
         self.in_place = in_place
-        self.words: list[Word] = []
-        self.sites: list[Node] = []
+        self.operands = operands
+        self.args: list[Arg] = []
+        self.traps = 0
         self.head: list[str] = []
         self.lines: list[str] = []
         self.names: dict[Value, str] = {}
@@ -106,12 +72,12 @@ class _Writer:
 
     # ---- the argument block
 
-    def word(self, word: Word) -> str:
-        self.words.append(word)
-        return f"word(b, {len(self.words) - 1})"
+    def word(self, arg: Arg) -> str:
+        self.args.append(arg)
+        return f"word(b, {len(self.args) - 1})"
 
     def number(self, name: str, value: int) -> str:
-        self.head.append(f"    {name} = {self.word(Word('number', value))}")
+        self.head.append(f"    {name} = {self.word(value)}")
         return name
 
     def stride(self, value: int) -> str:
@@ -133,18 +99,18 @@ class _Writer:
         bits = int(dtype.type(value).view(f"i{dtype.itemsize}"))
         if (dtype, bits) not in self.reals:
             name = self.reals[dtype, bits] = f"real{len(self.reals)}"
-            self.head.append(f"    {name} = real_{SHORT_NAMES[dtype]}({self.word(Word('number', bits))})")
+            self.head.append(f"    {name} = real_{SHORT_NAMES[dtype]}({self.word(bits)})")
         return self.reals[dtype, bits]
 
-    def array(self, name: str, value: Value, word: Word) -> str:
-        self.head.append(f"    {name} = array_{SHORT_NAMES[value.type.dtype]}({self.word(word)}, 0)")
+    def array(self, name: str, value: Value, address: Address) -> str:
+        self.head.append(f"    {name} = array_{SHORT_NAMES[value.type.dtype]}({self.word(address)}, 0)")
         return name
 
     # ---- the whole
 
-    def kernel(self) -> LoopKernel:
+    def call(self) -> Call:
         nest = self.nest
-        self.head.append(f"    tile = {self.word(Word('tile'))}")
+        self.head.append(f"    tile = {self.word(TILE)}")
         self.number("step", nest.cut.step)
         self.number("total", nest.rows)
         self.number("columns", nest.columns)
@@ -181,7 +147,7 @@ class _Writer:
             self.row_node(node)
         self.crossing_ends()
         text = "\n".join(["def kernel(b):", *self.head, *self.lines, "    return i64(0)", ""])
-        return LoopKernel(text, "kernel", self.words, self.sites)
+        return Call(text, self.args)
 
     def rows_of_tile(self) -> None:
         """The first row of the tile, and how many it has."""
@@ -203,7 +169,7 @@ class _Writer:
         nest = self.nest
         for i, value in enumerate(nest.body.inputs):
             offset = nest.accesses[value].offset * value.type.dtype.itemsize
-            self.arrays[value] = self.array(f"x{i}", value, Word("input", index=i, offset=offset))
+            self.arrays[value] = self.array(f"x{i}", value, self.operands.inputs[i].plus(offset))
         for o, value in enumerate(nest.body.outputs):
             if nest.kinds[value] == "crossing" and value.node is not None and nest.partial(value.node):
                 continue
@@ -212,20 +178,20 @@ class _Writer:
             elif value not in self.arrays:
                 part = nest.parts.get(value)
                 index, start = (o, 0) if part is None else (part.output, part.view.offset)
-                word = Word("output", index=index, offset=start * value.type.dtype.itemsize)
-                self.arrays[value] = self.array(f"o{o}", value, word)
+                target = self.operands.outputs[index].plus(start * value.type.dtype.itemsize)
+                self.arrays[value] = self.array(f"o{o}", value, target)
         offset = 0
         for k, value in enumerate(nest.buffers):
-            self.array(f"buffer{k}", value, Word("buffer", offset=offset))
+            self.array(f"buffer{k}", value, self.operands.buffers.plus(offset))
             offset += -(-nest.columns * value.type.dtype.itemsize // 64) * 64
         offset = nest.lines_at
         for k, value in enumerate(nest.lines):
-            self.held[value] = self.array(f"line{k}", value, Word("buffer", offset=offset))
+            self.held[value] = self.array(f"line{k}", value, self.operands.buffers.plus(offset))
             offset += nest.line_bytes([value])
         offset = 0
         for value in (n.output for n in nest.crossings):
             if value.node is not None and nest.partial(value.node):
-                self.arrays[value] = self.array(f"p{len(self.arrays)}", value, Word("partial", offset=offset))
+                self.arrays[value] = self.array(f"p{len(self.arrays)}", value, self.operands.parts.plus(offset))
                 offset += -(-nest.tiles * value.type.nbytes // 64) * 64
 
     def scalars(self) -> None:
@@ -416,8 +382,7 @@ class _Writer:
             self.random(node, name, names[0], start + index, indent)
             return
         elif op in CHECKS:
-            self.sites.append(node)
-            code = self.site_word(len(self.sites) - 1)
+            code = self.trap(node)
             above = f" | ({names[0]} >= {self.stride(attrs['size'])})" if "size" in attrs else ""
             self.lines.append(f"{indent}if ({names[0]} < 0){above}:")
             self.lines.append(f"{indent}    return {code}")
@@ -426,10 +391,11 @@ class _Writer:
             text = expression(node, names)
         self.lines.append(f"{indent}{name} = {text}")
 
-    def site_word(self, index: int) -> str:
-        name = f"site{index}"
-        self.head.append(f"    {name} = {self.word(Word('site', index=index))}")
-        return name
+    def trap(self, node: Node) -> str:
+        """The code to return where the check of a node fails."""
+        name = f"site{self.traps}"
+        self.traps += 1
+        return self.number(name, self.operands.traps.code(node, node.attrs.get("size", 0)))
 
     def axis_index(self, node: Node, full: bool) -> str:
         shape, axis = node.output.type.shape, node.attrs["axis"]
@@ -458,7 +424,7 @@ class _Writer:
 
     def random(self, node: Node, name: str, key: str, index: str, indent: str) -> None:
         stream = int(mix(np.array([node.attrs["stream"]], np.uint64) * np.uint64(GOLDEN))[0])
-        word = self.number(f"stream{len(self.words)}", stream - (1 << 64) if stream >> 63 else stream)
+        word = self.number(f"stream{len(self.args)}", stream - (1 << 64) if stream >> 63 else stream)
         z = f"{name}z"
         self.lines += [
             f"{indent}{z} = mix64(mix64(u64({key}) ^ u64({word})) + u64({index} + 1) * u64({GOLDEN}))",
@@ -492,12 +458,12 @@ class _Writer:
     def of_row(self, op: str, dtype: np.dtype[Any]) -> str:
         """The function that reduces a row."""
         long = op == "reduce_sum" and dtype.kind == "f" and self.nest.columns > LONG
-        return f"row_{'long_' * long}{_PARTS[op]}_{SHORT_NAMES[dtype]}"
+        return f"row_{'long_' * long}{REDUCTIONS[op]}_{SHORT_NAMES[dtype]}"
 
     def row_reduction(self, node: Node, name: str) -> None:
         source = self.row_source(node.inputs[0])
         dtype = node.inputs[0].type.dtype
-        if node.op.name in _PARTS:
+        if node.op.name in REDUCTIONS:
             self.lines.append(f"        {name} = {self.of_row(node.op.name, dtype)}({source}, n)")
             return
         part = "max" if node.op.name == "argmax" else "min"
@@ -521,7 +487,7 @@ class _Writer:
         """Accumulators of sums over all rows of the tile."""
         for node in self.nest.crossings:
             name, value = self.accumulator(node), node.output
-            start = reduction_identity(node.op.name, value.type.dtype)
+            start = identity(node.op.name, value.type.dtype)
             form = reduction_form(node)[0]
             if not by_columns(self.nest, node):
                 self.lines.append(f"    {name} = {start}")
@@ -551,7 +517,7 @@ class _Writer:
                 line = self.held[node.output]
                 self.lines.append(f"        {self.accumulator(node)} = window({line}, i % lanes * columns, columns)")
             return
-        name, start = self.accumulator(node), reduction_identity(node.op.name, node.output.type.dtype)
+        name, start = self.accumulator(node), identity(node.op.name, node.output.type.dtype)
         blocks = block_rows(node) > 0
         place = self.held[node.output] if blocks else self.arrays[node.output]
         self.lines += [
@@ -598,7 +564,7 @@ class _Writer:
             self.lines += [
                 f"        if i % {LEAST_BLOCK} == {LEAST_BLOCK - 1}:",
                 f"            {name}_total = {name}_total + {name}",
-                f"            {name} = {reduction_identity(node.op.name, dtype)}",
+                f"            {name} = {identity(node.op.name, dtype)}",
             ]
 
     def has_blocks(self, node: Node) -> bool:

@@ -1,4 +1,4 @@
-"""From contractions to calls of kernels that multiply matrices: by register tiles, or by BLAS."""
+"""From contractions to launches of kernels that multiply matrices: by register tiles, or by BLAS."""
 
 from __future__ import annotations
 
@@ -6,51 +6,89 @@ from typing import Any
 
 import numpy as np
 
-from ...ir import SHORT_NAMES
+from ...ir import SHORT_NAMES, Node
 from ...passes.graph.views import View
-from ...passes.kernels.matmul_tiles import BLAS_DEPTH, DEPTH, DotTiles, group_terms, is_by_rows, is_long, is_turned
+from ...passes.kernels.matmul_tiles import (
+    BLAS_DEPTH,
+    DEPTH,
+    DotTiles,
+    dot_tiles,
+    group_terms,
+    is_by_rows,
+    is_long,
+    is_turned,
+    row_tiles,
+)
 from ...passes.kernels.register_tiles import VECTOR_BYTES
-from ..cpu import blas
+from ...passes.memory.plan import Plan
+from .data_movement import begin_accumulators
+from .launch import TILE, Address, Arg, Call, Launch, Pointer, Routine, Scratch, Traps
 
 
-def by_blas(x: View, y: View, cut: DotTiles, added: bool) -> tuple[str, int, list[int]]:
-    """The kernel's source, the function that it calls, and the words behind the addresses of both operands, the result
-    and the worker's scratch.
+def lower_matmul(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
+    """One launch over tiles of all products of the batch, after the copy of what is added to, if any."""
+    x, y, *added = (plan.views[v] for v in node.inputs)
+    cut = dot_tiles(x, y, plan.copies)
+    strip = Scratch(plan.scratch.get(node, 0), cut.strip_bytes + cut.group_bytes)
+    group = strip.plus(cut.strip_bytes)
+    product = _multiply(x, y, cut, Pointer.to(plan.views[node.output]), strip, group, bool(added))
+    return [*begin_accumulators(node, plan), Launch(cut.tiles if node.output.type.size else 0, [product])]
+
+
+def multiply_rows(region: Node, plan: Plan, target: Address, rows: int) -> Call:
+    """The rows of a tile of the product that a region begins with."""
+    x, y = plan.views[region.inputs[0]], plan.views[region.inputs[-1]]
+    return _multiply(x, y, row_tiles(x, y, rows), target, 0, 0, False)
+
+
+def _multiply(x: View, y: View, cut: DotTiles, target: Address, strip: Arg, group: Arg, added: bool) -> Call:
+    """Tiles of a batch of matrix products; the scratch of a worker is a strip, and the sums of a group of sections."""
+    operands = [Pointer.to(x), Pointer.to(y), target]
+    if cut.shapes:
+        source, numbers = _by_registers(x, y, cut, added)
+        return Call(source, [TILE, *operands, strip, group, *numbers])
+    source, routine, numbers = _by_blas(x, y, cut, added)
+    return Call(source, [TILE, routine, *operands, group, *numbers])
+
+
+def _by_blas(x: View, y: View, cut: DotTiles, added: bool) -> tuple[str, Routine | int, list[int]]:
+    """The kernel's source, the routine that it calls (no one for integers), and the numbers behind the addresses of
+    both operands, the result and the worker's scratch.
     """
     dtype = x.base.type.dtype
     m, k = x.shape[-2:]
     n = y.shape[-1]
     (ta, lda), (tb, ldb) = _matrix(x), _matrix(y)
     by_rows = dtype.kind == "f" and is_by_rows(m, n, k)
-    name = ("s" if dtype.itemsize == 4 else "d") + ("gemv" if by_rows else "gemm")
-    function = blas.pointer(name) if dtype.kind == "f" else 0
-    words = [m, n, k, lda, ldb, ta, tb, cut.rows, cut.columns, cut.across, cut.down * cut.across, int(added)]
-    words.append(BLAS_DEPTH if by_rows or k > 4 * BLAS_DEPTH else max(k, 1))
+    routine = Routine(("s" if dtype.itemsize == 4 else "d") + ("gemv" if by_rows else "gemm"))
+    numbers = [m, n, k, lda, ldb, ta, tb, cut.rows, cut.columns, cut.across, cut.down * cut.across, int(added)]
+    numbers.append(BLAS_DEPTH if by_rows or k > 4 * BLAS_DEPTH else max(k, 1))
     group = group_terms(m, n, k) // BLAS_DEPTH if dtype.kind == "f" and is_long(m, n, k) else 0
-    return blas_source(dtype, by_rows, group), function, words + _batch_words(x, y)
+    source = _blas_kernel(dtype, by_rows, group)
+    return source, routine if dtype.kind == "f" else 0, numbers + _batch_numbers(x, y)
 
 
-def by_registers(x: View, y: View, cut: DotTiles, added: bool) -> tuple[str, list[int]]:
-    """The kernel's source, and the words behind the addresses of both operands, the result and the worker's strip."""
+def _by_registers(x: View, y: View, cut: DotTiles, added: bool) -> tuple[str, list[int]]:
+    """The kernel's source, and the numbers behind the addresses of both operands, the result and the worker's strip."""
     dtype = x.base.type.dtype
     size = dtype.itemsize
     m, k = x.shape[-2:]
     n = y.shape[-1]
-    apart = [size * stride for stride in (*x.strides[-2:], *y.strides[-2:])]
+    strides = [size * stride for stride in (*x.strides[-2:], *y.strides[-2:])]
     tail = any(c * size % VECTOR_BYTES for c in (n, cut.columns))
-    words = [m, n, k, *apart, cut.rows, cut.columns, cut.across, cut.down * cut.across, int(added)]
-    words += [cut.most_rows(size), cut.most_vectors]
+    numbers = [m, n, k, *strides, cut.rows, cut.columns, cut.across, cut.down * cut.across, int(added)]
+    numbers += [cut.most_rows(size), cut.most_vectors]
     group = group_terms(m, n, k) // DEPTH if is_long(m, n, k) else 0
-    return register_source(dtype, cut, tail, is_turned(y), group), words + _batch_words(x, y)
+    return _register_kernel(dtype, cut, tail, is_turned(y), group), numbers + _batch_numbers(x, y)
 
 
-def _batch_words(x: View, y: View) -> list[int]:
+def _batch_numbers(x: View, y: View) -> list[int]:
     size = x.base.type.dtype.itemsize
     batch = x.shape[:-2]
-    words = [len(batch)]
+    numbers = [len(batch)]
     for axis, length in enumerate(batch):
-        words += [length, x.strides[axis] * size, y.strides[axis] * size]
-    return words
+        numbers += [length, x.strides[axis] * size, y.strides[axis] * size]
+    return numbers
 
 
 def _matrix(view: View) -> tuple[int, int]:
@@ -75,11 +113,11 @@ def _batch_source(first: int) -> str:
         bb += index * word(b, {first + 3} + 3 * axis)"""
 
 
-def blas_source(dtype: np.dtype[Any], by_rows: bool, group: int) -> str:
+def _blas_kernel(dtype: np.dtype[Any], by_rows: bool, group: int) -> str:
     """One tile of a batch of matrix products, which BLAS multiplies at once or row by row, section by section of the
     sum; with `group` as many sections are added up apart.
 
-    Words: tile, BLAS function, A, B, C, scratch of the worker; 6: m, n, k, lda, ldb, A transposed, B transposed, rows
+    Args: tile, BLAS function, A, B, C, scratch of the worker; 6: m, n, k, lda, ldb, A transposed, B transposed, rows
     and columns of a tile, tiles across, tiles of one product; 17: whether C is added to, terms of a section at most,
     batch axes, and for each batch axis: length, bytes in A, bytes in B.
     """
@@ -161,11 +199,11 @@ def _group_ends(short: str, size: int, group: int, rows: str, columns: str, n: s
                         target[j] = target[j] + parts[j]"""
 
 
-def register_source(dtype: np.dtype[Any], cut: DotTiles, tail: bool, turned: bool, group: int) -> str:
+def _register_kernel(dtype: np.dtype[Any], cut: DotTiles, tail: bool, turned: bool, group: int) -> str:
     """One tile of a batch of matrix products, whose columns are walked in strips, section by section of the sum; with
     `group` as many sections are added up apart.
 
-    Words: tile, A, B, C, strip of the worker, its sums of a group; 6: m, n, k; 9: bytes from row to row and from column
+    Args: tile, A, B, C, strip of the worker, its sums of a group; 6: m, n, k; 9: bytes from row to row and from column
     to column of A, then of B; 13: rows and columns of a tile, tiles across, tiles of one product; 17: whether C is
     added to, rows of the tallest register tile, vectors of the widest strip, batch axes, and for each batch axis:
     length, bytes in A, in B.

@@ -1,0 +1,117 @@
+"""Launches: which kernels run, with which arguments, over how many tiles. Lowering makes them, every target runs them.
+
+A launch names no machine: memory is a value or scratch, a kernel is its source, a routine of a library is its name. The
+CPU encodes launches as the words that its driver reads (`cpu/tables.py`). On a GPU a launch would be a grid of `tiles`
+blocks, its arguments the kernel's. Known elsewhere as kernel launches (CUDA) and thunks (XLA).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from ...ir import Node, Value
+from ...passes.graph.views import View
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """The index of the tile that the call works on."""
+
+
+TILE = Tile()
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """An address `offset` bytes into the memory of `value`, which is no view."""
+
+    value: Value
+    offset: int = 0
+
+    @staticmethod
+    def to(view: View) -> Pointer:
+        """The address of the first element of a view."""
+        return Pointer(view.base, view.offset * view.base.type.dtype.itemsize)
+
+    def plus(self, nbytes: int) -> Pointer:
+        """An address so many bytes further."""
+        return replace(self, offset=self.offset + nbytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Scratch:
+    """An address `offset` bytes into the arena, `worker_stride` bytes further for each worker and `tile_stride` bytes
+    for each tile.
+    """
+
+    offset: int
+    worker_stride: int = 0
+    tile_stride: int = 0
+
+    def plus(self, nbytes: int) -> Scratch:
+        """An address so many bytes further."""
+        return replace(self, offset=self.offset + nbytes)
+
+
+@dataclass(frozen=True, slots=True)
+class KernelAddress:
+    """The address of the kernel that `source` defines, for a kernel that calls it."""
+
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Routine:
+    """The address of a routine of the target's BLAS by its name, such as "sgemm"."""
+
+    name: str
+
+
+Address = Pointer | Scratch
+Arg = int | Tile | Pointer | Scratch | KernelAddress | Routine
+"""What a kernel finds in a word of its argument block: a number, or one of these, resolved by the target."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call of the function `kernel` that `source` defines, with arguments in the order in which it reads them."""
+
+    source: str
+    args: Sequence[Arg]
+
+    def sources(self) -> list[str]:
+        """The source of the kernel, and those of the kernels that it calls."""
+        return [self.source, *(arg.source for arg in self.args if isinstance(arg, KernelAddress))]
+
+
+@dataclass(slots=True)
+class Launch:
+    """Independent tiles, each of which makes all `calls`, one after the other.
+
+    A launch of a unit waits for the one before it, unless it is `concurrent` with that.
+    """
+
+    tiles: int
+    calls: list[Call]
+    concurrent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Trap:
+    """A check that ends the run: `node` found an index out of range of `size` entries, or a negative exponent."""
+
+    node: Node
+    size: int
+
+
+@dataclass
+class Traps:
+    """All traps of a program; a kernel returns the number of the one that it ran into, counted from 1."""
+
+    entries: list[Trap] = field(default_factory=list[Trap])
+
+    def code(self, node: Node, size: int) -> int:
+        """The code of a new trap."""
+        self.entries.append(Trap(node, size))
+        return len(self.entries)

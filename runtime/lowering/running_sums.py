@@ -1,0 +1,74 @@
+"""Running sums along an axis, one block of rows after the other."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ...ir import SHORT_NAMES, Node
+from ...passes.kernels import running_sums
+from ...passes.memory.plan import Plan
+from .data_movement import rows_of_tile
+from .launch import TILE, Call, Launch, Pointer, Scratch, Traps
+
+
+def lower_cumsum(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
+    """One launch over tiles of blocks, which stand before the axis."""
+    shape, axis = node.output.type.shape, node.attrs["axis"]
+    blocks, inner = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
+    step, tiles = rows_of_tile(blocks, shape[axis] * inner)
+    operands = [Pointer.to(plan.views[v]) for v in (node.inputs[0], node.output)]
+    line = Scratch(plan.scratch.get(node, 0), running_sums.line_bytes(node))
+    args = [TILE, step, blocks, *operands, shape[axis], inner, int(node.attrs["reverse"]), line]
+    way = "before" if not running_sums.in_doubles(node) else "double" if inner == 1 else "doubles"
+    return [Launch(tiles, [Call(_cumsum_kernel(node.output.type.dtype, way), args)])]
+
+
+def _cumsum_kernel(dtype: np.dtype[Any], way: str) -> str:
+    """Args: tile, blocks of a tile, all blocks, array, result, length, inner, whether from the end, line of a worker.
+
+    By its `way` an element is the one `before` it and its own, or has the sum in float64: `double`, where there is one
+    column, or `doubles`, in the worker's line.
+    """
+    short = SHORT_NAMES[dtype]
+    add = "before[j] + source[j]" if dtype.kind == "f" else f"{short}(before[j] + source[j])"
+    start, step = (
+        "",
+        f"""if k == 0:
+                for j in range(inner):
+                    target[j] = source[j]
+            else:
+                before = window(o, (block * length + (i + 1 if backwards else i - 1)) * inner, inner)
+                for j in range(inner):
+                    target[j] = {add}""",
+    )
+    if way == "double":
+        start, step = (
+            "total = f64(-0.0)",  # which leaves -0 as it is
+            """total = total + f64(source[0])
+            target[0] = f32(total)""",
+        )
+    elif way == "doubles":
+        start, step = (
+            """for j in range(inner):
+            totals[j] = f64(-0.0)""",
+            """for j in range(inner):
+                totals[j] = totals[j] + f64(source[j])
+                target[j] = f32(totals[j])""",
+        )
+    return f"""
+def kernel(b):
+    first = word(b, 0) * word(b, 1)
+    last = first + word(b, 1) if first + word(b, 1) < word(b, 2) else word(b, 2)
+    x, o = array_{short}(word(b, 3), 0), array_{short}(word(b, 4), 0)
+    length, inner, backwards = word(b, 5), word(b, 6), word(b, 7)
+    totals = array_f64(word(b, 8), 0)
+    for block in range(first, last):
+        {start}
+        for k in range(length):
+            i = length - 1 - k if backwards else k
+            source = window(x, (block * length + i) * inner, inner)
+            target = window(o, (block * length + i) * inner, inner)
+            {step}
+    return i64(0)
+"""
