@@ -26,7 +26,7 @@ def test_an_unknown_function_is_a_key_error():
 def test_scipy_is_imported_as_if_nothing_had_happened():
     code = """
 import sys
-from gradloom.runtime import blas
+from gradloom.runtime.cpu import blas
 address = blas.pointer("sgemm")
 assert "scipy.linalg" not in sys.modules and "numba" not in sys.modules
 import numpy, scipy.linalg, scipy.linalg.cython_blas
@@ -93,12 +93,12 @@ def test_a_child_of_a_run_has_the_usual_number_of_threads():
     # The child is forked while a kernel runs, which waits for a word to change.
     code = """
 import ctypes, os, threading, time, numpy as np
-from gradloom.runtime import blas
+from gradloom.runtime.cpu import blas
 from gradloom.runtime.cpu.control_block import *
 from gradloom.runtime.codegen.kernel_cache import compile_kernel
 from gradloom.runtime.cpu.program import Program
 def namespace():
-    from gradloom.runtime import intrinsics
+    from gradloom.runtime.codegen import intrinsics
     return vars(intrinsics)
 blas.pointer("sgemm")
 block = words_at(blas.SWITCH, BLAS_WORDS)

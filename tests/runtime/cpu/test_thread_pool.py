@@ -19,12 +19,12 @@ def f(block):
 """
 
 
-def adder(array: np.ndarray, threads: int, regions: int = 20) -> Program:
-    """Adds 1 to each element of an array as many times as there are regions."""
+def adder(array: np.ndarray, threads: int, launches: int = 20) -> Program:
+    """Adds 1 to each element of an array as many times as there are launches."""
     address = compile_kernel(ADD, "f", vars(intrinsics), salt=source_salt(intrinsics)).address
     tiles, n = 8, array.size // 8
     args = [[POINTER, 0, 0, 8 * n, 0], [CONSTANT, n, 0, 0, 0], [CONSTANT, 1, 0, 0, 0]]
-    program = Program([[tiles, 1, 0, 1]] * regions, [[address, 0, 3]], args, 1, threads, keep_alive=array)
+    program = Program([[tiles, 1, 0, 1]] * launches, [[address, 0, 3]], args, 1, threads, keep_alive=array)
     program.bases[0] = array.ctypes.data
     return program
 
@@ -67,19 +67,19 @@ def test_two_programs_run_at_once(threads):
 SETUP = """
 import os, signal, sys, threading, time
 import numpy as np
-from gradloom.runtime import thread_pool
+from gradloom.runtime.cpu import thread_pool
 from gradloom.runtime.codegen.kernel_cache import compile_kernel
 from gradloom.runtime.cpu.program import CONSTANT, POINTER, Program
 
 def namespace():
-    from gradloom.runtime import intrinsics
+    from gradloom.runtime.codegen import intrinsics
     return vars(intrinsics)
 
-def adder(array, threads, regions=20, source=SOURCE):
+def adder(array, threads, launches=20, source=SOURCE):
     address = compile_kernel(source, "f", namespace).address
     n = array.size // 8
     args = [[POINTER, 0, 0, 8 * n, 0], [CONSTANT, n, 0, 0, 0], [CONSTANT, 1, 0, 0, 0]]
-    program = Program([[8, 1, 0, 1]] * regions, [[address, 0, 3]], args, 1, threads)
+    program = Program([[8, 1, 0, 1]] * launches, [[address, 0, 3]], args, 1, threads)
     program.bases[0] = array.ctypes.data
     return program
 
@@ -171,7 +171,7 @@ def test_python_ends_quietly(code):
 def test_steps_go_on_while_other_processes_want_every_core():
     with started(*[BUSY] * ((os.cpu_count() or 1) + 1)):
         python("""
-program = adder(array, 4, regions=50)
+program = adder(array, 4, launches=50)
 for i in range(300):
     assert program.run() == 0
 assert (array == 300 * 50).all()
@@ -189,7 +189,7 @@ def f(block):
 '''
 counts = np.zeros(64, np.int64)
 # Tiles that take long, each of which counts on its own word.
-slow = adder(counts, 3, regions=3, source=source)
+slow = adder(counts, 3, launches=3, source=source)
 for _ in range(5):
     time.sleep(0.05)
     assert slow.run() == 0
