@@ -14,6 +14,7 @@ from .fusion.matmul_epilogue import FuseMatmulEpilogue
 from .fusion.prologue import FusePrologue
 from .fusion.regions import Fuse
 from .graph.rewrite import Pass, rewrite_nodes
+from .graph.scan import Scan
 from .kernels.cost import useful_threads
 from .loops.hoist import Hoist
 from .loops.merge_scans import MergeScans
@@ -113,14 +114,14 @@ def passed(graph: Graph, steps: Sequence[Pass]) -> Graph:
 
 def in_bodies(graph: Graph, step: Pass) -> Graph:
     """The graph with `step` done in the body of every loop, at any depth."""
-    if not any(node.op.name == "scan" for node in graph.nodes):
+    if not any(node.op.is_scan for node in graph.nodes):
         return graph
 
     def rule(b: Builder, node: Node, inputs: list[Value]) -> list[Value] | None:
-        if node.op.name != "scan":
+        if not node.op.is_scan:
             return None
         body = in_bodies(step(node.attrs["body"]), step)
-        return list(b.emit_node(node.op, *inputs, **{**node.attrs, "body": body}).outputs)
+        return list(Scan(node, inputs).emit(b, body).outputs)
 
     return rewrite_nodes(graph, rule)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from ...ir import Graph, Node, Value, node_flops
 from ...passes.graph.cache_lines import round_to_line
+from ...passes.graph.scan import Scan
 from ...passes.memory.plan import Plan
 from ...passes.tiling.parallel_loops import parallel_iterations, run_concurrently
 from .schema import LoopReport, UnitReport, ValueReport
@@ -161,7 +162,7 @@ class _Opener:
         user = next((r for r in self.readers.get(total, []) if r.origin.role == "optimizer"), None)
         summed = total is not value or (
             node.op.name == "scan"
-            and (value.index < node.attrs["carries"] or parallel_iterations(node) > 1 or "in_turn" in node.attrs)
+            and (value in Scan(node).last_carries or parallel_iterations(node) > 1 or "in_turn" in node.attrs)
         )
         # A convolution that is done again is one as a whole, whatever the roles of what runs with it.
         role = "recompute" if _again(value.node) else node.origin.role
@@ -204,12 +205,10 @@ class _Opener:
         carry with: its end; of others the value itself.
         """
         while len(readers) == 1 and readers[0].op.name == "scan" and readers[0].origin.role == "backward":
-            loop = readers[0]
-            consts: int = loop.attrs["consts"]
-            starts = loop.inputs[consts : consts + loop.attrs["carries"]]
-            if value not in starts:
+            loop = Scan(readers[0])
+            if value not in loop.carries:
                 break
-            value = loop.outputs[starts.index(value)]
+            value = loop.last_carries[loop.carries.index(value)]
             readers = self.readers.get(value, [])
         return value
 

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from ...ir import DType, Graph, Node, Value
+from ...passes.graph.scan import Scan
 
 _FLOAT64 = np.dtype("float64")
 _MOVES = frozenset({"reshape", "transpose", "broadcast", "slice", "reverse", "gather"})
@@ -187,8 +188,8 @@ def _mark(node: Node, mask: int, known: _Known) -> None:
 
 def _walk_loop(node: Node, known: _Known, strong: set[Value]) -> None:
     """The body of a loop reads what the node reads, and its carries come round."""
-    body: Graph = node.attrs["body"]
-    consts, carries = node.attrs["consts"], node.attrs["carries"]
+    scan = Scan(node)
+    body = scan.body
     for inner, outer in zip(body.inputs, node.inputs):
         for of in (known.pure, strong):
             if outer in of:
@@ -199,14 +200,14 @@ def _walk_loop(node: Node, known: _Known, strong: set[Value]) -> None:
             known.raised[inner] = known.raised.get(outer, _FLOAT64)
     _walk(body.nodes, known, strong)
     carried = 0
-    for result in body.outputs[:carries]:
+    for result in scan.new_carries:
         carried |= known.masks.get(result, 0)
     for place, (output, result) in enumerate(zip(node.outputs, body.outputs)):
         if output.type.dtype != _FLOAT64:
             continue
         mask = known.masks.get(result, 0)
-        if place < carries:
-            mask |= known.masks.get(body.inputs[consts + place], 0)
+        if place < scan.carry_count:
+            mask |= known.masks.get(scan.body_carries[place], 0)
         elif result in known.pure:
             mask |= carried  # a constant in the first step alone
         if mask:

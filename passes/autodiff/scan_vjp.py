@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ...ir import OPS, Builder, Graph, Node, Origin, Value, is_float
+from ...ir import Builder, Graph, Node, Origin, Value, is_float
 from ...ir.ops import elementwise as ew
 from ..graph.dead_code import live_nodes
+from ..graph.scan import Scan, emit_scan, invariant_values
 from .min_cut_remat import can_recompute, cheapest_cut
 
 PullBack = Callable[[Builder, Sequence[Node], Mapping[Value, Value], Sequence[Value]], "list[Value | None]"]
@@ -52,16 +53,12 @@ class _Step:
 
     def invariant(self, consts: int) -> set[Value]:
         """The known values that are the same in every step."""
-        same = set(self.inputs[:consts])
-        for node in self.forward:
-            if same.issuperset(node.inputs):
-                same.update(node.outputs)
-        return same
+        return invariant_values(self.inputs[:consts], self.forward)
 
 
 def _differentiated_step(node: Node, given: Mapping[int, Value], wanted: set[int], pull_back: PullBack) -> _Step | None:
-    body: Graph = node.attrs["body"]
-    consts, carries = node.attrs["consts"], node.attrs["carries"]
+    scan = Scan(node)
+    body, consts, carries = scan.body, scan.first_carry, scan.carry_count
     active = _active_inputs(body, consts, carries, wanted)
     # The carries whose cotangents are not known to be zero: found by differentiating until no others appear.
     live = {k for k in given if k < carries and consts + k in active}
@@ -130,8 +127,8 @@ class _Loops:
         self.inputs = inputs
         self.given = given
         self.step = step
-        self.consts: int = node.attrs["consts"]
-        self.carries: int = node.attrs["carries"]
+        self.scan = Scan(node, inputs)
+        self.consts, self.carries = self.scan.first_carry, self.scan.carry_count
         self.same = step.invariant(self.consts)
         self.place = {value: i for i, value in enumerate(step.inputs)}
         recomputed = replace(node.origin, role="recompute", checkpoint="")
@@ -192,11 +189,11 @@ class _Loops:
             else:
                 missing.append(value)
         if missing:
-            original = len(self.node.attrs["body"].nodes)
+            original = len(self.scan.body.nodes)
             needed = live_nodes(self.step.forward[original:], missing)
             body = Graph(step.inputs, [*step.forward[:original], *needed], [*step.outputs, *missing])
             with self.b.at(self.origin):
-                again = self.b.emit_node(self.node.op, *self.inputs, **{**self.node.attrs, "body": body})
+                again = self.scan.emit(self.b, body)
             outer.update(zip(missing, again.outputs[len(step.outputs) :]))
         return outer
 
@@ -212,27 +209,13 @@ class _Loops:
         b = Builder(self.b.origin)
         consts = [v for v in kept if v in self.same]
         stacks = [v for v in kept if v not in self.same]
-        made: dict[Value, Value] = {}
-        inputs: list[Value] = []
-        starts: list[Value] = []
-
-        def read(value: Value, start: Value) -> None:
-            made[value] = b.input(value.type)
-            inputs.append(made[value])
-            starts.append(start)
-
-        for value in consts:
-            read(value, outer[value])
-        for k, cotangent in step.carry_cotangents.items():
-            read(cotangent, self.given[k] if k in self.given else self.b.full_like(cotangent, 0))
         summed = [i for i in step.gradients if i < self.consts]
         totals = [Value(step.inputs[i].type) for i in summed]
-        for total in totals:
-            read(total, self.b.full_like(total, 0))
-        for value in stacks:
-            read(value, outer[value])
-        for k, cotangent in step.stack_cotangents.items():
-            read(cotangent, self.given[k])
+        carries = [*step.carry_cotangents.values(), *totals]
+        starts = [self.given.get(k) or self.b.full_like(v, 0) for k, v in step.carry_cotangents.items()]
+        starts += [self.b.full_like(total, 0) for total in totals]
+        xs = [*(outer[v] for v in stacks), *(self.given[k] for k in step.stack_cotangents)]
+        made = {v: b.input(v.type) for v in (*consts, *carries, *stacks, *step.stack_cotangents.values())}
 
         def value_of(value: Value) -> Value:
             """`value` in the new body, rebuilt there if it is known; a stack, because chains may be long."""
@@ -260,23 +243,12 @@ class _Loops:
             results.append(b.full_like(step.inputs[self.consts + k], 0) if gradient is None else value_of(gradient))
         for total, i in zip(totals, summed):
             results.append(ew.add(b, made[total], value_of(step.gradients[i])))
-        first_x = self.consts + self.carries
-        sequences = [i for i in step.gradients if i >= first_x]
+        sequences = [i for i in step.gradients if i >= self.scan.first_x]
         results += [value_of(step.gradients[i]) for i in sequences]
-        carries = len(step.carry_cotangents) + len(totals)
-        loop = self.b.emit_node(
-            OPS["scan"],
-            *starts,
-            body=Graph(inputs, b.nodes, results),
-            consts=len(consts),
-            carries=carries,
-            length=self.node.attrs["length"],
-            reverse=not self.node.attrs["reverse"],
-        )
-        cotangents: dict[int, Value] = {}
-        cotangents.update(zip((self.consts + k for k in step.carry_cotangents), loop.outputs))
-        cotangents.update(zip(summed, loop.outputs[len(step.carry_cotangents) :]))
-        cotangents.update(zip(sequences, loop.outputs[carries:]))
+        body, length = b.graph(results), self.scan.length
+        loop = emit_scan(self.b, body, [outer[v] for v in consts], starts, xs, length, not self.scan.reverse)
+        places = [*(self.consts + k for k in step.carry_cotangents), *summed, *sequences]
+        cotangents = dict(zip(places, loop.outputs, strict=True))
         return [cotangents.get(i) for i in range(len(self.inputs))]
 
     @staticmethod

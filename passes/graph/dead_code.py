@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ...ir import OPS, Builder, Graph, Node, Value
+from ...ir import Builder, Graph, Node, Value
 from .rewrite import rewrite_nodes
+from .scan import Scan
 
 
 @dataclass(frozen=True)
@@ -55,38 +56,32 @@ def without_dead_parts(graph: Graph) -> Graph:
 
 
 def _used(node: Node, outputs: Sequence[int]) -> _Used:
-    body: Graph = node.attrs["body"]
-    consts, carries = node.attrs["consts"], node.attrs["carries"]
-    kept = {i for i in outputs if i < carries}
-    ys = [i for i in outputs if i >= carries]
+    scan = Scan(node)
+    body = scan.body
+    kept = {i for i in outputs if i < scan.carry_count}
+    ys = [i for i in outputs if i >= scan.carry_count]
     while True:
         read = {body.outputs[i] for i in (*kept, *ys)}
         for inner in reversed(body.nodes):
             if not read.isdisjoint(inner.outputs):
                 read.update(inner.inputs)
-        more = {k for k in range(carries) if body.inputs[consts + k] in read} - kept
+        more = {k for k, carry in enumerate(scan.body_carries) if carry in read} - kept
         if not more:
             break
         kept |= more
-    places = [i for i, v in enumerate(body.inputs) if v in read]
-    return _Used(
-        [i for i in places if i < consts],
-        [consts + k for k in sorted(kept)],
-        [i for i in places if i >= consts + carries],
-        ys,
-    )
+    of_consts, _, of_xs = ([i for i in part if body.inputs[i] in read] for part in scan.split(range(len(body.inputs))))
+    return _Used(of_consts, [scan.first_carry + k for k in sorted(kept)], of_xs, ys)
 
 
 def _without(b: Builder, node: Node, inputs: list[Value], used: _Used) -> list[Value]:
     """The loop with its used parts alone; for a carry that nothing needs, what it began with stands."""
-    body: Graph = node.attrs["body"]
-    consts = node.attrs["consts"]
-    places = [*used.consts, *used.carries, *used.xs]
-    results = [*(i - consts for i in used.carries), *used.ys]
-    outputs = [body.outputs[i] for i in results]
-    smaller = Graph([body.inputs[i] for i in places], live_nodes(body.nodes, outputs), outputs)
-    attrs = {**node.attrs, "body": smaller, "consts": len(used.consts), "carries": len(used.carries)}
-    made = dict(zip(results, b.emit_node(OPS["scan"], *(inputs[i] for i in places), **attrs).outputs))
+    scan = Scan(node, inputs)
+    results = [*(i - scan.first_carry for i in used.carries), *used.ys]
+    outputs = [scan.body.outputs[i] for i in results]
+    read = [scan.body.inputs[i] for i in (*used.consts, *used.carries, *used.xs)]
+    smaller = Graph(read, live_nodes(scan.body.nodes, outputs), outputs)
+    kept = ([inputs[i] for i in places] for places in (used.consts, used.carries, used.xs))
+    made = dict(zip(results, scan.emit(b, smaller, *kept).outputs))
     # What nothing reads is given anything of its type.
     return [made[i] if i in made else b.full_like(v, 0) for i, v in enumerate(node.outputs)]
 

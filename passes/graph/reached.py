@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ...ir import Graph, Node, Value, is_float
+from ...ir import Node, Value, is_float
+from .scan import Scan
 
 
 def reached(values: Iterable[Value]) -> set[Value]:
@@ -30,19 +31,13 @@ def reached(values: Iterable[Value]) -> set[Value]:
 
 def _read_by_loop(node: Node, output: int) -> list[Value]:
     """The inputs of a `scan` that one of its outputs is computed from, in any of its steps."""
-    body: Graph = node.attrs["body"]
-    first, carries = node.attrs["consts"], node.attrs["carries"]
+    scan = Scan(node)
     wanted = {output}
     while True:
-        inside = reached([body.outputs[i] for i in wanted])
-        more = {i for i in range(carries) if body.inputs[first + i] in inside} - wanted
+        inside = reached([scan.body.outputs[i] for i in wanted])
+        more = {k for k, carry in enumerate(scan.body_carries) if carry in inside} - wanted
         if not more:
             break
         wanted |= more
-    return [v for v, inner in zip(node.inputs, body.inputs) if inner in inside or _begins(node, v, wanted)]
-
-
-def _begins(node: Node, value: Value, wanted: set[int]) -> bool:
-    """Whether an input is what a carry among `wanted` begins with."""
-    first, carries = node.attrs["consts"], node.attrs["carries"]
-    return any(node.inputs[first + i] is value for i in wanted if i < carries)
+    starts = {start for k, start in enumerate(scan.carries) if k in wanted}
+    return [v for v, inner in zip(node.inputs, scan.body.inputs) if inner in inside or v in starts]

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from ...ir import Node, Value
+from ..graph.scan import Scan
 from ..graph.views import VIEW_OPS, View
 from .conv_epilogue import home_of
 from .conv_operands import added_input
@@ -19,9 +20,7 @@ def carried_input(node: Node, o: int) -> int | None:
         return added_input(node) if o == home_of(node) else None
     if node.op.name == "dot_add":
         return 2
-    if node.op.name == "scan" and o < node.attrs["carries"]:
-        return node.attrs["consts"] + o
-    return None
+    return Scan(node).carried_input(o) if node.op.is_scan else None
 
 
 def reads_of_bases(nodes: Iterable[Node], outputs: Iterable[Value], views: Mapping[Value, View]) -> Counter[Value]:

@@ -8,6 +8,7 @@ from ...ir import Builder, Graph, Node, Value
 from ..graph.batching import batched, can_batch
 from ..graph.dead_code import live_nodes
 from ..graph.rewrite import Pass, rewrite_nodes
+from ..graph.scan import Scan, body_of, invariant_values
 from ..graph.views import VIEW_OPS
 
 
@@ -23,11 +24,11 @@ class Hoist(Pass):
     """
 
     def __call__(self, graph: Graph) -> Graph:
-        if not any(node.op.name == "scan" for node in graph.nodes):
+        if not any(node.op.is_scan for node in graph.nodes):
             return graph
 
         def rule(b: Builder, node: Node, inputs: list[Value]) -> list[Value] | None:
-            return _Hoisted(b, node, inputs).run() if node.op.name == "scan" and node.attrs["length"] else None
+            return _Hoisted(b, Scan(node, inputs)).run() if node.op.is_scan and node.attrs["length"] else None
 
         return rewrite_nodes(graph, rule)
 
@@ -37,23 +38,14 @@ class _Hoisted:
     first axis but for those in `same`.
     """
 
-    def __init__(self, b: Builder, node: Node, inputs: list[Value]) -> None:
+    def __init__(self, b: Builder, scan: Scan) -> None:
         self.b = b
-        self.node = node
-        self.inputs = inputs
-        self.body: Graph = node.attrs["body"]
-        consts = node.attrs["consts"]
-        first_x = consts + node.attrs["carries"]
-        self.carries = range(consts, first_x)
-        self.outer = dict(zip(self.body.inputs, inputs))
-        self.same = set(self.body.inputs[:consts])
-        self.by_step = set(self.body.inputs[first_x:])
+        self.scan = scan
+        self.body = scan.body
+        self.outer = dict(zip(scan.body.inputs, scan.inputs))
+        self.same = scan.invariants()
+        self.by_step = invariant_values((*self.same, *scan.body_xs), scan.body.nodes) - self.same
         """What depends on sequences, and on no carry."""
-        for inner in self.body.nodes:
-            if self.same.issuperset(inner.inputs):
-                self.same.update(inner.outputs)
-            elif all(v in self.same or v in self.by_step for v in inner.inputs):
-                self.by_step.update(inner.outputs)
 
     def run(self) -> list[Value] | None:
         for node in self.body.nodes:
@@ -64,7 +56,7 @@ class _Hoisted:
                 continue
             elif node.op.name == "dot" and node.output in self.by_step and not self.same.isdisjoint(node.inputs):
                 self.compute_for_all_steps(node.output)
-        if len(self.outer) == len(self.inputs):
+        if len(self.outer) == len(self.scan.inputs):
             return None
         return list(self.smaller_loop().outputs)
 
@@ -87,25 +79,19 @@ class _Hoisted:
                     self.compute_once(v)
             self.b.origin = node.origin
             given = [self.outer[v] for v in node.inputs]
-            self.outer[node.output] = batched(self.b, node, given, stacked[node], self.node.attrs["length"])
+            self.outer[node.output] = batched(self.b, node, given, stacked[node], self.scan.length)
 
     def smaller_loop(self) -> Node:
         """The loop that reads what was moved out as consts and sequences; what is free is made inside."""
         body = self.body
-        carries = [body.inputs[i] for i in self.carries]
         moved = {v for v in self.outer if v.node is not None and not _is_free(v.node)}
         inner = live_nodes([n for n in body.nodes if moved.isdisjoint(n.outputs)], body.outputs)
         read = {*body.outputs, *(v for n in inner for v in n.inputs)} - {v for n in inner for v in n.outputs}
         consts = [v for v in self.outer if v in read and v in self.same]
         xs = [v for v in self.outer if v in read and v in self.by_step]
-        b = Builder(self.node.origin)
-        mapping = {v: b.input(v.type, v.name) for v in (*consts, *carries, *xs)}
-        for node in inner:
-            mapping.update(zip(node.outputs, b.copy(node, [mapping[v] for v in node.inputs]).outputs))
-        counts = {"consts": len(consts), "carries": len(carries)}
-        attrs = {**self.node.attrs, "body": b.graph([mapping[v] for v in body.outputs]), **counts}
-        self.b.origin = self.node.origin
-        return self.b.emit_node(self.node.op, *(self.outer[v] for v in (*consts, *carries, *xs)), **attrs)
+        smaller = body_of([*consts, *self.scan.body_carries, *xs], inner, body.outputs)
+        self.b.origin = self.scan.node.origin
+        return self.scan.emit(self.b, smaller, [self.outer[v] for v in consts], None, [self.outer[v] for v in xs])
 
 
 def _is_free(node: Node) -> bool:

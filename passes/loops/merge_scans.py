@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...ir import OPS, Builder, Graph, Node, Value
+from ...ir import Builder, Graph, Node, Value
 from ..graph.rewrite import Pass, rewrite_nodes
+from ..graph.scan import Scan
 from ..graph.structural_key import node_key
 
 
@@ -23,7 +24,7 @@ class MergeScans(Pass):
         groups: dict[Any, list[_Group]] = {}
         member: dict[Node, _Group] = {}
         for node in graph.nodes:
-            if node.op.name == "scan":
+            if node.op.is_scan:
                 found = groups.setdefault(_key(node), [])
                 member[node] = next((group for group in found if group.accepts(node)), None) or _new(found, node)
         if all(len(group.nodes) == 1 for found in groups.values() for group in found):
@@ -35,7 +36,7 @@ class MergeScans(Pass):
             if group is None or len(group.nodes) == 1:
                 return None
             if group.nodes[0] is node:
-                merged = b.emit_node(OPS["scan"], *inputs, **{**node.attrs, "body": group.body()})
+                merged = Scan(node, inputs).emit(b, group.body())
                 made.update((v, merged.outputs[i]) for v, i in group.places.items())
             return [made[v] for v in node.outputs]
 
@@ -66,8 +67,7 @@ class _Group:
 
     def accepts(self, node: Node) -> bool:
         """Take `node` in, unless it makes other carries."""
-        body: Graph = node.attrs["body"]
-        carries: int = node.attrs["carries"]
+        body, carries = Scan(node).body, Scan(node).carry_count
         first = not self.nodes
         inputs = [self.b.input(v.type, v.name) for v in body.inputs] if first else self.b.inputs
         before = len(self.b.nodes)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...ir import OPS, Builder, Graph, Node, Value
 from ..graph.dead_code import live_nodes
 from ..graph.rewrite import Pass, rewrite_nodes
+from ..graph.scan import Scan, body_of
 from ..graph.views import VIEW_OPS, View, own, through
 from ..kernels.cost import BLAS_PER_NS, PACKED_ROWS, work
 from ..kernels.matmul_tiles import has_wide_registers
@@ -31,22 +33,23 @@ class PrepackWeights(Pass):
     """
 
     def __call__(self, graph: Graph) -> Graph:
-        if not has_wide_registers() or not any(node.op.name == "scan" for node in graph.nodes):
+        if not has_wide_registers() or not any(node.op.is_scan for node in graph.nodes):
             return graph
         return rewrite_nodes(graph, self._rule)
 
     def _rule(self, b: Builder, node: Node, inputs: list[Value]) -> list[Value] | None:
-        if node.op.name != "scan":
+        if not node.op.is_scan:
             return None
-        body = self(node.attrs["body"])  # inner loops first: their copies may leave this one too
-        if node.attrs["length"] >= _LEAST_TURNS:
-            body = _with_copies(body, node.attrs["consts"], node.attrs["length"])
-        return _copied_before(b, node, body, inputs)
+        scan = Scan(node, inputs)
+        body = self(scan.body)  # inner loops first: their copies may leave this one too
+        if scan.length >= _LEAST_TURNS:
+            body = _with_copies(body, scan.split(body.inputs)[0], scan.length)
+        return _copied_before(b, scan, body)
 
 
-def _with_copies(body: Graph, consts: int, length: int) -> Graph:
+def _with_copies(body: Graph, consts: Sequence[Value], length: int) -> Graph:
     """The body of a loop of so many steps with copies of what its products read of consts."""
-    given = set(body.inputs[:consts])
+    given = set(consts)
     views = {v: own(v) for v in body.inputs}
     for node in body.nodes:
         source = views.get(node.inputs[0]) if node.op.name in VIEW_OPS else None
@@ -83,10 +86,10 @@ def _turns(dot: Node, y: View | None, given: set[Value], length: int) -> bool:
     return bool(free) and y.strides[free[-1]] != 1 and 1 < rows <= _MOST_ROWS
 
 
-def _copied_before(b: Builder, node: Node, body: Graph, inputs: list[Value]) -> list[Value]:
+def _copied_before(b: Builder, scan: Scan, body: Graph) -> list[Value]:
     """The loop with `body`, from which copies of views of consts have moved to before it."""
-    consts: int = node.attrs["consts"]
-    outer = dict(zip(body.inputs[:consts], inputs))
+    consts, carries, xs = scan.split(body.inputs)
+    outer = dict(zip(consts, scan.consts))
     moved: list[Node] = []
     for inner in body.nodes:
         if inner.op.name not in VIEW_OPS and inner.op.name != "copy":
@@ -96,15 +99,10 @@ def _copied_before(b: Builder, node: Node, body: Graph, inputs: list[Value]) -> 
             outer[inner.output] = b.copy(inner, [outer[inner.inputs[0]]]).output
             if inner.op.name == "copy":
                 moved.append(inner)
-    b.origin = node.origin
+    b.origin = scan.node.origin
     if not moved:
-        return list(b.emit_node(node.op, *inputs, **{**node.attrs, "body": body}).outputs)
-    inside = Builder(node.origin)
-    mapping = {v: inside.input(v.type, v.name) for v in body.inputs[:consts]}
-    mapping.update((n.output, inside.input(n.output.type)) for n in moved)
-    mapping.update((v, inside.input(v.type, v.name)) for v in body.inputs[consts:])
-    for inner in live_nodes([n for n in body.nodes if n not in moved], body.outputs):
-        mapping.update(zip(inner.outputs, inside.copy(inner, [mapping[v] for v in inner.inputs]).outputs))
-    attrs = {**node.attrs, "body": inside.graph([mapping[v] for v in body.outputs]), "consts": consts + len(moved)}
-    given = [*inputs[:consts], *(outer[n.output] for n in moved), *inputs[consts:]]
-    return list(b.emit_node(node.op, *given, **attrs).outputs)
+        return list(scan.emit(b, body).outputs)
+    read = [*consts, *(n.output for n in moved)]
+    left = live_nodes([n for n in body.nodes if n not in moved], body.outputs)
+    smaller = body_of([*read, *carries, *xs], left, body.outputs)
+    return list(scan.emit(b, smaller, [outer[v] for v in read]).outputs)

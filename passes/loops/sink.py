@@ -12,6 +12,7 @@ from ...ir.ops.movement import slice_along
 from ..graph.batching import batched, can_batch
 from ..graph.dead_code import live_nodes
 from ..graph.rewrite import Pass, rewrite_nodes
+from ..graph.scan import Scan
 
 
 @dataclass(frozen=True)
@@ -27,14 +28,14 @@ class Sink(Pass):
     """
 
     def __call__(self, graph: Graph) -> Graph:
-        if not any(node.op.name == "scan" for node in graph.nodes):
+        if not any(node.op.is_scan for node in graph.nodes):
             return graph
 
         def sums(b: Builder, node: Node, inputs: list[Value]) -> list[Value] | None:
-            return _sums_behind(b, node, inputs) if node.op.name == "scan" and node.attrs["length"] else None
+            return _sums_behind(b, Scan(node, inputs)) if node.op.is_scan and node.attrs["length"] else None
 
         def results(b: Builder, node: Node, inputs: list[Value]) -> list[Value] | None:
-            return _results_behind(b, node, inputs) if node.op.name == "scan" and node.attrs["length"] else None
+            return _results_behind(b, Scan(node, inputs)) if node.op.is_scan and node.attrs["length"] else None
 
         return rewrite_nodes(rewrite_nodes(graph, sums), results)
 
@@ -65,14 +66,12 @@ class _Term:
     part: tuple[int, int, int] | None = None
 
 
-def _sums_behind(b: Builder, node: Node, inputs: list[Value]) -> list[Value] | None:
-    body: Graph = node.attrs["body"]
-    carries: int = node.attrs["carries"]
-    users = body.users()
-    same = _same_in_every_step(node)
-    totals = [total for k in range(carries) if (total := _total(node, users, k)) is not None]
+def _sums_behind(b: Builder, scan: Scan) -> list[Value] | None:
+    users = scan.body.users()
+    same = scan.invariants()
+    totals = [total for k in range(scan.carry_count) if (total := _total(scan, users, k)) is not None]
     # First the products, whose operands are then stacked for the others too.
-    stacked = dict.fromkeys([*body.inputs[node.attrs["consts"] + carries :], *body.outputs[carries:]])
+    stacked = dict.fromkeys([*scan.body_xs, *scan.step_ys])
     for total in totals:
         for value in total.terms:
             views, source = _through_views(value)
@@ -96,8 +95,8 @@ def _sums_behind(b: Builder, node: Node, inputs: list[Value]) -> list[Value] | N
     if not totals:
         return None
     places = {v: i for i, v in enumerate(dict.fromkeys(v for t in totals for m in t.moved for v in m.operands))}
-    loop = b.emit_node(node.op, *inputs, **{**node.attrs, "body": _without_terms(node, totals, list(places))})
-    first = len(node.outputs)
+    loop = scan.emit(b, _without_terms(scan, totals, list(places)))
+    first = len(scan.node.outputs)
     results = list(loop.outputs[:first])
     for total in totals:
         b.origin = total.node.origin
@@ -121,11 +120,9 @@ def _parts(stacked: Iterable[Value]) -> dict[Value, tuple[Value, tuple[int, int,
     return found
 
 
-def _total(node: Node, users: dict[Value, list[Node]], k: int) -> _Total | None:
+def _total(scan: Scan, users: dict[Value, list[Node]], k: int) -> _Total | None:
     """Carry `k` as a sum, if it is one that nothing else in the body reads."""
-    body: Graph = node.attrs["body"]
-    consts: int = node.attrs["consts"]
-    carry, result = body.inputs[consts + k], body.outputs[k]
+    body, carry, result = scan.body, scan.body_carries[k], scan.new_carries[k]
     if result.node is None or result.node.op.name != "add" or users[result] or body.outputs.count(result) > 1:
         return None
     if carry in body.outputs or len(users[carry]) != 1:
@@ -165,9 +162,9 @@ def _before_transposes(value: Value) -> tuple[Value, tuple[int, ...]]:
     return value, perm
 
 
-def _without_terms(node: Node, totals: list[_Total], stacked: list[Value]) -> Graph:
+def _without_terms(scan: Scan, totals: list[_Total], stacked: list[Value]) -> Graph:
     """The body that adds what does not move, and stacks what does."""
-    body: Graph = node.attrs["body"]
+    body = scan.body
     b = Builder()
     mapping = {v: b.input(v.type, v.name) for v in body.inputs}
     for inner in body.nodes:
@@ -176,7 +173,7 @@ def _without_terms(node: Node, totals: list[_Total], stacked: list[Value]) -> Gr
     for total in totals:
         moved = [term.value for term in total.moved]
         b.origin = total.node.origin
-        left = mapping[body.inputs[node.attrs["consts"] + total.place]]
+        left = mapping[scan.body_carries[total.place]]
         for value in total.terms:
             if value in moved:
                 moved.remove(value)
@@ -234,46 +231,36 @@ def _dot_of_stacks(
 # Results.
 
 
-def _same_in_every_step(node: Node) -> set[Value]:
-    body: Graph = node.attrs["body"]
-    same = set(body.inputs[: node.attrs["consts"]])
-    for inner in body.nodes:
-        if same.issuperset(inner.inputs):
-            same.update(inner.outputs)
-    return same
-
-
-def _results_behind(b: Builder, node: Node, inputs: list[Value]) -> list[Value] | None:
-    body: Graph = node.attrs["body"]
-    carries: int = node.attrs["carries"]
-    same = _same_in_every_step(node)
-    sunk = _sunk(node, same)
+def _results_behind(b: Builder, scan: Scan) -> list[Value] | None:
+    body = scan.body
+    same = scan.invariants()
+    sunk = _sunk(scan, same)
     if not sunk:
         return None
     made_behind = {n.output for n in sunk}
     invariant = [n for n in body.nodes if same.issuperset(n.outputs)]
     read = list(dict.fromkeys(v for n in sunk for v in n.inputs if v not in made_behind and v not in same))
-    ys = [v for v in body.outputs[carries:] if v not in made_behind]
+    ys = [v for v in scan.step_ys if v not in made_behind]
     stacked = list(dict.fromkeys([*ys, *read]))
-    smaller = Graph(body.inputs, body.nodes, [*body.outputs[:carries], *stacked])
-    loop = b.emit_node(node.op, *inputs, **{**node.attrs, "body": smaller})
-    outer = dict(zip(stacked, loop.outputs[carries:]))
-    once = dict(zip(body.inputs[: node.attrs["consts"]], inputs))
+    smaller = Graph(body.inputs, body.nodes, [*scan.new_carries, *stacked])
+    loop = Scan(scan.emit(b, smaller))
+    outer = dict(zip(stacked, loop.ys))
+    once = dict(zip(scan.body_consts, scan.consts))
     for n in live_nodes(invariant, [v for s in sunk for v in s.inputs if v in same]):
         once.update(zip(n.outputs, b.copy(n, [once[v] for v in n.inputs]).outputs))
     for n in sunk:
         b.origin = n.origin
         is_stacked = [v not in same for v in n.inputs]
         given = [outer[v] if v in outer else once[v] for v in n.inputs]
-        outer[n.output] = batched(b, n, given, is_stacked, node.attrs["length"])
-    return [*loop.outputs[:carries], *(outer[v] for v in body.outputs[carries:])]
+        outer[n.output] = batched(b, n, given, is_stacked, scan.length)
+    return [*loop.last_carries, *(outer[v] for v in scan.step_ys)]
 
 
-def _sunk(node: Node, same: set[Value]) -> list[Node]:
+def _sunk(scan: Scan, same: set[Value]) -> list[Node]:
     """The nodes that only results need, from products with what is the same in every step on."""
-    body: Graph = node.attrs["body"]
+    body = scan.body
     users = body.users()
-    core = set(live_nodes(body.nodes, body.outputs[: node.attrs["carries"]]))
+    core = set(live_nodes(body.nodes, scan.new_carries))
     sinkable: set[Node] = set()
     for inner in reversed(body.nodes):
         if inner in core or len(inner.outputs) > 1 or inner.output in same:

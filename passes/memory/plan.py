@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ...ir import Graph, Node, Value
 from ...ir.ops.window import WINDOW_OPS
 from ..graph.cache_lines import round_to_line
+from ..graph.scan import Scan
 from ..graph.views import VIEW_OPS, View, resolve_views
 from ..kernels import conv_tiles, matmul_tiles, running_sums, window_sums
 from ..kernels.accumulators import carried_input, links, reads_of_bases
@@ -270,15 +271,13 @@ def _begun_in_place(
     for node in units:
         if node.op.name != "scan":
             continue
-        consts: int = node.attrs["consts"]
-        carries: int = node.attrs["carries"]
+        scan = Scan(node)
         read = Counter(views[v].base for v in node.inputs)
-        for o in range(carries):
-            start = node.inputs[consts + o]
+        for start, end in zip(scan.carries, scan.last_carries):
             made = start.node in runs and start not in outputs and start not in begun
-            ends_outside = node.outputs[o] in locations and locations[node.outputs[o]].place == "output"
+            ends_outside = end in locations and locations[end].place == "output"
             if made and ends_outside and read[start] == 1 and last_reader.get(start) is node:
-                begun[start] = node.outputs[o]
+                begun[start] = end
     return begun
 
 

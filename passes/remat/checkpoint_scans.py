@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ...ir import OPS, ArrayType, Builder, Graph, Node, Value
+from ...ir import OPS, Builder, Graph, Node, Value
 from ...ir.ops.movement import slice_along
 from ..autodiff.min_cut_remat import cheapest_cut
 from ..graph.dead_code import live_nodes
 from ..graph.rewrite import Pass, all_nodes
+from ..graph.scan import Scan, carried_in_place, emit_only_step, emit_scan, step_type
 from ..graph.views import VIEW_OPS
 
 # What takes long: with `products` nothing of it is computed twice.
@@ -96,7 +97,7 @@ class _Loop:
     @property
     def kept(self) -> list[Value]:
         """The stacked results that stay."""
-        return [v for v in self.forward.outputs[self.forward.attrs["carries"] :] if v not in self.dropped]
+        return [v for v in Scan(self.forward).ys if v not in self.dropped]
 
     def step_of(self, stacks: Sequence[Value]) -> list[Value]:
         """What a step makes for these results of the loop."""
@@ -121,7 +122,7 @@ def _loops(graph: Graph, way: CheckpointScans) -> list[_Loop]:
         backward = _derivative(node, users, place)
         if backward is None:
             continue
-        stacks = [v for v in node.outputs[node.attrs["carries"] :] if v not in end]
+        stacks = [v for v in Scan(node).ys if v not in end]
         dropped = [v for v in stacks if all(place[user] >= place[backward] for user in users[v])]
         late = [v for v in dropped if users[v] != [backward]]
         loop = _in_segments(node, backward, dropped, late, way)
@@ -132,18 +133,17 @@ def _loops(graph: Graph, way: CheckpointScans) -> list[_Loop]:
 
 def _derivative(node: Node, users: Mapping[Value, Sequence[Node]], place: Mapping[Node, int]) -> Node | None:
     """The loop that goes through the steps of a loop of the forward in the other order, and reads what they leave."""
-    attrs = node.attrs
-    if node.op.name != "scan" or node.origin.role != "forward" or not attrs["carries"] or attrs["length"] < _SHORTEST:
+    if not node.op.is_scan or node.origin.role != "forward":
         return None
-    if any(n.op.name in _ONCE for n in all_nodes(attrs["body"])):
+    scan = Scan(node)
+    if not scan.carries or scan.length < _SHORTEST or any(n.op.name in _ONCE for n in all_nodes(scan.body)):
         return None
-    stacks = node.outputs[attrs["carries"] :]
     # Loops that read what this one gives as their own sequences run backwards before it does.
-    for reader in sorted({reader for v in stacks for reader in users[v]}, key=place.__getitem__, reverse=True):
-        if reader.op.name == "scan" and reader.origin.role == "backward":
-            consts, carries, _ = _parts(reader, reader.inputs)
-            turned = (reader.attrs["length"], not reader.attrs["reverse"]) == (attrs["length"], attrs["reverse"])
-            return reader if turned and set(stacks).isdisjoint((*consts, *carries)) else None
+    for reader in sorted({reader for v in scan.ys for reader in users[v]}, key=place.__getitem__, reverse=True):
+        if reader.op.is_scan and reader.origin.role == "backward":
+            other = Scan(reader)
+            mirrored = (other.length, not other.reverse) == (scan.length, scan.reverse)
+            return reader if mirrored and set(scan.ys).isdisjoint((*other.consts, *other.carries)) else None
     return None
 
 
@@ -151,8 +151,8 @@ def _in_segments(
     node: Node, backward: Node, dropped: Sequence[Value], late: Sequence[Value], way: CheckpointScans
 ) -> _Loop | None:
     """The loop in segments of the best length; None where these hold about as much."""
-    body: Graph = node.attrs["body"]
-    carries, length = node.attrs["carries"], node.attrs["length"]
+    scan = Scan(node)
+    body, carries, length = scan.body, scan.carry_count, scan.length
     given: list[Value] = []
     again = body
     if way.products:
@@ -162,7 +162,7 @@ def _in_segments(
         needed = live_nodes([n for n in again.nodes if set(given).isdisjoint(n.outputs)], again.outputs[:carries])
         if any(n.op.family in _PRODUCTS and n.op.name != "scan" for n in needed):
             return None
-    start = sum(v.type.nbytes for v in body.outputs[:carries])
+    start = sum(v.type.nbytes for v in scan.new_carries)
     step = sum(body.outputs[v.index].type.nbytes for v in dropped)
     cut = round(way.share * length)
     steps = _best_steps(cut, start, step)
@@ -176,14 +176,9 @@ def _behind_products(node: Node, wanted: Sequence[Value]) -> list[Value]:
     """The values of a body of the fewest bytes from which, and from what is there anyway, the `wanted` ones are made
     without a product.
     """
-    body: Graph = node.attrs["body"]
-    outside = dict(zip(body.inputs, node.inputs))
-    consts, _, xs = _parts(node, body.inputs)
-    computed = {v for v in xs if outside[v].node is not None}
-    same = set(consts)
-    for inner in body.nodes:
-        if same.issuperset(inner.inputs):
-            same.update(inner.outputs)
+    scan = Scan(node)
+    computed = {v for v, outside in zip(scan.body_xs, scan.xs) if outside.node is not None}
+    same = scan.invariants()
 
     def again(value: Value) -> bool:
         return value.node is not None and value.node.op.family not in _PRODUCTS and len(value.node.outputs) == 1
@@ -192,7 +187,7 @@ def _behind_products(node: Node, wanted: Sequence[Value]) -> list[Value]:
         return value.type.nbytes if value in computed or (value.node is not None and value not in same) else 0
 
     cut = cheapest_cut(wanted, again, weight) - same
-    return [v for n in body.nodes for v in n.outputs if v in cut]
+    return [v for n in scan.body.nodes for v in n.outputs if v in cut]
 
 
 def _without_products(node: Node, wanted: Sequence[int]) -> tuple[Graph, list[Value]]:
@@ -221,17 +216,16 @@ def _given_stacks(b: Builder, node: Node, inputs: Sequence[Value], given: list[V
     """A loop without products in the place of a loop, from stacks of it that are entered in `given`: what stands for
     its other outputs. None of them where something else than a stack is behind its products.
     """
-    body: Graph = node.attrs["body"]
-    count: int = node.attrs["carries"]
-    stacks = {value: node.outputs[i] for i, value in enumerate(body.outputs) if i >= count}
+    scan = Scan(node, inputs)
+    body = scan.body
+    stacks = dict(zip(scan.step_ys, scan.ys))
     behind = _behind_products(node, body.outputs)
     if any(v not in stacks for v in behind):
         return {}
-    others = [i for i, v in enumerate(body.outputs) if i < count or v not in behind]
-    step, numbers = _step(node, body, [body.outputs[i] for i in others], behind)
-    consts, carries, xs = _parts(node, inputs)
-    sequences = [*(xs[i] for i in numbers), *(stacks[v] for v in behind)]
-    made = _scan(b, step, consts, carries, sequences, node.attrs["reverse"], node.attrs["length"])
+    others = [i for i, v in enumerate(body.outputs) if i < scan.carry_count or v not in behind]
+    step, numbers = _step(scan, body, [body.outputs[i] for i in others], behind)
+    sequences = [*(scan.xs[i] for i in numbers), *(stacks[v] for v in behind)]
+    made = _scan(b, step, scan.consts, scan.carries, sequences, scan.reverse, scan.length)
     given += (stacks[v] for v in behind)
     return dict(zip((node.outputs[i] for i in others), made))
 
@@ -306,12 +300,6 @@ class _Kept:
     left: Mapping[Value, Value]
 
 
-def _parts(node: Node, values: Sequence[Value]) -> tuple[Sequence[Value], Sequence[Value], Sequence[Value]]:
-    """Inputs of a loop, outside or in its body: consts, carries, sequences."""
-    first, last = node.attrs["consts"], node.attrs["consts"] + node.attrs["carries"]
-    return values[:first], values[first:last], values[last:]
-
-
 def _scan(
     b: Builder,
     body: Graph,
@@ -320,43 +308,29 @@ def _scan(
     xs: Sequence[Value],
     reverse: bool,
     n: int,
-) -> tuple[Value, ...]:
+) -> Sequence[Value]:
     """The outputs of a loop of `n` steps; a single one needs none."""
     if n == 1:
-        inputs = [*consts, *carries, *(b.emit(OPS["reshape"], x, shape=x.type.shape[1:]) for x in xs)]
-        results = _inlined(b, body, inputs)
-        stacks = (b.emit(OPS["reshape"], y, shape=(1, *y.type.shape)) for y in results[len(carries) :])
-        return (*results[: len(carries)], *stacks)
-    over = {o: len(consts) + o for o in range(len(carries))}
-    body = Graph(body.inputs, body.nodes, body.outputs, over)
-    counts = {"consts": len(consts), "carries": len(carries), "length": n}
-    return b.emit_node(OPS["scan"], *consts, *carries, *xs, body=body, **counts, reverse=reverse).outputs
-
-
-def _inlined(b: Builder, body: Graph, inputs: Sequence[Value]) -> list[Value]:
-    """The outputs of a body for these inputs, computed again where `b` is at what is."""
-    made = dict(zip(body.inputs, inputs))
-    for node in body.nodes:
-        origin = node.origin.with_role("recompute") if b.origin.role == "recompute" else node.origin
-        made.update(zip(node.outputs, b.copy(node, [made[v] for v in node.inputs], origin).outputs))
-    return [made[v] for v in body.outputs]
+        return emit_only_step(b, body, consts, carries, xs)
+    body = Graph(body.inputs, body.nodes, body.outputs, carried_in_place(len(consts), len(carries)))
+    return emit_scan(b, body, consts, carries, xs, n, reverse).outputs
 
 
 def _inputs(b: Builder, *groups: Sequence[Value]) -> list[list[Value]]:
     """Inputs of a body for these consts and carries, and for a step of the last group, the sequences."""
     whole = [[b.input(v.type, v.name) for v in group] for group in groups[:-1]]
-    return [*whole, [b.input(ArrayType(v.type.shape[1:], v.type.dtype), v.name) for v in groups[-1]]]
+    return [*whole, [b.input(step_type(v), v.name) for v in groups[-1]]]
 
 
-def _step(node: Node, body: Graph, results: Sequence[Value], given: Sequence[Value] = ()) -> tuple[Graph, list[int]]:
+def _step(scan: Scan, body: Graph, results: Sequence[Value], given: Sequence[Value] = ()) -> tuple[Graph, list[int]]:
     """The part of the `body` of a loop that makes `results`, from its consts, its carries, some of its sequences, whose
     numbers are returned too, and what is `given` as sequences behind these.
     """
-    consts, carries, xs = _parts(node, body.inputs)
+    consts, carries, xs = scan.split(body.inputs)
     nodes = live_nodes([n for n in body.nodes if set(given).isdisjoint(n.outputs)], results)
     read = {v for n in nodes for v in n.inputs}
     numbers = [i for i, x in enumerate(xs) if x in read]
-    b = Builder(node.origin)
+    b = Builder(scan.node.origin)
     inputs = [*consts, *carries, *(xs[i] for i in numbers), *given]
     made = b.inline(Graph(inputs, nodes, results), [b.input(v.type, v.name) for v in inputs])
     return b.graph([_apart(b, v) for v in made]), numbers
@@ -365,11 +339,11 @@ def _step(node: Node, body: Graph, results: Sequence[Value], given: Sequence[Val
 def _forward(b: Builder, loop: _Loop, new: dict[Value, Value]) -> _Kept:
     """The loop over segments in the place of the first loop."""
     node = loop.forward
-    reverse: bool = node.attrs["reverse"]
-    pieces = _Pieces(node.attrs["length"], loop.segments, loop.steps, reverse)
-    consts, carries, xs = _parts(node, [new[v] for v in node.inputs])
-    count, kept = len(carries), loop.kept
-    step, numbers = _step(node, loop.body, [*loop.body.outputs[:count], *loop.step_of(kept), *loop.extra])
+    scan = Scan(node, [new[v] for v in node.inputs])
+    reverse, count, kept = scan.reverse, scan.carry_count, loop.kept
+    consts, carries, xs = scan.consts, scan.carries, scan.xs
+    pieces = _Pieces(scan.length, loop.segments, loop.steps, reverse)
+    step, numbers = _step(scan, loop.body, [*loop.body.outputs[:count], *loop.step_of(kept), *loop.extra])
     cut = [pieces.cut(b, xs[i]) for i in numbers]
     inside = Builder(b.origin)
     same, begin, slices = _inputs(inside, consts, carries, cut)
@@ -380,7 +354,7 @@ def _forward(b: Builder, loop: _Loop, new: dict[Value, Value]) -> _Kept:
     left: dict[Value, Value] = {}
     if pieces.rest:
         rest = _scan(b, loop.body, consts, last, [pieces.left(b, v) for v in xs], reverse, pieces.rest)
-        last, left = rest[:count], dict(zip(node.outputs[count:], rest[count:]))
+        last, left = rest[:count], dict(zip(scan.ys, rest[count:]))
     new.update(zip(node.outputs, last))
     new.update((v, pieces.joined(b, stack, left.get(v))) for v, stack in zip(kept, stacks))
     return _Kept(main[len(made) :], dict(zip(loop.extra, stacks[len(kept) :])), left)
@@ -389,26 +363,24 @@ def _forward(b: Builder, loop: _Loop, new: dict[Value, Value]) -> _Kept:
 def _backward(b: Builder, loop: _Loop, kept: _Kept, new: dict[Value, Value]) -> None:
     """The loop over segments in the place of the backward loop: each runs its steps again, and then backwards."""
     forward, node = loop.forward, loop.backward
-    reverse: bool = forward.attrs["reverse"]
-    pieces = _Pieces(forward.attrs["length"], loop.segments, loop.steps, reverse)
-    body: Graph = node.attrs["body"]
-    outer, carries, xs = _parts(node, node.inputs)
-    consts, carries = [new[v] for v in outer], [new[v] for v in carries]
+    first = Scan(forward, [new.get(v, v) for v in forward.inputs])
+    reverse, count = first.reverse, first.carry_count
+    pieces = _Pieces(first.length, loop.segments, loop.steps, reverse)
+    body, xs = loop.backward.attrs["body"], Scan(node).xs
+    consts, carries = ([new[v] for v in part] for part in (Scan(node).consts, Scan(node).carries))
     left: Sequence[Value | None] = [None] * len(node.outputs)
     if pieces.rest:
         steps = [kept.left[v] if v in kept.left else pieces.left(b, new[v]) for v in xs]
         left = rest = _scan(b, body, consts, carries, steps, not reverse, pieces.rest)
         carries = rest[: len(carries)]
-    count: int = forward.attrs["carries"]
     made_again = [loop.again.outputs[i] for i in (*range(count), *(v.index for v in loop.dropped))]
-    step, numbers = _step(forward, loop.again, made_again, loop.given)
-    first_consts, _, first_xs = _parts(forward, [new.get(v, v) for v in forward.inputs])
+    step, numbers = _step(first, loop.again, made_again, loop.given)
     stacked = dict(zip(loop.step_of(loop.kept), loop.kept))
     read = [v for v in dict.fromkeys(xs) if v not in loop.dropped]
     # What both loops read comes in once: only so are random numbers that both draw known to be the same.
-    same = list(dict.fromkeys((*consts, *first_consts)))
+    same = list(dict.fromkeys((*consts, *first.consts)))
     cut = {new[v]: pieces.cut(b, new[v]) for v in read}
-    cut.update((first_xs[i], pieces.cut(b, first_xs[i])) for i in numbers if first_xs[i] not in cut)
+    cut.update((first.xs[i], pieces.cut(b, first.xs[i])) for i in numbers if first.xs[i] not in cut)
     given = [v if (v := kept.extra.get(g)) is not None else pieces.cut(b, new[stacked[g]]) for g in loop.given]
     inside = Builder(b.origin)
     sequences = [*cut.values(), *given, *kept.starts]
@@ -416,9 +388,9 @@ def _backward(b: Builder, loop: _Loop, kept: _Kept, new: dict[Value, Value]) -> 
     const = dict(zip(same, inner_same))
     part = dict(zip(cut, slices))
     here = {v: part[new[v]] for v in read}
-    again_xs = [*(part[first_xs[i]] for i in numbers), *slices[len(cut) : len(slices) - count]]
+    again_xs = [*(part[first.xs[i]] for i in numbers), *slices[len(cut) : len(slices) - count]]
     with inside.at(forward.origin.with_role("recompute")):
-        first_same = [const[v] for v in first_consts]
+        first_same = [const[v] for v in first.consts]
         again = _scan(inside, step, first_same, slices[len(slices) - count :], again_xs, reverse, loop.steps)
     here.update(zip(loop.dropped, again[count:]))
     made = _scan(inside, body, [const[v] for v in consts], begin, [here[v] for v in xs], not reverse, loop.steps)

@@ -12,6 +12,7 @@ from ...ir.ops.contraction import Pair
 from ...ir.ops.window import WINDOW_OPS
 from ..graph.dead_code import without_dead_code
 from ..graph.rewrite import Pass
+from ..graph.scan import Scan
 from ..graph.views import VIEW_OPS, View, own, through
 from ..kernels.accumulators import links, reads_of_bases
 from ..kernels.conv_operands import is_convolution
@@ -146,9 +147,8 @@ class _Canonicalizer:
             inputs = [self.contiguous(v) for v in inputs]
         copied = self.b.copy(node, inputs)
         if name == "scan":
-            body, consts = node.attrs["body"], node.attrs["consts"]
-            over = {o: consts + o for o in range(node.attrs["carries"])}
-            copied.attrs["body"] = Graph(body.inputs, body.nodes, body.outputs, over)
+            scan = Scan(node)
+            copied.attrs["body"] = Graph(scan.body.inputs, scan.body.nodes, scan.body.outputs, scan.aliases)
         for value in copied.outputs:
             self._enter(value)
         return list(copied.outputs)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from ...ir import OPS, ArrayType, Builder, Graph, Node, Value
+from ..graph.scan import Scan, emit_only_step
 
 Emit = Callable[[Builder, Node, list[Value]], list[Value]]
 
@@ -18,17 +18,15 @@ def fill_value(value: Value) -> float | int | bool | None:
 
 def last_carry(stack: Value, attrs: Mapping[str, Any]) -> Value | None:
     """The final carry, where a `slice` takes the last step of a `stack` of the carries of all steps."""
-    node = stack.node
-    if node is None or node.op.name != "scan":
+    if stack.node is None or not stack.node.op.is_scan:
         return None
-    body: Graph = node.attrs["body"]
-    carries: int = node.attrs["carries"]
-    last = 0 if node.attrs["reverse"] else node.attrs["length"] - 1
+    scan = Scan(stack.node)
+    last = 0 if scan.reverse else scan.length - 1
     taken = range(attrs["start"][0], attrs["stop"][0], attrs["step"][0])
-    if stack.index < carries or list(taken[:2]) != [last]:
+    if stack in scan.last_carries or list(taken[:2]) != [last]:
         return None
-    places = [k for k in range(carries) if body.outputs[k] is body.outputs[stack.index]]
-    return node.outputs[places[0]] if places else None
+    made = scan.body.outputs[stack.index]
+    return next((end for end, carry in zip(scan.last_carries, scan.new_carries) if carry is made), None)
 
 
 def simpler_scan(
@@ -41,33 +39,18 @@ def simpler_scan(
     y = x -> the sequence itself       y = const -> broadcast
     """
     body = simplify(node.attrs["body"])
-    consts: int = node.attrs["consts"]
-    carries: int = node.attrs["carries"]
-    length: int = node.attrs["length"]
-    if length == 0:
-        return [*inputs[consts : consts + carries], *(b.full(0, v.type) for v in node.outputs[carries:])]
-    if length == 1:
-        return _only_step(b, node, body, inputs)
-    loop = _Loop(body, node, inputs)
-    changed = loop.graph()
-    body = simplify(changed)
-    attrs = {**node.attrs, "body": body, "consts": len(loop.consts), "carries": len(loop.carries)}
-    outer = [*loop.consts, *(inputs[consts + k] for k in loop.carries), *loop.xs]
-    made = emit(b, Node(node.op, outer, attrs, _types(body, loop, length), node.origin), outer)
+    scan = Scan(node, inputs)
+    if scan.length == 0:
+        return [*scan.carries, *(b.full(0, v.type) for v in scan.ys)]
+    if scan.length == 1:
+        return emit_only_step(b, body, scan.consts, scan.carries, scan.xs)
+    loop = _Loop(body, scan)
+    body = simplify(loop.graph())
+    changed = scan.emit(Builder(node.origin), body, list(loop.consts), loop.starts, loop.xs)
+    made = emit(b, changed, list(changed.inputs))
     carried = dict(zip(loop.carries, made))
-    results: list[Value] = []
-    for i, value in enumerate(node.outputs):
-        if i < carries:
-            results.append(carried.get(i, inputs[consts + i]))
-        else:
-            results.append(_stack(b, loop, body, made, loop.places[i], value.type))
-    return results
-
-
-def _types(body: Graph, loop: _Loop, length: int) -> list[ArrayType]:
-    outputs = [v.type for v in body.outputs]
-    count = len(loop.carries)
-    return [*outputs[:count], *(ArrayType((length, *t.shape), t.dtype) for t in outputs[count:])]
+    ends = [carried.get(k, start) for k, start in enumerate(scan.carries)]
+    return [*ends, *(_stack(b, loop, body, made, loop.places[v.index], v.type) for v in scan.ys)]
 
 
 def _stack(b: Builder, loop: _Loop, body: Graph, made: list[Value], place: int, type: ArrayType) -> Value:
@@ -86,45 +69,32 @@ def _stack(b: Builder, loop: _Loop, body: Graph, made: list[Value], place: int, 
     return made[place]
 
 
-def _only_step(b: Builder, node: Node, body: Graph, inputs: list[Value]) -> list[Value]:
-    consts: int = node.attrs["consts"]
-    carries: int = node.attrs["carries"]
-    given = list(inputs[: consts + carries])
-    given += (b.emit(OPS["reshape"], x, shape=x.type.shape[1:]) for x in inputs[consts + carries :])
-    mapping = dict(zip(body.inputs, given))
-    again = node.origin.role == "recompute"
-    for inner in body.nodes:
-        origin = replace(inner.origin, role="recompute") if again else inner.origin
-        mapping.update(zip(inner.outputs, b.copy(inner, [mapping[v] for v in inner.inputs], origin).outputs))
-    results = [mapping[v] for v in body.outputs]
-    stacks = (b.emit(OPS["reshape"], y, shape=(1, *y.type.shape)) for y in results[carries:])
-    return [*results[:carries], *stacks]
-
-
 class _Loop:
     """The inputs that are left of a loop, outside and in its body: `carries` by their old places."""
 
-    def __init__(self, body: Graph, node: Node, inputs: list[Value]) -> None:
+    def __init__(self, body: Graph, scan: Scan) -> None:
         self.body = body
-        self.b = Builder(node.origin)
+        self.b = Builder(scan.node.origin)
         self.consts: dict[Value, Value] = {}
         self.carries: dict[int, Value] = {}
         self.xs: list[Value] = []
         self.places: dict[int, int] = {}
         self.mapping: dict[Value, Value] = {}
-        consts: int = node.attrs["consts"]
-        carries: int = node.attrs["carries"]
+        consts, carries, xs = scan.split(body.inputs)
+        for outer, inner in zip(scan.consts, consts):
+            self.mapping[inner] = self._same(outer, inner)
+        for k, (start, inner) in enumerate(zip(scan.carries, carries)):
+            if body.outputs[k] is inner:
+                self.mapping[inner] = self._same(start, inner)
+            else:
+                self.mapping[inner] = self.carries[k] = Value(inner.type, name=inner.name)
+        self.starts = [scan.carries[k] for k in self.carries]
         sequences: dict[Value, Value] = {}
-        for i, (outer, inner) in enumerate(zip(inputs, body.inputs)):
+        for outer, inner in zip(scan.xs, xs):
             filled = fill_value(outer)
-            fixed = consts <= i < consts + carries and body.outputs[i - consts] is inner
-            if i < consts or fixed:
-                self.mapping[inner] = self._const(outer, inner) if filled is None else self.b.full(filled, inner.type)
-            elif i < consts + carries:
-                self.mapping[inner] = self.carries[i - consts] = Value(inner.type, name=inner.name)
-            elif filled is not None:
+            if filled is not None:
                 self.mapping[inner] = self.b.full(filled, inner.type)
-            elif (same := _same_in_every_step(outer)) is not None:
+            elif (same := _broadcast_over_steps(outer)) is not None:
                 part = self._const(same.inputs[0], inner)
                 axes = tuple(a - 1 for a in same.attrs["axes"])
                 self.mapping[inner] = self.b.emit(OPS["broadcast"], part, shape=inner.type.shape, axes=axes)
@@ -134,7 +104,11 @@ class _Loop:
                 self.mapping[inner] = sequences[outer]
         self.xs = list(sequences)
         self._inputs = [*self.consts.values(), *self.carries.values(), *sequences.values()]
-        self._results = carries
+        self._results = scan.carry_count
+
+    def _same(self, outer: Value, inner: Value) -> Value:
+        filled = fill_value(outer)
+        return self._const(outer, inner) if filled is None else self.b.full(filled, inner.type)
 
     def _const(self, outer: Value, inner: Value) -> Value:
         if outer not in self.consts:
@@ -156,7 +130,7 @@ class _Loop:
         return Graph(self._inputs, self.b.nodes, outputs)
 
 
-def _same_in_every_step(x: Value) -> Node | None:
+def _broadcast_over_steps(x: Value) -> Node | None:
     """The node that broadcasts along the steps, if that is what makes the sequence."""
     node = x.node
     return node if node is not None and node.op.name == "broadcast" and 0 not in node.attrs["axes"] else None

@@ -10,6 +10,7 @@ from ...ir import OPS, Builder, Graph, Node, Value
 from ...ir.ops import elementwise as ew
 from ...ir.types import INT64
 from ..graph.rewrite import Pass
+from ..graph.scan import emit_scan
 from .batch import is_cheap, is_narrow, merged_sums, own_tile
 from .tiled_axis import Axis, LoopBody, Untileable, all_operands, follow_all, in_tiles, joined
 
@@ -226,8 +227,7 @@ class _Emitter:
         slices = [in_tiles(b, self.new[v], place, (phases.parts,)) for _, v, place in loop.slices]
         if loop.number is not None:
             slices.append(b.emit(OPS["iota"], shape=(phases.parts,), axis=0, dtype=INT64))
-        counts = {"consts": len(consts), "carries": len(zeros), "length": phases.parts, "reverse": False}
-        results = b.emit_node(OPS["scan"], *consts, *zeros, *slices, body=body, **counts).outputs
+        results = emit_scan(b, body, consts, zeros, slices, phases.parts).outputs
         self.new.update(zip(loop.sums, results))
         for node in sums:
             if node.op.name == "scatter_add":

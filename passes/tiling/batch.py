@@ -12,6 +12,7 @@ from ...ir.ops import elementwise as ew
 from ...ir.ops.movement import slice_along
 from ...ir.types import INT64
 from ..graph.rewrite import Pass
+from ..graph.scan import emit_scan, step_type
 from ..graph.views import base_of
 from ..kernels.cost import work
 from .tile_cost import sharing_loss, tile_overhead
@@ -338,10 +339,9 @@ class _Emitter:
         else:
             lane = Builder(b.origin)
             given = [lane.input(v.type) for v in consts]
-            parts = [lane.input(ArrayType(v.type.shape[1:], v.type.dtype)) for v in sequences]
+            parts = [lane.input(step_type(v)) for v in sequences]
             inner = lane.graph(self.turns(lane, body, given, [v.type for v in sums], parts))
-            attrs = {"body": inner, "consts": len(consts), "carries": 0, "length": self.lanes, "reverse": False}
-            results = b.emit_node(OPS["scan"], *consts, *sequences, **attrs).outputs
+            results = emit_scan(b, inner, consts, [], sequences, self.lanes).outputs
         for value, result in zip(sums, results):
             b.origin = value.node.origin if value.node is not None else b.origin
             self.new[value] = self.total(value, result)
@@ -358,8 +358,7 @@ class _Emitter:
     ) -> Sequence[Value]:
         """The results of a lane's loop over its tiles."""
         zeros = [b.full(0, t) for t in sums]
-        counts = {"consts": len(consts), "carries": len(zeros), "length": self.in_lanes[-1]}
-        return b.emit_node(OPS["scan"], *consts, *zeros, *sequences, body=body, **counts, reverse=False).outputs
+        return emit_scan(b, body, consts, zeros, sequences, self.in_lanes[-1]).outputs
 
     def total(self, value: Value, stacked: Value) -> Value:
         """The sum of what the lanes have, one after the other."""

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 
 from ...ir import Builder, Graph, Node, Value
 from ..graph.rewrite import Pass, rewrite_nodes
+from ..graph.scan import Scan
 
 MOST_PARALLEL = 4
 
 
 def parallel_iterations(node: Node) -> int:
     """The iterations of a `scan` that may run side by side: all where none waits for another and they are few."""
-    length: int = node.attrs["length"]
-    apart = node.attrs["carries"] == 0 and not node.attrs.get("in_turn", False)
-    return length if apart and 1 < length <= MOST_PARALLEL else 1
+    scan = Scan(node)
+    apart = not scan.carries and not node.attrs.get("in_turn", False)
+    return scan.length if apart and 1 < scan.length <= MOST_PARALLEL else 1
 
 
 def run_concurrently(node: Node, threads: int) -> bool:
@@ -34,8 +35,8 @@ class SerializeIterations(Pass):
 
     def __call__(self, graph: Graph) -> Graph:
         def rule(b: Builder, node: Node, inputs: list[Value]) -> list[Value] | None:
-            if node.op.name != "scan" or parallel_iterations(node) == 1:
+            if not node.op.is_scan or parallel_iterations(node) == 1:
                 return None
-            return list(b.emit_node(node.op, *inputs, **{**node.attrs, "in_turn": True}).outputs)
+            return list(Scan(node, inputs).emit(b, in_turn=True).outputs)
 
         return rewrite_nodes(graph, rule)

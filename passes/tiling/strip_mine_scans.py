@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ...ir import Graph, Node, Value
 from ...ir.ops.elementwise import CHECKS
 from ..graph.rewrite import Pass
+from ..graph.scan import Scan
 from ..graph.topological_order import topological_order
 from ..graph.views import VIEW_OPS
 from ..kernels.cost import CACHE_PER_NS, MEMORY_PER_NS, work
@@ -78,16 +79,15 @@ class StripMineScans(Pass):
 
 def _is_over_time(node: Node) -> bool:
     """Whether a node is a loop of many steps, each of which needs the one before for more than a sum."""
-    if node.op.name != "scan" or node.attrs["length"] < 2 * _LEAST_SEGMENTS:
+    if not node.op.is_scan or node.attrs["length"] < 2 * _LEAST_SEGMENTS:
         return False
-    body: Graph = node.attrs["body"]
-    users = body.users()
-    return any(not _is_sum(body, users, node.attrs["consts"] + k, k) for k in range(node.attrs["carries"]))
+    scan = Scan(node)
+    users = scan.body.users()
+    return any(not _is_sum(users, old, new) for old, new in zip(scan.body_carries, scan.new_carries))
 
 
-def _is_sum(body: Graph, users: Mapping[Value, Sequence[Node]], carry: int, k: int) -> bool:
-    """Whether a carry is only added to."""
-    value, total = body.inputs[carry], body.outputs[k]
+def _is_sum(users: Mapping[Value, Sequence[Node]], value: Value, total: Value) -> bool:
+    """Whether a carry is only added to, up to its new value, `total`."""
     while value is not total:
         readers = users[value]
         if len(readers) != 1 or readers[0].op.name not in ("add", "scatter_add"):
@@ -213,9 +213,8 @@ def _group(graph: Graph, scan: Node, taken: set[Node], together: Sequence[Node])
         if (node in scans or node in before) and not late.isdisjoint(node.inputs):
             return None
         if node in scans:
-            first = node.attrs["carries"]
-            late.update(node.outputs[:first])
-            group.axes.update((v, _STEPS) for v in node.outputs[first:])
+            late.update(Scan(node).last_carries)
+            group.axes.update((v, _STEPS) for v in Scan(node).ys)
         elif node in before and (not made.isdisjoint(node.inputs) or (forward and _widens(node, before[node], length))):
             group.axes.update((v, before[node]) for v in node.outputs)
             ends.add(node)
@@ -263,17 +262,16 @@ def _behind(scan: Node, taken: set[Node], together: Sequence[Node]) -> tuple[lis
     length = scan.attrs["length"]
     scans = [scan]
     found: dict[Node, Axis] = {}
-    pending = [(v, _STEPS) for v in scan.inputs[scan.attrs["consts"] + scan.attrs["carries"] :]]
+    pending = [(v, _STEPS) for v in Scan(scan).xs]
     while pending and len(found) < _MOST_NODES:
         value, place = pending.pop()
         node = value.node
         if node is None or node in found or node in scans or node in taken:
             continue
-        if node.op.name == "scan":
-            first = node.attrs["consts"] + node.attrs["carries"]
-            if node in together and place == _STEPS and value.index >= node.attrs["carries"]:
+        if node.op.is_scan:
+            if node in together and place == _STEPS and value in Scan(node).ys:
                 scans.append(node)
-                pending += ((v, _STEPS) for v in node.inputs[first:])
+                pending += ((v, _STEPS) for v in Scan(node).xs)
             continue
         sources = _sources(node, place, length)
         if sources is not None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ...ir import OPS, ArrayType, Builder, Graph, Node, Value
 from ...ir.ops import elementwise as ew
 from ...ir.types import INT64
+from ..graph.scan import Scan
 from ..graph.views import VIEW_OPS
 
 
@@ -41,33 +42,32 @@ def follow_scan(node: Node, axes: Mapping[Value, Axis], length: int) -> ScanAxes
     A carry that begins as an array without the axis, such as zeros, has it where its later ones do. Raises `Untileable`
     where the loop sums over the axis, or goes over the axis itself.
     """
-    graph: Graph = node.attrs["body"]
-    first, stop = node.attrs["consts"], node.attrs["consts"] + node.attrs["carries"]
-    places = [axes.get(v) for v in node.inputs]
-    if any(p is not None and p.axis == 0 for p in places[stop:]):
+    scan = Scan(node)
+    consts, carries, xs = scan.split([axes.get(v) for v in node.inputs])
+    if any(p is not None and p.axis == 0 for p in xs):
         raise Untileable
+    slices = [p and Axis(p.axis - 1, p.inner) for p in xs]
     while True:
-        given = [p if i < stop or p is None else Axis(p.axis - 1, p.inner) for i, p in enumerate(places)]
-        inside = {v: p for v, p in zip(graph.inputs, given) if p is not None}
-        for inner in graph.nodes:
+        given = [*consts, *carries, *slices]
+        inside = {v: p for v, p in zip(scan.body.inputs, given) if p is not None}
+        for inner in scan.body.nodes:
             if not inside.keys().isdisjoint(inner.inputs):
                 found = follow_all(inner, inside, length)
                 if found is None:
                     raise Untileable
                 inside.update(found)
-        carried = [inside.get(v) for v in graph.outputs[: stop - first]]
-        if carried == places[first:stop]:
+        carried = [inside.get(v) for v in scan.new_carries]
+        if carried == carries:
             break
-        if any(old is not None and old != new for old, new in zip(places[first:stop], carried)):
+        if any(old is not None and old != new for old, new in zip(carries, carried)):
             raise Untileable
-        places[first:stop] = carried
-    outputs: list[Axis] = []
-    for i, value in enumerate(graph.outputs):
-        place = inside.get(value)
-        if place is None:
-            raise Untileable
-        outputs.append(place if i < stop - first else Axis(place.axis + 1, place.inner))
-    return ScanAxes(tuple(places), inside, tuple(outputs))
+        carries = carried
+    ends = [inside.get(v) for v in scan.new_carries]
+    stacks = [(p := inside.get(v)) and Axis(p.axis + 1, p.inner) for v in scan.step_ys]
+    outputs = tuple(p for p in (*ends, *stacks) if p is not None)
+    if len(outputs) < len(node.outputs):
+        raise Untileable
+    return ScanAxes((*consts, *carries, *xs), inside, outputs)
 
 
 def follow_all(node: Node, axes: Mapping[Value, Axis], length: int) -> Mapping[Value, Axis] | None:
@@ -270,8 +270,8 @@ class LoopBody:
     def scan(self, node: Node) -> Sequence[Value]:
         """The outputs of a loop over something else for a tile."""
         way = follow_scan(node, self.axes, self.length)
-        inputs = [self.tiled(v, p) for v, p in zip(node.inputs, way.inputs)]
-        graph: Graph = node.attrs["body"]
+        scan = Scan(node, [self.tiled(v, p) for v, p in zip(node.inputs, way.inputs)])
+        graph = scan.body
         inside = LoopBody(way.body, self.length, self.tile, self.remade)
         arguments: list[Value] = []
         for value in graph.inputs:
@@ -291,20 +291,20 @@ class LoopBody:
         if inside.consts or inside.slices or inside.number is not None:
             raise Untileable
         body = Graph(arguments, inside.body.nodes, [inside.local[v] for v in graph.outputs])
-        return self.body.emit_node(node.op, *inputs, **{**node.attrs, "body": body}).outputs
+        return scan.emit(self.body, body).outputs
 
     def go_on(self, node: Node) -> None:
         """The steps of a tile of a loop over the axis itself, from where the tile before has left it."""
         self.body.origin = node.origin
-        first, stop = node.attrs["consts"], node.attrs["consts"] + node.attrs["carries"]
-        for value in node.outputs[: stop - first]:
+        scan = Scan(node)
+        for value in scan.last_carries:
             self.sums[value] = Value(value.type)
-        consts = [self.tiled(v, None) for v in node.inputs[:first]]
-        carries = [self.sums[v] for v in node.outputs[: stop - first]]
-        xs = [self.tiled(v, Axis(0, 1)) for v in node.inputs[stop:]]
-        outputs = self.body.emit_node(node.op, *consts, *carries, *xs, **{**node.attrs, "length": self.tile}).outputs
-        self.ends.update(zip(node.outputs, outputs[: stop - first]))
-        self.local.update(zip(node.outputs[stop - first :], outputs[stop - first :]))
+        consts = [self.tiled(v, None) for v in scan.consts]
+        carries = [self.sums[v] for v in scan.last_carries]
+        xs = [self.tiled(v, Axis(0, 1)) for v in scan.xs]
+        made = Scan(scan.emit(self.body, None, consts, carries, xs, length=self.tile))
+        self.ends.update(zip(scan.last_carries, made.last_carries))
+        self.local.update(zip(scan.ys, made.ys))
 
     def add(self, node: Node, total: Value | None = None) -> None:
         """Add the part of this tile of a node that sums over the axis to the carry of `total`: the node's own output,

@@ -9,6 +9,7 @@ from ...ir import OPS, Builder, Graph, Node, Value
 from ...ir.ops.movement import slice_along
 from ...ir.types import INT64
 from ..graph.dead_code import without_dead_code
+from ..graph.scan import Scan, emit_scan
 from ..graph.topological_order import topological_order
 from .tiled_axis import Axis, LoopBody, in_tiles, joined
 
@@ -149,8 +150,7 @@ class _Unit:
         node = value.node
         assert node is not None
         if node in self.loop.over:
-            consts: int = node.attrs["consts"]
-            return node.inputs[consts + value.index]
+            return Scan(node).carries[value.index]
         if node in self.loop.continued:
             first, second = self.loop.continued[node].inputs
             return second if first is value else first
@@ -189,8 +189,8 @@ class _Unit:
         if body.number is not None:
             sequences.append(made.number(self.tiles))
         consts = [made.new[v] for _, v in body.consts]
-        counts = {"consts": len(consts), "carries": len(sums), "length": self.tiles, "reverse": self.loop.reverse}
-        results = b.emit_node(OPS["scan"], *consts, *sums, *sequences, body=body.graph(leaving), **counts).outputs
+        loop = emit_scan(b, body.graph(leaving), consts, sums, sequences, self.tiles, self.loop.reverse)
+        results = loop.outputs
         stacks = zip(leaving, results[len(sums) :])
         return list(results[: len(sums)]), [joined(b, stacked, self.axes[v]) for v, stacked in stacks]
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from ...ir import Graph, Node, Value
 from ...ir.ops.elementwise import CHECKS
+from ..graph.scan import Scan
 from ..kernels.loop_nest import LoopNest
 from ..memory.plan import Block, Location, Plan
 from .errors import CertificateError, describe
@@ -94,13 +95,12 @@ class _Replay:
             if node.op.name != "scan":
                 continue
             body = self.plan.bodies.get(node)
-            consts, carries = node.attrs["consts"], node.attrs["carries"]
             copies = self.plan.copies if self.plan.nested else lanes(node)
             if body is None or body.graph is not node.attrs["body"] or body.threads != self.plan.threads:
                 raise CertificateError(f"the plan of the body of {describe(node)} is that of another")
             if (body.nested, body.copies) != (True, copies):
                 raise CertificateError(f"the body of {describe(node)} is not planned for {copies} copies at a time")
-            if body.graph.aliases != {o: consts + o for o in range(carries)}:
+            if body.graph.aliases != Scan(node).aliases:
                 raise CertificateError(f"the body of {describe(node)} does not write its carries over the old ones")
             if any(not self.layouts[v].window.flags.c_contiguous for v in node.inputs):
                 raise CertificateError(f"{describe(node)} goes through what does not lie in the order of its steps")
@@ -382,7 +382,7 @@ class _Replay:
 def _begins_with(node: Node, o: int, i: int) -> bool:
     """Whether a unit that is no region makes output `o` by changing input `i`."""
     if node.op.name == "scan":
-        return o < node.attrs["carries"] and i == node.attrs["consts"] + o
+        return i == Scan(node).carried_input(o)
     if node.op.name == "conv_region":
         body: Graph = node.attrs["body"]
         last = convolution_in(body)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...ir import Array, ArrayType, Graph, Node, Value
+from ..graph.scan import Scan
 from ..graph.views import View
 from ..kernels.conv_tiles import PlainGradient, conv_tiles, weight_gradient_tiles
 from ..kernels.loop_nest import LEAST_BLOCK, LoopNest
@@ -126,9 +127,9 @@ class Scratch:
 
 def lanes(loop: Node) -> int:
     """The steps of a loop that may run side by side."""
-    length: int = loop.attrs["length"]
-    apart = not loop.attrs["carries"] and not loop.attrs.get("in_turn", False)
-    return length if apart and 1 < length <= MOST_PARALLEL else 1
+    scan = Scan(loop)
+    apart = not scan.carries and not loop.attrs.get("in_turn", False)
+    return scan.length if apart and 1 < scan.length <= MOST_PARALLEL else 1
 
 
 def long_axes(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...ir import Graph, Node
+from ...ir import Node
+from ..graph.scan import Scan
 from .values import Numbering
 
 
@@ -29,18 +30,17 @@ class Unrolled(Numbering):
 
     def loop(self, node: Node, inputs: Sequence[int]) -> Sequence[int]:
         """As of every numbering."""
-        body: Graph = node.attrs["body"]
-        consts, carries, length = node.attrs["consts"], node.attrs["carries"], node.attrs["length"]
-        same, now, xs = inputs[:consts], list(inputs[consts : consts + carries]), inputs[consts + carries :]
-        stacks: list[list[int]] = [[0] * length for _ in node.outputs[carries:]]
-        for t in reversed(range(length)) if node.attrs["reverse"] else range(length):
+        scan = Scan(node)
+        body, length = scan.body, scan.length
+        same, now, xs = scan.split(inputs)
+        stacks: list[list[int]] = [[0] * length for _ in scan.ys]
+        for t in reversed(range(length)) if scan.reverse else range(length):
             of = dict(zip(body.inputs, (*same, *now, *(self.at(x, t, length) for x in xs)), strict=True))
             self.walk(body, of)
-            made = [of[v] for v in body.outputs]
-            now = made[:carries]
-            for stack, step in zip(stacks, made[carries:], strict=True):
-                stack[t] = step
-        return [*now, *(self.stack(stack, str(v.type)) for stack, v in zip(stacks, node.outputs[carries:]))]
+            now = [of[v] for v in scan.new_carries]
+            for stack, step in zip(stacks, scan.step_ys, strict=True):
+                stack[t] = of[step]
+        return [*now, *(self.stack(stack, str(v.type)) for stack, v in zip(stacks, scan.ys))]
 
     def made(self, node: Node, inputs: Sequence[int]) -> Sequence[int]:
         """As of every numbering."""

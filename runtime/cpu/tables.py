@@ -14,6 +14,7 @@ import numpy as np
 
 from ...ir import Value
 from ...passes.graph.cache_lines import round_to_line
+from ...passes.graph.scan import Scan
 from ...passes.memory.plan import Plan
 from ...passes.tiling.parallel_loops import run_concurrently
 from ..lowering.launch import Arg, Call, KernelAddress, Launch, Pointer, Routine, Scratch, Tile
@@ -228,22 +229,19 @@ class Tables:
         """The frame of the body in an iteration, from where it moves on by so many slices a parallel iteration, an
         iteration, or an inner iteration.
         """
-        node, body = loop.node, loop.body.plan
-        consts, carries = node.attrs["consts"], node.attrs["carries"]
+        node, scan, body = loop.node, Scan(loop.node), loop.body.plan
 
         def slices(start: _Address, value: Value) -> _Address:
-            step = value.type.nbytes // max(node.attrs["length"], 1)
+            step = value.type.nbytes // max(scan.length, 1)
             return start.plus(iteration * step, parallel_stride * step, stride * step, inner_stride * step)
 
         def read(value: Value) -> _Address:
             view = frame.plan.views[value]
             return frame.at(view.base).plus(view.offset * value.type.dtype.itemsize)
 
-        inputs = [read(v) for v in node.inputs[:consts]]
-        inputs += [frame.at(v) for v in node.outputs[:carries]]
-        inputs += [slices(read(v), v) for v in node.inputs[consts + carries :]]
-        outputs = [frame.at(v) for v in node.outputs[:carries]]
-        outputs += [slices(frame.at(v), v) for v in node.outputs[carries:]]
+        carried = [frame.at(v) for v in scan.last_carries]
+        inputs = [*(read(v) for v in scan.consts), *carried, *(slices(read(v), v) for v in scan.xs)]
+        outputs = [*carried, *(slices(frame.at(v), v) for v in scan.ys)]
         # Parallel iterations have an arena each, one after the other all use the same.
         arena = frame.arena.plus(
             frame.plan.scratch.get(node, 0), parallel_stride=parallel_stride * round_to_line(body.arena_bytes)

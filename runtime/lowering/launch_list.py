@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 
 from ...ir import Node
+from ...passes.graph.scan import Scan
 from ...passes.memory.plan import Plan
 from .data_movement import copy_elements
 from .launch import Launch, Pointer, Traps
@@ -27,8 +28,8 @@ class Loop:
     @property
     def iterations(self) -> range:
         """The iterations in the order in which they run."""
-        attrs = self.node.attrs
-        return range(attrs["length"])[:: -1 if attrs["reverse"] else 1]
+        scan = Scan(self.node)
+        return range(scan.length)[:: -1 if scan.reverse else 1]
 
 
 @dataclass
@@ -86,11 +87,10 @@ def _unit(node: Node, plan: Plan, traps: Traps) -> Stages | Loop:
                 stages.append([launch])
         return stages
     # A carry begins as what it is given, in the place where it ends.
-    consts, carries = node.attrs["consts"], node.attrs["carries"]
-    given = plan.in_place.get(node, {})
+    scan, given = Scan(node), plan.in_place.get(node, {})
     begin = [
-        copy_elements(Pointer.to(plan.views[node.inputs[consts + i]]), Pointer(node.outputs[i]), node.outputs[i].type)
-        for i in range(carries)
-        if i not in given and node.outputs[i].type.size
+        copy_elements(Pointer.to(plan.views[start]), Pointer(end), end.type)
+        for start, end in zip(scan.carries, scan.last_carries)
+        if end.index not in given and end.type.size
     ]
     return Loop(node, [begin], lower(plan.bodies[node], traps))
