@@ -2,8 +2,9 @@
 
 python examples/pass_gains.py [PASS ...] [--bytes]
 
-The table has the bytes of the arena and the milliseconds of a step on one thread, both with the pass and without it.
-Time is the process's own, the median of steps that alternate between the two programs. `--bytes` runs nothing.
+The table has the bytes of the arena, the bytes that units read and write, and the milliseconds of a step on one thread,
+each with the pass and without it. Time is the process's own, the median of steps that alternate between the two
+programs. `--bytes` runs nothing.
 """
 
 from __future__ import annotations
@@ -19,31 +20,59 @@ import numpy as np
 from gradloom import nn
 from gradloom.ir import Graph
 from gradloom.passes.graph.rewrite import Pass
+from gradloom.passes.memory.plan import Plan
 from gradloom.passes.pipeline import pipeline
 from gradloom.tools.training_data import RandomBatches
 
 Recipe = tuple[Any, Any, Any, Any]
 
 
-class GatedMlp(nn.Module):
-    """The feed-forward part of a transformer with a gated activation, both halves from one product: Shazeer 2020, "GLU
-    variants improve transformer".
+class QuasiRecurrent(nn.Module):
+    """Gates of all steps by one product, and a loop without products: Bradbury et al. 2017, "Quasi-recurrent neural
+    networks".
     """
 
     def __init__(self, width: int, hidden: int) -> None:
         self.hidden = hidden
-        self.into = nn.Linear(width, 2 * hidden)
-        self.out = nn.Linear(hidden, width)
+        self.gates = nn.Linear(width, 3 * hidden)
 
     def forward(self, x: Any) -> Any:
-        both = self.into(x)
-        return self.out(nn.functional.silu(both[..., : self.hidden]) * both[..., self.hidden :])
+        gates, n = self.gates(x), self.hidden
+        z, f, o = np.tanh(gates[..., :n]), gates[..., n : 2 * n], gates[..., 2 * n :]
+
+        def step(c: Any, now: Any) -> Any:
+            z, f = now
+            c = f * c + (1 - f) * z
+            return c, c
+
+        start = np.zeros((x.shape[1], n), np.float32)
+        return nn.functional.sigmoid(o) * gl.scan(step, start, (z, nn.functional.sigmoid(f)))[1]
 
 
-def gated_mlp() -> Recipe:
-    """2048 tokens of width 256."""
-    batch = {"x": gl.spec((16, 128, 256)), "y": gl.spec((16, 128, 256))}
-    return nn.Sequential(GatedMlp(256, 704), GatedMlp(256, 704)), squared_error, gl.optim.SGD(0.1), batch
+def quasi_recurrent() -> Recipe:
+    """128 steps of 64 sequences."""
+    batch = {"x": gl.spec((128, 64, 16)), "y": gl.spec((128, 64, 128))}
+    return QuasiRecurrent(16, 128), squared_error, gl.optim.SGD(0.1), batch
+
+
+class FourierFeatures(nn.Module):
+    """Sines and cosines of projections side by side: Tancik et al. 2020, "Fourier features let networks learn high
+    frequency functions in low dimensional domains".
+    """
+
+    def __init__(self, frequencies: int) -> None:
+        self.phases = nn.Linear(3, frequencies)
+        self.out = nn.Linear(2 * frequencies, 4)
+
+    def forward(self, x: Any) -> Any:
+        phases = self.phases(x)
+        return self.out(gl.numpy.concat([np.sin(phases), np.cos(phases)], axis=-1))
+
+
+def fourier_features() -> Recipe:
+    """16,384 points."""
+    batch = {"x": gl.spec((16_384, 3)), "y": gl.spec((16_384, 4))}
+    return FourierFeatures(128), squared_error, gl.optim.SGD(0.1), batch
 
 
 class HandWrittenLstm(nn.Module):
@@ -70,53 +99,52 @@ class HandWrittenLstm(nn.Module):
 
 
 def hand_written_lstm() -> Recipe:
-    """48 steps of 32 sequences."""
-    batch = {"x": gl.spec((48, 32, 64)), "y": gl.spec((48, 32, 128))}
-    return HandWrittenLstm(64, 128), squared_error, gl.optim.SGD(0.1), batch
+    """32 steps of 512 sequences."""
+    batch = {"x": gl.spec((32, 512, 16)), "y": gl.spec((32, 512, 32))}
+    return HandWrittenLstm(16, 32), squared_error, gl.optim.SGD(0.1), batch
 
 
-class DenseBlock(nn.Module):
-    """Layers that each read the images of all layers before: Huang et al. 2017, "Densely connected convolutional
-    networks".
-    """
+def convolved(channels: int, width: int) -> nn.Sequential:
+    """Convolution, batch norm and activation."""
+    return nn.Sequential(nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
 
-    def __init__(self, channels: int, growth: int, layers: int) -> None:
-        self.layers = nn.ModuleList([nn.Conv2d(channels + i * growth, growth, 3, padding=1) for i in range(layers)])
+
+class UNet(nn.Module):
+    """Three levels of a U-Net with batch norm: Ronneberger, Fischer and Brox 2015."""
+
+    def __init__(self, width: int) -> None:
+        self.pool = nn.MaxPool2d(2)
+        self.down = nn.ModuleList([convolved(16, width), convolved(width, 2 * width), convolved(2 * width, 4 * width)])
+        self.up = nn.ModuleList([nn.ConvTranspose2d(2 * w, w, 2, stride=2) for w in (2 * width, width)])
+        self.merge = nn.ModuleList([convolved(2 * w, w) for w in (2 * width, width)])
 
     def forward(self, x: Any) -> Any:
-        for layer in self.layers:
-            x = gl.numpy.concat([x, nn.functional.relu(layer(x))], axis=1)
+        skipped = []
+        for level, down in enumerate(self.down):
+            x = down(self.pool(x) if level else x)
+            skipped.append(x)
+        for up, merge, beside in zip(self.up, self.merge, skipped[-2::-1]):
+            x = merge(gl.numpy.concat([beside, up(x)], axis=1))
         return x
 
 
-def dense_net() -> Recipe:
-    """8 images of 32 x 32."""
-    batch = {"x": gl.spec((8, 32, 32, 32)), "y": gl.spec((8, 128, 32, 32))}
-    return DenseBlock(32, 32, 3), squared_error, gl.optim.SGD(0.1), batch
-
-
-class UpAndDown(nn.Module):
-    """The outermost level of a U-Net: Ronneberger, Fischer and Brox 2015."""
-
-    def __init__(self, width: int) -> None:
-        self.down = nn.Sequential(nn.Conv2d(16, width, 3, padding=1), nn.ReLU())
-        self.below = nn.Sequential(nn.MaxPool2d(2), nn.Conv2d(width, 2 * width, 3, padding=1), nn.ReLU())
-        self.up = nn.ConvTranspose2d(2 * width, width, 2, stride=2)
-        self.merge = nn.Sequential(nn.Conv2d(2 * width, width, 3, padding=1), nn.ReLU())
-
-    def forward(self, x: Any) -> Any:
-        skipped = self.down(x)
-        return self.merge(gl.numpy.concat([skipped, self.up(self.below(skipped))], axis=1))
-
-
 def u_net() -> Recipe:
-    """8 images of 64 x 64."""
-    batch = {"x": gl.spec((8, 16, 64, 64)), "y": gl.spec((8, 32, 64, 64))}
-    return UpAndDown(32), squared_error, gl.optim.SGD(0.1), batch
+    """8 images of 96 x 96."""
+    batch = {"x": gl.spec((8, 16, 96, 96)), "y": gl.spec((8, 32, 96, 96))}
+    return UNet(32), squared_error, gl.optim.SGD(0.1), batch
 
 
-def batch_norm() -> Recipe:
-    """32 images of 64 x 64, normalized before they are convolved, as in residual networks of the second version."""
+def tabular_batch_norm() -> Recipe:
+    """Batch norm of 524,288 rows of 64 columns, which no cache holds."""
+    model = nn.Sequential(nn.BatchNorm1d(64), nn.Linear(64, 8))
+    batch = {"x": gl.spec((1 << 19, 64)), "y": gl.spec((1 << 19, 8))}
+    return model, squared_error, gl.optim.SGD(0.1), batch
+
+
+def normalized_first() -> Recipe:
+    """32 images of 64 x 64, normalized before they are convolved: He et al. 2016, "Identity mappings in deep residual
+    networks".
+    """
     model = nn.Sequential(
         *(part for _ in range(3) for part in (nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1)))
     )
@@ -124,18 +152,11 @@ def batch_norm() -> Recipe:
     return model, squared_error, gl.optim.SGD(0.1), batch
 
 
-def depthwise() -> Recipe:
-    """Depthwise convolutions with batch norm: Howard et al. 2017, "MobileNets"."""
-    layers = ((nn.Conv2d(32, 32, 3, padding=1, groups=32, bias=False), nn.BatchNorm2d(32), nn.ReLU()) for _ in range(3))
-    batch = {"x": gl.spec((16, 32, 48, 48)), "y": gl.spec((16, 32, 48, 48))}
+def pointwise() -> Recipe:
+    """Convolutions of single pixels with batch norm, 16 images of 128 x 128."""
+    layers = ((nn.Conv2d(16, 16, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()) for _ in range(3))
+    batch = {"x": gl.spec((16, 16, 128, 128)), "y": gl.spec((16, 16, 128, 128))}
     return nn.Sequential(*(part for layer in layers for part in layer)), squared_error, gl.optim.SGD(0.1), batch
-
-
-def conv_bias_relu() -> Recipe:
-    """Convolution, bias and activation on large images, eight at a time."""
-    layers = ((nn.Conv2d(a, 32, 3, padding=1), nn.ReLU()) for a in (3, 32, 32))
-    model = nn.Sequential(*(part for layer in layers for part in layer))
-    return model, squared_error, gl.optim.SGD(0.1), {"x": gl.spec((4, 3, 256, 256)), "y": gl.spec((4, 32, 256, 256))}
 
 
 def squared_error(model: Any, batch: Any) -> Any:
@@ -143,11 +164,11 @@ def squared_error(model: Any, batch: Any) -> Any:
 
 
 CASES: dict[str, tuple[Callable[[], Recipe], ...]] = {
-    "push-slices": (hand_written_lstm, gated_mlp),
-    "split-concat-conv": (u_net, dense_net),
-    "one-pass-variance": (batch_norm, depthwise),
-    "fuse-conv-epilogue": (batch_norm, conv_bias_relu),
-    "fuse-concat": (hand_written_lstm, gated_mlp),
+    "push-slices": (quasi_recurrent,),
+    "split-concat-conv": (u_net,),
+    "one-pass-variance": (tabular_batch_norm, pointwise),
+    "fuse-conv-epilogue": (normalized_first, pointwise),
+    "fuse-concat": (fourier_features, hand_written_lstm),
 }
 """Passes, each with models in which it matters."""
 
@@ -170,19 +191,33 @@ def without(name: str) -> Iterator[None]:
             kind.__call__ = call
 
 
-class Gain(NamedTuple):
-    """Bytes of the arena and milliseconds of a step, with a pass and without it."""
+def traffic(made: Plan) -> int:
+    """Bytes that the units of a plan read and write."""
+    total = 0
+    for unit in (unit for phase in made.phases for unit in phase):
+        if unit in made.bodies:
+            total += unit.attrs["length"] * traffic(made.bodies[unit])
+        else:
+            total += sum(v.type.nbytes for v in dict.fromkeys((*unit.inputs, *unit.outputs)))
+    return total
 
-    arenas: tuple[int, int]
-    times: tuple[float, float] | None
+
+class Cost(NamedTuple):
+    """What a step takes: bytes of the arena, bytes that units read and write, milliseconds where they were measured."""
+
+    arena: int
+    moved: int
+    time: float = 0.0
 
 
-def gain(name: str, recipe: Callable[[], Recipe], timed: bool = False) -> Gain:
-    """What a model gains by a pass."""
-    with_it = gl.plan_step(*recipe(), threads=1).report.arena_bytes
+def costs(name: str, recipe: Callable[[], Recipe], timed: bool = False) -> tuple[Cost, Cost]:
+    """What a step takes with a pass, and without it."""
+    with_it = gl.plan_step(*recipe(), threads=1).plan
     with without(name):
-        without_it = gl.plan_step(*recipe(), threads=1).report.arena_bytes
-    return Gain((with_it, without_it), _times(name, recipe) if timed else None)
+        without_it = gl.plan_step(*recipe(), threads=1).plan
+    times = _times(name, recipe) if timed else (0.0, 0.0)
+    first, second = (Cost(made.arena_bytes, traffic(made), t) for made, t in zip((with_it, without_it), times))
+    return first, second
 
 
 def _times(name: str, recipe: Callable[[], Recipe], seconds: float = 4) -> tuple[float, float]:
@@ -207,13 +242,13 @@ def main() -> None:
     parser.add_argument("passes", nargs="*", metavar="PASS", help=", ".join(CASES))
     parser.add_argument("--bytes", action="store_true", help="plan only: no times")
     options = parser.parse_args()
-    print("| pass | model | arena | without | milliseconds | without |\n|---|---|---|---|---|---|")
+    print("| pass | model | arena | without | moved | without | ms | without |\n|---|---|---|---|---|---|---|---|")
     for name in options.passes or CASES:
         for recipe in CASES[name]:
-            found = gain(name, recipe, timed=not options.bytes)
-            cells = [f"{n / 1e6:.2f} MB" for n in found.arenas]
-            cells += [f"{t:.1f}" for t in found.times] if found.times else ["", ""]
-            print("|", " | ".join([f"`{name}`", recipe.__name__, *cells]), "|", flush=True)
+            both = costs(name, recipe, timed=not options.bytes)
+            cells = [f"{n / 1e6:.2f} MB" for n in (*(c.arena for c in both), *(c.moved for c in both))]
+            cells += [f"{c.time:.1f}" if c.time else "" for c in both]
+            print("|", " | ".join([f"`{name}`", f"`{recipe.__name__}`", *cells]), "|", flush=True)
 
 
 if __name__ == "__main__":
