@@ -9,7 +9,7 @@ from ..codegen import intrinsics
 from ..codegen.integer_math import INTEGER_MATH
 from ..codegen.tile_product import tile_product
 from ..codegen.tile_transpose import tile_transpose
-from ..codegen.vector_math import VECTOR_MATH
+from ..codegen.vector_math.functions import VECTOR_MATH
 from . import scalar_functions
 from .row_reductions import ROW_REDUCTIONS
 

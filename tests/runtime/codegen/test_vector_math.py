@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from gradloom.ir import OPS
 from gradloom.runtime.codegen.numba_front_end import declare_natives
-from gradloom.runtime.codegen.vector_math import VECTOR_MATH
+from gradloom.runtime.codegen.vector_math.functions import VECTOR_MATH
 from numba import types
 from numba.core.errors import TypingError
 
