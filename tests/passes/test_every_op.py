@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from gradloom.ir import OPS, Array, Builder, Graph, Value, interpret, is_float, verify
 from gradloom.ir.ops import elementwise as ew
-from gradloom.passes.backward import add_backward
-from gradloom.passes.certificate import check_plan
+from gradloom.passes.autodiff.backward import add_backward
+from gradloom.passes.graph.rewrite import Pass
+from gradloom.passes.memory.plan import plan
 from gradloom.passes.pipeline import in_bodies, pipeline
-from gradloom.passes.plan import plan
-from gradloom.passes.rewrite import Pass
+from gradloom.passes.verify.plan import check_plan
 from op_cases import CASES, OpCase, sample
 
 STEPS = 3
