@@ -19,6 +19,7 @@ from ..engine.step.refusal import MemoryBudgetError
 from ..engine.tracing.tracer import ShapeError, TracingError
 from ..ir.printable import printable_lines
 from ..passes.pipeline import PASS_NAMES
+from ..runtime.codegen.front_end import FrontEndError
 from .bench import PEERS, WORKLOADS, Settings, Sides, bench
 from .cache import cache_text, clear_cache
 from .command_error import CommandError
@@ -32,7 +33,7 @@ from .recipes import RECIPES
 from .train import OPTIMIZERS, Run, train
 from .train_characters import KINDS, kind_of_checkpoint, run_characters
 
-_USER_ERRORS = (CommandError, CheckpointError, DataError, MemoryBudgetError, ShapeError, TracingError)
+_USER_ERRORS = (CommandError, CheckpointError, DataError, FrontEndError, MemoryBudgetError, ShapeError, TracingError)
 """Errors whose message says it all: no traceback."""
 
 _FAILED = 2

@@ -32,6 +32,7 @@ import llvmlite
 import llvmlite.binding as llvm
 
 from .byte_amount import byte_amount
+from .front_end import front_end
 
 _ABI = "2"
 """Goes into every key: raise it when the meaning of an argument block, or of a file, changes."""
@@ -75,8 +76,9 @@ class Key:
 
 
 def key(source: str, entry: str, signature: str, salt: str) -> Key:
-    """The key of a kernel."""
-    return Key(hashlib.sha256(json.dumps([source, entry, signature]).encode()).hexdigest()[:40], salt)
+    """The key of a kernel, compiled by the front end that the environment names."""
+    parts = [source, entry, signature, front_end()]
+    return Key(hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:40], salt)
 
 
 @cache

@@ -15,6 +15,7 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from .deferred_signals import deferred_signals
+from .front_end import NUMBA, front_end
 from .python_to_llvm import Unsupported, lower
 
 Built = tuple[bytes, list[str], float]
@@ -69,7 +70,7 @@ def emit(module: Any, entry: str) -> tuple[bytes, list[str]]:
 
 
 def build(function: Callable[..., Any], signature: str, symbol: str) -> Built:
-    """The object code of a function under the name `symbol`.
+    """The object code of a function under the name `symbol`, by the front end that the environment names.
 
     Raises Numba's errors where the function cannot be typed.
     """
@@ -78,7 +79,7 @@ def build(function: Callable[..., Any], signature: str, symbol: str) -> Built:
     collecting = gc.isenabled()
     gc.disable()
     try:
-        if signature != "int64(int64)":
+        if front_end() == NUMBA or signature != "int64(int64)":
             raise Unsupported(signature)
         code, externals = emit(llvm.parse_assembly(str(lower(function, symbol))), symbol)
     except Unsupported:

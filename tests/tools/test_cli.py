@@ -132,3 +132,10 @@ def test_a_lack_of_memory_is_one_error(monkeypatch: pytest.MonkeyPatch, capsys: 
     monkeypatch.setattr(cli, "step_text", no_room)
     assert main(["ir", "digits"]) == 2
     assert capsys.readouterr().err == "gradloom: there is not enough memory: Unable to allocate 8.00 TiB\n"
+
+
+def test_an_unknown_front_end_is_one_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setenv("GRADLOOM_FRONT_END", "llvm")
+    assert main(["compile", "mlp_s"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("gradloom: GRADLOOM_FRONT_END='llvm' is no front end; write GRADLOOM_FRONT_END=numba or")
