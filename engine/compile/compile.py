@@ -17,7 +17,7 @@ from ...runtime.codegen.fork_lock import fork_lock, interrupted
 from ...runtime.cpu.executable import Executable
 from ..tracing.arrays import check_target, dense_arrays, thread_count
 from ..tracing.errors import located, warn
-from ..tracing.frozen_draws import told_of_draws
+from ..tracing.frozen_draws import warn_of_draws
 from ..tracing.static_arguments import StaticArguments, split, with_arguments
 from ..tracing.trace import TracedFunction, input_name, trace_arguments
 from ..tracing.tracer import Tracer, current_trace
@@ -70,8 +70,8 @@ class CompiledFunction:
         self._static = StaticArguments(fn, static) if static != () else None
         self._signatures: Programs[_Signature] = Programs()
         self._lock = fork_lock()
-        self._told_of_values = False
-        self._told_draws: set[str] = set()
+        self._warned_of_values = False
+        self._warned_draws: set[str] = set()
         # Where an argument is static by position, `self` was counted.
         given = [static] if isinstance(static, (str, int)) else list(static)
         bound = tuple(which - 1 if isinstance(which, int) else which for which in given)
@@ -87,7 +87,7 @@ class CompiledFunction:
         return self.__deepcopy__({})
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CompiledFunction:
-        """The same function, to be compiled anew (from machine code on disk)."""
+        """The same function, to be compiled again (from machine code on disk)."""
         return CompiledFunction(self._fn, self._threads, self._given)
 
     def __reduce__(self) -> str | tuple[Any, ...]:
@@ -147,7 +147,7 @@ class CompiledFunction:
             if found is None:
                 before = self._signatures.keys()
                 start = time.perf_counter()
-                with told_of_draws(self._told_draws, self._fn):
+                with warn_of_draws(self._warned_draws, self._fn):
                     traced = trace_arguments(with_arguments(self._fn, taken), args, kwargs, lambda path: True)
                 found = _Signature(traced, self._threads)
                 self._signatures.add(key, found)
@@ -165,9 +165,9 @@ class CompiledFunction:
             shapes = [[shape for shape, _ in which.arrays] for which in (like[-1], key)]
             tell_of_shapes(name, names, shapes[0], shapes[1], seconds, self._signatures.made)
         like = [other for other in before if key.differs_by_values_alone(other)]
-        if not like or self._told_of_values or self._signatures.made < MANY:
+        if not like or self._warned_of_values or self._signatures.made < MANY:
             return
-        self._told_of_values = True
+        self._warned_of_values = True
         paths, leaves, _ = optree.tree_flatten_with_path((args, kwargs))  # pyright: ignore[reportArgumentType]
         which = {
             input_name(self._fn, path): type(leaf).__name__
@@ -179,10 +179,10 @@ class CompiledFunction:
             for (place, mine), (_, other) in zip(key.static, like[-1].static)
             if mine != other
         }
-        told = ", ".join(f"{argument} ({kind})" for argument, kind in which.items())
+        listed = ", ".join(f"{argument} ({kind})" for argument, kind in which.items())
         warn(
             f"{name} now has {self._signatures.made} programs, and this one differs from another only by the value of "
-            f"{told}: what is no array and no float is part of the program, which is compiled anew for each value. "
+            f"{listed}: what is no array and no float is part of the program, which is compiled again for each value. "
             "Give a number that is computed with as a float, or as an array such as np.asarray(value)"
         )
 
@@ -257,7 +257,7 @@ def compile(
     while `fn` is traced. All else (integers, booleans, strings, other objects that have a hash) is part of the program,
     which is made once for each value; so are the arguments that `static` names, by name or by position, whatever they
     hold, such as a float that decides a branch: `static=("mode", 2)`. What `fn` closes over is fixed at the first call.
-    A method of a class may be compiled too: the attributes of `self` are then part of the program, which is made anew
+    A method of a class may be compiled too: the attributes of `self` are then part of the program, which is made again
     after one was assigned.
 
     The least recently used of more than 32 programs is dropped. `threads` bounds the number of threads (default: one
@@ -269,7 +269,7 @@ def compile(
     Raises `ValueError` for another target than "cpu" and for a static argument that `fn` does not have, and when called
     whatever tracing raises; `IndexError` where an index that is known only then is out of range, `ValueError` where an
     integer is raised to a negative power. Warns once, with a `TracingWarning`, when the tenth program or a later one
-    differs from another by a value alone; a program for other shapes is told to the logger "gradloom".
+    differs from another by a value alone; a program for other shapes is logged to the logger "gradloom".
     """
     check_target(target)
     if not callable(fn):

@@ -66,8 +66,8 @@ def structure_key(tree: optree.PyTreeSpec) -> Hashable:
     """A key of the structure of a pytree: optree compares keys of dicts and metadata of nodes by ==, and no order."""
     if _is_plain(tree):
         return tree
-    told = [_told_by(node[2:5], node[7:]) for node in _nodes(tree) if node[2] is not None or node[3] is not None]
-    return tree, *told
+    parts = [_seen_by(node[2:5], node[7:]) for node in _nodes(tree) if node[2] is not None or node[3] is not None]
+    return tree, *parts
 
 
 def _nodes(tree: optree.PyTreeSpec) -> Sequence[tuple[Any, ...]]:
@@ -83,7 +83,7 @@ def _is_plain(tree: optree.PyTreeSpec) -> bool:
     return all(not any(part for part in (*node[2:5], *node[7:])) for node in _nodes(tree))
 
 
-def _told_by(said: tuple[Any, ...], order: tuple[Any, ...]) -> Hashable:
+def _seen_by(said: tuple[Any, ...], order: tuple[Any, ...]) -> Hashable:
     names = said[0]
     if type(names) is list and said[1] is None and all(type(name) is str for name in names):
         return tuple(order[0]) if order[0] else ()  # a dict with names for keys, as nearly all are

@@ -1,4 +1,4 @@
-"""What of a model is fixed when a step is compiled, so that a later change of it can be told."""
+"""What of a model is fixed when a step is compiled, so that a later change of it can be parts."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def model_settings(model: Module) -> dict[str, Any]:
 
 def difference(before: dict[str, Any], now: dict[str, Any]) -> str:
     """What became of settings, in words; empty if they are the same."""
-    told: list[str] = []
+    parts: list[str] = []
     for name in [*before, *(name for name in now if name not in before)]:
         if name not in now:
-            told.append(f"{name} is gone")
+            parts.append(f"{name} is gone")
         elif name not in before:
-            told.append(f"{name} is new")
+            parts.append(f"{name} is new")
         elif type(before[name]) is not type(now[name]) or before[name] != now[name]:
-            told.append(f"{name} was {before[name]!r} and is {now[name]!r}")
-    return ", ".join(told[:3]) + (f" and {len(told) - 3} more" if len(told) > 3 else "")
+            parts.append(f"{name} was {before[name]!r} and is {now[name]!r}")
+    return ", ".join(parts[:3]) + (f" and {len(parts) - 3} more" if len(parts) > 3 else "")

@@ -141,7 +141,7 @@ class SafetensorsReader:
                 if kind.dtype == np.bool_ and piece.max() > 1:
                     raise FormatError(f"{brief(name)} holds booleans that are neither 0 nor 1")
                 digest.update(piece)
-        if wanted is not None and wanted != _told(digest):
+        if wanted is not None and wanted != _checksum_text(digest):
             raise FormatError("its data are not those that were written: the checksum is another")
 
     def check_unchanged(self) -> None:
@@ -154,7 +154,7 @@ def write_safetensors(file: BinaryIO, arrays: Mapping[str, Array], metadata: Map
     """Write arrays of the dtypes above. Raises `FormatError` for names or metadata that a file cannot hold."""
     order = _in_order({name: ArrayType(array.shape, array.dtype) for name, array in arrays.items()})
     version = "2"
-    said = {**metadata, _VERSION: version, _CHECKSUM: _told(hashlib.sha256())}
+    said = {**metadata, _VERSION: version, _CHECKSUM: _checksum_text(hashlib.sha256())}
     header: dict[str, Any] = {_METADATA: dict(sorted(said.items()))}
     end = 0
     for name, kind in order:
@@ -180,7 +180,7 @@ def write_safetensors(file: BinaryIO, arrays: Mapping[str, Array], metadata: Map
     # Inside of texts quotes are escaped, so this is the key.
     key = f'"{_CHECKSUM}":"'.encode()
     file.seek(_LENGTH_BYTES + text.index(key) + len(key))
-    file.write(_told(digest).encode())
+    file.write(_checksum_text(digest).encode())
 
 
 def _in_order(types: Mapping[str, ArrayType]) -> list[tuple[str, ArrayType]]:
@@ -194,7 +194,7 @@ def _begun(version: str | None, metadata: Mapping[str, str], order: Iterable[tup
     return hashlib.sha256(json.dumps([version, sorted(metadata.items()), arrays]).encode())
 
 
-def _told(digest: Any) -> str:
+def _checksum_text(digest: Any) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 

@@ -258,11 +258,11 @@ def step_plans(
     batch: Any,
     options: Mapping[str, Any],
     threads: int,
-    told: set[str],
+    warned: set[str],
 ) -> StepPlans:
-    """The plans of a step for batches like `batch`, which is traced at once; `told` has the warnings given before."""
+    """The plans of a step for batches like `batch`, which is traced at once; `warned` has the warnings given before."""
 
     def trace(batch: Any) -> StepGraph:
-        return trace_step(model, loss_fn, optimizer, batch, **options, told=told)
+        return trace_step(model, loss_fn, optimizer, batch, **options, warned=warned)
 
     return StepPlans(trace(batch), threads, trace, batch, int(options["accumulate"]))

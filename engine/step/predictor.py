@@ -97,7 +97,7 @@ class Predictor:
         step = self._step
         like = [0.0 if is_float else ArrayType(a.shape, a.dtype) for a, is_float in zip(arrays, floats)]
         specs: Any = optree.tree_unflatten(tree, like)
-        traced = trace_predict(step._model, self._fn, specs, step._told)
+        traced = trace_predict(step._model, self._fn, specs, step._warned)
         planned = plan_graph(traced.graph, step._threads)
         total = step.report.parameter_bytes + step.report.state_bytes + planned.arena_bytes
         limit = step._budget.nbytes

@@ -45,7 +45,7 @@ def refusal(plans: StepPlans, limit: int) -> MemoryBudgetError:
     """Why the step does not fit `limit` bytes, and what would help."""
     least = plans.least().report
     search = plans.batch_search(limit, math.inf if len(plans.traced.graph.nodes) <= _ALL_LOOKED_AT else _LOOKS)
-    told = [
+    parts = [
         f"the step needs {least.total_bytes:,} bytes ({human(least.total_bytes)}) at least, "
         f"{human(plans.unbounded_bytes)} without recomputing; the budget is {limit:,} ({human(limit)})",
         f"the smallest plan has parameters {human(least.parameter_bytes)}, optimizer state "
@@ -53,8 +53,8 @@ def refusal(plans: StepPlans, limit: int) -> MemoryBudgetError:
         f"the least that fits is memory={least.total_bytes}; {_advice(plans, limit, search)}",
     ]
     if least.other_bits:
-        told.append(f"the smallest plan {least.other_bits}")
-    lines = [wrapped(text, width=_WIDTH) for text in told]
+        parts.append(f"the smallest plan {least.other_bits}")
+    lines = [wrapped(text, width=_WIDTH) for text in parts]
     title = "what is alive when the smallest plan needs the most:"
     lines.append(live_at_peak(least.printable(), title, _MOST_LIVE, False))
     lines.append("what larger budgets cost:")

@@ -98,7 +98,7 @@ class Step:
         self._optimizer = optimizer
         self._threads = threads
         self._options = dict(options)
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
         self._lock = fork_lock()
         self._busy = False
         self._changing = False
@@ -106,7 +106,7 @@ class Step:
         self._floats = [type(leaf) is float for leaf in optree.tree_leaves(batch)]
         key = key_of_seed(seed)
         start = time.perf_counter()
-        plans = step_plans(model, loss_fn, optimizer, batch, self._options, threads, self._told)
+        plans = step_plans(model, loss_fn, optimizer, batch, self._options, threads, self._warned)
         traced = plans.traced
         traced_at = time.perf_counter()
         planned = plans.within(budget)
@@ -250,7 +250,7 @@ class Step:
         batch = optree.tree_unflatten(self._tree, like)
         options, threads = self._options, self._threads
         before = self._signatures.keys()[-1]
-        plans = step_plans(self._model, self._loss_fn, self._optimizer, batch, options, threads, self._told)
+        plans = step_plans(self._model, self._loss_fn, self._optimizer, batch, options, threads, self._warned)
         added = self._add(plans.traced, plans.within(self._budget))
         names, now = [name for name, _ in self._batch_types], [a.shape for a in arrays]
         tell_of_shapes(

@@ -22,7 +22,7 @@ from ..tracing import random
 from ..tracing.batch_parts import in_parts
 from ..tracing.errors import warn
 from ..tracing.float64_entries import float64_entries
-from ..tracing.frozen_draws import told_of_draws
+from ..tracing.frozen_draws import warn_of_draws
 from ..tracing.numbers import as_real, as_whole
 from ..tracing.trace import path_name
 from ..tracing.tracer import ShapeError, Trace, Tracer, TracingError, as_array, located, role
@@ -140,24 +140,24 @@ def trace_step(
     clip_norm: float | None = None,
     clip_value: float | None = None,
     accumulate: int = 1,
-    told: set[str] | None = None,
+    warned: set[str] | None = None,
 ) -> StepGraph:
     """Trace one training step of `model` for batches like `batch`, a pytree of arrays or specs.
 
     `loss_fn(model, batch)` returns the loss, a float scalar, or `(loss, metrics)` with a pytree of arrays. Gradients
     are clipped element by element to ±`clip_value`, then as a whole to the 2-norm `clip_norm`. With `accumulate=k` the
     batch is meant to run in k equal parts (see `passes/tiling/accumulate.py`): the graph is that of the whole batch,
-    but for batch norm, which takes statistics of each part. `told` has the warnings that were given before.
+    but for batch norm, which takes statistics of each part. `warned` has the warnings that were given before.
     """
     _check_options(model, optimizer, loss_fn, clip_norm, clip_value, accumulate)
     accumulate, clip_norm, clip_value = int(accumulate), as_real(clip_norm), as_real(clip_value)
-    told = set() if told is None else told
+    warned = set() if warned is None else warned
     trainer = _StepTracer(model, loss_fn, optimizer)
     names, leaves, tree = _flatten(batch, "batch")
     types = [_leaf_type(name, leaf) for name, leaf in zip(names, leaves)]
-    _warn_of_precision(names, types, trainer.parameters, told)
+    _warn_of_precision(names, types, trainer.parameters, warned)
     _check_parts(names, types, accumulate)
-    with told_of_draws(told, model, loss_fn), Trace() as trace:
+    with warn_of_draws(warned, model, loss_fn), Trace() as trace:
         inputs = trainer.inputs(trace)
         arrays = [_input(trace, leaf, t, name) for leaf, t, name in zip(leaves, types, names)]
         with random.key(inputs.key + inputs.step), in_parts(accumulate) as parts:
@@ -170,15 +170,15 @@ def trace_step(
         outputs = [*new_parameters, *inputs.buffers, *new_state, total.loss, *total.metrics]
         output_names = [*trainer.carried_names, "loss", *(name or "metrics" for name in total.metric_names)]
         graph = trace.graph(outputs, output_names, {i: i for i in range(len(trainer.carried_names))})
-    _warn_of_arrays(model, trace, told)
+    _warn_of_arrays(model, trace, warned)
     if all(t.dtype != np.dtype("float64") or not t.shape for t in types):
-        _warn_of_float64(graph, trace, [p for _, p in trainer.parameters], total.loss.value, told)
+        _warn_of_float64(graph, trace, [p for _, p in trainer.parameters], total.loss.value, warned)
     if accumulate > 1 and parts.lines:
-        _tell(
+        _warn_once(
             f"accumulate={accumulate}: batch norm at {parts.lines[0]} takes its statistics from each of {accumulate} "
             "parts of the batch, and its running statistics move once for each; the loss and all else are those of the "
             "whole batch. Write nn.GroupNorm in its place, or accumulate=1, if that is not meant",
-            told,
+            warned,
         )
     return StepGraph(
         graph,
@@ -195,16 +195,16 @@ def trace_step(
 
 
 def trace_predict(
-    model: Module, fn: Callable[..., Any], args: Sequence[Any], told: set[str] | None = None
+    model: Module, fn: Callable[..., Any], args: Sequence[Any], warned: set[str] | None = None
 ) -> PredictGraph:
     """Trace `fn(model, *args)` in evaluation; `args` are pytrees of arrays, numbers or specs, all of whose leaves are
-    inputs. `told` has the warnings that were given before.
+    inputs. `warned` has the warnings that were given before.
     """
-    told = set() if told is None else told
+    warned = set() if warned is None else warned
     parameters, buffers = model.stored_parameters(), model.stored_buffers()
     names, leaves, tree = _flatten(tuple(args), "argument")
     types = [_leaf_type(name, leaf) for name, leaf in zip(names, leaves)]
-    with told_of_draws(told, model, fn), Trace() as trace:
+    with warn_of_draws(warned, model, fn), Trace() as trace:
         values: dict[Any, Any] = {stored: trace.input(stored.type, name) for name, stored in [*parameters, *buffers]}
         arrays = [_input(trace, leaf, t, name) for leaf, t, name in zip(leaves, types, names)]
         with bind(model, values, "eval"):
@@ -214,7 +214,7 @@ def trace_predict(
             _check_array(leaf, f"the result{_at(path)}")
         graph = trace.graph(results, [path_name(path) for path in paths])
     if all(t.dtype != np.dtype("float64") or not t.shape for t in types):
-        _warn_of_float64(graph, trace, [p for _, p in parameters], None, told)
+        _warn_of_float64(graph, trace, [p for _, p in parameters], None, warned)
     return PredictGraph(
         graph,
         tuple((name, p.type) for name, p in parameters),
@@ -401,20 +401,20 @@ def _leaf_type(name: str, leaf: Any) -> ArrayType:
 
 
 def _warn_of_precision(
-    names: Sequence[str], types: Sequence[ArrayType], parameters: Sequence[tuple[str, Parameter]], told: set[str]
+    names: Sequence[str], types: Sequence[ArrayType], parameters: Sequence[tuple[str, Parameter]], warned: set[str]
 ) -> None:
     if any(p.dtype == np.dtype("float64") for _, p in parameters):
         return
     for name, t in zip(names, types):
         if t.dtype == np.dtype("float64") and t.shape:
-            _tell(
+            _warn_once(
                 f"{name} is float64 and the parameters are float32: by NumPy's rules everything computed from it is "
                 "float64, in twice the memory; write .astype('float32') if that is not meant",
-                told,
+                warned,
             )
 
 
-def _warn_of_arrays(model: Module, trace: Trace, told: set[str]) -> None:
+def _warn_of_arrays(model: Module, trace: Trace, warned: set[str]) -> None:
     """Tell of floating-point arrays that a module holds as plain attributes, or in lists, dicts and objects, and that
     its forward computes with.
     """
@@ -427,10 +427,10 @@ def _warn_of_arrays(model: Module, trace: Trace, told: set[str]) -> None:
         at = f", used at {value.node.origin.source}," if value.node and value.node.origin.source else ""
         name = path.rpartition(".")[2] if "[" not in path and "(" not in path else "name"
         what, given = ("NumPy array", "array") if is_array else ("tensor of torch", "tensor.numpy()")
-        _tell(
+        _warn_once(
             f"{type(model).__name__}: {path} is a {what}{at} which is a constant of the step and not trained; "
             f"write self.{name} = nn.Parameter({given}) to train it, or nn.Buffer({given}) to keep it as it is",
-            told,
+            warned,
         )
 
 
@@ -440,22 +440,22 @@ def _address(array: Array) -> int:
 
 
 def _warn_of_float64(
-    graph: Graph, trace: Trace, parameters: Sequence[Parameter], loss: Value | None, told: set[str]
+    graph: Graph, trace: Trace, parameters: Sequence[Parameter], loss: Value | None, warned: set[str]
 ) -> None:
     """Warn of every line where float64 enters a model with parameters of float32, unless it was given such arrays."""
     wide = [value for value in graph.inputs if value.type.dtype == np.dtype("float64")]
     if not any(p.dtype == np.dtype("float32") for p in parameters):
         return
     for entry in float64_entries(graph, trace.doubles, wide, loss):
-        if entry.line not in told:
-            told.add(entry.line)
+        if entry.line not in warned:
+            warned.add(entry.line)
             warn(entry.message())
 
 
-def _tell(message: str, told: set[str]) -> None:
+def _warn_once(message: str, warned: set[str]) -> None:
     """Warn once of what is so for every batch of a step."""
-    if message not in told:
-        told.add(message)
+    if message not in warned:
+        warned.add(message)
         warnings.warn(message, UserWarning, stacklevel=4)
 
 

@@ -62,9 +62,9 @@ class _Watch:
 
 
 @contextlib.contextmanager
-def told_of_draws(told: set[str], *traced: Any) -> Iterator[None]:
+def warn_of_draws(warned: set[str], *traced: Any) -> Iterator[None]:
     """Warn after the block, which traces the functions and models `traced`, of every line that drew a random number,
-    but for the lines in `told`, which has them all then. What the constructors of modules draw is meant to stay.
+    but for the lines in `warned`, which has them all then. What the constructors of modules draw is meant to stay.
     """
     reached = _Reached(traced)
     before = [_state(generator) for generator in reached.generators]
@@ -76,14 +76,14 @@ def told_of_draws(told: set[str], *traced: Any) -> Iterator[None]:
     for module, own, state in zip(_MODULES, (_LEGACY, random), legacy):
         now = random.getstate() if own is random else _state(own)
         if watch.drawn or module in watch.meant:
-            changed.discard(id(own))  # told by name, or as it should be
+            changed.discard(id(own))  # warned of by name, or as it should be
         elif now != state:
             changed.add(id(own))
     if changed:
         watch.drawn = reached.lines(changed) | watch.drawn
     for line, name in watch.drawn.items():
-        if line not in told:
-            told.add(line)
+        if line not in warned:
+            warned.add(line)
             warn(_message(name, line))
 
 
@@ -95,7 +95,7 @@ def _message(name: str, line: str) -> str:
     where = f" at {line}" if line else ""
     return (
         f"{name} was called{where} while the program was traced: what it drew is a constant of it, the same in every "
-        f"run. Write {instead}, which draws anew in every step of gl.compile_step; a function of gl.compile, "
+        f"run. Write {instead}, which draws new numbers in every step of gl.compile_step; a function of gl.compile, "
         "which has no steps, is given what was drawn outside as an argument"
     )
 

@@ -1,7 +1,7 @@
 """What `+=` writes to: the memory that NumPy would give to traced arrays, and which of them are views of one memory.
 
 Values of a program never change. So a traced array that is written to gets a new value, and those that NumPy would hold
-in the same memory are made anew of that, when they are next read.
+in the same memory are made of that again, when they are next read.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def scan(
     step comes first. Without `xs` there are `length` steps, and `f` is given `None`. The carry keeps its structure,
     shapes and dtypes; a Python number in `init` takes the dtype that `f` gives it. `f` may read traced arrays from
     around it, the same in every step, and draw random numbers, others in every step. Up to `unroll` steps, as many as
-    divide the length, are written out one after another in each turn of the loop; with `True` all.
+    divide the length, are written out one after another in each iteration of the loop; with `True` all.
 
     In a program it is one node. Outside, it computes at once, with NumPy. Raises `ShapeError` or `TracingError` where
     the carry changes, or where the lengths do not fit.
@@ -86,7 +86,7 @@ class _Loop:
         return lengths[0][1]
 
     def _width(self, unroll: int | bool) -> int:
-        """How many steps a turn of the loop does."""
+        """How many steps an iteration of the loop does."""
         most = int(unroll) * self.length if isinstance(unroll, bool) else integer(unroll, "scan: unroll")
         if most < 1 and not isinstance(unroll, bool):
             raise ValueError(located(f"scan: unroll is 1 or more, or a bool, got {unroll}"))
@@ -177,7 +177,7 @@ class _Body:
         return self.inputs[-1]
 
     def step(self, carry: Any, place: int) -> tuple[Any, Any]:
-        """`f` for step `place` of a turn."""
+        """`f` for step `place` of an iteration."""
         loop = self.loop
         x = optree.tree_unflatten(loop.tree, [self._at(part, place) for part in self.inputs[: len(loop.xs)]])
         with random.key_when_drawn(lambda around: self._key(around, place)):

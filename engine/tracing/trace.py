@@ -12,7 +12,7 @@ import numpy as np
 import optree
 
 from ...ir import Array, ArrayType, Graph, interpret, type_of
-from .frozen_draws import told_of_draws
+from .frozen_draws import warn_of_draws
 from .tracer import Trace, Tracer, TracingError, as_array, located
 
 
@@ -44,7 +44,7 @@ def trace(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Graph:
     Outputs are the leaves of the result; one that is a plain array or a number becomes a constant. So does what
     `numpy.random` gives, of which a `TracingWarning` names the line.
     """
-    with told_of_draws(set(), fn):
+    with warn_of_draws(set(), fn):
         return trace_with_structure(fn, *args, **kwargs).graph
 
 

@@ -69,7 +69,7 @@ def _softmax(scores: Any, rows_may_be_empty: bool) -> Any:
 
 
 def _causal(scores: Any) -> Any:
-    """(L, S) booleans: whether the query's place is at or after the key's. Compared anew where needed, never stored."""
+    """(L, S) booleans: whether the query's place is at or after the key's. Computed where needed, never stored."""
     queries, keys = scores.shape[-2:]
     return xp.expand_dims(class_places(scores, (queries,)), -1) >= class_places(scores, (keys,))
 

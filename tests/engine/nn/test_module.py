@@ -330,7 +330,7 @@ def test_what_is_named_like_something_of_the_class_is_refused_where_it_is_assign
 
     net = Net()
     for value in (nn.Parameter(2), nn.Buffer(2), nn.Linear(1, 1)):
-        with pytest.raises(TypeError, match=rf"Net\.{name} cannot be a .* of the class.*test_nn_module"):
+        with pytest.raises(TypeError, match=rf"Net\.{name} cannot be a .* of the class.*test_module"):
             setattr(net, name, value)
     for register in (net.register_parameter, net.register_buffer, net.add_module):
         with pytest.raises(TypeError, match=rf"Net\.{name} cannot be"):

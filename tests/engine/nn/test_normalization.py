@@ -220,7 +220,7 @@ def test_accumulated_parts_of_a_batch_are_each_normalized_by_themselves(torch):
     for momentum in (0.3, None):
         model = nn.Sequential(nn.BatchNorm2d(3, momentum=momentum), nn.Tanh(), nn.BatchNorm2d(3), nn.Flatten())
         batch = {"x": x, "w": w}
-        with pytest.warns(UserWarning, match=r"accumulate=3: batch norm at .*test_nn_normalization.*GroupNorm") as told:
+        with pytest.warns(UserWarning, match=r"accumulate=3: batch norm at .*test_normalization.*GroupNorm") as told:
             step = gl.compile_step(model, weighted_mean, optim.SGD(1.0), batch, accumulate=3)
         assert len(told) == 1
         for _ in range(2):

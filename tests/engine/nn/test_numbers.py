@@ -63,7 +63,7 @@ def test_functions_take_numpy_numbers(fn, arrays, options):
             assert got.dtype == plain.dtype
             np.testing.assert_allclose(got, plain, rtol=1e-6, atol=1e-7)
         for no_number in (True, np.True_, np.array(True)):
-            with pytest.raises(TypeError, match=f"{fn.__name__}: {name} is a number, got .*test_nn_numbers"):
+            with pytest.raises(TypeError, match=f"{fn.__name__}: {name} is a number, got .*test_numbers"):
                 run(**{name: no_number})
 
 
@@ -96,7 +96,7 @@ def test_layers_take_numpy_numbers(layer, options):
             assert [(n, p.type) for n, p in made.stored_parameters()] == [
                 (n, p.type) for n, p in plain.stored_parameters()
             ]
-        with pytest.raises(TypeError, match=f"{layer.__name__}: {name} is a number, got True.*test_nn_numbers"):
+        with pytest.raises(TypeError, match=f"{layer.__name__}: {name} is a number, got True.*test_numbers"):
             layer(**{**options, name: True})
 
 

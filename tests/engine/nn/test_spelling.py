@@ -77,7 +77,7 @@ def test_what_changes_nothing_is_taken() -> None:
     ],
 )
 def test_what_means_something_else_says_what_to_write(make: Callable[[], Any], message: str) -> None:
-    with pytest.raises(TypeError, match=message + r".*, at \S*test_nn_spelling\.py:\d+"):
+    with pytest.raises(TypeError, match=message + r".*, at \S*test_spelling\.py:\d+"):
         make()
 
 

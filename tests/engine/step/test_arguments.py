@@ -32,7 +32,7 @@ def forgets(model: Any, batch: Any) -> None:
 
 
 WRITE = r".*write def loss_fn\(model, batch\)"
-HERE = r".*test_step_arguments\.py:\d+"
+HERE = r".*test_arguments\.py:\d+"
 
 
 @pytest.mark.parametrize(
