@@ -146,21 +146,25 @@ def compile_report() -> list[Kernel]:
     return list(_kernels.values())
 
 
-@cache
-def _digest_of(path: str) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-
 def source_salt(*sources: ModuleType | str | os.PathLike[str]) -> str:
     """A hash of the text of some modules or Python files, for the `salt` of kernels that call what they define."""
     paths = [source.__file__ or "" if isinstance(source, ModuleType) else os.fspath(source) for source in sources]
-    return hashlib.sha256("".join(_digest_of(path) for path in paths).encode()).hexdigest()
+    digests = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+CODE_FLOORS = ("ir", "runtime")
+"""The folders with all source files that can make machine code: front ends, native functions, what these import.
+
+Passes make none. What they choose, such as tiles, reaches a kernel in its source text, which is in its key, or in its
+arguments.
+"""
 
 
 @cache
-def runtime_salt() -> str:
-    """The salt of all code of this folder: what kernels call, or are made by. So none of it can be forgotten."""
-    return source_salt(*sorted(Path(__file__).parents[1].rglob("*.py")))
+def code_salt(package: Path = Path(__file__).parents[2]) -> str:
+    """The salt of all code that kernels call or are made by: every file of `CODE_FLOORS`, so that none is forgotten."""
+    return source_salt(*sorted(file for floor in CODE_FLOORS for file in (package / floor).rglob("*.py")))
 
 
 # ---- from a request to an address

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...ir import Node
 from ...passes.memory.plan import Plan
-from ..codegen.kernel_cache import KernelRequest, compile_kernels, runtime_salt
+from ..codegen.kernel_cache import KernelRequest, code_salt, compile_kernels
 from ..lowering.launch import Trap
 from ..lowering.launch_list import lower
 from .program import Program
@@ -68,7 +68,7 @@ class Executable:
         uses: dict[str, list[Node]] = {}
         for source, node in lowered.uses():
             uses.setdefault(source, []).extend([] if node is None else [node])
-        salt = runtime_salt()
+        salt = code_salt()
         requests = [KernelRequest(source, "kernel", _namespace, salt=salt) for source in uses]
         start = time.perf_counter()
         self.kernels = compile_kernels([*requests, driver_request()])

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 
-from ..codegen.kernel_cache import WORKER_NAME, FunctionRequest, compile_kernels, runtime_salt
+from ..codegen.kernel_cache import WORKER_NAME, FunctionRequest, code_salt, compile_kernels
 from . import control_block as at
 
 NATIVE = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
@@ -25,7 +25,7 @@ _SPIN_NANOSECONDS = 50_000
 
 def driver_request() -> FunctionRequest:
     """The driver, which programs need beside their kernels, to be compiled together with these."""
-    return FunctionRequest(f"{__package__}.driver", "drive", "int64(int64)", runtime_salt())
+    return FunctionRequest(f"{__package__}.driver", "drive", "int64(int64)", code_salt())
 
 
 def driver() -> int:

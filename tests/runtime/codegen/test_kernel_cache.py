@@ -7,7 +7,9 @@ import sys
 import textwrap
 import threading
 from itertools import count
+from pathlib import Path
 
+import grimp
 import pytest
 from child_processes import started
 from gradloom.runtime.codegen import disk_cache, kernel_cache
@@ -336,6 +338,37 @@ def test_the_salt_of_sources_changes_with_their_text(tmp_path):
     two.write_text("x = 2")
     assert source_salt(one) != source_salt(two)
     assert source_salt(kernel_cache) == source_salt(kernel_cache.__file__)
+
+
+def test_every_module_that_makes_machine_code_is_in_the_key():
+    graph = grimp.build_graph("gradloom", cache_dir=None)
+    makers = [
+        "gradloom.runtime.lowering.namespace",  # all that kernel source may call
+        "gradloom.runtime.cpu.driver",
+        "gradloom.runtime.codegen.object_code",  # either front end, and LLVM's options
+    ]
+    making = {name for maker in makers for name in (maker, *graph.find_upstream_modules(maker))}
+    assert "gradloom.runtime.codegen.numba_front_end" in making
+    # Passes are not among them: what they choose, such as tiles, reaches machine code through a kernel's text alone.
+    assert {name.split(".")[1] for name in making} == set(kernel_cache.CODE_FLOORS)
+
+
+def test_a_change_to_any_file_that_makes_machine_code_changes_the_key(tmp_path):
+    package = Path(kernel_cache.__file__).parents[2]
+    for floor in kernel_cache.CODE_FLOORS:
+        shutil.copytree(package / floor, tmp_path / floor, ignore=shutil.ignore_patterns("__pycache__"))
+    salt = kernel_cache.code_salt.__wrapped__
+    before = salt(tmp_path)
+    assert before == kernel_cache.code_salt()
+    files = sorted(tmp_path.rglob("*.py"))
+    assert {"driver.py", "tile_product.py", "row_reductions.py", "python_to_llvm.py"} <= {file.name for file in files}
+    for file in files:
+        text = file.read_text()
+        file.write_text(text + "# changed\n")
+        assert salt(tmp_path) != before, file
+        file.write_text(text)
+    (tmp_path / "runtime" / "codegen" / "another.py").write_text("")
+    assert salt(tmp_path) != before
 
 
 def test_many_requests_come_back_in_their_order(folder):
