@@ -2,7 +2,7 @@
 
 from . import ops
 from .builder import Builder
-from .graph import NOWHERE, ROLES, Graph, Node, Origin, Value, node_flops
+from .graph import NOWHERE, ROLES, Graph, Node, Origin, Value, node_flops, node_workspace
 from .interpret import interpret
 from .op import OPS, Op, Recompute, TypeRuleError
 from .parser import ParseError, parse
@@ -34,6 +34,7 @@ __all__ = [
     "interpret",
     "is_float",
     "node_flops",
+    "node_workspace",
     "ops",
     "parse",
     "print_graph",

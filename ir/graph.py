@@ -143,6 +143,12 @@ class Graph:
         return result
 
 
+def node_workspace(node: Node) -> int:
+    """Bytes of scratch that each worker needs for one node, as its op declares."""
+    rule = node.op.workspace
+    return 0 if rule is None else rule([v.type for v in node.inputs], [v.type for v in node.outputs], node.attrs)
+
+
 def node_flops(node: Node) -> int:
     """Floating-point operations of one node."""
     return node.op.flops([v.type for v in node.inputs], [v.type for v in node.outputs], node.attrs)

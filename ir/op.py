@@ -14,6 +14,17 @@ if TYPE_CHECKING:
     from .graph import Value
 
 Attrs = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where elements stand in memory: element i at `offset + sum(i * strides)`, counted in elements."""
+
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
 InferRule = Callable[..., "ArrayType | tuple[ArrayType, ...]"]
 ReferenceRule = Callable[..., "Array | tuple[Array, ...]"]
 VjpRule = Callable[..., "Value | Sequence[Value | None] | None"]
@@ -22,6 +33,7 @@ AxisRule = Callable[[Sequence[ArrayType], ArrayType, Attrs], "Sequence[Sequence[
 
 
 BatchRule = Callable[[Attrs, int], Attrs]
+ViewRule = Callable[[Layout, tuple[int, ...], Attrs], "Layout | None"]
 WorkspaceRule = Callable[[Sequence[ArrayType], Sequence[ArrayType], Attrs], int]
 
 Family = Literal[
@@ -76,7 +88,8 @@ class Op:
     The traits after these say what passes and the runtime may do with the op. Each default is the safe answer: an op
     that declares no trait is compiled to the right numbers, only more slowly.
 
-    - `is_view`: the output is a window onto the memory of the input, by an offset and strides.
+    - `view(layout, output_shape, attrs)`: the output is a window onto the memory of the input, which has this layout;
+      the rule gives the output's, or None where no strides say it, and the elements have to be copied.
     - `is_stored`: the output lies in the program itself; nothing runs for it.
     - `is_identity`: the output equals the first input, element by element.
     - `accepts_strides`: the kernel reads operands of any strides; otherwise each is copied where it is not contiguous.
@@ -86,6 +99,7 @@ class Op:
       input. `indexed`: also from its place. `reduction`: over axes, of a full array or along a row. `reshaping`: axes
       of length 1 come and go, or a row's value is repeated along the row. `never`: it runs by itself.
     - `accumulates`: the number of the input that the output is a sum onto, and may be written over.
+    - `body`: how the graph `attrs["body"]` of a node runs: `once`, as one unit with what it reads, or `looped`.
     - `is_transcendental`: an element takes about as long as ten additions.
     - `is_axiswise`: it works along `attrs["axis"]`, on each line by itself; the output has the axes of the inputs, and
       no other attribute names an axis.
@@ -102,7 +116,7 @@ class Op:
     axes: AxisRule
     vjp: VjpRule | None = None
     doc: str = ""
-    is_view: bool = False
+    view: ViewRule | None = None
     is_stored: bool = False
     is_identity: bool = False
     accepts_strides: bool = False
@@ -110,10 +124,16 @@ class Op:
     recompute: Recompute = Recompute.NEVER
     fusion: Fusion = "never"
     accumulates: int | None = None
+    body: Literal["none", "once", "looped"] = "none"
     is_transcendental: bool = False
     is_axiswise: bool = False
     batch: BatchRule | None = None
     workspace: WorkspaceRule | None = None
+
+    @property
+    def is_view(self) -> bool:
+        """Whether the output is a window onto the memory of the input."""
+        return self.view is not None
 
     @property
     def is_elementwise(self) -> bool:
@@ -131,19 +151,39 @@ class Op:
         return self.fusion == "reduction"
 
     @property
+    def is_fusible(self) -> bool:
+        """Whether a fused loop may begin with the op; what is `reshaping` only goes along with what reads it."""
+        return self.fusion in ("elementwise", "indexed", "reduction")
+
+    @property
+    def is_generated(self) -> bool:
+        """Whether the op makes an array from nothing, which costs less than to load it: every reader makes it anew."""
+        return self.recompute is Recompute.FREE and not self.is_view
+
+    @property
     def is_contraction(self) -> bool:
         """Whether the op sums products: matrix products, convolutions and their gradients."""
         return self.family in ("contraction", "convolution")
 
     @property
+    def depends_on_place(self) -> bool:
+        """Whether an element of a fused op depends on where it stands, or may stop the run there."""
+        return self.fusion == "indexed" or self.is_check
+
+    @property
     def is_scan(self) -> bool:
         """Whether the op is a loop, with the graph of one step as its `body`."""
-        return self.family == "scan"
+        return self.body == "looped"
 
     @property
     def is_region(self) -> bool:
         """Whether the op is a fused loop, with what runs in it as its `body`."""
-        return self.family == "region"
+        return self.body == "once" and self.family == "region"
+
+    @property
+    def is_conv_region(self) -> bool:
+        """Whether the op is a convolution with what is fused to it, both in its `body`."""
+        return self.body == "once" and self.family == "convolution"
 
     @property
     def has_kernel(self) -> bool:

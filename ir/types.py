@@ -104,3 +104,13 @@ def type_of(array: Array) -> ArrayType:
 def is_float(dtype: DType) -> bool:
     """Whether `dtype` is float32 or float64."""
     return dtype.kind == "f"
+
+
+def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Row-major strides, in elements."""
+    strides: list[int] = []
+    step = 1
+    for length in reversed(shape):
+        strides.append(step)
+        step *= max(length, 1)
+    return tuple(reversed(strides))

@@ -71,7 +71,7 @@ def _compared_share(graph: Graph) -> float:
     """Bytes of what only compares, beside those that the forward makes; in the loop in which they are the most."""
     made = sum(v.type.nbytes for n in graph.nodes if n.origin.role == "forward" for v in n.outputs)
     compared = sum(v.type.nbytes for n in graph.nodes if compares(n) for v in n.outputs)
-    inner = (_compared_share(node.attrs["body"]) for node in graph.nodes if node.op.name == "scan")
+    inner = (_compared_share(node.attrs["body"]) for node in graph.nodes if node.op.is_scan)
     return max([compared / max(made, 1), *inner])
 
 
@@ -100,8 +100,8 @@ def _costly(graph: Graph, inside: str = "") -> set[tuple[str, ...]]:
     for node in graph.nodes:
         body = node.attrs.get("body")
         if isinstance(body, Graph):
-            found |= _costly(body, f"{inside}/{node.op.name}" if node.op.name == "region" else inside)
-        elif node.op.family in ("contraction", "convolution"):
+            found |= _costly(body, f"{inside}/{node.op.name}" if node.op.is_region else inside)
+        elif node.op.is_contraction:
             found.add(_described(node, inside))
     return found
 

@@ -438,6 +438,8 @@ le = _binary("le", ANY, np.less_equal, None, "x <= y", BOOL)
 gt = _binary("gt", ANY, np.greater, None, "x > y", BOOL)
 ge = _binary("ge", ANY, np.greater_equal, None, "x >= y", BOOL)
 
+COMPARISONS = (eq, ne, lt, le, gt, ge)
+
 # Bits and truth.
 and_ = _binary("and", "iub", np.bitwise_and, None, "bitwise and; logical for bool")
 or_ = _binary("or", "iub", np.bitwise_or, None, "bitwise or; logical for bool")

@@ -16,16 +16,18 @@ from ..op import (
     BatchRule,
     Fusion,
     InferRule,
+    Layout,
     Op,
     Recompute,
     ReferenceRule,
     TypeRuleError,
+    ViewRule,
     VjpRule,
     declare,
     later_axis,
     no_flops,
 )
-from ..types import Array, ArrayType
+from ..types import Array, ArrayType, contiguous_strides
 from .reduction import reduce_sum
 
 
@@ -38,7 +40,7 @@ def _movement(
     doc: str,
     batch: BatchRule,
     *,
-    is_view: bool,
+    view: ViewRule | None = None,
     fusion: Fusion = "never",
     is_axiswise: bool = False,
 ) -> Op:
@@ -52,10 +54,10 @@ def _movement(
             axes,
             vjp,
             doc,
-            is_view=is_view,
-            accepts_strides=is_view,
+            view=view,
+            accepts_strides=view is not None,
             can_trap=False,
-            recompute=Recompute.FREE if is_view else Recompute.COSTLY,
+            recompute=Recompute.FREE if view else Recompute.COSTLY,
             fusion=fusion,
             is_axiswise=is_axiswise,
             batch=batch,
@@ -91,6 +93,41 @@ def _reshape_batch(attrs: Attrs, length: int) -> Attrs:
     return {**attrs, "shape": (length, *attrs["shape"])}
 
 
+def _reshape_view(x: Layout, shape: tuple[int, ...], attrs: Attrs) -> Layout | None:
+    strides = _reshaped_strides(x.shape, x.strides, shape)
+    return None if strides is None else Layout(x.offset, shape, strides)
+
+
+def _reshaped_strides(old: tuple[int, ...], strides: tuple[int, ...], new: tuple[int, ...]) -> tuple[int, ...] | None:
+    if 0 in new:
+        return contiguous_strides(new)
+    # Axes of length 1 have no say. Each run of old axes that is one progression may be cut up anew.
+    runs: list[tuple[int, int]] = []  # (elements, innermost stride), outermost first
+    for length, stride in zip(old, strides):
+        if length == 1:
+            continue
+        if runs and runs[-1][1] == length * stride:
+            runs[-1] = (runs[-1][0] * length, stride)
+        else:
+            runs.append((length, stride))
+    result: list[int] = []
+    remaining, inner = 1, 0
+    for length in reversed(new):
+        if length == 1:
+            result.append(0)
+            continue
+        if remaining == 1:
+            if not runs:
+                return None
+            remaining, inner = runs.pop()
+        if remaining % length:
+            return None
+        result.append(inner)
+        inner *= length
+        remaining //= length
+    return tuple(reversed(result))
+
+
 reshape = _movement(
     "reshape",
     _reshape_type,
@@ -99,7 +136,7 @@ reshape = _movement(
     _reshape_vjp,
     "the same elements in row-major order",
     _reshape_batch,
-    is_view=True,
+    view=_reshape_view,
     fusion="reshaping",
 )
 
@@ -126,6 +163,11 @@ def _transpose_batch(attrs: Attrs, length: int) -> Attrs:
     return {**attrs, "perm": (0, *(i + 1 for i in attrs["perm"]))}
 
 
+def _transpose_view(x: Layout, shape: tuple[int, ...], attrs: Attrs) -> Layout:
+    perm: tuple[int, ...] = attrs["perm"]
+    return Layout(x.offset, shape, tuple(x.strides[i] for i in perm))
+
+
 transpose = _movement(
     "transpose",
     _transpose_type,
@@ -134,7 +176,7 @@ transpose = _movement(
     _transpose_vjp,
     "axis i of the output is axis perm[i] of x",
     _transpose_batch,
-    is_view=True,
+    view=_transpose_view,
 )
 
 
@@ -164,6 +206,13 @@ def _broadcast_batch(attrs: Attrs, length: int) -> Attrs:
     return {"shape": (length, *attrs["shape"]), "axes": (0, *(a + 1 for a in attrs["axes"]))}
 
 
+def _broadcast_view(x: Layout, shape: tuple[int, ...], attrs: Attrs) -> Layout:
+    strides = [0] * len(shape)
+    for axis, stride in zip(attrs["axes"], x.strides):
+        strides[axis] = stride
+    return Layout(x.offset, shape, tuple(strides))
+
+
 broadcast = _movement(
     "broadcast",
     _broadcast_type,
@@ -172,7 +221,7 @@ broadcast = _movement(
     _broadcast_vjp,
     "x repeated along new axes: axis i of x becomes axis axes[i] of `shape`",
     _broadcast_batch,
-    is_view=True,
+    view=_broadcast_view,
     fusion="reshaping",
 )
 
@@ -205,6 +254,13 @@ def _slice_batch(attrs: Attrs, length: int) -> Attrs:
     return {"start": (0, *attrs["start"]), "stop": (length, *attrs["stop"]), "step": (1, *attrs["step"])}
 
 
+def _slice_view(x: Layout, shape: tuple[int, ...], attrs: Attrs) -> Layout:
+    start: tuple[int, ...] = attrs["start"]
+    step: tuple[int, ...] = attrs["step"]
+    offset = x.offset + sum(a * s for a, s in zip(start, x.strides))
+    return Layout(offset, shape, tuple(s * k for s, k in zip(x.strides, step)))
+
+
 slice_ = _movement(
     "slice",
     _slice_type,
@@ -213,7 +269,7 @@ slice_ = _movement(
     _slice_vjp,
     "x[start:stop:step] along every axis, step > 0",
     _slice_batch,
-    is_view=True,
+    view=_slice_view,
 )
 
 
@@ -235,6 +291,15 @@ def _reverse(x: Array, axes: tuple[int, ...]) -> Array:
     return np.flip(x, axes)
 
 
+def _reverse_view(x: Layout, shape: tuple[int, ...], attrs: Attrs) -> Layout:
+    strides, offset = list(x.strides), x.offset
+    axes: tuple[int, ...] = attrs["axes"]
+    for axis in axes:
+        offset += strides[axis] * max(shape[axis] - 1, 0)
+        strides[axis] = -strides[axis]
+    return Layout(offset, shape, tuple(strides))
+
+
 reverse = _movement(
     "reverse",
     _reverse_type,
@@ -243,7 +308,7 @@ reverse = _movement(
     _reverse_vjp,
     "x with the order along `axes` turned",
     later_axis,
-    is_view=True,
+    view=_reverse_view,
 )
 
 
@@ -294,7 +359,6 @@ pad = _movement(
     _pad_vjp,
     "x with `value` put before (`low`), after (`high`) and between (`interior`) its elements along every axis",
     _pad_batch,
-    is_view=False,
 )
 
 
@@ -346,6 +410,5 @@ concatenate = _movement(
     _concatenate_vjp,
     "the inputs one after another along `axis`",
     later_axis,
-    is_view=False,
     is_axiswise=True,
 )

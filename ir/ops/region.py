@@ -61,6 +61,7 @@ region = declare(
         None,
         "the nodes of `body`, run as one unit",
         accepts_strides=True,
+        body="once",
         can_trap=False,
         recompute=Recompute.COSTLY,
     )
@@ -77,6 +78,7 @@ conv_region = declare(
         None,
         "a convolution, or a gradient to a weight, of what `body` makes element by element; and what it makes of that",
         accepts_strides=True,
+        body="once",
         can_trap=False,
         recompute=Recompute.COSTLY,
     )

@@ -74,6 +74,7 @@ scan = declare(
         "the first where `reverse`; it takes the consts, the carries and step t of every x, and gives the new carries "
         "and step t of every y",
         can_trap=False,
+        body="looped",
         recompute=Recompute.COSTLY,
     )
 )

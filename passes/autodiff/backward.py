@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ...ir import OPS, Builder, Graph, Node, Origin, Value, is_float
+from ...ir import OPS, Builder, Graph, Node, Origin, Recompute, Value, is_float
 from ...ir.ops import elementwise as ew
+from ...ir.ops import movement
 from ..simplify.simplify_scan import last_carry
 from .scan_vjp import scan_vjp
 
@@ -46,16 +47,16 @@ def pull_back(
     for node in reversed(nodes):
         if not any(v in gradient for v in node.outputs) or active.isdisjoint(node.inputs):
             continue
-        if node.op.vjp is None and node.op.name != "scan":
+        if node.op.vjp is None and not node.op.is_scan:
             continue
         b.origin = replace(node.origin, role="backward", checkpoint="")
-        final = last_carry(node.inputs[0], node.attrs) if node.op.name == "slice" else None
+        final = last_carry(node.inputs[0], node.attrs) if node.op is movement.slice_ else None
         if final is not None:
             # Zeros for all the steps before would go through the whole loop.
             accumulate(final, _cotangent_of_last(b, node, gradient[node.output], final))
             continue
         inputs = [rematerialize(v, node.origin.checkpoint) for v in node.inputs]
-        if node.op.name == "scan":
+        if node.op.is_scan:
             given = {i: gradient[v] for i, v in enumerate(node.outputs) if v in gradient}
             wanted = {i for i, v in enumerate(node.inputs) if v in active}
             result = scan_vjp(b, node, inputs, given, wanted, pull_back)
@@ -125,7 +126,7 @@ class _Rematerializer:
 
 
 def _shared_region(value: Value, asking: str) -> str:
-    if value.node is None or not asking or value.node.op.name == "save":
+    if value.node is None or not asking or value.node.op.recompute is Recompute.NEVER:
         return ""
     common: list[str] = []
     for a, c in zip(value.node.origin.checkpoint.split("/"), asking.split("/")):

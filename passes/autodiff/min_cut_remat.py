@@ -6,12 +6,10 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from ...ir import Builder, Graph, Node, Value
-from ...ir.ops.elementwise import CHECKS
+from ...ir import Builder, Graph, Node, Recompute, Value
 from ..graph.dead_code import without_dead_code
 from ..graph.min_cut import sink_side
 from ..graph.rewrite import Pass, rewrite_nodes
-from ..graph.views import VIEW_OPS
 from .remat_bytes import most_held
 
 # Capacities are counted in units of this many bytes: smaller differences are not worth another order.
@@ -88,7 +86,7 @@ def _is_later(node: Node, maker: str) -> bool:
 
 def is_comparison(node: Node) -> bool:
     """Whether a node makes booleans of larger elements."""
-    if node.op.family != "elementwise" or node.output.type.dtype.kind != "b":
+    if not node.op.is_elementwise or node.output.type.dtype.kind != "b":
         return False
     return node.inputs[0].type.dtype.itemsize > 1
 
@@ -124,14 +122,12 @@ def _earlier_role(node: Node) -> str | None:
 
 def can_recompute(node: Node) -> bool:
     """Whether a fused loop gives the outputs of `node` for free: element-wise ops, creation and views."""
-    if node.op.name in CHECKS or node.op.name in ("copy", "save"):
-        return False
-    return (node.op.family in ("elementwise", "creation") and node.op.name != "constant") or node.op.name in VIEW_OPS
+    return node.op.recompute >= Recompute.CHEAP
 
 
 def has_far_values(graph: Graph, reach: float) -> bool:
     """Whether the forward makes values that a pass of this `reach` would rather keep, in the bodies of loops too."""
-    bodies = (node.attrs["body"] for node in graph.nodes if node.op.name == "scan")
+    bodies = (node.attrs["body"] for node in graph.nodes if node.op.is_scan)
     return bool(_far(graph, "forward", reach)) or any(has_far_values(body, reach) for body in bodies)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 
 from ...ir import Graph, Node, Value
-from ..graph.views import VIEW_OPS
 from ..kernels.conv_operands import LEAST_PROLOGUE_BYTES, PROLOGUE_CONVOLUTIONS
 from ..kernels.loop_nest import squeezed
 
@@ -38,7 +37,7 @@ def most_held(
 
 
 def _takes_time(node: Node) -> bool:
-    return node.op.family not in ("elementwise", "creation") and node.op.name not in VIEW_OPS
+    return node.op.family not in ("elementwise", "creation") and not node.op.is_view
 
 
 def _times(late: list[Node]) -> dict[Node, int]:
@@ -68,7 +67,7 @@ class _Held:
             self.first[value] = min(self.first.get(value, time), time)
             self.last[value] = max(self.last.get(value, until), until)
             same_shape = squeezed(node.outputs[0].type.shape) == squeezed(value.type.shape)
-            if node.op.name in PROLOGUE_CONVOLUTIONS:
+            if node.op in PROLOGUE_CONVOLUTIONS:
                 self.by_convolutions.add(value)
             elif _takes_time(node) or not same_shape:
                 self.made_whole.add(value)
@@ -79,7 +78,7 @@ class _Held:
         """Enter what a node reads that is rebuilt at a `time`."""
         made_by_readers = all(self.is_made_by_readers(v) for v in node.outputs)
         until = time
-        if made_by_readers or node.op.name in VIEW_OPS:
+        if made_by_readers or node.op.is_view:
             until = max(self.last[v] for v in node.outputs if v in self.last)
         self.read(node, time, until, made_by_readers)
 
@@ -98,7 +97,7 @@ class _Held:
             if value in kept:
                 birth = 0
                 at_first += value.type.nbytes
-            elif self.is_rebuilt(value) and node.op.name not in VIEW_OPS and not self.is_made_by_readers(value):
+            elif self.is_rebuilt(value) and not node.op.is_view and not self.is_made_by_readers(value):
                 birth = self.first[value]
                 if birth == last:
                     continue  # a fused loop holds a few numbers of it

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from ...ir import Builder, Graph, Node, Value
+from ...ir.ops import movement
 from ..graph.rewrite import Pass
 from ..kernels.loop_nest import is_collected, product_of, squeezed
 
@@ -52,11 +53,11 @@ class FuseConcat(Pass):
         outputs = set(graph.outputs)
         found: dict[Node, Node] = {}
         for node in graph.nodes:
-            if node.op.name != "concatenate":
+            if node.op is not movement.concatenate:
                 continue
             makers = {v.node for v in node.inputs}
             region = makers.pop()
-            if makers or region is None or region.op.name != "region" or product_of(region) is not None:
+            if makers or region is None or not region.op.is_region or product_of(region) is not None:
                 continue
             alone = all(users[v] == [node] and v not in outputs for v in node.inputs)
             once = len(set(node.inputs)) == len(node.inputs)  # a value is written to one place
@@ -67,7 +68,7 @@ class FuseConcat(Pass):
     def _is_part(self, region: Node, value: Value, axis: int) -> bool:
         body: Graph = region.attrs["body"]
         inner, shape = body.outputs[value.index], value.type.shape
-        if inner.node is None or is_collected(inner) or inner.node.op.family == "reduction":
+        if inner.node is None or is_collected(inner) or inner.node.op.is_reduction:
             return False
         return squeezed(shape) == region.attrs["domain"] and math.prod(shape[axis:]) >= self.least_run
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...ir import OPS, Builder, Graph, Node, Value
+from ...ir.ops import reduction
 from ..graph.rewrite import Pass
 from ..graph.topological_order import topological_order
 from ..graph.views import resolve_views
 from ..kernels.conv_operands import can_be_cut, convolution_of, is_convolution, is_made, operand
 from ..kernels.conv_tiles import can_sum, geometry
-from ..kernels.loop_nest import PLACED, product_of, reduction_form, squeezed
+from ..kernels.loop_nest import product_of, reduction_form, squeezed
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class _Groups:
                 break
         for value in dict.fromkeys((unit.output, made)):
             for reader in self.users[value]:
-                if reader.op.name == "moments" and reader.attrs["rows"] == value.type.ndim - 1 and can_sum(unit):
+                if reader.op is reduction.moments and reader.attrs["rows"] == value.type.ndim - 1 and can_sum(unit):
                     self.take(unit, reader)
         if self.members[unit] == [unit]:
             del self.members[unit]
@@ -84,14 +85,14 @@ class _Groups:
     def may_follow(self, unit: Node, region: Node) -> bool:
         """Whether a region can run with the convolution: element by element, but for sums for each channel."""
         made, domain = unit.output, squeezed(unit.output.type.shape)
-        if region.op.name != "region" or product_of(region) is not None or region.attrs["domain"] != domain:
+        if not region.op.is_region or product_of(region) is not None or region.attrs["domain"] != domain:
             return False
         body: Graph = region.attrs["body"]
         if any(squeezed(v.type.shape) not in (domain, ()) for v in body.inputs):
             return False
-        sums = any(reader.op.name == "moments" for v in region.outputs for reader in self.users[v])
+        sums = any(reader.op is reduction.moments for v in region.outputs for reader in self.users[v])
         for node in body.nodes:
-            if node.op.name.startswith("reduce_") and node.inputs[0].type.shape == made.type.shape:
+            if node.op.is_reduction and node.inputs[0].type.shape == made.type.shape:
                 if reduction_form(node) != ("columns", len(domain) - 1):
                     return False
                 sums = True
@@ -153,7 +154,7 @@ class _Groups:
                 results = body.copy(member, inputs).outputs
             local.update(zip(member.outputs, results))
         inside = set(members)
-        summed = {v for member in members if member.op.name == "moments" for v in member.inputs}
+        summed = {v for member in members if member.op is reduction.moments for v in member.inputs}
         made = [v for member in members for v in member.outputs]
         left = [v for v in made if v in self.outputs or v in summed or any(r not in inside for r in self.users[v])]
         if not any(v.type == unit.output.type for v in left):
@@ -173,6 +174,4 @@ def _makes_images(node: Node) -> bool:
 
 def _by_element(node: Node) -> bool:
     """Whether a node makes each element of one of every input, wherever it stands."""
-    if node.op.family not in ("elementwise", "creation"):
-        return node.op.name in ("broadcast", "reshape")
-    return node.op.name not in PLACED
+    return node.op.fusion in ("elementwise", "reshaping") and not node.op.depends_on_place

@@ -7,9 +7,10 @@ from collections import Counter
 from dataclasses import dataclass
 
 from ...ir import Builder, Graph, Node, Value
+from ...ir.ops import contraction
 from ..graph.rewrite import Pass
-from ..graph.views import VIEW_OPS, resolve_views
-from ..kernels.loop_nest import PLACED, squeezed, tile_rows
+from ..graph.views import resolve_views
+from ..kernels.loop_nest import squeezed, tile_rows
 from ..kernels.matmul_tiles import is_long
 
 _LEAST_BYTES = 1 << 13
@@ -52,16 +53,16 @@ def _pairs(graph: Graph) -> dict[Node, Node]:
     updates = {graph.outputs[i].node for i in graph.aliases}
     views = resolve_views(graph.inputs, graph.nodes)
     outputs = set(graph.outputs)
-    reads = Counter(views[v].base for node in graph.nodes if node.op.name not in VIEW_OPS for v in node.inputs)
+    reads = Counter(views[v].base for node in graph.nodes if not node.op.is_view for v in node.inputs)
     pairs: dict[Node, Node] = {}
     for node in graph.nodes:
-        if node.op.name != "region" or node not in updates or not _elementwise(node):
+        if not node.op.is_region or node not in updates or not _elementwise(node):
             continue
         for value in node.inputs:
             dot = value.node
             if (
                 dot is not None
-                and dot.op.name == "dot"
+                and dot.op is contraction.dot
                 and value not in outputs
                 and reads[value] == 1
                 and value.type.ndim == 2
@@ -89,7 +90,7 @@ def _elementwise(region: Node) -> bool:
     if region.attrs["rows"] >= 0:
         return False
     for node in body.nodes:
-        if node.op.family not in ("elementwise", "creation") or node.op.name in PLACED:
+        if node.op.fusion != "elementwise" or node.op.depends_on_place:
             return False
         if squeezed(node.output.type.shape) not in (domain, ()):
             return False

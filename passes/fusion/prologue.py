@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ...ir import OPS, Builder, Graph, Node, Value
+from ...ir import OPS, Builder, Graph, Node, Recompute, Value
 from ..graph.comparisons import compares
 from ..graph.dead_code import live_nodes
 from ..graph.rewrite import Pass
 from ..graph.structural_key import node_key
-from ..graph.views import VIEW_OPS, resolve_views
+from ..graph.views import resolve_views
 from ..kernels.conv_operands import (
     LEAST_PROLOGUE_BYTES,
     PROLOGUE_CONVOLUTIONS,
@@ -20,11 +20,9 @@ from ..kernels.conv_operands import (
     is_convolution,
 )
 from ..kernels.conv_tiles import geometry, weight_gradient_tiles
-from ..kernels.loop_nest import PLACED, product_of, squeezed
+from ..kernels.loop_nest import product_of, squeezed
 
 _MOST_NODES = 256
-_MADE_ONCE = PLACED | {"save"}
-"""Ops that readers do not make again for themselves."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class FusePrologue(Pass):
     reach: float = math.inf
 
     def __call__(self, graph: Graph) -> Graph:
-        if not any(node.op.name in PROLOGUE_CONVOLUTIONS for node in graph.nodes):
+        if not any(node.op in PROLOGUE_CONVOLUTIONS for node in graph.nodes):
             return graph
         return _Rewriter(graph, self).graph()
 
@@ -81,7 +79,7 @@ class _Body:
         for node in body.nodes:
             given = [local[v] for v in node.inputs]
             key = node_key(node, tuple(map(id, given)), node.origin.role == "recompute")
-            if node.op.family == "elementwise" and key in self.known:
+            if node.op.is_elementwise and key in self.known:
                 local[node.output] = self.known[key]
                 continue
             copied = self.builder.copy(node, given)
@@ -108,7 +106,7 @@ class _Rewriter:
         self.last: dict[Value, int] = {}
         for node in graph.nodes:
             # What only compares may run as soon as it can: booleans wait for their readers in the place of the rest.
-            if node.op.name not in VIEW_OPS and not compares(node):
+            if not node.op.is_view and not compares(node):
                 self.last.update((self.views[v].base, place[node]) for v in node.inputs)
         self.last.update((self.views[v].base, len(place)) for v in graph.outputs)
         self.recipes: dict[Value, _Recipe] = {}
@@ -119,7 +117,7 @@ class _Rewriter:
         for node in self.old.nodes:
             b.origin = node.origin
             made: Sequence[Value] = ()
-            if node.op.name == "region" and product_of(node) is None:
+            if node.op.is_region and product_of(node) is None:
                 kept, body, sources = self.region(node)
                 left = list(kept)
                 if kept:
@@ -159,7 +157,7 @@ class _Rewriter:
         """
         body = _Body()
         inner = body.inline(node.attrs["body"], [body.value(v, self.recipes) for v in node.inputs])
-        feeds = any(reader.op.name in PROLOGUE_CONVOLUTIONS for v in node.outputs for reader in self.users[v])
+        feeds = any(reader.op in PROLOGUE_CONVOLUTIONS for v in node.outputs for reader in self.users[v])
         for value, result in zip(node.outputs, inner):
             if feeds and self.may_be_made_by_readers(value, node):
                 recipe = _Recipe(*body.recipe([result]))
@@ -181,10 +179,10 @@ class _Rewriter:
         return all(self.may_make(reader, value) for reader in self.users[value])
 
     def may_make(self, reader: Node, value: Value) -> bool:
-        if reader.op.name == "region":
+        if reader.op.is_region:
             same = squeezed(value.type.shape) == reader.attrs["domain"]
             return same and product_of(reader) is None
-        if reader.op.name not in PROLOGUE_CONVOLUTIONS or geometry(reader) is None:
+        if reader.op not in PROLOGUE_CONVOLUTIONS or geometry(reader) is None:
             return False
         places = [i for i, v in enumerate(reader.inputs) if v is value]
         return places[-1] < data_operands(reader)
@@ -193,15 +191,15 @@ class _Rewriter:
         """Whether to keep what `value` is made of takes fewer bytes; if so, it is kept from now on."""
         body, shape = recipe.body, value.type.shape
         for node in body.nodes:
-            if node.op.family not in ("elementwise", "creation") and node.op.name not in ("broadcast", "reshape"):
+            if node.op.fusion not in ("elementwise", "reshaping") or node.op.depends_on_place:
                 return False
-            if node.op.name in _MADE_ONCE or (node.output.type.shape != shape and node.output.type.size > 1):
+            if node.op.recompute is Recompute.NEVER or (node.output.type.shape != shape and node.output.type.size > 1):
                 return False
         for source in recipe.sources:
             if source.type.shape != shape and source.type.size > 1:
                 return False
         for reader in self.users[value]:
-            if reader.op.name == "region":
+            if reader.op.is_region:
                 if len(reader.attrs["body"].nodes) + len(body.nodes) > _MOST_NODES:
                     return False
             elif may_make_rows(reader, self.options.most_shares) and not self.can_be_walked(reader, recipe):
@@ -210,7 +208,7 @@ class _Rewriter:
         bases = dict.fromkeys(self.views[v].base for v in recipe.sources)
         if sum(b.type.nbytes for b in bases) > self.options.reach * value.type.nbytes:
             return False
-        longer = [b for b in bases if b.node is not None and b.node.op.name != "constant" and self.last[b] < until]
+        longer = [b for b in bases if b.node is not None and not b.node.op.is_stored and self.last[b] < until]
         if sum(b.type.nbytes for b in longer) >= value.type.nbytes:
             return False
         self.last.update((b, max(self.last[b], until)) for b in bases)

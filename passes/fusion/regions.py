@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ...ir import NOWHERE, OPS, Builder, Graph, Node, Value
+from ...ir import NOWHERE, OPS, Builder, Graph, Node, Recompute, Value
+from ...ir.ops import elementwise as ew
+from ...ir.ops import movement
 from ..autodiff.min_cut_remat import is_comparison
 from ..graph.rewrite import Pass
 from ..graph.topological_order import topological_order
@@ -15,9 +17,6 @@ from ..kernels.loop_nest import reduction_form, squeezed, summed_tiles
 _MAX_NODES = 256
 # Products that wait for one sum: a longer sum adds each as soon as it is made.
 _MOST_WAITING = 4
-
-# Made anew in every region that reads it: cheaper than a load.
-_FREE = frozenset({"full", "iota"})
 
 
 @dataclass(frozen=True)
@@ -66,27 +65,12 @@ class _Group:
         return self.domain if kind == "full" or self.rows is None or self.rows < 0 else self.domain[: self.rows]
 
 
-def _is_reduction(node: Node) -> bool:
-    return node.op.family == "reduction" and node.op.name not in ("cumsum", "moments")
-
-
-def _fusable(node: Node) -> bool:
-    if node.op.name == "constant":
-        return False
-    return node.op.family in ("elementwise", "creation") or _is_reduction(node)
-
-
-def _may_be_inside(node: Node) -> bool:
-    """View ops that can stand in a region: they add axes of length 1 or repeat a row's value along the row."""
-    return node.op.name in ("broadcast", "reshape")
-
-
 def _kept_for_later(node: Node, readers: list[Node], compares_apart: bool) -> bool:
     """Whether a value is in memory for its readers: what is saved, so that they can run again without it, and
     booleans, made where what they compare is for readers that come later.
     """
     if not is_comparison(node):
-        return node.op.name == "save"
+        return node.op.recompute is Recompute.NEVER
     return (compares_apart and compares_earlier(node)) or all(r.origin.role != node.origin.role for r in readers)
 
 
@@ -94,19 +78,19 @@ def compares_earlier(node: Node) -> bool:
     """Whether a node of the backward compares arrays that the forward has made."""
     if node.origin.role != "backward" or not is_comparison(node):
         return False
-    made = [v.node for v in node.inputs if v.node is None or v.node.op.name not in _FREE]
+    made = [v.node for v in node.inputs if v.node is None or not v.node.op.is_generated]
     return bool(made) and all(other is not None and other.origin.role != "backward" for other in made)
 
 
 def _reads_saved(members: list[Node]) -> bool:
-    return any(v.node is not None and v.node.op.name == "save" for node in members for v in node.inputs)
+    return any(v.node is not None and v.node.op.recompute is Recompute.NEVER for node in members for v in node.inputs)
 
 
 def _new_group(node: Node, height: int) -> _Group:
-    group = _Group(height, _fusable(node))
+    group = _Group(height, node.op.is_fusible)
     if not group.fusable:
         return group
-    if _is_reduction(node):
+    if node.op.is_reduction:
         group.domain = squeezed(node.inputs[0].type.shape)
         form, rows = reduction_form(node)
         if form == "all" and "axis" in node.attrs:
@@ -129,16 +113,16 @@ def _grow(graph: Graph, compares_apart: bool) -> dict[Node, _Group]:
         reading = {id(groups[r]): groups[r] for r in readers}
         height = 1 + max((g.height for g in reading.values()), default=0)
         group = None
-        joins = (_fusable(node) or _may_be_inside(node)) and node not in apart
+        joins = node.op.fusion != "never" and node not in apart
         if reading and joins and not _kept_for_later(node, readers, compares_apart):
             top = max(g.height for g in reading.values())
             highest = [g for g in reading.values() if g.height == top]
             best = highest[0]
             # A shared view or constant is no reason to make one unit of what could run, and be freed, apart.
-            movable = not _may_be_inside(node) and node.op.name not in _FREE
+            movable = node.op.fusion != "reshaping" and not node.op.is_generated
             if len(highest) == 1 or (movable and _unite(highest, groups)):
                 # A view that others read too stays a view of memory.
-                shared_view = _may_be_inside(node) and (len(reading) > len(highest) or node.output in outputs)
+                shared_view = node.op.fusion == "reshaping" and (len(reading) > len(highest) or node.output in outputs)
                 mine = [r for r in readers if groups[r] is best]
                 if best.fusable and not shared_view and len(best.kinds) < _MAX_NODES and _join(best, node, mine):
                     group = best
@@ -154,7 +138,7 @@ def _long_sums(graph: Graph, consumers: Mapping[Value, Sequence[Node]]) -> set[N
     last: dict[Node, Node] = {}  # addition of the sum that an addition is part of
     waiting: dict[Node, int] = {}
     for node in reversed(graph.nodes):
-        if node.op.name != "add":
+        if node.op is not ew.add:
             continue
         readers = consumers[node.output]
         inner = len(readers) == 1 and readers[0] in last and node.output not in outputs
@@ -167,7 +151,7 @@ def _long_sums(graph: Graph, consumers: Mapping[Value, Sequence[Node]]) -> set[N
 def _waits(value: Value) -> bool:
     """Whether a value is made by what is no part of any region."""
     maker = base_of(value).node
-    return maker is not None and maker.op.name != "constant" and not _fusable(maker)
+    return maker is not None and not maker.op.is_stored and not maker.op.is_fusible
 
 
 def _unite(siblings: list[_Group], groups: dict[Node, _Group]) -> bool:
@@ -199,14 +183,14 @@ def _join(group: _Group, node: Node, readers: list[Node]) -> bool:
     out = squeezed(node.output.type.shape)
     if out != group.shape_of(kind):
         return False
-    if node.op.name == "reshape":
+    if node.op is movement.reshape:
         if squeezed(node.inputs[0].type.shape) != out:
             return False
         group.kinds[node] = kind
         return True
-    if node.op.name == "broadcast":
+    if node.op is movement.broadcast:
         return _join_broadcast(group, node, kind)
-    if _is_reduction(node):
+    if node.op.is_reduction:
         return _join_reduction(group, node, kind)
     group.kinds[node] = kind
     return True
@@ -215,9 +199,9 @@ def _join(group: _Group, node: Node, readers: list[Node]) -> bool:
 def _reads_as(group: _Group, reader: Node, value: Value) -> str:
     """Whether a member reads `value` as a full or as a row value."""
     kind = group.kinds[reader]
-    if reader.op.name == "broadcast" and squeezed(value.type.shape) != squeezed(reader.output.type.shape):
+    if reader.op is movement.broadcast and squeezed(value.type.shape) != squeezed(reader.output.type.shape):
         return "row"
-    if _is_reduction(reader):
+    if reader.op.is_reduction:
         return "full" if squeezed(value.type.shape) == group.domain else "row"
     return kind
 
@@ -310,7 +294,7 @@ def _saved_bytes(
         v
         for v in read
         if v not in outputs and all(groups[r] in (group, target) for r in consumers[v])
-        if v.node is not None and v.node.op.name not in _FREE
+        if v.node is not None and not v.node.op.is_generated
     )
     return sum(v.type.nbytes for v in mine) - sum(v.type.nbytes for m in members for v in m.outputs if leaves(v))
 
@@ -339,8 +323,6 @@ def _mergeable(target: _Group, group: _Group, members: list[Node], groups: dict[
     return True
 
 
-
-
 def _emit(graph: Graph, groups: dict[Node, _Group]) -> Graph:
     members: dict[_Group, list[Node]] = {}
     unit_of: dict[Node, _Group | Node] = {}
@@ -348,7 +330,7 @@ def _emit(graph: Graph, groups: dict[Node, _Group]) -> Graph:
         group = groups[node]
         # A view of a value from outside is a view of memory, and stays outside itself.
         inside = group.fusable and not (
-            _may_be_inside(node) and (node.inputs[0].node is None or unit_of[node.inputs[0].node] is not group)
+            node.op.fusion == "reshaping" and (node.inputs[0].node is None or unit_of[node.inputs[0].node] is not group)
         )
         unit_of[node] = group if inside else node
         if inside:
@@ -367,7 +349,7 @@ def _emit(graph: Graph, groups: dict[Node, _Group]) -> Graph:
         def leaves(value: Value, unit: _Group = unit) -> bool:
             if value in outputs:
                 return True
-            if value.node is not None and value.node.op.name in _FREE:
+            if value.node is not None and value.node.op.is_generated:
                 return value in of_nodes
             return any(other is not unit for other in read_by[value])
 
@@ -385,7 +367,7 @@ def _emit_region(
 
     def argument(value: Value) -> Value:
         if value not in local:
-            if value.node is not None and value.node.op.name in _FREE:
+            if value.node is not None and value.node.op.is_generated:
                 local[value] = body.copy(value.node, []).output
             else:
                 local[value] = body.input(value.type)
@@ -394,7 +376,7 @@ def _emit_region(
 
     for node in members:
         left = [v for v in node.outputs if leaves(v)]
-        if node.op.name in _FREE and not left:
+        if node.op.is_generated and not left:
             continue
         copied = body.copy(node, [argument(v) for v in node.inputs])
         local.update(zip(node.outputs, copied.outputs))

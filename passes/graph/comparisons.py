@@ -7,6 +7,6 @@ from ...ir import Node
 
 def compares(node: Node) -> bool:
     """Whether a unit is a region that makes nothing but booleans, of larger elements."""
-    if node.op.name != "region" or any(v.type.dtype.kind != "b" for v in node.outputs):
+    if not node.op.is_region or any(v.type.dtype.kind != "b" for v in node.outputs):
         return False
     return any(v.type.dtype.itemsize > 1 for v in node.inputs)

@@ -30,7 +30,7 @@ def without_dead_parts(graph: Graph) -> Graph:
     for node in reversed(graph.nodes):
         if needed.isdisjoint(node.outputs):
             continue
-        if node.op.name != "scan":
+        if not node.op.is_scan:
             needed.update(node.inputs)
             continue
         parts = used[node] = _used(node, [i for i, v in enumerate(node.outputs) if v in needed])

@@ -24,7 +24,7 @@ def reached(values: Iterable[Value]) -> set[Value]:
         node = value.node
         if node is None or node.op.name == "stop_gradient":
             continue
-        read = _read_by_loop(node, node.outputs.index(value)) if node.op.name == "scan" else node.inputs
+        read = _read_by_loop(node, node.outputs.index(value)) if node.op.is_scan else node.inputs
         stack += [v for v in read if is_float(v.type.dtype)]
     return found
 

@@ -7,25 +7,21 @@ from collections.abc import Iterable, Mapping
 
 from ...ir import Node, Value
 from ..graph.scan import Scan
-from ..graph.views import VIEW_OPS, View
+from ..graph.views import View
 from .conv_epilogue import home_of
 from .conv_operands import added_input
 
 
 def carried_input(node: Node, o: int) -> int | None:
     """The input that a unit other than a region begins output `o` with, and may therefore be given for it."""
-    if node.op.name == "scatter_add":
-        return 0
     if node.op.family == "convolution":
         return added_input(node) if o == home_of(node) else None
-    if node.op.name == "dot_add":
-        return 2
-    return Scan(node).carried_input(o) if node.op.is_scan else None
+    return Scan(node).carried_input(o) if node.op.is_scan else node.op.accumulates
 
 
 def reads_of_bases(nodes: Iterable[Node], outputs: Iterable[Value], views: Mapping[Value, View]) -> Counter[Value]:
     """How often units read each value, through views or not; being an output counts too."""
-    found = Counter(views[v].base for node in nodes if node.op.name not in VIEW_OPS for v in node.inputs)
+    found = Counter(views[v].base for node in nodes if not node.op.is_view for v in node.inputs)
     found.update(views[v].base for v in outputs)
     return found
 

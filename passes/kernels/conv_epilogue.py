@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...ir import OPS, Builder, Graph, Node, Value
+from ...ir.ops import reduction
 from ..graph.dead_code import live_nodes
 from ..graph.views import View, own
 from .conv_operands import convolution_of, is_convolution
@@ -52,10 +53,10 @@ def epilogue_of(unit: Node) -> ConvEpilogue | None:
     body: Graph = unit.attrs["body"]
     convolution = convolution_of(unit)
     made = convolution.output
-    after = [n for n in body.nodes[body.nodes.index(convolution) + 1 :] if n.op.name != "moments"]
+    after = [n for n in body.nodes[body.nodes.index(convolution) + 1 :] if n.op is not reduction.moments]
     inner = {v for n in after for v in n.outputs}
     ends = [(i, v) for i, v in enumerate(body.outputs) if v in inner]
-    moments = tuple(n for n in body.nodes if n.op.name == "moments")
+    moments = tuple(n for n in body.nodes if n.op is reduction.moments)
     home = home_of(unit)
     if not ends:
         return ConvEpilogue(home, None, (), moments)
@@ -93,12 +94,13 @@ def home_of(unit: Node) -> int:
     return next(i for i, v in enumerate(body.outputs) if v.type == convolution.output.type)
 
 
-_SUMS = ("moments", "reduce_sum", "reduce_max", "reduce_min", "reduce_prod")
+def _sums(node: Node) -> bool:
+    return node.op.is_reduction or node.op is reduction.moments
 
 
 def has_sums(unit: Node) -> bool:
     """Whether a unit sums over what its convolution makes."""
-    return unit.op.name == "conv_region" and any(n.op.name in _SUMS for n in unit.attrs["body"].nodes)
+    return unit.op.is_conv_region and any(map(_sums, unit.attrs["body"].nodes))
 
 
 def wanted_cut(unit: Node) -> RowTiles | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...ir import Graph, Node, Value
+from ...ir.ops.convolution import conv, conv_add, conv_weight_gradient
 from ..graph.cache_lines import round_to_line
 from ..graph.dead_code import live_nodes
 from ..graph.views import View
@@ -13,7 +14,7 @@ from ..graph.views import View
 # Elements over which what differs by channel alone is repeated, so that loops over it are long.
 _REPEATED = 256
 
-PROLOGUE_CONVOLUTIONS = ("conv", "conv_add", "conv_weight_gradient")
+PROLOGUE_CONVOLUTIONS = (conv, conv_add, conv_weight_gradient)
 """The ops that can make what they read element by element as they copy it."""
 LEAST_PROLOGUE_BYTES = 1 << 15
 """An operand of fewer bytes is as well left in the cache."""
@@ -21,14 +22,14 @@ LEAST_PROLOGUE_BYTES = 1 << 15
 
 def convolution_of(unit: Node) -> Node:
     """The convolution or gradient to a weight of a unit, which is one or a `conv_region`."""
-    if unit.op.name != "conv_region":
+    if not unit.op.is_conv_region:
         return unit
     return next(node for node in unit.attrs["body"].nodes if node.op.family == "convolution")
 
 
 def is_convolution(node: Node) -> bool:
     """Whether a node is a convolution, and not the gradient to a weight."""
-    return node.op.name in ("conv", "conv_add")
+    return node.op in (conv, conv_add)
 
 
 def data_operands(convolution: Node) -> int:
@@ -39,9 +40,10 @@ def data_operands(convolution: Node) -> int:
 def added_input(unit: Node) -> int | None:
     """The input of a unit that its convolution, or gradient to a weight, is added to."""
     convolution = convolution_of(unit)
-    if convolution.op.name not in ("conv_add", "conv_weight_gradient_add"):
-        return None
-    return 2 if convolution is unit else unit.attrs["body"].inputs.index(convolution.inputs[2])
+    number = convolution.op.accumulates
+    if number is None or convolution is unit:
+        return number
+    return unit.attrs["body"].inputs.index(convolution.inputs[number])
 
 
 def is_made(unit: Node, operand: int) -> bool:

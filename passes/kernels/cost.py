@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ...ir import Graph, Node, Value, node_flops
+from ...ir.ops import contraction, movement
 
 # Measured on current x86-64 cores: BLAS in floating-point operations, caches and memory in bytes, each a nanosecond.
 BLAS_PER_NS = 90.0
 CACHE_PER_NS = 40.0
 MEMORY_PER_NS = 8.0
 _CACHE_BYTES = 1 << 20
-SLOW_OPS = frozenset(
-    {"exp", "expm1", "log", "log2", "log10", "log1p", "tanh", "sigmoid", "erf", "ndtr", "sin", "cos", "tan", "pow"}
-)
 
 PACKED_ROWS = 12
 """A product with a weight costs as much as so many rows more: the weight is packed (see `kernels/matmul_tiles.py`)."""
@@ -26,22 +24,22 @@ _WORTH_THREADS = 100_000.0
 
 def node_nanoseconds(node: Node) -> float:
     """Time of one node of a fused graph on one core."""
-    if node.op.family in ("contraction", "convolution"):
+    if node.op.is_contraction:
         return node_flops(node) / BLAS_PER_NS
-    if node.op.name == "scan":
+    if node.op.is_scan:
         return node.attrs["length"] * sum(map(node_nanoseconds, node.attrs["body"].nodes))
     moved = sum(map(_bytes, node.inputs)) + sum(v.type.nbytes for v in node.outputs)
     time = moved / (CACHE_PER_NS if moved < _CACHE_BYTES else MEMORY_PER_NS)
-    if node.op.name == "region":
+    if node.op.is_region:
         for inner in node.attrs["body"].nodes:
-            time += node_flops(inner) / BLAS_PER_NS if inner.op.name == "dot" else 0.0
-            time += sum(v.type.size for v in inner.outputs) * (1.0 if inner.op.name in SLOW_OPS else 0.05)
+            time += node_flops(inner) / BLAS_PER_NS if inner.op is contraction.dot else 0.0
+            time += sum(v.type.size for v in inner.outputs) * (1.0 if inner.op.is_transcendental else 0.05)
     return time
 
 
 def _bytes(value: Value) -> int:
     """Bytes of memory behind a value: a broadcast reads its source."""
-    while value.node is not None and value.node.op.name == "broadcast":
+    while value.node is not None and value.node.op is movement.broadcast:
         value = value.node.inputs[0]
     return value.type.nbytes
 
@@ -53,4 +51,4 @@ def useful_threads(graph: Graph, threads: int) -> int:
 
 def work(nodes: Iterable[Node]) -> float:
     """The nanoseconds of the products and convolutions of the whole batch on one core."""
-    return sum(node_flops(n) for n in nodes if n.op.family in ("contraction", "convolution", "scan")) / BLAS_PER_NS
+    return sum(node_flops(n) for n in nodes if n.op.is_contraction or n.op.is_scan) / BLAS_PER_NS

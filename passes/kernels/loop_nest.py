@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...ir import Builder, Graph, Node, Value
-from ...ir.ops.elementwise import CHECKS
+from ...ir.ops import contraction, creation, movement, reduction
+from ...ir.types import contiguous_strides
 from ..graph.cache_lines import round_to_line
-from ..graph.views import View, contiguous_strides, own
-from .cost import SLOW_OPS
+from ..graph.views import View, own
 from .row_tiles import RowTiles, column_tiles, even_tiles, lanes_of, tile_rows_of, whole_groups
 
 # Elements of a row where the domain is one long axis: a row and its buffers stay in the L1 cache.
@@ -24,8 +24,6 @@ CHUNK = 2048
 _PRODUCT_ROWS = 128
 LEAST_BLOCK = 256
 """Rows that are added up one after the other in any case."""
-PLACED = CHECKS | {"iota", "random_bits"}
-"""Element-wise ops that depend on the place of an element, or may stop the run."""
 # Functions such as exp take as long as all the rest of a region: with several of them, a tile has so many times fewer
 # elements, at most.
 _SLOW_TILES = 4
@@ -155,7 +153,7 @@ def block_rows(node: Node) -> int:
     """Rows that a sum over a long middle axis adds up before it begins anew: about as many as there are such blocks, as
     errors grow with both. 0 for other reductions.
     """
-    if node.op.name != "reduce_sum" or node.output.type.dtype.kind != "f" or reduction_form(node)[0] != "middle":
+    if node.op is not reduction.reduce_sum or node.output.type.dtype.kind != "f" or reduction_form(node)[0] != "middle":
         return 0
     rows = _group_rows(node)
     return max(LEAST_BLOCK, math.isqrt(rows)) if rows > LEAST_BLOCK else 0
@@ -208,7 +206,7 @@ def _merge(
 def product_of(region: Node) -> Node | None:
     """The dot at the head of a region's body, if there is one."""
     first = region.attrs["body"].nodes[:1]
-    return first[0] if first and first[0].op.name == "dot" else None
+    return first[0] if first and first[0].op is contraction.dot else None
 
 
 def tile_rows(m: int, n: int) -> int:
@@ -230,7 +228,7 @@ def _without_product(body: Graph) -> Graph:
 
 def is_collected(value: Value) -> bool:
     """Whether an output of a region's body is a concatenation of values that the region makes."""
-    return value.node is not None and value.node.op.name == "concatenate"
+    return value.node is not None and value.node.op is movement.concatenate
 
 
 def _parts(body: Graph) -> tuple[Graph, dict[Value, Part]]:
@@ -246,7 +244,7 @@ def _parts(body: Graph) -> tuple[Graph, dict[Value, Part]]:
         for value in node.inputs:
             parts[value] = Part(o, View(value, done * strides[axis], value.type.shape, strides))
             done += value.type.shape[axis]
-    nodes = [node for node in body.nodes if node.op.name != "concatenate"]
+    nodes = [node for node in body.nodes if node.op is not movement.concatenate]
     outputs = [v for v in body.outputs if not is_collected(v)]
     return Graph(body.inputs, nodes, [*outputs, *parts]), parts
 
@@ -260,7 +258,7 @@ def loop_nest(region: Node, views: Mapping[Value, View], cut: RowTiles | None = 
     body, parts = _parts(body)
     domain: tuple[int, ...] = region.attrs["domain"]
     rows: int = region.attrs["rows"]
-    crossing = [n for n in body.nodes if n.op.name.startswith("reduce_") and _is_crossing(n, domain)]
+    crossing = [n for n in body.nodes if n.op.is_reduction and _is_crossing(n, domain)]
     where: dict[Value, View] = {}
     scalars: dict[Value, int] = {}
     row_shape = domain if rows < 0 else domain[:rows]
@@ -275,7 +273,7 @@ def loop_nest(region: Node, views: Mapping[Value, View], cut: RowTiles | None = 
             where[value] = parts[value].view if value in parts else own(value)
     row_count = max(len(domain) - 1, 0) if rows < 0 else rows
     full_strides = {v: _squeeze(w.shape, w.strides) for v, w in where.items()}
-    needs_index = any(n.op.name in ("iota",) for n in body.nodes)
+    needs_index = any(n.op is creation.iota for n in body.nodes)
     chunked = False
     if rows < 0 and (not needs_index or len(domain) == 1) and product is None:
         lengths, merged = _merge(domain, list(full_strides.values()))
@@ -289,7 +287,7 @@ def loop_nest(region: Node, views: Mapping[Value, View], cut: RowTiles | None = 
             full_strides, domain, row_count = dict(zip(full_strides, merged)), lengths, len(lengths) - 1
     kinds = _kinds(body, domain, row_count, crossing, chunked)
     kinds.update((v, "scalar") for v in scalars)
-    keys = (v for n in body.nodes if n.op.name == "random_bits" for v in n.inputs)
+    keys = (v for n in body.nodes if n.op is creation.random_bits for v in n.inputs)
     kinds.update((v, "scalar") for v in keys if is_free(v) and v not in body.outputs)
     row_lengths, column_lengths = domain[:row_count], domain[row_count:]
     accesses: dict[Value, Access] = {}
@@ -375,7 +373,7 @@ def _tiles(nest: LoopNest) -> RowTiles:
     """
     if nest.crossings and not nest.chunked:
         return summed_tiles(nest.crossings[0])
-    slow = sum(n.op.name in SLOW_OPS for n in nest.body.nodes if nest.kinds[n.outputs[0]] == "full")
+    slow = sum(n.op.is_transcendental for n in nest.body.nodes if nest.kinds[n.outputs[0]] == "full")
     return even_tiles(nest.rows, tile_rows_of(nest.columns, 1 if nest.crossings else max(1, min(slow, _SLOW_TILES))))
 
 
@@ -389,7 +387,7 @@ def _walk_together(nest: LoopNest) -> None:
         return
     dense = ((nest.columns,), (1,))
     alike = len(nest.row_axes) == len(nest.column_axes) == 1
-    alike = alike and not any(n.op.name in PLACED for n in nest.body.nodes)
+    alike = alike and not any(n.op.depends_on_place for n in nest.body.nodes)
     alike = alike and not nest.buffers and "row" not in nest.kinds.values()
     for value, access in nest.accesses.items():
         if nest.kinds[value] == "full" and (access.row_strides, access.column_strides) != dense:
@@ -406,7 +404,7 @@ def _sweep(nest: LoopNest) -> None:
     for node in nest.body.nodes:
         at = max((ready[v] for v in node.inputs), default=0)
         kind = nest.kinds[node.outputs[0]]
-        reduces = kind == "crossing" or (kind == "row" and node.op.family == "reduction")
+        reduces = kind == "crossing" or (kind == "row" and node.op.is_reduction)
         if reduces and nest.kinds[node.inputs[0]] == "full":
             # A row's reduction ends its sweep.
             for value in node.outputs:
@@ -430,7 +428,7 @@ def _sweep(nest: LoopNest) -> None:
         else:
             nest.row_nodes[at].append(node)
             reading = at
-            if node.op.family == "reduction" and nest.kinds[node.inputs[0]] == "full":
+            if node.op.is_reduction and nest.kinds[node.inputs[0]] == "full":
                 reading = at - 1
                 value = node.inputs[0]
                 if not by_columns(nest, node) and not _readable(nest, value, outputs):
@@ -450,7 +448,7 @@ def by_columns(nest: LoopNest, node: Node) -> bool:
 
 def is_free(value: Value) -> bool:
     """Whether a full value is made anew wherever it is read."""
-    return value.node is not None and value.node.op.name in ("full", "iota")
+    return value.node is not None and value.node.op.is_generated
 
 
 def _readable(nest: LoopNest, value: Value, outputs: set[Value]) -> bool:

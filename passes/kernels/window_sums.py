@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from ...ir import Node
+from ...ir.ops import window
 from ..graph.cache_lines import round_to_line
 
 # Places of a window that are added up one after the other, at most; and those of a section where there are more.
@@ -18,7 +19,7 @@ def section(node: Node) -> int:
     """
     size: tuple[int, ...] = node.attrs["size"]
     places = math.prod(size)
-    sums = node.op.name in ("window_sum", "window_spread", "window_put")
+    sums = node.op in (window.window_sum, window.window_spread, window.window_put)
     return max(_SECTION, math.isqrt(places)) if sums and places > _MOST_IN_A_ROW else 0
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...ir import Graph, Node, Value
-from ..graph.views import VIEW_OPS, View
+from ..graph.views import View
 from ..kernels.accumulators import carried_input
 
 
@@ -24,12 +24,12 @@ class Step:
 
 def read_bases(node: Node, views: Mapping[Value, View]) -> list[Value]:
     """The arrays that a node reads, each once; views read nothing."""
-    return list(dict.fromkeys(views[v].base for v in node.inputs)) if node.op.name not in VIEW_OPS else []
+    return list(dict.fromkeys(views[v].base for v in node.inputs)) if not node.op.is_view else []
 
 
 def steps(graph: Graph, views: Mapping[Value, View], nodes: Iterable[Node]) -> list[Step]:
     """What each of the `nodes` of the graph, in this order, does to the bytes that are live; inputs never die."""
-    order = [node for node in nodes if node.op.name not in VIEW_OPS and node.op.name != "constant"]
+    order = [node for node in nodes if node.op.has_kernel]
     last = {base: node for node in order for base in read_bases(node, views)}
     kept = {views[v].base for v in graph.outputs}
     overwriting = {graph.outputs[i] for i in graph.aliases}
@@ -60,7 +60,7 @@ def steps(graph: Graph, views: Mapping[Value, View], nodes: Iterable[Node]) -> l
 
 def _written_over(node: Node, value: Value, dying: Collection[Value], views: Mapping[Value, View]) -> Value | None:
     """The one of the `dying` arrays that an output of a node may be written over."""
-    if node.op.name == "region":
+    if node.op.is_region:
         same = (value.type.dtype, value.type.size)
         return next((base for base in dying if (base.type.dtype, base.type.size) == same), None)
     begins = carried_input(node, value.index)

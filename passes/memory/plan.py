@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ...ir import Graph, Node, Value
-from ...ir.ops.window import WINDOW_OPS
+from ...ir import Graph, Node, Value, node_workspace
+from ...ir.ops import indexing, reduction
 from ..graph.cache_lines import round_to_line
 from ..graph.scan import Scan
-from ..graph.views import VIEW_OPS, View, resolve_views
-from ..kernels import conv_tiles, matmul_tiles, running_sums, window_sums
+from ..graph.views import View, resolve_views
+from ..kernels import conv_tiles, matmul_tiles, window_sums
 from ..kernels.accumulators import carried_input, links, reads_of_bases
 from ..kernels.conv_epilogue import epilogue_of
 from ..kernels.loop_nest import LoopNest, is_collected, loop_nest
@@ -105,10 +105,10 @@ def plan(
     views = resolve_views(graph.inputs, graph.nodes)
     # A view would never be written.
     assert all(v.node is not None and views[v].base is v for v in graph.outputs), "an output is a view"
-    units = [n for n in graph.nodes if n.op.name not in VIEW_OPS and n.op.name != "constant"]
-    constants = [n.output for n in graph.nodes if n.op.name == "constant"]
-    nests = {n: loop_nest(n, views) for n in units if n.op.name == "region"}
-    epilogues = {n: e for n in units if n.op.name == "conv_region" and (e := epilogue_of(n)) is not None}
+    units = [n for n in graph.nodes if n.op.has_kernel]
+    constants = [n.output for n in graph.nodes if n.op.is_stored]
+    nests = {n: loop_nest(n, views) for n in units if n.op.is_region}
+    epilogues = {n: e for n in units if n.op.is_conv_region and (e := epilogue_of(n)) is not None}
     for node, epilogue in epilogues.items():
         tiles = conv_tiles.conv_tiles(node)
         assert tiles is not None
@@ -118,7 +118,7 @@ def plan(
         n: known.get(n.attrs["body"])
         or plan(n.attrs["body"], threads, False, copies if nested else parallel_iterations(n), True)
         for n in units
-        if n.op.name == "scan"
+        if n.op.is_scan
     }
     scratch_bytes = {n: _scratch_bytes(n, nests, bodies, views, threads, copies, nested) for n in units}
     for node, epilogue in epilogues.items():
@@ -161,7 +161,7 @@ def plan(
         reading = Counter(views[v].base for v in node.inputs)
         for o, value in enumerate(node.outputs):
             target = locations.get(value)
-            if node.op.name == "region":
+            if node.op.is_region:
                 i = _overwritable(
                     node, o, nests[node], views, reading, locations, target, owner, last_reader, now, taken
                 )
@@ -242,20 +242,22 @@ def _scratch_bytes(
         apart = parallel_iterations(node) if not nested and run_concurrently(node, threads) else 1
         return round_to_line(bodies[node].arena_bytes) * apart
     nest = nests.get(node)
-    if node.op.name == "moments":
+    if node.op is reduction.moments:
         return MomentTiles.of(node).scratch_bytes(threads)
-    if node.op.name in WINDOW_OPS:
+    if node.op.family == "window":
         return threads * window_sums.line_bytes(node)
-    if node.op.name == "cumsum":
-        return threads * running_sums.line_bytes(node)
-    if node.op.name == "scatter_add":
+    if node.op is indexing.scatter_add:
         return threads * ScatterSums.of(node).worker_bytes
     if node.op.family == "convolution":
         own = conv_tiles.scratch_bytes(node, threads, views)
         return own if nest is None else own + threads * nest.buffer_bytes + nest.partial_bytes
     if node.op.family == "contraction":
         return matmul_tiles.scratch_bytes(views[node.inputs[0]], views[node.inputs[1]], threads, copies)
-    return 0 if nest is None else threads * nest.buffer_bytes + nest.partial_bytes
+    return (
+        threads * round_to_line(node_workspace(node))
+        if nest is None
+        else threads * nest.buffer_bytes + nest.partial_bytes
+    )
 
 
 def _begun_in_place(
@@ -269,7 +271,7 @@ def _begun_in_place(
     begun: dict[Value, Value] = {}
     runs = set(units)
     for node in units:
-        if node.op.name != "scan":
+        if not node.op.is_scan:
             continue
         scan = Scan(node)
         read = Counter(views[v].base for v in node.inputs)

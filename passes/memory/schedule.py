@@ -9,9 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ...ir import Graph, Node, Value
-from ...ir.ops.elementwise import CHECKS
 from ..graph.rewrite import Pass
-from ..graph.views import VIEW_OPS, View, resolve_views
+from ..graph.views import View, resolve_views
 from ..kernels.accumulators import links, reads_of_bases
 from .live_bytes import most_bytes, read_bases, steps
 
@@ -36,13 +35,6 @@ class Schedule(Pass):
         return Graph(graph.inputs, best, graph.outputs, graph.aliases, graph.output_names)
 
 
-def may_stop(node: Node) -> bool:
-    """Whether running the node may find what it must refuse, so that nothing may be overwritten before."""
-    if node.op.name in ("region", "scan"):
-        return any(may_stop(inner) for inner in node.attrs["body"].nodes)
-    return node.op.name in ("gather", "scatter_add") or node.op.name in CHECKS
-
-
 def _writers(graph: Graph, views: Mapping[Value, View]) -> dict[Value, Node]:
     """For each input that an output overwrites, the first node that does so: the one that makes this output, unless
     others before it have added to the same sum.
@@ -61,9 +53,9 @@ def _stoppers(graph: Graph) -> list[Node]:
     found: list[Node] = []
     checked: set[tuple[Value, int]] = set()
     for node in graph.nodes:
-        if not may_stop(node):
+        if not node.can_trap:
             continue
-        if node.op.name not in ("region", "scan"):
+        if node.op.family == "indexing":
             axis: int = node.attrs["axis"]
             indices = (node.inputs[1], node.inputs[0].type.shape[axis])
             if indices in checked:
@@ -80,7 +72,7 @@ def _wanted_before(
     stoppers = dict.fromkeys(_stoppers(graph)) if writers else {}
     before = {writer: dict(stoppers) for writer in writers.values()}
     for node in graph.nodes:
-        if node.op.name not in VIEW_OPS:
+        if not node.op.is_view:
             for value in node.inputs:
                 writer = writers.get(views[value].base)
                 if writer is not None and writer is not node:
@@ -168,11 +160,11 @@ def _order(graph: Graph, views: Mapping[Value, View], frugal: bool) -> list[Node
         return freed - made(node)
 
     def made(node: Node) -> int:
-        return sum(v.type.nbytes for v in node.outputs if node.op.name not in VIEW_OPS and v not in overwriting)
+        return sum(v.type.nbytes for v in node.outputs if not node.op.is_view and v not in overwriting)
 
     def priority(node: Node) -> tuple[bool, int, int, int]:
         """Views and numbers first: they cost nothing, and what waits for them may free much."""
-        costly = node.op.name not in VIEW_OPS and any(v.type.nbytes > _NUMBER_BYTES for v in node.outputs)
+        costly = not node.op.is_view and any(v.type.nbytes > _NUMBER_BYTES for v in node.outputs)
         if not (frugal and costly):
             return costly, 0, 0, rank[node]
         return costly, -gain(node), made(node), rank[node]
@@ -239,7 +231,7 @@ def phases(
         needed = step.made + scratch.get(node, 0)
         # What others of a phase read cannot be written over.
         beside = needed + sum(v.type.nbytes for v in step.over if v in read)
-        loops = bool(result) and node.op.name == result[-1][-1].op.name == "scan"
+        loops = bool(result) and node.op.is_scan and result[-1][-1].op.is_scan
         if latest == len(result) - 1 or not result or (held + beside > most and not loops):
             result.append([])
             held, beside, read = live, needed, set[Value]()

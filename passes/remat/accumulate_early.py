@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...ir import Graph, Node
+from ...ir.ops import elementwise as ew
 from ..graph.rewrite import Pass
 
 # Additions by themselves that make a sum a long one; the last one goes with what reads the sum.
@@ -30,7 +31,7 @@ class AccumulateEarly(Pass):
 
     def applies(self, graph: Graph) -> bool:
         """Whether it moves anything, in the bodies of loops too."""
-        bodies = (node.attrs["body"] for node in graph.nodes if node.op.name == "scan")
+        bodies = (node.attrs["body"] for node in graph.nodes if node.op.is_scan)
         return bool(_moved(graph)) or any(map(self.applies, bodies))
 
 
@@ -40,7 +41,7 @@ def _moved(graph: Graph) -> set[Node]:
     sums: dict[Node, list[Node]] = {}  # additions of the sum that an addition belongs to
     for node in graph.nodes:
         body = node.attrs.get("body")
-        if node.op.name == "region" and isinstance(body, Graph) and [n.op.name for n in body.nodes] == ["add"]:
+        if node.op.is_region and isinstance(body, Graph) and [n.op for n in body.nodes] == [ew.add]:
             terms = (v.node for v in node.inputs if len(readers[v]) == 1)
             sums[node] = next((sums[term] for term in terms if term is not None and term in sums), list[Node]())
             sums[node].append(node)

@@ -5,18 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ...ir import OPS, Builder, Graph, Node, Value
+from ...ir import OPS, Builder, Graph, Node, Recompute, Value
 from ...ir.ops.movement import slice_along
 from ..autodiff.min_cut_remat import cheapest_cut
 from ..graph.dead_code import live_nodes
 from ..graph.rewrite import Pass, all_nodes
 from ..graph.scan import Scan, carried_in_place, emit_only_step, emit_scan, step_type
-from ..graph.views import VIEW_OPS
 
-# What takes long: with `products` nothing of it is computed twice.
-_PRODUCTS = frozenset({"contraction", "convolution", "scan", "custom"})
-# What happens once.
-_ONCE = frozenset({"custom", "all_reduce", "save"})
 _SHORTEST = 4
 """Steps of the shortest loop that is cut."""
 _WORTH_CUTTING = 0.75
@@ -47,7 +42,7 @@ class CheckpointScans(Pass):
 
     def applies(self, graph: Graph) -> bool:
         """Whether there is a loop to cut, at any depth."""
-        bodies = (node.attrs["body"] for node in graph.nodes if node.op.name == "scan")
+        bodies = (node.attrs["body"] for node in graph.nodes if node.op.is_scan)
         return bool(_loops(graph, self)) or any(map(self.applies, bodies))
 
     def __call__(self, graph: Graph) -> Graph:
@@ -70,7 +65,7 @@ class CheckpointScans(Pass):
 
 def _apart(b: Builder, value: Value) -> Value:
     """The value in a place of its own, as a graph's outputs are."""
-    return b.emit(OPS["copy"], value) if value.node is None or value.node.op.name in VIEW_OPS else value
+    return b.emit(OPS["copy"], value) if value.node is None or value.node.op.is_view else value
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +131,9 @@ def _derivative(node: Node, users: Mapping[Value, Sequence[Node]], place: Mappin
     if not node.op.is_scan or node.origin.role != "forward":
         return None
     scan = Scan(node)
-    if not scan.carries or scan.length < _SHORTEST or any(n.op.name in _ONCE for n in all_nodes(scan.body)):
+    if not scan.carries or scan.length < _SHORTEST:
+        return None
+    if any(n.op.recompute is Recompute.NEVER for n in all_nodes(scan.body)):
         return None
     # Loops that read what this one gives as their own sequences run backwards before it does.
     for reader in sorted({reader for v in scan.ys for reader in users[v]}, key=place.__getitem__, reverse=True):
@@ -160,7 +157,7 @@ def _in_segments(
         again, given = _without_products(node, wanted)
         dropped = [v for v in dropped if body.outputs[v.index] not in given]
         needed = live_nodes([n for n in again.nodes if set(given).isdisjoint(n.outputs)], again.outputs[:carries])
-        if any(n.op.family in _PRODUCTS and n.op.name != "scan" for n in needed):
+        if any(n.op.is_contraction for n in needed):
             return None
     start = sum(v.type.nbytes for v in scan.new_carries)
     step = sum(body.outputs[v.index].type.nbytes for v in dropped)
@@ -172,6 +169,11 @@ def _in_segments(
     return loop if held < _WORTH_CUTTING * step * length else None
 
 
+def _has_products(node: Node) -> bool:
+    """Whether a node takes long: with `products` none of these runs twice."""
+    return node.op.is_contraction or node.op.is_scan
+
+
 def _behind_products(node: Node, wanted: Sequence[Value]) -> list[Value]:
     """The values of a body of the fewest bytes from which, and from what is there anyway, the `wanted` ones are made
     without a product.
@@ -181,7 +183,7 @@ def _behind_products(node: Node, wanted: Sequence[Value]) -> list[Value]:
     same = scan.invariants()
 
     def again(value: Value) -> bool:
-        return value.node is not None and value.node.op.family not in _PRODUCTS and len(value.node.outputs) == 1
+        return value.node is not None and not _has_products(value.node) and len(value.node.outputs) == 1
 
     def weight(value: Value) -> int:
         return value.type.nbytes if value in computed or (value.node is not None and value not in same) else 0
@@ -196,7 +198,7 @@ def _without_products(node: Node, wanted: Sequence[int]) -> tuple[Graph, list[Va
     given stacks of that loop.
     """
     body: Graph = node.attrs["body"]
-    if all(n.op.name != "scan" for n in body.nodes):
+    if all(not n.op.is_scan for n in body.nodes):
         return body, _behind_products(node, [body.outputs[i] for i in wanted])
     b = Builder()
     new: dict[Value, Value] = {}
@@ -205,7 +207,7 @@ def _without_products(node: Node, wanted: Sequence[int]) -> tuple[Graph, list[Va
         b.nodes.append(inner)
         b.origin = inner.origin
         inputs = [new.get(v, v) for v in inner.inputs]
-        if inner.op.name == "scan":
+        if inner.op.is_scan:
             new.update(_given_stacks(b, inner, inputs, given))
         elif inputs != list(inner.inputs):
             new.update(zip(inner.outputs, b.copy(inner, inputs).outputs))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ...ir import Graph, Node, Value
 from ..graph.comparisons import compares
 from ..graph.rewrite import Pass
-from ..graph.views import VIEW_OPS, resolve_views
+from ..graph.views import resolve_views
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class DelayComparisons(Pass):
         place = {node: i for i, node in enumerate(graph.nodes)}
         readers: dict[Value, list[int]] = {}
         for node in graph.nodes:
-            if node.op.name not in VIEW_OPS:
+            if not node.op.is_view:
                 for base in dict.fromkeys(views[v].base for v in node.inputs):
                     readers.setdefault(base, []).append(place[node])
         kept = set(graph.outputs)
@@ -42,4 +42,3 @@ class DelayComparisons(Pass):
             order += [] if node in moved else [node]
             order += behind.get(i, ())
         return Graph(graph.inputs, order, graph.outputs, graph.aliases, graph.output_names)
-

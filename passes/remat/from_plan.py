@@ -6,19 +6,13 @@ from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ...ir import Builder, Graph, Node, Value, node_flops
-from ...ir.ops.elementwise import CHECKS
+from ...ir import Builder, Graph, Node, Recompute, Value, node_flops
 from ..fusion.regions import Fuse
-from ..graph.views import VIEW_OPS, base_of
+from ..graph.rewrite import all_nodes
+from ..graph.views import base_of
 from ..kernels.cost import node_nanoseconds
 from ..memory.plan import Plan, can_be_written_over
-from ..memory.schedule import may_stop
 from .problem import Problem, Run, Unit
-
-# Ops that write over what they read, whose second run would be another event, or that the user wants once.
-_ONCE = frozenset({"scatter_add", "custom", "all_reduce", "save"})
-# Ops that look up what their second input says.
-_LOOK_UPS = frozenset({"gather", "scatter_add"})
 
 
 @dataclass
@@ -73,7 +67,7 @@ class GraphProblem(Problem):
                 continue
             node = self.nodes[run.unit]
             total += node.attrs.get("length", 1) * more.get(node, 0)
-            if node.op.name == "region":
+            if node.op.is_region:
                 there = [v for v in run.reads if self.maker[v] == run.unit]
                 total += sum(map(node_flops, self._part(run.unit, run.makes, there)))
             else:
@@ -106,7 +100,7 @@ def recompute_flops(graph: Graph) -> int:
 
 def _flops_again(node: Node) -> int:
     """Operations of a node that repeat others."""
-    if node.origin.role == "recompute" and node.op.name != "region":
+    if node.origin.role == "recompute" and not node.op.is_region:
         return node_flops(node)
     body = node.attrs.get("body")
     return node.attrs.get("length", 1) * recompute_flops(body) if isinstance(body, Graph) else 0
@@ -115,7 +109,7 @@ def _flops_again(node: Node) -> int:
 def graph_problem(plan: Plan, smallest: int = 64) -> GraphProblem:
     """The units of `plan`, in its order, with the bytes that it gives them; values of `smallest` bytes always stay."""
     graph, views = plan.graph, plan.views
-    nodes = [node for node in graph.nodes if node.op.name not in VIEW_OPS and node.op.name != "constant"]
+    nodes = [node for node in graph.nodes if node.op.has_kernel]
     values = [v for n in nodes for v in n.outputs if plan.locations[v].place == "arena" and v.type.nbytes]
     number = {value: i for i, value in enumerate(values)}
     scratch = {block.unit: block.nbytes for block in plan.blocks if block.unit is not None}
@@ -132,13 +126,13 @@ def graph_problem(plan: Plan, smallest: int = 64) -> GraphProblem:
         )
         again = len(makes) == sum(bool(v.type.nbytes) for v in node.outputs) and _may_run_again(node)
         reads = tuple(number[b] for b in bases if b in number)
-        whole = node.op.name != "region"
+        whole = not node.op.is_region
         cost = node_nanoseconds(node)
-        units.append(Unit(cost, reads, makes, scratch.get(node, 0), over, again, whole, may_stop(node)))
+        units.append(Unit(cost, reads, makes, scratch.get(node, 0), over, again, whole, node.can_trap))
         overwritten.append(min((written.get(b, len(nodes) + 1) for b in bases), default=len(nodes) + 1))
     lasting = frozenset(number[v] for v in graph.outputs if v in number)
     # What is looked up a second time is known to be in range only where the indices are the very same value.
-    indices = (views[n.inputs[1]].base for n in nodes if n.op.name in _LOOK_UPS)
+    indices = (views[n.inputs[1]].base for n in nodes if n.op.family == "indexing")
     fixed = frozenset(number[base] for base in indices if base in number)
     sizes = [v.type.nbytes for v in values]
     return GraphProblem(units, sizes, lasting, overwritten, fixed, smallest, graph=graph, nodes=nodes, values=values)
@@ -147,7 +141,7 @@ def graph_problem(plan: Plan, smallest: int = 64) -> GraphProblem:
 def _in_place(plan: Plan, node: Node) -> dict[int, int]:
     """For each output of a unit the input that it is written over, or may be where nothing reads that afterwards."""
     found = dict(plan.in_place.get(node, {}))
-    if node.op.name == "region":
+    if node.op.is_region:
         reading = Counter(plan.views[v].base for v in node.inputs)
         for o in range(len(node.outputs)):
             for i, value in enumerate(node.inputs):
@@ -170,16 +164,12 @@ def _overwriting(plan: Plan, nodes: Sequence[Node]) -> dict[Value, int]:
 
 
 def _may_run_again(node: Node) -> bool:
-    if not _ONCE.isdisjoint(_names(node)):
-        return False
-    return node.op.name == "region" or node.op.name in _LOOK_UPS or not may_stop(node)
-
-
-def _names(node: Node) -> set[str]:
-    """The ops that a node runs, itself and in its body."""
     body = node.attrs.get("body")
-    inner = map(_names, body.nodes) if isinstance(body, Graph) else ()
-    return {node.op.name}.union(*inner)
+    inner = all_nodes(body) if isinstance(body, Graph) else ()
+    if any(n.op.recompute is Recompute.NEVER for n in (node, *inner)):
+        return False
+    # Nothing is checked a second time: what a region checks is left out, and indices stay as they are.
+    return node.op.is_region or node.op.family == "indexing" or not node.can_trap
 
 
 class _Realizer:
@@ -196,11 +186,11 @@ class _Realizer:
     def graph(self, runs: Sequence[Run]) -> Graph:
         graph, problem = self.problem.graph, self.problem
         for node in graph.nodes:
-            if node.op.name == "constant":
+            if node.op.is_stored:
                 self.current[node.output] = self.b.copy(node, []).output
         for run in runs:
             node = problem.nodes[run.unit]
-            if node.op.name == "region" and (run.again or len(run.makes) < len(problem.units[run.unit].makes)):
+            if node.op.is_region and (run.again or len(run.makes) < len(problem.units[run.unit].makes)):
                 self.part(node, run)
                 continue
             origin = replace(node.origin, role="recompute") if run.again else node.origin
@@ -257,7 +247,7 @@ def _slice(node: Node, wanted: Sequence[int], there: frozenset[int], again: bool
             local[value] = b.input(value.type)
             sources.append(node.outputs[stops[value]] if value in stops else node.inputs[body.inputs.index(value)])
     for one in inner:
-        if one.op.name in CHECKS:
+        if one.op.is_check:
             local[one.output] = local[one.inputs[0]]
             continue
         origin = replace(one.origin, role="recompute") if again else one.origin

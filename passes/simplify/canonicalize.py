@@ -7,30 +7,23 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ...ir import OPS, Builder, Graph, Node, Value, node_flops
+from ...ir import Builder, Graph, Node, Op, Value, node_flops
+from ...ir.ops import contraction, convolution, creation, movement, reduction
+from ...ir.ops import elementwise as ew
 from ...ir.ops.contraction import Pair
-from ...ir.ops.window import WINDOW_OPS
 from ..graph.dead_code import without_dead_code
 from ..graph.rewrite import Pass
 from ..graph.scan import Scan
-from ..graph.views import VIEW_OPS, View, own, through
+from ..graph.views import View, own, through
 from ..kernels.accumulators import links, reads_of_bases
 from ..kernels.conv_operands import is_convolution
 from ..kernels.conv_tiles import geometry
 
-_dot = OPS["dot"]
-_copy = OPS["copy"]
-_reshape = OPS["reshape"]
-_transpose = OPS["transpose"]
-
-# Ops that read their operands as plain contiguous arrays.
-NEEDS_CONTIGUOUS = WINDOW_OPS | {
-    *("gather", "scatter_add", "cumsum", "moments", "concatenate", "pad", "scan"),
-    *("conv", "conv_add", "conv_weight_gradient", "conv_weight_gradient_add"),
-}
-
 # What a product that a loop adds up is called together with the sum.
-_ADDED = {"dot": "dot_add", "conv_weight_gradient": "conv_weight_gradient_add"}
+_ADDED = {
+    contraction.dot: contraction.dot_add,
+    convolution.conv_weight_gradient: convolution.conv_weight_gradient_add,
+}
 
 
 @dataclass(frozen=True)
@@ -89,10 +82,10 @@ class _Canonicalizer:
                 or new.node is None
                 or self.views[new].base is not new
                 or new in outputs
-                or new.node.op.name == "constant"
+                or new.node.op.is_stored
             ):
                 b.origin = value.node.origin if value.node else b.origin
-                outputs.append(self.emit("copy", new))
+                outputs.append(self.emit(ew.copy, new))
             else:
                 outputs.append(new)
         return b.graph(outputs, graph.aliases, graph.output_names)
@@ -102,19 +95,19 @@ class _Canonicalizer:
         node = value.node
         if node is None:
             return False
-        if node.op.name == "dot":
+        if node.op is contraction.dot:
             return not any(self.views[v].base is old for v in node.inputs)
         first = next((v.node for v in reversed(links(value, old, reads))), None)
         return first is not None and sum(self.views[v].base is old for v in first.inputs) == 1
 
-    def emit(self, op: str, *inputs: Value, **attrs: object) -> Value:
-        value = self.b.emit(OPS[op], *inputs, **attrs)
+    def emit(self, op: Op, *inputs: Value, **attrs: object) -> Value:
+        value = self.b.emit(op, *inputs, **attrs)
         self._enter(value)
         return value
 
     def _enter(self, value: Value) -> None:
         node = value.node
-        if node is not None and node.op.name in VIEW_OPS:
+        if node is not None and node.op.is_view:
             view = through(node, self.views[node.inputs[0]])
             assert view is not None, node
             self.views[value] = view
@@ -122,31 +115,31 @@ class _Canonicalizer:
             self.views[value] = own(value)
 
     def node(self, node: Node, inputs: list[Value]) -> list[Value]:
-        name = node.op.name
-        if name == "stop_gradient":
+        op = node.op
+        if op is ew.stop_gradient:
             return inputs
-        if name == "dot":
+        if op is contraction.dot:
             return [self.dot(node, *inputs)]
-        if name == "dot_add":
-            return [self.emit("add", inputs[2], self.dot(node, *inputs[:2]))]
-        if name == "conv_add" and geometry(node) is None:
+        if op is contraction.dot_add:
+            return [self.emit(ew.add, inputs[2], self.dot(node, *inputs[:2]))]
+        if op is convolution.conv_add and geometry(node) is None:
             x, w, total = map(self.contiguous, inputs)
-            return [self.emit("add", total, self.emit("conv", x, w, **node.attrs))]
-        if name == "add" and (total := self.added(node, *inputs) or self.joined(node, *inputs)) is not None:
+            return [self.emit(ew.add, total, self.emit(convolution.conv, x, w, **node.attrs))]
+        if op is ew.add and (total := self.added(node, *inputs) or self.joined(node, *inputs)) is not None:
             return [total]
-        if name in VIEW_OPS:
+        if op.is_view:
             return [self.view(node, inputs[0])]
-        if name.startswith("reduce_"):
+        if op.is_reduction and "axes" in node.attrs:
             return [self.reduction(node, inputs[0])]
-        if name in ("argmax", "argmin"):
+        if op.is_reduction:
             return [self.arg_reduction(node, inputs[0])]
         if _is_tiled(node):
             # Weights are packed before use, from wherever they lie.
             inputs = [v if i == 1 else self.contiguous(v) for i, v in enumerate(inputs)]
-        elif name in NEEDS_CONTIGUOUS:
+        elif not op.accepts_strides:
             inputs = [self.contiguous(v) for v in inputs]
         copied = self.b.copy(node, inputs)
-        if name == "scan":
+        if op.is_scan:
             scan = Scan(node)
             copied.attrs["body"] = Graph(scan.body.inputs, scan.body.nodes, scan.body.outputs, scan.aliases)
         for value in copied.outputs:
@@ -158,30 +151,30 @@ class _Canonicalizer:
         if self.views[value].contiguous:
             return value
         if value not in self.copies:
-            self.copies[value] = self.emit("copy", value)
+            self.copies[value] = self.emit(ew.copy, value)
         return self.copies[value]
 
     def view(self, node: Node, x: Value) -> Value:
         if through(node, self.views[x]) is None:
             x = self.contiguous(x)
-        return self.emit(node.op.name, x, **node.attrs)
+        return self.emit(node.op, x, **node.attrs)
 
     def transposed(self, x: Value, perm: tuple[int, ...]) -> Value:
-        return x if perm == tuple(range(len(perm))) else self.emit("transpose", x, perm=perm)
+        return x if perm == tuple(range(len(perm))) else self.emit(movement.transpose, x, perm=perm)
 
     def reshaped(self, x: Value, shape: tuple[int, ...]) -> Value:
         if x.type.shape == shape:
             return x
         probe = Builder()
-        node = probe.emit_node(_reshape, x, shape=shape)
+        node = probe.emit_node(movement.reshape, x, shape=shape)
         if through(node, self.views[x]) is None:
             x = self.contiguous(x)
-        return self.emit("reshape", x, shape=shape)
+        return self.emit(movement.reshape, x, shape=shape)
 
     def reduction(self, node: Node, x: Value) -> Value:
         reduced: tuple[int, ...] = node.attrs["axes"]
         if any(x.type.shape[a] == 0 for a in reduced):
-            one = node.op.name == "reduce_prod"  # the largest and the smallest of nothing are no values
+            one = node.op is reduction.reduce_prod  # the largest and the smallest of nothing are no values
             result = self.b.full(one, node.output.type)
             self._enter(result)
             return result
@@ -199,16 +192,16 @@ class _Canonicalizer:
                     run.insert(0, axis)
                 else:
                     break
-            x = self.emit(node.op.name, x, axes=tuple(run))
+            x = self.emit(node.op, x, axes=tuple(run))
             axes = axes[: len(axes) - len(run)]
         return x
 
     def arg_reduction(self, node: Node, x: Value) -> Value:
         axis, last = node.attrs["axis"], x.type.ndim - 1
         if x.type.shape[axis] == 1:
-            return self.emit("full", value=0, shape=node.output.type.shape, dtype=node.output.type.dtype)
+            return self.emit(creation.full, value=0, shape=node.output.type.shape, dtype=node.output.type.dtype)
         x = self.transposed(x, (*(i for i in range(x.type.ndim) if i != axis), axis))
-        return self.emit(node.op.name, x, axis=last)
+        return self.emit(node.op, x, axis=last)
 
     def dot(self, node: Node, x: Value, y: Value) -> Value:
         pairs: tuple[Pair, Pair] = (node.attrs["contract"], node.attrs["batch"])
@@ -225,7 +218,7 @@ class _Canonicalizer:
         batch = (tuple(range(nb)),) * 2
         contract = ((nb + 1,), (nb,))
         left, right = self.dense(left), self.dense(right)
-        product = self.emit("dot", left, right, contract=contract, batch=batch)
+        product = self.emit(contraction.dot, left, right, contract=contract, batch=batch)
         return self.reshaped(product, node.output.type.shape)
 
     def added(self, node: Node, x: Value, y: Value) -> Value | None:
@@ -234,8 +227,8 @@ class _Canonicalizer:
         """
         for carry, product, read in ((x, y, node.inputs[1]), (y, x, node.inputs[0])):
             made = product.node
-            if carry in self.carried and made is not None and made.op.name in _ADDED and self.reads[read] == 1:
-                return self.emit(_ADDED[made.op.name], *made.inputs, carry, **made.attrs)
+            if carry in self.carried and made is not None and made.op in _ADDED and self.reads[read] == 1:
+                return self.emit(_ADDED[made.op], *made.inputs, carry, **made.attrs)
         return None
 
     def joined(self, node: Node, *inputs: Value) -> Value | None:
@@ -246,21 +239,21 @@ class _Canonicalizer:
             return None
         once = [self.reads[v] == 1 for v in node.inputs]
         ways = [v.node for v, alone in zip(inputs, once) if alone and v.node is not None and _is_tiled(v.node)]
-        ways.sort(key=lambda way: (way.op.name == "conv", -node_flops(way)))
-        if not ways or ways[-1].op.name != "conv":
+        ways.sort(key=lambda way: (way.op is convolution.conv, -node_flops(way)))
+        if not ways or ways[-1].op is not convolution.conv:
             return None
         second = ways[-1]
         first = next(v for v in inputs if v is not second.output)
         if len(ways) == 1 and (all(once) or not self.is_sum(first)):
             return None
         self.b.origin = second.origin
-        return self.emit("conv_add", *second.inputs, first, **second.attrs)
+        return self.emit(convolution.conv_add, *second.inputs, first, **second.attrs)
 
     def is_sum(self, value: Value) -> bool:
         """Whether a value of the backward is computed, in memory of its own."""
         node = value.node
         own_memory = self.views[value].base is value and self.views[value].contiguous
-        return own_memory and node is not None and node.origin.role == "backward" and node.op.family == "elementwise"
+        return own_memory and node is not None and node.origin.role == "backward" and node.op.is_elementwise
 
     def dense(self, x: Value) -> Value:
         """A matrix operand that BLAS can read: one of the last two axes has stride 1, the other one no overlap."""

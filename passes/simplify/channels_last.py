@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...ir import OPS, Builder, Graph, Node, Value
-from ...ir.ops.window import WINDOW_OPS
+from ...ir import OPS, Builder, Graph, Node, Op, Value
+from ...ir.ops import creation, movement
 from ..graph.dead_code import without_dead_code
 from ..graph.rewrite import Pass
 
@@ -85,7 +85,8 @@ class _Mover:
 
     @staticmethod
     def keeps_axes(node: Node) -> bool:
-        return node.op.family == "elementwise" or node.op.name in ("pad", "slice", "reverse", "concatenate")
+        along = (movement.pad, movement.slice_, movement.reverse, movement.concatenate)
+        return node.op.is_elementwise or node.op in along
 
     def straight(self, value: Value) -> Value:
         """The value as it was."""
@@ -104,32 +105,29 @@ class _Mover:
         shape = tuple(x.type.shape[i] for i in perm)
         where = _inverse(perm)
         node = x.node
-        match node.op.name if node else "":
-            case "full":
-                assert node is not None
-                return self.b.emit(node.op, **{**node.attrs, "shape": shape})
-            case "iota":
-                assert node is not None
-                return self.b.emit(node.op, **{**node.attrs, "shape": shape, "axis": where[node.attrs["axis"]]})
-            case "broadcast":
-                assert node is not None
-                old: Perm = node.attrs["axes"]
-                axes = [where[a] for a in old]
-                order = tuple(sorted(range(len(axes)), key=axes.__getitem__))
-                source = self.transposed(node.inputs[0], order)
-                return self.b.emit(node.op, source, shape=shape, axes=tuple(sorted(axes)))
-            case _:
-                return self.b.emit(OPS["transpose"], x, perm=perm)
+        if node is None:
+            return self.b.emit(movement.transpose, x, perm=perm)
+        if node.op is creation.full:
+            return self.b.emit(node.op, **{**node.attrs, "shape": shape})
+        if node.op is creation.iota:
+            return self.b.emit(node.op, **{**node.attrs, "shape": shape, "axis": where[node.attrs["axis"]]})
+        if node.op is movement.broadcast:
+            old: Perm = node.attrs["axes"]
+            axes = [where[a] for a in old]
+            order = tuple(sorted(range(len(axes)), key=axes.__getitem__))
+            source = self.transposed(node.inputs[0], order)
+            return self.b.emit(node.op, source, shape=shape, axes=tuple(sorted(axes)))
+        return self.b.emit(movement.transpose, x, perm=perm)
 
     def moved(self, node: Node) -> _Lying | None:
         """The output where a transposition of an input moved behind the node, else None."""
-        if node.op.name == "transpose":
+        if node.op is movement.transpose:
             return self.transpose(node)
         if all(self.lying[v].perm is None for v in node.inputs):
             return None
-        if node.op.family == "elementwise":
+        if node.op.is_elementwise:
             return self.elementwise(node)
-        rule = _RULES.get(node.op.name)
+        rule = _RULES.get(node.op)
         return None if rule is None else rule(self, node)
 
     def transpose(self, node: Node) -> _Lying | None:
@@ -147,7 +145,8 @@ class _Mover:
         weights: dict[Perm | None, int] = {}
         for value in dict.fromkeys(inputs):
             lying = self.lying[value]
-            free = lying.base.node is not None and lying.base.node.op.name in ("full", "iota", "broadcast")
+            node = lying.base.node
+            free = node is not None and (node.op.is_generated or node.op is movement.broadcast)
             weights[lying.perm] = weights.get(lying.perm, 0) + (0 if free else value.type.nbytes)
         return max(weights, key=lambda perm: (weights[perm], perm is not None))
 
@@ -250,17 +249,13 @@ def _indexed(mover: _Mover, node: Node) -> _Lying | None:
     return _Lying(mover.b.emit(node.op, *inputs, axis=perm[node.attrs["axis"]], batch=0), perm)
 
 
-_REDUCTIONS = ("reduce_sum", "reduce_prod", "reduce_max", "reduce_min", "argmax", "argmin")
-
-_RULES: Mapping[str, Callable[[_Mover, Node], _Lying | None]] = {
-    "pad": _permuted("low", "high", "interior"),
-    "slice": _permuted("start", "stop", "step"),
-    "reverse": _reverse,
-    "concatenate": _along_axis,
-    "cumsum": _along_axis,
-    "reshape": _Mover.reshape,
-    "gather": _indexed,
-    "scatter_add": _indexed,
-    **dict.fromkeys(WINDOW_OPS, _window),
-    **dict.fromkeys(_REDUCTIONS, _Mover.reduction),
+_RULES: Mapping[Op, Callable[[_Mover, Node], _Lying | None]] = {
+    movement.pad: _permuted("low", "high", "interior"),
+    movement.slice_: _permuted("start", "stop", "step"),
+    movement.reverse: _reverse,
+    movement.reshape: _Mover.reshape,
+    **{op: _along_axis for op in OPS.values() if op.is_axiswise},
+    **{op: _indexed for op in OPS.values() if op.family == "indexing"},
+    **{op: _window for op in OPS.values() if op.family == "window"},
+    **{op: _Mover.reduction for op in OPS.values() if op.is_reduction},
 }

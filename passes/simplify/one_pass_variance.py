@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ...ir import OPS, Builder, Graph, Node, Value
+from ...ir import OPS, Builder, Graph, Node, Op, Value
+from ...ir.ops import creation, movement, reduction
+from ...ir.ops import elementwise as ew
 from ...ir.ops.reduction import moment
 from ..graph.dead_code import without_dead_code
 from ..graph.rewrite import Pass, rewrite_nodes
@@ -52,31 +54,31 @@ class OnePassVariance(Pass):
         return without_dead_code(rewrite_nodes(graph, rule))
 
 
-def _rows(reduction: Node) -> int | None:
+def _rows(node: Node) -> int | None:
     """How many axes a sum over the first ones reduces."""
-    axes: tuple[int, ...] = reduction.attrs.get("axes", ())
+    axes: tuple[int, ...] = node.attrs.get("axes", ())
     first = axes and axes == tuple(range(len(axes)))
-    return len(axes) if reduction.op.name == "reduce_sum" and first else None
+    return len(axes) if node.op is reduction.reduce_sum and first else None
 
 
 def _sum_before(node: Node) -> Node | None:
     """The sum of x before one of (x - mean(x))², over the same axes and in the same part of a step."""
     rows, square = _rows(node), node.inputs[0].node if node.inputs else None
-    if rows is None or square is None or square.op.name != "mul" or square.inputs[0] is not square.inputs[1]:
+    if rows is None or square is None or square.op is not ew.mul or square.inputs[0] is not square.inputs[1]:
         return None
     off = square.inputs[0].node
-    if off is None or off.op.name != "sub" or node.output.type.size < 2:
+    if off is None or off.op is not ew.sub or node.output.type.size < 2:
         return None
     x, repeated = off.inputs
-    mean = _made_by(repeated, "broadcast")
+    mean = _made_by(repeated, movement.broadcast)
     if mean is None or mean.attrs["axes"] != tuple(range(rows, x.type.ndim)):
         return None
-    scaled = _made_by(mean.inputs[0], "mul")
+    scaled = _made_by(mean.inputs[0], ew.mul)
     if scaled is None:
         return None
     share = x.type.dtype.type(1 / max(math.prod(x.type.shape[:rows]), 1))
     for value, factor in (scaled.inputs, scaled.inputs[::-1]):
-        total, number = _made_by(value, "reduce_sum"), _made_by(factor, "full")
+        total, number = _made_by(value, reduction.reduce_sum), _made_by(factor, creation.full)
         if total is None or number is None or x.type.dtype.type(number.attrs["value"]) != share:
             continue
         if total.inputs[0] is x and _rows(total) == rows and total.origin.role == node.origin.role:
@@ -84,12 +86,12 @@ def _sum_before(node: Node) -> Node | None:
     return None
 
 
-def _made_by(value: Value, op: str) -> Node | None:
+def _made_by(value: Value, op: Op) -> Node | None:
     """The node of an op that makes a value, whatever axes of length 1 this was given; None if it is of another op."""
     node = value.node
-    while node is not None and node.op.name == "reshape" != op:
+    while node is not None and node.op is movement.reshape and op is not movement.reshape:
         if squeezed(node.inputs[0].type.shape) != squeezed(node.output.type.shape):
             return None
         node = node.inputs[0].node
-    return node if node is not None and node.op.name == op else None
+    return node if node is not None and node.op is op else None
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...ir import OPS, Builder, Graph, Node, Origin, Value
-from ...ir.ops.elementwise import CHECKS
+from ...ir.ops import elementwise as ew
+from ...ir.ops import movement
 from ..graph.dead_code import without_dead_code
 from ..graph.rewrite import Pass
 
@@ -52,7 +53,7 @@ class PushSlices(Pass):
         for node in graph.nodes:
             if node in split:
                 continue
-            if node.op.name == "slice" and node.inputs[0].node in split:
+            if node.op is movement.slice_ and node.inputs[0].node in split:
                 mapping[node.output] = part(node.inputs[0], _bounds(node), node.origin)
             else:
                 copied = b.copy(node, [mapping[v] for v in node.inputs])
@@ -73,14 +74,14 @@ def _split_nodes(graph: Graph) -> set[Node]:
     outputs = set(graph.outputs)
     read: dict[Node, dict[_Bounds, int]] = {}
     for node in reversed(graph.nodes):
-        if node.op.family != "elementwise" or node.op.name == "copy" or node.op.name in CHECKS or not node.inputs:
+        if not node.op.is_elementwise or node.op.is_check or node.op is ew.copy:
             continue
         readers = users[node.output]
         if not readers or node.output in outputs:
             continue
         found: dict[_Bounds, int] = {}
         for reader in readers:
-            if reader.op.name == "slice" and all(r.op.family == "elementwise" for r in users[reader.output]):
+            if reader.op is movement.slice_ and all(r.op.is_elementwise for r in users[reader.output]):
                 found[_bounds(reader)] = reader.output.type.size
             elif reader in read:
                 found.update(read[reader])

@@ -9,8 +9,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from ...ir import OPS, ArrayType, Builder, Graph, Node, Value, is_float
-from ...ir.ops.elementwise import CHECKS
+from ...ir import OPS, ArrayType, Builder, Graph, Node, Op, Value, is_float
+from ...ir.ops import elementwise as ew
+from ...ir.ops import movement, reduction, window
 from ...ir.types import Array
 from ..graph.dead_code import without_dead_parts
 from ..graph.rewrite import Pass, rewrite_nodes
@@ -45,7 +46,7 @@ class Simplify(Pass):
         seen: dict[Any, tuple[Value, ...]] = {}
 
         def rule(b: Builder, node: Node, inputs: list[Value]) -> list[Value] | None:
-            if node.op.name == "scan":
+            if node.op.is_scan:
                 return simpler_scan(b, node, inputs, self, once)
             simple = _simpler(b, node, inputs)
             return [simple] if simple is not None else once(b, node, inputs)
@@ -60,9 +61,6 @@ class Simplify(Pass):
         return without_dead_parts(rewrite_nodes(graph, rule))
 
 
-_COMPARISONS = frozenset({"gt", "ge", "lt", "le", "eq", "ne"})
-
-
 def _power_of_two(value: float | int | bool | None) -> bool:
     return isinstance(value, float) and value != 0.0 and math.isfinite(value) and abs(math.frexp(value)[0]) == 0.5
 
@@ -71,8 +69,8 @@ def _full(b: Builder, node: Node, value: float | int | bool) -> Value:
     return b.full(value, node.output.type)
 
 
-def _made_by(value: Value, op: str) -> Node | None:
-    return value.node if value.node is not None and value.node.op.name == op else None
+def _made_by(value: Value, op: Op) -> Node | None:
+    return value.node if value.node is not None and value.node.op is op else None
 
 
 def _add(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
@@ -97,7 +95,7 @@ def _is_negative(value: float | int | bool) -> bool:
 
 def _join_pads(b: Builder, x: Value, y: Value) -> Value | None:
     """Two arrays in a field of zeros, the second right behind the first along one axis: the gradients of two slices."""
-    first, second = _made_by(x, "pad"), _made_by(y, "pad")
+    first, second = _made_by(x, movement.pad), _made_by(y, movement.pad)
     if (
         first is None
         or second is None
@@ -123,7 +121,7 @@ def _join_pads(b: Builder, x: Value, y: Value) -> Value | None:
 
 def _parts(x: Value, axis: int) -> list[Value]:
     """What `x` was joined of along `axis`."""
-    node = _made_by(x, "concatenate")
+    node = _made_by(x, movement.concatenate)
     return list(node.inputs) if node is not None and node.attrs["axis"] == axis else [x]
 
 
@@ -149,7 +147,7 @@ def _div(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
 
 
 def _neg(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
-    inner = _made_by(inputs[0], "neg")
+    inner = _made_by(inputs[0], ew.neg)
     return inner.inputs[0] if inner else None
 
 
@@ -174,8 +172,8 @@ def _select_windows(b: Builder, condition: Value, x: Value, y: Value) -> Value |
     """What is put to the largest element of each window may as well be selected window by window: the comparison of
     that element with a number is the one of the largest.
     """
-    put, compared = _made_by(x, "window_put"), condition.node
-    if put is None or compared is None or compared.op.name not in _COMPARISONS or fill_value(y) != 0:
+    put, compared = _made_by(x, window.window_put), condition.node
+    if put is None or compared is None or compared.op not in ew.COMPARISONS or fill_value(y) != 0:
         return None
     number = fill_value(compared.inputs[1])
     largest = _largest(put.inputs[1], compared.inputs[0], put)
@@ -199,7 +197,7 @@ def _reshape(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
     (x,) = inputs
     if x.type == node.output.type:
         return x
-    inner = _made_by(x, "reshape")
+    inner = _made_by(x, movement.reshape)
     if inner:
         return _reshape_to(b, inner.inputs[0], node.output.type)
     return _view_of_full(b, node, inputs)
@@ -212,7 +210,7 @@ def _reshape_to(b: Builder, x: Value, type: ArrayType) -> Value:
 def _transpose(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
     (x,) = inputs
     perm: tuple[int, ...] = node.attrs["perm"]
-    inner = _made_by(x, "transpose")
+    inner = _made_by(x, movement.transpose)
     if inner:
         x, perm = inner.inputs[0], tuple(inner.attrs["perm"][i] for i in perm)
     if perm == tuple(range(len(perm))):
@@ -222,7 +220,7 @@ def _transpose(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
 
 def _broadcast(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
     (x,) = inputs
-    inner = _made_by(x, "broadcast")
+    inner = _made_by(x, movement.broadcast)
     if x.type == node.output.type:
         return x
     if inner:
@@ -290,10 +288,10 @@ def _largest(places: Value, x: Value, like: Node) -> Node | None:
     """The largest elements of windows over `x` whose places these are; None where they are other places, or windows
     otherwise than those of `like`.
     """
-    found = _made_by(places, "window_find")
+    found = _made_by(places, window.window_find)
     if found is None or found.inputs[0] is not x:
         return None
-    largest = _made_by(found.inputs[1], "window_max")
+    largest = _made_by(found.inputs[1], window.window_max)
     if largest is None or largest.inputs[0] is not x or largest.attrs != found.attrs:
         return None
     return largest if all(like.attrs[name] == value for name, value in largest.attrs.items()) else None
@@ -303,40 +301,40 @@ def _copy(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
     return inputs[0]
 
 
-_RULES: dict[str, Callable[[Builder, Node, list[Value]], Value | None]] = {
-    "add": _add,
-    "sub": _sub,
-    "mul": _mul,
-    "div": _div,
-    "neg": _neg,
-    "pow": _pow,
-    "select": _select,
-    "cast": _cast,
-    "reshape": _reshape,
-    "transpose": _transpose,
-    "broadcast": _broadcast,
-    "slice": _slice,
-    "pad": lambda b, node, inputs: inputs[0] if inputs[0].type == node.output.type else None,
-    "reverse": _reverse,
-    "concatenate": _concatenate,
-    "reduce_sum": _sum,
-    "reduce_prod": _reduce,
-    "reduce_max": _reduce,
-    "reduce_min": _reduce,
-    "window_pick": _window_pick,
-    "copy": _copy,
+_RULES: dict[Op, Callable[[Builder, Node, list[Value]], Value | None]] = {
+    ew.add: _add,
+    ew.sub: _sub,
+    ew.mul: _mul,
+    ew.div: _div,
+    ew.neg: _neg,
+    ew.pow: _pow,
+    ew.select: _select,
+    ew.cast: _cast,
+    movement.reshape: _reshape,
+    movement.transpose: _transpose,
+    movement.broadcast: _broadcast,
+    movement.slice_: _slice,
+    movement.pad: lambda b, node, inputs: inputs[0] if inputs[0].type == node.output.type else None,
+    movement.reverse: _reverse,
+    movement.concatenate: _concatenate,
+    reduction.reduce_sum: _sum,
+    reduction.reduce_prod: _reduce,
+    reduction.reduce_max: _reduce,
+    reduction.reduce_min: _reduce,
+    window.window_pick: _window_pick,
+    ew.copy: _copy,
 }
 
 
 def _simpler(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
-    rule = _RULES.get(node.op.name)
+    rule = _RULES.get(node.op)
     simple = rule(b, node, inputs) if rule else None
     return simple if simple is not None else _fold(b, node, inputs)
 
 
 def _fold(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
     """An element-wise op on filled arrays, computed once on scalars."""
-    if node.op.family != "elementwise" or not inputs or node.op.name in CHECKS or node.op.name == "stop_gradient":
+    if not node.op.is_elementwise or node.op.is_check or node.op is ew.stop_gradient:
         return None
     values: list[float | int | bool] = []
     for x in inputs:

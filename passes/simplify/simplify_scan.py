@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ...ir import OPS, ArrayType, Builder, Graph, Node, Value
+from ...ir.ops import creation, movement
 from ..graph.scan import Scan, emit_only_step
 
 Emit = Callable[[Builder, Node, list[Value]], list[Value]]
@@ -13,7 +14,7 @@ Emit = Callable[[Builder, Node, list[Value]], list[Value]]
 
 def fill_value(value: Value) -> float | int | bool | None:
     """The number that fills the whole array, where it is a `full`."""
-    return value.node.attrs["value"] if value.node is not None and value.node.op.name == "full" else None
+    return value.node.attrs["value"] if value.node is not None and value.node.op is creation.full else None
 
 
 def last_carry(stack: Value, attrs: Mapping[str, Any]) -> Value | None:
@@ -133,4 +134,4 @@ class _Loop:
 def _broadcast_over_steps(x: Value) -> Node | None:
     """The node that broadcasts along the steps, if that is what makes the sequence."""
     node = x.node
-    return node if node is not None and node.op.name == "broadcast" and 0 not in node.attrs["axes"] else None
+    return node if node is not None and node.op is movement.broadcast and 0 not in node.attrs["axes"] else None

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 from ...ir import OPS, Builder, Graph, Node, Value
+from ...ir.ops import convolution, movement
 from ...ir.ops.movement import slice_along
 from ..graph.dead_code import without_dead_code
 from ..graph.rewrite import Pass, rewrite_nodes
 from ..kernels.conv_tiles import geometry
 from ..kernels.register_tiles import VECTOR_BYTES
-from .canonicalize import NEEDS_CONTIGUOUS
 
 _Bounds = tuple[int, int]
 """The first channel, and the one behind the last."""
@@ -36,8 +36,8 @@ class SplitConcatConv(Pass):
         users = graph.users()
         outputs = set(graph.outputs)
         inner = [n for n in graph.nodes if outputs.isdisjoint(n.outputs)]
-        joins = {n for n in inner if n.op.name == "concatenate" and _may_stay_apart(n, users[n.output])}
-        cut = {n for n in inner if n.op.name == "conv" and _is_read_in_parts(n, users)}
+        joins = {n for n in inner if n.op is movement.concatenate and _may_stay_apart(n, users[n.output])}
+        cut = {n for n in inner if n.op is convolution.conv and _is_read_in_parts(n, users)}
         if not joins and not cut:
             return graph
 
@@ -61,11 +61,13 @@ def _may_stay_apart(join: Node, readers: list[Node]) -> bool:
         return False
     more = 0
     for node in readers:
-        if node.op.name not in ("conv", "conv_weight_gradient") or not _has_parts(node) or whole in node.inputs[1:]:
+        if node.op not in (convolution.conv, convolution.conv_weight_gradient):
+            return False
+        if not _has_parts(node) or whole in node.inputs[1:]:
             return False
         made, read = node.output.type.nbytes, node.inputs[1].type.nbytes
-        more += (len(join.inputs) - 1) * (2 * made if node.op.name == "conv" else read)
-        more += 2 * made if node.op.name == "conv_weight_gradient" else 0
+        more += (len(join.inputs) - 1) * (2 * made if node.op is convolution.conv else read)
+        more += 2 * made if node.op is convolution.conv_weight_gradient else 0
     return bool(readers) and more <= 2 * whole.type.nbytes
 
 
@@ -81,7 +83,7 @@ def _is_read_in_parts(conv: Node, users: Mapping[Value, list[Node]]) -> bool:
         return False
     if not all(_fills_vectors(node.output) for node in readers):
         return False
-    copied = any(user.op.name in NEEDS_CONTIGUOUS for node in readers for user in users[node.output])
+    copied = any(not user.op.accepts_strides for node in readers for user in users[node.output])
     return copied and (len(readers) - 1) * conv.inputs[0].type.nbytes <= conv.output.type.nbytes
 
 
@@ -96,7 +98,7 @@ def _fills_vectors(value: Value) -> bool:
 
 def _channels(node: Node) -> _Bounds | None:
     """The channels that a slice of nothing else takes."""
-    if node.op.name != "slice" or any(step != 1 for step in node.attrs["step"]):
+    if node.op is not movement.slice_ or any(step != 1 for step in node.attrs["step"]):
         return None
     start, stop = node.attrs["start"], node.attrs["stop"]
     shape = node.inputs[0].type.shape
@@ -113,7 +115,7 @@ def _of_parts(b: Builder, node: Node, inputs: list[Value]) -> Value:
     joined, other = inputs
     assert joined.node is not None
     parts = joined.node.inputs
-    if node.op.name == "conv_weight_gradient":
+    if node.op is convolution.conv_weight_gradient:
         gradients = [b.emit(node.op, part, other, **node.attrs) for part in parts]
         return b.emit(OPS["concatenate"], *gradients, axis=1)
     ends = list(accumulate(part.type.shape[-1] for part in parts))

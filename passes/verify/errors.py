@@ -14,7 +14,7 @@ def describe(what: Node | Value) -> str:
     node = what if isinstance(what, Node) else what.node
     if node is None:
         return repr(what)
-    if isinstance(what, Value) and node.op.name in ("region", "conv_region"):
+    if isinstance(what, Value) and node.op.body == "once":
         body: Graph = node.attrs["body"]
         node = body.outputs[what.index].node or node
     scope = f" of {node.origin.scope}" if node.origin.scope else ""

@@ -9,16 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...ir import Array, Graph, Node, Value
+from ...ir.ops import contraction, movement, reduction
 from ..kernels.conv_tiles import conv_tiles
-from ..kernels.loop_nest import CHUNK, PLACED, Access, LoopNest, summed_tiles
+from ..kernels.loop_nest import CHUNK, Access, LoopNest, summed_tiles
 from ..kernels.row_tiles import even_tiles, lanes_of, tile_rows_of
 from .errors import CertificateError, describe
 from .scratch import convolution_in, keeps_axes_behind, keeps_axes_on_both_sides
 from .values import Numbering
 from .windows import Layout, whole
-
-_FREE = ("full", "iota")
-"""Ops whose results are made anew wherever they are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +62,7 @@ class _Loops:
             return "their rows, columns and tiles do not agree"
         sizes = {"full": nest.size, "row": nest.rows, "scalar": 1}
         for value, kind in nest.kinds.items():
-            free = kind == "scalar" and value.node is not None and value.node.op.name in _FREE
+            free = kind == "scalar" and value.node is not None and value.node.op.is_generated
             if kind != "crossing" and value.type.size != sizes.get(kind) and not free:
                 return f"{describe(value)} is no {kind} value"
         return ""
@@ -75,7 +73,7 @@ class _Loops:
         numbering, nest = Numbering(), self.nest
         inputs, outputs = self.ends(numbering)
         body = nest.body
-        if nest.product is None and self.unit.op.name == "region" and body.inputs != self.unit.attrs["body"].inputs:
+        if nest.product is None and self.unit.op.is_region and body.inputs != self.unit.attrs["body"].inputs:
             return "they are those of another"
         of = {v: numbering.number(("input", i, str(v.type))) for i, v in enumerate(body.inputs)}
         if len(inputs) != len(body.inputs) or len(outputs) != len(body.outputs):
@@ -96,17 +94,17 @@ class _Loops:
         numbering.walk(body, of)
         given = {inner: self.layouts[outer] for inner, outer in zip(body.inputs, unit.inputs)}
         first, made, kept = body.nodes[0] if body.nodes else None, list[Value](), list(body.outputs)
-        if unit.op.name == "conv_region":
+        if unit.op.is_conv_region:
             made = [convolution_in(body).output]
             kept = self.behind(body, made[0])
             read = _read_for(body, kept, made[0])
             given = {inner: layout for inner, layout in given.items() if inner in read}
-        elif first is not None and first.op.name == "dot":
+        elif first is not None and first.op is contraction.dot:
             made = [first.output]
             given = dict(list(given.items())[1:-1])
         inputs = [_End(of[v], whole(v)) for v in made]
         inputs += [_End(of[inner], layout.window, layout.skipped) for inner, layout in given.items()]
-        alone = [v for v in kept if v.node is None or v.node.op.name != "concatenate"]
+        alone = [v for v in kept if v.node is None or v.node.op is not movement.concatenate]
         outputs = [_End(of[v], whole(v)) for v in alone]
         for value in kept:
             if value.node is not None and value not in alone:
@@ -116,7 +114,7 @@ class _Loops:
     def behind(self, body: Graph, made: Value) -> list[Value]:
         """The outputs of a convolution's unit that its loops make."""
         after = body.nodes[[made in n.outputs for n in body.nodes].index(True) + 1 :]
-        inner = {v for n in after if n.op.name != "moments" for v in n.outputs}
+        inner = {v for n in after if n.op is not reduction.moments for v in n.outputs}
         return [v for v in body.outputs if v in inner]
 
     def parts(self, node: Node, of: Mapping[Value, int]) -> list[_End]:
@@ -161,11 +159,11 @@ class _Loops:
         for node in nest.body.nodes:
             (kind,) = {kinds.get(v, "") for v in node.outputs}
             now = max((sweep[v] for v in node.inputs), default=0)
-            summed = node.op.family == "reduction" and kinds[node.inputs[0]] == "full"
+            summed = node.op.is_reduction and kinds[node.inputs[0]] == "full"
             sweep.update(dict.fromkeys(node.outputs, now + (summed and kind in ("row", "crossing"))))
             if kind == "crossing":
                 sums.append(node)
-            if node.op.family == "reduction" and kind == "row" and keeps_axes_behind(node):
+            if node.op.is_reduction and kind == "row" and keeps_axes_behind(node):
                 return f"{describe(node)} does not reduce a row"
         if nest.sweep_of != sweep or nest.crossings != sums:
             return "they make their values in other sweeps"
@@ -186,8 +184,8 @@ class _Loops:
             made = node.outputs[0]
             if kinds[made] == "full":
                 late = (v for v in node.inputs if kinds[v] == "full" and nest.sweep_of[v] < nest.sweep_of[made])
-                needed.update(v for v in late if v.node is not None and v not in left and v.node.op.name not in _FREE)
-            elif node.op.family == "reduction" and kinds[node.inputs[0]] == "full":
+                needed.update(v for v in late if v.node is not None and v not in left and not v.node.op.is_generated)
+            elif node.op.is_reduction and kinds[node.inputs[0]] == "full":
                 value = node.inputs[0]
                 by_columns = kinds[made] == "crossing" and keeps_axes_behind(node)
                 if not by_columns and not self.is_dense(value, left):
@@ -199,7 +197,7 @@ class _Loops:
         nest, cut, sums = self.nest, self.nest.cut, self.nest.crossings
         if not cut.step * (cut.parts - 1) < cut.whole <= cut.step * cut.parts:
             return "their tiles do not cover the rows"
-        if self.unit.op.name == "conv_region":
+        if self.unit.op.is_conv_region:
             tiles = conv_tiles(self.unit)
             wanted = [] if tiles is None else [tiles.cut]
         elif nest.chunked:
@@ -218,7 +216,7 @@ class _Loops:
         nest = self.nest
         if len(by_columns) < len(nest.crossings) or nest.together != nest.lanes or nest.buffers:
             return False
-        if "row" in nest.kinds.values() or any(node.op.name in PLACED for node in nest.body.nodes):
+        if "row" in nest.kinds.values() or any(node.op.depends_on_place for node in nest.body.nodes):
             return False
         full = [(value, access) for value, access in nest.accesses.items() if nest.kinds[value] == "full"]
         dense = ((nest.columns,), (1,))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ...ir import Graph, Node, Value
-from ...ir.ops.elementwise import CHECKS
+from ...ir.ops import contraction
 from ..graph.scan import Scan
 from ..kernels.loop_nest import LoopNest
 from ..memory.plan import Block, Location, Plan
@@ -17,7 +17,7 @@ from .loop_nests import check_loops
 from .random_bits import unlike_repeats
 from .scratch import LINE, Scratch, convolution_in, keeps_axes_behind, lanes, lines, long_axes
 from .values import check_values
-from .windows import VIEWS, Layout, layouts
+from .windows import Layout, layouts
 
 
 def check_plan(plan: Plan, original: Graph | None = None) -> None:
@@ -79,7 +79,7 @@ class _Replay:
         self.reads_follow_writes()
         self.kept.update(self.graph.outputs)
         for node in self.phase_of:
-            if node.op.name == "region" or node in self.plan.nests:
+            if node.op.is_region or node in self.plan.nests:
                 check_loops(node, self.plan.nests.get(node), self.layouts)
         self.overwritten.update((node, self.written_over(node)) for node in self.phase_of)
         self.outputs_are_in_place()
@@ -92,7 +92,7 @@ class _Replay:
     def bodies_are_sound(self) -> None:
         """Every loop has a sound plan of its body, which writes each new carry over the old one."""
         for node in self.phase_of:
-            if node.op.name != "scan":
+            if not node.op.is_scan:
                 continue
             body = self.plan.bodies.get(node)
             copies = self.plan.copies if self.plan.nested else lanes(node)
@@ -111,7 +111,7 @@ class _Replay:
     # ---- order
 
     def units_run_once(self) -> None:
-        expected = {n for n in self.graph.nodes if n.op.name not in (*VIEWS, "constant")}
+        expected = {n for n in self.graph.nodes if n.op.has_kernel}
         for number, phase in enumerate(self.plan.phases):
             for node in phase:
                 if node in self.phase_of or node not in expected:
@@ -147,7 +147,7 @@ class _Replay:
         for i, value in enumerate(graph.inputs):
             if self.location(value) != Location("input", i):
                 raise CertificateError(f"input {i} lies at {self.location(value)}")
-        constants = [node.output for node in graph.nodes if node.op.name == "constant"]
+        constants = [node.output for node in graph.nodes if node.op.is_stored]
         if len(plan.constants) != len(constants) or set(plan.constants) != set(constants):
             raise CertificateError("the plan has other constants than the graph")
         for i, value in enumerate(plan.constants):
@@ -177,7 +177,7 @@ class _Replay:
                 allowed[value] = Location("input", j)
         for node in self.phase_of:
             # What a loop begins with may be made where the loop ends.
-            for o, i in self.plan.in_place.get(node, {}).items() if node.op.name == "scan" else ():
+            for o, i in self.plan.in_place.get(node, {}).items() if node.op.is_scan else ():
                 end = allowed.get(node.outputs[o])
                 if end is not None and end.place == "output":
                     allowed.setdefault(self.layouts[node.inputs[i]].base, end)
@@ -301,7 +301,7 @@ class _Replay:
         result: dict[Value, Value] = {}
         pairs = self.plan.in_place.get(node, {})
         reading = Counter(self.layouts[v].base for v in node.inputs)
-        times = _Times(node.attrs["body"], self.plan.nests[node]) if pairs and node.op.name == "region" else None
+        times = _Times(node.attrs["body"], self.plan.nests[node]) if pairs and node.op.is_region else None
         for o, i in pairs.items():
             if not (0 <= o < len(node.outputs) and 0 <= i < len(node.inputs)):
                 raise CertificateError(f"{describe(node)} has no output {o} or no input {i}")
@@ -365,10 +365,10 @@ class _Replay:
                     )
         checked: set[tuple[Value, int]] = set()
         for node, now in self.phase_of.items():
-            if not _may_stop(node):
+            if not node.can_trap:
                 continue
             indices = None
-            if node.op.name not in ("region", "scan"):
+            if node.op.family == "indexing":
                 axis: int = node.attrs["axis"]
                 indices = (node.inputs[1], node.inputs[0].type.shape[axis])
             if now < first and indices:
@@ -381,16 +381,15 @@ class _Replay:
 
 def _begins_with(node: Node, o: int, i: int) -> bool:
     """Whether a unit that is no region makes output `o` by changing input `i`."""
-    if node.op.name == "scan":
+    if node.op.is_scan:
         return i == Scan(node).carried_input(o)
-    if node.op.name == "conv_region":
+    if node.op.is_conv_region:
         body: Graph = node.attrs["body"]
         last = convolution_in(body)
         alike = [k for k, v in enumerate(body.outputs) if v.type == last.output.type]
         home = body.outputs.index(last.output) if last.output in body.outputs else alike[0]
         return len(last.inputs) == 3 and body.inputs[i] is last.inputs[2] and o == home
-    added = ("dot_add", "conv_add", "conv_weight_gradient_add")
-    return i == 2 if node.op.name in added else (node.op.name, i) == ("scatter_add", 0)
+    return i == node.op.accumulates
 
 
 def _told_block(block: Block | None) -> str:
@@ -399,14 +398,6 @@ def _told_block(block: Block | None) -> str:
         return "no block"
     what = ", ".join(map(describe, (*block.values, *((block.unit,) if block.unit else ()))))
     return f"the block of {block.nbytes} bytes at {block.offset} from phase {block.birth} to {block.death}: {what}"
-
-
-def _may_stop(node: Node) -> bool:
-    if node.op.name == "region":
-        return any(inner.op.name in CHECKS for inner in node.attrs["body"].nodes)
-    if node.op.name == "scan":
-        return any(map(_may_stop, node.attrs["body"].nodes))
-    return node.op.name in ("gather", "scatter_add")
 
 
 class _Times:
@@ -424,11 +415,11 @@ class _Times:
         self.read_by_dot: set[Value] = set()
         for node in body.nodes:
             now = max((self.sweep[v] for v in node.inputs), default=0)
-            reduces = node.op.family == "reduction" and nest.kinds[node.inputs[0]] == "full"
+            reduces = node.op.is_reduction and nest.kinds[node.inputs[0]] == "full"
             self.sweep.update((v, now + reduces) for v in node.outputs)
             # Sums of whole rows are taken as the row is swept.
             time = 2 * now + (reduces and not keeps_axes_behind(node))
-            if node.op.name == "dot":
+            if node.op is contraction.dot:
                 self.read_by_dot.update(node.inputs)
             for value in node.inputs:
                 self.last_read[value] = max(self.last_read.get(value, 0), time)

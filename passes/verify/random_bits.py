@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ...ir import Graph, Node
+from ...ir.ops import creation
 from .values import Numbering
 
 
@@ -39,7 +40,7 @@ class _Draws(Numbering):
 
     def made(self, node: Node, inputs: Sequence[int]) -> Sequence[int]:
         made = super().made(node, inputs)
-        if node.op.name == "random_bits" and not self.in_loop:
+        if node.op is creation.random_bits and not self.in_loop:
             if node.origin.role == "recompute":
                 self.repeats.append((node, made[0]))
             else:

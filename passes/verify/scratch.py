@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...ir import Array, ArrayType, Graph, Node, Value
+from ...ir import Array, ArrayType, Graph, Node, Value, node_workspace
+from ...ir.ops import contraction, convolution, indexing, reduction
 from ..graph.scan import Scan
 from ..graph.views import View
 from ..kernels.conv_tiles import PlainGradient, conv_tiles, weight_gradient_tiles
 from ..kernels.loop_nest import LEAST_BLOCK, LoopNest
 from ..kernels.matmul_tiles import DEPTH, LONGEST, LONGEST_ROW, DotTiles, dot_tiles, is_by_rows
 from ..kernels.moment_tiles import MomentTiles
-from ..kernels.running_sums import in_doubles
 from ..kernels.scatter_sums import ScatterSums
 from ..kernels.window_sums import section
 from ..memory.plan import Plan
@@ -24,7 +24,7 @@ from .windows import Layout
 
 LINE = 64
 """Bytes of a cache line."""
-_CONVOLUTIONS = ("conv", "conv_add")
+_CONVOLUTIONS = (convolution.conv, convolution.conv_add)
 
 
 def lines(nbytes: int) -> int:
@@ -42,45 +42,40 @@ class Scratch:
     def bytes_of(self, node: Node) -> int:
         """Row buffers for every worker, and the parts that tiles leave of reductions; what convolutions work in."""
         if node.op.family == "convolution":
-            made = [self._made_bytes(node, number) for number in (0, 1)] if node.op.name == "conv_region" else []
+            made = [self._made_bytes(node, number) for number in (0, 1)] if node.op.is_conv_region else []
             return _convolution_scratch(node, self.plan.threads) + self.plan.threads * sum(made) + self._after(node)
         if node.op.family == "contraction":
             x, y = (self.plan.views[v] for v in node.inputs[:2])
             cut = dot_tiles(x, y, self.plan.copies)
             return self.plan.threads * (_strip_scratch(cut, y) + _group_scratch(cut, x, y))
-        if node.op.name == "moments":
+        if node.op is reduction.moments:
             return _moments_scratch(node, self.plan.threads)
-        if node.op.name.startswith("window_") and section(node):
+        if node.op.family == "window" and section(node):
             result = node.output.type
             last: int = node.attrs["axes"][-1]
             return self.plan.threads * lines(result.nbytes // max(int(np.prod(result.shape[:last])), 1))
-        if node.op.name == "cumsum":
-            x = node.inputs[0].type
-            axis: int = node.attrs["axis"]
-            row = 2 * x.nbytes // max(int(np.prod(x.shape[: axis + 1])), 1)
-            return self.plan.threads * (lines(row) if in_doubles(node) and row > 8 else 0)
-        if node.op.name == "scatter_add":
+        if node.op is indexing.scatter_add:
             return self.plan.threads * _scatter_scratch(node)
-        if node.op.name == "scan":
+        if node.op.is_scan:
             apart = 1 if self.plan.nested else lanes(node)
             return lines(self.plan.bodies[node].arena_bytes) * (apart if 1 < self.plan.threads <= apart else 1)
         nest = self.plan.nests.get(node)
         if nest is None:
-            return 0
+            return self.plan.threads * lines(node_workspace(node))
         return self._loop_bytes(nest, node.attrs["body"].nodes[0])
 
     def _after(self, unit: Node) -> int:
         """Bytes in which a unit works with what its convolution has made."""
         nest = self.plan.nests.get(unit)
         total = 0 if nest is None else self._loop_bytes(nest, None)
-        inner = unit.attrs["body"].nodes if unit.op.name == "conv_region" else ()
-        return total + sum(_moments_scratch(node, self.plan.threads) for node in inner if node.op.name == "moments")
+        inner = unit.attrs["body"].nodes if unit.op.is_conv_region else ()
+        return total + sum(_moments_scratch(node, self.plan.threads) for node in inner if node.op is reduction.moments)
 
     def _loop_bytes(self, nest: LoopNest, first: Node | None) -> int:
         """Row buffers and lines for every worker, its tile of a product, and the parts that tiles leave of sums."""
         rows = sum(lines(nest.columns * v.type.dtype.itemsize) for v in nest.buffers)
         rows += sum(lines(nest.lanes * nest.columns * v.type.dtype.itemsize) for v in self._in_lanes(nest))
-        if first is not None and first.op.name == "dot":
+        if first is not None and first.op is contraction.dot:
             rows += lines(nest.product_rows * first.output.type.nbytes // first.output.type.shape[0])
         parts = [n for n in nest.crossings if nest.tiles > 1 and not keeps_axes_on_both_sides(n)]
         return self.plan.threads * rows + sum(lines(nest.tiles * n.output.type.nbytes) for n in parts)
@@ -90,7 +85,7 @@ class Scratch:
         sums = [n.output for n in nest.crossings if n.output.type.size > 1 and not keeps_axes_on_both_sides(n)]
         still = [v for v, a in nest.accesses.items() if any(a.column_strides) and not any(a.row_strides)]
         repeated = [v for v in still if nest.kinds[v] == "full" and v in nest.body.inputs]
-        inside = [n for n in nest.crossings if n.op.name == "reduce_sum" and keeps_axes_on_both_sides(n)]
+        inside = [n for n in nest.crossings if n.op is reduction.reduce_sum and keeps_axes_on_both_sides(n)]
         blocks = [n.output for n in inside if n.output.type.dtype.kind == "f" and _terms(n) > LEAST_BLOCK]
         return (repeated if nest.together > 1 else []) + (sums if nest.lanes > 1 else []) + blocks
 
@@ -101,11 +96,11 @@ class Scratch:
         body: Graph = unit.attrs["body"]
         last = convolution_in(body)
         operand = last.inputs[number]
-        if operand.node is None or (last.op.name in _CONVOLUTIONS and number == 1):
+        if operand.node is None or (last.op in _CONVOLUTIONS and number == 1):
             return 0
         images, itemsize = operand.type.shape, operand.type.dtype.itemsize
         channels, rows = images[-1], 0
-        if last.op.name in _CONVOLUTIONS:
+        if last.op in _CONVOLUTIONS:
             tiles = conv_tiles(unit)
             columns = 0 if tiles is None else tiles.copied[1]
         else:
@@ -156,14 +151,14 @@ def _terms(reduction: Node) -> int:
 
 def convolution_in(body: Graph) -> Node:
     """The convolution, or the gradient to a weight, of a unit with this body."""
-    (found,) = [node for node in body.nodes if node.op.name.startswith("conv")]
+    (found,) = [node for node in body.nodes if node.op.family == "convolution"]
     return found
 
 
 def _convolution_scratch(unit: Node, threads: int) -> int:
     """Packed weights and copied image rows of every worker, or the parts of a weight gradient."""
-    node = unit if unit.op.name != "conv_region" else convolution_in(unit.attrs["body"])
-    if node.op.name in _CONVOLUTIONS:
+    node = unit if not unit.op.is_conv_region else convolution_in(unit.attrs["body"])
+    if node.op in _CONVOLUTIONS:
         x, w, tiles = node.inputs[0].type, node.inputs[1].type, conv_tiles(unit)
         if tiles is None:
             return 0

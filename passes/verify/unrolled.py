@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...ir import Node
+from ...ir.ops import movement
 from ..graph.scan import Scan
 from .values import Numbering
 
@@ -45,11 +46,11 @@ class Unrolled(Numbering):
     def made(self, node: Node, inputs: Sequence[int]) -> Sequence[int]:
         """As of every numbering."""
         moved = None
-        if node.op.name == "reshape":
+        if node.op is movement.reshape:
             moved = self._reshaped(inputs[0], node.inputs[0].type.shape, node.output.type.shape)
-        elif node.op.name == "slice":
+        elif node.op is movement.slice_:
             moved = self._sliced(node, inputs[0])
-        elif node.op.name == "concatenate" and node.attrs["axis"] == 0:
+        elif node.op is movement.concatenate and node.attrs["axis"] == 0:
             lengths = [v.type.shape[0] for v in node.inputs]
             moved = self._joined(inputs, lengths)
         return super().made(node, inputs) if moved is None else [moved]

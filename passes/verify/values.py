@@ -9,13 +9,8 @@ import numpy as np
 
 from ...ir import Array, Graph, Node, Value
 from ...ir.op import TypeRuleError
-from ...ir.ops.elementwise import CHECKS
 from .errors import CertificateError, describe
 
-PASSED_ON = CHECKS | {"copy", "save"}
-"""Ops that leave what they read as it is."""
-UNITS = frozenset({"region", "conv_region"})
-"""Ops that run the nodes of a body, once."""
 _OF_THE_PLAN = frozenset({"body", "in_turn"})
 
 
@@ -53,16 +48,16 @@ class Numbering:
             if any(v not in of for v in node.inputs):
                 raise CertificateError(f"{describe(node)} reads what no node before it makes")
             inputs = [of[v] for v in node.inputs]
-            if node.op.name in UNITS:
+            if node.op.body == "once":
                 body: Graph = node.attrs["body"]
                 inner = dict(zip(body.inputs, inputs, strict=True))
                 self.walk(body, inner)
                 of.update(zip(node.outputs, (inner[v] for v in body.outputs), strict=True))
-            elif node.op.name in PASSED_ON:
+            elif node.op.is_identity:
                 of[node.output] = inputs[0]
-                if node.op.name in CHECKS:
+                if node.op.is_check:
                     self.checked.add(self.number((node.op.name, _attrs(node), inputs[0])))
-            elif node.op.name == "scan":
+            elif node.op.is_scan:
                 _check_types(node)
                 of.update(zip(node.outputs, self.loop(node, inputs), strict=True))
             else:
@@ -95,7 +90,7 @@ def check_values(graph: Graph, original: Graph) -> None:
     try:
         _compare(Numbering(), graph, original)
     except CertificateError:
-        if all(node.op.name != "scan" for node in original.nodes):
+        if all(not node.op.is_scan for node in original.nodes):
             raise
         _compare(Unrolled(), graph, original)
 

@@ -9,10 +9,9 @@ from typing import cast
 import numpy as np
 
 from ...ir import Array, Graph, Node, Value
+from ...ir.ops import movement
 from ..graph.views import View
 from .errors import CertificateError, describe
-
-VIEWS = ("reshape", "transpose", "broadcast", "slice", "reverse")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,7 @@ def layouts(graph: Graph, views: Mapping[Value, View]) -> dict[Value, Layout]:
     """
     found = {value: Layout(value, whole(value), 0) for value in graph.inputs}
     for node in graph.nodes:
-        if node.op.name not in VIEWS:
+        if not node.op.is_view:
             found.update((v, Layout(v, whole(v), 0)) for v in node.outputs)
             continue
         source = found[node.inputs[0]]
@@ -76,16 +75,6 @@ def whole(value: Value) -> Array:
 
 def _seen_through(node: Node, window: Array) -> Array:
     """What NumPy makes of a window by the view op of `node`; raises `ValueError` where it would have to copy."""
-    attrs = node.attrs
-    match node.op.name:
-        case "reshape":
-            return cast(Array, np.reshape(window, attrs["shape"], copy=False))
-        case "transpose":
-            return np.transpose(window, attrs["perm"])
-        case "reverse":
-            return np.flip(window, attrs["axes"])
-        case "slice":
-            return window[tuple(map(slice, attrs["start"], attrs["stop"], attrs["step"]))]
-        case _:
-            shape, axes = attrs["shape"], attrs["axes"]
-            return np.broadcast_to(window[tuple(slice(None) if a in axes else None for a in range(len(shape)))], shape)
+    if node.op is movement.reshape:
+        return cast(Array, np.reshape(window, node.attrs["shape"], copy=False))
+    return cast(Array, node.op.reference(window, **node.attrs))

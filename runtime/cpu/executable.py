@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...ir import Node
+from ...ir.ops import elementwise as ew
 from ...passes.memory.plan import Plan
 from ..codegen.kernel_cache import KernelRequest, code_salt, compile_kernels
 from ..lowering.launch import Trap
@@ -138,11 +139,11 @@ class Executable:
 
 def _refusal(trap: Trap) -> Exception:
     """The error for a run that ended in a trap."""
-    origin, name, size = trap.node.origin, trap.node.op.name, trap.size
+    origin, op, size = trap.node.origin, trap.node.op, trap.size
     where = f" at {origin.source}" if origin.source else ""
     where += f" in {origin.scope}" if origin.scope else ""
-    if name == "check_exponent":
+    if op is ew.check_exponent:
         advice = "write x.astype('float64') ** y"
         return ValueError(f"an integer is raised to a negative integer power{where}; {advice}")
-    reach = f"indices run from {0 if name == 'check_index' else -size} to {size - 1}"
+    reach = f"indices run from {0 if op.is_check else -size} to {size - 1}"
     return IndexError(f"an index is out of range for {size} entries{where}; {reach}")

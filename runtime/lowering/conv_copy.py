@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...ir import SHORT_NAMES, Value
+from ...ir.ops import creation
 from ...passes.kernels.conv_operands import Operand
 from .elementwise import expression, literal
 
@@ -23,9 +24,9 @@ def copy_images(operand: Operand) -> str:
     body: list[str] = []
     for node in operand.nodes:
         names[node.output] = f"v{len(names)}"
-        if node.op.name == "full":
+        if node.op is creation.full:
             text = literal(node.attrs["value"], node.output.type.dtype)
-        elif node.op.name in ("broadcast", "reshape"):
+        elif node.op.fusion == "reshaping":
             text = names[node.inputs[0]]
         else:
             text = expression(node, [names[v] for v in node.inputs])

@@ -144,7 +144,7 @@ def _pack(unit: Node, tiles: ConvTiles, plan: Plan) -> Launch:
 
 def _given(unit: Node, number: int) -> Value:
     """What is given to `unit` as operand `number` of its convolution."""
-    if unit.op.name != "conv_region":
+    if not unit.op.is_conv_region:
         return unit.inputs[number]
     return unit.inputs[unit.attrs["body"].inputs.index(convolution_of(unit).inputs[number])]
 

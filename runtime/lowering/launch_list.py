@@ -78,7 +78,7 @@ def lower(plan: Plan, traps: Traps | None = None) -> LaunchList:
 
 
 def _unit(node: Node, plan: Plan, traps: Traps) -> Stages | Loop:
-    if node.op.name != "scan":
+    if not node.op.is_scan:
         stages: Stages = []
         for launch in lower_unit(node, plan, traps):
             if launch.concurrent:

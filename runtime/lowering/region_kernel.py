@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from ...ir import SHORT_NAMES, Node, Value
+from ...ir.ops import creation, reduction
+from ...ir.ops import elementwise as ew
 from ...ir.ops.creation import GOLDEN, mix
-from ...ir.ops.elementwise import CHECKS
-from ...passes.kernels.cost import SLOW_OPS
 from ...passes.kernels.loop_nest import (
     CHUNK,
     LEAST_BLOCK,
@@ -93,8 +93,8 @@ class _Writer:
         lengths of a batch, or other rates of an optimizer, are the same.
         """
         value, dtype = node.attrs["value"], node.output.type.dtype
-        uses = {user.op.name for user in self.users[node.output]}
-        if dtype.kind != "f" or not uses <= {"add", "sub", "mul"} or abs(value) in (0, 1) or not np.isfinite(value):
+        uses = {user.op for user in self.users[node.output]}
+        if dtype.kind != "f" or not uses <= {ew.add, ew.sub, ew.mul} or abs(value) in (0, 1) or not np.isfinite(value):
             return literal(value, dtype)
         bits = int(dtype.type(value).view(f"i{dtype.itemsize}"))
         if (dtype, bits) not in self.reals:
@@ -300,7 +300,7 @@ class _Writer:
                 self.lines.append(f"        c_{self.windows_of[value]} = {self.windows_of[value]}[0]")
         for node in sums:
             self.column_sum_row(node)
-        masked = self.has_short_rows and not sums and any(n.op.name in SLOW_OPS for n in nodes)
+        masked = self.has_short_rows and not sums and any(n.op.is_transcendental for n in nodes)
         self.lines.append(f"        for j in {'masked' if masked else 'parallel'}_range(n):")
         local: dict[Value, str] = {}
         for value in self.nest.body.inputs:
@@ -365,14 +365,14 @@ class _Writer:
 
     def compute(self, node: Node, name: str, names: list[str], indent: str, full: bool) -> None:
         """Lines that compute one element of a node."""
-        op, dtype, attrs = node.op.name, node.output.type.dtype, node.attrs
-        if op in ("broadcast", "reshape"):
+        op, dtype, attrs = node.op, node.output.type.dtype, node.attrs
+        if op.fusion == "reshaping":
             text = names[0]
-        elif op == "full":
+        elif op is creation.full:
             text = self.constant(node)
-        elif op == "iota":
+        elif op is creation.iota:
             text = literal_cast(self.axis_index(node, full), dtype)
-        elif op == "random_bits":
+        elif op is creation.random_bits:
             index = ("r * " + (str(CHUNK) if self.nest.chunked else "columns") + " + j") if full else "r"
             if node in self.skipped:
                 index += f" + {self.skipped[node]}"
@@ -381,7 +381,7 @@ class _Writer:
             start = f"({names[1]}) + " if len(names) > 1 else ""
             self.random(node, name, names[0], start + index, indent)
             return
-        elif op in CHECKS:
+        elif op.is_check:
             code = self.trap(node)
             above = f" | ({names[0]} >= {self.stride(attrs['size'])})" if "size" in attrs else ""
             self.lines.append(f"{indent}if ({names[0]} < 0){above}:")
@@ -441,7 +441,7 @@ class _Writer:
             return
         name = f"r{len(self.names)}"
         self.names[value] = name
-        if node.op.family == "reduction":
+        if node.op.is_reduction:
             self.row_reduction(node, name)
         else:
             self.compute(node, name, [self.names[v] for v in node.inputs], "        ", full=False)
@@ -466,7 +466,7 @@ class _Writer:
         if node.op.name in REDUCTIONS:
             self.lines.append(f"        {name} = {self.of_row(node.op.name, dtype)}({source}, n)")
             return
-        part = "max" if node.op.name == "argmax" else "min"
+        part = "max" if node.op is reduction.argmax else "min"
         nan = " | ((e != e) & (best != best))" if dtype.kind == "f" else ""
         self.lines += [
             f"        best = row_{part}_{SHORT_NAMES[dtype]}({source}, n)",
@@ -569,7 +569,9 @@ class _Writer:
 
     def has_blocks(self, node: Node) -> bool:
         """Whether a sum of everything takes many rows of a tile, and therefore begins anew after some of them."""
-        return node.op.name == "reduce_sum" and node.output.type.dtype.kind == "f" and self.nest.cut.step > LEAST_BLOCK
+        return (
+            node.op is reduction.reduce_sum and node.output.type.dtype.kind == "f" and self.nest.cut.step > LEAST_BLOCK
+        )
 
     def crossing_ends(self) -> None:
         for node in self.nest.crossings:

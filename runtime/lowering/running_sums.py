@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from ...ir import SHORT_NAMES, Node
-from ...passes.kernels import running_sums
+from ...ir import SHORT_NAMES, Node, node_workspace
+from ...ir.ops.reduction import runs_in_float64
+from ...passes.graph.cache_lines import round_to_line
 from ...passes.memory.plan import Plan
 from .data_movement import rows_of_tile
 from .launch import TILE, Call, Launch, Pointer, Scratch, Traps
@@ -18,9 +19,9 @@ def lower_cumsum(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
     blocks, inner = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
     step, tiles = rows_of_tile(blocks, shape[axis] * inner)
     operands = [Pointer.to(plan.views[v]) for v in (node.inputs[0], node.output)]
-    line = Scratch(plan.scratch.get(node, 0), running_sums.line_bytes(node))
+    line = Scratch(plan.scratch.get(node, 0), round_to_line(node_workspace(node)))
     args = [TILE, step, blocks, *operands, shape[axis], inner, int(node.attrs["reverse"]), line]
-    way = "before" if not running_sums.in_doubles(node) else "double" if inner == 1 else "doubles"
+    way = "before" if not runs_in_float64(node.output.type, axis) else "double" if inner == 1 else "doubles"
     return [Launch(tiles, [Call(_cumsum_kernel(node.output.type.dtype, way), args)])]
 
 

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from ...ir import Node
+from ...ir.ops import elementwise as ew
 from ...passes.graph.views import View
 from ...passes.memory.plan import Plan
 from .launch import TILE, Call, Launch, Pointer
@@ -18,7 +19,7 @@ _LEAST_SIDE = 8
 def transposed_copies(node: Node, plan: Plan) -> list[Launch] | None:
     """The launches of a region of nothing but transposed copies, which run concurrently; else None."""
     body = node.attrs["body"]
-    if any(inner.op.name != "copy" for inner in body.nodes) or len(body.outputs) != len(body.nodes):
+    if any(inner.op is not ew.copy for inner in body.nodes) or len(body.outputs) != len(body.nodes):
         return None
     launches: list[Launch] = []
     for inner, output in zip(body.outputs, node.outputs):

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...ir import SHORT_NAMES, Node
+from ...ir.ops import window
 from ...passes.kernels.window_sums import line_bytes, section
 from ...passes.memory.plan import Plan
 from .elementwise import literal
@@ -115,7 +116,7 @@ def _window_kernel(node: Node) -> str:
     form = _FORMS[node.op.name]
     source, result = node.inputs[0].type.dtype, node.output.type.dtype
     second = node.inputs[-1].type.dtype
-    places = second if node.op.name in ("window_pick", "window_put") else result
+    places = second if node.op in (window.window_pick, window.window_put) else result
     fill = {
         "zero": literal(0, source),
         "lowest": literal(-math.inf, source),
