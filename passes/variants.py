@@ -18,7 +18,7 @@ from .remat.from_plan import graph_problem
 from .tiling.parallel_loops import SerializeIterations, run_concurrently
 
 _REACH = 1.5
-"""Of the passes `Rebuild` and `Prologue`."""
+"""Of the passes `MinCutRemat` and `FusePrologue`."""
 _RERUNS = (
     (CheckpointScans(products=True),),
     *((CheckpointScans(share=share), CheckpointScans(products=True)) for share in (0.45, 0.7)),

@@ -17,9 +17,11 @@ def add_backward(
 ) -> list[Value]:
     """Append to `b` the nodes that compute the cotangent of every value of `wrt`, and return those.
 
+    Known elsewhere as backpropagation, or reverse-mode automatic differentiation.
+
     `nodes` (in order) lead from `wrt` to the keys of `cotangents`, and all are in `b` already. A value that no
-    cotangent reaches gets zeros. What a node inside `checkpoint` needs of its own region is computed again from the
-    region's inputs, and from what is saved in it, (role `recompute`) instead of being kept.
+    cotangent reaches gets zeros. A node inside `checkpoint` reads no residuals of its own checkpoint region: these
+    values are recomputed (role `recompute`) from the inputs of the region, and from values that are saved in it.
     """
     results = pull_back(b, nodes, cotangents, wrt)
     return [b.full_like(value, 0) if result is None else result for value, result in zip(wrt, results)]
@@ -52,7 +54,8 @@ def pull_back(
         b.origin = replace(node.origin, role="backward", checkpoint="")
         final = last_carry(node.inputs[0], node.attrs) if node.op is movement.slice_ else None
         if final is not None:
-            # Zeros for all the steps before would go through the whole loop.
+            # The cotangent of the last of the stacked carries is one of the final carry. As a cotangent of the stack it
+            # would be zeros for all iterations but one, and the loop would add them.
             accumulate(final, _cotangent_of_last(b, node, gradient[node.output], final))
             continue
         inputs = [rematerialize(v, node.origin.checkpoint) for v in node.inputs]
@@ -94,19 +97,19 @@ def _cotangent_of_last(b: Builder, node: Node, cotangent: Value, final: Value) -
 
 
 class _Rematerializer:
-    """Copies of values inside checkpoint regions, made on demand and once for each region that asks."""
+    """Recomputed values of checkpoint regions, made on demand, once for each region that reads them."""
 
     def __init__(self, b: Builder) -> None:
         self.b = b
         self.copies: dict[str, dict[Value, Value]] = {}
 
     def __call__(self, value: Value, asking: str) -> Value:
-        """The value to read in the backward of a node in region `asking`: a copy, if both lie in one region."""
+        """The value for the backward of a node in region `asking`: recomputed, if both lie in one region."""
         region = _shared_region(value, asking)
         if not region:
             return value
         made = self.copies.setdefault(region, {})
-        # An explicit stack: a region may be deeper than Python's recursion limit.
+        # An explicit stack: chains may be longer than Python's recursion limit.
         stack = [value]
         while stack:
             top = stack[-1]

@@ -1,4 +1,4 @@
-"""What the backward reads of the forward: kept only where it cannot be rebuilt for free inside a fused kernel."""
+"""Min-cut rematerialization: which values of the forward are residuals, and which the backward recomputes."""
 
 from __future__ import annotations
 
@@ -10,78 +10,86 @@ from ...ir import Builder, Graph, Node, Recompute, Value
 from ..graph.dead_code import without_dead_code
 from ..graph.min_cut import sink_side
 from ..graph.rewrite import Pass, rewrite_nodes
-from .remat_bytes import most_held
+from .remat_bytes import peak_bytes
 
 # Capacities are counted in units of this many bytes: smaller differences are not worth another order.
 _UNIT = 256
 _UNBOUNDED = 1 << 62
-# One in so many bytes of what is kept because it is far from what makes it does not count.
-_SLIGHT = 32
-# What is rebuilt may reach through so many values of its own size, where that holds fewer bytes at once.
+# A value out of reach counts for one part in so many less than its bytes, so that it wins against its equals: it is
+# what other values are recomputed from, and a value of the same size next to it is not.
+_TIE_BREAK = 32
+# Reaches that are tried, from far to near, where fewer residuals may not mean a lower peak.
 _REACHES = (8, 4.5, 3)
-# One in so many bytes fewer is worth it.
+# A lower peak counts from one part in so many.
 _WORTH = 20
 
 
 @dataclass(frozen=True)
 class MinCutRemat(Pass):
-    """Chooses the fewest bytes of forward values from which the backward can recompute, by element-wise ops and
-    views alone, all that it reads; and recomputes the rest there.
+    """y = f(x), backward reads y    ->    backward reads f(x), where x is a cheaper residual, and f is element-wise.
 
-    A minimum cut: an edge from each value to its rebuildable readers, capacity its bytes, between what must be kept
-    or computed for other reasons and what the backward reads. Graph inputs cost nothing. Among equal cuts the one
-    nearest to the backward is taken, which rebuilds least. (Jia et al. 2023 and the partitioner of PyTorch's
-    AOTAutograd cut the same way; here only what a fused loop gives for free is rebuilt.)
+    Residuals are the fewest bytes of forward values from which the backward can recompute all that it reads, by
+    element-wise ops and views alone. They are a minimum cut. An edge leads from each value to its recomputable readers,
+    with the value's bytes as its capacity. The source is what must be computed anyway, the sink is what the backward
+    reads. Graph inputs cost nothing. Of several minimum cuts the one nearest to the backward is taken, which recomputes
+    least. Known elsewhere as the min-cut partitioner of PyTorch's AOTAutograd; here only ops that a fused loop gives
+    for free are recomputed.
 
-    What would have to be rebuilt from values of more than `reach` times its own bytes is kept instead: what runs
-    through all layers of a net, and would be rebuilt from what each of them added to it, is then there at every few
-    layers, and what lies between may be recomputed by itself. It is even kept where something as large that is made of
-    it would do, since other things are made of it as well: a sum of residuals rather than its difference from its mean.
-    Without a `reach` there is no bound, unless such a chain, which is whole in memory once its end is needed, would
-    take more bytes than keeping some of it: see `most_held`.
+    Values whose recomputation reads more than `reach` times their own bytes are residuals. Otherwise the cut would
+    recompute a whole residual stream from the output of each layer. With a reach the stream is kept at every few
+    layers, and the layers between may be recomputed by themselves. Without a `reach` there is no bound, unless the
+    recomputed chain, which is live as a whole once its end is needed, would take more bytes than keeping some of it:
+    see `peak_bytes`.
 
-    What the backward compares of the forward may as well be compared there: where nothing else of a relu's result is
-    read, the booleans are kept.
+    A comparison of forward values moves to the forward. Where the backward of a relu reads nothing but the sign, the
+    residual is a boolean.
     """
 
     reach: float | None = None
 
     def __call__(self, graph: Graph) -> Graph:
-        graph = _compared_early(graph)
-        for maker in ("forward", "recompute"):
-            kept = _kept(graph, maker, _far(graph, maker, math.inf if self.reach is None else self.reach))
-            if kept is not None:
-                kept = kept if self.reach is not None else _fewest_held(graph, maker, kept)
-                graph = _rebuilt(graph, kept, maker)
+        graph = _move_comparisons_forward(graph)
+        # What `checkpoint` recomputes leaves residuals of its own for the backward, by the same rule.
+        for role in ("forward", "recompute"):
+            residuals = _residuals(
+                graph, role, _out_of_reach(graph, role, math.inf if self.reach is None else self.reach)
+            )
+            if residuals is not None:
+                residuals = residuals if self.reach is not None else _lowest_peak(graph, role, residuals)
+                graph = _recomputing(graph, residuals, role)
         return graph
 
 
-def _fewest_held(graph: Graph, maker: str, kept: set[Value]) -> set[Value]:
-    """What to keep for the fewest bytes at once: `kept`, which are the fewest in all, or more of what is far."""
+def _lowest_peak(graph: Graph, role: str, residuals: set[Value]) -> set[Value]:
+    """Residuals for the fewest live bytes: `residuals`, which are the fewest in all, or some more of them.
 
-    def most(kept: set[Value]) -> tuple[int, int]:
-        def is_rebuilt(value: Value) -> bool:
+    The minimum cut counts what is kept, not what is recomputed at once. A long chain may be live as a whole while its
+    end is read, so a nearer reach is tried as long as the chain is a good part of the peak.
+    """
+
+    def peak(residuals: set[Value]) -> tuple[int, int]:
+        def is_recomputed(value: Value) -> bool:
             node = value.node
-            return node is not None and value not in kept and node.origin.role == maker and can_recompute(node)
+            return node is not None and value not in residuals and node.origin.role == role and can_recompute(node)
 
-        return most_held(graph, kept, lambda node: _is_later(node, maker), is_rebuilt)
+        return peak_bytes(graph, residuals, lambda node: _is_later(node, role), is_recomputed)
 
-    fewest, in_all = most(kept)
+    lowest, kept_bytes = peak(residuals)
     far: set[Value] = set()
     for reach in _REACHES:
-        if fewest - in_all <= fewest // _WORTH:
+        if lowest - kept_bytes <= lowest // _WORTH:
             break
-        before, far = far, _far(graph, maker, reach)
-        nearer = _kept(graph, maker, far) if far != before else None
-        if nearer is not None and (held := most(nearer)[0]) + fewest // _WORTH < fewest:
-            kept, fewest = nearer, held
-    return kept
+        before, far = far, _out_of_reach(graph, role, reach)
+        more = _residuals(graph, role, far) if far != before else None
+        if more is not None and (found := peak(more)[0]) + lowest // _WORTH < lowest:
+            residuals, lowest = more, found
+    return residuals
 
 
-def _is_later(node: Node, maker: str) -> bool:
-    """Whether a node reads what nodes of the role `maker` leave for later."""
-    roles = ("forward", "recompute") if maker == "recompute" else ("forward",)
-    return node.origin.role not in roles
+def _is_later(node: Node, role: str) -> bool:
+    """Whether a node is a reader of residuals that nodes of `role` leave."""
+    earlier = ("forward", "recompute") if role == "recompute" else ("forward",)
+    return node.origin.role not in earlier
 
 
 def is_comparison(node: Node) -> bool:
@@ -91,9 +99,9 @@ def is_comparison(node: Node) -> bool:
     return node.inputs[0].type.dtype.itemsize > 1
 
 
-def _compared_early(graph: Graph) -> Graph:
-    """Comparisons of values of the forward, or of what is computed again, are made in the role of those values; the
-    numbers that they compare with too.
+def _move_comparisons_forward(graph: Graph) -> Graph:
+    """Comparisons of forward values, or of recomputed ones, get the role of these values; the constants that they
+    compare with too.
     """
     roles = {node: role for node in graph.nodes if (role := _earlier_role(node)) is not None}
     if not roles:
@@ -104,14 +112,14 @@ def _compared_early(graph: Graph) -> Graph:
             return None
         role = roles[node]
         alone = [v.node for v in inputs if v.node is not None and not v.node.inputs]
-        again = {m.output: b.copy(m, [], m.origin.with_role(role)).output for m in alone}
-        return [b.copy(node, [again.get(v, v) for v in inputs], node.origin.with_role(role)).output]
+        constants = {m.output: b.copy(m, [], m.origin.with_role(role)).output for m in alone}
+        return [b.copy(node, [constants.get(v, v) for v in inputs], node.origin.with_role(role)).output]
 
     return without_dead_code(rewrite_nodes(graph, rule))
 
 
 def _earlier_role(node: Node) -> str | None:
-    """The role of what a comparison in the backward reads, if that is earlier."""
+    """The role of the operands of a comparison in the backward, if that is an earlier one."""
     if node.origin.role != "backward" or not is_comparison(node):
         return None
     roles = {v.node.origin.role for v in node.inputs if v.node is not None and v.node.inputs}
@@ -126,19 +134,22 @@ def can_recompute(node: Node) -> bool:
 
 
 def has_far_values(graph: Graph, reach: float) -> bool:
-    """Whether the forward makes values that a pass of this `reach` would rather keep, in the bodies of loops too."""
+    """Whether the forward has values that a pass with this `reach` would keep, in the bodies of loops too."""
     bodies = (node.attrs["body"] for node in graph.nodes if node.op.is_scan)
-    return bool(_far(graph, "forward", reach)) or any(has_far_values(body, reach) for body in bodies)
+    return bool(_out_of_reach(graph, "forward", reach)) or any(has_far_values(body, reach) for body in bodies)
 
 
-def _far(graph: Graph, maker: str, reach: float) -> set[Value]:
-    """Values that would be rebuilt from more than `reach` times their own bytes, if none of them were kept."""
+def _out_of_reach(graph: Graph, role: str, reach: float) -> set[Value]:
+    """Values whose recomputation would read more than `reach` times their own bytes.
+
+    A value that is found ends the chain: what is made of it is recomputed from it, and counts from there.
+    """
     found: set[Value] = set()
     if reach == math.inf:
         return found
     sources: dict[Value, frozenset[Value]] = {}
     for node in graph.nodes:
-        if node.origin.role != maker or not can_recompute(node):
+        if node.origin.role != role or not can_recompute(node):
             continue
         for value in node.outputs:
             read = frozenset[Value]().union(*(sources.get(v, (v,)) for v in node.inputs))
@@ -149,45 +160,44 @@ def _far(graph: Graph, maker: str, reach: float) -> set[Value]:
     return found
 
 
-def _kept(graph: Graph, maker: str, far: set[Value]) -> set[Value] | None:
-    """The values made in the role `maker` to keep for what comes later, or None where that reads none; those of `far`
-    are not rebuilt.
-    """
-    early = [node for node in graph.nodes if not _is_later(node, maker)]
+def _residuals(graph: Graph, role: str, far: set[Value]) -> set[Value] | None:
+    """The values of `role` to keep for later nodes, or None if these read none; those of `far` are not recomputed."""
+    early = [node for node in graph.nodes if not _is_later(node, role)]
     values = [*graph.inputs, *(v for node in early for v in node.outputs)]
     number = {value: i for i, value in enumerate(values)}
-    read = {v for node in graph.nodes if _is_later(node, maker) for v in node.inputs if v in number}
-    wanted = {v for v in read if v.node is not None and v.node.origin.role == maker}
+    read = {v for node in graph.nodes if _is_later(node, role) for v in node.inputs if v in number}
+    wanted = {v for v in read if v.node is not None and v.node.origin.role == role}
     if not wanted:
         return None
 
     late = {v for node in graph.nodes if node.origin.role != "forward" for v in node.inputs}
 
-    def rebuildable(value: Value) -> bool:
-        # What reads a value of another role, a step counter of the optimizer, stays where it is.
+    def recomputable(value: Value) -> bool:
+        # A node that reads a value of another role, as the optimizer's step counter, stays where it is.
         node = value.node
-        if node is None or node.origin.role != maker or not can_recompute(node) or value in far:
+        if node is None or node.origin.role != role or not can_recompute(node) or value in far:
             return False
         return all(v in number for v in node.inputs)
 
     def weight(value: Value) -> int:
-        # What was kept before is there anyway.
-        there = value.node is None or (value.node.origin.role != maker and value in late)
+        # A residual of the forward costs nothing to what `checkpoint` recomputes: it is live anyway.
+        there = value.node is None or (value.node.origin.role != role and value in late)
         nbytes = value.type.nbytes
-        return 0 if there else max(nbytes - nbytes // _SLIGHT if value in far else nbytes, 1)
+        return 0 if there else max(nbytes - nbytes // _TIE_BREAK if value in far else nbytes, 1)
 
-    return cheapest_cut(wanted, rebuildable, weight)
+    return fewest_bytes(wanted, recomputable, weight)
 
 
-def cheapest_cut(
-    wanted: Iterable[Value], rebuildable: Callable[[Value], bool], weight: Callable[[Value], int]
+def fewest_bytes(
+    wanted: Iterable[Value], recomputable: Callable[[Value], bool], weight: Callable[[Value], int]
 ) -> set[Value]:
-    """The values of the least bytes in all from which every wanted one can be rebuilt through rebuildable nodes.
+    """The values of the least weight from which every wanted value can be recomputed, through recomputable nodes.
 
-    Among equal cuts the one nearest to what is wanted. A rebuildable value that is made of nothing costs nothing.
+    Of several minimum cuts the one nearest to the wanted values. A constant costs nothing.
     """
     wanted = list(dict.fromkeys(wanted))
-    # Only what lies upstream of a wanted value through rebuildable nodes takes part.
+    # The network has the values upstream of a wanted one, as far as recomputable nodes lead. Value i is the edge from
+    # node 2i to node 2i + 1: to cut it is to keep the value. All other edges are unbounded, so they are never cut.
     part: dict[Value, int] = {}
     stack = list(wanted)
     while stack:
@@ -195,12 +205,12 @@ def cheapest_cut(
         if value in part:
             continue
         part[value] = len(part)
-        if value.node is not None and rebuildable(value):
+        if value.node is not None and recomputable(value):
             stack.extend(value.node.inputs)
     source, sink = 2 * len(part), 2 * len(part) + 1
     edges = [(2 * part[value] + 1, sink, _UNBOUNDED) for value in wanted]
     for value, i in part.items():
-        node = value.node if value.node is not None and rebuildable(value) else None
+        node = value.node if value.node is not None and recomputable(value) else None
         free = node is not None and not node.inputs
         edges.append((2 * i, 2 * i + 1, 0 if free else -(-weight(value) // _UNIT)))
         if node is None:
@@ -211,32 +221,33 @@ def cheapest_cut(
     return {value for value, i in part.items() if 2 * i not in behind and 2 * i + 1 in behind}
 
 
-def _rebuilt(graph: Graph, kept: set[Value], maker: str) -> Graph:
+def _recomputing(graph: Graph, residuals: set[Value], role: str) -> Graph:
+    """The graph whose later nodes read residuals, or copies of the nodes that recompute from these."""
     b = Builder()
     mapping: dict[Value, Value] = {v: b.input(v.type, v.name) for v in graph.inputs}
-    again: dict[Value, Value] = {}
+    copies: dict[Value, Value] = {}
 
-    def rebuilt(value: Value) -> Value:
-        """`value` for a reader in the backward; a stack, because chains may be long."""
+    def for_later(value: Value) -> Value:
+        """`value` for a later reader. An explicit stack: chains may be longer than Python's recursion limit."""
         stack = [value]
         while stack:
             top = stack[-1]
             node = top.node
-            if top in again:
+            if top in copies:
                 stack.pop()
-            elif node is None or top in kept or node.origin.role != maker or not can_recompute(node):
-                again[top] = mapping[top]
+            elif node is None or top in residuals or node.origin.role != role or not can_recompute(node):
+                copies[top] = mapping[top]
                 stack.pop()
-            elif missing := [v for v in node.inputs if v not in again]:
+            elif missing := [v for v in node.inputs if v not in copies]:
                 stack.extend(missing)
             else:
-                copied = b.copy(node, [again[v] for v in node.inputs], replace(node.origin, role="backward"))
-                again.update(zip(node.outputs, copied.outputs))
+                copied = b.copy(node, [copies[v] for v in node.inputs], replace(node.origin, role="backward"))
+                copies.update(zip(node.outputs, copied.outputs))
                 stack.pop()
-        return again[value]
+        return copies[value]
 
     for node in graph.nodes:
-        inputs = [rebuilt(v) if _is_later(node, maker) else mapping[v] for v in node.inputs]
+        inputs = [for_later(v) if _is_later(node, role) else mapping[v] for v in node.inputs]
         copied = b.copy(node, inputs)
         mapping.update(zip(node.outputs, copied.outputs))
     outputs = [mapping[v] for v in graph.outputs]

@@ -1,4 +1,4 @@
-"""How many bytes of the forward the backward holds at once, where it keeps some values and rebuilds others of them."""
+"""Live bytes of residuals and of recomputed values in the backward, as `MinCutRemat` estimates them before fusion."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from ..kernels.conv_operands import LEAST_PROLOGUE_BYTES, PROLOGUE_CONVOLUTIONS
 from ..kernels.loop_nest import squeezed
 
 
-def most_held(
-    graph: Graph, kept: Container[Value], is_late: Callable[[Node], bool], is_rebuilt: Callable[[Value], bool]
+def peak_bytes(
+    graph: Graph, kept: Container[Value], is_late: Callable[[Node], bool], is_recomputed: Callable[[Value], bool]
 ) -> tuple[int, int]:
-    """The most bytes that are held at once of values that are `kept` or rebuilt, and the bytes of those kept: what the
-    first of the nodes that are late finds.
+    """The most live bytes of values that are `kept` or recomputed, and the bytes of those that are kept.
 
-    It is told before anything is fused or ordered. A late node runs as soon as what it reads is there, where only
-    products, sums and the like take time; what is rebuilt is made when it is first needed, by what is rebuilt of it
-    too. So a chain through all layers is there whole as soon as its end is needed. What convolutions read, and
-    element-wise ops of its shape alone, they make for themselves from what that is made of, see `FusePrologue`.
+    It is an estimate, since nothing is fused or scheduled yet. A late node runs as soon as its inputs are there. Only
+    products, reductions and the like take time. A recomputed value is born when its first reader runs, or the first
+    reader of what is recomputed from it. So a chain through all layers is live as a whole when its end is needed.
+    A value that only convolutions read, and element-wise ops of its shape, is no array: `FusePrologue` computes it row
+    by row.
     """
-    held = _Held(is_rebuilt)
+    held = _LiveRanges(is_recomputed)
     late = [node for node in graph.nodes if is_late(node)]
     times = _times(late)
     for node in reversed(late):
@@ -31,9 +31,9 @@ def most_held(
             held.read(node, time, time, False)
     for node in reversed(graph.nodes):
         time = held.first_read(node)
-        if time is not None and not is_late(node) and is_rebuilt(node.outputs[0]):
-            held.rebuild(node, time)
-    return held.most(kept)
+        if time is not None and not is_late(node) and is_recomputed(node.outputs[0]):
+            held.recompute(node, time)
+    return held.peak(kept)
 
 
 def _takes_time(node: Node) -> bool:
@@ -41,7 +41,7 @@ def _takes_time(node: Node) -> bool:
 
 
 def _times(late: list[Node]) -> dict[Node, int]:
-    """When nodes may run first; what is made of early values alone has no time of its own."""
+    """When nodes can run at the earliest; an element-wise node of early values alone has no time of its own."""
     times: dict[Node, int] = {}
     for node in late:
         before = [times[v.node] for v in node.inputs if v.node in times]
@@ -50,57 +50,60 @@ def _times(late: list[Node]) -> dict[Node, int]:
     return times
 
 
-class _Held:
-    def __init__(self, is_rebuilt: Callable[[Value], bool]) -> None:
-        self.is_rebuilt = is_rebuilt
+class _LiveRanges:
+    """The first and the last time at which each value is read, and who reads it."""
+
+    def __init__(self, is_recomputed: Callable[[Value], bool]) -> None:
+        self.is_recomputed = is_recomputed
         self.first: dict[Value, int] = {}
         self.last: dict[Value, int] = {}
-        self.made_whole: set[Value] = set()
-        self.by_convolutions: set[Value] = set()
+        self.read_whole: set[Value] = set()
+        self.read_by_convolutions: set[Value] = set()
 
     def first_read(self, node: Node) -> int | None:
         return min((self.first[v] for v in node.outputs if v in self.first), default=None)
 
     def read(self, node: Node, time: int, until: int, by_convolutions: bool) -> None:
-        """Enter what a node reads at a `time`, or whose bytes are read through it `until` another."""
+        """Enter the inputs of a node that runs at `time`; a view, or a prologue, reads their bytes `until` later."""
         for value in node.inputs:
             self.first[value] = min(self.first.get(value, time), time)
             self.last[value] = max(self.last.get(value, until), until)
             same_shape = squeezed(node.outputs[0].type.shape) == squeezed(value.type.shape)
             if node.op in PROLOGUE_CONVOLUTIONS:
-                self.by_convolutions.add(value)
+                self.read_by_convolutions.add(value)
             elif _takes_time(node) or not same_shape:
-                self.made_whole.add(value)
+                self.read_whole.add(value)
             elif by_convolutions:
-                self.by_convolutions.add(value)
+                self.read_by_convolutions.add(value)
 
-    def rebuild(self, node: Node, time: int) -> None:
-        """Enter what a node reads that is rebuilt at a `time`."""
-        made_by_readers = all(self.is_made_by_readers(v) for v in node.outputs)
+    def recompute(self, node: Node, time: int) -> None:
+        """Enter the inputs of a node that is recomputed at `time`."""
+        in_prologue = all(self.is_in_prologues(v) for v in node.outputs)
         until = time
-        if made_by_readers or node.op.is_view:
+        if in_prologue or node.op.is_view:
             until = max(self.last[v] for v in node.outputs if v in self.last)
-        self.read(node, time, until, made_by_readers)
+        self.read(node, time, until, in_prologue)
 
-    def is_made_by_readers(self, value: Value) -> bool:
+    def is_in_prologues(self, value: Value) -> bool:
+        """Whether convolutions are all that reads a value, so that each computes it in its prologue."""
         large = value.type.nbytes >= LEAST_PROLOGUE_BYTES
-        return large and value in self.by_convolutions and value not in self.made_whole
+        return large and value in self.read_by_convolutions and value not in self.read_whole
 
-    def most(self, kept: Container[Value]) -> tuple[int, int]:
-        """The most bytes at once, and those at first."""
+    def peak(self, kept: Container[Value]) -> tuple[int, int]:
+        """The most live bytes, and those of residuals."""
         change = [0] * (max(self.last.values(), default=0) + 2)
-        at_first = 0
+        residual_bytes = 0
         for value, last in self.last.items():
             node = value.node
             if node is None or node.op.family == "creation":
                 continue
             if value in kept:
                 birth = 0
-                at_first += value.type.nbytes
-            elif self.is_rebuilt(value) and not node.op.is_view and not self.is_made_by_readers(value):
+                residual_bytes += value.type.nbytes
+            elif self.is_recomputed(value) and not node.op.is_view and not self.is_in_prologues(value):
                 birth = self.first[value]
                 if birth == last:
-                    continue  # a fused loop holds a few numbers of it
+                    continue  # it lives inside one fused loop
             else:
                 continue
             change[birth] += value.type.nbytes
@@ -109,4 +112,4 @@ class _Held:
         for step in change:
             now += step
             most = max(most, now)
-        return most, at_first
+        return most, residual_bytes

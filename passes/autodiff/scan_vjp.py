@@ -1,4 +1,4 @@
-"""The derivative of a loop: a loop over the same steps in the other order."""
+"""The derivative of a loop: a loop over the same iterations in the other order."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ...ir import Builder, Graph, Node, Origin, Value, is_float
 from ...ir.ops import elementwise as ew
 from ..graph.dead_code import live_nodes
 from ..graph.scan import Scan, emit_scan, invariant_values
-from .min_cut_remat import can_recompute, cheapest_cut
+from .min_cut_remat import can_recompute, fewest_bytes
 
 PullBack = Callable[[Builder, Sequence[Node], Mapping[Value, Value], Sequence[Value]], "list[Value | None]"]
 
@@ -24,11 +24,13 @@ def scan_vjp(
 ) -> list[Value | None]:
     """The cotangents of the inputs `wanted` of a `scan`, from those that are `given` for some of its outputs.
 
-    Two loops are appended to `b`. The first is `node` again, which stacks beside its outputs what the second cannot
-    rebuild, step by step, by element-wise ops and views: the cheapest cut of the body's values, which costs nothing for
-    what is the same in every step. (Where `node` itself stays, the pass `Merge` makes them one.) The second carries the
-    cotangents of the carries backwards; those of consts are summed in carries of their own, until the pass `Hoist`
-    makes one product of a sum of products. A cotangent that is known to be zero is not carried.
+        ys = scan(xs)    ->    ys, residuals = scan(xs); dxs = scan(dys, residuals), in the other direction
+
+    Two loops are appended to `b`. The first repeats `node`, and also stacks the residuals of each iteration. These are
+    a minimum cut of the body's values: all else that the second loop reads is recomputed there by element-wise ops and
+    views. An invariant costs nothing. (`MergeScans` makes one loop of the first and of `node`.) The second loop carries
+    the cotangents of the carries. Cotangents of consts are summed in carries of their own; loop distribution makes one
+    product of such a sum of products. A cotangent that is known to be zero is not carried.
     """
     step = _differentiated_step(node, given, wanted, pull_back)
     return [None] * len(inputs) if step is None else _Loops(b, node, inputs, given, step).run()
@@ -38,8 +40,8 @@ def scan_vjp(
 class _Step:
     """The body of a loop with its derivative behind it.
 
-    `known` is what does not depend on cotangents; `backward` are the nodes that do, or that are computed again because
-    they were checkpointed. `gradients` has the cotangent of each wanted input of the body that has one.
+    `known` are the values that depend on no cotangent. `backward` are the nodes that do, and those that a checkpoint
+    recomputes. `gradients` has the cotangent of each wanted input of the body that has one.
     """
 
     inputs: list[Value]
@@ -52,7 +54,7 @@ class _Step:
     gradients: dict[int, Value]
 
     def invariant(self, consts: int) -> set[Value]:
-        """The known values that are the same in every step."""
+        """The known values that are invariant: the same in every iteration."""
         return invariant_values(self.inputs[:consts], self.forward)
 
 
@@ -141,12 +143,12 @@ class _Loops:
         return self.backward_loop(step, kept, outer)
 
     def kept(self) -> list[Value]:
-        """The known values from which the backward step rebuilds all that it reads, in order."""
+        """The known values from which the backward iteration recomputes all that it reads, in order."""
         step = self.step
         read = {v for node in step.backward for v in node.inputs if v in step.known}
         read.update(v for v in step.gradients.values() if v in step.known)
 
-        def rebuildable(value: Value) -> bool:
+        def recomputable(value: Value) -> bool:
             return value.node is not None and can_recompute(value.node)
 
         def weight(value: Value) -> int:
@@ -155,15 +157,15 @@ class _Loops:
                 return 0
             return max(value.type.nbytes, 1)
 
-        cut = cheapest_cut(sorted(read, key=self.order), rebuildable, weight) if read else set[Value]()
-        # What is the same in every step costs nothing wherever it is cut: there it is made of as little as can be.
-        stack = [v for v in cut if v in self.same and rebuildable(v)]
+        cut = fewest_bytes(sorted(read, key=self.order), recomputable, weight) if read else set[Value]()
+        # An invariant costs nothing wherever the cut meets it. Nearest to the consts there is least to compute outside.
+        stack = [v for v in cut if v in self.same and recomputable(v)]
         cut.difference_update(stack)
         while stack:
             node = stack.pop().node
             assert node is not None
-            stack += (v for v in node.inputs if rebuildable(v))
-            cut.update(v for v in node.inputs if not rebuildable(v))
+            stack += (v for v in node.inputs if recomputable(v))
+            cut.update(v for v in node.inputs if not recomputable(v))
         return sorted(cut, key=self.order)
 
     def order(self, value: Value) -> tuple[int, int]:
@@ -173,8 +175,8 @@ class _Loops:
         return (0, self.place[value]) if value.node is None else (self._orders[value.node], value.index)
 
     def outer_values(self, kept: list[Value]) -> dict[Value, Value]:
-        """For every kept value what stands for it outside the loop: itself where it is the same in every step, else
-        the stack of all steps.
+        """For every kept value its counterpart outside the loop: one value for an invariant, else the stack over all
+        iterations.
         """
         step, outer = self.step, dict[Value, Value]()
         stacked = {value: k for k, value in enumerate(step.outputs) if k >= self.carries}
@@ -193,8 +195,8 @@ class _Loops:
             needed = live_nodes(self.step.forward[original:], missing)
             body = Graph(step.inputs, [*step.forward[:original], *needed], [*step.outputs, *missing])
             with self.b.at(self.origin):
-                again = self.scan.emit(self.b, body)
-            outer.update(zip(missing, again.outputs[len(step.outputs) :]))
+                stacking = self.scan.emit(self.b, body)
+            outer.update(zip(missing, stacking.outputs[len(step.outputs) :]))
         return outer
 
     def computed_once(self, value: Value) -> Value:
@@ -218,7 +220,7 @@ class _Loops:
         made = {v: b.input(v.type) for v in (*consts, *carries, *stacks, *step.stack_cotangents.values())}
 
         def value_of(value: Value) -> Value:
-            """`value` in the new body, rebuilt there if it is known; a stack, because chains may be long."""
+            """`value` in the new body, recomputed there if it is known. An explicit stack: chains may be long."""
             pending = [value]
             while pending:
                 top = pending[-1]

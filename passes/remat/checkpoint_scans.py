@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ...ir import OPS, Builder, Graph, Node, Recompute, Value
 from ...ir.ops.movement import slice_along
-from ..autodiff.min_cut_remat import cheapest_cut
+from ..autodiff.min_cut_remat import fewest_bytes
 from ..graph.dead_code import live_nodes
 from ..graph.rewrite import Pass, all_nodes
 from ..graph.scan import Scan, carried_in_place, emit_only_step, emit_scan, step_type
@@ -188,7 +188,7 @@ def _behind_products(node: Node, wanted: Sequence[Value]) -> list[Value]:
     def weight(value: Value) -> int:
         return value.type.nbytes if value in computed or (value.node is not None and value not in same) else 0
 
-    cut = cheapest_cut(wanted, again, weight) - same
+    cut = fewest_bytes(wanted, again, weight) - same
     return [v for n in scan.body.nodes for v in n.outputs if v in cut]
 
 
