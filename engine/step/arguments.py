@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import optim
-from ..nn import Module
+from ..nn import Module, functional
 from ..nn.binding import Binding
 from ..tracing.tracer import located
 
@@ -58,7 +58,7 @@ def check_loss(loss_fn: Any) -> None:
     if not callable(loss_fn):
         kind = type(loss_fn).__name__
         raise TypeError(located(f"loss_fn is a function of (model, batch), got {kind}; {_WRITE_LOSS}"))
-    if getattr(loss_fn, "__module__", "").startswith(f"{__package__}.nn.functional"):
+    if getattr(loss_fn, "__module__", "").startswith(functional.__name__):
         raise TypeError(
             located(
                 f"loss_fn is gl.nn.{loss_fn.__name__}, a function of what a model returns and a target; it is called "
