@@ -14,7 +14,7 @@ from gradloom.passes.memory.plan import plan
 from gradloom.passes.pipeline import in_bodies, pipeline, run_passes
 from gradloom.passes.verify import loop_nests
 from gradloom.passes.verify.plan import check_plan
-from gradloom.runtime.lowering import data_movement, region_kernel
+from gradloom.runtime.lowering import data_movement, region_indices, region_kernel
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from random_graphs import random_inputs
@@ -59,6 +59,7 @@ def tiles(request: pytest.FixtureRequest) -> Iterator[None]:
             patch.setattr(loop_nest, "CHUNK", 3)
             patch.setattr(loop_nests, "CHUNK", 3)
             patch.setattr(region_kernel, "CHUNK", 3)
+            patch.setattr(region_indices, "CHUNK", 3)
             patch.setattr(data_movement, "TILE_ELEMENTS", 5)
         yield
 
