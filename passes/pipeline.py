@@ -63,14 +63,14 @@ def preparation(parts: int = 1) -> list[Pass]:
     ]
 
 
-def scheduling(reach: float | None = None, compares_apart: bool = False) -> list[Pass]:
+def scheduling(reach: float | None = None, separate_comparisons: bool = False) -> list[Pass]:
     """The passes that turn a prepared graph into a scheduled one, `reach` as of `MinCutRemat` and `FusePrologue`,
-    `compares_apart` as of `Fuse`.
+    `separate_comparisons` as of `Fuse`.
     """
     prologue = FusePrologue() if reach is None else FusePrologue(reach=reach)
     return [
         MinCutRemat(reach),
-        Fuse(compares_apart),
+        Fuse(separate_comparisons),
         FuseMatmulEpilogue(),
         prologue,
         FuseConvEpilogue(),

@@ -6,7 +6,7 @@ from collections import Counter
 
 from ..ir import Graph, Node
 from .autodiff.min_cut_remat import has_far_values
-from .fusion.regions import compares_earlier
+from .fusion.regions import compares_forward
 from .graph.comparisons import compares
 from .graph.rewrite import all_nodes
 from .memory.plan import Plan, plan
@@ -61,9 +61,9 @@ def other_plans(prepared: Graph, base: Plan) -> list[Plan]:
 
 def _compared_late(prepared: Graph) -> Graph | None:
     """The scheduled graph whose backward compares by itself, as late as possible; None where it compares little."""
-    if not any(map(compares_earlier, all_nodes(prepared))):
+    if not any(map(compares_forward, all_nodes(prepared))):
         return None
-    scheduled = passed(prepared, [*scheduling(compares_apart=True), DelayComparisons()])
+    scheduled = passed(prepared, [*scheduling(separate_comparisons=True), DelayComparisons()])
     return scheduled if _compared_share(scheduled) * _WORTH_COMPARING > 1 else None
 
 

@@ -37,7 +37,7 @@ ARGUMENTS = model(), loss_fn, optim.SGD(0.1, momentum=0.9), batch_of(1)
 
 def test_what_is_compared_goes_before_the_gradient_to_it_is_made():
     prepared = passed(plan_step(*ARGUMENTS).graph, preparation())
-    whole, apart = (plan(passed(prepared, way)) for way in (scheduling(), scheduling(compares_apart=True)))
+    whole, apart = (plan(passed(prepared, way)) for way in (scheduling(), scheduling(separate_comparisons=True)))
     late = plan(DelayComparisons()(apart.graph))
     assert sum(map(compares, late.graph.nodes)) == sum(map(compares, apart.graph.nodes)) >= 3
     assert apart.arena_bytes > late.arena_bytes
