@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .op import Op
 from .types import ArrayType
+
+if TYPE_CHECKING:
+    import networkx
 
 ROLES = ("forward", "backward", "recompute", "optimizer")
 
@@ -131,6 +134,31 @@ class Graph:
     def flops(self) -> int:
         """Floating-point operations of one run: 2mnk for a contraction, 1 an element for arithmetic, 0 for movement."""
         return sum(node_flops(node) for node in self.nodes)
+
+    def to_networkx(self) -> networkx.MultiDiGraph[str]:
+        """This graph as one of networkx, for analysis by its algorithms.
+
+        A node is named as in the text of the graph, by its first output (`%3`), an input by its name (`%x`). It has
+        `op` (`input` for an input), `scope`, `source`, `role` (`input` for an input), `flops`, and of its outputs the
+        `types` and the `bytes` together. `body` is the graph of a loop's iteration or of a fused region, as another
+        graph of networkx; `None` for other nodes. An edge is one operand: its key is the operand's number, `value` the
+        name of what is read, `bytes` its size. `graph["inputs"]` and `graph["outputs"]` are the names of the inputs
+        and of what is returned.
+
+        >>> import gradloom as gl, networkx as nx, numpy as np
+        >>> def layer(x, w, b):
+        ...     return np.tanh(x @ w + b)
+        >>> graph = gl.trace(layer, gl.spec((8, 4)), gl.spec((4, 2)), gl.spec((2,))).to_networkx()
+        >>> [graph.nodes[name]["op"] for name in nx.dag_longest_path(graph)]
+        ['input', 'dot', 'add', 'tanh']
+        >>> [graph.nodes[name]["op"] for name in graph.successors("%x")]
+        ['dot']
+        >>> max(graph.edges(data=True), key=lambda edge: edge[2]["bytes"])[2]["value"]
+        '%x'
+        """
+        from .networkx_graph import to_networkx
+
+        return to_networkx(self)
 
     def users(self) -> dict[Value, list[Node]]:
         """For every value, the nodes that read it, in order; a node that reads a value twice is listed once."""
