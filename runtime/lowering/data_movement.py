@@ -98,7 +98,7 @@ def _moved(dtype: np.dtype[Any]) -> str:
 
 
 def _copy_rows_kernel(dtype: np.dtype[Any]) -> str:
-    """Rows of elements into rows that lie further apart. Args: tile, rows of a tile, all rows, array, result,
+    """Rows of elements into rows that lie elsewhere, with a stride. Args: tile, rows of a tile, all rows, array, result,
     elements of a row, elements from one row of the result to the next.
     """
     return f"""
@@ -106,9 +106,9 @@ def kernel(b):
     first = word(b, 0) * word(b, 1)
     last = first + word(b, 1) if first + word(b, 1) < word(b, 2) else word(b, 2)
     x, o = array_{_moved(dtype)}(word(b, 3), 0), array_{_moved(dtype)}(word(b, 4), 0)
-    n, apart = word(b, 5), word(b, 6)
+    n, stride = word(b, 5), word(b, 6)
     for r in range(first, last):
-        source, target = window(x, r * n, n), window(o, r * apart, n)
+        source, target = window(x, r * n, n), window(o, r * stride, n)
         for j in range(n):
             target[j] = source[j]
     return i64(0)

@@ -31,14 +31,14 @@ def kernel(b):
             target[c] = {short}(0)
         for place in range(places):
             q, k = position - n * image, place
-            at, apart, inside = n * x_image, inner * groups, True
+            at, stride, inside = n * x_image, inner * groups, True
             for axis in range(axes - 1, -1, -1):
                 first = 13 + 7 * axis
                 length, steps, size = word(b, first), word(b, first + 1), word(b, first + 2)
                 i = q % steps * word(b, first + 3) + k % size * word(b, first + 5) - word(b, first + 4)
                 inside = inside & (i >= 0) & (i < length * word(b, first + 6)) & (i % word(b, first + 6) == 0)
-                at += i // word(b, first + 6) * apart
-                apart = apart * length
+                at += i // word(b, first + 6) * stride
+                stride = stride * length
                 q = q // steps
                 k = k // size
             if inside:
@@ -54,7 +54,7 @@ def kernel(b):
 
 
 def weight_gradient(dtype: np.dtype[Any], sectioned: bool) -> str:
-    """A tile of output channels; `sectioned`, the sum of each section of positions is made apart.
+    """A tile of output channels; `sectioned`, each section of positions has a sum of its own, which is added to the result.
 
     Args: tile, output channels of a tile, all output channels, x, g, dw, channels in and out of a group, groups,
     positions of one image, elements of one image of x, places of the kernel, spatial axes, for each what `convolution`
@@ -88,14 +88,14 @@ def kernel(b):
             n = position // image
             for place in range(places):
                 q, k = position - n * image, place
-                at, apart, inside = n * x_image, inner * groups, True
+                at, stride, inside = n * x_image, inner * groups, True
                 for axis in range(axes - 1, -1, -1):
                     first = 13 + 7 * axis
                     length, steps, size = word(b, first), word(b, first + 1), word(b, first + 2)
                     i = q % steps * word(b, first + 3) + k % size * word(b, first + 5) - word(b, first + 4)
                     inside = inside & (i >= 0) & (i < length * word(b, first + 6)) & (i % word(b, first + 6) == 0)
-                    at += i // word(b, first + 6) * apart
-                    apart = apart * length
+                    at += i // word(b, first + 6) * stride
+                    stride = stride * length
                     q = q // steps
                     k = k // size
                 if inside:

@@ -51,19 +51,19 @@ def _combine_kernel(op: str, dtype: np.dtype[Any]) -> str:
 def kernel(b):
     parts, result = array_{short}(word(b, 0), 0), array_{short}(word(b, 1), 0)
     count, n = word(b, 2), word(b, 3)
-    apart = i64(1)
-    while apart * 64 < count:
-        for first in range(0, count, apart * 64):
+    stride = i64(1)
+    while stride * 64 < count:
+        for first in range(0, count, stride * 64):
             o = window(parts, first * n, n)
-            for t in range(first + apart, count if count < first + apart * 64 else first + apart * 64, apart):
+            for t in range(first + stride, count if count < first + stride * 64 else first + stride * 64, stride):
                 part = window(parts, t * n, n)
                 for j in range(n):
                     o[j] = {text}
-        apart = apart * 64
+        stride = stride * 64
     o = window(result, 0, n)
     for j in range(n):
         o[j] = parts[j]
-    for t in range(apart, count, apart):
+    for t in range(stride, count, stride):
         part = window(parts, t * n, n)
         for j in range(n):
             o[j] = {text}

@@ -212,8 +212,9 @@ class _Writer:
 
     @property
     def has_short_rows(self) -> bool:
-        """Whether the remainder of a row would take a good part of the time that the row takes. But what is written
-        under masks cannot be read again at once: not for rows of less than a vector, nor where sums are carried on.
+        """Whether the remainder of a row would take a good part of the time that the row takes. It is then computed in
+        a vector under a mask. What is written under masks cannot be read again at once, so not for rows of less than a
+        vector, nor where sums go on.
         """
         nest = self.nest
         short = not nest.chunked and nest.together == 1 and _LANES < nest.columns < _LONG_ROW
@@ -320,7 +321,7 @@ class _Writer:
 
     def trap(self, node: Node) -> str:
         """The code to return where the check of a node fails."""
-        name = f"site{self.traps}"
+        name = f"trap{self.traps}"
         self.traps += 1
         return self.text.number(name, self.operands.traps.code(node, node.attrs.get("size", 0)))
 

@@ -1,4 +1,8 @@
-"""Copies that turn rows into columns, by squares of registers: a loop along either side would wait for memory."""
+"""Transposed copies, square by square in vector registers: a loop along either side would wait for memory.
+
+The source is read along its columns and the result written along its rows, each a vector at a time. Element by element,
+one of the two would touch a cache line for each element, and a line is gone before its next element is needed.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from ...passes.memory.plan import Plan
 from .launch import TILE, Call, Launch, Pointer
 
 _TILE_ELEMENTS = 1 << 14
-# Squares of which less than half is there take longer than a loop.
+# A square with less than half of its rows or columns takes longer than a loop over its elements.
 _LEAST_SIDE = 8
 
 
@@ -94,7 +98,7 @@ part_of_square = tile_transpose({itemsize}, False)
 
 
 def kernel(b):
-    rows, columns, apart, step, tiles = word(b, 3), word(b, 4), {itemsize} * word(b, 5), word(b, 6), word(b, 7)
+    rows, columns, column_stride, step, tiles = word(b, 3), word(b, 4), {itemsize} * word(b, 5), word(b, 6), word(b, 7)
     entry = word(b, 0) // tiles
     first = (word(b, 0) - entry * tiles) * step
     last = first + step if first + step < rows else rows
@@ -108,11 +112,11 @@ def kernel(b):
         down = last - i if last - i < {side} else i64({side})
         for j in range(0, columns, {side}):
             across = columns - j if columns - j < {side} else i64({side})
-            x = source + j * apart + {itemsize} * i
+            x = source + j * column_stride + {itemsize} * i
             y = target + i * row + {itemsize} * j
             if (down == {side}) & (across == {side}):
-                whole_square(x, apart, y, row, across, down)
+                whole_square(x, column_stride, y, row, across, down)
             else:
-                part_of_square(x, apart, y, row, across, down)
+                part_of_square(x, column_stride, y, row, across, down)
     return i64(0)
 """
