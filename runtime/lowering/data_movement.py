@@ -98,7 +98,7 @@ def _moved(dtype: np.dtype[Any]) -> str:
 
 
 def _copy_rows_kernel(dtype: np.dtype[Any]) -> str:
-    """Rows of elements into rows that lie elsewhere, with a stride. Args: tile, rows of a tile, all rows, array, result,
+    """Rows of elements into rows at a stride. Args: tile, rows of a tile, all rows, array, result,
     elements of a row, elements from one row of the result to the next.
     """
     return f"""

@@ -54,7 +54,7 @@ def kernel(b):
 
 
 def weight_gradient(dtype: np.dtype[Any], sectioned: bool) -> str:
-    """A tile of output channels; `sectioned`, each section of positions has a sum of its own, which is added to the result.
+    """A tile of output channels; `sectioned`, each section of positions has a sum of its own, added to the result.
 
     Args: tile, output channels of a tile, all output channels, x, g, dw, channels in and out of a group, groups,
     positions of one image, elements of one image of x, places of the kernel, spatial axes, for each what `convolution`
