@@ -1,7 +1,8 @@
 """Numbers of kernels under construction: their types, conversions and operators, each a few LLVM instructions.
 
 Arithmetic is Numba's, with NumPy's error model: integers of 64 bits that wrap around and divide towards minus infinity
-(by 0 they give 0), strict reals; a real that meets a number of another type becomes a float64.
+(by 0 they give 0), strict reals; the common type of a real and
+a number of another type is float64.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ class Arithmetic:
         return compare("!=", value.llvm, zero)
 
     def common(self, left: Value, right: Value) -> tuple[Value, Value]:
-        """Two numbers as the type in which they meet."""
+        """Two numbers as their common type."""
         kinds = {left.type, right.type}
         if kinds <= {"f32"} or kinds <= {"u64"}:
             return left, right
@@ -109,7 +110,7 @@ class Arithmetic:
         elif kinds <= {"f32", "f64", "i32", "i64"}:
             kind = "f64"
         else:
-            raise Unsupported(f"{left.type} meets {right.type}")
+            raise Unsupported(f"{left.type} and {right.type} have no common type")
         return self.convert(left, kind), self.convert(right, kind)
 
     def binary(self, kind: type[ast.operator], left: Value, right: Value) -> Value:

@@ -71,10 +71,10 @@ array_u64 = _declare_array("u64")
 array_bool = _declare_array("bool")
 
 parallel_range = range
-"""A range whose turns read no element that another one writes."""
+"""A range whose iterations read no element that another one writes."""
 
 masked_range = range
-"""The same, over which a loop is vectorized to its end, under masks, instead of leaving a remainder."""
+"""The same, over which a loop is vectorized to its end, under masks, instead of leaving a scalar remainder."""
 
 
 def window(array: Any, start: int, n: int) -> Any:
@@ -320,14 +320,14 @@ gemm_f64 = _declare_gemm("gemm_f64", ir.DoubleType(), ctypes.c_double, "f64")
 
 
 def _declare_gemv(name: str, real: Any, c_real: Any) -> Callable[..., None]:
-    def emit(builder: Any, fn: Any, turned: Any, rows: Any, columns: Any, matrix: Any, leading: Any, x: Any, step: Any,
-             y: Any) -> None:  # fmt: skip
+    def emit(builder: Any, fn: Any, transposed: Any, rows: Any, columns: Any, matrix: Any, leading: Any, x: Any,
+             step: Any, y: Any) -> None:  # fmt: skip
         def slot(value: Any) -> Any:
             memory = stack_slot(builder, value.type)
             builder.store(value, memory)
             return builder.bitcast(memory, _BYTE_POINTER)
 
-        flag = builder.select(builder.icmp_signed("==", turned, WORD(0)), BYTE(ord("N")), BYTE(ord("T")))
+        flag = builder.select(builder.icmp_signed("==", transposed, WORD(0)), BYTE(ord("N")), BYTE(ord("T")))
         m, n, lda, incx = (slot(builder.trunc(value, INT)) for value in (rows, columns, leading, step))
         at_matrix, at_x, at_y = (builder.inttoptr(address, _BYTE_POINTER) for address in (matrix, x, y))
         one, incy = slot(real(1.0)), slot(INT(1))
@@ -335,11 +335,11 @@ def _declare_gemv(name: str, real: Any, c_real: Any) -> Callable[..., None]:
         builder.call(function, [slot(flag), m, n, one, at_matrix, lda, at_x, incx, one, at_y, incy])
 
     @native(emit, "none", *["i64"] * 9)
-    def gemv(fn: int, turned: int, rows: int, columns: int, matrix: int, leading: int, x: int, step: int,
+    def gemv(fn: int, transposed: int, rows: int, columns: int, matrix: int, leading: int, x: int, step: int,
              y: int) -> None:  # fmt: skip
         integers = [ctypes.c_int32(value) for value in (rows, columns, leading, step, 1)]
         m, n, lda, incx, incy = map(ctypes.addressof, integers)
-        flag, one = ctypes.c_char(b"T" if turned else b"N"), c_real(1.0)
+        flag, one = ctypes.c_char(b"T" if transposed else b"N"), c_real(1.0)
         function = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 11)(fn)
         at_flag, at_one = ctypes.addressof(flag), ctypes.addressof(one)
         function(at_flag, m, n, at_one, matrix, lda, x, incx, at_one, y, incy)
@@ -347,7 +347,7 @@ def _declare_gemv(name: str, real: Any, c_real: Any) -> Callable[..., None]:
     gemv.__name__ = gemv.__qualname__ = name
     gemv.__doc__ = (
         f"y += op(A) x in {np.dtype(c_real)}; A (rows, columns) is column-major.\n\n"
-        "`fn` is the address of BLAS's function; `turned` is 0, or 1 for A's transpose; the next column of A is\n"
+        "`fn` is the address of BLAS's function; `transposed` is 0, or 1 for A's transpose; the next column of A is\n"
         "`leading` elements on, the next element of x `step`."
     )
     return gemv

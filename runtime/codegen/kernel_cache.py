@@ -263,13 +263,13 @@ def _load(code: bytes, name: str) -> int:
     return _engine.get_function_address(_symbol(name))
 
 
-_told: set[str] = set()
+_warned: set[str] = set()
 
 
 def _warn(kernels: Sequence[Kernel]) -> None:
-    """A warning for each reason why the disk was of no use that was not told before."""
+    """A warning for each reason why the disk was of no use, once in a process."""
     for kernel in kernels:
         why = kernel.why
-        if why and why != CACHE_OFF and not why.startswith(NOT_THERE) and why not in _told:
-            _told.add(why)
+        if why and why != CACHE_OFF and not why.startswith(NOT_THERE) and why not in _warned:
+            _warned.add(why)
             warnings.warn(f"machine code was compiled; {why}", CacheWarning, stacklevel=2)

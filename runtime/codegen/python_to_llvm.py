@@ -1,10 +1,12 @@
-"""The front end: a Python function as LLVM's code, in the part of Python that kernels and the driver are written in.
+"""Our front end: a Python function as LLVM's code, in the part of Python that kernels and the driver are written in.
 
-That part: numbers, booleans and typed pointers, with the arithmetic of `arithmetic`; assignments, `if`, `while`,
+That part is numbers, booleans and typed pointers, with the arithmetic of `arithmetic`; assignments, `if`, `while`,
 `for ... in range(...)`, `break`, `continue`, `return`; calls of native functions, of number types, of some of NumPy's
 functions, and of other functions in this part, which become part of the caller.
 
-A variable belongs to the block (of an `if` or a loop) in which it is first assigned, and keeps its type there.
+A variable belongs to the block (of an `if` or a loop) in which it is first assigned, and keeps its type there. So types
+follow from one reading of the source, without type inference. A variable is a stack slot, loaded and stored where it is
+used; LLVM's mem2reg turns slots into registers and phis.
 
 What is outside of this part raises `Unsupported`: Numba knows more, and takes ten times as long.
 """
@@ -38,14 +40,17 @@ class _Call:
 
 @dataclass
 class _Loop:
-    following: Any
+    """A loop: its latch, which leads to the next iteration, and what comes after it. `accesses` is the access group of
+    its loads and stores of elements, if those of an iteration depend on none of another one.
+    """
+
+    latch: Any
     after: Any
     accesses: Any = None
-    """The name of accesses to elements in this loop, if they depend on none of another turn."""
 
 
 class _Distinct(ir.MDValue):
-    """Metadata that is like no other, whatever it holds."""
+    """A metadata node that equals no other. llvmlite merges nodes of equal operands; each loop needs one of its own."""
 
     def __init__(self, module: Any) -> None:
         super().__init__(module, (), str(len(module.metadata)))
@@ -55,8 +60,12 @@ class _Distinct(ir.MDValue):
         super().descr(buf)
 
 
-def _told(module: Any, accesses: Any, masked: bool) -> Any:
-    """What LLVM is told about a loop: these accesses to memory depend on none of another turn; and how it ends."""
+def _loop_metadata(module: Any, accesses: Any, masked: bool) -> Any:
+    """Metadata of a loop whose accesses to memory depend on none of another iteration; `masked`, its end is a masked
+    vector instead of a scalar remainder.
+
+    Without it LLVM puts a vectorized loop behind tests at run time that its arrays do not overlap.
+    """
     hints = [module.add_metadata(["llvm.loop.parallel_accesses", accesses])]
     if masked:
         hints.append(module.add_metadata(["llvm.loop.vectorize.predicate.enable", ir.Constant(ir.IntType(1), True)]))
@@ -233,17 +242,17 @@ class _Lowering(Arithmetic, ast.NodeVisitor):
                     self.builder.branch(after)
         self.builder.position_at_end(after)
         if node.orelse and arms:
-            self.meet(arms)
+            self.merge(arms)
 
-    def meet(self, arms: Sequence[tuple[dict[str, Value], Any]]) -> None:
-        """Variables that all arms of a condition have, as types that are the same, live on behind them."""
+    def merge(self, arms: Sequence[tuple[dict[str, Value], Any]]) -> None:
+        """Variables that all arms of a condition assign, with one type, live on after it: in the first arm's slots."""
         (first, _), *others = arms
         for name, slot in first.items():
             same = [(variables[name], end) for variables, end in others if name in variables]
             if len(same) == len(others) and all(other.type == slot.type for other, _ in same):
                 self.calls[-1].variables[-1][name] = slot
                 for other, end in same:
-                    with self.builder.goto_block(end):  # in front of where it ends
+                    with self.builder.goto_block(end):  # before its terminator
                         self.builder.store(self.builder.load(other.llvm), slot.llvm)
 
     def visit_While(self, node: ast.While) -> None:
@@ -265,26 +274,26 @@ class _Lowering(Arithmetic, ast.NodeVisitor):
         step = bounds[2] if len(bounds) == 3 else WORD(1)
         counter = stack_slot(self.builder, WORD)
         self.builder.store(start, counter)
-        head, body, following, after = (self.builder.append_basic_block() for _ in range(4))
+        head, body, latch, after = (self.builder.append_basic_block() for _ in range(4))
         self.builder.branch(head)
         self.builder.position_at_end(head)
         index = self.builder.load(counter)
-        self.builder.cbranch(self.not_there(index, stop, step), body, after)
-        self.builder.position_at_end(following)
+        self.builder.cbranch(self.goes_on(index, stop, step), body, after)
+        self.builder.position_at_end(latch)
         self.builder.store(self.builder.add(self.builder.load(counter), step, flags=("nsw",)), counter)
-        again = self.builder.branch(head)
+        back_edge = self.builder.branch(head)
         accesses = None
         if over.func.id in ("parallel_range", "masked_range"):
             module = self.builder.module
             accesses = _Distinct(module)
-            again.set_metadata("llvm.loop", _told(module, accesses, over.func.id == "masked_range"))
+            back_edge.set_metadata("llvm.loop", _loop_metadata(module, accesses, over.func.id == "masked_range"))
         self.builder.position_at_end(body)
         self.calls[-1].variables.append({})
         self.assign(node.target.id, Value("i64", index))
-        self.loop(node, _Loop(following, after, accesses))
+        self.loop(node, _Loop(latch, after, accesses))
         self.calls[-1].variables.pop()
 
-    def not_there(self, index: Any, stop: Any, step: Any) -> Any:
+    def goes_on(self, index: Any, stop: Any, step: Any) -> Any:
         """Whether a range goes on at `index`."""
         build = self.builder
         up, down = (build.icmp_signed(sign, index, stop) for sign in "<>")
@@ -293,21 +302,21 @@ class _Lowering(Arithmetic, ast.NodeVisitor):
         return build.select(build.icmp_signed(">", step, WORD(0)), up, down)
 
     def loop(self, node: ast.For | ast.While, loop: _Loop) -> None:
-        """The body of a loop, from where the builder stands; then the builder stands behind the loop."""
+        """The body of a loop, from where the builder stands; then the builder stands after the loop."""
         if node.orelse:
             raise Unsupported("else after a loop")
         self.loops.append(loop)
         self.block(node.body)
         self.loops.pop()
         if not self.builder.block.is_terminated:
-            self.builder.branch(loop.following)
+            self.builder.branch(loop.latch)
         self.builder.position_at_end(loop.after)
 
     def visit_Break(self, node: ast.Break) -> None:
         self.builder.branch(self.loops[-1].after)
 
     def visit_Continue(self, node: ast.Continue) -> None:
-        self.builder.branch(self.loops[-1].following)
+        self.builder.branch(self.loops[-1].latch)
 
     def visit_Pass(self, node: ast.Pass) -> None:
         pass

@@ -12,7 +12,7 @@ import numpy as np
 from llvmlite import ir
 
 Number = Any
-"""A NumPy scalar or a Traced value. Plain Python numbers may meet either, and take its type."""
+"""A NumPy scalar or a Traced value. A plain Python number takes the type of the other operand."""
 
 
 LLVM_TYPES: dict[str, ir.Type] = {
@@ -63,7 +63,7 @@ class Traced:
         """`other` in LLVM's terms; raises TypeError for a value of another dtype."""
         if isinstance(other, Traced):
             if other.dtype != self.dtype:
-                raise TypeError(f"{self.dtype} meets {other.dtype}: convert one of them")
+                raise TypeError(f"{self.dtype} and {other.dtype} have no common type: convert one of them")
             return other.value
         return ir.Constant(LLVM_TYPES[self.dtype.name], self.dtype.type(other).item())
 

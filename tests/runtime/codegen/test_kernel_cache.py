@@ -52,7 +52,7 @@ def forget(monkeypatch):
     """Makes the process forget its kernels (but LLVM keeps them): what comes next comes from the disk."""
 
     def forget() -> None:
-        for name, empty in (("_kernels", {}), ("_engine", None), ("_told", set())):
+        for name, empty in (("_kernels", {}), ("_engine", None), ("_warned", set())):
             monkeypatch.setattr(kernel_cache, name, empty)
 
     return forget

@@ -127,7 +127,7 @@ return 0
         ("for i in (1, 2):\n    a += i\nreturn a", "range"),
         ("raise ValueError", "Raise"),
         ("return 0 < a < b", "chain"),
-        ("return u64(a) + b", "u64 meets i64"),
+        ("return u64(a) + b", "u64 and i64 have no common type"),
         ("return a.real", "beforehand"),
         ("return a ** b", "Pow"),
     ],
