@@ -285,6 +285,20 @@ for shape in ((2, 300), (2, 300, 3)):
 for shape, axis in (((6,), 0), ((0, 2), 0), ((2, 0), 0), ((2, 1, 3, 2), 2)):
     row("cumsum", arr(shape), axis=axis, reverse=shape == (6,), tolerance=SUMMED)
 
+for dtype in NUMBERS:
+    row("cumprod", arr((3, 4), dtype), axis=1, tolerance=SUMMED)
+for shape, axis in (((6,), 0), ((0, 2), 0), ((2, 0), 0), ((5, 1), 0), ((2, 1, 3, 2), 2)):
+    row("cumprod", arr(shape), axis=axis, tolerance=SUMMED)
+for shape in ((2, 300), (2, 300, 3)):
+    row("cumprod", arr(shape, F32, 0.9, 1.1), axis=1, tolerance=SUMMED)
+for name in ("sort", "argsort"):
+    for dtype in ANY:
+        row(name, arr((3, 9), dtype, *(() if dtype in FLOATS else (0, 5))), axis=1, descending=dtype in (I64, F32))
+    for shape, axis in (((6,), 0), ((1,), 0), ((0, 2), 0), ((2, 0), 0), ((4, 1), 0), ((2, 1, 7, 2), 2), ((300,), 0)):
+        # Of many elements some are nearer to each other than a step of finite differences.
+        row(name, arr(shape), axis=axis, descending=len(shape) == 2, order=0 if shape == (300,) else 2)
+    row(name, arr((3, 70, 2), F32), axis=1, descending=False, order=0)
+
 for dtype in FLOATS:
     row("moments", arr((3, 4), dtype), rows=1, tolerance=SUMMED)
 for shape, rows in (((5, 3, 2), 2), ((6,), 1), ((1, 3), 1), ((4, 0), 1), ((2, 3, 4, 5), 3)):

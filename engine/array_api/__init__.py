@@ -186,7 +186,9 @@ from .reductions import (
     argmin,
     average,
     count_nonzero,
+    cumprod,
     cumsum,
+    cumulative_prod,
     cumulative_sum,
     logsumexp,
     max,
@@ -198,6 +200,7 @@ from .reductions import (
     sum,
     var,
 )
+from .sorting import argsort, median, sort
 
 __all__ = [
     "abs",
@@ -220,6 +223,7 @@ __all__ = [
     "arctanh",
     "argmax",
     "argmin",
+    "argsort",
     "around",
     "array",
     "array_equal",
@@ -257,7 +261,9 @@ __all__ = [
     "cos",
     "cosh",
     "count_nonzero",
+    "cumprod",
     "cumsum",
+    "cumulative_prod",
     "cumulative_sum",
     "deg2rad",
     "degrees",
@@ -333,6 +339,7 @@ __all__ = [
     "max",
     "maximum",
     "mean",
+    "median",
     "meshgrid",
     "min",
     "min_scalar_type",
@@ -376,6 +383,7 @@ __all__ = [
     "sin",
     "sinh",
     "size",
+    "sort",
     "split",
     "sqrt",
     "square",

@@ -25,6 +25,8 @@ _REDUCTIONS: dict[np.ufunc, Callable[..., Any]] = {
     np.logical_or: api.any,
 }
 
+_RUNNING: dict[np.ufunc, Callable[..., Any]] = {np.add: api.cumsum, np.multiply: api.cumprod}
+
 # What to write instead, for functions that come up.
 _INSTEAD: dict[str, str] = {
     "append": "write np.concatenate([a, b])",
@@ -47,18 +49,16 @@ _INSTEAD: dict[str, str] = {
     "array_repr": "return it from the traced function, whose results are NumPy arrays",
     "array_str": "return it from the traced function, whose results are NumPy arrays",
     "select": "write np.where(condition, a, b), one inside another",
-    "argsort": "argmax and argmin are traced",
     "argwhere": "its shape depends on values; use np.where(condition, a, b)",
     "compress": "its shape depends on values; use np.where(condition, a, b)",
-    "cumprod": "np.exp(np.cumsum(np.log(x))) is traced, for positive x",
     "extract": "its shape depends on values; use np.where(condition, a, b)",
     "flatnonzero": "its shape depends on values; use np.where(condition, a, b)",
-    "median": "np.mean, np.min and np.max are traced",
     "nonzero": "its shape depends on values; use np.where(condition, a, b)",
-    "partition": "np.max and np.min are traced",
+    "partition": "write np.sort(x, axis)",
+    "argpartition": "write np.argsort(x, axis)",
+    "lexsort": "write np.argsort(x, kind='stable') of one key after the other, the last one first",
     "put": "traced arrays are not written to; use np.where(mask, new, x)",
-    "sort": "np.max, np.min, np.argmax and np.argmin are traced",
-    "unique": "its shape depends on values",
+    "unique": "its shape depends on values; np.sort(x) is traced",
 }
 
 
@@ -118,8 +118,8 @@ def call_ufunc(ufunc: np.ufunc, method: str, inputs: Sequence[Any], kwargs: dict
     refuse_out(name, kwargs.pop("out", None), inputs)
     if method == "reduce" and ufunc in _REDUCTIONS:
         return _reduce(ufunc, name, inputs, dict(kwargs))
-    if method == "accumulate" and ufunc is np.add:
-        return called(api.cumsum, name, (inputs[0], *(inputs[1:] or (kwargs.pop("axis", 0),))), kwargs)
+    if method == "accumulate" and ufunc in _RUNNING:
+        return called(_RUNNING[ufunc], name, (inputs[0], *(inputs[1:] or (kwargs.pop("axis", 0),))), kwargs)
     if method == "outer" and len(inputs) == 2:
         ndim = np.ndim(inputs[1]) if not isinstance(inputs[1], Tracer) else inputs[1].ndim
         left = api.asarray(inputs[0])

@@ -1,9 +1,10 @@
-"""Reductions over axes: sums, means, extremes, logic, norms, running sums."""
+"""Reductions over axes: sums, means, extremes, logic, norms, running sums and products."""
 
 from __future__ import annotations
 
 import builtins
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -309,27 +310,54 @@ def logsumexp(x: ArrayLike, /, axis: Any = None, *, keepdims: bool = False) -> A
     return e.add(result, reshaped(shift, shape_of(total)))
 
 
-def cumsum(x: ArrayLike, /, axis: int | None = None, dtype: Any = None) -> Any:
-    """The sums of all elements up to each along `axis`, or of all elements in order."""
+def _running(op: Op, x: ArrayLike, axis: int | None, dtype: Any, **attrs: Any) -> Any:
     x = as_arraylike(x)
     x = cast(x, sum_dtype(dtype_of(x)) if dtype is None else dtype_argument(dtype))
     if axis is None:
         x, axis = reshaped(x, (math.prod(shape_of(x)),)), 0
-    return emit(reduction.cumsum, x, axis=axis_index(axis, len(shape_of(x))), reverse=False)
+    return emit(op, x, axis=axis_index(axis, len(shape_of(x))), **attrs)
+
+
+def cumsum(x: ArrayLike, /, axis: int | None = None, dtype: Any = None) -> Any:
+    """The sums of all elements up to each along `axis`, or of all elements in order."""
+    return _running(reduction.cumsum, x, axis, dtype, reverse=False)
+
+
+def cumprod(x: ArrayLike, /, axis: int | None = None, dtype: Any = None) -> Any:
+    """The products of all elements up to each along `axis`, or of all elements in order; integers give int64.
+
+    The derivatives are right at zeros too.
+    """
+    return _running(reduction.cumprod, x, axis, dtype)
 
 
 def cumulative_sum(
     x: ArrayLike, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
 ) -> Any:
     """`cumsum` under the Array API's name; `axis` may be left out for 1-d arrays only."""
+    return _cumulative(cumsum, 0, x, axis, dtype, include_initial)
+
+
+def cumulative_prod(
+    x: ArrayLike, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
+) -> Any:
+    """`cumprod` under the Array API's name; `axis` may be left out for 1-d arrays only."""
+    return _cumulative(cumprod, 1, x, axis, dtype, include_initial)
+
+
+def _cumulative(
+    function: Callable[..., Any], initial: int, x: ArrayLike, axis: int | None, dtype: Any, include_initial: bool
+) -> Any:
     x = as_arraylike(x)
     if axis is None and len(shape_of(x)) != 1:
-        raise ShapeError(located(f"np.cumulative_sum needs an axis for {described(x)}"))
-    result = cumsum(x, 0 if axis is None else axis, dtype)
+        name = "cumulative_sum" if function is cumsum else "cumulative_prod"
+        raise ShapeError(located(f"np.{name} needs an axis for {described(x)}"))
+    result = function(x, 0 if axis is None else axis, dtype)
     if not include_initial:
         return result
     place = axis_index(0 if axis is None else axis, len(shape_of(x)))
-    return pad(result, [(1, 0) if i == place else (0, 0) for i in range(len(shape_of(x)))])
+    widths = [(1, 0) if i == place else (0, 0) for i in range(len(shape_of(x)))]
+    return pad(result, widths, constant_values=initial)
 
 
 def norm(x: ArrayLike, /, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:

@@ -440,3 +440,24 @@ class ArrayMethods:
         """`numpy.cumsum`."""
         refuse_out("x.cumsum", out)
         return array_namespace().cumsum(self, axis, dtype=dtype)
+
+    @_torch_names
+    def cumprod(self, axis: int | None = None, dtype: Any = None, out: None = None) -> Any:
+        """`numpy.cumprod`."""
+        refuse_out("x.cumprod", out)
+        return array_namespace().cumprod(self, axis, dtype=dtype)
+
+    @_torch_names
+    def argsort(
+        self,
+        axis: int | None = -1,
+        kind: str | bool | None = None,
+        order: None = None,
+        *,
+        stable: bool | None = None,
+        descending: bool = False,
+    ) -> Any:
+        """`numpy.argsort`; torch's `descending`, which may stand second, is understood too."""
+        if isinstance(kind, bool):
+            kind, descending = None, kind
+        return array_namespace().argsort(self, axis, kind, order, stable=stable, descending=descending)

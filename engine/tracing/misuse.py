@@ -323,7 +323,7 @@ _INSTEAD_OF_CALLS: dict[str, str] = {
     "builtins.min": "write np.min(x), or np.minimum(a, b) of two",
     "builtins.any": "write np.any(x)",
     "builtins.all": "write np.all(x)",
-    "builtins.sorted": "np.max, np.min, np.argmax and np.argmin are traced",
+    "builtins.sorted": "write np.sort(x), or np.argsort(x) for the indices",
     "numpy.full": "write gl.numpy.full(shape, x)",
     "numpy.vectorize": "call the function on the whole array, of which it is written with NumPy's functions",
     "numpy.fromiter": "write np.stack([...])",

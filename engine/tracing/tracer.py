@@ -369,14 +369,15 @@ def emit(op: Op, *operands: ArrayLike, **attrs: Any) -> Any:
     node = trace.emit_node(op, *(trace.lift(operand) for operand in operands), **attrs)
     if len(node.outputs) == 1:
         result = Tracer(trace, node.outputs[0])
-        if len(result.shape) > 1 and (op is movement.transpose or (op.family in _IN_ORDER and _loose(operands))):
+        as_operands = op.family not in _IN_OWN_ORDER and _loose(operands)
+        if len(result.shape) > 1 and (op is movement.transpose or as_operands):
             result.memory = Memory(result.own_value, loose=True)
         return result
     return tuple(Tracer(trace, value) for value in node.outputs)
 
 
-_IN_ORDER = frozenset({"elementwise", "reduction", "movement", "indexing"})
-"""Families of ops whose results NumPy lays out in memory as their operands are."""
+_IN_OWN_ORDER = frozenset({"creation", "contraction", "convolution", "window", "scan", "region"})
+"""Families of ops whose results NumPy lays out in memory row by row, wherever their operands lie."""
 
 
 def _loose(operands: Sequence[ArrayLike]) -> bool:

@@ -4,7 +4,19 @@ Collective reductions and user kernels are families of their own. `scan`, `regio
 body graph; nodes may have several outputs.
 """
 
-from . import contraction, convolution, creation, elementwise, indexing, movement, reduction, region, scan, window
+from . import (
+    contraction,
+    convolution,
+    creation,
+    elementwise,
+    indexing,
+    movement,
+    reduction,
+    region,
+    scan,
+    sorting,
+    window,
+)
 
 __all__ = [
     "contraction",
@@ -16,5 +28,6 @@ __all__ = [
     "reduction",
     "region",
     "scan",
+    "sorting",
     "window",
 ]

@@ -195,6 +195,87 @@ cumsum = declare(
 )
 
 
+def _cumprod_type(x: ArrayType, axis: int) -> ArrayType:
+    return _cumsum_type(x, axis, reverse=False)
+
+
+def _cumprod(x: Array, axis: int) -> Array:
+    wide = np.dtype(np.float64) if is_float(x.dtype) else x.dtype
+    return np.cumprod(x, axis, dtype=wide).astype(x.dtype, copy=False)
+
+
+def _cumprod_vjp(b: Builder, g: Value, o: Value, x: Value, axis: int) -> Value:
+    # Of x[j] it is the product of all before x[j], times S[j] = g[j] + x[j + 1] S[j + 1]: no division, right at zeros.
+    n = x.type.shape[axis]
+    if n < 2:
+        return g
+    none = (0,) * x.type.ndim
+    first = tuple(int(i == axis) for i in range(x.type.ndim))
+    before = OPS["pad"](b, _part(b, o, axis, 0, n - 1), low=first, high=none, interior=none, value=1.0)
+    return ew.mul(b, before, _linear_recurrence(b, g, _part(b, x, axis, 1, n), axis))
+
+
+def _linear_recurrence(b: Builder, x: Value, a: Value, axis: int) -> Value:
+    """s of s[i] = x[i] + a[i] s[i + 1], s[n - 1] = x[n - 1], by halves: the even ones are a recurrence of that kind
+    too, of which the odd ones follow. Known elsewhere as odd-even (cyclic) reduction.
+    """
+    n = x.type.shape[axis]
+    if n == 1:
+        return x
+    half, pairs = (n + 1) // 2, n // 2
+    even, odd = _part(b, x, axis, 0, n, 2), _part(b, x, axis, 1, n, 2)
+    to_odd, to_even = _part(b, a, axis, 0, n - 1, 2), _part(b, a, axis, 1, n - 1, 2)
+    merged = ew.add(b, _part(b, even, axis, 0, pairs), ew.mul(b, to_odd, odd))
+    merged = _joined(b, [merged, _part(b, even, axis, pairs, half)], axis)
+    evens = _linear_recurrence(b, merged, ew.mul(b, _part(b, to_odd, axis, 0, half - 1), to_even), axis)
+    odds = ew.add(b, _part(b, odd, axis, 0, half - 1), ew.mul(b, to_even, _part(b, evens, axis, 1, half)))
+    odds = _joined(b, [odds, _part(b, odd, axis, half - 1, pairs)], axis)
+    return ew.add(b, _every_other(b, evens, axis, 0, n), _every_other(b, odds, axis, 1, n))
+
+
+def _part(b: Builder, x: Value, axis: int, start: int, stop: int, step: int = 1) -> Value:
+    """`x[start:stop:step]` along one axis."""
+    shape = x.type.shape
+    if (start, stop, step) == (0, shape[axis], 1):
+        return x
+    begin = tuple(start if i == axis else 0 for i in range(len(shape)))
+    end = tuple(stop if i == axis else n for i, n in enumerate(shape))
+    return OPS["slice"](b, x, start=begin, stop=end, step=tuple(step if i == axis else 1 for i in range(len(shape))))
+
+
+def _joined(b: Builder, parts: Sequence[Value], axis: int) -> Value:
+    """The parts that are not empty, one after another."""
+    found = [x for x in parts if x.type.shape[axis]]
+    return found[0] if len(found) == 1 else OPS["concatenate"](b, *found, axis=axis)
+
+
+def _every_other(b: Builder, x: Value, axis: int, start: int, length: int) -> Value:
+    """Zeros of this length with `x` at `[start::2]`."""
+    count, along = x.type.shape[axis], range(x.type.ndim)
+    low = tuple(start * (i == axis) for i in along)
+    high = tuple((length - start - 2 * count + 1) * (i == axis) for i in along)
+    return OPS["pad"](b, x, low=low, high=high, interior=tuple(int(i == axis) for i in along), value=0.0)
+
+
+cumprod = declare(
+    Op(
+        "cumprod",
+        "reduction",
+        _cumprod_type,
+        _cumprod,
+        one_per_input,
+        _cumsum_axes,
+        _cumprod_vjp,
+        "the products of all elements up to each along `axis`",
+        can_trap=False,
+        recompute=Recompute.COSTLY,
+        is_axiswise=True,
+        batch=later_axis,
+        workspace=_running_workspace,
+    )
+)
+
+
 def _moments_type(x: ArrayType, rows: int) -> ArrayType:
     if not is_float(x.dtype) or not 0 < rows <= x.ndim:
         raise TypeRuleError(f"{x} has no {rows} row axes of floats")

@@ -1,4 +1,4 @@
-"""Running sums along an axis, one block of rows after the other."""
+"""Running sums and products along an axis, one block of rows after the other."""
 
 import math
 from typing import Any
@@ -6,33 +6,36 @@ from typing import Any
 import numpy as np
 
 from ...ir import SHORT_NAMES, Node, node_workspace
-from ...ir.ops.reduction import runs_in_float64
+from ...ir.ops.reduction import cumprod, runs_in_float64
 from ...passes.graph.cache_lines import round_to_line
 from ...passes.memory.plan import Plan
 from .data_movement import rows_of_tile
 from .launch import TILE, Call, Launch, Pointer, Scratch, Traps
 
 
-def lower_cumsum(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
+def lower_running(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
     """One launch over tiles of blocks, which stand before the axis."""
     shape, axis = node.output.type.shape, node.attrs["axis"]
     blocks, inner = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
     step, tiles = rows_of_tile(blocks, shape[axis] * inner)
     operands = [Pointer.to(plan.views[v]) for v in (node.inputs[0], node.output)]
     line = Scratch(plan.scratch.get(node, 0), round_to_line(node_workspace(node)))
-    args = [TILE, step, blocks, *operands, shape[axis], inner, int(node.attrs["reverse"]), line]
+    args = [TILE, step, blocks, *operands, shape[axis], inner, int(node.attrs.get("reverse", False)), line]
     way = "before" if not runs_in_float64(node.output.type, axis) else "double" if inner == 1 else "doubles"
-    return [Launch(tiles, [Call(_cumsum_kernel(node.output.type.dtype, way), args)])]
+    sign = "*" if node.op is cumprod else "+"
+    return [Launch(tiles, [Call(_running_kernel(sign, node.output.type.dtype, way), args)])]
 
 
-def _cumsum_kernel(dtype: np.dtype[Any], way: str) -> str:
-    """Args: tile, blocks of a tile, all blocks, array, result, length, inner, whether from the end, line of a worker.
+def _running_kernel(sign: str, dtype: np.dtype[Any], way: str) -> str:
+    """Sums (`+`) or products (`*`). Args: tile, blocks of a tile, all blocks, array, result, length, inner, whether
+    from the end, line of a worker.
 
-    By its `way` an element is the one `before` it and its own, or has the sum in float64: `double`, where there is one
-    column, or `doubles`, in the worker's line.
+    By its `way` an element is made of the one `before` it and its own, or of all before it in float64: `double`, where
+    there is one column, or `doubles`, in the worker's line.
     """
     short = SHORT_NAMES[dtype]
-    add = "before[j] + source[j]" if dtype.kind == "f" else f"{short}(before[j] + source[j])"
+    neutral = {"+": "f64(-0.0)", "*": "f64(1.0)"}[sign]  # 0 + -0 would be 0
+    both = f"before[j] {sign} source[j]" if dtype.kind == "f" else f"{short}(before[j] {sign} source[j])"
     start, step = (
         "",
         f"""if k == 0:
@@ -41,20 +44,20 @@ def _cumsum_kernel(dtype: np.dtype[Any], way: str) -> str:
             else:
                 before = window(o, (block * length + (i + 1 if backwards else i - 1)) * inner, inner)
                 for j in range(inner):
-                    target[j] = {add}""",
+                    target[j] = {both}""",
     )
     if way == "double":
         start, step = (
-            "total = f64(-0.0)",  # which leaves -0 as it is
-            """total = total + f64(source[0])
+            f"total = {neutral}",
+            f"""total = total {sign} f64(source[0])
             target[0] = f32(total)""",
         )
     elif way == "doubles":
         start, step = (
-            """for j in range(inner):
-            totals[j] = f64(-0.0)""",
-            """for j in range(inner):
-                totals[j] = totals[j] + f64(source[j])
+            f"""for j in range(inner):
+            totals[j] = {neutral}""",
+            f"""for j in range(inner):
+                totals[j] = totals[j] {sign} f64(source[j])
                 target[j] = f32(totals[j])""",
         )
     return f"""

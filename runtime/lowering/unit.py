@@ -13,8 +13,9 @@ from .launch import Launch, Traps
 from .matmul import lower_matmul
 from .moments import lower_moments
 from .region import lower_region
-from .running_sums import lower_cumsum
+from .running_sums import lower_running
 from .scatter_add import lower_scatter_add
+from .sorting import lower_sort
 from .windows import lower_window
 
 
@@ -29,7 +30,10 @@ _LOWERINGS: Mapping[str, Callable[[Node, Plan, Traps], list[Launch]]] = {
     "dot_add": lower_matmul,
     "gather": lower_gather,
     "scatter_add": lower_scatter_add,
-    "cumsum": lower_cumsum,
+    "cumsum": lower_running,
+    "cumprod": lower_running,
+    "sort": lower_sort,
+    "argsort": lower_sort,
     "moments": lower_moments,
     "concatenate": lower_concatenate,
     "pad": lower_pad,

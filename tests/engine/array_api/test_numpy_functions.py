@@ -254,7 +254,7 @@ CALLS: list[tuple[str, Callable[..., Any], tuple[Any, ...]]] = [
     ),
     *(
         (f"{name} of {dtype}", calling(name, axis=1), (ints(3, 4, dtype=dtype, low=0),))
-        for name in ("sum", "prod", "mean", "var", "max", "min", "any", "argmax", "cumsum", "amax", "amin")
+        for name in ("sum", "prod", "mean", "var", "max", "min", "any", "argmax", "cumsum", "cumprod", "amax", "amin")
         for dtype in ("bool", "int32", "int64")
     ),
     ("reduction methods", lambda x: (x.sum(0), x.prod(1), x.mean(), x.var(ddof=1), x.std(0), x.max(), x.min(1)), (M,)),
@@ -271,6 +271,11 @@ CALLS: list[tuple[str, Callable[..., Any], tuple[Any, ...]]] = [
     ("argmax keeps dims", lambda x: np.argmax(x, keepdims=True), (M,)),
     ("cumsum", lambda x: (np.cumsum(x), np.cumsum(x, 0), x.cumsum(axis=-1)), (M,)),
     ("cumulative_sum", lambda x: np.cumulative_sum(x, axis=1, include_initial=True), (M,)),
+    ("cumprod", lambda x: (np.cumprod(x), np.cumprod(x, 0), x.cumprod(axis=-1)), (M,)),
+    ("cumulative_prod", lambda x: np.cumulative_prod(x, axis=1, include_initial=True), (M,)),
+    ("sort", lambda x: (np.sort(x), np.sort(x.T), np.sort(x[::-1, ::2], 0), np.sort(x, None), np.sort(x[0])), (M,)),
+    ("argsort", lambda x: (np.argsort(x), x.argsort(0, "stable"), np.argsort(x[:, ::-1], axis=None)), (M,)),
+    ("median", lambda x: (np.median(x), np.median(x, axis=(0, 2)), np.median(x, 1, keepdims=True)), (CUBE,)),
     (
         "average",
         lambda x, w: (np.average(x), np.average(x, axis=1, weights=w), np.average(x, weights=x)),
@@ -286,7 +291,7 @@ CALLS: list[tuple[str, Callable[..., Any], tuple[Any, ...]]] = [
     ),
     ("ufunc reduce", lambda x: (np.add.reduce(x), np.maximum.reduce(x, axis=1), np.add.reduce(x, axis=None)), (M,)),
     ("ufunc outer", lambda x, y: (np.multiply.outer(x, y), np.subtract.outer(x, y)), (VECTOR, M)),
-    ("ufunc accumulate", lambda x: np.add.accumulate(x, axis=1), (M,)),
+    ("ufunc accumulate", lambda x: (np.add.accumulate(x, axis=1), np.multiply.accumulate(x)), (M,)),
     ("ufunc dtype", lambda x: np.add(x, 1, dtype="float64"), (M,)),
     # Products.
     ("matmul", lambda x, y: x @ y, (M, N)),
@@ -436,14 +441,15 @@ def test_sum_of_uint8_is_int64() -> None:
 
 
 NAMES_OF_THE_STANDARD = """
-abs acos acosh add all any arange argmax argmin asarray asin asinh astype atan atan2 atanh bitwise_and bitwise_invert
-bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor broadcast_arrays broadcast_to ceil clip concat cos cosh
-count_nonzero cumulative_sum diff divide e empty empty_like equal exp expand_dims expm1 eye flip floor floor_divide full
-full_like greater greater_equal hypot inf isfinite isinf isnan less less_equal linspace log log10 log1p log2 logaddexp
-logical_and logical_not logical_or logical_xor matmul matrix_transpose max maximum mean meshgrid min minimum moveaxis
-multiply nan negative newaxis not_equal ones ones_like permute_dims pi positive pow prod reciprocal remainder repeat
-reshape roll round sign sin sinh sqrt square squeeze stack std subtract sum take take_along_axis tan tanh tensordot tile
-tril triu trunc unstack var vecdot where zeros zeros_like bool uint8 int32 int64 float32 float64
+abs acos acosh add all any arange argmax argmin argsort asarray asin asinh astype atan atan2 atanh bitwise_and
+bitwise_invert bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor broadcast_arrays broadcast_to ceil clip
+concat cos cosh count_nonzero cumulative_prod cumulative_sum diff divide e empty empty_like equal exp expand_dims expm1
+eye flip floor floor_divide full full_like greater greater_equal hypot inf isfinite isinf isnan less less_equal linspace
+log log10 log1p log2 logaddexp logical_and logical_not logical_or logical_xor matmul matrix_transpose max maximum mean
+meshgrid min minimum moveaxis multiply nan negative newaxis not_equal ones ones_like permute_dims pi positive pow prod
+reciprocal remainder repeat reshape roll round sign sin sinh sort sqrt square squeeze stack std subtract sum take
+take_along_axis tan tanh tensordot tile tril triu trunc unstack var vecdot where zeros zeros_like bool uint8 int32 int64
+float32 float64
 """
 
 

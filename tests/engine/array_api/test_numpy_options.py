@@ -48,6 +48,9 @@ SPREAD = [o(ddof=1), o(ddof=2.5, axis=0), o(ddof=100), o(correction=1), o(ddof=1
 CASTS = [o(dtype="float64"), o(dtype="int32"), o(dtype="int32", casting="unsafe"), o(dtype="float32", casting="safe")]
 CASTS += [o(casting="no"), o(casting="bogus"), o(dtype="bool"), o(order="C", subok=True), o(signature="dd->d")]
 
+SORTS = [o(kind="stable"), o(0, "mergesort"), o(stable=True), o(kind="heap"), o(kind="bogus"), o(order="f")]
+SORTS += [o(kind="stable", stable=True), o(kind=3), o(axis=1.5)]
+
 CALLS: list[tuple[str, list[Any], list[Call]]] = [
     *((name, MANY, [*AXES, *DTYPES, *POSITIONS]) for name in ("sum", "prod", "mean")),
     *((name, [CUBE], CUBE_AXES) for name in ("sum", "prod", "mean", "max", "any", "std")),
@@ -59,6 +62,10 @@ CALLS: list[tuple[str, list[Any], list[Call]]] = [
     *((name, MANY, [*AXES, o(0, None), o(0, None, True)]) for name in ("max", "min", "any", "all")),
     *((name, [EMPTY], [o(initial=3), o(axis=0, initial=3), o(axis=1)]) for name in ("max", "min")),
     *((name, MANY, [*AXES, *DTYPES, *SPREAD, o(mean=0.0)]) for name in ("var", "std")),
+    *((name, MANY, [o(), o(0), o(axis=-1), o(axis=None), o(axis=9), *SORTS]) for name in ("sort", "argsort")),
+    ("median", [*MATRICES, CUBE, VECTOR, SCALAR], [*AXES, o(0, None), o(axis=(0, -1))]),
+    ("cumprod", MANY, [o(), o(axis=0), o(axis=-1), o(axis=9), o(0, "float64"), *DTYPES]),
+    ("cumulative_prod", MANY, [o(), o(axis=0), o(axis=-1, include_initial=True), o(include_initial=True)]),
     ("cumsum", MANY, [o(), o(axis=0), o(axis=-1), o(axis=9), o(0, "float64"), *DTYPES]),
     ("cumulative_sum", MANY, [o(), o(axis=0), o(axis=-1, include_initial=True), o(include_initial=True)]),
     ("count_nonzero", MATRICES, [o(), o(axis=0), o(axis=(0, 1)), o(axis=-1, keepdims=True)]),
@@ -234,6 +241,8 @@ METHODS: dict[str, list[Call]] = {
     "any": [o(), o(0), o(0, None, keepdims=True)],
     "argmax": [o(), o(0), o(0, None, keepdims=True)],
     "cumsum": [o(), o(1), o(1, "float64", None)],
+    "cumprod": [o(), o(1), o(1, "float64", None)],
+    "argsort": [o(), o(0), o(None), o(0, "stable"), o(stable=True)],
     "clip": [o(0, 1), o(min=0), o(0, 1, None)],
     "round": [o(), o(1), o(1, None)],
     "reshape": [o(-1), o(2, -1), o((2, 6)), o(12, order="F")],

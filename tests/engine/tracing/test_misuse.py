@@ -150,7 +150,7 @@ CASES: list[tuple[Callable[..., Any], str, str]] = [
     (lambda x, i: math.fsum(x), "math.fsum(x)", r"write np\.sum"),
     (lambda x, i: max(x), "max(x)", r"write np\.max\(x\)"),
     (lambda x, i: min(x[0], 0.0), "min(x[0], 0.0)", r"np\.minimum\(a, b\)"),
-    (lambda x, i: sorted(x), "sorted(x)", r"np\.argmax"),
+    (lambda x, i: sorted(x), "sorted(x)", r"np\.sort\(x\)"),
     (lambda x, i: any(x), "any(x)", r"write np\.any"),
     (lambda x, i: all(x), "all(x)", r"write np\.all"),
     (lambda x, i: 0 < x[0] < 1, "", r"\(a < x\) & \(x < b\)"),

@@ -39,6 +39,9 @@ def differences(function: Callable[..., Any], args: tuple[np.ndarray, ...], whic
 INDEX = np.array([[2, 0], [1, 1]])
 MASK = RNG.integers(0, 2, (3, 4)).astype(bool)
 
+WEIGHT = floats(4, 3)
+ZEROS = (np.array([[2.0, 0.0, -1.5, 3.0, 0.5], [0.0, 0.0, 1.0, 2.0, 0.0]]), floats(2, 5))
+
 FUNCTIONS: list[tuple[str, Callable[..., Any], tuple[np.ndarray, ...]]] = [
     ("mlp", lambda x, w, b: np.mean(np.tanh(x @ w + b) ** 2), (floats(3, 4), floats(4, 2), floats(2))),
     (
@@ -110,7 +113,11 @@ FUNCTIONS: list[tuple[str, Callable[..., Any], tuple[np.ndarray, ...]]] = [
     ("matmul broadcast", lambda x, y: np.sum((x @ y) ** 2), (floats(2, 1, 3, 4), floats(5, 4, 2))),
     ("broadcast", lambda x, y: np.sum(np.broadcast_to(x, (2, 3, 4)) ** 2 * y), (floats(3, 1), floats(2, 1, 1))),
     ("split stack", lambda x: np.sum(np.stack(np.split(x, 2, 1)[::-1]) ** 2 * np.arange(2.0)), (floats(3, 4),)),
-    ("sort-free median", lambda x: np.sum(np.flip(x, 1) * x) + np.average(x, weights=x * x), (floats(3, 4),)),
+    ("cumprod", lambda x: np.sum(np.cumprod(x, 0) ** 2 * np.cumprod(x, 1)), (floats(5, 4),)),
+    ("cumprod of zeros", lambda x, w: np.sum(np.cumprod(x, 1) ** 2 * w) + np.sum(np.cumprod(x, 1) * w), ZEROS),
+    ("sort", lambda x, w: np.sum(np.sort(x, 0) ** 2 * w) + np.sum(np.sort(x.T) * w.T) ** 2, (floats(4, 3), WEIGHT)),
+    ("median", lambda x: np.sum(np.median(x, axis=1) ** 2) + np.median(x) ** 2, (floats(3, 4),)),
+    ("flip and average", lambda x: np.sum(np.flip(x, 1) * x) + np.average(x, weights=x * x), (floats(3, 4),)),
 ]
 
 
