@@ -1,4 +1,4 @@
-"""Parts of an array that one region makes are written where they belong in the whole."""
+"""Concat fusion: a region writes the parts of an array where they belong in the whole."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from ..kernels.loop_nest import is_collected, product_of, squeezed
 
 @dataclass(frozen=True)
 class FuseConcat(Pass):
-    """`a, b = region(x...); y = concatenate(a, b)` -> `y = region(x...)`, the last node of whose body concatenates.
+    """`a, b = region(x...); y = concatenate(a, b)` -> `y = region(x...)`, whose body ends in the concatenation.
 
-    Gradients of the gates of a recurrent cell are what a product and a stack of all steps read as one array. Only where
-    the parts are full values of the region, each in runs of at least `least_run` elements, that nothing else reads.
-    Outputs that are concatenated are the region's last ones.
+    Known elsewhere as concat elimination, and as horizontal fusion of the parts. Gradients of the gates of a recurrent
+    cell are such parts: a product reads them as one array.
+
+    It is done where the parts are full values of the region that nothing else reads, in runs of at least `least_run`
+    elements. Shorter runs would be written a few elements at a time. Concatenated outputs are the region's last ones.
     """
 
     least_run: int = 16
 
     def __call__(self, graph: Graph) -> Graph:
-        makers = self._makers(graph)
+        makers = self._regions(graph)
         if not makers:
             return graph
         collected: dict[Node, list[Node]] = {}
@@ -42,13 +44,13 @@ class FuseConcat(Pass):
             wholes = collected[node]
             parts = {v for whole in wholes for v in whole.inputs}
             left = [v for v in node.outputs if v not in parts]
-            attrs = {**node.attrs, "body": _collecting(node, left, wholes)}
+            attrs = {**node.attrs, "body": _concatenating(node, left, wholes)}
             made = b.emit_node(node.op, *inputs, **attrs).outputs
             mapping.update(zip((*left, *(whole.output for whole in wholes)), made))
         return b.graph([mapping[v] for v in graph.outputs], graph.aliases, graph.output_names)
 
-    def _makers(self, graph: Graph) -> dict[Node, Node]:
-        """Nodes that concatenate, each with the region that makes all its parts."""
+    def _regions(self, graph: Graph) -> dict[Node, Node]:
+        """Concatenations, each with the region that computes all its parts."""
         users = graph.users()
         outputs = set(graph.outputs)
         found: dict[Node, Node] = {}
@@ -73,8 +75,8 @@ class FuseConcat(Pass):
         return squeezed(shape) == region.attrs["domain"] and math.prod(shape[axis:]) >= self.least_run
 
 
-def _collecting(region: Node, left: list[Value], wholes: list[Node]) -> Graph:
-    """The body with its outputs `left` and the concatenations of others."""
+def _concatenating(region: Node, left: list[Value], wholes: list[Node]) -> Graph:
+    """The body with its outputs `left`, and the concatenations of the others."""
     body: Graph = region.attrs["body"]
     b = Builder()
     made = b.inline(body, [b.input(v.type) for v in body.inputs])

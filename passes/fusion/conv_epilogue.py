@@ -1,4 +1,4 @@
-"""What follows a convolution runs with it, tile by tile: its output is not read again from memory."""
+"""Epilogue fusion of a convolution: a region and sums over channels run on each tile of its output."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ from ..kernels.loop_nest import product_of, reduction_form, squeezed
 class FuseConvEpilogue(Pass):
     """`y = conv(x, w); z, s = region(y, a...); m = moments(z)` -> `z, s, m = conv_region(x, w, a...)`.
 
-    Biases, normalization by given statistics, residual sums and activations are applied to a tile of the output while
-    it is in the cache, and statistics of a batch, or the sums of its derivatives, are gathered from it. Sums keep their
-    tiles, which follow from what is summed; a convolution that cannot make its output in these is left alone. So is one
-    whose region leaves a second array, since all that a unit makes is there at once.
+    Known elsewhere as convolution epilogue fusion. Biases, normalization by given statistics, residual sums and
+    activations are applied to a tile of the output while it is in the cache. Statistics of the batch, and the sums of
+    their derivatives, are taken from the same tile.
 
-    An output of fewer than `least_bytes` is as well left in the cache; where nothing is summed, one of fewer than
-    `least_alone`, which another loop reads from the caches of all cores as fast.
+    Sums keep their tiles, which follow from what is summed. A convolution that cannot compute its output in these tiles
+    is left alone. So is one whose region stores a second array: both would be live at once.
+
+    An output of fewer than `least_bytes` stays apart, since it stays in the cache. Where nothing is summed, so does one
+    of fewer than `least_alone`: another loop reads it as fast from the caches of all cores.
     """
 
     least_bytes: int = 1 << 15
@@ -38,7 +40,7 @@ class FuseConvEpilogue(Pass):
 
 
 class _Groups:
-    """Convolutions with what follows them."""
+    """Convolutions with the nodes of their epilogues."""
 
     def __init__(self, graph: Graph, options: FuseConvEpilogue) -> None:
         self.old = graph
@@ -51,15 +53,15 @@ class _Groups:
         self.head: dict[Node, Node] = {node: node for node in graph.nodes}
         self.members: dict[Node, list[Node]] = {}
         for node in graph.nodes:
-            if _makes_images(node) and node.output.type.nbytes >= options.least_bytes and self.may_be_cut(node):
+            if _is_tiled_convolution(node) and node.output.type.nbytes >= options.least_bytes and self.may_be_cut(node):
                 self.gather(node)
 
     def gather(self, unit: Node) -> None:
-        """Find what may run with a convolution."""
+        """Find the epilogue of a convolution."""
         made = unit.output
         self.members[unit] = [unit]
         for reader in self.users[made]:
-            if self.head[reader] is reader and self.may_follow(unit, reader):
+            if self.head[reader] is reader and self.may_be_epilogue(unit, reader):
                 self.take(unit, reader)
                 made = next((v for v in reader.outputs if v.type == made.type), made)
                 break
@@ -75,15 +77,15 @@ class _Groups:
         self.head[reader] = unit
 
     def may_be_cut(self, unit: Node) -> bool:
-        """Whether what a convolution reads can be cut into the rows that tiles of its output want."""
+        """Whether the operands of a convolution can be cut into the rows that tiles of its output need."""
         found = geometry(unit)
         if found is None or not is_made(unit, 0) or not found.by_position:
             return found is not None
         read = operand(unit, 0, self.views, found.images_of(0))
         return all(s.value.type.size == 1 or can_be_cut(self.views[s.value]) for s in read.sources)
 
-    def may_follow(self, unit: Node, region: Node) -> bool:
-        """Whether a region can run with the convolution: element by element, but for sums for each channel."""
+    def may_be_epilogue(self, unit: Node, region: Node) -> bool:
+        """Whether a region can be an epilogue: it is element-wise, but for sums over each channel."""
         made, domain = unit.output, squeezed(unit.output.type.shape)
         if not region.op.is_region or product_of(region) is not None or region.attrs["domain"] != domain:
             return False
@@ -96,7 +98,7 @@ class _Groups:
                 if reduction_form(node) != ("columns", len(domain) - 1):
                     return False
                 sums = True
-            elif not _by_element(node) or squeezed(node.output.type.shape) not in (domain, ()):
+            elif not _is_elementwise(node) or squeezed(node.output.type.shape) not in (domain, ()):
                 return False
         if not can_sum(unit) if sums else made.type.nbytes < self.options.least_alone:
             return False
@@ -105,13 +107,14 @@ class _Groups:
         if len(left) + kept > 1 or any(v.type != made.type for v in left) or not (left or kept or sums):
             return False
         others = [v for v in region.inputs if v is not made]
-        # Other tiles would still read what is written over an input.
+        # A view of the output would read other tiles. A value that is written over an input would destroy what other
+        # tiles have yet to read.
         if any(self.views[v].base is made for v in others) or not self.written_back.isdisjoint(region.outputs):
             return False
-        return not any(self.waits(v, unit) for v in others)
+        return not any(self.depends_on(v, unit) for v in others)
 
-    def waits(self, value: Value, unit: Node) -> bool:
-        """Whether a value is made after a unit has run."""
+    def depends_on(self, value: Value, unit: Node) -> bool:
+        """Whether a value is computed from what a unit makes. Units before it in the graph need no search."""
         stack, seen = [value], set[Node]()
         while stack:
             node = stack.pop().node
@@ -164,14 +167,14 @@ class _Groups:
         mapping.update(zip(left, attached.outputs))
 
 
-def _makes_images(node: Node) -> bool:
-    """Whether a unit is a convolution by tiled kernels that leaves rows of more than one channel."""
+def _is_tiled_convolution(node: Node) -> bool:
+    """Whether a unit is a convolution by tiled kernels with more than one output channel."""
     if not is_convolution(convolution_of(node)):
         return False
     shape = squeezed(node.outputs[0].type.shape)
     return len(shape) > 1 and node.outputs[0].type.shape[-1] > 1 and geometry(node) is not None
 
 
-def _by_element(node: Node) -> bool:
-    """Whether a node makes each element of one of every input, wherever it stands."""
+def _is_elementwise(node: Node) -> bool:
+    """Whether each element of a node's output needs one element of every input, and not its place."""
     return node.op.fusion in ("elementwise", "reshaping") and not node.op.depends_on_place

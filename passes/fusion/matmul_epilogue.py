@@ -1,4 +1,4 @@
-"""A product and the element-wise region that alone reads it, as one region: the product is never whole in memory."""
+"""Epilogue fusion of a product: the region that alone reads it runs on each of its tiles."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from ..kernels.loop_nest import squeezed, tile_rows
 from ..kernels.matmul_tiles import is_long
 
 _LEAST_BYTES = 1 << 13
-"""A smaller product takes little memory, and less time by itself than tile by tile."""
+"""A smaller product takes little memory, and is faster by itself than tile by tile."""
 
 
 @dataclass(frozen=True)
 class FuseMatmulEpilogue(Pass):
-    """`p = dot(x, y); region(p, rest...)` -> `region(x, rest..., y)` with the dot as the first node of its body.
+    """`p = dot(x, y); q = region(p, rest...)` -> `q = region(x, rest..., y)`, with the dot as first node of its body.
 
-    A tile of a weight's gradient is used by the optimizer while it is in cache. Only where the region updates its
-    inputs element by element, and nothing else reads the product, whose sums are not long: these need scratch. The rows
-    of a tile follow from its shape.
+    Known elsewhere as epilogue fusion. The optimizer uses a tile of a weight's gradient while it is in the cache, and
+    the whole gradient never lies in memory.
+
+    It is done where the region updates its inputs element by element, and nothing else reads the product. Products with
+    long sums are left alone, since they need scratch. The rows of a tile follow from the product's shape.
     """
 
     def __call__(self, graph: Graph) -> Graph:
@@ -49,7 +51,7 @@ class FuseMatmulEpilogue(Pass):
 
 
 def _pairs(graph: Graph) -> dict[Node, Node]:
-    """Regions that update what they read, each with the dot that it takes in."""
+    """Regions that write over an input of the graph, each with the dot that becomes part of it."""
     updates = {graph.outputs[i].node for i in graph.aliases}
     views = resolve_views(graph.inputs, graph.nodes)
     outputs = set(graph.outputs)

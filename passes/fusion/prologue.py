@@ -1,4 +1,4 @@
-"""What element-wise ops make for a convolution, made as it copies its rows: the whole is never in memory."""
+"""Prologue fusion: a convolution computes its operand element by element, as it copies its rows."""
 
 from __future__ import annotations
 
@@ -27,13 +27,16 @@ _MOST_NODES = 256
 
 @dataclass(frozen=True)
 class FusePrologue(Pass):
-    """`v = region(a...)[o]; conv(v, w)` -> `conv_region(a..., w)`, and so for each reader of v; regions make it too.
+    """`v = region(a...)[o]; y = conv(v, w)` -> `y = conv_region(a..., w)`, and so for each reader of v, regions too.
 
-    Only where this takes fewer bytes: what v is made of lives long enough in any case, or is smaller. So a normalized
-    activation is made again from what the convolution before it left, for the next one, for the gradient to its weight
-    and for the mask of the backward. A value of fewer than `least_bytes` is as well left in the cache, and what would
-    be made of more than `reach` times its own bytes is not, as with `Rebuild`. Where more than `most_shares` of the
-    tiles of a gradient to a weight would each make the same rows, a region makes the value again for it alone.
+    Known elsewhere as prologue fusion, and as recomputation of cheap layers: batch norm and relu between two
+    convolutions are recomputed from the output of the first one. The second convolution, the gradient to its weight and
+    the mask of the backward each compute the normalized activation for themselves.
+
+    It is done where it takes fewer bytes: the inputs of the region are live long enough in any case, or are smaller
+    than the value. A value of fewer than `least_bytes` stays, since it stays in the cache. So does one whose inputs
+    have more than `reach` times its bytes, as in `MinCutRemat`. Where more than `most_shares` tiles of a weight's
+    gradient would each compute the same rows, a region computes the value for this reader alone.
     """
 
     least_bytes: int = LEAST_PROLOGUE_BYTES
@@ -47,8 +50,8 @@ class FusePrologue(Pass):
 
 
 @dataclass(frozen=True)
-class _Recipe:
-    """A value as the only output of a body, and what its inputs are in the graph."""
+class _Producer:
+    """A value as the only output of a body, and the values of the graph that are the inputs of the body."""
 
     body: Graph
     sources: tuple[Value, ...]
@@ -67,12 +70,12 @@ class _Body:
             self.inputs[outer] = self.builder.input(outer.type)
         return self.inputs[outer]
 
-    def value(self, outer: Value, recipes: Mapping[Value, _Recipe]) -> Value:
-        """`outer` itself, or what makes it."""
-        if outer not in recipes:
+    def value(self, outer: Value, producers: Mapping[Value, _Producer]) -> Value:
+        """`outer` as an input of the body, or computed in the body by its producer."""
+        if outer not in producers:
             return self.input(outer)
-        recipe = recipes[outer]
-        return self.inline(recipe.body, [self.input(v) for v in recipe.sources])[0]
+        producer = producers[outer]
+        return self.inline(producer.body, [self.input(v) for v in producer.sources])[0]
 
     def inline(self, body: Graph, inputs: Sequence[Value]) -> list[Value]:
         local = dict(zip(body.inputs, inputs, strict=True))
@@ -87,8 +90,8 @@ class _Body:
             self.known[key] = copied.outputs[0]
         return [local[v] for v in body.outputs]
 
-    def recipe(self, outputs: Sequence[Value]) -> tuple[Graph, tuple[Value, ...]]:
-        """The graph of `outputs` alone, and what its inputs are outside."""
+    def graph_of(self, outputs: Sequence[Value]) -> tuple[Graph, tuple[Value, ...]]:
+        """The graph of `outputs` alone, and the values outside that are its inputs."""
         nodes = live_nodes(self.builder.nodes, outputs)
         read = {*outputs, *(v for node in nodes for v in node.inputs)}
         kept = [(outer, inner) for outer, inner in self.inputs.items() if inner in read]
@@ -105,11 +108,12 @@ class _Rewriter:
         place = {node: i for i, node in enumerate(graph.nodes)}
         self.last: dict[Value, int] = {}
         for node in graph.nodes:
-            # What only compares may run as soon as it can: booleans wait for their readers in the place of the rest.
+            # A comparison counts as no use: it may run as soon as its operand is there. Booleans then wait in its
+            # place.
             if not node.op.is_view and not compares(node):
                 self.last.update((self.views[v].base, place[node]) for v in node.inputs)
         self.last.update((self.views[v].base, len(place)) for v in graph.outputs)
-        self.recipes: dict[Value, _Recipe] = {}
+        self.producers: dict[Value, _Producer] = {}
 
     def graph(self) -> Graph:
         b = Builder()
@@ -125,11 +129,13 @@ class _Rewriter:
                     outputs = b.emit_node(node.op, *(mapping[v] for v in sources), **attrs).outputs
                     found = dict(zip(body.outputs, outputs))
                     made = [found[v] for v in kept.values()]
-            elif any(v in self.recipes for v in node.inputs):
+            elif any(v in self.producers for v in node.inputs):
                 left = list(node.outputs)
-                if not may_make_rows(node, self.options.most_shares):
-                    again = {v: self.alone(b, v, mapping) for v in dict.fromkeys(node.inputs) if v in self.recipes}
-                    made = b.copy(node, [again[v] if v in again else mapping[v] for v in node.inputs]).outputs
+                if not has_prologue(node, self.options.most_shares):
+                    copies = {
+                        v: self.recomputed(b, v, mapping) for v in dict.fromkeys(node.inputs) if v in self.producers
+                    }
+                    made = b.copy(node, [copies[v] if v in copies else mapping[v] for v in node.inputs]).outputs
                 else:
                     body, sources = self.convolution(node)
                     made = b.emit_node(OPS["conv_region"], *(mapping[v] for v in sources), body=body).outputs
@@ -139,46 +145,47 @@ class _Rewriter:
             mapping.update(zip(left, made, strict=True))
         return b.graph([mapping[v] for v in self.old.outputs], self.old.aliases, self.old.output_names)
 
-    def alone(self, b: Builder, value: Value, mapping: Mapping[Value, Value]) -> Value:
-        """The value, made by a region for one reader."""
-        recipe = self.recipes[value]
+    def recomputed(self, b: Builder, value: Value, mapping: Mapping[Value, Value]) -> Value:
+        """The value, computed by a region for one reader."""
+        producer = self.producers[value]
         domain = squeezed(value.type.shape)
-        given = [mapping[v] for v in recipe.sources]
-        return b.emit_node(OPS["region"], *given, body=recipe.body, domain=domain, rows=-1).output
+        given = [mapping[v] for v in producer.sources]
+        return b.emit_node(OPS["region"], *given, body=producer.body, domain=domain, rows=-1).output
 
     def convolution(self, node: Node) -> tuple[Graph, tuple[Value, ...]]:
         body = _Body()
-        inputs = [body.value(v, self.recipes) for v in node.inputs]
-        return body.recipe([body.builder.copy(node, inputs).output])
+        inputs = [body.value(v, self.producers) for v in node.inputs]
+        return body.graph_of([body.builder.copy(node, inputs).output])
 
     def region(self, node: Node) -> tuple[dict[Value, Value], Graph, tuple[Value, ...]]:
-        """What a region still leaves for others once its readers make what they can, and the outputs of its body that
-        this is, equal ones in one; its body and what that reads.
+        """The outputs of a region that its readers do not compute for themselves, each with its value in the new body;
+        the new body, and its inputs in the graph. Equal outputs are one.
         """
         body = _Body()
-        inner = body.inline(node.attrs["body"], [body.value(v, self.recipes) for v in node.inputs])
+        inner = body.inline(node.attrs["body"], [body.value(v, self.producers) for v in node.inputs])
         feeds = any(reader.op in PROLOGUE_CONVOLUTIONS for v in node.outputs for reader in self.users[v])
         for value, result in zip(node.outputs, inner):
-            if feeds and self.may_be_made_by_readers(value, node):
-                recipe = _Recipe(*body.recipe([result]))
-                if self.pays(value, recipe):
-                    self.recipes[value] = recipe
+            if feeds and self.readers_can_compute(value, node):
+                producer = _Producer(*body.graph_of([result]))
+                if self.pays(value, producer):
+                    self.producers[value] = producer
         kept: dict[Value, Value] = {}
         for value, result in zip(node.outputs, inner):
             if value in self.outputs and result in kept.values():
                 result = body.builder.emit(OPS["copy"], result)  # each output of the graph has a place of its own
-            if value not in self.recipes:
+            if value not in self.producers:
                 kept[value] = result
-        return kept, *body.recipe(list(dict.fromkeys(kept.values())))
+        return kept, *body.graph_of(list(dict.fromkeys(kept.values())))
 
-    def may_be_made_by_readers(self, value: Value, region: Node) -> bool:
+    def readers_can_compute(self, value: Value, region: Node) -> bool:
+        """Whether each reader of an output of a region has a form that can compute it element by element."""
         if value in self.outputs or value.type.nbytes < self.options.least_bytes:
             return False
         if squeezed(value.type.shape) != region.attrs["domain"]:
             return False
-        return all(self.may_make(reader, value) for reader in self.users[value])
+        return all(self.can_compute(reader, value) for reader in self.users[value])
 
-    def may_make(self, reader: Node, value: Value) -> bool:
+    def can_compute(self, reader: Node, value: Value) -> bool:
         if reader.op.is_region:
             same = squeezed(value.type.shape) == reader.attrs["domain"]
             return same and product_of(reader) is None
@@ -187,25 +194,25 @@ class _Rewriter:
         places = [i for i, v in enumerate(reader.inputs) if v is value]
         return places[-1] < data_operands(reader)
 
-    def pays(self, value: Value, recipe: _Recipe) -> bool:
-        """Whether to keep what `value` is made of takes fewer bytes; if so, it is kept from now on."""
-        body, shape = recipe.body, value.type.shape
+    def pays(self, value: Value, producer: _Producer) -> bool:
+        """Whether it takes fewer bytes to keep the sources of `value` until its last use; they then live so long."""
+        body, shape = producer.body, value.type.shape
         for node in body.nodes:
             if node.op.fusion not in ("elementwise", "reshaping") or node.op.depends_on_place:
                 return False
             if node.op.recompute is Recompute.NEVER or (node.output.type.shape != shape and node.output.type.size > 1):
                 return False
-        for source in recipe.sources:
+        for source in producer.sources:
             if source.type.shape != shape and source.type.size > 1:
                 return False
         for reader in self.users[value]:
             if reader.op.is_region:
                 if len(reader.attrs["body"].nodes) + len(body.nodes) > _MOST_NODES:
                     return False
-            elif may_make_rows(reader, self.options.most_shares) and not self.can_be_walked(reader, recipe):
+            elif has_prologue(reader, self.options.most_shares) and not self.reads_rows(reader, producer):
                 return False
         until = self.last[value]
-        bases = dict.fromkeys(self.views[v].base for v in recipe.sources)
+        bases = dict.fromkeys(self.views[v].base for v in producer.sources)
         if sum(b.type.nbytes for b in bases) > self.options.reach * value.type.nbytes:
             return False
         longer = [b for b in bases if b.node is not None and not b.node.op.is_stored and self.last[b] < until]
@@ -214,17 +221,17 @@ class _Rewriter:
         self.last.update((b, max(self.last[b], until)) for b in bases)
         return True
 
-    def can_be_walked(self, convolution: Node, recipe: _Recipe) -> bool:
-        """Whether the sources can be read in the rows in which the convolution takes its images."""
+    def reads_rows(self, convolution: Node, producer: _Producer) -> bool:
+        """Whether the sources can be read in the rows in which the convolution reads its images."""
         found = geometry(convolution)
         shape = convolution.inputs[0].type.shape
         if found is None or (found.images, found.lengths[-1]) == (shape[0], shape[-2]):
             return found is not None
-        return all(v.type.size == 1 or can_be_cut(self.views[v]) for v in recipe.sources)
+        return all(v.type.size == 1 or can_be_cut(self.views[v]) for v in producer.sources)
 
 
-def may_make_rows(convolution: Node, most_shares: int) -> bool:
-    """Whether the tiles of a convolution make what they read; if not, they would make the same too often."""
+def has_prologue(convolution: Node, most_shares: int) -> bool:
+    """Whether the tiles of a convolution compute their operand; if not, too many would compute the same rows."""
     if is_convolution(convolution):
         return True
     tiles = weight_gradient_tiles(convolution)
