@@ -39,55 +39,58 @@ def call_moments(tiles: MomentTiles, x: Value, result: Value, scratch: int, plan
 def _part_kernel(dtype: np.dtype[Any]) -> str:
     """The sums of a tile, and those of the squared distances from its own mean.
 
-    Args: tile, x, parts, lines of the worker; 4: rows, columns, lanes, rows of a tile, tiles of as many rows as word 9
-    says, those rows, tiles.
+    Args: tile, x, parts, lines of the worker; 4: rows, columns, accumulators of a column, rows of a tile, tiles of as
+    many rows as word 9 says, those rows, tiles. A long row is as many rows as a column has accumulators.
     """
     short = SHORT_NAMES[dtype]
 
     def summed(term: str, begun: str = "i64(0)") -> str:
         """The sum of a term of each element of the tile, from the long row `begun` on."""
         return f"""
-    for i in range({begun}, rows, lanes):
-        n = (rows - i if rows - i < lanes else lanes) * columns
+    for i in range({begun}, rows, accumulators):
+        n = (rows - i if rows - i < accumulators else accumulators) * columns
         source = window(x, (first + i) * columns, n)
         for j in range(n):
             sums[j] = sums[j] + {term}
     for j in range(columns):
         result[j] = sums[j]
-    for i in range(1, lanes):
-        lane = window(sums, i * columns, columns)
+    for i in range(1, accumulators):
+        accumulator = window(sums, i * columns, columns)
         for j in range(columns):
-            result[j] = result[j] + lane[j]
+            result[j] = result[j] + accumulator[j]
 """
 
-    # The tile is in the cache the second time: four long rows at a time, which would confuse who reads ahead of memory.
-    windows = "\n".join(f"        of{k} = window(x, (first + (4 * i + {k}) * lanes) * columns, wide)" for k in range(4))
+    # The tile is in the cache the second time, so four long rows are read at a time. From memory, so many streams would
+    # be too much for the prefetcher.
+    windows = "\n".join(
+        f"        of{k} = window(x, (first + (4 * i + {k}) * accumulators) * columns, wide)" for k in range(4)
+    )
     off = [f"(of{k}[j] - means[j])" for k in range(4)]
     square = [f"{d} * {d}" for d in off]
     return f"""
 def kernel(b):
     x, parts_of_all, line = array_{short}(word(b, 1), 0), array_{short}(word(b, 2), 0), array_{short}(word(b, 3), 0)
-    tile, total, columns, lanes = word(b, 0), word(b, 4), word(b, 5), word(b, 6)
+    tile, total, columns, accumulators = word(b, 0), word(b, 4), word(b, 5), word(b, 6)
     step, parts, whole = word(b, 7), word(b, 8), word(b, 9)
 {_ROWS_OF_TILE}
-    wide = lanes * columns
+    wide = accumulators * columns
     sums, means = window(line, 0, wide), window(line, wide, wide)
     result = window(parts_of_all, 2 * tile * columns, columns)
     for j in range(wide):
         sums[j] = {short}(0)
 {summed("source[j]")}
-    for i in range(lanes):
-        lane = window(means, i * columns, columns)
+    for i in range(accumulators):
+        row = window(means, i * columns, columns)
         for j in range(columns):
-            lane[j] = result[j] / {short}(rows)
+            row[j] = result[j] / {short}(rows)
     result = window(parts_of_all, (2 * tile + 1) * columns, columns)
     for j in range(wide):
         sums[j] = {short}(0)
-    for i in range(rows // (4 * lanes)):
+    for i in range(rows // (4 * accumulators)):
 {windows}
         for j in range(wide):
             sums[j] = sums[j] + (({square[0]} + {square[1]}) + ({square[2]} + {square[3]}))
-{summed("(source[j] - means[j]) * (source[j] - means[j])", "rows // (4 * lanes) * 4 * lanes")}
+{summed("(source[j] - means[j]) * (source[j] - means[j])", "rows // (4 * accumulators) * 4 * accumulators")}
     return i64(0)
 """
 
@@ -125,10 +128,10 @@ def kernel(b):
         for tile in range(start, tiles if tiles < start + 64 else start + 64):
 {rows_of_tile}
             part = window(parts_of_all, 2 * tile * columns, columns)
-            beside = window(parts_of_all, (2 * tile + 1) * columns, columns)
+            squares_of_tile = window(parts_of_all, (2 * tile + 1) * columns, columns)
             for j in range(columns):
                 off = part[j] / {short}(rows) - sums[j] / {short}(total)
-                squared = beside[j] + off * off * {short}(rows)
+                squared = squares_of_tile[j] + off * off * {short}(rows)
                 group[j] = squared if tile == start else group[j] + squared
         for j in range(columns):
             squares[j] = squares[j] + group[j]

@@ -1,9 +1,10 @@
 """Reductions of a dense row, in an order that depends on its length alone.
 
-A kernel's arithmetic is strict, so a plain loop would add one element after the other. These add sixteen lanes side
-by side in four independent sets, then combine sets and lanes as a tree: fast, and the same bits wherever the row
-stands. A `long_sum`, of more than `LONG` floats, adds up blocks, and these in blocks of their own, so that no lane
-takes more than some hundred terms in a row.
+A kernel's arithmetic is strict, so LLVM keeps a plain loop as it is: one element after the other, each addition waiting
+for the one before. These reductions have sixteen SIMD lanes in four independent accumulators, so that additions
+overlap, and combine accumulators and lanes as a tree. The order follows from the length of the row alone, so that its
+bits are the same wherever it stands. A `long_sum`, of more than `LONG` floats, adds up blocks, and these in blocks of
+their own, so that no lane takes more than some hundred terms in a row.
 """
 
 from typing import Any
@@ -14,10 +15,10 @@ from llvmlite import ir
 from ..codegen.natives import WORD, counted_loop, native, stack_slot
 
 _LANES = 16
-_SETS = 4
-# Terms that a lane takes before it begins anew, and such sums that are added up before those begin anew.
+_ACCUMULATORS = 4
+# Terms that a lane takes before it starts from 0 again, and such sums that are added up before those do.
 _BLOCK = 128
-LONG = _LANES * _SETS * _BLOCK
+LONG = _LANES * _ACCUMULATORS * _BLOCK
 
 
 def _combine(builder: Any, op: str, dtype: str, a: Any, b: Any) -> Any:
@@ -65,9 +66,9 @@ def _emit(builder: Any, op: str, dtype: str, pointer: Any, n: Any) -> Any:
     vector = ir.VectorType(element, _LANES)
     start = ir.Constant(element, _identity(op, dtype))
     lanes_start = ir.Constant(vector, [_identity(op, dtype)] * _LANES)
-    sets = [stack_slot(builder, vector) for _ in range(_SETS)]
+    accumulators = [stack_slot(builder, vector) for _ in range(_ACCUMULATORS)]
     tail = stack_slot(builder, element)
-    for s in sets:
+    for s in accumulators:
         builder.store(lanes_start, s)
     builder.store(start, tail)
 
@@ -77,24 +78,24 @@ def _emit(builder: Any, op: str, dtype: str, pointer: Any, n: Any) -> Any:
         loaded.align = 1
         builder.store(_combine(builder, op, dtype, builder.load(place), loaded), place)
 
-    wide = ir.Constant(WORD, _LANES * _SETS)
+    wide = ir.Constant(WORD, _LANES * _ACCUMULATORS)
 
     def take_wide(first: Any, count: Any) -> None:
-        """Take `count` times all lanes of all sets, from element `first` on."""
+        """Take `count` times a vector for each accumulator, from element `first` on."""
         with counted_loop(builder, count) as index:
             base = builder.add(first, builder.mul(index, wide))
-            for k, s in enumerate(sets):
+            for k, s in enumerate(accumulators):
                 take(s, builder.add(base, ir.Constant(WORD, k * _LANES)))
 
     def move(source: list[Any], target: list[Any]) -> None:
-        """Add what was taken to other sets, and begin anew."""
+        """Add what was taken to other accumulators, and start from 0 again."""
         for s, t in zip(source, target):
             builder.store(_combine(builder, op, dtype, builder.load(t), builder.load(s)), t)
             builder.store(lanes_start, s)
 
     begun: Any = ir.Constant(WORD, 0)
     if long:
-        above, totals = ([stack_slot(builder, vector) for _ in range(_SETS)] for _ in range(2))
+        above, totals = ([stack_slot(builder, vector) for _ in range(_ACCUMULATORS)] for _ in range(2))
         for s in (*above, *totals):
             builder.store(lanes_start, s)
         several, block = ir.Constant(WORD, _BLOCK), ir.Constant(WORD, LONG)
@@ -106,9 +107,9 @@ def _emit(builder: Any, op: str, dtype: str, pointer: Any, n: Any) -> Any:
             count = builder.select(builder.icmp_signed("<", left, several), left, several)
             with counted_loop(builder, count) as index:
                 take_wide(builder.mul(builder.add(first, index), block), several)
-                move(sets, above)
+                move(accumulators, above)
             move(above, totals)
-        move(totals, sets)
+        move(totals, accumulators)
         begun = builder.mul(blocks, block)
     whole = builder.sdiv(builder.sub(n, begun), wide)
     take_wide(begun, whole)
@@ -116,12 +117,12 @@ def _emit(builder: Any, op: str, dtype: str, pointer: Any, n: Any) -> Any:
     lanes = ir.Constant(WORD, _LANES)
     more = builder.sdiv(builder.sub(n, done), lanes)
     with counted_loop(builder, more) as index:
-        take(sets[0], builder.add(done, builder.mul(index, lanes)))
+        take(accumulators[0], builder.add(done, builder.mul(index, lanes)))
     done = builder.add(done, builder.mul(more, lanes))
     with counted_loop(builder, builder.sub(n, done)) as index:
         value = builder.load(builder.gep(pointer, [builder.add(done, index)]))
         builder.store(_combine(builder, op, dtype, builder.load(tail), value), tail)
-    loaded = [builder.load(s) for s in sets]
+    loaded = [builder.load(s) for s in accumulators]
     total = _combine(
         builder,
         op,

@@ -15,7 +15,7 @@ from ...passes.memory.plan import Plan
 from .data_movement import rows_of_tile
 from .launch import TILE, Arg, Call, Launch, Pointer, Scratch, Traps
 
-# Updates of one entry that are added up one after the other.
+# Updates of one entry that are added up one after the other: their rounding errors grow with the length of the chain.
 _IN_A_ROW = 128
 
 
@@ -110,10 +110,13 @@ def kernel(b):
 
 
 def _grouped(short: str) -> str:
-    """Group by group, the updates of each entry are summed in their order, some in a row, then added.
+    """Group by group, the updates of each entry are summed in their order, `_IN_A_ROW` at a time, then added: many
+    updates of one entry would lose digits, were each added to a sum that is large already.
 
-    `after[k]` is 1 + the next update of the same entry, or 0; the first update of each entry has it, all others have
-    less by 1, and the sign turned. The table has the last that was found of each entry, going backwards.
+    The updates of an entry are a linked list: `after[k]` is 1 + the next update of the same entry, or 0. The first
+    update of each entry has it as it is, all others negated and less 1, which says that they are summed with an earlier
+    one. Lists are made from their ends on, by a hash table with open addressing, which has the update of each entry
+    that was found last.
     """
     place = """place = i64(at[n * count + {0}])
                 place = place + length if place < 0 else place"""
