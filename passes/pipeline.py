@@ -16,10 +16,9 @@ from .fusion.regions import Fuse
 from .graph.rewrite import Pass, rewrite_nodes
 from .graph.scan import Scan
 from .kernels.cost import useful_threads
-from .loops.hoist import Hoist
+from .loops.distribute_scans import DistributeScans
 from .loops.merge_scans import MergeScans
 from .loops.prepack_weights import PrepackWeights
-from .loops.sink import Sink
 from .memory.plan import Plan, plan
 from .memory.schedule import Schedule
 from .simplify.canonicalize import Canonicalize
@@ -45,9 +44,7 @@ def preparation(parts: int = 1) -> list[Pass]:
     return [
         MergeScans(),
         Simplify(),
-        Sink(),
-        Simplify(),
-        Hoist(),
+        DistributeScans(),
         PushSlices(),
         Simplify(),
         ChannelsLast(),
