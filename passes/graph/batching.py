@@ -1,4 +1,4 @@
-"""A node of a loop's body for all steps at once: inputs have the steps as their first axis, or are the same in all."""
+"""A node of a loop's body for all iterations at once. Known elsewhere as vectorizing, or batching as in `jax.vmap`."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from ...ir.ops import contraction, indexing
 
 
 def can_batch(node: Node, stacked: Sequence[bool]) -> bool:
-    """Whether `batched` knows the node; `stacked` says which inputs have the steps as an axis."""
+    """Whether `batched` knows the node; `stacked` says which inputs have the iterations as their first axis."""
     if node.op.family == "indexing" and not all(stacked):
-        # A table that is the same in all steps is looked up at the indices of all.
+        # An invariant table is looked up at the indices of all iterations.
         at_front = node.attrs["axis"] == 0 and node.attrs["batch"] == 0
         return node.op is indexing.gather and tuple(stacked) == (False, True) and at_front
     return node.op.batch is not None
 
 
 def batched(b: Builder, node: Node, inputs: Sequence[Value], stacked: Sequence[bool], length: int) -> Value:
-    """The only output of `node` for all steps, with the steps as its first axis."""
+    """The only output of `node` for all iterations, which are its first axis; inputs not `stacked` are invariant."""
     rule = node.op.batch
     assert rule is not None, node
     if node.op is contraction.dot and not all(stacked):

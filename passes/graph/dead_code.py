@@ -1,4 +1,4 @@
-"""What no output needs: dead nodes, and the dead parts of loops."""
+"""Dead code elimination: nodes that no output needs, and the dead parts of loops."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .scan import Scan
 
 @dataclass(frozen=True)
 class _Used:
-    """The parts of a loop that something reads, by their places."""
+    """The live parts of a loop, by their places."""
 
     consts: list[int]
     carries: list[int]
@@ -21,9 +21,7 @@ class _Used:
 
 
 def without_dead_parts(graph: Graph) -> Graph:
-    """The graph without nodes that no output needs, and its loops without the carries, results and inputs that nothing
-    needs.
-    """
+    """The graph without dead nodes, and its loops without dead carries, results and inputs."""
     used: dict[Node, _Used] = {}
     needed = set(graph.outputs)
     complete = True
@@ -99,5 +97,5 @@ def live_nodes(nodes: Iterable[Node], outputs: Iterable[Value]) -> list[Node]:
 
 
 def without_dead_code(graph: Graph) -> Graph:
-    """The graph without nodes that no output needs."""
+    """The graph without dead nodes."""
     return Graph(graph.inputs, live_nodes(graph.nodes, graph.outputs), graph.outputs, graph.aliases, graph.output_names)

@@ -1,5 +1,6 @@
-"""Minimum cuts by maximum flows: Dinic's algorithm, 1970. (SciPy has one too, but it takes a sixth of a second to
-import, which is most of what the plan of a small step takes.)
+"""Minimum cuts by maximum flows: Dinic's algorithm, 1970.
+
+SciPy has one too. Its import takes a sixth of a second, longer than the plan of a small step.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def sink_side(edges: Sequence[Edge], source: int, sink: int) -> set[int]:
 
 
 def _parts(edges: Sequence[Edge], source: int, sink: int) -> list[list[Edge]]:
-    """The edges by what is connected without source and sink: no part's flow meets another's."""
+    """The edges by connected components, once source and sink are removed: each part has a maximum flow of its own."""
     above: dict[int, int] = {}
 
     def top(node: int) -> int:
@@ -40,7 +41,7 @@ def _parts(edges: Sequence[Edge], source: int, sink: int) -> list[list[Edge]]:
 
 
 class _Network:
-    """Edge `e` and its reverse `e ^ 1`: where they lead, and what more they can carry."""
+    """Edges and their residual capacities; the reverse of edge `e` is `e ^ 1`."""
 
     def __init__(self, edges: Sequence[Edge]) -> None:
         self.heads: list[int] = []
@@ -53,7 +54,7 @@ class _Network:
                 self.left.append(capacity if node == a else 0)
 
     def filled(self, source: int, sink: int) -> set[int]:
-        """The nodes from which the sink can be reached behind a maximum flow."""
+        """The nodes from which the sink can be reached in the residual network of a maximum flow."""
         if source in self.out and sink in self.out:
             while sink in (levels := self.levels(source, sink)):
                 self.fill(levels, source, sink)
@@ -68,7 +69,7 @@ class _Network:
         return reached
 
     def levels(self, source: int, sink: int) -> dict[int, int]:
-        """How many edges that can carry more lie between the source and each node that is no further than the sink."""
+        """The distance of nodes from the source in the residual network, as far as the sink."""
         levels = {source: 0}
         row = [source]
         while row and sink not in levels:
@@ -83,7 +84,7 @@ class _Network:
         return levels
 
     def fill(self, levels: dict[int, int], source: int, sink: int) -> None:
-        """Adds shortest paths until there is none."""
+        """Add a blocking flow: shortest paths, until none has residual capacity."""
         heads, left = self.heads, self.left
         tried = dict.fromkeys(levels, 0)  # edges of each node that lead nowhere
         path: list[int] = []

@@ -1,4 +1,4 @@
-"""Which values another is a function of by ways that a derivative may take."""
+"""The values that a value depends on, along paths that a derivative may take."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .scan import Scan
 def reached(values: Iterable[Value]) -> set[Value]:
     """All floating-point values that `values` are computed from, but for what stands behind a `stop_gradient`.
 
-    A way through an operation whose derivative is zero, such as `floor`, counts; one through integers or booleans does
+    A path through an op whose derivative is zero, such as `floor`, counts. A path through integers or booleans does
     not.
     """
     found: set[Value] = set()

@@ -1,4 +1,4 @@
-"""The frame of a rewriting pass: copy a graph node by node, replacing what a rule replaces."""
+"""What a pass is, and the frame of most passes: copy a graph node by node, and ask a rule for replacements."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ from ...ir import Builder, Graph, Node, Value
 
 @dataclass(frozen=True)
 class Pass:
-    """A pass: a frozen dataclass whose fields are its options. It never changes the graph it is given."""
+    """A map from graphs to graphs of the same values: a frozen dataclass, whose fields are its options.
+
+    Laws that a pass must keep:
+
+    - It builds a new graph, and leaves its own as it is.
+    - It also runs on the body of every loop, which is no whole step: it has no parameters, no loss and no update.
+    - Inputs, outputs, their names and aliases stay. Nodes get the origin of those that they replace.
+    - It looks at the graph and the target alone, never at a budget or at threads: all plans give the same bits.
+    """
 
     @property
     def name(self) -> str:
@@ -24,7 +32,10 @@ class Pass:
 
 
 def rewrite_nodes(graph: Graph, rule: Callable[[Builder, Node, list[Value]], list[Value] | None]) -> Graph:
-    """Copy `graph`, giving each node with its new inputs to `rule`: it returns the values to use instead, or None."""
+    """Copy `graph` with what `rule` returns in place of the outputs of a node. None copies the node.
+
+    The rule gets the builder of the new graph, the old node, and its inputs in the new graph.
+    """
     b = Builder()
     mapping: dict[Value, Value] = {v: b.input(v.type, v.name) for v in graph.inputs}
     for node in graph.nodes:
@@ -42,4 +53,3 @@ def all_nodes(graph: Graph) -> Iterator[Node]:
         yield node
         if isinstance(body := node.attrs.get("body"), Graph):
             yield from all_nodes(body)
-

@@ -1,4 +1,4 @@
-"""When two nodes compute the same: keys that are equal for equal attributes and for bodies of equal structure."""
+"""Structural equality: keys of nodes that are equal for equal ops, inputs, attributes and bodies."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def attr_key(value: Any) -> Any:
     return _body_key(value) if isinstance(value, Graph) else value
 
 
-def node_key(node: Node, inputs: tuple[int, ...], apart: bool) -> Any:
-    """A key of what `node` computes of inputs known by numbers; `apart` tells recomputed values from the others."""
-    return node.op.name, inputs, attr_key(node.attrs), apart
+def node_key(node: Node, inputs: tuple[int, ...], recomputed: bool) -> Any:
+    """A key of what `node` computes from numbered inputs; recomputed values differ from their originals."""
+    return node.op.name, inputs, attr_key(node.attrs), recomputed
 
 
 def _body_key(graph: Graph) -> Any:
     numbers: dict[Value, int] = {value: i for i, value in enumerate(graph.inputs)}
     nodes: list[Any] = []
     for node in graph.nodes:
-        apart = node.origin.role == "recompute"
-        nodes.append(node_key(node, tuple(numbers[v] for v in node.inputs), apart))
+        recomputed = node.origin.role == "recompute"
+        nodes.append(node_key(node, tuple(numbers[v] for v in node.inputs), recomputed))
         for value in node.outputs:
             numbers[value] = len(numbers)
     inputs = tuple(str(v.type) for v in graph.inputs)

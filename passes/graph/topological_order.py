@@ -1,4 +1,4 @@
-"""Units of nodes, each after all that it reads."""
+"""Topological order of groups of nodes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from ...ir import Graph, Node, Value
 
 _Unit = TypeVar("_Unit")
 
+
 def topological_order(
     graph: Graph, unit_of: Mapping[Node, _Unit], also: Mapping[_Unit, Sequence[Value]] | None = None
 ) -> list[_Unit]:
-    """The units, each after all that it reads (and the values that `also` lists), as near to the order of their last
-    nodes as can be. Raises `ValueError` where units form a cycle.
+    """The groups, each behind the groups that it reads, and those of the values that `also` lists for it.
+
+    Of several orders the one nearest to the order of their last nodes. Raises `ValueError` where groups form a cycle.
     """
     waiting: dict[_Unit, int] = {}
     rank: dict[_Unit, int] = {}

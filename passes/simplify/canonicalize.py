@@ -1,4 +1,4 @@
-"""From what users and derivatives write to the few forms that fusion and lowering know."""
+"""The canonical form: from what users and derivatives write to the few forms that fusion and lowering know."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..kernels.accumulators import links, reads_of_bases
 from ..kernels.conv_operands import is_convolution
 from ..kernels.conv_tiles import geometry
 
-# What a product that a loop adds up is called together with the sum.
+# The op that adds the result of another op to a sum.
 _ADDED = {
     contraction.dot: contraction.dot_add,
     convolution.conv_weight_gradient: convolution.conv_weight_gradient_add,
@@ -28,18 +28,20 @@ _ADDED = {
 
 @dataclass(frozen=True)
 class Canonicalize(Pass):
-    """Establishes the laws of the passes after it:
+    """Any spelling of an op -> the one spelling that later passes and kernels know.
+
+    Known elsewhere as canonicalization, legalization, layout assignment. After it these laws hold:
 
     - `dot` is `(batch..., m, k) x (batch..., k, n)`, and one of the last two axes of each operand is dense.
     - A reduction runs over neighbouring axes, none of them empty; `argmax` and `argmin` over the last.
     - Every view op is a true view; a `copy` stands where memory has to move.
-    - Every output is a value of its own, no input and no view; one that is written back to an input is a `copy`, or a
-      product that can be made there.
+    - Every output is a value of its own, no input and no view. An output that overwrites an input is a `copy`, or a
+      product that can be written there.
     - The body of a `scan` writes its new carries over the old ones (and keeps these laws).
-    - A sum that a loop carries, to which a product or a weight gradient is added, is a `dot_add` or a
-      `conv_weight_gradient_add`.
-    - Of two convolutions in the backward whose sum alone is read, the smaller is a `conv_add` onto the other; so is
-      one onto a gradient that goes past it too.
+    - A carry that adds up products or weight gradients is a `dot_add` or a `conv_weight_gradient_add`.
+    - The sum of two convolutions in the backward, where nothing else reads them, is the larger one and a `conv_add`
+      onto it. So is the sum of a convolution and a gradient that reaches a value by another path, as around a residual
+      block.
     - There is no `stop_gradient` and no transposition or reshape without effect.
     """
 
@@ -76,7 +78,7 @@ class _Canonicalizer:
         reads = reads_of_bases(b.nodes, [mapping[v] for v in graph.outputs], self.views)
         for i, value in enumerate(graph.outputs):
             new = mapping[value]
-            written = i in graph.aliases and not self.in_its_place(new, b.inputs[graph.aliases[i]], reads)
+            written = i in graph.aliases and not self.can_overwrite(new, b.inputs[graph.aliases[i]], reads)
             if (
                 written
                 or new.node is None
@@ -90,8 +92,8 @@ class _Canonicalizer:
                 outputs.append(new)
         return b.graph(outputs, graph.aliases, graph.output_names)
 
-    def in_its_place(self, value: Value, old: Value, reads: Mapping[Value, int]) -> bool:
-        """Whether `value` can be made over `old`: a product that does not read it, or a sum that continues it."""
+    def can_overwrite(self, value: Value, old: Value, reads: Mapping[Value, int]) -> bool:
+        """Whether `value` can be computed in the memory of `old`: a product that does not read it, or a sum onto it."""
         node = value.node
         if node is None:
             return False
@@ -134,7 +136,7 @@ class _Canonicalizer:
         if op.is_reduction:
             return [self.arg_reduction(node, inputs[0])]
         if _is_tiled(node):
-            # Weights are packed before use, from wherever they lie.
+            # Weights may have any strides: their kernel packs them first.
             inputs = [v if i == 1 else self.contiguous(v) for i, v in enumerate(inputs)]
         elif not op.accepts_strides:
             inputs = [self.contiguous(v) for v in inputs]
@@ -147,7 +149,7 @@ class _Canonicalizer:
         return list(copied.outputs)
 
     def contiguous(self, value: Value) -> Value:
-        """The value itself where it is laid out contiguously, else its copy, made once."""
+        """The value itself where it is contiguous, else a copy that all readers share."""
         if self.views[value].contiguous:
             return value
         if value not in self.copies:
@@ -174,17 +176,17 @@ class _Canonicalizer:
     def reduction(self, node: Node, x: Value) -> Value:
         reduced: tuple[int, ...] = node.attrs["axes"]
         if any(x.type.shape[a] == 0 for a in reduced):
-            one = node.op is reduction.reduce_prod  # the largest and the smallest of nothing are no values
+            one = node.op is reduction.reduce_prod  # the maximum and the minimum of nothing are errors
             result = self.b.full(one, node.output.type)
             self._enter(result)
             return result
         axes = tuple(a for a in reduced if x.type.shape[a] != 1)
         if len(axes) < len(reduced):
-            # Axes of length 1 leave by a reshape; the others keep their numbers less those that left before them.
+            # Axes of length 1 are removed by a reshape; each axis behind one of them then has a smaller number.
             gone = [a for a in reduced if x.type.shape[a] == 1]
             x = self.reshaped(x, tuple(n for i, n in enumerate(x.type.shape) if i not in gone))
             axes = tuple(a - sum(g < a for g in gone) for a in axes)
-        # The last run of neighbouring axes goes first; kept axes of length 1 are no obstacle within a run.
+        # Each run of neighbouring axes is one reduction, the last run first. Axes of length 1 may stand within a run.
         while axes:
             run = [axes[-1]]
             for axis in reversed(axes[:-1]):
@@ -222,8 +224,8 @@ class _Canonicalizer:
         return self.reshaped(product, node.output.type.shape)
 
     def added(self, node: Node, x: Value, y: Value) -> Value | None:
-        """carried + dot(a, b) -> dot_add(a, b, carried), where nothing else reads the product; so for a convolution's
-        weight gradient.
+        """carry + dot(a, b) -> dot_add(a, b, carry), where nothing else reads the product; also for the gradient to the
+        weight of a convolution.
         """
         for carry, product, read in ((x, y, node.inputs[1]), (y, x, node.inputs[0])):
             made = product.node
@@ -232,8 +234,9 @@ class _Canonicalizer:
         return None
 
     def joined(self, node: Node, *inputs: Value) -> Value | None:
-        """z + conv(x, w) -> conv_add(x, w, z), where nothing else reads the convolution, and z is a larger one that
-        nothing else reads either, or a sum of gradients that others have read before.
+        """z + conv(x, w) -> conv_add(x, w, z), where nothing else reads the convolution.
+
+        Either z is a larger convolution that nothing else reads, or it is a sum of gradients.
         """
         if node.origin.role != "backward":
             return None
@@ -250,13 +253,15 @@ class _Canonicalizer:
         return self.emit(convolution.conv_add, *second.inputs, first, **second.attrs)
 
     def is_sum(self, value: Value) -> bool:
-        """Whether a value of the backward is computed, in memory of its own."""
+        """Whether a value is a gradient with memory of its own, computed element by element."""
         node = value.node
         own_memory = self.views[value].base is value and self.views[value].contiguous
         return own_memory and node is not None and node.origin.role == "backward" and node.op.is_elementwise
 
     def dense(self, x: Value) -> Value:
-        """A matrix operand that BLAS can read: one of the last two axes has stride 1, the other one no overlap."""
+        """A matrix operand that BLAS can read: one of the last two axes has stride 1, along the other rows do not
+        overlap.
+        """
         view = self.views[x]
         rows, columns = view.shape[-2:]
         row_stride, column_stride = view.strides[-2:]

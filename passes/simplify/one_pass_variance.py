@@ -19,10 +19,12 @@ from ..kernels.loop_nest import squeezed
 class OnePassVariance(Pass):
     """`s = reduce_sum(x); q = reduce_sum((x - s / n)²)` -> `m = moments(x); s, q = m[0], m[1]`.
 
-    The second sum waits for the first one, and would read all of x again. Of a tile in the cache it is taken from the
-    tile's own mean at once; tiles are combined as Chan, Golub and LeVeque 1979 do ("Updating formulae and a pairwise
-    algorithm for computing sample variances"), so that nothing is lost beside a large mean. Only over the first axes of
-    an array of at least `least_bytes` that is laid out in order.
+    Known elsewhere as Welford's algorithm, or fused batch norm statistics. The second sum waits for the first one, and
+    reads all of x a second time. Here each tile has its own mean, and both sums of the tile are taken while it is in
+    the cache. Tiles are combined as Chan, Golub and LeVeque 1979 do ("Updating formulae and a pairwise algorithm for
+    computing sample variances"), so that a large mean costs no digits.
+
+    It is done over the first axes of a contiguous array of at least `least_bytes`.
     """
 
     least_bytes: int = 1 << 15
@@ -42,7 +44,7 @@ class OnePassVariance(Pass):
 
         def part(b: Builder, node: Node, of: Value, i: int) -> list[Value]:
             value = moment(b, of, i)
-            # A moment is a view, which no output is.
+            # A moment is a view, and no output may be one.
             return [OPS["copy"](b, value) if node.output in graph.outputs else value]
 
         def rule(b: Builder, node: Node, inputs: list[Value]) -> list[Value] | None:
@@ -55,14 +57,14 @@ class OnePassVariance(Pass):
 
 
 def _rows(node: Node) -> int | None:
-    """How many axes a sum over the first ones reduces."""
+    """The number of axes that a sum reduces, if they are the first ones."""
     axes: tuple[int, ...] = node.attrs.get("axes", ())
     first = axes and axes == tuple(range(len(axes)))
     return len(axes) if node.op is reduction.reduce_sum and first else None
 
 
 def _sum_before(node: Node) -> Node | None:
-    """The sum of x before one of (x - mean(x))², over the same axes and in the same part of a step."""
+    """The sum of x that belongs to a sum of (x - mean(x))², over the same axes and of the same role."""
     rows, square = _rows(node), node.inputs[0].node if node.inputs else None
     if rows is None or square is None or square.op is not ew.mul or square.inputs[0] is not square.inputs[1]:
         return None
@@ -87,11 +89,10 @@ def _sum_before(node: Node) -> Node | None:
 
 
 def _made_by(value: Value, op: Op) -> Node | None:
-    """The node of an op that makes a value, whatever axes of length 1 this was given; None if it is of another op."""
+    """The node of `op` that makes a value, up to axes of length 1; None if another op makes it."""
     node = value.node
     while node is not None and node.op is movement.reshape and op is not movement.reshape:
         if squeezed(node.inputs[0].type.shape) != squeezed(node.output.type.shape):
             return None
         node = node.inputs[0].node
     return node if node is not None and node.op is op else None
-

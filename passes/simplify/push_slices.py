@@ -1,4 +1,4 @@
-"""Slices of what is computed element by element: the parts are computed apart, each where it is read."""
+"""Slice pushdown: slices of an element-wise result are computed one by one, each where it is read."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ _Bounds = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 
 @dataclass(frozen=True)
 class PushSlices(Pass):
-    """`slice(f(x, y))` -> `f(slice(x), slice(y))`, where slices are all that reads `f(x, y)` and share no element.
+    """`slice(f(x, y))` -> `f(slice(x), slice(y))`, f element-wise.
 
-    The gates of a recurrent cell are parts of one sum; so each part, and what follows, are one loop, and the sum is
-    never stored.
+    Known elsewhere as slice pushdown, slice sinking. The gates of a recurrent cell are slices of one sum of products.
+    Each gate and its activation become one fused loop, and the sum is never stored.
+
+    It is done where slices are all that reads `f(x, y)`, and they share no element: nothing is computed twice.
     """
 
     def __call__(self, graph: Graph) -> Graph:
-        split = _split_nodes(graph)
+        split = _nodes_to_split(graph)
         if not split:
             return graph
         b = Builder()
@@ -31,7 +33,7 @@ class PushSlices(Pass):
         parts: dict[tuple[Value, _Bounds], Value] = {}
 
         def part(value: Value, bounds: _Bounds, origin: Origin) -> Value:
-            """The elements of `value` within `bounds`; a stack, because chains may be long."""
+            """The elements of `value` within `bounds`. An explicit stack: chains may be long."""
             stack = [value]
             while stack:
                 top = stack[-1]
@@ -66,9 +68,11 @@ def _bounds(node: Node) -> _Bounds:
     return node.attrs["start"], node.attrs["stop"], node.attrs["step"]
 
 
-def _split_nodes(graph: Graph) -> set[Node]:
-    """Element-wise nodes of which nothing but slices is read, however far down, each element at most once, and by what
-    runs in one loop with it: parts that are stored would only keep the whole from being written in place.
+def _nodes_to_split(graph: Graph) -> set[Node]:
+    """Element-wise nodes whose elements reach the rest of the graph through slices alone, each element at most once.
+
+    The readers of these slices are element-wise, so that they run in one loop with the part. A part that had to be
+    stored would gain nothing, and the whole could no longer be written in place.
     """
     users = graph.users()
     outputs = set(graph.outputs)
@@ -88,13 +92,13 @@ def _split_nodes(graph: Graph) -> set[Node]:
             else:
                 found.clear()
                 break
-        if found and _apart(list(found)) and sum(found.values()) <= node.output.type.size:
+        if found and _are_disjoint(list(found)) and sum(found.values()) <= node.output.type.size:
             read[node] = found
     return set(read)
 
 
-def _apart(bounds: list[_Bounds]) -> bool:
-    """Whether no two of these boxes share an element."""
+def _are_disjoint(bounds: list[_Bounds]) -> bool:
+    """Whether no two of these bounds share an element."""
     return all(
         any(a[1][i] <= c[0][i] or c[1][i] <= a[0][i] for i in range(len(a[0])))
         for n, a in enumerate(bounds)

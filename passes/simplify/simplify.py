@@ -1,4 +1,4 @@
-"""Folding, common subexpressions, algebra, dead code."""
+"""Constant folding, common subexpressions, algebraic identities, dead code."""
 
 from __future__ import annotations
 
@@ -21,10 +21,14 @@ from .simplify_scan import fill_value, last_carry, simpler_scan
 
 @dataclass(frozen=True)
 class Simplify(Pass):
-    """Fewer nodes with the same values.
+    """`y = f(x); z = f(x)` -> `y = f(x); z = y`, and the identities below.
 
-    Nothing here changes a float, nor the sign of a zero, but in the backward: there zero cotangents are dropped, though
-    -0 + 0 is 0. A value with role `recompute` never becomes the original again: that would undo the choice to drop it.
+    Known elsewhere as constant folding, common subexpression elimination, dead code elimination, algebraic simplifier
+    (XLA), instcombine (LLVM).
+
+    Nothing here changes a float, nor the sign of a zero. The exception is the backward: zero cotangents are dropped,
+    though -0 + 0 is 0. A value of the role `recompute` never becomes its original: that would undo the choice to drop
+    it.
 
         f(constants) -> constant           x + -0, x - 0, x * 1, x / 1 -> x      -(-x) -> x
         x + 0 -> x, for cotangents, and for integers
@@ -39,7 +43,7 @@ class Simplify(Pass):
     """
 
     undo_recompute: bool = False
-    """Let recomputed values become the originals again: the graph as if nothing had been checkpointed."""
+    """Let recomputed values become their originals: the graph as if nothing had been checkpointed."""
 
     def __call__(self, graph: Graph) -> Graph:
         graph = without_dead_parts(graph)
@@ -52,8 +56,8 @@ class Simplify(Pass):
             return [simple] if simple is not None else once(b, node, inputs)
 
         def once(b: Builder, node: Node, inputs: list[Value]) -> list[Value]:
-            apart = node.origin.role == "recompute" and not self.undo_recompute
-            key = node_key(node, tuple(map(id, inputs)), apart)
+            recomputed = node.origin.role == "recompute" and not self.undo_recompute
+            key = node_key(node, tuple(map(id, inputs)), recomputed)
             if key not in seen:
                 seen[key] = b.copy(node, inputs).outputs
             return list(seen[key])
@@ -120,7 +124,7 @@ def _join_pads(b: Builder, x: Value, y: Value) -> Value | None:
 
 
 def _parts(x: Value, axis: int) -> list[Value]:
-    """What `x` was joined of along `axis`."""
+    """The operands of `x`, if it is a concatenation along `axis`."""
     node = _made_by(x, movement.concatenate)
     return list(node.inputs) if node is not None and node.attrs["axis"] == axis else [x]
 
@@ -169,8 +173,10 @@ def _select(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
 
 
 def _select_windows(b: Builder, condition: Value, x: Value, y: Value) -> Value | None:
-    """What is put to the largest element of each window may as well be selected window by window: the comparison of
-    that element with a number is the one of the largest.
+    """where(x > c, window_put(g, largest of x), 0) -> window_put(where(window_max(x) > c, g, 0), ...)
+
+    This is a relu in front of a max pooling, in the backward. Only the largest element of a window gets a gradient, so
+    one comparison for each window will do.
     """
     put, compared = _made_by(x, window.window_put), condition.node
     if put is None or compared is None or compared.op not in ew.COMPARISONS or fill_value(y) != 0:
@@ -285,8 +291,7 @@ def _window_pick(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
 
 
 def _largest(places: Value, x: Value, like: Node) -> Node | None:
-    """The largest elements of windows over `x` whose places these are; None where they are other places, or windows
-    otherwise than those of `like`.
+    """The `window_max` over `x` that has these places; None for other places, or other windows than those of `like`.
     """
     found = _made_by(places, window.window_find)
     if found is None or found.inputs[0] is not x:

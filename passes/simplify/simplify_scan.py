@@ -1,4 +1,4 @@
-"""Loops with less in them: what is the same in every step leaves the carries, the sequences and the results."""
+"""Simpler loops: invariants leave the carries, the xs and the ys."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def fill_value(value: Value) -> float | int | bool | None:
 
 
 def last_carry(stack: Value, attrs: Mapping[str, Any]) -> Value | None:
-    """The final carry, where a `slice` takes the last step of a `stack` of the carries of all steps."""
+    """The final carry, where a `slice` takes the last iteration of a `stack` of carries."""
     if stack.node is None or not stack.node.op.is_scan:
         return None
     scan = Scan(stack.node)
@@ -35,9 +35,9 @@ def simpler_scan(
 ) -> list[Value]:
     """The outputs of a loop over a simpler body; `emit` appends the node that is left.
 
-    no steps -> the carries            one step -> the body                  carry that never changes -> const
-    x, const or y = full -> full       x = broadcast along the steps -> const    two of the same -> one
-    y = x -> the sequence itself       y = const -> broadcast
+    no iterations -> the carries       one iteration -> the body             carry that never changes -> const
+    x, const or y = full -> full       x = broadcast over iterations -> const    two equal xs or ys -> one
+    y = x -> the xs themselves         y = const -> broadcast
     """
     body = simplify(node.attrs["body"])
     scan = Scan(node, inputs)

@@ -1,4 +1,4 @@
-"""Convolutions of what is joined along channels run part by part: the joined array is never whole in memory."""
+"""Convolutions of concatenated channels become sums over the parts: the concatenation is never whole in memory."""
 
 from __future__ import annotations
 
@@ -20,23 +20,25 @@ _Bounds = tuple[int, int]
 
 @dataclass(frozen=True)
 class SplitConcatConv(Pass):
-    """Cuts convolutions where channels are joined.
+    """`conv(concatenate(x, y), w)` -> `conv(x, w of x) + conv(y, w of y)`, and so for its gradients:
 
         conv(concatenate(x, y), w)    -> conv_add(y, w[:, of y], conv(x, w[:, of x]))
         conv_weight_gradient(concatenate(x, y), g)
                                       -> concatenate(conv_weight_gradient(x, g), conv_weight_gradient(y, g))
         conv(g, w)[..., of x]         -> conv(g, w[of x])
 
-    A skip connection is joined with what comes from below; neither it nor the gradient of both is copied, and each part
-    lives as long as it is needed itself. Only where that moves fewer bytes than the copies do, and where each part
-    fills a vector with its channels.
+    Known elsewhere as memory-efficient DenseNet, or concat elimination. A U-Net concatenates a skip connection with
+    what comes from below. Neither the concatenation nor its gradient is stored, and each part is live only as long as
+    it is read.
+
+    It is done where that moves fewer bytes than the copies do, and where the channels of each part fill a vector.
     """
 
     def __call__(self, graph: Graph) -> Graph:
         users = graph.users()
         outputs = set(graph.outputs)
         inner = [n for n in graph.nodes if outputs.isdisjoint(n.outputs)]
-        joins = {n for n in inner if n.op is movement.concatenate and _may_stay_apart(n, users[n.output])}
+        joins = {n for n in inner if n.op is movement.concatenate and _is_read_by_convolutions(n, users[n.output])}
         cut = {n for n in inner if n.op is convolution.conv and _is_read_in_parts(n, users)}
         if not joins and not cut:
             return graph
@@ -52,9 +54,12 @@ class SplitConcatConv(Pass):
         return without_dead_code(rewrite_nodes(graph, rule))
 
 
-def _may_stay_apart(join: Node, readers: list[Node]) -> bool:
-    """Whether convolutions and gradients to weights are all that reads what is joined, and had better read the parts:
-    the joined array is written and read no more, sums over its channels are, once more for each part but the first.
+def _is_read_by_convolutions(join: Node, readers: list[Node]) -> bool:
+    """Whether all readers of a concatenation are convolutions and gradients to weights, and reading the parts moves
+    fewer bytes.
+
+    Saved are one write and one read of the concatenation. Added is a read and a write of each convolution's output, and
+    another read of a weight gradient's operand, for every part but the first.
     """
     whole = join.output
     if join.attrs["axis"] != whole.type.ndim - 1 or not all(map(_fills_vectors, join.inputs)):
@@ -63,7 +68,7 @@ def _may_stay_apart(join: Node, readers: list[Node]) -> bool:
     for node in readers:
         if node.op not in (convolution.conv, convolution.conv_weight_gradient):
             return False
-        if not _has_parts(node) or whole in node.inputs[1:]:
+        if not _can_be_cut(node) or whole in node.inputs[1:]:
             return False
         made, read = node.output.type.nbytes, node.inputs[1].type.nbytes
         more += (len(join.inputs) - 1) * (2 * made if node.op is convolution.conv else read)
@@ -72,12 +77,10 @@ def _may_stay_apart(join: Node, readers: list[Node]) -> bool:
 
 
 def _is_read_in_parts(conv: Node, users: Mapping[Value, list[Node]]) -> bool:
-    """Whether slices of channels that share none are all that is read of a convolution, and one of them would be
-    copied.
-    """
+    """Whether disjoint slices of channels are all that is read of a convolution, and one of them would be copied."""
     readers = users[conv.output]
     bounds = sorted(b for b in (_channels(node) for node in readers) if b is not None)
-    if len(bounds) < max(len(readers), 1) or not _has_parts(conv):
+    if len(bounds) < max(len(readers), 1) or not _can_be_cut(conv):
         return False
     if any(after[0] < before[1] for before, after in pairwise(bounds)):
         return False
@@ -87,8 +90,8 @@ def _is_read_in_parts(conv: Node, users: Mapping[Value, list[Node]]) -> bool:
     return copied and (len(readers) - 1) * conv.inputs[0].type.nbytes <= conv.output.type.nbytes
 
 
-def _has_parts(node: Node) -> bool:
-    """Whether a convolution or gradient to a weight can be cut along channels."""
+def _can_be_cut(node: Node) -> bool:
+    """Whether a convolution, or a gradient to its weight, can be cut along channels."""
     return node.attrs["groups"] == 1 and geometry(node) is not None
 
 
@@ -97,7 +100,7 @@ def _fills_vectors(value: Value) -> bool:
 
 
 def _channels(node: Node) -> _Bounds | None:
-    """The channels that a slice of nothing else takes."""
+    """The channels that a slice takes, if it takes all of the other axes."""
     if node.op is not movement.slice_ or any(step != 1 for step in node.attrs["step"]):
         return None
     start, stop = node.attrs["start"], node.attrs["stop"]
@@ -111,7 +114,7 @@ def _along(b: Builder, x: Value, axis: int, bounds: _Bounds) -> Value:
 
 
 def _of_parts(b: Builder, node: Node, inputs: list[Value]) -> Value:
-    """A convolution, or gradient to a weight, of what `inputs[0]` joins."""
+    """A convolution of the concatenation `inputs[0]`, or the gradient to its weight, by parts."""
     joined, other = inputs
     assert joined.node is not None
     parts = joined.node.inputs
@@ -127,7 +130,7 @@ def _of_parts(b: Builder, node: Node, inputs: list[Value]) -> Value:
 
 
 def _part_of(b: Builder, node: Node, whole: Value) -> Value:
-    """What `node`, a slice of channels, takes of a convolution."""
+    """The part of a convolution that `node`, a slice of channels, takes."""
     conv, bounds = whole.node, _channels(node)
     assert conv is not None
     assert bounds is not None
