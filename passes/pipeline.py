@@ -79,11 +79,13 @@ def scheduling(reach: float | None = None, separate_comparisons: bool = False) -
 PASS_NAMES = tuple(dict.fromkeys(p.name for p in pipeline()))
 
 
-def run_passes(graph: Graph, passes: Sequence[Pass] | None = None, after: str | None = None, first: int = 1) -> Graph:
+def run_passes(
+    graph: Graph, passes: Sequence[Pass] | None = None, after: str | None = None, first: int = 1, folder: str = ""
+) -> Graph:
     """Run `passes` (default: the pipeline), up to the last one of the name `after`; the `first` one of them has this
     number among all.
 
-    With `GRADLOOM_DUMP=dir` the graph is written to `dir` before the first pass and after each; with
+    With `GRADLOOM_DUMP=dir` the graph is written to `dir/folder` before the first pass of all and after each; with
     `GRADLOOM_VERIFY=1` it is verified there. Raises `ValueError` where no pass has the name `after`.
     """
     steps = list(pipeline() if passes is None else passes)
@@ -92,18 +94,16 @@ def run_passes(graph: Graph, passes: Sequence[Pass] | None = None, after: str | 
         if not places:
             raise ValueError(f"no pass is named {after!r}; there are {', '.join(PASS_NAMES)}")
         steps = steps[: places[-1] + 1]
-    folder = os.environ.get("GRADLOOM_DUMP")
-    checked = os.environ.get("GRADLOOM_VERIFY", "") not in ("", "0")
     if first == 1:
-        _show(graph, "00_traced", folder, checked)
+        _stage(graph, "00_traced", folder)
     for number, step in enumerate(steps, first):
         graph = in_bodies(step(graph), step)
-        _show(graph, f"{number:02}_{step.name}", folder, checked)
+        _stage(graph, f"{number:02}_{step.name}", folder)
     return graph
 
 
 def passed(graph: Graph, steps: Sequence[Pass]) -> Graph:
-    """The graph after some passes, which nobody is shown."""
+    """The graph after some passes, of which no stage is written anywhere."""
     for step in steps:
         graph = in_bodies(step(graph), step)
     return graph
@@ -111,7 +111,7 @@ def passed(graph: Graph, steps: Sequence[Pass]) -> Graph:
 
 def in_bodies(graph: Graph, step: Pass) -> Graph:
     """The graph with `step` done in the body of every loop, at any depth."""
-    if not any(node.op.is_scan for node in graph.nodes):
+    if not step.in_bodies or not any(node.op.is_scan for node in graph.nodes):
         return graph
 
     def rule(b: Builder, node: Node, inputs: list[Value]) -> list[Value] | None:
@@ -123,21 +123,46 @@ def in_bodies(graph: Graph, step: Pass) -> Graph:
     return rewrite_nodes(graph, rule)
 
 
-def _show(graph: Graph, name: str, folder: str | None, checked: bool) -> None:
-    if folder:
-        path = Path(folder)
-        path.mkdir(parents=True, exist_ok=True)
-        (path / f"{name}.txt").write_text(str(graph) + "\n")
-    if checked:
+class Stages:
+    """Runs pipelines on one graph. Those that begin alike share the graph after their common beginning, if it is one
+    that was asked for; `dumped` as for all stages of `run`.
+    """
+
+    def __init__(self, graph: Graph, dumped: bool = True) -> None:
+        self.known: dict[tuple[Pass, ...], Graph] = {(): graph}
+        self.dumped = dumped
+
+    def run(self, passes: Sequence[Pass], folder: str | None = "") -> Graph:
+        """The graph after `passes`. The stages that this adds are written to this folder of `GRADLOOM_DUMP`, to none
+        where it is None.
+        """
+        steps = tuple(passes)
+        if steps not in self.known:
+            begun = max(k for k in range(len(steps)) if steps[:k] in self.known)
+            graph, left = self.known[steps[:begun]], steps[begun:]
+            if self.dumped and folder is not None:
+                self.known[steps] = run_passes(graph, left, None, begun + 1, folder)
+            else:
+                self.known[steps] = passed(graph, left)
+        return self.known[steps]
+
+
+def _stage(graph: Graph, name: str, folder: str) -> None:
+    write_dump(f"{name}.txt", str(graph), folder)
+    if os.environ.get("GRADLOOM_VERIFY", "") not in ("", "0"):
         verify(graph, after=name)
 
 
+def write_dump(name: str, text: str, folder: str = "") -> None:
+    """Write a file to `GRADLOOM_DUMP`, or a folder in it; nothing where it is not set."""
+    root = os.environ.get("GRADLOOM_DUMP")
+    if root:
+        path = Path(root) / folder
+        path.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text(text + "\n")
+
+
 def plan_graph(graph: Graph, threads: int = 1, outputs_in_arena: bool = False) -> Plan:
-    """From a traced graph to a plan for at most `threads` threads."""
-    return plan_prepared(run_passes(graph, preparation()), threads, outputs_in_arena)
-
-
-def plan_prepared(graph: Graph, threads: int = 1, outputs_in_arena: bool = False) -> Plan:
-    """From a graph that went through `preparation` to a plan for at most `threads` threads."""
-    scheduled = run_passes(graph, scheduling(), first=len(preparation()) + 1)
+    """From a traced graph to a plan for at most `threads` threads, without a budget."""
+    scheduled = run_passes(graph)
     return plan(scheduled, useful_threads(scheduled, threads), outputs_in_arena)

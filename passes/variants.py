@@ -1,84 +1,214 @@
-"""Other plans of a step to recompute in: they keep other values for the backward, and give the same bits."""
+"""The alternative pipelines of a step: each keeps other values for the backward, and may need fewer bytes."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from ..ir import Graph, Node
 from .autodiff.min_cut_remat import has_far_values
 from .fusion.regions import compares_forward
 from .graph.comparisons import compares
-from .graph.rewrite import all_nodes
+from .graph.rewrite import Pass, all_nodes
 from .memory.plan import Plan, plan
-from .pipeline import passed, scheduling
+from .pipeline import Stages, preparation, scheduling
 from .remat.accumulate_early import AccumulateEarly
 from .remat.checkpoint_scans import CheckpointScans
 from .remat.delay_comparisons import DelayComparisons
 from .remat.from_plan import graph_problem
+from .tiling.batch import SmallerTile, TileBatch
 from .tiling.parallel_loops import SerializeIterations, run_concurrently
 
 _REACH = 1.5
 """Of the passes `MinCutRemat` and `FusePrologue`."""
-_RERUNS = (
-    (CheckpointScans(products=True),),
-    *((CheckpointScans(share=share), CheckpointScans(products=True)) for share in (0.45, 0.7)),
-    (CheckpointScans(),),
-)
 _WORTH_COMPARING = 50
-"""Booleans of more than this part of what the forward makes had better be made as late as possible."""
+"""Comparisons are delayed where their booleans are more than this part of the bytes of the forward."""
 _ENOUGH = 0.2
-"""Where no unit needs more than this part of the arena, recomputing in the plan itself leads far enough."""
-_WORTH_TURNS = 20
-"""Lanes take turns where one of them takes more than this part of the arena."""
+"""Where no unit needs more than this part of the arena, recomputation in the pipeline's own plan leads far enough."""
+_WORTH_SERIALIZING = 20
+"""Concurrent iterations are serialized where one of them takes more than this part of the arena."""
 
 
-def other_plans(prepared: Graph, base: Plan) -> list[Plan]:
-    """Plans of the `prepared` graph (see `preparation`) that may need fewer bytes than `base` under a tight limit, and
-    more without one.
+@dataclass(frozen=True)
+class Variant:
+    """An alternative pipeline: `passes` turn the prepared graph (see `preparation`) into a scheduled one.
+
+    Its `name` stands in reports and in the folders of `GRADLOOM_DUMP`, `why` says what it saves, and `applies` whether
+    it is worth a try. All variants give the bits of the pipeline, see `variant_plans`.
     """
-    graphs = [passed(prepared, [*way, *scheduling()]) for way in _RERUNS if way[0].applies(prepared)]
-    if graph_problem(base).floor() > _ENOUGH * base.arena_bytes:
-        graphs.append(_compared_late(prepared) or passed(prepared, scheduling(_REACH)))
-    elif has_far_values(prepared, _REACH):
-        graphs.append(passed(prepared, scheduling(_REACH)))
-    found: list[Plan] = []
-    known, costly = [_kept(base)], _costly(base.graph)
-    eager = AccumulateEarly()
-    if eager.applies(base.graph):
-        graphs = [passed(graph, [eager]) for graph in (base.graph, *graphs)]
-    for scheduled in graphs:
+
+    name: str
+    why: str
+    passes: tuple[Pass, ...]
+    applies: Callable[[_Step], bool]
+
+    def then(self, last: Pass) -> Variant:
+        """This variant with one more pass at the end."""
+        return replace(self, name=f"{self.name}+{last.name}", passes=(*self.passes, last))
+
+
+class _Step:
+    """What variants ask of a step: its `prepared` graph, and the plan of the pipeline without a budget."""
+
+    def __init__(self, stages: Stages, before: tuple[Pass, ...], base: Plan) -> None:
+        self.stages, self.before, self.base = stages, before, base
+        self.prepared = stages.run(before)
+
+    def scheduled(self, variant: Variant) -> Graph:
+        """The scheduled graph of a variant."""
+        return self.stages.run((*self.before, *variant.passes), f"variants/{variant.name}")
+
+    def has_loop_to_cut(self, way: CheckpointScans) -> bool:
+        return way.applies(self.prepared)
+
+    @cached_property
+    def needs_other_values(self) -> bool:
+        """Whether some unit needs so much that recomputation around it does not help: it reads or makes too much."""
+        return graph_problem(self.base).floor() > _ENOUGH * self.base.arena_bytes
+
+    @cached_property
+    def compares_much(self) -> bool:
+        """Whether booleans for the backward are many, made together with what they compare."""
+        if not any(map(compares_forward, all_nodes(self.prepared))):
+            return False
+        return _compared_share(self.scheduled(_DELAY_COMPARISONS)) * _WORTH_COMPARING > 1
+
+    @cached_property
+    def has_far_values(self) -> bool:
+        return has_far_values(self.prepared, _REACH)
+
+
+def _checkpointed(name: str, why: str, *passes: CheckpointScans) -> Variant:
+    return Variant(name, why, (*passes, *scheduling()), lambda step: step.has_loop_to_cut(passes[0]))
+
+
+DEFAULT = Variant("default", "the pipeline as it is", tuple(scheduling()), lambda step: True)
+_DELAY_COMPARISONS = Variant(
+    "delay-comparisons",
+    "the booleans that the backward reads are computed as late as possible, after their operands' other readers",
+    (*scheduling(separate_comparisons=True), DelayComparisons()),
+    lambda step: step.needs_other_values and step.compares_much,
+)
+VARIANTS = (
+    _checkpointed(
+        "checkpoint-scans-keep-products",
+        "loops over time are checkpointed: a segment of the backward recomputes its forward, but no matrix product",
+        CheckpointScans(products=True),
+    ),
+    *(
+        _checkpointed(
+            f"checkpoint-scans-{share:.0%}".rstrip("%"),
+            f"the first {share:.0%} of the steps of loops over time are checkpointed, their matrix products too",
+            CheckpointScans(share=share),
+            CheckpointScans(products=True),
+        )
+        for share in (0.45, 0.7)
+    ),
+    _checkpointed(
+        "checkpoint-scans",
+        "loops over time are checkpointed: a segment of the backward recomputes its whole forward",
+        CheckpointScans(),
+    ),
+    _DELAY_COMPARISONS,
+    Variant(
+        "keep-far-values",
+        f"values whose recomputation reads more than {_REACH} times their own bytes are kept",
+        tuple(scheduling(_REACH)),
+        lambda step: not step.compares_much if step.needs_other_values else step.has_far_values,
+    ),
+)
+"""All of them, in the order in which they are tried."""
+
+_LAST_PASSES: dict[Pass, str] = {
+    AccumulateEarly(): "terms of long sums are added as soon as they are computed",
+    SerializeIterations(): "concurrent iterations of loops run one after the other, in one arena",
+}
+"""What a variant may end in besides, see `variant_plans`."""
+
+_TILES = "smaller-tiles-"
+
+
+def variant_named(name: str) -> Variant:
+    """The variant of this name, with the passes that it ends in besides. Raises `KeyError` where there is none."""
+    first, *last = name.split("+")
+    found = {variant.name: variant for variant in (DEFAULT, *VARIANTS)}[first]
+    for one in last:
+        found = found.then({step.name: step for step in _LAST_PASSES}[one])
+    return found
+
+
+def variant_words(name: str) -> str:
+    """The name of a variant and what it does."""
+    first, *last = name.split("+")
+    known = {variant.name: variant.why for variant in (DEFAULT, *VARIANTS)}
+    told = [known.get(first, ""), *(why for step, why in _LAST_PASSES.items() if step.name in last)]
+    if first.startswith(_TILES):
+        told[0] = f"tiles of {first.removeprefix(_TILES)} of the batch, whose sums are in another order"
+    return ": ".join(filter(None, (name, "; ".join(filter(None, told)))))
+
+
+def variant_plans(stages: Stages, base: Plan, before: Sequence[Pass] = ()) -> dict[str, Plan]:
+    """The plans of the variants of a step that may need fewer bytes than `base`, its plan without a budget, by name.
+
+    `before` are the passes that prepare the graph of `stages`. A variant with another order of additions inside a
+    matrix product or a convolution is left out, so that all plans give the same bits.
+    """
+    step = _Step(stages, tuple(before), base)
+    stages.known[*before, *DEFAULT.passes] = base.graph
+    chosen = [variant for variant in VARIANTS if variant.applies(step)]
+    # Where the sums of products are long, all variants add early, the pipeline itself too.
+    if AccumulateEarly().applies(base.graph):
+        chosen = [variant.then(AccumulateEarly()) for variant in (DEFAULT, *chosen)]
+    found: dict[str, Plan] = {}
+    kept, costly = [_kept(base)], _costly(base.graph)
+    for variant in chosen:
+        scheduled = step.scheduled(variant)
         # Products and convolutions that are cut into other pieces may add up in another order.
         if not _costly(scheduled) <= costly:
             continue
-        other = plan(scheduled, base.threads, outputs_in_arena=True)
-        if (kept := _kept(other)) not in known:
-            known.append(kept)
-            found.append(other)
-    # Where lanes run one after the other they hold one arena instead of several.
-    apart = [p for p in (base, *found) if _lanes_bytes(p) * _WORTH_TURNS > p.arena_bytes]
-    return [*found, *(plan(SerializeIterations()(p.graph), p.threads, outputs_in_arena=True) for p in apart)]
+        made = plan(scheduled, base.threads, outputs_in_arena=True)
+        if (keeps := _kept(made)) not in kept:
+            kept.append(keeps)
+            found[variant.name] = made
+    # Concurrent iterations have an arena each; one after the other they share one.
+    named = {variant.name: variant for variant in (DEFAULT, *chosen)}
+    wide = [
+        name for name, p in {DEFAULT.name: base, **found}.items() if _widest(p) * _WORTH_SERIALIZING > p.arena_bytes
+    ]
+    for variant in (named[name].then(SerializeIterations()) for name in wide):
+        found[variant.name] = plan(step.scheduled(variant), base.threads, outputs_in_arena=True)
+    return found
 
 
-def _compared_late(prepared: Graph) -> Graph | None:
-    """The scheduled graph whose backward compares by itself, as late as possible; None where it compares little."""
-    if not any(map(compares_forward, all_nodes(prepared))):
-        return None
-    scheduled = passed(prepared, [*scheduling(separate_comparisons=True), DelayComparisons()])
-    return scheduled if _compared_share(scheduled) * _WORTH_COMPARING > 1 else None
+def tile_variant(tile: SmallerTile) -> str:
+    """The name of the variant whose batch runs in these tiles."""
+    return f"{_TILES}{tile.entries}"
+
+
+def tile_preparation(tile: SmallerTile | None) -> list[Pass]:
+    """The passes that prepare a graph in these tiles of the batch; up to the cut into tiles where there is none.
+
+    Smaller tiles hold less than parts do, so that `Accumulate` has one part.
+    """
+    passes = preparation()
+    at = next(i for i, step in enumerate(passes) if isinstance(step, TileBatch))
+    return passes[:at] if tile is None else [*passes[:at], TileBatch(tile.entries), *passes[at + 1 :]]
 
 
 def _compared_share(graph: Graph) -> float:
-    """Bytes of what only compares, beside those that the forward makes; in the loop in which they are the most."""
+    """Bytes of what only compares, as a part of those that the forward makes; in the loop where they are most."""
     made = sum(v.type.nbytes for n in graph.nodes if n.origin.role == "forward" for v in n.outputs)
     compared = sum(v.type.nbytes for n in graph.nodes if compares(n) for v in n.outputs)
     inner = (_compared_share(node.attrs["body"]) for node in graph.nodes if node.op.is_scan)
     return max([compared / max(made, 1), *inner])
 
 
-def _lanes_bytes(made: Plan) -> int:
-    """The most bytes that a lane of several side by side takes."""
-    apart = (body for node, body in made.bodies.items() if run_concurrently(node, made.threads))
-    return max((body.arena_bytes for body in apart), default=0)
+def _widest(made: Plan) -> int:
+    """The most bytes that one of several concurrent iterations takes."""
+    bodies = (body for node, body in made.bodies.items() if run_concurrently(node, made.threads))
+    return max((body.arena_bytes for body in bodies), default=0)
 
 
 def _kept(made: Plan) -> Counter[tuple[int, ...]]:

@@ -109,7 +109,7 @@ def _draw(options: argparse.Namespace) -> int:
 
 
 def _ir(options: argparse.Namespace) -> int:
-    print(step_text(options.recipe, options.after))
+    print(step_text(options.recipe, options.after, options.memory))
     return 0
 
 
@@ -234,12 +234,14 @@ def _ir_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "ir",
         help="print the graph of a training step",
-        description="Print the graph of a recipe's training step: as it was traced, or after a pass.",
+        description="Print the graph of a recipe's training step: as it was traced, after a pass, or as it runs within "
+        "a budget, in which what is recomputed bears the word recompute.",
         epilog=_RECIPE_NOTE,
     )
     parser.set_defaults(command=_ir)
     parser.add_argument("recipe", metavar="RECIPE", help=_RECIPE)
     parser.add_argument("--after", metavar="PASS", help=f"one of {', '.join(PASS_NAMES)}")
+    parser.add_argument("--memory", type=_memory, metavar="BYTES", help="the graph that runs within this budget")
 
 
 def _compile_parser(commands: Any) -> None:

@@ -5,23 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...ir import Graph
-from ...passes.memory.plan import Plan
 from ...passes.remat.from_plan import recompute_flops
+from ...passes.remat.frontier import Choice
 from .schema import HeldReport, MemoryReport
 from .values import open_plan
 
 
 def make_report(
-    plan: Plan,
+    choice: Choice,
     held: Sequence[HeldReport],
     no_recompute_arena_bytes: int,
     budget_bytes: int | None = None,
-    slowdown: float = 0.0,
     other_bits: str = "",
     prepared: Graph | None = None,
+    traced: Graph | None = None,
 ) -> MemoryReport:
-    """The report of `plan` for a step that holds these arrays from step to step; `prepared` is what was planned."""
-    opened = open_plan(plan)
+    """The report of a chosen plan for a step that holds these arrays from step to step; `prepared` is what was planned,
+    and `traced` what that was made of.
+    """
+    plan = choice.plan
+    opened = open_plan(choice, traced)
     parameter_bytes = sum(array.bytes for array in held if array.kind == "parameter")
     return MemoryReport(
         parameter_bytes,
@@ -33,7 +36,7 @@ def make_report(
         plan.graph.flops(),
         recompute_flops(plan.graph),
         budget_bytes,
-        slowdown,
+        choice.slowdown,
         opened.phases,
         plan.threads,
         tuple(held),
@@ -43,4 +46,6 @@ def make_report(
         plan,
         other_bits,
         prepared,
+        choice.planner,
+        choice.variant,
     )

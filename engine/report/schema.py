@@ -122,6 +122,10 @@ class MemoryReport:
     why the bits differ from those of the step without a bound; it is empty where they do not, as with all plans but
     those in smaller tiles of the batch, which are taken where nothing else fits.
 
+    `planner` names what chose the values that are recomputed within the budget ("none" where nothing had to be), and
+    `variant` the pipeline that the plan comes from, "default" or an alternative one; `str()` says what each of them
+    does.
+
     `phases` are the stretches between two barriers, in the order in which they run; of a loop those of one turn.
     `prepared` is the graph before it was decided what to keep for the backward. It and `plan` are `None` in a report
     that was read from JSON.
@@ -146,6 +150,8 @@ class MemoryReport:
     plan: Plan | None
     other_bits: str = ""
     prepared: Graph | None = None
+    planner: str = "none"
+    variant: str = "default"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """As its JSON: what is read back has no plan."""
@@ -229,7 +235,11 @@ class MemoryReport:
 
     def to_json(self) -> str:
         """All figures, held arrays, units and values as a JSON object, which `from_json` reads back."""
-        figures = {name: getattr(self, name) for name in _FIGURES if name != "other_bits" or self.other_bits}
+        # What a report without a budget has not is left out: the schema stays.
+        plain = () if self.other_bits else ("other_bits",)
+        if self.budget_bytes is None and (self.planner, self.variant) == ("none", "default"):
+            plain += ("planner", "variant")
+        figures = {name: getattr(self, name) for name in _FIGURES if name not in plain}
         whole = {"schema": SCHEMA, **figures, "total_bytes": self.total_bytes}
         whole |= {name: [asdict(item) for item in getattr(self, name)] for name in _LISTS}
         return json.dumps(whole, indent=1)
@@ -314,7 +324,9 @@ class MemoryReport:
         """This report, with the control characters of all names as escapes of them: fit for a terminal."""
         lists = {name: tuple(map(_printable_item, getattr(self, name))) for name in _LISTS}
         same = all(new is old for name in _LISTS for new, old in zip(lists[name], getattr(self, name)))
-        return self if same else replace(self, **lists)
+        own = {name: printable(getattr(self, name)) for name in ("other_bits", "planner", "variant")}
+        same = same and all(new == getattr(self, name) for name, new in own.items())
+        return self if same else replace(self, **lists, **own)
 
 
 def _printable_item(item: Any) -> Any:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from textwrap import fill
 
+from ...passes.remat.candidates import planner_words
+from ...passes.variants import variant_words
 from .layers import layers
 from .schema import KIND_WORDS, KINDS, LoopReport, MemoryReport, ValueReport
 from .wording import human, human_flops, listed
@@ -53,6 +55,9 @@ def _summary(report: MemoryReport) -> str:
     again = human_flops(report.recompute_flops)
     lines.append(f"work             {human_flops(report.flops):>10}   of which recompute {again}{slower}")
     lines.append(f"runs in {report.phases} phases on {report.threads} thread{'s' if report.threads != 1 else ''}")
+    if report.budget_bytes is not None or report.planner != "none":
+        lines.append(wrapped(f"planner: {planner_words(report.planner)}"))
+        lines.append(wrapped(f"variant: {variant_words(report.variant)}"))
     lines += map(wrapped, _loops(report))
     if report.other_bits:
         lines.append(wrapped(f"other bits: it {report.other_bits}"))
@@ -147,10 +152,8 @@ def _at_peak(report: MemoryReport) -> str:
     return live_at_peak(report, wrapped(title), _MOST_GROUPS)
 
 
-def live_at_peak(report: MemoryReport, title: str, most: int, reasons: bool = True) -> str:
-    """A table of what is live in the phase with the most live bytes: at most `most` rows, each with its reason below it
-    if `reasons`.
-    """
+def live_at_peak(report: MemoryReport, title: str, most: int) -> str:
+    """A table of what is live in the phase with the most live bytes: at most `most` rows, the reason below each."""
     groups = _alike(report.live(report.peak_phase))
     sizes = [sum(v.bytes for v in group) for group in groups]
     count = min(most, 1 + bisect_left(list(accumulate(sizes)), _TOLD * sum(sizes)))
@@ -162,7 +165,7 @@ def live_at_peak(report: MemoryReport, title: str, most: int, reasons: bool = Tr
     head, *lines = _table(title, rows, frozenset({0}), (2, 3)).rsplit("\n", len(rows) - 1)
     indent = " " * (max(len(row[0]) for row in rows) + 4)
     for line, group in zip(lines, groups):
-        head += f"\n{line}\n{wrapped(group[0].why, indent)}" if reasons else f"\n{line}"
+        head += f"\n{line}\n{wrapped(group[0].why, indent)}"
     if len(groups) > count:
         left = sum(len(group) for group in groups[count:])
         head += f"\n  and {left} smaller values, {human(sum(sizes[count:]))} together"

@@ -14,7 +14,9 @@ from ...ir import Graph, Node, Value, node_flops
 from ...passes.graph.cache_lines import round_to_line
 from ...passes.graph.scan import Scan
 from ...passes.memory.plan import Plan
+from ...passes.remat.frontier import Choice
 from ...passes.tiling.parallel_loops import parallel_iterations, run_concurrently
+from .reasons import Reasons
 from .schema import LoopReport, UnitReport, ValueReport
 
 _PLAIN = frozenset({"full", "constant", "reshape", "broadcast", "transpose", "slice", "reverse", "cast", "copy"})
@@ -35,11 +37,11 @@ class OpenedPlan:
     phases: int
 
 
-def open_plan(plan: Plan) -> OpenedPlan:
-    """All that a plan does, the turns of its loops included."""
+def open_plan(choice: Choice, traced: Graph | None = None) -> OpenedPlan:
+    """All that a chosen plan of a `traced` graph does, an iteration of each of its loops included."""
     opened = OpenedPlan([], [], [], 0)
-    _Opener(opened, plan, [0], 1).run(0)
-    opened.phases = max(_length(plan), 0)
+    _Opener(opened, choice.plan, [0], 1, Reasons(choice, traced)).run(0)
+    opened.phases = max(_length(choice.plan), 0)
     return opened
 
 
@@ -97,7 +99,10 @@ def _phase_length(plan: Plan, phase: Sequence[Node]) -> int:
 class _Opener:
     """Opens a plan that lies at each of `offsets` in the arena, one for every lane, and runs `times` times."""
 
-    def __init__(self, opened: OpenedPlan, plan: Plan, offsets: Sequence[int], times: int) -> None:
+    def __init__(
+        self, opened: OpenedPlan, plan: Plan, offsets: Sequence[int], times: int, reasons: Reasons
+    ) -> None:
+        self.reasons = reasons
         self.opened = opened
         self.plan = plan
         self.offsets = offsets
@@ -145,7 +150,7 @@ class _Opener:
         end = phase + _length(body)
         turns = "in_turn" in unit.attrs
         self.opened.loops.append(LoopReport(phase, end, length, apart, origin.scope, origin.source, turns))
-        _Opener(self.opened, body, offsets, self.times * length).run(phase)
+        _Opener(self.opened, body, offsets, self.times * length, self.reasons).run(phase)
 
     def _scratch(self, unit: Node, nbytes: int, birth: int, death: int, offset: int, block: int) -> None:
         origin, number = unit.origin, self.number[unit]
@@ -167,7 +172,7 @@ class _Opener:
         # A convolution that is done again is one as a whole, whatever the roles of what runs with it.
         role = "recompute" if _again(value.node) else node.origin.role
         kind = "gradient" if user and summed else _kind(role, self._roles(value))
-        why = self._why(kind, node, readers)
+        why = self._why(kind, value, node, readers)
         if user and summed:
             # A sum over the turns of a loop: it belongs where it is used up.
             name, scope = "sum", user.origin.scope
@@ -224,7 +229,7 @@ class _Opener:
             roles.update(node.origin.role for node in body.nodes if not read.isdisjoint(node.inputs))
         return roles
 
-    def _why(self, kind: str, node: Node, readers: Sequence[Node]) -> str:
+    def _why(self, kind: str, value: Value, node: Node, readers: Sequence[Node]) -> str:
         # Of what the forward reads last, that is why it still lives.
         backward = [r for r in readers if r.origin.role != "forward"] if kind == "activation" else []
         late = backward and self.phase_of[readers[-1]] > self.phase_of[backward[-1]]
@@ -232,10 +237,11 @@ class _Opener:
         match kind:
             case "activation":
                 last = f", and at last{self._read(readers[-1:], node.origin.scope)}" if late else ""
-                return f"made in the forward, read in the backward{who}{last}"
+                reason = self.reasons.kept(self.plan, value, self.times)
+                return f"kept: read in the backward{who}{last}; {reason}"
             case "recomputed":
-                region = f" of its checkpoint {node.origin.checkpoint}" if node.origin.checkpoint else ""
-                return f"computed again from what is kept{region}, to be read{who}"
+                reason = self.reasons.recomputed(self.plan, value, node, self.times)
+                return f"recomputed {reason}" + (f"; read{who}" if who else "")
             case "gradient":
                 return f"a gradient, until its parameter is updated{who}"
             case _:

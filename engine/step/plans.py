@@ -11,14 +11,13 @@ from typing import Any, NamedTuple, NoReturn
 import optree
 
 from ...ir import ArrayType, Graph, type_of
+from ...passes.budget import StepPlanner
 from ...passes.memory.plan import Plan, plan
-from ...passes.pipeline import pipeline, plan_prepared, preparation, run_passes
+from ...passes.pipeline import passed, pipeline
 from ...passes.remat.from_plan import recompute_flops
-from ...passes.remat.frontier import Choice, Frontier
+from ...passes.remat.frontier import Choice
 from ...passes.simplify.simplify import Simplify
-from ...passes.smaller_tiles import TilePlans
 from ...passes.tiling.batch import SmallerTile
-from ...passes.variants import other_plans
 from ..compile.compiling import compiling
 from ..nn import Module
 from ..optim import Optimizer
@@ -102,20 +101,18 @@ class StepPlans:
     batch: Any
     accumulate: int = 1
 
-    @cached_property
-    def prepared(self) -> Graph:
-        """The graph before it is decided what to keep for the backward."""
-        return run_passes(self.traced.graph, preparation(self.accumulate))
+    dumped: bool = True
+    """Whether the stages of its pipelines are written to `GRADLOOM_DUMP`."""
 
     @cached_property
+    def planner(self) -> StepPlanner:
+        """The plans of the graph."""
+        return StepPlanner(self.traced.graph, self.threads, self.accumulate, self.dumped)
+
+    @property
     def base(self) -> Plan:
         """The plan without a bound."""
-        return plan_prepared(self.prepared, self.threads, outputs_in_arena=True)
-
-    @cached_property
-    def frontier(self) -> Frontier:
-        """All plans worth having."""
-        return Frontier(self.base, other_plans(self.prepared, self.base))
+        return self.planner.base
 
     @cached_property
     def held(self) -> list[HeldReport]:
@@ -142,54 +139,45 @@ class StepPlans:
             return self.base.arena_bytes
         undo = Simplify(undo_recompute=True)
         undone = undo(undo(self.traced.graph))  # twice: rewriting makes new nodes that are equal to others
-        undone = run_passes(undone, pipeline(self.accumulate))
+        undone = passed(undone, pipeline(self.accumulate))
         return plan(undone, self.base.threads, outputs_in_arena=True).arena_bytes
-
-    @cached_property
-    def tile_plans(self) -> TilePlans:
-        """Plans in smaller tiles of the batch, for where no other fits: their bits differ."""
-        return TilePlans(self.traced.graph, self.base.threads, self.accumulate)
 
     def within(self, budget: Budget) -> StepPlan:
         """The fastest plan within `budget` with the bits of the plan without a bound; where there is none, one in
         smaller tiles of the batch. Raises `MemoryBudgetError` where that does not fit either.
         """
         limit = budget.bytes_of(self.unbounded_bytes)
-        if limit is None or self.unbounded_bytes <= limit:
-            return self.planned(Choice(self.base, 0.0), limit)
-        choice = self.frontier.within(limit - self.held_bytes)
-        if choice is not None:
-            return self.planned(choice, limit)
-        in_tiles = self.tile_plans.within(limit - self.held_bytes)
-        if in_tiles is None:
-            raise refusal(self, limit)
-        return self.planned(in_tiles[1], limit, in_tiles[0])
+        if limit is None:
+            choice = self.planner.unbounded
+        else:
+            choice = self.planner.fastest_within(limit - self.held_bytes)
+            if choice is None:
+                raise refusal(self, limit)
+        self.planner.dump(choice)
+        return self.planned(choice, limit)
 
-    def planned(self, choice: Choice, limit: int | None = None, tile: SmallerTile | None = None) -> StepPlan:
-        """A plan with its report, made for at most `limit` bytes, in smaller tiles of the batch if `tile` is given."""
-        note = "" if tile is None else _other_bits(tile)
-        prepared = self.prepared if tile is None else self.tile_plans.prepared(tile)
-        without = self.no_recompute_arena_bytes
-        report = make_report(choice.plan, self.held, without, limit, choice.slowdown, note, prepared)
+    def planned(self, choice: Choice, limit: int | None = None) -> StepPlan:
+        """A plan with its report, made for at most `limit` bytes."""
+        note = "" if choice.tile is None else _other_bits(choice.tile)
+        prepared = self.planner.prepared_for(choice)
+        without, traced = self.no_recompute_arena_bytes, self.traced.graph
+        report = make_report(choice, self.held, without, limit, note, prepared, traced)
         return StepPlan(self.traced.graph, choice.plan, report, choice.slowdown, self)
 
     def least(self) -> StepPlan:
         """The smallest of all plans."""
-        same, in_tiles = self.frontier.least(), self.tile_plans.least()
-        if in_tiles is None or same.plan.arena_bytes <= in_tiles[1].plan.arena_bytes:
-            return self.planned(same)
-        return self.planned(in_tiles[1], tile=in_tiles[0])
+        return self.planned(self.planner.smallest())
 
     def needed(self, enough: int) -> Needed:
         """The bytes of the smallest plan, or of one that fits `enough` without recomputing."""
-        tiles, held, least = self.tile_plans, self.held_bytes, self.unbounded_bytes
+        tiles, held, least = self.planner.in_tiles, self.held_bytes, self.unbounded_bytes
         if least > enough and tiles.tiles:
             least = min(least, held + tiles.planned(-1).arena_bytes)
         if least <= enough:
             return Needed(least, False, self.unbounded_bytes)
-        least = min(least, held + self.frontier.least().plan.arena_bytes)
+        least = min(least, held + self.planner.frontier.smallest().plan.arena_bytes)
         if least > enough and tiles.tiles:
-            least = min(least, held + tiles.frontier.least().plan.arena_bytes)
+            least = min(least, held + tiles.frontier.smallest().plan.arena_bytes)
         return Needed(least, True, self.unbounded_bytes)
 
     # ---- other batches
@@ -210,7 +198,7 @@ class StepPlans:
             return replace(t, shape=(length, *t.shape[1:])) if t.shape and t.shape[0] == now else t
 
         batch: Any = optree.tree_map(resized, self.batch)
-        return StepPlans(self.retrace(batch), self.threads, self.retrace, batch, self.accumulate)
+        return StepPlans(self.retrace(batch), self.threads, self.retrace, batch, self.accumulate, dumped=False)
 
     def largest_batch(self, limit: int) -> int:
         """The largest length, a multiple of `accumulate`, that fits `limit` bytes."""
@@ -230,7 +218,7 @@ class StepPlans:
                 return None
 
         # The smallest plan of this step is known where it is refused.
-        search = BatchSearch(limit, self.held_bytes, needed, now if self.tile_plans.tiles else 1, looks + 1)
+        search = BatchSearch(limit, self.held_bytes, needed, now if self.planner.in_tiles.tiles else 1, looks + 1)
         if now and self.held_bytes <= limit:
             search.run(now)
         return search
@@ -239,11 +227,12 @@ class StepPlans:
 
     def curve(self, points: int) -> list[CurvePoint]:
         """Some of the plans, the fastest and the smallest among them."""
-        last = self.frontier.last
+        frontier = self.planner.frontier
+        last = frontier.last
         chosen = sorted({round(k * last / max(points - 1, 1)) for k in range(max(points, 1))})
         result: list[CurvePoint] = []
         for i in chosen:
-            choice = self.frontier.choice(i)
+            choice = frontier.choice(i)
             arena_bytes, flops = choice.plan.arena_bytes, recompute_flops(choice.plan.graph)
             point = CurvePoint(self.held_bytes + arena_bytes, arena_bytes, flops, choice.slowdown)
             if not result or point.arena_bytes < result[-1].arena_bytes:

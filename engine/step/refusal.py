@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from ...passes.remat.candidates import planner_words
+from ...passes.variants import variant_words
 from ..report.text import live_at_peak, wrapped
 from ..report.wording import human
 from .largest_batch import BatchSearch
@@ -54,9 +56,10 @@ def refusal(plans: StepPlans, limit: int) -> MemoryBudgetError:
     ]
     if least.other_bits:
         parts.append(f"the smallest plan {least.other_bits}")
+    parts += [f"planner: {planner_words(least.planner)}", f"variant: {variant_words(least.variant)}"]
     lines = [wrapped(text, width=_WIDTH) for text in parts]
     title = "what is alive when the smallest plan needs the most:"
-    lines.append(live_at_peak(least.printable(), title, _MOST_LIVE, False))
+    lines.append(live_at_peak(least.printable(), title, _MOST_LIVE))
     lines.append("what larger budgets cost:")
     if least.other_bits:
         lines.append(f"  memory={least.total_bytes} ({human(least.total_bytes)}): {least.slowdown:.1%} more time")

@@ -25,6 +25,7 @@ from gradloom.engine.report.schema import MemoryReport
 from gradloom.engine.report.wording import human
 from gradloom.passes.memory.plan import plan
 from gradloom.passes.pipeline import pipeline, run_passes
+from gradloom.passes.remat.frontier import Choice
 from gradloom.passes.tiling.attention import TileAttention
 from gradloom.passes.tiling.batch import TileBatch
 from gradloom.passes.tiling.logits import TileLogits
@@ -45,7 +46,7 @@ def row(name: str) -> list[str]:
     seconds = time.perf_counter() - began
     tiles = (TileBatch, TileLogits, TileAttention)
     graph = run_passes(planned.graph, [step for step in pipeline() if not isinstance(step, tiles)])
-    whole = make_report(plan(graph, planned.plan.threads, outputs_in_arena=True), [], 0)
+    whole = make_report(Choice(plan(graph, planned.plan.threads, outputs_in_arena=True), 0.0), [], 0)
     cells = [
         name,
         human(free.total_bytes),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ...ir import Builder, Graph, Node, Value
 
@@ -20,6 +21,9 @@ class Pass:
     - Inputs, outputs, their names and aliases stay. Nodes get the origin of those that they replace.
     - It looks at the graph and the target alone, never at a budget or at threads: all plans give the same bits.
     """
+
+    in_bodies: ClassVar[bool] = True
+    """Whether it is done in the bodies of loops too."""
 
     @property
     def name(self) -> str:

@@ -42,6 +42,22 @@ _LIMITS = 32
 # None of them has more runs than so many for each unit: they are many to choose from, and each choice changes many.
 _MOST_RUNS = 4
 
+PLANNERS = {
+    "none": "nothing is recomputed beyond what the pipeline does for any budget",
+    "chain": "checkpoints between stages of a chain, by dynamic programming",
+    "segments": "a checkpoint between segments of about equal bytes, all else is recomputed a segment at a time",
+    "eviction": "where there is no room, what is cheapest to recompute for its bytes and its next use is dropped",
+    "keep-more": "of what is recomputed, what saves most time for its bytes is kept where there is room",
+}
+"""What each planner does. A name with a plus is a planner whose order the next one improved."""
+
+
+def planner_words(name: str) -> str:
+    """The name of what planned a step, see `Frontier.planner`, and what that does."""
+    names = dict.fromkeys(one.removesuffix(" in loops") for part in name.split(", ") for one in part.split("+"))
+    told = [PLANNERS[one] for one in names if one in PLANNERS]
+    return ": ".join(filter(None, (name, "; ".join(told))))
+
 
 def candidates(problem: Problem) -> list[Order]:
     """Orders from the fastest to the one with the fewest bytes alive, each with fewer than the one before."""
@@ -58,9 +74,9 @@ def candidates(problem: Problem) -> list[Order]:
     if floor < _WORTH_CHAINS * first.peak:
         chains = [Chain(problem, early) for early in ((True, False) if walks >= _BOTH_CHAINS else (True,))]
         differing = chains[: 1 + (chains[-1].begins != chains[0].begins)]
-        found += [o for chain in differing for o in chain.orders(walks // (2 * len(chains)))]
+        found += [o.by("chain") for chain in differing for o in chain.orders(walks // (2 * len(chains)))]
         count = min(max(walks // _WALKS_A_LIMIT, _FEWEST_LIMITS), _MOST_LIMITS)
-        by_blocks = Blocks(chains[0]).orders(count)
+        by_blocks = [order.by("blocks") for order in Blocks(chains[0]).orders(count)]
     guides = Segments(problem).guides()
     limit, middle = float(first.peak), math.sqrt(first.peak * floor)
     while limit > floor:
@@ -68,10 +84,11 @@ def candidates(problem: Problem) -> list[Order]:
         found_with = {distance: evict(problem, int(limit), distance) for distance in distances}
         # One that came to no end would come to none under a tighter limit.
         distances = tuple(distance for distance, order in found_with.items() if order is not None)
-        tried = [order for order in found_with.values() if order is not None]
+        tried = [order.by("eviction") for order in found_with.values() if order is not None]
         many = walks >= _MANY_WALKS or limit <= floor
         if many and not any(o.peak <= limit and o.cost <= dear for o in tried):
-            tried += [o for guide in guides if (o := evict(problem, int(limit), _DISTANCES[0], guide)) is not None]
+            in_segments = (evict(problem, int(limit), _DISTANCES[0], guide) for guide in guides)
+            tried += [order.by("segments") for order in in_segments if order is not None]
         if not tried:
             break
         found += tried
@@ -89,7 +106,11 @@ def _keeping(problem: Problem, orders: Sequence[Order], walks: int) -> list[Orde
     tight = [order for order in few if order.peak**2 <= most * least] or few[-1:]
     count = min(max(walks // _WALKS, _FEWEST_STARTS), _MOST_STARTS)
     starts = tight[:: -max(len(tight) // count, 1)][:count]
-    return [o for start in starts for o in kept_more(problem, start, [n for n in limits if n >= start.peak])]
+    return [
+        order.by(f"{start.planner}+keep-more")
+        for start in starts
+        for order in kept_more(problem, start, [n for n in limits if n >= start.peak])
+    ]
 
 
 def _exact(problem: Problem, orders: Sequence[Order]) -> list[Order]:
@@ -101,7 +122,7 @@ def _exact(problem: Problem, orders: Sequence[Order]) -> list[Order]:
     found = [cheapest(problem, order.peak, order.cost) for order in picked]
     if orders[-1].peak > problem.floor():
         found.append(cheapest(problem, (problem.floor() + orders[-1].peak) // 2))
-    return [order for order in found if order is not None]
+    return [order.by("exact") for order in found if order is not None]
 
 
 class _Costed(Protocol):

@@ -59,6 +59,25 @@ class GraphProblem(Problem):
         stops = {body.outputs[self.values[v].index] for v in there}
         return _upstream(body, [body.outputs[self.values[v].index] for v in makes], stops)
 
+    def number_of(self, value: Value) -> int:
+        """The number of a value of the graph that lies in the arena."""
+        return self._number[value]
+
+    def recompute_effort(self, value: Value) -> tuple[int, float]:
+        """The bytes that a run reads which recomputes `value` alone, those of inputs and constants too, and its time in
+        nanoseconds.
+        """
+        number = self._number[value]
+        place = self.maker[number]
+        node = self.nodes[place]
+        read = set(node.inputs)
+        if node.op.name == "region":
+            part = self._part(place, (number,), ())
+            inner = {v for n in part for v in n.inputs}
+            read = {v for v, of in zip(node.inputs, node.attrs["body"].inputs) if of in inner}
+        gone = [False] * len(self.sizes)
+        return sum(v.type.nbytes for v in read), self.again(place, (number,), gone)[1]
+
     def flops_again(self, runs: Sequence[Run], more: Mapping[Node, int]) -> int:
         """Operations of the repetitions of an order, and of so many `more` in each iteration of some loops."""
         total = sum(node.attrs["length"] * flops for node, flops in more.items())

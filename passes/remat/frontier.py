@@ -8,16 +8,19 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from ...ir import Node
+from ...ir import Graph, Node
 from ..graph.cache_lines import round_to_line
 from ..graph.structural_key import attr_key
 from ..kernels.cost import BARRIER_NS, node_nanoseconds
 from ..memory.plan import Plan, plan
+from ..tiling.batch import SmallerTile
 from ..tiling.parallel_loops import parallel_iterations
 from .candidates import candidates, pareto
 from .from_plan import GraphProblem, graph_problem, recompute_flops
 from .problem import Order, Run
 
+# The name of what is no variant.
+_DEFAULT = "default"
 # Candidates among which the smallest arena is looked for.
 _ENDS = 3
 _LARGE = 1000
@@ -30,10 +33,19 @@ _UNITS_LOOKED_AT = 32_000
 
 @dataclass(frozen=True)
 class Choice:
-    """A plan, and the part of the step's time that it adds by recomputing."""
+    """A plan, and the part of the step's time that it adds by recomputing.
+
+    `planner` names what found it, see `PLANNERS`, and `variant` the pipeline that it comes from; `tile` is the smaller
+    tile of the batch in which it runs, if it does.
+    """
 
     plan: Plan
     slowdown: float
+    planner: str = "none"
+    variant: str = "default"
+    tile: SmallerTile | None = None
+    scheduled: Graph | None = None
+    """The graph without what the planner recomputes; None where that is the plan's."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +72,7 @@ class _Candidate:
 class _Source:
     """A plan whose units may be run again; its loops have frontiers of their own, equal loops one of all."""
 
+    variant: str
     base: Plan
     copies: int
     nested: bool
@@ -154,7 +167,7 @@ class _Source:
             return body
         # The same orders in a body that is equal, but comes from elsewhere.
         if node not in self._like:
-            self._like[node] = _Source(body, self._copies(node), True, self.known)
+            self._like[node] = _Source(self.variant, body, self._copies(node), True, self.known)
         candidate = loop.orders[k]
         chosen = {twin: candidate.bodies.get(one, 0) for one, twin in zip(loop.base.graph.nodes, body.graph.nodes)}
         like = self._like[node]
@@ -205,7 +218,7 @@ class Frontier:
     """
 
     base: Plan
-    others: Sequence[Plan] = ()
+    others: Mapping[str, Plan] = field(default_factory=dict[str, Plan])
     copies: int = 1
     nested: bool = False
     """As `plan` was told for `base`; outputs of what is not nested live in the arena."""
@@ -215,7 +228,8 @@ class Frontier:
     _plans: dict[int, Plan] = field(default_factory=dict[int, Plan])
 
     def __post_init__(self) -> None:
-        sources = [_Source(p, self.copies, self.nested, self.known) for p in (self.base, *self.others)]
+        plans = [(_DEFAULT, self.base), *self.others.items()]
+        sources = [_Source(name, p, self.copies, self.nested, self.known) for name, p in plans]
         first, self.time = sources[0], sources[0].time
         unbounded = first.problem.order(first.problem.first_runs(), 0.0)
         found = [c for source in sources for c in source.candidates(self.time)]
@@ -237,9 +251,24 @@ class Frontier:
 
     def choice(self, i: int) -> Choice:
         """Candidate `i`."""
-        return Choice(self.planned(i), self.orders[i].cost / max(self.time, 1.0))
+        slowdown = self.orders[i].cost / max(self.time, 1.0)
+        source = self.orders[i].source
+        return Choice(self.planned(i), slowdown, self.planner(i), source.variant, scheduled=source.base.graph)
 
-    def within(self, arena_bytes: int) -> Choice | None:
+    def planner(self, i: int) -> str:
+        """What found candidate `i`: the planner of its order, and those of the loops inside of it."""
+        own, inner = self.orders[i].order.planner, sorted(self._planners_of_loops(i))
+        told = [*([] if own == "none" else [own]), *(f"{name} in loops" for name in inner)]
+        return ", ".join(told) or "none"
+
+    def _planners_of_loops(self, i: int) -> set[str]:
+        found: set[str] = set()
+        for node, k in self.orders[i].bodies.items():
+            loop = self.orders[i].source.loops[node]
+            found |= {loop.orders[k].order.planner} - {"none"} | loop._planners_of_loops(k)
+        return found
+
+    def fastest_within(self, arena_bytes: int) -> Choice | None:
         """The fastest plan known whose arena is at most so large; None where there is none."""
         i = self.index_within(arena_bytes)
         return None if i is None else self.choice(i)
@@ -266,7 +295,7 @@ class Frontier:
         likely = (i for i in range(len(self.orders)) if self.likely_bytes(i) <= arena_bytes)
         return next(likely, len(self.orders) - 1)
 
-    def least(self) -> Choice:
+    def smallest(self) -> Choice:
         """The smallest plan."""
         return self.choice(self.last)
 

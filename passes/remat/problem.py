@@ -44,12 +44,18 @@ class Order:
     """Units in the order in which they run, some more than once.
 
     What a run reads is what the latest run before it that makes the value has left. `peak` is the most bytes alive
-    at once, `cost` the time of all repetitions in nanoseconds.
+    at once, `cost` the time of all recomputation in nanoseconds. `planner` is the name of what found it, see
+    `PLANNERS`; "none" is the order in which every unit runs once.
     """
 
     runs: tuple[Run, ...]
     peak: int
     cost: float
+    planner: str = field(default="none", compare=False)
+
+    def by(self, planner: str) -> Order:
+        """The same order, found by `planner`."""
+        return replace(self, planner=planner)
 
 
 @dataclass
@@ -219,7 +225,7 @@ def without_dead_runs(problem: Problem, order: Order) -> Order:
         if run.unit in late:
             late.remove(run.unit)
             kept[i] = replace(run, again=False)
-    return problem.order(kept, cost)
+    return problem.order(kept, cost).by(order.planner)
 
 
 def peak(problem: Problem, runs: Sequence[Run]) -> int:

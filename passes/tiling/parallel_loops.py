@@ -33,6 +33,8 @@ class SerializeIterations(Pass):
     What a lane computes is the same, bit for bit; workers meet more often.
     """
 
+    in_bodies = False  # iterations of loops within loops are never concurrent
+
     def __call__(self, graph: Graph) -> Graph:
         def rule(b: Builder, node: Node, inputs: list[Value]) -> list[Value] | None:
             if not node.op.is_scan or parallel_iterations(node) == 1:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ....ir.printable import printable
+from ....passes.remat.candidates import planner_words
+from ....passes.variants import variant_words
 from ..layers import scopes_in_order
 from ..schema import KIND_WORDS, KINDS, MemoryReport
 
@@ -77,6 +79,7 @@ def _data(report: MemoryReport, curve: Sequence[Mapping[str, Any]]) -> dict[str,
         "loops": [[loop.first, loop.end, loop.length, loop.lanes, report.turns(loop)] for loop in report.loops],
         "curve": [dict(point) for point in curve],
     }
+    columns["figures"] |= {"planner": planner_words(report.planner), "variant": variant_words(report.variant)}
     columns["order"] = [number(scope) for scope in scopes_in_order(report)]
     columns["texts"] = list(texts)
     return columns

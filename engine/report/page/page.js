@@ -44,6 +44,8 @@ function tell() {
     pair(list, "values", valueCount.toLocaleString("en"));
     pair(list, "arena", `${figures.arena_bytes.toLocaleString("en")} bytes`);
     pair(list, "at least", `${figures.lower_bound_bytes.toLocaleString("en")} live at once`);
+    pair(list, "planner", figures.planner);
+    pair(list, "variant", figures.variant);
     story.append(list, el("p", figures.other_bits ? `It ${figures.other_bits}.` : ""));
   }
   tellLive();

@@ -409,7 +409,7 @@ def test_text_says_all_that_there_is_to_say():
     assert all(re.match(r" +[\d.]+ k?B  \w+", line) for line in heads)
     live = r.live(r.peak_phase)
     assert set(whys) <= {v.why for v in live}
-    assert any("made in the forward, read in the backward by" in why for why in whys)
+    assert any("kept: read in the backward by" in why for why in whys)
     more = re.search(r"and (\d+) smaller values, (\d+) B together", text)
     # At most a thousandth of the peak is not told value by value.
     assert more is None or int(more[2]) <= sum(v.bytes for v in live) / 1000

@@ -8,7 +8,7 @@ import pytest
 from gradloom import nn, optim
 from gradloom.engine.report.schema import MemoryReport
 from gradloom.nn import functional as F
-from gradloom.passes.smaller_tiles import TilePlans
+from gradloom.passes.budget import StepPlanner
 
 TEXTS, STEPS, CLASSES = 8, 12, 40
 
@@ -130,7 +130,7 @@ def test_a_report_of_before_has_all_bits():
 
 def test_what_needs_the_whole_batch_has_no_smaller_tiles():
     free = gl.plan_step(Images(), images_loss, optim.SGD(0.1), images_of())
-    assert not TilePlans(free.graph, 2).tiles
+    assert not StepPlanner(free.graph, 2).in_tiles.tiles
     with pytest.raises(gl.MemoryBudgetError) as error:
         gl.plan_step(Images(), images_loss, optim.SGD(0.1), images_of(), memory=free.report.total_bytes // 20)
     assert "tiles of" not in str(error.value)

@@ -7,11 +7,11 @@ from gradloom.nn import functional as F
 from gradloom.passes.graph.comparisons import compares
 from gradloom.passes.graph.rewrite import all_nodes
 from gradloom.passes.memory.plan import plan
-from gradloom.passes.pipeline import passed, preparation, scheduling
+from gradloom.passes.pipeline import Stages, passed, preparation, scheduling
 from gradloom.passes.remat.candidates import candidates
 from gradloom.passes.remat.delay_comparisons import DelayComparisons
 from gradloom.passes.remat.from_plan import graph_problem
-from gradloom.passes.variants import other_plans
+from gradloom.passes.variants import variant_plans
 from same_bits import assert_same_bits
 
 
@@ -50,7 +50,8 @@ def test_what_is_compared_goes_before_the_gradient_to_it_is_made():
 def test_it_is_one_of_the_plans_that_budgets_choose_among():
     planned = plan_step(*ARGUMENTS)
     prepared = passed(planned.graph, preparation())
-    assert any(any(map(compares, all_nodes(other.graph))) for other in other_plans(prepared, planned.plan))
+    others = variant_plans(Stages(prepared), planned.plan)
+    assert any(any(map(compares, all_nodes(other.graph))) for other in others.values())
 
 
 def test_steps_have_the_same_bits_for_any_threads_and_budget():

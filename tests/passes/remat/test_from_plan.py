@@ -17,14 +17,14 @@ from gradloom.ir.ops import elementwise as ew
 from gradloom.nn import functional as F
 from gradloom.passes.kernels import row_tiles
 from gradloom.passes.memory.plan import Plan, plan
-from gradloom.passes.pipeline import preparation, run_passes
+from gradloom.passes.pipeline import Stages, preparation, run_passes
 from gradloom.passes.remat.candidates import pareto
 from gradloom.passes.remat.from_plan import graph_problem, recompute_flops
 from gradloom.passes.remat.frontier import Frontier
 from gradloom.passes.remat.planners.eviction import Guide, evict
 from gradloom.passes.remat.planners.segments import Segments
 from gradloom.passes.remat.problem import Problem, Run, Unit, peak, without_dead_runs
-from gradloom.passes.variants import other_plans
+from gradloom.passes.variants import variant_plans
 from gradloom.passes.verify.errors import CertificateError
 from gradloom.passes.verify.plan import check_plan
 from gradloom.runtime.cpu.executable import Executable
@@ -237,11 +237,11 @@ def test_any_choice_gives_the_same_bits_when_compiled(graph: Graph, share: float
 def test_more_memory_is_never_slower_and_never_repeats_more(graph: Graph, sizes: list[int]):
     base = plan(run_passes(graph), 1, outputs_in_arena=True)
     prepared = run_passes(graph, preparation())
-    frontier = Frontier(base, other_plans(prepared, base))
-    least = frontier.least().plan.arena_bytes
+    frontier = Frontier(base, variant_plans(Stages(prepared), base))
+    least = frontier.smallest().plan.arena_bytes
     slowest, most = np.inf, np.inf
     for size in sorted({*sizes, least, max(least - 1, 0)}):
-        choice = frontier.within(size)
+        choice = frontier.fastest_within(size)
         assert (choice is None) == (size < least)
         if choice is not None:
             check_plan(choice.plan, prepared)
@@ -258,7 +258,7 @@ def test_plans_that_keep_other_values_give_the_same_values(graph: Graph):
     arrays = random_inputs(graph)
     expected = interpret(base.graph, *arrays)
     prepared = run_passes(graph, preparation())
-    for other in other_plans(prepared, base):
+    for other in variant_plans(Stages(prepared), base).values():
         check_plan(other, prepared)
         for a, b in zip(expected, interpret(other.graph, *arrays), strict=True):
             assert a.tobytes() == b.tobytes()
@@ -271,7 +271,7 @@ def test_plans_that_keep_other_values_give_the_same_bits_when_compiled(graph: Gr
     base = plan(run_passes(graph), 2, outputs_in_arena=True)
     arrays = random_inputs(graph)
     expected = run_executable(Executable(base), base.graph, arrays)[0]
-    for other in other_plans(run_passes(graph, preparation()), base):
+    for other in variant_plans(Stages(run_passes(graph, preparation())), base).values():
         for a, b in zip(expected, run_executable(Executable(other), other.graph, arrays)[0], strict=True):
             assert a.tobytes() == b.tobytes()
 
@@ -299,19 +299,19 @@ def residual_step() -> Graph:
     return trace_step(model, loss_fn, optim.SGD(0.1), batch).graph
 
 
-def test_what_runs_through_residual_blocks_is_kept_in_other_plans_with_the_same_bits():
+def test_what_runs_through_residual_blocks_is_kept_in_variants_with_the_same_bits():
     graph = residual_step()
     base = plan(run_passes(graph), 2, outputs_in_arena=True)
-    others = other_plans(run_passes(graph, preparation()), base)
+    others = variant_plans(Stages(run_passes(graph, preparation())), base)
     assert others
     # A convolution that makes what it reads reads fewer arrays there.
     most = [
         max(len(n.inputs) for n in p.graph.nodes if n.op.name == "conv_region" and n.origin.role == "forward")
-        for p in (base, *others)
+        for p in (base, *others.values())
     ]
     assert max(most[1:]) < most[0]
-    frontiers = [Frontier(base, found) for found in ((), others)]
-    assert frontiers[1].least().plan.arena_bytes < frontiers[0].least().plan.arena_bytes
+    frontiers = [Frontier(base, found) for found in ({}, others)]
+    assert frontiers[1].smallest().plan.arena_bytes < frontiers[0].smallest().plan.arena_bytes
     # No plan makes what nothing reads.
     for i in range(len(frontiers[1].orders)):
         made = frontiers[1].planned(i).graph
@@ -319,7 +319,7 @@ def test_what_runs_through_residual_blocks_is_kept_in_other_plans_with_the_same_
         assert all(not used.isdisjoint(node.outputs) for node in made.nodes)
     arrays = [np.abs(a) for a in random_inputs(graph)]
     expected = run_executable(Executable(base), base.graph, arrays)[0]
-    for other in others:
+    for other in others.values():
         check_plan(other)
         for a, b in zip(expected, run_executable(Executable(other), other.graph, arrays)[0], strict=True):
             assert a.tobytes() == b.tobytes()

@@ -10,12 +10,13 @@ from compiled import run_executable
 from gradloom import nn, optim
 from gradloom.engine.step.step_graph import trace_step
 from gradloom.ir import Graph, interpret, verify
-from gradloom.passes.memory.plan import Plan
-from gradloom.passes.pipeline import passed, plan_prepared, preparation
+from gradloom.passes.kernels.cost import useful_threads
+from gradloom.passes.memory.plan import Plan, plan
+from gradloom.passes.pipeline import Stages, passed, preparation, scheduling
 from gradloom.passes.remat.frontier import Frontier
 from gradloom.passes.tiling.batch import TileBatch
 from gradloom.passes.tiling.strip_mine_scans import StripMineScans
-from gradloom.passes.variants import other_plans
+from gradloom.passes.variants import variant_plans
 from gradloom.passes.verify.plan import check_plan
 from gradloom.runtime.cpu.executable import Executable
 
@@ -61,10 +62,11 @@ def loops(graph: Graph) -> list[Any]:
 
 def plans(graph: Graph, threads: int) -> list[Plan]:
     """Plans from the whole arena to the least."""
-    base = plan_prepared(graph, threads, outputs_in_arena=True)
-    frontier = Frontier(base, other_plans(graph, base))
-    least = frontier.least().plan
-    between = frontier.within((base.arena_bytes + least.arena_bytes) // 2)
+    scheduled = passed(graph, scheduling())
+    base = plan(scheduled, useful_threads(scheduled, threads), outputs_in_arena=True)
+    frontier = Frontier(base, variant_plans(Stages(graph), base))
+    least = frontier.smallest().plan
+    between = frontier.fastest_within((base.arena_bytes + least.arena_bytes) // 2)
     assert between is not None
     return [base, between.plan, least]
 

@@ -10,9 +10,9 @@ from compiled import run_executable
 from gradloom.ir import Array, Graph
 from gradloom.passes.kernels import row_tiles
 from gradloom.passes.memory.plan import Plan, plan
-from gradloom.passes.pipeline import preparation, run_passes
+from gradloom.passes.pipeline import Stages, preparation, run_passes
 from gradloom.passes.remat.frontier import Frontier
-from gradloom.passes.variants import other_plans
+from gradloom.passes.variants import variant_plans
 from gradloom.passes.verify.errors import CertificateError
 from gradloom.passes.verify.plan import check_plan
 from gradloom.runtime.cpu.executable import Executable
@@ -39,9 +39,9 @@ def planned(graph: Graph, share: float, threads: int) -> tuple[Plan, Graph]:
     """A plan of a step in so large a part of what it could save, and the step before it was planned."""
     prepared = run_passes(graph, preparation())
     base = plan(run_passes(graph), threads, outputs_in_arena=True)
-    frontier = Frontier(base, other_plans(prepared, base))
-    least = frontier.least().plan.arena_bytes
-    choice = frontier.within(least + int(share * (base.arena_bytes - least)))
+    frontier = Frontier(base, variant_plans(Stages(prepared), base))
+    least = frontier.smallest().plan.arena_bytes
+    choice = frontier.fastest_within(least + int(share * (base.arena_bytes - least)))
     assert choice is not None
     check_plan(choice.plan, prepared)
     return choice.plan, prepared

@@ -1,0 +1,173 @@
+"""The plans of a step from the fastest to the smallest, and the choice of one that fits so many bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+
+from ..ir import Graph
+from .graph.rewrite import Pass
+from .kernels.cost import useful_threads
+from .memory.plan import Plan, plan
+from .pipeline import Stages, preparation, scheduling, write_dump
+from .remat.candidates import planner_words
+from .remat.frontier import Choice, Frontier
+from .tiling.batch import SmallerTile, smaller_tiles
+from .variants import DEFAULT, tile_preparation, tile_variant, variant_named, variant_plans, variant_words
+
+
+@dataclass
+class StepPlanner:
+    """Plans a traced `graph` for at most `threads` threads, its batch in `parts` parts at least.
+
+    Three kinds of plans, each looked at where the one before does not fit: the pipeline's own; those of the frontier,
+    which recompute, in the pipeline and its variants, and have the same bits; those in smaller tiles of the batch,
+    whose sums over the batch are in another order, so that the bits differ. Nothing is planned before it is asked for.
+    With `dumped` the stages of every pipeline that is tried are written to `GRADLOOM_DUMP`.
+    """
+
+    graph: Graph
+    threads: int
+    parts: int = 1
+    dumped: bool = True
+
+    def __post_init__(self) -> None:
+        self.stages = Stages(self.graph, self.dumped)
+        self.preparation = preparation(self.parts)
+
+    @cached_property
+    def prepared(self) -> Graph:
+        """The graph before it is decided what to keep for the backward."""
+        return self.stages.run(self.preparation)
+
+    @cached_property
+    def base(self) -> Plan:
+        """The plan of the pipeline, without a budget."""
+        assert self.prepared  # a stage that variants begin at
+        scheduled = self.stages.run([*self.preparation, *DEFAULT.passes])
+        return plan(scheduled, useful_threads(scheduled, self.threads), outputs_in_arena=True)
+
+    @property
+    def unbounded(self) -> Choice:
+        """The choice where there is no budget: no planner runs, no variant is tried."""
+        return Choice(self.base, 0.0)
+
+    @cached_property
+    def frontier(self) -> Frontier:
+        """The plans with the same bits that are worth having."""
+        return Frontier(self.base, variant_plans(self.stages, self.base, self.preparation))
+
+    @cached_property
+    def in_tiles(self) -> TilePlans:
+        """The plans in smaller tiles."""
+        return TilePlans(self.stages, self.base.threads, self.parts)
+
+    def fastest_within(self, arena_bytes: int) -> Choice | None:
+        """The fastest plan whose arena is at most so large, by what is predicted; None where there is none.
+
+        The three kinds are looked at in turn, and the frontier does not depend on the limit, so that more memory never
+        leads to more time.
+        """
+        if self.base.arena_bytes <= arena_bytes:
+            return self.unbounded
+        return self.frontier.fastest_within(arena_bytes) or self.in_tiles.fastest_within(arena_bytes)
+
+    def smallest(self) -> Choice:
+        """The smallest plan of all."""
+        same, in_tiles = self.frontier.smallest(), self.in_tiles.smallest()
+        return same if in_tiles is None or same.plan.arena_bytes <= in_tiles.plan.arena_bytes else in_tiles
+
+    def prepared_for(self, choice: Choice) -> Graph:
+        """The graph that a choice was planned from, before it was decided what to keep for the backward."""
+        return self.prepared if choice.tile is None else self.in_tiles.prepared(choice.tile)
+
+    def dump(self, choice: Choice) -> None:
+        """Write the graph that a choice runs to `GRADLOOM_DUMP`: as `chosen.txt`, with what chose it, and, where units
+        run again, as the last stage of the pipeline that it comes from.
+        """
+        if choice.tile is None:
+            passes = [*self.preparation, *variant_named(choice.variant).passes]
+        else:
+            passes = [*tile_preparation(choice.tile), *scheduling()]
+        if choice.planner != "none":
+            folder = "" if choice.variant == DEFAULT.name else f"variants/{choice.variant}"
+            write_dump(f"{len(passes) + 1:02}_recompute.txt", str(choice.plan.graph), folder)
+        dump_chosen(choice, passes)
+
+
+@dataclass
+class TilePlans:
+    """The plans of a step whose batch runs in smaller tiles than the graph wants, or in one lane where it wants
+    several. Nothing is planned before it is asked for.
+    """
+
+    stages: Stages
+    threads: int
+    parts: int = 1
+    """Parts of the batch in which it runs at least."""
+    _plans: dict[int, Plan] = field(default_factory=dict[int, Plan])
+
+    @cached_property
+    def tiles(self) -> Sequence[SmallerTile]:
+        """The tiles, from the largest down; each holds fewer bytes than the one before, about."""
+        return smaller_tiles(self.stages.run(tile_preparation(None), None), self.parts)
+
+    def prepared(self, tile: SmallerTile) -> Graph:
+        """The graph in these tiles before it is decided what to keep for the backward."""
+        return self.stages.run(tile_preparation(tile), f"variants/{tile_variant(tile)}")
+
+    def planned(self, i: int) -> Plan:
+        """The plan in tiles number `i`, without recomputing; -1 is the last."""
+        i %= len(self.tiles)
+        if i not in self._plans:
+            tile = self.tiles[i]
+            assert self.prepared(tile)  # what a plan in these tiles is checked against
+            scheduled = self.stages.run([*tile_preparation(tile), *scheduling()], f"variants/{tile_variant(tile)}")
+            self._plans[i] = plan(scheduled, self.threads, outputs_in_arena=True)
+        return self._plans[i]
+
+    @cached_property
+    def frontier(self) -> Frontier:
+        """Plans in the smallest tiles that recompute."""
+        return Frontier(self.planned(-1))
+
+    def fastest_within(self, arena_bytes: int) -> Choice | None:
+        """The plan in the largest tiles whose arena is at most so large; one in the smallest that recomputes where
+        there is no other; None where there is none.
+        """
+        for i, tile in enumerate(self.tiles):
+            if self.planned(i).arena_bytes <= arena_bytes:
+                return _in_tiles(Choice(self.planned(i), 0.0), tile)
+        choice = self.frontier.fastest_within(arena_bytes) if self.tiles else None
+        return None if choice is None else _in_tiles(choice, self.tiles[-1])
+
+    def smallest(self) -> Choice | None:
+        """The smallest plan, None where there are no smaller tiles."""
+        return _in_tiles(self.frontier.smallest(), self.tiles[-1]) if self.tiles else None
+
+
+def _in_tiles(choice: Choice, tile: SmallerTile) -> Choice:
+    """A choice in these tiles; its time counts beside that of the step in its own tiles."""
+    slowdown = (1 + choice.slowdown) * (1 + tile.slowdown) - 1 if choice.slowdown else tile.slowdown
+    return replace(choice, slowdown=slowdown, variant=tile_variant(tile), tile=tile)
+
+
+def dump_chosen(choice: Choice, passes: Sequence[Pass]) -> None:
+    """Write the graph that a choice runs to `chosen.txt` in `GRADLOOM_DUMP`, below the passes that it went through and
+    what chose it.
+    """
+    lines = [
+        f"# planner: {planner_words(choice.planner)}",
+        f"# variant: {variant_words(choice.variant)}",
+        f"# arena: {choice.plan.arena_bytes:,} bytes, {choice.slowdown:.1%} more time predicted than without a budget",
+        f"# passes: {', '.join(map(_told, passes))}",
+        str(choice.plan.graph),
+    ]
+    write_dump("chosen.txt", "\n".join(lines))
+
+
+def _told(step: Pass) -> str:
+    """The name of a pass, with the options that it has not by itself."""
+    options = [f"{f.name}={value!r}" for f in fields(step) if (value := getattr(step, f.name)) != f.default]
+    return f"{step.name}({', '.join(options)})" if options else step.name
