@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ...ir import Node, Value, is_float
+from ...ir.ops import elementwise as ew
 from .scan import Scan
 
 
@@ -22,7 +23,7 @@ def reached(values: Iterable[Value]) -> set[Value]:
             continue
         found.add(value)
         node = value.node
-        if node is None or node.op.name == "stop_gradient":
+        if node is None or node.op is ew.stop_gradient:
             continue
         read = _read_by_loop(node, node.outputs.index(value)) if node.op.is_scan else node.inputs
         stack += [v for v in read if is_float(v.type.dtype)]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ...ir import OPS, Builder, Graph, Node, Value
 from ...ir.ops import elementwise as ew
+from ...ir.ops import indexing
 from ...ir.types import INT64
 from ..graph.rewrite import Pass
 from ..graph.scan import emit_scan
@@ -230,7 +231,7 @@ class _Emitter:
         results = emit_scan(b, body, consts, zeros, slices, phases.parts).outputs
         self.new.update(zip(loop.sums, results))
         for node in sums:
-            if node.op.name == "scatter_add":
+            if node.op is indexing.scatter_add:
                 # Its parts were added to zeros.
                 total = self.totals[node]
                 with b.at(node.origin):

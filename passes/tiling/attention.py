@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...ir import Graph, Node, Value
+from ...ir import Graph, Node, Recompute, Value
+from ...ir.ops import contraction, movement
 from ..graph.rewrite import Pass
 from .tiled_axis import Axis, Untileable, all_operands, follow
 from .tiled_loop import RowLoop, with_loops
@@ -55,7 +56,7 @@ class TileAttention(Pass):
 
 
 def _is_wide_product(node: Node) -> bool:
-    if node.op.name != "dot" or node.output.type.dtype.kind != "f" or node.output.type.nbytes < _LEAST_BYTES:
+    if node.op is not contraction.dot or node.output.type.dtype.kind != "f" or node.output.type.nbytes < _LEAST_BYTES:
         return False
     free = node.output.type.ndim - len(node.attrs["batch"][0])
     narrow = sum(v.type.size for v in node.inputs)
@@ -108,7 +109,7 @@ def _tiled_along(
             raise Untileable
     for loop in (forward, backward):
         loop.nodes = dict.fromkeys(sorted(loop.nodes, key=rank.__getitem__))
-    if any(node.op.name == "save" for node in forward.nodes):
+    if any(node.op.recompute is Recompute.NEVER for node in forward.nodes):
         raise Untileable
     backward.anew = dict.fromkeys(sorted(_needed(backward, forward), key=rank.__getitem__))
     return [loop for loop in (forward, backward) if loop.nodes]
@@ -130,20 +131,20 @@ def _connected(seed: Node, users: dict[Value, list[Node]], nothing: set[Value]) 
     stack = [seed]
 
     def joins(node: Node) -> bool:
-        kind = node.op.family == "elementwise" or _is_wide_product(node) or node.op.name == "broadcast"
+        kind = node.op.is_elementwise or _is_wide_product(node) or node.op is movement.broadcast
         return kind and node not in found and node.outputs[0].type.shape == shape and node.outputs[0] not in nothing
 
     while stack:
         node = stack.pop()
-        repeated = node.op.name == "broadcast"
-        near = [] if repeated else [reader for reader in users[node.outputs[0]] if reader.op.name != "dot"]
-        if node.op.family == "elementwise":
+        repeated = node.op is movement.broadcast
+        near = [] if repeated else [reader for reader in users[node.outputs[0]] if reader.op is not contraction.dot]
+        if node.op.is_elementwise:
             near += [v.node for v in node.inputs if v.node is not None and v.type.shape == shape]
         for other in near:
             if joins(other):
                 found.add(other)
                 stack.append(other)
-    return {node for node in found if node.op.name != "broadcast" or _leads_from(node, found)}
+    return {node for node in found if node.op is not movement.broadcast or _leads_from(node, found)}
 
 
 def _leads_from(repeated: Node, wide: set[Node]) -> bool:
@@ -153,7 +154,7 @@ def _leads_from(repeated: Node, wide: set[Node]) -> bool:
 
 def _between(wide: set[Node]) -> set[Node]:
     """Nodes on short ways from wide values, along their rows, to wide values."""
-    return {other for node in wide if node.op.name == "broadcast" for other in _way_back(node, wide)}
+    return {other for node in wide if node.op is movement.broadcast for other in _way_back(node, wide)}
 
 
 def _way_back(repeated: Node, wide: set[Node]) -> set[Node]:
@@ -193,7 +194,7 @@ def _enter(loop: RowLoop, node: Node, axes: dict[Value, Axis], late: set[Value],
     known = {v: axes[v] for v in node.inputs if v in axes}
     if not known:
         raise Untileable
-    if node.op.name == "dot":
+    if node.op is contraction.dot:
         known = all_operands(node, known)
     place = follow(node, known, length)
     if place is None:
@@ -205,7 +206,7 @@ def _enter(loop: RowLoop, node: Node, axes: dict[Value, Axis], late: set[Value],
 def _check(node: Node, axes: dict[Value, Axis], length: int) -> None:
     """That a tile of a wide value needs but tiles of the wide values that it is computed of."""
     known = {v: axes[v] for v in node.inputs if v in axes}
-    if known and node.op.name != "dot" and follow(node, known, length) != axes[node.outputs[0]]:
+    if known and node.op is not contraction.dot and follow(node, known, length) != axes[node.outputs[0]]:
         raise Untileable
 
 
@@ -226,8 +227,7 @@ def _from_nothing(graph: Graph) -> set[Value]:
     """Values that are made of no input: masks of positions."""
     found: set[Value] = set()
     for node in graph.nodes:
-        if node.op.name == "random_bits" or node.op.name == "constant":
-            continue
-        if node.op.family in ("creation", "elementwise", "movement") and all(v in found for v in node.inputs):
+        made = node.op.is_elementwise or node.op.family == "movement" or node.op.is_generated
+        if made and all(v in found for v in node.inputs):
             found.update(node.outputs)
     return found

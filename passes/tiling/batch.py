@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from ...ir import OPS, ArrayType, Builder, Graph, Node, Value
+from ...ir.ops import contraction, indexing
 from ...ir.ops import elementwise as ew
 from ...ir.ops.movement import slice_along
 from ...ir.types import INT64
@@ -117,7 +118,7 @@ def merged_sums(
     outputs = set(graph.outputs)
     parts = {node.output: [node] for node in graph.nodes if node in crossing}
     for node in graph.nodes:
-        if node.op.name != "add" or node not in after or node.inputs[0] is node.inputs[1]:
+        if node.op is not ew.add or node not in after or node.inputs[0] is node.inputs[1]:
             continue
         if any(v not in parts or len(users[v]) != 1 or v in outputs for v in node.inputs):
             continue
@@ -164,7 +165,7 @@ def _sort_nodes(parts: _Parts) -> set[Node]:
 
 def is_narrow(node: Node) -> bool:
     """Whether the operands of a product take far fewer bytes than the product, even for the whole batch."""
-    return node.op.name == "dot" and _NARROW * sum(v.type.nbytes for v in node.inputs) <= node.output.type.nbytes
+    return node.op is contraction.dot and _NARROW * sum(v.type.nbytes for v in node.inputs) <= node.output.type.nbytes
 
 
 _CHEAP = ("elementwise", "creation", "movement", "reduction")
@@ -370,7 +371,7 @@ class _Emitter:
             result = one if result is None else ew.add(b, result, one)
         assert result is not None
         for node, total in self.parts.totals.items():
-            if total is value and node.op.name == "scatter_add":
+            if total is value and node.op is indexing.scatter_add:
                 result = ew.add(b, self.new[node.inputs[0]], result)
         return result
 

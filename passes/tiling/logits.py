@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...ir import Graph, Node, Value
+from ...ir.ops import contraction
+from ...ir.ops import elementwise as ew
 from ...ir.ops.contraction import Pair
 from ..graph.rewrite import Pass
 from ..kernels.cost import work
@@ -60,7 +62,7 @@ class TileLogits(Pass):
 
 
 def _is_large_product(node: Node) -> bool:
-    return node.op.name == "dot" and node.output.type.nbytes >= _LEAST_BYTES and not node.attrs["batch"][0]
+    return node.op is contraction.dot and node.output.type.nbytes >= _LEAST_BYTES and not node.attrs["batch"][0]
 
 
 def _loop_of(graph: Graph, seed: Node, users: Mapping[Value, list[Node]], rank: Mapping[Node, int]) -> RowLoop | None:
@@ -125,7 +127,7 @@ def _is_whole(value: Value, size: int) -> bool:
         node = value.node
         if value.type.size < size:
             continue
-        if node is None or (node.op.family not in _MADE and node.op.name not in ("gather", "scatter_add")):
+        if node is None or (node.op.family not in _MADE and node.op.family != "indexing"):
             return True
         stack += (v for v in node.inputs if v not in seen)
         seen.update(node.inputs)
@@ -146,10 +148,10 @@ def _loop_along(
     late: set[Value] = set()
     sums: list[Node] = []
     for node in chain[1:]:
-        if not late.isdisjoint(node.inputs) or node.op.name == "scan":
+        if not late.isdisjoint(node.inputs) or node.op.is_scan:
             raise Untileable
         known = {v: axes[v] for v in node.inputs if v in axes}
-        if node.op.name == "dot":
+        if node.op is contraction.dot:
             known = all_operands(node, known)
             aligned.update(known)
         place = follow(node, known, length)
@@ -193,7 +195,7 @@ def _cut_operand(seed: Node, axis: int) -> tuple[Value, Axis]:
 def _only_added(node: Node, users: Mapping[Value, list[Node]], early: Callable[[Value], bool]) -> Node | None:
     """The node that adds a sum, which nothing else reads, to something that is there `early`, before the loop."""
     readers = users[node.output]
-    if len(readers) != 1 or readers[0].op.name != "add":
+    if len(readers) != 1 or readers[0].op is not ew.add:
         return None
     others = [v for v in readers[0].inputs if v is not node.output]
     return readers[0] if len(others) == 1 and early(others[0]) else None

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ...ir import Graph, Node, Value
-from ...ir.ops.elementwise import CHECKS
+from ...ir import Graph, Node, Recompute, Value
+from ...ir.ops import contraction, indexing, movement
+from ...ir.ops import elementwise as ew
 from ..graph.rewrite import Pass
 from ..graph.scan import Scan
 from ..graph.topological_order import topological_order
-from ..graph.views import VIEW_OPS
 from ..kernels.cost import CACHE_PER_NS, MEMORY_PER_NS, work
 from .tile_cost import sharing_loss, tile_overhead
 from .tiled_axis import Axis, Untileable, all_operands, follow, through_reshape
@@ -90,7 +90,7 @@ def _is_sum(users: Mapping[Value, Sequence[Node]], value: Value, total: Value) -
     """Whether a carry is only added to, up to its new value, `total`."""
     while value is not total:
         readers = users[value]
-        if len(readers) != 1 or readers[0].op.name not in ("add", "scatter_add"):
+        if len(readers) != 1 or readers[0].op not in (ew.add, indexing.scatter_add):
             return False
         value = readers[0].output
     return True
@@ -116,7 +116,7 @@ class _Group:
 
     def largest(self) -> int:
         """Bytes of the largest value that stands for a segment alone, if a product makes or reads it."""
-        products = [n for n in (*self.nodes, *self.anew) if n.op.name == "dot"]
+        products = [n for n in (*self.nodes, *self.anew) if n.op is contraction.dot]
         return max((v.type.nbytes for n in products for v in (*n.inputs, n.output) if v in self.axes), default=0)
 
     def straight(self) -> list[Node]:
@@ -129,12 +129,12 @@ class _Group:
 
         def is_read_here(value: Value) -> bool:
             readers = users[value]
-            return inside.issuperset(readers) and all(is_read_here(n.output) for n in readers if n.op.name in VIEW_OPS)
+            return inside.issuperset(readers) and all(is_read_here(n.output) for n in readers if n.op.is_view)
 
         found: set[Value] = set()
         for node in self.straight():
-            for value in (*node.inputs, node.output) if node.op.name == "dot" else ():
-                while value.node in inside and value.node.op.name in VIEW_OPS:
+            for value in (*node.inputs, node.output) if node.op is contraction.dot else ():
+                while value.node in inside and value.node.op.is_view:
                     value = value.node.inputs[0]
                 if value.node in inside and value in self.axes and is_read_here(value):
                     found.add(value)
@@ -144,7 +144,7 @@ class _Group:
         """`axes` with what comes in for products."""
         found = dict(self.axes)
         for node in self.straight():
-            if node.op.name == "dot":
+            if node.op is contraction.dot:
                 found.update(all_operands(node, {v: self.axes[v] for v in node.inputs if v in self.axes}))
                 if node.output in self.axes:
                     found.update(_sources(node, self.axes[node.output], self.length) or {})
@@ -205,7 +205,7 @@ def _group(graph: Graph, scan: Node, taken: set[Node], together: Sequence[Node])
     length, forward = scan.attrs["length"], not _is_backward(scan)
     scans, before = _behind(scan, taken, together)
     group = _Group(length, scans)
-    group.looked_up.update((n, place) for n, place in before.items() if forward and n.op.name == "gather")
+    group.looked_up.update((n, place) for n, place in before.items() if forward and n.op is indexing.gather)
     made: set[Value] = set()
     late: set[Value] = set()
     ends: set[Node] = set(scans)
@@ -223,7 +223,7 @@ def _group(graph: Graph, scan: Node, taken: set[Node], together: Sequence[Node])
         elif forward or node in taken or not _follows(group, node, late):
             late.update(node.outputs)
             continue
-        elif node.op.name == "dot" or node in group.sums:
+        elif node.op is contraction.dot or node in group.sums:
             ends.add(node)
         made.update(node.outputs)
         group.nodes.append(node)
@@ -241,7 +241,7 @@ def _group(graph: Graph, scan: Node, taken: set[Node], together: Sequence[Node])
 def _follows(group: _Group, node: Node, late: set[Value]) -> bool:
     """Whether a node that reads what the group makes can run with it; where it is entered in the group."""
     known = {v: group.axes[v] for v in node.inputs if v in group.axes}
-    if not known or not late.isdisjoint(node.inputs) or len(group.nodes) >= _MOST_NODES or node.op.name == "scan":
+    if not known or not late.isdisjoint(node.inputs) or len(group.nodes) >= _MOST_NODES or node.op.is_scan:
         return False
     try:
         place = follow(node, all_operands(node, known), group.length)
@@ -289,17 +289,17 @@ def _alike(node: Node, scan: Node) -> bool:
 def _widens(node: Node, place: Axis, length: int) -> bool:
     """Whether a node is a product that makes no less than it reads."""
     sources = _sources(node, place, length) or {}
-    return node.op.name == "dot" and all(v.type.size <= node.output.type.size for v in sources)
+    return node.op is contraction.dot and all(v.type.size <= node.output.type.size for v in sources)
 
 
 def _sources(node: Node, place: Axis, length: int) -> dict[Value, Axis] | None:
     """The inputs of a node that are aligned with this axis of its output; None where it needs more than they have."""
-    if len(node.outputs) > 1 or node.op.family in ("scan", "custom", "region", "window") or not node.inputs:
+    if len(node.outputs) > 1 or node.op.body != "none" or node.op.family == "window" or not node.inputs:
         return None
-    if node.op.name in CHECKS:
+    if node.op.is_check:
         return None
     try:
-        if node.op.name == "reshape":
+        if node.op is movement.reshape:
             source = node.inputs[0]
             found = {source: through_reshape(node.output.type.shape, source.type.shape, place, length)}
         else:
@@ -368,7 +368,7 @@ def _read(group: _Group, cheap: set[Value]) -> set[Value]:
         if value in found:
             continue
         found.add(value)
-        if value.node is not None and (value in cheap or value.node.op.name in VIEW_OPS):
+        if value.node is not None and (value in cheap or value.node.op.is_view):
             pending += value.node.inputs
     return found
 
@@ -379,15 +379,14 @@ def _remade(graph: Graph) -> set[Value]:
     depths: dict[Value, int] = {}
     found: set[Value] = set()
     for node in graph.nodes:
-        name = node.op.name
-        if node.op.family == "creation" and name != "constant":
+        if node.op.family == "creation" and not node.op.is_stored:
             sources.update(dict.fromkeys(node.outputs, frozenset()))
-        elif name in VIEW_OPS or (node.op.family == "elementwise" and name not in CHECKS and name != "copy"):
+        elif node.op.recompute >= Recompute.CHEAP:
             whole = frozenset(s for v in node.inputs for s in sources.get(v, _own(v)))
             depth = 1 + max((depths.get(v, 0) for v in node.inputs), default=0)
             if sum(s.type.nbytes for s in whole) <= node.output.type.nbytes and depth <= _LONGEST_CHAIN:
                 sources[node.output], depths[node.output] = whole, depth
-                if name not in VIEW_OPS:
+                if not node.op.is_view:
                     found.add(node.output)
     return found
 

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from ...ir import Node, Value, node_flops
+from ...ir.ops import contraction, convolution
 from ...ir.ops.contraction import Pair
 from ..kernels.cost import BARRIER_NS, BLAS_PER_NS, CACHE_PER_NS, MEMORY_PER_NS, PACKED_ROWS
 from ..kernels.matmul_tiles import ENOUGH_TILES, cut_into
@@ -28,7 +29,7 @@ def tile_overhead(nodes: Sequence[Node], aligned: Mapping[Value, Axis], length: 
     read and written, in every step of a loop anew. `aligned` has the values that are cut into tiles, of `length`
     entries in all.
     """
-    loops = [n for n in nodes if n.op.name == "scan"]
+    loops = [n for n in nodes if n.op.is_scan]
     inside = sum(n.attrs["length"] * _in_a_step(n, aligned, length) for n in loops)
     return inside + _straight_overhead(nodes, aligned)
 
@@ -51,18 +52,18 @@ def _moved_bytes(node: Node, aligned: Mapping[Value, Axis]) -> int:
     multiplies.
     """
     weights = sum(v.type.nbytes for v in node.inputs if v not in aligned)
-    ways = 1 if node.op.name == "dot" else 2
+    ways = 1 if node.op is contraction.dot else 2
     return weights + sum(ways * v.type.nbytes for v in node.outputs if v not in aligned)
 
 
 def _fixed(node: Node, aligned: Mapping[Value, Axis]) -> float:
     weights = sum(v.type.size for v in node.inputs if v not in aligned)
-    match node.op.name:
-        case "dot":
+    match node.op:
+        case contraction.dot:
             return 2 * weights * PACKED_ROWS / BLAS_PER_NS
-        case "conv":
+        case convolution.conv:
             return _UNIT_NS + weights * _PACK_NS
-        case "conv_weight_gradient":
+        case convolution.conv_weight_gradient:
             return _UNIT_NS + node.output.type.size * _ADD_NS
         case _:
             return _UNIT_NS
@@ -74,17 +75,17 @@ def sharing_loss(nodes: Iterable[Node], aligned: Mapping[Value, Axis], length: i
     """
     total = lost = 0.0
     for node in nodes:
-        if node.op.name == "scan":
+        if node.op.is_scan:
             # A step of a loop is short: what is shared there is lost in meetings.
             total += node_flops(node) * tile / length / BLAS_PER_NS / 2
             lost += 2 * BARRIER_NS * node.attrs["length"]
             continue
-        if node.op.family not in ("contraction", "convolution"):
+        if not node.op.is_contraction:
             continue
         time = node_flops(node) * tile / length / BLAS_PER_NS / 2
         total += time
         lost += 2 * BARRIER_NS
-        if node.op.name == "dot":
+        if node.op is contraction.dot:
             batches, m, n, k = _sizes(node, aligned, length, tile)
             cut = cut_into(ENOUGH_TILES, batches, m, n, k)
             lost += time * PACKED_ROWS * ((cut.down - 1) / max(m, 1) + (cut.across - 1) / max(n, 1))

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...ir import OPS, ArrayType, Builder, Graph, Node, Value
+from ...ir.ops import contraction, convolution, creation, indexing, movement, reduction
 from ...ir.ops import elementwise as ew
 from ...ir.types import INT64
 from ..graph.scan import Scan
-from ..graph.views import VIEW_OPS
 
 
 class Untileable(Exception):
@@ -72,7 +72,7 @@ def follow_scan(node: Node, axes: Mapping[Value, Axis], length: int) -> ScanAxes
 
 def follow_all(node: Node, axes: Mapping[Value, Axis], length: int) -> Mapping[Value, Axis] | None:
     """As `follow`, for each output, of any node."""
-    if node.op.name == "scan":
+    if node.op.is_scan:
         return dict(zip(node.outputs, follow_scan(node, axes, length).outputs))
     place = follow(node, axes, length)
     return None if place is None else dict.fromkeys(node.outputs, place)
@@ -83,29 +83,29 @@ def follow(node: Node, axes: Mapping[Value, Axis], length: int) -> Axis | None:
 
     Raises `Untileable` where a tile of the output needs more than a tile of what is aligned.
     """
-    name, attrs = node.op.name, node.attrs
+    op, attrs = node.op, node.attrs
     known = [axes.get(v) for v in node.inputs]
-    if name == "dot":
+    if op is contraction.dot:
         return _follow_dot(node, axes)
-    if name == "conv_weight_gradient":
+    if op is convolution.conv_weight_gradient:
         if known[0] is None or known[0].axis != 0 or known[1] != known[0]:
             raise Untileable
         return None
-    if name == "scatter_add" and known[0] is None and known[1] is not None and attrs["batch"] == 0:
+    if op is indexing.scatter_add and known[0] is None and known[1] is not None and attrs["batch"] == 0:
         if known[2] is None:
             raise Untileable
         return None
-    if name == "gather" and known[1] is not None and attrs["batch"] == 0:
+    if op is indexing.gather and known[1] is not None and attrs["batch"] == 0:
         if known[0] is not None:
             raise Untileable
         place = Axis(attrs["axis"] + known[1].axis, known[1].inner)
-    elif name == "reshape":
+    elif op is movement.reshape:
         assert known[0] is not None
         place = through_reshape(node.inputs[0].type.shape, node.output.type.shape, known[0], length)
-    elif node.op.family == "reduction" and "axes" in attrs:
+    elif op.is_reduction and "axes" in attrs:
         assert known[0] is not None
         if known[0].axis in attrs["axes"]:
-            if name != "reduce_sum":
+            if op is not reduction.reduce_sum:
                 raise Untileable
             return None
         place = Axis(known[0].axis - sum(a < known[0].axis for a in attrs["axes"]), known[0].inner)
@@ -128,9 +128,9 @@ def _by_rule(node: Node, known: list[Axis | None]) -> Axis:
         if i == place.axis
     }
     count = sum(any(i == p.axis for i in of_input) for of_input, p in zip(rule, known) if p is not None)
-    if len(places) != 1 or count != sum(p is not None for p in known) or node.op.name in ("scan", "region"):
+    if len(places) != 1 or count != sum(p is not None for p in known) or node.op.body != "none":
         raise Untileable
-    if node.op.name in ("slice", "pad"):
+    if node.op in (movement.slice_, movement.pad):
         axis = next(iter(places)).axis
         if node.inputs[0].type.shape[axis] != node.output.type.shape[axis]:
             raise Untileable
@@ -179,10 +179,10 @@ def all_operands(node: Node, known: dict[Value, Axis]) -> dict[Value, Axis]:
     """`known` with the other operand of a product that sums over the axis, or goes over it side by side, or with where
     the rows of `scatter_add` go.
     """
-    if len(known) != 1 or node.op.name not in ("dot", "scatter_add"):
+    if len(known) != 1 or node.op not in (contraction.dot, indexing.scatter_add):
         return known
     ((value, place),) = known.items()
-    if node.op.name == "scatter_add":
+    if node.op is indexing.scatter_add:
         _, indices, rows = node.inputs
         axis: int = node.attrs["axis"]
         found = value is rows and node.attrs["batch"] == 0 and 0 <= place.axis - axis < indices.type.ndim
@@ -197,7 +197,7 @@ def all_operands(node: Node, known: dict[Value, Axis]) -> dict[Value, Axis]:
 
 def _row_by_row(node: Node, place: Axis) -> bool:
     """Whether a node looks up, or adds to, entries of each row by itself: all that it reads has the axis there."""
-    return node.op.name in ("gather", "scatter_add") and place.axis < node.attrs["batch"]
+    return node.op.family == "indexing" and place.axis < node.attrs["batch"]
 
 
 class LoopBody:
@@ -247,7 +247,7 @@ class LoopBody:
     def compute(self, node: Node) -> None:
         """A node for a tile."""
         self.body.origin = node.origin
-        if node.op.name == "scan":
+        if node.op.is_scan:
             self.local.update(zip(node.outputs, self.scan(node)))
             return
         places = [self.axes.get(v) for v in node.inputs]
@@ -262,7 +262,7 @@ class LoopBody:
         attrs = dict(node.attrs)
         if "shape" in attrs:
             attrs["shape"] = self.shape(attrs["shape"], out)
-        if node.op.name == "slice":
+        if node.op is movement.slice_:
             attrs["stop"] = tuple(inputs[0].type.shape[a] if a == out.axis else n for a, n in enumerate(attrs["stop"]))
         copied = self.body.emit_node(node.op, *inputs, **attrs)
         self.local.update(zip(node.outputs, copied.outputs))
@@ -314,7 +314,7 @@ class LoopBody:
         total = node.output if total is None else total
         if total not in self.sums:
             self.sums[total] = self.ends[total] = Value(total.type)
-        if node.op.name == "scatter_add":
+        if node.op is indexing.scatter_add:
             known = all_operands(node, {v: self.axes[v] for v in node.inputs if v in self.axes})
             indices, updates = (self.tiled(v, known[v]) for v in node.inputs[1:])
             self.ends[total] = self.body.emit(node.op, self.ends[total], indices, updates, **node.attrs)
@@ -335,7 +335,7 @@ class LoopBody:
     def whole(self, value: Value) -> Value:
         """A value that comes in whole; views and arrays from nothing are made anew."""
         node = value.node
-        if node is not None and (node.op.name in VIEW_OPS or node.op.name in ("full", "iota")):
+        if node is not None and (node.op.is_view or node.op.is_generated):
             with self.body.at(node.origin):
                 return self.body.copy(node, [self.tiled(v, None) for v in node.inputs]).output
         inner = Value(value.type)
@@ -357,40 +357,40 @@ class LoopBody:
             return None
         shape, attrs = self.shape(value.type.shape, place), node.attrs
         with body.at(node.origin):
-            match node.op.name:
-                case "full":
+            match node.op:
+                case creation.full:
                     return body.full(attrs["value"], ArrayType(shape, value.type.dtype))
-                case "broadcast":
+                case movement.broadcast:
                     axes: tuple[int, ...] = attrs["axes"]
                     source = node.inputs[0]
                     inside = Axis(axes.index(place.axis), place.inner) if place.axis in axes else None
                     if inside is not None and source.type.shape[inside.axis] == 1:
                         inside = None
                     return body.emit(node.op, self.tiled(source, inside), shape=shape, axes=axes)
-                case "transpose":
+                case movement.transpose:
                     inside = Axis(attrs["perm"][place.axis], place.inner)
                     return body.emit(node.op, self.tiled(node.inputs[0], inside), **attrs)
-                case "reshape":
+                case movement.reshape:
                     try:
                         source = node.inputs[0]
                         inside = through_reshape(value.type.shape, source.type.shape, place, self.length)
                     except Untileable:
                         return None
                     return body.emit(node.op, self.tiled(source, inside), shape=shape)
-                case "slice":
+                case movement.slice_:
                     source = node.inputs[0]
                     if source.type.shape[place.axis] != value.type.shape[place.axis] or attrs["step"][place.axis] != 1:
                         return None
                     return body.emit(
                         node.op, self.tiled(source, place), **{**attrs, "stop": self.shape(attrs["stop"], place)}
                     )
-                case "iota" if attrs["axis"] == place.axis:
+                case creation.iota if attrs["axis"] == place.axis:
                     return self.shifted(body.emit(node.op, **{**attrs, "shape": shape}), shape[place.axis])
-                case "iota":
+                case creation.iota:
                     return body.emit(node.op, **{**attrs, "shape": shape})
-                case "random_bits" if not attrs.get("run", 0):
+                case creation.random_bits if not attrs.get("run", 0):
                     return self.bits(node, place, shape)
-                case _ if (node.op.family == "elementwise" or _row_by_row(node, place)) and self.remade(value):
+                case _ if (node.op.is_elementwise or _row_by_row(node, place)) and self.remade(value):
                     return body.emit(node.op, *(self.tiled(v, place) for v in node.inputs), **attrs)
                 case _:
                     return None
@@ -423,7 +423,7 @@ def in_tiles(b: Builder, value: Value, place: Axis, counts: tuple[int, ...]) -> 
     shape, axis = value.type.shape, place.axis
     rows = shape[axis] // math.prod(counts)
     tiled = (*shape[:axis], *counts, rows, *shape[axis + 1 :])
-    if axis == 0 and value.node is not None and value.node.op.name == "reshape":
+    if axis == 0 and value.node is not None and value.node.op is movement.reshape:
         source = value.node.inputs[0]
         if source.type.shape == tiled:
             return source

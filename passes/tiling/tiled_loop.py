@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...ir import OPS, Builder, Graph, Node, Value
+from ...ir.ops import indexing
 from ...ir.ops.movement import slice_along
 from ...ir.types import INT64
 from ..graph.dead_code import without_dead_code
@@ -154,7 +155,7 @@ class _Unit:
         if node in self.loop.continued:
             first, second = self.loop.continued[node].inputs
             return second if first is value else first
-        return node.inputs[0] if node.op.name == "scatter_add" else None
+        return node.inputs[0] if node.op is indexing.scatter_add else None
 
     def emit(self, made: _Made) -> None:
         """The `scan`, and what is left over; what is read outside is entered in `made`."""
