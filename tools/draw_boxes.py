@@ -11,7 +11,6 @@ from ..engine.report.layers import middle
 from ..engine.report.values import unit_name
 from ..engine.report.wording import listed
 from ..ir import Graph, Node, Value, node_flops
-from ..passes.graph.views import VIEW_OPS
 from .draw_scopes import cut_scope, cut_scopes, widths
 
 MOST_BOXES = 90
@@ -135,7 +134,7 @@ class Opened:
 
     def _open(self, graph: Graph) -> Iterator[Node]:
         for node in graph.nodes:
-            if node.op.name == "scan" and (not node.origin.scope or self._in_only(node)):
+            if node.op.is_scan and (not node.origin.scope or self._in_only(node)):
                 body: Graph = node.attrs["body"]
                 self._sources.update(zip(body.inputs, node.inputs))
                 self._sources.update(zip(node.outputs, body.outputs))
@@ -151,7 +150,7 @@ class Opened:
         while True:
             if value in self._sources:
                 value = self._sources[value]
-            elif value.node is not None and value.node.op.name in VIEW_OPS:
+            elif value.node is not None and value.node.op.is_view:
                 value = value.node.inputs[0]
             else:
                 return value
@@ -159,9 +158,9 @@ class Opened:
 
 def _says_little(node: Node) -> bool:
     """Whether a node only fills arrays, as sums begin with, or looks at others."""
-    if node.op.name == "region":
+    if node.op.is_region:
         return all(_says_little(inner) for inner in node.attrs["body"].nodes)
-    return node.op.name in VIEW_OPS or node.op.name in _FILLS
+    return node.op.is_view or node.op.name in _FILLS
 
 
 def _body(node: Node) -> Graph | None:

@@ -157,8 +157,8 @@ class _Opened:
 
 def _constants(graph: Graph) -> list[Value]:
     """The constants of a graph and of the bodies of its loops."""
-    own = [node.output for node in graph.nodes if node.op.name == "constant"]
-    bodies = (node.attrs["body"] for node in graph.nodes if node.op.name == "scan")
+    own = [node.output for node in graph.nodes if node.op.is_stored]
+    bodies = (node.attrs["body"] for node in graph.nodes if node.op.is_scan)
     return [*own, *(value for body in bodies for value in _constants(body))]
 
 
@@ -171,7 +171,7 @@ def _flops(node: Node) -> int:
 
 def _flops_again(node: Node) -> int:
     """Operations of what is computed again; of a loop over rows those that are, of all else all."""
-    if node.origin.role == "recompute" and node.op.name != "region":
+    if node.origin.role == "recompute" and not node.op.is_region:
         return _flops(node)
     body = node.attrs.get("body")
     return node.attrs.get("length", 1) * sum(map(_flops_again, body.nodes)) if isinstance(body, Graph) else 0

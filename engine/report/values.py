@@ -47,7 +47,7 @@ def open_plan(choice: Choice, traced: Graph | None = None) -> OpenedPlan:
 
 def unit_name(unit: Node) -> str:
     """A short name: the operation, or for a fused loop those that tell the most of it."""
-    if unit.op.name == "scan":
+    if unit.op.is_scan:
         return f"loop ×{unit.attrs['length']}"
     body = _fused(unit)
     if body is None:
@@ -61,7 +61,7 @@ def unit_name(unit: Node) -> str:
 
 def _fused(unit: Node) -> Graph | None:
     """What runs in a fused loop, or with a convolution."""
-    return unit.attrs["body"] if unit.op.name in ("region", "conv_region") else None
+    return unit.attrs["body"] if unit.op.body == "once" else None
 
 
 def _counted(unit: Node) -> str:
@@ -83,7 +83,7 @@ def _maker(value: Value) -> Node:
 def _name(value: Value) -> str:
     """The operation that makes a value; of what a loop makes, the one that makes it in each turn."""
     node = _maker(value)
-    made = node.attrs["body"].outputs[value.index] if node.op.name == "scan" else None
+    made = node.attrs["body"].outputs[value.index] if node.op.is_scan else None
     return node.op.name if made is None or made.node is None else _name(made)
 
 
@@ -166,7 +166,7 @@ class _Opener:
         total = self._total(value, readers)
         user = next((r for r in self.readers.get(total, []) if r.origin.role == "optimizer"), None)
         summed = total is not value or (
-            node.op.name == "scan"
+            node.op.is_scan
             and (value in Scan(node).last_carries or parallel_iterations(node) > 1 or "in_turn" in node.attrs)
         )
         # A convolution that is done again is one as a whole, whatever the roles of what runs with it.
@@ -209,7 +209,7 @@ class _Opener:
         """What becomes of a value that loops of the backward alone read, one after the other, and begin a sum or a
         carry with: its end; of others the value itself.
         """
-        while len(readers) == 1 and readers[0].op.name == "scan" and readers[0].origin.role == "backward":
+        while len(readers) == 1 and readers[0].op.is_scan and readers[0].origin.role == "backward":
             loop = Scan(readers[0])
             if value not in loop.carries:
                 break
@@ -260,7 +260,7 @@ class _Opener:
 
 
 def _again(unit: Node) -> bool:
-    return unit.op.name == "conv_region" and unit.origin.role == "recompute"
+    return unit.op.is_conv_region and unit.origin.role == "recompute"
 
 
 def _kind(role: str, roles: set[str]) -> str:

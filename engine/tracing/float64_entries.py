@@ -105,7 +105,7 @@ def _behind(nodes: Sequence[Node], loss: Value) -> set[Value]:
 
 def _walk(nodes: Sequence[Node], known: _Known, strong: set[Value]) -> None:
     for node in nodes:
-        if node.op.name == "scan":
+        if node.op.is_scan:
             _walk_loop(node, known, strong)
         elif any(output.type.dtype == _FLOAT64 for output in node.outputs):
             _see(node, known, strong)

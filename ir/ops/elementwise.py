@@ -570,6 +570,3 @@ check_exponent = _same(
     can_trap=True,
     recompute=Recompute.COSTLY,
 )
-
-CHECKS = frozenset({"check_index", "check_exponent"})
-"""Ops that stop the run where what they read may not be, and else leave it as it is."""

@@ -333,6 +333,3 @@ window_put = declare(
         recompute=Recompute.COSTLY,
     )
 )
-
-WINDOW_OPS = frozenset({"window_sum", "window_max", "window_find", "window_pick", "window_spread", "window_put"})
-"""The names of the ops of this family."""

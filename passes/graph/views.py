@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...ir import OPS, Node, Value
+from ...ir import Node, Value
 from ...ir.op import Layout
 from ...ir.types import contiguous_strides
-
-VIEW_OPS = frozenset(name for name, op in OPS.items() if op.is_view)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

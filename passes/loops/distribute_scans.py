@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ...ir import OPS, Builder, Graph, Node, Recompute, Value
+from ...ir.ops import contraction, movement, reduction
 from ...ir.ops import elementwise as ew
 from ...ir.ops.contraction import Pair
 from ...ir.ops.movement import slice_along
@@ -91,7 +92,7 @@ def _with_sums_behind(b: Builder, scan: Scan) -> list[Value] | None:
         for value in total.terms:
             views, source = _through_views(value)
             product = source.node
-            if product is not None and product.op.name == "dot" and invariant.isdisjoint(product.inputs):
+            if product is not None and product.op is contraction.dot and invariant.isdisjoint(product.inputs):
                 operands = [_before_transposes(v)[0] for v in product.inputs]
                 stacked.update(dict.fromkeys(operands))
                 total.moved.append(_Term(value, product, views, operands))
@@ -100,7 +101,7 @@ def _with_sums_behind(b: Builder, scan: Scan) -> list[Value] | None:
         for value in total.terms:
             views, source = _through_views(value)
             made = source.node
-            if made is not None and made.op.name == "reduce_sum" and made.inputs[0] in parts:
+            if made is not None and made.op is reduction.reduce_sum and made.inputs[0] in parts:
                 whole, part = parts[made.inputs[0]]
                 total.moved.append(_Term(value, made, views, [whole], part))
             elif value in parts:
@@ -125,7 +126,7 @@ def _parts(stacked: Iterable[Value]) -> dict[Value, tuple[Value, tuple[int, int,
     """Where the stacks have a value: in which, and in which part (axis, start, stop) of it if not the whole."""
     found: dict[Value, tuple[Value, tuple[int, int, int] | None]] = {value: (value, None) for value in stacked}
     for value in list(found):
-        if value.node is not None and value.node.op.name == "concatenate":
+        if value.node is not None and value.node.op is movement.concatenate:
             axis: int = value.node.attrs["axis"]
             start = 0
             for operand in value.node.inputs:
@@ -138,7 +139,7 @@ def _parts(stacked: Iterable[Value]) -> dict[Value, tuple[Value, tuple[int, int,
 def _total(scan: Scan, users: dict[Value, list[Node]], k: int) -> _Total | None:
     """Carry `k` as a sum, if it is one that nothing else in the body reads."""
     body, carry, result = scan.body, scan.body_carries[k], scan.new_carries[k]
-    if result.node is None or result.node.op.name != "add" or users[result] or body.outputs.count(result) > 1:
+    if result.node is None or result.node.op is not ew.add or users[result] or body.outputs.count(result) > 1:
         return None
     if carry in body.outputs or len(users[carry]) != 1:
         return None
@@ -148,7 +149,7 @@ def _total(scan: Scan, users: dict[Value, list[Node]], k: int) -> _Total | None:
         value = stack.pop()
         inner = value.node
         alone = value is result or (len(users[value]) == 1 and value not in body.outputs)
-        if inner is not None and inner.op.name == "add" and alone and inner.inputs[0] is not inner.inputs[1]:
+        if inner is not None and inner.op is ew.add and alone and inner.inputs[0] is not inner.inputs[1]:
             stack += reversed(inner.inputs)
         else:
             terms.append(value)
@@ -161,7 +162,7 @@ def _total(scan: Scan, users: dict[Value, list[Node]], k: int) -> _Total | None:
 def _through_views(value: Value) -> tuple[list[Node], Value]:
     """The views, innermost first, that make `value`, and what of."""
     views: list[Node] = []
-    while value.node is not None and value.node.op.name in ("transpose", "reshape"):
+    while value.node is not None and value.node.op in (movement.transpose, movement.reshape):
         views.insert(0, value.node)
         value = value.node.inputs[0]
     return views, value
@@ -170,7 +171,7 @@ def _through_views(value: Value) -> tuple[list[Node], Value]:
 def _before_transposes(value: Value) -> tuple[Value, tuple[int, ...]]:
     """What `value` is a transposition of, and for each of its axes the one there."""
     perm = tuple(range(value.type.ndim))
-    while value.node is not None and value.node.op.name == "transpose":
+    while value.node is not None and value.node.op is movement.transpose:
         inner: tuple[int, ...] = value.node.attrs["perm"]
         perm = tuple(inner[i] for i in perm)
         value = value.node.inputs[0]
@@ -205,7 +206,7 @@ def _summed(b: Builder, term: _Term, stacks: Sequence[Value]) -> Value:
         stacks = [b.emit(OPS["slice"], stacks[0], **slice_along(stacks[0].type.shape, axis + 1, start, stop))]
     if term.node is None:
         return b.emit(OPS["reduce_sum"], stacks[0], axes=(0,))
-    if term.node.op.name == "reduce_sum":
+    if term.node.op is reduction.reduce_sum:
         axes = (0, *(a + 1 for a in term.node.attrs["axes"]))
         result = b.emit(OPS["reduce_sum"], stacks[0], axes=axes)
     else:
@@ -281,7 +282,7 @@ def _only_for_results(scan: Scan, invariant: set[Value]) -> list[Node]:
             movable.add(node)
     moved: dict[Value, Node] = {}
     for node in body.nodes:
-        product = node.op.name == "dot" and not invariant.isdisjoint(node.inputs)
+        product = node.op is contraction.dot and not invariant.isdisjoint(node.inputs)
         if node in movable and (product or any(v in moved for v in node.inputs)):
             moved[node.output] = node
     return list(moved.values())
@@ -319,7 +320,7 @@ class _Hoisted:
             elif node.origin.role == "recompute":
                 continue
             elif (
-                node.op.name == "dot"
+                node.op is contraction.dot
                 and node.output in self.of_sequences
                 and not self.invariant.isdisjoint(node.inputs)
             ):

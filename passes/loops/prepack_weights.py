@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...ir import OPS, Builder, Graph, Node, Value
+from ...ir.ops import contraction
+from ...ir.ops import elementwise as ew
 from ..graph.dead_code import live_nodes
 from ..graph.rewrite import Pass, rewrite_nodes
 from ..graph.scan import Scan, body_of
-from ..graph.views import VIEW_OPS, View, own, through
+from ..graph.views import View, own, through
 from ..kernels.cost import BLAS_PER_NS, PACKED_ROWS, work
 from ..kernels.matmul_tiles import has_wide_registers
 
@@ -52,11 +54,11 @@ def _with_copies(body: Graph, consts: Sequence[Value], length: int) -> Graph:
     given = set(consts)
     views = {v: own(v) for v in body.inputs}
     for node in body.nodes:
-        source = views.get(node.inputs[0]) if node.op.name in VIEW_OPS else None
+        source = views.get(node.inputs[0]) if node.op.is_view else None
         if source is not None and source.base in given and (view := through(node, source)) is not None:
             views[node.output] = view
 
-    turning = [n for n in body.nodes if n.op.name == "dot" and _turns(n, views.get(n.inputs[1]), given, length)]
+    turning = [n for n in body.nodes if n.op is contraction.dot and _turns(n, views.get(n.inputs[1]), given, length)]
     saved = sum(2 * PACKED_ROWS * n.inputs[1].type.size / BLAS_PER_NS for n in turning)
     if saved < _WORTH * work(body.nodes):
         return body
@@ -92,12 +94,12 @@ def _copied_before(b: Builder, scan: Scan, body: Graph) -> list[Value]:
     outer = dict(zip(consts, scan.consts))
     moved: list[Node] = []
     for inner in body.nodes:
-        if inner.op.name not in VIEW_OPS and inner.op.name != "copy":
+        if not inner.op.is_view and inner.op is not ew.copy:
             continue
         if inner.inputs[0] in outer and inner.inputs[0] not in (n.output for n in moved):
             b.origin = inner.origin
             outer[inner.output] = b.copy(inner, [outer[inner.inputs[0]]]).output
-            if inner.op.name == "copy":
+            if inner.op is ew.copy:
                 moved.append(inner)
     b.origin = scan.node.origin
     if not moved:

@@ -51,7 +51,7 @@ class Reductions:
         """Lines that reduce a row; the place of an extreme is that of the first element equal to it."""
         source = self.row_source(node.inputs[0])
         dtype = node.inputs[0].type.dtype
-        if node.op.name in REDUCTIONS:
+        if node.op not in (reduction.argmax, reduction.argmin):
             self.text.lines.append(f"        {name} = {self.of_row(node.op.name, dtype)}({source}, n)")
             return
         part = "max" if node.op is reduction.argmax else "min"

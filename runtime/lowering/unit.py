@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from ...ir import Node
-from ...ir.ops.window import WINDOW_OPS
+from ...ir import OPS, Node, Op
+from ...ir.ops import indexing, movement, reduction
+from ...ir.ops.region import region
 from ...passes.memory.plan import Plan
 from .convolution import lower_convolution
 from .data_movement import lower_concatenate, lower_gather, lower_pad
@@ -21,23 +22,20 @@ from .windows import lower_window
 
 def lower_unit(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
     """The launches of a unit, each waiting for those before unless it is `concurrent` with them."""
-    return _LOWERINGS[node.op.name](node, plan, traps)
+    return _LOWERINGS[node.op](node, plan, traps)
 
 
-_LOWERINGS: Mapping[str, Callable[[Node, Plan, Traps], list[Launch]]] = {
-    "region": lower_region,
-    "dot": lower_matmul,
-    "dot_add": lower_matmul,
-    "gather": lower_gather,
-    "scatter_add": lower_scatter_add,
-    "cumsum": lower_running,
-    "cumprod": lower_running,
-    "sort": lower_sort,
-    "argsort": lower_sort,
-    "moments": lower_moments,
-    "concatenate": lower_concatenate,
-    "pad": lower_pad,
-    **dict.fromkeys(WINDOW_OPS, lower_window),
-    **dict.fromkeys(("conv", "conv_add", "conv_weight_gradient", "conv_weight_gradient_add"), lower_convolution),
-    "conv_region": lower_convolution,
+_LOWERINGS: Mapping[Op, Callable[[Node, Plan, Traps], list[Launch]]] = {
+    region: lower_region,
+    indexing.gather: lower_gather,
+    indexing.scatter_add: lower_scatter_add,
+    reduction.cumsum: lower_running,
+    reduction.cumprod: lower_running,
+    reduction.moments: lower_moments,
+    movement.concatenate: lower_concatenate,
+    movement.pad: lower_pad,
+    **{op: lower_matmul for op in OPS.values() if op.family == "contraction"},
+    **{op: lower_convolution for op in OPS.values() if op.family == "convolution"},
+    **{op: lower_sort for op in OPS.values() if op.family == "sorting"},
+    **{op: lower_window for op in OPS.values() if op.family == "window"},
 }
