@@ -1,4 +1,4 @@
-"""What must not end half way: signals that come in between are handled after it."""
+"""Deferred signals: those that come while a block runs that must not end half way are handled after it."""
 
 from __future__ import annotations
 

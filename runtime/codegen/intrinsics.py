@@ -1,4 +1,4 @@
-"""What generated kernels and the driver say to the machine: memory behind addresses, atomics, calls by address, gemm.
+"""Intrinsics of kernels and of the driver: memory behind addresses, atomics, calls by address, matrix products.
 
 Every name here is an ordinary Python function that works on real addresses, so a kernel can be run in Python on the
 same argument block; in machine code it is a few LLVM instructions instead.

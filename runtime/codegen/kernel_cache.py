@@ -1,10 +1,10 @@
-"""Compiles generated kernels and keeps their machine code: in the process, and on disk between processes.
+"""Kernel cache: machine code of generated kernels, compiled once, kept in the process and on disk between processes.
 
 A kernel is `int64(int64)` in Numba's calling convention, `i32 f(i64 *code, i8 **exception, i64 block)`. Compilation
 ends with object code; LLVM's MCJIT loads that, whether it is fresh or from the disk. So both starts run the same bytes.
 
 Whatever is wrong with the folder of the cache, the kernel is compiled and runs: the reason stands in `Kernel.why`, and
-a `CacheWarning` tells it once.
+a `CacheWarning` says it once.
 """
 
 import ctypes

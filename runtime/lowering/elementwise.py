@@ -22,8 +22,8 @@ def literal(value: float | int | bool, dtype: np.dtype[Any]) -> str:
     return f"{CAST[dtype]}({int(value)})"
 
 
-def _plain(template: str) -> Callable[..., str]:
-    """An expression that has the right type for floats; integers wrap around by a cast."""
+def _operator(template: str) -> Callable[..., str]:
+    """An operator. Its result has the right type for floats; a cast lets integers wrap around."""
 
     def expression(dtype: np.dtype[Any], *names: str, **attrs: Any) -> str:
         text = template.format(*names)
@@ -32,8 +32,8 @@ def _plain(template: str) -> Callable[..., str]:
     return expression
 
 
-def _of_dtype(name: str) -> Callable[..., str]:
-    """A call of the function of this name for the dtype."""
+def _native(name: str) -> Callable[..., str]:
+    """A call of the native function of this name for the dtype."""
 
     def expression(dtype: np.dtype[Any], *names: str, **attrs: Any) -> str:
         return f"{name}_{SHORT_NAMES[dtype]}({', '.join(names)})"
@@ -42,6 +42,8 @@ def _of_dtype(name: str) -> Callable[..., str]:
 
 
 def _numpy(name: str) -> Callable[..., str]:
+    """A call of NumPy's function of this name."""
+
     def expression(dtype: np.dtype[Any], *names: str, **attrs: Any) -> str:
         return f"{CAST[dtype]}(np.{name}({', '.join(names)}))"
 
@@ -57,7 +59,7 @@ def _constant(template: str) -> Callable[..., str]:
     return expression
 
 
-def _unsigned_sign(dtype: np.dtype[Any], *names: str, **attrs: Any) -> str:
+def _sign(dtype: np.dtype[Any], *names: str, **attrs: Any) -> str:
     # Of floats, 0 stands behind what is neither more nor less than 0: NaN stays, and -0 becomes 0.
     rest = "{0} + {zero}" if dtype.kind == "f" else "{0}"
     template = (
@@ -91,7 +93,9 @@ def _remainder(dtype: np.dtype[Any], *names: str, **attrs: Any) -> str:
     return f"{CAST[dtype]}(integer_remainder(i64({names[0]}), i64({names[1]})))"
 
 
-def _larger(sign: str) -> Callable[..., str]:
+def _extremum(sign: str) -> Callable[..., str]:
+    """The larger (`>=`) or the smaller (`<=`) operand; NaN where one of them is NaN."""
+
     def expression(dtype: np.dtype[Any], *names: str, **attrs: Any) -> str:
         x, y = names
         if dtype.kind == "f":
@@ -110,35 +114,35 @@ def _same(dtype: np.dtype[Any], *names: str, **attrs: Any) -> str:
 
 
 def _absolute(dtype: np.dtype[Any], *names: str, **attrs: Any) -> str:
-    return names[0] if dtype.kind == "u" else _plain("abs({0})")(dtype, *names)
+    return names[0] if dtype.kind == "u" else _operator("abs({0})")(dtype, *names)
 
 
 _EXPRESSIONS: Mapping[str, Callable[..., str]] = {
-    "neg": _plain("-{0}"),
-    "add": _plain("{0} + {1}"),
-    "sub": _plain("{0} - {1}"),
-    "mul": _plain("{0} * {1}"),
-    "div": _plain("{0} / {1}"),
+    "neg": _operator("-{0}"),
+    "add": _operator("{0} + {1}"),
+    "sub": _operator("{0} - {1}"),
+    "mul": _operator("{0} * {1}"),
+    "div": _operator("{0} / {1}"),
     "floordiv": _divide,
     "mod": _remainder,
     "pow": _power,
-    "maximum": _larger(">="),
-    "minimum": _larger("<="),
+    "maximum": _extremum(">="),
+    "minimum": _extremum("<="),
     "abs": _absolute,
-    "sign": _unsigned_sign,
+    "sign": _sign,
     "relu": _constant("({zero} if {0} < {zero} else {0})"),
     "copy": _same,
     "save": _same,
     "stop_gradient": _same,
     "select": lambda dtype, c, x, y: f"({x} if {c} else {y})",
-    "and": _plain("{0} & {1}"),
-    "or": _plain("{0} | {1}"),
-    "xor": _plain("{0} ^ {1}"),
+    "and": _operator("{0} & {1}"),
+    "or": _operator("{0} | {1}"),
+    "xor": _operator("{0} ^ {1}"),
     "invert": _invert,
-    "shift_left": _of_dtype("shift_left"),
-    "shift_right": _of_dtype("shift_right"),
-    **{name: _of_dtype(name) for name in ("exp", "expm1", "log", "log2", "log10", "log1p", "tanh", "sigmoid", "erf")},
-    **{name: _of_dtype(name) for name in ("ndtr", "sin", "cos", "tan")},
+    "shift_left": _native("shift_left"),
+    "shift_right": _native("shift_right"),
+    **{name: _native(name) for name in ("exp", "expm1", "log", "log2", "log10", "log1p", "tanh", "sigmoid", "erf")},
+    **{name: _native(name) for name in ("ndtr", "sin", "cos", "tan")},
     **{name: _numpy(name) for name in ("sqrt", "floor", "ceil", "trunc", "rint", "sinh", "cosh")},
     "asin": _numpy("arcsin"),
     "acos": _numpy("arccos"),
