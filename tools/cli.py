@@ -151,9 +151,10 @@ def _train_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "train",
         help="train a model; by itself, a classifier of handwritten digits",
-        description="Train a model, print its memory report and how it goes, and write a checkpoint after each epoch "
-        "and every few minutes. Ctrl-C and SIGTERM write one too, and --resume takes it up to the same bits as if "
-        "nothing had happened. A checkpoint keeps the settings of its run; a recipe or data of yours are named again.",
+        description="Train a model, print its memory report and its progress, and write a checkpoint after each epoch "
+        "and every few minutes. Ctrl-C and SIGTERM write one too. --resume continues from a checkpoint, to the same "
+        "bits as an uninterrupted run. A checkpoint keeps the settings of its run; a recipe or data of yours are named "
+        "again.",
         epilog=_RECIPE_NOTE,
     )
     parser.set_defaults(command=_train)
@@ -175,7 +176,7 @@ def _train_parser(commands: Any) -> None:
     parser.add_argument("--seed", type=_seed, metavar="N", help="of parameters, dropout, order of data (default: 0)")
     parser.add_argument("--threads", type=_positive, metavar="N", help="never changes a result (default: all cores)")
     parser.add_argument("--memory", type=_memory, metavar="BYTES", help="a budget for the whole step, such as 200MB")
-    parser.add_argument("--resume", metavar="FILE", help="go on with the run that wrote this checkpoint")
+    parser.add_argument("--resume", metavar="FILE", help="continue the run that wrote this checkpoint")
     parser.add_argument(
         "--out", metavar="FILE", help="the checkpoint (default: the one resumed, or gradloom-RECIPE.safetensors)"
     )
@@ -192,8 +193,12 @@ def _plan_parser(commands: Any) -> None:
     parser.set_defaults(command=_plan)
     parser.add_argument("recipe", metavar="RECIPE", help=f"{_RECIPE}; or a report.json")
     parser.add_argument("--memory", type=_memory, metavar="BYTES", help="a budget: 200MB, 1.5GiB, or 50%% of no budget")
-    parser.add_argument("--threads", type=_positive, metavar="N", help="each has its scratch (default: all cores)")
-    parser.add_argument("--accumulate", type=_positive, default=1, metavar="K", help="the batch in K parts")
+    parser.add_argument(
+        "--threads", type=_positive, metavar="N", help="workers, each with scratch of its own (default: all cores)"
+    )
+    parser.add_argument(
+        "--accumulate", type=_positive, default=1, metavar="K", help="gradient accumulation: the batch in K parts"
+    )
     parser.add_argument("--largest-batch", action="store_true", help="print the largest batch that fits --memory")
     parser.add_argument("--diff", metavar="OTHER", help="what changes from RECIPE to this one, by layer")
     parser.add_argument(
@@ -205,26 +210,30 @@ def _plan_parser(commands: Any) -> None:
     parser.add_argument(
         "--curve", type=_positive, nargs="?", const=12, metavar="N", help="time against memory in N points (12)"
     )
-    parser.add_argument("--run", action="store_true", help="really run the points of --curve, with random batches")
+    parser.add_argument(
+        "--run", action="store_true", help="run the points of --curve with random batches, and measure them"
+    )
     parser.add_argument(
         "--json", nargs="?", const="-", metavar="FILE", help="write the report there, or print it alone"
     )
-    parser.add_argument("--html", metavar="FILE", help="write a page to look at: time, addresses and graph")
+    parser.add_argument(
+        "--html", metavar="FILE", help="write a page with live bytes over time, the arena by address, and the graph"
+    )
 
 
 def _draw_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "draw",
         help="draw the graph of a training step",
-        description="Draw the graph of a recipe's training step: as it is planned, or after a pass. Modules are put "
-        "together until the picture can be read; views and constants are left out.",
+        description="Draw the graph of a recipe's training step: as it is planned, or after a pass. Modules are "
+        "collapsed until the picture can be read; views and constants are left out.",
         epilog=_RECIPE_NOTE,
     )
     parser.set_defaults(command=_draw)
     parser.add_argument("recipe", metavar="RECIPE", help=_RECIPE)
     parser.add_argument("-o", "--out", required=True, metavar="FILE", help=f"ends in {', '.join(FORMATS)}")
     parser.add_argument("--after", metavar="PASS", help=f"one of {', '.join(PASS_NAMES)}")
-    parser.add_argument("--depth", type=_seed, metavar="N", help="put together what is deeper than N modules")
+    parser.add_argument("--depth", type=_seed, metavar="N", help="collapse modules deeper than N")
     parser.add_argument("--only", metavar="MODULE", help="this module alone, such as layers.3, and its neighbours")
     parser.add_argument("--layout", choices=LAYOUTS, help="by graphviz, or as a U (default: dot where it is installed)")
     parser.add_argument("--memory", type=_memory, metavar="BYTES", help="draw the plan for this budget")
@@ -247,9 +256,9 @@ def _ir_parser(commands: Any) -> None:
 def _compile_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "compile",
-        help="compile a training step, and say what took how long",
-        description="Compile a recipe's training step, so that the next start finds its machine code on disk. Print "
-        "what took how long: tracing, planning, set-up, and each kernel, with the reason where it was not on disk.",
+        help="compile a training step, and print what took how long",
+        description="Compile a recipe's training step, so that the next start finds its kernels in the kernel cache. "
+        "Print what took how long: tracing, planning, set-up, and each kernel, with the reason if it was not there.",
         epilog=_RECIPE_NOTE,
     )
     parser.set_defaults(command=_compile)
@@ -260,7 +269,7 @@ def _compile_parser(commands: Any) -> None:
 def _bench_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "bench",
-        help="measure training steps, side by side with other frameworks",
+        help="measure training steps against other frameworks",
         description="Measure the time of a training step. Each side runs in its own process, in turn, several times: "
         "the first time with an empty cache of machine code (cold), then with what it left there (warm). "
         "Figures are medians; only the ratios of one run are to be trusted, and the run says if the machine was too "
@@ -288,13 +297,13 @@ def _bench_parser(commands: Any) -> None:
 def _cache_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "cache",
-        help="the machine code that is kept on disk",
-        description="Say where machine code is kept, how much there is, and how much there may be: beyond that, what "
-        "was used least recently is deleted. GRADLOOM_CACHE_LIMIT, such as 500MB, sets the limit (default: 1GB), "
+        help="the kernel cache: machine code on disk",
+        description="Print where machine code is kept, how much there is, and the limit. Beyond the limit the least "
+        "recently used kernels are deleted. GRADLOOM_CACHE_LIMIT, such as 500MB, sets the limit (default: 1GB), "
         "GRADLOOM_CACHE_DIR the folder; GRADLOOM_CACHE=0 keeps nothing.",
     )
     parser.set_defaults(command=_cache)
-    parser.add_argument("--clear", action="store_true", help="delete it all; it is compiled again where it is needed")
+    parser.add_argument("--clear", action="store_true", help="delete all of it")
 
 
 def _positive(text: str) -> int:

@@ -85,7 +85,7 @@ def _picture(
     if program is not None:
         for source in chain([first], drawn):
             try:
-                return _by_dot(program, kind, source), None if source is first else f"{why}; more is put together"
+                return _by_dot(program, kind, source), None if source is first else f"{why}; more modules are collapsed"
             except CommandError as error:
                 why = str(error)
     if layout == "dot" or kind != "svg":

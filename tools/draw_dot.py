@@ -20,7 +20,7 @@ ROLE_COLOURS = {
 }
 """Fill and line of each role."""
 
-_ROLE_WORDS = {"forward": "forward", "backward": "backward", "recompute": "computed again", "optimizer": "update"}
+_ROLE_WORDS = {"forward": "forward", "backward": "backward", "recompute": "recomputed", "optimizer": "update"}
 _SHAPE_WORDS = {"region": "square corners: one fused loop", "scan": "double: a loop", "beyond": "dashed: neighbours"}
 
 _PARTS = ("forward", "recompute", "backward", "optimizer")

@@ -1,4 +1,4 @@
-"""Paths of modules put together, until as many are left as a picture can show."""
+"""Modules collapsed by their paths, until as many are left as a picture can show."""
 
 from __future__ import annotations
 

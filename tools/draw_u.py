@@ -18,7 +18,7 @@ from .draw_boxes import Opened
 from .draw_scopes import cut_scopes, widths
 
 MOST_ROWS = 40
-"""More layers than these are put together, unless a depth is asked for."""
+"""More layers than these are collapsed, unless a depth is asked for."""
 
 _WIDTH, _ROW, _TOP, _FOOT = 860, 30, 96, 92
 _LABELS, _LEFT, _RIGHT, _UPDATE = 34, 290, 640, 790
@@ -62,8 +62,8 @@ def u_svg(graph: Graph, title: str, depth: int | None = None, only: str | None =
         if not nodes:
             raise ValueError(only)
     rows, row_of = _rows(nodes, _names(nodes, depth))
-    rungs, again = _rungs(opened, row_of)
-    return _svg(rows, rungs, again, title, sum(r.nbytes for r in rungs))
+    rungs, recomputed = _rungs(opened, row_of)
+    return _svg(rows, rungs, recomputed, title, sum(r.nbytes for r in rungs))
 
 
 def _names(nodes: list[Node], depth: int | None) -> dict[str, str]:
@@ -104,12 +104,12 @@ def _rows(nodes: list[Node], names: dict[str, str]) -> tuple[list[_Row], dict[No
 
 
 def _rungs(opened: Opened, row_of: dict[Node, int]) -> tuple[list[_Rung], list[_Rung]]:
-    """Kept values, by the last that reads them; and rows that are computed again, dashed."""
+    """Kept values, by their last readers; and rows that are recomputed, dashed."""
     last_reader: dict[Value, Node] = {}
-    again: dict[int, _Rung] = {}
+    recomputed: dict[int, _Rung] = {}
     for node in (node for node in opened.nodes if node in row_of):
         if node.origin.role == "recompute":
-            rung = again.setdefault(row_of[node], _Rung(row_of[node], row_of[node]))
+            rung = recomputed.setdefault(row_of[node], _Rung(row_of[node], row_of[node]))
             rung.nbytes += sum(v.type.nbytes for v in node.outputs)
             rung.values += len(node.outputs)
         if node.origin.role not in ("backward", "recompute"):
@@ -124,7 +124,7 @@ def _rungs(opened: Opened, row_of: dict[Node, int]) -> tuple[list[_Rung], list[_
         rung = kept.setdefault(ends, _Rung(*ends))
         rung.nbytes += value.type.nbytes
         rung.values += 1
-    return sorted(kept.values(), key=lambda r: (r.start, r.end)), list(again.values())
+    return sorted(kept.values(), key=lambda r: (r.start, r.end)), list(recomputed.values())
 
 
 def oklch(lightness: float, chroma: float, hue: float) -> str:
@@ -153,7 +153,7 @@ text { font: 12px system-ui, "Segoe UI", "Helvetica Neue", Arial, "DejaVu Sans",
 """.strip()
 
 
-def _svg(rows: list[_Row], rungs: list[_Rung], again: list[_Rung], title: str, kept_bytes: int) -> str:
+def _svg(rows: list[_Row], rungs: list[_Rung], recomputed: list[_Rung], title: str, kept_bytes: int) -> str:
     height = _TOP + _ROW * len(rows) + _FOOT
     bottom = _TOP + _ROW * len(rows)
     ends = _ends(rungs)
@@ -163,7 +163,7 @@ def _svg(rows: list[_Row], rungs: list[_Rung], again: list[_Rung], title: str, k
         f"<style>{_STYLE}</style>",
         f'<rect class="paper" width="{_WIDTH}" height="{height}" rx="10"/>',
         f'<text class="title" x="{_LABELS}" y="36">{escape(_shortened(title, _MOST_TITLE))}</text>',
-        f'<text class="soft" x="{_LABELS}" y="56">{kept}' + (", dashed: computed again" if again else "") + "</text>",
+        f'<text class="soft" x="{_LABELS}" y="56">{kept}' + (", dashed: recomputed" if recomputed else "") + "</text>",
         *(
             f'<text class="soft" x="{x}" y="{_TOP - 14}" text-anchor="middle">{word}</text>'
             for x, word in ((_LEFT, "forward"), (_RIGHT, "backward"), (_UPDATE, "update"))
@@ -174,9 +174,9 @@ def _svg(rows: list[_Row], rungs: list[_Rung], again: list[_Rung], title: str, k
     ]
     for rung in rungs:
         parts.append(_rung(rung, ends, _colour(rung.start, rows)))
-    for rung in again:
+    for rung in recomputed:
         y = _y(rung.start)
-        about = f"{rows[rung.start].name}: {human(rung.nbytes)} computed again"
+        about = f"{rows[rung.start].name}: {human(rung.nbytes)} recomputed"
         parts.append(
             f'<path d="M{_LEFT + _BOX / 2},{y} H{_RIGHT - _BOX / 2}" fill="none" stroke="{oklch(0.58, 0.16, 310)}" '
             f'stroke-width="1.6" stroke-dasharray="6 4"><title>{escape(about)}</title></path>'

@@ -291,8 +291,7 @@ def _window_pick(b: Builder, node: Node, inputs: list[Value]) -> Value | None:
 
 
 def _largest(places: Value, x: Value, like: Node) -> Node | None:
-    """The `window_max` over `x` that has these places; None for other places, or other windows than those of `like`.
-    """
+    """The `window_max` over `x` that has these places; None for other places, or other windows than those of `like`."""
     found = _made_by(places, window.window_find)
     if found is None or found.inputs[0] is not x:
         return None

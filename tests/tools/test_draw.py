@@ -195,7 +195,7 @@ def test_the_legend_names_the_colours_and_shapes_that_are_there():
         legend = dot_source(drawing, "a <b> & c").partition("</table>>")[0]
         assert "<b>a &lt;b&gt; &amp; c</b>" in legend
         roles = {box.role for box in drawing.boxes}
-        for role, word in (("forward", ">forward<"), ("recompute", ">computed again<"), ("optimizer", ">update<")):
+        for role, word in (("forward", ">forward<"), ("recompute", ">recomputed<"), ("optimizer", ">update<")):
             assert (word in legend) == (role in roles)
         assert ("one fused loop" in legend) == any(box.shape == "region" for box in drawing.boxes)
         assert ("recompute" in roles) == checkpointed
@@ -322,7 +322,7 @@ def test_a_dot_that_takes_too_long_gets_less_to_draw(
     monkeypatch.setattr("gradloom.tools.draw._SECONDS", 0.2)
     assert main(["draw", "gpt", "-o", str(tmp_path / "step.png")]) == 0
     assert (tmp_path / "step.png").read_text().count("[label=") <= MOST_BOXES // 3
-    assert "more is put together" in capsys.readouterr().err
+    assert "more modules are collapsed" in capsys.readouterr().err
 
 
 def test_a_dot_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
@@ -389,7 +389,7 @@ def test_long_names_leave_room_for_the_boxes_and_are_told_whole():
 def test_what_is_computed_again_is_dashed():
     text = u_svg(graph(after="schedule", checkpointed=True), "", depth=2)
     assert text.count("stroke-dasharray") == 4
-    assert "dashed: computed again" in text
+    assert "dashed: recomputed" in text
 
 
 def test_large_graphs_are_collapsed_quickly_enough_to_look_at():
