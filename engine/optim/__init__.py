@@ -4,20 +4,41 @@ from typing import NoReturn
 
 from ..tracing.tracer import located
 from . import schedules
+from .adadelta import Adadelta
+from .adagrad import Adagrad
 from .adam import Adam, AdamW
+from .adamax import Adamax
+from .asgd import ASGD
+from .lion import Lion
+from .nadam import NAdam
 from .optimizer import Optimizer, StateSpec
+from .radam import RAdam
+from .rmsprop import RMSProp, RMSprop
+from .rprop import Rprop
 from .schedules import Constant, Cosine, OneCycle, Schedule, StepDecay, WarmUp
 from .sgd import SGD
+from .sparse_adam import SparseAdam
 
 __all__ = [
+    "ASGD",
     "SGD",
+    "Adadelta",
+    "Adagrad",
     "Adam",
     "AdamW",
+    "Adamax",
     "Constant",
     "Cosine",
+    "Lion",
+    "NAdam",
     "OneCycle",
     "Optimizer",
+    "RAdam",
+    "RMSProp",
+    "RMSprop",
+    "Rprop",
     "Schedule",
+    "SparseAdam",
     "StateSpec",
     "StepDecay",
     "WarmUp",
@@ -26,7 +47,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> NoReturn:
-    there = ", ".join(kind.__name__ for kind in (SGD, Adam, AdamW))
+    kinds = {kind.__name__ for kind in globals().values() if isinstance(kind, type) and issubclass(kind, Optimizer)}
+    there = ", ".join(sorted(kinds - {"Optimizer"}))
     raise AttributeError(
         located(
             f"gl.optim has no {name}: there are {there}, and the schedules of gl.optim.schedules; for another rule "

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
-
-import numpy as np
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from ...ir import ArrayType, DType
 from .. import array_api as xp
-from .optimizer import Optimizer, Scalars, StateSpec
+from .moments import lerp, quotient
+from .optimizer import NOT_NEGATIVE, PART, Optimizer, Scalars, StateSpec
 from .schedules import Schedule
 
 
@@ -19,9 +17,14 @@ from .schedules import Schedule
 class Adam(Optimizer):
     """`m += (1 - β₁)(g - m)`, `v = β₂ v + (1 - β₂) g²`, `p -= lr/(1 - β₁ᵗ) m / (√v/√(1 - β₂ᵗ) + eps)`.
 
-    As `torch.optim.Adam`. `weight_decay` adds weight_decay p to g (L2 regularization). `amsgrad` divides by the largest
-    v so far. `maximize` ascends. Where the schedule cycles the momentum, as `OneCycle` does, β₁ is that. Kingma and
-    Ba 2015, "Adam: a method for stochastic optimization"; Reddi, Kale and Kumar 2018 for `amsgrad`.
+    As `torch.optim.Adam`. `weight_decay` adds weight_decay p to g (L2 regularization), or where it is decoupled shrinks
+    p to (1 - lr weight_decay) p, as AdamW. `amsgrad` divides by the largest v so far. `maximize` ascends. Where the
+    schedule cycles the momentum, as `OneCycle` does, β₁ is that.
+
+    With `eps_inside_root` the root is √(v/(1 - β₂ᵗ) + eps). `init_moments="gradient"` begins with m = g and v = g² in
+    place of 0, and without the corrections 1 - β₁ᵗ and 1 - β₂ᵗ. Without memory and eps, `betas=(0, 0), eps=0`, it is
+    descent along the sign of g. Kingma and Ba 2015, "Adam: a method for stochastic optimization"; Reddi, Kale and Kumar
+    2018 for `amsgrad`.
     """
 
     lr: float | Schedule = 1e-3
@@ -30,14 +33,14 @@ class Adam(Optimizer):
     weight_decay: float = 0.0
     amsgrad: bool = False
     maximize: bool = False
-
-    decoupled: ClassVar[bool] = False
+    decoupled_weight_decay: bool = field(default=False, kw_only=True)
+    eps_inside_root: bool = field(default=False, kw_only=True)
+    init_moments: Literal["zero", "gradient"] = field(default="zero", kw_only=True)
 
     def __post_init__(self) -> None:
-        if np.ndim(self.betas) != 1 or len(self.betas) != 2:
-            raise ValueError(f"{type(self).__name__}: betas are two numbers, got {self.betas!r}")
-        object.__setattr__(self, "betas", tuple(self.betas))
-        self.check(betas=(0, 1), eps=(0, math.inf), weight_decay=(0, math.inf))
+        self.check_tuple("betas", 2)
+        self.check(betas=PART, eps=NOT_NEGATIVE, weight_decay=NOT_NEGATIVE)
+        self.check_choice("init_moments", "zero", "gradient")
 
     def init(self, type: ArrayType) -> dict[str, StateSpec]:
         names = ["exp_avg", "exp_avg_sq"] + (["max_exp_avg_sq"] if self.amsgrad else [])
@@ -50,32 +53,47 @@ class Adam(Optimizer):
         if self.momentum_schedule is not None:
             beta1 = self.momentum_schedule(step)
             result["share"] = 1.0 - beta1
-        result |= {
-            "minus_step_size": -(lr / (1.0 - beta1**count)),
-            "inverse_root": 1.0 / xp.sqrt(1.0 - beta2**count),
-        }
-        if self.weight_decay and self.decoupled:
+        if self.init_moments == "gradient":
+            result["share"] = xp.where(step == 0, 1.0, 1.0 - beta1)
+            result["square_share"] = xp.where(step == 0, 1.0, 1.0 - beta2)
+            result["beta2"] = xp.where(step == 0, 0.0, beta2)
+            result["minus_step_size"] = -lr
+        else:
+            result["minus_step_size"] = -(lr / (1.0 - beta1**count))
+            correction = 1.0 - beta2**count
+            if self.eps_inside_root:
+                result["correction"] = 1.0 / correction
+            else:
+                result["inverse_root"] = 1.0 / xp.sqrt(correction)
+        if self.weight_decay and self.decoupled_weight_decay:
             result["shrink"] = 1.0 - lr * self.weight_decay
         return {name: xp.astype(value, dtype) for name, value in result.items()}
 
     def update(
         self, parameter: Any, gradient: Any, state: Mapping[str, Any], scalars: Scalars
     ) -> tuple[Any, dict[str, Any]]:
-        share, beta2 = scalars.get("share", 1 - self.betas[0]), self.betas[1]
+        share, beta2 = scalars.get("share", 1 - self.betas[0]), scalars.get("beta2", self.betas[1])
         if self.maximize:
             gradient = -gradient
-        if self.weight_decay and self.decoupled:
+        if self.weight_decay and self.decoupled_weight_decay:
             parameter = parameter * scalars["shrink"]
         elif self.weight_decay:
             gradient = gradient + parameter * self.weight_decay
-        mean = _lerp(state["exp_avg"], gradient, share)
-        square = state["exp_avg_sq"] * beta2 + (gradient * (1 - beta2)) * gradient
+        mean = lerp(state["exp_avg"], gradient, share)
+        square = state["exp_avg_sq"] * beta2 + (gradient * scalars.get("square_share", 1 - self.betas[1])) * gradient
         new_state = {"exp_avg": mean, "exp_avg_sq": square}
         scale = square
         if self.amsgrad:
             scale = new_state["max_exp_avg_sq"] = xp.maximum(state["max_exp_avg_sq"], square)
-        denominator = xp.sqrt(scale) * scalars["inverse_root"] + self.eps
-        return parameter + mean * scalars["minus_step_size"] / denominator, new_state
+        step = quotient(mean * scalars["minus_step_size"], self._root(scale, scalars), self.eps)
+        return parameter + step, new_state
+
+    def _root(self, square: Any, scalars: Scalars) -> Any:
+        """What the step is divided by."""
+        if self.eps_inside_root:
+            return xp.sqrt((square * scalars["correction"] if "correction" in scalars else square) + self.eps)
+        found = xp.sqrt(square)
+        return (found * scalars["inverse_root"] if "inverse_root" in scalars else found) + self.eps
 
 
 @dataclass(frozen=True)
@@ -86,13 +104,4 @@ class AdamW(Adam):
     """
 
     weight_decay: float = 1e-2
-
-    decoupled: ClassVar[bool] = True
-
-
-def _lerp(start: Any, end: Any, weight: Any) -> Any:
-    """From `start` to `end` by `weight`, in the form that is exact at the nearer one, as `torch.lerp`; by a weight that
-    is computed in the step, in that for a small one.
-    """
-    near = not isinstance(weight, float) or weight < 0.5
-    return start + (end - start) * weight if near else end - (end - start) * (1 - weight)
+    decoupled_weight_decay: bool = field(default=True, init=False)

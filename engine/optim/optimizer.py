@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -16,6 +16,29 @@ from ..tracing.tracer import located
 from .schedules import Schedule, momentum_of, rate
 
 Scalars = Mapping[str, Any]
+
+_OF_SPEED = ("foreach", "fused", "capturable", "differentiable")
+"""Arguments of torch's optimizers that choose how an update runs."""
+
+
+class Within(NamedTuple):
+    """The range of a hyper-parameter: `high` belongs to it only where it is `closed`."""
+
+    low: float
+    high: float = math.inf
+    closed: bool = False
+
+    def __contains__(self, value: Any) -> bool:
+        return self.low <= value < self.high or (self.closed and value == self.high)
+
+    def __str__(self) -> str:
+        if self.closed:
+            return f"from {self.low:g} to {self.high:g}"
+        return f"{self.low:g} or more" + ("" if self.high == math.inf else f" and below {self.high:g}")
+
+
+NOT_NEGATIVE = Within(0.0)
+PART = Within(0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -32,12 +55,17 @@ class Optimizer(ABC):
 
     Laws that a subclass must keep:
 
-    - `init(type)` names the state arrays of a parameter of `type`, the same names for every parameter.
+    - `init(type)` names the state arrays of a parameter of `type`. Parameters of other shapes may have others: a matrix
+      may have the factors of its rows and of its columns where a vector has one array. It raises `ValueError` for a
+      parameter that the rule is not for.
     - `scalars(step, lr, dtype)` computes from the int64 scalar `step` (steps done before this one) and the float64
       scalar `lr` all that is the same for every element, in float64, and gives it in `dtype`. It runs once a step for
       each dtype.
-    - `update(parameter, gradient, state, scalars)` is element-wise and gives the new parameter and the new state, in
-      the types of the old.
+    - `update(parameter, gradient, state, scalars)` gives the new parameter and the new state, in the types of the old.
+      It sees one parameter as a whole: it may take sums over it, multiply matrices, or cut it into blocks. What is
+      element by element runs as one loop with all that it reads and writes.
+    - `init_shared()` and `advance` are for numbers that one step hands to the next and that all parameters share. Most
+      rules have none.
     """
 
     lr: float | Schedule
@@ -56,10 +84,13 @@ class Optimizer(ABC):
                     f"gives it those of the model; write gl.optim.{cls.__name__}(1e-3)"
                 )
             )
-        unknown = [name for name in kwargs if name not in cls.__dataclass_fields__]
+        there = [field.name for field in fields(cls) if field.init]
+        unknown = [name for name in kwargs if name not in there]
         if unknown:
-            there = ", ".join(cls.__dataclass_fields__)
-            raise TypeError(located(f"{cls.__name__} has no argument {unknown[0]!r}; there are {there}"))
+            advice = f"there are {', '.join(there)}"
+            if unknown[0] in _OF_SPEED:
+                advice = "it says how torch runs an update, which is always fused here; leave it out"
+            raise TypeError(located(f"{cls.__name__} has no argument {unknown[0]!r}; {advice}"))
         return super().__new__(cls)
 
     @abstractmethod
@@ -76,6 +107,17 @@ class Optimizer(ABC):
     ) -> tuple[Any, dict[str, Any]]:
         """The new parameter and its new state."""
 
+    def init_shared(self) -> dict[str, StateSpec]:
+        """The state that all parameters share, by name: scalars, which stand under these names beside `step`."""
+        return {}
+
+    def advance(self, step: Any, lr: Any, shared: Mapping[str, Any]) -> tuple[Scalars, dict[str, Any]]:
+        """What the updates of this step read beside `scalars`, as float64 scalars, and the new shared state.
+
+        It runs once a step; each dtype of parameters gets the scalars in its own.
+        """
+        return {}, {}
+
     def learning_rate(self, step: int) -> float:
         """The rate for the update after `step` steps were done: `lr`, or what it returns if it is a schedule.
 
@@ -88,26 +130,46 @@ class Optimizer(ABC):
         """The momentum by the number of steps done, where the schedule of the learning rate says it; else `None`."""
         return momentum_of(self.lr)
 
-    def check(self, **limits: tuple[float, float]) -> None:
-        """Make hyper-parameters Python's numbers. Raises `ValueError` for one outside [low, high), for a learning rate
-        that is negative or infinite, and for a flag that is neither `True` nor `False`.
+    def check(self, **limits: Within) -> None:
+        """Make hyper-parameters Python's numbers. Raises `ValueError` for one outside its range, for a learning rate
+        that is negative or infinite, for a flag that is neither `True` nor `False`, and for a schedule that cycles the
+        momentum of a rule without.
         """
         kind = type(self).__name__
         if not callable(self.lr):
             if as_rate(self.lr) is None:
                 raise ValueError(f"{kind}: lr is a number of 0 or more or a schedule, got {self.lr!r}")
             object.__setattr__(self, "lr", as_real(self.lr))
-        for name, (low, high) in limits.items():
+        for name, within in limits.items():
             given = getattr(self, name)
             numbers = [as_real(value) for value in (given if isinstance(given, tuple) else (given,))]
-            if any(value is None or not low <= value < high for value in numbers):
-                above = "" if high == math.inf else f" and below {high:g}"
-                raise ValueError(f"{kind}: {name} is {low:g} or more{above}, got {given!r}")
+            if any(value is None or value not in within for value in numbers):
+                raise ValueError(f"{kind}: {name} is {within}, got {given!r}")
             object.__setattr__(self, name, tuple(numbers) if isinstance(given, tuple) else numbers[0])
-        for field in fields(self):
-            value = getattr(self, field.name)
+        there = {field.name: field for field in fields(self)}
+        for name, field in there.items():
+            value = getattr(self, name)
             if field.type == "bool" and not isinstance(value, (bool, np.bool_)):
-                raise ValueError(f"{kind}: {field.name} is True or False, got {value!r}")
+                raise ValueError(f"{kind}: {name} is True or False, got {value!r}")
+        if self.momentum_schedule is not None and not {"momentum", "betas"} & there.keys():
+            raise ValueError(
+                f"{kind} has no momentum that {type(self.lr).__name__} could cycle; write cycle_momentum=False there"
+            )
+
+    def check_tuple(self, name: str, count: int) -> None:
+        """Make a hyper-parameter of several numbers a tuple. Raises `ValueError` where they are not so many."""
+        given = getattr(self, name)
+        if np.ndim(given) != 1 or len(given) != count:
+            many = {2: "two", 3: "three"}[count]
+            raise ValueError(f"{type(self).__name__}: {name} are {many} numbers, got {given!r}")
+        object.__setattr__(self, name, tuple(given))
+
+    def check_choice(self, name: str, *choices: Any) -> None:
+        """Raises `ValueError` where a hyper-parameter is none of `choices`."""
+        given = getattr(self, name)
+        if not isinstance(given, (str, type(None))) or given not in choices:
+            listed = " or ".join(map(repr, choices))
+            raise ValueError(f"{type(self).__name__}: {name} is {listed}, got {given!r}")
 
 
 def _is_of_a_model(value: Any) -> bool:

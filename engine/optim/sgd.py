@@ -9,7 +9,8 @@ from typing import Any
 
 from ...ir import ArrayType, DType
 from .. import array_api as xp
-from .optimizer import Optimizer, Scalars, StateSpec
+from .optimizer import NOT_NEGATIVE, Optimizer, Scalars, StateSpec, Within
+from .schedules import Schedule
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class SGD(Optimizer):
     Sutskever, Martens, Dahl and Hinton 2013, "On the importance of initialization and momentum in deep learning".
     """
 
+    lr: float | Schedule = 1e-3
     momentum: float = 0.0
     dampening: float = 0.0
     weight_decay: float = 0.0
@@ -28,7 +30,7 @@ class SGD(Optimizer):
     maximize: bool = False
 
     def __post_init__(self) -> None:
-        self.check(momentum=(0, math.inf), weight_decay=(0, math.inf), dampening=(-math.inf, math.inf))
+        self.check(momentum=NOT_NEGATIVE, weight_decay=NOT_NEGATIVE, dampening=Within(-math.inf))
         if self.nesterov and (not self._has_momentum or self.dampening != 0):
             raise ValueError("SGD: nesterov needs a momentum above 0 and no dampening")
 

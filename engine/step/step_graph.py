@@ -15,9 +15,10 @@ import optree
 from ...ir import Array, ArrayType, DType, Graph, Value, is_float, type_of
 from ...passes.autodiff.backward import add_backward
 from ...passes.graph.reached import reached
+from .. import array_api as xp
 from ..nn import Buffer, Module, Parameter, bind
 from ..nn.registration import arrays_held, torch_name
-from ..optim import Optimizer
+from ..optim import Optimizer, StateSpec
 from ..tracing import random
 from ..tracing.batch_parts import in_parts
 from ..tracing.errors import warn
@@ -266,13 +267,16 @@ class _StepTracer:
         if not self.trained:
             what = "all parameters of the model are frozen" if self.parameters else "the model has no parameters"
             raise ValueError(f"there is nothing to train: {what}")
-        specs = [optimizer.init(p.type) for _, p in self.trained]
-        self.kinds = list(specs[0])
+        self.specs = [_state_of(optimizer, name, p) for name, p in self.trained]
+        self.shared = optimizer.init_shared()
+        kinds = dict.fromkeys(kind for specs in self.specs for kind in specs)
+        own = [(kind, i) for kind in kinds for i, specs in enumerate(self.specs) if kind in specs]
+        self.places = {place: k for k, place in enumerate(own)}
+        """Where in the state each array is, by kind and the number of its parameter."""
         self.state = [
-            (f"{kind}.{name}", one[kind].type, one[kind].value)
-            for kind in self.kinds
-            for (name, _), one in zip(self.trained, specs)
+            (f"{kind}.{self.trained[i][0]}", self.specs[i][kind].type, self.specs[i][kind].value) for kind, i in own
         ]
+        self.state += [(name, spec.type, spec.value) for name, spec in self.shared.items()]
         self.state.append(("step", ArrayType((), np.dtype("int64")), 0.0))
         stored = [*(name for name, _ in self.parameters), *(name for name, _ in self.buffers)]
         self.carried_names = [*stored, *(name for name, _, _ in self.state)]
@@ -311,23 +315,35 @@ class _StepTracer:
         """The new parameters, and the new state with `step`. What the loss does not read (gradient `None`) stays as it
         is, and so does its state: it does not decay either.
         """
+        held = dict(zip(self.shared, inputs.state[len(self.places) :]))
+        added, shared = self.optimizer.advance(inputs.step, inputs.lr, held)
         scalars: dict[DType, Mapping[str, Any]] = {}
         update = Updates(trace, self.optimizer)
-        new_state = list[Any](inputs.state)
+        new_state = [*inputs.state[: len(self.places)], *(shared[name] for name in self.shared)]
         new: dict[Parameter, Any] = {}
         current = {p: value for (_, p), value in zip(self.parameters, inputs.parameters)}
         for i, ((name, parameter), gradient) in enumerate(zip(self.trained, gradients)):
             if gradient is None:
                 continue
-            if parameter.dtype not in scalars:
-                scalars[parameter.dtype] = self.optimizer.scalars(inputs.step, inputs.lr, parameter.dtype)
-            places = {kind: k * len(self.trained) + i for k, kind in enumerate(self.kinds)}
+            dtype = parameter.dtype
+            if dtype not in scalars:
+                own = self.optimizer.scalars(inputs.step, inputs.lr, dtype)
+                scalars[dtype] = {**own, **{key: xp.astype(value, dtype) for key, value in added.items()}}
+            places = {kind: self.places[kind, i] for kind in self.specs[i]}
             state = {kind: inputs.state[place] for kind, place in places.items()}
             path = name.rpartition(".")[0]
-            new[parameter], updated = update(path, current[parameter], gradient, state, scalars[parameter.dtype])
+            new[parameter], updated = update(path, current[parameter], gradient, state, scalars[dtype])
             for kind, place in places.items():
                 new_state[place] = updated[kind]
         return [new.get(p, current[p]) for _, p in self.parameters], [*new_state, inputs.step + 1]
+
+
+def _state_of(optimizer: Optimizer, name: str, parameter: Parameter) -> dict[str, StateSpec]:
+    """The state arrays of a parameter. Raises `ValueError` that names it where the optimizer's rule is not for it."""
+    try:
+        return optimizer.init(parameter.type)
+    except ValueError as error:
+        raise ValueError(located(f"{name}: {error}")) from None
 
 
 def _computed_at(loss: Tracer) -> str:
