@@ -71,7 +71,7 @@ class GraphProblem(Problem):
         place = self.maker[number]
         node = self.nodes[place]
         read = set(node.inputs)
-        if node.op.name == "region":
+        if node.op.is_region:
             part = self._part(place, (number,), ())
             inner = {v for n in part for v in n.inputs}
             read = {v for v, of in zip(node.inputs, node.attrs["body"].inputs) if of in inner}
