@@ -11,19 +11,24 @@ from ...ir.ops import elementwise as ew
 from ..graph.rewrite import Pass
 from ..graph.scan import Scan
 from ..graph.topological_order import topological_order
-from ..kernels.cost import CACHE_PER_NS, MEMORY_PER_NS, work
+from ..kernels.cost import BARRIER_NS, CACHE_PER_NS, MEMORY_PER_NS, work
 from .tile_cost import sharing_loss, tile_overhead
 from .tiled_axis import Axis, Untileable, all_operands, follow, through_reshape
 from .tiled_loop import RowLoop, with_loops
 
-_LEAST_BYTES = 4 << 20
+_LEAST_BYTES = 1 << 20
 """What is smaller stays in the cache, or does not weigh."""
+_LEAST_OF_SEGMENT = 4 << 20
+"""A segment is cut again where it holds so much."""
 _LEAST_SEGMENTS = 8
 """With fewer of them a segment holds much of what the whole sequence does."""
 _OVERHEAD = 0.05
 """What segments add to the time of the products is at most this part of it."""
-_SHARING = 0.05
-"""Threads that share every product of a segment may lose this part of their time."""
+_SHARING = (0.05, 0.1, 0.2)
+"""Threads that share every product of a segment may lose the first of these parts of the time of the products. Where no
+segment loses so little, they may lose the next one of this time and of that of the barriers of the loop's own steps.
+That is so for small products: beside the loop they take little time, but hold a good part of its bytes.
+"""
 _MOST_NODES = 400
 """Loops with more nodes between them are more than layers."""
 _LONGEST_CHAIN = 32
@@ -58,16 +63,18 @@ class StripMineScans(Pass):
         scans = [node for node in graph.nodes if _is_over_time(node)]
         if not scans:
             return graph
-        least = 1 if self.steps else _LEAST_BYTES
         groups = _groups(graph, scans)
         cheap = _remade(graph)
         for group in groups:
             group.anew = _made_anew(group, groups, cheap)
             group.axes.update((n.output, place) for n, place in group.anew.items())
-        groups = [group for group in groups if group.largest() >= least]
+        groups = [group for group in groups if self.steps or group.largest() >= _least_bytes(group, graph)]
         alike = {group.length: [g for g in groups if g.length == group.length] for group in groups}
         users = graph.users()
-        steps = {length: self.fixed(length) or _steps_of_a_segment(same, users) for length, same in alike.items()}
+        steps: dict[int, int] = {}
+        for length, same in alike.items():
+            limits = _SHARING[:1] if any(_is_segment(g, graph) for g in same) else _SHARING
+            steps[length] = self.fixed(length) or _steps_of_a_segment(same, users, limits)
         groups = [group for group in groups if steps[group.length]]
         rows = [_row_loop(group, cheap, steps[group.length]) for group in groups]
         return with_loops(graph, rows) if rows else graph
@@ -317,9 +324,27 @@ def _sources(node: Node, place: Axis, length: int) -> dict[Value, Axis] | None:
 # ---- segments
 
 
-def _steps_of_a_segment(groups: Sequence[_Group], users: Mapping[Value, Sequence[Node]]) -> int:
+def _is_segment(group: _Group, graph: Graph) -> bool:
+    """Whether the loops of a group go on with what `graph` is given, and give it back: as those of a segment do, which
+    is the body of a loop itself.
+    """
+    ends = set(graph.outputs)
+    scans = [Scan(node) for node in group.scans]
+    return all(v.node is None for s in scans for v in s.carries) and ends.issuperset(
+        v for s in scans for v in s.last_carries
+    )
+
+
+def _least_bytes(group: _Group, graph: Graph) -> int:
+    return _LEAST_OF_SEGMENT if _is_segment(group, graph) else _LEAST_BYTES
+
+
+def _steps_of_a_segment(
+    groups: Sequence[_Group], users: Mapping[Value, Sequence[Node]], limits: Sequence[float]
+) -> int:
     """The fewest steps of a segment for all these loops of one length that cost little time, or less than what need not
-    go through memory saves; or up to twice as many of which none are left over. 0 if all cost much.
+    go through memory saves; or up to twice as many of which none are left over. Of the `limits` of what sharing a
+    segment may cost the first is taken that a segment keeps; 0 if all cost much.
     """
     length = groups[0].length
     costs = [(g.straight(), g.aligned()) for g in groups]
@@ -327,18 +352,24 @@ def _steps_of_a_segment(groups: Sequence[_Group], users: Mapping[Value, Sequence
     overhead = sum(tile_overhead(nodes, aligned, length) for nodes, aligned in costs)
     alone = sum(v.type.nbytes for g in groups for v in g.alone(users))
     saved = 2 * alone * (1 / MEMORY_PER_NS - 1 / CACHE_PER_NS)
+    # Each step of the loops ends at a barrier in any case.
+    barriers = sum(2 * BARRIER_NS * length * len(g.scans) for g in groups)
 
-    def cheap(steps: int) -> bool:
+    def cheap(steps: int, limit: float) -> bool:
         more = overhead * -(-length // steps)
         if more > max(_OVERHEAD * time, saved):
             return False
         lost = sum(work(nodes) * sharing_loss(nodes, aligned, length, steps) for nodes, aligned in costs if work(nodes))
-        return lost + more <= saved or (lost <= _SHARING * time and more <= _OVERHEAD * time)
+        shared = time if limit == _SHARING[0] else time + barriers
+        return lost + more <= saved or (lost <= limit * shared and more <= _OVERHEAD * time)
 
     most = length // _LEAST_SEGMENTS
-    least = next(filter(cheap, range(2, most + 1)), 0)
-    even = (n for n in range(least, min(2 * least, most) + 1) if n and length % n == 0 and cheap(n))
-    return next(even, least)
+    for limit in limits:
+        least = next((n for n in range(2, most + 1) if cheap(n, limit)), 0)
+        if least:
+            even = (n for n in range(least, min(2 * least, most) + 1) if length % n == 0 and cheap(n, limit))
+            return next(even, least)
+    return 0
 
 
 def _row_loop(group: _Group, cheap: set[Value], steps: int) -> RowLoop:
