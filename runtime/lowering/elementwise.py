@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ...ir import SHORT_NAMES, Node
+from ...ir import OPS, SHORT_NAMES, Node
+from ...ir.ops import elementwise as ew
 
 # The name of each dtype's constructor in kernel source.
 CAST = {np.dtype(d): short for d, short in SHORT_NAMES.items()} | {np.dtype("bool"): "boolean"}
@@ -117,7 +118,7 @@ def _absolute(dtype: np.dtype[Any], *names: str, **attrs: Any) -> str:
     return names[0] if dtype.kind == "u" else _operator("abs({0})")(dtype, *names)
 
 
-_EXPRESSIONS: Mapping[str, Callable[..., str]] = {
+_NAMED: Mapping[str, Callable[..., str]] = {
     "neg": _operator("-{0}"),
     "add": _operator("{0} + {1}"),
     "sub": _operator("{0} - {1}"),
@@ -152,15 +153,16 @@ _EXPRESSIONS: Mapping[str, Callable[..., str]] = {
     "atanh": _numpy("arctanh"),
     "atan2": _numpy("arctan2"),
 }
-_COMPARISONS = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+_EXPRESSIONS = {OPS[name]: expression for name, expression in _NAMED.items()}
+_COMPARISONS = dict(zip(ew.COMPARISONS, ("==", "!=", "<", "<=", ">", ">="), strict=True))
 
 
 def expression(node: Node, names: list[str]) -> str:
     """The element of the node's output as an expression of the elements `names` of its inputs."""
-    op, dtype = node.op.name, node.output.type.dtype
+    op, dtype = node.op, node.output.type.dtype
     if op in _COMPARISONS:
         return f"({names[0]} {_COMPARISONS[op]} {names[1]})"
-    if op == "cast":
+    if op is ew.cast:
         return _cast(names[0], node.inputs[0].type.dtype, dtype)
     return _EXPRESSIONS[op](dtype, *names, **node.attrs)
 

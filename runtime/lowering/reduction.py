@@ -4,15 +4,21 @@ from typing import Any
 
 import numpy as np
 
-from ...ir import SHORT_NAMES
+from ...ir import SHORT_NAMES, Op
+from ...ir.ops import reduction
 from .elementwise import CAST, literal
 from .launch import Address, Call
 
-REDUCTIONS = {"reduce_sum": "sum", "reduce_prod": "prod", "reduce_max": "max", "reduce_min": "min"}
+REDUCTIONS = {
+    reduction.reduce_sum: "sum",
+    reduction.reduce_prod: "prod",
+    reduction.reduce_max: "max",
+    reduction.reduce_min: "min",
+}
 """The reductions that can be made in parts, and their short names."""
 
 
-def identity(op: str, dtype: np.dtype[Any]) -> str:
+def identity(op: Op, dtype: np.dtype[Any]) -> str:
     """The element that a reduction starts from, in kernel source."""
     kind = REDUCTIONS[op]
     if kind in ("sum", "prod"):
@@ -25,7 +31,7 @@ def identity(op: str, dtype: np.dtype[Any]) -> str:
     return literal(int(info.min if kind == "max" else info.max), dtype)
 
 
-def combine(op: str, dtype: np.dtype[Any], x: str, y: str) -> str:
+def combine(op: Op, dtype: np.dtype[Any], x: str, y: str) -> str:
     """Two parts of a reduction as one, in kernel source."""
     kind = REDUCTIONS[op]
     if kind in ("sum", "prod"):
@@ -36,12 +42,12 @@ def combine(op: str, dtype: np.dtype[Any], x: str, y: str) -> str:
     return f"({x} if {keep} else {y})"
 
 
-def combine_parts(op: str, dtype: np.dtype[Any], parts: Address, result: Address, count: int, size: int) -> Call:
+def combine_parts(op: Op, dtype: np.dtype[Any], parts: Address, result: Address, count: int, size: int) -> Call:
     """The reduction of `count` parts of `size` elements each, in the order of their tiles."""
     return Call(_combine_kernel(op, dtype), [parts, result, count, size])
 
 
-def _combine_kernel(op: str, dtype: np.dtype[Any]) -> str:
+def _combine_kernel(op: Op, dtype: np.dtype[Any]) -> str:
     """Parts of a reduction, in the order of their tiles: 64 of them after one another into the place of the first, then
     64 of these sums in the same way, and so on. Args: parts, result, number of parts, elements of each.
     """

@@ -53,7 +53,7 @@ def lower_loops(
     for reduction in nest.crossings:
         if not nest.partial(reduction):
             continue
-        result, op = reduction.output, reduction.op.name
+        result, op = reduction.output, reduction.op
         target = targets[nest.body.outputs.index(result)]
         combining.append(combine_parts(op, result.type.dtype, parts, target, nest.tiles, result.type.size))
         parts = parts.plus(-(-nest.tiles * result.type.nbytes // 64) * 64)

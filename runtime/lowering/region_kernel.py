@@ -265,7 +265,7 @@ class _Writer:
             self.text.lines.append(f"            {self.windows_of[node.output]}[j] = {local[node.output]}")
         for node in sums:
             place = f"{self.reductions.accumulator(node)}[j]"
-            text = combine(node.op.name, node.output.type.dtype, place, local[node.inputs[0]])
+            text = combine(node.op, node.output.type.dtype, place, local[node.inputs[0]])
             self.text.lines.append(f"            {place} = {text}")
         for node in sums:
             if reduction_form(node)[0] == "middle":

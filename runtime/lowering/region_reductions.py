@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...ir import SHORT_NAMES, Node, Value
+from ...ir import SHORT_NAMES, Node, Op, Value
 from ...ir.ops import reduction
 from ...passes.kernels.loop_nest import LEAST_BLOCK, LoopNest, block_rows, by_columns, reduction_form
 from .kernel_text import KernelText
@@ -42,17 +42,17 @@ class Reductions:
             return f"buffer{self.nest.buffers.index(value)}"
         return self.windows[value]
 
-    def of_row(self, op: str, dtype: np.dtype[Any]) -> str:
+    def of_row(self, op: Op, dtype: np.dtype[Any]) -> str:
         """The function that reduces a row."""
-        long = op == "reduce_sum" and dtype.kind == "f" and self.nest.columns > LONG
+        long = op is reduction.reduce_sum and dtype.kind == "f" and self.nest.columns > LONG
         return f"row_{'long_' * long}{REDUCTIONS[op]}_{SHORT_NAMES[dtype]}"
 
     def row_reduction(self, node: Node, name: str) -> None:
         """Lines that reduce a row; the place of an extreme is that of the first element equal to it."""
         source = self.row_source(node.inputs[0])
         dtype = node.inputs[0].type.dtype
-        if node.op not in (reduction.argmax, reduction.argmin):
-            self.text.lines.append(f"        {name} = {self.of_row(node.op.name, dtype)}({source}, n)")
+        if node.op in REDUCTIONS:
+            self.text.lines.append(f"        {name} = {self.of_row(node.op, dtype)}({source}, n)")
             return
         part = "max" if node.op is reduction.argmax else "min"
         nan = " | ((e != e) & (best != best))" if dtype.kind == "f" else ""
@@ -76,7 +76,7 @@ class Reductions:
         """Accumulators of sums over all rows of the tile."""
         for node in self.nest.crossings:
             name, value = self.accumulator(node), node.output
-            start = identity(node.op.name, value.type.dtype)
+            start = identity(node.op, value.type.dtype)
             form = reduction_form(node)[0]
             if not by_columns(self.nest, node):
                 self.text.lines.append(f"    {name} = {start}")
@@ -111,7 +111,7 @@ class Reductions:
                     f"        {self.accumulator(node)} = window({line}, i % lanes * columns, columns)"
                 )
             return
-        name, start = self.accumulator(node), identity(node.op.name, node.output.type.dtype)
+        name, start = self.accumulator(node), identity(node.op, node.output.type.dtype)
         blocks = block_rows(node) > 0
         place = self.held[node.output] if blocks else self.arrays[node.output]
         self.text.lines += [
@@ -154,13 +154,13 @@ class Reductions:
             return
         source, dtype = node.inputs[0], node.output.type.dtype
         name = self.accumulator(node)
-        self.text.lines.append(f"        part = {self.of_row(node.op.name, dtype)}({self.row_source(source)}, n)")
-        self.text.lines.append(f"        {name} = {combine(node.op.name, dtype, name, 'part')}")
+        self.text.lines.append(f"        part = {self.of_row(node.op, dtype)}({self.row_source(source)}, n)")
+        self.text.lines.append(f"        {name} = {combine(node.op, dtype, name, 'part')}")
         if self.has_blocks(node):
             self.text.lines += [
                 f"        if i % {LEAST_BLOCK} == {LEAST_BLOCK - 1}:",
                 f"            {name}_total = {name}_total + {name}",
-                f"            {name} = {identity(node.op.name, dtype)}",
+                f"            {name} = {identity(node.op, dtype)}",
             ]
 
     def has_blocks(self, node: Node) -> bool:
@@ -178,7 +178,7 @@ class Reductions:
                 self.text.lines.append(f"    {self.arrays[node.output]}[{place}] = {total}")
             elif node.output in self.held and not block_rows(node):
                 value = node.output
-                text = combine(node.op.name, value.type.dtype, "part[j]", "lane[j]")
+                text = combine(node.op, value.type.dtype, "part[j]", "lane[j]")
                 self.text.lines += [
                     f"    part = window({self.arrays[value]}, {self.part_offset(node)}, columns)",
                     "    for j in range(columns):",

@@ -93,19 +93,19 @@ class _Form:
 
 
 _FORMS = {
-    "window_sum": _Form(False, "{zero}", "w[j] = w[j] + e[j]"),
-    "window_max": _Form(False, "{lowest}", "w[j] = e[j] if (e[j] > w[j]) | (e[j] != e[j]) else w[j]"),
+    window.window_sum: _Form(False, "{zero}", "w[j] = w[j] + e[j]"),
+    window.window_max: _Form(False, "{lowest}", "w[j] = e[j] if (e[j] > w[j]) | (e[j] != e[j]) else w[j]"),
     # Places run backwards, so that the first one that fits is the last to be written.
-    "window_find": _Form(
+    window.window_find: _Form(
         False,
         "{place}(0)",
         "w[j] = place if (e[j] == a[j]) | ((e[j] != e[j]) & (a[j] != a[j])) else w[j]",
         second=True,
         backwards=True,
     ),
-    "window_pick": _Form(False, "{outside}", "w[j] = e[j] if a[j] == place else w[j]", second=True),
-    "window_spread": _Form(True, "{zero}", "e[j] = e[j] + w[j]"),
-    "window_put": _Form(True, "{zero}", "e[j] = e[j] + (w[j] if a[j] == place else {zero})", second=True),
+    window.window_pick: _Form(False, "{outside}", "w[j] = e[j] if a[j] == place else w[j]", second=True),
+    window.window_spread: _Form(True, "{zero}", "e[j] = e[j] + w[j]"),
+    window.window_put: _Form(True, "{zero}", "e[j] = e[j] + (w[j] if a[j] == place else {zero})", second=True),
 }
 
 
@@ -113,7 +113,7 @@ def _window_kernel(node: Node) -> str:
     """Args: tile, lines of a tile, all lines, first operand, second operand (or the first once more), result, then
     those of the geometry; for sums over large windows a line of the worker, and the places of a section.
     """
-    form = _FORMS[node.op.name]
+    form = _FORMS[node.op]
     source, result = node.inputs[0].type.dtype, node.output.type.dtype
     second = node.inputs[-1].type.dtype
     places = second if node.op in (window.window_pick, window.window_put) else result
