@@ -8,12 +8,15 @@ import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...ir import Graph
 from ...ir.printable import printable
 from ...passes.memory.plan import Plan
 from ...passes.verify.plan import check_plan
+
+if TYPE_CHECKING:
+    from .critical_path import CriticalPath, Removal
 
 SCHEMA = "gradloom.report/1"
 """Names the fields of `to_json`: they stay as they are under this name."""
@@ -53,7 +56,9 @@ class UnitReport:
     """What runs as one: a fused loop or a lone operation. `phase` counts from 0; `flops` are those of one step.
 
     `role` is `forward`, `backward`, `recompute` or `optimizer`; `ops` lists the operations of a fused loop. It runs
-    `times` times in a step: more than once in a loop.
+    `times` times in a step: more than once in a loop. `nanoseconds` is the predicted time of all these runs on one
+    core; that of a loop is the time of all in it. `loop` is the number of the innermost loop that the unit is in, and
+    `reads` are the numbers of the units, in the same loop, whose results it reads.
     """
 
     name: str
@@ -64,13 +69,16 @@ class UnitReport:
     flops: int
     ops: str
     times: int
+    nanoseconds: float = 0.0
+    loop: int | None = None
+    reads: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class LoopReport:
     """A loop over tiles of the batch or steps of a sequence: its turns take the phases `first` up to `end`, one after
     the other, `length` of them, but `lanes` side by side, each in a place of its own in the arena. `in_turn` are those
-    that would run side by side if they had the memory.
+    that would run side by side if they had the memory. `unit` is the number of the loop's own unit.
     """
 
     first: int
@@ -80,6 +88,7 @@ class LoopReport:
     scope: str
     source: str
     in_turn: bool = False
+    unit: int | None = None
 
 
 @dataclass(frozen=True)
@@ -210,6 +219,22 @@ class MemoryReport:
         found = [v for v, (first, end) in zip(self.values, self.charged) if first <= phase < end]
         return sorted(found, key=lambda v: -v.bytes)
 
+    @cached_property
+    def critical_path(self) -> CriticalPath:
+        """The chain of units that takes longest, as predicted; networkx finds it."""
+        from .critical_path import critical_path
+
+        return critical_path(self)
+
+    @cached_property
+    def removals(self) -> tuple[Removal, ...]:
+        """What the peak would be without some of the values that are live there, for all without which it would be
+        lower; and how long it takes to compute them again, as predicted.
+        """
+        from .critical_path import removals
+
+        return tuple(removals(self))
+
     def turns(self, loop: LoopReport) -> str:
         """What the turns of a loop are: `segments` of a loop over time, `tiles` of the batch or of rows, or `turns`."""
         inside = (other for other in self.loops if loop.first <= other.first and other.end <= loop.end)
@@ -242,6 +267,7 @@ class MemoryReport:
         figures = {name: getattr(self, name) for name in _FIGURES if name not in plain}
         whole = {"schema": SCHEMA, **figures, "total_bytes": self.total_bytes}
         whole |= {name: [asdict(item) for item in getattr(self, name)] for name in _LISTS}
+        whole |= {"critical_path": asdict(self.critical_path), "removals": [asdict(item) for item in self.removals]}
         return json.dumps(whole, indent=1)
 
     @staticmethod
@@ -284,6 +310,12 @@ class MemoryReport:
             wrong = [number for number in numbers if not 0 <= number < end]
             if wrong:
                 raise ValueError(f"it has no {what} {wrong[0]}")
+        for i, unit in enumerate(self.units):
+            loop = None if unit.loop is None else self._loop(unit.loop)
+            # What a unit reads, and the loop that it is in, stand before it: nothing goes round in a circle.
+            before = [*unit.reads, *([] if loop is None or loop.unit is None else [loop.unit])]
+            if any(not 0 <= number < i for number in before):
+                raise ValueError(f"its unit {i} comes after none of the units {_shown(before)}")
         # Each phase runs something, so that a few letters cannot claim a table of billions of them.
         if self.phases > len(self.units):
             raise ValueError(f"it has {_shown(self.phases)} phases, more than units that run in them")
@@ -301,6 +333,11 @@ class MemoryReport:
         for value in self.values:
             if value.kind not in KINDS:
                 raise ValueError(f"it has a value of the kind {_shown(value.kind)}, expected one of {', '.join(KINDS)}")
+
+    def _loop(self, number: int) -> LoopReport:
+        if not 0 <= number < len(self.loops):
+            raise ValueError(f"it has no loop {number}")
+        return self.loops[number]
 
     def to_html(self, path: str | os.PathLike[str], title: str = "", curve: Sequence[Mapping[str, Any]] = ()) -> None:
         """Write one page with the step over time, the arena and the graph; it needs no network.

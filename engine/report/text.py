@@ -12,7 +12,7 @@ from ...passes.remat.candidates import planner_words
 from ...passes.variants import variant_words
 from .layers import layers
 from .schema import KIND_WORDS, KINDS, LoopReport, MemoryReport, ValueReport
-from .wording import human, human_flops, listed
+from .wording import human, human_flops, human_time, listed
 
 _LARGEST = 10
 _MOST_GROUPS = 20
@@ -20,6 +20,9 @@ _TOLD = 0.999
 """So much of the peak is told value by value, the rest in one line."""
 _NAMED = 2
 _LOOPS = 6
+_REMOVALS = 6
+"""Rows of the tables of what the peak would be without, and of the critical path."""
+_LEAST_CUT = 0.01
 _WIDTH = 80
 _NARROWEST = 8
 """Columns of a table's cells that none loses."""
@@ -30,6 +33,7 @@ def report_text(report: MemoryReport) -> str:
     parts = [_summary(report)]
     if report.values:
         parts += [_by_kind(report), _by_layer(report), _largest(report), _at_peak(report)]
+        parts += [part for part in (_removals(report), _critical_path(report)) if part]
     return "\n\n".join(parts)
 
 
@@ -187,3 +191,43 @@ def _alike(values: Iterable[ValueReport]) -> list[list[ValueReport]]:
     for v in values:
         groups.setdefault((_numbers_out(v.scope), v.name, v.kind, v.source, _numbers_out(v.why)), []).append(v)
     return sorted(groups.values(), key=lambda group: -sum(v.bytes for v in group))
+
+
+def _removals(report: MemoryReport) -> str:
+    """Without which values the peak would be lower."""
+    rows = [["peak", "less", "again", "value", "layer", "line"]]
+    peak = max(report.live_bytes, default=0)
+    telling = [r for r in report.removals if (peak - r.peak_bytes) > _LEAST_CUT * peak]
+    for removal in (telling or report.removals)[:_REMOVALS]:
+        values = [report.values[i] for i in removal.values]
+        times = f" ×{len(values)}" if len(values) > 1 else ""
+        again = removal.recompute_nanoseconds
+        cells = [
+            human(removal.peak_bytes),
+            human(peak - removal.peak_bytes),
+            "" if again is None else human_time(again),
+        ]
+        rows.append([*cells, values[0].name + times, _starred(v.scope for v in values), values[0].source])
+    if len(rows) == 1:
+        return ""
+    title = f"the peak of {human(peak)} would be lower without one of these; and the time to compute them again:"
+    return _table(wrapped(title), rows, frozenset({0, 1, 2}), (4, 5))
+
+
+def _critical_path(report: MemoryReport) -> str:
+    """The longest chain of units, and what of it takes longest."""
+    from .critical_path import longest_units
+
+    path = report.critical_path
+    if not path.units:
+        return ""
+    rows = [["time", "share", "unit", "layer", "line"]]
+    for units, time in longest_units(report)[:_REMOVALS]:
+        times = f" ×{len(units)}" if len(units) > 1 else ""
+        place = [f"{units[0].name}{times} ({units[0].role})", _starred(u.scope for u in units), units[0].source]
+        rows.append([human_time(time), f"{time / path.nanoseconds:.0%}", *place])
+    title = (
+        f"the critical path is {human_time(path.nanoseconds)} of {human_time(path.all_nanoseconds)} predicted on one "
+        f"core, in {len(path.units)} of {len(report.units)} units; most of it:"
+    )
+    return _table(wrapped(title), rows, frozenset({0, 1}), (3, 4))

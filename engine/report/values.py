@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from ...ir import Graph, Node, Value, node_flops
 from ...passes.graph.cache_lines import round_to_line
 from ...passes.graph.scan import Scan
+from ...passes.kernels.cost import node_nanoseconds
 from ...passes.memory.plan import Plan
 from ...passes.remat.frontier import Choice
 from ...passes.tiling.parallel_loops import parallel_iterations, run_concurrently
@@ -97,16 +98,25 @@ def _phase_length(plan: Plan, phase: Sequence[Node]) -> int:
 
 
 class _Opener:
-    """Opens a plan that lies at each of `offsets` in the arena, one for every lane, and runs `times` times."""
+    """Opens a plan that lies at each of `offsets` in the arena, one for every lane, and runs `times` times: that of the
+    iterations of `loop`, a number of the report's loops, if any.
+    """
 
     def __init__(
-        self, opened: OpenedPlan, plan: Plan, offsets: Sequence[int], times: int, reasons: Reasons
+        self,
+        opened: OpenedPlan,
+        plan: Plan,
+        offsets: Sequence[int],
+        times: int,
+        reasons: Reasons,
+        loop: int | None = None,
     ) -> None:
         self.reasons = reasons
         self.opened = opened
         self.plan = plan
         self.offsets = offsets
         self.times = times
+        self.loop = loop
         self.number: dict[Node, int] = {}
         self.begins: list[int] = []
         self.ends: list[int] = []
@@ -139,7 +149,10 @@ class _Opener:
         self.number[unit] = len(self.opened.units)
         flops = self.times * node_flops(unit) if body is None else 0
         place = (origin.scope, origin.source, origin.role, phase)
-        self.opened.units.append(UnitReport(unit_name(unit), *place, flops, _counted(unit), self.times))
+        made = dict.fromkeys(self.plan.views[value].base.node for value in unit.inputs)
+        reads = tuple(sorted(self.number[node] for node in made if node in self.number and node is not unit))
+        runs = (self.times, self.times * node_nanoseconds(unit), self.loop, reads)
+        self.opened.units.append(UnitReport(unit_name(unit), *place, flops, _counted(unit), *runs))
         if body is None:
             return
         length: int = unit.attrs["length"]
@@ -149,8 +162,10 @@ class _Opener:
         offsets = [offset + begin + lane * step for offset in self.offsets for lane in range(apart)]
         end = phase + _length(body)
         turns = "in_turn" in unit.attrs
-        self.opened.loops.append(LoopReport(phase, end, length, apart, origin.scope, origin.source, turns))
-        _Opener(self.opened, body, offsets, self.times * length, self.reasons).run(phase)
+        loop = len(self.opened.loops)
+        number = self.number[unit]
+        self.opened.loops.append(LoopReport(phase, end, length, apart, origin.scope, origin.source, turns, number))
+        _Opener(self.opened, body, offsets, self.times * length, self.reasons, loop).run(phase)
 
     def _scratch(self, unit: Node, nbytes: int, birth: int, death: int, offset: int, block: int) -> None:
         origin, number = unit.origin, self.number[unit]

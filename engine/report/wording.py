@@ -28,3 +28,12 @@ def human_flops(flops: float) -> str:
             return f"{flops:.4g} {unit}"
         flops /= 1000
     return f"{flops:.4g} PFLOP"
+
+
+def human_time(nanoseconds: float) -> str:
+    """A time for people."""
+    for unit in ("ns", "µs", "ms"):
+        if nanoseconds < 1000:
+            return f"{nanoseconds:.3g} {unit}"
+        nanoseconds /= 1000
+    return f"{nanoseconds:.2f} s"

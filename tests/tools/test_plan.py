@@ -48,7 +48,7 @@ def planned(name: str) -> MemoryReport:
 
 def without_lines(text: str) -> str:
     """What a step does by itself is told by the line that plans it, and by none where a command does."""
-    return re.sub(r" +(\S+\.py:\d+ *)?", " ", text)
+    return re.sub(r" +\n", "\n", re.sub(r" +(\S+\.py:\d+ *)?", " ", text))
 
 
 def test_the_report_is_printed(recipes: Path, capsys: pytest.CaptureFixture[str]):

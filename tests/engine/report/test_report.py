@@ -295,9 +295,15 @@ def test_the_schema_stays():
     fields = json.loads(report().to_json())
     figures = ("parameter_bytes", "state_bytes", "constant_bytes", "arena_bytes", "lower_bound_bytes")
     figures += ("no_recompute_arena_bytes", "flops", "recompute_flops", "budget_bytes", "slowdown", "phases", "threads")
-    assert fields.keys() == {"schema", "total_bytes", "held", "units", "loops", "values", *figures}
+    lists = ("held", "units", "loops", "values")
+    assert fields.keys() == {"schema", "total_bytes", *lists, *figures, "critical_path", "removals"}
+    assert fields["critical_path"].keys() == {"units", "nanoseconds", "all_nanoseconds"}
+    assert fields["removals"][0].keys() == {"values", "bytes", "peak_bytes", "recompute_nanoseconds"}
     assert fields["held"][0].keys() == {"name", "kind", "bytes"}
-    assert fields["units"][0].keys() == {"name", "scope", "source", "role", "phase", "flops", "ops", "times"}
+    assert fields["units"][0].keys() == {
+        *("name", "scope", "source", "role", "phase", "flops", "ops", "times"),
+        *("nanoseconds", "loop", "reads"),
+    }
     assert fields["values"][0].keys() == {
         *("name", "scope", "source", "bytes", "birth", "death", "offset", "status", "why"),
         *("kind", "type", "block", "made_by", "read_by"),
@@ -418,7 +424,9 @@ def test_text_says_all_that_there_is_to_say():
 
 def table_of_the_peak(text: str) -> tuple[list[str], list[str]]:
     """The rows of the values that live at the peak, and the reason below each."""
-    lines = [line for line in text.partition(" why:\n")[2].splitlines()[1:] if "smaller" not in line]
+    lines = [
+        line for line in text.partition(" why:\n")[2].partition("\n\n")[0].splitlines()[1:] if "smaller" not in line
+    ]
     indent = max(len(line) - len(line.lstrip()) for line in lines)
     whys: list[str] = []
     for before, line in pairwise(lines):
