@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ...ir import OPS, Builder, Graph, Node, Value
-from ...ir.ops import elementwise as ew
-from ...ir.ops import indexing
-from ...ir.types import INT64
+from ...ir import Graph, Node, Value
 from ..graph.rewrite import Pass
-from ..graph.scan import emit_scan
 from .batch import is_cheap, is_narrow, merged_sums, own_tile
-from .tiled_axis import Axis, LoopBody, Untileable, all_operands, follow_all, in_tiles, joined
+from .tiled_axis import Axis, Untileable, all_operands, follow_all
+from .tiled_loop import TilePhase, with_phases
 
 
 @dataclass(frozen=True)
@@ -42,7 +38,10 @@ class Accumulate(Pass):
         if own is not None and own[0] * self.parts <= own[1]:
             return graph
         phases = _phases(graph, batch, self.parts)
-        return _Emitter(phases).run() if phases.crossing or phases.last else graph
+        if not phases.crossing and not phases.last:
+            return graph
+        cut = (self.parts, 1)
+        return with_phases(graph, phases.axes, _tile_phases(phases), cut, lambda v: not phases.phase.get(v, 0))
 
 
 @dataclass
@@ -151,90 +150,37 @@ def _cheap_ancestors(phases: _Phases, values: Sequence[Value]) -> set[Node]:
     return found
 
 
-class _Emitter:
-    """Writes the step anew: what is free of the batch, the first loop, what is made of its sums, the next loop, ..."""
+def _tile_phases(phases: _Phases) -> list[TilePhase]:
+    """What runs whole before each loop, and what runs in it."""
+    graph = phases.graph
+    totals = merged_sums(graph, phases.crossing, phases.whole, lambda v: phases.phase.get(v, 0))
+    found = [TilePhase([]) for _ in range(phases.last + 1)]
+    there = {v for node in phases.before for v in node.outputs}
+    read = {v for node in phases.whole for v in node.inputs} | set(graph.outputs)
+    for node in graph.nodes:
+        if node in phases.whole:
+            found[0 if node in phases.before else phases.of(node.outputs)].whole.append(node)
+        elif node in phases.crossing:
+            found[phases.of(node.outputs) - 1].sums[node] = totals[node]
+        if node in phases.looped:
+            for value in node.outputs:
+                if value in read and value not in there:
+                    found[phases.phase.get(value, 0)].leaving.append(value)
+    left: set[Value] = set()
+    for phase in found:
+        phase.nodes = _needed(phases, phase, left)
+        left.update(phase.leaving)
+    return found
 
-    def __init__(self, phases: _Phases) -> None:
-        self.phases = phases
-        self.b = Builder()
-        self.new: dict[Value, Value] = {}
-        graph = phases.graph
-        self.totals = merged_sums(graph, phases.crossing, phases.whole, lambda v: phases.phase.get(v, 0))
-        self.whole_at: dict[int, list[Node]] = defaultdict(list)
-        self.sums_at: dict[int, list[Node]] = defaultdict(list)
-        for node in graph.nodes:
-            if node in phases.whole:
-                self.whole_at[0 if node in phases.before else phases.of(node.outputs)].append(node)
-            elif node in phases.crossing:
-                self.sums_at[phases.of(node.outputs) - 1].append(node)
-        self.leaving_at = self._leaving()
 
-    def _leaving(self) -> dict[int, list[Value]]:
-        """Aligned values that are read outside of the loops, by the loop that makes them."""
-        phases = self.phases
-        there = {v for node in phases.before for v in node.outputs}
-        read = {v for node in phases.whole for v in node.inputs} | set(phases.graph.outputs)
-        result: dict[int, list[Value]] = defaultdict(list)
-        for node in phases.graph.nodes:
-            if node in phases.looped:
-                for value in node.outputs:
-                    if value in read and value not in there:
-                        result[phases.phase.get(value, 0)].append(value)
-        return result
-
-    def run(self) -> Graph:
-        graph, b = self.phases.graph, self.b
-        self.new = {v: b.input(v.type, v.name) for v in graph.inputs}
-        left: set[Value] = set()
-        for phase in range(self.phases.last + 1):
-            for node in self.whole_at[phase]:
-                # What adds up sums that a loop adds up has no parts to read.
-                if self.new.keys() >= set(node.inputs):
-                    copied = b.copy(node, [self.new[v] for v in node.inputs])
-                    self.new.update(zip(node.outputs, copied.outputs))
-            sums, leaving = self.sums_at[phase], self.leaving_at[phase]
-            if sums or leaving:
-                self.emit_loop(sums, leaving, left)
-                left.update(leaving)
-        return b.graph([self.new[v] for v in graph.outputs], graph.aliases, graph.output_names)
-
-    def needed(self, sums: Sequence[Node], leaving: Sequence[Value], left: set[Value]) -> set[Node]:
-        """The aligned nodes of a loop; what has left an earlier one is read as it is."""
-        found: set[Node] = set()
-        stack = [v for node in sums for v in node.inputs] + list(leaving)
-        while stack:
-            value = stack.pop()
-            node = value.node
-            if node is not None and node in self.phases.looped and node not in found and value not in left:
-                found.add(node)
-                stack += node.inputs
-        return found
-
-    def emit_loop(self, sums: Sequence[Node], leaving: Sequence[Value], left: set[Value]) -> None:
-        phases, b = self.phases, self.b
-        loop = LoopBody(phases.axes, phases.parts, 1, lambda v: not phases.phase.get(v, 0))
-        inside = self.needed(sums, leaving, left)
-        adding = set(sums)
-        for node in phases.graph.nodes:
-            if node in inside:
-                loop.compute(node)
-            elif node in adding:
-                loop.add(node, self.totals[node])
-        body = loop.graph(leaving)
-        last = phases.graph.outputs[-1].node
-        b.origin = last.origin if last is not None else b.origin
-        consts = [self.new[v] for _, v in loop.consts]
-        zeros = [b.full(0, v.type) for v in loop.sums]
-        slices = [in_tiles(b, self.new[v], place, (phases.parts,)) for _, v, place in loop.slices]
-        if loop.number is not None:
-            slices.append(b.emit(OPS["iota"], shape=(phases.parts,), axis=0, dtype=INT64))
-        results = emit_scan(b, body, consts, zeros, slices, phases.parts).outputs
-        self.new.update(zip(loop.sums, results))
-        for node in sums:
-            if node.op is indexing.scatter_add:
-                # Its parts were added to zeros.
-                total = self.totals[node]
-                with b.at(node.origin):
-                    self.new[total] = ew.add(b, self.new[node.inputs[0]], self.new[total])
-        for value, stacked in zip(leaving, results[len(zeros) :]):
-            self.new[value] = joined(b, stacked, phases.axes[value])
+def _needed(phases: _Phases, phase: TilePhase, left: set[Value]) -> set[Node]:
+    """The aligned nodes of a loop; what has left an earlier one is read as it is."""
+    found: set[Node] = set()
+    stack = [v for node in phase.sums for v in node.inputs] + phase.leaving
+    while stack:
+        value = stack.pop()
+        node = value.node
+        if node is not None and node in phases.looped and node not in found and value not in left:
+            found.add(node)
+            stack += node.inputs
+    return found

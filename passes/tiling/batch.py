@@ -7,17 +7,15 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from ...ir import OPS, ArrayType, Builder, Graph, Node, Value
-from ...ir.ops import contraction, indexing
+from ...ir import Graph, Node, Value
+from ...ir.ops import contraction
 from ...ir.ops import elementwise as ew
-from ...ir.ops.movement import slice_along
-from ...ir.types import INT64
 from ..graph.rewrite import Pass
-from ..graph.scan import emit_scan, step_type
 from ..graph.views import base_of
 from ..kernels.cost import work
 from .tile_cost import sharing_loss, tile_overhead
-from .tiled_axis import Axis, LoopBody, Untileable, follow_all, in_tiles, joined
+from .tiled_axis import Axis, Untileable, follow_all
+from .tiled_loop import TilePhase, with_phases
 
 _OVERHEAD = 0.125
 """What tiles add to the time of the products and convolutions is at most this part of it."""
@@ -57,7 +55,8 @@ class TileBatch(Pass):
             try:
                 parts = _classify(graph, batch)
                 tile, lanes = (self.entries, 1) if self.entries else _tile_and_lanes(parts)
-                return graph if tile == 0 else _Emitter(parts, tile, lanes).run()
+                cut = (parts.length, tile)
+                return with_phases(graph, parts.axes, parts.phases(), cut, parallel=lanes) if tile else graph
             except Untileable:
                 continue
         return graph
@@ -101,6 +100,18 @@ class _Parts:
     def totals(self) -> dict[Node, Value]:
         """For each node that sums over the batch the value that its sum becomes."""
         return merged_sums(self.graph, self.crossing, self.after)
+
+    def phases(self) -> list[TilePhase]:
+        """What runs before the loop and in it, and what comes after."""
+        graph, inside = self.graph, (self.looped | self.crossing) - self.before
+        read = {v for node in graph.nodes if node not in inside for v in node.inputs} | set(graph.outputs)
+        leaving = [v for n in graph.nodes if n in inside and n in self.looped for v in n.outputs if v in read]
+        whole = [node for node in graph.nodes if node not in inside and node not in self.after]
+        sums = {node: self.totals[node] for node in graph.nodes if node in self.crossing}
+        return [
+            TilePhase(whole, self.looped, sums, leaving),
+            TilePhase([node for node in graph.nodes if node in self.after]),
+        ]
 
     @property
     def sum_bytes(self) -> int:
@@ -278,105 +289,3 @@ def _held_bytes(parts: _Parts) -> int:
                 kept[base] = base.type.nbytes
     units = (v for n in parts.looped if n.op.family in _UNITS for v in n.outputs)
     return sum(kept.values()) + 2 * max((v.type.nbytes for v in units), default=0)
-
-
-# ---- the new graph
-
-
-class _Emitter:
-    """Writes the step anew: what is free, the loop, what comes after."""
-
-    def __init__(self, parts: _Parts, tile: int, lanes: int) -> None:
-        self.parts = parts
-        self.tile = tile
-        self.lanes = lanes
-        self.tiles = parts.length // tile
-        self.b = Builder()
-        self.new: dict[Value, Value] = {}
-        self.loop = LoopBody(parts.axes, parts.length, tile, lambda value: True)
-
-    def run(self) -> Graph:
-        graph, parts, b = self.parts.graph, self.parts, self.b
-        self.new = {v: b.input(v.type, v.name) for v in graph.inputs}
-        inside = (parts.looped | parts.crossing) - parts.before
-        for node in graph.nodes:
-            if node not in inside and node not in parts.after:
-                self.keep(node)
-        for node in graph.nodes:
-            if node in parts.looped:
-                self.loop.compute(node)
-            elif node in parts.crossing:
-                self.loop.add(node, parts.totals[node])
-        self.emit_loop(self.leaving(inside))
-        for node in graph.nodes:
-            # What adds up sums that the loop adds up has no parts to read.
-            if node in parts.after and self.new.keys() >= set(node.inputs):
-                self.keep(node)
-        return b.graph([self.new[v] for v in graph.outputs], graph.aliases, graph.output_names)
-
-    def keep(self, node: Node) -> None:
-        copied = self.b.copy(node, [self.new[v] for v in node.inputs])
-        self.new.update(zip(node.outputs, copied.outputs))
-
-    def leaving(self, inside: set[Node]) -> list[Value]:
-        """Aligned values that are read outside of the loop."""
-        read = {v for node in self.parts.graph.nodes if node not in inside for v in node.inputs}
-        read.update(self.parts.graph.outputs)
-        looped = self.parts.looped & inside
-        return [v for n in self.parts.graph.nodes if n in looped for v in n.outputs if v in read]
-
-    def emit_loop(self, leaving: list[Value]) -> None:
-        b, loop = self.b, self.loop
-        sums = list(loop.sums)
-        body = loop.graph(leaving)
-        b.origin = self.parts.graph.outputs[-1].node.origin if self.parts.graph.outputs[-1].node else b.origin
-        consts = [self.new[v] for _, v in loop.consts]
-        sequences = [in_tiles(b, self.new[v], place, self.in_lanes) for _, v, place in loop.slices]
-        if loop.number is not None:
-            iota = b.emit(OPS["iota"], shape=(self.tiles,), axis=0, dtype=INT64)
-            sequences.append(iota if self.lanes == 1 else b.emit(OPS["reshape"], iota, shape=self.in_lanes))
-        if self.lanes == 1:
-            results = self.turns(b, body, consts, [v.type for v in sums], sequences)
-        else:
-            lane = Builder(b.origin)
-            given = [lane.input(v.type) for v in consts]
-            parts = [lane.input(step_type(v)) for v in sequences]
-            inner = lane.graph(self.turns(lane, body, given, [v.type for v in sums], parts))
-            results = emit_scan(b, inner, consts, [], sequences, self.lanes).outputs
-        for value, result in zip(sums, results):
-            b.origin = value.node.origin if value.node is not None else b.origin
-            self.new[value] = self.total(value, result)
-        for value, stacked in zip(leaving, results[len(sums) :]):
-            self.new[value] = self.joined(stacked, value)
-
-    @property
-    def in_lanes(self) -> tuple[int, ...]:
-        """The tiles as (lanes, turns), or (turns,) where there is but one lane."""
-        return (self.tiles,) if self.lanes == 1 else (self.lanes, self.tiles // self.lanes)
-
-    def turns(
-        self, b: Builder, body: Graph, consts: list[Value], sums: list[ArrayType], sequences: list[Value]
-    ) -> Sequence[Value]:
-        """The results of a lane's loop over its tiles."""
-        zeros = [b.full(0, t) for t in sums]
-        return emit_scan(b, body, consts, zeros, sequences, self.in_lanes[-1]).outputs
-
-    def total(self, value: Value, stacked: Value) -> Value:
-        """The sum of what the lanes have, one after the other."""
-        b, shape = self.b, value.type.shape
-        result = stacked if self.lanes == 1 else None
-        for i in range(self.lanes if self.lanes > 1 else 0):
-            one = b.emit(OPS["slice"], stacked, **slice_along(stacked.type.shape, 0, i, i + 1))
-            one = b.emit(OPS["reshape"], one, shape=shape)
-            result = one if result is None else ew.add(b, result, one)
-        assert result is not None
-        for node, total in self.parts.totals.items():
-            if total is value and node.op is indexing.scatter_add:
-                result = ew.add(b, self.new[node.inputs[0]], result)
-        return result
-
-    def joined(self, stacked: Value, value: Value) -> Value:
-        """(lanes, turns, ...) with a tile at the batch axis, as the whole value."""
-        place = self.parts.axes[value]
-        flat = self.b.emit(OPS["reshape"], stacked, shape=(self.tiles, *self.loop.shape(value.type.shape, place)))
-        return joined(self.b, flat, place)

@@ -1,16 +1,19 @@
-"""Nodes of a graph as a loop over the rows of their values: the graph with a `scan` in their place."""
+"""Tiled loops: nodes of a graph, or the whole graph in phases, as a `scan` over tiles of an axis of their values."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 
 from ...ir import OPS, Builder, Graph, Node, Value
+from ...ir.ops import elementwise as ew
 from ...ir.ops import indexing
 from ...ir.ops.movement import slice_along
 from ...ir.types import INT64
 from ..graph.dead_code import without_dead_code
-from ..graph.scan import Scan, emit_scan
+from ..graph.scan import Scan, emit_scan, step_type
 from ..graph.topological_order import topological_order
 from .tiled_axis import Axis, LoopBody, in_tiles, joined
 
@@ -184,16 +187,11 @@ class _Unit:
 
     def emit_loop(self, made: _Made, sums: list[Value], leaving: list[Value]) -> tuple[list[Value], list[Value]]:
         """The `scan` over the whole tiles: the sums, and what is leaving."""
-        b, body, rows = made.b, self.body, self.tiles * self.loop.tile
-        slices = ((made.rows(v, place, 0, rows), place) for _, v, place in body.slices)
-        sequences = [in_tiles(b, x, place, (self.tiles,)) for x, place in slices]
-        if body.number is not None:
-            sequences.append(made.number(self.tiles))
+        body, rows = self.body, self.tiles * self.loop.tile
+        slices = [made.rows(v, place, 0, rows) for _, v, place in body.slices]
         consts = [made.new[v] for _, v in body.consts]
-        loop = emit_scan(b, body.graph(leaving), consts, sums, sequences, self.tiles, self.loop.reverse)
-        results = loop.outputs
-        stacks = zip(leaving, results[len(sums) :])
-        return list(results[: len(sums)]), [joined(b, stacked, self.axes[v]) for v, stacked in stacks]
+        number = made.number(self.tiles) if body.number is not None else None
+        return emit_tiles(made.b, body, leaving, consts, sums, slices, number, (self.tiles,), self.loop.reverse)
 
     def emit_left(self, made: _Made, sums: list[Value], leaving: list[Value]) -> tuple[list[Value], list[Value]]:
         """The rows that are left over: the sums, and what is leaving."""
@@ -204,3 +202,106 @@ class _Unit:
         slices = [made.rows(v, place, first, loop.length) for _, v, place in body.slices]
         results = made.b.inline(body.graph(leaving), [*consts, *sums, *slices])
         return list(results[: len(sums)]), list(results[len(sums) :])
+
+
+# ---- loops over tiles of a whole graph
+
+
+@dataclass
+class TilePhase:
+    """What runs `whole`, in order, and then what runs in a loop over tiles: `nodes` whose values have the axis, nodes
+    of `sums` over it, each with the value of the graph that its sum becomes, a sum of several perhaps. Values that are
+    `leaving` are read outside. Without `nodes` and `sums` there is no loop.
+    """
+
+    whole: list[Node]
+    nodes: set[Node] = field(default_factory=set["Node"])
+    sums: dict[Node, Value] = field(default_factory=dict["Node", "Value"])
+    leaving: list[Value] = field(default_factory=list["Value"])
+
+
+def with_phases(
+    graph: Graph,
+    axes: Mapping[Value, Axis],
+    phases: Sequence[TilePhase],
+    cut: tuple[int, int],
+    remade: Callable[[Value], bool] = lambda value: True,
+    parallel: int = 1,
+) -> Graph:
+    """The graph as `phases`, one after the other. `cut` has the entries of the axis and those of a tile. The tiles are
+    shared by so many `parallel` iterations, each with sums of its own, which are added at the end, in their order.
+    """
+    b = Builder()
+    new = {v: b.input(v.type, v.name) for v in graph.inputs}
+    last = graph.outputs[-1].node
+    for phase in phases:
+        for node in phase.whole:
+            # What adds up sums that a loop adds up has no parts to read.
+            if new.keys() >= set(node.inputs):
+                new.update(zip(node.outputs, b.copy(node, [new[v] for v in node.inputs]).outputs))
+        if not phase.sums and not phase.leaving:
+            continue
+        body = LoopBody(axes, *cut, remade)
+        for node in graph.nodes:
+            if node in phase.nodes:
+                body.compute(node)
+            elif node in phase.sums:
+                body.add(node, phase.sums[node])
+        b.origin = last.origin if last is not None else b.origin
+        tiles = cut[0] // cut[1]
+        consts, slices = [new[v] for _, v in body.consts], [new[v] for _, v, _ in body.slices]
+        number = b.emit(OPS["iota"], shape=(tiles,), axis=0, dtype=INT64) if body.number is not None else None
+        counts = (tiles,) if parallel == 1 else (parallel, tiles // parallel)
+        sums, left = emit_tiles(b, body, phase.leaving, consts, None, slices, number, counts)
+        new.update(zip((*body.sums, *phase.leaving), (*sums, *left)))
+        for node, total in phase.sums.items():
+            if node.op is indexing.scatter_add:
+                # The parts were added to zeros.
+                with b.at(node.origin):
+                    new[total] = ew.add(b, new[node.inputs[0]], new[total])
+    return b.graph([new[v] for v in graph.outputs], graph.aliases, graph.output_names)
+
+
+# ---- the scan
+
+
+def emit_tiles(
+    b: Builder,
+    body: LoopBody,
+    leaving: Sequence[Value],
+    consts: Sequence[Value],
+    starts: Sequence[Value] | None,
+    slices: Sequence[Value],
+    number: Value | None,
+    counts: tuple[int, ...],
+    reverse: bool = False,
+) -> tuple[list[Value], list[Value]]:
+    """Append the loop of a body over its tiles: `counts` are how many, or (parallel iterations, tiles of each). What
+    the body reads is given whole; sums begin as `starts`, or as zeros. Returns the sums, and what is `leaving`, whole.
+    """
+    step, types = body.graph(leaving), [v.type for v in body.sums]
+    xs = [in_tiles(b, x, place, counts) for x, (_, _, place) in zip(slices, body.slices)]
+    if number is not None:
+        xs.append(number if len(counts) == 1 else b.emit(OPS["reshape"], number, shape=counts))
+    if len(counts) == 1:
+        starts = [b.full(0, t) for t in types] if starts is None else starts
+        results = emit_scan(b, step, consts, starts, xs, counts[0], reverse).outputs
+    else:
+        outer = Builder(b.origin)
+        given, parts = [outer.input(v.type) for v in consts], [outer.input(step_type(v)) for v in xs]
+        inner = emit_scan(outer, step, given, [outer.full(0, t) for t in types], parts, counts[1])
+        results = emit_scan(b, outer.graph(inner.outputs), consts, [], xs, counts[0]).outputs
+    sums = list(results[: len(types)])
+    stacks = list(results[len(types) :])
+    if len(counts) > 1:
+        sums = [_added(b, total, of) for total, of in zip(sums, body.sums)]
+        stacks = [b.emit(OPS["reshape"], y, shape=(math.prod(counts), *y.type.shape[2:])) for y in stacks]
+    return sums, [joined(b, y, body.axes[v]) for v, y in zip(leaving, stacks)]
+
+
+def _added(b: Builder, stack: Value, of: Value) -> Value:
+    """What parallel iterations have summed up, added one after the other."""
+    shape = stack.type.shape
+    with b.at(of.node.origin if of.node is not None else b.origin):
+        parts = (b.emit(OPS["slice"], stack, **slice_along(shape, 0, i, i + 1)) for i in range(shape[0]))
+        return reduce(lambda x, y: ew.add(b, x, y), (b.emit(OPS["reshape"], p, shape=shape[1:]) for p in parts))
