@@ -92,7 +92,7 @@ class StepPlanner:
             passes = [*tile_preparation(choice.tile), *scheduling()]
         if choice.planner != "none":
             folder = "" if choice.variant == DEFAULT.name else f"variants/{choice.variant}"
-            write_dump(f"{len(passes) + 1:02}_recompute.txt", str(choice.plan.graph), folder)
+            write_dump(f"{len(passes) + 1:02}_recompute.txt", [choice.plan.graph], folder)
         dump_chosen(choice, passes)
 
 
@@ -157,14 +157,14 @@ def dump_chosen(choice: Choice, passes: Sequence[Pass]) -> None:
     """Write the graph that a choice runs to `chosen.txt` in `GRADLOOM_DUMP`, below the passes that it went through and
     what chose it.
     """
-    lines = [
+    parts = [
         f"# planner: {planner_words(choice.planner)}",
         f"# variant: {variant_words(choice.variant)}",
         f"# arena: {choice.plan.arena_bytes:,} bytes, {choice.slowdown:.1%} more time predicted than without a budget",
         f"# passes: {', '.join(map(_told, passes))}",
-        str(choice.plan.graph),
+        choice.plan.graph,
     ]
-    write_dump("chosen.txt", "\n".join(lines))
+    write_dump("chosen.txt", parts)
 
 
 def _told(step: Pass) -> str:

@@ -148,18 +148,20 @@ class Stages:
 
 
 def _stage(graph: Graph, name: str, folder: str) -> None:
-    write_dump(f"{name}.txt", str(graph), folder)
+    write_dump(f"{name}.txt", [graph], folder)
     if os.environ.get("GRADLOOM_VERIFY", "") not in ("", "0"):
         verify(graph, after=name)
 
 
-def write_dump(name: str, text: str, folder: str = "") -> None:
-    """Write a file to `GRADLOOM_DUMP`, or a folder in it; nothing where it is not set."""
+def write_dump(name: str, parts: Sequence[object], folder: str = "") -> None:
+    """Write the text of some parts to a file in `GRADLOOM_DUMP`, or a folder in it. Where it is not set no part is
+    printed: a graph takes as long as several passes.
+    """
     root = os.environ.get("GRADLOOM_DUMP")
     if root:
         path = Path(root) / folder
         path.mkdir(parents=True, exist_ok=True)
-        (path / name).write_text(text + "\n")
+        (path / name).write_text("\n".join(map(str, parts)) + "\n")
 
 
 def plan_graph(graph: Graph, threads: int = 1, outputs_in_arena: bool = False) -> Plan:
