@@ -13,7 +13,8 @@ import numpy as np
 from ...ir import ArrayType, DType
 from ..tracing.numbers import as_rate, as_real
 from ..tracing.tracer import located
-from .schedules import Schedule, momentum_of, rate
+from .schedules import Schedule, rate
+from .schedules.combined import momentum_of
 
 Scalars = Mapping[str, Any]
 
@@ -128,7 +129,8 @@ class Optimizer(ABC):
     @property
     def momentum_schedule(self) -> Callable[[Any], Any] | None:
         """The momentum by the number of steps done, where the schedule of the learning rate says it; else `None`."""
-        return momentum_of(self.lr)
+        own = getattr(self, "betas", (0.0,))[0]
+        return momentum_of(self.lr, getattr(self, "momentum", own))
 
     def check(self, **limits: Within) -> None:
         """Make hyper-parameters Python's numbers. Raises `ValueError` for one outside its range, for a learning rate

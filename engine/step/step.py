@@ -23,6 +23,7 @@ from ..compile.programs import Programs, tell_of_shapes
 from ..nn import Module
 from ..nn.settings import changes, difference, model_settings
 from ..optim import Optimizer
+from ..optim.schedules import plateau, rate
 from ..report.schema import MemoryReport
 from ..report.wording import listed
 from ..saving.checkpoint_file import CheckpointError, CheckpointReader, check_names, open_checkpoint, save_arrays
@@ -180,7 +181,7 @@ class Step:
                     self._check_settings()
                 signature = self._signatures.get(key) or self._new_signature(arrays)
                 if self._scheduled and self._rate_set is None:
-                    self._lr[()] = self._optimizer.learning_rate(int(self._steps))
+                    self._lr[()] = self._own_rate()
                 signature.executable.run(arrays, first_input=signature.first)
                 loss = signature.loss[()]
                 if signature.traced.metrics_tree is None:
@@ -280,17 +281,28 @@ class Step:
 
     @property
     def learning_rate(self) -> float:
-        """The learning rate of the next update. Setting it holds from then on, in place of any schedule."""
-        return self._optimizer.learning_rate(self.steps) if self._rate_set is None else self._rate_set
+        """The learning rate of the next update. Setting it holds from then on, in place of any schedule; setting it to
+        `None` goes back to the optimizer's own rate or schedule, at the step where training stands.
+        """
+        return self._own_rate() if self._rate_set is None else self._rate_set
+
+    def _own_rate(self) -> float:
+        """The rate of the next update by the optimizer's own number or schedule."""
+        held = self._state.get(plateau.RATE)  # a schedule that follows the loss is state of the step
+        steps = int(self._steps)
+        return self._optimizer.learning_rate(steps) if held is None else rate(float(held), steps)
 
     @learning_rate.setter
-    def learning_rate(self, value: float) -> None:
-        rate = as_rate(value)
-        if rate is None:
-            raise ValueError(f"a learning rate is a number of 0 or more, got {value!r}")
+    def learning_rate(self, value: float | None) -> None:
+        number = None if value is None else as_rate(value)
+        if number is None and value is not None:
+            raise ValueError(
+                f"a learning rate is a number of 0 or more, or None for the optimizer's own, got {value!r}"
+            )
         with self._lock:
-            self._rate_set = rate
-            self._lr[()] = rate
+            # A schedule may raise: before anything changes.
+            self._lr[()] = self._own_rate() if number is None else number
+            self._rate_set = number
 
     def parameters(self) -> dict[str, Array]:
         """A copy of every parameter, by name."""

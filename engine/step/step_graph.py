@@ -18,7 +18,7 @@ from ...passes.graph.reached import reached
 from .. import array_api as xp
 from ..nn import Buffer, Module, Parameter, bind
 from ..nn.registration import arrays_held, torch_name
-from ..optim import Optimizer, StateSpec
+from ..optim import Optimizer, ReduceOnPlateau, StateSpec
 from ..tracing import random
 from ..tracing.batch_parts import in_parts
 from ..tracing.errors import warn
@@ -167,7 +167,7 @@ def trace_step(
             read = [g for g in total.gradients if g is not None]
             bounded = iter(clipped(read, clip_norm, clip_value))
             gradients = [None if g is None else next(bounded) for g in total.gradients]
-            new_parameters, new_state = trainer.update(trace, inputs, gradients)
+            new_parameters, new_state = trainer.update(trace, inputs, gradients, total.loss)
         outputs = [*new_parameters, *inputs.buffers, *new_state, total.loss, *total.metrics]
         output_names = [*trainer.carried_names, "loss", *(name or "metrics" for name in total.metric_names)]
         graph = trace.graph(outputs, output_names, {i: i for i in range(len(trainer.carried_names))})
@@ -277,6 +277,10 @@ class _StepTracer:
             (f"{kind}.{self.trained[i][0]}", self.specs[i][kind].type, self.specs[i][kind].value) for kind, i in own
         ]
         self.state += [(name, spec.type, spec.value) for name, spec in self.shared.items()]
+        self.plateau = optimizer.lr if isinstance(optimizer.lr, ReduceOnPlateau) else None
+        if self.plateau is not None:
+            scalar = ArrayType((), np.dtype("float64"))
+            self.state += [(name, scalar, value) for name, value in self.plateau.init().items()]
         self.state.append(("step", ArrayType((), np.dtype("int64")), 0.0))
         stored = [*(name for name, _ in self.parameters), *(name for name, _ in self.buffers)]
         self.carried_names = [*stored, *(name for name, _, _ in self.state)]
@@ -311,7 +315,9 @@ class _StepTracer:
         read = [Tracer(trace, g) if value in depending else None for value, g in zip(wrt, gradients)]
         return _Outcome(loss, read, metrics, names, tree)
 
-    def update(self, trace: Trace, inputs: _Inputs, gradients: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    def update(
+        self, trace: Trace, inputs: _Inputs, gradients: Sequence[Any], loss: Tracer
+    ) -> tuple[list[Any], list[Any]]:
         """The new parameters, and the new state with `step`. What the loss does not read (gradient `None`) stays as it
         is, and so does its state: it does not decay either.
         """
@@ -320,6 +326,9 @@ class _StepTracer:
         scalars: dict[DType, Mapping[str, Any]] = {}
         update = Updates(trace, self.optimizer)
         new_state = [*inputs.state[: len(self.places)], *(shared[name] for name in self.shared)]
+        if self.plateau is not None:
+            followed = dict(zip(self.plateau.init(), inputs.state[len(new_state) :]))
+            new_state += self.plateau.advance(loss, followed).values()
         new: dict[Parameter, Any] = {}
         current = {p: value for (_, p), value in zip(self.parameters, inputs.parameters)}
         for i, ((name, parameter), gradient) in enumerate(zip(self.trained, gradients)):

@@ -15,5 +15,5 @@ def resnet() -> Ingredients:
     to nothing over the run.
     """
     model = nn.Sequential(nn.Unflatten(1, (1, 28, 28)), residual_network(1, 16, 32, 64))
-    rate = optim.OneCycle(1e-2, steps=_STEPS)
+    rate = optim.OneCycle(1e-2, steps=_STEPS, cycle_momentum=True)
     return Ingredients(model, loss_and_accuracy, optim.AdamW(rate), batch_of(128, 784))

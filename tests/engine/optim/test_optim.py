@@ -207,7 +207,7 @@ def test_one_cycle_of_any_length_is_torchs(rising, three_phase, anneal_strategy)
 )
 def test_one_cycle_turns_the_momentum_too(make, peer):
     torch = pytest.importorskip("torch")
-    ours = run(make(optim.OneCycle(0.05, 20)), "float64", 20)
+    ours = run(make(optim.OneCycle(0.05, 20, cycle_momentum=True)), "float64", 20)
     cycle = []
 
     def prepared(o, p):
@@ -272,7 +272,7 @@ def test_a_schedule_that_overflows_is_refused_with_its_step():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: optim.OneCycle(0.1, 0), "steps is at least 1 and rising from 0 to 1, got 0"),
+        (lambda: optim.OneCycle(0.1, 0), "steps is at least 1, and whole, got 0"),
         (lambda: optim.SGD(-1), r"SGD: lr is a number of 0 or more or a schedule, got -1"),
         (lambda: optim.SGD(math.nan), "SGD: lr is a number"),
         (lambda: optim.SGD(0.1, momentum=-0.5), "SGD: momentum is 0 or more, got -0.5"),
