@@ -9,7 +9,6 @@ from typing import Protocol, TypeVar
 from .planners.blocks import Blocks
 from .planners.chain import Chain
 from .planners.eviction import evict
-from .planners.exact import MOST_UNITS, cheapest
 from .planners.keep_more import kept_more
 from .planners.segments import Segments
 from .problem import Order, Problem, without_dead_runs
@@ -32,8 +31,6 @@ _WORTH_CHAINS = 0.98
 _BOTH_CHAINS = 100
 # Limits for which repeated blocks are solved, one for so many walks.
 _FEWEST_LIMITS, _MOST_LIMITS, _WALKS_A_LIMIT = 6, 32, 3
-# Limits for which a small problem is solved exactly.
-_EXACT = 4
 # Where so large a part of the time is added, segments are tried as well.
 _DEAR = 0.1
 # Orders that are made to keep more, one for so many walks, and limits up to which they do.
@@ -93,8 +90,6 @@ def candidates(problem: Problem) -> list[Order]:
             break
         found += tried
     found = pareto([*found, *_keeping(problem, pareto(found), walks), *by_blocks])
-    if len(problem.units) <= MOST_UNITS:
-        found = pareto([*found, *_exact(problem, found)])
     return pareto([without_dead_runs(problem, order) for order in found])
 
 
@@ -111,18 +106,6 @@ def _keeping(problem: Problem, orders: Sequence[Order], walks: int) -> list[Orde
         for start in starts
         for order in kept_more(problem, start, [n for n in limits if n >= start.peak])
     ]
-
-
-def _exact(problem: Problem, orders: Sequence[Order]) -> list[Order]:
-    """Orders that take less time than some of `orders`, which go from the fastest to the smallest, or fewer bytes than
-    all.
-    """
-    dear = orders[1:]
-    picked = dear[:: max(-(-len(dear) // (_EXACT - 1)), 1)]
-    found = [cheapest(problem, order.peak, order.cost) for order in picked]
-    if orders[-1].peak > problem.floor():
-        found.append(cheapest(problem, (problem.floor() + orders[-1].peak) // 2))
-    return [order.by("exact") for order in found if order is not None]
 
 
 class _Costed(Protocol):

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import gradloom as gl
 import numpy as np
 import pytest
+from exact_planner import cheapest
 from gradloom import spec, trace, value_and_grad
+from gradloom.engine.step.step_graph import trace_step
 from gradloom.ir import Graph
+from gradloom.passes.budget import StepPlanner
 from gradloom.passes.memory.plan import plan
 from gradloom.passes.pipeline import run_passes
 from gradloom.passes.remat.candidates import candidates
 from gradloom.passes.remat.from_plan import graph_problem
+from gradloom.passes.remat.frontier import Frontier
 from gradloom.passes.remat.planners import blocks as blocks_planner
 from gradloom.passes.remat.planners.blocks import Blocks
 from gradloom.passes.remat.planners.chain import Chain
-from gradloom.passes.remat.planners.exact import cheapest
 from gradloom.passes.remat.problem import Problem, Unit
+from gradloom.passes.variants import variant_plans
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from random_steps import backward_graphs, net_steps, step_graphs
@@ -25,7 +32,7 @@ from same_bits import assert_same_values
 
 from ..test_from_plan import SIZE, chain
 from .test_chain import block_chain, parting_chain, replayed
-from .test_exact import problems
+from .test_exact_planner import problems
 
 # A layer: the times of its units, and the values' bytes. Each unit reads the one before it.
 ATTENTION = ((3.0, 1), (9.0, 1), (1.0, 4), (2.0, 1))
@@ -83,6 +90,21 @@ def test_candidates_are_those_of_blocks_where_these_are_better(monkeypatch: pyte
     others = candidates(problem)
     assert all(min(o.cost for o in found if o.peak <= other.peak) <= other.cost for other in others)
     assert any(min(o.cost for o in found if o.peak <= other.peak) < other.cost for other in others)
+
+
+@pytest.mark.slow
+def test_without_blocks_gpt2_medium_takes_a_point_more_time_within_some_budget(monkeypatch: pytest.MonkeyPatch):
+    zoo = runpy.run_path(str(Path(gl.__file__).parent / "examples/zoo/gpt2_small.py"))
+    planner = StepPlanner(trace_step(*zoo["ingredients"](1024, 16, 24, rows=8)).graph, 2)
+    found = planner.frontier
+    monkeypatch.setattr(Blocks, "orders", lambda *_: [])
+    without = Frontier(planner.base, variant_plans(planner.stages, planner.base, planner.preparation))
+    more: list[float] = []
+    for order in without.orders:
+        fits = next((o for o in found.orders if o.peak <= order.peak), None)
+        if fits is not None:
+            more.append((order.cost - fits.cost) / found.time)
+    assert max(more) > 0.01
 
 
 def test_each_distinct_segment_is_solved_once(monkeypatch: pytest.MonkeyPatch):

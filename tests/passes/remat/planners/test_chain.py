@@ -6,6 +6,7 @@ from itertools import pairwise
 from math import comb
 
 import pytest
+from exact_planner import cheapest
 from gradloom.ir import Graph
 from gradloom.passes.memory.plan import plan
 from gradloom.passes.pipeline import run_passes
@@ -13,7 +14,6 @@ from gradloom.passes.remat.candidates import candidates
 from gradloom.passes.remat.from_plan import graph_problem
 from gradloom.passes.remat.planners.chain import Chain
 from gradloom.passes.remat.planners.eviction import evict
-from gradloom.passes.remat.planners.exact import cheapest
 from gradloom.passes.remat.problem import Problem, Run, Unit
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,7 +21,7 @@ from random_steps import backward_graphs, net_steps, step_graphs
 from same_bits import assert_same_values
 
 from ..test_from_plan import SIZE, chain
-from .test_exact import problems
+from .test_exact_planner import problems
 
 
 def revolve(steps: int, checkpoints: int) -> int:

@@ -18,7 +18,7 @@ from random_steps import backward_graphs, net_steps, step_graphs
 
 from ..test_from_plan import SIZE, chain
 from .test_chain import replayed
-from .test_exact import problems
+from .test_exact_planner import problems
 
 
 @given(problems(), st.floats(0.0, 1.0))

@@ -7,9 +7,9 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from exact_planner import cheapest
 from gradloom.passes.remat.candidates import candidates
 from gradloom.passes.remat.planners.eviction import evict
-from gradloom.passes.remat.planners.exact import cheapest
 from gradloom.passes.remat.problem import Problem, Unit
 from hypothesis import given, settings
 from hypothesis import strategies as st
