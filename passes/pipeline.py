@@ -40,23 +40,23 @@ def pipeline(parts: int = 1) -> list[Pass]:
 
 
 def preparation(parts: int = 1) -> list[Pass]:
-    """The passes that do not ask what the backward reads of the forward."""
+    """The passes before it is decided what to keep for the backward: all variants share the graph that they leave."""
     return [
-        MergeScans(),
+        MergeScans(),  # first, so that every pass below finds one loop, not the forward's and a copy that stacks values
         Simplify(),
-        DistributeScans(),
+        DistributeScans(),  # before any tiles: it makes one product of the products of all steps
         PushSlices(),
-        Simplify(),
+        Simplify(),  # slices that were pushed to one value are one again
         ChannelsLast(),
         SplitConcatConv(),
-        Accumulate(parts),
-        TileBatch(),
+        Accumulate(parts),  # before the tiles, which cut each part again
+        TileBatch(),  # the widest loop first: the three below look inside of its body too
         StripMineScans(),
         TileLogits(),
         TileAttention(),
-        PrepackWeights(),
-        Canonicalize(),
-        OnePassVariance(),
+        PrepackWeights(),  # after the last pass that makes loops, before which weights are packed
+        Canonicalize(),  # from here on the laws hold that fusion and lowering rely on
+        OnePassVariance(),  # needs to know which arrays are contiguous
     ]
 
 
@@ -66,13 +66,13 @@ def scheduling(reach: float | None = None, separate_comparisons: bool = False) -
     """
     prologue = FusePrologue() if reach is None else FusePrologue(reach=reach)
     return [
-        MinCutRemat(reach),
+        MinCutRemat(reach),  # before fusion, which makes what is recomputed a part of the regions that read it
         Fuse(separate_comparisons),
-        FuseMatmulEpilogue(),
-        prologue,
+        FuseMatmulEpilogue(),  # this and the three below take regions in whole, so after fusion
+        prologue,  # before the epilogue, or the first of two convolutions takes the region between them and stores it
         FuseConvEpilogue(),
         FuseConcat(),
-        Schedule(),
+        Schedule(),  # last: it orders the units that are planned
     ]
 
 
