@@ -185,7 +185,7 @@ class _Program:
                 if chosen[run]:
                     again.setdefault(self.actions[i].place, []).extend(self.actions[i].makes)
             for place, makes in again.items():
-                reads, time = problem.again(place, tuple(makes), alive)
+                reads, time = problem.recompute_inputs(place, tuple(makes), alive)
                 runs.append(Run(place, tuple(dict.fromkeys(reads)), tuple(makes), True))
                 cost += time
                 for value in makes:
@@ -201,7 +201,7 @@ def _actions(problem: Problem) -> Iterable[_Action]:
         makes = [unit.makes] if unit.whole else [(v,) for v in unit.makes]
         for values in makes:
             if values and all(problem.deadline[v] and not problem.stays[v] for v in values):
-                reads, cost = problem.again(place, values, gone)
+                reads, cost = problem.recompute_inputs(place, values, gone)
                 yield _Action(
                     place, values, tuple(dict.fromkeys(reads)), cost, problem.scratch(Run(place, reads, values))
                 )

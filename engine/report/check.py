@@ -31,7 +31,7 @@ def check_report(report: MemoryReport, plan: Plan) -> None:
         ("arena_bytes", report.arena_bytes, plan.arena_bytes),
         ("lower_bound_bytes", report.lower_bound_bytes, plan.lower_bound_bytes),
         ("flops", report.flops, sum(map(_flops, nodes))),
-        ("recompute_flops", report.recompute_flops, sum(map(_flops_again, nodes))),
+        ("recompute_flops", report.recompute_flops, sum(map(_recompute_flops, nodes))),
         ("phases", report.phases, opened.phases),
         ("threads", report.threads, plan.threads),
         ("units", len(report.units), opened.units),
@@ -169,9 +169,9 @@ def _flops(node: Node) -> int:
     return node.attrs.get("length", 1) * sum(map(_flops, body.nodes))
 
 
-def _flops_again(node: Node) -> int:
+def _recompute_flops(node: Node) -> int:
     """Operations of what is computed again; of a loop over rows those that are, of all else all."""
     if node.origin.role == "recompute" and not node.op.is_region:
         return _flops(node)
     body = node.attrs.get("body")
-    return node.attrs.get("length", 1) * sum(map(_flops_again, body.nodes)) if isinstance(body, Graph) else 0
+    return node.attrs.get("length", 1) * sum(map(_recompute_flops, body.nodes)) if isinstance(body, Graph) else 0

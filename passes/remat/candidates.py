@@ -1,4 +1,4 @@
-"""Orders of units from the fastest to the smallest: what several planners find, without those that another beats."""
+"""The planners, side by side: orders of units from the fastest to the smallest, without those that another beats."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _DISTANCES = (0.1, 0.6, 0.3, 0.0)
 _MANY_WALKS = 300
 # Nothing is looked for where all bytes are so few times those that are alive in every order.
 _NEAR_FLOOR = 1.001
-# Chains are looked at where less than this part of the bytes has to be there in every order; with stages that run again
-# early only where walks are fewer than so many.
+# Chains are looked at where less than this part of the bytes has to be there in every order; only with stages that are
+# recomputed early where walks are fewer than so many.
 _WORTH_CHAINS = 0.98
 _BOTH_CHAINS = 100
 # Limits for which repeated blocks are solved, one for so many walks.
@@ -94,7 +94,7 @@ def candidates(problem: Problem) -> list[Order]:
 
 
 def _keeping(problem: Problem, orders: Sequence[Order], walks: int) -> list[Order]:
-    """Orders that keep what some of `orders`, the smallest among them, make again, as far as there is room."""
+    """Orders that keep what some of `orders`, the smallest among them, recompute, as far as there is room."""
     most, least = orders[0].peak, orders[-1].peak
     limits = [int(least * (most / max(least, 1)) ** (i / _LIMITS)) for i in range(1, _LIMITS)]
     few = [order for order in orders if len(order.runs) <= _MOST_RUNS * len(problem.units)]

@@ -1,4 +1,4 @@
-"""Recomputing in a scheduled graph: its units as a problem of numbers, and an order of runs as a graph again."""
+"""From a plan to a rematerialization problem, and from an order of runs back to a graph."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from .problem import Problem, Run, Unit
 class GraphProblem(Problem):
     """The units of a planned graph. Values are what lies in the arena, in the order in which it is made.
 
-    A region that is run again makes only what is wanted of it, and begins at those of its own results that are still
-    there.
+    A region recomputes only the values that are wanted of it, from its inputs and from those of its own results that
+    are still there.
     """
 
     graph: Graph = field(kw_only=True)
@@ -32,7 +32,9 @@ class GraphProblem(Problem):
         self._number = {value: i for i, value in enumerate(self.values)}
         self._slices: dict[tuple[tuple[int, ...], tuple[int, ...]], tuple[tuple[int, ...], float]] = {}
 
-    def again(self, place: int, makes: tuple[int, ...], alive: Sequence[bool]) -> tuple[tuple[int, ...], float]:
+    def recompute_inputs(
+        self, place: int, makes: tuple[int, ...], alive: Sequence[bool]
+    ) -> tuple[tuple[int, ...], float]:
         """As of every problem."""
         unit = self.units[place]
         if unit.whole or len(unit.makes) == 1:
@@ -76,13 +78,13 @@ class GraphProblem(Problem):
             inner = {v for n in part for v in n.inputs}
             read = {v for v, of in zip(node.inputs, node.attrs["body"].inputs) if of in inner}
         gone = [False] * len(self.sizes)
-        return sum(v.type.nbytes for v in read), self.again(place, (number,), gone)[1]
+        return sum(v.type.nbytes for v in read), self.recompute_inputs(place, (number,), gone)[1]
 
-    def flops_again(self, runs: Sequence[Run], more: Mapping[Node, int]) -> int:
-        """Operations of the repetitions of an order, and of so many `more` in each iteration of some loops."""
+    def recompute_flops(self, runs: Sequence[Run], more: Mapping[Node, int]) -> int:
+        """Operations that an order recomputes, with so many `more` in each iteration of some loops."""
         total = sum(node.attrs["length"] * flops for node, flops in more.items())
         for run in runs:
-            if not run.again:
+            if not run.is_recompute:
                 continue
             node = self.nodes[run.unit]
             total += node.attrs.get("length", 1) * more.get(node, 0)
@@ -94,8 +96,8 @@ class GraphProblem(Problem):
         return total
 
     def realized(self, runs: Sequence[Run], bodies: Mapping[Node, Graph]) -> Graph:
-        """The graph that runs these units in this order, loops with other bodies where `bodies` has one; what is run
-        again has the role `recompute`.
+        """The graph that runs these units in this order, loops with other bodies where `bodies` has one. What is
+        recomputed has the role `recompute`.
         """
         return _Realizer(self, bodies).graph(runs)
 
@@ -113,12 +115,12 @@ def _upstream(body: Graph, wanted: Sequence[Value], stops: Container[Value]) -> 
 
 
 def recompute_flops(graph: Graph) -> int:
-    """Operations of a fused graph that repeat others, in the bodies of loops too."""
-    return sum(map(_flops_again, graph.nodes))
+    """Operations of a fused graph that recompute, in the bodies of loops too."""
+    return sum(map(_recompute_flops, graph.nodes))
 
 
-def _flops_again(node: Node) -> int:
-    """Operations of a node that repeat others."""
+def _recompute_flops(node: Node) -> int:
+    """Operations of a node that recompute."""
     if node.origin.role == "recompute" and not node.op.is_region:
         return node_flops(node)
     body = node.attrs.get("body")
@@ -143,11 +145,11 @@ def graph_problem(plan: Plan, smallest: int = 64) -> GraphProblem:
             for o, i in _in_place(plan, node).items()
             if node.outputs[o] in number and (base := views[node.inputs[i]].base) in number
         )
-        again = len(makes) == sum(bool(v.type.nbytes) for v in node.outputs) and _may_run_again(node)
+        recomputable = len(makes) == sum(bool(v.type.nbytes) for v in node.outputs) and _may_recompute(node)
         reads = tuple(number[b] for b in bases if b in number)
         whole = not node.op.is_region
         cost = node_nanoseconds(node)
-        units.append(Unit(cost, reads, makes, scratch.get(node, 0), over, again, whole, node.can_trap))
+        units.append(Unit(cost, reads, makes, scratch.get(node, 0), over, recomputable, whole, node.can_trap))
         overwritten.append(min((written.get(b, len(nodes) + 1) for b in bases), default=len(nodes) + 1))
     lasting = frozenset(number[v] for v in graph.outputs if v in number)
     # What is looked up a second time is known to be in range only where the indices are the very same value.
@@ -182,7 +184,7 @@ def _overwriting(plan: Plan, nodes: Sequence[Node]) -> dict[Value, int]:
     return result
 
 
-def _may_run_again(node: Node) -> bool:
+def _may_recompute(node: Node) -> bool:
     body = node.attrs.get("body")
     inner = all_nodes(body) if isinstance(body, Graph) else ()
     if any(n.op.recompute is Recompute.NEVER for n in (node, *inner)):
@@ -209,14 +211,14 @@ class _Realizer:
                 self.current[node.output] = self.b.copy(node, []).output
         for run in runs:
             node = problem.nodes[run.unit]
-            if node.op.is_region and (run.again or len(run.makes) < len(problem.units[run.unit].makes)):
+            if node.op.is_region and (run.is_recompute or len(run.makes) < len(problem.units[run.unit].makes)):
                 self.part(node, run)
                 continue
-            origin = replace(node.origin, role="recompute") if run.again else node.origin
+            origin = replace(node.origin, role="recompute") if run.is_recompute else node.origin
             copied = self.b.copy(node, [self.value(v) for v in node.inputs], origin)
             if node in self.bodies:
                 copied.attrs["body"] = self.bodies[node]
-            if run.again:
+            if run.is_recompute:
                 wanted = [problem.values[v] for v in run.makes]
                 self.current.update((v, copied.outputs[v.index]) for v in wanted)
             else:
@@ -225,7 +227,7 @@ class _Realizer:
         return self.b.graph(outputs, graph.aliases, graph.output_names)
 
     def value(self, value: Value) -> Value:
-        """What stands for `value` now; views are made anew on what their base is now."""
+        """What stands for `value` now; a view is taken of what its base is now."""
         base = base_of(value)
         now = self.current[base]
         if value is base:
@@ -243,7 +245,7 @@ class _Realizer:
         problem = self.problem
         wanted = tuple(problem.values[v].index for v in run.makes)
         there = frozenset(problem.values[v].index for v in run.reads if problem.maker[v] == run.unit)
-        key = node, wanted, there, run.again
+        key = node, wanted, there, run.is_recompute
         if key not in self.slices:
             self.slices[key] = _slice(*key)
         part, sources = self.slices[key]
@@ -251,9 +253,9 @@ class _Realizer:
         self.current.update((node.outputs[o], v) for o, v in zip(wanted, results))
 
 
-def _slice(node: Node, wanted: Sequence[int], there: frozenset[int], again: bool) -> tuple[Graph, list[Value]]:
-    """The nodes of a region that make its outputs `wanted` from its inputs and its outputs `there`, fused anew, and
-    the values outside that its inputs stand for. What was checked is not checked a second time.
+def _slice(node: Node, wanted: Sequence[int], there: frozenset[int], is_recompute: bool) -> tuple[Graph, list[Value]]:
+    """The nodes of a region that make its outputs `wanted` from its inputs and its outputs `there`, fused, and the
+    values outside that its inputs stand for. What was checked is not checked a second time.
     """
     body: Graph = node.attrs["body"]
     stops = {body.outputs[i]: i for i in there}
@@ -269,7 +271,7 @@ def _slice(node: Node, wanted: Sequence[int], there: frozenset[int], again: bool
         if one.op.is_check:
             local[one.output] = local[one.inputs[0]]
             continue
-        origin = replace(one.origin, role="recompute") if again else one.origin
+        origin = replace(one.origin, role="recompute") if is_recompute else one.origin
         copied = b.copy(one, [local[v] for v in one.inputs], origin)
         local.update((v, c) for v, c in zip(one.outputs, copied.outputs) if v not in stops)
     return Fuse()(b.graph([local[body.outputs[o]] for o in wanted])), sources

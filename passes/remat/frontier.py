@@ -52,8 +52,8 @@ class Choice:
 class _Candidate:
     """An order of the units of a source, and the orders inside of its loops.
 
-    `cost` is the time in nanoseconds that it takes more than the plan without a bound, `flops` are those that it
-    repeats.
+    `cost` is the time in nanoseconds that it takes more than the plan without a budget, `flops` are those that it
+    recomputes.
     """
 
     source: _Source
@@ -70,7 +70,7 @@ class _Candidate:
 
 @dataclass(eq=False)
 class _Source:
-    """A plan whose units may be run again; its loops have frontiers of their own, equal loops one of all."""
+    """The plan of one variant, whose units may be recomputed. Its loops have frontiers, equal loops one of all."""
 
     variant: str
     base: Plan
@@ -82,7 +82,7 @@ class _Source:
 
     def __post_init__(self) -> None:
         self.problem = graph_problem(self.base)
-        self.time = sum(map(node_nanoseconds, self.base.graph.nodes)) + _lost_in_meetings(self.base)
+        self.time = sum(map(node_nanoseconds, self.base.graph.nodes)) + _barrier_time(self.base)
         self.flops = recompute_flops(self.base.graph)
         self.loops = {
             node: self._frontier(body, self._copies(node))
@@ -110,7 +110,7 @@ class _Source:
             more = {node: self.loops[node].more_flops(k) for node, k in bodies.items()}
             for order in candidates(problem):
                 added = max(order.cost + cost + self.time - time, 0.0)
-                flops = self.flops + problem.flops_again(order.runs, more)
+                flops = self.flops + problem.recompute_flops(order.runs, more)
                 found.append(_Candidate(self, order, bodies, added, flops))
         return found
 
@@ -144,9 +144,9 @@ class _Source:
             loop = self.loops[node]
             extra = loop.orders[bodies[node]].cost * int(node.attrs["length"])
             total += extra
-            # Lanes that run side by side have a body's arena each.
-            apart = units[place].scratch // max(round_to_line(self.base.bodies[node].arena_bytes), 1)
-            scratch = round_to_line(loop.likely_bytes(bodies[node])) * apart
+            # Concurrent iterations have an arena each.
+            arenas = units[place].scratch // max(round_to_line(self.base.bodies[node].arena_bytes), 1)
+            scratch = round_to_line(loop.likely_bytes(bodies[node])) * arenas
             units[place] = replace(units[place], scratch=scratch, cost=units[place].cost + extra)
         return replace(self.problem, units=units), total
 
@@ -174,21 +174,23 @@ class _Source:
         return like.planned(candidate.order.runs, {inner: chosen[inner] for inner in like.loops})
 
 
-def _lost_in_meetings(plan: Plan) -> float:
-    """Nanoseconds of one core that workers lose who share what could run in parallel."""
-    turns = sum(n.attrs["length"] * _meetings(body) for n, body in plan.bodies.items() if "in_turn" in n.attrs)
-    return plan.threads * BARRIER_NS * turns
+def _barrier_time(plan: Plan) -> float:
+    """Nanoseconds of one core that workers lose at barriers, where they share iterations that could be concurrent."""
+    count = sum(n.attrs["length"] * _barriers(body) for n, body in plan.bodies.items() if "in_turn" in n.attrs)
+    return plan.threads * BARRIER_NS * count
 
 
-def _meetings(body: Plan) -> int:
-    """How often workers meet that share the units of a loop's body."""
-    return len(body.phases) + sum(n.attrs["length"] * _meetings(inner) for n, inner in body.bodies.items())
+def _barriers(body: Plan) -> int:
+    """The barriers of an iteration whose units workers share."""
+    return len(body.phases) + sum(n.attrs["length"] * _barriers(inner) for n, inner in body.bodies.items())
 
 
 def _rising(found: Sequence[_Candidate]) -> list[_Candidate]:
-    """Those of candidates from the fastest to the smallest, the first and the last among them, that repeat no more
-    operations than any smaller one, and of which the one that fits a budget takes the least time, in the mean over all
-    budgets' logarithms.
+    """Of candidates from the fastest to the smallest, a chain in which operations rise as bytes fall: the chain that
+    takes the least time, in the mean over the logarithms of all budgets. The first and the last are always in it.
+
+    The fastest order within a budget may recompute more operations than that of a smaller budget, where these are
+    cheap; a user who grants memory expects fewer. A shortest path over the candidates finds the chain.
     """
     found = [c for i, c in enumerate(found) if i == 0 or c.peak < found[0].peak]
     best: list[tuple[float, int]] = [(0.0, -1)]
@@ -209,12 +211,12 @@ def _rising(found: Sequence[_Candidate]) -> list[_Candidate]:
 
 @dataclass
 class Frontier:
-    """All plans of a step worth having: each needs fewer bytes than the one before, and more time and operations.
+    """The plans of a step that are worth having: each needs fewer bytes than the one before, and more time.
 
-    Candidates are found by their bytes alive, without looking at any budget, in `base` and in `others`, which are plans
-    of the same step that keep other values; their arenas are planned when they are asked for. The first one that fits
-    is taken, of an order that no budget changes, so that more memory never leads to more time. Loops have frontiers of
-    their own, whose plans are tried together with those of what is around them.
+    Candidates are found by their bytes alive, in `base` and in `others`, the plans of variants by name. No budget is
+    looked at. Arenas are planned when they are asked for. A budget takes the first candidate that fits; since their
+    order is fixed, more memory never leads to more time. Loops have frontiers of their own, whose plans are tried
+    together with those of what is around them.
     """
 
     base: Plan

@@ -1,4 +1,4 @@
-"""Recomputing as a problem of numbers: units that make values, their bytes, their time, and runs of units in order."""
+"""Rematerialization as a problem of numbers: units, the bytes of their values, and orders that run some units twice."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from itertools import accumulate
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What runs as one: it reads values and makes others, all given by number.
+    """A unit is what runs as one: a fused region, a loop, or a lone op. It reads values and makes others, by number.
 
     `cost` is the time of one run in nanoseconds, `scratch` the bytes it needs only while it runs. `over` are pairs
-    (made, read): the first is written over the second, if nothing reads that afterwards. `again` says whether it may
-    be run a second time, `whole` that all it makes then takes its place, wanted or not, `must` that it runs even if
-    nothing reads what it makes.
+    (made, read): the first is written over the second, if nothing reads that afterwards. `recomputable` says whether
+    it may run a second time, `whole` that a second run makes all of its values, wanted or not, `must` that it runs even
+    if nothing reads what it makes.
     """
 
     cost: float
@@ -24,19 +24,19 @@ class Unit:
     makes: tuple[int, ...]
     scratch: int = 0
     over: tuple[tuple[int, int], ...] = ()
-    again: bool = True
+    recomputable: bool = True
     whole: bool = True
     must: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of `unit`: it reads and makes these values. `again` tells a repetition from the first run."""
+    """One run of `unit`: it reads and makes these values. `is_recompute` tells a second run from the first."""
 
     unit: int
     reads: tuple[int, ...]
     makes: tuple[int, ...]
-    again: bool = False
+    is_recompute: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Problem:
     """Units in an order that computes every value before it is used, and the bytes of each value.
 
     `lasting` values are alive to the end. `deadline[v]` is the place of the first unit from which on `v` cannot be
-    made again, because something that it is made from has been overwritten.
+    recomputed, because something that it is computed from has been overwritten; 0 where it never can.
     """
 
     units: Sequence[Unit]
@@ -105,33 +105,35 @@ class Problem:
                 if not self.stays[value]:
                     limit = min(limit, max(self.deadline[value], self.last_use(value) + 1))
             for value in unit.makes:
-                self.deadline[value] = limit if unit.again and value not in self.fixed else 0
+                self.deadline[value] = limit if unit.recomputable and value not in self.fixed else 0
 
     def last_use(self, value: int) -> int:
         """The place of the last unit that reads `value`; of its maker if none does."""
         return self.uses[value][-1] if self.uses[value] else self.maker[value]
 
-    def again(self, place: int, makes: tuple[int, ...], alive: Sequence[bool]) -> tuple[tuple[int, ...], float]:
-        """What a run of the unit at `place` that makes `makes` again reads while the values that `alive` tells are
-        there, and its time.
+    def recompute_inputs(
+        self, place: int, makes: tuple[int, ...], alive: Sequence[bool]
+    ) -> tuple[tuple[int, ...], float]:
+        """What a run reads that recomputes `makes`, of the unit at `place`, while the values that `alive` tells are
+        there; and its time.
         """
         unit = self.units[place]
         return unit.reads, unit.cost
 
     @cached_property
-    def alone(self) -> list[tuple[tuple[int, ...], float]]:
-        """For each value what a run again that makes it alone reads, and its time, while nothing else is there."""
+    def recomputed_alone(self) -> list[tuple[tuple[int, ...], float]]:
+        """For each value what a run reads that recomputes it alone, and its time, while nothing else is there."""
         gone = [False] * len(self.sizes)
-        return [self.again(place, (value,), gone) for value, place in enumerate(self.maker)]
+        return [self.recompute_inputs(place, (value,), gone) for value, place in enumerate(self.maker)]
 
     @cached_property
-    def beside(self) -> list[tuple[int, ...]]:
-        """For each value the others that its unit makes, if a run again need not make all of them."""
+    def siblings(self) -> list[tuple[int, ...]]:
+        """For each value the others of its unit, where a second run need not make all of them."""
         apart = [() if unit.whole else unit.makes for unit in self.units]
         return [tuple(v for v in apart[place] if v != value) for value, place in enumerate(self.maker)]
 
     def scratch(self, run: Run) -> int:
-        """Bytes that a run needs beside what it reads and makes."""
+        """Bytes that a run needs besides what it reads and makes."""
         unit = self.units[run.unit]
         if not unit.whole or len(run.makes) == len(unit.makes):
             return unit.scratch
@@ -154,12 +156,13 @@ class Problem:
         return Order(tuple(runs), peak(self, runs), cost)
 
 
-def runs_again(
+def recompute_runs(
     problem: Problem, wanted: Iterable[int], alive: Sequence[bool], first: int, at: int
 ) -> list[tuple[Run, float]] | None:
-    """The runs again, with their times, that make `wanted` before the place `at` from what is `alive`; None where that
+    """The runs, with their times, that recompute `wanted` before the place `at` from what is `alive`; None where that
     takes a unit before the place `first`, or comes too late.
     """
+    # From the last unit to the first, so that each runs once, whatever reads its values.
     makes: dict[int, list[int]] = {}
     heap: list[int] = []
 
@@ -181,7 +184,7 @@ def runs_again(
         made = tuple(v for v in problem.units[place].makes if v in makes[place])
         if place < first or any(problem.deadline[v] <= at for v in made):
             return None
-        reads, cost = problem.again(place, made, alive)
+        reads, cost = problem.recompute_inputs(place, made, alive)
         reads = tuple(dict.fromkeys(reads))
         runs.append((Run(place, reads, made, True), cost))
         for read in reads:
@@ -191,9 +194,10 @@ def runs_again(
 
 
 def without_dead_runs(problem: Problem, order: Order) -> Order:
-    """The order without runs of which nothing reads what they make before it is made again.
+    """The order without dead runs: nothing reads what they make before another run makes it.
 
-    Where the first run of a unit is one of them, the next one is its first.
+    Where the first run of a unit is dead, the next one is its first. Planners leave dead runs: what a unit made was
+    evicted before its reader ran, and recomputed for it.
     """
     # A unit that makes what nothing ever reads is there for something else.
     wanted = {*problem.lasting, *(v for v, uses in enumerate(problem.uses) if not uses)}
@@ -203,12 +207,12 @@ def without_dead_runs(problem: Problem, order: Order) -> Order:
     late: set[int] = set()
     for run in reversed(order.runs):
         unit = problem.units[run.unit]
-        if run.makes and unit.again and (run.again or not unit.must) and wanted.isdisjoint(run.makes):
-            if run.again:
+        if run.makes and unit.recomputable and (run.is_recompute or not unit.must) and wanted.isdisjoint(run.makes):
+            if run.is_recompute:
                 beside = [v for v in run.reads if problem.maker[v] == run.unit]
                 for value in beside:
                     alive[value] = True
-                cost -= problem.again(run.unit, run.makes, alive)[1]
+                cost -= problem.recompute_inputs(run.unit, run.makes, alive)[1]
                 for value in beside:
                     alive[value] = False
             else:
@@ -224,7 +228,7 @@ def without_dead_runs(problem: Problem, order: Order) -> Order:
     for i, run in enumerate(kept):
         if run.unit in late:
             late.remove(run.unit)
-            kept[i] = replace(run, again=False)
+            kept[i] = replace(run, is_recompute=False)
     return problem.order(kept, cost).by(order.planner)
 
 
@@ -256,6 +260,7 @@ def peak(problem: Problem, runs: Sequence[Run]) -> int:
     for value, dies in zip(made, last):
         change[dies + 1] -= sizes[value]
     for now, saved, old in overs:
+        # Written in place only by the last reader, which recomputation may have made another one.
         if last[old] == now:
             change[now] -= saved
             change[now + 1] += saved

@@ -1,4 +1,4 @@
-"""Recomputing in repeated blocks: an integer program for each distinct one, dynamic programming over all of them."""
+"""Repeated blocks: an integer program for each distinct one, dynamic programming over all of them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from ....ir import Array
-from ..problem import Order, Problem, Run, runs_again
+from ..problem import Order, Problem, Run, recompute_runs
 from .chain import Chain, alive_bytes
 from .keep_more import kept_more
 
 # Blocks at least and at most: shorter repetitions are found together, several as one block.
 _FEWEST_BLOCKS, _MOST_BLOCKS = 3, 64
-# Units that repeat, as a part of those that look most like others; and of all before the turn.
+# Units that repeat, as a part of those that look most like others; and of all before the boundary.
 _ALIKE, _REPEATED = 0.8, 0.5
 # Segments are of so many blocks at most, and programs of so many values.
 _MOST_TOGETHER = 4
@@ -39,7 +39,7 @@ _LEVELS = 256
 
 @dataclass(frozen=True, slots=True)
 class _Action:
-    """What may run again in a segment: the unit at a place from the segment's first one on, to make values; values are
+    """What may be recomputed in a segment: values of the unit at a place from the segment's first one on. Values are
     numbers in the segment, of those alone that have to be there for it.
     """
 
@@ -50,13 +50,13 @@ class _Action:
 
 
 _Choice = tuple[int, float, tuple[int, ...]]
-"""Bytes of what is kept of a segment, the time to make the rest of what is wanted again, and what is kept."""
+"""Bytes of what is kept of a segment, the time to recompute the rest of what is wanted, and what is kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Again:
-    """Runs again right before the first use after the turn of the value `before`: places, what each makes, and which
-    results of the same unit it begins at.
+    """What is recomputed right before the backward's first use of the value `before`: the place of each run, what it
+    makes, and which results of the same unit it begins at.
     """
 
     before: int
@@ -65,10 +65,10 @@ class _Again:
 
 @dataclass(frozen=True, slots=True)
 class _Option:
-    """A way to go back through a segment: `kept` stays until then, `again` runs then.
+    """A way to go back through a segment: what is kept stays until then, `again` is recomputed then.
 
-    `forth` and `back` are the bytes alive before the turn and after it, beside what is kept before the segment, `cost`
-    is the time of the runs.
+    `forth` and `back` are the bytes alive before the boundary and after it, besides what is kept before the segment,
+    `cost` is the time of the runs.
     """
 
     nbytes: int
@@ -80,7 +80,7 @@ class _Option:
 
 @dataclass
 class Blocks:
-    """Cuts what runs before the turn of a chain into blocks that are alike, as the layers of a network are.
+    """Cuts what runs before the boundary of a chain into blocks that are alike, as the layers of a network are.
 
     In a segment of a few blocks, which values are kept for what time they save is a program of whole numbers, solved
     once for each distinct segment; dynamic programming finds the segments, and how much of each is kept, that take the
@@ -92,17 +92,17 @@ class Blocks:
     chain: Chain
     problem: Problem = field(init=False)
     borders: list[int] = field(init=False)
-    """Places before which blocks begin, and the turn; empty where nothing repeats."""
+    """Places before which blocks begin, and the boundary; empty where nothing repeats."""
     beside: list[int] = field(init=False)
     """Bytes alive at each place of what is never dropped."""
     between: list[int] = field(init=False)
     """The same before each place."""
     forth: Array = field(init=False)
-    """Bytes alive at each place before the turn of all that is read before it."""
+    """Bytes alive at each place before the boundary of all that is read before it."""
     read_last: list[int] = field(init=False)
-    """The place before the turn that reads each value last; of its maker if none does."""
+    """The place before the boundary that reads each value last; of its maker if none does."""
     over: dict[int, tuple[int, int]] = field(init=False)
-    """Where before the turn a value is written over, unless it is kept, and the bytes that this saves."""
+    """Where before the boundary a value is written over, unless it is kept, and the bytes that this saves."""
 
     def __post_init__(self) -> None:
         problem = self.problem = self.chain.problem
@@ -113,19 +113,19 @@ class Blocks:
             change[problem.maker[v] + 1] += problem.sizes[v]
             change[min(problem.last_use(v), len(problem.units)) + 1] -= problem.sizes[v]
         self.between = list(accumulate(change))
-        turn = self.chain.turn
+        boundary = self.chain.boundary
         self.read_last = [
-            max((u for u in uses if u < turn), default=problem.maker[v]) for v, uses in enumerate(problem.uses)
+            max((u for u in uses if u < boundary), default=problem.maker[v]) for v, uses in enumerate(problem.uses)
         ]
-        change = [0] * (turn + 1)
+        change = [0] * (boundary + 1)
         for v, droppable in enumerate(self.chain.droppable):
             if droppable:
                 change[problem.maker[v]] += problem.sizes[v]
                 change[self.read_last[v] + 1] -= problem.sizes[v]
-        self.forth = np.array(self.beside[:turn], np.int64) + np.cumsum(change)[:turn]
+        self.forth = np.array(self.beside[:boundary], np.int64) + np.cumsum(change)[:boundary]
         self.over = {}
         droppable = self.chain.droppable
-        for place, unit in enumerate(problem.units[:turn]):
+        for place, unit in enumerate(problem.units[:boundary]):
             for new, old in unit.over:
                 if self.read_last[old] != place or not (droppable[new] or droppable[old]):
                     continue
@@ -140,21 +140,21 @@ class Blocks:
     # ---- what repeats
 
     def _borders(self) -> list[int]:
-        chain, problem, turn = self.chain, self.problem, self.chain.turn
+        chain, problem, boundary = self.chain, self.problem, self.chain.boundary
         droppable = chain.droppable
         numbers: dict[Any, int] = {}
-        likeness = np.zeros(turn, np.int64)
+        likeness = np.zeros(boundary, np.int64)
         apart = 0  # units that neither read nor make anything that can be dropped
-        for place in range(turn):
+        for place in range(boundary):
             unit = problem.units[place]
             reads = sorted(place - problem.maker[v] for v in unit.reads if droppable[v])
             makes = tuple(problem.sizes[v] for v in unit.makes if droppable[v])
             alone = () if reads or makes else (place,)
             apart += len(alone)
             likeness[place] = numbers.setdefault((unit.cost, tuple(reads), makes, unit.whole, alone), len(numbers))
-        alike = {d: int((likeness[d:] == likeness[:-d]).sum()) for d in range(1, turn // _FEWEST_BLOCKS + 1)}
+        alike = {d: int((likeness[d:] == likeness[:-d]).sum()) for d in range(1, boundary // _FEWEST_BLOCKS + 1)}
         most = max(alike.values(), default=0)
-        if not most or most < _REPEATED * (turn - apart):
+        if not most or most < _REPEATED * (boundary - apart):
             return []
         period = next(d for d, count in alike.items() if count >= _ALIKE * most)
         same = np.flatnonzero(likeness[period:] == likeness[:-period])
@@ -163,14 +163,14 @@ class Blocks:
         middle = first + (end - first) // 2 // period * period
         # Of places before which few bytes are handed on, the one is taken between whose blocks the backward turns from
         # one to the other at once, and where programs find most.
-        narrow = self._narrow(range(middle, min(middle + period, turn)))
+        narrow = self._narrow(range(middle, min(middle + period, boundary)))
         shared = {place: self._shared(place, step) for place in narrow}
         narrow = [place for place in narrow if shared[place] == min(shared.values())]
         begin = min(narrow[:_MOST_NARROW], key=lambda place: self._dearness(place, place + step))
         begin -= (begin - first) // step * step
         # A rest of a block goes with the block beside it.
         rest = step // 2
-        return [0, *(p for p in range(begin, end, step) if rest < p < turn - rest), turn]
+        return [0, *(p for p in range(begin, end, step) if rest < p < boundary - rest), boundary]
 
     def _narrow(self, places: range) -> list[int]:
         """Those of `places` before which the fewest bytes are handed on, or hardly more."""
@@ -192,15 +192,16 @@ class Blocks:
         return list(found.values())
 
     def _shared(self, begin: int, step: int) -> int:
-        """Places after the turn between the first and the last that read what a block makes, which lie between those
+        """Places in the backward between the first and the last that read what a block makes, which lie between those
         of the block before it too.
         """
-        before, block = (_Segment(self, max(p, 0), min(p + step, self.chain.turn)).back for p in (begin - step, begin))
+        end = self.chain.boundary
+        before, block = (_Segment(self, max(p, 0), min(p + step, end)).back for p in (begin - step, begin))
         return max(min(before.stop, block.stop) - max(before.start, block.start), 0)
 
     def _dearness(self, begin: int, end: int) -> float:
         """The time of going back through a block, in the mean over the bytes that it may keep."""
-        segment = _Segment(self, begin, min(end, self.chain.turn))
+        segment = _Segment(self, begin, min(end, self.chain.boundary))
         if len(segment.values) > _MOST_VALUES:
             return np.inf
         program = _Program(segment)
@@ -208,7 +209,7 @@ class Blocks:
         return sum((a[0] - b[0]) * (a[1] + b[1]) / 2 for a, b in pairwise(found)) + found[-1][0] * found[-1][1]
 
     def _handed_on(self) -> list[int]:
-        """Bytes handed on before each place up to the turn."""
+        """Bytes handed on before each place up to the boundary."""
         chain, problem = self.chain, self.problem
         change = [0] * (len(problem.units) + 2)
         for v, size in enumerate(problem.sizes):
@@ -218,8 +219,8 @@ class Blocks:
         return list(accumulate(change))
 
     def _likeness(self) -> list[Any]:
-        """What equal blocks have in common: costs, bytes, which values are read, and when after the turn."""
-        chain, problem, turn = self.chain, self.problem, self.chain.turn
+        """What equal blocks have in common: costs, bytes, which values are read, and when after the boundary."""
+        chain, problem, boundary = self.chain, self.problem, self.chain.boundary
         result: list[Any] = []
         for begin, end in pairwise(self.borders):
             units = problem.units[begin:end]
@@ -240,7 +241,7 @@ class Blocks:
                         )
                         for place, unit in enumerate(units, begin)
                     ),
-                    tuple((problem.sizes[v], *(use - back for use in problem.uses[v] if use >= turn)) for v in own),
+                    tuple((problem.sizes[v], *(use - back for use in problem.uses[v] if use >= boundary)) for v in own),
                 )
             )
         return result
@@ -282,7 +283,7 @@ class Blocks:
         if not self.borders:
             return []
         found = _Table(self).orders(count)
-        # The fewer bytes there are, the more often segments run again, and the more of that can be left out.
+        # The fewer bytes there are, the more often segments are recomputed, and the more of that can be left out.
         few = sorted(limit for limit, _ in found)[len(found) // 2] if found else 0
         return [
             kept_more(self.problem, order, [max(limit, order.peak)])[0]
@@ -293,7 +294,7 @@ class Blocks:
 
 
 class _Segment:
-    """Units before the turn that hand over to those after them, in numbers of their own."""
+    """Units before the boundary that hand over to those after them, in numbers of their own."""
 
     def __init__(self, blocks: Blocks, begin: int, end: int) -> None:
         self.chain, self.problem = blocks.chain, blocks.problem
@@ -307,18 +308,18 @@ class _Segment:
         self.values = [*sorted(read), *self.own]
         self.number = {v: i for i, v in enumerate(self.values)}
         self.wanted = [v for v in self.own if chain.wanted_at[v] >= 0]
-        places = [use for v in self.wanted for use in problem.uses[v] if use >= chain.turn]
+        places = [use for v in self.wanted for use in problem.uses[v] if use >= chain.boundary]
         self.back = range(min(places), min(max(places), len(problem.units) - 1) + 1) if places else range(0)
         self.base = int(self.forth[begin:end].max()), max((self.beside[place] for place in self.back), default=0)
 
     def actions(self) -> list[_Action]:
-        """What may be run again: each value alone, from nothing and beside each other result; all results at once."""
+        """What may be recomputed: each value alone, from nothing and from each other result; all results at once."""
         chain, problem, number = self.chain, self.problem, self.number
         gone = [not d for d in chain.droppable]
         found: dict[tuple[int, tuple[int, ...], tuple[int, ...]], float] = {}
 
         def add(place: int, makes: tuple[int, ...]) -> None:
-            reads, cost = problem.again(place, makes, gone)
+            reads, cost = problem.recompute_inputs(place, makes, gone)
             unit = problem.units[place]
             made = tuple(v for v in (unit.makes if unit.whole else makes) if chain.droppable[v])
             inside = tuple(number[v] for v in dict.fromkeys(reads) if chain.droppable[v])
@@ -327,7 +328,7 @@ class _Segment:
         for value in self.own:
             place = problem.maker[value]
             add(place, (value,))
-            others = [v for v in problem.beside[value] if chain.droppable[v]]
+            others = [v for v in problem.siblings[value] if chain.droppable[v]]
             for other in others:
                 gone[other] = True
                 add(place, (value,))
@@ -361,7 +362,7 @@ class _Segment:
         ]
 
     def option(self, kept: Sequence[int], held: Set[int], block: Mapping[int, int]) -> _Option | None:
-        """Keep `kept`, and make the rest again right before its first use; of what is made again, `held` stays until it
+        """Keep `kept`, and recompute the rest right before its first use; of what is recomputed, `held` stays until it
         is read last, and what the block makes that is wanted.
         """
         chain, problem, number = self.chain, self.problem, self.number
@@ -379,7 +380,7 @@ class _Segment:
             missing = [v for v in waiting[at] if not alive[v]]
             if not missing:
                 continue
-            runs = runs_again(problem, missing, alive, self.begin, at)
+            runs = recompute_runs(problem, missing, alive, self.begin, at)
             if runs is None:
                 return None
             here = max(block[v] for v in missing)
@@ -410,7 +411,7 @@ class _Segment:
         return int((change[:-1].cumsum() + forth).max())
 
     def need_back(self, kept: Sequence[int], placed: Sequence[tuple[int, Run]]) -> int:
-        """The most bytes alive from the first use of what the segment makes after the turn to the last, beside what
+        """The most bytes alive from the first use of what the segment makes after the boundary to the last, beside what
         is kept before the segment.
         """
         problem, sizes = self.problem, self.problem.sizes
@@ -546,7 +547,7 @@ class _Table:
         self.unit = unit = max(fullest / _LEVELS, 1.0)
         levels = np.arange(_LEVELS + 1)
         self.best = np.full((count + 1, _LEVELS + 1), np.inf)
-        self.best[count, levels * unit >= blocks.beside[blocks.chain.turn]] = 0.0
+        self.best[count, levels * unit >= blocks.beside[blocks.chain.boundary]] = 0.0
         self.ways: list[list[tuple[int, _Segment, _Option, int]]] = []
         self.choice = np.full((count, _LEVELS + 1), -1, np.int32)
         for s in reversed(range(count)):
@@ -578,7 +579,7 @@ class _Table:
         return [(limit, order) for limit, order in found if order is not None]
 
     def order(self, level: int) -> Order | None:
-        """The order that the table has for a level; None where something comes too late to be made again."""
+        """The order that the table has for a level; None where something would be recomputed too late."""
         problem = self.problem
         before: dict[int, list[tuple[Run, float]]] = {}
         s = 0
@@ -599,7 +600,7 @@ class _Table:
         return problem.order(runs, cost)
 
     def _runs(self, segment: _Segment, option: _Option, before: dict[int, list[tuple[Run, float]]]) -> bool:
-        """Add the runs again of an option, by the place before which they run; False where one comes too late."""
+        """Add what an option recomputes, by the place before which it runs; False where a run comes too late."""
         problem, chain = self.problem, self.blocks.chain
         values = segment.values
         alive = [not d for d in chain.droppable]
@@ -611,7 +612,7 @@ class _Table:
                     return False
                 for i in there:
                     alive[values[i]] = True
-                reads, cost = problem.again(unit, made, alive)
+                reads, cost = problem.recompute_inputs(unit, made, alive)
                 for i in there:
                     alive[values[i]] = not chain.droppable[values[i]]
                 before.setdefault(at, []).append((Run(unit, tuple(dict.fromkeys(reads)), made, True), cost))

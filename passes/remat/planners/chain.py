@@ -1,4 +1,4 @@
-"""Recomputing in a chain of stages at the least cost there is, by dynamic programming."""
+"""Checkpoints between stages of a chain, at the least cost there is, by dynamic programming."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import accumulate
 import numpy as np
 
 from ....ir import Array
-from ..problem import Order, Problem, Run, runs_again
+from ..problem import Order, Problem, Run, recompute_runs
 
 # A value waits long where its next use is farther away than this part of all units, and than so many units.
 _FAR_SHARE = 50
@@ -27,19 +27,20 @@ _LEVELS = 256
 
 @dataclass
 class Chain:
-    """Cuts what runs up to the turn, where most bytes are alive, into stages that hand few bytes on.
+    """Cuts the units before the boundary into stages that hand few bytes on. The boundary is the place at which most
+    bytes are alive: the forward ends there, about, and the backward begins.
 
-    What a stage makes for after the turn is either kept, or made again before the first of it is read, from what was
-    handed on before some stage and was kept. Which is kept when, also among what is made again, is the cheapest choice
-    of all for every limit: revolve where stages are equal (Griewank and Walther, 2000), and in general the optimum of
-    heterogeneous chains (Beaumont et al., Optimal checkpointing for heterogeneous chains, 2019).
+    What a stage makes for the backward is either kept, or recomputed before the first of it is read, from a checkpoint:
+    what was handed on to some stage and was kept. Which checkpoints are kept when, also among what is recomputed, is
+    the cheapest choice of all for every limit: revolve where stages are equal (Griewank and Walther, 2000), and in
+    general the optimum of heterogeneous chains (Beaumont et al., Optimal checkpointing for heterogeneous chains, 2019).
     """
 
     problem: Problem
     early: bool = True
-    """Whether stages run again as soon as little is alive, rather than as late as they can."""
+    """Whether stages are recomputed as soon as little is alive, rather than as late as they can be."""
     borders: list[int] = field(init=False)
-    """Places before which stages begin, from 0 to the turn."""
+    """Places before which stages begin, from 0 to the boundary."""
     crossing: list[list[int]] = field(init=False)
     """What is made before each stage, and read in it or in a later one."""
 
@@ -57,11 +58,11 @@ class Chain:
         # Where all that waits long was made long before, the backward has begun.
         far = max(_FAR_UNITS, len(problem.units) // _FAR_SHARE)
         waits = 1 + max((left[v] for v in range(count) if may_go[v] and wanted[v] - left[v] > far), default=fullest)
-        self.turn = waits if waits + far < fullest else fullest
-        self.droppable = [may_go[v] and left[v] < self.turn for v in range(count)]
-        # Places of the last read before the turn and of the first one after it, -1 where there is none.
-        self.read_until = [max((u for u in uses if u < self.turn), default=-1) for uses in problem.uses]
-        self.wanted_at = [min((u for u in uses if u >= self.turn), default=-1) for uses in problem.uses]
+        self.boundary = waits if waits + far < fullest else fullest
+        self.droppable = [may_go[v] and left[v] < self.boundary for v in range(count)]
+        # Places of the last read before the boundary and of the first one after it, -1 where there is none.
+        self.read_until = [max((u for u in uses if u < self.boundary), default=-1) for uses in problem.uses]
+        self.wanted_at = [min((u for u in uses if u >= self.boundary), default=-1) for uses in problem.uses]
         self._replace()
         self.borders = self._borders()
         stages = len(self.borders) - 1
@@ -69,14 +70,14 @@ class Chain:
             [v for v in range(count) if self.droppable[v] and problem.maker[v] < border <= self.read_until[v]]
             for border in self.borders[:-1]
         ]
-        self.stage_of = [0] * self.turn
+        self.stage_of = [0] * self.boundary
         for k in range(stages):
             self.stage_of[self.borders[k] : self.borders[k + 1]] = [k] * (self.borders[k + 1] - self.borders[k])
         self.inner: list[list[int]] = [[] for _ in range(stages)]
-        """What each stage makes for after the turn and hands on to none."""
+        """What each stage makes for after the boundary and hands on to none."""
         self.begins = [len(problem.units)] * stages
-        """The place after the turn before which a stage runs again, if so, for the first read of what it makes or reads
-        last."""
+        """The place in the backward before which a stage is recomputed, if it is, for the first read of what it makes
+        or reads last."""
         for v in range(count):
             if not self.droppable[v] or self.wanted_at[v] < 0:
                 continue
@@ -88,21 +89,21 @@ class Chain:
             self.begins[k] = min(self.begins[k], self.begins[k - 1])
         change = [0] * (len(problem.units) + 2)
         for v in range(count):
-            if problem.maker[v] >= self.turn:
+            if problem.maker[v] >= self.boundary:
                 change[problem.maker[v] + 1] += problem.sizes[v]
                 change[min(problem.last_use(v), len(problem.units)) + 1] -= problem.sizes[v]
         self.handed_back = list(accumulate(change))
-        """Bytes of what is made after the turn that are alive before each place."""
+        """Bytes of what is made after the boundary that are alive before each place."""
         if self.early:
             self.begins = self._earlier(self.begins)
 
     def _earlier(self, begins: Sequence[int]) -> list[int]:
         """For each of the places `begins` the last one of those up to it before which the fewest bytes are handed back,
-        such as before one gradient becomes two; but after all that reads what was made before the turn.
+        such as before one gradient becomes two; but after all that reads what was made before the boundary.
         """
         earlier = list(range(len(self.problem.units) + 1))
-        least = self.turn
-        for place in range(self.turn, len(self.problem.units)):
+        least = self.boundary
+        for place in range(self.boundary, len(self.problem.units)):
             if self.handed_back[place] <= self.handed_back[least]:
                 least = place
             earlier[place] = least
@@ -111,18 +112,18 @@ class Chain:
         return [earlier[place] for place in begins]
 
     def _replace(self) -> None:
-        """What has to be there anyway, and is all that makes what is handed on again, is handed on instead."""
+        """What has to be there anyway, and is all that recomputes what is handed on, is handed on instead."""
         problem = self.problem
         self.reads = [problem.uses[v] for v in range(len(problem.sizes))]
         alive = [not d for d in self.droppable]
-        for v, others in enumerate(problem.beside):
+        for v, others in enumerate(problem.siblings):
             if not self.droppable[v] or self.read_until[v] < 0 or self.wanted_at[v] >= 0:
                 continue
             for other in others:
                 if not self.droppable[other] or self.wanted_at[other] < 0 or problem.sizes[other] > problem.sizes[v]:
                     continue
                 alive[other] = True
-                reads, _ = problem.again(problem.maker[v], (v,), alive)
+                reads, _ = problem.recompute_inputs(problem.maker[v], (v,), alive)
                 alive[other] = False
                 if all(read == other or not self.droppable[read] for read in reads):
                     self.reads[other] = sorted({*self.reads[other], *problem.uses[v]})
@@ -131,29 +132,29 @@ class Chain:
                     break
 
     def _borders(self) -> list[int]:
-        """The places up to the turn before which fewer bytes are handed on than before and after; others than
+        """The places up to the boundary before which fewer bytes are handed on than before and after; others than
         before the place found last.
         """
         problem = self.problem
-        change = [0] * (self.turn + 2)
-        changed = [False] * (self.turn + 2)
+        change = [0] * (self.boundary + 2)
+        changed = [False] * (self.boundary + 2)
         for v, size in enumerate(problem.sizes):
             if self.droppable[v] and self.read_until[v] > problem.maker[v]:
                 change[problem.maker[v] + 1] += size
                 change[self.read_until[v] + 1] -= size
                 changed[problem.maker[v] + 1] = changed[self.read_until[v] + 1] = True
         handed_on = np.cumsum(change)
-        least = max(1, -(-self.turn // _MOST_STAGES))
+        least = max(1, -(-self.boundary // _MOST_STAGES))
         reach = max(_NEAR, least)
         found = [0]
         others = False
-        for place in range(1, self.turn):
+        for place in range(1, self.boundary):
             others |= changed[place]
-            around = handed_on[max(place - reach, 1) : min(place + reach + 1, self.turn)]
+            around = handed_on[max(place - reach, 1) : min(place + reach + 1, self.boundary)]
             if others and place >= found[-1] + least and handed_on[place] <= around.min() * _NARROW:
                 found.append(place)
                 others = False
-        return [*found, self.turn]
+        return [*found, self.boundary]
 
     def handed_over(self, k: int) -> list[int]:
         """What the stage before `k` makes, of what is handed on to `k`."""
@@ -191,17 +192,17 @@ def alive_bytes(problem: Problem, values: Iterable[int]) -> list[int]:
 
 
 class _Table:
-    """The least time to run the stages from `s` to `t` again, what is after the turn included, within each level of
-    bytes beside what is handed on to `s`; and the choice that leads to it.
+    """The least time to recompute the stages from `s` to `t` for their backward, within each level of bytes besides the
+    checkpoint before `s`; and the choice that leads to it.
     """
 
     def __init__(self, chain: Chain) -> None:
         problem = chain.problem
         sizes, stages = problem.sizes, len(chain.borders) - 1
-        after = alive_bytes(problem, (v for v in range(len(sizes)) if problem.maker[v] >= chain.turn))
+        after = alive_bytes(problem, (v for v in range(len(sizes)) if problem.maker[v] >= chain.boundary))
         total = sum(map(sum, ([sizes[v] for v in values] for values in chain.inner)))
         total += sum(sizes[v] for v in range(len(sizes)) if chain.droppable[v] and chain.read_until[v] >= 0)
-        total += 2 * max(after[chain.turn :], default=0)
+        total += 2 * max(after[chain.boundary :], default=0)
         self.unit = max(min(total, max(alive_bytes(problem, range(len(sizes))))) / _LEVELS, 1.0)
         levels = np.arange(_LEVELS + 1)
 
@@ -215,7 +216,7 @@ class _Table:
         ]
         self.kept = [units(sum(sizes[v] for v in values)) for values in chain.inner]
         pass_cost: list[float] = []
-        again_cost: list[float] = []
+        recompute_cost: list[float] = []
         running: list[int] = []
         needed: list[int] = []
         for k in range(stages):
@@ -223,7 +224,7 @@ class _Table:
             places = range(first, last)
             pass_cost.append(sum(problem.units[p].cost for p in places))
             makers = {problem.maker[v] for v in chain.inner[k]}
-            again_cost.append(pass_cost[-1] if makers else 0.0)
+            recompute_cost.append(pass_cost[-1] if makers else 0.0)
             live = most = 0
             dying = [0] * (last - first + 1)
             for p in places:
@@ -234,13 +235,16 @@ class _Table:
                 live -= dying[p + 1 - first]
             gradient = chain.handed_back[chain.begins[k]]
             running.append(units(most + gradient))
-            needed.append(units(max(self._turned(chain, k, after), (most + gradient) if makers else 0)))
+            needed.append(units(max(self._most_in_backward(chain, k, after), (most + gradient) if makers else 0)))
         self.stages = stages
         self.best = np.full((stages, stages, _LEVELS + 1), np.inf)  # by t and s
         self.choice = np.full((stages, stages, _LEVELS + 1), -1, np.int32)  # 0: keep; j - s: hand on to stage j
+        # From the last stage to the first: with a checkpoint before `s`, either what the backward of `s` reads is kept
+        # and the stages behind follow at once, or some later stage gets the next checkpoint, the stages behind that are
+        # done first, and those from `s` on are recomputed from the checkpoint that is still there.
         for s in reversed(range(stages)):
             best, choice = self.best[:, s], self.choice[s]
-            best[s, levels >= needed[s]] = again_cost[s]
+            best[s, levels >= needed[s]] = recompute_cost[s]
             # The time to run on to each later stage, where that has room.
             onward = np.full((stages - s - 1, _LEVELS + 1), np.inf)
             cost, room, inputs = 0.0, 0, 0
@@ -265,9 +269,9 @@ class _Table:
                 choice[t, np.isinf(best[t])] = -1
 
     @staticmethod
-    def _turned(chain: Chain, k: int, after: Sequence[int]) -> int:
-        """The most bytes alive while what stage `k` made is read after the turn, beside what was handed on to it; each
-        value goes when it was read last. `after` are those of what is made after the turn.
+    def _most_in_backward(chain: Chain, k: int, after: Sequence[int]) -> int:
+        """The most bytes alive while the backward reads what stage `k` made, besides the checkpoint before it; each
+        value goes when it was read last. `after` are those of what the backward makes.
         """
         problem, stages = chain.problem, len(chain.borders) - 1
         begin, until = chain.begins[k], chain.begins[k - 1] if k else len(problem.units)
@@ -320,7 +324,7 @@ class _Runs:
         result: list[Run] = []
         cost = 0.0
         for run, time in reversed(runs):
-            if run.again and read.isdisjoint(run.makes):
+            if run.is_recompute and read.isdisjoint(run.makes):
                 continue
             read.difference_update(run.makes)
             read.update(run.reads)
@@ -335,13 +339,13 @@ class _Runs:
         while True:
             at = chain.begins[t]
             if s == t:
-                return first or self.again(chain.inner[s], s, at)
+                return first or self.recompute(chain.inner[s], s, at)
             choice = int(table.choice[s, t, level])
             if choice < 0:
                 return False
             j = s + max(choice, 1)
             wanted = chain.handed(j, t) + (chain.inner[s] if choice == 0 else [])
-            if not (first or self.again(wanted, s, at)):
+            if not (first or self.recompute(wanted, s, at)):
                 return False
             if choice:
                 inside = level - table.handed[s][j]
@@ -351,13 +355,13 @@ class _Runs:
             else:
                 s, level = j, level - table.handed[s][j] - table.kept[s]
 
-    def again(self, wanted: Sequence[int], s: int, at: int) -> bool:
-        """Make all of `wanted` again before the unit at `at`, from what is handed on to stage `s`."""
+    def recompute(self, wanted: Sequence[int], s: int, at: int) -> bool:
+        """Recompute all of `wanted` before the unit at `at`, from the checkpoint before stage `s`."""
         chain, problem = self.chain, self.chain.problem
         alive = self.stay.copy()
         for v in chain.crossing[s]:
             alive[v] = True
-        runs = runs_again(problem, wanted, alive, 0, at)
+        runs = recompute_runs(problem, wanted, alive, 0, at)
         if runs is None:
             return False
         self.before.setdefault(at, []).extend(runs)

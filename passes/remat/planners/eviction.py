@@ -1,4 +1,4 @@
-"""Recomputing under a limit by walking through the units once: what costs least to make again is dropped first."""
+"""Eviction: one walk through the units under a limit, in which what is cheapest to recompute is dropped first."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..problem import Order, Problem, Run
 
 # More runs than this many for each unit mean that values are thrown out as fast as they are made.
 _MOST_RUNS = 5
-# Values read by what makes a value again, looked at to tell what that costs.
+# Values looked at to tell what the recomputation of one costs.
 _MOST_LOOKED_AT = 400
 
 
@@ -19,8 +19,8 @@ class Guide:
     """What is done whether or not there is room.
 
     Values of `dropped` go as soon as they were made and their next use is not the next unit but two. Those of `held`
-    wait after their last use until the unit at the place that it tells, to make others again. Of the values of a tuple
-    of `together`, given by each of them, all are made again when the first one is.
+    wait after their last use until the unit at the place that it tells, to recompute others. Of the values of a tuple
+    of `together`, given by each of them, all are recomputed when the first one is.
     """
 
     dropped: frozenset[int] = frozenset()
@@ -32,9 +32,9 @@ def evict(problem: Problem, limit: int, distance: float = 0.1, guide: Guide | No
     """An order with at most `limit` bytes alive, or as few more as this finds; None where it does not end.
 
     Units run in their order. Before one runs, values that it does not read are dropped until what it makes has room:
-    first those with the least time to make them again, for each byte and each unit of distance to their next use to
-    the power `distance`. A value that was dropped is made again right before it is read, from what is there then.
-    (Kirisame et al., Dynamic Tensor Rematerialization, 2021; here the next use is known.)
+    first those with the least time to recompute them, for each byte and each unit of distance to their next use to the
+    power `distance`. A value that was dropped is recomputed right before it is read, from what is there then. (Kirisame
+    et al., Dynamic Tensor Rematerialization, 2021; here the next use is known.)
     """
     return _Walk(problem, limit, distance, guide or Guide()).run()
 
@@ -77,19 +77,19 @@ class _Walk:
         return not self.left[value] and (not self.held or self.now >= self.held.get(value, -1))
 
     def may_go(self, value: int) -> bool:
-        """Whether `value` can be made again; where it cannot, it never can later."""
+        """Whether `value` can be recomputed; where it cannot, it never can later."""
         return (
             not self.stays[value]
             and self.problem.deadline[value] > self.next_use(value)
             and value not in self.problem.lasting
         )
 
-    def again_cost(self, value: int) -> float:
-        """Time to make `value` again for its next use, with all that will be gone until then: what is alive is there at
-        that time if it is needed then or later, as far as can be known now.
+    def recompute_cost(self, value: int) -> float:
+        """Time to recompute `value` for its next use, with all that will be gone until then. What is alive now will be
+        there if it is needed then or later, as far as can be known now.
         """
         problem, when = self.problem, self.next_use(value)
-        maker, alone, beside = problem.maker, problem.alone, problem.beside
+        maker, alone, beside = problem.maker, problem.recomputed_alone, problem.siblings
         stays, needed_until, alive = self.stays, self.needed_until, self.alive
         total = 0.0
         seen = {value}
@@ -102,7 +102,7 @@ class _Walk:
             reads, cost = alone[top]
             for other in beside[top]:
                 if alive[other]:
-                    reads, cost = problem.again(place, (top,), alive)
+                    reads, cost = problem.recompute_inputs(place, (top,), alive)
                     break
             if place not in counted:
                 counted.add(place)
@@ -116,7 +116,7 @@ class _Walk:
 
     def score(self, value: int) -> float:
         gap = max(self.next_use(value) - self.now, 1)
-        return self.again_cost(value) / (self.problem.sizes[value] * gap**self.distance)
+        return self.recompute_cost(value) / (self.problem.sizes[value] * gap**self.distance)
 
     # ---- changes of what is alive
 
@@ -144,6 +144,7 @@ class _Walk:
                 soon.append((self.score(value), value))
                 continue
             score = self.score(value)
+            # Scores on the heap are old, and mostly too low: what was dropped since makes recomputation dearer.
             if self.heap and score > self.heap[0][0] * 1.001 and score > known * 1.001:
                 heapq.heappush(self.heap, (score, value))
                 continue
@@ -161,15 +162,15 @@ class _Walk:
             for value in targets:
                 self.pins[value] += 1
             return True
-        done = self.make_again(missing)
+        done = self.recompute(missing)
         # What was there may have had to make room meanwhile.
         gone = [v for v in targets if not self.alive[v]]
         for value in targets:
             if self.alive[value] and value not in missing:
                 self.pins[value] += 1
-        return done and (not gone or self.make_again(gone))
+        return done and (not gone or self.recompute(gone))
 
-    def make_again(self, targets: Sequence[int]) -> bool:
+    def recompute(self, targets: Sequence[int]) -> bool:
         """Make all of `targets`, which are not there, and pin them; False where too much has to run.
 
         All that is missing is found first, from the last unit to the first, so that each runs once and what several
@@ -200,7 +201,7 @@ class _Walk:
         while heap:
             place = -heapq.heappop(heap)
             makes = self.with_others(place, wanted[place])
-            reads, cost = self.problem.again(place, makes, self.alive)
+            reads, cost = self.problem.recompute_inputs(place, makes, self.alive)
             reads = tuple(dict.fromkeys(reads))
             runs.append((Run(place, reads, makes, True), cost))
             for read in reads:
@@ -259,7 +260,7 @@ class _Walk:
             for value in reads:
                 left[value] -= 1
                 if self.is_over(value):
-                    # Nothing reads it again, but what is made again may.
+                    # No first run reads it any more; recomputation may.
                     pins[value] -= 1
                     if not stays[value]:
                         self.drop(value)

@@ -1,4 +1,4 @@
-"""Keeping more where there is room: what an order makes again stays instead, where that saves most for its bytes."""
+"""Keeping more where there is room: of what an order recomputes, what saves most time for its bytes stays instead."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _Interval = tuple[int, int, int]
 
 
 def kept_more(problem: Problem, order: Order, limits: Sequence[int]) -> list[Order]:
-    """For each of `limits`, from the smallest on, an order that keeps some of what `order` makes again, with no more
+    """For each of `limits`, from the smallest on, an order that keeps some of what `order` recomputes, with no more
     bytes alive than that.
 
     The run that is left out is always the one that saves most time, with all that only it reads, for what its results
@@ -94,7 +94,7 @@ class _Keeping:
                 made[v] = array
         for v in problem.lasting:
             self.readers[made[v]].append(len(runs))
-        self.left = [run.again for run in runs]
+        self.left = [run.is_recompute for run in runs]
         self.size = [problem.sizes[v] for v in self.value]
         self.told_by = [set() for _ in self.value]
         self.alive = np.zeros(len(runs) + 1, np.int64)
@@ -109,12 +109,12 @@ class _Keeping:
                     self.alive[now] -= problem.sizes[new]
 
     def _time(self, run: Run, there: list[bool]) -> float:
-        """The time of a run again."""
-        if not run.again:
+        """The time of a run, if it recomputes."""
+        if not run.is_recompute:
             return 0.0
         for v in run.reads:
             there[v] = True
-        time = self.problem.again(run.unit, run.makes, there)[1]
+        time = self.problem.recompute_inputs(run.unit, run.makes, there)[1]
         for v in run.reads:
             there[v] = False
         return time
@@ -131,7 +131,7 @@ class _Keeping:
         while chosen := [now for now in waiting if self.left[now] and not self._is_tight(now, limit)]:
             self._leave_out_of(chosen, limit)
             waiting = sorted(set(waiting).difference(chosen))
-        runs = tuple([run for run, left in zip(self.order.runs, self.left) if left or not run.again])
+        runs = tuple([run for run, left in zip(self.order.runs, self.left) if left or not run.is_recompute])
         return Order(runs, int(self.alive.max()), sum(t for t, left in zip(self.time, self.left) if left))
 
     def _is_tight(self, run: int, limit: int) -> bool:
@@ -156,7 +156,7 @@ class _Keeping:
                 self._leave_out(saving)
 
     def _saving(self, run: int) -> _Saving:
-        """What leaving out a run changes: what only it reads is not made again either."""
+        """What leaving out a run changes: what only it reads is not recomputed either."""
         if run in self.known:
             return self.known[run]
         readers, reads, makes, born, left = self.readers, self.reads, self.makes, self.born, self.left

@@ -1,4 +1,4 @@
-"""Recomputing in segments: what waits long for its readers is made again, a stretch of units at a time."""
+"""Checkpoints between segments: what waits long for its readers is recomputed, a segment of units at a time."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from .eviction import Guide
 _FAR_SHARE = 50
 _FAR_UNITS = 8
 # Parts of the square root of what waits that are tried as numbers of segments, and of the bytes that wait, the cheapest
-# to make again first, as what is dropped.
+# to recompute first, as what is dropped.
 _COUNTS = (0.5, 1.0, 2.0)
 _PARTS = (0.5, 0.95)
-# Units looked at to tell what it takes to make a value again.
+# Units looked at to tell what the recomputation of a value takes.
 _MOST_LOOKED_AT = 100
 
 
 @dataclass
 class Segments:
     """Cuts the units into segments between which few bytes are handed on: these are kept, and what waits within a
-    segment is dropped and made again, all of it, when the first of it is read again.
+    segment is dropped and recomputed, all of it, when the backward reads the first of it.
 
     In a chain of n layers, the square root of n segments of equal bytes need about twice the square root of n values
     and at most one more forward (Chen et al., Training deep nets with sublinear memory cost, 2016). A value waits from
@@ -33,9 +33,9 @@ class Segments:
 
     problem: Problem
     waiting: list[int] = field(init=False)
-    """Values that wait and may be made again, in the order in which they are made."""
+    """Values that wait and may be recomputed, in the order in which they are made."""
     dearness: dict[int, float] = field(init=False)
-    """For each of them nanoseconds for a byte to make it again from others that wait."""
+    """For each of them nanoseconds for a byte to recompute it from others that wait."""
 
     def __post_init__(self) -> None:
         problem = self.problem

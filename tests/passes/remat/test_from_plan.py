@@ -85,7 +85,7 @@ def test_all_that_a_segment_has_dropped_is_made_again_once_and_together():
     problem = chain(16)
     order = evict(problem, SIZE * 100, guide=Segments(problem).guide(4, np.inf))
     assert order is not None
-    again = [i for i, run in enumerate(order.runs) if run.again]
+    again = [i for i, run in enumerate(order.runs) if run.is_recompute]
     assert len({order.runs[i].unit for i in again}) == len(again)
     assert 1 < sum(b != a + 1 for a, b in pairwise(again)) + 1 <= 4
 
@@ -99,7 +99,7 @@ def test_one_run_makes_again_all_that_is_still_wanted_of_it():
     problem = Problem(units, [SIZE] * 8)
     order = evict(problem, 4 * SIZE, guide=Guide(frozenset({0, 1})))
     assert order is not None
-    assert [run.makes for run in order.runs if run.again] == [(0, 1)]
+    assert [run.makes for run in order.runs if run.is_recompute] == [(0, 1)]
 
 
 def test_what_nothing_reads_before_it_is_made_again_is_not_run():
@@ -135,7 +135,7 @@ def test_what_costs_less_is_computed_again():
     problem = Problem(units, [SIZE] * 6)
     order = evict(problem, 4 * SIZE - 1)
     assert order is not None
-    assert [r.unit for r in order.runs if r.again] == [1]
+    assert [r.unit for r in order.runs if r.is_recompute] == [1]
 
 
 def test_what_was_made_of_an_overwritten_input_is_not_made_again():
@@ -177,7 +177,7 @@ def again(base: Plan, share: float, distance: float, eager: bool) -> Plan | None
     assert lean.cost <= order.cost
     graph = problem.realized(lean.runs, {})
     graph.verify()
-    assert recompute_flops(graph) == recompute_flops(base.graph) + problem.flops_again(lean.runs, {})
+    assert recompute_flops(graph) == recompute_flops(base.graph) + problem.recompute_flops(lean.runs, {})
     return plan(graph, base.threads, outputs_in_arena=True)
 
 
@@ -348,7 +348,7 @@ def with_dropout() -> Plan:
         h = ew.tanh(b, OPS["dot"](b, h, b.input(spec((30, 30))), contract=((1,), (0,)), batch=((), ())))
     problem = graph_problem(plan(run_passes(b.graph([ew.add(b, h, first)])), 1, outputs_in_arena=True), smallest=8)
     *runs, last = problem.first_runs()
-    made = plan(problem.realized([*runs, replace(runs[0], again=True), last], {}), 1, outputs_in_arena=True)
+    made = plan(problem.realized([*runs, replace(runs[0], is_recompute=True), last], {}), 1, outputs_in_arena=True)
     assert any(n.origin.role == "recompute" and n.op.name == "random_bits" for n in inner_nodes(made.graph))
     check_plan(made)
     return made

@@ -80,7 +80,7 @@ def test_what_is_dear_for_its_bytes_is_kept():
     # There is room for one unit of bytes a layer: for what takes 9 and not 3, and all else is made again.
     problem = layers(*[ATTENTION] * 4)
     order = min((o for o in blocks(problem).orders(100) if o.peak <= 17 * SIZE), key=lambda o: o.cost)
-    assert {problem.units[run.unit].cost for run in order.runs if run.again} == {1.0}
+    assert {problem.units[run.unit].cost for run in order.runs if run.is_recompute} == {1.0}
 
 
 def test_candidates_are_those_of_blocks_where_these_are_better(monkeypatch: pytest.MonkeyPatch):
@@ -146,7 +146,7 @@ def test_a_layer_that_differs_is_solved_by_itself():
     for order in orders:
         replayed(problem, order.runs)
     # One value of four in each of the equal layers, and the last of six in the other, take the least time.
-    assert any(run.again and problem.sizes[run.makes[0]] == 6 * SIZE for order in orders for run in order.runs)
+    assert any(run.is_recompute and problem.sizes[run.makes[0]] == 6 * SIZE for order in orders for run in order.runs)
 
 
 def test_layers_too_large_for_a_program_are_kept_whole():

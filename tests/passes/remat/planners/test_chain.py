@@ -119,12 +119,12 @@ def test_stages_run_again_before_one_gradient_becomes_two_as_in_the_optimum(laye
 def replayed(problem: Problem, runs: tuple[Run, ...]) -> None:
     """Everything is made before it is read, first runs stand in their order, and nothing is made again too late."""
     there: set[int] = set()
-    firsts = [run.unit for run in runs if not run.again]
+    firsts = [run.unit for run in runs if not run.is_recompute]
     assert firsts == list(range(len(problem.units)))
     place = -1
     for run in runs:
         assert there.issuperset(run.reads)
-        if run.again:
+        if run.is_recompute:
             assert all(problem.deadline[v] > place + 1 for v in run.makes)
         else:
             place = run.unit

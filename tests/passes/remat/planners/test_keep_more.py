@@ -33,7 +33,7 @@ def test_more_room_never_costs_more(problem: Problem, share: float):
     for order, limit in zip(orders, limits):
         replayed(problem, order.runs)
         assert peak(problem, order.runs) <= order.peak <= max(limit, start.peak)
-        assert order.cost == pytest.approx(sum(problem.units[run.unit].cost for run in order.runs if run.again))
+        assert order.cost == pytest.approx(sum(problem.units[run.unit].cost for run in order.runs if run.is_recompute))
     assert all(b.cost <= a.cost for a, b in zip([start, *orders], orders))
 
 
@@ -55,7 +55,7 @@ def test_what_saves_most_for_its_bytes_is_kept():
     first = problem.first_runs()
     start = problem.order([*first[:4], *(run for pair in zip(again, first[4:]) for run in pair)], 11.0)
     (order,) = kept_more(problem, start, [start.peak])
-    assert [run.unit for run in order.runs if run.again] == [1, 2]
+    assert [run.unit for run in order.runs if run.is_recompute] == [1, 2]
 
 
 def test_what_only_a_run_left_out_reads_is_not_made_again():
