@@ -100,7 +100,8 @@ VARIANTS = (
     *(
         _checkpointed(
             f"checkpoint-scans-{share:.0%}".rstrip("%"),
-            f"the first {share:.0%} of the steps of loops over time are checkpointed, their matrix products too",
+            f"loops over time are checkpointed: of the first {share:.0%} of the steps all is recomputed, of the others "
+            "no matrix product",
             CheckpointScans(share=share),
             CheckpointScans(products=True),
         )

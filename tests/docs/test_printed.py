@@ -7,26 +7,34 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from gradloom.engine.report.values import unit_name
 from gradloom.engine.step.step_graph import trace_step
-from gradloom.ir import Graph
+from gradloom.ir import Graph, Node
+from gradloom.passes.budget import StepPlanner
+from gradloom.passes.graph.rewrite import all_nodes
 from gradloom.passes.memory.plan import Plan, plan
 from gradloom.passes.pipeline import PASS_NAMES, in_bodies, pipeline, run_passes
+from gradloom.passes.remat.candidates import planner_words
+from gradloom.passes.remat.from_plan import graph_problem
+from gradloom.passes.variants import DEFAULT, VARIANTS, variant_words
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
+BUDGET = ROOT / "docs" / "how_a_budget_is_planned.md"
 PRINTED = re.compile(r"^<!-- printed: (.+?) -->\n(.*?)^<!-- end -->$", re.MULTILINE | re.DOTALL)
 
 
 @cache
-def example() -> dict[str, Any]:
-    """What the first Python code of the page on the architecture defines."""
-    code = re.findall(r"^```python\n(.*?)^```$", ARCHITECTURE.read_text(), re.MULTILINE | re.DOTALL)[0]
+def example(page: Path = ARCHITECTURE) -> dict[str, Any]:
+    """What the first Python code of a page defines."""
+    code = re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)[0]
     names: dict[str, Any] = {"__name__": "example"}
     exec(compile(code, "example.py", "exec"), names)
     return names
@@ -90,7 +98,59 @@ def case_of(path: str, title: str) -> str:
     return fenced(f"=== {found.strip()}")
 
 
+def aligned(head: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> str:
+    """Rows of a table under its head, as text."""
+    cells = [head, *(tuple(map(str, row)) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    return fenced("\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths)).rstrip() for row in cells))
+
+
+@cache
+def budgeted() -> StepPlanner:
+    return StepPlanner(trace_step(*example(BUDGET)["recipe"]()).graph, threads=1, dumped=False)
+
+
+def budget_problem() -> str:
+    problem = graph_problem(budgeted().base)
+    rows = (
+        (place, unit_name(node), node.origin.role, *(" ".join(map(str, v)) for v in (unit.reads, unit.makes)),
+         sum(problem.sizes[v] for v in unit.makes), round(unit.cost))
+        for place, (node, unit) in enumerate(zip(problem.nodes, problem.units))
+    )  # fmt: skip
+    table = aligned(("place", "unit", "role", "reads", "makes", "bytes", "ns"), rows)
+    return table.removesuffix("```\n") + f"floor: {problem.floor()} bytes\n```\n"
+
+
+def budget_frontier() -> str:
+    frontier = budgeted().frontier
+    choices = [frontier.choice(i) for i in range(len(frontier.orders))]
+    rows = (
+        (order.peak, c.plan.arena_bytes, f"{c.slowdown:.1%}", order.flops, c.planner, c.variant)
+        for order, c in zip(frontier.orders, choices)
+    )
+    return aligned(("bytes alive", "arena", "more time", "FLOPs recomputed", "planner", "variant"), rows)
+
+
+def budget_order() -> str:
+    choice = budgeted().fastest_within(budgeted().base.arena_bytes * 85 // 100)
+    assert choice is not None
+    units = [node for phase in choice.plan.phases for node in phase]
+    rows = ((place, unit_name(node), unit_role(node)) for place, node in enumerate(units))
+    head = f"# planner: {planner_words(choice.planner)}\n# variant: {variant_words(choice.variant)}\n"
+    return aligned(("place", "unit", "role"), rows).replace("```\n", f"```\n{head}", 1)
+
+
+def unit_role(node: Node) -> str:
+    """The role of a unit, or `recompute` where a part of it is recomputed."""
+    roles = {n.origin.role for n in all_nodes(Graph((), (node,), ()))}
+    return "recompute" if "recompute" in roles else node.origin.role
+
+
 def printed(key: str) -> str:
+    if key == "variants":
+        return "".join(f"- {variant.name}: {variant.why}.\n" for variant in (DEFAULT, *VARIANTS))
+    if key.startswith("budget "):
+        return {"problem": budget_problem, "frontier": budget_frontier, "order": budget_order}[key[7:]]()
     kind, _, rest = key.partition(" ")
     if kind == "after":
         graph = after_each()[rest]
