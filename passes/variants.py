@@ -122,7 +122,7 @@ VARIANTS = (
 )
 """All of them, in the order in which they are tried."""
 
-_LAST_PASSES: dict[Pass, str] = {
+LAST_PASSES: dict[Pass, str] = {
     AccumulateEarly(): "terms of long sums are added as soon as they are computed",
     SerializeIterations(): "concurrent iterations of loops run one after the other, in one arena",
 }
@@ -136,7 +136,7 @@ def variant_named(name: str) -> Variant:
     first, *last = name.split("+")
     found = {variant.name: variant for variant in (DEFAULT, *VARIANTS)}[first]
     for one in last:
-        found = found.then({step.name: step for step in _LAST_PASSES}[one])
+        found = found.then({step.name: step for step in LAST_PASSES}[one])
     return found
 
 
@@ -144,7 +144,7 @@ def variant_words(name: str) -> str:
     """The name of a variant and what it does."""
     first, *last = name.split("+")
     known = {variant.name: variant.why for variant in (DEFAULT, *VARIANTS)}
-    told = [known.get(first, ""), *(why for step, why in _LAST_PASSES.items() if step.name in last)]
+    told = [known.get(first, ""), *(why for step, why in LAST_PASSES.items() if step.name in last)]
     if first.startswith(_TILES):
         told[0] = f"tiles of {first.removeprefix(_TILES)} of the batch, whose sums are in another order"
     return ": ".join(filter(None, (name, "; ".join(filter(None, told)))))
