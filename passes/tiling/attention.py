@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ...ir import Graph, Node, Recompute, Value
 from ...ir.ops import contraction, movement
 from ..graph.rewrite import Pass
+from .tile_size import cached_rows
 from .tiled_axis import Axis, Untileable, all_operands, follow
 from .tiled_loop import RowLoop, with_loops
 
@@ -16,13 +17,6 @@ _WIDER = 2.0
 """A product is wide that has this many times the elements of its operands together."""
 _LEAST_BYTES = 1 << 19
 """What is smaller stays in the cache as it is."""
-_MOST_ROWS = 128
-_GOOD_ROWS = 64
-"""With fewer rows the products of a tile run at less than three quarters of their speed."""
-_LEAST_ROWS = 16
-_TILE_BYTES = 1 << 20
-"""About the size of the scores of a tile: they stay in the cache."""
-_LEAST_TILES = 4
 _STEPS = 12
 """Nodes that may stand between one wide value and the next: the largest score of a row, subtracted from the row."""
 
@@ -79,7 +73,7 @@ def _tiled_along(
 ) -> list[RowLoop]:
     shape = seed.output.type.shape
     length = shape[axis]
-    tile = _tile_rows(length, seed.output.type.nbytes)
+    tile = cached_rows(length, seed.output.type.nbytes)
     if tile == 0:
         raise Untileable
     wide = _connected(seed, users, nothing)
@@ -113,13 +107,6 @@ def _tiled_along(
         raise Untileable
     backward.anew = dict.fromkeys(sorted(_needed(backward, forward), key=rank.__getitem__))
     return [loop for loop in (forward, backward) if loop.nodes]
-
-
-def _tile_rows(length: int, nbytes: int) -> int:
-    """Rows of a tile: a divisor of `length`; 0 where there is none that is worth it."""
-    wanted = min(length // _LEAST_TILES, _MOST_ROWS, max(_GOOD_ROWS, _TILE_BYTES * length // max(nbytes, 1)))
-    rows = max((r for r in range(1, wanted + 1) if length % r == 0), default=0)
-    return rows if rows >= _LEAST_ROWS else 0
 
 
 def _connected(seed: Node, users: dict[Value, list[Node]], nothing: set[Value]) -> set[Node]:

@@ -13,7 +13,7 @@ from ...ir.ops import elementwise as ew
 from ..graph.rewrite import Pass
 from ..graph.views import base_of
 from ..kernels.cost import work
-from .tile_cost import sharing_loss, tile_overhead
+from .tile_size import Limits, TileCosts, divisors
 from .tiled_axis import Axis, Untileable, follow_all
 from .tiled_loop import TilePhase, with_phases
 
@@ -112,6 +112,11 @@ class _Parts:
             TilePhase(whole, self.looped, sums, leaving),
             TilePhase([node for node in graph.nodes if node in self.after]),
         ]
+
+    def costs(self) -> TileCosts:
+        """What tiles cost."""
+        nodes = [*self.looped, *self.crossing]
+        return TileCosts([(nodes, self.axes)], self.length, work(nodes))
 
     @property
     def sum_bytes(self) -> int:
@@ -223,15 +228,13 @@ def own_tile(graph: Graph) -> tuple[int, int] | None:
 
 def _tile_and_lanes(parts: _Parts) -> tuple[int, int]:
     """Batch entries of a tile and number of lanes, or 0 where the loop would not pay."""
-    length, nodes = parts.length, [*parts.looped, *parts.crossing]
-    most = _OVERHEAD * work(nodes)
-    overhead = tile_overhead(nodes, parts.axes, length)
-    tile = next((t for t in range(1, length // 2 + 1) if length % t == 0 and overhead * (length // t) <= most), 0)
+    costs, length = parts.costs(), parts.length
+    tile = costs.smallest(Limits(_OVERHEAD), divisors(length, 1, length // 2))
     if tile == 0:
         return 0, 0
     tiles = length // tile
     sums, held = parts.sum_bytes, _held_bytes(parts)
-    shared = sharing_loss(nodes, parts.axes, length, tile) <= _SHARING
+    shared = costs.within(Limits(_OVERHEAD, _SHARING), tile)
     for lanes in (1,) if shared else (2, 3, 1):
         if tiles % lanes == 0 and lanes * (sums + held / tiles) < _GAIN * held:
             return tile, lanes
@@ -259,13 +262,13 @@ def smaller_tiles(graph: Graph, parts_of_batch: int = 1) -> list[SmallerTile]:
             parts = _classify(graph, batch)
         except Untileable:
             continue
-        length, nodes = parts.length, [*parts.looped, *parts.crossing]
+        length, costs = parts.length, parts.costs()
         tile, lanes = _tile_and_lanes(parts)
         if parts_of_batch > 1 and (tile == 0 or tile * lanes * parts_of_batch > length):
             tile, lanes = length // parts_of_batch, 1
         sums, held = parts.sum_bytes, _held_bytes(parts)
         now = lanes * (sums + held * tile / length) if tile else held
-        cost = tile_overhead(nodes, parts.axes, length) * length / max(work(nodes), 1.0)
+        cost = costs.of_a_tile * length / max(costs.time, 1.0)
         already = cost / tile if tile else 0.0
         entries = [tile] if lanes > 1 else []
         for t in range((tile or length) - 1, ((tile or length) - 1) // _SMALLEST, -1):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ...ir import Graph, Node, Value
@@ -15,7 +15,7 @@ from ...ir.ops import elementwise as ew
 from ...ir.ops.contraction import Pair
 from ..graph.rewrite import Pass
 from ..kernels.cost import work
-from .tile_cost import sharing_loss, tile_overhead
+from .tile_size import Limits, TileCosts, divisors, good_rows
 from .tiled_axis import Axis, Untileable, all_operands, follow
 from .tiled_loop import RowLoop, with_loops
 
@@ -23,12 +23,7 @@ _LEAST_BYTES = 16 << 20
 """What is smaller stays in the cache, or does not weigh."""
 _GAIN = 0.75
 """The loop must hold less than this part of what is held without it."""
-_OVERHEAD = 0.2
-"""What tiles add to the time of the products is at most this part of it."""
-_SHARING = 0.05
-"""Threads that share every product of a tile may lose this part of their time."""
-_GOOD_ROWS = 64
-"""With fewer rows the products of a tile run at less than three quarters of their speed."""
+_LIMITS = Limits(overhead=0.2, sharing=0.05)
 _MADE = ("elementwise", "creation", "movement")
 _MOST_NODES = 200
 """A chain of more nodes is more than a large value and what becomes of it at once."""
@@ -162,25 +157,15 @@ def _loop_along(
             axes.update((v, place) for v in node.outputs)
     continued = {node: add for node in sums if (add := _only_added(node, users, early)) is not None}
     pair: Pair = seed.attrs["contract"]
-    contracted = math.prod(operand.type.shape[a] for a in pair[seed.inputs.index(operand)])
-    least = -(-_GOOD_ROWS * length * contracted // operand.type.size)
+    rows = operand.type.size // math.prod(operand.type.shape[a] for a in pair[seed.inputs.index(operand)])
     held = sum(node.output.type.nbytes for node in sums if node not in continued)
-    tile = _tile(chain, aligned | axes, length, least)
+    costs = TileCosts([(chain, aligned | axes)], length, work(chain))
+    tile = costs.smallest(_LIMITS, divisors(length, good_rows(length, rows), length // 2))
     if tile == 0 or held + nbytes * tile // length >= _GAIN * nbytes:
         raise Untileable
     size = seed.output.type.size
     nodes = dict.fromkeys(chain)
     return RowLoop(length, tile, size, axes, lambda v: v.type.size >= size, nodes, continued=continued)
-
-
-def _tile(nodes: Sequence[Node], aligned: Mapping[Value, Axis], length: int, least: int) -> int:
-    """The smallest tile of `least` entries or more, of `length`, that costs little time; 0 if none does."""
-    most = _OVERHEAD * work(nodes)
-    overhead = tile_overhead(nodes, aligned, length)
-    for tile in (t for t in range(least, length // 2 + 1) if length % t == 0):
-        if overhead * (length // tile) <= most and sharing_loss(nodes, aligned, length, tile) <= _SHARING:
-            return tile
-    return 0
 
 
 def _cut_operand(seed: Node, axis: int) -> tuple[Value, Axis]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ...ir import Graph, Node, Recompute, Value
 from ...ir.ops import contraction, indexing, movement
@@ -12,7 +12,7 @@ from ..graph.rewrite import Pass
 from ..graph.scan import Scan
 from ..graph.topological_order import topological_order
 from ..kernels.cost import BARRIER_NS, CACHE_PER_NS, MEMORY_PER_NS, work
-from .tile_cost import sharing_loss, tile_overhead
+from .tile_size import Limits, TileCosts, divisors
 from .tiled_axis import Axis, Untileable, all_operands, follow, through_reshape
 from .tiled_loop import RowLoop, with_loops
 
@@ -347,28 +347,21 @@ def _steps_of_a_segment(
     segment may cost the first is taken that a segment keeps; 0 if all cost much.
     """
     length = groups[0].length
-    costs = [(g.straight(), g.aligned()) for g in groups]
-    time = sum(work(g.nodes) for g in groups)
-    overhead = sum(tile_overhead(nodes, aligned, length) for nodes, aligned in costs)
     alone = sum(v.type.nbytes for g in groups for v in g.alone(users))
-    saved = 2 * alone * (1 / MEMORY_PER_NS - 1 / CACHE_PER_NS)
+    costs = TileCosts(
+        [(g.straight(), g.aligned()) for g in groups],
+        length,
+        time=sum(work(g.nodes) for g in groups),
+        saved=2 * alone * (1 / MEMORY_PER_NS - 1 / CACHE_PER_NS),
+    )
     # Each step of the loops ends at a barrier in any case.
-    barriers = sum(2 * BARRIER_NS * length * len(g.scans) for g in groups)
-
-    def cheap(steps: int, limit: float) -> bool:
-        more = overhead * -(-length // steps)
-        if more > max(_OVERHEAD * time, saved):
-            return False
-        lost = sum(work(nodes) * sharing_loss(nodes, aligned, length, steps) for nodes, aligned in costs if work(nodes))
-        shared = time if limit == _SHARING[0] else time + barriers
-        return lost + more <= saved or (lost <= limit * shared and more <= _OVERHEAD * time)
-
+    with_barriers = replace(costs, barriers=sum(2 * BARRIER_NS * length * len(g.scans) for g in groups))
     most = length // _LEAST_SEGMENTS
     for limit in limits:
-        least = next((n for n in range(2, most + 1) if cheap(n, limit)), 0)
+        known, allowed = costs if limit == _SHARING[0] else with_barriers, Limits(_OVERHEAD, limit)
+        least = known.smallest(allowed, range(2, most + 1))
         if least:
-            even = (n for n in range(least, min(2 * least, most) + 1) if length % n == 0 and cheap(n, limit))
-            return next(even, least)
+            return known.smallest(allowed, divisors(length, least, min(2 * least, most))) or least
     return 0
 
 

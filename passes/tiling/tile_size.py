@@ -1,16 +1,23 @@
-"""What running the step tile by tile of the batch costs beside the work itself: from the graph alone, never from a
-budget or the number of threads, because tiles fix the order of sums.
+"""How large a tile is: from the graph and the target alone, never from a budget or the number of threads, because
+tiles fix the order of sums.
+
+Two rules are all. Where products with weights run in tiles (of the batch, of logits, of time), every tile reads and
+packs the weights again, and threads that share a tile wait for each other after every product: the tile is the smallest
+for which `TileCosts` says that this costs little. Where a tile is to stay in the cache (attention's scores), its bytes
+say how many rows it has: `cached_rows`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 from ...ir import Node, Value, node_flops
 from ...ir.ops import contraction, convolution
 from ...ir.ops.contraction import Pair
-from ..kernels.cost import BARRIER_NS, BLAS_PER_NS, CACHE_PER_NS, MEMORY_PER_NS, PACKED_ROWS
+from ..kernels.cost import BARRIER_NS, BLAS_PER_NS, CACHE_PER_NS, MEMORY_PER_NS, PACKED_ROWS, work
 from ..kernels.matmul_tiles import ENOUGH_TILES, cut_into
 from .tiled_axis import Axis, follow_scan
 
@@ -22,6 +29,88 @@ _ADD_NS = 0.5
 """For each element of a convolution's weight gradient: it is added to the sum, across its strides."""
 _UNIT_NS = 1000.0
 """A convolution's kernels begin, with what stands beside them."""
+
+
+_GOOD_ROWS = 64
+"""With fewer rows products run at less than three quarters of their speed."""
+_MOST_CACHED_ROWS = 128
+_LEAST_CACHED_ROWS = 16
+_CACHED_BYTES = 1 << 20
+"""About the size of what is to stay in the cache of a core."""
+_LEAST_TILES = 4
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What tiles may cost, as parts of the time of the products: by reading weights again, and where threads share
+    every product of a tile.
+    """
+
+    overhead: float
+    sharing: float = math.inf
+
+
+@dataclass(frozen=True)
+class TileCosts:
+    """What tiles of an axis of `length` entries cost, in nanoseconds of one core. Each of `parts` is nodes that run in
+    one loop, with the values that are cut; `time` is that of all products and convolutions without tiles.
+
+    `saved` is the time that tiles save, because what they make need not go through memory; `barriers` is what threads
+    lose anyway in the steps of loops within.
+    """
+
+    parts: Sequence[tuple[Sequence[Node], Mapping[Value, Axis]]]
+    length: int
+    time: float
+    saved: float = 0.0
+    barriers: float = 0.0
+
+    @cached_property
+    def of_a_tile(self) -> float:
+        """What every tile adds, however small it is."""
+        return sum(tile_overhead(nodes, aligned, self.length) for nodes, aligned in self.parts)
+
+    def overhead(self, tile: int) -> float:
+        """What tiles of so many entries add."""
+        return self.of_a_tile * -(-self.length // tile)
+
+    def sharing(self, tile: int) -> float:
+        """What two threads lose that share every product of a tile."""
+        times = [(work(nodes), nodes, aligned) for nodes, aligned in self.parts]
+        return sum(time * sharing_loss(nodes, aligned, self.length, tile) for time, nodes, aligned in times if time)
+
+    def within(self, limits: Limits, tile: int) -> bool:
+        """Whether tiles of so many entries cost no more than the limits, or than they save."""
+        most = limits.overhead * self.time
+        added = self.overhead(tile)
+        if added > max(most, self.saved):
+            return False
+        if limits.sharing == math.inf and added <= most:
+            return True
+        lost = self.sharing(tile)
+        return lost + added <= self.saved or (lost <= limits.sharing * (self.time + self.barriers) and added <= most)
+
+    def smallest(self, limits: Limits, candidates: Iterable[int]) -> int:
+        """The first of the candidates, in rising order, that is within the limits; 0 if none is."""
+        return next((tile for tile in candidates if self.within(limits, tile)), 0)
+
+
+def divisors(length: int, least: int, most: int) -> Iterator[int]:
+    """The divisors of `length` from `least` to `most`, in rising order."""
+    return (n for n in range(max(least, 1), most + 1) if length % n == 0)
+
+
+def good_rows(length: int, rows: int) -> int:
+    """The entries, of `length` that are `rows` rows of a product, with which it runs at nearly its full speed."""
+    return -(-_GOOD_ROWS * length // rows)
+
+
+def cached_rows(length: int, nbytes: int) -> int:
+    """The rows of a tile that stays in the cache, of `length` rows of so many bytes in all: a divisor of `length`; 0
+    where there is none that is worth it.
+    """
+    wanted = min(length // _LEAST_TILES, _MOST_CACHED_ROWS, max(_GOOD_ROWS, _CACHED_BYTES * length // max(nbytes, 1)))
+    return max(divisors(length, _LEAST_CACHED_ROWS, wanted), default=0)
 
 
 def tile_overhead(nodes: Sequence[Node], aligned: Mapping[Value, Axis], length: int) -> float:
