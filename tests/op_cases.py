@@ -290,7 +290,7 @@ for dtype in NUMBERS:
 for shape, axis in (((6,), 0), ((0, 2), 0), ((2, 0), 0), ((5, 1), 0), ((2, 1, 3, 2), 2)):
     row("cumprod", arr(shape), axis=axis, tolerance=SUMMED)
 for shape in ((2, 300), (2, 300, 3)):
-    row("cumprod", arr(shape, F32, 0.9, 1.1), axis=1, tolerance=SUMMED)
+    row("cumprod", arr(shape, F32, 0.9, 1.1), axis=1, tolerance=SUMMED, order=0)
 for name in ("sort", "argsort"):
     for dtype in ANY:
         row(name, arr((3, 9), dtype, *(() if dtype in FLOATS else (0, 5))), axis=1, descending=dtype in (I64, F32))

@@ -298,10 +298,8 @@ def _position(w: _Writer) -> Line | None:
 @_maker()
 def _cumulated(w: _Writer) -> Line | None:
     v = w.pick(lambda v: _is_filled(v) and v.array.dtype.kind != "b")
-    return v and (
-        w.random.choice(["np.cumsum({0}, axis={1})", "np.diff({0}, axis={1})"]).format(v.name, w.axis(v)),
-        False,
-    )
+    function = w.random.choice(["np.cumsum", "np.diff", "np.sort"])
+    return v and (f"{function}({v.name}, axis={w.axis(v)})", False)
 
 
 @_maker(3)
