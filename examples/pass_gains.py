@@ -163,12 +163,59 @@ def squared_error(model: Any, batch: Any) -> Any:
     return np.mean((model(batch["x"]) - batch["y"]) ** 2)
 
 
+class NumpyRnn(nn.Module):
+    """The recurrent network of Elman 1990, as a few lines of NumPy."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        draw = nn.init.normal(0.0, hidden**-0.5)
+        self.w = nn.Parameter((width, hidden), "float32", draw)
+        self.u = nn.Parameter((hidden, hidden), "float32", draw)
+
+    def forward(self, x: Any) -> Any:
+        def step(h: Any, x: Any) -> Any:
+            h = np.tanh(x @ self.w + h @ self.u)
+            return h, h
+
+        return gl.scan(step, np.zeros((x.shape[1], self.u.shape[0]), np.float32), x)[1]
+
+
+def numpy_rnn() -> Recipe:
+    """64 steps of 32 sequences."""
+    batch = {"x": gl.spec((64, 32, 256)), "y": gl.spec((64, 32, 256))}
+    return NumpyRnn(256, 256), squared_error, gl.optim.SGD(0.1), batch
+
+
+def long_lstm() -> Recipe:
+    """128 steps of 16 sequences of width 256."""
+    batch = {"x": gl.spec((128, 16, 256)), "y": gl.spec((128, 16, 128))}
+    return HandWrittenLstm(256, 128), squared_error, gl.optim.SGD(0.1), batch
+
+
+class Outputs(nn.Module):
+    """What torch's LSTM gives for every step."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        self.lstm = nn.LSTM(width, hidden)
+
+    def forward(self, x: Any) -> Any:
+        return self.lstm(x)[0]
+
+
+def few_sequences() -> Recipe:
+    """200 steps of 4 sequences."""
+    batch = {"x": gl.spec((200, 4, 64)), "y": gl.spec((200, 4, 256))}
+    return Outputs(64, 256), squared_error, gl.optim.SGD(0.1), batch
+
+
 CASES: dict[str, tuple[Callable[[], Recipe], ...]] = {
     "push-slices": (quasi_recurrent,),
     "split-concat-conv": (u_net,),
     "one-pass-variance": (tabular_batch_norm, pointwise),
     "fuse-conv-epilogue": (normalized_first, pointwise),
     "fuse-concat": (fourier_features, hand_written_lstm),
+    "distribute-scans": (numpy_rnn, long_lstm),
+    "strip-mine-scans": (long_lstm,),
+    "prepack-weights": (few_sequences,),
 }
 """Passes, each with models in which it matters."""
 
