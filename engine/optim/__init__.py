@@ -5,11 +5,14 @@ from typing import NoReturn
 from ..tracing.tracer import located
 from . import schedules
 from .adadelta import Adadelta
+from .adafactor import Adafactor
 from .adagrad import Adagrad
 from .adam import Adam, AdamW
+from .adam_8bit import Adam8bit
 from .adamax import Adamax
 from .asgd import ASGD
 from .lion import Lion
+from .muon import Muon
 from .nadam import NAdam
 from .optimizer import Optimizer, StateSpec
 from .radam import RAdam
@@ -42,8 +45,10 @@ __all__ = [
     "ASGD",
     "SGD",
     "Adadelta",
+    "Adafactor",
     "Adagrad",
     "Adam",
+    "Adam8bit",
     "AdamW",
     "Adamax",
     "Chained",
@@ -57,6 +62,7 @@ __all__ = [
     "Lion",
     "MultiStep",
     "Multiplicative",
+    "Muon",
     "NAdam",
     "OneCycle",
     "Optimizer",

@@ -24,6 +24,9 @@ KINDS = [
     ("ASGD", {"t0": 5, "lambd": 0.1}),
     ("Lion", {"weight_decay": 0.1}),
     ("SparseAdam", {}),
+    ("Adafactor", {"weight_decay": 0.1}),
+    ("Muon", {}),
+    ("Adam8bit", {"lr": 0.01, "min_8bit_size": 8, "block_size": 6}),
 ]
 STATE = {
     "Adagrad": ["sum"],
@@ -36,6 +39,7 @@ STATE = {
     "ASGD": ["ax"],
     "Lion": ["exp_avg"],
     "SparseAdam": ["exp_avg", "exp_avg_sq"],
+    "Muon": ["momentum_buffer"],
 }
 SHARED = {"NAdam": ["mu_product"], "ASGD": ["eta"]}
 
@@ -44,8 +48,8 @@ def loss_fn(model, batch):
     return nn.cross_entropy(model(batch["x"]), batch["y"])
 
 
-def model_of():
-    return nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4))
+def model_of(bias):
+    return nn.Sequential(nn.Linear(4, 4, bias), nn.Tanh(), nn.Linear(4, 4, bias))
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ class Run:
 @pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind[0])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
     name, options = request.param
-    step = gl.compile_step(model_of(), loss_fn, getattr(optim, name)(**options), BATCH, threads=1)
+    step = gl.compile_step(model_of(name != "Muon"), loss_fn, getattr(optim, name)(**options), BATCH, threads=1)
     begin, path = step.parameters(), tmp_path_factory.mktemp(name) / "after_3.safetensors"
     for i in range(STEPS):
         if i == 3:
@@ -84,9 +88,23 @@ def test_training_resumes_to_the_same_bits(run: Run):
 
 def test_every_state_array_is_named_and_counted(run: Run):
     state = run.step.state()
-    expected = {f"{kind}.{name}" for kind in STATE[run.name] for name in run.begin}
-    assert set(state) == expected | set(SHARED.get(run.name, ())) | {"step"}
-    assert all(state[f"{kind}.{name}"].shape == a.shape for kind in STATE[run.name] for name, a in run.begin.items())
+    found = {name: array.shape for name, array in state.items() if "." in name}
+    if run.name == "Adafactor":
+        assert found == {
+            **{f"row_var.{i}.weight": (4, 1) for i in (0, 2)},
+            **{f"col_var.{i}.weight": (1, 4) for i in (0, 2)},
+            **{f"variance.{i}.bias": (4,) for i in (0, 2)},
+        }
+    elif run.name == "Adam8bit":
+        names = ("exp_avg", "exp_avg_sq")
+        assert found == {
+            **{f"{name}.{i}.weight": (3, 6) for name in names for i in (0, 2)},
+            **{f"{name}_scale.{i}.weight": (3,) for name in names for i in (0, 2)},
+            **{f"{name}.{i}.bias": (4,) for name in names for i in (0, 2)},
+        }
+    else:
+        assert found == {f"{kind}.{name}": a.shape for kind in STATE[run.name] for name, a in run.begin.items()}
+    assert state.keys() - found.keys() == {*SHARED.get(run.name, ()), "step"}
     report = run.step.report
     scalars = {"lr": 8, "key": 8}
     assert report.state_bytes == sum(array.nbytes for array in state.values()) + sum(scalars.values())
@@ -94,12 +112,14 @@ def test_every_state_array_is_named_and_counted(run: Run):
 
 
 @pytest.mark.peers
-def test_forty_steps_are_torchs(run: Run):
+def test_forty_steps_are_torchs(run: Run, monkeypatch: pytest.MonkeyPatch):
     torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.Tensor, "bfloat16", lambda self: self.clone())  # Muon's precision is the parameter's
     peer = getattr(torch.optim, run.name, None)
     if peer is None or run.name == "SparseAdam":
         pytest.skip("torch has none for dense gradients")
-    model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Tanh(), torch.nn.Linear(4, 4))
+    bias = run.name != "Muon"
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4, bias), torch.nn.Tanh(), torch.nn.Linear(4, 4, bias))
     model.load_state_dict({name: torch.tensor(array) for name, array in run.begin.items()})
     optimizer, x, y = peer(model.parameters(), **run.options), torch.tensor(BATCH["x"]), torch.tensor(BATCH["y"])
     for _ in range(STEPS):
@@ -108,3 +128,14 @@ def test_forty_steps_are_torchs(run: Run):
         optimizer.step()
     for name, parameter in model.named_parameters():
         np.testing.assert_allclose(run.end[name], parameter.detach().numpy(), rtol=3e-4, atol=3e-5)
+
+
+def test_a_parameter_that_muon_is_not_for_is_named_before_anything_runs():
+    message = r"0\.bias: Muon is for matrices, this parameter has shape \(4,\); freeze it .*test_compiled\.py"
+    with pytest.raises(ValueError, match=message):
+        gl.plan_step(model_of(True), loss_fn, optim.Muon(), BATCH)
+    model = model_of(True)
+    for name, parameter in model.stored_parameters():
+        parameter.requires_grad = name.endswith("weight")
+    state = gl.plan_step(model, loss_fn, optim.Muon(), BATCH).report.state_bytes
+    assert state == 2 * 64 + 8 + 16

@@ -15,18 +15,20 @@ SHAPE = (5, 3)
 
 def gradient_of(p, i):
     """A gradient that turns and shrinks as p moves; each step's has another part of noise, and some zeros."""
-    noise = np.random.default_rng(i).standard_normal(SHAPE)
-    return ((p - 0.3) * (1 + np.arange(3)) + 0.3 * noise * (noise > -1)).astype(p.dtype)
+    noise = np.random.default_rng(i).standard_normal(p.shape)
+    scale = 1 + np.arange(p.size).reshape(p.shape) % 3
+    return ((p - 0.3) * scale + 0.3 * noise * (noise > -1)).astype(p.dtype)
 
 
-def start(dtype):
-    return np.random.default_rng(99).standard_normal(SHAPE).astype(dtype)
+def start(dtype, shape=SHAPE):
+    return np.random.default_rng(99).standard_normal(shape).astype(dtype)
 
 
-def follow(optimizer, dtype="float64", steps=STEPS, gradient=gradient_of):
+def follow(optimizer, dtype="float64", steps=STEPS, gradient=gradient_of, shape=SHAPE):
     """The parameter after each of `steps` updates, and the last state."""
-    p, dt = start(dtype), np.dtype(dtype)
-    state = {n: np.full(s.type.shape, s.value, s.type.dtype) for n, s in optimizer.init(gl.spec(SHAPE, dtype)).items()}
+    p, dt = np.asarray(start(dtype, shape)), np.dtype(dtype)
+    specs = optimizer.init(gl.spec(shape, dtype))
+    state = {n: np.full(s.type.shape, s.value, s.type.dtype) for n, s in specs.items()}
     shared = {name: np.asarray(spec.value) for name, spec in optimizer.init_shared().items()}
     path = []
     for i in range(steps):
@@ -34,8 +36,10 @@ def follow(optimizer, dtype="float64", steps=STEPS, gradient=gradient_of):
         added, shared = optimizer.advance(count, lr, shared)
         scalars = dict(optimizer.scalars(count, lr, dt)) | {n: np.asarray(v).astype(dt) for n, v in added.items()}
         p, state = optimizer.update(p, gradient(p, i), state, scalars)
-        assert p.dtype == dt
-        assert all(a.dtype == optimizer.init(gl.spec(SHAPE, dtype))[n].type.dtype for n, a in state.items())
+        assert (p.shape, p.dtype) == (shape, dt)
+        assert {n: (a.shape, a.dtype) for n, a in state.items()} == {
+            n: (s.type.shape, s.type.dtype) for n, s in specs.items()
+        }
         path.append(p)
     return path, state
 
@@ -184,7 +188,35 @@ def sign_descent(p, lr=0.01):
         yield p
 
 
+def adafactor(p, lr=0.01, least=1e-3, d=1.0):
+    rows, columns = np.zeros((5, 1)), np.zeros((1, 3))
+    for t in range(1, STEPS + 1):
+        g = gradient_of(p, t - 1)
+        beta = 1 - t**-0.8
+        rows = beta * rows + (1 - beta) * (g**2).mean(1, keepdims=True)
+        columns = beta * columns + (1 - beta) * (g**2).mean(0, keepdims=True)
+        u = g / np.sqrt(rows @ columns / rows.mean())
+        u = u / max(1, np.sqrt((u**2).mean()) / d)
+        p = p - max(least, np.sqrt((p**2).mean())) * min(lr, 1 / math.sqrt(t)) * u
+        yield p
+
+
+def muon(p, lr=1e-3, decay=0.1, momentum=0.95):
+    b = np.zeros(SHAPE)
+    for i in range(STEPS):
+        g = gradient_of(p, i)
+        b = momentum * b + (1 - momentum) * g
+        u, s, vt = np.linalg.svd((1 - momentum) * g + momentum * b, full_matrices=False)
+        s = s / np.sqrt((s**2).sum())
+        for _ in range(5):  # the iteration keeps the singular vectors
+            s = 3.4445 * s - 4.775 * s**3 + 2.0315 * s**5
+        p = p - lr * (decay * p + math.sqrt(5 / 3) * (u * s) @ vt)
+        yield p
+
+
 RULES = [
+    (optim.Adafactor(), adafactor),
+    (optim.Muon(), muon),
     (optim.Adagrad(), adagrad),
     (optim.Adagrad(eps=1e-7, eps_inside_root=True), adagrad_of_the_lecture),
     (optim.Adadelta(), adadelta),
@@ -272,7 +304,70 @@ def test_asgd_averages_from_t0_on():
     np.testing.assert_array_equal(follow(optim.ASGD(t0=9), steps=11)[1]["ax"], path[10])
 
 
+def test_an_adam_of_8_bits_stays_near_adam():
+    shape, steps = (7, 50), 200
+
+    def gradient(p, i):
+        scale = ((1 + np.arange(50)) ** 2 / 50).astype("float32")  # magnitudes of 1 to 2,500 in a block
+        return gradient_of(p, i) * scale
+
+    ours, state = follow(optim.Adam8bit(0.01, min_8bit_size=0, block_size=64), "float32", steps, gradient, shape)
+    adams, own = follow(optim.Adam(0.01), "float32", steps, gradient, shape)
+    way = np.abs(adams[-1] - start("float32", shape))
+    assert np.abs(ours[-1] - adams[-1]).mean() < 0.03 * way.mean()
+    assert state["exp_avg"].dtype == state["exp_avg_sq"].dtype == np.uint8
+    assert state["exp_avg"].shape == (6, 64)  # 350 elements, the last block is filled up
+    square = (state["exp_avg_sq"] / 255.0) ** 4 * state["exp_avg_sq_scale"][:, None]
+    # v is not stuck where it once was, and not biased.
+    assert abs(np.log(square.ravel()[:350] / own["exp_avg_sq"].ravel()).mean()) < 0.03
+
+
+def test_an_adam_of_8_bits_has_adams_state_for_small_parameters():
+    optimizer = optim.Adam8bit(0.01, weight_decay=0.1)
+    for ours, adams in zip(follow(optimizer)[0], follow(optim.Adam(0.01, weight_decay=0.1))[0], strict=True):
+        np.testing.assert_array_equal(ours, adams)
+    large, small = (sum(s.type.nbytes for s in optimizer.init(gl.spec(n)).values()) for n in (4096, 4095))
+    assert large == 2 * 4096 + 2 * 4 * 16
+    assert small == 8 * 4095
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("shape", [(5, 3), (3, 5), (4, 4)])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"weight_decay": 0.0, "nesterov": False, "adjust_lr_fn": "original"},
+        {"adjust_lr_fn": "match_rms_adamw", "momentum": 0.5, "ns_steps": 3, "ns_coefficients": (2, -1.5, 0.5)},
+    ],
+)
+def test_muon_is_torchs_in_the_precision_of_the_parameter(options, shape, monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.Tensor, "bfloat16", lambda self: self.clone())
+    tensor = torch.tensor(start("float64", shape), requires_grad=True)
+    theirs = torch.optim.Muon([tensor], 0.01, **options)
+    for i, ours in enumerate(follow(optim.Muon(0.01, **options), shape=shape)[0]):
+        tensor.grad = torch.tensor(gradient_of(tensor.detach().numpy(), i))
+        theirs.step()
+        np.testing.assert_allclose(ours, tensor.detach().numpy(), rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("shape", [(), (7,), (1, 6), (2, 3, 4)])
+def test_adafactor_is_torchs_for_other_shapes(shape):
+    torch = pytest.importorskip("torch")
+    tensor = torch.tensor(start("float64", shape), requires_grad=True)
+    theirs = torch.optim.Adafactor([tensor], foreach=False)
+    for i, ours in enumerate(follow(optim.Adafactor(), shape=shape)[0]):
+        tensor.grad = torch.tensor(gradient_of(tensor.detach().numpy(), i))
+        theirs.step()
+        np.testing.assert_allclose(ours, tensor.detach().numpy(), rtol=1e-6)
+
+
 TORCHS = [
+    ("Adafactor", {}),
+    ("Adafactor", {"lr": 0.1, "beta2_decay": -0.5, "d": 2.0, "weight_decay": 0.1, "maximize": True}),
+    ("Adafactor", {"eps": (1e-4, 0.5)}),
     ("SGD", {}),
     ("SGD", {"momentum": 0.9, "dampening": 0.1, "weight_decay": 0.1, "maximize": True}),
     ("Adagrad", {}),
@@ -380,6 +475,15 @@ def test_sparse_adam_is_torchs_on_rows_of_a_table():
         (lambda: optim.ASGD(t0=-1), "ASGD: t0 is 0 or more, got -1"),
         (lambda: optim.Lion(betas=(0.9, 0.99, 0.5)), "Lion: betas are two numbers"),
         (lambda: optim.SparseAdam(math.inf), "SparseAdam: lr is a number of 0 or more or a schedule, got inf"),
+        (lambda: optim.Adafactor(beta2_decay=0.5), "Adafactor: beta2_decay is from -inf to 0, got 0.5"),
+        (lambda: optim.Adafactor(eps=1e-3), "Adafactor: eps are two numbers of 0 or more, or None and one, got 0.001"),
+        (lambda: optim.Adafactor(eps=(1e-3, None)), "Adafactor: eps are two numbers of 0 or more, or None and one"),
+        (lambda: optim.Adafactor(d=0.5), "Adafactor: d is 1 or more, got 0.5"),
+        (lambda: optim.Muon(ns_steps=100), "Muon: ns_steps is a whole number from 0 to 99, got 100"),
+        (lambda: optim.Muon(ns_coefficients=(1, 2)), "Muon: ns_coefficients are three numbers"),
+        (lambda: optim.Muon(adjust_lr_fn="adam"), "Muon: adjust_lr_fn is None or 'original' or 'match_rms_adamw'"),
+        (lambda: optim.Muon().init(gl.spec((3,))), r"Muon is for matrices, this parameter has shape \(3,\); freeze it"),
+        (lambda: optim.Adam8bit(block_size=0), "Adam8bit: block_size is a whole number of 1 or more, got 0"),
         (lambda: optim.Adagrad(optim.OneCycle(0.1, 10, cycle_momentum=True)), "Adagrad has no momentum that OneCycle"),
     ],
 )
