@@ -100,7 +100,7 @@ class Op:
       of length 1 come and go, or a row's value is repeated along the row. `never`: it runs by itself.
     - `accumulates`: the number of the input that the output is a sum onto, and may be written over.
     - `body`: how the graph `attrs["body"]` of a node runs: `once`, as one unit with what it reads, or `looped`.
-    - `is_transcendental`: an element takes about as long as ten additions.
+    - `is_transcendental`: a vector function that takes about as long as ten additions an element, such as exp.
     - `is_axiswise`: it works along `attrs["axis"]`, on each line by itself; the output has the axes of the inputs, and
       no other attribute names an axis.
     - `batch(attrs, length)` gives the attributes with which the op does the same for each of `length` entries of a new

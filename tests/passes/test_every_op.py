@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,11 +13,17 @@ from gradloom.ir.ops import elementwise as ew
 from gradloom.passes.autodiff.backward import add_backward
 from gradloom.passes.graph.rewrite import Pass
 from gradloom.passes.memory.plan import plan
-from gradloom.passes.pipeline import in_bodies, pipeline
+from gradloom.passes.pipeline import in_bodies, passed, pipeline, preparation, scheduling
+from gradloom.passes.remat.accumulate_early import AccumulateEarly
+from gradloom.passes.remat.checkpoint_scans import CheckpointScans
+from gradloom.passes.remat.delay_comparisons import DelayComparisons
+from gradloom.passes.remat.from_plan import graph_problem
 from gradloom.passes.verify.plan import check_plan
 from op_cases import CASES, OpCase, sample
 
-STEPS = 3
+STEPS = 6
+ALTERNATIVE = (*preparation(), CheckpointScans(), *scheduling(1.5, True), DelayComparisons(), AccumulateEarly())
+"""Passes of the alternative pipelines, all of them at once."""
 
 
 def _rows() -> list[OpCase]:
@@ -105,4 +112,17 @@ def test_every_pass_keeps_what_an_op_computes(case: OpCase):
         for step, after in _passes(graph):
             _assert_close(interpret(after, *arrays), expected, f"after {step.name}")
         raise
-    check_plan(plan(last, 2))
+    made = plan(last, 2, outputs_in_arena=True)
+    check_plan(made)
+    others = [passed(graph, ALTERNATIVE)]
+    # Every unit that may be recomputed is, right behind its first run. A check is not: what it leaves is its input.
+    problem = graph_problem(made, smallest=1)
+    again = (
+        (run, replace(run, is_recompute=True)) if problem.units[run.unit].recomputable and run.makes else (run,)
+        for run in problem.first_runs()
+    )
+    others += [] if case.op.is_check else [problem.realized([run for runs in again for run in runs], {})]
+    for other in others:
+        verify(other)
+        _assert_close(interpret(other, *arrays), expected, "recomputed")
+        check_plan(plan(other, 2, outputs_in_arena=True))
