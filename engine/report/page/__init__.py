@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,17 @@ from ..layers import scopes_in_order
 from ..schema import KIND_WORDS, KINDS, MemoryReport
 
 _FOLDER = Path(__file__).parent
-_SCRIPTS = ("data.js", "layers.js", "canvas.js", "memory.js", "arena.js", "graph.js", "curve.js", "page.js")
+_SCRIPTS = (
+    "data.js",
+    "layers.js",
+    "canvas.js",
+    "memory.js",
+    "arena.js",
+    "graph.js",
+    "critical.js",
+    "curve.js",
+    "page.js",
+)
 
 
 def page(report: MemoryReport, title: str = "", curve: Sequence[Mapping[str, Any]] = ()) -> str:
@@ -64,7 +75,7 @@ def _data(report: MemoryReport, curve: Sequence[Mapping[str, Any]]) -> dict[str,
         "kinds": [[kind, KIND_WORDS[kind]] for kind in KINDS],
         "units": {
             **{name: [number(getattr(u, name)) for u in units] for name in ("name", "scope", "source", "role", "ops")},
-            **{name: [getattr(u, name) for u in units] for name in ("phase", "flops")},
+            **{name: [getattr(u, name) for u in units] for name in ("phase", "flops", "nanoseconds")},
         },
         "values": {
             **{name: [number(getattr(v, name)) for v in values] for name in ("name", "scope", "source", "why", "type")},
@@ -77,6 +88,8 @@ def _data(report: MemoryReport, curve: Sequence[Mapping[str, Any]]) -> dict[str,
             "end": [end for _, end in report.charged],
         },
         "loops": [[loop.first, loop.end, loop.length, loop.lanes, report.turns(loop)] for loop in report.loops],
+        "critical": asdict(report.critical_path),
+        "removals": [asdict(removal) for removal in report.removals],
         "curve": [dict(point) for point in curve],
     }
     columns["figures"] |= {"planner": planner_words(report.planner), "variant": variant_words(report.variant)}

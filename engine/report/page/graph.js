@@ -133,6 +133,7 @@ function drawGraph(context) {
   }
   context.globalAlpha = 1;
   rows.forEach((row, r) => { const y = scale.y(r); if (y > -20 && y < view.height + 20) drawRow(context, scale, row, r, y); });
+  frameCritical(context, scale);
   context.restore();
   context.textAlign = "center"; context.fillStyle = style.soft;
   context.fillText("forward", scale.left, 12); context.fillText("backward", scale.right, 12);

@@ -46,6 +46,7 @@ function tell() {
     pair(list, "at least", `${figures.lower_bound_bytes.toLocaleString("en")} live at once`);
     pair(list, "planner", figures.planner);
     pair(list, "variant", figures.variant);
+    tellCritical(list);
     story.append(list, el("p", figures.other_bits ? `It ${figures.other_bits}.` : ""));
   }
   tellLive();
@@ -75,7 +76,7 @@ function tellGroup(story, group) {
     pair(list, "layer", textOf(units.scope, u) || OUTSIDE);
     pair(list, "line", textOf(units.source, u));
     pair(list, "runs in", `phase ${units.phase[u]} of ${phaseCount}`);
-    pair(list, "work", humanFlops(units.flops[u]));
+    pair(list, "work", humanFlops(units.flops[u]) + (units.nanoseconds[u] ? `, ${humanTime(units.nanoseconds[u])} predicted${onPath.has(u) ? ", on the critical path" : ""}` : ""));
     pair(list, "makes", group.members.map((i) => `${textOf(values.name, i)} ${human(values.bytes[i])}`).slice(0, 4).join(", ") || "nothing in the arena");
     story.append(heading, el("p", textOf(units.ops, u) ? `One loop: ${textOf(units.ops, u)}.` : ""), list);
     return;

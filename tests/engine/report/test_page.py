@@ -57,6 +57,8 @@ def test_the_page_holds_the_whole_report(tmp_path: Path):
     assert data["values"]["bytes"] == [v.bytes for v in r.values]
     assert [data["texts"][i] for i in data["values"]["why"]] == [v.why for v in r.values]
     assert [data["texts"][i] for i in data["units"]["scope"]] == [u.scope for u in r.units]
+    assert data["critical"]["units"] == list(r.critical_path.units)
+    assert [removal["values"] for removal in data["removals"]] == [list(removal.values) for removal in r.removals]
 
 
 def test_the_page_needs_no_network(tmp_path: Path):
@@ -248,6 +250,8 @@ def test_the_page_lives_in_a_browser(tmp_path: Path):
     said = said_in(tmp_path / "page.html", SCRIPT)
     assert said["errors"] == []
     assert f"phase {r.peak_phase}" in said["start"]
+    assert f"in {len(r.critical_path.units)} units, framed in the graph" in said["start"]
+    assert f"without {r.values[r.removals[0].values[0]].name}" in said["start"]
     assert "lives" in said["arena"]
     assert "test_page.py:" in said["arena"]
     assert said["peak"].startswith(f"Phase {r.peak_phase} of {r.phases}")
