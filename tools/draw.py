@@ -12,6 +12,7 @@ from ..engine.step.step_graph import trace_step
 from ..ir import Graph
 from ..passes.pipeline import PASS_NAMES, run_passes
 from .command_error import CommandError
+from .draw_bounds import NO_BOUNDS, Bounds, bounds_of
 from .draw_boxes import MOST_BOXES, Opened, collapse
 from .draw_dot import dot_source
 from .draw_scopes import cut_scope
@@ -38,8 +39,9 @@ def draw(
 ) -> str | None:
     """Draw the step of `recipe` into the file `out`; returns a word for the user where something else was drawn.
 
-    `after` is a pass; by default the graph as it is planned, within `memory` if given. `layout` is `dot` or `u`, by
-    default dot where it is installed. Raises `CommandError` where that cannot be done.
+    `after` is a pass; by default the graph as it is planned, within `memory` if given, with its critical path and what
+    its peak is made of. `layout` is `dot` or `u`, by default dot where it is installed. Raises `CommandError` where
+    that cannot be done.
     """
     kind = Path(out).suffix.removeprefix(".").lower()
     if kind not in FORMATS:
@@ -50,10 +52,10 @@ def draw(
         raise CommandError(f"there is no pass {after!r}; there are {', '.join(PASS_NAMES)}")
     if after is not None and memory is not None:
         raise CommandError("--memory goes with the planned graph, not with --after")
-    graph = _graph(recipe, after, memory)
+    graph, bounds = _graph(recipe, after, memory)
     title = f"One training step of {recipe}" + (f", after {after}" if after else "")
     try:
-        text, word = _picture(graph, title, kind, depth, only, layout)
+        text, word = _picture(graph, bounds, title, kind, depth, only, layout)
     except ValueError as error:
         raise CommandError(_no_such_module(graph, str(error))) from error
     try:
@@ -63,21 +65,21 @@ def draw(
     return word
 
 
-def _graph(recipe: str, after: str | None, memory: str | None) -> Graph:
+def _graph(recipe: str, after: str | None, memory: str | None) -> tuple[Graph, Bounds]:
     ingredients = make_recipe(recipe)
-    if memory is not None:
-        return plan_step(*ingredients, memory=memory).plan.graph
-    # Without a budget what is planned is the graph after the last pass; where its values lie is not drawn.
-    return run_passes(trace_step(*ingredients).graph, after=after)
+    if after is not None:
+        return run_passes(trace_step(*ingredients).graph, after=after), NO_BOUNDS
+    planned = plan_step(*ingredients, memory=memory)
+    return planned.plan.graph, bounds_of(planned.report)
 
 
 def _picture(
-    graph: Graph, title: str, kind: str, depth: int | None, only: str | None, layout: str | None
+    graph: Graph, bounds: Bounds, title: str, kind: str, depth: int | None, only: str | None, layout: str | None
 ) -> tuple[bytes, str | None]:
     if layout == "u":
-        return u_svg(graph, title, depth, only).encode(), None
+        return u_svg(graph, title, depth, only, bounds).encode(), None
     sizes = _BOXES if depth is None else _BOXES[:1]
-    drawn = (dot_source(collapse(graph, depth, only, most), title) for most in sizes)
+    drawn = (dot_source(collapse(graph, depth, only, most, bounds), title) for most in sizes)
     first = next(drawn)
     if kind == "dot":
         return first.encode(), None
@@ -90,7 +92,7 @@ def _picture(
                 why = str(error)
     if layout == "dot" or kind != "svg":
         raise CommandError(f"{why}; without it there are -o FILE.dot, and -o FILE.svg --layout u")
-    return u_svg(graph, title, depth, only).encode(), f"{why}; drawn as a U instead"
+    return u_svg(graph, title, depth, only, bounds).encode(), f"{why}; drawn as a U instead"
 
 
 def _by_dot(program: str, kind: str, source: str) -> bytes:

@@ -9,8 +9,9 @@ from operator import or_
 
 from ..engine.report.layers import middle
 from ..engine.report.values import unit_name
-from ..engine.report.wording import listed
+from ..engine.report.wording import human, listed
 from ..ir import Graph, Node, Value, node_flops
+from .draw_bounds import NO_BOUNDS, Bounds
 from .draw_scopes import cut_scope, cut_scopes, widths
 
 MOST_BOXES = 90
@@ -41,6 +42,10 @@ class Box:
     """Of its nodes, each once."""
     place: float = 0.0
     """By which half of its operations are done, in nodes of the graph."""
+    critical: bool = False
+    """Whether a node of it is on the critical path."""
+    peak: int = 0
+    """Bytes of its values without which the peak would be lower."""
 
 
 @dataclass
@@ -66,8 +71,15 @@ class _Level:
     bodies: bool = False
 
 
-def collapse(graph: Graph, depth: int | None = None, only: str | None = None, most: int = MOST_BOXES) -> Drawing:
-    """The drawing of `graph`: modules collapsed below `depth`, by default as far as leaves at most `most` boxes.
+def collapse(
+    graph: Graph,
+    depth: int | None = None,
+    only: str | None = None,
+    most: int = MOST_BOXES,
+    bounds: Bounds = NO_BOUNDS,
+) -> Drawing:
+    """The drawing of `graph`: modules collapsed below `depth`, by default as far as leaves at most `most` boxes. Boxes
+    say what `bounds` says of their nodes.
 
     With `only` all but the modules of that path is left out, except what they read and what reads them. Views are
     drawn as what they look at; constants and arithmetic of lone numbers not at all. Raises `ValueError` where no node
@@ -82,11 +94,11 @@ def collapse(graph: Graph, depth: int | None = None, only: str | None = None, mo
         return _Level(depth, cut_scopes(scopes, depth, width), by_line, bodies)
 
     if depth is not None:
-        return _drawing(opened, level(depth), only, most)
+        return _drawing(opened, level(depth), only, most, bounds)
     deepest = max(map(_depth, scopes), default=0) + 1
     bodies = level(deepest, bodies=True)
     if _count(opened, bodies, only) <= min(most, _MOST_WITH_BODIES):
-        return _drawing(opened, bodies, only, most)
+        return _drawing(opened, bodies, only, most, bounds)
     levels = (level(d, by_line=by_line) for d in range(deepest, -1, -1) for by_line in (False, True))
     chosen = next((level for level in levels if _count(opened, level, only) <= most), level(0))
     below = chosen.depth + 1
@@ -95,7 +107,7 @@ def collapse(graph: Graph, depth: int | None = None, only: str | None = None, mo
         if _count(opened, folded, only) <= most:
             chosen = folded
             break
-    return _drawing(opened, chosen, only, most)
+    return _drawing(opened, chosen, only, most, bounds)
 
 
 def _depth(scope: str) -> int:
@@ -207,7 +219,7 @@ def _grouped(opened: Opened, level: _Level, only: str | None, apart: bool) -> di
     return {node: box[node] if calls[key] + 1 >= _CALLS else key for node, key in keys.items()}
 
 
-def _drawing(opened: Opened, level: _Level, only: str | None, most: int) -> Drawing:
+def _drawing(opened: Opened, level: _Level, only: str | None, most: int, bounds: Bounds) -> Drawing:
     made: dict[tuple[object, ...], int] = {}
     boxes: list[Box] = []
     box_of: dict[Node, int] = {}
@@ -228,6 +240,8 @@ def _drawing(opened: Opened, level: _Level, only: str | None, most: int) -> Draw
         flops = node_flops(node)
         box.nodes += 1
         box.flops += flops
+        box.critical |= node in bounds.critical
+        box.peak += bounds.peak.get(node, 0)
         runs[made[group]].append((place, flops))
         box.names[unit_name(node)] = None
         box_of[node] = made[group]
@@ -239,6 +253,8 @@ def _drawing(opened: Opened, level: _Level, only: str | None, most: int) -> Draw
             box.lines = [f"{box.nodes} nodes" if box.nodes > 1 else "1 node"]
         if box.source and box.shape == "line":
             box.lines.append(box.source)
+        if box.peak:
+            box.lines.append(f"{human(box.peak)} at the peak")
     edges: dict[tuple[int, int], int] = {}
     # However many nodes of a box read a value, its bytes are there once.
     reads = ((opened.source(v), box_of[node]) for node in opened.nodes for v in node.inputs)

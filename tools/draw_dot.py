@@ -29,6 +29,7 @@ _WIDEST = 28
 """Letters in a line of a title."""
 _KEPT = "#2c5f8a"
 _FLOW = "#8a8f98"
+_CRITICAL = "#c2352b"
 
 
 def dot_source(drawing: Drawing, title: str = "") -> str:
@@ -82,6 +83,8 @@ def _legend(drawing: Drawing, title: str) -> str:
     shapes = {box.shape for box in drawing.boxes}
     words = ["lines as wide as their bytes", f'<font color="{_KEPT}"><b>kept for the backward</b></font>']
     words += [word for shape, word in _SHAPE_WORDS.items() if shape in shapes]
+    if any(box.critical for box in drawing.boxes):
+        words.append(f'<font color="{_CRITICAL}"><b>framed: the critical path</b></font>')
     row = '<tr><td><font point-size="{size}">{words}</font></td></tr>'
     return (
         '<<table border="0" cellspacing="3">'
@@ -120,6 +123,9 @@ def _add_box(graph: graphviz.Digraph, i: int, box: Box) -> None:
     look = {"peripheries": "2"} if box.shape == "scan" else {}
     if box.shape == "beyond":
         fill = "#ffffff"
+    width = "1.4" if box.shape in ("region", "scan") else "0.8"
+    if box.critical:
+        line, width = _CRITICAL, "2.2"
     label = "\n".join([textwrap.fill(printable(box.title), _WIDEST, break_long_words=False), *box.lines])
     about = f"{box.scope or 'outside the layers'}: {box.role}, {human_flops(box.flops)}"
     if box.source:
@@ -130,7 +136,7 @@ def _add_box(graph: graphviz.Digraph, i: int, box: Box) -> None:
         fillcolor=fill,
         color=line,
         style=style,
-        penwidth="1.4" if box.shape in ("region", "scan") else "0.8",
+        penwidth=width,
         tooltip=_text(about),
         **look,
     )

@@ -14,6 +14,7 @@ from ..engine.report.layers import middle
 from ..engine.report.wording import human, human_flops
 from ..ir import Graph, Node, Value, node_flops
 from ..ir.printable import printable
+from .draw_bounds import NO_BOUNDS, Bounds
 from .draw_boxes import Opened
 from .draw_scopes import cut_scopes, widths
 
@@ -41,6 +42,10 @@ class _Row:
     place: float = 0.0
     counts: dict[str, int] = field(default_factory=dict[str, int])
     flops: dict[str, int] = field(default_factory=dict[str, int])
+    critical: set[str] = field(default_factory=set[str])
+    """Roles of its nodes on the critical path."""
+    peak: dict[str, int] = field(default_factory=dict[str, int])
+    """Bytes of its values without which the peak would be lower."""
 
 
 @dataclass
@@ -53,15 +58,19 @@ class _Rung:
     values: int = 0
 
 
-def u_svg(graph: Graph, title: str, depth: int | None = None, only: str | None = None) -> str:
-    """The text of an SVG file. `depth` and `only` as in `collapse`; rows are layers in the order of the forward."""
+def u_svg(
+    graph: Graph, title: str, depth: int | None = None, only: str | None = None, bounds: Bounds = NO_BOUNDS
+) -> str:
+    """The text of an SVG file. `depth`, `only` and `bounds` as in `collapse`; rows are layers in the order of the
+    forward.
+    """
     opened = Opened(graph, only)
     nodes = opened.nodes
     if only is not None:
         nodes = [n for n in nodes if n.origin.scope == only or n.origin.scope.startswith(only + ".")]
         if not nodes:
             raise ValueError(only)
-    rows, row_of = _rows(nodes, _names(nodes, depth))
+    rows, row_of = _rows(nodes, _names(nodes, depth), bounds)
     rungs, recomputed = _rungs(opened, row_of)
     return _svg(rows, rungs, recomputed, title, sum(r.nbytes for r in rungs))
 
@@ -79,7 +88,7 @@ def _names(nodes: list[Node], depth: int | None) -> dict[str, str]:
     return next((cut for cut in folds if len(set(cut.values())) <= MOST_ROWS), names)
 
 
-def _rows(nodes: list[Node], names: dict[str, str]) -> tuple[list[_Row], dict[Node, int]]:
+def _rows(nodes: list[Node], names: dict[str, str], bounds: Bounds) -> tuple[list[_Row], dict[Node, int]]:
     found: dict[str, _Row] = {}
     runs: dict[str, list[tuple[str, int]]] = {"backward": [], "forward": []}
     for node in nodes:
@@ -89,6 +98,9 @@ def _rows(nodes: list[Node], names: dict[str, str]) -> tuple[list[_Row], dict[No
         row.counts[role] = row.counts.get(role, 0) + 1
         flops = node_flops(node)
         row.flops[role] = row.flops.get(role, 0) + flops
+        row.peak[role] = row.peak.get(role, 0) + bounds.peak.get(node, 0)
+        if node in bounds.critical:
+            row.critical.add(role)
         if role != "optimizer":
             runs["forward" if role == "forward" else "backward"].append((name, flops))
     # What runs in the backward alone stands where its forward would be, and tables that are read as they are above all.
@@ -145,7 +157,7 @@ def oklch(lightness: float, chroma: float, hue: float) -> str:
 _STYLE = """
 text { font: 12px system-ui, "Segoe UI", "Helvetica Neue", Arial, "DejaVu Sans", sans-serif; fill: #23262b; }
 .title { font-size: 17px; font-weight: 600; } .soft { fill: #6a6f78; } .on { fill: #1b1d20; font-size: 11px; }
-.paper { fill: #fffefb; } .track { stroke: #efede6; fill: none; }
+.paper { fill: #fffefb; } .track { stroke: #efede6; fill: none; } .critical { stroke: #c2352b; stroke-width: 2; }
 @media (prefers-color-scheme: dark) {
   text { fill: #e6e7ea; } .soft { fill: #9ba1ac; } .on { fill: #1b1d20; }
   .paper { fill: #1c1f25; } .track { stroke: #2a2e36; }
@@ -158,12 +170,14 @@ def _svg(rows: list[_Row], rungs: list[_Rung], recomputed: list[_Rung], title: s
     bottom = _TOP + _ROW * len(rows)
     ends = _ends(rungs)
     kept = f"{human(kept_bytes)} kept for the backward" if kept_bytes else "nothing is kept for the backward"
+    kept += ", dashed: recomputed" if recomputed else ""
+    kept += ", framed: the critical path" if any(row.critical for row in rows) else ""
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}">',
         f"<style>{_STYLE}</style>",
         f'<rect class="paper" width="{_WIDTH}" height="{height}" rx="10"/>',
         f'<text class="title" x="{_LABELS}" y="36">{escape(_shortened(title, _MOST_TITLE))}</text>',
-        f'<text class="soft" x="{_LABELS}" y="56">{kept}' + (", dashed: recomputed" if recomputed else "") + "</text>",
+        f'<text class="soft" x="{_LABELS}" y="56">{kept}</text>',
         *(
             f'<text class="soft" x="{x}" y="{_TOP - 14}" text-anchor="middle">{word}</text>'
             for x, word in ((_LEFT, "forward"), (_RIGHT, "backward"), (_UPDATE, "update"))
@@ -251,8 +265,11 @@ def _row(row: _Row, i: int, colour: str) -> Iterable[str]:
         if not count:
             continue
         about = f"{row.name}: {count} in the {roles[-1]}, {human_flops(sum(row.flops.get(r, 0) for r in roles))}"
+        if peak := sum(row.peak.get(role, 0) for role in roles):
+            about += f", {human(peak)} at the peak"
+        frame = ' class="critical"' if row.critical.intersection(roles) else ""
         yield (
-            f'<rect x="{x - width / 2}" y="{y - 10}" width="{width}" height="20" rx="6" fill="{colour}">'
+            f'<rect{frame} x="{x - width / 2}" y="{y - 10}" width="{width}" height="20" rx="6" fill="{colour}">'
             f"<title>{escape(about)}</title></rect>"
         )
         yield f'<text class="on" x="{x}" y="{y + 4}" text-anchor="middle">{count}</text>'

@@ -22,6 +22,7 @@ from gradloom.engine.step.step_graph import trace_step
 from gradloom.ir import OPS, Builder, Origin
 from gradloom.passes.pipeline import PASS_NAMES, run_passes
 from gradloom.tools.cli import main
+from gradloom.tools.draw_bounds import bounds_of
 from gradloom.tools.draw_boxes import MOST_BOXES, Opened, collapse
 from gradloom.tools.draw_dot import dot_source
 from gradloom.tools.draw_scopes import cut_scopes
@@ -422,3 +423,26 @@ def test_what_cannot_be_drawn_is_one_error(
     assert message in err
     assert err.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("recipe", ["mlp_s", "gpt", "lstm"])
+def test_a_planned_step_is_drawn_with_its_critical_path_and_its_peak(recipe: str):
+    report = gl.plan_step(*make_recipe(recipe)).report
+    assert report.plan is not None
+    bounds, graph = bounds_of(report), report.plan.graph
+    # Each unit is the node that it was made of.
+    assert {unit_name(node) for node in bounds.critical} == {report.units[i].name for i in report.critical_path.units}
+    made = sum(report.values[i].bytes for removal in report.removals for i in removal.values)
+    assert sum(bounds.peak.get(node, 0) for node in graph.nodes) == made
+    drawing = collapse(graph, bounds=bounds)
+    critical = [box for box in drawing.boxes if box.critical]
+    assert critical
+    text, u = dot_source(drawing), u_svg(graph, "", bounds=bounds)
+    assert text.count('color="#c2352b"') == len(critical) + 1  # and the word for it
+    assert "framed: the critical path" in text
+    assert "at the peak" in text
+    assert '<rect class="critical"' in u
+    assert "framed: the critical path" in u
+    for plain in (dot_source(collapse(graph)), u_svg(graph, "")):
+        assert "the critical path" not in plain
+        assert "at the peak" not in plain
