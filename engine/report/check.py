@@ -76,7 +76,7 @@ def _shares_by_blocks(values: Iterable[ValueReport]) -> None:
 
 @dataclass
 class _Opened:
-    """What a report should have: loops are opened, one turn of each in the place of its unit."""
+    """What a report should have: loops are opened, one iteration of each in the place of its unit."""
 
     report: MemoryReport
     phases: int = 0
@@ -170,7 +170,7 @@ def _flops(node: Node) -> int:
 
 
 def _recompute_flops(node: Node) -> int:
-    """Operations of what is computed again; of a loop over rows those that are, of all else all."""
+    """Operations of recomputed nodes, those in bodies too."""
     if node.origin.role == "recompute" and not node.op.is_region:
         return _flops(node)
     body = node.attrs.get("body")

@@ -26,13 +26,13 @@ KINDS = ("activation", "recomputed", "temporary", "gradient", "backward", "optim
 
 KIND_WORDS = {
     "activation": "activations kept for the backward",
-    "recomputed": "activations computed again",
+    "recomputed": "recomputed activations",
     "temporary": "temporaries of the forward",
     "gradient": "gradients of parameters",
     "backward": "temporaries of the backward",
     "optimizer": "temporaries of the update",
     "result": "results of the step",
-    "scratch": "scratch of the threads",
+    "scratch": "scratch of workers",
 }
 
 
@@ -76,9 +76,12 @@ class UnitReport:
 
 @dataclass(frozen=True)
 class LoopReport:
-    """A loop over tiles of the batch or steps of a sequence: its turns take the phases `first` up to `end`, one after
-    the other, `length` of them, but `lanes` side by side, each in a place of its own in the arena. `in_turn` are those
-    that would run side by side if they had the memory. `unit` is the number of the loop's own unit.
+    """A loop over tiles of the batch or steps of a sequence: `length` iterations, each of which takes the phases
+    `first` up to `end`.
+
+    `lanes` iterations run concurrently, each in a part of the arena of its own; the others run one after the other.
+    `in_turn` is true where iterations could run concurrently, and share one part of the arena to save memory.
+    `unit` is the number of the loop's own unit.
     """
 
     first: int
@@ -98,7 +101,7 @@ class ValueReport:
     `birth` and `death` are phases of the step, both included; `offset` and `bytes` are in bytes. `status` is `kept`
     (made in the forward and read in the backward), `recomputed`, or `temporary`; `why` says it in words. `kind` is one
     of `KINDS`. Values with the same `block` share its bytes one after the other, each written over the one before.
-    `made_by` and `read_by` count the units of the report. What a loop needs is there once for each of its lanes.
+    `made_by` and `read_by` count the units of the report. What a loop needs is there once for each of its `lanes`.
     """
 
     name: str
@@ -135,7 +138,7 @@ class MemoryReport:
     `variant` the pipeline that the plan comes from, "default" or an alternative one; `str()` says what each of them
     does.
 
-    `phases` are the stretches between two barriers, in the order in which they run; of a loop those of one turn.
+    `phases` are the stretches between two barriers, in the order in which they run; of a loop those of one iteration.
     `prepared` is the graph before it was decided what to keep for the backward. It and `plan` are `None` in a report
     that was read from JSON.
     """
@@ -236,13 +239,13 @@ class MemoryReport:
         return tuple(removals(self))
 
     def turns(self, loop: LoopReport) -> str:
-        """What the turns of a loop are: `segments` of a loop over time, `tiles` of the batch or of rows, or `turns`."""
+        """What a loop runs over: `segments` of a loop over time, `tiles` of the batch or of rows, or `iterations`."""
         inside = (other for other in self.loops if loop.first <= other.first and other.end <= loop.end)
         if loop.scope and any(other.scope == loop.scope and other != loop for other in inside):
             return "segments"
-        # Only a loop that was made of the step has forward and backward in a turn.
+        # Forward and backward in one iteration: the loop is no loop of the user's, but one over tiles of the step.
         roles = {unit.role for unit in self.units if loop.first <= unit.phase < loop.end}
-        return "tiles" if {"forward", "backward"} <= roles else "turns"
+        return "tiles" if {"forward", "backward"} <= roles else "iterations"
 
     def check(self) -> None:
         """Replay the plan independently, and compare what it takes with this report. Raises `CertificateError` if

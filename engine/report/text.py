@@ -17,7 +17,7 @@ from .wording import human, human_flops, human_time, listed
 _LARGEST = 10
 _MOST_GROUPS = 20
 _TOLD = 0.999
-"""So much of the peak is told value by value, the rest in one line."""
+"""So much of the peak is listed value by value, the rest in one line."""
 _NAMED = 2
 _LOOPS = 6
 _REMOVALS = 6
@@ -50,14 +50,18 @@ def _summary(report: MemoryReport) -> str:
         lines.append(f"budget           {human(report.budget_bytes):>10}   {share:.0%} of it used")
     saved = report.no_recompute_arena_bytes - report.arena_bytes
     if saved > 0:
-        turns = any(loop.in_turn for loop in report.loops)
-        ways = (("recomputing", report.recompute_flops), ("lanes in turn", turns), ("smaller tiles", report.other_bits))
+        serialized = any(loop.in_turn for loop in report.loops)
+        ways = (
+            ("recomputing", report.recompute_flops),
+            ("serialized iterations", serialized),
+            ("smaller tiles", report.other_bits),
+        )
         how = " and ".join(way for way, used in ways if used)
         whole = human(report.no_recompute_arena_bytes)
         lines.append(f"saved            {human(saved):>10}   of an arena of {whole}" + (f", by {how}" if how else ""))
     slower = f", {report.slowdown:.1%} more time" if report.slowdown else ""
-    again = human_flops(report.recompute_flops)
-    lines.append(f"work             {human_flops(report.flops):>10}   of which recompute {again}{slower}")
+    recomputed = human_flops(report.recompute_flops)
+    lines.append(f"work             {human_flops(report.flops):>10}   of which recompute {recomputed}{slower}")
     lines.append(f"runs in {report.phases} phases on {report.threads} thread{'s' if report.threads != 1 else ''}")
     if report.budget_bytes is not None or report.planner != "none":
         lines.append(wrapped(f"planner: {planner_words(report.planner)}"))
@@ -74,19 +78,19 @@ def _loops(report: MemoryReport) -> list[str]:
     for loop in report.loops:
         kind = (loop.length, loop.lanes, loop.in_turn, loop.end - loop.first, _numbers_out(loop.scope))
         groups.setdefault(kind, []).append(loop)
-    told: list[str] = []
+    lines: list[str] = []
     for loops in list(groups.values())[:_LOOPS]:
         one = loops[0]
         phases = listed((_span(loop.first, loop.end) for loop in loops), _NAMED)
-        turns = report.turns(one)
-        what = f"of {one.length}" if turns == "turns" else f"over {one.length} {turns}"
+        over = report.turns(one)
+        what = f"of {one.length}" if over == "iterations" else f"over {one.length} {over}"
         where = f" in {_starred(loop.scope for loop in loops)}" if one.scope else ""
-        beside = f", {one.lanes} of them side by side" if one.lanes > 1 else ""
-        beside += ", which share one place in turn" if one.in_turn else ""
+        how = f", {one.lanes} of them concurrently" if one.lanes > 1 else ""
+        how += ", one after the other to save memory" if one.in_turn else ""
         each = "are each" if len(loops) > 1 else "are" if one.end - one.first > 1 else "is"
-        told.append(f"phase{'s' if each != 'is' else ''} {phases} {each} one turn of a loop {what}{where}{beside}")
-    more = len(groups) - len(told)
-    return [*told, f"and {more} more kinds of loops"] if more > 0 else told
+        lines.append(f"phase{'s' if each != 'is' else ''} {phases} {each} one iteration of a loop {what}{where}{how}")
+    more = len(groups) - len(lines)
+    return [*lines, f"and {more} more kinds of loops"] if more > 0 else lines
 
 
 def _span(first: int, end: int) -> str:

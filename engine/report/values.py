@@ -1,6 +1,6 @@
 """From a plan to the units and values of its report: what each one is, and why it lives as long as it does.
 
-Loops are opened: where a loop runs, the phases of one of its turns stand in its place, and the values of that turn
+Loops are opened: where a loop runs, the phases of one iteration stand in its place, and the values of that iteration
 where they lie in the loop's part of the arena.
 """
 
@@ -98,8 +98,8 @@ def _phase_length(plan: Plan, phase: Sequence[Node]) -> int:
 
 
 class _Opener:
-    """Opens a plan that lies at each of `offsets` in the arena, one for every lane, and runs `times` times: that of the
-    iterations of `loop`, a number of the report's loops, if any.
+    """Opens a plan that lies at each of `offsets` in the arena, one for each concurrent iteration; it runs `times`
+    times. `loop` is the number of its loop in the report, if it is the plan of a body.
     """
 
     def __init__(
@@ -156,15 +156,19 @@ class _Opener:
         if body is None:
             return
         length: int = unit.attrs["length"]
-        apart = parallel_iterations(unit) if not self.plan.nested and run_concurrently(unit, self.plan.threads) else 1
+        concurrent = (
+            parallel_iterations(unit) if not self.plan.nested and run_concurrently(unit, self.plan.threads) else 1
+        )
         step = round_to_line(body.arena_bytes)
         begin = self.plan.scratch.get(unit, 0)
-        offsets = [offset + begin + lane * step for offset in self.offsets for lane in range(apart)]
+        offsets = [offset + begin + i * step for offset in self.offsets for i in range(concurrent)]
         end = phase + _length(body)
-        turns = "in_turn" in unit.attrs
+        serialized = "in_turn" in unit.attrs
         loop = len(self.opened.loops)
         number = self.number[unit]
-        self.opened.loops.append(LoopReport(phase, end, length, apart, origin.scope, origin.source, turns, number))
+        self.opened.loops.append(
+            LoopReport(phase, end, length, concurrent, origin.scope, origin.source, serialized, number)
+        )
         _Opener(self.opened, body, offsets, self.times * length, self.reasons, loop).run(phase)
 
     def _scratch(self, unit: Node, nbytes: int, birth: int, death: int, offset: int, block: int) -> None:
@@ -189,7 +193,7 @@ class _Opener:
         kind = "gradient" if user and summed else _kind(role, self._roles(value))
         why = self._why(kind, value, node, readers)
         if user and summed:
-            # A sum over the turns of a loop: it belongs where it is used up.
+            # A sum over the iterations of a loop belongs where it is used.
             name, scope = "sum", user.origin.scope
             why = f"a gradient summed up by the loop, until its parameter is updated{self._read(readers, scope)}"
         if value in self.plan.copied_back:

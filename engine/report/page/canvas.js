@@ -102,16 +102,16 @@ function drawTimeAxis(context, view, y) {
   }
 }
 
-// Above the phases of one turn of a loop, how often they run.
+// Above the phases of one iteration of a loop, how often they run.
 function drawLoops(context, view, y) {
   context.textAlign = "center";
-  for (const [first, end, length, lanes, turns] of outerLoops) {
+  for (const [first, end, length, lanes, over] of outerLoops) {
     const x0 = Math.max(xOf(view, first), time.left), x1 = Math.min(xOf(view, end), view.width - time.right);
     if (x1 - x0 < 24) continue;
     context.strokeStyle = context.fillStyle = style.faint; context.lineWidth = 1;
     context.beginPath(); context.moveTo(x0 + 0.5, y + 5); context.lineTo(x0 + 0.5, y); context.lineTo(x1 - 0.5, y); context.lineTo(x1 - 0.5, y + 5); context.stroke();
-    const side = lanes > 1 ? `, ${lanes} side by side` : "";
-    const words = [`one of ${length} ${turns}${turns === "turns" ? " of a loop" : ""}${side}`, `×${length}`].find((some) => context.measureText(some).width + 12 <= x1 - x0);
+    const side = lanes > 1 ? `, ${lanes} concurrently` : "";
+    const words = [`one of ${length} ${over}${over === "iterations" ? " of a loop" : ""}${side}`, `×${length}`].find((some) => context.measureText(some).width + 12 <= x1 - x0);
     if (!words) continue;
     const width = context.measureText(words).width + 12;
     context.fillStyle = style.card; context.fillRect((x0 + x1 - width) / 2, y - 6, width, 12);

@@ -56,12 +56,12 @@ const madeBy = (() => {
   return made;
 })();
 
-// Loops in loops of the same phases are told as one: the turns of all, and those that run side by side.
+// Loops in loops of the same phases count as one: the iterations of all, and those that run concurrently.
 const outerLoops = (() => {
   const found = [];
-  for (const [first, end, length, lanes, turns] of report.loops) {
+  for (const [first, end, length, lanes, over] of report.loops) {
     const around = found.find((loop) => loop[0] <= first && end <= loop[1]);
-    if (!around) found.push([first, end, length, lanes, turns]);
+    if (!around) found.push([first, end, length, lanes, over]);
     else if (end - first >= around[1] - around[0] - 2) { around[2] *= length; }
   }
   return found;

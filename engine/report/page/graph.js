@@ -33,7 +33,7 @@ function unitRows(layer) {
   }));
 }
 
-// What goes across: kept values, values computed again (to where the first of them was), gradients to the update.
+// What goes across: kept values, recomputed values (to where the first of them was), gradients to the update.
 function makeRungs() {
   const found = new Map();
   const originals = new Map(), lastBackward = new Map();

@@ -122,7 +122,7 @@ const root = (() => {
   return top;
 })();
 
-// The bytes that a layer keeps for the backward, and those it computes again.
+// The bytes that a layer keeps for the backward, and those it recomputes.
 function keptAndMadeAgain(layer) {
   let kept = 0, again = 0;
   for (const u of layer.all) for (const i of madeBy[u]) {

@@ -89,8 +89,8 @@ function tellGroup(story, group) {
   if (group.units?.length) pair(list, "units", `${group.units.length}, ${humanFlops(group.units.reduce((sum, u) => sum + units.flops[u], 0))}`);
   for (const [kind, size] of [...kinds].sort((a, b) => b[1] - a[1])) pair(list, report.kinds[kind][0], `${human(size)} · ${report.kinds[kind][1]}`);
   const largest = [...group.members].sort((a, b) => values.bytes[b] - values.bytes[a]).slice(0, 2);
-  const told = largest.map((i) => `${textOf(values.name, i)}, ${human(values.bytes[i])}, ${textOf(values.scope, i) || OUTSIDE}, ${textOf(values.source, i)}`);
-  if (told.length) pair(list, "largest", told.join("; "));
+  const listed = largest.map((i) => `${textOf(values.name, i)}, ${human(values.bytes[i])}, ${textOf(values.scope, i) || OUTSIDE}, ${textOf(values.source, i)}`);
+  if (listed.length) pair(list, "largest", listed.join("; "));
   story.append(heading, list);
 }
 
@@ -137,7 +137,7 @@ function groupAt(picked) {
   if (!picked) return { value: null, group: null };
   if (picked.members.length === 1 && picked.rung) return { value: picked.members[0], group: null };
   const row = picked.row === null || picked.row === undefined ? null : rows[picked.row];
-  const title = picked.rung ? { kept: "Kept for the backward", again: "Computed again" }[picked.rung.kind] : row ? layerInWords(row.layer) : "";
+  const title = picked.rung ? { kept: "Kept for the backward", again: "Recomputed" }[picked.rung.kind] : row ? layerInWords(row.layer) : "";
   return { value: null, group: { members: [...new Set(picked.members)], units: picked.units, title } };
 }
 

@@ -443,9 +443,9 @@ def test_text_says_what_loops_there_are():
     for threads in (1, 2):
         r = tiled(threads)
         loops = [line for line in str(r).splitlines() if line.startswith("phase")]
-        turns = math.prod(loop.length for loop in r.loops)
-        assert any("one turn of a loop over" in line for line in loops)
-        assert math.prod(int(re.search(r" (\d+) tiles", line)[1]) for line in loops) == turns  # pyright: ignore
+        iterations = math.prod(loop.length for loop in r.loops)
+        assert any("one iteration of a loop over" in line for line in loops)
+        assert math.prod(int(re.search(r" (\d+) tiles", line)[1]) for line in loops) == iterations  # pyright: ignore
     length = 5
     decay = gl.plan_step(
         nn.LSTM(3, 4, batch_first=True),
@@ -455,14 +455,14 @@ def test_text_says_what_loops_there_are():
         threads=1,
     ).report
     assert {loop.length for loop in decay.loops} == {length}
-    assert f"one turn of a loop of {length}" in str(decay)
+    assert f"one iteration of a loop of {length}" in str(decay)
     assert "tiles" not in str(decay)
     # A loop over time that runs segment by segment is one in one.
     loops = (LoopReport(0, 3, 20, 1, "1", ""), LoopReport(1, 2, 25, 1, "1", ""))
     segments = dataclasses.replace(decay, loops=loops)
-    assert [segments.turns(loop) for loop in loops] == ["segments", "turns"]
-    assert "\nphases 0-2 are one turn of a loop over 20 segments in 1\n" in str(segments)
-    # What a loop makes is named by what makes it in each turn.
+    assert [segments.turns(loop) for loop in loops] == ["segments", "iterations"]
+    assert "\nphases 0-2 are one iteration of a loop over 20 segments in 1\n" in str(segments)
+    # What a loop makes is named by what makes it in each iteration.
     loops = [i for i, unit in enumerate(decay.units) if unit.name.startswith("loop")]
     names = {v.name for v in decay.values if v.made_by in loops}
     assert names & {"add", "sigmoid"}
