@@ -261,12 +261,15 @@ def _reduce(p: _Pool) -> None:
         p.add(OPS["reduce_sum"](p.b, x, axes=axes), p.bounds[x] * length)
 
 
-def _cumsum(p: _Pool) -> None:
+def _along_axis(p: _Pool) -> None:
     x = p.any(lambda t: t.dtype.kind != "b" and t.ndim > 0)
     if x is None:
         return
     axis = p.draw(st.integers(0, x.type.ndim - 1))
-    p.add(OPS["cumsum"](p.b, x, axis=axis, reverse=p.draw(st.booleans())), p.bounds[x] * x.type.shape[axis])
+    if not p.smooth and p.draw(st.booleans()):
+        p.add(OPS["sort"](p.b, x, axis=axis, descending=p.draw(st.booleans())), p.bounds[x])
+    else:
+        p.add(OPS["cumsum"](p.b, x, axis=axis, reverse=p.draw(st.booleans())), p.bounds[x] * x.type.shape[axis])
 
 
 def _dot(p: _Pool) -> None:
@@ -374,8 +377,8 @@ def _scan(p: _Pool) -> None:
         p.add(output, LIMIT)
 
 
-_STEPS = (_unary, _unary, _guarded, _binary, _binary, _integer, _choose, _cast, _move, _move, _reduce, _cumsum, _dot)
-_STEPS += (_index, _create)
+_STEPS = (_unary, _unary, _guarded, _binary, _binary, _integer, _choose, _cast, _move, _move, _reduce, _dot)
+_STEPS += (_along_axis, _index, _create)
 
 
 @st.composite
