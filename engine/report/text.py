@@ -63,9 +63,8 @@ def _summary(report: MemoryReport) -> str:
     recomputed = human_flops(report.recompute_flops)
     lines.append(f"work             {human_flops(report.flops):>10}   of which recompute {recomputed}{slower}")
     lines.append(f"runs in {report.phases} phases on {report.threads} thread{'s' if report.threads != 1 else ''}")
-    if report.budget_bytes is not None or report.planner != "none":
-        lines.append(wrapped(f"planner: {planner_words(report.planner)}"))
-        lines.append(wrapped(f"variant: {variant_words(report.variant)}"))
+    lines.append(wrapped(f"planner: {planner_words(report.planner)}"))
+    lines.append(wrapped(f"variant: {variant_words(report.variant)}"))
     lines += map(wrapped, _loops(report))
     if report.other_bits:
         lines.append(wrapped(f"other bits: it {report.other_bits}"))

@@ -40,8 +40,9 @@ _LIMITS = 32
 _MOST_RUNS = 4
 
 PLANNERS = {
-    "none": "nothing is recomputed beyond what the pipeline does for any budget",
+    "none": "each unit of the pipeline runs once",
     "chain": "checkpoints between stages of a chain, by dynamic programming",
+    "blocks": "what is kept of repeated blocks, by an integer program for each distinct one",
     "segments": "a checkpoint between segments of about equal bytes, all else is recomputed a segment at a time",
     "eviction": "where there is no room, what is cheapest to recompute for its bytes and its next use is dropped",
     "keep-more": "of what is recomputed, what saves most time for its bytes is kept where there is room",

@@ -99,7 +99,9 @@ def test_a_dump_has_every_stage_up_to_the_graph_that_runs(
 
 
 def test_a_chain_is_recomputed_by_a_planner_and_a_loop_by_a_variant():
-    assert planned("a chain", 0.5).report.planner != "none"
+    planner = planned("a chain", 0.5).report.planner
+    assert planner != "none"
+    assert {one.removesuffix(" in loops") for part in planner.split(", ") for one in part.split("+")} <= PLANNERS.keys()
     assert planned("a loop", 0.2).report.variant.startswith("checkpoint-scans")
 
 
@@ -212,5 +214,8 @@ def test_every_name_of_a_planner_and_a_variant_has_words():
         assert variant_words(variant.name) == f"{variant.name}: {variant.why}"
         assert variant_named(variant.name) is variant
     assert len({variant.name for variant in (DEFAULT, *VARIANTS)}) == 1 + len(VARIANTS)
+    # Each module of a planner has words.
+    files = (Path(gl.__file__).parent / "passes/remat/planners").glob("[a-z]*.py")
+    assert PLANNERS.keys() - {"none"} == {file.stem.replace("_", "-") for file in files}
     # A report that another version wrote may have others.
     assert variant_words("another") == planner_words("another") == "another"
