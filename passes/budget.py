@@ -86,6 +86,8 @@ class StepPlanner:
         """Write the graph that a choice runs to `GRADLOOM_DUMP`: as `chosen.txt`, with what chose it, and, where units
         run again, as the last stage of the pipeline that it comes from.
         """
+        if not self.dumped:
+            return
         if choice.tile is None:
             passes = [*self.preparation, *variant_named(choice.variant).passes]
         else:

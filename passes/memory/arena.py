@@ -1,4 +1,4 @@
-"""Offsets in one arena: blocks that live at the same time share no byte."""
+"""Offsets in one arena: blocks that are live at the same time share no byte."""
 
 from __future__ import annotations
 
@@ -96,8 +96,9 @@ class _Blocks:
             for number in range(tries):
                 if number * self.bound * _FAR > tries * (best[0] - self.bound):
                     break
+                # No arena is smaller than the bound, so what lies above it is what should have been placed earlier.
                 high = np.flatnonzero(offsets + self.sizes > self.bound)
-                # Different steps, lest the same blocks take turns.
+                # Steps of different lengths, or the same blocks change places for ever.
                 priority[high] += self.count * (0.1 + 0.1 * ((high * 7 + number * 3) % 11) / 11)
                 offsets = self.first_fit(np.argsort(-priority, kind="stable"))
                 size = int((offsets + self.sizes).max())
@@ -123,6 +124,8 @@ class _Blocks:
         sizes, births, deaths = self.sizes[order], self.births[order], self.deaths[order]
         starts = np.empty(self.count, np.int64)
         ends = np.empty(self.count, np.int64)
+        # The gaps below block k are those between its live neighbours, sorted by offset; `reached` is how far the ones
+        # before a gap extend, since neighbours that are not live together may overlap.
         for k in range(self.count):
             busy = ((births[:k] <= deaths[k]) & (deaths[:k] >= births[k])).nonzero()[0]
             place = 0
@@ -222,7 +225,7 @@ class _Blocks:
         )
         if solved.x is None:  # pyright: ignore
             return known
-        # Whole offsets in the order that was found.
+        # The solver's offsets are rounded; its order, placed again, gives exact ones that are no higher.
         order = np.argsort(solved.x[:n], kind="stable")  # pyright: ignore
         offsets = self.first_fit(order)  # pyright: ignore
         size = int((offsets + self.sizes).max())

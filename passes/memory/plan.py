@@ -1,4 +1,4 @@
-"""Where every value lives: liveness, reuse in place, offsets in one arena."""
+"""The memory plan: a place for every value, by liveness, reuse in place, and offsets in one arena."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Block:
 class Plan:
     """A scheduled graph with a place for every value.
 
-    `phases` are lists of units that may run side by side. `in_place[node][o] = i`: output `o` of the region is
+    `phases` are lists of units that run concurrently. `in_place[node][o] = i`: output `o` of the region is
     written over its input `i`. `copied_back[value] = j`: the value is copied over graph input `j` at the end.
     `scratch[node]` is the arena offset of row buffers (one set for each of `threads` workers) followed by parts of
     reductions; of a `scan`, that of the arena of its body, whose plan is `bodies[node]`, or of as many arenas as it has
@@ -151,6 +151,8 @@ def plan(
             locations[value] = Location("output", i)
     begun = _begun_in_place(units, views, locations, set(graph.outputs), last_reader)
     locations.update((start, locations[end]) for start, end in begun.items())
+    # Places are given in the order of the units, so that an output finds the place of what it is written over. Only
+    # what dies in this very phase may be: units of one phase run in any order.
     in_place: dict[Node, dict[int, int]] = {}
     requests: list[Request] = []
     owner: dict[Value, Request] = {}
@@ -239,8 +241,8 @@ def _scratch_bytes(
     nested: bool,
 ) -> int:
     if node in bodies:
-        apart = parallel_iterations(node) if not nested and run_concurrently(node, threads) else 1
-        return round_to_line(bodies[node].arena_bytes) * apart
+        arenas = parallel_iterations(node) if not nested and run_concurrently(node, threads) else 1
+        return round_to_line(bodies[node].arena_bytes) * arenas
     nest = nests.get(node)
     if node.op is reduction.moments:
         return MomentTiles.of(node).scratch_bytes(threads)

@@ -1,6 +1,4 @@
-"""The order in which units (regions and lone nodes) run, for few live bytes, and the phases that may run side by
-side.
-"""
+"""The order in which units run, for few live bytes, and the phases of units that run concurrently."""
 
 from __future__ import annotations
 
@@ -19,13 +17,15 @@ _NUMBER_BYTES = 16
 
 @dataclass(frozen=True)
 class Schedule(Pass):
-    """Reorders the nodes of a fused graph.
+    """The nodes of a fused graph -> the same nodes in an order with few live bytes.
 
-    Nodes keep their order as far as they can, but one that frees more bytes than it needs runs as soon as it is
-    ready: a parameter is updated when its gradient is whole, and the gradient is gone. Where fewer bytes are live if
-    always that node runs which adds the fewest, they run in that order: the gradient to a weight before that to an
-    input, the backward of a small branch before that of a large one. A node that writes over an input (see
-    `Graph.aliases`) runs after all other readers of that input, and after every node that may stop the run.
+    Known elsewhere as memory-minimizing list scheduling (XLA's memory scheduler). Of two greedy orders the one with
+    fewer live bytes is taken. The first keeps the order of the graph, but a node that frees more bytes than it needs
+    runs as soon as it is ready: a parameter is updated when its gradient is whole. The second, the *frugal* one, always
+    runs the node that adds the fewest bytes: the gradient to a weight before that to an input.
+
+    A node that overwrites an input (see `Graph.aliases`) runs after all other readers of that input. It also runs after
+    every node that may trap, so that a step that traps has changed nothing.
     """
 
     def __call__(self, graph: Graph) -> Graph:
@@ -48,8 +48,8 @@ def _writers(graph: Graph, views: Mapping[Value, View]) -> dict[Value, Node]:
     return found
 
 
-def _stoppers(graph: Graph) -> list[Node]:
-    """The nodes that may stop the run, but for those that read the very indices that another one has found in range."""
+def _traps(graph: Graph) -> list[Node]:
+    """The nodes that may trap, without those that read the very indices that another one has checked."""
     found: list[Node] = []
     checked: set[tuple[Value, int]] = set()
     for node in graph.nodes:
@@ -68,9 +68,9 @@ def _stoppers(graph: Graph) -> list[Node]:
 def _wanted_before(
     graph: Graph, views: Mapping[Value, View], writers: Mapping[Value, Node]
 ) -> dict[Node, dict[Node, None]]:
-    """For each writer, what should have run before it: other readers of what it overwrites, and all that may stop."""
-    stoppers = dict.fromkeys(_stoppers(graph)) if writers else {}
-    before = {writer: dict(stoppers) for writer in writers.values()}
+    """For each writer, what should have run before it: other readers of what it overwrites, and all that may trap."""
+    traps = dict.fromkeys(_traps(graph)) if writers else {}
+    before = {writer: dict(traps) for writer in writers.values()}
     for node in graph.nodes:
         if not node.op.is_view:
             for value in node.inputs:
@@ -83,8 +83,8 @@ def _wanted_before(
 def late_inputs(graph: Graph, views: Mapping[Value, View]) -> set[Value]:
     """Inputs that cannot be overwritten by the node that makes their new content, which is kept apart until the end.
 
-    They are still read when their new content is known, or two of them exchange what they hold, or a node that may
-    stop the run needs the new content.
+    They are still read when their new content is known, or two of them exchange their contents, or a node that may trap
+    needs the new content.
     """
     writers = _writers(graph, views)
     cyclic = _between_cycles(graph, _wanted_before(graph, views, writers))
@@ -174,6 +174,8 @@ def _order(graph: Graph, views: Mapping[Value, View], frugal: bool) -> list[Node
     frees: list[tuple[int, int]] = []
     done: set[Node] = set()
     order: list[Node] = []
+    # Two heaps: `ready` by priority, and `frees`, the ready nodes that win bytes, which go first. An entry may be old:
+    # `gain` changes when another reader is done, so it is asked again when a node is taken.
     while ready or frees:
         node = None
         while frees:
@@ -211,10 +213,11 @@ def _order(graph: Graph, views: Mapping[Value, View], frugal: bool) -> list[Node
 def phases(
     graph: Graph, views: Mapping[Value, View], nodes: Sequence[Node], scratch: Mapping[Node, int]
 ) -> list[list[Node]]:
-    """Runs of neighbouring units that do not depend on each other: a barrier stands only between two phases.
+    """Runs of neighbouring units that do not depend on each other, which workers run concurrently. A barrier stands
+    only between two phases.
 
-    What is live and the `scratch` of all units of a phase take no more bytes than the most that they take one after
-    the other; but loops run side by side wherever they can, since alone each keeps few threads busy.
+    A phase takes no more bytes, `scratch` included, than its units take at most one after the other. Loops are the
+    exception: they are concurrent wherever they can be, since each alone keeps few threads busy.
     """
     extra = extra_dependencies(graph, views)
     found = steps(graph, views, nodes)
@@ -229,15 +232,15 @@ def phases(
         sources = [base.node for base in bases]
         latest = max((phase_of[s] for s in (*sources, *extra.get(node, ())) if s in phase_of), default=-1)
         needed = step.made + scratch.get(node, 0)
-        # What others of a phase read cannot be written over.
-        beside = needed + sum(v.type.nbytes for v in step.over if v in read)
+        # What others of a phase read cannot be written over, since units of a phase run in any order.
+        concurrent = needed + sum(v.type.nbytes for v in step.over if v in read)
         loops = bool(result) and node.op.is_scan and result[-1][-1].op.is_scan
-        if latest == len(result) - 1 or not result or (held + beside > most and not loops):
+        if latest == len(result) - 1 or not result or (held + concurrent > most and not loops):
             result.append([])
-            held, beside, read = live, needed, set[Value]()
+            held, concurrent, read = live, needed, set[Value]()
         result[-1].append(node)
         phase_of[node] = len(result) - 1
-        held += beside
+        held += concurrent
         live += step.made - step.freed
         read.update(bases)
     return result

@@ -1,4 +1,4 @@
-"""Sums of many products, each added as soon as it can be: what it is made of need not wait."""
+"""Early accumulation: each term of a long sum is added as soon as it can be computed."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ _LONG = 3
 
 @dataclass(frozen=True)
 class AccumulateEarly(Pass):
-    """Moves the products of long sums, and their additions, to right behind what they read.
+    """`a; b; s = dot(a) ; s += dot(b)` -> `a; s = dot(a); b; s += dot(b)`: the products of long sums, and their
+    additions, move to right behind what they read.
 
-    An order with the fewest bytes alive mostly delays them, since the first of them makes room for the sum while all
-    that the forward keeps is there. Where a budget leaves little of that, what waits for them is the most.
+    Known elsewhere as eager gradient accumulation. `Schedule` mostly delays them: the first term makes room for the
+    sum, while all residuals are still there. Within a budget few residuals are there, and the operands of delayed
+    terms are the most.
     """
 
     def __call__(self, graph: Graph) -> Graph:

@@ -1,4 +1,4 @@
-"""Loops over time that the backward runs again, segment by segment, instead of keeping what every step has left."""
+"""Checkpointed loops over time: the backward recomputes them, a segment at a time, instead of keeping every step."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LEFT_OVER = 2.0
 
 @dataclass(frozen=True)
 class CheckpointScans(Pass):
-    """Cuts a loop and that of its derivative into segments of time:
+    """`ys, zs = scan(xs); dxs = backward scan(dys, zs)` -> the same in segments of time, each recomputing its own zs:
 
         ys, zs = loop(xs)                             zs: what each step leaves for its derivative
         dxs = backward loop(dys, zs)
@@ -30,11 +30,13 @@ class CheckpointScans(Pass):
         ys, starts = loop over segments(xs)           loop(x of the segment)
         dxs = backward loop over segments(dys)        zs = loop(start, x of the segment), backward loop(dy, zs)
 
-    The backward of a segment begins with its forward, from the carries with which it began; so n steps need about 2√n
-    times the bytes of one. What else reads `zs`, later, reads those of the second time. Steps that are left over behind
-    the last whole segment run as they did. With `products` what the products of a step have made is kept, and none is
-    computed twice. Of the steps of a loop the first part, `share`, are cut: what these leave waits longest. (Chen
-    et al. 2016, "Training deep nets with sublinear memory cost".)
+    Known elsewhere as activation checkpointing over time, or sqrt(n) checkpointing (Chen et al. 2016, "Training deep
+    nets with sublinear memory cost"). The backward of a segment begins with its forward, from the carries with which
+    the segment began, so that n steps need about 2√n times the bytes of one.
+
+    What else reads `zs`, later, reads the recomputed ones. Steps that are left over behind the last whole segment stay
+    as they are. With `products` the results of products are kept, and no product is recomputed. Of the steps of a loop
+    the first part, `share`, is cut: what these leave waits longest.
     """
 
     products: bool = False
@@ -60,11 +62,11 @@ class CheckpointScans(Pass):
                 _backward(b, backwards[node], kept[backwards[node]], new)
             else:
                 new.update(zip(node.outputs, b.copy(node, [new[v] for v in node.inputs]).outputs))
-        return b.graph([_apart(b, new[v]) for v in graph.outputs], graph.aliases, graph.output_names)
+        return b.graph([_own_memory(b, new[v]) for v in graph.outputs], graph.aliases, graph.output_names)
 
 
-def _apart(b: Builder, value: Value) -> Value:
-    """The value in a place of its own, as a graph's outputs are."""
+def _own_memory(b: Builder, value: Value) -> Value:
+    """The value with memory of its own, as a graph's outputs have."""
     return b.emit(OPS["copy"], value) if value.node is None or value.node.op.is_view else value
 
 
@@ -72,15 +74,15 @@ def _apart(b: Builder, value: Value) -> Value:
 class _Loop:
     """A loop and that of its derivative, in `segments` of `steps`.
 
-    `dropped` are stacked results of the first that are made again, by the body `again`, from the values `given` of the
-    loop's own body, which are kept; those of `late` are read behind the second loop too.
+    `dropped` are ys of the first that are recomputed, by the body `recompute`, from the values `given` of the loop's
+    own body, which are kept; those of `late` are read behind the second loop too.
     """
 
     forward: Node
     backward: Node
     dropped: Sequence[Value]
     late: Sequence[Value]
-    again: Graph
+    recompute: Graph
     given: Sequence[Value]
     steps: int
     segments: int
@@ -335,7 +337,7 @@ def _step(scan: Scan, body: Graph, results: Sequence[Value], given: Sequence[Val
     b = Builder(scan.node.origin)
     inputs = [*consts, *carries, *(xs[i] for i in numbers), *given]
     made = b.inline(Graph(inputs, nodes, results), [b.input(v.type, v.name) for v in inputs])
-    return b.graph([_apart(b, v) for v in made]), numbers
+    return b.graph([_own_memory(b, v) for v in made]), numbers
 
 
 def _forward(b: Builder, loop: _Loop, new: dict[Value, Value]) -> _Kept:
@@ -375,8 +377,8 @@ def _backward(b: Builder, loop: _Loop, kept: _Kept, new: dict[Value, Value]) -> 
         steps = [kept.left[v] if v in kept.left else pieces.left(b, new[v]) for v in xs]
         left = rest = _scan(b, body, consts, carries, steps, not reverse, pieces.rest)
         carries = rest[: len(carries)]
-    made_again = [loop.again.outputs[i] for i in (*range(count), *(v.index for v in loop.dropped))]
-    step, numbers = _step(first, loop.again, made_again, loop.given)
+    recomputed = [loop.recompute.outputs[i] for i in (*range(count), *(v.index for v in loop.dropped))]
+    step, numbers = _step(first, loop.recompute, recomputed, loop.given)
     stacked = dict(zip(loop.step_of(loop.kept), loop.kept))
     read = [v for v in dict.fromkeys(xs) if v not in loop.dropped]
     # What both loops read comes in once: only so are random numbers that both draw known to be the same.

@@ -1,4 +1,4 @@
-"""Comparisons for the backward, placed where they leave the fewest bytes."""
+"""Delayed comparisons: booleans for the backward are computed as late as possible."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ..graph.views import resolve_views
 
 @dataclass(frozen=True)
 class DelayComparisons(Pass):
-    """Moves regions that make nothing but booleans behind the last other reader of what they compare before the
-    booleans are read.
+    """`c = x > 0; y = f(x); g = select(c, ...)` -> `y = f(x); c = x > 0; g = select(c, ...)`.
 
-    What a convolution read is there for the gradient to its weight, and goes when the booleans are all that is still
-    wanted of it: before the gradient to it is made, not after that.
+    Known elsewhere as sinking. A region that makes nothing but booleans moves behind the last other reader of its
+    operands, if that stands before the first reader of the booleans. A convolution's operand is kept for the gradient
+    to its weight in any case. With the comparison behind that, the operand goes before the gradient to it is made.
     """
 
     def __call__(self, graph: Graph) -> Graph:
