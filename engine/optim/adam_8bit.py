@@ -20,8 +20,11 @@ _UINT8 = np.dtype("uint8")
 
 @dataclass(frozen=True)
 class Adam8bit(Adam):
-    """`Adam` whose m and v are held in blocks of `block_size` elements, of each element one byte and of each block its
-    largest magnitude: 2.03 bytes a parameter in place of 8.
+    """`Adam` whose m and v are held in blocks of at most `block_size` elements, of each element one byte and of each
+    block its largest magnitude: little more than 2 bytes a parameter in place of 8.
+
+    A block is a row along the last axis where that is no longer than `block_size` (and no shorter than 64), else a
+    piece of `block_size` elements of all in order; the last piece is filled up.
 
     Bytes are even steps of the square root of |m| and of the fourth root of v, each relative to the largest of the
     block: m down to 6e-5 of it, v down to 2e-10. v rounds to no less than the smallest step, so that no step is divided
@@ -32,7 +35,7 @@ class Adam8bit(Adam):
     """
 
     amsgrad: bool = field(default=False, init=False)
-    block_size: int = field(default=256, kw_only=True)
+    block_size: int = field(default=2048, kw_only=True)
     min_8bit_size: int = field(default=4096, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -46,8 +49,8 @@ class Adam8bit(Adam):
     def init(self, type: ArrayType) -> dict[str, StateSpec]:
         if type.size < max(self.min_8bit_size, 1):
             return super().init(type)
-        blocks = -(-type.size // self.block_size)
-        codes, scales = ArrayType((blocks, self.block_size), _UINT8), ArrayType((blocks,), type.dtype)
+        blocks = self._blocks(type.shape)
+        codes, scales = ArrayType(blocks, _UINT8), ArrayType(blocks[:-1], type.dtype)
         return {
             "exp_avg": StateSpec(codes, _ZERO),
             "exp_avg_sq": StateSpec(codes),
@@ -55,12 +58,18 @@ class Adam8bit(Adam):
             "exp_avg_sq_scale": StateSpec(scales),
         }
 
+    def _blocks(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of a parameter in blocks, which are its last axis: its own shape where its rows are blocks."""
+        if len(shape) > 1 and _SHORTEST <= shape[-1] <= self.block_size:
+            return shape
+        return (-(-math.prod(shape) // self.block_size), self.block_size)
+
     def update(
         self, parameter: Any, gradient: Any, state: Mapping[str, Any], scalars: Scalars
     ) -> tuple[Any, dict[str, Any]]:
         if "exp_avg_scale" not in state:
             return super().update(parameter, gradient, state, scalars)
-        blocks = state["exp_avg"].shape
+        shape, blocks = parameter.shape, state["exp_avg"].shape
         moments = {
             "exp_avg": _signed(state["exp_avg"], state["exp_avg_scale"]),
             "exp_avg_sq": _square(state["exp_avg_sq"], state["exp_avg_sq_scale"]),
@@ -74,15 +83,22 @@ class Adam8bit(Adam):
             "exp_avg_scale": mean_scale,
             "exp_avg_sq_scale": square_scale,
         }
-        return xp.reshape(xp.reshape(new, (-1,))[: math.prod(parameter.shape)], parameter.shape), new_state
+        if blocks != shape:
+            new = xp.reshape(xp.reshape(new, (-1,))[: math.prod(shape)], shape)
+        return new, new_state
 
+
+_SHORTEST = 64
+"""The shortest rows that are blocks: their scales add a sixteenth to their bytes."""
 
 _ZERO = 128
 """The code of m = 0."""
 
 
-def _in(blocks: tuple[int, int], x: Any) -> Any:
+def _in(blocks: tuple[int, ...], x: Any) -> Any:
     """An array in blocks, the last one filled up with zeros."""
+    if x.shape == blocks:
+        return x
     flat = xp.reshape(x, (-1,))
     missing = math.prod(blocks) - flat.shape[0]
     if missing:
@@ -92,26 +108,30 @@ def _in(blocks: tuple[int, int], x: Any) -> Any:
 
 def _signed(codes: Any, scale: Any) -> Any:
     root = (xp.astype(codes, scale.dtype) - float(_ZERO)) * (1 / 127)
-    return root * xp.abs(root) * scale[:, None]
+    return root * xp.abs(root) * scale[..., None]
 
 
 def _square(codes: Any, scale: Any) -> Any:
     root = xp.astype(codes, scale.dtype) * (1 / 255)
-    return (root * root) * (root * root) * scale[:, None]
+    return (root * root) * (root * root) * scale[..., None]
 
 
 def _signed_codes(x: Any) -> tuple[Any, Any]:
     magnitude = xp.abs(x)
-    scale = xp.max(magnitude, axis=1)
-    code = _rounded(xp.sqrt(magnitude / _not_zero(scale)[:, None]) * 127.0)
-    code = xp.minimum(code, 127.0)
-    return xp.astype(xp.where(x < 0, -code, code) + float(_ZERO), _UINT8), scale
+    code = xp.minimum(_rounded(xp.sqrt(magnitude / _not_zero(xp.max(magnitude, axis=-1))[..., None]) * 127.0), 127.0)
+    return xp.astype(xp.where(x < 0, -code, code) + float(_ZERO), _UINT8), _stored_scale(magnitude)
 
 
 def _square_codes(x: Any) -> tuple[Any, Any]:
-    scale = xp.max(x, axis=1)
-    code = _rounded(xp.sqrt(xp.sqrt(x / _not_zero(scale)[:, None])) * 255.0)
-    return xp.astype(xp.clip(code, 1.0, 255.0), _UINT8), scale
+    code = _rounded(xp.sqrt(xp.sqrt(x / _not_zero(xp.max(x, axis=-1))[..., None])) * 255.0)
+    return xp.astype(xp.clip(code, 1.0, 255.0), _UINT8), _stored_scale(x)
+
+
+def _stored_scale(magnitude: Any) -> Any:
+    """The largest of each block once more. One value, read in the loop over elements and stored by one over blocks,
+    would end the loop, and the moments would lie in memory between both; two are computed in it.
+    """
+    return -xp.min(-magnitude, axis=-1)
 
 
 def _not_zero(scale: Any) -> Any:
