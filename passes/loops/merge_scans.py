@@ -1,4 +1,4 @@
-"""Loops that run through the same carries, as one: a loop and the copy of it that stacks values for the backward."""
+"""Loops over the same carries as one loop: a loop and its copy that stacks residuals for the backward."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from ..graph.structural_key import node_key
 
 @dataclass(frozen=True)
 class MergeScans(Pass):
-    """Makes one node of all `scan` nodes with the same inputs whose bodies make the same carries.
+    """c, ys = scan(inputs) {f}; c', zs = scan(inputs) {f, g} -> c, ys, zs = scan(inputs) {f, g}
 
-    It stands where the first of them stood and stacks what any of them did. What is computed again on purpose (role
-    `recompute`) stays apart.
+    Loops with equal inputs whose bodies make equal carries become one, in the place of the first, with the stacks of
+    all. A loop that is recomputed on purpose stays separate. The derivative of a loop repeats it to stack residuals:
+    without this pass every recurrent layer runs twice.
+
+    Known elsewhere as common subexpression elimination of loops, or as loop fusion.
     """
 
     def __call__(self, graph: Graph) -> Graph:
@@ -57,7 +60,7 @@ def _new(found: list[_Group], node: Node) -> _Group:
 
 @dataclass
 class _Group:
-    """Loops that are made one: their nodes once each, and the place of every output among those of the one loop."""
+    """Loops that become one: their nodes once each, and the place of every output among those of the one loop."""
 
     b: Builder
     nodes: list[Node]

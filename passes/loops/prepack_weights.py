@@ -1,4 +1,4 @@
-"""Weights that a loop multiplies by in every step, laid out once as its products read them."""
+"""Weight prepacking: weights that a loop multiplies by are laid out once, before it, as its products read them."""
 
 from __future__ import annotations
 
@@ -27,11 +27,13 @@ _CACHE_BYTES = 16 << 20
 
 @dataclass(frozen=True)
 class PrepackWeights(Pass):
-    """`scan(dot(x, transpose(w)))`, w the same in every step, x of few rows -> `scan(dot(x, copy(transpose(w))))`, with
-    the copy before the loop.
+    """scan {dot(x, transpose(w))}, w invariant, x of few rows -> w' = copy(transpose(w)); scan {dot(x, w')}
 
-    A product turns the columns of its right operand into rows before it multiplies. That is as much work as 12 more
-    rows of x: little for a batch of rows or beside many convolutions, much for one step of a recurrent network.
+    A product packs its right operand: it copies the weight, row by row, into the panels that it multiplies by. Where
+    the elements of a row are not neighbours, that takes as long as 12 more rows of x: little beside many rows, much for
+    one iteration of a recurrent network. A copy before the loop is packed by reading it in order.
+
+    Known elsewhere as weight prepacking.
     """
 
     def __call__(self, graph: Graph) -> Graph:

@@ -1,4 +1,4 @@
-"""The whole step in so many parts of the batch, one after another, as gradient accumulation does."""
+"""Gradient accumulation: the whole step in parts of the batch, one after another."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from .tiled_loop import TilePhase, with_phases
 
 @dataclass(frozen=True)
 class Accumulate(Pass):
-    """Runs what is aligned with the batch in loops over `parts` parts of it; values and derivatives are those of the
-    whole batch.
+    """forward and backward of the batch -> scan over `parts` parts of the batch, sums as carries; the update
 
-    Known elsewhere as gradient accumulation, there by hand and for means alone. Every input that no output overwrites
-    is cut along its first axis. The graph falls into *phases*: a loop runs all that is aligned with the batch and needs
-    no sum over it, and adds up its sums; what is aligned and needs such a sum, as the gradient of a ratio of two sums
-    does, comes in the next loop, for which what it reads of those before is computed again, part by part. What is
-    neither aligned nor such a sum, as a matrix of similarities between all examples is not, is computed whole between
-    the loops, from aligned values that leave them. Where the graph runs in tiles (`TileBatch`) that are no larger than
-    a part, it stays as it is: it holds no more than was asked for.
+    Every input that no output overwrites is cut along its first axis. Values and gradients are those of the whole
+    batch. The graph falls into phases, each a loop. A loop computes what is batched, and adds up the sums over the
+    batch. What is batched and needs such a sum, as the gradient of a ratio of two sums does, comes in the next loop,
+    which recomputes what it reads of the loops before, part by part. What is neither batched nor such a sum, as a
+    matrix of similarities between all examples, is computed whole between the loops. Where `TileBatch` has tiles no
+    larger than a part, the graph stays as it is: it holds no more than was asked for.
+
+    Known elsewhere as gradient accumulation, there by hand and for losses that are means.
     """
 
     parts: int = 1

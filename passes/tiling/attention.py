@@ -1,6 +1,4 @@
-"""What is far wider than all it is made of and all that becomes of it, as attention's scores are, is computed tile by
-tile, and never whole in memory.
-"""
+"""Attention tiling: scores, which are far wider than what they are made of, are computed some rows at a time."""
 
 from __future__ import annotations
 
@@ -23,13 +21,16 @@ _STEPS = 12
 
 @dataclass(frozen=True)
 class TileAttention(Pass):
-    """Runs wide products, what is computed of them element by element and along their rows, and the products and sums
-    that they end in, in a `scan` over tiles of rows.
+    """s = q @ k^T; p = softmax(s); o = p @ v -> scan over tiles of rows of q: s, p and o of these rows
 
-    There is one loop for the forward and one for the backward, which makes anew what it reads of the forward's wide
-    values: from the loop of the forward leave but its narrow results (attention's output, the largest score and the sum
-    of each row). What the backward sums over the rows (the gradients of keys and values) are carries. (Rabe and Staats
-    2021, "Self-attention does not need O(n^2) memory"; Dao et al. 2022, "FlashAttention", found by the shapes alone.)
+    The loop takes in products that are far wider than their operands, the element-wise nodes and reductions along rows
+    between them, and the products and sums in which they end. There is one loop for the forward and one for the
+    backward. The forward's results are narrow: attention's output, the largest score and the sum of each row. The
+    backward recomputes the wide values of a tile from these. Its sums over rows, the gradients of keys and values, are
+    carries. The shapes alone say where: any model with such products gets the loop.
+
+    Known elsewhere as memory-efficient attention (Rabe and Staats 2021, "Self-attention does not need O(n^2) memory")
+    or flash attention (Dao et al. 2022, "FlashAttention"), there as an operation of its own.
     """
 
     def __call__(self, graph: Graph) -> Graph:
@@ -105,7 +106,7 @@ def _tiled_along(
         loop.nodes = dict.fromkeys(sorted(loop.nodes, key=rank.__getitem__))
     if any(node.op.recompute is Recompute.NEVER for node in forward.nodes):
         raise Untileable
-    backward.anew = dict.fromkeys(sorted(_needed(backward, forward), key=rank.__getitem__))
+    backward.recomputed = dict.fromkeys(sorted(_needed(backward, forward), key=rank.__getitem__))
     return [loop for loop in (forward, backward) if loop.nodes]
 
 

@@ -1,4 +1,4 @@
-"""The whole step as a loop over tiles of the batch: forward and backward of one tile end before the next begins."""
+"""Batch tiles: forward and backward of one tile of the batch end before the next begins."""
 
 from __future__ import annotations
 
@@ -35,15 +35,18 @@ _SMALLEST = 8
 
 @dataclass(frozen=True)
 class TileBatch(Pass):
-    """Runs what is aligned with the batch in a `scan` over tiles of the batch, where that holds fewer bytes.
+    """forward and backward of the batch -> scan over tiles of it: forward and backward of a tile, sums as carries
 
-    Every value of the step is *free* of the batch, *aligned* with it along one axis, a sum *crossing* it (a weight's
-    gradient, the loss), or comes *after* such a sum. What is aligned goes into the body; sums are carries, but for
-    gradients far larger than all that they are products of, which come after the loop. Nothing aligned may need a sum
-    over the whole batch, as batch norm does; but sums that cost little (how many labels count) are taken before the
-    loop. The tiles are shared by a few *lanes*, each with sums of its own, which are added at the end. Tiles and lanes
-    follow from the graph alone, never from a budget or the number of threads: they fix the order of sums. With
-    `entries` there is one lane of tiles of so many, whatever that costs.
+    A value is *free* of the batch, *batched* along one axis, a sum *crossing* the batch (the gradient of a weight, the
+    loss), or comes *after* such a sum. Batched values are computed in the loop. Sums are carries, but for gradients
+    that are far larger than their operands: these are one product after the loop. No batched value may need a sum over
+    the whole batch, as batch norm does; cheap sums, such as the number of valid labels, are taken before the loop.
+    The pass stands aside where the loop would not hold much less. The tiles are shared by a few parallel iterations,
+    each with sums of its own, which are added at the end. Tiles and parallel iterations follow from the graph and the
+    target alone, since they fix the order of sums. `entries` is the size of all tiles, which then run one after the
+    other, whatever they cost; 0 leaves it to the pass.
+
+    Known elsewhere as microbatching, there by hand.
     """
 
     entries: int = 0

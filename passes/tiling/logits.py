@@ -1,6 +1,4 @@
-"""What is large and only passes through, as the logits of a large vocabulary do, is computed rows by rows, forward and
-backward in one loop.
-"""
+"""Chunked logits: a large product and its loss are computed some rows at a time, forward and backward in one loop."""
 
 from __future__ import annotations
 
@@ -31,13 +29,16 @@ _MOST_NODES = 200
 
 @dataclass(frozen=True)
 class TileLogits(Pass):
-    """Runs a large product, all that is computed of it and all that lies between, in a `scan` over tiles of its rows,
-    where no row needs what is summed over all of them.
+    """logits = x @ w; loss = f(logits), and their gradients -> scan over tiles of rows of x: logits, loss, dx of the
+    rows; dw += the rows' part
 
-    The logits of a tile, their softmax, its cross entropy and the gradient to the logits, the gradient to what the
-    logits are made of are rows; the gradient of the weight is summed up by the loop, and continues the sum that it is
-    added to. What leaves is narrow: nothing is computed twice. The chain is found by the shapes alone, whatever the
-    loss. Tiles follow from the graph alone, never from a budget or the number of threads: they fix the order of sums.
+    The loop takes in a large product and all that is computed of values of its size, where no row needs a sum over all
+    rows. Forward and backward of a tile are in one iteration, so nothing is recomputed: the logits, their softmax, the
+    cross entropy and the gradients of logits and of x are rows, and the gradient of the weight is a carry, which begins
+    as what it is added to. What leaves the loop is narrow. The shapes alone say where, whatever the loss. Tiles follow
+    from the graph and the target alone, since they fix the order of sums.
+
+    Known elsewhere as chunked cross entropy or fused linear cross entropy, there for this one loss.
     """
 
     def __call__(self, graph: Graph) -> Graph:
@@ -52,7 +53,7 @@ class TileLogits(Pass):
             loop = None if seed in taken else _loop_of(graph, seed, users, rank)
             if loop is not None and taken.isdisjoint(loop.nodes):
                 loops.append(loop)
-                taken.update((*loop.nodes, *loop.continued.values()))
+                taken.update((*loop.nodes, *loop.added_to.values()))
         return with_loops(graph, loops) if loops else graph
 
 
@@ -155,17 +156,17 @@ def _loop_along(
             late.update(node.outputs)
         else:
             axes.update((v, place) for v in node.outputs)
-    continued = {node: add for node in sums if (add := _only_added(node, users, early)) is not None}
+    added_to = {node: add for node in sums if (add := _only_added(node, users, early)) is not None}
     pair: Pair = seed.attrs["contract"]
     rows = operand.type.size // math.prod(operand.type.shape[a] for a in pair[seed.inputs.index(operand)])
-    held = sum(node.output.type.nbytes for node in sums if node not in continued)
+    held = sum(node.output.type.nbytes for node in sums if node not in added_to)
     costs = TileCosts([(chain, aligned | axes)], length, work(chain))
     tile = costs.smallest(_LIMITS, divisors(length, good_rows(length, rows), length // 2))
     if tile == 0 or held + nbytes * tile // length >= _GAIN * nbytes:
         raise Untileable
     size = seed.output.type.size
     nodes = dict.fromkeys(chain)
-    return RowLoop(length, tile, size, axes, lambda v: v.type.size >= size, nodes, continued=continued)
+    return RowLoop(length, tile, size, axes, lambda v: v.type.size >= size, nodes, added_to=added_to)
 
 
 def _cut_operand(seed: Node, axis: int) -> tuple[Value, Axis]:

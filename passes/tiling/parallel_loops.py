@@ -1,4 +1,4 @@
-"""Lanes: the iterations of a loop of which none waits for another, side by side or one after the other."""
+"""Parallel iterations: those of a loop without carries, which may run concurrently, or one after the other."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ MOST_PARALLEL = 4
 
 
 def parallel_iterations(node: Node) -> int:
-    """The iterations of a `scan` that may run side by side: all where none waits for another and they are few."""
+    """The iterations of a `scan` that may run concurrently: all where there are no carries and they are few."""
     scan = Scan(node)
-    apart = not scan.carries and not node.attrs.get("in_turn", False)
-    return scan.length if apart and 1 < scan.length <= MOST_PARALLEL else 1
+    parallel = not scan.carries and not node.attrs.get("in_turn", False)
+    return scan.length if parallel and 1 < scan.length <= MOST_PARALLEL else 1
 
 
 def run_concurrently(node: Node, threads: int) -> bool:
-    """Whether each lane of a `scan` is run by one of `threads` workers, in an arena of its own; otherwise all workers
-    share one iteration after the other.
+    """Whether each parallel iteration of a `scan` is run by one of `threads` workers, in an arena of its own; otherwise
+    all workers share one iteration after the other.
     """
     return 1 < threads <= parallel_iterations(node)
 
 
 @dataclass(frozen=True)
 class SerializeIterations(Pass):
-    """Lets the parallel iterations of loops run one after the other: each is shared by all workers, and all use one
-    arena.
+    """scan without carries -> scan {in_turn=True}
 
-    What a lane computes is the same, bit for bit; workers meet more often.
+    Parallel iterations run one after the other: all workers share each iteration, and all iterations use one arena.
+    The bits are the same; workers meet at more barriers. Known elsewhere as loop serialization.
     """
 
     in_bodies = False  # iterations of loops within loops are never concurrent

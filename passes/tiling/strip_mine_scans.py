@@ -1,4 +1,4 @@
-"""Loops over time in segments: the products around a loop are made segment by segment, with its steps."""
+"""Strip-mining of loops over time: the products around a loop are made segment by segment, with its iterations."""
 
 from __future__ import annotations
 
@@ -39,22 +39,22 @@ _ROLES = ("forward", "recompute", "optimizer", "backward")
 
 @dataclass(frozen=True)
 class StripMineScans(Pass):
-    """Runs a loop over time, and what is made for its steps and of them, in a `scan` over segments of time:
+    """gates = x @ w                             scan over segments:
+    ys = loop(gates)                   ->         gates = x of the segment @ w
+                                                  ys of the segment = loop(gates)
+    dgates = backward loop(dys)               reverse scan over segments:
+    dw = x^T @ dgates                  ->         dgates = backward loop(dys of the segment)
+    dx = dgates @ w^T                             dw += x^T of the segment @ dgates
+                                                  dx of the segment = dgates @ w^T
 
-        gates = x @ w                             loop over segments:
-        ys = loop(gates)                              gates = x of the segment @ w
-                                                      ys of the segment = loop(gates)
-        dgates = backward loop(dys)               backward loop over segments:
-        dw = x^T @ dgates                             dgates = backward loop(dys of the segment)
-        dx = dgates @ w^T                             dw += x^T of the segment @ dgates
-                                                      dx of the segment = dgates @ w^T
+    A loop over time becomes a loop over segments, each a loop over the iterations of one segment. Products that make
+    its sequences, and those that read its stacks, run in the segments too. So gates and their gradients exist for one
+    segment only. Loops of layers run in the same segments where one reads the stack of the other and both have one
+    direction. A product that makes less than it reads stays before the loop. Short or small sequences stay as they are.
+    Iterations behind the last whole segment run outside. Segments follow from the graph and the target alone, since
+    they fix the order of sums. `steps` is the length of all segments, whatever they cost; 0 leaves it to the pass.
 
-    So what the gates read and their gradients stand for one segment alone. Loops in the same direction of which one
-    reads what the other makes, as those of layers do, run in the same segments, with all that lies between. Where
-    products are that make fewer than they read, they are left to others before the loop; sequences that are short or
-    small are left alone. Steps that are left over behind the last whole segment run beside the loop. Segments follow
-    from the graph alone, never from a budget or the number of threads: they fix the order of sums. With `steps`
-    segments have so many, however small what stands for them is and whatever they cost.
+    Known elsewhere as strip-mining or loop sectioning, with the fusion of producers and consumers into the strips.
     """
 
     steps: int = 0
@@ -64,10 +64,10 @@ class StripMineScans(Pass):
         if not scans:
             return graph
         groups = _groups(graph, scans)
-        cheap = _remade(graph)
+        cheap = _recomputable(graph)
         for group in groups:
-            group.anew = _made_anew(group, groups, cheap)
-            group.axes.update((n.output, place) for n, place in group.anew.items())
+            group.recomputed = _recomputed_in(group, groups, cheap)
+            group.axes.update((n.output, place) for n, place in group.recomputed.items())
         groups = [group for group in groups if self.steps or group.largest() >= _least_bytes(group, graph)]
         alike = {group.length: [g for g in groups if g.length == group.length] for group in groups}
         users = graph.users()
@@ -119,11 +119,11 @@ class _Group:
     sums: list[Node] = field(default_factory=list["Node"])
     looked_up: dict[Node, Axis] = field(default_factory=dict["Node", Axis])
     wide: dict[Node, Axis] = field(default_factory=dict["Node", Axis])
-    anew: dict[Node, Axis] = field(default_factory=dict["Node", Axis])
+    recomputed: dict[Node, Axis] = field(default_factory=dict["Node", Axis])
 
     def largest(self) -> int:
         """Bytes of the largest value that stands for a segment alone, if a product makes or reads it."""
-        products = [n for n in (*self.nodes, *self.anew) if n.op is contraction.dot]
+        products = [n for n in (*self.nodes, *self.recomputed) if n.op is contraction.dot]
         return max((v.type.nbytes for n in products for v in (*n.inputs, n.output) if v in self.axes), default=0)
 
     def straight(self) -> list[Node]:
@@ -367,12 +367,12 @@ def _steps_of_a_segment(
 
 def _row_loop(group: _Group, cheap: set[Value], steps: int) -> RowLoop:
     """The loop over segments of a group, in which what is `cheap` is made again."""
-    nodes, anew = dict.fromkeys(group.nodes), dict.fromkeys(group.anew)
-    over = frozenset(group.scans)
-    return RowLoop(group.length, steps, 0, group.axes, cheap.__contains__, nodes, anew, over=over)
+    nodes, recomputed = dict.fromkeys(group.nodes), dict.fromkeys(group.recomputed)
+    scans = frozenset(group.scans)
+    return RowLoop(group.length, steps, 0, group.axes, cheap.__contains__, nodes, recomputed, scans=scans)
 
 
-def _made_anew(group: _Group, groups: Sequence[_Group], cheap: set[Value]) -> dict[Node, Axis]:
+def _recomputed_in(group: _Group, groups: Sequence[_Group], cheap: set[Value]) -> dict[Node, Axis]:
     """What a group reads that is looked up for others too, or made where its loops run for the first time."""
     alike = [g for g in groups if g.length == group.length]
     there = {n: place for g in alike for n, place in g.looked_up.items()}
@@ -397,7 +397,7 @@ def _read(group: _Group, cheap: set[Value]) -> set[Value]:
     return found
 
 
-def _remade(graph: Graph) -> set[Value]:
+def _recomputable(graph: Graph) -> set[Value]:
     """Element-wise values that are made of no more bytes than they have, beside inputs of the graph, in a few nodes."""
     sources: dict[Value, frozenset[Value]] = {}
     depths: dict[Value, int] = {}

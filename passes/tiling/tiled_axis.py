@@ -39,14 +39,15 @@ class ScanAxes:
 def follow_scan(node: Node, axes: Mapping[Value, Axis], length: int) -> ScanAxes:
     """How the axis goes through a loop over something else, such as the time of a sequence.
 
-    A carry that begins as an array without the axis, such as zeros, has it where its later ones do. Raises `Untileable`
-    where the loop sums over the axis, or goes over the axis itself.
+    A carry that begins as an array without the axis, such as zeros, has it where the new carry has it. Raises
+    `Untileable` where the loop sums over the axis, or goes over the axis itself.
     """
     scan = Scan(node)
     consts, carries, xs = scan.split([axes.get(v) for v in node.inputs])
     if any(p is not None and p.axis == 0 for p in xs):
         raise Untileable
     slices = [p and Axis(p.axis - 1, p.inner) for p in xs]
+    # A carry gets the axis from what one iteration makes of it; then the body is followed again, until none is new.
     while True:
         given = [*consts, *carries, *slices]
         inside = {v: p for v, p in zip(scan.body.inputs, given) if p is not None}
@@ -203,10 +204,10 @@ def _row_by_row(node: Node, place: Axis) -> bool:
 class LoopBody:
     """The body of a loop over tiles of `tile` entries of the `length` that an axis has.
 
-    `axes` tells of the values that are computed in the loop, and of some that come in, where the axis is. Of others an
-    element-wise one, or one that is looked up row by row, is made anew if `remade` says so. What comes in is collected:
-    `consts` whole, `slices` as tiles; `number` is the number of the tile, if it is needed. With `first` there is but
-    one tile, which begins with this entry.
+    `axes` has the place of the axis in the values that the loop computes, and in some that it reads. Other values are
+    recomputed tile by tile where they are element-wise, or looked up row by row, and `recomputable`. Operands are
+    collected: `consts` are read whole, `slices` tile by tile; `number` is the number of the tile, if it is needed. With
+    `first` there is but one tile, which begins with this entry.
     """
 
     def __init__(
@@ -214,13 +215,13 @@ class LoopBody:
         axes: Mapping[Value, Axis],
         length: int,
         tile: int,
-        remade: Callable[[Value], bool],
+        recomputable: Callable[[Value], bool],
         first: int | None = None,
     ) -> None:
         self.axes = axes
         self.length = length
         self.tile = tile
-        self.remade = remade
+        self.recomputable = recomputable
         self.first = first
         self.body = Builder()
         self.local: dict[Value, Value] = {}
@@ -272,7 +273,7 @@ class LoopBody:
         way = follow_scan(node, self.axes, self.length)
         scan = Scan(node, [self.tiled(v, p) for v, p in zip(node.inputs, way.inputs)])
         graph = scan.body
-        inside = LoopBody(way.body, self.length, self.tile, self.remade)
+        inside = LoopBody(way.body, self.length, self.tile, self.recomputable)
         arguments: list[Value] = []
         for value in graph.inputs:
             place = way.body.get(value)
@@ -293,7 +294,7 @@ class LoopBody:
         body = Graph(arguments, inside.body.nodes, [inside.local[v] for v in graph.outputs])
         return scan.emit(self.body, body).outputs
 
-    def go_on(self, node: Node) -> None:
+    def continue_scan(self, node: Node) -> None:
         """The steps of a tile of a loop over the axis itself, from where the tile before has left it."""
         self.body.origin = node.origin
         scan = Scan(node)
@@ -333,7 +334,7 @@ class LoopBody:
         return self.made[key]
 
     def whole(self, value: Value) -> Value:
-        """A value that comes in whole; views and arrays from nothing are made anew."""
+        """A value that is read whole; views and arrays from nothing are recomputed in the body."""
         node = value.node
         if node is not None and (node.op.is_view or node.op.is_generated):
             with self.body.at(node.origin):
@@ -344,14 +345,16 @@ class LoopBody:
 
     def part(self, value: Value, place: Axis) -> Value:
         """The tile of a value that no node in the loop makes."""
-        made = self.made_anew(value, place)
+        made = self.recomputed_tile(value, place)
         if made is None:
             made = Value(ArrayType(self.shape(value.type.shape, place), value.type.dtype))
             self.slices.append((made, value, place))
         return made
 
-    def made_anew(self, value: Value, place: Axis) -> Value | None:
-        """The tile as views of a tile, or made from nothing; None where it must come in."""
+    def recomputed_tile(self, value: Value, place: Axis) -> Value | None:
+        """The tile of a value from outside, recomputed: a view of a tile, a tile from nothing, or element-wise of
+        tiles. None where the tile must be an operand.
+        """
         node, body = value.node, self.body
         if node is None or value in self.axes:
             return None
@@ -390,13 +393,15 @@ class LoopBody:
                     return body.emit(node.op, **{**attrs, "shape": shape})
                 case creation.random_bits if not attrs.get("run", 0):
                     return self.bits(node, place, shape)
-                case _ if (node.op.is_elementwise or _row_by_row(node, place)) and self.remade(value):
+                case _ if (node.op.is_elementwise or _row_by_row(node, place)) and self.recomputable(value):
                     return body.emit(node.op, *(self.tiled(v, place) for v in node.inputs), **attrs)
                 case _:
                     return None
 
     def bits(self, node: Node, place: Axis, shape: tuple[int, ...]) -> Value:
-        """A tile of random bits, of this shape: those of its own counters."""
+        """A tile of random bits, of this shape. They are those of the whole array: a bit depends on its counter, which
+        is its place there.
+        """
         key, *begin = (self.tiled(v, None) for v in node.inputs)
         run, apart = (math.prod(s[place.axis :]) for s in (shape, node.output.type.shape))
         start = self.times(run)
@@ -406,7 +411,7 @@ class LoopBody:
         return self.body.emit(node.op, key, start, **{**node.attrs, "shape": shape, **runs})
 
     def times(self, step: int) -> Value:
-        """`step` for every tile, of as many entries as this one, that lies before it."""
+        """`step` times the number of this tile."""
         if self.first is not None:
             return self.body.full(self.first * step // self.tile, ArrayType((), INT64))
         if self.number is None:

@@ -20,48 +20,48 @@ from .tiled_axis import Axis, LoopBody, in_tiles, joined
 
 @dataclass
 class RowLoop:
-    """Nodes that become a loop over the `length` rows of their wide values, of which `tile` at a time; rows that are
-    left over behind the last whole tile run beside the loop.
+    """Nodes that become a loop over the `length` rows of their wide values, `tile` rows in each iteration. The rest,
+    rows behind the last whole tile, runs outside the loop, as one smaller tile.
 
-    Values of `size` elements or more are wide. Element-wise values from outside that are `remade` are computed in the
-    loop, tile by tile. `anew` are nodes of another loop that are computed again. `continued` are sums over the rows
-    that are only added to something: by which node. Loops of `over` go through the rows themselves, all in one
-    direction.
+    Values of `size` elements or more are wide. Element-wise values from outside that are `recomputable` are recomputed
+    tile by tile, and so are the nodes of another loop that are `recomputed`. Sums over the rows that only one addition
+    reads begin as its other operand: `added_to` has that addition. The `scans` go over the rows themselves, all in one
+    direction, and are strip-mined.
     """
 
     length: int
     tile: int
     size: int
     axes: dict[Value, Axis]
-    remade: Callable[[Value], bool]
+    recomputable: Callable[[Value], bool]
     nodes: dict[Node, None] = field(default_factory=dict["Node", None])
-    anew: dict[Node, None] = field(default_factory=dict["Node", None])
-    continued: dict[Node, Node] = field(default_factory=dict["Node", "Node"])
-    over: frozenset[Node] = frozenset()
+    recomputed: dict[Node, None] = field(default_factory=dict["Node", None])
+    added_to: dict[Node, Node] = field(default_factory=dict["Node", "Node"])
+    scans: frozenset[Node] = frozenset()
 
     @property
     def reverse(self) -> bool:
         """Whether the last rows come first."""
-        return any(node.attrs["reverse"] for node in self.over)
+        return any(node.attrs["reverse"] for node in self.scans)
 
     @property
     def cut(self) -> tuple[int, int]:
-        """Loops that are cut alike have the same tiles."""
+        """The length and the tile: loops of which these agree have the same tiles."""
         return self.length, self.tile
 
 
 def with_loops(graph: Graph, loops: Sequence[RowLoop]) -> Graph:
-    """The graph with these loops, or as it is where they would wait for each other."""
-    units = [_Unit(loop) for loop in loops]
-    unit_of: dict[Node, Node | _Unit] = {node: node for node in graph.nodes}
+    """The graph with these loops in the place of their nodes, or as it is where two loops would need each other."""
+    units = [_TiledLoop(loop) for loop in loops]
+    unit_of: dict[Node, Node | _TiledLoop] = {node: node for node in graph.nodes}
     for unit in units:
-        unit_of.update(dict.fromkeys((*unit.loop.nodes, *unit.loop.continued.values()), unit))
-    also: dict[Node | _Unit, list[Value]] = {unit: unit.read() for unit in units}
+        unit_of.update(dict.fromkeys((*unit.loop.nodes, *unit.loop.added_to.values()), unit))
+    also: dict[Node | _TiledLoop, list[Value]] = {unit: unit.read() for unit in units}
     try:
         order = topological_order(graph, unit_of, also)
     except ValueError:
         return graph
-    made = _Made(graph, units, unit_of)
+    made = _NewGraph(graph, units, unit_of)
     b = made.b
     for unit in order:
         if not isinstance(unit, Node):
@@ -72,15 +72,16 @@ def with_loops(graph: Graph, loops: Sequence[RowLoop]) -> Graph:
     return without_dead_code(b.graph(outputs, graph.aliases, graph.output_names))
 
 
-class _Made:
-    """The new graph while it is made: `new` has what stands for a value of the old one, `numbers` those of the tiles of
-    loops by how many there are.
+class _NewGraph:
+    """The new graph while it is built: `new` has what stands for a value of the old one, `numbers` the numbers of tiles
+    by how many tiles there are.
 
-    Of a value that only loops read which are cut alike `parts` has the rows of the whole tiles, and those that are left
-    over; what is read `whole`, by others too, they take their rows from.
+    `whole` are values that stand in one piece. Values of which only loops with the same tiles read their own tiles are
+    `sliced`: where these loops have a rest, `parts` has the rows of the whole tiles and those of the rest, and the two
+    are never concatenated.
     """
 
-    def __init__(self, graph: Graph, units: Sequence[_Unit], unit_of: Mapping[Node, Node | _Unit]) -> None:
+    def __init__(self, graph: Graph, units: Sequence[_TiledLoop], unit_of: Mapping[Node, Node | _TiledLoop]) -> None:
         self.b = Builder()
         self.new = {v: self.b.input(v.type, v.name) for v in graph.inputs}
         self.parts: dict[Value, tuple[Value, Value]] = {}
@@ -113,70 +114,72 @@ class _Made:
         return self.numbers[tiles]
 
 
-class _Unit:
-    """A loop with its body, and the body for what is left over."""
+class _TiledLoop:
+    """A loop with its body, and the number of whole tiles and of rows of the rest."""
 
     def __init__(self, loop: RowLoop) -> None:
         self.loop = loop
-        inside = {v for node in (*loop.nodes, *loop.anew) for v in node.outputs}
+        inside = {v for node in (*loop.nodes, *loop.recomputed) for v in node.outputs}
         self.axes = {v: place for v, place in loop.axes.items() if v in inside}
-        self.tiles, self.left = divmod(loop.length, loop.tile)
-        self.body = self._filled(LoopBody(self.axes, loop.length, loop.tile, loop.remade))
+        self.tiles, self.rest = divmod(loop.length, loop.tile)
+        self.body = self._filled(LoopBody(self.axes, loop.length, loop.tile, loop.recomputable))
 
     def _filled(self, body: LoopBody) -> LoopBody:
-        """The body with the nodes of the loop."""
+        """The body, with the nodes of the loop in it."""
         loop = self.loop
         forward = all(node.origin.role == "forward" for node in loop.nodes)
-        for node in (*loop.anew, *loop.nodes):
-            if node in loop.over:
-                body.go_on(node)
+        for node in (*loop.recomputed, *loop.nodes):
+            if node in loop.scans:
+                body.continue_scan(node)
                 continue
             if node.outputs[0] not in self.axes:
                 body.add(node)
                 continue
             body.compute(node)
             made = body.local[node.outputs[0]].node
-            if node in loop.anew and made is not None and not forward:
+            # A forward's node in a backward's loop runs a second time: no later pass may take it for the first.
+            if node in loop.recomputed and made is not None and not forward:
                 made.origin = made.origin.with_role("recompute")
         return body
 
     def read(self) -> list[Value]:
-        """What comes in."""
+        """The values that the loop reads."""
         return [*self.read_whole(), *(v for _, v, _ in self.body.slices)]
 
     def read_whole(self) -> list[Value]:
-        """What comes in as it is."""
+        """The values that the loop reads whole."""
         starts = [v for s in self.body.sums if (v := self.start(s)) is not None]
         return [*starts, *(v for _, v in self.body.consts)]
 
     def start(self, value: Value) -> Value | None:
-        """What a sum is added to, or a carry begins with; None where that is nothing."""
+        """What a sum or a carry begins as; None where that is zero."""
         node = value.node
         assert node is not None
-        if node in self.loop.over:
+        if node in self.loop.scans:
             return Scan(node).carries[value.index]
-        if node in self.loop.continued:
-            first, second = self.loop.continued[node].inputs
+        if node in self.loop.added_to:
+            first, second = self.loop.added_to[node].inputs
             return second if first is value else first
         return node.inputs[0] if node.op is indexing.scatter_add else None
 
-    def emit(self, made: _Made) -> None:
-        """The `scan`, and what is left over; what is read outside is entered in `made`."""
+    def emit(self, made: _NewGraph) -> None:
+        """Append the `scan` and the rest to the new graph."""
         loop, b, new = self.loop, made.b, made.new
         read = made.whole | made.sliced
         leaving = [v for node in loop.nodes for v in node.outputs if v in self.axes and v in read]
-        b.origin = next(iter(loop.over or loop.nodes)).origin
+        b.origin = next(iter(loop.scans or loop.nodes)).origin
         sums = [b.full(0, v.type) if (start := self.start(v)) is None else new[start] for v in self.body.sums]
         stacks: list[Value] = []
         left: list[Value] = []
-        if self.left and loop.reverse:
-            sums, left = self.emit_left(made, sums, leaving)
+        # A carry goes from the rest to the tiles, or from the tiles to the rest: the rest are the last rows.
+        if self.rest and loop.reverse:
+            sums, left = self.emit_rest(made, sums, leaving)
         sums, stacks = self.emit_loop(made, sums, leaving)
-        if self.left and not loop.reverse:
-            sums, left = self.emit_left(made, sums, leaving)
+        if self.rest and not loop.reverse:
+            sums, left = self.emit_rest(made, sums, leaving)
         for value, total in zip(self.body.sums, sums):
             assert value.node is not None
-            new[loop.continued[value.node].output if value.node in loop.continued else value] = total
+            new[loop.added_to[value.node].output if value.node in loop.added_to else value] = total
         for value, *parts in zip(leaving, stacks, *([left] if left else [])):
             if len(parts) == 1:
                 new[value] = parts[0]
@@ -185,19 +188,19 @@ class _Unit:
             else:
                 made.parts[value] = (parts[0], parts[1])
 
-    def emit_loop(self, made: _Made, sums: list[Value], leaving: list[Value]) -> tuple[list[Value], list[Value]]:
-        """The `scan` over the whole tiles: the sums, and what is leaving."""
+    def emit_loop(self, made: _NewGraph, sums: list[Value], leaving: list[Value]) -> tuple[list[Value], list[Value]]:
+        """The `scan` over the whole tiles: the sums, and the values that are leaving it."""
         body, rows = self.body, self.tiles * self.loop.tile
         slices = [made.rows(v, place, 0, rows) for _, v, place in body.slices]
         consts = [made.new[v] for _, v in body.consts]
         number = made.number(self.tiles) if body.number is not None else None
         return emit_tiles(made.b, body, leaving, consts, sums, slices, number, (self.tiles,), self.loop.reverse)
 
-    def emit_left(self, made: _Made, sums: list[Value], leaving: list[Value]) -> tuple[list[Value], list[Value]]:
-        """The rows that are left over: the sums, and what is leaving."""
+    def emit_rest(self, made: _NewGraph, sums: list[Value], leaving: list[Value]) -> tuple[list[Value], list[Value]]:
+        """The rows of the rest: the sums, and the values that are leaving."""
         loop = self.loop
-        first = loop.length - self.left
-        body = self._filled(LoopBody(self.axes, loop.length, self.left, loop.remade, first))
+        first = loop.length - self.rest
+        body = self._filled(LoopBody(self.axes, loop.length, self.rest, loop.recomputable, first))
         consts = [made.new[v] for _, v in body.consts]
         slices = [made.rows(v, place, first, loop.length) for _, v, place in body.slices]
         results = made.b.inline(body.graph(leaving), [*consts, *sums, *slices])
@@ -225,7 +228,7 @@ def with_phases(
     axes: Mapping[Value, Axis],
     phases: Sequence[TilePhase],
     cut: tuple[int, int],
-    remade: Callable[[Value], bool] = lambda value: True,
+    recomputable: Callable[[Value], bool] = lambda value: True,
     parallel: int = 1,
 ) -> Graph:
     """The graph as `phases`, one after the other. `cut` has the entries of the axis and those of a tile. The tiles are
@@ -241,7 +244,7 @@ def with_phases(
                 new.update(zip(node.outputs, b.copy(node, [new[v] for v in node.inputs]).outputs))
         if not phase.sums and not phase.leaving:
             continue
-        body = LoopBody(axes, *cut, remade)
+        body = LoopBody(axes, *cut, recomputable)
         for node in graph.nodes:
             if node in phase.nodes:
                 body.compute(node)
