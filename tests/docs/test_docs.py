@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import re
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 
 import pytest
+from gradloom.ir import Op
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
@@ -99,6 +101,17 @@ def test_the_glossary_defines_each_name_once_in_one_line():
     names = [name for row in rows for name in row[0].split(", ") if row[0] != "name"]
     assert len(names) == len(set(names)) > 100
     assert all(row[1].endswith(".") for row in rows if row[0] != "name" and set(row[0]) != {"-"}), rows
+
+
+def test_the_table_of_traits_is_that_of_ops():
+    table = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "add_an_op.md").read_text(), re.MULTILINE)
+    names = [field.name for field in fields(Op)]
+    assert table == names[names.index("doc") + 1 :]
+
+
+def test_every_page_is_linked_from_the_architecture():
+    links = set(re.findall(r"\]\((\w+\.md)", (ROOT / "docs" / "architecture.md").read_text()))
+    assert {page.name for page in (ROOT / "docs").glob("*.md")} - links == {"architecture.md"}
 
 
 REPLACED = {
