@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ...ir import Graph, Node, Value
 from ..graph.rewrite import Pass
 from .batch import is_cheap, is_narrow, merged_sums, own_tile
-from .tiled_axis import Axis, Untileable, all_operands, follow_all
+from .tiled_axis import Axis, LoopBody, Untileable, all_operands, follow_all
 from .tiled_loop import TilePhase, with_phases
 
 
@@ -117,10 +117,13 @@ def _place(node: Node, axes: Mapping[Value, Axis], parts: int) -> Mapping[Value,
     try:
         # What was computed whole may stand beside an aligned operand.
         places = follow_all(node, all_operands(node, known), parts)
+        if places is None:
+            return "whole" if is_narrow(node) else "sum"
+        if node.op.is_scan:
+            # In the body of a loop there are tiles of its own operands alone: none of what stands whole beside them.
+            LoopBody({**axes, **places}, parts, 1, lambda value: True).compute(node)
     except Untileable:
         return "whole"
-    if places is None:
-        return "whole" if is_narrow(node) else "sum"
     return places
 
 

@@ -164,3 +164,38 @@ def test_a_step_in_tiles_that_are_no_larger_stays_as_it_is():
     assert Accumulate(2)(graph) is graph
     assert Accumulate(1)(graph) is graph
     assert Accumulate(4096)(graph) is not graph
+
+
+def test_a_loop_over_time_whose_sequence_has_time_first_runs_whole():
+    """The input is cut along time, the labels along the batch: the loop of the backward has parts of one beside all of
+    the other.
+    """
+
+    class Last(nn.Module):
+        def __init__(self) -> None:
+            self.lstm = nn.LSTM(5, 6)
+            self.head = nn.Linear(6, 3)
+
+        def forward(self, x: Any) -> Any:
+            return self.head(self.lstm(x)[0][-1])
+
+    def loss_fn(model: Any, batch: Any) -> Any:
+        return nn.cross_entropy(model(batch["x"]), batch["y"])
+
+    batch = {"x": gl.spec((8, 4, 5)), "y": gl.spec(4, "int64")}
+    graph = trace_step(Last(), loss_fn, optim.SGD(0.1), batch).graph
+    steps = preparation()
+    for step in steps[: next(i for i, step in enumerate(steps) if isinstance(step, Accumulate))]:
+        graph = in_bodies(step(graph), step)
+    rng = np.random.default_rng(0)
+    drawn = (
+        0.3 * rng.standard_normal(v.type.shape) if v.type.dtype.kind == "f" else rng.integers(0, 3, v.type.shape)
+        for v in graph.inputs
+    )
+    inputs = [np.asarray(array).astype(v.type.dtype) for array, v in zip(drawn, graph.inputs)]
+    expected = gl.interpret(graph, *inputs)
+    for parts in (2, 4):
+        after = Accumulate(parts)(graph)
+        verify(after)
+        for got, want in zip(gl.interpret(after, *inputs), expected, strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-7)
