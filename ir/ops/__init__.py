@@ -1,7 +1,6 @@
 """The primitives, one file per family. Importing this package fills the registry `OPS`.
 
-Collective reductions and user kernels are families of their own. `scan`, `region` and `conv_region` are nodes with a
-body graph; nodes may have several outputs.
+`scan`, `region` and `conv_region` are nodes with a body graph; nodes may have several outputs.
 """
 
 from . import (
