@@ -48,7 +48,7 @@ class Accumulate(Pass):
 class _Phases:
     """Which nodes run in loops over the parts of the batch, and in which.
 
-    `phase` says of an aligned value the first loop that makes it, and of any other one before which loop it is there;
+    `phase` says of a batched value the first loop that makes it, and of any other one before which loop it is there;
     0 is left out.
     """
 
@@ -83,18 +83,18 @@ def _phases(graph: Graph, batch: Mapping[Value, Axis], parts: int) -> _Phases:
 
 
 def _sort_nodes(phases: _Phases) -> set[Node]:
-    """Fill in `phases`. Returns nodes of cheap sums that something aligned needs: to run before the first loop they
+    """Fill in `phases`. Returns nodes of cheap sums that something batched needs: to run before the first loop they
     save another one.
     """
     axes, phase = phases.axes, phases.phase
     early: set[Node] = set()
     for node in phases.graph.nodes:
-        aligned = [v for v in node.inputs if v in axes]
+        batched = [v for v in node.inputs if v in axes]
         now = phases.of(node.inputs)
-        if not aligned or node in phases.before:
+        if not batched or node in phases.before:
             phases.whole.add(node)
-        if aligned:
-            if now > phases.of(aligned):
+        if batched:
+            if now > phases.of(batched):
                 early |= _cheap_ancestors(phases, [v for v in node.inputs if v not in axes])
             kind = _place(node, axes, phases.parts)
             if isinstance(kind, Mapping):
@@ -103,19 +103,19 @@ def _sort_nodes(phases: _Phases) -> set[Node]:
             elif node not in phases.before:
                 in_loop = kind == "sum" and not _beside_larger(node, phases)
                 (phases.crossing if in_loop else phases.whole).add(node)
-                now = now + 1 if in_loop else max(now, phases.of(aligned) + 1)
+                now = now + 1 if in_loop else max(now, phases.of(batched) + 1)
         if now:
             phase.update(dict.fromkeys(node.outputs, now))
     return early
 
 
 def _place(node: Node, axes: Mapping[Value, Axis], parts: int) -> Mapping[Value, Axis] | str:
-    """Where the axis is in the outputs of a node that reads aligned values; else whether it is a sum over the axis that
+    """Where the axis is in the outputs of a node that reads batched values; else whether it is a sum over the axis that
     parts add up to, or reads all of the axis at once.
     """
     known = {v: axes[v] for v in node.inputs if v in axes}
     try:
-        # What was computed whole may stand beside an aligned operand.
+        # What was computed whole may be an operand beside a batched one.
         places = follow_all(node, all_operands(node, known), parts)
         if places is None:
             return "whole" if is_narrow(node) else "sum"
@@ -128,7 +128,7 @@ def _place(node: Node, axes: Mapping[Value, Axis], parts: int) -> Mapping[Value,
 
 
 def _beside_larger(node: Node, phases: _Phases) -> bool:
-    """Whether a sum over the axis reads what was computed whole, and nothing aligned that is larger: computed whole too
+    """Whether a sum over the axis reads what was computed whole, and nothing batched that is larger: computed whole too
     it saves a loop.
     """
     late = sum(v.type.nbytes for v in node.inputs if v not in phases.axes and phases.phase.get(v, 0))
@@ -177,7 +177,7 @@ def _tile_phases(phases: _Phases) -> list[TilePhase]:
 
 
 def _needed(phases: _Phases, phase: TilePhase, left: set[Value]) -> set[Node]:
-    """The aligned nodes of a loop; what has left an earlier one is read as it is."""
+    """The batched nodes of a loop; what has left an earlier one is read as it is."""
     found: set[Node] = set()
     stack = [v for node in phase.sums for v in node.inputs] + phase.leaving
     while stack:

@@ -91,6 +91,7 @@ def _tiled_along(
     for node in members:
         loop = forward if node.origin.role == "forward" else backward
         _enter(loop, node, axes, late, length)
+    # Whoever reads a wide value must run in a loop too, or the value would be stored for it.
     stack = [v for node in members for v in node.outputs if v.type.size >= size]
     while stack:
         for node in users[stack.pop()]:
@@ -98,6 +99,7 @@ def _tiled_along(
             if node not in loop.nodes:
                 _enter(loop, node, axes, late, length)
                 stack += [v for v in node.outputs if v.type.size >= size]
+    # No tile could begin before the sums over all rows are whole, and what is wide must not leave: it would be stored.
     outputs = set(graph.outputs)
     for node in (*forward.nodes, *backward.nodes):
         if not late.isdisjoint(node.inputs) or any(v in outputs and v.type.size >= size for v in node.outputs):

@@ -27,7 +27,7 @@ _NARROW = 8
 """A weight has so many times the bytes of all that its gradient is a product of, at least, where that is kept for one
 product after the loop."""
 _SHARING = 0.05
-"""Threads that share every unit of a tile may lose this part of their time; else tiles run side by side in lanes."""
+"""Threads that share every unit of a tile may lose this part of their time; else parallel iterations share tiles."""
 
 _SMALLEST = 8
 """Under a budget a tile may be so many times smaller than the graph wants it, or than the batch that runs whole."""
@@ -162,13 +162,13 @@ def _sort_nodes(parts: _Parts) -> set[Node]:
     graph, axes = parts.graph, parts.axes
     late: set[Value] = set()
     for node in graph.nodes:
-        aligned = [v for v in node.inputs if v in axes]
-        if not aligned:
+        if axes.keys().isdisjoint(node.inputs):
             if not late.isdisjoint(node.inputs):
                 parts.after.add(node)
                 late.update(node.outputs)
             continue
         needed = [v for v in node.inputs if v in late]
+        # A sum that a tile needs must be there before the loop: its ancestors run before it, or there is no loop.
         if needed:
             return _cheap_ancestors(parts, needed)
         places = follow_all(node, axes, parts.length)
@@ -196,7 +196,7 @@ def is_cheap(node: Node) -> bool:
 
 
 def _cheap_ancestors(parts: _Parts, values: Sequence[Value]) -> set[Node]:
-    """What aligned and crossing nodes the values are made of. Raises where computing those for the whole batch first
+    """What batched and crossing nodes the values are made of. Raises where computing those for the whole batch first
     would cost much.
     """
     found: set[Node] = set()
@@ -282,7 +282,7 @@ def smaller_tiles(graph: Graph, parts_of_batch: int = 1) -> list[SmallerTile]:
 
 
 def _held_bytes(parts: _Parts) -> int:
-    """About what the step holds of aligned values: those of the forward that products, convolutions and windows of the
+    """About what the step holds of batched values: those of the forward that products, convolutions and windows of the
     backward read, and two as large as the largest, which a unit reads and makes.
     """
     kept: dict[Value, int] = {}

@@ -88,6 +88,7 @@ def _chain(graph: Graph, seed: Node, users: Mapping[Value, list[Node]], rank: Ma
     seen = {seed}
     last = rank[seed]
     large: set[Value] = set()
+    # In the order of the graph, up to the last reader of a large value: nothing behind it can lie between two of them.
     while heap and heap[0] <= last:
         node = graph.nodes[heapq.heappop(heap)]
         found.append(node)
@@ -104,6 +105,7 @@ def _chain(graph: Graph, seed: Node, users: Mapping[Value, list[Node]], rank: Ma
                 if reader not in seen:
                     seen.add(reader)
                     heapq.heappush(heap, rank[reader])
+    # Of these, readers of large values, and what leads to such a reader.
     chosen: set[Node] = set()
     for node in reversed(found):
         if not large.isdisjoint(node.inputs) or any(not chosen.isdisjoint(users[v]) for v in node.outputs):

@@ -168,11 +168,14 @@ def _groups(graph: Graph, scans: Sequence[Node]) -> list[_Group]:
     found: list[_Group] = []
     home: dict[Node, _Group] = {}
     taken: set[Node] = set()
+    # The forward comes first, because a group of the backward follows the one of its forward. Of each role the last
+    # loop comes first, because a group grows from a loop towards those whose stacks it reads.
     for scan in (s for role in _ROLES for s in reversed(scans) if s.origin.role == role):
         if scan in taken:
             continue
         of_forward = home.get(_forward_of(scan, scans))
         alike = [s for s in scans if _alike(s, scan) and home.get(_forward_of(s, scans)) is of_forward]
+        # Layers that wait for each other's ends cannot share segments: then the loop has segments of its own.
         for together in (alike, [scan]):
             group = _group(graph, scan, taken, together)
             if group is not None and _in_order(graph, [*found, group]):
@@ -236,6 +239,7 @@ def _group(graph: Graph, scan: Node, taken: set[Node], together: Sequence[Node])
         group.nodes.append(node)
     users = graph.users()
     kept: set[Node] = set()
+    # What leads to no loop, product or sum of the group would run in segments for nothing.
     for node in reversed(group.nodes):
         if node in ends or any(not kept.isdisjoint(users[v]) for v in node.outputs):
             kept.add(node)

@@ -80,9 +80,9 @@ def follow_all(node: Node, axes: Mapping[Value, Axis], length: int) -> Mapping[V
 
 
 def follow(node: Node, axes: Mapping[Value, Axis], length: int) -> Axis | None:
-    """The axis of the outputs of a node that reads aligned values (those in `axes`), or None if it sums over the axis.
+    """The axis of the outputs of a node that reads batched values (those in `axes`), or None if it sums over the axis.
 
-    Raises `Untileable` where a tile of the output needs more than a tile of what is aligned.
+    Raises `Untileable` where a tile of the output needs more than a tile of what is batched.
     """
     op, attrs = node.op, node.attrs
     known = [axes.get(v) for v in node.inputs]
@@ -119,7 +119,7 @@ def follow(node: Node, axes: Mapping[Value, Axis], length: int) -> Axis | None:
 
 
 def _by_rule(node: Node, known: list[Axis | None]) -> Axis:
-    """The output axis with which that of every aligned input is aligned, by the op's own rule."""
+    """The output axis along which every batched input is batched, by the op's own rule."""
     rule = node.op.axes([v.type for v in node.inputs], node.outputs[0].type, node.attrs)
     places = {
         Axis(o, place.inner)
@@ -256,9 +256,9 @@ class LoopBody:
         if any(p is None for p in places):
             rule = node.op.axes([v.type for v in node.inputs], node.outputs[0].type, node.attrs)
             for i, of_input in enumerate(rule):
-                aligned, shape = of_input[out.axis], node.inputs[i].type.shape
-                if places[i] is None and aligned is not None and shape[aligned] == self.length * out.inner:
-                    places[i] = Axis(aligned, out.inner)
+                axis, shape = of_input[out.axis], node.inputs[i].type.shape
+                if places[i] is None and axis is not None and shape[axis] == self.length * out.inner:
+                    places[i] = Axis(axis, out.inner)
         inputs = [self.tiled(v, p) for v, p in zip(node.inputs, places)]
         attrs = dict(node.attrs)
         if "shape" in attrs:
