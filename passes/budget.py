@@ -7,19 +7,20 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 
 from ..ir import Graph
-from .graph.rewrite import Pass
+from .graph.rewrite import Pass, for_target
 from .kernels.cost import useful_threads
 from .memory.plan import Plan, plan
 from .pipeline import Stages, preparation, scheduling, write_dump
 from .remat.candidates import planner_words
 from .remat.frontier import Choice, Frontier
+from .target import DEFAULT_TARGET, Target
 from .tiling.batch import SmallerTile, smaller_tiles
 from .variants import DEFAULT, tile_preparation, tile_variant, variant_named, variant_plans, variant_words
 
 
 @dataclass
 class StepPlanner:
-    """Plans a traced `graph` for at most `threads` threads, its batch in `parts` parts at least.
+    """Plans a traced `graph` for at most `threads` threads of a target, its batch in `parts` parts at least.
 
     Three kinds of plans, each looked at where the one before does not fit: the pipeline's own; those of the frontier,
     which recompute, in the pipeline and its variants, and have the same bits; those in smaller tiles of the batch,
@@ -31,10 +32,11 @@ class StepPlanner:
     threads: int
     parts: int = 1
     dumped: bool = True
+    target: Target = DEFAULT_TARGET
 
     def __post_init__(self) -> None:
         self.stages = Stages(self.graph, self.dumped)
-        self.preparation = preparation(self.parts)
+        self.preparation = preparation(self.parts, self.target)
 
     @cached_property
     def prepared(self) -> Graph:
@@ -45,8 +47,9 @@ class StepPlanner:
     def base(self) -> Plan:
         """The plan of the pipeline, without a budget."""
         assert self.prepared  # a stage that variants begin at
-        scheduled = self.stages.run([*self.preparation, *DEFAULT.passes])
-        return plan(scheduled, useful_threads(scheduled, self.threads), outputs_in_arena=True)
+        scheduled = self.stages.run([*self.preparation, *for_target(DEFAULT.passes, self.target)])
+        threads = useful_threads(scheduled, self.threads, self.target)
+        return plan(scheduled, threads, outputs_in_arena=True, target=self.target)
 
     @property
     def unbounded(self) -> Choice:
@@ -61,7 +64,7 @@ class StepPlanner:
     @cached_property
     def in_tiles(self) -> TilePlans:
         """The plans in smaller tiles."""
-        return TilePlans(self.stages, self.base.threads, self.parts)
+        return TilePlans(self.stages, self.base.threads, self.parts, self.target)
 
     def fastest_within(self, arena_bytes: int) -> Choice | None:
         """The fastest plan whose arena is at most so large, by what is predicted; None where there is none.
@@ -91,7 +94,7 @@ class StepPlanner:
         if choice.tile is None:
             passes = [*self.preparation, *variant_named(choice.variant).passes]
         else:
-            passes = [*tile_preparation(choice.tile), *scheduling()]
+            passes = [*tile_preparation(choice.tile, self.target), *scheduling()]
         if choice.planner != "none":
             folder = "" if choice.variant == DEFAULT.name else f"variants/{choice.variant}"
             write_dump(f"{len(passes) + 1:02}_recompute.txt", [choice.plan.graph], folder)
@@ -108,16 +111,17 @@ class TilePlans:
     threads: int
     parts: int = 1
     """Parts of the batch in which it runs at least."""
+    target: Target = DEFAULT_TARGET
     _plans: dict[int, Plan] = field(default_factory=dict[int, Plan])
 
     @cached_property
     def tiles(self) -> Sequence[SmallerTile]:
         """The tiles, from the largest down; each holds fewer bytes than the one before, about."""
-        return smaller_tiles(self.stages.run(tile_preparation(None), None), self.parts)
+        return smaller_tiles(self.stages.run(tile_preparation(None, self.target), None), self.parts, self.target)
 
     def prepared(self, tile: SmallerTile) -> Graph:
         """The graph in these tiles before it is decided what to keep for the backward."""
-        return self.stages.run(tile_preparation(tile), f"variants/{tile_variant(tile)}")
+        return self.stages.run(tile_preparation(tile, self.target), f"variants/{tile_variant(tile)}")
 
     def planned(self, i: int) -> Plan:
         """The plan in tiles number `i`, without recomputing; -1 is the last."""
@@ -125,8 +129,9 @@ class TilePlans:
         if i not in self._plans:
             tile = self.tiles[i]
             assert self.prepared(tile)  # what a plan in these tiles is checked against
-            scheduled = self.stages.run([*tile_preparation(tile), *scheduling()], f"variants/{tile_variant(tile)}")
-            self._plans[i] = plan(scheduled, self.threads, outputs_in_arena=True)
+            passes = [*tile_preparation(tile, self.target), *scheduling(target=self.target)]
+            scheduled = self.stages.run(passes, f"variants/{tile_variant(tile)}")
+            self._plans[i] = plan(scheduled, self.threads, outputs_in_arena=True, target=self.target)
         return self._plans[i]
 
     @cached_property
@@ -160,6 +165,7 @@ def dump_chosen(choice: Choice, passes: Sequence[Pass]) -> None:
     what chose it.
     """
     parts = [
+        f"# target: {choice.plan.target}",
         f"# planner: {planner_words(choice.planner)}",
         f"# variant: {variant_words(choice.variant)}",
         f"# arena: {choice.plan.arena_bytes:,} bytes, {choice.slowdown:.1%} more time predicted than without a budget",
@@ -171,5 +177,6 @@ def dump_chosen(choice: Choice, passes: Sequence[Pass]) -> None:
 
 def _told(step: Pass) -> str:
     """The name of a pass, with the options that it has not by itself."""
-    options = [f"{f.name}={value!r}" for f in fields(step) if (value := getattr(step, f.name)) != f.default]
+    own = [f for f in fields(step) if f.name != "target"]
+    options = [f"{f.name}={value!r}" for f in own if (value := getattr(step, f.name)) != f.default]
     return f"{step.name}({', '.join(options)})" if options else step.name

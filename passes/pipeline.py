@@ -13,7 +13,7 @@ from .fusion.conv_epilogue import FuseConvEpilogue
 from .fusion.matmul_epilogue import FuseMatmulEpilogue
 from .fusion.prologue import FusePrologue
 from .fusion.regions import Fuse
-from .graph.rewrite import Pass, rewrite_nodes
+from .graph.rewrite import Pass, for_target, rewrite_nodes
 from .graph.scan import Scan
 from .kernels.cost import useful_threads
 from .loops.distribute_scans import DistributeScans
@@ -27,6 +27,7 @@ from .simplify.one_pass_variance import OnePassVariance
 from .simplify.push_slices import PushSlices
 from .simplify.simplify import Simplify
 from .simplify.split_concat_conv import SplitConcatConv
+from .target import DEFAULT_TARGET, Target
 from .tiling.accumulate import Accumulate
 from .tiling.attention import TileAttention
 from .tiling.batch import TileBatch
@@ -34,14 +35,16 @@ from .tiling.logits import TileLogits
 from .tiling.strip_mine_scans import StripMineScans
 
 
-def pipeline(parts: int = 1) -> list[Pass]:
-    """The passes that turn a traced graph into a scheduled one, in order; the batch runs in `parts` parts at least."""
-    return [*preparation(parts), *scheduling()]
+def pipeline(parts: int = 1, target: Target = DEFAULT_TARGET) -> list[Pass]:
+    """The passes that turn a traced graph into a scheduled one for a target, in order; the batch runs in `parts` parts
+    at least.
+    """
+    return [*preparation(parts, target), *scheduling(target=target)]
 
 
-def preparation(parts: int = 1) -> list[Pass]:
+def preparation(parts: int = 1, target: Target = DEFAULT_TARGET) -> list[Pass]:
     """The passes before it is decided what to keep for the backward: all variants share the graph that they leave."""
-    return [
+    passes = [
         MergeScans(),  # first, so that every pass below finds one loop, not the forward's and a copy that stacks values
         Simplify(),
         DistributeScans(),  # before any tiles: it makes one product of the products of all steps
@@ -58,14 +61,17 @@ def preparation(parts: int = 1) -> list[Pass]:
         Canonicalize(),  # from here on the laws hold that fusion and lowering rely on
         OnePassVariance(),  # needs to know which arrays are contiguous
     ]
+    return for_target(passes, target)
 
 
-def scheduling(reach: float | None = None, separate_comparisons: bool = False) -> list[Pass]:
+def scheduling(
+    reach: float | None = None, separate_comparisons: bool = False, target: Target = DEFAULT_TARGET
+) -> list[Pass]:
     """The passes that turn a prepared graph into a scheduled one, `reach` as of `MinCutRemat` and `FusePrologue`,
     `separate_comparisons` as of `Fuse`.
     """
     prologue = FusePrologue() if reach is None else FusePrologue(reach=reach)
-    return [
+    passes = [
         MinCutRemat(reach),  # before fusion, which makes what is recomputed a part of the regions that read it
         Fuse(separate_comparisons),
         FuseMatmulEpilogue(),  # this and the three below take regions in whole, so after fusion
@@ -74,6 +80,7 @@ def scheduling(reach: float | None = None, separate_comparisons: bool = False) -
         FuseConcat(),
         Schedule(),  # last: it orders the units that are planned
     ]
+    return for_target(passes, target)
 
 
 PASS_NAMES = tuple(dict.fromkeys(p.name for p in pipeline()))
@@ -164,7 +171,7 @@ def write_dump(name: str, parts: Sequence[object], folder: str = "") -> None:
         (path / name).write_text("\n".join(map(str, parts)) + "\n")
 
 
-def plan_graph(graph: Graph, threads: int = 1, outputs_in_arena: bool = False) -> Plan:
-    """From a traced graph to a plan for at most `threads` threads, without a budget."""
-    scheduled = run_passes(graph)
-    return plan(scheduled, useful_threads(scheduled, threads), outputs_in_arena)
+def plan_graph(graph: Graph, threads: int = 1, outputs_in_arena: bool = False, target: Target = DEFAULT_TARGET) -> Plan:
+    """From a traced graph to a plan for at most `threads` threads of a target, without a budget."""
+    scheduled = run_passes(graph, pipeline(target=target))
+    return plan(scheduled, useful_threads(scheduled, threads, target), outputs_in_arena, target=target)

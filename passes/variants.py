@@ -11,13 +11,14 @@ from ..ir import Graph, Node
 from .autodiff.min_cut_remat import has_far_values
 from .fusion.regions import compares_forward
 from .graph.comparisons import compares
-from .graph.rewrite import Pass, all_nodes
+from .graph.rewrite import Pass, all_nodes, for_target
 from .memory.plan import Plan, plan
 from .pipeline import Stages, preparation, scheduling
 from .remat.accumulate_early import AccumulateEarly
 from .remat.checkpoint_scans import CheckpointScans
 from .remat.delay_comparisons import DelayComparisons
 from .remat.from_plan import graph_problem
+from .target import Target
 from .tiling.batch import SmallerTile, TileBatch
 from .tiling.parallel_loops import SerializeIterations, run_concurrently
 
@@ -53,12 +54,14 @@ class _Step:
     """What variants ask of a step: its `prepared` graph, and the plan of the pipeline without a budget."""
 
     def __init__(self, stages: Stages, before: tuple[Pass, ...], base: Plan) -> None:
-        self.stages, self.before, self.base = stages, before, base
-        self.prepared = stages.run(before)
+        self.stages, self.base = stages, base
+        self.before = tuple(for_target(before, base.target))
+        self.prepared = stages.run(self.before)
 
     def scheduled(self, variant: Variant) -> Graph:
         """The scheduled graph of a variant."""
-        return self.stages.run((*self.before, *variant.passes), f"variants/{variant.name}")
+        passes = for_target(variant.passes, self.base.target)
+        return self.stages.run((*self.before, *passes), f"variants/{variant.name}")
 
     def has_loop_to_cut(self, way: CheckpointScans) -> bool:
         return way.applies(self.prepared)
@@ -157,7 +160,7 @@ def variant_plans(stages: Stages, base: Plan, before: Sequence[Pass] = ()) -> di
     matrix product or a convolution is left out, so that all plans give the same bits.
     """
     step = _Step(stages, tuple(before), base)
-    stages.known[*before, *DEFAULT.passes] = base.graph
+    stages.known[*step.before, *for_target(DEFAULT.passes, base.target)] = base.graph
     chosen = [variant for variant in VARIANTS if variant.applies(step)]
     # Where the sums of products are long, all variants add early, the pipeline itself too.
     if AccumulateEarly().applies(base.graph):
@@ -169,7 +172,7 @@ def variant_plans(stages: Stages, base: Plan, before: Sequence[Pass] = ()) -> di
         # Products and convolutions that are cut into other pieces may add up in another order.
         if not _costly(scheduled) <= costly:
             continue
-        made = plan(scheduled, base.threads, outputs_in_arena=True)
+        made = plan(scheduled, base.threads, outputs_in_arena=True, target=base.target)
         if (keeps := _kept(made)) not in kept:
             kept.append(keeps)
             found[variant.name] = made
@@ -179,7 +182,7 @@ def variant_plans(stages: Stages, base: Plan, before: Sequence[Pass] = ()) -> di
         name for name, p in {DEFAULT.name: base, **found}.items() if _widest(p) * _WORTH_SERIALIZING > p.arena_bytes
     ]
     for variant in (named[name].then(SerializeIterations()) for name in wide):
-        found[variant.name] = plan(step.scheduled(variant), base.threads, outputs_in_arena=True)
+        found[variant.name] = plan(step.scheduled(variant), base.threads, outputs_in_arena=True, target=base.target)
     return found
 
 
@@ -188,14 +191,14 @@ def tile_variant(tile: SmallerTile) -> str:
     return f"{_TILES}{tile.entries}"
 
 
-def tile_preparation(tile: SmallerTile | None) -> list[Pass]:
+def tile_preparation(tile: SmallerTile | None, target: Target) -> list[Pass]:
     """The passes that prepare a graph in these tiles of the batch; up to the cut into tiles where there is none.
 
     Smaller tiles hold less than parts do, so that `Accumulate` has one part.
     """
-    passes = preparation()
+    passes = preparation(target=target)
     at = next(i for i, step in enumerate(passes) if isinstance(step, TileBatch))
-    return passes[:at] if tile is None else [*passes[:at], TileBatch(tile.entries), *passes[at + 1 :]]
+    return passes[:at] if tile is None else [*passes[:at], TileBatch(tile.entries, target), *passes[at + 1 :]]
 
 
 def _compared_share(graph: Graph) -> float:

@@ -116,12 +116,20 @@ class _Machine:
         return gemv
 
     def tile_product(
-        self, short: str, rows: int, vectors: int, tail: bool = False, pairwise: bool = False, sectioned: bool = False
+        self,
+        short: str,
+        lanes: int,
+        rows: int,
+        vectors: int,
+        tail: bool = False,
+        pairwise: bool = False,
+        sectioned: bool = False,
+        ahead: bool = False,
     ) -> Callable[..., None]:
         dtype = np.dtype(ARRAY_DTYPES[short])
-        return plain_tile_product(self.array(dtype), dtype.itemsize, rows, vectors, tail, pairwise, sectioned)
+        return plain_tile_product(self.array(dtype), dtype.itemsize, lanes, rows, vectors, tail, pairwise, sectioned)
 
-    def tile_transpose(self, itemsize: int, whole: bool) -> Callable[..., None]:
+    def tile_transpose(self, itemsize: int, lanes: int, whole: bool) -> Callable[..., None]:
         return plain_tile_transpose(self.array(np.dtype(f"i{itemsize}")), itemsize)
 
     def namespace(self) -> dict[str, Any]:

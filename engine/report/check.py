@@ -10,7 +10,7 @@ from typing import Any
 from ...ir import Graph, Node, Value, node_flops
 from ...passes.memory.plan import Plan
 from ...passes.verify.errors import CertificateError, describe
-from ...passes.verify.scratch import lanes, lines
+from ...passes.verify.scratch import lanes, rounded_up
 from .schema import MemoryReport, ValueReport
 
 _STATUS = {"activation": "kept", "recomputed": "recomputed"}
@@ -110,7 +110,7 @@ class _Opened:
         length = node.attrs["length"]
         apart = 1 if plan.nested or not 1 < plan.threads <= lanes(node) else lanes(node)
         loop, self.loops = self.loops, self.loops + 1
-        begin, step = plan.scratch.get(node, 0), lines(body.arena_bytes)
+        begin, step = plan.scratch.get(node, 0), rounded_up(body.arena_bytes, body.target.line_bytes)
         inside = [offset + begin + lane * step for offset in offsets for lane in range(apart)]
         last, self.phases = self.phases, first
         self.open(body, first, inside, times * length)

@@ -20,7 +20,8 @@ class Reasons:
     def __init__(self, choice: Choice, traced: Graph | None = None) -> None:
         self.choice = choice
         self.marked = set(_recomputed(traced)) if traced is not None else set[_Key]()
-        self.time = max(sum(map(node_nanoseconds, choice.plan.graph.nodes)), 1.0)
+        target = choice.plan.target
+        self.time = max(sum(node_nanoseconds(node, target) for node in choice.plan.graph.nodes), 1.0)
         self.of_the_pipeline = set(_recomputed(choice.scheduled)) if choice.scheduled is not None else None
         self._problems: dict[Graph, GraphProblem] = {}
 

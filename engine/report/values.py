@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...ir import Graph, Node, Value, node_flops
-from ...passes.graph.cache_lines import round_to_line
 from ...passes.graph.scan import Scan
 from ...passes.kernels.cost import node_nanoseconds
 from ...passes.memory.plan import Plan
@@ -159,7 +158,7 @@ class _Opener:
         concurrent = (
             parallel_iterations(unit) if not self.plan.nested and run_concurrently(unit, self.plan.threads) else 1
         )
-        step = round_to_line(body.arena_bytes)
+        step = body.target.round_to_line(body.arena_bytes)
         begin = self.plan.scratch.get(unit, 0)
         offsets = [offset + begin + i * step for offset in self.offsets for i in range(concurrent)]
         end = phase + _length(body)

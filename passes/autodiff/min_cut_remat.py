@@ -10,6 +10,7 @@ from ...ir import Builder, Graph, Node, Recompute, Value
 from ..graph.dead_code import without_dead_code
 from ..graph.min_cut import sink_side
 from ..graph.rewrite import Pass, rewrite_nodes
+from ..target import DEFAULT_TARGET, Target
 from .remat_bytes import peak_bytes
 
 # Capacities are counted in units of this many bytes: smaller differences are not worth another order.
@@ -46,6 +47,7 @@ class MinCutRemat(Pass):
     """
 
     reach: float | None = None
+    target: Target = DEFAULT_TARGET
 
     def __call__(self, graph: Graph) -> Graph:
         graph = _move_comparisons_forward(graph)
@@ -55,12 +57,12 @@ class MinCutRemat(Pass):
                 graph, role, _out_of_reach(graph, role, math.inf if self.reach is None else self.reach)
             )
             if residuals is not None:
-                residuals = residuals if self.reach is not None else _lowest_peak(graph, role, residuals)
+                residuals = residuals if self.reach is not None else _lowest_peak(graph, role, residuals, self.target)
                 graph = _recomputing(graph, residuals, role)
         return graph
 
 
-def _lowest_peak(graph: Graph, role: str, residuals: set[Value]) -> set[Value]:
+def _lowest_peak(graph: Graph, role: str, residuals: set[Value], target: Target) -> set[Value]:
     """Residuals for the fewest live bytes: `residuals`, which are the fewest in all, or some more of them.
 
     The minimum cut counts what is kept, not what is recomputed at once. A long chain may be live as a whole while its
@@ -72,7 +74,7 @@ def _lowest_peak(graph: Graph, role: str, residuals: set[Value]) -> set[Value]:
             node = value.node
             return node is not None and value not in residuals and node.origin.role == role and can_recompute(node)
 
-        return peak_bytes(graph, residuals, lambda node: _is_later(node, role), is_recomputed)
+        return peak_bytes(graph, residuals, lambda node: _is_later(node, role), is_recomputed, target)
 
     lowest, kept_bytes = peak(residuals)
     far: set[Value] = set()

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 
 from ...ir import Graph, Node, Value
-from ..kernels.conv_operands import LEAST_PROLOGUE_BYTES, PROLOGUE_CONVOLUTIONS
+from ..kernels.conv_operands import PROLOGUE_CONVOLUTIONS
 from ..kernels.loop_nest import squeezed
+from ..target import Target
 
 
 def peak_bytes(
-    graph: Graph, kept: Container[Value], is_late: Callable[[Node], bool], is_recomputed: Callable[[Value], bool]
+    graph: Graph,
+    kept: Container[Value],
+    is_late: Callable[[Node], bool],
+    is_recomputed: Callable[[Value], bool],
+    target: Target,
 ) -> tuple[int, int]:
     """The most live bytes of values that are `kept` or recomputed, and the bytes of those that are kept.
 
@@ -20,7 +25,7 @@ def peak_bytes(
     A value that only convolutions read, and element-wise ops of its shape, is no array: `FusePrologue` computes it row
     by row.
     """
-    held = _LiveRanges(is_recomputed)
+    held = _LiveRanges(is_recomputed, target)
     late = [node for node in graph.nodes if is_late(node)]
     times = _times(late)
     for node in reversed(late):
@@ -53,7 +58,8 @@ def _times(late: list[Node]) -> dict[Node, int]:
 class _LiveRanges:
     """The first and the last time at which each value is read, and who reads it."""
 
-    def __init__(self, is_recomputed: Callable[[Value], bool]) -> None:
+    def __init__(self, is_recomputed: Callable[[Value], bool], target: Target) -> None:
+        self.target = target
         self.is_recomputed = is_recomputed
         self.first: dict[Value, int] = {}
         self.last: dict[Value, int] = {}
@@ -86,7 +92,7 @@ class _LiveRanges:
 
     def is_in_prologues(self, value: Value) -> bool:
         """Whether convolutions are all that reads a value, so that each computes it in its prologue."""
-        large = value.type.nbytes >= LEAST_PROLOGUE_BYTES
+        large = value.type.nbytes >= self.target.l1_bytes
         return large and value in self.read_by_convolutions and value not in self.read_whole
 
     def peak(self, kept: Container[Value]) -> tuple[int, int]:

@@ -10,8 +10,9 @@ from ..graph.rewrite import Pass
 from ..graph.topological_order import topological_order
 from ..graph.views import resolve_views
 from ..kernels.conv_operands import can_be_cut, convolution_of, is_convolution, is_made, operand
-from ..kernels.conv_tiles import can_sum, geometry
+from ..kernels.conv_tiles import can_sum, geometry, has_tiled_kernel
 from ..kernels.loop_nest import product_of, reduction_form, squeezed
+from ..target import DEFAULT_TARGET, Target
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,23 @@ class FuseConvEpilogue(Pass):
     is left alone. So is one whose region stores a second array: both would be live at once.
 
     An output of fewer than `least_bytes` stays apart, since it stays in the cache. Where nothing is summed, so does one
-    of fewer than `least_alone`: another loop reads it as fast from the caches of all cores.
+    of fewer than `least_alone`: another loop reads it as fast from the caches of all cores. By default these are the
+    sizes of the first and of the last cache.
     """
 
-    least_bytes: int = 1 << 15
-    least_alone: int = 1 << 24
+    least_bytes: int | None = None
+    least_alone: int | None = None
+    target: Target = DEFAULT_TARGET
+
+    @property
+    def least(self) -> int:
+        """Bytes of the smallest output that goes with what follows it."""
+        return self.target.l1_bytes if self.least_bytes is None else self.least_bytes
+
+    @property
+    def least_without_sums(self) -> int:
+        """The same where nothing is summed."""
+        return self.target.l3_bytes if self.least_alone is None else self.least_alone
 
     def __call__(self, graph: Graph) -> Graph:
         if not any(node.op.family == "convolution" for node in graph.nodes):
@@ -53,7 +66,7 @@ class _Groups:
         self.head: dict[Node, Node] = {node: node for node in graph.nodes}
         self.members: dict[Node, list[Node]] = {}
         for node in graph.nodes:
-            if _is_tiled_convolution(node) and node.output.type.nbytes >= options.least_bytes and self.may_be_cut(node):
+            if _is_tiled_convolution(node) and node.output.type.nbytes >= options.least and self.may_be_cut(node):
                 self.gather(node)
 
     def gather(self, unit: Node) -> None:
@@ -67,7 +80,8 @@ class _Groups:
                 break
         for value in dict.fromkeys((unit.output, made)):
             for reader in self.users[value]:
-                if reader.op is reduction.moments and reader.attrs["rows"] == value.type.ndim - 1 and can_sum(unit):
+                by_channel = reader.op is reduction.moments and reader.attrs["rows"] == value.type.ndim - 1
+                if by_channel and self.can_sum(unit):
                     self.take(unit, reader)
         if self.members[unit] == [unit]:
             del self.members[unit]
@@ -78,7 +92,7 @@ class _Groups:
 
     def may_be_cut(self, unit: Node) -> bool:
         """Whether the operands of a convolution can be cut into the rows that tiles of its output need."""
-        found = geometry(unit)
+        found = geometry(unit, self.options.target)
         if found is None or not is_made(unit, 0) or not found.by_position:
             return found is not None
         read = operand(unit, 0, self.views, found.images_of(0))
@@ -100,7 +114,7 @@ class _Groups:
                 sums = True
             elif not _is_elementwise(node) or squeezed(node.output.type.shape) not in (domain, ()):
                 return False
-        if not can_sum(unit) if sums else made.type.nbytes < self.options.least_alone:
+        if not self.can_sum(unit) if sums else made.type.nbytes < self.options.least_without_sums:
             return False
         left = [v for v in region.outputs if squeezed(v.type.shape) == domain]
         kept = made in self.outputs or any(reader is not region for reader in self.users[made])
@@ -112,6 +126,9 @@ class _Groups:
         if any(self.views[v].base is made for v in others) or not self.written_back.isdisjoint(region.outputs):
             return False
         return not any(self.depends_on(v, unit) for v in others)
+
+    def can_sum(self, unit: Node) -> bool:
+        return can_sum(unit, self.options.target)
 
     def depends_on(self, value: Value, unit: Node) -> bool:
         """Whether a value is computed from what a unit makes. Units before it in the graph need no search."""
@@ -172,7 +189,7 @@ def _is_tiled_convolution(node: Node) -> bool:
     if not is_convolution(convolution_of(node)):
         return False
     shape = squeezed(node.outputs[0].type.shape)
-    return len(shape) > 1 and node.outputs[0].type.shape[-1] > 1 and geometry(node) is not None
+    return len(shape) > 1 and node.outputs[0].type.shape[-1] > 1 and has_tiled_kernel(node)
 
 
 def _is_elementwise(node: Node) -> bool:

@@ -13,14 +13,14 @@ from ..graph.rewrite import Pass
 from ..graph.structural_key import node_key
 from ..graph.views import resolve_views
 from ..kernels.conv_operands import (
-    LEAST_PROLOGUE_BYTES,
     PROLOGUE_CONVOLUTIONS,
     can_be_cut,
     data_operands,
     is_convolution,
 )
-from ..kernels.conv_tiles import geometry, weight_gradient_tiles
+from ..kernels.conv_tiles import geometry, has_tiled_kernel, weight_gradient_tiles
 from ..kernels.loop_nest import product_of, squeezed
+from ..target import DEFAULT_TARGET, Target
 
 _MOST_NODES = 256
 
@@ -34,14 +34,21 @@ class FusePrologue(Pass):
     the mask of the backward each compute the normalized activation for themselves.
 
     It is done where it takes fewer bytes: the inputs of the region are live long enough in any case, or are smaller
-    than the value. A value of fewer than `least_bytes` stays, since it stays in the cache. So does one whose inputs
+    than the value. A value of fewer than `least_bytes` stays, since it
+    stays in the first cache, whose size this is by default. So does one whose inputs
     have more than `reach` times its bytes, as in `MinCutRemat`. Where more than `most_shares` tiles of a weight's
     gradient would each compute the same rows, a region computes the value for this reader alone.
     """
 
-    least_bytes: int = LEAST_PROLOGUE_BYTES
+    least_bytes: int | None = None
     most_shares: int = 3
     reach: float = math.inf
+    target: Target = DEFAULT_TARGET
+
+    @property
+    def least(self) -> int:
+        """Bytes of the smallest value that its readers compute."""
+        return self.target.l1_bytes if self.least_bytes is None else self.least_bytes
 
     def __call__(self, graph: Graph) -> Graph:
         if not any(node.op in PROLOGUE_CONVOLUTIONS for node in graph.nodes):
@@ -131,7 +138,7 @@ class _Rewriter:
                     made = [found[v] for v in kept.values()]
             elif any(v in self.producers for v in node.inputs):
                 left = list(node.outputs)
-                if not has_prologue(node, self.options.most_shares):
+                if not self.has_prologue(node):
                     copies = {
                         v: self.recomputed(b, v, mapping) for v in dict.fromkeys(node.inputs) if v in self.producers
                     }
@@ -179,7 +186,7 @@ class _Rewriter:
 
     def readers_can_compute(self, value: Value, region: Node) -> bool:
         """Whether each reader of an output of a region has a form that can compute it element by element."""
-        if value in self.outputs or value.type.nbytes < self.options.least_bytes:
+        if value in self.outputs or value.type.nbytes < self.options.least:
             return False
         if squeezed(value.type.shape) != region.attrs["domain"]:
             return False
@@ -189,7 +196,7 @@ class _Rewriter:
         if reader.op.is_region:
             same = squeezed(value.type.shape) == reader.attrs["domain"]
             return same and product_of(reader) is None
-        if reader.op not in PROLOGUE_CONVOLUTIONS or geometry(reader) is None:
+        if reader.op not in PROLOGUE_CONVOLUTIONS or not has_tiled_kernel(reader):
             return False
         places = [i for i, v in enumerate(reader.inputs) if v is value]
         return places[-1] < data_operands(reader)
@@ -209,7 +216,7 @@ class _Rewriter:
             if reader.op.is_region:
                 if len(reader.attrs["body"].nodes) + len(body.nodes) > _MOST_NODES:
                     return False
-            elif has_prologue(reader, self.options.most_shares) and not self.reads_rows(reader, producer):
+            elif self.has_prologue(reader) and not self.reads_rows(reader, producer):
                 return False
         until = self.last[value]
         bases = dict.fromkeys(self.views[v].base for v in producer.sources)
@@ -221,19 +228,22 @@ class _Rewriter:
         self.last.update((b, max(self.last[b], until)) for b in bases)
         return True
 
+    def has_prologue(self, convolution: Node) -> bool:
+        return has_prologue(convolution, self.options.most_shares, self.options.target)
+
     def reads_rows(self, convolution: Node, producer: _Producer) -> bool:
         """Whether the sources can be read in the rows in which the convolution reads its images."""
-        found = geometry(convolution)
+        found = geometry(convolution, self.options.target)
         shape = convolution.inputs[0].type.shape
         if found is None or (found.images, found.lengths[-1]) == (shape[0], shape[-2]):
             return found is not None
         return all(v.type.size == 1 or can_be_cut(self.views[v]) for v in producer.sources)
 
 
-def has_prologue(convolution: Node, most_shares: int) -> bool:
+def has_prologue(convolution: Node, most_shares: int, target: Target) -> bool:
     """Whether the tiles of a convolution compute their operand; if not, too many would compute the same rows."""
     if is_convolution(convolution):
         return True
-    tiles = weight_gradient_tiles(convolution)
+    tiles = weight_gradient_tiles(convolution, target)
     assert tiles is not None
     return tiles.shares <= most_shares and (tiles.bands == 1 or tiles.geometry.windows[0].expand == 1)

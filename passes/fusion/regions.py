@@ -13,6 +13,7 @@ from ..graph.rewrite import Pass
 from ..graph.topological_order import topological_order
 from ..graph.views import base_of
 from ..kernels.loop_nest import reduction_form, squeezed, summed_tiles
+from ..target import DEFAULT_TARGET, Target
 
 # Nodes of a region: a longer body compiles too slowly, and holds too many numbers at once.
 _MAX_NODES = 256
@@ -42,9 +43,10 @@ class Fuse(Pass):
     """
 
     separate_comparisons: bool = False
+    target: Target = DEFAULT_TARGET
 
     def __call__(self, graph: Graph) -> Graph:
-        groups = _join_consumers(graph, self.separate_comparisons)
+        groups = _join_consumers(graph, self.separate_comparisons, self.target)
         _join_producers(graph, groups)
         return _emit(graph, groups)
 
@@ -61,6 +63,7 @@ class _Group:
 
     height: int
     fusable: bool
+    machine: Target
     domain: tuple[int, ...] = ()
     rows: int | None = None
     kinds: dict[Node, str] = field(default_factory=dict["Node", str])
@@ -93,8 +96,8 @@ def _reads_saved(members: list[Node]) -> bool:
     return any(v.node is not None and v.node.op.recompute is Recompute.NEVER for node in members for v in node.inputs)
 
 
-def _new_group(node: Node, height: int) -> _Group:
-    group = _Group(height, node.op.is_fusible)
+def _new_group(node: Node, height: int, machine: Target) -> _Group:
+    group = _Group(height, node.op.is_fusible, machine)
     if not group.fusable:
         return group
     if node.op.is_reduction:
@@ -110,7 +113,7 @@ def _new_group(node: Node, height: int) -> _Group:
     return group
 
 
-def _join_consumers(graph: Graph, separate_comparisons: bool) -> dict[Node, _Group]:
+def _join_consumers(graph: Graph, separate_comparisons: bool, machine: Target) -> dict[Node, _Group]:
     consumers = graph.users()
     outputs = set(graph.outputs)
     alone = _long_sums(graph, consumers)
@@ -137,7 +140,7 @@ def _join_consumers(graph: Graph, separate_comparisons: bool) -> dict[Node, _Gro
                 members = [r for r in readers if groups[r] is best]
                 if best.fusable and not shared_view and len(best.kinds) < _MAX_NODES and _join(best, node, members):
                     group = best
-        groups[node] = group or _new_group(node, height)
+        groups[node] = group or _new_group(node, height, machine)
     return groups
 
 
@@ -183,7 +186,7 @@ def _merge_siblings(siblings: list[_Group], groups: dict[Node, _Group]) -> bool:
 
 def _have_same_tiles(groups: list[_Group]) -> bool:
     """Whether all crossing reductions have the same tiles by themselves: tiles fix the order of sums."""
-    return len({summed_tiles(n) for g in groups for n, kind in g.kinds.items() if kind == "crossing"}) <= 1
+    return len({summed_tiles(n, g.machine) for g in groups for n, kind in g.kinds.items() if kind == "crossing"}) <= 1
 
 
 def _join(group: _Group, node: Node, readers: list[Node]) -> bool:

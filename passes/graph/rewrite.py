@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields, replace
 from typing import ClassVar
 
 from ...ir import Builder, Graph, Node, Value
+from ..target import Target
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,11 @@ class Pass:
     def __call__(self, graph: Graph) -> Graph:
         """The new graph."""
         raise NotImplementedError
+
+
+def for_target(passes: Iterable[Pass], target: Target) -> list[Pass]:
+    """The passes for another target, with all else as it is: those that depend on it have a field `target`."""
+    return [replace(p, target=target) if any(f.name == "target" for f in fields(p)) else p for p in passes]
 
 
 def rewrite_nodes(graph: Graph, rule: Callable[[Builder, Node, list[Value]], list[Value] | None]) -> Graph:

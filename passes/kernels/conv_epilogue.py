@@ -9,6 +9,7 @@ from ...ir import OPS, Builder, Graph, Node, Value
 from ...ir.ops import reduction
 from ..graph.dead_code import live_nodes
 from ..graph.views import View, own
+from ..target import Target
 from .conv_operands import convolution_of, is_convolution
 from .loop_nest import LoopNest, loop_nest, squeezed
 from .moment_tiles import MomentTiles
@@ -29,21 +30,21 @@ class ConvEpilogue:
     outputs: tuple[int, ...]
     moments: tuple[Node, ...]
 
-    def nest(self, views: Mapping[Value, View], cut: RowTiles) -> LoopNest | None:
+    def nest(self, views: Mapping[Value, View], cut: RowTiles, target: Target) -> LoopNest | None:
         """The loops over the rows of tiles that are cut so."""
         if self.loops is None:
             return None
         home = self.loops.inputs[0]
-        return loop_nest(self.loops, {**views, home: own(home)}, cut)
+        return loop_nest(self.loops, {**views, home: own(home)}, target, cut)
 
-    def moments_of(self, unit: Node) -> list[tuple[MomentTiles, Value, Value]]:
+    def moments_of(self, unit: Node, target: Target) -> list[tuple[MomentTiles, Value, Value]]:
         """For each node of moments its tiles, the output of the unit that it reads, and the one that it makes."""
         place = dict(zip(unit.attrs["body"].outputs, unit.outputs))
-        return [(MomentTiles.of(node), place[node.inputs[0]], place[node.output]) for node in self.moments]
+        return [(MomentTiles.of(node, target), place[node.inputs[0]], place[node.output]) for node in self.moments]
 
-    def moment_bytes(self, unit: Node, threads: int) -> int:
+    def moment_bytes(self, unit: Node, threads: int, target: Target) -> int:
         """Bytes of scratch for all moments."""
-        return sum(tiles.scratch_bytes(threads) for tiles, _, _ in self.moments_of(unit))
+        return sum(tiles.scratch_bytes(threads) for tiles, _, _ in self.moments_of(unit, target))
 
 
 def epilogue_of(unit: Node) -> ConvEpilogue | None:
@@ -103,12 +104,12 @@ def has_sums(unit: Node) -> bool:
     return unit.op.is_conv_region and any(map(_sums, unit.attrs["body"].nodes))
 
 
-def wanted_cut(unit: Node) -> RowTiles | None:
+def wanted_cut(unit: Node, target: Target) -> RowTiles | None:
     """The tiles of positions that what follows the convolution of a unit wants; None where nothing does."""
-    return output_cut(convolution_of(unit)) if has_epilogue(unit) else None
+    return output_cut(convolution_of(unit), target) if has_epilogue(unit) else None
 
 
-def output_cut(convolution: Node) -> RowTiles:
+def output_cut(convolution: Node, target: Target) -> RowTiles:
     """The tiles of positions of what a convolution makes: those of sums over them, channel by channel."""
     *rows, channels = squeezed(convolution.output.type.shape)
-    return column_tiles(tuple(rows), channels)
+    return column_tiles(tuple(rows), channels, target)

@@ -7,17 +7,15 @@ from dataclasses import dataclass
 
 from ...ir import Graph, Node, Value
 from ...ir.ops.convolution import conv, conv_add, conv_weight_gradient
-from ..graph.cache_lines import round_to_line
 from ..graph.dead_code import live_nodes
 from ..graph.views import View
+from ..target import Target
 
 # Elements over which what differs by channel alone is repeated, so that loops over it are long.
 _REPEATED = 256
 
 PROLOGUE_CONVOLUTIONS = (conv, conv_add, conv_weight_gradient)
 """The ops that can make what they read element by element as they copy it."""
-LEAST_PROLOGUE_BYTES = 1 << 15
-"""An operand of fewer bytes is as well left in the cache."""
 
 
 def convolution_of(unit: Node) -> Node:
@@ -83,10 +81,10 @@ class Operand:
         channels = self.lengths[3]
         return channels * -(-_REPEATED // max(channels, 1))
 
-    def line_bytes(self, columns: int) -> list[int]:
+    def line_bytes(self, columns: int, target: Target) -> list[int]:
         """Bytes of the line of each source for so many columns: those that are not read where they lie have one."""
         elements = {"channels": self.repeated, "strided": columns * self.lengths[3]}
-        return [round_to_line(elements.get(s.form, 0) * s.value.type.dtype.itemsize) for s in self.sources]
+        return [target.round_to_line(elements.get(s.form, 0) * s.value.type.dtype.itemsize) for s in self.sources]
 
 
 def operand(unit: Node, number: int, views: Mapping[Value, View], lengths: tuple[int, int, int, int]) -> Operand:

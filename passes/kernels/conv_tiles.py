@@ -18,9 +18,10 @@ from ...ir import Node, Value
 from ...ir.ops.convolution import Window, windows
 from ...ir.types import ArrayType
 from ..graph.views import View
+from ..target import Target
 from .conv_epilogue import has_sums, output_cut, wanted_cut
 from .conv_operands import convolution_of, data_operands, is_convolution, is_made, operand
-from .register_tiles import VECTOR_BYTES, Rows, Strips, rows, strips
+from .register_tiles import Rows, Strips, rows, strips
 from .row_tiles import RowTiles
 
 PLAIN_TILE = 1 << 15
@@ -29,11 +30,9 @@ MOST_TOGETHER = 9
 """Kernel columns that a depthwise weight gradient takes together, at most."""
 # Output positions of a tile: enough to use a strip of the weight again and again.
 _POSITIONS = 392
-# Bytes of the copied rows of one worker, and of the rows that a weight gradient passes over at a time: in the L2 cache.
-_BAND_BYTES = 256 << 10
-_PASS_BYTES = 384 << 10
-# Bytes of a strip of the weight above which it is used one kernel row at a time.
-_STRIP_BYTES = 320 << 10
+# Sixteenths of the L2 cache: for the copied rows of one worker, for the rows that a weight gradient passes over at a
+# time, and for a strip of the weight; one that takes more is used one kernel row at a time.
+_BAND_SHARE, _PASS_SHARE, _STRIP_SHARE = 4, 6, 5
 _LEAST_TILES = 16
 # Terms of a part of a weight gradient that are added up one after the other; terms of a section where there are more.
 _FEW_TERMS = 1024
@@ -96,6 +95,7 @@ class Geometry:
     inner: int
     outer: int
     itemsize: int
+    target: Target
 
     def images_of(self, number: int) -> tuple[int, int, int, int]:
         """(n, rows, columns, channels) of what the convolution reads: the input, and its gradient the cotangent too."""
@@ -117,7 +117,9 @@ class Geometry:
     def channel_strips(self) -> Strips:
         """The strips of one group's output channels, or of all channels where every one goes by itself."""
         # A row of vectors that meets another one is loaded for every product: two of them keep the registers busy.
-        return strips(self.groups, self.itemsize, 2) if self.depthwise else strips(self.outer, self.itemsize)
+        if self.depthwise:
+            return strips(self.groups, self.itemsize, 2, self.target)
+        return strips(self.outer, self.itemsize, self.target.tile_vectors, self.target)
 
     @property
     def strip_groups(self) -> int:
@@ -125,19 +127,25 @@ class Geometry:
         return 1 if self.depthwise else self.groups
 
 
-def geometry(unit: Node) -> Geometry | None:
+def geometry(unit: Node, target: Target) -> Geometry | None:
     """The sizes of a convolution or weight gradient with tiled kernels; None where it has none."""
-    found = _images(unit)
-    return _flattened(found, wanted_cut(unit)) if found is not None and found.by_position else found
+    found = _images(unit, target)
+    return _flattened(found, wanted_cut(unit, target)) if found is not None and found.by_position else found
 
 
-def _images(unit: Node) -> Geometry | None:
+def has_tiled_kernel(unit: Node) -> bool:
+    """Whether a convolution or weight gradient has tiled kernels: over one or two spatial axes, none of them empty."""
+    x, y, w = _operands(convolution_of(unit))
+    return 1 <= x.ndim - 2 <= 2 and 0 not in (x.size, y.size, w.size)
+
+
+def _images(unit: Node, target: Target) -> Geometry | None:
     """The same with images as they are."""
     node = convolution_of(unit)
     x, y, w = _operands(node)
-    spatial = x.ndim - 2
-    if not 1 <= spatial <= 2 or 0 in (x.size, y.size, w.size):
+    if not has_tiled_kernel(unit):
         return None
+    spatial = x.ndim - 2
     once = Window(1, 0, 0, 1, 1)
     padding = (1,) * (2 - spatial)
     lengths, steps, kernel = ((*padding, *shape) for shape in (x.shape[1:-1], y.shape[1:-1], w.shape[2:]))
@@ -153,6 +161,7 @@ def _images(unit: Node) -> Geometry | None:
         w.shape[1],
         w.shape[0] // groups,
         x.dtype.itemsize,
+        target,
     )
 
 
@@ -208,7 +217,7 @@ class ConvTiles:
         g = self.geometry
         if self.direct:
             return 0
-        return _lines(self.images * math.prod(self.copied) * g.groups * g.inner * g.itemsize)
+        return g.target.round_to_line(self.images * math.prod(self.copied) * g.groups * g.inner * g.itemsize)
 
     def copied_columns(self, number: int) -> int:
         """Columns of the copied input."""
@@ -226,20 +235,17 @@ class ConvTiles:
     def packed_bytes(self) -> int:
         """Bytes of the packed weights."""
         g = self.geometry
-        return g.strip_groups * g.channel_strips.vectors * self.packed * VECTOR_BYTES
+        vectors = g.strip_groups * g.channel_strips.vectors * self.packed
+        return g.target.round_to_line(vectors * g.target.vector_bytes)
 
     def scratch_bytes(self, threads: int) -> int:
         """Bytes of scratch for so many workers."""
         return self.packed_bytes + threads * self.band_bytes
 
 
-def _lines(nbytes: int) -> int:
-    return -(-nbytes // VECTOR_BYTES) * VECTOR_BYTES
-
-
-def conv_tiles(unit: Node) -> ConvTiles | None:
+def conv_tiles(unit: Node, target: Target) -> ConvTiles | None:
     """The tiles of a `conv`, or None where it has no tiled kernel."""
-    g = geometry(unit)
+    g = geometry(unit, target)
     if g is None:
         return None
     made = is_made(unit, 0)
@@ -262,7 +268,8 @@ def conv_tiles(unit: Node) -> ConvTiles | None:
         return max((band - 1) * step + last_tap - low[0] + 1, 0)
 
     def fits(images: int, band: int) -> bool:
-        return direct or images * copied_rows(band) * columns * channels * g.itemsize <= _BAND_BYTES
+        copied = images * copied_rows(band) * columns * channels * g.itemsize
+        return direct or copied <= _BAND_SHARE * target.l2_bytes // 16
 
     band = min(height, max(1, -(-_POSITIONS // positions)))
     while band > 1 and not fits(1, band):
@@ -277,16 +284,17 @@ def conv_tiles(unit: Node) -> ConvTiles | None:
         most = max(g.images // _LEAST_TILES, 1)
         while images < most and images * height * positions < _POSITIONS and fits(images + 1, band):
             images += 1
-    cut = wanted_cut(unit)
+    cut = wanted_cut(unit, target)
     if cut is not None and _can_be_made(cut, g):
         images, bands, band = _fitted(cut, g, phases[0][0].apart) or (images, bands, band)
     elif has_sums(unit):
         raise ValueError("sums over tiles that no convolution makes")
     taps = sum(a.taps * b.taps for a, b in phases)
-    widest = g.channel_strips.width * VECTOR_BYTES * g.inner * max((a.taps * b.taps for a, b in phases), default=0)
-    rows_, origin = copied_rows(band), (low[0], low[1])
-    packed = taps * g.inner
-    return ConvTiles(g, phases, images, bands, band, direct, (rows_, columns), origin, packed, widest > _STRIP_BYTES)
+    most_taps = max((a.taps * b.taps for a, b in phases), default=0)
+    widest = g.channel_strips.width * target.vector_bytes * g.inner * most_taps
+    copied, origin = (copied_rows(band), columns), (low[0], low[1])
+    by_kernel_row = widest > _STRIP_SHARE * target.l2_bytes // 16
+    return ConvTiles(g, phases, images, bands, band, direct, copied, origin, taps * g.inner, by_kernel_row)
 
 
 def _fitted(cut: RowTiles, g: Geometry, apart: int) -> tuple[int, int, int] | None:
@@ -299,11 +307,11 @@ def _fitted(cut: RowTiles, g: Geometry, apart: int) -> tuple[int, int, int] | No
     return 1, -(-image // cut.step), cut.step // line
 
 
-def can_sum(unit: Node) -> bool:
+def can_sum(unit: Node, target: Target) -> bool:
     """Whether a convolution can make its output in the tiles of sums over positions, with the rows that it reads of
     each in the cache.
     """
-    g, cut = _images(unit), output_cut(convolution_of(unit))
+    g, cut = _images(unit, target), output_cut(convolution_of(unit), target)
     if g is None:
         return False
     return _can_be_made(cut, _flattened(g, cut) if g.by_position else g)
@@ -316,7 +324,7 @@ def _can_be_made(cut: RowTiles, g: Geometry) -> bool:
         return False
     images, _, band = found
     rows_ = band * apart * g.windows[0].stride // g.windows[0].expand + (g.kernel[0] - 1) * g.windows[0].dilation
-    return images * rows_ * g.lengths[1] * g.groups * g.inner * g.itemsize <= 2 * _BAND_BYTES
+    return images * rows_ * g.lengths[1] * g.groups * g.inner * g.itemsize <= 2 * _BAND_SHARE * g.target.l2_bytes // 16
 
 
 def merged(g: Geometry, tap_apart: int) -> bool:
@@ -381,7 +389,8 @@ class WeightGradientTiles:
         if not self.made[number]:
             return 0
         _, _, columns, channels = self.geometry.images_of(number)
-        return _lines(self.copied(number)[2] * columns * channels * self.geometry.itemsize)
+        g = self.geometry
+        return g.target.round_to_line(self.copied(number)[2] * columns * channels * g.itemsize)
 
     @property
     def passes(self) -> int:
@@ -392,11 +401,16 @@ class WeightGradientTiles:
     def part_bytes(self) -> int:
         """Bytes of one part."""
         g = self.geometry
-        return g.strip_groups * g.channel_strips.vectors * math.prod(g.kernel) * g.inner * VECTOR_BYTES
+        return g.strip_groups * g.channel_strips.vectors * math.prod(g.kernel) * g.inner * g.target.vector_bytes
+
+    @property
+    def all_parts_bytes(self) -> int:
+        """Bytes of all parts."""
+        return self.geometry.target.round_to_line(self.parts * self.part_bytes)
 
     def scratch_bytes(self, threads: int) -> int:
         """Bytes of all parts, and of what each worker copies."""
-        return self.parts * self.part_bytes + threads * (self.copied_bytes(0) + self.copied_bytes(1))
+        return self.all_parts_bytes + threads * (self.copied_bytes(0) + self.copied_bytes(1))
 
     @property
     def blocks(self) -> Rows:
@@ -414,22 +428,23 @@ class WeightGradientTiles:
 
 def channel_blocks(g: Geometry) -> Rows:
     """The input channels of a group in register tiles."""
-    return rows(g.inner, g.channel_strips.width)
+    return rows(g.inner, g.channel_strips.width, g.target)
 
 
-def weight_gradient_tiles(unit: Node) -> WeightGradientTiles | None:
+def weight_gradient_tiles(unit: Node, target: Target) -> WeightGradientTiles | None:
     """The tiles of a `conv_weight_gradient` (or `_add`), or None where it has no tiled kernel."""
-    g = geometry(unit)
+    g = geometry(unit, target)
     if g is None:
         return None
     of_input = math.prod(g.lengths) * g.groups * g.inner * g.itemsize
     of_output = math.prod(g.steps) * g.groups * g.outer * g.itemsize
     image = of_input + of_output
     images, band = 1, g.steps[0]
-    if image > _PASS_BYTES:
-        band = max(1, min(g.steps[0], _PASS_BYTES * g.steps[0] // image))
+    at_a_time = _PASS_SHARE * target.l2_bytes // 16
+    if image > at_a_time:
+        band = max(1, min(g.steps[0], at_a_time * g.steps[0] // image))
     else:
-        images = max(1, min(_PASS_BYTES // max(image, 1), -(-g.images // _LEAST_TILES)))
+        images = max(1, min(at_a_time // max(image, 1), -(-g.images // _LEAST_TILES)))
     bands = -(-g.steps[0] // band)
     band = -(-g.steps[0] // bands)
     bands = -(-g.steps[0] // band)
@@ -486,27 +501,28 @@ class PlainGradient:
     worker_bytes: int
 
     @staticmethod
-    def of(node: Node) -> PlainGradient:
-        """That of a node, by its shapes alone."""
+    def of(node: Node, target: Target) -> PlainGradient:
+        """That of a node, by its shapes and the target alone."""
         w, g = node.output.type, node.inputs[1].type
         positions, weights = math.prod(g.shape[:-1]), math.prod(w.shape[1:])
         channels = max(1, PLAIN_TILE // max(weights * positions, 1))
         if positions <= _FEW_TERMS:
             return PlainGradient(channels, positions, max(positions, 1), 0)
         section = max(_SECTION, math.isqrt(positions))
-        return PlainGradient(channels, positions, section, _lines(channels * weights * w.dtype.itemsize))
+        return PlainGradient(channels, positions, section, target.round_to_line(channels * weights * w.dtype.itemsize))
 
 
-def scratch_bytes(unit: Node, threads: int, views: Mapping[Value, View]) -> int:
+def scratch_bytes(unit: Node, threads: int, views: Mapping[Value, View], target: Target) -> int:
     """Bytes of scratch that a convolution or weight gradient needs: its tiles', then lines for what each worker makes
     of its operands.
     """
     node = convolution_of(unit)
-    tiles = conv_tiles(unit) if is_convolution(node) else weight_gradient_tiles(unit)
+    tiles = conv_tiles(unit, target) if is_convolution(node) else weight_gradient_tiles(unit, target)
     if tiles is None:
-        return 0 if is_convolution(node) else threads * PlainGradient.of(node).worker_bytes
-    return tiles.scratch_bytes(threads) + threads * sum(
-        sum(operand(unit, number, views, tiles.geometry.images_of(number)).line_bytes(tiles.copied_columns(number)))
-        for number in range(data_operands(node))
-        if is_made(unit, number)
-    )
+        return 0 if is_convolution(node) else threads * PlainGradient.of(node, target).worker_bytes
+    made = [number for number in range(data_operands(node)) if is_made(unit, number)]
+    of_lines = 0
+    for number in made:
+        read = operand(unit, number, views, tiles.geometry.images_of(number))
+        of_lines += sum(read.line_bytes(tiles.copied_columns(number), target))
+    return tiles.scratch_bytes(threads) + threads * of_lines

@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from ...ir import Builder, Graph, Node, Value
 from ...ir.ops import contraction, creation, movement, reduction
 from ...ir.types import contiguous_strides
-from ..graph.cache_lines import round_to_line
 from ..graph.views import View, own
+from ..target import Target
 from .row_tiles import RowTiles, column_tiles, even_tiles, lanes_of, tile_rows_of, whole_groups
 
-# Elements of a row where the domain is one long axis: a row and its buffers stay in the L1 cache.
-CHUNK = 2048
+_BYTES_AN_ELEMENT = 16
+"""Where the domain is one long axis, a row has an element for so many bytes of the L1 cache: it stays there with its
+buffers."""
 # Rows of a product that a tile makes where its epilogue runs with it: with fewer, packing costs more than a tenth.
 _PRODUCT_ROWS = 128
 LEAST_BLOCK = 256
@@ -56,7 +57,7 @@ class LoopNest:
     """The loops of one region.
 
     `row_axes` and `column_axes` are lengths after merging neighbours that all accesses walk as one. With `chunked`
-    the only axis is cut into rows of `CHUNK` elements, the last one shorter. `tiles` tiles of rows, as `cut` says, are
+    the only axis is cut into rows of `chunk` elements, the last one shorter. `tiles` tiles of rows, as `cut` says, are
     independent. With `together` above 1 so many rows are walked as one, and what differs by column alone is repeated
     for them in a line. Sums over rows are added up in as many `lanes`, row after row in turn; those of long groups of
     rows in blocks (`block_rows`), of which each worker has a line. A `scalar` is an input of
@@ -71,6 +72,7 @@ class LoopNest:
     holds the `product_rows` rows of a tile.
     """
 
+    target: Target
     body: Graph
     row_axes: tuple[int, ...]
     column_axes: tuple[int, ...]
@@ -95,6 +97,11 @@ class LoopNest:
     parts: Mapping[Value, Part] = field(default_factory=dict["Value", "Part"])
 
     @property
+    def chunk(self) -> int:
+        """Elements of a row where the only axis is cut."""
+        return row_elements(self.target)
+
+    @property
     def buffer_bytes(self) -> int:
         """Bytes of all row buffers and lines of one worker, and of its tile of the product."""
         return self.product_bytes + self.lines_at + self.line_bytes(self.lines)
@@ -102,11 +109,11 @@ class LoopNest:
     @property
     def lines_at(self) -> int:
         """Where the lines begin in a worker's buffers."""
-        return sum(round_to_line(self.columns * v.type.dtype.itemsize) for v in self.buffers)
+        return sum(self.target.round_to_line(self.columns * v.type.dtype.itemsize) for v in self.buffers)
 
     def line_bytes(self, values: Sequence[Value]) -> int:
         """Bytes of the lines of these values."""
-        return sum(round_to_line(self.lanes * self.columns * v.type.dtype.itemsize) for v in values)
+        return sum(self.target.round_to_line(self.lanes * self.columns * v.type.dtype.itemsize) for v in values)
 
     @property
     def lines(self) -> list[Value]:
@@ -125,14 +132,16 @@ class LoopNest:
         """Bytes of a tile of the product; it comes last in a worker's buffers."""
         if self.product is None:
             return 0
-        return round_to_line(self.product_rows * self.product.type.shape[1] * self.product.type.dtype.itemsize)
+        product = self.product.type
+        return self.target.round_to_line(self.product_rows * product.shape[1] * product.dtype.itemsize)
 
     @property
     def partial_bytes(self) -> int:
         """Bytes of the parts that tiles leave of crossing reductions."""
         if self.tiles <= 1:
             return 0
-        return sum(round_to_line(self.tiles * n.output.type.nbytes) for n in self.crossings if self.partial(n))
+        parts = [self.tiles * n.output.type.nbytes for n in self.crossings if self.partial(n)]
+        return sum(map(self.target.round_to_line, parts))
 
     def partial(self, node: Node) -> bool:
         """Whether a crossing reduction has parts: one with kept axes before the reduced ones does not."""
@@ -249,7 +258,12 @@ def _parts(body: Graph) -> tuple[Graph, dict[Value, Part]]:
     return Graph(body.inputs, nodes, [*outputs, *parts]), parts
 
 
-def loop_nest(region: Node, views: Mapping[Value, View], cut: RowTiles | None = None) -> LoopNest:
+def row_elements(target: Target) -> int:
+    """Elements of a row where the domain is one long axis."""
+    return target.l1_bytes // _BYTES_AN_ELEMENT
+
+
+def loop_nest(region: Node, views: Mapping[Value, View], target: Target, cut: RowTiles | None = None) -> LoopNest:
     """The loops of `region`, whose inputs lie as `views` says; over tiles of rows that are cut so, if it is given."""
     body: Graph = region.attrs["body"]
     product = product_of(region)
@@ -307,8 +321,10 @@ def loop_nest(region: Node, views: Mapping[Value, View], cut: RowTiles | None = 
     total_columns = math.prod(column_lengths)
     total_rows = math.prod(row_lengths)
     if chunked:
-        total_rows, total_columns = -(-domain[0] // CHUNK), min(CHUNK, domain[0])
+        chunk = row_elements(target)
+        total_rows, total_columns = -(-domain[0] // chunk), min(chunk, domain[0])
     nest = LoopNest(
+        target,
         body,
         row_axes,
         column_axes,
@@ -356,15 +372,17 @@ def _kinds(body: Graph, domain: tuple[int, ...], rows: int, crossing: list[Node]
     return kinds
 
 
-def summed_tiles(node: Node) -> RowTiles:
-    """Tiles of rows that a reduction over rows wants, which fix the order of its sums: from its operand alone."""
+def summed_tiles(node: Node, target: Target) -> RowTiles:
+    """Tiles of rows that a reduction over rows wants: they fix the order of its sums, and follow from its operand."""
     domain = squeezed(node.inputs[0].type.shape)
     form, asked = reduction_form(node)
     rows = domain[: max(len(domain) - 1, 0) if form == "all" else asked]
     columns = math.prod(domain[len(rows) :])
     if form == "middle":
-        return whole_groups(math.prod(rows), columns, _group_rows(node))
-    return column_tiles(rows, columns) if form == "columns" else even_tiles(math.prod(rows), tile_rows_of(columns))
+        return whole_groups(math.prod(rows), columns, _group_rows(node), target)
+    if form == "columns":
+        return column_tiles(rows, columns, target)
+    return even_tiles(math.prod(rows), tile_rows_of(columns, target))
 
 
 def _tiles(nest: LoopNest) -> RowTiles:
@@ -372,9 +390,10 @@ def _tiles(nest: LoopNest) -> RowTiles:
     what takes long has smaller ones.
     """
     if nest.crossings and not nest.chunked:
-        return summed_tiles(nest.crossings[0])
+        return summed_tiles(nest.crossings[0], nest.target)
     slow = sum(n.op.is_transcendental for n in nest.body.nodes if nest.kinds[n.outputs[0]] == "full")
-    return even_tiles(nest.rows, tile_rows_of(nest.columns, 1 if nest.crossings else max(1, min(slow, _SLOW_TILES))))
+    smaller = 1 if nest.crossings else max(1, min(slow, _SLOW_TILES))
+    return even_tiles(nest.rows, tile_rows_of(nest.columns, nest.target, smaller))
 
 
 def _walk_together(nest: LoopNest) -> None:

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import cache
 
-from ..graph.cache_lines import round_to_line
 from ..graph.views import View
-from .register_tiles import MOST_ROWS, MOST_VECTORS, VECTOR_BYTES, Rows, strips
+from ..target import Target
+from .register_tiles import Rows, strips
 
 DEPTH = 256
 """Terms of a section, at most: its columns of the right operand stay in the L2 cache."""
@@ -70,26 +69,18 @@ class DotTiles:
         """All tiles."""
         return self.batches * self.down * self.across
 
-    def most_rows(self, itemsize: int) -> int:
+    def most_rows(self, itemsize: int, target: Target) -> int:
         """Rows of the tallest register tile."""
-        return MOST_ROWS[strips(self.columns, itemsize, self.most_vectors).width]
+        return target.tile_rows(strips(self.columns, itemsize, self.most_vectors, target).width)
 
 
-@cache
-def has_wide_registers() -> bool:
-    """Whether this machine's registers hold the tiles: 32 of 64 bytes."""
-    from llvmlite import binding  # pyright: ignore[reportMissingTypeStubs]
-
-    return bool(binding.get_host_cpu_features().get("avx512f", False))  # pyright: ignore
-
-
-def dot_tiles(x: View, y: View, copies: int = 1) -> DotTiles:
+def dot_tiles(x: View, y: View, copies: int, target: Target) -> DotTiles:
     """Tiles for the products of x (batch..., m, k) and y (batch..., k, n). So many `copies` may run side by side."""
     cut = cut_product(math.prod(x.shape[:-2]), x.shape[-2], y.shape[-1], x.shape[-1], copies)
     dtype = x.base.type.dtype
     if dtype.kind == "f" and is_long(x.shape[-2], y.shape[-1], x.shape[-1]):
-        cut = replace(cut, group_bytes=round_to_line(cut.rows * cut.columns * dtype.itemsize))
-    return _in_registers(cut, x, y)
+        cut = replace(cut, group_bytes=target.round_to_line(cut.rows * cut.columns * dtype.itemsize))
+    return _in_registers(cut, x, y, target)
 
 
 def cut_product(batches: int, m: int, n: int, k: int, copies: int = 1) -> DotTiles:
@@ -135,10 +126,10 @@ def is_long(m: int, n: int, k: int) -> bool:
     return k > group_terms(m, n, k)
 
 
-def row_tiles(x: View, y: View, height: int) -> DotTiles:
+def row_tiles(x: View, y: View, height: int, target: Target) -> DotTiles:
     """Tiles of `height` whole rows of the product of two matrices, whose sums are not long, without scratch."""
     plain = DotTiles(height, y.shape[1], -(-x.shape[0] // height), 1, 1)
-    cut = _in_registers(plain, x, y)
+    cut = _in_registers(plain, x, y, target)
     return plain if cut.strip_bytes else cut
 
 
@@ -147,31 +138,31 @@ def is_turned(y: View) -> bool:
     return y.strides[-1] != 1 and y.shape[-1] > 1
 
 
-def _in_registers(cut: DotTiles, x: View, y: View) -> DotTiles:
+def _in_registers(cut: DotTiles, x: View, y: View, target: Target) -> DotTiles:
     """The same tiles, by register tiles where these are faster than BLAS."""
+    if target.matmul != "registers":
+        return cut
     dtype, (m, k), n = x.base.type.dtype, x.shape[-2:], y.shape[-1]
     least = 2 if n * k >= _LONG_READ and not is_turned(y) else _LEAST_ROWS
-    if dtype.kind != "f" or m < least or n * dtype.itemsize < _LEAST_VECTORS * VECTOR_BYTES or k == 0:
+    if dtype.kind != "f" or m < least or n * dtype.itemsize < _LEAST_VECTORS * target.vector_bytes or k == 0:
         return cut
-    if not has_wide_registers():
-        return cut
-    section = min(k, DEPTH) * VECTOR_BYTES if is_turned(y) else 0
+    section = min(k, DEPTH) * target.vector_bytes if is_turned(y) else 0
     room = m * n * dtype.itemsize // _PARTS
-    widest = next((v for v in range(MOST_VECTORS, 1, -1) if v * section <= room), 1)
+    widest = next((v for v in range(target.tile_vectors, 1, -1) if v * section <= room), 1)
     cut = replace(cut, most_vectors=widest)
-    limit = cut.most_rows(dtype.itemsize)
+    limit = cut.most_rows(dtype.itemsize, target)
     heights = {size for r in (cut.rows, m - (cut.down - 1) * cut.rows) for size in Rows.of(r, limit).sizes()}
     if heights <= {limit, limit - 1}:
         heights = {limit, limit - 1}  # the usual pair, so that kernels are shared
     all_columns = (cut.columns, n - (cut.across - 1) * cut.columns)
-    widths = {width for c in all_columns for width in strips(c, dtype.itemsize, widest).widths()}
+    widths = {width for c in all_columns for width in strips(c, dtype.itemsize, widest, target).widths()}
     shapes = tuple((height, width) for height in sorted(heights) for width in sorted(widths))
-    return replace(cut, shapes=shapes, strip_bytes=max(widths) * section)
+    return replace(cut, shapes=shapes, strip_bytes=target.round_to_line(max(widths) * section))
 
 
-def scratch_bytes(x: View, y: View, threads: int, copies: int) -> int:
+def scratch_bytes(x: View, y: View, threads: int, copies: int, target: Target) -> int:
     """Bytes of scratch that a product needs."""
-    cut = dot_tiles(x, y, copies)
+    cut = dot_tiles(x, y, copies, target)
     return threads * (cut.strip_bytes + cut.group_bytes)
 
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from ...ir import Node
-from ..graph.cache_lines import round_to_line
+from ..target import Target
 from .loop_nest import squeezed
 from .row_tiles import RowTiles, column_tiles, lanes_of
 
@@ -22,14 +22,15 @@ class MomentTiles:
     itemsize: int
     cut: RowTiles
     lanes: int
+    target: Target
 
     @staticmethod
-    def of(node: Node) -> MomentTiles:
-        """Those of a node, by the shape of its operand alone."""
+    def of(node: Node, target: Target) -> MomentTiles:
+        """Those of a node, by the shape of its operand and the target alone."""
         x, rows = node.inputs[0].type, node.attrs["rows"]
         shape, columns = squeezed(x.shape[:rows]), math.prod(x.shape[rows:])
-        cut = column_tiles(shape, columns)
-        return MomentTiles(math.prod(shape), columns, x.dtype.itemsize, cut, lanes_of(columns, cut.step))
+        cut = column_tiles(shape, columns, target)
+        return MomentTiles(math.prod(shape), columns, x.dtype.itemsize, cut, lanes_of(columns, cut.step), target)
 
     @property
     def tiles(self) -> int:
@@ -39,12 +40,12 @@ class MomentTiles:
     @property
     def part_bytes(self) -> int:
         """Bytes of the parts of all tiles."""
-        return round_to_line(2 * self.tiles * self.columns * self.itemsize)
+        return self.target.round_to_line(2 * self.tiles * self.columns * self.itemsize)
 
     @property
     def line_bytes(self) -> int:
         """Bytes of the lines of one worker."""
-        return round_to_line(2 * self.lanes * self.columns * self.itemsize)
+        return self.target.round_to_line(2 * self.lanes * self.columns * self.itemsize)
 
     def scratch_bytes(self, threads: int) -> int:
         """Bytes of scratch for so many workers: the parts, then the lines."""

@@ -8,11 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-VECTOR_BYTES = 64
-# Rows of a register tile by its vectors: sums, a row of vectors and one that repeats an element fit 32 registers. One
-# register too many costs a fifth of the speed.
-MOST_ROWS = {1: 14, 2: 14, 3: 9, 4: 6}
-MOST_VECTORS = 4
+from ..target import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +25,9 @@ class Strips:
         return {self.width, *({self.width - 1} if self.wide < self.count else ())}
 
 
-def strips(channels: int, itemsize: int, most: int = MOST_VECTORS) -> Strips:
-    """As few strips as can be, as equal as they can be."""
-    vectors = -(-channels * itemsize // VECTOR_BYTES)
+def strips(channels: int, itemsize: int, most: int, target: Target) -> Strips:
+    """As few strips of at most `most` vectors as can be, as equal as they can be."""
+    vectors = -(-channels * itemsize // target.vector_bytes)
     count = -(-vectors // most)
     width = -(-vectors // count)
     return Strips(vectors, count, width, vectors - count * (width - 1))
@@ -57,9 +53,9 @@ class Rows:
         return {self.most, *({self.most - 1} if self.long < self.blocks else ())} if self.blocks else set()
 
 
-def rows(length: int, vectors: int) -> Rows:
+def rows(length: int, vectors: int, target: Target) -> Rows:
     """Blocks for register tiles of `vectors` vectors."""
-    return Rows.of(length, MOST_ROWS[vectors])
+    return Rows.of(length, target.tile_rows(vectors))
 
 
 def tile_shapes(blocks: Sequence[Rows], widths: Sequence[int]) -> list[tuple[int, int]]:

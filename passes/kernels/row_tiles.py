@@ -7,8 +7,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-# Elements of a tile: enough to hide the cost of fetching the next one, few enough to stay in the L2 cache.
-TILE_ELEMENTS = 16384
+from ..target import Target
+
+# Elements of a tile for so many bytes of the L2 cache: enough to hide the cost of fetching the next one, few enough to
+# stay in the cache.
+_BYTES_AN_ELEMENT = 64
 # Rows that a tile adds up column by column where there are many: each tile leaves a row of sums.
 _SUMMED_ROWS = 32
 _SUM_TILES = 16
@@ -34,9 +37,9 @@ class RowTiles:
         return full * self.parts + -(-rest // self.step)
 
 
-def tile_rows_of(columns: int, smaller: int = 1) -> int:
+def tile_rows_of(columns: int, target: Target, smaller: int = 1) -> int:
     """Rows of a tile, or of one that is so many times smaller."""
-    return max(1, TILE_ELEMENTS // smaller // max(columns, 1))
+    return max(1, target.l2_bytes // _BYTES_AN_ELEMENT // smaller // max(columns, 1))
 
 
 def even_tiles(rows: int, wanted: int) -> RowTiles:
@@ -46,22 +49,22 @@ def even_tiles(rows: int, wanted: int) -> RowTiles:
     return RowTiles(step, 1, step)
 
 
-def whole_groups(rows: int, columns: int, group: int) -> RowTiles:
+def whole_groups(rows: int, columns: int, group: int, target: Target) -> RowTiles:
     """Tiles of whole groups of rows."""
-    step = max(1, min(rows, group * max(1, tile_rows_of(columns) // max(group, 1))))
+    step = max(1, min(rows, group * max(1, tile_rows_of(columns, target) // max(group, 1))))
     return RowTiles(step, 1, step)
 
 
-def column_tiles(rows: tuple[int, ...], columns: int) -> RowTiles:
+def column_tiles(rows: tuple[int, ...], columns: int, target: Target) -> RowTiles:
     """Tiles of rows that are added up column by column: more rows where these are long, lest the parts of the sums take
     as many bytes as what is summed. The positions (n, height, width...) of images are cut into tiles of some images, or
     of some lines of one.
     """
     total = math.prod(rows)
     if len(rows) < 3 or total == 0:
-        return even_tiles(total, max(tile_rows_of(columns), min(_SUMMED_ROWS, total // _SUM_TILES)))
+        return even_tiles(total, max(tile_rows_of(columns, target), min(_SUMMED_ROWS, total // _SUM_TILES)))
     image, line = math.prod(rows[1:]), math.prod(rows[2:])
-    wanted = min(max(tile_rows_of(columns), _SUMMED_POSITIONS), max(total // _SUM_TILES, _SUMMED_ROWS))
+    wanted = min(max(tile_rows_of(columns, target), _SUMMED_POSITIONS), max(total // _SUM_TILES, _SUMMED_ROWS))
     if line > _LONG_LINE * wanted:
         return even_tiles(total, wanted)
     if image <= wanted:

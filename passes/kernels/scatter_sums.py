@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from ...ir import Node
-from ..graph.cache_lines import round_to_line
+from ..target import Target
 
 # Columns that a tile takes, at least.
 _LEAST_COLUMNS = 64
@@ -15,9 +15,9 @@ _MOST_IN_A_ROW = 512
 _MOST_OF_A_STEP = 64
 # Updates for each entry, on average, from which on there is room for entries of twice the size.
 _MANY = 16
-# Updates of a group, and elements of them: they are read once more, from the L2 cache.
+# Updates of a group, and elements of them for so many bytes of the L2 cache: from there they are read once more.
 _LEAST_UPDATES, _MOST_UPDATES = 512, 4096
-_GROUP_ELEMENTS = 1 << 15
+_BYTES_AN_ELEMENT = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +30,14 @@ class ScatterSums:
     """
 
     columns: int
+    target: Target
     doubles: int = 0
     updates: int = 0
     slots: int = 0
 
     @staticmethod
-    def of(node: Node) -> ScatterSums:
-        """Those of a `scatter_add`, from its operands alone."""
+    def of(node: Node, target: Target) -> ScatterSums:
+        """Those of a `scatter_add`, from its operands and the target alone."""
         x, indices = node.inputs[0].type, node.inputs[1].type
         axis: int = node.attrs["axis"]
         batch: int = node.attrs["batch"]
@@ -44,20 +45,20 @@ class ScatterSums:
         columns = max(1, min(inner, max(_LEAST_COLUMNS, -(-inner // 8))))
         most = _MOST_OF_A_STEP if node.inputs[0].node is None else _MOST_IN_A_ROW
         if (x.dtype.kind, x.dtype.itemsize) != ("f", 4) or count <= most or x.size == 0:
-            return ScatterSums(columns)
+            return ScatterSums(columns, target)
         if count >= _MANY * length:
-            return ScatterSums(columns, doubles=length)
-        updates = min(count, max(_LEAST_UPDATES, min(_MOST_UPDATES, _GROUP_ELEMENTS // columns)))
-        return ScatterSums(columns, updates=updates, slots=1 << updates.bit_length())
+            return ScatterSums(columns, target, doubles=length)
+        updates = min(count, max(_LEAST_UPDATES, min(_MOST_UPDATES, target.l2_bytes // _BYTES_AN_ELEMENT // columns)))
+        return ScatterSums(columns, target, updates=updates, slots=1 << updates.bit_length())
 
     @property
     def table_bytes(self) -> int:
         """Bytes of the table, and of a link for each update, of one worker."""
-        return round_to_line(4 * (self.slots + self.updates))
+        return self.target.round_to_line(4 * (self.slots + self.updates))
 
     @property
     def worker_bytes(self) -> int:
         """Bytes of scratch of one worker."""
         if self.doubles:
-            return round_to_line(8 * self.doubles * self.columns)
-        return self.table_bytes + round_to_line(2 * self.columns * 4) if self.updates else 0
+            return self.target.round_to_line(8 * self.doubles * self.columns)
+        return self.table_bytes + self.target.round_to_line(2 * self.columns * 4) if self.updates else 0

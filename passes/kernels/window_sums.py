@@ -6,7 +6,7 @@ import math
 
 from ...ir import Node
 from ...ir.ops import window
-from ..graph.cache_lines import round_to_line
+from ..target import Target
 
 # Places of a window that are added up one after the other, at most; and those of a section where there are more.
 _MOST_IN_A_ROW = 1024
@@ -23,8 +23,8 @@ def section(node: Node) -> int:
     return max(_SECTION, math.isqrt(places)) if sums and places > _MOST_IN_A_ROW else 0
 
 
-def line_bytes(node: Node) -> int:
+def line_bytes(node: Node, target: Target) -> int:
     """Bytes of a line of the result, in which a worker sums a section."""
     axes: tuple[int, ...] = node.attrs["axes"]
     line = node.output.type.shape[axes[-1] :]
-    return round_to_line(math.prod(line) * node.output.type.dtype.itemsize) if section(node) else 0
+    return target.round_to_line(math.prod(line) * node.output.type.dtype.itemsize) if section(node) else 0

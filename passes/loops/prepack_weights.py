@@ -13,16 +13,15 @@ from ..graph.dead_code import live_nodes
 from ..graph.rewrite import Pass, rewrite_nodes
 from ..graph.scan import Scan, body_of
 from ..graph.views import View, own, through
-from ..kernels.cost import BLAS_PER_NS, PACKED_ROWS, work
-from ..kernels.matmul_tiles import has_wide_registers
+from ..kernels.cost import work
+from ..target import DEFAULT_TARGET, Target
 
 _MOST_ROWS = 64
 """Rows of a product up to which turning its right operand costs a good part of its time."""
 _LEAST_TURNS = 4
+"""For each cache of bytes of the weight: what comes from memory in every step gains less."""
 _WORTH = 0.02
 """Turning must save this part of the time of a step of the loop, at least: copies take memory."""
-_CACHE_BYTES = 16 << 20
-"""So many more turns for each so many bytes of the weight: what comes from memory in every step gains less."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +35,10 @@ class PrepackWeights(Pass):
     Known elsewhere as weight prepacking.
     """
 
+    target: Target = DEFAULT_TARGET
+
     def __call__(self, graph: Graph) -> Graph:
-        if not has_wide_registers() or not any(node.op.is_scan for node in graph.nodes):
+        if self.target.matmul != "registers" or not any(node.op.is_scan for node in graph.nodes):
             return graph
         return rewrite_nodes(graph, self._rule)
 
@@ -47,11 +48,11 @@ class PrepackWeights(Pass):
         scan = Scan(node, inputs)
         body = self(scan.body)  # inner loops first: their copies may leave this one too
         if scan.length >= _LEAST_TURNS:
-            body = _with_copies(body, scan.split(body.inputs)[0], scan.length)
+            body = _with_copies(body, scan.split(body.inputs)[0], scan.length, self.target)
         return _copied_before(b, scan, body)
 
 
-def _with_copies(body: Graph, consts: Sequence[Value], length: int) -> Graph:
+def _with_copies(body: Graph, consts: Sequence[Value], length: int, target: Target) -> Graph:
     """The body of a loop of so many steps with copies of what its products read of consts."""
     given = set(consts)
     views = {v: own(v) for v in body.inputs}
@@ -60,9 +61,11 @@ def _with_copies(body: Graph, consts: Sequence[Value], length: int) -> Graph:
         if source is not None and source.base in given and (view := through(node, source)) is not None:
             views[node.output] = view
 
-    turning = [n for n in body.nodes if n.op is contraction.dot and _turns(n, views.get(n.inputs[1]), given, length)]
-    saved = sum(2 * PACKED_ROWS * n.inputs[1].type.size / BLAS_PER_NS for n in turning)
-    if saved < _WORTH * work(body.nodes):
+    turning = [
+        n for n in body.nodes if n.op is contraction.dot and _turns(n, views.get(n.inputs[1]), given, length, target)
+    ]
+    saved = sum(2 * target.packed_rows * n.inputs[1].type.size / target.matmul_flops_per_ns for n in turning)
+    if saved < _WORTH * work(body.nodes, target):
         return body
 
     def rule(b: Builder, node: Node, inputs: list[Value]) -> list[Value] | None:
@@ -76,13 +79,13 @@ def _with_copies(body: Graph, consts: Sequence[Value], length: int) -> Graph:
     return rewrite_nodes(body, rule)
 
 
-def _turns(dot: Node, y: View | None, given: set[Value], length: int) -> bool:
+def _turns(dot: Node, y: View | None, given: set[Value], length: int, target: Target) -> bool:
     """Whether `dot` has few rows, and the elements of a row of its right operand, a const, are not neighbours; and the
     loop has enough steps.
     """
     if y is None or y.base not in given or dot.attrs["batch"][1]:
         return False
-    if length < _LEAST_TURNS * -(-dot.inputs[1].type.nbytes // _CACHE_BYTES):
+    if length < _LEAST_TURNS * -(-dot.inputs[1].type.nbytes // target.l3_bytes):
         return False
     (cx, cy), x = dot.attrs["contract"], dot.inputs[0].type
     free = [a for a in range(len(y.shape)) if a not in cy and y.shape[a] > 1]

@@ -10,7 +10,6 @@ from functools import lru_cache
 import numpy as np
 
 from ...ir import Array, Node, Value
-from ..graph.cache_lines import LINE_BYTES, round_to_line
 
 # Above so many blocks only the near-linear order is tried.
 _QUADRATIC_LIMIT = 20_000
@@ -40,8 +39,8 @@ class Request:
     offset: int = -1
 
 
-def assign_offsets(requests: list[Request]) -> int:
-    """Give every request its offset; returns the size of the arena.
+def assign_offsets(requests: list[Request], line_bytes: int) -> int:
+    """Give every request its offset, at the beginning of a cache line; returns the size of the arena.
 
     Largest first, each at the lowest free place, which mostly takes no more than the most bytes live at once. Where it
     takes more, what came to lie too high is placed earlier, again and again (squeaky wheel optimization: Joslin and
@@ -49,16 +48,16 @@ def assign_offsets(requests: list[Request]) -> int:
     """
     if not requests:
         return 0
-    size, offsets = _packed(tuple((round_to_line(r.nbytes), r.birth, r.death) for r in requests))
+    size, offsets = _packed(tuple((-(-r.nbytes // line_bytes), r.birth, r.death) for r in requests))
     for request, offset in zip(requests, offsets):
-        request.offset = offset
-    return size
+        request.offset = offset * line_bytes
+    return size * line_bytes
 
 
 @lru_cache(maxsize=64)
 def _packed(blocks: tuple[tuple[int, int, int], ...]) -> tuple[int, tuple[int, ...]]:
-    """The size of the arena and the offset of each block of so many bytes from its birth to its death; equal loops
-    are planned many times.
+    """The size of the arena and the offset of each block of so many lines from its birth to its death, in lines; equal
+    loops are planned many times.
     """
     size, offsets = _Blocks(blocks).packed()
     return size, tuple(offsets.tolist())
@@ -189,8 +188,7 @@ class _Blocks:
         """
         from scipy.optimize import Bounds, LinearConstraint, milp  # pyright: ignore
 
-        n, lines = self.count, self.sizes // LINE_BYTES
-        most = int(known[0]) // LINE_BYTES
+        n, most = self.count, int(known[0])
         pairs = [
             (i, j)
             for i in range(n)
@@ -205,15 +203,15 @@ class _Blocks:
                 row = np.zeros(width)
                 row[low], row[high], row[n + k] = 1, -1, sign * most
                 rows.append(row)
-                limits.append(most - lines[low] if sign > 0 else -lines[low])
+                limits.append(most - self.sizes[low] if sign > 0 else -self.sizes[low])
         for i in range(n):
             row = np.zeros(width)
             row[i], row[-1] = 1, -1
             rows.append(row)
-            limits.append(-lines[i])
+            limits.append(-self.sizes[i])
         upper = np.concatenate([np.full(n, most), np.ones(len(pairs)), [most]])
         lower = np.zeros(width)
-        lower[-1] = self.bound // LINE_BYTES
+        lower[-1] = self.bound
         target = np.zeros(width)
         target[-1] = 1
         solved = milp(  # pyright: ignore

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from ...ir import Graph, Node, Value, node_workspace
 from ...ir.ops import indexing, reduction
-from ..graph.cache_lines import round_to_line
 from ..graph.scan import Scan
 from ..graph.views import View, resolve_views
 from ..kernels import conv_tiles, matmul_tiles, window_sums
@@ -17,6 +16,7 @@ from ..kernels.conv_epilogue import epilogue_of
 from ..kernels.loop_nest import LoopNest, is_collected, loop_nest
 from ..kernels.moment_tiles import MomentTiles
 from ..kernels.scatter_sums import ScatterSums
+from ..target import DEFAULT_TARGET, Target
 from ..tiling.parallel_loops import parallel_iterations, run_concurrently
 from .arena import Request, assign_offsets, most_live
 from .schedule import inputs_wanted_later, late_inputs, phases
@@ -80,6 +80,7 @@ class Plan:
     nested: bool
     arena_bytes: int
     lower_bound_bytes: int
+    target: Target
 
     @property
     def constant_bytes(self) -> int:
@@ -95,8 +96,9 @@ def plan(
     copies: int = 1,
     nested: bool = False,
     known: Mapping[Graph, Plan] | None = None,
+    target: Target = DEFAULT_TARGET,
 ) -> Plan:
-    """Plan a scheduled graph for `threads` workers.
+    """Plan a scheduled graph for `threads` workers of a target.
 
     With `outputs_in_arena`, outputs that overwrite no input live in the arena to the end of the run; otherwise their
     memory is the caller's. The bodies of `known` have been planned, as this would.
@@ -107,22 +109,22 @@ def plan(
     assert all(v.node is not None and views[v].base is v for v in graph.outputs), "an output is a view"
     units = [n for n in graph.nodes if n.op.has_kernel]
     constants = [n.output for n in graph.nodes if n.op.is_stored]
-    nests = {n: loop_nest(n, views) for n in units if n.op.is_region}
+    nests = {n: loop_nest(n, views, target) for n in units if n.op.is_region}
     epilogues = {n: e for n in units if n.op.is_conv_region and (e := epilogue_of(n)) is not None}
     for node, epilogue in epilogues.items():
-        tiles = conv_tiles.conv_tiles(node)
+        tiles = conv_tiles.conv_tiles(node, target)
         assert tiles is not None
-        if (nest := epilogue.nest(views, tiles.cut)) is not None:
+        if (nest := epilogue.nest(views, tiles.cut, target)) is not None:
             nests[node] = nest
     bodies = {
         n: known.get(n.attrs["body"])
-        or plan(n.attrs["body"], threads, False, copies if nested else parallel_iterations(n), True)
+        or plan(n.attrs["body"], threads, False, copies if nested else parallel_iterations(n), True, None, target)
         for n in units
         if n.op.is_scan
     }
-    scratch_bytes = {n: _scratch_bytes(n, nests, bodies, views, threads, copies, nested) for n in units}
+    scratch_bytes = {n: _scratch_bytes(n, nests, bodies, views, threads, copies, nested, target) for n in units}
     for node, epilogue in epilogues.items():
-        scratch_bytes[node] += epilogue.moment_bytes(node, threads)
+        scratch_bytes[node] += epilogue.moment_bytes(node, threads, target)
     stages = phases(graph, views, units, scratch_bytes)
     phase_of = {node: i for i, stage in enumerate(stages) for node in stage}
     last_use: dict[Value, int] = {}
@@ -162,36 +164,36 @@ def plan(
         taken: set[int] = set()
         reading = Counter(views[v].base for v in node.inputs)
         for o, value in enumerate(node.outputs):
-            target = locations.get(value)
+            wanted = locations.get(value)
             if node.op.is_region:
                 i = _overwritable(
-                    node, o, nests[node], views, reading, locations, target, owner, last_reader, now, taken
+                    node, o, nests[node], views, reading, locations, wanted, owner, last_reader, now, taken
                 )
                 if i is not None:
                     taken.add(i)
                     in_place.setdefault(node, {})[o] = i
-                    if target is None:
+                    if wanted is None:
                         request = owner[views[node.inputs[i]].base]
                         request.values.append(value)
                         request.death = max(now, last_use.get(value, now))
                         owner[value] = request
                     continue
-                if target is not None and target.place == "input" and reading[graph.inputs[target.index]]:
+                if wanted is not None and wanted.place == "input" and reading[graph.inputs[wanted.index]]:
                     # The region would destroy what it has yet to read.
-                    copied_back[value] = target.index
+                    copied_back[value] = wanted.index
                     last_use[value] = len(stages)
                     del locations[value]
-                    target = None
+                    wanted = None
             i = carried_input(node, o)
             if i is not None and begun.get(node.inputs[i]) is value:
                 in_place.setdefault(node, {})[o] = i
                 continue
-            if i is not None and target is not None and locations.get(node.inputs[i]) == target:
+            if i is not None and wanted is not None and locations.get(node.inputs[i]) == wanted:
                 in_place.setdefault(node, {})[o] = i
                 continue
             if (
                 i is not None
-                and target is None
+                and wanted is None
                 and _dies_whole(node.inputs[i], views, reading, owner, last_reader, node, now)
             ):
                 in_place.setdefault(node, {})[o] = i
@@ -200,7 +202,7 @@ def plan(
                 request.death = max(now, last_use.get(value, now))
                 owner[value] = request
                 continue
-            if target is None:
+            if wanted is None:
                 request = Request(value.type.nbytes, now, max(now, last_use.get(value, now)), [value])
                 owner[value] = request
                 requests.append(request)
@@ -208,7 +210,7 @@ def plan(
             scratch_of[node] = Request(scratch_bytes[node], now, now, [], node)
             requests.append(scratch_of[node])
     requests = [r for r in requests if r.nbytes]
-    arena_bytes = assign_offsets(requests)
+    arena_bytes = assign_offsets(requests, target.line_bytes)
     for value, request in owner.items():
         locations[value] = Location("arena", 0, max(request.offset, 0))
     return Plan(
@@ -228,6 +230,7 @@ def plan(
         nested,
         arena_bytes,
         most_live(requests),
+        target,
     )
 
 
@@ -239,24 +242,26 @@ def _scratch_bytes(
     threads: int,
     copies: int,
     nested: bool,
+    target: Target,
 ) -> int:
     if node in bodies:
         arenas = parallel_iterations(node) if not nested and run_concurrently(node, threads) else 1
-        return round_to_line(bodies[node].arena_bytes) * arenas
+        return target.round_to_line(bodies[node].arena_bytes) * arenas
     nest = nests.get(node)
     if node.op is reduction.moments:
-        return MomentTiles.of(node).scratch_bytes(threads)
+        return MomentTiles.of(node, target).scratch_bytes(threads)
     if node.op.family == "window":
-        return threads * window_sums.line_bytes(node)
+        return threads * window_sums.line_bytes(node, target)
     if node.op is indexing.scatter_add:
-        return threads * ScatterSums.of(node).worker_bytes
+        return threads * ScatterSums.of(node, target).worker_bytes
     if node.op.family == "convolution":
-        own = conv_tiles.scratch_bytes(node, threads, views)
+        own = conv_tiles.scratch_bytes(node, threads, views, target)
         return own if nest is None else own + threads * nest.buffer_bytes + nest.partial_bytes
     if node.op.family == "contraction":
-        return matmul_tiles.scratch_bytes(views[node.inputs[0]], views[node.inputs[1]], threads, copies)
+        x, y = (views[v] for v in node.inputs[:2])
+        return matmul_tiles.scratch_bytes(x, y, threads, copies, target)
     return (
-        threads * round_to_line(node_workspace(node))
+        threads * target.round_to_line(node_workspace(node))
         if nest is None
         else threads * nest.buffer_bytes + nest.partial_bytes
     )
@@ -311,7 +316,7 @@ def _overwritable(
     views: Mapping[Value, View],
     reading: Mapping[Value, int],
     locations: Mapping[Value, Location],
-    target: Location | None,
+    wanted: Location | None,
     owner: Mapping[Value, Request],
     last_reader: Mapping[Value, Node | None],
     now: int,
@@ -323,8 +328,8 @@ def _overwritable(
         if i in taken or reading[view.base] > 1 or not can_be_written_over(node, o, i, nest, view):
             continue
         home = locations.get(view.base)
-        if target is not None:
-            if target.place == "input" and home == target:
+        if wanted is not None:
+            if wanted.place == "input" and home == wanted:
                 return i
             continue
         if home is None and view.base in owner and last_reader.get(view.base) is node and owner[view.base].death == now:

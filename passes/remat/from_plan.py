@@ -148,7 +148,7 @@ def graph_problem(plan: Plan, smallest: int = 64) -> GraphProblem:
         recomputable = len(makes) == sum(bool(v.type.nbytes) for v in node.outputs) and _may_recompute(node)
         reads = tuple(number[b] for b in bases if b in number)
         whole = not node.op.is_region
-        cost = node_nanoseconds(node)
+        cost = node_nanoseconds(node, plan.target)
         units.append(Unit(cost, reads, makes, scratch.get(node, 0), over, recomputable, whole, node.can_trap))
         overwritten.append(min((written.get(b, len(nodes) + 1) for b in bases), default=len(nodes) + 1))
     lasting = frozenset(number[v] for v in graph.outputs if v in number)

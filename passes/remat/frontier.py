@@ -9,9 +9,8 @@ from functools import cached_property
 from typing import Any
 
 from ...ir import Graph, Node
-from ..graph.cache_lines import round_to_line
 from ..graph.structural_key import attr_key
-from ..kernels.cost import BARRIER_NS, node_nanoseconds
+from ..kernels.cost import node_nanoseconds
 from ..memory.plan import Plan, plan
 from ..tiling.batch import SmallerTile
 from ..tiling.parallel_loops import parallel_iterations
@@ -82,7 +81,8 @@ class _Source:
 
     def __post_init__(self) -> None:
         self.problem = graph_problem(self.base)
-        self.time = sum(map(node_nanoseconds, self.base.graph.nodes)) + _barrier_time(self.base)
+        time = sum(node_nanoseconds(node, self.base.target) for node in self.base.graph.nodes)
+        self.time = time + _barrier_time(self.base)
         self.flops = recompute_flops(self.base.graph)
         self.loops = {
             node: self._frontier(body, self._copies(node))
@@ -145,8 +145,8 @@ class _Source:
             extra = loop.orders[bodies[node]].cost * int(node.attrs["length"])
             total += extra
             # Concurrent iterations have an arena each.
-            arenas = units[place].scratch // max(round_to_line(self.base.bodies[node].arena_bytes), 1)
-            scratch = round_to_line(loop.likely_bytes(bodies[node])) * arenas
+            arenas = units[place].scratch // max(self.base.target.round_to_line(self.base.bodies[node].arena_bytes), 1)
+            scratch = self.base.target.round_to_line(loop.likely_bytes(bodies[node])) * arenas
             units[place] = replace(units[place], scratch=scratch, cost=units[place].cost + extra)
         return replace(self.problem, units=units), total
 
@@ -156,7 +156,7 @@ class _Source:
         plans = {node: self._body(node, k) for node, k in bodies.items()}
         graph = self.problem.realized(runs, {node: made.graph for node, made in plans.items()})
         known = {made.graph: made for made in (*base.bodies.values(), *plans.values())}
-        return plan(graph, base.threads, not self.nested, self.copies, self.nested, known)
+        return plan(graph, base.threads, not self.nested, self.copies, self.nested, known, base.target)
 
     def _body(self, node: Node, k: int) -> Plan:
         """Candidate `k` for the body of a loop."""
@@ -177,7 +177,7 @@ class _Source:
 def _barrier_time(plan: Plan) -> float:
     """Nanoseconds of one core that workers lose at barriers, where they share iterations that could be concurrent."""
     count = sum(n.attrs["length"] * _barriers(body) for n, body in plan.bodies.items() if "in_turn" in n.attrs)
-    return plan.threads * BARRIER_NS * count
+    return plan.threads * plan.target.barrier_ns * count
 
 
 def _barriers(body: Plan) -> int:

@@ -17,7 +17,7 @@ from ..graph.scan import Scan
 from ..graph.views import View, own, through
 from ..kernels.accumulators import links, reads_of_bases
 from ..kernels.conv_operands import is_convolution
-from ..kernels.conv_tiles import geometry
+from ..kernels.conv_tiles import has_tiled_kernel
 
 # The op that adds the result of another op to a sum.
 _ADDED = {
@@ -52,7 +52,7 @@ class Canonicalize(Pass):
 
 def _is_tiled(node: Node) -> bool:
     """Whether a node is a convolution by tiled kernels."""
-    return is_convolution(node) and geometry(node) is not None
+    return is_convolution(node) and has_tiled_kernel(node)
 
 
 class _Canonicalizer:
@@ -124,7 +124,7 @@ class _Canonicalizer:
             return [self.dot(node, *inputs)]
         if op is contraction.dot_add:
             return [self.emit(ew.add, inputs[2], self.dot(node, *inputs[:2]))]
-        if op is convolution.conv_add and geometry(node) is None:
+        if op is convolution.conv_add and not has_tiled_kernel(node):
             x, w, total = map(self.contiguous, inputs)
             return [self.emit(ew.add, total, self.emit(convolution.conv, x, w, **node.attrs))]
         if op is ew.add and (total := self.added(node, *inputs) or self.joined(node, *inputs)) is not None:

@@ -11,8 +11,8 @@ from ...ir.ops import convolution, movement
 from ...ir.ops.movement import slice_along
 from ..graph.dead_code import without_dead_code
 from ..graph.rewrite import Pass, rewrite_nodes
-from ..kernels.conv_tiles import geometry
-from ..kernels.register_tiles import VECTOR_BYTES
+from ..kernels.conv_tiles import has_tiled_kernel
+from ..target import DEFAULT_TARGET, Target
 
 _Bounds = tuple[int, int]
 """The first channel, and the one behind the last."""
@@ -34,12 +34,18 @@ class SplitConcatConv(Pass):
     It is done where that moves fewer bytes than the copies do, and where the channels of each part fill a vector.
     """
 
+    target: Target = DEFAULT_TARGET
+
     def __call__(self, graph: Graph) -> Graph:
         users = graph.users()
         outputs = set(graph.outputs)
         inner = [n for n in graph.nodes if outputs.isdisjoint(n.outputs)]
-        joins = {n for n in inner if n.op is movement.concatenate and _is_read_by_convolutions(n, users[n.output])}
-        cut = {n for n in inner if n.op is convolution.conv and _is_read_in_parts(n, users)}
+        joins = {
+            n
+            for n in inner
+            if n.op is movement.concatenate and _is_read_by_convolutions(n, users[n.output], self.target)
+        }
+        cut = {n for n in inner if n.op is convolution.conv and _is_read_in_parts(n, users, self.target)}
         if not joins and not cut:
             return graph
 
@@ -54,7 +60,7 @@ class SplitConcatConv(Pass):
         return without_dead_code(rewrite_nodes(graph, rule))
 
 
-def _is_read_by_convolutions(join: Node, readers: list[Node]) -> bool:
+def _is_read_by_convolutions(join: Node, readers: list[Node], target: Target) -> bool:
     """Whether all readers of a concatenation are convolutions and gradients to weights, and reading the parts moves
     fewer bytes.
 
@@ -62,7 +68,7 @@ def _is_read_by_convolutions(join: Node, readers: list[Node]) -> bool:
     another read of a weight gradient's operand, for every part but the first.
     """
     whole = join.output
-    if join.attrs["axis"] != whole.type.ndim - 1 or not all(map(_fills_vectors, join.inputs)):
+    if join.attrs["axis"] != whole.type.ndim - 1 or not all(_fills_vectors(v, target) for v in join.inputs):
         return False
     more = 0
     for node in readers:
@@ -76,7 +82,7 @@ def _is_read_by_convolutions(join: Node, readers: list[Node]) -> bool:
     return bool(readers) and more <= 2 * whole.type.nbytes
 
 
-def _is_read_in_parts(conv: Node, users: Mapping[Value, list[Node]]) -> bool:
+def _is_read_in_parts(conv: Node, users: Mapping[Value, list[Node]], target: Target) -> bool:
     """Whether disjoint slices of channels are all that is read of a convolution, and one of them would be copied."""
     readers = users[conv.output]
     bounds = sorted(b for b in (_channels(node) for node in readers) if b is not None)
@@ -84,7 +90,7 @@ def _is_read_in_parts(conv: Node, users: Mapping[Value, list[Node]]) -> bool:
         return False
     if any(after[0] < before[1] for before, after in pairwise(bounds)):
         return False
-    if not all(_fills_vectors(node.output) for node in readers):
+    if not all(_fills_vectors(node.output, target) for node in readers):
         return False
     copied = any(not user.op.accepts_strides for node in readers for user in users[node.output])
     return copied and (len(readers) - 1) * conv.inputs[0].type.nbytes <= conv.output.type.nbytes
@@ -92,11 +98,11 @@ def _is_read_in_parts(conv: Node, users: Mapping[Value, list[Node]]) -> bool:
 
 def _can_be_cut(node: Node) -> bool:
     """Whether a convolution, or a gradient to its weight, can be cut along channels."""
-    return node.attrs["groups"] == 1 and geometry(node) is not None
+    return node.attrs["groups"] == 1 and has_tiled_kernel(node)
 
 
-def _fills_vectors(value: Value) -> bool:
-    return value.type.shape[-1] * value.type.dtype.itemsize >= VECTOR_BYTES
+def _fills_vectors(value: Value, target: Target) -> bool:
+    return value.type.shape[-1] * value.type.dtype.itemsize >= target.vector_bytes
 
 
 def _channels(node: Node) -> _Bounds | None:

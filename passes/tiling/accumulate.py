@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ...ir import Graph, Node, Value
 from ..graph.rewrite import Pass
+from ..target import DEFAULT_TARGET, Target
 from .batch import is_cheap, is_narrow, merged_sums, own_tile
 from .tiled_axis import Axis, LoopBody, Untileable, all_operands, follow_all
 from .tiled_loop import TilePhase, with_phases
@@ -27,6 +28,7 @@ class Accumulate(Pass):
     """
 
     parts: int = 1
+    target: Target = DEFAULT_TARGET
 
     def __call__(self, graph: Graph) -> Graph:
         written = set(graph.aliases.values())
@@ -34,7 +36,7 @@ class Accumulate(Pass):
         batch = {v: Axis(0, v.type.shape[0] // self.parts) for v in given if v.type.shape[0] % self.parts == 0}
         if self.parts < 2 or not graph.aliases or not batch:
             return graph
-        own = own_tile(graph)
+        own = own_tile(graph, self.target)
         if own is not None and own[0] * self.parts <= own[1]:
             return graph
         phases = _phases(graph, batch, self.parts)

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from ...ir import Graph, Node, Recompute, Value
 from ...ir.ops import contraction, movement
 from ..graph.rewrite import Pass
+from ..target import DEFAULT_TARGET, Target
 from .tile_size import cached_rows
 from .tiled_axis import Axis, Untileable, all_operands, follow
 from .tiled_loop import RowLoop, with_loops
 
 _WIDER = 2.0
 """A product is wide that has this many times the elements of its operands together."""
-_LEAST_BYTES = 1 << 19
-"""What is smaller stays in the cache as it is."""
 _STEPS = 12
 """Nodes that may stand between one wide value and the next: the largest score of a row, subtracted from the row."""
 
@@ -33,8 +32,10 @@ class TileAttention(Pass):
     or flash attention (Dao et al. 2022, "FlashAttention"), there as an operation of its own.
     """
 
+    target: Target = DEFAULT_TARGET
+
     def __call__(self, graph: Graph) -> Graph:
-        seeds = [node for node in graph.nodes if _is_wide_product(node)]
+        seeds = [node for node in graph.nodes if _is_wide_product(node, self.target)]
         if not seeds:
             return graph
         users = graph.users()
@@ -43,41 +44,45 @@ class TileAttention(Pass):
         taken: set[Node] = set()
         for seed in seeds:
             if seed not in taken:
-                found = _loops_around(graph, seed, users, nothing)
+                found = _loops_around(graph, seed, users, nothing, self.target)
                 if found and taken.isdisjoint(n for loop in found for n in loop.nodes):
                     loops += found
                     taken.update(n for loop in found for n in loop.nodes)
         return with_loops(graph, loops) if loops else graph
 
 
-def _is_wide_product(node: Node) -> bool:
-    if node.op is not contraction.dot or node.output.type.dtype.kind != "f" or node.output.type.nbytes < _LEAST_BYTES:
+def _is_wide_product(node: Node, target: Target) -> bool:
+    if node.op is not contraction.dot or node.output.type.dtype.kind != "f":
         return False
+    if node.output.type.nbytes < target.l2_bytes // 2:
+        return False  # it stays in the cache as it is
     free = node.output.type.ndim - len(node.attrs["batch"][0])
     narrow = sum(v.type.size for v in node.inputs)
     return free == 2 and narrow > 0 and node.output.type.size >= _WIDER * narrow
 
 
-def _loops_around(graph: Graph, seed: Node, users: dict[Value, list[Node]], nothing: set[Value]) -> list[RowLoop]:
+def _loops_around(
+    graph: Graph, seed: Node, users: dict[Value, list[Node]], nothing: set[Value], target: Target
+) -> list[RowLoop]:
     """The loops for the wide values that hang together with `seed`, or none where they cannot run tile by tile."""
     shape = seed.output.type.shape
     for axis in (len(shape) - 2, len(shape) - 1):
         try:
-            return _tiled_along(graph, seed, axis, users, nothing)
+            return _tiled_along(graph, seed, axis, users, nothing, target)
         except Untileable:
             continue
     return []
 
 
 def _tiled_along(
-    graph: Graph, seed: Node, axis: int, users: dict[Value, list[Node]], nothing: set[Value]
+    graph: Graph, seed: Node, axis: int, users: dict[Value, list[Node]], nothing: set[Value], target: Target
 ) -> list[RowLoop]:
     shape = seed.output.type.shape
     length = shape[axis]
-    tile = cached_rows(length, seed.output.type.nbytes)
+    tile = cached_rows(length, seed.output.type.nbytes, target)
     if tile == 0:
         raise Untileable
-    wide = _connected(seed, users, nothing)
+    wide = _connected(seed, users, nothing, target)
     axes: dict[Value, Axis] = {seed.output: Axis(axis, 1)}
     for node in wide:
         axes.update((v, Axis(axis, 1)) for v in node.outputs if v.type.shape == shape)
@@ -112,7 +117,7 @@ def _tiled_along(
     return [loop for loop in (forward, backward) if loop.nodes]
 
 
-def _connected(seed: Node, users: dict[Value, list[Node]], nothing: set[Value]) -> set[Node]:
+def _connected(seed: Node, users: dict[Value, list[Node]], nothing: set[Value], target: Target) -> set[Node]:
     """The nodes with outputs of the seed's shape that hang together with it element by element: products, what is
     computed of them, and what is repeated along their rows for it. What is made of `nothing` is made anew instead.
     """
@@ -121,7 +126,7 @@ def _connected(seed: Node, users: dict[Value, list[Node]], nothing: set[Value]) 
     stack = [seed]
 
     def joins(node: Node) -> bool:
-        kind = node.op.is_elementwise or _is_wide_product(node) or node.op is movement.broadcast
+        kind = node.op.is_elementwise or _is_wide_product(node, target) or node.op is movement.broadcast
         return kind and node not in found and node.outputs[0].type.shape == shape and node.outputs[0] not in nothing
 
     while stack:

@@ -13,6 +13,7 @@ from ...ir.ops import elementwise as ew
 from ..graph.rewrite import Pass
 from ..graph.views import base_of
 from ..kernels.cost import work
+from ..target import DEFAULT_TARGET, Target
 from .tile_size import Limits, TileCosts, divisors
 from .tiled_axis import Axis, Untileable, follow_all
 from .tiled_loop import TilePhase, with_phases
@@ -50,6 +51,7 @@ class TileBatch(Pass):
     """
 
     entries: int = 0
+    target: Target = DEFAULT_TARGET
 
     def __call__(self, graph: Graph) -> Graph:
         if not graph.aliases:
@@ -57,7 +59,7 @@ class TileBatch(Pass):
         for batch in _batches(graph):
             try:
                 parts = _classify(graph, batch)
-                tile, lanes = (self.entries, 1) if self.entries else _tile_and_lanes(parts)
+                tile, lanes = (self.entries, 1) if self.entries else _tile_and_lanes(parts, self.target)
                 cut = (parts.length, tile)
                 return with_phases(graph, parts.axes, parts.phases(), cut, parallel=lanes) if tile else graph
             except Untileable:
@@ -116,10 +118,10 @@ class _Parts:
             TilePhase([node for node in graph.nodes if node in self.after]),
         ]
 
-    def costs(self) -> TileCosts:
+    def costs(self, target: Target) -> TileCosts:
         """What tiles cost."""
         nodes = [*self.looped, *self.crossing]
-        return TileCosts([(nodes, self.axes)], self.length, work(nodes))
+        return TileCosts([(nodes, self.axes)], self.length, target, work(nodes, target))
 
     @property
     def sum_bytes(self) -> int:
@@ -217,21 +219,21 @@ def _cheap_ancestors(parts: _Parts, values: Sequence[Value]) -> set[Node]:
 # ---- how large a tile
 
 
-def own_tile(graph: Graph) -> tuple[int, int] | None:
+def own_tile(graph: Graph, target: Target) -> tuple[int, int] | None:
     """The batch entries that run at a time where the graph runs in tiles, with the length of the batch; else None."""
     for batch in _batches(graph):
         try:
             parts = _classify(graph, batch)
-            tile, lanes = _tile_and_lanes(parts)
+            tile, lanes = _tile_and_lanes(parts, target)
         except Untileable:
             continue
         return (tile * lanes, parts.length) if tile else None
     return None
 
 
-def _tile_and_lanes(parts: _Parts) -> tuple[int, int]:
+def _tile_and_lanes(parts: _Parts, target: Target) -> tuple[int, int]:
     """Batch entries of a tile and number of lanes, or 0 where the loop would not pay."""
-    costs, length = parts.costs(), parts.length
+    costs, length = parts.costs(target), parts.length
     tile = costs.smallest(Limits(_OVERHEAD), divisors(length, 1, length // 2))
     if tile == 0:
         return 0, 0
@@ -255,7 +257,7 @@ class SmallerTile:
     slowdown: float
 
 
-def smaller_tiles(graph: Graph, parts_of_batch: int = 1) -> list[SmallerTile]:
+def smaller_tiles(graph: Graph, parts_of_batch: int, target: Target) -> list[SmallerTile]:
     """Tiles in which the step holds fewer bytes than in those that the graph wants, or in so many parts of the batch,
     from the largest down; each is at most half as large as the one before, and none so small that products come to a
     few rows.
@@ -265,8 +267,8 @@ def smaller_tiles(graph: Graph, parts_of_batch: int = 1) -> list[SmallerTile]:
             parts = _classify(graph, batch)
         except Untileable:
             continue
-        length, costs = parts.length, parts.costs()
-        tile, lanes = _tile_and_lanes(parts)
+        length, costs = parts.length, parts.costs(target)
+        tile, lanes = _tile_and_lanes(parts, target)
         if parts_of_batch > 1 and (tile == 0 or tile * lanes * parts_of_batch > length):
             tile, lanes = length // parts_of_batch, 1
         sums, held = parts.sum_bytes, _held_bytes(parts)

@@ -13,12 +13,11 @@ from ...ir.ops import elementwise as ew
 from ...ir.ops.contraction import Pair
 from ..graph.rewrite import Pass
 from ..kernels.cost import work
+from ..target import DEFAULT_TARGET, Target
 from .tile_size import Limits, TileCosts, divisors, good_rows
 from .tiled_axis import Axis, Untileable, all_operands, follow
 from .tiled_loop import RowLoop, with_loops
 
-_LEAST_BYTES = 16 << 20
-"""What is smaller stays in the cache, or does not weigh."""
 _GAIN = 0.75
 """The loop must hold less than this part of what is held without it."""
 _LIMITS = Limits(overhead=0.2, sharing=0.05)
@@ -41,8 +40,10 @@ class TileLogits(Pass):
     Known elsewhere as chunked cross entropy or fused linear cross entropy, there for this one loss.
     """
 
+    target: Target = DEFAULT_TARGET
+
     def __call__(self, graph: Graph) -> Graph:
-        seeds = [node for node in graph.nodes if _is_large_product(node)]
+        seeds = [node for node in graph.nodes if _is_large_product(node, self.target)]
         if not seeds:
             return graph
         rank = {node: i for i, node in enumerate(graph.nodes)}
@@ -50,18 +51,21 @@ class TileLogits(Pass):
         loops: list[RowLoop] = []
         taken: set[Node] = set()
         for seed in seeds:
-            loop = None if seed in taken else _loop_of(graph, seed, users, rank)
+            loop = None if seed in taken else _loop_of(graph, seed, users, rank, self.target)
             if loop is not None and taken.isdisjoint(loop.nodes):
                 loops.append(loop)
                 taken.update((*loop.nodes, *loop.added_to.values()))
         return with_loops(graph, loops) if loops else graph
 
 
-def _is_large_product(node: Node) -> bool:
-    return node.op is contraction.dot and node.output.type.nbytes >= _LEAST_BYTES and not node.attrs["batch"][0]
+def _is_large_product(node: Node, target: Target) -> bool:
+    """Whether a node is a product that the last cache does not hold: what is smaller stays there, or does not weigh."""
+    return node.op is contraction.dot and node.output.type.nbytes >= target.l3_bytes and not node.attrs["batch"][0]
 
 
-def _loop_of(graph: Graph, seed: Node, users: Mapping[Value, list[Node]], rank: Mapping[Node, int]) -> RowLoop | None:
+def _loop_of(
+    graph: Graph, seed: Node, users: Mapping[Value, list[Node]], rank: Mapping[Node, int], target: Target
+) -> RowLoop | None:
     """The loop around a large product, or None where there is none that pays."""
     try:
         chain = _chain(graph, seed, users, rank)
@@ -69,7 +73,7 @@ def _loop_of(graph: Graph, seed: Node, users: Mapping[Value, list[Node]], rank: 
         return None
     for axis in range(seed.output.type.ndim):
         try:
-            return _loop_along(axis, chain, users, lambda v: v.node is None or rank[v.node] < rank[seed])
+            return _loop_along(axis, chain, users, lambda v: v.node is None or rank[v.node] < rank[seed], target)
         except Untileable:
             continue
     return None
@@ -133,7 +137,7 @@ def _is_whole(value: Value, size: int) -> bool:
 
 
 def _loop_along(
-    axis: int, chain: list[Node], users: Mapping[Value, list[Node]], early: Callable[[Value], bool]
+    axis: int, chain: list[Node], users: Mapping[Value, list[Node]], early: Callable[[Value], bool], target: Target
 ) -> RowLoop:
     """The loop of a chain along an axis of the product that it begins with; raises `Untileable` where there is none,
     or none that pays. `early` tells what is there before.
@@ -162,7 +166,7 @@ def _loop_along(
     pair: Pair = seed.attrs["contract"]
     rows = operand.type.size // math.prod(operand.type.shape[a] for a in pair[seed.inputs.index(operand)])
     held = sum(node.output.type.nbytes for node in sums if node not in added_to)
-    costs = TileCosts([(chain, aligned | axes)], length, work(chain))
+    costs = TileCosts([(chain, aligned | axes)], length, target, work(chain, target))
     tile = costs.smallest(_LIMITS, divisors(length, good_rows(length, rows), length // 2))
     if tile == 0 or held + nbytes * tile // length >= _GAIN * nbytes:
         raise Untileable

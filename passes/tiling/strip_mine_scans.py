@@ -11,15 +11,15 @@ from ...ir.ops import elementwise as ew
 from ..graph.rewrite import Pass
 from ..graph.scan import Scan
 from ..graph.topological_order import topological_order
-from ..kernels.cost import BARRIER_NS, CACHE_PER_NS, MEMORY_PER_NS, work
+from ..kernels.cost import work
+from ..target import DEFAULT_TARGET, Target
 from .tile_size import Limits, TileCosts, divisors
 from .tiled_axis import Axis, Untileable, all_operands, follow, through_reshape
 from .tiled_loop import RowLoop, with_loops
 
-_LEAST_BYTES = 1 << 20
-"""What is smaller stays in the cache, or does not weigh."""
-_LEAST_OF_SEGMENT = 4 << 20
-"""A segment is cut again where it holds so much."""
+_OF_CACHE, _OF_CACHE_IN_A_SEGMENT = 16, 4
+"""What takes less than this part of the last cache stays there, or does not weigh. In a segment, which is cut again
+where it holds a larger part, so much more does."""
 _LEAST_SEGMENTS = 8
 """With fewer of them a segment holds much of what the whole sequence does."""
 _OVERHEAD = 0.05
@@ -58,6 +58,7 @@ class StripMineScans(Pass):
     """
 
     steps: int = 0
+    target: Target = DEFAULT_TARGET
 
     def __call__(self, graph: Graph) -> Graph:
         scans = [node for node in graph.nodes if _is_over_time(node)]
@@ -68,13 +69,13 @@ class StripMineScans(Pass):
         for group in groups:
             group.recomputed = _recomputed_in(group, groups, cheap)
             group.axes.update((n.output, place) for n, place in group.recomputed.items())
-        groups = [group for group in groups if self.steps or group.largest() >= _least_bytes(group, graph)]
+        groups = [group for group in groups if self.steps or group.largest() >= _least_bytes(group, graph, self.target)]
         alike = {group.length: [g for g in groups if g.length == group.length] for group in groups}
         users = graph.users()
         steps: dict[int, int] = {}
         for length, same in alike.items():
             limits = _SHARING[:1] if any(_is_segment(g, graph) for g in same) else _SHARING
-            steps[length] = self.fixed(length) or _steps_of_a_segment(same, users, limits)
+            steps[length] = self.fixed(length) or _steps_of_a_segment(same, users, limits, self.target)
         groups = [group for group in groups if steps[group.length]]
         rows = [_row_loop(group, cheap, steps[group.length]) for group in groups]
         return with_loops(graph, rows) if rows else graph
@@ -339,12 +340,12 @@ def _is_segment(group: _Group, graph: Graph) -> bool:
     )
 
 
-def _least_bytes(group: _Group, graph: Graph) -> int:
-    return _LEAST_OF_SEGMENT if _is_segment(group, graph) else _LEAST_BYTES
+def _least_bytes(group: _Group, graph: Graph, target: Target) -> int:
+    return target.l3_bytes // (_OF_CACHE_IN_A_SEGMENT if _is_segment(group, graph) else _OF_CACHE)
 
 
 def _steps_of_a_segment(
-    groups: Sequence[_Group], users: Mapping[Value, Sequence[Node]], limits: Sequence[float]
+    groups: Sequence[_Group], users: Mapping[Value, Sequence[Node]], limits: Sequence[float], target: Target
 ) -> int:
     """The fewest steps of a segment for all these loops of one length that cost little time, or less than what need not
     go through memory saves; or up to twice as many of which none are left over. Of the `limits` of what sharing a
@@ -355,11 +356,12 @@ def _steps_of_a_segment(
     costs = TileCosts(
         [(g.straight(), g.aligned()) for g in groups],
         length,
-        time=sum(work(g.nodes) for g in groups),
-        saved=2 * alone * (1 / MEMORY_PER_NS - 1 / CACHE_PER_NS),
+        target,
+        time=sum(work(g.nodes, target) for g in groups),
+        saved=2 * alone * (1 / target.memory_bytes_per_ns - 1 / target.cache_bytes_per_ns),
     )
     # Each step of the loops ends at a barrier in any case.
-    with_barriers = replace(costs, barriers=sum(2 * BARRIER_NS * length * len(g.scans) for g in groups))
+    with_barriers = replace(costs, barriers=sum(2 * target.barrier_ns * length * len(g.scans) for g in groups))
     most = length // _LEAST_SEGMENTS
     for limit in limits:
         known, allowed = costs if limit == _SHARING[0] else with_barriers, Limits(_OVERHEAD, limit)

@@ -17,26 +17,15 @@ from functools import cached_property
 from ...ir import Node, Value, node_flops
 from ...ir.ops import contraction, convolution
 from ...ir.ops.contraction import Pair
-from ..kernels.cost import BARRIER_NS, BLAS_PER_NS, CACHE_PER_NS, MEMORY_PER_NS, PACKED_ROWS, work
+from ..kernels.cost import work
 from ..kernels.matmul_tiles import ENOUGH_TILES, cut_into
+from ..target import Target
 from .tiled_axis import Axis, follow_scan
-
-_CACHE_BYTES = 16 << 20
-"""Weights and sums of more bytes come from memory for every tile."""
-_PACK_NS = 0.6
-"""For each element of a convolution's weight: it is packed, across its strides."""
-_ADD_NS = 0.5
-"""For each element of a convolution's weight gradient: it is added to the sum, across its strides."""
-_UNIT_NS = 1000.0
-"""A convolution's kernels begin, with what stands beside them."""
-
 
 _GOOD_ROWS = 64
 """With fewer rows products run at less than three quarters of their speed."""
 _MOST_CACHED_ROWS = 128
 _LEAST_CACHED_ROWS = 16
-_CACHED_BYTES = 1 << 20
-"""About the size of what is to stay in the cache of a core."""
 _LEAST_TILES = 4
 
 
@@ -61,6 +50,7 @@ class TileCosts:
 
     parts: Sequence[tuple[Sequence[Node], Mapping[Value, Axis]]]
     length: int
+    target: Target
     time: float
     saved: float = 0.0
     barriers: float = 0.0
@@ -68,7 +58,7 @@ class TileCosts:
     @cached_property
     def of_a_tile(self) -> float:
         """What every tile adds, however small it is."""
-        return sum(tile_overhead(nodes, aligned, self.length) for nodes, aligned in self.parts)
+        return sum(tile_overhead(nodes, aligned, self.length, self.target) for nodes, aligned in self.parts)
 
     def overhead(self, tile: int) -> float:
         """What tiles of so many entries add."""
@@ -76,8 +66,9 @@ class TileCosts:
 
     def sharing(self, tile: int) -> float:
         """What two threads lose that share every product of a tile."""
-        times = [(work(nodes), nodes, aligned) for nodes, aligned in self.parts]
-        return sum(time * sharing_loss(nodes, aligned, self.length, tile) for time, nodes, aligned in times if time)
+        times = [(work(nodes, self.target), nodes, aligned) for nodes, aligned in self.parts]
+        length, target = self.length, self.target
+        return sum(t * sharing_loss(nodes, aligned, length, tile, target) for t, nodes, aligned in times if t)
 
     def within(self, limits: Limits, tile: int) -> bool:
         """Whether tiles of so many entries cost no more than the limits, or than they save."""
@@ -105,35 +96,37 @@ def good_rows(length: int, rows: int) -> int:
     return -(-_GOOD_ROWS * length // rows)
 
 
-def cached_rows(length: int, nbytes: int) -> int:
-    """The rows of a tile that stays in the cache, of `length` rows of so many bytes in all: a divisor of `length`; 0
-    where there is none that is worth it.
+def cached_rows(length: int, nbytes: int, target: Target) -> int:
+    """The rows of a tile that stays in the cache of a core, of `length` rows of so many bytes in all: a divisor of
+    `length`; 0 where there is none that is worth it.
     """
-    wanted = min(length // _LEAST_TILES, _MOST_CACHED_ROWS, max(_GOOD_ROWS, _CACHED_BYTES * length // max(nbytes, 1)))
+    wanted = min(length // _LEAST_TILES, _MOST_CACHED_ROWS, max(_GOOD_ROWS, target.l2_bytes * length // max(nbytes, 1)))
     return max(divisors(length, _LEAST_CACHED_ROWS, wanted), default=0)
 
 
-def tile_overhead(nodes: Sequence[Node], aligned: Mapping[Value, Axis], length: int) -> float:
+def tile_overhead(nodes: Sequence[Node], aligned: Mapping[Value, Axis], length: int, target: Target) -> float:
     """The nanoseconds that every tile adds on one core, however small it is: weights are read and packed, sums are
     read and written, in every step of a loop anew. `aligned` has the values that are cut into tiles, of `length`
     entries in all.
     """
     loops = [n for n in nodes if n.op.is_scan]
-    inside = sum(n.attrs["length"] * _in_a_step(n, aligned, length) for n in loops)
-    return inside + _straight_overhead(nodes, aligned)
+    inside = sum(n.attrs["length"] * _in_a_step(n, aligned, length, target) for n in loops)
+    return inside + _straight_overhead(nodes, aligned, target)
 
 
-def _in_a_step(loop: Node, aligned: Mapping[Value, Axis], length: int) -> float:
+def _in_a_step(loop: Node, aligned: Mapping[Value, Axis], length: int, target: Target) -> float:
     way = follow_scan(loop, aligned, length)
     nodes = [n for n in loop.attrs["body"].nodes if n.outputs[0] in way.body]
-    return tile_overhead(nodes, way.body, length)
+    return tile_overhead(nodes, way.body, length, target)
 
 
-def _straight_overhead(nodes: Iterable[Node], aligned: Mapping[Value, Axis]) -> float:
+def _straight_overhead(nodes: Iterable[Node], aligned: Mapping[Value, Axis], target: Target) -> float:
     nodes = [n for n in nodes if n.op.family in ("contraction", "convolution", "window")]
     moved = {n: _moved_bytes(n, aligned) for n in nodes}
-    rate = CACHE_PER_NS if sum(moved.values()) < _CACHE_BYTES else MEMORY_PER_NS
-    return sum(_fixed(n, aligned) + moved[n] / rate for n in nodes)
+    # Weights and sums that are larger than the last cache come from memory for every tile.
+    cached = sum(moved.values()) < target.l3_bytes
+    rate = target.cache_bytes_per_ns if cached else target.memory_bytes_per_ns
+    return sum(_fixed(n, aligned, target) + moved[n] / rate for n in nodes)
 
 
 def _moved_bytes(node: Node, aligned: Mapping[Value, Axis]) -> int:
@@ -145,20 +138,20 @@ def _moved_bytes(node: Node, aligned: Mapping[Value, Axis]) -> int:
     return weights + sum(ways * v.type.nbytes for v in node.outputs if v not in aligned)
 
 
-def _fixed(node: Node, aligned: Mapping[Value, Axis]) -> float:
+def _fixed(node: Node, aligned: Mapping[Value, Axis], target: Target) -> float:
     weights = sum(v.type.size for v in node.inputs if v not in aligned)
     match node.op:
         case contraction.dot:
-            return 2 * weights * PACKED_ROWS / BLAS_PER_NS
+            return 2 * weights * target.packed_rows / target.matmul_flops_per_ns
         case convolution.conv:
-            return _UNIT_NS + weights * _PACK_NS
+            return target.launch_ns + weights * target.weight_pack_ns
         case convolution.conv_weight_gradient:
-            return _UNIT_NS + node.output.type.size * _ADD_NS
+            return target.launch_ns + node.output.type.size * target.weight_add_ns
         case _:
-            return _UNIT_NS
+            return target.launch_ns
 
 
-def sharing_loss(nodes: Iterable[Node], aligned: Mapping[Value, Axis], length: int, tile: int) -> float:
+def sharing_loss(nodes: Iterable[Node], aligned: Mapping[Value, Axis], length: int, tile: int, target: Target) -> float:
     """What two threads lose that share every product and convolution of a tile, as a part of their time, against two
     that run a tile each: they meet after each, and pack operands that are cut in two.
     """
@@ -166,18 +159,18 @@ def sharing_loss(nodes: Iterable[Node], aligned: Mapping[Value, Axis], length: i
     for node in nodes:
         if node.op.is_scan:
             # A step of a loop is short: what is shared there is lost in meetings.
-            total += node_flops(node) * tile / length / BLAS_PER_NS / 2
-            lost += 2 * BARRIER_NS * node.attrs["length"]
+            total += node_flops(node) * tile / length / target.matmul_flops_per_ns / 2
+            lost += 2 * target.barrier_ns * node.attrs["length"]
             continue
         if not node.op.is_contraction:
             continue
-        time = node_flops(node) * tile / length / BLAS_PER_NS / 2
+        time = node_flops(node) * tile / length / target.matmul_flops_per_ns / 2
         total += time
-        lost += 2 * BARRIER_NS
+        lost += 2 * target.barrier_ns
         if node.op is contraction.dot:
             batches, m, n, k = _sizes(node, aligned, length, tile)
             cut = cut_into(ENOUGH_TILES, batches, m, n, k)
-            lost += time * PACKED_ROWS * ((cut.down - 1) / max(m, 1) + (cut.across - 1) / max(n, 1))
+            lost += time * target.packed_rows * ((cut.down - 1) / max(m, 1) + (cut.across - 1) / max(n, 1))
             lost += 0.0 if cut.tiles > 1 else time
     return lost / total if total else math.inf
 

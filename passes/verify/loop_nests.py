@@ -11,8 +11,9 @@ import numpy as np
 from ...ir import Array, Graph, Node, Value
 from ...ir.ops import contraction, movement, reduction
 from ..kernels.conv_tiles import conv_tiles
-from ..kernels.loop_nest import CHUNK, Access, LoopNest, summed_tiles
+from ..kernels.loop_nest import Access, LoopNest, row_elements, summed_tiles
 from ..kernels.row_tiles import even_tiles, lanes_of, tile_rows_of
+from ..target import Target
 from .errors import CertificateError, describe
 from .scratch import convolution_in, keeps_axes_behind, keeps_axes_on_both_sides
 from .values import Numbering
@@ -28,11 +29,12 @@ class _End:
     skipped: int = 0
 
 
-def check_loops(unit: Node, nest: LoopNest | None, layouts: Mapping[Value, Layout]) -> None:
+def check_loops(unit: Node, nest: LoopNest | None, layouts: Mapping[Value, Layout], target: Target) -> None:
     """Raise `CertificateError` unless the loops of a region, or of what follows a convolution in its unit, read and
-    write what the body does, where it lies, and in an order in which every value is made before it is read.
+    write what the body does, where it lies, and in an order in which every value is made before it is read; and take
+    sums in the order that follows from the target.
     """
-    problem = "has none" if nest is None else _Loops(unit, nest, layouts).problem()
+    problem = "has none" if nest is None else _Loops(unit, nest, layouts, target).problem()
     if problem:
         raise CertificateError(f"the loops of {describe(unit)}: {problem}")
 
@@ -42,6 +44,7 @@ class _Loops:
     unit: Node
     nest: LoopNest
     layouts: Mapping[Value, Layout]
+    target: Target
 
     def problem(self) -> str:
         """The first thing that is wrong; empty if nothing is."""
@@ -52,8 +55,9 @@ class _Loops:
     def of_sizes(self) -> str:
         nest = self.nest
         if nest.chunked:
-            columns = min(nest.size, CHUNK)
-            right = (nest.columns, nest.rows) == (columns, -(-nest.size // CHUNK)) and not nest.row_axes
+            chunk = row_elements(self.target)
+            columns = min(nest.size, chunk)
+            right = (nest.columns, nest.rows) == (columns, -(-nest.size // chunk)) and not nest.row_axes
             right = right and math.prod(nest.column_axes) == nest.size
         else:
             right = nest.rows * nest.columns == nest.size == math.prod((*nest.row_axes, *nest.column_axes))
@@ -198,12 +202,12 @@ class _Loops:
         if not cut.step * (cut.parts - 1) < cut.whole <= cut.step * cut.parts:
             return "their tiles do not cover the rows"
         if self.unit.op.is_conv_region:
-            tiles = conv_tiles(self.unit)
+            tiles = conv_tiles(self.unit, self.target)
             wanted = [] if tiles is None else [tiles.cut]
         elif nest.chunked:
-            wanted = [even_tiles(nest.rows, tile_rows_of(nest.columns))] if sums else []
+            wanted = [even_tiles(nest.rows, tile_rows_of(nest.columns, self.target))] if sums else []
         else:
-            wanted = [summed_tiles(node) for node in sums]
+            wanted = [summed_tiles(node, self.target) for node in sums]
         by_columns = [node for node in sums if keeps_axes_behind(node)]
         short = not nest.chunked and nest.product is None and not any(map(keeps_axes_on_both_sides, sums))
         lanes = lanes_of(nest.columns, cut.step) if short and (by_columns or nest.together > 1) else 1

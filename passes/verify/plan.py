@@ -15,7 +15,7 @@ from ..memory.plan import Block, Location, Plan
 from .errors import CertificateError, describe
 from .loop_nests import check_loops
 from .random_bits import unlike_repeats
-from .scratch import LINE, Scratch, convolution_in, keeps_axes_behind, lanes, lines, long_axes
+from .scratch import Scratch, convolution_in, keeps_axes_behind, lanes, long_axes, rounded_up
 from .values import check_values
 from .windows import Layout, layouts
 
@@ -80,7 +80,7 @@ class _Replay:
         self.kept.update(self.graph.outputs)
         for node in self.phase_of:
             if node.op.is_region or node in self.plan.nests:
-                check_loops(node, self.plan.nests.get(node), self.layouts)
+                check_loops(node, self.plan.nests.get(node), self.layouts, self.plan.target)
         self.overwritten.update((node, self.written_over(node)) for node in self.phase_of)
         self.outputs_are_in_place()
         self.bodies_are_sound()
@@ -98,6 +98,8 @@ class _Replay:
             copies = self.plan.copies if self.plan.nested else lanes(node)
             if body is None or body.graph is not node.attrs["body"] or body.threads != self.plan.threads:
                 raise CertificateError(f"the plan of the body of {describe(node)} is that of another")
+            if body.target != self.plan.target:
+                raise CertificateError(f"the body of {describe(node)} is planned for another target, {body.target}")
             if (body.nested, body.copies) != (True, copies):
                 raise CertificateError(f"the body of {describe(node)} is not planned for {copies} copies at a time")
             if body.graph.aliases != Scan(node).aliases:
@@ -288,9 +290,9 @@ class _Replay:
                 raise CertificateError(f"{nbytes} bytes are needed from {birth} to {death} in {_told_block(block)}")
             if len(found) != len(block.values) + (block.unit is not None):
                 raise CertificateError(f"not all lie there that should, in {_told_block(block)}")
-            if block.offset % LINE:
+            if block.offset % self.plan.target.line_bytes:
                 raise CertificateError(f"a cache line is shared by {_told_block(block)}")
-            end = max(end, block.offset + lines(nbytes))
+            end = max(end, block.offset + rounded_up(nbytes, self.plan.target.line_bytes))
         if self.plan.arena_bytes != end:
             raise CertificateError(f"the arena has {self.plan.arena_bytes} bytes, what lies in it ends at {end}")
 

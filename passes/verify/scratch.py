@@ -22,14 +22,12 @@ from ..memory.plan import Plan
 from ..tiling.parallel_loops import MOST_PARALLEL
 from .windows import Layout
 
-LINE = 64
-"""Bytes of a cache line."""
 _CONVOLUTIONS = (convolution.conv, convolution.conv_add)
 
 
-def lines(nbytes: int) -> int:
-    """Bytes of whole cache lines."""
-    return -(-nbytes // LINE) * LINE
+def rounded_up(nbytes: int, unit: int) -> int:
+    """Bytes of whole units, such as cache lines or vectors."""
+    return -(-nbytes // unit) * unit
 
 
 @dataclass(frozen=True)
@@ -39,29 +37,33 @@ class Scratch:
     plan: Plan
     layouts: Mapping[Value, Layout]
 
+    def lines(self, nbytes: int) -> int:
+        """Bytes of whole cache lines."""
+        return rounded_up(nbytes, self.plan.target.line_bytes)
+
     def bytes_of(self, node: Node) -> int:
         """Row buffers for every worker, and the parts that tiles leave of reductions; what convolutions work in."""
         if node.op.family == "convolution":
             made = [self._made_bytes(node, number) for number in (0, 1)] if node.op.is_conv_region else []
-            return _convolution_scratch(node, self.plan.threads) + self.plan.threads * sum(made) + self._after(node)
+            return self._convolution_scratch(node) + self.plan.threads * sum(made) + self._after(node)
         if node.op.family == "contraction":
             x, y = (self.plan.views[v] for v in node.inputs[:2])
-            cut = dot_tiles(x, y, self.plan.copies)
-            return self.plan.threads * (_strip_scratch(cut, y) + _group_scratch(cut, x, y))
+            cut = dot_tiles(x, y, self.plan.copies, self.plan.target)
+            return self.plan.threads * (self._strip_scratch(cut, y) + self._group_scratch(cut, x, y))
         if node.op is reduction.moments:
-            return _moments_scratch(node, self.plan.threads)
+            return self._moments_scratch(node)
         if node.op.family == "window" and section(node):
             result = node.output.type
             last: int = node.attrs["axes"][-1]
-            return self.plan.threads * lines(result.nbytes // max(int(np.prod(result.shape[:last])), 1))
+            return self.plan.threads * self.lines(result.nbytes // max(int(np.prod(result.shape[:last])), 1))
         if node.op is indexing.scatter_add:
-            return self.plan.threads * _scatter_scratch(node)
+            return self.plan.threads * self._scatter_scratch(node)
         if node.op.is_scan:
             apart = 1 if self.plan.nested else lanes(node)
-            return lines(self.plan.bodies[node].arena_bytes) * (apart if 1 < self.plan.threads <= apart else 1)
+            return self.lines(self.plan.bodies[node].arena_bytes) * (apart if 1 < self.plan.threads <= apart else 1)
         nest = self.plan.nests.get(node)
         if nest is None:
-            return self.plan.threads * lines(node_workspace(node))
+            return self.plan.threads * self.lines(node_workspace(node))
         return self._loop_bytes(nest, node.attrs["body"].nodes[0])
 
     def _after(self, unit: Node) -> int:
@@ -69,16 +71,16 @@ class Scratch:
         nest = self.plan.nests.get(unit)
         total = 0 if nest is None else self._loop_bytes(nest, None)
         inner = unit.attrs["body"].nodes if unit.op.is_conv_region else ()
-        return total + sum(_moments_scratch(node, self.plan.threads) for node in inner if node.op is reduction.moments)
+        return total + sum(self._moments_scratch(node) for node in inner if node.op is reduction.moments)
 
     def _loop_bytes(self, nest: LoopNest, first: Node | None) -> int:
         """Row buffers and lines for every worker, its tile of a product, and the parts that tiles leave of sums."""
-        rows = sum(lines(nest.columns * v.type.dtype.itemsize) for v in nest.buffers)
-        rows += sum(lines(nest.lanes * nest.columns * v.type.dtype.itemsize) for v in self._in_lanes(nest))
+        rows = sum(self.lines(nest.columns * v.type.dtype.itemsize) for v in nest.buffers)
+        rows += sum(self.lines(nest.lanes * nest.columns * v.type.dtype.itemsize) for v in self._in_lanes(nest))
         if first is not None and first.op is contraction.dot:
-            rows += lines(nest.product_rows * first.output.type.nbytes // first.output.type.shape[0])
+            rows += self.lines(nest.product_rows * first.output.type.nbytes // first.output.type.shape[0])
         parts = [n for n in nest.crossings if nest.tiles > 1 and not keeps_axes_on_both_sides(n)]
-        return self.plan.threads * rows + sum(lines(nest.tiles * n.output.type.nbytes) for n in parts)
+        return self.plan.threads * rows + sum(self.lines(nest.tiles * n.output.type.nbytes) for n in parts)
 
     def _in_lanes(self, nest: LoopNest) -> list[Value]:
         """What has a line of as many rows as are walked together, or added up apart; and sums of blocks of rows."""
@@ -101,10 +103,10 @@ class Scratch:
         images, itemsize = operand.type.shape, operand.type.dtype.itemsize
         channels, rows = images[-1], 0
         if last.op in _CONVOLUTIONS:
-            tiles = conv_tiles(unit)
+            tiles = conv_tiles(unit, self.plan.target)
             columns = 0 if tiles is None else tiles.copied[1]
         else:
-            tiles = weight_gradient_tiles(unit)
+            tiles = weight_gradient_tiles(unit, self.plan.target)
             columns, rows = (0, 0) if tiles is None else (tiles.copied_columns(number), tiles.copied(number)[2])
         read, needed = [operand], {operand}
         for value in read:
@@ -112,12 +114,64 @@ class Scratch:
             read += dict.fromkeys(more)
             needed.update(more)
         positions = operand.type.size // max(channels, 1)
-        total = lines(rows * columns * channels * itemsize)
+        total = self.lines(rows * columns * channels * itemsize)
         for inner, outer in zip(body.inputs, unit.inputs):
             if inner in needed:
                 elements = _unlike(self.layouts[outer].window, positions, columns, channels)
-                total += lines(elements * inner.type.dtype.itemsize)
+                total += self.lines(elements * inner.type.dtype.itemsize)
         return total
+
+    def _convolution_scratch(self, unit: Node) -> int:
+        """Packed weights and copied image rows of every worker, or the parts of a weight gradient."""
+        node = unit if not unit.op.is_conv_region else convolution_in(unit.attrs["body"])
+        if node.op in _CONVOLUTIONS:
+            x, w, tiles = node.inputs[0].type, node.inputs[1].type, conv_tiles(unit, self.plan.target)
+            if tiles is None:
+                return 0
+            places = sum(down.taps * across.taps for down, across in tiles.phases)
+            weights = self._channel_lines(w, node.attrs["groups"]) * places * w.shape[1]
+            copied = 0 if tiles.direct else tiles.images * tiles.copied[0] * tiles.copied[1] * x.shape[-1]
+            return self.lines(weights) + self.plan.threads * self.lines(copied * x.dtype.itemsize)
+        w, parts = node.output.type, weight_gradient_tiles(unit, self.plan.target)
+        if parts is None:
+            cut = PlainGradient.of(node, self.plan.target)
+            several = math.prod(node.inputs[1].type.shape[:-1]) > cut.section
+            nbytes = cut.channels * math.prod(w.shape[1:]) * w.dtype.itemsize
+            return self.plan.threads * self.lines(nbytes) if several else 0
+        return self.lines(parts.parts * self._channel_lines(w, node.attrs["groups"]) * int(np.prod(w.shape[1:])))
+
+    def _channel_lines(self, w: ArrayType, groups: int) -> int:
+        """Bytes of one element for each channel out: each group begins a vector, or all together if each is alone."""
+        if w.shape[1] == 1 and w.shape[0] == groups:
+            groups = 1
+        return groups * rounded_up(w.shape[0] // groups * w.dtype.itemsize, self.plan.target.vector_bytes)
+
+    def _moments_scratch(self, node: Node) -> int:
+        """Two rows of sums for each tile, and for every worker as many lines of lanes."""
+        tiles = MomentTiles.of(node, self.plan.target)
+        row = node.output.type.nbytes
+        return self.lines(tiles.tiles * row) + self.plan.threads * self.lines(tiles.lanes * row)
+
+    def _scatter_scratch(self, node: Node) -> int:
+        """All entries in float64; or a table of a group's entries, a link for each update, two lines of sums."""
+        sums = ScatterSums.of(node, self.plan.target)
+        if sums.doubles:
+            axis: int = node.attrs["axis"]
+            return self.lines(8 * sums.columns * node.inputs[0].type.shape[axis])
+        return self.lines(4 * (sums.slots + sums.updates)) + self.lines(8 * sums.columns) if sums.updates else 0
+
+    def _strip_scratch(self, cut: DotTiles, y: View) -> int:
+        """A section of the widest strip of the right operand, where register tiles need it as rows."""
+        if not cut.shapes or y.strides[-1] == 1 or y.shape[-1] == 1:
+            return 0
+        widest = max(vectors for _, vectors in cut.shapes)
+        return self.lines(min(y.shape[-2], DEPTH) * widest * self.plan.target.vector_bytes)
+
+    def _group_scratch(self, cut: DotTiles, x: View, y: View) -> int:
+        """A tile of the result, where a group of sections of a long sum is added up."""
+        dtype, (m, k), n = x.base.type.dtype, x.shape[-2:], y.shape[-1]
+        long = dtype.kind == "f" and k > (LONGEST_ROW if is_by_rows(m, n, k) else LONGEST)
+        return self.lines(cut.rows * cut.columns * dtype.itemsize) if long else 0
 
 
 def lanes(loop: Node) -> int:
@@ -155,41 +209,6 @@ def convolution_in(body: Graph) -> Node:
     return found
 
 
-def _convolution_scratch(unit: Node, threads: int) -> int:
-    """Packed weights and copied image rows of every worker, or the parts of a weight gradient."""
-    node = unit if not unit.op.is_conv_region else convolution_in(unit.attrs["body"])
-    if node.op in _CONVOLUTIONS:
-        x, w, tiles = node.inputs[0].type, node.inputs[1].type, conv_tiles(unit)
-        if tiles is None:
-            return 0
-        places = sum(down.taps * across.taps for down, across in tiles.phases)
-        weights = _channel_lines(w, node.attrs["groups"]) * places * w.shape[1]
-        copied = 0 if tiles.direct else tiles.images * tiles.copied[0] * tiles.copied[1] * x.shape[-1]
-        return weights + threads * lines(copied * x.dtype.itemsize)
-    w, parts = node.output.type, weight_gradient_tiles(unit)
-    if parts is None:
-        cut = PlainGradient.of(node)
-        several = math.prod(node.inputs[1].type.shape[:-1]) > cut.section
-        return threads * lines(cut.channels * math.prod(w.shape[1:]) * w.dtype.itemsize) if several else 0
-    return parts.parts * _channel_lines(w, node.attrs["groups"]) * int(np.prod(w.shape[1:]))
-
-
-def _moments_scratch(node: Node, threads: int) -> int:
-    """Two rows of sums for each tile, and for every worker as many lines of lanes."""
-    tiles = MomentTiles.of(node)
-    row = node.output.type.nbytes
-    return lines(tiles.tiles * row) + threads * lines(tiles.lanes * row)
-
-
-def _scatter_scratch(node: Node) -> int:
-    """All entries in float64; or a table of those of a group of updates, a link for each update, two lines of sums."""
-    sums = ScatterSums.of(node)
-    if sums.doubles:
-        axis: int = node.attrs["axis"]
-        return lines(8 * sums.columns * node.inputs[0].type.shape[axis])
-    return lines(4 * (sums.slots + sums.updates)) + lines(8 * sums.columns) if sums.updates else 0
-
-
 def _unlike(window: Array, positions: int, columns: int, channels: int) -> int:
     """Elements of the line in which a window on images of so many positions is laid out as a row of them; 0 if it lies
     so, or has one element for all of a row.
@@ -201,24 +220,3 @@ def _unlike(window: Array, positions: int, columns: int, channels: int) -> int:
         return -(-256 // channels) * channels
     together = window.itemsize == along or channels == 1
     return 0 if together and (across == channels * window.itemsize or window.shape[-2] == 1) else columns * channels
-
-
-def _strip_scratch(cut: DotTiles, y: View) -> int:
-    """A section of the widest strip of the right operand, where register tiles need it as rows."""
-    if not cut.shapes or y.strides[-1] == 1 or y.shape[-1] == 1:
-        return 0
-    return min(y.shape[-2], DEPTH) * max(vectors for _, vectors in cut.shapes) * LINE
-
-
-def _group_scratch(cut: DotTiles, x: View, y: View) -> int:
-    """A tile of the result, where a group of sections of a long sum is added up."""
-    dtype, (m, k), n = x.base.type.dtype, x.shape[-2:], y.shape[-1]
-    long = dtype.kind == "f" and k > (LONGEST_ROW if is_by_rows(m, n, k) else LONGEST)
-    return lines(cut.rows * cut.columns * dtype.itemsize) if long else 0
-
-
-def _channel_lines(w: ArrayType, groups: int) -> int:
-    """Bytes of one element for each channel out, where each group begins a line, or all together if each is alone."""
-    if w.shape[1] == 1 and w.shape[0] == groups:
-        groups = 1
-    return groups * lines(w.shape[0] // groups * w.dtype.itemsize)

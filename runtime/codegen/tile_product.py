@@ -1,6 +1,6 @@
 """The innermost loops of convolutions: a small matrix of sums held in registers.
 
-`tile_product` makes functions for kernels. One computes, for `rows` rows r of `vectors` vectors of 64 bytes,
+`tile_product` makes functions for kernels. One computes, for `rows` rows r of `vectors` vectors of `lanes` elements,
 
     c[r] = sum over k2 < n2, k1 < n1, k0 < n0 of a[r, k2, k1, k0] * b[k2, k1, k0]
 
@@ -24,7 +24,6 @@ from .intrinsics import array_f32, array_f64
 from .natives import BYTE, INT, WORD, declared, native
 
 _BIT = ir.IntType(1)
-VECTOR_BYTES = 64
 
 # Rows that share offsets from one pointer: as many as leave registers for the rest.
 _ROWS_A_POINTER = 7
@@ -35,6 +34,7 @@ _TERMS_AHEAD = 12
 def plain_tile_product(
     array: Callable[[int, int], Any],
     itemsize: int,
+    lanes: int,
     rows: int,
     vectors: int,
     tail: bool = False,
@@ -42,7 +42,6 @@ def plain_tile_product(
     sectioned: bool = False,
 ) -> Callable[..., None]:
     """The same in Python, on what `array(address, n)` gives."""
-    lanes = VECTOR_BYTES // itemsize
     zero = np.dtype(f"f{itemsize}").type(0)
 
     def product(a: int, a_row: int, b: int, c: int, c_row: int, n2: int, a2: int, b2: int, n1: int, a1: int, b1: int,
@@ -65,6 +64,7 @@ def plain_tile_product(
 @cache
 def tile_product(
     dtype: str,
+    lanes: int,
     rows: int,
     vectors: int,
     tail: bool = False,
@@ -80,7 +80,6 @@ def tile_product(
     """
     element = ir.FloatType() if dtype == "f32" else ir.DoubleType()
     itemsize = 4 if dtype == "f32" else 8
-    lanes = VECTOR_BYTES // itemsize
     vector, mask_type = ir.VectorType(element, lanes), ir.VectorType(_BIT, lanes)
     name = f"v{lanes}{dtype}"
     zero = ir.Constant(vector, [0.0] * lanes)
@@ -105,7 +104,7 @@ def tile_product(
             exists = builder.icmp_signed("<", numbers, spread)
 
         def at(address: Any, v: int) -> Any:
-            address = builder.add(address, WORD(VECTOR_BYTES * v)) if v else address
+            address = builder.add(address, WORD(lanes * itemsize * v)) if v else address
             return builder.inttoptr(address, pointer)
 
         def load(address: Any, v: int) -> Any:
@@ -204,7 +203,7 @@ def tile_product(
             store(value, *place)
 
     array = array_f32 if dtype == "f32" else array_f64
-    product = plain_tile_product(array, itemsize, rows, vectors, tail, pairwise, sectioned)
+    product = plain_tile_product(array, itemsize, lanes, rows, vectors, tail, pairwise, sectioned)
     variant = "t" * tail + "p" * pairwise + "s" * sectioned + "a" * ahead
-    product.__name__ = product.__qualname__ = f"tile_{dtype}_{rows}x{vectors}{variant}"
+    product.__name__ = product.__qualname__ = f"tile_{dtype}x{lanes}_{rows}x{vectors}{variant}"
     return native(emit, "none", *["i64"] * 16)(product)

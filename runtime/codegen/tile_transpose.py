@@ -12,7 +12,6 @@ from .intrinsics import array_i32, array_i64
 from .natives import INT, WORD, declared, native
 
 _BIT = ir.IntType(1)
-_VECTOR_BYTES = 64
 
 
 def plain_tile_transpose(array: Callable[[int, int], Any], itemsize: int) -> Callable[..., None]:
@@ -28,20 +27,20 @@ def plain_tile_transpose(array: Callable[[int, int], Any], itemsize: int) -> Cal
 
 
 @cache
-def tile_transpose(itemsize: int, whole: bool) -> Callable[..., None]:
+def tile_transpose(itemsize: int, lanes: int, whole: bool) -> Callable[..., None]:
     """The function for elements of 4 or 8 bytes.
 
-    Its words: source, bytes from row to row, target, bytes from row to row, rows and columns of the source: at most as
-    many as elements in 64 bytes, and exactly as many if `whole`.
+    Its words: source, bytes from row to row, target, bytes from row to row, rows and columns of the source: at most
+    `lanes`, the elements of a vector, and exactly as many if `whole`.
     """
-    n = _VECTOR_BYTES // itemsize
+    n = lanes
     element = ir.IntType(8 * itemsize)
     vector, mask_type = ir.VectorType(element, n), ir.VectorType(_BIT, n)
     name = f"v{n}i{8 * itemsize}"
     zero = ir.Constant(vector, [0] * n)
 
-    def shuffled(builder: Any, x: Any, y: Any, lanes: list[int]) -> Any:
-        return builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(INT, n), lanes))
+    def shuffled(builder: Any, x: Any, y: Any, order: list[int]) -> Any:
+        return builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(INT, n), order))
 
     def emit(builder: Any, x: Any, x_row: Any, y: Any, y_row: Any, rows: Any, columns: Any) -> None:
         def function(what: str, result: Any, *arguments: Any) -> Any:
@@ -64,7 +63,7 @@ def tile_transpose(itemsize: int, whole: bool) -> Callable[..., None]:
         present, wanted = (None, None) if whole else (below(columns), below(rows))
         nothing = ir.Constant(mask_type, [0] * n)
 
-        def lanes(i: int, count: Any, mask: Any) -> Any:
+        def mask_of(i: int, count: Any, mask: Any) -> Any:
             """The mask of row `i` of `count`."""
             return builder.select(builder.icmp_signed("<", WORD(i), count), mask, nothing)
 
@@ -73,7 +72,7 @@ def tile_transpose(itemsize: int, whole: bool) -> Callable[..., None]:
                 value = builder.load(at(x, x_row, i))
                 value.align = itemsize
                 return value
-            return builder.call(load_some, (at(x, x_row, i), INT(itemsize), lanes(i, rows, present), zero))
+            return builder.call(load_some, (at(x, x_row, i), INT(itemsize), mask_of(i, rows, present), zero))
 
         values = [load(i) for i in range(n)]
         # Squares of half the size change places across the diagonal, then squares within these, down to elements.
@@ -91,8 +90,8 @@ def tile_transpose(itemsize: int, whole: bool) -> Callable[..., None]:
             if whole:
                 builder.store(value, at(y, y_row, i)).align = itemsize
             else:
-                builder.call(store_some, (value, at(y, y_row, i), INT(itemsize), lanes(i, columns, wanted)))
+                builder.call(store_some, (value, at(y, y_row, i), INT(itemsize), mask_of(i, columns, wanted)))
 
     transpose = plain_tile_transpose(array_i32 if itemsize == 4 else array_i64, itemsize)
-    transpose.__name__ = transpose.__qualname__ = f"transpose_{itemsize}_{'whole' if whole else 'part'}"
+    transpose.__name__ = transpose.__qualname__ = f"transpose_{itemsize}x{lanes}_{'whole' if whole else 'part'}"
     return native(emit, "none", *["i64"] * 6)(transpose)

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from ...ir import Value
-from ...passes.graph.cache_lines import round_to_line
 from ...passes.graph.scan import Scan
 from ...passes.memory.plan import Plan
 from ...passes.tiling.parallel_loops import run_concurrently
@@ -244,7 +243,8 @@ class Tables:
         outputs = [*carried, *(slices(frame.at(v), v) for v in scan.ys)]
         # Parallel iterations have an arena each, one after the other all use the same.
         arena = frame.arena.plus(
-            frame.plan.scratch.get(node, 0), parallel_stride=parallel_stride * round_to_line(body.arena_bytes)
+            frame.plan.scratch.get(node, 0),
+            parallel_stride=parallel_stride * body.target.round_to_line(body.arena_bytes),
         )
         return _Frame(body, arena, inputs, outputs, self.constants[id(body)])
 

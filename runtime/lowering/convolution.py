@@ -23,7 +23,7 @@ from ...passes.kernels.conv_tiles import (
     scratch_bytes,
     weight_gradient_tiles,
 )
-from ...passes.kernels.register_tiles import VECTOR_BYTES, rows, tile_shapes
+from ...passes.kernels.register_tiles import rows, tile_shapes
 from ...passes.memory.plan import Plan
 from . import conv_copy, plain_convolution, tiled_convolution
 from .data_movement import begin_accumulators
@@ -41,7 +41,7 @@ def lower_convolution(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
     epilogue = epilogue_of(node)
     if epilogue is None:
         return launches
-    scratch = plan.scratch.get(node, 0) + scratch_bytes(node, plan.threads, plan.views)
+    scratch = plan.scratch.get(node, 0) + scratch_bytes(node, plan.threads, plan.views, plan.target)
     combining: list[Call] = []
     if epilogue.loops is not None:
         nest, outputs = plan.nests[node], [node.outputs[o] for o in epilogue.outputs]
@@ -50,7 +50,7 @@ def lower_convolution(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
         loops, combining = lower_loops(nest, inputs, outputs, in_place, scratch, plan, traps)
         launches[-1].calls.append(loops)
         scratch += plan.threads * nest.buffer_bytes + nest.partial_bytes
-    for tiles, x, result in epilogue.moments_of(node):
+    for tiles, x, result in epilogue.moments_of(node, plan.target):
         part, combined = call_moments(tiles, x, result, scratch, plan)
         launches[-1].calls.append(part)
         combining.append(combined)
@@ -59,14 +59,14 @@ def lower_convolution(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
 
 
 def _convolution(unit: Node, plan: Plan) -> list[Launch]:
-    tiles = conv_tiles(unit)
+    tiles = conv_tiles(unit, plan.target)
     if tiles is None:
         return [_plain_convolution(unit, plan)]
     calls = [_convolve(unit, tiles, plan)]
     if not tiles.direct:
         read = operand(unit, 0, plan.views, tiles.geometry.images_of(0))
         target = _scratch(unit, plan, tiles.packed_bytes, tiles.band_bytes)
-        line_bytes = sum(read.line_bytes(tiles.copied[1]))
+        line_bytes = sum(read.line_bytes(tiles.copied[1], plan.target))
         lines = _scratch(unit, plan, tiles.packed_bytes + plan.threads * tiles.band_bytes, line_bytes)
         where = [tiles.images, tiles.bands, tiles.band * tiles.phases[0][0].step, tiles.origin[0]]
         where += [tiles.copied[0], tiles.origin[1], tiles.copied[1]]
@@ -75,7 +75,7 @@ def _convolution(unit: Node, plan: Plan) -> list[Launch]:
 
 
 def _weight_gradient(unit: Node, plan: Plan) -> list[Launch]:
-    tiles = weight_gradient_tiles(unit)
+    tiles = weight_gradient_tiles(unit, plan.target)
     if tiles is None:
         return [_plain_weight_gradient(unit, plan)]
     return [_sum(unit, tiles, plan), _add_parts(unit, tiles, plan)]
@@ -90,14 +90,14 @@ def _copy(read: Operand, tile: Tile | int, target: Scratch, lines: Scratch, wher
     """Makes rows of images of an operand; `where` are the arguments 7 to 13 of the kernel."""
     args: list[Arg] = [tile, target, lines, *read.lengths, *where, read.repeated]
     at = 0
-    for source, nbytes in zip(read.sources, read.line_bytes(where[-1])):
+    for source, nbytes in zip(read.sources, read.line_bytes(where[-1], plan.target)):
         args += [Pointer.to(plan.views[source.value]), *source.strides, at]
         at += nbytes
     return Call(conv_copy.copy_images(read), args)
 
 
 def _lanes(g: Geometry) -> int:
-    return VECTOR_BYTES // g.itemsize
+    return g.target.vector_bytes // g.itemsize
 
 
 def _partly_there(g: Geometry) -> bool:
@@ -159,7 +159,7 @@ def _convolve(unit: Node, tiles: ConvTiles, plan: Plan) -> Call:
     numbers += [row.step, row.apart, column.step, column.apart, row.tap_apart, column.tap_apart]
     numbers += [strips.count, strips.width, strips.wide, strips.vectors, tiles.packed]
     numbers += [int(tiles.by_kernel_row), int(merged(g, column.tap_apart)), len(tiles.phases)]
-    cuts = [rows(across.count, strips.width) for _, across in tiles.phases]
+    cuts = [rows(across.count, strips.width, g.target) for _, across in tiles.phases]
     for (down, across), before, cut in zip(tiles.phases, _rows_before(tiles), cuts):
         numbers += [*_of_phase(down), *_of_phase(across), before, cut.blocks, cut.most, cut.long, int(_adds(unit))]
     shapes = tile_shapes(cuts, sorted(strips.widths()))
@@ -184,7 +184,7 @@ def _sum(unit: Node, tiles: WeightGradientTiles, plan: Plan) -> Launch:
     numbers = [g.images, *g.lengths, *g.steps, inner, outer, g.groups * g.inner, g.groups * g.outer]
     numbers += [tiles.images, tiles.bands, tiles.band, tiles.passes, tiles.parts, tiles.shares, tiles.units]
     numbers += [strips.count, strips.width, strips.wide, strips.vectors, blocks.blocks, blocks.most, blocks.long]
-    numbers += [*g.kernel, tiles.part_bytes // VECTOR_BYTES, tiles.turns, tiles.section]
+    numbers += [*g.kernel, tiles.part_bytes // g.target.vector_bytes, tiles.turns, tiles.section]
     copies = _copies(unit, tiles, plan)
     at = 4 + len(numbers) + 4 * 2 + 5 * sum(g.kernel)
     of_copies: list[Arg] = []
@@ -211,7 +211,7 @@ def _sum(unit: Node, tiles: WeightGradientTiles, plan: Plan) -> Launch:
 
 def _copies(unit: Node, tiles: WeightGradientTiles, plan: Plan) -> list[Call | None]:
     """For each operand, the call that makes it for a turn, if the tile does."""
-    begin = tiles.parts * tiles.part_bytes
+    begin = tiles.all_parts_bytes
     lines = begin + plan.threads * sum(map(tiles.copied_bytes, (0, 1)))
     result: list[Call | None] = []
     for number in (0, 1):
@@ -219,7 +219,8 @@ def _copies(unit: Node, tiles: WeightGradientTiles, plan: Plan) -> list[Call | N
             result.append(None)
             continue
         read = operand(unit, number, plan.views, tiles.geometry.images_of(number))
-        nbytes, line_bytes = tiles.copied_bytes(number), sum(read.line_bytes(tiles.copied_columns(number)))
+        nbytes, columns = tiles.copied_bytes(number), tiles.copied_columns(number)
+        line_bytes = sum(read.line_bytes(columns, plan.target))
         step, first, rows_ = tiles.copied(number)
         where = [tiles.images // tiles.turns, tiles.bands, step, first, rows_, 0, read.lengths[2]]
         target, line = _scratch(unit, plan, begin, nbytes), _scratch(unit, plan, lines, line_bytes)
@@ -238,7 +239,7 @@ def _add_parts(unit: Node, tiles: WeightGradientTiles, plan: Plan) -> Launch:
     g = tiles.geometry
     groups, inner, outer = _channels(g)
     vectors = g.channel_strips.vectors
-    numbers = [tiles.parts, tiles.part_bytes // VECTOR_BYTES, vectors, inner, outer, math.prod(g.kernel)]
+    numbers = [tiles.parts, tiles.part_bytes // g.target.vector_bytes, vectors, inner, outer, math.prod(g.kernel)]
     numbers.append(int(_adds(unit)))
     source = tiled_convolution.add_parts(convolution_of(unit).output.type.dtype, _lanes(g))
     args = [TILE, _scratch(unit, plan, 0), Pointer(unit.output), *numbers]
@@ -271,7 +272,7 @@ def _plain_convolution(node: Node, plan: Plan) -> Launch:
 
 def _plain_weight_gradient(node: Node, plan: Plan) -> Launch:
     (x, g), w = node.inputs[:2], node.output
-    channels, cut = w.type.shape[0], PlainGradient.of(node)
+    channels, cut = w.type.shape[0], PlainGradient.of(node, plan.target)
     operands = [Pointer.to(plan.views[v]) for v in (x, g, w)]
     args: list[Arg] = [TILE, cut.channels, channels, *operands, *_plain_numbers(x, w, g, node)]
     args += [cut.positions, int(_adds(node)), cut.section, _scratch(node, plan, 0, cut.worker_bytes)]

@@ -19,8 +19,8 @@ from ...passes.kernels.matmul_tiles import (
     is_turned,
     row_tiles,
 )
-from ...passes.kernels.register_tiles import VECTOR_BYTES
 from ...passes.memory.plan import Plan
+from ...passes.target import Target
 from .data_movement import begin_accumulators
 from .launch import TILE, Address, Arg, Call, Launch, Pointer, Routine, Scratch, Traps
 
@@ -28,24 +28,26 @@ from .launch import TILE, Address, Arg, Call, Launch, Pointer, Routine, Scratch,
 def lower_matmul(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
     """One launch over tiles of all products of the batch, after the copy of what is added to, if any."""
     x, y, *added = (plan.views[v] for v in node.inputs)
-    cut = dot_tiles(x, y, plan.copies)
+    cut = dot_tiles(x, y, plan.copies, plan.target)
     strip = Scratch(plan.scratch.get(node, 0), cut.strip_bytes + cut.group_bytes)
     group = strip.plus(cut.strip_bytes)
-    product = _multiply(x, y, cut, Pointer.to(plan.views[node.output]), strip, group, bool(added))
+    product = _multiply(x, y, cut, Pointer.to(plan.views[node.output]), strip, group, bool(added), plan.target)
     return [*begin_accumulators(node, plan), Launch(cut.tiles if node.output.type.size else 0, [product])]
 
 
 def multiply_rows(region: Node, plan: Plan, target: Address, rows: int) -> Call:
     """The rows of a tile of the product that a region begins with."""
     x, y = plan.views[region.inputs[0]], plan.views[region.inputs[-1]]
-    return _multiply(x, y, row_tiles(x, y, rows), target, 0, 0, False)
+    return _multiply(x, y, row_tiles(x, y, rows, plan.target), target, 0, 0, False, plan.target)
 
 
-def _multiply(x: View, y: View, cut: DotTiles, target: Address, strip: Arg, group: Arg, added: bool) -> Call:
+def _multiply(
+    x: View, y: View, cut: DotTiles, result: Address, strip: Arg, group: Arg, added: bool, target: Target
+) -> Call:
     """Tiles of a batch of matrix products; the scratch of a worker is a strip, and the sums of a group of sections."""
-    operands = [Pointer.to(x), Pointer.to(y), target]
+    operands = [Pointer.to(x), Pointer.to(y), result]
     if cut.shapes:
-        source, numbers = _by_registers(x, y, cut, added)
+        source, numbers = _by_registers(x, y, cut, added, target)
         return Call(source, [TILE, *operands, strip, group, *numbers])
     source, routine, numbers = _by_blas(x, y, cut, added)
     return Call(source, [TILE, routine, *operands, group, *numbers])
@@ -68,18 +70,19 @@ def _by_blas(x: View, y: View, cut: DotTiles, added: bool) -> tuple[str, Routine
     return source, routine if dtype.kind == "f" else 0, numbers + _batch_numbers(x, y)
 
 
-def _by_registers(x: View, y: View, cut: DotTiles, added: bool) -> tuple[str, list[int]]:
+def _by_registers(x: View, y: View, cut: DotTiles, added: bool, target: Target) -> tuple[str, list[int]]:
     """The kernel's source, and the numbers behind the addresses of both operands, the result and the worker's strip."""
     dtype = x.base.type.dtype
     size = dtype.itemsize
     m, k = x.shape[-2:]
     n = y.shape[-1]
     strides = [size * stride for stride in (*x.strides[-2:], *y.strides[-2:])]
-    tail = any(c * size % VECTOR_BYTES for c in (n, cut.columns))
+    tail = any(c * size % target.vector_bytes for c in (n, cut.columns))
     numbers = [m, n, k, *strides, cut.rows, cut.columns, cut.across, cut.down * cut.across, int(added)]
-    numbers += [cut.most_rows(size), cut.most_vectors]
+    numbers += [cut.most_rows(size, target), cut.most_vectors]
     group = group_terms(m, n, k) // DEPTH if is_long(m, n, k) else 0
-    return _register_kernel(dtype, cut, tail, is_turned(y), group), numbers + _batch_numbers(x, y)
+    source = _register_kernel(dtype, cut, tail, is_turned(y), group, target.vector_bytes)
+    return source, numbers + _batch_numbers(x, y)
 
 
 def _batch_numbers(x: View, y: View) -> list[int]:
@@ -199,7 +202,9 @@ def _group_ends(short: str, size: int, group: int, rows: str, columns: str, n: s
                         target[j] = target[j] + parts[j]"""
 
 
-def _register_kernel(dtype: np.dtype[Any], cut: DotTiles, tail: bool, turned: bool, group: int) -> str:
+def _register_kernel(
+    dtype: np.dtype[Any], cut: DotTiles, tail: bool, turned: bool, group: int, vector_bytes: int
+) -> str:
     """One tile of a batch of matrix products, whose columns are walked in strips, section by section of the sum; with
     `group` as many sections are added up apart.
 
@@ -209,24 +214,25 @@ def _register_kernel(dtype: np.dtype[Any], cut: DotTiles, tail: bool, turned: bo
     length, bytes in A, in B.
     """
     short, size = SHORT_NAMES[dtype], dtype.itemsize
-    lanes = VECTOR_BYTES // size
+    lanes = vector_bytes // size
     definitions: list[str] = []
     calls: list[str] = []
     arguments = "at, a_row, rows_of_b, to, apart, 1, 0, 0, 1, 0, 0, terms, a_column, b_row, columns, more"
     for height, width in cut.shapes:
         name = f"{height}_{width}"
         ways = "sectioned=True, ahead=True"
-        definitions.append(f"tile_{name} = tile_product({short!r}, {height}, {width}, {ways})")
+        definitions.append(f"tile_{name} = tile_product({short!r}, lanes, {height}, {width}, {ways})")
         calls.append(f"{'elif' if calls else 'if'} (height == {height}) & (vectors == {width}):")
         if tail:
-            definitions.append(f"tail_{name} = tile_product({short!r}, {height}, {width}, True, {ways})")
+            definitions.append(f"tail_{name} = tile_product({short!r}, lanes, {height}, {width}, True, {ways})")
             calls += ["    if columns < lanes * vectors:", f"        tail_{name}({arguments})", "    else:"]
         calls.append(f"    {'    ' * tail}tile_{name}({arguments})")
     turn = ""
     if turned:
-        definitions += [f"square = tile_transpose({size}, True)", f"part_of_square = tile_transpose({size}, False)"]
+        definitions.append(f"square = tile_transpose({size}, lanes, True)")
+        definitions.append(f"part_of_square = tile_transpose({size}, lanes, False)")
         turn = f"""
-            b_row = i64({VECTOR_BYTES}) * vectors
+            b_row = i64({vector_bytes}) * vectors
             for i in range(0, columns, lanes):
                 for l in range(0, terms, lanes):
                     source = rows_of_b + i * word(b, 12) + {size} * l
@@ -287,7 +293,7 @@ def kernel(b):
             b_row = word(b, 11)
             rows_of_b = bb + begin * b_row + vector * lanes * word(b, 12){turn}
             at = a + begin * a_column
-            to = of_c + {VECTOR_BYTES} * vector
+            to = of_c + {vector_bytes} * vector
             for block in range(blocks):
                 height = tallest if block < tall else tallest - 1
                 {newline.join(calls)}

@@ -21,7 +21,7 @@ _ROWS_OF_TILE = """
 
 def lower_moments(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
     """One launch over tiles of rows, then one that combines what they found."""
-    tiles = MomentTiles.of(node)
+    tiles = MomentTiles.of(node, plan.target)
     part, combined = call_moments(tiles, node.inputs[0], node.output, plan.scratch.get(node, 0), plan)
     return [Launch(tiles.tiles, [part]), Launch(int(tiles.tiles > 0), [combined])]
 

@@ -56,5 +56,5 @@ def lower_loops(
         result, op = reduction.output, reduction.op
         target = targets[nest.body.outputs.index(result)]
         combining.append(combine_parts(op, result.type.dtype, parts, target, nest.tiles, result.type.size))
-        parts = parts.plus(-(-nest.tiles * result.type.nbytes // 64) * 64)
+        parts = parts.plus(plan.target.round_to_line(nest.tiles * result.type.nbytes))
     return loops, combining

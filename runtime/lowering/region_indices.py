@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...ir import Node, Value
-from ...passes.kernels.loop_nest import CHUNK, LoopNest, squeezed
+from ...passes.kernels.loop_nest import LoopNest, squeezed
 from .kernel_text import KernelText
 
 
@@ -40,7 +40,7 @@ class Indices:
                 terms.append(f"i{axis}" if text == "1" else f"i{axis} * {text}")
         if self.nest.chunked and self.nest.kinds[value] == "full" and any(access.column_strides):
             stride = self.text.stride(access.column_strides[0])
-            terms.append(f"r * {CHUNK}" + ("" if stride == "1" else f" * {stride}"))
+            terms.append(f"r * {self.nest.chunk}" + ("" if stride == "1" else f" * {stride}"))
         return " + ".join(terms)
 
     def column_index(self, value: Value) -> str:
@@ -66,7 +66,7 @@ class Indices:
         if shape[axis] == 1:
             return "0"
         if self.nest.chunked:
-            return f"(r * {CHUNK} + j)"
+            return f"(r * {self.nest.chunk} + j)"
         place = len(squeezed(shape[:axis]))
         rows = len(self.nest.row_axes)
         return f"i{place}" if place < rows else self.column_axis(place - rows)

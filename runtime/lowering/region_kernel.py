@@ -13,13 +13,11 @@ from ...ir.ops import creation
 from ...ir.ops import elementwise as ew
 from ...ir.ops.creation import GOLDEN, mix
 from ...passes.kernels.loop_nest import (
-    CHUNK,
     LoopNest,
     by_columns,
     is_free,
     reduction_form,
 )
-from ...passes.kernels.matmul_tiles import has_wide_registers
 from .elementwise import CAST, expression, literal
 from .kernel_text import KernelText
 from .launch import TILE, Address, Call, Scratch, Traps
@@ -103,7 +101,8 @@ class _Writer:
         elif alone:
             self.text.lines.append("        n = 1")
         elif nest.chunked:
-            self.text.lines.append(f"        n = size - r * {CHUNK} if size - r * {CHUNK} < {CHUNK} else {CHUNK}")
+            left = f"size - r * {nest.chunk}"
+            self.text.lines.append(f"        n = {left} if {left} < {nest.chunk} else {nest.chunk}")
         else:
             self.text.lines.append("        n = columns")
         self.indices.row_indices()
@@ -152,7 +151,7 @@ class _Writer:
         offset = 0
         for k, value in enumerate(nest.buffers):
             self.text.array(f"buffer{k}", value, self.operands.buffers.plus(offset))
-            offset += -(-nest.columns * value.type.dtype.itemsize // 64) * 64
+            offset += nest.target.round_to_line(nest.columns * value.type.dtype.itemsize)
         offset = nest.lines_at
         for k, value in enumerate(nest.lines):
             self.held[value] = self.text.array(f"line{k}", value, self.operands.buffers.plus(offset))
@@ -161,7 +160,7 @@ class _Writer:
         for value in (n.output for n in nest.crossings):
             if value.node is not None and nest.partial(value.node):
                 self.arrays[value] = self.text.array(f"p{len(self.arrays)}", value, self.operands.parts.plus(offset))
-                offset += -(-nest.tiles * value.type.nbytes // 64) * 64
+                offset += nest.target.round_to_line(nest.tiles * value.type.nbytes)
 
     def scalars(self) -> None:
         for value in self.nest.body.inputs:
@@ -218,7 +217,7 @@ class _Writer:
         """
         nest = self.nest
         short = not nest.chunked and nest.together == 1 and _LANES < nest.columns < _LONG_ROW
-        return short and nest.columns % _LANES != 0 and has_wide_registers()
+        return short and nest.columns % _LANES != 0 and nest.target.masked
 
     def sweep(self, s: int) -> None:
         nest = self.nest
@@ -301,7 +300,7 @@ class _Writer:
         elif op is creation.iota:
             text = literal_cast(self.indices.axis_index(node, full), dtype)
         elif op is creation.random_bits:
-            index = ("r * " + (str(CHUNK) if self.nest.chunked else "columns") + " + j") if full else "r"
+            index = ("r * " + (str(self.nest.chunk) if self.nest.chunked else "columns") + " + j") if full else "r"
             if node in self.skipped:
                 index += f" + {self.skipped[node]}"
             elif attrs.get("run", 0):
@@ -333,7 +332,7 @@ class _Writer:
     def skips(self) -> None:
         """The same for all of a row that lies in one run: no division for each element."""
         nest = self.nest
-        width = CHUNK if nest.chunked else nest.columns
+        width = nest.chunk if nest.chunked else nest.columns
         for node in nest.body.nodes:
             run: int = node.attrs.get("run", 0)
             if run and nest.kinds[node.outputs[0]] == "full" and run % width == 0:

@@ -7,7 +7,6 @@ import numpy as np
 
 from ...ir import SHORT_NAMES, Node, node_workspace
 from ...ir.ops.reduction import cumprod, runs_in_float64
-from ...passes.graph.cache_lines import round_to_line
 from ...passes.memory.plan import Plan
 from .data_movement import rows_of_tile
 from .launch import TILE, Call, Launch, Pointer, Scratch, Traps
@@ -19,7 +18,7 @@ def lower_running(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
     blocks, inner = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
     step, tiles = rows_of_tile(blocks, shape[axis] * inner)
     operands = [Pointer.to(plan.views[v]) for v in (node.inputs[0], node.output)]
-    line = Scratch(plan.scratch.get(node, 0), round_to_line(node_workspace(node)))
+    line = Scratch(plan.scratch.get(node, 0), plan.target.round_to_line(node_workspace(node)))
     args = [TILE, step, blocks, *operands, shape[axis], inner, int(node.attrs.get("reverse", False)), line]
     way = "before" if not runs_in_float64(node.output.type, axis) else "double" if inner == 1 else "doubles"
     sign = "*" if node.op is cumprod else "+"

@@ -26,7 +26,7 @@ def lower_scatter_add(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
     batches, outer = math.prod(x.shape[:batch]), math.prod(x.shape[batch:axis])
     inner, count = math.prod(x.shape[axis + 1 :]), math.prod(indices.shape[batch:])
     blocks = batches * outer
-    sums, scratch = ScatterSums.of(node), plan.scratch.get(node, 0)
+    sums, scratch = ScatterSums.of(node, plan.target), plan.scratch.get(node, 0)
     step = sums.columns
     rows, down = rows_of_tile(blocks, max(x.shape[axis], count) * step)
     in_place = node in plan.in_place

@@ -9,7 +9,6 @@ import numpy as np
 
 from ...ir import SHORT_NAMES, Node, node_workspace
 from ...ir.ops.sorting import argsort
-from ...passes.graph.cache_lines import round_to_line
 from ...passes.memory.plan import Plan
 from .data_movement import rows_of_tile
 from .launch import TILE, Call, Launch, Pointer, Scratch, Traps
@@ -26,7 +25,7 @@ def lower_sort(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
     lines = math.prod(shape[:axis]) * inner
     step, tiles = rows_of_tile(lines, length * max(1, length.bit_length()))
     operands = [Pointer.to(plan.views[v]) for v in (x, node.output)]
-    line = Scratch(plan.scratch.get(node, 0), round_to_line(node_workspace(node)))
+    line = Scratch(plan.scratch.get(node, 0), plan.target.round_to_line(node_workspace(node)))
     source = _sort_kernel(x.type.dtype, node.op is argsort, node.attrs["descending"], inner > 1)
     return [Launch(tiles if length else 0, [Call(source, [TILE, step, lines, *operands, length, inner, line])])]
 

@@ -19,13 +19,9 @@ def _tiles(short: str, shapes: Sequence[Shape], tail: bool, pairwise: bool, sect
     """Definitions of the register tiles."""
     lines: list[str] = []
     for rows, vectors in shapes:
-        lines.append(
-            f"tile_{rows}_{vectors} = tile_product({short!r}, {rows}, {vectors}, False, {pairwise}, {sectioned})"
-        )
-        if tail:
-            lines.append(
-                f"tail_{rows}_{vectors} = tile_product({short!r}, {rows}, {vectors}, True, {pairwise}, {sectioned})"
-            )
+        for name, partly in (("tile", False), ("tail", True)) if tail else (("tile", False),):
+            arguments = f"{short!r}, lanes, {rows}, {vectors}, {partly}, {pairwise}, {sectioned}"
+            lines.append(f"{name}_{rows}_{vectors} = tile_product({arguments})")
     return "\n".join(lines)
 
 

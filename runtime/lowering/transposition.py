@@ -13,6 +13,7 @@ from ...ir import Node
 from ...ir.ops import elementwise as ew
 from ...passes.graph.views import View
 from ...passes.memory.plan import Plan
+from ...passes.target import Target
 from .launch import TILE, Call, Launch, Pointer
 
 _TILE_ELEMENTS = 1 << 14
@@ -31,12 +32,12 @@ def transposed_copies(node: Node, plan: Plan) -> list[Launch] | None:
         if source not in body.inputs:
             return None
         view = plan.views[node.inputs[body.inputs.index(source)]]
-        copy = transposed(view)
+        copy = transposed(view, plan.target)
         if copy is None:
             return None
         args = [TILE, Pointer.to(view), Pointer(output), copy.rows, copy.columns, copy.column_stride, copy.step]
         args += [-(-copy.rows // copy.step), len(copy.batch), *(n for axis in copy.batch for n in axis)]
-        launches.append(Launch(copy.tiles, [Call(_kernel(copy.itemsize), args)], concurrent=bool(launches)))
+        launches.append(Launch(copy.tiles, [Call(_kernel(copy.itemsize, copy.side), args)], concurrent=bool(launches)))
     return launches
 
 
@@ -45,7 +46,8 @@ class Transposed:
     """A contiguous result (batch..., rows, columns) of `itemsize` bytes an element, read from columns whose elements
     are neighbours and that begin `column_stride` elements after one another.
 
-    `batch` has a length and a stride, in elements of the source, for each leading axis.
+    `batch` has a length and a stride, in elements of the source, for each leading axis. A square of registers has
+    `side` rows and columns.
     """
 
     batch: tuple[tuple[int, int], ...]
@@ -53,12 +55,12 @@ class Transposed:
     columns: int
     column_stride: int
     itemsize: int
+    side: int
 
     @property
     def step(self) -> int:
         """Rows of a tile, in whole squares."""
-        side = 64 // self.itemsize
-        return side * max(1, min(_TILE_ELEMENTS // (side * self.columns), -(-self.rows // side)))
+        return self.side * max(1, min(_TILE_ELEMENTS // (self.side * self.columns), -(-self.rows // self.side)))
 
     @property
     def tiles(self) -> int:
@@ -66,7 +68,7 @@ class Transposed:
         return math.prod(n for n, _ in self.batch) * -(-self.rows // self.step)
 
 
-def transposed(view: View) -> Transposed | None:
+def transposed(view: View, target: Target) -> Transposed | None:
     """The view as such an array, or None where it is none, or too small to gain by it."""
     itemsize = view.base.type.dtype.itemsize
     if itemsize not in (4, 8):
@@ -84,17 +86,16 @@ def transposed(view: View) -> Transposed | None:
     (rows, _), (columns, column_stride) = axes[-2:]
     if min(rows, columns) < _LEAST_SIDE:
         return None
-    return Transposed(tuple(axes[:-2]), rows, columns, column_stride, itemsize)
+    return Transposed(tuple(axes[:-2]), rows, columns, column_stride, itemsize, target.vector_bytes // itemsize)
 
 
-def _kernel(itemsize: int) -> str:
+def _kernel(itemsize: int, side: int) -> str:
     """Args: tile, source, result, rows, columns, elements from column to column of the source, rows of a tile, tiles
     of one batch entry, batch axes, then for each: length, elements of the source from one to the next.
     """
-    side = 64 // itemsize
     return f"""
-whole_square = tile_transpose({itemsize}, True)
-part_of_square = tile_transpose({itemsize}, False)
+whole_square = tile_transpose({itemsize}, {side}, True)
+part_of_square = tile_transpose({itemsize}, {side}, False)
 
 
 def kernel(b):

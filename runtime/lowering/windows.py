@@ -30,7 +30,7 @@ def lower_window(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
     operands = [Pointer.to(plan.views[v]) for v in (node.inputs[0], node.inputs[-1], node.output)]
     args: list[Arg] = [TILE, step, lines, *operands, *geometry.words()]
     if section(node):
-        args += [Scratch(plan.scratch.get(node, 0), line_bytes(node)), section(node)]
+        args += [Scratch(plan.scratch.get(node, 0), line_bytes(node, plan.target)), section(node)]
     return [Launch(-(-lines // step), [Call(_window_kernel(node), args)])]
 
 

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from compiled import run_compiled
 from gradloom.ir import Array, Graph, interpret, parse, verify
-from gradloom.passes.kernels import loop_nest, row_tiles
 from gradloom.passes.memory.plan import plan
 from gradloom.passes.pipeline import in_bodies, pipeline, run_passes
-from gradloom.passes.verify import loop_nests
+from gradloom.passes.target import DEFAULT_TARGET, Target
 from gradloom.passes.verify.plan import check_plan
-from gradloom.runtime.lowering import data_movement, region_indices, region_kernel
+from gradloom.runtime.lowering import data_movement
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from random_graphs import random_inputs
 from random_steps import step_graphs
+from small_target import SMALL_TARGET
 from unjitted import run_unjitted
 
 
@@ -51,25 +51,22 @@ def test_each_pass_keeps_the_values(graph: Graph):
 
 
 @pytest.fixture(params=["tiles of 5 elements", "tiles as they are"])
-def tiles(request: pytest.FixtureRequest) -> Iterator[None]:
+def target(request: pytest.FixtureRequest) -> Iterator[Target]:
     """Small tiles and chunks make many of them even of small arrays."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "tiles of 5 elements":
-            patch.setattr(row_tiles, "TILE_ELEMENTS", 5)
-            patch.setattr(loop_nest, "CHUNK", 3)
-            patch.setattr(loop_nests, "CHUNK", 3)
-            patch.setattr(region_kernel, "CHUNK", 3)
-            patch.setattr(region_indices, "CHUNK", 3)
             patch.setattr(data_movement, "TILE_ELEMENTS", 5)
-        yield
+            yield SMALL_TARGET
+        else:
+            yield DEFAULT_TARGET
 
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(graph=step_graphs(), threads=st.sampled_from([1, 3]), outputs_in_arena=st.booleans())
 def test_every_plan_passes_its_certificate_and_its_kernels_compute_the_values(
-    tiles: None, graph: Graph, threads: int, outputs_in_arena: bool
+    target: Target, graph: Graph, threads: int, outputs_in_arena: bool
 ):
-    made = plan(run_passes(graph), threads, outputs_in_arena)
+    made = plan(run_passes(graph, pipeline(target=target)), threads, outputs_in_arena, target=target)
     check_plan(made)
     arrays = random_inputs(graph)
     for actual, expected in zip(run_unjitted(made, *arrays), interpret(graph, *arrays), strict=True):

@@ -165,7 +165,7 @@ def test_a_network_of_normalized_convolutions_makes_what_they_read_on_the_way():
     assert {convolution_of(node).op.name for node in regions} == {"conv", "conv_weight_gradient"}
     # A plan that forgets the rows that a worker makes is refused.
     unit = next(node for node in regions if convolution_of(node).op.name == "conv_weight_gradient")
-    tiles = weight_gradient_tiles(unit)
+    tiles = weight_gradient_tiles(unit, made.target)
     least = tiles.parts * tiles.part_bytes
     blocks = [replace(block, nbytes=least) if block.unit is unit else block for block in made.blocks]
     with pytest.raises(CertificateError, match="scratch"):

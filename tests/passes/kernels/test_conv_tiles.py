@@ -9,6 +9,7 @@ from gradloom.passes.kernels.conv_tiles import axis_phases, conv_tiles, meetings
 from gradloom.passes.kernels.register_tiles import rows, strips
 from gradloom.passes.memory.plan import plan
 from gradloom.passes.pipeline import run_passes
+from gradloom.passes.target import DEFAULT_TARGET, Target
 from gradloom.passes.verify.errors import CertificateError
 from gradloom.passes.verify.plan import check_plan
 from gradloom.runtime.cpu.executable import Executable
@@ -103,10 +104,10 @@ def test_nothing_outside_of_the_planned_memory_is_written(case):
 
 def test_the_cases_show_what_their_names_say():
     def forward(case):
-        return conv_tiles(step(case, "float32").nodes[0])
+        return conv_tiles(step(case, "float32").nodes[0], DEFAULT_TARGET)
 
     def backward(case):
-        return weight_gradient_tiles(step(case, "float32").nodes[-1])
+        return weight_gradient_tiles(step(case, "float32").nodes[-1], DEFAULT_TARGET)
 
     assert forward("many bands").bands > 1
     assert forward("several images a tile").images > 1
@@ -115,7 +116,8 @@ def test_the_cases_show_what_their_names_say():
     assert forward("positions of all images in one row").geometry.images == 1
     assert forward("nothing copied").direct
     assert len(forward("zeros between elements").phases) == 4
-    assert any(not down.taps for down, _ in conv_tiles(step("stride 3 of kernel 2", "float32").nodes[-2]).phases)
+    node = step("stride 3 of kernel 2", "float32").nodes[-2]
+    assert any(not down.taps for down, _ in conv_tiles(node, DEFAULT_TARGET).phases)
     assert backward("units shared").shares > 1
     assert backward("many bands").parts > 1
     assert backward("depthwise, several images a pass").images > 1
@@ -161,16 +163,18 @@ def test_phases_and_meetings_are_all_the_products_of_a_convolution(stride, expan
         assert met == {(o, k, i) for o, k, i in expected if 0 <= i < length}
 
 
+@pytest.mark.parametrize("name", ["avx512", "avx2", "sse", "neon"])
 @pytest.mark.parametrize("channels", [1, 15, 16, 17, 48, 64, 65, 100, 129, 300])
-def test_strips_and_rows_cover_everything_once(channels):
-    found = strips(channels, 4)
+def test_strips_and_rows_cover_everything_once(channels, name):
+    target = Target.cpu(name)
+    found = strips(channels, 4, target.tile_vectors, target)
     widths = [found.width if i < found.wide else found.width - 1 for i in range(found.count)]
-    assert sum(widths) == found.vectors == -(-channels // 16)
+    assert sum(widths) == found.vectors == -(-channels * 4 // target.vector_bytes)
     assert set(widths) == found.widths()
-    assert max(widths) <= 4
-    for vectors in (1, 2, 3, 4):
-        cut = rows(channels, vectors)
+    assert max(widths) <= target.tile_vectors
+    for vectors in range(1, target.tile_vectors + 1):
+        cut = rows(channels, vectors, target)
         sizes = [cut.most if i < cut.long else cut.most - 1 for i in range(cut.blocks)]
         assert sum(sizes) == channels
         assert set(sizes) == cut.sizes()
-        assert (max(sizes) + 1) * vectors < 32
+        assert (max(sizes) + 1) * vectors < target.vector_registers

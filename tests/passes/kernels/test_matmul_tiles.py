@@ -1,11 +1,14 @@
 """How products are cut: every register tile that a kernel may meet is among those it is made with."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from gradloom.ir import Builder, spec
 from gradloom.passes.graph.views import View, own
 from gradloom.passes.kernels import matmul_tiles as subject
 from gradloom.passes.kernels.register_tiles import Rows, strips
+from gradloom.passes.target import Target
 
 SHAPES = [(1, 64), (4, 32), (7, 129), (20, 1000), (32, 1024), (33, 70), (100, 784), (128, 48), (600, 47), (2048, 2048)]
 
@@ -16,40 +19,42 @@ def matrices(m: int, k: int, n: int, dtype: str, turned: bool) -> tuple[View, Vi
     return own(x), View(y, 0, (k, n), (1, k)) if turned else own(y)
 
 
-@pytest.fixture(autouse=True)
-def wide_registers(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(subject, "has_wide_registers", lambda: True)
+WIDE = Target.cpu("avx512")
+NARROW = replace(Target.cpu("neon"), matmul="registers")
 
 
+@pytest.mark.parametrize("target", [WIDE, NARROW], ids=str)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("turned", [False, True])
 @pytest.mark.parametrize("k", [3, 64, 700])
 @pytest.mark.parametrize(("m", "n"), SHAPES)
-def test_all_register_tiles_are_known(m: int, n: int, k: int, turned: bool, dtype: str):
+def test_all_register_tiles_are_known(m: int, n: int, k: int, turned: bool, dtype: str, target: Target):
     size = np.dtype(dtype).itemsize
-    cut = subject.dot_tiles(*matrices(m, k, n, dtype, turned))
+    cut = subject.dot_tiles(*matrices(m, k, n, dtype, turned), 1, target)
     assert (cut.down - 1) * cut.rows < m <= cut.down * cut.rows
     assert (cut.across - 1) * cut.columns < n <= cut.across * cut.columns
     if not cut.shapes:
-        assert m < 4 or n * size < 128
+        assert m < 4 or n * size < 2 * target.vector_bytes
         return
     for rows in {min(cut.rows, m - i) for i in range(0, m, cut.rows)}:
         for columns in {min(cut.columns, n - j) for j in range(0, n, cut.columns)}:
-            strip = strips(columns, size, cut.most_vectors)
-            blocks = Rows.of(rows, cut.most_rows(size))
+            strip = strips(columns, size, cut.most_vectors, target)
+            blocks = Rows.of(rows, cut.most_rows(size, target))
             assert {(height, width) for height in blocks.sizes() for width in strip.widths()} <= set(cut.shapes)
-    assert 4 * cut.strip_bytes <= m * n * size or cut.strip_bytes == min(k, subject.DEPTH) * 64
+    one = target.round_to_line(min(k, subject.DEPTH) * target.vector_bytes)
+    assert 4 * cut.strip_bytes <= m * n * size + 64 or cut.strip_bytes == one
     assert (cut.strip_bytes > 0) == turned
 
 
-def test_a_machine_with_narrow_registers_multiplies_with_blas(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(subject, "has_wide_registers", lambda: False)
-    assert subject.dot_tiles(*matrices(128, 128, 128, "float32", False)).shapes == ()
+def test_a_target_says_what_multiplies():
+    operands = matrices(128, 128, 128, "float32", False)
+    assert subject.dot_tiles(*operands, 1, WIDE).shapes
+    assert not subject.dot_tiles(*operands, 1, replace(WIDE, matmul="blas")).shapes
 
 
 def test_tiles_of_whole_rows_take_no_scratch():
-    assert subject.row_tiles(*matrices(512, 128, 128, "float32", False), 128).shapes
-    assert subject.row_tiles(*matrices(512, 128, 128, "float32", True), 128).shapes == ()
+    assert subject.row_tiles(*matrices(512, 128, 128, "float32", False), 128, WIDE).shapes
+    assert subject.row_tiles(*matrices(512, 128, 128, "float32", True), 128, WIDE).shapes == ()
 
 
 def test_a_large_product_has_more_tiles_that_take_about_as_long_as_a_small_one():

@@ -4,6 +4,7 @@ import math
 
 import pytest
 from gradloom.passes.kernels.row_tiles import RowTiles, column_tiles, even_tiles, lanes_of
+from gradloom.passes.target import DEFAULT_TARGET
 
 
 def ranges(cut: RowTiles, rows: int) -> list[tuple[int, int]]:
@@ -21,7 +22,7 @@ def ranges(cut: RowTiles, rows: int) -> list[tuple[int, int]]:
                                   (3, 1000, 10), (4, 56, 56), (2, 3, 5, 7), (0, 4, 4), (3, 0, 2)])  # fmt: skip
 def test_tiles_cover_all_rows_once(rows, columns):
     total = math.prod(rows)
-    cut = column_tiles(rows, columns)
+    cut = column_tiles(rows, columns, DEFAULT_TARGET)
     found = ranges(cut, total)
     assert [i for first, end in found for i in range(first, end)] == list(range(total))
     assert all(first < end for first, end in found)
@@ -33,10 +34,10 @@ def test_tiles_cover_all_rows_once(rows, columns):
 
 
 def test_images_are_cut_as_a_convolution_cuts_them():
-    assert column_tiles((32, 32, 32), 16) == RowTiles(1024, 1, 1024)
-    assert column_tiles((32, 8, 8), 64) == RowTiles(128, 1, 128)
-    assert column_tiles((32, 56, 56), 64) == RowTiles(8 * 56, 7, 56 * 56)
-    assert column_tiles((256, 64), 64) == even_tiles(256, 256)
+    assert column_tiles((32, 32, 32), 16, DEFAULT_TARGET) == RowTiles(1024, 1, 1024)
+    assert column_tiles((32, 8, 8), 64, DEFAULT_TARGET) == RowTiles(128, 1, 128)
+    assert column_tiles((32, 56, 56), 64, DEFAULT_TARGET) == RowTiles(8 * 56, 7, 56 * 56)
+    assert column_tiles((256, 64), 64, DEFAULT_TARGET) == even_tiles(256, 256)
 
 
 def test_lanes_are_for_short_rows():

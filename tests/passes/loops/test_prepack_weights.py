@@ -3,13 +3,7 @@
 import gradloom as gl
 import numpy as np
 import pytest
-from gradloom.passes.loops import prepack_weights
 from gradloom.passes.loops.prepack_weights import PrepackWeights
-
-
-@pytest.fixture(autouse=True)
-def wide_registers(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(prepack_weights, "has_wide_registers", lambda: True)
 
 
 def recurrent(rows: int, steps: int):

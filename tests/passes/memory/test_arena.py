@@ -6,9 +6,9 @@ import itertools
 import random
 
 import pytest
-from gradloom.passes.graph.cache_lines import round_to_line
 from gradloom.passes.memory import arena
-from gradloom.passes.memory.arena import Request, assign_offsets, most_live
+from gradloom.passes.memory.arena import Request, most_live
+from gradloom.passes.target import DEFAULT_TARGET
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,11 +23,16 @@ def requests(draw: st.DrawFn, most: int = 25) -> list[Request]:
 
 def bound(wanted: list[Request]) -> int:
     """The most whole cache lines alive at once, in bytes."""
-    return most_live([Request(round_to_line(r.nbytes), r.birth, r.death) for r in wanted])
+    return most_live([Request(DEFAULT_TARGET.round_to_line(r.nbytes), r.birth, r.death) for r in wanted])
 
 
 def blocks_of(wanted: list[Request]) -> arena._Blocks:
-    return arena._Blocks([(round_to_line(r.nbytes), r.birth, r.death) for r in wanted])
+    """In lines."""
+    return arena._Blocks([(-(-r.nbytes // 64), r.birth, r.death) for r in wanted])
+
+
+def assign_offsets(wanted: list[Request]) -> int:
+    return arena.assign_offsets(wanted, 64)
 
 
 def check(wanted: list[Request], size: int) -> None:
@@ -50,13 +55,13 @@ def test_what_lives_at_the_same_time_does_not_overlap(wanted: list[Request]):
 def test_the_order_for_huge_graphs_is_sound(wanted: list[Request]):
     size, offsets = blocks_of(wanted).by_birth()
     for request, offset in zip(wanted, offsets):
-        request.offset = int(offset)
-    check(wanted, size)
+        request.offset = 64 * int(offset)
+    check(wanted, 64 * size)
 
 
 @given(requests(most=7))
 def test_few_blocks_take_the_least_there_is(wanted: list[Request]):
-    least = min(
+    least = 64 * min(
         int((blocks.first_fit(arena.np.array(order)) + blocks.sizes).max())
         for blocks in [blocks_of(wanted)]
         for order in itertools.islice(itertools.permutations(range(len(wanted))), 5040)

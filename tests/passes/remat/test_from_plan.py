@@ -15,9 +15,8 @@ from gradloom.engine.step.step_graph import trace_step
 from gradloom.ir import OPS, Builder, Graph, Node, interpret, spec
 from gradloom.ir.ops import elementwise as ew
 from gradloom.nn import functional as F
-from gradloom.passes.kernels import row_tiles
 from gradloom.passes.memory.plan import Plan, plan
-from gradloom.passes.pipeline import Stages, preparation, run_passes
+from gradloom.passes.pipeline import Stages, pipeline, preparation, run_passes
 from gradloom.passes.remat.candidates import pareto
 from gradloom.passes.remat.from_plan import graph_problem, recompute_flops
 from gradloom.passes.remat.frontier import Frontier
@@ -32,6 +31,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from random_graphs import random_inputs
 from random_steps import backward_graphs, net_steps, step_graphs
+from small_target import SMALL_TARGET
 
 SIZE = 1000
 
@@ -157,14 +157,6 @@ def test_only_orders_that_no_other_beats_are_kept():
 # ---- graphs
 
 
-@pytest.fixture
-def small_tiles() -> Iterator[None]:
-    """Tiles so small that reductions leave parts, even of small arrays."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(row_tiles, "TILE_ELEMENTS", 5)
-        yield
-
-
 def again(base: Plan, share: float, distance: float, eager: bool) -> Plan | None:
     """The plan with `share` of its peak as the limit."""
     problem = graph_problem(base, smallest=8)
@@ -178,7 +170,12 @@ def again(base: Plan, share: float, distance: float, eager: bool) -> Plan | None
     graph = problem.realized(lean.runs, {})
     graph.verify()
     assert recompute_flops(graph) == recompute_flops(base.graph) + problem.recompute_flops(lean.runs, {})
-    return plan(graph, base.threads, outputs_in_arena=True)
+    return plan(graph, base.threads, outputs_in_arena=True, target=base.target)
+
+
+def in_small_tiles(graph: Graph) -> Plan:
+    """The plan for a machine on which reductions leave parts, even of small arrays."""
+    return plan(run_passes(graph, pipeline(target=SMALL_TARGET)), 2, outputs_in_arena=True, target=SMALL_TARGET)
 
 
 STEPS = st.one_of(step_graphs(), backward_graphs(), net_steps(), net_steps())
@@ -218,11 +215,10 @@ def test_thousands_of_choices_give_sound_plans(graph: Graph, share: float, dista
         check_plan(made, base.graph)
 
 
-@pytest.mark.usefixtures("small_tiles")
 @settings(max_examples=12, suppress_health_check=list(HealthCheck))
 @given(st.one_of(backward_graphs(), net_steps(), net_steps()), SHARES, st.booleans())
 def test_any_choice_gives_the_same_bits_when_compiled(graph: Graph, share: float, eager: bool):
-    base = plan(run_passes(graph), 2, outputs_in_arena=True)
+    base = in_small_tiles(graph)
     made = again(base, share, 0.1, eager)
     if made is None:
         return
@@ -264,14 +260,14 @@ def test_plans_that_keep_other_values_give_the_same_values(graph: Graph):
             assert a.tobytes() == b.tobytes()
 
 
-@pytest.mark.usefixtures("small_tiles")
 @settings(max_examples=8, suppress_health_check=list(HealthCheck))
 @given(net_steps())
 def test_plans_that_keep_other_values_give_the_same_bits_when_compiled(graph: Graph):
-    base = plan(run_passes(graph), 2, outputs_in_arena=True)
+    base = in_small_tiles(graph)
     arrays = random_inputs(graph)
     expected = run_executable(Executable(base), base.graph, arrays)[0]
-    for other in variant_plans(Stages(run_passes(graph, preparation())), base).values():
+    prepared = run_passes(graph, preparation(target=SMALL_TARGET))
+    for other in variant_plans(Stages(prepared), base).values():
         for a, b in zip(expected, run_executable(Executable(other), other.graph, arrays)[0], strict=True):
             assert a.tobytes() == b.tobytes()
 

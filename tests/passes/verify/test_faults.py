@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from random import Random
 
 import pytest
 from compiled import run_executable
 from gradloom.ir import Array, Graph
-from gradloom.passes.kernels import row_tiles
 from gradloom.passes.memory.plan import Plan, plan
-from gradloom.passes.pipeline import Stages, preparation, run_passes
+from gradloom.passes.pipeline import Stages, pipeline, preparation, run_passes
 from gradloom.passes.remat.frontier import Frontier
 from gradloom.passes.variants import variant_plans
 from gradloom.passes.verify.errors import CertificateError
@@ -21,24 +19,18 @@ from hypothesis import strategies as st
 from plan_faults import CLAIMS, FIELDS, Fault, planted
 from random_graphs import random_inputs
 from random_steps import net_steps, step_graphs
+from small_target import SMALL_TARGET
 
 STEPS = st.one_of(step_graphs(scans=True), net_steps(), net_steps())
 SHARES = st.floats(0.0, 1.0)
 SEEDS = st.integers(0, 2**32)
 
 
-@pytest.fixture(autouse=True)
-def small_tiles() -> Iterator[None]:
-    """Tiles so small that reductions leave parts, even of small arrays."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(row_tiles, "TILE_ELEMENTS", 5)
-        yield
-
-
 def planned(graph: Graph, share: float, threads: int) -> tuple[Plan, Graph]:
     """A plan of a step in so large a part of what it could save, and the step before it was planned."""
-    prepared = run_passes(graph, preparation())
-    base = plan(run_passes(graph), threads, outputs_in_arena=True)
+    prepared = run_passes(graph, preparation(target=SMALL_TARGET))
+    scheduled = run_passes(graph, pipeline(target=SMALL_TARGET))
+    base = plan(scheduled, threads, outputs_in_arena=True, target=SMALL_TARGET)
     frontier = Frontier(base, variant_plans(Stages(prepared), base))
     least = frontier.smallest().plan.arena_bytes
     choice = frontier.fastest_within(least + int(share * (base.arena_bytes - least)))

@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
 from gradloom.ir import OPS, Builder, Graph, Node, Value, parse, spec
 from gradloom.ir.ops import elementwise as ew
-from gradloom.passes.kernels import row_tiles
 from gradloom.passes.memory.plan import Block, Location, Plan, plan
 from gradloom.passes.memory.schedule import extra_dependencies
-from gradloom.passes.pipeline import run_passes
+from gradloom.passes.pipeline import pipeline, run_passes
 from gradloom.passes.verify.errors import CertificateError
 from gradloom.passes.verify.plan import check_plan
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from random_steps import step_graphs
+from small_target import SMALL_TARGET
 
 F32 = spec((40, 30), "float32")
 
 
-@pytest.fixture(autouse=True)
-def small_tiles() -> Iterator[None]:
-    """Tiles so small that reductions leave parts, even of small arrays."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(row_tiles, "TILE_ELEMENTS", 5)
-        yield
-
-
 def planned(graph: Graph, threads: int = 2, outputs_in_arena: bool = False) -> Plan:
-    made = plan(run_passes(graph), threads, outputs_in_arena)
+    made = plan(run_passes(graph, pipeline(target=SMALL_TARGET)), threads, outputs_in_arena, target=SMALL_TARGET)
     check_plan(made)
     return made
 
@@ -362,6 +354,6 @@ def test_an_input_is_kept_for_what_comes_later_in_an_order_that_was_chosen_elsew
   return %0 -> %x, %1, %2
 }}""")
     for outputs_in_arena in (False, True):
-        made = plan(graph, 2, outputs_in_arena)
+        made = plan(graph, 2, outputs_in_arena, target=SMALL_TARGET)
         check_plan(made)
         assert made.copied_back == {graph.outputs[0]: 0}

@@ -56,7 +56,7 @@ def test_a_tile_of_sums_is_what_python_makes_of_it(dtype, rows, vectors, tail, p
     columns = lanes * vectors - (3 if tail else 0)
     a, b = RNG.standard_normal(4000).astype(kind), RNG.standard_normal(4000).astype(kind)
     c = RNG.standard_normal((rows, lanes * vectors + 5)).astype(kind)
-    tile = tile_product(dtype, rows, vectors, tail, pairwise, sectioned)
+    tile = tile_product(dtype, lanes, rows, vectors, tail, pairwise, sectioned)
     results = []
     for call in (tile, compiled(tile, 16)):
         target = c.copy()
@@ -75,7 +75,7 @@ def test_a_tile_of_sums_is_what_python_makes_of_it(dtype, rows, vectors, tail, p
 def test_a_square_is_transposed_and_nothing_beside_it(size, rows, columns):
     side = 64 // size
     x = RNG.integers(0, 1000, (side, side + 3)).astype(f"i{size}")
-    function = tile_transpose(size, (rows, columns) == (side, side))
+    function = tile_transpose(size, side, (rows, columns) == (side, side))
     for call in (function, compiled(function, 6)):
         y = np.full((side, side + 1), -1, f"i{size}")
         call(x.ctypes.data, x.strides[0], y.ctypes.data, y.strides[0], rows, columns)
@@ -108,6 +108,6 @@ def test_transposed_copies_of_every_kind(shape, perm, squares, dtype):
     view = made.views[unit.inputs[0]]
     assert isinstance(view, View)
     if array.size:
-        assert (transposed(view) is not None) == (squares and dtype != "uint8")
+        assert (transposed(view, made.target) is not None) == (squares and dtype != "uint8")
     for (actual,) in (run_compiled(graph, array, threads=2), run_unjitted(made, array)):
         np.testing.assert_array_equal(actual, array.transpose(perm))

@@ -60,7 +60,7 @@ def test_a_plan_without_room_for_the_parts_has_no_certificate():
     made = plan(run_passes(graph_of((32, 32, 32, 4), 3)), 2)
     (node,) = made.phases[0]
     (block,) = [block for block in made.blocks if block.unit is node]
-    assert block.nbytes == MomentTiles.of(node).scratch_bytes(2)
+    assert block.nbytes == MomentTiles.of(node, made.target).scratch_bytes(2)
     object.__setattr__(block, "nbytes", block.nbytes - 64)
     with pytest.raises(CertificateError, match="scratch"):
         check_plan(made)
