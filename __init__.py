@@ -17,6 +17,7 @@ from .engine.tracing.scan import fori_loop, scan
 from .engine.tracing.trace import trace
 from .engine.tracing.transforms import checkpoint, grad, save, stop_gradient, value_and_grad, vjp
 from .ir import Graph, interpret, parse, spec
+from .passes.target import Target, TargetError
 
 # So that `import gradloom.numpy as gnp` works too.
 sys.modules[f"{__name__}.numpy"] = numpy
@@ -40,6 +41,8 @@ __all__ = [
     "ShapeError",
     "Step",
     "StepPlan",
+    "Target",
+    "TargetError",
     "TracingError",
     "TracingWarning",
     "checkpoint",

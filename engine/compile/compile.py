@@ -13,9 +13,10 @@ import optree
 
 from ...ir import Array, ArrayType, DType
 from ...passes.pipeline import plan_graph
+from ...passes.target import Target
+from ...runtime.backend import backend_of
 from ...runtime.codegen.fork_lock import fork_lock, interrupted
-from ...runtime.cpu.executable import Executable
-from ..tracing.arrays import check_target, dense_arrays, thread_count
+from ..tracing.arrays import dense_arrays, thread_count
 from ..tracing.errors import located, warn
 from ..tracing.frozen_draws import warn_of_draws
 from ..tracing.static_arguments import StaticArguments, split, with_arguments
@@ -24,6 +25,7 @@ from ..tracing.tracer import Tracer, current_trace
 from .compiled_method import BoundMethod, CompiledMethods
 from .program_key import exact_key, structure_key
 from .programs import MANY, Programs, tell_of_shapes
+from .targets import target_of
 
 
 class _Key(NamedTuple):
@@ -62,10 +64,13 @@ _INPUTS = (np.ndarray, float)
 class CompiledFunction:
     """A function, compiled for each signature (structure, shapes, dtypes, other arguments) it is called with."""
 
-    def __init__(self, fn: Callable[..., Any], threads: int, static: str | int | Sequence[str | int] = ()) -> None:
+    def __init__(
+        self, fn: Callable[..., Any], threads: int, target: Target, static: str | int | Sequence[str | int] = ()
+    ) -> None:
         functools.update_wrapper(self, fn, updated=())
         self._fn = fn
         self._threads = threads
+        self._target = target
         self._given = static
         self._static = StaticArguments(fn, static) if static != () else None
         self._signatures: Programs[_Signature] = Programs()
@@ -75,7 +80,7 @@ class CompiledFunction:
         # Where an argument is static by position, `self` was counted.
         given = [static] if isinstance(static, (str, int)) else list(static)
         bound = tuple(which - 1 if isinstance(which, int) else which for which in given)
-        self._methods = CompiledMethods(fn, lambda method: CompiledFunction(method, threads, bound))
+        self._methods = CompiledMethods(fn, lambda method: CompiledFunction(method, threads, target, bound))
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """As an attribute of a class: the compiled method of an instance."""
@@ -88,7 +93,7 @@ class CompiledFunction:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CompiledFunction:
         """The same function, to be compiled again (from machine code on disk)."""
-        return CompiledFunction(self._fn, self._threads, self._given)
+        return CompiledFunction(self._fn, self._threads, self._target, self._given)
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         """By name where it stands in its module in place of its function; else as the function, to be compiled."""
@@ -101,7 +106,7 @@ class CompiledFunction:
         found: Any = sys.modules.get(getattr(self._fn, "__module__", None) or "")
         for part in name.split("."):
             found = getattr(found, part, None)
-        return name if found is self else (CompiledFunction, (self._fn, self._threads, self._given))
+        return name if found is self else (CompiledFunction, (self._fn, self._threads, self._target, self._given))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The result of the function, as NumPy arrays."""
@@ -149,7 +154,7 @@ class CompiledFunction:
                 start = time.perf_counter()
                 with warn_of_draws(self._warned_draws, self._fn):
                     traced = trace_arguments(with_arguments(self._fn, taken), args, kwargs, lambda path: True)
-                found = _Signature(traced, self._threads)
+                found = _Signature(traced, self._threads, self._target)
                 self._signatures.add(key, found)
                 self._tell(key, before, args, kwargs, time.perf_counter() - start)
             return found
@@ -223,9 +228,9 @@ def _fixed(leaf: Any, fn: Callable[..., Any]) -> Hashable:
 class _Signature:
     """Machine code for one signature."""
 
-    def __init__(self, traced: TracedFunction, threads: int) -> None:
+    def __init__(self, traced: TracedFunction, threads: int, target: Target) -> None:
         self._out_tree = traced.out_tree
-        self._executable = Executable(plan_graph(traced.graph, threads))
+        self._executable = backend_of(target).build(plan_graph(traced.graph, threads, target=target))
         self._out_types = [(v.type.shape, v.type.dtype) for v in traced.graph.outputs]
         self._lock = fork_lock()
         self._running = False
@@ -246,7 +251,7 @@ class _Signature:
 
 def compile(
     fn: Callable[..., Any],
-    target: str = "cpu",
+    target: str | Target = "cpu",
     threads: int | None = None,
     static: str | int | Sequence[str | int] = (),
 ) -> CompiledFunction:
@@ -266,12 +271,16 @@ def compile(
     in the same thread cannot wait for it, and raises `RuntimeError`. Called while something else is traced, it becomes
     part of that.
 
-    Raises `ValueError` for another target than "cpu" and for a static argument that `fn` does not have, and when called
-    whatever tracing raises; `IndexError` where an index that is known only then is out of range, `ValueError` where an
-    integer is raised to a negative power. Warns once, with a `TracingWarning`, when the tenth program or a later one
-    differs from another by a value alone; a program for other shapes is logged to the logger "gradloom".
+    `target` is "cpu", this machine's own, or a `Target` that it can run.
+
+    Raises `TargetError` for a target that this machine cannot run, `ValueError` for a static argument that `fn` does
+    not have, and when called whatever tracing raises; `IndexError` where an index that is known only then is out of
+    range, `ValueError` where an integer is raised to a negative power. Warns once, with a `TracingWarning`, when the
+    tenth program or a later one differs from another by a value alone; a program for other shapes is logged to the
+    logger "gradloom".
     """
-    check_target(target)
+    machine = target_of(target)
+    backend_of(machine)
     if not callable(fn):
         raise TypeError(f"compile takes a function, got {type(fn).__name__}")
-    return CompiledFunction(fn, thread_count(threads), static)
+    return CompiledFunction(fn, thread_count(threads), machine, static)

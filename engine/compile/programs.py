@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, Generic, TypeVar
 
-from ...runtime.cpu.executable import return_free_memory
+from ...runtime.free_memory import return_free_memory
 
 _log = logging.getLogger("gradloom")
 

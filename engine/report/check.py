@@ -34,6 +34,7 @@ def check_report(report: MemoryReport, plan: Plan) -> None:
         ("recompute_flops", report.recompute_flops, sum(map(_recompute_flops, nodes))),
         ("phases", report.phases, opened.phases),
         ("threads", report.threads, plan.threads),
+        ("target", report.target, plan.target),
         ("units", len(report.units), opened.units),
         ("loops", len(report.loops), opened.loops),
         ("values", len(report.values), opened.values.total()),

@@ -48,4 +48,5 @@ def make_report(
         prepared,
         choice.planner,
         choice.variant,
+        plan.target,
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ...ir import Graph
 from ...ir.printable import printable
 from ...passes.memory.plan import Plan
+from ...passes.target import Target
 from ...passes.verify.plan import check_plan
 
 if TYPE_CHECKING:
@@ -138,6 +139,8 @@ class MemoryReport:
     `variant` the pipeline that the plan comes from, "default" or an alternative one; `str()` says what each of them
     does.
 
+    `target` is the machine that the step was planned for; `None` in a report of before there were several.
+
     `phases` are the stretches between two barriers, in the order in which they run; of a loop those of one iteration.
     `prepared` is the graph before it was decided what to keep for the backward. It and `plan` are `None` in a report
     that was read from JSON.
@@ -164,6 +167,7 @@ class MemoryReport:
     prepared: Graph | None = None
     planner: str = "none"
     variant: str = "default"
+    target: Target | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """As its JSON: what is read back has no plan."""
@@ -270,6 +274,8 @@ class MemoryReport:
         figures = {name: getattr(self, name) for name in _FIGURES if name not in plain}
         whole = {"schema": SCHEMA, **figures, "total_bytes": self.total_bytes}
         whole |= {name: [asdict(item) for item in getattr(self, name)] for name in _LISTS}
+        if self.target is not None:
+            whole["target"] = asdict(self.target)
         whole |= {"critical_path": asdict(self.critical_path), "removals": [asdict(item) for item in self.removals]}
         return json.dumps(whole, indent=1)
 
@@ -290,7 +296,10 @@ class MemoryReport:
                 name: tuple(item(**_read(entry, item, [f.name for f in fields(item)])) for entry in whole[name])
                 for name, item in _LISTS.items()
             }
-            report = MemoryReport(**figures, **lists, plan=None)
+            target = None
+            if "target" in whole:
+                target = Target(**_read(whole["target"], Target, [f.name for f in fields(Target)]))
+            report = MemoryReport(**figures, **lists, plan=None, target=target)
             report._check_numbers()
         except RecursionError:
             raise ValueError("this is no memory report: lists are too deep within one another") from None
@@ -322,7 +331,7 @@ class MemoryReport:
         # Each phase runs something, so that a few letters cannot claim a table of billions of them.
         if self.phases > len(self.units):
             raise ValueError(f"it has {_shown(self.phases)} phases, more than units that run in them")
-        for items in ([self], self.held, self.units, self.loops, self.values):
+        for items in ([self], [self.target] if self.target else [], self.held, self.units, self.loops, self.values):
             for item in items:
                 for f in fields(item):
                     number = getattr(item, f.name)
@@ -375,7 +384,7 @@ def _printable_item(item: Any) -> Any:
 
 
 _LISTS: dict[str, Any] = {"held": HeldReport, "units": UnitReport, "loops": LoopReport, "values": ValueReport}
-_FIGURES = tuple(f.name for f in fields(MemoryReport) if f.name not in ("plan", "prepared", *_LISTS))
+_FIGURES = tuple(f.name for f in fields(MemoryReport) if f.name not in ("plan", "prepared", "target", *_LISTS))
 
 
 _MOST = 2**63 - 1
@@ -387,6 +396,7 @@ def _shown(value: object) -> str:
 
 
 _JSON_TYPES = {"bool": bool, "int": int, "float": (int, float), "str": str, "int | None": (int, type(None))}
+_JSON_TYPES["Literal['registers', 'blas']"] = str
 
 
 def _read(entry: Mapping[str, Any], item: type[Any], names: Iterable[str]) -> dict[str, Any]:

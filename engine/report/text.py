@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from textwrap import fill
 
+from ...ir.printable import printable
 from ...passes.remat.candidates import planner_words
 from ...passes.variants import variant_words
 from .layers import layers
@@ -62,7 +63,9 @@ def _summary(report: MemoryReport) -> str:
     slower = f", {report.slowdown:.1%} more time" if report.slowdown else ""
     recomputed = human_flops(report.recompute_flops)
     lines.append(f"work             {human_flops(report.flops):>10}   of which recompute {recomputed}{slower}")
-    lines.append(f"runs in {report.phases} phases on {report.threads} thread{'s' if report.threads != 1 else ''}")
+    machine = f" of {printable(str(report.target))}" if report.target is not None else ""
+    threads = f"{report.threads} thread{'s' if report.threads != 1 else ''}"
+    lines.append(f"runs in {report.phases} phases on {threads}{machine}")
     lines.append(wrapped(f"planner: {planner_words(report.planner)}"))
     lines.append(wrapped(f"variant: {variant_words(report.variant)}"))
     lines += map(wrapped, _loops(report))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...passes.target import Target
+from ...runtime.backend import backend_of
 from ..compile.compiling import compiling
+from ..compile.targets import target_of
 from ..nn import Module
 from ..optim import Optimizer
-from ..tracing.arrays import check_target, thread_count
+from ..tracing.arrays import thread_count
 from .budget import budget_of
 from .plans import LossFunction, StepPlan, step_plans
 from .step import Step
@@ -19,7 +22,7 @@ def plan_step(
     optimizer: Optimizer,
     batch: Any,
     memory: float | str | None = None,
-    target: str = "cpu",
+    target: str | Target = "cpu",
     threads: int | None = None,
     clip_norm: float | None = None,
     clip_value: float | None = None,
@@ -27,12 +30,15 @@ def plan_step(
 ) -> StepPlan:
     """Plan a training step without allocating or compiling anything; `batch` is a pytree of arrays or specs.
 
-    The arguments are those of `compile_step`, and so is `report`, to the byte.
+    The arguments are those of `compile_step`, and so is `report`, to the byte. `target` may be of another machine than
+    this one: `gl.Target.cpu("avx2")`.
+
+    Raises `TargetError` for a target that there is not, and else what `compile_step` does.
     """
-    check_target(target)
+    machine = target_of(target)
     options = {"clip_norm": clip_norm, "clip_value": clip_value, "accumulate": accumulate}
     with compiling():
-        plans = step_plans(model, loss_fn, optimizer, batch, options, thread_count(threads), set())
+        plans = step_plans(model, loss_fn, optimizer, batch, options, thread_count(threads), set(), machine)
         return plans.within(budget_of(memory))
 
 
@@ -42,7 +48,7 @@ def compile_step(
     optimizer: Optimizer,
     batch: Any,
     memory: float | str | None = None,
-    target: str = "cpu",
+    target: str | Target = "cpu",
     threads: int | None = None,
     clip_norm: float | None = None,
     clip_value: float | None = None,
@@ -62,10 +68,14 @@ def compile_step(
     the whole, dropout draws what it draws for the whole. What needs a sum over the whole batch before its gradient,
     such as a ratio of two, costs the forward once more. Batch norm takes statistics of each part; a warning tells so.
 
-    Raises `MemoryBudgetError` where the step does not fit `memory` (its `least_bytes` say what would fit), and for a
-    step that cannot be traced an error that names the line.
+    `target` is "cpu", this machine's own, or a `Target` that it can run. Bits follow from the graph and the target.
+
+    Raises `MemoryBudgetError` where the step does not fit `memory` (its `least_bytes` say what would fit),
+    `TargetError` for a target that this machine cannot run, and for a step that cannot be traced an error that names
+    the line.
     """
-    check_target(target)
+    machine = target_of(target)
+    backend_of(machine)  # raises before anything is traced
     options = {"clip_norm": clip_norm, "clip_value": clip_value, "accumulate": accumulate}
     with compiling():
-        return Step(model, loss_fn, optimizer, batch, budget_of(memory), thread_count(threads), options, seed)
+        return Step(model, loss_fn, optimizer, batch, budget_of(memory), thread_count(threads), options, seed, machine)

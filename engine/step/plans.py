@@ -17,6 +17,7 @@ from ...passes.pipeline import passed, pipeline
 from ...passes.remat.from_plan import recompute_flops
 from ...passes.remat.frontier import Choice
 from ...passes.simplify.simplify import Simplify
+from ...passes.target import DEFAULT_TARGET, Target
 from ...passes.tiling.batch import SmallerTile
 from ..compile.compiling import compiling
 from ..nn import Module
@@ -103,11 +104,12 @@ class StepPlans:
 
     dumped: bool = True
     """Whether the stages of its pipelines are written to `GRADLOOM_DUMP`."""
+    target: Target = DEFAULT_TARGET
 
     @cached_property
     def planner(self) -> StepPlanner:
         """The plans of the graph."""
-        return StepPlanner(self.traced.graph, self.threads, self.accumulate, self.dumped)
+        return StepPlanner(self.traced.graph, self.threads, self.accumulate, self.dumped, self.target)
 
     @property
     def base(self) -> Plan:
@@ -139,8 +141,8 @@ class StepPlans:
             return self.base.arena_bytes
         undo = Simplify(undo_recompute=True)
         undone = undo(undo(self.traced.graph))  # twice: rewriting makes new nodes that are equal to others
-        undone = passed(undone, pipeline(self.accumulate))
-        return plan(undone, self.base.threads, outputs_in_arena=True).arena_bytes
+        undone = passed(undone, pipeline(self.accumulate, self.target))
+        return plan(undone, self.base.threads, outputs_in_arena=True, target=self.target).arena_bytes
 
     def within(self, budget: Budget) -> StepPlan:
         """The fastest plan within `budget` with the bits of the plan without a bound; where there is none, one in
@@ -198,7 +200,8 @@ class StepPlans:
             return replace(t, shape=(length, *t.shape[1:])) if t.shape and t.shape[0] == now else t
 
         batch: Any = optree.tree_map(resized, self.batch)
-        return StepPlans(self.retrace(batch), self.threads, self.retrace, batch, self.accumulate, dumped=False)
+        traced = self.retrace(batch)
+        return StepPlans(traced, self.threads, self.retrace, batch, self.accumulate, False, self.target)
 
     def largest_batch(self, limit: int) -> int:
         """The largest length, a multiple of `accumulate`, that fits `limit` bytes."""
@@ -248,10 +251,11 @@ def step_plans(
     options: Mapping[str, Any],
     threads: int,
     warned: set[str],
+    target: Target,
 ) -> StepPlans:
     """The plans of a step for batches like `batch`, which is traced at once; `warned` has the warnings given before."""
 
     def trace(batch: Any) -> StepGraph:
         return trace_step(model, loss_fn, optimizer, batch, **options, warned=warned)
 
-    return StepPlans(trace(batch), threads, trace, batch, int(options["accumulate"]))
+    return StepPlans(trace(batch), threads, trace, batch, int(options["accumulate"]), target=target)

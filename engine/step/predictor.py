@@ -12,8 +12,8 @@ import optree
 
 from ...ir import Array, ArrayType, DType
 from ...passes.pipeline import plan_graph
+from ...runtime.backend import Program
 from ...runtime.codegen.fork_lock import interrupted
-from ...runtime.cpu.executable import Executable
 from ..compile.program_key import structure_key
 from ..compile.programs import Programs, tell_of_shapes
 from ..tracing.arrays import dense_arrays
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class _Bound:
     """A function of the model for arguments of one type."""
 
-    executable: Executable
+    executable: Program
     first: int
     out_types: list[tuple[tuple[int, ...], DType]]
     out_tree: optree.PyTreeSpec
@@ -98,7 +98,7 @@ class Predictor:
         like = [0.0 if is_float else ArrayType(a.shape, a.dtype) for a, is_float in zip(arrays, floats)]
         specs: Any = optree.tree_unflatten(tree, like)
         traced = trace_predict(step._model, self._fn, specs, step._warned)
-        planned = plan_graph(traced.graph, step._threads)
+        planned = plan_graph(traced.graph, step._threads, target=step._target)
         total = step.report.parameter_bytes + step.report.state_bytes + planned.arena_bytes
         limit = step._budget.nbytes
         if limit is not None and total > limit:
@@ -107,7 +107,7 @@ class Predictor:
                 f"the budget is {limit:,}: give it smaller arrays, part by part",
                 total,
             )
-        executable = Executable(planned, step._arena_of(planned))
+        executable = step._backend.build(planned, step._arena_of(planned))
         step._users_of_arena.add(executable)
         for i, array in enumerate([*step._parameters.values(), *step._buffers.values()]):
             executable.bind_input(i, array)

@@ -15,9 +15,11 @@ import optree
 from ...ir import Array, ArrayType, Graph
 from ...ir.printable import brief
 from ...passes.memory.plan import Plan
+from ...passes.target import Target
+from ...runtime.backend import Backend, Memory, backend_of
 from ...runtime.codegen.deferred_signals import deferred_signals
 from ...runtime.codegen.fork_lock import fork_lock, interrupted
-from ...runtime.cpu.executable import Executable, allocate, return_free_memory
+from ...runtime.free_memory import return_free_memory
 from ..compile.compile_report import CompileReport, use_of
 from ..compile.programs import Programs, tell_of_shapes
 from ..nn import Module
@@ -48,10 +50,10 @@ _SETTINGS_KEY = "gradloom.settings"
 class _Signature:
     """The step for batches of one type."""
 
-    def __init__(self, traced: StepGraph, planned: StepPlan, arena: Array) -> None:
+    def __init__(self, traced: StepGraph, planned: StepPlan, backend: Backend, arena: Memory) -> None:
         self.traced = traced
         self.report = planned.report
-        self.executable = Executable(planned.plan, arena)
+        self.executable = backend.build(planned.plan, arena)
         self.first = traced.batch_range.start
         self._find_outputs()
 
@@ -60,7 +62,7 @@ class _Signature:
         """What it needs of the arena."""
         return self.executable.arena_bytes
 
-    def use_arena(self, arena: Array) -> None:
+    def use_arena(self, arena: Memory) -> None:
         """Share another arena."""
         self.executable.use_arena(arena)
         self._find_outputs()
@@ -93,11 +95,14 @@ class Step:
         threads: int,
         options: Mapping[str, Any],
         seed: int,
+        target: Target,
     ) -> None:
         self._model = model
         self._loss_fn = loss_fn
         self._optimizer = optimizer
         self._threads = threads
+        self._target = target
+        self._backend = backend_of(target)
         self._options = dict(options)
         self._warned: set[str] = set()
         self._lock = fork_lock()
@@ -107,7 +112,7 @@ class Step:
         self._floats = [type(leaf) is float for leaf in optree.tree_leaves(batch)]
         key = key_of_seed(seed)
         start = time.perf_counter()
-        plans = step_plans(model, loss_fn, optimizer, batch, self._options, threads, self._warned)
+        plans = step_plans(model, loss_fn, optimizer, batch, self._options, threads, self._warned, self._target)
         traced = plans.traced
         traced_at = time.perf_counter()
         planned = plans.within(budget)
@@ -117,16 +122,16 @@ class Step:
         self._batch_types = traced.batch
         held = {**dict(model.stored_parameters()), **dict(model.stored_buffers())}
         self._parameters, self._buffers = (
-            _own(types, (held[name].initial(name, seed) for name, _ in types))
+            _own(self._backend, types, (held[name].initial(name, seed) for name, _ in types))
             for types in (traced.parameters, traced.buffers)
         )
-        self._state = _own(traced.state, traced.initial_state())
+        self._state = _own(self._backend, traced.state, traced.initial_state())
         self._steps = self._state["step"]
         self._lr = np.array(optimizer.learning_rate(0), np.float64)
         self._scheduled = callable(optimizer.lr)
         self._rate_set: float | None = None
         self._key = np.array(key, np.int64)
-        self._arena = allocate(planned.plan.arena_bytes)
+        self._arena = self._backend.allocate(planned.plan.arena_bytes)
         self._users_of_arena: weakref.WeakSet[Any] = weakref.WeakSet()
         self._first = self._add(traced, planned)
         self._model_settings, self._changes = model_settings(model), changes()
@@ -142,7 +147,7 @@ class Step:
         )
 
     def _add(self, traced: StepGraph, planned: StepPlan) -> _Signature:
-        signature = _Signature(traced, planned, self._arena_of(planned.plan))
+        signature = _Signature(traced, planned, self._backend, self._arena_of(planned.plan))
         self._users_of_arena.add(signature)
         carried = [*self._parameters.values(), *self._buffers.values(), *self._state.values(), self._lr, self._key]
         for i, array in enumerate(carried):
@@ -158,11 +163,11 @@ class Step:
             self._share(largest)
 
     def _share(self, nbytes: int) -> None:
-        self._arena = allocate(nbytes)
+        self._arena = self._backend.allocate(nbytes)
         for user in self._users_of_arena:
             user.use_arena(self._arena)
 
-    def _arena_of(self, plan: Plan) -> Array:
+    def _arena_of(self, plan: Plan) -> Memory:
         """The arena that all programs of this step share, large enough for one more."""
         if self._arena.nbytes < plan.arena_bytes:
             self._share(plan.arena_bytes)
@@ -249,9 +254,11 @@ class Step:
         start = time.perf_counter()
         like = [0.0 if is_float else ArrayType(a.shape, a.dtype) for a, is_float in zip(arrays, self._floats)]
         batch = optree.tree_unflatten(self._tree, like)
-        options, threads = self._options, self._threads
         before = self._signatures.keys()[-1]
-        plans = step_plans(self._model, self._loss_fn, self._optimizer, batch, options, threads, self._warned)
+        options, loss_fn = self._options, self._loss_fn
+        plans = step_plans(
+            self._model, loss_fn, self._optimizer, batch, options, self._threads, self._warned, self._target
+        )
         added = self._add(plans.traced, plans.within(self._budget))
         names, now = [name for name, _ in self._batch_types], [a.shape for a in arrays]
         tell_of_shapes(
@@ -462,13 +469,15 @@ def _other_structure(types: Sequence[tuple[str, ArrayType]], tree: optree.PyTree
     return f"the batch comes {' and '.join(parts)}; the step was compiled for {listed(name for name, _ in types)}"
 
 
-def _own(types: tuple[tuple[str, ArrayType], ...], initial: Iterable[Array]) -> dict[str, Array]:
+def _own(
+    backend: Backend, types: tuple[tuple[str, ArrayType], ...], initial: Iterable[Array]
+) -> dict[str, Array]:
     """Memory of our own for named arrays, each beginning at a cache line. The initial values are made one by one, so
     that they are never there twice.
     """
     result: dict[str, Array] = {}
     for (name, t), value in zip(types, initial):
-        array = allocate(t.nbytes).view(t.dtype).reshape(t.shape)
+        array = backend.allocate(t.nbytes).view(t.dtype).reshape(t.shape)
         array[...] = value
         result[name] = array
     return result

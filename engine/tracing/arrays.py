@@ -32,12 +32,6 @@ def thread_count(threads: int | None) -> int:
     return min(whole, 256)
 
 
-def check_target(target: str) -> None:
-    """Raise `ValueError` for a target that there is not."""
-    if target != "cpu":
-        raise ValueError(f"target {target!r} is not available; write target='cpu'")
-
-
 def dense(array: Any) -> Array:
     """The array itself where a program can read it as it is, else a copy. Raises `TypeError` for what is no array."""
     if type(array) is not np.ndarray or array.dtype not in SHORT_NAMES:

@@ -35,13 +35,6 @@ def allocate(nbytes: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return memory[skip : skip + nbytes]
 
 
-def return_free_memory() -> None:
-    """Give what was allocated and freed back to the system, where the C library can: GNU's keeps it otherwise."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(ctypes.c_size_t(0))
-
-
 def address_of(array: np.ndarray[Any, Any]) -> int:
     """The address of the first element."""
     try:

@@ -26,7 +26,8 @@ from ...engine.tracing.trace import trace
 from ...engine.tracing.transforms import vjp
 from ...ir import spec
 from ...passes.pipeline import plan_graph
-from ...runtime.cpu.executable import Executable
+from ...passes.target import Target
+from ...runtime.backend import backend_of
 
 # Seconds before a side is timed: torch's threads go on spinning for some milliseconds after its last call, and would
 # take a core from whoever comes next.
@@ -191,7 +192,8 @@ def gradloom_side(shape: Shape, arrays: Sequence[Any], layout: str, threads: int
         return y, dx, dw
 
     graph = trace(step, *(spec(a.shape, a.dtype) for a in arrays))
-    executable = Executable(plan_graph(graph, threads, outputs_in_arena=True))
+    target = Target.cpu()
+    executable = backend_of(target).build(plan_graph(graph, threads, outputs_in_arena=True, target=target))
     for i, array in enumerate(arrays):
         executable.bind_input(i, array)
     return executable.run, executable

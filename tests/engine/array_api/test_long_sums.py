@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import gradloom as gl
 import numpy as np
 import pytest
 from gradloom.nn import functional as F
-from gradloom.passes.kernels import matmul_tiles
 
 N = 1_200_000
 """Terms: 1% of their sum is lost where one accumulator takes all of them, and 1e-4 where each of sixteen lanes does."""
@@ -21,24 +21,17 @@ def assert_exact(got: Any, exact: Any, rtol: float = CLOSE) -> None:
     np.testing.assert_allclose(np.asarray(got, "float64"), np.asarray(exact, "float64"), rtol=rtol)
 
 
-@pytest.fixture(params=["wide", "narrow"])
-def registers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a machine whose registers hold tiles, as far as this one does, and on one where BLAS multiplies."""
-    if request.param == "narrow":
-        monkeypatch.setattr(matmul_tiles, "has_wide_registers", lambda: False)
-
-
-@pytest.mark.usefixtures("registers")
+@pytest.mark.parametrize("target", [gl.Target.cpu(), replace(gl.Target.cpu(), matmul="blas")], ids=["own", "blas"])
 @pytest.mark.parametrize(
     ("m", "n"),
     [(1, 1), (3, 2), (1, 33), (4, 33)],
     ids=lambda size: str(size),
 )
 @pytest.mark.parametrize("turned", [False, True])
-def test_products_of_long_rows(m: int, n: int, turned: bool):
+def test_products_of_long_rows(m: int, n: int, turned: bool, target: gl.Target):
     k = N // max(m, n)
     product: Callable[..., Any] = (lambda x, y: x @ y.T) if turned else (lambda x, y: x @ y)
-    compiled = gl.compile(product)
+    compiled = gl.compile(product, target=target)
     x, y = np.full((m, k), TENTH), np.ones((n, k) if turned else (k, n), "float32")
     assert_exact(compiled(x, y), np.full((m, n), float(TENTH) * k))
     rng = np.random.default_rng(0)

@@ -247,7 +247,7 @@ def test_a_loss_that_is_no_float_scalar():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"target": "cuda"}, ValueError, "target 'cuda' is not available"),
+        ({"target": "cuda"}, gl.TargetError, "target 'cuda' is not available"),
         ({"threads": 0}, ValueError, "threads is a whole number of 1 or more"),
         ({"accumulate": 3}, ValueError, r"accumulate=3 does not divide the first axis of batch\.x"),
         ({"accumulate": 0}, ValueError, "accumulate is a whole number of 1 or more"),

@@ -1,0 +1,111 @@
+"""What a target must offer to run. The engine asks for nothing else, so that a target is added without touching it.
+
+Plans and lowerings are shared: a backend gets a `Plan`, of which `lower` (see `lowering/launch_list.py`) makes launches
+that name no machine. `cpu/` has the one backend that there is; `docs/add_a_target.md` says what another needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from ..ir import Array, Node
+from ..passes.memory.plan import Plan
+from ..passes.target import Target, TargetError
+from .codegen.kernel_cache import Kernel
+from .cpu.backend import CpuBackend
+
+Memory = Any
+"""Bytes that programs work in: for the CPU an array of NumPy. Only the backend that allocated it looks inside."""
+
+
+class Program(Protocol):
+    """A plan that is ready to run: machine code, tables, and the memory that it works in.
+
+    Values of the graph are numbered as its inputs and outputs are. Arrays that are bound, or given for one run, are
+    C-contiguous and exactly of the type of the graph's input or output; what is bound must live until it is bound
+    anew. An output that overwrites an input is found there.
+    """
+
+    @property
+    def plan(self) -> Plan:
+        """What it runs."""
+        ...
+
+    @property
+    def kernels(self) -> Sequence[Kernel]:
+        """What it is made of."""
+        ...
+
+    @property
+    def kernel_users(self) -> Sequence[Sequence[Node]]:
+        """The units that each kernel runs."""
+        ...
+
+    @property
+    def kernel_seconds(self) -> float:
+        """What it took to compile the kernels, or to read them."""
+        ...
+
+    @property
+    def arena_bytes(self) -> int:
+        """What the plan needs of the arena."""
+        ...
+
+    def use_arena(self, arena: Memory) -> None:
+        """Work in `arena` from now on: at least `arena_bytes`, as `Backend.allocate` gives it. Programs that never run
+        at the same time may share one.
+        """
+        ...
+
+    def bind_input(self, i: int, array: Array) -> None:
+        """Let input `i` of the graph be read (and, if aliased, overwritten) in `array`."""
+        ...
+
+    def bind_output(self, i: int, array: Array) -> None:
+        """Let output `i` of the graph be written to `array`."""
+        ...
+
+    def output_in_arena(self, i: int) -> Array:
+        """A view of output `i`, of a plan made with `outputs_in_arena`; the next run overwrites it."""
+        ...
+
+    def run(self, inputs: Sequence[Array] = (), outputs: Sequence[Array] = (), first_input: int = 0) -> None:
+        """Run once, with `inputs`, from number `first_input` of the graph on, and `outputs` for this run alone.
+
+        Raises `IndexError` where an index is out of range and `ValueError` where an integer is raised to a negative
+        power; inputs are then as they were before.
+        """
+        ...
+
+
+class Backend(Protocol):
+    """What runs the plans of one kind of device."""
+
+    def check(self, target: Target) -> None:
+        """Raise `TargetError`, with what to write instead, where this machine cannot run what is made for `target`."""
+        ...
+
+    def allocate(self, nbytes: int) -> Memory:
+        """Memory for an arena: exactly `nbytes`, beginning at a cache line of the target; its content is anything."""
+        ...
+
+    def build(self, plan: Plan, arena: Memory | None = None) -> Program:
+        """Machine code for a plan that passed `check`, to work in `arena`, or in memory of its own."""
+        ...
+
+
+_BACKENDS: dict[str, Backend] = {"cpu": CpuBackend()}
+"""By the `device` of a target."""
+
+
+def backend_of(target: Target) -> Backend:
+    """The backend that runs what is made for a target.
+
+    Raises `TargetError` where there is none, or where this machine cannot run it.
+    """
+    backend = _BACKENDS.get(target.device)
+    if backend is None:
+        raise TargetError(f"nothing here runs {str(target)!r}; there are backends for {', '.join(_BACKENDS)}")
+    backend.check(target)
+    return backend

@@ -1,0 +1,30 @@
+"""The backend of CPUs: plans become kernels of LLVM's, which one native call runs on a pool of threads."""
+
+from __future__ import annotations
+
+from ...ir import Array
+from ...passes.memory.plan import Plan
+from ...passes.target import Target, TargetError
+from .executable import Executable, allocate
+from .host import host_cpu, runnable
+
+
+class CpuBackend:
+    """What `Backend` asks for, on this machine's CPU; its memory is NumPy's."""
+
+    def check(self, target: Target) -> None:
+        """Raise `TargetError` unless this machine has the instructions of a target."""
+        if target.name not in runnable():
+            targets = ", ".join(f"gl.Target.cpu({name!r})" for name in runnable())
+            raise TargetError(
+                f"this machine, {host_cpu()!r}, cannot run what is compiled for {str(target)!r}: it runs {targets}; "
+                "write target='cpu' for its own, or gl.plan_step to plan for another machine"
+            )
+
+    def allocate(self, nbytes: int) -> Array:
+        """`nbytes` of memory that begins at a cache line."""
+        return allocate(nbytes)
+
+    def build(self, plan: Plan, arena: Array | None = None) -> Executable:
+        """A plan with machine code, which works in `arena`, or in memory of its own."""
+        return Executable(plan, arena)

@@ -1,0 +1,128 @@
+"""A target holds all that depends on the machine: plans follow from it and the graph, on any host."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import FrozenInstanceError, fields, replace
+from pathlib import Path
+from typing import Any
+
+import gradloom as gl
+import numpy as np
+import pytest
+from gradloom import nn, optim
+from gradloom.passes.budget import StepPlanner
+from gradloom.passes.memory.plan import Plan
+from gradloom.passes.pipeline import pipeline
+from gradloom.passes.target import DEFAULT_TARGET, Target, TargetError
+from gradloom.passes.verify.errors import CertificateError
+from gradloom.passes.verify.plan import check_plan
+
+NAMES = ("avx512", "avx2", "sse", "neon", "generic")
+PASSES = Path(gl.__file__).parent / "passes"
+
+
+class Net(nn.Module):
+    """A convolution, a recurrent loop and products: each kind of tile that follows a target."""
+
+    def __init__(self) -> None:
+        self.conv = nn.Conv2d(3, 24, 3, padding=1)
+        self.lstm = nn.LSTM(24, 16, batch_first=True)
+        self.linear = nn.Linear(16, 50)
+
+    def forward(self, x: Any) -> Any:
+        y = np.maximum(self.conv(x), 0)
+        y = np.moveaxis(y.reshape(*y.shape[:2], -1), 1, 2)
+        return self.linear(self.lstm(y)[0][:, -1])
+
+
+def planned(target: gl.Target | str, memory: str | None = None, accumulate: int = 1) -> gl.StepPlan:
+    def loss_fn(model: Any, batch: Any) -> Any:
+        return nn.cross_entropy(model(batch["x"]), batch["y"])
+
+    batch = {"x": gl.spec((16, 3, 6, 6)), "y": gl.spec((16,), "int64")}
+    return gl.plan_step(
+        Net(), loss_fn, optim.SGD(0.1), batch, target=target, threads=2, memory=memory, accumulate=accumulate
+    )
+
+
+def all_plans(made: Plan) -> Iterator[Plan]:
+    yield made
+    for body in made.bodies.values():
+        yield from all_plans(body)
+
+
+def test_vectors_and_registers_are_those_of_the_instructions():
+    found = {name: (Target.cpu(name).vector_bytes, Target.cpu(name).vector_registers) for name in NAMES}
+    assert found == {"avx512": (64, 32), "avx2": (32, 16), "sse": (16, 16), "neon": (16, 32), "generic": (16, 16)}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_register_tile_fits_the_registers(name: str):
+    target = Target.cpu(name)
+    for vectors in range(1, target.tile_vectors + 1):
+        rows = target.tile_rows(vectors)
+        assert rows * vectors + vectors + 1 <= target.vector_registers
+        assert rows == 14 or (rows + 1) * vectors + vectors + 1 > target.vector_registers
+
+
+def test_a_target_is_a_frozen_value():
+    target = Target.cpu("avx2")
+    assert target == Target.cpu("avx2") != Target.cpu("sse")
+    assert hash(target) == hash(Target.cpu("avx2"))
+    assert str(target) == "cpu:avx2"
+    assert repr(target) == "Target.cpu('avx2')"
+    assert "l2_bytes=5" in repr(replace(target, l2_bytes=5))
+    with pytest.raises(FrozenInstanceError):
+        target.l2_bytes = 1  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_an_unknown_name_is_an_error_that_lists_the_names():
+    with pytest.raises(TargetError, match="no CPU target 'avx9'; there are 'avx512', 'avx2', 'sse', 'neon', 'generic'"):
+        gl.Target.cpu("avx9")
+    assert issubclass(gl.TargetError, ValueError)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_plan_of_a_step_is_for_its_target_and_passes_its_certificate(name: str):
+    target = Target.cpu(name)
+    for memory, accumulate in ((None, 1), ("70%", 1), (None, 2)):
+        made = planned(target, memory, accumulate)
+        assert all(plan.target is target for plan in all_plans(made.plan))
+        assert all(nest.target is target for plan in all_plans(made.plan) for nest in plan.nests.values())
+        assert made.report.target is target
+        made.report.check()
+        assert f"2 threads of cpu:{name}\n" in str(made.report)
+        assert gl.MemoryReport.from_json(made.report.to_json()).target == target
+
+
+def test_two_targets_give_two_plans_on_one_machine():
+    targets = (Target.cpu("avx512"), Target.cpu("avx2"))
+    assert len({planned(target).plan.arena_bytes for target in targets}) == 2
+
+
+def test_passes_and_planners_hand_their_target_on():
+    target = replace(DEFAULT_TARGET, barrier_ns=1.0)
+    steps = pipeline(target=target)
+    of_target = [step for step in steps if any(f.name == "target" for f in fields(step))]
+    assert len(of_target) >= 10
+    assert all(step.target is target for step in of_target)  # pyright: ignore[reportAttributeAccessIssue]
+    planner = StepPlanner(planned("cpu").graph, 2, target=target)
+    choices = [planner.unbounded, planner.smallest(), planner.in_tiles.smallest()]
+    assert all(plan.target is target for choice in choices if choice for plan in all_plans(choice.plan))
+
+
+def test_a_plan_whose_loops_are_for_another_target_has_no_certificate():
+    made = planned(Target.cpu("avx512")).plan
+    with pytest.raises(CertificateError):
+        check_plan(replace(made, target=replace(made.target, l2_bytes=1 << 12)))
+
+
+def test_no_pass_asks_the_host():
+    known = {"llvmlite", "platform", "multiprocessing", "psutil", "numba", "ctypes"}
+    for path in PASSES.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+            assert known.isdisjoint(name.partition(".")[0] for name in names), path
