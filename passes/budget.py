@@ -165,7 +165,6 @@ def dump_chosen(choice: Choice, passes: Sequence[Pass]) -> None:
     what chose it.
     """
     parts = [
-        f"# target: {choice.plan.target}",
         f"# planner: {planner_words(choice.planner)}",
         f"# variant: {variant_words(choice.variant)}",
         f"# arena: {choice.plan.arena_bytes:,} bytes, {choice.slowdown:.1%} more time predicted than without a budget",

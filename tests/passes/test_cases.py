@@ -22,7 +22,6 @@ import numpy as np
 import pytest
 from gradloom.ir import Graph, interpret, parse, verify
 from gradloom.passes.graph.rewrite import Pass
-from gradloom.passes.loops import prepack_weights
 from gradloom.passes.pipeline import passed, pipeline
 from gradloom.passes.variants import LAST_PASSES, VARIANTS
 from random_graphs import random_inputs
@@ -89,12 +88,6 @@ def outcome(case: Case) -> str:
         scale = np.abs(expected).max(initial=1) if expected.dtype.kind == "f" else 0
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6 * scale)
     return str(graph)
-
-
-@pytest.fixture(autouse=True)
-def wide_registers(monkeypatch: pytest.MonkeyPatch):
-    """Passes ask the machine for its registers, and their cases are those of wide ones."""
-    monkeypatch.setattr(prepack_weights, "has_wide_registers", lambda: True)
 
 
 @pytest.mark.parametrize(("path", "case"), CASES)
