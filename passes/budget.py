@@ -155,7 +155,7 @@ class TilePlans:
 
 
 def _in_tiles(choice: Choice, tile: SmallerTile) -> Choice:
-    """A choice in these tiles; its time counts beside that of the step in its own tiles."""
+    """A choice in these tiles; its time counts on top of that of the step in its own tiles."""
     slowdown = (1 + choice.slowdown) * (1 + tile.slowdown) - 1 if choice.slowdown else tile.slowdown
     return replace(choice, slowdown=slowdown, variant=tile_variant(tile), tile=tile)
 

@@ -1,4 +1,4 @@
-"""The planners, side by side: orders of units from the fastest to the smallest, without those that another beats."""
+"""All planners at work: orders of units from the fastest to the smallest, without those that another beats."""
 
 from __future__ import annotations
 

@@ -153,19 +153,20 @@ def _in_segments(
     scan = Scan(node)
     body, carries, length = scan.body, scan.carry_count, scan.length
     given: list[Value] = []
-    again = body
+    recompute = body
     if way.products:
         wanted = [*range(carries), *(v.index for v in dropped)]
-        again, given = _without_products(node, wanted)
+        recompute, given = _without_products(node, wanted)
         dropped = [v for v in dropped if body.outputs[v.index] not in given]
-        needed = live_nodes([n for n in again.nodes if set(given).isdisjoint(n.outputs)], again.outputs[:carries])
+        inner = [n for n in recompute.nodes if set(given).isdisjoint(n.outputs)]
+        needed = live_nodes(inner, recompute.outputs[:carries])
         if any(n.op.is_contraction for n in needed):
             return None
     start = sum(v.type.nbytes for v in scan.new_carries)
     step = sum(body.outputs[v.index].type.nbytes for v in dropped)
     cut = round(way.share * length)
     steps = _best_steps(cut, start, step)
-    loop = _Loop(node, backward, dropped, [v for v in late if v in dropped], again, given, steps, cut // steps)
+    loop = _Loop(node, backward, dropped, [v for v in late if v in dropped], recompute, given, steps, cut // steps)
     held = _held(cut, start, step, steps) + step * (length - cut)
     held += length * sum(v.type.nbytes for v in loop.extra)
     return loop if held < _WORTH_CUTTING * step * length else None
@@ -184,13 +185,13 @@ def _behind_products(node: Node, wanted: Sequence[Value]) -> list[Value]:
     computed = {v for v, outside in zip(scan.body_xs, scan.xs) if outside.node is not None}
     same = scan.invariants()
 
-    def again(value: Value) -> bool:
+    def can_recompute(value: Value) -> bool:
         return value.node is not None and not _has_products(value.node) and len(value.node.outputs) == 1
 
     def weight(value: Value) -> int:
         return value.type.nbytes if value in computed or (value.node is not None and value not in same) else 0
 
-    cut = fewest_bytes(wanted, again, weight) - same
+    cut = fewest_bytes(wanted, can_recompute, weight) - same
     return [v for n in scan.body.nodes for v in n.outputs if v in cut]
 
 
@@ -365,7 +366,7 @@ def _forward(b: Builder, loop: _Loop, new: dict[Value, Value]) -> _Kept:
 
 
 def _backward(b: Builder, loop: _Loop, kept: _Kept, new: dict[Value, Value]) -> None:
-    """The loop over segments in the place of the backward loop: each runs its steps again, and then backwards."""
+    """The loop over segments in the place of the backward loop: each recomputes its steps, and then runs backwards."""
     forward, node = loop.forward, loop.backward
     first = Scan(forward, [new.get(v, v) for v in forward.inputs])
     reverse, count = first.reverse, first.carry_count
@@ -395,8 +396,8 @@ def _backward(b: Builder, loop: _Loop, kept: _Kept, new: dict[Value, Value]) -> 
     again_xs = [*(part[first.xs[i]] for i in numbers), *slices[len(cut) : len(slices) - count]]
     with inside.at(forward.origin.with_role("recompute")):
         first_same = [const[v] for v in first.consts]
-        again = _scan(inside, step, first_same, slices[len(slices) - count :], again_xs, reverse, loop.steps)
-    here.update(zip(loop.dropped, again[count:]))
+        recomputed_ys = _scan(inside, step, first_same, slices[len(slices) - count :], again_xs, reverse, loop.steps)
+    here.update(zip(loop.dropped, recomputed_ys[count:]))
     made = _scan(inside, body, [const[v] for v in consts], begin, [here[v] for v in xs], not reverse, loop.steps)
     results = inside.graph([*made, *(here[v] for v in loop.late)])
     main = _scan(b, results, same, carries, sequences, not reverse, pieces.segments)

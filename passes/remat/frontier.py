@@ -96,14 +96,14 @@ class _Source:
         return self.copies if self.nested else parallel_iterations(loop)
 
     def _frontier(self, body: Plan, copies: int) -> Frontier:
-        # What units need beside their values differs a little with the copies: orders are as good for all.
+        # What units need besides their values differs a little with the copies: orders are as good for all.
         key = attr_key(body.graph)
         if key not in self.known:
             self.known[key] = Frontier(body, copies=copies, nested=True, known=self.known)
         return self.known[key]
 
     def candidates(self, time: float) -> list[_Candidate]:
-        """Orders worth looking at; their costs are beside a plan that takes `time`."""
+        """Orders worth looking at; their costs are those beyond a plan that takes `time`."""
         found: list[_Candidate] = []
         for bodies in self._choices_of_bodies():
             problem, cost = self._with_bodies(bodies)

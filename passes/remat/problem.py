@@ -209,11 +209,11 @@ def without_dead_runs(problem: Problem, order: Order) -> Order:
         unit = problem.units[run.unit]
         if run.makes and unit.recomputable and (run.is_recompute or not unit.must) and wanted.isdisjoint(run.makes):
             if run.is_recompute:
-                beside = [v for v in run.reads if problem.maker[v] == run.unit]
-                for value in beside:
+                own = [v for v in run.reads if problem.maker[v] == run.unit]
+                for value in own:
                     alive[value] = True
                 cost -= problem.recompute_inputs(run.unit, run.makes, alive)[1]
-                for value in beside:
+                for value in own:
                     alive[value] = False
             else:
                 cost -= unit.cost

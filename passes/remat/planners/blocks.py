@@ -54,7 +54,7 @@ _Choice = tuple[int, float, tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Again:
+class _Recompute:
     """What is recomputed right before the backward's first use of the value `before`: the place of each run, what it
     makes, and which results of the same unit it begins at.
     """
@@ -65,7 +65,7 @@ class _Again:
 
 @dataclass(frozen=True, slots=True)
 class _Option:
-    """A way to go back through a segment: what is kept stays until then, `again` is recomputed then.
+    """A way to go back through a segment: what is kept stays until then, the runs of `recompute` run then.
 
     `forth` and `back` are the bytes alive before the boundary and after it, besides what is kept before the segment,
     `cost` is the time of the runs.
@@ -75,7 +75,7 @@ class _Option:
     cost: float
     forth: int
     back: int
-    again: tuple[_Again, ...]
+    recompute: tuple[_Recompute, ...]
 
 
 @dataclass
@@ -93,11 +93,11 @@ class Blocks:
     problem: Problem = field(init=False)
     borders: list[int] = field(init=False)
     """Places before which blocks begin, and the boundary; empty where nothing repeats."""
-    beside: list[int] = field(init=False)
+    staying_bytes: list[int] = field(init=False)
     """Bytes alive at each place of what is never dropped."""
     between: list[int] = field(init=False)
     """The same before each place."""
-    forth: Array = field(init=False)
+    forward_bytes: Array = field(init=False)
     """Bytes alive at each place before the boundary of all that is read before it."""
     read_last: list[int] = field(init=False)
     """The place before the boundary that reads each value last; of its maker if none does."""
@@ -107,7 +107,7 @@ class Blocks:
     def __post_init__(self) -> None:
         problem = self.problem = self.chain.problem
         staying = [v for v, droppable in enumerate(self.chain.droppable) if not droppable]
-        self.beside = alive_bytes(problem, staying)
+        self.staying_bytes = alive_bytes(problem, staying)
         change = [0] * (len(problem.units) + 2)
         for v in staying:
             change[problem.maker[v] + 1] += problem.sizes[v]
@@ -122,7 +122,7 @@ class Blocks:
             if droppable:
                 change[problem.maker[v]] += problem.sizes[v]
                 change[self.read_last[v] + 1] -= problem.sizes[v]
-        self.forth = np.array(self.beside[:boundary], np.int64) + np.cumsum(change)[:boundary]
+        self.forward_bytes = np.array(self.staying_bytes[:boundary], np.int64) + np.cumsum(change)[:boundary]
         self.over = {}
         droppable = self.chain.droppable
         for place, unit in enumerate(problem.units[:boundary]):
@@ -132,7 +132,7 @@ class Blocks:
                 if not droppable[old] and problem.last_use(old) > place:
                     continue
                 if droppable[new] or problem.last_use(old) > place:
-                    self.forth[place] -= problem.sizes[new]
+                    self.forward_bytes[place] -= problem.sizes[new]
                 if droppable[old]:
                     self.over[old] = place, problem.sizes[new]
         self.borders = self._borders()
@@ -161,14 +161,14 @@ class Blocks:
         first, end = int(same[0]), int(same[-1]) + period + 1
         step = period * -(-((end - first) // period) // _MOST_BLOCKS)
         middle = first + (end - first) // 2 // period * period
-        # Of places before which few bytes are handed on, the one is taken between whose blocks the backward turns from
+        # Of places before which few bytes are handed on, the one is taken between whose blocks the backward goes from
         # one to the other at once, and where programs find most.
         narrow = self._narrow(range(middle, min(middle + period, boundary)))
         shared = {place: self._shared(place, step) for place in narrow}
         narrow = [place for place in narrow if shared[place] == min(shared.values())]
         begin = min(narrow[:_MOST_NARROW], key=lambda place: self._dearness(place, place + step))
         begin -= (begin - first) // step * step
-        # A rest of a block goes with the block beside it.
+        # A rest of a block goes with its neighbour.
         rest = step // 2
         return [0, *(p for p in range(begin, end, step) if rest < p < boundary - rest), boundary]
 
@@ -298,7 +298,8 @@ class _Segment:
 
     def __init__(self, blocks: Blocks, begin: int, end: int) -> None:
         self.chain, self.problem = blocks.chain, blocks.problem
-        self.beside, self.between, self.forth = blocks.beside, blocks.between, blocks.forth
+        self.staying_bytes, self.between = blocks.staying_bytes, blocks.between
+        self.forward_bytes = blocks.forward_bytes
         self.read_last, self.over = blocks.read_last, blocks.over
         chain, problem = self.chain, self.problem
         self.begin, self.end = begin, end
@@ -310,7 +311,8 @@ class _Segment:
         self.wanted = [v for v in self.own if chain.wanted_at[v] >= 0]
         places = [use for v in self.wanted for use in problem.uses[v] if use >= chain.boundary]
         self.back = range(min(places), min(max(places), len(problem.units) - 1) + 1) if places else range(0)
-        self.base = int(self.forth[begin:end].max()), max((self.beside[place] for place in self.back), default=0)
+        staying = max((self.staying_bytes[place] for place in self.back), default=0)
+        self.base = int(self.forward_bytes[begin:end].max()), staying
 
     def actions(self) -> list[_Action]:
         """What may be recomputed: each value alone, from nothing and from each other result; all results at once."""
@@ -373,7 +375,7 @@ class _Segment:
         for v in self.wanted:
             if not alive[v]:
                 waiting.setdefault(chain.wanted_at[v], []).append(v)
-        again: list[_Again] = []
+        recompute: list[_Recompute] = []
         placed: list[tuple[int, Run]] = []
         cost = 0.0
         for at in sorted(waiting):
@@ -389,9 +391,9 @@ class _Segment:
                 placed.append((at, run))
                 for v in run.makes:
                     alive[v] |= v in held or block[v] == here
-            again.append(_Again(number[missing[0]], tuple(self._numbered(run) for run, _ in runs)))
+            recompute.append(_Recompute(number[missing[0]], tuple(self._numbered(run) for run, _ in runs)))
         nbytes = sum(problem.sizes[v] for v in kept)
-        return _Option(nbytes, cost, self.need_forth(kept), self.need_back(kept, placed), tuple(again))
+        return _Option(nbytes, cost, self.need_forth(kept), self.need_back(kept, placed), tuple(recompute))
 
     def _numbered(self, run: Run) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
         number, maker = self.number, self.problem.maker
@@ -399,8 +401,8 @@ class _Segment:
         return run.unit - self.begin, tuple(number[v] for v in run.makes), there
 
     def need_forth(self, kept: Sequence[int]) -> int:
-        """The most bytes alive while the segment runs for the first time, beside what is kept before it."""
-        forth = self.forth[self.begin : self.end]
+        """The most bytes alive while the segment runs for the first time, besides what is kept before it."""
+        forth = self.forward_bytes[self.begin : self.end]
         change = np.zeros(len(forth) + 1, np.int64)
         for v in kept:
             change[min(max(self.read_last[v] + 1 - self.begin, 0), len(forth))] += self.problem.sizes[v]
@@ -411,7 +413,7 @@ class _Segment:
         return int((change[:-1].cumsum() + forth).max())
 
     def need_back(self, kept: Sequence[int], placed: Sequence[tuple[int, Run]]) -> int:
-        """The most bytes alive from the first use of what the segment makes after the boundary to the last, beside what
+        """The most bytes alive from the backward's first use of what the segment makes to the last, besides what
         is kept before the segment.
         """
         problem, sizes = self.problem, self.problem.sizes
@@ -440,7 +442,7 @@ class _Segment:
                 made.update((v, now) for v in run.makes)
                 last.update(((v, now), now) for v in run.makes)
             last.update(((v, made[v]), len(level)) for v in readers.get(place, ()) if v in made)
-            level.append(self.beside[place])
+            level.append(self.staying_bytes[place])
         change = np.zeros(len(level) + 1, np.int64)
         for (v, begin), end in last.items():
             change[begin] += sizes[v]
@@ -547,7 +549,7 @@ class _Table:
         self.unit = unit = max(fullest / _LEVELS, 1.0)
         levels = np.arange(_LEVELS + 1)
         self.best = np.full((count + 1, _LEVELS + 1), np.inf)
-        self.best[count, levels * unit >= blocks.beside[blocks.chain.boundary]] = 0.0
+        self.best[count, levels * unit >= blocks.staying_bytes[blocks.chain.boundary]] = 0.0
         self.ways: list[list[tuple[int, _Segment, _Option, int]]] = []
         self.choice = np.full((count, _LEVELS + 1), -1, np.int32)
         for s in reversed(range(count)):
@@ -604,9 +606,9 @@ class _Table:
         problem, chain = self.problem, self.blocks.chain
         values = segment.values
         alive = [not d for d in chain.droppable]
-        for again in option.again:
-            at = chain.wanted_at[values[again.before]]
-            for place, makes, there in again.runs:
+        for one in option.recompute:
+            at = chain.wanted_at[values[one.before]]
+            for place, makes, there in one.runs:
                 unit, made = segment.begin + place, tuple(values[i] for i in makes)
                 if any(problem.deadline[v] <= at for v in made):
                     return False

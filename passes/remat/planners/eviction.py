@@ -89,7 +89,7 @@ class _Walk:
         there if it is needed then or later, as far as can be known now.
         """
         problem, when = self.problem, self.next_use(value)
-        maker, alone, beside = problem.maker, problem.recomputed_alone, problem.siblings
+        maker, alone, siblings = problem.maker, problem.recomputed_alone, problem.siblings
         stays, needed_until, alive = self.stays, self.needed_until, self.alive
         total = 0.0
         seen = {value}
@@ -100,7 +100,7 @@ class _Walk:
             top = stack.pop()
             place = maker[top]
             reads, cost = alone[top]
-            for other in beside[top]:
+            for other in siblings[top]:
                 if alive[other]:
                     reads, cost = problem.recompute_inputs(place, (top,), alive)
                     break
