@@ -139,3 +139,37 @@ def test_a_parameter_that_muon_is_not_for_is_named_before_anything_runs():
         parameter.requires_grad = name.endswith("weight")
     state = gl.plan_step(model, loss_fn, optim.Muon(), BATCH).report.state_bytes
     assert state == 2 * 64 + 8 + 16
+
+
+class Normalized(optim.Optimizer):
+    """Descent along the gradient of length 1, at a rate of lr / n in step n: neither is element by element."""
+
+    def __init__(self, lr: float) -> None:
+        object.__setattr__(self, "lr", lr)
+
+    def init(self, type: Any) -> dict[str, Any]:
+        return {"norm": optim.StateSpec(gl.spec((), type.dtype))} if len(type.shape) == 2 else {}
+
+    def init_shared(self) -> dict[str, Any]:
+        return {"count": optim.StateSpec(gl.spec((), "float64"), 1.0)}
+
+    def scalars(self, step: Any, lr: Any, dtype: Any) -> Any:
+        return {}
+
+    def advance(self, step: Any, lr: Any, shared: Any) -> Any:
+        return {"rate": lr / shared["count"]}, {"count": shared["count"] + 1}
+
+    def update(self, parameter: Any, gradient: Any, state: Any, scalars: Any) -> Any:
+        norm = gl.numpy.sqrt((gradient * gradient).sum())
+        return parameter - gradient * (scalars["rate"] / norm), {"norm": norm} if state else {}
+
+
+def test_a_rule_of_the_users_may_be_of_whole_arrays_and_share_state():
+    step = gl.compile_step(model_of(True), loss_fn, Normalized(0.5), BATCH, threads=1)
+    assert step.state().keys() == {"norm.0.weight", "norm.2.weight", "count", "step"}
+    for i in range(3):
+        before = step.parameters()
+        step(BATCH)
+        for name, array in step.parameters().items():
+            np.testing.assert_allclose(np.linalg.norm(array - before[name]), 0.5 / (i + 1), rtol=1e-5)
+    assert step.state()["count"] == 4
