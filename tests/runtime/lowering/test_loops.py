@@ -1,4 +1,4 @@
-"""Compiled `scan` nodes: carries in place, sequences in slices, loops within loops and side by side."""
+"""Compiled `scan` nodes: carries in place, sequences in slices, loops within loops and concurrent ones."""
 
 import numpy as np
 import pytest
@@ -97,7 +97,7 @@ def test_a_start_that_dies_is_carried_in_place():
     assert planned.in_place[node] == {0: 0, 1: 1}
 
 
-def test_two_loops_run_side_by_side():
+def test_two_loops_run_concurrently():
     b = Builder()
     w, h, x = (b.input(spec(s, "float32")) for s in ((6, 6), (4, 6), (8, 4, 6)))
     body = recurrence(4, 6)
@@ -124,9 +124,9 @@ def test_loops_within_loops():
     check(b.graph(scan(b, thrice, w, h, x, consts=1, carries=1, length=2)))
 
 
-@pytest.mark.parametrize("lanes", [2, 3, 5])
+@pytest.mark.parametrize("iterations", [2, 3, 5])
 @pytest.mark.parametrize("depth", [0, 1, 2, 3])
-def test_iterations_that_wait_for_none_are_lanes(lanes, depth):
+def test_iterations_without_carries_are_parallel(iterations, depth):
     graph, shape = recurrence(3, 5), [3, 5]
     for length in (2, 3, 4)[:depth]:
         b = Builder()
@@ -134,12 +134,12 @@ def test_iterations_that_wait_for_none_are_lanes(lanes, depth):
         w, h, x = (b.input(spec(s, "float32")) for s in ((5, 5), (3, 5), shape))
         last, _ = scan(b, graph, w, h, x, consts=1, carries=1, length=length, reverse=length == 3)
         graph = b.graph([ew.tanh(b, last), ew.add(b, last, h)])
-    lane = Builder()
-    w, h, x = (lane.input(spec(s, "float32")) for s in ((5, 5), (3, 5), shape))
-    graph = lane.graph(lane.inline(graph, [w, ew.neg(lane, h), x]))
+    iteration = Builder()
+    w, h, x = (iteration.input(spec(s, "float32")) for s in ((5, 5), (3, 5), shape))
+    graph = iteration.graph(iteration.inline(graph, [w, ew.neg(iteration, h), x]))
     b = Builder()
-    w, h, x = (b.input(spec(s, "float32")) for s in ((5, 5), (lanes, 3, 5), (lanes, *shape)))
-    check(b.graph(scan(b, graph, w, h, x, consts=1, carries=0, length=lanes)))
+    w, h, x = (b.input(spec(s, "float32")) for s in ((5, 5), (iterations, 3, 5), (iterations, *shape)))
+    check(b.graph(scan(b, graph, w, h, x, consts=1, carries=0, length=iterations)))
 
 
 def test_a_body_may_hold_constants_reductions_and_lookups():
