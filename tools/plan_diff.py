@@ -9,7 +9,7 @@ from ..engine.report.schema import KIND_WORDS, KINDS, MemoryReport
 from ..engine.report.wording import human
 
 _MANY = 10
-"""So many times as much is told in times, not in per cent."""
+"""From so many times as much on a change is given in times, not in per cent."""
 _MOST_LAYERS = 20
 _ALL_LAYERS = 1000
 _NAMED = 4

@@ -32,7 +32,7 @@ class Settings:
     """A digest of the step as it was traced: of the recipe's code, so to speak."""
 
     @staticmethod
-    def anew(given: Mapping[str, Any]) -> Settings:
+    def fresh(given: Mapping[str, Any]) -> Settings:
         """The settings of a new run, with defaults for what is not given."""
         recipe = given.get("recipe", "digits")
         return replace(Settings(recipe, _EPOCHS.get(recipe, _OTHER_EPOCHS)), **given)

@@ -34,9 +34,9 @@ def load_checkpoint(step: Step, path: str, expected: Mapping[str, str | None], s
 
 
 class Saves:
-    """The checkpoint of a run at `path`, with the metadata that `metadata` tells at the time.
+    """The checkpoint of a run at `path`, with the metadata that `metadata` returns at the time.
 
-    One that cannot be written is told by `say`, and is tried again soon. Raises `CheckpointError` where it is known
+    If it cannot be written, `say` reports that, and it is tried again soon. Raises `CheckpointError` where it is known
     already that none can be written.
     """
 
@@ -63,7 +63,7 @@ class Saves:
             self.save()
 
     def save(self) -> bool:
-        """Save, unless that is done. Whether it succeeded; if not, the reason is told."""
+        """Save, unless that is done. Whether it succeeded; if not, the reason is reported."""
         try:
             self._save()
         except CheckpointError as error:

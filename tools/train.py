@@ -73,7 +73,7 @@ def train(run: Run, console: Console, interruptions: Interruptions | None = None
     interruptions = interruptions or Interruptions()
     text = None if run.resume is None else _metadata_of(run.resume)
     earlier = None if run.resume is None or text is None else _settings_in(run.resume, text)
-    settings = Settings.anew(run.given) if earlier is None else earlier.resumed(run.given, str(run.resume))
+    settings = Settings.fresh(run.given) if earlier is None else earlier.resumed(run.given, str(run.resume))
     out = run.out or run.resume or f"gradloom-{settings.recipe.rpartition(':')[2]}.safetensors"
     check_place(out)
     ingredients = make_recipe(settings.recipe)

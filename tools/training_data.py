@@ -20,7 +20,7 @@ from .recipes import Ingredients
 
 @dataclass(frozen=True)
 class Examples:
-    """Arrays from which batches are drawn, shuffled anew in each epoch; what fills no batch is left out."""
+    """Arrays from which batches are drawn, shuffled in each epoch; examples that fill no batch are left out."""
 
     arrays: Any
     batch_size: int

@@ -59,14 +59,14 @@ def compile_step(
 
     `loss_fn(model, batch)` returns a float scalar, or `(loss, metrics)` with a pytree of arrays. `batch` is a pytree of
     arrays or specs. `memory` bounds `report.total_bytes`: bytes, text such as "200MB", or "50%" of what the step takes
-    without a bound; what is computed again to keep within it changes no bit of the result. `threads` is the most
+    without a bound; what is recomputed to keep within it changes no bit of the result. `threads` is the most
     threads to use, by default one for each usable core; it never changes a bit of the result. Gradients are clipped to
     ±`clip_value` element by element, and to the norm `clip_norm` all together.
 
     `accumulate=k` runs the batch in k equal parts, one after another, and holds the activations of one. Loss, metrics
     and gradient are those of the whole batch, to rounding, whatever they are of it: labels that are ignored count for
     the whole, dropout draws what it draws for the whole. What needs a sum over the whole batch before its gradient,
-    such as a ratio of two, costs the forward once more. Batch norm takes statistics of each part; a warning tells so.
+    such as a ratio of two, costs the forward once more. Batch norm takes statistics of each part; a warning says so.
 
     `target` is "cpu", this machine's own, or a `Target` that it can run. Bits follow from the graph and the target.
 

@@ -80,7 +80,7 @@ class BatchSearch:
     def _next(self, n: int, tries: int) -> int:
         """The length to look at after `n`, which was the one of number `tries`."""
         if not self.fits:
-            return 1  # Soon planned, it fits or ends the search, and tells what no batch changes.
+            return 1  # Soon planned, it fits or ends the search, and has the bytes that no batch changes.
         known = self.fails <= LONGEST_BATCH
         guess = self._crossing()
         if guess is None or (known and tries % _PATIENCE == 0):
@@ -107,7 +107,7 @@ class BatchSearch:
         elif searched and searched[-1] == self.fits:
             a, b = ([0, *searched])[-2:]
         else:
-            # What fits without recomputing tells little of the smallest plans of longer batches.
+            # What fits without recomputing says little of the smallest plans of longer batches.
             return None
         most, low = self._sizes[b], self._sizes.get(a)
         least = self.held if low is None else low.nbytes

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from .step import Step
 
 
-
 @dataclass(frozen=True, eq=False)
 class _Bound:
     """A function of the model for arguments of one type."""
@@ -90,9 +89,7 @@ class Predictor:
             tell_of_shapes(name, names, before, now, time.perf_counter() - start, self._signatures.made)
         return bound
 
-    def _compile(
-        self, tree: optree.PyTreeSpec, arrays: Sequence[Array], floats: Sequence[bool]
-    ) -> _Bound:
+    def _compile(self, tree: optree.PyTreeSpec, arrays: Sequence[Array], floats: Sequence[bool]) -> _Bound:
         """The function for arguments like these. Raises `MemoryBudgetError` where its arena does not fit."""
         step = self._step
         like = [0.0 if is_float else ArrayType(a.shape, a.dtype) for a, is_float in zip(arrays, floats)]

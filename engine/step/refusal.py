@@ -80,4 +80,4 @@ def _advice(plans: StepPlans, limit: int, search: BatchSearch) -> str:
     if not plans.batch_length or search.fails - search.fits == 1:
         return f"the largest batch that would fit is {largest}, {this}" if largest else "no batch is small enough"
     found = f"a batch of {largest} would fit and one of {fails}" if largest else f"a batch of {fails}"
-    return f"{found} would not, {this}; the method `largest_batch` of a plan tells more"
+    return f"{found} would not, {this}; the method `largest_batch` of a plan says more"

@@ -48,7 +48,7 @@ def _described(value: Any) -> str:
 
 
 def settings_in_file(path: Any, text: str) -> dict[str, str]:
-    """The settings that a checkpoint tells. Raises `CheckpointError` where that is something else."""
+    """The settings that a checkpoint holds. Raises `CheckpointError` where that is something else."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):

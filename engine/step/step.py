@@ -392,9 +392,9 @@ class Step:
         Training then goes on to the same bits as without the interruption. Where it cannot, because the step that wrote
         the file had another optimizer's settings, schedule, `accumulate`, clipping or tiles of the batch, a
         `CheckpointWarning` says what differs. A file without optimizer state, such as a PyTorch state dict saved as
-        safetensors, sets parameters and buffers, and the optimizer begins anew. Arrays are read into their places, with
-        no other copy in memory. Raises `CheckpointError` where the file is damaged, does not fit, or holds a learning
-        rate or a number of steps that cannot be; nothing has changed then.
+        safetensors, sets parameters and buffers, and the optimizer begins with fresh state. Arrays are read into their
+        places, with no other copy in memory. Raises `CheckpointError` where the file is damaged, does not fit, or holds
+        a learning rate or a number of steps that cannot be; nothing has changed then.
         """
         if not isinstance(path, (str, os.PathLike)):
             instead = "; write step.set_parameters(...) for arrays by name" if isinstance(path, Mapping) else ""
@@ -449,7 +449,6 @@ class Step:
             message = f"step.bind takes a function of the model and other arguments, got {what}"
             raise TypeError(located(f"{message}; write step.bind(lambda model, x: model(x))"))
         return Predictor(self, fn)
-
 
 
 def _other_structure(types: Sequence[tuple[str, ArrayType]], tree: optree.PyTreeSpec, batch: Any) -> str:

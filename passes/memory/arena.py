@@ -18,7 +18,7 @@ _PLACINGS = 60_000
 _MOST_TRIES = 100
 # Orders from which better ones are looked for.
 _BEGINNINGS = 2
-# Parts of the most live bytes by which phases are told apart.
+# Parts of the most live bytes by which phases differ.
 _LEVELS = 20
 # An arena that takes this part of the bound more is worth all tries, one that takes less fewer of them.
 _FAR = 1 / 100

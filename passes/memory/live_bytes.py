@@ -1,4 +1,4 @@
-"""Bytes that are live while nodes run one after the other, as far as their order alone tells."""
+"""Bytes that are live while nodes run one after the other, as far as it follows from their order alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`gradloom bench`: the time of a training step, side by side with other frameworks."""
+"""`gradloom bench`: the time of a training step against other frameworks."""
 
 from .figures import PEERS
 from .harness import Settings, Sides, bench

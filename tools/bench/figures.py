@@ -33,7 +33,7 @@ class Figures:
 
     @staticmethod
     def of(rounds: list[dict[str, float]]) -> Figures:
-        """The figures of a side's rounds, the first of which was cold and told its memory."""
+        """The figures of a side's rounds, the first of which was cold and reported its memory."""
         medians = [r["median"] for r in rounds]
         step = statistics.median(medians)
         return Figures(
@@ -72,8 +72,8 @@ class Comparison:
 
     def floor(self, speed: Speed) -> float:
         """Seconds that the machine needs at least."""
-        told = self.sides[OURS].rounds[0]
-        return speed.floor(int(told["matmul_flops"]), int(told["parameters"]))
+        first = self.sides[OURS].rounds[0]
+        return speed.floor(int(first["matmul_flops"]), int(first["parameters"]))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ class Side:
     """`step` does one training step and returns its loss, computed to the end; `bytes_beyond` is what a step holds
     beside its parameters, the optimizer's state and the batch, measured the way the framework measures its own.
 
-    `matmul_flops` of a step and the number of `parameters` are told by one side, for all do the same work.
+    `matmul_flops` of a step and the number of `parameters` come from one side, for all do the same work.
     """
 
     step: Callable[[], Any]

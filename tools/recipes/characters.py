@@ -277,7 +277,7 @@ def train_characters(
     when a quarter of its time is over, and until then does what the run of any larger number does. `on_progress` is
     called after every step, and ten times in a run with the held-out loss. `out` is the checkpoint, written then, every
     few minutes, and when Ctrl-C is pressed: then `on_interrupted` is called, and `KeyboardInterrupt` goes on. `resume`
-    takes one up, with its budget, to the same bits. `say` tells what goes wrong with a checkpoint, and what differs.
+    takes one up, with its budget, to the same bits. `say` reports what goes wrong with a checkpoint, and what differs.
 
     Raises `DataError` for a text that is too short, `CommandError` where a checkpoint is of another run.
     """
