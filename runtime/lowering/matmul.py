@@ -1,4 +1,9 @@
-"""From contractions to launches of kernels that multiply matrices: by register tiles, or by BLAS."""
+"""From contractions to launches of kernels that multiply matrices: by register tiles, or by BLAS.
+
+A sum of many terms is made in sections (known elsewhere as k-blocks). The rows of B of a section stay in the cache, and
+its products are added up in registers before they go to C, so that rounding errors grow with the length of a section
+and the number of sections, not with that of the sum. The order of sums is the same for any cut into tiles.
+"""
 
 from __future__ import annotations
 
@@ -99,7 +104,7 @@ def _matrix(view: View) -> tuple[int, int]:
     rows, columns = view.shape[-2:]
     row_stride, column_stride = view.strides[-2:]
     if columns == 1 < rows and row_stride == 1:
-        return 1, rows  # a row that is multiplied by it is a dot product, which BLAS adds up in lanes
+        return 1, rows  # a row that is multiplied by it is a dot product, which BLAS adds up in SIMD lanes
     if (column_stride == 1 or columns <= 1) and (row_stride >= max(columns, 1) or rows <= 1):
         return 0, max(row_stride if rows > 1 else 0, columns, 1)
     return 1, max(column_stride if columns > 1 else 0, rows, 1)
@@ -118,7 +123,7 @@ def _batch_source(first: int) -> str:
 
 def _blas_kernel(dtype: np.dtype[Any], by_rows: bool, group: int) -> str:
     """One tile of a batch of matrix products, which BLAS multiplies at once or row by row, section by section of the
-    sum; with `group` as many sections are added up apart.
+    sum; with `group`, as many sections have a sum of their own, which is added to C.
 
     Args: tile, BLAS function, A, B, C, scratch of the worker; 6: m, n, k, lda, ldb, A transposed, B transposed, rows
     and columns of a tile, tiles across, tiles of one product; 17: whether C is added to, terms of a section at most,
@@ -126,10 +131,10 @@ def _blas_kernel(dtype: np.dtype[Any], by_rows: bool, group: int) -> str:
     """
     short, size = SHORT_NAMES[dtype], dtype.itemsize
     call = f"""gemm_{short}(word(b, 1), ta, tb, rows, columns, terms, {short}(1), of_a, lda, of_b, ldb,
-             {short}(more), to, apart)"""
+             {short}(more), to, ldc)"""
     if by_rows:
         call = f"""for r in range(rows):
-            row = to + {size} * r * apart
+            row = to + {size} * r * ldc
             target = array_{short}(row, 0)
             if more == 0:
                 for j in range(columns):
@@ -138,14 +143,14 @@ def _blas_kernel(dtype: np.dtype[Any], by_rows: bool, group: int) -> str:
             gemv_{short}(word(b, 1), tb, terms if tb else columns, columns if tb else terms, of_b, ldb, first,
                          lda if ta else i64(1), row)"""
     sections = f"""sections = (k + word(b, 18) - 1) // word(b, 18) if k > 0 else i64(1)
-    to, apart = c, n
+    to, ldc = c, n
     for section in range(sections):
         begin = section * k // sections
         terms = (section + 1) * k // sections - begin
         of_a = a + {size} * (begin * lda if ta else begin)
         of_b = bb + {size} * (begin if tb else begin * ldb)
         more = word(b, 17) if section == 0 else i64(1)
-        {_in_group("to", group, "columns") if group else ""}
+        {_in_group("to, ldc", group, "columns") if group else ""}
         {call}
         {_group_ends(short, size, group, "rows", "columns", "n") if group else ""}"""
     if dtype.kind != "f":
@@ -182,10 +187,12 @@ def kernel(b):
 """
 
 
-def _in_group(to: str, group: int, apart: str) -> str:
-    """A section adds to the sum of its group, which the first one begins, instead of to C."""
+def _in_group(target: str, group: int, stride: str) -> str:
+    """A section adds to the sum of its group, which the first one begins, instead of to C; `target` are the names of
+    where it adds, and of the stride from row to row there.
+    """
     return f"""in_group = section % {group}
-        {to}, apart, more = word(b, 5), {apart}, i64(1) if in_group else i64(0)"""
+        {target}, more = word(b, 5), {stride}, i64(1) if in_group else i64(0)"""
 
 
 def _group_ends(short: str, size: int, group: int, rows: str, columns: str, n: str) -> str:
@@ -203,12 +210,13 @@ def _group_ends(short: str, size: int, group: int, rows: str, columns: str, n: s
 
 
 def _register_kernel(
-    dtype: np.dtype[Any], cut: DotTiles, tail: bool, turned: bool, group: int, vector_bytes: int
+    dtype: np.dtype[Any], cut: DotTiles, tail: bool, transposed: bool, group: int, vector_bytes: int
 ) -> str:
     """One tile of a batch of matrix products, whose columns are walked in strips, section by section of the sum; with
-    `group` as many sections are added up apart.
+    `group`, as many sections have a sum of their own, which is added to C. Where B is `transposed` in memory, a section
+    of a strip is copied to the worker's panel first: a register tile reads whole vectors of B's rows.
 
-    Args: tile, A, B, C, strip of the worker, its sums of a group; 6: m, n, k; 9: bytes from row to row and from column
+    Args: tile, A, B, C, panel of the worker, its sums of a group; 6: m, n, k; 9: bytes from row to row and from column
     to column of A, then of B; 13: rows and columns of a tile, tiles across, tiles of one product; 17: whether C is
     added to, rows of the tallest register tile, vectors of the widest strip, batch axes, and for each batch axis:
     length, bytes in A, in B.
@@ -217,7 +225,7 @@ def _register_kernel(
     lanes = vector_bytes // size
     definitions: list[str] = []
     calls: list[str] = []
-    arguments = "at, a_row, rows_of_b, to, apart, 1, 0, 0, 1, 0, 0, terms, a_column, b_row, columns, more"
+    arguments = "at, a_row, rows_of_b, to, to_row, 1, 0, 0, 1, 0, 0, terms, a_column, b_row, columns, more"
     for height, width in cut.shapes:
         name = f"{height}_{width}"
         ways = "sectioned=True, ahead=True"
@@ -227,27 +235,27 @@ def _register_kernel(
             definitions.append(f"tail_{name} = tile_product({short!r}, lanes, {height}, {width}, True, {ways})")
             calls += ["    if columns < lanes * vectors:", f"        tail_{name}({arguments})", "    else:"]
         calls.append(f"    {'    ' * tail}tile_{name}({arguments})")
-    turn = ""
-    if turned:
+    packing = ""
+    if transposed:
         definitions.append(f"square = tile_transpose({size}, lanes, True)")
         definitions.append(f"part_of_square = tile_transpose({size}, lanes, False)")
-        turn = f"""
+        packing = f"""
             b_row = i64({vector_bytes}) * vectors
             for i in range(0, columns, lanes):
                 for l in range(0, terms, lanes):
                     source = rows_of_b + i * word(b, 12) + {size} * l
                     target = word(b, 4) + l * b_row + {size} * i
                     down = columns - i if columns - i < lanes else i64(lanes)
-                    along = terms - l if terms - l < lanes else i64(lanes)
-                    if (down == lanes) & (along == lanes):
-                        square(source, word(b, 12), target, b_row, down, along)
+                    right = terms - l if terms - l < lanes else i64(lanes)
+                    if (down == lanes) & (right == lanes):
+                        square(source, word(b, 12), target, b_row, down, right)
                     else:
-                        part_of_square(source, word(b, 12), target, b_row, down, along)
+                        part_of_square(source, word(b, 12), target, b_row, down, right)
             rows_of_b = word(b, 4)"""
     newline = "\n" + " " * 16
     in_group = group_ends = ""
     if group:
-        in_group = _in_group("of_c", group, f"all_columns * {size}")
+        in_group = _in_group("of_c, to_row", group, f"all_columns * {size}")
         group_ends = _group_ends(short, size, group, "rows", "all_columns", "n")
     return f"""
 lanes = {lanes}
@@ -283,7 +291,7 @@ def kernel(b):
         begin = section * k // sections
         terms = (section + 1) * k // sections - begin
         more = word(b, 17) if section == 0 else i64(1)
-        of_c, apart = c, c_row
+        of_c, to_row = c, c_row
         {in_group}
         for strip in range(strips):
             vector = strip * widest if strip <= wide else strip * (widest - 1) + wide
@@ -291,14 +299,14 @@ def kernel(b):
             columns = all_columns - vector * lanes
             columns = columns if columns < vectors * lanes else vectors * lanes
             b_row = word(b, 11)
-            rows_of_b = bb + begin * b_row + vector * lanes * word(b, 12){turn}
+            rows_of_b = bb + begin * b_row + vector * lanes * word(b, 12){packing}
             at = a + begin * a_column
             to = of_c + {vector_bytes} * vector
             for block in range(blocks):
                 height = tallest if block < tall else tallest - 1
                 {newline.join(calls)}
                 at += height * a_row
-                to += height * apart
+                to += height * to_row
         {group_ends}
     return i64(0)
 """

@@ -1,6 +1,10 @@
 """Kernels of convolutions over one or two spatial axes: register tiles over image rows that were copied with padding.
 
-Sizes are words of the argument block; source is made for each dtype and each set of register tiles.
+No matrix of patches is made (im2col). A register tile sums over kernel rows, kernel columns and input channels by three
+strides, in rows of the image as they lie there; so each element is copied once, not once for each place of the kernel.
+The copy has the padding in it, which keeps tests for edges out of the innermost loops.
+
+Sizes are arguments; source is made for each dtype and each set of register tiles.
 """
 
 from __future__ import annotations
@@ -45,8 +49,9 @@ def pack(dtype: np.dtype[Any], lanes: int) -> str:
 
     Args: tile, w, packed, elements of w from one channel out, channel in, row and column of the kernel to the next,
     channels in and out of a group, groups with strips, strips, width of a strip, wide strips, vectors of a group,
-    kernel rows, kernel columns, vector rows of a strip, then for each place of the kernel: vector rows of the phases
-    before its own, vector rows of its phase (0 where no output meets the place), its number in the phase.
+    kernel rows, kernel columns, vector rows of a strip, then for each place of the kernel: vector rows of the
+    polyphase components before its own, vector rows of its component (0 where no output meets the place), its number
+    in the component.
     """
     short = SHORT_NAMES[dtype]
     return f"""
@@ -89,18 +94,21 @@ def kernel(b):
 
 
 def convolve(dtype: np.dtype[Any], lanes: int, shapes: Sequence[Shape], tail: bool, pairwise: bool) -> str:
-    """A tile of `ConvTiles`.
+    """A tile of `ConvTiles`: strip of channels by strip, so that a strip of the weight stays in the cache for all
+    outputs of the tile. A strip that is too large for that is used one kernel row at a time.
+
+    Outputs of a polyphase component lie `stride` apart, what they read of the input `step`.
 
     Args: tile, x or what was copied of it for the tile, packed weights, y; 4: images, height and width of x, height
     and width of y; 9: groups with strips, channels in and out of a group, channels of x, of y; 14: images, bands, rows
-    of a tile; 17: copied rows and columns, their origin (2), whether nothing is copied; 22: step and apart of rows, of
+    of a tile; 17: copied rows and columns, their origin (2), whether nothing is copied; 22: step and stride of rows, of
     columns; 26: kernel places apart in the input, rows and columns; 28: strips, width, wide strips, vectors of a group;
     32: vector rows of a strip; 33: whether kernel rows are passed one by one; 34: whether a kernel row is one run;
-    35: phases; then for each: first, count, source, taps of rows, of columns, vector rows before, blocks of columns,
-    columns of the longest block, long blocks, whether what y holds is added to.
+    35: polyphase components; then for each: first, count, source, taps of rows, of columns, vector rows before, blocks
+    of columns, columns of the longest block, long blocks, whether what y holds is added to.
     """
     short, size = SHORT_NAMES[dtype], dtype.itemsize
-    arguments = "at, a_step, of_w, to, c_step, row_taps, row_apart, row_weights, n1, a1, b1, n0, a0, b0, columns, more"
+    arguments = "at, a_step, of_w, to, c_step, row_taps, row_stride, row_weights, n1, a1, b1, n0, a0, b0, columns, more"
     here = f"{size} * lanes * vector" if pairwise else f"{size} * group * inner"
     return f"""
 lanes = {lanes}
@@ -114,7 +122,7 @@ def kernel(b):
     inner, outer, x_channels, y_channels = word(b, 10), word(b, 11), word(b, 12), word(b, 13)
     bands, band_rows = word(b, 15), word(b, 16)
     copied_rows, copied_columns, top, left = word(b, 17), word(b, 18), word(b, 19), word(b, 20)
-    step_down, apart_down, step_across, apart_across = word(b, 22), word(b, 23), word(b, 24), word(b, 25)
+    step_down, stride_down, step_across, stride_across = word(b, 22), word(b, 23), word(b, 24), word(b, 25)
     first_image = word(b, 0) // bands * word(b, 14)
     band = word(b, 0) % bands
     last_image = first_image + word(b, 14) if first_image + word(b, 14) < images else images
@@ -130,7 +138,7 @@ def kernel(b):
         base = word(b, 1) + first_image * x_image + begin * x_line + {size} * left * x_channels
     pixel = {size} * x_channels
     a_step = step_across * pixel
-    c_step = {size} * apart_across * y_channels
+    c_step = {size} * stride_across * y_channels
     strips, strip_width, wide, all_vectors = word(b, 28), word(b, 29), word(b, 30), word(b, 31)
     for number in range(word(b, 9) * strips):
         group = number // strips
@@ -139,15 +147,15 @@ def kernel(b):
         vectors = strip_width if strip < wide else strip_width - 1
         columns = outer - vector * lanes if outer - vector * lanes < vectors * lanes else vectors * lanes
         weight_row = {size} * lanes * vectors
-        for phase in range(word(b, 35)):
-            at_phase = 36 + 13 * phase
+        for component in range(word(b, 35)):
+            entry = 36 + 13 * component
             row_first, row_count, row_source, all_row_taps = (
-                word(b, at_phase), word(b, at_phase + 1), word(b, at_phase + 2), word(b, at_phase + 3))
+                word(b, entry), word(b, entry + 1), word(b, entry + 2), word(b, entry + 3))
             column_first, column_count, column_source, column_taps = (
-                word(b, at_phase + 4), word(b, at_phase + 5), word(b, at_phase + 6), word(b, at_phase + 7))
+                word(b, entry + 4), word(b, entry + 5), word(b, entry + 6), word(b, entry + 7))
             before, blocks, most, long, adds = (
-                word(b, at_phase + 8), word(b, at_phase + 9), word(b, at_phase + 10), word(b, at_phase + 11),
-                word(b, at_phase + 12))
+                word(b, entry + 8), word(b, entry + 9), word(b, entry + 10), word(b, entry + 11),
+                word(b, entry + 12))
             taps = all_row_taps * column_taps
             end_row = first_row + band_rows if first_row + band_rows < row_count else row_count
             if (taps == 0) & (adds != 0):
@@ -155,9 +163,9 @@ def kernel(b):
             if taps == 0:
                 for image in range(first_image, last_image):
                     for q in range(first_row, end_row):
-                        line_of_y = (image * y_height + row_first + q * apart_down) * y_width + column_first
+                        line_of_y = (image * y_height + row_first + q * stride_down) * y_width + column_first
                         for p in range(column_count):
-                            nothing = window(y, (line_of_y + p * apart_across) * y_channels + group * outer
+                            nothing = window(y, (line_of_y + p * stride_across) * y_channels + group * outer
                                              + vector * lanes, columns)
                             for e in range(columns):
                                 nothing[e] = {short}(0)
@@ -166,14 +174,14 @@ def kernel(b):
             weights = word(b, 2) + {size} * lanes * (
                 group * all_vectors * word(b, 32) + before * all_vectors + mine * vector)
             reach_down = word(b, 26)
-            row_apart = reach_down * x_line
+            row_stride = reach_down * x_line
             row_weights = column_taps * inner * weight_row
             n1, a1, b1 = column_taps, word(b, 27) * pixel, inner * weight_row
             n0, a0, b0 = inner, i64({size}), weight_row
             if word(b, 34):
                 n1 = i64(1)
                 n0 = column_taps * inner
-            for turn in range(all_row_taps if word(b, 33) else 1):
+            for row_tap in range(all_row_taps if word(b, 33) else 1):
                 for image in range(first_image, last_image):
                     from_image = base + (image - first_image) * x_image + {here}
                     for q in range(first_row, end_row):
@@ -187,15 +195,15 @@ def kernel(b):
                         more = adds
                         row_taps = until - skipped
                         if word(b, 33):
-                            if (turn < skipped) | (turn >= until):
+                            if (row_tap < skipped) | (row_tap >= until):
                                 continue
-                            more = i64(1) if turn > skipped else adds
-                            skipped, row_taps = turn, i64(1)
+                            more = i64(1) if row_tap > skipped else adds
+                            skipped, row_taps = row_tap, i64(1)
                         of_w = weights + skipped * row_weights
                         at = from_image + (met - begin + skipped * reach_down) * x_line
                         at += (column_source - left) * pixel
                         to = word(b, 3) + {size} * (
-                            ((image * y_height + row_first + q * apart_down) * y_width + column_first) * y_channels
+                            ((image * y_height + row_first + q * stride_down) * y_width + column_first) * y_channels
                             + group * outer + vector * lanes)
                         for block in range(blocks):
                             rows = most if block < long else most - 1
@@ -207,10 +215,10 @@ def kernel(b):
 
 
 def _sections(shapes: Sequence[Shape], tail: bool, a_row: str, indent: int) -> str:
-    """Calls of the register tile for sections of what a turn sums over: some rows of one image, or a part of a row."""
+    """Calls of the register tile for sections of what an iteration sums over: rows of one image, or a part of a row."""
     arguments = (
         f"section_of_a, {a_row}, section_of_g, to, c_row, i64(1), i64(0), i64(0), down, row_step * x_line, "
-        "row_apart * g_line, across, column_step * pixel, column_apart * g_pixel, columns, more"
+        "row_stride * g_line, across, column_step * pixel, column_stride * g_pixel, columns, more"
     )
     lines = f"""pieces = (n1 * n0 + word(b, 31) - 1) // word(b, 31)
 section_rows = (n1 + pieces - 1) // pieces
@@ -222,31 +230,31 @@ for image in range(stop_image - first_image):
         for column_of_row in range(0, n0, section_columns):
             across = n0 - column_of_row if n0 - column_of_row < section_columns else section_columns
             section_of_a = a + image * x_image + row * row_step * x_line + column_of_row * column_step * pixel
-            section_of_g = g + image * g_image + row * row_apart * g_line + column_of_row * column_apart * g_pixel
+            section_of_g = g + image * g_image + row * row_stride * g_line + column_of_row * column_stride * g_pixel
             {_call(shapes, tail, arguments, 12)}
             more = i64(1)"""
     return lines.replace("\n", "\n" + " " * indent)
 
 
-_TURN = """
-        # A turn that makes what it reads finds it as if the rest were there too.
-        first_image = turn // bands * turn_images
+_OPERANDS = """
+        # An operand that is made for this iteration alone is addressed as if the rest were there too.
+        first_image = iteration // bands * iteration_images
         if first_image >= images:
             break
-        stop_image = first_image + turn_images if first_image + turn_images < images else images
-        first_row = turn % bands * band_rows
+        stop_image = first_image + iteration_images if first_image + iteration_images < images else images
+        first_row = iteration % bands * band_rows
         stop_row = first_row + band_rows if first_row + band_rows < g_height else g_height
         x_start, g_start = word(b, 1), word(b, 2)
         if word(b, 32):
-            set_word(b, word(b, 32) + 1, turn)
+            set_word(b, word(b, 32) + 1, iteration)
             call_kernel(word(b, word(b, 32)), b + 8 * (word(b, 32) + 1))
-            x_start -= (turn % bands * word(b, 33) + word(b, 34)) * x_line
+            x_start -= (iteration % bands * word(b, 33) + word(b, 34)) * x_line
         else:
             x_start += first_image * x_image
         if word(b, 36):
-            set_word(b, word(b, 36) + 1, turn)
+            set_word(b, word(b, 36) + 1, iteration)
             call_kernel(word(b, word(b, 36)), b + 8 * (word(b, 36) + 1))
-            g_start -= (turn % bands * word(b, 37) + word(b, 38)) * g_line
+            g_start -= (iteration % bands * word(b, 37) + word(b, 38)) * g_line
         else:
             g_start += first_image * g_image
 """.strip("\n")
@@ -258,15 +266,16 @@ def weight_gradient(dtype: np.dtype[Any], lanes: int, shapes: Sequence[Shape], t
     Args: tile, x, cotangent, parts; 4: images, height and width of x, height and width of the cotangent; 9: channels
     in and out of a group, channels of x, of the cotangent; 13: images of a pass, bands, rows of a band, passes, parts,
     shares; 19: units, strips, width, wide strips, vectors of a group; 24: blocks of channels, channels of the longest,
-    long blocks; 27: kernel rows, kernel columns, vectors of a part; 30: turns of a pass, terms of a section or 0; 32
-    for x and 36 for the cotangent: the word that has the kernel which makes it for a turn (0: it is there, whole), rows
-    from one band to the next, first row, rows of an image as they lie there; 40: for each kernel row and column: first,
-    count, apart, source, step of its meetings; then the arguments of the kernels that make x and cotangent.
+    long blocks; 27: kernel rows, kernel columns, vectors of a part; 30: iterations of a pass, terms of a section or 0;
+    32 for x and 36 for the cotangent: the word that has the kernel which makes it for an iteration (0: it is there,
+    whole), rows from one band to the next, first row, rows of an image as they lie there; 40: for each kernel row and
+    column: first, count, stride, source, step of the outputs that it contributes to; then the arguments of the kernels
+    that make x and cotangent.
     """
     short, size = SHORT_NAMES[dtype], dtype.itemsize
     arguments = (
         "a, i64(a_row), g, to, c_row, stop_image - first_image, x_image, g_image, "
-        "n1, row_step * x_line, row_apart * g_line, n0, column_step * pixel, column_apart * g_pixel, columns, more"
+        "n1, row_step * x_line, row_stride * g_line, n0, column_step * pixel, column_stride * g_pixel, columns, more"
     )
     add = _sections(shapes, tail, "i64(a_row)", 12) if sectioned else _call(shapes, tail, arguments, 12)
     return f"""
@@ -278,7 +287,7 @@ a_row = {size}
 def kernel(b):
     images, height, width, g_height, g_width = word(b, 4), word(b, 5), word(b, 6), word(b, 7), word(b, 8)
     inner, outer = word(b, 9), word(b, 10)
-    turn_images, bands, band_rows, passes = word(b, 13) // word(b, 30), word(b, 14), word(b, 15), word(b, 16)
+    iteration_images, bands, band_rows, passes = word(b, 13) // word(b, 30), word(b, 14), word(b, 15), word(b, 16)
     parts, shares, units = word(b, 17), word(b, 18), word(b, 19)
     strips, strip_width, wide, all_vectors = word(b, 20), word(b, 21), word(b, 22), word(b, 23)
     blocks, most, long = word(b, 24), word(b, 25), word(b, 26)
@@ -289,9 +298,9 @@ def kernel(b):
     part = word(b, 0) // shares
     share = word(b, 0) - part * shares
     base = word(b, 3) + {size} * lanes * part * word(b, 29)
-    first_turn = part * passes // parts * word(b, 30)
-    for turn in range(first_turn, (part + 1) * passes // parts * word(b, 30)):
-{_TURN}
+    first_iteration = part * passes // parts * word(b, 30)
+    for iteration in range(first_iteration, (part + 1) * passes // parts * word(b, 30)):
+{_OPERANDS}
         for unit in range(share * units // shares, (share + 1) * units // shares):
             strip = unit % strips
             rest = unit // strips
@@ -310,21 +319,21 @@ def kernel(b):
             to = base + ((group * kernel_rows * kernel_columns + place) * inner + channel) * c_row
             to += {size} * lanes * vector
             at = 40 + 5 * kernel_row
-            row_first, row_count, row_apart, row_source, row_step = (
+            row_first, row_count, row_stride, row_source, row_step = (
                 word(b, at), word(b, at + 1), word(b, at + 2), word(b, at + 3), word(b, at + 4))
             at = 40 + 5 * (kernel_rows + kernel_column)
-            column_first, n0, column_apart, column_source, column_step = (
+            column_first, n0, column_stride, column_source, column_step = (
                 word(b, at), word(b, at + 1), word(b, at + 2), word(b, at + 3), word(b, at + 4))
             skipped = i64(0)
             if first_row > row_first:
-                skipped = (first_row - row_first + row_apart - 1) // row_apart
+                skipped = (first_row - row_first + row_stride - 1) // row_stride
             until = i64(0)
             if stop_row > row_first:
-                until = (stop_row - row_first + row_apart - 1) // row_apart
+                until = (stop_row - row_first + row_stride - 1) // row_stride
             until = until if until < row_count else row_count
             n1 = until - skipped
             if (n1 <= 0) | (n0 <= 0):
-                if turn == first_turn:
+                if iteration == first_iteration:
                     for r in range(rows):
                         nothing = array_{short}(to + r * c_row, 0)
                         for e in range(columns):
@@ -332,9 +341,9 @@ def kernel(b):
                 continue
             a = x_start + (row_source + skipped * row_step) * x_line
             a += column_source * pixel + {size} * (group * inner + channel)
-            g = g_start + (row_first + skipped * row_apart) * g_line
+            g = g_start + (row_first + skipped * row_stride) * g_line
             g += column_first * g_pixel + {size} * (group * outer + vector * lanes)
-            more = i64(0) if turn == first_turn else i64(1)
+            more = i64(0) if iteration == first_iteration else i64(1)
             {add}
     return i64(0)
 """
@@ -351,7 +360,7 @@ def depthwise_weight_gradient(
     short, size = SHORT_NAMES[dtype], dtype.itemsize
     arguments = (
         "a, a_row, g, to, c_row, stop_image - first_image, x_image, g_image, "
-        "n1, row_step * x_line, row_apart * g_line, n0, column_step * pixel, column_apart * g_pixel, columns, more"
+        "n1, row_step * x_line, row_stride * g_line, n0, column_step * pixel, column_stride * g_pixel, columns, more"
     )
     add = _sections(shapes, tail, "a_row", 16) if sectioned else _call(shapes, tail, arguments, 16)
     return f"""
@@ -362,7 +371,7 @@ lanes = {lanes}
 def kernel(b):
     images, height, width, g_height, g_width = word(b, 4), word(b, 5), word(b, 6), word(b, 7), word(b, 8)
     outer = word(b, 10)
-    turn_images, bands, band_rows, passes = word(b, 13) // word(b, 30), word(b, 14), word(b, 15), word(b, 16)
+    iteration_images, bands, band_rows, passes = word(b, 13) // word(b, 30), word(b, 14), word(b, 15), word(b, 16)
     parts, shares, units = word(b, 17), word(b, 18), word(b, 19)
     strips, strip_width, wide, all_vectors = word(b, 20), word(b, 21), word(b, 22), word(b, 23)
     kernel_rows, kernel_columns = word(b, 27), word(b, 28)
@@ -374,21 +383,21 @@ def kernel(b):
     base = word(b, 3) + {size} * lanes * part * word(b, 29)
     c_row = {size} * lanes * all_vectors
     of_columns = 40 + 5 * kernel_rows
-    column_apart, column_step = word(b, of_columns + 2), word(b, of_columns + 4)
+    column_stride, column_step = word(b, of_columns + 2), word(b, of_columns + 4)
     # What all columns meet: from the last of their first outputs to the first of their last ones.
     begin, end, together = word(b, of_columns), i64(-1), True
     for column in range(kernel_columns):
         at = of_columns + 5 * column
-        last = word(b, at) + (word(b, at + 1) - 1) * column_apart
+        last = word(b, at) + (word(b, at + 1) - 1) * column_stride
         end = last if (column == 0) | (last < end) else end
         begin = word(b, at) if word(b, at) > begin else begin
-        together = together & (word(b, at + 1) > 0) & ((word(b, at) - word(b, of_columns)) % column_apart == 0)
+        together = together & (word(b, at + 1) > 0) & ((word(b, at) - word(b, of_columns)) % column_stride == 0)
     if (together == False) | (kernel_columns > {max(rows for rows, _ in shapes)}):
         end = begin - 1
-    shared = (end - begin) // column_apart + 1 if end >= begin else i64(0)
-    first_turn = part * passes // parts * word(b, 30)
-    for turn in range(first_turn, (part + 1) * passes // parts * word(b, 30)):
-{_TURN}
+    shared = (end - begin) // column_stride + 1 if end >= begin else i64(0)
+    first_iteration = part * passes // parts * word(b, 30)
+    for iteration in range(first_iteration, (part + 1) * passes // parts * word(b, 30)):
+{_OPERANDS}
         for unit in range(share * units // shares, (share + 1) * units // shares):
             strip = unit % strips
             kernel_row = unit // strips
@@ -396,35 +405,35 @@ def kernel(b):
             vectors = strip_width if strip < wide else strip_width - 1
             columns = outer - vector * lanes if outer - vector * lanes < vectors * lanes else vectors * lanes
             result = base + kernel_row * kernel_columns * c_row + {size} * lanes * vector
-            if turn == first_turn:
+            if iteration == first_iteration:
                 for column in range(kernel_columns):
                     nothing = array_{short}(result + column * c_row, 0)
                     for e in range(columns):
                         nothing[e] = {short}(0)
             at = 40 + 5 * kernel_row
-            row_first, row_count, row_apart, row_source, row_step = (
+            row_first, row_count, row_stride, row_source, row_step = (
                 word(b, at), word(b, at + 1), word(b, at + 2), word(b, at + 3), word(b, at + 4))
             skipped = i64(0)
             if first_row > row_first:
-                skipped = (first_row - row_first + row_apart - 1) // row_apart
+                skipped = (first_row - row_first + row_stride - 1) // row_stride
             until = i64(0)
             if stop_row > row_first:
-                until = (stop_row - row_first + row_apart - 1) // row_apart
+                until = (stop_row - row_first + row_stride - 1) // row_stride
             until = until if until < row_count else row_count
             n1 = until - skipped
             if n1 <= 0:
                 continue
             x = x_start + (row_source + skipped * row_step) * x_line
             x += {size} * lanes * vector
-            of_g = g_start + (row_first + skipped * row_apart) * g_line
+            of_g = g_start + (row_first + skipped * row_stride) * g_line
             of_g += {size} * lanes * vector
             more = i64(1)
-            # Turn 0 takes what the columns share, the next ones what is left before and behind it for each.
+            # Part 0 is what the columns share, the next ones are what is left before and behind it for each of them.
             for part_of_row in range(1 + 2 * kernel_columns):
                 column = (part_of_row - 1) // 2 if part_of_row > 0 else i64(0)
                 at = of_columns + 5 * column
                 column_first, count, source = word(b, at), word(b, at + 1), word(b, at + 3)
-                before = (begin - column_first) // column_apart if shared > 0 else count
+                before = (begin - column_first) // column_stride if shared > 0 else count
                 start = i64(0)
                 rows = i64(1)
                 n0 = before
@@ -438,9 +447,9 @@ def kernel(b):
                 a_row = (word(b, of_columns + 8) - word(b, of_columns + 3)) * pixel if rows > 1 else pixel
                 if rows > 1:
                     # The second column's input at the shared outputs, less the first one's.
-                    a_row += (word(b, of_columns) - word(b, of_columns + 5)) // column_apart * column_step * pixel
+                    a_row += (word(b, of_columns) - word(b, of_columns + 5)) // column_stride * column_step * pixel
                 a = x + (source + start * column_step) * pixel
-                g = of_g + (column_first + start * column_apart) * g_pixel
+                g = of_g + (column_first + start * column_stride) * g_pixel
                 to = result + column * c_row
                 {add}
     return i64(0)
@@ -460,7 +469,7 @@ lanes = {lanes}
 
 def kernel(b):
     parts, dw = array_{short}(word(b, 1), 0), array_{short}(word(b, 2), 0)
-    count, apart, vectors = word(b, 3), word(b, 4) * lanes, word(b, 5)
+    count, part_stride, vectors = word(b, 3), word(b, 4) * lanes, word(b, 5)
     inner, outer, places = word(b, 6), word(b, 7), word(b, 8)
     group = word(b, 0) // vectors
     vector = word(b, 0) - group * vectors
@@ -472,7 +481,7 @@ def kernel(b):
             for c in range(columns):
                 total = parts[source + c]
                 for p in range(1, count):
-                    total = total + parts[p * apart + source + c]
+                    total = total + parts[p * part_stride + source + c]
                 if word(b, 9):
                     total = dw[target + c * inner * places] + total
                 dw[target + c * inner * places] = total
