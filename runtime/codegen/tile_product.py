@@ -1,4 +1,4 @@
-"""The innermost loops of convolutions: a small matrix of sums held in registers.
+"""Register tiles: the innermost loops of products and convolutions, a small matrix of sums held in vector registers.
 
 `tile_product` makes functions for kernels. One computes, for `rows` rows r of `vectors` vectors of `lanes` elements,
 
@@ -8,7 +8,11 @@ where a is one element for all lanes (or a row of vectors like b, if `pairwise`)
 byte strides. Every element of c is one chain of fused multiply-adds in the order of k2, k1, k0, so that its bits do
 not depend on the shape of the tile, nor on where the sum was interrupted (`accumulate`). `sectioned` tiles add a chain
 of its own to c instead, which keeps long sums exact: their errors grow with the longest chain and the number of chains.
-`ahead` ones fetch elements of a before they are used.
+`ahead` ones prefetch elements of a.
+
+Registers are allocated by the shape of the tile: `rows * vectors` sums, `vectors` of b, and one that repeats an element
+of a. The sums are phis of the loops, so that LLVM keeps them in registers; a shape that needs one register too many
+would spill a sum in every term. Which shapes fit a machine is said by its `Target`.
 """
 
 from __future__ import annotations
@@ -25,9 +29,11 @@ from .natives import BYTE, INT, WORD, declared, native
 
 _BIT = ir.IntType(1)
 
-# Rows that share offsets from one pointer: as many as leave registers for the rest.
+# Rows that share offsets from one pointer of a. A row has an offset, a pointer serves so many rows: with an offset for
+# each row, general registers run out and LLVM spills them inside of the innermost loop.
 _ROWS_A_POINTER = 7
-# Terms ahead of which a row's element is fetched: those of a turned operand lie pages apart, which no cache foresees.
+# Terms ahead of which a row's element is fetched. Those of a transposed operand lie pages apart: no prefetcher of the
+# processor follows a stride across pages.
 _TERMS_AHEAD = 12
 
 

@@ -75,7 +75,8 @@ def tile_transpose(itemsize: int, lanes: int, whole: bool) -> Callable[..., None
             return builder.call(load_some, (at(x, x_row, i), INT(itemsize), mask_of(i, rows, present), zero))
 
         values = [load(i) for i in range(n)]
-        # Squares of half the size change places across the diagonal, then squares within these, down to elements.
+        # Squares of half the size change places across the diagonal, then squares within these, down to elements: a
+        # vector takes part in log2(n) shuffles of two vectors, where element by element it would take n.
         half = n // 2
         while half:
             upper = [j if not j & half else n + j - half for j in range(n)]

@@ -25,7 +25,7 @@ from ...passes.kernels.conv_tiles import (
 )
 from ...passes.kernels.register_tiles import rows, tile_shapes
 from ...passes.memory.plan import Plan
-from . import conv_copy, plain_convolution, tiled_convolution
+from . import conv_copy, plain_convolution, tiled_convolution, tiled_weight_gradient
 from .data_movement import begin_accumulators
 from .launch import TILE, Arg, Call, KernelAddress, Launch, Pointer, Scratch, Tile, Traps
 from .moments import call_moments
@@ -198,19 +198,19 @@ def _sum(unit: Node, tiles: WeightGradientTiles, plan: Plan) -> Launch:
     dtype, widths = convolution_of(unit).output.type.dtype, sorted(strips.widths())
     if g.depthwise:
         shapes = [(size, width) for size in sorted({1, min(g.kernel[1], MOST_TOGETHER)}) for width in widths]
-        source = tiled_convolution.depthwise_weight_gradient(
+        source = tiled_weight_gradient.depthwise_weight_gradient(
             dtype, _lanes(g), shapes, _partly_there(g), tiles.section > 0
         )
     else:
         shapes = tile_shapes([blocks], widths)
-        source = tiled_convolution.weight_gradient(dtype, _lanes(g), shapes, _partly_there(g), tiles.section > 0)
+        source = tiled_weight_gradient.weight_gradient(dtype, _lanes(g), shapes, _partly_there(g), tiles.section > 0)
     read = [Pointer.to(plan.views[_given(unit, n)]) if copy is None else copy.args[1] for n, copy in enumerate(copies)]
     call = Call(source, [TILE, *read, _scratch(unit, plan, 0), *numbers, *of_copies])
     return Launch(tiles.parts * tiles.shares, [call])
 
 
 def _copies(unit: Node, tiles: WeightGradientTiles, plan: Plan) -> list[Call | None]:
-    """For each operand, the call that makes it for a turn, if the tile does."""
+    """For each operand, the call that makes it for an iteration, if the tile does."""
     begin = tiles.all_parts_bytes
     lines = begin + plan.threads * sum(map(tiles.copied_bytes, (0, 1)))
     result: list[Call | None] = []
@@ -241,7 +241,7 @@ def _add_parts(unit: Node, tiles: WeightGradientTiles, plan: Plan) -> Launch:
     vectors = g.channel_strips.vectors
     numbers = [tiles.parts, tiles.part_bytes // g.target.vector_bytes, vectors, inner, outer, math.prod(g.kernel)]
     numbers.append(int(_adds(unit)))
-    source = tiled_convolution.add_parts(convolution_of(unit).output.type.dtype, _lanes(g))
+    source = tiled_weight_gradient.add_parts(convolution_of(unit).output.type.dtype, _lanes(g))
     args = [TILE, _scratch(unit, plan, 0), Pointer(unit.output), *numbers]
     return Launch(groups * vectors, [Call(source, args)])
 

@@ -43,13 +43,13 @@ def _sort_kernel(dtype: np.dtype[Any], indices: bool, descending: bool, strided:
 
     def of(element: str) -> str:
         """What an element of a line is sorted by."""
-        return f"x[start + i64({element}) * apart]" if indices else element
+        return f"x[start + i64({element}) * stride]" if indices else element
 
     def before(a: str, b: str) -> str:
         one, other = (b, a) if descending else (a, b)
         return f"({one} < {other})" + (f" | (({other} != {other}) & ({one} == {one}))" if dtype.kind == "f" else "")
 
-    own = "i64(k)" if indices else "x[start + k * apart]"
+    own = "i64(k)" if indices else "x[start + k * stride]"
     lines = (
         """one, other = array_{0}(word(b, 7), 0), window(array_{0}(word(b, 7), 0), length, length)"""
         if strided
@@ -57,7 +57,7 @@ def _sort_kernel(dtype: np.dtype[Any], indices: bool, descending: bool, strided:
     ).format(item)
     result = (
         """for k in range(length):
-            o[start + k * apart] = source[k]"""
+            o[start + k * stride] = source[k]"""
         if strided
         else ""
     )
@@ -66,10 +66,10 @@ def kernel(b):
     first = word(b, 0) * word(b, 1)
     last = first + word(b, 1) if first + word(b, 1) < word(b, 2) else word(b, 2)
     x, o = array_{key}(word(b, 3), 0), array_{item}(word(b, 4), 0)
-    length, apart = word(b, 5), word(b, 6)
+    length, stride = word(b, 5), word(b, 6)
     for line in range(first, last):
-        block = line // apart
-        start = block * length * apart + (line - block * apart)
+        block = line // stride
+        start = block * length * stride + (line - block * stride)
         {lines}
         merges, width = i64(0), i64({_RUN})
         while width < length:

@@ -9,12 +9,12 @@ from ...ir.ops import indexing, movement, reduction
 from ...ir.ops.region import region
 from ...passes.memory.plan import Plan
 from .convolution import lower_convolution
+from .cumulative import lower_cumulative
 from .data_movement import lower_concatenate, lower_gather, lower_pad
 from .launch import Launch, Traps
 from .matmul import lower_matmul
 from .moments import lower_moments
 from .region import lower_region
-from .running_sums import lower_running
 from .scatter_add import lower_scatter_add
 from .sorting import lower_sort
 from .windows import lower_window
@@ -29,8 +29,8 @@ _LOWERINGS: Mapping[Op, Callable[[Node, Plan, Traps], list[Launch]]] = {
     region: lower_region,
     indexing.gather: lower_gather,
     indexing.scatter_add: lower_scatter_add,
-    reduction.cumsum: lower_running,
-    reduction.cumprod: lower_running,
+    reduction.cumsum: lower_cumulative,
+    reduction.cumprod: lower_cumulative,
     reduction.moments: lower_moments,
     movement.concatenate: lower_concatenate,
     movement.pad: lower_pad,

@@ -1,4 +1,4 @@
-"""Running sums and products along an axis, one block of rows after the other."""
+"""Cumulative sums and products along an axis, one block of rows after the other."""
 
 import math
 from typing import Any
@@ -12,7 +12,7 @@ from .data_movement import rows_of_tile
 from .launch import TILE, Call, Launch, Pointer, Scratch, Traps
 
 
-def lower_running(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
+def lower_cumulative(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
     """One launch over tiles of blocks, which stand before the axis."""
     shape, axis = node.output.type.shape, node.attrs["axis"]
     blocks, inner = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
@@ -20,17 +20,17 @@ def lower_running(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
     operands = [Pointer.to(plan.views[v]) for v in (node.inputs[0], node.output)]
     line = Scratch(plan.scratch.get(node, 0), plan.target.round_to_line(node_workspace(node)))
     args = [TILE, step, blocks, *operands, shape[axis], inner, int(node.attrs.get("reverse", False)), line]
-    way = "before" if not runs_in_float64(node.output.type, axis) else "double" if inner == 1 else "doubles"
+    way = "before" if not runs_in_float64(node.output.type, axis) else "register" if inner == 1 else "line"
     sign = "*" if node.op is cumprod else "+"
-    return [Launch(tiles, [Call(_running_kernel(sign, node.output.type.dtype, way), args)])]
+    return [Launch(tiles, [Call(_cumulative_kernel(sign, node.output.type.dtype, way), args)])]
 
 
-def _running_kernel(sign: str, dtype: np.dtype[Any], way: str) -> str:
+def _cumulative_kernel(sign: str, dtype: np.dtype[Any], way: str) -> str:
     """Sums (`+`) or products (`*`). Args: tile, blocks of a tile, all blocks, array, result, length, inner, whether
     from the end, line of a worker.
 
-    By its `way` an element is made of the one `before` it and its own, or of all before it in float64: `double`, where
-    there is one column, or `doubles`, in the worker's line.
+    By its `way` an element is made of the one `before` it and its own, or of all before it in float64: in a `register`,
+    where there is one column, or in a `line` of the worker. A chain as long as the axis would lose digits in float32.
     """
     short = SHORT_NAMES[dtype]
     neutral = {"+": "f64(-0.0)", "*": "f64(1.0)"}[sign]  # 0 + -0 would be 0
@@ -45,13 +45,13 @@ def _running_kernel(sign: str, dtype: np.dtype[Any], way: str) -> str:
                 for j in range(inner):
                     target[j] = {both}""",
     )
-    if way == "double":
+    if way == "register":
         start, step = (
             f"total = {neutral}",
             f"""total = total {sign} f64(source[0])
             target[0] = f32(total)""",
         )
-    elif way == "doubles":
+    elif way == "line":
         start, step = (
             f"""for j in range(inner):
             totals[j] = {neutral}""",

@@ -1,0 +1,291 @@
+"""Kernels of weight gradients over one or two spatial axes: register tiles whose sums run over images and positions.
+
+A register tile has input channels as rows and output channels as columns, or kernel columns as rows where every channel
+goes by itself. It sums over the outputs that a place of the kernel contributes to. Workers make the sums of different
+parts of the images, which are added in their order, so that no sum depends on the number of workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...ir import SHORT_NAMES
+from .tiled_convolution import Shape, call_tile, define_tiles
+
+
+def _sections(shapes: Sequence[Shape], tail: bool, a_row: str, indent: int) -> str:
+    """Calls of the register tile for sections of what an iteration sums over: rows of one image, or a part of a row."""
+    arguments = (
+        f"section_of_a, {a_row}, section_of_g, to, c_row, i64(1), i64(0), i64(0), down, row_step * x_line, "
+        "row_stride * g_line, across, column_step * pixel, column_stride * g_pixel, columns, more"
+    )
+    lines = f"""pieces = (n1 * n0 + word(b, 31) - 1) // word(b, 31)
+section_rows = (n1 + pieces - 1) // pieces
+pieces = (n0 + word(b, 31) - 1) // word(b, 31)
+section_columns = (n0 + pieces - 1) // pieces
+for image in range(stop_image - first_image):
+    for row in range(0, n1, section_rows):
+        down = n1 - row if n1 - row < section_rows else section_rows
+        for column_of_row in range(0, n0, section_columns):
+            across = n0 - column_of_row if n0 - column_of_row < section_columns else section_columns
+            section_of_a = a + image * x_image + row * row_step * x_line + column_of_row * column_step * pixel
+            section_of_g = g + image * g_image + row * row_stride * g_line + column_of_row * column_stride * g_pixel
+            {call_tile(shapes, tail, arguments, 12)}
+            more = i64(1)"""
+    return lines.replace("\n", "\n" + " " * indent)
+
+
+_OPERANDS = """
+        # An operand that is made for this iteration alone is addressed as if the rest were there too.
+        first_image = iteration // bands * iteration_images
+        if first_image >= images:
+            break
+        stop_image = first_image + iteration_images if first_image + iteration_images < images else images
+        first_row = iteration % bands * band_rows
+        stop_row = first_row + band_rows if first_row + band_rows < g_height else g_height
+        x_start, g_start = word(b, 1), word(b, 2)
+        if word(b, 32):
+            set_word(b, word(b, 32) + 1, iteration)
+            call_kernel(word(b, word(b, 32)), b + 8 * (word(b, 32) + 1))
+            x_start -= (iteration % bands * word(b, 33) + word(b, 34)) * x_line
+        else:
+            x_start += first_image * x_image
+        if word(b, 36):
+            set_word(b, word(b, 36) + 1, iteration)
+            call_kernel(word(b, word(b, 36)), b + 8 * (word(b, 36) + 1))
+            g_start -= (iteration % bands * word(b, 37) + word(b, 38)) * g_line
+        else:
+            g_start += first_image * g_image
+""".strip("\n")
+
+
+def weight_gradient(dtype: np.dtype[Any], lanes: int, shapes: Sequence[Shape], tail: bool, sectioned: bool) -> str:
+    """A tile of `WeightGradientTiles`.
+
+    Args: tile, x, cotangent, parts; 4: images, height and width of x, height and width of the cotangent; 9: channels
+    in and out of a group, channels of x, of the cotangent; 13: images of a pass, bands, rows of a band, passes, parts,
+    shares; 19: units, strips, width, wide strips, vectors of a group; 24: blocks of channels, channels of the longest,
+    long blocks; 27: kernel rows, kernel columns, vectors of a part; 30: iterations of a pass, terms of a section or 0;
+    32 for x and 36 for the cotangent: the word that has the kernel which makes it for an iteration (0: it is there,
+    whole), rows from one band to the next, first row, rows of an image as they lie there; 40: for each kernel row and
+    column: first, count, stride, source, step of the outputs that it contributes to; then the arguments of the kernels
+    that make x and cotangent.
+    """
+    short, size = SHORT_NAMES[dtype], dtype.itemsize
+    arguments = (
+        "a, i64(a_row), g, to, c_row, stop_image - first_image, x_image, g_image, "
+        "n1, row_step * x_line, row_stride * g_line, n0, column_step * pixel, column_stride * g_pixel, columns, more"
+    )
+    add = _sections(shapes, tail, "i64(a_row)", 12) if sectioned else call_tile(shapes, tail, arguments, 12)
+    return f"""
+lanes = {lanes}
+a_row = {size}
+{define_tiles(short, shapes, tail, False, sectioned)}
+
+
+def kernel(b):
+    images, height, width, g_height, g_width = word(b, 4), word(b, 5), word(b, 6), word(b, 7), word(b, 8)
+    inner, outer = word(b, 9), word(b, 10)
+    iteration_images, bands, band_rows, passes = word(b, 13) // word(b, 30), word(b, 14), word(b, 15), word(b, 16)
+    parts, shares, units = word(b, 17), word(b, 18), word(b, 19)
+    strips, strip_width, wide, all_vectors = word(b, 20), word(b, 21), word(b, 22), word(b, 23)
+    blocks, most, long = word(b, 24), word(b, 25), word(b, 26)
+    kernel_rows, kernel_columns = word(b, 27), word(b, 28)
+    pixel, g_pixel = {size} * word(b, 11), {size} * word(b, 12)
+    x_line, g_line = pixel * width, g_pixel * g_width
+    x_image, g_image = x_line * word(b, 35), g_line * word(b, 39)
+    part = word(b, 0) // shares
+    share = word(b, 0) - part * shares
+    base = word(b, 3) + {size} * lanes * part * word(b, 29)
+    first_iteration = part * passes // parts * word(b, 30)
+    for iteration in range(first_iteration, (part + 1) * passes // parts * word(b, 30)):
+{_OPERANDS}
+        for unit in range(share * units // shares, (share + 1) * units // shares):
+            strip = unit % strips
+            rest = unit // strips
+            block = rest % blocks
+            rest = rest // blocks
+            place = rest % (kernel_rows * kernel_columns)
+            group = rest // (kernel_rows * kernel_columns)
+            kernel_row = place // kernel_columns
+            kernel_column = place - kernel_row * kernel_columns
+            vector = strip * strip_width if strip <= wide else strip * (strip_width - 1) + wide
+            vectors = strip_width if strip < wide else strip_width - 1
+            columns = outer - vector * lanes if outer - vector * lanes < vectors * lanes else vectors * lanes
+            rows = most if block < long else most - 1
+            channel = block * most if block <= long else block * (most - 1) + long
+            c_row = {size} * lanes * all_vectors
+            to = base + ((group * kernel_rows * kernel_columns + place) * inner + channel) * c_row
+            to += {size} * lanes * vector
+            at = 40 + 5 * kernel_row
+            row_first, row_count, row_stride, row_source, row_step = (
+                word(b, at), word(b, at + 1), word(b, at + 2), word(b, at + 3), word(b, at + 4))
+            at = 40 + 5 * (kernel_rows + kernel_column)
+            column_first, n0, column_stride, column_source, column_step = (
+                word(b, at), word(b, at + 1), word(b, at + 2), word(b, at + 3), word(b, at + 4))
+            skipped = i64(0)
+            if first_row > row_first:
+                skipped = (first_row - row_first + row_stride - 1) // row_stride
+            until = i64(0)
+            if stop_row > row_first:
+                until = (stop_row - row_first + row_stride - 1) // row_stride
+            until = until if until < row_count else row_count
+            n1 = until - skipped
+            if (n1 <= 0) | (n0 <= 0):
+                if iteration == first_iteration:
+                    for r in range(rows):
+                        nothing = array_{short}(to + r * c_row, 0)
+                        for e in range(columns):
+                            nothing[e] = {short}(0)
+                continue
+            a = x_start + (row_source + skipped * row_step) * x_line
+            a += column_source * pixel + {size} * (group * inner + channel)
+            g = g_start + (row_first + skipped * row_stride) * g_line
+            g += column_first * g_pixel + {size} * (group * outer + vector * lanes)
+            more = i64(0) if iteration == first_iteration else i64(1)
+            {add}
+    return i64(0)
+"""
+
+
+def depthwise_weight_gradient(
+    dtype: np.dtype[Any], lanes: int, shapes: Sequence[Shape], tail: bool, sectioned: bool
+) -> str:
+    """A tile of `WeightGradientTiles` where every channel goes by itself.
+
+    The arguments are those of `weight_gradient`. A unit is a strip and a kernel row: all its columns at once where they
+    meet the same outputs, so that the cotangent is read once for them, and the outputs at the edges column by column.
+    """
+    short, size = SHORT_NAMES[dtype], dtype.itemsize
+    arguments = (
+        "a, a_row, g, to, c_row, stop_image - first_image, x_image, g_image, "
+        "n1, row_step * x_line, row_stride * g_line, n0, column_step * pixel, column_stride * g_pixel, columns, more"
+    )
+    add = _sections(shapes, tail, "a_row", 16) if sectioned else call_tile(shapes, tail, arguments, 16)
+    return f"""
+lanes = {lanes}
+{define_tiles(short, shapes, tail, True, sectioned)}
+
+
+def kernel(b):
+    images, height, width, g_height, g_width = word(b, 4), word(b, 5), word(b, 6), word(b, 7), word(b, 8)
+    outer = word(b, 10)
+    iteration_images, bands, band_rows, passes = word(b, 13) // word(b, 30), word(b, 14), word(b, 15), word(b, 16)
+    parts, shares, units = word(b, 17), word(b, 18), word(b, 19)
+    strips, strip_width, wide, all_vectors = word(b, 20), word(b, 21), word(b, 22), word(b, 23)
+    kernel_rows, kernel_columns = word(b, 27), word(b, 28)
+    pixel, g_pixel = {size} * word(b, 11), {size} * word(b, 12)
+    x_line, g_line = pixel * width, g_pixel * g_width
+    x_image, g_image = x_line * word(b, 35), g_line * word(b, 39)
+    part = word(b, 0) // shares
+    share = word(b, 0) - part * shares
+    base = word(b, 3) + {size} * lanes * part * word(b, 29)
+    c_row = {size} * lanes * all_vectors
+    of_columns = 40 + 5 * kernel_rows
+    column_stride, column_step = word(b, of_columns + 2), word(b, of_columns + 4)
+    # What all columns meet: from the last of their first outputs to the first of their last ones.
+    begin, end, together = word(b, of_columns), i64(-1), True
+    for column in range(kernel_columns):
+        at = of_columns + 5 * column
+        last = word(b, at) + (word(b, at + 1) - 1) * column_stride
+        end = last if (column == 0) | (last < end) else end
+        begin = word(b, at) if word(b, at) > begin else begin
+        together = together & (word(b, at + 1) > 0) & ((word(b, at) - word(b, of_columns)) % column_stride == 0)
+    if (together == False) | (kernel_columns > {max(rows for rows, _ in shapes)}):
+        end = begin - 1
+    shared = (end - begin) // column_stride + 1 if end >= begin else i64(0)
+    first_iteration = part * passes // parts * word(b, 30)
+    for iteration in range(first_iteration, (part + 1) * passes // parts * word(b, 30)):
+{_OPERANDS}
+        for unit in range(share * units // shares, (share + 1) * units // shares):
+            strip = unit % strips
+            kernel_row = unit // strips
+            vector = strip * strip_width if strip <= wide else strip * (strip_width - 1) + wide
+            vectors = strip_width if strip < wide else strip_width - 1
+            columns = outer - vector * lanes if outer - vector * lanes < vectors * lanes else vectors * lanes
+            result = base + kernel_row * kernel_columns * c_row + {size} * lanes * vector
+            if iteration == first_iteration:
+                for column in range(kernel_columns):
+                    nothing = array_{short}(result + column * c_row, 0)
+                    for e in range(columns):
+                        nothing[e] = {short}(0)
+            at = 40 + 5 * kernel_row
+            row_first, row_count, row_stride, row_source, row_step = (
+                word(b, at), word(b, at + 1), word(b, at + 2), word(b, at + 3), word(b, at + 4))
+            skipped = i64(0)
+            if first_row > row_first:
+                skipped = (first_row - row_first + row_stride - 1) // row_stride
+            until = i64(0)
+            if stop_row > row_first:
+                until = (stop_row - row_first + row_stride - 1) // row_stride
+            until = until if until < row_count else row_count
+            n1 = until - skipped
+            if n1 <= 0:
+                continue
+            x = x_start + (row_source + skipped * row_step) * x_line
+            x += {size} * lanes * vector
+            of_g = g_start + (row_first + skipped * row_stride) * g_line
+            of_g += {size} * lanes * vector
+            more = i64(1)
+            # Part 0 is what the columns share, the next ones are what is left before and behind it for each of them.
+            for part_of_row in range(1 + 2 * kernel_columns):
+                column = (part_of_row - 1) // 2 if part_of_row > 0 else i64(0)
+                at = of_columns + 5 * column
+                column_first, count, source = word(b, at), word(b, at + 1), word(b, at + 3)
+                before = (begin - column_first) // column_stride if shared > 0 else count
+                start = i64(0)
+                rows = i64(1)
+                n0 = before
+                if part_of_row == 0:
+                    start, n0, rows = before, shared, kernel_columns
+                elif part_of_row % 2 == 0:
+                    start = before + shared
+                    n0 = count - start
+                if n0 <= 0:
+                    continue
+                a_row = (word(b, of_columns + 8) - word(b, of_columns + 3)) * pixel if rows > 1 else pixel
+                if rows > 1:
+                    # The second column's input at the shared outputs, less the first one's.
+                    a_row += (word(b, of_columns) - word(b, of_columns + 5)) // column_stride * column_step * pixel
+                a = x + (source + start * column_step) * pixel
+                g = of_g + (column_first + start * column_stride) * g_pixel
+                to = result + column * c_row
+                {add}
+    return i64(0)
+"""
+
+
+def add_parts(dtype: np.dtype[Any], lanes: int) -> str:
+    """The parts of a weight gradient, added in their order, as (channels out, channels in, kernel).
+
+    Args: tile (a vector of output channels of a group), parts, dw, number of parts, vectors of a part, vectors of a
+    group, channels in and out of a group, places of the kernel, whether dw is added to.
+    """
+    short = SHORT_NAMES[dtype]
+    return f"""
+lanes = {lanes}
+
+
+def kernel(b):
+    parts, dw = array_{short}(word(b, 1), 0), array_{short}(word(b, 2), 0)
+    count, part_stride, vectors = word(b, 3), word(b, 4) * lanes, word(b, 5)
+    inner, outer, places = word(b, 6), word(b, 7), word(b, 8)
+    group = word(b, 0) // vectors
+    vector = word(b, 0) - group * vectors
+    columns = outer - vector * lanes if outer - vector * lanes < lanes else i64(lanes)
+    for i in range(inner):
+        for place in range(places):
+            source = (((group * places + place) * inner + i) * vectors + vector) * lanes
+            target = ((group * outer + vector * lanes) * inner + i) * places + place
+            for c in range(columns):
+                total = parts[source + c]
+                for p in range(1, count):
+                    total = total + parts[p * part_stride + source + c]
+                if word(b, 9):
+                    total = dw[target + c * inner * places] + total
+                dw[target + c * inner * places] = total
+    return i64(0)
+"""
