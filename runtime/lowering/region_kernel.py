@@ -48,6 +48,13 @@ def call_loops(nest: LoopNest, in_place: Mapping[int, int], operands: Operands) 
 
 
 class _Writer:
+    """The kernel of a region, written line by line: a loop over the rows of a tile, and in it the sweeps over a row.
+
+    A sweep is one loop over the elements of the row, which computes all its values for an element at a time: what it
+    reads is read once, what it makes stays in registers. Between sweeps stand the values that a row has once, such as
+    its sum. What a later sweep needs of an earlier one is computed again where that is free, else it is in row buffers.
+    """
+
     def __init__(self, nest: LoopNest, in_place: Mapping[int, int], operands: Operands) -> None:
         self.nest = nest
         self.in_place = in_place
@@ -77,6 +84,7 @@ class _Writer:
     # ---- the whole
 
     def call(self) -> Call:
+        """The call of the whole kernel."""
         nest = self.nest
         self.text.head.append(f"    tile = {self.text.word(TILE)}")
         self.text.number("step", nest.cut.step)
@@ -88,16 +96,16 @@ class _Writer:
         self.rows_of_tile()
         self.declare_arrays()
         self.scalars()
-        self.repeats()
+        self.repeated_rows()
         self.reductions.crossing_starts()
         if nest.together > 1:
-            self.text.lines.append("    for i in range(0, rows, lanes):")
+            self.text.lines.append("    for i in range(0, rows, accumulators):")
         else:
             # Loops that are known to run once go away before LLVM vectorizes them.
             self.text.lines.append(f"    for i in range({'1' if alone else 'rows'}):")
         self.text.lines.append("        r = first + i")
         if nest.together > 1:
-            self.text.lines.append("        n = (rows - i if rows - i < lanes else lanes) * columns")
+            self.text.lines.append("        n = (rows - i if rows - i < accumulators else accumulators) * columns")
         elif alone:
             self.text.lines.append("        n = 1")
         elif nest.chunked:
@@ -131,9 +139,10 @@ class _Writer:
                 "    first += tile // parts * whole",
             ]
         if self.nest.lanes > 1:
-            self.text.number("lanes", self.nest.lanes)
+            self.text.number("accumulators", self.nest.lanes)
 
     def declare_arrays(self) -> None:
+        """The arrays of inputs and outputs, row buffers, lines of the worker, parts of reductions."""
         nest = self.nest
         for i, value in enumerate(nest.body.inputs):
             offset = nest.accesses[value].offset * value.type.dtype.itemsize
@@ -163,6 +172,7 @@ class _Writer:
                 offset += nest.target.round_to_line(nest.tiles * value.type.nbytes)
 
     def scalars(self) -> None:
+        """What is the same for all elements: read once, or written as a constant."""
         for value in self.nest.body.inputs:
             if self.nest.kinds[value] == "scalar":
                 self.names[value] = f"s{len(self.names)}"
@@ -171,13 +181,15 @@ class _Writer:
             if self.nest.kinds[node.outputs[0]] == "scalar":
                 self.names[node.output] = self.constant(node)
 
-    def repeats(self) -> None:
-        """Lines of what differs by column alone."""
+    def repeated_rows(self) -> None:
+        """Rows of what differs by column alone, repeated as often as a column has accumulators: then one loop can run
+        over as many rows of the nest at a time.
+        """
         for value, line in self.held.items():
             if value.node is None:
                 at = self.indices.column_index(value)
                 self.text.lines += [
-                    "    for i in range(lanes):",
+                    "    for i in range(accumulators):",
                     f"        part = window({line}, i * columns, columns)",
                     "        for j in range(columns):",
                     f"            part[j] = {self.arrays[value]}[{at}]",
@@ -220,6 +232,9 @@ class _Writer:
         return short and nest.columns % _LANES != 0 and nest.target.masked
 
     def sweep(self, s: int) -> None:
+        """One loop over a row. No element of it depends on another, which lets LLVM vectorize it without tests of
+        whether arrays overlap.
+        """
         nest = self.nest
         nodes = nest.sweeps[s]
         stores = [v for v in nest.buffers if nest.sweep_of[v] == s and (v.node is None or v.node in nodes)]
@@ -271,6 +286,7 @@ class _Writer:
                 self.reductions.middle_row_end(node)
 
     def load(self, value: Value, local: dict[Value, str]) -> str:
+        """The name of an element that is read: from its array, or from a row buffer."""
         nest = self.nest
         name = f"v{len(local)}"
         if value in self.windows_of:
@@ -285,6 +301,7 @@ class _Writer:
         return name
 
     def element(self, node: Node, local: dict[Value, str]) -> str:
+        """The name of an element that is computed."""
         name = f"v{len(local)}"
         names = [local[v] if v in local else self.names[v] for v in node.inputs]
         self.compute(node, name, names, "            ", full=True)

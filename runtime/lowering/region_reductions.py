@@ -87,8 +87,8 @@ class Reductions:
                 self.text.lines += [f"    {name}_row = i64(0)", f"    {name}_before = i64(0)"]
             elif form == "columns":
                 if value in self.held:
-                    self.text.lines.append(f"    {name} = window({self.held[value]}, 0, lanes * columns)")
-                    self.text.lines.append("    for j in range(lanes * columns):")
+                    self.text.lines.append(f"    {name} = window({self.held[value]}, 0, accumulators * columns)")
+                    self.text.lines.append("    for j in range(accumulators * columns):")
                 else:
                     self.text.lines.append(
                         f"    {name} = window({self.arrays[value]}, {self.part_offset(node)}, columns)"
@@ -102,13 +102,13 @@ class Reductions:
 
     def column_sum_row(self, node: Node) -> None:
         """Before a row of a `middle` reduction: its row of sums, cleared at the first row of each group; before one
-        that is added up in lanes: its lane.
+        that is added up in several accumulators: its accumulator.
         """
         if reduction_form(node)[0] != "middle":
             if node.output in self.held and self.nest.together == 1:
                 line = self.held[node.output]
                 self.text.lines.append(
-                    f"        {self.accumulator(node)} = window({line}, i % lanes * columns, columns)"
+                    f"        {self.accumulator(node)} = window({line}, i % accumulators * columns, columns)"
                 )
             return
         name, start = self.accumulator(node), identity(node.op, node.output.type.dtype)
@@ -164,12 +164,12 @@ class Reductions:
             ]
 
     def has_blocks(self, node: Node) -> bool:
-        """Whether a sum of everything takes many rows of a tile, and therefore begins anew after some of them."""
+        """Whether a sum of everything takes many rows of a tile: then it starts from 0 again after some of them."""
         is_sum = node.op is reduction.reduce_sum and node.output.type.dtype.kind == "f"
         return is_sum and self.nest.cut.step > LEAST_BLOCK
 
     def crossing_ends(self) -> None:
-        """Lines that store the sums of the tile, and add up those that were summed in lanes."""
+        """Lines that store the sums of the tile, and add up those of several accumulators."""
         for node in self.nest.crossings:
             if not by_columns(self.nest, node):
                 place = "tile" if self.nest.partial(node) else "0"
@@ -178,13 +178,13 @@ class Reductions:
                 self.text.lines.append(f"    {self.arrays[node.output]}[{place}] = {total}")
             elif node.output in self.held and not block_rows(node):
                 value = node.output
-                text = combine(node.op, value.type.dtype, "part[j]", "lane[j]")
+                text = combine(node.op, value.type.dtype, "part[j]", "other[j]")
                 self.text.lines += [
                     f"    part = window({self.arrays[value]}, {self.part_offset(node)}, columns)",
                     "    for j in range(columns):",
                     f"        part[j] = {self.held[value]}[j]",
-                    "    for i in range(1, lanes):",
-                    f"        lane = window({self.held[value]}, i * columns, columns)",
+                    "    for i in range(1, accumulators):",
+                    f"        other = window({self.held[value]}, i * columns, columns)",
                     "        for j in range(columns):",
                     f"            part[j] = {text}",
                 ]
