@@ -59,6 +59,9 @@ def lower_convolution(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
 
 
 def _convolution(unit: Node, plan: Plan) -> list[Launch]:
+    """The weight is packed once for all tiles; then each tile copies the image rows that it reads, unless it can read
+    them where they are, and convolves them.
+    """
     tiles = conv_tiles(unit, plan.target)
     if tiles is None:
         return [_plain_convolution(unit, plan)]
@@ -75,6 +78,7 @@ def _convolution(unit: Node, plan: Plan) -> list[Launch]:
 
 
 def _weight_gradient(unit: Node, plan: Plan) -> list[Launch]:
+    """Parts of the sum over all images, by tiles, then the sum of the parts."""
     tiles = weight_gradient_tiles(unit, plan.target)
     if tiles is None:
         return [_plain_weight_gradient(unit, plan)]
@@ -97,6 +101,7 @@ def _copy(read: Operand, tile: Tile | int, target: Scratch, lines: Scratch, wher
 
 
 def _lanes(g: Geometry) -> int:
+    """SIMD lanes: elements of a vector register."""
     return g.target.vector_bytes // g.itemsize
 
 
@@ -111,7 +116,7 @@ def _channels(g: Geometry) -> tuple[int, int, int]:
 
 
 def _rows_before(tiles: ConvTiles) -> list[int]:
-    """For each phase, the rows of packed vectors that the phases before it have."""
+    """For each polyphase component, the rows of packed vectors that the components before it have."""
     g = tiles.geometry
     before = [0]
     for row, column in tiles.phases:
@@ -120,6 +125,9 @@ def _rows_before(tiles: ConvTiles) -> list[int]:
 
 
 def _pack(unit: Node, tiles: ConvTiles, plan: Plan) -> Launch:
+    """Copies the weight to the order in which register tiles read it: a row of vectors of output channels for each
+    place of the kernel and input channel.
+    """
     g = tiles.geometry
     weight = _given(unit, 1)
     strips = g.channel_strips
@@ -150,6 +158,7 @@ def _given(unit: Node, number: int) -> Value:
 
 
 def _convolve(unit: Node, tiles: ConvTiles, plan: Plan) -> Call:
+    """The convolution of a tile."""
     g, (first, *_) = tiles.geometry, tiles.phases
     strips = g.channel_strips
     groups, inner, outer = _channels(g)
@@ -161,7 +170,8 @@ def _convolve(unit: Node, tiles: ConvTiles, plan: Plan) -> Call:
     numbers += [int(tiles.by_kernel_row), int(merged(g, column.tap_apart)), len(tiles.phases)]
     cuts = [rows(across.count, strips.width, g.target) for _, across in tiles.phases]
     for (down, across), before, cut in zip(tiles.phases, _rows_before(tiles), cuts):
-        numbers += [*_of_phase(down), *_of_phase(across), before, cut.blocks, cut.most, cut.long, int(_adds(unit))]
+        numbers += [*_of_component(down), *_of_component(across), before]
+        numbers += [cut.blocks, cut.most, cut.long, int(_adds(unit))]
     shapes = tile_shapes(cuts, sorted(strips.widths()))
     dtype = convolution_of(unit).output.type.dtype
     source = tiled_convolution.convolve(dtype, _lanes(g), shapes, _partly_there(g), g.depthwise)
@@ -173,11 +183,14 @@ def _convolve(unit: Node, tiles: ConvTiles, plan: Plan) -> Call:
     return Call(source, [TILE, read, _scratch(unit, plan, 0), Pointer(target), *numbers])
 
 
-def _of_phase(phase: Phase) -> list[int]:
-    return [phase.first, phase.count, phase.source, phase.taps]
+def _of_component(component: Phase) -> list[int]:
+    return [component.first, component.count, component.source, component.taps]
 
 
 def _sum(unit: Node, tiles: WeightGradientTiles, plan: Plan) -> Launch:
+    """Parts of a weight gradient. The arguments of the calls that make operands stand behind the kernel's own, which
+    finds them by their place.
+    """
     g, blocks = tiles.geometry, tiles.blocks
     strips = g.channel_strips
     _, inner, outer = _channels(g)
@@ -236,6 +249,7 @@ def _adds(unit: Node) -> bool:
 
 
 def _add_parts(unit: Node, tiles: WeightGradientTiles, plan: Plan) -> Launch:
+    """The sum of the parts of a weight gradient."""
     g = tiles.geometry
     groups, inner, outer = _channels(g)
     vectors = g.channel_strips.vectors
