@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 import re
+from collections.abc import Iterator
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
 
 import pytest
+from gradloom import passes
 from gradloom.ir import Op
+from gradloom.passes.graph.rewrite import Pass
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
@@ -112,6 +116,23 @@ def test_the_table_of_traits_is_that_of_ops():
 def test_every_page_is_linked_from_the_architecture():
     links = set(re.findall(r"\]\((\w+\.md)", (ROOT / "docs" / "architecture.md").read_text()))
     assert {page.name for page in (ROOT / "docs").glob("*.md")} - links == {"architecture.md"}
+
+
+def passes_below(kind: type[Pass]) -> Iterator[type[Pass]]:
+    for found in kind.__subclasses__():
+        yield found
+        yield from passes_below(found)
+
+
+def test_every_pass_says_its_rule_and_what_it_is_known_as():
+    for module in pkgutil.walk_packages(passes.__path__, "gradloom.passes."):
+        importlib.import_module(module.name)
+    found = [kind for kind in passes_below(Pass) if kind.__module__.startswith("gradloom.")]
+    assert len(found) > 20
+    for kind in found:
+        rule, _, rest = (kind.__doc__ or "").partition("nown elsewhere as ")
+        assert "->" in rule or "->" in rest, kind
+        assert rest, kind
 
 
 REPLACED = {
