@@ -38,7 +38,8 @@ class Adafactor(Optimizer):
 
     def __post_init__(self) -> None:
         self.check(beta2_decay=Within(-math.inf, 0.0, closed=True), d=Within(1.0), weight_decay=NOT_NEGATIVE)
-        given = self.eps if isinstance(self.eps, (tuple, list)) and len(self.eps) == 2 else (None, None)
+        eps: Any = self.eps
+        given = tuple(eps) if isinstance(eps, (tuple, list, np.ndarray)) and np.shape(eps) == (2,) else (None, None)
         small, least = (0.0 if given[0] is None else as_real(given[0])), as_real(given[1])
         if small is None or small not in NOT_NEGATIVE or least is None or least not in NOT_NEGATIVE:
             raise ValueError(f"Adafactor: eps are two numbers of 0 or more, or None and one, got {self.eps!r}")

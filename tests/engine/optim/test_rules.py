@@ -479,6 +479,8 @@ def test_sparse_adam_is_torchs_on_rows_of_a_table():
         (lambda: optim.Adafactor(beta2_decay=0.5), "Adafactor: beta2_decay is from -inf to 0, got 0.5"),
         (lambda: optim.Adafactor(eps=1e-3), "Adafactor: eps are two numbers of 0 or more, or None and one, got 0.001"),
         (lambda: optim.Adafactor(eps=(1e-3, None)), "Adafactor: eps are two numbers of 0 or more, or None and one"),
+        (lambda: optim.Adafactor(eps="ab"), "Adafactor: eps are two numbers of 0 or more, or None and one, got 'ab'"),
+        (lambda: optim.Adafactor(eps=np.ones(3)), "Adafactor: eps are two numbers of 0 or more, or None and one"),
         (lambda: optim.Adafactor(d=0.5), "Adafactor: d is 1 or more, got 0.5"),
         (lambda: optim.Muon(ns_steps=100), "Muon: ns_steps is a whole number from 0 to 99, got 100"),
         (lambda: optim.Muon(ns_coefficients=(1, 2)), "Muon: ns_coefficients are three numbers"),

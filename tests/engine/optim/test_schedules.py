@@ -350,6 +350,31 @@ def test_a_step_on_a_plateau_lowers_its_rate_and_resumes(tmp_path: Path):
     assert {name: array.tobytes() for name, array in (step.parameters() | step.state()).items()} == end
 
 
+def test_combined_schedules_and_their_momenta_resume_to_the_same_bits(tmp_path: Path):
+    parts = [
+        optim.OneCycle(0.5, 5, cycle_momentum=True),
+        optim.Chained([optim.Linear(0.5, total_iters=3), optim.Multiplicative(0.5, wave)]),
+        optim.WarmUp(optim.Cyclic(0.1, 0.5, 2), 2),
+    ]
+    batch = np.ones((2, 3), "float32")
+    optimizer = optim.Adam(optim.Sequential(parts, [4, 9]))
+    step = gl.compile_step(nn.Linear(3, 1), lambda m, b: (m(b) ** 2).mean(), optimizer, batch, threads=1)
+    rates, losses = [], []
+    for i in range(16):
+        if i == 7:
+            step.save(tmp_path / "c")
+        rates.append(step.learning_rate)
+        losses.append(step(batch))
+    assert len(set(rates)) > 8
+    end = {name: array.tobytes() for name, array in (step.parameters() | step.state()).items()}
+    optimizer.learning_rate(100)  # whatever was asked for before
+    step.load(tmp_path / "c")
+    for i in range(7, 16):
+        assert step.learning_rate == rates[i]
+        assert step(batch) == losses[i]
+    assert {name: array.tobytes() for name, array in (step.parameters() | step.state()).items()} == end
+
+
 def test_there_is_a_way_back_to_the_schedule():
     batch = np.ones((2, 3), "float32")
     step = gl.compile_step(
