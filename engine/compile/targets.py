@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 from ...passes.target import Target, TargetError
 
 
 def target_of(target: str | Target) -> Target:
-    """The target that `target` names: "cpu" is this machine's, or what `GRADLOOM_TARGET` says, such as `avx2`.
+    """The target that `target` names: "cpu" is this machine's.
 
     Raises `TargetError` for anything else than "cpu" or a `Target`.
     """
@@ -19,4 +17,4 @@ def target_of(target: str | Target) -> Target:
             f"target {target!r} is not available; write target='cpu' for this machine, or a gl.Target such as "
             "gl.Target.cpu('avx2')"
         )
-    return Target.cpu(os.environ.get("GRADLOOM_TARGET") or None)
+    return Target.cpu()

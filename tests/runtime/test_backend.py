@@ -82,14 +82,3 @@ def test_a_target_of_another_machine_is_refused_before_anything_is_traced(make: 
     for wrong in ("gpu", "avx2", 3, None):
         with pytest.raises(gl.TargetError, match=r"is not available; write target='cpu'.*gl.Target.cpu\('avx2'\)"):
             make(*arguments, target=wrong)
-
-
-def test_the_environment_names_the_default_target(monkeypatch: pytest.MonkeyPatch):
-    step = (nn.Linear(3, 2), lambda m, b: m(b).mean(), optim.SGD(0.1), gl.spec((4, 3)))
-    monkeypatch.setenv("GRADLOOM_TARGET", "sse")
-    assert gl.plan_step(*step).report.target is gl.Target.cpu("sse")
-    monkeypatch.setenv("GRADLOOM_TARGET", "")
-    assert gl.plan_step(*step).report.target is gl.Target.cpu()
-    monkeypatch.setenv("GRADLOOM_TARGET", "mmx")
-    with pytest.raises(gl.TargetError, match="no CPU target 'mmx'"):
-        gl.plan_step(*step)
