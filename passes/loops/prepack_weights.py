@@ -17,11 +17,11 @@ from ..kernels.cost import work
 from ..target import DEFAULT_TARGET, Target
 
 _MOST_ROWS = 64
-"""Rows of a product up to which turning its right operand costs a good part of its time."""
-_LEAST_TURNS = 4
-"""For each cache of bytes of the weight: what comes from memory in every step gains less."""
+"""Rows of a product up to which packing its right operand takes a good part of its time."""
+_LEAST_ITERATIONS = 4
+"""For each cache of bytes of the weight: what comes from memory in every iteration gains less."""
 _WORTH = 0.02
-"""Turning must save this part of the time of a step of the loop, at least: copies take memory."""
+"""Prepacking must save this part of the time of an iteration, at least: copies take memory."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class PrepackWeights(Pass):
             return None
         scan = Scan(node, inputs)
         body = self(scan.body)  # inner loops first: their copies may leave this one too
-        if scan.length >= _LEAST_TURNS:
+        if scan.length >= _LEAST_ITERATIONS:
             body = _with_copies(body, scan.split(body.inputs)[0], scan.length, self.target)
         return _copied_before(b, scan, body)
 
@@ -61,15 +61,15 @@ def _with_copies(body: Graph, consts: Sequence[Value], length: int, target: Targ
         if source is not None and source.base in given and (view := through(node, source)) is not None:
             views[node.output] = view
 
-    turning = [
-        n for n in body.nodes if n.op is contraction.dot and _turns(n, views.get(n.inputs[1]), given, length, target)
+    packed = [
+        n for n in body.nodes if n.op is contraction.dot and _gains(n, views.get(n.inputs[1]), given, length, target)
     ]
-    saved = sum(2 * target.packed_rows * n.inputs[1].type.size / target.matmul_flops_per_ns for n in turning)
+    saved = sum(2 * target.packed_rows * n.inputs[1].type.size / target.matmul_flops_per_ns for n in packed)
     if saved < _WORTH * work(body.nodes, target):
         return body
 
     def rule(b: Builder, node: Node, inputs: list[Value]) -> list[Value] | None:
-        if node not in turning:
+        if node not in packed:
             return None
         (cx, cy), batch = node.attrs["contract"], node.attrs["batch"]
         perm = (*cy, *(a for a in range(inputs[1].type.ndim) if a not in cy))
@@ -79,13 +79,13 @@ def _with_copies(body: Graph, consts: Sequence[Value], length: int, target: Targ
     return rewrite_nodes(body, rule)
 
 
-def _turns(dot: Node, y: View | None, given: set[Value], length: int, target: Target) -> bool:
+def _gains(dot: Node, y: View | None, given: set[Value], length: int, target: Target) -> bool:
     """Whether `dot` has few rows, and the elements of a row of its right operand, a const, are not neighbours; and the
     loop has enough steps.
     """
     if y is None or y.base not in given or dot.attrs["batch"][1]:
         return False
-    if length < _LEAST_TURNS * -(-dot.inputs[1].type.nbytes // target.l3_bytes):
+    if length < _LEAST_ITERATIONS * -(-dot.inputs[1].type.nbytes // target.l3_bytes):
         return False
     (cx, cy), x = dot.attrs["contract"], dot.inputs[0].type
     free = [a for a in range(len(y.shape)) if a not in cy and y.shape[a] > 1]

@@ -59,9 +59,9 @@ class TileBatch(Pass):
         for batch in _batches(graph):
             try:
                 parts = _classify(graph, batch)
-                tile, lanes = (self.entries, 1) if self.entries else _tile_and_lanes(parts, self.target)
+                tile, parallel = (self.entries, 1) if self.entries else _tile_and_parallel(parts, self.target)
                 cut = (parts.length, tile)
-                return with_phases(graph, parts.axes, parts.phases(), cut, parallel=lanes) if tile else graph
+                return with_phases(graph, parts.axes, parts.phases(), cut, parallel=parallel) if tile else graph
             except Untileable:
                 continue
         return graph
@@ -224,15 +224,15 @@ def own_tile(graph: Graph, target: Target) -> tuple[int, int] | None:
     for batch in _batches(graph):
         try:
             parts = _classify(graph, batch)
-            tile, lanes = _tile_and_lanes(parts, target)
+            tile, parallel = _tile_and_parallel(parts, target)
         except Untileable:
             continue
-        return (tile * lanes, parts.length) if tile else None
+        return (tile * parallel, parts.length) if tile else None
     return None
 
 
-def _tile_and_lanes(parts: _Parts, target: Target) -> tuple[int, int]:
-    """Batch entries of a tile and number of lanes, or 0 where the loop would not pay."""
+def _tile_and_parallel(parts: _Parts, target: Target) -> tuple[int, int]:
+    """Batch entries of a tile and number of parallel iterations, or 0 where the loop would not pay."""
     costs, length = parts.costs(target), parts.length
     tile = costs.smallest(Limits(_OVERHEAD), divisors(length, 1, length // 2))
     if tile == 0:
@@ -240,15 +240,15 @@ def _tile_and_lanes(parts: _Parts, target: Target) -> tuple[int, int]:
     tiles = length // tile
     sums, held = parts.sum_bytes, _held_bytes(parts)
     shared = costs.within(Limits(_OVERHEAD, _SHARING), tile)
-    for lanes in (1,) if shared else (2, 3, 1):
-        if tiles % lanes == 0 and lanes * (sums + held / tiles) < _GAIN * held:
-            return tile, lanes
+    for parallel in (1,) if shared else (2, 3, 1):
+        if tiles % parallel == 0 and parallel * (sums + held / tiles) < _GAIN * held:
+            return tile, parallel
     return 0, 0
 
 
 @dataclass(frozen=True, slots=True)
 class SmallerTile:
-    """A tile of `entries` of the `length` of the batch, one after the other in one lane; `slowdown` is the time that it
+    """A tile of `entries` of the `length` of the batch, one after the other; `slowdown` is the time that it
     adds to that of the step, as a part of it.
     """
 
@@ -268,14 +268,14 @@ def smaller_tiles(graph: Graph, parts_of_batch: int, target: Target) -> list[Sma
         except Untileable:
             continue
         length, costs = parts.length, parts.costs(target)
-        tile, lanes = _tile_and_lanes(parts, target)
-        if parts_of_batch > 1 and (tile == 0 or tile * lanes * parts_of_batch > length):
-            tile, lanes = length // parts_of_batch, 1
+        tile, parallel = _tile_and_parallel(parts, target)
+        if parts_of_batch > 1 and (tile == 0 or tile * parallel * parts_of_batch > length):
+            tile, parallel = length // parts_of_batch, 1
         sums, held = parts.sum_bytes, _held_bytes(parts)
-        now = lanes * (sums + held * tile / length) if tile else held
+        now = parallel * (sums + held * tile / length) if tile else held
         cost = costs.of_a_tile * length / max(costs.time, 1.0)
         already = cost / tile if tile else 0.0
-        entries = [tile] if lanes > 1 else []
+        entries = [tile] if parallel > 1 else []
         for t in range((tile or length) - 1, ((tile or length) - 1) // _SMALLEST, -1):
             if length % t == 0 and (not entries or 2 * t <= entries[-1]):
                 entries.append(t)

@@ -146,7 +146,7 @@ def _loop_along(
     length, nbytes = seed.output.type.shape[axis], seed.output.type.nbytes
     operand, place = _cut_operand(seed, axis)
     axes: dict[Value, Axis] = {seed.output: Axis(axis, 1)}
-    aligned = {operand: place}
+    batched = {operand: place}
     late: set[Value] = set()
     sums: list[Node] = []
     for node in chain[1:]:
@@ -155,7 +155,7 @@ def _loop_along(
         known = {v: axes[v] for v in node.inputs if v in axes}
         if node.op is contraction.dot:
             known = all_operands(node, known)
-            aligned.update(known)
+            batched.update(known)
         place = follow(node, known, length)
         if place is None:
             sums.append(node)
@@ -166,7 +166,7 @@ def _loop_along(
     pair: Pair = seed.attrs["contract"]
     rows = operand.type.size // math.prod(operand.type.shape[a] for a in pair[seed.inputs.index(operand)])
     held = sum(node.output.type.nbytes for node in sums if node not in added_to)
-    costs = TileCosts([(chain, aligned | axes)], length, target, work(chain, target))
+    costs = TileCosts([(chain, batched | axes)], length, target, work(chain, target))
     tile = costs.smallest(_LIMITS, divisors(length, good_rows(length, rows), length // 2))
     if tile == 0 or held + nbytes * tile // length >= _GAIN * nbytes:
         raise Untileable

@@ -148,7 +148,7 @@ class _Group:
                     found.add(value)
         return found
 
-    def aligned(self) -> dict[Value, Axis]:
+    def batched(self) -> dict[Value, Axis]:
         """`axes` with what comes in for products."""
         found = dict(self.axes)
         for node in self.straight():
@@ -305,7 +305,7 @@ def _widens(node: Node, place: Axis, length: int) -> bool:
 
 
 def _sources(node: Node, place: Axis, length: int) -> dict[Value, Axis] | None:
-    """The inputs of a node that are aligned with this axis of its output; None where it needs more than they have."""
+    """The inputs of a node along which its output is batched on this axis; None where it needs more than they have."""
     if len(node.outputs) > 1 or node.op.body != "none" or node.op.family == "window" or not node.inputs:
         return None
     if node.op.is_check:
@@ -354,7 +354,7 @@ def _steps_of_a_segment(
     length = groups[0].length
     alone = sum(v.type.nbytes for g in groups for v in g.alone(users))
     costs = TileCosts(
-        [(g.straight(), g.aligned()) for g in groups],
+        [(g.straight(), g.batched()) for g in groups],
         length,
         target,
         time=sum(work(g.nodes, target) for g in groups),

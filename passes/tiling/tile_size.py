@@ -58,7 +58,7 @@ class TileCosts:
     @cached_property
     def of_a_tile(self) -> float:
         """What every tile adds, however small it is."""
-        return sum(tile_overhead(nodes, aligned, self.length, self.target) for nodes, aligned in self.parts)
+        return sum(tile_overhead(nodes, batched, self.length, self.target) for nodes, batched in self.parts)
 
     def overhead(self, tile: int) -> float:
         """What tiles of so many entries add."""
@@ -66,9 +66,9 @@ class TileCosts:
 
     def sharing(self, tile: int) -> float:
         """What two threads lose that share every product of a tile."""
-        times = [(work(nodes, self.target), nodes, aligned) for nodes, aligned in self.parts]
+        times = [(work(nodes, self.target), nodes, batched) for nodes, batched in self.parts]
         length, target = self.length, self.target
-        return sum(t * sharing_loss(nodes, aligned, length, tile, target) for t, nodes, aligned in times if t)
+        return sum(t * sharing_loss(nodes, batched, length, tile, target) for t, nodes, batched in times if t)
 
     def within(self, limits: Limits, tile: int) -> bool:
         """Whether tiles of so many entries cost no more than the limits, or than they save."""
@@ -104,42 +104,42 @@ def cached_rows(length: int, nbytes: int, target: Target) -> int:
     return max(divisors(length, _LEAST_CACHED_ROWS, wanted), default=0)
 
 
-def tile_overhead(nodes: Sequence[Node], aligned: Mapping[Value, Axis], length: int, target: Target) -> float:
+def tile_overhead(nodes: Sequence[Node], batched: Mapping[Value, Axis], length: int, target: Target) -> float:
     """The nanoseconds that every tile adds on one core, however small it is: weights are read and packed, sums are
-    read and written, in every step of a loop anew. `aligned` has the values that are cut into tiles, of `length`
+    read and written, in every step of a loop anew. `batched` has the values that are cut into tiles, of `length`
     entries in all.
     """
     loops = [n for n in nodes if n.op.is_scan]
-    inside = sum(n.attrs["length"] * _in_a_step(n, aligned, length, target) for n in loops)
-    return inside + _straight_overhead(nodes, aligned, target)
+    inside = sum(n.attrs["length"] * _in_a_step(n, batched, length, target) for n in loops)
+    return inside + _straight_overhead(nodes, batched, target)
 
 
-def _in_a_step(loop: Node, aligned: Mapping[Value, Axis], length: int, target: Target) -> float:
-    way = follow_scan(loop, aligned, length)
+def _in_a_step(loop: Node, batched: Mapping[Value, Axis], length: int, target: Target) -> float:
+    way = follow_scan(loop, batched, length)
     nodes = [n for n in loop.attrs["body"].nodes if n.outputs[0] in way.body]
     return tile_overhead(nodes, way.body, length, target)
 
 
-def _straight_overhead(nodes: Iterable[Node], aligned: Mapping[Value, Axis], target: Target) -> float:
+def _straight_overhead(nodes: Iterable[Node], batched: Mapping[Value, Axis], target: Target) -> float:
     nodes = [n for n in nodes if n.op.family in ("contraction", "convolution", "window")]
-    moved = {n: _moved_bytes(n, aligned) for n in nodes}
+    moved = {n: _moved_bytes(n, batched) for n in nodes}
     # Weights and sums that are larger than the last cache come from memory for every tile.
     cached = sum(moved.values()) < target.l3_bytes
     rate = target.cache_bytes_per_ns if cached else target.memory_bytes_per_ns
-    return sum(_fixed(n, aligned, target) + moved[n] / rate for n in nodes)
+    return sum(_fixed(n, batched, target) + moved[n] / rate for n in nodes)
 
 
-def _moved_bytes(node: Node, aligned: Mapping[Value, Axis]) -> int:
+def _moved_bytes(node: Node, batched: Mapping[Value, Axis]) -> int:
     """Bytes of weights that are read and of sums that are read and written; a product reads what it adds to while it
     multiplies.
     """
-    weights = sum(v.type.nbytes for v in node.inputs if v not in aligned)
+    weights = sum(v.type.nbytes for v in node.inputs if v not in batched)
     ways = 1 if node.op is contraction.dot else 2
-    return weights + sum(ways * v.type.nbytes for v in node.outputs if v not in aligned)
+    return weights + sum(ways * v.type.nbytes for v in node.outputs if v not in batched)
 
 
-def _fixed(node: Node, aligned: Mapping[Value, Axis], target: Target) -> float:
-    weights = sum(v.type.size for v in node.inputs if v not in aligned)
+def _fixed(node: Node, batched: Mapping[Value, Axis], target: Target) -> float:
+    weights = sum(v.type.size for v in node.inputs if v not in batched)
     match node.op:
         case contraction.dot:
             return 2 * weights * target.packed_rows / target.matmul_flops_per_ns
@@ -151,7 +151,7 @@ def _fixed(node: Node, aligned: Mapping[Value, Axis], target: Target) -> float:
             return target.launch_ns
 
 
-def sharing_loss(nodes: Iterable[Node], aligned: Mapping[Value, Axis], length: int, tile: int, target: Target) -> float:
+def sharing_loss(nodes: Iterable[Node], batched: Mapping[Value, Axis], length: int, tile: int, target: Target) -> float:
     """What two threads lose that share every product and convolution of a tile, as a part of their time, against two
     that run a tile each: they meet after each, and pack operands that are cut in two.
     """
@@ -168,22 +168,22 @@ def sharing_loss(nodes: Iterable[Node], aligned: Mapping[Value, Axis], length: i
         total += time
         lost += 2 * target.barrier_ns
         if node.op is contraction.dot:
-            batches, m, n, k = _sizes(node, aligned, length, tile)
+            batches, m, n, k = _sizes(node, batched, length, tile)
             cut = cut_into(ENOUGH_TILES, batches, m, n, k)
             lost += time * target.packed_rows * ((cut.down - 1) / max(m, 1) + (cut.across - 1) / max(n, 1))
             lost += 0.0 if cut.tiles > 1 else time
     return lost / total if total else math.inf
 
 
-def _sizes(node: Node, aligned: Mapping[Value, Axis], length: int, tile: int) -> tuple[int, int, int, int]:
+def _sizes(node: Node, batched: Mapping[Value, Axis], length: int, tile: int) -> tuple[int, int, int, int]:
     """Batches, rows, columns and depth of the product of a tile."""
     contract: Pair = node.attrs["contract"]
     batch: Pair = node.attrs["batch"]
     shapes: list[list[int]] = []
     for value in node.inputs:
         shape = list(value.type.shape)
-        if value in aligned:
-            shape[aligned[value].axis] = shape[aligned[value].axis] * tile // length
+        if value in batched:
+            shape[batched[value].axis] = shape[batched[value].axis] * tile // length
         shapes.append(shape)
     x, y = shapes
     free = [
