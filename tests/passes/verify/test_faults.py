@@ -84,7 +84,7 @@ def test_of_thousands_of_faults_each_is_found_or_spoils_no_bit(graph: Graph, sha
             assert results(spoilt, arrays) == results(made, arrays)
 
 
-@settings(max_examples=100, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(STEPS, SHARES, st.integers(1, 3))
 def test_plans_for_any_budget_are_sound(graph: Graph, share: float, threads: int):
     planned(graph, share, threads)
