@@ -128,7 +128,7 @@ def budget_frontier() -> str:
         (order.peak, c.plan.arena_bytes, f"{c.slowdown:.1%}", order.flops, c.planner, c.variant)
         for order, c in zip(frontier.orders, choices)
     )
-    return aligned(("bytes alive", "arena", "more time", "FLOPs recomputed", "planner", "variant"), rows)
+    return aligned(("live bytes", "arena", "more time", "FLOPs recomputed", "planner", "variant"), rows)
 
 
 def budget_order() -> str:
