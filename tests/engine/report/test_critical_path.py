@@ -160,4 +160,6 @@ def test_times_are_those_that_planners_predict():
     from gradloom.passes.kernels.cost import node_nanoseconds
 
     outer = [u.nanoseconds for u in made.units if u.loop is None]
-    assert np.allclose(outer, [node_nanoseconds(node) for phase in made.plan.phases for node in phase])
+    assert np.allclose(
+        outer, [node_nanoseconds(node, made.plan.target) for phase in made.plan.phases for node in phase]
+    )
