@@ -14,6 +14,7 @@ from gradloom.passes.kernels.cost import useful_threads
 from gradloom.passes.memory.plan import Plan, plan
 from gradloom.passes.pipeline import Stages, passed, preparation, scheduling
 from gradloom.passes.remat.frontier import Frontier
+from gradloom.passes.target import DEFAULT_TARGET
 from gradloom.passes.tiling.batch import TileBatch
 from gradloom.passes.tiling.strip_mine_scans import StripMineScans
 from gradloom.passes.variants import variant_plans
@@ -63,7 +64,7 @@ def loops(graph: Graph) -> list[Any]:
 def plans(graph: Graph, threads: int) -> list[Plan]:
     """Plans from the whole arena to the least."""
     scheduled = passed(graph, scheduling())
-    base = plan(scheduled, useful_threads(scheduled, threads), outputs_in_arena=True)
+    base = plan(scheduled, useful_threads(scheduled, threads, DEFAULT_TARGET), outputs_in_arena=True)
     frontier = Frontier(base, variant_plans(Stages(graph), base))
     least = frontier.smallest().plan
     between = frontier.fastest_within((base.arena_bytes + least.arena_bytes) // 2)
