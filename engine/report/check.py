@@ -9,16 +9,16 @@ from typing import Any
 
 from ...ir import Graph, Node, Value, node_flops
 from ...passes.memory.plan import Plan
-from ...passes.verify.errors import CertificateError, describe
-from ...passes.verify.scratch import lanes, rounded_up
+from ...passes.verify.errors import PlanVerificationError, describe
+from ...passes.verify.scratch import parallel_iterations, rounded_up
 from .schema import MemoryReport, ValueReport
 
 _STATUS = {"activation": "kept", "recomputed": "recomputed"}
 
 
 def check_report(report: MemoryReport, plan: Plan) -> None:
-    """Raise `CertificateError` unless the figures of a report, its units, loops and values are those of a sound plan,
-    and its budget is kept.
+    """Raise `PlanVerificationError` unless the figures of a report, its units, loops and values are those of a sound
+    plan, and its budget is kept.
     """
     opened = _Opened(report)
     opened.open(plan, 0, [0], 1)
@@ -40,17 +40,18 @@ def check_report(report: MemoryReport, plan: Plan) -> None:
         ("values", len(report.values), opened.values.total()),
     ):
         if said != found:
-            raise CertificateError(f"the report says that {name} are {said:,}, by the plan they are {found:,}")
+            raise PlanVerificationError(f"the report says that {name} are {said:,}, by the plan they are {found:,}")
     told_bytes = (*map(_place, report.values),)
     if missing := opened.values - Counter(told_bytes):
-        raise CertificateError(f"the report does not tell of {_described(next(iter(missing)))}")
+        raise PlanVerificationError(f"the report does not tell of {_described(next(iter(missing)))}")
     _shares_by_blocks(report.values)
     if max(report.live_bytes, default=0) > report.lower_bound_bytes:
-        raise CertificateError("the report's values are more bytes at once than its lower_bound_bytes")
+        raise PlanVerificationError("the report's values are more bytes at once than its lower_bound_bytes")
     if report.budget_bytes is not None and report.total_bytes > report.budget_bytes:
-        raise CertificateError(f"the step takes {report.total_bytes:,} bytes, its budget is {report.budget_bytes:,}")
+        took = f"{report.total_bytes:,}"
+        raise PlanVerificationError(f"the step takes {took} bytes, its budget is {report.budget_bytes:,}")
     if report.slowdown < 0:
-        raise CertificateError(f"the report says that recomputing takes less than no time: {report.slowdown}")
+        raise PlanVerificationError(f"the report says that recomputing takes less than no time: {report.slowdown}")
 
 
 _Place = tuple[int, str, int, int, int, int]
@@ -70,9 +71,9 @@ def _shares_by_blocks(values: Iterable[ValueReport]) -> None:
     offsets: dict[int, int] = {}
     for value in values:
         if value.status != _STATUS.get(value.kind, "temporary"):
-            raise CertificateError(f"the report says that what {value.why} is {value.status}")
+            raise PlanVerificationError(f"the report says that what {value.why} is {value.status}")
         if offsets.setdefault(value.block, value.offset) != value.offset:
-            raise CertificateError(f"the report has one block at {offsets[value.block]} and at {value.offset}")
+            raise PlanVerificationError(f"the report has one block at {offsets[value.block]} and at {value.offset}")
 
 
 @dataclass
@@ -109,7 +110,7 @@ class _Opened:
         if body is None:
             return first + 1
         length = node.attrs["length"]
-        apart = 1 if plan.nested or not 1 < plan.threads <= lanes(node) else lanes(node)
+        apart = 1 if plan.nested or not 1 < plan.threads <= parallel_iterations(node) else parallel_iterations(node)
         loop, self.loops = self.loops, self.loops + 1
         begin, step = plan.scratch.get(node, 0), rounded_up(body.arena_bytes, body.target.line_bytes)
         inside = [offset + begin + lane * step for offset in offsets for lane in range(apart)]
@@ -124,10 +125,10 @@ class _Opened:
         """Checks what the report says of a unit or a loop."""
         told_of = self.report.units if what == "unit" else self.report.loops
         if number >= len(told_of):
-            raise CertificateError(f"the report does not tell of {describe(node)}")
+            raise PlanVerificationError(f"the report does not tell of {describe(node)}")
         for name, found in zip(names, expected, strict=True):
             if (said := getattr(told_of[number], name)) != found:
-                raise CertificateError(
+                raise PlanVerificationError(
                     f"the report says {name} {said!r} of {what} {number}, {describe(node)}: it is {found!r}"
                 )
 

@@ -252,7 +252,7 @@ class MemoryReport:
         return "tiles" if {"forward", "backward"} <= roles else "iterations"
 
     def check(self) -> None:
-        """Replay the plan independently, and compare what it takes with this report. Raises `CertificateError` if
+        """Replay the plan independently, and compare what it takes with this report. Raises `PlanVerificationError` if
         anything in it is not as the report says, or does not compute what the step does, or the budget is not kept.
         What is predicted (`slowdown`), and what belongs to another plan (`no_recompute_arena_bytes`), is not replayed.
 

@@ -1,11 +1,11 @@
-"""What a certificate says where something is wrong, with the line of the user's that it comes from."""
+"""The error of the plan verifier. It names the unit or value, and the user's line that it comes from."""
 
 from __future__ import annotations
 
 from ...ir import Graph, Node, Value
 
 
-class CertificateError(AssertionError):
+class PlanVerificationError(AssertionError):
     """A plan would compute wrong values or use memory that it does not own; the message says where."""
 
 

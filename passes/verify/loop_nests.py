@@ -1,4 +1,4 @@
-"""Do the loops of a region compute what its body says, of what lies where they read it? Reckoned once more."""
+"""The loops of a region compute what its body says, and read values where they lie: derived a second time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..kernels.conv_tiles import conv_tiles
 from ..kernels.loop_nest import Access, LoopNest, row_elements, summed_tiles
 from ..kernels.row_tiles import even_tiles, lanes_of, tile_rows_of
 from ..target import Target
-from .errors import CertificateError, describe
+from .errors import PlanVerificationError, describe
 from .scratch import convolution_in, keeps_axes_behind, keeps_axes_on_both_sides
 from .values import Numbering
 from .windows import Layout, whole
@@ -30,13 +30,14 @@ class _End:
 
 
 def check_loops(unit: Node, nest: LoopNest | None, layouts: Mapping[Value, Layout], target: Target) -> None:
-    """Raise `CertificateError` unless the loops of a region, or of what follows a convolution in its unit, read and
-    write what the body does, where it lies, and in an order in which every value is made before it is read; and take
-    sums in the order that follows from the target.
+    """Raise `PlanVerificationError` unless the loops of a region, or of a convolution's epilogue, compute its body.
+
+    They read and write values where these lie, make every value before it is read, and take sums in the order that
+    follows from the target.
     """
     problem = "has none" if nest is None else _Loops(unit, nest, layouts, target).problem()
     if problem:
-        raise CertificateError(f"the loops of {describe(unit)}: {problem}")
+        raise PlanVerificationError(f"the loops of {describe(unit)}: {problem}")
 
 
 @dataclass
@@ -171,13 +172,13 @@ class _Loops:
                 return f"{describe(node)} does not reduce a row"
         if nest.sweep_of != sweep or nest.crossings != sums:
             return "they make their values in other sweeps"
-        told_of = [(s, n, True) for s, nodes in enumerate(nest.sweeps) for n in nodes]
-        told_of += [(s, n, False) for s, nodes in enumerate(nest.row_nodes) for n in nodes]
+        ordered = [(s, n, True) for s, nodes in enumerate(nest.sweeps) for n in nodes]
+        ordered += [(s, n, False) for s, nodes in enumerate(nest.row_nodes) for n in nodes]
         run = [n for n in nest.body.nodes if kinds[n.outputs[0]] != "scalar"]
         right = [(sweep[n.outputs[0]], n, kinds[n.outputs[0]] == "full") for n in run]
         place = {node: i for i, node in enumerate(run)}
         right.sort(key=lambda one: (not one[2], one[0], place[one[1]]))
-        return "" if told_of == right else "they run their operations in another order"
+        return "" if ordered == right else "they run their operations in another order"
 
     def of_buffers(self) -> str:
         """Whether rows are kept that are read in a later sweep, or that a reduction goes through densely."""

@@ -1,4 +1,7 @@
-"""Is a plan sound? A replay of its schedule and its memory that shares no code with what made it."""
+"""The plan verifier replays the schedule and the memory of a plan. It shares no code with the planner.
+
+Known elsewhere as translation validation.
+"""
 
 from __future__ import annotations
 
@@ -12,31 +15,32 @@ from ...ir.ops import contraction
 from ..graph.scan import Scan
 from ..kernels.loop_nest import LoopNest
 from ..memory.plan import Block, Location, Plan
-from .errors import CertificateError, describe
+from .errors import PlanVerificationError, describe
 from .loop_nests import check_loops
 from .random_bits import unlike_repeats
-from .scratch import Scratch, convolution_in, keeps_axes_behind, lanes, long_axes, rounded_up
+from .scratch import Scratch, convolution_in, keeps_axes_behind, long_axes, parallel_iterations, rounded_up
 from .values import check_values
 from .windows import Layout, layouts
 
 
 def check_plan(plan: Plan, original: Graph | None = None) -> None:
-    """Replay `plan` phase by phase and raise `CertificateError` at the first thing that is wrong:
+    """Replay `plan` phase by phase and raise `PlanVerificationError` at the first thing that is wrong:
 
     - Every unit runs once, and reads only what earlier phases have made: units of one phase run in any order.
     - What is live at the same time shares no byte of the arena, but where a unit writes an output over an input that
       dies there, which no other unit of the phase reads, element by element and never before it has read the element.
-    - An input of the graph is overwritten when nothing will read it again, and when nothing can stop the run any more.
+    - An input of the graph is overwritten when nothing will read it again, and when no unit that runs then or later can
+      trap.
     - Every output of the graph is where it belongs, and lives to the end.
     - Loops have sound plans of their bodies, which lie in the scratch of the loop.
     - Blocks and scratch are as large as what lies in them and live as long, the arena ends where the last of them does,
       and `lower_bound_bytes` is the most that is live at once.
     - Random bits that are drawn again come from the key and the stream from which they came first.
-    - The graph computes what the `original` does, the one before it was decided what is computed again and what runs as
-      one (see `check_values`).
+    - The graph computes what the `original` does, the one before it was decided what is recomputed and what is fused
+      (see `check_values`).
     """
     if plan.nested or plan.copies != 1 or plan.threads < 1:
-        raise CertificateError(f"the plan is one of {plan.copies} copies of a body, or for {plan.threads} threads")
+        raise PlanVerificationError(f"the plan is one of {plan.copies} copies of a body, or for {plan.threads} threads")
     if original is not None:
         check_values(plan.graph, original)
     _Replay(plan).run()
@@ -73,7 +77,7 @@ class _Replay:
 
     def run(self) -> None:
         for node in unlike_repeats(self.graph):
-            raise CertificateError(f"{describe(node)} draws other random bits than the first time")
+            raise PlanVerificationError(f"{describe(node)} draws other random bits than the first time")
         self.layouts.update(layouts(self.graph, self.plan.views))
         self.units_run_once()
         self.reads_follow_writes()
@@ -95,20 +99,28 @@ class _Replay:
             if not node.op.is_scan:
                 continue
             body = self.plan.bodies.get(node)
-            copies = self.plan.copies if self.plan.nested else lanes(node)
+            copies = self.plan.copies if self.plan.nested else parallel_iterations(node)
             if body is None or body.graph is not node.attrs["body"] or body.threads != self.plan.threads:
-                raise CertificateError(f"the plan of the body of {describe(node)} is that of another")
+                raise PlanVerificationError(f"the plan of the body of {describe(node)} is that of another")
             if body.target != self.plan.target:
-                raise CertificateError(f"the body of {describe(node)} is planned for another target, {body.target}")
+                raise PlanVerificationError(
+                    f"the body of {describe(node)} is planned for another target, {body.target}"
+                )
             if (body.nested, body.copies) != (True, copies):
-                raise CertificateError(f"the body of {describe(node)} is not planned for {copies} copies at a time")
+                raise PlanVerificationError(
+                    f"the body of {describe(node)} is not planned for {copies} copies at a time"
+                )
             if body.graph.aliases != Scan(node).aliases:
-                raise CertificateError(f"the body of {describe(node)} does not write its carries over the old ones")
+                raise PlanVerificationError(
+                    f"the body of {describe(node)} does not write its carries over the old ones"
+                )
             if any(not self.layouts[v].window.flags.c_contiguous for v in node.inputs):
-                raise CertificateError(f"{describe(node)} goes through what does not lie in the order of its steps")
+                raise PlanVerificationError(
+                    f"{describe(node)} goes through what does not lie in the order of its steps"
+                )
             _Replay(body).run()
             if any(body.locations[v].place == "arena" and v not in body.copied_back for v in body.graph.outputs):
-                raise CertificateError(f"the body of {describe(node)} keeps to itself what it makes for others")
+                raise PlanVerificationError(f"the body of {describe(node)} keeps to itself what it makes for others")
 
     # ---- order
 
@@ -117,12 +129,12 @@ class _Replay:
         for number, phase in enumerate(self.plan.phases):
             for node in phase:
                 if node in self.phase_of or node not in expected:
-                    raise CertificateError(
+                    raise PlanVerificationError(
                         f"phase {number} runs {describe(node)}, which has run or is no unit of the graph"
                     )
                 self.phase_of[node] = number
         if missing := next((node for node in self.graph.nodes if node in expected and node not in self.phase_of), None):
-            raise CertificateError(f"{describe(missing)} is in no phase")
+            raise PlanVerificationError(f"{describe(missing)} is in no phase")
 
     def bases(self, node: Node) -> list[Value]:
         """What a unit reads, once each."""
@@ -133,7 +145,7 @@ class _Replay:
             for base in self.bases(node):
                 self.readers.setdefault(base, []).append(node)
                 if base.node in self.phase_of and self.phase_of[base.node] >= now:
-                    raise CertificateError(
+                    raise PlanVerificationError(
                         f"{describe(node)} in phase {now} reads {describe(base)} before an earlier phase has made it"
                     )
 
@@ -141,38 +153,38 @@ class _Replay:
 
     def location(self, value: Value) -> Location:
         if value not in self.plan.locations:
-            raise CertificateError(f"{describe(value)} has no place")
+            raise PlanVerificationError(f"{describe(value)} has no place")
         return self.plan.locations[value]
 
     def outputs_are_in_place(self) -> None:
         graph, plan = self.graph, self.plan
         for i, value in enumerate(graph.inputs):
             if self.location(value) != Location("input", i):
-                raise CertificateError(f"input {i} lies at {self.location(value)}")
+                raise PlanVerificationError(f"input {i} lies at {self.location(value)}")
         constants = [node.output for node in graph.nodes if node.op.is_stored]
         if len(plan.constants) != len(constants) or set(plan.constants) != set(constants):
-            raise CertificateError("the plan has other constants than the graph")
+            raise PlanVerificationError("the plan has other constants than the graph")
         for i, value in enumerate(plan.constants):
             if self.location(value) != Location("constant", i):
-                raise CertificateError(f"constant {i} lies at {self.location(value)}")
+                raise PlanVerificationError(f"constant {i} lies at {self.location(value)}")
         if len(set(graph.outputs)) < len(graph.outputs):
-            raise CertificateError("two outputs are one value")
+            raise PlanVerificationError("two outputs are one value")
         allowed: dict[Value, Location] = {}
         for i, value in enumerate(graph.outputs):
             if value.node not in self.phase_of:
-                raise CertificateError(f"output {i}, {describe(value)}, is made by no unit")
+                raise PlanVerificationError(f"output {i}, {describe(value)}, is made by no unit")
             if i in graph.aliases:
                 allowed[value] = Location("input", graph.aliases[i])
                 if (value in plan.copied_back) == (self.location(value) == allowed[value]):
-                    raise CertificateError(f"output {i} is not written to input {graph.aliases[i]} once")
+                    raise PlanVerificationError(f"output {i} is not written to input {graph.aliases[i]} once")
                 if plan.copied_back.get(value, graph.aliases[i]) != graph.aliases[i]:
-                    raise CertificateError(f"output {i} is copied over input {plan.copied_back[value]}")
+                    raise PlanVerificationError(f"output {i} is copied over input {plan.copied_back[value]}")
             else:
                 allowed[value] = Location("output", i)
         if not plan.in_place.keys() | plan.scratch.keys() | plan.bodies.keys() <= self.phase_of.keys():
-            raise CertificateError("the plan has places for a unit that it does not run")
+            raise PlanVerificationError("the plan has places for a unit that it does not run")
         if not plan.copied_back.keys() <= {graph.outputs[i] for i in graph.aliases}:
-            raise CertificateError("a value is copied over an input that it does not replace")
+            raise PlanVerificationError("a value is copied over an input that it does not replace")
         for i, j in graph.aliases.items():
             # Units may one after the other add to what an input holds.
             for value in self.chain(graph.outputs[i], graph.inputs[j]):
@@ -187,7 +199,7 @@ class _Replay:
             for value in node.outputs:
                 place = self.location(value)
                 if place.place != "arena" and allowed.get(value) != place:
-                    raise CertificateError(f"{describe(value)} lies at {place}")
+                    raise PlanVerificationError(f"{describe(value)} lies at {place}")
 
     # ---- memory
 
@@ -196,7 +208,7 @@ class _Replay:
         plan, end = self.plan, len(self.plan.phases)
         blocks = {what: block for block in plan.blocks for what in (*block.values, block.unit) if what is not None}
         if len(blocks) < sum(len(block.values) + (block.unit is not None) for block in plan.blocks):
-            raise CertificateError("a value, or the scratch of a unit, is in two blocks")
+            raise PlanVerificationError("a value, or the scratch of a unit, is in two blocks")
         scratch = Scratch(plan, self.layouts)
         things: list[_Thing] = []
         for node, now in self.phase_of.items():
@@ -213,8 +225,8 @@ class _Replay:
             if nbytes:
                 block = blocks.get(node)
                 if block is None or plan.scratch.get(node) != block.offset or block.nbytes != nbytes:
-                    raise CertificateError(
-                        f"{describe(node)} needs {nbytes} bytes of scratch, and has {_told_block(block)}"
+                    raise PlanVerificationError(
+                        f"{describe(node)} needs {nbytes} bytes of scratch, and has {_describe_block(block)}"
                     )
                 things.append(_Thing(node, block.offset, nbytes, now, now))
         return things
@@ -223,12 +235,12 @@ class _Replay:
         """Checks that a value lies in its block as long as it lives."""
         what = thing.what
         if block is None or block.offset != thing.start or block.nbytes < thing.nbytes:
-            raise CertificateError(
-                f"{describe(what)} at {thing.start}, {thing.nbytes} bytes, is not in {_told_block(block)}"
+            raise PlanVerificationError(
+                f"{describe(what)} at {thing.start}, {thing.nbytes} bytes, is not in {_describe_block(block)}"
             )
         if not (block.birth <= thing.birth and thing.death <= block.death):
-            raise CertificateError(
-                f"{describe(what)} lives from {thing.birth} to {thing.death}, not so {_told_block(block)}"
+            raise PlanVerificationError(
+                f"{describe(what)} lives from {thing.birth} to {thing.death}, not so {_describe_block(block)}"
             )
 
     def nothing_overlaps(self, things: list[_Thing]) -> None:
@@ -239,7 +251,7 @@ class _Replay:
         for thing in things:
             if thing.start < 0 or thing.end > plan.arena_bytes:
                 span = f"{thing.start} to {thing.end}"
-                raise CertificateError(f"{describe(thing.what)} lies at {span} of {plan.arena_bytes} bytes")
+                raise PlanVerificationError(f"{describe(thing.what)} lies at {span} of {plan.arena_bytes} bytes")
             born.setdefault(thing.birth, []).append(thing)
             dying.setdefault(thing.death, []).append(thing)
         starts: list[int] = []
@@ -254,7 +266,7 @@ class _Replay:
                     del starts[at], live[at]
                 for other in live[max(at - 1, 0) : at + 1]:
                     if other.start < thing.end and thing.start < other.end:
-                        raise CertificateError(
+                        raise PlanVerificationError(
                             f"{describe(thing.what)} and {describe(other.what)} share bytes in phase {phase}"
                         )
                 starts.insert(at, thing.start)
@@ -267,9 +279,9 @@ class _Replay:
                     alive -= thing.nbytes
                     del starts[at], live[at]
         if plan.lower_bound_bytes != most:
-            raise CertificateError(f"{most} bytes are live at once, the plan says {plan.lower_bound_bytes}")
+            raise PlanVerificationError(f"{most} bytes are live at once, the plan says {plan.lower_bound_bytes}")
         if most > plan.arena_bytes:
-            raise CertificateError(f"{most} bytes are live at once in an arena of {plan.arena_bytes}")
+            raise PlanVerificationError(f"{most} bytes are live at once in an arena of {plan.arena_bytes}")
 
     def blocks_are_full(self, things: Sequence[_Thing]) -> None:
         """Checks that blocks are no larger than what lies in them, and live no longer, and that the arena ends with the
@@ -287,14 +299,16 @@ class _Replay:
             birth, death = min((t.birth for t in found), default=-1), max((t.death for t in found), default=-1)
             nbytes = max((t.nbytes for t in found), default=0)
             if (block.birth, block.death, block.nbytes) != (birth, death, nbytes):
-                raise CertificateError(f"{nbytes} bytes are needed from {birth} to {death} in {_told_block(block)}")
+                raise PlanVerificationError(
+                    f"{nbytes} bytes are needed from {birth} to {death} in {_describe_block(block)}"
+                )
             if len(found) != len(block.values) + (block.unit is not None):
-                raise CertificateError(f"not all lie there that should, in {_told_block(block)}")
+                raise PlanVerificationError(f"not all lie there that should, in {_describe_block(block)}")
             if block.offset % self.plan.target.line_bytes:
-                raise CertificateError(f"a cache line is shared by {_told_block(block)}")
+                raise PlanVerificationError(f"a cache line is shared by {_describe_block(block)}")
             end = max(end, block.offset + rounded_up(nbytes, self.plan.target.line_bytes))
         if self.plan.arena_bytes != end:
-            raise CertificateError(f"the arena has {self.plan.arena_bytes} bytes, what lies in it ends at {end}")
+            raise PlanVerificationError(f"the arena has {self.plan.arena_bytes} bytes, what lies in it ends at {end}")
 
     # ---- writing over an input
 
@@ -306,7 +320,7 @@ class _Replay:
         times = _Times(node.attrs["body"], self.plan.nests[node]) if pairs and node.op.is_region else None
         for o, i in pairs.items():
             if not (0 <= o < len(node.outputs) and 0 <= i < len(node.inputs)):
-                raise CertificateError(f"{describe(node)} has no output {o} or no input {i}")
+                raise PlanVerificationError(f"{describe(node)} has no output {o} or no input {i}")
             output, layout = node.outputs[o], self.layouts[node.inputs[i]]
             problem = self.obstacle(node, output, layout)
             if not problem and reading[layout.base] > 1:
@@ -316,9 +330,9 @@ class _Replay:
             if not problem and times is None and not _begins_with(node, o, i):
                 problem = "the unit does not run element by element"
             if problem or list(pairs.values()).count(i) > 1:
-                raise CertificateError(f"{describe(node)} writes output {o} over input {i}: {problem or 'twice'}")
+                raise PlanVerificationError(f"{describe(node)} writes output {o} over input {i}: {problem or 'twice'}")
             if self.location(output) != self.location(layout.base):
-                raise CertificateError(f"{describe(node)} writes output {o} over input {i}, which lies elsewhere")
+                raise PlanVerificationError(f"{describe(node)} writes output {o} over input {i}, which lies elsewhere")
             result[output] = layout.base
         return result
 
@@ -360,9 +374,9 @@ class _Replay:
             first = min(first, now)
             for reader in self.readers.get(old, ()):
                 if reader is writer and self.overwritten[writer].get(value) is not old:
-                    raise CertificateError(f"{describe(writer)} destroys input {j}, which it reads")
+                    raise PlanVerificationError(f"{describe(writer)} destroys input {j}, which it reads")
                 if reader is not writer and self.phase_of[reader] >= now:
-                    raise CertificateError(
+                    raise PlanVerificationError(
                         f"phase {now} overwrites input {j}, which {describe(reader)} reads then or later"
                     )
         checked: set[tuple[Value, int]] = set()
@@ -376,7 +390,7 @@ class _Replay:
             if now < first and indices:
                 checked.add(indices)
             elif now >= first and indices not in checked:
-                raise CertificateError(
+                raise PlanVerificationError(
                     f"{describe(node)} in phase {now} may stop the run, phase {first} overwrites an input"
                 )
 
@@ -394,7 +408,7 @@ def _begins_with(node: Node, o: int, i: int) -> bool:
     return i == node.op.accumulates
 
 
-def _told_block(block: Block | None) -> str:
+def _describe_block(block: Block | None) -> str:
     """A block, and what lies in it."""
     if block is None:
         return "no block"

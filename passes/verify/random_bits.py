@@ -1,4 +1,4 @@
-"""Are random bits that are drawn again those of the first time? Told by numbering equal computations alike."""
+"""Random bits that are recomputed are those of the first time: equal computations have equal value numbers."""
 
 from __future__ import annotations
 

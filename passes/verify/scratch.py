@@ -1,4 +1,4 @@
-"""How much room units need to work in, as the certificate reckons it."""
+"""The scratch that units need, computed a second time."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ class Scratch:
         if node.op is indexing.scatter_add:
             return self.plan.threads * self._scatter_scratch(node)
         if node.op.is_scan:
-            apart = 1 if self.plan.nested else lanes(node)
-            return self.lines(self.plan.bodies[node].arena_bytes) * (apart if 1 < self.plan.threads <= apart else 1)
+            arenas = 1 if self.plan.nested else parallel_iterations(node)
+            return self.lines(self.plan.bodies[node].arena_bytes) * (arenas if 1 < self.plan.threads <= arenas else 1)
         nest = self.plan.nests.get(node)
         if nest is None:
             return self.plan.threads * self.lines(node_workspace(node))
@@ -83,7 +83,7 @@ class Scratch:
         return self.plan.threads * rows + sum(self.lines(nest.tiles * n.output.type.nbytes) for n in parts)
 
     def _in_lanes(self, nest: LoopNest) -> list[Value]:
-        """What has a line of as many rows as are walked together, or added up apart; and sums of blocks of rows."""
+        """Values with lines for rows that are walked together or have accumulators of their own; sums of blocks."""
         sums = [n.output for n in nest.crossings if n.output.type.size > 1 and not keeps_axes_on_both_sides(n)]
         still = [v for v, a in nest.accesses.items() if any(a.column_strides) and not any(a.row_strides)]
         repeated = [v for v in still if nest.kinds[v] == "full" and v in nest.body.inputs]
@@ -174,11 +174,11 @@ class Scratch:
         return self.lines(cut.rows * cut.columns * dtype.itemsize) if long else 0
 
 
-def lanes(loop: Node) -> int:
-    """The steps of a loop that may run side by side."""
+def parallel_iterations(loop: Node) -> int:
+    """The iterations of a loop that may run concurrently."""
     scan = Scan(loop)
-    apart = not scan.carries and not loop.attrs.get("in_turn", False)
-    return scan.length if apart and 1 < scan.length <= MOST_PARALLEL else 1
+    independent = not scan.carries and not loop.attrs.get("in_turn", False)
+    return scan.length if independent and 1 < scan.length <= MOST_PARALLEL else 1
 
 
 def long_axes(shape: tuple[int, ...]) -> tuple[int, ...]:

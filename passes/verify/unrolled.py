@@ -1,4 +1,4 @@
-"""Numbers of what loops make, step by step: the same for a loop and for one that is cut into segments."""
+"""Value numbers of loops, iteration by iteration: the same for a loop and for its strip-mined form."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .values import Numbering
 
 
 class Unrolled(Numbering):
-    """Numbers the nodes of every step of a loop; what it stacks is the row of its steps.
+    """Numbers the nodes of every iteration of a loop; a stacked output is the sequence of its iterations.
 
     A term is a `stack` of others, a `part` of a longer sequence, element `at` a place of one, or opaque. Sequences that
     are cut, joined and stacked again are the same row of steps.

@@ -1,4 +1,4 @@
-"""Does a plan compute what the step computed before it was planned? Told by numbering equal computations alike."""
+"""A plan computes what the step computed before it was planned: equal computations have equal value numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from ...ir import Array, Graph, Node, Value
 from ...ir.op import TypeRuleError
-from .errors import CertificateError, describe
+from .errors import PlanVerificationError, describe
 
 _OF_THE_PLAN = frozenset({"body", "in_turn"})
 
@@ -46,7 +46,7 @@ class Numbering:
         """Enters the numbers of all that the nodes of a graph make in `of`, which has those of its inputs."""
         for node in graph.nodes:
             if any(v not in of for v in node.inputs):
-                raise CertificateError(f"{describe(node)} reads what no node before it makes")
+                raise PlanVerificationError(f"{describe(node)} reads what no node before it makes")
             inputs = [of[v] for v in node.inputs]
             if node.op.body == "once":
                 body: Graph = node.attrs["body"]
@@ -75,21 +75,22 @@ class Numbering:
         """The numbers of what a node makes that has this number itself."""
         if self.known is not None and number >= self.known:
             again = " again" if node.origin.role == "recompute" else ""
-            raise CertificateError(f"{describe(node)} computes{again} what the step does not")
+            raise PlanVerificationError(f"{describe(node)} computes{again} what the step does not")
         return [self.number((number, v.index)) for v in node.outputs]
 
 
 def check_values(graph: Graph, original: Graph) -> None:
-    """Raise `CertificateError` unless `graph` computes what `original` does: every node, run once or again, something
-    that a node of the original computes, and each output what that of the original is. All indices that the original
-    finds in range are looked at. It takes time in proportion to the nodes of both, or to the steps of all their loops
-    where these are cut into other ones.
+    """Raise `PlanVerificationError` unless `graph` computes what `original` does.
+
+    Every node, recomputed ones included, computes something that a node of the original computes, and each output is
+    that of the original. The index checks of the original are all there. It takes time in proportion to the nodes of
+    both, or to the iterations of all their loops where these were strip-mined.
     """
     from .unrolled import Unrolled
 
     try:
         _compare(Numbering(), graph, original)
-    except CertificateError:
+    except PlanVerificationError:
         if all(not node.op.is_scan for node in original.nodes):
             raise
         _compare(Unrolled(), graph, original)
@@ -100,12 +101,12 @@ def _compare(numbering: Numbering, graph: Graph, original: Graph) -> None:
     numbering.known, numbering.checked = len(numbering.numbers), set()
     given = numbering.results(graph)
     if graph.aliases != original.aliases or len(given) != len(wanted):
-        raise CertificateError("the outputs are not those of the step, or overwrite other inputs")
+        raise PlanVerificationError("the outputs are not those of the step, or overwrite other inputs")
     for i, (value, number) in enumerate(zip(graph.outputs, given)):
         if number != wanted[i]:
-            raise CertificateError(f"output {i}, {describe(value)}, is not what the step makes")
+            raise PlanVerificationError(f"output {i}, {describe(value)}, is not what the step makes")
     if not checks <= numbering.checked:
-        raise CertificateError("an index is not looked at that may be out of range")
+        raise PlanVerificationError("an index is not looked at that may be out of range")
 
 
 def _check_types(loop: Node) -> None:
@@ -113,9 +114,9 @@ def _check_types(loop: Node) -> None:
     try:
         made = loop.op.infer(*(v.type for v in loop.inputs), **loop.attrs)
     except TypeRuleError as error:
-        raise CertificateError(f"{describe(loop)}: {error}") from None
+        raise PlanVerificationError(f"{describe(loop)}: {error}") from None
     if made != tuple(v.type for v in loop.outputs):
-        raise CertificateError(f"{describe(loop)} makes values of other types")
+        raise PlanVerificationError(f"{describe(loop)} makes values of other types")
 
 
 def _attrs(node: Node) -> Any:

@@ -1,4 +1,4 @@
-"""Where the values of a graph lie in the memory of others, as NumPy tells it, and whether a plan says the same."""
+"""Views as windows on the memory of their bases, by NumPy's own strides, compared with what the plan says."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from ...ir import Array, Graph, Node, Value
 from ...ir.ops import movement
 from ..graph.views import View
-from .errors import CertificateError, describe
+from .errors import PlanVerificationError, describe
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ class Layout:
 
 
 def layouts(graph: Graph, views: Mapping[Value, View]) -> dict[Value, Layout]:
-    """The layouts of all values of a graph. Raises `CertificateError` where one is no window on another, or `views`
-    says something else.
+    """The layouts of all values of a graph. Raises `PlanVerificationError` where one is no window on another, or
+    `views` says something else.
     """
     found = {value: Layout(value, whole(value), 0) for value in graph.inputs}
     for node in graph.nodes:
@@ -51,12 +51,12 @@ def layouts(graph: Graph, views: Mapping[Value, View]) -> dict[Value, Layout]:
         try:
             window = _seen_through(node, source.window)
         except (ValueError, IndexError):
-            raise CertificateError(f"{describe(node)} is no view of what it reads") from None
+            raise PlanVerificationError(f"{describe(node)} is no view of what it reads") from None
         skipped = _address(window) - _address(source.window) + source.skipped if window.size else 0
         found[node.output] = Layout(source.base, window, skipped)
     for value, layout in found.items():
         if value not in views or not layout.is_as(views[value]):
-            raise CertificateError(f"{describe(value)} does not lie where its view says: {views.get(value)}")
+            raise PlanVerificationError(f"{describe(value)} does not lie where its view says: {views.get(value)}")
     return found
 
 

@@ -63,7 +63,7 @@ def target(request: pytest.FixtureRequest) -> Iterator[Target]:
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(graph=step_graphs(), threads=st.sampled_from([1, 3]), outputs_in_arena=st.booleans())
-def test_every_plan_passes_its_certificate_and_its_kernels_compute_the_values(
+def test_every_plan_passes_its_verifier_and_its_kernels_compute_the_values(
     target: Target, graph: Graph, threads: int, outputs_in_arena: bool
 ):
     made = plan(run_passes(graph, pipeline(target=target)), threads, outputs_in_arena, target=target)

@@ -1,4 +1,4 @@
-"""Graphs of many thousand nodes go through passes, planner and certificate in time that grows with their size."""
+"""Graphs of many thousand nodes go through passes, planner and plan verifier in time that grows with their size."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from gradloom.passes.budget import StepPlanner
 from gradloom.passes.memory.plan import Plan
 from gradloom.passes.pipeline import pipeline
 from gradloom.passes.target import DEFAULT_TARGET, Target, TargetError
-from gradloom.passes.verify.errors import CertificateError
+from gradloom.passes.verify.errors import PlanVerificationError
 from gradloom.passes.verify.plan import check_plan
 
 NAMES = ("avx512", "avx2", "sse", "neon", "generic")
@@ -85,7 +85,7 @@ def test_an_unknown_name_is_an_error_that_lists_the_names():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_plan_of_a_step_is_for_its_target_and_passes_its_certificate(name: str):
+def test_every_plan_of_a_step_is_for_its_target_and_passes_its_verifier(name: str):
     target = Target.cpu(name)
     for memory, accumulate in ((None, 1), ("70%", 1), (None, 2)):
         made = planned(target, memory, accumulate)
@@ -113,9 +113,9 @@ def test_passes_and_planners_hand_their_target_on():
     assert all(plan.target is target for choice in choices if choice for plan in all_plans(choice.plan))
 
 
-def test_a_plan_whose_loops_are_for_another_target_has_no_certificate():
+def test_a_plan_whose_loops_are_for_another_target_is_refused_by_the_verifier():
     made = planned(Target.cpu("avx512")).plan
-    with pytest.raises(CertificateError):
+    with pytest.raises(PlanVerificationError):
         check_plan(replace(made, target=replace(made.target, l2_bytes=1 << 12)))
 
 

@@ -11,7 +11,7 @@ import gradloom as gl
 import pytest
 from gradloom import nn, optim
 from gradloom.ir import Graph, Node
-from gradloom.passes.verify.errors import CertificateError
+from gradloom.passes.verify.errors import PlanVerificationError
 
 HERE = "test_check.py"
 
@@ -53,19 +53,19 @@ NUMBERS = (
 @pytest.mark.parametrize("by", [-1, 1])
 def test_a_figure_that_is_wrong_is_found(name: str, by: int):
     r = report()
-    with pytest.raises(CertificateError, match=name):
+    with pytest.raises(PlanVerificationError, match=name):
         replace(r, **{name: getattr(r, name) + by}).check()
 
 
 def test_a_budget_that_is_not_kept_is_found():
     r = report()
-    with pytest.raises(CertificateError, match="its budget is"):
+    with pytest.raises(PlanVerificationError, match="its budget is"):
         replace(r, budget_bytes=r.total_bytes - 1).check()
     replace(r, budget_bytes=r.total_bytes).check()
 
 
 def test_time_that_is_won_by_recomputing_is_found():
-    with pytest.raises(CertificateError, match="less than no time"):
+    with pytest.raises(PlanVerificationError, match="less than no time"):
         replace(report(), slowdown=-0.1).check()
 
 
@@ -75,7 +75,7 @@ def test_a_value_that_is_told_wrong_is_found(name: str, which: int):
     r = report()
     values = list(r.values)
     values[which] = replace(values[which], **{name: getattr(values[which], name) + 1})
-    with pytest.raises(CertificateError, match="does not tell of"):
+    with pytest.raises(PlanVerificationError, match="does not tell of"):
         replace(r, values=tuple(values)).check()
 
 
@@ -83,7 +83,7 @@ def test_a_value_that_is_told_wrong_is_found(name: str, which: int):
 def test_a_value_that_is_told_once_too_often_or_not_at_all_is_found(change: Callable[[Any], Any]):
     r = report()
     for name in ("values", "units", "loops"):
-        with pytest.raises(CertificateError, match="the report"):
+        with pytest.raises(PlanVerificationError, match="the report"):
             replace(r, **{name: change(getattr(r, name))}).check()
 
 
@@ -92,11 +92,11 @@ def test_blocks_that_are_told_wrong_are_found():
     first = r.values[0]
     other = next(i for i, v in enumerate(r.values) if v.offset != first.offset)
     values = (*r.values[:other], replace(r.values[other], block=first.block), *r.values[other + 1 :])
-    with pytest.raises(CertificateError, match="one block at"):
+    with pytest.raises(PlanVerificationError, match="one block at"):
         replace(r, values=values).check()
     kept = next(i for i, v in enumerate(r.values) if v.status == "kept")
     values = (*r.values[:kept], replace(r.values[kept], status="recomputed"), *r.values[kept + 1 :])
-    with pytest.raises(CertificateError, match="is recomputed"):
+    with pytest.raises(PlanVerificationError, match="is recomputed"):
         replace(r, values=values).check()
 
 
@@ -105,7 +105,7 @@ def test_a_unit_that_is_told_wrong_is_found(name: str):
     r = report()
     value = getattr(r.units[3], name)
     unit = replace(r.units[3], **{name: value + ("x" if isinstance(value, str) else 1)})
-    with pytest.raises(CertificateError, match=f"{name} .* of unit 3"):
+    with pytest.raises(PlanVerificationError, match=f"{name} .* of unit 3"):
         replace(r, units=(*r.units[:3], unit, *r.units[4:])).check()
 
 
@@ -113,7 +113,7 @@ def test_a_unit_that_is_told_wrong_is_found(name: str):
 def test_a_loop_that_is_told_wrong_is_found(name: str):
     r = report()
     loop = replace(r.loops[0], **{name: getattr(r.loops[0], name) + 1})
-    with pytest.raises(CertificateError, match=f"{name} .* of loop 0"):
+    with pytest.raises(PlanVerificationError, match=f"{name} .* of loop 0"):
         replace(r, loops=(loop, *r.loops[1:])).check()
 
 
@@ -150,14 +150,14 @@ def changed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 def test_dropout_of_another_stream_is_found_with_its_line(changed: Callable[..., None]):
     bits = again("random_bits", "backward")
     changed(bits, stream=bits.attrs["stream"] + 1000)
-    with pytest.raises(CertificateError, match=rf"{HERE}:\d+\) computes what the step does not"):
+    with pytest.raises(PlanVerificationError, match=rf"{HERE}:\d+\) computes what the step does not"):
         report().check()
 
 
 def test_a_number_that_is_another_the_second_time_is_found_with_its_line(changed: Callable[..., None]):
     number = again("full", "recompute")
     changed(number, value=number.attrs["value"] + 0.123)
-    with pytest.raises(CertificateError, match=rf"{HERE}:\d+\) computes again what the step does not"):
+    with pytest.raises(PlanVerificationError, match=rf"{HERE}:\d+\) computes again what the step does not"):
         report().check()
 
 
@@ -175,7 +175,7 @@ def test_another_operand_the_second_time_is_found_with_its_line():
                 continue
             inputs = unit.inputs
             unit.inputs = (*inputs[:at], twins[0], *inputs[at + 1 :])
-            with pytest.raises(CertificateError, match=rf"{HERE}:\d+\) computes (again )?what the step does not"):
+            with pytest.raises(PlanVerificationError, match=rf"{HERE}:\d+\) computes (again )?what the step does not"):
                 report().check()
             unit.inputs = inputs
             return
@@ -191,5 +191,5 @@ def test_another_result_is_found_with_its_line(monkeypatch: pytest.MonkeyPatch):
     outputs = list(graph.outputs)
     outputs[a], outputs[b] = outputs[b], outputs[a]
     monkeypatch.setattr(graph, "outputs", tuple(outputs))
-    with pytest.raises(CertificateError, match=f"output {a}, .* is not what the step makes"):
+    with pytest.raises(PlanVerificationError, match=f"output {a}, .* is not what the step makes"):
         r.check()

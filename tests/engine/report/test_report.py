@@ -54,7 +54,7 @@ def held(step: gl.Step) -> int:
 
 @pytest.mark.parametrize("checkpointed", [False, True])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_the_certificate_holds(checkpointed: bool, threads: int):
+def test_the_plan_verifier_agrees(checkpointed: bool, threads: int):
     report(checkpointed, threads).check()
 
 

@@ -14,7 +14,7 @@ from gradloom.passes.fusion.prologue import FusePrologue
 from gradloom.passes.kernels.conv_epilogue import epilogue_of
 from gradloom.passes.memory.plan import plan
 from gradloom.passes.pipeline import pipeline, run_passes
-from gradloom.passes.verify.errors import CertificateError
+from gradloom.passes.verify.errors import PlanVerificationError
 from gradloom.passes.verify.plan import check_plan
 from gradloom.runtime.cpu.executable import Executable
 from unjitted import run_unjitted
@@ -132,12 +132,12 @@ def test_a_body_is_read_back_from_its_text():
     graph.verify()
 
 
-def test_a_plan_without_room_for_the_sums_has_no_certificate():
+def test_a_plan_without_room_for_the_sums_is_refused_by_the_verifier():
     made = plan(run_passes(chain("many bands", "all"), TOGETHER), 2)
     (node,) = attached(made.graph)
     (block,) = [block for block in made.blocks if block.unit is node]
     object.__setattr__(block, "nbytes", block.nbytes - 64)
-    with pytest.raises(CertificateError, match="scratch"):
+    with pytest.raises(PlanVerificationError, match="scratch"):
         check_plan(made)
 
 

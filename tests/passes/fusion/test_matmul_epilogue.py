@@ -11,7 +11,7 @@ from gradloom.ir import interpret, spec
 from gradloom.nn import functional as F
 from gradloom.passes.kernels.loop_nest import product_of, tile_rows
 from gradloom.passes.pipeline import plan_graph, run_passes
-from gradloom.passes.verify.errors import CertificateError
+from gradloom.passes.verify.errors import PlanVerificationError
 from gradloom.passes.verify.plan import check_plan
 
 
@@ -113,5 +113,5 @@ def test_an_update_over_what_the_product_reads_is_a_fault():
     check_plan(planned)
     (node, *_) = products(planned.graph)
     planned.in_place[node][0] = 0
-    with pytest.raises(CertificateError):
+    with pytest.raises(PlanVerificationError):
         check_plan(planned)

@@ -15,7 +15,7 @@ from gradloom.passes.kernels.conv_operands import convolution_of, is_made
 from gradloom.passes.kernels.conv_tiles import weight_gradient_tiles
 from gradloom.passes.memory.plan import plan
 from gradloom.passes.pipeline import pipeline, run_passes
-from gradloom.passes.verify.errors import CertificateError
+from gradloom.passes.verify.errors import PlanVerificationError
 from gradloom.passes.verify.plan import check_plan
 from gradloom.runtime.cpu.executable import Executable
 from same_bits import assert_same_bits
@@ -168,7 +168,7 @@ def test_a_network_of_normalized_convolutions_makes_what_they_read_on_the_way():
     tiles = weight_gradient_tiles(unit, made.target)
     least = tiles.parts * tiles.part_bytes
     blocks = [replace(block, nbytes=least) if block.unit is unit else block for block in made.blocks]
-    with pytest.raises(CertificateError, match="scratch"):
+    with pytest.raises(PlanVerificationError, match="scratch"):
         check_plan(replace(made, blocks=blocks))
 
 

@@ -10,7 +10,7 @@ from gradloom.passes.kernels.register_tiles import rows, strips
 from gradloom.passes.memory.plan import plan
 from gradloom.passes.pipeline import run_passes
 from gradloom.passes.target import DEFAULT_TARGET, Target
-from gradloom.passes.verify.errors import CertificateError
+from gradloom.passes.verify.errors import PlanVerificationError
 from gradloom.passes.verify.plan import check_plan
 from gradloom.runtime.cpu.executable import Executable
 
@@ -123,12 +123,12 @@ def test_the_cases_show_what_their_names_say():
     assert backward("depthwise, several images a pass").images > 1
 
 
-def test_a_certificate_sees_scratch_that_is_too_small():
+def test_the_verifier_sees_scratch_that_is_too_small():
     graph = step("many bands", "float32")
     made = plan(run_passes(graph), 2)
     unit = next(block for block in made.blocks if block.unit is not None)
     object.__setattr__(unit, "nbytes", unit.nbytes - 64)
-    with pytest.raises(CertificateError, match="bytes of scratch"):
+    with pytest.raises(PlanVerificationError, match="bytes of scratch"):
         check_plan(made)
 
 

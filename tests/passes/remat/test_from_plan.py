@@ -24,7 +24,7 @@ from gradloom.passes.remat.planners.eviction import Guide, evict
 from gradloom.passes.remat.planners.segments import Segments
 from gradloom.passes.remat.problem import Problem, Run, Unit, peak, without_dead_runs
 from gradloom.passes.variants import variant_plans
-from gradloom.passes.verify.errors import CertificateError
+from gradloom.passes.verify.errors import PlanVerificationError
 from gradloom.passes.verify.plan import check_plan
 from gradloom.runtime.cpu.executable import Executable
 from hypothesis import HealthCheck, given, settings
@@ -362,7 +362,7 @@ def drawn_again(made: Plan) -> Node:
 def test_random_bits_of_another_type_are_found():
     made = with_dropout()
     drawn_again(made).attrs["shape"] = (30, 40)
-    with pytest.raises(CertificateError, match="draws other random bits than the first time"):
+    with pytest.raises(PlanVerificationError, match="draws other random bits than the first time"):
         check_plan(made)
 
 
@@ -373,5 +373,5 @@ def test_random_bits_of_another_key_are_found():
     at = region.attrs["body"].inputs.index(bits.inputs[0])
     assert region.inputs[at] is made.graph.inputs[0]
     region.inputs = tuple(made.graph.inputs[1] if i == at else v for i, v in enumerate(region.inputs))
-    with pytest.raises(CertificateError, match="draws other random bits than the first time"):
+    with pytest.raises(PlanVerificationError, match="draws other random bits than the first time"):
         check_plan(made)

@@ -1,4 +1,4 @@
-"""Whatever a plan says otherwise than it should, the certificate finds, or it spoils no bit."""
+"""Whatever a plan says otherwise than it should, the plan verifier finds, or it spoils no bit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gradloom.passes.memory.plan import Plan, plan
 from gradloom.passes.pipeline import Stages, pipeline, preparation, run_passes
 from gradloom.passes.remat.frontier import Frontier
 from gradloom.passes.variants import variant_plans
-from gradloom.passes.verify.errors import CertificateError
+from gradloom.passes.verify.errors import PlanVerificationError
 from gradloom.passes.verify.plan import check_plan
 from gradloom.runtime.cpu.executable import Executable
 from hypothesis import HealthCheck, given, settings
@@ -40,11 +40,11 @@ def planned(graph: Graph, share: float, threads: int) -> tuple[Plan, Graph]:
 
 
 def is_found(fault: Fault, prepared: Graph) -> bool:
-    """Whether the certificate finds a fault."""
+    """Whether the plan verifier finds a fault."""
     with fault as spoilt:
         try:
             check_plan(spoilt, prepared)
-        except CertificateError:
+        except PlanVerificationError:
             return True
     return False
 

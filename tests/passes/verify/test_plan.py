@@ -1,4 +1,4 @@
-"""The certificate accepts what the planner makes, and finds every fault that is planted in it."""
+"""The plan verifier accepts what the planner makes, and finds every fault that is planted in it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gradloom.ir.ops import elementwise as ew
 from gradloom.passes.memory.plan import Block, Location, Plan, plan
 from gradloom.passes.memory.schedule import extra_dependencies
 from gradloom.passes.pipeline import pipeline, run_passes
-from gradloom.passes.verify.errors import CertificateError
+from gradloom.passes.verify.errors import PlanVerificationError
 from gradloom.passes.verify.plan import check_plan
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -191,7 +191,7 @@ def test_a_planted_fault_is_found(fault: Fault, graph: Graph, outputs_in_arena: 
     faulty = fault(planned(graph, outputs_in_arena=outputs_in_arena), at)
     assume(faulty is not None)
     assert faulty is not None
-    with pytest.raises(CertificateError, match=FAULTS[fault]):
+    with pytest.raises(PlanVerificationError, match=FAULTS[fault]):
         check_plan(faulty)
 
 
@@ -212,9 +212,9 @@ def test_an_input_overwritten_before_its_last_reader_is_found():
     product = matmul(b, w, g)
     made = planned(b.graph([ew.add(b, w, b.full_like(w, 1)), product], {0: 0}))
     assert [[n.op.name for n in phase] for phase in made.phases] == [["dot"], ["region"]]
-    with pytest.raises(CertificateError, match="over input 0: it is read by another unit"):
+    with pytest.raises(PlanVerificationError, match="over input 0: it is read by another unit"):
         check_plan(with_phases(made, made.phases[::-1]))
-    with pytest.raises(CertificateError, match="over input 0: it is read by another unit"):
+    with pytest.raises(PlanVerificationError, match="over input 0: it is read by another unit"):
         check_plan(with_phases(made, [[*made.phases[0], *made.phases[1]]]))
 
 
@@ -224,9 +224,9 @@ def test_what_may_stop_the_run_after_an_input_is_overwritten_is_found():
     rows = OPS["gather"](b, x, at, axis=0, batch=0)
     made = planned(b.graph([ew.neg(b, w), rows], {0: 0}))
     assert [[n.op.name for n in phase] for phase in made.phases] == [["gather"], ["region"]]
-    with pytest.raises(CertificateError, match="may stop the run"):
+    with pytest.raises(PlanVerificationError, match="may stop the run"):
         check_plan(with_phases(made, made.phases[::-1]))
-    with pytest.raises(CertificateError, match="may stop the run"):
+    with pytest.raises(PlanVerificationError, match="may stop the run"):
         check_plan(with_phases(made, [[*made.phases[0], *made.phases[1]]]))
 
 
@@ -247,7 +247,7 @@ def test_an_index_checked_once_does_not_hold_up_the_updates():
 
     early, too_early = with_update_before(scatter), with_update_before(gather)
     check_plan(early)
-    with pytest.raises(CertificateError, match="may stop the run"):
+    with pytest.raises(PlanVerificationError, match="may stop the run"):
         check_plan(too_early)
 
 
@@ -269,7 +269,7 @@ def test_writing_over_an_input_that_is_read_again_is_found():
     exp = next(n for n in units(made, "region") if any(m.op.name == "exp" for m in n.attrs["body"].nodes))
     source = exp.inputs[0]
     locations = {**made.locations, exp.outputs[0]: made.locations[source]}
-    with pytest.raises(CertificateError, match="read by another unit"):
+    with pytest.raises(PlanVerificationError, match="read by another unit"):
         check_plan(replace(made, in_place={exp: {0: 0}}, locations=locations))
 
 
@@ -282,7 +282,7 @@ def test_writing_over_an_input_that_is_read_transposed_is_found():
     (region,) = units(made, "region")
     assert region not in made.in_place
     locations = {**made.locations, region.outputs[0]: made.locations[units(made, "dot")[0].output]}
-    with pytest.raises(CertificateError, match="not laid out alike"):
+    with pytest.raises(PlanVerificationError, match="not laid out alike"):
         check_plan(replace(made, in_place={region: {0: 0}}, locations=locations))
 
 
@@ -298,7 +298,7 @@ def test_writing_over_a_row_before_it_is_reduced_is_found():
     first = next(o for o, v in enumerate(region.attrs["body"].outputs) if made.nests[region].sweep_of[v] == 0)
     assert first not in made.in_place[region]
     locations = {**made.locations, region.outputs[first]: made.locations[units(made, "dot")[0].output]}
-    with pytest.raises(CertificateError, match="read after it is written"):
+    with pytest.raises(PlanVerificationError, match="read after it is written"):
         check_plan(replace(made, in_place={region: {first: 0}}, locations=locations))
 
 
@@ -310,7 +310,7 @@ def test_scattering_over_an_array_that_is_also_added_is_not_done_in_place():
     (scatter,) = units(made, "scatter_add")
     assert scatter not in made.in_place
     location = made.locations[y if y in made.locations else units(made, "dot")[0].output]
-    with pytest.raises(CertificateError, match="read in two ways"):
+    with pytest.raises(PlanVerificationError, match="read in two ways"):
         check_plan(replace(made, in_place={scatter: {0: 0}}, locations={**made.locations, scatter.output: location}))
 
 
@@ -321,7 +321,7 @@ def test_row_buffers_for_fewer_workers_than_there_are_are_found():
     total = OPS["broadcast"](b, OPS["reduce_sum"](b, z, axes=(1,)), shape=(40, 30), axes=(0,))
     made = planned(b.graph([ew.div(b, ew.neg(b, z), ew.add(b, total, total))]), threads=2)
     assert made.lower_bound_bytes > 0
-    with pytest.raises(CertificateError, match="bytes of scratch"):
+    with pytest.raises(PlanVerificationError, match="bytes of scratch"):
         check_plan(replace(made, threads=3))
 
 

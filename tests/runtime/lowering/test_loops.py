@@ -7,7 +7,7 @@ from gradloom.ir import OPS, Array, Builder, Graph, Value, interpret, spec
 from gradloom.ir.ops import elementwise as ew
 from gradloom.passes.memory.plan import plan
 from gradloom.passes.pipeline import run_passes
-from gradloom.passes.verify.errors import CertificateError
+from gradloom.passes.verify.errors import PlanVerificationError
 from gradloom.passes.verify.plan import check_plan
 from gradloom.runtime.cpu.tables import Tables
 from gradloom.runtime.lowering.launch_list import lower
@@ -175,5 +175,5 @@ def test_a_planted_fault_in_a_body_is_found():
     (body,) = planned.bodies.values()
     check_plan(planned)
     object.__setattr__(body, "phases", body.phases[::-1])
-    with pytest.raises(CertificateError):
+    with pytest.raises(PlanVerificationError):
         check_plan(planned)

@@ -11,7 +11,7 @@ from gradloom.nn import functional as F
 from gradloom.passes.kernels.moment_tiles import MomentTiles
 from gradloom.passes.memory.plan import plan
 from gradloom.passes.pipeline import run_passes
-from gradloom.passes.verify.errors import CertificateError
+from gradloom.passes.verify.errors import PlanVerificationError
 from gradloom.passes.verify.plan import check_plan
 from gradloom.runtime.cpu.executable import Executable
 from unjitted import run_unjitted
@@ -56,13 +56,13 @@ def test_kernels_keep_to_the_memory_that_is_theirs(shape, rows):
     np.testing.assert_allclose(found, interpret(graph, x)[0], rtol=1e-12, atol=1e-9)
 
 
-def test_a_plan_without_room_for_the_parts_has_no_certificate():
+def test_a_plan_without_room_for_the_parts_is_refused_by_the_verifier():
     made = plan(run_passes(graph_of((32, 32, 32, 4), 3)), 2)
     (node,) = made.phases[0]
     (block,) = [block for block in made.blocks if block.unit is node]
     assert block.nbytes == MomentTiles.of(node, made.target).scratch_bytes(2)
     object.__setattr__(block, "nbytes", block.nbytes - 64)
-    with pytest.raises(CertificateError, match="scratch"):
+    with pytest.raises(PlanVerificationError, match="scratch"):
         check_plan(made)
 
 
