@@ -136,9 +136,8 @@ def _nests(plan: Plan, random: Random) -> Fault | None:
     others = [other for other in plan.nests.values() if other is not nest]
     if others and random.random() < 0.2:
         return Fault("nests", replace(plan, nests={**plan.nests, node: random.choice(others)}))
-    changes: list[dict[str, Any]] = [
-        {name: getattr(nest, name) + random.choice((-1, 1))} for name in ("rows", "columns", "size", "tiles", "lanes")
-    ]
+    numbers = ("rows", "columns", "size", "tiles", "accumulators")
+    changes: list[dict[str, Any]] = [{name: getattr(nest, name) + random.choice((-1, 1))} for name in numbers]
     changes += [{"together": nest.together + 1}, {"cut": replace(nest.cut, step=nest.cut.step + 1)}]
     if nest.product is not None:
         changes.append({"product_rows": nest.product_rows + 1})

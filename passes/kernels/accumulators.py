@@ -1,4 +1,4 @@
-"""What units begin with and add to, and sums that several units add to in the place of an input of the graph."""
+"""Accumulators in memory: the input that a unit adds to, and inputs of the graph that several units add to."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from collections.abc import Iterable, Mapping
 from ...ir import Node, Value
 from ..graph.scan import Scan
 from ..graph.views import View
-from .conv_epilogue import home_of
+from .conv_epilogue import accumulator_output
 from .conv_operands import added_input
 
 
-def carried_input(node: Node, o: int) -> int | None:
-    """The input that a unit other than a region begins output `o` with, and may therefore be given for it."""
+def accumulated_input(node: Node, o: int) -> int | None:
+    """The input that output `o` of a unit, no region, is added to; so both may lie in the same memory.
+
+    For a `scan` that is the first value of the carry.
+    """
     if node.op.family == "convolution":
-        return added_input(node) if o == home_of(node) else None
+        return added_input(node) if o == accumulator_output(node) else None
     return Scan(node).carried_input(o) if node.op.is_scan else node.op.accumulates
 
 
@@ -26,13 +29,16 @@ def reads_of_bases(nodes: Iterable[Node], outputs: Iterable[Value], views: Mappi
     return found
 
 
-def links(value: Value, old: Value, reads: Mapping[Value, int]) -> list[Value]:
-    """The values through which `value` goes on with what the input `old` holds, the last first: each unit adds to what
-    the one before has left, and nothing else reads it. Empty where it is made in another way.
+def accumulator_chain(value: Value, old: Value, reads: Mapping[Value, int]) -> list[Value]:
+    """The values through which `value` adds to the input `old`, the last first. Empty where it is computed in another
+    way.
+
+    Each unit adds to what the unit before it has left, and nothing else reads that: so all may lie in the memory of
+    `old`.
     """
     found: list[Value] = []
     while value is not old:
-        i = None if value.node is None else carried_input(value.node, value.index)
+        i = None if value.node is None else accumulated_input(value.node, value.index)
         if value.node is None or i is None:
             return []
         found.append(value)

@@ -1,4 +1,4 @@
-"""What a convolution's unit makes of its output tile by tile: element by element, and sums over all positions."""
+"""The epilogue of a convolution: element-wise work on its output, tile by tile, and sums over all positions."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from .row_tiles import RowTiles, column_tiles
 
 @dataclass(frozen=True)
 class ConvEpilogue:
-    """What follows the convolution of a unit.
+    """The epilogue of a unit's convolution.
 
-    The convolution leaves its tile in the memory of output `home` of the unit, its own or what is made of it element by
-    element there. `loops` is a region of (output of the convolution, other inputs...), of which output k is output
-    `outputs[k]` of the unit; `moments` are those that are taken of outputs of the unit after that.
+    Output `accumulator` of the unit is the memory in which the convolution sums its tile: its own output, or one that
+    the epilogue computes from that in place. `loops` is a region of (output of the convolution, other inputs...); its
+    output k is output `outputs[k]` of the unit. `moments` are nodes that read outputs of the unit after that.
     """
 
-    home: int
+    accumulator: int
     loops: Node | None
     outputs: tuple[int, ...]
     moments: tuple[Node, ...]
@@ -34,8 +34,8 @@ class ConvEpilogue:
         """The loops over the rows of tiles that are cut so."""
         if self.loops is None:
             return None
-        home = self.loops.inputs[0]
-        return loop_nest(self.loops, {**views, home: own(home)}, target, cut)
+        tile = self.loops.inputs[0]
+        return loop_nest(self.loops, {**views, tile: own(tile)}, target, cut)
 
     def moments_of(self, unit: Node, target: Target) -> list[tuple[MomentTiles, Value, Value]]:
         """For each node of moments its tiles, the output of the unit that it reads, and the one that it makes."""
@@ -48,7 +48,7 @@ class ConvEpilogue:
 
 
 def epilogue_of(unit: Node) -> ConvEpilogue | None:
-    """What follows the convolution of `unit`, or None where nothing does."""
+    """The epilogue of the convolution of `unit`, or None where it has none."""
     if not has_epilogue(unit):
         return None
     body: Graph = unit.attrs["body"]
@@ -58,34 +58,34 @@ def epilogue_of(unit: Node) -> ConvEpilogue | None:
     inner = {v for n in after for v in n.outputs}
     ends = [(i, v) for i, v in enumerate(body.outputs) if v in inner]
     moments = tuple(n for n in body.nodes if n.op is reduction.moments)
-    home = home_of(unit)
+    accumulator = accumulator_output(unit)
     if not ends:
-        return ConvEpilogue(home, None, (), moments)
+        return ConvEpilogue(accumulator, None, (), moments)
     b = Builder()
     nodes = live_nodes(after, [v for _, v in ends])
     outer = dict(zip(body.inputs, unit.inputs))
     local = {made: b.input(made.type)}
     local.update((v, b.input(v.type)) for v in outer if any(v in n.inputs for n in nodes))
-    given = [unit.outputs[home], *(outer[v] for v in local if v is not made)]
+    given = [unit.outputs[accumulator], *(outer[v] for v in local if v is not made)]
     for node in nodes:
         local.update(zip(node.outputs, b.copy(node, [local[v] for v in node.inputs]).outputs))
     domain = squeezed(made.type.shape)
     attrs = {"body": b.graph([local[v] for _, v in ends]), "domain": domain, "rows": len(domain) - 1}
     outside = Builder()
     loops = outside.emit_node(OPS["region"], *given, **attrs)
-    return ConvEpilogue(home, loops, tuple(i for i, _ in ends), moments)
+    return ConvEpilogue(accumulator, loops, tuple(i for i, _ in ends), moments)
 
 
 def has_epilogue(unit: Node) -> bool:
-    """Whether a unit goes on with what its convolution makes."""
+    """Whether the convolution of a unit has an epilogue."""
     convolution = convolution_of(unit)
     if convolution is unit or not is_convolution(convolution):
         return False
     return unit.attrs["body"].outputs != (convolution.output,)
 
 
-def home_of(unit: Node) -> int:
-    """The output of a unit in whose memory its convolution, or gradient to a weight, leaves what it makes."""
+def accumulator_output(unit: Node) -> int:
+    """The output of a unit in whose memory its convolution, or gradient of a weight, is summed."""
     convolution = convolution_of(unit)
     if convolution is unit:
         return 0
@@ -100,16 +100,16 @@ def _sums(node: Node) -> bool:
 
 
 def has_sums(unit: Node) -> bool:
-    """Whether a unit sums over what its convolution makes."""
+    """Whether the epilogue of a unit sums over positions."""
     return unit.op.is_conv_region and any(map(_sums, unit.attrs["body"].nodes))
 
 
 def wanted_cut(unit: Node, target: Target) -> RowTiles | None:
-    """The tiles of positions that what follows the convolution of a unit wants; None where nothing does."""
+    """The tiles of positions that the epilogue of a unit wants; None where it has none."""
     return output_cut(convolution_of(unit), target) if has_epilogue(unit) else None
 
 
 def output_cut(convolution: Node, target: Target) -> RowTiles:
-    """The tiles of positions of what a convolution makes: those of sums over them, channel by channel."""
+    """The tiles of the output positions of a convolution: those of sums over them, channel by channel."""
     *rows, channels = squeezed(convolution.output.type.shape)
     return column_tiles(tuple(rows), channels, target)

@@ -1,4 +1,4 @@
-"""What a convolution reads: arrays as they lie in memory, or made element by element of others as they are copied."""
+"""Operands of a convolution: arrays as they lie in memory, or the results of a prologue on others."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def added_input(unit: Node) -> int | None:
     return unit.attrs["body"].inputs.index(convolution.inputs[number])
 
 
-def is_made(unit: Node, operand: int) -> bool:
-    """Whether a unit makes this operand of its convolution itself."""
+def has_prologue(unit: Node, operand: int) -> bool:
+    """Whether a unit computes this operand of its convolution as it copies it."""
     convolution = convolution_of(unit)
     return convolution is not unit and convolution.inputs[operand].node is not None
 
@@ -109,13 +109,13 @@ def can_be_cut(view: View) -> bool:
 
 
 def _source(value: Value, view: View, lengths: tuple[int, int, int, int]) -> Source:
-    _, down, across, along = lengths
+    _, rows, columns, channels = lengths
     if len(view.shape) < 3:
         strides = (0, 0, 0, 0)  # one element
     elif (view.shape[0], *(1,) * (4 - len(view.shape)), *view.shape[1:]) == lengths:
         strides = (view.strides[0], *(0,) * (4 - len(view.shape)), *view.strides[1:])
     elif any(s for n, s in zip(view.shape[:-1], view.strides) if n != 1):
-        strides = (down * across * along, across * along, along, 1)
+        strides = (rows * columns * channels, columns * channels, channels, 1)
     else:
         strides = (0, 0, 0, view.strides[-1])
     a, b, c, d = (0 if n == 1 else s for n, s in zip(lengths, strides, strict=True))
@@ -124,7 +124,7 @@ def _source(value: Value, view: View, lengths: tuple[int, int, int, int]) -> Sou
         form = "number"
     elif not any(strides[:3]) and lengths[:3] != (1, 1, 1):
         form = "channels"
-    elif (strides[2] == along or across == 1) and (strides[3] == 1 or along == 1):
+    elif (strides[2] == channels or columns == 1) and (strides[3] == 1 or channels == 1):
         form = "dense"
     else:
         form = "strided"

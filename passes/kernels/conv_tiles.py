@@ -20,7 +20,7 @@ from ...ir.types import ArrayType
 from ..graph.views import View
 from ..target import Target
 from .conv_epilogue import has_sums, output_cut, wanted_cut
-from .conv_operands import convolution_of, data_operands, is_convolution, is_made, operand
+from .conv_operands import convolution_of, data_operands, has_prologue, is_convolution, operand
 from .register_tiles import Rows, Strips, rows, strips
 from .row_tiles import RowTiles
 
@@ -248,7 +248,7 @@ def conv_tiles(unit: Node, target: Target) -> ConvTiles | None:
     g = geometry(unit, target)
     if g is None:
         return None
-    made = is_made(unit, 0)
+    made = has_prologue(unit, 0)
     by_axis = [axis_phases(*axis) for axis in zip(g.windows, g.lengths, g.kernel)]
     phases = tuple((first, second) for first, second in product(*by_axis))
     met = [pair for pair in phases if pair[0].taps and pair[1].taps]
@@ -452,7 +452,7 @@ def weight_gradient_tiles(unit: Node, target: Target) -> WeightGradientTiles | N
     room = max(256 << 10, g.images * image // 8)
     parts = max(1, min(_LEAST_TILES, room // whole.part_bytes, whole.passes))
     shares = max(1, min(whole.units, -(-_LEAST_TILES // parts)))
-    return WeightGradientTiles(g, images, bands, band, parts, shares, (is_made(unit, 0), is_made(unit, 1)))
+    return WeightGradientTiles(g, images, bands, band, parts, shares, (has_prologue(unit, 0), has_prologue(unit, 1)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -520,7 +520,7 @@ def scratch_bytes(unit: Node, threads: int, views: Mapping[Value, View], target:
     tiles = conv_tiles(unit, target) if is_convolution(node) else weight_gradient_tiles(unit, target)
     if tiles is None:
         return 0 if is_convolution(node) else threads * PlainGradient.of(node, target).worker_bytes
-    made = [number for number in range(data_operands(node)) if is_made(unit, number)]
+    made = [number for number in range(data_operands(node)) if has_prologue(unit, number)]
     of_lines = 0
     for number in made:
         read = operand(unit, number, views, tiles.geometry.images_of(number))

@@ -16,7 +16,7 @@ from ...ir.ops import contraction, creation, movement, reduction
 from ...ir.types import contiguous_strides
 from ..graph.views import View, own
 from ..target import Target
-from .row_tiles import RowTiles, column_tiles, even_tiles, lanes_of, tile_rows_of, whole_groups
+from .row_tiles import RowTiles, accumulator_count, column_tiles, even_tiles, tile_rows_of, whole_groups
 
 _BYTES_AN_ELEMENT = 16
 """Where the domain is one long axis, a row has an element for so many bytes of the L1 cache: it stays there with its
@@ -59,12 +59,17 @@ class LoopNest:
     `row_axes` and `column_axes` are lengths after merging neighbours that all accesses walk as one. With `chunked`
     the only axis is cut into rows of `chunk` elements, the last one shorter. `tiles` tiles of rows, as `cut` says, are
     independent. With `together` above 1 so many rows are walked as one, and what differs by column alone is repeated
-    for them in a line. Sums over rows are added up in as many `lanes`, row after row in turn; those of long groups of
-    rows in blocks (`block_rows`), of which each worker has a line. A `scalar` is an input of
-    one element, or the constant key of random bits. `sweeps[s]` lists the full nodes computed in sweep s over a row;
-    `row_nodes[s]` the row nodes computed before sweep s. `buffers` are full values that a later sweep or a reduction
-    reads back from a row buffer. `crossings` are reductions over rows; with more than one tile each tile leaves its
-    part in `partials` and a combining step adds them in order.
+    for them in a line. A sum over rows has so many `accumulators`, rows of sums: row i of a tile is added to
+    accumulator i modulo their number. Sums over long groups of rows are added up in blocks (`block_rows`), of which
+    each worker has a line.
+
+    Kinds of values: a `full` value has one element for each element of the domain, a `row` value one for each row, a
+    `crossing` value is reduced over rows, and a `scalar` is an input of one element or the constant key of random bits.
+
+    `sweeps[s]` lists the full nodes computed in sweep s over a row; `row_nodes[s]` the row nodes computed before sweep
+    s. `buffers` are full values that a later sweep or a reduction reads back from a row buffer. `crossings` are
+    reductions over rows; with more than one tile each tile leaves a partial sum in scratch, and a last launch adds
+    these in order.
 
     Where the region concatenates values, `body` ends before that: `parts` are its last outputs.
 
@@ -93,7 +98,7 @@ class LoopNest:
     product: Value | None = None
     product_rows: int = 0
     together: int = 1
-    lanes: int = 1
+    accumulators: int = 1
     parts: Mapping[Value, Part] = field(default_factory=dict["Value", "Part"])
 
     @property
@@ -113,14 +118,14 @@ class LoopNest:
 
     def line_bytes(self, values: Sequence[Value]) -> int:
         """Bytes of the lines of these values."""
-        return sum(self.target.round_to_line(self.lanes * self.columns * v.type.dtype.itemsize) for v in values)
+        return sum(self.target.round_to_line(self.accumulators * self.columns * v.type.dtype.itemsize) for v in values)
 
     @property
     def lines(self) -> list[Value]:
-        """What has a line of `lanes` rows: inputs that are repeated, sums that are kept in lanes, sums of blocks."""
+        """Values with a line of `accumulators` rows: inputs that are repeated, sums over rows, sums of blocks."""
         repeated = [v for v in self.body.inputs if self.together > 1 and self.repeated(v)]
-        in_lanes = [n.output for n in self.crossings if self.lanes > 1 and by_columns(self, n)]
-        return repeated + in_lanes + [n.output for n in self.crossings if block_rows(n)]
+        accumulated = [n.output for n in self.crossings if self.accumulators > 1 and by_columns(self, n)]
+        return repeated + accumulated + [n.output for n in self.crossings if block_rows(n)]
 
     def repeated(self, value: Value) -> bool:
         """Whether a value differs by column alone."""
@@ -397,12 +402,16 @@ def _tiles(nest: LoopNest) -> RowTiles:
 
 
 def _walk_together(nest: LoopNest) -> None:
-    """Lanes of sums, from what is summed alone; rows that are walked together, where all that they touch allows it."""
+    """Sets the accumulators of sums, and the rows that are walked together where all that they touch allows it.
+
+    The accumulators fix the order of a sum, so they follow from what is summed alone. That rows are walked together
+    changes no order, so it may depend on the layout of what else the region reads.
+    """
     forms = {reduction_form(n)[0] for n in nest.crossings}
     short = not nest.chunked and nest.product is None and "middle" not in forms
-    lanes = lanes_of(nest.columns, nest.cut.step) if short else 1
+    count = accumulator_count(nest.columns, nest.cut.step) if short else 1
     if not forms <= {"columns"}:
-        nest.lanes = lanes if "columns" in forms else 1
+        nest.accumulators = count if "columns" in forms else 1
         return
     dense = ((nest.columns,), (1,))
     alike = len(nest.row_axes) == len(nest.column_axes) == 1
@@ -411,8 +420,8 @@ def _walk_together(nest: LoopNest) -> None:
     for value, access in nest.accesses.items():
         if nest.kinds[value] == "full" and (access.row_strides, access.column_strides) != dense:
             alike = alike and value.node is None and not any(access.row_strides)
-    nest.together = lanes if alike else 1
-    nest.lanes = lanes if alike or forms else 1
+    nest.together = count if alike else 1
+    nest.accumulators = count if alike or forms else 1
 
 
 def _sweep(nest: LoopNest) -> None:

@@ -1,4 +1,4 @@
-"""How a contraction is cut into tiles that threads share, and what multiplies them: register tiles or BLAS.
+"""Tiles of a contraction that threads share, and what multiplies them: register tiles or BLAS.
 
 All of it follows from shapes and layouts, never from the number of threads. An element of a product by register tiles
 is a sum of sections of at most `DEPTH` terms, each a chain of fused multiply-adds: no cut changes its bits. Sums of
@@ -50,7 +50,7 @@ class DotTiles:
 
     `shapes` are the register tiles, rows by vectors, that occur; where there are none, BLAS multiplies. A tile is
     walked in strips of at most `most_vectors`. Where the columns of the right operand are dense, a strip of it is
-    turned into rows in `strip_bytes` of scratch of the worker. A group of sections of a long sum is added up in
+    transposed in `strip_bytes` of scratch of the worker. A group of sections of a long sum is added up in
     `group_bytes` of its scratch, which hold a tile.
     """
 
@@ -75,7 +75,7 @@ class DotTiles:
 
 
 def dot_tiles(x: View, y: View, copies: int, target: Target) -> DotTiles:
-    """Tiles for the products of x (batch..., m, k) and y (batch..., k, n). So many `copies` may run side by side."""
+    """Tiles for the products of x (batch..., m, k) and y (batch..., k, n). So many `copies` may run concurrently."""
     cut = cut_product(math.prod(x.shape[:-2]), x.shape[-2], y.shape[-1], x.shape[-1], copies)
     dtype = x.base.type.dtype
     if dtype.kind == "f" and is_long(x.shape[-2], y.shape[-1], x.shape[-1]):
@@ -86,9 +86,9 @@ def dot_tiles(x: View, y: View, copies: int, target: Target) -> DotTiles:
 def cut_product(batches: int, m: int, n: int, k: int, copies: int = 1) -> DotTiles:
     """Tiles for `batches` products (m, k) x (k, n), by whatever multiplies them.
 
-    A tile packs its rows of one operand and its columns of the other, which costs as much as 12 more rows and columns
-    of work (measured with BLAS: a tile of r rows runs at r / (r + 12) of full speed; to turn a strip costs as much); so
-    tiles are as square as they can be, and few.
+    A tile packs its rows of one operand and its columns of the other. That costs as much as 12 more rows and columns of
+    work: with BLAS a tile of r rows was measured at r / (r + 12) of full speed, and to transpose a strip costs as much.
+    So tiles are as square as they can be, and few.
     """
     enough = -(-max(ENOUGH_TILES, _work(batches, m, n, k) // _LARGE_WORK) // copies)
     return cut_into(enough, batches, m, n, k)
@@ -133,7 +133,7 @@ def row_tiles(x: View, y: View, height: int, target: Target) -> DotTiles:
     return plain if cut.strip_bytes else cut
 
 
-def is_turned(y: View) -> bool:
+def is_transposed(y: View) -> bool:
     """Whether the columns of a right operand are dense, and not its rows."""
     return y.strides[-1] != 1 and y.shape[-1] > 1
 
@@ -143,10 +143,10 @@ def _in_registers(cut: DotTiles, x: View, y: View, target: Target) -> DotTiles:
     if target.matmul != "registers":
         return cut
     dtype, (m, k), n = x.base.type.dtype, x.shape[-2:], y.shape[-1]
-    least = 2 if n * k >= _LONG_READ and not is_turned(y) else _LEAST_ROWS
+    least = 2 if n * k >= _LONG_READ and not is_transposed(y) else _LEAST_ROWS
     if dtype.kind != "f" or m < least or n * dtype.itemsize < _LEAST_VECTORS * target.vector_bytes or k == 0:
         return cut
-    section = min(k, DEPTH) * target.vector_bytes if is_turned(y) else 0
+    section = min(k, DEPTH) * target.vector_bytes if is_transposed(y) else 0
     room = m * n * dtype.itemsize // _PARTS
     widest = next((v for v in range(target.tile_vectors, 1, -1) if v * section <= room), 1)
     cut = replace(cut, most_vectors=widest)

@@ -1,4 +1,4 @@
-"""How one pass over rows is cut that leaves their sums and their squares' sums."""
+"""Tiles of rows whose sums and squared distances from the mean are taken in one reading."""
 
 from __future__ import annotations
 
@@ -8,20 +8,23 @@ from dataclasses import dataclass
 from ...ir import Node
 from ..target import Target
 from .loop_nest import squeezed
-from .row_tiles import RowTiles, column_tiles, lanes_of
+from .row_tiles import RowTiles, accumulator_count, column_tiles
 
 
 @dataclass(frozen=True)
 class MomentTiles:
-    """How `moments` of `rows` rows of `columns` runs: `tiles` tiles of rows leave their parts, of their own mean; each
-    worker has two lines of `lanes` rows.
+    """Tiles of `moments` over `rows` rows of `columns`.
+
+    Each of `tiles` tiles leaves a part: its sums, and the squared distances from its own mean. That mean is near the
+    tile's elements, so the squares lose no digits beside a large mean. A worker has two lines of `accumulators` rows:
+    neighbouring short rows are added to different ones, so that additions overlap.
     """
 
     rows: int
     columns: int
     itemsize: int
     cut: RowTiles
-    lanes: int
+    accumulators: int
     target: Target
 
     @staticmethod
@@ -30,7 +33,8 @@ class MomentTiles:
         x, rows = node.inputs[0].type, node.attrs["rows"]
         shape, columns = squeezed(x.shape[:rows]), math.prod(x.shape[rows:])
         cut = column_tiles(shape, columns, target)
-        return MomentTiles(math.prod(shape), columns, x.dtype.itemsize, cut, lanes_of(columns, cut.step), target)
+        accumulators = accumulator_count(columns, cut.step)
+        return MomentTiles(math.prod(shape), columns, x.dtype.itemsize, cut, accumulators, target)
 
     @property
     def tiles(self) -> int:
@@ -45,7 +49,7 @@ class MomentTiles:
     @property
     def line_bytes(self) -> int:
         """Bytes of the lines of one worker."""
-        return self.target.round_to_line(2 * self.lanes * self.columns * self.itemsize)
+        return self.target.round_to_line(2 * self.accumulators * self.columns * self.itemsize)
 
     def scratch_bytes(self, threads: int) -> int:
         """Bytes of scratch for so many workers: the parts, then the lines."""

@@ -1,5 +1,5 @@
-"""Tiles of rows: how loops over rows are cut. With sums over rows the cut fixes their order, so it follows from shapes
-alone.
+"""Tiles of rows: the cut of loops over rows. It fixes the order of sums over rows, so it follows from shapes and the
+target alone.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _SUM_TILES = 16
 _SUMMED_POSITIONS = 392
 # Tiles in a line of an image from which on it is cut, as one after the other the rows of a tile are added up.
 _LONG_LINE = 4
-# Elements over which short rows are walked together, or added up in lanes: enough to hide how long an addition takes.
-_LANE_ELEMENTS = 256
+# Elements of all accumulators of a sum over short rows: enough to hide how long an addition takes.
+_ACCUMULATED_ELEMENTS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,10 @@ def column_tiles(rows: tuple[int, ...], columns: int, target: Target) -> RowTile
     return RowTiles(lines * line, -(-rows[1] // lines), image)
 
 
-def lanes_of(columns: int, step: int) -> int:
-    """Neighbouring short rows of a tile of `step` that are walked as one, or added up apart."""
-    return max(1, min(_LANE_ELEMENTS // max(columns, 1), step // 4))
+def accumulator_count(columns: int, step: int) -> int:
+    """Accumulators of a sum over short rows, in tiles of `step` rows: so many neighbouring rows have one each.
+
+    An addition waits for the one before it in the same accumulator, so a sum of short rows in one is slow. Each
+    accumulator gets four rows of a tile at least, since they are added to each other in the end.
+    """
+    return max(1, min(_ACCUMULATED_ELEMENTS // max(columns, 1), step // 4))

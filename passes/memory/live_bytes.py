@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ...ir import Graph, Node, Value
 from ..graph.views import View
-from ..kernels.accumulators import carried_input
+from ..kernels.accumulators import accumulated_input
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def _written_over(node: Node, value: Value, dying: Collection[Value], views: Map
     if node.op.is_region:
         same = (value.type.dtype, value.type.size)
         return next((base for base in dying if (base.type.dtype, base.type.size) == same), None)
-    begins = carried_input(node, value.index)
+    begins = accumulated_input(node, value.index)
     if begins is None:
         return None
     base = views[node.inputs[begins]].base

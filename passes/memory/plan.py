@@ -11,7 +11,7 @@ from ...ir.ops import indexing, reduction
 from ..graph.scan import Scan
 from ..graph.views import View, resolve_views
 from ..kernels import conv_tiles, matmul_tiles, window_sums
-from ..kernels.accumulators import carried_input, links, reads_of_bases
+from ..kernels.accumulators import accumulated_input, accumulator_chain, reads_of_bases
 from ..kernels.conv_epilogue import epilogue_of
 from ..kernels.loop_nest import LoopNest, is_collected, loop_nest
 from ..kernels.moment_tiles import MomentTiles
@@ -143,7 +143,7 @@ def plan(
     for i, value in enumerate(graph.outputs):
         if i in graph.aliases and graph.inputs[graph.aliases[i]] not in late:
             home = Location("input", graph.aliases[i])
-            locations.update(dict.fromkeys((value, *links(value, graph.inputs[home.index], reads)), home))
+            locations.update(dict.fromkeys((value, *accumulator_chain(value, graph.inputs[home.index], reads)), home))
         elif i in graph.aliases:
             copied_back[value] = graph.aliases[i]
             last_use[value] = len(stages)
@@ -184,7 +184,7 @@ def plan(
                     last_use[value] = len(stages)
                     del locations[value]
                     wanted = None
-            i = carried_input(node, o)
+            i = accumulated_input(node, o)
             if i is not None and begun.get(node.inputs[i]) is value:
                 in_place.setdefault(node, {})[o] = i
                 continue

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ...ir import Graph, Node, Value
 from ..graph.rewrite import Pass
 from ..graph.views import View, resolve_views
-from ..kernels.accumulators import links, reads_of_bases
+from ..kernels.accumulators import accumulator_chain, reads_of_bases
 from .live_bytes import most_bytes, read_bases, steps
 
 _NUMBER_BYTES = 16
@@ -42,7 +42,7 @@ def _writers(graph: Graph, views: Mapping[Value, View]) -> dict[Value, Node]:
     reads = reads_of_bases(graph.nodes, graph.outputs, views)
     found: dict[Value, Node] = {}
     for i, j in graph.aliases.items():
-        value = (graph.outputs[i], *links(graph.outputs[i], graph.inputs[j], reads))[-1]
+        value = (graph.outputs[i], *accumulator_chain(graph.outputs[i], graph.inputs[j], reads))[-1]
         if value.node is not None:
             found[graph.inputs[j]] = value.node
     return found

@@ -15,7 +15,7 @@ from ..graph.dead_code import without_dead_code
 from ..graph.rewrite import Pass
 from ..graph.scan import Scan
 from ..graph.views import View, own, through
-from ..kernels.accumulators import links, reads_of_bases
+from ..kernels.accumulators import accumulator_chain, reads_of_bases
 from ..kernels.conv_operands import is_convolution
 from ..kernels.conv_tiles import has_tiled_kernel
 
@@ -99,7 +99,7 @@ class _Canonicalizer:
             return False
         if node.op is contraction.dot:
             return not any(self.views[v].base is old for v in node.inputs)
-        first = next((v.node for v in reversed(links(value, old, reads))), None)
+        first = next((v.node for v in reversed(accumulator_chain(value, old, reads))), None)
         return first is not None and sum(self.views[v].base is old for v in first.inputs) == 1
 
     def emit(self, op: Op, *inputs: Value, **attrs: object) -> Value:

@@ -12,7 +12,7 @@ from ...ir import Array, Graph, Node, Value
 from ...ir.ops import contraction, movement, reduction
 from ..kernels.conv_tiles import conv_tiles
 from ..kernels.loop_nest import Access, LoopNest, row_elements, summed_tiles
-from ..kernels.row_tiles import even_tiles, lanes_of, tile_rows_of
+from ..kernels.row_tiles import accumulator_count, even_tiles, tile_rows_of
 from ..target import Target
 from .errors import PlanVerificationError, describe
 from .scratch import convolution_in, keeps_axes_behind, keeps_axes_on_both_sides
@@ -211,15 +211,15 @@ class _Loops:
             wanted = [summed_tiles(node, self.target) for node in sums]
         by_columns = [node for node in sums if keeps_axes_behind(node)]
         short = not nest.chunked and nest.product is None and not any(map(keeps_axes_on_both_sides, sums))
-        lanes = lanes_of(nest.columns, cut.step) if short and (by_columns or nest.together > 1) else 1
-        if any(one != cut for one in wanted) or nest.lanes != lanes:
+        count = accumulator_count(nest.columns, cut.step) if short and (by_columns or nest.together > 1) else 1
+        if any(one != cut for one in wanted) or nest.accumulators != count:
             return "they add up in another order than what is summed wants"
         return "" if nest.together == 1 or self.are_alike(by_columns) else "their rows cannot be walked together"
 
     def are_alike(self, by_columns: Sequence[Node]) -> bool:
         """Whether several rows may be walked as one long row."""
         nest = self.nest
-        if len(by_columns) < len(nest.crossings) or nest.together != nest.lanes or nest.buffers:
+        if len(by_columns) < len(nest.crossings) or nest.together != nest.accumulators or nest.buffers:
             return False
         if "row" in nest.kinds.values() or any(node.op.depends_on_place for node in nest.body.nodes):
             return False

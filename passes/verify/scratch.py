@@ -76,7 +76,7 @@ class Scratch:
     def _loop_bytes(self, nest: LoopNest, first: Node | None) -> int:
         """Row buffers and lines for every worker, its tile of a product, and the parts that tiles leave of sums."""
         rows = sum(self.lines(nest.columns * v.type.dtype.itemsize) for v in nest.buffers)
-        rows += sum(self.lines(nest.lanes * nest.columns * v.type.dtype.itemsize) for v in self._in_lanes(nest))
+        rows += sum(self.lines(nest.accumulators * nest.columns * v.type.dtype.itemsize) for v in self._in_lanes(nest))
         if first is not None and first.op is contraction.dot:
             rows += self.lines(nest.product_rows * first.output.type.nbytes // first.output.type.shape[0])
         parts = [n for n in nest.crossings if nest.tiles > 1 and not keeps_axes_on_both_sides(n)]
@@ -89,7 +89,7 @@ class Scratch:
         repeated = [v for v in still if nest.kinds[v] == "full" and v in nest.body.inputs]
         inside = [n for n in nest.crossings if n.op is reduction.reduce_sum and keeps_axes_on_both_sides(n)]
         blocks = [n.output for n in inside if n.output.type.dtype.kind == "f" and _terms(n) > LEAST_BLOCK]
-        return (repeated if nest.together > 1 else []) + (sums if nest.lanes > 1 else []) + blocks
+        return (repeated if nest.together > 1 else []) + (sums if nest.accumulators > 1 else []) + blocks
 
     def _made_bytes(self, unit: Node, number: int) -> int:
         """Bytes in which a worker makes an operand of a convolution: those rows that have no place otherwise, and a
@@ -150,7 +150,7 @@ class Scratch:
         """Two rows of sums for each tile, and for every worker as many lines of lanes."""
         tiles = MomentTiles.of(node, self.plan.target)
         row = node.output.type.nbytes
-        return self.lines(tiles.tiles * row) + self.plan.threads * self.lines(tiles.lanes * row)
+        return self.lines(tiles.tiles * row) + self.plan.threads * self.lines(tiles.accumulators * row)
 
     def _scatter_scratch(self, node: Node) -> int:
         """All entries in float64; or a table of a group's entries, a link for each update, two lines of sums."""

@@ -45,7 +45,7 @@ def lower_convolution(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
     combining: list[Call] = []
     if epilogue.loops is not None:
         nest, outputs = plan.nests[node], [node.outputs[o] for o in epilogue.outputs]
-        in_place = {k: 0 for k, o in enumerate(epilogue.outputs) if o == epilogue.home}
+        in_place = {k: 0 for k, o in enumerate(epilogue.outputs) if o == epilogue.accumulator}
         inputs = [Pointer(plan.views[value].base) for value in epilogue.loops.inputs]
         loops, combining = lower_loops(nest, inputs, outputs, in_place, scratch, plan, traps)
         launches[-1].calls.append(loops)
@@ -179,7 +179,7 @@ def _convolve(unit: Node, tiles: ConvTiles, plan: Plan) -> Call:
     if tiles.direct:
         read = Pointer.to(plan.views[_given(unit, 0)])
     epilogue = epilogue_of(unit)
-    target = unit.outputs[0 if epilogue is None else epilogue.home]
+    target = unit.outputs[0 if epilogue is None else epilogue.accumulator]
     return Call(source, [TILE, read, _scratch(unit, plan, 0), Pointer(target), *numbers])
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...ir import SHORT_NAMES, ArrayType, Node
-from ...passes.kernels.accumulators import carried_input
+from ...passes.kernels.accumulators import accumulated_input
 from ...passes.memory.plan import Plan
 from .launch import TILE, Address, Call, Launch, Pointer, Traps
 
@@ -41,7 +41,7 @@ def begin_accumulators(node: Node, plan: Plan) -> list[Launch]:
     """Copies of the inputs that a unit adds to, to where it does so, unless that is their place."""
     launches: list[Launch] = []
     for o, value in enumerate(node.outputs):
-        added = carried_input(node, o)
+        added = accumulated_input(node, o)
         if added is not None and o not in plan.in_place.get(node, {}):
             launches.append(copy_elements(Pointer.to(plan.views[node.inputs[added]]), Pointer(value), value.type))
     return launches

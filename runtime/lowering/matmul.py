@@ -21,7 +21,7 @@ from ...passes.kernels.matmul_tiles import (
     group_terms,
     is_by_rows,
     is_long,
-    is_turned,
+    is_transposed,
     row_tiles,
 )
 from ...passes.memory.plan import Plan
@@ -86,7 +86,7 @@ def _by_registers(x: View, y: View, cut: DotTiles, added: bool, target: Target) 
     numbers = [m, n, k, *strides, cut.rows, cut.columns, cut.across, cut.down * cut.across, int(added)]
     numbers += [cut.most_rows(size, target), cut.most_vectors]
     group = group_terms(m, n, k) // DEPTH if is_long(m, n, k) else 0
-    source = _register_kernel(dtype, cut, tail, is_turned(y), group, target.vector_bytes)
+    source = _register_kernel(dtype, cut, tail, is_transposed(y), group, target.vector_bytes)
     return source, numbers + _batch_numbers(x, y)
 
 

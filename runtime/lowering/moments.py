@@ -29,7 +29,7 @@ def lower_moments(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
 def call_moments(tiles: MomentTiles, x: Value, result: Value, scratch: int, plan: Plan) -> tuple[Call, Call]:
     """The moments of a tile of x, and what combines those of all tiles, with scratch at this place."""
     cut, dtype = tiles.cut, x.type.dtype
-    numbers = [tiles.rows, tiles.columns, tiles.lanes, cut.step, cut.parts, cut.whole, tiles.tiles]
+    numbers = [tiles.rows, tiles.columns, tiles.accumulators, cut.step, cut.parts, cut.whole, tiles.tiles]
     parts = Scratch(scratch)
     lines = Scratch(scratch + tiles.part_bytes, tiles.line_bytes)
     of_tile = Call(_part_kernel(dtype), [TILE, Pointer.to(plan.views[x]), parts, lines, *numbers])

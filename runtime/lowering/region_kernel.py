@@ -138,8 +138,8 @@ class _Writer:
                 "    rows = whole - first if whole - first < step else step",
                 "    first += tile // parts * whole",
             ]
-        if self.nest.lanes > 1:
-            self.text.number("accumulators", self.nest.lanes)
+        if self.nest.accumulators > 1:
+            self.text.number("accumulators", self.nest.accumulators)
 
     def declare_arrays(self) -> None:
         """The arrays of inputs and outputs, row buffers, lines of the worker, parts of reductions."""

@@ -11,7 +11,7 @@ from gradloom.ir import OPS, Builder, interpret, parse, spec
 from gradloom.ir.ops import elementwise as ew
 from gradloom.nn import functional as F
 from gradloom.passes.fusion.prologue import FusePrologue
-from gradloom.passes.kernels.conv_operands import convolution_of, is_made
+from gradloom.passes.kernels.conv_operands import convolution_of, has_prologue
 from gradloom.passes.kernels.conv_tiles import weight_gradient_tiles
 from gradloom.passes.memory.plan import plan
 from gradloom.passes.pipeline import pipeline, run_passes
@@ -91,8 +91,8 @@ def test_kernels_keep_to_the_memory_that_is_theirs(case):
 def test_both_operands_of_a_weight_gradient_are_made_on_the_way():
     found = fused(run_passes(chain("many bands"), TOGETHER))
     assert [convolution_of(node).op.name for node in found] == ["conv", "conv_weight_gradient"]
-    assert is_made(found[1], 0)
-    assert is_made(found[1], 1)
+    assert has_prologue(found[1], 0)
+    assert has_prologue(found[1], 1)
 
 
 def test_an_image_that_lies_otherwise_is_read_where_it_lies():

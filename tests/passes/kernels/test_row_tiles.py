@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from gradloom.passes.kernels.row_tiles import RowTiles, column_tiles, even_tiles, lanes_of
+from gradloom.passes.kernels.row_tiles import RowTiles, accumulator_count, column_tiles, even_tiles
 from gradloom.passes.target import DEFAULT_TARGET
 
 
@@ -41,7 +41,7 @@ def test_images_are_cut_as_a_convolution_cuts_them():
 
 
 def test_lanes_are_for_short_rows():
-    assert lanes_of(16, 1024) == 16
-    assert lanes_of(500, 1024) == 1
-    assert lanes_of(10, 32) == 8
-    assert lanes_of(10, 2) == 1
+    assert accumulator_count(16, 1024) == 16
+    assert accumulator_count(500, 1024) == 1
+    assert accumulator_count(10, 32) == 8
+    assert accumulator_count(10, 2) == 1

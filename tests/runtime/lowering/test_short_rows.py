@@ -1,4 +1,4 @@
-"""Short rows are walked many at a time, and added up in lanes: to the same bits whatever stands beside the sum."""
+"""Short rows are walked many at a time, with several accumulators: to the same bits whatever else a region computes."""
 
 import numpy as np
 import pytest
@@ -71,5 +71,5 @@ def test_short_rows_are_walked_together_unless_something_lies_otherwise():
         graph = sums((32, 8, 8, 16), strided=strided)
         return [nest for nest in run(graph, 1, arrays_for(graph))[0].nests.values() if nest.crossings]
 
-    assert all((nest.together, nest.lanes) == (16, 16) for nest in nests(False))
-    assert {(nest.together, nest.lanes) for nest in nests(True)} >= {(1, 16)}
+    assert all((nest.together, nest.accumulators) == (16, 16) for nest in nests(False))
+    assert {(nest.together, nest.accumulators) for nest in nests(True)} >= {(1, 16)}
