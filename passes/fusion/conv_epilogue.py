@@ -9,8 +9,9 @@ from ...ir.ops import reduction
 from ..graph.rewrite import Pass
 from ..graph.topological_order import topological_order
 from ..graph.views import resolve_views
+from ..kernels.conv_geometry import geometry, has_tiled_kernel
 from ..kernels.conv_operands import can_be_cut, convolution_of, has_prologue, is_convolution, operand
-from ..kernels.conv_tiles import can_sum, geometry, has_tiled_kernel
+from ..kernels.conv_tiles import can_sum
 from ..kernels.loop_nest import product_of, reduction_form, squeezed
 from ..target import DEFAULT_TARGET, Target
 
@@ -93,7 +94,7 @@ class _Groups:
     def may_be_cut(self, unit: Node) -> bool:
         """Whether the operands of a convolution can be cut into the rows that tiles of its output need."""
         found = geometry(unit, self.options.target)
-        if found is None or not has_prologue(unit, 0) or not found.by_position:
+        if found is None or not has_prologue(unit, 0) or not found.is_pointwise:
             return found is not None
         read = operand(unit, 0, self.views, found.images_of(0))
         return all(s.value.type.size == 1 or can_be_cut(self.views[s.value]) for s in read.sources)

@@ -12,14 +12,15 @@ from ..graph.dead_code import live_nodes
 from ..graph.rewrite import Pass
 from ..graph.structural_key import node_key
 from ..graph.views import resolve_views
+from ..kernels.conv_geometry import geometry, has_tiled_kernel
 from ..kernels.conv_operands import (
     PROLOGUE_CONVOLUTIONS,
     can_be_cut,
     data_operands,
     is_convolution,
 )
-from ..kernels.conv_tiles import geometry, has_tiled_kernel, weight_gradient_tiles
 from ..kernels.loop_nest import product_of, squeezed
+from ..kernels.weight_gradient_tiles import weight_gradient_tiles
 from ..target import DEFAULT_TARGET, Target
 
 _MOST_NODES = 256
@@ -138,7 +139,7 @@ class _Rewriter:
                     made = [found[v] for v in kept.values()]
             elif any(v in self.producers for v in node.inputs):
                 left = list(node.outputs)
-                if not self.has_prologue(node):
+                if not self.can_have_prologue(node):
                     copies = {
                         v: self.recomputed(b, v, mapping) for v in dict.fromkeys(node.inputs) if v in self.producers
                     }
@@ -216,7 +217,7 @@ class _Rewriter:
             if reader.op.is_region:
                 if len(reader.attrs["body"].nodes) + len(body.nodes) > _MOST_NODES:
                     return False
-            elif self.has_prologue(reader) and not self.reads_rows(reader, producer):
+            elif self.can_have_prologue(reader) and not self.reads_rows(reader, producer):
                 return False
         until = self.last[value]
         bases = dict.fromkeys(self.views[v].base for v in producer.sources)
@@ -228,19 +229,19 @@ class _Rewriter:
         self.last.update((b, max(self.last[b], until)) for b in bases)
         return True
 
-    def has_prologue(self, convolution: Node) -> bool:
-        return has_prologue(convolution, self.options.most_shares, self.options.target)
+    def can_have_prologue(self, convolution: Node) -> bool:
+        return can_have_prologue(convolution, self.options.most_shares, self.options.target)
 
     def reads_rows(self, convolution: Node, producer: _Producer) -> bool:
         """Whether the sources can be read in the rows in which the convolution reads its images."""
         found = geometry(convolution, self.options.target)
         shape = convolution.inputs[0].type.shape
-        if found is None or (found.images, found.lengths[-1]) == (shape[0], shape[-2]):
+        if found is None or (found.images, found.input_lengths[-1]) == (shape[0], shape[-2]):
             return found is not None
         return all(v.type.size == 1 or can_be_cut(self.views[v]) for v in producer.sources)
 
 
-def has_prologue(convolution: Node, most_shares: int, target: Target) -> bool:
+def can_have_prologue(convolution: Node, most_shares: int, target: Target) -> bool:
     """Whether the tiles of a convolution compute their operand; if not, too many would compute the same rows."""
     if is_convolution(convolution):
         return True

@@ -10,9 +10,10 @@ from ...ir import Graph, Node, Value, node_workspace
 from ...ir.ops import indexing, reduction
 from ..graph.scan import Scan
 from ..graph.views import View, resolve_views
-from ..kernels import conv_tiles, matmul_tiles, window_sums
+from ..kernels import conv_scratch, matmul_tiles, window_sums
 from ..kernels.accumulators import accumulated_input, accumulator_chain, reads_of_bases
 from ..kernels.conv_epilogue import epilogue_of
+from ..kernels.conv_tiles import conv_tiles
 from ..kernels.loop_nest import LoopNest, is_collected, loop_nest
 from ..kernels.moment_tiles import MomentTiles
 from ..kernels.scatter_sums import ScatterSums
@@ -112,7 +113,7 @@ def plan(
     nests = {n: loop_nest(n, views, target) for n in units if n.op.is_region}
     epilogues = {n: e for n in units if n.op.is_conv_region and (e := epilogue_of(n)) is not None}
     for node, epilogue in epilogues.items():
-        tiles = conv_tiles.conv_tiles(node, target)
+        tiles = conv_tiles(node, target)
         assert tiles is not None
         if (nest := epilogue.nest(views, tiles.cut, target)) is not None:
             nests[node] = nest
@@ -255,7 +256,7 @@ def _scratch_bytes(
     if node.op is indexing.scatter_add:
         return threads * ScatterSums.of(node, target).worker_bytes
     if node.op.family == "convolution":
-        own = conv_tiles.scratch_bytes(node, threads, views, target)
+        own = conv_scratch.scratch_bytes(node, threads, views, target)
         return own if nest is None else own + threads * nest.buffer_bytes + nest.partial_bytes
     if node.op.family == "contraction":
         x, y = (views[v] for v in node.inputs[:2])

@@ -16,8 +16,8 @@ from ..graph.rewrite import Pass
 from ..graph.scan import Scan
 from ..graph.views import View, own, through
 from ..kernels.accumulators import accumulator_chain, reads_of_bases
+from ..kernels.conv_geometry import has_tiled_kernel
 from ..kernels.conv_operands import is_convolution
-from ..kernels.conv_tiles import has_tiled_kernel
 
 # The op that adds the result of another op to a sum.
 _ADDED = {

@@ -11,7 +11,7 @@ from ...ir.ops import convolution, movement
 from ...ir.ops.movement import slice_along
 from ..graph.dead_code import without_dead_code
 from ..graph.rewrite import Pass, rewrite_nodes
-from ..kernels.conv_tiles import has_tiled_kernel
+from ..kernels.conv_geometry import has_tiled_kernel
 from ..target import DEFAULT_TARGET, Target
 
 _Bounds = tuple[int, int]

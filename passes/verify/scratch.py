@@ -12,11 +12,13 @@ from ...ir import Array, ArrayType, Graph, Node, Value, node_workspace
 from ...ir.ops import contraction, convolution, indexing, reduction
 from ..graph.scan import Scan
 from ..graph.views import View
-from ..kernels.conv_tiles import PlainGradient, conv_tiles, weight_gradient_tiles
+from ..kernels.conv_tiles import conv_tiles
 from ..kernels.loop_nest import LEAST_BLOCK, LoopNest
 from ..kernels.matmul_tiles import DEPTH, LONGEST, LONGEST_ROW, DotTiles, dot_tiles, is_by_rows
 from ..kernels.moment_tiles import MomentTiles
+from ..kernels.plain_conv_tiles import PlainWeightGradient
 from ..kernels.scatter_sums import ScatterSums
+from ..kernels.weight_gradient_tiles import weight_gradient_tiles
 from ..kernels.window_sums import section
 from ..memory.plan import Plan
 from ..tiling.parallel_loops import MOST_PARALLEL
@@ -128,13 +130,13 @@ class Scratch:
             x, w, tiles = node.inputs[0].type, node.inputs[1].type, conv_tiles(unit, self.plan.target)
             if tiles is None:
                 return 0
-            places = sum(down.taps * across.taps for down, across in tiles.phases)
+            places = sum(down.taps * across.taps for down, across in tiles.components)
             weights = self._channel_lines(w, node.attrs["groups"]) * places * w.shape[1]
             copied = 0 if tiles.direct else tiles.images * tiles.copied[0] * tiles.copied[1] * x.shape[-1]
             return self.lines(weights) + self.plan.threads * self.lines(copied * x.dtype.itemsize)
         w, parts = node.output.type, weight_gradient_tiles(unit, self.plan.target)
         if parts is None:
-            cut = PlainGradient.of(node, self.plan.target)
+            cut = PlainWeightGradient.of(node, self.plan.target)
             several = math.prod(node.inputs[1].type.shape[:-1]) > cut.section
             nbytes = cut.channels * math.prod(w.shape[1:]) * w.dtype.itemsize
             return self.plan.threads * self.lines(nbytes) if several else 0

@@ -8,22 +8,14 @@ from collections.abc import Sequence
 from ...ir import Node, Value
 from ...ir.ops.convolution import windows
 from ...passes.kernels.conv_epilogue import epilogue_of
+from ...passes.kernels.conv_geometry import Geometry
 from ...passes.kernels.conv_operands import Operand, added_input, convolution_of, is_convolution, operand
-from ...passes.kernels.conv_tiles import (
-    MOST_TOGETHER,
-    PLAIN_TILE,
-    ConvTiles,
-    Geometry,
-    Phase,
-    PlainGradient,
-    WeightGradientTiles,
-    conv_tiles,
-    meetings,
-    merged,
-    scratch_bytes,
-    weight_gradient_tiles,
-)
+from ...passes.kernels.conv_scratch import scratch_bytes
+from ...passes.kernels.conv_tiles import ConvTiles, conv_tiles
+from ...passes.kernels.plain_conv_tiles import PLAIN_TILE, PlainWeightGradient
+from ...passes.kernels.polyphase import PolyphaseComponent, tap_outputs
 from ...passes.kernels.register_tiles import rows, tile_shapes
+from ...passes.kernels.weight_gradient_tiles import MOST_TOGETHER, WeightGradientTiles, weight_gradient_tiles
 from ...passes.memory.plan import Plan
 from . import conv_copy, plain_convolution, tiled_convolution, tiled_weight_gradient
 from .data_movement import begin_accumulators
@@ -71,7 +63,7 @@ def _convolution(unit: Node, plan: Plan) -> list[Launch]:
         target = _scratch(unit, plan, tiles.packed_bytes, tiles.band_bytes)
         line_bytes = sum(read.line_bytes(tiles.copied[1], plan.target))
         lines = _scratch(unit, plan, tiles.packed_bytes + plan.threads * tiles.band_bytes, line_bytes)
-        where = [tiles.images, tiles.bands, tiles.band * tiles.phases[0][0].step, tiles.origin[0]]
+        where = [tiles.images, tiles.bands, tiles.band * tiles.components[0][0].input_stride, tiles.origin[0]]
         where += [tiles.copied[0], tiles.origin[1], tiles.copied[1]]
         calls.insert(0, _copy(read, TILE, target, lines, where, plan))
     return [_pack(unit, tiles, plan), Launch(tiles.tiles, calls)]
@@ -107,20 +99,20 @@ def _lanes(g: Geometry) -> int:
 
 def _partly_there(g: Geometry) -> bool:
     """Whether the last vector of a group's channels has lanes without a channel."""
-    return (g.groups if g.depthwise else g.outer) % _lanes(g) != 0
+    return (g.groups if g.is_depthwise else g.channels_out) % _lanes(g) != 0
 
 
 def _channels(g: Geometry) -> tuple[int, int, int]:
     """Groups that have strips of their own, and channels in and out of each."""
-    return (1, 1, g.groups) if g.depthwise else (g.groups, g.inner, g.outer)
+    return (1, 1, g.groups) if g.is_depthwise else (g.groups, g.channels_in, g.channels_out)
 
 
 def _rows_before(tiles: ConvTiles) -> list[int]:
     """For each polyphase component, the rows of packed vectors that the components before it have."""
     g = tiles.geometry
     before = [0]
-    for row, column in tiles.phases:
-        before.append(before[-1] + row.taps * column.taps * g.inner)
+    for row, column in tiles.components:
+        before.append(before[-1] + row.taps * column.taps * g.channels_in)
     return before
 
 
@@ -134,11 +126,11 @@ def _pack(unit: Node, tiles: ConvTiles, plan: Plan) -> Launch:
     groups, inner, outer = _channels(g)
     kernel_rows, kernel_columns = g.kernel
     places: list[tuple[int, int, int]] = [(0, 0, 0)] * (kernel_rows * kernel_columns)
-    for (row, column), before in zip(tiles.phases, _rows_before(tiles)):
+    for (row, column), before in zip(tiles.components, _rows_before(tiles)):
         for t in range(row.taps):
             for s in range(column.taps):
-                place = (row.tap + t * row.tap_step) * kernel_columns + column.tap + s * column.tap_step
-                places[place] = (before, row.taps * column.taps * g.inner, t * column.taps + s)
+                place = (row.first_tap + t * row.tap_stride) * kernel_columns + column.first_tap + s * column.tap_stride
+                places[place] = (before, row.taps * column.taps * g.channels_in, t * column.taps + s)
     of_out, of_in, *of_kernel = plan.views[weight].strides
     if len(of_kernel) == 1:
         of_kernel.insert(0, 0)
@@ -159,22 +151,23 @@ def _given(unit: Node, number: int) -> Value:
 
 def _convolve(unit: Node, tiles: ConvTiles, plan: Plan) -> Call:
     """The convolution of a tile."""
-    g, (first, *_) = tiles.geometry, tiles.phases
+    g, (first, *_) = tiles.geometry, tiles.components
     strips = g.channel_strips
     groups, inner, outer = _channels(g)
     row, column = first
-    numbers = [g.images, *g.lengths, *g.steps, groups, inner, outer, g.groups * g.inner, g.groups * g.outer]
+    numbers = [g.images, *g.input_lengths, *g.output_lengths, groups, inner, outer]
+    numbers += [g.images_of(0)[3], g.images_of(1)[3]]
     numbers += [tiles.images, tiles.bands, tiles.band, *tiles.copied, *tiles.origin, int(tiles.direct)]
-    numbers += [row.step, row.apart, column.step, column.apart, row.tap_apart, column.tap_apart]
+    numbers += [row.input_stride, row.stride, column.input_stride, column.stride, row.dilation, column.dilation]
     numbers += [strips.count, strips.width, strips.wide, strips.vectors, tiles.packed]
-    numbers += [int(tiles.by_kernel_row), int(merged(g, column.tap_apart)), len(tiles.phases)]
-    cuts = [rows(across.count, strips.width, g.target) for _, across in tiles.phases]
-    for (down, across), before, cut in zip(tiles.phases, _rows_before(tiles), cuts):
+    numbers += [int(tiles.by_kernel_row), int(tiles.kernel_rows_are_dense), len(tiles.components)]
+    cuts = [rows(across.count, strips.width, g.target) for _, across in tiles.components]
+    for (down, across), before, cut in zip(tiles.components, _rows_before(tiles), cuts):
         numbers += [*_of_component(down), *_of_component(across), before]
         numbers += [cut.blocks, cut.most, cut.long, int(_adds(unit))]
     shapes = tile_shapes(cuts, sorted(strips.widths()))
     dtype = convolution_of(unit).output.type.dtype
-    source = tiled_convolution.convolve(dtype, _lanes(g), shapes, _partly_there(g), g.depthwise)
+    source = tiled_convolution.convolve(dtype, _lanes(g), shapes, _partly_there(g), g.is_depthwise)
     read = _scratch(unit, plan, tiles.packed_bytes, tiles.band_bytes)
     if tiles.direct:
         read = Pointer.to(plan.views[_given(unit, 0)])
@@ -183,8 +176,8 @@ def _convolve(unit: Node, tiles: ConvTiles, plan: Plan) -> Call:
     return Call(source, [TILE, read, _scratch(unit, plan, 0), Pointer(target), *numbers])
 
 
-def _of_component(component: Phase) -> list[int]:
-    return [component.first, component.count, component.source, component.taps]
+def _of_component(component: PolyphaseComponent) -> list[int]:
+    return [component.first, component.count, component.input_first, component.taps]
 
 
 def _sum(unit: Node, tiles: WeightGradientTiles, plan: Plan) -> Launch:
@@ -194,10 +187,11 @@ def _sum(unit: Node, tiles: WeightGradientTiles, plan: Plan) -> Launch:
     g, blocks = tiles.geometry, tiles.blocks
     strips = g.channel_strips
     _, inner, outer = _channels(g)
-    numbers = [g.images, *g.lengths, *g.steps, inner, outer, g.groups * g.inner, g.groups * g.outer]
+    numbers = [g.images, *g.input_lengths, *g.output_lengths, inner, outer]
+    numbers += [g.images_of(0)[3], g.images_of(1)[3]]
     numbers += [tiles.images, tiles.bands, tiles.band, tiles.passes, tiles.parts, tiles.shares, tiles.units]
     numbers += [strips.count, strips.width, strips.wide, strips.vectors, blocks.blocks, blocks.most, blocks.long]
-    numbers += [*g.kernel, tiles.part_bytes // g.target.vector_bytes, tiles.turns, tiles.section]
+    numbers += [*g.kernel, tiles.part_bytes // g.target.vector_bytes, tiles.iterations, tiles.section]
     copies = _copies(unit, tiles, plan)
     at = 4 + len(numbers) + 4 * 2 + 5 * sum(g.kernel)
     of_copies: list[Arg] = []
@@ -205,11 +199,11 @@ def _sum(unit: Node, tiles: WeightGradientTiles, plan: Plan) -> Launch:
         begins = tiles.copied(number)
         numbers += [at + len(of_copies) if copy else 0, *(begins if copy else (0, 0, g.images_of(number)[1]))]
         of_copies += [] if copy is None else [KernelAddress(copy.source), *copy.args]
-    for axis in zip(g.windows, g.lengths, g.steps, g.kernel):
-        for m in meetings(*axis):
-            numbers += [m.first, m.count, m.apart, m.source, m.step]
+    for axis in zip(g.windows, g.input_lengths, g.output_lengths, g.kernel):
+        for m in tap_outputs(*axis):
+            numbers += [m.first, m.count, m.stride, m.input_first, m.input_stride]
     dtype, widths = convolution_of(unit).output.type.dtype, sorted(strips.widths())
-    if g.depthwise:
+    if g.is_depthwise:
         shapes = [(size, width) for size in sorted({1, min(g.kernel[1], MOST_TOGETHER)}) for width in widths]
         source = tiled_weight_gradient.depthwise_weight_gradient(
             dtype, _lanes(g), shapes, _partly_there(g), tiles.section > 0
@@ -228,14 +222,14 @@ def _copies(unit: Node, tiles: WeightGradientTiles, plan: Plan) -> list[Call | N
     lines = begin + plan.threads * sum(map(tiles.copied_bytes, (0, 1)))
     result: list[Call | None] = []
     for number in (0, 1):
-        if not tiles.made[number]:
+        if not tiles.prologues[number]:
             result.append(None)
             continue
         read = operand(unit, number, plan.views, tiles.geometry.images_of(number))
         nbytes, columns = tiles.copied_bytes(number), tiles.copied_columns(number)
         line_bytes = sum(read.line_bytes(columns, plan.target))
         step, first, rows_ = tiles.copied(number)
-        where = [tiles.images // tiles.turns, tiles.bands, step, first, rows_, 0, read.lengths[2]]
+        where = [tiles.images // tiles.iterations, tiles.bands, step, first, rows_, 0, read.lengths[2]]
         target, line = _scratch(unit, plan, begin, nbytes), _scratch(unit, plan, lines, line_bytes)
         result.append(_copy(read, 0, target, line, where, plan))
         begin += plan.threads * nbytes
@@ -286,7 +280,7 @@ def _plain_convolution(node: Node, plan: Plan) -> Launch:
 
 def _plain_weight_gradient(node: Node, plan: Plan) -> Launch:
     (x, g), w = node.inputs[:2], node.output
-    channels, cut = w.type.shape[0], PlainGradient.of(node, plan.target)
+    channels, cut = w.type.shape[0], PlainWeightGradient.of(node, plan.target)
     operands = [Pointer.to(plan.views[v]) for v in (x, g, w)]
     args: list[Arg] = [TILE, cut.channels, channels, *operands, *_plain_numbers(x, w, g, node)]
     args += [cut.positions, int(_adds(node)), cut.section, _scratch(node, plan, 0, cut.worker_bytes)]

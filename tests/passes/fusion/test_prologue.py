@@ -12,7 +12,7 @@ from gradloom.ir.ops import elementwise as ew
 from gradloom.nn import functional as F
 from gradloom.passes.fusion.prologue import FusePrologue
 from gradloom.passes.kernels.conv_operands import convolution_of, has_prologue
-from gradloom.passes.kernels.conv_tiles import weight_gradient_tiles
+from gradloom.passes.kernels.weight_gradient_tiles import weight_gradient_tiles
 from gradloom.passes.memory.plan import plan
 from gradloom.passes.pipeline import pipeline, run_passes
 from gradloom.passes.verify.errors import PlanVerificationError

@@ -5,8 +5,10 @@ import pytest
 from compiled import run_compiled, run_executable
 from gradloom.ir import OPS, Builder, interpret, spec
 from gradloom.ir.ops.convolution import Window, input_gradient
-from gradloom.passes.kernels.conv_tiles import axis_phases, conv_tiles, meetings, weight_gradient_tiles
+from gradloom.passes.kernels.conv_tiles import conv_tiles
+from gradloom.passes.kernels.polyphase import polyphase_components, tap_outputs
 from gradloom.passes.kernels.register_tiles import rows, strips
+from gradloom.passes.kernels.weight_gradient_tiles import weight_gradient_tiles
 from gradloom.passes.memory.plan import plan
 from gradloom.passes.pipeline import run_passes
 from gradloom.passes.target import DEFAULT_TARGET, Target
@@ -115,9 +117,9 @@ def test_the_cases_show_what_their_names_say():
     assert forward("kernel rows one by one").by_kernel_row
     assert forward("positions of all images in one row").geometry.images == 1
     assert forward("nothing copied").direct
-    assert len(forward("zeros between elements").phases) == 4
+    assert len(forward("zeros between elements").components) == 4
     node = step("stride 3 of kernel 2", "float32").nodes[-2]
-    assert any(not down.taps for down, _ in conv_tiles(node, DEFAULT_TARGET).phases)
+    assert any(not down.taps for down, _ in conv_tiles(node, DEFAULT_TARGET).components)
     assert backward("units shared").shares > 1
     assert backward("many bands").parts > 1
     assert backward("depthwise, several images a pass").images > 1
@@ -135,7 +137,7 @@ def test_the_verifier_sees_scratch_that_is_too_small():
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("expand", [1, 2, 3, 4])
 @pytest.mark.parametrize("dilation", [1, 2, 3])
-def test_phases_and_meetings_are_all_the_products_of_a_convolution(stride, expand, dilation):
+def test_polyphase_components_and_outputs_of_taps_are_all_the_products_of_a_convolution(stride, expand, dilation):
     for low, kernel, length in ((0, 1, 1), (2, 3, 4), (-1, 2, 5), (5, 4, 2), (1, 3, 6)):
         window = Window(stride, low, low + 1, dilation, expand)
         steps = window.steps(length, kernel)
@@ -145,19 +147,19 @@ def test_phases_and_meetings_are_all_the_products_of_a_convolution(stride, expan
             for k in range(kernel)
             if (o * stride + k * dilation - low) % expand == 0
         }
-        phases = axis_phases(window, length, kernel)
+        components = polyphase_components(window, length, kernel)
         found = [
-            (p.first + q * p.apart, p.tap + t * p.tap_step, p.source + q * p.step + t * p.tap_apart)
-            for p in phases
+            (p.first + q * p.stride, p.first_tap + t * p.tap_stride, p.reach[0] + q * p.input_stride + t * p.dilation)
+            for p in components
             for q in range(p.count)
             for t in range(p.taps)
         ]
         assert len(found) == len(set(found))
         assert set(found) == expected
-        assert sorted(p.first + q * p.apart for p in phases for q in range(p.count)) == list(range(steps))
+        assert sorted(p.first + q * p.stride for p in components for q in range(p.count)) == list(range(steps))
         met = {
-            (m.first + t * m.apart, k, m.source + t * m.step)
-            for k, m in enumerate(meetings(window, length, steps, kernel))
+            (m.first + t * m.stride, k, m.input_first + t * m.input_stride)
+            for k, m in enumerate(tap_outputs(window, length, steps, kernel))
             for t in range(m.count)
         }
         assert met == {(o, k, i) for o, k, i in expected if 0 <= i < length}

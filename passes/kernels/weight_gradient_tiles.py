@@ -1,0 +1,154 @@
+"""Tiles of the gradient of a convolution's weight: parts of a sum over positions, each shared by several tiles.
+
+The cut follows from shapes and target alone, so that the order of the sums, and with it their bits, is the same for
+every number of threads.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ...ir import Node
+from ..target import Target
+from .conv_geometry import Geometry, geometry
+from .conv_operands import has_prologue
+from .conv_tiles import LEAST_TILES
+from .register_tiles import Rows, rows
+
+MOST_TOGETHER = 9
+"""Kernel columns that a depthwise weight gradient takes together, at most."""
+# Sixteenths of the L2 cache for the rows of input and cotangent that a weight gradient passes over at a time.
+_PASS_SHARE = 6
+# Bytes that all parts may take in any case, and the part of the bytes of the operands that they may take.
+_LEAST_ROOM, _ROOM_SHARE = 256 << 10, 8
+FEW_TERMS = 1024
+"""Terms of a part that are added up one after the other: from there on rounding errors are felt."""
+SECTION = 512
+"""Terms of a section of a longer sum, at least."""
+# A section lies within one image. Images of fewer positions have sections only where a part has thousands of terms:
+# for fewer, such short sections cost more than the digits are worth.
+_SHORT_SECTION = 64
+
+
+@dataclass(frozen=True)
+class WeightGradientTiles:
+    """Tiles of a weight gradient.
+
+    The output positions are passed over in `passes` passes: `images` images at a time, or `band` rows of one image
+    where `bands` is above 1. `parts` sums of neighbouring passes are added in the end, in their order. Each part is
+    computed by `shares` tiles, which divide its units: a group, a tap of the kernel, a block of input channels, a
+    strip; of a depthwise convolution, a row of the kernel and a strip.
+
+    A pass has `iterations`: one for each image, or one for a band. A tile that computes operands in `prologues` does so
+    an iteration at a time, so that it holds one image of them. Without prologues a pass is one iteration, with the same
+    sums. A depthwise convolution always has one for each image, since the order of sums at the edges of an image
+    follows from them.
+    """
+
+    geometry: Geometry
+    images: int
+    bands: int
+    band: int
+    parts: int
+    shares: int
+    prologues: tuple[bool, bool] = (False, False)
+
+    @property
+    def section(self) -> int:
+        """Terms of the sections of a long sum: a part adds up sections of rows of one image, about as many as they have
+        terms. 0 where a part has few terms, and where images are so small that their sections would be too short.
+        """
+        image = math.prod(self.geometry.output_lengths)
+        terms = -(-self.geometry.images * image // self.parts)
+        if terms <= FEW_TERMS or (image < _SHORT_SECTION and terms <= _SHORT_SECTION * FEW_TERMS // 16):
+            return 0
+        return max(SECTION, math.isqrt(terms))
+
+    @property
+    def iterations(self) -> int:
+        """Iterations of a pass."""
+        return self.images if any(self.prologues) or self.geometry.is_depthwise else 1
+
+    def copied(self, operand: int) -> tuple[int, int, int]:
+        """The rows of an operand that a tile computes in an iteration: step between bands, first row, number."""
+        g = self.geometry
+        if self.bands == 1:
+            return 0, 0, g.images_of(operand)[1]
+        if operand == 1:
+            return self.band, 0, self.band
+        w = g.windows[0]
+        return self.band * w.stride, -w.low, (self.band - 1) * w.stride + (g.kernel[0] - 1) * w.dilation + 1
+
+    def copied_columns(self, operand: int) -> int:
+        """Columns of an operand: all are copied."""
+        return self.geometry.images_of(operand)[2]
+
+    def copied_bytes(self, operand: int) -> int:
+        """Bytes of what a tile computes of an operand in an iteration."""
+        if not self.prologues[operand]:
+            return 0
+        _, _, columns, channels = self.geometry.images_of(operand)
+        g = self.geometry
+        return g.target.round_to_line(self.copied(operand)[2] * columns * channels * g.itemsize)
+
+    @property
+    def passes(self) -> int:
+        """Passes over the positions."""
+        return -(-self.geometry.images // self.images) * self.bands
+
+    @property
+    def part_bytes(self) -> int:
+        """Bytes of one part."""
+        g = self.geometry
+        return g.strip_groups * g.channel_strips.vectors * math.prod(g.kernel) * g.channels_in * g.target.vector_bytes
+
+    @property
+    def all_parts_bytes(self) -> int:
+        """Bytes of all parts."""
+        return self.geometry.target.round_to_line(self.parts * self.part_bytes)
+
+    def scratch_bytes(self, threads: int) -> int:
+        """Bytes of all parts, and of what each worker copies."""
+        return self.all_parts_bytes + threads * (self.copied_bytes(0) + self.copied_bytes(1))
+
+    @property
+    def blocks(self) -> Rows:
+        """Blocks of the input channels of a group."""
+        return rows(self.geometry.channels_in, self.geometry.channel_strips.width, self.geometry.target)
+
+    @property
+    def units(self) -> int:
+        """Units of a part, no two of which add to the same element."""
+        g = self.geometry
+        if g.is_depthwise:
+            return g.kernel[0] * g.channel_strips.count
+        return g.groups * math.prod(g.kernel) * self.blocks.blocks * g.channel_strips.count
+
+
+def weight_gradient_tiles(unit: Node, target: Target) -> WeightGradientTiles | None:
+    """The tiles of a `conv_weight_gradient` (or `_add`), or None where it has no tiled kernel."""
+    g = geometry(unit, target)
+    if g is None:
+        return None
+    of_input = math.prod(g.input_lengths) * g.groups * g.channels_in * g.itemsize
+    of_output = math.prod(g.output_lengths) * g.groups * g.channels_out * g.itemsize
+    image = of_input + of_output
+    # All units of a share read the positions of a pass, so these stay in the cache.
+    images, band = 1, g.output_lengths[0]
+    at_a_time = _PASS_SHARE * target.l2_bytes // 16
+    if image > at_a_time:
+        band = max(1, min(g.output_lengths[0], at_a_time * g.output_lengths[0] // image))
+    else:
+        images = max(1, min(at_a_time // max(image, 1), -(-g.images // LEAST_TILES)))
+    # Bands as equal as can be. The second division leaves out bands that would be empty then.
+    bands = -(-g.output_lengths[0] // band)
+    band = -(-g.output_lengths[0] // bands)
+    bands = -(-g.output_lengths[0] // band)
+    whole = WeightGradientTiles(g, images, bands, band, 1, 1)
+    # A part is as large as the weight. Many parts of a large weight would take more memory, and more time to add, than
+    # they save: where there is no room for them, tiles share the units of a part instead.
+    room = max(_LEAST_ROOM, g.images * image // _ROOM_SHARE)
+    parts = max(1, min(LEAST_TILES, room // whole.part_bytes, whole.passes))
+    shares = max(1, min(whole.units, -(-LEAST_TILES // parts)))
+    return WeightGradientTiles(g, images, bands, band, parts, shares, (has_prologue(unit, 0), has_prologue(unit, 1)))
