@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ...ir import Builder, Graph, Node, Value
 from ...ir.ops import movement
 from ..graph.rewrite import Pass
-from ..kernels.loop_nest import is_collected, product_of, squeezed
+from ..kernels.loop_nest import is_concatenated, product_of, squeezed
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class FuseConcat(Pass):
         makers = self._regions(graph)
         if not makers:
             return graph
-        collected: dict[Node, list[Node]] = {}
+        concatenated: dict[Node, list[Node]] = {}
         for whole, region in makers.items():
-            collected.setdefault(region, []).append(whole)
+            concatenated.setdefault(region, []).append(whole)
         b = Builder()
         mapping: dict[Value, Value] = {v: b.input(v.type, v.name) for v in graph.inputs}
         for node in graph.nodes:
@@ -38,10 +38,10 @@ class FuseConcat(Pass):
                 continue
             b.origin = node.origin
             inputs = [mapping[v] for v in node.inputs]
-            if node not in collected:
+            if node not in concatenated:
                 mapping.update(zip(node.outputs, b.copy(node, inputs).outputs))
                 continue
-            wholes = collected[node]
+            wholes = concatenated[node]
             parts = {v for whole in wholes for v in whole.inputs}
             left = [v for v in node.outputs if v not in parts]
             attrs = {**node.attrs, "body": _concatenating(node, left, wholes)}
@@ -70,7 +70,7 @@ class FuseConcat(Pass):
     def _is_part(self, region: Node, value: Value, axis: int) -> bool:
         body: Graph = region.attrs["body"]
         inner, shape = body.outputs[value.index], value.type.shape
-        if inner.node is None or is_collected(inner) or inner.node.op.is_reduction:
+        if inner.node is None or is_concatenated(inner) or inner.node.op.is_reduction:
             return False
         return squeezed(shape) == region.attrs["domain"] and math.prod(shape[axis:]) >= self.least_run
 
@@ -80,5 +80,5 @@ def _concatenating(region: Node, left: list[Value], wholes: list[Node]) -> Graph
     body: Graph = region.attrs["body"]
     b = Builder()
     made = b.inline(body, [b.input(v.type) for v in body.inputs])
-    collected = [b.copy(whole, [made[v.index] for v in whole.inputs]).output for whole in wholes]
-    return b.graph([*(made[v.index] for v in left), *collected])
+    concatenated = [b.copy(whole, [made[v.index] for v in whole.inputs]).output for whole in wholes]
+    return b.graph([*(made[v.index] for v in left), *concatenated])

@@ -1,4 +1,4 @@
-"""How long a graph takes on one core, roughly: enough to tell small programs from large ones."""
+"""Estimates of the time of a graph on one core: enough to tell small programs from large ones."""
 
 from __future__ import annotations
 
@@ -42,6 +42,6 @@ def useful_threads(graph: Graph, threads: int, target: Target) -> int:
 
 
 def work(nodes: Iterable[Node], target: Target) -> float:
-    """The nanoseconds of the products and convolutions of the whole batch on one core."""
+    """The nanoseconds that the products, convolutions and loops among these nodes take on one core."""
     flops = sum(node_flops(n) for n in nodes if n.op.is_contraction or n.op.is_scan)
     return flops / target.matmul_flops_per_ns

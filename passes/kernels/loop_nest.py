@@ -1,7 +1,7 @@
-"""How a region runs: its rows and tiles, the sweeps over a row, what is held between them.
+"""The loops of a region: tiles of rows, rows, and the sweeps over a row with the values held between them.
 
-All of this follows from the region and the layout of what it reads, so that planner and code generator agree, and
-nothing of it from budgets or threads: tiles fix the order of sums.
+They follow from the region, the layout of what it reads and the target, so the planner and the lowering agree on them.
+They do not follow from budgets or threads, since tiles fix the order of sums.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from ..target import Target
 from .row_tiles import RowTiles, accumulator_count, column_tiles, even_tiles, tile_rows_of, whole_groups
 
 _BYTES_AN_ELEMENT = 16
-"""Where the domain is one long axis, a row has an element for so many bytes of the L1 cache: it stays there with its
-buffers."""
+"""Bytes of the L1 cache for an element of a row, where the domain is one long axis: a row stays there with its buffers.
+"""
 # Rows of a product that a tile makes where its epilogue runs with it: with fewer, packing costs more than a tenth.
 _PRODUCT_ROWS = 128
 LEAST_BLOCK = 256
 """Rows that are added up one after the other in any case."""
-# Functions such as exp take as long as all the rest of a region: with several of them, a tile has so many times fewer
-# elements, at most.
+# Functions such as exp take as long as all the rest of a region. A tile of a region with several of them has fewer
+# elements, by this factor at most, so that threads end at about the same time.
 _SLOW_TILES = 4
+# Tiles of a product with an epilogue, at least.
 _PRODUCT_TILES = 4
 
 
@@ -142,18 +143,20 @@ class LoopNest:
 
     @property
     def partial_bytes(self) -> int:
-        """Bytes of the parts that tiles leave of crossing reductions."""
+        """Bytes of the partial sums that tiles leave of crossing reductions."""
         if self.tiles <= 1:
             return 0
         parts = [self.tiles * n.output.type.nbytes for n in self.crossings if self.partial(n)]
         return sum(map(self.target.round_to_line, parts))
 
     def partial(self, node: Node) -> bool:
-        """Whether a crossing reduction has parts: one with kept axes before the reduced ones does not."""
+        """Whether a crossing reduction has partial sums. One with kept axes before the reduced ones has none: its tiles
+        are whole groups of rows.
+        """
         return self.tiles > 1 and reduction_form(node)[0] != "middle"
 
     def group_rows(self, node: Node) -> int:
-        """Consecutive rows that make one element (or one row of columns) of a crossing reduction's result."""
+        """Consecutive rows that are reduced to one element, or one row of columns, of a crossing reduction's result."""
         form = reduction_form(node)[0]
         return self.rows if form != "middle" else _group_rows(node)
 
@@ -180,7 +183,7 @@ def squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def reduction_form(node: Node) -> tuple[str, int]:
-    """How a reduction runs over its input as a domain, and the number of row axes it asks for.
+    """The form of a reduction over its input as a domain, and the number of row axes that it asks for.
 
     `row`: over the last axes. `all`: over everything. `columns`: over the first axes. `middle`: axes are kept on both
     sides.
@@ -230,7 +233,7 @@ def tile_rows(m: int, n: int) -> int:
 
 
 def _without_product(body: Graph) -> Graph:
-    """What follows the dot in the body of a region (x, rest..., y), as a graph of (product, rest...)."""
+    """The epilogue of the dot in the body of a region (x, rest..., y), as a graph of (product, rest...)."""
     b = Builder()
     product = b.input(body.nodes[0].output.type)
     local = {body.nodes[0].output: product}
@@ -240,18 +243,18 @@ def _without_product(body: Graph) -> Graph:
     return b.graph([local[v] for v in body.outputs])
 
 
-def is_collected(value: Value) -> bool:
+def is_concatenated(value: Value) -> bool:
     """Whether an output of a region's body is a concatenation of values that the region makes."""
     return value.node is not None and value.node.op is movement.concatenate
 
 
 def _parts(body: Graph) -> tuple[Graph, dict[Value, Part]]:
-    """What a body computes, with parts as outputs instead of what is concatenated of them."""
-    collected = [(o, v.node) for o, v in enumerate(body.outputs) if v.node is not None and is_collected(v)]
-    if not collected:
+    """The body with the parts of each concatenation as outputs, and where they lie in the whole."""
+    concatenated = [(o, v.node) for o, v in enumerate(body.outputs) if v.node is not None and is_concatenated(v)]
+    if not concatenated:
         return body, {}
     parts: dict[Value, Part] = {}
-    for o, node in collected:
+    for o, node in concatenated:
         strides = contiguous_strides(node.output.type.shape)
         axis: int = node.attrs["axis"]
         done = 0
@@ -259,7 +262,7 @@ def _parts(body: Graph) -> tuple[Graph, dict[Value, Part]]:
             parts[value] = Part(o, View(value, done * strides[axis], value.type.shape, strides))
             done += value.type.shape[axis]
     nodes = [node for node in body.nodes if node.op is not movement.concatenate]
-    outputs = [v for v in body.outputs if not is_collected(v)]
+    outputs = [v for v in body.outputs if not is_concatenated(v)]
     return Graph(body.inputs, nodes, [*outputs, *parts]), parts
 
 
@@ -278,6 +281,7 @@ def loop_nest(region: Node, views: Mapping[Value, View], target: Target, cut: Ro
     domain: tuple[int, ...] = region.attrs["domain"]
     rows: int = region.attrs["rows"]
     crossing = [n for n in body.nodes if n.op.is_reduction and _is_crossing(n, domain)]
+    # Where each value in memory lies. Values of other shapes than a row's or the domain's are read whole, as scalars.
     where: dict[Value, View] = {}
     scalars: dict[Value, int] = {}
     row_shape = domain if rows < 0 else domain[:rows]
@@ -294,6 +298,9 @@ def loop_nest(region: Node, views: Mapping[Value, View], target: Target, cut: Ro
     full_strides = {v: _squeeze(w.shape, w.strides) for v, w in where.items()}
     needs_index = any(n.op is creation.iota for n in body.nodes)
     chunked = False
+    # A region that asks for no rows may choose its own. Where all its accesses walk the domain as one axis, that axis
+    # is cut into rows. Else the last axis after merging is the row, as long as no sum asks for the axes as they are,
+    # and no node for its index along them.
     if rows < 0 and (not needs_index or len(domain) == 1) and product is None:
         lengths, merged = _merge(domain, list(full_strides.values()))
         if len(lengths) <= 1 and not (crossing and len(domain) > 1):
@@ -306,11 +313,13 @@ def loop_nest(region: Node, views: Mapping[Value, View], target: Target, cut: Ro
             full_strides, domain, row_count = dict(zip(full_strides, merged)), lengths, len(lengths) - 1
     kinds = _kinds(body, domain, row_count, crossing, chunked)
     kinds.update((v, "scalar") for v in scalars)
+    # A constant key is a number in the kernel, unless the region also writes it.
     keys = (v for n in body.nodes if n.op is creation.random_bits for v in n.inputs)
     kinds.update((v, "scalar") for v in keys if is_free(v) and v not in body.outputs)
     row_lengths, column_lengths = domain[:row_count], domain[row_count:]
     accesses: dict[Value, Access] = {}
     full_values = [v for v in where if kinds[v] == "full"]
+    # Fewer axes are fewer divisions to find an element. Nodes that compute with an index need the axes as they are.
     if needs_index:
         row_axes, column_axes = row_lengths, column_lengths
         rows_of = {v: full_strides[v][:row_count] for v in where}
@@ -378,7 +387,9 @@ def _kinds(body: Graph, domain: tuple[int, ...], rows: int, crossing: list[Node]
 
 
 def summed_tiles(node: Node, target: Target) -> RowTiles:
-    """Tiles of rows that a reduction over rows wants: they fix the order of its sums, and follow from its operand."""
+    """Tiles of rows that a reduction over rows wants. They fix the order of its sums, so they follow from its operand
+    alone: the sum has the same bits in every region.
+    """
     domain = squeezed(node.inputs[0].type.shape)
     form, asked = reduction_form(node)
     rows = domain[: max(len(domain) - 1, 0) if form == "all" else asked]
@@ -391,8 +402,8 @@ def summed_tiles(node: Node, target: Target) -> RowTiles:
 
 
 def _tiles(nest: LoopNest) -> RowTiles:
-    """Tiles of rows: those that sums want, which are of one mind. Without sums the tiles fix no order of anything, and
-    what takes long has smaller ones.
+    """Tiles of rows: those that sums want, which agree, since fusion joins no others. Without sums the tiles fix no
+    order, and slow regions have smaller ones.
     """
     if nest.crossings and not nest.chunked:
         return summed_tiles(nest.crossings[0], nest.target)
@@ -413,6 +424,8 @@ def _walk_together(nest: LoopNest) -> None:
     if not forms <= {"columns"}:
         nest.accumulators = count if "columns" in forms else 1
         return
+    # Rows may be walked as one long row where all values are dense, or differ by column alone and come from outside:
+    # those are repeated in a line.
     dense = ((nest.columns,), (1,))
     alike = len(nest.row_axes) == len(nest.column_axes) == 1
     alike = alike and not any(n.op.depends_on_place for n in nest.body.nodes)
@@ -425,6 +438,11 @@ def _walk_together(nest: LoopNest) -> None:
 
 
 def _sweep(nest: LoopNest) -> None:
+    """Put each node in its sweep over a row, and find the values that must be held from one sweep to a later one.
+
+    A value is ready in the first sweep in which all that it is computed from is. The result of a reduction along the
+    row is ready in the next sweep only, as it needs the whole row: a softmax has three sweeps.
+    """
     ready = nest.sweep_of
     for value in nest.body.inputs:
         ready[value] = 0
@@ -434,7 +452,7 @@ def _sweep(nest: LoopNest) -> None:
         kind = nest.kinds[node.outputs[0]]
         reduces = kind == "crossing" or (kind == "row" and node.op.is_reduction)
         if reduces and nest.kinds[node.inputs[0]] == "full":
-            # A row's reduction ends its sweep.
+            # A reduction of full values needs the whole row, so it ends its sweep.
             for value in node.outputs:
                 ready[value] = at + 1
         else:
@@ -459,10 +477,13 @@ def _sweep(nest: LoopNest) -> None:
             if node.op.is_reduction and nest.kinds[node.inputs[0]] == "full":
                 reading = at - 1
                 value = node.inputs[0]
+                # Reductions along a row run after the sweep, over a dense row: a buffer, where memory has none.
                 if not by_columns(nest, node) and not _readable(nest, value, outputs):
                     buffered[value] = None
         for value in node.inputs:
             reads[value] = max(reads.get(value, 0), reading)
+            # Registers do not outlive a sweep. Outputs are read back from memory, and generated values are cheap enough
+            # to be computed again.
             made_earlier = nest.kinds[value] == "full" and value.node is not None and ready[value] < reading
             if kind == "full" and made_earlier and value not in outputs and not is_free(value):
                 buffered[value] = None
@@ -475,7 +496,7 @@ def by_columns(nest: LoopNest, node: Node) -> bool:
 
 
 def is_free(value: Value) -> bool:
-    """Whether a full value is made anew wherever it is read."""
+    """Whether a full value is computed again wherever it is read."""
     return value.node is not None and value.node.op.is_generated
 
 

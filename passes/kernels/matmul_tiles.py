@@ -1,9 +1,9 @@
 """Tiles of a contraction that threads share, and what multiplies them: register tiles or BLAS.
 
-All of it follows from shapes and layouts, never from the number of threads. An element of a product by register tiles
-is a sum of sections of at most `DEPTH` terms, each a chain of fused multiply-adds: no cut changes its bits. Sums of
-more than `LONGEST` terms are added up in groups of sections, so that no chain of additions is longer than the square
-root of all terms, or than some hundreds.
+The cut follows from shapes, layouts and target, never from the number of threads. An element of a product by register
+tiles is a sum of sections of at most `DEPTH` terms, each a chain of fused multiply-adds: no cut changes its bits. A sum
+of more than `LONGEST` terms is added up in groups of sections. So no chain of additions is longer than the square root
+of the number of terms, or than some hundreds, and rounding errors stay small.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ BLAS_DEPTH = 1024
 LONGEST = 1 << 15
 """Terms of a group of sections, at most."""
 LONGEST_ROW = 1 << 12
-"""The same where BLAS multiplies row by row: it may add every fourth term to what the sections before have left."""
+"""The same where BLAS multiplies row by row. It may add every fourth term there to the sum of the sections before: so a
+group has fewer terms, and no chain is longer."""
 
 # Below this many multiply-adds a tile costs more to hand out and to pack than it saves.
 _LEAST_WORK = 1 << 20
@@ -98,6 +99,7 @@ def cut_into(enough: int, batches: int, m: int, n: int, k: int) -> DotTiles:
     """The cut that packs least of those with `enough` tiles, or with most tiles where none has."""
     wanted = min(_MOST_TILES, _work(batches, m, n, k) // _LEAST_WORK) // max(batches, 1)
     best = (1, 1)
+    # Powers of two divide the usual sizes; parts of fewer than 32 rows or columns cost more to pack than they save.
     for down in (1, 2, 4, 8, 16):
         for across in (1, 2, 4, 8, 16):
             if down * across > wanted or (m // down < 32 and down > 1) or (n // across < 32 and across > 1):
@@ -146,14 +148,18 @@ def _in_registers(cut: DotTiles, x: View, y: View, target: Target) -> DotTiles:
     least = 2 if n * k >= _LONG_READ and not is_transposed(y) else _LEAST_ROWS
     if dtype.kind != "f" or m < least or n * dtype.itemsize < _LEAST_VECTORS * target.vector_bytes or k == 0:
         return cut
+    # A register tile reads vectors of neighbouring columns. Where these are not dense, a section of a strip is
+    # transposed first. The strip is as wide as its scratch may be.
     section = min(k, DEPTH) * target.vector_bytes if is_transposed(y) else 0
     room = m * n * dtype.itemsize // _PARTS
     widest = next((v for v in range(target.tile_vectors, 1, -1) if v * section <= room), 1)
     cut = replace(cut, most_vectors=widest)
     limit = cut.most_rows(dtype.itemsize, target)
     heights = {size for r in (cut.rows, m - (cut.down - 1) * cut.rows) for size in Rows.of(r, limit).sizes()}
+    # A kernel has the code of all its register tiles. Most products need two heights at most, and get this pair: then
+    # products of other shapes share the kernel.
     if heights <= {limit, limit - 1}:
-        heights = {limit, limit - 1}  # the usual pair, so that kernels are shared
+        heights = {limit, limit - 1}
     all_columns = (cut.columns, n - (cut.across - 1) * cut.columns)
     widths = {width for c in all_columns for width in strips(c, dtype.itemsize, widest, target).widths()}
     shapes = tuple((height, width) for height in sorted(heights) for width in sorted(widths))
@@ -167,13 +173,16 @@ def scratch_bytes(x: View, y: View, threads: int, copies: int, target: Target) -
 
 
 def _merit(m: int, n: int, down: int, across: int, enough: int) -> tuple[float, int]:
-    """More tiles balance better among threads, as long as packing does not eat it up: `enough` are enough."""
+    """The worth of a cut: its tiles, up to `enough` to balance threads, divided by what packing adds to the time.
+
+    Of equal cuts that with fewer tiles is better.
+    """
     tiles = min(down * across, enough)
     return tiles / (1 + 12 * down / max(m, 1) + 12 * across / max(n, 1)), -down * across
 
 
 def _even(length: int, parts: int) -> int:
-    """Length of equal parts, in whole strips of 64 where there are several, else in whole vectors of 16."""
+    """The length of equal parts. Where there are several, it is whole strips of 64, or whole vectors of 16 if short."""
     part = -(-max(length, 1) // parts)
     whole = 64 if part >= 64 else 16
     return part if parts == 1 else -(-part // whole) * whole

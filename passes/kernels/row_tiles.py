@@ -12,12 +12,13 @@ from ..target import Target
 # Elements of a tile for so many bytes of the L2 cache: enough to hide the cost of fetching the next one, few enough to
 # stay in the cache.
 _BYTES_AN_ELEMENT = 64
-# Rows that a tile adds up column by column where there are many: each tile leaves a row of sums.
+# Rows of a tile that are added up column by column, at least where there are many: each tile leaves a row of sums.
 _SUMMED_ROWS = 32
+# Tiles of such sums that are enough to balance threads.
 _SUM_TILES = 16
-# Of images, positions: as many as a convolution makes at a time.
+# Positions of images in a tile, at least: as many as a tile of a convolution has, whose output is summed there.
 _SUMMED_POSITIONS = 392
-# Tiles in a line of an image from which on it is cut, as one after the other the rows of a tile are added up.
+# Tiles that one line of an image may be as long as. A longer line is cut.
 _LONG_LINE = 4
 # Elements of all accumulators of a sum over short rows: enough to hide how long an addition takes.
 _ACCUMULATED_ELEMENTS = 256
@@ -38,7 +39,7 @@ class RowTiles:
 
 
 def tile_rows_of(columns: int, target: Target, smaller: int = 1) -> int:
-    """Rows of a tile, or of one that is so many times smaller."""
+    """Rows of a tile that stays in the L2 cache, or of one that is so many times smaller."""
     return max(1, target.l2_bytes // _BYTES_AN_ELEMENT // smaller // max(columns, 1))
 
 
@@ -50,15 +51,17 @@ def even_tiles(rows: int, wanted: int) -> RowTiles:
 
 
 def whole_groups(rows: int, columns: int, group: int, target: Target) -> RowTiles:
-    """Tiles of whole groups of rows."""
+    """Tiles of whole groups of rows: a group is one sum, which no tile cuts."""
     step = max(1, min(rows, group * max(1, tile_rows_of(columns, target) // max(group, 1))))
     return RowTiles(step, 1, step)
 
 
 def column_tiles(rows: tuple[int, ...], columns: int, target: Target) -> RowTiles:
-    """Tiles of rows that are added up column by column: more rows where these are long, lest the parts of the sums take
-    as many bytes as what is summed. The positions (n, height, width...) of images are cut into tiles of some images, or
-    of some lines of one.
+    """Tiles of rows that are added up column by column.
+
+    Each tile leaves a row of partial sums. So tiles of long rows have more rows than the cache would ask for: else the
+    partial sums would take as many bytes as what is summed. Positions (n, height, width...) of images are cut into
+    tiles of some images, or of some lines of one, so that a convolution can compute its output in the same tiles.
     """
     total = math.prod(rows)
     if len(rows) < 3 or total == 0:
@@ -66,6 +69,7 @@ def column_tiles(rows: tuple[int, ...], columns: int, target: Target) -> RowTile
     image, line = math.prod(rows[1:]), math.prod(rows[2:])
     wanted = min(max(tile_rows_of(columns, target), _SUMMED_POSITIONS), max(total // _SUM_TILES, _SUMMED_ROWS))
     if line > _LONG_LINE * wanted:
+        # The rows of a tile are added up one after the other. A whole line would be too many, so lines are cut.
         return even_tiles(total, wanted)
     if image <= wanted:
         images = even_tiles(rows[0], wanted // image).step

@@ -1,4 +1,4 @@
-"""How `scatter_add` adds up float32: no entry takes many updates one after the other."""
+"""Sums of `scatter_add` in float32: in groups or in float64, so that rounding errors of many updates stay small."""
 
 from __future__ import annotations
 

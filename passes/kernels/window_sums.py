@@ -1,4 +1,4 @@
-"""How sums over large windows are taken: in sections, each in a line of its own."""
+"""Sections of sums over large windows, each in a line of its own: so rounding errors stay small."""
 
 from __future__ import annotations
 

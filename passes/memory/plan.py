@@ -14,7 +14,7 @@ from ..kernels import conv_scratch, matmul_tiles, window_sums
 from ..kernels.accumulators import accumulated_input, accumulator_chain, reads_of_bases
 from ..kernels.conv_epilogue import epilogue_of
 from ..kernels.conv_tiles import conv_tiles
-from ..kernels.loop_nest import LoopNest, is_collected, loop_nest
+from ..kernels.loop_nest import LoopNest, is_concatenated, loop_nest
 from ..kernels.moment_tiles import MomentTiles
 from ..kernels.scatter_sums import ScatterSums
 from ..target import DEFAULT_TARGET, Target
@@ -344,7 +344,7 @@ def can_be_written_over(node: Node, o: int, i: int, nest: LoopNest, view: View) 
     """
     if i >= len(nest.body.inputs) or (i == 0 and nest.product is not None):
         return False  # what the dot reads, it reads again for other tiles
-    if is_collected(node.attrs["body"].outputs[o]):
+    if is_concatenated(node.attrs["body"].outputs[o]):
         return False
     result, inner = nest.body.outputs[o], nest.body.inputs[i]
     if nest.kinds[result] == "crossing" or nest.kinds[inner] != nest.kinds[result]:

@@ -1,6 +1,7 @@
-"""The blocks of words (int64) that Python and the compiled driver share: what stands at which index.
+"""Blocks of words (int64) that Python and the compiled driver share: what stands at which index.
 
-What different threads write while a program runs stands in different cache lines, of eight words.
+Words that different threads write while a program runs are in different cache lines, of eight words. In one line, each
+write would take the line from the caches of all other cores.
 """
 
 import ctypes
@@ -14,11 +15,10 @@ LINE: Final = 8
 # What the driver is called with: the block of a program, or that of a worker.
 ROLE: Final = 0  # 0: run the program; 1: help others until the pool stops
 
-# The block of a program. What is called an address points to other blocks of words. The driver's name for a launch is
-# region, that for a call is instruction.
-REGIONS: Final = 1  # address of launches[L, 6]: tiles, barrier, first call, calls, iteration, inner iteration
-N_REGIONS: Final = 2
-INSTRUCTIONS: Final = 3  # address of calls[C, 3]: kernel, first argument, arguments
+# The block of a program. What is called an address points to other blocks of words.
+LAUNCHES: Final = 1  # address of launches[L, 6]: tiles, barrier, first call, calls, iteration, inner iteration
+N_LAUNCHES: Final = 2
+CALLS: Final = 3  # address of calls[C, 3]: kernel, first argument, arguments
 ARGUMENTS: Final = 4  # address of arguments[A, 7]: kind, a, b, c, d, e, f
 BASES: Final = 5  # address of the addresses that arguments of kind POINTER start from
 THREADS: Final = 6
@@ -30,7 +30,7 @@ TOTAL: Final = 11  # tiles of all launches
 POOL: Final = 12  # address of the word that holds the address of the pool's block, or 0
 BLAS: Final = 13  # address of the block of BLAS's switch
 CODE: Final = 14  # of the last run: 0, or what a kernel returned
-FAILED_REGION: Final = 15
+FAILED_LAUNCH: Final = 15
 RUN: Final = 2 * LINE  # the number of the run
 DONE: Final = 3 * LINE  # the tiles finished in this run
 FAILURE: Final = 4 * LINE  # 0, or the first failure in this run: launch in the upper half, code in the lower one
@@ -44,12 +44,12 @@ TILE: Final = 3
 WORKER: Final = 4
 
 # Bytes of a row of each table.
-REGION_BYTES: Final = 48
-INSTRUCTION_BYTES: Final = 24
+LAUNCH_BYTES: Final = 48
+CALL_BYTES: Final = 24
 ARGUMENT_BYTES: Final = 56
 
 # The block of the pool.
-TICKET: Final = 0  # even: this many halves of jobs were announced; odd: one is being written
+TICKET: Final = 0  # a sequence lock, raised by 1 before and after a job is written: odd while that goes on
 JOB: Final = LINE  # address of a program's block, or 0
 JOB_RUN: Final = LINE + 1
 JOB_THREADS: Final = LINE + 2

@@ -1,16 +1,18 @@
-"""The compiled loop that runs a program, alone or with the workers of the pool.
+"""The driver: the compiled loop that runs a program, alone or with the workers of the pool.
 
 `drive` is a kernel itself: `int64(int64)` over the address of a block of `control_block`.
 
-How threads share a region: the upper half of its word in NEXT is the number of the run, the lower half the next tile,
-and who raises it by compare-and-exchange has taken that tile. So a thread that the system does not schedule delays
-nobody unless it holds a tile. It may even wake up in a later run: it finds another number, and leaves. DONE counts
-finished tiles, and a barrier waits for it. A failure does not stop the counting, only the kernels, so that no barrier
-waits in vain.
+How threads share a launch: each launch has a word in NEXT. Its upper half is the number of the run, its lower half the
+next tile. The thread that raises it by compare-and-exchange has taken that tile. So a thread that the system does not
+schedule delays the others only if it holds a tile. If it wakes up in a later run, it finds another number and leaves.
 
-How workers get to a program: TICKET is a sequence lock around JOB. A worker writes the program that it read there to
-INSIDE, and then reads both again. Only if they still stand is it inside; and a program whose memory is to be freed
-waits until no worker names it (`thread_pool.wait_until_left`).
+How barriers work: DONE counts finished tiles. A launch with a barrier waits until DONE has all tiles of the launches
+before it. After a failure the tiles are still taken and counted, but their kernels do not run: so every barrier ends.
+
+How workers get to a program: TICKET is a sequence lock around JOB. A worker copies JOB to its word in INSIDE, then
+reads TICKET and JOB again. If both are unchanged, it takes part. The memory of a program is freed only when no word of
+INSIDE names it (`thread_pool.wait_until_left`). Known elsewhere as hazard pointers: the worker writes before it reads
+again, so either it sees that the job has ended, or its word is seen before the memory is freed.
 """
 
 from ..codegen.intrinsics import (
@@ -32,30 +34,30 @@ from .control_block import (
     BASES,
     BLAS,
     BUSY,
+    CALL_BYTES,
+    CALLS,
     CLOCK,
     CODE,
     CONDITION,
     CONSTANT,
     DONE,
     EXTENT,
-    FAILED_REGION,
+    FAILED_LAUNCH,
     FAILURE,
     GET_THREADS,
     INSIDE,
-    INSTRUCTION_BYTES,
-    INSTRUCTIONS,
     JOB,
     JOB_RUN,
     JOB_THREADS,
+    LAUNCH_BYTES,
+    LAUNCHES,
     LINE,
     LOCK,
     MUTEX,
-    N_REGIONS,
+    N_LAUNCHES,
     NEXT,
     POINTER,
     POOL,
-    REGION_BYTES,
-    REGIONS,
     ROLE,
     RUN,
     SET_THREADS,
@@ -84,24 +86,26 @@ pthread_cond_wait = external("pthread_cond_wait", "i32", "i64", "i64")
 pthread_cond_broadcast = external("pthread_cond_broadcast", "i32", "i64")
 
 SPINS = 2000
-"""Looks at a word before a waiting thread begins to give its turn away: on a busy machine, pure spinning takes
-a hundred times as long."""
+"""Looks at a word before a waiting thread begins to yield its core.
+
+On a busy machine the thread that it waits for may need that core: spinning alone took a hundred times as long.
+"""
 
 HALF = 2**32
 RUNS = 2**31
-"""Numbers of runs go round; by then no thread remembers the old ones."""
+"""Numbers of runs begin anew from here, since they have half a word; no thread remembers the old ones by then."""
 
 
-def run_tile(program, region, tile, worker):
-    """Runs the instructions of a region for one tile; returns the first code that is not 0."""
-    row = word(program, REGIONS) + REGION_BYTES * region
+def run_tile(program, launch, tile, worker):
+    """Make the calls of a launch for one tile; returns the first code that is not 0."""
+    row = word(program, LAUNCHES) + LAUNCH_BYTES * launch
     first, iteration, inner = word(row, 2), word(row, 4), word(row, 5)
     arguments, bases = word(program, ARGUMENTS), word(program, BASES)
     block = word(program, WORKER_BLOCKS) + worker * word(program, WORKER_BLOCK_BYTES)
     for i in range(first, first + word(row, 3)):
-        instruction = word(program, INSTRUCTIONS) + INSTRUCTION_BYTES * i
-        argument = arguments + ARGUMENT_BYTES * word(instruction, 1)
-        for k in range(word(instruction, 2)):
+        call = word(program, CALLS) + CALL_BYTES * i
+        argument = arguments + ARGUMENT_BYTES * word(call, 1)
+        for k in range(word(call, 2)):
             kind = word(argument, 0)
             value = word(argument, 1)
             if kind == POINTER:
@@ -117,14 +121,14 @@ def run_tile(program, region, tile, worker):
                     value = worker
             set_word(block, k, value)
             argument += ARGUMENT_BYTES
-        code = call_kernel(word(instruction, 0), block)
+        code = call_kernel(word(call, 0), block)
         if code != 0:
             return code
     return 0
 
 
 def wait_a_little(spins):
-    """One turn of a waiting loop; returns the turns so far."""
+    """One look of a waiting loop, the first ones without a system call; returns the looks so far."""
     if spins < SPINS:
         pause()
     else:
@@ -133,19 +137,19 @@ def wait_a_little(spins):
 
 
 def run_alone(program):
-    """Runs all tiles on the calling thread."""
-    for region in range(word(program, N_REGIONS)):
-        for tile in range(word(word(program, REGIONS) + REGION_BYTES * region, 0)):
-            code = run_tile(program, region, tile, 0)
+    """Run all tiles on the calling thread."""
+    for launch in range(word(program, N_LAUNCHES)):
+        for tile in range(word(word(program, LAUNCHES) + LAUNCH_BYTES * launch, 0)):
+            code = run_tile(program, launch, tile, 0)
             if code != 0:
-                set_word(program, FAILED_REGION, region)
+                set_word(program, FAILED_LAUNCH, launch)
                 return code
     return 0
 
 
-def take_tile(program, region, tiles, run):
-    """The next tile of a region for the calling thread, or -1 if all are taken, or -2 if the run is over."""
-    counter = word(program, NEXT) + 8 * LINE * region
+def take_tile(program, launch, tiles, run):
+    """The next tile of a launch for the calling thread, or -1 if all are taken, or -2 if the run is over."""
+    counter = word(program, NEXT) + 8 * LINE * launch
     while True:
         seen = atomic_load(counter)
         tile = 0
@@ -153,8 +157,9 @@ def take_tile(program, region, tiles, run):
             tile = seen & (HALF - 1)
         elif atomic_load(program + 8 * RUN) != run:
             return -2
-        # Else nobody took a tile of this region in this run, or one was taken since `seen`: then the exchange fails. It
-        # also fails if the run ended since RUN was read, because a run does not end before all its tiles are taken.
+        # Another number: either no tile of this launch is taken in this run, and tile 0 is next. Or one was taken after
+        # `seen` was read; then the exchange fails, and the loop looks again. It also fails if the run has ended since
+        # RUN was read, because a run ends only when all its tiles are taken.
         if tile >= tiles:
             return -1
         if compare_exchange(counter, seen, run * HALF + tile + 1):
@@ -162,16 +167,18 @@ def take_tile(program, region, tiles, run):
 
 
 def take_part(program, run, worker):
-    """Runs tiles of a run until none is left to take."""
-    finished = 0  # tiles that DONE does not have yet
+    """Run tiles of a run until none is left to take."""
+    # Tiles that DONE does not have yet. They are added once a launch with a barrier, not one by one: all threads write
+    # to that word.
+    finished = 0
     done = program + 8 * DONE
-    for region in range(word(program, N_REGIONS)):
-        row = word(program, REGIONS) + REGION_BYTES * region
+    for launch in range(word(program, N_LAUNCHES)):
+        row = word(program, LAUNCHES) + LAUNCH_BYTES * launch
         if word(row, 1) != 0:
             if finished != 0:
                 atomic_add(done, finished)
                 finished = 0
-            before = word(word(program, TILES_BEFORE), region)
+            before = word(word(program, TILES_BEFORE), launch)
             spins = 0
             while atomic_load(done) < before:
                 if atomic_load(program + 8 * RUN) != run:
@@ -179,32 +186,35 @@ def take_part(program, run, worker):
                 spins = wait_a_little(spins)
         tiles = word(row, 0)
         while True:
-            tile = take_tile(program, region, tiles, run)
+            tile = take_tile(program, launch, tiles, run)
             if tile == -2:
                 return
             if tile == -1:
                 break
             if atomic_load(program + 8 * FAILURE) == 0:
-                code = run_tile(program, region, tile, worker)
+                code = run_tile(program, launch, tile, worker)
                 if code != 0:
-                    compare_exchange(program + 8 * FAILURE, 0, region * HALF + (code & (HALF - 1)))
+                    compare_exchange(program + 8 * FAILURE, 0, launch * HALF + (code & (HALF - 1)))
             finished += 1
     if finished != 0:
         atomic_add(done, finished)
 
 
 def run_together(program, pool):
-    """Runs a program with the workers of the pool, which the caller has."""
+    """Run a program with the workers of the pool, which the caller has to itself."""
+    # DONE and FAILURE begin anew before RUN does: a thread that sees the new number sees these too.
     run = (word(program, RUN) + 1) % RUNS
     atomic_store(program + 8 * DONE, 0)
     atomic_store(program + 8 * FAILURE, 0)
     atomic_store(program + 8 * RUN, run)
 
+    # The sequence lock: while TICKET is odd, workers wait. It is even again when all words of the job are there.
     atomic_add(pool + 8 * TICKET, 1)
     atomic_store(pool + 8 * JOB_RUN, run)
     atomic_store(pool + 8 * JOB_THREADS, word(program, THREADS))
     atomic_store(pool + 8 * JOB, program)
     atomic_add(pool + 8 * TICKET, 1)
+    # Workers that still look for a job need no waking. In a loop over steps none has fallen asleep.
     if atomic_load(pool + 8 * SLEEPERS) != 0:
         pthread_mutex_lock(pool + 8 * MUTEX)
         pthread_cond_broadcast(pool + 8 * CONDITION)
@@ -215,14 +225,18 @@ def run_together(program, pool):
     spins = 0
     while atomic_load(program + 8 * DONE) < total:
         spins = wait_a_little(spins)
+    # All tiles are finished. Workers that read JOB from now on find none.
     atomic_store(pool + 8 * JOB, 0)
     failure = atomic_load(program + 8 * FAILURE)
-    set_word(program, FAILED_REGION, failure // HALF)
+    set_word(program, FAILED_LAUNCH, failure // HALF)
     return failure & (HALF - 1)
 
 
 def enter_blas(blas):
-    """Makes BLAS run on the threads that call it, until as many runs have left as have entered."""
+    """Make BLAS run on the threads that call it, until as many runs have left as have entered.
+
+    OpenBLAS has one number of threads for the process. With threads of its own, the workers would compete with them.
+    """
     spins = 0
     while not compare_exchange(blas + 8 * LOCK, 0, 1):
         spins = wait_a_little(spins)
@@ -237,6 +251,7 @@ def enter_blas(blas):
 
 
 def leave_blas(blas):
+    """Give BLAS its own number of threads back, if this was the last run."""
     spins = 0
     while not compare_exchange(blas + 8 * LOCK, 0, 1):
         spins = wait_a_little(spins)
@@ -244,7 +259,7 @@ def leave_blas(blas):
     set_word(blas, USERS, users)
     threads = word(blas, USUAL_THREADS)
     if users == 0 and threads != 0:
-        # If the number is not 1, somebody has set it in the meantime, and means it.
+        # If the number is not 1, other code of the process has set it in the meantime: that stays.
         if threads != 1 and call_getter(word(blas, GET_THREADS)) == 1:
             call_setter(word(blas, SET_THREADS), threads)
         set_word(blas, USUAL_THREADS, 0)
@@ -252,7 +267,10 @@ def leave_blas(blas):
 
 
 def run_program(program):
-    """Runs a program once. One thread at a time may do so; returns 0 or the code of a kernel that failed."""
+    """Run a program once. One thread at a time may do so; returns 0 or the code of a kernel that failed.
+
+    A run that finds the pool taken by another program does not wait for it: it runs alone.
+    """
     blas = word(program, BLAS)
     enter_blas(blas)
     pool = atomic_load(word(program, POOL))
@@ -273,7 +291,11 @@ def nanoseconds(clock, block):
 
 
 def wait_for_ticket(worker, last):
-    """Waits for a ticket other than `last`: first in a loop, then asleep. Returns it, or -1 if the pool stops."""
+    """Wait for an even ticket other than `last`: first in a loop, then asleep. Returns it, or -1 if the pool stops.
+
+    The loop lasts as long as SPIN_NANOSECONDS: a step often follows the last one at once, and waking a thread takes
+    longer than a small step.
+    """
     pool = word(worker, WORKER_POOL)
     clock = word(pool, CLOCK)
     until = nanoseconds(clock, worker + 8 * WORKER_CLOCK) + word(pool, SPIN_NANOSECONDS)
@@ -290,7 +312,8 @@ def wait_for_ticket(worker, last):
         elif nanoseconds(clock, worker + 8 * WORKER_CLOCK) < until:
             sched_yield()
         else:
-            # SLEEPERS is raised before TICKET is read, and TICKET before SLEEPERS is: one of the two sees the other.
+            # No wake-up is lost: a worker raises SLEEPERS and then reads TICKET, a run raises TICKET and then reads
+            # SLEEPERS. So the worker sees the job, or the run sees the sleeper.
             pthread_mutex_lock(pool + 8 * MUTEX)
             atomic_add(pool + 8 * SLEEPERS, 1)
             while atomic_load(pool + 8 * TICKET) == last and atomic_load(pool + 8 * STOP) == 0:
@@ -300,7 +323,7 @@ def wait_for_ticket(worker, last):
 
 
 def help_others(worker):
-    """The life of a worker: takes part in one job after the other until the pool stops."""
+    """The life of a worker: take part in one job after the other until the pool stops."""
     pool, index = word(worker, WORKER_POOL), word(worker, WORKER_INDEX)
     inside = pool + 8 * (INSIDE + LINE * index)
     last = 0
@@ -311,6 +334,7 @@ def help_others(worker):
         job = atomic_load(pool + 8 * JOB)
         run, threads = atomic_load(pool + 8 * JOB_RUN), atomic_load(pool + 8 * JOB_THREADS)
         if job != 0 and index < threads:
+            # First the word that keeps the program's memory, then the second look: see the top of this file.
             atomic_store(inside, job)
             if atomic_load(pool + 8 * TICKET) == last and atomic_load(pool + 8 * JOB) == job:
                 take_part(job, run, index)
@@ -318,8 +342,8 @@ def help_others(worker):
 
 
 def drive(block):
-    """Runs the program of this block, or lives the life of the worker of this block.
+    """Run the program of this block, or live the life of the worker of this block.
 
-    One function, because both are made of the same parts.
+    One kernel for both, since they share `take_part`.
     """
     return run_program(block) if word(block, ROLE) == 0 else help_others(block)

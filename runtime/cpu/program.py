@@ -69,9 +69,9 @@ class Program:
         control = _lines(at.PROGRAM_WORDS)
         self._control = control
         self._address = control.ctypes.data
-        control[at.REGIONS] = launches.ctypes.data
-        control[at.N_REGIONS] = n_launches
-        control[at.INSTRUCTIONS] = calls.ctypes.data
+        control[at.LAUNCHES] = launches.ctypes.data
+        control[at.N_LAUNCHES] = n_launches
+        control[at.CALLS] = calls.ctypes.data
         control[at.ARGUMENTS] = args.ctypes.data
         control[at.BASES] = self.bases.ctypes.data
         control[at.THREADS] = self.threads
@@ -119,7 +119,7 @@ class Program:
     @property
     def failed_launch(self) -> int:
         """The launch in which the last run failed; meaningless if it did not."""
-        return int(self._control[at.FAILED_REGION])
+        return int(self._control[at.FAILED_LAUNCH])
 
 
 def _table(table: np.ndarray, columns: int, needed: int, name: str) -> np.ndarray:

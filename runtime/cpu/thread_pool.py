@@ -1,7 +1,8 @@
-"""The worker threads of the process: one pool, which a run has to itself. A run that finds it taken goes alone.
+"""The pool of worker threads of the process. A run has it to itself; a run that finds it taken runs alone.
 
 A worker is a daemon thread of Python inside a native call that lasts until the pool stops, at the exit of Python; it
-never holds the GIL. A child process begins without workers, and gets its own when it needs them.
+never holds the GIL. A fork copies no threads: a child process begins without workers, and starts its own when it needs
+them.
 """
 
 import atexit
@@ -20,11 +21,11 @@ CELL = at.allocate_forever(at.LINE)
 """Address of the word that holds the address of the pool's block, or 0 where there is no pool: programs look there."""
 
 _SPIN_NANOSECONDS = 50_000
-"""How long a worker looks for its next job before it sleeps. Waking costs a run some tens of microseconds."""
+"""How long a worker looks for its next job before it sleeps. To wake it costs a run some tens of microseconds."""
 
 
 def driver_request() -> FunctionRequest:
-    """The driver, which programs need beside their kernels, to be compiled together with these."""
+    """The driver, to be compiled together with the kernels of a program."""
     return FunctionRequest(f"{__package__}.driver", "drive", "int64(int64)", code_salt())
 
 
@@ -48,7 +49,9 @@ class _Pool:
             return
         address = driver()
         with self.lock:
-            if self.growing:  # in a signal handler that interrupted this: its run does without
+            # The lock is reentrant, so a signal handler that interrupted `_grow` comes as far as here. Its run does
+            # without new workers, else two could get the same index.
+            if self.growing:
                 return
             self.growing = True
             try:
@@ -67,7 +70,8 @@ class _Pool:
             words[at.ROLE], words[at.WORKER_POOL], words[at.WORKER_INDEX] = 1, self.block, index
             name = f"{WORKER_NAME}-{index}"
             thread = threading.Thread(target=_work, args=(address, block), name=name, daemon=True)
-            self.workers.append(thread)  # before it runs: no other may ever have the same index
+            # Before it runs: if `start` is interrupted, the next worker gets another index, and so another block.
+            self.workers.append(thread)
             try:
                 thread.start()
             except RuntimeError:  # no more threads, or Python is shutting down: runs do without
@@ -77,7 +81,7 @@ class _Pool:
     def stop(self) -> None:
         with self.lock:
             self.closed = True
-            at.words_at(CELL, 1)[0] = 0
+            at.words_at(CELL, 1)[0] = 0  # programs that begin now run alone
             if self.block == 0:
                 return
             at.words_at(self.block, at.POOL_WORDS)[at.STOP] = 1
@@ -110,17 +114,17 @@ _pool = _Pool()
 
 
 def grow(workers: int) -> None:
-    """Sees to it that there are at least so many workers, if the system lets us have them."""
+    """Start workers until there are so many, or as many as the system allows."""
     _pool.grow(workers)
 
 
 def size() -> int:
-    """How many workers there are in this process."""
+    """The number of workers in this process."""
     return len(_pool.workers)
 
 
 def wait_until_left(program: int) -> None:
-    """Waits until no worker can touch the block of a program any more, which nobody runs now."""
+    """Wait until no worker can touch the block of a program, which no thread runs now."""
     if _pool.block:
         inside = at.words_at(_pool.block, at.POOL_WORDS)[at.INSIDE :: at.LINE]
         while (inside == program).any():
