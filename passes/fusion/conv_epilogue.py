@@ -97,7 +97,7 @@ class _Groups:
         if found is None or not has_prologue(unit, 0) or not found.is_pointwise:
             return found is not None
         read = operand(unit, 0, self.views, found.images_of(0))
-        return all(s.value.type.size == 1 or can_be_cut(self.views[s.value]) for s in read.sources)
+        return all(s.value.type.size == 1 or can_be_cut(self.views[s.value]) for s in read.reads)
 
     def may_be_epilogue(self, unit: Node, region: Node) -> bool:
         """Whether a region can be an epilogue: it is element-wise, but for sums over each channel."""

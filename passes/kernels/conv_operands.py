@@ -51,7 +51,7 @@ def has_prologue(unit: Node, operand: int) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ArrayRead:
     """An array that is read, and its strides from one image, row, column and channel to the next, in elements.
 
     `form`: `dense`, as a fresh array of the operand's shape; `number`, the same for a whole row of an image;
@@ -66,13 +66,13 @@ class Source:
 @dataclass(frozen=True)
 class Operand:
     """Images of `lengths` (n, rows, columns, channels) that a convolution reads: `result` of the `nodes`, in their
-    order, from the `inputs` of a body, which are read from the `sources` outside.
+    order, from the `inputs` of a body, which are read as `reads` says.
     """
 
     result: Value
     nodes: tuple[Node, ...]
     inputs: tuple[Value, ...]
-    sources: tuple[Source, ...]
+    reads: tuple[ArrayRead, ...]
     lengths: tuple[int, int, int, int]
 
     @property
@@ -82,25 +82,25 @@ class Operand:
         return channels * -(-_REPEATED // max(channels, 1))
 
     def line_bytes(self, columns: int, target: Target) -> list[int]:
-        """Bytes of the line of each source for so many columns: those that are not read where they lie have one."""
+        """Bytes of the line of each of `reads` for so many columns. Those that are read where they lie have none."""
         elements = {"channels": self.repeated, "strided": columns * self.lengths[3]}
-        return [target.round_to_line(elements.get(s.form, 0) * s.value.type.dtype.itemsize) for s in self.sources]
+        return [target.round_to_line(elements.get(s.form, 0) * s.value.type.dtype.itemsize) for s in self.reads]
 
 
 def operand(unit: Node, number: int, views: Mapping[Value, View], lengths: tuple[int, int, int, int]) -> Operand:
     """Operand `number` of the convolution of `unit`, whose inputs lie as `views` says, as images of `lengths`: its own,
-    or others of as many positions where all sources `can_be_cut`.
+    or others of as many positions where all that is read `can_be_cut`.
     """
     convolution = convolution_of(unit)
     result = convolution.inputs[number]
     if convolution is unit:
-        return Operand(result, (), (result,), (_source(result, views[result], lengths),), lengths)
+        return Operand(result, (), (result,), (_array_read(result, views[result], lengths),), lengths)
     body: Graph = unit.attrs["body"]
     nodes = live_nodes(body.nodes, [result])
     read = {result, *(v for node in nodes for v in node.inputs)}
     outer = {inner: given for inner, given in zip(body.inputs, unit.inputs) if inner in read}
-    sources = tuple(_source(given, views[given], lengths) for given in outer.values())
-    return Operand(result, tuple(nodes), tuple(outer), sources, lengths)
+    reads = tuple(_array_read(given, views[given], lengths) for given in outer.values())
+    return Operand(result, tuple(nodes), tuple(outer), reads, lengths)
 
 
 def can_be_cut(view: View) -> bool:
@@ -108,7 +108,7 @@ def can_be_cut(view: View) -> bool:
     return view.contiguous or not any(s for n, s in zip(view.shape[:-1], view.strides) if n != 1)
 
 
-def _source(value: Value, view: View, lengths: tuple[int, int, int, int]) -> Source:
+def _array_read(value: Value, view: View, lengths: tuple[int, int, int, int]) -> ArrayRead:
     _, rows, columns, channels = lengths
     if len(view.shape) < 3:
         strides = (0, 0, 0, 0)  # one element
@@ -128,4 +128,4 @@ def _source(value: Value, view: View, lengths: tuple[int, int, int, int]) -> Sou
         form = "dense"
     else:
         form = "strided"
-    return Source(value, strides, form)
+    return ArrayRead(value, strides, form)

@@ -18,8 +18,8 @@ from .register_tiles import Rows, rows
 
 MOST_TOGETHER = 9
 """Kernel columns that a depthwise weight gradient takes together, at most."""
-# Sixteenths of the L2 cache for the rows of input and cotangent that a weight gradient passes over at a time.
-_PASS_SHARE = 6
+# Sixteenths of the L2 cache for the rows of input and cotangent of a chunk of a weight gradient.
+_CHUNK_SHARE = 6
 # Bytes that all parts may take in any case, and the part of the bytes of the operands that they may take.
 _LEAST_ROOM, _ROOM_SHARE = 256 << 10, 8
 FEW_TERMS = 1024
@@ -35,14 +35,14 @@ _SHORT_SECTION = 64
 class WeightGradientTiles:
     """Tiles of a weight gradient.
 
-    The output positions are passed over in `passes` passes: `images` images at a time, or `band` rows of one image
-    where `bands` is above 1. `parts` sums of neighbouring passes are added in the end, in their order. Each part is
+    The output positions are cut into `chunks`: `images` images each, or `band` rows of one image where `bands` is above
+    1. `parts` sums over neighbouring chunks are added in the end, in their order. Each part is
     computed by `shares` tiles, which divide its units: a group, a tap of the kernel, a block of input channels, a
     strip; of a depthwise convolution, a row of the kernel and a strip.
 
-    A pass has `iterations`: one for each image, or one for a band. A tile that computes operands in `prologues` does so
-    an iteration at a time, so that it holds one image of them. Without prologues a pass is one iteration, with the same
-    sums. A depthwise convolution always has one for each image, since the order of sums at the edges of an image
+    A chunk has `iterations`: one for each image, or one for a band. A tile that computes operands in `prologues` does
+    so an iteration at a time, so that it holds one image of them. Without prologues a chunk is one iteration, with the
+    same sums. A depthwise convolution always has one for each image, since the order of sums at the edges of an image
     follows from them.
     """
 
@@ -67,7 +67,7 @@ class WeightGradientTiles:
 
     @property
     def iterations(self) -> int:
-        """Iterations of a pass."""
+        """Iterations of a chunk."""
         return self.images if any(self.prologues) or self.geometry.is_depthwise else 1
 
     def copied(self, operand: int) -> tuple[int, int, int]:
@@ -93,8 +93,8 @@ class WeightGradientTiles:
         return g.target.round_to_line(self.copied(operand)[2] * columns * channels * g.itemsize)
 
     @property
-    def passes(self) -> int:
-        """Passes over the positions."""
+    def chunks(self) -> int:
+        """Chunks of all positions."""
         return -(-self.geometry.images // self.images) * self.bands
 
     @property
@@ -134,13 +134,13 @@ def weight_gradient_tiles(unit: Node, target: Target) -> WeightGradientTiles | N
     of_input = math.prod(g.input_lengths) * g.groups * g.channels_in * g.itemsize
     of_output = math.prod(g.output_lengths) * g.groups * g.channels_out * g.itemsize
     image = of_input + of_output
-    # All units of a share read the positions of a pass, so these stay in the cache.
+    # All units of a share read the positions of a chunk, so these stay in the cache.
     images, band = 1, g.output_lengths[0]
-    at_a_time = _PASS_SHARE * target.l2_bytes // 16
-    if image > at_a_time:
-        band = max(1, min(g.output_lengths[0], at_a_time * g.output_lengths[0] // image))
+    room_of_chunk = _CHUNK_SHARE * target.l2_bytes // 16
+    if image > room_of_chunk:
+        band = max(1, min(g.output_lengths[0], room_of_chunk * g.output_lengths[0] // image))
     else:
-        images = max(1, min(at_a_time // max(image, 1), -(-g.images // LEAST_TILES)))
+        images = max(1, min(room_of_chunk // max(image, 1), -(-g.images // LEAST_TILES)))
     # Bands as equal as can be. The second division leaves out bands that would be empty then.
     bands = -(-g.output_lengths[0] // band)
     band = -(-g.output_lengths[0] // bands)
@@ -149,6 +149,6 @@ def weight_gradient_tiles(unit: Node, target: Target) -> WeightGradientTiles | N
     # A part is as large as the weight. Many parts of a large weight would take more memory, and more time to add, than
     # they save: where there is no room for them, tiles share the units of a part instead.
     room = max(_LEAST_ROOM, g.images * image // _ROOM_SHARE)
-    parts = max(1, min(LEAST_TILES, room // whole.part_bytes, whole.passes))
+    parts = max(1, min(LEAST_TILES, room // whole.part_bytes, whole.chunks))
     shares = max(1, min(whole.units, -(-LEAST_TILES // parts)))
     return WeightGradientTiles(g, images, bands, band, parts, shares, (has_prologue(unit, 0), has_prologue(unit, 1)))

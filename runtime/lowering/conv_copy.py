@@ -31,8 +31,8 @@ def copy_images(operand: Operand) -> str:
         else:
             text = expression(node, [names[v] for v in node.inputs])
         body.append(f"{names[node.output]} = {text}")
-    loads = [f"v{k} = {_load(k, source.form)}" for k, source in enumerate(operand.sources)]
-    run = "repeated" if any(source.form == "channels" for source in operand.sources) else "there"
+    loads = [f"v{k} = {_load(k, source.form)}" for k, source in enumerate(operand.reads)]
+    run = "repeated" if any(source.form == "channels" for source in operand.reads) else "there"
     lines = [
         "def kernel(b):",
         *_indented(1, head),
@@ -91,7 +91,7 @@ def _readings(operand: Operand) -> tuple[list[str], list[str], list[str], list[s
     before: list[str] = []
     of_row: list[str] = []
     of_run: list[str] = []
-    for k, source in enumerate(operand.sources):
+    for k, source in enumerate(operand.reads):
         at, short = SOURCES_AT + WORDS_OF_SOURCE * k, SHORT_NAMES[source.value.type.dtype]
         head.append(f"x{k} = array_{short}(word(b, {at}), 0)")
         if source.form in ("channels", "strided"):

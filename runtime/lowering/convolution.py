@@ -86,8 +86,8 @@ def _copy(read: Operand, tile: Tile | int, target: Scratch, lines: Scratch, wher
     """Makes rows of images of an operand; `where` are the arguments 7 to 13 of the kernel."""
     args: list[Arg] = [tile, target, lines, *read.lengths, *where, read.repeated]
     at = 0
-    for source, nbytes in zip(read.sources, read.line_bytes(where[-1], plan.target)):
-        args += [Pointer.to(plan.views[source.value]), *source.strides, at]
+    for one, nbytes in zip(read.reads, read.line_bytes(where[-1], plan.target)):
+        args += [Pointer.to(plan.views[one.value]), *one.strides, at]
         at += nbytes
     return Call(conv_copy.copy_images(read), args)
 
@@ -189,7 +189,7 @@ def _sum(unit: Node, tiles: WeightGradientTiles, plan: Plan) -> Launch:
     _, inner, outer = _channels(g)
     numbers = [g.images, *g.input_lengths, *g.output_lengths, inner, outer]
     numbers += [g.images_of(0)[3], g.images_of(1)[3]]
-    numbers += [tiles.images, tiles.bands, tiles.band, tiles.passes, tiles.parts, tiles.shares, tiles.units]
+    numbers += [tiles.images, tiles.bands, tiles.band, tiles.chunks, tiles.parts, tiles.shares, tiles.units]
     numbers += [strips.count, strips.width, strips.wide, strips.vectors, blocks.blocks, blocks.most, blocks.long]
     numbers += [*g.kernel, tiles.part_bytes // g.target.vector_bytes, tiles.iterations, tiles.section]
     copies = _copies(unit, tiles, plan)

@@ -66,9 +66,9 @@ def weight_gradient(dtype: np.dtype[Any], lanes: int, shapes: Sequence[Shape], t
     """A tile of `WeightGradientTiles`.
 
     Args: tile, x, cotangent, parts; 4: images, height and width of x, height and width of the cotangent; 9: channels
-    in and out of a group, channels of x, of the cotangent; 13: images of a pass, bands, rows of a band, passes, parts,
+    in and out of a group, channels of x, of the cotangent; 13: images of a chunk, bands, rows of a band, chunks, parts,
     shares; 19: units, strips, width, wide strips, vectors of a group; 24: blocks of channels, channels of the longest,
-    long blocks; 27: kernel rows, kernel columns, vectors of a part; 30: iterations of a pass, terms of a section or 0;
+    long blocks; 27: kernel rows, kernel columns, vectors of a part; 30: iterations of a chunk, terms of a section or 0;
     32 for x and 36 for the cotangent: the word that has the kernel which makes it for an iteration (0: it is there,
     whole), rows from one band to the next, first row, rows of an image as they lie there; 40: for each kernel row and
     column: first, count, stride, source, step of the outputs that it contributes to; then the arguments of the kernels

@@ -4,14 +4,12 @@ import numpy as np
 import pytest
 from compiled import run_compiled, run_executable
 from gradloom.ir import OPS, Builder, interpret, spec
-from gradloom.ir.ops.convolution import Window, input_gradient
+from gradloom.ir.ops.convolution import input_gradient
 from gradloom.passes.kernels.conv_tiles import conv_tiles
-from gradloom.passes.kernels.polyphase import polyphase_components, tap_outputs
-from gradloom.passes.kernels.register_tiles import rows, strips
 from gradloom.passes.kernels.weight_gradient_tiles import weight_gradient_tiles
 from gradloom.passes.memory.plan import plan
 from gradloom.passes.pipeline import run_passes
-from gradloom.passes.target import DEFAULT_TARGET, Target
+from gradloom.passes.target import DEFAULT_TARGET
 from gradloom.passes.verify.errors import PlanVerificationError
 from gradloom.passes.verify.plan import check_plan
 from gradloom.runtime.cpu.executable import Executable
@@ -32,7 +30,7 @@ CASES = {
     "zeros between elements": ((2, 6, 7, 5), (8, 5, 4, 4), 1, 2, 1, 2, 1),
     "zeros, stride and dilation": ((2, 6, 7, 5), (8, 5, 3, 3), 3, 2, 2, 2, 1),
     "depthwise": ((2, 9, 10, 37), (37, 1, 3, 3), 1, 1, 1, 1, 37),
-    "depthwise, several images a pass": ((40, 5, 6, 9), (9, 1, 3, 3), 1, 1, 1, 1, 9),
+    "depthwise, several images a chunk": ((40, 5, 6, 9), (9, 1, 3, 3), 1, 1, 1, 1, 9),
     "depthwise with stride": ((2, 9, 10, 32), (32, 1, 5, 5), 2, 2, 1, 1, 32),
     "groups": ((2, 9, 8, 12), (60, 4, 3, 3), 1, 1, 1, 1, 3),
     "channels multiplied": ((2, 7, 8, 6), (12, 1, 3, 3), 1, 1, 1, 1, 6),
@@ -122,7 +120,7 @@ def test_the_cases_show_what_their_names_say():
     assert any(not down.taps for down, _ in conv_tiles(node, DEFAULT_TARGET).components)
     assert backward("units shared").shares > 1
     assert backward("many bands").parts > 1
-    assert backward("depthwise, several images a pass").images > 1
+    assert backward("depthwise, several images a chunk").images > 1
 
 
 def test_the_verifier_sees_scratch_that_is_too_small():
@@ -132,51 +130,3 @@ def test_the_verifier_sees_scratch_that_is_too_small():
     object.__setattr__(unit, "nbytes", unit.nbytes - 64)
     with pytest.raises(PlanVerificationError, match="bytes of scratch"):
         check_plan(made)
-
-
-@pytest.mark.parametrize("stride", [1, 2, 3])
-@pytest.mark.parametrize("expand", [1, 2, 3, 4])
-@pytest.mark.parametrize("dilation", [1, 2, 3])
-def test_polyphase_components_and_outputs_of_taps_are_all_the_products_of_a_convolution(stride, expand, dilation):
-    for low, kernel, length in ((0, 1, 1), (2, 3, 4), (-1, 2, 5), (5, 4, 2), (1, 3, 6)):
-        window = Window(stride, low, low + 1, dilation, expand)
-        steps = window.steps(length, kernel)
-        expected = {
-            (o, k, (o * stride + k * dilation - low) // expand)
-            for o in range(steps)
-            for k in range(kernel)
-            if (o * stride + k * dilation - low) % expand == 0
-        }
-        components = polyphase_components(window, length, kernel)
-        found = [
-            (p.first + q * p.stride, p.first_tap + t * p.tap_stride, p.reach[0] + q * p.input_stride + t * p.dilation)
-            for p in components
-            for q in range(p.count)
-            for t in range(p.taps)
-        ]
-        assert len(found) == len(set(found))
-        assert set(found) == expected
-        assert sorted(p.first + q * p.stride for p in components for q in range(p.count)) == list(range(steps))
-        met = {
-            (m.first + t * m.stride, k, m.input_first + t * m.input_stride)
-            for k, m in enumerate(tap_outputs(window, length, steps, kernel))
-            for t in range(m.count)
-        }
-        assert met == {(o, k, i) for o, k, i in expected if 0 <= i < length}
-
-
-@pytest.mark.parametrize("name", ["avx512", "avx2", "sse", "neon"])
-@pytest.mark.parametrize("channels", [1, 15, 16, 17, 48, 64, 65, 100, 129, 300])
-def test_strips_and_rows_cover_everything_once(channels, name):
-    target = Target.cpu(name)
-    found = strips(channels, 4, target.tile_vectors, target)
-    widths = [found.width if i < found.wide else found.width - 1 for i in range(found.count)]
-    assert sum(widths) == found.vectors == -(-channels * 4 // target.vector_bytes)
-    assert set(widths) == found.widths()
-    assert max(widths) <= target.tile_vectors
-    for vectors in range(1, target.tile_vectors + 1):
-        cut = rows(channels, vectors, target)
-        sizes = [cut.most if i < cut.long else cut.most - 1 for i in range(cut.blocks)]
-        assert sum(sizes) == channels
-        assert set(sizes) == cut.sizes()
-        assert (max(sizes) + 1) * vectors < target.vector_registers
