@@ -10,7 +10,7 @@ from ..ir import Graph
 from .graph.rewrite import Pass, for_target
 from .kernels.cost import useful_threads
 from .memory.plan import Plan, plan
-from .pipeline import Stages, preparation, scheduling, write_dump
+from .pipeline import Stages, clear_chosen, preparation, scheduling, write_dump
 from .remat.candidates import planner_words
 from .remat.frontier import Choice, Frontier
 from .target import DEFAULT_TARGET, Target
@@ -41,6 +41,8 @@ class StepPlanner:
     @cached_property
     def prepared(self) -> Graph:
         """The graph before it is decided what to keep for the backward."""
+        if self.dumped:
+            clear_chosen()
         return self.stages.run(self.preparation)
 
     @cached_property

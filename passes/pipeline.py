@@ -160,6 +160,13 @@ def _stage(graph: Graph, name: str, folder: str) -> None:
         verify(graph, after=name)
 
 
+def clear_chosen() -> None:
+    """Remove the `chosen.txt` that another step left in `GRADLOOM_DUMP`: where a step is refused there is none."""
+    root = os.environ.get("GRADLOOM_DUMP")
+    if root:
+        (Path(root) / "chosen.txt").unlink(missing_ok=True)
+
+
 def write_dump(name: str, parts: Sequence[object], folder: str = "") -> None:
     """Write the text of some parts to a file in `GRADLOOM_DUMP`, or a folder in it. Where it is not set no part is
     printed: a graph takes as long as several passes.
@@ -167,8 +174,12 @@ def write_dump(name: str, parts: Sequence[object], folder: str = "") -> None:
     root = os.environ.get("GRADLOOM_DUMP")
     if root:
         path = Path(root) / folder
-        path.mkdir(parents=True, exist_ok=True)
-        (path / name).write_text("\n".join(map(str, parts)) + "\n")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            (path / name).write_text("\n".join(map(str, parts)) + "\n")
+        except OSError as error:
+            message = f"GRADLOOM_DUMP={root} is no folder to write to ({error}); name one, or unset it"
+            raise ValueError(message) from None
 
 
 def plan_graph(graph: Graph, threads: int = 1, outputs_in_arena: bool = False, target: Target = DEFAULT_TARGET) -> Plan:

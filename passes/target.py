@@ -24,7 +24,7 @@ class Target:
     """
 
     name: str
-    """The instructions that kernels are compiled for."""
+    """The instruction set whose registers these are."""
     device: str = "cpu"
 
     vector_bytes: int
@@ -62,6 +62,20 @@ class Target:
     """Threads that share a unit wait for the last of them."""
     packed_rows: int = 12
     """To pack the weight of a product takes as long as so many rows more of the product."""
+
+    def __post_init__(self) -> None:
+        if self.matmul not in ("registers", "blas"):
+            raise TargetError(f"matmul of a target is 'registers' or 'blas', got {self.matmul!r}")
+        for name, value in vars(self).items():
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and not value > 0:
+                raise TargetError(f"{name} of a target is above 0, got {value!r}")
+        for name in ("vector_bytes", "line_bytes"):
+            value = getattr(self, name)
+            if value < 16 or value & (value - 1):
+                raise TargetError(f"{name} of a target is a power of two of 16 or more, got {value!r}")
+        for name in ("l1_bytes", "l2_bytes", "l3_bytes"):
+            if getattr(self, name) < 16:
+                raise TargetError(f"{name} of a target is 16 or more, got {getattr(self, name)!r}")
 
     @staticmethod
     def cpu(name: str | None = None) -> Target:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from ...ir import Graph, Node, Value
@@ -20,9 +21,10 @@ class Reasons:
     def __init__(self, choice: Choice, traced: Graph | None = None) -> None:
         self.choice = choice
         self.marked = set(_recomputed(traced)) if traced is not None else set[_Key]()
+        self.recomputed_in_all = Counter(_recomputed(choice.plan.graph))
         target = choice.plan.target
         self.time = max(sum(node_nanoseconds(node, target) for node in choice.plan.graph.nodes), 1.0)
-        self.of_the_pipeline = set(_recomputed(choice.scheduled)) if choice.scheduled is not None else None
+        self.of_the_pipeline = Counter(_recomputed(choice.scheduled)) if choice.scheduled is not None else None
         self._problems: dict[Graph, GraphProblem] = {}
 
     def _problem(self, plan: Plan) -> GraphProblem:
@@ -35,9 +37,9 @@ class Reasons:
         problem = self._problem(plan)
         number = problem.number_of(value)
         if problem.deadline[number] == 0:
-            return "its unit runs only once"
+            return "its unit cannot run a second time"
         if problem.deadline[number] <= problem.last_use(number):
-            return "an input that it is computed from is overwritten before"
+            return "what it is computed from is no longer there when it is read"
         if problem.stays[number]:
             return "so few bytes always stay"
         nbytes, share = self._effort(problem, value, times)
@@ -45,14 +47,21 @@ class Reasons:
 
     def recomputed(self, plan: Plan, value: Value, node: Node, times: int) -> str:
         """Why a value is there for a second time, `node` what makes it."""
-        if _key(node) in self.marked:
-            who = "because gl.checkpoint marks it"
-        elif self.of_the_pipeline is None or _key(node) in self.of_the_pipeline:
-            who = f"by the pipeline, variant {self.choice.variant}"
-        else:
-            who = f"for the budget, by the planner {self.choice.planner}"
+        who = self._who(_key(node))
         nbytes, share = self._effort(self._problem(plan), value, times)
         return f"{who}; this reads {nbytes} its bytes and takes {share} of the step"
+
+    def _who(self, key: _Key) -> str:
+        """What asks for the recomputation of nodes of one op and line; each with its number where there are several."""
+        in_all = self.recomputed_in_all[key]
+        pipeline = in_all if self.of_the_pipeline is None else min(self.of_the_pipeline[key], in_all)
+        by_pipeline = f"by the pipeline, variant {self.choice.variant}"
+        shares = (
+            (pipeline, "because gl.checkpoint marks it" if key in self.marked else by_pipeline),
+            (in_all - pipeline, f"for the budget, by the planner {self.choice.planner}"),
+        )
+        given = [(count, why) for count, why in shares if count]
+        return given[0][1] if len(given) == 1 else ", ".join(f"{count} of {in_all} alike {why}" for count, why in given)
 
     def _effort(self, problem: GraphProblem, value: Value, times: int) -> tuple[str, str]:
         nbytes, nanoseconds = problem.recompute_effort(value)
