@@ -10,7 +10,7 @@ from gradloom.nn import functional as ours
 from gradloom.passes.fusion.conv_epilogue import FuseConvEpilogue
 from gradloom.passes.fusion.prologue import FusePrologue
 from gradloom.passes.kernels.conv_epilogue import epilogue_of
-from gradloom.passes.kernels.conv_operands import convolution_of, data_operands, is_made
+from gradloom.passes.kernels.conv_operands import convolution_of, data_operands, has_prologue
 from gradloom.passes.memory.plan import plan
 from gradloom.passes.pipeline import pipeline, run_passes
 from gradloom.passes.verify.plan import check_plan
@@ -118,7 +118,7 @@ def test_values_and_derivatives_are_torchs(case):
     check_plan(made)
     units = [node for node in made.graph.nodes if node.op.name == "conv_region"]
     if x_shape[0]:
-        assert any(is_made(u, n) for u in units for n in range(data_operands(convolution_of(u))))
+        assert any(has_prologue(u, n) for u in units for n in range(data_operands(convolution_of(u))))
         assert any(epilogue_of(u) is not None for u in units)
     for actual, wanted in zip(run_executable(Executable(made), graph, [*seeds, *arrays])[0], expected, strict=True):
         np.testing.assert_allclose(actual, wanted.detach().numpy(), rtol=1e-9, atol=1e-9)
