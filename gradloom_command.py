@@ -27,7 +27,10 @@ def main() -> int:
         if signal.getsignal(signal.SIGINT) is interrupt:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         code = run()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, ImportError) as error:
+        # A package whose import is interrupted may say that it cannot be imported.
+        if isinstance(error, ImportError) and not came:
+            raise
         _ignore_signals()
         if code is None:
             code = _INTERRUPTED

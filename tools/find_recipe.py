@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import importlib.machinery
 import importlib.util
 import inspect
 import os
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from ..engine.nn import Module
@@ -61,11 +62,22 @@ def _function(name: str) -> Any:
     return found
 
 
+class _FromSource(importlib.machinery.SourceFileLoader):
+    """Compiles the text that stands in the file now.
+
+    Python's cache takes a file that is written twice in one second with as many bytes for unchanged.
+    """
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+
 def _from_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise CommandError(f"{path}: there is no such file")
     name = f"recipe_file_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=_FromSource(name, str(path)))
     if spec is None or spec.loader is None:
         raise CommandError(f"{path} cannot be loaded as Python code")
     module = importlib.util.module_from_spec(spec)

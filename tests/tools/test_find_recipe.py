@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -100,3 +101,17 @@ def test_errors_of_the_recipe_itself_go_through():
     for name in ("needs_more:line", "needs_more.py:line"):
         with pytest.raises(ModuleNotFoundError, match="there_is_no_such_module"):
             make_recipe(name)
+
+
+def test_a_file_that_is_written_twice_in_a_moment_is_read_as_it_is_now(tmp_path: Path):
+    file = tmp_path / "mine.py"
+    text = (
+        "import gradloom as gl\n\n\ndef recipe():\n"
+        "    loss = lambda m, x: (m(x) ** 2).mean()\n"
+        "    return gl.nn.Linear(2, {}), loss, gl.optim.SGD(0.1), gl.spec((3, 2))\n"
+    )
+    for width in (3, 4, 5):
+        file.write_text(text.format(width))
+        os.utime(file, (1_000_000_000, 1_000_000_000))
+        assert make_recipe(f"{file}:recipe").model.weight.shape == (width, 2)
+    assert not (tmp_path / "__pycache__").exists()

@@ -77,7 +77,7 @@ def test_ctrl_c_before_the_first_step_says_so_and_leaves_what_was_there(delay: f
         time.sleep(delay)
         run.send_signal(signal.SIGINT)
         out, err = run.communicate(timeout=60)
-    if "epoch 1/" in out or run.returncode == 0:  # this machine was too fast
+    if "epoch 1/" in out or "to go on: " in out or run.returncode == 0:  # this machine was too fast
         return
     if "Traceback" in err:  # Python itself was not there yet
         assert "gradloom_command" not in err
