@@ -8,7 +8,7 @@ from typing import Any
 
 from ...ir import ArrayType, DType
 from .. import array_api as xp
-from .moments import quotient
+from .moments import penalized, quotient
 from .optimizer import NOT_NEGATIVE, Optimizer, Scalars, StateSpec, Within
 from .schedules import Schedule
 
@@ -40,10 +40,7 @@ class Adadelta(Optimizer):
     def update(
         self, parameter: Any, gradient: Any, state: Mapping[str, Any], scalars: Scalars
     ) -> tuple[Any, dict[str, Any]]:
-        if self.maximize:
-            gradient = -gradient
-        if self.weight_decay:
-            gradient = gradient + parameter * self.weight_decay
+        gradient = penalized(parameter, gradient, self.weight_decay, self.maximize)
         square = state["square_avg"] * self.rho + (gradient * (1 - self.rho)) * gradient
         root = xp.sqrt(square + self.eps)
         delta = quotient(xp.sqrt(state["acc_delta"] + self.eps), root, self.eps) * gradient

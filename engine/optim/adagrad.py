@@ -8,7 +8,7 @@ from typing import Any
 
 from ...ir import ArrayType, DType
 from .. import array_api as xp
-from .moments import quotient, root
+from .moments import penalized, quotient, root
 from .optimizer import NOT_NEGATIVE, Optimizer, Scalars, StateSpec
 from .schedules import Schedule
 
@@ -45,10 +45,7 @@ class Adagrad(Optimizer):
     def update(
         self, parameter: Any, gradient: Any, state: Mapping[str, Any], scalars: Scalars
     ) -> tuple[Any, dict[str, Any]]:
-        if self.maximize:
-            gradient = -gradient
-        if self.weight_decay:
-            gradient = gradient + parameter * self.weight_decay
+        gradient = penalized(parameter, gradient, self.weight_decay, self.maximize)
         total = state["sum"] + gradient * gradient
         denominator = root(total, self.eps, self.eps_inside_root)
         return parameter + quotient(gradient * scalars["minus_lr"], denominator, self.eps), {"sum": total}

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from ...ir import ArrayType, DType
 from .. import array_api as xp
-from .moments import lerp, quotient
+from .moments import decayed, lerp, quotient
 from .optimizer import NOT_NEGATIVE, PART, Optimizer, Scalars, StateSpec
 from .schedules import Schedule
 
@@ -73,12 +73,7 @@ class Adam(Optimizer):
         self, parameter: Any, gradient: Any, state: Mapping[str, Any], scalars: Scalars
     ) -> tuple[Any, dict[str, Any]]:
         share, beta2 = scalars.get("share", 1 - self.betas[0]), scalars.get("beta2", self.betas[1])
-        if self.maximize:
-            gradient = -gradient
-        if self.weight_decay and self.decoupled_weight_decay:
-            parameter = parameter * scalars["shrink"]
-        elif self.weight_decay:
-            gradient = gradient + parameter * self.weight_decay
+        parameter, gradient = decayed(parameter, gradient, self.weight_decay, self.maximize, scalars)
         mean = lerp(state["exp_avg"], gradient, share)
         square = state["exp_avg_sq"] * beta2 + (gradient * scalars.get("square_share", 1 - self.betas[1])) * gradient
         new_state = {"exp_avg": mean, "exp_avg_sq": square}

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...ir import ArrayType, DType
 from .. import array_api as xp
-from .moments import lerp, quotient
+from .moments import lerp, penalized, quotient
 from .optimizer import NOT_NEGATIVE, PART, Optimizer, Scalars, StateSpec
 from .schedules import Schedule
 
@@ -45,10 +45,7 @@ class Adamax(Optimizer):
     def update(
         self, parameter: Any, gradient: Any, state: Mapping[str, Any], scalars: Scalars
     ) -> tuple[Any, dict[str, Any]]:
-        if self.maximize:
-            gradient = -gradient
-        if self.weight_decay:
-            gradient = gradient + parameter * self.weight_decay
+        gradient = penalized(parameter, gradient, self.weight_decay, self.maximize)
         mean = lerp(state["exp_avg"], gradient, scalars.get("share", 1 - self.betas[0]))
         largest = xp.maximum(state["exp_inf"] * self.betas[1], xp.abs(gradient) + self.eps)
         step = quotient(mean * scalars["minus_step_size"], largest, self.eps)

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...ir import ArrayType, DType
 from .. import array_api as xp
+from .moments import penalized
 from .optimizer import NOT_NEGATIVE, Optimizer, Scalars, StateSpec
 from .schedules import Schedule
 
@@ -55,10 +56,7 @@ class ASGD(Optimizer):
     def update(
         self, parameter: Any, gradient: Any, state: Mapping[str, Any], scalars: Scalars
     ) -> tuple[Any, dict[str, Any]]:
-        if self.maximize:
-            gradient = -gradient
-        if self.weight_decay:
-            gradient = gradient + parameter * self.weight_decay
+        gradient = penalized(parameter, gradient, self.weight_decay, self.maximize)
         new = parameter * scalars["shrink"] + gradient * scalars["minus_eta"]
         average = state["ax"]
         # A mean of one is that one, to the last bit.

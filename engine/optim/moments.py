@@ -1,10 +1,30 @@
-"""Formulas that several rules share: moving averages of the gradient, and steps that are divided by a root of one."""
+"""Formulas that several rules share: weight decay, moving averages of the gradient, and division by a root of one."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from .. import array_api as xp
+from .optimizer import Scalars
+
+
+def penalized(parameter: Any, gradient: Any, weight_decay: float, maximize: bool) -> Any:
+    """The gradient of what is minimized: of the negated loss where that is to `maximize`, with an L2 penalty of
+    weight_decay p²/2.
+    """
+    if maximize:
+        gradient = -gradient
+    return gradient + parameter * weight_decay if weight_decay else gradient
+
+
+def decayed(parameter: Any, gradient: Any, weight_decay: float, maximize: bool, scalars: Scalars) -> tuple[Any, Any]:
+    """The parameter and the gradient of what is minimized. Where `scalars` has "shrink", the weight decay is decoupled:
+    it shrinks the parameter by that factor, and is no penalty.
+    """
+    if "shrink" not in scalars:
+        return parameter, penalized(parameter, gradient, weight_decay, maximize)
+    gradient = penalized(parameter, gradient, 0.0, maximize)
+    return parameter * scalars["shrink"], gradient
 
 
 def lerp(start: Any, end: Any, weight: Any) -> Any:

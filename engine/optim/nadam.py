@@ -10,7 +10,7 @@ import numpy as np
 
 from ...ir import ArrayType, DType
 from .. import array_api as xp
-from .moments import lerp, quotient
+from .moments import decayed, lerp, quotient
 from .optimizer import NOT_NEGATIVE, PART, Optimizer, Scalars, StateSpec
 from .schedules import Schedule
 
@@ -69,12 +69,7 @@ class NAdam(Optimizer):
         self, parameter: Any, gradient: Any, state: Mapping[str, Any], scalars: Scalars
     ) -> tuple[Any, dict[str, Any]]:
         beta1, beta2 = self.betas
-        if self.maximize:
-            gradient = -gradient
-        if self.weight_decay and self.decoupled_weight_decay:
-            parameter = parameter * scalars["shrink"]
-        elif self.weight_decay:
-            gradient = gradient + parameter * self.weight_decay
+        parameter, gradient = decayed(parameter, gradient, self.weight_decay, self.maximize, scalars)
         mean = lerp(state["exp_avg"], gradient, scalars.get("share", 1 - beta1))
         square = state["exp_avg_sq"] * beta2 + (gradient * (1 - beta2)) * gradient
         denominator = xp.sqrt(square * scalars["inverse"]) + self.eps

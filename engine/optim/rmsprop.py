@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from ...ir import ArrayType, DType
 from .. import array_api as xp
-from .moments import lerp, quotient, root
+from .moments import lerp, penalized, quotient, root
 from .optimizer import NOT_NEGATIVE, Optimizer, Scalars, StateSpec, Within
 from .schedules import Schedule
 
@@ -64,10 +64,7 @@ class RMSprop(Optimizer):
         self, parameter: Any, gradient: Any, state: Mapping[str, Any], scalars: Scalars
     ) -> tuple[Any, dict[str, Any]]:
         alpha, share = scalars.get("alpha", self.alpha), scalars.get("share", 1 - self.alpha)
-        if self.maximize:
-            gradient = -gradient
-        if self.weight_decay:
-            gradient = gradient + parameter * self.weight_decay
+        gradient = penalized(parameter, gradient, self.weight_decay, self.maximize)
         square = state["square_avg"] * alpha + (gradient * share) * gradient
         new_state = {"square_avg": square}
         if self.centered:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ...ir import ArrayType, DType
 from .. import array_api as xp
+from .moments import penalized
 from .optimizer import NOT_NEGATIVE, Optimizer, Scalars, StateSpec, Within
 from .schedules import Schedule
 
@@ -52,10 +53,7 @@ class SGD(Optimizer):
     def update(
         self, parameter: Any, gradient: Any, state: Mapping[str, Any], scalars: Scalars
     ) -> tuple[Any, dict[str, Any]]:
-        if self.maximize:
-            gradient = -gradient
-        if self.weight_decay:
-            gradient = gradient + parameter * self.weight_decay
+        gradient = penalized(parameter, gradient, self.weight_decay, self.maximize)
         if not self._has_momentum:
             return parameter + gradient * scalars["minus_lr"], {}
         added = gradient * scalars["share"] if self.dampening else gradient
