@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 
 from ..ir import Graph
+from .dump import clear_chosen, write_dump
 from .graph.rewrite import Pass, for_target
 from .kernels.cost import useful_threads
 from .memory.plan import Plan, plan
-from .pipeline import Stages, clear_chosen, preparation, scheduling, write_dump
+from .pipeline import Stages, preparation, scheduling
 from .remat.candidates import planner_words
 from .remat.frontier import Choice, Frontier
 from .target import DEFAULT_TARGET, Target

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from ..ir import Builder, Graph, Node, Value, verify
 from .autodiff.min_cut_remat import MinCutRemat
+from .dump import write_dump
 from .fusion.concat import FuseConcat
 from .fusion.conv_epilogue import FuseConvEpilogue
 from .fusion.matmul_epilogue import FuseMatmulEpilogue
@@ -158,28 +158,6 @@ def _stage(graph: Graph, name: str, folder: str) -> None:
     write_dump(f"{name}.txt", [graph], folder)
     if os.environ.get("GRADLOOM_VERIFY", "") not in ("", "0"):
         verify(graph, after=name)
-
-
-def clear_chosen() -> None:
-    """Remove the `chosen.txt` that another step left in `GRADLOOM_DUMP`: where a step is refused there is none."""
-    root = os.environ.get("GRADLOOM_DUMP")
-    if root:
-        (Path(root) / "chosen.txt").unlink(missing_ok=True)
-
-
-def write_dump(name: str, parts: Sequence[object], folder: str = "") -> None:
-    """Write the text of some parts to a file in `GRADLOOM_DUMP`, or a folder in it. Where it is not set no part is
-    printed: a graph takes as long as several passes.
-    """
-    root = os.environ.get("GRADLOOM_DUMP")
-    if root:
-        path = Path(root) / folder
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            (path / name).write_text("\n".join(map(str, parts)) + "\n")
-        except OSError as error:
-            message = f"GRADLOOM_DUMP={root} is no folder to write to ({error}); name one, or unset it"
-            raise ValueError(message) from None
 
 
 def plan_graph(graph: Graph, threads: int = 1, outputs_in_arena: bool = False, target: Target = DEFAULT_TARGET) -> Plan:

@@ -18,6 +18,7 @@ from ..engine.step.budget import budget_of
 from ..engine.step.refusal import MemoryBudgetError
 from ..engine.tracing.tracer import ShapeError, TracingError
 from ..ir.printable import printable_lines
+from ..passes.dump import DumpError
 from ..passes.pipeline import PASS_NAMES
 from ..runtime.codegen.front_end import FrontEndError
 from .bench import PEERS, WORKLOADS, Settings, Sides, bench
@@ -33,7 +34,16 @@ from .recipes import RECIPES
 from .train import OPTIMIZERS, Run, train
 from .train_characters import KINDS, kind_of_checkpoint, run_characters
 
-_USER_ERRORS = (CommandError, CheckpointError, DataError, FrontEndError, MemoryBudgetError, ShapeError, TracingError)
+_USER_ERRORS = (
+    CommandError,
+    CheckpointError,
+    DataError,
+    DumpError,
+    FrontEndError,
+    MemoryBudgetError,
+    ShapeError,
+    TracingError,
+)
 """Errors whose message says it all: no traceback."""
 
 _FAILED = 2

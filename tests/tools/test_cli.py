@@ -140,3 +140,15 @@ def test_an_unknown_front_end_is_one_error(monkeypatch: pytest.MonkeyPatch, caps
     assert main(["compile", "mlp_s"]) == 2
     error = capsys.readouterr().err
     assert error.startswith("gradloom: GRADLOOM_FRONT_END='llvm' is no front end; write GRADLOOM_FRONT_END=numba or")
+
+
+@pytest.mark.parametrize("command", ["plan digits", "ir digits --after fuse", "ir gpt --memory 80%"])
+def test_a_dump_that_has_no_folder_is_a_message(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    file = tmp_path / "file"
+    file.write_text("mine")
+    monkeypatch.setenv("GRADLOOM_DUMP", str(file))
+    assert main(command.split()) == 2
+    assert capsys.readouterr().err.startswith(f"gradloom: GRADLOOM_DUMP={file} is no folder to write to (")
+    assert file.read_text() == "mine"
