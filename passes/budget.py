@@ -171,13 +171,13 @@ def dump_chosen(choice: Choice, passes: Sequence[Pass]) -> None:
         f"# planner: {planner_words(choice.planner)}",
         f"# variant: {variant_words(choice.variant)}",
         f"# arena: {choice.plan.arena_bytes:,} bytes, {choice.slowdown:.1%} more time predicted than without a budget",
-        f"# passes: {', '.join(map(_told, passes))}",
+        f"# passes: {', '.join(map(_described, passes))}",
         choice.plan.graph,
     ]
     write_dump("chosen.txt", parts)
 
 
-def _told(step: Pass) -> str:
+def _described(step: Pass) -> str:
     """The name of a pass, with the options that it has not by itself."""
     own = [f for f in fields(step) if f.name != "target"]
     options = [f"{f.name}={value!r}" for f in own if (value := getattr(step, f.name)) != f.default]

@@ -1,12 +1,11 @@
 """What bounds the time and the memory of a step: its longest chain of units, and the values that its peak is made of.
 
-Both are reckoned from the units and values of a report, by algorithms of networkx, which is imported when they are
+Both are computed from the units and values of a report, by algorithms of networkx, which is imported when they are
 asked for. Times are those that the planners predict, on one core.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .schema import MemoryReport, UnitReport, ValueReport
+from .wording import numbers_out
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def critical_path(report: MemoryReport) -> CriticalPath:
     takes = [unit.nanoseconds for unit in units]
     chains: dict[int, list[int]] = {}
     # A loop's unit stands before those in it: so loops in loops come first here.
-    for k, loop in sorted(enumerate(report.loops), key=lambda told: -1 if told[1].unit is None else -told[1].unit):
+    for k, loop in sorted(enumerate(report.loops), key=lambda pair: -1 if pair[1].unit is None else -pair[1].unit):
         if loop.unit is not None:
             chains[loop.unit] = _longest(units, inside.get(k, []), takes)
             takes[loop.unit] = sum(takes[i] for i in chains[loop.unit]) / max(loop.lanes, 1)
@@ -112,8 +112,7 @@ def _alike(values: Sequence[ValueReport], numbers: Iterable[int]) -> list[list[i
     for i in numbers:
         v = values[i]
         if v.kind != "result":
-            kind = (re.sub(r"\d+", "*", v.scope), v.name, v.kind, v.source, re.sub(r"\d+", "*", v.why))
-            groups.setdefault(kind, []).append(i)
+            groups.setdefault(v.likeness, []).append(i)
     return list(groups.values())
 
 
@@ -134,7 +133,7 @@ def _again(report: MemoryReport, at_peak: Sequence[int], group: Sequence[int]) -
     needed = makers.union(*(ancestors(graph, maker) for maker in makers))
     units = report.units
     # What runs in a loop that runs again as a whole is in the loop's time.
-    whole = {loop for loop, told in enumerate(report.loops) if told.unit in needed}
+    whole = {number for number, loop in enumerate(report.loops) if loop.unit in needed}
     return sum(units[i].nanoseconds for i in needed if units[i].loop not in whole)
 
 
@@ -148,7 +147,7 @@ def longest_units(report: MemoryReport) -> list[tuple[list[UnitReport], float]]:
         unit = report.units[i]
         if i in loops:
             continue
-        key = (re.sub(r"\d+", "*", unit.scope), unit.name, unit.role, unit.source)
+        key = (numbers_out(unit.scope), unit.name, unit.role, unit.source)
         units, time = groups.get(key, ([], 0.0))
         groups[key] = [*units, unit], time + unit.nanoseconds / _lanes(report, unit)
     return sorted(groups.values(), key=lambda group: -group[1])

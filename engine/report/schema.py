@@ -15,6 +15,7 @@ from ...ir.printable import printable
 from ...passes.memory.plan import Plan
 from ...passes.target import Target
 from ...passes.verify.plan import check_plan
+from .wording import numbers_out
 
 if TYPE_CHECKING:
     from .critical_path import CriticalPath, Removal
@@ -119,6 +120,11 @@ class ValueReport:
     block: int
     made_by: int
     read_by: tuple[int, ...]
+
+    @property
+    def likeness(self) -> tuple[str, ...]:
+        """The same for values that are there for the same reason in layers of one kind."""
+        return numbers_out(self.scope), self.name, self.kind, self.source, numbers_out(self.why)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
@@ -13,7 +12,7 @@ from ...passes.remat.candidates import planner_words
 from ...passes.variants import variant_words
 from .layers import layers
 from .schema import KIND_WORDS, KINDS, LoopReport, MemoryReport, ValueReport
-from .wording import human, human_flops, human_time, listed
+from .wording import human, human_flops, human_time, listed, numbers_out
 
 _LARGEST = 10
 _MOST_GROUPS = 20
@@ -78,7 +77,7 @@ def _loops(report: MemoryReport) -> list[str]:
     """What each loop is, those of layers of the same kind together."""
     groups: dict[tuple[object, ...], list[LoopReport]] = {}
     for loop in report.loops:
-        kind = (loop.length, loop.lanes, loop.in_turn, loop.end - loop.first, _numbers_out(loop.scope))
+        kind = (loop.length, loop.lanes, loop.in_turn, loop.end - loop.first, numbers_out(loop.scope))
         groups.setdefault(kind, []).append(loop)
     lines: list[str] = []
     for loops in list(groups.values())[:_LOOPS]:
@@ -182,20 +181,16 @@ def live_at_peak(report: MemoryReport, title: str, most: int) -> str:
     return head
 
 
-def _numbers_out(text: str) -> str:
-    return re.sub(r"\d+", "*", text)
-
-
 def _starred(scopes: Iterable[str]) -> str:
     different = list(dict.fromkeys(scopes))
-    return ", ".join(different) if len(different) <= _NAMED else _numbers_out(different[0])
+    return ", ".join(different) if len(different) <= _NAMED else numbers_out(different[0])
 
 
 def _alike(values: Iterable[ValueReport]) -> list[list[ValueReport]]:
     """Values that are there for the same reason in layers of the same kind, together; most bytes first."""
     groups: dict[tuple[str, ...], list[ValueReport]] = {}
     for v in values:
-        groups.setdefault((_numbers_out(v.scope), v.name, v.kind, v.source, _numbers_out(v.why)), []).append(v)
+        groups.setdefault(v.likeness, []).append(v)
     return sorted(groups.values(), key=lambda group: -sum(v.bytes for v in group))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 
@@ -10,6 +11,11 @@ def listed(names: Iterable[str], most: int = 6) -> str:
     all_names = list(names)
     rest = f" and {len(all_names) - most} more" if len(all_names) > most else ""
     return ", ".join(all_names[:most]) + rest
+
+
+def numbers_out(text: str) -> str:
+    """The text with a star for each number: the same for layers of one kind."""
+    return re.sub(r"\d+", "*", text)
 
 
 def human(nbytes: float) -> str:

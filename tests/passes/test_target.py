@@ -128,3 +128,26 @@ def test_no_pass_asks_the_host():
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
             assert known.isdisjoint(name.partition(".")[0] for name in names), path
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"vector_bytes": 0}, "vector_bytes of a target is above 0, got 0"),
+        ({"vector_bytes": 4}, "vector_bytes of a target is a power of two of 16 or more, got 4"),
+        ({"line_bytes": 48}, "line_bytes of a target is a power of two"),
+        ({"l2_bytes": -5}, "l2_bytes of a target is above 0"),
+        ({"l1_bytes": 1}, "l1_bytes of a target is 16 or more"),
+        ({"memory_bytes_per_ns": 0.0}, "memory_bytes_per_ns of a target is above 0"),
+        ({"matmul": "cublas"}, "matmul of a target is 'registers' or 'blas', got 'cublas'"),
+    ],
+)
+def test_numbers_that_no_machine_has_are_refused(wrong: dict[str, Any], message: str):
+    with pytest.raises(TargetError, match=message):
+        replace(DEFAULT_TARGET, **wrong)
+
+
+def test_the_name_that_a_report_prints_is_taken_as_a_target():
+    assert str(planned("cpu:avx2").report.target) == "cpu:avx2"
+    with pytest.raises(TargetError, match="there is no CPU target 'avx9'"):
+        planned("cpu:avx9")

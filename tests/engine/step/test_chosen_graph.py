@@ -238,3 +238,12 @@ def test_where_a_checkpoint_and_the_planner_recompute_alike_both_are_named():
     assert whys
     both = r"1 of \d alike because gl.checkpoint marks it, \d of \d alike for the budget"
     assert all(re.search(both, why) for why in whys)
+
+
+def test_a_refused_step_leaves_no_chosen_graph_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("GRADLOOM_DUMP", str(tmp_path))
+    gl.plan_step(*MODELS["a chain"]())
+    assert (tmp_path / "chosen.txt").exists()
+    with pytest.raises(gl.MemoryBudgetError):
+        gl.plan_step(*MODELS["a chain"](), memory=1000)
+    assert not (tmp_path / "chosen.txt").exists()
