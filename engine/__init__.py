@@ -2,7 +2,8 @@
 
 from . import array_api, data, nn, optim
 from .saving.checkpoint_file import CheckpointError, CheckpointWarning
-from .step.step_graph import PredictGraph, StepGraph, trace_predict, trace_step
+from .step.predict_graph import PredictGraph, trace_predict
+from .step.step_graph import StepGraph, trace_step
 from .tracing import random
 from .tracing.trace import TracedFunction, trace, trace_with_structure
 from .tracing.tracer import ShapeError, Trace, Tracer, TracingError, current_trace, emit, role, scope

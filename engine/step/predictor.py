@@ -18,8 +18,8 @@ from ..compile.program_key import structure_key
 from ..compile.programs import Programs, tell_of_shapes
 from ..tracing.arrays import dense_arrays
 from ..tracing.trace import path_name
+from .predict_graph import trace_predict
 from .refusal import MemoryBudgetError
-from .step_graph import trace_predict
 
 if TYPE_CHECKING:
     from .step import Step

@@ -4,7 +4,8 @@ import gradloom as gl
 import numpy as np
 import pytest
 from gradloom import nn, optim
-from gradloom.engine.step.step_graph import trace_predict, trace_step
+from gradloom.engine.step.predict_graph import trace_predict
+from gradloom.engine.step.step_graph import trace_step
 from gradloom.random import key_of_seed
 
 BATCH = {"x": gl.spec((6, 4)), "y": gl.spec((6,), "int64")}
