@@ -12,6 +12,7 @@ import numpy as np
 
 from ...ir import Array
 from ..tracing.tracer import current_trace, located, scope
+from .calls import CallRecorder
 from .init import constant
 from .parameter import Buffer, Parameter, Stored
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 Mode = Literal["train", "eval"]
 
 
-@dataclass
+@dataclass(eq=False)
 class Binding:
     """The values of a model's parameters and buffers. `updates` has what a forward in training assigned to buffers."""
 
@@ -33,6 +34,8 @@ class Binding:
     active: list[str] = field(default_factory=list)
     was_entered: bool = False
     """Whether a module was called."""
+    recorder: CallRecorder | None = None
+    """Where calls of modules are written down."""
 
     def buffer(self, buffer: Buffer) -> Any:
         """The value of `buffer` after all assignments so far."""
@@ -110,19 +113,21 @@ def update_buffer(module: Module, name: str, buffer: Buffer, value: Any) -> None
 
 
 @contextmanager
-def bind(model: Module, values: Mapping[Any, Any], mode: Mode = "train") -> Iterator[Binding]:
+def bind(
+    model: Module, values: Mapping[Any, Any], mode: Mode = "train", recorder: CallRecorder | None = None
+) -> Iterator[Binding]:
     """Inside the block, `model` computes with `values`: `{parameter or buffer: array or traced array}`.
 
     In mode "train" each module follows its own `training` flag (true unless `eval()` was called on it); in mode "eval"
-    none is training. The binding holds for the current thread. Raises `TypeError` for modules or parameters that were
-    put in a list or dict where the model cannot see them.
+    none is training. The binding holds for the current thread. A `recorder` is told of every call of a module. Raises
+    `TypeError` for modules or parameters that were put in a list or dict where the model cannot see them.
     """
     if mode not in ("train", "eval"):
         raise ValueError(f"mode is 'train' or 'eval', not {mode!r}")
     model.check_registered()
     trace = current_trace()
     paths = {module: path for path, module in model.named_modules()}
-    binding = Binding(dict(values), mode, paths, trace.scope if trace else "")
+    binding = Binding(dict(values), mode, paths, trace.scope if trace else "", recorder=recorder)
     _stack.bindings.append(binding)
     try:
         yield binding

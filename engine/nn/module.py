@@ -147,9 +147,15 @@ class Module:
         binding = binding_of(self)
         if binding is None:
             return self.forward(*args, **kwargs)
+        recorder = binding.recorder
         try:
             with binding.entered(self):
-                return self.forward(*args, **kwargs)
+                if recorder is None:
+                    return self.forward(*args, **kwargs)
+                given = recorder.arrays((args, kwargs))
+                result = self.forward(*args, **kwargs)
+                recorder.add(binding.paths[self], self, given, result)
+                return result
         except Exception as error:
             path = binding.paths[self]
             if path and not getattr(error, "__notes__", None):
