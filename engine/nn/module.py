@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Self, cast
 
 import numpy as np
@@ -18,6 +18,7 @@ from .parameter import Buffer, Parameter, Stored
 from .registration import check_registered
 from .settings import settings_changed
 from .spelling import drop_torch_argument, torch_arguments
+from .state_dict import IncompatibleKeys, load_initial_values, state_values
 
 
 class Module:
@@ -126,12 +127,16 @@ class Module:
         else:
             setattr(self, name, param)
 
-    def register_buffer(self, name: str, tensor: Buffer | Array | None) -> None:
-        """Register a buffer under `name`, given as such or as the array that it holds at first."""
+    def register_buffer(self, name: str, tensor: Buffer | Array | None, persistent: bool = True) -> None:
+        """Register a buffer under `name`, given as such or as the array that it holds at first. One that is not
+        `persistent` is not part of state dicts.
+        """
         if tensor is None:
             self._register(name, None, Buffer)
-        else:
-            setattr(self, name, tensor if isinstance(tensor, Buffer) else Buffer(np.asarray(tensor)))
+            return
+        buffer = tensor if isinstance(tensor, Buffer) else Buffer(np.asarray(tensor))
+        buffer.persistent = buffer.persistent and persistent
+        setattr(self, name, buffer)
 
     def add_module(self, name: str, module: Module | None) -> None:
         """Register `module` under `name`."""
@@ -197,24 +202,26 @@ class Module:
 
     # What is inside. Inside `bind`, parameters and buffers are given as their values.
 
-    def named_modules(self) -> Iterator[tuple[str, Module]]:
-        """(path, module) for this module, whose path is "", and all below; each module once, under its first path."""
-        for path, module, first in self._walk():
-            if first:
-                yield path, module
+    def named_modules(
+        self, memo: set[Module] | None = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Module]]:
+        """(path, module) for this module, whose path is `prefix`, and all below; each module once, under its first
+        path, unless `remove_duplicate` says no. Modules in `memo` are left out; those that are given are added to it.
+        """
+        for path, module in self._walk(set() if memo is None else memo, remove_duplicate):
+            yield _joined(prefix, path), module
 
-    def _walk(self) -> Iterator[tuple[str, Module, bool]]:
-        """(path, module, whether it is met for the first time) for every path, depth first."""
-        seen: set[Module] = set()
+    def _walk(self, seen: set[Module], once: bool) -> Iterator[tuple[str, Module]]:
+        """(path, module) for every path, depth first, or for those of modules that are met for the first time."""
         stack: list[tuple[str, Module]] = [("", self)]
         while stack:
             path, module = stack.pop()
-            first = module not in seen
+            if once and module in seen:
+                continue
             seen.add(module)
-            yield path, module, first
-            below = [(f"{path}.{name}" if path else name, child) for name, child in module.named_children(once=False)]
-            inside = path.split(".") if path else []
-            if len(inside) > 500:
+            yield path, module
+            below = [(_joined(path, name), child) for name, child in module.named_children(once=False)]
+            if path.count(".") > 500:
                 raise ValueError(f"the modules contain themselves: {path[:80]}...")
             stack.extend(reversed(below))
 
@@ -226,23 +233,27 @@ class Module:
                 seen.add(module)
                 yield name, module
 
-    def modules(self) -> Iterator[Module]:
-        """This module and all below."""
-        return (module for _, module in self.named_modules())
+    def modules(self, remove_duplicate: bool = True) -> Iterator[Module]:
+        """This module and all below, each once, unless `remove_duplicate` says no."""
+        return (module for _, module in self.named_modules(remove_duplicate=remove_duplicate))
 
     def children(self) -> Iterator[Module]:
         """The modules directly inside."""
         return (module for _, module in self.named_children())
 
-    def all_stored(self) -> list[tuple[str, Parameter | Buffer]]:
-        """(name, parameter or buffer) for every name: a tied parameter comes once for each of its names."""
+    def all_stored(self, recurse: bool = True) -> list[tuple[str, Parameter | Buffer]]:
+        """(name, parameter or buffer) for every name: a tied parameter comes once for each of its names. Without
+        `recurse` those of this module alone.
+        """
         result: list[tuple[str, Parameter | Buffer]] = []
-        for path, module, _ in self._walk():
+        for path, module in self._walk(set(), once=False) if recurse else [("", self)]:
             for table in (module._parameters, module._buffers):
-                for name, stored in table.items():
-                    if stored is not None:
-                        result.append((f"{path}.{name}" if path else name, stored))
+                result += [(_joined(path, name), stored) for name, stored in table.items() if stored is not None]
         return result
+
+    def persistent(self) -> list[tuple[str, Parameter | Buffer]]:
+        """As `all_stored`, without the buffers that are not part of state dicts."""
+        return [(name, s) for name, s in self.all_stored() if not isinstance(s, Buffer) or s.persistent]
 
     def stored_parameters(self) -> list[tuple[str, Parameter]]:
         """(name, parameter), each once under its first name, as specs also inside `bind`."""
@@ -268,26 +279,91 @@ class Module:
                 result[name] = first[stored]
         return result
 
-    def named_parameters(self) -> Iterator[tuple[str, Any]]:
-        """(name, parameter) for all parameters; a tied one once, under its first name."""
-        return ((name, current_value(p)) for name, p in self.stored_parameters())
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Any]]:
+        """(name, parameter) for all parameters, or without `recurse` for those of this module alone; a tied one once,
+        under its first name, unless `remove_duplicate` says no. Names begin with `prefix`.
+        """
+        return self._values(Parameter, prefix, recurse, remove_duplicate)
 
-    def parameters(self) -> Iterator[Any]:
+    def parameters(self, recurse: bool = True) -> Iterator[Any]:
         """All parameters, tied ones once."""
-        return (p for _, p in self.named_parameters())
+        return (p for _, p in self.named_parameters(recurse=recurse))
 
-    def named_buffers(self) -> Iterator[tuple[str, Any]]:
-        """(name, buffer) for all buffers."""
-        return ((name, current_value(b)) for name, b in self.stored_buffers())
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Any]]:
+        """(name, buffer) for all buffers; arguments as in `named_parameters`."""
+        return self._values(Buffer, prefix, recurse, remove_duplicate)
 
-    def buffers(self) -> Iterator[Any]:
+    def buffers(self, recurse: bool = True) -> Iterator[Any]:
         """All buffers."""
-        return (b for _, b in self.named_buffers())
+        return (b for _, b in self.named_buffers(recurse=recurse))
+
+    def _values(self, kind: type[Stored], prefix: str, recurse: bool, once: bool) -> Iterator[tuple[str, Any]]:
+        seen: set[Stored] = set()
+        for name, stored in self.all_stored(recurse):
+            if isinstance(stored, kind) and not (once and stored in seen):
+                seen.add(stored)
+                yield _joined(prefix, name), current_value(stored)
+
+    def get_submodule(self, target: str) -> Module:
+        """The module at the path `target`; "" is this one. Raises `AttributeError` where there is none."""
+        module: Any = self
+        for name in target.split(".") if target else ():
+            module = getattr(module, name) if name not in module._modules else module._modules[name]
+            if not isinstance(module, Module):
+                raise AttributeError(located(f"{name} of {target} is no module, but {type(module).__name__}"))
+        return module
+
+    def get_parameter(self, target: str) -> Any:
+        """The parameter of the name `target`. Raises `AttributeError` where there is none."""
+        return self._get(target, "_parameters", "parameter")
+
+    def get_buffer(self, target: str) -> Any:
+        """The buffer of the name `target`. Raises `AttributeError` where there is none."""
+        return self._get(target, "_buffers", "buffer")
+
+    def _get(self, target: str, table: str, kind: str) -> Any:
+        path, _, name = target.rpartition(".")
+        stored = getattr(self.get_submodule(path), table).get(name)
+        if stored is None:
+            raise AttributeError(located(f"{type(self).__name__} has no {kind} {target!r}"))
+        return current_value(stored)
+
+    def state_dict(
+        self, seed: int = 0, *, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False
+    ) -> dict[str, Any]:
+        """The initial values for a seed as NumPy arrays, by name: parameters, tied ones under each of their names, and
+        persistent buffers. Those of training are `step.parameters()`.
+
+        Names begin with `prefix` as it is, and go into `destination`, if given. Inside a step the values are those of
+        the step.
+        """
+        if keep_vars:
+            raise NotImplementedError(located("state_dict gives arrays; write model.named_parameters() for parameters"))
+        result = {} if destination is None else destination
+        result.update((prefix + name, value) for name, value in state_values(self, seed).items())
+        return result
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> IncompatibleKeys:
+        """Make PyTorch tensors or arrays the initial values by name, converted to the dtypes of the model; with
+        `assign` the model takes on theirs. A tied parameter may come under any of its names.
+
+        Returns the names that were missing and those that were not in the model. Raises `RuntimeError` where there are
+        such, unless `strict` is False, and where a shape is another; nothing has changed then. A step that was compiled
+        before keeps its values: `step.set_parameters` changes those.
+        """
+        return load_initial_values(self, state_dict, strict, assign)
 
     def apply(self, fn: Callable[[Module], Any]) -> Self:
         """Call `fn` on every module inside, innermost first, and on this one."""
-        for module in reversed(list(self.modules())):
-            fn(module)
+        for module in self.children():
+            module.apply(fn)
+        fn(self)
         return self
 
     def to(self, dtype: npt.DTypeLike) -> Self:
@@ -354,6 +430,10 @@ def _hidden(kind: type, name: str, registered: type) -> str:
 
 def _listed(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
     return ", ".join((*map(repr, args), *(f"{name}={value!r}" for name, value in kwargs.items())))
+
+
+def _joined(path: str, name: str) -> str:
+    return f"{path}.{name}" if path and name else path or name
 
 
 def _indented(text: str) -> str:

@@ -160,7 +160,18 @@ class Buffer(Stored):
     """State that is not trained, such as running statistics; zeros if no initializer is given.
 
     Assigning to it in a traced `forward` in training, `self.running_mean = ...`, makes the value that the next step
-    sees.
+    sees. A buffer that is not `persistent` is not part of state dicts.
     """
 
     what = "buffer"
+
+    def __init__(
+        self,
+        shape: int | Sequence[int] | ArrayType | Array,
+        dtype: npt.DTypeLike | None = None,
+        initializer: init.Initializer | None = None,
+        *,
+        persistent: bool = True,
+    ) -> None:
+        super().__init__(shape, dtype, initializer)
+        self.persistent = bool(persistent)

@@ -73,8 +73,6 @@ _OF_A_STEP: dict[str, str] = {
 }
 _NO_DEVICE = "where a program runs is said when it is compiled: target="
 _OF_A_MODULE: dict[str, str] = {
-    "state_dict": f"a model is a description and holds no arrays: write step.parameters(), with step = {_STEP}",
-    "load_state_dict": f"a model is a description: write step.set_parameters(state_dict), with step = {_STEP}",
     "cuda": _NO_DEVICE,
     "cpu": _NO_DEVICE,
     "half": "numbers are float32 or float64: write model.to('float32')",

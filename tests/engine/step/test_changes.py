@@ -111,7 +111,6 @@ def test_what_a_step_or_a_model_does_not_have_names_what_to_write() -> None:
         (step, "zero_grad", "computes new gradients"),
         (step, "eval", r"step\.bind"),
         (step, "nothing", r"dir\(step\)"),
-        (model, "state_dict", r"step\.parameters\(\)"),
         (model, "cuda", "target="),
         (model, "double", r"model\.to\('float64'\)"),
     ):

@@ -1,0 +1,119 @@
+"""The initial values of a model as a dict by name: given for a seed, and set from PyTorch tensors or NumPy arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import numpy as np
+
+from ...ir import Array, is_float, spec
+from ..tracing.tracer import located
+from .binding import binding_of, current_value
+from .init import constant
+from .parameter import Stored
+from .registration import torch_name
+
+if TYPE_CHECKING:
+    from .module import Module
+
+_LISTED = 8
+
+
+class IncompatibleKeys(NamedTuple):
+    """What `load_state_dict` did not set, and what it did not use."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+    def __repr__(self) -> str:
+        if not any(self):
+            return "<All keys matched successfully>"
+        return f"IncompatibleKeys(missing_keys={self.missing_keys}, unexpected_keys={self.unexpected_keys})"
+
+
+def state_values(model: Module, seed: int) -> dict[str, Any]:
+    """By every name, tied ones too, the initial value of a parameter or persistent buffer; inside `bind` its value."""
+    values: dict[Stored, Any] = {}
+    result: dict[str, Any] = {}
+    for name, stored in model.persistent():
+        if stored not in values:
+            value = current_value(stored)
+            values[stored] = stored.initial(name, seed) if value is stored else value
+        result[name] = values[stored]
+    return result
+
+
+def load_initial_values(model: Module, given: Mapping[str, Any], strict: bool, assign: bool) -> IncompatibleKeys:
+    """Make the arrays of `given` the initial values of a model, as `Module.load_state_dict` says."""
+    if not isinstance(given, Mapping):
+        raise TypeError(located(f"load_state_dict takes a dict of arrays by name, got {type(given).__name__}"))
+    if binding_of(model) is not None:
+        raise RuntimeError(located("load_state_dict sets initial values, which a running step has no more use for"))
+    expected = dict(model.persistent())
+    arrays: dict[Stored, tuple[str, Array]] = {}
+    unexpected: list[str] = []
+    problems: list[str] = []
+    for name, value in given.items():
+        stored = expected.get(name)
+        if stored is None:
+            unexpected.append(name)
+            continue
+        array = plain_array(value)
+        problem = _misfit(name, stored, array) or _conflict(name, array, arrays.get(stored))
+        if problem:
+            problems.append(problem)
+        arrays.setdefault(stored, (name, array))
+    missing = list(dict.fromkeys(stored for stored in expected.values() if stored not in arrays))
+    names = {stored: name for name, stored in reversed(expected.items())}
+    keys = IncompatibleKeys([names[stored] for stored in missing], unexpected)
+    if strict:
+        problems += [f"{what}: {_listed(names)}" for what, names in zip(("missing", "not in the model"), keys) if names]
+    if problems:
+        more = [f"and {len(problems) - _LISTED} more"] if len(problems) > _LISTED else []
+        lines = "\n  ".join([*problems[:_LISTED], *more])
+        raise RuntimeError(located(f"the state dict does not fit {type(model).__name__}\n  {lines}"))
+    for stored, (_, array) in arrays.items():
+        if assign:
+            stored.type = spec(stored.shape, array.dtype)
+        stored.initialize(constant(_converted(array, stored.dtype)))
+    return keys
+
+
+def plain_array(value: Any) -> Array:
+    """An array or a tensor of torch, also in bfloat16, as a NumPy array."""
+    if torch_name(value) is None:
+        return np.asarray(value)
+    tensor = value.detach().cpu()
+    return np.asarray((tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy())
+
+
+def _misfit(name: str, stored: Stored, array: Array) -> str | None:
+    """Why an array cannot be the value of what has this name."""
+    if tuple(array.shape) != stored.shape:
+        return f"{name} has shape {tuple(array.shape)}, the model's is {stored.shape}"
+    try:
+        fits = is_float(stored.dtype) or np.array_equal(_converted(array, stored.dtype), array)
+    except (TypeError, ValueError):
+        fits = False
+    if not fits or array.dtype.kind in "cOSU":
+        return f"{name} is {array.dtype}, which does not become the model's {stored.dtype}"
+    return None
+
+
+def _conflict(name: str, array: Array, before: tuple[str, Array] | None) -> str | None:
+    """Why an array cannot be the value of a tied parameter that came under another name before."""
+    if before is None or np.array_equal(before[1], array, equal_nan=array.dtype.kind == "f"):
+        return None
+    return f"{before[0]} and {name} differ, but are one tied parameter in the model"
+
+
+def _converted(array: Array, dtype: Any) -> Array:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.array(array, dtype=dtype, order="C")
+
+
+def _listed(names: Any) -> str:
+    items = cast("list[str]", list(names))
+    shown = ", ".join(map(str, items[:_LISTED]))
+    return shown if len(items) <= _LISTED else f"{shown} and {len(items) - _LISTED} more"
