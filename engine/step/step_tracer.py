@@ -14,10 +14,12 @@ from ...passes.autodiff.backward import add_backward
 from ...passes.graph.reached import reached
 from .. import array_api as xp
 from ..nn import Buffer, Module, Parameter, bind
+from ..nn.calls import CallRecorder
 from ..optim import Optimizer, ReduceOnPlateau, StateSpec
 from ..tracing.tracer import Trace, Tracer, TracingError, located, role
 from .arguments import call_loss
 from .loss_result import read_result
+from .taps import Tap, Tapped, tapped_values, taps_of
 from .updates import Updates
 
 
@@ -40,6 +42,7 @@ class Outcome:
     metrics: list[Any]
     metric_names: list[str]
     metrics_tree: optree.PyTreeSpec | None
+    taps: list[Tap]
 
 
 class StepTracer:
@@ -82,12 +85,15 @@ class StepTracer:
         key = trace.input(ArrayType((), np.dtype("int64")), "key")
         return StepInputs(parameters, buffers, state[:-1], state[-1], lr, key)
 
-    def differentiate(self, trace: Trace, inputs: StepInputs, batch: Any) -> Outcome:
-        """Forward and backward; the buffers in `inputs` become the new ones."""
+    def differentiate(self, trace: Trace, inputs: StepInputs, batch: Any, tapped: Tapped | None = None) -> Outcome:
+        """Forward and backward; the buffers in `inputs` become the new ones. With `tapped`, the calls of modules that
+        it chooses come with the cotangents of their outputs.
+        """
         stored = [p for _, p in self.parameters] + [b for _, b in self.buffers]
         values: dict[Any, Any] = dict(zip(stored, [*inputs.parameters, *inputs.buffers]))
         begin = len(trace.builder.nodes)
-        with bind(self.model, values) as binding:
+        recorder = None if tapped is None else CallRecorder(trace)
+        with bind(self.model, values, recorder=recorder) as binding:
             result = call_loss(self.loss_fn, self.model, batch, binding)
         loss, metrics, names, tree = read_result(trace, self.loss_fn, result)
         inputs.buffers = [binding.buffer(b) for _, b in self.buffers]
@@ -99,9 +105,12 @@ class StepTracer:
             raise TracingError(located(f"{what}; compute it from what the model returns"))
         with role("backward"):
             one = trace.full(1, (), loss.dtype)
-        gradients = add_backward(trace.builder, nodes, {loss.value: one.value}, wrt)
+        calls = [] if recorder is None or tapped is None else [call for call in recorder.calls if tapped(call)]
+        inside = tapped_values(calls, depending)
+        gradients = add_backward(trace.builder, nodes, {loss.value: one.value}, [*wrt, *inside])
         read = [Tracer(trace, g) if value in depending else None for value, g in zip(wrt, gradients)]
-        return Outcome(loss, read, metrics, names, tree)
+        cotangents = dict(zip(inside, (Tracer(trace, g) for g in gradients[len(wrt) :])))
+        return Outcome(loss, read, metrics, names, tree, taps_of(calls, cotangents))
 
     def update(
         self, trace: Trace, inputs: StepInputs, gradients: Sequence[Any], loss: Tracer
