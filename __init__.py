@@ -11,8 +11,9 @@ from .engine.step.compile_step import compile_step, plan_step
 from .engine.step.plans import StepPlan
 from .engine.step.refusal import MemoryBudgetError
 from .engine.step.step import Step
-from .engine.tracing import random
+from .engine.tracing import random, tree
 from .engine.tracing.errors import ShapeError, TracingError, TracingWarning
+from .engine.tracing.jvp import jvp
 from .engine.tracing.scan import fori_loop, scan
 from .engine.tracing.trace import trace
 from .engine.tracing.transforms import checkpoint, grad, save, stop_gradient, value_and_grad, vjp
@@ -29,6 +30,7 @@ for _name, _module in {
     "optim": optim,
     "optim.schedules": optim.schedules,
     "random": random,
+    "tree": tree,
 }.items():
     sys.modules[f"{__name__}.{_name}"] = _module
 
@@ -52,6 +54,7 @@ __all__ = [
     "fori_loop",
     "grad",
     "interpret",
+    "jvp",
     "nn",
     "numpy",
     "optim",
@@ -63,6 +66,7 @@ __all__ = [
     "spec",
     "stop_gradient",
     "trace",
+    "tree",
     "value_and_grad",
     "vjp",
 ]

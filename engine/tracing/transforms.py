@@ -34,21 +34,21 @@ def value_and_grad(
     result that is not a scalar.
     """
 
-    @_like(fn, "value_and_grad", lambda method: value_and_grad(method, argnums, has_aux))
+    @transform_of(fn, "value_and_grad", lambda method: value_and_grad(method, argnums, has_aux))
     def gradient_of(*args: Any, **kwargs: Any) -> Any:
         if current_trace() is None:
             chosen = _numbers(argnums, len(args))
-            args = tuple(_with_floats(arg, f"argument {i}") if i in chosen else arg for i, arg in enumerate(args))
+            args = tuple(with_floats(arg, f"argument {i}") if i in chosen else arg for i, arg in enumerate(args))
             traced = trace_arguments(gradient_of, args, kwargs, lambda path: path[0] == 0 and path[1] in chosen)
             return traced(*args, **kwargs)
-        return _value_and_grad(_active(), fn, argnums, has_aux, args, kwargs)
+        return _value_and_grad(active_trace(), fn, argnums, has_aux, args, kwargs)
 
     return gradient_of
 
 
 def grad(fn: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
     """A function that gives the gradient of `fn`, or `(gradient, aux)` with `has_aux`. See `value_and_grad`."""
-    like = _like(fn, "grad", lambda method: grad(method, argnums, has_aux))
+    like = transform_of(fn, "grad", lambda method: grad(method, argnums, has_aux))
     both = value_and_grad(fn, argnums, has_aux)
 
     @like
@@ -66,11 +66,11 @@ def vjp(fn: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[A
     and `vjp` gives `(result, pullback, aux)`. Raises `TypeError` for primals that are not floats.
     """
     if current_trace() is not None:
-        return _vjp(_active(), fn, primals, has_aux)
-    arrays = tuple(_with_floats(primal, f"argument {i}") for i, primal in enumerate(primals))
+        return vjp_in_trace(active_trace(), fn, primals, has_aux)
+    arrays = tuple(with_floats(primal, f"argument {i}") for i, primal in enumerate(primals))
 
     def forward(*given: Any) -> Any:
-        out, _, *aux = _vjp(_active(), fn, given, has_aux)
+        out, _, *aux = vjp_in_trace(active_trace(), fn, given, has_aux)
         return out, *aux
 
     result = trace_arguments(forward, arrays, {}, lambda path: True)(*arrays)
@@ -78,7 +78,7 @@ def vjp(fn: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[A
 
     def pullback(cotangent: Any) -> Any:
         def both(given: tuple[Any, ...], seed: Any) -> Any:
-            return _vjp(_active(), fn, given, has_aux)[1](seed)
+            return vjp_in_trace(active_trace(), fn, given, has_aux)[1](seed)
 
         if current_trace() is not None:
             return both(arrays, cotangent)
@@ -96,7 +96,7 @@ def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
     What `fn` gives to `save` is kept all the same.
     """
 
-    @_like(fn, "checkpoint", checkpoint)
+    @transform_of(fn, "checkpoint", checkpoint)
     def checkpointed(*args: Any, **kwargs: Any) -> Any:
         trace = current_trace()
         if trace is None:
@@ -151,7 +151,7 @@ class _Transformed:
         return self if instance is None or bind is None else self._again(bind(instance, owner))
 
 
-def _like(
+def transform_of(
     fn: Callable[..., Any], what: str, again: Callable[[Callable[..., Any]], Any]
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Make a function the transform `what` of `fn`; `again` applies that to another function."""
@@ -160,7 +160,8 @@ def _like(
     return lambda call: _Transformed(call, fn, again)
 
 
-def _active() -> Trace:
+def active_trace() -> Trace:
+    """The trace that is being written, where there is known to be one."""
     trace = current_trace()
     assert trace is not None
     return trace
@@ -175,7 +176,7 @@ def _numbers(argnums: int | Sequence[int], count: int) -> list[int]:
     return [i % count for i in numbers]
 
 
-def _with_floats(arg: Any, what: str) -> Any:
+def with_floats(arg: Any, what: str) -> Any:
     """An argument to differentiate, all of whose leaves are inputs: arrays and Python floats."""
     return optree.tree_map(lambda leaf: _as_input(leaf, what), arg)
 
@@ -194,7 +195,7 @@ def _as_input(leaf: Any, what: str) -> Any:
         ) from None
 
 
-def _fresh(trace: Trace, arg: Any, what: str) -> tuple[Any, list[Value]]:
+def fresh_leaves(trace: Trace, arg: Any, what: str) -> tuple[Any, list[Value]]:
     """A copy of every leaf of an argument: derivatives are with respect to these, not to what `fn` closes over."""
     paths, leaves, tree = optree.tree_flatten_with_path(arg)
     copies: list[Tracer] = []
@@ -212,7 +213,8 @@ def _fresh(trace: Trace, arg: Any, what: str) -> tuple[Any, list[Value]]:
     return optree.tree_unflatten(tree, copies), [copied.value for copied in copies]
 
 
-def _pull_back(trace: Trace, nodes: Sequence[Node], seeds: dict[Value, Value], wrt: Sequence[Value]) -> list[Tracer]:
+def pull_back(trace: Trace, nodes: Sequence[Node], seeds: dict[Value, Value], wrt: Sequence[Value]) -> list[Tracer]:
+    """The cotangents of `wrt`, zeros where none reaches one, from those of the keys of `seeds`."""
     begin = len(trace.builder.nodes)
     trace.builder.origin = trace.origin()
     cotangents = add_backward(trace.builder, nodes, seeds, wrt)
@@ -234,7 +236,7 @@ def _value_and_grad(
     chosen = _numbers(argnums, len(args))
     given, wrt = list(args), dict[int, list[Value]]()
     for i in chosen:
-        given[i], wrt[i] = _fresh(trace, args[i], f"argument {i}")
+        given[i], wrt[i] = fresh_leaves(trace, args[i], f"argument {i}")
     begin = len(trace.builder.nodes)
     result = fn(*given, **kwargs)
     if has_aux and not (isinstance(result, tuple) and len(result) == 2):
@@ -243,7 +245,7 @@ def _value_and_grad(
     value = _scalar(trace, loss)
     nodes = trace.builder.nodes[begin:]
     one = trace.full(1, (), value.dtype)
-    flat = _pull_back(trace, nodes, {value.value: one.value}, [v for i in chosen for v in wrt[i]])
+    flat = pull_back(trace, nodes, {value.value: one.value}, [v for i in chosen for v in wrt[i]])
     gradients: list[Any] = []
     for i in chosen:
         gradients.append(optree.tree_unflatten(optree.tree_structure(args[i]), flat[: len(wrt[i])]))
@@ -263,8 +265,9 @@ def _scalar(trace: Trace, loss: Any) -> Tracer:
     return array
 
 
-def _vjp(trace: Trace, fn: Callable[..., Any], primals: Sequence[Any], has_aux: bool) -> tuple[Any, ...]:
-    pairs = [_fresh(trace, primal, f"argument {i}") for i, primal in enumerate(primals)]
+def vjp_in_trace(trace: Trace, fn: Callable[..., Any], primals: Sequence[Any], has_aux: bool) -> tuple[Any, ...]:
+    """`vjp` inside a trace."""
+    pairs = [fresh_leaves(trace, primal, f"argument {i}") for i, primal in enumerate(primals)]
     begin = len(trace.builder.nodes)
     result = fn(*(given for given, _ in pairs))
     if has_aux and not (isinstance(result, tuple) and len(result) == 2):
@@ -289,7 +292,7 @@ def _vjp(trace: Trace, fn: Callable[..., Any], primals: Sequence[Any], has_aux: 
                 value = trace.lift(seed)
                 before = seeds.get(output.value)
                 seeds[output.value] = value if before is None else trace.emit_node(ew.add, before, value).output
-        flat = _pull_back(trace, nodes, seeds, [v for _, values in pairs for v in values])
+        flat = pull_back(trace, nodes, seeds, [v for _, values in pairs for v in values])
         cotangents: list[Any] = []
         for primal, (_, values) in zip(primals, pairs):
             cotangents.append(optree.tree_unflatten(optree.tree_structure(primal), flat[: len(values)]))
