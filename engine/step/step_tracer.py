@@ -15,11 +15,11 @@ from ...passes.graph.reached import reached
 from .. import array_api as xp
 from ..nn import Buffer, Module, Parameter, bind
 from ..nn.calls import CallRecorder
+from ..nn.taps import Tap, Tapped, tapped_values, taps_of
 from ..optim import Optimizer, ReduceOnPlateau, StateSpec
 from ..tracing.tracer import Trace, Tracer, TracingError, located, role
 from .arguments import call_loss
 from .loss_result import read_result
-from .taps import Tap, Tapped, tapped_values, taps_of
 from .updates import Updates
 
 

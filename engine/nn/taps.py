@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...ir import Value, is_float
-from ..nn.calls import ModuleCall
 from ..tracing.tracer import Tracer
+from .calls import ModuleCall
 
 Tapped = Callable[[ModuleCall], bool]
 """Which calls of modules are tapped."""
