@@ -44,7 +44,7 @@ class Predictor:
     def __init__(self, step: Step, fn: Callable[..., Any]) -> None:
         self._step = step
         self._fn = fn
-        self._signatures: Programs[_Bound] = Programs(dropped=lambda bound: step._dropped(bound.executable))
+        self._signatures: Programs[_Bound] = Programs(dropped=lambda bound: step._live.drop_user(bound.executable))
 
     def __reduce__(self) -> NoReturn:
         """A bound function is neither pickled nor copied."""
@@ -61,17 +61,17 @@ class Predictor:
         arrays = dense_arrays(leaves, lambda: [path_name(("argument", *path)) for path in tree.paths()])
         floats = [type(leaf) is float for leaf in leaves]
         key = (structure_key(tree), tuple(floats), tuple([(a.shape, a.dtype) for a in arrays]))
-        step = self._step
-        with step._lock:
-            if step._busy:
+        live = self._step._live
+        with live.lock:
+            if live.busy:
                 raise interrupted("a step, or a function that is bound to it,")
-            step._busy = True
+            live.busy = True
             try:
                 bound = self._signatures.get(key) or self._new_signature(key, tree, arrays, floats)
                 results = [np.empty(shape, dtype) for shape, dtype in bound.out_types]
                 bound.executable.run(arrays, results, bound.first)
             finally:
-                step._busy = False
+                live.busy = False
         return optree.tree_unflatten(bound.out_tree, results)
 
     def _new_signature(
@@ -104,9 +104,10 @@ class Predictor:
                 f"the budget is {limit:,}: give it smaller arrays, part by part",
                 total,
             )
-        executable = step._backend.build(planned, step._arena_of(planned))
-        step._users_of_arena.add(executable)
-        for i, array in enumerate([*step._parameters.values(), *step._buffers.values()]):
+        live = step._live
+        executable = step._backend.build(planned, live.arena_for(planned))
+        live.add_user(executable)
+        for i, array in enumerate([*live.parameters.values(), *live.buffers.values()]):
             executable.bind_input(i, array)
         types = [(v.type.shape, v.type.dtype) for v in traced.graph.outputs]
         return _Bound(executable, traced.argument_range.start, types, traced.result_tree)

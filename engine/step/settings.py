@@ -73,7 +73,7 @@ def warn_of_other_settings(path: Any, before: Mapping[str, str], now: Mapping[st
     if differing:
         lines = "\n  ".join(differing)
         text = f"{path} was made with other settings, so training goes on to other bits\n  {lines}"
-        warnings.warn(text, CheckpointWarning, stacklevel=3)
+        warnings.warn(text, CheckpointWarning, stacklevel=4)
 
 
 def _is_number(text: str) -> bool:

@@ -121,7 +121,7 @@ def test_the_bytes_of_gradloom_are_those_that_are_allocated():
 
     asked = task("mlp_s")
     step = gl.compile_step(*asked.ingredients[:3], asked.batch)
-    assert gradloom_side.build(asked).bytes_beyond() == step._arena.nbytes + step.report.constant_bytes
+    assert gradloom_side.build(asked).bytes_beyond() == step._live.arena.nbytes + step.report.constant_bytes
 
 
 def test_batches_have_the_size_that_is_asked_for():

@@ -89,17 +89,17 @@ def test_a_step_keeps_its_first_batch_and_gives_the_arena_back(
 ):
     monkeypatch.setattr(programs, "MOST_KEPT", 2)
     step, other = make_step(), make_step()
-    small = step._arena.nbytes
+    small = step._live.arena.nbytes
     predict = step.bind(lambda model, x: model(x))
     with caplog.at_level(logging.INFO, "gradloom"):
         step(np.ones((300, 8), "float32"))
         assert "the step was compiled for other shapes" in caplog.messages[0]
         assert "batch is (300, 8), before (4, 8)" in caplog.messages[0]
-        grown = step._arena.nbytes
+        grown = step._live.arena.nbytes
         assert grown > small
         for n in (5, 6):
             step(np.ones((n, 8), "float32"))
-        assert step._arena.nbytes < grown
+        assert step._live.arena.nbytes < grown
         predict(np.ones((2, 8), "float32"))
         predict(np.ones((900, 8), "float32"))
         assert "argument.0 is (900, 8), before (2, 8)" in caplog.messages[-1]
@@ -108,7 +108,7 @@ def test_a_step_keeps_its_first_batch_and_gives_the_arena_back(
     for name, array in step.parameters().items():
         np.testing.assert_array_equal(array, other.parameters()[name])
     assert step(np.ones((4, 8), "float32")) == other(np.ones((4, 8), "float32"))
-    assert step.report.arena_bytes <= step._arena.nbytes
+    assert step.report.arena_bytes <= step._live.arena.nbytes
 
 
 def test_python_floats_of_a_step_and_of_bound_functions_are_weak():

@@ -139,24 +139,24 @@ def test_a_smaller_batch_trains_as_a_step_compiled_for_it():
 def test_shapes_share_one_arena_and_the_old_one_is_freed():
     step = make_step()
     predict = step.bind(lambda model, x: model(x))
-    first = weakref.ref(step._arena.base)
+    first = weakref.ref(step._live.arena.base)
     step(make_batch(4))
     predict(make_batch(4)["x"])
-    assert first() is step._arena.base
+    assert first() is step._live.arena.base
     step(make_batch(100))
     gc.collect()
     assert first() is None
-    second = step._arena
+    second = step._live.arena
     assert second.nbytes == max(s.report.arena_bytes for s in step._signatures.values())
     big = step.bind(lambda model, x: (np.tanh(x @ x.T) @ x).sum())(make_batch(100)["x"])
     assert np.isfinite(big)
-    assert step._arena.nbytes > second.nbytes
+    assert step._live.arena.nbytes > second.nbytes
     # All of them still work, in the arena that is there now.
     fresh = make_step()
     for rows in (4, 100, 10):
         assert np.isfinite(step(make_batch(rows)))
         fresh(make_batch(rows))
-    assert all(s.executable.arena is step._arena for s in step._signatures.values())
+    assert all(s.executable.arena is step._live.arena for s in step._signatures.values())
     again = make_step()
     for rows in (4, 100, 4, 100, 10):
         again(make_batch(rows))
