@@ -31,13 +31,13 @@ class Adadelta(Optimizer):
     def __post_init__(self) -> None:
         self.check(rho=Within(0.0, 1.0, closed=True), eps=NOT_NEGATIVE, weight_decay=NOT_NEGATIVE)
 
-    def init(self, type: ArrayType) -> dict[str, StateSpec]:
+    def init_parameter(self, type: ArrayType) -> dict[str, StateSpec]:
         return {"square_avg": StateSpec(type), "acc_delta": StateSpec(type)}
 
     def scalars(self, step: Any, lr: Any, dtype: DType) -> Scalars:
         return {"minus_lr": xp.astype(-lr, dtype)}
 
-    def update(
+    def update_parameter(
         self, parameter: Any, gradient: Any, state: Mapping[str, Any], scalars: Scalars
     ) -> tuple[Any, dict[str, Any]]:
         gradient = penalized(parameter, gradient, self.weight_decay, self.maximize)

@@ -45,7 +45,7 @@ class Adafactor(Optimizer):
             raise ValueError(f"Adafactor: eps are two numbers of 0 or more, or None and one, got {self.eps!r}")
         object.__setattr__(self, "eps", (None if given[0] is None else small, least))
 
-    def init(self, type: ArrayType) -> dict[str, StateSpec]:
+    def init_parameter(self, type: ArrayType) -> dict[str, StateSpec]:
         if len(type.shape) < 2:
             return {"variance": StateSpec(type)}
         *outer, rows, columns = type.shape
@@ -61,7 +61,7 @@ class Adafactor(Optimizer):
             result["shrink"] = 1.0 - lr * self.weight_decay
         return {name: xp.astype(value, dtype) for name, value in result.items()}
 
-    def update(
+    def update_parameter(
         self, parameter: Any, gradient: Any, state: Mapping[str, Any], scalars: Scalars
     ) -> tuple[Any, dict[str, Any]]:
         small, least = self.eps

@@ -35,14 +35,14 @@ class Adagrad(Optimizer):
             lr_decay=NOT_NEGATIVE, weight_decay=NOT_NEGATIVE, initial_accumulator_value=NOT_NEGATIVE, eps=NOT_NEGATIVE
         )
 
-    def init(self, type: ArrayType) -> dict[str, StateSpec]:
+    def init_parameter(self, type: ArrayType) -> dict[str, StateSpec]:
         return {"sum": StateSpec(type, self.initial_accumulator_value)}
 
     def scalars(self, step: Any, lr: Any, dtype: DType) -> Scalars:
         rate = lr / (1.0 + xp.astype(step, "float64") * self.lr_decay) if self.lr_decay else lr
         return {"minus_lr": xp.astype(-rate, dtype)}
 
-    def update(
+    def update_parameter(
         self, parameter: Any, gradient: Any, state: Mapping[str, Any], scalars: Scalars
     ) -> tuple[Any, dict[str, Any]]:
         gradient = penalized(parameter, gradient, self.weight_decay, self.maximize)

@@ -42,7 +42,7 @@ class Adam(Optimizer):
         self.check(betas=PART, eps=NOT_NEGATIVE, weight_decay=NOT_NEGATIVE)
         self.check_choice("init_moments", "zero", "gradient")
 
-    def init(self, type: ArrayType) -> dict[str, StateSpec]:
+    def init_parameter(self, type: ArrayType) -> dict[str, StateSpec]:
         names = ["exp_avg", "exp_avg_sq"] + (["max_exp_avg_sq"] if self.amsgrad else [])
         return {name: StateSpec(type) for name in names}
 
@@ -69,7 +69,7 @@ class Adam(Optimizer):
             result["shrink"] = 1.0 - lr * self.weight_decay
         return {name: xp.astype(value, dtype) for name, value in result.items()}
 
-    def update(
+    def update_parameter(
         self, parameter: Any, gradient: Any, state: Mapping[str, Any], scalars: Scalars
     ) -> tuple[Any, dict[str, Any]]:
         share, beta2 = scalars.get("share", 1 - self.betas[0]), scalars.get("beta2", self.betas[1])

@@ -46,9 +46,9 @@ class Adam8bit(Adam):
                 raise ValueError(f"Adam8bit: {name} is a whole number of {least} or more, got {getattr(self, name)!r}")
             object.__setattr__(self, name, value)
 
-    def init(self, type: ArrayType) -> dict[str, StateSpec]:
+    def init_parameter(self, type: ArrayType) -> dict[str, StateSpec]:
         if type.size < max(self.min_8bit_size, 1):
-            return super().init(type)
+            return super().init_parameter(type)
         blocks = self._blocks(type.shape)
         codes, scales = ArrayType(blocks, _UINT8), ArrayType(blocks[:-1], type.dtype)
         return {
@@ -64,17 +64,17 @@ class Adam8bit(Adam):
             return shape
         return (-(-math.prod(shape) // self.block_size), self.block_size)
 
-    def update(
+    def update_parameter(
         self, parameter: Any, gradient: Any, state: Mapping[str, Any], scalars: Scalars
     ) -> tuple[Any, dict[str, Any]]:
         if "exp_avg_scale" not in state:
-            return super().update(parameter, gradient, state, scalars)
+            return super().update_parameter(parameter, gradient, state, scalars)
         shape, blocks = parameter.shape, state["exp_avg"].shape
         moments = {
             "exp_avg": _signed(state["exp_avg"], state["exp_avg_scale"]),
             "exp_avg_sq": _square(state["exp_avg_sq"], state["exp_avg_sq_scale"]),
         }
-        new, moments = super().update(_in(blocks, parameter), _in(blocks, gradient), moments, scalars)
+        new, moments = super().update_parameter(_in(blocks, parameter), _in(blocks, gradient), moments, scalars)
         mean, mean_scale = _signed_codes(moments["exp_avg"])
         square, square_scale = _square_codes(moments["exp_avg_sq"])
         new_state = {

@@ -31,7 +31,7 @@ class Adamax(Optimizer):
         self.check_tuple("betas", 2)
         self.check(betas=PART, eps=NOT_NEGATIVE, weight_decay=NOT_NEGATIVE)
 
-    def init(self, type: ArrayType) -> dict[str, StateSpec]:
+    def init_parameter(self, type: ArrayType) -> dict[str, StateSpec]:
         return {"exp_avg": StateSpec(type), "exp_inf": StateSpec(type)}
 
     def scalars(self, step: Any, lr: Any, dtype: DType) -> Scalars:
@@ -42,7 +42,7 @@ class Adamax(Optimizer):
         result["minus_step_size"] = -(lr / (1.0 - beta1 ** (xp.astype(step, "float64") + 1.0)))
         return {name: xp.astype(value, dtype) for name, value in result.items()}
 
-    def update(
+    def update_parameter(
         self, parameter: Any, gradient: Any, state: Mapping[str, Any], scalars: Scalars
     ) -> tuple[Any, dict[str, Any]]:
         gradient = penalized(parameter, gradient, self.weight_decay, self.maximize)

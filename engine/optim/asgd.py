@@ -34,7 +34,7 @@ class ASGD(Optimizer):
     def __post_init__(self) -> None:
         self.check(lambd=NOT_NEGATIVE, alpha=NOT_NEGATIVE, t0=NOT_NEGATIVE, weight_decay=NOT_NEGATIVE)
 
-    def init(self, type: ArrayType) -> dict[str, StateSpec]:
+    def init_parameter(self, type: ArrayType) -> dict[str, StateSpec]:
         return {"ax": StateSpec(type)}
 
     def init_shared(self) -> dict[str, StateSpec]:
@@ -53,7 +53,7 @@ class ASGD(Optimizer):
         }
         return scalars, {"eta": lr / (1.0 + self.lambd * lr * (done + 1.0)) ** self.alpha}
 
-    def update(
+    def update_parameter(
         self, parameter: Any, gradient: Any, state: Mapping[str, Any], scalars: Scalars
     ) -> tuple[Any, dict[str, Any]]:
         gradient = penalized(parameter, gradient, self.weight_decay, self.maximize)

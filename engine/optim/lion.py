@@ -30,7 +30,7 @@ class Lion(Optimizer):
         self.check_tuple("betas", 2)
         self.check(betas=PART, weight_decay=NOT_NEGATIVE)
 
-    def init(self, type: ArrayType) -> dict[str, StateSpec]:
+    def init_parameter(self, type: ArrayType) -> dict[str, StateSpec]:
         return {"exp_avg": StateSpec(type)}
 
     def scalars(self, step: Any, lr: Any, dtype: DType) -> Scalars:
@@ -42,7 +42,7 @@ class Lion(Optimizer):
             result["shrink"] = 1.0 - lr * self.weight_decay
         return {name: xp.astype(value, dtype) for name, value in result.items()}
 
-    def update(
+    def update_parameter(
         self, parameter: Any, gradient: Any, state: Mapping[str, Any], scalars: Scalars
     ) -> tuple[Any, dict[str, Any]]:
         (beta1, beta2), mean = self.betas, state["exp_avg"]

@@ -49,7 +49,7 @@ class Muon(Optimizer):
         object.__setattr__(self, "ns_steps", steps)
         self.check_choice("adjust_lr_fn", None, "original", "match_rms_adamw")
 
-    def init(self, type: ArrayType) -> dict[str, StateSpec]:
+    def init_parameter(self, type: ArrayType) -> dict[str, StateSpec]:
         if len(type.shape) != 2:
             raise ValueError(
                 f"Muon is for matrices, this parameter has shape {type.shape}; freeze it (requires_grad = False), or "
@@ -64,7 +64,7 @@ class Muon(Optimizer):
             result |= {"momentum": momentum, "share": 1.0 - momentum}
         return {name: xp.astype(value, dtype) for name, value in result.items()}
 
-    def update(
+    def update_parameter(
         self, parameter: Any, gradient: Any, state: Mapping[str, Any], scalars: Scalars
     ) -> tuple[Any, dict[str, Any]]:
         moved = lerp(state["momentum_buffer"], gradient, scalars.get("share", 1 - self.momentum))

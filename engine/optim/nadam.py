@@ -37,7 +37,7 @@ class NAdam(Optimizer):
         self.check_tuple("betas", 2)
         self.check(betas=PART, eps=NOT_NEGATIVE, weight_decay=NOT_NEGATIVE, momentum_decay=NOT_NEGATIVE)
 
-    def init(self, type: ArrayType) -> dict[str, StateSpec]:
+    def init_parameter(self, type: ArrayType) -> dict[str, StateSpec]:
         return {"exp_avg": StateSpec(type), "exp_avg_sq": StateSpec(type)}
 
     def init_shared(self) -> dict[str, StateSpec]:
@@ -65,7 +65,7 @@ class NAdam(Optimizer):
         }
         return scalars, {"mu_product": product}
 
-    def update(
+    def update_parameter(
         self, parameter: Any, gradient: Any, state: Mapping[str, Any], scalars: Scalars
     ) -> tuple[Any, dict[str, Any]]:
         beta1, beta2 = self.betas

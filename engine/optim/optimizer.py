@@ -1,9 +1,8 @@
-"""What an optimizer is: the rule by which one parameter is updated, written with traced arrays."""
+"""What an optimizer is: the rule by which parameters are updated, written with traced arrays."""
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, Self
@@ -11,12 +10,14 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from ...ir import ArrayType, DType
+from .. import array_api as xp
+from ..nn.taps import Tapped
 from ..tracing.numbers import as_rate, as_real
 from ..tracing.tracer import located
+from .rule_copies import RuleCopies
 from .schedules import Schedule, rate
 from .schedules.combined import momentum_of
-
-Scalars = Mapping[str, Any]
+from .update_inputs import DEFAULT_GROUP, Scalars, StateSpec, UpdateInputs
 
 _OF_SPEED = ("foreach", "fused", "capturable", "differentiable")
 """Arguments of torch's optimizers that choose how an update runs."""
@@ -43,30 +44,29 @@ PART = Within(0.0, 1.0)
 
 
 @dataclass(frozen=True)
-class StateSpec:
-    """One array of optimizer state of a parameter: its type, and the number that fills it before the first step."""
-
-    type: ArrayType
-    value: float = 0.0
-
-
-@dataclass(frozen=True)
-class Optimizer(ABC):
+class Optimizer:
     """A value: hyper-parameters and an update rule, no arrays.
 
-    Laws that a subclass must keep:
+    A subclass is a rule for one parameter, or a rule for all of them. The laws of a rule for one parameter:
 
-    - `init(type)` names the state arrays of a parameter of `type`. Parameters of other shapes may have others: a matrix
-      may have the factors of its rows and of its columns where a vector has one array. It raises `ValueError` for a
-      parameter that the rule is not for.
+    - `init_parameter(type)` names the state arrays of a parameter of `type`. Parameters of other shapes may have
+      others: a matrix may have the factors of its rows and of its columns where a vector has one array. It raises
+      `ValueError` for a parameter that the rule is not for.
     - `scalars(step, lr, dtype)` computes from the int64 scalar `step` (steps done before this one) and the float64
       scalar `lr` all that is the same for every element, in float64, and gives it in `dtype`. It runs once a step for
       each dtype.
-    - `update(parameter, gradient, state, scalars)` gives the new parameter and the new state, in the types of the old.
-      It sees one parameter as a whole: it may take sums over it, multiply matrices, or cut it into blocks. What is
-      element by element runs as one loop with all that it reads and writes.
+    - `update_parameter(parameter, gradient, state, scalars)` gives the new parameter and the new state, in the types of
+      the old. It sees one parameter as a whole: it may take sums over it, multiply matrices, or cut it into blocks.
+      What is element by element runs as one loop with all that it reads and writes.
     - `init_shared()` and `advance` are for numbers that one step hands to the next and that all parameters share. Most
       rules have none.
+
+    A rule for all parameters defines instead:
+
+    - `init_all(types)`, which names every state array: of a parameter, or of none and of any shape.
+    - `update_all(given)`, which has all parameters, gradients and state at once. It may evaluate the loss again at
+      other parameters, also in the body of a loop, and read what flows through the model's layers.
+    - `tapped` if it reads that: a function that chooses the calls of modules whose arrays `given.taps` has.
     """
 
     lr: float | Schedule
@@ -94,19 +94,25 @@ class Optimizer(ABC):
             raise TypeError(located(f"{cls.__name__} has no argument {unknown[0]!r}; {advice}"))
         return super().__new__(cls)
 
-    @abstractmethod
-    def init(self, type: ArrayType) -> dict[str, StateSpec]:
-        """The state of one parameter of `type`."""
+    def init_parameter(self, type: ArrayType) -> dict[str, StateSpec]:
+        """The state of one parameter of `type`, by kind."""
+        raise NotImplementedError(self._lacks("init_parameter"))
 
-    @abstractmethod
     def scalars(self, step: Any, lr: Any, dtype: DType) -> Scalars:
         """What all elements of all parameters of `dtype` share in this step."""
+        return {}
 
-    @abstractmethod
-    def update(
+    def update_parameter(
         self, parameter: Any, gradient: Any, state: Mapping[str, Any], scalars: Scalars
     ) -> tuple[Any, dict[str, Any]]:
         """The new parameter and its new state."""
+        raise NotImplementedError(self._lacks("update_parameter"))
+
+    def _lacks(self, method: str) -> str:
+        return (
+            f"{type(self).__name__} has no {method}: a rule for one parameter defines init_parameter and "
+            "update_parameter, one for all of them init_all and update_all"
+        )
 
     def init_shared(self) -> dict[str, StateSpec]:
         """The state that all parameters share, by name: scalars, which stand under these names beside `step`."""
@@ -118,6 +124,55 @@ class Optimizer(ABC):
         It runs once a step; each dtype of parameters gets the scalars in its own.
         """
         return {}, {}
+
+    def init_all(self, types: Mapping[str, ArrayType]) -> dict[str, StateSpec]:
+        """The state for trained parameters of these `types`: every array by its own name.
+
+        That of a parameter is `kind.parameter`, kind by kind. Raises `ValueError` that names a parameter that the rule
+        is not for.
+        """
+        specs = {name: self._state_of(name, type) for name, type in types.items()}
+        kinds = dict.fromkeys(kind for own in specs.values() for kind in own)
+        found = {state_name(kind, name): own[kind] for kind in kinds for name, own in specs.items() if kind in own}
+        return {**found, **self.init_shared()}
+
+    def _state_of(self, name: str, type: ArrayType) -> dict[str, StateSpec]:
+        try:
+            return self.init_parameter(type)
+        except ValueError as error:
+            raise ValueError(located(f"{name}: {error}")) from None
+
+    def update_all(self, given: UpdateInputs) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The new parameters and the new state, by name and in the types of the old. What it leaves out stays as it
+        is: so do a parameter that the loss does not read and its state.
+        """
+        held = {name: given.state[name] for name in self.init_shared()}
+        added, new_state = self.advance(given.step, given.lr, held)
+        scalars: dict[DType, Scalars] = {}
+        update = RuleCopies(self.update_parameter)
+        new: dict[str, Any] = {}
+        for name, gradient in given.gradients.items():
+            parameter = given.parameters[name]
+            dtype = parameter.dtype
+            if dtype not in scalars:
+                own = self.scalars(given.step, given.lr, dtype)
+                scalars[dtype] = {**own, **{key: xp.astype(value, dtype) for key, value in added.items()}}
+            kinds = self.init_parameter(ArrayType(parameter.shape, dtype))
+            state = {kind: given.state[state_name(kind, name)] for kind in kinds}
+            path = name.rpartition(".")[0]
+            new[name], updated = update(path, parameter, gradient, state, scalars[dtype])
+            new_state |= {state_name(kind, name): updated[kind] for kind in kinds}
+        return new, new_state
+
+    @property
+    def tapped(self) -> Tapped | None:
+        """Which calls of modules `given.taps` has; none where it is `None`."""
+        return None
+
+    @property
+    def rates(self) -> dict[str, float | Schedule | None]:
+        """The learning rates by group, the default's first; `None` of a group that has the default's."""
+        return {DEFAULT_GROUP: self.lr}
 
     def learning_rate(self, step: int) -> float:
         """The rate for the update after `step` steps were done: `lr`, or what it returns if it is a schedule.
@@ -179,3 +234,8 @@ def _is_of_a_model(value: Any) -> bool:
     return isinstance(value, (Iterator, list, tuple, dict)) or any(
         hasattr(value, name) for name in ("requires_grad", "forward")
     )
+
+
+def state_name(kind: str, parameter: str) -> str:
+    """The name of a state array of a parameter."""
+    return f"{kind}.{parameter}"

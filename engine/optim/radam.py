@@ -35,7 +35,7 @@ class RAdam(Optimizer):
         self.check_tuple("betas", 2)
         self.check(betas=PART, eps=NOT_NEGATIVE, weight_decay=NOT_NEGATIVE)
 
-    def init(self, type: ArrayType) -> dict[str, StateSpec]:
+    def init_parameter(self, type: ArrayType) -> dict[str, StateSpec]:
         return {"exp_avg": StateSpec(type), "exp_avg_sq": StateSpec(type)}
 
     @property
@@ -61,7 +61,7 @@ class RAdam(Optimizer):
             result["shrink"] = 1.0 - lr * self.weight_decay
         return {name: xp.astype(value, dtype) for name, value in result.items()}
 
-    def update(
+    def update_parameter(
         self, parameter: Any, gradient: Any, state: Mapping[str, Any], scalars: Scalars
     ) -> tuple[Any, dict[str, Any]]:
         beta1, beta2 = self.betas

@@ -45,7 +45,7 @@ class RMSprop(Optimizer):
     def _has_momentum(self) -> bool:
         return self.momentum != 0 or self.momentum_schedule is not None
 
-    def init(self, type: ArrayType) -> dict[str, StateSpec]:
+    def init_parameter(self, type: ArrayType) -> dict[str, StateSpec]:
         names = ["square_avg"]
         names += ["momentum_buffer"] if self._has_momentum else []
         names += ["grad_avg"] if self.centered else []
@@ -60,7 +60,7 @@ class RMSprop(Optimizer):
             result["alpha"] = xp.where(step == 0, 0.0, self.alpha)
         return {name: xp.astype(value, dtype) for name, value in result.items()}
 
-    def update(
+    def update_parameter(
         self, parameter: Any, gradient: Any, state: Mapping[str, Any], scalars: Scalars
     ) -> tuple[Any, dict[str, Any]]:
         alpha, share = scalars.get("alpha", self.alpha), scalars.get("share", 1 - self.alpha)

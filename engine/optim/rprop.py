@@ -36,13 +36,13 @@ class Rprop(Optimizer):
         if self.step_sizes[0] > self.step_sizes[1]:
             raise ValueError(f"Rprop: step_sizes are the least and the largest, got {self.step_sizes!r}")
 
-    def init(self, type: ArrayType) -> dict[str, StateSpec]:
+    def init_parameter(self, type: ArrayType) -> dict[str, StateSpec]:
         return {"prev": StateSpec(type), "step_size": StateSpec(type)}
 
     def scalars(self, step: Any, lr: Any, dtype: DType) -> Scalars:
         return {"lr": xp.astype(lr, dtype), "steps": xp.astype(xp.minimum(step, 1), dtype)}
 
-    def update(
+    def update_parameter(
         self, parameter: Any, gradient: Any, state: Mapping[str, Any], scalars: Scalars
     ) -> tuple[Any, dict[str, Any]]:
         if self.maximize:

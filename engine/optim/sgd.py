@@ -35,7 +35,7 @@ class SGD(Optimizer):
         if self.nesterov and (not self._has_momentum or self.dampening != 0):
             raise ValueError("SGD: nesterov needs a momentum above 0 and no dampening")
 
-    def init(self, type: ArrayType) -> dict[str, StateSpec]:
+    def init_parameter(self, type: ArrayType) -> dict[str, StateSpec]:
         return {"momentum_buffer": StateSpec(type)} if self._has_momentum else {}
 
     @property
@@ -50,7 +50,7 @@ class SGD(Optimizer):
             result["share"] = xp.astype(xp.where(step == 0, 1.0, 1.0 - self.dampening), dtype)
         return result
 
-    def update(
+    def update_parameter(
         self, parameter: Any, gradient: Any, state: Mapping[str, Any], scalars: Scalars
     ) -> tuple[Any, dict[str, Any]]:
         gradient = penalized(parameter, gradient, self.weight_decay, self.maximize)

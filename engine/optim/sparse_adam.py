@@ -31,7 +31,7 @@ class SparseAdam(Optimizer):
         self.check_tuple("betas", 2)
         self.check(betas=PART, eps=NOT_NEGATIVE)
 
-    def init(self, type: ArrayType) -> dict[str, StateSpec]:
+    def init_parameter(self, type: ArrayType) -> dict[str, StateSpec]:
         return {"exp_avg": StateSpec(type), "exp_avg_sq": StateSpec(type)}
 
     def scalars(self, step: Any, lr: Any, dtype: DType) -> Scalars:
@@ -43,7 +43,7 @@ class SparseAdam(Optimizer):
         result["minus_step_size"] = -(lr * xp.sqrt(1.0 - beta2**count) / (1.0 - beta1**count))
         return {name: xp.astype(value, dtype) for name, value in result.items()}
 
-    def update(
+    def update_parameter(
         self, parameter: Any, gradient: Any, state: Mapping[str, Any], scalars: Scalars
     ) -> tuple[Any, dict[str, Any]]:
         read = gradient != 0

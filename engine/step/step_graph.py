@@ -127,13 +127,14 @@ def trace_step(
     with warn_of_draws(warned, model, loss_fn), Trace() as trace:
         inputs = trainer.inputs(trace)
         arrays = [leaf_input(trace, leaf, t, name) for leaf, t, name in zip(leaves, types, names)]
+        tree_of_arrays = optree.tree_unflatten(tree, arrays)
+        loss_at = trainer.loss_at(inputs, tree_of_arrays, accumulate)
         with random.key(inputs.key + inputs.step), in_parts(accumulate) as parts:
-            total = trainer.differentiate(trace, inputs, optree.tree_unflatten(tree, arrays))
+            total = trainer.differentiate(trace, inputs, tree_of_arrays, optimizer.tapped)
         with role("optimizer"):
-            read = [g for g in total.gradients if g is not None]
-            bounded = iter(clipped(read, clip_norm, clip_value))
-            gradients = [None if g is None else next(bounded) for g in total.gradients]
-            new_parameters, new_state = trainer.update(trace, inputs, gradients, total.loss)
+            new_parameters, new_state = trainer.update(
+                inputs, total, loss_at, lambda gradients: clipped(gradients, clip_norm, clip_value)
+            )
         outputs = [*new_parameters, *inputs.buffers, *new_state, total.loss, *total.metrics]
         output_names = [*trainer.carried_names, "loss", *(name or "metrics" for name in total.metric_names)]
         graph = trace.graph(outputs, output_names, {i: i for i in range(len(trainer.carried_names))})

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import optree
 
-from ...ir import ArrayType, DType
+from ...ir import ArrayType
 from ...passes.autodiff.backward import add_backward
 from ...passes.graph.reached import reached
-from .. import array_api as xp
 from ..nn import Buffer, Module, Parameter, bind
 from ..nn.calls import CallRecorder
 from ..nn.taps import Tap, Tapped, tapped_values, taps_of
-from ..optim import Optimizer, ReduceOnPlateau, StateSpec
-from ..tracing.tracer import Trace, Tracer, TracingError, located, role
+from ..optim import Optimizer, ReduceOnPlateau
+from ..optim.update_inputs import DEFAULT_GROUP, UpdateInputs
+from ..tracing import random
+from ..tracing.batch_parts import in_parts
+from ..tracing.tracer import Trace, Tracer, TracingError, current_trace, located, role
+from ..tracing.transforms import value_and_grad
 from .arguments import call_loss
 from .loss_result import read_result
-from .updates import Updates
 
 
 @dataclass
@@ -58,16 +60,8 @@ class StepTracer:
         if not self.trained:
             what = "all parameters of the model are frozen" if self.parameters else "the model has no parameters"
             raise ValueError(f"there is nothing to train: {what}")
-        self.specs = [_state_of(optimizer, name, p) for name, p in self.trained]
-        self.shared = optimizer.init_shared()
-        kinds = dict.fromkeys(kind for specs in self.specs for kind in specs)
-        own = [(kind, i) for kind in kinds for i, specs in enumerate(self.specs) if kind in specs]
-        self.places = {place: k for k, place in enumerate(own)}
-        """Where in the state each array is, by kind and the number of its parameter."""
-        self.state = [
-            (f"{kind}.{self.trained[i][0]}", self.specs[i][kind].type, self.specs[i][kind].value) for kind, i in own
-        ]
-        self.state += [(name, spec.type, spec.value) for name, spec in self.shared.items()]
+        self.specs = optimizer.init_all({name: p.type for name, p in self.trained})
+        self.state = [(name, spec.type, spec.value) for name, spec in self.specs.items()]
         self.plateau = optimizer.lr if isinstance(optimizer.lr, ReduceOnPlateau) else None
         if self.plateau is not None:
             scalar = ArrayType((), np.dtype("float64"))
@@ -112,41 +106,72 @@ class StepTracer:
         cotangents = dict(zip(inside, (Tracer(trace, g) for g in gradients[len(wrt) :])))
         return Outcome(loss, read, metrics, names, tree, taps_of(calls, cotangents))
 
+    def loss_at(self, inputs: StepInputs, batch: Any, parts: int) -> Callable[[Mapping[str, Any]], Any]:
+        """The loss of the batch, with the draws of the step, as a function of parameters by name; those that are not
+        given, and the buffers, are as they stand before the step.
+        """
+        values: dict[Any, Any] = {p: value for (_, p), value in zip(self.parameters, inputs.parameters)}
+        values |= {b: value for (_, b), value in zip(self.buffers, inputs.buffers)}
+        by_name = dict(self.parameters)
+
+        def loss_at(parameters: Mapping[str, Any]) -> Any:
+            trace = current_trace()
+            assert trace is not None
+            given = values | {by_name[name]: value for name, value in parameters.items()}
+            with random.key(inputs.key + inputs.step), in_parts(parts), bind(self.model, given) as binding:
+                result = call_loss(self.loss_fn, self.model, batch, binding)
+            return read_result(trace, self.loss_fn, result)[0]
+
+        return loss_at
+
     def update(
-        self, trace: Trace, inputs: StepInputs, gradients: Sequence[Any], loss: Tracer
+        self,
+        inputs: StepInputs,
+        total: Outcome,
+        loss_at: Callable[[Mapping[str, Any]], Any],
+        clip: Callable[[list[Any]], list[Any]],
     ) -> tuple[list[Any], list[Any]]:
         """The new parameters, and the new state with `step`. What the loss does not read (gradient `None`) stays as it
         is, and so does its state: it does not decay either.
         """
-        held = dict(zip(self.shared, inputs.state[len(self.places) :]))
-        added, shared = self.optimizer.advance(inputs.step, inputs.lr, held)
-        scalars: dict[DType, Mapping[str, Any]] = {}
-        update = Updates(trace, self.optimizer)
-        new_state = [*inputs.state[: len(self.places)], *(shared[name] for name in self.shared)]
+
+        def bounded(gradients: Mapping[str, Any]) -> dict[str, Any]:
+            return dict(zip(gradients, clip(list(gradients.values()))))
+
+        def evaluate(parameters: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+            loss, gradients = value_and_grad(loss_at)(dict(parameters))
+            return loss, bounded({name: gradients[name] for name in parameters})
+
+        current = {name: value for (name, _), value in zip(self.parameters, inputs.parameters)}
+        given = UpdateInputs(
+            parameters={name: current[name] for name, _ in self.trained},
+            gradients=bounded({name: g for (name, _), g in zip(self.trained, total.gradients) if g is not None}),
+            state=dict(zip(self.specs, inputs.state)),
+            step=inputs.step,
+            rates={DEFAULT_GROUP: inputs.lr},
+            loss=total.loss,
+            loss_at=loss_at,
+            evaluate=evaluate,
+            taps=total.taps,
+        )
+        new, new_state = self.optimizer.update_all(given)
+        self._check(new, given.parameters, "parameter")
+        self._check(new_state, given.state, "state")
+        state = [new_state.get(name, given.state[name]) for name in self.specs]
         if self.plateau is not None:
-            followed = dict(zip(self.plateau.init(), inputs.state[len(new_state) :]))
-            new_state += self.plateau.advance(loss, followed).values()
-        new: dict[Parameter, Any] = {}
-        current = {p: value for (_, p), value in zip(self.parameters, inputs.parameters)}
-        for i, ((name, parameter), gradient) in enumerate(zip(self.trained, gradients)):
-            if gradient is None:
-                continue
-            dtype = parameter.dtype
-            if dtype not in scalars:
-                own = self.optimizer.scalars(inputs.step, inputs.lr, dtype)
-                scalars[dtype] = {**own, **{key: xp.astype(value, dtype) for key, value in added.items()}}
-            places = {kind: self.places[kind, i] for kind in self.specs[i]}
-            state = {kind: inputs.state[place] for kind, place in places.items()}
-            path = name.rpartition(".")[0]
-            new[parameter], updated = update(path, current[parameter], gradient, state, scalars[dtype])
-            for kind, place in places.items():
-                new_state[place] = updated[kind]
-        return [new.get(p, current[p]) for _, p in self.parameters], [*new_state, inputs.step + 1]
+            followed = dict(zip(self.plateau.init(), inputs.state[len(state) :]))
+            state += self.plateau.advance(given.loss, followed).values()
+        return list((current | new).values()), [*state, inputs.step + 1]
 
-
-def _state_of(optimizer: Optimizer, name: str, parameter: Parameter) -> dict[str, StateSpec]:
-    """The state arrays of a parameter. Raises `ValueError` that names it where the optimizer's rule is not for it."""
-    try:
-        return optimizer.init(parameter.type)
-    except ValueError as error:
-        raise ValueError(located(f"{name}: {error}")) from None
+    def _check(self, new: Mapping[str, Any], before: Mapping[str, Any], what: str) -> None:
+        """Raises `TypeError` where an optimizer gives something else than it was given."""
+        kind = type(self.optimizer).__name__
+        for name, value in new.items():
+            if name not in before:
+                raise TypeError(f"{kind} updates the {what} {name}, which there is not")
+            got, wanted = (value.shape, value.dtype), (before[name].shape, before[name].dtype)
+            if got != wanted:
+                raise TypeError(
+                    f"{kind} makes the {what} {name}, {wanted[1]} of shape {wanted[0]}, {got[1]} of shape {got[0]}; "
+                    "an update keeps shapes and dtypes"
+                )

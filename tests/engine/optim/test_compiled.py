@@ -147,7 +147,7 @@ class Normalized(optim.Optimizer):
     def __init__(self, lr: float) -> None:
         object.__setattr__(self, "lr", lr)
 
-    def init(self, type: Any) -> dict[str, Any]:
+    def init_parameter(self, type: Any) -> dict[str, Any]:
         return {"norm": optim.StateSpec(gl.spec((), type.dtype))} if len(type.shape) == 2 else {}
 
     def init_shared(self) -> dict[str, Any]:
@@ -159,7 +159,7 @@ class Normalized(optim.Optimizer):
     def advance(self, step: Any, lr: Any, shared: Any) -> Any:
         return {"rate": lr / shared["count"]}, {"count": shared["count"] + 1}
 
-    def update(self, parameter: Any, gradient: Any, state: Any, scalars: Any) -> Any:
+    def update_parameter(self, parameter: Any, gradient: Any, state: Any, scalars: Any) -> Any:
         norm = gl.numpy.sqrt((gradient * gradient).sum())
         return parameter - gradient * (scalars["rate"] / norm), {"norm": norm} if state else {}
 

@@ -120,13 +120,15 @@ def test_an_update_is_torchs_to_a_few_last_bits(optimizer, name):
     tensor = torch.tensor(p.copy(), requires_grad=True)
     options = {"momentum": 0.9, "dampening": 0.2, "weight_decay": 0.1} if name == "SGD" else {"foreach": False}
     theirs = getattr(torch.optim, name)([tensor], 0.1 if name == "SGD" else 0.01, **options)
-    state = {n: np.zeros(1000, np.float32) for n in optimizer.init(gl.spec(1000))}
+    state = {n: np.zeros(1000, np.float32) for n in optimizer.init_parameter(gl.spec(1000))}
     lr = np.asarray(optimizer.learning_rate(0))
     for i in range(50):
         gradient = rng.standard_normal(1000).astype(np.float32)
         tensor.grad = torch.tensor(gradient)
         theirs.step()
-        p, state = optimizer.update(p, gradient, state, optimizer.scalars(np.asarray(i), lr, np.dtype("float32")))
+        p, state = optimizer.update_parameter(
+            p, gradient, state, optimizer.scalars(np.asarray(i), lr, np.dtype("float32"))
+        )
         np.testing.assert_allclose(p, tensor.detach().numpy(), rtol=0, atol=1e-6 * (i + 1))
     assert p.dtype == np.float32
 

@@ -27,7 +27,7 @@ def start(dtype, shape=SHAPE):
 def follow(optimizer, dtype="float64", steps=STEPS, gradient=gradient_of, shape=SHAPE):
     """The parameter after each of `steps` updates, and the last state."""
     p, dt = np.asarray(start(dtype, shape)), np.dtype(dtype)
-    specs = optimizer.init(gl.spec(shape, dtype))
+    specs = optimizer.init_parameter(gl.spec(shape, dtype))
     state = {n: np.full(s.type.shape, s.value, s.type.dtype) for n, s in specs.items()}
     shared = {name: np.asarray(spec.value) for name, spec in optimizer.init_shared().items()}
     path = []
@@ -35,7 +35,7 @@ def follow(optimizer, dtype="float64", steps=STEPS, gradient=gradient_of, shape=
         count, lr = np.asarray(i), np.asarray(optimizer.learning_rate(i))
         added, shared = optimizer.advance(count, lr, shared)
         scalars = dict(optimizer.scalars(count, lr, dt)) | {n: np.asarray(v).astype(dt) for n, v in added.items()}
-        p, state = optimizer.update(p, gradient(p, i), state, scalars)
+        p, state = optimizer.update_parameter(p, gradient(p, i), state, scalars)
         assert (p.shape, p.dtype) == (shape, dt)
         assert {n: (a.shape, a.dtype) for n, a in state.items()} == {
             n: (s.type.shape, s.type.dtype) for n, s in specs.items()
@@ -327,7 +327,7 @@ def test_an_adam_of_8_bits_has_adams_state_for_small_parameters():
     optimizer = optim.Adam8bit(0.01, weight_decay=0.1)
     for ours, adams in zip(follow(optimizer)[0], follow(optim.Adam(0.01, weight_decay=0.1))[0], strict=True):
         np.testing.assert_array_equal(ours, adams)
-    large, small = (sum(s.type.nbytes for s in optimizer.init(gl.spec(n)).values()) for n in (4096, 4095))
+    large, small = (sum(s.type.nbytes for s in optimizer.init_parameter(gl.spec(n)).values()) for n in (4096, 4095))
     assert large == 2 * 4096 + 2 * 4 * 2
     assert small == 8 * 4095
 
@@ -485,7 +485,10 @@ def test_sparse_adam_is_torchs_on_rows_of_a_table():
         (lambda: optim.Muon(ns_steps=100), "Muon: ns_steps is a whole number from 0 to 99, got 100"),
         (lambda: optim.Muon(ns_coefficients=(1, 2)), "Muon: ns_coefficients are three numbers"),
         (lambda: optim.Muon(adjust_lr_fn="adam"), "Muon: adjust_lr_fn is None or 'original' or 'match_rms_adamw'"),
-        (lambda: optim.Muon().init(gl.spec((3,))), r"Muon is for matrices, this parameter has shape \(3,\); freeze it"),
+        (
+            lambda: optim.Muon().init_parameter(gl.spec((3,))),
+            r"Muon is for matrices, this parameter has shape \(3,\); freeze it",
+        ),
         (lambda: optim.Adam8bit(block_size=0), "Adam8bit: block_size is a whole number of 1 or more, got 0"),
         (lambda: optim.Adagrad(optim.OneCycle(0.1, 10, cycle_momentum=True)), "Adagrad has no momentum that OneCycle"),
     ],

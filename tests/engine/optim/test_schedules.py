@@ -175,11 +175,13 @@ def test_a_momentum_that_is_cycled_to_one_value_is_that_one(make):
     p, g = np.arange(1.0, 5), np.array([0.5, -1, 2, 0.25])
     results = []
     for optimizer in (make(cycle), make(0.1)):
-        state = {name: np.ones(4) for name in optimizer.init(gl.spec(4, "float64"))}
+        state = {name: np.ones(4) for name in optimizer.init_parameter(gl.spec(4, "float64"))}
         shared = {name: np.asarray(0.7) for name in optimizer.init_shared()}
         step, lr = np.asarray(6), np.asarray(0.1)
         added, _ = optimizer.advance(step, lr, shared)
-        new, state = optimizer.update(p, g, state, {**optimizer.scalars(step, lr, np.dtype("float64")), **added})
+        new, state = optimizer.update_parameter(
+            p, g, state, {**optimizer.scalars(step, lr, np.dtype("float64")), **added}
+        )
         results.append([new, *state.values()])
     np.testing.assert_allclose(*results, rtol=1e-14)
     assert not np.array_equal(results[0][0], p)

@@ -331,10 +331,10 @@ def test_updates_that_are_copied_are_those_that_were_traced():
         places = [name for name, _ in step.parameters]
         gradient = gl.grad(lambda values: loss_fn(Bound(values), batch)[0])(dict(zip(places, carried)))
         scalars = optimizer.scalars(np.asarray(0), np.asarray(optimizer.learning_rate(0)), np.dtype("float32"))
-        state = {kind: np.zeros((4, 4), np.float32) for kind in optimizer.init(gl.spec((4, 4)))}
+        state = {kind: np.zeros((4, 4), np.float32) for kind in optimizer.init_parameter(gl.spec((4, 4)))}
         for name in ("layers.0.weight", "layers.2.weight"):
             i = places.index(name)
-            new, _ = optimizer.update(carried[i], gradient[name], state, scalars)
+            new, _ = optimizer.update_parameter(carried[i], gradient[name], state, scalars)
             np.testing.assert_allclose(outputs[i], new, rtol=1e-4, atol=1e-6)
 
 
