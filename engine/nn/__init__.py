@@ -2,7 +2,7 @@
 
 from ..tracing.missing_names import attributes_of
 from . import functional, init
-from .attention import MultiheadAttention, TransformerEncoder, TransformerEncoderLayer
+from .attention import MultiheadAttention
 from .binding import Binding, bind, functional_call, init_buffers, init_parameters
 from .containers import ModuleDict, ModuleList, ParameterList, Residual, Sequential
 from .functional import (
@@ -140,6 +140,13 @@ from .layers import (
 from .module import Module
 from .parameter import Buffer, Parameter
 from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
+from .transformer import (
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 
 __all__ = [
     "ELU",
@@ -221,6 +228,9 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Tanh",
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
     "TransformerEncoder",
     "TransformerEncoderLayer",
     "Unflatten",

@@ -1,12 +1,11 @@
-"""Multi-head attention, and the encoder of the transformer that is built of it."""
+"""Multi-head attention."""
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from .. import array_api as xp
@@ -14,9 +13,8 @@ from ..array_api.broadcasting import as_arraylike, described
 from ..tracing.tracer import ShapeError, TracingError, located
 from . import functional as F
 from . import init
-from .containers import ModuleList, checked_module
-from .functional.attention import attention_weights
-from .layers import Dropout, LayerNorm, Linear
+from .functional.attention import attention_weights, causal_places
+from .layers import Linear
 from .module import Module
 from .parameter import Parameter
 
@@ -26,7 +24,9 @@ class MultiheadAttention(Module):
 
     Parameters are in_proj_weight (3 E, E), the rows for q, k and v one after another, or q_proj_weight (E, E),
     k_proj_weight (E, kdim) and v_proj_weight (E, vdim) where `kdim` or `vdim` is not E; in_proj_bias (3 E,); and
-    out_proj. `dropout` drops attention weights in training. Vaswani et al. 2017, "Attention is all you need".
+    out_proj. `dropout` drops attention weights in training. `add_bias_kv` puts a learned key and value behind the
+    sequence, bias_k and bias_v (1, 1, E), `add_zero_attn` a key and a value of zeros; all queries see them. Vaswani et
+    al. 2017, "Attention is all you need".
     """
 
     def __init__(
@@ -35,7 +35,8 @@ class MultiheadAttention(Module):
         num_heads: int,
         dropout: float = 0.0,
         bias: bool = True,
-        *,
+        add_bias_kv: bool = False,
+        add_zero_attn: bool = False,
         kdim: int | None = None,
         vdim: int | None = None,
         batch_first: bool = False,
@@ -51,6 +52,7 @@ class MultiheadAttention(Module):
         self.kdim = embed_dim if kdim is None else kdim
         self.vdim = embed_dim if vdim is None else vdim
         self.batch_first = batch_first
+        self.add_zero_attn = add_zero_attn
         if self.kdim == self.vdim == embed_dim:
             self.in_proj_weight = Parameter((3 * embed_dim, embed_dim), dtype, init.xavier_uniform())
         else:
@@ -62,6 +64,8 @@ class MultiheadAttention(Module):
         self.out_proj = Linear(embed_dim, embed_dim, bias, dtype)
         if self.out_proj.bias is not None:
             init.zeros_(self.out_proj.bias)
+        self.bias_k = Parameter((1, 1, embed_dim), dtype, init.xavier_normal()) if add_bias_kv else None
+        self.bias_v = Parameter((1, 1, embed_dim), dtype, init.xavier_normal()) if add_bias_kv else None
 
     def forward(
         self,
@@ -92,6 +96,11 @@ class MultiheadAttention(Module):
         q, k, v = (self._heads(x, batched) for x in self._projected(query, key, value))
         count, heads, length, _ = q.shape
         mask = self._mask(key_padding_mask, attn_mask, (count, heads, length, k.shape[2]), batched)
+        if self.bias_k is not None or self.add_zero_attn:
+            keys = k.shape[2]
+            k, v = self._with_more(k, self.bias_k), self._with_more(v, self.bias_v)
+            mask = _seeing_more(mask, causal_places(q, length, keys) if is_causal else None, k.shape[2] - keys)
+            is_causal = False
         drop = self.dropout if self.training else 0.0
         if need_weights:
             weights = F.dropout(attention_weights(q, k, mask, is_causal), drop)
@@ -145,6 +154,16 @@ class MultiheadAttention(Module):
         split = xp.reshape(x, (*x.shape[:2], self.num_heads, size))
         return xp.transpose(split, (0, 2, 1, 3) if self.batch_first or not batched else (1, 2, 0, 3))
 
+    def _with_more(self, x: Any, bias: Any) -> Any:
+        """Keys or values (N, heads, S, E / heads), and behind them the learned one and that of zeros."""
+        parts = [x]
+        shape = (x.shape[0], self.num_heads, 1, x.shape[3])
+        if bias is not None:
+            parts.append(xp.broadcast_to(xp.reshape(bias, (1, *shape[1:])), shape))
+        if self.add_zero_attn:
+            parts.append(np.broadcast_to(np.zeros((), x.dtype), shape))
+        return xp.concat(parts, axis=2)
+
     def _mask(self, key_padding_mask: Any, attn_mask: Any, shape: tuple[int, int, int, int], batched: bool) -> Any:
         """Both masks as one for `attention_weights`, where true means seen; `None` where there is none."""
         count, heads, queries, keys = shape
@@ -169,6 +188,18 @@ class MultiheadAttention(Module):
         return f"embed_dim={self.embed_dim}, num_heads={self.num_heads}, dropout={self.dropout}"
 
 
+def _seeing_more(mask: Any, allowed: Any, count: int) -> Any:
+    """A mask for `attention_weights`, with what `allowed` says too, and so many more keys that all queries see."""
+    if allowed is not None and mask is not None and mask.dtype.kind == "f":
+        mask = xp.where(allowed, mask, -math.inf)
+    elif allowed is not None:
+        mask = allowed if mask is None else xp.logical_and(mask, allowed)
+    if mask is None:
+        return None
+    seen = np.broadcast_to(np.array(mask.dtype.kind == "b", mask.dtype), (*mask.shape[:-1], count))
+    return xp.concat([mask, seen], axis=-1)
+
+
 def _checked_mask(name: str, mask: Any, shapes: list[tuple[int, ...]]) -> Any:
     mask = as_arraylike(mask)
     if mask.dtype.kind not in "bf":
@@ -177,78 +208,3 @@ def _checked_mask(name: str, mask: Any, shapes: list[tuple[int, ...]]) -> Any:
     if tuple(mask.shape) not in shapes:
         raise ShapeError(located(f"{name} is {described(mask)}, expected shape {' or '.join(map(str, shapes))}"))
     return mask
-
-
-_ACTIVATIONS: dict[str, Callable[[Any], Any]] = {"relu": F.relu, "gelu": F.gelu}
-
-
-class TransformerEncoderLayer(Module):
-    """Self-attention, then two linear layers; each with dropout, a residual connection and layer norm.
-
-    The norm comes after each sum, or with `norm_first` before each part. `activation` is "relu", "gelu" or a function.
-    x is (L, N, d_model), with `batch_first` (N, L, d_model). Vaswani et al. 2017, "Attention is all you need"; Xiong et
-    al. 2020, "On layer normalization in the transformer architecture", for `norm_first`.
-    """
-
-    def __init__(
-        self,
-        d_model: int,
-        nhead: int,
-        dim_feedforward: int = 2048,
-        dropout: float = 0.1,
-        activation: str | Callable[[Any], Any] = "relu",
-        layer_norm_eps: float = 1e-5,
-        batch_first: bool = False,
-        norm_first: bool = False,
-        bias: bool = True,
-        dtype: npt.DTypeLike = "float32",
-    ) -> None:
-        if isinstance(activation, str) and activation not in _ACTIVATIONS:
-            raise ValueError(f"activation is 'relu', 'gelu' or a function, got {activation!r}")
-        self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, dtype=dtype)
-        self.linear1 = Linear(d_model, dim_feedforward, bias, dtype)
-        self.dropout = Dropout(dropout)
-        self.linear2 = Linear(dim_feedforward, d_model, bias, dtype)
-        self.norm_first = norm_first
-        self.norm1 = LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
-        self.norm2 = LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
-        self.dropout1 = Dropout(dropout)
-        self.dropout2 = Dropout(dropout)
-        self.activation = _ACTIVATIONS[activation] if isinstance(activation, str) else activation
-
-    def forward(self, src: Any, src_mask: Any = None, src_key_padding_mask: Any = None, is_causal: bool = False) -> Any:
-        """The shape of `src`; masks as in `MultiheadAttention.forward`."""
-        x = src
-        if self.norm_first:
-            x = x + self._attended(self.norm1(x), src_mask, src_key_padding_mask, is_causal)
-            return x + self._fed_forward(self.norm2(x))
-        x = self.norm1(x + self._attended(x, src_mask, src_key_padding_mask, is_causal))
-        return self.norm2(x + self._fed_forward(x))
-
-    def _attended(self, x: Any, mask: Any, key_padding_mask: Any, is_causal: bool) -> Any:
-        output, _ = self.self_attn(x, x, x, key_padding_mask, False, mask, is_causal=is_causal)
-        return self.dropout1(output)
-
-    def _fed_forward(self, x: Any) -> Any:
-        return self.dropout2(self.linear2(self.dropout(self.activation(self.linear1(x)))))
-
-
-class TransformerEncoder(Module):
-    """`num_layers` copies of `encoder_layer`, one after another, and at the end `norm`, if given.
-
-    Each copy has parameters of its own, which begin with values of their own.
-    """
-
-    def __init__(self, encoder_layer: Module, num_layers: int, norm: Module | None = None) -> None:
-        if num_layers < 0:
-            raise ValueError(f"num_layers is 0 or more, got {num_layers}")
-        encoder_layer = checked_module(encoder_layer)
-        self.layers = ModuleList([copy.deepcopy(encoder_layer) for _ in range(num_layers)])
-        self.num_layers = num_layers
-        self.norm = norm
-
-    def forward(self, src: Any, mask: Any = None, src_key_padding_mask: Any = None, is_causal: bool = False) -> Any:
-        """The shape of `src`; masks as in `MultiheadAttention.forward`, the same for all layers."""
-        for layer in self.layers:
-            src = layer(src, mask, src_key_padding_mask, is_causal)
-        return src if self.norm is None else self.norm(src)

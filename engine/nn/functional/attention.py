@@ -24,6 +24,7 @@ def scaled_dot_product_attention(
     dropout_p: float = 0.0,
     is_causal: bool = False,
     scale: float | None = None,
+    enable_gqa: bool = False,
 ) -> Any:
     """softmax(query keyᵀ scale + mask) value, of shape (..., L, V). Vaswani et al. 2017, "Attention is all you need".
 
@@ -31,24 +32,72 @@ def scaled_dot_product_attention(
     (..., L, S): booleans, true where a query may see a key, or floats that are added. With `is_causal` query i sees the
     keys 0 to i, of those that the mask allows. A query that sees no key gets zeros. `dropout_p` drops weights, in
     evaluation too: give 0 there. `scale` is 1/√E by default.
+
+    With `enable_gqa` each head of key and value, (..., H, S, E), serves G heads of query, (..., H G, L, E), one after
+    another. Ainslie et al. 2023, "GQA: training generalized multi-query transformer models".
     """
     query, key, value = as_arraylike(query), as_arraylike(key), as_arraylike(value)
     _check_operands(query, key, value)
+    if enable_gqa:
+        return _grouped(query, key, value, attn_mask, dropout_p, is_causal, scale)
     weights = attention_weights(query, key, attn_mask, is_causal, scale)
     return xp.matmul(dropout(weights, dropout_p), value)
 
 
-def attention_weights(query: Any, key: Any, attn_mask: Any, is_causal: bool, scale: float | None = None) -> Any:
-    """softmax(query keyᵀ scale + mask), of shape (..., L, S), for the arguments of `scaled_dot_product_attention`."""
+def _grouped(
+    query: Any, key: Any, value: Any, attn_mask: Any, dropout_p: float, is_causal: bool, scale: float | None
+) -> Any:
+    """Attention where a head of keys and values serves several of queries: their rows are queries of that one head."""
+    length = query.shape[-2]
+    query, groups = _by_key_head(query, key, value)
+    if attn_mask is not None:
+        attn_mask = _mask_by_key_head(as_arraylike(attn_mask), (*query.shape[:-2], groups, length, key.shape[-2]))
+    weights = attention_weights(query, key, attn_mask, is_causal, scale, length)
+    attended = xp.matmul(dropout(weights, dropout_p), value)
+    lead = attended.shape[:-3]
+    return xp.reshape(attended, (*lead, attended.shape[-3] * groups, length, attended.shape[-1]))
+
+
+def _by_key_head(query: Any, key: Any, value: Any) -> tuple[Any, int]:
+    """The query (..., H, G L, E), and G."""
+    heads = {x.shape[-3] if x.ndim > 2 else 0 for x in (key, value)}
+    shown = f"query {described(query)}, key {described(key)} and value {described(value)}"
+    if query.ndim < 3 or len(heads) > 1 or not min(heads) or query.shape[-3] % min(heads):
+        rule = "the heads, on axis -3, of key and value are as many, and divide those of query"
+        raise ShapeError(located(f"scaled_dot_product_attention with enable_gqa: {rule}; got {shown}"))
+    *lead, count, length, width = query.shape
+    groups = count // min(heads)
+    return xp.reshape(query, (*lead, min(heads), groups * length, width)), groups
+
+
+def _mask_by_key_head(mask: Any, shape: tuple[int, ...]) -> Any:
+    """A mask that broadcasts to (..., G H, L, S) for scores (..., H, G L, S); `shape` is (..., H, G, L, S)."""
+    *lead, heads, groups, length, keys = shape
+    _check_mask(mask, (*lead, heads * groups, length, keys))
+    if mask.ndim > 2 and mask.shape[-3] != 1:
+        split = xp.reshape(mask, (*mask.shape[:-3], heads, groups, *mask.shape[-2:]))
+    else:
+        split = xp.expand_dims(mask, -3)
+    spread = xp.broadcast_to(split, (*split.shape[:-3], groups, length, split.shape[-1]))
+    return xp.reshape(spread, (*split.shape[:-3], groups * length, split.shape[-1]))
+
+
+def attention_weights(
+    query: Any, key: Any, attn_mask: Any, is_causal: bool, scale: float | None = None, period: int | None = None
+) -> Any:
+    """softmax(query keyᵀ scale + mask), of shape (..., L, S), for the arguments of `scaled_dot_product_attention`.
+
+    With a `period` the queries are several sequences of so many, one after another.
+    """
     if scale is None:
         scale = 1 / math.sqrt(query.shape[-1])
     # A scaled query would be smaller but kept for the backward; the scaled scores live inside the softmax's kernel.
     scores = xp.matmul(query, xp.swapaxes(key, -1, -2)) * scale
-    allowed = _causal(scores) if is_causal else None
+    allowed = causal_places(scores, scores.shape[-2], scores.shape[-1], period) if is_causal else None
     if attn_mask is None:
         return _softmax(scores if allowed is None else xp.where(allowed, scores, -math.inf), rows_may_be_empty=False)
     attn_mask = as_arraylike(attn_mask)
-    _check_mask(attn_mask, scores)
+    _check_mask(attn_mask, tuple(scores.shape))
     if attn_mask.dtype.kind == "f":
         scores = scores + xp.astype(attn_mask, scores.dtype)
     else:
@@ -68,10 +117,14 @@ def _softmax(scores: Any, rows_may_be_empty: bool) -> Any:
     return e / total
 
 
-def _causal(scores: Any) -> Any:
-    """(L, S) booleans: whether the query's place is at or after the key's. Computed where needed, never stored."""
-    queries, keys = scores.shape[-2:]
-    return xp.expand_dims(class_places(scores, (queries,)), -1) >= class_places(scores, (keys,))
+def causal_places(like: Any, queries: int, keys: int, period: int | None = None) -> Any:
+    """(queries, keys) booleans: whether the query's place is at or after the key's. Computed in the program of `like`
+    where needed, never stored. With a `period` places of queries begin anew after so many.
+    """
+    places = class_places(like, (queries,))
+    if period is not None and period < queries:
+        places = xp.remainder(places, np.int32(period))
+    return xp.expand_dims(places, -1) >= class_places(like, (keys,))
 
 
 def _check_operands(query: Any, key: Any, value: Any) -> None:
@@ -85,13 +138,12 @@ def _check_operands(query: Any, key: Any, value: Any) -> None:
         raise TracingError(located(f"{what}: query, key and value are floats of one dtype, got {shown}"))
 
 
-def _check_mask(attn_mask: Any, scores: Any) -> None:
+def _check_mask(attn_mask: Any, shape: tuple[int, ...]) -> None:
     if attn_mask.dtype.kind not in "bf":
         hint = "write attn_mask.astype(bool), true where a query may see a key, or .astype('float32') to add it"
         raise TracingError(located(f"attn_mask is booleans or floats, got {described(attn_mask)}; {hint}"))
-    mask_shape, shape = tuple(attn_mask.shape), tuple(scores.shape)
     try:
-        fits = np.broadcast_shapes(mask_shape, shape) == shape
+        fits = np.broadcast_shapes(tuple(attn_mask.shape), shape) == shape
     except ValueError:
         fits = False
     if not fits:
