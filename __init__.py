@@ -12,6 +12,7 @@ from .engine.step.plans import StepPlan
 from .engine.step.refusal import MemoryBudgetError
 from .engine.step.step import Step
 from .engine.tracing import random, tree
+from .engine.tracing.custom_vjp import custom_vjp
 from .engine.tracing.errors import ShapeError, TracingError, TracingWarning
 from .engine.tracing.jvp import jvp
 from .engine.tracing.scan import fori_loop, scan
@@ -50,6 +51,7 @@ __all__ = [
     "checkpoint",
     "compile",
     "compile_step",
+    "custom_vjp",
     "data",
     "fori_loop",
     "grad",

@@ -48,6 +48,7 @@ Family = Literal[
     "sorting",
     "scan",
     "region",
+    "custom",
 ]
 Fusion = Literal["never", "elementwise", "indexed", "reduction", "reshaping"]
 

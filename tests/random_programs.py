@@ -120,7 +120,6 @@ class _Writer:
         self.lines.append(f"{name} = {text}")
         self._enter(name, array, exact or array.dtype.kind in "biu")
 
-
     def update(self) -> None:
         """Three lines: a new array, another name or a view of it, and a change in place through that."""
         v = self.pick(lambda v: v.is_float and v.array.size > 0 and v.array.ndim > 0)

@@ -1,12 +1,14 @@
 """The primitives, one file per family. Importing this package fills the registry `OPS`.
 
-`scan`, `region` and `conv_region` are nodes with a body graph; nodes may have several outputs.
+`scan`, `region` and `conv_region` are nodes with a body graph, `custom_vjp` is one with the graph of its derivative;
+nodes may have several outputs.
 """
 
 from . import (
     contraction,
     convolution,
     creation,
+    custom_vjp,
     elementwise,
     indexing,
     movement,
@@ -21,6 +23,7 @@ __all__ = [
     "contraction",
     "convolution",
     "creation",
+    "custom_vjp",
     "elementwise",
     "indexing",
     "movement",

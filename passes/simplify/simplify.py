@@ -12,6 +12,7 @@ import numpy as np
 from ...ir import OPS, ArrayType, Builder, Graph, Node, Op, Value, is_float
 from ...ir.ops import elementwise as ew
 from ...ir.ops import movement, reduction, window
+from ...ir.ops.custom_vjp import custom_vjp
 from ...ir.types import Array
 from ..graph.dead_code import without_dead_parts
 from ..graph.rewrite import Pass, rewrite_nodes
@@ -38,7 +39,7 @@ class Simplify(Pass):
         nested concatenate -> one
         movement that changes nothing, copy, reduction over axes of length 1 -> x or reshape(x), a sum + 0
         x / 2**k -> x * 2**-k              ys[last] -> last carry               loops: see `simplify_scan`
-        window_pick(x, window_find(x, window_max(x))) -> window_max(x)
+        window_pick(x, window_find(x, window_max(x))) -> window_max(x)           custom_vjp(values, ...) -> values
         where(x > 0, window_put(g, window_find(x, y = window_max(x))), 0) -> window_put(where(y > 0, g, 0), ...)
     """
 
@@ -52,6 +53,8 @@ class Simplify(Pass):
         def rule(b: Builder, node: Node, inputs: list[Value]) -> list[Value] | None:
             if node.op.is_scan:
                 return simpler_scan(b, node, inputs, self, once)
+            if node.op is custom_vjp:
+                return inputs[: len(node.outputs)]
             simple = _simpler(b, node, inputs)
             return [simple] if simple is not None else once(b, node, inputs)
 

@@ -186,9 +186,7 @@ def test_a_parameter_outside_a_step_says_what_to_write(use):
 
 
 def test_a_model_called_outside_a_step_says_what_to_write():
-    with pytest.raises(
-        TypeError, match=r"parameter Linear.weight has no value.*functional_call.*test_module.py:\d+"
-    ):
+    with pytest.raises(TypeError, match=r"parameter Linear.weight has no value.*functional_call.*test_module.py:\d+"):
         nn.Sequential(nn.Linear(2, 3))(np.zeros((1, 2)))
 
 
