@@ -48,6 +48,7 @@ from .pooling import (
     max_pool3d,
 )
 from .resizing import interpolate, pixel_shuffle, pixel_unshuffle
+from .rotary import rotary_embedding
 from .transformations import dropout, dropout1d, dropout2d, dropout3d, embedding, layer_norm, linear, normalize, one_hot
 
 __all__ = [
@@ -102,6 +103,7 @@ __all__ = [
     "pixel_unshuffle",
     "relu",
     "relu6",
+    "rotary_embedding",
     "scaled_dot_product_attention",
     "sigmoid",
     "silu",

@@ -49,6 +49,7 @@ from .pooling import (
     MaxPool3d,
 )
 from .resizing import PixelShuffle, PixelUnshuffle, Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
+from .rotary import RotaryEmbedding
 
 __all__ = [
     "ELU",
@@ -109,6 +110,7 @@ __all__ = [
     "ReplicationPad1d",
     "ReplicationPad2d",
     "ReplicationPad3d",
+    "RotaryEmbedding",
     "SiLU",
     "Sigmoid",
     "Softmax",
