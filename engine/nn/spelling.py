@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-from ..tracing.tracer import TracingError, located
+from ..tracing.errors import UnsupportedError, located
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,17 +40,24 @@ INSTEAD: dict[str, str] = {
 _DROPPED = ("_stacklevel", "mask_check", "enable_nested_tensor")
 """Arguments that change no result, whatever they are."""
 
+_NEVER_TAKEN = ("inplace", "size_average", "reduce", "device")
+"""Arguments that stand in signatures for their place alone."""
+
 
 def torch_arguments(function: Callable[P, R]) -> Callable[P, R]:
-    """`function`, called with arguments of torch's that it has not: `None` and False are as good as not given, as the
-    defaults of torch, and the others are refused. Raises `TracingError` that says what to write.
+    """`function`, called with arguments of torch's that it has not, or has for their place alone: their defaults, which
+    are `None` or False, are as good as not given, and the others are refused. Raises `UnsupportedError` that says what
+    to write.
     """
     own = inspect.signature(function).parameters
+    never_taken = [(place, name) for place, name in enumerate(own) if name in _NEVER_TAKEN]
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         for name in [name for name in kwargs if name not in own]:
             drop_torch_argument(_name_of(function), kwargs, name)
+        for place, name in never_taken:
+            _check_default(_name_of(function), name, args[place] if place < len(args) else kwargs.get(name))
         if "dtype" in kwargs and kwargs["dtype"] is None:
             del kwargs["dtype"]  # torch's default, and NumPy's float64
         return function(*args, **kwargs)
@@ -63,9 +70,15 @@ def drop_torch_argument(what: str, kwargs: dict[str, Any], name: str) -> None:
     if name not in INSTEAD and name not in _DROPPED:
         return
     value = kwargs[name]
-    if name not in _DROPPED and value is not None and value is not False:
-        raise TracingError(located(f"{what} does not take torch's {name}={value!r}; {INSTEAD[name]}"))
+    if name not in _DROPPED:
+        _check_default(what, name, value)
     del kwargs[name]
+
+
+def _check_default(what: str, name: str, value: Any) -> None:
+    """Raise unless `value` is torch's default of an argument that is not here. In two of them False says something."""
+    if value is not None and (value is not False or name in ("size_average", "reduce")):
+        raise UnsupportedError(located(f"{what} does not take torch's {name}={value!r}; {INSTEAD[name]}"))
 
 
 def chosen_axis(axis: Any, dim: Any, default: Any) -> Any:

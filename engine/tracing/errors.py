@@ -26,6 +26,10 @@ class ShapeError(ValueError):
     """Shapes do not fit together. The message names them, and ends with the user's line."""
 
 
+class UnsupportedError(TracingError, NotImplementedError):
+    """What PyTorch, NumPy or JAX has and this package has not. The message says what to write instead."""
+
+
 class TracingWarning(UserWarning):
     """The program can be traced as written, but may not do what is meant. The message says what to write."""
 

@@ -89,6 +89,11 @@ def _drawing(context: Keyed) -> Iterator[None]:
         _stack.contexts.remove(context)
 
 
+def has_key() -> bool:
+    """Whether there is a key to draw from."""
+    return bool(_stack.contexts)
+
+
 def random_bits(shape: int | Sequence[int], dtype: npt.DTypeLike = "int32") -> Any:
     """Uniform random bits as int32 or int64. Raises `RuntimeError` outside `key` and outside a compiled step."""
     if not _stack.contexts:

@@ -12,7 +12,8 @@ from ...array_api.broadcasting import as_arraylike, described
 from ...tracing.tracer import ShapeError, TracingError, located
 from ...tracing.transforms import stop_gradient
 from ..spelling import torch_arguments
-from .transformations import class_places, dropout
+from .dropout import dropout
+from .transformations import class_places
 
 
 @torch_arguments

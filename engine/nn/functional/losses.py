@@ -8,7 +8,8 @@ from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
 from ...tracing.tracer import ShapeError, TracingError, located
 from ..spelling import torch_arguments
-from .activations import log_one_plus_exp_of_minus_abs, shifted_by_largest
+from .smooth_activations import log_one_plus_exp_of_minus_abs
+from .softmax import shifted_by_largest
 from .transformations import checked_index, class_places
 
 Reduction = Literal["mean", "sum", "none"]

@@ -1,4 +1,4 @@
-"""What layers compute: linear maps, look-ups, normalization, dropout."""
+"""What layers compute: linear maps, look-ups, normalization."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from ....ir.ops import elementwise as ew
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
 from ...array_api.elementwise import power_flat_at_zero, root_of_powers
-from ...tracing import random
 from ...tracing.tracer import ShapeError, Tracer, TracingError, emit, located, trace_of
 from ...tracing.transforms import stop_gradient
 from ..spelling import chosen_axis, torch_arguments
@@ -114,64 +113,3 @@ def normalize(
         power = x * x if p == 2 else power_flat_at_zero(xp.abs(x), p)
         length = root_of_powers(xp.sum(power, axis=axis, keepdims=True), p)
     return x / xp.maximum(length, eps)
-
-
-@torch_arguments
-def dropout(input: Any, p: float = 0.5, training: bool = True) -> Any:
-    """In training each element is 0 with probability `p`, else times 1 / (1 - p). Srivastava et al. 2014.
-
-    Raises `RuntimeError` where there is no key to draw from, see `gl.random.key`.
-    """
-    x = as_arraylike(input)
-    if not 0 <= p <= 1:
-        raise ValueError(located(f"dropout: the probability is from 0 to 1, got {p}"))
-    if not training or p == 0:
-        return x
-    if p == 1:
-        return _nothing_of(x)
-    return _dropped(x, p, tuple(x.shape))
-
-
-def _nothing_of(x: Any) -> Any:
-    """Zeros, also where x is not finite, that depend on x by a derivative of 0."""
-    return xp.where(np.zeros((), bool), x, 0)
-
-
-def _dropped(x: Any, p: float, shape: tuple[int, ...]) -> Any:
-    """`x` with the places of a mask of `shape`, which is broadcast, set to 0 with probability `p`; the rest scaled."""
-    return xp.where(random.bernoulli(p, shape), 0, x * (1 / (1 - p)))
-
-
-def _channel_dropout(what: str, ndims: dict[int, int], input: Any, p: float, training: bool) -> Any:
-    """Dropout of whole channels; `ndims` says for each number of axes how many lead to and with that of channels."""
-    x = as_arraylike(input)
-    if x.ndim not in ndims:
-        raise ShapeError(located(f"{what}: the input has {' or '.join(map(str, ndims))} axes, got {described(x)}"))
-    if not 0 <= p <= 1:
-        raise ValueError(located(f"{what}: the probability is from 0 to 1, got {p}"))
-    if not training or p == 0:
-        return x
-    if p == 1:
-        return _nothing_of(x)
-    leading = ndims[x.ndim]
-    return _dropped(x, p, (*x.shape[:leading], *(1,) * (x.ndim - leading)))
-
-
-@torch_arguments
-def dropout1d(input: Any, p: float = 0.5, training: bool = True) -> Any:
-    """In training each channel of (N, C, L) or (C, L) is 0 with probability `p`, else times 1 / (1 - p)."""
-    return _channel_dropout("dropout1d", {3: 2, 2: 1}, input, p, training)
-
-
-@torch_arguments
-def dropout2d(input: Any, p: float = 0.5, training: bool = True) -> Any:
-    """In training each channel of (N, C, H, W) is 0 with probability `p`, else times 1 / (1 - p). Three axes are taken
-    as (N, C, L), as in torch. Tompson et al. 2015.
-    """
-    return _channel_dropout("dropout2d", {4: 2, 3: 2}, input, p, training)
-
-
-@torch_arguments
-def dropout3d(input: Any, p: float = 0.5, training: bool = True) -> Any:
-    """In training each channel of (N, C, D, H, W) or (C, D, H, W) is 0 with probability `p`, else times 1 / (1 - p)."""
-    return _channel_dropout("dropout3d", {5: 2, 4: 1}, input, p, training)
