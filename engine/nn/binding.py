@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,22 +24,27 @@ Mode = Literal["train", "eval"]
 
 @dataclass(eq=False)
 class Binding:
-    """The values of a model's parameters and buffers. `updates` has what a forward in training assigned to buffers."""
+    """The values of a model's parameters and buffers. `updates` has what was assigned, to some of `assignable`."""
 
     values: dict[Stored, Any]
     mode: Mode
     paths: dict[Module, str]
     base: str
-    updates: dict[Buffer, Any] = field(default_factory=dict)
+    assignable: Collection[Stored]
+    updates: dict[Stored, Any] = field(default_factory=dict)
     active: list[str] = field(default_factory=list)
     was_entered: bool = False
     """Whether a module was called."""
     recorder: CallRecorder | None = None
     """Where calls of modules are written down."""
 
+    def value(self, stored: Stored) -> Any:
+        """The value of a parameter or buffer after all assignments so far."""
+        return self.updates.get(stored, self.values[stored])
+
     def buffer(self, buffer: Buffer) -> Any:
         """The value of `buffer` after all assignments so far."""
-        return self.updates.get(buffer, self.values[buffer])
+        return self.value(buffer)
 
     @contextmanager
     def entered(self, module: Module) -> Iterator[None]:
@@ -77,7 +82,7 @@ def current_value(stored: Stored) -> Any:
     """The value of `stored` in the innermost binding that has one, else `stored` itself."""
     for binding in reversed(_stack.bindings):
         if stored in binding.values:
-            return binding.buffer(stored) if isinstance(stored, Buffer) else binding.values[stored]
+            return binding.value(stored)
     return stored
 
 
@@ -89,45 +94,85 @@ def binding_of(module: Module) -> Binding | None:
     return None
 
 
-def update_buffer(module: Module, name: str, buffer: Buffer, value: Any) -> None:
-    """Make `value` the content of `buffer`: in the next step inside a binding in training, else its initial value."""
-    binding = next((b for b in reversed(_stack.bindings) if buffer in b.values), None)
+def assign_buffer(module: Module, name: str, buffer: Buffer, value: Any) -> None:
+    """Make `value` the content of `buffer`: inside a binding from then on, else its initial value."""
+    binding = _binding_with(buffer)
+    value = _fitting(_place(module, name, buffer, binding), buffer, value, binding is not None)
+    if binding is None:
+        buffer.initialize(constant(np.array(value, dtype=buffer.dtype)))
+    elif buffer in binding.assignable:
+        binding.updates[buffer] = value
+    else:
+        message = f"{_place(module, name, buffer, binding)} is assigned in eval mode, where nothing is updated"
+        instead = "write it under `if self.training:`, or bind the function to a step, which it then updates"
+        raise RuntimeError(located(f"{message}; {instead}"))
+
+
+def assign_parameter(module: Module, name: str, parameter: Parameter | None, value: Any) -> None:
+    """Make `value` the content of `parameter` from then on, inside a binding that does not train it."""
+    binding = None if parameter is None else _binding_with(parameter)
+    if parameter is None or binding is None or parameter not in binding.assignable:
+        instead = (
+            f"nn.init.constant_(module.{name}, array) sets its initial value"
+            if binding is None
+            else "a step leaves one to you that it does not train, and so does a function of step.bind"
+        )
+        raise TypeError(
+            located(
+                f"{type(module).__name__}.{name} is a parameter and cannot be assigned an array; the optimizer updates "
+                f"it, and {instead}"
+            )
+        )
+    binding.updates[parameter] = _fitting(_place(module, name, parameter, binding), parameter, value, True)
+
+
+def _binding_with(stored: Stored) -> Binding | None:
+    return next((b for b in reversed(_stack.bindings) if stored in b.values), None)
+
+
+def _place(module: Module, name: str, stored: Stored, binding: Binding | None) -> str:
     path = binding.paths.get(module, "") if binding else ""
-    where = f"buffer {path}.{name}" if path else f"buffer {name}"
+    return f"{stored.what} {path}.{name}" if path else f"{stored.what} {name}"
+
+
+def _fitting(where: str, stored: Stored, value: Any, exactly: bool) -> Any:
+    """The value as an array, once its shape, and with `exactly` its dtype, is seen to be that of `stored`."""
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     if shape is None or dtype is None:
         value = np.asarray(value)
         shape, dtype = value.shape, value.dtype
-    if tuple(shape) != buffer.shape or (binding is not None and dtype != buffer.dtype):
-        message = f"{where} is {buffer.type} and stays so, it cannot become {dtype} of shape {tuple(shape)}"
+    if tuple(shape) != stored.shape or (exactly and dtype != stored.dtype):
+        message = f"{where} is {stored.type} and stays so, it cannot become {dtype} of shape {tuple(shape)}"
         raise TypeError(
-            located(f"{message}; write value.astype({str(buffer.dtype)!r}) or value.reshape({buffer.shape})")
+            located(f"{message}; write value.astype({str(stored.dtype)!r}) or value.reshape({stored.shape})")
         )
-    if binding is None:
-        buffer.initialize(constant(np.array(value, dtype=buffer.dtype)))
-    elif binding.mode == "eval":
-        message = f"{where} is assigned in eval mode, where nothing is updated; write it under `if self.training:`"
-        raise RuntimeError(located(message))
-    else:
-        binding.updates[buffer] = value
+    return value
 
 
 @contextmanager
 def bind(
-    model: Module, values: Mapping[Any, Any], mode: Mode = "train", recorder: CallRecorder | None = None
+    model: Module,
+    values: Mapping[Any, Any],
+    mode: Mode = "train",
+    recorder: CallRecorder | None = None,
+    assignable: Collection[Stored] | None = None,
 ) -> Iterator[Binding]:
     """Inside the block, `model` computes with `values`: `{parameter or buffer: array or traced array}`.
 
     In mode "train" each module follows its own `training` flag (true unless `eval()` was called on it); in mode "eval"
-    none is training. The binding holds for the current thread. A `recorder` is told of every call of a module. Raises
-    `TypeError` for modules or parameters that were put in a list or dict where the model cannot see them.
+    none is training. What is `assignable` may be assigned: by default the buffers in "train", and nothing in "eval".
+    The binding holds for the current thread. A `recorder` is told of every call of a module. Raises `TypeError` for
+    modules or parameters that were put in a list or dict where the model cannot see them.
     """
     if mode not in ("train", "eval"):
         raise ValueError(f"mode is 'train' or 'eval', not {mode!r}")
     model.check_registered()
     trace = current_trace()
     paths = {module: path for path, module in model.named_modules()}
-    binding = Binding(dict(values), mode, paths, trace.scope if trace else "", recorder=recorder)
+    if assignable is None:
+        assignable = [stored for stored in values if isinstance(stored, Buffer)] if mode == "train" else ()
+    base = trace.scope if trace else ""
+    binding = Binding(dict(values), mode, paths, base, frozenset(assignable), recorder=recorder)
     _stack.bindings.append(binding)
     try:
         yield binding

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ...ir import Array, as_dtype, is_float, spec
 from ..tracing.missing_names import of_a_module
 from ..tracing.tracer import located
-from .binding import binding_of, current_value, update_buffer
+from .binding import assign_buffer, assign_parameter, binding_of, current_value
 from .hyperparameters import with_plain_numbers
 from .parameter import Buffer, Parameter, Stored
 from .registration import check_registered
@@ -59,15 +59,12 @@ class Module:
         kind = next((k for k in (Parameter, Buffer, Module) if isinstance(value, k)), None)
         if kind is not None:
             self._register(name, value, kind)
-        elif name in self._parameters:
-            if value is not None:
-                raise TypeError(
-                    f"{type(self).__name__}.{name} is a parameter and cannot be assigned an array; the optimizer "
-                    f"updates it, and nn.init.constant_(module.{name}, array) sets its initial value"
-                )
+        elif name in self._parameters and value is None:
             self._parameters[name] = None
+        elif name in self._parameters:
+            assign_parameter(self, name, self._parameters[name], value)
         elif self._buffers.get(name) is not None:
-            update_buffer(self, name, cast(Buffer, self._buffers[name]), value)
+            assign_buffer(self, name, cast(Buffer, self._buffers[name]), value)
         elif name in self._modules and value is None:
             self._modules[name] = None
         elif name in self._modules:
@@ -183,7 +180,7 @@ class Module:
                 raise RuntimeError(
                     located(
                         "train() has no effect here: what is bound to a step runs in evaluation, and functional_call "
-                        "too; use the loss function of gl.compile_step, or functional_call(..., training=True)"
+                        "too; write step.bind(fn, training=True), or functional_call(..., training=True)"
                     )
                 )
             return  # it is in evaluation, and stays what it was for steps that are compiled later

@@ -1,4 +1,4 @@
-"""A function of a model in evaluation as a graph."""
+"""A function of a model as a graph: its results, and what it assigns to parameters and buffers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import optree
 
 from ...ir import ArrayType, Graph
 from ..nn import Module, bind
+from ..tracing import random
 from ..tracing.frozen_draws import warn_of_draws
 from ..tracing.trace import path_name
 from ..tracing.tracer import Trace
@@ -21,7 +22,10 @@ from .trace_warnings import warn_of_float64
 
 @dataclass(frozen=True)
 class PredictGraph:
-    """A function of a model in evaluation: its inputs are the parameters, the buffers, the leaves of the arguments."""
+    """A function of a model: its inputs are the parameters, the buffers, the key of its draws, an int64 scalar, and the
+    leaves of the arguments. Its outputs are the leaves of the result, and the new values of what it assigns, each
+    aliased with its input.
+    """
 
     graph: Graph
     parameters: tuple[tuple[str, ArrayType], ...]
@@ -41,30 +45,51 @@ class PredictGraph:
         return range(len(self.parameters), len(self.parameters) + len(self.buffers))
 
     @property
+    def key_index(self) -> int:
+        """Place of the key among the inputs."""
+        return self.buffer_range.stop
+
+    @property
     def argument_range(self) -> range:
         """Places of the leaves of the arguments among the inputs."""
-        return range(self.buffer_range.stop, self.buffer_range.stop + len(self.arguments))
+        return range(self.key_index + 1, self.key_index + 1 + len(self.arguments))
+
+    @property
+    def result_types(self) -> list[ArrayType]:
+        """The types of the leaves of the result, which are the first outputs."""
+        return [value.type for value in self.graph.outputs[: self.result_tree.num_leaves]]
 
 
 def trace_predict(
-    model: Module, fn: Callable[..., Any], args: Sequence[Any], warned: set[str] | None = None
+    model: Module,
+    fn: Callable[..., Any],
+    args: Sequence[Any],
+    warned: set[str] | None = None,
+    training: bool = False,
 ) -> PredictGraph:
-    """Trace `fn(model, *args)` in evaluation; `args` are pytrees of arrays, numbers or specs, all of whose leaves are
-    inputs. `warned` has the warnings that were given before.
+    """Trace `fn(model, *args)` in evaluation, or in training; `args` are pytrees of arrays, numbers or specs, all of
+    whose leaves are inputs. `warned` has the warnings that were given before.
     """
     warned = set() if warned is None else warned
     parameters, buffers = model.stored_parameters(), model.stored_buffers()
     names, leaves, tree = flattened(tuple(args), "argument")
     types = [leaf_type(name, leaf) for name, leaf in zip(names, leaves)]
     with warn_of_draws(warned, model, fn), Trace() as trace:
-        values: dict[Any, Any] = {stored: trace.input(stored.type, name) for name, stored in [*parameters, *buffers]}
+        values: dict[Any, Any] = {p: trace.input(p.type, name) for name, p in parameters}
+        values |= {b: trace.input(b.type, name, writable=True) for name, b in buffers}
+        key = trace.input(ArrayType((), np.dtype("int64")), "key")
         arrays = [leaf_input(trace, leaf, t, name) for leaf, t, name in zip(leaves, types, names)]
-        with bind(model, values, "eval"):
+        with random.key(key), bind(model, values, "train" if training else "eval", assignable=values) as binding:
             result = fn(model, *optree.tree_unflatten(tree, arrays))
         paths, results, result_tree = optree.tree_flatten_with_path(result)
         for path, leaf in zip(paths, results):
             check_array(leaf, f"the result{place_words(path)}")
-        graph = trace.graph(results, [path_name(path) for path in paths])
+        held = [(name, i, binding.updates.get(stored)) for i, (name, stored) in enumerate([*parameters, *buffers])]
+        assigned = [(name, i, value) for name, i, value in held if value is not None]
+        outputs = [*results, *(value for _, _, value in assigned)]
+        output_names = [*map(path_name, paths), *(name for name, _, _ in assigned)]
+        aliases = {len(results) + k: i for k, (_, i, _) in enumerate(assigned)}
+        graph = trace.graph(outputs, output_names, aliases)
     if all(t.dtype != np.dtype("float64") or not t.shape for t in types):
         warn_of_float64(graph, trace, [p for _, p in parameters], None, warned)
     return PredictGraph(

@@ -1,4 +1,4 @@
-"""Functions of a model in evaluation, bound to the live parameters of a step."""
+"""Functions of a model that are bound to the live parameters and buffers of a step."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ...runtime.codegen.fork_lock import interrupted
 from ..compile.program_key import structure_key
 from ..compile.programs import Programs, tell_of_shapes
 from ..tracing.arrays import dense_arrays
+from ..tracing.random import key_of_seed
 from ..tracing.trace import path_name
 from .predict_graph import trace_predict
 from .refusal import MemoryBudgetError
@@ -31,19 +32,25 @@ class _Bound:
 
     executable: Program
     first: int
+    """Place of the first argument among the inputs."""
     out_types: list[tuple[tuple[int, ...], DType]]
     out_tree: optree.PyTreeSpec
 
 
 class Predictor:
-    """A function of a model in evaluation, compiled for each signature of its arguments.
+    """A function of a model, compiled for each signature of its arguments.
 
-    It works in the step's arena, which grows where that is too small.
+    It works in the step's arena, which grows where that is too small. What it draws, it draws from `key` and the number
+    of calls before: every call draws anew, and two functions with the same key draw the same.
     """
 
-    def __init__(self, step: Step, fn: Callable[..., Any]) -> None:
+    def __init__(self, step: Step, fn: Callable[..., Any], training: bool, key: np.int64) -> None:
         self._step = step
         self._fn = fn
+        self._training = training
+        self._base = np.array(key, np.int64)
+        self._calls = 0
+        self._key = np.array(key, np.int64)
         self._signatures: Programs[_Bound] = Programs(dropped=lambda bound: step._live.drop_user(bound.executable))
 
     def __reduce__(self) -> NoReturn:
@@ -53,23 +60,32 @@ class Predictor:
             "step.save(path), and bind the function to a step that loads it"
         )
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: Any, key: int | None = None) -> Any:
         """The result, as NumPy arrays. Arguments are pytrees of arrays; numbers are arrays of shape (), Python floats
-        weak ones, as in NumPy.
+        weak ones, as in NumPy. With a `key`, a whole number of 0 or more, this call draws from that alone, as the first
+        call of a function that is bound with this key.
+
+        Where it raises, nothing that the function assigns has changed.
         """
+        drawn = None if key is None else key_of_seed(key)
         leaves, tree = optree.tree_flatten(args)  # pyright: ignore[reportArgumentType]
         arrays = dense_arrays(leaves, lambda: [path_name(("argument", *path)) for path in tree.paths()])
         floats = [type(leaf) is float for leaf in leaves]
-        key = (structure_key(tree), tuple(floats), tuple([(a.shape, a.dtype) for a in arrays]))
+        signature = (structure_key(tree), tuple(floats), tuple([(a.shape, a.dtype) for a in arrays]))
         live = self._step._live
         with live.lock:
             if live.busy:
                 raise interrupted("a step, or a function that is bound to it,")
             live.busy = True
             try:
-                bound = self._signatures.get(key) or self._new_signature(key, tree, arrays, floats)
+                bound = self._signatures.get(signature) or self._new_signature(signature, tree, arrays, floats)
                 results = [np.empty(shape, dtype) for shape, dtype in bound.out_types]
+                if drawn is None:
+                    np.add(self._base, self._calls, out=self._key)  # around the ends of int64, without a warning
+                else:
+                    self._key[()] = drawn
                 bound.executable.run(arrays, results, bound.first)
+                self._calls += drawn is None
             finally:
                 live.busy = False
         return optree.tree_unflatten(bound.out_tree, results)
@@ -94,7 +110,7 @@ class Predictor:
         step = self._step
         like = [0.0 if is_float else ArrayType(a.shape, a.dtype) for a, is_float in zip(arrays, floats)]
         specs: Any = optree.tree_unflatten(tree, like)
-        traced = trace_predict(step._model, self._fn, specs, step._warned)
+        traced = trace_predict(step._model, self._fn, specs, step._warned, self._training)
         planned = plan_graph(traced.graph, step._threads, target=step._target)
         total = step.report.parameter_bytes + step.report.state_bytes + planned.arena_bytes
         limit = step._budget.nbytes
@@ -107,7 +123,7 @@ class Predictor:
         live = step._live
         executable = step._backend.build(planned, live.arena_for(planned))
         live.add_user(executable)
-        for i, array in enumerate([*live.parameters.values(), *live.buffers.values()]):
+        for i, array in enumerate([*live.parameters.values(), *live.buffers.values(), self._key]):
             executable.bind_input(i, array)
-        types = [(v.type.shape, v.type.dtype) for v in traced.graph.outputs]
+        types = [(t.shape, t.dtype) for t in traced.result_types]
         return _Bound(executable, traced.argument_range.start, types, traced.result_tree)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any, NoReturn, overload
 
 import numpy as np
 import optree
@@ -24,7 +24,7 @@ from ..report.schema import MemoryReport
 from ..saving.checkpoint_file import check_names
 from ..tracing.arrays import dense_arrays
 from ..tracing.missing_names import of_a_step
-from ..tracing.random import key_of_seed
+from ..tracing.random import key_of_draws, key_of_seed
 from ..tracing.tracer import located
 from .batch_type import BatchType
 from .budget import Budget
@@ -114,6 +114,7 @@ class Step:
         self._state = own_memory(self._backend, traced.state, traced.initial_state())
         self._rate = LearningRate(optimizer, self._state)
         self._key = np.array(key, np.int64)
+        self._bound = 0
         self._first = self._add(traced, planned)
         self._model_settings, self._changes = model_settings(model), changes()
         return_free_memory()  # plans have left much behind: what is resident is what was planned
@@ -321,10 +322,39 @@ class Step:
             settings,
         )
 
-    def bind(self, fn: Callable[..., Any]) -> Predictor:
-        """`fn(model, *args)` in evaluation mode with the step's own live parameters: a compiled callable of `*args`."""
-        if not callable(fn) or fn is self._model:
-            what = "the model itself" if fn is self._model else type(fn).__name__
-            message = f"step.bind takes a function of the model and other arguments, got {what}"
-            raise TypeError(located(f"{message}; write step.bind(lambda model, x: model(x))"))
-        return Predictor(self, fn)
+    @overload
+    def bind(self, fn: Callable[..., Any], /, *, training: bool = False, key: int | None = None) -> Predictor: ...
+    @overload
+    def bind(
+        self, *fns: Callable[..., Any], training: bool = False, key: int | None = None
+    ) -> tuple[Predictor, ...]: ...
+    def bind(
+        self, *fns: Callable[..., Any], training: bool = False, key: int | None = None
+    ) -> Predictor | tuple[Predictor, ...]:
+        """`fn(model, *args)` with the step's live parameters and buffers: a compiled callable of `*args`; a tuple of
+        such for several functions.
+
+        The model is in evaluation; with `training` it is in training, where dropout draws and batch norm takes the
+        statistics of its batch, and moves the running ones. What the function assigns, `module.name = array`, is from
+        then on the content of that buffer or parameter, for training too: a cache of keys and values, a counter, a
+        target that moves after the model. Nothing is copied where it is written in place.
+
+        Every call draws anew: from `key`, a whole number of 0 or more, and the number of calls before. Functions of the
+        same key draw the same, call by call. Without one the draws follow from the seed of the step. A call
+        `predict(x, key=3)` draws as the first call of a function with that key does.
+        """
+        if not fns:
+            raise TypeError(located("step.bind takes a function; write step.bind(lambda model, x: model(x))"))
+        for fn in fns:
+            if not callable(fn) or fn is self._model:
+                what = "the model itself" if fn is self._model else type(fn).__name__
+                message = f"step.bind takes a function of the model and other arguments, got {what}"
+                raise TypeError(located(f"{message}; write step.bind(lambda model, x: model(x))"))
+        keys = [self._next_key() if key is None else key_of_seed(key) for _ in fns]
+        bound = tuple(Predictor(self, fn, bool(training), own) for fn, own in zip(fns, keys))
+        return bound[0] if len(bound) == 1 else bound
+
+    def _next_key(self) -> np.int64:
+        """The key of the draws of one more bound function."""
+        self._bound += 1
+        return key_of_draws(int(self._key), self._bound)

@@ -27,7 +27,7 @@ from .loss_result import read_result
 
 @dataclass
 class StepInputs:
-    parameters: list[Tracer]
+    parameters: list[Any]
     buffers: list[Any]
     state: list[Tracer]
     step: Tracer
@@ -72,7 +72,7 @@ class StepTracer:
 
     def inputs(self, trace: Trace) -> StepInputs:
         """The inputs of the step but for the batch."""
-        parameters = [trace.input(p.type, name) for name, p in self.parameters]
+        parameters: list[Any] = [trace.input(p.type, name) for name, p in self.parameters]
         buffers: list[Any] = [trace.input(b.type, name, writable=True) for name, b in self.buffers]
         state = [trace.input(type, name) for name, type, _ in self.state]
         lr = trace.input(ArrayType((), np.dtype("float64")), "lr")
@@ -80,17 +80,20 @@ class StepTracer:
         return StepInputs(parameters, buffers, state[:-1], state[-1], lr, key)
 
     def differentiate(self, trace: Trace, inputs: StepInputs, batch: Any, tapped: Tapped | None = None) -> Outcome:
-        """Forward and backward; the buffers in `inputs` become the new ones. With `tapped`, the calls of modules that
+        """Forward and backward; what was assigned takes its place in `inputs`. With `tapped`, the calls of modules that
         it chooses come with the cotangents of their outputs.
         """
         stored = [p for _, p in self.parameters] + [b for _, b in self.buffers]
         values: dict[Any, Any] = dict(zip(stored, [*inputs.parameters, *inputs.buffers]))
         begin = len(trace.builder.nodes)
         recorder = None if tapped is None else CallRecorder(trace)
-        with bind(self.model, values, recorder=recorder) as binding:
+        trained = {p for _, p in self.trained}
+        assignable = [one for one in stored if one not in trained]
+        with bind(self.model, values, recorder=recorder, assignable=assignable) as binding:
             result = call_loss(self.loss_fn, self.model, batch, binding)
         loss, metrics, names, tree = read_result(trace, self.loss_fn, result)
-        inputs.buffers = [binding.buffer(b) for _, b in self.buffers]
+        inputs.parameters = [binding.value(p) for _, p in self.parameters]
+        inputs.buffers = [binding.value(b) for _, b in self.buffers]
         wrt = [values[p].value for _, p in self.trained]
         nodes = trace.builder.nodes[begin:]
         depending = reached([loss.value])

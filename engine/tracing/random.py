@@ -69,6 +69,12 @@ def keys_of_steps(context: Keyed, trace: Trace, length: int) -> Tracer:
     return Tracer(trace, trace.emit_node(creation.random_bits, trace.lift(context.key), **attrs).output)
 
 
+def key_of_draws(key: int, number: int) -> np.int64:
+    """The key of the draws with a number, apart from those of `key` itself and of the other numbers."""
+    sequence = np.random.SeedSequence([key & (2**64 - 1), number])
+    return sequence.generate_state(1, np.uint64).view(np.int64)[0]
+
+
 @contextmanager
 def key_when_drawn(make: Callable[[Keyed], Any]) -> Iterator[None]:
     """Draw inside the block from the key that `make`, at the first draw, makes of the one around, if there is one."""
