@@ -12,7 +12,7 @@ def interpret(graph: Graph, *flat_inputs: Array) -> tuple[Array, ...]:
     """The outputs of `graph` for the given arrays, one for each graph input, of exactly its shape and dtype.
 
     Raises `TypeError` where the number of arrays, a shape or a dtype differs, `IndexError` for an index out of range,
-    `ValueError` for a negative exponent of an integer.
+    `ValueError` for a negative exponent of an integer, `np.linalg.LinAlgError` for a matrix that cannot be factored.
     """
     if len(flat_inputs) != len(graph.inputs):
         raise TypeError(f"the graph has {len(graph.inputs)} inputs, got {len(flat_inputs)} arrays")
@@ -29,6 +29,8 @@ def interpret(graph: Graph, *flat_inputs: Array) -> tuple[Array, ...]:
         for i, node in enumerate(graph.nodes):
             try:
                 result = node.op.reference(*(values[v] for v in node.inputs), **node.attrs)
+            except np.linalg.LinAlgError as error:  # which is a ValueError
+                raise np.linalg.LinAlgError(f"{node.origin.source or node.op.name}: {error}") from None
             except IndexError as error:
                 raise IndexError(f"{node.origin.source or node.op.name}: {error}") from None
             except ValueError as error:

@@ -46,6 +46,7 @@ Family = Literal[
     "window",
     "indexing",
     "sorting",
+    "linalg",
     "scan",
     "region",
     "custom",

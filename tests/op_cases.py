@@ -22,11 +22,16 @@ from gradloom.ir import DTYPES, OPS, Array, ArrayType, Builder, Graph, Op, is_fl
 
 @dataclass(frozen=True)
 class In:
-    """One input: its type, and the range of its values: low <= x < high, for integers as for floats."""
+    """One input: its type, and the range of its values: low <= x < high, for integers as for floats.
+
+    `diagonal` is added to the diagonal of the last two axes, so that a matrix is positive definite or far from
+    singular: such an input is not to be repeated along its axes.
+    """
 
     type: ArrayType
     low: float = -2
     high: float = 2
+    diagonal: float = 0
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,8 @@ def sample(case: OpCase, rng: np.random.Generator | None = None) -> list[Array]:
         if is_float(dtype):
             mine, order = order[: i.type.size], order[i.type.size :]
             x = i.low + (i.high - i.low) * (mine + rng.uniform(0.3, 0.7, mine.shape)) / max(total, 1)
-            arrays.append(np.where(np.abs(x) < 0.01, 0.01, x).reshape(shape).astype(dtype))
+            x = np.where(np.abs(x) < 0.01, 0.01, x).reshape(shape)
+            arrays.append((x + i.diagonal * np.eye(shape[-1]) if i.diagonal else x).astype(dtype))
         else:
             arrays.append(rng.integers(int(i.low), int(i.high), shape).astype(dtype))
     if case.name == "window_find":
@@ -125,6 +131,11 @@ def arr(shape: int | Sequence[int], dtype: str = F64, low: float = -2, high: flo
     if dtype not in FLOATS and (low, high) == (-2, 2):
         low, high = (0, 256) if dtype == U8 else (-9, 10)
     return In(spec(shape, dtype), low, high)
+
+
+def matrix(shape: Sequence[int], dtype: str = F64, diagonal: float = 5) -> In:
+    """An input whose matrices are well conditioned; a matrix of one element is positive."""
+    return In(spec(shape, dtype), -2, 2, diagonal) if shape[-1] > 1 else In(spec(shape, dtype), 0.5, 2)
 
 
 def pointwise(name: str, arity: int, dtypes: Sequence[str], *ranges: tuple[float, float], **more: Any) -> None:
@@ -303,6 +314,21 @@ for dtype in FLOATS:
     row("moments", arr((3, 4), dtype), rows=1, tolerance=SUMMED)
 for shape, rows in (((5, 3, 2), 2), ((6,), 1), ((1, 3), 1), ((4, 0), 1), ((2, 3, 4, 5), 3)):
     row("moments", arr(shape), rows=rows, tolerance=SUMMED)
+
+# Matrices, one of them larger than the blocks of LAPACK.
+SOLVED = {F32: 1e-4, F64: 1e-11}
+for shape in ((3, 3), (1, 1), (0, 0), (4, 1, 1), (2, 0, 3, 3), (2, 1, 2, 2)):
+    for dtype in FLOATS:
+        row("cholesky", matrix(shape, dtype), tolerance=SOLVED)
+        row("slogdet", matrix(shape, dtype), tolerance=SOLVED)
+        for columns in (2, 1, 0):
+            right = arr((*shape[:-1], columns), dtype)
+            row("solve", matrix(shape, dtype), right, tolerance=SOLVED)
+            row("triangular_solve", matrix(shape, dtype), right, lower=columns == 2, tolerance=SOLVED)
+row("cholesky", matrix((70, 70), F64, 200), order=0, tolerance=SOLVED)
+row("slogdet", matrix((2, 9, 9), F64, -5), order=0, tolerance=SOLVED)
+row("solve", matrix((9, 9), F64, -3), arr((9, 4)), order=0, tolerance=SOLVED)
+row("triangular_solve", matrix((5, 5)), arr((5, 300)), lower=False, order=0, tolerance=SOLVED)
 
 # Contractions.
 for dtype in NUMBERS:

@@ -8,7 +8,7 @@ program of all rows does not run at all, every row is tried alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import numpy as np
 from gradloom.ir import OPS, Array, Builder, Graph, Value, interpret, type_of
@@ -39,9 +39,13 @@ class Program:
         self.arrays.append(array)
         return self.b.input(type_of(array))
 
-    def views(self, arrays: Iterable[Array], kind: str, computed: Callable[[int], bool]) -> list[Value] | None:
-        """Values that hold `arrays`, as views of `kind` where they can be; None where none can be."""
-        views = [KINDS[kind](array) or (array, None) for array in arrays]
+    def views(
+        self, arrays: Iterable[Array], kind: str, computed: Callable[[int], bool], kept: Collection[int] = ()
+    ) -> list[Value] | None:
+        """Values that hold `arrays`, as views of `kind` where they can be; None where none can be. Arrays of the
+        numbers `kept` stay as they are.
+        """
+        views = [(None if i in kept else KINDS[kind](array)) or (array, None) for i, array in enumerate(arrays)]
         if all(view is None for _, view in views):
             return None
         values = [self.given(source, computed(i)) for i, (source, _) in enumerate(views)]

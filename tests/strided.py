@@ -74,3 +74,6 @@ KINDS: dict[str, Kind] = {
     "broadcast along the first axis": lambda array: _repeated(array, (0,)),
     "broadcast from one element": lambda array: _repeated(array, range(array.ndim)),
 }
+
+REPEATING = frozenset(kind for kind in KINDS if kind.startswith("broadcast"))
+"""The kinds that change what an op is given."""

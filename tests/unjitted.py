@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from gradloom.ir import Array, Graph
+from gradloom.ir import OPS, Array, Graph
 from gradloom.passes.memory.plan import Plan
 from gradloom.runtime.codegen.intrinsics import ARRAY_DTYPES
 from gradloom.runtime.codegen.tile_product import plain_tile_product
@@ -115,6 +115,63 @@ class _Machine:
 
         return gemv
 
+    def columns(self, dtype: np.dtype[Any], address: int, shape: tuple[int, int], leading: int) -> list[_Array]:
+        """The columns of a matrix as Fortran has it."""
+        whole = self.pointer(address, dtype)
+        size = dtype.itemsize
+        return [_Array(whole.memory, whole.offset + j * int(leading) * size, dtype) for j in range(shape[1])]
+
+    def read(self, dtype: np.dtype[Any], address: int, shape: tuple[int, int], leading: int) -> Array:
+        found = [column[0 : shape[0]] for column in self.columns(dtype, address, shape, leading)]
+        return np.array(found, dtype).reshape(shape[1], shape[0]).T.copy()
+
+    def write(self, dtype: np.dtype[Any], address: int, matrix: Array, leading: int) -> None:
+        for column, values in zip(self.columns(dtype, address, matrix.shape, leading), matrix.T, strict=True):
+            column[0 : len(values)][:] = values
+
+    def potrf(self, dtype: np.dtype[Any]) -> Callable[..., int]:
+        def potrf(fn: int, n: int, a: int, lda: int) -> int:
+            matrix = self.read(dtype, a, (n, n), lda)
+            try:
+                upper = np.linalg.cholesky(np.triu(matrix).T).T
+            except np.linalg.LinAlgError:
+                return 1
+            self.write(dtype, a, np.tril(matrix, -1) + upper, lda)
+            return 0
+
+        return potrf
+
+    def getrf(self, dtype: np.dtype[Any]) -> Callable[..., int]:
+        def getrf(fn: int, m: int, n: int, a: int, lda: int, pivots: int) -> int:
+            lu, rows = self.read(dtype, a, (n, n), lda), self.pointer(pivots, np.dtype("int32"))
+            for k in range(n):
+                best = k + int(np.argmax(np.abs(lu[k:, k])))
+                lu[[k, best]] = lu[[best, k]]
+                rows[k] = np.int32(best + 1)
+                if lu[k, k] == 0:
+                    return k + 1
+                lu[k + 1 :, k] /= lu[k, k]
+                lu[k + 1 :, k + 1 :] -= np.outer(lu[k + 1 :, k], lu[k, k + 1 :])
+            self.write(dtype, a, lu, lda)
+            return 0
+
+        return getrf
+
+    def trsm(self, dtype: np.dtype[Any]) -> Callable[..., None]:
+        def trsm(
+            fn: int, lower: int, turned: int, unit: int, m: int, n: int, a: int, lda: int, b: int, ldb: int
+        ) -> None:
+            matrix = self.read(dtype, a, (n, n), lda)
+            matrix = np.tril(matrix) if lower else np.triu(matrix)
+            if unit:
+                np.fill_diagonal(matrix, 1)
+            matrix = matrix.T if turned else matrix
+            right = self.read(dtype, b, (m, n), ldb)
+            solved = OPS["triangular_solve"].reference(matrix.T, right.T, lower=bool(lower) == bool(turned))
+            self.write(dtype, b, np.asarray(solved).T, ldb)
+
+        return trsm
+
     def tile_product(
         self,
         short: str,
@@ -145,6 +202,8 @@ class _Machine:
         names["tile_transpose"] = self.tile_transpose
         names["gemm_f32"], names["gemm_f64"] = self.gemm(np.dtype("f4")), self.gemm(np.dtype("f8"))
         names["gemv_f32"], names["gemv_f64"] = self.gemv(np.dtype("f4")), self.gemv(np.dtype("f8"))
+        for name, make in (("potrf", self.potrf), ("getrf", self.getrf), ("trsm", self.trsm)):
+            names[f"{name}_f32"], names[f"{name}_f64"] = make(np.dtype("f4")), make(np.dtype("f8"))
         return names
 
     def call(self, source: str, block: _Block) -> int:

@@ -1,7 +1,7 @@
-"""Addresses of BLAS functions, and the switch that keeps BLAS from starting threads of its own.
+"""Addresses of functions of BLAS and LAPACK, and the switch that keeps BLAS from starting threads of its own.
 
-The functions are those that SciPy exports to Cython (`scipy.linalg.cython_blas`): the Fortran interface, every argument
-by pointer, integers of 32 bits, column-major.
+The functions are those that SciPy exports to Cython (`scipy.linalg.cython_blas` and `cython_lapack`): the Fortran
+interface, every argument by pointer, integers of 32 bits, column-major.
 """
 
 import ctypes
@@ -15,13 +15,14 @@ from types import ModuleType
 
 from .control_block import BLAS_WORDS, GET_THREADS, LOCK, SET_THREADS, USERS, USUAL_THREADS, allocate_forever, words_at
 
-_MODULE = "scipy.linalg.cython_blas"
+_BLAS, _LAPACK = "scipy.linalg.cython_blas", "scipy.linalg.cython_lapack"
 
 
 @cache
 def pointer(name: str) -> int:
-    """The address of a BLAS function, such as "sgemm". Raises KeyError if SciPy has none of that name."""
-    capsule = _cython_blas().__pyx_capi__[name]
+    """The address of a function of BLAS or LAPACK, such as "sgemm". Raises KeyError if SciPy has none of that name."""
+    found = _exporting(_BLAS).__pyx_capi__
+    capsule = found[name] if name in found else _exporting(_LAPACK).__pyx_capi__[name]
     name_of = ctypes.PYFUNCTYPE(ctypes.c_char_p, ctypes.py_object)(("PyCapsule_GetName", ctypes.pythonapi))
     pointer_of = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
         ("PyCapsule_GetPointer", ctypes.pythonapi)
@@ -50,27 +51,25 @@ def _connect_switch(library: ctypes.CDLL) -> None:
 
 
 @cache
-def _cython_blas() -> ModuleType:
-    """The module. `import scipy.linalg` would take 0.1 s and bring three hundred others with it."""
-    if _MODULE in sys.modules:
-        module = sys.modules[_MODULE]
-    else:
-        module = _load_alone()
-    # A name is looked up in a library and in all that it was linked against: here, the BLAS that SciPy calls.
-    _connect_switch(ctypes.CDLL(module.__file__))
+def _exporting(name: str) -> ModuleType:
+    """A module of SciPy's. `import scipy.linalg` would take 0.1 s and bring three hundred others with it."""
+    module = sys.modules[name] if name in sys.modules else _load_alone(name)
+    if name == _BLAS:
+        # A name is looked up in a library and in all that it was linked against: here, the BLAS that SciPy calls.
+        _connect_switch(ctypes.CDLL(module.__file__))
     return module
 
 
-def _load_alone() -> ModuleType:
+def _load_alone(name: str) -> ModuleType:
     import scipy
 
-    spec = importlib.machinery.PathFinder.find_spec(_MODULE, [str(Path(path) / "linalg") for path in scipy.__path__])
+    spec = importlib.machinery.PathFinder.find_spec(name, [str(Path(path) / "linalg") for path in scipy.__path__])
     if spec is None or spec.loader is None:
-        raise ImportError(f"SciPy {scipy.__version__} has no {_MODULE}")
+        raise ImportError(f"SciPy {scipy.__version__} has no {name}")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     # Python must not know of it: a later `import scipy.linalg` finds its own way, and gets this same module.
-    sys.modules.pop(_MODULE, None)
+    sys.modules.pop(name, None)
     return module
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...ir import Node
 from ...ir.ops import elementwise as ew
+from ...ir.ops import linalg
 from ...passes.memory.plan import Plan
 from ..codegen.kernel_cache import KernelRequest, code_salt, compile_kernels
 from ..lowering.launch import Trap
@@ -114,8 +115,9 @@ class Executable:
         outputs: Sequence[np.ndarray[Any, Any]] = (),
         first_input: int = 0,
     ) -> None:
-        """Run once. Raises `IndexError` where an index is out of range and `ValueError` where an integer is raised to a
-        negative power; inputs are then as they were before.
+        """Run once. Raises `IndexError` where an index is out of range, `ValueError` where an integer is raised to a
+        negative power, and `np.linalg.LinAlgError` where a matrix is singular or not positive definite; inputs are then
+        as they were before.
 
         `inputs`, from number `first_input` of the graph on, and `outputs` serve for this run alone and are not held
         after it; what is not given must be bound.
@@ -138,5 +140,9 @@ def _refusal(trap: Trap) -> Exception:
     if op is ew.check_exponent:
         advice = "write x.astype('float64') ** y"
         return ValueError(f"an integer is raised to a negative integer power{where}; {advice}")
+    if op is linalg.cholesky:
+        return np.linalg.LinAlgError(f"a matrix is not positive definite{where}")
+    if op is linalg.solve:
+        return np.linalg.LinAlgError(f"a matrix is singular{where}")
     reach = f"indices run from {0 if op.is_check else -size} to {size - 1}"
     return IndexError(f"an index is out of range for {size} entries{where}; {reach}")

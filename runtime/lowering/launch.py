@@ -63,7 +63,7 @@ class KernelAddress:
 
 @dataclass(frozen=True, slots=True)
 class Routine:
-    """The address of a routine of the target's BLAS by its name, such as "sgemm"."""
+    """The address of a routine of the target's BLAS or LAPACK by its name, such as "sgemm"."""
 
     name: str
 
@@ -99,7 +99,9 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Trap:
-    """A check that ends the run: `node` found an index out of range of `size` entries, or a negative exponent."""
+    """A check that ends the run: `node` found an index out of range of `size` entries, a negative exponent, or a matrix
+    that it cannot factor.
+    """
 
     node: Node
     size: int

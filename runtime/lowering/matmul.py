@@ -26,6 +26,7 @@ from ...passes.kernels.matmul_tiles import (
 )
 from ...passes.memory.plan import Plan
 from ...passes.target import Target
+from .batch_axes import batch_numbers, batch_source
 from .data_movement import begin_accumulators
 from .launch import TILE, Address, Arg, Call, Launch, Pointer, Routine, Scratch, Traps
 
@@ -72,7 +73,7 @@ def _by_blas(x: View, y: View, cut: DotTiles, added: bool) -> tuple[str, Routine
     numbers.append(BLAS_DEPTH if by_rows or k > 4 * BLAS_DEPTH else max(k, 1))
     group = group_terms(m, n, k) // BLAS_DEPTH if dtype.kind == "f" and is_long(m, n, k) else 0
     source = _blas_kernel(dtype, by_rows, group)
-    return source, routine if dtype.kind == "f" else 0, numbers + _batch_numbers(x, y)
+    return source, routine if dtype.kind == "f" else 0, numbers + batch_numbers(len(x.shape) - 2, x, y)
 
 
 def _by_registers(x: View, y: View, cut: DotTiles, added: bool, target: Target) -> tuple[str, list[int]]:
@@ -87,16 +88,7 @@ def _by_registers(x: View, y: View, cut: DotTiles, added: bool, target: Target) 
     numbers += [cut.most_rows(size, target), cut.most_vectors]
     group = group_terms(m, n, k) // DEPTH if is_long(m, n, k) else 0
     source = _register_kernel(dtype, cut, tail, is_transposed(y), group, target.vector_bytes)
-    return source, numbers + _batch_numbers(x, y)
-
-
-def _batch_numbers(x: View, y: View) -> list[int]:
-    size = x.base.type.dtype.itemsize
-    batch = x.shape[:-2]
-    numbers = [len(batch)]
-    for axis, length in enumerate(batch):
-        numbers += [length, x.strides[axis] * size, y.strides[axis] * size]
-    return numbers
+    return source, numbers + batch_numbers(len(x.shape) - 2, x, y)
 
 
 def _matrix(view: View) -> tuple[int, int]:
@@ -108,17 +100,6 @@ def _matrix(view: View) -> tuple[int, int]:
     if (column_stride == 1 or columns <= 1) and (row_stride >= max(columns, 1) or rows <= 1):
         return 0, max(row_stride if rows > 1 else 0, columns, 1)
     return 1, max(column_stride if columns > 1 else 0, rows, 1)
-
-
-def _batch_source(first: int) -> str:
-    """The operands of a batch entry; the words of the batch begin at `first`."""
-    return f"""q = batch
-    for axis in range(word(b, {first}) - 1, -1, -1):
-        length = word(b, {first + 1} + 3 * axis)
-        index = q % length
-        q = q // length
-        a += index * word(b, {first + 2} + 3 * axis)
-        bb += index * word(b, {first + 3} + 3 * axis)"""
 
 
 def _blas_kernel(dtype: np.dtype[Any], by_rows: bool, group: int) -> str:
@@ -176,7 +157,7 @@ def kernel(b):
     j = (t - i * across) * tile_columns
     i = i * tile_rows
     a, bb = word(b, 2), word(b, 3)
-    {_batch_source(19)}
+    {batch_source(19, "a", "bb")}
     rows = m - i if m - i < tile_rows else tile_rows
     columns = n - j if n - j < tile_columns else tile_columns
     a += {size} * (i if ta else i * lda)
@@ -272,7 +253,7 @@ def kernel(b):
     first_column = (t - first_row * across) * word(b, 14)
     first_row = first_row * word(b, 13)
     a, bb = word(b, 1), word(b, 2)
-    {_batch_source(20)}
+    {batch_source(20, "a", "bb")}
     rows = m - first_row if m - first_row < word(b, 13) else word(b, 13)
     all_columns = n - first_column if n - first_column < word(b, 14) else word(b, 14)
     a += first_row * a_row

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..codegen import intrinsics
+from ..codegen import intrinsics, lapack
 from ..codegen.integer_math import INTEGER_MATH
 from ..codegen.tile_product import tile_product
 from ..codegen.tile_transpose import tile_transpose
@@ -38,7 +38,7 @@ def kernel_namespace() -> Mapping[str, object]:
         "tile_product": tile_product,
         "tile_transpose": tile_transpose,
     }
-    for module in (intrinsics, scalar_functions):
+    for module in (intrinsics, lapack, scalar_functions):
         names.update((name, value) for name, value in vars(module).items() if not name.startswith("_"))
     names.update(ROW_REDUCTIONS)
     names.update(INTEGER_MATH)

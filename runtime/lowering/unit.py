@@ -12,6 +12,7 @@ from .convolution import lower_convolution
 from .cumulative import lower_cumulative
 from .data_movement import lower_concatenate, lower_gather, lower_pad
 from .launch import Launch, Traps
+from .linalg import lower_linalg
 from .matmul import lower_matmul
 from .moments import lower_moments
 from .region import lower_region
@@ -36,6 +37,7 @@ _LOWERINGS: Mapping[Op, Callable[[Node, Plan, Traps], list[Launch]]] = {
     movement.pad: lower_pad,
     **{op: lower_matmul for op in OPS.values() if op.family == "contraction"},
     **{op: lower_convolution for op in OPS.values() if op.family == "convolution"},
+    **{op: lower_linalg for op in OPS.values() if op.family == "linalg"},
     **{op: lower_sort for op in OPS.values() if op.family == "sorting"},
     **{op: lower_window for op in OPS.values() if op.family == "window"},
 }

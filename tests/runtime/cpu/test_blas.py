@@ -27,13 +27,13 @@ def test_scipy_is_imported_as_if_nothing_had_happened():
     code = """
 import sys
 from gradloom.runtime.cpu import blas
-address = blas.pointer("sgemm")
+address, factor = blas.pointer("sgemm"), blas.pointer("dpotrf")
 assert "scipy.linalg" not in sys.modules and "numba" not in sys.modules
-import numpy, scipy.linalg, scipy.linalg.cython_blas
+import numpy, scipy.linalg, scipy.linalg.cython_blas, scipy.linalg.cython_lapack
 assert "sgemm" in scipy.linalg.cython_blas.__pyx_capi__
 assert (scipy.linalg.solve(2 * numpy.eye(3), numpy.ones(3)) == 0.5).all()
 blas.pointer.cache_clear()
-assert blas.pointer("sgemm") == address
+assert blas.pointer("sgemm") == address and blas.pointer("dpotrf") == factor
 """
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=60)
 

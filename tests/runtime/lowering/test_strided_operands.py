@@ -18,11 +18,16 @@ from gradloom.passes.simplify import canonicalize
 from gradloom.runtime.lowering.launch import Pointer
 from op_cases import CASES, OpCase, sample
 from op_programs import Program, unjitted, wrong_rows
-from strided import KINDS
+from strided import KINDS, REPEATING
 
 READING = [case for case in CASES if case.inputs]
 FAMILIES = sorted({case.op.family for case in READING})
 NAMED = ("transposed", "sliced", "broadcast", "reversed")
+
+
+def kept(case: OpCase, kind: str) -> set[int]:
+    """The operands of a row that are not to be views of `kind`."""
+    return {n for n, i in enumerate(case.inputs) if i.diagonal} if kind in REPEATING else set()
 
 
 def reads_views(kind: str, computed: int = 0) -> Callable[[Iterable[OpCase]], Program]:
@@ -33,7 +38,8 @@ def reads_views(kind: str, computed: int = 0) -> Callable[[Iterable[OpCase]], Pr
     def make(cases: Iterable[OpCase]) -> Program:
         program = Program()
         for case in cases:
-            operands = program.views(sample(case), kind, lambda i, first=case.number + computed: (first + i) % 2 == 1)
+            turn = case.number + computed
+            operands = program.views(sample(case), kind, lambda i, turn=turn: (turn + i) % 2 == 1, kept(case, kind))
             if operands is not None:
                 program.returns(case, program.apply(case, operands))
         return program
@@ -73,7 +79,8 @@ def dealt(cases: Iterable[OpCase], kind: str) -> list[OpCase]:
     k = NAMED.index(kind)
     of_op: dict[str, list[OpCase]] = {}
     for case in cases:
-        if any(len(set(map(str, a.flat))) > 1 for a in sample(case)) and any(KINDS[kind](a) for a in sample(case)):
+        arrays = [a for i, a in enumerate(sample(case)) if i not in kept(case, kind)]
+        if any(len(set(map(str, a.flat))) > 1 for a in arrays) and any(KINDS[kind](a) for a in arrays):
             of_op.setdefault(case.name, []).append(case)
     return [case for rows in of_op.values() for case in rows[k % len(rows) :: len(NAMED)]]
 
