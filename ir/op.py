@@ -101,6 +101,7 @@ class Op:
       input. `indexed`: also from its place. `reduction`: over axes, of a full array or along a row. `reshaping`: axes
       of length 1 come and go, or a row's value is repeated along the row. `never`: it runs by itself.
     - `accumulates`: the number of the input that the output is a sum onto, and may be written over.
+    - `changes`: the number of the input that the output is, but for some of its elements; it may be written over too.
     - `body`: how the graph `attrs["body"]` of a node runs: `once`, as one unit with what it reads, or `looped`.
     - `is_transcendental`: a vector function that takes about as long as ten additions an element, such as exp.
     - `is_axiswise`: it works along `attrs["axis"]`, on each line by itself; the output has the axes of the inputs, and
@@ -126,6 +127,7 @@ class Op:
     recompute: Recompute = Recompute.NEVER
     fusion: Fusion = "never"
     accumulates: int | None = None
+    changes: int | None = None
     body: Literal["none", "once", "looped"] = "none"
     is_transcendental: bool = False
     is_axiswise: bool = False
@@ -141,6 +143,11 @@ class Op:
     def is_elementwise(self) -> bool:
         """Whether every element of the output is computed from the elements of the inputs in its place."""
         return self.family == "elementwise"
+
+    @property
+    def begins_with(self) -> int | None:
+        """The number of the input that the op begins with, to change it: the output may lie in its memory."""
+        return self.changes if self.accumulates is None else self.accumulates
 
     @property
     def is_check(self) -> bool:

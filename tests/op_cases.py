@@ -422,6 +422,23 @@ for x, indices, index_dtype, low, axis, batch in (
     assert isinstance(updates, ArrayType)
     row("gather", arr(x), many, axis=axis, batch=batch)
     row("scatter_add", arr(x), many, arr(updates.shape), axis=axis, batch=batch, tolerance=SUMMED)
+for dtype in ANY:
+    row("dynamic_slice", arr((5, 2), dtype), arr((), I64, 0, 4), size=2, axis=0, batch=0)
+    row("dynamic_update_slice", arr((5, 2), dtype), arr((), I64, 0, 4), arr((2, 2), dtype), axis=0, batch=0)
+for x, starts, size, axis, batch in (
+    ((4,), (-2, 7), 3, 0, 0),
+    ((4,), (1, 2), 0, 0, 0),
+    ((4, 1), (1, 2), 4, 0, 0),
+    ((3, 4, 2), (0, 3), 2, 1, 0),
+    ((3, 4, 2), (-1, 4), 2, 1, 1),
+    ((2, 3, 1, 5), (0, 5), 1, 3, 2),
+    ((2, 3, 4), (0, 3), 2, 2, 1),
+    ((0, 3), (0, 3), 2, 1, 1),
+    ((3, 0), (0, 3), 2, 0, 0),
+):
+    at = arr(x[:batch], I64, *starts)
+    row("dynamic_slice", arr(x), at, size=size, axis=axis, batch=batch)
+    row("dynamic_update_slice", arr(x), at, arr((*x[:axis], size, *x[axis + 1 :])), axis=axis, batch=batch)
 
 # Creation.
 for dtype in DTYPES:

@@ -46,6 +46,14 @@ from .creation import (
     zeros_like,
 )
 from .diagonals import diag, diagonal, trace, tril, triu
+from .dynamic_slices import (
+    dynamic_index_in_dim,
+    dynamic_slice,
+    dynamic_slice_in_dim,
+    dynamic_update_index_in_dim,
+    dynamic_update_slice,
+    dynamic_update_slice_in_dim,
+)
 from .elementwise import (
     abs,
     absolute,
@@ -273,6 +281,12 @@ __all__ = [
     "divide",
     "divmod",
     "dot",
+    "dynamic_index_in_dim",
+    "dynamic_slice",
+    "dynamic_slice_in_dim",
+    "dynamic_update_index_in_dim",
+    "dynamic_update_slice",
+    "dynamic_update_slice_in_dim",
     "e",
     "einsum",
     "empty",

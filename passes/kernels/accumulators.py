@@ -1,4 +1,6 @@
-"""Accumulators in memory: the input that a unit adds to, and inputs of the graph that several units add to."""
+"""Accumulators in memory: the input that a unit adds to or changes, and inputs of the graph that several units do so
+to.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,14 @@ from .conv_operands import added_input
 
 
 def accumulated_input(node: Node, o: int) -> int | None:
-    """The input that output `o` of a unit, no region, is added to; so both may lie in the same memory.
+    """The input that output `o` of a unit, no region, is added to, or is but for a part; so both may lie in the same
+    memory.
 
     For a `scan` that is the first value of the carry.
     """
     if node.op.family == "convolution":
         return added_input(node) if o == accumulator_output(node) else None
-    return Scan(node).carried_input(o) if node.op.is_scan else node.op.accumulates
+    return Scan(node).carried_input(o) if node.op.is_scan else node.op.begins_with
 
 
 def reads_of_bases(nodes: Iterable[Node], outputs: Iterable[Value], views: Mapping[Value, View]) -> Counter[Value]:

@@ -405,7 +405,7 @@ def _begins_with(node: Node, o: int, i: int) -> bool:
         alike = [k for k, v in enumerate(body.outputs) if v.type == last.output.type]
         home = body.outputs.index(last.output) if last.output in body.outputs else alike[0]
         return len(last.inputs) == 3 and body.inputs[i] is last.inputs[2] and o == home
-    return i == node.op.accumulates
+    return i == node.op.begins_with
 
 
 def _describe_block(block: Block | None) -> str:

@@ -92,7 +92,7 @@ def lower_pad(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
     return [Launch(1, [Call(_pad_kernel(result.dtype), args)])]
 
 
-def _moved(dtype: np.dtype[Any]) -> str:
+def moved(dtype: np.dtype[Any]) -> str:
     """The element that stands for `dtype` where it is only moved."""
     return _MOVED[dtype.itemsize]
 
@@ -105,7 +105,7 @@ def _copy_rows_kernel(dtype: np.dtype[Any]) -> str:
 def kernel(b):
     first = word(b, 0) * word(b, 1)
     last = first + word(b, 1) if first + word(b, 1) < word(b, 2) else word(b, 2)
-    x, o = array_{_moved(dtype)}(word(b, 3), 0), array_{_moved(dtype)}(word(b, 4), 0)
+    x, o = array_{moved(dtype)}(word(b, 3), 0), array_{moved(dtype)}(word(b, 4), 0)
     n, stride = word(b, 5), word(b, 6)
     for r in range(first, last):
         source, target = window(x, r * n, n), window(o, r * stride, n)
@@ -123,7 +123,7 @@ def _gather_kernel(dtype: np.dtype[Any], index: np.dtype[Any]) -> str:
 def kernel(b):
     first = word(b, 1) * word(b, 2)
     last = first + word(b, 2) if first + word(b, 2) < word(b, 3) else word(b, 3)
-    x, o = array_{_moved(dtype)}(word(b, 4), 0), array_{_moved(dtype)}(word(b, 6), 0)
+    x, o = array_{moved(dtype)}(word(b, 4), 0), array_{moved(dtype)}(word(b, 6), 0)
     at = array_{SHORT_NAMES[index]}(word(b, 5), 0)
     outer, length, inner, count = word(b, 7), word(b, 8), word(b, 9), word(b, 10)
     for r in range(first, last):
@@ -146,7 +146,7 @@ def _pad_kernel(dtype: np.dtype[Any]) -> str:
     """Args: array, result, the filling element as an integer, elements of the result, axes, the first element of
     the window, then for each axis: length, elements of the result from one index to the next.
     """
-    short = _moved(dtype)
+    short = moved(dtype)
     return f"""
 def kernel(b):
     x, o = array_{short}(word(b, 0), 0), array_{short}(word(b, 1), 0)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ...ir import OPS, Node, Op
-from ...ir.ops import indexing, movement, reduction
+from ...ir.ops import dynamic_slice, indexing, movement, reduction
 from ...ir.ops.region import region
 from ...passes.memory.plan import Plan
 from .convolution import lower_convolution
 from .cumulative import lower_cumulative
 from .data_movement import lower_concatenate, lower_gather, lower_pad
+from .dynamic_slice import lower_dynamic_slice, lower_dynamic_update_slice
 from .launch import Launch, Traps
 from .linalg import lower_linalg
 from .matmul import lower_matmul
@@ -35,6 +36,8 @@ _LOWERINGS: Mapping[Op, Callable[[Node, Plan, Traps], list[Launch]]] = {
     reduction.moments: lower_moments,
     movement.concatenate: lower_concatenate,
     movement.pad: lower_pad,
+    dynamic_slice.dynamic_slice: lower_dynamic_slice,
+    dynamic_slice.dynamic_update_slice: lower_dynamic_update_slice,
     **{op: lower_matmul for op in OPS.values() if op.family == "contraction"},
     **{op: lower_convolution for op in OPS.values() if op.family == "convolution"},
     **{op: lower_linalg for op in OPS.values() if op.family == "linalg"},
