@@ -6,7 +6,7 @@ from .engine import array_api as numpy
 from .engine import data, nn, optim
 from .engine.compile.compile import compile
 from .engine.report.schema import MemoryReport
-from .engine.saving.checkpoint_file import CheckpointError, CheckpointWarning
+from .engine.saving.checkpoint_file import CheckpointError, CheckpointWarning, load_arrays, save_arrays
 from .engine.step.compile_step import compile_step, plan_step
 from .engine.step.plans import StepPlan
 from .engine.step.refusal import MemoryBudgetError
@@ -57,6 +57,7 @@ __all__ = [
     "grad",
     "interpret",
     "jvp",
+    "load_arrays",
     "nn",
     "numpy",
     "optim",
@@ -64,6 +65,7 @@ __all__ = [
     "plan_step",
     "random",
     "save",
+    "save_arrays",
     "scan",
     "spec",
     "stop_gradient",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -90,10 +90,11 @@ class CheckpointReader:
             self._reader.verify()
 
     def read_into(self, arrays: Mapping[str, Array], stored: Mapping[str, StoredArray]) -> None:
-        """Read each of `stored` into the array of the same name, without another copy in memory."""
+        """Read into each of `arrays` the one of the same name, where there is one, without another copy in memory."""
         with _readable(self._path):
             for name, array in arrays.items():
-                stored[name].read_into(array)
+                if name in stored:
+                    stored[name].read_into(array)
             self._reader.check_unchanged()
 
 
@@ -101,8 +102,8 @@ class CheckpointReader:
 def open_checkpoint(path: str | os.PathLike[str]) -> Iterator[CheckpointReader]:
     """Open a safetensors file.
 
-    Raises `CheckpointError` where the file is missing, cut off or no safetensors file, or holds a dtype such as
-    bfloat16.
+    Arrays of float16 and bfloat16 are read as float32. Raises `CheckpointError` where the file is missing, cut off or
+    no safetensors file, or holds another dtype that there is not here, such as complex64.
     """
     with contextlib.ExitStack() as stack:
         with _readable(path):
@@ -149,7 +150,7 @@ def _is_of_torch(path: str) -> bool:
         return False
 
 
-def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]]:
+def arrays_and_metadata(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]]:
     """The arrays and the metadata of a safetensors file, whose checksum is compared if it has one.
 
     Raises what `open_checkpoint` raises.
@@ -159,6 +160,15 @@ def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[st
         arrays = {name: np.empty(stored.shape, stored.dtype) for name, stored in file.arrays.items()}
         file.read_into(arrays, file.arrays)
         return arrays, file.metadata
+
+
+def load_arrays(path: str | os.PathLike[str]) -> dict[str, Array]:
+    """The arrays of a safetensors file by name, of this package or of another writer; float16 and bfloat16 as float32.
+
+    What `step.save` wrote has the optimizer's state under names that begin with `.optimizer.`. Raises `CheckpointError`
+    where the file is missing, damaged, or holds other dtypes.
+    """
+    return arrays_and_metadata(path)[0]
 
 
 class _Typed(Protocol):
@@ -182,12 +192,15 @@ def check_names(
     found: Mapping[str, _Found],
     aliases: Mapping[str, str] | None = None,
     source: str = "the arrays given",
+    optional: Container[str] = (),
+    strict: bool = True,
 ) -> dict[str, _Found]:
     """The arrays of `found` under the names of `expected`, once every name, shape and dtype is seen to fit.
 
-    `aliases` maps further names to expected ones (tied weights): an array may come under any of them, and where it
-    comes under several, all must be equal. Raises `CheckpointError` that lists all that is missing, unknown or of
-    another type.
+    A dtype fits too whose floats are all floats of the expected one. `aliases` maps further names to expected ones
+    (tied weights): an array may come under any of them, and where it comes under several, all must be equal. What is
+    `optional` may be missing. Where it is not `strict`, all may be, and unknown arrays are left out, but one array at
+    least must be known. Raises `CheckpointError` that lists all that is missing, unknown or of another type.
     """
     aliases = aliases or {}
     result: dict[str, _Found] = {}
@@ -202,7 +215,7 @@ def check_names(
         wanted = expected[target]
         if tuple(array.shape) != wanted.shape:
             problems.append(f"{name} has shape {tuple(array.shape)}, the model's is {wanted.shape}")
-        elif array.dtype != wanted.dtype:
+        elif array.dtype != wanted.dtype and not _widens(array.dtype, wanted.dtype):
             problems.append(
                 f"{name} is {array.dtype}, the model's is {wanted.dtype}; array.astype('{wanted.dtype}') converts it"
             )
@@ -212,7 +225,9 @@ def check_names(
             result.setdefault(target, array)
             came_as.setdefault(target, name)
     seen = {aliases.get(name, name) for name in found}
-    missing = [name for name in expected if name not in seen]
+    missing = [name for name in expected if name not in seen and name not in optional]
+    if not strict and (result or problems or not expected):
+        missing = unknown = []
     lines = [f"of another type: {problem}" for problem in problems[:_LISTED]]
     if len(problems) > _LISTED:
         lines.append(f"and {len(problems) - _LISTED} more")
@@ -222,7 +237,12 @@ def check_names(
         lines.append(f"not in the model: {_list(unknown)}")
     if lines:
         raise CheckpointError(f"{source} do not fit the model\n  " + "\n  ".join(lines))
-    return {name: result[name] for name in expected}
+    return {name: result[name] for name in expected if name in result}
+
+
+def _widens(dtype: Any, wanted: Any) -> bool:
+    """Whether every float of a dtype is one of another."""
+    return dtype.kind == wanted.kind == "f" and np.can_cast(dtype, wanted)
 
 
 def _list(names: Iterable[str]) -> str:

@@ -24,8 +24,10 @@ from ...ir import Array, ArrayType, as_dtype
 from ...ir.printable import brief
 
 DTYPES = {"F32": "float32", "F64": "float64", "I32": "int32", "I64": "int64", "U8": "uint8", "BOOL": "bool"}
-"""The dtypes that are read, by their names in files."""
+"""The dtypes that are read and written, by their names in files."""
 _NAMES = {as_dtype(dtype): name for name, dtype in DTYPES.items()}
+_HALVES = {"F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
+"""Floats of two bytes, as what holds their bits. They are read as float32, which has all their values."""
 
 _METADATA = "__metadata__"
 _CHECKSUM = "gradloom.checksum"
@@ -44,11 +46,13 @@ class FormatError(ValueError):
 
 
 class StoredArray:
-    """An array in an open file: its type, and its bytes whenever they are asked for."""
+    """An array in an open file: the type that it is read as, and its bytes whenever they are asked for."""
 
-    def __init__(self, file: BinaryIO, begin: int, type: ArrayType) -> None:
+    def __init__(self, file: BinaryIO, begin: int, type: ArrayType, half: str | None = None) -> None:
+        """`half` names the floats of two bytes that it consists of, if it does."""
         self._file = file
         self._begin = begin
+        self._half = half
         self.type = type
         self.shape = type.shape
         self.dtype = type.dtype
@@ -60,18 +64,34 @@ class StoredArray:
         return array
 
     def read_into(self, array: Array) -> None:
-        """Read the array into a C-contiguous one of the same type."""
+        """Read the array into a C-contiguous one of its shape, converted to the dtype of that."""
+        if array.dtype != self.dtype or self._half:
+            flat, start = array.reshape(-1), 0
+            for piece in self.pieces():
+                numbers = self._numbers(piece)
+                flat[start : start + len(numbers)] = numbers
+                start += len(numbers)
+            return
         memory = array.reshape(-1).view(np.uint8)
         for start in range(0, len(memory), _PIECE_BYTES):
             self._fill(memory[start : start + _PIECE_BYTES], start)
 
     def pieces(self) -> Iterator[Array]:
-        """The bytes, piece by piece, in memory that the next piece overwrites."""
-        memory = np.empty(min(self.type.nbytes, _PIECE_BYTES), np.uint8)
-        for start in range(0, self.type.nbytes, _PIECE_BYTES):
-            piece = memory[: self.type.nbytes - start]
+        """The bytes in the file, piece by piece, in memory that the next piece overwrites."""
+        size = self.type.size * (_HALVES[self._half] if self._half else self.dtype).itemsize
+        memory = np.empty(min(size, _PIECE_BYTES), np.uint8)
+        for start in range(0, size, _PIECE_BYTES):
+            piece = memory[: size - start]
             self._fill(piece, start)
             yield piece
+
+    def _numbers(self, piece: Array) -> Array:
+        if not self._half:
+            return piece.view(self.dtype)
+        bits = piece.view(_HALVES[self._half])
+        if bits.dtype.kind == "f":
+            return bits.astype(np.float32)
+        return (bits.astype(np.uint32) << 16).view(np.float32)  # bfloat16 is the upper half of a float32
 
     def _fill(self, memory: Array, start: int) -> None:
         self._file.seek(self._begin + start)
@@ -120,11 +140,16 @@ class SafetensorsReader:
             end = until
         if end != self._data:
             raise FormatError(f"its arrays take {end:,} bytes, there are {self._data:,}")
-        self.foreign = {name: dtype for name, (dtype, *_) in found.items() if dtype not in DTYPES}
+        self.foreign = {name: dtype for name, (dtype, *_) in found.items() if dtype not in (*DTYPES, *_HALVES)}
         return {
-            name: StoredArray(self._file, start + begin, _type(name, dtype, shape, until - begin))
+            name: StoredArray(
+                self._file,
+                start + begin,
+                _type(name, dtype, shape, until - begin),
+                dtype if dtype in _HALVES else None,
+            )
             for name, (dtype, shape, begin, until) in found.items()
-            if dtype in DTYPES
+            if name not in self.foreign
         }
 
     def verify(self) -> None:
@@ -253,8 +278,8 @@ def _are_counts(values: Any) -> bool:
 
 
 def _type(name: str, dtype: str, shape: list[int], nbytes: int) -> ArrayType:
-    kind = as_dtype(DTYPES[dtype])
+    kind = as_dtype(DTYPES.get(dtype, "float32"))
     fits = len(shape) <= _MOST_AXES and math.prod(max(extent, 1) for extent in shape) * kind.itemsize < 2**63
-    if not fits or math.prod(shape) * kind.itemsize != nbytes:
+    if not fits or math.prod(shape) * _HALVES.get(dtype, kind).itemsize != nbytes:
         raise FormatError(f"{brief(name)} is {brief(dtype)} of shape {brief(str(shape))}, and has {nbytes:,} bytes")
     return ArrayType(tuple(shape), kind)

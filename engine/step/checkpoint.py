@@ -12,6 +12,7 @@ from ...ir import Array
 from ...ir.printable import brief
 from ..optim import Optimizer
 from ..saving.checkpoint_file import CheckpointError, CheckpointReader, check_names, open_checkpoint, save_arrays
+from ..saving.renaming import Rename, renamed
 from .learning_rate import LearningRate
 from .live_arrays import LiveArrays, types_of
 from .settings import check_state, settings_in_file, warn_of_other_settings
@@ -23,8 +24,24 @@ _SETTINGS_KEY = "gradloom.settings"
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What of a file is taken up, as `Step.load` says."""
+
+    strict: bool
+    rename: Rename | None
+    weights_only: bool
+
+    @property
+    def with_state(self) -> bool:
+        """Whether the optimizer's state is."""
+        return self.strict and self.rename is None and not self.weights_only
+
+
+@dataclass(frozen=True)
 class Content:
-    """What of a step a checkpoint holds; `settings` is what the bits depend on beside."""
+    """What of a step a checkpoint holds; `settings` is what the bits depend on beside, `optional` the buffers that are
+    no part of state dicts.
+    """
 
     live: LiveArrays
     state: Mapping[str, Array]
@@ -33,6 +50,7 @@ class Content:
     optimizer: Optimizer
     fresh_state: Callable[[], Iterable[tuple[str, Array]]]
     tied: Mapping[str, str]
+    optional: frozenset[str]
     settings: Mapping[str, str]
 
     def save(self, path: str | os.PathLike[str], metadata: Mapping[str, str]) -> None:
@@ -51,32 +69,36 @@ class Content:
             finally:
                 live.busy = before
 
-    def load(self, path: str | os.PathLike[str]) -> dict[str, str]:
+    def load(self, path: str | os.PathLike[str], wanted: Wanted) -> dict[str, str]:
         """Take it up from a file, and return the metadata given to `save`. Where it raises, nothing has changed."""
         with open_checkpoint(path) as file:
             file.verify()
             metadata = dict(file.metadata)
             saved_by = metadata.pop(_OPTIMIZER_KEY, None)
             saved_with = settings_in_file(path, metadata.pop(_SETTINGS_KEY, "{}"))
-            self._take_up(file, os.fsdecode(path), saved_by)
-        warn_of_other_settings(os.fsdecode(path), saved_with, self.settings, self.rate.given is not None)
+            self._take_up(file, os.fsdecode(path), saved_by, wanted)
+        if wanted.with_state:
+            warn_of_other_settings(os.fsdecode(path), saved_with, self.settings, self.rate.given is not None)
         return metadata
 
-    def _take_up(self, file: CheckpointReader, path: Any, saved_by: str | None) -> None:
+    def _take_up(self, file: CheckpointReader, path: Any, saved_by: str | None, wanted: Wanted) -> None:
         live = self.live
         stored = {name: array for name, array in file.arrays.items() if not name.startswith(_STATE_PREFIX)}
         state = {name[len(_STATE_PREFIX) :]: a for name, a in file.arrays.items() if name.startswith(_STATE_PREFIX)}
+        state = state if wanted.with_state else {}
         source = f"the arrays of {path}"
+        if wanted.rename is not None:
+            stored = {new: stored[name] for new, name in renamed(list(stored), wanted.rename, source).items()}
         targets = live.parameters | live.buffers
-        fitting = check_names(types_of(targets), stored, self.tied, source)
+        fitting = check_names(types_of(targets), stored, self.tied, source, self.optional, wanted.strict)
         kind = type(self.optimizer).__name__
         if state:
             if saved_by is not None and saved_by != kind:
                 raise CheckpointError(f"{source} come from {brief(saved_by)}, the step's optimizer is {kind}")
             targets |= {_STATE_PREFIX + name: array for name, array in self.state.items()}
             targets[_STATE_PREFIX + "key"] = self.key
-            wanted = types_of({**self.state, "key": self.key} | ({"lr": self.rate.array} if "lr" in state else {}))
-            new_state = check_names(wanted, state, source=f"the optimizer state of {path}")
+            held = types_of({**self.state, "key": self.key} | ({"lr": self.rate.array} if "lr" in state else {}))
+            new_state = check_names(held, state, source=f"the optimizer state of {path}")
             given = {name: new_state[name].read() for name in ("step", "lr") if name in new_state}
             check_state(path, given)
             fitting |= {_STATE_PREFIX + name: array for name, array in new_state.items()}

@@ -19,16 +19,18 @@ from ..compile.compile_report import CompileReport, use_of
 from ..compile.programs import Programs, tell_of_shapes
 from ..nn import Module
 from ..nn.settings import changes, difference, model_settings
+from ..nn.state_dict import plain_array
 from ..optim import Optimizer
 from ..report.schema import MemoryReport
 from ..saving.checkpoint_file import check_names
+from ..saving.renaming import Rename
 from ..tracing.arrays import dense_arrays
 from ..tracing.missing_names import of_a_step
 from ..tracing.random import key_of_draws, key_of_seed
 from ..tracing.tracer import located
 from .batch_type import BatchType
 from .budget import Budget
-from .checkpoint import Content
+from .checkpoint import Content, Wanted
 from .learning_rate import LearningRate, checked_rate
 from .live_arrays import LiveArrays, own_memory, types_of
 from .plans import LossFunction, StepPlan, step_plans
@@ -269,7 +271,7 @@ class Step:
         if not isinstance(parameters, Mapping):
             what = type(parameters).__name__
             raise TypeError(located(f"parameters are a dict of arrays by name, as of step.parameters(), got {what}"))
-        given = {name: np.asarray(array) for name, array in parameters.items()}
+        given = {name: plain_array(array) for name, array in parameters.items()}
         tied = self._model.tied_names()
         meant = {tied.get(name, name) for name in given}
         live = self._live
@@ -292,20 +294,33 @@ class Step:
         """
         self._content().save(path, metadata or {})
 
-    def load(self, path: str | os.PathLike[str]) -> dict[str, str]:
+    def load(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        strict: bool = True,
+        rename: Rename | None = None,
+        weights_only: bool = False,
+    ) -> dict[str, str]:
         """Take up parameters, buffers and state from a file of `save`, and return the metadata given there.
 
         Training then goes on to the same bits as without the interruption. Where it cannot, because the step that wrote
         the file had another optimizer's settings, schedule, `accumulate`, clipping or tiles of the batch, a
         `CheckpointWarning` says what differs. A file without optimizer state, such as a PyTorch state dict saved as
         safetensors, sets parameters and buffers, and the optimizer begins with fresh state. Arrays are read into their
-        places, with no other copy in memory. Raises `CheckpointError` where the file is damaged, does not fit, or holds
-        a learning rate or a number of steps that cannot be; nothing has changed then.
+        places, with no other copy in memory, those of bfloat16, float16 and float32 into float32 or float64. Raises
+        `CheckpointError` where the file is damaged, does not fit, or holds a learning rate or a number of steps that
+        cannot be; nothing has changed then.
+
+        `rename` says what names in the file are in the model: by a dict, as in `{"transformer.h.*": "blocks.*",
+        "head.*": None}`, whose `*` is any text and whose `None` leaves arrays out, or by a function of a name. Where it
+        is not `strict`, arrays may be missing, which stay as they are, or be none of the model's, but none may be of
+        another shape. With `weights_only`, `rename` or without `strict`, the state of an optimizer is not taken up.
         """
         if not isinstance(path, (str, os.PathLike)):
             instead = "; write step.set_parameters(...) for arrays by name" if isinstance(path, Mapping) else ""
             raise TypeError(located(f"step.load takes the path of a file, got {type(path).__name__}{instead}"))
-        return self._content().load(path)
+        return self._content().load(path, Wanted(bool(strict), rename, bool(weights_only)))
 
     def _content(self) -> Content:
         settings = settings_of(self._optimizer, self._options, self.report)
@@ -319,6 +334,7 @@ class Step:
             self._optimizer,
             lambda: zip(names, traced.initial_state()),
             tied,
+            frozenset(name for name, b in self._model.stored_buffers() if not b.persistent),
             settings,
         )
 

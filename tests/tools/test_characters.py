@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import gradloom as gl
 import numpy as np
 import pytest
-from gradloom.engine.saving.checkpoint_file import CheckpointError, load_arrays, save_arrays
+from gradloom.engine.saving.checkpoint_file import CheckpointError, arrays_and_metadata, save_arrays
 from gradloom.tools import train_characters as command
 from gradloom.tools.cli import main
 from gradloom.tools.command_error import CommandError
@@ -262,7 +262,7 @@ def test_the_command_refuses_what_does_not_go_together(arguments, message, capsy
 def test_a_checkpoint_whose_settings_are_not_of_its_arrays_is_one_error_before_it_takes_memory(
     name, value, error, one_step, tmp_path
 ):
-    arrays, metadata = load_arrays(one_step)
+    arrays, metadata = arrays_and_metadata(one_step)
     said = json.loads(metadata[TINY.name])
     said["settings"][name] = value
     other = tmp_path / "other.safetensors"

@@ -15,7 +15,7 @@ import gradloom as gl
 import numpy as np
 import pytest
 from gradloom import nn
-from gradloom.engine.saving.checkpoint_file import CheckpointError, CheckpointWarning, load_arrays, save_arrays
+from gradloom.engine.saving.checkpoint_file import CheckpointError, CheckpointWarning, arrays_and_metadata, save_arrays
 from gradloom.tools.cli import main
 from gradloom.tools.progress import Means, TrainingProgress
 from rich.console import Console
@@ -161,7 +161,7 @@ def test_texts_of_a_checkpoint_come_as_escapes_and_cut_off(tmp_path: Path):
     path, hostile = tmp_path / "x.safetensors", "\x1b[2J\u202e" * 10_000
     step = gl.compile_step(nn.Linear(2, 1), lambda m, b: np.mean(m(b)), gl.optim.SGD(0.1), gl.spec((3, 2)))
     step.save(path)
-    arrays, metadata = load_arrays(path)
+    arrays, metadata = arrays_and_metadata(path)
     texts: list[str] = []
     save_arrays(path, arrays, {**metadata, "gradloom.settings": json.dumps({"SGD's momentum": hostile})})
     with pytest.warns(CheckpointWarning) as warned:

@@ -14,7 +14,7 @@ from typing import Any
 import gradloom as gl
 import numpy as np
 import pytest
-from gradloom.engine.saving.checkpoint_file import CheckpointError, load_arrays, save_arrays
+from gradloom.engine.saving.checkpoint_file import CheckpointError, arrays_and_metadata, save_arrays
 from gradloom.tools import saves
 from gradloom.tools.cli import main
 from gradloom.tools.recipes import RECIPES
@@ -91,11 +91,11 @@ def interrupt() -> None:
 
 
 def metadata_of(path: str) -> dict[str, Any]:
-    return json.loads(load_arrays(path)[1]["training"])
+    return json.loads(arrays_and_metadata(path)[1]["training"])
 
 
 def with_metadata(path: str, text: str) -> None:
-    arrays, metadata = load_arrays(path)
+    arrays, metadata = arrays_and_metadata(path)
     save_arrays(path, arrays, {**metadata, "training": text})
 
 
@@ -149,9 +149,9 @@ def test_a_recipe_that_is_named_again_goes_on_to_the_same_bits(
         capsys.readouterr()
         assert main(["train", spelling, "--resume", "again.safetensors"]) == 0
         assert ("note: the run began with the recipe 'my.py:line'" in capsys.readouterr().out) == (spelling[0] == "/")
-        assert load_arrays("again.safetensors")[0].keys() == load_arrays("whole.safetensors")[0].keys()
-        for name, array in load_arrays("whole.safetensors")[0].items():
-            assert array.tobytes() == load_arrays("again.safetensors")[0][name].tobytes()
+        assert arrays_and_metadata("again.safetensors")[0].keys() == arrays_and_metadata("whole.safetensors")[0].keys()
+        for name, array in arrays_and_metadata("whole.safetensors")[0].items():
+            assert array.tobytes() == arrays_and_metadata("again.safetensors")[0][name].tobytes()
     assert main(shlex.split(told)[1:]) == 0
     assert Path(OUT).read_bytes() == Path("whole.safetensors").read_bytes()
 
@@ -373,7 +373,7 @@ def test_an_error_within_a_run_keeps_what_was_trained(after_step: Callable[..., 
     with pytest.raises(ZeroDivisionError) as error:
         main(OURS)
     assert error.value.__notes__ == [f"what was trained was saved in {OUT}"]
-    assert load_arrays(OUT)[0][".optimizer.step"] == 17
+    assert arrays_and_metadata(OUT)[0][".optimizer.step"] == 17
 
 
 @pytest.mark.parametrize("where", ["compile_step", "make_recipe", "training_data"])

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from gradloom.engine.saving.checkpoint_file import load_arrays
+from gradloom.engine.saving.checkpoint_file import arrays_and_metadata
 from gradloom.tools.cli import main
 from training_process import COMMAND, training, wait_for
 
@@ -22,7 +22,7 @@ LONG = ["--epochs", "100000"]
 
 
 def steps_in(path: Path) -> int:
-    return int(load_arrays(path)[0][".optimizer.step"])
+    return int(arrays_and_metadata(path)[0][".optimizer.step"])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -159,7 +159,7 @@ def test_runs_that_are_ended_at_random_moments_end_with_the_same_bits(
         assert not any(map(is_alive, children)), children
         after = Path(out).read_bytes() if Path(out).exists() else None
         if after is not None:
-            load_arrays(out)  # whole, whatever happened
+            arrays_and_metadata(out)  # whole, whatever happened
         saved = re.search(r"^(?:interrupted; )?saved (\S+?);? ?", text, re.MULTILINE)
         if number != signal.SIGKILL and run.returncode not in (0,):
             assert run.returncode in (128 + number, -number), (run.returncode, err)

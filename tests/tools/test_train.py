@@ -10,7 +10,7 @@ from typing import Any
 import gradloom as gl
 import numpy as np
 import pytest
-from gradloom.engine.saving.checkpoint_file import load_arrays
+from gradloom.engine.saving.checkpoint_file import arrays_and_metadata
 from gradloom.tools.cli import main
 from gradloom.tools.recipes import RECIPES
 
@@ -70,7 +70,7 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 
 def assert_same_bits(first: str, second: str) -> None:
-    (arrays, metadata), (others, other_metadata) = load_arrays(first), load_arrays(second)
+    (arrays, metadata), (others, other_metadata) = arrays_and_metadata(first), arrays_and_metadata(second)
     assert metadata == other_metadata
     assert arrays.keys() == others.keys()
     for name, array in arrays.items():
@@ -93,7 +93,7 @@ def test_by_itself_it_trains_digits_to_97_percent(capsys: pytest.CaptureFixture[
     accuracy = re.findall(r"^test accuracy (\S+)$", out, re.MULTILINE)
     assert len(accuracy) == 1
     assert float(accuracy[0]) >= 0.97
-    arrays, _ = load_arrays(DIGITS)
+    arrays, _ = arrays_and_metadata(DIGITS)
     assert arrays["0.weight"].shape == (128, 64)
     assert arrays[".optimizer.step"] == 40 * 45
 
@@ -123,7 +123,7 @@ def test_a_residual_network_trains_from_a_file_along_one_cycle_of_the_rate(
     np.savez(folder / "m.npz", x_train=images, y_train=classes, x_test=images, y_test=classes)
     assert main(["train", "resnet", "--data", "m.npz", "--epochs", "3", "--batch-size", "8", "--threads", "2"]) == 0
     assert "test accuracy 1.0000\nsaved gradloom-resnet.safetensors" in capsys.readouterr().out
-    arrays, _ = load_arrays("gradloom-resnet.safetensors")
+    arrays, _ = arrays_and_metadata("gradloom-resnet.safetensors")
     assert arrays["1.1.num_batches_tracked"] == arrays[".optimizer.step"] == 24
 
 
@@ -133,8 +133,8 @@ def test_under_a_budget_it_is_tested_in_smaller_batches(capsys: pytest.CaptureFi
     assert main(["train", "--epochs", "2", "--threads", "1", "--memory", "380kB"]) == 0
     told = re.findall(r"^test accuracy .*$", capsys.readouterr().out, re.MULTILINE)
     assert told == re.findall(r"^test accuracy .*$", free, re.MULTILINE)
-    for name, array in load_arrays("free.safetensors")[0].items():
-        assert array.tobytes() == load_arrays(DIGITS)[0][name].tobytes()
+    for name, array in arrays_and_metadata("free.safetensors")[0].items():
+        assert array.tobytes() == arrays_and_metadata(DIGITS)[0][name].tobytes()
 
 
 def test_mnist_trains_from_a_file(folder: Path, capsys: pytest.CaptureFixture[str]):
@@ -155,7 +155,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(
     epoch, place = divmod(steps, 45)
     out = capsys.readouterr().out
     assert f"interrupted in epoch {epoch + 1}, after {place} of 45 steps\nsaved parts.safetensors" in out
-    assert load_arrays("parts.safetensors")[0][".optimizer.step"] == steps
+    assert arrays_and_metadata("parts.safetensors")[0][".optimizer.step"] == steps
     assert main(["train", "--resume", "parts.safetensors"]) == 0
     assert_same_bits("whole.safetensors", "parts.safetensors")
 
@@ -176,14 +176,14 @@ def test_a_run_keeps_its_options_and_is_interrupted_twice(options: list[str], in
 
 def test_a_run_goes_on_with_more_epochs_and_another_rate(capsys: pytest.CaptureFixture[str]):
     assert main(["train", "--epochs", "2"]) == 0
-    first = load_arrays(DIGITS)[0]
+    first = arrays_and_metadata(DIGITS)[0]
     assert main(["train", "--resume", DIGITS]) == 0
     assert capsys.readouterr().out.endswith("nothing to do: 2 epochs are done; --epochs with a larger number goes on\n")
     assert main(["train", "--resume", DIGITS, "--epochs", "3", "--out", "three.safetensors"]) == 0
     assert main(["train", "--epochs", "3", "--out", "whole.safetensors"]) == 0
     assert_same_bits("whole.safetensors", "three.safetensors")
     assert main(["train", "--resume", DIGITS, "--epochs", "3", "--lr", "0"]) == 0
-    last = load_arrays(DIGITS)[0]
+    last = arrays_and_metadata(DIGITS)[0]
     assert last[".optimizer.step"] == 3 * 45
     assert np.array_equal(first["0.weight"], last["0.weight"])
 
@@ -201,16 +201,16 @@ def test_a_recipe_with_arrays_trains_on_them(capsys: pytest.CaptureFixture[str])
     assert main(["train", "recipes.py:with_arrays", *options]) == 0
     out = capsys.readouterr().out
     assert re.search(r"^epoch 60/60  loss 0\.0000  off 0\.000\d  [\d,]+ steps/s$", out, re.MULTILINE)
-    arrays, _ = load_arrays("line.safetensors")
+    arrays, _ = arrays_and_metadata("line.safetensors")
     np.testing.assert_allclose(arrays["weight"], [[1, 2, 3]], atol=1e-4)
     assert arrays[".optimizer.step"] == 300
     assert main(["train", "recipes.py:with_arrays", "--epochs", "3"]) == 0
-    assert load_arrays("gradloom-with_arrays.safetensors")[0][".optimizer.step"] == 3
+    assert arrays_and_metadata("gradloom-with_arrays.safetensors")[0][".optimizer.step"] == 3
 
 
 def test_a_recipe_with_specs_trains_on_random_data(interrupt_after: Callable[[int], None]):
     assert main(["train", "recipes.py:with_specs", "--epochs", "2", "--out", "whole.safetensors"]) == 0
-    assert load_arrays("whole.safetensors")[0][".optimizer.step"] == 200
+    assert arrays_and_metadata("whole.safetensors")[0][".optimizer.step"] == 200
     interrupt_after(130)
     assert main(["train", "recipes.py:with_specs", "--epochs", "2", "--out", "parts.safetensors"]) == 130
     assert main(["train", "recipes.py:with_specs", "--resume", "parts.safetensors"]) == 0
@@ -225,7 +225,7 @@ def test_a_file_that_no_run_wrote_gives_the_parameters(folder: Path):
     assert (
         main(["train", "--resume", "mine.safetensors", "--lr", "0", "--epochs", "1", "--out", "new.safetensors"]) == 0
     )
-    assert np.array_equal(load_arrays("new.safetensors")[0]["0.weight"], step.parameters()["0.weight"])
+    assert np.array_equal(arrays_and_metadata("new.safetensors")[0]["0.weight"], step.parameters()["0.weight"])
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
-from gradloom.engine.saving.checkpoint_file import load_arrays, save_arrays
+from gradloom.engine.saving.checkpoint_file import arrays_and_metadata, save_arrays
 
 ARRAYS = {
     "w": np.arange(4, dtype=np.float32),
@@ -37,7 +37,7 @@ def test_bits_that_flip_in_any_byte_and_other_lengths_are_found(tmp_path: Path):
     path = tmp_path / "c"
     save_arrays(path, ARRAYS, METADATA)
     whole = path.read_bytes()
-    arrays, metadata = load_arrays(path)
+    arrays, metadata = arrays_and_metadata(path)
     assert metadata == METADATA
     changed = [bytearray(whole) for _ in range(2 * len(whole))]
     for i, content in enumerate(changed):
@@ -45,7 +45,7 @@ def test_bits_that_flip_in_any_byte_and_other_lengths_are_found(tmp_path: Path):
     for content in [*changed, *(whole[:n] for n in range(0, len(whole), 7)), whole + b"\0", whole + whole]:
         path.write_bytes(content)
         try:
-            found, said = load_arrays(path)
+            found, said = arrays_and_metadata(path)
         except gl.CheckpointError:
             continue
         assert said == metadata, content  # white space
@@ -61,13 +61,13 @@ def test_data_that_change_places_are_found(tmp_path: Path):
     whole = path.read_bytes()
     path.write_bytes(whole[:-48] + whole[-24:] + whole[-48:-24])
     with pytest.raises(gl.CheckpointError, match="the checksum is another"):
-        load_arrays(path)
+        arrays_and_metadata(path)
     path.write_bytes(whole.replace(b'"a":{', b'"x":{').replace(b'"b":{', b'"a":{').replace(b'"x":{', b'"b":{'))
     with pytest.raises(gl.CheckpointError, match="the checksum is another"):
-        load_arrays(path)
+        arrays_and_metadata(path)
     path.write_bytes(whole.replace(b"gradloom.checksum", b"gradloom.chexksum"))
     with pytest.raises(gl.CheckpointError, match="its checksum is missing"):
-        load_arrays(path)
+        arrays_and_metadata(path)
 
 
 def test_equal_contents_are_equal_bytes_in_every_process(tmp_path: Path):
@@ -100,7 +100,7 @@ def test_other_readers_read_what_is_written_and_it_is_aligned(tmp_path: Path):
 def test_files_of_other_writers_have_no_checksum_and_are_read(tmp_path: Path):
     path = tmp_path / "c"
     safetensors.numpy.save_file(ARRAYS, path, {"format": "pt"})
-    arrays, metadata = load_arrays(path)
+    arrays, metadata = arrays_and_metadata(path)
     assert metadata == {"format": "pt"}
     for name, array in ARRAYS.items():
         np.testing.assert_array_equal(arrays[name], array)
@@ -109,10 +109,10 @@ def test_files_of_other_writers_have_no_checksum_and_are_read(tmp_path: Path):
     with safetensors.safe_open(path, "numpy") as file:
         metadata = file.metadata()
     safetensors.numpy.save_file(ARRAYS, path, metadata)
-    assert load_arrays(path)[1] == METADATA
+    assert arrays_and_metadata(path)[1] == METADATA
     safetensors.numpy.save_file({**ARRAYS, "w": ARRAYS["w"] + 1}, path, metadata)
     with pytest.raises(gl.CheckpointError, match="the checksum is another"):
-        load_arrays(path)
+        arrays_and_metadata(path)
 
 
 def entry(begin: Any = 0, end: Any = 4, shape: Any = (1,), dtype: Any = "F32", **more: Any) -> dict[str, Any]:
@@ -183,7 +183,7 @@ def test_hostile_files_are_one_error_and_cost_little(name: str, tmp_path: Path):
     tracemalloc.start()
     try:
         with pytest.raises(gl.CheckpointError, match="cannot load") as error:
-            load_arrays(path)
+            arrays_and_metadata(path)
         assert tracemalloc.get_traced_memory()[1] < 60e6
     finally:
         tracemalloc.stop()
@@ -197,7 +197,7 @@ def test_a_header_of_junk_takes_thirty_times_its_bytes_at_most(tmp_path: Path):
     tracemalloc.start()
     try:
         with pytest.raises(gl.CheckpointError, match="does not say what a is"):
-            load_arrays(path)
+            arrays_and_metadata(path)
         assert tracemalloc.get_traced_memory()[1] < 30 * path.stat().st_size
     finally:
         tracemalloc.stop()
@@ -249,7 +249,7 @@ def test_rates_and_numbers_of_steps_that_cannot_be_are_refused(name: str, value:
     step = gl.compile_step(model, lambda m, b: (m(b) ** 2).mean(), gl.optim.SGD(0.1), gl.spec((4, 2)))
     step.learning_rate = 0.5
     step.save(path)
-    arrays, metadata = load_arrays(path)
+    arrays, metadata = arrays_and_metadata(path)
     key = f".optimizer.{name}"
     save_arrays(path, {**arrays, "weight": arrays["weight"] + 1, key: np.array(value, arrays[key].dtype)}, metadata)
     before = {n: a.tobytes() for n, a in (step.parameters() | step.state()).items()}
@@ -303,7 +303,7 @@ def test_a_checkpoint_says_which_settings_of_the_step_are_others(tmp_path: Path)
     other = step_with(optim.AdamW(0.1), accumulate=2, clip_norm=1.0)
     other.load(path)
     assert other.learning_rate == 0.5
-    arrays, _ = load_arrays(path)
+    arrays, _ = arrays_and_metadata(path)
     for settings in ("[]", '{"clip_norm": 1}', "[" * 100_000, "no JSON"):
         save_arrays(path, arrays, {"gradloom.settings": settings})
         with pytest.raises(gl.CheckpointError, match="does not say with which settings it was made"):
