@@ -189,9 +189,9 @@ def _optimizer(ingredients: Ingredients, settings: Settings, steps: int) -> opti
     """The optimizer of a run of so many steps: over these a cycle of the learning rate is stretched."""
     optimizer = ingredients.optimizer if settings.optimizer is None else OPTIMIZERS[settings.optimizer]
     if settings.lr is not None:
-        return replace(optimizer, lr=settings.lr)
+        return optimizer.with_options(lr=settings.lr)
     if isinstance(optimizer.lr, optim.OneCycle):
-        return replace(optimizer, lr=replace(optimizer.lr, steps=steps))
+        return optimizer.with_options(lr=replace(optimizer.lr, steps=steps))
     return optimizer
 
 

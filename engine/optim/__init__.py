@@ -11,6 +11,7 @@ from .adam import Adam, AdamW
 from .adam_8bit import Adam8bit
 from .adamax import Adamax
 from .asgd import ASGD
+from .groups import groups, ndim
 from .lion import Lion
 from .muon import Muon
 from .nadam import NAdam
@@ -79,13 +80,15 @@ __all__ = [
     "Step",
     "StepDecay",
     "WarmUp",
+    "groups",
+    "ndim",
     "schedules",
 ]
 
 
 def __getattr__(name: str) -> NoReturn:
     kinds = {kind.__name__ for kind in globals().values() if isinstance(kind, type) and issubclass(kind, Optimizer)}
-    there = ", ".join(sorted(kinds - {"Optimizer"}))
+    there = ", ".join(sorted((kinds | {"groups"}) - {"Optimizer"}))
     raise AttributeError(
         located(
             f"gl.optim has no {name}: there are {there}, and the schedules of gl.optim.schedules; for another rule "

@@ -53,7 +53,8 @@ class Muon(Optimizer):
         if len(type.shape) != 2:
             raise ValueError(
                 f"Muon is for matrices, this parameter has shape {type.shape}; freeze it (requires_grad = False), or "
-                "train the model with another optimizer"
+                "train it with another optimizer: gl.optim.groups({gl.optim.ndim(2): gl.optim.Muon(0.02)}, "
+                "default=gl.optim.AdamW(1e-3))"
             )
         return {"momentum_buffer": StateSpec(type)}
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
-from typing import Any, NamedTuple, Self
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -82,7 +82,7 @@ class Optimizer:
                 located(
                     f"{cls.__name__}: lr is a number of 0 or more or a schedule, and comes first; got {given}. An "
                     "optimizer here is a value without parameters: gl.compile_step(model, loss_fn, optimizer, batch) "
-                    f"gives it those of the model; write gl.optim.{cls.__name__}(1e-3)"
+                    f"gives it those of the model; write {_instead(cls.__name__, args)}"
                 )
             )
         there = [field.name for field in fields(cls) if field.init]
@@ -164,6 +164,33 @@ class Optimizer:
             new_state |= {state_name(kind, name): updated[kind] for kind in kinds}
         return new, new_state
 
+    def resolved(self, parameters: Mapping[str, ArrayType], trained: Collection[str]) -> Optimizer:
+        """This for a model: `parameters` has the types of all, `trained` the names of those that are not frozen. Raises
+        `ValueError` where they do not fit.
+        """
+        return self
+
+    def with_options(self, **options: Any) -> Optimizer:
+        """This with other hyper-parameters. Raises `TypeError` for one that it does not have."""
+        there = [field.name for field in fields(self) if field.init]
+        for name in options:
+            if name not in there:
+                raise TypeError(f"{type(self).__name__} has no argument {name!r}; there are {', '.join(there)}")
+        return replace(self, **options) if options else self
+
+    def settings(self) -> dict[str, Any]:
+        """The hyper-parameters by words for people, without the learning rates."""
+        kind = type(self).__name__
+        return {f"{kind}'s {field.name}": getattr(self, field.name) for field in fields(self) if field.name != "lr"}
+
+    @property
+    def title(self) -> str:
+        """What it is, in a word: checkpoints of steps with other titles are refused."""
+        return type(self).__name__
+
+    may_be_a_part: ClassVar[bool] = True
+    """Whether a group of parameters may be trained by it."""
+
     @property
     def tapped(self) -> Tapped | None:
         """Which calls of modules `given.taps` has; none where it is `None`."""
@@ -234,6 +261,14 @@ def _is_of_a_model(value: Any) -> bool:
     return isinstance(value, (Iterator, list, tuple, dict)) or any(
         hasattr(value, name) for name in ("requires_grad", "forward")
     )
+
+
+def _instead(kind: str, args: tuple[Any, ...]) -> str:
+    """What to write where torch takes parameters, or a list of groups of them."""
+    one = f"gl.optim.{kind}(1e-3)"
+    if args and isinstance(args[0], (list, tuple)) and any(isinstance(group, dict) for group in args[0]):
+        return f'gl.optim.groups({{"*.bias": dict(weight_decay=0), "head.*": dict(lr=1e-4)}}, default={one})'
+    return one
 
 
 def state_name(kind: str, parameter: str) -> str:

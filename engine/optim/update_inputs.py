@@ -15,6 +15,11 @@ DEFAULT_GROUP = "default"
 """The group of the parameters that no pattern gives another learning rate."""
 
 
+def of_group(name: str, group: str) -> str:
+    """The name of what each group has one of, such as `lr`: its own for the default, and told apart for others."""
+    return name if group == DEFAULT_GROUP else f"{name}[{group}]"
+
+
 @dataclass(frozen=True)
 class StateSpec:
     """One array of optimizer state: its type, and the number that fills it before the first step."""

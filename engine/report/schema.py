@@ -49,6 +49,8 @@ class HeldReport:
     @property
     def scope(self) -> str:
         """The module that owns the array, or of whose parameter it is the state."""
+        if self.kind == "scalar" or self.name.endswith("]"):
+            return ""  # of a group of parameters
         path = self.name.partition(".")[2] if self.kind == "state" else self.name
         return path.rpartition(".")[0]
 

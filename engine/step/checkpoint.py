@@ -11,9 +11,11 @@ from typing import Any
 from ...ir import Array
 from ...ir.printable import brief
 from ..optim import Optimizer
+from ..optim.schedules import plateau
+from ..optim.update_inputs import of_group
 from ..saving.checkpoint_file import CheckpointError, CheckpointReader, check_names, open_checkpoint, save_arrays
 from ..saving.renaming import Rename, renamed
-from .learning_rate import LearningRate
+from .learning_rate import LearningRates
 from .live_arrays import LiveArrays, types_of
 from .settings import check_state, settings_in_file, warn_of_other_settings
 
@@ -21,6 +23,7 @@ from .settings import check_state, settings_in_file, warn_of_other_settings
 _STATE_PREFIX = ".optimizer."
 _OPTIMIZER_KEY = "gradloom.optimizer"
 _SETTINGS_KEY = "gradloom.settings"
+_LONGEST = 300
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Content:
     live: LiveArrays
     state: Mapping[str, Array]
     key: Array
-    rate: LearningRate
+    rates: LearningRates
     optimizer: Optimizer
     fresh_state: Callable[[], Iterable[tuple[str, Array]]]
     tied: Mapping[str, str]
@@ -55,7 +58,7 @@ class Content:
 
     def save(self, path: str | os.PathLike[str], metadata: Mapping[str, str]) -> None:
         """Write it to a file, whole or not at all."""
-        own = {_OPTIMIZER_KEY: type(self.optimizer).__name__, _SETTINGS_KEY: json.dumps(self.settings)}
+        own = {_OPTIMIZER_KEY: self.optimizer.title, _SETTINGS_KEY: json.dumps(self.settings)}
         live = self.live
         with live.lock:
             before = live.begin_reading()
@@ -63,8 +66,8 @@ class Content:
                 arrays = {**live.parameters, **live.buffers}
                 arrays |= {_STATE_PREFIX + name: array for name, array in self.state.items()}
                 arrays[_STATE_PREFIX + "key"] = self.key
-                if self.rate.given is not None:
-                    arrays[_STATE_PREFIX + "lr"] = self.rate.array
+                for group in self.rates.given:
+                    arrays[_STATE_PREFIX + of_group("lr", group)] = self.rates.arrays[group]
                 save_arrays(path, arrays, {**metadata, **own})
             finally:
                 live.busy = before
@@ -78,7 +81,7 @@ class Content:
             saved_with = settings_in_file(path, metadata.pop(_SETTINGS_KEY, "{}"))
             self._take_up(file, os.fsdecode(path), saved_by, wanted)
         if wanted.with_state:
-            warn_of_other_settings(os.fsdecode(path), saved_with, self.settings, self.rate.given is not None)
+            warn_of_other_settings(os.fsdecode(path), saved_with, self.settings, self.rates.given)
         return metadata
 
     def _take_up(self, file: CheckpointReader, path: Any, saved_by: str | None, wanted: Wanted) -> None:
@@ -91,28 +94,37 @@ class Content:
             stored = {new: stored[name] for new, name in renamed(list(stored), wanted.rename, source).items()}
         targets = live.parameters | live.buffers
         fitting = check_names(types_of(targets), stored, self.tied, source, self.optional, wanted.strict)
-        kind = type(self.optimizer).__name__
+        kind = self.optimizer.title
         if state:
             if saved_by is not None and saved_by != kind:
-                raise CheckpointError(f"{source} come from {brief(saved_by)}, the step's optimizer is {kind}")
+                raise CheckpointError(f"{source} come from {brief(saved_by, _LONGEST)}, the step's optimizer is {kind}")
             targets |= {_STATE_PREFIX + name: array for name, array in self.state.items()}
             targets[_STATE_PREFIX + "key"] = self.key
-            held = types_of({**self.state, "key": self.key} | ({"lr": self.rate.array} if "lr" in state else {}))
-            new_state = check_names(held, state, source=f"the optimizer state of {path}")
-            given = {name: new_state[name].read() for name in ("step", "lr") if name in new_state}
-            check_state(path, given)
+            rates = {of_group("lr", group): array for group, array in self.rates.arrays.items()}
+            rates = {name: array for name, array in rates.items() if name in state}
+            new_state = check_names(
+                types_of({**self.state, "key": self.key, **rates}), state, source=f"the optimizer state of {path}"
+            )
+            read = {name: new_state[name].read() for name in ("step", *self._plateau_rates(), *rates)}
+            check_state(path, int(read["step"]), [float(array) for name, array in read.items() if name != "step"])
             fitting |= {_STATE_PREFIX + name: array for name, array in new_state.items()}
         else:
-            given = {}
+            read = {}
+        names = {group: of_group("lr", group) for group in self.rates.arrays}
+        given = {group: float(read[name]) for group, name in names.items() if name in read}
         # A schedule may raise: before anything changes.
-        rate = float(given["lr"]) if "lr" in given else self.optimizer.learning_rate(int(given.get("step", 0)))
+        rates_then = self.rates.at(int(read.get("step", 0)), given, read)
 
         def change() -> None:
             file.read_into(targets, fitting)
             if not state:
                 for name, value in self.fresh_state():
                     self.state[name][...] = value
-            self.rate.given = float(given["lr"]) if "lr" in given else None
-            self.rate.array[()] = rate
+            self.rates.take_up(given, rates_then)
 
         live.change(change)
+
+    def _plateau_rates(self) -> list[str]:
+        """The state that is a rate."""
+        names = [of_group(plateau.RATE, group) for group in self.rates.arrays]
+        return [name for name in names if name in self.state]

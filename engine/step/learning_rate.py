@@ -1,56 +1,119 @@
-"""The learning rate of a step: by the optimizer's number or schedule, or as it was set."""
+"""The learning rates of a step: by the optimizer's numbers or schedules, or as they were set."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
 
 import numpy as np
 
 from ...ir import Array
 from ..optim import Optimizer
 from ..optim.schedules import plateau, rate
+from ..optim.update_inputs import DEFAULT_GROUP, of_group
 from ..tracing.numbers import as_rate
+from ..tracing.tracer import located
 
 
-class LearningRate:
-    """The rate of the next update. `array` is what the program reads; `given` is the rate that was set, if one was."""
+class LearningRates:
+    """The rates of the next update by group. `arrays` are what the program reads; `given` has the rates that were set.
+
+    A group without a rate of its own follows the default's.
+    """
 
     def __init__(self, optimizer: Optimizer, state: Mapping[str, Array]) -> None:
-        self._optimizer = optimizer
+        self._rates = optimizer.rates
         self._state = state
-        self._scheduled = callable(optimizer.lr)
-        self.array = np.array(optimizer.learning_rate(0), np.float64)
-        self.given: float | None = None
+        self._is_scheduled = any(callable(lr) for lr in self._rates.values())
+        self.given: dict[str, float] = {}
+        self.arrays = {group: np.array(value, np.float64) for group, value in self.at(0, {}, {}).items()}
 
-    @property
-    def next(self) -> float:
-        """The rate of the next update."""
-        return self.own if self.given is None else self.given
-
-    @property
-    def own(self) -> float:
-        """The rate of the next update by the optimizer's own number or schedule."""
-        held = self._state.get(plateau.RATE)  # a schedule that follows the loss is state of the step
-        steps = int(self._state["step"])
-        return self._optimizer.learning_rate(steps) if held is None else rate(float(held), steps)
-
-    def follow_schedule(self) -> None:
-        """Make `array` the rate of the next update."""
-        if self._scheduled and self.given is None:
-            self.array[()] = self.own
-
-    def set(self, value: float | None) -> None:
-        """Hold a rate from now on, or, with `None`, go back to the optimizer's own. A schedule may raise: before
-        anything changes.
+    def at(self, steps: int, given: Mapping[str, float], state: Mapping[str, Array]) -> dict[str, float]:
+        """The rates after so many steps, where those `given` were set. Raises `ValueError` where a schedule gives a
+        rate that cannot be.
         """
-        self.array[()] = self.own if value is None else value
-        self.given = value
+        found: dict[str, float] = {}
+        for group, lr in self._rates.items():
+            if group in given:
+                found[group] = given[group]
+            elif lr is None:
+                found[group] = found[DEFAULT_GROUP]
+            else:
+                # A schedule that follows the loss is state of the step.
+                held = state.get(of_group(plateau.RATE, group))
+                try:
+                    found[group] = rate(lr if held is None else float(held), steps)
+                except ValueError as error:
+                    if len(self._rates) == 1:
+                        raise
+                    raise ValueError(f"the group {group!r}: {error}") from None
+        return found
+
+    def next(self) -> dict[str, float]:
+        """The rates of the next update, the default's first."""
+        return self.at(int(self._state["step"]), self.given, self._state)
+
+    def follow_schedules(self) -> None:
+        """Make `arrays` the rates of the next update."""
+        if self._is_scheduled and len(self.given) < len(self._rates):
+            self._write(self.next())
+
+    def set(self, rates: Mapping[str, Any]) -> None:
+        """Hold rates from now on, or, with `None`, go back to the optimizer's own. Raises before anything changes:
+        `KeyError` for a group that there is not, `ValueError` for what is no rate.
+        """
+        given = dict(self.given)
+        for group, value in rates.items():
+            self.check_group(group)
+            number = None if value is None else as_rate(value)
+            if number is None and value is not None:
+                of = "" if len(self._rates) == 1 else f" of the group {group!r}"
+                raise ValueError(
+                    f"a learning rate{of} is a number of 0 or more, or None for the optimizer's own, got {value!r}"
+                )
+            given.pop(group, None)
+            if number is not None:
+                given[group] = number
+        self._write(self.at(int(self._state["step"]), given, self._state))
+        self.given = given
+
+    def check_group(self, group: Any) -> None:
+        """Raises `KeyError` for a group that there is not."""
+        if group not in self._rates:
+            there = ", ".join(map(repr, self._rates))
+            raise KeyError(located(f"no parameter has its learning rate from a group {group!r}; there are {there}"))
+
+    def take_up(self, given: Mapping[str, float], rates: Mapping[str, float]) -> None:
+        """Go on with the rates of a checkpoint."""
+        self.given = dict(given)
+        self._write(rates)
+
+    def _write(self, rates: Mapping[str, float]) -> None:
+        for group, value in rates.items():
+            self.arrays[group][()] = value
 
 
-def checked_rate(value: Any) -> float | None:
-    """A rate that a user sets. Raises `ValueError` for what is none."""
-    number = None if value is None else as_rate(value)
-    if number is None and value is not None:
-        raise ValueError(f"a learning rate is a number of 0 or more, or None for the optimizer's own, got {value!r}")
-    return number
+class RatesByGroup(dict[str, float]):
+    """The rates of the next update as they were when this was read; what is set in it is set in the step."""
+
+    def __init__(self, rates: Mapping[str, float], put: Callable[[Mapping[str, Any]], Mapping[str, float]]) -> None:
+        super().__init__(rates)
+        self._put = put
+
+    def update(self, *rates: Any, **named: Any) -> None:
+        super().update(self._put(dict(*rates, **named)))
+
+    def __setitem__(self, group: str, rate: Any) -> None:
+        self.update({group: rate})
+
+    def __missing__(self, group: Any) -> NoReturn:
+        raise KeyError(located(f"there is no group {group!r}; there are {', '.join(map(repr, self))}"))
+
+    def _fixed(self, *args: Any) -> NoReturn:
+        instead = "write step.learning_rates = {group: rate} to set some, with the rate None to go back to its own"
+        raise TypeError(located(f"the groups of a step are fixed; {instead}"))
+
+    __delitem__ = __ior__ = pop = popitem = clear = setdefault = _fixed  # pyright: ignore[reportAssignmentType]
+
+    def __reduce__(self) -> Any:
+        return dict, (dict(self),)

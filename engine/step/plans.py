@@ -22,6 +22,7 @@ from ...passes.tiling.batch import SmallerTile
 from ..compile.compiling import compiling
 from ..nn import Module
 from ..optim import Optimizer
+from ..optim.update_inputs import of_group
 from ..report.make_report import make_report
 from ..report.schema import HeldReport, MemoryReport
 from ..tracing.tracer import ShapeError, TracingError, as_array
@@ -122,7 +123,8 @@ class StepPlans:
         traced = self.traced
         groups = (("parameter", traced.parameters), ("buffer", traced.buffers), ("state", traced.state))
         arrays = [HeldReport(name, kind, t.nbytes) for kind, named in groups for name, t in named]
-        return [*arrays, HeldReport("lr", "scalar", 8), HeldReport("key", "scalar", 8)]
+        scalars = [*(of_group("lr", group) for group in traced.optimizer.rates), "key"]
+        return [*arrays, *(HeldReport(name, "scalar", 8) for name in scalars)]
 
     @cached_property
     def held_bytes(self) -> int:

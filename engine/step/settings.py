@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from ...ir.printable import brief
 from ..optim import Optimizer
+from ..optim.update_inputs import DEFAULT_GROUP
 from ..report.schema import MemoryReport
 from ..saving.checkpoint_file import CheckpointError, CheckpointWarning
 
@@ -24,13 +25,15 @@ _LONGEST = 1000
 
 def settings_of(optimizer: Optimizer, options: Mapping[str, Any], report: MemoryReport) -> dict[str, str]:
     """The settings of a step by name, as text that is the same in each process."""
-    kind = type(optimizer).__name__
-    found = {f"{kind}'s {f.name}": _described(getattr(optimizer, f.name)) for f in fields(optimizer)}
-    rate = found.pop(f"{kind}'s lr")
+    found = {name: _described(value) for name, value in optimizer.settings().items()}
     found |= {name: _described(value) for name, value in options.items()}
-    found[_RATE] = rate
+    found |= {_rate_of(group): _described(lr) for group, lr in optimizer.rates.items()}
     found["the plan"] = report.other_bits or "runs in the tiles of a step without a budget"
     return found
+
+
+def _rate_of(group: str) -> str:
+    return _RATE if group == DEFAULT_GROUP else f"{_RATE} of the group {group!r}"
 
 
 def _described(value: Any) -> str:
@@ -58,13 +61,17 @@ def settings_in_file(path: Any, text: str) -> dict[str, str]:
     return found
 
 
-def warn_of_other_settings(path: Any, before: Mapping[str, str], now: Mapping[str, str], has_rate: bool) -> None:
+def warn_of_other_settings(
+    path: Any, before: Mapping[str, str], now: Mapping[str, str], groups_set: Collection[str]
+) -> None:
     """A `CheckpointWarning` where a checkpoint was made with other settings. A rate that was set goes before schedules,
     and comes from the checkpoint. That one constant rate takes the place of another is what its user wrote.
     """
     names = [name for name in now if name in before]
-    if has_rate or (_is_number(before.get(_RATE, "0")) and _is_number(now[_RATE])):
-        names = [name for name in names if name != _RATE]
+    rates = {name for name in names if name.startswith(_RATE)}
+    rates_set = {_rate_of(group) for group in groups_set}
+    left_out = {n for n in rates if n in rates_set or (_is_number(before[n]) and _is_number(now[n]))}
+    names = [name for name in names if name not in left_out]
     differing = [
         f"{name}: {brief(before[name], _LONGEST)} before, {now[name]} now"
         for name in names
@@ -84,10 +91,10 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def check_state(path: Any, given: Mapping[str, Any]) -> None:
+def check_state(path: Any, steps: int, rates: Iterable[float]) -> None:
     """Raise `CheckpointError` for a number of steps or a learning rate that no step can have written."""
-    steps = int(given["step"])
     if not 0 <= steps < _MOST_STEPS:
         raise CheckpointError(f"{path} says that {steps:,} steps were done, which cannot be")
-    if "lr" in given and not 0 <= float(given["lr"]) < np.inf:
-        raise CheckpointError(f"{path} has a learning rate of {float(given['lr'])}; it must be 0 or more, and finite")
+    for rate in rates:
+        if not 0 <= rate < np.inf:
+            raise CheckpointError(f"{path} has a learning rate of {rate}; it must be 0 or more, and finite")

@@ -21,6 +21,7 @@ from ..nn import Module
 from ..nn.settings import changes, difference, model_settings
 from ..nn.state_dict import plain_array
 from ..optim import Optimizer
+from ..optim.update_inputs import DEFAULT_GROUP
 from ..report.schema import MemoryReport
 from ..saving.checkpoint_file import check_names
 from ..saving.renaming import Rename
@@ -31,7 +32,7 @@ from ..tracing.tracer import located
 from .batch_type import BatchType
 from .budget import Budget
 from .checkpoint import Content, Wanted
-from .learning_rate import LearningRate, checked_rate
+from .learning_rate import LearningRates, RatesByGroup
 from .live_arrays import LiveArrays, own_memory, types_of
 from .plans import LossFunction, StepPlan, step_plans
 from .predictor import Predictor
@@ -114,7 +115,7 @@ class Step:
             for types in (traced.parameters, traced.buffers)
         )
         self._state = own_memory(self._backend, traced.state, traced.initial_state())
-        self._rate = LearningRate(optimizer, self._state)
+        self._rates = LearningRates(traced.optimizer, self._state)
         self._key = np.array(key, np.int64)
         self._bound = 0
         self._first = self._add(traced, planned)
@@ -138,7 +139,7 @@ class Step:
             *live.parameters.values(),
             *live.buffers.values(),
             *self._state.values(),
-            self._rate.array,
+            *self._rates.arrays.values(),
             self._key,
         ]
         for i, array in enumerate(carried):
@@ -159,7 +160,7 @@ class Step:
                 if self._changes != changes():
                     self._check_settings()
                 signature = self._signatures.get(key) or self._new_signature(arrays)
-                self._rate.follow_schedule()
+                self._rates.follow_schedules()
                 signature.executable.run(arrays, first_input=signature.first)
                 loss = signature.loss[()]
                 if signature.traced.metrics_tree is None:
@@ -190,7 +191,7 @@ class Step:
         )
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if not name.startswith("_") and name != "learning_rate":
+        if not name.startswith("_") and name not in ("learning_rate", "learning_rates"):
             advice = "learning_rate and, by set_parameters, the parameters can be set; all else is fixed"
             if name in ("lr", "rate"):
                 advice = f"write step.learning_rate = {value!r}"
@@ -242,14 +243,34 @@ class Step:
     def learning_rate(self) -> float:
         """The learning rate of the next update. Setting it holds from then on, in place of any schedule; setting it to
         `None` goes back to the optimizer's own rate or schedule, at the step where training stands.
+
+        With groups it is the rate of the default, which those have too that set none of their own.
         """
-        return self._rate.next
+        return self._rates.next()[DEFAULT_GROUP]
 
     @learning_rate.setter
     def learning_rate(self, value: float | None) -> None:
-        number = checked_rate(value)
+        self._set_rates({DEFAULT_GROUP: value})
+
+    @property
+    def learning_rates(self) -> dict[str, float]:
+        """The learning rates of the next update by group: "default" is that of the optimizer, or of the default of
+        `gl.optim.groups`, and the others are named by their patterns. Setting one, as `step.learning_rates["head.*"] =
+        1e-4`, or several by a dict, holds from then on; `None` goes back to the group's own.
+        """
+        return RatesByGroup(self._rates.next(), self._set_rates)
+
+    @learning_rates.setter
+    def learning_rates(self, values: Mapping[str, float | None]) -> None:
+        if not isinstance(values, Mapping):
+            got = f"got {values!r}; write step.learning_rate = ... for that of the default"
+            raise TypeError(located(f"learning rates are a dict by group, {got}"))
+        self._set_rates(values)
+
+    def _set_rates(self, values: Mapping[str, float | None]) -> dict[str, float]:
         with self._live.lock:
-            self._rate.set(number)
+            self._rates.set(values)
+            return self._rates.next()
 
     def parameters(self) -> dict[str, Array]:
         """A copy of every parameter, by name."""
@@ -323,15 +344,15 @@ class Step:
         return self._content().load(path, Wanted(bool(strict), rename, bool(weights_only)))
 
     def _content(self) -> Content:
-        settings = settings_of(self._optimizer, self._options, self.report)
         tied, traced = self._model.tied_names(), self._first.traced
+        settings = settings_of(traced.optimizer, self._options, self.report)
         names = [name for name, _ in traced.state]
         return Content(
             self._live,
             self._state,
             self._key,
-            self._rate,
-            self._optimizer,
+            self._rates,
+            traced.optimizer,
             lambda: zip(names, traced.initial_state()),
             tied,
             frozenset(name for name, b in self._model.stored_buffers() if not b.persistent),

@@ -31,12 +31,14 @@ class StepGraph:
 
     The inputs are, in this order: the parameters; the buffers; the optimizer's state, array by array (`exp_avg` of all
     trained parameters, then `exp_avg_sq`, ...), and the int64 scalar `step` (steps done before this one); the learning
-    rate `lr`, a float64 scalar; `key`, the int64 scalar `random.key_of_seed(seed)`; the leaves of the batch. The
-    outputs are the new parameters, buffers and state, each aliased with its input; the loss; the leaves of the metrics.
+    rates, the float64 scalar `lr` and one more for each other group; `key`, the int64 scalar
+    `random.key_of_seed(seed)`; the leaves of the batch. The outputs are the new parameters, buffers and state, each
+    aliased with its input; the loss; the leaves of the metrics.
     """
 
     graph: Graph
     optimizer: Optimizer
+    """As the model's parameters have resolved it."""
     parameters: tuple[tuple[str, ArrayType], ...]
     buffers: tuple[tuple[str, ArrayType], ...]
     state: tuple[tuple[str, ArrayType], ...]
@@ -67,14 +69,15 @@ class StepGraph:
         return range(begin, begin + len(self.state))
 
     @property
-    def lr_index(self) -> int:
-        """Place of the learning rate among the inputs."""
-        return self.state_range.stop
+    def rate_range(self) -> range:
+        """Places of the learning rates among the inputs, group by group, the default's first."""
+        begin = self.state_range.stop
+        return range(begin, begin + len(self.optimizer.rates))
 
     @property
     def key_index(self) -> int:
         """Place of the key among the inputs."""
-        return self.lr_index + 1
+        return self.rate_range.stop
 
     @property
     def batch_range(self) -> range:
@@ -130,7 +133,7 @@ def trace_step(
         tree_of_arrays = optree.tree_unflatten(tree, arrays)
         loss_at = trainer.loss_at(inputs, tree_of_arrays, accumulate)
         with random.key(inputs.key + inputs.step), in_parts(accumulate) as parts:
-            total = trainer.differentiate(trace, inputs, tree_of_arrays, optimizer.tapped)
+            total = trainer.differentiate(trace, inputs, tree_of_arrays, trainer.optimizer.tapped)
         with role("optimizer"):
             new_parameters, new_state = trainer.update(
                 inputs, total, loss_at, lambda gradients: clipped(gradients, clip_norm, clip_value)
@@ -150,7 +153,7 @@ def trace_step(
         )
     return StepGraph(
         graph,
-        optimizer,
+        trainer.optimizer,
         tuple((name, p.type) for name, p in trainer.parameters),
         tuple((name, b.type) for name, b in trainer.buffers),
         tuple((name, t) for name, t, _ in trainer.state),

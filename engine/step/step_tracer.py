@@ -16,7 +16,7 @@ from ..nn import Buffer, Module, Parameter, bind
 from ..nn.calls import CallRecorder
 from ..nn.taps import Tap, Tapped, tapped_values, taps_of
 from ..optim import Optimizer, ReduceOnPlateau
-from ..optim.update_inputs import DEFAULT_GROUP, UpdateInputs
+from ..optim.update_inputs import UpdateInputs, of_group
 from ..tracing import random
 from ..tracing.batch_parts import in_parts
 from ..tracing.tracer import Trace, Tracer, TracingError, current_trace, located, role
@@ -31,7 +31,8 @@ class StepInputs:
     buffers: list[Any]
     state: list[Tracer]
     step: Tracer
-    lr: Tracer
+    rates: dict[str, Tracer]
+    """By group."""
     key: Tracer
 
 
@@ -53,19 +54,21 @@ class StepTracer:
     def __init__(self, model: Module, loss_fn: Callable[[Any, Any], Any], optimizer: Optimizer) -> None:
         self.model = model
         self.loss_fn = loss_fn
-        self.optimizer = optimizer
         self.parameters: list[tuple[str, Parameter]] = model.stored_parameters()
         self.buffers: list[tuple[str, Buffer]] = model.stored_buffers()
         self.trained = [(name, p) for name, p in self.parameters if p.requires_grad]
         if not self.trained:
             what = "all parameters of the model are frozen" if self.parameters else "the model has no parameters"
             raise ValueError(f"there is nothing to train: {what}")
-        self.specs = optimizer.init_all({name: p.type for name, p in self.trained})
+        types = {name: p.type for name, p in self.parameters}
+        self.optimizer = optimizer.resolved(types, [name for name, _ in self.trained])
+        self.specs = self.optimizer.init_all({name: p.type for name, p in self.trained})
         self.state = [(name, spec.type, spec.value) for name, spec in self.specs.items()]
-        self.plateau = optimizer.lr if isinstance(optimizer.lr, ReduceOnPlateau) else None
-        if self.plateau is not None:
-            scalar = ArrayType((), np.dtype("float64"))
-            self.state += [(name, scalar, value) for name, value in self.plateau.init().items()]
+        self.groups = list(self.optimizer.rates)
+        self.plateaus = {g: lr for g, lr in self.optimizer.rates.items() if isinstance(lr, ReduceOnPlateau)}
+        scalar = ArrayType((), np.dtype("float64"))
+        for group, plateau in self.plateaus.items():
+            self.state += [(of_group(name, group), scalar, value) for name, value in plateau.init().items()]
         self.state.append(("step", ArrayType((), np.dtype("int64")), 0.0))
         stored = [*(name for name, _ in self.parameters), *(name for name, _ in self.buffers)]
         self.carried_names = [*stored, *(name for name, _, _ in self.state)]
@@ -75,9 +78,10 @@ class StepTracer:
         parameters: list[Any] = [trace.input(p.type, name) for name, p in self.parameters]
         buffers: list[Any] = [trace.input(b.type, name, writable=True) for name, b in self.buffers]
         state = [trace.input(type, name) for name, type, _ in self.state]
-        lr = trace.input(ArrayType((), np.dtype("float64")), "lr")
+        scalar = ArrayType((), np.dtype("float64"))
+        rates = {group: trace.input(scalar, of_group("lr", group)) for group in self.groups}
         key = trace.input(ArrayType((), np.dtype("int64")), "key")
-        return StepInputs(parameters, buffers, state[:-1], state[-1], lr, key)
+        return StepInputs(parameters, buffers, state[:-1], state[-1], rates, key)
 
     def differentiate(self, trace: Trace, inputs: StepInputs, batch: Any, tapped: Tapped | None = None) -> Outcome:
         """Forward and backward; what was assigned takes its place in `inputs`. With `tapped`, the calls of modules that
@@ -151,7 +155,7 @@ class StepTracer:
             gradients=bounded({name: g for (name, _), g in zip(self.trained, total.gradients) if g is not None}),
             state=dict(zip(self.specs, inputs.state)),
             step=inputs.step,
-            rates={DEFAULT_GROUP: inputs.lr},
+            rates=inputs.rates,
             loss=total.loss,
             loss_at=loss_at,
             evaluate=evaluate,
@@ -161,9 +165,9 @@ class StepTracer:
         self._check(new, given.parameters, "parameter")
         self._check(new_state, given.state, "state")
         state = [new_state.get(name, given.state[name]) for name in self.specs]
-        if self.plateau is not None:
-            followed = dict(zip(self.plateau.init(), inputs.state[len(state) :]))
-            state += self.plateau.advance(given.loss, followed).values()
+        for plateau in self.plateaus.values():
+            followed = dict(zip(plateau.init(), inputs.state[len(state) :]))
+            state += plateau.advance(given.loss, followed).values()
         return list((current | new).values()), [*state, inputs.step + 1]
 
     def _check(self, new: Mapping[str, Any], before: Mapping[str, Any], what: str) -> None:

@@ -49,7 +49,7 @@ def report(checkpointed: bool = False, threads: int = 1) -> gl.MemoryReport:
 def held(step: gl.Step) -> int:
     """Bytes of all arrays that a step holds."""
     named = [*step._live.parameters.values(), *step._live.buffers.values(), *step._state.values()]
-    return sum(array.nbytes for array in [*named, step._rate.array, step._key, step._live.arena])
+    return sum(array.nbytes for array in [*named, step._rates.arrays["default"], step._key, step._live.arena])
 
 
 @pytest.mark.parametrize("checkpointed", [False, True])

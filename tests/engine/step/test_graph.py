@@ -55,7 +55,7 @@ def test_inputs_and_outputs_stand_where_the_step_says():
     assert [names[i] for i in step.buffer_range] == ["1.mean"]
     moments = [f"{kind}.{name}" for kind in ("exp_avg", "exp_avg_sq") for name in ("0.weight", "0.bias", "2.weight")]
     assert [names[i] for i in step.state_range] == [*moments, "step"]
-    assert [names[step.lr_index], names[step.key_index]] == ["lr", "key"]
+    assert [names[step.rate_range.start], names[step.key_index]] == ["lr", "key"]
     assert [names[i] for i in step.batch_range] == ["batch.x", "batch.y"]
     assert len(names) == step.batch_range.stop
     assert step.graph.aliases == {i: i for i in range(step.loss_index)}
