@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...ir import Array, as_dtype, is_float, spec
+from ..tracing.errors import UnsupportedError
 from ..tracing.missing_names import of_a_module
 from ..tracing.tracer import located
 from .binding import assign_buffer, assign_parameter, binding_of, current_value
@@ -339,7 +340,7 @@ class Module:
         the step.
         """
         if keep_vars:
-            raise NotImplementedError(located("state_dict gives arrays; write model.named_parameters() for parameters"))
+            raise UnsupportedError(located("state_dict gives arrays; write model.named_parameters() for parameters"))
         result = {} if destination is None else destination
         result.update((prefix + name, value) for name, value in state_values(self, seed).items())
         return result

@@ -5,6 +5,7 @@ from ..hyperparameters import take_plain_numbers
 from .attention import scaled_dot_product_attention
 from .convolution import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from .dropout import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout
+from .embedding import embedding, embedding_bag
 from .losses import (
     binary_cross_entropy_with_logits,
     cross_entropy,
@@ -64,7 +65,7 @@ from .smooth_activations import (
     tanhshrink,
 )
 from .softmax import gumbel_softmax, log_softmax, logsumexp, softmax, softmin
-from .transformations import embedding, layer_norm, linear, normalize, one_hot
+from .transformations import layer_norm, linear, normalize, one_hot
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -93,6 +94,7 @@ __all__ = [
     "dropout3d",
     "elu",
     "embedding",
+    "embedding_bag",
     "feature_alpha_dropout",
     "gelu",
     "glu",

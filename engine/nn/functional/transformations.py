@@ -14,7 +14,6 @@ from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
 from ...array_api.elementwise import power_flat_at_zero, root_of_powers
 from ...tracing.tracer import ShapeError, Tracer, TracingError, emit, located, trace_of
-from ...tracing.transforms import stop_gradient
 from ..spelling import chosen_axis, torch_arguments
 
 
@@ -50,24 +49,7 @@ def checked_index(index: Any, size: int, what: str) -> Any:
     return emit(ew.check_index, index, size=size)
 
 
-@torch_arguments
-def embedding(input: Any, weight: Any, padding_idx: int | None = None) -> Any:
-    """The rows `input` of weight (num, dim): shape (*input.shape, dim). Row `padding_idx` gets no gradient.
-
-    An index outside 0 <= index < num stops the run with `IndexError`.
-    """
-    weight = as_arraylike(weight)
-    if weight.ndim != 2:
-        raise ShapeError(located(f"embedding: weight is (num, dim), got {described(weight)}"))
-    index = checked_index(input, weight.shape[0], "embedding: indices")
-    rows = xp.take(weight, index, axis=0)
-    if padding_idx is None:
-        return rows
-    is_padding = index == padding_idx % weight.shape[0]
-    return xp.where(xp.expand_dims(is_padding, -1), stop_gradient(rows), rows)
-
-
-def one_hot(tensor: Any, num_classes: int) -> Any:
+def one_hot(tensor: Any, num_classes: int = -1) -> Any:
     """int64 of shape (*tensor.shape, num_classes): 1 at the class, 0 elsewhere."""
     if num_classes < 1:
         raise ValueError(located(f"one_hot: num_classes must be given, as 1 or more, got {num_classes}"))

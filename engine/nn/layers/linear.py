@@ -1,4 +1,4 @@
-"""Layers without non-linearity: linear maps, look-ups, and what only moves."""
+"""Layers without non-linearity: linear maps, and what only moves."""
 
 from __future__ import annotations
 
@@ -35,35 +35,6 @@ class Linear(Module):
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
-
-
-class Embedding(Module):
-    """Rows of weight (num_embeddings, embedding_dim), drawn from N(0, 1), by integer index.
-
-    Row `padding_idx` is zeros at first and gets no gradient.
-    """
-
-    def __init__(
-        self,
-        num_embeddings: int,
-        embedding_dim: int,
-        padding_idx: int | None = None,
-        dtype: npt.DTypeLike = "float32",
-    ) -> None:
-        if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
-            raise ValueError(f"padding_idx {padding_idx} is not among {num_embeddings} embeddings")
-        self.num_embeddings = num_embeddings
-        self.embedding_dim = embedding_dim
-        self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
-        draw = init.normal() if padding_idx is None else init.with_zero_row(init.normal(), padding_idx)
-        self.weight = Parameter((num_embeddings, embedding_dim), dtype, draw)
-
-    def forward(self, input: Any) -> Any:
-        return F.embedding(input, self.weight, self.padding_idx)
-
-    def extra_repr(self) -> str:
-        padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
-        return f"{self.num_embeddings}, {self.embedding_dim}{padding}"
 
 
 class Identity(Module):
