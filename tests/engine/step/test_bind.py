@@ -194,3 +194,36 @@ def test_an_assignment_of_another_shape_or_dtype_names_the_parameter():
     ):
         with pytest.raises(TypeError, match=message):
             step.bind(function)()
+
+
+class Cache(nn.Module):
+    def __init__(self, length):
+        self.linear = nn.Linear(8, 8)
+        self.keys = nn.Buffer((2, length, 8))
+        self.length = nn.Buffer((), "int64")
+
+    def push(self, x):
+        new = self.linear(x)[:, None]
+        self.keys = gl.numpy.dynamic_update_slice(self.keys, new, (0, self.length, 0))
+        self.length = self.length + 1
+        return self.keys.sum(axis=(1, 2)), new.sum()
+
+
+def test_a_cache_is_written_in_its_own_memory():
+    x = np.ones((2, 8), np.float32)
+    step = gl.compile_step(Cache(50), lambda model, x: (model.linear(x) ** 2).mean(), gl.optim.SGD(0.1), x)
+    push, project = step.bind(Cache.push, lambda model, x: model.linear(x))
+    rows = []
+    for k in range(3):
+        total, new = push(k * x)
+        rows.append(project(k * x))
+        np.testing.assert_allclose(total, np.sum(rows, axis=(0, 2)), rtol=1e-5)
+        np.testing.assert_allclose(new, rows[-1].sum(), rtol=1e-5)
+    np.testing.assert_array_equal(step.buffers()["keys"][:, :3], np.stack(rows, axis=1))
+    (bound,) = push._signatures.values()
+    plan = bound.executable.plan
+    assert not plan.copied_back
+    (written,) = [node for node in plan.graph.nodes if node.op.changes is not None]
+    assert plan.in_place[written] == {0: 0}
+    assert plan.locations[written.output].place == "input"
+    assert plan.arena_bytes < step.buffers()["keys"].nbytes
