@@ -14,6 +14,7 @@ from ..tracing.arrays import thread_count
 from .budget import budget_of
 from .plans import LossFunction, StepPlan, step_plans
 from .step import Step
+from .trained import Train
 
 
 def plan_step(
@@ -27,6 +28,7 @@ def plan_step(
     clip_norm: float | None = None,
     clip_value: float | None = None,
     accumulate: int = 1,
+    train: Train = None,
 ) -> StepPlan:
     """Plan a training step without allocating or compiling anything; `batch` is a pytree of arrays or specs.
 
@@ -36,7 +38,7 @@ def plan_step(
     Raises `TargetError` for a target that there is not, and else what `compile_step` does.
     """
     machine = target_of(target)
-    options = {"clip_norm": clip_norm, "clip_value": clip_value, "accumulate": accumulate}
+    options = _options(clip_norm, clip_value, accumulate, train)
     with compiling():
         plans = step_plans(model, loss_fn, optimizer, batch, options, thread_count(threads), set(), machine)
         return plans.within(budget_of(memory))
@@ -54,6 +56,7 @@ def compile_step(
     clip_value: float | None = None,
     accumulate: int = 1,
     seed: int = 0,
+    train: Train = None,
 ) -> Step:
     """Compile forward, backward and update of `model` into one native program, with parameters initialized from `seed`.
 
@@ -68,6 +71,10 @@ def compile_step(
     the whole, dropout draws what it draws for the whole. What needs a sum over the whole batch before its gradient,
     such as a ratio of two, costs the forward once more. Batch norm takes statistics of each part; a warning says so.
 
+    `train` chooses the parameters that are trained: by a pattern of their names as in the shell, such as "generator.*",
+    by a list of them, or by a function of name and type (its `shape`, `dtype`, `ndim`). All others take no gradient, no
+    state and no time, and keep their values. A pattern that fits no name is a `ValueError` that lists near ones.
+
     `target` is "cpu", this machine's own, or a `Target` that it can run. Bits follow from the graph and the target.
 
     Raises `MemoryBudgetError` where the step does not fit `memory` (its `least_bytes` say what would fit),
@@ -76,6 +83,12 @@ def compile_step(
     """
     machine = target_of(target)
     backend_of(machine)  # raises before anything is traced
-    options = {"clip_norm": clip_norm, "clip_value": clip_value, "accumulate": accumulate}
+    options = _options(clip_norm, clip_value, accumulate, train)
     with compiling():
         return Step(model, loss_fn, optimizer, batch, budget_of(memory), thread_count(threads), options, seed, machine)
+
+
+def _options(clip_norm: float | None, clip_value: float | None, accumulate: int, train: Train) -> dict[str, Any]:
+    """What a step is traced with beside model, loss, optimizer and batch; what was not asked for is left out."""
+    options: dict[str, Any] = {"clip_norm": clip_norm, "clip_value": clip_value, "accumulate": accumulate}
+    return options if train is None else {**options, "train": train}

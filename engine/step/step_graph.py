@@ -23,6 +23,7 @@ from .clipping import clipped
 from .leaves import flattened, leaf_input, leaf_type
 from .step_tracer import StepTracer
 from .trace_warnings import warn_of_arrays, warn_of_float64, warn_of_precision, warn_once
+from .trained import Train
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,7 @@ def trace_step(
     clip_norm: float | None = None,
     clip_value: float | None = None,
     accumulate: int = 1,
+    train: Train = None,
     warned: set[str] | None = None,
 ) -> StepGraph:
     """Trace one training step of `model` for batches like `batch`, a pytree of arrays or specs.
@@ -117,12 +119,13 @@ def trace_step(
     `loss_fn(model, batch)` returns the loss, a float scalar, or `(loss, metrics)` with a pytree of arrays. Gradients
     are clipped element by element to ±`clip_value`, then as a whole to the 2-norm `clip_norm`. With `accumulate=k` the
     batch is meant to run in k equal parts (see `passes/tiling/accumulate.py`): the graph is that of the whole batch,
-    but for batch norm, which takes statistics of each part. `warned` has the warnings that were given before.
+    but for batch norm, which takes statistics of each part. `train` chooses the parameters that are trained. `warned`
+    has the warnings that were given before.
     """
     _check_options(model, optimizer, loss_fn, clip_norm, clip_value, accumulate)
     accumulate, clip_norm, clip_value = int(accumulate), as_real(clip_norm), as_real(clip_value)
     warned = set() if warned is None else warned
-    trainer = StepTracer(model, loss_fn, optimizer)
+    trainer = StepTracer(model, loss_fn, optimizer, train)
     names, leaves, tree = flattened(batch, "batch")
     types = [leaf_type(name, leaf) for name, leaf in zip(names, leaves)]
     warn_of_precision(names, types, trainer.parameters, warned)

@@ -23,6 +23,7 @@ from ..tracing.tracer import Trace, Tracer, TracingError, current_trace, located
 from ..tracing.transforms import value_and_grad
 from .arguments import call_loss
 from .loss_result import read_result
+from .trained import Train, trained_parameters
 
 
 @dataclass
@@ -51,15 +52,18 @@ class Outcome:
 class StepTracer:
     """What is known of a step before it is traced: names, types, and the parts that are traced."""
 
-    def __init__(self, model: Module, loss_fn: Callable[[Any, Any], Any], optimizer: Optimizer) -> None:
+    def __init__(
+        self, model: Module, loss_fn: Callable[[Any, Any], Any], optimizer: Optimizer, train: Train = None
+    ) -> None:
         self.model = model
         self.loss_fn = loss_fn
         self.parameters: list[tuple[str, Parameter]] = model.stored_parameters()
         self.buffers: list[tuple[str, Buffer]] = model.stored_buffers()
-        self.trained = [(name, p) for name, p in self.parameters if p.requires_grad]
-        if not self.trained:
-            what = "all parameters of the model are frozen" if self.parameters else "the model has no parameters"
-            raise ValueError(f"there is nothing to train: {what}")
+        self.part = train is not None
+        self.trained = trained_parameters(model, train)
+        trained = {p for _, p in self.trained}
+        self.assignable = [b for _, b in self.buffers] + [p for _, p in self.parameters if p not in trained]
+        """What the loss function may assign."""
         types = {name: p.type for name, p in self.parameters}
         self.optimizer = optimizer.resolved(types, [name for name, _ in self.trained])
         self.specs = self.optimizer.init_all({name: p.type for name, p in self.trained})
@@ -91,9 +95,7 @@ class StepTracer:
         values: dict[Any, Any] = dict(zip(stored, [*inputs.parameters, *inputs.buffers]))
         begin = len(trace.builder.nodes)
         recorder = None if tapped is None else CallRecorder(trace)
-        trained = {p for _, p in self.trained}
-        assignable = [one for one in stored if one not in trained]
-        with bind(self.model, values, recorder=recorder, assignable=assignable) as binding:
+        with bind(self.model, values, recorder=recorder, assignable=self.assignable) as binding:
             result = call_loss(self.loss_fn, self.model, batch, binding)
         loss, metrics, names, tree = read_result(trace, self.loss_fn, result)
         inputs.parameters = [binding.value(p) for _, p in self.parameters]
@@ -103,7 +105,9 @@ class StepTracer:
         depending = reached([loss.value])
         if depending.isdisjoint(wrt):
             what = "loss_fn returned a loss that depends on no trained parameter"
-            raise TracingError(located(f"{what}; compute it from what the model returns"))
+            some = ", ".join(name for name, _ in self.trained[:3])
+            trained = f", of which there are {len(self.trained)} here, such as {some}" if self.part else ""
+            raise TracingError(located(f"{what}{trained}; compute it from what the model returns"))
         with role("backward"):
             one = trace.full(1, (), loss.dtype)
         calls = [] if recorder is None or tapped is None else [call for call in recorder.calls if tapped(call)]
@@ -125,7 +129,11 @@ class StepTracer:
             trace = current_trace()
             assert trace is not None
             given = values | {by_name[name]: value for name, value in parameters.items()}
-            with random.key(inputs.key + inputs.step), in_parts(parts), bind(self.model, given) as binding:
+            with (
+                random.key(inputs.key + inputs.step),
+                in_parts(parts),
+                bind(self.model, given, assignable=self.assignable) as binding,
+            ):
                 result = call_loss(self.loss_fn, self.model, batch, binding)
             return read_result(trace, self.loss_fn, result)[0]
 
