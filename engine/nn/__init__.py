@@ -34,6 +34,7 @@ from .functional import (
     embedding,
     embedding_bag,
     feature_alpha_dropout,
+    fold,
     gelu,
     glu,
     group_norm,
@@ -84,6 +85,7 @@ from .functional import (
     tanh,
     tanhshrink,
     threshold,
+    unfold,
 )
 from .layers import (
     CELU,
@@ -124,6 +126,7 @@ from .layers import (
     EmbeddingBag,
     FeatureAlphaDropout,
     Flatten,
+    Fold,
     GroupNorm,
     Hardshrink,
     Hardsigmoid,
@@ -170,6 +173,7 @@ from .layers import (
     Tanhshrink,
     Threshold,
     Unflatten,
+    Unfold,
     Upsample,
     UpsamplingBilinear2d,
     UpsamplingNearest2d,
@@ -232,6 +236,7 @@ __all__ = [
     "EmbeddingBag",
     "FeatureAlphaDropout",
     "Flatten",
+    "Fold",
     "GRUCell",
     "GroupNorm",
     "Hardshrink",
@@ -294,6 +299,7 @@ __all__ = [
     "TransformerEncoder",
     "TransformerEncoderLayer",
     "Unflatten",
+    "Unfold",
     "Upsample",
     "UpsamplingBilinear2d",
     "UpsamplingNearest2d",
@@ -329,6 +335,7 @@ __all__ = [
     "embedding",
     "embedding_bag",
     "feature_alpha_dropout",
+    "fold",
     "functional",
     "functional_call",
     "gelu",
@@ -384,6 +391,7 @@ __all__ = [
     "tanh",
     "tanhshrink",
     "threshold",
+    "unfold",
 ]
 
 __getattr__ = attributes_of(__name__, __all__, "nn")
