@@ -11,6 +11,7 @@ from .adam import Adam, AdamW
 from .adam_8bit import Adam8bit
 from .adamax import Adamax
 from .asgd import ASGD
+from .averaging import EMA, SWA
 from .groups import groups, ndim
 from .lion import Lion
 from .muon import Muon
@@ -44,7 +45,9 @@ from .sparse_adam import SparseAdam
 
 __all__ = [
     "ASGD",
+    "EMA",
     "SGD",
+    "SWA",
     "Adadelta",
     "Adafactor",
     "Adagrad",

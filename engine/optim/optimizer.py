@@ -76,7 +76,8 @@ class Optimizer:
         # A subclass of the user's has arguments of its own.
         if cls.__module__.partition(".")[0] != __name__.partition(".")[0]:
             return super().__new__(cls)
-        if (args and _is_of_a_model(args[0])) or "params" in kwargs:
+        there = [field.name for field in fields(cls) if field.init]
+        if "lr" in there and ((args and _is_of_a_model(args[0])) or "params" in kwargs):
             given = f"a {type(args[0]).__name__}" if args else "params"
             raise TypeError(
                 located(
@@ -85,7 +86,6 @@ class Optimizer:
                     f"gives it those of the model; write {_instead(cls.__name__, args)}"
                 )
             )
-        there = [field.name for field in fields(cls) if field.init]
         unknown = [name for name in kwargs if name not in there]
         if unknown:
             advice = f"there are {', '.join(there)}"
@@ -197,6 +197,11 @@ class Optimizer:
         return None
 
     @property
+    def averaged(self) -> str | None:
+        """The kind of the state that is an average of the parameters; `None` where there is none."""
+        return None
+
+    @property
     def rates(self) -> dict[str, float | Schedule | None]:
         """The learning rates by group, the default's first; `None` of a group that has the default's."""
         return {DEFAULT_GROUP: self.lr}
@@ -224,12 +229,7 @@ class Optimizer:
             if as_rate(self.lr) is None:
                 raise ValueError(f"{kind}: lr is a number of 0 or more or a schedule, got {self.lr!r}")
             object.__setattr__(self, "lr", as_real(self.lr))
-        for name, within in limits.items():
-            given = getattr(self, name)
-            numbers = [as_real(value) for value in (given if isinstance(given, tuple) else (given,))]
-            if any(value is None or value not in within for value in numbers):
-                raise ValueError(f"{kind}: {name} is {within}, got {given!r}")
-            object.__setattr__(self, name, tuple(numbers) if isinstance(given, tuple) else numbers[0])
+        self.check_numbers(**limits)
         there = {field.name: field for field in fields(self)}
         for name, field in there.items():
             value = getattr(self, name)
@@ -239,6 +239,15 @@ class Optimizer:
             raise ValueError(
                 f"{kind} has no momentum that {type(self.lr).__name__} could cycle; write cycle_momentum=False there"
             )
+
+    def check_numbers(self, **limits: Within) -> None:
+        """Make hyper-parameters Python's numbers. Raises `ValueError` for one outside its range."""
+        for name, within in limits.items():
+            given = getattr(self, name)
+            numbers = [as_real(value) for value in (given if isinstance(given, tuple) else (given,))]
+            if any(value is None or value not in within for value in numbers):
+                raise ValueError(f"{type(self).__name__}: {name} is {within}, got {given!r}")
+            object.__setattr__(self, name, tuple(numbers) if isinstance(given, tuple) else numbers[0])
 
     def check_tuple(self, name: str, count: int) -> None:
         """Make a hyper-parameter of several numbers a tuple. Raises `ValueError` where they are not so many."""

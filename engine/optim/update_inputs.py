@@ -22,10 +22,13 @@ def of_group(name: str, group: str) -> str:
 
 @dataclass(frozen=True)
 class StateSpec:
-    """One array of optimizer state: its type, and the number that fills it before the first step."""
+    """One array of optimizer state: its type, and the number that fills it before the first step. It begins as a copy
+    of the parameter `copy_of` where that is given.
+    """
 
     type: ArrayType
     value: float = 0.0
+    copy_of: str = ""
 
 
 @dataclass(frozen=True)

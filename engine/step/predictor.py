@@ -19,6 +19,7 @@ from ..compile.programs import Programs, tell_of_shapes
 from ..tracing.arrays import dense_arrays
 from ..tracing.random import key_of_seed
 from ..tracing.trace import path_name
+from ..tracing.tracer import located
 from .predict_graph import trace_predict
 from .refusal import MemoryBudgetError
 
@@ -44,10 +45,14 @@ class Predictor:
     of calls before: every call draws anew, and two functions with the same key draw the same.
     """
 
-    def __init__(self, step: Step, fn: Callable[..., Any], training: bool, key: np.int64) -> None:
+    def __init__(
+        self, step: Step, fn: Callable[..., Any], training: bool, key: np.int64, averaged: bool = False
+    ) -> None:
         self._step = step
         self._fn = fn
         self._training = training
+        self._parameters = step._averages() if averaged else step._live.parameters
+        self._averaged = averaged
         self._base = np.array(key, np.int64)
         self._calls = 0
         self._key = np.array(key, np.int64)
@@ -111,6 +116,14 @@ class Predictor:
         like = [0.0 if is_float else ArrayType(a.shape, a.dtype) for a, is_float in zip(arrays, floats)]
         specs: Any = optree.tree_unflatten(tree, like)
         traced = trace_predict(step._model, self._fn, specs, step._warned, self._training)
+        written = [traced.graph.inputs[i].name for i in traced.graph.aliases.values() if i in traced.parameter_range]
+        if self._averaged and written:
+            raise TypeError(
+                located(
+                    f"a function bound with averaged=True assigns {', '.join(written)}: the averages are the "
+                    "optimizer's alone; bind it without averaged=True"
+                )
+            )
         planned = plan_graph(traced.graph, step._threads, target=step._target)
         total = step.report.parameter_bytes + step.report.state_bytes + planned.arena_bytes
         limit = step._budget.nbytes
@@ -123,7 +136,7 @@ class Predictor:
         live = step._live
         executable = step._backend.build(planned, live.arena_for(planned))
         live.add_user(executable)
-        for i, array in enumerate([*live.parameters.values(), *live.buffers.values(), self._key]):
+        for i, array in enumerate([*self._parameters.values(), *live.buffers.values(), self._key]):
             executable.bind_input(i, array)
         types = [(t.shape, t.dtype) for t in traced.result_types]
         return _Bound(executable, traced.argument_range.start, types, traced.result_tree)

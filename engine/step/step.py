@@ -21,6 +21,7 @@ from ..nn import Module
 from ..nn.settings import changes, difference, model_settings
 from ..nn.state_dict import plain_array
 from ..optim import Optimizer
+from ..optim.optimizer import state_name
 from ..optim.update_inputs import DEFAULT_GROUP
 from ..report.schema import MemoryReport
 from ..saving.checkpoint_file import check_names
@@ -114,7 +115,7 @@ class Step:
             own_memory(self._backend, types, (held[name].initial(name, seed) for name, _ in types))
             for types in (traced.parameters, traced.buffers)
         )
-        self._state = own_memory(self._backend, traced.state, traced.initial_state())
+        self._state = own_memory(self._backend, traced.state, traced.initial_state(self._live.parameters))
         self._rates = LearningRates(traced.optimizer, self._state)
         self._key = np.array(key, np.int64)
         self._bound = 0
@@ -284,6 +285,22 @@ class Step:
         """A copy of the optimizer's state by name, such as `exp_avg.0.weight`; `step` counts the updates done."""
         return self._live.copies(self._state)
 
+    def averaged_parameters(self) -> dict[str, Array]:
+        """A copy of the average of every parameter, by name, that `gl.optim.EMA` or `gl.optim.SWA` keeps, the outermost
+        where there are several. A frozen parameter is as it is. Raises `ValueError` where the optimizer keeps none.
+        """
+        return self._live.copies(self._averages())
+
+    def _averages(self) -> dict[str, Array]:
+        """The live averages by the names of their parameters, which stand for themselves where they have none."""
+        kind = self._first.traced.optimizer.averaged
+        if kind is None:
+            title = self._first.traced.optimizer.title
+            raise ValueError(
+                located(f"{title} keeps no average of the parameters; wrap it, as in gl.optim.EMA({title}(...), 0.999)")
+            )
+        return {name: self._state.get(state_name(kind, name), array) for name, array in self._live.parameters.items()}
+
     def set_parameters(self, parameters: Mapping[str, Any]) -> None:
         """Replace all parameters, and the buffers among what is given, by name: a PyTorch state dict may come whole.
 
@@ -302,6 +319,8 @@ class Step:
         def change() -> None:
             for name, array in replaced.items():
                 array[...] = fitting[name]
+            for name, source in self._first.traced.copies if self.steps == 0 else ():
+                self._state[name][...] = live.parameters[source]
 
         live.change(change)
 
@@ -353,20 +372,22 @@ class Step:
             self._key,
             self._rates,
             traced.optimizer,
-            lambda: zip(names, traced.initial_state()),
+            lambda: zip(names, traced.initial_state(self._live.parameters)),
             tied,
             frozenset(name for name, b in self._model.stored_buffers() if not b.persistent),
             settings,
         )
 
     @overload
-    def bind(self, fn: Callable[..., Any], /, *, training: bool = False, key: int | None = None) -> Predictor: ...
+    def bind(
+        self, fn: Callable[..., Any], /, *, training: bool = False, key: int | None = None, averaged: bool = False
+    ) -> Predictor: ...
     @overload
     def bind(
-        self, *fns: Callable[..., Any], training: bool = False, key: int | None = None
+        self, *fns: Callable[..., Any], training: bool = False, key: int | None = None, averaged: bool = False
     ) -> tuple[Predictor, ...]: ...
     def bind(
-        self, *fns: Callable[..., Any], training: bool = False, key: int | None = None
+        self, *fns: Callable[..., Any], training: bool = False, key: int | None = None, averaged: bool = False
     ) -> Predictor | tuple[Predictor, ...]:
         """`fn(model, *args)` with the step's live parameters and buffers: a compiled callable of `*args`; a tuple of
         such for several functions.
@@ -379,6 +400,9 @@ class Step:
         Every call draws anew: from `key`, a whole number of 0 or more, and the number of calls before. Functions of the
         same key draw the same, call by call. Without one the draws follow from the seed of the step. A call
         `predict(x, key=3)` draws as the first call of a function with that key does.
+
+        With `averaged` it computes with the averages that `gl.optim.EMA` or `gl.optim.SWA` keeps, the outermost where
+        there are several, and with the live buffers. Raises `ValueError` where the optimizer keeps none.
         """
         if not fns:
             raise TypeError(located("step.bind takes a function; write step.bind(lambda model, x: model(x))"))
@@ -388,7 +412,7 @@ class Step:
                 message = f"step.bind takes a function of the model and other arguments, got {what}"
                 raise TypeError(located(f"{message}; write step.bind(lambda model, x: model(x))"))
         keys = [self._next_key() if key is None else key_of_seed(key) for _ in fns]
-        bound = tuple(Predictor(self, fn, bool(training), own) for fn, own in zip(fns, keys))
+        bound = tuple(Predictor(self, fn, bool(training), own, bool(averaged)) for fn, own in zip(fns, keys))
         return bound[0] if len(bound) == 1 else bound
 
     def _next_key(self) -> np.int64:
