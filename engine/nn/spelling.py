@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from ..tracing.errors import UnsupportedError, located
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_WEIGHTED = "multiply what reduction='none' gives by the weights, and take the mean or the sum"
 _DISTRIBUTED = "a step runs in one process"
 
 INSTEAD: dict[str, str] = {
@@ -26,7 +25,6 @@ INSTEAD: dict[str, str] = {
     "process_group": _DISTRIBUTED,
     "min_value": "write min_val",
     "max_value": "write max_val",
-    "weight": _WEIGHTED,
     "bias": "leave it away: there is none",
 }
 """What to write instead of an argument that torch has and the function here has not."""
@@ -34,20 +32,25 @@ INSTEAD: dict[str, str] = {
 _DROPPED = ("_stacklevel", "mask_check", "enable_nested_tensor")
 """Arguments that change no result, whatever they are."""
 
-_NEVER_TAKEN = ("inplace", "size_average", "reduce", "device")
+_DEPRECATED = ("size_average", "reduce")
+_NEVER_TAKEN = (*_DEPRECATED, "inplace", "device")
 """Arguments that stand in signatures for their place alone."""
 
 
 def torch_arguments(function: Callable[P, R]) -> Callable[P, R]:
     """`function`, called with arguments of torch's that it has not, or has for their place alone: their defaults, which
     are `None` or False, are as good as not given, and the others are refused. Raises `UnsupportedError` that says what
-    to write.
+    to write. The `reduction` of a loss may also come by position without those that torch deprecates before it.
     """
     own = inspect.signature(function).parameters
+    current = [name for name in own if name not in _DEPRECATED]
+    reduction = current.index("reduction") if len(current) < len(own) else len(own)
     never_taken = [(place, name) for place, name in enumerate(own) if name in _NEVER_TAKEN]
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        if reduction < len(args) and isinstance(args[reduction], str):
+            return cast("Callable[..., R]", call)(args[0], **dict(zip(current[1:], args[1:])), **kwargs)
         for name in [name for name in kwargs if name not in own]:
             drop_torch_argument(_name_of(function), kwargs, name)
         for place, name in never_taken:
@@ -71,7 +74,7 @@ def drop_torch_argument(what: str, kwargs: dict[str, Any], name: str) -> None:
 
 def _check_default(what: str, name: str, value: Any) -> None:
     """Raise unless `value` is torch's default of an argument that is not here. In two of them False says something."""
-    if value is not None and (value is not False or name in ("size_average", "reduce")):
+    if value is not None and (value is not False or name in _DEPRECATED):
         raise UnsupportedError(located(f"{what} does not take torch's {name}={value!r}; {INSTEAD[name]}"))
 
 

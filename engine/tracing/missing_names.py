@@ -7,22 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 _INSTEAD: dict[str, str] = {
-    "BCELoss": "nn.binary_cross_entropy_with_logits(logits, target), of what comes before the sigmoid",
-    "BCEWithLogitsLoss": "nn.binary_cross_entropy_with_logits(logits, target)",
-    "CrossEntropyLoss": "nn.cross_entropy(logits, target)",
     "DataParallel": "the model itself: its step runs on all cores",
-    "HuberLoss": "nn.huber_loss(input, target)",
-    "KLDivLoss": "np.sum(target * (np.log(target) - input))",
-    "L1Loss": "nn.l1_loss(input, target)",
-    "MSELoss": "nn.mse_loss(input, target)",
-    "NLLLoss": "nn.nll_loss(log_probabilities, target)",
     "ParameterDict": "attributes of a module: setattr(self, name, nn.Parameter(...))",
     "RMSNorm": "x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + eps) * self.weight",
-    "SmoothL1Loss": "nn.smooth_l1_loss(input, target)",
     "SyncBatchNorm": "nn.BatchNorm2d: a step runs in one process",
-    "binary_cross_entropy": "nn.binary_cross_entropy_with_logits(logits, target), of what comes before the sigmoid",
-    "cosine_similarity": "np.sum(nn.normalize(a, axis=-1) * nn.normalize(b, axis=-1), axis=-1)",
-    "kl_div": "np.sum(target * (np.log(target) - input))",
     "rms_norm": "x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + eps) * weight",
     "upsample": "nn.interpolate",
     "DistributedDataParallel": "the model itself: its step runs on all cores",

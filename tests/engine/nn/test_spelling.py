@@ -70,7 +70,7 @@ def test_what_changes_nothing_is_taken() -> None:
         (lambda: F.relu(X, inplace=True), r"nn\.relu does not take torch's inplace=True"),  # pyright: ignore
         (lambda: nn.Linear(3, 4, device="cuda"), r"device='cuda'; leave it away.*target="),  # pyright: ignore
         (lambda: F.mse_loss(X, X, size_average=True), r"write reduction='mean'"),  # pyright: ignore
-        (lambda: F.mse_loss(X, X, weight=X), r"reduction='none'"),  # pyright: ignore
+        (lambda: F.mse_loss(X, X, reduce=False), r"reduce=False; write reduction='mean', 'sum' or 'none'"),  # pyright: ignore
         (lambda: nn.Embedding(4, 2, max_norm=1.0), "scale the weight"),  # pyright: ignore
         (lambda: nn.Tanh(3), "Tanh takes no arguments, got 3"),
         (lambda: nn.Sigmoid(beta=2), "Sigmoid takes no arguments, got beta=2"),

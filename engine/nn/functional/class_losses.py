@@ -1,118 +1,21 @@
-"""Losses. `reduction` is "mean", "sum" or "none"; shapes never broadcast."""
+"""Losses of scores of classes, with labels that are class numbers. A label that is no class stops the run."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
 from ...tracing.tracer import ShapeError, TracingError, located
 from ..spelling import torch_arguments
-from .smooth_activations import log_one_plus_exp_of_minus_abs
+from .piecewise_activations import relu
+from .reduction import Reduction, check_reduction, reduced
 from .softmax import shifted_by_largest
 from .transformations import checked_index, class_places
 
-Reduction = Literal["mean", "sum", "none"]
-
-
-def _reduced(loss: Any, reduction: str) -> Any:
-    if reduction == "mean":
-        return xp.mean(loss)
-    if reduction == "sum":
-        return xp.sum(loss)
-    return loss
-
-
-def _check_reduction(reduction: str) -> None:
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(located(f"reduction is 'mean', 'sum' or 'none', got {reduction!r}"))
-
-
-def _pair(what: str, input: Any, target: Any, reduction: str) -> tuple[Any, Any]:
-    _check_reduction(reduction)
-    input, target = as_arraylike(input), as_arraylike(target)
-    if input.shape != target.shape:
-        raise ShapeError(
-            located(
-                f"{what}: input is {described(input)} and target {described(target)}; reshape one to the other's shape"
-            )
-        )
-    return input, target
-
-
-@torch_arguments
-def mse_loss(input: Any, target: Any, reduction: Reduction = "mean") -> Any:
-    """(input - target)²."""
-    input, target = _pair("mse_loss", input, target, reduction)
-    difference = input - target
-    return _reduced(difference * difference, reduction)
-
-
-@torch_arguments
-def l1_loss(input: Any, target: Any, reduction: Reduction = "mean") -> Any:
-    """|input - target|."""
-    input, target = _pair("l1_loss", input, target, reduction)
-    return _reduced(xp.abs(input - target), reduction)
-
-
-@torch_arguments
-def smooth_l1_loss(input: Any, target: Any, reduction: Reduction = "mean", beta: float = 1.0) -> Any:
-    """d² / (2 beta) where |d| < beta, |d| - beta / 2 elsewhere; d = input - target. `l1_loss` for beta = 0."""
-    if beta < 0:
-        raise ValueError(located(f"smooth_l1_loss: beta is 0 or more, got {beta}"))
-    if beta == 0:
-        return l1_loss(input, target, reduction)
-    input, target = _pair("smooth_l1_loss", input, target, reduction)
-    difference = input - target
-    size = xp.abs(difference)
-    near = size < beta
-    # An infinite difference has no square, whose derivative would be 0 * inf.
-    squared = xp.where(near, difference, 0)
-    loss = xp.where(near, squared * squared * (0.5 / beta), size - 0.5 * beta)
-    return _reduced(loss, reduction)
-
-
-@torch_arguments
-def huber_loss(input: Any, target: Any, reduction: Reduction = "mean", delta: float = 1.0) -> Any:
-    """d² / 2 where |d| < delta, delta (|d| - delta / 2) elsewhere; d = input - target. Huber 1964."""
-    if delta <= 0:
-        raise ValueError(located(f"huber_loss: delta is above 0, got {delta}"))
-    input, target = _pair("huber_loss", input, target, reduction)
-    difference = input - target
-    size = xp.abs(difference)
-    near = size < delta
-    # An infinite difference has no square, whose derivative would be 0 * inf.
-    squared = xp.where(near, difference, 0)
-    loss = xp.where(near, squared * squared * 0.5, delta * (size - 0.5 * delta))
-    return _reduced(loss, reduction)
-
-
-@torch_arguments
-def binary_cross_entropy_with_logits(
-    input: Any, target: Any, weight: Any = None, reduction: Reduction = "mean", pos_weight: Any = None
-) -> Any:
-    """-(pos_weight y log σ(x) + (1 - y) log(1 - σ(x))) for logits x and targets y from 0 to 1, without overflow.
-
-    The loss and its derivatives keep their digits where σ(x) is nearly y.
-    """
-    x, y = _pair("binary_cross_entropy_with_logits", input, target, reduction)
-    if y.dtype.kind != "f":
-        y = xp.astype(y, x.dtype)
-    # log(1 + eˣ) is x + log(1 + e^-|x|) for x > 0 and log(1 + e^-|x|) elsewhere: no large terms cancel.
-    above = x > 0
-    rest = log_one_plus_exp_of_minus_abs(x, above)
-    if pos_weight is None:
-        factor = xp.astype(above, x.dtype) - y
-    else:
-        positive, negative = pos_weight * y, 1 - y
-        factor, rest = xp.where(above, negative, -positive), (positive + negative) * rest
-    # An infinite logit that is right costs nothing.
-    loss = factor * xp.where(xp.isinf(x) & (factor == 0), 0, x) + rest
-    return _reduced(loss if weight is None else loss * weight, reduction)
-
 
 def _classes_last(what: str, input: Any, reduction: str) -> Any:
-    _check_reduction(reduction)
+    check_reduction(reduction)
     x = as_arraylike(input)
     if x.ndim < 1 or x.dtype.kind != "f":
         raise ShapeError(located(f"{what}: input is (C,), (N, C) or (N, C, d1, ...) floats, got {described(x)}"))
@@ -142,20 +45,21 @@ def _labels(what: str, target: Any, x: Any, ignore_index: int) -> tuple[Any, Any
     return xp.astype(checked_index(target, classes, what), "int32"), kept
 
 
-def _class_weight(what: str, weight: Any, classes: int) -> Any:
-    weight = as_arraylike(weight)
+def _class_weight(what: str, weight: Any, x: Any) -> Any:
+    """A weight for each class, in the dtype of x (..., C)."""
+    weight, classes = as_arraylike(weight), x.shape[-1]
     if tuple(weight.shape) != (classes,):
         raise ShapeError(
             located(f"{what}: weight has one number for each of {classes} classes, got {described(weight)}")
         )
-    return weight
+    return xp.astype(weight, x.dtype)
 
 
 def _at_label(x: Any, label: Any, weight: Any) -> tuple[Any, Any]:
     """x at the label of every row, without a gather; and the weight of every row, `None` where all are 1."""
     hit = class_places(x, tuple(x.shape)) == xp.expand_dims(label, -1)
     value = xp.sum(xp.where(hit, x, 0), axis=-1)
-    return value, None if weight is None else xp.sum(xp.where(hit, xp.astype(weight, x.dtype), 0), axis=-1)
+    return value, None if weight is None else xp.sum(xp.where(hit, weight, 0), axis=-1)
 
 
 def _over_rows(loss: Any, row_weight: Any, kept: Any, reduction: str) -> Any:
@@ -163,7 +67,7 @@ def _over_rows(loss: Any, row_weight: Any, kept: Any, reduction: str) -> Any:
     if kept is not None:
         loss = xp.where(kept, loss, 0)
     if reduction != "mean" or (row_weight is None and kept is None):
-        return _reduced(loss, reduction)
+        return reduced(loss, reduction)
     if row_weight is None:
         return xp.sum(loss) / xp.sum(xp.astype(kept, loss.dtype))
     return xp.sum(loss) / xp.sum(row_weight if kept is None else xp.where(kept, row_weight, 0))
@@ -171,7 +75,13 @@ def _over_rows(loss: Any, row_weight: Any, kept: Any, reduction: str) -> Any:
 
 @torch_arguments
 def nll_loss(
-    input: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: Reduction = "mean"
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    size_average: None = None,
+    ignore_index: int = -100,
+    reduce: None = None,
+    reduction: Reduction = "mean",
 ) -> Any:
     """-input at the label, for log-probabilities (N, C) or (N, C, d1, ...) and labels (N,) or (N, d1, ...).
 
@@ -179,7 +89,7 @@ def nll_loss(
     """
     x = _classes_last("nll_loss", input, reduction)
     label, kept = _labels("nll_loss", target, x, ignore_index)
-    weight = None if weight is None else _class_weight("nll_loss", weight, x.shape[-1])
+    weight = None if weight is None else _class_weight("nll_loss", weight, x)
     value, row_weight = _at_label(x, label, weight)
     return _over_rows(-value if row_weight is None else -value * row_weight, row_weight, kept, reduction)
 
@@ -189,7 +99,9 @@ def cross_entropy(
     input: Any,
     target: Any,
     weight: Any = None,
+    size_average: None = None,
     ignore_index: int = -100,
+    reduce: None = None,
     reduction: Reduction = "mean",
     label_smoothing: float = 0.0,
 ) -> Any:
@@ -204,7 +116,7 @@ def cross_entropy(
         raise ValueError(located(f"cross_entropy: label_smoothing is from 0 to 1, got {label_smoothing}"))
     x = _classes_last("cross_entropy", input, reduction)
     classes = x.shape[-1]
-    weight = None if weight is None else _class_weight("cross_entropy", weight, classes)
+    weight = None if weight is None else _class_weight("cross_entropy", weight, x)
     shifted, _ = shifted_by_largest(x, -1)
     total = xp.log(xp.sum(xp.exp(shifted), axis=-1))
     target = as_arraylike(target)
@@ -233,4 +145,65 @@ def _soft_cross_entropy(
         target = target * (1 - label_smoothing) + label_smoothing / x.shape[-1]
     if weight is not None:
         target = target * weight
-    return _reduced(xp.sum((xp.expand_dims(total, -1) - shifted) * target, axis=-1), reduction)
+    return reduced(xp.sum((xp.expand_dims(total, -1) - shifted) * target, axis=-1), reduction)
+
+
+@torch_arguments
+def multi_margin_loss(
+    input: Any,
+    target: Any,
+    p: int = 1,
+    margin: float = 1.0,
+    weight: Any = None,
+    size_average: None = None,
+    reduce: None = None,
+    reduction: Reduction = "mean",
+) -> Any:
+    """Σ max(0, margin - x at the label + x)^p / C over the other classes, for scores (C,) or (N, C) and labels () or
+    (N,); times the label's `weight`. p is 1 or 2.
+    """
+    x = _scores("multi_margin_loss", input, reduction)
+    if p not in (1, 2):
+        raise ValueError(located(f"multi_margin_loss: p is 1 or 2, got {p}"))
+    classes = x.shape[-1]
+    label, _ = _labels("multi_margin_loss", target, x, -1 - classes)
+    weight = None if weight is None else _class_weight("multi_margin_loss", weight, x)
+    hit = class_places(x, tuple(x.shape)) == xp.expand_dims(label, -1)
+    value, row_weight = _at_label(x, label, weight)
+    over = relu(xp.where(hit, 0, margin - xp.expand_dims(value, -1) + x))
+    loss = xp.sum(over if p == 1 else over * over, axis=-1) / classes
+    return reduced(loss if row_weight is None else loss * row_weight, reduction)
+
+
+def _scores(what: str, input: Any, reduction: str) -> Any:
+    check_reduction(reduction)
+    x = as_arraylike(input)
+    if x.ndim not in (1, 2) or x.dtype.kind != "f":
+        raise ShapeError(located(f"{what}: input is (C,) or (N, C) floats, got {described(x)}"))
+    return x
+
+
+@torch_arguments
+def multilabel_margin_loss(
+    input: Any, target: Any, size_average: None = None, reduce: None = None, reduction: Reduction = "mean"
+) -> Any:
+    """Σ max(0, 1 - x at a label + x at another class) / C over all pairs of both, for scores (C,) or (N, C).
+
+    `target` has the shape of the scores: the labels of a row are those before its first -1.
+    """
+    what = "multilabel_margin_loss"
+    x, target = _scores(what, input, reduction), as_arraylike(target)
+    if target.shape != x.shape or target.dtype.kind not in "iu":
+        raise ShapeError(
+            located(f"{what}: labels are integers of the input's shape {tuple(x.shape)}, got {described(target)}")
+        )
+    classes = x.shape[-1]
+    label = xp.astype(checked_index(xp.where(target == -1, 0, target), classes, f"{what}: labels"), "int32")
+    is_label = xp.cumulative_sum(xp.astype(target == -1, "int32"), axis=-1) == 0
+    # (..., label, class)
+    shape = (*x.shape, classes)
+    hit = (class_places(x, shape) == xp.expand_dims(label, -1)) & xp.expand_dims(is_label, -1)
+    at_label = xp.sum(xp.where(hit, xp.expand_dims(x, -2), 0), axis=-1)
+    is_other = ~xp.any(hit, axis=-2, keepdims=True) & xp.expand_dims(is_label, -1)
+    over = relu(xp.where(is_other, 1 - xp.expand_dims(at_label, -1) + xp.expand_dims(x, -2), 0))
+    return reduced(xp.sum(over, axis=(-2, -1)) / max(classes, 1), reduction)

@@ -1,0 +1,105 @@
+"""Losses of scores of classes, with labels that are class numbers, as layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...tracing.tracer import located
+from .. import functional as F
+from ..functional.reduction import Reduction
+from .loss import Loss
+
+
+class NLLLoss(Loss):
+    """-input at the label, for log-probabilities; see `functional.nll_loss`."""
+
+    def __init__(
+        self,
+        weight: Any = None,
+        size_average: None = None,
+        ignore_index: int = -100,
+        reduce: None = None,
+        reduction: Reduction = "mean",
+    ) -> None:
+        self.hold("weight", weight)
+        self.ignore_index = ignore_index
+        self.reduce_by(reduction)
+
+    def forward(self, input: Any, target: Any) -> Any:
+        return F.nll_loss(
+            input, target, weight=self.held("weight"), ignore_index=self.ignore_index, reduction=self.reduction
+        )
+
+    def options(self) -> tuple[str, ...]:
+        return ("ignore_index", "reduction")
+
+
+class CrossEntropyLoss(Loss):
+    """log Σ eˣ - x at the label, for logits; see `functional.cross_entropy`."""
+
+    def __init__(
+        self,
+        weight: Any = None,
+        size_average: None = None,
+        ignore_index: int = -100,
+        reduce: None = None,
+        reduction: Reduction = "mean",
+        label_smoothing: float = 0.0,
+    ) -> None:
+        self.hold("weight", weight)
+        if not 0 <= label_smoothing <= 1:
+            raise ValueError(located(f"CrossEntropyLoss: label_smoothing is from 0 to 1, got {label_smoothing}"))
+        self.ignore_index = ignore_index
+        self.label_smoothing = label_smoothing
+        self.reduce_by(reduction)
+
+    def forward(self, input: Any, target: Any) -> Any:
+        return F.cross_entropy(
+            input,
+            target,
+            weight=self.held("weight"),
+            ignore_index=self.ignore_index,
+            reduction=self.reduction,
+            label_smoothing=self.label_smoothing,
+        )
+
+    def options(self) -> tuple[str, ...]:
+        return ("ignore_index", "label_smoothing", "reduction")
+
+
+class MultiMarginLoss(Loss):
+    """Σ max(0, margin - x at the label + x)^p / C over the other classes; see `functional.multi_margin_loss`."""
+
+    def __init__(
+        self,
+        p: int = 1,
+        margin: float = 1.0,
+        weight: Any = None,
+        size_average: None = None,
+        reduce: None = None,
+        reduction: Reduction = "mean",
+    ) -> None:
+        self.hold("weight", weight)
+        if p not in (1, 2):
+            raise ValueError(located(f"MultiMarginLoss: p is 1 or 2, got {p}"))
+        self.p = p
+        self.margin = margin
+        self.reduce_by(reduction)
+
+    def forward(self, input: Any, target: Any) -> Any:
+        return F.multi_margin_loss(
+            input, target, p=self.p, margin=self.margin, weight=self.held("weight"), reduction=self.reduction
+        )
+
+    def options(self) -> tuple[str, ...]:
+        return ("p", "margin", "reduction")
+
+
+class MultiLabelMarginLoss(Loss):
+    """Hinges between each label and each other class; see `functional.multilabel_margin_loss`."""
+
+    def __init__(self, size_average: None = None, reduce: None = None, reduction: Reduction = "mean") -> None:
+        self.reduce_by(reduction)
+
+    def forward(self, input: Any, target: Any) -> Any:
+        return F.multilabel_margin_loss(input, target, reduction=self.reduction)
