@@ -19,7 +19,8 @@ class ModuleCall:
 
     path: str
     """The module's path in the model, "" for the model itself."""
-    module: Module
+    module: Module | None
+    """`None` for what a module computes by functions, where something looks for such."""
     inputs: tuple[Tracer, ...]
     """The traced arrays among its arguments, positional ones first, as they were before the call."""
     outputs: tuple[Tracer, ...]

@@ -20,13 +20,14 @@ _MOST_STEPS = 2**48
 """More updates than any run can do: at a microsecond each they take nine years."""
 
 _RATE = "the learning rate"
+_OF_NO_BITS = ("diagnose",)
 _LONGEST = 1000
 
 
 def settings_of(optimizer: Optimizer, options: Mapping[str, Any], report: MemoryReport) -> dict[str, str]:
     """The settings of a step by name, as text that is the same in each process."""
     found = {name: _described(value) for name, value in optimizer.settings().items()}
-    found |= {name: _described(value) for name, value in options.items()}
+    found |= {name: _described(value) for name, value in options.items() if name not in _OF_NO_BITS}
     found |= {_rate_of(group): _described(lr) for group, lr in optimizer.rates.items()}
     found["the plan"] = report.other_bits or "runs in the tiles of a step without a budget"
     return found

@@ -17,6 +17,8 @@ from ...runtime.codegen.fork_lock import interrupted
 from ...runtime.free_memory import return_free_memory
 from ..compile.compile_report import CompileReport, use_of
 from ..compile.programs import Programs, tell_of_shapes
+from ..diagnosis.diagnosis import Diagnosis, diagnosis_of
+from ..diagnosis.statistics import Statistics
 from ..nn import Module
 from ..nn.settings import changes, difference, model_settings
 from ..nn.state_dict import plain_array
@@ -64,6 +66,7 @@ class _Signature:
     def _find_outputs(self) -> None:
         self.loss = self.executable.output_in_arena(self.traced.loss_index)
         self.metrics = [self.executable.output_in_arena(i) for i in self.traced.metrics_range]
+        self.measured = [self.executable.output_in_arena(i) for i in self.traced.statistics_range]
 
 
 class Step:
@@ -99,6 +102,7 @@ class Step:
         self._backend = backend_of(target)
         self._options = dict(options)
         self._warned: set[str] = set()
+        self._measured: tuple[Statistics, list[float], int, float, float] | None = None
         self._live = LiveArrays(self._backend)
         self._signatures: Programs[_Signature] = Programs(keep_first=True, dropped=self._live.drop_user)
         key = key_of_seed(seed)
@@ -164,6 +168,8 @@ class Step:
                 self._rates.follow_schedules()
                 signature.executable.run(arrays, first_input=signature.first)
                 loss = signature.loss[()]
+                if signature.measured:
+                    self._measure(signature, loss)
                 if signature.traced.metrics_tree is None:
                     return loss
                 # Scalars come as NumPy scalars, arrays as copies: the arena is overwritten by the next step.
@@ -171,6 +177,13 @@ class Step:
             finally:
                 live.busy = False
             return loss, optree.tree_unflatten(signature.traced.metrics_tree, metrics)
+
+    def _measure(self, signature: _Signature, loss: Any) -> None:
+        """Keep what the step that was just done measured of its layers; words come when they are asked for."""
+        rate = float(self._rates.arrays[DEFAULT_GROUP])
+        values = [float(value) for value in signature.measured]
+        assert signature.traced.statistics is not None
+        self._measured = (signature.traced.statistics, values, self.steps, float(loss), rate)
 
     def _check_settings(self) -> None:
         """Raise `RuntimeError` where the model was changed in a way that the step does not follow."""
@@ -224,6 +237,19 @@ class Step:
     def report(self) -> MemoryReport:
         """The memory of the step for the batch it was compiled with."""
         return self._first.report
+
+    @property
+    def diagnosis(self) -> Diagnosis:
+        """How activations, gradients and updates went through the layers in the last step, of a step that was compiled
+        with `diagnose=True`. Raises `RuntimeError` for one that was not, and before the first step.
+        """
+        measured = self._measured
+        if self._first.traced.statistics is None:
+            raise RuntimeError(located("the step was compiled without diagnose=True, and measures nothing"))
+        if measured is None:
+            raise RuntimeError(located("no step was done yet that a diagnosis could be of; call step(batch) first"))
+        sizes = {name: array.size for name, array in self._live.parameters.items()}
+        return diagnosis_of(*measured[:2], sizes, *measured[2:])
 
     @property
     def compile_report(self) -> CompileReport:

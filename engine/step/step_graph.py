@@ -11,17 +11,18 @@ import numpy as np
 import optree
 
 from ...ir import Array, ArrayType, Graph
+from ..diagnosis.statistics import Statistics, statistics
 from ..nn import Module
 from ..optim import Optimizer
 from ..tracing import random
 from ..tracing.batch_parts import in_parts
 from ..tracing.frozen_draws import warn_of_draws
 from ..tracing.numbers import as_real, as_whole
-from ..tracing.tracer import ShapeError, Trace, located, role
+from ..tracing.tracer import ShapeError, Trace, Tracer, located, role
 from .arguments import check_loss, no_model, no_optimizer
 from .clipping import clipped
 from .leaves import flattened, leaf_input, leaf_type
-from .step_tracer import StepTracer
+from .step_tracer import Outcome, StepTracer
 from .trace_warnings import warn_of_arrays, warn_of_float64, warn_of_precision, warn_once
 from .trained import Train
 
@@ -53,6 +54,8 @@ class StepGraph:
     metrics: tuple[tuple[str, ArrayType], ...]
     metrics_tree: optree.PyTreeSpec | None
     """`None` where the loss function returns the loss alone."""
+    statistics: Statistics | None = None
+    """What the step measures of its layers, if it does; the numbers are the last outputs."""
 
     @property
     def parameter_range(self) -> range:
@@ -99,6 +102,12 @@ class StepGraph:
         begin = self.loss_index + 1
         return range(begin, begin + len(self.metrics))
 
+    @property
+    def statistics_range(self) -> range:
+        """Places of what is measured among the outputs."""
+        begin = self.metrics_range.stop
+        return range(begin, begin + (0 if self.statistics is None else len(self.statistics.names)))
+
     def initial_state(self, parameters: Mapping[str, Array] | None = None) -> Iterator[Array]:
         """The optimizer's state before the first step, array by array: of steps that begin with `parameters`."""
         copies = {} if parameters is None else {name: parameters[source] for name, source in self.copies}
@@ -116,6 +125,7 @@ def trace_step(
     clip_value: float | None = None,
     accumulate: int = 1,
     train: Train = None,
+    diagnose: bool = False,
     warned: set[str] | None = None,
 ) -> StepGraph:
     """Trace one training step of `model` for batches like `batch`, a pytree of arrays or specs.
@@ -123,8 +133,8 @@ def trace_step(
     `loss_fn(model, batch)` returns the loss, a float scalar, or `(loss, metrics)` with a pytree of arrays. Gradients
     are clipped element by element to ±`clip_value`, then as a whole to the 2-norm `clip_norm`. With `accumulate=k` the
     batch is meant to run in k equal parts (see `passes/tiling/accumulate.py`): the graph is that of the whole batch,
-    but for batch norm, which takes statistics of each part. `train` chooses the parameters that are trained. `warned`
-    has the warnings that were given before.
+    but for batch norm, which takes statistics of each part. `train` chooses the parameters that are trained. With
+    `diagnose` the step also measures its layers. `warned` has the warnings that were given before.
     """
     _check_options(model, optimizer, loss_fn, clip_norm, clip_value, accumulate)
     accumulate, clip_norm, clip_value = int(accumulate), as_real(clip_norm), as_real(clip_value)
@@ -136,18 +146,22 @@ def trace_step(
     _check_parts(names, types, accumulate)
     with warn_of_draws(warned, model, loss_fn), Trace() as trace:
         inputs = trainer.inputs(trace)
+        old_parameters = inputs.parameters
         arrays = [leaf_input(trace, leaf, t, name) for leaf, t, name in zip(leaves, types, names)]
         tree_of_arrays = optree.tree_unflatten(tree, arrays)
         loss_at = trainer.loss_at(inputs, tree_of_arrays, accumulate)
         with random.key(inputs.key + inputs.step), in_parts(accumulate) as parts:
-            total = trainer.differentiate(trace, inputs, tree_of_arrays, trainer.optimizer.tapped)
+            total = trainer.differentiate(trace, inputs, tree_of_arrays, trainer.optimizer.tapped, diagnose)
         with role("optimizer"):
             new_parameters, new_state = trainer.update(
                 inputs, total, loss_at, lambda gradients: clipped(gradients, clip_norm, clip_value)
             )
         outputs = [*new_parameters, *inputs.buffers, *new_state, total.loss, *total.metrics]
         output_names = [*trainer.carried_names, "loss", *(name or "metrics" for name in total.metric_names)]
-        graph = trace.graph(outputs, output_names, {i: i for i in range(len(trainer.carried_names))})
+        aliases = {i: i for i in range(len(trainer.carried_names))}
+        graph = trace.graph(outputs, output_names, aliases)
+        measured = _measured(trainer, total, old_parameters, new_parameters, types) if diagnose else None
+        whole = graph if measured is None else _with_statistics(trace, graph, measured, aliases)
     warn_of_arrays(model, trace, warned)
     if all(t.dtype != np.dtype("float64") or not t.shape for t in types):
         warn_of_float64(graph, trace, [p for _, p in trainer.parameters], total.loss.value, warned)
@@ -159,7 +173,7 @@ def trace_step(
             warned,
         )
     return StepGraph(
-        graph,
+        whole,
         trainer.optimizer,
         tuple((name, p.type) for name, p in trainer.parameters),
         tuple((name, b.type) for name, b in trainer.buffers),
@@ -170,7 +184,25 @@ def trace_step(
         tree,
         tuple((name, v.type) for name, v in zip(total.metric_names, graph.outputs[len(trainer.carried_names) + 1 :])),
         total.metrics_tree,
+        measured,
     )
+
+
+def _measured(
+    trainer: StepTracer, total: Outcome, old: Sequence[Any], new: Sequence[Any], types: Sequence[ArrayType]
+) -> Statistics:
+    """What a diagnosis is made of."""
+    gradients = {name: gradient for (name, _), gradient in zip(trainer.trained, total.gradients)}
+    names = [name for name, _ in trainer.parameters]
+    parameters = {name: (before, after, gradients.get(name)) for name, before, after in zip(names, old, new)}
+    length = next((t.shape[0] for t in types if t.shape), 0)
+    return statistics(total.watched, total.watched_taps, length, parameters, total.skipped)
+
+
+def _with_statistics(trace: Trace, graph: Graph, measured: Statistics, aliases: dict[int, int]) -> Graph:
+    names = [f"{measured.layers[layer].path}.{name}" for layer, name in measured.names]
+    outputs = [Tracer(trace, value) for value in graph.outputs]
+    return trace.graph([*outputs, *measured.sums], [*graph.output_names, *names], aliases)
 
 
 def _check_options(

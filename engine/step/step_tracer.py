@@ -12,6 +12,7 @@ import optree
 from ...ir import ArrayType
 from ...passes.autodiff.backward import add_backward
 from ...passes.graph.reached import reached
+from ..diagnosis.watched import Watched, watched_layers
 from ..nn import Buffer, Module, Parameter, bind
 from ..nn.calls import CallRecorder
 from ..nn.taps import Tap, Tapped, tapped_values, taps_of
@@ -47,6 +48,10 @@ class Outcome:
     metric_names: list[str]
     metrics_tree: optree.PyTreeSpec | None
     taps: list[Tap]
+    watched: list[Watched]
+    watched_taps: list[Tap]
+    skipped: tuple[str, ...]
+    """Modules that cannot be watched."""
 
 
 class StepTracer:
@@ -87,14 +92,16 @@ class StepTracer:
         key = trace.input(ArrayType((), np.dtype("int64")), "key")
         return StepInputs(parameters, buffers, state[:-1], state[-1], rates, key)
 
-    def differentiate(self, trace: Trace, inputs: StepInputs, batch: Any, tapped: Tapped | None = None) -> Outcome:
+    def differentiate(
+        self, trace: Trace, inputs: StepInputs, batch: Any, tapped: Tapped | None = None, watches: bool = False
+    ) -> Outcome:
         """Forward and backward; what was assigned takes its place in `inputs`. With `tapped`, the calls of modules that
-        it chooses come with the cotangents of their outputs.
+        it chooses come with the cotangents of their outputs; if it `watches`, so do all layers that a diagnosis has.
         """
         stored = [p for _, p in self.parameters] + [b for _, b in self.buffers]
         values: dict[Any, Any] = dict(zip(stored, [*inputs.parameters, *inputs.buffers]))
         begin = len(trace.builder.nodes)
-        recorder = None if tapped is None else CallRecorder(trace)
+        recorder = CallRecorder(trace) if tapped is not None or watches else None
         with bind(self.model, values, recorder=recorder, assignable=self.assignable) as binding:
             result = call_loss(self.loss_fn, self.model, batch, binding)
         loss, metrics, names, tree = read_result(trace, self.loss_fn, result)
@@ -110,12 +117,16 @@ class StepTracer:
             raise TracingError(located(f"{what}{trained}; compute it from what the model returns"))
         with role("backward"):
             one = trace.full(1, (), loss.dtype)
-        calls = [] if recorder is None or tapped is None else [call for call in recorder.calls if tapped(call)]
-        inside = tapped_values(calls, depending)
+        made = [] if recorder is None else recorder.calls
+        calls = [call for call in made if tapped is not None and tapped(call)]
+        watched = watched_layers(made, nodes, {p: name for name, p in self.parameters}) if watches else []
+        inside = tapped_values([*calls, *(layer.call for layer in watched)], depending)
         gradients = add_backward(trace.builder, nodes, {loss.value: one.value}, [*wrt, *inside])
         read = [Tracer(trace, g) if value in depending else None for value, g in zip(wrt, gradients)]
         cotangents = dict(zip(inside, (Tracer(trace, g) for g in gradients[len(wrt) :])))
-        return Outcome(loss, read, metrics, names, tree, taps_of(calls, cotangents))
+        taps, watched_taps = taps_of(calls, cotangents), taps_of([layer.call for layer in watched], cotangents)
+        skipped = tuple(dict.fromkeys(call.path for call in made if call.skipped))
+        return Outcome(loss, read, metrics, names, tree, taps, watched, watched_taps, skipped)
 
     def loss_at(self, inputs: StepInputs, batch: Any, parts: int) -> Callable[[Mapping[str, Any]], Any]:
         """The loss of the batch, with the draws of the step, as a function of parameters by name; those that are not

@@ -1,0 +1,159 @@
+"""What a diagnosis measures of each layer, traced into the step: sums over its activations, signal and parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .. import array_api as xp
+from ..nn.taps import Tap
+from ..tracing.tracer import Tracer, role, scope
+from .watched import NEAR, Activation, Watched
+
+_LOOKED_AT = 2**14
+"""Elements of an array that are looked at, at least; of one that has more, every k-th row or column."""
+
+
+@dataclass(frozen=True)
+class LayerFacts:
+    """What is known of a layer before the step runs."""
+
+    path: str
+    kind: str
+    shape: tuple[int, ...]
+    activation: Activation | None
+    parameters: tuple[str, ...]
+    weight_shape: tuple[int, ...]
+    """The shape of its largest parameter with two axes or more, () where it has none."""
+    looked_at: int
+    """Elements of its output that are looked at; 0 of what holds parameters and is not called."""
+    per_unit: int
+    """Of these, those of one unit: of a channel, or of one place in a row."""
+
+
+@dataclass
+class Statistics:
+    """What a step measures: the layers, and for each number that it gives its layer and its name.
+
+    Names are `sum`, `squares`, `nonfinite`, `zeros`, `dead` and `saturated` of activations, `signal` of cotangents, and
+    `weights`, `updates` and `gradients` of parameters: sums of squares, but for the first and for what is counted.
+    """
+
+    layers: list[LayerFacts] = field(default_factory=list)
+    names: list[tuple[int, str]] = field(default_factory=list)
+    skipped: tuple[str, ...] = ()
+    """Modules that cannot be watched, because they are called in the body of a loop."""
+    sums: list[Any] = field(default_factory=list)
+    """The traced numbers, float64 scalars."""
+
+    def add(self, layer: int, name: str, value: Any) -> None:
+        self.names.append((layer, name))
+        self.sums.append(value)
+
+
+def statistics(
+    watched: Sequence[Watched],
+    taps: Sequence[Tap],
+    batch_length: int,
+    parameters: Mapping[str, tuple[Any, Any, Any]],
+    skipped: tuple[str, ...] = (),
+) -> Statistics:
+    """The statistics of the layers `watched`, whose cotangents are in `taps`; for the parameters by name the old value,
+    the new one and the gradient, `None` where there is none.
+
+    Sums are over the batch, so that the step still runs in tiles of it, and in float64, because squares of what
+    vanishes and of what explodes leave the range of float32.
+    """
+    result = Statistics(skipped=skipped)
+    for number, (layer, tap) in enumerate(zip(watched, taps)):
+        with scope(layer.path):
+            seen = _every_kth(layer.output, batch_length)
+            with role("forward"):
+                per_unit = _of_activations(result, number, seen, layer.activation)
+            place = next(i for i, output in enumerate(layer.call.outputs) if output.value is layer.output.value)
+            signal = tap.cotangents[place]
+            if signal is not None:
+                with role("backward"):
+                    wide = xp.astype(_every_kth(signal, batch_length), "float64")
+                    result.add(number, "signal", xp.sum(wide * wide))
+            with role("optimizer"):
+                weight = _of_parameters(result, number, [parameters[name] for name in layer.parameters])
+        facts = (layer.path, layer.kind, layer.output.shape, layer.activation, layer.parameters, weight)
+        result.layers.append(LayerFacts(*facts, seen.size, per_unit))
+    told = {name for layer in watched for name in layer.parameters}
+    others: dict[str, list[str]] = {}
+    for name in parameters:
+        if name not in told:
+            others.setdefault(name.rpartition(".")[0], []).append(name)
+    for path, names in others.items():
+        with scope(path), role("optimizer"):
+            weight = _of_parameters(result, len(result.layers), [parameters[name] for name in names])
+        result.layers.append(LayerFacts(path, "parameters", (), None, tuple(names), weight, 0, 0))
+    return result
+
+
+def _of_activations(result: Statistics, number: int, seen: Tracer, activation: Activation | None) -> int:
+    wide = xp.astype(seen, "float64")
+    result.add(number, "sum", xp.sum(wide))
+    result.add(number, "squares", xp.sum(wide * wide))
+    result.add(number, "nonfinite", _count(~xp.isfinite(wide)))
+    per_unit = 0
+    if activation is not None and activation.is_rectifier and seen.ndim > 1:
+        unit = 1 if seen.ndim > 3 else seen.ndim - 1
+        per_unit = seen.size // seen.shape[unit]
+        zeros = _count(wide == 0, tuple(axis for axis in range(seen.ndim) if axis != unit))
+        result.add(number, "zeros", xp.sum(zeros))
+        result.add(number, "dead", _count(zeros == per_unit))
+    else:
+        result.add(number, "zeros", _count(wide == 0))
+    if activation is not None and activation.low is not None and activation.high is not None:
+        margin = NEAR * (activation.high - activation.low)
+        result.add(number, "saturated", _count((wide < activation.low + margin) | (wide > activation.high - margin)))
+    return per_unit
+
+
+def _of_parameters(result: Statistics, number: int, parameters: Sequence[tuple[Any, Any, Any]]) -> tuple[int, ...]:
+    """The shape of the largest matrix among them."""
+    weight: tuple[int, ...] = ()
+    sums: dict[str, list[Any]] = {}
+    for old, new, gradient in parameters:
+        if old.ndim > 1 and np.prod(old.shape) > np.prod(weight or (0,)):
+            weight = old.shape
+        moved = new - old
+        # The old value again: a sum of what the update makes anyway runs in its loop, one of the old in a loop of its
+        # own.
+        before = new - moved
+        values = {"weights": before, "updates": moved} | ({} if gradient is None else {"gradients": gradient})
+        for name, value in values.items():
+            wide = xp.astype(value, "float64")
+            sums.setdefault(name, []).append(xp.sum(wide * wide))
+    for name, parts in sums.items():
+        total = parts[0]
+        for part in parts[1:]:
+            total = total + part
+        result.add(number, name, total)
+    return weight
+
+
+def _count(condition: Any, axes: tuple[int, ...] | None = None) -> Any:
+    return xp.sum(xp.astype(condition, "float64"), axis=axes)
+
+
+def _every_kth(x: Tracer, batch_length: int) -> Any:
+    """All of a small array; of a large one every k-th row and column of its images, position of its sequences, or
+    feature, but every entry of the batch.
+    """
+    wanted = x.size // _LOOKED_AT
+    if wanted < 2:
+        return x
+    batch = next((axis for axis, length in enumerate(x.shape) if length == batch_length), 0)
+    order = [*range(2, x.ndim), 1, 0] if x.ndim > 3 else [*range(1, x.ndim), 0]
+    steps = [1] * x.ndim
+    for axis in order:
+        if axis != batch:
+            steps[axis] = max(1, min(wanted, x.shape[axis] // 8))
+            wanted = -(-wanted // steps[axis])
+    return x[tuple(slice(None, None, step) for step in steps)]

@@ -1,0 +1,70 @@
+"""A diagnosis as a table for a terminal."""
+
+from __future__ import annotations
+
+from io import StringIO
+from textwrap import fill
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ...ir.printable import printable
+from ..report.wording import listed
+from .diagnosis import Diagnosis, LayerDiagnosis
+from .words import summary
+
+_WIDTH = 100
+
+
+def table(diagnosis: Diagnosis) -> Table:
+    """One row a layer, in the order in which they are computed."""
+    result = Table(box=SIMPLE_HEAD, pad_edge=False)
+    result.add_column("layer", overflow="fold")
+    for name in ("variance", "zeros", "saturated", "dead", "non-finite", "signal", "gradient", "update/weight"):
+        result.add_column(name, justify="right", no_wrap=True)
+    for layer in diagnosis.layers:
+        result.add_row(*(Text(cell) for cell in cells(layer)))
+    return result
+
+
+def cells(layer: LayerDiagnosis) -> list[str]:
+    """The figures of a layer as text, its name first."""
+    name = f"{layer.name or '(model)'}  {layer.kind}"
+    shares = [_share(value) for value in (layer.zeros, layer.saturated, layer.dead, layer.nonfinite)]
+    norms = [_number(value) for value in (layer.signal, layer.gradient_norm, layer.update_ratio)]
+    return [printable(name), _number(layer.variance), *shares, *norms]
+
+
+def words(diagnosis: Diagnosis) -> list[str]:
+    """What there is to say: what stands out, and what is not seen."""
+    said = list(diagnosis.findings) or [summary(diagnosis)]
+    if diagnosis.skipped:
+        said.append(f"called in a loop, and seen by their parameters alone: {listed(diagnosis.skipped)}")
+    return [printable(line) for line in said]
+
+
+def heading(diagnosis: Diagnosis) -> str:
+    """The step in one line."""
+    return f"step {diagnosis.step}, loss {diagnosis.loss:.6g}, learning rate {diagnosis.learning_rate:.3g}"
+
+
+def table_text(diagnosis: Diagnosis) -> str:
+    """Heading, table and words as plain text."""
+    console = Console(file=StringIO(), width=_WIDTH + 40, color_system=None, force_terminal=False)
+    with console.capture() as captured:
+        console.print(table(diagnosis))
+    rows = "\n".join(line.rstrip() for line in captured.get().split("\n")).strip("\n")
+    lines = [fill(line, _WIDTH, subsequent_indent="  ") for line in words(diagnosis)]
+    return "\n".join([heading(diagnosis), "", rows, "", *lines])
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
+
+
+def _share(value: float | None) -> str:
+    if value is None:
+        return ""
+    return "0" if value == 0 else f"{value:.1%}" if value >= 0.0005 else "<0.1%"

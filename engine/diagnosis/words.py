@@ -1,0 +1,222 @@
+"""What stands out in a diagnosis, in plain words: rules that hold their tongue about healthy networks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from statistics import median
+
+from ..report.wording import listed
+from .diagnosis import Diagnosis, LayerDiagnosis
+
+_DEPTH = 4
+"""Layers that a curve has at least: what two or three layers do is no trend."""
+_TOTAL = 1e3
+"""By so much a curve rises or falls over its depth before it is told."""
+_PER_LAYER = 1.25
+"""And by so much in each layer, in the mean: a slow drift over many layers trains well."""
+_SATURATED = 0.5
+_DEAD = 0.75
+_SURE = 8
+"""Elements for which a unit must be 0 before it counts as dead: of fewer many are by chance."""
+_LARGE_UPDATE = 0.2
+_SMALL_UPDATE = 1e-6
+
+Curve = Sequence[tuple[LayerDiagnosis, float]]
+
+
+def findings(diagnosis: Diagnosis) -> list[str]:
+    """The findings, what matters most first."""
+    broken = list(_nonfinite(diagnosis))
+    if broken:
+        return [*broken, *_forward(diagnosis)]
+    curves = [*_signal(diagnosis), *_forward(diagnosis)]
+    rest = [*_rectifiers(diagnosis), *_saturation(diagnosis)]
+    # What the gradients are too small or too large for says nothing of the learning rate.
+    return [*curves, *rest, *([] if curves else _updates(diagnosis))]
+
+
+def summary(diagnosis: Diagnosis) -> str:
+    """What to say where nothing stands out."""
+    curve = _weighted(diagnosis, lambda layer: layer.signal)
+    if len(curve) < 2:
+        return "nothing stands out"
+    norms = [value for _, value in curve]
+    return f"nothing stands out: the gradient signal is {min(norms):.2g} to {max(norms):.2g} over all layers"
+
+
+# Values that are no numbers.
+
+
+def _nonfinite(diagnosis: Diagnosis) -> Iterator[str]:
+    forward = next((layer for layer in diagnosis.layers if layer.nonfinite), None)
+    if forward is not None:
+        yield (
+            f"non-finite values first at {_name(forward)}: {forward.nonfinite:.2%} of what it gives; "
+            "compile_step(..., check_finite=True) names the operation and the line"
+        )
+        return
+    if not math.isfinite(diagnosis.loss):
+        yield f"the loss is {diagnosis.loss}, and all layers give finite values: it is the loss function that does not"
+        return
+    backward = [layer for layer in diagnosis.layers if layer.signal is not None and not math.isfinite(layer.signal)]
+    if backward:
+        yield f"the gradient signal is not finite from {_name(backward[-1])} down: a derivative there is not"
+        return
+    for layer in diagnosis.layers:
+        norms = (layer.weight_norm, layer.gradient_norm, layer.update_norm)
+        if any(norm is not None and not math.isfinite(norm) for norm in norms):
+            yield f"the parameters of {_name(layer)}, their gradient or their update are not finite"
+            return
+
+
+# Curves over depth.
+
+
+def _weighted(diagnosis: Diagnosis, of: Callable[[LayerDiagnosis], float | None]) -> Curve:
+    """The layers that multiply by a matrix, with a figure of each."""
+    found = [(layer, of(layer)) for layer in diagnosis.layers if layer.weight_shape and layer.shape]
+    return [(layer, value) for layer, value in found if value is not None]
+
+
+def _signal(diagnosis: Diagnosis) -> Iterator[str]:
+    curve = _weighted(diagnosis, lambda layer: layer.signal)
+    none = [layer for layer, value in curve if value == 0 and layer.gradient_norm == 0]
+    if none and any(value for _, value in curve):
+        yield f"no gradient arrives at {listed(_name(layer) for layer in none)}: {_why_none(diagnosis, none[0])}"
+    # From the loss down: a layer's factor is its signal by that of the layer after it.
+    trend = _trend([(layer, value) for layer, value in reversed(curve) if 0 < value < math.inf])
+    if trend is None:
+        return
+    begin, end, factor = trend
+    name = "vanishing" if factor < 1 else "exploding"
+    verb = "shrink" if factor < 1 else "grow"
+    cure = _cure(diagnosis, [layer for layer, _ in curve])
+    yield f"gradients {verb} by {factor:.2g} a layer from {_name(end)} to {_name(begin)}: {name}; {cure}"
+
+
+def _forward(diagnosis: Diagnosis) -> Iterator[str]:
+    curve = _weighted(diagnosis, lambda layer: None if layer.mean_square is None else math.sqrt(layer.mean_square))
+    trend = _trend([(layer, value) for layer, value in curve if 0 < value < math.inf])
+    if trend is None:
+        return
+    begin, end, factor = trend
+    name = "vanishing" if factor < 1 else "exploding"
+    verb = "shrink" if factor < 1 else "grow"
+    cure = _cure(diagnosis, [layer for layer, _ in curve])
+    yield f"activations {verb} by {factor:.2g} a layer from {_name(begin)} to {_name(end)}: {name}; {cure}"
+
+
+def _trend(curve: Curve) -> tuple[LayerDiagnosis, LayerDiagnosis, float] | None:
+    """First and last layer of the longest rise or fall of a curve, and its factor a layer; `None` of a healthy one.
+
+    The line of least squares through the logarithms says whether there is one, so that single layers do not.
+    """
+    count = len(curve)
+    if count < _DEPTH:
+        return None
+    logs = [math.log(value) for _, value in curve]
+    middle, level = (count - 1) / 2, sum(logs) / count
+    slope = sum((i - middle) * (y - level) for i, y in enumerate(logs)) / sum((i - middle) ** 2 for i in range(count))
+    if abs(slope) * (count - 1) < math.log(_TOTAL) or abs(slope) < math.log(_PER_LAYER):
+        return None
+    along = [y if slope > 0 else -y for y in logs]
+    begin, end = _steepest(along)
+    return curve[begin][0], curve[end][0], math.exp((logs[end] - logs[begin]) / (end - begin))
+
+
+def _steepest(values: Sequence[float]) -> tuple[int, int]:
+    """The places i < j with the largest values[j] - values[i]."""
+    best, lowest = (0, 1), 0
+    for j in range(1, len(values)):
+        if values[j] - values[lowest] > values[best[1]] - values[best[0]]:
+            best = (lowest, j)
+        if values[j] < values[lowest]:
+            lowest = j
+    return best
+
+
+def _cure(diagnosis: Diagnosis, layers: Sequence[LayerDiagnosis]) -> str:
+    """What would keep the curves level."""
+    used = [layer.activation for layer in diagnosis.layers if layer.activation]
+    activation = max(set(used), key=used.count) if used else ""
+    if activation == "sigmoid":
+        return (
+            "a sigmoid passes a quarter of the signal at most; ReLU with Kaiming initialization would give 1.0, and so "
+            "would residual connections or normalization"
+        )
+    if activation == "tanh":
+        name, square = "Xavier initialization with the gain of tanh, 5/3,", (5 / 3) ** 2
+    elif activation:
+        name, square = "Kaiming initialization", 2.0
+    else:
+        name, square = "Xavier initialization", 1.0
+    layer = layers[len(layers) // 2]
+    fan_in = math.prod(layer.weight_shape[1:])
+    size = math.prod(layer.weight_shape)
+    if not layer.weight_norm or layer.parameters > 1.5 * size:
+        return f"{name} would give 1.0"
+    now, wanted = layer.weight_norm / math.sqrt(size), math.sqrt(square / fan_in)
+    if 0.8 < now / wanted < 1.25:
+        return "the weights have the scale of their initialization; residual connections or normalization keep it level"
+    return f"{name} would give 1.0 (weights of {_name(layer)} of {wanted:.2g} in the mean, now {now:.2g})"
+
+
+def _why_none(diagnosis: Diagnosis, layer: LayerDiagnosis) -> str:
+    place = diagnosis.layers.index(layer)
+    for after in diagnosis.layers[place + 1 :]:
+        if after.zeros == 1.0:
+            return f"all that {_name(after)} gives is 0"
+    return "it has vanished on the way, or the loss does not depend on them"
+
+
+# Activations and updates.
+
+
+def _rectifiers(diagnosis: Diagnosis) -> Iterator[str]:
+    dead = [layer for layer in diagnosis.layers if layer.dead is not None and layer.dead > _DEAD]
+    dead = [layer for layer in dead if layer.per_unit >= _SURE]
+    if dead:
+        worst = max(dead, key=lambda layer: layer.dead or 0)
+        yield (
+            f"dead ReLUs at {listed(_name(layer) for layer in dead)}: {worst.dead:.0%} of the units of {_name(worst)} "
+            "are 0 for the whole batch, and take no gradient; a smaller learning rate, biases of 0, or LeakyReLU would "
+            "keep them alive"
+        )
+
+
+def _saturation(diagnosis: Diagnosis) -> Iterator[str]:
+    found = [layer for layer in diagnosis.layers if (layer.saturated or 0) > _SATURATED]
+    if found:
+        worst = max(found, key=lambda layer: layer.saturated or 0)
+        yield (
+            f"saturated: {worst.saturated:.0%} of what {_name(worst)} gives lies at the bounds of {worst.activation}"
+            + (f", and much at {listed(_name(layer) for layer in found if layer is not worst)}" if found[1:] else "")
+            + "; hardly any gradient passes there; smaller weights or inputs of variance 1 keep it in its middle"
+        )
+
+
+def _updates(diagnosis: Diagnosis) -> Iterator[str]:
+    if diagnosis.learning_rate == 0:
+        return
+    # Weights that began as zeros are not small, and their first update not large.
+    layers = [layer for layer in diagnosis.layers if layer.weight_shape and layer.weight_norm and layer.gradient_norm]
+    ratios = [layer.update_ratio for layer in layers if layer.update_ratio is not None and layer.update_ratio < 1e30]
+    if not ratios:
+        return
+    middle = median(ratios)
+    if middle > _LARGE_UPDATE:
+        yield (
+            f"the update is {middle:.2g} of the weights in the median of the layers: the learning rate "
+            f"{diagnosis.learning_rate:.2g} is too large; about 0.001 is usual"
+        )
+    elif middle < _SMALL_UPDATE:
+        yield (
+            f"the update is {middle:.2g} of the weights in the median of the layers: they hardly move; the learning "
+            f"rate {diagnosis.learning_rate:.2g} is too small for these gradients; about 0.001 of the weights is usual"
+        )
+
+
+def _name(layer: LayerDiagnosis) -> str:
+    name = layer.name or "the model"
+    return f"{name}'s {layer.kind}" if layer.kind == layer.activation else name
