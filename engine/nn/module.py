@@ -70,6 +70,8 @@ class Module:
             self._modules[name] = None
         elif name in self._modules:
             raise TypeError(f"{type(self).__name__}.{name} is a module and cannot be assigned {type(value).__name__}")
+        elif name == "requires_grad":
+            raise AttributeError(located(f"a module has no requires_grad; write module.requires_grad_({value!r})"))
         else:
             object.__setattr__(self, name, value)
             settings_changed()
@@ -197,6 +199,15 @@ class Module:
     def eval(self) -> Self:
         """The same as `train(False)`."""
         return self.train(False)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Train all parameters of this module and below in steps that are compiled from now on, or with `False` freeze
+        them: they have no gradient and no optimizer state, and keep their values. A step that is compiled already does
+        not follow, and says so when it is called.
+        """
+        for _, parameter in self.stored_parameters():
+            parameter.requires_grad_(requires_grad)
+        return self
 
     # What is inside. Inside `bind`, parameters and buffers are given as their values.
 

@@ -128,7 +128,7 @@ class Stored:
 class Parameter(Stored):
     """What is trained: `Parameter((out, in), "float32", init.kaiming_normal())`, or `Parameter(array)`.
 
-    With `requires_grad=False` it has no gradient and no optimizer state, and keeps its value.
+    With `requires_grad=False` it is frozen: it has no gradient and no optimizer state, and keeps its value.
     """
 
     what = "parameter"
@@ -141,7 +141,7 @@ class Parameter(Stored):
         requires_grad: bool = True,
     ) -> None:
         super().__init__(shape, dtype, initializer)
-        self._requires_grad = bool(requires_grad)
+        self._requires_grad = _flag(requires_grad)
         if not is_float(self.dtype):
             raise TypeError(f"a parameter is float32 or float64, got {self.dtype}; keep integers in a Buffer")
 
@@ -152,8 +152,19 @@ class Parameter(Stored):
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
-        self._requires_grad = bool(value)
+        self._requires_grad = _flag(value)
         settings_changed()
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Train it in steps that are compiled from now on, or with `False` freeze it; returns this."""
+        self.requires_grad = requires_grad
+        return self
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(located(f"requires_grad is True or False, got {value!r}"))
+    return bool(value)
 
 
 class Buffer(Stored):

@@ -71,6 +71,17 @@ class Optimizer:
 
     lr: float | Schedule
 
+    def __init_subclass__(cls) -> None:
+        for name in ("init", "update"):
+            if name in cls.__dict__:
+                raise TypeError(
+                    located(
+                        f"{cls.__name__}.{name}: init(parameters) and update(parameters, gradients, state) are for "
+                        f"pytrees, and are made of the rule; write {name}_parameter for the rule of one parameter, or "
+                        f"{name}_all for that of all"
+                    )
+                )
+
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         # Before `__init__`, which would say that lr came twice where the parameters stand first, as in torch.
         # A subclass of the user's has arguments of its own.

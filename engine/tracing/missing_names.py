@@ -21,7 +21,7 @@ _INSTEAD: dict[str, str] = {
 _STEP = "gl.compile_step(model, loss_fn, optimizer, batch)"
 _OF_A_STEP: dict[str, str] = {
     "lr": "write step.learning_rate",
-    "param_groups": "write step.learning_rate, which can be set; all parameters have one",
+    "param_groups": "write step.learning_rates, which can be set; gl.optim.groups makes groups",
     "state_dict": "write step.parameters(), arrays by torch's names, or step.save(path)",
     "load_state_dict": "write step.set_parameters(state_dict), or step.load(path)",
     "zero_grad": "every step(batch) computes new gradients",
@@ -46,7 +46,6 @@ _OF_A_MODULE: dict[str, str] = {
     "double": "write model.to('float64')",
     "zero_grad": "every step(batch) computes new gradients",
     "backward": f"gradients are computed by a step: {_STEP}",
-    "requires_grad_": "write parameter.requires_grad = False of each parameter, before the step is compiled",
     "register_forward_hook": "write a Module whose forward calls it, and does what the hook would do",
     "compile": f"write {_STEP}, or step.bind(fn)",
     "init": "write nn.init_parameters(model, seed)",

@@ -138,3 +138,11 @@ def test_a_rule_of_neither_kind_says_what_it_lacks():
 
     with pytest.raises(NotImplementedError, match="Nothing has no init_parameter: a rule for one parameter defines"):
         Nothing(0.1).init_all({"w": gl.spec(3)})
+
+
+def test_a_rule_of_one_parameter_is_not_named_as_what_is_for_pytrees():
+    with pytest.raises(TypeError, match=r"Old\.update: .* are for pytrees.*write update_parameter for the rule of one"):
+
+        class Old(optim.Optimizer):
+            def update(self, parameter, gradient, state, scalars):
+                return parameter, {}

@@ -127,13 +127,13 @@ class Own(optim.Optimizer):
         object.__setattr__(self, "lr", lr)
         object.__setattr__(self, "sizes", sizes)
 
-    def init(self, type: Any) -> dict[str, Any]:
+    def init_parameter(self, type: Any) -> dict[str, Any]:
         return {}
 
     def scalars(self, step: Any, lr: Any, dtype: Any) -> Any:
         return {"lr": gl.numpy.astype(lr, dtype)}
 
-    def update(self, parameter: Any, gradient: Any, state: Any, scalars: Any) -> Any:
+    def update_parameter(self, parameter: Any, gradient: Any, state: Any, scalars: Any) -> Any:
         return parameter - gradient * scalars["lr"], {}
 
 
