@@ -2,6 +2,7 @@
 
 from ..tracing.missing_names import attributes_of
 from . import functional, init
+from . import parametrization as utils
 from .attention import MultiheadAttention
 from .binding import Binding, bind, functional_call, init_buffers, init_parameters
 from .containers import ModuleDict, ModuleList, ParameterList, Residual, Sequential
@@ -468,6 +469,7 @@ __all__ = [
     "triplet_margin_loss",
     "triplet_margin_with_distance_loss",
     "unfold",
+    "utils",
 ]
 
 __getattr__ = attributes_of(__name__, __all__, "nn")

@@ -37,6 +37,8 @@ class Binding:
     """Whether a module was called."""
     recorder: CallRecorder | None = None
     """Where calls of modules are written down."""
+    computed: dict[Module, dict[Any, Any]] = field(default_factory=dict)
+    """For modules that run, the attributes that they have computed."""
 
     def value(self, stored: Stored) -> Any:
         """The value of a parameter or buffer after all assignments so far."""
@@ -61,11 +63,16 @@ class Binding:
             # A module that is used outside its parent is still known by its own path.
             trace.scope = self.base
         self.active.append(path)
+        around, self.computed[module] = self.computed.get(module), {}
         try:
             with scope(name):
                 yield
         finally:
             self.active.pop()
+            if around is None:
+                del self.computed[module]
+            else:
+                self.computed[module] = around
             if trace:
                 trace.scope = before
 

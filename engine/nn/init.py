@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .module import Parameter
 
 Initializer = Callable[[np.random.Generator, tuple[int, ...], DType], Array]
+Derive = Callable[[np.random.Generator, Array], Array]
 FanMode = Literal["fan_in", "fan_out"]
 
 _GAINS = {

@@ -14,6 +14,7 @@ from ..tracing.errors import UnsupportedError
 from ..tracing.missing_names import of_a_module
 from ..tracing.tracer import located
 from .binding import assign_buffer, assign_parameter, binding_of, current_value
+from .computed import Computed, computed_value
 from .hyperparameters import with_plain_numbers
 from .parameter import Buffer, Parameter, Stored
 from .registration import check_registered
@@ -33,6 +34,7 @@ class Module:
     _parameters: dict[str, Parameter | None]
     _buffers: dict[str, Buffer | None]
     _modules: dict[str, Module | None]
+    _computed: dict[str, Computed]
     _training: bool
     _by_key: ClassVar[bool] = False
     """Whether what is registered is found by its key alone, and not as an attribute."""
@@ -45,7 +47,7 @@ class Module:
                 raise TypeError(located(f"{cls.__name__} takes no arguments, got {_listed(args, kwargs)}"))
         # Here, so that a subclass may assign before or without calling super().__init__().
         self = object.__new__(cls)
-        self.__dict__.update(_parameters={}, _buffers={}, _modules={}, _training=True)
+        self.__dict__.update(_parameters={}, _buffers={}, _modules={}, _computed={}, _training=True)
         return self
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -56,6 +58,9 @@ class Module:
     # Attributes.
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name in self._computed:
+            instead = "nn.utils.parametrize.remove_parametrizations(module, name) makes it a parameter again"
+            raise TypeError(located(f"{type(self).__name__}.{name} is computed of other parameters; {instead}"))
         value = _as_container(value)
         kind = next((k for k in (Parameter, Buffer, Module) if isinstance(value, k)), None)
         if kind is not None:
@@ -105,6 +110,8 @@ class Module:
         modules = self.__dict__.get("_modules", {})
         if name in modules:
             return modules[name]
+        if name in self.__dict__.get("_computed", {}):
+            return computed_value(self, name)
         instead = of_a_module(name)
         said = f"{type(self).__name__!r} object has no attribute {name!r}"
         raise AttributeError(located(f"{said}; {instead}") if instead else said)
@@ -118,7 +125,7 @@ class Module:
         object.__delattr__(self, name)
 
     def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *self._parameters, *self._buffers, *self._modules})
+        return sorted({*super().__dir__(), *self._parameters, *self._buffers, *self._modules, *self._computed})
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Register `param` under `name`; `None` says that there could be one."""
@@ -422,7 +429,7 @@ class Module:
         return list(self._modules.items())
 
 
-_OWN_NAMES = ("_parameters", "_buffers", "_modules", "_training")
+_OWN_NAMES = ("_parameters", "_buffers", "_modules", "_computed", "_training")
 
 
 def _hidden(kind: type, name: str, registered: type) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NoReturn, Self, cast
 
 import numpy as np
@@ -45,6 +46,7 @@ class Stored:
         else:
             self.type = spec(shape, "float32" if dtype is None else dtype)
         self.initializer: init.Initializer = initializer or init.zeros()
+        self._derivation: _Derivation | None = None
         self.label = ""
 
     @property
@@ -74,6 +76,14 @@ class Stored:
     def initialize(self, initializer: init.Initializer) -> Self:
         """Draw the initial value by `initializer` from now on; returns this."""
         self.initializer = initializer
+        self._derivation = None
+        return self
+
+    def derive(self, source: Stored, levels: int, name: str, function: init.Derive) -> Self:
+        """Compute the initial value as `function(generator, array)` of that of `source`, whose name is this one's with
+        `name` in place of the last `levels` parts; what has the same source gets the same generator. Returns this.
+        """
+        self._derivation = _Derivation(source, levels, name, function)
         return self
 
     def initial(self, name: str, seed: int = 0) -> Array:
@@ -81,13 +91,14 @@ class Stored:
 
         Raises `ValueError` for a negative seed, or an initializer that gives another shape.
         """
-        whole = as_whole(seed)
-        if whole is None or whole < 0:
-            raise ValueError(f"a seed is 0 or more, and whole, got {seed!r}")
-        digest = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
-        generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([whole, digest])))
+        derived = self._derivation
+        drawn = name if derived is None else derived.source_name(name)
+        generator = _generator(seed, drawn)
         try:
-            array = np.asarray(self.initializer(generator, self.shape, self.dtype))
+            if derived is None:
+                array = np.asarray(self.initializer(generator, self.shape, self.dtype))
+            else:
+                array = np.asarray(derived.function(generator, derived.source.initial(drawn, seed)))
         except ValueError as error:
             raise ValueError(f"{self.what} {name}: {error}") from None
         if array.shape != self.shape:
@@ -123,6 +134,28 @@ class Stored:
     __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = _no_arithmetic
     __lt__ = __le__ = __gt__ = __ge__ = __neg__ = __pos__ = __abs__ = __invert__ = _no_arithmetic
     __getitem__ = __len__ = __iter__ = __float__ = __int__ = __bool__ = _no_arithmetic
+
+
+@dataclass(frozen=True)
+class _Derivation:
+    """How an initial value follows from that of `source`."""
+
+    source: Stored
+    levels: int
+    name: str
+    function: init.Derive
+
+    def source_name(self, name: str) -> str:
+        """The name of the source, beside what is called `name`."""
+        return ".".join([*name.split(".")[: -self.levels], self.name])
+
+
+def _generator(seed: int, name: str) -> np.random.Generator:
+    whole = as_whole(seed)
+    if whole is None or whole < 0:
+        raise ValueError(f"a seed is 0 or more, and whole, got {seed!r}")
+    digest = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([whole, digest])))
 
 
 class Parameter(Stored):

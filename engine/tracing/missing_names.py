@@ -14,7 +14,12 @@ _INSTEAD: dict[str, str] = {
     "rms_norm": "x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + eps) * weight",
     "upsample": "nn.interpolate",
     "DistributedDataParallel": "the model itself: its step runs on all cores",
-    "utils": "the arguments of gl.compile_step: clip_norm=, clip_value=",
+    "clip_grad_norm_": "the argument of gl.compile_step: clip_norm=",
+    "clip_grad_value_": "the argument of gl.compile_step: clip_value=",
+    "orthogonal": "nn.utils.parametrize.register_parametrization with a module that makes the weight orthogonal",
+    "parameters_to_vector": "vector, unravel = gl.tree.ravel(step.parameters())",
+    "vector_to_parameters": "step.set_parameters(unravel(vector)), with vector, unravel = gl.tree.ravel(...)",
+    "rnn": "a mask of the steps that count: sequences of one batch have one length",
 }
 
 

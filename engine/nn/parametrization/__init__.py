@@ -1,0 +1,18 @@
+"""Parameters that are computed of others, under the names of `torch.nn.utils`: spectral norm, weight norm, or a module
+of the user's.
+"""
+
+from ...tracing.missing_names import attributes_of
+from . import parametrizations, parametrize
+from .by_name import remove_spectral_norm, remove_weight_norm, spectral_norm, weight_norm
+
+__all__ = [
+    "parametrizations",
+    "parametrize",
+    "remove_spectral_norm",
+    "remove_weight_norm",
+    "spectral_norm",
+    "weight_norm",
+]
+
+__getattr__ = attributes_of(__name__, __all__, "nn.utils")
