@@ -391,6 +391,10 @@ for x, w, window, groups in (
 # Indexing.
 for dtype in ANY:
     row("gather", arr((5, 2), dtype), arr((3,), I64, 0, 5), axis=0, batch=0)
+    one_dtype = (arr((5, 2), dtype), arr((3,), I64, 0, 5), arr((3, 2), dtype))
+    row("scatter_set", *one_dtype, axis=0, batch=0)
+    for name in ("scatter_mul", "scatter_max", "scatter_min") if dtype != BOOL else ():
+        row(name, *one_dtype, axis=0, batch=0, order=1 + (name == "scatter_mul"))
     if dtype != BOOL:
         row(
             "scatter_add",
@@ -422,6 +426,9 @@ for x, indices, index_dtype, low, axis, batch in (
     assert isinstance(updates, ArrayType)
     row("gather", arr(x), many, axis=axis, batch=batch)
     row("scatter_add", arr(x), many, arr(updates.shape), axis=axis, batch=batch, tolerance=SUMMED)
+    row("scatter_set", arr(x), many, arr(updates.shape), axis=axis, batch=batch)
+    row("scatter_mul", arr(x), many, arr(updates.shape), axis=axis, batch=batch, tolerance=SUMMED)
+    row("scatter_max", arr(x), many, arr(updates.shape), axis=axis, batch=batch, order=1)
 for dtype in ANY:
     row("dynamic_slice", arr((5, 2), dtype), arr((), I64, 0, 4), size=2, axis=0, batch=0)
     row("dynamic_update_slice", arr((5, 2), dtype), arr((), I64, 0, 4), arr((2, 2), dtype), axis=0, batch=0)

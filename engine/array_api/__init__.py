@@ -39,6 +39,7 @@ from .creation import (
     full_like,
     identity,
     linspace,
+    one_hot,
     ones,
     ones_like,
     tri,
@@ -148,6 +149,7 @@ from .elementwise import (
     true_divide,
     trunc,
 )
+from .indexed_updates import at
 from .indexing import getitem, take, take_along_axis
 from .linear_algebra import dot, einsum, inner, kron, matmul, outer, tensordot, vdot, vecdot
 from .manipulation import (
@@ -208,7 +210,8 @@ from .reductions import (
     sum,
     var,
 )
-from .sorting import argsort, median, sort
+from .segments import segment_max, segment_mean, segment_min, segment_prod, segment_sum
+from .sorting import argsort, median, sort, top_k
 
 __all__ = [
     "abs",
@@ -240,6 +243,7 @@ __all__ = [
     "asin",
     "asinh",
     "astype",
+    "at",
     "atan",
     "atan2",
     "atanh",
@@ -367,6 +371,7 @@ __all__ = [
     "negative",
     "newaxis",
     "not_equal",
+    "one_hot",
     "ones",
     "ones_like",
     "outer",
@@ -392,6 +397,11 @@ __all__ = [
     "roll",
     "rot90",
     "round",
+    "segment_max",
+    "segment_mean",
+    "segment_min",
+    "segment_prod",
+    "segment_sum",
     "shape",
     "sign",
     "sin",
@@ -413,6 +423,7 @@ __all__ = [
     "tanh",
     "tensordot",
     "tile",
+    "top_k",
     "trace",
     "transpose",
     "tri",

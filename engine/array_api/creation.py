@@ -13,9 +13,20 @@ from ..tracing.known_array import KnownArray
 from ..tracing.promotion import result_dtype
 from ..tracing.tracer import ArrayLike, Tracer, as_array, as_operand, current_trace, fresh, located, trace_of
 from . import elementwise as e
-from .broadcasting import as_arraylike, cast, dtype_argument, dtype_of, integer, key_of, shape_of
+from .broadcasting import (
+    as_arraylike,
+    axis_index,
+    cast,
+    described,
+    dtype_argument,
+    dtype_of,
+    integer,
+    key_of,
+    shape_of,
+)
+from .comparison import equal
 from .elementwise import astype, broadcast_arrays
-from .manipulation import broadcast_to, moveaxis, stack
+from .manipulation import broadcast_to, expand_dims, moveaxis, stack
 
 
 def _known(array: Any) -> Any:
@@ -110,3 +121,19 @@ def asarray(obj: Any, /, dtype: Any = None, *, copy: bool | None = None) -> Any:
 
 
 array = asarray
+
+
+def one_hot(x: ArrayLike, num_classes: int, *, dtype: Any = "float32", axis: int = -1) -> Any:
+    """1 at the place of each class along a new `axis` of length `num_classes`, 0 elsewhere, as `jax.nn.one_hot`.
+
+    A class that is negative, or `num_classes` or more, gives zeros alone. Raises `TypeError` for classes that are no
+    integers. (`nn.one_hot` is torch's: it gives int64, and refuses such classes.)
+    """
+    classes = as_arraylike(x)
+    if dtype_of(classes).kind not in "iu":
+        raise TypeError(located(f"one_hot: classes are integers, got {described(classes)}; write x.astype('int64')"))
+    count = integer(num_classes, "one_hot: num_classes")
+    ndim = len(shape_of(classes)) + 1
+    place = axis_index(axis, ndim)
+    numbers = np.arange(count).reshape([-1 if i == place else 1 for i in range(ndim)])
+    return cast(equal(expand_dims(cast(classes, np.dtype("int64")), place), numbers), dtype_argument(dtype))

@@ -57,7 +57,7 @@ _INSTEAD: dict[str, str] = {
     "partition": "write np.sort(x, axis)",
     "argpartition": "write np.argsort(x, axis)",
     "lexsort": "write np.argsort(x, kind='stable') of one key after the other, the last one first",
-    "put": "traced arrays are not written to; use np.where(mask, new, x)",
+    "put": "traced arrays are not written to; write x.ravel().at[indices].set(values).reshape(x.shape)",
     "unique": "its shape depends on values; np.sort(x) is traced",
 }
 
@@ -124,6 +124,11 @@ def call_ufunc(ufunc: np.ufunc, method: str, inputs: Sequence[Any], kwargs: dict
         ndim = np.ndim(inputs[1]) if not isinstance(inputs[1], Tracer) else inputs[1].ndim
         left = api.asarray(inputs[0])
         inputs = api.reshape(left, (*left.shape, *(1,) * ndim)), inputs[1]
+    elif method == "at":
+        ways = {np.add: "add", np.subtract: "subtract", np.multiply: "multiply", np.maximum: "max", np.minimum: "min"}
+        raise TracingError(
+            located(f"{name} writes into an array; write x = x.at[indices].{ways.get(ufunc, 'set')}(values)")
+        )
     elif method != "__call__":
         raise TracingError(located(f"{name} is not traced; write it with slices, np.sum, np.cumsum or np.take"))
     options = {option: kwargs.pop(option) for option in ("dtype", "casting") if kwargs.get(option) is not None}

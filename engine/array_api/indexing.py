@@ -37,20 +37,17 @@ def getitem(x: ArrayLike, key: Any) -> Any:
     Raises `IndexError` for an index known while tracing that is out of range, `TracingError` for a traced mask.
     """
     x = as_arraylike(x)
-    entries, gap = _entries(x, key if isinstance(key, tuple) else (key,))
-    arrays = [entry for entry in entries if isinstance(entry, (np.ndarray, Tracer))]
-    if not arrays:
-        result = _basic(x, entries)
+    entries, gap = index_entries(x, key if isinstance(key, tuple) else (key,))
+    if not any(map(is_index_array, entries)):
+        result = basic_entries(x, entries)
         parts = key if isinstance(key, tuple) else (key,)
         if isinstance(result, Tracer) and not result.shape and not any(part is Ellipsis for part in parts):
             return Tracer(result.owner, result.value)  # a scalar, which is no view
         return as_view(x, result)
-    # Beside an index array an integer counts as one.
-    entries = [np.asarray(entry) if isinstance(entry, int) else entry for entry in entries]
     return _advanced(x, entries, gap)
 
 
-def _entries(x: ArrayLike, key: tuple[Any, ...]) -> tuple[list[Any], int]:
+def index_entries(x: ArrayLike, key: tuple[Any, ...]) -> tuple[list[Any], int]:
     """One entry for every axis of `x`, and `None` for new axes: a slice, an int, an array or a Tracer of integers.
 
     The number says before which entry the '...' stood: it separates index arrays even where it stands for no axis.
@@ -81,6 +78,9 @@ def _entries(x: ArrayLike, key: tuple[Any, ...]) -> tuple[list[Any], int]:
         elif isinstance(part, (int, np.ndarray)):
             entries[i] = _wrapped(part, shape_of(x)[axis], axis, x)
         axis += 1
+    if any(map(is_index_array, entries)):
+        # Beside an index array an integer counts as one.
+        entries = [np.asarray(entry) if isinstance(entry, int) else entry for entry in entries]
     return entries, gap
 
 
@@ -132,7 +132,7 @@ def _wrapped(index: Any, length: int, axis: int, x: ArrayLike) -> Any:
 # Slices, integers and new axes.
 
 
-def _basic(x: ArrayLike, entries: Sequence[Any]) -> Any:
+def basic_entries(x: ArrayLike, entries: Sequence[Any]) -> Any:
     """Index by slices, integers and `None`: one slice, one reversal, one reshape, each where needed."""
     if not isinstance(x, Tracer):
         return x[tuple(entries)]
@@ -169,23 +169,19 @@ def _basic(x: ArrayLike, entries: Sequence[Any]) -> Any:
 
 
 def _advanced(x: ArrayLike, entries: Sequence[Any], gap: int) -> Any:
-    slices = [slice(None) if isinstance(part, (np.ndarray, Tracer)) else part for part in entries if part is not None]
-    x = _basic(x, slices)
-    places = [i for i, part in enumerate(entries) if isinstance(part, (np.ndarray, Tracer))]
+    slices = [slice(None) if is_index_array(part) else part for part in entries if part is not None]
+    x = basic_entries(x, slices)
+    places = [i for i, part in enumerate(entries) if is_index_array(part)]
     indices = [entries[i] for i in places]
     axes = [sum(part is not None for part in entries[:i]) for i in places]
-    try:
-        shape = np.broadcast_shapes(*map(shape_of, indices))
-    except ValueError:
-        shown = " and ".join(str(shape_of(index)) for index in indices)
-        raise IndexError(located(f"index arrays of shapes {shown} do not broadcast together")) from None
-    adjacent = places == list(range(places[0], places[0] + len(places))) and not places[0] < gap <= places[-1]
+    shape = broadcast_indices(indices)
+    adjacent = are_adjacent(places, gap)
     if not adjacent:
         # What the index arrays make comes first, as in NumPy.
         x = transposed(x, (*axes, *(a for a in range(len(shape_of(x))) if a not in axes)))
         axes = list(range(len(axes)))
     gathered = _gathered(x, indices, axes[0], shape)
-    rest = [part for part in entries if not isinstance(part, (np.ndarray, Tracer))]
+    rest = [part for part in entries if not is_index_array(part)]
     if all(part is not None for part in rest):
         return gathered
     # New axes stand among the slices; the result of the index arrays is one block of axes.
@@ -198,6 +194,25 @@ def _advanced(x: ArrayLike, entries: Sequence[Any], gap: int) -> Any:
     return reshaped(gathered, result)
 
 
+def is_index_array(entry: Any) -> bool:
+    """Whether an entry of an index is an array, traced or not."""
+    return isinstance(entry, (np.ndarray, Tracer))
+
+
+def broadcast_indices(indices: Sequence[ArrayLike]) -> tuple[int, ...]:
+    """The shape that index arrays broadcast to. Raises `IndexError` where there is none."""
+    try:
+        return np.broadcast_shapes(*map(shape_of, indices))
+    except ValueError:
+        shown = " and ".join(str(shape_of(index)) for index in indices)
+        raise IndexError(located(f"index arrays of shapes {shown} do not broadcast together")) from None
+
+
+def are_adjacent(places: Sequence[int], gap: int) -> bool:
+    """Whether index arrays at these places of an index stand together; else what they make comes first."""
+    return list(places) == list(range(places[0], places[0] + len(places))) and not places[0] < gap <= places[-1]
+
+
 def _gathered(x: ArrayLike, indices: Sequence[Any], axis: int, shape: tuple[int, ...]) -> Any:
     """Index the axes of `x` from `axis` on, one for each of `indices`, by arrays that broadcast to `shape`."""
     if len(indices) == 1:
@@ -208,7 +223,7 @@ def _gathered(x: ArrayLike, indices: Sequence[Any], axis: int, shape: tuple[int,
     lengths = shape_of(x)[axis : axis + count]
     flat = 0
     for index, length in zip(indices, lengths):
-        flat = e.add(e.multiply(flat, length), _nonnegative(index, length))
+        flat = e.add(e.multiply(flat, length), nonnegative(index, length))
     merged = reshaped(x, (*shape_of(x)[:axis], math.prod(lengths), *shape_of(x)[axis + count :]))
     return _gather(merged, stretched(as_arraylike(flat), shape), axis, 0)
 
@@ -224,7 +239,7 @@ def _counts_along(indices: Sequence[Any], lengths: tuple[int, ...], shape: tuple
     return True
 
 
-def _nonnegative(index: ArrayLike, length: int) -> ArrayLike:
+def nonnegative(index: ArrayLike, length: int) -> ArrayLike:
     """An index counted from 0, and checked: beside others it would reach into a neighbouring row unseen."""
     if not isinstance(index, Tracer):
         return index

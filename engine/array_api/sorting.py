@@ -1,4 +1,4 @@
-"""Sorting along an axis, and what follows from it: the median."""
+"""Sorting along an axis, and what follows from it: the median, the largest elements."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ...ir.ops import sorting
 from ..tracing.promotion import float_dtype
 from ..tracing.tracer import ArrayLike, emit, located
 from . import elementwise as e
-from .broadcasting import as_arraylike, axes_tuple, axis_index, cast, dtype_of, reshaped, shape_of, transposed
-from .indexing import getitem
+from .broadcasting import as_arraylike, axes_tuple, axis_index, cast, dtype_of, integer, reshaped, shape_of, transposed
+from .indexing import getitem, take_along_axis
 from .reductions import mean
 
 
@@ -94,3 +94,18 @@ def median(x: ArrayLike, /, axis: Any = None, *, keepdims: bool = False) -> Any:
     else:
         result = mean(lines, len(rows))
     return reshaped(result, tuple(1 if i in axes else n for i, n in enumerate(shape))) if keepdims else result
+
+
+def top_k(operand: ArrayLike, k: int, axis: int = -1) -> tuple[Any, Any]:
+    """The `k` largest elements along `axis`, from the largest on, and their indices (int64), as `jax.lax.top_k`.
+
+    Of equal elements the first comes first; NaN counts as larger than all numbers. The derivative goes back to where
+    each element came from. Raises `ValueError` where there are fewer than `k` elements.
+    """
+    x = as_arraylike(operand)
+    place, count = axis_index(axis, len(shape_of(x))), integer(k, "top_k: k")
+    if not 0 <= count <= shape_of(x)[place]:
+        raise ValueError(located(f"top_k: k is from 0 to {shape_of(x)[place]}, got {k}"))
+    order = emit(sorting.argsort, x, axis=place, descending=True)
+    indices = getitem(order, (*(slice(None) for _ in range(place)), slice(0, count)))
+    return take_along_axis(x, indices, place), indices

@@ -87,8 +87,8 @@ class NeedsValues(ArrayMethods):
     def __setitem__(self, key: Any, value: Any) -> NoReturn:
         raise TracingError(
             located(
-                "a traced array cannot be written to; write x = np.where(mask, new, x), or build it of parts with "
-                "np.concatenate or np.stack"
+                "a traced array cannot be written to; write x = x.at[index].set(new), and x = np.where(mask, new, x) "
+                "for a mask"
             )
         )
 

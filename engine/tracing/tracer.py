@@ -480,6 +480,11 @@ class Tracer(NeedsValues, AugmentedAssignment):
         return array_namespace().matrix_transpose(self)
 
     @property
+    def at(self) -> Any:
+        """Functional updates, as in JAX: `x.at[index].set(values)`, `add`, `multiply`, `min`, `max`, `get`."""
+        return array_namespace().at(self)
+
+    @property
     def real(self) -> Tracer:
         """The array itself: all dtypes are real."""
         return self

@@ -17,6 +17,7 @@ from . import (
     reduction,
     region,
     scan,
+    scatter,
     sorting,
     window,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "reduction",
     "region",
     "scan",
+    "scatter",
     "sorting",
     "window",
 ]

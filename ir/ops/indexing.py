@@ -31,7 +31,8 @@ def _gather_type(x: ArrayType, indices: ArrayType, axis: int, batch: int) -> Arr
     return ArrayType(_result_shape(x, indices, axis, batch), x.dtype)
 
 
-def _checked(indices: Array, length: int) -> Array:
+def checked_indices(indices: Array, length: int) -> Array:
+    """Indices counted from 0. Raises `IndexError` for one that is out of range."""
     wide = indices.astype(np.int64)
     bad = (wide < -length) | (wide >= length)
     if bad.any():
@@ -39,14 +40,15 @@ def _checked(indices: Array, length: int) -> Array:
     return np.where(wide < 0, wide + length, wide)
 
 
-def _blocks(shape: Sequence[int], axis: int, batch: int) -> tuple[int, int, int, int]:
+def index_blocks(shape: Sequence[int], axis: int, batch: int) -> tuple[int, int, int, int]:
+    """Elements of the batch axes, of those between them and `axis`, of that, and of those behind it."""
     return math.prod(shape[:batch]), math.prod(shape[batch:axis]), shape[axis], math.prod(shape[axis + 1 :])
 
 
 def _gather(x: Array, indices: Array, axis: int, batch: int) -> Array:
-    batches, outer, length, inner = _blocks(x.shape, axis, batch)
+    batches, outer, length, inner = index_blocks(x.shape, axis, batch)
     result = _result_shape(ArrayType(x.shape, x.dtype), ArrayType(indices.shape, indices.dtype), axis, batch)
-    rows = _checked(indices, length).reshape(batches, math.prod(indices.shape[batch:]))
+    rows = checked_indices(indices, length).reshape(batches, math.prod(indices.shape[batch:]))
     blocks = x.reshape(batches, outer, length, inner).transpose(0, 2, 1, 3)
     return blocks[np.arange(batches)[:, None], rows].transpose(0, 2, 1, 3).reshape(result)
 
@@ -64,7 +66,8 @@ def _gather_axes(inputs: Sequence[ArrayType], output: ArrayType, attrs: Attrs) -
     return [of_x, of_indices + [None] * (x.ndim - axis - 1)]
 
 
-def _later_axis_and_batch(attrs: Attrs, length: int) -> Attrs:
+def later_axis_and_batch(attrs: Attrs, length: int) -> Attrs:
+    """The batching rule of a look-up and of every scatter."""
     return {"axis": attrs["axis"] + 1, "batch": attrs["batch"] + 1}
 
 
@@ -80,24 +83,30 @@ gather = declare(
         "x[..., indices, ...] along `axis`, for each index of the first `batch` axes; "
         "negative indices count from the end",
         recompute=Recompute.COSTLY,
-        batch=_later_axis_and_batch,
+        batch=later_axis_and_batch,
     )
 )
 
 
-def _scatter_type(x: ArrayType, indices: ArrayType, updates: ArrayType, axis: int, batch: int) -> ArrayType:
+def scattered_type(x: ArrayType, indices: ArrayType, updates: ArrayType, axis: int, batch: int) -> ArrayType:
+    """The type rule of every scatter: that of `x`."""
     _check(x, indices, axis, batch)
     expected = ArrayType(_result_shape(x, indices, axis, batch), x.dtype)
     if updates != expected:
         raise TypeRuleError(f"updates are {updates}, expected {expected}")
+    return x
+
+
+def _scatter_type(x: ArrayType, indices: ArrayType, updates: ArrayType, axis: int, batch: int) -> ArrayType:
+    scattered_type(x, indices, updates, axis, batch)
     if x.dtype == BOOL:
         raise TypeRuleError(f"does not add {x}")
     return x
 
 
 def _scatter_add(x: Array, indices: Array, updates: Array, axis: int, batch: int) -> Array:
-    batches, outer, length, inner = _blocks(x.shape, axis, batch)
-    rows = _checked(indices, length).reshape(batches, math.prod(indices.shape[batch:]))
+    batches, outer, length, inner = index_blocks(x.shape, axis, batch)
+    rows = checked_indices(indices, length).reshape(batches, math.prod(indices.shape[batch:]))
     # In float64, as `np.add.at` adds one update after the other.
     result = np.array(x, np.float64 if x.dtype.kind == "f" else x.dtype, order="C")
     blocks = result.reshape(batches, outer, length, inner).transpose(0, 2, 1, 3)
@@ -112,7 +121,8 @@ def _scatter_vjp(
     return g, None, gather(b, g, i, axis=axis, batch=batch)
 
 
-def _scatter_axes(inputs: Sequence[ArrayType], output: ArrayType, attrs: Attrs) -> list[list[int | None]]:
+def scatter_axes(inputs: Sequence[ArrayType], output: ArrayType, attrs: Attrs) -> list[list[int | None]]:
+    """The axis rule of every scatter."""
     updates = inputs[2]
     axis, batch = attrs["axis"], attrs["batch"]
     shift = updates.ndim - output.ndim
@@ -122,7 +132,8 @@ def _scatter_axes(inputs: Sequence[ArrayType], output: ArrayType, attrs: Attrs) 
     return [of_x, of_indices, of_updates]
 
 
-def _scatter_flops(inputs: Sequence[ArrayType], outputs: Sequence[ArrayType], attrs: Attrs) -> int:
+def scatter_flops(inputs: Sequence[ArrayType], outputs: Sequence[ArrayType], attrs: Attrs) -> int:
+    """One operation an update."""
     return inputs[2].size
 
 
@@ -132,12 +143,12 @@ scatter_add = declare(
         "indexing",
         _scatter_type,
         _scatter_add,
-        _scatter_flops,
-        _scatter_axes,
+        scatter_flops,
+        scatter_axes,
         _scatter_vjp,
         "x with `updates` added at `indices` along `axis`, in the order of the indices: what undoes gather",
         recompute=Recompute.COSTLY,
         accumulates=0,
-        batch=_later_axis_and_batch,
+        batch=later_axis_and_batch,
     )
 )

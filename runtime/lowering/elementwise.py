@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ...ir import OPS, SHORT_NAMES, Node
+from ...ir import OPS, SHORT_NAMES, Node, Op
 from ...ir.ops import elementwise as ew
 
 # The name of each dtype's constructor in kernel source.
@@ -155,6 +155,11 @@ _NAMED: Mapping[str, Callable[..., str]] = {
 }
 _EXPRESSIONS = {OPS[name]: expression for name, expression in _NAMED.items()}
 _COMPARISONS = dict(zip(ew.COMPARISONS, ("==", "!=", "<", "<=", ">", ">="), strict=True))
+
+
+def element_of(op: Op, dtype: np.dtype[Any], *names: str) -> str:
+    """The element that an op without attributes makes of elements `names` of one dtype, as an expression."""
+    return _EXPRESSIONS[op](dtype, *names)
 
 
 def expression(node: Node, names: list[str]) -> str:

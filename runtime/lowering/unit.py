@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ...ir import OPS, Node, Op
-from ...ir.ops import dynamic_slice, indexing, movement, reduction
+from ...ir.ops import dynamic_slice, indexing, movement, reduction, scatter
 from ...ir.ops.region import region
 from ...passes.memory.plan import Plan
 from .convolution import lower_convolution
@@ -17,6 +17,7 @@ from .linalg import lower_linalg
 from .matmul import lower_matmul
 from .moments import lower_moments
 from .region import lower_region
+from .scatter import lower_scatter
 from .scatter_add import lower_scatter_add
 from .sorting import lower_sort
 from .windows import lower_window
@@ -31,6 +32,10 @@ _LOWERINGS: Mapping[Op, Callable[[Node, Plan, Traps], list[Launch]]] = {
     region: lower_region,
     indexing.gather: lower_gather,
     indexing.scatter_add: lower_scatter_add,
+    scatter.scatter_set: lower_scatter,
+    scatter.scatter_mul: lower_scatter,
+    scatter.scatter_max: lower_scatter,
+    scatter.scatter_min: lower_scatter,
     reduction.cumsum: lower_cumulative,
     reduction.cumprod: lower_cumulative,
     reduction.moments: lower_moments,

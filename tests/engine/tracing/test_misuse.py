@@ -115,7 +115,7 @@ CASES: list[tuple[Callable[..., Any], str, str]] = [
     (fill, "y.fill(x[0])", STORE),
     (lambda x, i: np.zeros(3).fill(x[0]), "np.zeros(3).fill(x[0])", STORE),
     (lambda x, i: np.zeros(3).put(0, x[0]), "np.zeros(3).put(0, x[0])", STORE),
-    (lambda x, i: np.put(V.copy(), [0], x[0]), "np.put", r"np\.where\(mask"),
+    (lambda x, i: np.put(V.copy(), [0], x[0]), "np.put", r"x\.ravel\(\)\.at"),
     (lambda x, i: np.copyto(V.copy(), x), "np.copyto", "traced"),
     (lambda x, i: np.full(3, x[0]), "np.full(3, x[0])", r"gl\.numpy\.full"),
     # A NumPy array is asked, which does not ask back.
@@ -413,7 +413,8 @@ def test_an_index_beyond_a_shape_is_the_users_own_error() -> None:
     ("misuse", "instead"),
     [
         (lambda x: x.fill(0), "np.full_like"),
-        (lambda x: x.at[0].set(1), "np.where"),
+        (lambda x: np.add.at(x, [0], 1), r"x\.at\[indices\]\.add\(values\)"),
+        (lambda x: x.__setitem__(0, 1), r"x\.at\[index\]\.set\(new\)"),
         (lambda x: np.append(x, x), "np.concatenate"),
         (lambda x: np.putmask(x, x > 0, x), "np.where"),
         (lambda x: np.place(V, x > 0, 1), "np.where"),
