@@ -12,12 +12,14 @@ from .engine.step.plans import StepPlan
 from .engine.step.refusal import MemoryBudgetError
 from .engine.step.step import Step
 from .engine.tracing import random, tree
+from .engine.tracing.cond import cond
 from .engine.tracing.custom_vjp import custom_vjp
 from .engine.tracing.errors import ShapeError, TracingError, TracingWarning
 from .engine.tracing.jvp import jvp
 from .engine.tracing.scan import fori_loop, scan
 from .engine.tracing.trace import trace
 from .engine.tracing.transforms import checkpoint, grad, save, stop_gradient, value_and_grad, vjp
+from .engine.tracing.while_loop import while_loop
 from .ir import Graph, interpret, parse, spec
 from .passes.target import Target, TargetError
 
@@ -54,6 +56,7 @@ __all__ = [
     "checkpoint",
     "compile",
     "compile_step",
+    "cond",
     "custom_vjp",
     "data",
     "fori_loop",
@@ -76,4 +79,5 @@ __all__ = [
     "tree",
     "value_and_grad",
     "vjp",
+    "while_loop",
 ]

@@ -243,7 +243,7 @@ def traffic(made: Plan) -> int:
     total = 0
     for unit in (unit for phase in made.phases for unit in phase):
         if unit in made.bodies:
-            total += unit.attrs["length"] * traffic(made.bodies[unit])
+            total += unit.attrs.get("length", 1) * max(map(traffic, made.bodies[unit]))
         else:
             total += sum(v.type.nbytes for v in dict.fromkeys((*unit.inputs, *unit.outputs)))
     return total

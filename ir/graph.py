@@ -81,8 +81,17 @@ class Node:
     @property
     def can_trap(self) -> bool:
         """Whether running the node, or a node of its body, may stop the run for what it reads."""
-        body = self.attrs.get("body")
-        return self.op.can_trap or (isinstance(body, Graph) and any(node.can_trap for node in body.nodes))
+        return self.op.can_trap or any(node.can_trap for graph in self.graphs for node in graph.nodes)
+
+    @property
+    def graphs(self) -> tuple[Graph, ...]:
+        """All graphs among the attributes: of what is fused, of a loop's iteration, of branches."""
+        return tuple(value for value in self.attrs.values() if isinstance(value, Graph))
+
+    @property
+    def bodies(self) -> tuple[Graph, ...]:
+        """The graphs that are programs of their own, see `Op.bodies`."""
+        return tuple(self.attrs[name] for name in self.op.bodies)
 
     def __repr__(self) -> str:
         return f"<{self.op.name}({', '.join(str(v.type) for v in self.inputs)})>"

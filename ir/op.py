@@ -48,6 +48,7 @@ Family = Literal[
     "sorting",
     "linalg",
     "scan",
+    "control_flow",
     "region",
     "custom",
 ]
@@ -102,7 +103,9 @@ class Op:
       of length 1 come and go, or a row's value is repeated along the row. `never`: it runs by itself.
     - `accumulates`: the number of the input that the output is a sum onto, and may be written over.
     - `changes`: the number of the input that the output is, but for some of its elements; it may be written over too.
-    - `body`: how the graph `attrs["body"]` of a node runs: `once`, as one unit with what it reads, or `looped`.
+    - `body`: how the graph `attrs["body"]` of a node runs. `once`: as one unit with what it reads. `looped`: for each
+      step of a sequence. `repeated`: as long as the first carry is true. `chosen`: there are two graphs, `true` and
+      `false`, and the first input says which one runs.
     - `is_transcendental`: a vector function that takes about as long as ten additions an element, such as exp.
     - `is_axiswise`: it works along `attrs["axis"]`, on each line by itself; the output has the axes of the inputs, and
       no other attribute names an axis.
@@ -128,7 +131,7 @@ class Op:
     fusion: Fusion = "never"
     accumulates: int | None = None
     changes: int | None = None
-    body: Literal["none", "once", "looped"] = "none"
+    body: Literal["none", "once", "looped", "repeated", "chosen"] = "none"
     is_transcendental: bool = False
     is_axiswise: bool = False
     batch: BatchRule | None = None
@@ -183,6 +186,31 @@ class Op:
     def is_scan(self) -> bool:
         """Whether the op is a loop, with the graph of one step as its `body`."""
         return self.body == "looped"
+
+    @property
+    def is_while(self) -> bool:
+        """Whether the op is a loop that ends when its first carry is false, with an iteration as its `body`."""
+        return self.body == "repeated"
+
+    @property
+    def is_loop(self) -> bool:
+        """Whether the op runs its body again and again: new carries take the place of the old ones."""
+        return self.is_scan or self.is_while
+
+    @property
+    def is_cond(self) -> bool:
+        """Whether the op runs one of the graphs `true` and `false`."""
+        return self.body == "chosen"
+
+    @property
+    def is_decided_at_run_time(self) -> bool:
+        """Whether it is known only as a program runs how often the bodies of the op do."""
+        return self.is_while or self.is_cond
+
+    @property
+    def bodies(self) -> tuple[str, ...]:
+        """The attributes whose graphs are programs of their own, with launches and an arena."""
+        return ("true", "false") if self.is_cond else ("body",) if self.is_loop else ()
 
     @property
     def is_region(self) -> bool:

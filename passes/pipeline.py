@@ -13,8 +13,7 @@ from .fusion.conv_epilogue import FuseConvEpilogue
 from .fusion.matmul_epilogue import FuseMatmulEpilogue
 from .fusion.prologue import FusePrologue
 from .fusion.regions import Fuse
-from .graph.rewrite import Pass, for_target, rewrite_nodes
-from .graph.scan import Scan
+from .graph.rewrite import Pass, for_target, rewrite_nodes, with_bodies
 from .kernels.cost import useful_threads
 from .loops.distribute_scans import DistributeScans
 from .loops.merge_scans import MergeScans
@@ -117,15 +116,14 @@ def passed(graph: Graph, steps: Sequence[Pass]) -> Graph:
 
 
 def in_bodies(graph: Graph, step: Pass) -> Graph:
-    """The graph with `step` done in the body of every loop, at any depth."""
-    if not step.in_bodies or not any(node.op.is_scan for node in graph.nodes):
+    """The graph with `step` done in the bodies of loops and branches, at any depth."""
+    if not step.in_bodies or not any(node.op.bodies for node in graph.nodes):
         return graph
 
     def rule(b: Builder, node: Node, inputs: list[Value]) -> list[Value] | None:
-        if not node.op.is_scan:
+        if not node.op.bodies:
             return None
-        body = in_bodies(step(node.attrs["body"]), step)
-        return list(Scan(node, inputs).emit(b, body).outputs)
+        return list(with_bodies(b, node, inputs, [in_bodies(step(body), step) for body in node.bodies]).outputs)
 
     return rewrite_nodes(graph, rule)
 

@@ -205,14 +205,14 @@ def _compared_share(graph: Graph) -> float:
     """Bytes of what only compares, as a part of those that the forward makes; in the loop where they are most."""
     made = sum(v.type.nbytes for n in graph.nodes if n.origin.role == "forward" for v in n.outputs)
     compared = sum(v.type.nbytes for n in graph.nodes if compares(n) for v in n.outputs)
-    inner = (_compared_share(node.attrs["body"]) for node in graph.nodes if node.op.is_scan)
+    inner = (_compared_share(body) for node in graph.nodes for body in node.bodies)
     return max([compared / max(made, 1), *inner])
 
 
 def _widest(made: Plan) -> int:
     """The most bytes that one of several concurrent iterations takes."""
-    bodies = (body for node, body in made.bodies.items() if run_concurrently(node, made.threads))
-    return max((body.arena_bytes for body in bodies), default=0)
+    found = (bodies for node, bodies in made.bodies.items() if run_concurrently(node, made.threads))
+    return max((body.arena_bytes for bodies in found for body in bodies), default=0)
 
 
 def _kept(made: Plan) -> Counter[tuple[int, ...]]:
@@ -220,7 +220,7 @@ def _kept(made: Plan) -> Counter[tuple[int, ...]]:
     little.
     """
     found: Counter[tuple[int, ...]] = Counter((b.nbytes, b.birth, b.death) for b in made.blocks if b.unit is None)
-    for body in made.bodies.values():
+    for body in (body for bodies in made.bodies.values() for body in bodies):
         found.update((*key, len(body.phases)) for key in _kept(body).elements())
     return found
 
@@ -232,10 +232,9 @@ def _costly(graph: Graph, inside: str = "") -> set[tuple[str, ...]]:
     """
     found: set[tuple[str, ...]] = set()
     for node in graph.nodes:
-        body = node.attrs.get("body")
-        if isinstance(body, Graph):
+        for body in node.graphs:
             found |= _costly(body, f"{inside}/{node.op.name}" if node.op.is_region else inside)
-        elif node.op.is_contraction:
+        if not node.graphs and node.op.is_contraction:
             found.add(_described(node, inside))
     return found
 

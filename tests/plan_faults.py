@@ -38,11 +38,12 @@ class Fault:
 def planted(plan: Plan, random: Random, field: str | None = None) -> Fault | None:
     """A fault in `field`, or in any."""
     if plan.bodies and random.random() < 0.3:
-        node, body = random.choice(list(plan.bodies.items()))
-        inner = planted(body, random, field)
+        node, bodies = random.choice(list(plan.bodies.items()))
+        at = random.randrange(len(bodies))
+        inner = planted(bodies[at], random, field)
         if inner is None:
             return None
-        return Fault(inner.field, replace(plan, bodies={**plan.bodies, node: inner.plan}), inner.undo)
+        return Fault(inner.field, _with_body(plan, node, at, inner.plan), inner.undo)
     name = field or random.choice(list(_SPOIL))
     return _SPOIL[name](plan, random)
 
@@ -235,18 +236,25 @@ def _bodies(plan: Plan, random: Random) -> Fault | None:
     if not plan.bodies:
         return None
     node = random.choice(list(plan.bodies))
-    body = plan.bodies[node]
-    bodies = dict(plan.bodies)
+    at = random.randrange(len(plan.bodies[node]))
+    body = plan.bodies[node][at]
     match random.randrange(4):
         case 0:
-            del bodies[node]
+            spoilt = replace(plan, bodies={n: found for n, found in plan.bodies.items() if n is not node})
         case 1:
-            bodies[node] = replace(body, nested=False)
+            spoilt = _with_body(plan, node, at, replace(body, nested=False))
         case 2:
-            bodies[node] = replace(body, copies=body.copies + 1)
+            spoilt = _with_body(plan, node, at, replace(body, copies=body.copies + 1))
         case _:
-            bodies[node] = replace(body, threads=body.threads + 1)
-    return Fault("bodies", replace(plan, bodies=bodies))
+            spoilt = _with_body(plan, node, at, replace(body, threads=body.threads + 1))
+    return Fault("bodies", spoilt)
+
+
+def _with_body(plan: Plan, node: Node, at: int, body: Plan) -> Plan:
+    """The plan with another one for body `at` of a node."""
+    bodies = list(plan.bodies[node])
+    bodies[at] = body
+    return replace(plan, bodies={**plan.bodies, node: bodies})
 
 
 def _number(name: str) -> Callable[[Plan, Random], Fault | None]:

@@ -362,8 +362,7 @@ def _scan(p: _Pool) -> None:
     for i in order:
         step = made[i].type
         whole = ArrayType((length, *step.shape), step.dtype) if kinds[i] == "x" else step
-        near = [v for v in p.bounds if v.type == whole and p.bounds[v] <= 4 and v.type.dtype.kind not in "iu"]
-        inputs.append(p.draw(st.sampled_from(near)) if near else p.b.full(1, whole))
+        inputs.append(_near(p, whole))
     node = p.b.emit_node(
         OPS["scan"],
         *inputs,
@@ -375,6 +374,53 @@ def _scan(p: _Pool) -> None:
     )
     for output in node.outputs:
         p.add(output, LIMIT)
+
+
+def _while(p: _Pool) -> None:
+    """A loop of a few iterations, counted by a carry, whose body is a random graph of its own."""
+    inner = p.draw(graphs(max_nodes=4, dtypes=tuple(d.name for d in p.dtypes)))
+    number, flag = ArrayType((), np.dtype("int64")), ArrayType((), np.dtype("bool"))
+    b = Builder()
+    limit, _, count = (b.input(t) for t in (number, flag, number))
+    inputs = [b.input(v.type) for v in inner.inputs]
+    results = b.inline(inner, inputs)
+    after = ew.add(b, count, b.full(1, number))
+    carried: list[Value] = [ew.lt(b, after, limit), after]
+    for value in inputs:
+        same = [v for v in results if v.type == value.type] if is_float(value.type.dtype) else []
+        # Nothing grows from one iteration to the next.
+        carried.append(OPS["tanh"](b, p.draw(st.sampled_from(same))) if same else value)
+    body = Graph([b.inputs[0], *b.inputs[1:]], b.nodes, carried)
+    starts = [_near(p, value.type) for value in inner.inputs]
+    zero, length = p.b.full(0, number), p.b.full(p.draw(st.integers(0, 3)), number)
+    node = p.b.emit_node(OPS["while_loop"], length, ew.lt(p.b, zero, length), zero, *starts, body=body, consts=1)
+    for output in node.outputs[2:]:
+        p.add(output, LIMIT)
+
+
+def _cond(p: _Pool) -> None:
+    """A choice between a random graph and another one of its results."""
+    true = p.draw(graphs(max_nodes=4, dtypes=tuple(d.name for d in p.dtypes), smooth=p.smooth))
+    b = Builder()
+    results = list(dict.fromkeys(b.inline(true, [b.input(v.type) for v in true.inputs])))
+    others = [OPS["tanh"](b, v) if is_float(v.type.dtype) else v for v in results]
+    false = b.graph(others)
+    flag = p.b.full(p.draw(st.booleans()), ArrayType((), np.dtype("bool")))
+    if p.draw(st.booleans()):
+        # One that is not known before the program runs.
+        seen = [v for v in p.bounds if v.type.shape == () and v.type.dtype.kind == "f"]
+        number = p.draw(st.sampled_from(seen)) if seen else None
+        flag = flag if number is None else ew.lt(p.b, number, p.b.full_like(number, 0.5))
+    graphs_of = {"true": Graph(true.inputs, true.nodes, list(dict.fromkeys(true.outputs))), "false": false}
+    node = p.b.emit_node(OPS["cond"], flag, *(_near(p, v.type) for v in true.inputs), **graphs_of)
+    for output in node.outputs:
+        p.add(output, LIMIT)
+
+
+def _near(p: _Pool, type: ArrayType) -> Value:
+    """A value of the pool that is small, or ones."""
+    near = [v for v in p.bounds if v.type == type and p.bounds[v] <= 4 and v.type.dtype.kind not in "iu"]
+    return p.draw(st.sampled_from(near)) if near else p.b.full(1, type)
 
 
 _STEPS = (_unary, _unary, _guarded, _binary, _binary, _integer, _choose, _cast, _move, _move, _reduce, _dot)
@@ -395,13 +441,14 @@ def graphs(
 
     `smooth`: floats come only through ops without kinks. `decorated`: inputs and outputs have odd names,
     nodes have scopes, sources, roles and checkpoints, and some outputs are written to inputs. `regions`: some nodes are
-    regions. `scans`: some are loops.
+    regions. `scans`: some are loops or branches, whose derivatives exist where they are `smooth`.
     """
     b = Builder()
     p = _Pool(draw, b, dtypes, smooth)
     for i in range(draw(st.integers(1, 4))):
         name = draw(st.sampled_from(ODD_NAMES)) if decorated else f"x{i}"
         p.bounds[b.input(spec(draw(st.sampled_from(SHAPES)), draw(st.sampled_from(dtypes))), name)] = 4
+    nested = (_scan, _scan, _cond, *(() if smooth else (_while,))) if scans else ()
     for _ in range(draw(st.integers(1, max_nodes))):
         if decorated:
             b.origin = Origin(
@@ -411,7 +458,7 @@ def graphs(
                 draw(st.sampled_from(["", "", "1", "1/2", "1/2/3", "4"])),
             )
         if len(b.nodes) < max_nodes:
-            draw(st.sampled_from(_STEPS + (_region,) * regions + (_scan, _scan) * scans))(p)
+            draw(st.sampled_from((*_STEPS, *(_region,) * regions, *nested)))(p)
     if not b.nodes:
         p.add(ew.copy(b, b.inputs[0]), 4)
     values = list(p.bounds)

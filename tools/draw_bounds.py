@@ -43,5 +43,5 @@ def _nodes(plan: Plan) -> Iterator[Node]:
     for phase in plan.phases:
         for node in phase:
             yield node
-            if node in plan.bodies:
-                yield from _nodes(plan.bodies[node])
+            for body in plan.bodies.get(node, ()):
+                yield from _nodes(body)

@@ -102,14 +102,19 @@ class _Opened:
 
     def unit(self, plan: Plan, node: Node, first: int, offsets: Sequence[int], times: int) -> int:
         """Enter a unit; the phase behind it."""
-        origin, body = node.origin, plan.bodies.get(node)
-        flops = 0 if body is not None else times * _flops(node)
+        origin, bodies = node.origin, plan.bodies.get(node, ())
+        flops = 0 if bodies else times * _flops(node)
         expected = (origin.scope, origin.source, origin.role, first, flops, times)
         self.compare("unit", self.units, node, expected, ("scope", "source", "role", "phase", "flops", "times"))
         self.units += 1
-        if body is None:
-            return first + 1
-        length = node.attrs["length"]
+        end = first
+        for body in bodies:
+            end = self.body(plan, node, body, end, offsets, times)
+        return max(end, first + 1)
+
+    def body(self, plan: Plan, node: Node, body: Plan, first: int, offsets: Sequence[int], times: int) -> int:
+        """Enter the body of a loop, or a branch, from a phase on; the phase behind it."""
+        origin, length = node.origin, node.attrs.get("length", 1)
         apart = 1 if plan.nested or not 1 < plan.threads <= parallel_iterations(node) else parallel_iterations(node)
         loop, self.loops = self.loops, self.loops + 1
         begin, step = plan.scratch.get(node, 0), rounded_up(body.arena_bytes, body.target.line_bytes)
@@ -119,7 +124,7 @@ class _Opened:
         end, self.phases = self.phases, max(last, self.phases)
         expected = (first, end, length, apart, origin.scope, origin.source, "in_turn" in node.attrs)
         self.compare("loop", loop, node, expected, ("first", "end", "length", "lanes", "scope", "source", "in_turn"))
-        return max(end, first + 1)
+        return end
 
     def compare(self, what: str, number: int, node: Node, expected: tuple[Any, ...], names: Sequence[str]) -> None:
         """Checks what the report says of a unit or a loop."""
@@ -158,22 +163,21 @@ class _Opened:
 
 
 def _constants(graph: Graph) -> list[Value]:
-    """The constants of a graph and of the bodies of its loops."""
+    """The constants of a graph and of the bodies of its loops and branches."""
     own = [node.output for node in graph.nodes if node.op.is_stored]
-    bodies = (node.attrs["body"] for node in graph.nodes if node.op.is_scan)
+    bodies = (body for node in graph.nodes for body in node.bodies)
     return [*own, *(value for body in bodies for value in _constants(body))]
 
 
 def _flops(node: Node) -> int:
-    body = node.attrs.get("body")
-    if not isinstance(body, Graph):
+    if not node.graphs:
         return node_flops(node)
-    return node.attrs.get("length", 1) * sum(map(_flops, body.nodes))
+    return node.attrs.get("length", 1) * max(sum(map(_flops, graph.nodes)) for graph in node.graphs)
 
 
 def _recompute_flops(node: Node) -> int:
     """Operations of recomputed nodes, those in bodies too."""
     if node.origin.role == "recompute" and not node.op.is_region:
         return _flops(node)
-    body = node.attrs.get("body")
-    return node.attrs.get("length", 1) * sum(map(_recompute_flops, body.nodes)) if isinstance(body, Graph) else 0
+    inside = (sum(map(_recompute_flops, graph.nodes)) for graph in node.graphs)
+    return node.attrs.get("length", 1) * max(inside, default=0)

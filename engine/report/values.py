@@ -49,6 +49,8 @@ def unit_name(unit: Node) -> str:
     """A short name: the operation, or for a fused loop those that tell the most of it."""
     if unit.op.is_scan:
         return f"loop ×{unit.attrs['length']}"
+    if unit.op.is_decided_at_run_time:
+        return unit.op.name.replace("_", " ")
     body = _fused(unit)
     if body is None:
         return unit.op.name
@@ -83,7 +85,7 @@ def _maker(value: Value) -> Node:
 def _name(value: Value) -> str:
     """The operation that makes a value; of what a loop makes, the one that makes it in each turn."""
     node = _maker(value)
-    made = node.attrs["body"].outputs[value.index] if node.op.is_scan else None
+    made = node.bodies[0].outputs[value.index] if node.bodies else None
     return node.op.name if made is None or made.node is None else _name(made)
 
 
@@ -93,7 +95,7 @@ def _length(plan: Plan) -> int:
 
 
 def _phase_length(plan: Plan, phase: Sequence[Node]) -> int:
-    return max((_length(plan.bodies[unit]) for unit in phase if unit in plan.bodies), default=1) or 1
+    return max((sum(map(_length, plan.bodies[unit])) for unit in phase if unit in plan.bodies), default=1) or 1
 
 
 class _Opener:
@@ -144,17 +146,22 @@ class _Opener:
                     self._value(value, death, offset + block.offset, number)
 
     def _unit(self, unit: Node, phase: int) -> None:
-        origin, body = unit.origin, self.plan.bodies.get(unit)
+        origin, bodies = unit.origin, self.plan.bodies.get(unit, ())
         self.number[unit] = len(self.opened.units)
-        flops = self.times * node_flops(unit) if body is None else 0
+        flops = 0 if bodies else self.times * node_flops(unit)
         place = (origin.scope, origin.source, origin.role, phase)
         made = dict.fromkeys(self.plan.views[value].base.node for value in unit.inputs)
         reads = tuple(sorted(self.number[node] for node in made if node in self.number and node is not unit))
         runs = (self.times, self.times * node_nanoseconds(unit, self.plan.target), self.loop, reads)
         self.opened.units.append(UnitReport(unit_name(unit), *place, flops, _counted(unit), *runs))
-        if body is None:
-            return
-        length: int = unit.attrs["length"]
+        for body in bodies:
+            self._body(unit, body, phase)
+            phase += _length(body)
+
+    def _body(self, unit: Node, body: Plan, phase: int) -> None:
+        """Opens the body of a loop, or a branch, from a phase on."""
+        origin = unit.origin
+        length: int = unit.attrs.get("length", 1)
         concurrent = (
             parallel_iterations(unit) if not self.plan.nested and run_concurrently(unit, self.plan.threads) else 1
         )

@@ -64,8 +64,12 @@ def key(key: Any) -> Iterator[None]:
 
 def keys_of_steps(context: Keyed, trace: Trace, length: int) -> Tracer:
     """A key for every step of a loop, int64 (length,), drawn in `trace`."""
+    return _drawn_keys(context, trace, (length,))
+
+
+def _drawn_keys(context: Keyed, trace: Trace, shape: tuple[int, ...]) -> Tracer:
     context.stream += 1
-    attrs = {"shape": (length,), "dtype": np.dtype("int64"), "stream": context.stream}
+    attrs = {"shape": shape, "dtype": np.dtype("int64"), "stream": context.stream}
     return Tracer(trace, trace.emit_node(creation.random_bits, trace.lift(context.key), **attrs).output)
 
 
@@ -73,6 +77,18 @@ def key_of_draws(key: int, number: int) -> np.int64:
     """The key of the draws with a number, apart from those of `key` itself and of the other numbers."""
     sequence = np.random.SeedSequence([key & (2**64 - 1), number])
     return sequence.generate_state(1, np.uint64).view(np.int64)[0]
+
+
+def next_key(context: Keyed, trace: Trace) -> Tracer:
+    """A key that is drawn in `trace`, an int64 scalar."""
+    return _drawn_keys(context, trace, ())
+
+
+def draw_key() -> Tracer:
+    """A key that is drawn from the one in force, an int64 scalar of the program that is written."""
+    trace = current_trace()
+    assert trace is not None
+    return next_key(_stack.contexts[-1], trace)
 
 
 @contextmanager

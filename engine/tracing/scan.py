@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import optree
 
-from ...ir import ArrayType, DType, Graph, Value
+from ...ir import ArrayType, Graph, Value
 from ...ir.ops.scan import scan as scan_op
 from .. import array_api as xp
-from ..array_api.broadcasting import described, integer
+from ..array_api.broadcasting import integer
 from . import random
-from .float_argument import FloatArgument
-from .trace import path_name, trace_with_structure
-from .tracer import ShapeError, Trace, Tracer, TracingError, as_array, current_trace, located
+from .carries import Carry, leaf_name, result, traced, with_types
+from .trace import trace_with_structure
+from .tracer import ShapeError, Trace, Tracer, TracingError, current_trace, located
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
 
@@ -63,8 +63,8 @@ class _Loop:
         self.f = f
         self.reverse = bool(reverse)
         paths, leaves, self.tree = optree.tree_flatten_with_path(xs)
-        self.xs = [_traced(trace, leaf) for leaf in leaves]
-        self.length = self._length([_place("xs", path) for path in paths], length)
+        self.xs = [traced(trace, leaf) for leaf in leaves]
+        self.length = self._length([leaf_name("xs", path) for path in paths], length)
         self.width = self._width(unroll)
 
     def _length(self, names: list[str], given: int | None) -> int:
@@ -94,42 +94,23 @@ class _Loop:
 
     def with_types(self, init: Any) -> Any:
         """`init` with arrays for the Python numbers in it, of the dtypes that a step gives them."""
-        leaves, tree = optree.tree_flatten(init)
-        weak = [type(leaf) in (bool, int, float, FloatArgument) for leaf in leaves]
-        if not any(weak):
-            return init
         body = _Body(self)
-        with body.trace:
-            # A number that meets an array takes its dtype: one step shows which.
-            carry = [
-                leaf if is_weak else Tracer(body.trace, Value(_traced(self.trace, leaf).value.type))
-                for leaf, is_weak in zip(leaves, weak)
-            ]
-            after, after_tree = optree.tree_flatten(body.step(optree.tree_unflatten(tree, carry), 0)[0])
-        if after_tree != tree:
-            return init
-        typed = [
-            _as_dtype(leaf, new.dtype) if is_weak and isinstance(new, (Tracer, np.ndarray, np.generic)) else leaf
-            for leaf, new, is_weak in zip(leaves, after, weak)
-        ]
-        return optree.tree_unflatten(tree, typed)
+        return with_types(init, self.trace, body.trace, lambda carry: body.step(carry, 0)[0])
 
     def run(self, init: Any) -> tuple[Any, Any]:
         """The last carry, and all that the steps gave beside it."""
-        paths, leaves, tree = optree.tree_flatten_with_path(init)
-        names = [_place("the carry", path) for path in paths]
-        start = [_traced(self.trace, leaf) for leaf in leaves]
+        carry = Carry(self.trace, init, "scan", "f")
+        start, carries = carry.starts, carry.values
         body = _Body(self)
-        carries = [Value(x.value.type) for x in start]
-        current: list[Any] = [Tracer(body.trace, value) for value in carries]
+        current = carry.inside(body.trace)
         given: list[list[Any]] = []
         y_tree: Any = None
         with body.trace:
             for place in reversed(range(self.width)) if self.reverse else range(self.width):
-                after, y = body.step(optree.tree_unflatten(tree, current), place)
-                current = _same_types(names, carries, tree, after)
+                after, y = body.step(carry.whole(current), place)
+                current = carry.leaves(after)
                 ys, y_tree = optree.tree_flatten(y)
-                given.append([_result(leaf) for leaf in ys])
+                given.append([result(leaf, "scan: f") for leaf in ys])
             if self.reverse:
                 given.reverse()
             ys = [_stacked(parts) for parts in zip(*given)]
@@ -149,7 +130,7 @@ class _Loop:
         )
         outputs = [Tracer(self.trace, value) for value in node.outputs]
         stacks = [self._by_steps(y) for y in outputs[len(start) :]]
-        return optree.tree_unflatten(tree, outputs[: len(start)]), optree.tree_unflatten(y_tree, stacks)
+        return carry.whole(outputs[: len(start)]), optree.tree_unflatten(y_tree, stacks)
 
     def _by_turns(self, x: Tracer) -> Tracer:
         return x if self.width == 1 else xp.reshape(x, (-1, self.width, *x.shape[1:]))
@@ -196,50 +177,5 @@ class _Body:
         return self._at(self._keys[0], place)
 
 
-def _place(what: str, path: Any) -> str:
-    name = path_name(path)
-    return f"{what} at {name}" if name else what
-
-
-def _traced(trace: Trace, leaf: Any) -> Tracer:
-    return Tracer(trace, trace.lift(leaf if isinstance(leaf, Tracer) else as_array(leaf)))
-
-
-def _shown(value: Value) -> str:
-    return f"{value.type.shape} {value.type.dtype}"
-
-
-def _result(leaf: Any) -> Any:
-    if not isinstance(leaf, (Tracer, np.ndarray, np.generic, bool, int, float)):
-        raise TracingError(located(f"scan: f returns pytrees of arrays, got an object of type {type(leaf).__name__}"))
-    return leaf if isinstance(leaf, Tracer) else as_array(leaf)
-
-
 def _stacked(parts: tuple[Any, ...]) -> Any:
     return parts[0] if len(parts) == 1 else xp.stack(list(parts))
-
-
-def _as_dtype(number: Any, dtype: DType) -> Any:
-    """A weak number as `dtype`."""
-    return xp.astype(number, dtype) if isinstance(number, Tracer) else np.asarray(number, dtype)
-
-
-def _same_types(names: list[str], before: list[Value], tree: optree.PyTreeSpec, carry: Any) -> list[Any]:
-    """The leaves of a carry, once it is seen to be like the one before it."""
-    leaves, after_tree = optree.tree_flatten(carry)
-    if after_tree != tree:
-        raise TracingError(located(f"scan: the carry begins as {tree}, but f returns {after_tree}"))
-    results: list[Any] = []
-    for name, value, leaf in zip(names, before, leaves):
-        expected = value.type
-        is_weak = type(leaf) in (bool, int, float, FloatArgument)
-        new = _as_dtype(leaf, expected.dtype) if is_weak else _result(leaf)
-        if tuple(new.shape) != expected.shape:
-            what = f"{name} begins as {_shown(value)}, but f returns {described(new)}"
-            raise ShapeError(located(f"scan: {what}; it keeps its shape from step to step"))
-        if new.dtype != expected.dtype:
-            what = f"{name} begins as {_shown(value)}, but f returns {described(new)}"
-            hint = f"begin with {new.dtype}, or return .astype({str(expected.dtype)!r})"
-            raise TracingError(located(f"scan: {what}; {hint}"))
-        results.append(new)
-    return results

@@ -1,11 +1,12 @@
 """The primitives, one file per family. Importing this package fills the registry `OPS`.
 
-`scan`, `region` and `conv_region` are nodes with a body graph, `custom_vjp` is one with the graph of its derivative;
-nodes may have several outputs.
+`scan`, `while_loop`, `region` and `conv_region` are nodes with a body graph, `cond` is one with two, `custom_vjp` one
+with the graph of its derivative. Nodes may have several outputs.
 """
 
 from . import (
     contraction,
+    control_flow,
     convolution,
     creation,
     custom_vjp,
@@ -24,6 +25,7 @@ from . import (
 
 __all__ = [
     "contraction",
+    "control_flow",
     "convolution",
     "creation",
     "custom_vjp",

@@ -12,7 +12,8 @@ from ..op import Attrs, Op, Recompute, TypeRuleError, declare
 from ..types import Array, ArrayType
 
 
-def _listed(types: Sequence[ArrayType]) -> str:
+def listed(types: Sequence[ArrayType]) -> str:
+    """Types in the words of an error."""
     return ", ".join(map(str, types)) or "nothing"
 
 
@@ -31,11 +32,11 @@ def _scan_type(
     given = [*types[: consts + carries], *(ArrayType(x.shape[1:], x.dtype) for x in types[consts + carries :])]
     expected = [v.type for v in body.inputs]
     if given != expected:
-        raise TypeRuleError(f"the body takes {_listed(expected)}, a step gives it {_listed(given)}")
+        raise TypeRuleError(f"the body takes {listed(expected)}, a step gives it {listed(given)}")
     results = [v.type for v in body.outputs]
     start = given[consts : consts + carries]
     if results[:carries] != start:
-        raise TypeRuleError(f"the carries begin as {_listed(start)}, a step makes {_listed(results[:carries])} of them")
+        raise TypeRuleError(f"the carries begin as {listed(start)}, a step makes {listed(results[:carries])} of them")
     return (*start, *(ArrayType((length, *y.shape), y.dtype) for y in results[carries:]))
 
 

@@ -9,6 +9,7 @@ from ...ir import OPS, Builder, Graph, Node, Origin, Recompute, Value, is_float
 from ...ir.ops import elementwise as ew
 from ...ir.ops import movement
 from ..simplify.simplify_scan import last_carry
+from .cond_vjp import cond_vjp
 from .scan_vjp import scan_vjp
 
 
@@ -22,6 +23,8 @@ def add_backward(
     `nodes` (in order) lead from `wrt` to the keys of `cotangents`, and all are in `b` already. A value that no
     cotangent reaches gets zeros. A node inside `checkpoint` reads no residuals of its own checkpoint region: these
     values are recomputed (role `recompute`) from the inputs of the region, and from values that are saved in it.
+
+    Raises `ValueError` where a `while_loop` stands on the way.
     """
     results = pull_back(b, nodes, cotangents, wrt)
     return [b.full_like(value, 0) if result is None else result for value, result in zip(wrt, results)]
@@ -33,7 +36,7 @@ def pull_back(
     """As `add_backward`, with `None` for a value that no cotangent reaches."""
     active: set[Value] = set(wrt)
     for node in nodes:
-        if not active.isdisjoint(node.inputs):
+        if _passes_cotangents(node) and not active.isdisjoint(node.inputs):
             active.update(v for v in node.outputs if is_float(v.type.dtype))
     gradient: dict[Value, Value] = {}
 
@@ -49,7 +52,9 @@ def pull_back(
     for node in reversed(nodes):
         if not any(v in gradient for v in node.outputs) or active.isdisjoint(node.inputs):
             continue
-        if node.op.vjp is None and not node.op.is_scan:
+        if node.op.is_while:
+            raise _no_reverse(node)
+        if not _passes_cotangents(node):
             continue
         b.origin = replace(node.origin, role="backward", checkpoint="")
         final = last_carry(node.inputs[0], node.attrs) if node.op is movement.slice_ else None
@@ -59,10 +64,11 @@ def pull_back(
             accumulate(final, _cotangent_of_last(b, node, gradient[node.output], final))
             continue
         inputs = [rematerialize(v, node.origin.checkpoint) for v in node.inputs]
-        if node.op.is_scan:
+        if node.op.bodies:
             given = {i: gradient[v] for i, v in enumerate(node.outputs) if v in gradient}
             wanted = {i for i, v in enumerate(node.inputs) if v in active}
-            result = scan_vjp(b, node, inputs, given, wanted, pull_back)
+            vjp_of_bodies = cond_vjp if node.op.is_cond else scan_vjp
+            result = vjp_of_bodies(b, node, inputs, given, wanted, pull_back)
         else:
             outputs = [rematerialize(v, node.origin.checkpoint) for v in node.outputs]
             result = _vjp(b, node, inputs, outputs, gradient)
@@ -71,6 +77,21 @@ def pull_back(
                 accumulate(value, part)
     b.origin = before
     return [gradient.get(v) for v in wrt]
+
+
+def _passes_cotangents(node: Node) -> bool:
+    """Whether the inputs of a node may have cotangents of their own from it."""
+    return node.op.vjp is not None or bool(node.op.bodies)
+
+
+def _no_reverse(loop: Node) -> ValueError:
+    """The error for a loop whose iterations nothing counts before it runs."""
+    where = f", at {loop.origin.source}" if loop.origin.source else ""
+    return ValueError(
+        "a while_loop has no derivative in reverse mode: its backward would need the values of all iterations, "
+        "whose number is known only as it runs; write gl.scan or gl.fori_loop with as many iterations as it may take, "
+        "whose function keeps the value once it is done, or gl.stop_gradient(x) of what the loop reads" + where
+    )
 
 
 def _vjp(

@@ -137,7 +137,7 @@ def can_recompute(node: Node) -> bool:
 
 def has_far_values(graph: Graph, reach: float) -> bool:
     """Whether the forward has values that a pass with this `reach` would keep, in the bodies of loops too."""
-    bodies = (node.attrs["body"] for node in graph.nodes if node.op.is_scan)
+    bodies = (body for node in graph.nodes for body in node.bodies)
     return bool(_out_of_reach(graph, "forward", reach)) or any(has_far_values(body, reach) for body in bodies)
 
 

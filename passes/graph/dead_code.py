@@ -6,37 +6,33 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ...ir import Builder, Graph, Node, Value
+from .carries import carry_count
 from .rewrite import rewrite_nodes
-from .scan import Scan
 
 
 @dataclass(frozen=True)
 class _Used:
-    """The live parts of a loop, by their places."""
+    """The live inputs and outputs of a loop, or of branches, by their places."""
 
-    consts: list[int]
-    carries: list[int]
-    xs: list[int]
-    ys: list[int]
+    inputs: list[int]
+    outputs: list[int]
 
 
 def without_dead_parts(graph: Graph) -> Graph:
-    """The graph without dead nodes, and its loops without dead carries, results and inputs."""
+    """The graph without dead nodes, and its loops and branches without dead carries, results and inputs."""
     used: dict[Node, _Used] = {}
     needed = set(graph.outputs)
     complete = True
     for node in reversed(graph.nodes):
         if needed.isdisjoint(node.outputs):
             continue
-        if not node.op.is_scan:
+        if not node.op.bodies:
             needed.update(node.inputs)
             continue
-        parts = used[node] = _used(node, [i for i, v in enumerate(node.outputs) if v in needed])
-        kept = [*parts.consts, *parts.carries, *parts.xs]
-        needed.update(node.inputs[i] for i in kept)
-        complete = (
-            complete and len(kept) == len(node.inputs) and len(parts.ys) == len(node.outputs) - len(parts.carries)
-        )
+        wanted = [i for i, v in enumerate(node.outputs) if v in needed]
+        parts = used[node] = _used_of_branches(node, wanted) if node.op.is_cond else _used_of_loop(node, wanted)
+        needed.update(node.inputs[i] for i in parts.inputs)
+        complete = complete and (len(parts.inputs), len(parts.outputs)) == (len(node.inputs), len(node.outputs))
     if complete:
         return without_dead_code(graph)
 
@@ -53,33 +49,52 @@ def without_dead_parts(graph: Graph) -> Graph:
     )
 
 
-def _used(node: Node, outputs: Sequence[int]) -> _Used:
-    scan = Scan(node)
-    body = scan.body
-    kept = {i for i in outputs if i < scan.carry_count}
-    ys = [i for i in outputs if i >= scan.carry_count]
+def _used_of_loop(node: Node, wanted: Sequence[int]) -> _Used:
+    body: Graph = node.attrs["body"]
+    first: int = node.attrs["consts"]
+    carries = range(carry_count(node))
+    kept = {*wanted, *((0,) if node.op.is_while else ())}  # of a `while_loop`, carry 0 says whether it goes on
     while True:
-        read = {body.outputs[i] for i in (*kept, *ys)}
-        for inner in reversed(body.nodes):
-            if not read.isdisjoint(inner.outputs):
-                read.update(inner.inputs)
-        more = {k for k, carry in enumerate(scan.body_carries) if carry in read} - kept
+        read = _read(body, kept)
+        more = {k for k in carries if body.inputs[first + k] in read} - kept
         if not more:
             break
         kept |= more
-    of_consts, _, of_xs = ([i for i in part if body.inputs[i] in read] for part in scan.split(range(len(body.inputs))))
-    return _Used(of_consts, [scan.first_carry + k for k in sorted(kept)], of_xs, ys)
+    inputs = [i for i, v in enumerate(body.inputs) if (i - first in kept if i - first in carries else v in read)]
+    return _Used(inputs, sorted(kept))
+
+
+def _used_of_branches(node: Node, wanted: Sequence[int]) -> _Used:
+    found: set[int] = set()
+    for body in node.bodies:
+        read = _read(body, wanted)
+        found.update(i for i, v in enumerate(body.inputs, 1) if v in read)
+    return _Used([0, *sorted(found)], list(wanted))
+
+
+def _read(body: Graph, outputs: Iterable[int]) -> set[Value]:
+    """The values that some outputs of a graph need, these included."""
+    read = {body.outputs[i] for i in outputs}
+    for inner in reversed(body.nodes):
+        if not read.isdisjoint(inner.outputs):
+            read.update(inner.inputs)
+    return read
 
 
 def _without(b: Builder, node: Node, inputs: list[Value], used: _Used) -> list[Value]:
-    """The loop with its used parts alone; for a carry that nothing needs, what it began with stands."""
-    scan = Scan(node, inputs)
-    results = [*(i - scan.first_carry for i in used.carries), *used.ys]
-    outputs = [scan.body.outputs[i] for i in results]
-    read = [scan.body.inputs[i] for i in (*used.consts, *used.carries, *used.xs)]
-    smaller = Graph(read, live_nodes(scan.body.nodes, outputs), outputs)
-    kept = ([inputs[i] for i in places] for places in (used.consts, used.carries, used.xs))
-    made = dict(zip(results, scan.emit(b, smaller, *kept).outputs))
+    """The loop, or branches, with the used parts alone."""
+    attrs, own = dict(node.attrs), 0
+    if node.op.is_cond:
+        own = 1  # the flag, which no branch reads
+    else:
+        attrs["consts"] = sum(i < node.attrs["consts"] for i in used.inputs)
+    if node.op.is_scan:
+        attrs["carries"] = sum(o < carry_count(node) for o in used.outputs)
+    for name, body in zip(node.op.bodies, node.bodies):
+        outputs = [body.outputs[o] for o in used.outputs]
+        read = [body.inputs[i - own] for i in used.inputs[own:]]
+        attrs[name] = Graph(read, live_nodes(body.nodes, outputs), outputs)
+    made = dict(zip(used.outputs, b.emit_node(node.op, *(inputs[i] for i in used.inputs), **attrs).outputs))
     # What nothing reads is given anything of its type.
     return [made[i] if i in made else b.full_like(v, 0) for i, v in enumerate(node.outputs)]
 

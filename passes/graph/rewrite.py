@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import ClassVar
 
@@ -18,7 +18,8 @@ class Pass:
     Laws that a pass must keep:
 
     - It builds a new graph, and leaves its own as it is.
-    - It also runs on the body of every loop, which is no whole step: it has no parameters, no loss and no update.
+    - It also runs on the bodies of loops and of branches. Such a graph is no whole step: it has no parameters, no loss
+      and no update.
     - Inputs, outputs, their names and aliases stay. Nodes get the origin of those that they replace.
     - It looks at the graph and the target alone, never at a budget or at threads: all plans give the same bits.
     """
@@ -58,8 +59,13 @@ def rewrite_nodes(graph: Graph, rule: Callable[[Builder, Node, list[Value]], lis
 
 
 def all_nodes(graph: Graph) -> Iterator[Node]:
-    """The nodes of a graph, each followed by those of its body."""
+    """The nodes of a graph, each followed by those of the graphs inside it."""
     for node in graph.nodes:
         yield node
-        if isinstance(body := node.attrs.get("body"), Graph):
-            yield from all_nodes(body)
+        for inner in node.graphs:
+            yield from all_nodes(inner)
+
+
+def with_bodies(b: Builder, node: Node, inputs: Sequence[Value], bodies: Sequence[Graph]) -> Node:
+    """Append a node with other bodies, see `Node.bodies`."""
+    return b.emit_node(node.op, *inputs, **{**node.attrs, **dict(zip(node.op.bodies, bodies, strict=True))})

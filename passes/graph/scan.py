@@ -44,15 +44,6 @@ class Scan:
         """Of a row with an entry for each input those of the consts, of the carries and of the sequences."""
         return row[: self.first_carry], row[self.first_carry : self.first_x], row[self.first_x :]
 
-    @property
-    def aliases(self) -> dict[int, int]:
-        """The aliases of a body that writes its carries over the old ones."""
-        return carried_in_place(self.first_carry, self.carry_count)
-
-    def carried_input(self, o: int) -> int | None:
-        """The place of the input that output `o` begins as, if it is a carry."""
-        return self.first_carry + o if o < self.carry_count else None
-
     def invariants(self) -> set[Value]:
         """The values of the body that are the same in every step (loop invariants)."""
         return invariant_values(self.body_consts, self.body.nodes)
@@ -101,11 +92,6 @@ def emit_only_step(
     results = [made[v] for v in body.outputs]
     stacks = (b.emit(OPS["reshape"], y, shape=(1, *y.type.shape)) for y in results[len(carries) :])
     return [*results[: len(carries)], *stacks]
-
-
-def carried_in_place(consts: int, carries: int) -> dict[int, int]:
-    """The aliases of a body that writes its carries over the old ones: for each output the input."""
-    return {k: consts + k for k in range(carries)}
 
 
 def invariant_values(consts: Iterable[Value], nodes: Iterable[Node]) -> set[Value]:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from ...ir import Node, Value
-from ..graph.scan import Scan
+from ..graph.carries import carried_input
 from ..graph.views import View
 from .conv_epilogue import accumulator_output
 from .conv_operands import added_input
@@ -18,11 +18,11 @@ def accumulated_input(node: Node, o: int) -> int | None:
     """The input that output `o` of a unit, no region, is added to, or is but for a part; so both may lie in the same
     memory.
 
-    For a `scan` that is the first value of the carry.
+    For a loop that is the first value of the carry.
     """
     if node.op.family == "convolution":
         return added_input(node) if o == accumulator_output(node) else None
-    return Scan(node).carried_input(o) if node.op.is_scan else node.op.begins_with
+    return carried_input(node, o) if node.op.is_loop else node.op.begins_with
 
 
 def reads_of_bases(nodes: Iterable[Node], outputs: Iterable[Value], views: Mapping[Value, View]) -> Counter[Value]:

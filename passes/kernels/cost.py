@@ -11,13 +11,21 @@ from ..target import Target
 _WORTH_THREADS = 10
 """A program that takes less than so many barriers runs on one thread: others must be woken, and waited for."""
 
+_GUESSED_ITERATIONS = 10
+
+
+def iterations(node: Node) -> int:
+    """How often a body of the node runs; of a loop whose end is decided as it runs, a guess."""
+    return node.attrs["length"] if node.op.is_scan else _GUESSED_ITERATIONS if node.op.is_while else 1
+
 
 def node_nanoseconds(node: Node, target: Target) -> float:
     """Time of one node of a fused graph on one core."""
     if node.op.is_contraction:
         return node_flops(node) / target.matmul_flops_per_ns
-    if node.op.is_scan:
-        return node.attrs["length"] * sum(node_nanoseconds(inner, target) for inner in node.attrs["body"].nodes)
+    if node.op.bodies:
+        times = (sum(node_nanoseconds(inner, target) for inner in body.nodes) for body in node.bodies)
+        return iterations(node) * max(times)
     moved = sum(map(_bytes, node.inputs)) + sum(v.type.nbytes for v in node.outputs)
     time = moved / (target.cache_bytes_per_ns if moved < target.l2_bytes else target.memory_bytes_per_ns)
     if node.op.is_region:
@@ -43,5 +51,5 @@ def useful_threads(graph: Graph, threads: int, target: Target) -> int:
 
 def work(nodes: Iterable[Node], target: Target) -> float:
     """The nanoseconds that the products, convolutions and loops among these nodes take on one core."""
-    flops = sum(node_flops(n) for n in nodes if n.op.is_contraction or n.op.is_scan)
+    flops = sum(node_flops(n) for n in nodes if n.op.is_contraction or n.op.bodies)
     return flops / target.matmul_flops_per_ns

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ...ir import Graph, Node, Value, node_workspace
 from ...ir.ops import indexing, reduction
-from ..graph.scan import Scan
+from ..graph.carries import carry_count
 from ..graph.views import View, resolve_views
 from ..kernels import conv_scratch, matmul_tiles, window_sums
 from ..kernels.accumulators import accumulated_input, accumulator_chain, reads_of_bases
@@ -59,16 +59,16 @@ class Plan:
     `phases` are lists of units that run concurrently. `in_place[node][o] = i`: output `o` of the region is
     written over its input `i`. `copied_back[value] = j`: the value is copied over graph input `j` at the end.
     `scratch[node]` is the arena offset of row buffers (one set for each of `threads` workers) followed by parts of
-    reductions; of a `scan`, that of the arena of its body, whose plan is `bodies[node]`, or of as many arenas as it has
-    `parallel_iterations`. Of this plan, if it is the `nested` one of a body, so many `copies` may run at
-    a time.
+    reductions; of a `scan`, that of the arena of its body, whose plan is in `bodies[node]`, or of as many arenas as it
+    has `parallel_iterations`; of other nodes with bodies, that of an arena that these share. Of this plan, if it is the
+    `nested` one of a body, so many `copies` may run at a time.
     `arena_bytes` is the size of the arena; `lower_bound_bytes` the most bytes live in any phase.
     """
 
     graph: Graph
     views: Mapping[Value, View]
     nests: Mapping[Node, LoopNest]
-    bodies: Mapping[Node, Plan]
+    bodies: Mapping[Node, Sequence[Plan]]
     phases: Sequence[Sequence[Node]]
     locations: Mapping[Value, Location]
     constants: Sequence[Value]
@@ -87,7 +87,7 @@ class Plan:
     def constant_bytes(self) -> int:
         """Bytes of all constants, those of the bodies of loops included."""
         own = sum(value.type.nbytes for value in self.constants)
-        return own + sum(body.constant_bytes for body in self.bodies.values())
+        return own + sum(body.constant_bytes for bodies in self.bodies.values() for body in bodies)
 
 
 def plan(
@@ -118,10 +118,13 @@ def plan(
         if (nest := epilogue.nest(views, tiles.cut, target)) is not None:
             nests[node] = nest
     bodies = {
-        n: known.get(n.attrs["body"])
-        or plan(n.attrs["body"], threads, False, copies if nested else parallel_iterations(n), True, None, target)
+        n: [
+            known.get(body)
+            or plan(body, threads, False, copies if nested else parallel_iterations(n), True, None, target)
+            for body in n.bodies
+        ]
         for n in units
-        if n.op.is_scan
+        if n.op.bodies
     }
     scratch_bytes = {n: _scratch_bytes(n, nests, bodies, views, threads, copies, nested, target) for n in units}
     for node, epilogue in epilogues.items():
@@ -238,7 +241,7 @@ def plan(
 def _scratch_bytes(
     node: Node,
     nests: Mapping[Node, LoopNest],
-    bodies: Mapping[Node, Plan],
+    bodies: Mapping[Node, Sequence[Plan]],
     views: Mapping[Value, View],
     threads: int,
     copies: int,
@@ -247,7 +250,7 @@ def _scratch_bytes(
 ) -> int:
     if node in bodies:
         arenas = parallel_iterations(node) if not nested and run_concurrently(node, threads) else 1
-        return target.round_to_line(bodies[node].arena_bytes) * arenas
+        return target.round_to_line(max(body.arena_bytes for body in bodies[node])) * arenas
     nest = nests.get(node)
     if node.op is reduction.moments:
         return MomentTiles.of(node, target).scratch_bytes(threads)
@@ -279,11 +282,12 @@ def _begun_in_place(
     begun: dict[Value, Value] = {}
     runs = set(units)
     for node in units:
-        if not node.op.is_scan:
+        if not node.op.is_loop:
             continue
-        scan = Scan(node)
+        first: int = node.attrs["consts"]
         read = Counter(views[v].base for v in node.inputs)
-        for start, end in zip(scan.carries, scan.last_carries):
+        for end in node.outputs[: carry_count(node)]:
+            start = node.inputs[first + end.index]
             made = start.node in runs and start not in outputs and start not in begun
             ends_outside = end in locations and locations[end].place == "output"
             if made and ends_outside and read[start] == 1 and last_reader.get(start) is node:

@@ -33,7 +33,7 @@ class AccumulateEarly(Pass):
 
     def applies(self, graph: Graph) -> bool:
         """Whether it moves anything, in the bodies of loops too."""
-        bodies = (node.attrs["body"] for node in graph.nodes if node.op.is_scan)
+        bodies = (body for node in graph.nodes for body in node.bodies)
         return bool(_moved(graph)) or any(map(self.applies, bodies))
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from ...ir import OPS, Builder, Graph, Node, Recompute, Value
 from ...ir.ops.movement import slice_along
 from ..autodiff.min_cut_remat import fewest_bytes
+from ..graph.carries import carried_in_place
 from ..graph.dead_code import live_nodes
 from ..graph.rewrite import Pass, all_nodes
-from ..graph.scan import Scan, carried_in_place, emit_only_step, emit_scan, step_type
+from ..graph.scan import Scan, emit_only_step, emit_scan, step_type
 
 _SHORTEST = 4
 """Steps of the shortest loop that is cut."""
@@ -44,7 +45,7 @@ class CheckpointScans(Pass):
 
     def applies(self, graph: Graph) -> bool:
         """Whether there is a loop to cut, at any depth."""
-        bodies = (node.attrs["body"] for node in graph.nodes if node.op.is_scan)
+        bodies = (body for node in graph.nodes for body in node.bodies)
         return bool(_loops(graph, self)) or any(map(self.applies, bodies))
 
     def __call__(self, graph: Graph) -> Graph:

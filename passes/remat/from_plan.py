@@ -82,7 +82,7 @@ class GraphProblem(Problem):
 
     def recompute_flops(self, runs: Sequence[Run], more: Mapping[Node, int]) -> int:
         """Operations that an order recomputes, with so many `more` in each iteration of some loops."""
-        total = sum(node.attrs["length"] * flops for node, flops in more.items())
+        total = sum(node.attrs.get("length", 1) * flops for node, flops in more.items())
         for run in runs:
             if not run.is_recompute:
                 continue
@@ -123,8 +123,7 @@ def _recompute_flops(node: Node) -> int:
     """Operations of a node that recompute."""
     if node.origin.role == "recompute" and not node.op.is_region:
         return node_flops(node)
-    body = node.attrs.get("body")
-    return node.attrs.get("length", 1) * recompute_flops(body) if isinstance(body, Graph) else 0
+    return node.attrs.get("length", 1) * max(map(recompute_flops, node.graphs), default=0)
 
 
 def graph_problem(plan: Plan, smallest: int = 64) -> GraphProblem:

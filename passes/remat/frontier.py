@@ -6,11 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 from ...ir import Graph, Node
 from ..graph.structural_key import attr_key
-from ..kernels.cost import node_nanoseconds
+from ..kernels.cost import iterations, node_nanoseconds
 from ..memory.plan import Plan, plan
 from ..tiling.batch import SmallerTile
 from ..tiling.parallel_loops import parallel_iterations
@@ -86,7 +87,7 @@ class _Source:
         self.flops = recompute_flops(self.base.graph)
         self.loops = {
             node: self._frontier(body, self._copies(node))
-            for node, body in self.base.bodies.items()
+            for node, (body,) in ((loop, bodies) for loop, bodies in self.base.bodies.items() if loop.op.is_loop)
             if body.arena_bytes * _WORTH_LOOKING > self.base.arena_bytes
         }
         self._like: dict[Node, _Source] = {}
@@ -142,10 +143,11 @@ class _Source:
             if not bodies.get(node):
                 continue
             loop = self.loops[node]
-            extra = loop.orders[bodies[node]].cost * int(node.attrs["length"])
+            extra = loop.orders[bodies[node]].cost * iterations(node)
             total += extra
             # Concurrent iterations have an arena each.
-            arenas = units[place].scratch // max(self.base.target.round_to_line(self.base.bodies[node].arena_bytes), 1)
+            arena = self.base.target.round_to_line(self.base.bodies[node][0].arena_bytes)
+            arenas = units[place].scratch // max(arena, 1)
             scratch = self.base.target.round_to_line(loop.likely_bytes(bodies[node])) * arenas
             units[place] = replace(units[place], scratch=scratch, cost=units[place].cost + extra)
         return replace(self.problem, units=units), total
@@ -155,12 +157,12 @@ class _Source:
         base = self.base
         plans = {node: self._body(node, k) for node, k in bodies.items()}
         graph = self.problem.realized(runs, {node: made.graph for node, made in plans.items()})
-        known = {made.graph: made for made in (*base.bodies.values(), *plans.values())}
+        known = {made.graph: made for made in (*chain.from_iterable(base.bodies.values()), *plans.values())}
         return plan(graph, base.threads, not self.nested, self.copies, self.nested, known, base.target)
 
     def _body(self, node: Node, k: int) -> Plan:
         """Candidate `k` for the body of a loop."""
-        loop, body = self.loops[node], self.base.bodies[node]
+        loop, body = self.loops[node], self.base.bodies[node][0]
         if body is loop.base:
             return loop.planned(k)
         if k == 0:
@@ -176,13 +178,14 @@ class _Source:
 
 def _barrier_time(plan: Plan) -> float:
     """Nanoseconds of one core that workers lose at barriers, where they share iterations that could be concurrent."""
-    count = sum(n.attrs["length"] * _barriers(body) for n, body in plan.bodies.items() if "in_turn" in n.attrs)
+    count = sum(n.attrs["length"] * _barriers(plan.bodies[n][0]) for n in plan.bodies if "in_turn" in n.attrs)
     return plan.threads * plan.target.barrier_ns * count
 
 
 def _barriers(body: Plan) -> int:
     """The barriers of an iteration whose units workers share."""
-    return len(body.phases) + sum(n.attrs["length"] * _barriers(inner) for n, inner in body.bodies.items())
+    inside = (iterations(n) * max(map(_barriers, bodies)) for n, bodies in body.bodies.items())
+    return len(body.phases) + sum(inside)
 
 
 def _rising(found: Sequence[_Candidate]) -> list[_Candidate]:

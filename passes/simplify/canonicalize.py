@@ -11,9 +11,9 @@ from ...ir import Builder, Graph, Node, Op, Value, node_flops
 from ...ir.ops import contraction, convolution, creation, movement, reduction
 from ...ir.ops import elementwise as ew
 from ...ir.ops.contraction import Pair
+from ..graph.carries import aliases_of_body
 from ..graph.dead_code import without_dead_code
 from ..graph.rewrite import Pass
-from ..graph.scan import Scan
 from ..graph.views import View, own, through
 from ..kernels.accumulators import accumulator_chain, reads_of_bases
 from ..kernels.conv_geometry import has_tiled_kernel
@@ -37,7 +37,7 @@ class Canonicalize(Pass):
     - Every view op is a true view; a `copy` stands where memory has to move.
     - Every output is a value of its own, no input and no view. An output that overwrites an input is a `copy`, or a
       product that can be written there.
-    - The body of a `scan` writes its new carries over the old ones (and keeps these laws).
+    - The body of a loop writes its new carries over the old ones (and keeps these laws).
     - A carry that adds up products or weight gradients is a `dot_add` or a `conv_weight_gradient_add`.
     - The sum of two convolutions in the backward, where nothing else reads them, is the larger one and a `conv_add`
       onto it. So is the sum of a convolution and a gradient that reaches a value by another path, as around a residual
@@ -141,9 +141,9 @@ class _Canonicalizer:
         elif not op.accepts_strides:
             inputs = [self.contiguous(v) for v in inputs]
         copied = self.b.copy(node, inputs)
-        if op.is_scan:
-            scan = Scan(node)
-            copied.attrs["body"] = Graph(scan.body.inputs, scan.body.nodes, scan.body.outputs, scan.aliases)
+        if op.is_loop:
+            body: Graph = node.attrs["body"]
+            copied.attrs["body"] = Graph(body.inputs, body.nodes, body.outputs, aliases_of_body(node))
         for value in copied.outputs:
             self._enter(value)
         return list(copied.outputs)

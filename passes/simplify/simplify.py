@@ -17,6 +17,7 @@ from ...ir.types import Array
 from ..graph.dead_code import without_dead_parts
 from ..graph.rewrite import Pass, rewrite_nodes
 from ..graph.structural_key import node_key
+from .simplify_control_flow import simpler_control_flow
 from .simplify_scan import fill_value, last_carry, simpler_scan
 
 
@@ -39,6 +40,7 @@ class Simplify(Pass):
         nested concatenate -> one
         movement that changes nothing, copy, reduction over axes of length 1 -> x or reshape(x), a sum + 0
         x / 2**k -> x * 2**-k              ys[last] -> last carry               loops: see `simplify_scan`
+        branches: see `simplify_control_flow`
         window_pick(x, window_find(x, window_max(x))) -> window_max(x)           custom_vjp(values, ...) -> values
         where(x > 0, window_put(g, window_find(x, y = window_max(x))), 0) -> window_put(where(y > 0, g, 0), ...)
     """
@@ -55,6 +57,8 @@ class Simplify(Pass):
                 return simpler_scan(b, node, inputs, self, once)
             if node.op is custom_vjp:
                 return inputs[: len(node.outputs)]
+            if node.op.is_decided_at_run_time:
+                return simpler_control_flow(b, node, inputs, self, once)
             simple = _simpler(b, node, inputs)
             return [simple] if simple is not None else once(b, node, inputs)
 

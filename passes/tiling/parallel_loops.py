@@ -5,17 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...ir import Builder, Graph, Node, Value
-from ..graph.rewrite import Pass, rewrite_nodes
+from ..graph.rewrite import Pass, all_nodes, rewrite_nodes
 from ..graph.scan import Scan
 
 MOST_PARALLEL = 4
 
 
 def parallel_iterations(node: Node) -> int:
-    """The iterations of a `scan` that may run concurrently: all where there are no carries and they are few."""
+    """The iterations of a `scan` that may run concurrently: all where there are no carries and they are few, and where
+    it is known beforehand what runs in each. Of other nodes with bodies, 1.
+    """
+    if not node.op.is_scan:
+        return 1
     scan = Scan(node)
     parallel = not scan.carries and not node.attrs.get("in_turn", False)
-    return scan.length if parallel and 1 < scan.length <= MOST_PARALLEL else 1
+    if not parallel or not 1 < scan.length <= MOST_PARALLEL:
+        return 1
+    return 1 if any(inner.op.is_decided_at_run_time for inner in all_nodes(scan.body)) else scan.length
 
 
 def run_concurrently(node: Node, threads: int) -> bool:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 from ...ir import Graph, Node, Value
 from ...ir.ops import contraction
-from ..graph.scan import Scan
 from ..kernels.loop_nest import LoopNest
 from ..memory.plan import Block, Location, Plan
 from .errors import PlanVerificationError, describe
@@ -94,33 +93,35 @@ class _Replay:
         self.inputs_are_overwritten_last()
 
     def bodies_are_sound(self) -> None:
-        """Every loop has a sound plan of its body, which writes each new carry over the old one."""
+        """Every loop has a sound plan of its body, which writes each new carry over the old one, and every branch has
+        one.
+        """
         for node in self.phase_of:
-            if not node.op.is_scan:
+            if not node.op.bodies:
                 continue
-            body = self.plan.bodies.get(node)
-            copies = self.plan.copies if self.plan.nested else parallel_iterations(node)
-            if body is None or body.graph is not node.attrs["body"] or body.threads != self.plan.threads:
-                raise PlanVerificationError(f"the plan of the body of {describe(node)} is that of another")
-            if body.target != self.plan.target:
-                raise PlanVerificationError(
-                    f"the body of {describe(node)} is planned for another target, {body.target}"
-                )
-            if (body.nested, body.copies) != (True, copies):
-                raise PlanVerificationError(
-                    f"the body of {describe(node)} is not planned for {copies} copies at a time"
-                )
-            if body.graph.aliases != Scan(node).aliases:
-                raise PlanVerificationError(
-                    f"the body of {describe(node)} does not write its carries over the old ones"
-                )
             if any(not self.layouts[v].window.flags.c_contiguous for v in node.inputs):
                 raise PlanVerificationError(
                     f"{describe(node)} goes through what does not lie in the order of its steps"
                 )
-            _Replay(body).run()
-            if any(body.locations[v].place == "arena" and v not in body.copied_back for v in body.graph.outputs):
-                raise PlanVerificationError(f"the body of {describe(node)} keeps to itself what it makes for others")
+            bodies = self.plan.bodies.get(node, ())
+            if len(bodies) != len(node.bodies):
+                raise PlanVerificationError(f"{describe(node)} has {len(bodies)} plans of {len(node.bodies)} bodies")
+            for body, graph in zip(bodies, node.bodies):
+                self.body_is_sound(node, body, graph)
+
+    def body_is_sound(self, node: Node, body: Plan, graph: Graph) -> None:
+        copies = self.plan.copies if self.plan.nested else parallel_iterations(node)
+        if body.graph is not graph or body.threads != self.plan.threads:
+            raise PlanVerificationError(f"the plan of the body of {describe(node)} is that of another")
+        if body.target != self.plan.target:
+            raise PlanVerificationError(f"the body of {describe(node)} is planned for another target, {body.target}")
+        if (body.nested, body.copies) != (True, copies):
+            raise PlanVerificationError(f"the body of {describe(node)} is not planned for {copies} copies at a time")
+        if graph.aliases != _written_over_inputs(node):
+            raise PlanVerificationError(f"the body of {describe(node)} does not write its carries over the old ones")
+        _Replay(body).run()
+        if any(body.locations[v].place == "arena" and v not in body.copied_back for v in graph.outputs):
+            raise PlanVerificationError(f"the body of {describe(node)} keeps to itself what it makes for others")
 
     # ---- order
 
@@ -191,7 +192,7 @@ class _Replay:
                 allowed[value] = Location("input", j)
         for node in self.phase_of:
             # What a loop begins with may be made where the loop ends.
-            for o, i in self.plan.in_place.get(node, {}).items() if node.op.is_scan else ():
+            for o, i in self.plan.in_place.get(node, {}).items() if node.op.is_loop else ():
                 end = allowed.get(node.outputs[o])
                 if end is not None and end.place == "output":
                     allowed.setdefault(self.layouts[node.inputs[i]].base, end)
@@ -395,10 +396,18 @@ class _Replay:
                 )
 
 
+def _written_over_inputs(node: Node) -> dict[int, int]:
+    """For each output of a body that is written over an input of it, as carries are, the number of that input."""
+    if not node.op.is_loop:
+        return {}
+    first: int = node.attrs["consts"]
+    return {o: first + o for o in range(node.attrs["carries"] if node.op.is_scan else len(node.outputs))}
+
+
 def _begins_with(node: Node, o: int, i: int) -> bool:
     """Whether a unit that is no region makes output `o` by changing input `i`."""
-    if node.op.is_scan:
-        return i == Scan(node).carried_input(o)
+    if node.op.is_loop:
+        return i == _written_over_inputs(node).get(o)
     if node.op.is_conv_region:
         body: Graph = node.attrs["body"]
         last = convolution_in(body)

@@ -60,9 +60,10 @@ class Scratch:
             return self.plan.threads * self.lines(result.nbytes // max(int(np.prod(result.shape[:last])), 1))
         if node.op is indexing.scatter_add:
             return self.plan.threads * self._scatter_scratch(node)
-        if node.op.is_scan:
+        if node.op.bodies:
             arenas = 1 if self.plan.nested else parallel_iterations(node)
-            return self.lines(self.plan.bodies[node].arena_bytes) * (arenas if 1 < self.plan.threads <= arenas else 1)
+            each = max(self.lines(body.arena_bytes) for body in self.plan.bodies[node])
+            return each * (arenas if 1 < self.plan.threads <= arenas else 1)
         nest = self.plan.nests.get(node)
         if nest is None:
             return self.plan.threads * self.lines(node_workspace(node))
@@ -177,10 +178,16 @@ class Scratch:
 
 
 def parallel_iterations(loop: Node) -> int:
-    """The iterations of a loop that may run concurrently."""
+    """The iterations of a loop, or branches, that may run concurrently."""
+    if not loop.op.is_scan or loop.attrs.get("in_turn", False) or _decides(loop.attrs["body"]):
+        return 1
     scan = Scan(loop)
-    independent = not scan.carries and not loop.attrs.get("in_turn", False)
-    return scan.length if independent and 1 < scan.length <= MOST_PARALLEL else 1
+    return scan.length if not scan.carries and 1 < scan.length <= MOST_PARALLEL else 1
+
+
+def _decides(graph: Graph) -> bool:
+    """Whether it is decided only as the graph runs what of it does."""
+    return any(n.op.is_decided_at_run_time or any(map(_decides, n.graphs)) for n in graph.nodes)
 
 
 def long_axes(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -31,6 +31,8 @@ class Unrolled(Numbering):
 
     def loop(self, node: Node, inputs: Sequence[int]) -> Sequence[int]:
         """As of every numbering."""
+        if not node.op.is_scan:
+            return super().loop(node, inputs)
         scan = Scan(node)
         body, length = scan.body, scan.length
         same, now, xs = scan.split(inputs)

@@ -11,7 +11,7 @@ from ...ir import Array, Graph, Node, Value
 from ...ir.op import TypeRuleError
 from .errors import PlanVerificationError, describe
 
-_OF_THE_PLAN = frozenset({"body", "in_turn"})
+_OF_THE_PLAN = "in_turn"
 
 
 class Numbering:
@@ -57,7 +57,7 @@ class Numbering:
                 of[node.output] = inputs[0]
                 if node.op.is_check:
                     self.checked.add(self.number((node.op.name, _attrs(node), inputs[0])))
-            elif node.op.is_scan:
+            elif node.op.bodies:
                 _check_types(node)
                 of.update(zip(node.outputs, self.loop(node, inputs), strict=True))
             else:
@@ -68,8 +68,9 @@ class Numbering:
         return self.outputs(node, self.number((node.op.name, _attrs(node), *inputs)))
 
     def loop(self, node: Node, inputs: Sequence[int]) -> Sequence[int]:
-        """The numbers of what a loop makes of values of these numbers."""
-        return self.outputs(node, self.number((node.op.name, self.results(node.attrs["body"]), _attrs(node), *inputs)))
+        """The numbers of what a loop or a branch makes of values of these numbers."""
+        bodies = tuple(map(self.results, node.bodies))
+        return self.outputs(node, self.number((node.op.name, bodies, _attrs(node), *inputs)))
 
     def outputs(self, node: Node, number: int) -> Sequence[int]:
         """The numbers of what a node makes that has this number itself."""
@@ -120,7 +121,9 @@ def _check_types(loop: Node) -> None:
 
 
 def _attrs(node: Node) -> Any:
-    return tuple((name, attr_term(value)) for name, value in sorted(node.attrs.items()) if name not in _OF_THE_PLAN)
+    """The attributes that say what a node computes, but for its graphs."""
+    found = ((name, value) for name, value in sorted(node.attrs.items()) if name != _OF_THE_PLAN)
+    return tuple((name, attr_term(value)) for name, value in found if not isinstance(value, Graph))
 
 
 def attr_term(value: Any) -> Any:

@@ -17,7 +17,8 @@ ROLE: Final = 0  # 0: run the program; 1: help others until the pool stops
 
 # The block of a program. What is called an address points to other blocks of words.
 LAUNCHES: Final = 1  # address of launches[L, 6]: tiles, barrier, first call, calls, iteration, inner iteration
-N_LAUNCHES: Final = 2
+STRETCHES: Final = 2  # address of stretches[S, 8]: first launch, end, flag, next if true, next if false, iteration,
+# inner iteration, whether one thread runs it alone
 CALLS: Final = 3  # address of calls[C, 3]: kernel, first argument, arguments
 ARGUMENTS: Final = 4  # address of arguments[A, 7]: kind, a, b, c, d, e, f
 BASES: Final = 5  # address of the addresses that arguments of kind POINTER start from
@@ -26,7 +27,6 @@ WORKER_BLOCKS: Final = 7  # address of the argument blocks, one a worker
 WORKER_BLOCK_BYTES: Final = 8
 TILES_BEFORE: Final = 9  # address of the tiles of all earlier launches, for each launch
 NEXT: Final = 10  # address of the counters of the launches, one a cache line
-TOTAL: Final = 11  # tiles of all launches
 POOL: Final = 12  # address of the word that holds the address of the pool's block, or 0
 BLAS: Final = 13  # address of the block of BLAS's switch
 CODE: Final = 14  # of the last run: 0, or what a kernel returned
@@ -43,7 +43,12 @@ EXTENT: Final = 2  # min(c, b - tile * c) * d
 TILE: Final = 3
 WORKER: Final = 4
 
+# Words of a stretch that are no number of something else.
+NO_FLAG: Final = -1  # the next stretch is the one that a true flag would lead to
+END: Final = -1  # no stretch follows
+
 # Bytes of a row of each table.
+STRETCH_BYTES: Final = 64
 LAUNCH_BYTES: Final = 48
 CALL_BYTES: Final = 24
 ARGUMENT_BYTES: Final = 56
@@ -53,6 +58,8 @@ TICKET: Final = 0  # a sequence lock, raised by 1 before and after a job is writ
 JOB: Final = LINE  # address of a program's block, or 0
 JOB_RUN: Final = LINE + 1
 JOB_THREADS: Final = LINE + 2
+JOB_FIRST: Final = LINE + 3  # the launches of the job, up to JOB_END
+JOB_END: Final = LINE + 4
 BUSY: Final = 2 * LINE  # 1 while a run has the pool
 SLEEPERS: Final = 3 * LINE
 STOP: Final = 4 * LINE

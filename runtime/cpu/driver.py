@@ -9,6 +9,9 @@ schedule delays the others only if it holds a tile. If it wakes up in a later ru
 How barriers work: DONE counts finished tiles. A launch with a barrier waits until DONE has all tiles of the launches
 before it. After a failure the tiles are still taken and counted, but their kernels do not run: so every barrier ends.
 
+How flags decide: a program is a list of stretches, mostly one. Each stretch is a run with a number of its own. So all
+its tiles are finished when the caller reads the flag that says which stretch is next.
+
 How workers get to a program: TICKET is a sequence lock around JOB. A worker copies JOB to its word in INSIDE, then
 reads TICKET and JOB again. If both are unchanged, it takes part. The memory of a program is freed only when no word of
 INSIDE names it (`thread_pool.wait_until_left`). Known elsewhere as hazard pointers: the worker writes before it reads
@@ -16,6 +19,7 @@ again, so either it sees that the job has ended, or its word is seen before the 
 """
 
 from ..codegen.intrinsics import (
+    array_bool,
     atomic_add,
     atomic_load,
     atomic_store,
@@ -41,12 +45,15 @@ from .control_block import (
     CONDITION,
     CONSTANT,
     DONE,
+    END,
     EXTENT,
     FAILED_LAUNCH,
     FAILURE,
     GET_THREADS,
     INSIDE,
     JOB,
+    JOB_END,
+    JOB_FIRST,
     JOB_RUN,
     JOB_THREADS,
     LAUNCH_BYTES,
@@ -54,8 +61,8 @@ from .control_block import (
     LINE,
     LOCK,
     MUTEX,
-    N_LAUNCHES,
     NEXT,
+    NO_FLAG,
     POINTER,
     POOL,
     ROLE,
@@ -64,11 +71,12 @@ from .control_block import (
     SLEEPERS,
     SPIN_NANOSECONDS,
     STOP,
+    STRETCH_BYTES,
+    STRETCHES,
     THREADS,
     TICKET,
     TILE,
     TILES_BEFORE,
-    TOTAL,
     USERS,
     USUAL_THREADS,
     WORKER_BLOCK_BYTES,
@@ -136,9 +144,9 @@ def wait_a_little(spins):
     return spins + 1
 
 
-def run_alone(program):
-    """Run all tiles on the calling thread."""
-    for launch in range(word(program, N_LAUNCHES)):
+def run_alone(program, first, end):
+    """Run all tiles of the launches from `first` to `end` - 1 on the calling thread."""
+    for launch in range(first, end):
         for tile in range(word(word(program, LAUNCHES) + LAUNCH_BYTES * launch, 0)):
             code = run_tile(program, launch, tile, 0)
             if code != 0:
@@ -166,19 +174,20 @@ def take_tile(program, launch, tiles, run):
             return tile
 
 
-def take_part(program, run, worker):
-    """Run tiles of a run until none is left to take."""
+def take_part(program, run, worker, first, end):
+    """Run tiles of a run, of the launches from `first` to `end` - 1, until none is left to take."""
     # Tiles that DONE does not have yet. They are added once a launch with a barrier, not one by one: all threads write
     # to that word.
     finished = 0
     done = program + 8 * DONE
-    for launch in range(word(program, N_LAUNCHES)):
+    others = word(word(program, TILES_BEFORE), first)
+    for launch in range(first, end):
         row = word(program, LAUNCHES) + LAUNCH_BYTES * launch
         if word(row, 1) != 0:
             if finished != 0:
                 atomic_add(done, finished)
                 finished = 0
-            before = word(word(program, TILES_BEFORE), launch)
+            before = word(word(program, TILES_BEFORE), launch) - others
             spins = 0
             while atomic_load(done) < before:
                 if atomic_load(program + 8 * RUN) != run:
@@ -200,8 +209,8 @@ def take_part(program, run, worker):
         atomic_add(done, finished)
 
 
-def run_together(program, pool):
-    """Run a program with the workers of the pool, which the caller has to itself."""
+def run_together(program, pool, first, end):
+    """Run the launches from `first` to `end` - 1 with the workers of the pool, which the caller has to itself."""
     # DONE and FAILURE begin anew before RUN does: a thread that sees the new number sees these too.
     run = (word(program, RUN) + 1) % RUNS
     atomic_store(program + 8 * DONE, 0)
@@ -212,6 +221,8 @@ def run_together(program, pool):
     atomic_add(pool + 8 * TICKET, 1)
     atomic_store(pool + 8 * JOB_RUN, run)
     atomic_store(pool + 8 * JOB_THREADS, word(program, THREADS))
+    atomic_store(pool + 8 * JOB_FIRST, first)
+    atomic_store(pool + 8 * JOB_END, end)
     atomic_store(pool + 8 * JOB, program)
     atomic_add(pool + 8 * TICKET, 1)
     # Workers that still look for a job need no waking. In a loop over steps none has fallen asleep.
@@ -220,8 +231,8 @@ def run_together(program, pool):
         pthread_cond_broadcast(pool + 8 * CONDITION)
         pthread_mutex_unlock(pool + 8 * MUTEX)
 
-    take_part(program, run, 0)
-    total = word(program, TOTAL)
+    take_part(program, run, 0, first, end)
+    total = word(word(program, TILES_BEFORE), end) - word(word(program, TILES_BEFORE), first)
     spins = 0
     while atomic_load(program + 8 * DONE) < total:
         spins = wait_a_little(spins)
@@ -266,6 +277,18 @@ def leave_blas(blas):
     atomic_store(blas + 8 * LOCK, 0)
 
 
+def next_stretch(program, row):
+    """The stretch behind the one of this row, which has ended."""
+    flag = word(row, 2)
+    if flag != NO_FLAG:
+        argument = word(program, ARGUMENTS) + ARGUMENT_BYTES * flag
+        address = word(word(program, BASES), word(argument, 1)) + word(argument, 2)
+        address += word(row, 5) * word(argument, 5) + word(row, 6) * word(argument, 6)
+        if not array_bool(address, 1)[0]:
+            return word(row, 4)
+    return word(row, 3)
+
+
 def run_program(program):
     """Run a program once. One thread at a time may do so; returns 0 or the code of a kernel that failed.
 
@@ -274,11 +297,19 @@ def run_program(program):
     blas = word(program, BLAS)
     enter_blas(blas)
     pool = atomic_load(word(program, POOL))
+    together = 0
     if word(program, THREADS) > 1 and pool != 0 and compare_exchange(pool + 8 * BUSY, 0, 1):
-        code = run_together(program, pool)
+        together = 1
+    code, stretch = 0, 0
+    while code == 0 and stretch != END:
+        row = word(program, STRETCHES) + STRETCH_BYTES * stretch
+        if together != 0 and word(row, 7) == 0:
+            code = run_together(program, pool, word(row, 0), word(row, 1))
+        else:
+            code = run_alone(program, word(row, 0), word(row, 1))
+        stretch = next_stretch(program, row)
+    if together != 0:
         atomic_store(pool + 8 * BUSY, 0)
-    else:
-        code = run_alone(program)
     leave_blas(blas)
     set_word(program, CODE, code)
     return code
@@ -333,11 +364,12 @@ def help_others(worker):
             return 0
         job = atomic_load(pool + 8 * JOB)
         run, threads = atomic_load(pool + 8 * JOB_RUN), atomic_load(pool + 8 * JOB_THREADS)
+        first, end = atomic_load(pool + 8 * JOB_FIRST), atomic_load(pool + 8 * JOB_END)
         if job != 0 and index < threads:
             # First the word that keeps the program's memory, then the second look: see the top of this file.
             atomic_store(inside, job)
             if atomic_load(pool + 8 * TICKET) == last and atomic_load(pool + 8 * JOB) == job:
-                take_part(job, run, index)
+                take_part(job, run, index, first, end)
             atomic_store(inside, 0)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from ..codegen.fork_lock import interrupted
 from . import blas, thread_pool
 from . import control_block as at
-from .control_block import CONSTANT, EXTENT, POINTER, TILE, WORKER
+from .control_block import CONSTANT, END, EXTENT, NO_FLAG, POINTER, TILE, WORKER
 
 __all__ = ["CONSTANT", "EXTENT", "POINTER", "TILE", "WORKER", "Program"]
 
@@ -24,8 +24,13 @@ class Program:
     `launches[L, 6]`: tiles, barrier, first call, number of calls, iteration, inner iteration. The tiles of a launch may
     run in any order and at the same time; each makes the launch's calls one after the other. A launch with barrier 1
     waits until all tiles of all earlier launches are finished; one with barrier 0 may begin at any time after the last
-    barrier. The body of a loop is written down once: its launches stand here anew for every iteration, with the same
+    barrier. The body of a `scan` is written down once: its launches stand here anew for every iteration, with the same
     calls.
+
+    `stretches[S, 7]`: first launch, the launch behind the last one, flag, next stretch if the flag is true, next if it
+    is false, iteration, inner iteration. The run begins with stretch 0. The flag is the number of an argument, a
+    POINTER to a bool that is read when the stretch has ended; NO_FLAG counts as true. END ends the run. Without this
+    table there is one stretch, of all launches.
 
     `calls[C, 3]`: address of a kernel, first argument, number of arguments.
 
@@ -51,13 +56,19 @@ class Program:
         bases_count: int,
         threads: int = 1,
         keep_alive: Any = None,
+        stretches: np.ndarray | None = None,
     ) -> None:
         launches = _table(launches, 6, 4, "launches")
+        whole = np.array([[0, launches.shape[0], NO_FLAG, END, END]], np.int64)
+        stretches = _table(whole if stretches is None else stretches, 8, 5, "stretches")
         calls = _table(calls, 3, 3, "calls")
         args = _table(args, 7, 5, "args")
         _check(launches, calls, args, bases_count, threads)
-        alone = launches.shape[0] == 0 or bool((launches[:, 0] <= 1).all() and (launches[1:, 1] != 0).all())
-        self.threads = 1 if alone else threads
+        _check_stretches(stretches, launches, args)
+        for stretch in stretches:
+            within = launches[stretch[0] : stretch[1]]
+            stretch[-1] = (within[:, 0] <= 1).all() and (within[1:, 1] != 0).all()
+        self.threads = 1 if stretches[:, -1].all() else threads
         self.keep_alive = keep_alive
         self.bases = np.zeros(bases_count, np.int64)
 
@@ -70,7 +81,7 @@ class Program:
         self._control = control
         self._address = control.ctypes.data
         control[at.LAUNCHES] = launches.ctypes.data
-        control[at.N_LAUNCHES] = n_launches
+        control[at.STRETCHES] = stretches.ctypes.data
         control[at.CALLS] = calls.ctypes.data
         control[at.ARGUMENTS] = args.ctypes.data
         control[at.BASES] = self.bases.ctypes.data
@@ -79,7 +90,6 @@ class Program:
         control[at.WORKER_BLOCK_BYTES] = 8 * block_words
         control[at.TILES_BEFORE] = before.ctypes.data
         control[at.NEXT] = counters.ctypes.data
-        control[at.TOTAL] = before[-1]
         control[at.POOL] = thread_pool.CELL
         control[at.BLAS] = blas.SWITCH
 
@@ -96,7 +106,7 @@ class Program:
         thread_pool.grow(self._helpers)
         _programs.add(self)
         # A worker that came too late for the last run may still be looking at these.
-        memory = (launches, calls, args, before, counters, blocks, control, self.bases)
+        memory = (launches, stretches, calls, args, before, counters, blocks, control, self.bases)
         weakref.finalize(self, _free, self._address, memory).atexit = False
 
     def run(self) -> int:
@@ -159,6 +169,17 @@ def _check(launches: np.ndarray, calls: np.ndarray, args: np.ndarray, bases_coun
     bases = args[args[:, 0] == POINTER, 1]
     if (bases < 0).any() or (bases >= bases_count).any():
         raise ValueError(f"a pointer's base must be one of {bases_count}")
+
+
+def _check_stretches(stretches: np.ndarray, launches: np.ndarray, args: np.ndarray) -> None:
+    first, end, flags, following = stretches[:, 0], stretches[:, 1], stretches[:, 2], stretches[:, 3:5]
+    if not len(stretches) or (first < 0).any() or (end < first).any() or (end > len(launches)).any():
+        raise ValueError(f"a stretch's launches must be among the {len(launches)} there are")
+    if (following < END).any() or (following >= len(stretches)).any():
+        raise ValueError(f"what follows on a stretch is one of {len(stretches)}, or {END}")
+    pointers = flags[flags != NO_FLAG]
+    if (pointers < 0).any() or (pointers >= len(args)).any() or (args[pointers, 0] != POINTER).any():
+        raise ValueError("the flag of a stretch is no pointer")
 
 
 def _free(program: int, memory: object) -> None:

@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from ...ir import Value
+from ...ir import Node, Value
 from ...passes.graph.scan import Scan
 from ...passes.memory.plan import Plan
 from ...passes.tiling.parallel_loops import run_concurrently
 from ..lowering.launch import Arg, Call, KernelAddress, Launch, Pointer, Routine, Scratch, Tile
-from ..lowering.launch_list import LaunchList, Loop, Stages
+from ..lowering.launch_list import Fork, LaunchList, Loop, Stages, Unit
 from . import blas
 from .program import CONSTANT, POINTER, TILE
+from .stretches import ForkRow, LaunchRow, Stage, Stretches, in_inner_iteration, in_iteration
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +64,11 @@ class _Frame:
             location.index
         ]
 
+    def read(self, value: Value) -> _Address:
+        """Where a value that may be a view begins."""
+        view = self.plan.views[value]
+        return self.at(view.base).plus(view.offset * value.type.dtype.itemsize)
 
-_LaunchRow = tuple[int, int, int, int, int]
-"""Tiles, first call, number of calls, iteration, inner iteration."""
 
 _ArgRow = tuple[int, int, int, int, int, int, int]
 
@@ -96,34 +99,33 @@ class Tables:
             [_Address(first_output + i) for i in range(len(graph.outputs))],
             self.constants[id(lowered.plan)],
         )
-        # The first launch of a stage waits for all before it: it has the barrier.
-        rows = [
-            (tiles, int(k == 0), *rest)
-            for stage in self._stages(lowered, frame, 0)
-            for k, (tiles, *rest) in enumerate(stage)
-        ]
-        self.launches = np.array(rows, np.int64).reshape(-1, 6)
+        self.stretches = Stretches(self._stages(lowered, frame, 0))
 
-    def _stages(self, lowered: LaunchList, frame: _Frame, depth: int) -> list[list[_LaunchRow]]:
+    def _stages(self, lowered: LaunchList, frame: _Frame, depth: int) -> list[Stage]:
         """The launches of a plan. Units of a phase share its barriers: their first stages run concurrently, then their
-        second ones, and so on.
+        second ones, and so on. Units with forks come after the others, one by one.
         """
-        stages: list[list[_LaunchRow]] = []
+        stages: list[Stage] = []
         for phase in lowered.phases:
-            units = [
-                self._loop(unit, frame, depth) if isinstance(unit, Loop) else self._rows(unit, frame) for unit in phase
-            ]
+            units = [self._unit(unit, frame, depth) for unit in phase]
             if len(units) == 1:
                 stages += units[0]
                 continue
-            for number in range(max(map(len, units), default=0)):
-                stages.append([row for unit in units if number < len(unit) for row in unit[number]])
+            shared = [[s for s in unit if isinstance(s, list)] for unit in units if not _has_fork(unit)]
+            for number in range(max(map(len, shared), default=0)):
+                stages.append([row for unit in shared if number < len(unit) for row in unit[number]])
+            stages += (stage for unit in units if _has_fork(unit) for stage in unit)
         return stages
 
-    def _rows(self, stages: Stages, frame: _Frame) -> list[list[_LaunchRow]]:
+    def _unit(self, unit: Unit, frame: _Frame, depth: int) -> Sequence[Stage]:
+        if isinstance(unit, Loop):
+            return self._loop(unit, frame, depth)
+        return self._fork(unit, frame, depth) if isinstance(unit, Fork) else self._rows(unit, frame)
+
+    def _rows(self, stages: Stages, frame: _Frame) -> Sequence[list[LaunchRow]]:
         return [[self._row(launch, frame) for launch in stage] for stage in stages if stage]
 
-    def _row(self, launch: Launch, frame: _Frame) -> _LaunchRow:
+    def _row(self, launch: Launch, frame: _Frame) -> LaunchRow:
         first = len(self.calls)
         for call in launch.calls:
             self._write(call, [self._word(arg, frame) for arg in call.args])
@@ -151,27 +153,36 @@ class Tables:
         tile_stride += start.parallel_stride
         return POINTER, start.base, start.offset, tile_stride, worker_stride, start.stride, start.inner_stride
 
-    def _loop(self, loop: Loop, frame: _Frame, depth: int) -> list[list[_LaunchRow]]:
+    def _fork(self, fork: Fork, frame: _Frame, depth: int) -> list[Stage]:
+        """The stages of a loop or of branches that a flag decides on."""
+        stages: list[Stage] = [*self._rows(fork.before, frame)]
+        flag = len(self.args)
+        self.args.append(self._word(fork.flag, frame))
+        bodies = [self._stages(body, self._body_frame(fork.node, body.plan, frame), depth) for body in fork.bodies]
+        false = bodies[1] if fork.node.op.is_cond else []
+        return [*stages, ForkRow(flag, bodies[0], false, again=fork.node.op.is_while)]
+
+    def _loop(self, loop: Loop, frame: _Frame, depth: int) -> list[Stage]:
         """The stages of a loop. The launches of a loop, and of one within it, share calls, which move with the
         iteration; in a loop further inside every iteration has its own.
         """
-        stages = self._rows(loop.before, frame)
+        stages: list[Stage] = [*self._rows(loop.before, frame)]
         if depth == 0 and run_concurrently(loop.node, frame.plan.threads):
             return self._parallel_loop(loop.body, self._inside(loop, frame, parallel_stride=1), len(loop.iterations))
         if depth == 0:
             once = self._stages(loop.body, self._inside(loop, frame, stride=1), 1)
             for t in loop.iterations:
-                stages += [[(*row[:3], t, row[4]) for row in stage] for stage in once]
+                stages += in_iteration(once, t)
         elif depth == 1:
             once = self._stages(loop.body, self._inside(loop, frame, inner_stride=1), 2)
             for t in loop.iterations:
-                stages += [[(*row[:4], t) for row in stage] for stage in once]
+                stages += in_inner_iteration(once, t)
         else:
             for t in loop.iterations:
                 stages += self._stages(loop.body, self._inside(loop, frame, t), depth + 1)
         return stages
 
-    def _parallel_loop(self, body: LaunchList, frame: _Frame, iterations: int) -> list[list[_LaunchRow]]:
+    def _parallel_loop(self, body: LaunchList, frame: _Frame, iterations: int) -> list[Stage]:
         """The stages of a loop whose iterations run concurrently, each from end to end on one thread.
 
         What stands in loops in the body is written down once: there is a barrier after each of their iterations.
@@ -191,6 +202,7 @@ class Tables:
 
         for phase in lowered.phases:
             for unit in phase:
+                assert not isinstance(unit, Fork), "iterations with a fork are not parallel"
                 if not isinstance(unit, Loop):
                     self._unrolled(unit, frame)
                     continue
@@ -234,12 +246,8 @@ class Tables:
             step = value.type.nbytes // max(scan.length, 1)
             return start.plus(iteration * step, parallel_stride * step, stride * step, inner_stride * step)
 
-        def read(value: Value) -> _Address:
-            view = frame.plan.views[value]
-            return frame.at(view.base).plus(view.offset * value.type.dtype.itemsize)
-
         carried = [frame.at(v) for v in scan.last_carries]
-        inputs = [*(read(v) for v in scan.consts), *carried, *(slices(read(v), v) for v in scan.xs)]
+        inputs = [*map(frame.read, scan.consts), *carried, *(slices(frame.read(v), v) for v in scan.xs)]
         outputs = [*carried, *(slices(frame.at(v), v) for v in scan.ys)]
         # Parallel iterations have an arena each, one after the other all use the same.
         arena = frame.arena.plus(
@@ -248,14 +256,27 @@ class Tables:
         )
         return _Frame(body, arena, inputs, outputs, self.constants[id(body)])
 
+    def _body_frame(self, node: Node, body: Plan, frame: _Frame) -> _Frame:
+        """The frame of a body that a flag decides on: carries are where the loop leaves them."""
+        outputs = [frame.at(v) for v in node.outputs]
+        consts = node.inputs[: node.attrs["consts"]] if node.op.is_while else node.inputs[1:]
+        inputs = [*map(frame.read, consts), *(outputs if node.op.is_while else ())]
+        arena = frame.arena.plus(frame.plan.scratch.get(node, 0))
+        return _Frame(body, arena, inputs, outputs, self.constants[id(body)])
+
     def arrays(self) -> dict[str, Any]:
         """The tables as `Program` takes them."""
         return {
-            "launches": self.launches,
+            "launches": self.stretches.launches,
+            "stretches": self.stretches.rows,
             "calls": np.array(self.calls, np.int64).reshape(-1, 3),
             "args": np.array(self.args, np.int64).reshape(-1, 7),
             "bases_count": self.bases,
         }
+
+
+def _has_fork(stages: Sequence[Stage]) -> bool:
+    return any(isinstance(stage, ForkRow) for stage in stages)
 
 
 def _of_tile(arg: Arg, tile: int) -> Arg:

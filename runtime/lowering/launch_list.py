@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 
 from ...ir import Node
+from ...passes.graph.carries import carry_count
 from ...passes.graph.scan import Scan
 from ...passes.memory.plan import Plan
 from .data_movement import copy_elements
@@ -33,12 +34,25 @@ class Loop:
 
 
 @dataclass
+class Fork:
+    """A `while_loop` or a `cond`: stages that run before it, the flag that decides, and the launches of each body."""
+
+    node: Node
+    before: Stages
+    flag: Pointer
+    bodies: list[LaunchList]
+
+
+Unit = Stages | Loop | Fork
+
+
+@dataclass
 class LaunchList:
     """A plan as phases of units, which may run concurrently. The bodies of loops share the `traps`."""
 
     plan: Plan
     traps: Traps
-    phases: list[list[Stages | Loop]] = field(default_factory=list["list[Stages | Loop]"])
+    phases: list[list[Unit]] = field(default_factory=list["list[Unit]"])
 
     def sources(self) -> Iterator[str]:
         """The sources of all kernels, bodies included."""
@@ -48,19 +62,23 @@ class LaunchList:
         """The sources of the kernels of each unit, bodies included, and the unit: none copies to where inputs are."""
         for phase, nodes in zip_longest(self.phases, self.plan.phases, fillvalue=()):
             for unit, node in zip_longest(phase, nodes):
-                stages = unit.before if isinstance(unit, Loop) else unit
+                stages = unit.before if isinstance(unit, (Loop, Fork)) else unit
                 for call in (call for stage in stages for launch in stage for call in launch.calls):
                     yield from ((source, node) for source in call.sources())
-                if isinstance(unit, Loop):
-                    yield from unit.body.uses()
+                for body in _bodies(unit):
+                    yield from body.uses()
 
     def plans(self) -> Iterator[Plan]:
         """The plan and those of all bodies, in the order in which their constants are numbered."""
         yield self.plan
         for phase in self.phases:
             for unit in phase:
-                if isinstance(unit, Loop):
-                    yield from unit.body.plans()
+                for body in _bodies(unit):
+                    yield from body.plans()
+
+
+def _bodies(unit: Unit | tuple[()]) -> list[LaunchList]:
+    return [unit.body] if isinstance(unit, Loop) else unit.bodies if isinstance(unit, Fork) else []
 
 
 def lower(plan: Plan, traps: Traps | None = None) -> LaunchList:
@@ -77,8 +95,8 @@ def lower(plan: Plan, traps: Traps | None = None) -> LaunchList:
     return LaunchList(plan, traps, phases)
 
 
-def _unit(node: Node, plan: Plan, traps: Traps) -> Stages | Loop:
-    if not node.op.is_scan:
+def _unit(node: Node, plan: Plan, traps: Traps) -> Unit:
+    if not node.op.bodies:
         stages: Stages = []
         for launch in lower_unit(node, plan, traps):
             if launch.concurrent:
@@ -86,11 +104,16 @@ def _unit(node: Node, plan: Plan, traps: Traps) -> Stages | Loop:
             else:
                 stages.append([launch])
         return stages
+    bodies = [lower(body, traps) for body in plan.bodies[node]]
+    if node.op.is_cond:
+        return Fork(node, [], Pointer.to(plan.views[node.inputs[0]]), bodies)
     # A carry begins as what it is given, in the place where it ends.
-    scan, given = Scan(node), plan.in_place.get(node, {})
+    given, first = plan.in_place.get(node, {}), node.attrs["consts"]
     begin = [
-        copy_elements(Pointer.to(plan.views[start]), Pointer(end), end.type)
-        for start, end in zip(scan.carries, scan.last_carries)
+        copy_elements(Pointer.to(plan.views[node.inputs[first + end.index]]), Pointer(end), end.type)
+        for end in node.outputs[: carry_count(node)]
         if end.index not in given and end.type.size
     ]
-    return Loop(node, [begin], lower(plan.bodies[node], traps))
+    if node.op.is_while:
+        return Fork(node, [begin], Pointer(node.outputs[0]), bodies)
+    return Loop(node, [begin], *bodies)

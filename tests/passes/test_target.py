@@ -50,7 +50,7 @@ def planned(target: gl.Target | str, memory: str | None = None, accumulate: int 
 
 def all_plans(made: Plan) -> Iterator[Plan]:
     yield made
-    for body in made.bodies.values():
+    for body in (body for bodies in made.bodies.values() for body in bodies):
         yield from all_plans(body)
 
 

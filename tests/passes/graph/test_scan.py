@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from gradloom.ir import Builder, interpret, parse, verify
+from gradloom.passes.graph.carries import aliases_of_body, carried_input
 from gradloom.passes.graph.scan import Scan, body_of, emit_only_step, emit_scan, step_type
 
 TEXT = """graph(%w: f64[2], %v: f64[2], %s: f64[2], %x: f64[4,2]) {
@@ -31,8 +32,8 @@ def test_the_parts_of_a_loop_have_names_outside_and_inside():
     assert [*scan.last_carries, *scan.ys] == list(scan.node.outputs)
     assert [*scan.new_carries, *scan.step_ys] == list(scan.body.outputs)
     assert (scan.length, scan.reverse, scan.first_carry, scan.carry_count, scan.first_x) == (4, True, 2, 1, 3)
-    assert [scan.carried_input(o) for o in range(2)] == [2, None]
-    assert scan.aliases == {0: 2}
+    assert [carried_input(scan.node, o) for o in range(2)] == [2, None]
+    assert aliases_of_body(scan.node) == {0: 2}
     assert step_type(scan.xs[0]) == scan.body_xs[0].type
 
 

@@ -128,7 +128,7 @@ def test_a_tied_weight_has_one_sum_which_all_of_its_gradients_continue():
     made = [n.op.name for n in body.nodes for v in n.outputs if v.type.shape == shape and n.op.name != "transpose"]
     assert made == ["scan", "scatter_add"], "and it is copied nowhere"
     planned = plan_graph(graph_of(plain, texts=4), 2, True)
-    (inner,) = [p for node, p in planned.bodies.items() if node.op.name == "scan"]
+    ((inner,),) = [p for node, p in planned.bodies.items() if node.op.name == "scan"]
     assert inner.arena_bytes < 0.75 * ROWS * CLASSES * 4 + CLASSES * WIDTH * 4
 
 

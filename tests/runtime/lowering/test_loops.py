@@ -172,7 +172,7 @@ def test_a_planted_fault_in_a_body_is_found():
     b = Builder()
     w, h, x = (b.input(spec(s, "float32")) for s in ((6, 6), (4, 6), (8, 4, 6)))
     planned = plan(run_passes(b.graph(scan(b, recurrence(4, 6), w, h, x, consts=1, carries=1, length=8))))
-    (body,) = planned.bodies.values()
+    ((body,),) = planned.bodies.values()
     check_plan(planned)
     object.__setattr__(body, "phases", body.phases[::-1])
     with pytest.raises(PlanVerificationError):
