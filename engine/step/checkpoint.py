@@ -59,8 +59,7 @@ class Content:
     def save(self, path: str | os.PathLike[str], metadata: Mapping[str, str]) -> None:
         """Write it to a file, whole or not at all."""
         own = {_OPTIMIZER_KEY: self.optimizer.title, _SETTINGS_KEY: json.dumps(self.settings)}
-        live = self.live
-        with live.lock:
+        with self.live.held() as live:
             before = live.begin_reading()
             try:
                 arrays = {**live.parameters, **live.buffers}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ...passes.target import Target
@@ -13,6 +14,7 @@ from ..optim import Optimizer
 from ..tracing.arrays import thread_count
 from .budget import budget_of
 from .plans import LossFunction, StepPlan, step_plans
+from .sharing import lives_of, shared_names
 from .step import Step
 from .trained import Train
 
@@ -30,6 +32,7 @@ def plan_step(
     accumulate: int = 1,
     train: Train = None,
     diagnose: bool = False,
+    share: Step | Sequence[Step] | None = None,
 ) -> StepPlan:
     """Plan a training step without allocating or compiling anything; `batch` is a pytree of arrays or specs.
 
@@ -41,6 +44,7 @@ def plan_step(
     machine = target_of(target)
     options = _options(clip_norm, clip_value, accumulate, train, diagnose)
     with compiling():
+        shared_names(model, lives_of(share, backend_of(machine)) if share is not None else [])
         plans = step_plans(model, loss_fn, optimizer, batch, options, thread_count(threads), set(), machine)
         return plans.within(budget_of(memory))
 
@@ -59,6 +63,7 @@ def compile_step(
     seed: int = 0,
     train: Train = None,
     diagnose: bool = False,
+    share: Step | Sequence[Step] | None = None,
 ) -> Step:
     """Compile forward, backward and update of `model` into one native program, with parameters initialized from `seed`.
 
@@ -77,6 +82,14 @@ def compile_step(
     by a list of them, or by a function of name and type (its `shape`, `dtype`, `ndim`). All others take no gradient, no
     state and no time, and keep their values. A pattern that fits no name is a `ValueError` that lists near ones.
 
+    `share` is a step, or several: a parameter or buffer that has the same name here and there is one array, with the
+    value that it has there. The models need not be one object, but must agree in shapes and dtypes where they agree in
+    names. All steps that share, directly or by way of others, see every change at once, and run one at a time, in one
+    arena; `parameters()`, `buffers()` and `save` of each have those of all. Each has an optimizer of its own, with its
+    state, learning rate and count of steps. `report` is of this step by itself: what its model has, its state, and the
+    arena that it needs. `memory` bounds that; together the steps hold each array once, and the largest arena. `seed`
+    gives the initial values of what is new, and what this step draws.
+
     `target` is "cpu", this machine's own, or a `Target` that it can run. Bits follow from the graph and the target.
 
     With `diagnose` the step measures its layers: `step.diagnosis` has, for the last step, the variance of activations,
@@ -91,7 +104,9 @@ def compile_step(
     backend_of(machine)  # raises before anything is traced
     options = _options(clip_norm, clip_value, accumulate, train, diagnose)
     with compiling():
-        return Step(model, loss_fn, optimizer, batch, budget_of(memory), thread_count(threads), options, seed, machine)
+        return Step(
+            model, loss_fn, optimizer, batch, budget_of(memory), thread_count(threads), options, seed, machine, share
+        )
 
 
 def _options(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ...ir import Array, ArrayType
@@ -16,17 +17,52 @@ from ...runtime.codegen.fork_lock import fork_lock, interrupted
 class LiveArrays:
     """Parameters and buffers by name, the arena that all programs on them work in, and the lock that one of these holds
     while it runs. `busy` says that the holder is in the middle of something, `changing` that no reader may look.
+
+    They begin as all that `others` hold together. `names` has for every name, those of tied parameters too, the name
+    under which the array lives. Steps that begin to share move to live arrays of all of them: who has the lock looks
+    whether they have `moved_to` others, and takes the lock of those then.
     """
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, others: Sequence[LiveArrays] = ()) -> None:
         self._backend = backend
         self.parameters: dict[str, Array] = {}
         self.buffers: dict[str, Array] = {}
-        self.arena = backend.allocate(0)
+        self.names: dict[str, str] = {}
+        self._users: weakref.WeakSet[Any] = weakref.WeakSet()
+        for other in others:
+            self.parameters |= other.parameters
+            self.buffers |= other.buffers
+            self.names |= other.names
+            self._users |= other._users
+        self.arena: Any = max([backend.allocate(0), *(o.arena for o in others)], key=lambda arena: arena.nbytes)
+        if len(others) > 1:
+            self.use_own_arena()
         self.lock = fork_lock()
         self.busy = False
         self.changing = False
-        self._users: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.moved_to: LiveArrays | None = None
+
+    @property
+    def tied(self) -> dict[str, str]:
+        """For every further name of an array, the one under which it lives."""
+        return {name: place for name, place in self.names.items() if name != place}
+
+    def latest(self) -> LiveArrays:
+        """What these have moved to."""
+        live = self
+        while live.moved_to is not None:
+            live = live.moved_to
+        return live
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[LiveArrays]:
+        """What these have moved to, and its lock is held."""
+        while True:
+            live = self.latest()
+            with live.lock:
+                if live.moved_to is None:
+                    yield live
+                    return
 
     # The arena.
 
@@ -49,6 +85,10 @@ class LiveArrays:
 
     def _share(self, nbytes: int) -> None:
         self.arena = self._backend.allocate(nbytes)
+        self.use_own_arena()
+
+    def use_own_arena(self) -> None:
+        """Let all programs work in the arena of these, whatever they worked in before."""
         for user in self._users:
             user.use_arena(self.arena)
 
@@ -63,37 +103,39 @@ class LiveArrays:
         before, self.busy = self.busy, True
         return before
 
-    def copies(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    def copies(self, arrays: Callable[[LiveArrays], Mapping[str, Array]]) -> dict[str, Array]:
         """Copies of arrays that programs write."""
-        with self.lock:
-            before = self.begin_reading()
+        with self.held() as live:
+            before = live.begin_reading()
             try:
-                return {name: array.copy() for name, array in arrays.items()}
+                return {name: array.copy() for name, array in arrays(live).items()}
             finally:
-                self.busy = before
+                live.busy = before
 
     def change(self, change: Callable[[], None]) -> None:
         """Do what a signal cannot interrupt, and what a finalizer can neither read nor change meanwhile."""
-        with deferred_signals(), self.lock:
-            if self.busy:
+        with deferred_signals(), self.held() as live:
+            if live.busy:
                 raise interrupted("a step")
-            self.busy = self.changing = True
+            live.busy = live.changing = True
             try:
                 change()
             finally:
-                self.busy = self.changing = False
+                live.busy = live.changing = False
 
 
 def own_memory(backend: Backend, types: Iterable[tuple[str, ArrayType]], initial: Iterable[Array]) -> dict[str, Array]:
     """Memory of our own for named arrays, each beginning at a cache line. The initial values are made one by one, so
     that they are never there twice.
     """
-    result: dict[str, Array] = {}
-    for (name, t), value in zip(types, initial):
-        array = backend.allocate(t.nbytes).view(t.dtype).reshape(t.shape)
-        array[...] = value
-        result[name] = array
-    return result
+    return {name: own_array(backend, type, value) for (name, type), value in zip(types, initial)}
+
+
+def own_array(backend: Backend, type: ArrayType, value: Array) -> Array:
+    """An array of our own with this value."""
+    array: Array = backend.allocate(type.nbytes).view(type.dtype).reshape(type.shape)
+    array[...] = value
+    return array
 
 
 def types_of(arrays: Mapping[str, Array]) -> dict[str, ArrayType]:

@@ -51,7 +51,7 @@ class Predictor:
         self._step = step
         self._fn = fn
         self._training = training
-        self._parameters = step._averages() if averaged else step._live.parameters
+        self._parameters = step._averages() if averaged else step._parameters
         self._averaged = averaged
         self._base = np.array(key, np.int64)
         self._calls = 0
@@ -77,8 +77,10 @@ class Predictor:
         arrays = dense_arrays(leaves, lambda: [path_name(("argument", *path)) for path in tree.paths()])
         floats = [type(leaf) is float for leaf in leaves]
         signature = (structure_key(tree), tuple(floats), tuple([(a.shape, a.dtype) for a in arrays]))
-        live = self._step._live
+        live = self._step._current()
         with live.lock:
+            if live.moved_to is not None:
+                return self(*args, key=key)
             if live.busy:
                 raise interrupted("a step, or a function that is bound to it,")
             live.busy = True
@@ -136,7 +138,7 @@ class Predictor:
         live = step._live
         executable = step._backend.build(planned, live.arena_for(planned))
         live.add_user(executable)
-        for i, array in enumerate([*self._parameters.values(), *live.buffers.values(), self._key]):
+        for i, array in enumerate([*self._parameters.values(), *step._buffers.values(), self._key]):
             executable.bind_input(i, array)
         types = [(t.shape, t.dtype) for t in traced.result_types]
         return _Bound(executable, traced.argument_range.start, types, traced.result_tree)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, overload
 
 import numpy as np
@@ -40,6 +40,7 @@ from .live_arrays import LiveArrays, own_memory, types_of
 from .plans import LossFunction, StepPlan, step_plans
 from .predictor import Predictor
 from .settings import settings_of
+from .sharing import joined, lives_of, shared_names, taken_in
 from .step_graph import StepGraph
 
 
@@ -93,6 +94,7 @@ class Step:
         options: Mapping[str, Any],
         seed: int,
         target: Target,
+        share: Step | Sequence[Step] | None = None,
     ) -> None:
         self._model = model
         self._loss_fn = loss_fn
@@ -103,8 +105,9 @@ class Step:
         self._options = dict(options)
         self._warned: set[str] = set()
         self._measured: tuple[Statistics, list[float], int, float, float] | None = None
-        self._live = LiveArrays(self._backend)
-        self._signatures: Programs[_Signature] = Programs(keep_first=True, dropped=self._live.drop_user)
+        self._signatures: Programs[_Signature] = Programs(keep_first=True, dropped=self._drop)
+        lives = lives_of(share, self._backend)
+        shared = shared_names(model, lives)
         key = key_of_seed(seed)
         start = time.perf_counter()
         plans = step_plans(model, loss_fn, optimizer, batch, self._options, threads, self._warned, self._target)
@@ -114,16 +117,15 @@ class Step:
         self._budget = Budget(budget.bytes_of(plans.unbounded_bytes))
         planned_at = time.perf_counter()
         self._batch_type = BatchType(batch, traced.batch_tree, traced.batch)
-        held = {**dict(model.stored_parameters()), **dict(model.stored_buffers())}
-        self._live.parameters, self._live.buffers = (
-            own_memory(self._backend, types, (held[name].initial(name, seed) for name, _ in types))
-            for types in (traced.parameters, traced.buffers)
-        )
-        self._state = own_memory(self._backend, traced.state, traced.initial_state(self._live.parameters))
-        self._rates = LearningRates(traced.optimizer, self._state)
         self._key = np.array(key, np.int64)
         self._bound = 0
-        self._first = self._add(traced, planned)
+        with joined(lives, self._backend) as live:
+            self._live = live
+            self._parameters, self._buffers = taken_in(live, model, shared, self._backend, seed)
+            self._state = own_memory(self._backend, traced.state, traced.initial_state(self._parameters))
+            self._rates = LearningRates(traced.optimizer, self._state)
+            self._first = self._add(traced, planned)
+        self._own = frozenset(live.names[name] for name, _ in model.all_stored())
         self._model_settings, self._changes = model_settings(model), changes()
         return_free_memory()  # plans have left much behind: what is resident is what was planned
         executable = self._first.executable
@@ -141,8 +143,8 @@ class Step:
         signature = _Signature(traced, planned, self._backend, live.arena_for(planned.plan))
         live.add_user(signature)
         carried = [
-            *live.parameters.values(),
-            *live.buffers.values(),
+            *self._parameters.values(),
+            *self._buffers.values(),
             *self._state.values(),
             *self._rates.arrays.values(),
             self._key,
@@ -152,31 +154,47 @@ class Step:
         self._signatures.add(tuple((t.shape, t.dtype) for _, t in traced.batch), signature)
         return signature
 
+    def _current(self) -> LiveArrays:
+        """The live arrays of this step and of all that share with it by now."""
+        live = self._live
+        if live.moved_to is not None:
+            live = self._live = live.latest()
+        return live
+
+    def _drop(self, program: Any) -> None:
+        self._live.drop_user(program)
+
     def __call__(self, batch: Any) -> Any:
         """One update. Returns the loss, or `(loss, metrics)` if the loss function does."""
         arrays = dense_arrays(self._batch_type.leaves(batch), lambda: self._batch_type.names)
         key = tuple([(a.shape, a.dtype) for a in arrays])
         live = self._live
         with live.lock:
-            if live.busy:
-                raise interrupted("a step")
-            live.busy = True
-            try:
-                if self._changes != changes():
-                    self._check_settings()
-                signature = self._signatures.get(key) or self._new_signature(arrays)
-                self._rates.follow_schedules()
-                signature.executable.run(arrays, first_input=signature.first)
-                loss = signature.loss[()]
-                if signature.measured:
-                    self._measure(signature, loss)
-                if signature.traced.metrics_tree is None:
-                    return loss
-                # Scalars come as NumPy scalars, arrays as copies: the arena is overwritten by the next step.
-                metrics = [m[()] if m.ndim == 0 else m.copy() for m in signature.metrics]
-            finally:
-                live.busy = False
-            return loss, optree.tree_unflatten(signature.traced.metrics_tree, metrics)
+            if live.moved_to is None:
+                return self._run(live, key, arrays)
+        self._current()  # another step has begun to share with this one
+        return self(batch)
+
+    def _run(self, live: LiveArrays, key: Any, arrays: list[Array]) -> Any:
+        if live.busy:
+            raise interrupted("a step")
+        live.busy = True
+        try:
+            if self._changes != changes():
+                self._check_settings()
+            signature = self._signatures.get(key) or self._new_signature(arrays)
+            self._rates.follow_schedules()
+            signature.executable.run(arrays, first_input=signature.first)
+            loss = signature.loss[()]
+            if signature.measured:
+                self._measure(signature, loss)
+            if signature.traced.metrics_tree is None:
+                return loss
+            # Scalars come as NumPy scalars, arrays as copies: the arena is overwritten by the next step.
+            metrics = [m[()] if m.ndim == 0 else m.copy() for m in signature.metrics]
+        finally:
+            live.busy = False
+        return loss, optree.tree_unflatten(signature.traced.metrics_tree, metrics)
 
     def _measure(self, signature: _Signature, loss: Any) -> None:
         """Keep what the step that was just done measured of its layers; words come when they are asked for."""
@@ -248,7 +266,7 @@ class Step:
             raise RuntimeError(located("the step was compiled without diagnose=True, and measures nothing"))
         if measured is None:
             raise RuntimeError(located("no step was done yet that a diagnosis could be of; call step(batch) first"))
-        sizes = {name: array.size for name, array in self._live.parameters.items()}
+        sizes = {name: array.size for name, array in self._parameters.items()}
         return diagnosis_of(*measured[:2], sizes, *measured[2:])
 
     @property
@@ -295,27 +313,28 @@ class Step:
         self._set_rates(values)
 
     def _set_rates(self, values: Mapping[str, float | None]) -> dict[str, float]:
-        with self._live.lock:
+        with self._current().held():
             self._rates.set(values)
             return self._rates.next()
 
     def parameters(self) -> dict[str, Array]:
         """A copy of every parameter, by name."""
-        return self._live.copies(self._live.parameters)
+        return self._current().copies(lambda live: live.parameters)
 
     def buffers(self) -> dict[str, Array]:
         """A copy of every buffer (running statistics), by name."""
-        return self._live.copies(self._live.buffers)
+        return self._current().copies(lambda live: live.buffers)
 
     def state(self) -> dict[str, Array]:
         """A copy of the optimizer's state by name, such as `exp_avg.0.weight`; `step` counts the updates done."""
-        return self._live.copies(self._state)
+        return self._current().copies(lambda live: self._state)
 
     def averaged_parameters(self) -> dict[str, Array]:
         """A copy of the average of every parameter, by name, that `gl.optim.EMA` or `gl.optim.SWA` keeps, the outermost
         where there are several. A frozen parameter is as it is. Raises `ValueError` where the optimizer keeps none.
         """
-        return self._live.copies(self._averages())
+        averages = self._averages()
+        return self._current().copies(lambda live: averages)
 
     def _averages(self) -> dict[str, Array]:
         """The live averages by the names of their parameters, which stand for themselves where they have none."""
@@ -325,7 +344,7 @@ class Step:
             raise ValueError(
                 located(f"{title} keeps no average of the parameters; wrap it, as in gl.optim.EMA({title}(...), 0.999)")
             )
-        return {name: self._state.get(state_name(kind, name), array) for name, array in self._live.parameters.items()}
+        return {name: self._state.get(state_name(kind, name), array) for name, array in self._parameters.items()}
 
     def set_parameters(self, parameters: Mapping[str, Any]) -> None:
         """Replace all parameters, and the buffers among what is given, by name: a PyTorch state dict may come whole.
@@ -336,17 +355,16 @@ class Step:
             what = type(parameters).__name__
             raise TypeError(located(f"parameters are a dict of arrays by name, as of step.parameters(), got {what}"))
         given = {name: plain_array(array) for name, array in parameters.items()}
-        tied = self._model.tied_names()
-        meant = {tied.get(name, name) for name in given}
-        live = self._live
+        live = self._current()
+        meant = {live.names.get(name, name) for name in given}
         replaced = live.parameters | {name: array for name, array in live.buffers.items() if name in meant}
-        fitting = check_names(types_of(replaced), given, tied)
+        fitting = check_names(types_of(replaced), given, live.tied, optional=replaced.keys() - self._own)
 
         def change() -> None:
-            for name, array in replaced.items():
-                array[...] = fitting[name]
+            for name, array in fitting.items():
+                replaced[name][...] = array
             for name, source in self._first.traced.copies if self.steps == 0 else ():
-                self._state[name][...] = live.parameters[source]
+                self._state[name][...] = self._parameters[source]
 
         live.change(change)
 
@@ -389,18 +407,20 @@ class Step:
         return self._content().load(path, Wanted(bool(strict), rename, bool(weights_only)))
 
     def _content(self) -> Content:
-        tied, traced = self._model.tied_names(), self._first.traced
+        live, traced = self._current(), self._first.traced
         settings = settings_of(traced.optimizer, self._options, self.report)
         names = [name for name, _ in traced.state]
+        held = live.parameters.keys() | live.buffers.keys()
+        absent = {name for name, b in self._model.stored_buffers() if not b.persistent}
         return Content(
-            self._live,
+            live,
             self._state,
             self._key,
             self._rates,
             traced.optimizer,
-            lambda: zip(names, traced.initial_state(self._live.parameters)),
-            tied,
-            frozenset(name for name, b in self._model.stored_buffers() if not b.persistent),
+            lambda: zip(names, traced.initial_state(self._parameters)),
+            live.tied,
+            frozenset({live.names.get(name, name) for name in absent} | (held - self._own)),
             settings,
         )
 

@@ -48,7 +48,7 @@ def report(checkpointed: bool = False, threads: int = 1) -> gl.MemoryReport:
 
 def held(step: gl.Step) -> int:
     """Bytes of all arrays that a step holds."""
-    named = [*step._live.parameters.values(), *step._live.buffers.values(), *step._state.values()]
+    named = [*step._parameters.values(), *step._buffers.values(), *step._state.values()]
     return sum(array.nbytes for array in [*named, step._rates.arrays["default"], step._key, step._live.arena])
 
 
