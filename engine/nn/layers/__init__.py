@@ -9,7 +9,7 @@ from .batch_normalization import (
     InstanceNorm2d,
     InstanceNorm3d,
 )
-from .class_losses import CrossEntropyLoss, MultiLabelMarginLoss, MultiMarginLoss, NLLLoss
+from .class_losses import CrossEntropyLoss, CTCLoss, MultiLabelMarginLoss, MultiMarginLoss, NLLLoss
 from .convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from .distances import CosineSimilarity, PairwiseDistance
 from .dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout
@@ -113,6 +113,7 @@ __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
+    "CTCLoss",
     "CircularPad1d",
     "CircularPad2d",
     "CircularPad3d",

@@ -103,3 +103,20 @@ class MultiLabelMarginLoss(Loss):
 
     def forward(self, input: Any, target: Any) -> Any:
         return F.multilabel_margin_loss(input, target, reduction=self.reduction)
+
+
+class CTCLoss(Loss):
+    """-log of the probability of labels whose places in time are not known; see `functional.ctc_loss`."""
+
+    def __init__(self, blank: int = 0, reduction: Reduction = "mean", zero_infinity: bool = False) -> None:
+        self.blank = blank
+        self.zero_infinity = zero_infinity
+        self.reduce_by(reduction)
+
+    def forward(self, log_probs: Any, targets: Any, input_lengths: Any, target_lengths: Any) -> Any:
+        return F.ctc_loss(
+            log_probs, targets, input_lengths, target_lengths, self.blank, self.reduction, self.zero_infinity
+        )
+
+    def options(self) -> tuple[str, ...]:
+        return ("blank", "zero_infinity", "reduction")
