@@ -15,6 +15,7 @@ from .distances import CosineSimilarity, PairwiseDistance
 from .dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout
 from .embedding import Embedding, EmbeddingBag
 from .folding import Fold, Unfold
+from .kv_cache import KVCache
 from .linear import Flatten, Identity, Linear, Unflatten
 from .normalization import LayerNorm
 from .padding import (
@@ -151,6 +152,7 @@ __all__ = [
     "InstanceNorm2d",
     "InstanceNorm3d",
     "KLDivLoss",
+    "KVCache",
     "L1Loss",
     "LPPool1d",
     "LPPool2d",
