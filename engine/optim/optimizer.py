@@ -14,6 +14,7 @@ from .. import array_api as xp
 from ..nn.taps import Tapped
 from ..tracing.numbers import as_rate, as_real
 from ..tracing.tracer import located
+from . import pytrees
 from .rule_copies import RuleCopies
 from .schedules import Schedule, rate
 from .schedules.combined import momentum_of
@@ -175,6 +176,38 @@ class Optimizer:
             new_state |= {state_name(kind, name): updated[kind] for kind in kinds}
         return new, new_state
 
+    def init(self, parameters: Any) -> dict[str, Any]:
+        """The state of the optimizer for a pytree of float arrays: a dict of arrays, with `step`, the number of updates
+        done. Groups match the paths of leaves, such as `layers.0.weight`.
+
+        Raises `TypeError` for leaves that are no floats.
+        """
+        return pytrees.init(self, parameters)
+
+    def update(
+        self,
+        parameters: Any,
+        gradients: Any,
+        state: Mapping[str, Any],
+        *,
+        lr: Any = None,
+        loss: Any = None,
+        loss_fn: Callable[[Any], Any] | None = None,
+    ) -> tuple[Any, dict[str, Any]]:
+        """The parameters and the state after one update, without a model or a step: `parameters, state =
+        optimizer.update(parameters, gradients, state)`.
+
+        `gradients` is a pytree like `parameters`; a leaf that is `None` is left alone. Inside `gl.compile` it becomes
+        part of the program, and all of it is one fused update; outside it computes with NumPy. `lr` is the learning
+        rate, or a dict by group, in place of the optimizer's own. Inside a program a schedule is traced, with the
+        number of steps in the state: those here can be, but for `Chained` and `Multiplicative`; for a function of one's
+        own with branches give `lr`. `loss` is what `ReduceOnPlateau` follows; `loss_fn(parameters)` is for a rule that
+        evaluates the loss again.
+
+        Raises `TypeError` or `ValueError` that names the leaf where gradients or state do not fit.
+        """
+        return pytrees.update(self, parameters, gradients, state, lr, loss, loss_fn)
+
     def resolved(self, parameters: Mapping[str, ArrayType], trained: Collection[str]) -> Optimizer:
         """This for a model: `parameters` has the types of all, `trained` the names of those that are not frozen. Raises
         `ValueError` where they do not fit.
@@ -292,5 +325,5 @@ def _instead(kind: str, args: tuple[Any, ...]) -> str:
 
 
 def state_name(kind: str, parameter: str) -> str:
-    """The name of a state array of a parameter."""
-    return f"{kind}.{parameter}"
+    """The name of a state array of a parameter, which has no name where it is all there is."""
+    return f"{kind}.{parameter}" if parameter else kind

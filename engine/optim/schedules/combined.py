@@ -9,12 +9,14 @@ from typing import Any
 
 from ... import array_api as xp
 from ...tracing.numbers import as_rate, as_real
+from ...tracing.tracer import Tracer
 from .cyclic import Cyclic
 from .decay import whole_steps
 from .functions import followed
 from .one_cycle import OneCycle
 from .plateau import ReduceOnPlateau
 from .schedule import Scaled, Schedule, check_rates, check_steps
+from .traced_steps import most
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,9 @@ class WarmUp:
         check_steps(self, "steps", 0)
 
     def __call__(self, step: int) -> float:
-        first = _rate(self.after, max(step - self.steps, 0))
+        first = _rate(self.after, most(step - self.steps, 0))
+        if isinstance(step, Tracer):
+            return xp.where(step >= self.steps, first, first * ((step + 1) / max(self.steps, 1)))
         number = as_real(first)
         # What is no number is for `rate` to refuse, which knows the step.
         return first if number is None or step >= self.steps else number * (step + 1) / self.steps
@@ -61,8 +65,17 @@ class Sequential:
 
     def __call__(self, step: int) -> float:
         schedules, milestones = tuple(self.schedules), tuple(self.milestones)
+        if isinstance(step, Tracer):
+            return self._traced(step)
         place = bisect_right(milestones, step)
         return _rate(schedules[place], step - (milestones[place - 1] if place else 0))
+
+    def _traced(self, step: Any) -> Any:
+        first, *rest = self.schedules
+        result = _rate(first, step)
+        for schedule, milestone in zip(rest, self.milestones):
+            result = xp.where(step >= milestone, _rate(schedule, xp.maximum(step - milestone, 0)), result)
+        return result
 
 
 @dataclass(frozen=True)

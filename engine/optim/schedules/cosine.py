@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
+from ... import array_api as xp
+from ...tracing.tracer import Tracer
 from .schedule import Scaled, check_rates, check_steps, one_of
+from .traced_steps import cos, least
+
+_MOST_STEPS = 2**48
 
 
 @dataclass(frozen=True, init=False)
@@ -37,8 +43,8 @@ class Cosine(Scaled):
         check_steps(self, "steps", 1)
 
     def __call__(self, step: int) -> float:
-        done = min(step / self.steps, 1.0)
-        return self.final + (self.lr - self.final) * (1 + math.cos(math.pi * done)) / 2
+        done = least(step / self.steps, 1.0)
+        return self.final + (self.lr - self.final) * (1 + cos(math.pi * done)) / 2
 
     def next(self, rate: float, step: int) -> float:
         if not 0 < step <= self.steps:
@@ -64,10 +70,23 @@ class CosineWarmRestarts:
         check_steps(self, "T_mult", 1)
 
     def __call__(self, step: int) -> float:
-        length = self.T_0
+        length: Any = self.T_0
         if self.T_mult == 1:
-            step %= length
-        while step >= length:
-            step -= length
-            length *= self.T_mult
-        return self.eta_min + (self.lr - self.eta_min) * (1 + math.cos(math.pi * step / length)) / 2
+            step = step % length
+        elif isinstance(step, Tracer):
+            step, length = self._place(step)
+        else:
+            while step >= length:
+                step -= length
+                length *= self.T_mult
+        return self.eta_min + (self.lr - self.eta_min) * (1 + cos(math.pi * step / length)) / 2
+
+    def _place(self, step: Any) -> tuple[Any, Any]:
+        """The number of steps in the cycle of a traced step, and its length."""
+        begin, length = 0, self.T_0
+        at: Any = begin
+        of_cycle: Any = length
+        while begin + length < _MOST_STEPS:
+            begin, length = begin + length, length * self.T_mult
+            at, of_cycle = xp.where(step >= begin, begin, at), xp.where(step >= begin, length, of_cycle)
+        return step - at, of_cycle

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from ... import array_api as xp
 from .schedule import check_function, check_numbers, check_rates
+from .traced_steps import floor
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Cyclic:
         check_momenta(self)
 
     def __call__(self, step: int) -> float:
-        cycle, way = self._place(step / self._length, math.floor)
+        cycle, way = self._place(step / self._length, floor)
         return self.lr + (self.max_lr - self.lr) * way * self._scale(cycle, step)
 
     def momentum(self, step: Any) -> Any:
@@ -68,9 +69,9 @@ class Cyclic:
     def _down(self) -> float:
         return float(self.step_size_up if self.step_size_down is None else self.step_size_down)
 
-    def _place(self, cycles: Any, floor: Callable[[Any], Any]) -> tuple[Any, Any]:
+    def _place(self, cycles: Any, whole: Callable[[Any], Any]) -> tuple[Any, Any]:
         """The number of the cycle, from 1, and the part of the way up at which it is."""
-        cycle = floor(1 + cycles)
+        cycle = whole(1 + cycles)
         x = 1.0 + cycles - cycle
         rising = self.step_size_up / self._length
         if not self._down:

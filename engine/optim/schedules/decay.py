@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from ...tracing.numbers import as_whole
 from .schedule import Scaled, check_numbers, check_rates, check_steps
+from .traced_steps import count, least, of
 
 _THIRD = 1 / 3
 
@@ -34,7 +34,10 @@ class Constant(Scaled):
         check_steps(self, "total_iters", 1)
 
     def __call__(self, step: int) -> float:
-        return self.lr * self.factor if self.factor is not None and step < (self.total_iters or 0) else self.lr
+        factor = self.factor
+        if factor is None:
+            return self.lr
+        return of(step < (self.total_iters or 0), lambda: self.lr * factor, lambda: self.lr)
 
     def next(self, rate: float, step: int) -> float:
         if self.factor is None or step not in (0, self.total_iters):
@@ -95,7 +98,7 @@ class MultiStep(Scaled):
         object.__setattr__(self, "milestones", tuple(sorted(whole_steps(self, "milestones", self.milestones))))
 
     def __call__(self, step: int) -> float:
-        return self.lr * float(self.gamma) ** bisect_right(tuple(self.milestones), step)
+        return self.lr * float(self.gamma) ** count([step >= milestone for milestone in self.milestones])
 
     def next(self, rate: float, step: int) -> float:
         return rate * self.gamma ** tuple(self.milestones).count(step)
@@ -120,7 +123,7 @@ class Linear(Scaled):
         check_steps(self, "total_iters", 1)
 
     def __call__(self, step: int) -> float:
-        done = min(self.total_iters, step) / self.total_iters
+        done = least(self.total_iters, step) / self.total_iters
         return self.lr * (self.start_factor + (self.end_factor - self.start_factor) * done)
 
     def next(self, rate: float, step: int) -> float:
@@ -163,7 +166,7 @@ class Polynomial(Scaled):
         check_numbers(self, power=(0, math.inf))
 
     def __call__(self, step: int) -> float:
-        return self.lr * (1.0 - min(self.total_iters, step) / self.total_iters) ** self.power
+        return self.lr * (1.0 - least(self.total_iters, step) / self.total_iters) ** self.power
 
     def next(self, rate: float, step: int) -> float:
         if not 0 < step <= self.total_iters:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .schedule import Scaled, check_function, check_rates
+from .traced_steps import refuse_traced
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ def followed(schedule: object, step: int, advance: Callable[[float | None, int],
     """The rate of `step` where each follows from that of the step before (`None` before step 0). The last one is kept,
     so that training asks for one more step at a time; any other is followed from the beginning.
     """
+    refuse_traced(step, schedule)
     rate: float | None
     done, rate = getattr(schedule, "_followed", (-1, None))
     if done > step:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ... import array_api as xp
+from ...tracing.tracer import Tracer
 from .cyclic import check_momenta
 from .schedule import check_numbers, check_rates, check_steps, one_of
 
@@ -85,6 +86,8 @@ class OneCycle:
     def __call__(self, step: int) -> float:
         low = self.lr / self.first
         ends = (low, self.lr, low, low / self.last) if self.three_phase else (low, self.lr, low / self.last)
+        if isinstance(step, Tracer):
+            return self._traced(ends, step)
         step = min(step, self.steps - 1)
         part = sum(step > turn for turn in self._turns[:-1])
         return float(self._between(ends, part, step))
@@ -93,6 +96,10 @@ class OneCycle:
         """The momentum for the update after `step` steps were done, which may be traced."""
         low, high = self.base_momentum, self.max_momentum
         ends = (high, low, high, high) if self.three_phase else (high, low, high)
+        return self._traced(ends, step)
+
+    def _traced(self, ends: tuple[float, ...], step: Any) -> Any:
+        """The value at a step that may be traced."""
         step = xp.astype(xp.minimum(step, self.steps - 1), "float64")
         parts = [self._between(ends, part, step) for part in range(len(self._turns))]
         result = parts.pop()

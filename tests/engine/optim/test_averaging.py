@@ -128,9 +128,7 @@ def test_other_hyper_parameters_of_an_average_are_a_warning(tmp_path):
     path = tmp_path / "a.safetensors"
     gl.compile_step(model_of(), loss_fn, optim.EMA(optim.SGD(0.5), 0.5), BATCH).save(path)
     step = gl.compile_step(model_of(), loss_fn, optim.EMA(optim.SGD(0.5, momentum=0.0, dampening=0.5), 0.9), BATCH)
-    with pytest.warns(
-        gl.CheckpointWarning, match=r"EMA's decay: 0\.5 before, 0\.9 now\n  SGD's dampening: 0\.0 bef"
-    ):
+    with pytest.warns(gl.CheckpointWarning, match=r"EMA's decay: 0\.5 before, 0\.9 now\n  SGD's dampening: 0\.0 bef"):
         step.load(path)
 
 
