@@ -8,11 +8,9 @@ from typing import Any
 import numpy as np
 
 from ....ir.ops import elementwise as ew
-from ....ir.ops import indexing
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
 from ...tracing.errors import UnsupportedError
-from ...tracing.scan import scan
 from ...tracing.tracer import ShapeError, TracingError, emit, located
 from ...tracing.transforms import stop_gradient
 from ..spelling import torch_arguments
@@ -82,8 +80,7 @@ def embedding_bag(
         rows = rows * xp.expand_dims(factors, -1)
     if offsets is None:
         return _of_equal_bags(rows, counts, mode)
-    bags, ends = _bags(offsets, x.shape[0], include_last_offset)
-    return _of_bags(rows, counts, mode, bags, ends)
+    return _of_bags(rows, counts, mode, *_bags(offsets, x.shape[0], include_last_offset))
 
 
 def check_options(what: str, max_norm: float | None, sparse: bool) -> None:
@@ -127,18 +124,12 @@ def _rows(weight: Any, index: Any, padding: int | None, by_frequency: bool) -> A
     if by_frequency:
         flat = xp.reshape(index, (-1,))
         ones = xp.ones_like(xp.astype(flat, weight.dtype))
-        often = xp.take(_added_up(ones, flat, weight.shape[0]), index, axis=0)
+        often = xp.take(xp.segment_sum(ones, flat, weight.shape[0]), index, axis=0)
         fixed = stop_gradient(rows)
         rows = fixed + (rows - fixed) / xp.expand_dims(xp.maximum(often, 1), -1)  # to the bit, and the gradient divided
     if padding is None:
         return rows
     return xp.where(xp.expand_dims(index == padding, -1), stop_gradient(rows), rows)
-
-
-def _added_up(updates: Any, places: Any, length: int) -> Any:
-    """(length, ...): the sum of the `updates` (N, ...) of each place."""
-    zeros = np.broadcast_to(np.zeros((), updates.dtype), (length, *updates.shape[1:]))
-    return emit(indexing.scatter_add, zeros, places, updates, axis=0, batch=0)
 
 
 def _of_equal_bags(rows: Any, counts: Any, mode: str) -> Any:
@@ -155,44 +146,31 @@ def _of_equal_bags(rows: Any, counts: Any, mode: str) -> Any:
     return total if mode == "sum" else total / xp.maximum(xp.sum(xp.astype(there, rows.dtype), axis=1), 1)
 
 
-def _bags(offsets: Any, count: int, include_last_offset: bool) -> tuple[Any, Any]:
-    """For each of `count` indices its bag, and for each bag where it ends."""
+def _bags(offsets: Any, count: int, include_last_offset: bool) -> tuple[Any, int]:
+    """For each of `count` indices its bag, and the number of bags."""
     starts = as_arraylike(offsets)
     if starts.ndim != 1 or starts.dtype.kind not in "iu" or starts.shape[0] < 1 + include_last_offset:
         expected = "(bags + 1,)" if include_last_offset else "(bags,)"
         raise TracingError(located(f"embedding_bag: offsets are integers {expected}, got {described(starts)}"))
     starts = emit(ew.check_index, xp.astype(starts, "int64"), size=count + 1)
-    begins, last = (starts[:-1], starts[-1:]) if include_last_offset else (starts, np.array([count]))
+    begins = starts[:-1] if include_last_offset else starts
     number = begins.shape[0]
-    begun = _added_up(xp.ones_like(begins), begins, count + 1)
+    begun = xp.segment_sum(xp.ones_like(begins), begins, count + 1)
     # An index before the first bag, or behind the last, is found as one of bag -1 or of one too many.
     bags = xp.cumsum(begun)[:count] - 1
     if include_last_offset:
-        bags = xp.where(np.arange(count) < last, bags, number)
-    return emit(ew.check_index, bags, size=number), xp.concat([begins[1:], last])
+        bags = xp.where(np.arange(count) < starts[-1], bags, number)
+    return emit(ew.check_index, bags, size=number), number
 
 
-def _of_bags(rows: Any, counts: Any, mode: str, bags: Any, ends: Any) -> Any:
+def _of_bags(rows: Any, counts: Any, mode: str, bags: Any, number: int) -> Any:
     """Of rows (N, dim) by their bags, of which those count that `counts` (N,) says."""
-    number = ends.shape[0]
     there = xp.ones_like(xp.astype(bags, rows.dtype)) if counts is None else xp.astype(counts, rows.dtype)
-    often = xp.expand_dims(_added_up(there, bags, number), -1)
+    often = xp.expand_dims(xp.segment_sum(there, bags, number), -1)
     if mode != "max":
-        total = _added_up(rows if counts is None else xp.where(xp.expand_dims(counts, -1), rows, 0), bags, number)
+        total = xp.segment_sum(rows if counts is None else xp.where(xp.expand_dims(counts, -1), rows, 0), bags, number)
         return total if mode == "sum" else total / xp.maximum(often, 1)
-    if rows.shape[0] == 0:
-        return _added_up(rows, bags, number)
-    best = _running_maximum(rows if counts is None else xp.where(xp.expand_dims(counts, -1), rows, -math.inf), bags)
-    return xp.where(often > 0, xp.take(best, xp.maximum(ends - 1, 0), axis=0), 0)
-
-
-def _running_maximum(rows: Any, bags: Any) -> Any:
-    """Of each row and those before it in its bag."""
-
-    def step(best: Any, each: tuple[Any, Any]) -> tuple[Any, Any]:
-        row, is_first = each
-        best = xp.where(is_first, row, xp.maximum(best, row))
-        return best, best
-
-    is_first = xp.concat([np.ones(1, bool), bags[1:] != bags[:-1]])
-    return scan(step, xp.zeros_like(rows[0]), (rows, is_first))[1]
+    best = xp.segment_max(
+        rows if counts is None else xp.where(xp.expand_dims(counts, -1), rows, -math.inf), bags, number
+    )
+    return xp.where(often > 0, best, 0)
