@@ -59,17 +59,11 @@ class Content:
     def save(self, path: str | os.PathLike[str], metadata: Mapping[str, str]) -> None:
         """Write it to a file, whole or not at all."""
         own = {_OPTIMIZER_KEY: self.optimizer.title, _SETTINGS_KEY: json.dumps(self.settings)}
-        with self.live.held() as live:
-            before = live.begin_reading()
-            try:
-                arrays = {**live.parameters, **live.buffers}
-                arrays |= {_STATE_PREFIX + name: array for name, array in self.state.items()}
-                arrays[_STATE_PREFIX + "key"] = self.key
-                for group in self.rates.given:
-                    arrays[_STATE_PREFIX + of_group("lr", group)] = self.rates.arrays[group]
-                save_arrays(path, arrays, {**metadata, **own})
-            finally:
-                live.busy = before
+        state = {_STATE_PREFIX + name: array for name, array in self.state.items()}
+        state[_STATE_PREFIX + "key"] = self.key
+        with self.live.reading() as live:
+            rates = {_STATE_PREFIX + of_group("lr", group): self.rates.arrays[group] for group in self.rates.given}
+            save_arrays(path, live.parameters | live.buffers | state | rates, {**metadata, **own})
 
     def load(self, path: str | os.PathLike[str], wanted: Wanted) -> dict[str, str]:
         """Take it up from a file, and return the metadata given to `save`. Where it raises, nothing has changed."""

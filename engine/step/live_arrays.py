@@ -94,23 +94,24 @@ class LiveArrays:
 
     # Reading and changing.
 
-    def begin_reading(self) -> bool:
-        """Whether this thread, which holds the lock, is in the middle of something that reading may interrupt; from now
-        on it is.
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[LiveArrays]:
+        """What these have moved to; nothing changes there until the block ends. The thread may be in the middle of a
+        step, which reading may interrupt.
         """
-        if self.changing:
-            raise interrupted("a step")
-        before, self.busy = self.busy, True
-        return before
+        with self.held() as live:
+            if live.changing:
+                raise interrupted("a step")
+            before, live.busy = live.busy, True
+            try:
+                yield live
+            finally:
+                live.busy = before
 
     def copies(self, arrays: Callable[[LiveArrays], Mapping[str, Array]]) -> dict[str, Array]:
         """Copies of arrays that programs write."""
-        with self.held() as live:
-            before = live.begin_reading()
-            try:
-                return {name: array.copy() for name, array in arrays(live).items()}
-            finally:
-                live.busy = before
+        with self.reading() as live:
+            return {name: array.copy() for name, array in arrays(live).items()}
 
     def change(self, change: Callable[[], None]) -> None:
         """Do what a signal cannot interrupt, and what a finalizer can neither read nor change meanwhile."""

@@ -12,7 +12,7 @@ import optree
 
 from ...ir import Array, Graph
 from ...passes.target import Target
-from ...runtime.backend import Backend, Memory, backend_of
+from ...runtime.backend import backend_of
 from ...runtime.codegen.fork_lock import interrupted
 from ...runtime.free_memory import return_free_memory
 from ..compile.compile_report import CompileReport, use_of
@@ -21,12 +21,12 @@ from ..diagnosis.diagnosis import Diagnosis, diagnosis_of
 from ..diagnosis.statistics import Statistics
 from ..nn import Module
 from ..nn.settings import changes, difference, model_settings
-from ..nn.state_dict import plain_array
+from ..nn.state_dict import IncompatibleKeys
 from ..optim import Optimizer
 from ..optim.optimizer import state_name
 from ..optim.update_inputs import DEFAULT_GROUP
 from ..report.schema import MemoryReport
-from ..saving.checkpoint_file import check_names
+from ..saving.checkpoint_file import save_arrays
 from ..saving.renaming import Rename
 from ..tracing.arrays import dense_arrays
 from ..tracing.missing_names import of_a_step
@@ -36,38 +36,14 @@ from .batch_type import BatchType
 from .budget import Budget
 from .checkpoint import Content, Wanted
 from .learning_rate import LearningRates, RatesByGroup
-from .live_arrays import LiveArrays, own_memory, types_of
+from .live_arrays import LiveArrays, own_memory
 from .plans import LossFunction, StepPlan, step_plans
 from .predictor import Predictor
+from .program import StepProgram
 from .settings import settings_of
 from .sharing import joined, lives_of, shared_names, taken_in
 from .step_graph import StepGraph
-
-
-class _Signature:
-    """The step for batches of one type."""
-
-    def __init__(self, traced: StepGraph, planned: StepPlan, backend: Backend, arena: Memory) -> None:
-        self.traced = traced
-        self.report = planned.report
-        self.executable = backend.build(planned.plan, arena)
-        self.first = traced.batch_range.start
-        self._find_outputs()
-
-    @property
-    def arena_bytes(self) -> int:
-        """What it needs of the arena."""
-        return self.executable.arena_bytes
-
-    def use_arena(self, arena: Memory) -> None:
-        """Share another arena."""
-        self.executable.use_arena(arena)
-        self._find_outputs()
-
-    def _find_outputs(self) -> None:
-        self.loss = self.executable.output_in_arena(self.traced.loss_index)
-        self.metrics = [self.executable.output_in_arena(i) for i in self.traced.metrics_range]
-        self.measured = [self.executable.output_in_arena(i) for i in self.traced.statistics_range]
+from .weights import Replaced, replaced_by_state_dict, replaced_parameters
 
 
 class Step:
@@ -105,7 +81,7 @@ class Step:
         self._options = dict(options)
         self._warned: set[str] = set()
         self._measured: tuple[Statistics, list[float], int, float, float] | None = None
-        self._signatures: Programs[_Signature] = Programs(keep_first=True, dropped=self._drop)
+        self._signatures: Programs[StepProgram] = Programs(keep_first=True, dropped=self._drop)
         lives = lives_of(share, self._backend)
         shared = shared_names(model, lives)
         key = key_of_seed(seed)
@@ -126,6 +102,8 @@ class Step:
             self._rates = LearningRates(traced.optimizer, self._state)
             self._first = self._add(traced, planned)
         self._own = frozenset(live.names[name] for name, _ in model.all_stored())
+        tied = model.tied_names()
+        self._names = {name: tied.get(name, name) for name, _ in model.persistent()}
         self._model_settings, self._changes = model_settings(model), changes()
         return_free_memory()  # plans have left much behind: what is resident is what was planned
         executable = self._first.executable
@@ -138,9 +116,9 @@ class Step:
             tuple(map(use_of, executable.kernel_users)),
         )
 
-    def _add(self, traced: StepGraph, planned: StepPlan) -> _Signature:
+    def _add(self, traced: StepGraph, planned: StepPlan) -> StepProgram:
         live = self._live
-        signature = _Signature(traced, planned, self._backend, live.arena_for(planned.plan))
+        signature = StepProgram(traced, planned, self._backend, live.arena_for(planned.plan))
         live.add_user(signature)
         carried = [
             *self._parameters.values(),
@@ -196,7 +174,7 @@ class Step:
             live.busy = False
         return loss, optree.tree_unflatten(signature.traced.metrics_tree, metrics)
 
-    def _measure(self, signature: _Signature, loss: Any) -> None:
+    def _measure(self, signature: StepProgram, loss: Any) -> None:
         """Keep what the step that was just done measured of its layers; words come when they are asked for."""
         rate = float(self._rates.arrays[DEFAULT_GROUP])
         values = [float(value) for value in signature.measured]
@@ -235,7 +213,7 @@ class Step:
             raise AttributeError(f"'Step' object has no attribute {name!r}")
         raise AttributeError(located(f"a Step has no attribute {name!r}; {of_a_step(name)}"))
 
-    def _new_signature(self, arrays: list[Array]) -> _Signature:
+    def _new_signature(self, arrays: list[Array]) -> StepProgram:
         """Compile for a batch of other shapes. Raises `TypeError` for other dtypes."""
         batch = self._batch_type.like(arrays)
         start = time.perf_counter()
@@ -351,32 +329,62 @@ class Step:
 
         Raises `CheckpointError` that lists what is missing, extra or misshapen; nothing has changed then.
         """
-        if not isinstance(parameters, Mapping):
-            what = type(parameters).__name__
-            raise TypeError(located(f"parameters are a dict of arrays by name, as of step.parameters(), got {what}"))
-        given = {name: plain_array(array) for name, array in parameters.items()}
-        live = self._current()
-        meant = {live.names.get(name, name) for name in given}
-        replaced = live.parameters | {name: array for name, array in live.buffers.items() if name in meant}
-        fitting = check_names(types_of(replaced), given, live.tied, optional=replaced.keys() - self._own)
+        self._replace(replaced_parameters(parameters, self._current(), self._own))
 
+    def state_dict(self) -> dict[str, Array]:
+        """A copy of every parameter and persistent buffer of the model under the names of PyTorch's `state_dict`: a
+        tied one, which is copied once, under each of its names.
+        """
+        held = self._current().copies(lambda live: self._parameters | self._buffers)
+        return {name: held[first] for name, first in self._names.items()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
+        """Replace parameters and buffers by arrays or tensors of PyTorch, by name; floats are converted to the step's
+        dtypes. The optimizer's state stays as it is.
+
+        Returns the names that were missing and those that the model does not have. Raises `CheckpointError` where there
+        are such, unless `strict` is False, and where a shape is another; nothing has changed then.
+        """
+        replaced, keys = replaced_by_state_dict(state_dict, self._named(), bool(strict))
+        self._replace(replaced)
+        return keys
+
+    def _named(self) -> dict[str, Array]:
+        """The live arrays by the names of `state_dict`."""
+        held = self._parameters | self._buffers
+        return {name: held[first] for name, first in self._names.items()}
+
+    def _replace(self, replaced: Replaced) -> None:
         def change() -> None:
-            for name, array in fitting.items():
-                replaced[name][...] = array
+            for array, new in replaced:
+                array[...] = new
             for name, source in self._first.traced.copies if self.steps == 0 else ():
                 self._state[name][...] = self._parameters[source]
 
-        live.change(change)
+        self._current().change(change)
 
-    def save(self, path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None) -> None:
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        metadata: Mapping[str, str] | None = None,
+        *,
+        weights_only: bool = False,
+    ) -> None:
         """Write parameters, buffers and the optimizer's state to a safetensors file, whole or not at all.
 
         Parameters and buffers stand under their own names, as PyTorch writes them, the state under `.optimizer.`: with
         the seed's key, and the learning rate if it was set. The file has a checksum, and says which settings the step
         has; steps that are equal write equal bytes. Raises `CheckpointError` where the file cannot be written; one that
         was there before is then untouched.
+
+        With `weights_only` the file holds `state_dict()` and nothing else, and PyTorch's own module loads it with
+        `strict=True`.
         """
-        self._content().save(path, metadata or {})
+        if weights_only:
+            with self._current().reading():
+                save_arrays(path, self._named(), {"format": "pt", **(metadata or {})})
+        else:
+            self._content().save(path, metadata or {})
 
     def load(
         self,

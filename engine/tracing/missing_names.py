@@ -27,8 +27,6 @@ _STEP = "gl.compile_step(model, loss_fn, optimizer, batch)"
 _OF_A_STEP: dict[str, str] = {
     "lr": "write step.learning_rate",
     "param_groups": "write step.learning_rates, which can be set; gl.optim.groups makes groups",
-    "state_dict": "write step.parameters(), arrays by torch's names, or step.save(path)",
-    "load_state_dict": "write step.set_parameters(state_dict), or step.load(path)",
     "zero_grad": "every step(batch) computes new gradients",
     "backward": "step(batch) computes gradients and updates the parameters",
     "step": "write step(batch), which updates the parameters",

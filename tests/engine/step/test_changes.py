@@ -106,8 +106,6 @@ def test_what_a_step_or_a_model_does_not_have_names_what_to_write() -> None:
     step = compiled(model)
     for owner, name, instead in (
         (step, "lr", r"step\.learning_rate"),
-        (step, "state_dict", r"step\.parameters\(\)"),
-        (step, "load_state_dict", r"step\.set_parameters"),
         (step, "zero_grad", "computes new gradients"),
         (step, "eval", r"step\.bind"),
         (step, "nothing", r"dir\(step\)"),
