@@ -219,6 +219,7 @@ for name in ("copy", "save", "stop_gradient"):
     pointwise(name, 1, ANY)
 pointwise("check_index", 1, INTEGERS, (0, 5), size=5)
 pointwise("check_exponent", 1, INTEGERS, (0, 5))
+pointwise("check_finite", 1, FLOATS)
 
 # Movement.
 for dtype in ANY:

@@ -159,7 +159,7 @@ def _cure(diagnosis: Diagnosis, layers: Sequence[LayerDiagnosis]) -> str:
     now, wanted = layer.weight_norm / math.sqrt(size), math.sqrt(square / fan_in)
     if 0.8 < now / wanted < 1.25:
         return "the weights have the scale of their initialization; residual connections or normalization keep it level"
-    return f"{name} would give 1.0 (weights of {_name(layer)} of {wanted:.2g} in the mean, now {now:.2g})"
+    return f"{name} would give 1.0 (weights of size {wanted:.2g} in {_name(layer)}, where they are {now:.2g})"
 
 
 def _why_none(diagnosis: Diagnosis, layer: LayerDiagnosis) -> str:

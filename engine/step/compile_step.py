@@ -33,6 +33,7 @@ def plan_step(
     train: Train = None,
     diagnose: bool = False,
     share: Step | Sequence[Step] | None = None,
+    check_finite: bool = False,
 ) -> StepPlan:
     """Plan a training step without allocating or compiling anything; `batch` is a pytree of arrays or specs.
 
@@ -42,7 +43,7 @@ def plan_step(
     Raises `TargetError` for a target that there is not, and else what `compile_step` does.
     """
     machine = target_of(target)
-    options = _options(clip_norm, clip_value, accumulate, train, diagnose)
+    options = _options(clip_norm, clip_value, accumulate, train, diagnose, check_finite)
     with compiling():
         shared_names(model, lives_of(share, backend_of(machine)) if share is not None else [])
         plans = step_plans(model, loss_fn, optimizer, batch, options, thread_count(threads), set(), machine)
@@ -64,6 +65,7 @@ def compile_step(
     train: Train = None,
     diagnose: bool = False,
     share: Step | Sequence[Step] | None = None,
+    check_finite: bool = False,
 ) -> Step:
     """Compile forward, backward and update of `model` into one native program, with parameters initialized from `seed`.
 
@@ -96,13 +98,19 @@ def compile_step(
     the norm of the gradient signal, the update by the weights and more, and says what stands out. It takes a few
     percent of a step's time. Parameters get the same bits, unless the batch runs in other tiles.
 
+    With `check_finite` a step raises `FloatingPointError` where its loss, or a parameter, buffer or state that it would
+    write, is a NaN or infinite; nothing has changed then. The error names the first operation that made one of finite
+    numbers, with its line and module, or the input that held one. An infinity that vanishes again, as one of a mask
+    does, is no error, and neither is one in a metric. What is new lies apart until it is checked, so the arena grows by
+    the bytes of parameters and state.
+
     Raises `MemoryBudgetError` where the step does not fit `memory` (its `least_bytes` say what would fit),
     `TargetError` for a target that this machine cannot run, and for a step that cannot be traced an error that names
     the line.
     """
     machine = target_of(target)
     backend_of(machine)  # raises before anything is traced
-    options = _options(clip_norm, clip_value, accumulate, train, diagnose)
+    options = _options(clip_norm, clip_value, accumulate, train, diagnose, check_finite)
     with compiling():
         return Step(
             model, loss_fn, optimizer, batch, budget_of(memory), thread_count(threads), options, seed, machine, share
@@ -110,9 +118,14 @@ def compile_step(
 
 
 def _options(
-    clip_norm: float | None, clip_value: float | None, accumulate: int, train: Train, diagnose: bool
+    clip_norm: float | None,
+    clip_value: float | None,
+    accumulate: int,
+    train: Train,
+    diagnose: bool,
+    check_finite: bool,
 ) -> dict[str, Any]:
     """What a step is traced with beside model, loss, optimizer and batch; what was not asked for is left out."""
     options: dict[str, Any] = {"clip_norm": clip_norm, "clip_value": clip_value, "accumulate": accumulate}
-    asked = {"train": train, "diagnose": diagnose or None}
+    asked = {"train": train, "diagnose": diagnose or None, "check_finite": check_finite or None}
     return options | {name: value for name, value in asked.items() if value is not None}

@@ -20,7 +20,7 @@ _MOST_STEPS = 2**48
 """More updates than any run can do: at a microsecond each they take nine years."""
 
 _RATE = "the learning rate"
-_OF_NO_BITS = ("diagnose",)
+_OF_NO_BITS = ("diagnose", "check_finite")
 _LONGEST = 1000
 
 

@@ -18,6 +18,7 @@ from ...runtime.free_memory import return_free_memory
 from ..compile.compile_report import CompileReport, use_of
 from ..compile.programs import Programs, tell_of_shapes
 from ..diagnosis.diagnosis import Diagnosis, diagnosis_of
+from ..diagnosis.first_nonfinite import first_nonfinite
 from ..diagnosis.statistics import Statistics
 from ..nn import Module
 from ..nn.settings import changes, difference, model_settings
@@ -120,17 +121,15 @@ class Step:
         live = self._live
         signature = StepProgram(traced, planned, self._backend, live.arena_for(planned.plan))
         live.add_user(signature)
-        carried = [
-            *self._parameters.values(),
-            *self._buffers.values(),
-            *self._state.values(),
-            *self._rates.arrays.values(),
-            self._key,
-        ]
-        for i, array in enumerate(carried):
+        for i, array in enumerate(self._carried()):
             signature.executable.bind_input(i, array)
         self._signatures.add(tuple((t.shape, t.dtype) for _, t in traced.batch), signature)
         return signature
+
+    def _carried(self) -> list[Array]:
+        """The arrays that a program of the step reads and writes in place: its inputs before the batch."""
+        state, rates = self._state.values(), self._rates.arrays.values()
+        return [*self._parameters.values(), *self._buffers.values(), *state, *rates, self._key]
 
     def _current(self) -> LiveArrays:
         """The live arrays of this step and of all that share with it by now."""
@@ -162,7 +161,10 @@ class Step:
                 self._check_settings()
             signature = self._signatures.get(key) or self._new_signature(arrays)
             self._rates.follow_schedules()
-            signature.executable.run(arrays, first_input=signature.first)
+            try:
+                signature.executable.run(arrays, first_input=signature.first)
+            except FloatingPointError:
+                raise self._not_finite(signature, arrays) from None
             loss = signature.loss[()]
             if signature.measured:
                 self._measure(signature, loss)
@@ -180,6 +182,13 @@ class Step:
         values = [float(value) for value in signature.measured]
         assert signature.traced.statistics is not None
         self._measured = (signature.traced.statistics, values, self.steps, float(loss), rate)
+
+    def _not_finite(self, signature: StepProgram, arrays: Sequence[Array]) -> FloatingPointError:
+        """The error of a step that is not finite and has changed nothing, so that it can be run again to see why."""
+        traced = signature.traced
+        why = first_nonfinite(traced.graph, [*self._carried(), *arrays], traced.checked)
+        why = why or "op by op it is finite, so a number is near the largest that its dtype has"
+        return FloatingPointError(f"step {self.steps + 1} is not finite and has changed nothing: {why}")
 
     def _check_settings(self) -> None:
         """Raise `RuntimeError` where the model was changed in a way that the step does not follow."""

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
 import optree
 
-from ...ir import Array, ArrayType, Graph
+from ...ir import Array, ArrayType, Graph, is_float
+from ...ir.ops import elementwise as ew
+from .. import array_api as xp
 from ..diagnosis.statistics import Statistics, statistics
 from ..nn import Module
 from ..optim import Optimizer
@@ -18,7 +22,7 @@ from ..tracing import random
 from ..tracing.batch_parts import in_parts
 from ..tracing.frozen_draws import warn_of_draws
 from ..tracing.numbers import as_real, as_whole
-from ..tracing.tracer import ShapeError, Trace, Tracer, located, role
+from ..tracing.tracer import ShapeError, Trace, Tracer, emit, located, role
 from .arguments import check_loss, no_model, no_optimizer
 from .clipping import clipped
 from .leaves import flattened, leaf_input, leaf_type
@@ -55,7 +59,9 @@ class StepGraph:
     metrics_tree: optree.PyTreeSpec | None
     """`None` where the loss function returns the loss alone."""
     statistics: Statistics | None = None
-    """What the step measures of its layers, if it does; the numbers are the last outputs."""
+    """What the step measures of its layers, if it does; the numbers come after the metrics."""
+    checks_finite: bool = False
+    """Whether the step stops where the loss or what it would write is not finite; the last output is that check."""
 
     @property
     def parameter_range(self) -> range:
@@ -108,6 +114,12 @@ class StepGraph:
         begin = self.metrics_range.stop
         return range(begin, begin + (0 if self.statistics is None else len(self.statistics.names)))
 
+    @property
+    def checked(self) -> list[int]:
+        """Places among the outputs of what must be finite."""
+        places = range(self.loss_index + 1)
+        return [i for i in places if is_float(self.graph.outputs[i].type.dtype)]
+
     def initial_state(self, parameters: Mapping[str, Array] | None = None) -> Iterator[Array]:
         """The optimizer's state before the first step, array by array: of steps that begin with `parameters`."""
         copies = {} if parameters is None else {name: parameters[source] for name, source in self.copies}
@@ -126,6 +138,7 @@ def trace_step(
     accumulate: int = 1,
     train: Train = None,
     diagnose: bool = False,
+    check_finite: bool = False,
     warned: set[str] | None = None,
 ) -> StepGraph:
     """Trace one training step of `model` for batches like `batch`, a pytree of arrays or specs.
@@ -134,7 +147,8 @@ def trace_step(
     are clipped element by element to ±`clip_value`, then as a whole to the 2-norm `clip_norm`. With `accumulate=k` the
     batch is meant to run in k equal parts (see `passes/tiling/accumulate.py`): the graph is that of the whole batch,
     but for batch norm, which takes statistics of each part. `train` chooses the parameters that are trained. With
-    `diagnose` the step also measures its layers. `warned` has the warnings that were given before.
+    `diagnose` the step also measures its layers; with `check_finite` it stops before it overwrites anything where the
+    loss or something that it would write is not finite. `warned` has the warnings that were given before.
     """
     _check_options(model, optimizer, loss_fn, clip_norm, clip_value, accumulate)
     accumulate, clip_norm, clip_value = int(accumulate), as_real(clip_norm), as_real(clip_value)
@@ -162,6 +176,8 @@ def trace_step(
         graph = trace.graph(outputs, output_names, aliases)
         measured = _measured(trainer, total, old_parameters, new_parameters, types) if diagnose else None
         whole = graph if measured is None else _with_statistics(trace, graph, measured, aliases)
+        if check_finite:
+            whole = _with_check(trace, whole, outputs[: len(trainer.carried_names) + 1], aliases)
     warn_of_arrays(model, trace, warned)
     if all(t.dtype != np.dtype("float64") or not t.shape for t in types):
         warn_of_float64(graph, trace, [p for _, p in trainer.parameters], total.loss.value, warned)
@@ -185,6 +201,7 @@ def trace_step(
         tuple((name, v.type) for name, v in zip(total.metric_names, graph.outputs[len(trainer.carried_names) + 1 :])),
         total.metrics_tree,
         measured,
+        check_finite,
     )
 
 
@@ -203,6 +220,15 @@ def _with_statistics(trace: Trace, graph: Graph, measured: Statistics, aliases: 
     names = [f"{measured.layers[layer].path}.{name}" for layer, name in measured.names]
     outputs = [Tracer(trace, value) for value in graph.outputs]
     return trace.graph([*outputs, *measured.sums], [*graph.output_names, *names], aliases)
+
+
+def _with_check(trace: Trace, graph: Graph, results: Sequence[Any], aliases: dict[int, int]) -> Graph:
+    """The step with a check that `results` are finite, as its last output: a sum of all of them times 0."""
+    with role("optimizer"):
+        zeros = [xp.sum(value * 0.0) for value in results if is_float(value.dtype) and value.size]
+        checked = emit(ew.check_finite, reduce(operator.add, (xp.astype(zero, "float64") for zero in zeros)))
+    outputs = [Tracer(trace, value) for value in graph.outputs]
+    return trace.graph([*outputs, checked], [*graph.output_names, "finite"], aliases)
 
 
 def _check_options(

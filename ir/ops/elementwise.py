@@ -570,3 +570,26 @@ check_exponent = _same(
     can_trap=True,
     recompute=Recompute.COSTLY,
 )
+
+
+def _infer_check_finite(x: ArrayType) -> ArrayType:
+    if x.dtype.kind not in FLOATS:
+        raise TypeRuleError(f"integers are always finite, got {x}")
+    return x
+
+
+def _check_finite(x: Array) -> Array:
+    if not np.isfinite(x).all():
+        raise FloatingPointError(f"a value is {x[~np.isfinite(x)].flat[0]}")
+    return x
+
+
+check_finite = _same(
+    "check_finite",
+    _infer_check_finite,
+    _check_finite,
+    "x, once every element is seen to be finite; otherwise the run stops with FloatingPointError",
+    _copy_vjp,
+    can_trap=True,
+    recompute=Recompute.COSTLY,
+)

@@ -116,8 +116,8 @@ class Executable:
         first_input: int = 0,
     ) -> None:
         """Run once. Raises `IndexError` where an index is out of range, `ValueError` where an integer is raised to a
-        negative power, and `np.linalg.LinAlgError` where a matrix is singular or not positive definite; inputs are then
-        as they were before.
+        negative power, `np.linalg.LinAlgError` where a matrix is singular or not positive definite, and
+        `FloatingPointError` where a number that is checked is not finite; inputs are then as they were before.
 
         `inputs`, from number `first_input` of the graph on, and `outputs` serve for this run alone and are not held
         after it; what is not given must be bound.
@@ -137,6 +137,8 @@ def _refusal(trap: Trap) -> Exception:
     origin, op, size = trap.node.origin, trap.node.op, trap.size
     where = f" at {origin.source}" if origin.source else ""
     where += f" in {origin.scope}" if origin.scope else ""
+    if op is ew.check_finite:
+        return FloatingPointError(f"a value is not finite{where}")
     if op is ew.check_exponent:
         advice = "write x.astype('float64') ** y"
         return ValueError(f"an integer is raised to a negative integer power{where}; {advice}")

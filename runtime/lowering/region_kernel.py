@@ -326,9 +326,10 @@ class _Writer:
             self.random(node, name, names[0], start + index, indent)
             return
         elif op.is_check:
-            code = self.trap(node)
-            above = f" | ({names[0]} >= {self.text.stride(attrs['size'])})" if "size" in attrs else ""
-            self.text.lines.append(f"{indent}if ({names[0]} < 0){above}:")
+            code, x = self.trap(node), names[0]
+            above = f" | ({x} >= {self.text.stride(attrs['size'])})" if "size" in attrs else ""
+            fails = f"({x} - {x} != 0)" if dtype.kind == "f" else f"({x} < 0){above}"  # inf - inf is NaN
+            self.text.lines.append(f"{indent}if {fails}:")
             self.text.lines.append(f"{indent}    return {code}")
             text = names[0]
         else:

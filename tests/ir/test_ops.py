@@ -89,6 +89,7 @@ def test_flops_are_counted_and_zero_where_nothing_is_computed(case):
         "stop_gradient",
         "check_index",
         "check_exponent",
+        "check_finite",
     }
     works = not moves and all(t.size for t in case.types)
     assert (flops > 0) if works else (flops == 0)
@@ -217,6 +218,7 @@ MATMUL = {"contract": ((1,), (0,)), "batch": ((), ())}
         ("cast", [F], {"dtype": np.dtype("float16")}, "dtype float16 is not supported"),
         ("check_index", [F], {"size": 3}, r"an index is an integer, got f32\[2,3\]"),
         ("check_exponent", [F], {}, r"the exponent of an integer is an integer, got f32\[2,3\]"),
+        ("check_finite", [IDS], {}, r"integers are always finite, got i64\[2\]"),
         ("reshape", [F], {"shape": (4, 2)}, r"f32\[2,3\] has 6 elements, shape \(4, 2\) has 8"),
         ("reshape", [F], {"shape": (-2, -3)}, r"shape \(-2, -3\)"),
         ("transpose", [F], {"perm": (0, 0)}, r"\(0, 0\) is no permutation of the axes of f32\[2,3\]"),
