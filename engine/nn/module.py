@@ -371,7 +371,7 @@ class Module:
 
         Returns the names that were missing and those that were not in the model. Raises `RuntimeError` where there are
         such, unless `strict` is False, and where a shape is another; nothing has changed then. A step that was compiled
-        before keeps its values: `step.set_parameters` changes those.
+        before keeps its values, which a warning says: `step.load_state_dict` changes those.
         """
         return load_initial_values(self, state_dict, strict, assign)
 

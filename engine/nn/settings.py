@@ -1,11 +1,13 @@
-"""What of a model is fixed when a step is compiled, so that a later change of it can be parts."""
+"""What of a model is fixed when a step is compiled, so that a later change of it can be told."""
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .module import Module
+    from .parameter import Stored
 
 _PACKAGE = __name__.partition(".")[0]
 _PLAIN = (bool, int, float, str, tuple, type(None))
@@ -25,6 +27,20 @@ def settings_changed() -> None:
 def changes() -> int:
     """How many settings were set so far."""
     return _Changes.count
+
+
+_steps: weakref.WeakKeyDictionary[Stored, weakref.WeakSet[Any]] = weakref.WeakKeyDictionary()
+
+
+def compiled_by(model: Module, step: Any) -> None:
+    """Note that a step has arrays of its own for what a model stores."""
+    for _, stored in model.all_stored():
+        _steps.setdefault(stored, weakref.WeakSet()).add(step)
+
+
+def has_a_step(stored: Stored) -> bool:
+    """Whether there is a step that has an array of its own for this."""
+    return len(_steps.get(stored, ())) > 0
 
 
 def is_own(module: Module) -> bool:

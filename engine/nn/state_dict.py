@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 
 from ...ir import Array, is_float, spec
+from ..tracing.errors import warn
 from ..tracing.tracer import located
 from .binding import binding_of, current_value
 from .init import constant
 from .parameter import Stored
 from .registration import torch_name
+from .settings import has_a_step
 
 if TYPE_CHECKING:
     from .module import Module
@@ -73,6 +75,11 @@ def load_initial_values(model: Module, given: Mapping[str, Any], strict: bool, a
         more = [f"and {len(problems) - _LISTED} more"] if len(problems) > _LISTED else []
         lines = "\n  ".join([*problems[:_LISTED], *more])
         raise RuntimeError(located(f"the state dict does not fit {type(model).__name__}\n  {lines}"))
+    if any(has_a_step(stored) for stored in arrays):
+        warn(
+            f"{type(model).__name__}.load_state_dict sets initial values, and a step that was compiled of the model "
+            "goes on with its own; write step.load_state_dict(state_dict), or load before the step is compiled"
+        )
     for stored, (_, array) in arrays.items():
         if assign:
             stored.type = spec(stored.shape, array.dtype)

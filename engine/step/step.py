@@ -21,7 +21,7 @@ from ..diagnosis.diagnosis import Diagnosis, diagnosis_of
 from ..diagnosis.first_nonfinite import first_nonfinite
 from ..diagnosis.statistics import Statistics
 from ..nn import Module
-from ..nn.settings import changes, difference, model_settings
+from ..nn.settings import changes, compiled_by, difference, model_settings
 from ..nn.state_dict import IncompatibleKeys
 from ..optim import Optimizer
 from ..optim.optimizer import state_name
@@ -106,6 +106,7 @@ class Step:
         tied = model.tied_names()
         self._names = {name: tied.get(name, name) for name, _ in model.persistent()}
         self._model_settings, self._changes = model_settings(model), changes()
+        compiled_by(model, self)
         return_free_memory()  # plans have left much behind: what is resident is what was planned
         executable = self._first.executable
         self._compile_report = CompileReport(

@@ -1,5 +1,6 @@
 """State dicts of models, and the walks over their modules and parameters: as torch gives them."""
 
+import gc
 import inspect
 
 import gradloom as gl
@@ -72,6 +73,12 @@ def test_what_is_loaded_is_what_a_step_begins_with_whatever_its_seed():
     step = gl.compile_step(model, lambda model, b: (model(b["x"]) ** 2).mean(), gl.optim.SGD(0.1), batch, seed=5)
     np.testing.assert_array_equal(step.parameters()["embed.weight"], state["embed.weight"])
     np.testing.assert_array_equal(step.buffers()["norm.num_batches_tracked"], 1)
+    with pytest.warns(gl.TracingWarning, match=r"Embedding\.load_state_dict sets initial.*step\.load_state_dict"):
+        model.embed.load_state_dict({"weight": np.ones((5, 3))})
+    np.testing.assert_array_equal(step.parameters()["embed.weight"], state["embed.weight"])
+    del step
+    gc.collect()
+    model.load_state_dict(state)
 
 
 def test_loading_converts_to_the_models_dtypes_or_with_assign_takes_on_others():
