@@ -203,13 +203,3 @@ class ParameterList(Module):
 
     def extra_repr(self) -> str:
         return "\n".join(f"({name}): {parameter!r}" for name, parameter in self._parameters.items())
-
-
-class Residual(Module):
-    """`x + module(x)`. He, Zhang, Ren and Sun 2016, "Deep residual learning for image recognition"."""
-
-    def __init__(self, module: Module) -> None:
-        self.module = module
-
-    def forward(self, input: Any) -> Any:
-        return input + self.module(input)

@@ -9,9 +9,7 @@ from typing import Any
 _INSTEAD: dict[str, str] = {
     "DataParallel": "the model itself: its step runs on all cores",
     "ParameterDict": "attributes of a module: setattr(self, name, nn.Parameter(...))",
-    "RMSNorm": "x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + eps) * self.weight",
     "SyncBatchNorm": "nn.BatchNorm2d: a step runs in one process",
-    "rms_norm": "x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + eps) * weight",
     "upsample": "nn.interpolate",
     "DistributedDataParallel": "the model itself: its step runs on all cores",
     "clip_grad_norm_": "the argument of gl.compile_step: clip_norm=",

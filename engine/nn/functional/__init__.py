@@ -10,7 +10,7 @@ from .distances import cosine_similarity, pairwise_distance, pdist
 from .dropout import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout
 from .embedding import embedding, embedding_bag
 from .folding import fold, unfold
-from .normalization import batch_norm, group_norm, instance_norm
+from .normalization import batch_norm, group_norm, instance_norm, local_response_norm
 from .padding import pad
 from .piecewise_activations import (
     hardshrink,
@@ -57,7 +57,7 @@ from .ranking_losses import (
     triplet_margin_with_distance_loss,
 )
 from .regression_losses import gaussian_nll_loss, huber_loss, l1_loss, mse_loss, poisson_nll_loss, smooth_l1_loss
-from .resizing import interpolate, pixel_shuffle, pixel_unshuffle
+from .resizing import channel_shuffle, interpolate, pixel_shuffle, pixel_unshuffle
 from .rotary import rotary_embedding
 from .smooth_activations import (
     celu,
@@ -75,7 +75,8 @@ from .smooth_activations import (
     tanhshrink,
 )
 from .softmax import gumbel_softmax, log_softmax, logsumexp, softmax, softmin
-from .transformations import layer_norm, linear, normalize, one_hot
+from .transformations import bilinear, linear, one_hot
+from .vector_normalization import layer_norm, normalize, rms_norm
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -89,9 +90,11 @@ __all__ = [
     "avg_pool2d",
     "avg_pool3d",
     "batch_norm",
+    "bilinear",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "celu",
+    "channel_shuffle",
     "conv1d",
     "conv2d",
     "conv3d",
@@ -129,6 +132,7 @@ __all__ = [
     "layer_norm",
     "leaky_relu",
     "linear",
+    "local_response_norm",
     "log_softmax",
     "logsigmoid",
     "logsumexp",
@@ -156,6 +160,7 @@ __all__ = [
     "prelu",
     "relu",
     "relu6",
+    "rms_norm",
     "rotary_embedding",
     "rrelu",
     "scaled_dot_product_attention",

@@ -12,6 +12,7 @@ from ...array_api.broadcasting import as_arraylike, described
 from ...tracing.batch_parts import batch_parts
 from ...tracing.tracer import ShapeError, TracingError, located
 from ...tracing.transforms import stop_gradient
+from .pooling import avg_pool2d
 from .spatial import fitting_groups
 
 
@@ -266,3 +267,22 @@ def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None
     )
     result = Statistics.of(groups, tuple(range(2, groups.ndim))).normalized(groups, weight, bias, eps)
     return xp.reshape(result, x.shape)
+
+
+def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Any:
+    """x / (k + alpha times the mean of x² over `size` neighbouring channels) ** beta, for (N, C, L) or (N, C, d1, ...).
+
+    Channels beyond the first and the last count as 0; of an even size one more is before than behind. Krizhevsky,
+    Sutskever and Hinton 2012.
+    """
+    x = as_arraylike(input)
+    if x.ndim < 3 or x.dtype.kind != "f":
+        raise ShapeError(located(f"local_response_norm: the input is (N, C, ...) floats, got {described(x)}"))
+    if size < 1:
+        raise ValueError(located(f"local_response_norm: size is 1 or more, got {size}"))
+    if x.size == 0:
+        return x
+    squares = xp.reshape(x * x, (*x.shape[:2], -1))
+    around = xp.pad(squares, ((0, 0), (size // 2, (size - 1) // 2), (0, 0)))
+    mean = avg_pool2d(xp.expand_dims(around, 1), (size, 1), 1)
+    return x / (k + alpha * xp.reshape(mean, x.shape)) ** beta

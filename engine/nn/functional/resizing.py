@@ -1,4 +1,4 @@
-"""Images and signals in another size: interpolation, and shuffling channels into space."""
+"""Images and signals in another size: interpolation; and channels shuffled, into space or among themselves."""
 
 from __future__ import annotations
 
@@ -182,3 +182,18 @@ def pixel_unshuffle(input: Any, downscale_factor: int) -> Any:
     x = xp.reshape(x, (*batch, channels, height // r, r, width // r, r))
     x = xp.permute_dims(x, (*range(b), b, b + 2, b + 4, b + 1, b + 3))
     return xp.reshape(x, (*batch, channels * r * r, height // r, width // r))
+
+
+def channel_shuffle(input: Any, groups: int) -> Any:
+    """The channels of (N, C, ...) in another order: the first of each of so many groups, the second of each, ...
+
+    Zhang, Zhou, Lin and Sun 2018, "ShuffleNet".
+    """
+    x = as_arraylike(input)
+    if x.ndim < 3 or groups < 1 or x.shape[1] % groups:
+        raise ShapeError(
+            located(f"channel_shuffle: the channels of (N, C, ...) are a multiple of {groups}, got {described(x)}")
+        )
+    batch, channels, *rest = x.shape
+    grouped = xp.reshape(x, (batch, groups, channels // groups, *rest))
+    return xp.reshape(xp.moveaxis(grouped, 2, 1), x.shape)

@@ -1,9 +1,7 @@
-"""What layers compute: linear maps, look-ups, normalization."""
+"""Linear and bilinear maps, and what is made of class numbers."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +10,7 @@ from ....ir.ops import creation
 from ....ir.ops import elementwise as ew
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
-from ...array_api.elementwise import power_flat_at_zero, root_of_powers
 from ...tracing.tracer import ShapeError, Tracer, TracingError, emit, located, trace_of
-from ..spelling import chosen_axis, torch_arguments
 
 
 def linear(input: Any, weight: Any, bias: Any = None) -> Any:
@@ -27,6 +23,22 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
             located(f"linear: the last axis of x, {described(x)}, does not fit weight (out, in) = {weight.shape}")
         )
     product = xp.matmul(x, xp.matrix_transpose(weight) if weight.ndim == 2 else weight)
+    return product if bias is None else product + bias
+
+
+def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Any:
+    """x1ᵀ A x2 + bias for x1 (..., in1) and x2 (..., in2), each matrix A of weight (out, in1, in2), and bias (out,)."""
+    x1, x2, weight = as_arraylike(input1), as_arraylike(input2), as_arraylike(weight)
+    fits = weight.ndim == 3 and x1.ndim > 0 and x1.shape[:-1] == x2.shape[:-1]
+    if not fits or (x1.shape[-1], x2.shape[-1]) != tuple(weight.shape[1:]):
+        raise ShapeError(
+            located(
+                f"bilinear: (..., in1) = {described(x1)} and (..., in2) = {described(x2)} do not fit weight "
+                f"(out, in1, in2) = {weight.shape}"
+            )
+        )
+    rows = xp.tensordot(x1, weight, axes=((x1.ndim - 1,), (1,)))
+    product = xp.sum(rows * xp.expand_dims(x2, -2), axis=-1)
     return product if bias is None else product + bias
 
 
@@ -56,42 +68,3 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Any:
     index = checked_index(tensor, num_classes, "one_hot: classes")
     places = class_places(index, (*index.shape, num_classes))
     return xp.astype(places == xp.expand_dims(xp.astype(index, "int32"), -1), "int64")
-
-
-def layer_norm(
-    input: Any, normalized_shape: int | Sequence[int], weight: Any = None, bias: Any = None, eps: float = 1e-5
-) -> Any:
-    """(x - mean) / √(variance + eps) over the last axes, of shape `normalized_shape`; then times weight, plus bias.
-
-    Ba, Kiros and Hinton 2016, "Layer normalization". The variance is divided by n.
-    """
-    x = as_arraylike(input)
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-    if not shape or tuple(x.shape[-len(shape) :]) != shape:
-        raise ShapeError(located(f"layer_norm: the last axes of {described(x)} are not normalized_shape {shape}"))
-    axes = tuple(range(-len(shape), 0))
-    centered = x - xp.mean(x, axis=axes, keepdims=True)
-    variance = xp.mean(centered * centered, axis=axes, keepdims=True)
-    result = centered * (1 / xp.sqrt(variance + eps))
-    if weight is not None:
-        result = result * weight
-    return result if bias is None else result + bias
-
-
-@torch_arguments
-def normalize(
-    input: Any, p: float = 2.0, axis: int | tuple[int, ...] = 1, eps: float = 1e-12, *, dim: Any = None
-) -> Any:
-    """input / max(its p-norm along `axis`, or `dim`, eps). The derivative of a norm of 0 is taken as 0."""
-    axis = chosen_axis(axis, dim, 1)
-    x = as_arraylike(input)
-    if x.dtype.kind != "f":
-        raise TracingError(located(f"normalize: floats are normalized, got {described(x)}; write .astype('float32')"))
-    if not p > 0:
-        raise ValueError(located(f"normalize: p is above 0, got {p}"))
-    if p == math.inf:
-        length = xp.max(xp.abs(x), axis=axis, keepdims=True)
-    else:
-        power = x * x if p == 2 else power_flat_at_zero(xp.abs(x), p)
-        length = root_of_powers(xp.sum(power, axis=axis, keepdims=True), p)
-    return x / xp.maximum(length, eps)

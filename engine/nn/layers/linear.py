@@ -37,6 +37,38 @@ class Linear(Module):
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
+class Bilinear(Module):
+    """x1ᵀ A x2 + bias for each matrix A of weight (out_features, in1_features, in2_features), and bias (out_features,).
+
+    Both begin in ±1/√in1_features.
+    """
+
+    def __init__(
+        self,
+        in1_features: int,
+        in2_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: npt.DTypeLike = "float32",
+    ) -> None:
+        if in1_features < 1:
+            raise ValueError(located(f"Bilinear: in1_features is 1 or more, got {in1_features}"))
+        self.in1_features = in1_features
+        self.in2_features = in2_features
+        self.out_features = out_features
+        draw = init.uniform(-1 / math.sqrt(in1_features), 1 / math.sqrt(in1_features))
+        self.weight = Parameter((out_features, in1_features, in2_features), dtype, draw)
+        self.bias = Parameter(out_features, dtype, draw) if bias else None
+
+    def forward(self, input1: Any, input2: Any) -> Any:
+        return F.bilinear(input1, input2, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        sizes = f"in1_features={self.in1_features}, in2_features={self.in2_features}, out_features={self.out_features}"
+        return f"{sizes}, bias={self.bias is not None}"
+
+
 class Identity(Module):
     """What it is given; arguments to the constructor are ignored."""
 

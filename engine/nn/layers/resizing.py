@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ...tracing.tracer import located
 from .. import functional as F
 from ..module import Module
 
@@ -78,3 +79,18 @@ class PixelUnshuffle(Module):
 
     def extra_repr(self) -> str:
         return f"downscale_factor={self.downscale_factor}"
+
+
+class ChannelShuffle(Module):
+    """The channels of (N, C, ...) in another order: the first of each of `groups` groups, the second of each, ..."""
+
+    def __init__(self, groups: int) -> None:
+        if groups < 1:
+            raise ValueError(located(f"ChannelShuffle: groups is 1 or more, got {groups}"))
+        self.groups = groups
+
+    def forward(self, input: Any) -> Any:
+        return F.channel_shuffle(input, self.groups)
+
+    def extra_repr(self) -> str:
+        return f"groups={self.groups}"
