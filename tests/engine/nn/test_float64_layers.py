@@ -33,11 +33,56 @@ def _for_each_rank() -> dict[str, tuple[Any, tuple[int, ...]]]:
     return cases
 
 
+SEVERAL_INPUTS = {
+    2: [
+        "MSELoss",
+        "L1Loss",
+        "SmoothL1Loss",
+        "HuberLoss",
+        "PoissonNLLLoss",
+        "BCELoss",
+        "BCEWithLogitsLoss",
+        "KLDivLoss",
+        "SoftMarginLoss",
+        "MultiLabelSoftMarginLoss",
+        "HingeEmbeddingLoss",
+        "CosineSimilarity",
+        "PairwiseDistance",
+    ],
+    3: ["GaussianNLLLoss", "MarginRankingLoss", "TripletMarginLoss", "TripletMarginWithDistanceLoss"],
+}
+LABELLED = ["CrossEntropy", "NLL", "MultiMargin", "MultiLabelMargin", "CosineEmbedding", "CTC"]
 CASES: dict[str, tuple[Any, tuple[int, ...]]] = {
     **_for_each_rank(),
     **{
         name: (lambda c: c(), ROWS)
-        for name in ("ELU", "GELU", "ReLU", "SiLU", "Sigmoid", "Softplus", "Tanh", "Softmax", "LogSoftmax")
+        for name in [
+            "ELU",
+            "CELU",
+            "SELU",
+            "GELU",
+            "GLU",
+            "ReLU",
+            "RReLU",
+            "PReLU",
+            "SiLU",
+            "Mish",
+            "Sigmoid",
+            "LogSigmoid",
+            "Hardsigmoid",
+            "Hardswish",
+            "Hardshrink",
+            "Softshrink",
+            "Softplus",
+            "Softsign",
+            "Tanh",
+            "Tanhshrink",
+            "Softmax",
+            "Softmin",
+            "LogSoftmax",
+            "AlphaDropout",
+            "FeatureAlphaDropout",
+        ]
     },
     **{name: (lambda c: c(), ROWS) for name in ("LeakyReLU", "ReLU6", "Hardtanh", "Dropout", "Flatten", "Identity")},
     "GELU": (lambda c: c("tanh"), ROWS),
@@ -58,8 +103,24 @@ CASES: dict[str, tuple[Any, tuple[int, ...]]] = {
     "TransformerEncoderLayer": (lambda c: c(6, 2, 8), SEQUENCE),
     "TransformerEncoder": (lambda c: c(nn.TransformerEncoderLayer(6, 2, 8), 2), SEQUENCE),
     "Embedding": (lambda c: c(9, 3), ROWS),
+    "EmbeddingBag": (lambda c: c(9, 3), ROWS),
+    "Transformer": (lambda c: c(6, 2, 1, 1, 8), SEQUENCE),
+    "TransformerDecoderLayer": (lambda c: c(6, 2, 8), SEQUENCE),
+    "TransformerDecoder": (lambda c: c(nn.TransformerDecoderLayer(6, 2, 8), 2), SEQUENCE),
+    "RotaryEmbedding": (lambda c: c(6), SEQUENCE),
+    "Fold": (lambda c: c((3, 3), 2), (2, 8, 4)),
+    "Unfold": (lambda c: c(2), SPATIAL[2]),
+    "Softmax2d": (lambda c: c(), SPATIAL[2]),
+    "Threshold": (lambda c: c(0.5, 0.1), ROWS),
+    "RMSNorm": (lambda c: c(6), ROWS),
+    "LocalResponseNorm": (lambda c: c(3), SPATIAL[1]),
+    "ChannelShuffle": (lambda c: c(2), SPATIAL[1]),
+    "Bilinear": (lambda c: c(6, 6, 3), ROWS),
+    "Highway": (lambda c: c(6), ROWS),
+    **{name: (lambda c: c(), ROWS) for names in SEVERAL_INPUTS.values() for name in names},
+    **{f"{name}Loss": (lambda c: c(), ROWS) for name in LABELLED},
 }
-CONTAINERS = {"Module", "ModuleDict", "ModuleList", "ParameterList"}
+CONTAINERS = {"Module", "ModuleDict", "ModuleList", "ParameterList", "KVCache"}
 
 
 def test_every_layer_is_in_the_table() -> None:
@@ -74,10 +135,17 @@ def made(name: str) -> Any:
 
 def inputs(name: str, dtype: str) -> tuple[Any, ...]:
     shape = CASES[name][1]
-    if name == "Embedding":
+    if name.startswith("Embedding"):
         return (RNG.integers(0, 9, shape),)
-    x = RNG.uniform(0.1, 2, shape).astype(dtype)
-    return (x, x, x) if name == "MultiheadAttention" else (x,)
+    x = RNG.uniform(0.1, 1, shape).astype(dtype)
+    if name == "CTCLoss":
+        return x[:, None], np.array([[1, 2]]), np.array([5]), np.array([2])
+    if name == "CosineEmbeddingLoss":
+        return x, x, np.array([1, -1, 1, -1, 1])
+    if name.removesuffix("Loss") in LABELLED:
+        return x, RNG.integers(0, 6, ROWS if name == "MultiLabelMarginLoss" else 5)
+    count = {"MultiheadAttention": 3, "Bilinear": 2, "Transformer": 2}.get(name, 2 if "Decoder" in name else 1)
+    return (x,) * next((n for n, names in SEVERAL_INPUTS.items() if name in names), count)
 
 
 def values(model: Any) -> dict[str, Any]:
