@@ -23,6 +23,7 @@ from ..tracing.static_arguments import StaticArguments, split, with_arguments
 from ..tracing.trace import TracedFunction, input_name, trace_arguments
 from ..tracing.tracer import Tracer, current_trace
 from .compiled_method import BoundMethod, CompiledMethods
+from .donation import donated_inputs, donated_positions, own_arrays, with_donated
 from .program_key import exact_key, structure_key
 from .programs import MANY, Programs, tell_of_shapes
 from .targets import target_of
@@ -65,13 +66,19 @@ class CompiledFunction:
     """A function, compiled for each signature (structure, shapes, dtypes, other arguments) it is called with."""
 
     def __init__(
-        self, fn: Callable[..., Any], threads: int, target: Target, static: str | int | Sequence[str | int] = ()
+        self,
+        fn: Callable[..., Any],
+        threads: int,
+        target: Target,
+        static: str | int | Sequence[str | int] = (),
+        donated: frozenset[int] = frozenset(),
     ) -> None:
         functools.update_wrapper(self, fn, updated=())
         self._fn = fn
         self._threads = threads
         self._target = target
         self._given = static
+        self._donated = donated
         self._static = StaticArguments(fn, static) if static != () else None
         self._signatures: Programs[_Signature] = Programs()
         self._lock = fork_lock()
@@ -80,7 +87,10 @@ class CompiledFunction:
         # Where an argument is static by position, `self` was counted.
         given = [static] if isinstance(static, (str, int)) else list(static)
         bound = tuple(which - 1 if isinstance(which, int) else which for which in given)
-        self._methods = CompiledMethods(fn, lambda method: CompiledFunction(method, threads, target, bound))
+        bound_donated = frozenset(position - 1 for position in donated if position)
+        self._methods = CompiledMethods(
+            fn, lambda method: CompiledFunction(method, threads, target, bound, bound_donated)
+        )
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """As an attribute of a class: the compiled method of an instance."""
@@ -93,7 +103,7 @@ class CompiledFunction:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CompiledFunction:
         """The same function, to be compiled again (from machine code on disk)."""
-        return CompiledFunction(self._fn, self._threads, self._target, self._given)
+        return CompiledFunction(self._fn, self._threads, self._target, self._given, self._donated)
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         """By name where it stands in its module in place of its function; else as the function, to be compiled."""
@@ -106,7 +116,8 @@ class CompiledFunction:
         found: Any = sys.modules.get(getattr(self._fn, "__module__", None) or "")
         for part in name.split("."):
             found = getattr(found, part, None)
-        return name if found is self else (CompiledFunction, (self._fn, self._threads, self._target, self._given))
+        again = (self._fn, self._threads, self._target, self._given, self._donated)
+        return name if found is self else (CompiledFunction, again)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The result of the function, as NumPy arrays."""
@@ -154,7 +165,8 @@ class CompiledFunction:
                 start = time.perf_counter()
                 with warn_of_draws(self._warned_draws, self._fn):
                     traced = trace_arguments(with_arguments(self._fn, taken), args, kwargs, lambda path: True)
-                found = _Signature(traced, self._threads, self._target)
+                donated = donated_inputs(traced.in_tree, traced.arrays, self._donated) if self._donated else []
+                found = _Signature(traced, self._threads, self._target, donated)
                 self._signatures.add(key, found)
                 self._tell(key, before, args, kwargs, time.perf_counter() - start)
             return found
@@ -228,16 +240,23 @@ def _fixed(leaf: Any, fn: Callable[..., Any]) -> Hashable:
 class _Signature:
     """Machine code for one signature."""
 
-    def __init__(self, traced: TracedFunction, threads: int, target: Target) -> None:
+    def __init__(self, traced: TracedFunction, threads: int, target: Target, donated: Sequence[int]) -> None:
         self._out_tree = traced.out_tree
-        self._executable = backend_of(target).build(plan_graph(traced.graph, threads, target=target))
+        graph = with_donated(traced.graph, donated) if donated else traced.graph
+        self._overwritten = graph.aliases
+        self._executable = backend_of(target).build(plan_graph(graph, threads, target=target))
         self._out_types = [(v.type.shape, v.type.dtype) for v in traced.graph.outputs]
         self._lock = fork_lock()
         self._running = False
 
     def run(self, arrays: list[Array]) -> Any:
         executable = self._executable
-        results: list[Array] = [np.empty(shape, dtype) for shape, dtype in self._out_types]
+        over = self._overwritten
+        if over:
+            arrays = own_arrays(arrays, list(over.values()))
+        results: list[Array] = [
+            arrays[over[k]] if k in over else np.empty(shape, dtype) for k, (shape, dtype) in enumerate(self._out_types)
+        ]
         with self._lock:
             if self._running:
                 raise interrupted("a compiled function")
@@ -254,6 +273,7 @@ def compile(
     target: str | Target = "cpu",
     threads: int | None = None,
     static: str | int | Sequence[str | int] = (),
+    donate_argnums: int | Sequence[int] = (),
 ) -> CompiledFunction:
     """`fn` as native code: a callable that takes what `fn` takes and returns NumPy arrays.
 
@@ -264,6 +284,10 @@ def compile(
     hold, such as a float that decides a branch: `static=("mode", 2)`. What `fn` closes over is fixed at the first call.
     A method of a class may be compiled too: the attributes of `self` are then part of the program, which is made again
     after one was assigned.
+
+    The arrays of the arguments at the positions `donate_argnums` become the memory of results of their type, and have
+    another content after the call: `parameters, state = train(parameters, state)` then takes no other memory for them,
+    and less time. A donated array that shares memory with another argument, or that may not be written, is copied.
 
     The least recently used of more than 32 programs is dropped. `threads` bounds the number of threads (default: one
     for each usable core); the result has the same bits for any number. Calls from several Python threads are safe;
@@ -283,4 +307,4 @@ def compile(
     backend_of(machine)
     if not callable(fn):
         raise TypeError(f"compile takes a function, got {type(fn).__name__}")
-    return CompiledFunction(fn, thread_count(threads), machine, static)
+    return CompiledFunction(fn, thread_count(threads), machine, static, donated_positions(donate_argnums))

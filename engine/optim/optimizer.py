@@ -198,7 +198,8 @@ class Optimizer:
         optimizer.update(parameters, gradients, state)`.
 
         `gradients` is a pytree like `parameters`; a leaf that is `None` is left alone. Inside `gl.compile` it becomes
-        part of the program, and all of it is one fused update; outside it computes with NumPy. `lr` is the learning
+        part of the program, as fast as a step's where parameters and state are donated, `gl.compile(train,
+        donate_argnums=(0, 1))`; outside it computes with NumPy. `lr` is the learning
         rate, or a dict by group, in place of the optimizer's own. Inside a program a schedule is traced, with the
         number of steps in the state: those here can be, but for `Chained` and `Multiplicative`; for a function of one's
         own with branches give `lr`. `loss` is what `ReduceOnPlateau` follows; `loss_fn(parameters)` is for a rule that

@@ -28,7 +28,8 @@ def init(optimizer: Optimizer, parameters: Any) -> dict[str, Any]:
     optimizer, types = _resolved(optimizer, arrays)
     state: dict[str, Any] = {}
     for name, spec in optimizer.init_all(types).items():
-        state[name] = arrays[spec.copy_of] if spec.copy_of else np.full(spec.type.shape, spec.value, spec.type.dtype)
+        own = np.full(spec.type.shape, spec.value, spec.type.dtype)
+        state[name] = arrays[spec.copy_of].copy() if spec.copy_of else own
     for group, plateau in _plateaus(optimizer).items():
         state |= {of_group(name, group): np.asarray(value) for name, value in plateau.init().items()}
     return state | {"step": np.asarray(0)}
