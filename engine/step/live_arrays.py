@@ -95,6 +95,18 @@ class LiveArrays:
     # Reading and changing.
 
     @contextlib.contextmanager
+    def running(self) -> Iterator[LiveArrays]:
+        """What these have moved to; this thread alone may run programs there until the block ends."""
+        with self.held() as live:
+            if live.busy:
+                raise interrupted("a step")
+            live.busy = True
+            try:
+                yield live
+            finally:
+                live.busy = False
+
+    @contextlib.contextmanager
     def reading(self) -> Iterator[LiveArrays]:
         """What these have moved to; nothing changes there until the block ends. The thread may be in the middle of a
         step, which reading may interrupt.

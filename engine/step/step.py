@@ -36,6 +36,7 @@ from ..tracing.tracer import located
 from .batch_type import BatchType
 from .budget import Budget
 from .checkpoint import Content, Wanted
+from .gradients import Gradients
 from .learning_rate import LearningRates, RatesByGroup
 from .live_arrays import LiveArrays, own_memory
 from .plans import LossFunction, StepPlan, step_plans
@@ -102,6 +103,7 @@ class Step:
             self._state = own_memory(self._backend, traced.state, traced.initial_state(self._parameters))
             self._rates = LearningRates(traced.optimizer, self._state)
             self._first = self._add(traced, planned)
+        self._gradients = Gradients(self)
         self._own = frozenset(live.names[name] for name, _ in model.all_stored())
         tied = model.tied_names()
         self._names = {name: tied.get(name, name) for name, _ in model.persistent()}
@@ -304,6 +306,22 @@ class Step:
         with self._current().held():
             self._rates.set(values)
             return self._rates.next()
+
+    def gradients(self, batch: Any) -> dict[str, Array]:
+        """The gradients of the loss by the names of the parameters that are trained, as the next `step(batch)` would
+        compute them: with its draws, of the whole batch, before clipping. Zeros for what the loss does not read.
+
+        Nothing is updated, no running statistic either. The program is compiled when it is first called, and works in
+        the step's arena. Raises `MemoryBudgetError` where it does not fit the budget of the step, and for a batch what
+        a step raises.
+        """
+        arrays = dense_arrays(self._batch_type.leaves(batch), lambda: self._batch_type.names)
+        key = tuple([(a.shape, a.dtype) for a in arrays])
+        with self._current().running() as live:
+            self._live = live
+            if self._changes != changes():
+                self._check_settings()
+            return self._gradients(key, arrays)
 
     def parameters(self) -> dict[str, Array]:
         """A copy of every parameter, by name."""

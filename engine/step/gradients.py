@@ -1,0 +1,108 @@
+"""The gradients of a step's loss by name, without an update: compiled when they are first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import optree
+
+from ...ir import Array, Graph
+from ...passes.budget import StepPlanner
+from ...passes.remat.frontier import Choice
+from ...runtime.backend import Program
+from ..compile.programs import Programs
+from ..nn import Module
+from ..optim import Optimizer
+from ..tracing import random
+from ..tracing.batch_parts import in_parts
+from ..tracing.frozen_draws import warn_of_draws
+from ..tracing.tracer import Trace
+from .leaves import flattened, leaf_input, leaf_type
+from .refusal import MemoryBudgetError
+from .step_tracer import StepTracer
+from .trained import Train
+
+if TYPE_CHECKING:
+    from .step import Step
+
+
+@dataclass(frozen=True)
+class GradientGraph:
+    """The gradients of a step: its inputs are those of the step's graph, its outputs the gradients of `names`."""
+
+    graph: Graph
+    names: tuple[str, ...]
+    first: int
+    """Place of the first leaf of the batch among the inputs."""
+
+
+def trace_gradients(
+    model: Module,
+    loss_fn: Callable[[Any, Any], Any],
+    optimizer: Optimizer,
+    batch: Any,
+    accumulate: int,
+    train: Train,
+    warned: set[str],
+) -> GradientGraph:
+    """Trace the loss and its gradients as `trace_step` does, and nothing behind them."""
+    tracer = StepTracer(model, loss_fn, optimizer, train)
+    names, leaves, tree = flattened(batch, "batch")
+    with warn_of_draws(warned, model, loss_fn), Trace() as trace:
+        inputs = tracer.inputs(trace)
+        parameters = inputs.parameters
+        first = len(trace.builder.inputs)
+        arrays = [leaf_input(trace, leaf, leaf_type(name, leaf), name) for name, leaf in zip(names, leaves)]
+        with random.key(inputs.key + inputs.step), in_parts(accumulate):
+            total = tracer.differentiate(trace, inputs, optree.tree_unflatten(tree, arrays))
+        values = {name: value for (name, _), value in zip(tracer.parameters, parameters)}
+        read = {name: gradient for (name, _), gradient in zip(tracer.trained, total.gradients)}
+        outputs = [trace.full(0, values[n].shape, values[n].dtype) if g is None else g for n, g in read.items()]
+        return GradientGraph(trace.graph(outputs, list(read)), tuple(read), first)
+
+
+class Gradients:
+    """The programs that compute the gradients of a step, one for each type of batch."""
+
+    def __init__(self, step: Step) -> None:
+        self._step = step
+        self._programs: Programs[tuple[GradientGraph, Program]] = Programs(dropped=lambda one: step._drop(one[1]))
+
+    def __call__(self, key: Any, arrays: Sequence[Array]) -> dict[str, Array]:
+        """The gradients for a batch of these leaves, whose types are the `key`; the lock is held."""
+        traced, program = self._programs.get(key) or self._add(key, arrays)
+        program.run(arrays, first_input=traced.first)
+        return {name: program.output_in_arena(i).copy() for i, name in enumerate(traced.names)}
+
+    def _add(self, key: Any, arrays: Sequence[Array]) -> tuple[GradientGraph, Program]:
+        step = self._step
+        options = step._options
+        batch, parts = step._batch_type.like(arrays), int(options["accumulate"])
+        train = options.get("train")
+        traced = trace_gradients(step._model, step._loss_fn, step._optimizer, batch, parts, train, step._warned)
+        planner = StepPlanner(traced.graph, step._threads, parts, False, step._target)
+        planned = self._chosen(planner).plan
+        program = step._backend.build(planned, step._live.arena_for(planned))
+        step._live.add_user(program)
+        for i, array in enumerate(step._carried()):
+            program.bind_input(i, array)
+        self._programs.add(key, (traced, program))
+        return traced, program
+
+    def _chosen(self, planner: StepPlanner) -> Choice:
+        """The fastest plan within the budget of the step. Raises `MemoryBudgetError` where there is none."""
+        report, limit = self._step.report, self._step._budget.nbytes
+        if limit is None:
+            return planner.unbounded
+        held = report.parameter_bytes + report.state_bytes + planner.base.constant_bytes
+        choice = planner.fastest_within(limit - held)
+        if choice is None:
+            least = held + planner.smallest().plan.arena_bytes
+            raise MemoryBudgetError(
+                f"step.gradients needs {least:,} bytes at least, its results among them; the budget of the step is "
+                f"{limit:,}: compile a step with memory={least} or more",
+                least,
+            )
+        return choice
