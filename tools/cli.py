@@ -1,4 +1,4 @@
-"""The command line: `gradloom train | plan | draw | ir | compile | bench | cache`."""
+"""The command line: `gradloom train | plan | draw | ir | compile | diagnose | bench | cache`."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from .cache import cache_text, clear_cache
 from .command_error import CommandError
 from .compile_recipe import compile_report
 from .data import DataError
+from .diagnose import DiagnoseOptions, run_diagnose
 from .draw import FORMATS, LAYOUTS, draw
 from .interruptions import Interruptions
 from .plan import PlanOptions, run_plan
@@ -128,6 +129,11 @@ def _compile(options: argparse.Namespace) -> int:
     return 0
 
 
+def _diagnose(options: argparse.Namespace) -> int:
+    given = {name: getattr(options, name) for name in DiagnoseOptions.__dataclass_fields__}
+    return run_diagnose(DiagnoseOptions(**given), Console())
+
+
 def _bench(options: argparse.Namespace) -> int:
     sides = Sides.parse(options.against)
     settings = Settings(options.rounds, options.seconds, options.batch_size, options.json, options.picture)
@@ -152,6 +158,7 @@ def _parser() -> argparse.ArgumentParser:
     _draw_parser(commands)
     _ir_parser(commands)
     _compile_parser(commands)
+    _diagnose_parser(commands)
     _bench_parser(commands)
     _cache_parser(commands)
     return parser
@@ -274,6 +281,34 @@ def _compile_parser(commands: Any) -> None:
     parser.set_defaults(command=_compile)
     parser.add_argument("recipe", metavar="RECIPE", help=_RECIPE)
     parser.add_argument("--threads", type=_positive, metavar="N", help="never changes a result (default: all cores)")
+
+
+def _diagnose_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "diagnose",
+        help="how activations, gradients and updates go through the layers",
+        description="Run some training steps of a recipe, and print of the last one, layer by layer: the variance of "
+        "activations, how many are zero, saturated or not finite, the norm of the gradient signal and of gradients, "
+        "and the update by the weights. Then say in words what stands out, such as gradients that vanish. Where "
+        "the loss of a step is not finite the run ends, and the step before is printed.",
+        epilog=_RECIPE_NOTE,
+    )
+    parser.set_defaults(command=_diagnose)
+    parser.add_argument("recipe", metavar="RECIPE", help=_RECIPE)
+    parser.add_argument("--steps", type=_positive, default=10, metavar="N", help="steps to run (default: 10)")
+    parser.add_argument("--batch-size", type=_positive, metavar="N", help="examples a step (default: the recipe's)")
+    parser.add_argument(
+        "--seed", type=_seed, default=0, metavar="N", help="of parameters, dropout, order of data (default: 0)"
+    )
+    parser.add_argument("--threads", type=_positive, metavar="N", help="never changes a result (default: all cores)")
+    parser.add_argument("--memory", type=_memory, metavar="BYTES", help="a budget for the whole step, such as 200MB")
+    parser.add_argument(
+        "--json", nargs="?", const="-", metavar="FILE", help="write all figures there, or print them alone"
+    )
+    parser.add_argument("--html", metavar="FILE", help="write a page with words, picture and table")
+    parser.add_argument(
+        "--plot", metavar="FILE", help="draw the curves over depth there: as .svg, or by matplotlib as .png or .pdf"
+    )
 
 
 def _bench_parser(commands: Any) -> None:
