@@ -16,6 +16,7 @@ from .attention import MultiheadAttention
 from .containers import ModuleList, checked_module
 from .layers import Dropout, LayerNorm, Linear
 from .module import Module
+from .spelling import torch_arguments
 
 _ACTIVATIONS: dict[str, Callable[[Any], Any]] = {"relu": F.relu, "gelu": F.gelu}
 
@@ -267,6 +268,7 @@ class Transformer(Module):
         return self.decoder(tgt, memory, tgt_mask, memory_mask, *padding, tgt_is_causal, memory_is_causal)
 
     @staticmethod
+    @torch_arguments
     def generate_square_subsequent_mask(sz: int, dtype: npt.DTypeLike = "float32") -> Array:
         """(sz, sz) floats, to be added to scores: 0 where a key is not later than the query, and -inf."""
         return np.triu(np.full((sz, sz), -np.inf, dtype), 1)

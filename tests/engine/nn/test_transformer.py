@@ -53,7 +53,7 @@ def test_a_transformer_is_torchs(norm_first, batch_first):
     ours = nn.Transformer(*sizes, activation=F.silu, **options)
     theirs = torch.nn.Transformer(*sizes, activation=torch.nn.functional.silu, **options)
     assert [name for name, _ in ours.named_modules()] == [name for name, _ in theirs.named_modules()]
-    mask = nn.Transformer.generate_square_subsequent_mask(T, dtype="float64")
+    mask = nn.Transformer.generate_square_subsequent_mask(T, device=None, dtype="float64")
     np.testing.assert_array_equal(mask, theirs.generate_square_subsequent_mask(T).numpy())
     inputs = [sequence(S, batch_first), sequence(T, batch_first)]
     masks = {"tgt_mask": mask, "tgt_is_causal": True, "memory_key_padding_mask": np.where(PADDING, -np.inf, 0)}
