@@ -92,7 +92,61 @@ def nano_gpt(n, init, cache=None):
     return GPT()
 
 
-def vit(n, init):
+def llama(n, rotated, cache=None):
+    """LLaMA: RMS norm, rotary embeddings, fewer heads of keys than of queries, and the gated linear unit."""
+    c = SimpleNamespace(words=13, layers=2, heads=4, key_heads=2, width=16, hidden=20)
+    F = n.functional
+
+    class Attention(n.Module):
+        def __init__(self):
+            super().__init__()
+            size = c.width // c.heads
+            self.wq, self.wo = (n.Linear(c.width, c.width, bias=False) for _ in range(2))
+            self.wk, self.wv = (n.Linear(c.width, c.key_heads * size, bias=False) for _ in range(2))
+            if cache:
+                self.cache = cache(2, c.key_heads, 10, size, "float64")
+
+        def forward(self, x, cached):
+            q = heads_of(self.wq(x), c.heads)
+            k, v = heads_of(self.wk(x), c.key_heads), heads_of(self.wv(x), c.key_heads)
+            q, k = (rotated(y, self.cache.length if cached else 0) for y in (q, k))
+            mask = None
+            if cached:
+                k, v, mask = self.cache(k, v)
+            y = F.scaled_dot_product_attention(q, k, v, mask, is_causal=not cached, enable_gqa=True)
+            return self.wo(joined(y))
+
+    class Block(n.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention = Attention()
+            self.attention_norm, self.ffn_norm = n.RMSNorm(c.width, eps=1e-5), n.RMSNorm(c.width, eps=1e-5)
+            self.w1, self.w3 = (n.Linear(c.width, c.hidden, bias=False) for _ in range(2))
+            self.w2 = n.Linear(c.hidden, c.width, bias=False)
+
+        def forward(self, x, cached):
+            h = x + self.attention(self.attention_norm(x), cached)
+            y = self.ffn_norm(h)
+            return h + self.w2(F.silu(self.w1(y)) * self.w3(y))
+
+    class LLaMA(n.Module):
+        def __init__(self):
+            super().__init__()
+            self.tok_embeddings = n.Embedding(c.words, c.width)
+            self.layers = n.ModuleList([Block() for _ in range(c.layers)])
+            self.norm = n.RMSNorm(c.width, eps=1e-5)
+            self.output = n.Linear(c.width, c.words, bias=False)
+
+        def forward(self, tokens, cached=False):
+            x = self.tok_embeddings(tokens)
+            for layer in self.layers:
+                x = layer(x, cached)
+            return self.output(self.norm(x))
+
+    return LLaMA()
+
+
+def vit(n):
     """A vision transformer: patches by a convolution, a class token, the encoder's layers, two heads of classes."""
     F = n.functional
 
@@ -157,10 +211,36 @@ def test_nano_gpt_trains_as_torchs_and_generates_with_a_cache():
     np.testing.assert_allclose(logits, peer, rtol=1e-6, atol=1e-6)
 
 
+def test_llama_trains_as_torchs_and_generates_with_a_cache():
+    torch = pytest.importorskip("torch")
+
+    def as_meta_writes_it(x, offset):
+        angles = torch.outer(torch.arange(x.shape[2]).double(), 500.0 ** (-torch.arange(0, 4, 2).double() / 4))
+        pairs = torch.view_as_complex(x.reshape(*x.shape[:-1], 2, 2))
+        return torch.view_as_real(pairs * torch.polar(torch.ones_like(angles), angles)).flatten(3)
+
+    def rotated(x, offset):
+        return nn.functional.rotary_embedding(x, base=500.0, interleaved=True, offset=offset)
+
+    ours, theirs = llama(nn, rotated, nn.KVCache), llama(torch.nn, as_meta_writes_it)
+    tokens = RNG.integers(0, 13, (4, 11))
+
+    def loss_fn(model, batch):
+        functional = nn.functional if model is ours else torch.nn.functional
+        return functional.cross_entropy(model(batch["x"]).reshape(-1, 13), batch["y"].reshape(-1))
+
+    step = assert_train_alike(ours, theirs, loss_fn, {"x": tokens[:, :-1], "y": tokens[:, 1:]}, torch)
+    whole, some = step.bind(lambda m, x: m(x), lambda m, x: m(x, cached=True))
+    parts = [some(tokens[:2, i : i + 2]) for i in range(0, 10, 2)]
+    np.testing.assert_allclose(np.concatenate(parts, axis=1), whole(tokens[:2, :10]), rtol=1e-9, atol=1e-9)
+    peer = theirs(torch.tensor(tokens[:2, :10])).detach().numpy()
+    np.testing.assert_allclose(whole(tokens[:2, :10]), peer, rtol=1e-6, atol=1e-6)
+
+
 def test_a_vision_transformer_trains_as_torchs():
     torch = pytest.importorskip("torch")
-    ours = vit(nn, nn.init)(lambda shape: RNG.standard_normal(shape).astype("float32"))
-    theirs = vit(torch.nn, torch.nn.init)(torch.zeros)
+    ours = vit(nn)(lambda shape: RNG.standard_normal(shape).astype("float32"))
+    theirs = vit(torch.nn)(torch.zeros)
     batch = {"x": RNG.standard_normal((6, 3, 8, 8)), "y": RNG.integers(0, 4, 6)}
 
     def loss_fn(model, batch):
