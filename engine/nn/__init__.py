@@ -233,6 +233,7 @@ from .layers import (
 )
 from .module import Module
 from .parameter import Buffer, Parameter
+from .recording import record
 from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from .skip_connections import Highway, Residual
 from .transformer import (
@@ -471,6 +472,7 @@ __all__ = [
     "pixel_unshuffle",
     "poisson_nll_loss",
     "prelu",
+    "record",
     "relu",
     "relu6",
     "rms_norm",

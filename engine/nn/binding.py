@@ -35,6 +35,8 @@ class Binding:
     active: list[str] = field(default_factory=list)
     was_entered: bool = False
     """Whether a module was called."""
+    records: dict[str, Any] = field(default_factory=dict)
+    """What `record` named, below the paths of modules."""
     recorder: CallRecorder | None = None
     """Where calls of modules are written down."""
     computed: dict[Module, dict[Any, Any]] = field(default_factory=dict)
@@ -91,6 +93,11 @@ def current_value(stored: Stored) -> Any:
         if stored in binding.values:
             return binding.value(stored)
     return stored
+
+
+def innermost_binding() -> Binding | None:
+    """The binding that was entered last."""
+    return _stack.bindings[-1] if _stack.bindings else None
 
 
 def binding_of(module: Module) -> Binding | None:

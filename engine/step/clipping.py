@@ -38,15 +38,28 @@ def _times(gradient: Any, factor: Any) -> Any:
 
 def _factor(gradients: Sequence[Any], clip_norm: float) -> Any:
     """What all gradients are times, a float64 scalar of at most 1."""
+    norm, scale = _scaled_norm(gradients)
+    if scale is None:
+        return xp.minimum(clip_norm / (norm + 1e-6), 1.0)
+    return xp.minimum((clip_norm / scale) / (norm + 1e-6 / scale), 1.0)
+
+
+def norm_of(gradients: Sequence[Any]) -> Any:
+    """The 2-norm of all gradients together, right where squares overflow, in the widest of their dtypes."""
+    norm, scale = _scaled_norm(gradients)
+    is_wide = any(g.dtype == _FLOAT64 for g in gradients)
+    return xp.astype(norm if scale is None else norm * scale, _FLOAT64 if is_wide else np.dtype("float32"))
+
+
+def _scaled_norm(gradients: Sequence[Any]) -> tuple[Any, Any]:
+    """The norm as a float64 scalar, divided by the number that comes with it, if one does."""
     wide = [xp.astype(g, _FLOAT64) for g in gradients]
     if all(g.dtype != _FLOAT64 for g in gradients):
-        norm = xp.sqrt(_sum([xp.sum(g * g) for g in wide]))  # no square of a float32 leaves the range of float64
-        return xp.minimum(clip_norm / (norm + 1e-6), 1.0)
+        return xp.sqrt(_sum([xp.sum(g * g) for g in wide])), None  # no square of a float32 leaves float64's range
     largest = _largest(gradients)
     # Only down: squares that underflow come to nothing beside 1e-6.
     scale = xp.where(xp.isfinite(largest), xp.maximum(largest, 1.0), 1.0)
-    norm = xp.sqrt(_sum([xp.sum((g / scale) * (g / scale)) for g in wide]))
-    return xp.minimum((clip_norm / scale) / (norm + 1e-6 / scale), 1.0)
+    return xp.sqrt(_sum([xp.sum((g / scale) * (g / scale)) for g in wide])), scale
 
 
 def _sum(parts: Sequence[Any]) -> Any:

@@ -13,6 +13,7 @@ from ..nn import Module
 from ..optim import Optimizer
 from ..tracing.arrays import thread_count
 from .budget import budget_of
+from .outputs import Outputs, checked_outputs
 from .plans import LossFunction, StepPlan, step_plans
 from .sharing import lives_of, shared_names
 from .step import Step
@@ -34,6 +35,7 @@ def plan_step(
     diagnose: bool = False,
     share: Step | Sequence[Step] | None = None,
     check_finite: bool = False,
+    outputs: Outputs = (),
 ) -> StepPlan:
     """Plan a training step without allocating or compiling anything; `batch` is a pytree of arrays or specs.
 
@@ -43,7 +45,7 @@ def plan_step(
     Raises `TargetError` for a target that there is not, and else what `compile_step` does.
     """
     machine = target_of(target)
-    options = _options(clip_norm, clip_value, accumulate, train, diagnose, check_finite)
+    options = _options(clip_norm, clip_value, accumulate, train, diagnose, check_finite, outputs)
     with compiling():
         shared_names(model, lives_of(share, backend_of(machine)) if share is not None else [])
         plans = step_plans(model, loss_fn, optimizer, batch, options, thread_count(threads), set(), machine)
@@ -66,6 +68,7 @@ def compile_step(
     diagnose: bool = False,
     share: Step | Sequence[Step] | None = None,
     check_finite: bool = False,
+    outputs: Outputs = (),
 ) -> Step:
     """Compile forward, backward and update of `model` into one native program, with parameters initialized from `seed`.
 
@@ -94,6 +97,10 @@ def compile_step(
 
     `target` is "cpu", this machine's own, or a `Target` that it can run. Bits follow from the graph and the target.
 
+    `outputs` says what `step(batch)` gives out among the metrics, as `(loss, metrics)`: "gradient_norm", the 2-norm of
+    all gradients before clipping, and what the model names by `nn.record`, by patterns such as "layers.*.attention". A
+    loss function that has metrics of its own returns a dict of them then.
+
     With `diagnose` the step measures its layers: `step.diagnosis` has, for the last step, the variance of activations,
     the norm of the gradient signal, the update by the weights and more, and says what stands out. It takes a few
     percent of a step's time. Parameters get the same bits, unless the batch runs in other tiles.
@@ -110,7 +117,7 @@ def compile_step(
     """
     machine = target_of(target)
     backend_of(machine)  # raises before anything is traced
-    options = _options(clip_norm, clip_value, accumulate, train, diagnose, check_finite)
+    options = _options(clip_norm, clip_value, accumulate, train, diagnose, check_finite, outputs)
     with compiling():
         return Step(
             model, loss_fn, optimizer, batch, budget_of(memory), thread_count(threads), options, seed, machine, share
@@ -124,8 +131,10 @@ def _options(
     train: Train,
     diagnose: bool,
     check_finite: bool,
+    outputs: Outputs,
 ) -> dict[str, Any]:
     """What a step is traced with beside model, loss, optimizer and batch; what was not asked for is left out."""
     options: dict[str, Any] = {"clip_norm": clip_norm, "clip_value": clip_value, "accumulate": accumulate}
     asked = {"train": train, "diagnose": diagnose or None, "check_finite": check_finite or None}
+    asked["outputs"] = checked_outputs(outputs) or None
     return options | {name: value for name, value in asked.items() if value is not None}

@@ -444,7 +444,8 @@ class Step:
 
     def _content(self) -> Content:
         live, traced = self._current(), self._first.traced
-        settings = settings_of(traced.optimizer, self._options, self.report)
+        options = {name: value for name, value in self._options.items() if name != "outputs"}
+        settings = settings_of(traced.optimizer, options, self.report)
         names = [name for name, _ in traced.state]
         held = live.parameters.keys() | live.buffers.keys()
         absent = {name for name, b in self._model.stored_buffers() if not b.persistent}

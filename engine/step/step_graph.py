@@ -26,6 +26,7 @@ from ..tracing.tracer import ShapeError, Trace, Tracer, emit, located, role
 from .arguments import check_loss, no_model, no_optimizer
 from .clipping import clipped
 from .leaves import flattened, leaf_input, leaf_type
+from .outputs import with_outputs
 from .step_tracer import Outcome, StepTracer
 from .trace_warnings import warn_of_arrays, warn_of_float64, warn_of_precision, warn_once
 from .trained import Train
@@ -139,6 +140,7 @@ def trace_step(
     train: Train = None,
     diagnose: bool = False,
     check_finite: bool = False,
+    outputs: Sequence[str] = (),
     warned: set[str] | None = None,
 ) -> StepGraph:
     """Trace one training step of `model` for batches like `batch`, a pytree of arrays or specs.
@@ -148,7 +150,8 @@ def trace_step(
     batch is meant to run in k equal parts (see `passes/tiling/accumulate.py`): the graph is that of the whole batch,
     but for batch norm, which takes statistics of each part. `train` chooses the parameters that are trained. With
     `diagnose` the step also measures its layers; with `check_finite` it stops before it overwrites anything where the
-    loss or something that it would write is not finite. `warned` has the warnings that were given before.
+    loss or something that it would write is not finite. `outputs` are patterns of what stands among the metrics too,
+    see `outputs.py`. `warned` has the warnings that were given before.
     """
     _check_options(model, optimizer, loss_fn, clip_norm, clip_value, accumulate)
     accumulate, clip_norm, clip_value = int(accumulate), as_real(clip_norm), as_real(clip_value)
@@ -166,18 +169,20 @@ def trace_step(
         loss_at = trainer.loss_at(inputs, tree_of_arrays, accumulate)
         with random.key(inputs.key + inputs.step), in_parts(accumulate) as parts:
             total = trainer.differentiate(trace, inputs, tree_of_arrays, trainer.optimizer.tapped, diagnose)
+        if outputs:
+            total = with_outputs(trace, total, outputs)
         with role("optimizer"):
             new_parameters, new_state = trainer.update(
                 inputs, total, loss_at, lambda gradients: clipped(gradients, clip_norm, clip_value)
             )
-        outputs = [*new_parameters, *inputs.buffers, *new_state, total.loss, *total.metrics]
+        new = [*new_parameters, *inputs.buffers, *new_state, total.loss, *total.metrics]
         output_names = [*trainer.carried_names, "loss", *(name or "metrics" for name in total.metric_names)]
         aliases = {i: i for i in range(len(trainer.carried_names))}
-        graph = trace.graph(outputs, output_names, aliases)
+        graph = trace.graph(new, output_names, aliases)
         measured = _measured(trainer, total, old_parameters, new_parameters, types) if diagnose else None
         whole = graph if measured is None else _with_statistics(trace, graph, measured, aliases)
         if check_finite:
-            whole = _with_check(trace, whole, outputs[: len(trainer.carried_names) + 1], aliases)
+            whole = _with_check(trace, whole, new[: len(trainer.carried_names) + 1], aliases)
     warn_of_arrays(model, trace, warned)
     if all(t.dtype != np.dtype("float64") or not t.shape for t in types):
         warn_of_float64(graph, trace, [p for _, p in trainer.parameters], total.loss.value, warned)

@@ -47,6 +47,8 @@ class Outcome:
     metrics: list[Any]
     metric_names: list[str]
     metrics_tree: optree.PyTreeSpec | None
+    records: dict[str, Any]
+    """What the model offers as outputs, by name."""
     taps: list[Tap]
     watched: list[Watched]
     watched_taps: list[Tap]
@@ -126,7 +128,7 @@ class StepTracer:
         cotangents = dict(zip(inside, (Tracer(trace, g) for g in gradients[len(wrt) :])))
         taps, watched_taps = taps_of(calls, cotangents), taps_of([layer.call for layer in watched], cotangents)
         skipped = tuple(dict.fromkeys(call.path for call in made if call.skipped))
-        return Outcome(loss, read, metrics, names, tree, taps, watched, watched_taps, skipped)
+        return Outcome(loss, read, metrics, names, tree, binding.records, taps, watched, watched_taps, skipped)
 
     def loss_at(self, inputs: StepInputs, batch: Any, parts: int) -> Callable[[Mapping[str, Any]], Any]:
         """The loss of the batch, with the draws of the step, as a function of parameters by name; those that are not
