@@ -13,9 +13,11 @@ from .adamax import Adamax
 from .asgd import ASGD
 from .averaging import EMA, SWA
 from .groups import groups, ndim
+from .kfac import KFAC
 from .lion import Lion
 from .muon import Muon
 from .nadam import NAdam
+from .natural_gradient import NaturalGradient
 from .optimizer import Optimizer, StateSpec
 from .radam import RAdam
 from .rmsprop import RMSProp, RMSprop
@@ -46,6 +48,7 @@ from .sparse_adam import SparseAdam
 __all__ = [
     "ASGD",
     "EMA",
+    "KFAC",
     "SGD",
     "SWA",
     "Adadelta",
@@ -68,6 +71,7 @@ __all__ = [
     "Multiplicative",
     "Muon",
     "NAdam",
+    "NaturalGradient",
     "OneCycle",
     "Optimizer",
     "Polynomial",

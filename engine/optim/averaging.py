@@ -10,6 +10,7 @@ import numpy as np
 
 from ...ir import ArrayType, DType
 from .. import array_api as xp
+from ..nn import Module
 from ..nn.taps import Tapped
 from ..tracing.numbers import as_whole
 from ..tracing.tracer import located
@@ -64,8 +65,10 @@ class Averaging(Optimizer):
         optimizer = own.pop("optimizer", self.optimizer).with_options(**inner)
         return replace(self, optimizer=optimizer, **own)
 
-    def resolved(self, parameters: Mapping[str, ArrayType], trained: Collection[str]) -> Optimizer:
-        return replace(self, optimizer=self.optimizer.resolved(parameters, trained))
+    def resolved(
+        self, parameters: Mapping[str, ArrayType], trained: Collection[str], model: Module | None = None
+    ) -> Optimizer:
+        return replace(self, optimizer=self.optimizer.resolved(parameters, trained, model))
 
     @property
     def title(self) -> str:

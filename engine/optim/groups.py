@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from ...ir import ArrayType
 from ...ir.printable import brief
+from ..nn import Module
 from ..tracing.numbers import as_whole
 from ..tracing.tracer import located
 from .optimizer import Optimizer
@@ -79,7 +80,9 @@ class Groups(Optimizer):
     def with_options(self, **options: Any) -> Optimizer:
         return Groups(patterns=self.patterns, default=self.default.with_options(**options))
 
-    def resolved(self, parameters: Mapping[str, ArrayType], trained: Collection[str]) -> Optimizer:
+    def resolved(
+        self, parameters: Mapping[str, ArrayType], trained: Collection[str], model: Module | None = None
+    ) -> Optimizer:
         for pattern in self.patterns:
             if not any(pattern.matches(name, type) for name, type in parameters.items()):
                 raise ValueError(located(_no_match(pattern, parameters)))
@@ -99,7 +102,7 @@ class Groups(Optimizer):
                 rates[pattern.name] = pattern.applied(self.default).lr if pattern.has_rate else None
         title = ", ".join(f"{p.name!r}: {(p.optimizer or self.default).title}" for p in self.patterns)
         return Parts(
-            parts=tuple(found[matching].of(names) for matching, names in parts.items()),
+            parts=tuple(found[matching].of(names).resolved(parameters, model) for matching, names in parts.items()),
             by_group=tuple(rates.items()),
             name=f"groups({{{title}}}, default={self.default.title})",
         )

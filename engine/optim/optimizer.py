@@ -11,6 +11,7 @@ import numpy as np
 
 from ...ir import ArrayType, DType
 from .. import array_api as xp
+from ..nn import Module
 from ..nn.taps import Tapped
 from ..tracing.numbers import as_rate, as_real
 from ..tracing.tracer import located
@@ -35,12 +36,15 @@ class Within(NamedTuple):
         return self.low <= value < self.high or (self.closed and value == self.high)
 
     def __str__(self) -> str:
+        if self.low == ABOVE_ZERO.low:
+            return "above 0" + (f" and at most {self.high:g}" if self.closed else "")
         if self.closed:
             return f"from {self.low:g} to {self.high:g}"
         return f"{self.low:g} or more" + ("" if self.high == math.inf else f" and below {self.high:g}")
 
 
 NOT_NEGATIVE = Within(0.0)
+ABOVE_ZERO = Within(float(np.finfo(np.float64).tiny))
 PART = Within(0.0, 1.0)
 
 
@@ -209,9 +213,11 @@ class Optimizer:
         """
         return pytrees.update(self, parameters, gradients, state, lr, loss, loss_fn)
 
-    def resolved(self, parameters: Mapping[str, ArrayType], trained: Collection[str]) -> Optimizer:
-        """This for a model: `parameters` has the types of all, `trained` the names of those that are not frozen. Raises
-        `ValueError` where they do not fit.
+    def resolved(
+        self, parameters: Mapping[str, ArrayType], trained: Collection[str], model: Module | None = None
+    ) -> Optimizer:
+        """This for a model: `parameters` has the types of all, `trained` the names of those that are not frozen. Bare
+        pytrees have no `model`. Raises `ValueError` where they do not fit.
         """
         return self
 

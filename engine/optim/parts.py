@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from ...ir import ArrayType
+from ..nn import Module
 from ..nn.taps import Tapped
 from .optimizer import Optimizer
 from .schedules import Schedule
@@ -27,6 +28,10 @@ class Part:
     def of(self, names: Iterable[str]) -> Part:
         """The same for these parameters."""
         return replace(self, parameters=tuple(names))
+
+    def resolved(self, parameters: Mapping[str, ArrayType], model: Module | None) -> Part:
+        """The same with the optimizer for this model."""
+        return replace(self, optimizer=self.optimizer.resolved(parameters, self.parameters, model))
 
     def state_name(self, name: str) -> str:
         """The name in the step of what the part's optimizer calls `name`: what belongs to a parameter has its name

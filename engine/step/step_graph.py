@@ -167,14 +167,15 @@ def trace_step(
         arrays = [leaf_input(trace, leaf, t, name) for leaf, t, name in zip(leaves, types, names)]
         tree_of_arrays = optree.tree_unflatten(tree, arrays)
         loss_at = trainer.loss_at(inputs, tree_of_arrays, accumulate)
-        with random.key(inputs.key + inputs.step), in_parts(accumulate) as parts:
-            total = trainer.differentiate(trace, inputs, tree_of_arrays, trainer.optimizer.tapped, diagnose)
-        if outputs:
-            total = with_outputs(trace, total, outputs)
-        with role("optimizer"):
-            new_parameters, new_state = trainer.update(
-                inputs, total, loss_at, lambda gradients: clipped(gradients, clip_norm, clip_value)
-            )
+        with random.key(inputs.key + inputs.step):
+            with in_parts(accumulate) as parts:
+                total = trainer.differentiate(trace, inputs, tree_of_arrays, trainer.optimizer.tapped, diagnose)
+            if outputs:
+                total = with_outputs(trace, total, outputs)
+            with role("optimizer"):
+                new_parameters, new_state = trainer.update(
+                    inputs, total, loss_at, lambda gradients: clipped(gradients, clip_norm, clip_value)
+                )
         new = [*new_parameters, *inputs.buffers, *new_state, total.loss, *total.metrics]
         output_names = [*trainer.carried_names, "loss", *(name or "metrics" for name in total.metric_names)]
         aliases = {i: i for i in range(len(trainer.carried_names))}

@@ -72,7 +72,7 @@ class StepTracer:
         self.assignable = [b for _, b in self.buffers] + [p for _, p in self.parameters if p not in trained]
         """What the loss function may assign."""
         types = {name: p.type for name, p in self.parameters}
-        self.optimizer = optimizer.resolved(types, [name for name, _ in self.trained])
+        self.optimizer = optimizer.resolved(types, [name for name, _ in self.trained], model)
         self.specs = self.optimizer.init_all({name: p.type for name, p in self.trained})
         self.state = [(name, spec.type, spec.value) for name, spec in self.specs.items()]
         self.groups = list(self.optimizer.rates)

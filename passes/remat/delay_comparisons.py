@@ -23,8 +23,11 @@ class DelayComparisons(Pass):
         views = resolve_views(graph.inputs, graph.nodes)
         place = {node: i for i, node in enumerate(graph.nodes)}
         readers: dict[Value, list[int]] = {}
+        viewed: dict[Value, int] = {}
         for node in graph.nodes:
-            if not node.op.is_view:
+            if node.op.is_view:
+                viewed.setdefault(views[node.inputs[0]].base, place[node])
+            else:
                 for base in dict.fromkeys(views[v].base for v in node.inputs):
                     readers.setdefault(base, []).append(place[node])
         kept = set(graph.outputs)
@@ -33,6 +36,8 @@ class DelayComparisons(Pass):
             if not compares(node) or not kept.isdisjoint(node.outputs):
                 continue
             read = min((i for v in node.outputs for i in readers.get(v, ())), default=-1)
+            # A view of the booleans reads nothing, and stands behind them all the same.
+            read = min([read, *(viewed[v] for v in node.outputs if v in viewed)])
             last = max((i for v in node.inputs for i in readers[views[v].base] if i < read), default=-1)
             if last > place[node]:
                 behind.setdefault(last, []).append(node)

@@ -107,10 +107,10 @@ class _Forward(_Convolution):
     def forward(self, input: Any) -> Any:
         padding = self.padding
         if self.padding_mode != "zeros":
-            input, padding = self._padded(input), 0
+            input, padding = self.padded(input), 0
         return type(self).function(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
-    def _padded(self, x: Any) -> Any:
+    def padded(self, x: Any) -> Any:
         """`x` with copies of its own elements around it."""
         if self.padding == "valid":
             return x
