@@ -62,9 +62,15 @@ def checked_index(index: Any, size: int, what: str) -> Any:
 
 
 def one_hot(tensor: Any, num_classes: int = -1) -> Any:
-    """int64 of shape (*tensor.shape, num_classes): 1 at the class, 0 elsewhere."""
+    """int64 of shape (*tensor.shape, num_classes): 1 at the class, 0 elsewhere.
+
+    For -1 there is one class more than the largest of `tensor`, where that is known while tracing.
+    """
+    classes = as_arraylike(tensor)
+    if num_classes == -1 and not isinstance(classes, Tracer) and classes.size:
+        num_classes = int(classes.max()) + 1
     if num_classes < 1:
         raise ValueError(located(f"one_hot: num_classes must be given, as 1 or more, got {num_classes}"))
-    index = checked_index(tensor, num_classes, "one_hot: classes")
+    index = checked_index(classes, num_classes, "one_hot: classes")
     places = class_places(index, (*index.shape, num_classes))
     return xp.astype(places == xp.expand_dims(xp.astype(index, "int32"), -1), "int64")
