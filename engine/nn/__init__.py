@@ -236,6 +236,7 @@ from .parameter import Buffer, Parameter
 from .recording import record
 from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from .skip_connections import Highway, Residual
+from .stateful_scan import scan
 from .transformer import (
     Transformer,
     TransformerDecoder,
@@ -479,6 +480,7 @@ __all__ = [
     "rotary_embedding",
     "rrelu",
     "scaled_dot_product_attention",
+    "scan",
     "selu",
     "sigmoid",
     "silu",

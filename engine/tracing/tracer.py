@@ -255,7 +255,8 @@ def _leaked(tracer: Tracer) -> str:
     if tracer.owner.closed:
         return (
             f"this traced array ({tracer.own_value.type}) is left over from a trace that has ended; "
-            "return arrays from the traced function instead of storing them elsewhere"
+            "return arrays from the traced function instead of storing them elsewhere; "
+            "nn.scan(model, f, ...) is a loop whose body may assign buffers of the model"
         )
     return (
         f"this traced array ({tracer.own_value.type}) belongs to another trace; "

@@ -26,8 +26,9 @@ class KVCache(Module):
             k, v, mask = self.cache(k, v)
             return F.scaled_dot_product_attention(q, k, v, mask)       # as a causal one of all positions so far
 
-    The buffers keys and values are (batch_size, num_heads, max_length, head_dim), `length` counts the positions. They
-    are no part of state dicts. `num_heads` are those of keys, which may be fewer than of queries (`enable_gqa`).
+    `nn.scan` generates many tokens in one call, and `reset` begins anew. The buffers keys and values are (batch_size,
+    num_heads, max_length, head_dim), and length counts the positions. They are no part of state dicts. `num_heads` are
+    those of keys, which may be fewer than of queries (`enable_gqa`).
     """
 
     def __init__(

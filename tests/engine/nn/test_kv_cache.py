@@ -112,3 +112,25 @@ def test_what_does_not_fit_a_cache_is_refused():
             nn.functional_call(cache, {}, x, x, training=True)
     with pytest.raises(gl.ShapeError, match="float64"):
         nn.functional_call(cache, {}, np.ones((1, 2, 1, 4)), np.ones((1, 2, 1, 4)), training=True)
+
+
+def test_many_tokens_are_generated_in_one_call():
+    step, (_, generate, reset) = bound(Model())
+
+    def tokens_of(model, token):
+        def one(token, _):
+            token = model.generate(token).argmax(axis=-1)
+            return token, token
+
+        return nn.scan(model, one, token, length=8)[1]
+
+    at_once = step.bind(tokens_of)
+    token = np.array([[3], [5]])
+    made = at_once(token)
+    assert step.buffers()["layers.1.cache.length"] == 8
+    (program,) = at_once._signatures.values()
+    assert program.executable.plan.arena_bytes < 20_000
+    reset()
+    for wanted in made:
+        token = generate(token).argmax(axis=-1)
+        np.testing.assert_array_equal(token, wanted)
