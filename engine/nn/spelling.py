@@ -33,7 +33,7 @@ _DROPPED = ("_stacklevel", "mask_check", "enable_nested_tensor")
 """Arguments that change no result, whatever they are."""
 
 _DEPRECATED = ("size_average", "reduce")
-_NEVER_TAKEN = (*_DEPRECATED, "inplace", "device")
+_NEVER_TAKEN = (*_DEPRECATED, "inplace", "device", "min_value", "max_value")
 """Arguments that stand in signatures for their place alone."""
 
 

@@ -26,7 +26,14 @@ class ReLU(Module):
 class Hardtanh(Module):
     """x between min_val and max_val, and the nearer one beyond them."""
 
-    def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
+    def __init__(
+        self,
+        min_val: float = -1.0,
+        max_val: float = 1.0,
+        inplace: bool = False,
+        min_value: None = None,
+        max_value: None = None,
+    ) -> None:
         if min_val >= max_val:
             raise ValueError(located(f"Hardtanh: min_val is below max_val, got {min_val} and {max_val}"))
         self.min_val = min_val

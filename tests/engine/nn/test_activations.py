@@ -241,3 +241,18 @@ def test_writing_in_place_is_refused_by_name_and_by_position() -> None:
                 kind(**options)
     with pytest.raises(NotImplementedError, match="inplace=True"):
         nn.Threshold(0.1, 2.0, True)
+    with pytest.raises(NotImplementedError, match="min_value=-2; write min_val"):
+        nn.Hardtanh(-1, 1, False, -2)
+
+
+def test_slopes_noise_and_classes_are_drawn_anew_in_every_step() -> None:
+    model = nn.Sequential(nn.Linear(4, 6), nn.RReLU(), nn.AlphaDropout(0.3), nn.Linear(6, 3))
+
+    def loss_fn(model: Any, batch: Any) -> Any:
+        return (F.gumbel_softmax(model(batch["x"]), tau=0.7) ** 2).mean()
+
+    batch = {"x": X[:, :4].astype("float32")}
+    steps = [gl.compile_step(model, loss_fn, gl.optim.SGD(0.0), batch, seed=seed) for seed in (0, 0, 1)]
+    losses = [[float(step(batch)) for _ in range(3)] for step in steps]
+    assert losses[0] == losses[1]
+    assert len({*losses[0], *losses[2]}) == 6
