@@ -11,7 +11,7 @@ from .engine.step.compile_step import compile_step, plan_step
 from .engine.step.plans import StepPlan
 from .engine.step.refusal import MemoryBudgetError
 from .engine.step.step import Step
-from .engine.tracing import random, tree
+from .engine.tracing import debug, random, tree
 from .engine.tracing.cond import cond
 from .engine.tracing.custom_vjp import custom_vjp
 from .engine.tracing.errors import ShapeError, TracingError, TracingWarning
@@ -27,6 +27,7 @@ from .passes.target import Target, TargetError
 sys.modules[f"{__name__}.numpy"] = numpy
 for _name, _module in {
     "data": data,
+    "debug": debug,
     "nn": nn,
     "nn.functional": nn.functional,
     "nn.init": nn.init,
@@ -59,6 +60,7 @@ __all__ = [
     "cond",
     "custom_vjp",
     "data",
+    "debug",
     "fori_loop",
     "grad",
     "interpret",

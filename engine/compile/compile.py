@@ -241,7 +241,7 @@ class _Signature:
     """Machine code for one signature."""
 
     def __init__(self, traced: TracedFunction, threads: int, target: Target, donated: Sequence[int]) -> None:
-        self._out_tree = traced.out_tree
+        self._traced = traced
         graph = with_donated(traced.graph, donated) if donated else traced.graph
         self._overwritten = graph.aliases
         self._executable = backend_of(target).build(plan_graph(graph, threads, target=target))
@@ -265,7 +265,7 @@ class _Signature:
                 executable.run(arrays, results)
             finally:
                 self._running = False
-        return optree.tree_unflatten(self._out_tree, results)
+        return self._traced.result(results)
 
 
 def compile(

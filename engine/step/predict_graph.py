@@ -12,9 +12,10 @@ import optree
 from ...ir import ArrayType, Graph
 from ..nn import Module, bind
 from ..tracing import random
+from ..tracing.debug import Prints, printed_values
 from ..tracing.frozen_draws import warn_of_draws
 from ..tracing.trace import path_name
-from ..tracing.tracer import Trace
+from ..tracing.tracer import Trace, Tracer
 from .leaves import flattened, leaf_input, leaf_type
 from .loss_result import check_array, place_words
 from .trace_warnings import warn_of_float64
@@ -23,8 +24,8 @@ from .trace_warnings import warn_of_float64
 @dataclass(frozen=True)
 class PredictGraph:
     """A function of a model: its inputs are the parameters, the buffers, the key of its draws, an int64 scalar, and the
-    leaves of the arguments. Its outputs are the leaves of the result, and the new values of what it assigns, each
-    aliased with its input.
+    leaves of the arguments. Its outputs are the leaves of the result, what it prints, and the new values of what it
+    assigns, each aliased with its input.
     """
 
     graph: Graph
@@ -33,6 +34,7 @@ class PredictGraph:
     arguments: tuple[tuple[str, ArrayType], ...]
     arguments_tree: optree.PyTreeSpec
     result_tree: optree.PyTreeSpec
+    prints: Prints
 
     @property
     def parameter_range(self) -> range:
@@ -56,8 +58,9 @@ class PredictGraph:
 
     @property
     def result_types(self) -> list[ArrayType]:
-        """The types of the leaves of the result, which are the first outputs."""
-        return [value.type for value in self.graph.outputs[: self.result_tree.num_leaves]]
+        """The types of the leaves of the result, and of what is printed: the first outputs."""
+        count = self.result_tree.num_leaves + len(printed_values(self.prints))
+        return [value.type for value in self.graph.outputs[:count]]
 
 
 def trace_predict(
@@ -86,9 +89,11 @@ def trace_predict(
             check_array(leaf, f"the result{place_words(path)}")
         held = [(name, i, binding.updates.get(stored)) for i, (name, stored) in enumerate([*parameters, *buffers])]
         assigned = [(name, i, value) for name, i, value in held if value is not None]
-        outputs = [*results, *(value for _, _, value in assigned)]
-        output_names = [*map(path_name, paths), *(name for name, _, _ in assigned)]
-        aliases = {len(results) + k: i for k, (_, i, _) in enumerate(assigned)}
+        prints = tuple(trace.prints or ())
+        shown = [Tracer(trace, value) for value in printed_values(prints)]
+        outputs = [*results, *shown, *(value for _, _, value in assigned)]
+        output_names = [*map(path_name, paths), *("print" for _ in shown), *(name for name, _, _ in assigned)]
+        aliases = {len(results) + len(shown) + k: i for k, (_, i, _) in enumerate(assigned)}
         graph = trace.graph(outputs, output_names, aliases)
     if all(t.dtype != np.dtype("float64") or not t.shape for t in types):
         warn_of_float64(graph, trace, [p for _, p in parameters], None, warned)
@@ -99,4 +104,5 @@ def trace_predict(
         tuple(zip(names, types)),
         tree,
         result_tree,
+        prints,
     )

@@ -17,6 +17,7 @@ from ...runtime.codegen.fork_lock import interrupted
 from ..compile.program_key import structure_key
 from ..compile.programs import Programs, tell_of_shapes
 from ..tracing.arrays import dense_arrays
+from ..tracing.debug import Prints, show
 from ..tracing.random import key_of_seed
 from ..tracing.trace import path_name
 from ..tracing.tracer import located
@@ -36,6 +37,7 @@ class _Bound:
     """Place of the first argument among the inputs."""
     out_types: list[tuple[tuple[int, ...], DType]]
     out_tree: optree.PyTreeSpec
+    prints: Prints
 
 
 class Predictor:
@@ -93,9 +95,11 @@ class Predictor:
                     self._key[()] = drawn
                 bound.executable.run(arrays, results, bound.first)
                 self._calls += drawn is None
+                count = bound.out_tree.num_leaves
+                show(bound.prints, results[count:])
             finally:
                 live.busy = False
-        return optree.tree_unflatten(bound.out_tree, results)
+        return optree.tree_unflatten(bound.out_tree, results[:count])
 
     def _new_signature(
         self, key: Any, tree: optree.PyTreeSpec, arrays: Sequence[Array], floats: Sequence[bool]
@@ -141,4 +145,4 @@ class Predictor:
         for i, array in enumerate([*self._parameters.values(), *step._buffers.values(), self._key]):
             executable.bind_input(i, array)
         types = [(t.shape, t.dtype) for t in traced.result_types]
-        return _Bound(executable, traced.argument_range.start, types, traced.result_tree)
+        return _Bound(executable, traced.argument_range.start, types, traced.result_tree, traced.prints)

@@ -30,4 +30,5 @@ class StepProgram:
     def _find_outputs(self) -> None:
         self.loss = self.executable.output_in_arena(self.traced.loss_index)
         self.metrics = [self.executable.output_in_arena(i) for i in self.traced.metrics_range]
+        self.printed = [self.executable.output_in_arena(i) for i in self.traced.prints_range]
         self.measured = [self.executable.output_in_arena(i) for i in self.traced.statistics_range]

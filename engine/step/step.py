@@ -30,6 +30,7 @@ from ..report.schema import MemoryReport
 from ..saving.checkpoint_file import save_arrays
 from ..saving.renaming import Rename
 from ..tracing.arrays import dense_arrays
+from ..tracing.debug import show
 from ..tracing.missing_names import of_a_step
 from ..tracing.random import key_of_draws, key_of_seed
 from ..tracing.tracer import located
@@ -168,6 +169,7 @@ class Step:
                 signature.executable.run(arrays, first_input=signature.first)
             except FloatingPointError:
                 raise self._not_finite(signature, arrays) from None
+            show(signature.traced.prints, signature.printed)
             loss = signature.loss[()]
             if signature.measured:
                 self._measure(signature, loss)

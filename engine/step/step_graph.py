@@ -20,6 +20,7 @@ from ..nn import Module
 from ..optim import Optimizer
 from ..tracing import random
 from ..tracing.batch_parts import in_parts
+from ..tracing.debug import Prints, printed_values
 from ..tracing.frozen_draws import warn_of_draws
 from ..tracing.numbers import as_real, as_whole
 from ..tracing.tracer import ShapeError, Trace, Tracer, emit, located, role
@@ -61,6 +62,8 @@ class StepGraph:
     """`None` where the loss function returns the loss alone."""
     statistics: Statistics | None = None
     """What the step measures of its layers, if it does; the numbers come after the metrics."""
+    prints: Prints = ()
+    """What is printed after a step; what it needs are the outputs that come next."""
     checks_finite: bool = False
     """Whether the step stops where the loss or what it would write is not finite; the last output is that check."""
 
@@ -114,6 +117,12 @@ class StepGraph:
         """Places of what is measured among the outputs."""
         begin = self.metrics_range.stop
         return range(begin, begin + (0 if self.statistics is None else len(self.statistics.names)))
+
+    @property
+    def prints_range(self) -> range:
+        """Places of what is printed among the outputs."""
+        begin = self.statistics_range.stop
+        return range(begin, begin + len(printed_values(self.prints)))
 
     @property
     def checked(self) -> list[int]:
@@ -182,6 +191,9 @@ def trace_step(
         graph = trace.graph(new, output_names, aliases)
         measured = _measured(trainer, total, old_parameters, new_parameters, types) if diagnose else None
         whole = graph if measured is None else _with_statistics(trace, graph, measured, aliases)
+        prints = tuple(trace.prints or ())
+        if prints:
+            whole = _with_outputs(trace, whole, [Tracer(trace, v) for v in printed_values(prints)], "print", aliases)
         if check_finite:
             whole = _with_check(trace, whole, new[: len(trainer.carried_names) + 1], aliases)
     warn_of_arrays(model, trace, warned)
@@ -207,6 +219,7 @@ def trace_step(
         tuple((name, v.type) for name, v in zip(total.metric_names, graph.outputs[len(trainer.carried_names) + 1 :])),
         total.metrics_tree,
         measured,
+        prints,
         check_finite,
     )
 
@@ -233,8 +246,13 @@ def _with_check(trace: Trace, graph: Graph, results: Sequence[Any], aliases: dic
     with role("optimizer"):
         zeros = [xp.sum(value * 0.0) for value in results if is_float(value.dtype) and value.size]
         checked = emit(ew.check_finite, reduce(operator.add, (xp.astype(zero, "float64") for zero in zeros)))
+    return _with_outputs(trace, graph, [checked], "finite", aliases)
+
+
+def _with_outputs(trace: Trace, graph: Graph, added: Sequence[Any], name: str, aliases: dict[int, int]) -> Graph:
+    """The step with more outputs."""
     outputs = [Tracer(trace, value) for value in graph.outputs]
-    return trace.graph([*outputs, checked], [*graph.output_names, "finite"], aliases)
+    return trace.graph([*outputs, *added], [*graph.output_names, *(name for _ in added)], aliases)
 
 
 def _check_options(

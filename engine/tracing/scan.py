@@ -14,6 +14,7 @@ from .. import array_api as xp
 from ..array_api.broadcasting import integer
 from . import random
 from .carries import Carry, leaf_name, result, traced, with_types
+from .debug import PrintedLoop, printed_values
 from .trace import trace_with_structure
 from .tracer import ShapeError, Trace, Tracer, TracingError, current_trace, located
 
@@ -114,7 +115,8 @@ class _Loop:
             if self.reverse:
                 given.reverse()
             ys = [_stacked(parts) for parts in zip(*given)]
-            results = [body.trace.lift(leaf) for leaf in (*current, *ys)]
+            prints = body.trace.prints or []
+            results = [*(body.trace.lift(leaf) for leaf in (*current, *ys)), *printed_values(prints)]
         consts = body.trace.captures
         inputs = [*consts.values(), *carries, *(x.value for x in body.inputs)]
         node = self.trace.emit_node(
@@ -129,7 +131,11 @@ class _Loop:
             reverse=self.reverse,
         )
         outputs = [Tracer(self.trace, value) for value in node.outputs]
-        stacks = [self._by_steps(y) for y in outputs[len(start) :]]
+        end = len(start) + len(ys)
+        stacks = [self._by_steps(y) for y in outputs[len(start) : end]]
+        if prints and self.trace.prints is not None:
+            turns = self.length // self.width
+            self.trace.prints.append(PrintedLoop(tuple(prints), turns, self.reverse, node.outputs[end:]))
         return carry.whole(outputs[: len(start)]), optree.tree_unflatten(y_tree, stacks)
 
     def _by_turns(self, x: Tracer) -> Tracer:
@@ -145,6 +151,7 @@ class _Body:
     def __init__(self, loop: _Loop) -> None:
         self.loop = loop
         self.trace = Trace(loop.trace)
+        self.trace.prints = []
         self.sequences: list[Tracer] = []
         self.inputs: list[Tracer] = []
         for x in loop.xs:

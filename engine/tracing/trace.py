@@ -12,6 +12,7 @@ import numpy as np
 import optree
 
 from ...ir import Array, ArrayType, Graph, interpret, type_of
+from .debug import Prints, printed_values, show
 from .frozen_draws import warn_of_draws
 from .tracer import Trace, Tracer, TracingError, as_array, located
 
@@ -28,12 +29,20 @@ class TracedFunction:
     in_tree: optree.PyTreeSpec
     arrays: tuple[bool, ...]
     out_tree: optree.PyTreeSpec
+    prints: Prints = ()
+    """What is printed after a run; what it needs are the last outputs of the graph."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The result for arguments of the traced structure, computed by the interpreter."""
         leaves = self.in_tree.flatten_up_to(cast(Any, (args, kwargs)))
         inputs = [as_array(leaf) for leaf, is_array in zip(leaves, self.arrays) if is_array]
-        return optree.tree_unflatten(self.out_tree, interpret(self.graph, *inputs))
+        return self.result(interpret(self.graph, *inputs))
+
+    def result(self, outputs: Sequence[Array]) -> Any:
+        """What the function returns, from the outputs of the graph, once it is printed what was to be."""
+        count = self.out_tree.num_leaves
+        show(self.prints, outputs[count:])
+        return optree.tree_unflatten(self.out_tree, outputs[:count])
 
 
 def trace(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Graph:
@@ -41,8 +50,8 @@ def trace(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Graph:
 
     Arguments are arrays, `spec`s, or pytrees of them; each such leaf is an input, named after the argument and the path
     to it (`batch.x`). Python numbers, strings and other objects are given to `fn` as they are, and fixed in the graph.
-    Outputs are the leaves of the result; one that is a plain array or a number becomes a constant. So does what
-    `numpy.random` gives, of which a `TracingWarning` names the line.
+    Outputs are the leaves of the result, and last, named `print`, what `gl.debug.print` shows. A leaf that is a plain
+    array or a number becomes a constant. So does what `numpy.random` gives, of which a `TracingWarning` names the line.
     """
     with warn_of_draws(set(), fn):
         return trace_with_structure(fn, *args, **kwargs).graph
@@ -81,8 +90,11 @@ def trace_arguments(
         result = fn(*traced_args, **traced_kwargs)
         out_paths, out_leaves, out_tree = optree.tree_flatten_with_path(result)
         outputs = [_output(fn, leaf) for leaf in out_leaves]
-        graph = active.graph(outputs, [path_name(path) for path in out_paths])
-    return TracedFunction(graph, in_tree, arrays, out_tree)
+        prints = tuple(active.prints or ())
+        shown = [Tracer(active, value) for value in printed_values(prints)]
+        names = [*map(path_name, out_paths), *("print" for _ in shown)]
+        graph = active.graph([*outputs, *shown], names)
+    return TracedFunction(graph, in_tree, arrays, out_tree, prints)
 
 
 def _output(fn: Callable[..., Any], leaf: Any) -> Tracer | Array:

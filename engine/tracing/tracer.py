@@ -98,6 +98,8 @@ class Trace:
         self.role = parent.role if parent else "forward"
         self.region = ""
         self.closed = False
+        self.prints: list[Any] | None = [] if parent is None else None
+        """What `gl.debug.print` is to print, of a program that can return it besides its results."""
         self.floats: dict[Value, str] = parent.floats if parent else {}
         """Inputs of the outermost program that are Python floats, and what to write where one's value is needed."""
         self.doubles: set[Value] = parent.doubles if parent else set()

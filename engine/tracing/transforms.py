@@ -84,7 +84,8 @@ def vjp(fn: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[A
             return both(arrays, cotangent)
         seed = optree.tree_map(as_array, cotangent)
         if not compiled:
-            compiled.append(trace_arguments(both, (arrays, seed), {}, lambda path: True))
+            traced = trace_arguments(both, (arrays, seed), {}, lambda path: True)
+            compiled.append(replace(traced, prints=()))  # the forward has printed it
         return compiled[0](arrays, seed)
 
     return (result[0], pullback, *result[1:])
