@@ -78,10 +78,11 @@ def compile_step(
     threads to use, by default one for each usable core; it never changes a bit of the result. Gradients are clipped to
     ±`clip_value` element by element, and to the norm `clip_norm` all together.
 
-    `accumulate=k` runs the batch in k equal parts, one after another, and holds the activations of one. Loss, metrics
-    and gradient are those of the whole batch, to rounding, whatever they are of it: labels that are ignored count for
-    the whole, dropout draws what it draws for the whole. What needs a sum over the whole batch before its gradient,
-    such as a ratio of two, costs the forward once more. Batch norm takes statistics of each part; a warning says so.
+    `accumulate=k` runs the batch in k equal parts, one after another, and holds the activations of one; a batch that k
+    does not divide runs in the next number of parts that does. Loss, metrics and gradient are those of the whole batch,
+    to rounding, whatever they are of it: labels that are ignored count for the whole, dropout draws what it draws for
+    the whole. What needs a sum over the whole batch before its gradient, such as a ratio of two, costs the forward once
+    more. Batch norm takes statistics of each part; a warning says so.
 
     `train` chooses the parameters that are trained: by a pattern of their names as in the shell, such as "generator.*",
     by a list of them, or by a function of name and type (its `shape`, `dtype`, `ndim`). All others take no gradient, no

@@ -110,7 +110,7 @@ class StepPlans:
     @cached_property
     def planner(self) -> StepPlanner:
         """The plans of the graph."""
-        return StepPlanner(self.traced.graph, self.threads, self.accumulate, self.dumped, self.target)
+        return StepPlanner(self.traced.graph, self.threads, self.traced.parts, self.dumped, self.target)
 
     @property
     def base(self) -> Plan:
@@ -143,7 +143,7 @@ class StepPlans:
             return self.base.arena_bytes
         undo = Simplify(undo_recompute=True)
         undone = undo(undo(self.traced.graph))  # twice: rewriting makes new nodes that are equal to others
-        undone = passed(undone, pipeline(self.accumulate, self.target))
+        undone = passed(undone, pipeline(self.traced.parts, self.target))
         return plan(undone, self.base.threads, outputs_in_arena=True, target=self.target).arena_bytes
 
     def within(self, budget: Budget) -> StepPlan:
@@ -217,15 +217,15 @@ class StepPlans:
 
         def needed(n: int) -> Needed | None:
             try:
-                plans = self if n == now else self.for_batch(n * unit)
+                plans = self if n * unit == self.batch_length else self.for_batch(n * unit)
                 return plans.needed(limit)
             except (ShapeError, TracingError):
                 return None
 
         # The smallest plan of this step is known where it is refused.
         search = BatchSearch(limit, self.held_bytes, needed, now if self.planner.in_tiles.tiles else 1, looks + 1)
-        if now and self.held_bytes <= limit:
-            search.run(now)
+        if self.batch_length and self.held_bytes <= limit:
+            search.run(max(now, 1))
         return search
 
     # ---- what to say

@@ -23,7 +23,7 @@ from ..tracing.batch_parts import in_parts
 from ..tracing.debug import Prints, printed_values
 from ..tracing.frozen_draws import warn_of_draws
 from ..tracing.numbers import as_real, as_whole
-from ..tracing.tracer import ShapeError, Trace, Tracer, emit, located, role
+from ..tracing.tracer import Trace, Tracer, emit, located, role
 from .arguments import check_loss, no_model, no_optimizer
 from .clipping import clipped
 from .leaves import flattened, leaf_input, leaf_type
@@ -58,6 +58,8 @@ class StepGraph:
     batch: tuple[tuple[str, ArrayType], ...]
     batch_tree: optree.PyTreeSpec
     metrics: tuple[tuple[str, ArrayType], ...]
+    parts: int
+    """In how many equal parts the batch runs, one after another."""
     metrics_tree: optree.PyTreeSpec | None
     """`None` where the loss function returns the loss alone."""
     statistics: Statistics | None = None
@@ -157,7 +159,8 @@ def trace_step(
     `loss_fn(model, batch)` returns the loss, a float scalar, or `(loss, metrics)` with a pytree of arrays. Gradients
     are clipped element by element to ±`clip_value`, then as a whole to the 2-norm `clip_norm`. With `accumulate=k` the
     batch is meant to run in k equal parts (see `passes/tiling/accumulate.py`): the graph is that of the whole batch,
-    but for batch norm, which takes statistics of each part. `train` chooses the parameters that are trained. With
+    but for batch norm, which takes statistics of each part. Where k does not divide
+    the batch, it runs in the next number of parts that does. `train` chooses the parameters that are trained. With
     `diagnose` the step also measures its layers; with `check_finite` it stops before it overwrites anything where the
     loss or something that it would write is not finite. `outputs` are patterns of what stands among the metrics too,
     see `outputs.py`. `warned` has the warnings that were given before.
@@ -169,7 +172,7 @@ def trace_step(
     names, leaves, tree = flattened(batch, "batch")
     types = [leaf_type(name, leaf) for name, leaf in zip(names, leaves)]
     warn_of_precision(names, types, trainer.parameters, warned)
-    _check_parts(names, types, accumulate)
+    accumulate = parts_of(types, accumulate)
     with warn_of_draws(warned, model, loss_fn), Trace() as trace:
         inputs = trainer.inputs(trace)
         old_parameters = inputs.parameters
@@ -217,6 +220,7 @@ def trace_step(
         tuple(zip(names, types)),
         tree,
         tuple((name, v.type) for name, v in zip(total.metric_names, graph.outputs[len(trainer.carried_names) + 1 :])),
+        accumulate,
         total.metrics_tree,
         measured,
         prints,
@@ -270,14 +274,9 @@ def _check_options(
         raise ValueError(f"accumulate is a whole number of 1 or more, got {accumulate!r}")
 
 
-def _check_parts(names: Sequence[str], types: Sequence[ArrayType], parts: int) -> None:
-    """Raise `ShapeError` where the first axis of a leaf does not fall into so many parts. A scalar is for all."""
-    for name, t in zip(names, types):
-        if t.shape and t.shape[0] % parts:
-            raise ShapeError(
-                f"accumulate={parts} does not divide the first axis of {name}, which has shape {t.shape}; give batches "
-                f"of a multiple of {parts} examples, such as the {t.shape[0] // parts * parts} first of these"
-                if t.shape[0] >= parts
-                else f"accumulate={parts} does not divide the first axis of {name}, which has shape {t.shape}; a batch "
-                f"needs {parts} examples at least"
-            )
+def parts_of(types: Sequence[ArrayType], accumulate: int) -> int:
+    """In how many equal parts a batch runs that has such leaves: `accumulate`, or the next number that divides the
+    first axis of the first leaf that has one; no more than there are examples.
+    """
+    length = next((t.shape[0] for t in types if t.shape), accumulate)
+    return next((parts for parts in range(accumulate, length) if length % parts == 0), max(length, 1))

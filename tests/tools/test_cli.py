@@ -59,7 +59,6 @@ def test_ir_prints_the_graph_after_every_pass(name: str, capsys: pytest.CaptureF
         (["bench", "mlp_xxl"], "there is no workload 'mlp_xxl'; there are mlp_s, mlp_m, mlp_l, gpt, cnn, lstm"),
         (["bench", "--against", "numpy"], "cannot measure against 'numpy'; there are torch, torch-compile, jax"),
         (["bench", "--json", "nowhere/x.json"], "cannot write nowhere/x.json"),
-        (["plan", "digits", "--accumulate", "7"], "accumulate=7 does not divide the first axis of batch.x"),
     ],
 )
 def test_what_cannot_be_done_is_one_error(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]):

@@ -52,6 +52,28 @@ def test_ignored_labels_count_for_the_whole_batch(clip_norm: float | None):
             np.testing.assert_allclose(step.parameters()[name], array, rtol=1e-3, atol=1e-5)
 
 
+def test_uneven_parts_weights_in_the_batch_groups_and_averages_are_those_of_the_whole_batch():
+    """Batches that the number of parts does not divide, whose labels are in part ignored, with dropout."""
+
+    def loss(model: Any, batch: Any) -> Any:
+        logits = nn.functional.dropout(model(batch["x"]), 0.25)
+        return nn.cross_entropy(logits, batch["y"], weight=batch["weight"])
+
+    groups = optim.groups({"*.bias": {"weight_decay": 0, "lr": 0.1}}, default=optim.AdamW(0.05))
+    weight = np.array([0.5, 2, 1], "float32")
+    batches = [{"x": X[:n], "y": labels([0, 1, 2, 5])[:n], "weight": weight} for n in (24, 10, 7)]
+    whole, *others = (make_step(k, batches[0], loss, optim.EMA(groups, 0.5)) for k in (1, 5, 30))
+    for batch in batches:
+        expected = whole(batch)
+        for step in others:
+            np.testing.assert_allclose(step(batch), expected, rtol=1e-5)
+    for step in others:
+        for name, array in (whole.parameters() | whole.state()).items():
+            got = (step.parameters() | step.state())[name]
+            np.testing.assert_allclose(got, array, rtol=1e-3, atol=1e-5, err_msg=name)
+    assert others[1].report.arena_bytes < whole.report.arena_bytes
+
+
 def test_dropout_draws_what_it_draws_for_the_whole_batch():
     def loss(model: Any, batch: Any) -> Any:
         return (nn.functional.dropout(model(batch["x"]), 0.5) ** 2).sum()
