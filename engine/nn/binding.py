@@ -111,33 +111,37 @@ def binding_of(module: Module) -> Binding | None:
 def assign_buffer(module: Module, name: str, buffer: Buffer, value: Any) -> None:
     """Make `value` the content of `buffer`: inside a binding from then on, else its initial value."""
     binding = _binding_with(buffer)
-    value = _fitting(_place(module, name, buffer, binding), buffer, value, binding is not None)
-    if binding is None:
-        buffer.initialize(constant(np.array(value, dtype=buffer.dtype)))
-    elif buffer in binding.assignable:
-        binding.updates[buffer] = value
+    if binding is not None:
+        assign_live(binding, _place(module, name, buffer, binding), buffer, value)
     else:
-        message = f"{_place(module, name, buffer, binding)} is assigned in eval mode, where nothing is updated"
-        instead = "write it under `if self.training:`, or bind the function to a step, which it then updates"
-        raise RuntimeError(located(f"{message}; {instead}"))
+        value = _fitting(_place(module, name, buffer, None), buffer, value, False)
+        buffer.initialize(constant(np.array(value, dtype=buffer.dtype)))
 
 
 def assign_parameter(module: Module, name: str, parameter: Parameter | None, value: Any) -> None:
     """Make `value` the content of `parameter` from then on, inside a binding that does not train it."""
     binding = None if parameter is None else _binding_with(parameter)
-    if parameter is None or binding is None or parameter not in binding.assignable:
-        instead = (
-            f"nn.init.constant_(module.{name}, array) sets its initial value"
-            if binding is None
-            else "a step leaves one to you that it does not train, and so does a function of step.bind"
-        )
-        raise TypeError(
-            located(
-                f"{type(module).__name__}.{name} is a parameter and cannot be assigned an array; the optimizer updates "
-                f"it, and {instead}"
-            )
-        )
-    binding.updates[parameter] = _fitting(_place(module, name, parameter, binding), parameter, value, True)
+    if parameter is None or binding is None:
+        what = f"{type(module).__name__}.{name} is a parameter and cannot be assigned an array"
+        instead = f"the optimizer updates it, and nn.init.constant_(module.{name}, array) sets its initial value"
+        raise TypeError(located(f"{what}; {instead}"))
+    assign_live(binding, _place(module, name, parameter, binding), parameter, value)
+
+
+def assign_live(binding: Binding, place: str, stored: Stored, value: Any) -> None:
+    """Make `value` the content of `stored` from then on. Raises where the binding leaves it as it is, `TypeError` for
+    another shape or dtype.
+    """
+    if stored in binding.assignable:
+        binding.updates[stored] = _fitting(place, stored, value, True)
+    elif isinstance(stored, Parameter):
+        what = f"{place} cannot be assigned an array here, where the optimizer updates it"
+        instead = "a step leaves one to you that it does not train, and so does a function of step.bind"
+        raise TypeError(located(f"{what}; {instead}"))
+    else:
+        what = f"{place} is assigned in eval mode, where nothing is updated"
+        instead = "write it under `if self.training:`, or bind the function to a step, which it then updates"
+        raise RuntimeError(located(f"{what}; {instead}"))
 
 
 def _binding_with(stored: Stored) -> Binding | None:

@@ -371,7 +371,9 @@ class Module:
 
         Returns the names that were missing and those that were not in the model. Raises `RuntimeError` where there are
         such, unless `strict` is False, and where a shape is another; nothing has changed then. A step that was compiled
-        before keeps its values, which a warning says: `step.load_state_dict` changes those.
+        before keeps its values, which a warning says: `step.load_state_dict` changes those. In a function of
+        `step.bind` the arrays, which may be computed there, become the values of the step: `model.target.
+        load_state_dict(model.online.state_dict())`.
         """
         return load_initial_values(self, state_dict, strict, assign)
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
 from ...ir import Array, is_float, spec
 from ..tracing.errors import warn
-from ..tracing.tracer import located
-from .binding import binding_of, current_value
+from ..tracing.tracer import Tracer, located
+from .binding import Binding, assign_live, binding_of, current_value
 from .init import constant
 from .parameter import Stored
 from .registration import torch_name
@@ -50,9 +50,10 @@ def load_initial_values(model: Module, given: Mapping[str, Any], strict: bool, a
     """Make the arrays of `given` the initial values of a model, as `Module.load_state_dict` says."""
     if not isinstance(given, Mapping):
         raise TypeError(located(f"load_state_dict takes a dict of arrays by name, got {type(given).__name__}"))
-    if binding_of(model) is not None:
-        raise RuntimeError(located("load_state_dict sets initial values, which a running step has no more use for"))
     expected = dict(model.persistent())
+    binding = binding_of(model)
+    if binding is not None:
+        return _load_live_values(model, binding, expected, given, strict)
     arrays: dict[Stored, tuple[str, Array]] = {}
     unexpected: list[str] = []
     problems: list[str] = []
@@ -66,15 +67,8 @@ def load_initial_values(model: Module, given: Mapping[str, Any], strict: bool, a
         if problem:
             problems.append(problem)
         arrays.setdefault(stored, (name, array))
-    missing = list(dict.fromkeys(stored for stored in expected.values() if stored not in arrays))
-    names = {stored: name for name, stored in reversed(expected.items())}
-    keys = IncompatibleKeys([names[stored] for stored in missing], unexpected)
-    if strict:
-        problems += [f"{what}: {_listed(names)}" for what, names in zip(("missing", "not in the model"), keys) if names]
-    if problems:
-        more = [f"and {len(problems) - _LISTED} more"] if len(problems) > _LISTED else []
-        lines = "\n  ".join([*problems[:_LISTED], *more])
-        raise RuntimeError(located(f"the state dict does not fit {type(model).__name__}\n  {lines}"))
+    keys = _keys(expected, arrays, unexpected)
+    _check(model, problems, keys, strict)
     if any(has_a_step(stored) for stored in arrays):
         warn(
             f"{type(model).__name__}.load_state_dict sets initial values, and a step that was compiled of the model "
@@ -85,6 +79,35 @@ def load_initial_values(model: Module, given: Mapping[str, Any], strict: bool, a
             stored.type = spec(stored.shape, array.dtype)
         stored.initialize(constant(_converted(array, stored.dtype)))
     return keys
+
+
+def _load_live_values(
+    model: Module, binding: Binding, expected: Mapping[str, Stored], given: Mapping[str, Any], strict: bool
+) -> IncompatibleKeys:
+    """Make the arrays of `given` the content of parameters and buffers from here on, in a program that is traced."""
+    arrays = {expected[name]: (name, value) for name, value in given.items() if name in expected}
+    keys = _keys(expected, arrays, [name for name in given if name not in expected])
+    _check(model, [], keys, strict)
+    for stored, (name, value) in arrays.items():
+        array = value if isinstance(value, Tracer) else _converted(plain_array(value), stored.dtype)
+        assign_live(binding, f"{stored.what} {name}", stored, array)
+    return keys
+
+
+def _keys(expected: Mapping[str, Stored], found: Container[Stored], unexpected: list[str]) -> IncompatibleKeys:
+    names = {stored: name for name, stored in reversed(list(expected.items()))}
+    missing = [names[stored] for stored in dict.fromkeys(expected.values()) if stored not in found]
+    return IncompatibleKeys(missing, unexpected)
+
+
+def _check(model: Module, problems: list[str], keys: IncompatibleKeys, strict: bool) -> None:
+    """Raise `RuntimeError` for problems, and where it is `strict` for keys."""
+    said = ("missing", "not in the model")
+    problems += [f"{what}: {_listed(names)}" for what, names in zip(said, keys) if names and strict]
+    if problems:
+        more = [f"and {len(problems) - _LISTED} more"] if len(problems) > _LISTED else []
+        lines = "\n  ".join([*problems[:_LISTED], *more])
+        raise RuntimeError(located(f"the state dict does not fit {type(model).__name__}\n  {lines}"))
 
 
 def plain_array(value: Any) -> Array:

@@ -135,7 +135,7 @@ def test_a_state_dict_inside_a_step_has_its_values_and_cannot_be_loaded():
 
     values = {"layer.weight": np.eye(2), "layer.bias": np.zeros(2)}
     assert nn.functional_call(Reading(), values, False) is values["layer.weight"]
-    with pytest.raises(RuntimeError, match="load_state_dict sets initial values"):
+    with pytest.raises(RuntimeError, match="does not fit Reading\n  missing: layer"):
         nn.functional_call(Reading(), values, True)
     with pytest.raises(TypeError, match="a dict of arrays by name, got list"):
         layer.load_state_dict([])
