@@ -12,13 +12,16 @@ from .engine.step.plans import StepPlan
 from .engine.step.refusal import MemoryBudgetError
 from .engine.step.step import Step
 from .engine.tracing import debug, random, tree
+from .engine.tracing.check_grads import check_grads
 from .engine.tracing.cond import cond
 from .engine.tracing.custom_vjp import custom_vjp
 from .engine.tracing.errors import ShapeError, TracingError, TracingWarning
+from .engine.tracing.jacobians import hessian, hessian_vector_product, jacfwd, jacobian, jacrev
 from .engine.tracing.jvp import jvp
 from .engine.tracing.scan import fori_loop, scan
 from .engine.tracing.trace import trace
 from .engine.tracing.transforms import checkpoint, grad, save, stop_gradient, value_and_grad, vjp
+from .engine.tracing.vmap import vmap
 from .engine.tracing.while_loop import while_loop
 from .ir import Graph, interpret, parse, spec
 from .passes.target import Target, TargetError
@@ -54,6 +57,7 @@ __all__ = [
     "TargetError",
     "TracingError",
     "TracingWarning",
+    "check_grads",
     "checkpoint",
     "compile",
     "compile_step",
@@ -63,7 +67,12 @@ __all__ = [
     "debug",
     "fori_loop",
     "grad",
+    "hessian",
+    "hessian_vector_product",
     "interpret",
+    "jacfwd",
+    "jacobian",
+    "jacrev",
     "jvp",
     "load_arrays",
     "nn",
@@ -81,5 +90,6 @@ __all__ = [
     "tree",
     "value_and_grad",
     "vjp",
+    "vmap",
     "while_loop",
 ]

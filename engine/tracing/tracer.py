@@ -108,6 +108,14 @@ class Trace:
         self._origins: dict[tuple[str, str, int, str, str], Origin] = {}
         self._constants: dict[tuple[int, DType], tuple[Array, Array, Value]] = {}
 
+    @contextmanager
+    def inlined(self) -> Iterator[Trace]:
+        """A program inside this one whose nodes will be nodes of this one: its checkpoint regions are of this one."""
+        with Trace(self) as inner:
+            inner.region, inner._regions = self.region, self._regions
+            yield inner
+        self._regions = inner._regions
+
     def __enter__(self) -> Trace:
         _stack.traces.append(self)
         return self

@@ -37,7 +37,7 @@ def value_and_grad(
     @transform_of(fn, "value_and_grad", lambda method: value_and_grad(method, argnums, has_aux))
     def gradient_of(*args: Any, **kwargs: Any) -> Any:
         if current_trace() is None:
-            chosen = _numbers(argnums, len(args))
+            chosen = argument_numbers(argnums, len(args))
             args = tuple(with_floats(arg, f"argument {i}") if i in chosen else arg for i, arg in enumerate(args))
             traced = trace_arguments(gradient_of, args, kwargs, lambda path: path[0] == 0 and path[1] in chosen)
             return traced(*args, **kwargs)
@@ -168,7 +168,8 @@ def active_trace() -> Trace:
     return trace
 
 
-def _numbers(argnums: int | Sequence[int], count: int) -> list[int]:
+def argument_numbers(argnums: int | Sequence[int], count: int) -> list[int]:
+    """The places that `argnums` names among `count` arguments. Raises `TypeError` where there is none such."""
     given = list(argnums) if isinstance(argnums, (list, tuple, range)) else [argnums]
     numbers = [integer(number, "argnums") for number in given]
     for i in numbers:
@@ -234,7 +235,7 @@ def _value_and_grad(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> tuple[Any, Any]:
-    chosen = _numbers(argnums, len(args))
+    chosen = argument_numbers(argnums, len(args))
     given, wrt = list(args), dict[int, list[Value]]()
     for i in chosen:
         given[i], wrt[i] = fresh_leaves(trace, args[i], f"argument {i}")

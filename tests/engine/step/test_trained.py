@@ -109,9 +109,7 @@ def test_what_chooses_nothing_is_refused_with_what_there_is(train, error, messag
 
 
 def test_a_loss_that_reads_none_of_the_chosen_parameters_is_an_error():
-    with pytest.raises(
-        gl.TracingError, match=r"depends on no trained parameter, of which there are 2 here"
-    ):
+    with pytest.raises(gl.TracingError, match=r"depends on no trained parameter, of which there are 2 here"):
         gl.compile_step(Gan(), lambda m, x: m.generator(x).mean(), gl.optim.SGD(0.1), X, train="discriminator.*")
 
 
