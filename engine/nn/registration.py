@@ -33,7 +33,7 @@ def check_registered(model: Module) -> None:
     kept: list[Any] = []
     while pending and len(kept) < _MOST:
         path, value = pending.popleft()
-        if isinstance(value, _PLAIN) or id(value) in seen:
+        if _is_plain(value) or id(value) in seen:
             continue
         seen.add(id(value))
         kept.append(value)
@@ -41,6 +41,11 @@ def check_registered(model: Module) -> None:
         if hidden:
             raise TypeError(f"{path} {hidden}")
         pending.extend((f"{path}{name}", part) for name, part in _parts(value))
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether nothing hides in a value."""
+    return isinstance(value, _PLAIN) and not (isinstance(value, np.ndarray) and value.dtype.hasobject)
 
 
 def _attributes(model: Module) -> deque[tuple[str, Any]]:
@@ -61,7 +66,7 @@ def arrays_held(model: Module) -> Iterator[tuple[str, Any]]:
         path, value = pending.popleft()
         if isinstance(value, np.ndarray) or torch_name(value) == "torch.Tensor":
             yield path, value
-        elif not isinstance(value, (*_PLAIN, Stored)) and id(value) not in seen:
+        elif not _is_plain(value) and not isinstance(value, Stored) and id(value) not in seen:
             seen.add(id(value))
             kept.append(value)
             pending.extend((f"{path}{name}", part) for name, part in _parts(value))
@@ -118,6 +123,9 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
         items = list(cast("Mapping[Any, Any]", value).items())
         yield from ((f"[{key!r}]", part) for key, part in items)
         yield from ((f".keys()[{i}]", key) for i, (key, _) in enumerate(items))
+    elif isinstance(value, np.ndarray):  # of objects
+        places = [(f"[{', '.join(map(str, place))}]", place) for place in np.ndindex(value.shape)]
+        yield from ((name, value[place]) for name, place in places)
     elif isinstance(value, (list, tuple, deque)):
         yield from ((f"[{i}]", part) for i, part in enumerate(cast("list[Any]", value)))
     elif isinstance(value, (set, frozenset)):

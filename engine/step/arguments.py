@@ -55,6 +55,9 @@ def check_loss(loss_fn: Any) -> None:
         raise TypeError(
             located(f"loss_fn is {type(loss_fn).__name__}, a module; it is a function of (model, batch): {_WRITE_LOSS}")
         )
+    if isinstance(loss_fn, type):
+        what = f"loss_fn is the class {loss_fn.__name__}; it is a function of (model, batch)"
+        raise TypeError(located(f"{what}: {_WRITE_LOSS}"))
     if not callable(loss_fn):
         kind = type(loss_fn).__name__
         raise TypeError(located(f"loss_fn is a function of (model, batch), got {kind}; {_WRITE_LOSS}"))
@@ -103,21 +106,24 @@ def _shown(loss_fn: Callable[..., Any]) -> str:
 
 def call_loss(loss_fn: Callable[[Any, Any], Any], model: Module, batch: Any, binding: Binding) -> Any:
     """What `loss_fn(model, batch)` returns. Raises `TypeError` where it takes the model for what the model returns, as
-    a loss of (output, target) does.
+    a loss of (output, target) does, or for the batch.
     """
     try:
         return loss_fn(model, batch)
     except Exception as error:
-        if binding.was_entered or not _takes_output(loss_fn):
+        taken = None if binding.was_entered else _taken_for(loss_fn)
+        if taken is None:
             raise
         raise TypeError(
-            f"loss_fn is {_shown(loss_fn)}; it is called with (model, batch), not with what the model returned, and "
-            f"failed before it called the model ({type(error).__name__}: {error}): {_WRITE_LOSS}"
+            f"loss_fn is {_shown(loss_fn)}; it is called with (model, batch), {taken}, and failed before it called the "
+            f"model ({type(error).__name__}: {error}): {_WRITE_LOSS}"
         ) from error
 
 
-def _takes_output(loss_fn: Callable[..., Any]) -> bool:
-    """Whether the first argument of a loss function is named like what a model returns."""
-    names = list(inspect.signature(loss_fn).parameters)
-    first = names[0].lower() if names else ""
-    return any(part in first for part in ("out", "pred", "logit", "score", "y_hat", "yhat", "input", "prob", "y"))
+def _taken_for(loss_fn: Callable[..., Any]) -> str | None:
+    """What a loss function takes its arguments for, by their names, if not for a model and a batch."""
+    first, second = [name.lower() for name in [*inspect.signature(loss_fn).parameters, "", ""]][:2]
+    if any(part in second for part in ("model", "net", "module")):
+        return "in this order"
+    outputs = ("out", "pred", "logit", "score", "y_hat", "yhat", "input", "prob", "y")
+    return "not with what the model returned" if any(part in first for part in outputs) else None

@@ -90,7 +90,8 @@ class Content:
         kind = self.optimizer.title
         if state:
             if saved_by is not None and saved_by != kind:
-                raise CheckpointError(f"{source} come from {brief(saved_by, _LONGEST)}, the step's optimizer is {kind}")
+                what = f"{source} come from {brief(saved_by, _LONGEST)}, the step's optimizer is {kind}"
+                raise CheckpointError(f"{what}; write step.load(path, weights_only=True) to begin with fresh state")
             targets |= {_STATE_PREFIX + name: array for name, array in self.state.items()}
             targets[_STATE_PREFIX + "key"] = self.key
             rates = {of_group("lr", group): array for group, array in self.rates.arrays.items()}

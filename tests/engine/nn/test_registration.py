@@ -55,6 +55,7 @@ HIDING: list[tuple[Callable[[Any], Any], str]] = [
     (lambda m: [m, None], r"held\[0\] is a Linear"),
     (lambda m: ([1, {"a": (m,)}],), r"held\[0\]\[1\]\['a'\]\[0\] is a Linear"),
     (lambda m: {"a": [m]}, r"held\['a'\]\[0\] is a Linear"),
+    (lambda m: np.array([[None, m]]), r"held\[0, 1\] is a Linear"),
     (lambda m: {m, 1}, r"held\.pop\(\) is a Linear"),
     (lambda m: {m: 1}, r"held\.keys\(\)\[0\] is a Linear"),
     (Held, r"held\.layer is a Linear"),

@@ -35,6 +35,10 @@ WRITE = r".*write def loss_fn\(model, batch\)"
 HERE = r".*test_arguments\.py:\d+"
 
 
+def swapped(batch: Any, model: Any) -> Any:
+    return model(batch["x"]).mean()
+
+
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
@@ -42,6 +46,8 @@ HERE = r".*test_arguments\.py:\d+"
         (of_three, r"loss_fn is of_three\(model.*, and it is called with two" + WRITE + HERE),
         (of_output, r"loss_fn is of_output\(output.* not with what the model returned, and failed" + WRITE),
         (nn.mse_loss, r"loss_fn is gl\.nn\.mse_loss, a function of what a model returns" + WRITE + HERE),
+        (nn.MSELoss, "loss_fn is the class MSELoss; it is a function of" + WRITE + HERE),
+        (swapped, r"loss_fn is swapped\(batch: .*with \(model, batch\), in this order, and failed" + WRITE),
         (MODEL, "loss_fn is Linear, a module" + WRITE + HERE),
         (None, r"loss_fn is a function of \(model, batch\), got NoneType" + WRITE + HERE),
         (forgets, "it returned NoneType; a `return` may be missing; it is forgets" + HERE),
