@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ...ir import ArrayType, Builder, Node, Value
+from ...ir import Builder, Node, Value
 from ..graph.scan import Scan
-from .vectorizer import Outputs, Vectorizer
+from .vectorizer import Outputs, Vectorizer, mapped_type
 
 
 def vectorized_scan(v: Vectorizer, node: Node, inputs: list[Value], flags: list[bool]) -> Outputs:
@@ -21,25 +21,16 @@ def vectorized_scan(v: Vectorizer, node: Node, inputs: list[Value], flags: list[
         if all(before or not now for before, now in zip(of_carries, after)):
             break
         of_carries = [before or now for before, now in zip(of_carries, after)]
-    results = [
-        inner.whole(value) if is_mapped else inner.made[value]
-        for value, is_mapped in zip(loop.new_carries, of_carries, strict=True)
-    ]
-    results += [inner.made[value] for value in loop.step_ys]
+    of_ys = [value in inner.mapped for value in loop.step_ys]
+    results = inner.results(loop.body.outputs, [*of_carries, *of_ys])
     starts = [
         v.repeated(x) if is_mapped and not was else x
         for x, is_mapped, was in zip(loop.carries, of_carries, loop.split(flags)[1])
     ]
     xs = [v.moved(x, 0, 1) if is_mapped else x for x, is_mapped in zip(loop.xs, of_xs)]
     made = loop.emit(v.b, b.graph(results), carries=starts, xs=xs)
-    of_ys = [value in inner.mapped for value in loop.step_ys]
     stacks = made.outputs[loop.carry_count :]
     return [
         *zip(made.outputs, of_carries),
         *((v.moved(y, 1, 0) if is_mapped else y, is_mapped) for y, is_mapped in zip(stacks, of_ys)),
     ]
-
-
-def mapped_type(value: Value, count: int, is_mapped: bool) -> ArrayType:
-    """The type of the counterpart of a value."""
-    return ArrayType((count, *value.type.shape), value.type.dtype) if is_mapped else value.type

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 
 from ...ir import OPS, Op
 from ...ir.ops import convolution, creation, dynamic_slice, indexing
+from ...ir.ops.control_flow import cond, while_loop
 from ...ir.ops.custom_vjp import custom_vjp
 from ...ir.ops.scan import scan
+from .control_flow import vectorized_cond, vectorized_while_loop
 from .convolutions import vectorized_conv, vectorized_weight_gradient, vectorized_window
 from .custom_derivatives import vectorized_custom_vjp
 from .look_ups import (
@@ -29,6 +31,8 @@ RULES: Mapping[Op, Rule] = {
     convolution.conv: vectorized_conv,
     convolution.conv_weight_gradient: vectorized_weight_gradient,
     creation.random_bits: vectorized_random_bits,
+    cond: vectorized_cond,
     custom_vjp: vectorized_custom_vjp,
     scan: vectorized_scan,
+    while_loop: vectorized_while_loop,
 }

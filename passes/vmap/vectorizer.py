@@ -84,6 +84,10 @@ class Vectorizer:
         """One for a graph inside a node, which is appended to `b`."""
         return Vectorizer(b, self.count, self.rules, running)
 
+    def results(self, outputs: Sequence[Value], flags: Sequence[bool]) -> list[Value]:
+        """The counterparts of the outputs of a graph, mapped where a flag says so."""
+        return [self.whole(value) if is_mapped else self.made[value] for value, is_mapped in zip(outputs, flags)]
+
     def _outputs(self, node: Node, inputs: list[Value], flags: list[bool]) -> Outputs:
         rule = self.rules.get(node.op)
         if rule is not None:
@@ -120,3 +124,8 @@ class Vectorizer:
         inputs, flags = list(inputs), list(flags)
         inputs[place], flags[place] = self.select(self.running, index, self.b.full_like(index, 0)), True
         return inputs, flags
+
+
+def mapped_type(value: Value, count: int, is_mapped: bool) -> ArrayType:
+    """The type of the counterpart of a value."""
+    return ArrayType((count, *value.type.shape), value.type.dtype) if is_mapped else value.type

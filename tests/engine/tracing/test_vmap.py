@@ -197,3 +197,70 @@ def test_inside_a_compiled_step() -> None:
 def test_what_does_not_fit_is_refused(call: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+def controlled(module: Any, xp: Any) -> list[Any]:
+    """`cond` and `while_loop` of one example after the other."""
+    cond = gl.cond if module is gl else module.lax.cond
+    while_loop = gl.while_loop if module is gl else module.lax.while_loop
+    table = xp.asarray(X[0])
+
+    def chosen(x: Any, w: Any) -> Any:
+        return cond(xp.sum(x) > 0, lambda x: (xp.sin(x), w), lambda x: (x @ W @ W.T, 2 * w), x)
+
+    def shared(x: Any, flag: Any) -> Any:
+        return cond(flag, lambda x: (x * 2, 1.0), lambda x: (xp.zeros(4), 2.0), x)
+
+    def collatz(n: Any, x: Any) -> Any:
+        def step(state: Any) -> Any:
+            n, steps, total = state
+            odd = 3 * n + 1
+            return xp.where(n % 2 == 0, n // 2, odd), steps + 1, total + x
+
+        return while_loop(lambda state: state[0] != 1, step, (n, 0, xp.zeros(4)))
+
+    def summed(n: Any) -> Any:
+        # An index that is in range only while the loop runs.
+        return while_loop(lambda s: s[0] < n, lambda s: (s[0] + 1, s[1] + xp.take(table, s[0])), (0, 0.0))
+
+    def counted(x: Any) -> Any:
+        return while_loop(lambda s: s[0] < 3, lambda s: (s[0] + 1, s[1] * x), (0, xp.ones(4)))
+
+    numbers = np.array([1, 6, 7])
+    return [
+        module.vmap(chosen, in_axes=(0, None))(X, 3.0),
+        module.vmap(module.grad(lambda x: xp.sum(chosen(x, 3.0)[0] ** 2)))(X),
+        module.vmap(shared, in_axes=(0, None))(X, np.array(True)),
+        module.vmap(collatz, in_axes=(0, 0))(numbers, X),
+        module.vmap(collatz, in_axes=(0, None))(numbers, X[0]),
+        module.vmap(summed)(np.array([4, 0, 2])),
+        module.vmap(counted)(X),
+        module.vmap(module.vmap(lambda n, m: collatz(n + m, X[0])[1], (0, None)), (None, 0))(numbers, numbers),
+    ]
+
+
+@pytest.mark.peers
+def test_branches_and_loops_that_differ_between_examples_agree_with_jax() -> None:
+    jax = pytest.importorskip("jax")
+    with jax.enable_x64(True):
+        one, other = controlled(gl, gnp), controlled(jax, jax.numpy)
+    for k, (ours, theirs) in enumerate(zip(one, other, strict=True)):
+        for x, y in zip(gl.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+            np.testing.assert_allclose(x, y, rtol=1e-10, err_msg=str(k))
+
+
+def test_a_loop_of_examples_that_end_at_different_times_compiled() -> None:
+    def f(n: Any, x: Any) -> Any:
+        def step(s: Any) -> Any:
+            return s[0] + 1, s[1] + gl.random.uniform((), "float64") + x[s[0]]
+
+        return gl.while_loop(lambda s: s[0] < n, step, (0, 0.0))
+
+    n = np.array([4, 0, 2])
+    with gl.random.key(3):
+        count, total = gl.vmap(f)(n, X)
+    np.testing.assert_array_equal(count, n)
+    assert total[1] == 0
+    with gl.random.key(3):
+        for one, other in zip(gl.compile(gl.vmap(f))(n, X), (count, total), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-12)
