@@ -99,9 +99,10 @@ def alternatives(name: str) -> str:
     """What to write instead of NumPy's function `name`."""
     if name in _INSTEAD:
         return _INSTEAD[name]
-    near = difflib.get_close_matches(name, [*api.__all__, *api.linalg.__all__], n=3, cutoff=0.6)
+    known = {name: f"np.linalg.{name}" for name in api.linalg.__all__} | {name: f"np.{name}" for name in api.__all__}
+    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
     if near:
-        return f"similar ones that are traced: {', '.join('np.' + n for n in near)}"
+        return f"similar ones that are traced: {', '.join(known[n] for n in near)}"
     return "compute it outside and pass the result in, or write it with functions of gradloom.numpy"
 
 

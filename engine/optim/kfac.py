@@ -28,7 +28,7 @@ from .kronecker_factors import (
 )
 from .model_output import ModelOutput, is_of_model
 from .optimizer import ABOVE_ZERO, NOT_NEGATIVE, PART, Optimizer, StateSpec, Within, state_name
-from .quadratic_model import Plane, adapted, change_of_loss, combined, penalized_all
+from .quadratic_model import Plane, adapted, change_of_loss, chosen, combined, penalized_all
 from .schedules import Schedule
 from .update_inputs import UpdateInputs
 
@@ -156,105 +156,95 @@ class KFAC(Optimizer):
         return layers, [name for name in types if name not in mine]
 
     def update_all(self, given: UpdateInputs) -> tuple[dict[str, Any], dict[str, Any]]:
-        output = ModelOutput("KFAC", given.taps)
-        gradients = penalized_all(given, self.weight_decay)
+        layers, others = self._split(given.parameters)
         damping = given.state["damping"] if self.adapt_damping else np.float64(self.damping)
-        state: dict[str, Any] = {}
-        descent = self._descent(given, output, gradients, damping + self.weight_decay, state)
-        moved, expected = self._moved(given, output, gradients, damping + self.weight_decay, descent)
-        new = {name: given.parameters[name] + step for name, step in moved.items()}
+        gradients = penalized_all(given, self.weight_decay)
+        step = _Step(self, given, ModelOutput("KFAC", given.taps), gradients, damping + self.weight_decay, {})
+        moved, expected = step.moved(
+            step.descent(
+                [layer for layer in layers if layer.weight in gradients], [name for name in others if name in gradients]
+            )
+        )
+        new, state = {name: given.parameters[name] + d for name, d in moved.items()}, step.state
         if self.adapt_damping:
             actual = change_of_loss(given, new, self.weight_decay)
             state["damping"], taken = adapted(damping, self.damping_decay, self.min_damping, actual, expected)
-            moved = {name: xp.where(taken, step, xp.zeros_like(step)) for name, step in moved.items()}
-            new = {name: xp.where(taken, value, given.parameters[name]) for name, value in new.items()}
+            moved = chosen(taken, moved, {name: xp.zeros_like(d) for name, d in moved.items()})
+            new = chosen(taken, new, given.parameters)
         if self.momentum != 0:
-            state |= {state_name("last_step", name): step for name, step in moved.items()}
+            state |= {state_name("last_step", name): d for name, d in moved.items()}
         return new, state
 
-    def _descent(
-        self,
-        given: UpdateInputs,
-        output: ModelOutput,
-        gradients: Mapping[str, Any],
-        damping: Any,
-        state: dict[str, Any],
-    ) -> dict[str, Any]:
-        """The directions of descent; `state` gets the new averages of the curvature."""
-        layers, others = self._split(given.parameters)
-        layers = [layer for layer in layers if layer.weight in gradients]
-        others = [name for name in others if name in gradients]
-        calls = [calls_of(layer, given.taps) for layer in layers]
-        samples = self._samples(given, output, [tap for taps in calls for tap in taps], others)
-        is_due = self._is_due(given, damping, state)
-        kept = xp.minimum(1.0 - 1.0 / (given.step + 1), self.stat_decay)
 
-        def averaged(kind: str, name: str, now: Any) -> Any:
-            place = state_name(kind, name)
-            share = xp.astype(kept, now.dtype)
-            state[place] = given.state[place] * share + now * (1 - share)
-            return state[place]
+@dataclass(frozen=True)
+class _Step:
+    """One update as it is traced: `damping` with the penalty's curvature, and the new `state` as it is made."""
 
+    rule: KFAC
+    given: UpdateInputs
+    output: ModelOutput
+    gradients: Mapping[str, Any]
+    damping: Any
+    state: dict[str, Any]
+
+    def descent(self, layers: list[FactoredLayer], others: list[str]) -> dict[str, Any]:
+        """The directions of descent."""
+        calls = [calls_of(layer, self.given.taps) for layer in layers]
+        samples = self._samples([tap for taps in calls for tap in taps], others)
+        is_due = self._is_due()
         found: dict[str, Any] = {}
         for layer, taps in zip(layers, calls):
-            outer = averaged("output_factor", layer.weight, output_factor(layer, taps, samples))
-            inner = averaged("input_factor", layer.weight, input_factor(layer, taps))
-            roots = self._roots(given, layer, outer, inner, damping, is_due, state)
-            found |= preconditioned(layer, gradients, roots)
+            outer = self._averaged("output_factor", layer.weight, output_factor(layer, taps, samples))
+            inner = self._averaged("input_factor", layer.weight, input_factor(layer, taps))
+            found |= preconditioned(layer, self.gradients, self._roots(layer, outer, inner, is_due))
         for name in others:
-            squared = averaged("diagonal", name, samples[name] * samples[name])
-            curvature = xp.maximum(squared, xp.mean(squared)) + xp.astype(damping, squared.dtype)
-            found[name] = gradients[name] / curvature
-        return {name: -found[name] for name in gradients}
+            squared = self._averaged("diagonal", name, samples[name] * samples[name])
+            curvature = xp.maximum(squared, xp.mean(squared)) + xp.astype(self.damping, squared.dtype)
+            found[name] = self.gradients[name] / curvature
+        return {name: -found[name] for name in self.gradients}
 
-    def _is_due(self, given: UpdateInputs, damping: Any, state: dict[str, Any]) -> Any:
+    def _samples(self, taps: list[Tap], others: list[str]) -> dict[Any, Any]:
+        """Samples of the curvature: by the calls of layers, and by the names of the other parameters."""
+        of_entries = self.rule.fisher == "empirical"
+        cotangents = of_gradients(self.output) if of_entries else of_hessian(self.output, "KFAC")
+        to = [*(tap.call.outputs[0] for tap in taps), *(self.given.parameters[name] for name in others)]
+        return dict(zip([*taps, *others], self.output.pulled_back(cotangents, to), strict=True))
+
+    def _averaged(self, kind: str, name: str, now: Any) -> Any:
+        """The running average of a part of the curvature with what this step found."""
+        place = state_name(kind, name)
+        kept = xp.astype(xp.minimum(1.0 - 1.0 / (self.given.step + 1), self.rule.stat_decay), now.dtype)
+        self.state[place] = self.given.state[place] * kept + now * (1 - kept)
+        return self.state[place]
+
+    def _is_due(self) -> Any:
         """Whether this step factors the curvature of the layers."""
-        if self.update_every == 1:
+        if self.rule.update_every == 1:
             return True
-        old = given.state["root_damping"]
-        is_due = (given.step % self.update_every == 0) | (damping > 2 * old)
-        state["root_damping"] = xp.where(is_due, damping, old)
+        old = self.given.state["root_damping"]
+        is_due = (self.given.step % self.rule.update_every == 0) | (self.damping > 2 * old)
+        self.state["root_damping"] = xp.where(is_due, self.damping, old)
         return is_due
 
-    def _roots(
-        self,
-        given: UpdateInputs,
-        layer: FactoredLayer,
-        outer: Any,
-        inner: Any,
-        damping: Any,
-        is_due: Any,
-        state: dict[str, Any],
-    ) -> tuple[Any, Any]:
+    def _roots(self, layer: FactoredLayer, outer: Any, inner: Any, is_due: Any) -> tuple[Any, Any]:
         """Cholesky factors of the damped curvature of a layer, of this step or of the last one that made them."""
-        if self.update_every == 1:
-            return damped_roots(outer, inner, damping)
+        if self.rule.update_every == 1:
+            return damped_roots(outer, inner, self.damping)
         places = [state_name(kind, layer.weight) for kind in ("output_root", "input_root")]
-        old = tuple(given.state[place] for place in places)
-        roots = cond(is_due, lambda: damped_roots(outer, inner, damping), lambda: old)
-        state |= dict(zip(places, roots))
+        old = tuple(self.given.state[place] for place in places)
+        roots = cond(is_due, lambda: damped_roots(outer, inner, self.damping), lambda: old)
+        self.state.update(zip(places, roots))
         return roots
 
-    def _samples(self, given: UpdateInputs, output: ModelOutput, taps: list[Tap], others: list[str]) -> dict[Any, Any]:
-        """Samples of the curvature: by the calls of layers, and by the names of the other parameters."""
-        cotangents = of_gradients(output) if self.fisher == "empirical" else of_hessian(output, "KFAC")
-        to = [*(tap.call.outputs[0] for tap in taps), *(given.parameters[name] for name in others)]
-        return dict(zip([*taps, *others], output.pulled_back(cotangents, to), strict=True))
-
-    def _moved(
-        self,
-        given: UpdateInputs,
-        output: ModelOutput,
-        gradients: Mapping[str, Any],
-        damping: Any,
-        descent: Mapping[str, Any],
-    ) -> tuple[dict[str, Any], Any]:
+    def moved(self, descent: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
         """The step, and by how much the quadratic model says that the loss changes."""
-        before = {name: given.state.get(state_name("last_step", name), xp.zeros_like(d)) for name, d in descent.items()}
-        along, again = given.lr, np.float64(self.momentum or 0.0)
-        if self.momentum is not None and not self.adapt_damping:
+        last = {name: state_name("last_step", name) for name in descent}
+        before = {name: self.given.state.get(last[name], xp.zeros_like(d)) for name, d in descent.items()}
+        momentum = self.rule.momentum
+        along, again = self.given.lr, np.float64(momentum or 0.0)
+        if momentum is not None and not self.rule.adapt_damping:
             return combined(along, descent, again, before), None
-        plane = Plane(output, given.parameters, gradients, damping, descent, before)
-        if self.momentum is None:
-            along, again = (given.lr * factor for factor in plane.least())
+        plane = Plane(self.output, self.given.parameters, self.gradients, self.damping, descent, before)
+        if momentum is None:
+            along, again = (self.given.lr * factor for factor in plane.least())
         return combined(along, descent, again, before), plane.at(along, again)

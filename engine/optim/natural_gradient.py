@@ -13,10 +13,10 @@ from .. import array_api as xp
 from ..nn.taps import Tapped
 from ..tracing.hoisted import hoisted
 from ..tracing.numbers import as_whole
-from ..tracing.scan import fori_loop
+from ..tracing.while_loop import while_loop
 from .model_output import ModelOutput, is_of_model
-from .optimizer import ABOVE_ZERO, NOT_NEGATIVE, Optimizer, StateSpec, Within
-from .quadratic_model import adapted, change_of_loss, combined, inner, penalized_all
+from .optimizer import ABOVE_ZERO, NOT_NEGATIVE, Optimizer, StateSpec, Within, state_name
+from .quadratic_model import adapted, change_of_loss, chosen, combined, inner, penalized_all
 from .schedules import Schedule
 from .update_inputs import UpdateInputs
 
@@ -28,7 +28,8 @@ class NaturalGradient(Optimizer):
     F is the Gauss-Newton matrix Jᵀ H J of the loss: J are the derivatives of the model's output by the parameters, H is
     the Hessian of the loss by that output. For cross entropy and squared errors it is the Fisher matrix. Only products
     with F are made, one forward and one backward derivative each. loss_fn calls the model once, and is convex in what
-    that gives. Iterations end early, in effect, where the residual is `tolerance` times the gradient, by 2-norms.
+    that gives. Iterations begin with 0.95 times the last solution, and end early where the residual is `tolerance`
+    times the gradient, by 2-norms. They read the whole batch: such a step does not run in tiles of it.
 
     With `adapt_damping`, `damping` is the first one and follows the rule of Levenberg and Marquardt: it is times
     `damping_decay` after a step that the quadratic model of the loss foretold, and grows after others; a step that
@@ -65,9 +66,10 @@ class NaturalGradient(Optimizer):
         return is_of_model
 
     def init_all(self, types: Mapping[str, ArrayType]) -> dict[str, StateSpec]:
-        if not self.adapt_damping:
-            return {}
-        return {"damping": StateSpec(ArrayType((), np.dtype("float64")), self.damping)}
+        found = {state_name("solution", name): StateSpec(type) for name, type in types.items()}
+        if self.adapt_damping:
+            found["damping"] = StateSpec(ArrayType((), np.dtype("float64")), self.damping)
+        return found
 
     def update_all(self, given: UpdateInputs) -> tuple[dict[str, Any], dict[str, Any]]:
         output = ModelOutput("NaturalGradient", given.taps)
@@ -75,17 +77,17 @@ class NaturalGradient(Optimizer):
         damping = given.state["damping"] if self.adapt_damping else np.float64(self.damping)
         right = {name: -g for name, g in gradients.items()}
         solution, residual = self._solved(given, output, right, damping + self.weight_decay)
-        step = {name: xp.astype(given.lr, d.dtype) * d for name, d in solution.items()}
-        new = {name: given.parameters[name] + d for name, d in step.items()}
-        if not self.adapt_damping:
-            return new, {}
-        # (F + damping) d is the right side without the residual.
-        curvature = inner(solution, right) - inner(solution, residual)
-        expected = given.lr * given.lr * 0.5 * curvature - given.lr * inner(solution, right)
-        actual = change_of_loss(given, new, self.weight_decay)
-        next_damping, taken = adapted(damping, self.damping_decay, self.min_damping, actual, expected)
-        new = {name: xp.where(taken, value, given.parameters[name]) for name, value in new.items()}
-        return new, {"damping": next_damping}
+        state: dict[str, Any] = {}
+        new = {name: given.parameters[name] + xp.astype(given.lr, d.dtype) * d for name, d in solution.items()}
+        if self.adapt_damping:
+            # (F + damping) d is the right side without the residual.
+            curvature = inner(solution, right) - inner(solution, residual)
+            expected = given.lr * given.lr * 0.5 * curvature - given.lr * inner(solution, right)
+            actual = change_of_loss(given, new, self.weight_decay)
+            state["damping"], taken = adapted(damping, self.damping_decay, self.min_damping, actual, expected)
+            solution = chosen(taken, solution, {name: xp.zeros_like(d) for name, d in solution.items()})
+            new = chosen(taken, new, given.parameters)
+        return new, state | {state_name("solution", name): d for name, d in solution.items()}
 
     def _solved(
         self, given: UpdateInputs, output: ModelOutput, right: dict[str, Any], damping: Any
@@ -98,21 +100,33 @@ class NaturalGradient(Optimizer):
             return output.pulled_back(output.times_hessian(moved), [given.parameters[name] for name in names])
 
         product = hoisted(curved, *(ArrayType(g.shape, g.dtype) for g in right.values()))
-        first = inner(right, right)
-        enough = first * self.tolerance**2
 
-        def iterate(_: Any, carry: Any) -> Any:
-            solution, residual, direction, size = carry
-            turned = combined(1.0, dict(zip(names, product(*direction.values()))), damping, direction)
-            curvature = inner(direction, turned)
-            goes_on = (size > enough) & (curvature > 0)
-            along = xp.where(goes_on, size / xp.where(goes_on, curvature, 1.0), 0.0)
+        def turned(direction: dict[str, Any]) -> dict[str, Any]:
+            return combined(1.0, dict(zip(names, product(*direction.values()))), damping, direction)
+
+        enough = inner(right, right) * self.tolerance**2
+
+        def goes_on(carry: Any) -> Any:
+            count, _, _, _, size = carry
+            return (count < self.iterations) & (size > enough)
+
+        def iterate(carry: Any) -> Any:
+            count, solution, residual, direction, size = carry
+            image = turned(direction)
+            curvature = inner(direction, image)
+            # F has no negative curvature but for rounding, and for losses that are not convex.
+            along = xp.where(curvature > 0, size / xp.where(curvature > 0, curvature, 1.0), 0.0)
             solution = combined(1.0, solution, along, direction)
-            residual = combined(1.0, residual, -along, turned)
-            after = inner(residual, residual)
-            direction = combined(1.0, residual, xp.where(goes_on, after / xp.where(goes_on, size, 1.0), 0.0), direction)
-            return solution, residual, direction, xp.where(goes_on, after, size)
+            residual = combined(1.0, residual, -along, image)
+            after = xp.where(curvature > 0, inner(residual, residual), 0.0)
+            return count + 1, solution, residual, combined(1.0, residual, after / size, direction), after
 
-        zeros = {name: xp.zeros_like(g) for name, g in right.items()}
-        solution, residual, *_ = fori_loop(0, self.iterations, iterate, (zeros, right, right, first))
+        start = {name: given.state[state_name("solution", name)] * _KEPT for name in names}
+        left = combined(1.0, right, -1.0, turned(start))
+        begin = (np.int64(0), start, left, left, inner(left, left))
+        _, solution, residual, _, _ = while_loop(goes_on, iterate, begin)
         return solution, residual
+
+
+_KEPT = 0.95
+"""How much of the last solution the iterations begin with."""

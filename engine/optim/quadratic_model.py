@@ -34,6 +34,11 @@ def combined(a: Any, x: Arrays, b: Any, y: Arrays) -> dict[str, Any]:
     return {name: xp.astype(a, x[name].dtype) * x[name] + xp.astype(b, x[name].dtype) * y[name] for name in x}
 
 
+def chosen(taken: Any, new: Arrays, old: Arrays) -> dict[str, Any]:
+    """The new arrays where `taken`, else the old."""
+    return {name: xp.where(taken, array, old[name]) for name, array in new.items()}
+
+
 class Plane:
     """The model on the steps `a first + b second`."""
 

@@ -180,3 +180,10 @@ def test_derivatives_are_those_of_torch():
         (theirs(x) * torch.tensor(weights)).sum().backward()
         gradient = gl.grad(lambda a, f=ours: np.sum(f(a) * weights))(POSITIVE)
         np.testing.assert_allclose(gradient, x.grad.numpy(), rtol=1e-9, atol=1e-12)
+
+
+def test_what_is_missing_names_its_neighbours_by_their_own_names():
+    with pytest.raises(
+        ValueError, match=r"np\.linalg\.pinv is not traced: similar ones that are traced: np\.linalg\.inv"
+    ):
+        gl.trace(np.linalg.pinv, np.eye(2))
