@@ -8,6 +8,8 @@ from .engine.compile.compile import compile
 from .engine.report.schema import MemoryReport
 from .engine.saving.checkpoint_file import CheckpointError, CheckpointWarning, load_arrays, save_arrays
 from .engine.step.compile_step import compile_step, plan_step
+from .engine.step.curvature import curvature
+from .engine.step.interpolate import interpolate
 from .engine.step.plans import StepPlan
 from .engine.step.refusal import MemoryBudgetError
 from .engine.step.step import Step
@@ -62,6 +64,7 @@ __all__ = [
     "compile",
     "compile_step",
     "cond",
+    "curvature",
     "custom_vjp",
     "data",
     "debug",
@@ -69,6 +72,7 @@ __all__ = [
     "grad",
     "hessian",
     "hessian_vector_product",
+    "interpolate",
     "interpret",
     "jacfwd",
     "jacobian",

@@ -20,7 +20,7 @@ from .live_arrays import LiveArrays, types_of
 from .settings import check_state, settings_in_file, warn_of_other_settings
 
 # In files. No module has an empty name, so no parameter's name begins like this.
-_STATE_PREFIX = ".optimizer."
+STATE_PREFIX = ".optimizer."
 _OPTIMIZER_KEY = "gradloom.optimizer"
 _SETTINGS_KEY = "gradloom.settings"
 _LONGEST = 300
@@ -59,10 +59,10 @@ class Content:
     def save(self, path: str | os.PathLike[str], metadata: Mapping[str, str]) -> None:
         """Write it to a file, whole or not at all."""
         own = {_OPTIMIZER_KEY: self.optimizer.title, _SETTINGS_KEY: json.dumps(self.settings)}
-        state = {_STATE_PREFIX + name: array for name, array in self.state.items()}
-        state[_STATE_PREFIX + "key"] = self.key
+        state = {STATE_PREFIX + name: array for name, array in self.state.items()}
+        state[STATE_PREFIX + "key"] = self.key
         with self.live.reading() as live:
-            rates = {_STATE_PREFIX + of_group("lr", group): self.rates.arrays[group] for group in self.rates.given}
+            rates = {STATE_PREFIX + of_group("lr", group): self.rates.arrays[group] for group in self.rates.given}
             save_arrays(path, live.parameters | live.buffers | state | rates, {**metadata, **own})
 
     def load(self, path: str | os.PathLike[str], wanted: Wanted) -> dict[str, str]:
@@ -79,8 +79,8 @@ class Content:
 
     def _take_up(self, file: CheckpointReader, path: Any, saved_by: str | None, wanted: Wanted) -> None:
         live = self.live
-        stored = {name: array for name, array in file.arrays.items() if not name.startswith(_STATE_PREFIX)}
-        state = {name[len(_STATE_PREFIX) :]: a for name, a in file.arrays.items() if name.startswith(_STATE_PREFIX)}
+        stored = {name: array for name, array in file.arrays.items() if not name.startswith(STATE_PREFIX)}
+        state = {name[len(STATE_PREFIX) :]: a for name, a in file.arrays.items() if name.startswith(STATE_PREFIX)}
         state = state if wanted.with_state else {}
         source = f"the arrays of {path}"
         if wanted.rename is not None:
@@ -92,8 +92,8 @@ class Content:
             if saved_by is not None and saved_by != kind:
                 what = f"{source} come from {brief(saved_by, _LONGEST)}, the step's optimizer is {kind}"
                 raise CheckpointError(f"{what}; write step.load(path, weights_only=True) to begin with fresh state")
-            targets |= {_STATE_PREFIX + name: array for name, array in self.state.items()}
-            targets[_STATE_PREFIX + "key"] = self.key
+            targets |= {STATE_PREFIX + name: array for name, array in self.state.items()}
+            targets[STATE_PREFIX + "key"] = self.key
             rates = {of_group("lr", group): array for group, array in self.rates.arrays.items()}
             rates = {name: array for name, array in rates.items() if name in state}
             new_state = check_names(
@@ -101,7 +101,7 @@ class Content:
             )
             read = {name: new_state[name].read() for name in ("step", *self._plateau_rates(), *rates)}
             check_state(path, int(read["step"]), [float(array) for name, array in read.items() if name != "step"])
-            fitting |= {_STATE_PREFIX + name: array for name, array in new_state.items()}
+            fitting |= {STATE_PREFIX + name: array for name, array in new_state.items()}
         else:
             read = {}
         names = {group: of_group("lr", group) for group in self.rates.arrays}

@@ -6,7 +6,7 @@ import builtins
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from string import Formatter
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import optree
@@ -64,7 +64,7 @@ class Printed:
         # A copy: a line that is kept must not change with the memory of the program.
         filled = [next(arrays)[()] if leaf is _HOLE else leaf for leaf in self.leaves]
         args, kwargs = optree.tree_unflatten(self.tree, filled)
-        yield self.fmt.format(*args, **kwargs)
+        yield self.fmt.format(*args, **cast(dict[str, Any], kwargs))
 
 
 @dataclass(frozen=True)
