@@ -92,7 +92,7 @@ def alpha_dropout(input: Any, p: float = 0.5, training: bool = False, inplace: b
 def feature_alpha_dropout(input: Any, p: float = 0.5, training: bool = False, inplace: bool = False) -> Any:
     """As `alpha_dropout`, of whole channels of (N, C, ...)."""
     x = as_arraylike(input)
-    if x.ndim < 2:
+    if training and x.ndim < 2:
         raise ShapeError(located(f"feature_alpha_dropout: the input is (N, C, ...), got {described(x)}"))
     return _alpha_dropped("feature_alpha_dropout", x, p, training, (*x.shape[:2], *(1,) * (x.ndim - 2)))
 

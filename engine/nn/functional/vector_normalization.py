@@ -11,7 +11,6 @@ import numpy as np
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
 from ...array_api.elementwise import power_flat_at_zero, root_of_powers
-from ...tracing.errors import UnsupportedError
 from ...tracing.tracer import ShapeError, TracingError, located
 from ..spelling import chosen_axis, torch_arguments
 from .reduction import check_floats
@@ -63,12 +62,10 @@ def normalize(
     x = as_arraylike(input)
     if x.dtype.kind != "f":
         raise TracingError(located(f"normalize: floats are normalized, got {described(x)}; write .astype('float32')"))
+    if not p > 0:
+        raise ValueError(located(f"normalize: p is above 0, got {p}"))
     if p == math.inf:
         length = xp.max(xp.abs(x), axis=axis, keepdims=True)
-    elif not p > 0:
-        if not isinstance(axis, int):
-            raise UnsupportedError(located(f"normalize: over several axes p is above 0, got {p}; reshape them to one"))
-        length = xp.linalg.norm(x, p, axis, True)
     else:
         power = x * x if p == 2 else power_flat_at_zero(xp.abs(x), p)
         length = root_of_powers(xp.sum(power, axis=axis, keepdims=True), p)

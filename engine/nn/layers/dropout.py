@@ -20,8 +20,8 @@ class Dropout(Module):
     - "train": what is given, as in torch. That is the mean-field approximation, since 1 / (1 - p) makes E[ξ] = 1.
     - "mean_field": the same by its name: F(x; E[ξ]) for E[F(x; ξ)], without randomness.
     - "mc": one draw of F(x; ξ), of which the user takes the mean of m: the Monte Carlo approximation of E[F(x; ξ)].
-      Gal and Ghahramani 2016, "Dropout as a Bayesian approximation". It needs a key: `step.bind(fn, key=seed)`, or
-      `gl.random.key(seed)` around. Raises `RuntimeError` without.
+      Gal and Ghahramani 2016, "Dropout as a Bayesian approximation". Functions of `step.bind` have a key to draw from,
+      which `key=seed` sets; elsewhere it is `gl.random.key(seed)` around. Raises `RuntimeError` without.
 
     With p = 1 a mask leaves zeros and derivatives of 0. Raises `ValueError` for a `p` outside [0, 1], or another mode.
     """
@@ -29,10 +29,19 @@ class Dropout(Module):
     def __init__(self, p: float = 0.5, inplace: bool = False, *, mode: Mode = "train") -> None:
         if not 0 <= p <= 1:
             raise ValueError(located(f"{type(self).__name__}: the probability is from 0 to 1, got {p}"))
+        self.p = p
+        self.mode = mode
+
+    @property
+    def mode(self) -> Mode:
+        """What evaluation computes. It can be set: functions that are bound to a step from then on follow it."""
+        return self._mode
+
+    @mode.setter
+    def mode(self, mode: Mode) -> None:
         if mode not in ("train", "mc", "mean_field"):
             raise ValueError(located(f"{type(self).__name__}: mode is 'train', 'mc' or 'mean_field', got {mode!r}"))
-        self.p = p
-        self.mode: Mode = mode
+        self._mode: Mode = mode
 
     def draws(self) -> bool:
         """Whether elements are dropped: in training, and in evaluation by mode "mc". Raises where it has no key."""
@@ -41,8 +50,8 @@ class Dropout(Module):
         if self.mode == "mc" and 0 < self.p < 1 and not random.has_key():
             raise RuntimeError(
                 located(
-                    f"{type(self).__name__}(mode='mc') draws in evaluation too and needs a key: "
-                    "write step.bind(fn, key=seed), or `with gl.random.key(seed): ...` around"
+                    f"{type(self).__name__}(mode='mc') draws in evaluation too and needs a key: functions of "
+                    "step.bind have one; elsewhere write `with gl.random.key(seed): ...`"
                 )
             )
         return self.mode == "mc"

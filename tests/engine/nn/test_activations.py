@@ -179,7 +179,7 @@ def test_alpha_dropout_keeps_mean_and_variance() -> None:
     assert len(np.unique(of_channels)) == 2
     assert nn.functional_call(nn.AlphaDropout(0.4), {}, x) is x
     with pytest.raises(ValueError, match=r"feature_alpha_dropout: the input is \(N, C, ...\), got \(3,\) float64"):
-        F.feature_alpha_dropout(np.ones(3))
+        F.feature_alpha_dropout(np.ones(3), training=True)
     with pytest.raises(ValueError, match="from 0 to 1, got -1"):
         nn.AlphaDropout(-1)
 

@@ -53,15 +53,20 @@ def test_a_bound_function_averages_draws_by_the_key_that_it_takes() -> None:
     step = gl.compile_step(model, lambda model, batch: (model(batch["x"]) ** 2).mean(), gl.optim.SGD(0.1), batch)
 
     def average(model: Any, batch: Any) -> Any:
-        with gl.random.key(7):
-            return sum(model(batch["x"]) for _ in range(4)) / 4
+        return np.mean(np.stack([model(batch["x"]) for _ in range(4)]), axis=0)
 
-    predict = step.bind(average)
-    first = predict(batch)
-    assert np.ptp(first) > 0
-    np.testing.assert_array_equal(predict(batch), first)
-    with pytest.raises(RuntimeError, match=r"step\.bind\(fn, key=seed\)"):
-        step.bind(lambda model, batch: model(batch["x"]))(batch)
+    predict = step.bind(average, key=7)
+    first, second = predict(batch), predict(batch)
+    assert np.ptp(first, axis=0).all()  # rows of the same input have masks of their own
+    assert (first != second).all()
+    np.testing.assert_array_equal(step.bind(average, key=7)(batch), first)
+
+    model[2].mode = "mean_field"
+    step(batch)  # training is the same in each mode
+    mean = step.bind(lambda model, batch: model(batch["x"]))
+    np.testing.assert_array_equal(mean(batch), mean(batch))
+    with pytest.raises(ValueError, match="mode is 'train', 'mc' or 'mean_field', got 'eval'"):
+        model[2].mode = "eval"
 
 
 @pytest.mark.parametrize("mode", ["train", "mc", "mean_field"])
