@@ -38,6 +38,8 @@ class _Bound:
     out_types: list[tuple[tuple[int, ...], DType]]
     out_tree: optree.PyTreeSpec
     prints: Prints
+    draws: bool
+    """Whether it reads the key."""
 
 
 class Predictor:
@@ -79,9 +81,10 @@ class Predictor:
         arrays = dense_arrays(leaves, lambda: [path_name(("argument", *path)) for path in tree.paths()])
         floats = [type(leaf) is float for leaf in leaves]
         signature = (structure_key(tree), tuple(floats), tuple([(a.shape, a.dtype) for a in arrays]))
-        live = self._step._current()
+        live = self._step._live
         with live.lock:
             if live.moved_to is not None:
+                self._step._current()
                 return self(*args, key=key)
             if live.busy:
                 raise interrupted("a step, or a function that is bound to it,")
@@ -89,10 +92,8 @@ class Predictor:
             try:
                 bound = self._signatures.get(signature) or self._new_signature(signature, tree, arrays, floats)
                 results = [np.empty(shape, dtype) for shape, dtype in bound.out_types]
-                if drawn is None:
-                    np.add(self._base, self._calls, out=self._key)  # around the ends of int64, without a warning
-                else:
-                    self._key[()] = drawn
+                if bound.draws:
+                    self._set_key(drawn)
                 bound.executable.run(arrays, results, bound.first)
                 self._calls += drawn is None
                 count = bound.out_tree.num_leaves
@@ -100,6 +101,12 @@ class Predictor:
             finally:
                 live.busy = False
         return optree.tree_unflatten(bound.out_tree, results[:count])
+
+    def _set_key(self, drawn: np.int64 | None) -> None:
+        if drawn is None:
+            np.add(self._base, self._calls, out=self._key)  # around the ends of int64, without a warning
+        else:
+            self._key[()] = drawn
 
     def _new_signature(
         self, key: Any, tree: optree.PyTreeSpec, arrays: Sequence[Array], floats: Sequence[bool]
@@ -145,4 +152,6 @@ class Predictor:
         for i, array in enumerate([*self._parameters.values(), *step._buffers.values(), self._key]):
             executable.bind_input(i, array)
         types = [(t.shape, t.dtype) for t in traced.result_types]
-        return _Bound(executable, traced.argument_range.start, types, traced.result_tree, traced.prints)
+        key = traced.graph.inputs[traced.key_index]
+        draws = any(key in node.inputs for node in traced.graph.nodes)
+        return _Bound(executable, traced.argument_range.start, types, traced.result_tree, traced.prints, draws)

@@ -58,6 +58,9 @@ def test_in_training_dropout_draws_anew_in_every_call_and_the_same_from_the_same
     assert np.array_equal(other(X), second)
     assert np.array_equal(one(X, key=5), first)
     assert np.array_equal(trained(X, key=5), first)
+    with gl.random.key(5):
+        eager = nn.functional_call(step._model, step.parameters(), X, training=True)
+    np.testing.assert_allclose(first, eager, rtol=1e-5, atol=1e-6)
     assert np.array_equal(other(X), one(X))  # a call with a key does not count
     zeros = (first == 0).mean()
     assert 0.35 < zeros < 0.65
