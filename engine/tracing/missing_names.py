@@ -7,9 +7,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 _INSTEAD: dict[str, str] = {
+    "AdaptiveLogSoftmaxWithLoss": "nn.Linear and nn.CrossEntropyLoss(): many logits are computed some rows at a time",
+    "CrossMapLRN2d": "nn.LocalResponseNorm",
     "DataParallel": "the model itself: its step runs on all cores",
+    "LinearCrossEntropyLoss": "nn.Linear and nn.CrossEntropyLoss(): many logits are computed some rows at a time",
+    "NLLLoss2d": "nn.NLLLoss",
     "ParameterDict": "attributes of a module: setattr(self, name, nn.Parameter(...))",
     "SyncBatchNorm": "nn.BatchNorm2d: a step runs in one process",
+    "linear_cross_entropy": "nn.cross_entropy(nn.linear(input, weight, bias), target)",
     "upsample": "nn.interpolate",
     "DistributedDataParallel": "the model itself: its step runs on all cores",
     "clip_grad_norm_": "the argument of gl.compile_step: clip_norm=",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 from ... import array_api as xp
@@ -85,11 +86,12 @@ def kl_div(
     """target (log target - input), with the logarithm of the approximating distribution as input.
 
     With `log_target` the target is a logarithm too. "mean" is over all elements; "batchmean" divides their sum by the
-    length of the first axis, which is the divergence of Kullback and Leibler 1951. A target of 0 costs nothing.
+    length of the first axis, which is the divergence of Kullback and Leibler 1951. A target of probability 0 costs
+    nothing.
     """
     x, y = pair("kl_div", input, target, "sum" if reduction == "batchmean" else reduction)
     if log_target:
-        loss = xp.exp(y) * (y - x)
+        loss = xp.exp(y) * xp.where(y == -math.inf, 0, y - x)
     else:
         zero = y == 0
         loss = y * (xp.log(xp.where(zero, 1, y)) - xp.where(zero, 0, x))
