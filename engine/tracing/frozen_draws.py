@@ -44,6 +44,19 @@ _DRAWS = frozenset(
 _UNIFORM = frozenset({"rand", "rand_like", "random", "random_sample", "ranf", "sample", "uniform"})
 _NORMAL = frozenset({"randn", "randn_like", "standard_normal", "normal", "gauss", "normalvariate"})
 
+_OTHERS = {
+    **dict.fromkeys(
+        ("randint", "randint_like", "integers", "random_integers", "randrange"), "randint(shape, low, high)"
+    ),
+    **dict.fromkeys(("permutation", "shuffle", "randperm", "permuted"), "permutation(x)"),
+    **dict.fromkeys(("choice", "choices"), "choice(a, shape)"),
+    "multinomial": "categorical(logits, shape=shape)",
+    "exponential": "exponential(shape)",
+    "gamma": "gamma(a, shape)",
+    "beta": "beta(a, b, shape)",
+    "dirichlet": "dirichlet(alpha, shape)",
+}
+
 _MOST_OBJECTS = 20_000
 """Objects that are looked at for generators."""
 
@@ -90,7 +103,9 @@ def warn_of_draws(warned: set[str], *traced: Any) -> Iterator[None]:
 def _message(name: str, line: str) -> str:
     function = name.rpartition(".")[2]
     instead = "gl.random.normal(shape)" if function in _NORMAL else "gl.random.uniform(shape)"
-    if function not in _NORMAL | _UNIFORM:
+    if function in _OTHERS:
+        instead = f"gl.random.{_OTHERS[function]}"
+    elif function not in _NORMAL | _UNIFORM:
         instead += " or gl.random.bernoulli(p, shape)"
     where = f" at {line}" if line else ""
     return (

@@ -1,4 +1,4 @@
-"""Randomness in a program: bits from a counter and a key, so that the same program with the same key draws the same.
+"""Keys, and bits drawn from a counter and a key, so that the same program with the same key draws the same.
 
 Inside `key(...)` every draw has a stream of its own, numbered in the order in which the program is written; element i
 of a draw depends on the key, the stream and i alone. A value that is computed again is therefore the same value.
@@ -7,7 +7,6 @@ Inside the function of a `scan` every step has a key of its own, drawn from the 
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,11 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...ir import DType, as_dtype
-from ...ir.ops import creation
-from .. import array_api as xp
-from .numbers import as_whole
-from .tracer import Trace, Tracer, current_trace, emit, located
+from ....ir import as_dtype
+from ....ir.ops import creation
+from ..numbers import as_whole
+from ..tracer import Trace, Tracer, current_trace, emit, located
 
 
 @dataclass(eq=False)
@@ -127,7 +125,7 @@ def random_bits(shape: int | Sequence[int], dtype: npt.DTypeLike = "int32") -> A
         )
     context = _stack.contexts[-1]
     context.stream += 1
-    lengths = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(int(n) for n in shape)
+    lengths = lengths_of(shape)
     held, trace = context.key, current_trace()
     if trace is not None and not isinstance(held, Tracer):
         # Drawn when the program runs, not while it is written down.
@@ -135,31 +133,6 @@ def random_bits(shape: int | Sequence[int], dtype: npt.DTypeLike = "int32") -> A
     return emit(creation.random_bits, held, shape=lengths, dtype=as_dtype(dtype), stream=context.stream)
 
 
-def _mantissa(shape: int | Sequence[int], dtype: DType) -> tuple[Any, int]:
-    """Uniform integers of as many bits as a mantissa of `dtype` holds, and that number of bits."""
-    if dtype == np.dtype("float64"):
-        return random_bits(shape, "int64") & np.int64((1 << 53) - 1), 53
-    if dtype != np.dtype("float32"):
-        raise TypeError(located(f"random floats are float32 or float64, not {dtype}"))
-    return random_bits(shape, "int32") & np.int32((1 << 24) - 1), 24
-
-
-def uniform(shape: int | Sequence[int], dtype: npt.DTypeLike = "float32") -> Any:
-    """Uniform in [0, 1): multiples of 2^-24 in float32, of 2^-53 in float64."""
-    resolved = as_dtype(dtype)
-    bits, count = _mantissa(shape, resolved)
-    return xp.astype(bits, resolved) * 2.0**-count
-
-
-def bernoulli(p: float, shape: int | Sequence[int]) -> Any:
-    """True with probability `p`, to 24 bits: where `uniform` would be below `p`."""
-    if not 0 <= p <= 1:
-        raise ValueError(located(f"a probability is from 0 to 1, got {p}"))
-    bits, count = _mantissa(shape, np.dtype("float32"))
-    return bits < np.int32(math.ceil(p * 2**count))
-
-
-def normal(shape: int | Sequence[int], dtype: npt.DTypeLike = "float32") -> Any:
-    """Normal with mean 0 and variance 1. Box and Muller 1958, "A note on the generation of random normal deviates"."""
-    radius = xp.sqrt(-2.0 * xp.log(1.0 - uniform(shape, dtype)))
-    return radius * xp.cos(2 * math.pi * uniform(shape, dtype))
+def lengths_of(shape: int | Sequence[int]) -> tuple[int, ...]:
+    """A shape that is given as an integer or as several."""
+    return (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(int(n) for n in shape)

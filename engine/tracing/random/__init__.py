@@ -1,0 +1,52 @@
+"""`gradloom.random`: numbers that a program draws, under the names of `jax.random` and without its first argument.
+
+The key is the one in force: a compiled step has one for each step, `with gl.random.key(seed):` is for elsewhere. Inside
+it every draw has a stream of its own, numbered in the order in which the program is written; element i of a draw
+depends on the key, the stream and i alone. A value that is computed again is therefore the same value. Inside the
+function of a loop every iteration has a key of its own, and inside that of `vmap` every example.
+"""
+
+from .choices import categorical, choice, permutation
+from .continuous import exponential, gumbel, laplace, normal, truncated_normal, uniform
+from .discrete import bernoulli, randint
+from .gamma import beta, dirichlet, gamma, loggamma
+from .keys import (
+    Keyed,
+    draw_key,
+    has_key,
+    key,
+    key_of_draws,
+    key_of_seed,
+    key_when_drawn,
+    keys_of_steps,
+    next_key,
+    random_bits,
+)
+
+__all__ = [
+    "Keyed",
+    "bernoulli",
+    "beta",
+    "categorical",
+    "choice",
+    "dirichlet",
+    "draw_key",
+    "exponential",
+    "gamma",
+    "gumbel",
+    "has_key",
+    "key",
+    "key_of_draws",
+    "key_of_seed",
+    "key_when_drawn",
+    "keys_of_steps",
+    "laplace",
+    "loggamma",
+    "next_key",
+    "normal",
+    "permutation",
+    "randint",
+    "random_bits",
+    "truncated_normal",
+    "uniform",
+]
