@@ -96,10 +96,13 @@ class Groups(Optimizer):
             if matching not in found:
                 found[matching] = self._part(name, [self.patterns[i] for i in matching])
         parts = {matching: members[matching] for matching in sorted(found)}
-        rates: dict[str, float | Schedule | None] = {DEFAULT_GROUP: self.default.lr}
+        rates: dict[str, float | Schedule | None] = {}
         for pattern in self.patterns:
-            if any(part.group == pattern.name for part in found.values()):
-                rates[pattern.name] = pattern.applied(self.default).lr if pattern.has_rate else None
+            own = next((part.optimizer.lr for part in found.values() if part.group == pattern.name), None)
+            if own is not None:
+                rates[pattern.name] = own if pattern.has_rate else None
+        if None in rates.values() or any(part.group == DEFAULT_GROUP for part in found.values()):
+            rates = {DEFAULT_GROUP: self.default.lr, **rates}
         title = ", ".join(f"{p.name!r}: {(p.optimizer or self.default).title}" for p in self.patterns)
         return Parts(
             parts=tuple(found[matching].of(names).resolved(parameters, model) for matching, names in parts.items()),

@@ -254,7 +254,9 @@ class Optimizer:
 
     @property
     def rates(self) -> dict[str, float | Schedule | None]:
-        """The learning rates by group, the default's first; `None` of a group that has the default's."""
+        """The learning rates by group, the default's first where a parameter has it; `None` of a group that has the
+        default's.
+        """
         return {DEFAULT_GROUP: self.lr}
 
     def learning_rate(self, step: int) -> float:

@@ -54,7 +54,7 @@ class Parts(Optimizer):
     lr: float | Schedule = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "lr", dict(self.by_group)[DEFAULT_GROUP])
+        object.__setattr__(self, "lr", next(iter(self.rates.values())))
 
     may_be_a_part: ClassVar[bool] = False
 

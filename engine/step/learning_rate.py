@@ -50,7 +50,7 @@ class LearningRates:
         return found
 
     def next(self) -> dict[str, float]:
-        """The rates of the next update, the default's first."""
+        """The rates of the next update, the default's first where a parameter has it."""
         return self.at(int(self._state["step"]), self.given, self._state)
 
     def follow_schedules(self) -> None:

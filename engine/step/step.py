@@ -183,7 +183,7 @@ class Step:
 
     def _measure(self, signature: StepProgram, loss: Any) -> None:
         """Keep what the step that was just done measured of its layers; words come when they are asked for."""
-        rate = float(self._rates.arrays[DEFAULT_GROUP])
+        rate = float(next(iter(self._rates.arrays.values())))
         values = [float(value) for value in signature.measured]
         assert signature.traced.statistics is not None
         self._measured = (signature.traced.statistics, values, self.steps, float(loss), rate)
@@ -283,6 +283,7 @@ class Step:
 
         With groups it is the rate of the default, which those have too that set none of their own.
         """
+        self._rates.check_group(DEFAULT_GROUP)
         return self._rates.next()[DEFAULT_GROUP]
 
     @learning_rate.setter

@@ -191,6 +191,20 @@ def test_the_state_of_other_groups_is_refused_and_other_options_are_a_warning(tm
     ]
 
 
+def test_where_no_parameter_has_the_default_its_rate_is_none_that_can_be_set():
+    optimizer = optim.groups(
+        {"*": {"lr": 0.5}, "head.*": optim.SGD(0.25), "head.weight": {"momentum": 0.5, "lr": 1}}, default=optim.AdamW()
+    )
+    step = gl.compile_step(Model(), loss_fn, optimizer, BATCH)
+    assert step.learning_rates == {"*": 0.5, "head.*": 0.25, "head.weight": 1}
+    step(BATCH)
+    for act in (lambda: step.learning_rate, lambda: setattr(step, "learning_rate", 0.5)):
+        with pytest.raises(
+            KeyError, match=r"no parameter has its learning rate from a group 'default'; there are '\*'"
+        ):
+            act()
+
+
 def test_frozen_parameters_are_in_no_group_and_a_pattern_may_match_them_alone():
     model = Model()
     model.head.weight.requires_grad = model.head.bias.requires_grad = False
