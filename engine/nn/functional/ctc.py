@@ -154,6 +154,7 @@ def _added(*logs: Any) -> Any:
 def _with_torchs_derivative(total: Any, x: Any, inputs: Any, zero_infinity: bool) -> Any:
     """-total, with the derivative of Σ p added to its own, and none of both where no alignment is possible."""
     counted = np.arange(x.shape[0])[:, None] < inputs
-    mass = xp.sum(xp.where(counted, xp.sum(xp.exp(x), axis=2), 0), axis=0)
+    # What is no logarithm of a probability must not overflow: infinity less infinity would be no loss.
+    mass = xp.sum(xp.where(counted, xp.sum(xp.exp(xp.minimum(x, 60)), axis=2), 0), axis=0)
     loss = (mass - stop_gradient(mass)) - total
     return xp.where(total == -math.inf, 0 if zero_infinity else math.inf, loss)

@@ -101,6 +101,7 @@ def test_labels_without_an_alignment_cost_infinity_or_nothing_and_have_no_gradie
         assert np.isfinite(gradient).all()
         assert not gradient[:, 1].any()
         assert gradient[:, 0].any()
+    assert np.isfinite(F.ctc_loss(np.full((4, 3, 5), 1000.0), *case[:1], (4, 4, 4), (1, 1, 1)))
     certain = np.full((2, 1, 3), -np.inf)
     certain[0, 0, 1] = certain[1, 0, 0] = 0.0
     value, gradient = gl.value_and_grad(lambda x: F.ctc_loss(x, np.array([[1]]), (2,), (1,)))(certain)

@@ -107,7 +107,7 @@ def test_every_argument_of_torchs_functions_is_taken_or_refused() -> None:
             if argument in ours or argument == "_stacklevel":
                 continue
             assert argument in INSTEAD, f"F.{name} has torch's {argument!r} neither taken nor refused"
-            with pytest.raises(TypeError, match=f"nn.{name} does not take torch's {argument}"):
+            with pytest.raises(NotImplementedError, match=f"nn.{name} does not take torch's {argument}"):
                 getattr(F, name)(**{argument: "anything"})
     assert checked > 200
 
@@ -134,6 +134,37 @@ def test_every_argument_of_torchs_layers_is_taken_or_refused() -> None:
         for argument in list(inspect.signature(theirs.forward).parameters)[1:]:
             assert argument in forward or argument in ("args", "kwargs"), f"nn.{name}.forward lacks {argument!r}"
     assert checked > 200
+
+
+PLACELESS = {"device", "dtype", "out", "_stacklevel", "enable_nested_tensor", "mask_check"}
+"""Arguments of torch's that are taken or refused by name alone."""
+
+
+def _places(names: list[str]) -> list[str]:
+    arrays = {"dim": "axis", "keepdim": "keepdims"}
+    return [arrays.get(name, name) for name in names if name not in PLACELESS]
+
+
+@pytest.mark.peers
+def test_arguments_stand_in_torchs_places() -> None:
+    torch: Any = pytest.importorskip("torch")
+    checked = 0
+    kinds = [(name, getattr(nn, name), getattr(torch.nn, name, None)) for name in nn.__all__]
+    pairs = [
+        (name, ours, list(inspect.signature(theirs).parameters))
+        for name, ours, theirs in kinds
+        if theirs is not None and isinstance(ours, type) and issubclass(ours, nn.Module) and hasattr(theirs, "forward")
+    ]
+    pairs += [(name, getattr(F, name), _parameters_of_torch(name, torch)) for name in sorted(set(F.__all__) - OWN)]
+    for name, ours, theirs in pairs:
+        if {"args", "kwargs", "values", "modules"} & set(theirs):
+            continue
+        places = [p.name for p in inspect.signature(ours).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+        mine, other = _places(places), _places(theirs)
+        count = min(len(mine), len(other))
+        assert mine[:count] == other[:count], name
+        checked += count
+    assert checked > 500
 
 
 def test_gradients_follow_the_spelling() -> None:
