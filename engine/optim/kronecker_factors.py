@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,8 +34,7 @@ class FactoredLayer:
 
     def sizes(self, weight: ArrayType) -> tuple[int, int]:
         """The sizes of G and of A: rows and columns of the gradient as a matrix, the bias being the last column."""
-        out = weight.shape[0]
-        return out, weight.size // max(out, 1) + (self.bias is not None)
+        return weight.shape[0], math.prod(weight.shape[1:]) + (self.bias is not None)
 
 
 def factored_layers(model: Module) -> tuple[FactoredLayer, ...]:
@@ -100,8 +100,7 @@ def damped_roots(outer: Any, inner: Any, damping: Any) -> tuple[Any, Any]:
 def preconditioned(layer: FactoredLayer, gradients: Mapping[str, Any], roots: tuple[Any, Any]) -> dict[str, Any]:
     """The gradients of a layer times the inverse of the curvature that has these Cholesky factors."""
     weight = gradients[layer.weight]
-    out = weight.shape[0]
-    matrix = xp.reshape(weight, (out, weight.size // max(out, 1)))
+    matrix = xp.reshape(weight, (weight.shape[0], math.prod(weight.shape[1:])))
     if layer.bias is not None:
         matrix = xp.concat([matrix, xp.expand_dims(gradients[layer.bias], 1)], axis=1)
     both = _solved(roots[1], _solved(roots[0], matrix).T).T

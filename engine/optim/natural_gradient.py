@@ -114,8 +114,9 @@ class NaturalGradient(Optimizer):
             count, solution, residual, direction, size = carry
             image = turned(direction)
             curvature = inner(direction, image)
-            # F has no negative curvature but for rounding, and for losses that are not convex.
-            along = xp.where(curvature > 0, size / xp.where(curvature > 0, curvature, 1.0), 0.0)
+            # Only a loss that is not convex, or rounding, curves down: the damping, which is then to grow, bounds that
+            # step, and no other follows.
+            along = size / xp.where(curvature > 0, curvature, damping * inner(direction, direction))
             solution = combined(1.0, solution, along, direction)
             residual = combined(1.0, residual, -along, image)
             after = xp.where(curvature > 0, inner(residual, residual), 0.0)

@@ -50,8 +50,10 @@ class Plane:
         curved = [output.times_hessian(directions) for directions in moved]
 
         def curvature(i: int, j: int) -> Any:
-            of_loss = [xp.sum(xp.astype(x * y, _FLOAT64)) for x, y in zip(moved[i], curved[j], strict=True)]
-            return added(of_loss) + damping * inner(steps[i], steps[j])
+            of_loss = added([xp.sum(xp.astype(x * y, _FLOAT64)) for x, y in zip(moved[i], curved[j], strict=True)])
+            # A loss that is not convex in the output may curve down, where the model has no least value.
+            of_loss = xp.maximum(of_loss, 0.0) if i == j else of_loss
+            return of_loss + damping * inner(steps[i], steps[j])
 
         self.slopes = [inner(step, gradients) for step in steps]
         self.curvatures = [curvature(0, 0), curvature(0, 1), curvature(1, 1)]

@@ -251,6 +251,22 @@ def test_a_step_that_makes_the_loss_larger_is_not_taken():
     assert step.state()["damping"] == pytest.approx(16e-3)
 
 
+@pytest.mark.parametrize("optimizer", [optim.KFAC(), optim.NaturalGradient()])
+def test_a_loss_that_is_not_convex_in_the_output_becomes_smaller(optimizer: optim.Optimizer):
+    def saturating(model: Any, batch: Any) -> Any:
+        return np.mean(np.tanh(model(batch) + 1) ** 2)
+
+    # At the beginning it curves down along every direction.
+    _, losses = run(optimizer, nn.Linear(5, 1, **F64), saturating, np.ones((1, 5)), 40)
+    assert losses[-1] < 1e-3 * losses[0]
+
+
+def test_a_layer_without_outputs_has_empty_factors():
+    model = nn.Sequential(nn.Linear(5, 3, **F64), nn.Linear(3, 0, **F64))
+    step, _ = run(optim.KFAC(), model, lambda m, b: squared(m[0], b) + np.sum(m(b["x"])), {"x": X, "y": Y}, 1)
+    assert step.state()["output_factor.1.weight"].shape == (0, 0)
+
+
 # Refusals.
 
 
