@@ -28,7 +28,9 @@ class LayerDiagnosis:
     """
 
     name: str
-    """The module's path; "" for the model itself. The further calls of one module have the number of the call."""
+    """The module's path; "" for the model itself. `lstm[1]` is the second array that a module gives, and a further call
+    of one module has the number of the call.
+    """
     kind: str
     shape: tuple[int, ...]
     activation: str
@@ -66,7 +68,7 @@ class Diagnosis:
     learning_rate: float
     layers: tuple[LayerDiagnosis, ...]
     skipped: tuple[str, ...] = ()
-    """Modules that are called in the body of a loop, of which only the parameters are seen."""
+    """Modules that are called inside a loop or a `vmap`, of which only the parameters are seen."""
 
     @cached_property
     def findings(self) -> tuple[str, ...]:
@@ -134,11 +136,13 @@ def diagnosis_of(
     sums: list[dict[str, float]] = [{} for _ in measured.layers]
     for (layer, name), value in zip(measured.names, values):
         sums[layer][name] = float(value)
-    calls: dict[tuple[str, str], int] = {}
+    calls: dict[tuple[str, int, str], int] = {}
     layers: list[LayerDiagnosis] = []
     for facts, found in zip(measured.layers, sums):
-        number = calls[facts.path, facts.kind] = calls.get((facts.path, facts.kind), 0) + 1
-        name = facts.path if number == 1 else f"{facts.path} (call {number})"
+        what = (facts.path, facts.part, facts.kind)
+        number = calls[what] = calls.get(what, 0) + 1
+        name = facts.path + (f"[{facts.part}]" if facts.part else "")
+        name += f" (call {number})" if number > 1 else ""
         layers.append(_layer(name, facts, found, sum(sizes[parameter] for parameter in facts.parameters)))
     return Diagnosis(step, loss, rate, tuple(layers), measured.skipped)
 

@@ -22,6 +22,8 @@ class LayerFacts:
     """What is known of a layer before the step runs."""
 
     path: str
+    part: int
+    """Its number among the arrays that a call of the module gives."""
     kind: str
     shape: tuple[int, ...]
     activation: Activation | None
@@ -45,7 +47,7 @@ class Statistics:
     layers: list[LayerFacts] = field(default_factory=list)
     names: list[tuple[int, str]] = field(default_factory=list)
     skipped: tuple[str, ...] = ()
-    """Modules that cannot be watched, because they are called in the body of a loop."""
+    """Modules that cannot be watched, because they are called inside a loop or a `vmap`."""
     sums: list[Any] = field(default_factory=list)
     """The traced numbers, float64 scalars."""
 
@@ -73,15 +75,14 @@ def statistics(
             seen = _every_kth(layer.output, batch_length)
             with role("forward"):
                 per_unit = _of_activations(result, number, seen, layer.activation)
-            place = next(i for i, output in enumerate(layer.call.outputs) if output.value is layer.output.value)
-            signal = tap.cotangents[place]
+            signal = tap.cotangents[layer.part]
             if signal is not None:
                 with role("backward"):
                     wide = xp.astype(_every_kth(signal, batch_length), "float64")
                     result.add(number, "signal", xp.sum(wide * wide))
             with role("optimizer"):
                 weight = _of_parameters(result, number, [parameters[name] for name in layer.parameters])
-        facts = (layer.path, layer.kind, layer.output.shape, layer.activation, layer.parameters, weight)
+        facts = (layer.path, layer.part, layer.kind, layer.output.shape, layer.activation, layer.parameters, weight)
         result.layers.append(LayerFacts(*facts, seen.size, per_unit))
     told = {name for layer in watched for name in layer.parameters}
     others: dict[str, list[str]] = {}
@@ -91,7 +92,7 @@ def statistics(
     for path, names in others.items():
         with scope(path), role("optimizer"):
             weight = _of_parameters(result, len(result.layers), [parameters[name] for name in names])
-        result.layers.append(LayerFacts(path, "parameters", (), None, tuple(names), weight, 0, 0))
+        result.layers.append(LayerFacts(path, 0, "parameters", (), None, tuple(names), weight, 0, 0))
     return result
 
 

@@ -41,7 +41,8 @@ def words(diagnosis: Diagnosis) -> list[str]:
     """What there is to say: what stands out, and what is not seen."""
     said = list(diagnosis.findings) or [summary(diagnosis)]
     if diagnosis.skipped:
-        said.append(f"called in a loop, and seen by their parameters alone: {listed(diagnosis.skipped)}")
+        names = listed(name or "the model" for name in diagnosis.skipped)
+        said.append(f"called inside a loop or a vmap, and seen by their parameters alone: {names}")
     return [printable(line) for line in said]
 
 

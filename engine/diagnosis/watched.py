@@ -46,6 +46,8 @@ class Watched:
     activation: Activation | None
     parameters: tuple[str, ...] = ()
     """Names of the parameters of the module itself, but for those that a call before has."""
+    part: int = 0
+    """Its number among the arrays that the call gives."""
 
 
 def watched_layers(calls: Sequence[ModuleCall], nodes: Sequence[Node], names: Mapping[Parameter, str]) -> list[Watched]:
@@ -57,15 +59,15 @@ def watched_layers(calls: Sequence[ModuleCall], nodes: Sequence[Node], names: Ma
     found: dict[Value, Watched] = {}
     left = dict(names)
     for call in calls:
-        for output in call.outputs:
+        for number, output in enumerate(call.outputs):
             base = _same_elements(output.value)
             if base not in found and is_float(output.dtype) and output.size:
-                found[base] = _of_call(call, output, left)
+                found[base] = _of_call(call, number, left)
     for call in calls:
         for given in call.inputs:
             base = _same_elements(given.value)
             activation = _activation(base)
-            if base not in found and activation is not None and base.node is not None:
+            if base not in found and activation is not None and base.node is not None and base.type.size:
                 output = Tracer(given.owner, base)
                 scope = base.node.origin.scope
                 inside = ModuleCall(scope, None, (), (output,))
@@ -74,11 +76,12 @@ def watched_layers(calls: Sequence[ModuleCall], nodes: Sequence[Node], names: Ma
     return sorted(found.values(), key=lambda layer: places.get(layer.output.value, -1))
 
 
-def _of_call(call: ModuleCall, output: Tracer, left: dict[Parameter, str]) -> Watched:
-    """The layer of a call, which takes its own parameters from those that are `left`."""
+def _of_call(call: ModuleCall, number: int, left: dict[Parameter, str]) -> Watched:
+    """The layer of one output of a call, which takes its own parameters from those that are `left`."""
+    output = call.outputs[number]
     own = [] if call.module is None else [p for name, p in call.module.stored_parameters() if "." not in name]
     names = tuple(left.pop(p) for p in own if p in left)
-    return Watched(call.path, type(call.module).__name__, call, output, _activation(output.value), names)
+    return Watched(call.path, type(call.module).__name__, call, output, _activation(output.value), names, number)
 
 
 _SAME = (movement.reshape, movement.transpose, ew.copy, ew.save)

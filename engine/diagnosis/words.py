@@ -199,8 +199,7 @@ def _saturation(diagnosis: Diagnosis) -> Iterator[str]:
 def _updates(diagnosis: Diagnosis) -> Iterator[str]:
     if diagnosis.learning_rate == 0:
         return
-    # Weights that began as zeros are not small, and their first update not large.
-    layers = [layer for layer in diagnosis.layers if layer.weight_shape and layer.weight_norm and layer.gradient_norm]
+    layers = [layer for layer in diagnosis.layers if layer.gradient_norm and _has_weights(layer)]
     ratios = [layer.update_ratio for layer in layers if layer.update_ratio is not None and layer.update_ratio < 1e30]
     if not ratios:
         return
@@ -215,6 +214,14 @@ def _updates(diagnosis: Diagnosis) -> Iterator[str]:
             f"the update is {middle:.2g} of the weights in the median of the layers: they hardly move; the learning "
             f"rate {diagnosis.learning_rate:.2g} is too small for these gradients; about 0.001 of the weights is usual"
         )
+
+
+def _has_weights(layer: LayerDiagnosis) -> bool:
+    """Whether a layer has weights of some size: the first update of what begins as zeros is not large."""
+    if not layer.weight_shape or not layer.weight_norm:
+        return False
+    usual = 1 / math.sqrt(math.prod(layer.weight_shape[1:]))
+    return layer.weight_norm / math.sqrt(layer.parameters) > 0.1 * usual
 
 
 def _name(layer: LayerDiagnosis) -> str:

@@ -190,6 +190,9 @@ def bind(
     if assignable is None:
         assignable = [stored for stored in values if isinstance(stored, Buffer)] if mode == "train" else ()
     base = trace.scope if trace else ""
+    around = binding_of(model)
+    if recorder is None and around is not None and around.recorder is not None:
+        recorder = around.recorder.within(around.paths[model])
     binding = Binding(dict(values), mode, paths, base, frozenset(assignable), recorder=recorder)
     _stack.bindings.append(binding)
     try:

@@ -27,19 +27,29 @@ class ModuleCall:
     """The traced arrays in what it returned, leaf by leaf."""
     skipped: str = ""
     """Why it has neither, although it may compute with arrays."""
+    own: bool = True
+    """Whether it computes with the model's own values, and not with others that a `functional_call` has given."""
 
 
 class CallRecorder:
     """Writes down the calls of modules in one program, each when it returns: a layer comes before what it is part of.
 
-    Arrays in the body of a loop are not of this program: such a call is `skipped`, and says why. A call inside
-    `gl.checkpoint` is written down once. Calls by a `functional_call` inside compute with other values than the
-    model's own, and are not written down.
+    Arrays in a program inside, such as the body of a loop, are not of this program: such a call is `skipped`, and says
+    why. A call inside `gl.checkpoint` is written down once.
     """
 
-    def __init__(self, trace: Trace) -> None:
+    def __init__(self, trace: Trace, around: CallRecorder | None = None, base: str = "") -> None:
         self.trace = trace
-        self.calls: list[ModuleCall] = []
+        self.calls: list[ModuleCall] = [] if around is None else around.calls
+        self._own = around is None
+        self._base = base
+
+    def within(self, base: str) -> CallRecorder:
+        """What writes down, here too, the calls of the module at `base` with other values."""
+        return CallRecorder(self.trace, self, self._path(base))
+
+    def _path(self, path: str) -> str:
+        return f"{self._base}.{path}" if self._base and path else self._base or path
 
     def arrays(self, tree: Any) -> tuple[Tracer, ...]:
         """The traced arrays of a pytree, as they are now; those that can no longer be read are left out."""
@@ -54,8 +64,9 @@ class CallRecorder:
 
     def add(self, path: str, module: Module, inputs: tuple[Tracer, ...], result: Any) -> None:
         """Write down that `module` made `result` of `inputs`."""
+        path = self._path(path)
         if current_trace() is not self.trace:
-            why = "it was called in the body of a loop, whose arrays there are only inside"
-            self.calls.append(ModuleCall(path, module, (), (), why))
+            why = "it was called in a program inside, as the body of a loop is, whose arrays there are only in it"
+            self.calls.append(ModuleCall(path, module, (), (), why, self._own))
             return
-        self.calls.append(ModuleCall(path, module, inputs, self.arrays(result)))
+        self.calls.append(ModuleCall(path, module, inputs, self.arrays(result), own=self._own))

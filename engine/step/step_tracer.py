@@ -120,7 +120,7 @@ class StepTracer:
         with role("backward"):
             one = trace.full(1, (), loss.dtype)
         made = [] if recorder is None else recorder.calls
-        calls = [call for call in made if tapped is not None and tapped(call)]
+        calls = [call for call in made if tapped is not None and call.own and tapped(call)]
         watched = watched_layers(made, nodes, {p: name for name, p in self.parameters}) if watches else []
         inside = tapped_values([*calls, *(layer.call for layer in watched)], depending)
         gradients = add_backward(trace.builder, nodes, {loss.value: one.value}, [*wrt, *inside])

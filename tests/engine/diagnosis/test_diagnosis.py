@@ -151,6 +151,7 @@ def test_fifty_layers_vanish_train_or_explode_by_the_scale_of_their_weights(scal
         (lambda: deep(nn.ReLU, 3, 1.4), optim.SGD(0.0), 1.0, 1, ""),
         (lambda: deep(nn.ReLU, 40, 90.0), optim.SGD(0.1), 1.0, 1, "non-finite values first at 4"),
         (lambda: deep(nn.ReLU, 3, 1.4), optim.AdamW(1e-3), 1.0, 3, ""),
+        (lambda: deep(nn.Tanh, 2, 1e-3), optim.AdamW(1e-3), 1.0, 2, ""),
     ],
 )
 def test_what_stands_out_is_said_and_nothing_else(model, optimizer, scale, steps, word):
@@ -208,7 +209,7 @@ def test_layers_in_a_loop_are_seen_by_their_parameters_and_it_is_said():
     assert [layer.name for layer in found.layers] == ["head", "cell"]
     assert found.layers[1].variance is None
     assert found.layers[1].gradient_norm > 0
-    assert "called in a loop, and seen by their parameters alone: cell" in str(found)
+    assert "called inside a loop or a vmap, and seen by their parameters alone: cell" in str(found)
 
 
 def test_it_is_written_as_json_svg_and_a_page_without_network(tmp_path):

@@ -54,10 +54,11 @@ def test_a_call_in_a_loop_is_skipped_and_says_why():
     assert calls[1].outputs == ()
 
 
-def test_calls_with_other_values_are_not_written_down():
+def test_calls_with_other_values_are_told_from_those_with_its_own():
     def forward(model, x):
-        other = {name: 2.0 * value for name, value in model.named_parameters()}
-        return nn.functional_call(model, other, x) + model(x)
+        other = {name: 2.0 * value for name, value in model[0].named_parameters()}
+        return nn.functional_call(model[0], other, x) + model(x)
 
-    calls, _, _ = calls_of(nn.Linear(3, 3), forward, gl.spec((2, 3)))
-    assert len(calls) == 1
+    calls, _, _ = calls_of(nn.Sequential(nn.Linear(3, 3)), forward, gl.spec((2, 3)))
+    assert [(call.path, call.own) for call in calls] == [("0", False), ("0", True), ("", True)]
+    assert calls[0].outputs[0].value is not calls[1].outputs[0].value
