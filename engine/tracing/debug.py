@@ -22,8 +22,9 @@ def print(fmt: str, *args: Any, **kwargs: Any) -> None:
 
     `gl.debug.print("{x} of {}", n, x=x)`, as `jax.debug.print`. Arguments are pytrees; traced arrays in them come as
     NumPy arrays, scalars as NumPy scalars. Lines come in the order in which they stand in the program, when the run is
-    over; in a `scan` once for each step. A value is printed whole and once, also where the program runs in tiles of
-    the batch or computes it twice. Outside a program it prints at once. It changes no derivative, and no bit.
+    over; in a `scan` once for each step, in a `vmap` for each example that differs. A value is printed whole and once,
+    also where the program runs in tiles of the batch or computes it twice. Outside a program it prints at once. It
+    changes no derivative, and no bit.
 
     Raises `ValueError` where `fmt` and the arguments do not fit together, `NotImplementedError` in the body of a
     `while_loop` or a `cond`, whose arrays nobody keeps: print what it returns.

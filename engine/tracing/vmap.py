@@ -16,6 +16,7 @@ from ...passes.vmap.vectorizer import Vectorizer
 from .. import array_api as xp
 from ..array_api.broadcasting import axis_index, integer
 from . import random
+from .debug import PrintedLoop, Prints
 from .trace import input_name, path_name, trace_arguments
 from .tracer import ShapeError, Trace, Tracer, TracingError, as_array, current_trace, located
 from .transforms import active_trace, transform_of
@@ -135,6 +136,7 @@ class _Call:
         vectorizer = Vectorizer(trace.builder, self.count, RULES)
         wholes = [leaf if axis is None else self._to_front(leaf, axis) for leaf, axis in zip(self.leaves, self.axes)]
         with trace.inlined() as inner:
+            inner.prints = None if trace.prints is None else []
 
             def key(around: random.Keyed) -> Tracer:
                 return self._example(vectorizer, inner, random.keys_of_steps(around, trace, self.count))
@@ -155,9 +157,22 @@ class _Call:
             vectorizer.enter(value, outer, False)
         trace.builder.origin = trace.origin()
         vectorizer.run(inner.builder.nodes)
+        self._print(vectorizer, inner.prints or [])
         axes = _for_leaves(self.what, "out_axes", out_axes, result)
         outputs = [self._output(vectorizer, *it) for it in zip(paths, values, axes, strict=True)]
         return optree.tree_unflatten(tree, outputs)
+
+    def _print(self, vectorizer: Vectorizer, prints: Prints) -> None:
+        """Print for each example what it does; once what is the same for all."""
+        if self.trace.prints is None:
+            return
+        for one in prints:
+            if vectorizer.mapped.isdisjoint(one.values):
+                made = replace(one, values=tuple(vectorizer.made[value] for value in one.values))
+            else:
+                wholes = tuple(map(vectorizer.whole, one.values))
+                made = PrintedLoop((one,), self.count, False, wholes)
+            self.trace.prints.append(made)
 
     def _to_front(self, leaf: Any, axis: int) -> Tracer:
         moved = xp.moveaxis(leaf if isinstance(leaf, Tracer) else as_array(leaf), axis, 0)

@@ -138,3 +138,15 @@ def test_a_loop_of_unknown_length_and_a_branch_say_that_they_cannot_print():
     for fn in (looping, branching):
         with pytest.raises(NotImplementedError, match="print what it returns"):
             gl.trace(fn, gl.spec(()))
+
+
+def test_vmap_prints_for_each_example_and_once_what_is_the_same_for_all(capsys):
+    def of_one(x, shift):
+        gl.debug.print("{} + {}", x, shift)
+        gl.debug.print("shift {}", shift)
+        return (x + shift) ** 2
+
+    mapped = gl.vmap(of_one, in_axes=(0, None))
+    for call in (mapped, gl.compile(mapped)):
+        call(np.array([1.0, 2.0]), np.array(3.0))
+        assert lines(capsys) == ["1.0 + 3.0", "2.0 + 3.0", "shift 3.0"]
