@@ -14,6 +14,7 @@ from .asgd import ASGD
 from .averaging import EMA, SWA
 from .groups import groups, ndim
 from .kfac import KFAC
+from .lbfgs import LBFGS
 from .lion import Lion
 from .muon import Muon
 from .nadam import NAdam
@@ -49,6 +50,7 @@ __all__ = [
     "ASGD",
     "EMA",
     "KFAC",
+    "LBFGS",
     "SGD",
     "SWA",
     "Adadelta",

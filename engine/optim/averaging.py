@@ -82,6 +82,10 @@ class Averaging(Optimizer):
     def tapped(self) -> Tapped | None:
         return self.optimizer.tapped
 
+    @property
+    def evaluates_again(self) -> bool:
+        return self.optimizer.evaluates_again
+
     def settings(self) -> dict[str, Any]:
         own = {name: value for name, value in super().settings().items() if not name.endswith("'s optimizer")}
         return own | self.optimizer.settings()

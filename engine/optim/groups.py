@@ -196,6 +196,13 @@ def _pattern(key: Key, name: str, value: Any) -> Pattern:
 
 
 def _check_plain(optimizer: Optimizer, where: str) -> None:
+    if optimizer.evaluates_again:
+        raise TypeError(
+            located(
+                f"groups: {where} is {optimizer.title}, which moves all parameters together along one direction; to "
+                'train some of them alone write gl.compile_step(..., train="head.*")'
+            )
+        )
     if not optimizer.may_be_a_part:
         raise TypeError(
             located(

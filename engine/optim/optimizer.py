@@ -248,6 +248,13 @@ class Optimizer:
         return None
 
     @property
+    def evaluates_again(self) -> bool:
+        """Whether an update evaluates the loss again: the gradients that it is given are then those of the loss alone,
+        neither clipped nor in parts.
+        """
+        return False
+
+    @property
     def averaged(self) -> str | None:
         """The kind of the state that is an average of the parameters; `None` where there is none."""
         return None

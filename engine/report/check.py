@@ -122,8 +122,9 @@ class _Opened:
         last, self.phases = self.phases, first
         self.open(body, first, inside, times * length)
         end, self.phases = self.phases, max(last, self.phases)
-        expected = (first, end, length, apart, origin.scope, origin.source, "in_turn" in node.attrs)
-        self.compare("loop", loop, node, expected, ("first", "end", "length", "lanes", "scope", "source", "in_turn"))
+        expected = (first, end, length, apart, origin.scope, origin.source, "in_turn" in node.attrs, node.op.name)
+        names = ("first", "end", "length", "lanes", "scope", "source", "in_turn", "kind")
+        self.compare("loop", loop, node, expected, names)
         return end
 
     def compare(self, what: str, number: int, node: Node, expected: tuple[Any, ...], names: Sequence[str]) -> None:

@@ -85,7 +85,8 @@ class LoopReport:
 
     `lanes` iterations run concurrently, each in a part of the arena of its own; the others run one after the other.
     `in_turn` is true where iterations could run concurrently, and share one part of the arena to save memory.
-    `unit` is the number of the loop's own unit.
+    `unit` is the number of the loop's own unit. `kind` is the op: of a `while_loop`, whose iterations nobody can count
+    beforehand, and of each branch of a `cond`, `length` is 1. Figures of the whole step count one of them.
     """
 
     first: int
@@ -96,6 +97,7 @@ class LoopReport:
     source: str
     in_turn: bool = False
     unit: int | None = None
+    kind: str = "scan"
 
 
 @dataclass(frozen=True)

@@ -77,21 +77,29 @@ def _loops(report: MemoryReport) -> list[str]:
     """What each loop is, those of layers of the same kind together."""
     groups: dict[tuple[object, ...], list[LoopReport]] = {}
     for loop in report.loops:
-        kind = (loop.length, loop.lanes, loop.in_turn, loop.end - loop.first, numbers_out(loop.scope))
+        kind = (loop.kind, loop.length, loop.lanes, loop.in_turn, loop.end - loop.first, numbers_out(loop.scope))
         groups.setdefault(kind, []).append(loop)
     lines: list[str] = []
     for loops in list(groups.values())[:_LOOPS]:
         one = loops[0]
         phases = listed((_span(loop.first, loop.end) for loop in loops), _NAMED)
-        over = report.turns(one)
-        what = f"of {one.length}" if over == "iterations" else f"over {one.length} {over}"
+        what = _turns(report, one)
         where = f" in {_starred(loop.scope for loop in loops)}" if one.scope else ""
         how = f", {one.lanes} of them concurrently" if one.lanes > 1 else ""
         how += ", one after the other to save memory" if one.in_turn else ""
         each = "are each" if len(loops) > 1 else "are" if one.end - one.first > 1 else "is"
-        lines.append(f"phase{'s' if each != 'is' else ''} {phases} {each} one iteration of a loop {what}{where}{how}")
+        lines.append(f"phase{'s' if each != 'is' else ''} {phases} {each} one {what}{where}{how}")
     more = len(groups) - len(lines)
     return [*lines, f"and {more} more kinds of loops"] if more > 0 else lines
+
+
+def _turns(report: MemoryReport, loop: LoopReport) -> str:
+    if loop.kind == "while_loop":
+        return "iteration of a loop that ends as its values say"
+    if loop.kind == "cond":
+        return "of two branches, of which one runs"
+    over = report.turns(loop)
+    return f"iteration of a loop {f'of {loop.length}' if over == 'iterations' else f'over {loop.length} {over}'}"
 
 
 def _span(first: int, end: int) -> str:

@@ -173,7 +173,7 @@ class _Opener:
         loop = len(self.opened.loops)
         number = self.number[unit]
         self.opened.loops.append(
-            LoopReport(phase, end, length, concurrent, origin.scope, origin.source, serialized, number)
+            LoopReport(phase, end, length, concurrent, origin.scope, origin.source, serialized, number, unit.op.name)
         )
         _Opener(self.opened, body, offsets, self.times * length, self.reasons, loop).run(phase)
 

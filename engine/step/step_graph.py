@@ -272,6 +272,23 @@ def _check_options(
             raise ValueError(f"{name} is a number above 0, got {value!r}")
     if (as_whole(accumulate) or 0) < 1:
         raise ValueError(f"accumulate is a whole number of 1 or more, got {accumulate!r}")
+    if optimizer.evaluates_again:
+        _check_evaluates_again(optimizer.title, clip_norm, clip_value, accumulate)
+
+
+def _check_evaluates_again(kind: str, clip_norm: float | None, clip_value: float | None, accumulate: int) -> None:
+    """Raise `ValueError` for what changes the gradients of an optimizer that compares them with the loss."""
+    for name, value in (("clip_norm", clip_norm), ("clip_value", clip_value)):
+        if value is not None:
+            raise ValueError(
+                f"{name}={value!r} with {kind}: it learns the curvature of the loss from its gradients, and clipped "
+                f'ones are of no loss; leave {name} out, and bound steps by lr or line_search_fn="strong_wolfe"'
+            )
+    if accumulate != 1:
+        raise ValueError(
+            f"accumulate={accumulate!r} with {kind}: its evaluations of the loss run on the whole batch; leave "
+            "accumulate out, and bound the memory of a step by memory="
+        )
 
 
 def parts_of(types: Sequence[ArrayType], accumulate: int) -> int:

@@ -143,6 +143,7 @@ class StepTracer:
             assert trace is not None
             given = values | {by_name[name]: value for name, value in parameters.items()}
             with (
+                role("forward"),
                 random.key(inputs.key + inputs.step),
                 in_parts(parts),
                 bind(self.model, given, assignable=self.assignable) as binding,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -58,16 +58,22 @@ class Simplify(Pass):
             if node.op is custom_vjp:
                 return inputs[: len(node.outputs)]
             if node.op.is_decided_at_run_time:
-                return simpler_control_flow(b, node, inputs, self, once)
+                return simpler_control_flow(b, node, inputs, self, once, known)
             simple = _simpler(b, node, inputs)
             return [simple] if simple is not None else once(b, node, inputs)
 
         def once(b: Builder, node: Node, inputs: list[Value]) -> list[Value]:
-            recomputed = node.origin.role == "recompute" and not self.undo_recompute
-            key = node_key(node, tuple(map(id, inputs)), recomputed)
+            key = key_of(node, inputs)
             if key not in seen:
                 seen[key] = b.copy(node, inputs).outputs
             return list(seen[key])
+
+        def known(node: Node, inputs: Sequence[Value]) -> Sequence[Value] | None:
+            return seen.get(key_of(node, inputs))
+
+        def key_of(node: Node, inputs: Sequence[Value]) -> Any:
+            recomputed = node.origin.role == "recompute" and not self.undo_recompute
+            return node_key(node, tuple(map(id, inputs)), recomputed)
 
         return without_dead_parts(rewrite_nodes(graph, rule))
 

@@ -87,7 +87,11 @@ def _data(report: MemoryReport, curve: Sequence[Mapping[str, Any]]) -> dict[str,
             "first": [first for first, _ in report.charged],
             "end": [end for _, end in report.charged],
         },
-        "loops": [[loop.first, loop.end, loop.length, loop.lanes, report.turns(loop)] for loop in report.loops],
+        "loops": [
+            [loop.first, loop.end, loop.length, loop.lanes, report.turns(loop)]
+            for loop in report.loops
+            if loop.kind == "scan"
+        ],
         "critical": asdict(report.critical_path),
         "removals": [asdict(removal) for removal in report.removals],
         "curve": [dict(point) for point in curve],
