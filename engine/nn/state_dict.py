@@ -38,7 +38,7 @@ def state_values(model: Module, seed: int) -> dict[str, Any]:
     """By every name, tied ones too, the initial value of a parameter or persistent buffer; inside `bind` its value."""
     values: dict[Stored, Any] = {}
     result: dict[str, Any] = {}
-    for name, stored in model.persistent():
+    for name, stored in model.persistent_stored():
         if stored not in values:
             value = current_value(stored)
             values[stored] = stored.initial(name, seed) if value is stored else value
@@ -50,7 +50,7 @@ def load_initial_values(model: Module, given: Mapping[str, Any], strict: bool, a
     """Make the arrays of `given` the initial values of a model, as `Module.load_state_dict` says."""
     if not isinstance(given, Mapping):
         raise TypeError(located(f"load_state_dict takes a dict of arrays by name, got {type(given).__name__}"))
-    expected = dict(model.persistent())
+    expected = dict(model.persistent_stored())
     binding = binding_of(model)
     if binding is not None:
         return _load_live_values(model, binding, expected, given, strict)

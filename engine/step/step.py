@@ -107,7 +107,7 @@ class Step:
         self._gradients = Gradients(self)
         self._own = frozenset(live.names[name] for name, _ in model.all_stored())
         tied = model.tied_names()
-        self._names = {name: tied.get(name, name) for name, _ in model.persistent()}
+        self._names = {name: tied.get(name, name) for name, _ in model.persistent_stored()}
         self._model_settings, self._changes = model_settings(model), changes()
         compiled_by(model, self)
         return_free_memory()  # plans have left much behind: what is resident is what was planned
