@@ -49,8 +49,10 @@ class Highway(Module):
         dtype: npt.DTypeLike = "float32",
     ) -> None:
         if isinstance(transform, int):
-            size = transform if size is None else size
-            self.transform = Sequential(Linear(transform, size, dtype=dtype), ReLU())
+            if size is not None:
+                raise ValueError(located(f"Highway: the size is given once: nn.Highway({transform})"))
+            size = transform
+            self.transform = Sequential(Linear(size, size, dtype=dtype), ReLU())
         else:
             self.transform = checked_module(transform)
             linear = next((m for m in transform.modules() if isinstance(m, Linear)), None)

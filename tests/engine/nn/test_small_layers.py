@@ -166,6 +166,7 @@ def test_arguments_that_do_not_fit_are_named() -> None:
         (lambda: F.bilinear(x, x, np.ones((4, 3, 2))), r"do not fit weight \(out, in1, in2\) = \(4, 3, 2\)"),
         (lambda: nn.Bilinear(0, 3, 2), "in1_features is 1 or more, got 0"),
         (lambda: F.channel_shuffle(x, 4), r"the channels of \(N, C, ...\) are a multiple of 4, got \(2, 6, 3\)"),
+        (lambda: nn.Highway(4, 8), r"the size is given once: nn\.Highway\(4\)"),
         (lambda: nn.ChannelShuffle(0), "groups is 1 or more, got 0"),
         (lambda: F.normalize(x, -1.0), "normalize: p is above 0, got -1.0"),
     ]:
