@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...ir import is_float
+from ...ir.ops import elementwise
 from ...ir.ops import linalg as ops
 from ..tracing.promotion import result_dtype
-from ..tracing.tracer import ArrayLike, ShapeError, emit, located, trace_of
+from ..tracing.tracer import ArrayLike, ShapeError, Tracer, emit, located, trace_of
 from . import diagonals, linear_algebra
 from . import elementwise as e
 from .broadcasting import as_arraylike, described, dtype_of, fitted, key_of, reshaped, shape_of
@@ -77,13 +78,16 @@ def vector_norm(x: ArrayLike, /, *, axis: int | None = None, keepdims: bool = Fa
 def cholesky(a: ArrayLike, /, *, upper: bool = False) -> Any:
     """The lower triangular L with `L @ L.T == a` (`upper`: U with `U.T @ U == a`) of the matrices in the last two axes.
 
-    It is the factor of `(a + a.T) / 2`: of `a` itself where that is symmetric, as it should be. So the derivative is
-    symmetric too, as JAX's and torch's. A run raises `np.linalg.LinAlgError`, and has changed nothing, where a matrix
-    is not positive definite. Raises `ShapeError` for matrices that are not square.
+    Only the lower triangle is read, as the matrices are to be symmetric. The derivative is that along symmetric
+    matrices, and symmetric itself, as JAX's and torch's: write `cholesky((a + a.T) / 2)` for one that differences along
+    other matrices agree with. A run raises `np.linalg.LinAlgError`, and has changed nothing, where a matrix is not
+    positive definite. Raises `ShapeError` for matrices that are not square.
     """
     (x,) = _matrices("cholesky", a)
-    half = e.multiply(e.add(x, matrix_transpose(x)), 0.5)
-    factor = emit(ops.cholesky, half)
+    if isinstance(x, Tracer):
+        half = e.multiply(e.add(x, matrix_transpose(x)), 0.5)
+        x = e.add(half, emit(elementwise.stop_gradient, e.subtract(x, half)))
+    factor = emit(ops.cholesky, x)
     return matrix_transpose(factor) if upper else factor
 
 

@@ -111,7 +111,7 @@ class KFAC(Optimizer):
         paths = {layer.path for layer in self._layers_of_model}
 
         def chosen(call: ModuleCall) -> bool:
-            return is_of_model(call) or call.path in paths
+            return is_of_model(call) or (call.path in paths and call.own and call.module is not None)
 
         return chosen
 

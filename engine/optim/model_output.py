@@ -21,8 +21,8 @@ from ..tracing.tracer import Trace, Tracer, current_trace, located
 
 
 def is_of_model(call: ModuleCall) -> bool:
-    """Whether a call is one of the model itself."""
-    return call.path == ""
+    """Whether a call is one of the model itself, with its own values."""
+    return call.path == "" and call.own and call.module is not None
 
 
 class ModelOutput:

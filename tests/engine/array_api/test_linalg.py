@@ -21,6 +21,7 @@ VECTOR, COLUMNS = RNG.standard_normal(3), RNG.standard_normal((4, 3, 2))
 
 FUNCTIONS: dict[str, tuple[Callable[..., Any], list[tuple[Any, ...]]]] = {
     "cholesky": (np.linalg.cholesky, [(POSITIVE,), (BATCH @ BATCH.swapaxes(-1, -2),), (np.zeros((2, 0, 0)),)]),
+    "lower triangle": (np.linalg.cholesky, [(np.tril(POSITIVE),), (POSITIVE + np.triu(MATRIX, 1),)]),
     "upper": (lambda a: np.linalg.cholesky(a, upper=True), [(POSITIVE,), (np.array([[4]]),)]),
     "solve": (
         np.linalg.solve,
@@ -69,7 +70,7 @@ def test_a_row_with_a_zero_on_the_diagonal_of_a_triangle_gives_no_finite_number(
 
 SMOOTH: dict[str, Callable[[Any], Any]] = {
     "cholesky": lambda x: gnp.linalg.cholesky(x @ x.T + x[0, 0] * np.eye(3)) * x,
-    "cholesky of no symmetric matrix": lambda x: gnp.linalg.cholesky(x + 5 * np.eye(3)) * x,
+    "cholesky of a symmetric part": lambda x: gnp.linalg.cholesky((x + x.T) / 2 + 5 * np.eye(3)) * x,
     "solve": lambda x: gnp.linalg.solve(x, x.T @ x),
     "solve of a vector": lambda x: gnp.linalg.solve(x, x[0]),
     "inv": lambda x: gnp.linalg.inv(x),

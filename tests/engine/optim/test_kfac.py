@@ -315,7 +315,7 @@ class Read(nn.Module):
             ValueError,
             "no trained parameter is",
         ),
-        (lambda: refused(Looped(), squared), ValueError, r"the curvature of cell is not known: it was called in the b"),
+        (lambda: refused(Looped(), squared), ValueError, r"the curvature of cell is not known: it was called in a p"),
         (lambda: refused(Looped(), squared, optim.groups({"cell.*": optim.Adam()}, default=optim.KFAC())), None, ""),
         (lambda: refused(Read(), squared), ValueError, "layer is read and was not called"),
         (
