@@ -83,19 +83,14 @@ class Groups(Optimizer):
     def resolved(
         self, parameters: Mapping[str, ArrayType], trained: Collection[str], model: Module | None = None
     ) -> Optimizer:
-        for pattern in self.patterns:
-            if not any(pattern.matches(name, type) for name, type in parameters.items()):
-                raise ValueError(located(_no_match(pattern, parameters)))
+        matching = self._matching(parameters, model)
         found: dict[tuple[int, ...], Part] = {}
         members: dict[tuple[int, ...], list[str]] = {}
-        for name in parameters:
-            if name not in trained:
-                continue
-            matching = tuple(i for i, p in enumerate(self.patterns) if p.matches(name, parameters[name]))
-            members.setdefault(matching, []).append(name)
-            if matching not in found:
-                found[matching] = self._part(name, [self.patterns[i] for i in matching])
-        parts = {matching: members[matching] for matching in sorted(found)}
+        for name in (name for name in parameters if name in trained):
+            members.setdefault(matching[name], []).append(name)
+            if matching[name] not in found:
+                found[matching[name]] = self._part(name, [self.patterns[i] for i in matching[name]])
+        parts = {places: members[places] for places in sorted(found)}
         rates: dict[str, float | Schedule | None] = {}
         for pattern in self.patterns:
             own = next((part.optimizer.lr for part in found.values() if part.group == pattern.name), None)
@@ -105,10 +100,28 @@ class Groups(Optimizer):
             rates = {DEFAULT_GROUP: self.default.lr, **rates}
         title = ", ".join(f"{p.name!r}: {(p.optimizer or self.default).title}" for p in self.patterns)
         return Parts(
-            parts=tuple(found[matching].of(names).resolved(parameters, model) for matching, names in parts.items()),
+            parts=tuple(found[places].of(own).resolved(parameters, model) for places, own in parts.items()),
             by_group=tuple(rates.items()),
             name=f"groups({{{title}}}, default={self.default.title})",
         )
+
+    def _matching(self, parameters: Mapping[str, ArrayType], model: Module | None) -> dict[str, tuple[int, ...]]:
+        """The patterns that each parameter matches, by number. Raises `ValueError` for one that none matches."""
+        names = {name: [name] for name in parameters}
+        for other, first in ({} if model is None else model.tied_names()).items():
+            if first in names:
+                names[first].append(other)
+        matching = {
+            name: tuple(
+                i for i, pattern in enumerate(self.patterns) if any(pattern.matches(own, type) for own in names[name])
+            )
+            for name, type in parameters.items()
+        }
+        matched = {i for places in matching.values() for i in places}
+        for i, pattern in enumerate(self.patterns):
+            if i not in matched:
+                raise ValueError(located(_no_match(pattern, parameters)))
+        return matching
 
     def _part(self, name: str, patterns: list[Pattern]) -> Part:
         """How parameters that match `patterns` are trained; `name` is the first of them."""
@@ -133,10 +146,12 @@ def groups(patterns: Mapping[Key, Mapping[str, Any] | Optimizer], default: Optim
 
     A key says which parameters a group has: a pattern of their names, as in the shell (`*`, `?`, `[ab]`; `*` also
     stands for dots); `ndim(1)`, which are those of one axis; or a function of the name and the type (its `shape`,
-    `dtype` and `ndim`) that is true of them. A value is what they are trained with: a dict of options of the default
-    optimizer, among which `lr` may be a schedule and `optimizer` another optimizer that the other options are for; or
-    that optimizer alone, as in `groups({ndim(2): Muon(0.02)}, default=AdamW(3e-4))`. A parameter that several patterns
-    match takes the options of all, and of two that disagree the later; an optimizer takes the place of all before.
+    `dtype` and `ndim`) that is true of them. A tied parameter is meant by any of its names.
+
+    A value is what they are trained with: a dict of options of the default optimizer, among which `lr` may be a
+    schedule and `optimizer` another optimizer that the other options are for; or that optimizer alone, as in
+    `groups({ndim(2): Muon(0.02)}, default=AdamW(3e-4))`. A parameter that several patterns match takes the options of
+    all, and of two that disagree the later; an optimizer takes the place of all before.
 
     A group is named by its key. `step.learning_rates` has its rate, which is that of the last pattern that a parameter
     matches and that sets one; where none does, the last has a rate that follows the default's until it is set.

@@ -68,14 +68,23 @@ def update(
         else:
             followed = plateaus[group].advance(loss, {short: _array(state[name]) for name, short in names.items()})
             after |= {name: followed[short] for name, short in names.items()}
-    leaves = [new.get(name, array) for name, array in arrays.items()]
-    return optree.tree_unflatten(tree, leaves), after | {"step": given.step + 1}
+    leaves = [_array(new.get(name, array)) for name, array in arrays.items()]
+    after |= {"step": given.step + 1}
+    return optree.tree_unflatten(tree, leaves), {name: _array(array) for name, array in after.items()}
 
 
 def _named(tree: Any, what: str) -> tuple[dict[str, Any], optree.PyTreeSpec]:
     """The leaves of a pytree by their paths, such as `layers.0.weight`, and its structure."""
     paths, leaves, structure = optree.tree_flatten_with_path(tree)
     names = [".".join(map(str, path)) for path in paths]
+    for name, leaf in zip(names, leaves):
+        if hasattr(leaf, "named_parameters"):
+            raise TypeError(
+                located(
+                    f"{what}: {name or 'this'} is a {type(leaf).__name__}, a module; give its arrays by name, as of "
+                    "nn.init_parameters(model), or train it by gl.compile_step"
+                )
+            )
     arrays = dict(zip(names, map(_array, leaves)))
     if len(arrays) < len(names):
         double = next(name for name in names if names.count(name) > 1)

@@ -58,6 +58,21 @@ def test_a_parameter_takes_the_options_of_all_its_patterns_and_of_two_that_disag
     }
 
 
+def test_a_tied_parameter_is_meant_by_any_of_its_names():
+    class Tied(nn.Module):
+        def __init__(self):
+            self.embed, self.head = nn.Linear(4, 4), nn.Linear(4, 4)
+            self.head.weight = self.embed.weight
+
+        def forward(self, x):
+            return self.head(np.tanh(self.embed(x)))
+
+    step = gl.compile_step(Tied(), loss_fn, optim.groups({"head.*": {"lr": 0.0}}, default=optim.SGD(0.5)), BATCH)
+    before = step.parameters()
+    step(BATCH)
+    assert [n for n, a in step.parameters().items() if np.any(a != before[n])] == ["embed.bias"]
+
+
 def test_each_group_is_trained_as_by_its_optimizer_alone():
     options = {"*.bias": {"weight_decay": 0.3}, "head.*": {"optimizer": optim.NAdam(0.05)}}
     alone = {
