@@ -34,6 +34,7 @@ for _name, _module in {
     "data": data,
     "debug": debug,
     "nn": nn,
+    "nn.augment": nn.augment,
     "nn.functional": nn.functional,
     "nn.init": nn.init,
     "nn.utils": nn.utils,

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...ir import Op
 from ...ir.ops import indexing, scatter
+from ..tracing.errors import UnsupportedError
 from ..tracing.tracer import ArrayLike, ShapeError, Tracer, TracingError, emit, located
 from . import elementwise as e
 from .broadcasting import as_arraylike, cast, described, dtype_of, integer, shape_of
@@ -102,7 +103,7 @@ def _segments(
     name: str, op: Op, start: float | int, data: ArrayLike, ids: ArrayLike, count: int | None, bucket: Any, mode: Any
 ) -> Any:
     if bucket is not None or mode is not None:
-        raise NotImplementedError(located(f"{name}: bucket_size and mode are not supported; leave them away"))
+        raise UnsupportedError(located(f"{name}: bucket_size and mode are not supported; leave them away"))
     x, ids = as_arraylike(data), as_arraylike(ids)
     if dtype_of(x).kind == "b":
         x = cast(x, _INT64)

@@ -1,7 +1,7 @@
 """Models: modules, layers and functions under PyTorch's names."""
 
 from ..tracing.missing_names import attributes_of
-from . import functional, init
+from . import augment, functional, init
 from . import parametrization as utils
 from .attention import MultiheadAttention
 from .binding import Binding, bind, functional_call, init_buffers, init_parameters
@@ -13,6 +13,7 @@ from .functional import (
     adaptive_max_pool1d,
     adaptive_max_pool2d,
     adaptive_max_pool3d,
+    affine_grid,
     alpha_dropout,
     avg_pool1d,
     avg_pool2d,
@@ -45,6 +46,7 @@ from .functional import (
     gaussian_nll_loss,
     gelu,
     glu,
+    grid_sample,
     group_norm,
     gumbel_softmax,
     hardshrink,
@@ -394,7 +396,9 @@ __all__ = [
     "adaptive_max_pool1d",
     "adaptive_max_pool2d",
     "adaptive_max_pool3d",
+    "affine_grid",
     "alpha_dropout",
+    "augment",
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
@@ -429,6 +433,7 @@ __all__ = [
     "gaussian_nll_loss",
     "gelu",
     "glu",
+    "grid_sample",
     "group_norm",
     "gumbel_softmax",
     "hardshrink",

@@ -15,6 +15,7 @@ from ...ir import Graph, Value, is_float
 from ...ir.ops import custom_vjp as op
 from .. import array_api as xp
 from ..array_api.broadcasting import described, integer
+from .errors import UnsupportedError
 from .float_argument import FloatArgument
 from .trace import path_name
 from .tracer import ShapeError, Trace, Tracer, TracingError, as_array, current_trace, located
@@ -75,10 +76,10 @@ class custom_vjp:
     ) -> None:
         """Define the derivative by `fwd`, `arguments -> (result, kept)`, and `bwd`, `(kept, cotangent) -> cotangents`.
 
-        Raises `NotImplementedError` for `symbolic_zeros`: a cotangent that is known to be zero is an array of zeros.
+        Raises `UnsupportedError` for `symbolic_zeros`: a cotangent that is known to be zero is an array of zeros.
         """
         if symbolic_zeros:
-            raise NotImplementedError("defvjp: symbolic_zeros is not supported; a zero cotangent is an array of zeros")
+            raise UnsupportedError(located("defvjp: symbolic_zeros is not supported; leave it away: zeros are arrays"))
         if not (callable(fwd) and callable(bwd)):
             raise TypeError("defvjp takes two functions, defvjp(fwd, bwd)")
         # What is not read is not computed, so `optimize_remat` holds always.

@@ -14,6 +14,7 @@ from ...ir import is_float
 from ...ir.ops import creation
 from ...passes.graph.dead_code import without_dead_code
 from .. import array_api as xp
+from .errors import UnsupportedError
 from .jvp import jvp
 from .trace import trace_arguments
 from .tracer import Tracer, TracingError, as_array, current_trace, located
@@ -36,7 +37,7 @@ def jacrev(
     them where `argnums` is a sequence); a leaf has the axes of the result's leaf, then those of the argument's. With
     `has_aux`, `fun` returns `(result, aux)` and the Jacobian comes as `(jacobian, aux)`. All rows are computed at once,
     see `vmap`, and draw the same random numbers. Raises `TypeError` for arguments or results that are not floats,
-    `NotImplementedError` for `holomorphic` and `allow_int`.
+    `UnsupportedError` for `holomorphic` and `allow_int`.
     """
     return _jacobian(fun, "jacrev", argnums, has_aux, holomorphic or allow_int, _by_rows)
 
@@ -98,7 +99,7 @@ def _jacobian(
     fun: Function, what: str, argnums: int | Sequence[int], has_aux: bool, unsupported: bool, make: Make
 ) -> Function:
     if unsupported:
-        raise NotImplementedError(f"{what}: arrays are real floats; holomorphic and allow_int are not supported")
+        raise UnsupportedError(located(f"{what}: holomorphic and allow_int are not supported; arrays are real floats"))
 
     @transform_of(fun, what, lambda method: _jacobian(method, what, argnums, has_aux, unsupported, make))
     def jacobian_of(*args: Any, **kwargs: Any) -> Any:

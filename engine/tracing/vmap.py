@@ -17,6 +17,7 @@ from .. import array_api as xp
 from ..array_api.broadcasting import axis_index, integer
 from . import random
 from .debug import PrintedLoop, Prints
+from .errors import UnsupportedError
 from .trace import input_name, path_name, trace_arguments
 from .tracer import ShapeError, Trace, Tracer, TracingError, as_array, current_trace, located
 from .transforms import active_trace, transform_of
@@ -48,7 +49,7 @@ def vmap(
     """
     for name, given in (("axis_name", axis_name), ("spmd_axis_name", spmd_axis_name)):
         if given is not None:
-            raise NotImplementedError(f"vmap: {name} is not supported; reduce the result over the examples' axis")
+            raise UnsupportedError(located(f"vmap: {name} is not supported; reduce the result over the examples' axis"))
     return _mapped(fun, "vmap", in_axes, out_axes, axis_size, own_draws=True)
 
 

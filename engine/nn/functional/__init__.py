@@ -59,6 +59,7 @@ from .ranking_losses import (
 from .regression_losses import gaussian_nll_loss, huber_loss, l1_loss, mse_loss, poisson_nll_loss, smooth_l1_loss
 from .resizing import channel_shuffle, interpolate, pixel_shuffle, pixel_unshuffle
 from .rotary import rotary_embedding
+from .sampling import affine_grid, grid_sample
 from .smooth_activations import (
     celu,
     elu,
@@ -85,6 +86,7 @@ __all__ = [
     "adaptive_max_pool1d",
     "adaptive_max_pool2d",
     "adaptive_max_pool3d",
+    "affine_grid",
     "alpha_dropout",
     "avg_pool1d",
     "avg_pool2d",
@@ -117,6 +119,7 @@ __all__ = [
     "gaussian_nll_loss",
     "gelu",
     "glu",
+    "grid_sample",
     "group_norm",
     "gumbel_softmax",
     "hardshrink",
