@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 
@@ -111,20 +112,39 @@ def first_nonfinite(graph: Graph, inputs: Sequence[Array], outputs: Iterable[int
     return first.what
 
 
+def _runs(node: Node, given: Sequence[Array]) -> Iterator[tuple[Graph, list[Array], str]]:
+    """What runs inside a node, one after another: a graph with its inputs, in whose place its outputs are put."""
+    if node.op.is_cond:
+        branch: Graph = node.attrs["true" if given[0] else "false"]
+        yield branch, list(given[1:]), ""
+    elif node.op.is_while:
+        body: Graph = node.attrs["body"]
+        consts, state = list(given[: node.attrs["consts"]]), list(given[node.attrs["consts"] :])
+        for t in count():
+            if not state[0]:
+                return
+            run = [*consts, *state]
+            yield body, run, f", in iteration {t} of a loop"
+            state = run
+    elif node.op.is_scan:
+        loop = Scan(node)
+        shared, carries, xs = loop.split(given)
+        state = list(carries)
+        for t in reversed(range(loop.length)) if loop.reverse else range(loop.length):
+            run = [*shared, *state, *(x[t] for x in xs)]
+            yield loop.body, run, f", in iteration {t} of a loop"
+            state = run[: loop.carry_count]
+
+
 def _inside(node: Node, given: Sequence[Array], place: int) -> Finding | None:
-    """For a loop, what made it in the first iteration where it appears."""
-    if not node.op.is_scan:
-        return None
-    loop = Scan(node)
-    consts, carries, xs = loop.split(given)
-    state = list(carries)
-    for t in reversed(range(loop.length)) if loop.reverse else range(loop.length):
-        run = _Run(loop.body, [*consts, *state, *(x[t] for x in xs)])
-        found, of_written = run.sources(loop.body.outputs)
+    """For a loop, what made it in the first iteration where it appears; for a `cond`, what made it in its branch."""
+    for graph, inputs, where in _runs(node, given):
+        run = _Run(graph, inputs)
+        found, of_written = run.sources(graph.outputs)
         first = min(found or of_written, key=lambda finding: finding.place, default=None)
         if first is not None:
-            return Finding(place, f"{first.what}, in iteration {t} of a loop")
-        state = run.outputs[: loop.carry_count]
+            return Finding(place, f"{first.what}{where}")
+        inputs[:] = run.outputs
     return None
 
 
@@ -134,13 +154,14 @@ _PARTS = {"backward": ", in its derivative", "recompute": ", in its derivative",
 def _told(node: Node, given: Sequence[Array], results: Sequence[Array]) -> str:
     """What a node made of what, and where the user wrote it."""
     result = next(array for array in results if array.dtype.kind == "f" and not np.isfinite(array).all())
-    bad = ~np.isfinite(result)
+    nan = np.isnan(result)
+    bad = nan if nan.any() else ~np.isfinite(result)
     index = tuple(int(i) for i in np.argwhere(bad)[0])
     example = ""
     if node.op.is_elementwise:
         example = f": {node.op.name}({', '.join(_number(array[index]) for array in given)}) is {result[index]}"
         example += _index(index)
-    kind = "NaN" if np.isnan(result).any() else "an infinity"
+    kind = "NaN" if nan.any() else "an infinity"
     origin = node.origin
     where = f" at {origin.source}" if origin.source else ""
     where += f" in {origin.scope}" if origin.scope else ""

@@ -151,10 +151,10 @@ def _every_kth(x: Tracer, batch_length: int) -> Any:
     if wanted < 2:
         return x
     batch = next((axis for axis, length in enumerate(x.shape) if length == batch_length), 0)
-    order = [*range(2, x.ndim), 1, 0] if x.ndim > 3 else [*range(1, x.ndim), 0]
+    order = range(2, x.ndim) if x.ndim > 3 else [*range(1, x.ndim), 0]
     steps = [1] * x.ndim
     for axis in order:
         if axis != batch:
-            steps[axis] = max(1, min(wanted, x.shape[axis] // 8))
+            steps[axis] = max(1, min(wanted, x.shape[axis] // 4))
             wanted = -(-wanted // steps[axis])
     return x[tuple(slice(None, None, step) for step in steps)]

@@ -123,6 +123,27 @@ def test_it_is_found_in_the_body_of_a_loop():
     assert_stops(compiled(middle), batch_of(0.0), "`log` made an infinity", "in iteration 1 of a loop")
 
 
+def test_it_is_found_in_a_while_loop_and_in_the_branch_that_runs():
+    def middle(h, x):
+        root = gl.while_loop(lambda c: c[0] < 3, lambda c: (c[0] + 1, np.exp(c[1])), (0, x.max()))[1]
+        part = gl.cond(x.min() > 0.2, lambda x: x * 0, lambda x: np.log(x), x.min())
+        return h + gl.stop_gradient(root) * 1e-3 + part
+
+    step = compiled(middle)
+    step({"x": batch_of()["x"] * 0.3 + 0.2})
+    small = {"x": batch_of()["x"] * 0.1 + 0.2}
+    large, zero = dict(small), {"x": small["x"].copy()}
+    large["x"] = small["x"] + 10
+    zero["x"][2, 1] = 0.0
+    for batch, parts in (
+        (large, ("`exp` made an infinity", "in iteration 1 of a loop")),
+        (zero, ("`log` made an infinity", "log(0) is -inf")),
+    ):
+        with pytest.raises(FloatingPointError) as caught:
+            step(batch)
+        assert all(part in str(caught.value) for part in parts), caught.value
+
+
 def test_bits_are_those_of_a_step_that_does_not_check():
     batch = {"x": np.random.default_rng(0).standard_normal((512, 4)).astype("float32")}
     steps = [
