@@ -114,6 +114,33 @@ def test_what_does_not_fit_a_cache_is_refused():
         nn.functional_call(cache, {}, np.ones((1, 2, 1, 4)), np.ones((1, 2, 1, 4)), training=True)
 
 
+class Attending(nn.Module):
+    def __init__(self, heads, limit, dtype):
+        self.cache, self.other = (nn.KVCache(2, heads, limit, 3, dtype) for _ in range(2))
+        self.weight = nn.Parameter((1,), dtype)
+
+    def forward(self, q, k, v):
+        attended = self.cache.attend(q, k, v, scale=0.7)
+        k, v, mask = self.other(k, v)
+        return attended, F.scaled_dot_product_attention(q, k, v, mask, scale=0.7, enable_gqa=True)
+
+
+@pytest.mark.parametrize(("heads", "dtype", "tolerance"), [(4, "float32", 1e-5), (2, "float64", 1e-12)])
+def test_what_reads_a_part_of_the_cache_is_attention_to_the_whole(heads, dtype, tolerance):
+    model = Attending(heads, 300, dtype)
+    loss = np.ones(1, dtype)
+    step = gl.compile_step(model, lambda model, x: (model.weight * x).sum(), gl.optim.SGD(0.1), loss, threads=1)
+    attend = step.bind(lambda model, *x: model(*x))
+    for count in (2, 1, 250, 1, 2, 1, 43):  # over the edge of a block, and to the end
+        q = RNG.standard_normal((2, 4, count, 3)).astype(dtype)
+        k, v = RNG.standard_normal((2, 2, heads, count, 3)).astype(dtype)
+        part, whole = attend(q, k, v)
+        np.testing.assert_allclose(part, whole, rtol=tolerance, atol=tolerance)
+    assert step.buffers()["cache.length"] == 300
+    with pytest.raises(gl.ShapeError, match=rf"the query is \(2, G {heads}, 43, 3\) {dtype}, got \(2, 4, 42, 3\)"):
+        attend(q[:, :, 1:], k, v)
+
+
 def test_many_tokens_are_generated_in_one_call():
     step, (_, generate, reset) = bound(Model())
 

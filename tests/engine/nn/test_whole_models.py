@@ -110,10 +110,10 @@ def llama(n, rotated, cache=None):
             q = heads_of(self.wq(x), c.heads)
             k, v = heads_of(self.wk(x), c.key_heads), heads_of(self.wv(x), c.key_heads)
             q, k = (rotated(y, self.cache.length if cached else 0) for y in (q, k))
-            mask = None
             if cached:
-                k, v, mask = self.cache(k, v)
-            y = F.scaled_dot_product_attention(q, k, v, mask, is_causal=not cached, enable_gqa=True)
+                y = self.cache.attend(q, k, v)
+            else:
+                y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
             return self.wo(joined(y))
 
     class Block(n.Module):
