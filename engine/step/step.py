@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, overload
@@ -22,13 +21,8 @@ from ..diagnosis.first_nonfinite import first_nonfinite
 from ..diagnosis.statistics import Statistics
 from ..nn import Module
 from ..nn.settings import changes, compiled_by, difference, model_settings
-from ..nn.state_dict import IncompatibleKeys
 from ..optim import Optimizer
-from ..optim.optimizer import state_name
-from ..optim.update_inputs import DEFAULT_GROUP
 from ..report.schema import MemoryReport
-from ..saving.checkpoint_file import save_arrays
-from ..saving.renaming import Rename
 from ..tracing.arrays import dense_arrays
 from ..tracing.debug import show
 from ..tracing.missing_names import of_a_step
@@ -36,20 +30,18 @@ from ..tracing.random import key_of_draws, key_of_seed
 from ..tracing.tracer import located
 from .batch_type import BatchType
 from .budget import Budget
-from .checkpoint import Content, Wanted
 from .gradients import Gradients
-from .learning_rate import LearningRates, RatesByGroup
+from .learning_rate import LearningRates
 from .live_arrays import LiveArrays, own_memory
 from .plans import LossFunction, StepPlan, step_plans
 from .predictor import Predictor
 from .program import StepProgram
-from .settings import settings_of
 from .sharing import joined, lives_of, shared_names, taken_in
+from .step_arrays import StepArrays
 from .step_graph import StepGraph
-from .weights import Replaced, replaced_by_state_dict, replaced_parameters
 
 
-class Step:
+class Step(StepArrays):
     """A compiled training step, with the parameters and the optimizer's state that it trains.
 
     `step(batch)` does one update and returns the loss as a NumPy scalar, or `(loss, metrics)`. A batch of other shapes,
@@ -134,13 +126,6 @@ class Step:
         """The arrays that a program of the step reads and writes in place: its inputs before the batch."""
         state, rates = self._state.values(), self._rates.arrays.values()
         return [*self._parameters.values(), *self._buffers.values(), *state, *rates, self._key]
-
-    def _current(self) -> LiveArrays:
-        """The live arrays of this step and of all that share with it by now."""
-        live = self._live
-        if live.moved_to is not None:
-            live = self._live = live.latest()
-        return live
 
     def _drop(self, program: Any) -> None:
         self._live.drop_user(program)
@@ -271,45 +256,6 @@ class Step:
         """The step as it was traced, for the batch it was compiled with."""
         return self._first.traced.graph
 
-    @property
-    def steps(self) -> int:
-        """Updates done so far."""
-        return int(self._state["step"])
-
-    @property
-    def learning_rate(self) -> float:
-        """The learning rate of the next update. Setting it holds from then on, in place of any schedule; setting it to
-        `None` goes back to the optimizer's own rate or schedule, at the step where training stands.
-
-        With groups it is the rate of the default, which those have too that set none of their own.
-        """
-        self._rates.check_group(DEFAULT_GROUP)
-        return self._rates.next()[DEFAULT_GROUP]
-
-    @learning_rate.setter
-    def learning_rate(self, value: float | None) -> None:
-        self._set_rates({DEFAULT_GROUP: value})
-
-    @property
-    def learning_rates(self) -> dict[str, float]:
-        """The learning rates of the next update by group: "default" is that of the optimizer, or of the default of
-        `gl.optim.groups`, and the others are named by their patterns. Setting one, as `step.learning_rates["head.*"] =
-        1e-4`, or several by a dict, holds from then on; `None` goes back to the group's own.
-        """
-        return RatesByGroup(self._rates.next(), self._set_rates)
-
-    @learning_rates.setter
-    def learning_rates(self, values: Mapping[str, float | None]) -> None:
-        if not isinstance(values, Mapping):
-            got = f"got {values!r}; write step.learning_rate = ... for that of the default"
-            raise TypeError(located(f"learning rates are a dict by group, {got}"))
-        self._set_rates(values)
-
-    def _set_rates(self, values: Mapping[str, float | None]) -> dict[str, float]:
-        with self._current().held():
-            self._rates.set(values)
-            return self._rates.next()
-
     def gradients(self, batch: Any) -> dict[str, Array]:
         """The gradients of the loss by the names of the parameters that are trained, as the next `step(batch)` would
         compute them: with its draws, of the whole batch, before clipping. Zeros for what the loss does not read.
@@ -325,144 +271,6 @@ class Step:
             if self._changes != changes():
                 self._check_settings()
             return self._gradients(key, arrays)
-
-    def parameters(self) -> dict[str, Array]:
-        """A copy of every parameter, by name."""
-        return self._current().copies(lambda live: live.parameters)
-
-    def buffers(self) -> dict[str, Array]:
-        """A copy of every buffer (running statistics), by name."""
-        return self._current().copies(lambda live: live.buffers)
-
-    def state(self) -> dict[str, Array]:
-        """A copy of the optimizer's state by name, such as `exp_avg.0.weight`; `step` counts the updates done."""
-        return self._current().copies(lambda live: self._state)
-
-    def averaged_parameters(self) -> dict[str, Array]:
-        """A copy of the average of every parameter, by name, that `gl.optim.EMA` or `gl.optim.SWA` keeps, the outermost
-        where there are several. A frozen parameter is as it is. Raises `ValueError` where the optimizer keeps none.
-        """
-        averages = self._averages()
-        return self._current().copies(lambda live: averages)
-
-    def _averages(self) -> dict[str, Array]:
-        """The live averages by the names of their parameters, which stand for themselves where they have none."""
-        kind = self._first.traced.optimizer.averaged
-        if kind is None:
-            title = self._first.traced.optimizer.title
-            raise ValueError(
-                located(f"{title} keeps no average of the parameters; wrap it, as in gl.optim.EMA({title}(...), 0.999)")
-            )
-        return {name: self._state.get(state_name(kind, name), array) for name, array in self._parameters.items()}
-
-    def set_parameters(self, parameters: Mapping[str, Any]) -> None:
-        """Replace all parameters, and the buffers among what is given, by name: a PyTorch state dict may come whole.
-
-        Raises `CheckpointError` that lists what is missing, extra or misshapen; nothing has changed then.
-        """
-        self._replace(replaced_parameters(parameters, self._current(), self._own))
-
-    def state_dict(self) -> dict[str, Array]:
-        """A copy of every parameter and persistent buffer of the model under the names of PyTorch's `state_dict`: a
-        tied one, which is copied once, under each of its names.
-        """
-        held = self._current().copies(lambda live: self._parameters | self._buffers)
-        return {name: held[first] for name, first in self._names.items()}
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
-        """Replace parameters and buffers by arrays or tensors of PyTorch, by name; floats are converted to the step's
-        dtypes. The optimizer's state stays as it is.
-
-        Returns the names that were missing and those that the model does not have. Raises `CheckpointError` where there
-        are such, unless `strict` is False, and where a shape is another; nothing has changed then.
-        """
-        replaced, keys = replaced_by_state_dict(state_dict, self._named(), bool(strict))
-        self._replace(replaced)
-        return keys
-
-    def _named(self) -> dict[str, Array]:
-        """The live arrays by the names of `state_dict`."""
-        held = self._parameters | self._buffers
-        return {name: held[first] for name, first in self._names.items()}
-
-    def _replace(self, replaced: Replaced) -> None:
-        def change() -> None:
-            for array, new in replaced:
-                array[...] = new
-            for name, source in self._first.traced.copies if self.steps == 0 else ():
-                self._state[name][...] = self._parameters[source]
-
-        self._current().change(change)
-
-    def save(
-        self,
-        path: str | os.PathLike[str],
-        metadata: Mapping[str, str] | None = None,
-        *,
-        weights_only: bool = False,
-    ) -> None:
-        """Write parameters, buffers and the optimizer's state to a safetensors file, whole or not at all.
-
-        Parameters and buffers stand under their own names, as PyTorch writes them, the state under `.optimizer.`: with
-        the seed's key, and the learning rate if it was set. The file has a checksum, and says which settings the step
-        has; steps that are equal write equal bytes. Raises `CheckpointError` where the file cannot be written; one that
-        was there before is then untouched.
-
-        With `weights_only` the file holds `state_dict()` and nothing else, and PyTorch's own module loads it with
-        `strict=True`.
-        """
-        if weights_only:
-            with self._current().reading():
-                save_arrays(path, self._named(), {"format": "pt", **(metadata or {})})
-        else:
-            self._content().save(path, metadata or {})
-
-    def load(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        strict: bool = True,
-        rename: Rename | None = None,
-        weights_only: bool = False,
-    ) -> dict[str, str]:
-        """Take up parameters, buffers and state from a file of `save`, and return the metadata given there.
-
-        Training then goes on to the same bits as without the interruption. Where it cannot, because the step that wrote
-        the file had another optimizer's settings, schedule, `accumulate`, clipping or tiles of the batch, a
-        `CheckpointWarning` says what differs. A file without optimizer state, such as a PyTorch state dict saved as
-        safetensors, sets parameters and buffers, and the optimizer begins with fresh state. Arrays are read into their
-        places, with no other copy in memory, those of bfloat16, float16 and float32 into float32 or float64. Raises
-        `CheckpointError` where the file is damaged, does not fit, or holds a learning rate or a number of steps that
-        cannot be; nothing has changed then.
-
-        `rename` says what names in the file are in the model: by a dict, as in `{"transformer.h.*": "blocks.*",
-        "head.*": None}`, whose `*` is any text and whose `None` leaves arrays out, or by a function of a name. Where it
-        is not `strict`, arrays may be missing, which stay as they are, or be none of the model's, but none may be of
-        another shape. With `weights_only`, `rename` or without `strict`, the state of an optimizer is not taken up.
-        """
-        if not isinstance(path, (str, os.PathLike)):
-            instead = "; write step.set_parameters(...) for arrays by name" if isinstance(path, Mapping) else ""
-            raise TypeError(located(f"step.load takes the path of a file, got {type(path).__name__}{instead}"))
-        return self._content().load(path, Wanted(bool(strict), rename, bool(weights_only)))
-
-    def _content(self) -> Content:
-        live, traced = self._current(), self._first.traced
-        options = {name: value for name, value in self._options.items() if name != "outputs"}
-        settings = settings_of(traced.optimizer, options, self.report)
-        names = [name for name, _ in traced.state]
-        held = live.parameters.keys() | live.buffers.keys()
-        absent = {name for name, b in self._model.stored_buffers() if not b.persistent}
-        return Content(
-            live,
-            self._state,
-            self._key,
-            self._rates,
-            traced.optimizer,
-            lambda: zip(names, traced.initial_state(self._parameters)),
-            live.tied,
-            frozenset({live.names.get(name, name) for name in absent} | (held - self._own)),
-            settings,
-        )
 
     @overload
     def bind(
