@@ -82,7 +82,8 @@ def _weighted(diagnosis: Diagnosis, of: Callable[[LayerDiagnosis], float | None]
 def _signal(diagnosis: Diagnosis) -> Iterator[str]:
     curve = _weighted(diagnosis, lambda layer: layer.signal)
     none = [layer for layer, value in curve if value == 0 and layer.gradient_norm == 0]
-    if none and any(value for _, value in curve):
+    begins = any(layer.weight_norm == 0 for layer in diagnosis.layers)  # behind weights of zeros it is 0 for one step
+    if none and any(value for _, value in curve) and not begins:
         yield f"no gradient arrives at {listed(_name(layer) for layer in none)}: {_why_none(diagnosis, none[0])}"
     # From the loss down: a layer's factor is its signal by that of the layer after it.
     trend = _trend([(layer, value) for layer, value in reversed(curve) if 0 < value < math.inf])
@@ -186,7 +187,9 @@ def _rectifiers(diagnosis: Diagnosis) -> Iterator[str]:
 
 
 def _saturation(diagnosis: Diagnosis) -> Iterator[str]:
-    found = [layer for layer in diagnosis.layers if (layer.saturated or 0) > _SATURATED]
+    # What the model gives as its answer is right to be sure of itself.
+    last = max((i for i, layer in enumerate(diagnosis.layers) if layer.weight_shape and layer.shape), default=0)
+    found = [layer for layer in diagnosis.layers[:last] if (layer.saturated or 0) > _SATURATED]
     if found:
         worst = max(found, key=lambda layer: layer.saturated or 0)
         yield (

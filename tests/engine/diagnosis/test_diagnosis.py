@@ -170,6 +170,23 @@ def test_dead_units_are_found_and_what_gets_no_gradient_for_it():
     assert "no gradient arrives at 0, 2, 4: all that 3 gives is 0" in said
 
 
+def test_a_sure_answer_is_not_saturated_and_weights_of_zeros_are_a_beginning():
+    def binary(model, batch):
+        return np.mean((model(batch["x"])[:, 0] - (batch["y"] % 2).astype("float32")) ** 2)
+
+    model = nn.Sequential(nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 1), nn.Sigmoid())
+    nn.init.constant_(model[2].bias, 20.0)
+    step = gl.compile_step(model, binary, optim.SGD(1e-3), batch_of(16, 32), diagnose=True)
+    step(batch_of(16, 32))
+    assert step.diagnosis.layers[-1].saturated == 1.0
+    assert step.diagnosis.findings == ()
+    model = deep(nn.ReLU, 2, 1.4)
+    nn.init.zeros_(model[4].weight)
+    found = diagnosed(model, optim.Adam(1e-3), batch_of(64, 32))
+    assert found.layers[0].signal == 0
+    assert found.findings == ()
+
+
 def test_data_that_is_not_a_number_is_found():
     batch = batch_of(16, 32)
     batch["x"][3, 4] = np.nan
@@ -177,7 +194,7 @@ def test_data_that_is_not_a_number_is_found():
     assert found.findings[0].startswith("non-finite values first at 0: 6.25%")
 
 
-def test_a_step_that_runs_in_tiles_still_does_and_its_bits_are_those_of_one_that_measures_nothing():
+def test_a_step_that_runs_in_tiles_still_does_and_its_bits_are_those_of_one_that_measures_nothing(tmp_path):
     batch = batch_of(4096, 32)
     options = {"threads": 1}
     plain, measuring = (
@@ -191,6 +208,8 @@ def test_a_step_that_runs_in_tiles_still_does_and_its_bits_are_those_of_one_that
         assert plain(batch) == measuring(batch)
     for name, value in plain.parameters().items():
         np.testing.assert_array_equal(value, measuring.parameters()[name])
+    measuring.save(tmp_path / "step.safetensors")
+    plain.load(tmp_path / "step.safetensors")  # which would warn of settings that change bits
     layer = measuring.diagnosis.layers[1]
     assert 0.4 < layer.zeros < 0.6
     assert layer.nonfinite == 0
