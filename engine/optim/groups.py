@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
-from fnmatch import fnmatchcase
 from typing import Any, ClassVar
 
 from ...ir import ArrayType
 from ...ir.printable import brief
 from ..nn import Module
+from ..nn.name_patterns import chooses, near_names
 from ..tracing.numbers import as_whole
 from ..tracing.tracer import located
 from .optimizer import Optimizer
@@ -53,7 +52,7 @@ class Pattern:
 
     def matches(self, name: str, type: ArrayType) -> bool:
         """Whether a parameter is of this group."""
-        return fnmatchcase(name, self.key) if isinstance(self.key, str) else bool(self.key(name, type))
+        return chooses(self.key, [name]) if isinstance(self.key, str) else bool(self.key(name, type))
 
     @property
     def has_rate(self) -> bool:
@@ -262,12 +261,3 @@ def _no_match(pattern: Pattern, parameters: Mapping[str, ArrayType]) -> str:
         return f"groups: {pattern.name} is true of no parameter; there are {some}{more}"
     near = near_names(pattern.key, list(parameters))
     return f"groups: the pattern {pattern.key!r} matches no parameter; near names are {', '.join(near)}"
-
-
-def near_names(pattern: str, names: list[str], most: int = 6) -> list[str]:
-    """The names that are most like a pattern."""
-
-    def likeness(name: str) -> float:
-        return difflib.SequenceMatcher(None, pattern, name).ratio()
-
-    return sorted(names, key=likeness, reverse=True)[:most]
