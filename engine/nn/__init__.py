@@ -233,6 +233,7 @@ from .layers import (
     ZeroPad2d,
     ZeroPad3d,
 )
+from .loss_transforms import gradient_penalty, sharpness_aware
 from .module import Module
 from .parameter import Buffer, Parameter
 from .recording import record
@@ -433,6 +434,7 @@ __all__ = [
     "gaussian_nll_loss",
     "gelu",
     "glu",
+    "gradient_penalty",
     "grid_sample",
     "group_norm",
     "gumbel_softmax",
@@ -487,6 +489,7 @@ __all__ = [
     "scaled_dot_product_attention",
     "scan",
     "selu",
+    "sharpness_aware",
     "sigmoid",
     "silu",
     "smooth_l1_loss",

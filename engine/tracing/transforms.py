@@ -244,7 +244,7 @@ def _value_and_grad(
     if has_aux and not (isinstance(result, tuple) and len(result) == 2):
         raise TracingError(located("grad with has_aux=True needs a function that returns (loss, aux)"))
     loss = result[0] if has_aux else result
-    value = _scalar(trace, loss)
+    value = scalar_loss(trace, loss)
     nodes = trace.builder.nodes[begin:]
     one = trace.full(1, (), value.dtype)
     flat = pull_back(trace, nodes, {value.value: one.value}, [v for i in chosen for v in wrt[i]])
@@ -255,7 +255,8 @@ def _value_and_grad(
     return result, tuple(gradients) if isinstance(argnums, (list, tuple, range)) else gradients[0]
 
 
-def _scalar(trace: Trace, loss: Any) -> Tracer:
+def scalar_loss(trace: Trace, loss: Any) -> Tracer:
+    """A loss as a float scalar of the program. Raises `TracingError` or `ShapeError` for anything else."""
     if not isinstance(loss, (Tracer, np.ndarray, np.generic, float)):
         raise TracingError(located(f"grad needs a function that returns a scalar array, got {type(loss).__name__}"))
     array = Tracer(trace, trace.lift(loss))
