@@ -23,8 +23,8 @@ class LayerDiagnosis:
     Of activations: `mean`, `variance` and `mean_square`, and the shares of `zeros`, of `saturated` ones (of tanh and
     sigmoid: so near a bound that hardly any gradient passes), of `nonfinite` ones, and of `dead` units (of ReLU: 0 for
     the whole batch). Of the gradient signal at its output, the derivative of the loss: the norm `signal`. Of its own
-    parameters together: the norms of `gradient`, before any clipping, of the parameters before the step and of the
-    update; `update_ratio` is update by parameters.
+    parameters together: the norm of the gradient, before any clipping. Of those with two axes or more, or of all where
+    there are none: the norms before the step and of the update; `update_ratio` is update by weights.
     """
 
     name: str

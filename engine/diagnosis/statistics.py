@@ -117,9 +117,12 @@ def _of_activations(result: Statistics, number: int, seen: Tracer, activation: A
 
 
 def _of_parameters(result: Statistics, number: int, parameters: Sequence[tuple[Any, Any, Any]]) -> tuple[int, ...]:
-    """The shape of the largest matrix among them."""
+    """Measure gradients, and weights with their updates: those of two axes or more, where there are some. The shape of
+    the largest of these.
+    """
     weight: tuple[int, ...] = ()
     sums: dict[str, list[Any]] = {}
+    has_matrix = any(old.ndim > 1 for old, _, _ in parameters)
     for old, new, gradient in parameters:
         if old.ndim > 1 and np.prod(old.shape) > np.prod(weight or (0,)):
             weight = old.shape
@@ -127,7 +130,9 @@ def _of_parameters(result: Statistics, number: int, parameters: Sequence[tuple[A
         # The old value again: a sum of what the update makes anyway runs in its loop, one of the old in a loop of its
         # own.
         before = new - moved
-        values = {"weights": before, "updates": moved} | ({} if gradient is None else {"gradients": gradient})
+        values = {} if gradient is None else {"gradients": gradient}
+        if old.ndim > 1 or not has_matrix:
+            values |= {"weights": before, "updates": moved}
         for name, value in values.items():
             wide = xp.astype(value, "float64")
             sums.setdefault(name, []).append(xp.sum(wide * wide))

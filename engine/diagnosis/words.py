@@ -224,7 +224,7 @@ def _has_weights(layer: LayerDiagnosis) -> bool:
     if not layer.weight_shape or not layer.weight_norm:
         return False
     usual = 1 / math.sqrt(math.prod(layer.weight_shape[1:]))
-    return layer.weight_norm / math.sqrt(layer.parameters) > 0.1 * usual
+    return layer.weight_norm / math.sqrt(math.prod(layer.weight_shape)) > 0.1 * usual
 
 
 def _name(layer: LayerDiagnosis) -> str:
