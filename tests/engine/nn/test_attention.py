@@ -502,5 +502,5 @@ def test_normalize_of_zeros_is_zeros_with_finite_gradients():
     np.testing.assert_array_equal(F.normalize(x, np.inf)[:2], [[0, 0], [0.75, 1]])
     with pytest.raises(gl.TracingError, match="floats are normalized"):
         F.normalize(np.array([[1, 2]]))
-    with pytest.raises(NotImplementedError, match="over several axes p is above 0, got 0"):
-        F.normalize(x, 0, axis=(0, 1))
+    with pytest.raises(ValueError, match="p is above 0"):
+        F.normalize(x, 0)
