@@ -144,6 +144,10 @@ class Module(ModuleTree):
         """Register `module` under `name`."""
         self._register(name, module, Module)
 
+    def register_module(self, name: str, module: Module | None) -> None:
+        """The same as `add_module`."""
+        self.add_module(name, module)
+
     # Calling.
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:

@@ -200,7 +200,7 @@ def test_methods_of_modules_take_torchs_arguments():
     names = (
         "named_modules named_parameters parameters named_buffers buffers named_children children modules apply "
         "get_submodule get_parameter get_buffer state_dict load_state_dict register_buffer register_parameter "
-        "add_module train eval"
+        "add_module register_module train eval"
     )
     for name in names.split():
         own = inspect.signature(getattr(nn.Module, name)).parameters

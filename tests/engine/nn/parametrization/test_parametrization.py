@@ -1,6 +1,7 @@
 """Spectral norm, weight norm and parametrizations of the user's, against torch's: names, values, training, removal."""
 
 import copy
+import inspect
 import pickle
 
 import gradloom as gl
@@ -166,6 +167,23 @@ def test_a_module_of_the_users_computes_a_weight_once_in_each_call():
     np.testing.assert_array_equal(made, made.T)
     parametrize.remove_parametrizations(layer, "weight")
     assert not parametrize.is_parametrized(layer)
+
+
+@pytest.mark.peers
+def test_functions_take_torchs_arguments():
+    torch = pytest.importorskip("torch")
+    checked = {
+        "": ["spectral_norm", "weight_norm", "remove_spectral_norm", "remove_weight_norm"],
+        "parametrizations": ["spectral_norm", "weight_norm"],
+        "parametrize": ["register_parametrization", "remove_parametrizations", "is_parametrized", "cached"],
+    }
+    for place, names in checked.items():
+        ours, theirs = (getattr(n.utils, place) if place else n.utils for n in (nn, torch.nn))
+        for name in names:
+            own, peer = (inspect.signature(getattr(n, name)).parameters for n in (ours, theirs))
+            assert [(p.name, p.kind, p.default) for p in own.values()] == [
+                (p.name, p.kind, p.default) for p in peer.values()
+            ], name
 
 
 def test_what_cannot_be_is_refused():
