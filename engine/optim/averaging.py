@@ -21,12 +21,18 @@ from .schedules import Schedule
 from .update_inputs import Scalars, StateSpec, UpdateInputs
 
 
+def count_name(kind: str) -> str:
+    """The name of the state that counts the averages of a kind."""
+    return f"n_{kind}"
+
+
 @dataclass(frozen=True)
 class Averaging(Optimizer):
     """An optimizer around another, which trains as that alone would; beside it keeps an average of every trained
     parameter.
 
-    The first average is a copy of the parameters. Until then the average is the parameters as they are. Buffers, such
+    The first average is a copy of the parameters. Until then what computes with the average takes the parameters as
+    they are. Buffers, such
     as running statistics, are not averaged: what computes with the average uses the live ones.
     """
 
@@ -106,10 +112,10 @@ class Averaging(Optimizer):
 
     @property
     def _count(self) -> str:
-        return f"n_{self._kind}"
+        return count_name(self._kind)
 
     def init_all(self, types: Mapping[str, ArrayType]) -> dict[str, StateSpec]:
-        averages = {state_name(self._kind, name): StateSpec(type, copy_of=name) for name, type in types.items()}
+        averages = {state_name(self._kind, name): StateSpec(type) for name, type in types.items()}
         count = {self._count: StateSpec(ArrayType((), np.dtype("int64")))}
         return self.optimizer.init_all(types) | averages | count
 

@@ -28,8 +28,7 @@ def init(optimizer: Optimizer, parameters: Any) -> dict[str, Any]:
     optimizer, types = _resolved(optimizer, arrays)
     state: dict[str, Any] = {}
     for name, spec in optimizer.init_all(types).items():
-        own = np.full(spec.type.shape, spec.value, spec.type.dtype)
-        state[name] = arrays[spec.copy_of].copy() if spec.copy_of else own
+        state[name] = np.full(spec.type.shape, spec.value, spec.type.dtype)
     for group, plateau in _plateaus(optimizer).items():
         state |= {of_group(name, group): np.asarray(value) for name, value in plateau.init().items()}
     return state | {"step": np.asarray(0)}

@@ -22,13 +22,10 @@ def of_group(name: str, group: str) -> str:
 
 @dataclass(frozen=True)
 class StateSpec:
-    """One array of optimizer state: its type, and the number that fills it before the first step. It begins as a copy
-    of the parameter `copy_of` where that is given.
-    """
+    """One array of optimizer state: its type, and the number that fills it before the first step."""
 
     type: ArrayType
     value: float = 0.0
-    copy_of: str = ""
 
 
 @dataclass(frozen=True)

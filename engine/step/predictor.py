@@ -55,8 +55,8 @@ class Predictor:
         self._step = step
         self._fn = fn
         self._training = training
-        self._parameters = step._averages() if averaged else step._parameters
-        self._averaged = averaged
+        self._averages = step._averages() if averaged else None
+        self._parameters = step._parameters if self._averages is None else self._averages.arrays
         self._base = np.array(key, np.int64)
         self._calls = 0
         self._key = np.array(key, np.int64)
@@ -92,6 +92,8 @@ class Predictor:
             try:
                 bound = self._signatures.get(signature) or self._new_signature(signature, tree, arrays, floats)
                 results = [np.empty(shape, dtype) for shape, dtype in bound.out_types]
+                if self._averages is not None:
+                    self._averages.follow()
                 if bound.draws:
                     self._set_key(drawn)
                 bound.executable.run(arrays, results, bound.first)
@@ -130,7 +132,7 @@ class Predictor:
         specs: Any = optree.tree_unflatten(tree, like)
         traced = trace_predict(step._model, self._fn, specs, step._warned, self._training)
         written = [traced.graph.inputs[i].name for i in traced.graph.aliases.values() if i in traced.parameter_range]
-        if self._averaged and written:
+        if self._averages is not None and written:
             raise TypeError(
                 located(
                     f"a function bound with averaged=True assigns {', '.join(written)}: the averages are the "

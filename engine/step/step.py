@@ -93,7 +93,7 @@ class Step(StepArrays):
         with joined(lives, self._backend) as live:
             self._live = live
             self._parameters, self._buffers = taken_in(live, model, shared, self._backend, seed)
-            self._state = own_memory(self._backend, traced.state, traced.initial_state(self._parameters))
+            self._state = own_memory(self._backend, traced.state, traced.initial_state())
             self._rates = LearningRates(traced.optimizer, self._state)
             self._first = self._add(traced, planned)
         self._gradients = Gradients(self)

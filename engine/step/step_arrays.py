@@ -9,11 +9,11 @@ from typing import Any
 from ...ir import Array
 from ..nn import Module
 from ..nn.state_dict import IncompatibleKeys
-from ..optim.optimizer import state_name
 from ..optim.update_inputs import DEFAULT_GROUP
 from ..saving.checkpoint_file import save_arrays
 from ..saving.renaming import Rename
 from ..tracing.tracer import located
+from .averages import Averages
 from .checkpoint import Content, Wanted
 from .learning_rate import LearningRates, RatesByGroup
 from .live_arrays import LiveArrays
@@ -103,17 +103,11 @@ class StepArrays:
         where there are several. A frozen parameter is as it is. Raises `ValueError` where the optimizer keeps none.
         """
         averages = self._averages()
-        return self._current().copies(lambda live: averages)
+        return self._current().copies(lambda live: averages.now)
 
-    def _averages(self) -> dict[str, Array]:
-        """The live averages by the names of their parameters, which stand for themselves where they have none."""
-        kind = self._first.traced.optimizer.averaged
-        if kind is None:
-            title = self._first.traced.optimizer.title
-            raise ValueError(
-                located(f"{title} keeps no average of the parameters; wrap it, as in gl.optim.EMA({title}(...), 0.999)")
-            )
-        return {name: self._state.get(state_name(kind, name), array) for name, array in self._parameters.items()}
+    def _averages(self) -> Averages:
+        """The averages that the optimizer keeps. Raises `ValueError` where it keeps none."""
+        return Averages(self._first.traced.optimizer, self._state, self._parameters)
 
     def set_parameters(self, parameters: Mapping[str, Any]) -> None:
         """Replace all parameters, and the buffers among what is given, by name: a PyTorch state dict may come whole.
@@ -149,8 +143,6 @@ class StepArrays:
         def change() -> None:
             for array, new in replaced:
                 array[...] = new
-            for name, source in self._first.traced.copies if self.steps == 0 else ():
-                self._state[name][...] = self._parameters[source]
 
         self._current().change(change)
 
@@ -218,7 +210,7 @@ class StepArrays:
             self._key,
             self._rates,
             traced.optimizer,
-            lambda: zip(names, traced.initial_state(self._parameters)),
+            lambda: zip(names, traced.initial_state()),
             live.tied,
             frozenset({live.names.get(name, name) for name in absent} | (held - self._own)),
             settings,

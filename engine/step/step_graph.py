@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -53,8 +53,6 @@ class StepGraph:
     """Names such as `exp_avg.0.weight`; the last is `step`."""
     state_values: tuple[float, ...]
     """What fills each array of `state` before the first step."""
-    copies: tuple[tuple[str, str], ...]
-    """Arrays of `state` that begin as copies of parameters, with the names of both."""
     batch: tuple[tuple[str, ArrayType], ...]
     batch_tree: optree.PyTreeSpec
     metrics: tuple[tuple[str, ArrayType], ...]
@@ -132,11 +130,9 @@ class StepGraph:
         places = range(self.loss_index + 1)
         return [i for i in places if is_float(self.graph.outputs[i].type.dtype)]
 
-    def initial_state(self, parameters: Mapping[str, Array] | None = None) -> Iterator[Array]:
-        """The optimizer's state before the first step, array by array: of steps that begin with `parameters`."""
-        copies = {} if parameters is None else {name: parameters[source] for name, source in self.copies}
-        for (name, t), value in zip(self.state, self.state_values):
-            yield copies[name] if name in copies else np.full(t.shape, value, t.dtype)
+    def initial_state(self) -> Iterator[Array]:
+        """The optimizer's state before the first step, array by array."""
+        return (np.full(t.shape, value, t.dtype) for (_, t), value in zip(self.state, self.state_values))
 
 
 def trace_step(
@@ -216,7 +212,6 @@ def trace_step(
         tuple((name, b.type) for name, b in trainer.buffers),
         tuple((name, t) for name, t, _ in trainer.state),
         tuple(value for _, _, value in trainer.state),
-        tuple((name, spec.copy_of) for name, spec in trainer.specs.items() if spec.copy_of),
         tuple(zip(names, types)),
         tree,
         tuple((name, v.type) for name, v in zip(total.metric_names, graph.outputs[len(trainer.carried_names) + 1 :])),

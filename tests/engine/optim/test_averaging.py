@@ -115,6 +115,9 @@ def test_before_the_first_step_the_average_is_the_parameters_also_those_that_wer
     weights = {name: array + 1 for name, array in step.parameters().items()}
     step.set_parameters(weights)
     np.testing.assert_equal(step.averaged_parameters(), weights)
+    predict = step.bind(lambda m, x: m(x), averaged=True)
+    expected = nn.functional_call(model_of(), weights | step.buffers(), BATCH["x"])
+    np.testing.assert_allclose(predict(BATCH["x"]), expected, rtol=1e-4, atol=1e-6)
     path = tmp_path / "weights.safetensors"
     gl.compile_step(model_of(), loss_fn, optim.SGD(0.5), BATCH, seed=3).save(path)
     step(BATCH)
