@@ -204,7 +204,8 @@ class Buffer(Stored):
     """State that is not trained, such as running statistics; zeros if no initializer is given.
 
     Assigning to it in a traced `forward` in training, `self.running_mean = ...`, makes the value that the next step
-    sees. A buffer that is not `persistent` is not part of state dicts.
+    sees; a function of `step.bind` may assign it in evaluation too. A buffer that is not `persistent` is not part of
+    state dicts.
     """
 
     what = "buffer"

@@ -86,7 +86,9 @@ def compile_step(
 
     `train` chooses the parameters that are trained: by a pattern of their names as in the shell, such as "generator.*",
     by a list of them, or by a function of name and type (its `shape`, `dtype`, `ndim`). All others take no gradient, no
-    state and no time, and keep their values. A pattern that fits no name is a `ValueError` that lists near ones.
+    state and no time. They keep their values, or take those that the loss function assigns (`model.target.weight =
+    ...`), which are computed from the parameters before the update; a function of `step.bind` may assign them between
+    two steps. A pattern that fits no name is a `ValueError` that lists near ones.
 
     `share` is a step, or several: a parameter or buffer that has the same name here and there is one array, with the
     value that it has there. The models need not be one object, but must agree in shapes and dtypes where they agree in

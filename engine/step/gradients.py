@@ -21,6 +21,7 @@ from ..tracing.frozen_draws import warn_of_draws
 from ..tracing.tracer import Trace
 from .leaves import flattened, leaf_input, leaf_type
 from .refusal import MemoryBudgetError
+from .step_graph import parts_of
 from .step_tracer import StepTracer
 from .trained import Train
 
@@ -36,6 +37,8 @@ class GradientGraph:
     names: tuple[str, ...]
     first: int
     """Place of the first leaf of the batch among the inputs."""
+    parts: int
+    """In how many parts the batch runs."""
 
 
 def trace_gradients(
@@ -50,17 +53,19 @@ def trace_gradients(
     """Trace the loss and its gradients as `trace_step` does, and nothing behind them."""
     tracer = StepTracer(model, loss_fn, optimizer, train)
     names, leaves, tree = flattened(batch, "batch")
+    types = [leaf_type(name, leaf) for name, leaf in zip(names, leaves)]
+    parts = parts_of(types, accumulate)
     with warn_of_draws(warned, model, loss_fn), Trace() as trace:
         inputs = tracer.inputs(trace)
         parameters = inputs.parameters
         first = len(trace.builder.inputs)
-        arrays = [leaf_input(trace, leaf, leaf_type(name, leaf), name) for name, leaf in zip(names, leaves)]
-        with random.key(inputs.key + inputs.step), in_parts(accumulate):
+        arrays = [leaf_input(trace, leaf, t, name) for name, leaf, t in zip(names, leaves, types)]
+        with random.key(inputs.key + inputs.step), in_parts(parts):
             total = tracer.differentiate(trace, inputs, optree.tree_unflatten(tree, arrays))
         values = {name: value for (name, _), value in zip(tracer.parameters, parameters)}
         read = {name: gradient for (name, _), gradient in zip(tracer.trained, total.gradients)}
         outputs = [trace.full(0, values[n].shape, values[n].dtype) if g is None else g for n, g in read.items()]
-        return GradientGraph(trace.graph(outputs, list(read)), tuple(read), first)
+        return GradientGraph(trace.graph(outputs, list(read)), tuple(read), first, parts)
 
 
 class Gradients:
@@ -79,10 +84,9 @@ class Gradients:
     def _add(self, key: Any, arrays: Sequence[Array]) -> tuple[GradientGraph, Program]:
         step = self._step
         options = step._options
-        batch, parts = step._batch_type.like(arrays), int(options["accumulate"])
-        train = options.get("train")
+        batch, parts, train = step._batch_type.like(arrays), int(options["accumulate"]), options.get("train")
         traced = trace_gradients(step._model, step._loss_fn, step._optimizer, batch, parts, train, step._warned)
-        planner = StepPlanner(traced.graph, step._threads, parts, False, step._target)
+        planner = StepPlanner(traced.graph, step._threads, traced.parts, False, step._target)
         planned = self._chosen(planner).plan
         program = step._backend.build(planned, step._live.arena_for(planned))
         step._live.add_user(program)

@@ -50,7 +50,7 @@ def test_gradients_have_the_draws_of_the_next_step_and_change_nothing():
 
 def test_clipping_is_not_applied_and_parts_that_are_accumulated_are_the_whole():
     plain = compiled(mlp()).gradients(BATCH)
-    for options in ({"clip_norm": 1e-3}, {"clip_value": 1e-4}, {"accumulate": 3}):
+    for options in ({"clip_norm": 1e-3}, {"clip_value": 1e-4}, {"accumulate": 3}, {"accumulate": 5}):
         for name, gradient in compiled(mlp(), **options).gradients(BATCH).items():
             np.testing.assert_allclose(gradient, plain[name], rtol=1e-10, atol=1e-14)
 
