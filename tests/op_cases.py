@@ -322,11 +322,13 @@ for shape in ((3, 3), (1, 1), (0, 0), (4, 1, 1), (2, 0, 3, 3), (2, 1, 2, 2)):
     for dtype in FLOATS:
         row("cholesky", matrix(shape, dtype), tolerance=SOLVED)
         row("slogdet", matrix(shape, dtype), tolerance=SOLVED)
+        row("eigh", matrix(shape, dtype), tolerance=SOLVED)
         for columns in (2, 1, 0):
             right = arr((*shape[:-1], columns), dtype)
             row("solve", matrix(shape, dtype), right, tolerance=SOLVED)
             row("triangular_solve", matrix(shape, dtype), right, lower=columns == 2, tolerance=SOLVED)
 row("cholesky", matrix((70, 70), F64, 200), order=0, tolerance=SOLVED)
+row("eigh", matrix((40, 40)), order=0, tolerance=SOLVED)
 row("slogdet", matrix((2, 9, 9), F64, -5), order=0, tolerance=SOLVED)
 row("solve", matrix((9, 9), F64, -3), arr((9, 4)), order=0, tolerance=SOLVED)
 row("triangular_solve", matrix((5, 5)), arr((5, 300)), lower=False, order=0, tolerance=SOLVED)

@@ -141,6 +141,18 @@ class _Machine:
 
         return potrf
 
+    def syevd(self, dtype: np.dtype[Any]) -> Callable[..., int]:
+        def syevd(fn: int, n: int, a: int, lda: int, w: int, work: int, lwork: int, iwork: int, liwork: int) -> int:
+            values, vectors = np.linalg.eigh(self.read(dtype, a, (n, n), lda))
+            self.write(dtype, w, values[:, None], n)
+            self.write(dtype, a, vectors, lda)
+            # All of it may be written to.
+            self.pointer(work, dtype)[0:lwork][:] = dtype.type(np.nan)
+            self.pointer(iwork, np.dtype("int32"))[0:liwork][:] = -1
+            return 0
+
+        return syevd
+
     def getrf(self, dtype: np.dtype[Any]) -> Callable[..., int]:
         def getrf(fn: int, m: int, n: int, a: int, lda: int, pivots: int) -> int:
             lu, rows = self.read(dtype, a, (n, n), lda), self.pointer(pivots, np.dtype("int32"))
@@ -202,7 +214,7 @@ class _Machine:
         names["tile_transpose"] = self.tile_transpose
         names["gemm_f32"], names["gemm_f64"] = self.gemm(np.dtype("f4")), self.gemm(np.dtype("f8"))
         names["gemv_f32"], names["gemv_f64"] = self.gemv(np.dtype("f4")), self.gemv(np.dtype("f8"))
-        for name, make in (("potrf", self.potrf), ("getrf", self.getrf), ("trsm", self.trsm)):
+        for name, make in (("potrf", self.potrf), ("getrf", self.getrf), ("trsm", self.trsm), ("syevd", self.syevd)):
             names[f"{name}_f32"], names[f"{name}_f64"] = make(np.dtype("f4")), make(np.dtype("f8"))
         return names
 

@@ -24,6 +24,8 @@ __all__ = [
     "cholesky",
     "det",
     "diagonal",
+    "eigh",
+    "eigvalsh",
     "inv",
     "matmul",
     "matrix_transpose",
@@ -37,6 +39,13 @@ __all__ = [
     "vecdot",
     "vector_norm",
 ]
+
+
+class EighResult(NamedTuple):
+    """Eigenvalues, and their vectors as columns."""
+
+    eigenvalues: Any
+    eigenvectors: Any
 
 
 class SlogdetResult(NamedTuple):
@@ -84,11 +93,28 @@ def cholesky(a: ArrayLike, /, *, upper: bool = False) -> Any:
     positive definite. Raises `ShapeError` for matrices that are not square.
     """
     (x,) = _matrices("cholesky", a)
-    if isinstance(x, Tracer):
-        half = e.multiply(e.add(x, matrix_transpose(x)), 0.5)
-        x = e.add(half, emit(elementwise.stop_gradient, e.subtract(x, half)))
-    factor = emit(ops.cholesky, x)
+    factor = emit(ops.cholesky, _symmetrically(x))
     return matrix_transpose(factor) if upper else factor
+
+
+def eigh(a: ArrayLike, /, UPLO: str = "L") -> EighResult:
+    """The eigenvalues of the symmetric matrices in the last two axes, from the smallest to the largest, and their
+    vectors as columns.
+
+    Only the lower triangle is read (`UPLO="U"`: the upper one); the derivative is symmetric, as that of `cholesky`.
+    That of the vectors is not finite where two eigenvalues are equal. A run raises `np.linalg.LinAlgError`, and has
+    changed nothing, where the iteration finds none. Raises `ShapeError` for matrices that are not square.
+    """
+    if UPLO not in ("L", "U", "l", "u"):
+        raise ValueError(located(f"np.linalg.eigh: UPLO is 'L' or 'U', got {UPLO!r}"))
+    (x,) = _matrices("eigh", a)
+    both = emit(ops.eigh, _symmetrically(matrix_transpose(x) if UPLO in ("U", "u") else x))
+    return EighResult(getitem(both, (..., 0, slice(None))), getitem(both, (..., slice(1, None), slice(None))))
+
+
+def eigvalsh(a: ArrayLike, /, UPLO: str = "L") -> Any:
+    """The eigenvalues of symmetric matrices. See `eigh`."""
+    return eigh(a, UPLO).eigenvalues
 
 
 def solve(a: ArrayLike, b: ArrayLike, /) -> Any:
@@ -163,6 +189,14 @@ def _matrices(name: str, *operands: ArrayLike) -> list[ArrayLike]:
     dtype = result_dtype(*map(key_of, arrays))
     dtype = dtype if is_float(dtype) else np.dtype("float64")
     return [e.astype(x, dtype) for x in arrays]
+
+
+def _symmetrically(x: ArrayLike) -> ArrayLike:
+    """`x`, with the derivative of what reads its lower triangle shared among both triangles."""
+    if not isinstance(x, Tracer):
+        return x
+    half = e.multiply(e.add(x, matrix_transpose(x)), 0.5)
+    return e.add(half, emit(elementwise.stop_gradient, e.subtract(x, half)))
 
 
 def _system(name: str, a: ArrayLike, b: ArrayLike) -> tuple[Any, Any, bool]:

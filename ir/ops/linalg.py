@@ -58,10 +58,20 @@ def _product(b: Builder, x: Value, y: Value) -> Value:
     return OPS["dot"](b, x, y, contract=((last,), (last - 1,)), batch=(batch, batch))
 
 
-def _triangle(b: Builder, x: Value, lower: bool, half_diagonal: bool = False) -> Value:
-    """One triangle of each matrix with its diagonal, which may count by half; 0 elsewhere."""
+def _places(b: Builder, x: Value) -> tuple[Value, Value]:
+    """For each element of the matrices, the number of its row and of its column."""
     shape, last = x.type.shape, x.type.ndim - 1
     rows, columns = (OPS["iota"](b, shape=shape, axis=axis, dtype=INT64) for axis in (last - 1, last))
+    return rows, columns
+
+
+def _on_diagonal(b: Builder, x: Value) -> Value:
+    return ew.eq(b, *_places(b, x))
+
+
+def _triangle(b: Builder, x: Value, lower: bool, half_diagonal: bool = False) -> Value:
+    """One triangle of each matrix with its diagonal, which may count by half; 0 elsewhere."""
+    rows, columns = _places(b, x)
     if half_diagonal:
         x = ew.select(b, ew.eq(b, rows, columns), ew.mul(b, x, b.full_like(x, 0.5)), x)
     return ew.select(b, (ew.ge if lower else ew.le)(b, rows, columns), x, b.full_like(x, 0))
@@ -107,6 +117,88 @@ cholesky = declare(
         "definite stops the run",
         accepts_strides=True,
         batch=same_attrs,
+    )
+)
+
+
+# Eigenvalues of symmetric matrices.
+
+
+def _eigh_type(x: ArrayType) -> ArrayType:
+    _check_square(x)
+    return ArrayType((*x.shape[:-2], x.shape[-1] + 1, x.shape[-1]), x.dtype)
+
+
+def _eigh(x: Array) -> Array:
+    values, vectors = np.linalg.eigh(x)
+    return np.concatenate([values[..., None, :], vectors], axis=-2)
+
+
+def _rows(b: Builder, x: Value, start: int, stop: int) -> Value:
+    """`x[..., start:stop, :]`."""
+    *batch, _, columns = x.type.shape
+    first, last = (*(0 for _ in batch), start, 0), (*batch, stop, columns)
+    return OPS["slice"](b, x, start=first, stop=last, step=(1,) * len(last))
+
+
+def _eigh_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
+    # Giles 2008, "Collected matrix derivative results": of a symmetric matrix it is V (diag(w') + E ∘ VᵀV') Vᵀ, with
+    # E[i, j] = 1 / (w[j] - w[i]). It is not finite where two eigenvalues are one and their vectors are read.
+    n = x.type.shape[-1]
+    values, vectors, of_vectors = _rows(b, o, 0, 1), _rows(b, o, 1, n + 1), _rows(b, g, 1, n + 1)
+    axes = tuple(range(x.type.ndim))
+    along_rows = OPS["broadcast"](b, _flat(b, values), shape=x.type.shape, axes=(*axes[:-2], axes[-1]))
+    of_values = OPS["broadcast"](b, _flat(b, _rows(b, g, 0, 1)), shape=x.type.shape, axes=(*axes[:-2], axes[-1]))
+    is_diagonal = _on_diagonal(b, x)
+    apart = ew.sub(b, along_rows, _swapped(b, along_rows))
+    rotated = ew.div(
+        b, _product(b, _swapped(b, vectors), of_vectors), ew.select(b, is_diagonal, b.full_like(x, 1), apart)
+    )
+    inside = ew.select(b, is_diagonal, of_values, rotated)
+    whole = _product(b, _product(b, vectors, inside), _swapped(b, vectors))
+    return _triangle(b, ew.add(b, whole, _swapped(b, whole)), True, half_diagonal=True)
+
+
+def _flat(b: Builder, row: Value) -> Value:
+    """Matrices of one row as vectors."""
+    *batch, _, columns = row.type.shape
+    return OPS["reshape"](b, row, shape=(*batch, columns))
+
+
+def _eigh_axes(inputs: Sequence[ArrayType], output: ArrayType, attrs: Attrs) -> list[list[int | None]]:
+    return [[*range(output.ndim - 2), None, None]]
+
+
+def _eigh_flops(inputs: Sequence[ArrayType], outputs: Sequence[ArrayType], attrs: Attrs) -> int:
+    return 9 * _cubed(1, inputs[0])
+
+
+def eigh_words(n: int) -> tuple[int, int]:
+    """Elements and integers that LAPACK's divide and conquer works in."""
+    return 1 + 6 * n + 2 * n * n, 3 + 5 * n
+
+
+def _eigh_workspace(inputs: Sequence[ArrayType], outputs: Sequence[ArrayType], attrs: Attrs) -> int:
+    """A copy of one matrix, and what its divide and conquer works in."""
+    n = inputs[0].shape[-1]
+    elements, integers = eigh_words(n)
+    return (n * n + elements) * inputs[0].dtype.itemsize + integers * PIVOT_BYTES
+
+
+eigh = declare(
+    Op(
+        "eigh",
+        "linalg",
+        _eigh_type,
+        _eigh,
+        _eigh_flops,
+        _eigh_axes,
+        _eigh_vjp,
+        "a row of the eigenvalues of a symmetric matrix, of which the lower triangle is read, from the smallest to the "
+        "largest, above a matrix with their vectors as columns: (..., n + 1, n)",
+        accepts_strides=True,
+        batch=same_attrs,
+        workspace=_eigh_workspace,
     )
 )
 
@@ -211,9 +303,7 @@ def _slogdet_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
     of_log = OPS["slice"](b, g, start=start, stop=stop, step=(1,) * len(stop))
     of_log = OPS["reshape"](b, of_log, shape=tuple(batch))
     spread = OPS["broadcast"](b, of_log, shape=x.type.shape, axes=tuple(range(len(batch))))
-    last = x.type.ndim - 1
-    rows, columns = (OPS["iota"](b, shape=x.type.shape, axis=axis, dtype=INT64) for axis in (last - 1, last))
-    scaled = ew.select(b, ew.eq(b, rows, columns), spread, b.full_like(x, 0))
+    scaled = ew.select(b, _on_diagonal(b, x), spread, b.full_like(x, 0))
     return solve(b, _swapped(b, x), scaled)
 
 

@@ -82,6 +82,14 @@ potrf_f64 = _declare("potrf_f64", ir.DoubleType(), ctypes.c_double, _POTRF, "U",
 getrf_f32 = _declare("getrf_f32", ir.FloatType(), ctypes.c_float, _GETRF, "n", "n", "at", "n", "at", _INFO)
 getrf_f64 = _declare("getrf_f64", ir.DoubleType(), ctypes.c_double, _GETRF, "n", "n", "at", "n", "at", _INFO)
 
+_SYEVD = (
+    "Makes the lower triangle of a symmetric matrix the matrix of its eigenvectors, as columns, and gives its "
+    "eigenvalues; the last four are memory to work in, each with its size. Other than 0 where it finds none."
+)
+_WORKED = ("V", "L", "n", "at", "n", "at", "at", "n", "at", "n", _INFO)
+syevd_f32 = _declare("syevd_f32", ir.FloatType(), ctypes.c_float, _SYEVD, *_WORKED)
+syevd_f64 = _declare("syevd_f64", ir.DoubleType(), ctypes.c_double, _SYEVD, *_WORKED)
+
 _TRIANGLE = ("R", "UL", "NT", "NU", "n", "n", "1.0", "at", "n", "at", "n")
 trsm_f32 = _declare("trsm_f32", ir.FloatType(), ctypes.c_float, _TRSM, *_TRIANGLE)
 trsm_f64 = _declare("trsm_f64", ir.DoubleType(), ctypes.c_double, _TRSM, *_TRIANGLE)

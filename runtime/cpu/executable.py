@@ -144,6 +144,8 @@ def _refusal(trap: Trap) -> Exception:
         return ValueError(f"an integer is raised to a negative integer power{where}; {advice}")
     if op is linalg.cholesky:
         return np.linalg.LinAlgError(f"a matrix is not positive definite{where}")
+    if op is linalg.eigh:
+        return np.linalg.LinAlgError(f"the eigenvalues of a matrix did not converge{where}")
     if op is linalg.solve:
         return np.linalg.LinAlgError(f"a matrix is singular{where}")
     reach = f"indices run from {0 if op.is_check else -size} to {size - 1}"

@@ -34,6 +34,12 @@ def lower_linalg(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
         args += [_routine("potrf", dtype), traps.code(node, n), *_strides(x), *batch_numbers(len(x.shape) - 2, x)]
         return [Launch(matrices if n else 0, [Call(_cholesky_kernel(dtype), args)])]
     scratch = Scratch(plan.scratch.get(node, 0), plan.target.round_to_line(node_workspace(node)))
+    if node.op is linalg.eigh:
+        work = scratch.plus(n * n * dtype.itemsize)
+        elements, integers = linalg.eigh_words(n)
+        args += [scratch, work, elements, work.plus(elements * dtype.itemsize), integers, _routine("syevd", dtype)]
+        args += [traps.code(node, n), *_strides(x), *batch_numbers(len(x.shape) - 2, x)]
+        return [Launch(matrices if n else 0, [Call(_eigh_kernel(dtype), args)])]
     args += [scratch, scratch.plus(n * n * dtype.itemsize), _routine("getrf", dtype)]
     if node.op is linalg.slogdet:
         args += [*_strides(x), *batch_numbers(len(x.shape) - 2, x)]
@@ -82,6 +88,32 @@ def kernel(b):
             target[j] = {short}(0)
     if potrf_{short}(word(b, 4), n, o, n) != 0:
         return word(b, 5)
+    return i64(0)
+"""
+
+
+def _eigh_kernel(dtype: np.dtype[Any]) -> str:
+    """Args: matrix, A, result, n; 4: scratch for A, memory to work in and its elements, for integers and its number,
+    syevd, code of a trap; 11: strides of A, batch.
+    """
+    short, size = SHORT_NAMES[dtype], dtype.itemsize
+    return f"""
+def kernel(b):
+    batch, a, n, vectors = word(b, 0), word(b, 1), word(b, 3), word(b, 4)
+    o = word(b, 2) + batch * (n + 1) * n * {size}
+    {batch_source(13, "a")}
+    for i in range(n):
+        source = array_{short}(a + i * word(b, 11), 0)
+        for j in range(n):
+            target = array_{short}(vectors + j * n * {size}, 0)
+            target[i] = source[j * word(b, 12)]
+    if syevd_{short}(word(b, 9), n, vectors, n, o, word(b, 5), word(b, 6), word(b, 7), word(b, 8)) != 0:
+        return word(b, 10)
+    for i in range(n):
+        source = array_{short}(vectors + i * n * {size}, 0)
+        for j in range(n):
+            target = array_{short}(o + (j + 1) * n * {size}, 0)
+            target[i] = source[j]
     return i64(0)
 """
 

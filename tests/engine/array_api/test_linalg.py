@@ -23,6 +23,14 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], list[tuple[Any, ...]]]] = {
     "cholesky": (np.linalg.cholesky, [(POSITIVE,), (BATCH @ BATCH.swapaxes(-1, -2),), (np.zeros((2, 0, 0)),)]),
     "lower triangle": (np.linalg.cholesky, [(np.tril(POSITIVE),), (POSITIVE + np.triu(MATRIX, 1),)]),
     "upper": (lambda a: np.linalg.cholesky(a, upper=True), [(POSITIVE,), (np.array([[4]]),)]),
+    "eigh": (
+        lambda a: np.concatenate(np.broadcast_arrays(*np.linalg.eigh(a))),
+        [(POSITIVE,), (np.tril(POSITIVE),), (np.diag([3, 1, 2]),)],
+    ),
+    "eigvalsh": (
+        lambda a: np.linalg.eigvalsh(a, "U"),
+        [(BATCH + BATCH.swapaxes(-1, -2),), (np.triu(POSITIVE),), (np.zeros((2, 0, 0)),), (np.eye(3),)],
+    ),
     "solve": (
         np.linalg.solve,
         [(MATRIX, VECTOR), (BATCH, VECTOR), (BATCH, COLUMNS), (MATRIX.T, COLUMNS[0]), (np.eye(3, dtype=int), VECTOR)],
@@ -71,6 +79,8 @@ def test_a_row_with_a_zero_on_the_diagonal_of_a_triangle_gives_no_finite_number(
 SMOOTH: dict[str, Callable[[Any], Any]] = {
     "cholesky": lambda x: gnp.linalg.cholesky(x @ x.T + x[0, 0] * np.eye(3)) * x,
     "cholesky of a symmetric part": lambda x: gnp.linalg.cholesky((x + x.T) / 2 + 5 * np.eye(3)) * x,
+    "eigenvalues": lambda x: gnp.linalg.eigh(x @ x.T)[0] ** 2 * x,
+    "eigenvectors": lambda x: gnp.linalg.eigh(x + x.T)[1] ** 2 * x,
     "solve": lambda x: gnp.linalg.solve(x, x.T @ x),
     "solve of a vector": lambda x: gnp.linalg.solve(x, x[0]),
     "inv": lambda x: gnp.linalg.inv(x),
@@ -122,6 +132,7 @@ def test_the_bits_do_not_depend_on_the_number_of_threads():
         (lambda x: np.linalg.solve(x, np.ones(2)), r"a matrix is singular at .*test_linalg.py"),
         (lambda x: np.linalg.inv(np.stack([np.eye(2), x])), r"a matrix is singular at .*test_linalg.py"),
         (lambda x: gl.grad(np.linalg.det)(x), r"a matrix is singular"),
+        (lambda x: np.linalg.eigh(x[0, 0] * np.full((3, 3), np.inf)), r"eigenvalues of a matrix did not converge at"),
     ],
 )
 def test_a_matrix_that_has_no_factor_is_numpys_error_in_a_run(call: Callable[[Any], Any], message: str):
@@ -161,9 +172,16 @@ def test_shapes_that_do_not_fit_name_themselves(call: Callable[[Any], Any], mess
         gl.trace(call, np.ones((2, 3)))
 
 
-def test_a_triangle_is_read_as_it_is_or_transposed():
+def test_which_triangle_is_read_is_said_as_numpy_and_scipy_say_it():
+    with pytest.raises(ValueError, match=r"np.linalg.eigh: UPLO is 'L' or 'U', got 'X'"):
+        gnp.linalg.eigh(MATRIX, "X")
     with pytest.raises(ValueError, match="trans is 0 or 'N', 1 or 'T', got 2"):
         gnp.linalg.solve_triangular(MATRIX, VECTOR, trans=2)
+
+
+def _spectrum(torch: Any, a: Any) -> Any:
+    values, vectors = torch.linalg.eigh(a)
+    return vectors**2 * values
 
 
 @pytest.mark.peers
@@ -172,6 +190,7 @@ def test_derivatives_are_those_of_torch():
     weights = RNG.standard_normal((3, 3))
     for ours, theirs in (
         (np.linalg.cholesky, torch.linalg.cholesky),
+        (lambda a: np.linalg.eigh(a)[1] ** 2 * np.linalg.eigvalsh(a), lambda a: _spectrum(torch, a)),
         (lambda a: np.linalg.solve(a, a @ a), lambda a: torch.linalg.solve(a, a @ a)),
         (np.linalg.inv, torch.linalg.inv),
         (lambda a: np.linalg.slogdet(a)[1] + np.zeros((3, 3)), lambda a: torch.linalg.slogdet(a)[1].expand(3, 3)),
