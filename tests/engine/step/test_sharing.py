@@ -1,6 +1,8 @@
 """`share=`: steps that train the same parameters by name, with losses, optimizers and models of their own."""
 
+import runpy
 import threading
+from pathlib import Path
 
 import gradloom as gl
 import numpy as np
@@ -291,3 +293,11 @@ def test_a_bound_function_of_one_step_is_seen_by_the_other():
     np.testing.assert_array_equal(first.parameters()["generator.0.weight"], weight / 2)
     run = first.bind(lambda model, z: model.generator(z))
     np.testing.assert_allclose(run(X), second.bind(lambda model, z: model.generator(z))(X))
+
+
+def test_the_example_of_adversarial_training_runs(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["adversarial.py", "--steps", "8"])
+    runpy.run_path(str(Path(gl.__file__).parent / "examples/adversarial.py"), run_name="__main__")
+    rows = capsys.readouterr().out.splitlines()
+    assert len(rows) == 9
+    assert np.isfinite([float(number) for number in rows[-1].split()[:4]]).all()
