@@ -216,9 +216,10 @@ def check_names(
         if tuple(array.shape) != wanted.shape:
             problems.append(f"{name} has shape {tuple(array.shape)}, the model's is {wanted.shape}")
         elif array.dtype != wanted.dtype and not _widens(array.dtype, wanted.dtype):
-            problems.append(
-                f"{name} is {array.dtype}, the model's is {wanted.dtype}; array.astype('{wanted.dtype}') converts it"
-            )
+            convert = f"array.astype('{wanted.dtype}')"
+            if isinstance(array, StoredArray):
+                convert = "step.load_state_dict(gl.load_arrays(path))"
+            problems.append(f"{name} is {array.dtype}, the model's is {wanted.dtype}; {convert} converts it")
         elif target in result and not _equal(result[target], array):
             problems.append(f"{came_as[target]} and {name} differ, but are one tied parameter in the model")
         else:
