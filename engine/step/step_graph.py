@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import operator
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -31,6 +33,8 @@ from .outputs import with_outputs
 from .step_tracer import Outcome, StepTracer
 from .trace_warnings import warn_of_arrays, warn_of_float64, warn_of_precision, warn_once
 from .trained import Train
+
+_log = logging.getLogger("gradloom")
 
 
 @dataclass(frozen=True)
@@ -288,7 +292,13 @@ def _check_evaluates_again(kind: str, clip_norm: float | None, clip_value: float
 
 def parts_of(types: Sequence[ArrayType], accumulate: int) -> int:
     """In how many equal parts a batch runs that has such leaves: `accumulate`, or the next number that divides the
-    first axis of the first leaf that has one; no more than there are examples.
+    length of most of them, and of these the longest; no more than there are examples. Other leaves stand whole.
     """
-    length = next((t.shape[0] for t in types if t.shape), accumulate)
-    return next((parts for parts in range(accumulate, length) if length % parts == 0), max(length, 1))
+    lengths = Counter(t.shape[0] for t in types if t.shape)
+    if all(length and length % accumulate == 0 for length in lengths):
+        return accumulate
+    length = max(lengths, key=lambda length: (lengths[length], length))
+    parts = next((n for n in range(accumulate, length) if length % n == 0), max(length, 1))
+    if parts > accumulate:
+        _log.warning("accumulate=%d does not divide a batch of %d, which runs in %d parts", accumulate, length, parts)
+    return parts

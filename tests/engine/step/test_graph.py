@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from gradloom import nn, optim
 from gradloom.engine.step.predict_graph import trace_predict
-from gradloom.engine.step.step_graph import trace_step
+from gradloom.engine.step.step_graph import parts_of, trace_step
 from gradloom.random import key_of_seed
 
 BATCH = {"x": gl.spec((6, 4)), "y": gl.spec((6,), "int64")}
@@ -187,9 +187,14 @@ def test_accumulation_gives_the_step_of_the_whole_batch():
     assert trace_step(buffered, loss_fn, optim.SGD(0.1), batch, accumulate=2).buffers == (("1.mean", gl.spec(5)),)
 
 
-def test_a_batch_runs_in_the_next_number_of_parts_that_divides_it():
+def test_a_batch_runs_in_the_next_number_of_parts_that_divides_it(caplog):
     for k, parts in ((1, 1), (2, 2), (3, 3), (4, 6), (5, 6), (6, 6), (7, 6)):
         assert trace_step(mlp(), loss_fn, optim.SGD(0.1), BATCH, accumulate=k).parts == parts
+    assert caplog.messages[0] == "accumulate=4 does not divide a batch of 6, which runs in 6 parts"
+    assert len(caplog.messages) == 2
+    leaves = [gl.spec(shape) for shape in ((3,), (), (24, 4), (24,), (7, 7))]
+    assert [parts_of(leaves, k) for k in (1, 2, 3, 4, 5, 7, 13, 30)] == [1, 2, 3, 4, 6, 8, 24, 24]
+    assert [parts_of(some, 4) for some in ([], [gl.spec(())], [gl.spec((0, 2))], [gl.spec((8,))])] == [4, 4, 1, 4]
 
 
 def test_dropout_differs_between_steps_and_seeds_and_repeats_for_a_seed():
