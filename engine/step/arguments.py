@@ -16,6 +16,8 @@ _WRITE_LOSS = (
     "names of your batch"
 )
 
+_EACH = 'a step for each: gl.compile_step(model, other_loss, other_optimizer, batch, train="head.*", share=step)'
+
 
 def no_model(model: Any) -> str:
     """Why `model` is no model."""
@@ -27,6 +29,11 @@ def no_model(model: Any) -> str:
             f"model is a gl.nn.Module, got {kind.__name__}, a module of torch; write the same layers of gl.nn, and "
             "take its parameters over by step.set_parameters(state_dict)"
         )
+    if isinstance(model, (list, tuple, dict)) and model:
+        parts: Any = model.values() if isinstance(model, dict) else model
+        if all(isinstance(part, Module) for part in parts):
+            held = "gl.nn.ModuleDict" if isinstance(model, dict) else "gl.nn.ModuleList"
+            return f"model is a gl.nn.Module, got a {kind.__name__} of {len(model)}; write {held}(...), which is one"
     return f"model is a gl.nn.Module, got {kind.__name__}; write a class Model(gl.nn.Module) that defines forward"
 
 
@@ -42,6 +49,9 @@ def no_optimizer(optimizer: Any) -> str:
         return f"{begin} {kind} of torch, which updates tensors of torch; write gl.optim.{name}({rate!r})"
     if isinstance(optimizer, str):
         return f"{begin} the text {optimizer!r}; write gl.optim.{_named(optimizer)}(1e-3)"
+    if isinstance(optimizer, (list, tuple, dict)):
+        groups = "write gl.optim.groups(...) for parameters with options of their own"
+        return f"{begin} a {type(optimizer).__name__}; {groups}, or {_EACH}"
     return f"{begin} {optimizer!r}"
 
 
@@ -58,6 +68,9 @@ def check_loss(loss_fn: Any) -> None:
     if isinstance(loss_fn, type):
         what = f"loss_fn is the class {loss_fn.__name__}; it is a function of (model, batch)"
         raise TypeError(located(f"{what}: {_WRITE_LOSS}"))
+    if isinstance(loss_fn, (list, tuple, dict)):
+        what = f"loss_fn is one function of (model, batch), got a {type(loss_fn).__name__}"
+        raise TypeError(located(f"{what}; write their sum, or {_EACH}"))
     if not callable(loss_fn):
         kind = type(loss_fn).__name__
         raise TypeError(located(f"loss_fn is a function of (model, batch), got {kind}; {_WRITE_LOSS}"))

@@ -301,10 +301,12 @@ class Step(StepArrays):
         if not fns:
             raise TypeError(located("step.bind takes a function; write step.bind(lambda model, x: model(x))"))
         for fn in fns:
-            if not callable(fn) or fn is self._model:
-                what = "the model itself" if fn is self._model else type(fn).__name__
+            if not callable(fn) or isinstance(fn, Module):
+                what = "the model itself" if fn is self._model else f"a {type(fn).__name__}"
                 message = f"step.bind takes a function of the model and other arguments, got {what}"
-                raise TypeError(located(f"{message}; write step.bind(lambda model, x: model(x))"))
+                path = next((p for p, module in self._model.named_modules() if module is fn and p), "")
+                called = f"model.get_submodule({path!r})(x)" if path else "model(x)"
+                raise TypeError(located(f"{message}; write step.bind(lambda model, x: {called})"))
         keys = [self._next_key() if key is None else key_of_seed(key) for _ in fns]
         bound = tuple(Predictor(self, fn, bool(training), own, bool(averaged)) for fn, own in zip(fns, keys))
         return bound[0] if len(bound) == 1 else bound

@@ -34,6 +34,10 @@ def trained_parameters(model: Module, train: Train) -> list[tuple[str, Parameter
 
 
 def _chosen(model: Module, train: Any) -> set[Parameter]:
+    if isinstance(train, Module):
+        path = next((path for path, module in model.named_modules() if module is train and path), None)
+        instead = f"write train='{path}.*'" if path else "it is no part of the model"
+        raise TypeError(located(f"train is a pattern of names, got a {type(train).__name__}; {instead}"))
     names: dict[Parameter, list[str]] = {}
     for name, stored in model.all_stored():
         if isinstance(stored, Parameter):

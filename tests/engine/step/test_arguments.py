@@ -49,6 +49,7 @@ def swapped(batch: Any, model: Any) -> Any:
         (nn.MSELoss, "loss_fn is the class MSELoss; it is a function of" + WRITE + HERE),
         (swapped, r"loss_fn is swapped\(batch: .*with \(model, batch\), in this order, and failed" + WRITE),
         (MODEL, "loss_fn is Linear, a module" + WRITE + HERE),
+        ((loss_fn, loss_fn), r"loss_fn is one function of .*got a tuple; write their sum, or .*share=" + HERE),
         (None, r"loss_fn is a function of \(model, batch\), got NoneType" + WRITE + HERE),
         (forgets, "it returned NoneType; a `return` may be missing; it is forgets" + HERE),
         (lambda m, b: {"loss": loss_fn(m, b)}, "it returned dict; return loss, metrics"),
@@ -103,6 +104,7 @@ class Adam:
         (optim.SGD, r"got the class SGD; write SGD\(1e-3\)"),
         ("adam", r"got the text 'adam'; write gl\.optim\.Adam\(1e-3\)"),
         (0.1, "got 0.1"),
+        ([optim.SGD(0.1)], r"got a list; write gl\.optim\.groups.* or a step for each: .*share=step"),
         (None, "got None"),
     ],
 )
@@ -112,7 +114,12 @@ def test_what_is_no_optimizer_is_told(optimizer: Any, message: str):
 
 
 def test_what_is_no_model_is_told():
-    for model, message in ((nn.Linear, r"the class Linear; write Linear\(\.\.\.\)"), (np.tanh, "write a class Model")):
+    for model, message in (
+        (nn.Linear, r"the class Linear; write Linear\(\.\.\.\)"),
+        (np.tanh, "write a class Model"),
+        ((nn.Linear(1, 1), nn.Linear(1, 1)), r"got a tuple of 2; write gl\.nn\.ModuleList\(\.\.\.\)"),
+        ({"a": nn.Linear(1, 1)}, r"got a dict of 1; write gl\.nn\.ModuleDict\(\.\.\.\)"),
+    ):
         with pytest.raises(TypeError, match=message + HERE):
             gl.plan_step(model, loss_fn, optim.SGD(0.1), BATCH)
 

@@ -40,6 +40,9 @@ def test_what_is_no_function_is_refused_and_nothing_to_bind_too():
     for wrong in (model, None, "forward"):
         with pytest.raises(TypeError, match=r"step.bind takes a function.*write step.bind\(lambda model, x"):
             step.bind(forward, wrong)
+    part = step_of(nn.Sequential(nn.Linear(4, 2)))
+    with pytest.raises(TypeError, match=r"got a Linear; write step.bind\(lambda model, x: model.get_submodule\('0'\)"):
+        part.bind(part._model[0])
     with pytest.raises(TypeError, match=r"step.bind takes a function; write"):
         step.bind()
     for wrong in (-1, 0.5, "a"):

@@ -108,6 +108,19 @@ def test_what_chooses_nothing_is_refused_with_what_there_is(train, error, messag
             build(Gan(), loss_fn, gl.optim.SGD(0.1), X, train=train)
 
 
+def test_a_module_that_is_given_in_place_of_a_pattern_is_told_its_pattern():
+    model = Gan()
+    for train, message in (
+        (model.generator, r"got a Sequential; write train='generator\.\*'"),
+        (model.generator[2], r"got a Linear; write train='generator\.2\.\*'"),
+        (nn.Linear(1, 1), "it is no part of the model"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            gl.plan_step(model, loss_fn, gl.optim.SGD(0.1), X, train=train)
+    with pytest.raises(TypeError, match="train is a pattern of names such as"):
+        gl.plan_step(model, loss_fn, gl.optim.SGD(0.1), X, train=list(model.generator.parameters()))
+
+
 def test_a_loss_that_reads_none_of_the_chosen_parameters_is_an_error():
     with pytest.raises(gl.TracingError, match=r"depends on no trained parameter, of which there are 2 here"):
         gl.compile_step(Gan(), lambda m, x: m.generator(x).mean(), gl.optim.SGD(0.1), X, train="discriminator.*")
