@@ -27,9 +27,7 @@ def dynamic_slice(operand: ArrayLike, start_indices: Any, slice_sizes: Sequence[
     starts = _starts("dynamic_slice", x, start_indices)
     sizes = [integer(n, "dynamic_slice: a length") for n in slice_sizes]
     _check_sizes("dynamic_slice", x, sizes)
-    for axis, (start, size) in enumerate(zip(starts, sizes)):
-        x = _read(x, start, size, axis)
-    return x
+    return read_slice(x, starts, sizes)
 
 
 def dynamic_update_slice(operand: ArrayLike, update: ArrayLike, start_indices: Any) -> Any:
@@ -46,9 +44,7 @@ def dynamic_update_slice(operand: ArrayLike, update: ArrayLike, start_indices: A
     if dtype_of(new) != dtype_of(x):
         what = f"dynamic_update_slice: the update is {described(new)}, the array {described(x)}"
         raise TracingError(located(f"{what}; write update.astype('{dtype_of(x)}')"))
-    # The axis along which the least is read and written again goes first.
-    axes = [axis for axis, size in enumerate(shape_of(new)) if size != shape_of(x)[axis]]
-    return _written(x, new, starts, sorted(axes, key=lambda a: shape_of(new)[a] / max(shape_of(x)[a], 1)))
+    return write_slice(x, new, starts)
 
 
 def dynamic_slice_in_dim(operand: ArrayLike, start_index: Any, slice_size: int, axis: int = 0) -> Any:
@@ -119,6 +115,20 @@ def _check_sizes(what: str, x: ArrayLike, sizes: Sequence[int]) -> None:
     shape = shape_of(x)
     if len(sizes) != len(shape) or any(not 0 <= size <= n for size, n in zip(sizes, shape)):
         raise ShapeError(located(f"{what}: a slice of shape {tuple(sizes)} does not lie in {described(x)}"))
+
+
+def read_slice(x: ArrayLike, starts: Sequence[Any], sizes: Sequence[int]) -> ArrayLike:
+    """The slice of `sizes` from `starts` on: Python integers, or traced int64 scalars."""
+    for axis, (start, size) in enumerate(zip(starts, sizes)):
+        x = _read(x, start, size, axis)
+    return x
+
+
+def write_slice(x: ArrayLike, new: ArrayLike, starts: Sequence[Any]) -> ArrayLike:
+    """`x` with `new` in place of the slice of its shape from `starts` on."""
+    # The axis along which the least is read and written again goes first.
+    axes = [axis for axis, size in enumerate(shape_of(new)) if size != shape_of(x)[axis]]
+    return _written(x, new, starts, sorted(axes, key=lambda a: shape_of(new)[a] / max(shape_of(x)[a], 1)))
 
 
 def _read(x: ArrayLike, start: Any, size: int, axis: int) -> ArrayLike:

@@ -27,6 +27,7 @@ from .broadcasting import (
     transposed,
 )
 from .comparison import less, less_equal, logical_and, where
+from .dynamic_slices import read_slice, write_slice
 from .indexing import (
     are_adjacent,
     basic_entries,
@@ -78,6 +79,12 @@ class AtIndex:
     def __init__(self, x: ArrayLike, index: Any) -> None:
         self._x = x
         self._index = index
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        instead = "write x.at[index].set(f(x[index]))"
+        raise AttributeError(located(f"x.at[index] has set, add, subtract, multiply, divide, min, max, get; {instead}"))
 
     def set(self, values: ArrayLike, **options: Any) -> Any:
         """`x[index] = values`; the derivative goes to what is there at the end."""
@@ -135,6 +142,8 @@ class AtIndex:
         entries, gap = index_entries(x, _key(self._index))
         if not any(map(is_index_array, entries)):
             return _at_slices(x, entries, change, new)
+        if mode is None and _is_window(x, entries):
+            return _at_window(x, entries, change, new)
         return _at_arrays(x, entries, gap, op, new, mode)
 
 
@@ -237,6 +246,34 @@ def _write(x: ArrayLike, new: ArrayLike, ranges: Sequence[range], axis: int) -> 
     if along.step == 1:
         return emit(slices.dynamic_update_slice, x, np.asarray(along.start, _INT64), new, axis=axis, batch=0)
     return emit(scatter.scatter_set, x, np.asarray(along, _INT64), new, axis=axis, batch=0)
+
+
+# Traced integers among slices: of these only what they name is written where nothing reads the old array later.
+
+
+def _is_window(x: ArrayLike, entries: Sequence[Any]) -> bool:
+    parts = zip((part for part in entries if part is not None), shape_of(x))
+    return all(not shape_of(i) if is_index_array(i) else i.indices(n)[2] == 1 for i, n in parts)
+
+
+def _at_window(x: ArrayLike, entries: Sequence[Any], change: Change, new: ArrayLike) -> ArrayLike:
+    starts: list[Any] = []
+    sizes: list[int] = []
+    for part, n in zip((part for part in entries if part is not None), shape_of(x)):
+        if isinstance(part, Tracer):
+            starts.append(nonnegative(part, n))
+        elif is_index_array(part):
+            starts.append(int(part))
+        else:
+            starts.append(part.indices(n)[0])
+        sizes.append(1 if is_index_array(part) else len(range(*part.indices(n))))
+    lengths = iter(n for n, part in zip(sizes, (p for p in entries if p is not None)) if not is_index_array(part))
+    named = tuple(1 if part is None else next(lengths) for part in entries if not is_index_array(part))
+    fitted = _fitted(x, new, named)
+    if 0 in sizes:
+        return x
+    changed = change(reshaped(read_slice(x, starts, sizes), named), fitted)
+    return write_slice(x, reshaped(changed, sizes), starts)
 
 
 # Index arrays.

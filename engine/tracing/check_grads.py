@@ -41,6 +41,9 @@ def check_grads(
         raise ValueError(located(f'check_grads: modes is a sequence of "fwd" and "rev", got {modes!r}'))
     if not isinstance(args, (tuple, list)):
         raise TypeError(located(f"check_grads: args is a tuple of the arguments, got {type(args).__name__}"))
+    wrong = [leaf for leaf in optree.tree_leaves(cast(Any, args)) if not is_float(as_array(leaf).dtype)]
+    if wrong:
+        raise TypeError(located(f"check_grads: arguments are floats, got {wrong[0]!r}; close over what is none"))
     given = tuple(with_floats(arg, f"argument {i}") for i, arg in enumerate(args))
     _Check(modes, atol, rtol, eps).up_to(order, f, optree.tree_map(as_array, cast(Any, given)), "")
 
@@ -74,7 +77,7 @@ class _Check:
         """Hold one derivative along one direction against differences."""
         direction = optree.tree_map(self.like, args)
         leaves = [as_array(leaf) for leaf in optree.tree_leaves(cast(Any, args))]
-        dtype = max((leaf.dtype for leaf in leaves), key=lambda d: -d.itemsize, default=np.dtype("float64"))
+        dtype = min((leaf.dtype for leaf in leaves), key=lambda d: d.itemsize, default=np.dtype("float64"))
         step = _STEPS[dtype] if self.eps is None else self.eps
         ahead, behind = (
             optree.tree_map(lambda x, v, sign=sign: x + np.asarray(sign * step, x.dtype) * v, args, direction)

@@ -89,8 +89,9 @@ def test_a_loop_writes_into_the_array_that_it_carries() -> None:
     np.testing.assert_array_equal(gl.compile(filled)(x), 2 * x)
     made = plan_graph(gl.trace(filled, x))
     (loop,) = (node for node in made.graph.nodes if node.op.is_scan)
-    (writer,) = (node for node in made.bodies[loop].graph.nodes if node.op is ops.dynamic_update_slice)
-    assert made.bodies[loop].in_place[writer] == {0: 0}
+    (body,) = made.bodies[loop]
+    (writer,) = (node for node in body.graph.nodes if node.op is ops.dynamic_update_slice)
+    assert body.in_place[writer] == {0: 0}
     np.testing.assert_allclose(gl.compile(gl.grad(lambda x: gnp.sum(filled(x) ** 2)))(x), 8 * x)
 
 

@@ -9,6 +9,8 @@ import gradloom as gl
 import gradloom.numpy as gnp
 import numpy as np
 import pytest
+from gradloom.ir.ops.dynamic_slice import dynamic_update_slice
+from gradloom.passes.pipeline import plan_graph
 
 X = np.arange(24.0).reshape(2, 3, 4)
 MASK = X % 3 == 0
@@ -97,6 +99,27 @@ def in_place(x: np.ndarray, i: Any, rows: Any, v: Any) -> tuple[Any, ...]:
     return divided, y[rows[1]], least
 
 
+@pytest.mark.parametrize("name", ["set", "add"])
+def test_a_loop_writes_entries_into_the_array_that_it_carries(name: str) -> None:
+    def filled(x: Any) -> Any:
+        def step(carry: Any, t: Any) -> Any:
+            return getattr(carry.at[-1 - t, 1:], name)(x[t, 1:]), None
+
+        return gl.scan(step, np.ones((20, 3)), np.arange(20))[0]
+
+    x = np.arange(60.0).reshape(20, 3)
+    expected = np.ones((20, 3))
+    expected[:, 1:] = x[::-1, 1:] + (name == "add")
+    np.testing.assert_array_equal(gl.compile(filled)(x), expected)
+    made = plan_graph(gl.trace(filled, x))
+    (loop,) = (node for node in made.graph.nodes if node.op.is_scan)
+    (body,) = made.bodies[loop]
+    written = [n for n in body.graph.nodes if n.op is dynamic_update_slice and n.output.type.shape == x.shape]
+    assert [body.in_place[node] for node in written] == [{0: 0}]
+    with pytest.raises(IndexError, match="out of range"):
+        gl.compile(lambda x, i: x.at[i].set(1))(x, np.array(20))
+
+
 def test_a_traced_mask_takes_a_number() -> None:
     def f(x: Any) -> Any:
         return x.at[x > 5].set(0), x.at[x[:, 0, 0] > 5].add(1)
@@ -170,6 +193,7 @@ def test_the_gradient_of_products_with_a_factor_of_zero() -> None:
         (lambda x: x.astype("int64").at[0].set(x[0]), TypeError, r"write .astype\('int64'\)"),
         (lambda x: x.at[0].set(1, mode="wrap"), ValueError, "mode is None, 'clip'"),
         (lambda x: x.at[0].set(1, foo=2), TypeError, "no argument 'foo'"),
+        (lambda x: x.at[0].apply(np.sin), AttributeError, r"write x.at\[index\].set\(f\(x\[index\]\)\)"),
     ],
 )
 def test_what_does_not_fit_is_refused(call: Any, error: type[Exception], message: str) -> None:

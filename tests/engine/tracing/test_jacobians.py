@@ -104,5 +104,7 @@ def test_check_grads_finds_a_wrong_derivative() -> None:
         gl.check_grads(wrong_twice, (np.ones(3),), order=2, modes=("rev",))
     with pytest.raises(ValueError, match="modes is a sequence"):
         gl.check_grads(np.sin, (1.0,), 1, modes="rev")
+    with pytest.raises(TypeError, match="check_grads: arguments are floats, got 1"):
+        gl.check_grads(np.sin, (1,), 1)
     with pytest.raises(TypeError, match="args is a tuple"):
         gl.check_grads(np.sin, 1.0, 1)  # type: ignore[arg-type]

@@ -8,9 +8,11 @@ import gradloom as gl
 import gradloom.numpy as gnp
 import numpy as np
 import pytest
-from gradloom.engine import emit
-from gradloom.ir import is_float
+from gradloom.engine import Tracer, current_trace, emit
+from gradloom.ir import Graph, interpret, is_float
+from hypothesis import given, settings
 from op_cases import CASES, sample
+from random_graphs import graphs, random_inputs
 
 RNG = np.random.default_rng(5)
 
@@ -40,6 +42,36 @@ def test_the_tangent_of_every_op_is_that_of_differences(case: Any) -> None:
     np.testing.assert_allclose(tangent / scale, (ahead - behind) / (2 * eps) / scale, atol=1e-6)
 
 
+@settings(max_examples=30)
+@given(graphs(dtypes=("float64", "int64", "bool"), smooth=True, scans=True))
+def test_the_tangents_of_random_graphs_with_loops_and_branches_are_those_of_differences(graph: Graph) -> None:
+    arrays = random_inputs(graph)
+    floats = [i for i, v in enumerate(graph.inputs) if is_float(v.type.dtype)]
+    primals = tuple(arrays[i] for i in floats)
+    tangents = tuple(np.random.default_rng(0).normal(size=x.shape) for x in primals)
+
+    def replaced(given: Any) -> list[Any]:
+        every: list[Any] = list(arrays)
+        for i, x in zip(floats, given):
+            every[i] = x
+        return every
+
+    def fun(*given: Any) -> Any:
+        trace = current_trace()
+        assert trace is not None
+        return [Tracer(trace, v) for v in trace.builder.inline(graph, [trace.lift(x) for x in replaced(given)])]
+
+    _, found = gl.jvp(fun, primals, tangents)
+    eps = 1e-6
+    ahead, behind = (
+        interpret(graph, *replaced([x + sign * v for x, v in zip(primals, tangents)])) for sign in (eps, -eps)
+    )
+    for tangent, a, b in zip(found, ahead, behind, strict=True):
+        if is_float(a.dtype):
+            scale = max(1.0, float(np.max(np.abs(tangent), initial=0)))
+            np.testing.assert_allclose(tangent / scale, (a - b) / (2 * eps) / scale, atol=2e-5)
+
+
 def tree_function(xp: Any) -> Any:
     def fun(d: Any, y: Any) -> Any:
         return {"a": d["x"] * xp.sin(y), "b": (xp.sum(d["x"] @ d["w"]) + y, d["x"])}
@@ -54,8 +86,8 @@ def test_pytrees_agree_with_jax() -> None:
     with jax.enable_x64(True):
         expected = jax.jvp(tree_function(jax.numpy), one, other)
     fun = tree_function(np)
-    for given in (gl.jvp(fun, one, other), gl.compile(lambda p, t: gl.jvp(fun, p, t))(one, other)):
-        for x, y in zip(gl.tree.leaves(given), jax.tree.leaves(expected), strict=True):
+    for found in (gl.jvp(fun, one, other), gl.compile(lambda p, t: gl.jvp(fun, p, t))(one, other)):
+        for x, y in zip(gl.tree.leaves(found), jax.tree.leaves(expected), strict=True):
             np.testing.assert_allclose(x, y, rtol=1e-12)
 
 

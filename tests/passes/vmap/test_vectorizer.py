@@ -14,7 +14,10 @@ from gradloom.ir.ops import indexing
 from gradloom.ir.ops.custom_vjp import custom_vjp
 from gradloom.passes.vmap.rules import RULES
 from gradloom.passes.vmap.vectorizer import Vectorizer
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from op_cases import CASES, OpCase, assert_matches, sample
+from random_graphs import graphs, random_inputs
 
 COUNT = 2
 
@@ -109,3 +112,26 @@ def test_a_derivative_of_the_users_sums_over_the_examples_for_what_they_share() 
     of_x, of_shared = interpret(node.attrs["backward"], rest, g)
     np.testing.assert_array_equal(of_x, rest * g[:, None])
     assert of_shared == 30
+
+
+def _assert_vectorized(graph: Graph, seed: int) -> None:
+    flags = np.random.default_rng(seed).integers(0, 2, len(graph.inputs)).astype(bool)
+    first = random_inputs(graph, seed)
+    examples = [first, [new if f else old for new, old, f in zip(random_inputs(graph, seed + 1), first, flags)]]
+    found = interpret(vectorized(graph, flags.tolist()), *stacked(examples, flags.tolist()))
+    for k, arrays in enumerate(examples):
+        for whole, one in zip(found, interpret(graph, *arrays), strict=True):
+            np.testing.assert_allclose(whole[k], one, rtol=1e-9, atol=1e-9)
+
+
+@settings(max_examples=60)
+@given(graphs(dtypes=("float64", "int64", "bool"), scans=True), st.integers(0, 99))
+def test_random_graphs_with_loops_and_branches_do_for_all_examples_what_they_do_for_each(graph: Graph, seed: int):
+    _assert_vectorized(graph, seed)
+
+
+@pytest.mark.slow
+@settings(max_examples=3000)
+@given(graphs(dtypes=("float64", "int64", "bool"), scans=True), st.integers(0, 99))
+def test_thousands_of_random_graphs_do_for_all_examples_what_they_do_for_each(graph: Graph, seed: int):
+    _assert_vectorized(graph, seed)
