@@ -10,6 +10,7 @@ import numpy as np
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
 from ...tracing import random
+from ...tracing.numbers import as_real
 from ...tracing.tracer import ShapeError, located
 from ..spelling import torch_arguments
 from .smooth_activations import SELU_ALPHA, SELU_SCALE
@@ -22,7 +23,7 @@ def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = F
     Raises `RuntimeError` where there is no key to draw from, see `gl.random.key`.
     """
     x = as_arraylike(input)
-    _check_probability("dropout", p)
+    check_probability("dropout", p)
     if not training or p == 0:
         return x
     if p == 1:
@@ -30,7 +31,10 @@ def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = F
     return _dropped(x, p, tuple(x.shape))
 
 
-def _check_probability(what: str, p: float) -> None:
+def check_probability(what: str, p: Any) -> None:
+    """Raise `TypeError` for what is no number, `ValueError` for one outside [0, 1]."""
+    if as_real(p) is None:
+        raise TypeError(located(f"{what}: the probability is a number from 0 to 1, got {p!r}"))
     if not 0 <= p <= 1:
         raise ValueError(located(f"{what}: the probability is from 0 to 1, got {p}"))
 
@@ -50,7 +54,7 @@ def _channel_dropout(what: str, ndims: dict[int, int], input: Any, p: float, tra
     x = as_arraylike(input)
     if x.ndim not in ndims:
         raise ShapeError(located(f"{what}: the input has {' or '.join(map(str, ndims))} axes, got {described(x)}"))
-    _check_probability(what, p)
+    check_probability(what, p)
     if not training or p == 0:
         return x
     if p == 1:
@@ -98,7 +102,7 @@ def feature_alpha_dropout(input: Any, p: float = 0.5, training: bool = False, in
 
 
 def _alpha_dropped(what: str, x: Any, p: float, training: bool, shape: tuple[int, ...]) -> Any:
-    _check_probability(what, p)
+    check_probability(what, p)
     if not training or p == 0:
         return x
     if p == 1:

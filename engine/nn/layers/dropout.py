@@ -7,6 +7,7 @@ from typing import Any, Literal
 from ...tracing import random
 from ...tracing.tracer import located
 from .. import functional as F
+from ..functional.dropout import check_probability
 from ..module import Module
 
 Mode = Literal["train", "mc", "mean_field"]
@@ -27,8 +28,7 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5, inplace: bool = False, *, mode: Mode = "train") -> None:
-        if not 0 <= p <= 1:
-            raise ValueError(located(f"{type(self).__name__}: the probability is from 0 to 1, got {p}"))
+        check_probability(type(self).__name__, p)
         self.p = p
         self.mode = mode
 
@@ -88,8 +88,7 @@ class AlphaDropout(Module):
     """`functional.alpha_dropout` in training, for networks of `SELU`; in evaluation nothing."""
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
-        if not 0 <= p <= 1:
-            raise ValueError(located(f"{type(self).__name__}: the probability is from 0 to 1, got {p}"))
+        check_probability(type(self).__name__, p)
         self.p = p
 
     def forward(self, input: Any) -> Any:

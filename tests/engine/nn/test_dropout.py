@@ -83,6 +83,9 @@ def test_what_is_no_probability_and_no_mode_is_refused() -> None:
         for p in (-0.1, 1.1, float("nan")):
             with pytest.raises(ValueError, match=f"{kind.__name__}: the probability is from 0 to 1, got {p}"):
                 kind(p)
+        for wrong in ("a", None, [0.5]):
+            with pytest.raises(TypeError, match="the probability is a number from 0 to 1, got"):
+                kind(wrong)
         with pytest.raises(ValueError, match="mode is 'train', 'mc' or 'mean_field', got 'eval'"):
             kind(mode="eval")
         with pytest.raises(NotImplementedError, match="inplace=True"):
