@@ -168,7 +168,9 @@ class KFAC(Optimizer):
         new, state = {name: given.parameters[name] + d for name, d in moved.items()}, step.state
         if self.adapt_damping:
             actual = change_of_loss(given, new, self.weight_decay)
-            state["damping"], taken = adapted(damping, self.damping_decay, self.min_damping, actual, expected)
+            state["damping"], taken = adapted(
+                damping, self.damping_decay, self.min_damping, given.loss, actual, expected
+            )
             moved = chosen(taken, moved, {name: xp.zeros_like(d) for name, d in moved.items()})
             new = chosen(taken, new, given.parameters)
         if self.momentum != 0:

@@ -84,7 +84,9 @@ class NaturalGradient(Optimizer):
             curvature = inner(solution, right) - inner(solution, residual)
             expected = given.lr * given.lr * 0.5 * curvature - given.lr * inner(solution, right)
             actual = change_of_loss(given, new, self.weight_decay)
-            state["damping"], taken = adapted(damping, self.damping_decay, self.min_damping, actual, expected)
+            state["damping"], taken = adapted(
+                damping, self.damping_decay, self.min_damping, given.loss, actual, expected
+            )
             solution = chosen(taken, solution, {name: xp.zeros_like(d) for name, d in solution.items()})
             new = chosen(taken, new, given.parameters)
         return new, state | {state_name("solution", name): d for name, d in solution.items()}

@@ -78,15 +78,17 @@ def _quotient(x: Any, y: Any) -> Any:
     return xp.where(y > 0, x / xp.where(y > 0, y, 1.0), 0.0)
 
 
-def adapted(damping: Any, decay: float, least: float, actual: Any, expected: Any) -> tuple[Any, Any]:
+def adapted(damping: Any, decay: float, least: float, loss: Any, actual: Any, expected: Any) -> tuple[Any, Any]:
     """The damping for the next step, and whether this one is taken.
 
     The rule of Levenberg and Marquardt, by the ratio of how the loss changed to how the model said that it would:
-    damping is times `decay` where the ratio is above 3/4, and over it below 1/4. Where the loss did not become smaller
-    it is times 4, and the step is not taken.
+    damping is times `decay` where the ratio is above 3/4, and over it below 1/4. Where the loss became larger it is
+    times 4, and the step is not taken. Near the optimum a change drowns in the rounding of the loss, which says nothing
+    of the model: then that is believed.
     """
-    ratio = xp.astype(actual, _FLOAT64) / expected
-    is_smaller = xp.astype(actual, _FLOAT64) <= 0
+    rounding = xp.astype(xp.abs(loss), _FLOAT64) * float(10 * np.finfo(loss.dtype).eps)
+    ratio = xp.where(expected < -rounding, actual / xp.where(expected < -rounding, expected, 1.0), 1.0)
+    is_smaller = actual <= rounding
     factor = xp.where(ratio > 0.75, decay, xp.where(ratio < 0.25, 1 / decay, 1.0))
     return xp.maximum(damping * xp.where(is_smaller, factor, 4.0), least), is_smaller
 

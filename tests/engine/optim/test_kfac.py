@@ -366,3 +366,11 @@ def test_a_scalar_output_and_an_output_of_one_axis_are_rows_of_one():
         _, losses = run(optim.KFAC(1.0), model, loss or squared, {"x": X, "y": Y[:, 0]}, 25)
         best = np.linalg.lstsq(np.c_[X, np.ones(64)], Y[:, 0], rcond=None)[1][0] / 64
         assert math.isclose(losses[-1], best, rel_tol=1e-9)
+
+
+@pytest.mark.parametrize("optimizer", [optim.KFAC(1.0), optim.NaturalGradient()])
+def test_the_rounding_of_the_loss_does_not_keep_it_from_the_optimum(optimizer: optim.Optimizer):
+    scales = np.array([1, 10, 100, 0.1, 0.01])
+    step, _ = run(optimizer, nn.Linear(5, 3, **F64), squared, {"x": X * scales, "y": Y}, 150)
+    best, *_ = np.linalg.lstsq(np.c_[X, np.ones(64)], Y, rcond=None)
+    np.testing.assert_allclose(step.parameters()["weight"] * scales, best[:5].T, rtol=0, atol=1e-10)
