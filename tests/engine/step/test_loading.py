@@ -124,7 +124,7 @@ def test_narrower_floats_are_widened_and_wider_ones_refused(step, trained, tmp_p
         gl.CheckpointError, match=r"head\.bias is float64, the model's is float32; step\.load_state_dict"
     ):
         step.load(tmp_path / "double", weights_only=True)
-    assert step.load_state_dict({n: a for n, a in gl.load_arrays(tmp_path / "double").items() if n[0] != "."}, False)
+    step.load_state_dict(gl.load_arrays(tmp_path / "double"), strict=False)
     np.testing.assert_array_equal(step.parameters()["head.bias"], arrays["head.bias"].astype("float16"))
 
 
