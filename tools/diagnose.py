@@ -11,7 +11,6 @@ from typing import Any
 from rich.console import Console
 
 from ..engine.diagnosis.diagnosis import Diagnosis
-from ..engine.diagnosis.table import heading, table, table_text, words
 from ..engine.step.compile_step import compile_step
 from ..engine.step.step import Step
 from .command_error import CommandError
@@ -93,12 +92,9 @@ def _batches(data: TrainingData) -> Iterator[Any]:
 def _show(diagnosis: Diagnosis, console: Console) -> None:
     """With lines as wide as the terminal, or as plain text where it is none."""
     if not console.is_terminal:
-        say(console, table_text(diagnosis))
+        say(console, str(diagnosis))
         return
-    say(console, heading(diagnosis))
-    console.print(table(diagnosis))
-    for line in words(diagnosis):
-        console.print(line, markup=False, highlight=False, style="bold red" if diagnosis.findings else "green")
+    console.print(diagnosis)
 
 
 def _write(options: DiagnoseOptions, diagnosis: Diagnosis) -> None:

@@ -82,6 +82,12 @@ class Diagnosis:
 
         return table_text(self)
 
+    def __rich__(self) -> Any:
+        """The same for a console of rich, as wide as that is."""
+        from .table import rich_text
+
+        return rich_text(self)
+
     def to_json(self) -> str:
         """All figures as a JSON object. Numbers that are not finite are the texts "nan", "inf" and "-inf"."""
         layers = [{name: _plain(value) for name, value in asdict(layer).items()} for layer in self.layers]

@@ -6,7 +6,7 @@ from io import StringIO
 from textwrap import fill
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
@@ -49,6 +49,12 @@ def words(diagnosis: Diagnosis) -> list[str]:
 def heading(diagnosis: Diagnosis) -> str:
     """The step in one line."""
     return f"step {diagnosis.step}, loss {diagnosis.loss:.6g}, learning rate {diagnosis.learning_rate:.3g}"
+
+
+def rich_text(diagnosis: Diagnosis) -> Group:
+    """Heading, table and words for a console."""
+    style = "bold red" if diagnosis.findings else "green"
+    return Group(Text(heading(diagnosis)), table(diagnosis), *(Text(line, style) for line in words(diagnosis)))
 
 
 def table_text(diagnosis: Diagnosis) -> str:

@@ -16,7 +16,7 @@ _TOTAL = 1e3
 _PER_LAYER = 1.25
 """And by so much in each layer, in the mean: a slow drift over many layers trains well."""
 _SATURATED = 0.5
-_DEAD = 0.75
+_DEAD = 0.9
 _SURE = 8
 """Elements for which a unit must be 0 before it counts as dead: of fewer many are by chance."""
 _LARGE_UPDATE = 0.2

@@ -17,8 +17,9 @@ from ..nn import Module
 from ..optim import Optimizer
 from ..tracing import random
 from ..tracing.batch_parts import in_parts
+from ..tracing.debug import Prints, printed_values, show
 from ..tracing.frozen_draws import warn_of_draws
-from ..tracing.tracer import Trace
+from ..tracing.tracer import Trace, Tracer
 from .leaves import flattened, leaf_input, leaf_type
 from .refusal import MemoryBudgetError
 from .step_graph import parts_of
@@ -39,6 +40,8 @@ class GradientGraph:
     """Place of the first leaf of the batch among the inputs."""
     parts: int
     """In how many parts the batch runs."""
+    prints: Prints
+    """What is printed after a run; what it needs are the last outputs."""
 
 
 def trace_gradients(
@@ -65,7 +68,10 @@ def trace_gradients(
         values = {name: value for (name, _), value in zip(tracer.parameters, parameters)}
         read = {name: gradient for (name, _), gradient in zip(tracer.trained, total.gradients)}
         outputs = [trace.full(0, values[n].shape, values[n].dtype) if g is None else g for n, g in read.items()]
-        return GradientGraph(trace.graph(outputs, list(read)), tuple(read), first, parts)
+        prints = tuple(trace.prints or ())
+        shown = [Tracer(trace, value) for value in printed_values(prints)]
+        graph = trace.graph([*outputs, *shown], [*read, *("print" for _ in shown)])
+        return GradientGraph(graph, tuple(read), first, parts, prints)
 
 
 class Gradients:
@@ -79,6 +85,8 @@ class Gradients:
         """The gradients for a batch of these leaves, whose types are the `key`; the lock is held."""
         traced, program = self._programs.get(key) or self._add(key, arrays)
         program.run(arrays, first_input=traced.first)
+        places = range(len(traced.names), len(traced.graph.outputs))
+        show(traced.prints, [program.output_in_arena(i) for i in places])
         return {name: program.output_in_arena(i).copy() for i, name in enumerate(traced.names)}
 
     def _add(self, key: Any, arrays: Sequence[Array]) -> tuple[GradientGraph, Program]:

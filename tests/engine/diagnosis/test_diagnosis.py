@@ -2,6 +2,7 @@
 
 import json
 import math
+from io import StringIO
 
 import gradloom as gl
 import numpy as np
@@ -11,6 +12,7 @@ from gradloom.engine.diagnosis.diagnosis import diagnosis_of
 from gradloom.engine.step.step_graph import trace_step
 from gradloom.random import key_of_seed
 from gradloom.tools.find_recipe import make_recipe
+from rich.console import Console
 
 
 def loss_fn(model, batch):
@@ -242,6 +244,9 @@ def test_it_is_written_as_json_svg_and_a_page_without_network(tmp_path):
     assert "A &amp; B" in page
     assert (tmp_path / "page.html").read_text("utf-8") == page
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
+    console = Console(width=140, file=StringIO())
+    console.print(found)
+    assert "9  ReLU" in console.file.getvalue()
     found.plot(tmp_path / "curves.svg")
     assert (tmp_path / "curves.svg").read_text("utf-8").startswith("<svg")
 

@@ -101,6 +101,8 @@ def test_a_bound_function_prints_and_returns_what_it_did(capsys):
     predict = step.bind(lambda model, x: {"y": shown(model(x))})
     y = predict(batch["x"])["y"]
     assert lines(capsys)[0].startswith("outputs (3, 1) ")
+    step.gradients(batch)
+    assert [line.split()[0] for line in lines(capsys)] == ["outputs", "loss"]
     np.testing.assert_array_equal(y, step.bind(lambda model, x: model(x))(batch["x"]))
 
 
