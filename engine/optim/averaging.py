@@ -32,8 +32,7 @@ class Averaging(Optimizer):
     parameter.
 
     The first average is a copy of the parameters. Until then what computes with the average takes the parameters as
-    they are. Buffers, such
-    as running statistics, are not averaged: what computes with the average uses the live ones.
+    they are. Buffers, such as running statistics, are not averaged: what computes with the average uses the live ones.
     """
 
     optimizer: Optimizer
