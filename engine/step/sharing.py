@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...ir import Array
 from ...runtime.backend import Backend
@@ -14,20 +14,16 @@ from ..nn import Module
 from ..nn.parameter import Parameter, Stored
 from ..tracing.tracer import located
 from .live_arrays import LiveArrays, own_array
-
-if TYPE_CHECKING:
-    from .step import Step
+from .step_arrays import StepArrays
 
 _LISTED = 8
 
 
-def lives_of(share: Step | Sequence[Step] | None, backend: Backend) -> list[LiveArrays]:
+def lives_of(share: StepArrays | Sequence[StepArrays] | None, backend: Backend) -> list[LiveArrays]:
     """The live arrays of the steps that are shared with. Raises `TypeError` for what is no step."""
-    from .step import Step
-
     steps: list[Any] = [] if share is None else list(share) if isinstance(share, (list, tuple)) else [share]
     for step in steps:
-        if not isinstance(step, Step):
+        if not isinstance(step, StepArrays):
             kind = type(step).__name__
             what = f"share is a step of gl.compile_step, or a list of steps, got {kind}"
             raise TypeError(located(f"{what}; models need not be one: what has the same name in both is shared"))

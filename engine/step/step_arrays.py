@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...ir import Array
+from ...runtime.backend import Backend
 from ..nn import Module
 from ..nn.state_dict import IncompatibleKeys
 from ..optim.update_inputs import DEFAULT_GROUP
@@ -26,6 +27,7 @@ class StepArrays:
     """What a `Step` holds, which is a subclass of this: it fills the attributes, and trains."""
 
     _model: Module
+    _backend: Backend
     _options: dict[str, Any]
     _live: LiveArrays
     _parameters: dict[str, Array]
