@@ -213,10 +213,11 @@ class _Step:
         return dict(zip([*taps, *others], self.output.pulled_back(cotangents, to), strict=True))
 
     def _averaged(self, kind: str, name: str, now: Any) -> Any:
-        """The running average of a part of the curvature with what this step found."""
+        """The running average of a part of the curvature with what this step found, if that is finite."""
         place = state_name(kind, name)
         kept = xp.astype(xp.minimum(1.0 - 1.0 / (self.given.step + 1), self.rule.stat_decay), now.dtype)
-        self.state[place] = self.given.state[place] * kept + now * (1 - kept)
+        before = self.given.state[place]
+        self.state[place] = xp.where(xp.all(xp.isfinite(now)), before * kept + now * (1 - kept), before)
         return self.state[place]
 
     def _is_due(self) -> Any:

@@ -252,6 +252,17 @@ def test_a_step_that_makes_the_loss_larger_is_not_taken():
 
 
 @pytest.mark.parametrize("optimizer", [optim.KFAC(), optim.NaturalGradient()])
+def test_a_batch_that_is_not_finite_leaves_the_parameters_as_they_are(optimizer: optim.Optimizer):
+    step, losses = run(optimizer, network(), squared, {"x": X, "y": Y}, 2)
+    before = step.parameters()
+    assert np.isnan(step({"x": np.where(X > 2, np.nan, X), "y": Y}))
+    for name, array in step.parameters().items():
+        np.testing.assert_array_equal(array, before[name], err_msg=name)
+    assert all(np.isfinite(array).all() for array in step.state().values())
+    assert step({"x": X, "y": Y}) < losses[-1]
+
+
+@pytest.mark.parametrize("optimizer", [optim.KFAC(), optim.NaturalGradient()])
 def test_a_loss_that_is_not_convex_in_the_output_becomes_smaller(optimizer: optim.Optimizer):
     def saturating(model: Any, batch: Any) -> Any:
         return np.mean(np.tanh(model(batch) + 1) ** 2)
