@@ -50,8 +50,9 @@ class Step(StepArrays):
     a token) is out of range, which raises `IndexError`, or an integer is raised to a negative power, which raises
     `ValueError`. The mean over a batch of no rows is NaN, as in NumPy and PyTorch.
 
-    Several threads may use a step: one runs at a time. A fork waits for the update that is being done. A signal handler
-    or a finalizer that interrupts a step may read or save it, and gets a `RuntimeError` where it would train with it.
+    Several threads may use a step, or steps that share: one runs at a time. A fork waits for the update that is being
+    done. A signal handler or a finalizer that interrupts a step may read or save it, and gets a `RuntimeError` where it
+    would train with it.
     """
 
     def __init__(
