@@ -17,7 +17,7 @@ from .parts import Part, Parts
 from .schedules import Schedule
 from .update_inputs import DEFAULT_GROUP
 
-Key = str | Callable[[str, ArrayType], bool]
+Key = str | tuple[str, ...] | Callable[[str, ArrayType], bool]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,16 @@ class Pattern:
 
     def matches(self, name: str, type: ArrayType) -> bool:
         """Whether a parameter is of this group."""
-        return chooses(self.key, [name]) if isinstance(self.key, str) else bool(self.key(name, type))
+        if callable(self.key):
+            return bool(self.key(name, type))
+        return any(chooses(pattern, [name]) for pattern in self.of_names)
+
+    @property
+    def of_names(self) -> tuple[str, ...]:
+        """The patterns of names in the key."""
+        if callable(self.key):
+            return ()
+        return (self.key,) if isinstance(self.key, str) else self.key
 
     @property
     def has_rate(self) -> bool:
@@ -118,8 +127,11 @@ class Groups(Optimizer):
         }
         matched = {i for places in matching.values() for i in places}
         for i, pattern in enumerate(self.patterns):
+            missing = [one for one in pattern.of_names if not any(chooses(one, own) for own in names.values())]
+            if missing:
+                raise ValueError(located(_no_match(missing[0], parameters)))
             if i not in matched:
-                raise ValueError(located(_no_match(pattern, parameters)))
+                raise ValueError(located(_never_true(pattern.name, parameters)))
         return matching
 
     def _part(self, name: str, patterns: list[Pattern]) -> Part:
@@ -144,8 +156,8 @@ def groups(patterns: Mapping[Key, Mapping[str, Any] | Optimizer], default: Optim
     default=AdamW(1e-3))`.
 
     A key says which parameters a group has: a pattern of their names, as in the shell (`*`, `?`, `[ab]`; `*` also
-    stands for dots); `ndim(1)`, which are those of one axis; or a function of the name and the type (its `shape`,
-    `dtype` and `ndim`) that is true of them. A tied parameter is meant by any of its names.
+    stands for dots), or a tuple of such; `ndim(1)`, which are those of one axis; or a function of the name and the type
+    (its `shape`, `dtype` and `ndim`) that is true of them. A tied parameter is meant by any of its names.
 
     A value is what they are trained with: a dict of options of the default optimizer, among which `lr` may be a
     schedule and `optimizer` another optimizer that the other options are for; or that optimizer alone, as in
@@ -179,12 +191,13 @@ def groups(patterns: Mapping[Key, Mapping[str, Any] | Optimizer], default: Optim
 
 
 def _check_key(key: Any) -> None:
-    if not isinstance(key, str) and not callable(key):
+    of_names = key if isinstance(key, tuple) and key else (key,)
+    if not all(isinstance(one, str) for one in of_names) and not callable(key):
         instead = f"write gl.optim.ndim({key!r})" if as_whole(key) is not None else "write a pattern such as '*.bias'"
         raise TypeError(
             located(
-                f"groups: a key is a pattern of names, gl.optim.ndim(1), or a function of (name, type), got {key!r}; "
-                f"{instead}"
+                f"groups: a key is a pattern of names, a tuple of them, gl.optim.ndim(1), or a function of (name, "
+                f"type), got {key!r}; {instead}"
             )
         )
 
@@ -241,6 +254,8 @@ def _check_options(pattern: Pattern, optimizers: list[Optimizer]) -> None:
 def _name_of(key: Any) -> str:
     if isinstance(key, (str, NDim)):
         return str(key)
+    if isinstance(key, tuple):
+        return ", ".join(key)
     return getattr(key, "__name__", type(key).__name__)
 
 
@@ -254,10 +269,12 @@ def _no_mapping(given: Any) -> str:
     )
 
 
-def _no_match(pattern: Pattern, parameters: Mapping[str, ArrayType]) -> str:
-    if not isinstance(pattern.key, str):
-        some = ", ".join(f"{name} {list(type.shape)}" for name, type in list(parameters.items())[:6])
-        more = f" and {len(parameters) - 6} more" if len(parameters) > 6 else ""
-        return f"groups: {pattern.name} is true of no parameter; there are {some}{more}"
-    near = near_names(pattern.key, list(parameters))
-    return f"groups: the pattern {pattern.key!r} matches no parameter; near names are {', '.join(near)}"
+def _no_match(pattern: str, parameters: Mapping[str, ArrayType]) -> str:
+    near = ", ".join(near_names(pattern, list(parameters)))
+    return f"groups: the pattern {pattern!r} matches no parameter; near names are {near}"
+
+
+def _never_true(name: str, parameters: Mapping[str, ArrayType]) -> str:
+    some = ", ".join(f"{name} {list(type.shape)}" for name, type in list(parameters.items())[:6])
+    more = f" and {len(parameters) - 6} more" if len(parameters) > 6 else ""
+    return f"groups: {name} is true of no parameter; there are {some}{more}"

@@ -58,6 +58,15 @@ def test_a_parameter_takes_the_options_of_all_its_patterns_and_of_two_that_disag
     }
 
 
+def test_a_key_may_be_several_patterns():
+    found = parts(optim.groups({("*.bias", "*.3.*"): {"lr": 0.5}}, default=optim.SGD(0.25)))
+    assert [name for name, (_, group) in found.items() if group == "*.bias, *.3.*"] == [
+        *(f"body.{i}.bias" for i in (0, 2)),
+        *(f"body.3.{name}" for name in ("weight", "bias")),
+        "head.bias",
+    ]
+
+
 def test_a_tied_parameter_is_meant_by_any_of_its_names():
     class Tied(nn.Module):
         def __init__(self):
