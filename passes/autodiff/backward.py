@@ -71,7 +71,7 @@ def pull_back(
             result = vjp_of_bodies(b, node, inputs, given, wanted, pull_back)
         else:
             outputs = [rematerialize(v, node.origin.checkpoint) for v in node.outputs]
-            result = _vjp(b, node, inputs, outputs, gradient)
+            result = cotangents_of_inputs(b, node, inputs, outputs, gradient)
         for value, part in zip(node.inputs, result):
             if part is not None and value in active:
                 accumulate(value, part)
@@ -94,9 +94,10 @@ def _no_reverse(loop: Node) -> ValueError:
     )
 
 
-def _vjp(
+def cotangents_of_inputs(
     b: Builder, node: Node, inputs: list[Value], outputs: list[Value], gradient: Mapping[Value, Value]
 ) -> Sequence[Value | None]:
+    """The cotangents of the inputs of a node by the vjp of its op, from those of some of its outputs."""
     assert node.op.vjp is not None
     if len(outputs) == 1:
         result = node.op.vjp(b, gradient[node.outputs[0]], outputs[0], *inputs, **node.attrs)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from gradloom.engine import Tracer, current_trace, emit
 from gradloom.ir import Graph, interpret, is_float
+from gradloom.passes.graph.dead_code import without_dead_code
 from hypothesis import given, settings
 from op_cases import CASES, sample
 from random_graphs import graphs, random_inputs
@@ -127,6 +128,33 @@ def test_loops_and_what_is_recomputed() -> None:
     expected = (states(w + 1e-6 * v) - states(w - 1e-6 * v)) / 2e-6
     np.testing.assert_allclose(tangent, expected, atol=1e-9)
     np.testing.assert_allclose(gl.compile(lambda w, v: gl.jvp(states, (w,), (v,))[1])(w, v), tangent, rtol=1e-12)
+
+
+def test_a_loop_whose_end_is_known_only_as_it_runs() -> None:
+    def root(x: Any, y: Any) -> Any:
+        """√x by Newton's method; the carry that counts has no tangent, and y comes from around."""
+
+        def step(s: Any) -> Any:
+            return s[0] + 1, 0.5 * (s[1] + x / s[1]) * y
+
+        return gl.while_loop(lambda s: np.abs(s[1] * s[1] - x) > 1e-12, step, (0, x))
+
+    (count, value), (nothing, tangent) = gl.jvp(root, (2.0, 1.0), (1.0, 0.0))
+    np.testing.assert_allclose((value, tangent), (np.sqrt(2), 0.5 / np.sqrt(2)))
+    assert count > 2
+    assert nothing == 0
+    compiled = gl.compile(lambda x, y: gl.jvp(root, (x, y), (1.0, 0.0))[1][1])
+    np.testing.assert_allclose(compiled(2.0, 1.0), tangent)
+    np.testing.assert_allclose(gl.jacfwd(lambda x: root(x, 1.0)[1])(9.0), 1 / 6)
+
+
+def test_a_loop_carries_tangents_and_stacks_nothing_for_them() -> None:
+    def last(w: Any) -> Any:
+        return gl.scan(lambda c, x: (np.tanh(c * w + x), None), np.zeros(2), np.ones((50, 2)))[0]
+
+    graph = without_dead_code(gl.trace(lambda w, v: gl.jvp(last, (w,), (v,))[1], np.ones(2), np.ones(2)))
+    loops = [node for node in graph.nodes if node.op.is_scan]
+    assert [[v.type.shape for v in node.outputs] for node in loops] == [[(2,), (2,)]]
 
 
 def test_the_cotangent_that_stands_in_is_dead_code() -> None:
