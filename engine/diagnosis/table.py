@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from io import StringIO
 from textwrap import fill
 
@@ -18,14 +19,21 @@ from .words import summary
 _WIDTH = 100
 
 
-def table(diagnosis: Diagnosis) -> Table:
-    """One row a layer, in the order in which they are computed."""
-    result = Table(box=SIMPLE_HEAD, pad_edge=False)
-    result.add_column("layer", overflow="fold")
-    for name in ("variance", "zeros", "saturated", "dead", "non-finite", "signal", "gradient", "update/weight"):
-        result.add_column(name, justify="right", no_wrap=True)
-    for layer in diagnosis.layers:
-        result.add_row(*(Text(cell) for cell in cells(layer)))
+_COLUMNS = ("variance", "zeros", "saturated", "dead", "non-finite", "signal", "gradient", "update/weight")
+
+
+def table(diagnosis: Diagnosis, brief: bool = False) -> Table:
+    """One row a layer, in the order in which they are computed. A `brief` one has no column that says nothing."""
+    rows = [cells(layer) for layer in diagnosis.layers]
+    said = [any(row[i] not in ("", "0") for row in rows) for i in range(1, len(_COLUMNS) + 1)]
+    shown = [0, *(i for i, says in enumerate(said, 1) if says or not brief)]
+    result = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0) if brief else (0, 1))
+    result.add_column("layer", overflow="fold", min_width=12)
+    for i in shown[1:]:
+        lines = re.sub("([-/])", r"\1\n", _COLUMNS[i - 1]) if brief else _COLUMNS[i - 1]
+        result.add_column(lines, justify="right", no_wrap=True, min_width=max(map(len, lines.split("\n"))))
+    for row in rows:
+        result.add_row(*(Text(row[i]) for i in shown))
     return result
 
 
@@ -54,7 +62,9 @@ def heading(diagnosis: Diagnosis) -> str:
 def rich_text(diagnosis: Diagnosis) -> Group:
     """Heading, table and words for a console."""
     style = "bold red" if diagnosis.findings else "green"
-    return Group(Text(heading(diagnosis)), table(diagnosis), *(Text(line, style) for line in words(diagnosis)))
+    return Group(
+        Text(heading(diagnosis)), table(diagnosis, brief=True), *(Text(line, style) for line in words(diagnosis))
+    )
 
 
 def table_text(diagnosis: Diagnosis) -> str:

@@ -155,7 +155,7 @@ def _cure(diagnosis: Diagnosis, layers: Sequence[LayerDiagnosis]) -> str:
     layer = layers[len(layers) // 2]
     fan_in = math.prod(layer.weight_shape[1:])
     size = math.prod(layer.weight_shape)
-    if not layer.weight_norm or layer.parameters > 1.5 * size:
+    if not layer.weight_norm or not math.isfinite(layer.weight_norm) or layer.parameters > 1.5 * size:
         return f"{name} would give 1.0"
     now, wanted = layer.weight_norm / math.sqrt(size), math.sqrt(square / fan_in)
     if 0.8 < now / wanted < 1.25:

@@ -244,9 +244,12 @@ def test_it_is_written_as_json_svg_and_a_page_without_network(tmp_path):
     assert "A &amp; B" in page
     assert (tmp_path / "page.html").read_text("utf-8") == page
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
-    console = Console(width=140, file=StringIO())
+    console = Console(width=80, file=StringIO())
     console.print(found)
     assert "9  ReLU" in console.file.getvalue()
+    assert "weight" in console.file.getvalue()
+    assert "…" not in console.file.getvalue()
+    assert "saturated" not in console.file.getvalue(), "which no layer has"
     found.plot(tmp_path / "curves.svg")
     assert (tmp_path / "curves.svg").read_text("utf-8").startswith("<svg")
 
