@@ -81,6 +81,12 @@ def with_types(init: Any, trace: Trace, body: Trace, step: Callable[[Any], Any])
     return optree.tree_unflatten(tree, typed)
 
 
+def check_function(what: str, name: str, function: Any, instead: str) -> None:
+    """Raises `TypeError` where an argument is no function."""
+    if not callable(function):
+        raise TypeError(located(f"{what}: {name} is a function, got {type(function).__name__}; write {instead}"))
+
+
 def is_weak(leaf: Any) -> bool:
     """Whether a leaf is a number that takes the dtype of what it meets."""
     return type(leaf) in (bool, int, float, FloatArgument)

@@ -12,7 +12,7 @@ from ...ir import DType, Graph, Value
 from ...ir.ops import elementwise as ew
 from ...ir.ops.control_flow import cond as cond_op
 from ..array_api.broadcasting import described, dtype_of, shape_of
-from .carries import is_weak, leaf_name, result
+from .carries import check_function, is_weak, leaf_name, result
 from .trace import trace_with_structure
 from .tracer import ShapeError, Trace, Tracer, TracingError, as_array, current_trace, located
 
@@ -29,9 +29,7 @@ def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any],
     `jax.lax.cond`.
     """
     for name, function in (("true_fun", true_fun), ("false_fun", false_fun)):
-        if not callable(function):
-            came = type(function).__name__
-            raise TypeError(located(f"cond: {name} is a function, got {came}; write gl.cond(pred, f, g, x)"))
+        check_function("cond", name, function, "gl.cond(pred, f, g, x)")
     trace = current_trace()
     if trace is None:
 

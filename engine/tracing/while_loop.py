@@ -11,7 +11,7 @@ from ...ir import ArrayType, Graph, Value
 from ...ir.ops.control_flow import while_loop as while_op
 from ..array_api.broadcasting import described
 from . import random
-from .carries import Carry, with_types
+from .carries import Carry, check_function, with_types
 from .trace import trace_with_structure
 from .tracer import Trace, Tracer, TracingError, as_array, current_trace, located
 
@@ -30,6 +30,8 @@ def while_loop(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], i
     `fori_loop` have one. Raises `ShapeError` or `TracingError` where the value changes its type, or where `cond_fun`
     gives no bool scalar. Known from JAX as `jax.lax.while_loop`.
     """
+    for name, function in (("cond_fun", cond_fun), ("body_fun", body_fun)):
+        check_function("while_loop", name, function, "gl.while_loop(lambda x: x < 9, lambda x: 2 * x, 1.0)")
     trace = current_trace()
     if trace is None:
 

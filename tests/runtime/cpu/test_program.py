@@ -222,6 +222,80 @@ def test_a_program_is_freed_with_what_it_keeps_alive():
     assert thread_pool.size() >= 2
 
 
+def count_down() -> int:
+    """Kernel (counter, flag): one less, and whether it is not yet 0."""
+    return kernel("""
+def f(block):
+    left = word(word(block, 0), 0) - 1
+    set_word(word(block, 0), 0, left)
+    flag = array_bool(word(block, 1), 1)
+    flag[0] = left > 0
+    return 0
+""")
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_a_flag_decides_after_each_stretch_what_runs_next(threads):
+    """while (flag) { a = roll(5 b); b = roll(5 a + 1); count down }; then b = 5 a + 2 where a second flag is true."""
+    size = 40
+    counter, flags = np.zeros(1, np.int64), np.zeros(2, np.bool_)
+    buffers = np.zeros((2, size), np.int64)
+
+    def instruction(to, source, shift, c):
+        first = len(args)
+        args.extend(
+            [[POINTER, 0, 8 * size * to, 0, 0], [POINTER, 0, 8 * size * source, 0, 0], [EXTENT, 0, size, 6, 1],
+             [POINTER, 1, 0, 6, 0], [CONSTANT, shift, 0, 0, 0], [CONSTANT, c, 0, 0, 0], [CONSTANT, size, 0, 0, 0]]
+        )  # fmt: skip
+        return [mix(), first, 7]
+
+    args: list[list[int]] = []
+    calls = [instruction(0, 1, 7, 0), instruction(1, 0, 3, 1), instruction(1, 0, 0, 2)]
+    calls.append([count_down(), len(args), 2])
+    args += [[POINTER, 2, 0, 0, 0], [POINTER, 3, 0, 0, 0], [POINTER, 3, 1, 0, 0]]
+    loop_flag, last_flag = len(args) - 2, len(args) - 1
+    launches = [[7, 1, 0, 1], [7, 1, 1, 1], [1, 1, 3, 1], [7, 1, 2, 1]]
+    stretches = [[0, 0, loop_flag, 1, 2], [0, 3, loop_flag, 1, 2], [3, 3, last_flag, 3, -1], [3, 4, -1, -1, -1]]
+    program = Program(launches, calls, args, 4, threads, stretches=np.array(stretches))
+    program.bases[:] = buffers.ctypes.data, 0, counter.ctypes.data, flags.ctypes.data
+    for run in range(60):
+        times, last = run % 4, run % 3 == 0
+        buffers[:] = np.arange(2 * size).reshape(2, size) + run
+        a, b = buffers.copy()
+        counter[0], flags[:] = times, (times > 0, last)
+        for _ in range(times):
+            a = 5 * np.roll(b, -7)
+            b = 5 * np.roll(a, -3) + 1
+        assert program.run() == 0
+        np.testing.assert_array_equal(buffers, [a, 5 * a + 2 if last else b])
+
+
+def test_a_failure_in_a_stretch_ends_the_run():
+    flag = np.ones(1, np.bool_)
+    args = [[TILE, 0, 0, 0, 0], [CONSTANT, 3, 0, 0, 0], [CONSTANT, 5, 0, 0, 0], [POINTER, 0, 0, 0, 0]]
+    stretches = np.array([[0, 1, 3, 0, -1]])
+    for threads in (1, 3):
+        program = Program([[9, 1, 0, 1]], [[fail_at(), 0, 3]], args, 1, threads, stretches=stretches)
+        program.bases[0] = flag.ctypes.data
+        assert program.run() == 5  # and not for ever, though the flag is true
+
+
+@pytest.mark.parametrize(
+    ("stretches", "message"),
+    [
+        ([[0, 2, -1, -1, -1]], "launches must be among the 1"),
+        ([[1, 0, -1, -1, -1]], "launches must be among the 1"),
+        ([[0, 1, -1, 1, -1]], "one of 1, or -1"),
+        ([[0, 1, 0, -1, -1]], "is no pointer"),
+        ([[0, 1, 7, -1, -1]], "is no pointer"),
+        (np.zeros((0, 7)), "launches must be among the 1"),
+    ],
+)
+def test_stretches_that_make_no_sense_are_refused(stretches, message):
+    with pytest.raises(ValueError, match=message):
+        Program([[1, 1, 0, 1]], [[1, 0, 1]], [[TILE, 0, 0, 0, 0]], 0, stretches=np.asarray(stretches))
+
+
 @pytest.mark.parametrize(
     ("launches", "calls", "args", "bases", "threads", "message"),
     [
