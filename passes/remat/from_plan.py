@@ -95,9 +95,9 @@ class GraphProblem(Problem):
                 total += node_flops(node)
         return total
 
-    def realized(self, runs: Sequence[Run], bodies: Mapping[Node, Graph]) -> Graph:
-        """The graph that runs these units in this order, loops with other bodies where `bodies` has one. What is
-        recomputed has the role `recompute`.
+    def realized(self, runs: Sequence[Run], bodies: Mapping[Node, Sequence[Graph]]) -> Graph:
+        """The graph that runs these units in this order, loops and branches with other bodies where `bodies` has some.
+        What is recomputed has the role `recompute`.
         """
         return _Realizer(self, bodies).graph(runs)
 
@@ -184,8 +184,7 @@ def _overwriting(plan: Plan, nodes: Sequence[Node]) -> dict[Value, int]:
 
 
 def _may_recompute(node: Node) -> bool:
-    body = node.attrs.get("body")
-    inner = all_nodes(body) if isinstance(body, Graph) else ()
+    inner = (n for graph in node.graphs for n in all_nodes(graph))
     if any(n.op.recompute is Recompute.NEVER for n in (node, *inner)):
         return False
     # Nothing is checked a second time: what a region checks is left out, and indices stay as they are.
@@ -195,7 +194,7 @@ def _may_recompute(node: Node) -> bool:
 class _Realizer:
     """Builds the graph of an order of runs."""
 
-    def __init__(self, problem: GraphProblem, bodies: Mapping[Node, Graph]) -> None:
+    def __init__(self, problem: GraphProblem, bodies: Mapping[Node, Sequence[Graph]]) -> None:
         self.problem = problem
         self.bodies = bodies
         self.b = Builder()
@@ -216,7 +215,7 @@ class _Realizer:
             origin = replace(node.origin, role="recompute") if run.is_recompute else node.origin
             copied = self.b.copy(node, [self.value(v) for v in node.inputs], origin)
             if node in self.bodies:
-                copied.attrs["body"] = self.bodies[node]
+                copied.attrs.update(zip(node.op.bodies, self.bodies[node], strict=True))
             if run.is_recompute:
                 wanted = [problem.values[v] for v in run.makes]
                 self.current.update((v, copied.outputs[v.index]) for v in wanted)

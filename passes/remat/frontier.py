@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import chain
 from typing import Any
 
 from ...ir import Graph, Node
@@ -70,14 +69,16 @@ class _Candidate:
 
 @dataclass(eq=False)
 class _Source:
-    """The plan of one variant, whose units may be recomputed. Its loops have frontiers, equal loops one of all."""
+    """The plan of one variant, whose units may be recomputed. Its loops and branches have frontiers, equal ones one of
+    all.
+    """
 
     variant: str
     base: Plan
     copies: int
     nested: bool
     known: dict[Any, Frontier]
-    """Frontiers of loops by what they compute."""
+    """Frontiers of bodies by what they compute."""
     problem: GraphProblem = field(init=False)
 
     def __post_init__(self) -> None:
@@ -87,10 +88,14 @@ class _Source:
         self.flops = recompute_flops(self.base.graph)
         self.loops = {
             node: self._frontier(body, self._copies(node))
-            for node, (body,) in ((loop, bodies) for loop, bodies in self.base.bodies.items() if loop.op.is_loop)
+            for node, body in ((node, self._widest(node)) for node in self.base.bodies)
             if body.arena_bytes * _WORTH_LOOKING > self.base.arena_bytes
         }
         self._like: dict[Node, _Source] = {}
+
+    def _widest(self, node: Node) -> Plan:
+        """The plan of the body of a loop, or of the branch that takes the most memory."""
+        return max(self.base.bodies[node], key=lambda body: body.arena_bytes)
 
     def _copies(self, loop: Node) -> int:
         """How many of the body of a loop may run at a time."""
@@ -146,23 +151,29 @@ class _Source:
             extra = loop.orders[bodies[node]].cost * iterations(node)
             total += extra
             # Concurrent iterations have an arena each.
-            arena = self.base.target.round_to_line(self.base.bodies[node][0].arena_bytes)
-            arenas = units[place].scratch // max(arena, 1)
-            scratch = self.base.target.round_to_line(loop.likely_bytes(bodies[node])) * arenas
+            widest = self._widest(node)
+            arenas = units[place].scratch // max(self.base.target.round_to_line(widest.arena_bytes), 1)
+            others = [body.arena_bytes for body in self.base.bodies[node] if body is not widest]
+            scratch = self.base.target.round_to_line(max(loop.likely_bytes(bodies[node]), *others, 0)) * arenas
             units[place] = replace(units[place], scratch=scratch, cost=units[place].cost + extra)
         return replace(self.problem, units=units), total
 
     def planned(self, runs: Sequence[Run], bodies: Mapping[Node, int]) -> Plan:
         """The plan that runs these units, with candidates for the bodies of loops."""
         base = self.base
-        plans = {node: self._body(node, k) for node, k in bodies.items()}
-        graph = self.problem.realized(runs, {node: made.graph for node, made in plans.items()})
-        known = {made.graph: made for made in (*chain.from_iterable(base.bodies.values()), *plans.values())}
+        plans = {node: self._bodies(node, k) for node, k in bodies.items()}
+        graph = self.problem.realized(runs, {node: [body.graph for body in made] for node, made in plans.items()})
+        known = {body.graph: body for made in (*base.bodies.values(), *plans.values()) for body in made}
         return plan(graph, base.threads, not self.nested, self.copies, self.nested, known, base.target)
 
+    def _bodies(self, node: Node, k: int) -> list[Plan]:
+        """The plans of the bodies of a node, of the widest one candidate `k`."""
+        widest = self._widest(node)
+        return [self._body(node, k) if body is widest else body for body in self.base.bodies[node]]
+
     def _body(self, node: Node, k: int) -> Plan:
-        """Candidate `k` for the body of a loop."""
-        loop, body = self.loops[node], self.base.bodies[node][0]
+        """Candidate `k` for the widest body of a node."""
+        loop, body = self.loops[node], self._widest(node)
         if body is loop.base:
             return loop.planned(k)
         if k == 0:
@@ -228,7 +239,7 @@ class Frontier:
     nested: bool = False
     """As `plan` was told for `base`; outputs of what is not nested live in the arena."""
     known: dict[Any, Frontier] = field(default_factory=dict[Any, "Frontier"], repr=False)
-    """Frontiers of loops by what they compute."""
+    """Frontiers of bodies by what they compute."""
     orders: list[_Candidate] = field(init=False)
     _plans: dict[int, Plan] = field(default_factory=dict[int, Plan])
 

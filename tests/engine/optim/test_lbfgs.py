@@ -144,6 +144,22 @@ def test_the_state_is_counted_and_the_history_written_where_it_is():
     assert "of two branches, of which one runs" in str(plan.report)
 
 
+def test_a_budget_recomputes_in_the_evaluations_to_the_same_bits():
+    def model():
+        return nn.Sequential(*(layer for _ in range(3) for layer in (nn.Linear(6, 6), nn.Tanh(), nn.LayerNorm(6))))
+
+    def loss(model, batch):
+        return nn.cross_entropy(model(batch["x"]), batch["y"])
+
+    batch = {"x": np.tile(X.astype("float32"), (8, 1)), "y": np.tile(LABELS, 8)}
+    rule = optim.LBFGS(max_iter=3, history_size=2)
+    steps = [gl.compile_step(model(), loss, rule, batch, memory=memory) for memory in (None, "75%")]
+    assert steps[1].report.recompute_flops > 0
+    for step in steps:
+        step.report.check()
+    assert [float(steps[0](batch)) for _ in range(3)] == [float(steps[1](batch)) for _ in range(3)]
+
+
 def test_an_average_may_be_kept_beside_it_and_a_part_be_trained():
     rule = optim.EMA(optim.LBFGS(max_iter=2), decay=0.5)
     step = gl.compile_step(Logistic(), logistic_loss, rule, BATCH)

@@ -4,6 +4,8 @@ import gradloom as gl
 import numpy as np
 import pytest
 from control_flow import check
+from gradloom.passes.pipeline import plan_graph
+from gradloom.passes.remat.from_plan import graph_problem
 
 
 def test_one_branch_runs_and_reads_what_is_around_it():
@@ -116,6 +118,18 @@ def test_it_trains_with_dropout_within_a_budget():
         assert sum(losses[-4:]) < sum(losses[:4])
         ends.append(b"".join(x.tobytes() for x in step.parameters().values()))
     assert ends[0] == ends[1] == ends[2]
+
+
+def test_a_branch_that_keeps_a_value_is_not_computed_again():
+    def fn(x):
+        for _ in range(3):
+            x = gl.cond(x.sum() > 0, lambda x: gl.save(np.sin(x)) * 2, lambda x: x, x)
+        return np.sum(x)
+
+    problem = graph_problem(plan_graph(gl.trace(gl.grad(fn), gl.spec((3,), "float64"))))
+    forward = [u for n, u in zip(problem.nodes, problem.units) if n.op.is_cond and n.origin.role == "forward"]
+    assert forward
+    assert not any(unit.recomputable for unit in forward)
 
 
 @pytest.mark.parametrize(
