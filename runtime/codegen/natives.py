@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,21 @@ class Native:
 
 NATIVES: dict[Any, Native] = {}
 """The native functions by the Python functions that do the same."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A kind of machine: the native functions that are something else there than on a CPU, or are only there."""
+
+    name: str
+    natives: Mapping[Any, Native]
+
+    def native(self, function: Any) -> Native | None:
+        """What a Python function is on this machine, or None where it is no native function."""
+        return self.natives.get(function) or NATIVES.get(function)
+
+
+CPU = Machine("a CPU", {})
 
 
 def native(emit: Callable[..., Any], returns: str, *parameters: str) -> Callable[[Any], Any]:

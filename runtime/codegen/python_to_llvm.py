@@ -25,7 +25,7 @@ from typing import Any
 from llvmlite import ir
 
 from .arithmetic import COMPARISONS, INTRINSICS, TYPES, WIDENED, Arithmetic, Unsupported, Value
-from .natives import BYTE, INT, NATIVES, WORD, llvm_type, stack_slot
+from .natives import BYTE, CPU, INT, WORD, Machine, Native, llvm_type, stack_slot
 
 
 @dataclass
@@ -78,10 +78,10 @@ _MOST_CALLS = 20
 """Calls inside each other: more are a recursion."""
 
 
-def lower(function: Callable[..., Any], symbol: str) -> ir.Module:
+def lower(function: Callable[..., Any], symbol: str, machine: Machine = CPU) -> ir.Module:
     """A module with the function `int64(int64)`, in the convention `i32 symbol(i64 *result, i8 **exception, i64)`.
 
-    Raises `Unsupported`.
+    Its native functions are those of `machine`. Raises `Unsupported`.
     """
     module = ir.Module(symbol)
     typed = ir.FunctionType(INT, (WORD.as_pointer(), BYTE.as_pointer().as_pointer(), WORD))
@@ -89,7 +89,7 @@ def lower(function: Callable[..., Any], symbol: str) -> ir.Module:
     for pointer in native.args[:2]:
         pointer.add_attribute("noalias")
     builder = ir.IRBuilder(native.append_basic_block())
-    lowering = _Lowering(builder)
+    lowering = Lowering(builder, machine)
     result = lowering.convert(lowering.inline(function, [Value("i64", native.args[2])]), "i64")
     builder.store(result.llvm, native.args[0])
     builder.ret(INT(0))
@@ -112,11 +112,12 @@ def _definition(function: Callable[..., Any]) -> ast.FunctionDef:
     return found
 
 
-class _Lowering(Arithmetic, ast.NodeVisitor):
-    """Lowers statements and expressions where its builder stands."""
+class Lowering(Arithmetic, ast.NodeVisitor):
+    """Lowers statements and expressions where its builder stands, with the native functions of a machine."""
 
-    def __init__(self, builder: Any) -> None:
+    def __init__(self, builder: Any, machine: Machine = CPU) -> None:
         super().__init__(builder)
+        self.machine = machine
         self.calls: list[_Call] = []
         self.loops: list[_Loop] = []
 
@@ -415,8 +416,8 @@ class _Lowering(Arithmetic, ast.NodeVisitor):
         if isinstance(function, type):
             if len(arguments) == 1 and function in TYPES:
                 return self.convert(arguments[0], TYPES[function])
-        elif function in NATIVES:
-            return self.native(function, arguments)
+        elif native := self.machine.native(function):
+            return self.native(function, native, arguments)
         elif function in INTRINSICS and len(arguments) == 1 and arguments[0].type in ("f32", "f64"):
             return self.intrinsic(INTRINSICS[function], arguments[0])
         elif function is abs and len(arguments) == 1:
@@ -427,8 +428,7 @@ class _Lowering(Arithmetic, ast.NodeVisitor):
             return self.inline(function, arguments)
         raise Unsupported(f"a call of {ast.unparse(node.func)}")
 
-    def native(self, function: Any, arguments: Sequence[Value]) -> Value:
-        native = NATIVES[function]
+    def native(self, function: Any, native: Native, arguments: Sequence[Value]) -> Value:
         typed = native.typed(tuple(argument.type for argument in arguments))
         if typed is None:
             raise Unsupported(f"{function.__name__} of {', '.join(argument.type for argument in arguments)}")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..codegen import intrinsics, lapack
+from ..codegen.gpu_natives import GPU_NATIVES
 from ..codegen.integer_math import INTEGER_MATH
 from ..codegen.tile_product import tile_product
 from ..codegen.tile_transpose import tile_transpose
@@ -40,6 +41,7 @@ def kernel_namespace() -> Mapping[str, object]:
     }
     for module in (intrinsics, lapack, scalar_functions):
         names.update((name, value) for name, value in vars(module).items() if not name.startswith("_"))
+    names.update(GPU_NATIVES)
     names.update(ROW_REDUCTIONS)
     names.update(INTEGER_MATH)
     names.update((function.__name__, function) for function in VECTOR_MATH.values())
