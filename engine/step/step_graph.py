@@ -192,13 +192,18 @@ def trace_step(
         output_names = [*trainer.carried_names, "loss", *(name or "metrics" for name in total.metric_names)]
         aliases = {i: i for i in range(len(trainer.carried_names))}
         graph = trace.graph(new, output_names, aliases)
+        more: list[tuple[str, Any]] = []
         measured = _measured(trainer, total, old_parameters, new_parameters, types) if diagnose else None
-        whole = graph if measured is None else _with_statistics(trace, graph, measured, aliases)
+        if measured is not None:
+            more += [(f"{measured.layers[i].path}.{what}", v) for (i, what), v in zip(measured.names, measured.sums)]
         prints = tuple(trace.prints or ())
-        if prints:
-            whole = _with_outputs(trace, whole, [Tracer(trace, v) for v in printed_values(prints)], "print", aliases)
+        more += [("print", Tracer(trace, value)) for value in printed_values(prints)]
         if check_finite:
-            whole = _with_check(trace, whole, new[: len(trainer.carried_names) + 1], aliases)
+            more.append(("finite", _checked(new[: len(trainer.carried_names) + 1])))
+        whole = graph
+        if more:
+            names_of_more, values = zip(*more)
+            whole = trace.graph([*new, *values], [*output_names, *names_of_more], aliases)
     warn_of_arrays(model, trace, warned)
     if all(t.dtype != np.dtype("float64") or not t.shape for t in types):
         warn_of_float64(graph, trace, [p for _, p in trainer.parameters], total.loss.value, warned)
@@ -238,24 +243,11 @@ def _measured(
     return statistics(total.watched, total.watched_taps, length, parameters, total.skipped)
 
 
-def _with_statistics(trace: Trace, graph: Graph, measured: Statistics, aliases: dict[int, int]) -> Graph:
-    names = [f"{measured.layers[layer].path}.{name}" for layer, name in measured.names]
-    outputs = [Tracer(trace, value) for value in graph.outputs]
-    return trace.graph([*outputs, *measured.sums], [*graph.output_names, *names], aliases)
-
-
-def _with_check(trace: Trace, graph: Graph, results: Sequence[Any], aliases: dict[int, int]) -> Graph:
-    """The step with a check that `results` are finite, as its last output: a sum of all of them times 0."""
+def _checked(results: Sequence[Any]) -> Any:
+    """A check that `results` are finite: of the sum of all of them times 0."""
     with role("optimizer"):
         zeros = [xp.sum(value * 0.0) for value in results if is_float(value.dtype) and value.size]
-        checked = emit(ew.check_finite, reduce(operator.add, (xp.astype(zero, "float64") for zero in zeros)))
-    return _with_outputs(trace, graph, [checked], "finite", aliases)
-
-
-def _with_outputs(trace: Trace, graph: Graph, added: Sequence[Any], name: str, aliases: dict[int, int]) -> Graph:
-    """The step with more outputs."""
-    outputs = [Tracer(trace, value) for value in graph.outputs]
-    return trace.graph([*outputs, *added], [*graph.output_names, *(name for _ in added)], aliases)
+        return emit(ew.check_finite, reduce(operator.add, (xp.astype(zero, "float64") for zero in zeros)))
 
 
 def _check_options(
