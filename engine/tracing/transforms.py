@@ -66,11 +66,11 @@ def vjp(fn: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[A
     and `vjp` gives `(result, pullback, aux)`. Raises `TypeError` for primals that are not floats.
     """
     if current_trace() is not None:
-        return vjp_in_trace(active_trace(), fn, primals, has_aux)
+        return _vjp(active_trace(), fn, primals, has_aux)
     arrays = tuple(with_floats(primal, f"argument {i}") for i, primal in enumerate(primals))
 
     def forward(*given: Any) -> Any:
-        out, _, *aux = vjp_in_trace(active_trace(), fn, given, has_aux)
+        out, _, *aux = _vjp(active_trace(), fn, given, has_aux)
         return out, *aux
 
     result = trace_arguments(forward, arrays, {}, lambda path: True)(*arrays)
@@ -78,7 +78,7 @@ def vjp(fn: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[A
 
     def pullback(cotangent: Any) -> Any:
         def both(given: tuple[Any, ...], seed: Any) -> Any:
-            return vjp_in_trace(active_trace(), fn, given, has_aux)[1](seed)
+            return _vjp(active_trace(), fn, given, has_aux)[1](seed)
 
         if current_trace() is not None:
             return both(arrays, cotangent)
@@ -268,8 +268,7 @@ def scalar_loss(trace: Trace, loss: Any) -> Tracer:
     return array
 
 
-def vjp_in_trace(trace: Trace, fn: Callable[..., Any], primals: Sequence[Any], has_aux: bool) -> tuple[Any, ...]:
-    """`vjp` inside a trace."""
+def _vjp(trace: Trace, fn: Callable[..., Any], primals: Sequence[Any], has_aux: bool) -> tuple[Any, ...]:
     pairs = [fresh_leaves(trace, primal, f"argument {i}") for i, primal in enumerate(primals)]
     begin = len(trace.builder.nodes)
     result = fn(*(given for given, _ in pairs))

@@ -122,6 +122,8 @@ class _Call:
         lengths: dict[str, int] = {}
         if given is not None:
             lengths["axis_size"] = integer(given, f"{self.what}: axis_size")
+            if lengths["axis_size"] < 0:
+                raise ValueError(located(f"{self.what}: axis_size is 0 or more, got {given}"))
         for path, leaf, axis in zip(self.paths, self.leaves, self.axes):
             if axis is not None:
                 lengths[f"axis {axis} of {input_name(self.fun, path)}"] = leaf.shape[axis]

@@ -178,6 +178,7 @@ def test_inside_a_compiled_step() -> None:
         (lambda: gl.vmap(lambda x, y: x)(X, Y), gl.ShapeError, "examples differs: axis 0 of x 3, axis 0 of y 4"),
         (lambda: gl.vmap(lambda x: x, axis_size=5)(X), gl.ShapeError, "axis_size 5, axis 0 of x 3"),
         (lambda: gl.vmap(lambda d: d, ({"a": 0, "b": 1},))({"a": X, "b": X}), gl.ShapeError, "axis 1 of d.b 4"),
+        (lambda: gl.vmap(lambda: 1.0, axis_size=-1)(), ValueError, "axis_size is 0 or more, got -1"),
         (lambda: gl.vmap(lambda x: x)(3.0), TypeError, "x is of type float and has no axis; in_axes=None"),
         (lambda: gl.vmap(lambda x: x)(np.float64(3.0)), TypeError, "x is .* and has no axis"),
         (lambda: gl.vmap(lambda m, x: x)(nn.ReLU(), X), TypeError, "m is of type ReLU and has no axis; in_axes=None"),
