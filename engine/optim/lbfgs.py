@@ -44,6 +44,9 @@ class LBFGS(Optimizer):
     a step, with the first evaluation, where torch moves them with each. The history is allocated whole:
     2 `history_size` times the bytes of the parameters.
 
+    As in torch, a pair is kept where the product of step and change of the gradient is above 1e-10. Where the loss is
+    below about 1e-8 few are, and it falls slowly from there; a loss that is scaled up goes on.
+
     Liu and Nocedal 1989, "On the limited memory BFGS method for large scale optimization".
     """
 
