@@ -104,8 +104,14 @@ def truncated_normal(lower: Any, upper: Any, shape: Shape | None = None, dtype: 
     # The tail that is nearer to 0 is drawn from: far from there, one minus a probability keeps no digits.
     turned = low > 0
     begin, end = (xp.where(turned, -a, b) for a, b in ((high, low), (low, high)))
-    first, last = normal_cdf(begin), normal_cdf(end)
-    found = normal_quantile(first + (last - first) * open_uniform(lengths, resolved))
+    far = -36.0 if resolved == np.dtype("float64") else -12.0
+    u = open_uniform(lengths, resolved)
+    # Far out, where no float holds a probability, the tail is that of an exponential distribution.
+    is_far = end < far
+    slope = xp.where(is_far, -end, 1)
+    tail = end + xp.log1p(-u * -xp.expm1(-slope * xp.maximum(end - begin, 0))) / slope
+    first, last = normal_cdf(begin), xp.where(is_far, 0.5, normal_cdf(end))
+    found = xp.where(is_far, tail, normal_quantile(first + (last - first) * u))
     return xp.clip(xp.where(turned, -found, found), low, high)
 
 

@@ -57,6 +57,16 @@ def test_a_gamma_too_small_for_a_float_has_its_logarithm() -> None:
     assert not np.array_equal(one, two)
 
 
+def test_a_truncated_normal_far_out_has_an_exponential_tail() -> None:
+    for dtype, low in (("float32", 20.0), ("float64", 60.0)):
+        found = drawn(lambda dtype=dtype, low=low: gl.random.truncated_normal(low, INF, MANY, dtype))
+        assert (found >= low).all()
+        np.testing.assert_allclose((found - low).mean() * low, 1, atol=0.03)
+        below = drawn(lambda dtype=dtype, low=low: gl.random.truncated_normal(-low - 1e-3, -low, MANY, dtype))
+        assert below.max() <= -low
+        assert below.min() >= np.asarray(-low - 1e-3, dtype)
+
+
 def test_the_normal_quantile_is_that_of_scipy() -> None:
     p = np.concatenate([np.linspace(1e-9, 1 - 1e-9, 2001), 10.0 ** -np.arange(1, 300, 9)])
     np.testing.assert_allclose(normal_quantile(p), special.ndtri(p), rtol=2e-15, atol=1e-15)
