@@ -183,7 +183,7 @@ def _obtain(requests: Mapping[str, Request], processes: int | None) -> list[Kern
             if code is None:
                 missing[name] = why
                 continue
-            address = _load(code, name)
+            address = load(code, _symbol(name))
             if address:
                 _kernels[name] = Kernel(request.entry, address, time.perf_counter() - start, True, why)
             else:
@@ -207,7 +207,7 @@ def _obtain(requests: Mapping[str, Request], processes: int | None) -> list[Kern
             why = disk_cache.write(status.folder, request.key(), code, externals) or why
         with deferred_signals():
             if name not in _kernels:  # a signal handler that interrupted this may have needed it too
-                _kernels[name] = Kernel(request.entry, _load(code, name), seconds, False, why)
+                _kernels[name] = Kernel(request.entry, load(code, _symbol(name)), seconds, False, why)
     if missing and status.folder is not None:
         disk_cache.trim(status.folder)
     return [_kernels[name] for name in requests]
@@ -248,8 +248,11 @@ def _symbol(name: str) -> str:
 _engine: Any = None
 
 
-def _load(code: bytes, name: str) -> int:
-    """The address of machine code, which may be loaded once only: no error may come between that and the note of it."""
+def load(code: bytes, symbol: str) -> int:
+    """The address of the function `symbol` of object code, for as long as the process lives; hold `compiler_lock`.
+
+    It may be loaded once only: no error may come between that and the note of it.
+    """
     global _engine
     if _engine is None:
         llvm.initialize_native_target()
@@ -260,7 +263,7 @@ def _load(code: bytes, name: str) -> int:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(_engine))
     _engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     _engine.finalize_object()
-    return _engine.get_function_address(_symbol(name))
+    return _engine.get_function_address(symbol)
 
 
 _warned: set[str] = set()

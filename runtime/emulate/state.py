@@ -1,0 +1,93 @@
+"""Words (int64) of a launch in the emulator, of each of its threads, and of the shared arrays of a block.
+
+The scheduler and the checks read them by `word`, kernels by what `thread_code` emits.
+"""
+
+# ---- states of a thread
+
+RUNNING, AT_SHUFFLE, AT_BARRIER, DONE = range(4)
+
+# ---- a launch
+
+(
+    FUNCTION,  # address of the machine code of one thread
+    GRID,  # blocks
+    THREADS,  # threads of a block
+    THREAD_BLOCKS,  # address of the words of the threads of a block
+    CONTEXTS,  # address of a saved context for each thread
+    SCHEDULER,  # address of the scheduler's context
+    STACKS,  # address of a stack for each thread
+    SLOTS,  # address of the values that threads hand to each other
+    SHARED,  # address of the memory that a block shares
+    PARAMETERS,  # address of the kernel's words
+    TRAPPED,  # the first code that `trap` got, or that a thread returned
+    CHECKER,  # address of the machine code of `check`
+    EPOCH,  # number of the interval between two barriers, over all blocks
+    FIRST_EPOCH,  # the epoch in which this block began
+    ARRAYS,  # address of the words of the shared arrays
+    ARRAY_COUNT,
+    EXTENTS,  # address of the first byte of each array given, and of the byte behind its last
+    EXTENT_COUNT,
+    FAULT,  # kind of the fault that ended the launch, or 0
+    FAULT_SITE,
+    FAULT_THREAD,
+    FAULT_BLOCK,
+    FAULT_OTHER,  # another thread that has part in it
+    FAULT_OTHER_SITE,
+    FAULT_ARRAY,  # number of the shared array, or of the array given; -1 is none
+    FAULT_INDEX,
+    FAULT_WRITES,
+    LAUNCH_WORDS,
+) = range(28)
+
+# ---- a thread
+
+(
+    LAUNCH,
+    THREAD,
+    BLOCK,
+    STATE,
+    CONTEXT,
+    SITE,  # where it waits, or what it is about to access
+    PARITY,  # which half of the slots its next shuffle uses
+    BASE,  # the pointer of an access
+    ADDRESS,
+    BYTES,
+    WRITES,
+    THREAD_WORDS,
+) = range(12)
+THREAD_BYTES = 8 * THREAD_WORDS
+
+# ---- a shared array
+
+START, ELEMENTS, ITEMSIZE, SHADOW, ARRAY_WORDS = range(5)
+ARRAY_BYTES = 8 * ARRAY_WORDS
+
+# ---- what is known of an element of a shared array
+
+WRITTEN, WRITER, WRITE_SITE, READ, READER, READ_SITE, SHADOW_WORDS = range(7)
+SHADOW_BYTES = 8 * SHADOW_WORDS
+
+MANY = -1
+"""A reader that stands for several."""
+
+# ---- faults
+
+(
+    NO_FAULT,
+    DIVERGENT_BARRIER,
+    DIVERGENT_SHUFFLE,
+    NO_LANE,
+    OUT_OF_BOUNDS,
+    OUT_OF_SHARED,
+    UNWRITTEN,
+    RACE,
+) = range(8)
+
+# ---- sizes
+
+WARP = 32
+MOST_THREADS = 1024
+CONTEXT_BYTES = 8192
+"""More than glibc's ucontext_t on x86-64 (968) and aarch64 (4,560)."""
+STACK_BYTES = 1 << 16
