@@ -11,7 +11,7 @@ from gradloom.runtime.codegen.natives import NATIVES, WORD, Machine, Native
 from gradloom.runtime.codegen.python_to_llvm import Unsupported, lower
 
 COPY = """
-x, y = array_f32(a, 0), array_f32(b, 0)
+x, y = array_f32(a, 8), array_f32(b, 8)
 for i in range(block_index() * block_size() + thread_index(), 8, grid_size() * block_size()):
     y[i] = shuffle_xor_f32(x[i], 1)
 barrier()
