@@ -27,10 +27,11 @@ def machine_code(kernel: Callable[..., Any]) -> list[Callable[[int, int], int]]:
     """The kernel as a function of `a` and `b`, by our front end and by Numba."""
     ours, _ = emit(llvm.parse_assembly(str(lower(kernel, "kernel"))), "kernel")
     theirs, _ = numba_front_end.build(kernel, "int64(int64)", "kernel")
-    return [_called(code) for code in (ours, theirs)]
+    return [called_code(code) for code in (ours, theirs)]
 
 
-def _called(code: bytes) -> Callable[[int, int], int]:
+def called_code(code: bytes) -> Callable[[int, int], int]:
+    """Object code of a kernel as a function of `a` and `b`."""
     machine = llvm.Target.from_default_triple().create_target_machine()
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))

@@ -51,11 +51,11 @@ def _float_remainder(x, y):
 def _float_floor_divide(x, y):
     # As NumPy: from the remainder, so that it agrees with it, and rounded to the nearest integer.
     if y == 0:
-        return x / y
+        return np.float64(x / y)
     if x != x or y != y or abs(x) == np.inf:
         return np.nan * x
     r = np.fmod(x, y)
-    quotient = (x - r) / y
+    quotient = np.float64((x - r) / y)
     if r != 0 and (r < 0) != (y < 0):
         quotient = quotient - 1
     if quotient == 0:

@@ -47,9 +47,9 @@ def test_in_python_they_are_one_thread_that_does_all():
 
 
 def test_a_trap_in_python_is_an_exception_with_its_code():
-    kernel = kernel_of("trap(a)\nreturn i64(0)")
+    kernel, block = kernel_of("trap(a)\nreturn i64(0)"), (ctypes.c_int64 * 2)(7, 0)
     with pytest.raises(Trapped, match="7"):
-        kernel(ctypes.addressof((ctypes.c_int64 * 2)(7, 0)))
+        kernel(ctypes.addressof(block))
 
 
 def test_shared_memory_has_its_dtype():
