@@ -169,7 +169,7 @@ class KFAC(Optimizer):
         if self.adapt_damping:
             actual = change_of_loss(given, new, self.weight_decay)
             state["damping"], taken = adapted(
-                damping, self.damping_decay, self.min_damping, given.loss, actual, expected
+                damping, self.damping, self.damping_decay, self.min_damping, given.loss, actual, expected
             )
             moved = chosen(taken, moved, {name: xp.zeros_like(d) for name, d in moved.items()})
             new = chosen(taken, new, given.parameters)

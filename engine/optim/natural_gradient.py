@@ -85,7 +85,7 @@ class NaturalGradient(Optimizer):
             expected = given.lr * given.lr * 0.5 * curvature - given.lr * inner(solution, right)
             actual = change_of_loss(given, new, self.weight_decay)
             state["damping"], taken = adapted(
-                damping, self.damping_decay, self.min_damping, given.loss, actual, expected
+                damping, self.damping, self.damping_decay, self.min_damping, given.loss, actual, expected
             )
             solution = chosen(taken, solution, {name: xp.zeros_like(d) for name, d in solution.items()})
             new = chosen(taken, new, given.parameters)

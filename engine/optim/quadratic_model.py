@@ -78,18 +78,23 @@ def _quotient(x: Any, y: Any) -> Any:
     return xp.where(y > 0, x / xp.where(y > 0, y, 1.0), 0.0)
 
 
-def adapted(damping: Any, decay: float, least: float, loss: Any, actual: Any, expected: Any) -> tuple[Any, Any]:
-    """The damping for the next step, and whether this one is taken.
+def adapted(
+    damping: Any, first: float, decay: float, least: float, loss: Any, actual: Any, expected: Any
+) -> tuple[Any, Any]:
+    """The damping for the next step, and whether this one is taken; `first` is the damping of the first step.
 
     The rule of Levenberg and Marquardt, by the ratio of how the loss changed to how the model said that it would:
     damping is times `decay` where the ratio is above 3/4, and over it below 1/4. Where the loss became larger it is
     times 4, and the step is not taken. Near the optimum a change drowns in the rounding of the loss, which says nothing
-    of the model: then that is believed.
+    of the model: then that is believed, and the damping stays, or goes down to the first one. It goes no further, since
+    it alone bounds how the rounding of gradients moves what the loss does not depend on.
     """
     rounding = xp.astype(xp.abs(loss), _FLOAT64) * float(10 * np.finfo(loss.dtype).eps)
-    ratio = xp.where(expected < -rounding, actual / xp.where(expected < -rounding, expected, 1.0), 1.0)
+    says_nothing = expected >= -rounding
+    ratio = actual / xp.where(says_nothing, 1.0, expected)
     is_smaller = actual <= rounding
     factor = xp.where(ratio > 0.75, decay, xp.where(ratio < 0.25, 1 / decay, 1.0))
+    factor = xp.where(says_nothing, xp.where(damping > first, decay, 1.0), factor)
     return xp.maximum(damping * xp.where(is_smaller, factor, 4.0), least), is_smaller
 
 

@@ -263,6 +263,18 @@ def test_a_batch_that_is_not_finite_leaves_the_parameters_as_they_are(optimizer:
 
 
 @pytest.mark.parametrize("optimizer", [optim.KFAC(), optim.NaturalGradient()])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_at_the_optimum_what_the_loss_does_not_depend_on_stays(optimizer: optim.Optimizer, dtype: str):
+    batch = {"x": X.astype(dtype), "y": RNG.integers(0, 3, 64)}
+    model = nn.Linear(5, 3, dtype=dtype)
+    step, _ = run(optimizer, model, lambda m, b: nn.cross_entropy(m(b["x"]), b["y"]), batch, 300)
+    # The mean of all logits is free.
+    begin = model.state_dict()["weight"].mean(axis=0)
+    assert np.abs(step.parameters()["weight"].mean(axis=0) - begin).max() < (0.01 if dtype == "float32" else 1e-9)
+    assert step.state()["damping"] <= 1e-3
+
+
+@pytest.mark.parametrize("optimizer", [optim.KFAC(), optim.NaturalGradient()])
 def test_a_loss_that_is_not_convex_in_the_output_becomes_smaller(optimizer: optim.Optimizer):
     def saturating(model: Any, batch: Any) -> Any:
         return np.mean(np.tanh(model(batch) + 1) ** 2)
