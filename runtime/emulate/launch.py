@@ -125,8 +125,9 @@ class _Memory:
             at.FUNCTION: code.address,
             at.THREADS: threads,
             at.THREAD_BLOCKS: thread_words.ctypes.data,
-            at.CONTEXTS: self.bytes(fibers * at.CONTEXT_BYTES),
-            at.SCHEDULER: self.bytes(at.CONTEXT_BYTES),
+            at.FIBER: _fiber() if code.waits else 0,
+            at.CONTEXTS: self.bytes(fibers * at.FIBER_BYTES),
+            at.SCHEDULER: self.bytes(at.JUMP_BYTES),
             at.STACKS: self.bytes(fibers * at.STACK_BYTES),
             at.SLOTS: self.bytes(2 * at.MOST_THREADS * 8 if code.waits else 0),
             at.SHARED: shared,
@@ -153,6 +154,7 @@ def _native(module: str, entry: str) -> int:
 
 
 _checker = cache(partial(_native, "checks", "check"))
+_fiber = cache(partial(_native, "scheduler", "run_fiber"))
 
 
 @cache

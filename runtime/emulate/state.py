@@ -5,7 +5,8 @@ The scheduler and the checks read them by `word`, kernels by what `thread_code` 
 
 # ---- states of a thread
 
-RUNNING, AT_SHUFFLE, AT_BARRIER, DONE = range(4)
+NEW, RUNNING, AT_SHUFFLE, AT_BARRIER, DONE = range(5)
+"""NEW: its fiber has never run. RUNNING: it may go on."""
 
 # ---- a launch
 
@@ -14,8 +15,9 @@ RUNNING, AT_SHUFFLE, AT_BARRIER, DONE = range(4)
     GRID,  # blocks
     THREADS,  # threads of a block
     THREAD_BLOCKS,  # address of the words of the threads of a block
-    CONTEXTS,  # address of a saved context for each thread
-    SCHEDULER,  # address of the scheduler's context
+    FIBER,  # address of the machine code of `run_fiber`
+    CONTEXTS,  # address of the context in which each fiber begins, and of its jump buffer
+    SCHEDULER,  # address of the scheduler's jump buffer
     STACKS,  # address of a stack for each thread
     SLOTS,  # address of the values that threads hand to each other
     SHARED,  # address of the memory that a block shares
@@ -38,7 +40,7 @@ RUNNING, AT_SHUFFLE, AT_BARRIER, DONE = range(4)
     FAULT_INDEX,
     FAULT_WRITES,
     LAUNCH_WORDS,
-) = range(28)
+) = range(29)
 
 # ---- a thread
 
@@ -47,7 +49,7 @@ RUNNING, AT_SHUFFLE, AT_BARRIER, DONE = range(4)
     THREAD,
     BLOCK,
     STATE,
-    CONTEXT,
+    JUMP,  # address of the jump buffer of its fiber
     SITE,  # where it waits, or what it is about to access
     PARITY,  # which half of the slots its next shuffle uses
     BASE,  # the pointer of an access
@@ -88,6 +90,9 @@ MANY = -1
 
 WARP = 32
 MOST_THREADS = 1024
-CONTEXT_BYTES = 8192
+CONTEXT_BYTES = 7168
 """More than glibc's ucontext_t on x86-64 (968) and aarch64 (4,560)."""
+JUMP_BYTES = 1024
+"""More than its jmp_buf on x86-64 (200) and aarch64 (312)."""
+FIBER_BYTES = CONTEXT_BYTES + JUMP_BYTES
 STACK_BYTES = 1 << 16

@@ -18,10 +18,11 @@ from ..codegen.fork_lock import compiler_lock
 from ..codegen.gpu_natives import GPU_NATIVES, SHUFFLED, constant_size
 from ..codegen.intrinsics import ARRAY_DTYPES, call_kernel, word
 from ..codegen.kernel_cache import load
-from ..codegen.natives import INT, NATIVES, WORD, Machine, Native, declared, llvm_type
+from ..codegen.natives import NATIVES, WORD, Machine, Native, llvm_type
 from ..codegen.object_code import emit
 from ..codegen.python_to_llvm import Lowering
 from . import state as at
+from .switching import emit_switch
 
 SHARED_ALIGNMENT = 16
 
@@ -119,11 +120,10 @@ class _ThreadLowering(Lowering):
         """The element that is being stored."""
 
     def lower(self, function: Callable[..., Any]) -> None:
-        """All code of a thread. A code that the kernel returns is a trap."""
+        """Appends all code of a thread. A code that the kernel returns is a trap."""
         code = self.inline(function, [Value("i64", self.launched(at.PARAMETERS, self.builder))])
         if code.type != "none":
             self.trap(self.builder, self.convert(code, "i64").llvm)
-        self.set_mine(at.STATE, WORD(at.DONE))
         self.builder.ret_void()
 
     # ---- where in the source this is
@@ -174,8 +174,7 @@ class _ThreadLowering(Lowering):
         self.waits = True
         self.set_mine(at.STATE, WORD(state))
         self.set_mine(at.SITE, site)
-        swap = declared(self.builder.module, "swapcontext", ir.FunctionType(INT, (WORD, WORD)))
-        self.builder.call(swap, (self.mine(at.CONTEXT, self.builder), self.launched(at.SCHEDULER, self.builder)))
+        emit_switch(self.builder, self.mine(at.JUMP, self.builder), self.launched(at.SCHEDULER, self.builder))
 
     def barrier(self, builder: Any) -> None:
         self.wait(at.AT_BARRIER, self.site(self.node))
