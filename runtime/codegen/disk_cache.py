@@ -63,22 +63,33 @@ class CacheStatus:
 
 @dataclass(frozen=True)
 class Key:
-    """What the bytes of a kernel depend on: `text` is a digest of what it computes, `salt` of code that it calls."""
+    """What the bytes of a kernel depend on: `text` is a digest of what it computes, `salt` of code that it calls.
+
+    `compilers` is what else machine code for another machine than this one depends on, as pairs of a name and a text.
+    """
 
     text: str
     salt: str
+    compilers: tuple[tuple[str, str], ...] | None = None
+
+    @property
+    def machine(self) -> dict[str, str]:
+        """What the machine code depends on beside its source, by the names that a person knows it by."""
+        return machine() if self.compilers is None else dict(self.compilers)
 
     @property
     def name(self) -> str:
         """Distinct for distinct machine code; of letters, digits and one "-"."""
-        rest = json.dumps([self.salt, machine()])
+        rest = json.dumps([self.salt, self.machine])
         return f"{self.text}-{hashlib.sha256(rest.encode()).hexdigest()[:40]}"
 
 
-def key(source: str, entry: str, signature: str, salt: str) -> Key:
+def key(
+    source: str, entry: str, signature: str, salt: str, compilers: tuple[tuple[str, str], ...] | None = None
+) -> Key:
     """The key of a kernel, compiled by the front end that the environment names."""
     parts = [source, entry, signature, front_end()]
-    return Key(hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:40], salt)
+    return Key(hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:40], salt, compilers)
 
 
 @cache
@@ -197,7 +208,7 @@ def _contents(path: Path) -> tuple[bytes, str]:
 
 def write(folder: Path, key: Key, code: bytes, externals: list[str]) -> str:
     """Keeps object code under a key; returns what went wrong, if anything did."""
-    header = {"kernel": key.name, "externals": externals, "salt": key.salt, "machine": machine()}
+    header = {"kernel": key.name, "externals": externals, "salt": key.salt, "machine": key.machine}
     content = json.dumps(header).encode() + b"\n" + code
     temporary = None
     try:
@@ -294,7 +305,7 @@ def _for_another(key: Key, others: list[Path]) -> str:
         found = None
     if found is None:
         return NOT_THERE
-    theirs, ours = found[0]["machine"], machine()
+    theirs, ours = found[0]["machine"], key.machine
     other = [name for name in ours if theirs.get(name) != ours[name]]
     if found[0]["salt"] != key.salt:
         return f"{NOT_THERE}; there it is from other sources of Gradloom"
