@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from gpu_unjitted import Block
 from gradloom.ir import OPS, Array, Graph
 from gradloom.passes.memory.plan import Plan
 from gradloom.runtime.codegen.intrinsics import ARRAY_DTYPES
@@ -225,6 +226,18 @@ class _Machine:
             self.kernels[source] = names["kernel"]
         return int(self.kernels[source](block))
 
+    def call_blocks(self, source: str, block: _Block, blocks: int, threads: int) -> int:
+        """Runs a GPU's kernel, the last block first; the code of a trap, or 0."""
+        code = compile(source, "<kernel>", "exec")
+        for index in reversed(range(blocks)):
+            names = self.namespace()
+            one = Block(index, blocks, threads, lambda memory, dtype: _Array(memory, 0, dtype))
+            names.update(one.names())
+            exec(code, names)
+            if trapped := one.run(names["kernel"], block):
+                return trapped
+        return 0
+
 
 def _garbage(nbytes: int) -> Array:
     return np.full(nbytes, 0xA5, np.uint8)
@@ -266,6 +279,12 @@ def run_unjitted(plan: Plan, *arrays: Array) -> list[Array]:
             case _:
                 return np.int64(arg)
 
+    def run_grid(launch: Launch) -> None:
+        (call,) = launch.calls
+        words = _Block([word(arg, 0, 0) for arg in call.args])
+        if code := machine.call_blocks(call.source, words, min(launch.tiles, plan.threads), launch.threads):
+            raise IndexError(lowered.traps.entries[code - 1].node)
+
     def run(launch: Launch) -> None:
         for tile in reversed(range(launch.tiles)):
             for call in launch.calls:
@@ -282,7 +301,7 @@ def run_unjitted(plan: Plan, *arrays: Array) -> list[Array]:
         for stage in range(max(map(len, units), default=0)):
             launches = [launch for unit in units if stage < len(unit) for launch in unit[stage]]
             for launch in reversed(launches):
-                run(launch)
+                (run if plan.target.device == "cpu" else run_grid)(launch)
     return [_output(plan, graph, memory, first, i) for i in range(len(graph.outputs))]
 
 

@@ -51,6 +51,26 @@ class KernelText:
         self.head.append(f"    {name} = array_{SHORT_NAMES[value.type.dtype]}({self.word(address)}, 0)")
         return name
 
+    # ---- what is written otherwise where many threads run the kernel
+
+    def along(self, n: str, kind: str = "") -> str:
+        """The head of a loop over the columns of a row of `n`; the elements of a `parallel_` or `masked_` one are
+        independent.
+        """
+        return f"for j in {kind}range({n}):"
+
+    def stop(self, code: str) -> str:
+        """A statement that ends the run with a code of a trap."""
+        return f"return {code}"
+
+    def wait(self, indent: str) -> list[str]:
+        """Lines after which all that was written is seen."""
+        return []
+
+    def once(self, statement: str, indent: str) -> list[str]:
+        """Lines that store what a row, or a tile, has once."""
+        return [indent + statement]
+
     def call(self) -> Call:
         """The call of the kernel as it stands."""
         return Call("\n".join(["def kernel(b):", *self.head, *self.lines, "    return i64(0)", ""]), self.args)

@@ -1,8 +1,8 @@
 """Launches: which kernels run, with which arguments, over how many tiles. Lowering makes them, every target runs them.
 
 A launch names no machine: memory is a value or scratch, a kernel is its source, a routine of a library is its name. The
-CPU encodes launches as the words that its driver reads (`cpu/tables.py`). On a GPU a launch would be a grid of `tiles`
-blocks, its arguments the kernel's. Known elsewhere as kernel launches (CUDA) and thunks (XLA).
+CPU encodes launches as the words that its driver reads (`cpu/tables.py`). On a GPU a launch is a grid of blocks of
+threads, and a kernel finds the tiles of its block itself. Known elsewhere as kernel launches (CUDA) and thunks (XLA).
 """
 
 from __future__ import annotations
@@ -90,11 +90,15 @@ class Launch:
     """Independent tiles, each of which makes all `calls`, one after the other.
 
     A launch of a unit waits for the one before it, unless it is `concurrent` with that.
+
+    On a GPU it has one call, made by `threads` threads of each of as many blocks as there are tiles or workers,
+    whichever are fewer. The kernel loops over the tiles of its block, so no argument depends on tile or worker.
     """
 
     tiles: int
     calls: list[Call]
     concurrent: bool = False
+    threads: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
-from ...ir import Node
+from ...ir import ArrayType, Node
 from ...passes.graph.carries import carry_count
 from ...passes.graph.scan import Scan
 from ...passes.memory.plan import Plan
 from .data_movement import copy_elements
-from .launch import Launch, Pointer, Traps
+from .gpu_copies import copy_array
+from .gpu_unit import lower_gpu_unit
+from .launch import Address, Launch, Pointer, Traps
 from .unit import lower_unit
 
 Stages = list[list[Launch]]
@@ -82,13 +84,13 @@ def _bodies(unit: Unit | tuple[()]) -> list[LaunchList]:
 
 
 def lower(plan: Plan, traps: Traps | None = None) -> LaunchList:
-    """The launches of all units of a plan."""
+    """The launches of all units of a plan, for its target. Raises `TargetError` for what has no kernel there."""
     traps = Traps() if traps is None else traps
     phases = [[_unit(node, plan, traps) for node in phase] for phase in plan.phases]
     if plan.copied_back:
         phases.append(
             [
-                [[copy_elements(Pointer(value), Pointer(plan.graph.inputs[j]), value.type)]]
+                [[_copy(plan, Pointer(value), Pointer(plan.graph.inputs[j]), value.type)]]
                 for value, j in plan.copied_back.items()
             ]
         )
@@ -98,7 +100,8 @@ def lower(plan: Plan, traps: Traps | None = None) -> LaunchList:
 def _unit(node: Node, plan: Plan, traps: Traps) -> Unit:
     if not node.op.bodies:
         stages: Stages = []
-        for launch in lower_unit(node, plan, traps):
+        lower_node = lower_gpu_unit if _is_gpu(plan) else lower_unit
+        for launch in lower_node(node, plan, traps):
             if launch.concurrent:
                 stages[-1].append(launch)
             else:
@@ -110,10 +113,19 @@ def _unit(node: Node, plan: Plan, traps: Traps) -> Unit:
     # A carry begins as what it is given, in the place where it ends.
     given, first = plan.in_place.get(node, {}), node.attrs["consts"]
     begin = [
-        copy_elements(Pointer.to(plan.views[node.inputs[first + end.index]]), Pointer(end), end.type)
+        _copy(plan, Pointer.to(plan.views[node.inputs[first + end.index]]), Pointer(end), end.type)
         for end in node.outputs[: carry_count(node)]
         if end.index not in given and end.type.size
     ]
     if node.op.is_while:
         return Fork(node, [begin], Pointer(node.outputs[0]), bodies)
     return Loop(node, [begin], *bodies)
+
+
+def _copy(plan: Plan, source: Address, target: Address, type: ArrayType) -> Launch:
+    """A copy of all elements of an array of this type."""
+    return (copy_array if _is_gpu(plan) else copy_elements)(source, target, type)
+
+
+def _is_gpu(plan: Plan) -> bool:
+    return plan.target.device != "cpu"

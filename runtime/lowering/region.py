@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from ...ir import Node, Value
 from ...passes.kernels.loop_nest import LoopNest
@@ -46,15 +46,22 @@ def lower_loops(
     """The loops of a nest from `inputs` to `outputs`, and the calls that combine parts of sums. In the arena, the row
     buffers of all workers begin at `buffers`, the parts of sums behind them.
     """
-    parts = Scratch(buffers + plan.threads * nest.buffer_bytes)
     targets = [Pointer(value) for value in outputs]
+    parts = Scratch(buffers + plan.threads * nest.buffer_bytes)
     loops = call_loops(nest, in_place, Operands(inputs, targets, Scratch(buffers, nest.buffer_bytes), parts, traps))
-    combining: list[Call] = []
-    for reduction in nest.crossings:
-        if not nest.partial(reduction):
-            continue
-        result, op = reduction.output, reduction.op
-        target = targets[nest.body.outputs.index(result)]
-        combining.append(combine_parts(op, result.type.dtype, parts, target, nest.tiles, result.type.size))
-        parts = parts.plus(plan.target.round_to_line(nest.tiles * result.type.nbytes))
+    combining = [
+        combine_parts(reduction.op, reduction.output.type.dtype, begin, target, nest.tiles, reduction.output.type.size)
+        for reduction, begin, target in parts_of_sums(nest, parts, targets)
+    ]
     return loops, combining
+
+
+def parts_of_sums(
+    nest: LoopNest, parts: Scratch, targets: Sequence[Pointer]
+) -> Iterator[tuple[Node, Scratch, Pointer]]:
+    """The reductions that leave parts, where those of all tiles begin, and where the result goes."""
+    for reduction in nest.crossings:
+        if nest.partial(reduction):
+            result = reduction.output
+            yield reduction, parts, targets[nest.body.outputs.index(result)]
+            parts = parts.plus(nest.target.round_to_line(nest.tiles * result.type.nbytes))

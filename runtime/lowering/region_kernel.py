@@ -44,10 +44,10 @@ class Operands:
 
 def call_loops(nest: LoopNest, in_place: Mapping[int, int], operands: Operands) -> Call:
     """The call of the kernel of a nest; `in_place[o] = i`: output `o` is written over input `i`."""
-    return _Writer(nest, in_place, operands).call()
+    return RegionWriter(nest, in_place, operands, KernelText(), Reductions).call()
 
 
-class _Writer:
+class RegionWriter:
     """The kernel of a region, written line by line: a loop over the rows of a tile, and in it the sweeps over a row.
 
     A sweep is one loop over the elements of the row, which computes all its values for an element at a time: what it
@@ -55,19 +55,26 @@ class _Writer:
     its sum. What a later sweep needs of an earlier one is computed again where that is free, else it is in row buffers.
     """
 
-    def __init__(self, nest: LoopNest, in_place: Mapping[int, int], operands: Operands) -> None:
+    def __init__(
+        self,
+        nest: LoopNest,
+        in_place: Mapping[int, int],
+        operands: Operands,
+        text: KernelText,
+        reductions: type[Reductions],
+    ) -> None:
         self.nest = nest
         self.in_place = in_place
         self.operands = operands
         self.traps = 0
-        self.text = KernelText()
+        self.text = text
         self.names: dict[Value, str] = {}
         self.arrays: dict[Value, str] = {}
         self.windows_of: dict[Value, str] = {}
         self.held: dict[Value, str] = {}
         self.skipped: dict[Node, str] = {}
         self.indices = Indices(nest, self.text)
-        self.reductions = Reductions(nest, self.text, self.arrays, self.windows_of, self.held)
+        self.reductions = reductions(nest, self.text, self.arrays, self.windows_of, self.held)
         self.outputs = {v: i for i, v in enumerate(nest.body.outputs)}
         self.users = nest.body.users()
 
@@ -85,6 +92,11 @@ class _Writer:
 
     def call(self) -> Call:
         """The call of the whole kernel."""
+        self.write()
+        return self.text.call()
+
+    def write(self) -> None:
+        """All lines of the kernel."""
         nest = self.nest
         self.text.head.append(f"    tile = {self.text.word(TILE)}")
         self.text.number("step", nest.cut.step)
@@ -98,6 +110,8 @@ class _Writer:
         self.scalars()
         self.repeated_rows()
         self.reductions.crossing_starts()
+        if nest.lines:
+            self.text.lines += self.text.wait("    ")
         if nest.together > 1:
             self.text.lines.append("    for i in range(0, rows, accumulators):")
         else:
@@ -123,7 +137,6 @@ class _Writer:
         for node in nest.row_nodes[len(nest.sweeps)]:
             self.row_node(node)
         self.reductions.crossing_ends()
-        return self.text.call()
 
     def rows_of_tile(self) -> None:
         """The first row of the tile, and how many it has."""
@@ -191,7 +204,7 @@ class _Writer:
                 self.text.lines += [
                     "    for i in range(accumulators):",
                     f"        part = window({line}, i * columns, columns)",
-                    "        for j in range(columns):",
+                    f"        {self.text.along('columns')}",
                     f"            part[j] = {self.arrays[value]}[{at}]",
                 ]
 
@@ -260,7 +273,7 @@ class _Writer:
         for node in sums:
             self.reductions.column_sum_row(node)
         masked = self.has_short_rows and not sums and any(n.op.is_transcendental for n in nodes)
-        self.text.lines.append(f"        for j in {'masked' if masked else 'parallel'}_range(n):")
+        self.text.lines.append(f"        {self.text.along('n', 'masked_' if masked else 'parallel_')}")
         local: dict[Value, str] = {}
         for value in self.nest.body.inputs:
             if value in wanted:
@@ -330,7 +343,7 @@ class _Writer:
             above = f" | ({x} >= {self.text.stride(attrs['size'])})" if "size" in attrs else ""
             fails = f"({x} - {x} != 0)" if dtype.kind == "f" else f"({x} < 0){above}"  # inf - inf is NaN
             self.text.lines.append(f"{indent}if {fails}:")
-            self.text.lines.append(f"{indent}    return {code}")
+            self.text.lines.append(f"{indent}    {self.text.stop(code)}")
             text = names[0]
         else:
             text = expression(node, names)
@@ -384,7 +397,7 @@ class _Writer:
             self.compute(node, name, [self.names[v] for v in node.inputs], "        ", full=False)
         if value in self.outputs:
             offset = self.indices.row_offset(value) if value in nest.accesses else "r"
-            self.text.lines.append(f"        {self.arrays[value]}[{offset or 0}] = {name}")
+            self.text.lines += self.text.once(f"{self.arrays[value]}[{offset or 0}] = {name}", "        ")
 
 
 def literal_cast(text: str, dtype: np.dtype[Any]) -> str:

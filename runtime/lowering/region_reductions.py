@@ -52,16 +52,24 @@ class Reductions:
         source = self.row_source(node.inputs[0])
         dtype = node.inputs[0].type.dtype
         if node.op in REDUCTIONS:
-            self.text.lines.append(f"        {name} = {self.of_row(node.op, dtype)}({source}, n)")
+            self.reduce(node.op, dtype, name, source)
             return
-        part = "max" if node.op is reduction.argmax else "min"
+        extreme = reduction.reduce_max if node.op is reduction.argmax else reduction.reduce_min
         nan = " | ((e != e) & (best != best))" if dtype.kind == "f" else ""
+        self.reduce(extreme, dtype, "best", source)
+        self.find(name, source, f"(e == best){nan}")
+
+    def reduce(self, op: Op, dtype: np.dtype[Any], name: str, source: str) -> None:
+        """Lines that reduce a dense row."""
+        self.text.lines.append(f"        {name} = {self.of_row(op, dtype)}({source}, n)")
+
+    def find(self, name: str, source: str, found: str) -> None:
+        """Lines that find the first element `e` of a row for which `found` holds."""
         self.text.lines += [
-            f"        best = row_{part}_{SHORT_NAMES[dtype]}({source}, n)",
             f"        {name} = i64(0)",
             "        for j in range(n):",
             f"            e = {source}[j]",
-            f"            if (e == best){nan}:",
+            f"            if {found}:",
             f"                {name} = i64(j)",
             "                break",
         ]
@@ -88,12 +96,12 @@ class Reductions:
             elif form == "columns":
                 if value in self.held:
                     self.text.lines.append(f"    {name} = window({self.held[value]}, 0, accumulators * columns)")
-                    self.text.lines.append("    for j in range(accumulators * columns):")
+                    self.text.lines.append(f"    {self.text.along('accumulators * columns')}")
                 else:
                     self.text.lines.append(
                         f"    {name} = window({self.arrays[value]}, {self.part_offset(node)}, columns)"
                     )
-                    self.text.lines.append("    for j in range(columns):")
+                    self.text.lines.append(f"    {self.text.along('columns')}")
                 self.text.lines.append(f"        {name}[j] = {start}")
 
     def part_offset(self, node: Node) -> str:
@@ -117,7 +125,7 @@ class Reductions:
         self.text.lines += [
             f"        {name} = window({place}, {'0' if blocks else f'{name}_group * columns'}, columns)",
             f"        if {name}_row == 0:",
-            "            for j in range(columns):",
+            f"            {self.text.along('columns')}",
             f"                {name}[j] = {start}",
         ]
 
@@ -136,10 +144,10 @@ class Reductions:
             f"        if ({name}_row == {block}) | ({name}_before + {name}_row == {group}):",
             f"            total = window({self.arrays[node.output]}, {name}_group * columns, columns)",
             f"            if {name}_before == 0:",
-            "                for j in range(columns):",
+            f"                {self.text.along('columns')}",
             f"                    total[j] = {name}[j]",
             "            else:",
-            "                for j in range(columns):",
+            f"                {self.text.along('columns')}",
             f"                    total[j] = total[j] + {name}[j]",
             f"            {name}_before += {name}_row",
             f"            {name}_row = i64(0)",
@@ -154,7 +162,7 @@ class Reductions:
             return
         source, dtype = node.inputs[0], node.output.type.dtype
         name = self.accumulator(node)
-        self.text.lines.append(f"        part = {self.of_row(node.op, dtype)}({self.row_source(source)}, n)")
+        self.reduce(node.op, dtype, "part", self.row_source(source))
         self.text.lines.append(f"        {name} = {combine(node.op, dtype, name, 'part')}")
         if self.has_blocks(node):
             self.text.lines += [
@@ -175,16 +183,18 @@ class Reductions:
                 place = "tile" if self.nest.partial(node) else "0"
                 name = self.accumulator(node)
                 total = f"{name}_total + {name}" if self.has_blocks(node) else name
-                self.text.lines.append(f"    {self.arrays[node.output]}[{place}] = {total}")
+                self.text.lines += self.text.once(f"{self.arrays[node.output]}[{place}] = {total}", "    ")
             elif node.output in self.held and not block_rows(node):
                 value = node.output
                 text = combine(node.op, value.type.dtype, "part[j]", "other[j]")
+                along = self.text.along("columns")
                 self.text.lines += [
+                    *self.text.wait("    "),
                     f"    part = window({self.arrays[value]}, {self.part_offset(node)}, columns)",
-                    "    for j in range(columns):",
+                    f"    {along}",
                     f"        part[j] = {self.held[value]}[j]",
                     "    for i in range(1, accumulators):",
                     f"        other = window({self.held[value]}, i * columns, columns)",
-                    "        for j in range(columns):",
+                    f"        {along}",
                     f"            part[j] = {text}",
                 ]

@@ -1,0 +1,51 @@
+"""From a unit to its launches on a GPU: kernels of many threads, and for other units the CPU's kernel on one thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from ...ir import OPS, Node, Op
+from ...ir.ops import dynamic_slice, indexing, movement
+from ...ir.ops.region import region
+from ...passes.memory.plan import Plan
+from ...passes.target import TargetError
+from .gpu_convolution import lower_gpu_convolution
+from .gpu_copies import (
+    lower_concatenate,
+    lower_dynamic_slice,
+    lower_dynamic_update_slice,
+    lower_gather,
+    lower_pad,
+)
+from .gpu_matmul import lower_gpu_matmul
+from .gpu_region import lower_gpu_region
+from .launch import Launch, Traps
+from .one_thread import on_one_thread
+from .unit import lower_unit
+
+
+def lower_gpu_unit(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
+    """The launches of a unit, each waiting for those before unless it is `concurrent` with them.
+
+    Raises `TargetError` for what has no kernel on a GPU yet.
+    """
+    if node.op in _LOWERINGS:
+        return _LOWERINGS[node.op](node, plan, traps)
+    if node.op.family in _CPU_ALONE or node.op.is_conv_region:
+        raise TargetError(f"{node.op.name} has no kernel for {plan.target} yet")
+    return [on_one_thread(launch) for launch in lower_unit(node, plan, traps)]
+
+
+_LOWERINGS: Mapping[Op, Callable[[Node, Plan, Traps], list[Launch]]] = {
+    region: lower_gpu_region,
+    indexing.gather: lower_gather,
+    movement.concatenate: lower_concatenate,
+    movement.pad: lower_pad,
+    dynamic_slice.dynamic_slice: lower_dynamic_slice,
+    dynamic_slice.dynamic_update_slice: lower_dynamic_update_slice,
+    **{op: lower_gpu_matmul for op in OPS.values() if op.family == "contraction"},
+    **{op: lower_gpu_convolution for op in OPS.values() if op.family == "convolution" and not op.is_conv_region},
+}
+
+_CPU_ALONE = ("linalg",)
+"""Families whose kernels call LAPACK."""

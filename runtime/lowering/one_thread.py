@@ -1,0 +1,55 @@
+"""A CPU's launch as one of a GPU, where one thread of each block does its tiles: right, and slow.
+
+    on_one_thread(launch)
+
+The source stays, with two differences: arguments that depend on tile or worker are computed, and a code that the kernel
+returns becomes a trap.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+
+from ...passes.target import TargetError
+from .gpu_text import GpuText
+from .launch import Arg, Launch
+
+
+def on_one_thread(launch: Launch) -> Launch:
+    """The launch with one thread a block. Raises `TargetError` for kernels that only a CPU has."""
+    kernel, *more = ast.parse(launch.calls[0].source).body
+    if len(launch.calls) != 1 or more or not isinstance(kernel, ast.FunctionDef):
+        raise TargetError("a kernel of register tiles, or a tile that several kernels make, is a CPU's alone")
+    text = GpuText(launch.tiles, 1)
+    kernel.body.pop()  # which returns 0
+    for statement in _OneThread(launch.calls[0].args, text).visit(kernel).body:
+        text.lines += [f"    {line}" for line in ast.unparse(ast.fix_missing_locations(statement)).splitlines()]
+    return text.launch(launch.concurrent)
+
+
+class _OneThread(ast.NodeTransformer):
+    """A kernel that reads `args`, as one with those of `text`."""
+
+    def __init__(self, args: Sequence[Arg], text: GpuText) -> None:
+        self.args = args
+        self.text = text
+        self.words: dict[int, str] = {}
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        match node:
+            case ast.Call(func=ast.Name(id="word"), args=[_, ast.Constant(value=int(number))]):
+                if number not in self.words:
+                    self.words[number] = self.text.word(self.args[number])
+                return ast.parse(self.words[number], mode="eval").body
+            case ast.Call(func=ast.Name(id="word")):
+                raise TargetError(f"{ast.unparse(node)} is no argument that a GPU's kernel can name")
+            case _:
+                return node
+
+    def visit_Return(self, node: ast.Return) -> list[ast.stmt]:
+        self.generic_visit(node)
+        assert node.value is not None
+        stop = ast.Call(ast.Name("trap", ast.Load()), [node.value], [])
+        return [ast.Expr(stop), *ast.parse("return i64(0)", mode="exec").body]

@@ -1,0 +1,75 @@
+"""Every op, lowered for a GPU: its kernels as plain Python on threads of Python, against the interpreter."""
+
+import re
+
+import numpy as np
+import pytest
+from gpu_target import gpu_plan, run_on_threads
+from gradloom.ir import OPS, Builder, spec
+from gradloom.ir.ops import elementwise as ew
+from gradloom.passes.target import TargetError
+from gradloom.runtime.lowering.launch_list import lower
+from op_cases import CASES
+from op_programs import plain, wrong_rows
+
+LACKING = {op.name for op in OPS.values() if op.family == "linalg"}
+"""What has no kernel on a GPU yet."""
+ROWS = {name: [case for case in CASES if case.name == name] for name in {case.name for case in CASES} - LACKING}
+# A row of each kind that the default suite runs: parts of sums, shared memory, traps, batches, strides, one thread.
+SAMPLE = ("reduce_sum", "reduce_max", "argmax", "softmax", "dot", "gather", "pad", "concatenate", "conv", "scatter_add")
+
+
+def sampled(name):
+    """Some rows of an op, of all its forms."""
+    return ROWS[name][:: max(1, len(ROWS[name]) // 8)]
+
+
+@pytest.mark.parametrize("name", [name for name in SAMPLE if name in ROWS])
+def test_kernels_compute_what_the_interpreter_does(name):
+    assert not wrong_rows(plain, sampled(name), run_on_threads)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(ROWS))
+def test_kernels_of_every_row_compute_what_the_interpreter_does(name):
+    assert not wrong_rows(plain, ROWS[name], run_on_threads)
+
+
+def test_every_row_lowers_to_one_call_a_launch_whose_arguments_are_constant_words():
+    for name, rows in ROWS.items():
+        program = plain(rows)
+        lowered = lower(gpu_plan(program.b.graph(program.outputs)))
+        for phase in lowered.phases:
+            for launch in (launch for unit in phase for stage in unit for launch in stage):
+                (call,) = launch.calls
+                assert launch.threads == 1 or launch.threads % 32 == 0, name
+                assert all(number.isdigit() for number in re.findall(r"word\(b, ([^)]*)\)", call.source)), name
+
+
+def test_a_matrix_without_a_kernel_is_refused():
+    b = Builder()
+    graph = b.graph([OPS["cholesky"](b, b.input(spec((3, 3)), "x"))])
+    with pytest.raises(TargetError, match="cholesky has no kernel for cuda:test yet"):
+        lower(gpu_plan(graph))
+
+
+def test_an_index_out_of_range_is_a_trap():
+    b = Builder()
+    x, at = b.input(spec((4, 2)), "x"), b.input(spec((3,), "int64"), "at")
+    graph = b.graph([OPS["gather"](b, x, at, axis=0, batch=0)])
+    with pytest.raises(IndexError):
+        run_on_threads(graph, np.ones((4, 2), np.float32), np.array([0, 4, 1]))
+
+
+def test_results_may_lie_over_what_they_are_made_of():
+    b = Builder()
+    x = b.input(spec((7, 50)), "x")
+    doubled = ew.add(b, x, x)
+    from gradloom.ir.ops.reduction import reduce_sum
+
+    total = reduce_sum(b, doubled, axes=(1,))
+    graph = b.graph([ew.mul(b, total, total), ew.sub(b, doubled, x)])
+    data = np.random.default_rng(0).standard_normal((7, 50)).astype(np.float32)
+    squares, same = run_on_threads(graph, data)
+    np.testing.assert_allclose(squares, (2 * data).sum(1) ** 2, rtol=1e-5)
+    np.testing.assert_array_equal(same, data)
