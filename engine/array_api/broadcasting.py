@@ -229,6 +229,14 @@ def common_shape(what: str, operands: Sequence[ArrayLike]) -> tuple[int, ...]:
         raise ShapeError(located(f"{what}: {shown} do not broadcast together")) from None
 
 
+def broadcasts_to(shape: Sequence[int], wanted: Sequence[int]) -> bool:
+    """Whether `shape` broadcasts to `wanted`, which stays as it is."""
+    try:
+        return np.broadcast_shapes(tuple(shape), tuple(wanted)) == tuple(wanted)
+    except ValueError:
+        return False
+
+
 def fitted(x: ArrayLike, dtype: DType, shape: tuple[int, ...], trace: Trace | None) -> ArrayLike:
     """An operand as `dtype` in `shape`: traced where `trace` is given, an array where not."""
     if isinstance(x, Tracer):

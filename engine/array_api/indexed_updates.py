@@ -16,6 +16,7 @@ from ..tracing.tracer import ArrayLike, ShapeError, Tracer, TracingError, as_ope
 from . import elementwise as e
 from .broadcasting import (
     as_arraylike,
+    broadcasts_to,
     cast,
     described,
     dtype_of,
@@ -187,11 +188,7 @@ def _as_values(x: ArrayLike, values: ArrayLike) -> ArrayLike:
 def _fitted(x: ArrayLike, values: ArrayLike, shape: tuple[int, ...]) -> ArrayLike:
     given = shape_of(values)
     given = given[next((i for i, n in enumerate(given) if n != 1 or len(given) - i <= len(shape)), len(given)) :]
-    try:
-        fits = np.broadcast_shapes(given, shape) == shape
-    except ValueError:
-        fits = False
-    if not fits:
+    if not broadcasts_to(given, shape):
         raise ShapeError(located(f"values of {described(values)} do not broadcast to the entries, {shape}"))
     return stretched(reshaped(values, given), shape)
 

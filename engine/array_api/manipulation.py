@@ -18,6 +18,7 @@ from .broadcasting import (
     as_arraylike,
     axes_tuple,
     axis_index,
+    broadcasts_to,
     described,
     dtype_argument,
     dtype_of,
@@ -115,11 +116,7 @@ def broadcast_to(x: ArrayLike, /, shape: Any) -> Any:
     """`x` repeated along axes of length 1 and new leading axes. Raises `ShapeError` where it does not fit."""
     x = as_arraylike(x)
     wanted = _shape_argument(shape)
-    try:
-        fits = np.broadcast_shapes(shape_of(x), wanted) == wanted
-    except ValueError:
-        fits = False
-    if not fits:
+    if not broadcasts_to(shape_of(x), wanted):
         raise ShapeError(located(f"np.broadcast_to: {described(x)} does not broadcast to shape {wanted}"))
     return read_only(stretched(x, wanted))
 

@@ -85,27 +85,28 @@ def _signal(diagnosis: Diagnosis) -> Iterator[str]:
     begins = any(layer.weight_norm == 0 for layer in diagnosis.layers)  # behind weights of zeros it is 0 for one step
     if none and any(value for _, value in curve) and not begins:
         yield f"no gradient arrives at {listed(_name(layer) for layer in none)}: {_why_none(diagnosis, none[0])}"
-    # From the loss down: a layer's factor is its signal by that of the layer after it.
-    trend = _trend([(layer, value) for layer, value in reversed(curve) if 0 < value < math.inf])
-    if trend is None:
-        return
-    begin, end, factor = trend
-    name = "vanishing" if factor < 1 else "exploding"
-    verb = "shrink" if factor < 1 else "grow"
-    cure = _cure(diagnosis, [layer for layer, _ in curve])
-    yield f"gradients {verb} by {factor:.2g} a layer from {_name(end)} to {_name(begin)}: {name}; {cure}"
+    yield from _rise_or_fall(diagnosis, "gradients", curve, from_loss=True)
 
 
 def _forward(diagnosis: Diagnosis) -> Iterator[str]:
     curve = _weighted(diagnosis, lambda layer: None if layer.mean_square is None else math.sqrt(layer.mean_square))
-    trend = _trend([(layer, value) for layer, value in curve if 0 < value < math.inf])
+    yield from _rise_or_fall(diagnosis, "activations", curve)
+
+
+def _rise_or_fall(diagnosis: Diagnosis, what: str, curve: Curve, from_loss: bool = False) -> Iterator[str]:
+    """Whether a curve vanishes or explodes through the layers, of gradients from the loss down: a layer's factor is
+    then its figure by that of the layer after it.
+    """
+    positive = [(layer, value) for layer, value in curve if 0 < value < math.inf]
+    trend = _trend(positive[::-1] if from_loss else positive)
     if trend is None:
         return
     begin, end, factor = trend
+    first, last = (end, begin) if from_loss else (begin, end)
     name = "vanishing" if factor < 1 else "exploding"
     verb = "shrink" if factor < 1 else "grow"
     cure = _cure(diagnosis, [layer for layer, _ in curve])
-    yield f"activations {verb} by {factor:.2g} a layer from {_name(begin)} to {_name(end)}: {name}; {cure}"
+    yield f"{what} {verb} by {factor:.2g} a layer from {_name(first)} to {_name(last)}: {name}; {cure}"
 
 
 def _trend(curve: Curve) -> tuple[LayerDiagnosis, LayerDiagnosis, float] | None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from ...ir import Builder, Graph, Node, Value, is_float
 from ...ir.ops import elementwise as ew
-
-PullBack = Callable[[Builder, Sequence[Node], Mapping[Value, Value], Sequence[Value]], "list[Value | None]"]
+from .pull_back import PullBack
 
 
 def cond_vjp(

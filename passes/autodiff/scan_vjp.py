@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ...ir import Builder, Graph, Node, Origin, Value, is_float
@@ -10,8 +10,7 @@ from ...ir.ops import elementwise as ew
 from ..graph.dead_code import live_nodes
 from ..graph.scan import Scan, emit_scan, invariant_values
 from .min_cut_remat import can_recompute, fewest_bytes
-
-PullBack = Callable[[Builder, Sequence[Node], Mapping[Value, Value], Sequence[Value]], "list[Value | None]"]
+from .pull_back import PullBack
 
 
 def scan_vjp(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ... import array_api as xp
-from ...array_api.broadcasting import as_arraylike, described
+from ...array_api.broadcasting import as_arraylike, broadcasts_to, described
 from ...tracing.tracer import ShapeError, TracingError, located
 from ...tracing.transforms import stop_gradient
 from ..spelling import torch_arguments
@@ -143,11 +143,7 @@ def _check_mask(attn_mask: Any, shape: tuple[int, ...]) -> None:
     if attn_mask.dtype.kind not in "bf":
         hint = "write attn_mask.astype(bool), true where a query may see a key, or .astype('float32') to add it"
         raise TracingError(located(f"attn_mask is booleans or floats, got {described(attn_mask)}; {hint}"))
-    try:
-        fits = np.broadcast_shapes(tuple(attn_mask.shape), shape) == shape
-    except ValueError:
-        fits = False
-    if not fits:
+    if not broadcasts_to(attn_mask.shape, shape):
         raise ShapeError(
             located(f"attn_mask is {described(attn_mask)}, it must broadcast to the scores (..., L, S) = {shape}")
         )

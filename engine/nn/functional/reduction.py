@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import numpy as np
-
 from ... import array_api as xp
-from ...array_api.broadcasting import as_arraylike, described
+from ...array_api.broadcasting import as_arraylike, broadcasts_to, described
 from ...tracing.tracer import ShapeError, TracingError, located
 
 Reduction = Literal["mean", "sum", "none"]
@@ -64,11 +62,7 @@ def as_floats(x: Any, like: Any) -> Any:
 def broadcast_weight(what: str, name: str, weight: Any, like: Any) -> Any:
     """A weight in the dtype of `like`. Raises `ShapeError` unless it broadcasts to its shape."""
     weight = as_arraylike(weight)
-    try:
-        fits = np.broadcast_shapes(tuple(weight.shape), tuple(like.shape)) == tuple(like.shape)
-    except ValueError:
-        fits = False
-    if not fits:
+    if not broadcasts_to(weight.shape, like.shape):
         raise ShapeError(
             located(f"{what}: {name} broadcasts to {described(like)}, got {described(weight)}; reshape it")
         )

@@ -73,13 +73,8 @@ def smooth_l1_loss(
     if beta == 0:
         return l1_loss(input, target, reduction=reduction)
     input, target = pair("smooth_l1_loss", input, target, reduction)
-    difference = input - target
-    size = xp.abs(difference)
-    near = size < beta
-    # An infinite difference has no square, whose derivative would be 0 * inf.
-    squared = xp.where(near, difference, 0)
-    loss = xp.where(near, squared * squared * (0.5 / beta), size - 0.5 * beta)
-    return reduced(loss, reduction)
+    size, near, short = _near(input - target, beta)
+    return reduced(xp.where(near, short * short * (0.5 / beta), size - 0.5 * beta), reduction)
 
 
 @torch_arguments
@@ -91,13 +86,18 @@ def huber_loss(input: Any, target: Any, reduction: Reduction = "mean", delta: fl
     if delta <= 0:
         raise ValueError(located(f"huber_loss: delta is above 0, got {delta}"))
     input, target = pair("huber_loss", input, target, reduction)
-    difference = input - target
-    size = xp.abs(difference)
-    near = size < delta
-    # An infinite difference has no square, whose derivative would be 0 * inf.
-    squared = xp.where(near, difference, 0)
-    loss = xp.where(near, squared * squared * 0.5, delta * (size - 0.5 * delta))
+    size, near, short = _near(input - target, delta)
+    loss = xp.where(near, short * short * 0.5, delta * (size - 0.5 * delta))
     return reduced(loss if weight is None else loss * _of_weight("huber_loss", weight, loss), reduction)
+
+
+def _near(difference: Any, bound: float) -> tuple[Any, Any, Any]:
+    """|difference|, where it is below the bound, and the difference there; 0 elsewhere, since an infinite one has no
+    square, whose derivative would be 0 * inf.
+    """
+    size = xp.abs(difference)
+    near = size < bound
+    return size, near, xp.where(near, difference, 0)
 
 
 @torch_arguments

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ... import array_api as xp
-from ...array_api.broadcasting import as_arraylike, axis_index, described
+from ...array_api.broadcasting import as_arraylike, axis_index, broadcasts_to, described
 from ...tracing.tracer import ShapeError, Tracer, TracingError, located
 
 
@@ -60,11 +60,7 @@ def _angles(x: Any, positions: Any, offset: Any, axis: int, base: float, turned:
     at = at + as_arraylike(offset)
     if at.ndim == 1:
         at = xp.reshape(at, (at.shape[0], *(1,) * (len(lead) - 1 - place)))
-    try:
-        fits = np.broadcast_shapes(tuple(at.shape), lead) == lead
-    except ValueError:
-        fits = False
-    if not fits:
+    if not broadcasts_to(at.shape, lead):
         raise ShapeError(
             located(f"rotary_embedding: positions {described(at)} are no ({length},), and do not broadcast to {lead}")
         )

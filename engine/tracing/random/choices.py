@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ... import array_api as xp
-from ...array_api.broadcasting import axis_index, described, dtype_of, integer, shape_of
+from ...array_api.broadcasting import axis_index, broadcasts_to, described, dtype_of, integer, shape_of
 from ..promotion import float_dtype
 from ..tracer import ShapeError, Tracer, as_array, located
 from .continuous import Shape, gumbel, known
@@ -30,11 +30,7 @@ def categorical(logits: Any, axis: int = -1, shape: Shape | None = None, replace
     own = (*values.shape[:place], *values.shape[place + 1 :])
     lengths = own if shape is None else lengths_of(shape)
     further = lengths[: max(len(lengths) - len(own), 0)]
-    try:
-        fits = np.broadcast_shapes(lengths, own) == lengths
-    except ValueError:
-        fits = False
-    if not fits:
+    if not broadcasts_to(own, lengths):
         raise ShapeError(located(f"categorical: the shape {lengths} does not end with that of the draws, {own}"))
     count = values.shape[place]
     if not count:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ....ir import DType, as_dtype
 from ... import array_api as xp
+from ...array_api.broadcasting import broadcasts_to
 from ..tracer import ShapeError, Tracer, as_array, located
 from .keys import lengths_of, random_bits
 from .normal_quantile import normal_cdf, normal_quantile
@@ -39,11 +40,7 @@ def shape_with(name: str, shape: Shape | None, *parameters: Any) -> tuple[int, .
     if shape is None:
         return own
     lengths = lengths_of(shape)
-    try:
-        fits = np.broadcast_shapes(own, lengths) == lengths
-    except ValueError:
-        fits = False
-    if not fits:
+    if not broadcasts_to(own, lengths):
         raise ShapeError(located(f"{name}: parameters of shape {own} do not broadcast to the shape {lengths}"))
     return lengths
 
