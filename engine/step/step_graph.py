@@ -31,7 +31,7 @@ from .clipping import clipped
 from .leaves import flattened, leaf_input, leaf_type
 from .outputs import with_outputs
 from .step_tracer import Outcome, StepTracer
-from .trace_warnings import warn_of_arrays, warn_of_float64, warn_of_precision, warn_once
+from .trace_warnings import warn_of_arrays, warn_of_float64, warn_of_parts, warn_of_precision
 from .trained import Train
 
 _log = logging.getLogger("gradloom")
@@ -159,11 +159,11 @@ def trace_step(
     `loss_fn(model, batch)` returns the loss, a float scalar, or `(loss, metrics)` with a pytree of arrays. Gradients
     are clipped element by element to ±`clip_value`, then as a whole to the 2-norm `clip_norm`. With `accumulate=k` the
     batch is meant to run in k equal parts (see `passes/tiling/accumulate.py`): the graph is that of the whole batch,
-    but for batch norm, which takes statistics of each part. Where k does not divide
-    the batch, it runs in the next number of parts that does. `train` chooses the parameters that are trained. With
-    `diagnose` the step also measures its layers; with `check_finite` it stops before it overwrites anything where the
-    loss or something that it would write is not finite. `outputs` are patterns of what stands among the metrics too,
-    see `outputs.py`. `warned` has the warnings that were given before.
+    but for batch norm, which takes statistics of each part. Where k does not divide the batch, it runs in the next
+    number of parts that does. `train` chooses the parameters that are trained. With `diagnose` the step also measures
+    its layers; with `check_finite` it stops before it overwrites anything where the loss or something that it would
+    write is not finite. `outputs` are patterns of what stands among the metrics too, see `outputs.py`. `warned` has the
+    warnings that were given before.
     """
     _check_options(model, optimizer, loss_fn, clip_norm, clip_value, accumulate)
     accumulate, clip_norm, clip_value = int(accumulate), as_real(clip_norm), as_real(clip_value)
@@ -208,12 +208,7 @@ def trace_step(
     if all(t.dtype != np.dtype("float64") or not t.shape for t in types):
         warn_of_float64(graph, trace, [p for _, p in trainer.parameters], total.loss.value, warned)
     if accumulate > 1 and parts.lines:
-        warn_once(
-            f"accumulate={accumulate}: batch norm at {parts.lines[0]} takes its statistics from each of {accumulate} "
-            "parts of the batch, and its running statistics move once for each; the loss and all else are those of the "
-            "whole batch. Write nn.GroupNorm in its place, or accumulate=1, if that is not meant",
-            warned,
-        )
+        warn_of_parts(accumulate, parts.lines[0], warned)
     return StepGraph(
         whole,
         trainer.optimizer,

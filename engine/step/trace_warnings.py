@@ -1,4 +1,4 @@
-"""Warnings of what is seldom meant in a step: arrays that are constants, and float64 that came in by accident."""
+"""Warnings of what is seldom meant in a step: arrays that are constants, float64 by accident, batch norm in parts."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from ..tracing.tracer import Trace
 def warn_of_precision(
     names: Sequence[str], types: Sequence[ArrayType], parameters: Sequence[tuple[str, Parameter]], warned: set[str]
 ) -> None:
+    """Warn of leaves of float64 in the batch of a model whose parameters are float32."""
     if any(p.dtype == np.dtype("float64") for _, p in parameters):
         return
     for name, t in zip(names, types):
         if t.dtype == np.dtype("float64") and t.shape:
-            warn_once(
+            _warn_once(
                 f"{name} is float64 and the parameters are float32: by NumPy's rules everything computed from it is "
                 "float64, in twice the memory; write .astype('float32') if that is not meant",
                 warned,
@@ -42,7 +43,7 @@ def warn_of_arrays(model: Module, trace: Trace, warned: set[str]) -> None:
         at = f", used at {value.node.origin.source}," if value.node and value.node.origin.source else ""
         name = path.rpartition(".")[2] if "[" not in path and "(" not in path else "name"
         what, given = ("NumPy array", "array") if is_array else ("tensor of torch", "tensor.numpy()")
-        warn_once(
+        _warn_once(
             f"{type(model).__name__}: {path} is a {what}{at} which is a constant of the step and not trained; "
             f"write self.{name} = nn.Parameter({given}) to train it, or nn.Buffer({given}) to keep it as it is",
             warned,
@@ -67,7 +68,17 @@ def warn_of_float64(
             warn(entry.message())
 
 
-def warn_once(message: str, warned: set[str]) -> None:
+def warn_of_parts(accumulate: int, line: str, warned: set[str]) -> None:
+    """Warn of batch norm, called at `line`, in a batch that runs in parts."""
+    _warn_once(
+        f"accumulate={accumulate}: batch norm at {line} takes its statistics from each of {accumulate} parts of the "
+        "batch, and its running statistics move once for each; the loss and all else are those of the whole batch. "
+        "Write nn.GroupNorm in its place, or accumulate=1, if that is not meant",
+        warned,
+    )
+
+
+def _warn_once(message: str, warned: set[str]) -> None:
     """Warn once of what is so for every batch of a step."""
     if message not in warned:
         warned.add(message)

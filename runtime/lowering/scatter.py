@@ -13,6 +13,7 @@ from ...passes.memory.plan import Plan
 from .data_movement import moved, rows_of_tile
 from .elementwise import element_of
 from .launch import TILE, Call, Launch, Pointer, Traps
+from .scatter_tile import COPY_OF_THE_ARRAY, scatter_tile
 
 _COMBINED: Mapping[Op, Op] = {
     scatter.scatter_mul: ew.mul,
@@ -40,28 +41,14 @@ def lower_scatter(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
 
 
 def _kernel(op: Op, dtype: np.dtype[Any], index: np.dtype[Any]) -> str:
-    """Args: code if an index is out of range, tile, columns of a tile, array, indices, updates, result, blocks of a
-    tile, all blocks, blocks of a batch, length, inner, indices of one batch, whether the result is the array itself.
-    """
+    """All updates of a tile are made in their order. The arguments are those of `scatter_tile`."""
     combined = _COMBINED.get(op)
     short = moved(dtype) if combined is None else SHORT_NAMES[dtype]
     made = "source[j]" if combined is None else element_of(combined, dtype, "target[j]", "source[j]")
     return f"""
 def kernel(b):
-    x, at = array_{short}(word(b, 3), 0), array_{SHORT_NAMES[index]}(word(b, 4), 0)
-    u, o = array_{short}(word(b, 5), 0), array_{short}(word(b, 6), 0)
-    blocks, outer, length, inner, count = word(b, 8), word(b, 9), word(b, 10), word(b, 11), word(b, 12)
-    across = (inner + word(b, 2) - 1) // word(b, 2)
-    down = word(b, 1) // across
-    first = (word(b, 1) - down * across) * word(b, 2)
-    columns = inner - first if inner - first < word(b, 2) else word(b, 2)
-    top = down * word(b, 7)
-    bottom = top + word(b, 7) if top + word(b, 7) < blocks else blocks
-    if word(b, 13) == 0:
-        for r in range(top * length, bottom * length):
-            source, target = window(x, r * inner + first, columns), window(o, r * inner + first, columns)
-            for j in range(columns):
-                target[j] = source[j]
+    {scatter_tile(short, index)}
+    {COPY_OF_THE_ARRAY}
     for block in range(top, bottom):
         for k in range(count):
             place = i64(at[block // outer * count + k])

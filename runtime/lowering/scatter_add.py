@@ -14,6 +14,7 @@ from ...passes.kernels.scatter_sums import ScatterSums
 from ...passes.memory.plan import Plan
 from .data_movement import rows_of_tile
 from .launch import TILE, Arg, Call, Launch, Pointer, Scratch, Traps
+from .scatter_tile import COPY_OF_THE_ARRAY, scatter_tile
 
 # Updates of one entry that are added up one after the other: their rounding errors grow with the length of the chain.
 _IN_A_ROW = 128
@@ -45,9 +46,8 @@ def _scatter_add_kernel(dtype: np.dtype[Any], index: np.dtype[Any], sums: Scatte
     """A tile of columns of some blocks, which stand before the axis: all updates are added to them in their order, in
     the way that `sums` says.
 
-    Args: code if an index is out of range, tile, columns of a tile, array, indices, updates, result, blocks of a tile,
-    all blocks, blocks of a batch, length, inner, indices of one batch, whether the result is the array itself; 14: the
-    scratch of the worker, its lines, updates of a group, slots of the table.
+    The arguments are those of `scatter_tile`, then, from 14 on: the scratch of the worker, its lines, updates of a
+    group, slots of the table.
     """
     short = SHORT_NAMES[dtype]
     add = "target[j] + source[j]" if dtype.kind == "f" else f"{short}(target[j] + source[j])"
@@ -84,24 +84,11 @@ def _scatter_add_kernel(dtype: np.dtype[Any], index: np.dtype[Any], sums: Scatte
             source, to = window(sums, r * columns, columns), window(o, (block * length + r) * inner + first, columns)
             for j in range(columns):
                 to[j] = f32(source[j])"""
-    begin = """if word(b, 13) == 0:
-        for r in range(top * length, bottom * length):
-            source, target = window(x, r * inner + first, columns), window(o, r * inner + first, columns)
-            for j in range(columns):
-                target[j] = source[j]"""
     way = in_doubles if sums.doubles else _grouped(short) if sums.updates else in_order
     return f"""
 def kernel(b):
-    x, at = array_{short}(word(b, 3), 0), array_{SHORT_NAMES[index]}(word(b, 4), 0)
-    u, o = array_{short}(word(b, 5), 0), array_{short}(word(b, 6), 0)
-    blocks, outer, length, inner, count = word(b, 8), word(b, 9), word(b, 10), word(b, 11), word(b, 12)
-    across = (inner + word(b, 2) - 1) // word(b, 2)
-    down = word(b, 1) // across
-    first = (word(b, 1) - down * across) * word(b, 2)
-    columns = inner - first if inner - first < word(b, 2) else word(b, 2)
-    top = down * word(b, 7)
-    bottom = top + word(b, 7) if top + word(b, 7) < blocks else blocks
-    {"" if sums.doubles else begin}
+    {scatter_tile(short, index)}
+    {"" if sums.doubles else COPY_OF_THE_ARRAY}
     for block in range(top, bottom):
         n = block // outer
         {way}
