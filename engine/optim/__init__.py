@@ -43,6 +43,7 @@ from .schedules import (
     StepDecay,
     WarmUp,
 )
+from .schedules.spelling import of_torch
 from .sgd import SGD
 from .sparse_adam import SparseAdam
 
@@ -96,12 +97,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> NoReturn:
-    kinds = {kind.__name__ for kind in globals().values() if isinstance(kind, type) and issubclass(kind, Optimizer)}
-    there = ", ".join(sorted((kinds | {"groups"}) - {"Optimizer"}))
-    raise AttributeError(
-        located(
-            f"gl.optim has no {name}: there are {there}, and the schedules of gl.optim.schedules; for another rule "
-            "write a subclass of gl.optim.Optimizer"
-        ),
-        name=name,
-    )
+    instead = of_torch(name, globals())
+    if name == "lr_scheduler":
+        instead = "the schedules are in gl.optim, such as gl.optim.AdamW(gl.optim.Cosine(1e-3, 10_000))"
+    elif instead is None:
+        kinds = {kind.__name__ for kind in globals().values() if isinstance(kind, type) and issubclass(kind, Optimizer)}
+        there = ", ".join(sorted((kinds | {"groups"}) - {"Optimizer"}))
+        instead = (
+            f"there are {there}, and the schedules of gl.optim.schedules; for another rule write a subclass of "
+            "gl.optim.Optimizer"
+        )
+    raise AttributeError(located(f"gl.optim has no {name}; {instead}"), name=name)

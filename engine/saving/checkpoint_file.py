@@ -38,8 +38,9 @@ def save_arrays(
     wrote is removed.
     """
     said = dict(metadata or {})
-    if not all(isinstance(text, str) for item in said.items() for text in item):
-        raise TypeError(f"the metadata of a checkpoint are texts by names, got {said!r}")
+    for name, text in said.items():
+        if not isinstance(name, str) or not isinstance(text, str):
+            raise TypeError(f"the metadata of a checkpoint are texts by names, got {name!r}: {text!r}")
     tensors: dict[str, Array] = {}
     for name, given in arrays.items():
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -69,13 +70,14 @@ class Predictor:
             "step.save(path), and bind the function to a step that loads it"
         )
 
-    def __call__(self, *args: Any, key: int | None = None) -> Any:
-        """The result, as NumPy arrays. Arguments are pytrees of arrays; numbers are arrays of shape (), Python floats
-        weak ones, as in NumPy. With a `key`, a whole number of 0 or more, this call draws from that alone, as the first
-        call of a function that is bound with this key.
+    def __call__(self, *args: Any, key: int | None = None, **named: Any) -> Any:
+        """The result, as NumPy arrays. Arguments are pytrees of arrays, by position or name; numbers are arrays of
+        shape (), Python floats weak ones, as in NumPy. With a `key`, a whole number of 0 or more, this call draws from
+        that alone, as the first call of a function that is bound with this key.
 
         Where it raises, nothing that the function assigns has changed.
         """
+        args = self._in_order(args, named) if named else args
         drawn = None if key is None else key_of_seed(key)
         leaves, tree = optree.tree_flatten(args)  # pyright: ignore[reportArgumentType]
         arrays = dense_arrays(leaves, lambda: [path_name(("argument", *path)) for path in tree.paths()])
@@ -103,6 +105,17 @@ class Predictor:
             finally:
                 live.busy = False
         return optree.tree_unflatten(bound.out_tree, results[:count])
+
+    def _in_order(self, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
+        """All arguments by position. Raises `TypeError` for one that the function does not have, or not by position."""
+        try:
+            given = inspect.signature(self._fn).bind(None, *args, **named)
+        except TypeError as error:
+            raise TypeError(located(f"{getattr(self._fn, '__name__', 'the bound function')}: {error}")) from None
+        if given.kwargs:
+            names = ", ".join(given.kwargs)
+            raise TypeError(located(f"a bound function has arguments with places; {names} cannot be given one"))
+        return given.args[1:]
 
     def _set_key(self, drawn: np.int64 | None) -> None:
         if drawn is None:

@@ -6,6 +6,9 @@ of the optimizer. They are values: the rate of a step follows from its number al
 on with the rates of one that was not interrupted.
 """
 
+from typing import NoReturn
+
+from ...tracing.tracer import located
 from .combined import Chained, Sequential, WarmUp
 from .cosine import Cosine, CosineWarmRestarts
 from .cyclic import Cyclic
@@ -14,6 +17,7 @@ from .functions import Lambda, Multiplicative
 from .one_cycle import OneCycle
 from .plateau import ReduceOnPlateau
 from .schedule import Schedule, rate
+from .spelling import of_torch
 
 __all__ = [
     "Chained",
@@ -36,3 +40,9 @@ __all__ = [
     "WarmUp",
     "rate",
 ]
+
+
+def __getattr__(name: str) -> NoReturn:
+    there = ", ".join(known for known in __all__ if known not in ("Schedule", "rate"))
+    instead = of_torch(name, globals()) or f"there are {there}"
+    raise AttributeError(located(f"gl.optim.schedules has no {name}; {instead}"), name=name)

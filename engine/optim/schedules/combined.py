@@ -16,11 +16,12 @@ from .functions import followed
 from .one_cycle import OneCycle
 from .plateau import ReduceOnPlateau
 from .schedule import Scaled, Schedule, check_rates, check_steps
+from .spelling import Spelled
 from .traced_steps import most
 
 
 @dataclass(frozen=True)
-class WarmUp:
+class WarmUp(Spelled):
     """Up linearly for `steps` steps to what `after` (a rate or a schedule) begins with; then `after`, from its step 0.
 
     The rates are 1/steps, 2/steps, ... of the first one, so that no step is lost at rate 0.
@@ -45,7 +46,7 @@ class WarmUp:
 
 
 @dataclass(frozen=True)
-class Sequential:
+class Sequential(Spelled):
     """The first of `schedules` up to the first of `milestones`, then the second from its own step 0, and so on, as
     torch's `SequentialLR`. Each carries its rate; there is one more of them than milestones.
     """
@@ -79,7 +80,7 @@ class Sequential:
 
 
 @dataclass(frozen=True)
-class Chained:
+class Chained(Spelled):
     """All `schedules` one after another in each step, as torch's `ChainedScheduler`.
 
     It begins with the rate of the first. In each step those that multiply the rate (`Constant`, `Step`, `StepDecay`,

@@ -9,6 +9,7 @@ from typing import Any
 from ... import array_api as xp
 from ...tracing.tracer import Tracer
 from .schedule import Scaled, check_rates, check_steps, one_of
+from .spelling import Spelled
 from .traced_steps import cos, least
 
 _MOST_STEPS = 2**48
@@ -54,7 +55,7 @@ class Cosine(Scaled):
 
 
 @dataclass(frozen=True)
-class CosineWarmRestarts:
+class CosineWarmRestarts(Spelled):
     """From `lr` down to `eta_min` along half a cosine in `T_0` steps, and again from `lr`, each time in `T_mult` times
     as many, as torch's `CosineAnnealingWarmRestarts`. Loshchilov and Hutter 2017, "SGDR".
     """

@@ -9,11 +9,12 @@ from typing import Any, Literal
 
 from ... import array_api as xp
 from .schedule import check_function, check_numbers, check_rates
+from .spelling import Spelled
 from .traced_steps import floor
 
 
 @dataclass(frozen=True)
-class Cyclic:
+class Cyclic(Spelled):
     """From `lr` along a line up to `max_lr` in `step_size_up` steps and down again in `step_size_down` (as many, if not
     given), over and over, as torch's `CyclicLR`, of which `lr` is the `base_lr`.
 

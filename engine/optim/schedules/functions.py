@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .schedule import Scaled, check_function, check_rates
+from .spelling import Spelled
 from .traced_steps import refuse_traced
 
 
 @dataclass(frozen=True)
-class Lambda:
+class Lambda(Spelled):
     """`lr lr_lambda(step)`, as torch's `LambdaLR`."""
 
     lr: float

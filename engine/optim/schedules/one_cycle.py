@@ -10,10 +10,11 @@ from ... import array_api as xp
 from ...tracing.tracer import Tracer
 from .cyclic import check_momenta
 from .schedule import check_numbers, check_rates, check_steps, one_of
+from .spelling import Spelled
 
 
 @dataclass(frozen=True, init=False)
-class OneCycle:
+class OneCycle(Spelled):
     """Up from `lr / first` to `lr` in the part `rising` of `steps` steps, then down to `lr / first / last`; from there
     on it stays.
 

@@ -9,13 +9,14 @@ from typing import Any, Literal
 
 from ... import array_api as xp
 from .schedule import check_numbers, check_rates, check_steps
+from .spelling import Spelled
 
 RATE = "plateau_lr"
 """The state that is the rate of the next step."""
 
 
 @dataclass(frozen=True)
-class ReduceOnPlateau:
+class ReduceOnPlateau(Spelled):
     """`lr`, times `factor` after more than `patience` steps whose loss was no better than the best so far, as torch's
     `ReduceLROnPlateau` that is told the loss of every step.
 

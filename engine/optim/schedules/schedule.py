@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...tracing.numbers import as_rate, as_real, as_whole
+from .spelling import Spelled
 
 Schedule = Callable[[int], float]
 
@@ -28,7 +29,7 @@ def rate(lr: float | Schedule, step: int) -> float:
     return value
 
 
-class Scaled(ABC):
+class Scaled(Spelled, ABC):
     """A schedule that takes the rate of one step from that of the step before, as `Chained` needs it."""
 
     lr: float

@@ -270,6 +270,23 @@ def test_a_rate_that_is_negative_infinite_or_no_number_is_refused(make, bad):
         (lambda: optim.WarmUp(optim.ReduceOnPlateau(0.1), 3), ValueError, "WarmUp holds schedules of the step alone"),
         (lambda: optim.ReduceOnPlateau(0.1, "least"), ValueError, "mode is 'min' or 'max', got 'least'"),
         (lambda: optim.ReduceOnPlateau(0.1, factor=1), ValueError, "factor is below 1, got 1"),
+        (lambda: optim.Step(0.1, 3, gama=1), TypeError, "Step has no argument 'gama'; there are lr, step_size, gamma"),
+        (lambda: optim.Step(0.1, 3, last_epoch=5), TypeError, "'last_epoch'; the rate of a step follows from its numb"),
+        (lambda: optim.Linear(0.1, verbose=True), TypeError, "Linear has no argument 'verbose'; .*leave it out"),
+        (lambda: optim.OneCycle(0.1, epochs=5), TypeError, "write total_steps=epochs . steps_per_epoch"),
+        (lambda: optim.OneCycle(max_lr=0.1), TypeError, "no argument 'max_lr'; the rate comes first, and its name is"),
+        (lambda: optim.Sequential(optim.SGD(0.1), [], []), TypeError, r"write gl.optim.SGD\(gl.optim.Sequential\("),
+        (lambda: optim.Cosine(optimizer=optim.Adam(), T_max=5), TypeError, r"write gl.optim.Adam\(gl.optim.Cosine\("),
+        (lambda: optim.StepLR, AttributeError, r"write gl.optim.Step\(lr, step_size, gamma\)"),
+        (lambda: optim.ReduceLROnPlateau, AttributeError, r"write gl.optim.ReduceOnPlateau\(lr, mode"),
+        (
+            lambda: schedules.CosineAnnealingLR,
+            AttributeError,
+            r"schedules has no CosineAnnealingLR; write gl.optim.Cos",
+        ),
+        (lambda: schedules.ChainedScheduler, AttributeError, r"write gl.optim.Chained\(schedules\)"),
+        (lambda: schedules.Cosin, AttributeError, "gl.optim.schedules has no Cosin; there are Chained, Constant, Cos"),
+        (lambda: optim.lr_scheduler, AttributeError, r"the schedules are in gl.optim, such as"),
     ],
 )
 def test_wrong_arguments_are_told(make, error, message):

@@ -33,6 +33,13 @@ def test_arrays_and_metadata_come_back_as_they_were(tmp_path):
     assert os.listdir(tmp_path) == ["c.safetensors"]
 
 
+def test_metadata_that_is_no_text_is_named(tmp_path):
+    for wrong, message in (({"a": "b", "n": 3}, "got 'n': 3$"), ({7: "b"}, "got 7: 'b'$")):
+        with pytest.raises(TypeError, match=f"the metadata of a checkpoint are texts by names, {message}"):
+            save_arrays(tmp_path / "c", ARRAYS, wrong)
+    assert not os.listdir(tmp_path)
+
+
 @pytest.mark.peers
 def test_torch_reads_what_is_written_and_its_files_are_read(tmp_path):
     torch = pytest.importorskip("torch")

@@ -34,6 +34,20 @@ def test_several_functions_come_as_a_tuple_and_share_parameters_and_arena():
     assert arenas == {id(step._live.arena)}
 
 
+def test_arguments_come_by_position_or_by_name():
+    step = step_of(nn.Linear(4, 2))
+    scaled = step.bind(lambda model, x, by=2.0, *, keyword=1.0: model(x) * by * keyword)
+    expected = scaled(X, 3.0)
+    np.testing.assert_array_equal(scaled(by=3.0, x=X), expected)
+    np.testing.assert_array_equal(scaled(X, by=3.0), expected)
+    for wrong, message in (
+        ({"y": X}, "<lambda>: got an unexpected keyword argument 'y'|<lambda>: missing a required argument: 'x'"),
+        ({"x": X, "keyword": 2.0}, "a bound function has arguments with places; keyword cannot be given one"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            scaled(**wrong)
+
+
 def test_what_is_no_function_is_refused_and_nothing_to_bind_too():
     model = nn.Linear(4, 2)
     step = step_of(model)
