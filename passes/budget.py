@@ -21,7 +21,7 @@ from .variants import DEFAULT, tile_preparation, tile_variant, variant_named, va
 
 @dataclass
 class StepPlanner:
-    """Plans a traced `graph` for at most `threads` threads of a target, its batch in `parts` parts at least.
+    """Plans a traced `graph` for at most `threads` workers of a target, its batch in `parts` parts at least.
 
     Three kinds of plans, each looked at where the one before does not fit: the pipeline's own; those of the frontier,
     which recompute, in the pipeline and its variants, and have the same bits; those in smaller tiles of the batch,
@@ -95,9 +95,9 @@ class StepPlanner:
         if not self.dumped:
             return
         if choice.tile is None:
-            passes = [*self.preparation, *variant_named(choice.variant).passes]
+            passes = [*self.preparation, *for_target(variant_named(choice.variant).passes, self.target)]
         else:
-            passes = [*tile_preparation(choice.tile, self.target), *scheduling()]
+            passes = [*tile_preparation(choice.tile, self.target), *scheduling(target=self.target)]
         if choice.planner != "none":
             folder = "" if choice.variant == DEFAULT.name else f"variants/{choice.variant}"
             write_dump(f"{len(passes) + 1:02}_recompute.txt", [choice.plan.graph], folder)

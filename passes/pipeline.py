@@ -41,8 +41,11 @@ def pipeline(parts: int = 1, target: Target = DEFAULT_TARGET) -> list[Pass]:
     return [*preparation(parts, target), *scheduling(target=target)]
 
 
-def preparation(parts: int = 1, target: Target = DEFAULT_TARGET) -> list[Pass]:
-    """The passes before it is decided what to keep for the backward: all variants share the graph that they leave."""
+def preparation(parts: int = 1, target: Target = DEFAULT_TARGET, tiles: bool = False) -> list[Pass]:
+    """The passes before it is decided what to keep for the backward: all variants share the graph that they leave.
+
+    With `tiles` those that save memory by tiles run on a GPU too, see `for_target`.
+    """
     passes = [
         MergeScans(),  # first, so that every pass below finds one loop, not the forward's and a copy that stacks values
         Simplify(),
@@ -60,7 +63,7 @@ def preparation(parts: int = 1, target: Target = DEFAULT_TARGET) -> list[Pass]:
         Canonicalize(),  # from here on the laws hold that fusion and lowering rely on
         OnePassVariance(),  # needs to know which arrays are contiguous
     ]
-    return for_target(passes, target)
+    return for_target(passes, target, tiles)
 
 
 def scheduling(

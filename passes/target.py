@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from .cards import CARDS, TYPICAL, Card
+
 
 class TargetError(ValueError):
     """There is no target of this name, or this machine cannot run what was made for it."""
@@ -20,20 +22,35 @@ class TargetError(ValueError):
 class Target:
     """A machine: what its registers and caches hold, and how long it takes.
 
-    `Target.cpu("avx2")` is one of the table; `dataclasses.replace` makes others. Rates and times are of one core.
+    `Target.cpu("avx2")` and `Target.cuda("h100")` are of the tables; `dataclasses.replace` makes others. Rates and
+    times are of one worker: of a core, or of one of the blocks that a GPU runs at a time.
     """
 
     name: str
-    """The instruction set whose registers these are."""
+    """The instruction set whose registers these are; of a GPU its compute capability or the card."""
     device: str = "cpu"
+    """What runs it: "cpu", "cuda", or "cuda-emulated", which does on the CPU what a GPU would."""
 
     vector_bytes: int
     """Bytes of a vector register."""
     vector_registers: int
     masked: bool
     """To load or store some elements of a vector takes as long as all of them."""
-    matmul: Literal["registers", "blas"]
-    """What multiplies matrices of floats: register tiles of our own, or BLAS."""
+    matmul: Literal["registers", "blas", "blocks"]
+    """What multiplies matrices of floats: register tiles of our own, BLAS, or the blocks of a GPU."""
+
+    workers: int | None = None
+    """Blocks that a GPU runs at a time: they share the tiles of a launch. None for a CPU, whose workers are threads."""
+    multiprocessors: int | None = None
+    """Those of a GPU, over which its blocks are spread."""
+    capability: str | None = None
+    """The compute capability of a GPU, as compilers name it: "sm_90"."""
+    device_bytes: int | None = None
+    """The memory of a GPU."""
+    shared_bytes: int | None = None
+    """Shared memory of a block, at most, where as many run as there are workers."""
+    link_bytes_per_ns: float | None = None
+    """Between the memories of a GPU and its host, one way, of the whole card."""
 
     l1_bytes: int = 32 << 10
     """The first cache: a row and its buffers stay there."""
@@ -42,7 +59,8 @@ class Target:
     l3_bytes: int = 16 << 20
     """A core's share of the last cache: what is larger comes from memory every time."""
     line_bytes: int = 64
-    """A cache line. Whatever has a place in the arena begins at one, so that no two workers write to one line."""
+    """A cache line. Whatever has a place in the arena begins at one, so that no two workers write to one line. On a GPU
+    what CUDA's own allocations are aligned to, which its libraries expect."""
 
     matmul_flops_per_ns: float = 90.0
     """Floating-point operations of large products and convolutions."""
@@ -57,15 +75,15 @@ class Target:
     weight_add_ns: float = 0.5
     """An element of a convolution's weight gradient that is added to the sum, across its strides."""
     launch_ns: float = 1_000.0
-    """A unit begins: its kernels are called."""
+    """A unit begins: its kernels are called. On a GPU all workers wait for that, so it is the sum of what they lose."""
     barrier_ns: float = 10_000.0
     """Threads that share a unit wait for the last of them."""
     packed_rows: int = 12
     """To pack the weight of a product takes as long as so many rows more of the product."""
 
     def __post_init__(self) -> None:
-        if self.matmul not in ("registers", "blas"):
-            raise TargetError(f"matmul of a target is 'registers' or 'blas', got {self.matmul!r}")
+        if self.matmul not in ("registers", "blas", "blocks"):
+            raise TargetError(f"matmul of a target is 'registers', 'blas' or 'blocks', got {self.matmul!r}")
         for name, value in vars(self).items():
             if isinstance(value, (int, float)) and not isinstance(value, bool) and not value > 0:
                 raise TargetError(f"{name} of a target is above 0, got {value!r}")
@@ -89,16 +107,39 @@ class Target:
             raise TargetError(f"there is no CPU target {name!r}; there are {', '.join(map(repr, _CPUS))}")
         return _CPUS[name]
 
+    @staticmethod
+    def cuda(name: str = "sm_90", *, emulated: bool = False) -> Target:
+        """An NVIDIA GPU: a card, "h100", "h200", "a100", "l4" or "rtx4090", or a compute capability, "sm_80", "sm_89"
+        or "sm_90", for which a typical card stands. Where it is `emulated` the CPU does what the GPU would.
+
+        Planning for it needs neither a GPU nor a package. Raises `TargetError` for any other name.
+        """
+        card = CARDS.get(TYPICAL.get(name, name))
+        if card is None:
+            raise TargetError(f"there is no GPU target {name!r}; there are {', '.join(map(repr, (*TYPICAL, *CARDS)))}")
+        return _of_card(name, card, "cuda-emulated" if emulated else "cuda")
+
+    @property
+    def is_gpu(self) -> bool:
+        """Whether workers are blocks of a GPU: many, each of many threads, without vector registers or caches of
+        their own to cut tiles for.
+        """
+        return self.workers is not None
+
     def __str__(self) -> str:
         return f"{self.device}:{self.name}"
 
     def __repr__(self) -> str:
         if _CPUS.get(self.name) == self:
             return f"Target.cpu({self.name!r})"
+        if self.name in (*CARDS, *TYPICAL):
+            for emulated in (False, True):
+                if Target.cuda(self.name, emulated=emulated) == self:
+                    return f"Target.cuda({self.name!r}{', emulated=True' if emulated else ''})"
         return f"Target({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
 
     def round_to_line(self, nbytes: int) -> int:
-        """`nbytes` rounded up to whole cache lines."""
+        """`nbytes` rounded up to whole lines."""
         return -(-nbytes // self.line_bytes) * self.line_bytes
 
     @property
@@ -140,3 +181,47 @@ _CPUS = {
 
 DEFAULT_TARGET = _CPUS["avx512"]
 """What passes plan for where nobody says otherwise: the same on every machine."""
+
+_BLOCKS = 4
+"""Blocks that a multiprocessor runs at a time: of 256 threads each, they are half of those that it can hold, which is
+enough to keep its memory busy."""
+_TILE_ELEMENTS = 1024
+"""Elements of a tile: four for each thread of a block."""
+_LAUNCH_NS = 1_200.0
+"""From a launch to the next that waits for it, in one captured graph."""
+_LANES, _FUNCTION_LANES = 128, 8
+"""Elements that a multiprocessor takes in a cycle: of a cheap function, and of one of about 16 instructions."""
+
+
+def _of_card(name: str, card: Card, device: str) -> Target:
+    """The target that a card is. What is of the whole card is shared by its workers."""
+    workers = _BLOCKS * card.multiprocessors
+    return Target(
+        name=name,
+        device=device,
+        vector_bytes=128,  # what the threads of a warp read together, four bytes each
+        vector_registers=64,
+        masked=True,
+        matmul="blocks",
+        workers=workers,
+        multiprocessors=card.multiprocessors,
+        capability=card.capability,
+        device_bytes=card.memory_bytes,
+        shared_bytes=card.shared_bytes // _BLOCKS,
+        link_bytes_per_ns=card.link_bytes_per_ns,
+        l1_bytes=16 * _TILE_ELEMENTS,
+        l2_bytes=64 * _TILE_ELEMENTS,
+        l3_bytes=card.l2_bytes,
+        line_bytes=256,
+        matmul_flops_per_ns=card.fp32_flops_per_ns / workers,
+        # Data sheets are silent on caches. Those who measured an H100's found somewhat less than twice its memory's.
+        cache_bytes_per_ns=1.5 * card.memory_bytes_per_ns / workers,
+        memory_bytes_per_ns=card.memory_bytes_per_ns / workers,
+        element_ns=_BLOCKS / (_LANES * card.gigahertz),
+        function_ns=_BLOCKS / (_FUNCTION_LANES * card.gigahertz),
+        weight_pack_ns=1e-6,  # nothing is packed
+        weight_add_ns=8 * workers / card.memory_bytes_per_ns,
+        launch_ns=_LAUNCH_NS * workers,
+        barrier_ns=_LAUNCH_NS,
+        packed_rows=1,
+    )

@@ -196,7 +196,7 @@ def tile_preparation(tile: SmallerTile | None, target: Target) -> list[Pass]:
 
     Smaller tiles hold less than parts do, so that `Accumulate` has one part.
     """
-    passes = preparation(target=target)
+    passes = preparation(target=target, tiles=True)
     at = next(i for i, step in enumerate(passes) if isinstance(step, TileBatch))
     return passes[:at] if tile is None else [*passes[:at], TileBatch(tile.entries, target), *passes[at + 1 :]]
 

@@ -14,6 +14,7 @@ from ..passes.memory.plan import Plan
 from ..passes.target import Target, TargetError
 from .codegen.kernel_cache import Kernel
 from .cpu.backend import CpuBackend
+from .cuda.presence import missing
 
 Memory = Any
 """Bytes that programs work in: for the CPU an array of NumPy. Only the backend that allocated it looks inside."""
@@ -106,6 +107,19 @@ def backend_of(target: Target) -> Backend:
     """
     backend = _BACKENDS.get(target.device)
     if backend is None:
-        raise TargetError(f"nothing here runs {str(target)!r}; there are backends for {', '.join(_BACKENDS)}")
+        raise TargetError(_no_backend(target))
     backend.check(target)
     return backend
+
+
+def _no_backend(target: Target) -> str:
+    """Why nothing runs what is made for a target."""
+    known = f"there are backends for {', '.join(_BACKENDS)}"
+    if not target.is_gpu:
+        return f"nothing here runs {str(target)!r}; {known}"
+    lacks = missing(target) if target.device == "cuda" else []
+    also = f". This machine has {'; '.join(lacks)}" if lacks else ""
+    return (
+        f"nothing here runs {str(target)!r} yet: {known}. Write target='cpu', or gl.plan_step(..., "
+        f"target={str(target)!r}) to plan the step and its memory{also}"
+    )

@@ -6,26 +6,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from gradloom.ir import Array, Graph
-from gradloom.passes.fusion.conv_epilogue import FuseConvEpilogue
-from gradloom.passes.fusion.matmul_epilogue import FuseMatmulEpilogue
-from gradloom.passes.fusion.prologue import FusePrologue
-from gradloom.passes.loops.prepack_weights import PrepackWeights
-from gradloom.passes.memory.plan import Plan, plan
-from gradloom.passes.pipeline import pipeline, run_passes
-from gradloom.passes.simplify.one_pass_variance import OnePassVariance
-from gradloom.passes.target import DEFAULT_TARGET
+from gradloom.passes.memory.plan import Plan
+from gradloom.passes.pipeline import plan_graph
+from gradloom.passes.target import Target
 from unjitted import run_unjitted
 
-GPU_TARGET = replace(DEFAULT_TARGET, name="test", device="cuda", line_bytes=256, l1_bytes=16 * 40, l2_bytes=64 * 40)
-"""Rows of 40 elements, tiles of 40."""
-
-_CPU_ALONE = (FuseConvEpilogue, FuseMatmulEpilogue, FusePrologue, PrepackWeights, OnePassVariance)
+GPU_TARGET = replace(Target.cuda(), name="test", workers=3, l1_bytes=16 * 40, l2_bytes=64 * 40)
+"""Rows of 40 elements, tiles of 40, three blocks at a time."""
 
 
-def gpu_plan(graph: Graph, workers: int = 3) -> Plan:
+def gpu_plan(graph: Graph) -> Plan:
     """The plan of a traced graph."""
-    passes = [step for step in pipeline(target=GPU_TARGET) if not isinstance(step, _CPU_ALONE)]
-    return plan(run_passes(graph, passes), workers, target=GPU_TARGET)
+    return plan_graph(graph, target=GPU_TARGET)
 
 
 def run_on_threads(graph: Graph, *arrays: Array) -> Sequence[Array]:

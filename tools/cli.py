@@ -20,6 +20,7 @@ from ..engine.tracing.tracer import ShapeError, TracingError
 from ..ir.printable import printable_lines
 from ..passes.dump import DumpError
 from ..passes.pipeline import PASS_NAMES
+from ..passes.target import TargetError
 from ..runtime.codegen.front_end import FrontEndError
 from .bench import PEERS, WORKLOADS, Settings, Sides, bench
 from .cache import cache_text, clear_cache
@@ -43,6 +44,7 @@ _USER_ERRORS = (
     FrontEndError,
     MemoryBudgetError,
     ShapeError,
+    TargetError,
     TracingError,
 )
 """Errors whose message says it all: no traceback."""
@@ -210,6 +212,12 @@ def _plan_parser(commands: Any) -> None:
     parser.set_defaults(command=_plan)
     parser.add_argument("recipe", metavar="RECIPE", help=f"{_RECIPE}; or a report.json")
     parser.add_argument("--memory", type=_memory, metavar="BYTES", help="a budget: 200MB, 1.5GiB, or 50%% of no budget")
+    parser.add_argument(
+        "--target",
+        default="cpu",
+        metavar="NAME",
+        help="the machine to plan for: cpu, cpu:avx2, or a GPU that need not be here, such as cuda:h100 (cpu)",
+    )
     parser.add_argument(
         "--threads", type=_positive, metavar="N", help="workers, each with scratch of its own (default: all cores)"
     )

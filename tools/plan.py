@@ -37,6 +37,7 @@ class PlanOptions:
 
     recipe: str
     memory: str | None = None
+    target: str = "cpu"
     threads: int | None = None
     accumulate: int = 1
     diff: str | None = None
@@ -117,14 +118,15 @@ def _saved(name: str) -> bool:
 
 
 def _planned(recipe: str, options: PlanOptions, memory: str | int | None) -> StepPlan:
-    return plan_step(*make_recipe(recipe), memory=memory, threads=options.threads, accumulate=options.accumulate)
+    ingredients, given = make_recipe(recipe), {"threads": options.threads, "accumulate": options.accumulate}
+    return plan_step(*ingredients, memory=memory, target=options.target, **given)
 
 
 def _largest_batch(options: PlanOptions) -> int:
     if options.memory is None:
         raise CommandError("--largest-batch needs the memory that the step may take; give --memory, such as 4GB")
     if any((options.diff, options.fail_over is not None, options.curve, options.run, options.html)):
-        raise CommandError("--largest-batch goes with --memory, --threads, --accumulate and --json alone")
+        raise CommandError("--largest-batch goes with --memory, --target, --threads, --accumulate and --json alone")
     if _saved(options.recipe):
         raise CommandError(f"{options.recipe} is a saved report; the largest batch needs the recipe")
     largest = _planned(options.recipe, options, None).largest_batch(options.memory)
@@ -164,7 +166,11 @@ def _measure(points: list[dict[str, Any]], options: PlanOptions) -> None:
         steps.append(
             (
                 compile_step(
-                    *ingredients, memory=point["total_bytes"], threads=options.threads, accumulate=options.accumulate
+                    *ingredients,
+                    memory=point["total_bytes"],
+                    target=options.target,
+                    threads=options.threads,
+                    accumulate=options.accumulate,
                 ),
                 batch,
             )

@@ -16,7 +16,7 @@ from ...passes.pipeline import plan_graph
 from ...passes.target import Target
 from ...runtime.backend import backend_of
 from ...runtime.codegen.fork_lock import fork_lock, interrupted
-from ..tracing.arrays import dense_arrays, thread_count
+from ..tracing.arrays import dense_arrays
 from ..tracing.errors import located, warn
 from ..tracing.frozen_draws import warn_of_draws
 from ..tracing.static_arguments import StaticArguments, split, with_arguments
@@ -26,7 +26,7 @@ from .compiled_method import BoundMethod, CompiledMethods
 from .donation import donated_inputs, donated_positions, own_arrays, with_donated
 from .program_key import exact_key, structure_key
 from .programs import MANY, Programs, tell_of_shapes
-from .targets import target_of
+from .targets import target_of, worker_count
 
 
 class _Key(NamedTuple):
@@ -307,4 +307,4 @@ def compile(
     backend_of(machine)
     if not callable(fn):
         raise TypeError(f"compile takes a function, got {type(fn).__name__}")
-    return CompiledFunction(fn, thread_count(threads), machine, static, donated_positions(donate_argnums))
+    return CompiledFunction(fn, worker_count(threads, machine), machine, static, donated_positions(donate_argnums))

@@ -1,23 +1,47 @@
-"""Which machine a program is for: what a user gives as `target`."""
+"""Which machine a program is for: what a user gives as `target`, and how many workers it has."""
 
 from __future__ import annotations
 
 from ...passes.target import Target, TargetError
+from ..tracing.arrays import thread_count
 
 
 def target_of(target: str | Target) -> Target:
-    """The target that `target` names: "cpu" is this machine's.
+    """The target that `target` names: "cpu" is this machine's, "cuda" a GPU of compute capability 9.0.
 
-    "cpu:avx2" is `Target.cpu("avx2")`. Raises `TargetError` for anything else.
+    "cpu:avx2" is `Target.cpu("avx2")`, "cuda:h100" is `Target.cuda("h100")`, and "cuda-emulated:h100" the same on the
+    CPU. Raises `TargetError` for anything else.
     """
     if isinstance(target, Target):
         return target
-    device, _, name = target.partition(":") if isinstance(target, str) else ("", "", "")
-    if device == "cpu" and name:
-        return Target.cpu(name)
-    if target != "cpu":
+    device, colon, name = target.partition(":") if isinstance(target, str) else ("", "", "")
+    if bool(colon) == bool(name):
+        named = [name] if name else []
+        match device:
+            case "cpu":
+                return Target.cpu(*named)
+            case "cuda":
+                return Target.cuda(*named)
+            case "cuda-emulated":
+                return Target.cuda(*named, emulated=True)
+            case _:
+                pass
+    raise TargetError(
+        f"target {target!r} is not available; write target='cpu' for this machine, or a gl.Target such as "
+        "gl.Target.cpu('avx2'); to plan for a GPU, 'cuda', 'cuda:h100' or gl.Target.cuda('h100')"
+    )
+
+
+def worker_count(threads: int | None, target: Target) -> int:
+    """The workers of a step: `threads`, by default one for each usable core; of a GPU its blocks.
+
+    Raises `ValueError` for a number below 1, and `TargetError` for threads of a GPU.
+    """
+    if target.workers is None:
+        return thread_count(threads)
+    if threads is not None:
         raise TargetError(
-            f"target {target!r} is not available; write target='cpu' for this machine, or a gl.Target such as "
-            "gl.Target.cpu('avx2')"
+            f"threads is for the CPU, got {threads!r} for {str(target)!r}, which runs {target.workers} blocks at a "
+            "time; leave it out, or write dataclasses.replace(target, workers=...)"
         )
-    return Target.cpu()
+    return target.workers

@@ -1,7 +1,7 @@
 """What bounds the time and the memory of a step: its longest chain of units, and the values that its peak is made of.
 
 Both are computed from the units and values of a report, by algorithms of networkx, which is imported when they are
-asked for. Times are those that the planners predict, on one core.
+asked for. Times are those that the planners predict, on one core or on a whole GPU.
 """
 
 from __future__ import annotations

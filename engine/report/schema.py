@@ -61,8 +61,8 @@ class UnitReport:
 
     `role` is `forward`, `backward`, `recompute` or `optimizer`; `ops` lists the operations of a fused loop. It runs
     `times` times in a step: more than once in a loop. `nanoseconds` is the predicted time of all these runs on one
-    core; that of a loop is the time of all in it. `loop` is the number of the innermost loop that the unit is in, and
-    `reads` are the numbers of the units, in the same loop, whose results it reads.
+    core, or on a whole GPU; that of a loop is the time of all in it. `loop` is the number of the innermost loop that
+    the unit is in, and `reads` are the numbers of the units, in the same loop, whose results it reads.
     """
 
     name: str
@@ -285,7 +285,8 @@ class MemoryReport:
         whole = {"schema": SCHEMA, **figures, "total_bytes": self.total_bytes}
         whole |= {name: [asdict(item) for item in getattr(self, name)] for name in _LISTS}
         if self.target is not None:
-            whole["target"] = asdict(self.target)
+            # A CPU has no multiprocessors, nor what else a GPU has.
+            whole["target"] = {name: value for name, value in asdict(self.target).items() if value is not None}
         whole |= {"critical_path": asdict(self.critical_path), "removals": [asdict(item) for item in self.removals]}
         return json.dumps(whole, indent=1)
 
@@ -406,7 +407,8 @@ def _shown(value: object) -> str:
 
 
 _JSON_TYPES = {"bool": bool, "int": int, "float": (int, float), "str": str, "int | None": (int, type(None))}
-_JSON_TYPES["Literal['registers', 'blas']"] = str
+_JSON_TYPES |= {"Literal['registers', 'blas', 'blocks']": str, "str | None": (str, type(None))}
+_JSON_TYPES |= {"float | None": (int, float, type(None))}
 
 
 def _read(entry: Mapping[str, Any], item: type[Any], names: Iterable[str]) -> dict[str, Any]:

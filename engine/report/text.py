@@ -12,7 +12,7 @@ from ...passes.remat.candidates import planner_words
 from ...passes.variants import variant_words
 from .layers import layers
 from .schema import KIND_WORDS, KINDS, LoopReport, MemoryReport, ValueReport
-from .wording import human, human_flops, human_time, listed, numbers_out
+from .wording import human, human_flops, human_time, listed, numbers_out, timed_on
 
 _LARGEST = 10
 _MOST_GROUPS = 20
@@ -48,6 +48,10 @@ def _summary(report: MemoryReport) -> str:
     if report.budget_bytes is not None:
         share = report.total_bytes / report.budget_bytes
         lines.append(f"budget           {human(report.budget_bytes):>10}   {share:.0%} of it used")
+    if report.target is not None and report.target.device_bytes is not None:
+        card = report.target.device_bytes
+        share = f"{report.total_bytes / card:.1%}" if 1000 * report.total_bytes >= card else "less than 0.1%"
+        lines.append(f"card             {human(card):>10}   {share} of it used")
     saved = report.no_recompute_arena_bytes - report.arena_bytes
     if saved > 0:
         serialized = any(loop.in_turn for loop in report.loops)
@@ -62,15 +66,22 @@ def _summary(report: MemoryReport) -> str:
     slower = f", {report.slowdown:.1%} more time" if report.slowdown else ""
     recomputed = human_flops(report.recompute_flops)
     lines.append(f"work             {human_flops(report.flops):>10}   of which recompute {recomputed}{slower}")
-    machine = f" of {printable(str(report.target))}" if report.target is not None else ""
-    threads = f"{report.threads} thread{'s' if report.threads != 1 else ''}"
-    lines.append(f"runs in {report.phases} phases on {threads}{machine}")
+    lines.append(f"runs in {report.phases} phases on {workers_of(report)}")
     lines.append(wrapped(f"planner: {planner_words(report.planner)}"))
     lines.append(wrapped(f"variant: {variant_words(report.variant)}"))
     lines += map(wrapped, _loops(report))
     if report.other_bits:
         lines.append(wrapped(f"other bits: it {report.other_bits}"))
     return "\n".join(lines)
+
+
+def workers_of(report: MemoryReport) -> str:
+    """What a step runs on: threads of a CPU, multiprocessors of a GPU."""
+    if report.target is not None and report.target.multiprocessors is not None:
+        counted = f"{report.target.multiprocessors} SMs"
+    else:
+        counted = f"{report.threads} thread{'s' if report.threads != 1 else ''}"
+    return counted + (f" of {printable(str(report.target))}" if report.target is not None else "")
 
 
 def _loops(report: MemoryReport) -> list[str]:
@@ -236,7 +247,7 @@ def _critical_path(report: MemoryReport) -> str:
         place = [f"{units[0].name}{times} ({units[0].role})", _starred(u.scope for u in units), units[0].source]
         rows.append([human_time(time), f"{time / path.nanoseconds:.0%}", *place])
     title = (
-        f"the critical path is {human_time(path.nanoseconds)} of {human_time(path.all_nanoseconds)} predicted on one "
-        f"core, in {len(path.units)} of {len(report.units)} units; most of it:"
+        f"the critical path is {human_time(path.nanoseconds)} of {human_time(path.all_nanoseconds)} predicted on "
+        f"{timed_on(report.target)}, in {len(path.units)} of {len(report.units)} units; most of it:"
     )
     return _table(wrapped(title), rows, frozenset({0, 1}), (3, 4))

@@ -152,7 +152,8 @@ class _Opener:
         place = (origin.scope, origin.source, origin.role, phase)
         made = dict.fromkeys(self.plan.views[value].base.node for value in unit.inputs)
         reads = tuple(sorted(self.number[node] for node in made if node in self.number and node is not unit))
-        runs = (self.times, self.times * node_nanoseconds(unit, self.plan.target), self.loop, reads)
+        nanoseconds = self.times * node_nanoseconds(unit, self.plan.target) / (self.plan.target.workers or 1)
+        runs = (self.times, nanoseconds, self.loop, reads)
         self.opened.units.append(UnitReport(unit_name(unit), *place, flops, _counted(unit), *runs))
         for body in bodies:
             self._body(unit, body, phase)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from ...passes.target import Target
+
 
 def listed(names: Iterable[str], most: int = 6) -> str:
     """Names for people, the first few of many."""
@@ -43,3 +45,8 @@ def human_time(nanoseconds: float) -> str:
             return f"{nanoseconds:.3g} {unit}"
         nanoseconds /= 1000
     return f"{nanoseconds:.2f} s"
+
+
+def timed_on(target: Target | None) -> str:
+    """What predicted times are of: a core, or all of a GPU."""
+    return "one core" if target is None or target.multiprocessors is None else f"{target.multiprocessors} SMs"

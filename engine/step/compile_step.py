@@ -8,10 +8,9 @@ from typing import Any
 from ...passes.target import Target
 from ...runtime.backend import backend_of
 from ..compile.compiling import compiling
-from ..compile.targets import target_of
+from ..compile.targets import target_of, worker_count
 from ..nn import Module
 from ..optim import Optimizer
-from ..tracing.arrays import thread_count
 from .budget import budget_of
 from .outputs import Outputs, checked_outputs
 from .plans import LossFunction, StepPlan, step_plans
@@ -40,15 +39,16 @@ def plan_step(
     """Plan a training step without allocating or compiling anything; `batch` is a pytree of arrays or specs.
 
     The arguments are those of `compile_step`, and so is `report`, to the byte. `target` may be of another machine than
-    this one: `gl.Target.cpu("avx2")`.
+    this one: `gl.Target.cpu("avx2")`, or a GPU, "cuda:h100", which needs neither a GPU nor its packages.
 
     Raises `TargetError` for a target that there is not, and else what `compile_step` does.
     """
     machine = target_of(target)
+    workers = worker_count(threads, machine)
     options = _options(clip_norm, clip_value, accumulate, train, diagnose, check_finite, outputs)
     with compiling():
         shared_names(model, lives_of(share, backend_of(machine)) if share is not None else [])
-        plans = step_plans(model, loss_fn, optimizer, batch, options, thread_count(threads), set(), machine)
+        plans = step_plans(model, loss_fn, optimizer, batch, options, workers, set(), machine)
         return plans.within(budget_of(memory))
 
 
@@ -98,7 +98,8 @@ def compile_step(
     arena that it needs. `memory` bounds that; together the steps hold each array once, and the largest arena. `seed`
     gives the initial values of what is new, and what this step draws.
 
-    `target` is "cpu", this machine's own, or a `Target` that it can run. Bits follow from the graph and the target.
+    `target` is "cpu", this machine's own, "cuda" or a `Target` that it can run. Bits follow from the graph and the
+    target.
 
     `outputs` says what `step(batch)` gives out among the metrics, as `(loss, metrics)`: "gradient_norm", the 2-norm of
     all gradients before clipping, and what the model names by `nn.record`, by patterns such as "layers.*.attention". A
@@ -120,11 +121,10 @@ def compile_step(
     """
     machine = target_of(target)
     backend_of(machine)  # raises before anything is traced
+    workers = worker_count(threads, machine)
     options = _options(clip_norm, clip_value, accumulate, train, diagnose, check_finite, outputs)
     with compiling():
-        return Step(
-            model, loss_fn, optimizer, batch, budget_of(memory), thread_count(threads), options, seed, machine, share
-        )
+        return Step(model, loss_fn, optimizer, batch, budget_of(memory), workers, options, seed, machine, share)
 
 
 def _options(

@@ -32,6 +32,8 @@ class FuseConvEpilogue(Pass):
     sizes of the first and of the last cache.
     """
 
+    of_cpus = True
+
     least_bytes: int | None = None
     least_alone: int | None = None
     target: Target = DEFAULT_TARGET

@@ -28,6 +28,8 @@ class FuseMatmulEpilogue(Pass):
     long sums are left alone, since they need scratch. The rows of a tile follow from the product's shape.
     """
 
+    of_cpus = True
+
     def __call__(self, graph: Graph) -> Graph:
         pairs = _pairs(graph)
         if not pairs:

@@ -41,6 +41,8 @@ class FusePrologue(Pass):
     gradient would each compute the same rows, a region computes the value for this reader alone.
     """
 
+    of_cpus = True
+
     least_bytes: int | None = None
     most_shares: int = 3
     reach: float = math.inf

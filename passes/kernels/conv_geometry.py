@@ -79,6 +79,8 @@ def geometry(unit: Node, target: Target) -> Geometry | None:
 
 def tiled_geometry(unit: Node, cut: RowTiles | None, target: Target) -> Geometry | None:
     """The same where the epilogue wants tiles of positions `cut` so, whether the unit has that epilogue or not."""
+    if target.is_gpu:
+        return None
     g = _image_geometry(unit, target)
     return _flattened(g, cut) if g is not None and g.is_pointwise else g
 

@@ -1,4 +1,4 @@
-"""Estimates of the time of a graph on one core: enough to tell small programs from large ones."""
+"""Estimates of the time of a graph on one worker: enough to tell small programs from large ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,13 @@ def iterations(node: Node) -> int:
 
 
 def node_nanoseconds(node: Node, target: Target) -> float:
-    """Time of one node of a fused graph on one core."""
+    """Time of one node of a fused graph on one worker: on a core, or what a GPU takes times its workers."""
+    if target.is_gpu and node.op.has_kernel and not node.op.bodies:
+        return target.launch_ns + _computing_nanoseconds(node, target)
+    return _computing_nanoseconds(node, target)
+
+
+def _computing_nanoseconds(node: Node, target: Target) -> float:
     if node.op.is_contraction:
         return node_flops(node) / target.matmul_flops_per_ns
     if node.op.bodies:
@@ -44,7 +50,11 @@ def _bytes(value: Value) -> int:
 
 
 def useful_threads(graph: Graph, threads: int, target: Target) -> int:
-    """`threads`, or 1 where the fused graph is so small that waking others costs more than they save."""
+    """`threads`, or 1 where the fused graph is so small that waking others costs more than they save. A GPU runs all of
+    its blocks.
+    """
+    if target.workers is not None:
+        return target.workers
     time = sum(node_nanoseconds(node, target) for node in graph.nodes)
     return threads if time > _WORTH_THREADS * target.barrier_ns else 1
 

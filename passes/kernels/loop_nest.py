@@ -112,6 +112,10 @@ class LoopNest:
         """Bytes of all row buffers and lines of one worker, and of its tile of the product."""
         return self.product_bytes + self.lines_at + self.line_bytes(self.lines)
 
+    def workers_bytes(self, workers: int) -> int:
+        """Bytes of the buffers of so many workers; a GPU runs no more blocks than there are tiles."""
+        return self.buffer_bytes * (min(workers, self.tiles) if self.target.is_gpu else workers)
+
     @property
     def lines_at(self) -> int:
         """Where the lines begin in a worker's buffers."""

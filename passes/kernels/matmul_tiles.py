@@ -79,6 +79,8 @@ def dot_tiles(x: View, y: View, copies: int, target: Target) -> DotTiles:
     """Tiles for the products of x (batch..., m, k) and y (batch..., k, n). So many `copies` may run concurrently."""
     cut = cut_product(math.prod(x.shape[:-2]), x.shape[-2], y.shape[-1], x.shape[-1], copies)
     dtype = x.base.type.dtype
+    if target.matmul == "blocks":
+        return cut  # a block holds its sums in registers
     if dtype.kind == "f" and is_long(x.shape[-2], y.shape[-1], x.shape[-1]):
         cut = replace(cut, group_bytes=target.round_to_line(cut.rows * cut.columns * dtype.itemsize))
     return _in_registers(cut, x, y, target)

@@ -35,6 +35,8 @@ class PrepackWeights(Pass):
     Known elsewhere as weight prepacking.
     """
 
+    of_cpus = True
+
     target: Target = DEFAULT_TARGET
 
     def __call__(self, graph: Graph) -> Graph:

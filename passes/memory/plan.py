@@ -16,6 +16,7 @@ from ..kernels.conv_epilogue import epilogue_of
 from ..kernels.conv_tiles import conv_tiles
 from ..kernels.loop_nest import LoopNest, is_concatenated, loop_nest
 from ..kernels.moment_tiles import MomentTiles
+from ..kernels.most_tiles import workers_with_scratch
 from ..kernels.scatter_sums import ScatterSums
 from ..target import DEFAULT_TARGET, Target
 from ..tiling.parallel_loops import parallel_iterations, run_concurrently
@@ -257,18 +258,16 @@ def _scratch_bytes(
     if node.op.family == "window":
         return threads * window_sums.line_bytes(node, target)
     if node.op is indexing.scatter_add:
-        return threads * ScatterSums.of(node, target).worker_bytes
+        return workers_with_scratch(node, threads, target) * ScatterSums.of(node, target).worker_bytes
     if node.op.family == "convolution":
-        own = conv_scratch.scratch_bytes(node, threads, views, target)
+        own = conv_scratch.scratch_bytes(node, workers_with_scratch(node, threads, target), views, target)
         return own if nest is None else own + threads * nest.buffer_bytes + nest.partial_bytes
     if node.op.family == "contraction":
         x, y = (views[v] for v in node.inputs[:2])
         return matmul_tiles.scratch_bytes(x, y, threads, copies, target)
-    return (
-        threads * target.round_to_line(node_workspace(node))
-        if nest is None
-        else threads * nest.buffer_bytes + nest.partial_bytes
-    )
+    if nest is None:
+        return workers_with_scratch(node, threads, target) * target.round_to_line(node_workspace(node))
+    return nest.workers_bytes(threads) + nest.partial_bytes
 
 
 def _begun_in_place(

@@ -27,6 +27,8 @@ class OnePassVariance(Pass):
     It is done over the first axes of a contiguous array of at least `least_bytes`.
     """
 
+    of_cpus = True
+
     least_bytes: int = 1 << 15
 
     def __call__(self, graph: Graph) -> Graph:

@@ -34,6 +34,8 @@ class SplitConcatConv(Pass):
     It is done where that moves fewer bytes than the copies do, and where the channels of each part fill a vector.
     """
 
+    of_cpus = True
+
     target: Target = DEFAULT_TARGET
 
     def __call__(self, graph: Graph) -> Graph:

@@ -32,6 +32,8 @@ class TileAttention(Pass):
     or flash attention (Dao et al. 2022, "FlashAttention"), there as an operation of its own.
     """
 
+    saves_by_tiles = True
+
     target: Target = DEFAULT_TARGET
 
     def __call__(self, graph: Graph) -> Graph:

@@ -233,6 +233,8 @@ def own_tile(graph: Graph, target: Target) -> tuple[int, int] | None:
 
 def _tile_and_parallel(parts: _Parts, target: Target) -> tuple[int, int]:
     """Batch entries of a tile and number of parallel iterations, or 0 where the loop would not pay."""
+    if target.is_gpu:
+        return 0, 0  # it has no caches to stay in: tiles hold less, and cost time
     costs, length = parts.costs(target), parts.length
     tile = costs.smallest(Limits(_OVERHEAD), divisors(length, 1, length // 2))
     if tile == 0:

@@ -40,6 +40,8 @@ class TileLogits(Pass):
     Known elsewhere as chunked cross entropy or fused linear cross entropy, there for this one loss.
     """
 
+    saves_by_tiles = True
+
     target: Target = DEFAULT_TARGET
 
     def __call__(self, graph: Graph) -> Graph:

@@ -57,6 +57,8 @@ class StripMineScans(Pass):
     Known elsewhere as strip-mining or loop sectioning, with the fusion of producers and consumers into the strips.
     """
 
+    saves_by_tiles = True
+
     steps: int = 0
     target: Target = DEFAULT_TARGET
 

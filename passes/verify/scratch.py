@@ -21,6 +21,7 @@ from ..kernels.scatter_sums import ScatterSums
 from ..kernels.weight_gradient_tiles import weight_gradient_tiles
 from ..kernels.window_sums import section
 from ..memory.plan import Plan
+from ..target import Target
 from ..tiling.parallel_loops import MOST_PARALLEL
 from .windows import Layout
 
@@ -59,15 +60,20 @@ class Scratch:
             last: int = node.attrs["axes"][-1]
             return self.plan.threads * self.lines(result.nbytes // max(int(np.prod(result.shape[:last])), 1))
         if node.op is indexing.scatter_add:
-            return self.plan.threads * self._scatter_scratch(node)
+            return self._workers(_scatter_tiles(node, self.plan.target)) * self._scatter_scratch(node)
         if node.op.bodies:
             arenas = 1 if self.plan.nested else parallel_iterations(node)
             each = max(self.lines(body.arena_bytes) for body in self.plan.bodies[node])
             return each * (arenas if 1 < self.plan.threads <= arenas else 1)
         nest = self.plan.nests.get(node)
         if nest is None:
-            return self.plan.threads * self.lines(node_workspace(node))
+            return self._workers(_lone_tiles(node)) * self.lines(node_workspace(node))
         return self._loop_bytes(nest, node.attrs["body"].nodes[0])
+
+    def _workers(self, tiles: int) -> int:
+        """The workers that have scratch for a launch of so many tiles: every thread, or the blocks of a grid."""
+        plan = self.plan
+        return plan.threads if plan.target.workers is None else max(1, min(plan.threads, tiles))
 
     def _after(self, unit: Node) -> int:
         """Bytes in which a unit works with what its convolution has made."""
@@ -83,7 +89,7 @@ class Scratch:
         if first is not None and first.op is contraction.dot:
             rows += self.lines(nest.product_rows * first.output.type.nbytes // first.output.type.shape[0])
         parts = [n for n in nest.crossings if nest.tiles > 1 and not keeps_axes_on_both_sides(n)]
-        return self.plan.threads * rows + sum(self.lines(nest.tiles * n.output.type.nbytes) for n in parts)
+        return self._workers(nest.tiles) * rows + sum(self.lines(nest.tiles * n.output.type.nbytes) for n in parts)
 
     def _in_lanes(self, nest: LoopNest) -> list[Value]:
         """Values with lines for rows that are walked together or have accumulators of their own; sums of blocks."""
@@ -140,7 +146,7 @@ class Scratch:
             cut = PlainWeightGradient.of(node, self.plan.target)
             several = math.prod(node.inputs[1].type.shape[:-1]) > cut.section
             nbytes = cut.channels * math.prod(w.shape[1:]) * w.dtype.itemsize
-            return self.plan.threads * self.lines(nbytes) if several else 0
+            return self._workers(w.shape[0]) * self.lines(nbytes) if several else 0
         return self.lines(parts.parts * self._channel_lines(w, node.attrs["groups"]) * int(np.prod(w.shape[1:])))
 
     def _channel_lines(self, w: ArrayType, groups: int) -> int:
@@ -174,7 +180,8 @@ class Scratch:
         """A tile of the result, where a group of sections of a long sum is added up."""
         dtype, (m, k), n = x.base.type.dtype, x.shape[-2:], y.shape[-1]
         long = dtype.kind == "f" and k > (LONGEST_ROW if is_by_rows(m, n, k) else LONGEST)
-        return self.lines(cut.rows * cut.columns * dtype.itemsize) if long else 0
+        by_blocks = self.plan.target.matmul == "blocks"
+        return self.lines(cut.rows * cut.columns * dtype.itemsize) if long and not by_blocks else 0
 
 
 def parallel_iterations(loop: Node) -> int:
@@ -188,6 +195,22 @@ def parallel_iterations(loop: Node) -> int:
 def _decides(graph: Graph) -> bool:
     """Whether it is decided only as the graph runs what of it does."""
     return any(n.op.is_decided_at_run_time or any(map(_decides, n.graphs)) for n in graph.nodes)
+
+
+def _scatter_tiles(node: Node, target: Target) -> int:
+    """Blocks before the axis, times the pieces of a row behind it."""
+    axis: int = node.attrs["axis"]
+    before, behind = np.split(np.array(node.inputs[0].type.shape, np.int64), [axis])
+    return int(before.prod()) * -(-int(behind[1:].prod()) // ScatterSums.of(node, target).columns)
+
+
+def _lone_tiles(node: Node) -> int:
+    """Matrices, or lines along the axis, that a tile has one of at least."""
+    x = node.inputs[0].type
+    if node.op.family == "linalg":
+        return int(np.prod(x.shape[:-2], dtype=np.int64))
+    axis: int | None = node.attrs.get("axis")
+    return 1 if axis is None else x.size // max(x.shape[axis], 1)
 
 
 def long_axes(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -27,7 +27,7 @@ def lower_gpu_region(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
     buffers, in_place = plan.scratch.get(node, 0), plan.in_place.get(node, {})
     inputs = [Pointer(plan.views[value].base) for value in node.inputs]
     targets = [Pointer(value) for value in node.outputs]
-    parts = Scratch(buffers + plan.threads * nest.buffer_bytes)
+    parts = Scratch(buffers + nest.workers_bytes(plan.threads))
     operands = Operands(inputs, targets, Scratch(buffers, nest.buffer_bytes), parts, traps)
     text = GpuText(nest.tiles, _threads(nest))
     text.overwrites = bool(in_place)

@@ -100,7 +100,7 @@ def lower(plan: Plan, traps: Traps | None = None) -> LaunchList:
 def _unit(node: Node, plan: Plan, traps: Traps) -> Unit:
     if not node.op.bodies:
         stages: Stages = []
-        lower_node = lower_gpu_unit if _is_gpu(plan) else lower_unit
+        lower_node = lower_gpu_unit if plan.target.is_gpu else lower_unit
         for launch in lower_node(node, plan, traps):
             if launch.concurrent:
                 stages[-1].append(launch)
@@ -124,8 +124,4 @@ def _unit(node: Node, plan: Plan, traps: Traps) -> Unit:
 
 def _copy(plan: Plan, source: Address, target: Address, type: ArrayType) -> Launch:
     """A copy of all elements of an array of this type."""
-    return (copy_array if _is_gpu(plan) else copy_elements)(source, target, type)
-
-
-def _is_gpu(plan: Plan) -> bool:
-    return plan.target.device != "cpu"
+    return (copy_array if plan.target.is_gpu else copy_elements)(source, target, type)

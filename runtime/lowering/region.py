@@ -47,7 +47,7 @@ def lower_loops(
     buffers of all workers begin at `buffers`, the parts of sums behind them.
     """
     targets = [Pointer(value) for value in outputs]
-    parts = Scratch(buffers + plan.threads * nest.buffer_bytes)
+    parts = Scratch(buffers + nest.workers_bytes(plan.threads))
     loops = call_loops(nest, in_place, Operands(inputs, targets, Scratch(buffers, nest.buffer_bytes), parts, traps))
     combining = [
         combine_parts(reduction.op, reduction.output.type.dtype, begin, target, nest.tiles, reduction.output.type.size)

@@ -139,7 +139,7 @@ def test_no_pass_asks_the_host():
         ({"l2_bytes": -5}, "l2_bytes of a target is above 0"),
         ({"l1_bytes": 1}, "l1_bytes of a target is 16 or more"),
         ({"memory_bytes_per_ns": 0.0}, "memory_bytes_per_ns of a target is above 0"),
-        ({"matmul": "cublas"}, "matmul of a target is 'registers' or 'blas', got 'cublas'"),
+        ({"matmul": "cublas"}, "matmul of a target is 'registers', 'blas' or 'blocks', got 'cublas'"),
     ],
 )
 def test_numbers_that_no_machine_has_are_refused(wrong: dict[str, Any], message: str):

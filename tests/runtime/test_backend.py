@@ -82,3 +82,11 @@ def test_a_target_of_another_machine_is_refused_before_anything_is_traced(make: 
     for wrong in ("gpu", "avx2", 3, None):
         with pytest.raises(gl.TargetError, match=r"is not available; write target='cpu'.*gl.Target.cpu\('avx2'\)"):
             make(*arguments, target=wrong)
+
+
+@pytest.mark.parametrize("target", ["cuda", "cuda:a100"])
+def test_a_gpu_is_planned_for_and_not_run_yet(target: str):
+    with pytest.raises(gl.TargetError, match=r"nothing here runs 'cuda:.*' yet: .*gl.plan_step\(..., target='cuda:"):
+        gl.compile(f, target=target)
+    with pytest.raises(gl.TargetError, match="yet"):
+        gl.compile_step(nn.Linear(3, 2), lambda m, b: m(b).mean(), optim.SGD(0.1), gl.spec((4, 3)), target=target)

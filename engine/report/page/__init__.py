@@ -15,6 +15,7 @@ from ....passes.remat.candidates import planner_words
 from ....passes.variants import variant_words
 from ..layers import scopes_in_order
 from ..schema import KIND_WORDS, KINDS, MemoryReport
+from ..wording import timed_on
 
 _FOLDER = Path(__file__).parent
 _SCRIPTS = (
@@ -97,6 +98,7 @@ def _data(report: MemoryReport, curve: Sequence[Mapping[str, Any]]) -> dict[str,
         "curve": [dict(point) for point in curve],
     }
     columns["figures"] |= {"planner": planner_words(report.planner), "variant": variant_words(report.variant)}
+    columns["figures"] |= {"timed_on": timed_on(report.target)}
     columns["order"] = [number(scope) for scope in scopes_in_order(report)]
     columns["texts"] = list(texts)
     return columns

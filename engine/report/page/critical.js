@@ -12,7 +12,7 @@ function humanTime(nanoseconds) {
 
 function tellCritical(list) {
   if (critical.units.length) {
-    const times = `${humanTime(critical.nanoseconds)} of ${humanTime(critical.all_nanoseconds)} predicted on one core`;
+    const times = `${humanTime(critical.nanoseconds)} of ${humanTime(critical.all_nanoseconds)} predicted on ${figures.timed_on}`;
     pair(list, "critical path", `${times}, in ${critical.units.length.toLocaleString("en")} units, framed in the graph`);
   }
   for (const removal of report.removals.slice(0, REMOVALS)) {
