@@ -15,6 +15,8 @@ from .weight_gradient_tiles import weight_gradient_tiles
 
 def scratch_bytes(unit: Node, threads: int, views: Mapping[Value, View], target: Target) -> int:
     """Bytes of scratch that a convolution or weight gradient needs, without those of its epilogue."""
+    if target.is_gpu:
+        return 0  # a thread holds its sums in registers
     node = convolution_of(unit)
     tiles = conv_tiles(unit, target) if is_convolution(node) else weight_gradient_tiles(unit, target)
     if tiles is None:

@@ -22,8 +22,6 @@ def _most_tiles(node: Node, target: Target) -> int:
     if node.op is indexing.scatter_add:
         axis: int = node.attrs["axis"]
         return math.prod(shape[:axis]) * -(-math.prod(shape[axis + 1 :]) // ScatterSums.of(node, target).columns)
-    if node.op.family == "convolution":
-        return node.output.type.shape[0]  # of a weight's gradient: one for each channel
     if node.op.family == "linalg":
         return math.prod(shape[:-2])
     along: int | None = node.attrs.get("axis")

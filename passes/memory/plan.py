@@ -260,7 +260,7 @@ def _scratch_bytes(
     if node.op is indexing.scatter_add:
         return workers_with_scratch(node, threads, target) * ScatterSums.of(node, target).worker_bytes
     if node.op.family == "convolution":
-        own = conv_scratch.scratch_bytes(node, workers_with_scratch(node, threads, target), views, target)
+        own = conv_scratch.scratch_bytes(node, threads, views, target)
         return own if nest is None else own + threads * nest.buffer_bytes + nest.partial_bytes
     if node.op.family == "contraction":
         x, y = (views[v] for v in node.inputs[:2])

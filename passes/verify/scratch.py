@@ -131,7 +131,9 @@ class Scratch:
         return total
 
     def _convolution_scratch(self, unit: Node) -> int:
-        """Packed weights and copied image rows of every worker, or the parts of a weight gradient."""
+        """Packed weights and copied image rows of every worker, or the parts of a weight gradient; nothing on a GPU."""
+        if self.plan.target.workers is not None:
+            return 0
         node = unit if not unit.op.is_conv_region else convolution_in(unit.attrs["body"])
         if node.op in _CONVOLUTIONS:
             x, w, tiles = node.inputs[0].type, node.inputs[1].type, conv_tiles(unit, self.plan.target)
@@ -146,7 +148,7 @@ class Scratch:
             cut = PlainWeightGradient.of(node, self.plan.target)
             several = math.prod(node.inputs[1].type.shape[:-1]) > cut.section
             nbytes = cut.channels * math.prod(w.shape[1:]) * w.dtype.itemsize
-            return self._workers(w.shape[0]) * self.lines(nbytes) if several else 0
+            return self.plan.threads * self.lines(nbytes) if several else 0
         return self.lines(parts.parts * self._channel_lines(w, node.attrs["groups"]) * int(np.prod(w.shape[1:])))
 
     def _channel_lines(self, w: ArrayType, groups: int) -> int:
