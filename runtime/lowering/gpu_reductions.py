@@ -12,13 +12,10 @@ import numpy as np
 
 from ...ir import SHORT_NAMES, Op
 from ...ir.ops import reduction
-from .gpu_text import GpuText
+from .gpu_text import WARP, GpuText
 from .launch import Address, Launch
 from .reduction import combine, identity
 from .region_reductions import Reductions
-
-WARP = 32
-"""Threads that shuffle."""
 
 
 class GpuReductions(Reductions):

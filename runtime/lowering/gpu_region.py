@@ -10,8 +10,8 @@ from ...ir import Node
 from ...passes.kernels.loop_nest import LoopNest
 from ...passes.memory.plan import Plan
 from ...passes.target import TargetError
-from .gpu_reductions import WARP, GpuReductions, combine_parts
-from .gpu_text import GpuText
+from .gpu_reductions import GpuReductions, combine_parts
+from .gpu_text import WARP, GpuText
 from .launch import Launch, Pointer, Scratch, Traps
 from .region import parts_of_sums
 from .region_kernel import Operands, RegionWriter

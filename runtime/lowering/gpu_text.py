@@ -5,6 +5,9 @@ from __future__ import annotations
 from .kernel_text import KernelText
 from .launch import Arg, Call, Launch, Scratch, Tile
 
+WARP = 32
+"""Threads that run together; a block is whole warps, or one thread."""
+
 
 class GpuText(KernelText):
     """The kernel of a launch of so many `tiles`: block w does the tiles w, w + blocks and so on, by all its `threads`.

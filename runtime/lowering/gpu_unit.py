@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 from ...ir import OPS, Node, Op
-from ...ir.ops import dynamic_slice, indexing, movement
+from ...ir.ops import dynamic_slice, indexing, movement, reduction
 from ...ir.ops.region import region
+from ...passes.kernels.scatter_sums import ScatterSums
 from ...passes.memory.plan import Plan
 from ...passes.target import TargetError
 from .gpu_convolution import lower_gpu_convolution
@@ -19,8 +21,9 @@ from .gpu_copies import (
 )
 from .gpu_matmul import lower_gpu_matmul
 from .gpu_region import lower_gpu_region
+from .gpu_windows import lower_gpu_window
 from .launch import Launch, Traps
-from .one_thread import on_one_thread
+from .translated import on_columns, on_one_thread
 from .unit import lower_unit
 
 
@@ -33,7 +36,20 @@ def lower_gpu_unit(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
         return _LOWERINGS[node.op](node, plan, traps)
     if node.op.family in _CPU_ALONE or node.op.is_conv_region:
         raise TargetError(f"{node.op.name} has no kernel for {plan.target} yet")
-    return [on_one_thread(launch) for launch in lower_unit(node, plan, traps)]
+    launches = lower_unit(node, plan, traps)
+    if _stores_by_column(node, plan):
+        inner = math.prod(node.output.type.shape[node.attrs["axis"] + 1 :])
+        return [on_columns(launch, inner) for launch in launches]
+    return [on_one_thread(launch) for launch in launches]
+
+
+def _stores_by_column(node: Node, plan: Plan) -> bool:
+    """Whether the CPU's kernel of a node stores to column `j` in loops over it, and nowhere else."""
+    if node.op is indexing.scatter_add:
+        return not ScatterSums.of(node, plan.target).updates
+    if node.op in (reduction.cumsum, reduction.cumprod):
+        return math.prod(node.output.type.shape[node.attrs["axis"] + 1 :]) > 1
+    return node.op.changes is not None and node.op.family == "indexing"
 
 
 _LOWERINGS: Mapping[Op, Callable[[Node, Plan, Traps], list[Launch]]] = {
@@ -45,6 +61,7 @@ _LOWERINGS: Mapping[Op, Callable[[Node, Plan, Traps], list[Launch]]] = {
     dynamic_slice.dynamic_update_slice: lower_dynamic_update_slice,
     **{op: lower_gpu_matmul for op in OPS.values() if op.family == "contraction"},
     **{op: lower_gpu_convolution for op in OPS.values() if op.family == "convolution" and not op.is_conv_region},
+    **{op: lower_gpu_window for op in OPS.values() if op.family == "window"},
 }
 
 _CPU_ALONE = ("linalg",)

@@ -109,22 +109,42 @@ _FORMS = {
 }
 
 
-def _window_kernel(node: Node) -> str:
-    """Args: tile, lines of a tile, all lines, first operand, second operand (or the first once more), result, then
-    those of the geometry; for sums over large windows a line of the worker, and the places of a section.
-    """
+@dataclass(frozen=True)
+class FilledForm:
+    """A form in source, with the constants and the type of places of a node."""
+
+    over_elements: bool
+    start: str
+    update: str
+    second: bool
+    backwards: bool
+    place: str
+
+
+def form_of(node: Node) -> FilledForm:
+    """What a node does with element `e`, window `w`, and the window's second operand `a`."""
     form = _FORMS[node.op]
     source, result = node.inputs[0].type.dtype, node.output.type.dtype
-    second = node.inputs[-1].type.dtype
-    places = second if node.op in (window.window_pick, window.window_put) else result
+    places = node.inputs[-1].type.dtype if node.op in (window.window_pick, window.window_put) else result
     fill = {
         "zero": literal(0, source),
         "lowest": literal(-math.inf, source),
         "outside": literal(node.attrs.get("outside", 0), source),
         "place": SHORT_NAMES[places],
     }
-    sectioned = section(node) > 0
     start, update = form.start.format(**fill), form.update.format(**fill)
+    return FilledForm(form.over_elements, start, update, form.second, form.backwards, fill["place"])
+
+
+def _window_kernel(node: Node) -> str:
+    """Args: tile, lines of a tile, all lines, first operand, second operand (or the first once more), result, then
+    those of the geometry; for sums over large windows a line of the worker, and the places of a section.
+    """
+    form = form_of(node)
+    source, result = node.inputs[0].type.dtype, node.output.type.dtype
+    second, zero = node.inputs[-1].type.dtype, literal(0, node.inputs[0].type.dtype)
+    sectioned = section(node) > 0
+    start, update = form.start, form.update
     uses_place = "place" in update
     target, other = ("elements", "windows") if form.over_elements else ("windows", "elements")
     # The second operand is one for each window, as are the values of windows.
@@ -158,7 +178,7 @@ def _window_kernel(node: Node) -> str:
         lines += [
             f"        sums = window(array_{SHORT_NAMES[result]}({line}, 0), 0, length)",
             "        for j in range(length):",
-            f"            sums[j] = {fill['zero']}",
+            f"            sums[j] = {zero}",
             f"        section, taken = {places_of_section}, i64(0)",
         ]
     for axis in (0, 1):
@@ -196,7 +216,7 @@ def _window_kernel(node: Node) -> str:
         "                    begin = (stride2 - 1 - shift) // stride2 if shift < 0 else 0",
         "                    end = (l2 - 1 - shift) // stride2 + 1 if shift < l2 else 0",
         "                    end = end if end < m2 else m2",
-        *([f"                    place = {fill['place']}((k0 * size1 + k1) * size2 + k2)"] if uses_place else []),
+        *([f"                    place = {form.place}((k0 * size1 + k1) * size2 + k2)"] if uses_place else []),
         "                    if end <= begin:",
         "                        continue",
         "                    if stride2 == 1:",
@@ -229,7 +249,7 @@ def _window_kernel(node: Node) -> str:
         ),
         "                            for j in range(inner):",
         f"                                {update}",
-        *(_section_ends(fill["zero"]) if sectioned else []),
+        *(_section_ends(zero) if sectioned else []),
         "    return i64(0)",
         "",
     ]
@@ -243,7 +263,7 @@ _NAMES = [
 
 
 def _windows_at(
-    indent: str, form: _Form, arrays: Mapping[str, str], element: str, window: str, count: str
+    indent: str, form: FilledForm, arrays: Mapping[str, str], element: str, window: str, count: str
 ) -> list[str]:
     return [
         f"{indent}e = window({arrays['elements']}, ({element}) * inner, {count})",

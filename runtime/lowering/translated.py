@@ -1,9 +1,10 @@
-"""A CPU's launch as one of a GPU, where one thread of each block does its tiles: right, and slow.
+"""A CPU's launch as one of a GPU, where one thread of each block does its tiles, or all its threads the columns.
 
     on_one_thread(launch)
+    on_columns(launch, columns)
 
-The source stays, with two differences: arguments that depend on tile or worker are computed, and a code that the kernel
-returns becomes a trap.
+The source stays, but for arguments that depend on tile or worker, which are computed, and for a code that the kernel
+returns, which becomes a trap.
 """
 
 from __future__ import annotations
@@ -12,23 +13,38 @@ import ast
 from collections.abc import Sequence
 
 from ...passes.target import TargetError
-from .gpu_text import GpuText
+from .gpu_text import WARP, GpuText
 from .launch import Arg, Launch
 
 
 def on_one_thread(launch: Launch) -> Launch:
-    """The launch with one thread a block. Raises `TargetError` for kernels that only a CPU has."""
+    """The launch with one thread a block: right, and slow. Raises `TargetError` for kernels that only a CPU has."""
+    return _translated(launch, 1)
+
+
+def on_columns(launch: Launch, columns: int) -> Launch:
+    """The launch with a thread a column, or some, of a kernel all of whose stores are to column `j` in loops over it.
+
+    A column then belongs to one thread, and all else every thread does alike, so none waits for another.
+    """
+    return _translated(launch, min(_MOST_THREADS, -(-columns // WARP) * WARP))
+
+
+_MOST_THREADS = 256
+
+
+def _translated(launch: Launch, threads: int) -> Launch:
     kernel, *more = ast.parse(launch.calls[0].source).body
     if len(launch.calls) != 1 or more or not isinstance(kernel, ast.FunctionDef):
         raise TargetError("a kernel of register tiles, or a tile that several kernels make, is a CPU's alone")
-    text = GpuText(launch.tiles, 1)
+    text = GpuText(launch.tiles, threads)
     kernel.body.pop()  # which returns 0
-    for statement in _OneThread(launch.calls[0].args, text).visit(kernel).body:
+    for statement in _Translation(launch.calls[0].args, text).visit(kernel).body:
         text.lines += [f"    {line}" for line in ast.unparse(ast.fix_missing_locations(statement)).splitlines()]
     return text.launch(launch.concurrent)
 
 
-class _OneThread(ast.NodeTransformer):
+class _Translation(ast.NodeTransformer):
     """A kernel that reads `args`, as one with those of `text`."""
 
     def __init__(self, args: Sequence[Arg], text: GpuText) -> None:
@@ -48,8 +64,17 @@ class _OneThread(ast.NodeTransformer):
             case _:
                 return node
 
+    def visit_For(self, node: ast.For) -> ast.AST:
+        self.generic_visit(node)
+        match node:
+            case ast.For(target=ast.Name(id="j"), iter=ast.Call(args=[n])) if self.text.threads > 1:
+                node.iter = ast.parse(f"range(thread_index(), {ast.unparse(n)}, {self.text.threads})", mode="eval").body
+                return node
+            case _:
+                return node
+
     def visit_Return(self, node: ast.Return) -> list[ast.stmt]:
         self.generic_visit(node)
         assert node.value is not None
         stop = ast.Call(ast.Name("trap", ast.Load()), [node.value], [])
-        return [ast.Expr(stop), *ast.parse("return i64(0)", mode="exec").body]
+        return [ast.Expr(stop), *ast.parse("return i64(0)").body]
