@@ -1,7 +1,8 @@
 """What a target must offer to run. The engine asks for nothing else, so that a target is added without touching it.
 
 Plans and lowerings are shared: a backend gets a `Plan`, of which `lower` (see `lowering/launch_list.py`) makes launches
-that name no machine. `cpu/` has the one backend that there is; `docs/add_a_target.md` says what another needs.
+that name no machine. `cpu/` and `emulate/` have the backends that there are; `docs/add_a_target.md` says what another
+needs.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from ..passes.target import Target, TargetError
 from .codegen.kernel_cache import Kernel
 from .cpu.backend import CpuBackend
 from .cuda.presence import missing
+from .emulate.backend import EmulatedBackend
 
 Memory = Any
 """Bytes that programs work in: for the CPU an array of NumPy. Only the backend that allocated it looks inside."""
@@ -96,7 +98,7 @@ class Backend(Protocol):
         ...
 
 
-_BACKENDS: dict[str, Backend] = {"cpu": CpuBackend()}
+_BACKENDS: dict[str, Backend] = {"cpu": CpuBackend(), "cuda-emulated": EmulatedBackend()}
 """By the `device` of a target."""
 
 

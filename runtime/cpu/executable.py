@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 
 from ...ir import Node
-from ...ir.ops import elementwise as ew
-from ...ir.ops import linalg
 from ...passes.memory.plan import Plan
 from ..codegen.kernel_cache import KernelRequest, code_salt, compile_kernels
-from ..lowering.launch import Trap
 from ..lowering.launch_list import lower
+from ..lowering.refusal import refusal
 from .program import Program
 from .tables import Tables
 from .thread_pool import driver_request
@@ -129,24 +127,4 @@ class Executable:
             bases[i] = address_of(array)
         code = self.program.run()
         if code:
-            raise _refusal(self._traps.entries[code - 1])
-
-
-def _refusal(trap: Trap) -> Exception:
-    """The error for a run that ended in a trap."""
-    origin, op, size = trap.node.origin, trap.node.op, trap.size
-    where = f" at {origin.source}" if origin.source else ""
-    where += f" in {origin.scope}" if origin.scope else ""
-    if op is ew.check_finite:
-        return FloatingPointError(f"a value is not finite{where}")
-    if op is ew.check_exponent:
-        advice = "write x.astype('float64') ** y"
-        return ValueError(f"an integer is raised to a negative integer power{where}; {advice}")
-    if op is linalg.cholesky:
-        return np.linalg.LinAlgError(f"a matrix is not positive definite{where}")
-    if op is linalg.eigh:
-        return np.linalg.LinAlgError(f"the eigenvalues of a matrix did not converge{where}")
-    if op is linalg.solve:
-        return np.linalg.LinAlgError(f"a matrix is singular{where}")
-    reach = f"indices run from {0 if op.is_check else -size} to {size - 1}"
-    return IndexError(f"an index is out of range for {size} entries{where}; {reach}")
+            raise refusal(self._traps.entries[code - 1])

@@ -12,7 +12,6 @@ Elements behind `word`, `set_word` and atomics are not looked at.
 from __future__ import annotations
 
 import ctypes
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -21,14 +20,14 @@ from typing import Any
 import numpy as np
 
 from ...ir import Array
-from ...passes.target import TargetError
 from ..codegen.kernel_cache import FunctionRequest, KernelRequest, code_salt, compile_kernels
 from ..lowering.namespace import kernel_namespace
 from . import state as at
 from .faults import KernelFault, fault_of
+from .host import check_host
 from .thread_code import ThreadCode, compile_thread
 
-__all__ = ["EmulatedKernel", "KernelFault", "emulated_kernel", "launch"]
+__all__ = ["EmulatedKernel", "KernelFault", "emulated_kernel", "launch", "run_launch"]
 
 _LINE = 64
 MOST_SHARED_BYTES = 48 << 10
@@ -61,15 +60,6 @@ def emulated_kernel(source: str, entry: str = "kernel", checked: bool = False) -
     return EmulatedKernel(entry, code, checked)
 
 
-def check_host() -> None:
-    """Raise `TargetError` where threads cannot be fibers."""
-    if sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "makecontext") or sys.maxsize < 2**32:
-        raise TargetError(
-            f"the emulator of GPUs runs on 64-bit Linux with glibc, whose makecontext it needs, and this is "
-            f"{sys.platform}; write target='cpu'"
-        )
-
-
 def launch(
     kernel: EmulatedKernel, grid: int, block: int, words: Sequence[int], arrays: Sequence[Array] | None = None
 ) -> int:
@@ -80,27 +70,31 @@ def launch(
 
     Raises `KernelFault` for what is not defined on a GPU, and `ValueError` for a launch that no GPU takes.
     """
+    for array in arrays or ():
+        if not array.flags.c_contiguous:
+            raise ValueError(f"arrays of a launch are C-contiguous, got strides {array.strides} of {array.shape}")
+    return run_launch(kernel, grid, block, words, [(array.ctypes.data, array.nbytes) for array in arrays or ()])
+
+
+def run_launch(
+    kernel: EmulatedKernel, grid: int, block: int, words: Sequence[int], extents: Sequence[tuple[int, int]]
+) -> int:
+    """The same, where of each array the address of its first byte and its bytes are given. Where several overlap, an
+    access of what belongs to any of them is right.
+    """
     if not 1 <= block <= at.MOST_THREADS or grid < 0:
         raise ValueError(f"a launch has 0 or more blocks of 1 to {at.MOST_THREADS} threads, got {grid} of {block}")
     if len(words) < kernel.code.words:
         raise ValueError(f"kernel {kernel.name!r} reads {kernel.code.words} words, got {len(words)}")
-    extents = _extents(arrays or ())
-    memory = _Memory(kernel, block, np.array([*words, 0], np.int64), extents)
+    ends = np.array([(first, first + nbytes) for first, nbytes in extents], np.int64).reshape(-1, 2)
+    memory = _Memory(kernel, block, np.array([*words, 0], np.int64), ends)
     state = memory.words
     state[at.GRID] = grid
     result, exception = ctypes.c_int64(), ctypes.c_void_p()
     _scheduler(kernel.code.waits)(ctypes.addressof(result), ctypes.addressof(exception), state.ctypes.data)
     if state[at.FAULT] != at.NO_FAULT:
-        raise fault_of(kernel.name, kernel.code, state, [int(last - first) for first, last in extents])
+        raise fault_of(kernel.name, kernel.code, state, [nbytes for _, nbytes in extents])
     return int(state[at.TRAPPED])
-
-
-def _extents(arrays: Sequence[Array]) -> Any:
-    """The first byte of each array, and the byte behind its last."""
-    for array in arrays:
-        if not array.flags.c_contiguous:
-            raise ValueError(f"arrays of a launch are C-contiguous, got strides {array.strides} of {array.shape}")
-    return np.array([(a.ctypes.data, a.ctypes.data + a.nbytes) for a in arrays], np.int64).reshape(-1, 2)
 
 
 class _Memory:

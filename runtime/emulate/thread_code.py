@@ -15,6 +15,7 @@ from llvmlite import ir
 
 from ..codegen.arithmetic import Value
 from ..codegen.fork_lock import compiler_lock
+from ..codegen.gpu_math import GPU_MATH
 from ..codegen.gpu_natives import GPU_NATIVES, SHUFFLED, constant_size
 from ..codegen.intrinsics import ARRAY_DTYPES, call_kernel, word
 from ..codegen.kernel_cache import load
@@ -109,7 +110,7 @@ class _ThreadLowering(Lowering):
             **{f"shared_{kind}": partial(self.share, kind) for kind in SHUFFLED},
         }
         emitted = {GPU_NATIVES[name]: Native(emit, NATIVES[GPU_NATIVES[name]].typed) for name, emit in natives.items()}
-        super().__init__(builder, Machine("the emulator", emitted))
+        super().__init__(builder, Machine("the emulator", {**GPU_MATH, **emitted}))
         self.thread, self.checked = thread, checked
         self.waits, self.words, self.shared_bytes = False, 0, 0
         self.shared: list[SharedArray] = []

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from gradloom.passes.target import TargetError
 from gradloom.runtime.codegen.arithmetic import Unsupported
-from gradloom.runtime.emulate.launch import KernelFault, check_host, emulated_kernel, launch
+from gradloom.runtime.emulate.host import check_host
+from gradloom.runtime.emulate.launch import KernelFault, emulated_kernel, launch
 
 
 def kernel(body, checked=True):

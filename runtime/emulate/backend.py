@@ -1,0 +1,32 @@
+"""The backend of emulated GPUs: what a GPU would compute, on this CPU, each access of an element checked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...ir import Array
+from ...passes.memory.plan import Plan
+from ...passes.target import Target
+from ..cpu.executable import allocate
+from .host import check_host
+
+if TYPE_CHECKING:
+    from .program import EmulatedProgram
+
+
+class EmulatedBackend:
+    """What `Backend` of `runtime/backend.py` asks for; its memory is NumPy's."""
+
+    def check(self, target: Target) -> None:
+        """Raise `TargetError` where threads cannot be fibers."""
+        check_host()
+
+    def allocate(self, nbytes: int) -> Array:
+        """`nbytes` of memory that begins at a cache line of this CPU, which is what runs."""
+        return allocate(nbytes)
+
+    def build(self, plan: Plan, arena: Array | None = None) -> EmulatedProgram:
+        """A plan with machine code, which works in `arena`, or in memory of its own."""
+        from .program import EmulatedProgram  # with the front end, which those that only have a CPU need not wait for
+
+        return EmulatedProgram(plan, allocate(plan.arena_bytes) if arena is None else arena)

@@ -1,0 +1,156 @@
+"""A plan for a GPU, run on this CPU: its launches one after another, in the order of the plan."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Sequence
+from itertools import zip_longest
+
+import numpy as np
+
+from ...ir import Array, Node
+from ...passes.memory.plan import Plan
+from ..codegen.fork_lock import fork_lock, interrupted
+from ..codegen.kernel_cache import Kernel
+from ..lowering.launch import Launch
+from ..lowering.launch_list import Fork, LaunchList, Loop, Stages, Unit, lower
+from ..lowering.refusal import refusal
+from .launch import KernelFault, emulated_kernel, run_launch
+from .places import Places
+
+_WHY = "the emulator keeps no machine code"
+
+
+class EmulatedProgram:
+    """What `Program` of `runtime/backend.py` asks for: the kernels of a plan, and the memory that it works in.
+
+    `checked`, each access of an element is looked at first; a run then raises `KernelFault` for what no GPU defines.
+    """
+
+    def __init__(self, plan: Plan, arena: Array, checked: bool = True) -> None:
+        self.plan = plan
+        self._lowered = lower(plan)
+        self._lock = fork_lock()
+        self._running = False
+        self._checked = checked
+        uses: dict[str, list[Node]] = {}
+        for source, node in self._lowered.uses():
+            uses.setdefault(source, []).extend([] if node is None else [node])
+        start = time.perf_counter()
+        self.kernels = [self._compile(source) for source in uses]
+        self.kernel_users = list(uses.values())
+        self.kernel_seconds = time.perf_counter() - start
+        self._inputs: list[Array | None] = [None] * len(plan.graph.inputs)
+        self._outputs: list[Array | None] = [None] * len(plan.graph.outputs)
+        self._constants = {
+            id(each): [np.ascontiguousarray(v.node.attrs["value"]) for v in each.constants if v.node is not None]
+            for each in self._lowered.plans()
+        }
+        self.use_arena(arena)
+
+    def _compile(self, source: str) -> Kernel:
+        start = time.perf_counter()
+        code = emulated_kernel(source, checked=self._checked).code
+        return Kernel("kernel", code.address, time.perf_counter() - start, False, _WHY)
+
+    @property
+    def arena_bytes(self) -> int:
+        """What the plan needs of the arena."""
+        return self.plan.arena_bytes
+
+    def use_arena(self, arena: Array) -> None:
+        """Work in `arena` from now on: at least `arena_bytes`, beginning at a line of the target."""
+        assert arena.nbytes >= self.plan.arena_bytes
+        self._arena = arena
+
+    def bind_input(self, i: int, array: Array) -> None:
+        """Let input `i` of the graph be read (and, if aliased, overwritten) in `array`."""
+        self._inputs[i] = array
+
+    def bind_output(self, i: int, array: Array) -> None:
+        """Let output `i` of the graph be written to `array`."""
+        self._outputs[i] = array
+
+    def output_in_arena(self, i: int) -> Array:
+        """A view of output `i`, of a plan made with `outputs_in_arena`; the next run overwrites it."""
+        value = self.plan.graph.outputs[i]
+        location = self.plan.locations[value]
+        memory = self._arena[location.offset : location.offset + value.type.nbytes]
+        return memory.view(value.type.dtype).reshape(value.type.shape)
+
+    def run(self, inputs: Sequence[Array] = (), outputs: Sequence[Array] = (), first_input: int = 0) -> None:
+        """Run once, with `inputs`, from number `first_input` of the graph on, and `outputs` for this run alone.
+
+        Raises what a run on a CPU raises, and `KernelFault`.
+        """
+        with self._lock:
+            if self._running:
+                raise interrupted("a program")
+            self._running = True
+            try:
+                given = [*self._inputs[:first_input], *inputs, *self._inputs[first_input + len(inputs) :]]
+                taken = [*outputs, *self._outputs[len(outputs) :]]
+                constants = {key: [_address(array) for array in arrays] for key, arrays in self._constants.items()}
+                addresses = [_address(array) for array in given], [_address(array) for array in taken]
+                self._run(self._lowered, Places(self.plan, _address(self._arena), *addresses, constants))
+            finally:
+                self._running = False
+
+    def _run(self, lowered: LaunchList, places: Places) -> None:
+        for phase, nodes in zip_longest(lowered.phases, lowered.plan.phases, fillvalue=()):
+            for unit, node in zip_longest(phase, nodes):
+                self._run_unit(unit, node, places)
+
+    def _run_unit(self, unit: Unit, node: Node | None, places: Places) -> None:
+        if isinstance(unit, Loop):
+            self._run_stages(unit.before, node, places)
+            for t in unit.iterations:
+                self._run(unit.body, places.iteration(unit, t))
+        elif isinstance(unit, Fork):
+            self._run_stages(unit.before, node, places)
+            self._run_fork(unit, places)
+        else:
+            self._run_stages(unit, node, places)
+
+    def _run_fork(self, fork: Fork, places: Places) -> None:
+        true, *false = fork.bodies
+        flag = places.word(fork.flag)
+
+        def holds() -> bool:
+            return ctypes.c_bool.from_address(flag).value
+
+        if fork.node.op.is_while:
+            while holds():
+                self._run(true, places.branch(fork.node, true.plan))
+        else:
+            body = true if holds() else false[0]
+            self._run(body, places.branch(fork.node, body.plan))
+
+    def _run_stages(self, stages: Stages, node: Node | None, places: Places) -> None:
+        for launch in (launch for stage in stages for launch in stage):
+            self._launch(launch, node, places)
+
+    def _launch(self, launch: Launch, node: Node | None, places: Places) -> None:
+        (call,) = launch.calls
+        kernel = emulated_kernel(call.source, checked=self._checked)
+        words = [places.word(arg) for arg in call.args]
+        extents = list(dict.fromkeys(places.extents(call))) if self._checked else []
+        blocks = min(launch.tiles, places.plan.threads)
+        try:
+            code = run_launch(kernel, blocks, launch.threads, words, extents)
+        except KernelFault as fault:
+            if node is not None:
+                fault.add_note(f"The kernel is that of {node.op.name}{_of(node)}.")
+            raise
+        if code:
+            raise refusal(self._lowered.traps.entries[code - 1])
+
+
+def _of(node: Node) -> str:
+    return f" at {node.origin.source}" if node.origin.source else ""
+
+
+def _address(array: Array | None) -> int:
+    """The address of the first element."""
+    return 0 if array is None else array.__array_interface__["data"][0]

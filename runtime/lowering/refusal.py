@@ -1,0 +1,29 @@
+"""The error for a run that ended in a trap, on whatever device."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...ir.ops import elementwise as ew
+from ...ir.ops import linalg
+from .launch import Trap
+
+
+def refusal(trap: Trap) -> Exception:
+    """The error for a run that ended in a trap: what the numbers were, and where the user wrote it."""
+    origin, op, size = trap.node.origin, trap.node.op, trap.size
+    where = f" at {origin.source}" if origin.source else ""
+    where += f" in {origin.scope}" if origin.scope else ""
+    if op is ew.check_finite:
+        return FloatingPointError(f"a value is not finite{where}")
+    if op is ew.check_exponent:
+        advice = "write x.astype('float64') ** y"
+        return ValueError(f"an integer is raised to a negative integer power{where}; {advice}")
+    if op is linalg.cholesky:
+        return np.linalg.LinAlgError(f"a matrix is not positive definite{where}")
+    if op is linalg.eigh:
+        return np.linalg.LinAlgError(f"the eigenvalues of a matrix did not converge{where}")
+    if op is linalg.solve:
+        return np.linalg.LinAlgError(f"a matrix is singular{where}")
+    reach = f"indices run from {0 if op.is_check else -size} to {size - 1}"
+    return IndexError(f"an index is out of range for {size} entries{where}; {reach}")

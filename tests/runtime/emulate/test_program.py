@@ -1,0 +1,111 @@
+"""Whole plans for a GPU in the emulator: ops of the table, loops, branches, traps, and the protocol of a backend."""
+
+from dataclasses import replace
+
+import gradloom as gl
+import numpy as np
+import pytest
+from gpu_emulated import run_emulated
+from gpu_target import GPU_TARGET, gpu_plan
+from gradloom import numpy as gnp
+from gradloom.ir import OPS, Builder, interpret, spec
+from gradloom.passes.memory.plan import plan
+from gradloom.runtime.backend import backend_of
+from gradloom.runtime.cpu.executable import allocate
+from gradloom.runtime.emulate.launch import KernelFault
+from gradloom.runtime.emulate.program import EmulatedProgram
+from gradloom.runtime.lowering.launch import Call
+from op_cases import CASES
+from op_programs import plain, wrong_rows
+
+ROWS = {op: [case for case in CASES if case.name == op] for op in OPS if OPS[op].family != "linalg"}
+ROWS = {op: rows for op, rows in ROWS.items() if rows}
+# A row of each kind: parts of sums, shared memory, shuffles, products, traps, strides, one thread, functions of NumPy.
+SAMPLE = ("reduce_sum", "argmax", "softmax", "dot", "conv", "gather", "scatter_add", "sort", "concatenate", "atan2")
+
+
+@pytest.mark.parametrize("op", [op for op in SAMPLE if op in ROWS])
+def test_ops_compute_what_the_interpreter_does_and_meet_no_fault(op):
+    rows = ROWS[op]
+    assert not wrong_rows(plain, rows[:: max(1, len(rows) // 8)], run_emulated)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("op", sorted(ROWS))
+def test_every_row_computes_what_the_interpreter_does_and_meets_no_fault(op):
+    assert not wrong_rows(plain, ROWS[op], run_emulated)
+
+
+def loops(x, w):
+    def body(carry, row):
+        new = np.tanh(carry @ w + row)
+        return new, new.sum()
+
+    last, sums = gl.scan(body, x[0], x)
+    back, rows = gl.scan(body, last, x, reverse=True)
+    count, doubled = gl.while_loop(lambda c: c[0] < 5, lambda c: (c[0] + 1, c[1] * 2), (np.int64(0), back))
+    either = gl.cond(sums.sum() > 0, lambda v: v + 1, lambda v: v - 1, doubled)
+    return sums, rows, count, either
+
+
+@pytest.mark.parametrize("checked", [False, True])
+def test_loops_and_branches(checked):
+    x, w = np.random.default_rng(0).standard_normal((2, 6, 6)).astype(np.float32)
+    for sign in (1, -1):
+        graph = gl.trace(loops, x, w)
+        results = run_emulated(graph, sign * x, w, checked=checked)
+        for actual, wanted in zip(results, interpret(graph, sign * x, w), strict=True):
+            np.testing.assert_allclose(actual, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_two_runs_give_the_same_bits():
+    x = np.random.default_rng(1).standard_normal((70, 90)).astype(np.float32)
+    graph = gl.trace(lambda x: (np.exp(x - x.max(axis=1, keepdims=True)).sum(axis=0), x @ x.T), x)
+    for one, two in zip(run_emulated(graph, x), run_emulated(graph, x, checked=False), strict=True):
+        assert one.tobytes() == two.tobytes()
+
+
+def test_a_run_that_ends_in_a_trap_says_what_a_cpu_says():
+    graph = gl.trace(lambda x, at: gnp.take(x, at, axis=0), gl.spec((4, 2)), gl.spec((3,), "int64"))
+    with pytest.raises(IndexError, match="out of range for 4 entries"):
+        run_emulated(graph, np.ones((4, 2), np.float32), np.array([0, 4, 1]))
+
+
+def test_a_program_runs_through_the_protocol():
+    x = np.random.default_rng(2).standard_normal((5, 7)).astype(np.float32)
+    graph = gl.trace(lambda x: np.tanh(x).sum(axis=0), x)
+    target = replace(GPU_TARGET, device="cuda-emulated")
+    backend = backend_of(target)
+    program = backend.build(gpu_plan(graph))
+    assert len(program.kernels) == len(program.kernel_users) >= 1
+    memory = backend.allocate(program.arena_bytes)
+    program.use_arena(memory)
+    result, bound = np.empty(7, np.float32), np.empty(7, np.float32)
+    program.run([x], [result])
+    np.testing.assert_allclose(result, np.tanh(x).sum(axis=0), rtol=1e-5, atol=1e-6)
+    program.bind_input(0, x)
+    program.bind_output(0, bound)
+    program.run()
+    np.testing.assert_array_equal(bound, result)
+
+
+def test_outputs_that_stay_in_the_arena_are_read_there():
+    x = np.arange(6, dtype=np.float32)
+    graph = gl.trace(lambda x: x * 2, x)
+    planned = plan(gpu_plan(graph).graph, 3, outputs_in_arena=True, target=GPU_TARGET)
+    program = EmulatedProgram(planned, allocate(planned.arena_bytes))
+    program.run([x])
+    np.testing.assert_array_equal(program.output_in_arena(0), 2 * x)
+
+
+def test_a_fault_names_the_op_of_its_kernel():
+    b = Builder()
+    x = b.input(spec((40,)), "x")
+    graph = b.graph([OPS["add"](b, x, x)])
+    program = EmulatedProgram(gpu_plan(graph), allocate(1 << 12))
+    (launch,) = (launch for unit in program._lowered.phases[0] for stage in unit for launch in stage)
+    wrong = "def kernel(b):\n    y = array_f32(word(b, 0), 0)\n    y[40] = 1.0\n"
+    launch.calls[0] = Call(wrong, [arg for arg in launch.calls[0].args if not isinstance(arg, int)])
+    with pytest.raises(KernelFault, match="writes element 40 of array 0") as caught:
+        program.run([np.ones(40, np.float32)], [np.ones(40, np.float32)])
+    assert any("The kernel is that of" in note for note in caught.value.__notes__)
