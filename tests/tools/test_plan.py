@@ -88,6 +88,24 @@ def test_html_is_a_page(recipes: Path):
     assert "<title>One training step of zoo.py:small</title>" in (recipes / "small.html").read_text()
 
 
+def test_a_step_is_planned_for_a_gpu_that_is_not_here(recipes: Path, capsys: pytest.CaptureFixture[str]):
+    arguments = ["plan", "zoo.py:large", "--target", "cuda:h100", "--memory", "90%"]
+    assert main([*arguments, "--curve", "3", "--html", "gpu.html", "--json", "gpu.json"]) == 0
+    text = capsys.readouterr().out
+    assert "phases on 132 SMs of cuda:h100\n" in text
+    assert "of it used\ncard               80.00 GB   less than 0.1% of it used\n" in text
+    assert "memory against time:" in text
+    assert '"timed_on":"132 SMs"' in (recipes / "gpu.html").read_text().replace('": "', '":"')
+    assert main(["plan", "gpu.json"]) == 0
+    assert text.startswith(capsys.readouterr().out.rstrip())
+    assert main(["plan", "zoo.py:large", "--target", "cuda:a100", "--memory", "1MB", "--largest-batch"]) == 0
+    assert "the largest batch that fits 1MB is" in capsys.readouterr().out
+    assert main(["plan", "zoo.py:large", "--target", "cuda:h1"]) == 2
+    assert "there is no GPU target 'h1'; there are 'sm_80'" in capsys.readouterr().err
+    assert main(["plan", "zoo.py:large", "--target", "cuda", "--threads", "2"]) == 2
+    assert "threads is for the CPU" in capsys.readouterr().err
+
+
 def test_a_difference_says_what_changed_by_layer(recipes: Path, capsys: pytest.CaptureFixture[str]):
     main(["plan", "zoo.py:small", "--json", "small.json"])
     capsys.readouterr()
