@@ -52,6 +52,7 @@ class Statistics:
     """The traced numbers, float64 scalars."""
 
     def add(self, layer: int, name: str, value: Any) -> None:
+        """One more number of a layer, by the place of the layer in `layers`."""
         self.names.append((layer, name))
         self.sums.append(value)
 

@@ -15,16 +15,16 @@ from ..tracing.tracer import Trace, Tracer, as_array
 
 
 def flattened(tree: Any, what: str) -> tuple[list[str], list[Any], optree.PyTreeSpec]:
+    """The names of the leaves of a pytree called `what`, the leaves, and the structure."""
     paths, leaves, structure = optree.tree_flatten_with_path(tree)
     return [path_name((what, *path)) for path in paths], list(leaves), structure
 
 
 def leaf_type(name: str, leaf: Any) -> ArrayType:
+    """The type of an array, a number, a spec or a tensor of torch. Raises `TypeError` for anything else."""
     if isinstance(leaf, ArrayType):
         return leaf
-    if isinstance(leaf, (np.ndarray, np.generic, bool, int, float)):
-        return type_of(as_array(leaf))
-    if torch_name(leaf) is not None:
+    if isinstance(leaf, (np.ndarray, np.generic, bool, int, float)) or torch_name(leaf) is not None:
         return type_of(as_array(leaf))
     raise TypeError(f"{name} is of type {type(leaf).__name__}; use arrays or specs, gl.spec(shape, dtype)")
 

@@ -41,11 +41,13 @@ def read_result(
 
 
 def check_array(leaf: Any, what: str) -> None:
+    """Raise `TracingError` unless a leaf of what the user's function returned is an array or a number."""
     if not isinstance(leaf, (Tracer, np.ndarray, np.generic, bool, int, float)):
         raise TracingError(located(f"{what} is of type {type(leaf).__name__}; return arrays, or pytrees of arrays"))
 
 
 def place_words(path: tuple[Any, ...]) -> str:
+    """The place of a leaf, to stand behind what the pytree is called."""
     return f" {path_name(path)}" if path else ""
 
 

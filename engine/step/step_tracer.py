@@ -29,6 +29,8 @@ from .trained import Train, trained_parameters
 
 @dataclass
 class StepInputs:
+    """The traced inputs of a step but for the batch; what the loss function assigns takes its place among them."""
+
     parameters: list[Any]
     buffers: list[Any]
     state: list[Tracer]

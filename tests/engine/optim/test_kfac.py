@@ -12,29 +12,16 @@ from gradloom.engine.optim.fisher_samples import _rooted
 from gradloom.engine.optim.layer_rows import input_rows, output_rows
 from gradloom.engine.step.step_graph import trace_step
 from gradloom.engine.tracing.random import key_of_seed
+from second_order import F64, crossed, run, squared
 
 RNG = np.random.default_rng(0)
-F64: dict[str, Any] = {"dtype": "float64"}
 X = RNG.standard_normal((64, 5))
 Y = X @ RNG.standard_normal((5, 3)) + 0.1 * RNG.standard_normal((64, 3))
 LABELS = RNG.integers(0, 3, 64)
 
 
-def squared(model, batch):
-    return nn.mse_loss(model(batch["x"]), batch["y"])
-
-
-def crossed(model, batch):
-    return nn.cross_entropy(model(batch["x"]), batch["y"])
-
-
 def network(outputs: int = 3) -> nn.Module:
     return nn.Sequential(nn.Linear(5, 8, **F64), nn.Tanh(), nn.Linear(8, outputs, **F64))
-
-
-def run(optimizer: optim.Optimizer, model: nn.Module, loss_fn: Any, batch: Any, steps: int, **options: Any) -> Any:
-    step = gl.compile_step(model, loss_fn, optimizer, batch, **options)
-    return step, [float(step(batch)) for _ in range(steps)]
 
 
 # Optima.

@@ -7,9 +7,9 @@ import gradloom as gl
 import numpy as np
 import pytest
 from gradloom import nn, optim
+from second_order import F64, crossed, run, squared
 
 RNG = np.random.default_rng(0)
-F64: dict[str, Any] = {"dtype": "float64"}
 X = RNG.standard_normal((24, 3))
 Y = X @ RNG.standard_normal((3, 2)) + 0.1 * RNG.standard_normal((24, 2))
 LABELS = RNG.integers(0, 3, 24)
@@ -17,19 +17,6 @@ LABELS = RNG.integers(0, 3, 24)
 
 def network(outputs: int) -> nn.Module:
     return nn.Sequential(nn.Linear(3, 4, **F64), nn.Tanh(), nn.Linear(4, outputs, **F64))
-
-
-def squared(model, batch):
-    return nn.mse_loss(model(batch["x"]), batch["y"])
-
-
-def crossed(model, batch):
-    return nn.cross_entropy(model(batch["x"]), batch["y"])
-
-
-def run(optimizer: optim.Optimizer, model: nn.Module, loss_fn: Any, batch: Any, steps: int, **options: Any) -> Any:
-    step = gl.compile_step(model, loss_fn, optimizer, batch, **options)
-    return step, [float(step(batch)) for _ in range(steps)]
 
 
 def flat(arrays: Any) -> Any:
