@@ -9,8 +9,9 @@ import numpy as np
 import optree
 
 from ...ir import ArrayType, is_float
+from ..tracing.arrays import leaf_array
 from ..tracing.numbers import as_rate
-from ..tracing.tracer import Tracer, TracingError, as_array, located
+from ..tracing.tracer import Tracer, TracingError, located
 from ..tracing.transforms import value_and_grad
 from .schedules import ReduceOnPlateau, Schedule, rate
 from .schedules.plateau import RATE
@@ -52,8 +53,8 @@ def update(
     given = UpdateInputs(
         parameters=arrays,
         gradients=read,
-        state={name: _array(state[name]) for name in specs},
-        step=_array(state["step"]),
+        state={name: leaf_array(state[name]) for name in specs},
+        step=leaf_array(state["step"]),
         rates=_rates(optimizer, state, lr),
         loss=loss,
         loss_at=None if loss_fn is None else _loss_at(loss_fn, arrays, tree),
@@ -65,11 +66,11 @@ def update(
         if loss is None:
             after |= {name: state[name] for name in names}
         else:
-            followed = plateaus[group].advance(loss, {short: _array(state[name]) for name, short in names.items()})
+            followed = plateaus[group].advance(loss, {short: leaf_array(state[name]) for name, short in names.items()})
             after |= {name: followed[short] for name, short in names.items()}
-    leaves = [_array(new.get(name, array)) for name, array in arrays.items()]
+    leaves = [leaf_array(new.get(name, array)) for name, array in arrays.items()]
     after |= {"step": given.step + 1}
-    return optree.tree_unflatten(tree, leaves), {name: _array(array) for name, array in after.items()}
+    return optree.tree_unflatten(tree, leaves), {name: leaf_array(array) for name, array in after.items()}
 
 
 def _named(tree: Any, what: str) -> tuple[dict[str, Any], optree.PyTreeSpec]:
@@ -84,7 +85,7 @@ def _named(tree: Any, what: str) -> tuple[dict[str, Any], optree.PyTreeSpec]:
                     "nn.init_parameters(model), or train it by gl.compile_step"
                 )
             )
-    arrays = dict(zip(names, map(_array, leaves)))
+    arrays = dict(zip(names, map(leaf_array, leaves)))
     if len(arrays) < len(names):
         double = next(name for name in names if names.count(name) > 1)
         raise ValueError(located(f"two leaves of the {what} have the path {double}; give one of them another key"))
@@ -96,10 +97,6 @@ def _named(tree: Any, what: str) -> tuple[dict[str, Any], optree.PyTreeSpec]:
                 located(f"{what}: {name or 'the array'} is {array.dtype}; what is trained is float32 or float64")
             )
     return arrays, structure
-
-
-def _array(leaf: Any) -> Any:
-    return leaf if isinstance(leaf, Tracer) else as_array(leaf)
 
 
 def _resolved(optimizer: Optimizer, arrays: Mapping[str, Any]) -> tuple[Optimizer, dict[str, ArrayType]]:
@@ -129,7 +126,7 @@ def _gradients(arrays: Mapping[str, Any], tree: optree.PyTreeSpec, gradients: An
     for (name, array), leaf in zip(arrays.items(), leaves):
         if leaf is None:
             continue
-        gradient = _array(leaf)
+        gradient = leaf_array(leaf)
         if (gradient.shape, gradient.dtype) != (array.shape, array.dtype):
             got, wanted = (f"{a.dtype} of shape {tuple(a.shape)}" for a in (gradient, array))
             raise TypeError(located(f"the gradient of {name or 'the array'} is {got}, the parameter {wanted}"))
@@ -166,9 +163,9 @@ def _rates(optimizer: Optimizer, state: Mapping[str, Any], lr: Any) -> dict[str,
         elif own is None:
             found[group] = found[DEFAULT_GROUP]
         elif isinstance(own, ReduceOnPlateau):
-            found[group] = _array(state[of_group(RATE, group)])
+            found[group] = leaf_array(state[of_group(RATE, group)])
         else:
-            found[group] = _scheduled(own, _array(state["step"]))
+            found[group] = _scheduled(own, leaf_array(state["step"]))
     unknown = [group for group in given if group not in found]
     if unknown:
         there = ", ".join(map(repr, found))

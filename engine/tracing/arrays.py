@@ -12,7 +12,7 @@ import numpy as np
 
 from ...ir import SHORT_NAMES, Array, ArrayType
 from .numbers import as_whole
-from .tracer import as_array
+from .tracer import Tracer, as_array
 
 
 def usable_cores() -> int:
@@ -30,6 +30,11 @@ def thread_count(threads: int | None) -> int:
     if whole is None or whole < 1:
         raise ValueError(f"threads is a whole number of 1 or more, or None for one a core; got {threads!r}")
     return min(whole, 256)
+
+
+def leaf_array(leaf: Any) -> Any:
+    """A leaf of a pytree as functions compute with it: a traced one as it is, all else as an array."""
+    return leaf if isinstance(leaf, Tracer) else as_array(leaf)
 
 
 def dense(array: Any) -> Array:

@@ -11,9 +11,10 @@ import optree
 from ...ir import DType, Value
 from .. import array_api as xp
 from ..array_api.broadcasting import described
+from .arrays import leaf_array
 from .float_argument import FloatArgument
 from .trace import path_name
-from .tracer import ShapeError, Trace, Tracer, TracingError, as_array, located
+from .tracer import ShapeError, Trace, Tracer, TracingError, located
 
 
 class Carry:
@@ -105,14 +106,14 @@ def leaf_name(what: str, path: Any) -> str:
 
 def traced(trace: Trace, leaf: Any) -> Tracer:
     """A leaf as an array of the program."""
-    return Tracer(trace, trace.lift(leaf if isinstance(leaf, Tracer) else as_array(leaf)))
+    return Tracer(trace, trace.lift(leaf_array(leaf)))
 
 
 def result(leaf: Any, who: str) -> Any:
     """A leaf of what a function returned, as an array; `who` is the function."""
     if not isinstance(leaf, (Tracer, np.ndarray, np.generic, bool, int, float)):
         raise TracingError(located(f"{who} returns pytrees of arrays, got an object of type {type(leaf).__name__}"))
-    return leaf if isinstance(leaf, Tracer) else as_array(leaf)
+    return leaf_array(leaf)
 
 
 def _shown(value: Value) -> str:

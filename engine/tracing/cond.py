@@ -12,9 +12,10 @@ from ...ir import DType, Graph, Value
 from ...ir.ops import elementwise as ew
 from ...ir.ops.control_flow import cond as cond_op
 from ..array_api.broadcasting import described, dtype_of, shape_of
+from .arrays import leaf_array
 from .carries import check_function, is_weak, leaf_name, result
 from .trace import trace_with_structure
-from .tracer import ShapeError, Trace, Tracer, TracingError, as_array, current_trace, located
+from .tracer import ShapeError, Trace, Tracer, TracingError, current_trace, located
 
 
 def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any], *operands: Any) -> Any:
@@ -53,7 +54,7 @@ def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any],
 
 def _flag(trace: Trace, pred: Any) -> Tracer:
     """The predicate as a bool scalar of the program."""
-    array = pred if isinstance(pred, Tracer) else as_array(pred)
+    array = leaf_array(pred)
     if array.shape != ():
         advice = "np.where chooses element by element"
         raise TracingError(located(f"cond: pred is a scalar, got {described(array)}; {advice}"))

@@ -15,10 +15,11 @@ from ...ir import Graph, Value, is_float
 from ...ir.ops import custom_vjp as op
 from .. import array_api as xp
 from ..array_api.broadcasting import described, integer
+from .arrays import leaf_array
 from .errors import UnsupportedError
 from .float_argument import FloatArgument
 from .trace import path_name
-from .tracer import ShapeError, Trace, Tracer, TracingError, as_array, current_trace, located
+from .tracer import ShapeError, Trace, Tracer, TracingError, current_trace, located
 
 _DEEPEST = 2
 """How often a function may stand inside its own `forward` and `backward` before it is `fun` alone."""
@@ -183,7 +184,7 @@ class _Call:
         """The cotangent of one argument, once it is seen to be like it."""
         if cotangent is None:
             return np.zeros(leaf.shape, leaf.dtype)
-        array: Any = cotangent if isinstance(cotangent, Tracer) else as_array(cotangent)
+        array: Any = leaf_array(cotangent)
         if type(cotangent) in (int, float) or isinstance(leaf, FloatArgument):
             array = xp.astype(array, leaf.dtype)
         if tuple(array.shape) != leaf.shape or array.dtype != leaf.dtype:

@@ -14,6 +14,7 @@ from ...ir import is_float
 from ...ir.ops import creation
 from ...passes.graph.dead_code import without_dead_code
 from .. import array_api as xp
+from .arrays import leaf_array
 from .errors import UnsupportedError
 from .jvp import jvp
 from .trace import trace_arguments
@@ -157,7 +158,7 @@ def _by_columns(fun: Function, primals: tuple[Any, ...], has_aux: bool) -> tuple
     for output in outputs:
         _float_leaf(output)
     leaves, tree = optree.tree_flatten(cast(Any, primals))
-    leaves = [leaf if isinstance(leaf, Tracer) else as_array(leaf) for leaf in leaves]
+    leaves = [leaf_array(leaf) for leaf in leaves]
 
     def column(tangents: Any) -> Any:
         return jvp(fun, primals, cast(Any, optree.tree_unflatten(tree, tangents)), has_aux=has_aux)[1]
@@ -195,7 +196,7 @@ def _unit_arrays(leaves: Sequence[Any]) -> list[Any]:
 
 
 def _float_leaf(leaf: Any) -> Any:
-    array = leaf if isinstance(leaf, Tracer) else as_array(leaf)
+    array = leaf_array(leaf)
     if not is_float(array.dtype):
         raise TracingError(located(f"a Jacobian is of float results, the function returned {array.dtype}"))
     return array

@@ -12,6 +12,7 @@ from ...ir import Value, is_float
 from ...passes.autodiff.forward import push_forward
 from ...passes.graph.dead_code import without_dead_code
 from .. import array_api as xp
+from .arrays import leaf_array
 from .float_argument import FloatArgument
 from .trace import path_name, trace_arguments
 from .tracer import ShapeError, Trace, Tracer, TracingError, as_array, current_trace, located
@@ -84,8 +85,8 @@ def _directions(trace: Trace, primals: tuple[Any, ...], tangents: tuple[Any, ...
         raise TracingError(located(f"jvp: the tangents have the structure {given_tree}, the primals {tree}"))
     directions: list[Value] = []
     for path, leaf, direction in zip(paths, leaves, given):
-        array: Any = leaf if isinstance(leaf, Tracer) else as_array(leaf)
-        tangent: Any = direction if isinstance(direction, Tracer) else as_array(direction)
+        array: Any = leaf_array(leaf)
+        tangent: Any = leaf_array(direction)
         if type(direction) in (int, float) or isinstance(direction, FloatArgument):
             tangent = xp.astype(direction, array.dtype)
         if tangent.shape != array.shape:

@@ -18,6 +18,7 @@ from ...ir import ArrayType, Node, Op, Value, is_float
 from ...ir.ops import elementwise as ew
 from ...passes.autodiff.backward import add_backward
 from ..array_api.broadcasting import integer
+from .arrays import leaf_array
 from .float_argument import FloatArgument
 from .mutable_arrays import Memory
 from .trace import TracedFunction, path_name, trace_arguments
@@ -285,7 +286,7 @@ def _vjp(trace: Trace, fn: Callable[..., Any], primals: Sequence[Any], has_aux: 
             raise TracingError(located(f"the cotangent has the structure {given_tree}, the result {tree}"))
         seeds: dict[Value, Value] = {}
         for output, leaf in zip(outputs, given):
-            seed = leaf if isinstance(leaf, Tracer) else as_array(leaf)
+            seed = leaf_array(leaf)
             if seed.shape != output.shape or (is_float(output.dtype) and seed.dtype != output.dtype):
                 raise ShapeError(
                     located(f"the cotangent is {seed.shape} {seed.dtype}, the result {output.shape} {output.dtype}")

@@ -17,8 +17,8 @@ import numpy as np
 import optree
 
 from .. import array_api as xp
+from .arrays import leaf_array
 from .errors import ShapeError, TracingError, located
-from .tracer import Tracer, as_array
 
 __all__ = ["all", "flatten", "leaves", "map", "ravel", "reduce", "structure", "transpose", "unflatten"]
 
@@ -92,13 +92,13 @@ def ravel(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
     ((5,), array(6.))
     """
     given, treedef = flatten(tree)
-    arrays = [leaf if isinstance(leaf, Tracer) else as_array(leaf) for leaf in given]
+    arrays = [leaf_array(leaf) for leaf in given]
     shapes, dtypes = [tuple(x.shape) for x in arrays], [x.dtype for x in arrays]
     dtype = xp.result_type(*arrays) if arrays else np.dtype("float32")
     flat = xp.concatenate([xp.astype(xp.ravel(x), dtype) for x in arrays]) if arrays else np.zeros(0, dtype)
 
     def unravel(flat: Any) -> Any:
-        whole = flat if isinstance(flat, Tracer) else as_array(flat)
+        whole = leaf_array(flat)
         sizes = [math.prod(shape) for shape in shapes]
         if tuple(whole.shape) != (sum(sizes),):
             raise ShapeError(located(f"unravel takes an array of shape {(sum(sizes),)}, got {tuple(whole.shape)}"))

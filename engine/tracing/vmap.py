@@ -16,10 +16,11 @@ from ...passes.vmap.vectorizer import Vectorizer
 from .. import array_api as xp
 from ..array_api.broadcasting import axis_index, integer
 from . import random
+from .arrays import leaf_array
 from .debug import PrintedLoop, Prints
 from .errors import UnsupportedError
 from .trace import input_name, path_name, trace_arguments
-from .tracer import ShapeError, Trace, Tracer, TracingError, as_array, current_trace, located
+from .tracer import ShapeError, Trace, Tracer, TracingError, current_trace, located
 from .transforms import active_trace, transform_of
 
 Axes = Any
@@ -178,7 +179,7 @@ class _Call:
             self.trace.prints.append(made)
 
     def _to_front(self, leaf: Any, axis: int) -> Tracer:
-        moved = xp.moveaxis(leaf if isinstance(leaf, Tracer) else as_array(leaf), axis, 0)
+        moved = xp.moveaxis(leaf_array(leaf), axis, 0)
         return Tracer(self.trace, self.trace.lift(moved))
 
     def _example(self, vectorizer: Vectorizer, inner: Trace, whole: Tracer) -> Tracer:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ... import array_api as xp
-from ...array_api.broadcasting import axis_index, described
+from ...array_api.broadcasting import axis_index, common_shape, described
 from ...tracing.tracer import ShapeError, located
 from ...tracing.transforms import stop_gradient
 from ..spelling import chosen_axis, torch_arguments
@@ -17,10 +17,7 @@ from .reduction import check_floats
 def _together(what: str, x1: Any, x2: Any) -> tuple[Any, Any]:
     """Both as arrays of floats of one shape, to which they are broadcast."""
     x1, x2 = check_floats(what, "x1", x1), check_floats(what, "x2", x2)
-    try:
-        shape = np.broadcast_shapes(tuple(x1.shape), tuple(x2.shape))
-    except ValueError:
-        raise ShapeError(located(f"{what}: {described(x1)} and {described(x2)} do not broadcast together")) from None
+    shape = common_shape(what, (x1, x2))
     return xp.broadcast_to(x1, shape), xp.broadcast_to(x2, shape)
 
 
