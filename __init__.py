@@ -20,6 +20,7 @@ from .engine.tracing.custom_vjp import custom_vjp
 from .engine.tracing.errors import ShapeError, TracingError, TracingWarning
 from .engine.tracing.jacobians import hessian, hessian_vector_product, jacfwd, jacobian, jacrev
 from .engine.tracing.jvp import jvp
+from .engine.tracing.missing_names import attributes_of
 from .engine.tracing.scan import fori_loop, scan
 from .engine.tracing.trace import trace
 from .engine.tracing.transforms import checkpoint, grad, save, stop_gradient, value_and_grad, vjp
@@ -98,3 +99,10 @@ __all__ = [
     "vmap",
     "while_loop",
 ]
+
+__getattr__ = attributes_of(
+    __name__,
+    __all__,
+    "gl",
+    {"gl.nn": nn.__all__, "gl.optim": optim.__all__, "gl.numpy": numpy.__all__, "gl.random": random.__all__},
+)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...ir import Array, ArrayType, is_float, spec, type_of
+from ..tracing.missing_names import of_a_parameter
 from ..tracing.numbers import as_whole
 from ..tracing.tracer import located
 from . import init
@@ -116,7 +117,8 @@ class Stored:
             raise AttributeError(name)
         if hasattr(np.ndarray, name):
             raise AttributeError(self._refuse())
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        said, instead = f"a {type(self).__name__} has no attribute {name!r}", of_a_parameter(name)
+        raise AttributeError(located(f"{said}; {instead}") if instead else said)
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
         raise TypeError(self._refuse())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 _INSTEAD: dict[str, str] = {
@@ -14,6 +14,13 @@ _INSTEAD: dict[str, str] = {
     "NLLLoss2d": "nn.NLLLoss",
     "ParameterDict": "attributes of a module: setattr(self, name, nn.Parameter(...))",
     "SyncBatchNorm": "nn.BatchNorm2d: a step runs in one process",
+    "enable_grad": "gl.grad(f), wherever a derivative is wanted",
+    "inference_mode": "step.bind(fn), whose function has no derivatives",
+    "jit": "gl.compile(fn)",
+    "manual_seed": "the argument of gl.compile_step: seed=; outside of a step `with gl.random.key(seed):`",
+    "no_grad": "gl.stop_gradient(x), or step.bind(fn), whose function has no derivatives",
+    "tensor": "np.array",
+    "Tensor": "np.ndarray",
     "linear_cross_entropy": "nn.cross_entropy(nn.linear(input, weight, bias), target)",
     "upsample": "nn.interpolate",
     "DistributedDataParallel": "the model itself: its step runs on all cores",
@@ -40,7 +47,7 @@ _OF_A_STEP: dict[str, str] = {
     "forward": "write predict = step.bind(lambda model, x: model(x))",
     "fit": "write for batch in gl.data.batches(data, 32): loss = step(batch)",
     "model": "keep the model in a variable; its arrays are step.parameters()",
-    "grad": "gradients are inside the step; gl.grad(f) gives a function's",
+    "grad": "write step.gradients(batch); gl.grad(f) gives a function's",
 }
 _NO_DEVICE = "where a program runs is said when it is compiled: target="
 _OF_A_MODULE: dict[str, str] = {
@@ -59,6 +66,15 @@ _OF_A_MODULE: dict[str, str] = {
 }
 
 
+_OF_A_PARAMETER: dict[str, str] = {
+    "backward": f"gradients are computed by a step: {_STEP}",
+    "cuda": _NO_DEVICE,
+    "grad": "gradients by name are step.gradients(batch)",
+    "grad_fn": "gl.grad(f) is the derivative of a function",
+    "detach": "write gl.stop_gradient(parameter) inside a step",
+}
+
+
 def of_a_step(name: str) -> str:
     """What to write instead of an attribute that a step does not have."""
     return _OF_A_STEP.get(name, "dir(step) lists what it has")
@@ -69,13 +85,24 @@ def of_a_module(name: str) -> str | None:
     return _OF_A_MODULE.get(name)
 
 
-def attributes_of(module: str, names: Sequence[str], prefix: str) -> Callable[[str], Any]:
-    """The `__getattr__` of a module whose names are `names`: an `AttributeError` that says what to write."""
+def of_a_parameter(name: str) -> str | None:
+    """What to write instead of an attribute of torch's parameters that ours do not have; `None` for all else."""
+    return _OF_A_PARAMETER.get(name)
+
+
+def attributes_of(
+    module: str, names: Sequence[str], prefix: str, elsewhere: Mapping[str, Sequence[str]] | None = None
+) -> Callable[[str], Any]:
+    """The `__getattr__` of a module whose names are `names`: an `AttributeError` that says what to write, also for
+    names that modules `elsewhere` have.
+    """
 
     def missing(name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        raise AttributeError(f"{prefix} has no {name!r}; {_instead(name, names, prefix)}")
+        others = [f"{other}.{name}" for other, theirs in (elsewhere or {}).items() if name in theirs]
+        instead = f"write {' or '.join(others)}" if others else _instead(name, names, prefix)
+        raise AttributeError(f"{prefix} has no {name!r}; {instead}")
 
     return missing
 

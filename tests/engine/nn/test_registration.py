@@ -141,6 +141,13 @@ def test_a_module_of_another_model_says_that_it_is_no_part() -> None:
         (nn.functional, "upsample", r"write nn\.interpolate"),
         (gl.numpy, "partition", r"gradloom.numpy has no 'partition'.*np\.sort"),
         (gl.numpy, "quite_another", "compute it outside"),
+        (gl, "no_grad", r"gl has no 'no_grad'; write gl\.stop_gradient\(x\), or step\.bind"),
+        (gl, "manual_seed", r"write the argument of gl\.compile_step: seed="),
+        (gl, "Linear", r"write gl\.nn\.Linear or gl\.optim\.Linear"),
+        (gl, "sin", r"write gl\.numpy\.sin$"),
+        (gl, "compile_stp", r"similar: gl\.compile_step"),
+        (nn.Parameter(3), "grad", r"no attribute 'grad'; gradients by name are step\.gradients\(batch\)"),
+        (nn.Parameter(3), "quite_another", "a Parameter has no attribute 'quite_another'$"),
     ],
 )
 def test_names_that_are_not_here_say_what_to_write(module: Any, name: str, message: str) -> None:
