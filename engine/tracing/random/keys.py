@@ -134,5 +134,9 @@ def random_bits(shape: int | Sequence[int], dtype: npt.DTypeLike = "int32") -> A
 
 
 def lengths_of(shape: int | Sequence[int]) -> tuple[int, ...]:
-    """A shape that is given as an integer or as several."""
-    return (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(int(n) for n in shape)
+    """A shape that is given as an integer or as several. Raises `TypeError` for what is no length."""
+    given = (shape,) if np.ndim(shape) == 0 else tuple(shape)  # type: ignore[arg-type]
+    lengths = [as_whole(length) for length in given]
+    if any(length is None or length < 0 for length in lengths):
+        raise TypeError(located(f"the shape of a draw is of whole numbers of 0 or more, got {shape!r}"))
+    return tuple(length for length in lengths if length is not None)

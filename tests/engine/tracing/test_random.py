@@ -197,6 +197,8 @@ def test_what_flows_back() -> None:
         (lambda: gl.random.categorical(np.ones((2, 3)), shape=(3,)), gl.ShapeError, r"does not end with .* \(2,\)"),
         (lambda: gl.random.categorical(np.ones((2, 0))), ValueError, "there are no categories"),
         (lambda: gl.random.categorical(np.ones(3), shape=(4,), replace=False), ValueError, "4 draws that differ"),
+        (lambda: gl.random.normal((2.5,)), TypeError, r"whole numbers of 0 or more, got \(2.5,\)"),
+        (lambda: gl.random.gamma(1.0, -1), TypeError, "whole numbers of 0 or more, got -1"),
         (lambda: gl.random.permutation(-1), ValueError, "0 or more, got -1"),
         (lambda: gl.random.choice(3, (4,), replace=False), ValueError, "4 draws that differ from 3 entries"),
         (lambda: gl.random.choice(2, p=np.array([0.5, 0.7])), ValueError, "whose sum is 1"),
