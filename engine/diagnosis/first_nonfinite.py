@@ -141,7 +141,9 @@ def _inside(node: Node, given: Sequence[Array], place: int) -> Finding | None:
     for graph, inputs, where in _runs(node, given):
         run = _Run(graph, inputs)
         found, of_written = run.sources(graph.outputs)
-        first = min(found or of_written, key=lambda finding: finding.place, default=None)
+        # What goes in comes from outside, where it is told.
+        made = [finding for finding in found if finding.place >= 0] or of_written
+        first = min(made, key=lambda finding: finding.place, default=None)
         if first is not None:
             return Finding(place, f"{first.what}{where}")
         inputs[:] = run.outputs

@@ -123,6 +123,15 @@ def test_it_is_found_in_the_body_of_a_loop():
     assert_stops(compiled(middle), batch_of(0.0), "`log` made an infinity", "in iteration 1 of a loop")
 
 
+def test_the_derivative_of_a_loop_is_told_by_the_op_that_makes_a_nan_of_infinities():
+    def middle(h, x):
+        begin = np.asarray(1.5, "float32")
+        return h + gl.scan(lambda carry, row: (np.exp(3 * carry + row.sum()), None), begin, h)[0]
+
+    with pytest.raises(FloatingPointError, match=r"`exp` made an infinity .*; then `\w+` made NaN at .* in iteration"):
+        compiled(middle)(batch_of())
+
+
 def test_it_is_found_in_a_while_loop_and_in_the_branch_that_runs():
     def middle(h, x):
         root = gl.while_loop(lambda c: c[0] < 3, lambda c: (c[0] + 1, np.exp(c[1])), (0, x.max()))[1]
