@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
 from rich.console import Console
 
 from ..engine.diagnosis.diagnosis import Diagnosis
+from ..engine.diagnosis.words import diverged
 from ..engine.step.compile_step import compile_step
 from ..engine.step.step import Step
 from .command_error import CommandError
@@ -71,17 +72,22 @@ def run_diagnose(options: DiagnoseOptions, console: Console) -> int:
 
 def _run(step: Step, data: TrainingData, steps: int) -> tuple[Diagnosis, Diagnosis | None]:
     """The diagnosis of the last step whose loss is finite, and that of one after it whose loss is not, if there is one:
-    of what led to it the numbers of the step before say more.
+    of what led to it the numbers of the step before say more. A loss that rose is told with the update that did it.
     """
-    last: Diagnosis | None = None
+    done: list[Diagnosis] = []
+    broken: Diagnosis | None = None
     for _, batch in zip(range(steps), _batches(data)):
         step(batch)
         now = step.diagnosis
         if not math.isfinite(now.loss):
-            return (now, None) if last is None else (last, now)
-        last = now
-    assert last is not None
-    return last, None
+            broken = now
+            break
+        done.append(now)
+    if not done:
+        assert broken is not None
+        return broken, None
+    why = diverged(done if broken is None else [*done, broken])
+    return replace(done[-1], earlier=(why,) if why else ()), broken
 
 
 def _batches(data: TrainingData) -> Iterator[Any]:

@@ -69,13 +69,15 @@ class Diagnosis:
     layers: tuple[LayerDiagnosis, ...]
     skipped: tuple[str, ...] = ()
     """Modules that are called inside a loop or a `vmap`, of which only the parameters are seen."""
+    earlier: tuple[str, ...] = ()
+    """What stood out in steps before this one and led to it, in words; `gradloom diagnose` fills it in."""
 
     @cached_property
     def findings(self) -> tuple[str, ...]:
         """What stands out, in words; nothing for a healthy step."""
         from .words import findings
 
-        return tuple(findings(self))
+        return (*findings(self), *self.earlier)
 
     def __str__(self) -> str:
         from .table import table_text

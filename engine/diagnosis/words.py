@@ -21,6 +21,9 @@ _SURE = 8
 """Elements for which a unit must be 0 before it counts as dead: of fewer many are by chance."""
 _LARGE_UPDATE = 0.2
 _SMALL_UPDATE = 1e-6
+_RISEN = 0.25
+_LEAP = 10
+"""By so much of itself a loss rises over a run before it is told, as one batch differs from another; and between."""
 
 Curve = Sequence[tuple[LayerDiagnosis, float]]
 
@@ -30,10 +33,16 @@ def findings(diagnosis: Diagnosis) -> list[str]:
     broken = list(_nonfinite(diagnosis))
     if broken:
         return [*broken, *_forward(diagnosis)]
-    curves = [*_signal(diagnosis), *_forward(diagnosis)]
+    curves = _curves(diagnosis)
     rest = [*_rectifiers(diagnosis), *_saturation(diagnosis)]
-    # What the gradients are too small or too large for says nothing of the learning rate.
     return [*curves, *rest, *([] if curves else _updates(diagnosis))]
+
+
+def _curves(diagnosis: Diagnosis) -> list[str]:
+    """What the curves over depth say. Where they do, the gradients are too small or too large for the size of an update
+    to say anything of the learning rate.
+    """
+    return [*_signal(diagnosis), *_forward(diagnosis)]
 
 
 def summary(diagnosis: Diagnosis) -> str:
@@ -201,23 +210,47 @@ def _saturation(diagnosis: Diagnosis) -> Iterator[str]:
 
 
 def _updates(diagnosis: Diagnosis) -> Iterator[str]:
-    if diagnosis.learning_rate == 0:
+    middle = _update_ratio(diagnosis)
+    if middle is None:
         return
-    layers = [layer for layer in diagnosis.layers if layer.gradient_norm and _has_weights(layer)]
-    ratios = [layer.update_ratio for layer in layers if layer.update_ratio is not None and layer.update_ratio < 1e30]
-    if not ratios:
-        return
-    middle = median(ratios)
     if middle > _LARGE_UPDATE:
-        yield (
-            f"the update is {middle:.2g} of the weights in the median of the layers: the learning rate "
-            f"{diagnosis.learning_rate:.2g} is too large; about 0.001 is usual"
-        )
+        yield f"{_large(diagnosis, middle)}; about 0.001 is usual"
     elif middle < _SMALL_UPDATE:
         yield (
             f"the update is {middle:.2g} of the weights in the median of the layers: they hardly move; the learning "
             f"rate {diagnosis.learning_rate:.2g} is too small for these gradients; about 0.001 of the weights is usual"
         )
+
+
+def _large(diagnosis: Diagnosis, ratio: float) -> str:
+    return (
+        f"the update is {ratio:.2g} of the weights in the median of the layers: the learning rate "
+        f"{diagnosis.learning_rate:.2g} is too large"
+    )
+
+
+def _update_ratio(diagnosis: Diagnosis) -> float | None:
+    """Update by weights in the median of the layers, where they are known."""
+    layers = [layer for layer in diagnosis.layers if layer.gradient_norm and _has_weights(layer)]
+    ratios = [layer.update_ratio for layer in layers if layer.update_ratio is not None and layer.update_ratio < 1e30]
+    return median(ratios) if ratios and diagnosis.learning_rate else None
+
+
+def diverged(diagnoses: Sequence[Diagnosis]) -> str:
+    """How updates that were too large drove the loss of a run of steps up, or to NaN; "" of any other run.
+
+    Behind such an update the layers may lie still, saturated or dead, and the loss may have come down again.
+    """
+    first, last = diagnoses[0], diagnoses[-1]
+    worst = max(diagnoses, key=lambda diagnosis: math.inf if math.isnan(diagnosis.loss) else diagnosis.loss)
+    if last.loss - first.loss <= _RISEN * abs(first.loss) and worst.loss - first.loss <= _LEAP * abs(first.loss):
+        return ""
+    for diagnosis in diagnoses[: diagnoses.index(worst)]:
+        ratio = _update_ratio(diagnosis)
+        if ratio is not None and ratio > _LARGE_UPDATE and not _curves(diagnosis):
+            went = f"the loss went from {first.loss:.3g} to {worst.loss:.3g} in step {worst.step}"
+            return f"{went}; in step {diagnosis.step} {_large(diagnosis, ratio)}"
+    return ""
 
 
 def _has_weights(layer: LayerDiagnosis) -> bool:

@@ -30,6 +30,24 @@ def too_small():
 
 def too_large():
     return recipe(3.0)
+
+def wild(activation, optimizer):
+    layers = [layer for _ in range(3) for layer in (nn.Linear(32, 32), activation())]
+    batch = {"x": gl.spec((64, 32)), "y": gl.spec((64,), "int64")}
+
+    def loss_fn(model, batch):
+        return nn.cross_entropy(model(batch["x"]), batch["y"])
+
+    return nn.Sequential(*layers, nn.Linear(32, 4)), loss_fn, optimizer, batch
+
+def saturates():
+    return wild(nn.Tanh, gl.optim.SGD(10.0))
+
+def dies():
+    return wild(nn.ReLU, gl.optim.SGD(100.0))
+
+def learns():
+    return wild(nn.ReLU, gl.optim.Adam(0.01))
 """
 
 
@@ -63,6 +81,20 @@ def test_weights_that_are_too_large_explode_and_json_can_stand_alone(recipes, ca
     assert main(["diagnose", "deep.py:too_large", "--steps", "1", "--json"]) == 0
     whole = json.loads(capsys.readouterr().out)
     assert whole["findings"] == json.loads((recipes / "d.json").read_text())["findings"]
+
+
+@pytest.mark.parametrize(("name", "rate"), [("saturates", "10"), ("dies", "1e+02")])
+def test_a_learning_rate_that_drove_the_loss_up_is_told_where_the_layers_lie_still(recipes, capsys, name, rate):
+    assert main(["diagnose", f"deep.py:{name}", "--steps", "20", "--json", "d.json"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert re.search(
+        rf"the loss went from 1\.\d+ to .* in step \d+; in step 1 the update is .*: the learning rate "
+        rf"{re.escape(rate)} is too large",
+        said,
+    )
+    assert "the loss went from" in json.loads((recipes / "d.json").read_text())["findings"][-1]
+    assert main(["diagnose", "deep.py:learns", "--steps", "20"]) == 0
+    assert "nothing stands out" in capsys.readouterr().out
 
 
 def test_the_digits_are_healthy(capsys):
