@@ -356,4 +356,4 @@ def test_every_elementwise_op_with_a_derivative_is_in_a_table() -> None:
         used |= {node.op.name for node in gl.trace(row.function, *given).nodes}
     ops = {name for name, op in OPS.items() if op.family == "elementwise" and op.vjp is not None}
     # These move numbers only, or have a kink, which is tested elsewhere.
-    assert ops - used == {"copy", "save", "relu", "minimum"}
+    assert ops - used == {"copy", "save", "check_finite", "relu", "minimum"}
