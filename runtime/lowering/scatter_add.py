@@ -16,8 +16,9 @@ from .data_movement import rows_of_tile
 from .launch import TILE, Arg, Call, Launch, Pointer, Scratch, Traps
 from .scatter_tile import COPY_OF_THE_ARRAY, scatter_tile
 
-# Updates of one entry that are added up one after the other: their rounding errors grow with the length of the chain.
-_IN_A_ROW = 128
+IN_A_ROW = 128
+"""Updates of one entry that are added up one after the other: their rounding errors grow with the length of the chain.
+"""
 
 
 def lower_scatter_add(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
@@ -97,7 +98,7 @@ def kernel(b):
 
 
 def _grouped(short: str) -> str:
-    """Group by group, the updates of each entry are summed in their order, `_IN_A_ROW` at a time, then added: many
+    """Group by group, the updates of each entry are summed in their order, `IN_A_ROW` at a time, then added: many
     updates of one entry would lose digits, were each added to a sum that is large already.
 
     The updates of an entry are a linked list: `after[k]` is 1 + the next update of the same entry, or 0. The first
@@ -148,7 +149,7 @@ def _grouped(short: str) -> str:
                     total[j] = {short}(0)
                 taken = i64(1)
                 while following > 0:
-                    if taken == {_IN_A_ROW}:
+                    if taken == {IN_A_ROW}:
                         for j in range(columns):
                             total[j] = total[j] + line[j]
                             line[j] = {short}(0)
