@@ -15,7 +15,7 @@ from ...passes.memory.plan import Plan
 from .launch import Call, Launch, Traps
 from .scatter_add import IN_A_ROW, lower_scatter_add
 from .scatter_tile import COPY_OF_THE_ARRAY, scatter_tile
-from .translated import on_columns
+from .translated import on_loop
 
 
 def lower_gpu_scatter_add(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
@@ -25,7 +25,7 @@ def lower_gpu_scatter_add(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
     if sums.updates:
         x, indices, _ = (v.type for v in node.inputs)
         launch.calls = [Call(_grouped_kernel(x.dtype, indices.dtype), launch.calls[0].args)]
-    return [on_columns(launch, sums.columns)]
+    return [on_loop("j", sums.columns, launch)]
 
 
 def _grouped_kernel(dtype: np.dtype[Any], index: np.dtype[Any]) -> str:
