@@ -9,7 +9,7 @@ from functools import cached_property
 from ..ir import Graph
 from .dump import clear_chosen, write_dump
 from .graph.rewrite import Pass, for_target
-from .kernels.cost import useful_threads
+from .kernels.cost import node_nanoseconds, useful_threads
 from .memory.plan import Plan, plan
 from .pipeline import Stages, preparation, scheduling
 from .remat.candidates import planner_words
@@ -67,7 +67,7 @@ class StepPlanner:
     @cached_property
     def in_tiles(self) -> TilePlans:
         """The plans in smaller tiles."""
-        return TilePlans(self.stages, self.base.threads, self.parts, self.target)
+        return TilePlans(self.stages, self.base, self.parts)
 
     def fastest_within(self, arena_bytes: int) -> Choice | None:
         """The fastest plan whose arena is at most so large, by what is predicted; None where there is none.
@@ -111,11 +111,16 @@ class TilePlans:
     """
 
     stages: Stages
-    threads: int
+    base: Plan
+    """The plan of the step in its own tiles."""
     parts: int = 1
     """Parts of the batch in which it runs at least."""
-    target: Target = DEFAULT_TARGET
     _plans: dict[int, Plan] = field(default_factory=dict[int, Plan])
+
+    @property
+    def target(self) -> Target:
+        """The machine that they are for."""
+        return self.base.target
 
     @cached_property
     def tiles(self) -> Sequence[SmallerTile]:
@@ -134,8 +139,20 @@ class TilePlans:
             assert self.prepared(tile)  # what a plan in these tiles is checked against
             passes = [*tile_preparation(tile, self.target), *scheduling(target=self.target)]
             scheduled = self.stages.run(passes, f"variants/{tile_variant(tile)}")
-            self._plans[i] = plan(scheduled, self.threads, outputs_in_arena=True, target=self.target)
+            self._plans[i] = plan(scheduled, self.base.threads, outputs_in_arena=True, target=self.target)
         return self._plans[i]
+
+    def _in_tiles(self, i: int, choice: Choice) -> Choice:
+        """A choice in tiles number `i`; their time counts on top of that of the step in its own tiles.
+
+        What tiles do to a GPU depends on how many launches they make, and on what of rows and scores runs in tiles too,
+        so there it is asked of their plan.
+        """
+        tile, more = self.tiles[i], self.tiles[i].slowdown
+        if self.target.is_gpu:
+            more = max(0.0, predicted_nanoseconds(self.planned(i)) / max(predicted_nanoseconds(self.base), 1.0) - 1)
+        slowdown = (1 + choice.slowdown) * (1 + more) - 1 if choice.slowdown else more
+        return replace(choice, slowdown=slowdown, variant=tile_variant(tile), tile=tile)
 
     @cached_property
     def frontier(self) -> Frontier:
@@ -146,21 +163,20 @@ class TilePlans:
         """The plan in the largest tiles whose arena is at most so large; one in the smallest that recomputes where
         there is no other; None where there is none.
         """
-        for i, tile in enumerate(self.tiles):
+        for i in range(len(self.tiles)):
             if self.planned(i).arena_bytes <= arena_bytes:
-                return _in_tiles(Choice(self.planned(i), 0.0), tile)
+                return self._in_tiles(i, Choice(self.planned(i), 0.0))
         choice = self.frontier.fastest_within(arena_bytes) if self.tiles else None
-        return None if choice is None else _in_tiles(choice, self.tiles[-1])
+        return None if choice is None else self._in_tiles(-1, choice)
 
     def smallest(self) -> Choice | None:
         """The smallest plan, None where there are no smaller tiles."""
-        return _in_tiles(self.frontier.smallest(), self.tiles[-1]) if self.tiles else None
+        return self._in_tiles(-1, self.frontier.smallest()) if self.tiles else None
 
 
-def _in_tiles(choice: Choice, tile: SmallerTile) -> Choice:
-    """A choice in these tiles; its time counts on top of that of the step in its own tiles."""
-    slowdown = (1 + choice.slowdown) * (1 + tile.slowdown) - 1 if choice.slowdown else tile.slowdown
-    return replace(choice, slowdown=slowdown, variant=tile_variant(tile), tile=tile)
+def predicted_nanoseconds(made: Plan) -> float:
+    """What a plan takes on one worker, as far as can be told."""
+    return sum(node_nanoseconds(node, made.target) for node in made.graph.nodes)
 
 
 def dump_chosen(choice: Choice, passes: Sequence[Pass]) -> None:

@@ -97,3 +97,12 @@ def test_every_plan_of_a_recipe_is_for_the_gpu(recipe: str, budgets: list[str | 
 def test_the_plan_of_any_step_passes_the_verifier(graph: gl.Graph):
     for target in (Target.cuda("sm_90"), replace(Target.cuda("l4"), workers=3, l1_bytes=48, l2_bytes=320)):
         check_plan(plan_graph(graph, target.workers or 1, True, target))
+
+
+def test_smaller_tiles_on_a_gpu_are_told_with_the_time_that_their_plan_predicts():
+    ingredients = make_recipe("lstm_bench")
+    whole, tiled = (gl.plan_step(*ingredients, memory=memory, target="cuda:h100") for memory in (None, "50%"))
+    assert tiled.report.other_bits
+    times = [sum(unit.nanoseconds for unit in made.report.units if unit.loop is None) for made in (whole, tiled)]
+    # The frontier of the smallest tiles counts what it recomputes a little less than the units of the report do.
+    assert tiled.slowdown == pytest.approx(times[1] / times[0] - 1, rel=0.1)
