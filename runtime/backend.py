@@ -122,6 +122,6 @@ def _no_backend(target: Target) -> str:
     lacks = missing(target) if target.device == "cuda" else []
     also = f". This machine has {'; '.join(lacks)}" if lacks else ""
     return (
-        f"nothing here runs {str(target)!r} yet: {known}. Write target='cpu', or gl.plan_step(..., "
-        f"target={str(target)!r}) to plan the step and its memory{also}"
+        f"nothing here runs {str(target)!r} yet: {known}. Write target='cpu', or 'cuda-emulated' for the same "
+        f"kernels on this CPU, slowly, or gl.plan_step(..., target={str(target)!r}) to plan it and its memory{also}"
     )

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from gpu_emulated import run_emulated
 from gpu_target import GPU_TARGET, gpu_plan
+from gradloom import nn, optim
 from gradloom import numpy as gnp
 from gradloom.ir import OPS, Builder, interpret, spec
+from gradloom.nn import functional as F
 from gradloom.passes.memory.plan import plan
 from gradloom.runtime.backend import backend_of
 from gradloom.runtime.cpu.executable import allocate
@@ -87,6 +89,30 @@ def test_a_program_runs_through_the_protocol():
     program.bind_output(0, bound)
     program.run()
     np.testing.assert_array_equal(bound, result)
+
+
+def test_a_training_step_computes_what_the_cpu_does():
+    rng = np.random.default_rng(3)
+    x, y = rng.standard_normal((9, 6)).astype(np.float32), rng.integers(0, 4, 9)
+    wrong = np.where(np.arange(9) == 5, 4, y)
+    trained = {}
+    for target in ("cpu", "cuda-emulated"):
+        model = nn.Sequential(nn.Linear(6, 40), nn.LayerNorm(40), nn.GELU(), nn.Dropout(0.2), nn.Linear(40, 4))
+        step = gl.compile_step(
+            model,
+            lambda m, batch: F.cross_entropy(m(batch[0]), batch[1]),
+            optim.AdamW(0.01),
+            (gl.spec(x.shape), gl.spec(y.shape, y.dtype)),
+            target=target,
+        )
+        losses = [float(step((x, y))) for _ in range(3)]
+        trained[target] = [losses, *(np.array(p) for p in step.state_dict().values())]
+        with pytest.raises(IndexError, match="out of range for 4 entries"):
+            step((x, wrong))
+        for before, now in zip(trained[target][1:], step.state_dict().values(), strict=True):
+            np.testing.assert_array_equal(before, np.asarray(now))
+    for one, other in zip(*trained.values(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
 def test_outputs_that_stay_in_the_arena_are_read_there():
