@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from gradloom.ir import SHORT_NAMES, DType
 from gradloom.runtime.lowering.elementwise import expression
+from gradloom.runtime.lowering.launch import Call, KernelAddress, Routine
+from gradloom.runtime.lowering.launch_list import LaunchList
 from op_cases import OpCase
 
 COPY = """
@@ -152,3 +154,10 @@ def elementwise_source(cases: Sequence[OpCase], dtype: DType) -> tuple[str, int]
             lines.append(f"    {array(dtype)} = {expression(node, names)}")
     text = ["def kernel(b):", "    i = block_index() * block_size() + thread_index()", *head, *lines, ""]
     return "\n".join(text), len(head)
+
+
+def free_calls(launches: LaunchList) -> list[Call]:
+    """The calls of all launches that call nothing themselves, those in loops left out."""
+    units = [unit for phase in launches.phases for unit in phase if isinstance(unit, list)]
+    calls = [call for unit in units for stage in unit for launch in stage for call in launch.calls]
+    return [call for call in calls if not any(isinstance(arg, Routine | KernelAddress) for arg in call.args)]

@@ -104,7 +104,8 @@ def _definitions(file: str) -> dict[tuple[str, int], ast.FunctionDef]:
     return {(node.name, node.lineno): node for node in found}
 
 
-def _definition(function: Callable[..., Any]) -> ast.FunctionDef:
+def definition(function: Callable[..., Any]) -> ast.FunctionDef:
+    """Where a function is defined, as its syntax tree. Raises `Unsupported`."""
     code = function.__code__
     found = _definitions(code.co_filename).get((code.co_name, code.co_firstlineno))
     if found is None:
@@ -128,17 +129,17 @@ class Lowering(Arithmetic, ast.NodeVisitor):
 
     def inline(self, function: Callable[..., Any], arguments: Sequence[Value]) -> Value:
         """The result of a function, whose code is put here."""
-        definition = _definition(function)
-        parameters = [argument.arg for argument in definition.args.args]
+        defined = definition(function)
+        parameters = [argument.arg for argument in defined.args.args]
         if len(parameters) != len(arguments) or len(self.calls) == _MOST_CALLS or function.__closure__:
-            raise Unsupported(f"a call of {definition.name}")
+            raise Unsupported(f"a call of {defined.name}")
         variables: dict[str, Value] = {}
         after = self.builder.append_basic_block()
         self.calls.append(_Call(function.__globals__, [variables], after))
         loops, self.loops = self.loops, []
         for name, value in zip(parameters, arguments):
             self.assign(name, value)
-        self.block(definition.body)
+        self.block(defined.body)
         if not self.builder.block.is_terminated:
             self.builder.branch(after)
         self.builder.position_at_end(after)

@@ -5,12 +5,11 @@ import re
 import gradloom as gl
 import llvmlite.binding as llvm
 import pytest
-from gpu_sources import SOURCES, elementwise_source
+from gpu_sources import SOURCES, elementwise_source, free_calls
 from gradloom.ir import DTYPES
 from gradloom.runtime.codegen.kernel_cache import KernelRequest
 from gradloom.runtime.cuda.ptx import ARCHITECTURES, MOST_WORDS, CodeError, compile_ptx
 from gradloom.runtime.lowering import launch_list
-from gradloom.runtime.lowering.launch import KernelAddress, Routine
 from gradloom.runtime.lowering.namespace import kernel_namespace
 from gradloom.tools.find_recipe import make_recipe
 from op_cases import CASES
@@ -108,15 +107,8 @@ def test_every_element_wise_op_is_compiled(dtype):
     assert len(re.findall(r"st\.global", text)) == source.count("] = ")
 
 
-def calls_of(launches):
-    """The calls of all launches that call nothing themselves, those in loops left out."""
-    units = [unit for phase in launches.phases for unit in phase if isinstance(unit, list)]
-    calls = [call for unit in units for stage in unit for launch in stage for call in launch.calls]
-    return [call for call in calls if not any(isinstance(arg, Routine | KernelAddress) for arg in call.args)]
-
-
 @pytest.mark.parametrize("recipe", ["mlp_s", pytest.param("gpt", marks=pytest.mark.slow)])
 def test_the_kernels_of_a_plan_for_a_cpu_are_compiled_as_they_are(recipe):
     launches = launch_list.lower(gl.plan_step(*make_recipe(recipe)).plan)
-    for source, words in {call.source: len(call.args) for call in calls_of(launches)}.items():
+    for source, words in {call.source: len(call.args) for call in free_calls(launches)}.items():
         assert ".target sm_90" in ptx(source, words)
