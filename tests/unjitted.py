@@ -301,7 +301,7 @@ def run_unjitted(plan: Plan, *arrays: Array) -> list[Array]:
         for stage in range(max(map(len, units), default=0)):
             launches = [launch for unit in units if stage < len(unit) for launch in unit[stage]]
             for launch in reversed(launches):
-                (run if plan.target.device == "cpu" else run_grid)(launch)
+                (run_grid if plan.target.is_gpu else run)(launch)
     return [_output(plan, graph, memory, first, i) for i in range(len(graph.outputs))]
 
 

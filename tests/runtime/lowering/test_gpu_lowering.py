@@ -4,9 +4,11 @@ import re
 
 import numpy as np
 import pytest
+from gpu_emulated import run_emulated
 from gpu_target import gpu_plan, run_on_threads
 from gradloom.ir import OPS, Builder, spec
 from gradloom.ir.ops import elementwise as ew
+from gradloom.ir.ops.reduction import reduce_sum
 from gradloom.passes.target import TargetError
 from gradloom.runtime.lowering.launch_list import lower
 from op_cases import CASES
@@ -77,11 +79,35 @@ def test_results_may_lie_over_what_they_are_made_of():
     b = Builder()
     x = b.input(spec((7, 50)), "x")
     doubled = ew.add(b, x, x)
-    from gradloom.ir.ops.reduction import reduce_sum
-
     total = reduce_sum(b, doubled, axes=(1,))
     graph = b.graph([ew.mul(b, total, total), ew.sub(b, doubled, x)])
     data = np.random.default_rng(0).standard_normal((7, 50)).astype(np.float32)
     squares, same = run_on_threads(graph, data)
     np.testing.assert_allclose(squares, (2 * data).sum(1) ** 2, rtol=1e-5)
     np.testing.assert_array_equal(same, data)
+
+
+def test_many_updates_of_an_entry_are_added_up_in_groups():
+    random = np.random.default_rng(0)
+    x, updates = (random.standard_normal((n, 70)).astype(np.float32) for n in (300, 1500))
+    at = random.integers(-300, 300, 1500) // random.integers(1, 9, 1500)
+    b = Builder()
+    given = [b.input(spec(a.shape, str(a.dtype)), name) for a, name in ((x, "x"), (at, "at"), (updates, "updates"))]
+    graph = b.graph([OPS["scatter_add"](b, *given, axis=0, batch=0)])
+    (actual,) = run_emulated(graph, x, at, updates)
+    expected = x.astype(np.float64)
+    np.add.at(expected, at, updates)
+    np.testing.assert_allclose(actual, expected, atol=1e-5)
+    with pytest.raises(IndexError):
+        run_emulated(graph, x, np.full_like(at, 300), updates)
+
+
+@pytest.mark.parametrize(("m", "k", "n"), [(65, 300, 70), (130, 17, 64), (3, 1, 100), (1, 600, 1)])
+def test_products_of_any_size_are_whole(m, k, n):
+    random = np.random.default_rng(0)
+    x, y = random.standard_normal((2, k, m)), random.standard_normal((2, k, n))
+    b = Builder()
+    given = [b.input(spec(a.shape, str(a.dtype)), name) for a, name in ((x, "x"), (y, "y"))]
+    graph = b.graph([OPS["dot"](b, *given, contract=((1,), (1,)), batch=((0,), (0,)))])
+    (actual,) = run_emulated(graph, x, y)
+    np.testing.assert_allclose(actual, x.transpose(0, 2, 1) @ y, atol=1e-12)
