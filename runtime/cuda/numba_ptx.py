@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import cuda
+from numba import cuda as numba_cuda
 from numba.cuda import dispatcher as numba_dispatcher
+from numba.cuda import extending as numba_extending
 from numba.cuda import types as numba_types
-from numba.cuda.extending import intrinsic, register_jitable
 
 from ..codegen import gpu_natives, intrinsics
 from ..codegen.arithmetic import INTRINSICS, TYPES, WIDENED, Arithmetic, Unsupported, Value
@@ -32,7 +32,10 @@ from .nvptx_natives import GLOBAL, NVPTX, SHARED
 from .ptx import CodeError, Ptx
 
 types: Any = numba_types  # which are not annotated
+cuda: Any = numba_cuda
 dispatcher: Any = numba_dispatcher
+extending: Any = numba_extending
+intrinsic = extending.intrinsic
 
 _NUMBA: dict[str, Any] = {
     "none": types.none,
@@ -134,7 +137,7 @@ def _translated(function: Any) -> Any:
     space |= {name: _known(getattr(np, name[3:]), n) for name, n in names.items() if name.startswith("np_")}
     space |= {name: _known(function.__globals__[name], n) for name, n in names.items() if name in function.__globals__}
     space |= {name: _INTRINSICS[name] for name in names.keys() & _INTRINSICS.keys()}
-    return register_jitable(space[function.__name__])
+    return extending.register_jitable(space[function.__name__])
 
 
 def _known(value: Any, arity: int) -> Any:
