@@ -35,7 +35,8 @@ def lower_gpu_unit(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
     if node.op in _LOWERINGS:
         return _LOWERINGS[node.op](node, plan, traps)
     if node.op.family in _CPU_ALONE or node.op.is_conv_region:
-        raise TargetError(f"{node.op.name} has no kernel for {plan.target} yet")
+        where = f" at {node.origin.source}" if node.origin.source else ""
+        raise TargetError(f"{node.op.name}{where} has no kernel for {plan.target} yet; write target='cpu'")
     return [on_one_thread(launch) for launch in lower_unit(node, plan, traps)]
 
 
