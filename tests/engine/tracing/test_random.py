@@ -39,7 +39,21 @@ def drawn(make: Callable[[], Any], seed: int = 0) -> Any:
         (lambda d: gl.random.beta(0.5, 2, MANY, d), stats.beta(0.5, 2)),
         (lambda d: gl.random.dirichlet(np.array([0.5, 1, 1]), MANY, d)[:, 0], stats.beta(0.5, 2)),
     ],
-    ids=str,
+    ids=[
+        "uniform",
+        "exponential",
+        "gumbel",
+        "laplace",
+        "truncated",
+        "upper tail",
+        "lower tail",
+        "narrow",
+        "gamma below 1",
+        "gamma of 1",
+        "gammas of an array",
+        "beta",
+        "dirichlet",
+    ],
 )
 def test_floats_have_their_distribution(make: Callable[[str], Any], expected: Any, dtype: str) -> None:
     found = drawn(lambda: make(dtype), 12)

@@ -115,7 +115,7 @@ def test_what_is_read_is_made_on_the_way_too(case, kind):
 
 
 @pytest.mark.parametrize("kind", ["residual", "all", "added"])
-@pytest.mark.parametrize("case", ["by a stride", "odd"])
+@pytest.mark.parametrize("case", [pytest.param("by a stride", marks=pytest.mark.slow), "odd"])
 def test_kernels_keep_to_the_memory_that_is_theirs(case, kind):
     graph = chain(case, kind, "float64")
     arrays = arrays_for(graph)

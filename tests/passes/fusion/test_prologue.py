@@ -78,7 +78,16 @@ def test_what_is_made_on_the_way_has_the_bits_of_what_is_made_apart(case, per_im
         np.testing.assert_allclose(one, two, rtol=0, atol=4e-5 * max(float(np.abs(two).max(initial=0)), 1e-3))
 
 
-@pytest.mark.parametrize("case", ["many bands", "stride 2", "one axis", "positions of all images in one row", "groups"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param("many bands", marks=pytest.mark.slow),
+        "stride 2",
+        "one axis",
+        "positions of all images in one row",
+        "groups",
+    ],
+)
 def test_kernels_keep_to_the_memory_that_is_theirs(case):
     graph = chain(case, "float64")
     arrays = arrays_for(graph)
