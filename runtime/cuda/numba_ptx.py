@@ -17,9 +17,10 @@ from functools import cache
 from types import FunctionType, SimpleNamespace
 from typing import Any
 
+import numba_cuda  # noqa: F401  # pyright: ignore[reportMissingImports]  # else numba's own old copy is found
 import numpy as np
 from llvmlite import ir
-from numba import cuda as numba_cuda
+from numba import cuda as numba_target
 from numba.cuda import dispatcher as numba_dispatcher
 from numba.cuda import extending as numba_extending
 from numba.cuda import types as numba_types
@@ -32,7 +33,7 @@ from .nvptx_natives import GLOBAL, NVPTX, SHARED
 from .ptx import CodeError, Ptx
 
 types: Any = numba_types  # which are not annotated
-cuda: Any = numba_cuda
+cuda: Any = numba_target
 dispatcher: Any = numba_dispatcher
 extending: Any = numba_extending
 intrinsic = extending.intrinsic
