@@ -2,96 +2,8 @@
 
 import numpy as np
 import pytest
+from gpu_sources import COLUMN_PARTS, COLUMN_SUMS, COPY, SAXPY, SOFTMAX
 from gradloom.runtime.emulate.launch import emulated_kernel, launch
-
-COPY = """
-def kernel(b):
-    x = array_f32(word(b, 0), 0)
-    y = array_f32(word(b, 1), 0)
-    i = block_index() * block_size() + thread_index()
-    if i < word(b, 2):
-        y[i] = x[i]
-"""
-
-SAXPY = """
-def kernel(b):
-    x = array_f32(word(b, 0), 0)
-    y = array_f32(word(b, 1), 0)
-    a = real_f32(word(b, 2))
-    for i in range(block_index() * block_size() + thread_index(), word(b, 3), grid_size() * block_size()):
-        y[i] += a * x[i]
-"""
-
-SOFTMAX = """
-def warp_max(v):
-    for k in range(5):
-        o = shuffle_xor_{t}(v, 16 >> k)
-        v = v if v > o else o
-    return v
-
-def warp_sum(v):
-    for k in range(5):
-        v = v + shuffle_xor_{t}(v, 16 >> k)
-    return v
-
-def kernel(b):
-    x = array_{t}(word(b, 0), 0)
-    y = array_{t}(word(b, 1), 0)
-    columns = word(b, 3)
-    lane = thread_index() % 32
-    r = block_index() * (block_size() // 32) + thread_index() // 32
-    if r < word(b, 2):
-        at = r * columns
-        m = {t}(-inf)
-        for j in range(lane, columns, 32):
-            m = x[at + j] if x[at + j] > m else m
-        m = warp_max(m)
-        s = {t}(0.0)
-        for j in range(lane, columns, 32):
-            s = s + exp_{t}(x[at + j] - m)
-        s = warp_sum(s)
-        for j in range(lane, columns, 32):
-            y[at + j] = exp_{t}(x[at + j] - m) / s
-"""
-
-COLUMN_PARTS = """
-def kernel(b):
-    x = array_f32(word(b, 0), 0)
-    part = array_f32(word(b, 1), 0)
-    columns = word(b, 3)
-    step = word(b, 4)
-    across = word(b, 5)
-    tile = shared_f32(264)
-    tx = thread_index() % 32
-    ty = thread_index() // 32
-    c = block_index() % across * 32 + tx
-    first = block_index() // across * step
-    s = f32(0.0)
-    if c < columns:
-        for r in range(first + ty, min(first + step, word(b, 2)), 8):
-            s = s + x[r * columns + c]
-    tile[ty * 33 + tx] = s
-    barrier()
-    if ty == 0:
-        if c < columns:
-            t = tile[tx]
-            for k in range(1, 8):
-                t = t + tile[k * 33 + tx]
-            part[block_index() // across * columns + c] = t
-"""
-
-COLUMN_SUMS = """
-def kernel(b):
-    part = array_f32(word(b, 0), 0)
-    y = array_f32(word(b, 1), 0)
-    columns = word(b, 3)
-    c = block_index() * block_size() + thread_index()
-    if c < columns:
-        s = f32(0.0)
-        for k in range(word(b, 2)):
-            s = s + part[k * columns + c]
-        y[c] = s
-"""
 
 REVERSED = """
 def kernel(b):
@@ -134,7 +46,7 @@ def test_a_grid_smaller_than_the_array_strides_over_it(checked):
 def test_a_softmax_of_rows_by_shuffles(dtype, checked):
     x = (3 * np.random.default_rng(1).standard_normal((9, 70))).astype(dtype)
     y = np.zeros_like(x)
-    source = SOFTMAX.replace("{t}", "f32" if dtype == np.float32 else "f64")
+    source = SOFTMAX.replace("f32", "f32" if dtype == np.float32 else "f64")
     run(source, 3, 128, x, y, *x.shape, checked=checked)  # the last block has warps without a row
     e = np.exp(x - x.max(1, keepdims=True))
     np.testing.assert_allclose(y, e / e.sum(1, keepdims=True), rtol=20 * np.finfo(dtype).eps)
