@@ -22,13 +22,13 @@ def vectorized_gather(v: Vectorizer, node: Node, inputs: list[Value], flags: lis
     return _all_mapped(v, node, inputs, flags)
 
 
-def vectorized_scatter(v: Vectorizer, node: Node, inputs: list[Value], flags: list[bool]) -> Outputs:
-    """Indices that are the same for all examples name entries of a later axis."""
-    x, indices, updates = inputs
+def vectorized_update(v: Vectorizer, node: Node, inputs: list[Value], flags: list[bool]) -> Outputs:
+    """Indices, or a start, that are the same for all examples name entries of a later axis."""
+    x, place, updates = inputs
     if flags[1] or node.attrs["batch"]:
         return _all_mapped(v, node, inputs, flags)
     x, updates = v.all_repeated([x, updates], [flags[0], flags[2]])
-    return [(v.b.emit(node.op, x, indices, updates, axis=node.attrs["axis"] + 1, batch=0), True)]
+    return [(v.b.emit(node.op, x, place, updates, axis=node.attrs["axis"] + 1, batch=0), True)]
 
 
 def vectorized_dynamic_slice(v: Vectorizer, node: Node, inputs: list[Value], flags: list[bool]) -> Outputs:
@@ -47,15 +47,6 @@ def vectorized_dynamic_slice(v: Vectorizer, node: Node, inputs: list[Value], fla
     places = ew.add(v.b, first, v.b.emit(OPS["iota"], shape=shape, axis=1, dtype=INT64))
     found = v.b.emit(indexing.gather, x, places, axis=axis, batch=0)
     return [(v.moved(found, axis, 0), True)]
-
-
-def vectorized_dynamic_update_slice(v: Vectorizer, node: Node, inputs: list[Value], flags: list[bool]) -> Outputs:
-    """A start that is the same for all examples is one of a later axis."""
-    x, start, update = inputs
-    if flags[1] or node.attrs["batch"]:
-        return _all_mapped(v, node, inputs, flags)
-    x, update = v.all_repeated([x, update], [flags[0], flags[2]])
-    return [(v.b.emit(node.op, x, start, update, axis=node.attrs["axis"] + 1, batch=0), True)]
 
 
 def _all_mapped(v: Vectorizer, node: Node, inputs: list[Value], flags: list[bool]) -> Outputs:

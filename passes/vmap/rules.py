@@ -14,20 +14,19 @@ from .convolutions import vectorized_conv, vectorized_weight_gradient, vectorize
 from .custom_derivatives import vectorized_custom_vjp
 from .look_ups import (
     vectorized_dynamic_slice,
-    vectorized_dynamic_update_slice,
     vectorized_gather,
-    vectorized_scatter,
+    vectorized_update,
 )
 from .loops import vectorized_scan
 from .random_bits import vectorized_random_bits
 from .vectorizer import Rule
 
 RULES: Mapping[Op, Rule] = {
-    **{op: vectorized_scatter for op in OPS.values() if op.family == "indexing"},
+    **{op: vectorized_update for op in OPS.values() if op.family == "indexing"},
     **{op: vectorized_window for op in OPS.values() if op.family == "window"},
     indexing.gather: vectorized_gather,
     dynamic_slice.dynamic_slice: vectorized_dynamic_slice,
-    dynamic_slice.dynamic_update_slice: vectorized_dynamic_update_slice,
+    dynamic_slice.dynamic_update_slice: vectorized_update,
     convolution.conv: vectorized_conv,
     convolution.conv_weight_gradient: vectorized_weight_gradient,
     creation.random_bits: vectorized_random_bits,
