@@ -14,7 +14,7 @@ from ...passes.kernels.scatter_sums import ScatterSums
 from ...passes.memory.plan import Plan
 from .launch import Call, Launch, Traps
 from .scatter_add import IN_A_ROW, lower_scatter_add
-from .scatter_tile import COPY_OF_THE_ARRAY, scatter_tile
+from .scatter_tile import COPY_OF_THE_ARRAY, linked_updates, scatter_tile
 from .translated import on_loop
 
 
@@ -32,10 +32,7 @@ def _grouped_kernel(dtype: np.dtype[Any], index: np.dtype[Any]) -> str:
     """The arguments are those of the CPU's kernel."""
     short = SHORT_NAMES[dtype]
 
-    def find(number: str) -> str:
-        """The entry of an update of the group, as an expression."""
-        return f"i64(at[n * count + begin + {number}])"
-
+    refused = "trap(word(b, 0))\nafter[k] = i32(-1)\ncontinue"
     return f"""
 def kernel(b):
     {scatter_tile(short, index)}
@@ -52,32 +49,13 @@ def kernel(b):
                 table[s] = i32(-1)
             barrier()
             if thread_index() == 0:
-                for back in range(size):
-                    k = size - 1 - back
-                    place = {find("k")}
-                    place = place + length if place < 0 else place
-                    if (place < 0) | (place >= length):
-                        trap(word(b, 0))
-                        after[k] = i32(-1)
-                        continue
-                    s = (place + place // 4096 * 7919) & (slots - 1)
-                    found = i64(table[s])
-                    while found >= 0:
-                        other = {find("found")}
-                        if (other == place) | (other + length == place):
-                            break
-                        s = (s + 1) & (slots - 1)
-                        found = i64(table[s])
-                    after[k] = i32(found + 1)
-                    if found >= 0:
-                        after[found] = i32(-1 - i64(after[found]))
-                    table[s] = i32(k)
+                {linked_updates(16, refused)}
             barrier()
             for k in range(size):
                 following = i64(after[k])
                 if following < 0:
                     continue
-                place = {find("k")}
+                place = i64(at[n * count + begin + k])
                 place = place + length if place < 0 else place
                 target = window(o, (block * length + place) * inner + first, columns)
                 updates = window(u, (block * count + begin) * inner + first, size * inner)

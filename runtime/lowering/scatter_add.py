@@ -14,7 +14,7 @@ from ...passes.kernels.scatter_sums import ScatterSums
 from ...passes.memory.plan import Plan
 from .data_movement import rows_of_tile
 from .launch import TILE, Arg, Call, Launch, Pointer, Scratch, Traps
-from .scatter_tile import COPY_OF_THE_ARRAY, scatter_tile
+from .scatter_tile import COPY_OF_THE_ARRAY, linked_updates, scatter_tile
 
 IN_A_ROW = 128
 """Updates of one entry that are added up one after the other: their rounding errors grow with the length of the chain.
@@ -101,13 +101,8 @@ def _grouped(short: str) -> str:
     """Group by group, the updates of each entry are summed in their order, `IN_A_ROW` at a time, then added: many
     updates of one entry would lose digits, were each added to a sum that is large already.
 
-    The updates of an entry are a linked list: `after[k]` is 1 + the next update of the same entry, or 0. The first
-    update of each entry has it as it is, all others negated and less 1, which says that they are summed with an earlier
-    one. Lists are made from their ends on, by a hash table with open addressing, which has the update of each entry
-    that was found last.
+    The updates of an entry are a linked list, see `linked_updates`.
     """
-    place = """place = i64(at[n * count + {0}])
-                place = place + length if place < 0 else place"""
     return f"""slots = word(b, 17)
         table = array_i32(word(b, 14), 0)
         after = window(table, slots, word(b, 16))
@@ -116,28 +111,13 @@ def _grouped(short: str) -> str:
             size = count - begin if count - begin < word(b, 16) else word(b, 16)
             for s in range(slots):
                 table[s] = i32(-1)
-            for back in range(size):
-                k = size - 1 - back
-                {place.format("begin + k")}
-                if (place < 0) | (place >= length):
-                    return word(b, 0)
-                s = (place + place // 4096 * 7919) & (slots - 1)
-                found = i64(table[s])
-                while found >= 0:
-                    other = i64(at[n * count + begin + found])
-                    if (other == place) | (other + length == place):
-                        break
-                    s = (s + 1) & (slots - 1)
-                    found = i64(table[s])
-                after[k] = i32(found + 1)
-                if found >= 0:
-                    after[found] = i32(-1 - i64(after[found]))
-                table[s] = i32(k)
+            {linked_updates(12, "return word(b, 0)")}
             for k in range(size):
                 following = i64(after[k])
                 if following < 0:
                     continue
-                {place.format("begin + k")}
+                place = i64(at[n * count + begin + k])
+                place = place + length if place < 0 else place
                 target = window(o, (block * length + place) * inner + first, columns)
                 source = window(u, (block * count + begin + k) * inner + first, columns)
                 if following == 0:

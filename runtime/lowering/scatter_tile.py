@@ -1,5 +1,6 @@
 """What the kernels of all scatters begin with: a tile of columns of some blocks, and the array copied to the result."""
 
+from textwrap import indent
 from typing import Any
 
 import numpy as np
@@ -30,3 +31,32 @@ def scatter_tile(short: str, index: np.dtype[Any]) -> str:
     columns = inner - first if inner - first < word(b, 2) else word(b, 2)
     top = down * word(b, 7)
     bottom = top + word(b, 7) if top + word(b, 7) < blocks else blocks"""
+
+
+def linked_updates(depth: int, refused: str) -> str:
+    """Lines, `depth` columns in, that link the updates of a group by the entry that they are added to.
+
+    `after[k]` becomes 1 + the next update of the entry of update k, or 0. The first update of each entry has it as it
+    is, all others negated and less 1, which says that they are summed with an earlier one. Lists are made from their
+    ends on, by a hash table with open addressing, which has the update of each entry that was found last. `refused` are
+    the lines for an index that is out of range.
+    """
+    lines = f"""for back in range(size):
+    k = size - 1 - back
+    place = i64(at[n * count + begin + k])
+    place = place + length if place < 0 else place
+    if (place < 0) | (place >= length):
+{indent(refused, " " * 8)}
+    s = (place + place // 4096 * 7919) & (slots - 1)
+    found = i64(table[s])
+    while found >= 0:
+        other = i64(at[n * count + begin + found])
+        if (other == place) | (other + length == place):
+            break
+        s = (s + 1) & (slots - 1)
+        found = i64(table[s])
+    after[k] = i32(found + 1)
+    if found >= 0:
+        after[found] = i32(-1 - i64(after[found]))
+    table[s] = i32(k)"""
+    return indent(lines, " " * depth).lstrip()
