@@ -26,13 +26,14 @@ from .ptx import CodeError, Ptx
 class Cubin:
     """Machine code of a kernel. A thread uses so many registers; `spilled_bytes` of it are in memory instead.
 
-    `shared_bytes` is the memory that the threads of a block share.
+    `shared_bytes` is the memory that the threads of a block share, `stack_bytes` what a thread has of its own.
     """
 
     code: bytes
     registers: int
     spilled_bytes: int
     shared_bytes: int
+    stack_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def assemble(ptx: Ptx) -> Cubin:
     """The machine code of a kernel. Raises `CodeError` where it is refused, and `TargetError` as `assembler` does."""
     code, log = assembler().assemble(ptx.text, ptx.arch)
     return Cubin(code, _number(r"Used (\d+) registers", log), _number(r"(\d+) bytes spill stores", log),
-                 _number(r"(\d+) bytes smem", log))  # fmt: skip
+                 _number(r"(\d+) bytes smem", log), _number(r"(\d+) bytes stack frame", log))  # fmt: skip
 
 
 @cache

@@ -1,7 +1,7 @@
 """Machine code of GPU kernels from their sources, kept on disk beside the CPU's between processes.
 
 A file is named by what its bytes depend on: the source, the architecture, all code that kernels call or are made by,
-and the versions of LLVM and of CUDA's assembler.
+which compiler made it (`GRADLOOM_FRONT_END`), and the versions of that compiler and of CUDA's assembler.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-import llvmlite
-import llvmlite.binding as llvm
-
 from ..codegen import disk_cache
+from ..codegen.front_end import front_end
 from ..codegen.kernel_cache import KernelRequest, code_salt
 from ..lowering.namespace import kernel_namespace
 from .assembler import Cubin, assemble, assembler
-from .ptx import PTX_VERSION, Ptx, compile_ptx
+from .compilers import compiler
+from .ptx import PTX_VERSION, Ptx
 
 
 @dataclass(frozen=True)
@@ -39,31 +38,32 @@ class GpuKernel:
 ENTRY = "kernel"
 """The name of every kernel in its machine code."""
 
-_kernels: dict[tuple[str, int, str], GpuKernel] = {}
+_kernels: dict[tuple[str, int, str, str], GpuKernel] = {}
+"""By source, words, architecture and front end."""
 
 
 def compile_kernels(sources: Iterable[tuple[str, int]], arch: str) -> list[GpuKernel]:
     """The kernels of sources, each with the number of its words, for an architecture such as "sm_90".
 
-    Equal sources give the same kernel, compiled once. Raises `TargetError` where CUDA's assembler is missing, and
-    `CodeError` for what a GPU cannot run.
+    Equal sources give the same kernel, compiled once. Raises `TargetError` where CUDA's assembler is missing, or the
+    compiler that `GRADLOOM_FRONT_END` names, and `CodeError` for what a GPU cannot run.
     """
-    sources = list(sources)
+    sources, by = list(sources), front_end()
     status, compiled = disk_cache.cache_status(), False
     for source, words in dict.fromkeys(sources):
-        if (source, words, arch) not in _kernels:
+        if (source, words, arch, by) not in _kernels:
             kernel = _obtain(source, words, arch, status)
-            _kernels[source, words, arch] = kernel
+            _kernels[source, words, arch, by] = kernel
             compiled |= not kernel.hit
     if compiled and status.folder is not None:
         disk_cache.trim(status.folder)
-    return [_kernels[source, words, arch] for source, words in sources]
+    return [_kernels[source, words, arch, by] for source, words in sources]
 
 
 def ptx_of(source: str, words: int, arch: str) -> Ptx:
-    """The PTX of the kernel of a source."""
+    """The PTX of the kernel of a source, by the compiler that `GRADLOOM_FRONT_END` names."""
     request = KernelRequest(source, ENTRY, kernel_namespace)
-    return compile_ptx(request.function(), words, arch, ENTRY)
+    return compiler().compile_ptx(request.function(), words, arch, ENTRY)
 
 
 def _obtain(source: str, words: int, arch: str, status: disk_cache.CacheStatus) -> GpuKernel:
@@ -82,11 +82,7 @@ def _obtain(source: str, words: int, arch: str, status: disk_cache.CacheStatus) 
 
 def _key(source: str, words: int, arch: str) -> disk_cache.Key:
     tool = assembler()
-    compilers = (
-        ("llvmlite", llvmlite.__version__),
-        ("LLVM", ".".join(map(str, llvm.llvm_version_info))),
-        ("assembler", f"{tool.name} {tool.version}"),
-    )
+    compilers = (*compiler().versions, ("assembler", f"{tool.name} {tool.version}"))
     return disk_cache.key(source, ENTRY, f"{arch}, {words} words, PTX {PTX_VERSION}", code_salt(), compilers)
 
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import importlib.metadata
 import inspect
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
@@ -24,6 +26,7 @@ from numba import cuda as numba_target
 from numba.cuda import dispatcher as numba_dispatcher
 from numba.cuda import extending as numba_extending
 from numba.cuda import types as numba_types
+from numba.cuda.cudadrv import nvvm as numba_nvvm
 
 from ..codegen import gpu_natives, intrinsics
 from ..codegen.arithmetic import INTRINSICS, TYPES, WIDENED, Arithmetic, Unsupported, Value
@@ -64,6 +67,30 @@ def compile_ptx(function: Callable[..., Any], words: int, arch: str, entry: str 
     return Ptx(entry, arch, words, _renamed(text, entry))
 
 
+def versions() -> tuple[tuple[str, str], ...]:
+    """What the text depends on beside the source and our own code: pairs of a name and a text.
+
+    Raises what Numba raises where NVVM is not installed.
+    """
+    library: Any = numba_nvvm.NVVM()
+    nvvm = *library.get_version(), *library.get_ir_version(), _distribution("nvidia-nvvm")
+    options = sorted(f"{name}={value}" for name, value in os.environ.items() if name.startswith("NUMBA_"))
+    return (
+        ("Numba", importlib.metadata.version("numba")),
+        ("numba-cuda", importlib.metadata.version("numba-cuda")),
+        ("NVVM", " ".join(map(str, nvvm))),
+        ("NVRTC", _distribution("nvidia-cuda-nvrtc")),
+        ("setting of NUMBA_ variables", " ".join(options)),
+    )
+
+
+def _distribution(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:  # it comes with a toolkit
+        return "of a toolkit"
+
+
 @contextlib.contextmanager
 def _device(capability: tuple[int, int]) -> Iterator[None]:
     """Numba asks the device of this machine what to compile functions for that a kernel calls: here, this one."""
@@ -85,16 +112,19 @@ def _renamed(text: str, entry: str) -> str:
 
 
 class _Renaming(ast.NodeTransformer):
-    """Operators and elements of arrays become calls of intrinsics, and NumPy's functions names of their own."""
+    """Operators and elements of arrays become calls of intrinsics, and NumPy's functions names of their own.
+
+    Names that begin with "__" stand in no kernel.
+    """
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
         self.generic_visit(node)
-        name = ast.Name(f"binary_{type(node.op).__name__}", ast.Load())
+        name = ast.Name(f"__binary_{type(node.op).__name__}", ast.Load())
         return ast.copy_location(ast.Call(name, [node.left, node.right], []), node)
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
         self.generic_visit(node)
-        call = ast.Call(ast.Name("element", ast.Load()), [node.value, node.slice], [])
+        call = ast.Call(ast.Name("__element", ast.Load()), [node.value, node.slice], [])
         return ast.copy_location(call, node)
 
     def visit_Assign(self, node: ast.Assign) -> ast.AST | list[ast.stmt]:
@@ -103,10 +133,10 @@ class _Renaming(ast.NodeTransformer):
         stores: list[ast.stmt] = []
         for i, part in enumerate(targets):
             if isinstance(part, ast.Subscript):
-                value = ast.Name(f"stored_{i}", ast.Load())
-                call = ast.Call(ast.Name("set_element", ast.Load()), [part.value, part.slice, value], [])
+                value = ast.Name(f"__stored_{i}", ast.Load())
+                call = ast.Call(ast.Name("__set_element", ast.Load()), [part.value, part.slice, value], [])
                 stores.append(self.visit(ast.copy_location(ast.Expr(call), node)))
-                targets[i] = ast.Name(f"stored_{i}", ast.Store())
+                targets[i] = ast.Name(f"__stored_{i}", ast.Store())
         node.targets = [target if isinstance(target, ast.Tuple) else targets[0]]
         node.value = self.visit(node.value)
         return [node, *stores] if stores else node
@@ -117,7 +147,7 @@ class _Renaming(ast.NodeTransformer):
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
         if isinstance(node.value, ast.Name) and node.value.id == "np":
-            return ast.copy_location(ast.Name(f"np_{node.attr}", node.ctx), node)
+            return ast.copy_location(ast.Name(f"__np_{node.attr}", node.ctx), node)
         return node
 
 
@@ -134,8 +164,8 @@ def _translated(function: Any) -> Any:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             names[node.func.id] = len(node.args)  # how many arguments it takes
-    space |= {name: _operator(name) for name in names if name.startswith("binary_")}
-    space |= {name: _known(getattr(np, name[3:]), n) for name, n in names.items() if name.startswith("np_")}
+    space |= {name: _operator(name) for name in names if name.startswith("__binary_")}
+    space |= {name: _known(getattr(np, name[5:]), n) for name, n in names.items() if name.startswith("__np_")}
     space |= {name: _known(function.__globals__[name], n) for name, n in names.items() if name in function.__globals__}
     space |= {name: _INTRINSICS[name] for name in names.keys() & _INTRINSICS.keys()}
     return extending.register_jitable(space[function.__name__])
@@ -297,7 +327,7 @@ def _conversion(kind: str) -> Any:
 
 @cache
 def _operator(name: str) -> Any:
-    kind = getattr(ast, name.removeprefix("binary_"))
+    kind = getattr(ast, name.removeprefix("__binary_"))
     return _arithmetic(lambda numbers, x, y: numbers.binary(kind, x, y), 2)
 
 
@@ -330,8 +360,8 @@ def _set_element(typingctx, array, index, value):
 
 
 _INTRINSICS: Mapping[str, Any] = {
-    "element": _element,
-    "set_element": _set_element,
+    "__element": _element,
+    "__set_element": _set_element,
     "abs": _arithmetic(lambda numbers, x: numbers.absolute(x), 1),
     "min": _arithmetic(lambda numbers, x, y: numbers.smallest(x, y), 2),
     "max": _arithmetic(lambda numbers, x, y: numbers.smallest(x, y, sign=">"), 2),

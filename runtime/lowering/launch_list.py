@@ -62,13 +62,18 @@ class LaunchList:
 
     def uses(self) -> Iterator[tuple[str, Node | None]]:
         """The sources of the kernels of each unit, bodies included, and the unit: none copies to where inputs are."""
+        for launch, node in self.launches():
+            for call in launch.calls:
+                yield from ((source, node) for source in call.sources())
+
+    def launches(self) -> Iterator[tuple[Launch, Node | None]]:
+        """The launches of each unit, bodies included, and the unit: none copies to where inputs are."""
         for phase, nodes in zip_longest(self.phases, self.plan.phases, fillvalue=()):
             for unit, node in zip_longest(phase, nodes):
                 stages = unit.before if isinstance(unit, (Loop, Fork)) else unit
-                for call in (call for stage in stages for launch in stage for call in launch.calls):
-                    yield from ((source, node) for source in call.sources())
+                yield from ((launch, node) for stage in stages for launch in stage)
                 for body in _bodies(unit):
-                    yield from body.uses()
+                    yield from body.launches()
 
     def plans(self) -> Iterator[Plan]:
         """The plan and those of all bodies, in the order in which their constants are numbered."""

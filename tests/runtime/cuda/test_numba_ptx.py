@@ -16,6 +16,8 @@ from gradloom.runtime.lowering.namespace import kernel_namespace
 from gradloom.tools.find_recipe import make_recipe
 from op_cases import CASES
 
+pytestmark = pytest.mark.cuda
+
 pytest.importorskip("cuda.bindings.nvrtc")
 pytest.importorskip("numba_cuda")
 numba_ptx = pytest.importorskip("gradloom.runtime.cuda.numba_ptx")
@@ -73,6 +75,11 @@ def test_its_ptx_becomes_machine_code():
     for name in ("column_parts", "softmax"):
         cubin = assemble(ptx(*SOURCES[name]))
         assert (cubin.code[:4], cubin.spilled_bytes) == (b"\x7fELF", 0)
+
+
+def test_a_kernel_may_call_its_variables_what_it_likes():
+    source = "def kernel(b):\n    x = array_f32(word(b, 0), 0)\n    element = f32(2.0)\n    error = x[1] * element\n"
+    assert "st.global" in ptx(source + "    x[0] = f32(error + element)\n", 1).text
 
 
 def test_what_it_has_no_code_for_is_told():

@@ -1,0 +1,1 @@
+"""`python -m gradloom.tools.prove_cuda`: what the CUDA target promises, shown on the GPU of this machine."""
