@@ -21,6 +21,8 @@ from .tiled_loop import RowLoop, with_loops
 _GAIN = 0.75
 """The loop must hold less than this part of what is held without it."""
 _LIMITS = Limits(overhead=0.2, sharing=0.05)
+_GPU_LIMITS = Limits(overhead=0.02)
+"""On a GPU no cache gives back what tiles cost: a few large ones save nearly all that many would."""
 _MADE = ("elementwise", "creation", "movement")
 _MOST_NODES = 200
 """A chain of more nodes is more than a large value and what becomes of it at once."""
@@ -35,12 +37,11 @@ class TileLogits(Pass):
     rows. Forward and backward of a tile are in one iteration, so nothing is recomputed: the logits, their softmax, the
     cross entropy and the gradients of logits and of x are rows, and the gradient of the weight is a carry, which begins
     as what it is added to. What leaves the loop is narrow. The shapes alone say where, whatever the loss. Tiles follow
-    from the graph and the target alone, since they fix the order of sums.
+    from the graph and the target alone, since they fix the order of sums. On a GPU tiles are few and large, and there
+    are none without a gradient.
 
     Known elsewhere as chunked cross entropy or fused linear cross entropy, there for this one loss.
     """
-
-    saves_by_tiles = True
 
     target: Target = DEFAULT_TARGET
 
@@ -168,8 +169,11 @@ def _loop_along(
     pair: Pair = seed.attrs["contract"]
     rows = operand.type.size // math.prod(operand.type.shape[a] for a in pair[seed.inputs.index(operand)])
     held = sum(node.output.type.nbytes for node in sums if node not in added_to)
+    if target.is_gpu and not sums:
+        raise Untileable  # it would cost time, and all that it saves is kept no longer than a unit or two
     costs = TileCosts([(chain, batched | axes)], length, target, work(chain, target))
-    tile = costs.smallest(_LIMITS, divisors(length, good_rows(length, rows), length // 2))
+    limits = _GPU_LIMITS if target.is_gpu else _LIMITS
+    tile = costs.smallest(limits, divisors(length, good_rows(length, rows), length // 2))
     if tile == 0 or held + nbytes * tile // length >= _GAIN * nbytes:
         raise Untileable
     size = seed.output.type.size

@@ -1,5 +1,7 @@
 """Logits and what becomes of them by rows, forward and backward in one loop: never whole in memory."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from compiled import run_compiled
@@ -12,6 +14,7 @@ from gradloom.nn import functional as F
 from gradloom.passes.memory.plan import plan
 from gradloom.passes.pipeline import pipeline, plan_graph, run_passes
 from gradloom.passes.simplify.simplify import Simplify
+from gradloom.passes.target import Target
 from gradloom.passes.tiling.logits import TileLogits
 from gradloom.passes.verify.plan import check_plan
 
@@ -99,6 +102,19 @@ def test_the_numbers_stay_and_the_logits_are_never_whole(criterion, tied):
     arrays = inputs_for(graph)
     for one, two in zip(interpret(graph, *arrays), interpret(tiled, *arrays), strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-5)
+
+
+def test_on_a_gpu_a_loss_runs_in_a_few_large_tiles():
+    target = replace(Target.cuda("h100"), l3_bytes=1 << 20, launch_ns=1.0)
+    graph = Simplify()(graph_of(plain, texts=4, width=256))
+    (loop,) = loops(TileLogits(target)(graph))
+    assert loop.attrs["length"] in (2, 4)
+    arrays = inputs_for(graph)
+    for one, two in zip(interpret(graph, *arrays), interpret(TileLogits(target)(graph), *arrays), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-5)
+    check_plan(plan_graph(graph, target.workers, True, target))
+    forward = trace_step(Words(), lambda m, b: m(b).max(), optim.SGD(0.1), spec((8, ROWS), "int64")).graph
+    assert not [n for n in loops(TileLogits(target)(Simplify()(forward))) if n.origin.role == "forward"]
 
 
 @pytest.mark.parametrize("texts", [1, 4])
