@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import optree
 
-from ..ir import Array
+from ..ir import Array, kind_of
 from .tracing.numbers import as_whole
 
 
@@ -104,7 +104,7 @@ def _of_dataset(dataset: Any) -> tuple[int, Take]:
 def _numbers(name: str, leaf: Any) -> Array:
     """An array of numbers or booleans. Raises `TypeError` for any other."""
     array = np.asarray(leaf)
-    if array.dtype.kind not in "biufc":
+    if kind_of(array.dtype) not in "biufc":
         raise TypeError(f"{name} is {type(leaf).__name__} of {array.dtype}, which holds no numbers")
     return array
 

@@ -7,10 +7,25 @@ from .interpret import interpret
 from .op import OPS, Op, Recompute, TypeRuleError
 from .parser import ParseError, parse
 from .printer import print_graph
-from .types import DTYPES, SHORT_NAMES, Array, ArrayType, DType, as_dtype, has_one_value, is_float, spec, type_of
+from .types import (
+    BFLOAT16,
+    DTYPES,
+    SHORT_NAMES,
+    Array,
+    ArrayType,
+    DType,
+    as_dtype,
+    finfo,
+    has_one_value,
+    is_float,
+    kind_of,
+    spec,
+    type_of,
+)
 from .verify import VerificationError, verify
 
 __all__ = [
+    "BFLOAT16",
     "DTYPES",
     "NOWHERE",
     "OPS",
@@ -30,9 +45,11 @@ __all__ = [
     "Value",
     "VerificationError",
     "as_dtype",
+    "finfo",
     "has_one_value",
     "interpret",
     "is_float",
+    "kind_of",
     "node_flops",
     "node_workspace",
     "ops",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Literal
 
+from .bfloat16 import in_float32
 from .types import Array, ArrayType
 
 if TYPE_CHECKING:
@@ -94,6 +95,8 @@ class Op:
     - `view(layout, output_shape, attrs)`: the output is a window onto the memory of the input, which has this layout;
       the rule gives the output's, or None where no strides say it, and the elements have to be copied.
     - `is_stored`: the output lies in the program itself; nothing runs for it.
+    - `only_moves`: each element of the output is one of an input, or a constant, bit for bit. Any other op computes
+      bfloat16 in float32, and rounds each result once.
     - `is_identity`: the output equals the first input, element by element.
     - `accepts_strides`: the kernel reads operands of any strides; otherwise each is copied where it is not contiguous.
     - `can_trap`: it may refuse what it reads, and stop the run. Nothing is overwritten before it has run.
@@ -124,6 +127,7 @@ class Op:
     doc: str = ""
     view: ViewRule | None = None
     is_stored: bool = False
+    only_moves: bool = False
     is_identity: bool = False
     accepts_strides: bool = False
     can_trap: bool = True
@@ -141,6 +145,11 @@ class Op:
     def is_view(self) -> bool:
         """Whether the output is a window onto the memory of the input."""
         return self.view is not None
+
+    @property
+    def passes_elements(self) -> bool:
+        """Whether the op itself computes no element: it moves them, or its bodies compute them."""
+        return self.only_moves or self.body != "none"
 
     @property
     def is_elementwise(self) -> bool:
@@ -239,8 +248,10 @@ OPS: dict[str, Op] = {}
 
 
 def declare(op: Op) -> Op:
-    """Enter an op in the registry `OPS`."""
+    """Enter an op in the registry `OPS`, with a reference that takes bfloat16."""
     assert op.name not in OPS, op.name
+    if not op.passes_elements:
+        op = replace(op, reference=in_float32(op.infer, op.reference))
     OPS[op.name] = op
     return op
 

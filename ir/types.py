@@ -1,4 +1,4 @@
-"""Array types: a static shape and one of six dtypes."""
+"""Array types: a static shape and one of seven dtypes."""
 
 from __future__ import annotations
 
@@ -8,13 +8,22 @@ from dataclasses import dataclass
 from operator import index
 from typing import Any, SupportsIndex
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
 DType = np.dtype[Any]
 Array = npt.NDArray[Any]
 
-_SHORT = {"bool": "bool", "uint8": "u8", "int32": "i32", "int64": "i64", "float32": "f32", "float64": "f64"}
+_SHORT = {
+    "bool": "bool",
+    "uint8": "u8",
+    "int32": "i32",
+    "int64": "i64",
+    "bfloat16": "bf16",
+    "float32": "f32",
+    "float64": "f64",
+}
 DTYPES: tuple[DType, ...] = tuple(np.dtype(name) for name in _SHORT)
 SHORT_NAMES: dict[DType, str] = {np.dtype(name): short for name, short in _SHORT.items()}
 DTYPE_OF_SHORT: dict[str, DType] = {short: dtype for dtype, short in SHORT_NAMES.items()}
@@ -22,6 +31,7 @@ DTYPE_OF_SHORT: dict[str, DType] = {short: dtype for dtype, short in SHORT_NAMES
 BOOL = np.dtype("bool")
 INT32 = np.dtype("int32")
 INT64 = np.dtype("int64")
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 FLOAT32 = np.dtype("float32")
 FLOAT64 = np.dtype("float64")
 
@@ -39,7 +49,8 @@ def as_dtype(dtype: npt.DTypeLike) -> DType:
 class ArrayType:
     """A static shape and a dtype: what is known of an array before any data exists.
 
-    `shape` is a tuple of non-negative ints and `dtype` one of bool, uint8, int32, int64, float32, float64.
+    `shape` is a tuple of non-negative ints and `dtype` one of bool, uint8, int32, int64, bfloat16,
+    float32, float64.
     """
 
     shape: tuple[int, ...]
@@ -102,8 +113,18 @@ def type_of(array: Array) -> ArrayType:
 
 
 def is_float(dtype: DType) -> bool:
-    """Whether `dtype` is float32 or float64."""
-    return dtype.kind == "f"
+    """Whether `dtype` is bfloat16, float32 or float64."""
+    return dtype.kind == "f" or dtype == BFLOAT16
+
+
+def kind_of(dtype: DType) -> str:
+    """NumPy's letter for the kind of a dtype: b, u, i or f. NumPy itself says V of bfloat16, which it does not know."""
+    return "f" if dtype == BFLOAT16 else dtype.kind
+
+
+def finfo(dtype: DType) -> Any:
+    """The limits of a float dtype, as `numpy.finfo`, which does not know bfloat16."""
+    return ml_dtypes.finfo(dtype)
 
 
 def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:

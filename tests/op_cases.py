@@ -17,7 +17,7 @@ from itertools import count, cycle
 from typing import Any
 
 import numpy as np
-from gradloom.ir import DTYPES, OPS, Array, ArrayType, Builder, Graph, Op, is_float, spec
+from gradloom.ir import BFLOAT16, DTYPES, OPS, Array, ArrayType, Builder, Graph, Op, is_float, spec
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,8 @@ SHAPES = ((1,), (0, 3), (2, 1, 3, 2), (3, 0), (1, 1), (5, 1), (3, 2, 2))
 
 F64, F32, I64, I32, U8, BOOL = "float64", "float32", "int64", "int32", "uint8", "bool"
 FLOATS, INTEGERS = (F64, F32), (I32, I64, U8)
+PLAIN = [dtype for dtype in DTYPES if dtype != BFLOAT16]
+"""NumPy's own dtypes. `BFLOAT16_CASES` has the rows of the other one."""
 
 CASES: list[OpCase] = []
 _numbers = count()
@@ -209,7 +211,7 @@ for dtype in ANY:
 row("select", arr((), BOOL), arr(()), arr(()))
 row("select", arr((0, 2), BOOL), arr((0, 2)), arr((0, 2)))
 for source in ANY:
-    for target in DTYPES:
+    for target in PLAIN:
         row("cast", arr((3, 2), source, *((0, 200) if source == U8 else (-50, 50))), dtype=target)
         if source in FLOATS and target.name in INTEGERS:
             row("cast", arr((3, 7), source, -1e20, 1e20), dtype=target)
@@ -451,7 +453,7 @@ for x, starts, size, axis, batch in (
     row("dynamic_update_slice", arr(x), at, arr((*x[:axis], size, *x[axis + 1 :])), axis=axis, batch=batch)
 
 # Creation.
-for dtype in DTYPES:
+for dtype in PLAIN:
     row("full", value=dtype.type(1).item(), shape=(2, 3), dtype=dtype)
     row("constant", value=np.array([[0, 1, 1], [1, 0, 1]], dtype))
     if dtype.name != BOOL:
@@ -504,3 +506,39 @@ for shape, *window in WINDOWS:
 wide: dict[str, Any] = {"axes": (0, 1), "size": (17, 16), "stride": (2, 1), "low": (0, 0), "high": (0, 0)}
 row("window_find", arr((19, 17)), arr((2, 2)), dilation=(1, 1), **wide)
 row("window_pick", arr((19, 17)), arr((2, 2), I32, 0, 272), dilation=(1, 1), outside=0.0, **wide)
+
+# bfloat16: what float32 has, two rows an op; and casts from and to every dtype.
+
+
+def _in_bfloat16(x: Any) -> Any:
+    """An input, or an attribute, with bfloat16 where it has float32."""
+    if isinstance(x, In):
+        return In(_in_bfloat16(x.type), x.low, x.high, x.diagonal)
+    if isinstance(x, ArrayType):
+        return ArrayType(x.shape, BFLOAT16) if x.dtype == F32 else x
+    if isinstance(x, np.ndarray):
+        return x.astype(BFLOAT16) if x.dtype == F32 else x
+    return BFLOAT16 if isinstance(x, np.dtype) and x == F32 else x
+
+
+def _bfloat16_cases() -> list[OpCase]:
+    cases: list[OpCase] = []
+    of_op: dict[str, int] = {}
+    for case in CASES:
+        inputs = tuple(map(_in_bfloat16, case.inputs))
+        attrs = {name: _in_bfloat16(value) for name, value in case.attrs.items()}
+        changed = inputs != case.inputs or any(attrs[name] is not case.attrs[name] for name in attrs)
+        if changed and of_op.setdefault(case.name, 0) < 2:
+            of_op[case.name] += 1
+            # A last bit of float32 may round to another bfloat16.
+            cases.append(OpCase(case.name, inputs, attrs, 0, 2**-7 if case.tolerance else 0, next(_numbers)))
+    for dtype in DTYPES:
+        attrs = {"dtype": dtype}
+        cases.append(OpCase("cast", (In(spec((3, 7), BFLOAT16), -90, 90),), attrs, 0, 0, next(_numbers)))
+        if dtype != BFLOAT16:
+            kind = arr((3, 7), dtype.name, -90 if is_float(dtype) else -2, 90 if is_float(dtype) else 2)
+            cases.append(OpCase("cast", (kind,), {"dtype": BFLOAT16}, 0, 0, next(_numbers)))
+    return cases
+
+
+BFLOAT16_CASES = _bfloat16_cases()

@@ -1,15 +1,17 @@
 """The namespace `gradloom.numpy`: NumPy's functions for traced arrays, under NumPy's and the Array API's names.
 
 Every function takes traced arrays, NumPy arrays and Python numbers. With a traced operand it adds nodes to the program;
-with none it computes at once. Values follow NumPy 2, with these deviations: only bool, uint8, int32, int64, float32 and
-float64 exist, so functions that give float16 in NumPy (of bool and uint8) give float32 and sums of uint8 give int64; no
-warnings are issued for overflow or division by zero; results without axes are arrays, not scalars. Where NumPy leaves
-a number to the machine, as that of a float that no integer holds, it is the one of x86-64 on every machine.
+with none it computes at once. Values follow NumPy 2, with these deviations: only bool, uint8, int32, int64, float32,
+float64 and the bfloat16 of `ml_dtypes` exist, so functions that give float16 in NumPy (of bool and uint8) give float32
+and sums of uint8 give int64; no warnings are issued for overflow or division by zero; results without axes are arrays,
+not scalars. Where NumPy leaves a number to the machine, as that of a float that no integer holds, it is the one of
+x86-64 on every machine.
 """
 
 from math import e, inf, nan, pi
 from types import FunctionType
 
+from ml_dtypes import bfloat16
 from numpy import bool_ as bool
 from numpy import float32, float64, int32, int64, newaxis, uint8
 
@@ -250,6 +252,7 @@ __all__ = [
     "atleast_1d",
     "atleast_2d",
     "average",
+    "bfloat16",
     "bitwise_and",
     "bitwise_invert",
     "bitwise_left_shift",

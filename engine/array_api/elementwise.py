@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...ir import DType, Op
+from ...ir import DType, Op, finfo, is_float
 from ...ir.ops import elementwise as ew
 from ...ir.ops import reduction
 from ..tracing.promotion import result_dtype
@@ -95,7 +95,7 @@ def square(x: ArrayLike, /) -> Any:
 def reciprocal(x: ArrayLike, /) -> Any:
     """`1 / x`. Raises `TracingError` for integers, of which NumPy truncates the result."""
     x = as_arraylike(x)
-    if dtype_of(x).kind != "f":
+    if not is_float(dtype_of(x)):
         raise TracingError(located(f"np.reciprocal takes floats, got {dtype_of(x)}; write 1 / x"))
     return divide(1, x)
 
@@ -110,7 +110,7 @@ def fmod(x1: ArrayLike, x2: ArrayLike, /) -> Any:
     x1, x2 = as_operand(x1), as_operand(x2)
     dtype = loop_dtypes(np.fmod, [x1, x2])[0]
     x1, x2 = (cast(x, dtype) if isinstance(x, (Tracer, np.ndarray)) else exact_scalar(x, dtype) for x in (x1, x2))
-    if dtype.kind != "f":
+    if not is_float(dtype):
         # Of the least integer there is no absolute value.
         floored = remainder(x1, x2)
         return where(logical_and(floored, not_equal(less(x1, 0), less(x2, 0))), subtract(floored, x2), floored)
@@ -170,7 +170,7 @@ def _special_power(x: ArrayLike, exponent: float) -> ArrayLike | None:
         return multiply(multiply(x, x), x)
     if exponent == 4:
         return square(multiply(x, x))
-    if dtype_of(x).kind != "f":
+    if not is_float(dtype_of(x)):
         return None
     if exponent == 0.5:
         return sqrt(x)
@@ -297,7 +297,7 @@ atan2 = arctan2 = _binary("atan2", ew.atan2, np.arctan2)
 def _rounding(name: str, op: Op, ufunc: np.ufunc) -> Unary:
     def function(x: ArrayLike, /) -> Any:
         x = as_arraylike(x)
-        return apply(op, ufunc, x) if loop_dtypes(ufunc, [x])[0].kind == "f" else x
+        return apply(op, ufunc, x) if is_float(loop_dtypes(ufunc, [x])[0]) else x
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"{op.doc[:1].upper()}{op.doc[1:]}; integers stay as they are."
@@ -315,7 +315,7 @@ def round(x: ArrayLike, /, decimals: int = 0) -> Any:
     x = as_arraylike(x)
     if dtype_of(x).kind == "b":
         x = rint(x)
-    if dtype_of(x).kind != "f":
+    if not is_float(dtype_of(x)):
         if decimals >= 0:
             return x
         raise TracingError(
@@ -335,7 +335,7 @@ around = round
 
 def _classified(x: ArrayLike, of_integers: bool, of_floats: Callable[[ArrayLike], Any]) -> Any:
     x = as_arraylike(x)
-    if dtype_of(x).kind == "f":
+    if is_float(dtype_of(x)):
         return of_floats(x)
     return full_of(x, of_integers, np.dtype(bool))
 
@@ -434,7 +434,7 @@ def clip(
 
 def _passed(passed: ArrayLike, bound: ArrayLike) -> ArrayLike:
     """Where a bound takes the place of what it bounds: where it is passed, or NaN."""
-    if dtype_of(as_arraylike(bound)).kind != "f" or (type(bound) in (int, float) and bound == bound):
+    if not is_float(dtype_of(as_arraylike(bound))) or (type(bound) in (int, float) and bound == bound):
         return passed
     return logical_or(passed, isnan(bound))
 
@@ -446,9 +446,9 @@ def nan_to_num(
     if not copy and isinstance(x, Tracer):
         raise TracingError(located("np.nan_to_num with copy=False writes to x; write x = np.nan_to_num(x)"))
     x = as_arraylike(x)
-    if dtype_of(x).kind != "f":
+    if not is_float(dtype_of(x)):
         return x
-    limits = np.finfo(dtype_of(x))
+    limits = finfo(dtype_of(x))
     high, low = float(limits.max) if posinf is None else posinf, float(limits.min) if neginf is None else neginf
     finite = where(equal(x, math.inf), high, where(equal(x, -math.inf), low, x))
     return where(isnan(x), nan, finite)

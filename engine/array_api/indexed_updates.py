@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...ir import Op
+from ...ir import Op, is_float
 from ...ir.ops import dynamic_slice as slices
 from ...ir.ops import elementwise as ew
 from ...ir.ops import indexing, scatter
@@ -132,7 +132,7 @@ class AtIndex:
         if mode == "clip":
             return got
         if fill is None:
-            fill = math.nan if dtype_of(self._x).kind == "f" else 0
+            fill = math.nan if is_float(dtype_of(self._x)) else 0
         return where(reshaped(inside, places.inside_shape), got, cast(as_arraylike(fill), dtype_of(self._x)))
 
     def _changed(self, name: str, op: Op, change: Change, values: ArrayLike, options: dict[str, Any]) -> Any:
@@ -180,7 +180,7 @@ def _as_values(x: ArrayLike, values: ArrayLike) -> ArrayLike:
     weak = key is int or key is float  # a dtype is equal to the type of its numbers
     if not weak and not np.can_cast(dtype_of(given), dtype, "same_kind"):
         raise TracingError(located(f"{described(given)} do not go into {described(x)}; write .astype('{dtype}')"))
-    if key is float and dtype.kind != "f":
+    if key is float and not is_float(dtype):
         raise TracingError(located(f"a float does not go into {described(x)}; write .astype('float64') of the array"))
     return cast(given, dtype) if isinstance(given, (Tracer, np.ndarray)) else exact_scalar(given, dtype)
 

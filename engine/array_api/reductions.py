@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...ir import DType, Op
+from ...ir import DType, Op, is_float
 from ...ir.ops import elementwise as ew
 from ...ir.ops import reduction
 from ..tracing.promotion import float_dtype, sum_dtype
@@ -168,7 +168,7 @@ def var(
         raise ValueError(located("np.var, np.std: ddof and correction are the same; give one of them"))
     x = as_arraylike(x)
     wanted = float_dtype(dtype_of(x)) if dtype is None else dtype_argument(dtype)
-    if wanted.kind != "f":
+    if not is_float(wanted):
         raise TypeError(located(f"np.var, np.std: dtype is float32 or float64, got {wanted}"))
     x = cast(x, wanted)
     axes = axes_tuple(axis, len(shape_of(x)))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ...ir import Op
+from ...ir import Op, is_float
 from ...ir.ops import indexing, scatter
 from ..tracing.errors import UnsupportedError
 from ..tracing.tracer import ArrayLike, ShapeError, Tracer, TracingError, emit, located
@@ -93,7 +93,7 @@ def _column(x: ArrayLike, ndim: int) -> ArrayLike:
 
 def _limits(data: ArrayLike) -> tuple[float | int, float | int]:
     dtype = dtype_of(as_arraylike(data))
-    if dtype.kind == "f":
+    if is_float(dtype):
         return -np.inf, np.inf
     integers = np.iinfo(_INT64 if dtype.kind == "b" else dtype)
     return int(integers.min), int(integers.max)

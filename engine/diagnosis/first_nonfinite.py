@@ -8,7 +8,7 @@ from itertools import count
 
 import numpy as np
 
-from ...ir import Array, Graph, Node, Value
+from ...ir import Array, Graph, Node, Value, is_float
 from ...ir.printable import printable
 from ...passes.graph.scan import Scan
 
@@ -57,7 +57,7 @@ class _Run:
         self.outputs = [values[v] for v in graph.outputs]
 
     def _note(self, value: Value, array: Array) -> None:
-        if array.dtype.kind != "f" or np.isfinite(array).all():
+        if not is_float(array.dtype) or np.isfinite(array).all():
             return
         nan = np.isnan(array)
         if nan.any():
@@ -155,7 +155,7 @@ _PARTS = {"backward": ", in its derivative", "recompute": ", in its derivative",
 
 def _told(node: Node, given: Sequence[Array], results: Sequence[Array]) -> str:
     """What a node made of what, and where the user wrote it."""
-    result = next(array for array in results if array.dtype.kind == "f" and not np.isfinite(array).all())
+    result = next(array for array in results if is_float(array.dtype) and not np.isfinite(array).all())
     nan = np.isnan(result)
     bad = nan if nan.any() else ~np.isfinite(result)
     index = tuple(int(i) for i in np.argwhere(bad)[0])

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...ir import is_float, kind_of
 from .. import array_api as xp
 from ..array_api.broadcasting import as_arraylike, described
 from ..tracing.tracer import ShapeError, TracingError, located
@@ -190,7 +191,7 @@ class MultiheadAttention(Module):
 
 def _seeing_more(mask: Any, allowed: Any, count: int) -> Any:
     """A mask for `attention_weights`, with what `allowed` says too, and so many more keys that all queries see."""
-    if allowed is not None and mask is not None and mask.dtype.kind == "f":
+    if allowed is not None and mask is not None and is_float(mask.dtype):
         mask = xp.where(allowed, mask, -math.inf)
     elif allowed is not None:
         mask = allowed if mask is None else xp.logical_and(mask, allowed)
@@ -202,7 +203,7 @@ def _seeing_more(mask: Any, allowed: Any, count: int) -> Any:
 
 def _checked_mask(name: str, mask: Any, shapes: list[tuple[int, ...]]) -> Any:
     mask = as_arraylike(mask)
-    if mask.dtype.kind not in "bf":
+    if kind_of(mask.dtype) not in "bf":
         hint = f"write {name}.astype(bool), true where a key may not be seen, or .astype('float32') to add it"
         raise TracingError(located(f"{name} is booleans or floats, got {described(mask)}; {hint}"))
     if tuple(mask.shape) not in shapes:

@@ -133,7 +133,7 @@ def _misfit(name: str, stored: Stored, array: Array) -> str | None:
 
 def _conflict(name: str, array: Array, before: tuple[str, Array] | None) -> str | None:
     """Why an array cannot be the value of a tied parameter that came under another name before."""
-    if before is None or np.array_equal(before[1], array, equal_nan=array.dtype.kind == "f"):
+    if before is None or np.array_equal(before[1], array, equal_nan=is_float(array.dtype)):
         return None
     return f"{before[0]} and {name} differ, but are one tied parameter in the model"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...ir import ArrayType, DType
+from ...ir import ArrayType, DType, finfo
 from .. import array_api as xp
 from ..tracing.numbers import as_real
 from .moments import lerp
@@ -65,7 +65,7 @@ class Adafactor(Optimizer):
         self, parameter: Any, gradient: Any, state: Mapping[str, Any], scalars: Scalars
     ) -> tuple[Any, dict[str, Any]]:
         small, least = self.eps
-        small = float(np.finfo(parameter.dtype).eps) if small is None else small
+        small = float(finfo(parameter.dtype).eps) if small is None else small
         if self.maximize:
             gradient = -gradient
         rate = xp.maximum(_rms(parameter), least) * scalars["minus_rate"]

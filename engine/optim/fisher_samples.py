@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...ir import ArrayType
+from ...ir import ArrayType, finfo
 from .. import array_api as xp
 from ..tracing import random
 from ..tracing.hoisted import hoisted
@@ -89,7 +89,7 @@ def _rooted(blocks: Any, signs: Any) -> Any:
     """B ε for each row, with B Bᵀ the row's block: by its Cholesky factor, whose columns are 0 where a pivot is."""
     classes, dtype = blocks.shape[-1], blocks.dtype
     largest = xp.max(xp.max(xp.abs(blocks), axis=-1), axis=-1)
-    least = largest * (10 * classes * float(np.finfo(dtype).eps))
+    least = largest * (10 * classes * float(finfo(dtype).eps))
 
     def eliminate(carry: Any, step: Any) -> tuple[Any, Any]:
         left, total = carry

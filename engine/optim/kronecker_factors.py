@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...ir import ArrayType
+from ...ir import ArrayType, finfo
 from .. import array_api as xp
 from ..array_api import linalg
 from ..nn import Module
@@ -117,7 +117,7 @@ def _mean_eigenvalue(factor: Any) -> Any:
 
 def _root(factor: Any, damping: Any) -> Any:
     """The Cholesky factor of `factor` + damping; what rounding takes from the least eigenvalue is added too."""
-    rounding = linalg.trace(factor) * float(10 * np.finfo(factor.dtype).eps)
+    rounding = linalg.trace(factor) * float(10 * finfo(factor.dtype).eps)
     return linalg.cholesky(factor + xp.maximum(damping, rounding) * np.eye(factor.shape[0], dtype=factor.dtype))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ...ir import finfo
 from .. import array_api as xp
 from .model_output import ModelOutput
 from .update_inputs import UpdateInputs
@@ -89,7 +90,7 @@ def adapted(
     of the model: then that is believed, and the damping stays, or goes down to the first one. It goes no further, since
     it alone bounds how the rounding of gradients moves what the loss does not depend on.
     """
-    rounding = xp.astype(xp.abs(loss), _FLOAT64) * float(10 * np.finfo(loss.dtype).eps)
+    rounding = xp.astype(xp.abs(loss), _FLOAT64) * float(10 * finfo(loss.dtype).eps)
     says_nothing = expected >= -rounding
     ratio = actual / xp.where(says_nothing, 1.0, expected)
     is_smaller = actual <= rounding

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from ...ir import SHORT_NAMES, Array, ArrayType, as_dtype
+from ...ir import SHORT_NAMES, Array, ArrayType, as_dtype, is_float
 from ...ir.printable import brief
 from .replace_file import check_replaceable, replacing
 from .safetensors_format import FormatError, SafetensorsReader, StoredArray, write_safetensors
@@ -185,7 +185,7 @@ _Found = TypeVar("_Found", bound=_Typed)
 def _equal(one: Any, other: Any) -> bool:
     """Whether two arrays, in memory or in files, hold the same numbers."""
     a, b = (each.read() if isinstance(each, StoredArray) else each for each in (one, other))
-    return np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+    return np.array_equal(a, b, equal_nan=is_float(a.dtype))
 
 
 def check_names(
@@ -244,7 +244,7 @@ def check_names(
 
 def _widens(dtype: Any, wanted: Any) -> bool:
     """Whether every float of a dtype is one of another."""
-    return dtype.kind == wanted.kind == "f" and np.can_cast(dtype, wanted)
+    return is_float(dtype) and is_float(wanted) and np.can_cast(dtype, wanted)
 
 
 def _list(names: Iterable[str]) -> str:

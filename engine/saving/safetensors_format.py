@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 
-from ...ir import Array, ArrayType, as_dtype
+from ...ir import Array, ArrayType, as_dtype, is_float
 from ...ir.printable import brief
 
 DTYPES = {"F32": "float32", "F64": "float64", "I32": "int32", "I64": "int64", "U8": "uint8", "BOOL": "bool"}
@@ -89,7 +89,7 @@ class StoredArray:
         if not self._half:
             return piece.view(self.dtype)
         bits = piece.view(_HALVES[self._half])
-        if bits.dtype.kind == "f":
+        if is_float(bits.dtype):
             return bits.astype(np.float32)
         return (bits.astype(np.uint32) << 16).view(np.float32)  # bfloat16 is the upper half of a float32
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...ir import Array, ArrayType, Graph, Value
+from ...ir import Array, ArrayType, Graph, Value, is_float
 from ..nn import Module, Parameter
 from ..nn.registration import arrays_held
 from ..tracing.errors import warn
@@ -34,7 +34,7 @@ def warn_of_arrays(model: Module, trace: Trace, warned: set[str]) -> None:
     """Tell of floating-point arrays that a module holds as plain attributes, or in lists, dicts and objects, and that
     its forward computes with.
     """
-    used = {_address(array): value for array, value in trace.constants if array.size > 1 and array.dtype.kind == "f"}
+    used = {_address(array): value for array, value in trace.constants if array.size > 1 and is_float(array.dtype)}
     for path, held in arrays_held(model) if used else ():
         is_array = isinstance(held, np.ndarray)
         value = used.get(_address(held) if is_array else held.data_ptr())

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...ir import Array
+from ...ir import Array, is_float
 from ..nn.state_dict import IncompatibleKeys, plain_array
 from ..saving.checkpoint_file import check_names
 from ..tracing.tracer import located
@@ -35,7 +35,7 @@ def replaced_by_state_dict(given: Any, named: Mapping[str, Array], strict: bool)
     targets = {name: named[name] for name in first.values()}
     for name, array in arrays.items():
         target = named.get(name)
-        if target is not None and array.dtype.kind == target.dtype.kind == "f":
+        if target is not None and is_float(array.dtype) and is_float(target.dtype):
             with np.errstate(over="ignore"):
                 arrays[name] = array.astype(target.dtype, copy=False)
     fitting = check_names(types_of(targets), arrays, tied, "the arrays of the state dict", strict=strict)

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from ...ir import DType, Graph, Node, Value
+from ...ir import DType, Graph, Node, Value, is_float
 from ...passes.graph.scan import Scan
 
 _FLOAT64 = np.dtype("float64")
@@ -163,7 +163,7 @@ def _why(wide: Sequence[Value], mask: int, known: _Known, strong: set[Value]) ->
     if mask:
         # Integers of 32 bits and more make float64 of float32 too.
         return "integers" if any(d.kind == "i" for d in raised) else None
-    if any(d.kind != "f" for d in raised):
+    if any(not is_float(d) for d in raised):
         return "integers"
     return "asked" if raised else "choice"
 

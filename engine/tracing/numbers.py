@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ...ir import BFLOAT16, kind_of
+
 _LARGEST = float(np.finfo(np.float64).max)
 
 
@@ -15,9 +17,9 @@ def as_real(value: Any) -> int | float | None:
         return None
     if isinstance(value, (int, float)) and type(value) in (int, float):
         return value
-    if issubclass(type(value), (int, float, np.integer, np.floating)):  # no traced float
+    if issubclass(type(value), (int, float, np.integer, np.floating, BFLOAT16.type)):  # no traced float
         return int(value) if isinstance(value, (int, np.integer)) else float(value)
-    if isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "iuf":
+    if isinstance(value, np.ndarray) and value.ndim == 0 and kind_of(value.dtype) in "iuf":
         return as_real(value[()])
     return None
 

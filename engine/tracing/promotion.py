@@ -1,7 +1,9 @@
-"""NumPy 2's type promotion (NEP 50), restricted to the six dtypes of the IR.
+"""NumPy 2's type promotion (NEP 50), restricted to the seven dtypes of the IR.
 
-NumPy itself resolves every case; what it answers outside the six is mapped: float16 (of bool and uint8, in functions
+NumPy itself resolves every case; what it answers outside the seven is mapped: float16 (of bool and uint8, in functions
 such as `sqrt`) becomes float32, and uint64 (sums of uint8) becomes int64. Any other dtype is a `TypeError`.
+
+bfloat16, which NumPy does not know, stands below float32, and above integers and booleans: JAX's rule.
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from ...ir import SHORT_NAMES, DType
+from ...ir import SHORT_NAMES, DType, is_float
+from ...ir.types import BFLOAT16, FLOAT32, FLOAT64
 
 Key = Any
 """What promotion knows of an operand: its dtype, or `int` or `float` for a Python scalar, which is weak."""
@@ -22,7 +25,7 @@ _DEFAULTS: dict[Key, DType] = {int: np.dtype("int64"), float: np.dtype("float64"
 
 
 def supported(dtype: DType, what: str) -> DType:
-    """`dtype` as one of the six. Raises `TypeError` that names it where there is none."""
+    """`dtype` as one of the seven. Raises `TypeError` that names it where there is none."""
     mapped = _MAPPED.get(dtype, dtype)
     if mapped not in SHORT_NAMES:
         advice = "cast first, for example x.astype('int64')"
@@ -33,6 +36,9 @@ def supported(dtype: DType, what: str) -> DType:
 @lru_cache(maxsize=4096)
 def result_dtype(*keys: Key) -> DType:
     """The common dtype of operands, as `numpy.result_type`."""
+    if BFLOAT16 in keys:
+        wider = [key for key in keys if key not in _DEFAULTS and key in (FLOAT32, FLOAT64)]
+        return np.result_type(*wider) if wider else BFLOAT16
     return supported(np.result_type(*(_EXAMPLES.get(key, key) for key in keys)), "promotion")
 
 
@@ -44,6 +50,12 @@ def ufunc_dtypes(
 
     Raises `TypeError` where it refuses, `ValueError` for a `casting` that there is not.
     """
+    if dtype == BFLOAT16 or (dtype is None and BFLOAT16 in keys and result_dtype(*keys) == BFLOAT16):
+        # What float32 does, for itself and for integers that meet it.
+        wide = tuple(key if key in _DEFAULTS else FLOAT32 for key in keys)
+        resolved = ufunc_dtypes(ufunc, *wide, dtype=dtype and FLOAT32, casting=casting)
+        return tuple(BFLOAT16 if found == FLOAT32 else found for found in resolved)
+    keys = tuple(FLOAT32 if key == BFLOAT16 else key for key in keys)
     given = tuple(_DEFAULTS[key] for key in keys) if all(key in _DEFAULTS for key in keys) else keys
     outputs = (None,) * ufunc.nout
     options: dict[str, Any] = {} if dtype is None else {"signature": (*(None,) * ufunc.nin, *(dtype for _ in outputs))}
@@ -55,11 +67,11 @@ def ufunc_dtypes(
 def float_dtype(key: Key) -> DType:
     """The dtype of means and norms: floats stay, all else is float64."""
     dtype = cast(DType, _DEFAULTS.get(key, key))
-    return dtype if dtype.kind == "f" else np.dtype("float64")
+    return dtype if is_float(dtype) else np.dtype("float64")
 
 
 @lru_cache(maxsize=64)
 def sum_dtype(key: Key) -> DType:
     """The dtype of sums and products: floats stay, all else is int64 (NumPy sums uint8 in uint64)."""
     dtype = cast(DType, _DEFAULTS.get(key, key))
-    return dtype if dtype.kind == "f" else np.dtype("int64")
+    return dtype if is_float(dtype) else np.dtype("int64")

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ...ir import is_float
 from .array_methods import array_namespace, with_axes
 from .errors import ShapeError, TracingError, located
 
@@ -199,7 +200,15 @@ _RENAMED = {
     "ne": "not_equal", "neg": "negative", "sub": "subtract", "swapdims": "swapaxes", "amax": "max", "amin": "min",
     "sgn": "sign",
 }  # fmt: skip
-_CASTS = {"float": "float32", "double": "float64", "long": "int64", "int": "int32", "bool": "bool", "byte": "uint8"}
+_CASTS = {
+    "float": "float32",
+    "double": "float64",
+    "bfloat16": "bfloat16",
+    "long": "int64",
+    "int": "int32",
+    "bool": "bool",
+    "byte": "uint8",
+}
 
 METHODS: dict[str, Callable[..., Any]] = {
     **{name: _by_name(name) for name in _SAME.split()},
@@ -222,7 +231,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     "expand_as": lambda x, other: expand(x, array_namespace().shape(other)),
     "gather": gather,
     "index_select": index_select,
-    "is_floating_point": lambda x: x.dtype.kind == "f",
+    "is_floating_point": lambda x: is_float(x.dtype),
     "logsumexp": logsumexp,
     "masked_fill": masked_fill,
     "norm": norm,
@@ -255,8 +264,7 @@ REFUSED: dict[str, str] = {
     "register_hook": _GRADIENT,
     "numpy": f"use it as it is, or {_VALUES}",
     "cuda": "where a program runs is said when it is compiled: target=",
-    "half": "numbers are float32 or float64: write x.astype('float32')",
-    "bfloat16": "numbers are float32 or float64: write x.astype('float32')",
+    "half": "numbers are bfloat16, float32 or float64: write x.astype('float32')",
     "data": "it has no memory of its own: use x itself, or gl.stop_gradient(x)",
     "base": "it has no memory of its own: use x itself",
     "flags": "it has no memory of its own: use x itself",

@@ -24,6 +24,7 @@ from ...ir import (
     TypeRuleError,
     Value,
     has_one_value,
+    is_float,
     type_of,
 )
 from ...ir.ops import creation, movement
@@ -165,7 +166,7 @@ class Trace:
         try:
             with np.errstate(all="ignore"):
                 real = np.asarray(value)
-                fits: Any = ew.cast.reference(real, dtype=dtype) if real.dtype.kind == "f" else dtype.type(value)
+                fits: Any = ew.cast.reference(real, dtype=dtype) if is_float(real.dtype) else dtype.type(value)
                 exact = fits.item()
         except OverflowError as error:
             raise OverflowError(located(str(error))) from None

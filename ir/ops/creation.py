@@ -38,6 +38,7 @@ full = declare(
         _no_axes,
         None,
         "an array filled with `value`",
+        only_moves=True,
         accepts_strides=True,
         can_trap=False,
         recompute=Recompute.FREE,
@@ -65,6 +66,7 @@ constant = declare(
         None,
         "the array `value`, kept in the program",
         is_stored=True,
+        only_moves=True,
         accepts_strides=True,
         can_trap=False,
         recompute=Recompute.COSTLY,
@@ -95,6 +97,7 @@ iota = declare(
         _no_axes,
         None,
         "0, 1, 2, ... along `axis`",
+        only_moves=True,
         accepts_strides=True,
         can_trap=False,
         recompute=Recompute.FREE,
@@ -158,6 +161,7 @@ random_bits = declare(
         "for the state mix(key ^ mix(stream * golden)), the upper half of it for int32 (Steele, Lea and Flood 2014, "
         "'Fast splittable pseudorandom number generators'). Each `run` elements, if given, begin `apart` outputs "
         "after those before: a slice of larger bits",
+        only_moves=True,
         accepts_strides=True,
         can_trap=False,
         recompute=Recompute.CHEAP,

@@ -66,6 +66,7 @@ dynamic_slice = declare(
         _slice_vjp,
         "`size` entries of x along `axis`, from `start` on, one for each index of the first `batch` axes; a start is "
         "clamped so that the slice lies in x",
+        only_moves=True,
         can_trap=False,
         recompute=Recompute.COSTLY,
         batch=_later,
@@ -106,6 +107,7 @@ dynamic_update_slice = declare(
         _axes,
         _update_vjp,
         "x with `update` in place of the slice along `axis` from `start` on, as of `dynamic_slice`",
+        only_moves=True,
         can_trap=False,
         recompute=Recompute.COSTLY,
         changes=0,

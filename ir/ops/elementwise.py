@@ -24,7 +24,7 @@ from ..op import (
     one_per_output,
     same_attrs,
 )
-from ..types import BOOL, INT32, INT64, SHORT_NAMES, Array, ArrayType, DType
+from ..types import BOOL, INT32, INT64, SHORT_NAMES, Array, ArrayType, DType, finfo, is_float, kind_of
 
 FLOATS = "f"
 NUMBERS = "fiu"
@@ -50,6 +50,7 @@ def _declare(
     recompute: Recompute = Recompute.CHEAP,
     is_identity: bool = False,
     is_transcendental: bool = False,
+    only_moves: bool = False,
 ) -> Op:
     """An element-wise op: a loop computes it as it reads, wherever its operands lie."""
     return declare(
@@ -62,6 +63,7 @@ def _declare(
             aligned_axes,
             vjp,
             doc,
+            only_moves=only_moves,
             is_identity=is_identity,
             accepts_strides=True,
             can_trap=can_trap,
@@ -86,7 +88,7 @@ def _infer(arity: int, kinds: str, result: DType | None = None) -> Callable[...,
         shape = _same_shape(types)
         if any(t.dtype != types[0].dtype for t in types):
             raise TypeRuleError(f"dtypes differ: {', '.join(map(str, types))}")
-        if types[0].dtype.kind not in kinds:
+        if kind_of(types[0].dtype) not in kinds:
             raise TypeRuleError(f"takes {_KIND_NAMES[kinds]}, got {types[0]}")
         return ArrayType(shape, result or types[0].dtype)
 
@@ -120,7 +122,7 @@ _binary = partial(_elementwise, 2)
 
 def _same(name: str, infer: InferRule, reference: ReferenceRule, doc: str, vjp: VjpRule | None, **traits: Any) -> Op:
     """An op that leaves what it reads as it is."""
-    return _declare(name, infer, reference, vjp, doc, no_flops, is_identity=True, **traits)
+    return _declare(name, infer, reference, vjp, doc, no_flops, only_moves=True, is_identity=True, **traits)
 
 
 def _scaled(b: Builder, g: Value, factor: float) -> Value:
@@ -183,7 +185,7 @@ mod = _binary(
 def _pow_vjp(b: Builder, g: Value, o: Value, x: Value, y: Value) -> tuple[Value, Value]:
     # d/dx = y x^(y-1) is 0, not 0 * inf, for y = 0 where 1 / x is infinite; d/dy = x^y log x is 0 at x = 0 for y >= 0.
     zero, one = b.full_like(x, 0), b.full_like(x, 1)
-    tiny = lt(b, abs_(b, x), b.full_like(x, float(np.finfo(x.type.dtype).tiny)))
+    tiny = lt(b, abs_(b, x), b.full_like(x, float(finfo(x.type.dtype).tiny)))
     exponent = select(b, and_(b, tiny, eq(b, y, zero)), one, sub(b, y, one))
     gx = mul(b, g, mul(b, y, pow(b, x, exponent)))
     at_zero = and_(b, eq(b, x, zero), ge(b, y, zero))
@@ -192,7 +194,7 @@ def _pow_vjp(b: Builder, g: Value, o: Value, x: Value, y: Value) -> tuple[Value,
 
 
 def _integer_pow(x: Array, y: Array) -> Array:
-    if x.dtype.kind == "f":
+    if is_float(x.dtype):
         return np.power(x, y)
     # A negative exponent truncates to 0, but for 1 and -1. NumPy refuses it: see `check_exponent`.
     positive = np.power(x, np.maximum(y, 0))
@@ -470,7 +472,7 @@ def _select_vjp(b: Builder, g: Value, o: Value, c: Value, x: Value, y: Value) ->
 
 
 select = _declare(
-    "select", _infer_select, np.where, _select_vjp, "x where the condition holds, y elsewhere", one_per_output
+    "select", _infer_select, np.where, _select_vjp, "x where the condition holds, y elsewhere", only_moves=True
 )
 
 
@@ -481,11 +483,11 @@ def _infer_cast(x: ArrayType, dtype: DType) -> ArrayType:
 
 
 def _cast_vjp(b: Builder, g: Value, o: Value, x: Value, dtype: DType) -> Value | None:
-    return cast(b, g, dtype=x.type.dtype) if dtype.kind == "f" and x.type.dtype.kind == "f" else None
+    return cast(b, g, dtype=x.type.dtype) if is_float(dtype) and is_float(x.type.dtype) else None
 
 
 def _cast_reference(x: Array, dtype: DType) -> Array:
-    if x.dtype.kind != "f" or dtype.kind not in INTEGERS:
+    if not is_float(x.dtype) or dtype.kind not in INTEGERS:
         return x.astype(dtype)
     # What a processor does with a float that the integer does not hold is its own affair: here it is x86-64's.
     wide = INT64 if dtype == INT64 else INT32
@@ -573,7 +575,7 @@ check_exponent = _same(
 
 
 def _infer_check_finite(x: ArrayType) -> ArrayType:
-    if x.dtype.kind not in FLOATS:
+    if not is_float(x.dtype):
         raise TypeRuleError(f"integers are always finite, got {x}")
     return x
 

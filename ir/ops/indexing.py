@@ -10,7 +10,7 @@ import numpy as np
 from ..builder import Builder
 from ..graph import Value
 from ..op import Attrs, Op, Recompute, TypeRuleError, declare, no_flops
-from ..types import BOOL, Array, ArrayType
+from ..types import BOOL, Array, ArrayType, is_float
 
 
 def _check(x: ArrayType, indices: ArrayType, axis: int, batch: int) -> None:
@@ -82,6 +82,7 @@ gather = declare(
         _gather_vjp,
         "x[..., indices, ...] along `axis`, for each index of the first `batch` axes; "
         "negative indices count from the end",
+        only_moves=True,
         recompute=Recompute.COSTLY,
         batch=later_axis_and_batch,
     )
@@ -108,7 +109,7 @@ def _scatter_add(x: Array, indices: Array, updates: Array, axis: int, batch: int
     batches, outer, length, inner = index_blocks(x.shape, axis, batch)
     rows = checked_indices(indices, length).reshape(batches, math.prod(indices.shape[batch:]))
     # In float64, as `np.add.at` adds one update after the other.
-    result = np.array(x, np.float64 if x.dtype.kind == "f" else x.dtype, order="C")
+    result = np.array(x, np.float64 if is_float(x.dtype) else x.dtype, order="C")
     blocks = result.reshape(batches, outer, length, inner).transpose(0, 2, 1, 3)
     added = updates.reshape(batches, outer, rows.shape[1], inner).transpose(0, 2, 1, 3)
     np.add.at(blocks, (np.arange(batches)[:, None], rows), added)

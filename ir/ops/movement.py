@@ -55,6 +55,7 @@ def _movement(
             vjp,
             doc,
             view=view,
+            only_moves=True,
             accepts_strides=view is not None,
             can_trap=False,
             recompute=Recompute.FREE if view else Recompute.COSTLY,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..op import OPS, Attrs, Op, Recompute, TypeRuleError, VjpRule, declare, later_axis, one_per_input
-from ..types import BOOL, FLOAT32, INT64, Array, ArrayType, is_float
+from ..types import BOOL, FLOAT32, INT64, Array, ArrayType, is_float, kind_of
 from . import elementwise as ew
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ _REDUCED: dict[str, Any] = {
 def _reduction(name: str, kinds: str, function: Callable[..., Any], vjp: VjpRule | None, doc: str, empty: bool) -> Op:
     def infer(x: ArrayType, axes: tuple[int, ...]) -> ArrayType:
         _check_axes(x, axes)
-        if x.dtype.kind not in kinds:
+        if kind_of(x.dtype) not in kinds:
             raise TypeRuleError(f"does not take {x}")
         if not empty and any(x.shape[a] == 0 for a in axes):
             raise TypeRuleError(f"has no value over the empty axes {axes} of {x}")

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 
-from ...ir import Builder, Graph, Node, Value
+from ...ir import Builder, Graph, Node, Value, is_float
 from ...ir.ops import contraction
 from ..graph.rewrite import Pass
 from ..graph.views import resolve_views
@@ -71,7 +71,7 @@ def _pairs(graph: Graph) -> dict[Node, Node]:
                 and reads[value] == 1
                 and value.type.ndim == 2
                 and value.type.nbytes >= _LEAST_BYTES
-                and value.type.dtype.kind == "f"
+                and is_float(value.type.dtype)
                 and squeezed(value.type.shape) == node.attrs["domain"]
                 and tile_rows(*value.type.shape)
                 and not is_long(value.type.shape[0], value.type.shape[1], _terms(dot))

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ...ir import Builder, Graph, Node, Value
+from ...ir import Builder, Graph, Node, Value, is_float
 from ...ir.ops import contraction, creation, movement, reduction
 from ...ir.types import contiguous_strides
 from ..graph.views import View, own
@@ -174,7 +174,11 @@ def block_rows(node: Node) -> int:
     """Rows that a sum over a long middle axis adds up before it begins anew: about as many as there are such blocks, as
     errors grow with both. 0 for other reductions.
     """
-    if node.op is not reduction.reduce_sum or node.output.type.dtype.kind != "f" or reduction_form(node)[0] != "middle":
+    if (
+        node.op is not reduction.reduce_sum
+        or not is_float(node.output.type.dtype)
+        or reduction_form(node)[0] != "middle"
+    ):
         return 0
     rows = _group_rows(node)
     return max(LEAST_BLOCK, math.isqrt(rows)) if rows > LEAST_BLOCK else 0

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from ...ir import is_float
 from ..graph.views import View
 from ..target import Target
 from .register_tiles import Rows, strips
@@ -81,7 +82,7 @@ def dot_tiles(x: View, y: View, copies: int, target: Target) -> DotTiles:
     dtype = x.base.type.dtype
     if target.matmul == "blocks":
         return cut  # a block holds its sums in registers
-    if dtype.kind == "f" and is_long(x.shape[-2], y.shape[-1], x.shape[-1]):
+    if is_float(dtype) and is_long(x.shape[-2], y.shape[-1], x.shape[-1]):
         cut = replace(cut, group_bytes=target.round_to_line(cut.rows * cut.columns * dtype.itemsize))
     return _in_registers(cut, x, y, target)
 
@@ -148,7 +149,7 @@ def _in_registers(cut: DotTiles, x: View, y: View, target: Target) -> DotTiles:
         return cut
     dtype, (m, k), n = x.base.type.dtype, x.shape[-2:], y.shape[-1]
     least = 2 if n * k >= _LONG_READ and not is_transposed(y) else _LEAST_ROWS
-    if dtype.kind != "f" or m < least or n * dtype.itemsize < _LEAST_VECTORS * target.vector_bytes or k == 0:
+    if not is_float(dtype) or m < least or n * dtype.itemsize < _LEAST_VECTORS * target.vector_bytes or k == 0:
         return cut
     # A register tile reads vectors of neighbouring columns. Where these are not dense, a section of a strip is
     # transposed first. The strip is as wide as its scratch may be.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...ir import Graph, Node, Recompute, Value
+from ...ir import Graph, Node, Recompute, Value, is_float
 from ...ir.ops import contraction, movement
 from ..graph.rewrite import Pass
 from ..target import DEFAULT_TARGET, Target
@@ -54,7 +54,7 @@ class TileAttention(Pass):
 
 
 def _is_wide_product(node: Node, target: Target) -> bool:
-    if node.op is not contraction.dot or node.output.type.dtype.kind != "f":
+    if node.op is not contraction.dot or not is_float(node.output.type.dtype):
         return False
     if node.output.type.nbytes < target.l2_bytes // 2:
         return False  # it stays in the cache as it is

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...ir import Array, ArrayType, Graph, Node, Value, node_workspace
+from ...ir import Array, ArrayType, Graph, Node, Value, is_float, node_workspace
 from ...ir.ops import contraction, convolution, indexing, reduction
 from ..graph.scan import Scan
 from ..graph.views import View
@@ -97,7 +97,7 @@ class Scratch:
         still = [v for v, a in nest.accesses.items() if any(a.column_strides) and not any(a.row_strides)]
         repeated = [v for v in still if nest.kinds[v] == "full" and v in nest.body.inputs]
         inside = [n for n in nest.crossings if n.op is reduction.reduce_sum and keeps_axes_on_both_sides(n)]
-        blocks = [n.output for n in inside if n.output.type.dtype.kind == "f" and _terms(n) > LEAST_BLOCK]
+        blocks = [n.output for n in inside if is_float(n.output.type.dtype) and _terms(n) > LEAST_BLOCK]
         return (repeated if nest.together > 1 else []) + (sums if nest.accumulators > 1 else []) + blocks
 
     def _made_bytes(self, unit: Node, number: int) -> int:
@@ -181,7 +181,7 @@ class Scratch:
     def _group_scratch(self, cut: DotTiles, x: View, y: View) -> int:
         """A tile of the result, where a group of sections of a long sum is added up."""
         dtype, (m, k), n = x.base.type.dtype, x.shape[-2:], y.shape[-1]
-        long = dtype.kind == "f" and k > (LONGEST_ROW if is_by_rows(m, n, k) else LONGEST)
+        long = is_float(dtype) and k > (LONGEST_ROW if is_by_rows(m, n, k) else LONGEST)
         by_blocks = self.plan.target.matmul == "blocks"
         return self.lines(cut.rows * cut.columns * dtype.itemsize) if long and not by_blocks else 0
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from gradloom.ir import DTYPES, OPS, Builder, Graph, ParseError, interpret, parse, spec
+from gradloom.ir import DTYPES, OPS, Builder, Graph, ParseError, interpret, is_float, parse, spec
 from gradloom.ir.printer import print_attr, quote, unquote
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -94,7 +94,7 @@ def test_every_attribute_survives_its_text(value):
 @pytest.mark.parametrize("shape", [(), (0,), (1,), (3, 5), (4, 5), (40, 3)])
 def test_every_array_survives_its_text(dtype, shape):
     size = int(np.prod(shape))
-    array = (np.arange(size) * 37 % 5 / (3 if dtype.kind == "f" else 1)).astype(dtype).reshape(shape)
+    array = (np.arange(size) * 37 % 5 / (3 if is_float(dtype) else 1)).astype(dtype).reshape(shape)
     again = read_attr(array)
     assert again.dtype == dtype
     np.testing.assert_array_equal(again, array)

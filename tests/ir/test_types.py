@@ -49,8 +49,8 @@ def test_a_dtype_may_be_given_as_numpy_takes_it():
     assert as_dtype(bool) == np.dtype("bool")
 
 
-def test_only_two_dtypes_are_floats():
-    assert [d.name for d in DTYPES if is_float(d)] == ["float32", "float64"]
+def test_three_dtypes_are_floats():
+    assert [d.name for d in DTYPES if is_float(d)] == ["bfloat16", "float32", "float64"]
 
 
 def test_type_of_reads_shape_and_dtype():

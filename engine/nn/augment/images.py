@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from ....ir import is_float
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
 from ...tracing import random
@@ -20,7 +21,7 @@ def images(what: str, input: Any) -> Any:
     x = as_arraylike(input)
     if x.ndim != 4:
         raise ShapeError(located(f"{what}: images are (N, C, H, W), got {described(x)}; write x[None] for one"))
-    if x.dtype.kind != "f":
+    if not is_float(x.dtype):
         raise TracingError(located(f"{what}: takes floats, got {described(x)}; write x.astype('float32') / 255"))
     return x
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ....ir import is_float
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
 from ...tracing import random
@@ -23,7 +24,7 @@ def mixup(input: Any, target: Any, alpha: float = 1.0, num_classes: int | None =
     comes back is probabilities, for `nn.cross_entropy`. Zhang et al. 2018, "mixup: beyond empirical risk minimization".
     """
     x = as_arraylike(input)
-    if x.dtype.kind != "f" or not x.ndim:
+    if not is_float(x.dtype) or not x.ndim:
         raise TracingError(located(f"mixup: the input is floats (N, ...), got {described(x)}"))
     y = _probabilities("mixup", target, num_classes, x)
     share = _shares("mixup", x, alpha)
@@ -66,7 +67,7 @@ def _shares(what: str, x: Any, alpha: float) -> Any:
 
 def _probabilities(what: str, target: Any, num_classes: int | None, x: Any) -> Any:
     y = as_arraylike(target)
-    if y.dtype.kind == "f" and y.ndim == 2:
+    if is_float(y.dtype) and y.ndim == 2:
         y = xp.astype(y, x.dtype)
     elif y.dtype.kind in "iu" and y.ndim == 1 and num_classes is not None:
         y = xp.one_hot(y, num_classes, dtype=x.dtype)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ....ir import is_float, kind_of
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, broadcasts_to, described
 from ...tracing.tracer import ShapeError, TracingError, located
@@ -99,7 +100,7 @@ def attention_weights(
         return _softmax(scores if allowed is None else xp.where(allowed, scores, -math.inf), rows_may_be_empty=False)
     attn_mask = as_arraylike(attn_mask)
     _check_mask(attn_mask, tuple(scores.shape))
-    if attn_mask.dtype.kind == "f":
+    if is_float(attn_mask.dtype):
         scores = scores + xp.astype(attn_mask, scores.dtype)
     else:
         allowed = attn_mask if allowed is None else xp.logical_and(attn_mask, allowed)
@@ -135,12 +136,12 @@ def _check_operands(query: Any, key: Any, value: Any) -> None:
         raise ShapeError(located(f"{what}: {shown}; expected query (..., L, E), key (..., S, E), value (..., S, V)"))
     if key.shape[-2] != value.shape[-2]:
         raise ShapeError(located(f"{what}: there must be as many keys as values, got {shown}"))
-    if any(x.dtype.kind != "f" or x.dtype != query.dtype for x in (query, key, value)):
+    if any(not is_float(x.dtype) or x.dtype != query.dtype for x in (query, key, value)):
         raise TracingError(located(f"{what}: query, key and value are floats of one dtype, got {shown}"))
 
 
 def _check_mask(attn_mask: Any, shape: tuple[int, ...]) -> None:
-    if attn_mask.dtype.kind not in "bf":
+    if kind_of(attn_mask.dtype) not in "bf":
         hint = "write attn_mask.astype(bool), true where a query may see a key, or .astype('float32') to add it"
         raise TracingError(located(f"attn_mask is booleans or floats, got {described(attn_mask)}; {hint}"))
     if not broadcasts_to(attn_mask.shape, shape):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ....ir import is_float
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
 from ...tracing.tracer import ShapeError, TracingError, located
@@ -17,7 +18,7 @@ from .transformations import checked_index, class_places
 def _classes_last(what: str, input: Any, reduction: str) -> Any:
     check_reduction(reduction)
     x = as_arraylike(input)
-    if x.ndim < 1 or x.dtype.kind != "f":
+    if x.ndim < 1 or not is_float(x.dtype):
         raise ShapeError(located(f"{what}: input is (C,), (N, C) or (N, C, d1, ...) floats, got {described(x)}"))
     return xp.moveaxis(x, 1, -1) if x.ndim > 2 else x
 
@@ -120,7 +121,7 @@ def cross_entropy(
     shifted, _ = shifted_by_largest(x, -1)
     total = xp.log(xp.sum(xp.exp(shifted), axis=-1))
     target = as_arraylike(target)
-    if target.dtype.kind == "f" and tuple(target.shape) == tuple(as_arraylike(input).shape):
+    if is_float(target.dtype) and tuple(target.shape) == tuple(as_arraylike(input).shape):
         return _soft_cross_entropy(x, shifted, total, target, weight, reduction, label_smoothing)
     label, kept = _labels("cross_entropy", target, x, ignore_index)
     value, row_weight = _at_label(shifted, label, weight)
@@ -178,7 +179,7 @@ def multi_margin_loss(
 def _scores(what: str, input: Any, reduction: str) -> Any:
     check_reduction(reduction)
     x = as_arraylike(input)
-    if x.ndim not in (1, 2) or x.dtype.kind != "f":
+    if x.ndim not in (1, 2) or not is_float(x.dtype):
         raise ShapeError(located(f"{what}: input is (C,) or (N, C) floats, got {described(x)}"))
     return x
 

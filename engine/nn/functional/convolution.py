@@ -8,6 +8,7 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 
+from ....ir import is_float
 from ....ir.ops import convolution as ops
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
@@ -241,7 +242,7 @@ def _operands(what: str, axes: int, input: Any, weight: Any) -> tuple[Any, Any, 
         raise ShapeError(
             located(f"{what}: weight has {axes + 2} axes, the last {axes} not empty, got {described(weight)}")
         )
-    if x.dtype.kind != "f" or weight.dtype.kind != "f":
+    if not is_float(x.dtype) or not is_float(weight.dtype):
         raise TracingError(
             located(
                 f"{what}: input and weight are floats, got {described(x)} and {described(weight)}; "

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ....ir import Array
+from ....ir import Array, is_float
 from ....ir.ops import indexing
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
@@ -56,7 +56,7 @@ def fold(
     x = as_arraylike(input)
     if x.ndim not in (2, 3):
         raise ShapeError(located(f"fold: the input is (N, C kh kw, L) or (C kh kw, L), got {described(x)}"))
-    if x.dtype.kind != "f":
+    if not is_float(x.dtype):
         raise TracingError(located(f"fold: takes floats, got {described(x)}; write .astype('float32')"))
     if x.ndim == 2:
         return fold(x[None], output_size, kernel_size, dilation, padding, stride)[0]

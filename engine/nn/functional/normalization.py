@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ....ir import is_float
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
 from ...tracing.batch_parts import batch_parts
@@ -81,7 +82,7 @@ def _repeated(of_parts: Any, rows: int) -> Any:
 
 def _channels(what: str, x: Any, **vectors: Any) -> None:
     """Raise unless x is (N, C, ...) floats and every vector that is given has one number for each channel."""
-    if x.ndim < 2 or x.dtype.kind != "f":
+    if x.ndim < 2 or not is_float(x.dtype):
         raise ShapeError(located(f"{what}: the input is (N, C, ...) floats, got {described(x)}"))
     for name, vector in vectors.items():
         if vector is not None and tuple(vector.shape) != (x.shape[1],):
@@ -276,7 +277,7 @@ def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float 
     Sutskever and Hinton 2012.
     """
     x = as_arraylike(input)
-    if x.ndim < 3 or x.dtype.kind != "f":
+    if x.ndim < 3 or not is_float(x.dtype):
         raise ShapeError(located(f"local_response_norm: the input is (N, C, ...) floats, got {described(x)}"))
     if size < 1:
         raise ValueError(located(f"local_response_norm: size is 1 or more, got {size}"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from ....ir import is_float
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, broadcasts_to, described
 from ...tracing.tracer import ShapeError, TracingError, located
@@ -48,7 +49,7 @@ def float_pair(what: str, input: Any, target: Any, reduction: str) -> tuple[Any,
 def check_floats(what: str, name: str, x: Any) -> Any:
     """`x` as an array. Raises `TracingError` unless it holds floats."""
     x = as_arraylike(x)
-    if x.dtype.kind != "f":
+    if not is_float(x.dtype):
         raise TracingError(located(f"{what}: {name} holds floats, got {described(x)}; write .astype('float32')"))
     return x
 
@@ -56,7 +57,7 @@ def check_floats(what: str, name: str, x: Any) -> Any:
 def as_floats(x: Any, like: Any) -> Any:
     """`x` as an array, integers in the dtype of `like`."""
     x = as_arraylike(x)
-    return x if x.dtype.kind == "f" else xp.astype(x, like.dtype)
+    return x if is_float(x.dtype) else xp.astype(x, like.dtype)
 
 
 def broadcast_weight(what: str, name: str, weight: Any, like: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ....ir import Array
+from ....ir import Array, is_float
 from ....ir.ops import window as wd
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
@@ -43,7 +43,7 @@ def interpolate(
     ndim = x.ndim - 2
     if mode not in _MODES:
         raise ValueError(located(f"interpolate: mode is one of {', '.join(_MODES)}, got {mode!r}"))
-    if ndim not in _NDIMS.get(mode, (1, 2, 3)) or x.dtype.kind != "f":
+    if ndim not in _NDIMS.get(mode, (1, 2, 3)) or not is_float(x.dtype):
         raise ShapeError(located(f"interpolate: mode {mode!r} does not take {described(x)}"))
     if antialias:
         raise TracingError(located("interpolate: antialias=True is not supported; filter first, or use mode='area'"))

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ....ir import is_float, kind_of
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, axis_index, broadcasts_to, described
 from ...tracing.tracer import ShapeError, Tracer, TracingError, located
@@ -30,7 +31,7 @@ def rotary_embedding(
     they are no pairs. Su et al. 2021, "RoFormer: enhanced transformer with rotary position embedding".
     """
     x = as_arraylike(input)
-    if x.ndim < 2 or x.dtype.kind != "f":
+    if x.ndim < 2 or not is_float(x.dtype):
         raise ShapeError(located(f"rotary_embedding: the input is floats of (..., L, E), got {described(x)}"))
     width = x.shape[-1]
     turned = width if rotary_dim is None else rotary_dim
@@ -55,7 +56,7 @@ def _angles(x: Any, positions: Any, offset: Any, axis: int, base: float, turned:
     if place == x.ndim - 1:
         raise ShapeError(located(f"rotary_embedding: axis {axis} of {described(x)} is the one that is turned"))
     at = as_arraylike(np.arange(length) if positions is None else positions)
-    if at.dtype.kind not in "iuf":
+    if kind_of(at.dtype) not in "iuf":
         raise TracingError(located(f"rotary_embedding: positions are numbers, got {described(at)}"))
     at = at + as_arraylike(offset)
     if at.ndim == 1:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ....ir import is_float
 from ....ir.ops import indexing
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
@@ -31,7 +32,7 @@ def affine_grid(theta: Any, size: Sequence[int], align_corners: bool | None = No
         raise ShapeError(
             located(f"affine_grid: theta is (N, 2, 3) for a size (N, C, H, W), got {described(maps)}, {size}")
         )
-    if maps.dtype.kind != "f":
+    if not is_float(maps.dtype):
         raise TracingError(located(f"affine_grid: theta holds floats, got {described(maps)}"))
     _, _, height, width = size
     x, y = (_centers(n, bool(align_corners), maps.dtype) for n in (width, height))
@@ -67,7 +68,7 @@ def grid_sample(
     if not fits or 0 in x.shape[2:]:
         what = "the input is (N, C, H, W) and the grid (N, H', W', 2)"
         raise ShapeError(located(f"grid_sample: {what}, got {described(x)} and {described(places)}"))
-    if x.dtype.kind != "f" or places.dtype != x.dtype:
+    if not is_float(x.dtype) or places.dtype != x.dtype:
         raise TracingError(located(f"grid_sample: takes floats of one dtype, got {described(x)}, {described(places)}"))
     height, width = x.shape[2:]
     across, down = (

@@ -6,6 +6,7 @@ import math
 import operator
 from typing import Any
 
+from ....ir import is_float
 from ...array_api.broadcasting import as_arraylike, described
 from ...tracing.tracer import ShapeError, TracingError, located
 
@@ -19,7 +20,7 @@ def spatial_input(what: str, input: Any, ndim: int) -> Any:
     x = as_arraylike(input)
     if x.ndim not in (ndim + 1, ndim + 2):
         raise ShapeError(located(f"{what}: the input is {_SHAPES[ndim]}, got {described(x)}"))
-    if x.dtype.kind != "f":
+    if not is_float(x.dtype):
         raise TracingError(located(f"{what}: takes floats, got {described(x)}; write .astype('float32')"))
     return x
 

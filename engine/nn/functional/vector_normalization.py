@@ -6,8 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
+from ....ir import finfo, is_float
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
 from ...array_api.elementwise import power_flat_at_zero, root_of_powers
@@ -41,7 +40,7 @@ def rms_norm(input: Any, normalized_shape: int | Sequence[int], weight: Any = No
     """
     x = check_floats("rms_norm", "the input", input)
     axes = _last_axes("rms_norm", x, normalized_shape)
-    least = float(np.finfo(x.dtype).eps) if eps is None else eps
+    least = float(finfo(x.dtype).eps) if eps is None else eps
     result = x * (1 / xp.sqrt(xp.mean(x * x, axis=axes, keepdims=True) + least))
     return result if weight is None else result * weight
 
@@ -60,7 +59,7 @@ def normalize(
     """input / max(its p-norm along `axis`, or `dim`, eps). The derivative of a norm of 0 is taken as 0."""
     axis = chosen_axis(axis, dim, 1)
     x = as_arraylike(input)
-    if x.dtype.kind != "f":
+    if not is_float(x.dtype):
         raise TracingError(located(f"normalize: floats are normalized, got {described(x)}; write .astype('float32')"))
     if not p > 0:
         raise ValueError(located(f"normalize: p is above 0, got {p}"))

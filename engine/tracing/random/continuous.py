@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ....ir import DType, as_dtype
+from ....ir import DType, as_dtype, is_float
 from ... import array_api as xp
 from ...array_api.broadcasting import broadcasts_to
 from ..tracer import ShapeError, Tracer, as_array, located
@@ -22,7 +22,7 @@ Shape = int | Sequence[int]
 def float_dtype(dtype: npt.DTypeLike) -> DType:
     """`dtype` as one of floats. Raises `TypeError` for any other."""
     resolved = as_dtype(dtype)
-    if resolved.kind != "f":
+    if not is_float(resolved):
         raise TypeError(located(f"random floats are float32 or float64, not {resolved}"))
     return resolved
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ....ir import as_dtype
+from ....ir import as_dtype, is_float
 from ... import array_api as xp
 from ...array_api.broadcasting import described, dtype_of
 from ..numbers import as_real
@@ -32,7 +32,7 @@ def bernoulli(p: Any = 0.5, shape: Shape | None = None) -> Any:
     if as_real(p) is not None:
         bits, count = mantissa(lengths, np.dtype("float32"))
         return bits < np.int32(math.ceil(p * 2**count))
-    return uniform(lengths, dtype_of(p) if dtype_of(p).kind == "f" else "float32") < p
+    return uniform(lengths, dtype_of(p) if is_float(dtype_of(p)) else "float32") < p
 
 
 def randint(shape: Shape, minval: Any, maxval: Any, dtype: npt.DTypeLike = "int64") -> Any:
