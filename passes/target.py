@@ -9,9 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
 
 from .cards import CARDS, TYPICAL, Card
+
+LIBRARIES = ("cublaslt", "cudnn")
+"""The libraries of a GPU: cuBLASLt for products, cuDNN for convolutions. What is emulated has none."""
 
 
 class TargetError(ValueError):
@@ -51,6 +56,12 @@ class Target:
     """Shared memory of a block, at most, where as many run as there are workers."""
     link_bytes_per_ns: float | None = None
     """Between the memories of a GPU and its host, one way, of the whole card."""
+    libraries: tuple[str, ...] = ()
+    """What of `LIBRARIES` a GPU multiplies and convolves by; without one our own kernels do. Plans with a library and
+    without it differ by workspace and by what is fused, so a backend leaves out what is not installed before it plans.
+    """
+    precision: Literal["fp32", "tf32"] = "fp32"
+    """What libraries round float32 factors to before they multiply; sums are float32 in any case."""
 
     l1_bytes: int = 32 << 10
     """The first cache: a row and its buffers stay there."""
@@ -64,6 +75,9 @@ class Target:
 
     matmul_flops_per_ns: float = 90.0
     """Floating-point operations of large products and convolutions."""
+    tf32_flops_per_ns: float | None = None
+    bf16_flops_per_ns: float | None = None
+    """The same by the tensor cores of a GPU, which only libraries use."""
     cache_bytes_per_ns: float = 40.0
     memory_bytes_per_ns: float = 8.0
     element_ns: float = 0.05
@@ -84,6 +98,10 @@ class Target:
     def __post_init__(self) -> None:
         if self.matmul not in ("registers", "blas", "blocks"):
             raise TargetError(f"matmul of a target is 'registers', 'blas' or 'blocks', got {self.matmul!r}")
+        if not set(self.libraries) <= set(LIBRARIES):
+            raise TargetError(f"libraries of a target are of {', '.join(LIBRARIES)}, got {self.libraries!r}")
+        if self.precision not in ("fp32", "tf32"):
+            raise TargetError(f"precision of a target is 'fp32' or 'tf32', got {self.precision!r}")
         for name, value in vars(self).items():
             if isinstance(value, (int, float)) and not isinstance(value, bool) and not value > 0:
                 raise TargetError(f"{name} of a target is above 0, got {value!r}")
@@ -137,6 +155,11 @@ class Target:
                 if Target.cuda(self.name, emulated=emulated) == self:
                     return f"Target.cuda({self.name!r}{', emulated=True' if emulated else ''})"
         return f"Target({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+
+    def flops_per_ns(self, dtype: np.dtype[Any]) -> float:
+        """Floating-point operations of large products and convolutions of arrays of this dtype."""
+        of_cores = {2: self.bf16_flops_per_ns, 4: self.tf32_flops_per_ns if self.precision == "tf32" else None}
+        return (of_cores.get(dtype.itemsize) if self.libraries else None) or self.matmul_flops_per_ns
 
     def round_to_line(self, nbytes: int) -> int:
         """`nbytes` rounded up to whole lines."""
@@ -214,6 +237,9 @@ def _of_card(name: str, card: Card, device: str) -> Target:
         l3_bytes=card.l2_bytes,
         line_bytes=256,
         matmul_flops_per_ns=card.fp32_flops_per_ns / workers,
+        tf32_flops_per_ns=card.tf32_flops_per_ns / workers,
+        bf16_flops_per_ns=card.bf16_flops_per_ns / workers,
+        libraries=LIBRARIES if device == "cuda" else (),
         # Data sheets are silent on caches. Those who measured an H100's found somewhat less than twice its memory's.
         cache_bytes_per_ns=1.5 * card.memory_bytes_per_ns / workers,
         memory_bytes_per_ns=card.memory_bytes_per_ns / workers,

@@ -11,7 +11,7 @@ from gradloom.passes.pipeline import plan_graph
 from gradloom.passes.target import Target
 from unjitted import run_unjitted
 
-GPU_TARGET = replace(Target.cuda(), name="test", workers=3, l1_bytes=16 * 40, l2_bytes=64 * 40)
+GPU_TARGET = replace(Target.cuda(), name="test", libraries=(), workers=3, l1_bytes=16 * 40, l2_bytes=64 * 40)
 """Rows of 40 elements, tiles of 40, three blocks at a time."""
 
 

@@ -408,7 +408,8 @@ def _shown(value: object) -> str:
 
 _JSON_TYPES = {"bool": bool, "int": int, "float": (int, float), "str": str, "int | None": (int, type(None))}
 _JSON_TYPES |= {"Literal['registers', 'blas', 'blocks']": str, "str | None": (str, type(None))}
-_JSON_TYPES |= {"float | None": (int, float, type(None))}
+_JSON_TYPES |= {"float | None": (int, float, type(None)), "Literal['fp32', 'tf32']": str}
+_JSON_LISTS = {"tuple[int, ...]": int, "tuple[str, ...]": str}
 
 
 def _read(entry: Mapping[str, Any], item: type[Any], names: Iterable[str]) -> dict[str, Any]:
@@ -419,9 +420,9 @@ def _read(entry: Mapping[str, Any], item: type[Any], names: Iterable[str]) -> di
         # What a report of before cannot have has a default.
         value: Any = entry[name] if name in entry or of_item[name].default is MISSING else of_item[name].default
         expected = str(of_item[name].type)
-        if expected == "tuple[int, ...]":
+        if expected in _JSON_LISTS:
             value = tuple(value)
-            fits = all(isinstance(number, int) and not isinstance(number, bool) for number in value)
+            fits = all(isinstance(each, _JSON_LISTS[expected]) and not isinstance(each, bool) for each in value)
         else:
             fits = isinstance(value, _JSON_TYPES[expected]) and (expected == "bool" or not isinstance(value, bool))
         if not fits:

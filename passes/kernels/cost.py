@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
+
+import numpy as np
 
 from ...ir import Graph, Node, Value, node_flops
 from ...ir.ops import contraction, movement
@@ -28,18 +31,25 @@ def node_nanoseconds(node: Node, target: Target) -> float:
 
 def _computing_nanoseconds(node: Node, target: Target) -> float:
     if node.op.is_contraction:
-        return node_flops(node) / target.matmul_flops_per_ns
+        computing = node_flops(node) / target.flops_per_ns(node.inputs[0].type.dtype)
+        # Tensor cores are fast enough to wait for the memory.
+        return max(computing, _moved(node) / target.memory_bytes_per_ns) if target.is_gpu else computing
     if node.op.bodies:
         times = (sum(node_nanoseconds(inner, target) for inner in body.nodes) for body in node.bodies)
         return iterations(node) * max(times)
-    moved = sum(map(_bytes, node.inputs)) + sum(v.type.nbytes for v in node.outputs)
+    moved = _moved(node)
     time = moved / (target.cache_bytes_per_ns if moved < target.l2_bytes else target.memory_bytes_per_ns)
     if node.op.is_region:
         for inner in node.attrs["body"].nodes:
-            time += node_flops(inner) / target.matmul_flops_per_ns if inner.op is contraction.dot else 0.0
+            if inner.op is contraction.dot:
+                time += node_flops(inner) / target.flops_per_ns(inner.inputs[0].type.dtype)
             of_element = target.function_ns if inner.op.is_transcendental else target.element_ns
             time += sum(v.type.size for v in inner.outputs) * of_element
     return time
+
+
+def _moved(node: Node) -> int:
+    return sum(map(_bytes, node.inputs)) + sum(v.type.nbytes for v in node.outputs)
 
 
 def _bytes(value: Value) -> int:
@@ -61,5 +71,9 @@ def useful_threads(graph: Graph, threads: int, target: Target) -> int:
 
 def work(nodes: Iterable[Node], target: Target) -> float:
     """The nanoseconds that the products, convolutions and loops among these nodes take on one core."""
-    flops = sum(node_flops(n) for n in nodes if n.op.is_contraction or n.op.bodies)
-    return flops / target.matmul_flops_per_ns
+    flops: Counter[float] = Counter()
+    for node in nodes:
+        if node.op.is_contraction or node.op.bodies:
+            dtype = np.dtype(np.float32) if node.op.bodies else node.inputs[0].type.dtype
+            flops[target.flops_per_ns(dtype)] += node_flops(node)
+    return sum(count / rate for rate, count in flops.items())

@@ -10,7 +10,7 @@ from ...ir import Graph, Node, Value, node_workspace
 from ...ir.ops import indexing, reduction
 from ..graph.carries import carry_count
 from ..graph.views import View, resolve_views
-from ..kernels import conv_scratch, matmul_tiles, window_sums
+from ..kernels import conv_scratch, library_calls, matmul_tiles, window_sums
 from ..kernels.accumulators import accumulated_input, accumulator_chain, reads_of_bases
 from ..kernels.conv_epilogue import epilogue_of
 from ..kernels.conv_tiles import conv_tiles
@@ -259,6 +259,8 @@ def _scratch_bytes(
         return threads * window_sums.line_bytes(node, target)
     if node.op is indexing.scatter_add:
         return workers_with_scratch(node, threads, target) * ScatterSums.of(node, target).worker_bytes
+    if target.libraries and (workspace := library_calls.workspace_bytes(node, views, target)):
+        return workspace
     if node.op.family == "convolution":
         own = conv_scratch.scratch_bytes(node, threads, views, target)
         return own if nest is None else own + threads * nest.buffer_bytes + nest.partial_bytes

@@ -13,8 +13,10 @@ from ...ir.ops import contraction, convolution, indexing, reduction
 from ..graph.scan import Scan
 from ..graph.views import View
 from ..kernels.conv_tiles import conv_tiles
+from ..kernels.library_calls import product_by_library
 from ..kernels.loop_nest import LEAST_BLOCK, LoopNest
 from ..kernels.matmul_tiles import DEPTH, LONGEST, LONGEST_ROW, DotTiles, dot_tiles, is_by_rows
+from ..kernels.matrix_products import MatrixProduct
 from ..kernels.moment_tiles import MomentTiles
 from ..kernels.plain_conv_tiles import PlainWeightGradient
 from ..kernels.scatter_sums import ScatterSums
@@ -46,6 +48,9 @@ class Scratch:
 
     def bytes_of(self, node: Node) -> int:
         """Row buffers for every worker, and the parts that tiles leave of reductions; what convolutions work in."""
+        product = product_by_library(node, self.plan.views, self.plan.target)
+        if product is not None:
+            return self._parts_of_product(product)
         if node.op.family == "convolution":
             made = [self._made_bytes(node, number) for number in (0, 1)] if node.op.is_conv_region else []
             return self._convolution_scratch(node) + self.plan.threads * sum(made) + self._after(node)
@@ -69,6 +74,17 @@ class Scratch:
         if nest is None:
             return self._workers(_lone_tiles(node)) * self.lines(node_workspace(node))
         return self._loop_bytes(nest, node.attrs["body"].nodes[0])
+
+    def _parts_of_product(self, product: MatrixProduct) -> int:
+        """As many results as may be parts of sums of 256 terms or more, in float32 at least; not where the squares of
+        128 rows and columns of a result keep every multiprocessor busy.
+        """
+        along = max([axis.length for axis in product.batch], default=1)
+        squares = along * -(-product.m // 128) * -(-product.n // 128)
+        parts = min((self.plan.target.multiprocessors or 1) // squares, product.k // 256)
+        elements = along * product.m * product.n
+        itemsize = max(product.dtype.itemsize, 4)
+        return min(self.lines(parts * elements * itemsize), 1 << 25) if parts >= 2 else 0
 
     def _workers(self, tiles: int) -> int:
         """The workers that have scratch for a launch of so many tiles: every thread, or the blocks of a grid."""

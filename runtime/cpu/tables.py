@@ -17,7 +17,7 @@ from ...passes.graph.scan import Scan
 from ...passes.memory.plan import Plan
 from ...passes.tiling.parallel_loops import run_concurrently
 from ..lowering.launch import Arg, Call, KernelAddress, Launch, Pointer, Routine, Scratch, Tile
-from ..lowering.launch_list import Fork, LaunchList, Loop, Stages, Unit
+from ..lowering.launch_list import Fork, Item, LaunchList, Loop, Stages, Unit
 from . import blas
 from .program import CONSTANT, POINTER, TILE
 from .stretches import ForkRow, LaunchRow, Stage, Stretches, in_inner_iteration, in_iteration
@@ -125,7 +125,8 @@ class Tables:
     def _rows(self, stages: Stages, frame: _Frame) -> Sequence[list[LaunchRow]]:
         return [[self._row(launch, frame) for launch in stage] for stage in stages if stage]
 
-    def _row(self, launch: Launch, frame: _Frame) -> LaunchRow:
+    def _row(self, launch: Item, frame: _Frame) -> LaunchRow:
+        assert isinstance(launch, Launch), "a CPU has no such libraries"
         first = len(self.calls)
         for call in launch.calls:
             self._write(call, [self._word(arg, frame) for arg in call.args])
@@ -223,7 +224,7 @@ class Tables:
 
     def _unrolled(self, stages: Stages, frame: _Frame) -> None:
         """Write down the calls of all tiles, one after the other."""
-        for launch in (launch for stage in stages for launch in stage):
+        for launch in (launch for stage in stages for launch in stage if isinstance(launch, Launch)):
             for tile in range(launch.tiles):
                 for call in launch.calls:
                     self._write(call, [self._word(_of_tile(arg, tile), frame) for arg in call.args])

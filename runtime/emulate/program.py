@@ -129,6 +129,7 @@ class EmulatedProgram:
 
     def _run_stages(self, stages: Stages, node: Node | None, places: Places) -> None:
         for launch in (launch for stage in stages for launch in stage):
+            assert isinstance(launch, Launch), "what is emulated has no libraries"
             self._launch(launch, node, places)
 
     def _launch(self, launch: Launch, node: Node | None, places: Places) -> None:

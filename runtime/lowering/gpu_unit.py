@@ -18,20 +18,32 @@ from .gpu_copies import (
     lower_gather,
     lower_pad,
 )
+from .gpu_libraries import library_launches
 from .gpu_matmul import lower_gpu_matmul
 from .gpu_region import lower_gpu_region
 from .gpu_scatter_add import lower_gpu_scatter_add
 from .gpu_windows import lower_gpu_window
 from .launch import Launch, Traps
+from .library_call import LibraryCall
 from .translated import on_loop, on_one_thread
 from .unit import lower_unit
 
 
-def lower_gpu_unit(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
-    """The launches of a unit, each waiting for those before unless it is `concurrent` with them.
+def lower_gpu_unit(
+    node: Node, plan: Plan, traps: Traps, supports: Callable[[LibraryCall], bool]
+) -> list[Launch | LibraryCall]:
+    """The launches of a unit, each waiting for those before unless it is `concurrent` with them; by own kernels where
+    a library does not support one of its calls.
 
     Raises `TargetError` for what has no kernel on a GPU yet.
     """
+    by_library = library_launches(node, plan)
+    if by_library is not None and all(isinstance(each, Launch) or supports(each) for each in by_library):
+        return by_library
+    return [*_by_own_kernels(node, plan, traps)]
+
+
+def _by_own_kernels(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
     if node.op in _LOWERINGS:
         return _LOWERINGS[node.op](node, plan, traps)
     if node.op.family in _CPU_ALONE or node.op.is_conv_region:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
@@ -14,10 +14,13 @@ from .data_movement import copy_elements
 from .gpu_copies import copy_array
 from .gpu_unit import lower_gpu_unit
 from .launch import Address, Launch, Pointer, Traps
+from .library_call import LibraryCall
 from .unit import lower_unit
 
-Stages = list[list[Launch]]
-"""Launches of a unit: those of a stage may run concurrently, each stage waits for the one before."""
+Item = Launch | LibraryCall
+"""What runs: a launch of a kernel, or a call of a library, if the target has any."""
+Stages = list[list[Item]]
+"""What a unit runs: items of a stage may run concurrently, each stage waits for the one before."""
 
 
 @dataclass
@@ -67,11 +70,12 @@ class LaunchList:
                 yield from ((source, node) for source in call.sources())
 
     def launches(self) -> Iterator[tuple[Launch, Node | None]]:
-        """The launches of each unit, bodies included, and the unit: none copies to where inputs are."""
+        """The kernels' launches of each unit, bodies included, and the unit: none copies to where inputs are."""
         for phase, nodes in zip_longest(self.phases, self.plan.phases, fillvalue=()):
             for unit, node in zip_longest(phase, nodes):
                 stages = unit.before if isinstance(unit, (Loop, Fork)) else unit
-                yield from ((launch, node) for stage in stages for launch in stage)
+                launches = (item for stage in stages for item in stage if isinstance(item, Launch))
+                yield from ((launch, node) for launch in launches)
                 for body in _bodies(unit):
                     yield from body.launches()
 
@@ -88,10 +92,20 @@ def _bodies(unit: Unit | tuple[()]) -> list[LaunchList]:
     return [unit.body] if isinstance(unit, Loop) else unit.bodies if isinstance(unit, Fork) else []
 
 
-def lower(plan: Plan, traps: Traps | None = None) -> LaunchList:
-    """The launches of all units of a plan, for its target. Raises `TargetError` for what has no kernel there."""
+def _supports_all(call: LibraryCall) -> bool:
+    return True
+
+
+def lower(
+    plan: Plan, traps: Traps | None = None, supports: Callable[[LibraryCall], bool] = _supports_all
+) -> LaunchList:
+    """The launches of all units of a plan, for its target. Own kernels run a unit where the library of the target
+    does not support a call of it; its workspace is then idle.
+
+    Raises `TargetError` for what has no kernel there.
+    """
     traps = Traps() if traps is None else traps
-    phases = [[_unit(node, plan, traps) for node in phase] for phase in plan.phases]
+    phases = [[_unit(node, plan, traps, supports) for node in phase] for phase in plan.phases]
     if plan.copied_back:
         phases.append(
             [
@@ -102,22 +116,22 @@ def lower(plan: Plan, traps: Traps | None = None) -> LaunchList:
     return LaunchList(plan, traps, phases)
 
 
-def _unit(node: Node, plan: Plan, traps: Traps) -> Unit:
+def _unit(node: Node, plan: Plan, traps: Traps, supports: Callable[[LibraryCall], bool]) -> Unit:
     if not node.op.bodies:
         stages: Stages = []
-        lower_node = lower_gpu_unit if plan.target.is_gpu else lower_unit
-        for launch in lower_node(node, plan, traps):
+        on_gpu = plan.target.is_gpu
+        for launch in lower_gpu_unit(node, plan, traps, supports) if on_gpu else lower_unit(node, plan, traps):
             if launch.concurrent:
                 stages[-1].append(launch)
             else:
                 stages.append([launch])
         return stages
-    bodies = [lower(body, traps) for body in plan.bodies[node]]
+    bodies = [lower(body, traps, supports) for body in plan.bodies[node]]
     if node.op.is_cond:
         return Fork(node, [], Pointer.to(plan.views[node.inputs[0]]), bodies)
     # A carry begins as what it is given, in the place where it ends.
     given, first = plan.in_place.get(node, {}), node.attrs["consts"]
-    begin = [
+    begin: list[Item] = [
         _copy(plan, Pointer.to(plan.views[node.inputs[first + end.index]]), Pointer(end), end.type)
         for end in node.outputs[: carry_count(node)]
         if end.index not in given and end.type.size

@@ -10,7 +10,7 @@ import pytest
 from gradloom.passes.cards import CARDS, TYPICAL
 from gradloom.passes.memory.plan import Plan
 from gradloom.passes.pipeline import pipeline, plan_graph, preparation
-from gradloom.passes.target import DEFAULT_TARGET, Target, TargetError
+from gradloom.passes.target import DEFAULT_TARGET, LIBRARIES, Target, TargetError
 from gradloom.passes.variants import tile_preparation
 from gradloom.passes.verify.plan import check_plan
 from gradloom.tools.find_recipe import make_recipe
@@ -52,7 +52,7 @@ def test_the_typical_card_has_the_capability():
 def test_an_emulated_gpu_has_the_same_numbers():
     emulated = Target.cuda("a100", emulated=True)
     assert (str(emulated), repr(emulated)) == ("cuda-emulated:a100", "Target.cuda('a100', emulated=True)")
-    assert replace(emulated, device="cuda") == Target.cuda("a100")
+    assert replace(emulated, device="cuda", libraries=LIBRARIES) == Target.cuda("a100")
 
 
 def test_an_unknown_gpu_is_an_error_that_lists_the_names():

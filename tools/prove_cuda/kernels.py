@@ -39,8 +39,10 @@ class Code:
 
 
 def kernels_of(plans: Iterable[Plan]) -> list[GpuSource]:
-    """The kernels of plans for a GPU, each once. Raises `TargetError` for an op without a kernel."""
-    launches = (launch for plan in plans for launch, _ in lower(plan).launches())
+    """The kernels of plans for a GPU, each once, those for which libraries stand in too. Raises `TargetError` for an op
+    without a kernel.
+    """
+    launches = (launch for plan in plans for launch, _ in lower(plan, supports=lambda call: False).launches())
     calls = (call for launch in launches for call in launch.calls)
     return list(dict.fromkeys(GpuSource(call.source, len(call.args)) for call in calls))
 
