@@ -1,5 +1,6 @@
 """What holds for all tests: Hypothesis repeats the same examples, and the clock fails none."""
 
+import os
 from collections.abc import Generator
 from typing import Any
 
@@ -16,6 +17,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-cases", action="store_true", help="write what passes now give into the expected text of their cases"
     )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """What `-n auto` is: a process for each core that is ours, and four at most, because steps run on all cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, 4)
 
 
 @pytest.hookimpl(wrapper=True)
