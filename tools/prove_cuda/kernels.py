@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 from ...passes.memory.plan import Plan
+from ...passes.target import TargetError
 from ...runtime.codegen.kernel_cache import KernelRequest
 from ...runtime.cuda import ptx
 from ...runtime.cuda.assembler import Cubin, assemble
 from ...runtime.cuda.compilers import compiler
 from ...runtime.cuda.kernel_cache import ENTRY
+from ...runtime.cuda.ptx import ARCHITECTURES
 from ...runtime.lowering.launch_list import lower
 from ...runtime.lowering.namespace import kernel_namespace
+from .models import model_names, plan_of
+from .report import Report
+from .stages import Options
+
+COMPILERS = ("own", "numba")
 
 
 @dataclass(frozen=True)
@@ -78,3 +85,34 @@ def rounded_otherwise(text: str, fma: bool) -> tuple[str, ...]:
                        text, re.MULTILINE)  # fmt: skip
     real = dict.fromkeys(word for word in found if word.endswith(("f32", "f64")))
     return tuple(word for word in real if ".rn." not in word or "ftz" in word or (word.startswith("fma") and not fma))
+
+
+def run(report: Report, options: Options) -> None:
+    """Kernels of the workloads by our front end for both architectures, those of the first by numba.cuda too."""
+    for i, name in enumerate(model_names(options.fake)):
+        kernels = kernels_of([plan_of(name)])
+        for by in COMPILERS[: 1 + (i == 0)]:
+            for arch in ARCHITECTURES:
+                try:
+                    codes = [compile_source(kernel, by, arch) for kernel in kernels]
+                except TargetError as error:
+                    report.lacks(f"{name} by {by} for {arch}: {error}")
+                    continue
+                report.row("machine code", workload=name, compiler=by, architecture=arch, **summary(codes))
+                unlike = sorted({word for code in codes for word in code.unlike})
+                report.check(f"{name} by {by} for {arch} rounds as it is written", not unlike, ", ".join(unlike))
+
+
+def summary(codes: Sequence[Code]) -> dict[str, float]:
+    """Columns of a table about kernels: registers and bytes of the worst, seconds of all."""
+    cubins = [code.cubin for code in codes]
+    return {
+        "kernels": len(codes),
+        "most registers": max((cubin.registers for cubin in cubins), default=0),
+        "that spill": sum(cubin.spilled_bytes > 0 for cubin in cubins),
+        "spilled bytes": max((cubin.spilled_bytes for cubin in cubins), default=0),
+        "stack bytes": max((cubin.stack_bytes for cubin in cubins), default=0),
+        "shared bytes": max((cubin.shared_bytes for cubin in cubins), default=0),
+        "PTX s": sum(code.ptx_seconds for code in codes),
+        "cubin s": sum(code.cubin_seconds for code in codes),
+    }

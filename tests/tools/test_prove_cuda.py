@@ -1,0 +1,94 @@
+"""The proof on a GPU: its stages, what they leave behind when they fail, and all of it on a driver that is a fake."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gradloom.tools.prove_cuda import __main__ as prove
+from gradloom.tools.prove_cuda import stages
+from gradloom.tools.prove_cuda.report import Report, document, read_lines
+from gradloom.tools.prove_cuda.stages import Options, Stage, run_stages
+
+
+def staged(monkeypatch: pytest.MonkeyPatch, *runs: Callable[[Report, Options], None]) -> list[Stage]:
+    """Stages that run functions, by their names, and need no GPU."""
+    table = {run.__name__: run for run in runs}
+    monkeypatch.setattr(Stage, "run", lambda self, report, options: table[self.name](report, options))
+    return [Stage(name, "", 10, needs_gpu=False) for name in table]
+
+
+def right(report: Report, options: Options) -> None:
+    report.note("a", 1)
+    report.check("it holds", True)
+    report.row("a table", x=1.5, y="z")
+
+
+def broken(report: Report, options: Options) -> None:
+    report.note("before", 2)
+    raise KeyError("the reason")
+
+
+def wrong(report: Report, options: Options) -> None:
+    report.check("bits", False, "3 of 4")
+
+
+def test_a_stage_that_fails_stops_no_other_and_leaves_what_it_found(monkeypatch: pytest.MonkeyPatch):
+    seen: list[list[str]] = []
+    table = staged(monkeypatch, broken, wrong, right)
+    found = run_stages(table, Options(fake=True), False, lambda outcomes: seen.append(list(outcomes)))
+    assert [outcome["state"] for outcome in found.values()] == ["failed", "failed", "passed"]
+    assert found["broken"]["notes"] == {"before": 2}
+    assert "KeyError: 'the reason'" in found["broken"]["error"]
+    assert found["wrong"]["checks"] == [{"check": "bits", "holds": False, "told": "3 of 4"}]
+    assert found["right"]["tables"] == {"a table": [{"x": 1.5, "y": "z"}]}
+    assert seen[0] == ["broken"]  # told before the next begins
+
+
+def test_stages_that_need_a_gpu_or_more_time_than_there_is_are_left_out(monkeypatch: pytest.MonkeyPatch):
+    (stage,) = staged(monkeypatch, right)
+    found = run_stages([Stage("right", "", 1)], Options(fake=True), False, lambda _: None)
+    assert (found["right"]["state"], found["right"]["lacks"]) == ("left out", ["a GPU"])
+    found = run_stages([stage], Options(fake=True, minutes=0.0), True, lambda _: None)
+    assert found["right"]["lacks"] == ["time: 0 minutes are over"]
+
+
+def test_a_stage_runs_in_a_process_of_its_own_which_is_ended_in_time():
+    (machine,) = (stage for stage in stages.STAGES if stage.name == "machine")
+    late = run_stages([machine], Options(minutes=0.03), True, lambda _: None)["machine"]
+    assert late["state"] == "out of time"
+    whole = run_stages([machine], Options(minutes=60), True, lambda _: None)["machine"]
+    assert whole["state"] == "passed"
+    assert whole["notes"]["versions"]["gradloom"]
+
+
+def test_what_a_process_left_is_read_up_to_a_line_that_was_cut():
+    lines = read_lines('{"note": "a", "value": 1}\n{"lacks": "b"}\n{"note": "c", "va')
+    assert document(lines) == {"notes": {"a": 1}, "checks": [], "lacks": ["b"], "tables": {}}
+
+
+@pytest.mark.parametrize(("runs", "missing", "code"), [
+    ([right], [], prove.HOLDS),
+    ([right, wrong], [], prove.BROKEN),
+    ([right, broken], ["a driver"], prove.BROKEN),
+    ([right], ["a driver"], prove.NO_GPU),
+])  # fmt: skip
+def test_the_exit_code_says_what_became_of_it_and_the_json_has_it_all(
+    runs: Any, missing: list[str], code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+):
+    monkeypatch.setattr(prove, "STAGES", staged(monkeypatch, *runs))
+    monkeypatch.setattr(prove, "what_is_missing", lambda: missing)
+    monkeypatch.setattr(stages, "_apart", stages._here)
+    file = tmp_path / "found.json"
+    assert prove.main(["--json", str(file)]) == code
+    found = json.loads(file.read_text())
+    assert found["missing"] == missing
+    assert list(found["stages"]) == [run.__name__ for run in runs]
+    printed = capsys.readouterr().out
+    assert "right: passed" in printed
+    assert all(f"without a GPU: {what}" in printed for what in missing)
+    assert ("does not hold: bits: 3 of 4" in printed) == (wrong in runs)
+    assert ("KeyError: 'the reason'" in printed) == (broken in runs)
