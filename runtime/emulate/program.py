@@ -14,7 +14,7 @@ from ...passes.memory.plan import Plan
 from ..codegen.fork_lock import fork_lock, interrupted
 from ..codegen.kernel_cache import Kernel
 from ..lowering.launch import Launch
-from ..lowering.launch_list import Fork, LaunchList, Loop, Stages, Unit, lower
+from ..lowering.launch_list import Fork, Item, LaunchList, Loop, Stages, Unit, lower
 from ..lowering.refusal import refusal
 from .launch import KernelFault, emulated_kernel, run_launch
 from .places import Places
@@ -129,10 +129,10 @@ class EmulatedProgram:
 
     def _run_stages(self, stages: Stages, node: Node | None, places: Places) -> None:
         for launch in (launch for stage in stages for launch in stage):
-            assert isinstance(launch, Launch), "what is emulated has no libraries"
             self._launch(launch, node, places)
 
-    def _launch(self, launch: Launch, node: Node | None, places: Places) -> None:
+    def _launch(self, launch: Item, node: Node | None, places: Places) -> None:
+        assert isinstance(launch, Launch), "what is emulated has no libraries"
         (call,) = launch.calls
         kernel = emulated_kernel(call.source, checked=self._checked)
         words = [places.word(arg) for arg in call.args]

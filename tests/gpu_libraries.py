@@ -1,0 +1,53 @@
+"""Running a graph for a GPU in the emulator, with stand-ins for its libraries in NumPy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from compiled import run_executable
+from fake_cublaslt import FakeCublasLt
+from gpu_target import GPU_TARGET
+from gradloom.ir import Array, Graph, Node
+from gradloom.passes.memory.plan import Plan
+from gradloom.passes.pipeline import plan_graph
+from gradloom.passes.target import LIBRARIES, Target
+from gradloom.passes.verify.plan import check_plan
+from gradloom.runtime.cpu.executable import allocate
+from gradloom.runtime.cuda.products import Products
+from gradloom.runtime.emulate.places import Places
+from gradloom.runtime.emulate.program import EmulatedProgram
+from gradloom.runtime.lowering.launch import Launch
+from gradloom.runtime.lowering.library_call import LibraryCall, ProductCall
+
+LIBRARY_TARGET = replace(GPU_TARGET, libraries=LIBRARIES)
+
+
+class LibraryProgram(EmulatedProgram):
+    """A program whose libraries are those in NumPy; `calls` are those that it made."""
+
+    def __init__(self, plan: Plan, arena: Array) -> None:
+        self.cublaslt = FakeCublasLt()
+        self.products = Products(self.cublaslt)
+        self.calls: list[LibraryCall] = []
+        super().__init__(plan, arena)
+
+    def _launch(self, launch: Launch | LibraryCall, node: Node | None, places: Places) -> None:
+        if isinstance(launch, ProductCall):
+            self.calls.append(launch)
+            self.products.prepare(launch, places.word)
+            self.products.run(launch, places.word, 0)
+        else:
+            super()._launch(launch, node, places)
+
+
+def program(graph: Graph, target: Target = LIBRARY_TARGET) -> LibraryProgram:
+    """The program of a traced graph, whose plan is verified."""
+    plan = plan_graph(graph, target=target)
+    check_plan(plan)
+    return LibraryProgram(plan, allocate(plan.arena_bytes))
+
+
+def run_by_libraries(graph: Graph, *arrays: Any, target: Target = LIBRARY_TARGET) -> list[Array]:
+    """The outputs of a traced graph; those that overwrite an input are found in the copy of that input."""
+    return run_executable(program(graph, target), graph, arrays)[0]
