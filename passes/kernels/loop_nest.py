@@ -16,7 +16,15 @@ from ...ir.ops import contraction, creation, movement, reduction
 from ...ir.types import contiguous_strides
 from ..graph.views import View, own
 from ..target import Target
-from .row_tiles import RowTiles, accumulator_count, column_tiles, even_tiles, tile_rows_of, whole_groups
+from .row_tiles import (
+    RowTiles,
+    accumulator_count,
+    column_tiles,
+    even_tiles,
+    summed_tile_rows,
+    tile_rows_of,
+    whole_groups,
+)
 
 _BYTES_AN_ELEMENT = 16
 """Bytes of the L1 cache for an element of a row, where the domain is one long axis: a row stays there with its buffers.
@@ -28,6 +36,8 @@ LEAST_BLOCK = 256
 # Functions such as exp take as long as all the rest of a region. A tile of a region with several of them has fewer
 # elements, by this factor at most, so that threads end at about the same time.
 _SLOW_TILES = 4
+# Bytes of row buffers in the shared memory of a block of a GPU, at most, and elements that such a row is rounded to.
+_BYTES_ON_CHIP, _ROWS_ON_CHIP = 32 << 10, 256
 # Tiles of a product with an epilogue, at least.
 _PRODUCT_TILES = 4
 
@@ -108,6 +118,13 @@ class LoopNest:
         return row_elements(self.target)
 
     @property
+    def rows_on_chip(self) -> bool:
+        """Whether row buffers are in the registers or the shared memory of a block of a GPU."""
+        elements = -(-self.columns // _ROWS_ON_CHIP) * _ROWS_ON_CHIP
+        nbytes = elements * sum(max(v.type.dtype.itemsize, 4) for v in self.buffers)
+        return self.target.is_gpu and nbytes <= _BYTES_ON_CHIP
+
+    @property
     def buffer_bytes(self) -> int:
         """Bytes of all row buffers and lines of one worker, and of its tile of the product."""
         return self.product_bytes + self.lines_at + self.line_bytes(self.lines)
@@ -119,6 +136,8 @@ class LoopNest:
     @property
     def lines_at(self) -> int:
         """Where the lines begin in a worker's buffers."""
+        if self.rows_on_chip:
+            return 0
         return sum(self.target.round_to_line(self.columns * v.type.dtype.itemsize) for v in self.buffers)
 
     def line_bytes(self, values: Sequence[Value]) -> int:
@@ -406,7 +425,7 @@ def summed_tiles(node: Node, target: Target) -> RowTiles:
         return whole_groups(math.prod(rows), columns, _group_rows(node), target)
     if form == "columns":
         return column_tiles(rows, columns, target)
-    return even_tiles(math.prod(rows), tile_rows_of(columns, target))
+    return even_tiles(math.prod(rows), summed_tile_rows(math.prod(rows), columns, target))
 
 
 def _tiles(nest: LoopNest) -> RowTiles:
@@ -415,8 +434,10 @@ def _tiles(nest: LoopNest) -> RowTiles:
     """
     if nest.crossings and not nest.chunked:
         return summed_tiles(nest.crossings[0], nest.target)
+    if nest.crossings:
+        return even_tiles(nest.rows, summed_tile_rows(nest.rows, nest.columns, nest.target))
     slow = sum(n.op.is_transcendental for n in nest.body.nodes if nest.kinds[n.outputs[0]] == "full")
-    smaller = 1 if nest.crossings else max(1, min(slow, _SLOW_TILES))
+    smaller = 1 if nest.target.is_gpu else max(1, min(slow, _SLOW_TILES))
     return even_tiles(nest.rows, tile_rows_of(nest.columns, nest.target, smaller))
 
 
@@ -425,7 +446,11 @@ def _walk_together(nest: LoopNest) -> None:
 
     The accumulators fix the order of a sum, so they follow from what is summed alone. That rows are walked together
     changes no order, so it may depend on the layout of what else the region reads.
+
+    On a GPU the threads of a block do both, without lines.
     """
+    if nest.target.is_gpu:
+        return
     forms = {reduction_form(n)[0] for n in nest.crossings}
     short = not nest.chunked and nest.product is None and "middle" not in forms
     count = accumulator_count(nest.columns, nest.cut.step) if short else 1

@@ -20,6 +20,10 @@ _SUM_TILES = 16
 _SUMMED_POSITIONS = 392
 # Tiles that one line of an image may be as long as. A longer line is cut.
 _LONG_LINE = 4
+# Rows of a tile of a GPU that are added up column by column, at least where there are many; and its tiles of any sum,
+# about as many at most: what they leave is then added up by one launch more.
+_SUMMED_ROWS_OF_GPU = 16
+_SUM_TILES_OF_GPU = 1024
 # Elements of all accumulators of a sum over short rows: enough to hide how long an addition takes.
 _ACCUMULATED_ELEMENTS = 256
 
@@ -43,6 +47,12 @@ def tile_rows_of(columns: int, target: Target, smaller: int = 1) -> int:
     return max(1, target.l2_bytes // _BYTES_AN_ELEMENT // smaller // max(columns, 1))
 
 
+def summed_tile_rows(rows: int, columns: int, target: Target) -> int:
+    """Rows of a tile of a sum of everything."""
+    most = -(-rows // _SUM_TILES_OF_GPU) if target.is_gpu else 1
+    return max(most, tile_rows_of(columns, target))
+
+
 def even_tiles(rows: int, wanted: int) -> RowTiles:
     """Tiles of about `wanted` rows, as equal as can be, so that no thread waits for a long last one."""
     tiles = max(1, -(-rows // max(wanted, 1)))
@@ -64,6 +74,9 @@ def column_tiles(rows: tuple[int, ...], columns: int, target: Target) -> RowTile
     tiles of some images, or of some lines of one, so that a convolution can compute its output in the same tiles.
     """
     total = math.prod(rows)
+    if target.is_gpu:
+        least = min(_SUMMED_ROWS_OF_GPU, total // _SUM_TILES)
+        return even_tiles(total, max(summed_tile_rows(total, columns, target), least))
     if len(rows) < 3 or total == 0:
         return even_tiles(total, max(tile_rows_of(columns, target), min(_SUMMED_ROWS, total // _SUM_TILES)))
     image, line = math.prod(rows[1:]), math.prod(rows[2:])

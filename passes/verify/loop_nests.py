@@ -12,7 +12,7 @@ from ...ir import Array, Graph, Node, Value
 from ...ir.ops import contraction, movement, reduction
 from ..kernels.conv_tiles import conv_tiles
 from ..kernels.loop_nest import Access, LoopNest, row_elements, summed_tiles
-from ..kernels.row_tiles import accumulator_count, even_tiles, tile_rows_of
+from ..kernels.row_tiles import accumulator_count, even_tiles, summed_tile_rows
 from ..target import Target
 from .errors import PlanVerificationError, describe
 from .scratch import convolution_in, keeps_axes_behind, keeps_axes_on_both_sides
@@ -206,11 +206,13 @@ class _Loops:
             tiles = conv_tiles(self.unit, self.target)
             wanted = [] if tiles is None else [tiles.cut]
         elif nest.chunked:
-            wanted = [even_tiles(nest.rows, tile_rows_of(nest.columns, self.target))] if sums else []
+            rows = summed_tile_rows(nest.rows, nest.columns, self.target)
+            wanted = [even_tiles(nest.rows, rows)] if sums else []
         else:
             wanted = [summed_tiles(node, self.target) for node in sums]
         by_columns = [node for node in sums if keeps_axes_behind(node)]
-        short = not nest.chunked and nest.product is None and not any(map(keeps_axes_on_both_sides, sums))
+        short = not (nest.chunked or self.target.is_gpu or any(map(keeps_axes_on_both_sides, sums)))
+        short = short and nest.product is None
         count = accumulator_count(nest.columns, cut.step) if short and (by_columns or nest.together > 1) else 1
         if any(one != cut for one in wanted) or nest.accumulators != count:
             return "they add up in another order than what is summed wants"

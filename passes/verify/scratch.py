@@ -101,6 +101,9 @@ class Scratch:
     def _loop_bytes(self, nest: LoopNest, first: Node | None) -> int:
         """Row buffers and lines for every worker, its tile of a product, and the parts that tiles leave of sums."""
         rows = sum(self.lines(nest.columns * v.type.dtype.itemsize) for v in nest.buffers)
+        on_chip = sum(rounded_up(nest.columns, 256) * max(v.type.dtype.itemsize, 4) for v in nest.buffers) <= 32 << 10
+        if on_chip and self.plan.target.is_gpu:
+            rows = 0  # in the registers or the shared memory of a block
         rows += sum(self.lines(nest.accumulators * nest.columns * v.type.dtype.itemsize) for v in self._in_lanes(nest))
         if first is not None and first.op is contraction.dot:
             rows += self.lines(nest.product_rows * first.output.type.nbytes // first.output.type.shape[0])

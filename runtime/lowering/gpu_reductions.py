@@ -1,7 +1,7 @@
-"""Reductions by the threads of a block, in an order that its number of threads and the length of the row fix.
+"""Reductions by the threads of a block, in an order that the length of a row and the rows of a tile fix.
 
-A thread reduces every so many elements, a warp what its threads found by a butterfly, and then each thread what the
-warps found, one after the other. All threads have the result.
+A thread reduces its elements of a row one after the other, the lanes of a row what its threads found: a warp by a
+butterfly, and then each thread what the warps found, in their order. All lanes have the result.
 """
 
 from __future__ import annotations
@@ -10,43 +10,76 @@ from typing import Any
 
 import numpy as np
 
-from ...ir import SHORT_NAMES, Op
+from ...ir import SHORT_NAMES, Node, Op
 from ...ir.ops import reduction
 from .gpu_text import WARP, GpuText
 from .launch import Address, Launch
-from .reduction import combine, identity
+from .reduction import REDUCTIONS, combine, identity
 from .region_reductions import Reductions
+from .row_threads import RowThreads
 
 
 class GpuReductions(Reductions):
-    """The reductions of a nest, each by all threads of a block."""
+    """The reductions of a nest. What a thread has found of a row, or of a tile, is in a variable of its own."""
 
     text: GpuText
+    threads: RowThreads
+    """How threads share the rows."""
 
-    def reduce(self, op: Op, dtype: np.dtype[Any], name: str, source: str) -> None:
-        """Lines that reduce a dense row."""
+    def begin(self, node: Node, indent: str) -> None:
+        """Lines before the first element of a row, or of a tile."""
+        dtype = node.inputs[0].type.dtype
+        self.text.lines.append(f"{indent}{self.part(node)} = {_start(self.reduced(node), dtype)}")
+
+    def take(self, node: Node, element: str) -> str:
+        """A statement that adds an element."""
+        dtype = node.inputs[0].type.dtype
         held = _held(dtype)
-        part, short = f"of_{name}", SHORT_NAMES[held]
-        element = f"{source}[j]" if held == dtype else f"{short}({source}[j])"
-        start = f"{short}({int(identity(op, dtype) == 'True')})" if dtype.kind == "b" else identity(op, dtype)
+        element = element if held == dtype else f"{SHORT_NAMES[held]}({element})"
+        return f"{self.part(node)} = {combine(self.reduced(node), held, self.part(node), element)}"
+
+    def end(self, node: Node, lanes: int, name: str, indent: str) -> None:
+        """Lines after which all of so many lanes have the result under this name."""
+        dtype = node.inputs[0].type.dtype
+        held, part = _held(dtype), self.part(node)
         self.text.lines += [
-            f"        {part} = {start if held == dtype else f'{short}({start})'}",
-            f"        {self.text.along('n')}",
-            f"            {part} = {combine(op, held, part, element)}",
-            *across_threads(self.text, op, held, part, "        "),
-            f"        {name} = " + (part if held == dtype else f"{part} != 0" if dtype.kind == "b" else f"u8({part})"),
+            *across_threads(self.text, self.reduced(node), held, part, lanes, indent),
+            f"{indent}{name} = {_result(part, dtype)}",
         ]
 
-    def find(self, name: str, source: str, found: str) -> None:
-        """Lines that find the first element `e` of a row for which `found` holds."""
-        self.text.lines += [
-            f"        {name} = i64(n)",
-            f"        {self.text.along('n')}",
-            f"            e = {source}[j]",
-            f"            if ({found}) & (j < {name}):",
-            f"                {name} = i64(j)",
-            *across_threads(self.text, reduction.reduce_min, np.dtype(np.int64), name, "        "),
-        ]
+    def reduced(self, node: Node) -> Op:
+        """The op by which two parts become one: that of the extreme, where its place is looked for."""
+        if node.op in REDUCTIONS:
+            return node.op
+        return reduction.reduce_max if node.op is reduction.argmax else reduction.reduce_min
+
+    def part(self, node: Node) -> str:
+        """The variable of what a thread has found."""
+        return f"part{self.nest.body.nodes.index(node)}"
+
+    def place_of_extreme(self, node: Node, name: str, elements: list[tuple[str, str, str]], indent: str) -> None:
+        """Lines that find the first element that is the extreme: among `elements`, each with its condition and column,
+        or along the row.
+        """
+        dtype = node.inputs[0].type.dtype
+        self.end(node, self.threads.lanes, "best", indent)
+        self.text.lines.append(f"{indent}{name} = i64(n)")
+        inner = indent
+        if not elements:
+            self.text.lines += [
+                f"{indent}for j in range(lane, n, {self.threads.lanes}):",
+                f"{indent}    e = {self.row_source(node.inputs[0])}[j]",
+            ]
+            elements, inner = [("True", "j", "e")], f"{indent}    "
+        for guard, column, e in elements:
+            nan = f" | (({e} != {e}) & (best != best))" if dtype.kind == "f" else ""
+            self.text.lines += [
+                f"{inner}if ({guard}) & ({column} < {name}):",
+                f"{inner}    if ({e} == best){nan}:",
+                f"{inner}        {name} = i64({column})",
+            ]
+        index = np.dtype(np.int64)
+        self.text.lines += across_threads(self.text, reduction.reduce_min, index, name, self.threads.lanes, indent)
 
 
 def _held(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -54,57 +87,89 @@ def _held(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.int32) if dtype.itemsize == 1 else dtype
 
 
-def across_threads(text: GpuText, op: Op, dtype: np.dtype[Any], name: str, indent: str) -> list[str]:
-    """Lines after which variable `name` of every thread is the reduction of those of all threads."""
+def _start(op: Op, dtype: np.dtype[Any]) -> str:
+    """What a reduction starts from, as threads hand it on."""
+    start = identity(op, dtype)
+    if dtype.kind == "b":
+        return f"i32({int(start == 'True')})"
+    return start if dtype.itemsize > 1 else f"i32({start})"
+
+
+def _result(found: str, dtype: np.dtype[Any]) -> str:
+    """What threads have handed on, as an element."""
+    if dtype.kind == "b":
+        return f"{found} != 0"
+    return found if dtype.itemsize > 1 else f"{SHORT_NAMES[dtype]}({found})"
+
+
+def across_threads(text: GpuText, op: Op, dtype: np.dtype[Any], name: str, lanes: int, indent: str) -> list[str]:
+    """Lines after which variable `name` of each of so many neighbouring threads is the reduction of those of all.
+
+    Warps hand on what they found in two halves of shared memory by turns. Who writes to a half has passed a barrier
+    after which nobody reads it any more, so one barrier is enough.
+    """
     short = SHORT_NAMES[dtype]
     other = f"other_{short}"
     lines: list[str] = []
-    for mask in (16, 8, 4, 2, 1):
+    mask = min(lanes, WARP) // 2
+    while mask:
         lines.append(f"{indent}{other} = shuffle_xor_{short}({name}, {mask})")
         lines.append(f"{indent}{name} = {combine(op, dtype, name, other)}")
-    warps = text.threads // WARP
-    if warps == 1:
+        mask //= 2
+    if lanes <= WARP:
         return lines
-    shared = text.shared(f"warps_{short}", short, warps)
+    warps, all_warps = lanes // WARP, text.threads // WARP
+    shared = text.shared(f"warps_{short}", short, 2 * all_warps)
+    text.begins("turn", "i64(0)")
+    first = "turn" if warps == all_warps else f"turn + thread_index() // {lanes} * {warps}"
     lines += [
         f"{indent}if thread_index() % {WARP} == 0:",
-        f"{indent}    {shared}[thread_index() // {WARP}] = {name}",
+        f"{indent}    {shared}[turn + thread_index() // {WARP}] = {name}",
         f"{indent}barrier()",
-        f"{indent}{name} = {shared}[0]",
+        f"{indent}at = {first}",
+        f"{indent}{name} = {shared}[at]",
     ]
     for warp in range(1, warps):
-        lines.append(f"{indent}{name} = {combine(op, dtype, name, f'{shared}[{warp}]')}")
-    return [*lines, f"{indent}barrier()"]
+        lines.append(f"{indent}{name} = {combine(op, dtype, name, f'{shared}[at + {warp}]')}")
+    return [*lines, f"{indent}turn = {all_warps} - turn"]
 
 
-_THREADS = 128
+_THREADS = 512
 
 
 def combine_parts(op: Op, dtype: np.dtype[Any], parts: Address, result: Address, count: int, size: int) -> Launch:
-    """The reduction of `count` parts of `size` elements each, a thread an element: 64 parts in the order of their tiles
-    into the place of the first, then 64 of these sums in the same way, and so on.
+    """The reduction of `count` parts of `size` elements each. A block takes 32 elements, or fewer: each of its threads
+    reduces every so many parts of an element, in their order; what they found is reduced by halves.
     """
-    text = GpuText(-(-size // _THREADS), _THREADS)
-    short = SHORT_NAMES[dtype]
+    lanes = min(WARP, 1 << max(size - 1, 0).bit_length())
+    down = min(_THREADS // lanes, max(WARP // lanes, 1 << max(-(-count // 4) - 1, 0).bit_length()))
+    text = GpuText(-(-size // lanes), lanes * down)
+    held = _held(dtype)
+    short, kept = SHORT_NAMES[dtype], SHORT_NAMES[held]
     text.head += [
         f"    parts, o = array_{short}({text.word(parts)}, 0), array_{short}({text.word(result)}, 0)",
         f"    count, n = {text.word(count)}, {text.word(size)}",
     ]
+    taken = "parts[t * n + j]" if held == dtype else f"{kept}(parts[t * n + j])"
     text.lines += [
-        f"    j = tile * {_THREADS} + thread_index()",
+        f"    lane, down = thread_index() % {lanes}, thread_index() // {lanes}",
+        f"    j = tile * {lanes} + lane",
+        f"    total = {_start(op, dtype)}",
         "    if j < n:",
-        "        stride = i64(1)",
-        "        while stride * 64 < count:",
-        "            for first in range(0, count, stride * 64):",
-        "                total = parts[first * n + j]",
-        "                stop = count if count < first + stride * 64 else first + stride * 64",
-        "                for t in range(first + stride, stop, stride):",
-        f"                    total = {combine(op, dtype, 'total', 'parts[t * n + j]')}",
-        "                parts[first * n + j] = total",
-        "            stride = stride * 64",
-        "        total = parts[j]",
-        "        for t in range(stride, count, stride):",
-        f"            total = {combine(op, dtype, 'total', 'parts[t * n + j]')}",
-        "        o[j] = total",
+        f"        for t in range(down, count, {down}):",
+        f"            total = {combine(op, held, 'total', taken)}",
     ]
+    if down > 1:
+        found = text.shared("found", kept, lanes * down)
+        text.lines += [f"    {found}[thread_index()] = total", "    barrier()"]
+        half = down // 2
+        while half:
+            text.lines += [
+                f"    if down < {half}:",
+                f"        total = {combine(op, held, 'total', f'{found}[thread_index() + {half * lanes}]')}",
+                f"        {found}[thread_index()] = total",
+                "    barrier()",
+            ]
+            half //= 2
+    text.lines += ["    if (down == 0) & (j < n):", f"        o[j] = {_result('total', dtype)}"]
     return text.launch()

@@ -1,8 +1,4 @@
-"""From a region to launches on a GPU: a block makes the rows of its tile one after the other, its threads the columns.
-
-An element of a row belongs to one thread in every sweep, so nothing waits between sweeps. What a row has once, such as
-its sum, every thread has, and one of them stores it.
-"""
+"""From a region to launches on a GPU: one over tiles of rows, and those that combine the parts of sums over rows."""
 
 from __future__ import annotations
 
@@ -10,13 +6,13 @@ from ...ir import Node
 from ...passes.kernels.loop_nest import LoopNest
 from ...passes.memory.plan import Plan
 from ...passes.target import TargetError
-from .gpu_reductions import GpuReductions, combine_parts
-from .gpu_text import WARP, GpuText
+from .gpu_reductions import combine_parts
+from .gpu_region_kernel import GpuRegionWriter
+from .gpu_text import GpuText
 from .launch import Launch, Pointer, Scratch, Traps
 from .region import parts_of_sums
-from .region_kernel import Operands, RegionWriter
-
-_MOST_THREADS = 256
+from .region_kernel import Operands
+from .row_threads import RowThreads
 
 
 def lower_gpu_region(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
@@ -29,11 +25,9 @@ def lower_gpu_region(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
     targets = [Pointer(value) for value in node.outputs]
     parts = Scratch(buffers + nest.workers_bytes(plan.threads))
     operands = Operands(inputs, targets, Scratch(buffers, nest.buffer_bytes), parts, traps)
-    text = GpuText(nest.tiles, _threads(nest))
-    text.overwrites = bool(in_place)
-    RegionWriter(nest, in_place, operands, text, GpuReductions).write()
-    if nest.lines:
-        text.lines += text.wait("    ")  # before the next tile begins lines anew
+    threads = RowThreads.of(nest)
+    text = GpuText(nest.tiles, threads.threads)
+    GpuRegionWriter(nest, in_place, operands, text, threads).write()
     launches = [text.launch()]
     for sum_, begin, target in parts_of_sums(nest, parts, targets):
         result = sum_.output.type
@@ -41,8 +35,3 @@ def lower_gpu_region(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
         launch.concurrent = len(launches) > 1
         launches.append(launch)
     return launches
-
-
-def _threads(nest: LoopNest) -> int:
-    """Whole warps, a thread a column where a row is not too long."""
-    return min(_MOST_THREADS, max(1, -(-nest.columns * nest.together // WARP)) * WARP)

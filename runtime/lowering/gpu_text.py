@@ -19,8 +19,7 @@ class GpuText(KernelText):
         super().__init__()
         self.tiles = tiles
         self.threads = threads
-        self.overwrites = False
-        """Whether what is stored may lie where other threads read."""
+        self._before: dict[str, str] = {}
         self._shared: dict[str, str] = {}
 
     def word(self, arg: Arg) -> str:
@@ -41,6 +40,10 @@ class GpuText(KernelText):
         self._shared[name] = f"    {name} = shared_{short}({n})"
         return name
 
+    def begins(self, name: str, value: str) -> None:
+        """A variable that goes on from tile to tile begins with a value."""
+        self._before[name] = f"    {name} = {value}"
+
     def along(self, n: str, kind: str = "") -> str:
         """The head of a loop over columns: a thread takes every so many."""
         return f"for j in range(thread_index(), {n}, {self.threads}):"
@@ -55,14 +58,13 @@ class GpuText(KernelText):
 
     def once(self, statement: str, indent: str) -> list[str]:
         """Lines that one thread runs."""
-        before = self.wait(indent) if self.overwrites else []
-        return [*before, f"{indent}if thread_index() == 0:", f"{indent}    {statement}"]
+        return [f"{indent}if thread_index() == 0:", f"{indent}    {statement}"]
 
     def call(self) -> Call:
         """The call of the kernel as it stands."""
         loop = f"    for tile in range(block_index(), {super().word(self.tiles)}, grid_size()):"
         body = [f"    {line}" for line in (*self.head, *self.lines)]
-        lines = ["def kernel(b):", *self._shared.values(), loop, *body, "    return i64(0)", ""]
+        lines = ["def kernel(b):", *self._shared.values(), *self._before.values(), loop, *body, "    return i64(0)", ""]
         return Call("\n".join(lines), self.args)
 
     def launch(self, concurrent: bool = False) -> Launch:

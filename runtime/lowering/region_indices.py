@@ -10,11 +10,12 @@ from .kernel_text import KernelText
 
 
 class Indices:
-    """The indices of a nest. Row `r` has the index `i0`, `i1`, ... along each of the row axes, `j` is the column."""
+    """The indices of a nest. Row `r` has the index `i0`, `i1`, ... along each of the row axes, `j` is the `column`."""
 
     def __init__(self, nest: LoopNest, text: KernelText) -> None:
         self.nest = nest
         self.text = text
+        self.column = "j"
 
     def row_indices(self) -> None:
         """Lines that find the indices of the row."""
@@ -48,16 +49,16 @@ class Indices:
         strides = self.nest.accesses[value].column_strides
         if len(strides) == 1:
             text = self.text.stride(strides[0])
-            return "j" if text == "1" else f"j * {text}"
+            return self.column if text == "1" else f"{self.column} * {text}"
         return " + ".join(f"{self.column_axis(k)} * {self.text.stride(s)}" for k, s in enumerate(strides) if s)
 
     def column_axis(self, k: int) -> str:
         """The index along column axis `k` of column `j`."""
         axes = self.nest.column_axes
         if len(axes) == 1:
-            return "j"
+            return self.column
         inner = int(np.prod(axes[k + 1 :], dtype=np.int64))
-        text = "j" if inner == 1 else f"(j // {self.text.stride(inner)})"
+        text = self.column if inner == 1 else f"({self.column} // {self.text.stride(inner)})"
         return text if k == 0 else f"({text} % {self.text.stride(axes[k])})"
 
     def axis_index(self, node: Node, full: bool) -> str:
@@ -66,7 +67,7 @@ class Indices:
         if shape[axis] == 1:
             return "0"
         if self.nest.chunked:
-            return f"(r * {self.nest.chunk} + j)"
+            return f"(r * {self.nest.chunk} + {self.column})"
         place = len(squeezed(shape[:axis]))
         rows = len(self.nest.row_axes)
         return f"i{place}" if place < rows else self.column_axis(place - rows)

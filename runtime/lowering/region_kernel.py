@@ -68,6 +68,8 @@ class RegionWriter:
         self.operands = operands
         self.traps = 0
         self.text = text
+        self.guard = ""
+        """What must hold for an element to be there, where others are computed too."""
         self.names: dict[Value, str] = {}
         self.arrays: dict[Value, str] = {}
         self.windows_of: dict[Value, str] = {}
@@ -95,13 +97,17 @@ class RegionWriter:
         self.write()
         return self.text.call()
 
+    def sizes(self) -> None:
+        """The tile, and how long everything is."""
+        self.text.head.append(f"    tile = {self.text.word(TILE)}")
+        self.text.number("step", self.nest.cut.step)
+        self.text.number("total", self.nest.rows)
+        self.text.number("columns", self.nest.columns)
+
     def write(self) -> None:
         """All lines of the kernel."""
         nest = self.nest
-        self.text.head.append(f"    tile = {self.text.word(TILE)}")
-        self.text.number("step", nest.cut.step)
-        self.text.number("total", nest.rows)
-        self.text.number("columns", nest.columns)
+        self.sizes()
         alone = nest.chunked and nest.size == 1
         if nest.chunked and not alone:
             self.text.number("size", nest.size)
@@ -170,10 +176,7 @@ class RegionWriter:
                 index, start = (o, 0) if part is None else (part.output, part.view.offset)
                 target = self.operands.outputs[index].plus(start * value.type.dtype.itemsize)
                 self.arrays[value] = self.text.array(f"o{o}", value, target)
-        offset = 0
-        for k, value in enumerate(nest.buffers):
-            self.text.array(f"buffer{k}", value, self.operands.buffers.plus(offset))
-            offset += nest.target.round_to_line(nest.columns * value.type.dtype.itemsize)
+        self.declare_buffers()
         offset = nest.lines_at
         for k, value in enumerate(nest.lines):
             self.held[value] = self.text.array(f"line{k}", value, self.operands.buffers.plus(offset))
@@ -183,6 +186,13 @@ class RegionWriter:
             if value.node is not None and nest.partial(value.node):
                 self.arrays[value] = self.text.array(f"p{len(self.arrays)}", value, self.operands.parts.plus(offset))
                 offset += nest.target.round_to_line(nest.tiles * value.type.nbytes)
+
+    def declare_buffers(self) -> None:
+        """The row buffers of this worker."""
+        offset = 0
+        for k, value in enumerate(self.nest.buffers):
+            self.text.array(f"buffer{k}", value, self.operands.buffers.plus(offset))
+            offset += self.nest.target.round_to_line(self.nest.columns * value.type.dtype.itemsize)
 
     def scalars(self) -> None:
         """What is the same for all elements: read once, or written as a constant."""
@@ -330,7 +340,8 @@ class RegionWriter:
         elif op is creation.iota:
             text = literal_cast(self.indices.axis_index(node, full), dtype)
         elif op is creation.random_bits:
-            index = ("r * " + (str(self.nest.chunk) if self.nest.chunked else "columns") + " + j") if full else "r"
+            width = self.nest.chunk if self.nest.chunked else "columns"
+            index = f"r * {width} + {self.indices.column}" if full else "r"
             if node in self.skipped:
                 index += f" + {self.skipped[node]}"
             elif attrs.get("run", 0):
@@ -342,7 +353,7 @@ class RegionWriter:
             code, x = self.trap(node), names[0]
             above = f" | ({x} >= {self.text.stride(attrs['size'])})" if "size" in attrs else ""
             fails = f"({x} - {x} != 0)" if dtype.kind == "f" else f"({x} < 0){above}"  # inf - inf is NaN
-            self.text.lines.append(f"{indent}if {fails}:")
+            self.text.lines.append(f"{indent}if {self.guard if full else ''}{fails}:")
             self.text.lines.append(f"{indent}    {self.text.stop(code)}")
             text = names[0]
         else:
@@ -392,12 +403,20 @@ class RegionWriter:
         name = f"r{len(self.names)}"
         self.names[value] = name
         if node.op.is_reduction:
-            self.reductions.row_reduction(node, name)
+            self.row_reduction(node, name)
         else:
             self.compute(node, name, [self.names[v] for v in node.inputs], "        ", full=False)
         if value in self.outputs:
             offset = self.indices.row_offset(value) if value in nest.accesses else "r"
-            self.text.lines += self.text.once(f"{self.arrays[value]}[{offset or 0}] = {name}", "        ")
+            self.store_of_row(f"{self.arrays[value]}[{offset or 0}] = {name}")
+
+    def row_reduction(self, node: Node, name: str) -> None:
+        """Lines that reduce a row."""
+        self.reductions.row_reduction(node, name)
+
+    def store_of_row(self, statement: str) -> None:
+        """Lines that store what a row has once."""
+        self.text.lines.append(f"        {statement}")
 
 
 def literal_cast(text: str, dtype: np.dtype[Any]) -> str:

@@ -142,13 +142,13 @@ class Reductions:
         block = self.text.stride(block_rows(node))
         self.text.lines += [
             f"        if ({name}_row == {block}) | ({name}_before + {name}_row == {group}):",
-            f"            total = window({self.arrays[node.output]}, {name}_group * columns, columns)",
+            f"            group_sums = window({self.arrays[node.output]}, {name}_group * columns, columns)",
             f"            if {name}_before == 0:",
             f"                {self.text.along('columns')}",
-            f"                    total[j] = {name}[j]",
+            f"                    group_sums[j] = {name}[j]",
             "            else:",
             f"                {self.text.along('columns')}",
-            f"                    total[j] = total[j] + {name}[j]",
+            f"                    group_sums[j] = group_sums[j] + {name}[j]",
             f"            {name}_before += {name}_row",
             f"            {name}_row = i64(0)",
             f"            if {name}_before == {group}:",
