@@ -115,6 +115,7 @@ class Op:
     - `batch(attrs, length)` gives the attributes with which the op does the same for each of `length` entries of a new
       first axis, of every input and of the output. Known elsewhere as a batching rule.
     - `workspace(input_types, output_types, attrs)` gives the bytes of scratch that each worker needs.
+    - `moves_to`: a plan for a GPU may run the op as a transfer to this memory, beside other units.
     """
 
     name: str
@@ -140,6 +141,7 @@ class Op:
     is_axiswise: bool = False
     batch: BatchRule | None = None
     workspace: WorkspaceRule | None = None
+    moves_to: Literal["host", "device"] | None = None
 
     @property
     def is_view(self) -> bool:

@@ -219,6 +219,12 @@ row("cast", arr((), F32), dtype=np.dtype(F64))
 row("cast", arr((0, 4), F64), dtype=np.dtype(I32))
 for name in ("copy", "save", "stop_gradient"):
     pointwise(name, 1, ANY)
+for dtype in ANY:
+    row("to_host", arr((3, 5), dtype), beside=1)
+    row("to_device", arr((3, 5), dtype))
+row("to_host", arr(()), beside=0)
+row("to_host", arr((0, 4)), beside=3)
+row("to_device", arr((2, 0)))
 pointwise("check_index", 1, INTEGERS, (0, 5), size=5)
 pointwise("check_exponent", 1, INTEGERS, (0, 5))
 pointwise("check_finite", 1, FLOATS)

@@ -27,19 +27,23 @@ def read_bases(node: Node, views: Mapping[Value, View]) -> list[Value]:
     return list(dict.fromkeys(views[v].base for v in node.inputs)) if not node.op.is_view else []
 
 
-def steps(graph: Graph, views: Mapping[Value, View], nodes: Iterable[Node]) -> list[Step]:
-    """What each of the `nodes` of the graph, in this order, does to the bytes that are live; inputs never die."""
+def steps(
+    graph: Graph, views: Mapping[Value, View], nodes: Iterable[Node], elsewhere: Collection[Value] = ()
+) -> list[Step]:
+    """What each of the `nodes` of the graph, in this order, does to the bytes that are live; inputs never die, and what
+    lies `elsewhere` takes none.
+    """
     order = [node for node in nodes if node.op.has_kernel]
     last = {base: node for node in order for base in read_bases(node, views)}
     kept = {views[v].base for v in graph.outputs}
-    overwriting = {graph.outputs[i] for i in graph.aliases}
-    here = set(order)
+    overwriting = {*elsewhere, *(graph.outputs[i] for i in graph.aliases)}
+    here: set[Node | None] = set(order)
     found: list[Step] = []
     for node in order:
         dying = [
             base
             for base in read_bases(node, views)
-            if last[base] is node and base not in kept and base.node is not None and base.node in here
+            if last[base] is node and base not in kept and base.node in here and base not in elsewhere
         ]
         # A loop may have as many outputs as the model has parameters.
         made, over, left = 0, list[Value](), dict.fromkeys(dying)

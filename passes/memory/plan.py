@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ...ir import Graph, Node, Value, node_workspace
 from ...ir.ops import indexing, reduction
@@ -22,14 +22,15 @@ from ..target import DEFAULT_TARGET, Target
 from ..tiling.parallel_loops import parallel_iterations, run_concurrently
 from .arena import Request, assign_offsets, most_live
 from .schedule import inputs_wanted_later, late_inputs, phases
+from .transfers import Transfers, transfers
 
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Memory of a value: `place` is `arena`, `input`, `output` or `constant`; `index` counts inputs, outputs,
+    """Memory of a value: `place` is `arena`, `host`, `input`, `output` or `constant`; `index` counts inputs, outputs,
     constants.
 
-    `offset` is in bytes, from the start of the arena (0 elsewhere).
+    `offset` is in bytes, from the start of the arena, or of the arena in host memory (0 elsewhere).
     """
 
     place: str
@@ -64,6 +65,9 @@ class Plan:
     has `parallel_iterations`; of other nodes with bodies, that of an arena that these share. Of this plan, if it is the
     `nested` one of a body, so many `copies` may run at a time.
     `arena_bytes` is the size of the arena; `lower_bound_bytes` the most bytes live in any phase.
+
+    On a GPU, `transfers` says what moves between its memory and its host's, and which inputs lie there; `host_blocks`
+    are the pieces of an arena of `host_bytes` there.
     """
 
     graph: Graph
@@ -83,6 +87,14 @@ class Plan:
     arena_bytes: int
     lower_bound_bytes: int
     target: Target
+    transfers: Transfers = field(default_factory=Transfers)
+    host_blocks: Sequence[Block] = ()
+    host_bytes: int = 0
+
+    @property
+    def host_input_bytes(self) -> int:
+        """Bytes of the inputs that lie in host memory."""
+        return sum(self.graph.inputs[i].type.nbytes for i in self.transfers.numbers)
 
     @property
     def constant_bytes(self) -> int:
@@ -130,19 +142,22 @@ def plan(
     scratch_bytes = {n: _scratch_bytes(n, nests, bodies, views, threads, copies, nested, target) for n in units}
     for node, epilogue in epilogues.items():
         scratch_bytes[node] += epilogue.moment_bytes(node, threads, target)
-    stages = phases(graph, views, units, scratch_bytes)
+    late = late_inputs(graph, views) | inputs_wanted_later(graph, views)
+    moved = transfers(graph, views, late) if target.is_gpu and not nested else Transfers()
+    stages = phases(graph, views, units, scratch_bytes, moved.values)
     phase_of = {node: i for i, stage in enumerate(stages) for node in stage}
+    moved = moved.in_phases(units, phase_of, views)
     last_use: dict[Value, int] = {}
     last_reader: dict[Value, Node | None] = {}
     for node in units:
+        now = phase_of[node]
         for base in dict.fromkeys(views[v].base for v in node.inputs):
             # Units of one phase run in any order: only a lone last reader may write over what it reads.
-            lone = last_use.get(base, -1) < phase_of[node]
-            last_use[base] = phase_of[node]
+            lone = node not in moved.nodes and last_use.get(base, -1) < now
+            last_use[base] = max(moved.done.get(node, now), last_use.get(base, now))
             last_reader[base] = node if lone else None
     locations: dict[Value, Location] = {v: Location("input", i) for i, v in enumerate(graph.inputs)}
     locations.update((v, Location("constant", i)) for i, v in enumerate(constants))
-    late = late_inputs(graph, views) | inputs_wanted_later(graph, views)
     copied_back: dict[Value, int] = {}
     reads = reads_of_bases(units, graph.outputs, views)
     for i, value in enumerate(graph.outputs):
@@ -162,6 +177,7 @@ def plan(
     # what dies in this very phase may be: units of one phase run in any order.
     in_place: dict[Node, dict[int, int]] = {}
     requests: list[Request] = []
+    on_host: dict[Value, Request] = {}
     owner: dict[Value, Request] = {}
     scratch_of: dict[Node, Request] = {}
     for node in units:
@@ -207,7 +223,9 @@ def plan(
                 request.death = max(now, last_use.get(value, now))
                 owner[value] = request
                 continue
-            if wanted is None:
+            if value in moved.values:
+                on_host[value] = Request(value.type.nbytes, now, last_use[value], [value])
+            elif wanted is None:
                 request = Request(value.type.nbytes, now, max(now, last_use.get(value, now)), [value])
                 owner[value] = request
                 requests.append(request)
@@ -216,8 +234,10 @@ def plan(
             requests.append(scratch_of[node])
     requests = [r for r in requests if r.nbytes]
     arena_bytes = assign_offsets(requests, target.line_bytes)
-    for value, request in owner.items():
-        locations[value] = Location("arena", 0, max(request.offset, 0))
+    host_requests = [r for r in on_host.values() if r.nbytes]
+    host_bytes = assign_offsets(host_requests, target.line_bytes)
+    for place, owned in (("arena", owner), ("host", on_host)):
+        locations.update((value, Location(place, 0, max(request.offset, 0))) for value, request in owned.items())
     return Plan(
         graph,
         views,
@@ -229,14 +249,21 @@ def plan(
         in_place,
         copied_back,
         {node: r.offset for node, r in scratch_of.items()},
-        [Block(r.offset, r.nbytes, r.birth, r.death, tuple(r.values), r.unit) for r in requests],
+        [_block(r) for r in requests],
         threads,
         copies,
         nested,
         arena_bytes,
         most_live(requests),
         target,
+        moved,
+        [_block(r) for r in host_requests],
+        host_bytes,
     )
+
+
+def _block(r: Request) -> Block:
+    return Block(r.offset, r.nbytes, r.birth, r.death, tuple(r.values), r.unit)
 
 
 def _scratch_bytes(

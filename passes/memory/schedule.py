@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...ir import Graph, Node, Value
@@ -211,16 +211,21 @@ def _order(graph: Graph, views: Mapping[Value, View], frugal: bool) -> list[Node
 
 
 def phases(
-    graph: Graph, views: Mapping[Value, View], nodes: Sequence[Node], scratch: Mapping[Node, int]
+    graph: Graph,
+    views: Mapping[Value, View],
+    nodes: Sequence[Node],
+    scratch: Mapping[Node, int],
+    elsewhere: Collection[Value] = (),
 ) -> list[list[Node]]:
     """Runs of neighbouring units that do not depend on each other, which workers run concurrently. A barrier stands
     only between two phases.
 
     A phase takes no more bytes, `scratch` included, than its units take at most one after the other. Loops are the
-    exception: they are concurrent wherever they can be, since each alone keeps few threads busy.
+    exception: they are concurrent wherever they can be, since each alone keeps few threads busy. What lies `elsewhere`
+    takes no bytes.
     """
     extra = extra_dependencies(graph, views)
-    found = steps(graph, views, nodes)
+    found = steps(graph, views, nodes, elsewhere)
     most = most_bytes(found, scratch)
     phase_of: dict[Node, int] = {}
     result: list[list[Node]] = []

@@ -18,6 +18,7 @@ from .errors import PlanVerificationError, describe
 from .loop_nests import check_loops
 from .random_bits import unlike_repeats
 from .scratch import Scratch, convolution_in, keeps_axes_behind, long_axes, parallel_iterations, rounded_up
+from .transfers import check_transfers
 from .values import check_values
 from .windows import Layout, layouts
 
@@ -31,6 +32,7 @@ def check_plan(plan: Plan, original: Graph | None = None) -> None:
     - An input of the graph is overwritten when nothing will read it again, and when no unit that runs then or later can
       trap.
     - Every output of the graph is where it belongs, and lives to the end.
+    - What moves between device and host memory stays where it is until that is done, see `check_transfers`.
     - Loops have sound plans of their bodies, which lie in the scratch of the loop.
     - Blocks and scratch are as large as what lies in them and live as long, the arena ends where the last of them does,
       and `lower_bound_bytes` is the most that is live at once.
@@ -79,6 +81,7 @@ class _Replay:
             raise PlanVerificationError(f"{describe(node)} draws other random bits than the first time")
         self.layouts.update(layouts(self.graph, self.plan.views))
         self.units_run_once()
+        check_transfers(self.plan, self.phase_of, self.layouts)
         self.reads_follow_writes()
         self.kept.update(self.graph.outputs)
         for node in self.phase_of:
@@ -141,11 +144,15 @@ class _Replay:
         """What a unit reads, once each."""
         return list(dict.fromkeys(self.layouts[v].base for v in node.inputs))
 
+    def ends(self, node: Node) -> int:
+        """The phase at whose end a unit has read and made all."""
+        return self.plan.transfers.done.get(node, self.phase_of[node])
+
     def reads_follow_writes(self) -> None:
         for node, now in self.phase_of.items():
             for base in self.bases(node):
                 self.readers.setdefault(base, []).append(node)
-                if base.node in self.phase_of and self.phase_of[base.node] >= now:
+                if base.node in self.phase_of and self.ends(base.node) >= now:
                     raise PlanVerificationError(
                         f"{describe(node)} in phase {now} reads {describe(base)} before an earlier phase has made it"
                     )
@@ -199,7 +206,7 @@ class _Replay:
         for node in self.phase_of:
             for value in node.outputs:
                 place = self.location(value)
-                if place.place != "arena" and allowed.get(value) != place:
+                if place.place not in ("arena", "host") and allowed.get(value) != place:
                     raise PlanVerificationError(f"{describe(value)} lies at {place}")
 
     # ---- memory
@@ -217,7 +224,7 @@ class _Replay:
                 place = self.location(value)
                 if place.place != "arena" or not value.type.nbytes:
                     continue
-                death = max((self.phase_of[r] for r in self.readers.get(value, ())), default=now)
+                death = max(map(self.ends, self.readers.get(value, ())), default=self.ends(node))
                 death = end if value in self.kept else death
                 thing = _Thing(value, place.offset, value.type.nbytes, now, death, self.overwritten[node].get(value))
                 self.is_in(thing, blocks.get(value))
@@ -344,7 +351,7 @@ class _Replay:
             return "it must last"
         if not layout.is_all_in_order or base.type.dtype != output.type.dtype or base.type.size != output.type.size:
             return "they are not laid out alike"
-        if any(self.phase_of[r] >= now for r in self.readers[base] if r is not node):
+        if any(self.ends(r) >= now for r in self.readers[base] if r is not node):
             return "it is read by another unit at the same time or later"
         return ""
 
@@ -376,7 +383,7 @@ class _Replay:
             for reader in self.readers.get(old, ()):
                 if reader is writer and self.overwritten[writer].get(value) is not old:
                     raise PlanVerificationError(f"{describe(writer)} destroys input {j}, which it reads")
-                if reader is not writer and self.phase_of[reader] >= now:
+                if reader is not writer and self.ends(reader) >= now:
                     raise PlanVerificationError(
                         f"phase {now} overwrites input {j}, which {describe(reader)} reads then or later"
                     )

@@ -16,7 +16,7 @@ from ...ir import Node, Value
 from ...passes.graph.scan import Scan
 from ...passes.memory.plan import Plan
 from ...passes.tiling.parallel_loops import run_concurrently
-from ..lowering.launch import Arg, Call, KernelAddress, Launch, Pointer, Routine, Scratch, Tile
+from ..lowering.launch import Arg, Call, KernelAddress, Launch, Pointer, Routine, Scratch, Tile, Transfer
 from ..lowering.launch_list import Fork, Item, LaunchList, Loop, Stages, Unit
 from . import blas
 from .program import CONSTANT, POINTER, TILE
@@ -120,6 +120,7 @@ class Tables:
     def _unit(self, unit: Unit, frame: _Frame, depth: int) -> Sequence[Stage]:
         if isinstance(unit, Loop):
             return self._loop(unit, frame, depth)
+        assert not isinstance(unit, Transfer), "a CPU has one memory"
         return self._fork(unit, frame, depth) if isinstance(unit, Fork) else self._rows(unit, frame)
 
     def _rows(self, stages: Stages, frame: _Frame) -> Sequence[list[LaunchRow]]:
@@ -203,7 +204,7 @@ class Tables:
 
         for phase in lowered.phases:
             for unit in phase:
-                assert not isinstance(unit, Fork), "iterations with a fork are not parallel"
+                assert not isinstance(unit, (Fork, Transfer)), "iterations with a fork are not parallel"
                 if not isinstance(unit, Loop):
                     self._unrolled(unit, frame)
                     continue

@@ -17,8 +17,8 @@ Extent = tuple[int, int]
 
 @dataclass(frozen=True)
 class Places:
-    """Addresses of the arena of a plan, of the inputs and outputs of its graph, and of the constants of each plan, by
-    its `id`.
+    """Addresses of the arena of a plan, of the inputs and outputs of its graph, of the constants of each plan, by its
+    `id`, and of its arena in host memory.
     """
 
     plan: Plan
@@ -26,12 +26,15 @@ class Places:
     inputs: Sequence[int]
     outputs: Sequence[int]
     constants: Mapping[int, Sequence[int]]
+    host: int = 0
 
     def at(self, value: Value) -> int:
         """Where the memory of a value that is no view begins."""
         location = self.plan.locations[value]
         if location.place == "arena":
             return self.arena + location.offset
+        if location.place == "host":
+            return self.host + location.offset
         constants = self.constants[id(self.plan)]
         return {"input": self.inputs, "output": self.outputs, "constant": constants}[location.place][location.index]
 

@@ -13,7 +13,8 @@ from ...ir import Array, Node
 from ...passes.memory.plan import Plan
 from ..codegen.fork_lock import fork_lock, interrupted
 from ..codegen.kernel_cache import Kernel
-from ..lowering.launch import Launch
+from ..cpu.executable import allocate
+from ..lowering.launch import Launch, Transfer
 from ..lowering.launch_list import Fork, Item, LaunchList, Loop, Stages, Unit, lower
 from ..lowering.refusal import refusal
 from .launch import KernelFault, emulated_kernel, run_launch
@@ -47,6 +48,8 @@ class EmulatedProgram:
             id(each): [np.ascontiguousarray(v.node.attrs["value"]) for v in each.constants if v.node is not None]
             for each in self._lowered.plans()
         }
+        self._host = allocate(plan.host_bytes)
+        self._transfers_done = self._lowered.transfers_done()
         self.use_arena(arena)
 
     def _compile(self, source: str) -> Kernel:
@@ -93,14 +96,18 @@ class EmulatedProgram:
                 taken = [*outputs, *self._outputs[len(outputs) :]]
                 constants = {key: [_address(array) for array in arrays] for key, arrays in self._constants.items()}
                 addresses = [_address(array) for array in given], [_address(array) for array in taken]
-                self._run(self._lowered, Places(self.plan, _address(self._arena), *addresses, constants))
+                memory = _address(self._arena), *addresses, constants, _address(self._host)
+                self._run(self._lowered, Places(self.plan, *memory))
             finally:
                 self._running = False
 
     def _run(self, lowered: LaunchList, places: Places) -> None:
-        for phase, nodes in zip_longest(lowered.phases, lowered.plan.phases, fillvalue=()):
+        for number, (phase, nodes) in enumerate(zip_longest(lowered.phases, lowered.plan.phases, fillvalue=())):
             for unit, node in zip_longest(phase, nodes):
                 self._run_unit(unit, node, places)
+            if lowered is self._lowered:
+                for transfer in self._transfers_done.get(number, ()):
+                    ctypes.memmove(places.word(transfer.target), places.word(transfer.source), transfer.nbytes)
 
     def _run_unit(self, unit: Unit, node: Node | None, places: Places) -> None:
         if isinstance(unit, Loop):
@@ -110,6 +117,10 @@ class EmulatedProgram:
         elif isinstance(unit, Fork):
             self._run_stages(unit.before, node, places)
             self._run_fork(unit, places)
+        elif isinstance(unit, Transfer):
+            # The bytes move when the transfer has to be done: before, its target holds NaN, so that what reads that too
+            # early shows, and so does what overwrites the source.
+            ctypes.memset(places.word(unit.target), 0xFF, unit.nbytes)
         else:
             self._run_stages(unit, node, places)
 

@@ -37,6 +37,11 @@ def copy_elements(source: Address, target: Address, type: ArrayType) -> Launch:
     return copy_rows(source, target, type.dtype, 1, type.size, type.size)
 
 
+def lower_move(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
+    """A copy: all is in one memory."""
+    return [copy_elements(Pointer.to(plan.views[node.inputs[0]]), Pointer(node.output), node.output.type)]
+
+
 def begin_accumulators(node: Node, plan: Plan) -> list[Launch]:
     """Copies of the inputs that a unit adds to, to where it does so, unless that is their place."""
     launches: list[Launch] = []

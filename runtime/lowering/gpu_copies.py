@@ -42,6 +42,11 @@ def copy_array(source: Address, target: Address, type: ArrayType) -> Launch:
     return text.launch()
 
 
+def lower_move(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
+    """A copy of what stays in one memory; a transfer has no launch."""
+    return [copy_array(Pointer.to(plan.views[node.inputs[0]]), Pointer(node.output), node.output.type)]
+
+
 def begin_accumulators(node: Node, plan: Plan) -> list[Launch]:
     """Copies of the inputs that a unit adds to, to where it does so, unless that is their place."""
     return [

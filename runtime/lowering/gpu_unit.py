@@ -16,6 +16,7 @@ from .gpu_copies import (
     lower_dynamic_slice,
     lower_dynamic_update_slice,
     lower_gather,
+    lower_move,
     lower_pad,
 )
 from .gpu_libraries import library_launches
@@ -81,6 +82,7 @@ _LOWERINGS: Mapping[Op, Callable[[Node, Plan, Traps], list[Launch]]] = {
     dynamic_slice.dynamic_update_slice: lower_dynamic_update_slice,
     reduction.cumsum: _cumulative,
     reduction.cumprod: _cumulative,
+    **{op: lower_move for op in OPS.values() if op.moves_to is not None},
     **{op: lower_gpu_matmul for op in OPS.values() if op.family == "contraction"},
     **{op: lower_gpu_convolution for op in OPS.values() if op.family == "convolution" and not op.is_conv_region},
     **{op: lower_gpu_window for op in OPS.values() if op.family == "window"},

@@ -102,6 +102,21 @@ class Launch:
 
 
 @dataclass(frozen=True, slots=True)
+class Transfer:
+    """A copy of `nbytes` between the memory of a GPU and pinned memory of its host, beside launches.
+
+    It begins in its place among the units of a phase, when all phases before have ended, and after all transfers in its
+    direction that began before. The phase after phase `done` waits for it. Known elsewhere as an asynchronous copy.
+    """
+
+    source: Pointer
+    target: Pointer
+    nbytes: int
+    to_host: bool
+    done: int
+
+
+@dataclass(frozen=True, slots=True)
 class Trap:
     """A check that ends the run: `node` found an index out of range of `size` entries, a negative exponent, or a matrix
     that it cannot factor.

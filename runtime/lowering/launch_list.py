@@ -13,7 +13,7 @@ from ...passes.memory.plan import Plan
 from .data_movement import copy_elements
 from .gpu_copies import copy_array
 from .gpu_unit import lower_gpu_unit
-from .launch import Address, Launch, Pointer, Traps
+from .launch import Address, Launch, Pointer, Transfer, Traps
 from .library_call import LibraryCall
 from .unit import lower_unit
 
@@ -48,7 +48,7 @@ class Fork:
     bodies: list[LaunchList]
 
 
-Unit = Stages | Loop | Fork
+Unit = Stages | Loop | Fork | Transfer
 
 
 @dataclass
@@ -73,11 +73,18 @@ class LaunchList:
         """The kernels' launches of each unit, bodies included, and the unit: none copies to where inputs are."""
         for phase, nodes in zip_longest(self.phases, self.plan.phases, fillvalue=()):
             for unit, node in zip_longest(phase, nodes):
-                stages = unit.before if isinstance(unit, (Loop, Fork)) else unit
-                launches = (item for stage in stages for item in stage if isinstance(item, Launch))
+                launches = (item for stage in _stages(unit) for item in stage if isinstance(item, Launch))
                 yield from ((launch, node) for launch in launches)
                 for body in _bodies(unit):
                     yield from body.launches()
+
+    def transfers_done(self) -> dict[int, list[Transfer]]:
+        """The transfers that have to be done when a phase ends, by its number, in the order in which they begin."""
+        found: dict[int, list[Transfer]] = {}
+        for unit in (unit for phase in self.phases for unit in phase):
+            if isinstance(unit, Transfer):
+                found.setdefault(unit.done, []).append(unit)
+        return found
 
     def plans(self) -> Iterator[Plan]:
         """The plan and those of all bodies, in the order in which their constants are numbered."""
@@ -86,6 +93,12 @@ class LaunchList:
             for unit in phase:
                 for body in _bodies(unit):
                     yield from body.plans()
+
+
+def _stages(unit: Unit | tuple[()]) -> Stages:
+    if isinstance(unit, Transfer):
+        return []
+    return unit.before if isinstance(unit, (Loop, Fork)) else list(unit)
 
 
 def _bodies(unit: Unit | tuple[()]) -> list[LaunchList]:
@@ -117,6 +130,9 @@ def lower(
 
 
 def _unit(node: Node, plan: Plan, traps: Traps, supports: Callable[[LibraryCall], bool]) -> Unit:
+    if node in plan.transfers.nodes:
+        source, target, done = plan.views[node.inputs[0]], Pointer(node.output), plan.transfers.done[node]
+        return Transfer(Pointer.to(source), target, node.output.type.nbytes, node.op.moves_to == "host", done)
     if not node.op.bodies:
         stages: Stages = []
         on_gpu = plan.target.is_gpu

@@ -10,7 +10,7 @@ from ...ir.ops.region import region
 from ...passes.memory.plan import Plan
 from .convolution import lower_convolution
 from .cumulative import lower_cumulative
-from .data_movement import lower_concatenate, lower_gather, lower_pad
+from .data_movement import lower_concatenate, lower_gather, lower_move, lower_pad
 from .dynamic_slice import lower_dynamic_slice, lower_dynamic_update_slice
 from .launch import Launch, Traps
 from .linalg import lower_linalg
@@ -43,6 +43,7 @@ _LOWERINGS: Mapping[Op, Callable[[Node, Plan, Traps], list[Launch]]] = {
     movement.pad: lower_pad,
     dynamic_slice.dynamic_slice: lower_dynamic_slice,
     dynamic_slice.dynamic_update_slice: lower_dynamic_update_slice,
+    **{op: lower_move for op in OPS.values() if op.moves_to is not None},
     **{op: lower_matmul for op in OPS.values() if op.family == "contraction"},
     **{op: lower_convolution for op in OPS.values() if op.family == "convolution"},
     **{op: lower_linalg for op in OPS.values() if op.family == "linalg"},

@@ -16,7 +16,7 @@ def test_an_op_that_declares_no_trait_is_treated_safely():
     assert plain.can_trap
     assert plain.recompute is Recompute.NEVER
     assert plain.fusion == "never"
-    assert plain.accumulates is plain.batch is plain.workspace is None
+    assert plain.accumulates is plain.batch is plain.workspace is plain.moves_to is None
     assert plain.has_kernel
     assert not any((plain.is_reduction, plain.is_check))
 
