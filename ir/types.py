@@ -124,7 +124,8 @@ def kind_of(dtype: DType) -> str:
 
 def finfo(dtype: DType) -> Any:
     """The limits of a float dtype, as `numpy.finfo`, which does not know bfloat16."""
-    return ml_dtypes.finfo(dtype)
+    limits: Any = ml_dtypes.finfo  # it is annotated for dtypes that NumPy knows
+    return limits(dtype)
 
 
 def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -26,6 +26,7 @@ from .simplify.one_pass_variance import OnePassVariance
 from .simplify.push_slices import PushSlices
 from .simplify.simplify import Simplify
 from .simplify.split_concat_conv import SplitConcatConv
+from .simplify.widen_bfloat16 import WidenBfloat16
 from .target import DEFAULT_TARGET, Target
 from .tiling.accumulate import Accumulate
 from .tiling.attention import TileAttention
@@ -48,6 +49,7 @@ def preparation(parts: int = 1, target: Target = DEFAULT_TARGET, tiles: bool = F
     """
     passes = [
         MergeScans(),  # first, so that every pass below finds one loop, not the forward's and a copy that stacks values
+        WidenBfloat16(),  # before any tiles, which add up results: those are float32 from here on
         Simplify(),
         DistributeScans(),  # before any tiles: it makes one product of the products of all steps
         PushSlices(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gradloom.ir import SHORT_NAMES, DType
-from gradloom.runtime.lowering.elementwise import expression
+from gradloom.runtime.lowering.elementwise import expression, loaded, stored
 from gradloom.runtime.lowering.launch import Call, KernelAddress, Routine
 from gradloom.runtime.lowering.launch_list import LaunchList
 from op_cases import OpCase
@@ -150,8 +150,9 @@ def elementwise_source(cases: Sequence[OpCase], dtype: DType) -> tuple[str, int]
         (node,) = case.graph().nodes
         if node.output.type.dtype == dtype and not node.op.is_check:
             names = [f"x{len(lines)}_{k}" for k in range(len(node.inputs))]
-            lines += [f"    {name} = {array(x.type.dtype)}" for name, x in zip(names, node.inputs)]
-            lines.append(f"    {array(dtype)} = {expression(node, names)}")
+            for name, x in zip(names, node.inputs):
+                lines.append(f"    {name} = {loaded(array(x.type.dtype), x.type.dtype)}")
+            lines.append(f"    {array(dtype)} = {stored(expression(node, names), dtype)}")
     text = ["def kernel(b):", "    i = block_index() * block_size() + thread_index()", *head, *lines, ""]
     return "\n".join(text), len(head)
 

@@ -31,9 +31,10 @@ class Value:
 
 
 _DTYPES = {np.dtype(f"{kind}{bits // 8}"): f"{kind}{bits}" for kind in "iu" for bits in (8, 32, 64)}
+_DTYPES[np.dtype("u2")] = "u16"
 TYPES = {d.type: name for d, name in _DTYPES.items()} | {np.float32: "f32", np.float64: "f64", np.bool_: "bool"}
 INTRINSICS = {np.sqrt: "sqrt", np.floor: "floor", np.ceil: "ceil", np.trunc: "trunc", np.rint: "rint"}
-WIDENED = ("bool", "i8", "i32", "i64", "u8", "u32")
+WIDENED = ("bool", "i8", "i32", "i64", "u8", "u16", "u32")
 """Integers that int64 can hold."""
 COMPARISONS = {ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
 _REAL_OPERATORS = {ast.Add: "fadd", ast.Sub: "fsub", ast.Mult: "fmul", ast.Div: "fdiv"}

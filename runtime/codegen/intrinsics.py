@@ -34,11 +34,13 @@ ARRAY_DTYPES = {
     "i32": "int32",
     "i64": "int64",
     "u8": "uint8",
+    "u16": "uint16",
+    "bf16": "uint16",
     "u32": "uint32",
     "u64": "uint64",
     "bool": "bool",
 }
-"""The suffix of each `array_*`, and the dtype of its elements."""
+"""The suffix of each `array_*`, and the dtype of its elements in memory: those of bfloat16 are their bits."""
 
 
 def _declare_array(suffix: str) -> Callable[[int, int], Any]:
@@ -52,12 +54,13 @@ def _declare_array(suffix: str) -> Callable[[int, int], Any]:
 
     array.__name__ = array.__qualname__ = f"array_{suffix}"
     array.__doc__ = f"The `n` elements of {dtype} at `address`: a typed pointer, or in Python a NumPy array."
-    pointer = llvm_type(f"{suffix}*")
+    kind = "u16*" if suffix == "bf16" else f"{suffix}*"
+    pointer = llvm_type(kind)
 
     def emit(builder: Any, address: Any, n: Any) -> Any:
         return builder.inttoptr(address, pointer)
 
-    return native(emit, f"{suffix}*", "i64", "i64")(array)
+    return native(emit, kind, "i64", "i64")(array)
 
 
 array_f32 = _declare_array("f32")
@@ -66,6 +69,8 @@ array_i8 = _declare_array("i8")
 array_i32 = _declare_array("i32")
 array_i64 = _declare_array("i64")
 array_u8 = _declare_array("u8")
+array_u16 = _declare_array("u16")
+array_bf16 = _declare_array("bf16")
 array_u32 = _declare_array("u32")
 array_u64 = _declare_array("u64")
 array_bool = _declare_array("bool")

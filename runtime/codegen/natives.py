@@ -1,7 +1,7 @@
 """Native functions: Python functions that become a few LLVM instructions where a kernel calls them, and their types.
 
 A type is named as in `SHORT_NAMES`, "f32" or "bool"; a pointer to elements of it ends in a star. A boolean is one bit
-as a value and a byte in memory.
+as a value and a byte in memory, a bfloat16 a float32 as a value and a u16 in memory.
 """
 
 from __future__ import annotations
@@ -22,11 +22,14 @@ _LLVM: dict[str, ir.Type] = {
     "none": ir.VoidType(),
     "bool": ir.IntType(1),
     **{f"{sign}{bits}": ir.IntType(bits) for sign in "iu" for bits in (8, 32, 64)},
+    "u16": ir.IntType(16),
     "f32": ir.FloatType(),
     "f64": ir.DoubleType(),
 }
 
-NUMBERS = ("i8", "i32", "i64", "u8", "u32", "u64", "f32", "f64")
+_IN_MEMORY: dict[str, ir.Type] = {"bool": BYTE, "bf16": ir.IntType(16)}
+
+NUMBERS = ("i8", "i32", "i64", "u8", "u16", "u32", "u64", "f32", "f64")
 
 Signature = tuple[str, tuple[str, ...]]
 """Types of the result and of the parameters."""
@@ -36,7 +39,7 @@ def llvm_type(name: str, in_memory: bool = False) -> ir.Type:
     """LLVM's type of values, or of elements in memory."""
     if name.endswith("*"):
         return llvm_type(name[:-1], True).as_pointer()
-    return BYTE if name == "bool" and in_memory else _LLVM[name]
+    return _IN_MEMORY[name] if in_memory and name in _IN_MEMORY else _LLVM[name]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...ir import SHORT_NAMES, Value
 from ...ir.ops import creation
 from ...passes.kernels.conv_operands import Operand
-from .elementwise import expression, literal
+from .elementwise import expression, literal, loaded
 
 SOURCES_AT = 15
 WORDS_OF_SOURCE = 6
@@ -31,7 +31,9 @@ def copy_images(operand: Operand) -> str:
         else:
             text = expression(node, [names[v] for v in node.inputs])
         body.append(f"{names[node.output]} = {text}")
-    loads = [f"v{k} = {_load(k, source.form)}" for k, source in enumerate(operand.reads)]
+    loads = [
+        f"v{k} = {loaded(_load(k, source.form), source.value.type.dtype)}" for k, source in enumerate(operand.reads)
+    ]
     run = "repeated" if any(source.form == "channels" for source in operand.reads) else "there"
     lines = [
         "def kernel(b):",

@@ -17,7 +17,7 @@ from .launch import TILE, Address, Call, Launch, Pointer, Traps
 TILE_ELEMENTS = 1 << 15
 """Elements that one tile of a copying kernel moves."""
 
-_MOVED = {1: "u8", 4: "i32", 8: "i64"}
+_MOVED = {1: "u8", 2: "u16", 4: "i32", 8: "i64"}
 
 
 def rows_of_tile(rows: int, inner: int) -> tuple[int, int]:
@@ -91,7 +91,7 @@ def lower_pad(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
     start = sum(low * stride for low, stride in zip(attrs["low"], strides))
     axes = [(n, s * (i + 1)) for n, s, i in zip(x.shape, strides, attrs["interior"])] or [(1, 1)]
     filling = np.array(attrs["value"]).astype(result.dtype)
-    bits = int(filling.view({1: "uint8", 4: "int32", 8: "int64"}[result.dtype.itemsize]))
+    bits = int(filling.view({1: "uint8", 2: "uint16", 4: "int32", 8: "int64"}[result.dtype.itemsize]))
     operands = [Pointer.to(plan.views[v]) for v in (node.inputs[0], node.output)]
     args = [*operands, bits, result.size, len(axes), start, *(word for axis in axes for word in axis)]
     return [Launch(1, [Call(_pad_kernel(result.dtype), args)])]

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from ...ir import OPS, SHORT_NAMES, Node, Op
+from ...ir import BFLOAT16, OPS, SHORT_NAMES, Node, Op
 from ...ir.ops import elementwise as ew
+from ...ir.types import FLOAT32
 
 # The name of each dtype's constructor in kernel source.
 CAST = {np.dtype(d): short for d, short in SHORT_NAMES.items()} | {np.dtype("bool"): "boolean"}
@@ -14,6 +15,8 @@ CAST = {np.dtype(d): short for d, short in SHORT_NAMES.items()} | {np.dtype("boo
 
 def literal(value: float | int | bool, dtype: np.dtype[Any]) -> str:
     """A constant of `dtype` in kernel source."""
+    if dtype == BFLOAT16:
+        return literal(float(dtype.type(value)), FLOAT32)
     if dtype.kind == "b":
         return str(bool(value))
     if dtype.kind == "f":
@@ -159,7 +162,25 @@ _COMPARISONS = dict(zip(ew.COMPARISONS, ("==", "!=", "<", "<=", ">", ">="), stri
 
 def element_of(op: Op, dtype: np.dtype[Any], *names: str) -> str:
     """The element that an op without attributes makes of elements `names` of one dtype, as an expression."""
-    return _EXPRESSIONS[op](dtype, *names)
+    return _made(op, dtype, *names)
+
+
+def loaded(element: str, dtype: np.dtype[Any]) -> str:
+    """The value of an element in memory, as an expression."""
+    return f"f32_of_bf16({element})" if dtype == BFLOAT16 else element
+
+
+def stored(value: str, dtype: np.dtype[Any]) -> str:
+    """The element in memory of a value, as an expression."""
+    return f"bf16_of_f32({value})" if dtype == BFLOAT16 else value
+
+
+def _made(op: Op, dtype: np.dtype[Any], *names: str, **attrs: Any) -> str:
+    """What an op makes of the elements `names`; of bfloat16 in float32, with one rounding of the result."""
+    if dtype != BFLOAT16:
+        return _EXPRESSIONS[op](dtype, *names, **attrs)
+    text = _EXPRESSIONS[op](FLOAT32, *names, **attrs)
+    return text if op.only_moves else f"rounded_bf16({text})"
 
 
 def expression(node: Node, names: list[str]) -> str:
@@ -169,10 +190,13 @@ def expression(node: Node, names: list[str]) -> str:
         return f"({names[0]} {_COMPARISONS[op]} {names[1]})"
     if op is ew.cast:
         return _cast(names[0], node.inputs[0].type.dtype, dtype)
-    return _EXPRESSIONS[op](dtype, *names, **node.attrs)
+    return _made(op, dtype, *names, **node.attrs)
 
 
 def _cast(name: str, source: np.dtype[Any], target: np.dtype[Any]) -> str:
+    source = FLOAT32 if source == BFLOAT16 else source
+    if target == BFLOAT16:
+        return f"rounded_bf16({_cast(name, source, FLOAT32)})"
     if target.kind == "b":
         return f"({name} != {literal(0, source)})" if source.kind != "b" else name
     if target.kind in "iu" and source.kind == "f":

@@ -111,7 +111,7 @@ def lower_pad(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
     text = ElementText(result.size)
     _arrays(text, short, *(Pointer.to(plan.views[v]) for v in (node.inputs[0], node.output)))
     filling = np.array(attrs["value"]).astype(result.dtype)
-    text.number("filling", int(filling.view({1: "uint8", 4: "int32", 8: "int64"}[result.dtype.itemsize])))
+    text.number("filling", int(filling.view({1: "uint8", 2: "uint16", 4: "int32", 8: "int64"}[result.dtype.itemsize])))
     text.element("q, at, inside = e, i64(0), True")
     stride = 1
     for axis in reversed(range(result.ndim)):

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from ...ir import SHORT_NAMES, Node, Op, Value
+from ...ir import BFLOAT16, SHORT_NAMES, Node, Op, Value
 from ...ir.ops.reduction import argmax, argmin
 from ...passes.kernels.loop_nest import LoopNest, by_columns, is_free, reduction_form
-from .elementwise import literal
+from .elementwise import literal, loaded, stored
 from .gpu_reductions import GpuReductions
 from .gpu_text import GpuText
 from .reduction import REDUCTIONS, combine, identity
@@ -204,7 +204,8 @@ class GpuRegionWriter(RegionWriter):
         for value in wanted:
             if self.is_once(value) and value not in self.constants_of_rows:
                 self.constants_of_rows[value] = name = f"c_{self.windows_of[value]}"
-                self.text.lines.append(f"        {name} = {self.windows_of[value]}[0]")
+                number = loaded(f"{self.windows_of[value]}[0]", value.type.dtype)
+                self.text.lines.append(f"        {name} = {number}")
         for node in sums:
             self.reductions.column_sum_row(node)
         for node in taken:
@@ -217,9 +218,9 @@ class GpuRegionWriter(RegionWriter):
             indent += "    "
             self.text.lines += [f"{indent}j{u} = j0 + {u * self.threads.lanes}" for u in range(1, elements)]
             self.kept = [{} for _ in range(elements)]
-        loaded = [value for value in self.in_order(wanted) if not self.is_computed(value, s)]
+        read = [value for value in self.in_order(wanted) if not self.is_computed(value, s)]
         for u in range(elements):
-            self.loads(u, loaded, indent)
+            self.loads(u, read, indent)
         for u in range(elements):
             self.guard = f"({self.there(u)}) & " if self.there(u) else ""
             self.indices.column = f"j{u}"
@@ -291,14 +292,16 @@ class GpuRegionWriter(RegionWriter):
         if value in self.windows_of:
             self.indices.column = f"j{u}"
             index = self.indices.column_index(value) if any(self.nest.accesses[value].column_strides) else "0"
-            return f"{self.windows_of[value]}[{index}]"
+            return loaded(f"{self.windows_of[value]}[{index}]", value.type.dtype)
         return self.from_buffer(value, f"j{u}")
 
     def from_buffer(self, value: Value, column: str) -> str:
-        """An element of a row buffer. In shared memory a byte is held in a word."""
+        """An element of a row buffer. In shared memory a byte is a word, a bfloat16 what it stands for."""
         element = f"buffer{self.nest.buffers.index(value)}[{column}]"
         dtype = value.type.dtype
-        if dtype.itemsize > 1 or not self.nest.rows_on_chip:
+        if not self.nest.rows_on_chip:
+            return loaded(element, dtype)
+        if dtype.itemsize > 1:
             return element
         return f"{element} != 0" if dtype.kind == "b" else f"u8({element})"
 
@@ -322,13 +325,17 @@ class GpuRegionWriter(RegionWriter):
         local = self.kept[u]
         for value in stores:
             if not self.threads.held:
-                word = value.type.dtype.itemsize == 1 and self.nest.rows_on_chip
-                held = f"i32({local[value]})" if word else local[value]
+                held = local[value]
+                if not self.nest.rows_on_chip:
+                    held = stored(held, value.type.dtype)
+                elif value.type.dtype.itemsize == 1:
+                    held = f"i32({held})"
                 lines.append(f"buffer{self.nest.buffers.index(value)}[j{u}] = {held}")
         for node in outs:
             self.indices.column = f"j{u}"
             place = self.indices.column_index(node.output)
-            lines.append(f"{self.windows_of[node.output]}[{place}] = {local[node.output]}")
+            element = stored(local[node.output], node.output.type.dtype)
+            lines.append(f"{self.windows_of[node.output]}[{place}] = {element}")
         self.indices.column = "j"
         for node in taken:
             lines.append(self.reductions.take(node, local[node.inputs[0]]))
@@ -368,4 +375,6 @@ class GpuRegionWriter(RegionWriter):
 
 def _kept(value: Value) -> str:
     """The elements of shared memory that hold those of a value."""
+    if value.type.dtype == BFLOAT16:
+        return "f32"
     return "i32" if value.type.dtype.itemsize == 1 else SHORT_NAMES[value.type.dtype]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..codegen import intrinsics, lapack
+from ..codegen.bfloat16 import BFLOAT16_CONVERSIONS
 from ..codegen.gpu_natives import GPU_NATIVES
 from ..codegen.integer_math import INTEGER_MATH
 from ..codegen.tile_product import tile_product
@@ -33,6 +34,7 @@ def kernel_namespace() -> Mapping[str, object]:
         "i32": np.int32,
         "i64": np.int64,
         "u8": np.uint8,
+        "u16": np.uint16,
         "u64": np.uint64,
         "boolean": np.bool_,
         "mix64": mix64,
@@ -41,6 +43,7 @@ def kernel_namespace() -> Mapping[str, object]:
     }
     for module in (intrinsics, lapack, scalar_functions):
         names.update((name, value) for name, value in vars(module).items() if not name.startswith("_"))
+    names.update(BFLOAT16_CONVERSIONS)
     names.update(GPU_NATIVES)
     names.update(ROW_REDUCTIONS)
     names.update(INTEGER_MATH)

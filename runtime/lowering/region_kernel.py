@@ -8,17 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from ...ir import Node, Value
+from ...ir import BFLOAT16, Node, Value, is_float
 from ...ir.ops import creation
 from ...ir.ops import elementwise as ew
 from ...ir.ops.creation import GOLDEN, mix
+from ...ir.types import FLOAT32
 from ...passes.kernels.loop_nest import (
     LoopNest,
     by_columns,
     is_free,
     reduction_form,
 )
-from .elementwise import CAST, expression, literal
+from .elementwise import CAST, expression, literal, loaded, stored
 from .kernel_text import KernelText
 from .launch import TILE, Address, Call, Scratch, Traps
 from .reduction import combine
@@ -86,6 +87,8 @@ class RegionWriter:
         """
         value, dtype = node.attrs["value"], node.output.type.dtype
         uses = {user.op for user in self.users[node.output]}
+        if dtype == BFLOAT16:
+            value, dtype = float(dtype.type(value)), FLOAT32
         if dtype.kind != "f" or not uses <= {ew.add, ew.sub, ew.mul} or abs(value) in (0, 1) or not np.isfinite(value):
             return literal(value, dtype)
         return self.text.real(value, dtype)
@@ -199,7 +202,8 @@ class RegionWriter:
         for value in self.nest.body.inputs:
             if self.nest.kinds[value] == "scalar":
                 self.names[value] = f"s{len(self.names)}"
-                self.text.lines.append(f"    {self.names[value]} = {self.arrays[value]}[0]")
+                number = loaded(f"{self.arrays[value]}[0]", value.type.dtype)
+                self.text.lines.append(f"    {self.names[value]} = {number}")
         for node in self.nest.body.nodes:
             if self.nest.kinds[node.outputs[0]] == "scalar":
                 self.names[node.output] = self.constant(node)
@@ -230,7 +234,8 @@ class RegionWriter:
                 if value.node is None:
                     name = f"r{len(self.names)}"
                     self.names[value] = name
-                    self.text.lines.append(f"        {name} = {self.arrays[value]}[{offset or 0}]")
+                    element = loaded(f"{self.arrays[value]}[{offset or 0}]", value.type.dtype)
+                    self.text.lines.append(f"        {name} = {element}")
                 continue
             name = f"w{len(self.windows_of)}"
             if value in self.windows_of:
@@ -279,7 +284,8 @@ class RegionWriter:
             want(value)
         for value in wanted:
             if value.node is None and not any(nest.accesses[value].column_strides):
-                self.text.lines.append(f"        c_{self.windows_of[value]} = {self.windows_of[value]}[0]")
+                number = loaded(f"{self.windows_of[value]}[0]", value.type.dtype)
+                self.text.lines.append(f"        c_{self.windows_of[value]} = {number}")
         for node in sums:
             self.reductions.column_sum_row(node)
         masked = self.has_short_rows and not sums and any(n.op.is_transcendental for n in nodes)
@@ -297,9 +303,11 @@ class RegionWriter:
             else:
                 local[value] = self.load(value, local)
         for value in stores:
-            self.text.lines.append(f"            buffer{nest.buffers.index(value)}[j] = {local[value]}")
+            element = stored(local[value], value.type.dtype)
+            self.text.lines.append(f"            buffer{nest.buffers.index(value)}[j] = {element}")
         for node in outs:
-            self.text.lines.append(f"            {self.windows_of[node.output]}[j] = {local[node.output]}")
+            element = stored(local[node.output], node.output.type.dtype)
+            self.text.lines.append(f"            {self.windows_of[node.output]}[j] = {element}")
         for node in sums:
             place = f"{self.reductions.accumulator(node)}[j]"
             text = combine(node.op, node.output.type.dtype, place, local[node.inputs[0]])
@@ -318,9 +326,10 @@ class RegionWriter:
             if not any(strides):
                 return f"c_{window}"
             index = "j" if value.node is None and value in self.held else self.indices.column_index(value)
-            self.text.lines.append(f"            {name} = {window}[{index}]")
+            place = f"{window}[{index}]"
         else:
-            self.text.lines.append(f"            {name} = buffer{nest.buffers.index(value)}[j]")
+            place = f"buffer{nest.buffers.index(value)}[j]"
+        self.text.lines.append(f"            {name} = {loaded(place, value.type.dtype)}")
         return name
 
     def element(self, node: Node, local: dict[Value, str]) -> str:
@@ -352,7 +361,7 @@ class RegionWriter:
         elif op.is_check:
             code, x = self.trap(node), names[0]
             above = f" | ({x} >= {self.text.stride(attrs['size'])})" if "size" in attrs else ""
-            fails = f"({x} - {x} != 0)" if dtype.kind == "f" else f"({x} < 0){above}"  # inf - inf is NaN
+            fails = f"({x} - {x} != 0)" if is_float(dtype) else f"({x} < 0){above}"  # inf - inf is NaN
             self.text.lines.append(f"{indent}if {self.guard if full else ''}{fails}:")
             self.text.lines.append(f"{indent}    {self.text.stop(code)}")
             text = names[0]
@@ -408,7 +417,8 @@ class RegionWriter:
             self.compute(node, name, [self.names[v] for v in node.inputs], "        ", full=False)
         if value in self.outputs:
             offset = self.indices.row_offset(value) if value in nest.accesses else "r"
-            self.store_of_row(f"{self.arrays[value]}[{offset or 0}] = {name}")
+            element = stored(name, value.type.dtype)
+            self.store_of_row(f"{self.arrays[value]}[{offset or 0}] = {element}")
 
     def row_reduction(self, node: Node, name: str) -> None:
         """Lines that reduce a row."""
@@ -421,4 +431,6 @@ class RegionWriter:
 
 def literal_cast(text: str, dtype: np.dtype[Any]) -> str:
     """An integer expression as an element of `dtype`."""
+    if dtype == BFLOAT16:
+        return f"rounded_bf16(f32({text}))"
     return f"({text}) != 0" if dtype.kind == "b" else f"{CAST[dtype]}({text})"

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gradloom.ir import Graph, interpret, parse, verify
+from gradloom.ir import Graph, interpret, is_float, parse, verify
 from gradloom.passes.graph.rewrite import Pass
 from gradloom.passes.pipeline import passed, pipeline
 from gradloom.passes.variants import LAST_PASSES, VARIANTS
@@ -85,7 +85,7 @@ def outcome(case: Case) -> str:
     graph = after(before, passes_of(case))
     arrays = random_inputs(before)
     for actual, expected in zip(interpret(graph, *arrays), interpret(before, *arrays), strict=True):
-        scale = np.abs(expected).max(initial=1) if expected.dtype.kind == "f" else 0
+        scale = np.abs(expected).max(initial=1) if is_float(expected.dtype) else 0
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6 * scale)
     return str(graph)
 

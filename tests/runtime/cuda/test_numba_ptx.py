@@ -14,7 +14,7 @@ from gradloom.runtime.cuda.ptx import compile_ptx as compile_ours
 from gradloom.runtime.lowering import launch_list
 from gradloom.runtime.lowering.namespace import kernel_namespace
 from gradloom.tools.find_recipe import make_recipe
-from op_cases import CASES
+from op_cases import BFLOAT16_CASES, CASES
 
 pytestmark = pytest.mark.cuda
 
@@ -56,7 +56,7 @@ def test_both_compilers_live_in_one_process():
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_every_element_wise_op_is_compiled(dtype):
-    source, words = elementwise_source([case for case in CASES if case.op.is_elementwise], dtype)
+    source, words = elementwise_source([c for c in (*CASES, *BFLOAT16_CASES) if c.op.is_elementwise], dtype)
     assert ".visible .entry" in ptx(source, words).text
 
 

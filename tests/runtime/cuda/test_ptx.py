@@ -12,7 +12,7 @@ from gradloom.runtime.cuda.ptx import ARCHITECTURES, MOST_WORDS, CodeError, comp
 from gradloom.runtime.lowering import launch_list
 from gradloom.runtime.lowering.namespace import kernel_namespace
 from gradloom.tools.find_recipe import make_recipe
-from op_cases import CASES
+from op_cases import BFLOAT16_CASES, CASES
 
 
 def ptx(source, words, arch="sm_90", entry="kernel"):
@@ -102,7 +102,7 @@ def test_a_kernel_of_too_many_arguments_is_refused():
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_every_element_wise_op_is_compiled(dtype):
-    source, words = elementwise_source([case for case in CASES if case.op.is_elementwise], dtype)
+    source, words = elementwise_source([c for c in (*CASES, *BFLOAT16_CASES) if c.op.is_elementwise], dtype)
     text = ptx(source, words, "sm_80")
     assert len(re.findall(r"st\.global", text)) == source.count("] = ")
 

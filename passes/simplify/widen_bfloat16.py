@@ -1,0 +1,53 @@
+"""Sums of bfloat16 as sums of float32: what computes more than an element at a time does it in float32."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...ir import BFLOAT16, Builder, Graph, Node, Value
+from ...ir.ops import elementwise as ew
+from ...ir.types import FLOAT32
+from ..graph.rewrite import Pass, rewrite_nodes
+
+
+@dataclass(frozen=True)
+class WidenBfloat16(Pass):
+    """`dot(x, y)` of bfloat16 -> `cast(dot(cast(x), cast(y)))`, its operands and its sums float32.
+
+    Known elsewhere as legalization, float normalization. It says in the graph what an op of bfloat16 means: float32
+    inside, and one rounding of each result. So tiles and parts of a sum, which later passes make, are float32 too, and
+    kernels need to know of bfloat16 only where they move elements or compute one from others.
+
+    An element-wise op stays as it is: a fused loop rounds each value. An operand is widened once for all its readers.
+    """
+
+    def __call__(self, graph: Graph) -> Graph:
+        if not any(_computes_bfloat16(node) for node in graph.nodes):
+            return graph
+        widened: dict[Value, Value] = {}
+
+        def rule(b: Builder, node: Node, inputs: list[Value]) -> list[Value] | None:
+            if not _computes_bfloat16(node):
+                return None
+            made = b.emit_node(node.op, *(_widened(b, x, widened) for x in inputs), **node.attrs).outputs
+            return [
+                x if x.type == wanted.type else ew.cast(b, x, dtype=wanted.type.dtype)
+                for x, wanted in zip(made, node.outputs, strict=True)
+            ]
+
+        return rewrite_nodes(graph, rule)
+
+
+def _computes_bfloat16(node: Node) -> bool:
+    """Whether a node computes with bfloat16, and with more than the elements of one place."""
+    if node.op.passes_elements or node.op.is_elementwise:
+        return False
+    return any(value.type.dtype == BFLOAT16 for value in (*node.inputs, *node.outputs))
+
+
+def _widened(b: Builder, x: Value, widened: dict[Value, Value]) -> Value:
+    if x.type.dtype != BFLOAT16:
+        return x
+    if x not in widened:
+        widened[x] = ew.cast(b, x, dtype=FLOAT32)
+    return widened[x]
