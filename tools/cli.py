@@ -22,7 +22,7 @@ from ..passes.dump import DumpError
 from ..passes.pipeline import PASS_NAMES
 from ..passes.target import TargetError
 from ..runtime.codegen.front_end import FrontEndError
-from .bench import PEERS, WORKLOADS, Settings, Sides, bench
+from .bench import GPU_PEERS, PEERS, WORKLOADS, Settings, Sides, bench
 from .cache import cache_text, clear_cache
 from .command_error import CommandError
 from .compile_recipe import compile_report
@@ -137,8 +137,10 @@ def _diagnose(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    sides = Sides.parse(options.against)
-    settings = Settings(options.rounds, options.seconds, options.batch_size, options.json, options.picture)
+    sides = Sides.parse(options.against, options.target)
+    settings = Settings(
+        options.rounds, options.seconds, options.batch_size, options.target, options.json, options.picture
+    )
     bench(options.workloads or list(WORKLOADS), sides, settings, Console())
     return 0
 
@@ -337,7 +339,15 @@ def _bench_parser(commands: Any) -> None:
         metavar="WORKLOAD",
         help=f"of {', '.join(WORKLOADS)} (default: all of them); or module:function, or file.py:function",
     )
-    parser.add_argument("--against", metavar="SIDES", default="", help=f"of {', '.join(PEERS)}, with commas")
+    parser.add_argument(
+        "--against",
+        metavar="SIDES",
+        default="",
+        help=f"of {', '.join(PEERS)}, with commas; on a GPU alone: {', '.join(GPU_PEERS)}",
+    )
+    parser.add_argument(
+        "--target", default="cpu", metavar="NAME", help="what all sides train on: cpu, or a GPU, as in cuda:sm_80 (cpu)"
+    )
     parser.add_argument("--rounds", type=_positive, default=5, metavar="N", help="processes of each side (default: 5)")
     parser.add_argument(
         "--seconds", type=_rate, default=1.0, metavar="S", help="time for steps in each process (default: 1)"

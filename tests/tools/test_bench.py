@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import pytest
 from gradloom import nn, optim
-from gradloom.tools.bench import PEERS, WORKLOADS, gradloom_side, harness
+from gradloom.passes.target import Target
+from gradloom.runtime.cuda.presence import missing
+from gradloom.tools.bench import GPU_PEERS, PEERS, WORKLOADS, gradloom_side, harness
 from gradloom.tools.bench.figures import Comparison, Figures, Results
-from gradloom.tools.bench.machine import Clocks, Noise, Speed, measure_speed, usable_cores
+from gradloom.tools.bench.machine import Clocks, Noise, Speed, measure_speed, speed_of, usable_cores
+from gradloom.tools.bench.side import Place
 from gradloom.tools.bench.worker import BUILDERS, measure
 from gradloom.tools.bench.workloads import task
 from gradloom.tools.cli import main
@@ -121,7 +125,7 @@ def test_the_bytes_of_gradloom_are_those_that_are_allocated():
 
     asked = task("mlp_s")
     step = gl.compile_step(*asked.ingredients[:3], asked.batch)
-    assert gradloom_side.build(asked).bytes_beyond() == step._live.arena.nbytes + step.report.constant_bytes
+    assert gradloom_side.build(asked, Place()).bytes_beyond() == step._live.arena.nbytes + step.report.constant_bytes
 
 
 def test_batches_have_the_size_that_is_asked_for():
@@ -216,6 +220,34 @@ def test_a_side_that_fails_or_computes_something_else_is_an_error(
     monkeypatch.setattr("sys.executable", "/bin/false")
     assert main(["bench", "mlp_s", "--rounds", "1"]) == 2
     assert capsys.readouterr().err == "gradloom: machine failed on its own: exit code 1\n"
+
+
+def test_a_gpu_that_is_not_here_is_an_error_that_names_what_is_missing(capsys: pytest.CaptureFixture[str]):
+    if not missing(Target.cuda()):
+        pytest.skip("there is a GPU here")
+    assert main(["bench", "mlp_s", "--target", "cuda"]) == 2
+    assert re.search("cuda:sm_90.*no driver of NVIDIA's", capsys.readouterr().err)
+
+
+def test_sides_that_there_are_on_a_gpu_alone_are_refused_on_a_cpu(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    assert harness.Sides.parse(",".join(PEERS), "cuda:sm_80").peers == tuple(PEERS)
+    for peer in GPU_PEERS:
+        with pytest.raises(CommandError, match=f"{peer} is measured on a GPU alone; add --target cuda"):
+            harness.Sides.parse(peer)
+    assert not Place("cuda-emulated").on_gpu
+    assert Place("cuda:h100").on_gpu
+
+
+def test_the_floor_of_a_gpu_is_that_of_its_data_sheet():
+    speed = Speed(**speed_of("cuda:h200"))
+    assert (round(speed.flops / 1e12), round(speed.bandwidth / 1e9)) == (67, 4800)
+    assert speed.source == "what the data sheet of cuda:h200 says"
+
+
+def test_ours_is_measured_on_another_target():
+    theirs, ours = (measure("gradloom", "mlp_s", 0.0, 4, target=target) for target in ("cpu", "cuda-emulated"))
+    assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
 
 
 def test_every_side_has_a_builder():

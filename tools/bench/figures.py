@@ -14,8 +14,18 @@ from .machine import Noise, Speed
 
 OURS = "gradloom"
 
-PEERS: Mapping[str, str] = {"torch": "torch", "torch-compile": "torch", "jax": "jax"}
+PEERS: Mapping[str, str] = {
+    "torch": "torch",
+    "torch-compile": "torch",
+    "torch-autotune": "torch",
+    "torch-graph": "torch",
+    "torch-compile-graph": "torch",
+    "jax": "jax",
+}
 """What `--against` says, and the package that it takes."""
+
+GPU_PEERS = ("torch-autotune", "torch-graph", "torch-compile-graph")
+"""Those that there are on a GPU alone."""
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,17 @@ from ...engine.step.compile_step import compile_step
 from ...engine.step.step import Step
 from ...ir import Graph, node_flops
 from ...passes.graph.dead_code import without_dead_code
-from .side import Side
+from .side import Place, Side
 from .workloads import Task
 
 _MATMULS = ("contraction", "convolution")
 """Families of the operations that are products of matrices, each of another kind."""
 
 
-def build(task: Task) -> Side:
+def build(task: Task, place: Place) -> Side:
     """The compiled step; its bytes are the planned arena and constants, which is what is allocated."""
     model, loss_fn, optimizer, _ = task.ingredients
-    step = compile_step(model, loss_fn, optimizer, task.batch)
+    step = compile_step(model, loss_fn, optimizer, task.batch, target=place.target)
 
     def run() -> Any:
         result = step(task.batch)

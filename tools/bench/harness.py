@@ -18,12 +18,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ...engine.compile.targets import target_of
 from ...engine.report.wording import human
 from ...ir.printable import printable
+from ...runtime.backend import backend_of
 from ..command_error import CommandError
-from .figures import OURS, PEERS, Comparison, Figures, Results
+from .figures import GPU_PEERS, OURS, PEERS, Comparison, Figures, Results
 from .machine import MACHINE, Clocks, Noise, Speed
 from .picture import draw
+from .side import Place
 from .workloads import COMPARED_STEPS, WORKLOADS, check_name, task
 
 LOSS_TOLERANCE = 1e-4
@@ -41,12 +44,16 @@ class Sides:
     peers: tuple[str, ...]
 
     @staticmethod
-    def parse(text: str) -> Sides:
-        """The peers of a list such as "torch,jax". Raises `CommandError` for others, and for those not installed."""
+    def parse(text: str, target: str = "cpu") -> Sides:
+        """The peers of a list such as "torch,jax", to train on a target. Raises `CommandError` for others, for those
+        not installed, and for those that there are on a GPU alone.
+        """
         peers = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
         for peer in peers:
             if peer not in PEERS:
                 raise CommandError(f"cannot measure against {peer!r}; there are {', '.join(PEERS)}")
+            if peer in GPU_PEERS and not Place(target).on_gpu:
+                raise CommandError(f"{peer} is measured on a GPU alone; add --target cuda, or leave it out")
             package = PEERS[peer]
             if importlib.util.find_spec(package) is None:
                 raise CommandError(f"{package} is not installed; pip install '.[peers]' in Gradloom's folder gets it")
@@ -67,6 +74,7 @@ class Settings:
     rounds: int = 5
     seconds: float = 1.0
     batch_size: int | None = None
+    target: str = "cpu"
     json_file: str | None = None
     picture_file: str | None = None
 
@@ -75,8 +83,9 @@ def bench(workloads: Sequence[str], sides: Sides, settings: Settings, console: C
     """Measure `workloads` (names of `WORKLOADS`, or recipes) and print a table; write JSON and a picture where asked.
 
     Raises `CommandError` for an unknown workload, a file that cannot be written, and a side that fails or that does not
-    compute what the others do.
+    compute what the others do; `TargetError` for a target that this machine cannot run.
     """
+    backend_of(target_of(settings.target))
     for name in workloads:
         check_name(name)
     for file in filter(None, (settings.json_file, settings.picture_file)):
@@ -86,7 +95,7 @@ def bench(workloads: Sequence[str], sides: Sides, settings: Settings, console: C
         raise CommandError("matplotlib is not installed; pip install '.[plot]' in Gradloom's folder gets it")
     start = Clocks.now()
     with console.status("the machine itself"):
-        speed = Speed(**_run({"side": MACHINE}, Path(os.devnull)))
+        speed = Speed(**_run({"side": MACHINE, "target": settings.target}, Path(os.devnull)))
     found = {name: _compare(name, sides.on(name), settings, console) for name in dict.fromkeys(workloads)}
     results = Results(found, speed, Noise.between(start, Clocks.now()))
     _tell(results, console)
@@ -107,6 +116,7 @@ def _compare(workload: str, sides: Sequence[str], settings: Settings, console: C
                     "seconds": settings.seconds,
                     "batch_size": settings.batch_size,
                     "memory": number == 0,
+                    "target": settings.target,
                 }
                 with console.status(f"{workload}, round {number + 1} of {settings.rounds}: {side}"):
                     measured[side].append(_run(asked, Path(caches) / side))
@@ -120,7 +130,7 @@ def _compare(workload: str, sides: Sequence[str], settings: Settings, console: C
     return Comparison(figures)
 
 
-def _run(asked: dict[str, Any], cache: Path) -> dict[str, float]:
+def _run(asked: dict[str, Any], cache: Path) -> dict[str, Any]:
     """Measure in a new process, which keeps its machine code in `cache`."""
     environment = {
         **os.environ,
@@ -148,7 +158,7 @@ def _tell(results: Results, console: Console) -> None:
         console.print(f"geometric mean against the best peer: {math.prod(ratios) ** (1 / len(ratios)):.2f}x")
     console.print(
         f"the floor is matrix products at {results.speed.flops / 1e9:.0f} GFLOP/s and AdamW's 28 bytes a parameter at "
-        f"{results.speed.bandwidth / 1e9:.0f} GB/s, the best that was measured here",
+        f"{results.speed.bandwidth / 1e9:.0f} GB/s, {results.speed.source}",
         highlight=False,
     )
     for complaint in results.complaints:

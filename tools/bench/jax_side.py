@@ -16,7 +16,7 @@ from ...engine.optim import AdamW
 from ...ir import Array
 from ..command_error import CommandError
 from ..recipes import bench_gpt
-from .side import Side
+from .side import Place, Side
 from .workloads import Task
 
 # A model is a function of Gradloom's initial parameters, in their order, that returns a loss and JAX's parameters.
@@ -128,8 +128,16 @@ MODELS: Mapping[str, Model] = {"mlp_s": _mlp, "mlp_m": _mlp, "mlp_l": _mlp, "gpt
 """The model of each workload."""
 
 
-def build(task: Task) -> Side:
+_PRECISIONS = {"fp32": "highest", "tf32": "tensorfloat32", "bf16": "bfloat16"}
+"""What JAX calls the precision of products."""
+
+
+def build(task: Task, place: Place) -> Side:
     """The step, from Gradloom's initial parameters."""
+    if place.on_gpu and jax.default_backend() != "gpu":
+        raise CommandError(f"JAX {jax.__version__} sees no GPU here; pip install 'jax[cuda13]' gets what it needs")
+    if place.on_gpu:
+        jax.config.update("jax_default_matmul_precision", _PRECISIONS[place.precision])
     initial = init_parameters(task.ingredients.model, 0)
     if task.name in MODELS:
         loss_fn, params = MODELS[task.name](list(initial.values()))
@@ -149,7 +157,7 @@ def build(task: Task) -> Side:
 
     def step() -> Any:
         *state[:], loss = update(*state, batch)
-        return loss.block_until_ready()
+        return loss if place.on_gpu else loss.block_until_ready()
 
     def bytes_beyond() -> int:
         analysis: Any = update.lower(*state, batch).compile().memory_analysis()

@@ -8,8 +8,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from ...engine.compile.targets import target_of
 
 MACHINE = "machine"
 """Stands for a side where the machine itself is measured."""
@@ -28,14 +31,28 @@ _MOST_STOLEN = 0.02
 
 @dataclass(frozen=True)
 class Speed:
-    """Floating-point operations and bytes a second, on all cores."""
+    """Floating-point operations and bytes a second, on all cores or of a whole GPU, and where they come from."""
 
     flops: float
     bandwidth: float
+    source: str = "the best that was measured here"
 
     def floor(self, matmul_flops: int, parameters: int) -> float:
         """Seconds that a step with AdamW takes at least: its matrix products, then the update's memory traffic."""
         return matmul_flops / self.flops + parameters * ADAMW_BYTES / self.bandwidth
+
+
+def speed_of(target: str) -> dict[str, Any]:
+    """The fields of `Speed` for a target: this machine's are measured, a GPU's are those of its data sheet."""
+    machine = target_of(target)
+    if not machine.is_gpu:
+        return measure_speed()
+    workers = machine.workers or 1
+    return {
+        "flops": 1e9 * workers * machine.flops_per_ns(np.dtype("float32")),
+        "bandwidth": 1e9 * workers * machine.memory_bytes_per_ns,
+        "source": f"what the data sheet of {machine} says",
+    }
 
 
 def measure_speed() -> dict[str, float]:

@@ -1,8 +1,12 @@
-"""PyTorch's side of the benchmark: eager, or with the loss under `torch.compile`; AdamW is the fused one in both."""
+"""PyTorch's side of the benchmark: eager, or with the loss under `torch.compile`; on a GPU also the whole step as one
+CUDA graph. AdamW is the fused one in all.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -14,7 +18,7 @@ from ...engine.nn.binding import init_parameters
 from ..command_error import CommandError
 from ..recipes import bench_gpt
 from ..recipes.bench_mlps import WIDTHS
-from .side import Side
+from .side import Place, Side
 from .workloads import Task
 
 F = nn.functional
@@ -107,22 +111,33 @@ def _ingredients(task: Task) -> tuple[Any, Any, Any]:
     return peer()
 
 
-def build(task: Task, compiled: bool = False) -> Side:
-    """The step, from Gradloom's initial parameters."""
+def build(task: Task, place: Place, mode: str | None = None, captured: bool = False) -> Side:
+    """The step, from Gradloom's initial parameters; the loss under `torch.compile` with a `mode`; the whole step in one
+    CUDA graph where it is to be `captured`.
+    """
+    if place.on_gpu:
+        _use_gpu(place)
     model, loss_fn, optimizer = _ingredients(task)
     values = list(init_parameters(task.ingredients.model, 0).values())
     places = list(model.parameters())
     if [tuple(p.shape) for p in places] != [v.shape for v in values]:
         raise CommandError(f"{task.name}: the parameters in PyTorch have other shapes, or another order")
     with torch.no_grad():
-        for place, value in zip(places, values):
-            place.copy_(torch.from_numpy(value))
+        for each, value in zip(places, values):
+            each.copy_(torch.from_numpy(value))
     batch = optree.tree_map(torch.from_numpy, task.batch)
+    if place.on_gpu:
+        model.to("cuda")
+        batch = optree.tree_map(lambda array: array.to("cuda"), batch)
+
+    half = place.on_gpu and place.precision == "bf16"
+    rounded = partial(torch.autocast, "cuda", torch.bfloat16) if half else nullcontext
 
     def loss_of_batch() -> Any:
-        return loss_fn(model, batch)
+        with rounded():
+            return loss_fn(model, batch)
 
-    run_loss = torch.compile(loss_of_batch) if compiled else loss_of_batch
+    run_loss = torch.compile(loss_of_batch, mode=mode) if mode is not None else loss_of_batch
 
     def step() -> Any:
         optimizer.zero_grad(set_to_none=True)
@@ -133,14 +148,87 @@ def build(task: Task, compiled: bool = False) -> Side:
 
     def bytes_beyond() -> int:
         optimizer.zero_grad(set_to_none=True)
-        return _peak_bytes(step)
+        return (_peak_gpu_bytes if place.on_gpu else _peak_bytes)(step)
 
-    return Side(step, bytes_beyond)
+    return _in_one_graph(step, model, optimizer) if captured else Side(step, bytes_beyond)
 
 
-def build_compiled(task: Task) -> Side:
-    """As `build`, with `torch.compile`."""
-    return build(task, compiled=True)
+def build_compiled(task: Task, place: Place) -> Side:
+    """As `build`, with `torch.compile`, which on a GPU replays graphs of its own: forward, backward."""
+    return build(task, place, "reduce-overhead" if place.on_gpu else "default")
+
+
+def build_autotuned(task: Task, place: Place) -> Side:
+    """As `build`, with `torch.compile` that measures which kernels are fastest."""
+    return build(task, place, "max-autotune")
+
+
+def build_graph(task: Task, place: Place) -> Side:
+    """As `build`, forward, backward and update as one CUDA graph."""
+    return build(task, place, captured=True)
+
+
+def build_compiled_graph(task: Task, place: Place) -> Side:
+    """As `build`, the loss under `torch.compile`, and forward, backward and update as one CUDA graph."""
+    return build(task, place, "default", captured=True)
+
+
+# ---- on a GPU
+
+
+_WARM_UP = 3
+"""Steps before a step is captured, which compile it and make the optimizer's state."""
+
+
+def _use_gpu(place: Place) -> None:
+    if not torch.cuda.is_available():
+        raise CommandError(f"torch {torch.__version__} sees no GPU here; see https://pytorch.org for one that does")
+    tf32 = place.precision != "fp32"
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cudnn.benchmark = True  # shapes do not change
+
+
+def _in_one_graph(step: Callable[[], Any], model: Any, optimizer: Any) -> Side:
+    """The step as one CUDA graph. Parameters and state are as they were before it was captured."""
+    for group in optimizer.param_groups:
+        group["capturable"] = True
+    stored = [*model.parameters(), *model.buffers()]
+    before = [tensor.detach().clone() for tensor in stored]
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(_WARM_UP):
+            step()
+    torch.cuda.synchronize()
+    optimizer.zero_grad(set_to_none=True)
+    graph = torch.cuda.CUDAGraph()
+    torch.cuda.reset_peak_memory_stats()
+    held = torch.cuda.memory_allocated()
+    with torch.cuda.graph(graph):
+        loss = step()
+    beyond = torch.cuda.max_memory_allocated() - held
+    with torch.no_grad():
+        for tensor, value in zip(stored, before):
+            tensor.copy_(value)
+        for kept in (value for state in optimizer.state.values() for value in state.values()):
+            if isinstance(kept, torch.Tensor):
+                kept.zero_()
+
+    def replay() -> Any:
+        graph.replay()
+        return loss
+
+    return Side(replay, lambda: beyond)
+
+
+def _peak_gpu_bytes(step: Callable[[], Any]) -> int:
+    """The most bytes of the GPU that a call allocates at once, gradients included, by PyTorch's allocator."""
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    held = torch.cuda.memory_allocated()
+    step()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() - held
 
 
 def _peak_bytes(step: Callable[[], Any]) -> int:
