@@ -1,25 +1,32 @@
 """What a target must offer to run. The engine asks for nothing else, so that a target is added without touching it.
 
 Plans and lowerings are shared: a backend gets a `Plan`, of which `lower` (see `lowering/launch_list.py`) makes launches
-that name no machine. `cpu/` and `emulate/` have the backends that there are; `docs/add_a_target.md` says what another
-needs.
+that name no machine. `cpu/`, `cuda/` and `emulate/` have the backends that there are; `docs/add_a_target.md` says what
+another needs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
-from ..ir import Array, Node
+from ..ir import Array, ArrayType, Node
 from ..passes.memory.plan import Plan
 from ..passes.target import Target, TargetError
 from .codegen.kernel_cache import Kernel
 from .cpu.backend import CpuBackend
-from .cuda.presence import missing
+from .cuda.backend import CudaBackend
 from .emulate.backend import EmulatedBackend
 
 Memory = Any
 """Bytes that programs work in: for the CPU an array of NumPy. Only the backend that allocated it looks inside."""
+
+
+LiveArray = Any
+"""An array in the memory of a device that outlives runs, or a view of what a run left there. To the host it is like
+NumPy's: `array[...] = value` writes it, `array.copy()` and `np.asarray(array)` read it. On a CPU it is NumPy's own.
+"""
 
 
 class Program(Protocol):
@@ -61,23 +68,28 @@ class Program(Protocol):
         """
         ...
 
-    def bind_input(self, i: int, array: Array) -> None:
-        """Let input `i` of the graph be read (and, if aliased, overwritten) in `array`."""
+    def bind_input(self, i: int, array: LiveArray) -> None:
+        """Let input `i` of the graph be read (and, if aliased, overwritten) in `array`: one of the device, or of NumPy,
+        whose content a run takes as it is then.
+        """
         ...
 
     def bind_output(self, i: int, array: Array) -> None:
         """Let output `i` of the graph be written to `array`."""
         ...
 
-    def output_in_arena(self, i: int) -> Array:
-        """A view of output `i`, of a plan made with `outputs_in_arena`; the next run overwrites it."""
+    def output_in_arena(self, i: int) -> LiveArray:
+        """A view of output `i`, of a plan made with `outputs_in_arena`; the next run overwrites it. `view[()]` of a
+        number and `view.copy()` stay; where runs are not waited for, their readers wait.
+        """
         ...
 
     def run(self, inputs: Sequence[Array] = (), outputs: Sequence[Array] = (), first_input: int = 0) -> None:
         """Run once, with `inputs`, from number `first_input` of the graph on, and `outputs` for this run alone.
 
         Raises `IndexError` where an index is out of range and `ValueError` where an integer is raised to a negative
-        power; inputs are then as they were before.
+        power; inputs are then as they were before. A backend may return before it has run: then who reads what it
+        wrote waits, and raises that.
         """
         ...
 
@@ -85,12 +97,29 @@ class Program(Protocol):
 class Backend(Protocol):
     """What runs the plans of one kind of device."""
 
+    @property
+    def undone(self) -> int:
+        """How many runs were not done, though `Program.run` returned: because of a trap in one, or in one before."""
+        ...
+
     def check(self, target: Target) -> None:
         """Raise `TargetError`, with what to write instead, where this machine cannot run what is made for `target`."""
         ...
 
+    def narrowed(self, target: Target) -> Target:
+        """A target that passed `check`, without what this machine has not got of it: what to plan for."""
+        ...
+
     def allocate(self, nbytes: int) -> Memory:
         """Memory for an arena: exactly `nbytes`, beginning at a cache line of the target; its content is anything."""
+        ...
+
+    def hold(self, types: Sequence[ArrayType]) -> Sequence[LiveArray]:
+        """Arrays that programs read and overwrite, each beginning at a cache line; their content is anything."""
+        ...
+
+    def check_room(self, nbytes: int) -> None:
+        """Raise `TargetError` where the memory of the device has not so many bytes free, if that is known."""
         ...
 
     def build(self, plan: Plan, arena: Memory | None = None) -> Program:
@@ -98,8 +127,19 @@ class Backend(Protocol):
         ...
 
 
-_BACKENDS: dict[str, Backend] = {"cpu": CpuBackend(), "cuda-emulated": EmulatedBackend()}
+_BACKENDS: dict[str, Backend] = {"cpu": CpuBackend(), "cuda": CudaBackend(), "cuda-emulated": EmulatedBackend()}
 """By the `device` of a target."""
+
+
+@contextlib.contextmanager
+def backend_replaced(device: str, backend: Backend) -> Iterator[None]:
+    """Another backend for what is compiled inside the block for a device: one with a fake driver, in tests."""
+    before = _BACKENDS[device]
+    _BACKENDS[device] = backend
+    try:
+        yield
+    finally:
+        _BACKENDS[device] = before
 
 
 def backend_of(target: Target) -> Backend:
@@ -109,19 +149,7 @@ def backend_of(target: Target) -> Backend:
     """
     backend = _BACKENDS.get(target.device)
     if backend is None:
-        raise TargetError(_no_backend(target))
+        known = ", ".join(_BACKENDS)
+        raise TargetError(f"nothing here runs {str(target)!r}; there are backends for {known}")
     backend.check(target)
     return backend
-
-
-def _no_backend(target: Target) -> str:
-    """Why nothing runs what is made for a target."""
-    known = f"there are backends for {', '.join(_BACKENDS)}"
-    if not target.is_gpu:
-        return f"nothing here runs {str(target)!r}; {known}"
-    lacks = missing(target) if target.device == "cuda" else []
-    also = f". This machine has {'; '.join(lacks)}" if lacks else ""
-    return (
-        f"nothing here runs {str(target)!r} yet: {known}. Write target='cpu', or 'cuda-emulated' for the same "
-        f"kernels on this CPU, slowly, or gl.plan_step(..., target={str(target)!r}) to plan it and its memory{also}"
-    )

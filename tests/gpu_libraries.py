@@ -15,10 +15,10 @@ from gradloom.passes.target import LIBRARIES, Target
 from gradloom.passes.verify.plan import check_plan
 from gradloom.runtime.cpu.executable import allocate
 from gradloom.runtime.cuda.products import Products
-from gradloom.runtime.emulate.places import Places
 from gradloom.runtime.emulate.program import EmulatedProgram
 from gradloom.runtime.lowering.launch import Launch
 from gradloom.runtime.lowering.library_call import LibraryCall, ProductCall
+from gradloom.runtime.lowering.places import Places
 
 LIBRARY_TARGET = replace(GPU_TARGET, libraries=LIBRARIES)
 

@@ -304,7 +304,7 @@ def compile(
     logger "gradloom".
     """
     machine = target_of(target)
-    backend_of(machine)
+    machine = backend_of(machine).narrowed(machine)
     if not callable(fn):
         raise TypeError(f"compile takes a function, got {type(fn).__name__}")
     return CompiledFunction(fn, worker_count(threads, machine), machine, static, donated_positions(donate_argnums))

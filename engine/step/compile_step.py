@@ -120,7 +120,7 @@ def compile_step(
     the line.
     """
     machine = target_of(target)
-    backend_of(machine)  # raises before anything is traced
+    machine = backend_of(machine).narrowed(machine)  # raises before anything is traced
     workers = worker_count(threads, machine)
     options = _options(clip_norm, clip_value, accumulate, train, diagnose, check_finite, outputs)
     with compiling():

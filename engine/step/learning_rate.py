@@ -26,6 +26,7 @@ class LearningRates:
         self._state = state
         self._is_scheduled = any(callable(lr) for lr in self._rates.values())
         self.given: dict[str, float] = {}
+        self._counted: tuple[int, int] | None = None
         self.arrays = {group: np.array(value, np.float64) for group, value in self.at(0, {}, {}).items()}
 
     def at(self, steps: int, given: Mapping[str, float], state: Mapping[str, Array]) -> dict[str, float]:
@@ -53,10 +54,21 @@ class LearningRates:
         """The rates of the next update, the default's first where a parameter has it."""
         return self.at(int(self._state["step"]), self.given, self._state)
 
-    def follow_schedules(self) -> None:
-        """Make `arrays` the rates of the next update."""
+    def follow_schedules(self, undone: int) -> None:
+        """Make `arrays` the rates of the next update.
+
+        Updates are counted, so that nobody waits to read the state. They are counted anew where more than before were
+        `undone`: given to the device, and then not done.
+        """
         if self._is_scheduled and len(self.given) < len(self._rates):
-            self._write(self.next())
+            if self._counted is None or self._counted[1] != undone:
+                self._counted = int(self._state["step"]), undone
+            self._write(self.at(self._counted[0], self.given, self._state))
+
+    def count_update(self) -> None:
+        """One more update was given to the device."""
+        if self._counted is not None:
+            self._counted = self._counted[0] + 1, self._counted[1]
 
     def set(self, rates: Mapping[str, Any]) -> None:
         """Hold rates from now on, or, with `None`, go back to the optimizer's own. Raises before anything changes:
@@ -86,6 +98,7 @@ class LearningRates:
     def take_up(self, given: Mapping[str, float], rates: Mapping[str, float]) -> None:
         """Go on with the rates of a checkpoint."""
         self.given = dict(given)
+        self._counted = None
         self._write(rates)
 
     def _write(self, rates: Mapping[str, float]) -> None:

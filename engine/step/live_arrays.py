@@ -138,17 +138,12 @@ class LiveArrays:
 
 
 def own_memory(backend: Backend, types: Iterable[tuple[str, ArrayType]], initial: Iterable[Array]) -> dict[str, Array]:
-    """Memory of our own for named arrays, each beginning at a cache line. The initial values are made one by one, so
-    that they are never there twice.
-    """
-    return {name: own_array(backend, type, value) for (name, type), value in zip(types, initial)}
-
-
-def own_array(backend: Backend, type: ArrayType, value: Array) -> Array:
-    """An array of our own with this value."""
-    array: Array = backend.allocate(type.nbytes).view(type.dtype).reshape(type.shape)
-    array[...] = value
-    return array
+    """Memory of our own for named arrays. Initial values are made one by one, so that they are never there twice."""
+    types = list(types)
+    arrays = backend.hold([type for _, type in types])
+    for array, value in zip(arrays, initial):
+        array[...] = value
+    return {name: array for (name, _), array in zip(types, arrays)}
 
 
 def types_of(arrays: Mapping[str, Array]) -> dict[str, ArrayType]:

@@ -13,7 +13,7 @@ from ...runtime.codegen.fork_lock import interrupted
 from ..nn import Module
 from ..nn.parameter import Parameter, Stored
 from ..tracing.tracer import located
-from .live_arrays import LiveArrays, own_array
+from .live_arrays import LiveArrays, own_memory
 from .step_arrays import StepArrays
 
 _LISTED = 8
@@ -128,15 +128,25 @@ def taken_in(
     """The live arrays of a model's parameters, and of its buffers, by its own names: those that are shared as they are,
     and new ones with their initial values for the seed.
     """
-    parameters: dict[str, Array] = {}
-    buffers: dict[str, Array] = {}
+    named = [*model.stored_parameters(), *model.stored_buffers()]
+    places = {name: shared.get(stored, name) for name, stored in named}
+    there = live.parameters.keys() | live.buffers.keys()
+    new: dict[str, tuple[str, Stored]] = {}
+    for name, stored in named:
+        if places[name] not in there:
+            new.setdefault(places[name], (name, stored))
+    arrays = own_memory(
+        backend,
+        [(place, stored.type) for place, (_, stored) in new.items()],
+        (stored.initial(name, seed) for name, stored in new.values()),
+    )
     names = _all_names(model)
-    for name, stored in [*model.stored_parameters(), *model.stored_buffers()]:
-        is_parameter = isinstance(stored, Parameter)
-        held, own = (live.parameters, parameters) if is_parameter else (live.buffers, buffers)
-        place: str = shared.get(stored, name)
-        if place not in held:
-            held[place] = own_array(backend, stored.type, stored.initial(name, seed))
+    own: tuple[dict[str, Array], dict[str, Array]] = {}, {}
+    for name, stored in named:
+        which = 0 if isinstance(stored, Parameter) else 1
+        held, place = (live.parameters, live.buffers)[which], places[name]
+        if place in new:
+            held[place] = arrays[place]
         live.names.update((other, place) for other in names[stored] if other not in live.names)
-        own[name] = held[place]
-    return parameters, buffers
+        own[which][name] = held[place]
+    return own

@@ -91,6 +91,8 @@ class Step(StepArrays):
         self._batch_type = BatchType(batch, traced.batch_tree, traced.batch)
         self._key = np.array(key, np.int64)
         self._bound = 0
+        if not lives:
+            self._backend.check_room(planned.report.total_bytes)
         with joined(lives, self._backend) as live:
             self._live = live
             self._parameters, self._buffers = taken_in(live, model, shared, self._backend, seed)
@@ -150,11 +152,12 @@ class Step(StepArrays):
             if self._changes != changes():
                 self._check_settings()
             signature = self._signatures.get(key) or self._new_signature(arrays)
-            self._rates.follow_schedules()
+            self._rates.follow_schedules(self._backend.undone)
             try:
                 signature.executable.run(arrays, first_input=signature.first)
             except FloatingPointError:
                 raise self._not_finite(signature, arrays) from None
+            self._rates.count_update()
             show(signature.traced.prints, signature.printed)
             loss = signature.loss[()]
             if signature.measured:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from ...ir import Array
+from collections.abc import Sequence
+
+from ...ir import Array, ArrayType
 from ...passes.memory.plan import Plan
 from ...passes.target import Target, TargetError
-from .executable import Executable, allocate
+from .executable import Executable, allocate, hold
 from .host import host_cpu, runnable
 
 
 class CpuBackend:
     """What `Backend` asks for, on this machine's CPU; its memory is NumPy's."""
+
+    undone = 0
 
     def check(self, target: Target) -> None:
         """Raise `TargetError` unless this machine has the instructions of a target."""
@@ -21,9 +25,20 @@ class CpuBackend:
                 "write target='cpu' for its own, or gl.plan_step to plan for another machine"
             )
 
+    def narrowed(self, target: Target) -> Target:
+        """The target itself."""
+        return target
+
     def allocate(self, nbytes: int) -> Array:
         """`nbytes` of memory that begins at a cache line."""
         return allocate(nbytes)
+
+    def hold(self, types: Sequence[ArrayType]) -> list[Array]:
+        """NumPy's arrays, each beginning at a cache line."""
+        return hold(types)
+
+    def check_room(self, nbytes: int) -> None:
+        """Nothing: what this machine's memory is used for is not known."""
 
     def build(self, plan: Plan, arena: Array | None = None) -> Executable:
         """A plan with machine code, which works in `arena`, or in memory of its own."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ...ir import Node
+from ...ir import Array, ArrayType, Node
 from ...passes.memory.plan import Plan
 from ..codegen.kernel_cache import KernelRequest, code_salt, compile_kernels
 from ..lowering.launch_list import lower
@@ -32,6 +32,11 @@ def allocate(nbytes: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     memory = np.empty(nbytes + _LINE, np.uint8)
     skip = -memory.ctypes.data % _LINE
     return memory[skip : skip + nbytes]
+
+
+def hold(types: Iterable[ArrayType]) -> list[Array]:
+    """Arrays each of which begins at a cache line; their memory is taken from the system as they are written."""
+    return [allocate(type.nbytes).view(type.dtype).reshape(type.shape) for type in types]
 
 
 def address_of(array: np.ndarray[Any, Any]) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ...ir import Array
+from ...ir import Array, ArrayType
 from ...passes.memory.plan import Plan
 from ...passes.target import Target
-from ..cpu.executable import allocate
+from ..cpu.executable import allocate, hold
 from .host import check_host
 
 if TYPE_CHECKING:
@@ -17,13 +18,26 @@ if TYPE_CHECKING:
 class EmulatedBackend:
     """What `Backend` of `runtime/backend.py` asks for; its memory is NumPy's."""
 
+    undone = 0
+
     def check(self, target: Target) -> None:
         """Raise `TargetError` where threads cannot be fibers."""
         check_host()
 
+    def narrowed(self, target: Target) -> Target:
+        """The target itself."""
+        return target
+
     def allocate(self, nbytes: int) -> Array:
         """`nbytes` of memory that begins at a cache line of this CPU, which is what runs."""
         return allocate(nbytes)
+
+    def hold(self, types: Sequence[ArrayType]) -> list[Array]:
+        """NumPy's arrays, each beginning at a cache line."""
+        return hold(types)
+
+    def check_room(self, nbytes: int) -> None:
+        """Nothing: what this machine's memory is used for is not known."""
 
     def build(self, plan: Plan, arena: Array | None = None) -> EmulatedProgram:
         """A plan with machine code, which works in `arena`, or in memory of its own."""

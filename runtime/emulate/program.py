@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import time
 from collections.abc import Sequence
-from itertools import zip_longest
+from itertools import chain
 
 import numpy as np
 
@@ -15,10 +15,10 @@ from ..codegen.fork_lock import fork_lock, interrupted
 from ..codegen.kernel_cache import Kernel
 from ..cpu.executable import allocate
 from ..lowering.launch import Launch, Transfer
-from ..lowering.launch_list import Fork, Item, LaunchList, Loop, Stages, Unit, lower
+from ..lowering.launch_list import Fork, Item, LaunchList, lower
+from ..lowering.places import Places, unit_parts
 from ..lowering.refusal import refusal
 from .launch import KernelFault, emulated_kernel, run_launch
-from .places import Places
 
 _WHY = "the emulator keeps no machine code"
 
@@ -102,27 +102,19 @@ class EmulatedProgram:
                 self._running = False
 
     def _run(self, lowered: LaunchList, places: Places) -> None:
-        for number, (phase, nodes) in enumerate(zip_longest(lowered.phases, lowered.plan.phases, fillvalue=())):
-            for unit, node in zip_longest(phase, nodes):
-                self._run_unit(unit, node, places)
+        for number, phase in enumerate(lowered.paired_phases()):
+            for part, node, at in chain.from_iterable(unit_parts(unit, node, places) for unit, node in phase):
+                if isinstance(part, Fork):
+                    self._run_fork(part, at)
+                elif isinstance(part, Transfer):
+                    # The bytes move when the transfer has to be done: before, its target holds NaN, so that what reads
+                    # that too early shows, and so does what overwrites the source.
+                    ctypes.memset(at.word(part.target), 0xFF, part.nbytes)
+                else:
+                    self._launch(part, node, at)
             if lowered is self._lowered:
                 for transfer in self._transfers_done.get(number, ()):
                     ctypes.memmove(places.word(transfer.target), places.word(transfer.source), transfer.nbytes)
-
-    def _run_unit(self, unit: Unit, node: Node | None, places: Places) -> None:
-        if isinstance(unit, Loop):
-            self._run_stages(unit.before, node, places)
-            for t in unit.iterations:
-                self._run(unit.body, places.iteration(unit, t))
-        elif isinstance(unit, Fork):
-            self._run_stages(unit.before, node, places)
-            self._run_fork(unit, places)
-        elif isinstance(unit, Transfer):
-            # The bytes move when the transfer has to be done: before, its target holds NaN, so that what reads that too
-            # early shows, and so does what overwrites the source.
-            ctypes.memset(places.word(unit.target), 0xFF, unit.nbytes)
-        else:
-            self._run_stages(unit, node, places)
 
     def _run_fork(self, fork: Fork, places: Places) -> None:
         true, *false = fork.bodies
@@ -137,10 +129,6 @@ class EmulatedProgram:
         else:
             body = true if holds() else false[0]
             self._run(body, places.branch(fork.node, body.plan))
-
-    def _run_stages(self, stages: Stages, node: Node | None, places: Places) -> None:
-        for launch in (launch for stage in stages for launch in stage):
-            self._launch(launch, node, places)
 
     def _launch(self, launch: Item, node: Node | None, places: Places) -> None:
         assert isinstance(launch, Launch), "what is emulated has no libraries"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import zip_longest
+from itertools import chain, zip_longest
 
 from ...ir import ArrayType, Node
 from ...passes.graph.carries import carry_count
@@ -71,12 +71,17 @@ class LaunchList:
 
     def launches(self) -> Iterator[tuple[Launch, Node | None]]:
         """The kernels' launches of each unit, bodies included, and the unit: none copies to where inputs are."""
+        for unit, node in self.units():
+            yield from launches_of(unit, node)
+
+    def units(self) -> Iterator[tuple[Unit, Node | None]]:
+        """All units in order, each with its node: none copies to where inputs are."""
+        return chain.from_iterable(self.paired_phases())
+
+    def paired_phases(self) -> Iterator[list[tuple[Unit, Node | None]]]:
+        """The units of each phase with their nodes."""
         for phase, nodes in zip_longest(self.phases, self.plan.phases, fillvalue=()):
-            for unit, node in zip_longest(phase, nodes):
-                launches = (item for stage in _stages(unit) for item in stage if isinstance(item, Launch))
-                yield from ((launch, node) for launch in launches)
-                for body in _bodies(unit):
-                    yield from body.launches()
+            yield list(zip_longest(phase, nodes))
 
     def transfers_done(self) -> dict[int, list[Transfer]]:
         """The transfers that have to be done when a phase ends, by its number, in the order in which they begin."""
@@ -91,17 +96,26 @@ class LaunchList:
         yield self.plan
         for phase in self.phases:
             for unit in phase:
-                for body in _bodies(unit):
+                for body in bodies_of(unit):
                     yield from body.plans()
 
 
-def _stages(unit: Unit | tuple[()]) -> Stages:
+def launches_of(unit: Unit, node: Node | None) -> Iterator[tuple[Launch, Node | None]]:
+    """The kernels' launches of a unit, those of its bodies with the units there."""
+    yield from ((item, node) for stage in stages_of(unit) for item in stage if isinstance(item, Launch))
+    for body in bodies_of(unit):
+        yield from body.launches()
+
+
+def stages_of(unit: Unit) -> Stages:
+    """What a unit runs, of a loop or a fork what it runs before its bodies."""
     if isinstance(unit, Transfer):
         return []
-    return unit.before if isinstance(unit, (Loop, Fork)) else list(unit)
+    return unit.before if isinstance(unit, (Loop, Fork)) else unit
 
 
-def _bodies(unit: Unit | tuple[()]) -> list[LaunchList]:
+def bodies_of(unit: Unit) -> list[LaunchList]:
+    """The launches of the bodies of a loop or of a fork."""
     return [unit.body] if isinstance(unit, Loop) else unit.bodies if isinstance(unit, Fork) else []
 
 

@@ -11,8 +11,10 @@ import pytest
 from gradloom import nn, optim
 from gradloom.passes.pipeline import plan_graph
 from gradloom.passes.target import Target
-from gradloom.runtime.backend import backend_of
+from gradloom.runtime.backend import backend_of, backend_replaced
 from gradloom.runtime.cpu.host import cpu_of, host_cpu, runnable
+from gradloom.runtime.fake_gpu.backend import fake_cuda
+from gradloom.runtime.fake_gpu.driver import FakeDriver
 
 FOREIGN = "avx2" if host_cpu() == "neon" else "neon"
 
@@ -77,16 +79,18 @@ def test_a_target_of_another_machine_is_refused_before_anything_is_traced(make: 
     arguments = (f,) if make is gl.compile else (nn.Linear(2, 2), f, optim.SGD(0.1), gl.spec((2, 2)))
     with pytest.raises(gl.TargetError, match=f"this machine, '{host_cpu()}', cannot run .*'cpu:{FOREIGN}'.*plan_step"):
         make(*arguments, target=gl.Target.cpu(FOREIGN))
-    with pytest.raises(gl.TargetError, match="nothing here runs 'cuda:sm_90'; there are backends for cpu"):
-        make(*arguments, target=replace(gl.Target.cpu("sse"), device="cuda", name="sm_90"))
+    with pytest.raises(gl.TargetError, match="nothing here runs 'tpu:v1'; there are backends for cpu"):
+        make(*arguments, target=replace(gl.Target.cpu("sse"), device="tpu", name="v1"))
     for wrong in ("gpu", "avx2", 3, None):
         with pytest.raises(gl.TargetError, match=r"is not available; write target='cpu'.*gl.Target.cpu\('avx2'\)"):
             make(*arguments, target=wrong)
 
 
 @pytest.mark.parametrize("target", ["cuda", "cuda:a100"])
-def test_a_gpu_is_planned_for_and_not_run_yet(target: str):
-    with pytest.raises(gl.TargetError, match=r"nothing here runs 'cuda:.*' yet: .*gl.plan_step\(..., target='cuda:"):
-        gl.compile(f, target=target)
-    with pytest.raises(gl.TargetError, match="yet"):
-        gl.compile_step(nn.Linear(3, 2), lambda m, b: m(b).mean(), optim.SGD(0.1), gl.spec((4, 3)), target=target)
+def test_a_gpu_that_is_not_there_is_planned_for_and_refused_before_anything_is_traced(target: str):
+    with backend_replaced("cuda", fake_cuda(FakeDriver(capabilities=((7, 5),)))):
+        message = r"cannot run 'cuda:.*': it has no card of sm_\d0: there is sm_75.*plan_step\(..., target='cuda:"
+        with pytest.raises(gl.TargetError, match=message):
+            gl.compile(f, target=target)
+        with pytest.raises(gl.TargetError, match="Write target='cpu'"):
+            gl.compile_step(nn.Linear(3, 2), f, optim.SGD(0.1), gl.spec((4, 3)), target=target)

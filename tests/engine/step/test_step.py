@@ -247,7 +247,6 @@ def test_a_loss_that_is_no_float_scalar():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"target": "cuda"}, gl.TargetError, "nothing here runs 'cuda:sm_90' yet"),
         ({"threads": 0}, ValueError, "threads is a whole number of 1 or more"),
         ({"accumulate": 0}, ValueError, "accumulate is a whole number of 1 or more"),
         ({"accumulate": 1.5}, ValueError, "accumulate is a whole number of 1 or more"),

@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
-import ctypes
 import re
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from gradloom.passes.target import Target
-from gradloom.runtime.cuda.presence import missing, missing_devices
+from gradloom.runtime.cuda.presence import Library, missing, missing_devices
+from gradloom.runtime.fake_gpu.driver import Code, FakeDriver
 
 
-class Driver:
-    """A driver of this version that finds cards of these capabilities."""
+class EmptyDriver(FakeDriver):
+    """One that works and finds no card."""
 
-    def __init__(self, version: int, *capabilities: tuple[int, int], error: int = 0) -> None:
-        self.version, self.capabilities, self.error = version, capabilities, error
+    def cuDeviceGetCount(self) -> tuple[Code, int]:
+        return Code.SUCCESS, 0
+
+
+class CLibrary:
+    """A library of C that says what a driver does."""
+
+    def __init__(self, driver: FakeDriver) -> None:
+        self.driver = driver
 
     def cuInit(self, flags: int) -> int:
-        return self.error
+        return self.driver.cuInit(flags)[0]
 
-    def cuDriverGetVersion(self, to: ctypes._Pointer[ctypes.c_int]) -> int:
-        to._obj.value = self.version  # pyright: ignore[reportAttributeAccessIssue]
+    def cuDriverGetVersion(self, to: Any) -> int:
+        to._obj.value = self.driver.cuDriverGetVersion()[1]
         return 0
 
-    def cuDeviceGetCount(self, to: ctypes._Pointer[ctypes.c_int]) -> int:
-        to._obj.value = len(self.capabilities)  # pyright: ignore[reportAttributeAccessIssue]
+    def cuDeviceGetCount(self, to: Any) -> int:
+        to._obj.value = self.driver.cuDeviceGetCount()[1]
         return 0
 
-    def cuDeviceGetAttribute(self, to: ctypes._Pointer[ctypes.c_int], attribute: int, device: int) -> int:
-        to._obj.value = self.capabilities[device][attribute - 75]  # pyright: ignore[reportAttributeAccessIssue]
+    def cuDeviceGetAttribute(self, to: Any, attribute: int, device: int) -> int:
+        to._obj.value = self.driver.cuDeviceGetAttribute(attribute, device)[1]
         return 0
 
 
@@ -38,24 +46,30 @@ class Driver:
     ("driver", "message"),
     [
         (None, r"no driver of NVIDIA's \(libcuda.so.1\): install it from https://"),
-        (Driver(13_000, error=100), r"no card that the driver finds \(cuInit gives 100\)"),
-        (Driver(11_080, (9, 0)), "too old a driver, for CUDA 11.8: install one for 12.0 or later"),
-        (Driver(13_000), "no card: the driver finds none"),
-        (Driver(13_000, (8, 9)), "no card of sm_90: there is sm_89; write target='cuda:sm_89'"),
+        (FakeDriver(init_error=Code.NO_DEVICE), r"no card that the driver finds \(cuInit gives 100\)"),
+        (FakeDriver(version=11_080), "too old a driver, for CUDA 11.8: install one for 12.0 or later"),
+        (EmptyDriver(), "no card: the driver finds none"),
+        (FakeDriver(capabilities=((8, 9),)), "no card of sm_90: there is sm_89; write target='cuda:sm_89'"),
     ],
 )
-def test_what_is_missing_is_named(driver: Driver | None, message: str):
+def test_what_is_missing_is_named(driver: FakeDriver | None, message: str):
     (found,) = missing_devices(Target.cuda("h100"), driver)
     assert re.match(message, found)
 
 
+def test_a_driver_is_asked_as_a_library_of_c():
+    library = Library(CLibrary(FakeDriver(capabilities=((8, 0), (9, 0)))))
+    assert missing_devices(Target.cuda("h100"), library) == []
+    assert missing_devices(Target.cuda("l4"), library)[0].startswith("no card of sm_89: there is sm_80, sm_90")
+
+
 def test_nothing_is_missing_where_a_card_of_the_capability_is():
-    assert missing_devices(Target.cuda("h100"), Driver(12_020, (8, 0), (9, 0))) == []
+    assert missing_devices(Target.cuda("h100"), FakeDriver(version=12_020, capabilities=((8, 0), (9, 0)))) == []
 
 
 def test_a_package_that_is_missing_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("gradloom.runtime.cuda.presence._PACKAGES", {"no_such.module": "one", "json": "two"})
-    assert missing(Target.cuda())[0] == "no package one: pip install one"
+    assert missing(Target.cuda())[0] == "no package one: pip install 'gradloom[cuda]'"
 
 
 def test_planning_imports_nothing_of_cuda():

@@ -1,4 +1,4 @@
-"""Where the values of a plan are while it runs: addresses, which move on with the iterations of its loops."""
+"""Where the values of a plan for a GPU are while it runs: addresses, which move on with the iterations of its loops."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ from dataclasses import dataclass
 from ...ir import Node, Value
 from ...passes.graph.scan import Scan
 from ...passes.memory.plan import Plan
-from ..lowering.launch import Arg, Call, KernelAddress, Pointer, Routine, Scratch, Tile
-from ..lowering.launch_list import Loop
+from .launch import Arg, Call, KernelAddress, Pointer, Routine, Scratch, Tile, Transfer
+from .launch_list import Fork, Item, LaunchList, Loop, Unit, stages_of
+
+Part = tuple["Item | Transfer | Fork", "Node | None", "Places"]
+"""What runs, or a fork of which it is decided as it runs, with its node and the places of its values. No node is a copy
+to where an input is.
+"""
 
 Extent = tuple[int, int]
 """The address of the first byte of some memory, and its bytes."""
@@ -87,3 +92,21 @@ class Places:
 
     def _scratch(self, node: Node) -> int:
         return self.arena + self.plan.scratch.get(node, 0)
+
+
+def parts(lowered: LaunchList, places: Places) -> Iterator[Part]:
+    """Everything that runs, in the order of the plan, loops unrolled. What decides on a fork comes before it; the parts
+    of its body are for whoever knows the flag.
+    """
+    for unit, node in lowered.units():
+        yield from unit_parts(unit, node, places)
+
+
+def unit_parts(unit: Unit, node: Node | None, places: Places) -> Iterator[Part]:
+    """The parts of one unit."""
+    yield from ((item, node, places) for stage in stages_of(unit) for item in stage)
+    if isinstance(unit, Loop):
+        for t in unit.iterations:
+            yield from parts(unit.body, places.iteration(unit, t))
+    elif isinstance(unit, (Fork, Transfer)):
+        yield unit, node, places

@@ -1,0 +1,41 @@
+"""All that programs on one GPU have in common."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...ir import ArrayType
+from ...passes.target import Target
+from .device import Device
+from .device_array import DeviceArray
+from .kernel_cache import compile_kernels
+from .libraries import Libraries, installed_libraries
+from .modules import Compile, Modules
+from .runs import Runs
+from .staging import Layout
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A device with what runs on it, the kernels that are loaded, and the libraries that are installed."""
+
+    device: Device
+    runs: Runs
+    modules: Modules
+    libraries: Libraries
+
+    def hold(self, types: Sequence[ArrayType]) -> list[DeviceArray]:
+        """Arrays in one allocation, each beginning at a line."""
+        layout = Layout(dict(enumerate(types)))
+        memory = self.device.allocate(layout.nbytes, "what a step holds")
+        return [DeviceArray(memory, layout.offsets[i], type, self.runs.check_all) for i, type in enumerate(types)]
+
+
+def open_gpu(target: Target, driver: Any, compile: Compile | None, libraries: Libraries | None) -> Gpu:
+    """The GPU that runs what is made for a target, where there is one, with what stands for its packages if given."""
+    device = Device(importlib.import_module("cuda.bindings.driver") if driver is None else driver, target)
+    modules = Modules(device, compile or compile_kernels)
+    return Gpu(device, Runs(device), modules, installed_libraries() if libraries is None else libraries)
