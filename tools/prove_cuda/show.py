@@ -27,18 +27,19 @@ def show(outcomes: Mapping[str, Outcome], console: Console) -> None:
         if outcome["state"] in (FAILED, LATE) and outcome.get("error"):
             console.print(Text("  " + outcome["error"].strip().splitlines()[-1]))
         for title, rows in outcome["tables"].items():
-            console.print(_table(title, rows))
+            console.print(table(title, rows))
 
 
-def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 2), pad_edge=False)
+def table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Rows under the names of their columns."""
+    made = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 2), pad_edge=False)
     columns = list(dict.fromkeys(name for row in rows for name in row))
     for name in columns:
         words = any(isinstance(row.get(name), str) for row in rows)
-        table.add_column(name, justify="left" if words else "right", overflow="fold")
+        made.add_column(name, justify="left" if words else "right", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(_said(row.get(name))) for name in columns))
-    return table
+        made.add_row(*(Text(_said(row.get(name))) for name in columns))
+    return made
 
 
 def _said(value: Any) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import json
+from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import gradloom as gl
 import pytest
@@ -20,13 +23,14 @@ from gradloom.runtime.cuda.kernel_cache import compile_kernels
 from gradloom.runtime.cuda.ptx import ARCHITECTURES
 from gradloom.tools.bench.workloads import WORKLOADS, task
 from gradloom.tools.find_recipe import make_recipe
+from gradloom.tools.prove_cuda import op_table
 from gradloom.tools.prove_cuda.kernels import GpuSource, compile_source, kernels_of, rounded_otherwise
 from op_cases import CASES
 from op_programs import plain
 
 COMPILERS = ("own", "numba")
 VARIABLE = "GRADLOOM_FRONT_END"
-MOST_REGISTERS = 255
+MOST_REGISTERS, MOST_SPILLED = 255, 128
 LACKING = {op.name for op in OPS.values() if op.family == "linalg"}
 """What has no kernel on a GPU yet."""
 ROWS = {name: [case for case in CASES if case.name == name] for name in {case.name for case in CASES} - LACKING}
@@ -50,15 +54,25 @@ def op_kernels(name: str) -> list[GpuSource]:
     return kernels_of(plan_graph(made.b.graph(made.outputs), target=target) for made in programs)
 
 
-def assert_compiled(kernels: list[GpuSource], spills: bool = False) -> None:
-    """By both compilers for both architectures, rounded as it is written."""
+def step_kernels(*ingredients: Any) -> list[GpuSource]:
+    """The kernels of a step that libraries multiply for, and those that there are without them."""
+    targets = Target.cuda(), replace(Target.cuda(), libraries=())
+    return kernels_of(gl.plan_step(*ingredients, target=target).plan for target in targets)
+
+
+def assert_compiled(kernels: list[GpuSource]) -> None:
+    """By both compilers for both architectures, rounded as it is written. numba.cuda unrolls loops of products
+    until the registers of the older one are not enough.
+    """
     for kernel in kernels:
         for by in COMPILERS:
             for arch in ARCHITECTURES:
                 code = compile_source(kernel, by, arch)
                 assert code.cubin.code.startswith(b"\x7fELF")
                 assert 0 < code.cubin.registers <= MOST_REGISTERS
-                assert spills or not code.cubin.spilled_bytes, kernel.source
+                assert code.cubin.spilled_bytes <= (MOST_SPILLED if (by, arch) == ("numba", "sm_80") else 0), (
+                    kernel.source
+                )
                 assert not code.unlike, (by, code.unlike, kernel.source)
 
 
@@ -83,8 +97,7 @@ def test_every_row_of_an_op_becomes_machine_code_by_both_compilers(name: str):
 def test_every_kernel_of_a_workload_becomes_machine_code_by_both_compilers(name: str):
     needs_compilers()
     workload = task(name)
-    plan = gl.plan_step(*workload.ingredients[:3], workload.batch, target="cuda:sm_90")
-    assert_compiled(kernels_of([plan.plan]))
+    assert_compiled(step_kernels(*workload.ingredients[:3], workload.batch))
 
 
 @pytest.mark.cuda
@@ -92,8 +105,19 @@ def test_every_kernel_of_a_workload_becomes_machine_code_by_both_compilers(name:
 @pytest.mark.parametrize("name", ZOO)
 def test_every_kernel_of_a_large_model_becomes_machine_code_by_both_compilers(name: str):
     needs_compilers()
-    plan = gl.plan_step(*make_recipe(f"examples/zoo/{name}.py:recipe"), target="cuda:sm_90")
-    assert_compiled(kernels_of([plan.plan]))
+    assert_compiled(step_kernels(*make_recipe(f"examples/zoo/{name}.py:recipe")))
+
+
+@pytest.mark.cuda
+def test_a_table_says_by_kind_of_op_what_is_right_and_what_kernels_became(tmp_path, capsys):
+    needs_compilers()
+    file = tmp_path / "ops.json"
+    assert op_table.main(["sqrt", "copy", "--compilers", "own", "--processes", "1", "--json", str(file)]) == 0
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in ("elementwise", "all", "own sm_80", "regs"))
+    figures = json.loads(file.read_text())
+    assert [(each["rows"], each["wrong"]) for each in figures] == [(each["right"], []) for each in figures]
+    assert all(each["kernels"] == code["kernels"] > 0 for each in figures for code in each["code"].values())
 
 
 def test_instructions_that_round_otherwise_than_the_source_are_found():
