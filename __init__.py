@@ -5,6 +5,9 @@ import sys
 from .engine import array_api as numpy
 from .engine import data, nn, optim
 from .engine.compile.compile import compile
+from .engine.fit import callbacks, metrics
+from .engine.fit.evaluate import evaluate
+from .engine.fit.fit import fit
 from .engine.report.schema import MemoryReport
 from .engine.saving.checkpoint_file import CheckpointError, CheckpointWarning, load_arrays, save_arrays
 from .engine.step.compile_step import compile_step, plan_step
@@ -32,8 +35,10 @@ from .passes.target import Target, TargetError
 # So that `import gradloom.numpy as gnp` works too.
 sys.modules[f"{__name__}.numpy"] = numpy
 for _name, _module in {
+    "callbacks": callbacks,
     "data": data,
     "debug": debug,
+    "metrics": metrics,
     "nn": nn,
     "nn.augment": nn.augment,
     "nn.functional": nn.functional,
@@ -61,6 +66,7 @@ __all__ = [
     "TargetError",
     "TracingError",
     "TracingWarning",
+    "callbacks",
     "check_grads",
     "checkpoint",
     "compile",
@@ -70,6 +76,8 @@ __all__ = [
     "custom_vjp",
     "data",
     "debug",
+    "evaluate",
+    "fit",
     "fori_loop",
     "grad",
     "hessian",
@@ -81,6 +89,7 @@ __all__ = [
     "jacrev",
     "jvp",
     "load_arrays",
+    "metrics",
     "nn",
     "numpy",
     "optim",

@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
+from ..engine.fit.interruptions import Interruptions
 from ..engine.saving.checkpoint_file import CheckpointError
 from ..engine.step.budget import budget_of
 from ..engine.step.refusal import MemoryBudgetError
@@ -29,11 +30,11 @@ from .compile_recipe import compile_report
 from .data import DataError
 from .diagnose import DiagnoseOptions, run_diagnose
 from .draw import FORMATS, LAYOUTS, draw
-from .interruptions import Interruptions
+from .optimizers import OPTIMIZERS, SCHEDULES
 from .plan import PlanOptions, run_plan
 from .print_ir import step_text
 from .recipes import RECIPES
-from .train import OPTIMIZERS, Run, train
+from .train import Run, train
 from .train_characters import KINDS, kind_of_checkpoint, run_characters
 
 _USER_ERRORS = (
@@ -97,9 +98,9 @@ def _run(argv: Sequence[str] | None, interruptions: Interruptions) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    settings = ("recipe", "epochs", "batch_size", "optimizer", "lr", "seed", "memory")
-    given = {name: value for name in settings if (value := getattr(options, name)) is not None}
-    run = Run(given, options.data, options.threads, options.resume, options.out)
+    settings = ("recipe", "epochs", "batch_size", "optimizer", "lr", "schedule", "clip_norm", "early_stop", "seed")
+    given = {name: value for name in (*settings, "memory") if (value := getattr(options, name)) is not None}
+    run = Run(given, options.data, options.threads, options.resume, options.out, options.log, options.plot)
     kind = KINDS.get(options.recipe)
     if options.recipe is None and options.resume is not None:
         kind = kind_of_checkpoint(options.resume)
@@ -192,8 +193,27 @@ def _train_parser(commands: Any) -> None:
         "--minutes", type=_rate, metavar="M", help="for gpt and lstm: as many steps as fit (default: 5)"
     )
     parser.add_argument("--batch-size", type=_positive, metavar="N", help="examples a step (default: the recipe's)")
-    parser.add_argument("--optimizer", choices=OPTIMIZERS, help="(default: the recipe's)")
+    parser.add_argument(
+        "--optimizer", choices=OPTIMIZERS, metavar="NAME", help=f"{', '.join(OPTIMIZERS)} (default: the recipe's)"
+    )
     parser.add_argument("--lr", type=_rate, metavar="RATE", help="a constant learning rate (default: the optimizer's)")
+    parser.add_argument(
+        "--schedule",
+        choices=SCHEDULES,
+        metavar="NAME",
+        help=f"how the learning rate goes over the run, from --lr: {', '.join(SCHEDULES)} (default: the recipe's)",
+    )
+    parser.add_argument("--clip-norm", type=_rate, metavar="N", help="clip the gradients to this norm")
+    parser.add_argument(
+        "--early-stop",
+        type=_positive,
+        metavar="N",
+        help="end the run after N epochs without a better val_loss, or loss where the recipe has no validation data",
+    )
+    parser.add_argument("--log", metavar="FILE", help="write a line for each epoch there: a .csv or a .jsonl")
+    parser.add_argument(
+        "--plot", metavar="FILE", help="draw loss and metrics over the epochs there: as .svg, .png or .pdf (matplotlib)"
+    )
     parser.add_argument("--seed", type=_seed, metavar="N", help="of parameters, dropout, order of data (default: 0)")
     parser.add_argument("--threads", type=_positive, metavar="N", help="never changes a result (default: all cores)")
     parser.add_argument("--memory", type=_memory, metavar="BYTES", help="a budget for the whole step, such as 200MB")

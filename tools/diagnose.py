@@ -44,7 +44,8 @@ def run_diagnose(options: DiagnoseOptions, console: Console) -> int:
     made = make_recipe(options.recipe)
     data: TrainingData
     if options.recipe in OF_MNIST and options.batch_size is None:
-        data = RandomBatches(made.batch, options.seed)  # their images come from a file, of which this has no need
+        # Their images come from a file, of which this has no need.
+        data = TrainingData(RandomBatches(made.batch, options.seed), made.batch)
     elif options.recipe in OF_MNIST:
         raise CommandError(f"{options.recipe} is diagnosed with random images of its own batch; leave --batch-size out")
     else:
@@ -65,7 +66,7 @@ def run_diagnose(options: DiagnoseOptions, console: Console) -> int:
     _show(diagnosis, console)
     if broken is not None:
         say(console, f"step {broken.step}: {broken.findings[0]}")
-    if isinstance(data, RandomBatches):
+    if data.arrays is None:
         say(console, "the data is random")
     return 0
 
@@ -92,7 +93,7 @@ def _run(step: Step, data: TrainingData, steps: int) -> tuple[Diagnosis, Diagnos
 
 def _batches(data: TrainingData) -> Iterator[Any]:
     for epoch in count():
-        yield from data.epoch(epoch)
+        yield from data.loader.epoch(epoch)
 
 
 def _show(diagnosis: Diagnosis, console: Console) -> None:

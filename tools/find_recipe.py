@@ -21,13 +21,13 @@ from .recipes import RECIPES, Ingredients
 def make_recipe(name: str) -> Ingredients:
     """Call the recipe `name`: one of `RECIPES`, `module:function`, or `file.py:function`.
 
-    Raises `CommandError` where there is no such recipe, or where it returns anything but its four ingredients. What the
-    recipe itself raises goes through.
+    Raises `CommandError` where there is no such recipe, or where it returns anything but its ingredients: four, and, as
+    it likes, validation data and metrics. What the recipe itself raises goes through.
     """
     made: Any = RECIPES[name]() if name in RECIPES else _function(name)()
-    if not isinstance(made, tuple) or len(made) != 4:
+    if not isinstance(made, tuple) or not 4 <= len(made) <= 6:
         raise CommandError(f"the recipe {name} must return (model, loss_fn, optimizer, batch), got {_brief(made)}")
-    model, loss_fn, optimizer, _ = made
+    model, loss_fn, optimizer, *_ = made
     for what, value, fits, wanted in (
         ("model", model, isinstance(model, Module), "a gl.nn.Module"),
         ("loss_fn", loss_fn, callable(loss_fn), "a function of the model and a batch"),
@@ -35,7 +35,9 @@ def make_recipe(name: str) -> Ingredients:
     ):
         if not fits:
             raise CommandError(f"the recipe {name} returns as its {what} {_brief(value)}, expected {wanted}")
-    return Ingredients(*made)
+    found = Ingredients(*made[:4])
+    found.validate, found.metrics = (*made[4:], None, None)[:2]
+    return found
 
 
 def _brief(value: Any) -> str:

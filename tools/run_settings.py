@@ -24,6 +24,9 @@ class Settings:
     batch_size: int | None = None
     optimizer: str | None = None
     lr: float | None = None
+    schedule: str | None = None
+    clip_norm: float | None = None
+    early_stop: int | None = None
     seed: int = 0
     memory: str | None = None
     data: str | None = None
@@ -43,7 +46,7 @@ class Settings:
         Raises `CommandError` where what is given would change the batches or the optimizer of the run; and where the
         recipe is not one of ours and not given: what a file names is not run.
         """
-        for name in ("batch_size", "optimizer", "seed"):
+        for name in ("batch_size", "optimizer", "schedule", "clip_norm", "seed"):
             before, now = getattr(self, name), given.get(name)
             if now is not None and now != before:
                 option = "--" + name.replace("_", "-")
@@ -83,6 +86,9 @@ _CHECKS: dict[str, Any] = {
     "batch_size": is_count,
     "optimizer": is_text,
     "lr": is_rate,
+    "schedule": is_text,
+    "clip_norm": is_rate,
+    "early_stop": is_count,
     "seed": lambda value: type(value) is int and 0 <= value < 2**64,
     "memory": is_memory,
     "data": is_text,

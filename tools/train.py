@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,34 +14,27 @@ import numpy as np
 import optree
 from rich.console import Console
 
-from ..engine import array_api as xp
-from ..engine import optim
-from ..engine.saving.checkpoint_file import CheckpointError, check_savable, open_checkpoint
+from ..engine.fit.batches_of import batches_of
+from ..engine.fit.callbacks import EarlyStopping
+from ..engine.fit.evaluate import evaluator_of
+from ..engine.fit.fit import METADATA, Fitting, fit_metadata
+from ..engine.fit.interruptions import Interruptions
+from ..engine.fit.means import in_words
+from ..engine.saving.checkpoint_file import check_savable, open_checkpoint
 from ..engine.step.compile_step import compile_step
-from ..engine.step.refusal import MemoryBudgetError
 from ..engine.step.step import Step
-from ..ir import Array
 from .command_error import CommandError
 from .file_values import brief
 from .find_recipe import make_recipe
-from .interruptions import Interruptions
-from .progress import TrainingProgress
-from .recipes import RECIPES, Ingredients
+from .load_checkpoint import load_checkpoint
+from .optimizers import OPTIMIZERS, SCHEDULES, of_run
+from .plot_history import check_plot, plot_history
+from .recipes import RECIPES
 from .run_settings import Settings
-from .saves import Saves, load_checkpoint
 from .say import say
-from .training_data import OF_MNIST, Examples, TrainingData, training_data
-
-OPTIMIZERS: dict[str, optim.Optimizer] = {
-    "sgd": optim.SGD(0.1),
-    "momentum": optim.SGD(0.05, momentum=0.9),
-    "adam": optim.Adam(1e-3),
-    "adamw": optim.AdamW(1e-3),
-}
-"""What `--optimizer` says, with the learning rates that hold without `--lr`."""
+from .training_data import OF_MNIST, TrainingData, training_data
 
 _METADATA = "training"
-_TEST_BATCH = 1000
 
 
 @dataclass(frozen=True)
@@ -53,11 +46,19 @@ class Run:
     threads: int | None = None
     resume: str | None = None
     out: str | None = None
+    log: str | None = None
+    plot: str | None = None
 
     def command_to_go_on(self, out: str, recipe: str | None) -> str:
         """What to type so that a run goes on whose checkpoint is `out`; what that holds need not be given again."""
         words = ["gradloom", "train", *([] if recipe is None else [recipe])]
-        for option, value in (("--data", self.data), ("--resume", out), ("--threads", self.threads)):
+        for option, value in (
+            ("--data", self.data),
+            ("--resume", out),
+            ("--threads", self.threads),
+            ("--log", self.log),
+            ("--plot", self.plot),
+        ):
             if value is not None:
                 words += [f"{option}={value}"] if str(value).startswith("-") else [option, str(value)]
         return shlex.join(words)
@@ -67,8 +68,7 @@ def train(run: Run, console: Console, interruptions: Interruptions | None = None
     """Train, print how it goes, and write the checkpoint after each epoch, every few minutes, and when Ctrl-C is
     pressed or a signal ends the run. The exit code.
 
-    The epoch and the place in it follow from the number of steps done, which the checkpoint holds with the parameters
-    and the optimizer's state. A run that was interrupted and resumed therefore ends with the same bits.
+    A run that was interrupted and resumed ends with the same bits.
     """
     interruptions = interruptions or Interruptions()
     text = None if run.resume is None else _metadata_of(run.resume)
@@ -76,80 +76,76 @@ def train(run: Run, console: Console, interruptions: Interruptions | None = None
     settings = Settings.fresh(run.given) if earlier is None else earlier.resumed(run.given, str(run.resume))
     out = run.out or run.resume or f"gradloom-{settings.recipe.rpartition(':')[2]}.safetensors"
     check_place(out)
+    if run.plot is not None:
+        check_plot(run.plot)
     ingredients = make_recipe(settings.recipe)
     data = training_data(settings.recipe, ingredients, settings.batch_size, settings.seed, run.data)
+    steps = settings.epochs * data.steps_per_epoch
     step = compile_step(
         ingredients.model,
         ingredients.loss_fn,
-        _optimizer(ingredients, settings, settings.epochs * data.steps_per_epoch),
+        of_run(ingredients.optimizer, settings.optimizer, settings.lr, settings.schedule, steps),
         data.batch,
         memory=settings.memory,
         threads=run.threads,
+        clip_norm=settings.clip_norm,
         seed=settings.seed,
     )
     settings = replace(settings, data=_digest_of_data(data), step=_digest_of_step(step))
     if earlier is not None and earlier.data not in (None, settings.data) and settings.recipe in OF_MNIST:
         raise CommandError(f"{run.resume} was trained with other data; give these with --data")
+    fitting = Fitting(
+        step,
+        batches_of(step, data.loader),
+        settings.epochs,
+        None if data.validate is None else batches_of(step, data.validate),
+        None if data.validate is None else evaluator_of(step, data.metrics),
+        [] if settings.early_stop is None else [EarlyStopping(patience=settings.early_stop)],
+        console,
+        interruptions,
+    )
     if run.resume is not None:
-        load_checkpoint(step, run.resume, {_METADATA: text}, lambda word: say(console, word))
-        if settings.lr is not None and settings.lr != step.learning_rate:
+        progress = fit_metadata(run.resume)
+        load_checkpoint(step, run.resume, {_METADATA: text, METADATA: progress}, lambda word: say(console, word))
+        if progress is not None:
+            fitting.take_up_metadata(run.resume, progress)
+        else:
+            fitting.begin_at(*divmod(step.steps, data.steps_per_epoch))
+        if settings.lr is not None and settings.schedule is None and settings.lr != step.learning_rate:
             step.learning_rate = settings.lr  # the file is not of a run, and brought its own
     for word in [] if earlier is None else _differences(earlier, settings):
         say(console, f"note: {word}")
     say(console, str(step.report))
-    to_go_on = run.command_to_go_on(out, None if settings.recipe in RECIPES else settings.recipe)
-    saves = Saves(step, out, lambda: {_METADATA: settings.to_json()}, lambda word: say(console, word))
-    with interruptions.held():
-        return _go_on(step, data, settings, out, to_go_on, saves, console, interruptions)
-
-
-def _go_on(
-    step: Step,
-    data: TrainingData,
-    settings: Settings,
-    out: str,
-    to_go_on: str,
-    saves: Saves,
-    console: Console,
-    interruptions: Interruptions,
-) -> int:
-    epochs, length, begun = settings.epochs, data.steps_per_epoch, step.steps
-    test = _Test(step, interruptions.check)
-    result = ""
-    if begun >= epochs * length:
-        say(console, f"nothing to do: {begun // length} epochs are done; --epochs with a larger number goes on")
+    if fitting.is_over:
+        done = len(fitting.history) or step.steps // data.steps_per_epoch
+        say(console, f"nothing to do: {done} epochs are done; --epochs with a larger number goes on")
         return 0
+    with interruptions.held():
+        return _run(run, settings, fitting, step, out, console, interruptions)
+
+
+def _run(
+    run: Run, settings: Settings, fitting: Fitting, step: Step, out: str, console: Console, came: Interruptions
+) -> int:
+    """Train to the last epoch, and say what came of it. The exit code."""
+    begun = step.steps
     try:
-        interruptions.check()
-        with TrainingProgress(epochs, length, begun, console) as progress:
-            for epoch in range(begun // length, epochs):
-                for batch in data.epoch(epoch, step.steps - epoch * length):
-                    progress.step(epoch, step(batch))
-                    interruptions.check()
-                    saves.after_step()
-                if data.test is not None:
-                    result = test(*data.test)
-                progress.end_epoch(epoch, result)
-                if epoch + 1 < epochs:
-                    saves.save()
-        saves.save_at_last()
+        history = fitting.run(out, run.log, {_METADATA: settings.to_json()})
     except KeyboardInterrupt:
-        if saves.nothing_to_save:
+        if step.steps == begun:
             say(console, "interrupted before a step was done; nothing was saved")
-            return interruptions.exit_code
-        epoch, place = divmod(step.steps, length)
-        where = "after the last step" if epoch >= epochs else f"in epoch {epoch + 1}, after {place} of {length} steps"
-        saves.save_at_last()
-        say(console, f"interrupted {where}")
-        say(console, f"saved {out}; to go on: {to_go_on}")
-        return interruptions.exit_code
-    except BaseException as error:
-        # Whatever it was, such as a terminal that is gone: what was trained is kept.
-        if not isinstance(error, CheckpointError) and not saves.nothing_to_save:
-            saves.save_before(error)
-        raise
-    if result:
-        say(console, result)
+        else:
+            say(console, f"interrupted {fitting.place()}")
+            to_go_on = run.command_to_go_on(out, None if settings.recipe in RECIPES else settings.recipe)
+            say(console, f"saved {out}; to go on: {to_go_on}")
+        return came.exit_code
+    if run.plot is not None:
+        plot_history(history, run.plot)
+    if history.stopped:
+        say(console, f"stopped: {history.stopped}")
+    validated = {name: value for name, value in history.rows[-1].items() if name.startswith("val_")}
+    if validated:
+        say(console, in_words(validated))
     say(console, f"saved {out}")
     return 0
 
@@ -159,40 +155,6 @@ def check_place(out: str) -> None:
     if not Path(out).parent.is_dir():
         raise CommandError(f"cannot write {out}: there is no folder {Path(out).parent}")
     check_savable(out)
-
-
-class _Test:
-    """Tells how many examples a step's model classifies right, in batches that fit the step's budget."""
-
-    def __init__(self, step: Step, check: Callable[[], None]) -> None:
-        self._classify = step.bind(lambda model, x: xp.argmax(model(x), axis=1))
-        self._check = check
-        self._rows = _TEST_BATCH
-
-    def __call__(self, x: Array, y: Array) -> str:
-        right = start = 0
-        while start < len(x):
-            rows = slice(start, start + self._rows)
-            try:
-                right += int((self._classify(x[rows]) == y[rows]).sum())
-            except MemoryBudgetError:
-                if self._rows == 1:
-                    return "not tested: the budget has no room for that"
-                self._rows //= 2
-            else:
-                start += self._rows
-            self._check()
-        return f"test accuracy {right / len(x):.4f}"
-
-
-def _optimizer(ingredients: Ingredients, settings: Settings, steps: int) -> optim.Optimizer:
-    """The optimizer of a run of so many steps: over these a cycle of the learning rate is stretched."""
-    optimizer = ingredients.optimizer if settings.optimizer is None else OPTIMIZERS[settings.optimizer]
-    if settings.lr is not None:
-        return optimizer.with_options(lr=settings.lr)
-    if isinstance(optimizer.lr, optim.OneCycle):
-        return optimizer.with_options(lr=replace(optimizer.lr, steps=steps))
-    return optimizer
 
 
 def _metadata_of(path: str) -> str | None:
@@ -206,8 +168,12 @@ def _settings_in(path: str, text: str) -> Settings:
         settings = Settings.from_json(text)
     except ValueError as error:
         raise CommandError(f"{path} does not say how it was trained: {error}") from error
-    if settings.optimizer not in (None, *OPTIMIZERS):
-        raise CommandError(f"{path} was trained with the unknown optimizer {brief(settings.optimizer)}")
+    for what, name, known in (
+        ("optimizer", settings.optimizer, OPTIMIZERS),
+        ("schedule", settings.schedule, SCHEDULES),
+    ):
+        if name not in (None, *known):
+            raise CommandError(f"{path} was trained with the unknown {what} {brief(name)}")
     return settings
 
 
@@ -224,7 +190,7 @@ def _differences(earlier: Settings, now: Settings) -> list[str]:
 
 
 def _digest_of_data(data: TrainingData) -> str | None:
-    if not isinstance(data, Examples):
+    if data.arrays is None:
         return None
     digest = hashlib.sha256()
     for path, leaf in zip(*optree.tree_flatten_with_path(data.arrays)[:2]):

@@ -9,9 +9,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ..engine.fit.interruptions import Interruptions
 from ..engine.saving.checkpoint_file import open_checkpoint
 from .command_error import CommandError
-from .interruptions import Interruptions
 from .recipes.characters import Progress as Stage
 from .recipes.characters import Settings, python_documentation, read_text, train_characters
 from .recipes.gpt import Settings as GPTSettings

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import optree
 
-from ..engine.data import batches
+from ..engine.data import Arrays, Loader
+from ..engine.fit.metrics import accuracy
 from ..ir import Array, ArrayType
 from .command_error import CommandError
 from .data import Split, load_digits, load_mnist
@@ -19,48 +19,41 @@ from .recipes import Ingredients
 
 
 @dataclass(frozen=True)
-class Examples:
-    """Arrays from which batches are drawn, shuffled in each epoch; examples that fill no batch are left out."""
+class TrainingData:
+    """The batches of a run, and what it is evaluated on."""
 
-    arrays: Any
-    batch_size: int
-    seed: int
-    test: tuple[Array, Array] | None = None
-    """Images and classes to test with."""
+    loader: Loader
+    batch: Any
+    """What one batch looks like, as specs."""
+    arrays: Any = None
+    """All examples; `None` where they are random."""
+    validate: Any = None
+    metrics: Any = None
 
     @property
     def steps_per_epoch(self) -> int:
         """Batches in an epoch."""
-        return _count(self.arrays) // self.batch_size
-
-    @property
-    def batch(self) -> Any:
-        """What one batch looks like, as specs."""
-        return _of_size(optree.tree_map(lambda a: ArrayType(a.shape, a.dtype), self.arrays), self.batch_size)
-
-    def epoch(self, number: int, start: int = 0) -> Iterator[Any]:
-        """The batches of an epoch, from batch `start` on."""
-        drawn = batches(self.arrays, self.batch_size, seed=self.seed, epoch=number, drop_last=True)
-        return itertools.islice(drawn, start, None)
+        return len(self.loader)
 
 
-@dataclass(frozen=True)
-class RandomBatches:
+class RandomBatches(Loader):
     """Random arrays of the types of `batch`: floats from a normal distribution, integers and booleans 0 or 1."""
 
-    batch: Any
-    seed: int
-    steps_per_epoch: int = 100
-    test: None = None
+    def __init__(self, batch: Any, seed: int) -> None:
+        self._batch = batch
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return _RANDOM_BATCHES
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Any]:
         """The batches of an epoch, from batch `start` on."""
-        for i in range(start, self.steps_per_epoch):
-            rng = np.random.default_rng([self.seed, number, i])
-            yield optree.tree_map(partial(_random, rng), self.batch)
+        for i in range(start, len(self)):
+            rng = np.random.default_rng([self._seed, number, i])
+            yield optree.tree_map(partial(_random, rng), self._batch)
 
 
-TrainingData = Examples | RandomBatches
+_RANDOM_BATCHES = 100
 
 OF_MNIST = ("mnist", "resnet")
 """The recipes that are trained with MNIST."""
@@ -84,10 +77,15 @@ def training_data(
     if any(leaf.ndim == 0 for leaf in arrays) or (batch_size and any(not t.shape for t in specs)):
         raise CommandError(f"the batch of the recipe {recipe} holds a scalar, which has no examples to take batches of")
     if recipe in ("digits", *OF_MNIST):
-        return _data_set(_load(recipe, file), batch_size or specs[0].shape[0], seed)
+        x_train, y_train, x_test, y_test = _load(recipe, file)
+        data = _examples({"x": x_train, "y": y_train}, batch_size or specs[0].shape[0], seed)
+        return replace(data, validate={"x": x_test, "y": y_test}, metrics=[accuracy])
     if specs:
-        return RandomBatches(ingredients.batch if batch_size is None else _of_size(ingredients.batch, batch_size), seed)
-    return _examples(ingredients.batch, batch_size, seed)
+        batch = ingredients.batch if batch_size is None else _of_size(ingredients.batch, batch_size)
+        data = TrainingData(RandomBatches(batch, seed), batch)
+    else:
+        data = _examples(ingredients.batch, batch_size, seed)
+    return replace(data, validate=ingredients.validate, metrics=ingredients.metrics)
 
 
 def _load(recipe: str, file: str | None) -> Split:
@@ -100,19 +98,16 @@ def _load(recipe: str, file: str | None) -> Split:
     return load_mnist(file)
 
 
-def _data_set(split: Split, batch_size: int, seed: int) -> Examples:
-    x_train, y_train, x_test, y_test = split
-    return _examples({"x": x_train, "y": y_train}, batch_size, seed, (x_test, y_test))
-
-
-def _examples(arrays: Any, batch_size: int | None, seed: int, test: tuple[Array, Array] | None = None) -> Examples:
+def _examples(arrays: Any, batch_size: int | None, seed: int) -> TrainingData:
     count = _count(arrays)
     if any(len(leaf) != count for leaf in optree.tree_leaves(arrays)) or not count:
         lengths = ", ".join(str(len(leaf)) for leaf in optree.tree_leaves(arrays))
         raise CommandError(f"the arrays of the batch must hold the same number of examples, above 0, not {lengths}")
     if batch_size is not None and batch_size > count:
         raise CommandError(f"--batch-size {batch_size} is more than the {count} examples that there are")
-    return Examples(arrays, batch_size or count, seed, test)
+    size = batch_size or count
+    specs = optree.tree_map(lambda a: ArrayType(a.shape, a.dtype), arrays)
+    return TrainingData(Arrays(arrays, size, seed=seed, drop_last=True), _of_size(specs, size), arrays)
 
 
 def _count(arrays: Any) -> int:

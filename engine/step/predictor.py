@@ -51,9 +51,16 @@ class Predictor:
     """
 
     def __init__(
-        self, step: Step, fn: Callable[..., Any], training: bool, key: np.int64, averaged: bool = False
+        self,
+        step: Step,
+        fn: Callable[..., Any],
+        training: bool,
+        key: np.int64,
+        averaged: bool = False,
+        tells_of_shapes: bool = True,
     ) -> None:
         self._step = step
+        self._tells_of_shapes = tells_of_shapes
         self._fn = fn
         self._training = training
         self._averages = step._averages() if averaged else None
@@ -131,7 +138,7 @@ class Predictor:
         like = [other for other in others if other[:2] == key[:2]]
         bound = self._compile(tree, arrays, floats)
         self._signatures.add(key, bound)
-        if like:
+        if like and self._tells_of_shapes:
             name = getattr(self._fn, "__name__", type(self._fn).__name__)
             names = [path_name(("argument", *path)) for path in tree.paths()]
             before, now = ([shape for shape, _ in types] for types in (like[-1][2], key[2]))

@@ -89,6 +89,7 @@ class Step(StepArrays):
         self._budget = Budget(budget.bytes_of(plans.unbounded_bytes))
         planned_at = time.perf_counter()
         self._batch_type = BatchType(batch, traced.batch_tree, traced.batch)
+        self._batch = optree.tree_unflatten(traced.batch_tree, [type for _, type in traced.batch])
         self._key = np.array(key, np.int64)
         self._bound = 0
         if not lives:
@@ -177,6 +178,20 @@ class Step(StepArrays):
         assert signature.traced.statistics is not None
         self._measured = (signature.traced.statistics, values, self.steps, float(loss), rate)
 
+    def first_nonfinite(self, batch: Any) -> str:
+        """What would make the first NaN or infinity of the loss, or of what is updated, if `step(batch)` were called
+        now: the operation, with its line and module, or the input that holds one. "" where all of it would be finite.
+
+        The step is run by NumPy, op by op; nothing has changed then.
+        """
+        arrays = dense_arrays(self._batch_type.leaves(batch), lambda: self._batch_type.names)
+        key = tuple([(a.shape, a.dtype) for a in arrays])
+        with self._current().running() as live:
+            self._live = live
+            self._rates.follow_schedules()
+            traced = (self._signatures.get(key) or self._new_signature(arrays)).traced
+            return first_nonfinite(traced.graph, [*self._carried(), *arrays], traced.checked)
+
     def _not_finite(self, signature: StepProgram, arrays: Sequence[Array]) -> FloatingPointError:
         """The error of a step that is not finite and has changed nothing, so that it can be run again to see why."""
         traced = signature.traced
@@ -231,6 +246,11 @@ class Step(StepArrays):
             "the step", names, [s for s, _ in before], now, time.perf_counter() - start, self._signatures.made
         )
         return added
+
+    @property
+    def batch(self) -> Any:
+        """The batch that the step was compiled for, as specs."""
+        return self._batch
 
     @property
     def report(self) -> MemoryReport:

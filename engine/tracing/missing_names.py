@@ -45,7 +45,8 @@ _OF_A_STEP: dict[str, str] = {
     "eval": "write step.bind(lambda model, x: model(x)), which is in evaluation mode",
     "predict": "write predict = step.bind(lambda model, x: model(x))",
     "forward": "write predict = step.bind(lambda model, x: model(x))",
-    "fit": "write for batch in gl.data.batches(data, 32): loss = step(batch)",
+    "fit": "write gl.fit(step, data, epochs=10)",
+    "evaluate": "write gl.evaluate(step, data)",
     "model": "keep the model in a variable; its arrays are step.parameters()",
     "grad": "write step.gradients(batch); gl.grad(f) gives a function's",
 }

@@ -76,7 +76,7 @@ def test_what_cannot_be_done_is_one_error(arguments: list[str], message: str, ca
         [],
         ["fly"],
         ["ir"],
-        ["train", "--optimizer", "lion"],
+        ["train", "--optimizer", "tiger"],
         ["train", "--epochs", "0"],
         ["train", "--epochs", "-1"],
         ["train", "--batch-size", "1.5"],

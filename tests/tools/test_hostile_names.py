@@ -15,9 +15,10 @@ import gradloom as gl
 import numpy as np
 import pytest
 from gradloom import nn
+from gradloom.engine.fit.means import Means
+from gradloom.engine.fit.progress import TrainingProgress
 from gradloom.engine.saving.checkpoint_file import CheckpointError, CheckpointWarning, arrays_and_metadata, save_arrays
 from gradloom.tools.cli import main
-from gradloom.tools.progress import Means, TrainingProgress
 from rich.console import Console
 
 NAMES = (
@@ -127,8 +128,11 @@ def test_names_of_metrics_are_no_markup(terminal: bool):
     out = io.StringIO()
     console = Console(file=out, force_terminal=terminal, width=200, color_system=None)
     with TrainingProgress(1, 1, 0, console) as progress:
-        progress.step(0, (np.float32(1), {"[/red]\x1b[2J": np.float32(2)}))
-        progress.end_epoch(0, "")
+        means = Means()
+        means.add((np.float32(1), {"[/red]\x1b[2J": np.float32(2)}))
+        progress.begin_epoch(0)
+        progress.step(means)
+        progress.end_epoch(1.0, {})
     assert "[/red]\\x1b[2J 2.0000" in out.getvalue()
 
 

@@ -70,7 +70,7 @@ def task(name: str, batch_size: int | None = None) -> Task:
     workload = WORKLOADS.get(name)
     if workload is None:
         made = make_recipe(name)
-        return Task(name, made, next(iter(training_data(name, made, batch_size, 0).epoch(0))))
+        return Task(name, made, next(training_data(name, made, batch_size, 0).loader.epoch(0)))
     made = workload.recipe()
     rng = np.random.default_rng(1)
 

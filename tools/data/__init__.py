@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...engine.data import DataError
 from ...engine.report.wording import listed
 from ...ir import Array
 
@@ -29,10 +30,6 @@ _MOST_IMAGES = 1_000_000
 _DAMAGE = (OSError, ValueError, EOFError, KeyError, RuntimeError, OverflowError, MemoryError, SyntaxError)
 _DAMAGE += (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, tokenize.TokenError)
 """What reading an archive of arrays raises where it is damaged; NumPy and zipfile have no error for it."""
-
-
-class DataError(Exception):
-    """A data file is missing, damaged, or holds something else than it should."""
 
 
 def load_digits() -> Split:

@@ -17,6 +17,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...engine import nn, optim
+from ...engine.fit.interruptions import Interruptions
+from ...engine.fit.saves import Saves
 from ...engine.nn import functional as F
 from ...engine.saving.checkpoint_file import CheckpointError, check_names, open_checkpoint
 from ...engine.step.compile_step import compile_step
@@ -26,8 +28,7 @@ from ...ir import Array, ArrayType, spec
 from ..command_error import CommandError
 from ..data import DataError
 from ..file_values import is_count, is_memory, is_rate
-from ..interruptions import Interruptions
-from ..saves import Saves, load_checkpoint
+from ..load_checkpoint import load_checkpoint
 from .recipe import Ingredients
 
 _IGNORED = -100

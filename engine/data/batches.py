@@ -8,42 +8,67 @@ from typing import Any
 import numpy as np
 import optree
 
-from ..ir import Array, kind_of
-from .tracing.numbers import as_whole
+from ...ir import Array, kind_of
+from ..tracing.numbers import as_whole
 
 
 def batches(
-    arrays: Any, batch_size: int, shuffle: bool = True, seed: int = 0, epoch: int = 0, drop_last: bool = False
+    arrays: Any,
+    batch_size: int,
+    shuffle: bool = True,
+    seed: int = 0,
+    epoch: int = 0,
+    drop_last: bool = False,
+    start: int = 0,
 ) -> Iterator[Any]:
     """Batches of a pytree of arrays whose first axes run over the same examples, or of a dataset.
 
     Yields pytrees of the same structure, of contiguous arrays with `batch_size` examples; the last batch is smaller
-    where the examples do not divide evenly, unless `drop_last`. The order depends on `seed` and `epoch` alone. A
-    dataset has a length and gives example i, a pytree of arrays and numbers, as `dataset[i]`, as those of PyTorch do:
-    its batches are pytrees like an example, stacked. Raises `ValueError` for no arrays, no examples, different numbers
-    of examples, or where no batch would be left; `TypeError` for what holds no numbers.
+    where the examples do not divide evenly, unless `drop_last`. The order depends on `seed` and `epoch` alone; `start`
+    leaves out so many batches, which are not made. A dataset has a length and gives example i, a pytree of arrays and
+    numbers, as `dataset[i]`, as those of PyTorch do: its batches are pytrees like an example, stacked. Raises
+    `ValueError` for no arrays, no examples, different numbers of examples, or where no batch would be left; `TypeError`
+    for what holds no numbers.
     """
-    size, options = as_whole(batch_size), (as_whole(seed), as_whole(epoch))
+    size, options, begin = as_whole(batch_size), (as_whole(seed), as_whole(epoch)), as_whole(start)
     if size is None or size < 1:
         raise ValueError(f"batch_size is at least 1, got {batch_size!r}; it is a whole number")
     if any(number is None or number < 0 for number in options):
         raise ValueError(f"seed and epoch are whole numbers of 0 or more, got {seed!r} and {epoch!r}")
-    if _is_dataset(arrays):
-        count, take = _of_dataset(arrays)
-    else:
-        count, take = _of_arrays(arrays)
+    if begin is None or begin < 0:
+        raise ValueError(f"start is a whole number of 0 or more, got {start!r}")
+    count, take = _examples(arrays)
     if count == 0:
-        raise ValueError(f"the {'dataset holds' if _is_dataset(arrays) else 'arrays hold'} no examples")
+        raise ValueError(f"the {'dataset holds' if is_dataset(arrays) else 'arrays hold'} no examples")
     if drop_last and count < size:
         raise ValueError(f"{count} examples make no batch of {size}, and drop_last leaves no smaller one")
     draws: Any = options
     order = np.random.default_rng(draws).permutation(count) if shuffle else np.arange(count)
     end = count - count % size if drop_last else count
-    return (take(order[start : min(start + size, end)]) for start in range(0, end, size))
+    return (take(order[i : min(i + size, end)]) for i in range(begin * size, end, size))
+
+
+def count_of_examples(arrays: Any) -> int:
+    """How many examples a pytree of arrays, or a dataset, holds."""
+    return _examples(arrays)[0]
+
+
+def take_examples(arrays: Any, chosen: Array) -> Any:
+    """The examples with these numbers, in this order, of a pytree of arrays or a dataset, as one batch."""
+    return _examples(arrays)[1](chosen)
+
+
+def leading_length(tree: Any) -> int:
+    """The length of the first axis of the first leaf that has one: how many examples a batch holds. 1 for scalars."""
+    return next((np.shape(leaf)[0] for leaf in optree.tree_leaves(tree) if np.ndim(leaf)), 1)
 
 
 Take = Callable[[Array], Any]
 """The batch of some examples, by their numbers."""
+
+
+def _examples(arrays: Any) -> tuple[int, Take]:
+    return _of_dataset(arrays) if is_dataset(arrays) else _of_arrays(arrays)
 
 
 def _of_arrays(arrays: Any) -> tuple[int, Take]:
@@ -69,7 +94,7 @@ def _of_arrays(arrays: Any) -> tuple[int, Take]:
     )
 
 
-def _is_dataset(given: Any) -> bool:
+def is_dataset(given: Any) -> bool:
     """Whether examples are found by their number; an array, and what can become one, is none."""
     if isinstance(given, (np.ndarray, list, tuple, str, bytes, Mapping)) or hasattr(given, "__array__"):
         return False
@@ -80,7 +105,9 @@ def _of_dataset(dataset: Any) -> tuple[int, Take]:
     """The number of examples of a dataset, and what stacks some of them."""
 
     def take(chosen: Array) -> Any:
-        examples = [dataset[int(i)] for i in chosen]
+        several = getattr(dataset, "__getitems__", None)  # of torch and Hugging Face: all at once
+        numbers = [int(i) for i in chosen]
+        examples: Any = [dataset[i] for i in numbers] if several is None else several(numbers)
         structure = optree.tree_structure(examples[0])
         columns: list[list[Array]] = []
         for i, example in zip(chosen, examples):

@@ -1,14 +1,12 @@
-"""How a run takes up its checkpoint, when it saves one, and what becomes of a save that fails."""
+"""When a run saves its checkpoint, and what becomes of a save that fails."""
 
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Mapping
 
-from ..engine.saving.checkpoint_file import CheckpointError, CheckpointWarning, check_savable
-from ..engine.step.step import Step
-from .command_error import CommandError
+from ..saving.checkpoint_file import CheckpointError, check_savable
+from ..step.step import Step
 
 SECONDS = 180.0
 """A checkpoint is written after so long at the latest."""
@@ -17,20 +15,6 @@ _RETRY_SECONDS = 30.0
 _LAST_TRIES = 3
 _LAST_PAUSE_SECONDS = 1.0
 _HEADER_BYTES = 2**12
-
-
-def load_checkpoint(step: Step, path: str, expected: Mapping[str, str | None], say: Callable[[str], None]) -> None:
-    """Load a checkpoint whose metadata were read before, and say what differs from the step that wrote it."""
-    with warnings.catch_warnings(record=True) as warned:
-        warnings.simplefilter("always", CheckpointWarning)
-        found = step.load(path)
-    if any(found.get(name) != text for name, text in expected.items()):
-        raise CommandError(f"{path} was replaced while the step was compiled; begin again")
-    for warning in warned:
-        if issubclass(warning.category, CheckpointWarning):
-            say(f"note: {warning.message}")
-        else:
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
 class Saves:

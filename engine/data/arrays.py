@@ -1,0 +1,38 @@
+"""Batches of arrays in memory, of memory maps, and of datasets of examples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from .batches import batches, count_of_examples
+from .loader import Loader
+
+
+class Arrays(Loader):
+    """Batches of a pytree of arrays whose first axes run over the same examples, or of a dataset of examples.
+
+    Each epoch gives every example once, in an order that follows from `seed` and the number of the epoch; where they do
+    not fill the last batch it is smaller, or with `drop_last` left out. Arrays may be memory maps, of which a batch
+    reads its rows. Arguments and errors are those of `gl.data.batches`, and raised at once.
+    """
+
+    def __init__(
+        self, tree: Any, batch_size: int, shuffle: bool = True, seed: int = 0, drop_last: bool = False
+    ) -> None:
+        batches(tree, batch_size, shuffle, seed, 0, drop_last)  # raises what can be wrong
+        self._tree = tree
+        self._shuffle, self._seed, self._drop_last = bool(shuffle), seed, bool(drop_last)
+        self.batch_size = int(batch_size)
+        self.examples = count_of_examples(tree)
+
+    def __len__(self) -> int:
+        whole, rest = divmod(self.examples, self.batch_size)
+        return whole + (rest > 0 and not self._drop_last)
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Any]:
+        """The batches of an epoch, from batch `start` on."""
+        return batches(self._tree, self.batch_size, self._shuffle, self._seed, number, self._drop_last, start)
+
+    def __repr__(self) -> str:
+        return f"Arrays({self.examples} examples, batch_size={self.batch_size}, {len(self)} batches an epoch)"

@@ -1,0 +1,69 @@
+"""What a user gives as data, as a loader of batches for a step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import optree
+
+from ..data.arrays import Arrays
+from ..data.batches import is_dataset, leading_length
+from ..data.iterables import Batches
+from ..data.loader import Loader
+from ..step.step import Step
+from ..tracing.tracer import located
+
+
+def batches_of(step: Step, data: Any, shuffle: bool = False, seed: int = 0, drop_last: bool = False) -> Loader:
+    """The batches of `data`: of a loader, of any iterable of batches, or of a pytree of arrays, or a dataset, whose
+    examples are cut into batches of the step's size in the order that `shuffle` and `seed` say.
+
+    Raises `TypeError` for what is none of these.
+    """
+    structure = optree.tree_structure(step.batch)
+    if isinstance(data, Loader):
+        return _Fitting(data, structure)
+    if is_dataset(data) or isinstance(data, Mapping) or hasattr(data, "__array__") or _is_tree(data, structure):
+        return _Fitting(Arrays(data, leading_length(step.batch), shuffle, seed, drop_last), structure)
+    if isinstance(data, Iterable) and not isinstance(data, (str, bytes)):
+        return _Fitting(Batches(data), structure)
+    what = "a pytree of arrays, a dataset, a loader of gl.data, or an iterable of batches"
+    raise TypeError(located(f"data is {what}, got {type(data).__name__}"))
+
+
+def _is_tree(data: Any, structure: optree.PyTreeSpec) -> bool:
+    """Whether a list or a tuple is a batch of all examples, not a list of batches."""
+    if not isinstance(data, Sequence) or isinstance(data, (str, bytes)):
+        return False
+    return _as(structure, data) is not None
+
+
+class _Fitting(Loader):
+    """The batches of a loader in the structure that a step takes: a list is given to one that takes a tuple."""
+
+    def __init__(self, loader: Loader, structure: optree.PyTreeSpec) -> None:
+        self._loader = loader
+        self._structure = structure
+        self.repeatable = loader.repeatable
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Any]:
+        """The batches of an epoch, from batch `start` on."""
+        structure = self._structure
+        if structure.type not in (tuple, list):
+            return self._loader.epoch(number, start)
+        return (
+            batch if (found := _as(structure, batch)) is None else found for batch in self._loader.epoch(number, start)
+        )
+
+
+def _as(structure: optree.PyTreeSpec, batch: Any) -> Any:
+    """A list or tuple as the other of these, where that is the structure; `None` where it is not."""
+    kind: Any = structure.type
+    if isinstance(batch, (list, tuple)) and kind in (tuple, list):
+        batch = kind(batch)
+    found: Any = batch
+    return found if optree.tree_structure(found) == structure else None

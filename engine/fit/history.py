@@ -1,0 +1,115 @@
+"""What came of a run, epoch by epoch, and the file that it is logged to."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..tracing.tracer import located
+
+Row = dict[str, Any]
+
+
+class History:
+    """The figures of a run by epoch: `history["val_loss"]` is a list with an entry for each epoch, NaN where an epoch
+    has none; `history.rows` are dicts. `stopped` says why the run ended before its last epoch, and is empty otherwise.
+    """
+
+    def __init__(self, rows: list[Row] | None = None) -> None:
+        self.rows: list[Row] = list(rows or [])
+        self.stopped = ""
+
+    def __getitem__(self, name: str) -> list[float]:
+        if name not in self.names:
+            raise KeyError(f"{name}; the run has {', '.join(self.names) or 'no epoch'}")
+        return [row.get(name, math.nan) for row in self.rows]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all figures."""
+        return list(dict.fromkeys(name for row in self.rows for name in row))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __repr__(self) -> str:
+        last = "" if not self.rows else "; " + ", ".join(f"{n} {_short(v)}" for n, v in self.rows[-1].items())
+        stopped = f"; {self.stopped}" if self.stopped else ""
+        return f"<History of {len(self.rows)} epoch{'s' * (len(self.rows) != 1)}{last}{stopped}>"
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in self.names)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{_short(row.get(name, ''))}</td>" for name in self.names) + "</tr>"
+            for row in self.rows
+        )
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.5g}" if isinstance(value, float) else html.escape(str(value))
+
+
+class Log:
+    """A file with a line for each epoch: `.csv`, or `.jsonl` with one JSON object a line.
+
+    Raises `ValueError` for another kind of file, `OSError` where it cannot be written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], rows: list[Row]) -> None:
+        self._path = Path(path)
+        if self._path.suffix not in (".csv", ".jsonl"):
+            raise ValueError(
+                located(
+                    f"log is a file that ends in .csv or .jsonl, got {str(path)!r}; TensorBoard's files are written "
+                    "by the callback gl.callbacks.TensorBoard(folder)"
+                )
+            )
+        self._columns: list[str] = []
+        self._path.write_text("", encoding="utf-8")
+        for row in rows:
+            self.add(row, rows)
+
+    def add(self, row: Row, rows: list[Row]) -> None:
+        """Write the line of an epoch. Where it has a figure that none had before, all lines are written again."""
+        if self._path.suffix == ".jsonl":
+            self._append(json.dumps({name: _json(value) for name, value in row.items()}) + "\n")
+            return
+        if set(row) <= set(self._columns):
+            self._append(_line([row.get(name, "") for name in self._columns]))
+            return
+        self._columns += [name for name in row if name not in self._columns]
+        lines = [self._columns, *([r.get(name, "") for name in self._columns] for r in [*rows_before(rows, row), row])]
+        self._path.write_text("".join(map(_line, lines)), encoding="utf-8", newline="")
+
+    def _append(self, text: str) -> None:
+        with open(self._path, "a", encoding="utf-8", newline="") as file:
+            file.write(text)
+
+
+def rows_before(rows: list[Row], row: Row) -> list[Row]:
+    """Those that stand before a row."""
+    return rows[: next((i for i, other in enumerate(rows) if other is row), len(rows))]
+
+
+def _line(entries: list[Any]) -> str:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerow(entries)
+    return text.getvalue()
+
+
+def _json(value: Any) -> Any:
+    """JSON has no NaN and no infinities."""
+    return value if not isinstance(value, float) or math.isfinite(value) else str(value)
+
+
+def kept(row: Mapping[str, Any]) -> Row:
+    """What of a row does not depend on the machine and the hour, and so stands in a checkpoint."""
+    return {name: value for name, value in row.items() if name not in ("seconds", "steps_per_second")}
