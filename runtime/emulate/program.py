@@ -140,8 +140,9 @@ class EmulatedProgram:
         try:
             code = run_launch(kernel, blocks, launch.threads, words, extents)
         except KernelFault as fault:
-            if node is not None:
-                fault.add_note(f"The kernel is that of {node.op.name}{_of(node)}.")
+            units = launch.units or (() if node is None else (node,))
+            if units:
+                fault.add_note(f"The kernel is that of {', '.join(unit.op.name + _of(unit) for unit in units)}.")
             raise
         if code:
             raise refusal(self._lowered.traps.entries[code - 1])

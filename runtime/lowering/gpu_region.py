@@ -26,7 +26,7 @@ def lower_gpu_region(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
     parts = Scratch(buffers + nest.workers_bytes(plan.threads))
     operands = Operands(inputs, targets, Scratch(buffers, nest.buffer_bytes), parts, traps)
     threads = RowThreads.of(nest)
-    text = GpuText(nest.tiles, threads.threads)
+    text = GpuText(nest.tiles if nest.rows or nest.crossings else 0, threads.threads)
     GpuRegionWriter(nest, in_place, operands, text, threads).write()
     launches = [text.launch()]
     for sum_, begin, target in parts_of_sums(nest, parts, targets):

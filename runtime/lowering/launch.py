@@ -92,13 +92,15 @@ class Launch:
     A launch of a unit waits for the one before it, unless it is `concurrent` with that.
 
     On a GPU it has one call, made by `threads` threads of each of as many blocks as there are tiles or workers,
-    whichever are fewer. The kernel loops over the tiles of its block, so no argument depends on tile or worker.
+    whichever are fewer. The kernel loops over the tiles of its block, so no argument depends on tile or worker. It may
+    do what several `units` need, see `merged_launches`; else they are empty.
     """
 
     tiles: int
     calls: list[Call]
     concurrent: bool = False
     threads: int = 1
+    units: tuple[Node, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

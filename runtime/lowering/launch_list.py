@@ -15,6 +15,7 @@ from .gpu_copies import copy_array
 from .gpu_unit import lower_gpu_unit
 from .launch import Address, Launch, Pointer, Transfer, Traps
 from .library_call import LibraryCall
+from .merge import merge_launches
 from .unit import lower_unit
 
 Item = Launch | LibraryCall
@@ -67,7 +68,7 @@ class LaunchList:
         """The sources of the kernels of each unit, bodies included, and the unit: none copies to where inputs are."""
         for launch, node in self.launches():
             for call in launch.calls:
-                yield from ((source, node) for source in call.sources())
+                yield from ((source, unit) for source in call.sources() for unit in launch.units or (node,))
 
     def launches(self) -> Iterator[tuple[Launch, Node | None]]:
         """The kernels' launches of each unit, bodies included, and the unit: none copies to where inputs are."""
@@ -102,7 +103,8 @@ class LaunchList:
 
 def launches_of(unit: Unit, node: Node | None) -> Iterator[tuple[Launch, Node | None]]:
     """The kernels' launches of a unit, those of its bodies with the units there."""
-    yield from ((item, node) for stage in stages_of(unit) for item in stage if isinstance(item, Launch))
+    launches = (item for stage in stages_of(unit) for item in stage if isinstance(item, Launch))
+    yield from ((launch, launch.units[0] if launch.units else node) for launch in launches)
     for body in bodies_of(unit):
         yield from body.launches()
 
@@ -140,6 +142,8 @@ def lower(
                 for value, j in plan.copied_back.items()
             ]
         )
+    if plan.target.is_gpu:
+        merge_launches(phases, plan)
     return LaunchList(plan, traps, phases)
 
 

@@ -33,8 +33,11 @@ class RowThreads:
 
     @staticmethod
     def of(nest: LoopNest) -> RowThreads:
-        """Those of a nest. The rows of a sum over a middle axis come one after the other."""
-        columns = max(nest.columns, 1)
+        """Those of a nest. The rows of a sum over a middle axis come one after the other.
+
+        One long axis has the same threads whatever its length, so that the kernels for all lengths are one.
+        """
+        columns = max(nest.chunk if nest.chunked and nest.size > 1 else nest.columns, 1)
         lanes = min(_MOST_THREADS, max(min(_power(columns), WARP), _power(-(-columns // _MOST_ELEMENTS))))
         elements = min(_MOST_ELEMENTS, -(-columns // lanes))
         if any(reduction_form(node)[0] == "middle" for node in nest.crossings):
