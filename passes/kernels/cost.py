@@ -33,11 +33,11 @@ def _computing_nanoseconds(node: Node, target: Target) -> float:
     if node.op.is_contraction:
         computing = node_flops(node) / target.flops_per_ns(node.inputs[0].type.dtype)
         # Tensor cores are fast enough to wait for the memory.
-        return max(computing, _moved(node) / target.memory_bytes_per_ns) if target.is_gpu else computing
+        return max(computing, moved_bytes(node) / target.memory_bytes_per_ns) if target.is_gpu else computing
     if node.op.bodies:
         times = (sum(node_nanoseconds(inner, target) for inner in body.nodes) for body in node.bodies)
         return iterations(node) * max(times)
-    moved = _moved(node)
+    moved = moved_bytes(node)
     time = moved / (target.cache_bytes_per_ns if moved < target.l2_bytes else target.memory_bytes_per_ns)
     if node.op.is_region:
         for inner in node.attrs["body"].nodes:
@@ -48,7 +48,8 @@ def _computing_nanoseconds(node: Node, target: Target) -> float:
     return time
 
 
-def _moved(node: Node) -> int:
+def moved_bytes(node: Node) -> int:
+    """What a node reads and writes, each value once."""
     return sum(map(_bytes, node.inputs)) + sum(v.type.nbytes for v in node.outputs)
 
 

@@ -34,7 +34,8 @@ class CudaBackend:
         self._opened: Gpu | None = None
 
     @property
-    def _gpu(self) -> Gpu:
+    def gpu(self) -> Gpu:
+        """The GPU that a target passed `check` for, for who measures it."""
         assert self._opened is not None, "check comes first"
         return self._opened
 
@@ -58,7 +59,7 @@ class CudaBackend:
 
     def narrowed(self, target: Target) -> Target:
         """A target with those of its libraries that are installed; kernels of our own do what the others would."""
-        there = self._gpu.libraries.names
+        there = self.gpu.libraries.names
         return replace(target, libraries=tuple(name for name in target.libraries if name in there))
 
     def _open(self, target: Target) -> Gpu:
@@ -76,18 +77,18 @@ class CudaBackend:
 
     def allocate(self, nbytes: int) -> DeviceMemory:
         """`nbytes` of the device's memory, in one allocation."""
-        return self._gpu.device.allocate(nbytes)
+        return self.gpu.device.allocate(nbytes)
 
     def hold(self, types: Sequence[ArrayType]) -> Sequence[DeviceArray]:
         """Arrays in the device's memory, in one allocation, each beginning at a line."""
-        return self._gpu.hold(types)
+        return self.gpu.hold(types)
 
     def check_room(self, nbytes: int) -> None:
         """Raise `TargetError` where so many bytes of the device's memory are not free."""
-        self._gpu.device.check_room(nbytes, "a step")
+        self.gpu.device.check_room(nbytes, "a step")
 
     def build(self, plan: Plan, arena: DeviceMemory | None = None) -> CudaProgram:
         """A plan with machine code, which works in `arena`, or in memory of its own."""
         from .program import CudaProgram
 
-        return CudaProgram(self._gpu, plan, self.allocate(plan.arena_bytes) if arena is None else arena)
+        return CudaProgram(self.gpu, plan, self.allocate(plan.arena_bytes) if arena is None else arena)

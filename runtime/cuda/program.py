@@ -154,6 +154,18 @@ class CudaProgram:
         return held
 
     def _captured(self, held: _Held) -> list[Piece]:
+        return self.capture().pieces(self._listed(held))
+
+    def capture(self) -> Capture:
+        """What makes graphs of parts of this program."""
+        return Capture(self._device, self._modules.function, self._libraries, self._runs.error)
+
+    def parts(self) -> list[Guarded]:
+        """All parts of a run, in their order, at the addresses that they work at."""
+        self._held = self._held or self._hold()
+        return self._listed(self._held)
+
+    def _listed(self, held: _Held) -> list[Guarded]:
         graph = self.plan.graph
         inputs: list[int] = []
         for i in range(len(graph.inputs)):
@@ -170,8 +182,7 @@ class CudaProgram:
             if not isinstance(each, Wait):
                 (part, _, at), _ = each
                 self._libraries.prepare(part, at.word)
-        capture = Capture(self._device, self._modules.function, self._libraries, self._runs.error)
-        return capture.pieces(listed)
+        return listed
 
     def _stage(self, held: _Held, slot: Slot, arrays: dict[int, Any]) -> None:
         """Copy inputs into a slot, and let the device copy them from there."""

@@ -266,6 +266,12 @@ class FakeDriver:
     def cuEventCreate(self, flags: int) -> tuple[Code, _Event]:
         return self._broken, _Event()
 
+    def cuEventElapsedTime(self, start: _Event, end: _Event) -> tuple[Code, float]:
+        """A microsecond for each operation between: nothing here takes as long as on a GPU."""
+        if start.stream is None or end.stream is None:
+            return Code.INVALID_HANDLE, 0.0
+        return self._broken, max(end.count - start.count, 1) * 1e-3
+
     def cuEventDestroy(self, event: _Event) -> tuple[Code]:
         return (Code.SUCCESS,)
 
