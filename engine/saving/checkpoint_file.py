@@ -44,7 +44,8 @@ def save_arrays(
     tensors: dict[str, Array] = {}
     for name, given in arrays.items():
         try:
-            tensors[name] = np.asarray(given, as_dtype(np.asarray(given).dtype))
+            array = np.asarray(given)
+            tensors[name] = np.asarray(array, as_dtype(array.dtype))
         except TypeError as error:
             raise CheckpointError(f"cannot save {name}: {error}") from None
     try:
@@ -91,11 +92,16 @@ class CheckpointReader:
             self._reader.verify()
 
     def read_into(self, arrays: Mapping[str, Array], stored: Mapping[str, StoredArray]) -> None:
-        """Read into each of `arrays` the one of the same name, where there is one, without another copy in memory."""
+        """Read into each of `arrays` the one of the same name, where there is one, without another copy in memory; one
+        of a GPU has a copy at a time.
+        """
         with _readable(self._path):
             for name, array in arrays.items():
                 if name in stored:
-                    stored[name].read_into(array)
+                    host = array if isinstance(array, np.ndarray) else np.empty(array.shape, array.dtype)
+                    stored[name].read_into(host)
+                    if host is not array:
+                        array[...] = host
             self._reader.check_unchanged()
 
 

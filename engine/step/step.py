@@ -93,7 +93,7 @@ class Step(StepArrays):
         self._key = np.array(key, np.int64)
         self._bound = 0
         if not lives:
-            self._backend.check_room(planned.report.total_bytes)
+            self._backend.check_room(planned.report.total_bytes + sum(type.nbytes for _, type in traced.batch))
         with joined(lives, self._backend) as live:
             self._live = live
             self._parameters, self._buffers = taken_in(live, model, shared, self._backend, seed)
@@ -195,7 +195,7 @@ class Step(StepArrays):
     def _not_finite(self, signature: StepProgram, arrays: Sequence[Array]) -> FloatingPointError:
         """The error of a step that is not finite and has changed nothing, so that it can be run again to see why."""
         traced = signature.traced
-        why = first_nonfinite(traced.graph, [*self._carried(), *arrays], traced.checked)
+        why = first_nonfinite(traced.graph, [*map(np.asarray, self._carried()), *arrays], traced.checked)
         why = why or "op by op it is finite, so a number is near the largest that its dtype has"
         return FloatingPointError(f"step {self.steps + 1} is not finite and has changed nothing: {why}")
 

@@ -5,6 +5,7 @@ All functions of NVIDIA's driver are called here by their names, through `cuda.b
 
 from __future__ import annotations
 
+import gc
 import os
 import weakref
 from collections import deque
@@ -91,6 +92,8 @@ class Device:
 
     def happened(self, event: Any) -> bool:
         """Whether all that the stream was given before an event is done."""
+        if self.closed:
+            raise DeviceError(self.closed)
         code = int(self.driver.cuEventQuery(event)[0])
         if code not in (0, _NOT_READY):
             raise self._error("cuEventQuery", code)
@@ -120,9 +123,12 @@ class Device:
         """Raise `TargetError` where so many bytes are not free."""
         free, total = self.free_bytes()
         if nbytes > free:
+            gc.collect()  # steps and their programs refer to each other
+            free, total = self.free_bytes()
+        if nbytes > free:
             raise TargetError(
-                f"{what} takes {nbytes:,} bytes, and {self.name} has {free:,} free of {total:,}; give a "
-                f"budget, as in memory={free}, a smaller batch, or end what else uses it"
+                f"{what} takes {nbytes:,} bytes, and {self.name} has {free:,} free of {total:,}; give a budget, as in "
+                "memory='80%', or a smaller batch, or end what else uses the GPU"
             )
 
     def allocate(self, nbytes: int, what: str = "an arena") -> DeviceMemory:
@@ -137,7 +143,7 @@ class Device:
             free, total = self.free_bytes()
             raise TargetError(
                 f"{what} takes {nbytes:,} bytes in one piece, and {self.name}, which has {free:,} free of {total:,}, "
-                "gives none; give a budget, or a smaller batch"
+                "gives none; give a budget, as in memory='80%', or a smaller batch"
             ) from None
         return DeviceMemory(self, address, nbytes)
 

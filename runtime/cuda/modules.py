@@ -39,7 +39,11 @@ class Modules:
     def _load(self, kernel: GpuKernel) -> Any:
         try:
             module = self._device.call("cuModuleLoadData", kernel.cubin.code)
-            return self._device.call("cuModuleGetFunction", module, ENTRY.encode())
+            function = self._device.call("cuModuleGetFunction", module, ENTRY.encode())
+            # Where modules load lazily, this loads it now: later a stream may be captured, when nothing can be loaded.
+            kinds = self._device.driver.CUfunction_attribute
+            self._device.call("cuFuncGetAttribute", kinds.CU_FUNC_ATTRIBUTE_NUM_REGS, function)
+            return function
         except DeviceError as error:
             if self._device.closed:
                 raise

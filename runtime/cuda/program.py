@@ -130,9 +130,15 @@ class CudaProgram:
             self._pieces = self._captured(held)
         slot = held.slots.next(self._runs)
         arrays: dict[int, Any] = self._inputs | given
-        self._stage(held, slot, arrays)
-        self._launch(self._pieces, slot)
-        run = self._collect(slot)
+        try:
+            self._stage(held, slot, arrays)
+            self._launch(self._pieces, slot)
+            run = self._collect(slot)
+        except BaseException:
+            # Interrupted: nobody knows how far it came, and the slot must not be written before it is read.
+            self._runs.undone += 1
+            self._device.synchronize()
+            raise
         written = [(arrays[j], held.inputs, j) for j in held.overwritten]
         written += [(outputs[i], held.outputs, i) for i in self._given_back]
         if written or self._checks_numbers:

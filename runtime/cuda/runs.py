@@ -65,36 +65,43 @@ class Runs:
 
     def check(self) -> None:
         """Raise the error of a run that is known to have failed. Waits for nothing."""
-        while self._waiting and self.device.happened(self._waiting[0].happened):
-            self._settle_first()
+        with self.device.lock:
+            self.device.enter()
+            while self._waiting and self.device.happened(self._waiting[0].happened):
+                self._settle_first()
 
     def check_all(self) -> None:
         """Wait for all runs, and raise the error of one that failed."""
-        while self._waiting:
-            self.settle(self._waiting[-1])
+        with self.device.lock:
+            self.device.enter()
+            while self._waiting:
+                self.settle(self._waiting[-1])
 
     def settle(self, run: Run) -> None:
         """Wait for a run and those before it. Raises the error of the first that failed."""
-        while not run.settled:
-            self.device.call("cuEventSynchronize", self._waiting[0].happened)
-            self._settle_first()
+        with self.device.lock:
+            self.device.enter()
+            while not run.settled:
+                self.device.call("cuEventSynchronize", self._waiting[0].happened)
+                self._settle_first()
 
     def _settle_first(self) -> None:
-        run = self._waiting.popleft()
+        run = self._waiting[0]
         code, values = run.results()
         if not code:
             run.values = values
+            self._waiting.popleft()
             return
         run.error = run.refusal(code)
-        later = len(self._waiting)
-        self.undone += 1 + later
-        for other in self._waiting:
+        later = list(self._waiting)[1:]
+        for other in later:
             other.error = RuntimeError(f"this was not done, because what was given before it failed: {run.error}")
         self._waiting.clear()
+        self.undone += 1 + len(later)
         self.device.synchronize()
         self._clear()
         if later:
-            run.error.add_note(f"{later} that were given to the GPU behind it were not done either.")
+            run.error.add_note(f"{len(later)} that were given to the GPU behind it were not done either.")
         raise run.error
 
 

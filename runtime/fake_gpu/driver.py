@@ -108,11 +108,16 @@ class _Attributes:
     CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR = 76
 
 
+class _FunctionAttributes:
+    CU_FUNC_ATTRIBUTE_NUM_REGS = 4
+
+
 class FakeDriver:
     """A driver of this version, with cards of one capability each of which has so many bytes of memory."""
 
     CUstreamCaptureMode = _Modes
     CUdevice_attribute = _Attributes
+    CUfunction_attribute = _FunctionAttributes
 
     def __init__(
         self,
@@ -137,6 +142,10 @@ class FakeDriver:
         """Kernels that ran."""
         self.calls: list[str] = []
         """The names of the functions that were called."""
+
+    def allocations(self) -> list[int]:
+        """The bytes of each piece of the device's memory that is taken."""
+        return [memory.nbytes for memory in self._memory.values()]
 
     # ---- what goes wrong
 
@@ -353,6 +362,9 @@ class FakeDriver:
 
     def cuModuleGetFunction(self, module: _Kernel, name: bytes) -> tuple[Code, _Kernel | None]:
         return (Code.SUCCESS, module) if name == b"kernel" else (Code.NOT_FOUND, None)
+
+    def cuFuncGetAttribute(self, attribute: int, function: _Kernel) -> tuple[Code, int]:
+        return self._broken, 0
 
     def cuLaunchKernel(
         self,
