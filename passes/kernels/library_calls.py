@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ...ir import Node, Value
+from ...ir.types import is_float
 from ..graph.views import View
 from ..target import Target
 from .matrix_products import BatchAxis, MatrixProduct, matrix_product
@@ -27,7 +28,7 @@ def product_by_library(node: Node, views: Mapping[Value, View], target: Target) 
     if "cublaslt" not in target.libraries:
         return None
     product = matrix_product(node, views)
-    if product is None or product.is_empty or product.dtype.kind in "biu":
+    if product is None or product.is_empty or not is_float(product.dtype):
         return None
     dense = all(matrix.has_dense_lines for matrix in (product.left, product.right, product.result))
     forward = all(step >= 0 for axis in product.batch for step in (axis.left, axis.right))

@@ -12,9 +12,11 @@ from ..graph.carries import carry_count
 from ..graph.views import View, resolve_views
 from ..kernels import conv_scratch, library_calls, matmul_tiles, window_sums
 from ..kernels.accumulators import accumulated_input, accumulator_chain, reads_of_bases
+from ..kernels.block_tiles import product_tiles
 from ..kernels.conv_epilogue import epilogue_of
 from ..kernels.conv_tiles import conv_tiles
 from ..kernels.loop_nest import LoopNest, is_concatenated, loop_nest
+from ..kernels.matrix_products import matrix_product
 from ..kernels.moment_tiles import MomentTiles
 from ..kernels.most_tiles import workers_with_scratch
 from ..kernels.scatter_sums import ScatterSums
@@ -286,8 +288,9 @@ def _scratch_bytes(
         return threads * window_sums.line_bytes(node, target)
     if node.op is indexing.scatter_add:
         return workers_with_scratch(node, threads, target) * ScatterSums.of(node, target).worker_bytes
-    if target.libraries and (workspace := library_calls.workspace_bytes(node, views, target)):
-        return workspace
+    if target.is_gpu and (product := matrix_product(node, views)) is not None:
+        # Own kernels run where a library does not know a call, in the same memory.
+        return max(product_tiles(product, target).part_bytes, library_calls.workspace_bytes(node, views, target))
     if node.op.family == "convolution":
         own = conv_scratch.scratch_bytes(node, threads, views, target)
         return own if nest is None else own + threads * nest.buffer_bytes + nest.partial_bytes

@@ -12,11 +12,12 @@ from ...ir import Array, ArrayType, Graph, Node, Value, is_float, node_workspace
 from ...ir.ops import contraction, convolution, indexing, reduction
 from ..graph.scan import Scan
 from ..graph.views import View
+from ..kernels.block_tiles import product_tiles
 from ..kernels.conv_tiles import conv_tiles
 from ..kernels.library_calls import product_by_library
 from ..kernels.loop_nest import LEAST_BLOCK, LoopNest
 from ..kernels.matmul_tiles import DEPTH, LONGEST, LONGEST_ROW, DotTiles, dot_tiles, is_by_rows
-from ..kernels.matrix_products import MatrixProduct
+from ..kernels.matrix_products import MatrixProduct, matrix_product
 from ..kernels.moment_tiles import MomentTiles
 from ..kernels.plain_conv_tiles import PlainWeightGradient
 from ..kernels.scatter_sums import ScatterSums
@@ -48,9 +49,10 @@ class Scratch:
 
     def bytes_of(self, node: Node) -> int:
         """Row buffers for every worker, and the parts that tiles leave of reductions; what convolutions work in."""
-        product = product_by_library(node, self.plan.views, self.plan.target)
+        product = matrix_product(node, self.plan.views) if self.plan.target.workers is not None else None
         if product is not None:
-            return self._parts_of_product(product)
+            by_library = product_by_library(node, self.plan.views, self.plan.target) is not None
+            return max(self._parts_of_product(product), self._workspace(product) if by_library else 0)
         if node.op.family == "convolution":
             made = [self._made_bytes(node, number) for number in (0, 1)] if node.op.is_conv_region else []
             return self._convolution_scratch(node) + self.plan.threads * sum(made) + self._after(node)
@@ -75,7 +77,7 @@ class Scratch:
             return self._workers(_lone_tiles(node)) * self.lines(node_workspace(node))
         return self._loop_bytes(nest, node.attrs["body"].nodes[0])
 
-    def _parts_of_product(self, product: MatrixProduct) -> int:
+    def _workspace(self, product: MatrixProduct) -> int:
         """As many results as may be parts of sums of 256 terms or more, in float32 at least; not where the squares of
         128 rows and columns of a result keep every multiprocessor busy.
         """
@@ -85,6 +87,15 @@ class Scratch:
         elements = along * product.m * product.n
         itemsize = max(product.dtype.itemsize, 4)
         return min(self.lines(parts * elements * itemsize), 1 << 25) if parts >= 2 else 0
+
+    def _parts_of_product(self, product: MatrixProduct) -> int:
+        """A result for each part of long sums, where blocks of our own kernel make them side by side."""
+        cut = product_tiles(product, self.plan.target)
+        if cut.parts == 1:
+            return 0
+        assert (cut.parts - 1) * cut.terms < product.k <= cut.parts * cut.terms
+        elements = math.prod(axis.length for axis in product.batch) * product.m * product.n
+        return self.lines(cut.parts * elements * max(product.dtype.itemsize, 4))
 
     def _workers(self, tiles: int) -> int:
         """The workers that have scratch for a launch of so many tiles: every thread, or the blocks of a grid."""

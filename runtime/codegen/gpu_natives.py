@@ -114,6 +114,24 @@ shared_i32 = _declare_shared("i32")
 shared_i64 = _declare_shared("i64")
 
 
+def _declare_aligned(kind: str) -> Callable[[Any, int], Any]:
+    def aligned(array: Any, i: int) -> Any:
+        return array[i]
+
+    aligned.__name__ = aligned.__qualname__ = f"aligned_{kind}"
+    aligned.__doc__ = (
+        f"Element `i` of an array of {kind}, which lies at a multiple of 16 bytes.\n\n"
+        "A thread may then read it together with those behind it, if it reads them next."
+    )
+    return _gpu_native(kind, f"{kind}*", "i64")(aligned)
+
+
+aligned_f32 = _declare_aligned("f32")
+aligned_f64 = _declare_aligned("f64")
+aligned_i32 = _declare_aligned("i32")
+aligned_i64 = _declare_aligned("i64")
+
+
 # ---- errors
 
 

@@ -142,6 +142,25 @@ def real_f64(bits: int) -> Any:
     return np.int64(bits).view(np.float64)
 
 
+# ---- products and sums that are rounded once
+
+
+def _emit_fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    return builder.fma(a, b, c)
+
+
+@native(_emit_fma, "f32", "f32", "f32", "f32")
+def fma_f32(a: float, b: float, c: float) -> Any:
+    """a * b + c in float32, rounded once; in Python nearly always, as the sum is rounded to float64 before."""
+    return np.float32(np.float64(a) * np.float64(b) + np.float64(c))
+
+
+@native(_emit_fma, "f64", "f64", "f64", "f64")
+def fma_f64(a: float, b: float, c: float) -> Any:
+    """a * b + c in float64, rounded once; in Python twice."""
+    return np.float64(a) * np.float64(b) + np.float64(c)
+
+
 # ---- atomics, all of them sequentially consistent (atomic only in machine code)
 
 

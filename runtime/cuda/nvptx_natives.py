@@ -16,6 +16,8 @@ GLOBAL, SHARED = 1, 3
 """LLVM's numbers of the memory that a whole grid has, and of that which a block has."""
 
 _WARP = 32
+_ALIGNMENT = 16
+"""Bytes that a thread reads together at most."""
 
 
 def _special_register(name: str) -> Callable[[Any], Any]:
@@ -105,6 +107,10 @@ def parameter_words(builder: Any, count: int) -> Any:
     return builder.gep(words, [INT(0), INT(0)], inbounds=True)
 
 
+def _emit_aligned(builder: Any, pointer: Any, i: Any) -> Any:
+    return builder.load(builder.gep(pointer, [i], inbounds=True), align=_ALIGNMENT)
+
+
 _EMITTERS: Mapping[Any, Callable[..., Any]] = {
     GPU_NATIVES["thread_index"]: _special_register("tid.x"),
     GPU_NATIVES["block_index"]: _special_register("ctaid.x"),
@@ -114,6 +120,7 @@ _EMITTERS: Mapping[Any, Callable[..., Any]] = {
     trap: _emit_trap,
     **{GPU_NATIVES[f"shuffle_xor_{kind}"]: _shuffle(kind) for kind in SHUFFLED},
     **{GPU_NATIVES[f"shared_{kind}"]: _shared(kind) for kind in SHUFFLED},
+    **{GPU_NATIVES[f"aligned_{kind}"]: _emit_aligned for kind in SHUFFLED},
     **{getattr(intrinsics, f"array_{kind}"): _array(kind) for kind in intrinsics.ARRAY_DTYPES},
 }
 

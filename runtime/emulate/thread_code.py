@@ -108,6 +108,7 @@ class _ThreadLowering(Lowering):
             "trap": self.trap,
             **{f"shuffle_xor_{kind}": partial(self.shuffle, kind) for kind in SHUFFLED},
             **{f"shared_{kind}": partial(self.share, kind) for kind in SHUFFLED},
+            **{f"aligned_{kind}": partial(self.aligned, kind) for kind in SHUFFLED},
         }
         emitted = {GPU_NATIVES[name]: Native(emit, NATIVES[GPU_NATIVES[name]].typed) for name, emit in natives.items()}
         super().__init__(builder, Machine("the emulator", {**GPU_MATH, **emitted}))
@@ -230,8 +231,17 @@ class _ThreadLowering(Lowering):
         self.target = None
 
     def element(self, node: ast.Subscript) -> tuple[str, Any]:
-        writes = node is self.target
         kind, place = super().element(node)
+        self.check(kind, place, node, node is self.target)
+        return kind, place
+
+    def aligned(self, kind: str, builder: Any, pointer: Any, i: Any) -> Any:
+        place = builder.gep(pointer, [i], inbounds=True)
+        self.check(kind, place, self.node, False)
+        return builder.load(place)
+
+    def check(self, kind: str, place: Any, node: Any, writes: bool) -> None:
+        """A look at an access to an element, which ends the thread where it is none that a GPU defines."""
         if self.checked:
             build = self.builder
             for i, value in (
@@ -245,4 +255,3 @@ class _ThreadLowering(Lowering):
             code = NATIVES[call_kernel].emit(build, self.launched(at.CHECKER, build), self.thread)
             with build.if_then(build.icmp_signed("!=", code, WORD(0)), likely=False):
                 build.ret_void()
-        return kind, place

@@ -12,14 +12,18 @@ from ...ir import SHORT_NAMES, Node, Value
 from ...ir.ops.convolution import windows
 from ...passes.kernels.accumulators import accumulated_input
 from ...passes.kernels.conv_operands import is_convolution
+from ...passes.kernels.matrix_products import matrix_product
 from ...passes.memory.plan import Plan
 from .elementwise import CAST, literal
 from .gpu_copies import ElementText, begin_accumulators
+from .gpu_matmul import lower_gpu_matmul
 from .launch import Launch, Pointer, Traps
 
 
 def lower_gpu_convolution(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
     """One launch over the elements of the result, after the copy of what is added to, if any."""
+    if matrix_product(node, plan.views) is not None:
+        return lower_gpu_matmul(node, plan, traps)
     return [*begin_accumulators(node, plan), (_convolution if is_convolution(node) else _weight_gradient)(node, plan)]
 
 

@@ -16,12 +16,11 @@ from gradloom.runtime.lowering.library_call import Operand, ProductCall
 from op_cases import CASES
 from op_programs import plain, wrong_rows
 
-NAMES = ("dot", "dot_add", "conv", "conv_add", "conv_weight_gradient", "conv_weight_gradient_add")
-ROWS = [case for case in CASES if case.name in NAMES]
+ROWS = [case for case in CASES if case.op.family == "contraction" and case.types[0].dtype.kind == "f"]
 RNG = np.random.default_rng(5)
 
 
-def test_every_row_of_products_and_convolutions_is_right_by_the_library():
+def test_every_row_of_products_is_right_by_the_library():
     made: list[int] = []
 
     def run(graph: Graph, *arrays: Any) -> list[Any]:
@@ -31,7 +30,7 @@ def test_every_row_of_products_and_convolutions_is_right_by_the_library():
         return outputs
 
     assert not wrong_rows(plain, ROWS, run)
-    assert made[0] > 40
+    assert made[0] > len(ROWS) // 2
 
 
 class Matrices:
