@@ -13,6 +13,7 @@ from .engine.saving.checkpoint_file import CheckpointError, CheckpointWarning, l
 from .engine.step.compile_step import compile_step, plan_step
 from .engine.step.curvature import curvature
 from .engine.step.interpolate import interpolate
+from .engine.step.loaded import Loaded, load
 from .engine.step.plans import StepPlan
 from .engine.step.refusal import MemoryBudgetError
 from .engine.step.step import Step
@@ -57,6 +58,7 @@ __all__ = [
     "CheckpointError",
     "CheckpointWarning",
     "Graph",
+    "Loaded",
     "MemoryBudgetError",
     "MemoryReport",
     "ShapeError",
@@ -88,6 +90,7 @@ __all__ = [
     "jacobian",
     "jacrev",
     "jvp",
+    "load",
     "load_arrays",
     "metrics",
     "nn",

@@ -11,21 +11,28 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 import optree
 
-from ...ir import Array, ArrayType, DType
+from ...ir import Array, ArrayType, DType, type_of
+from ...passes.memory.plan import Plan
 from ...passes.pipeline import plan_graph
+from ...passes.remat.frontier import Choice
 from ...runtime.backend import Program
 from ...runtime.codegen.fork_lock import interrupted
+from ..compile.compiling import compiling
 from ..compile.program_key import structure_key
 from ..compile.programs import Programs, tell_of_shapes
-from ..tracing.arrays import dense_arrays
+from ..nn import Module
+from ..report.make_report import make_report
+from ..report.schema import HeldReport, MemoryReport
+from ..tracing.arrays import dense, dense_arrays
 from ..tracing.debug import Prints, show
 from ..tracing.random import key_of_seed
 from ..tracing.trace import path_name
 from ..tracing.tracer import located
-from .predict_graph import trace_predict
+from .predict_graph import PredictGraph, trace_predict
 from .refusal import MemoryBudgetError
 
 if TYPE_CHECKING:
+    from .loaded import Loaded
     from .step import Step
 
 
@@ -52,7 +59,7 @@ class Predictor:
 
     def __init__(
         self,
-        step: Step,
+        step: Step | Loaded,
         fn: Callable[..., Any],
         training: bool,
         key: np.int64,
@@ -145,10 +152,26 @@ class Predictor:
             tell_of_shapes(name, names, before, now, time.perf_counter() - start, self._signatures.made)
         return bound
 
-    def _compile(self, tree: optree.PyTreeSpec, arrays: Sequence[Array], floats: Sequence[bool]) -> _Bound:
-        """The function for arguments like these. Raises `MemoryBudgetError` where its arena does not fit."""
+    def plan(self, *args: Any) -> MemoryReport:
+        """The memory of a call with arguments like these, arrays or specs, before anything is compiled or allocated.
+
+        Raises what a call raises for such arguments.
+        """
+        leaves, tree = optree.tree_flatten(args)  # pyright: ignore[reportArgumentType]
+        like = [leaf if isinstance(leaf, ArrayType) or type(leaf) is float else type_of(dense(leaf)) for leaf in leaves]
         step = self._step
-        like = [0.0 if is_float else ArrayType(a.shape, a.dtype) for a, is_float in zip(arrays, floats)]
+        with compiling():
+            planned = self._planned(tree, like)[1]
+        held = [
+            HeldReport(name, kind, array.nbytes)
+            for kind, arrays in (("parameter", self._parameters), ("buffer", step._buffers))
+            for name, array in arrays.items()
+        ]
+        return make_report(Choice(planned, 0.0), held, planned.arena_bytes, step._budget.nbytes)
+
+    def _planned(self, tree: optree.PyTreeSpec, like: Sequence[Any]) -> tuple[PredictGraph, Plan]:
+        """The function for arguments of these types, planned. Raises `MemoryBudgetError` where it does not fit."""
+        step = self._step
         specs: Any = optree.tree_unflatten(tree, like)
         traced = trace_predict(step._model, self._fn, specs, step._warned, self._training)
         written = [traced.graph.inputs[i].name for i in traced.graph.aliases.values() if i in traced.parameter_range]
@@ -160,7 +183,7 @@ class Predictor:
                 )
             )
         planned = plan_graph(traced.graph, step._threads, target=step._target)
-        total = step.report.parameter_bytes + step.report.state_bytes + planned.arena_bytes
+        total = step._held_bytes + planned.arena_bytes
         limit = step._budget.nbytes
         if limit is not None and total > limit:
             raise MemoryBudgetError(
@@ -168,7 +191,13 @@ class Predictor:
                 f"the budget is {limit:,}: give it smaller arrays, part by part",
                 total,
             )
-        live = step._live
+        return traced, planned
+
+    def _compile(self, tree: optree.PyTreeSpec, arrays: Sequence[Array], floats: Sequence[bool]) -> _Bound:
+        """The function for arguments like these. Raises `MemoryBudgetError` where its arena does not fit."""
+        step, live = self._step, self._step._live
+        like = [0.0 if is_float else ArrayType(a.shape, a.dtype) for a, is_float in zip(arrays, floats)]
+        traced, planned = self._planned(tree, like)
         executable = step._backend.build(planned, live.arena_for(planned))
         live.add_user(executable)
         for i, array in enumerate([*self._parameters.values(), *step._buffers.values(), self._key]):
@@ -177,3 +206,22 @@ class Predictor:
         key = traced.graph.inputs[traced.key_index]
         draws = any(key in node.inputs for node in traced.graph.nodes)
         return _Bound(executable, traced.argument_range.start, types, traced.result_tree, traced.prints, draws)
+
+
+def bound_functions(
+    owner: Step | Loaded, fns: Sequence[Callable[..., Any]], training: bool, key: int | None, averaged: bool
+) -> Predictor | tuple[Predictor, ...]:
+    """What `bind` of a step, or of a loaded model, returns for these functions."""
+    if not fns:
+        raise TypeError(located("step.bind takes a function; write step.bind(lambda model, x: model(x))"))
+    model = owner._model
+    for fn in fns:
+        if not callable(fn) or isinstance(fn, Module):
+            what = "the model itself" if fn is model else f"a {type(fn).__name__}"
+            message = f"step.bind takes a function of the model and other arguments, got {what}"
+            path = next((p for p, module in model.named_modules() if module is fn and p), "")
+            called = f"model.get_submodule({path!r})(x)" if path else "model(x)"
+            raise TypeError(located(f"{message}; write step.bind(lambda model, x: {called})"))
+    keys = [owner._next_key() if key is None else key_of_seed(key) for _ in fns]
+    bound = tuple(Predictor(owner, fn, bool(training), own, bool(averaged)) for fn, own in zip(fns, keys))
+    return bound[0] if len(bound) == 1 else bound

@@ -34,7 +34,7 @@ from .gradients import Gradients
 from .learning_rate import LearningRates
 from .live_arrays import LiveArrays, own_memory
 from .plans import LossFunction, StepPlan, step_plans
-from .predictor import Predictor
+from .predictor import Predictor, bound_functions
 from .program import StepProgram
 from .sharing import joined, lives_of, shared_names, taken_in
 from .step_arrays import StepArrays
@@ -322,18 +322,12 @@ class Step(StepArrays):
         With `averaged` it computes with the averages that `gl.optim.EMA` or `gl.optim.SWA` keeps, the outermost where
         there are several, and with the live buffers. Raises `ValueError` where the optimizer keeps none.
         """
-        if not fns:
-            raise TypeError(located("step.bind takes a function; write step.bind(lambda model, x: model(x))"))
-        for fn in fns:
-            if not callable(fn) or isinstance(fn, Module):
-                what = "the model itself" if fn is self._model else f"a {type(fn).__name__}"
-                message = f"step.bind takes a function of the model and other arguments, got {what}"
-                path = next((p for p, module in self._model.named_modules() if module is fn and p), "")
-                called = f"model.get_submodule({path!r})(x)" if path else "model(x)"
-                raise TypeError(located(f"{message}; write step.bind(lambda model, x: {called})"))
-        keys = [self._next_key() if key is None else key_of_seed(key) for _ in fns]
-        bound = tuple(Predictor(self, fn, bool(training), own, bool(averaged)) for fn, own in zip(fns, keys))
-        return bound[0] if len(bound) == 1 else bound
+        return bound_functions(self, fns, training, key, averaged)
+
+    @property
+    def _held_bytes(self) -> int:
+        """What it holds from call to call."""
+        return self.report.parameter_bytes + self.report.state_bytes
 
     def _next_key(self) -> np.int64:
         """The key of the draws of one more bound function."""
