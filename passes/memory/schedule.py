@@ -10,6 +10,8 @@ from ...ir import Graph, Node, Value
 from ..graph.rewrite import Pass
 from ..graph.views import View, resolve_views
 from ..kernels.accumulators import accumulator_chain, reads_of_bases
+from ..target import DEFAULT_TARGET, Target
+from .late_updates import updates_last
 from .live_bytes import most_bytes, read_bases, steps
 
 _NUMBER_BYTES = 16
@@ -25,13 +27,18 @@ class Schedule(Pass):
     runs the node that adds the fewest bytes: the gradient to a weight before that to an input.
 
     A node that overwrites an input (see `Graph.aliases`) runs after all other readers of that input. It also runs after
-    every node that may trap, so that a step that traps has changed nothing.
+    every node that may trap, so that a step that traps has changed nothing. On a GPU such nodes come last, as far as
+    that takes no bytes.
     """
+
+    target: Target = DEFAULT_TARGET
 
     def __call__(self, graph: Graph) -> Graph:
         views = resolve_views(graph.inputs, graph.nodes)
         orders = [_order(graph, views, frugal) for frugal in (False, True)]
         best = min(orders, key=lambda order: most_bytes(steps(graph, views, order), {}))
+        if self.target.is_gpu:
+            best = updates_last(graph, views, best)
         return Graph(graph.inputs, best, graph.outputs, graph.aliases, graph.output_names)
 
 

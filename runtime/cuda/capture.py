@@ -65,9 +65,7 @@ class Capture:
     Transfers go to a stream for each direction, which begins and ends beside the launches between.
     """
 
-    def __init__(
-        self, device: Device, function: Callable[[str, int], Any], libraries: Libraries, error: int
-    ) -> None:
+    def __init__(self, device: Device, function: Callable[[str, int], Any], libraries: Libraries, error: int) -> None:
         self._device, self._function, self._libraries, self._error = device, function, libraries, error
         self._captured = 0
         self._transfers: dict[Transfer, Any] = {}

@@ -93,6 +93,10 @@ def merge_launches(phases: Sequence[list[Any]], plan: Plan) -> None:
             chains.append(_Chain())
     for chain in chains:
         chain.close()
+    for unit in (unit for units in phases for unit in units if not isinstance(unit, (list, Transfer))):
+        unit.before[:] = [
+            _merged([Part(item, unit.node, False) for item in stage], plan.threads) for stage in unit.before
+        ]
     for number, (units, found) in enumerate(zip(phases, stages)):
         _place(units, plan.phases[number] if number < len(plan.phases) else (), found, plan)
 

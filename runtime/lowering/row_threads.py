@@ -37,6 +37,8 @@ class RowThreads:
 
         One long axis has the same threads whatever its length, so that the kernels for all lengths are one.
         """
+        if nest.chunked and nest.size == 1:
+            return RowThreads(WARP, 1, 1, True)
         columns = max(nest.chunk if nest.chunked and nest.size > 1 else nest.columns, 1)
         lanes = min(_MOST_THREADS, max(min(_power(columns), WARP), _power(-(-columns // _MOST_ELEMENTS))))
         elements = min(_MOST_ELEMENTS, -(-columns // lanes))
