@@ -50,6 +50,11 @@ class Binding:
         """The value of `buffer` after all assignments so far."""
         return self.value(buffer)
 
+    @staticmethod
+    def _rounding(trace: Trace | None) -> AbstractContextManager[None]:
+        """What makes activations of what is traced inside, where the program is of mixed precision."""
+        return nullcontext() if trace is None or trace.precision is None else trace.precision.module()
+
     @contextmanager
     def entered(self, module: Module) -> Iterator[None]:
         """Put what is traced inside under the path of `module`."""
@@ -67,7 +72,7 @@ class Binding:
         self.active.append(path)
         around, self.computed[module] = self.computed.get(module), {}
         try:
-            with scope(name):
+            with scope(name), self._rounding(trace):
                 yield
         finally:
             self.active.pop()

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from types import ModuleType, TracebackType
 
     from .float_argument import FloatArgument
+    from .mixed_precision import MixedPrecision
 
 __all__ = [
     "ArrayLike",
@@ -105,6 +106,8 @@ class Trace:
         """Inputs of the outermost program that are Python floats, and what to write where one's value is needed."""
         self.doubles: set[Value] = parent.doubles if parent else set()
         """Constants that are float64 by themselves, and not because of what they meet."""
+        self.precision: MixedPrecision | None = parent.precision if parent else None
+        """What is rounded to bfloat16, where the program is of mixed precision."""
         self._regions = 0
         self._origins: dict[tuple[str, str, int, str, str], Origin] = {}
         self._constants: dict[tuple[int, DType], tuple[Array, Array, Value]] = {}
@@ -157,6 +160,8 @@ class Trace:
         """Append a node. Raises `TracingError` where the inputs do not fit the op."""
         self.builder.origin = self.origin()
         try:
+            if self.precision is not None:
+                return self.precision.emit_node(self.builder, op, values, attrs)
             return self.builder.emit_node(op, *values, **attrs)
         except TypeRuleError as error:
             raise TracingError(located(str(error))) from None
@@ -217,6 +222,8 @@ class Trace:
             return Tracer(self, copied)
         if value not in self.captures:
             self.captures[value] = Value(value.type, name=value.name)
+            if self.precision is not None:
+                self.precision.stands_for(self.captures[value], value)
         return Tracer(self, self.captures[value])
 
     def encloses(self, tracer: Tracer) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 from ....ir import is_float
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
+from ...tracing.activations import float32_inside
 from ...tracing.tracer import ShapeError, TracingError, located
 from ..spelling import torch_arguments
 from .piecewise_activations import relu
@@ -74,6 +75,7 @@ def _over_rows(loss: Any, row_weight: Any, kept: Any, reduction: str) -> Any:
     return xp.sum(loss) / xp.sum(row_weight if kept is None else xp.where(kept, row_weight, 0))
 
 
+@float32_inside
 @torch_arguments
 def nll_loss(
     input: Any,
@@ -95,6 +97,7 @@ def nll_loss(
     return _over_rows(-value if row_weight is None else -value * row_weight, row_weight, kept, reduction)
 
 
+@float32_inside
 @torch_arguments
 def cross_entropy(
     input: Any,
@@ -149,6 +152,7 @@ def _soft_cross_entropy(
     return reduced(xp.sum((xp.expand_dims(total, -1) - shifted) * target, axis=-1), reduction)
 
 
+@float32_inside
 @torch_arguments
 def multi_margin_loss(
     input: Any,
@@ -184,6 +188,7 @@ def _scores(what: str, input: Any, reduction: str) -> Any:
     return x
 
 
+@float32_inside
 @torch_arguments
 def multilabel_margin_loss(
     input: Any, target: Any, size_average: None = None, reduce: None = None, reduction: Reduction = "mean"

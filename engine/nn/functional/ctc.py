@@ -9,6 +9,7 @@ import numpy as np
 
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
+from ...tracing.activations import float32_inside
 from ...tracing.scan import scan
 from ...tracing.tracer import ShapeError, TracingError, located
 from ...tracing.transforms import stop_gradient
@@ -16,6 +17,7 @@ from .reduction import Reduction, check_floats, check_reduction, reduced
 from .transformations import checked_index
 
 
+@float32_inside
 def ctc_loss(
     log_probs: Any,
     targets: Any,

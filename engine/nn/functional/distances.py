@@ -8,6 +8,7 @@ import numpy as np
 
 from ... import array_api as xp
 from ...array_api.broadcasting import axis_index, common_shape, described
+from ...tracing.activations import float32_inside
 from ...tracing.tracer import ShapeError, located
 from ...tracing.transforms import stop_gradient
 from ..spelling import chosen_axis, torch_arguments
@@ -21,6 +22,7 @@ def _together(what: str, x1: Any, x2: Any) -> tuple[Any, Any]:
     return xp.broadcast_to(x1, shape), xp.broadcast_to(x2, shape)
 
 
+@float32_inside
 @torch_arguments
 def cosine_similarity(x1: Any, x2: Any, axis: int = 1, eps: float = 1e-8, *, dim: int | None = None) -> Any:
     """Σ x1 x2 / (max(|x1|, eps) max(|x2|, eps)) along `axis`, or `dim`; x1 and x2 broadcast.
@@ -38,6 +40,7 @@ def _directed(x: Any, axis: int, eps: float) -> Any:
     return x / (length + stop_gradient(xp.maximum(length, eps) - length))
 
 
+@float32_inside
 def pairwise_distance(
     x1: Any, x2: Any, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False, *, keepdims: bool = False
 ) -> Any:
@@ -48,6 +51,7 @@ def pairwise_distance(
     return xp.linalg.norm(x1 - x2 + eps, p, -1, bool(keepdim or keepdims))
 
 
+@float32_inside
 def pdist(input: Any, p: float = 2.0) -> Any:
     """The p-norms of the differences of all pairs of rows of (N, M): (0, 1), (0, 2), ..., (1, 2), ...; (N(N-1)/2,)."""
     x = check_floats("pdist", "input", input)

@@ -37,7 +37,7 @@ def embedding(
     check_options("embedding", max_norm, sparse)
     weight = _checked_table("embedding", weight)
     index = checked_index(input, weight.shape[0], "embedding: indices")
-    return _rows(weight, index, _place("embedding", padding_idx, weight.shape[0]), scale_grad_by_freq)
+    return activation(_rows(weight, index, _place("embedding", padding_idx, weight.shape[0]), scale_grad_by_freq)
 
 
 @torch_arguments

@@ -6,6 +6,7 @@ import math
 from typing import Any, Literal
 
 from ... import array_api as xp
+from ...tracing.activations import float32_inside
 from ...tracing.tracer import ShapeError, located
 from ...tracing.transforms import stop_gradient
 from ..spelling import torch_arguments
@@ -27,6 +28,7 @@ def _of_logits(x: Any, y: Any, pos_weight: Any = None) -> Any:
     return factor * xp.where(xp.isinf(x) & (factor == 0), 0, x) + rest
 
 
+@float32_inside
 @torch_arguments
 def binary_cross_entropy_with_logits(
     input: Any,
@@ -48,6 +50,7 @@ def binary_cross_entropy_with_logits(
     return reduced(loss if weight is None else loss * broadcast_weight(what, "weight", weight, x), reduction)
 
 
+@float32_inside
 @torch_arguments
 def binary_cross_entropy(
     input: Any,
@@ -74,6 +77,7 @@ def binary_cross_entropy(
     return reduced(loss if weight is None else loss * broadcast_weight(what, "weight", weight, p), reduction)
 
 
+@float32_inside
 @torch_arguments
 def kl_div(
     input: Any,
@@ -100,6 +104,7 @@ def kl_div(
     return xp.sum(loss) / (x.shape[0] if x.ndim else 1)
 
 
+@float32_inside
 @torch_arguments
 def soft_margin_loss(
     input: Any, target: Any, size_average: None = None, reduce: None = None, reduction: Reduction = "mean"
@@ -109,6 +114,7 @@ def soft_margin_loss(
     return reduced(log_one_plus_exp(-y * x), reduction)
 
 
+@float32_inside
 @torch_arguments
 def multilabel_soft_margin_loss(
     input: Any,

@@ -7,6 +7,7 @@ from typing import Any
 
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
+from ...tracing.activations import float32_inside
 from ...tracing.tracer import ShapeError, located
 from ..spelling import torch_arguments
 from .distances import pairwise_distance
@@ -18,6 +19,7 @@ def _at_least_zero(x: Any) -> Any:
     return xp.where(x < 0, 0, x)
 
 
+@float32_inside
 @torch_arguments
 def margin_ranking_loss(
     input1: Any,
@@ -42,6 +44,7 @@ def margin_ranking_loss(
     return reduced(_at_least_zero(-y * (x1 - x2) + margin), reduction)
 
 
+@float32_inside
 @torch_arguments
 def hinge_embedding_loss(
     input: Any,
@@ -58,6 +61,7 @@ def hinge_embedding_loss(
     return reduced(apart + alike, reduction)
 
 
+@float32_inside
 @torch_arguments
 def cosine_embedding_loss(
     input1: Any,
@@ -87,6 +91,7 @@ def cosine_embedding_loss(
     return reduced(alike + xp.where(y == -1, _at_least_zero(cosine - margin), 0), reduction)
 
 
+@float32_inside
 @torch_arguments
 def triplet_margin_loss(
     anchor: Any,
@@ -112,6 +117,7 @@ def triplet_margin_loss(
     return _triplet("triplet_margin_loss", distance, anchor, positive, negative, margin, swap, reduction)
 
 
+@float32_inside
 @torch_arguments
 def triplet_margin_with_distance_loss(
     anchor: Any,

@@ -7,6 +7,7 @@ from typing import Any
 
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
+from ...tracing.activations import float32_inside
 from ...tracing.tracer import ShapeError, located
 from ...tracing.transforms import stop_gradient
 from ..spelling import torch_arguments
@@ -29,6 +30,7 @@ def _weighted_mean(what: str, loss: Any, weight: Any, reduction: str) -> Any:
     return xp.sum(loss * weight) / xp.sum(weight) if reduction == "mean" else reduced(loss * weight, reduction)
 
 
+@float32_inside
 @torch_arguments
 def mse_loss(
     input: Any,
@@ -44,6 +46,7 @@ def mse_loss(
     return _weighted_mean("mse_loss", difference * difference, weight, reduction)
 
 
+@float32_inside
 @torch_arguments
 def l1_loss(
     input: Any,
@@ -58,6 +61,7 @@ def l1_loss(
     return _weighted_mean("l1_loss", xp.abs(input - target), weight, reduction)
 
 
+@float32_inside
 @torch_arguments
 def smooth_l1_loss(
     input: Any,
@@ -77,6 +81,7 @@ def smooth_l1_loss(
     return reduced(xp.where(near, short * short * (0.5 / beta), size - 0.5 * beta), reduction)
 
 
+@float32_inside
 @torch_arguments
 def huber_loss(input: Any, target: Any, reduction: Reduction = "mean", delta: float = 1.0, weight: Any = None) -> Any:
     """d² / 2 where |d| < delta, delta (|d| - delta / 2) elsewhere; d = input - target. Huber 1964.
@@ -100,6 +105,7 @@ def _near(difference: Any, bound: float) -> tuple[Any, Any, Any]:
     return size, near, xp.where(near, difference, 0)
 
 
+@float32_inside
 @torch_arguments
 def poisson_nll_loss(
     input: Any,
@@ -124,6 +130,7 @@ def poisson_nll_loss(
     return reduced(loss, reduction)
 
 
+@float32_inside
 @torch_arguments
 def gaussian_nll_loss(
     input: Any, target: Any, var: Any, full: bool = False, eps: float = 1e-6, reduction: Reduction = "mean"

@@ -7,6 +7,7 @@ from typing import Any
 
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, axis_index, dtype_of
+from ...tracing.activations import float32_inside
 from ...tracing import random
 from ...tracing.errors import UnsupportedError
 from ...tracing.promotion import float_dtype
@@ -32,6 +33,7 @@ def _as_dtype(x: Any, dtype: Any) -> Any:
     return as_arraylike(x) if dtype is None else xp.astype(x, numpy_dtype(dtype))
 
 
+@float32_inside
 @torch_arguments
 def softmax(input: Any, axis: int = -1, *, dim: int | None = None, dtype: Any = None) -> Any:
     """eˣ / Σ eˣ along `axis`, or `dim`; of `input` as `dtype`, if one is given."""
@@ -40,6 +42,7 @@ def softmax(input: Any, axis: int = -1, *, dim: int | None = None, dtype: Any = 
     return e / xp.sum(e, axis=axis, keepdims=True)
 
 
+@float32_inside
 @torch_arguments
 def log_softmax(input: Any, axis: int = -1, *, dim: int | None = None, dtype: Any = None) -> Any:
     """x - log Σ eˣ along `axis`, or `dim`; of `input` as `dtype`, if one is given."""
@@ -48,6 +51,7 @@ def log_softmax(input: Any, axis: int = -1, *, dim: int | None = None, dtype: An
     return shifted - xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True))
 
 
+@float32_inside
 @torch_arguments
 def logsumexp(
     input: Any, axis: int | tuple[int, ...] = -1, keepdims: bool = False, *, dim: Any = None, keepdim: bool = False
@@ -65,12 +69,14 @@ def logsumexp(
     return result if keepdims else xp.squeeze(result, axis)
 
 
+@float32_inside
 @torch_arguments
 def softmin(input: Any, axis: int = -1, *, dim: int | None = None, dtype: Any = None) -> Any:
     """`softmax` of -x along `axis`, or `dim`; of `input` as `dtype`, if one is given."""
     return softmax(-_as_dtype(input, dtype), chosen_axis(axis, dim, -1))
 
 
+@float32_inside
 @torch_arguments
 def gumbel_softmax(
     logits: Any, tau: float = 1.0, hard: bool = False, eps: float = 1e-10, axis: int = -1, *, dim: int | None = None
