@@ -23,6 +23,7 @@ from .memory.schedule import Schedule
 from .simplify.canonicalize import Canonicalize
 from .simplify.channels_last import ChannelsLast
 from .simplify.one_pass_variance import OnePassVariance
+from .simplify.push_casts import PushCasts
 from .simplify.push_slices import PushSlices
 from .simplify.simplify import Simplify
 from .simplify.split_concat_conv import SplitConcatConv
@@ -49,6 +50,7 @@ def preparation(parts: int = 1, target: Target = DEFAULT_TARGET, tiles: bool = F
     """
     passes = [
         MergeScans(),  # first, so that every pass below finds one loop, not the forward's and a copy that stacks values
+        PushCasts(),  # before the casts of the next one, which are float32's
         WidenBfloat16(),  # before any tiles, which add up results: those are float32 from here on
         Simplify(),
         DistributeScans(),  # before any tiles: it makes one product of the products of all steps

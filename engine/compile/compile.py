@@ -16,6 +16,7 @@ from ...passes.pipeline import plan_graph
 from ...passes.target import Target
 from ...runtime.backend import backend_of
 from ...runtime.codegen.fork_lock import fork_lock, interrupted
+from ..tracing.activations import in_this_precision
 from ..tracing.arrays import dense_arrays
 from ..tracing.errors import located, warn
 from ..tracing.frozen_draws import warn_of_draws
@@ -26,7 +27,7 @@ from .compiled_method import BoundMethod, CompiledMethods
 from .donation import donated_inputs, donated_positions, own_arrays, with_donated
 from .program_key import exact_key, structure_key
 from .programs import MANY, Programs, tell_of_shapes
-from .targets import target_of, worker_count
+from .targets import target_of, with_precision, worker_count
 
 
 class _Key(NamedTuple):
@@ -72,11 +73,13 @@ class CompiledFunction:
         target: Target,
         static: str | int | Sequence[str | int] = (),
         donated: frozenset[int] = frozenset(),
+        precision: str = "fp32",
     ) -> None:
         functools.update_wrapper(self, fn, updated=())
         self._fn = fn
         self._threads = threads
         self._target = target
+        self._precision = precision
         self._given = static
         self._donated = donated
         self._static = StaticArguments(fn, static) if static != () else None
@@ -89,7 +92,7 @@ class CompiledFunction:
         bound = tuple(which - 1 if isinstance(which, int) else which for which in given)
         bound_donated = frozenset(position - 1 for position in donated if position)
         self._methods = CompiledMethods(
-            fn, lambda method: CompiledFunction(method, threads, target, bound, bound_donated)
+            fn, lambda method: CompiledFunction(method, threads, target, bound, bound_donated, precision)
         )
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
@@ -103,7 +106,7 @@ class CompiledFunction:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CompiledFunction:
         """The same function, to be compiled again (from machine code on disk)."""
-        return CompiledFunction(self._fn, self._threads, self._target, self._given, self._donated)
+        return CompiledFunction(self._fn, self._threads, self._target, self._given, self._donated, self._precision)
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         """By name where it stands in its module in place of its function; else as the function, to be compiled."""
@@ -116,7 +119,7 @@ class CompiledFunction:
         found: Any = sys.modules.get(getattr(self._fn, "__module__", None) or "")
         for part in name.split("."):
             found = getattr(found, part, None)
-        again = (self._fn, self._threads, self._target, self._given, self._donated)
+        again = (self._fn, self._threads, self._target, self._given, self._donated, self._precision)
         return name if found is self else (CompiledFunction, again)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -164,7 +167,8 @@ class CompiledFunction:
                 before = self._signatures.keys()
                 start = time.perf_counter()
                 with warn_of_draws(self._warned_draws, self._fn):
-                    traced = trace_arguments(with_arguments(self._fn, taken), args, kwargs, lambda path: True)
+                    fn = in_this_precision(with_arguments(self._fn, taken), self._precision)
+                    traced = trace_arguments(fn, args, kwargs, lambda path: True)
                 donated = donated_inputs(traced.in_tree, traced.arrays, self._donated) if self._donated else []
                 found = _Signature(traced, self._threads, self._target, donated)
                 self._signatures.add(key, found)
@@ -274,6 +278,7 @@ def compile(
     threads: int | None = None,
     static: str | int | Sequence[str | int] = (),
     donate_argnums: int | Sequence[int] = (),
+    precision: str = "fp32",
 ) -> CompiledFunction:
     """`fn` as native code: a callable that takes what `fn` takes and returns NumPy arrays.
 
@@ -297,14 +302,20 @@ def compile(
 
     `target` is "cpu", this machine's own, or a `Target` that it can run.
 
+    With `precision="bf16"` products and convolutions of float32 arrays read operands that are rounded to bfloat16, and
+    their results and other activations are rounded too; sums, normalizations, softmax and losses are float32, and so is
+    what comes in and goes out. See `compile_step`, which also says what "tf32" is.
+
     Raises `TargetError` for a target that this machine cannot run, `ValueError` for a static argument that `fn` does
     not have, and when called whatever tracing raises; `IndexError` where an index that is known only then is out of
     range, `ValueError` where an integer is raised to a negative power. Warns once, with a `TracingWarning`, when the
     tenth program or a later one differs from another by a value alone; a program for other shapes is logged to the
     logger "gradloom".
     """
-    machine = target_of(target)
+    machine = with_precision(target_of(target), precision)
     machine = backend_of(machine).narrowed(machine)
     if not callable(fn):
         raise TypeError(f"compile takes a function, got {type(fn).__name__}")
-    return CompiledFunction(fn, worker_count(threads, machine), machine, static, donated_positions(donate_argnums))
+    return CompiledFunction(
+        fn, worker_count(threads, machine), machine, static, donated_positions(donate_argnums), precision
+    )

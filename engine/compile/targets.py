@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ...passes.target import Target, TargetError
 from ..tracing.arrays import thread_count
+from ..tracing.mixed_precision import checked_precision
 
 
 def target_of(target: str | Target) -> Target:
@@ -30,6 +33,21 @@ def target_of(target: str | Target) -> Target:
         f"target {target!r} is not available; write target='cpu' for this machine, or a gl.Target such as "
         "gl.Target.cpu('avx2'); to plan for a GPU, 'cuda', 'cuda:h100' or gl.Target.cuda('h100')"
     )
+
+
+def with_precision(target: Target, precision: str) -> Target:
+    """The target of a program of a precision: "fp32", "tf32" or "bf16".
+
+    Raises `ValueError` for another, and `TargetError` for "tf32" on a machine without the tensor cores that it is of.
+    """
+    if checked_precision(precision) != "tf32":
+        return target
+    if not target.is_gpu:
+        raise TargetError(
+            'precision="tf32" rounds what the tensor cores of a GPU multiply, and a CPU has none: leave precision out, '
+            'or write precision="bf16"'
+        )
+    return replace(target, precision="tf32")
 
 
 def worker_count(threads: int | None, target: Target) -> int:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from ...ir import Array
-from ..tracing.tracer import current_trace, located, scope
+from ..tracing.tracer import Trace, current_trace, located, scope
 from .calls import CallRecorder
 from .init import constant
 from .parameter import Buffer, Parameter, Stored

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ...ir import DType
 from .. import array_api as xp
 from ..array_api.broadcasting import as_arraylike, described
+from ..tracing.activations import activation
 from ..tracing.promotion import result_dtype
 from ..tracing.scan import scan
 from ..tracing.tracer import ShapeError, located
@@ -318,7 +319,7 @@ class GRU(_Recurrent):
 
         def step(states: tuple[Any, ...], x: Any) -> tuple[tuple[Any, ...], Any]:
             h = _gru(x, _projected(states[0], weight), *biases, states[0])
-            return (h,), h
+            return (h,), activation(h)
 
         return step
 

@@ -8,7 +8,7 @@ from typing import Any
 from ...passes.target import Target
 from ...runtime.backend import backend_of
 from ..compile.compiling import compiling
-from ..compile.targets import target_of, worker_count
+from ..compile.targets import target_of, with_precision, worker_count
 from ..nn import Module
 from ..optim import Optimizer
 from .budget import budget_of
@@ -35,6 +35,7 @@ def plan_step(
     share: Step | Sequence[Step] | None = None,
     check_finite: bool = False,
     outputs: Outputs = (),
+    precision: str = "fp32",
 ) -> StepPlan:
     """Plan a training step without allocating or compiling anything; `batch` is a pytree of arrays or specs.
 
@@ -43,9 +44,9 @@ def plan_step(
 
     Raises `TargetError` for a target that there is not, and else what `compile_step` does.
     """
-    machine = target_of(target)
+    machine = with_precision(target_of(target), precision)
     workers = worker_count(threads, machine)
-    options = _options(clip_norm, clip_value, accumulate, train, diagnose, check_finite, outputs)
+    options = _options(clip_norm, clip_value, accumulate, train, diagnose, check_finite, outputs, precision)
     with compiling():
         shared_names(model, lives_of(share, backend_of(machine)) if share is not None else [])
         plans = step_plans(model, loss_fn, optimizer, batch, options, workers, set(), machine)
@@ -69,6 +70,7 @@ def compile_step(
     share: Step | Sequence[Step] | None = None,
     check_finite: bool = False,
     outputs: Outputs = (),
+    precision: str = "fp32",
 ) -> Step:
     """Compile forward, backward and update of `model` into one native program, with parameters initialized from `seed`.
 
@@ -115,14 +117,21 @@ def compile_step(
     does, is no error, and neither is one in a metric. What is new lies apart until it is checked, so the arena grows by
     the bytes of parameters and state.
 
+    With `precision="bf16"` products and convolutions read operands that are rounded to bfloat16, and their results and
+    other activations are rounded too: what is kept for the backward takes half the bytes. Parameters, the optimizer's
+    state, sums, gradients of parameters, normalizations, softmax and losses are float32, and so is every array that
+    comes in or goes out. What is computed in `loss_fn` outside of modules is float32 but for its products. Functions of
+    `step.bind` have the precision of the step. "tf32" lets the libraries of a GPU round the factors of float32
+    products, and of nothing else; on a CPU it is refused. The default "fp32" rounds nothing.
+
     Raises `MemoryBudgetError` where the step does not fit `memory` (its `least_bytes` say what would fit),
     `TargetError` for a target that this machine cannot run, and for a step that cannot be traced an error that names
     the line.
     """
-    machine = target_of(target)
+    machine = with_precision(target_of(target), precision)
     machine = backend_of(machine).narrowed(machine)  # raises before anything is traced
     workers = worker_count(threads, machine)
-    options = _options(clip_norm, clip_value, accumulate, train, diagnose, check_finite, outputs)
+    options = _options(clip_norm, clip_value, accumulate, train, diagnose, check_finite, outputs, precision)
     with compiling():
         return Step(model, loss_fn, optimizer, batch, budget_of(memory), workers, options, seed, machine, share)
 
@@ -135,9 +144,11 @@ def _options(
     diagnose: bool,
     check_finite: bool,
     outputs: Outputs,
+    precision: str,
 ) -> dict[str, Any]:
     """What a step is traced with beside model, loss, optimizer and batch; what was not asked for is left out."""
     options: dict[str, Any] = {"clip_norm": clip_norm, "clip_value": clip_value, "accumulate": accumulate}
     asked = {"train": train, "diagnose": diagnose or None, "check_finite": check_finite or None}
     asked["outputs"] = checked_outputs(outputs) or None
+    asked["precision"] = None if precision == "fp32" else precision
     return options | {name: value for name, value in asked.items() if value is not None}

@@ -51,10 +51,11 @@ def trace_gradients(
     batch: Any,
     accumulate: int,
     train: Train,
+    precision: str,
     warned: set[str],
 ) -> GradientGraph:
     """Trace the loss and its gradients as `trace_step` does, and nothing behind them."""
-    tracer = StepTracer(model, loss_fn, optimizer, train)
+    tracer = StepTracer(model, loss_fn, optimizer, train, precision)
     names, leaves, tree = flattened(batch, "batch")
     types = [leaf_type(name, leaf) for name, leaf in zip(names, leaves)]
     parts = parts_of(types, accumulate)
@@ -92,8 +93,10 @@ class Gradients:
     def _add(self, key: Any, arrays: Sequence[Array]) -> tuple[GradientGraph, Program]:
         step = self._step
         options = step._options
-        batch, parts, train = step._batch_type.like(arrays), int(options["accumulate"]), options.get("train")
-        traced = trace_gradients(step._model, step._loss_fn, step._optimizer, batch, parts, train, step._warned)
+        batch, parts = step._batch_type.like(arrays), int(options["accumulate"])
+        train, precision = options.get("train"), options.get("precision", "fp32")
+        of_step = step._model, step._loss_fn, step._optimizer
+        traced = trace_gradients(*of_step, batch, parts, train, precision, step._warned)
         planner = StepPlanner(traced.graph, step._threads, traced.parts, False, step._target)
         planned = self._chosen(planner).plan
         program = step._backend.build(planned, step._live.arena_for(planned))

@@ -12,6 +12,7 @@ import optree
 from ...ir import ArrayType, Graph
 from ..nn import Module, bind
 from ..tracing import random
+from ..tracing.activations import in_precision
 from ..tracing.debug import Prints, printed_values
 from ..tracing.frozen_draws import warn_of_draws
 from ..tracing.trace import path_name
@@ -69,9 +70,10 @@ def trace_predict(
     args: Sequence[Any],
     warned: set[str] | None = None,
     training: bool = False,
+    precision: str = "fp32",
 ) -> PredictGraph:
     """Trace `fn(model, *args)` in evaluation, or in training; `args` are pytrees of arrays, numbers or specs, all of
-    whose leaves are inputs. `warned` has the warnings that were given before.
+    whose leaves are inputs. `precision` as of `trace_step`. `warned` has the warnings that were given before.
     """
     warned = set() if warned is None else warned
     parameters, buffers = model.stored_parameters(), model.stored_buffers()
@@ -82,7 +84,11 @@ def trace_predict(
         values |= {b: trace.input(b.type, name, writable=True) for name, b in buffers}
         key = trace.input(ArrayType((), np.dtype("int64")), "key")
         arrays = [leaf_input(trace, leaf, t, name) for leaf, t, name in zip(leaves, types, names)]
-        with random.key(key), bind(model, values, "train" if training else "eval", assignable=values) as binding:
+        with (
+            random.key(key),
+            bind(model, values, "train" if training else "eval", assignable=values) as binding,
+            in_precision(precision, trace, values.values()),
+        ):
             result = fn(model, *optree.tree_unflatten(tree, arrays))
         paths, results, result_tree = optree.tree_flatten_with_path(result)
         for path, leaf in zip(paths, results):

@@ -173,7 +173,8 @@ class Predictor:
         """The function for arguments of these types, planned. Raises `MemoryBudgetError` where it does not fit."""
         step = self._step
         specs: Any = optree.tree_unflatten(tree, like)
-        traced = trace_predict(step._model, self._fn, specs, step._warned, self._training)
+        precision = step._options.get("precision", "fp32")
+        traced = trace_predict(step._model, self._fn, specs, step._warned, self._training, precision)
         written = [traced.graph.inputs[i].name for i in traced.graph.aliases.values() if i in traced.parameter_range]
         if self._averages is not None and written:
             raise TypeError(

@@ -152,6 +152,7 @@ def trace_step(
     diagnose: bool = False,
     check_finite: bool = False,
     outputs: Sequence[str] = (),
+    precision: str = "fp32",
     warned: set[str] | None = None,
 ) -> StepGraph:
     """Trace one training step of `model` for batches like `batch`, a pytree of arrays or specs.
@@ -162,13 +163,13 @@ def trace_step(
     but for batch norm, which takes statistics of each part. Where k does not divide the batch, it runs in the next
     number of parts that does. `train` chooses the parameters that are trained. With `diagnose` the step also measures
     its layers; with `check_finite` it stops before it overwrites anything where the loss or something that it would
-    write is not finite. `outputs` are patterns of what stands among the metrics too, see `outputs.py`. `warned` has the
-    warnings that were given before.
+    write is not finite. `outputs` are patterns of what stands among the metrics too, see `outputs.py`. `precision` is
+    that of products and activations, see `mixed_precision.py`. `warned` has the warnings that were given before.
     """
     _check_options(model, optimizer, loss_fn, clip_norm, clip_value, accumulate)
     accumulate, clip_norm, clip_value = int(accumulate), as_real(clip_norm), as_real(clip_value)
     warned = set() if warned is None else warned
-    trainer = StepTracer(model, loss_fn, optimizer, train)
+    trainer = StepTracer(model, loss_fn, optimizer, train, precision)
     names, leaves, tree = flattened(batch, "batch")
     types = [leaf_type(name, leaf) for name, leaf in zip(names, leaves)]
     warn_of_precision(names, types, trainer.parameters, warned)

@@ -19,6 +19,7 @@ from ..nn.taps import Tap, Tapped, tapped_values, taps_of
 from ..optim import Optimizer, ReduceOnPlateau
 from ..optim.update_inputs import UpdateInputs, of_group
 from ..tracing import random
+from ..tracing.activations import in_precision
 from ..tracing.batch_parts import in_parts
 from ..tracing.tracer import Trace, Tracer, TracingError, current_trace, located, role
 from ..tracing.transforms import value_and_grad
@@ -62,9 +63,15 @@ class StepTracer:
     """What is known of a step before it is traced: names, types, and the parts that are traced."""
 
     def __init__(
-        self, model: Module, loss_fn: Callable[[Any, Any], Any], optimizer: Optimizer, train: Train = None
+        self,
+        model: Module,
+        loss_fn: Callable[[Any, Any], Any],
+        optimizer: Optimizer,
+        train: Train = None,
+        precision: str = "fp32",
     ) -> None:
         self.model = model
+        self.precision = precision
         self.loss_fn = loss_fn
         self.parameters: list[tuple[str, Parameter]] = model.stored_parameters()
         self.buffers: list[tuple[str, Buffer]] = model.stored_buffers()
@@ -106,7 +113,10 @@ class StepTracer:
         values: dict[Any, Any] = dict(zip(stored, [*inputs.parameters, *inputs.buffers]))
         begin = len(trace.builder.nodes)
         recorder = CallRecorder(trace) if tapped is not None or watches else None
-        with bind(self.model, values, recorder=recorder, assignable=self.assignable) as binding:
+        with (
+            bind(self.model, values, recorder=recorder, assignable=self.assignable) as binding,
+            in_precision(self.precision, trace, values.values()),
+        ):
             result = call_loss(self.loss_fn, self.model, batch, binding)
         loss, metrics, names, tree = read_result(trace, self.loss_fn, result)
         inputs.parameters = [binding.value(p) for _, p in self.parameters]
@@ -149,6 +159,7 @@ class StepTracer:
                 random.key(inputs.key + inputs.step),
                 in_parts(parts),
                 bind(self.model, given, assignable=self.assignable) as binding,
+                in_precision(self.precision, trace, given.values()),
             ):
                 result = call_loss(self.loss_fn, self.model, batch, binding)
             return read_result(trace, self.loss_fn, result)[0]

@@ -1,7 +1,7 @@
 """Mixed precision: which values of a program are rounded to bfloat16, while all stay float32 for who writes it.
 
-The policy acts where nodes are emitted, so derivatives follow it. Known elsewhere as autocast, automatic mixed precision
-(Micikevicius et al. 2018, "Mixed precision training").
+The policy acts where nodes are emitted, so derivatives follow it. Known elsewhere as autocast, automatic mixed
+precision (Micikevicius et al. 2018, "Mixed precision training").
 
 - A product or convolution reads operands that are rounded to bfloat16, adds up in float32, and rounds its result.
 - An *activation* is a value that is rounded: such a result, and inside a module what is made element by element, or by
@@ -94,10 +94,11 @@ class MixedPrecision:
             self._kinds[node.output] = kind
         return node
 
-    def rounds(self, value: Value) -> bool:
-        """Whether a value that is no activation yet is to become one."""
-        inside = self._modules and not self._float32
-        return bool(inside) and value.type.dtype == FLOAT32 and self.kind(value) != "activation"
+    def rounds(self, value: Value, constants: bool) -> bool:
+        """Whether a value that is no activation yet is to become one; `constants`, where it is a constant too."""
+        inside = self._modules > 0 and not self._float32
+        wanted = ("float32", "constant") if constants else ("float32",)
+        return inside and value.type.dtype == FLOAT32 and self.kind(value) in wanted
 
     def rounded(self, b: Builder, value: Value) -> Value:
         """A float32 as an activation."""

@@ -130,6 +130,9 @@ class _Loop:
             length=self.length // self.width,
             reverse=self.reverse,
         )
+        if self.trace.precision is not None:
+            for y, of_step in zip(node.outputs[len(start) :], results[len(start) :]):
+                self.trace.precision.stands_for(y, of_step)
         outputs = [Tracer(self.trace, value) for value in node.outputs]
         end = len(start) + len(ys)
         stacks = [self._by_steps(y) for y in outputs[len(start) : end]]
@@ -162,6 +165,8 @@ class _Body:
         shape = x.shape[1:] if self.loop.width == 1 else (self.loop.width, *x.shape[1:])
         self.sequences.append(x)
         self.inputs.append(Tracer(self.trace, Value(ArrayType(shape, x.dtype), name=x.value.name)))
+        if self.trace.precision is not None:
+            self.trace.precision.stands_for(self.inputs[-1].value, x.value)
         return self.inputs[-1]
 
     def step(self, carry: Any, place: int) -> tuple[Any, Any]:

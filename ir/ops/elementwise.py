@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..builder import Builder
-from ..graph import Value
+from ..graph import Node, Value
 from ..op import (
     Attrs,
     FlopsRule,
@@ -24,7 +24,20 @@ from ..op import (
     one_per_output,
     same_attrs,
 )
-from ..types import BOOL, INT32, INT64, SHORT_NAMES, Array, ArrayType, DType, finfo, is_float, kind_of
+from ..types import (
+    BFLOAT16,
+    BOOL,
+    FLOAT32,
+    INT32,
+    INT64,
+    SHORT_NAMES,
+    Array,
+    ArrayType,
+    DType,
+    finfo,
+    is_float,
+    kind_of,
+)
 
 FLOATS = "f"
 NUMBERS = "fiu"
@@ -483,7 +496,26 @@ def _infer_cast(x: ArrayType, dtype: DType) -> ArrayType:
 
 
 def _cast_vjp(b: Builder, g: Value, o: Value, x: Value, dtype: DType) -> Value | None:
-    return cast(b, g, dtype=x.type.dtype) if is_float(dtype) and is_float(x.type.dtype) else None
+    if not is_float(dtype) or not is_float(x.type.dtype):
+        return None
+    return _unrounded(b, g) if (dtype, x.type.dtype) == (BFLOAT16, FLOAT32) else cast(b, g, dtype=x.type.dtype)
+
+
+def _unrounded(b: Builder, g: Value) -> Value:
+    """A cotangent of bfloat16 as float32. A product, also a view of one, is made as float32 instead: sums of gradients
+    are not rounded.
+    """
+    views: list[Node] = []
+    made = g.node
+    while made is not None and made.op.is_view:
+        views.append(made)
+        made = made.inputs[0].node
+    if made is None or not made.op.is_contraction:
+        return cast(b, g, dtype=FLOAT32)
+    result = b.emit(made.op, *(cast(b, x, dtype=FLOAT32) for x in made.inputs), **made.attrs)
+    for view in reversed(views):
+        result = b.emit(view.op, result, **view.attrs)
+    return result
 
 
 def _cast_reference(x: Array, dtype: DType) -> Array:

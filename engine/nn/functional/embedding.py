@@ -10,6 +10,7 @@ import numpy as np
 from ....ir.ops import elementwise as ew
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
+from ...tracing.activations import activation
 from ...tracing.errors import UnsupportedError
 from ...tracing.tracer import ShapeError, TracingError, emit, located
 from ...tracing.transforms import stop_gradient
@@ -37,7 +38,7 @@ def embedding(
     check_options("embedding", max_norm, sparse)
     weight = _checked_table("embedding", weight)
     index = checked_index(input, weight.shape[0], "embedding: indices")
-    return activation(_rows(weight, index, _place("embedding", padding_idx, weight.shape[0]), scale_grad_by_freq)
+    return activation(_rows(weight, index, _place("embedding", padding_idx, weight.shape[0]), scale_grad_by_freq))
 
 
 @torch_arguments

@@ -10,7 +10,7 @@ from typing import Any
 from ....ir import is_float
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
-from ...tracing.activations import normalizes
+from ...tracing.activations import rounded_once
 from ...tracing.batch_parts import batch_parts
 from ...tracing.tracer import ShapeError, TracingError, located
 from ...tracing.transforms import stop_gradient
@@ -144,7 +144,7 @@ def check_batch_statistics(what: str, x: Any, parts: int = 1) -> int:
     return count
 
 
-@normalizes
+@rounded_once
 def batch_norm(
     input: Any,
     running_mean: Any,
@@ -174,7 +174,7 @@ def batch_norm(
     return _normalized(x, Statistics.of_parts(x, (0, *range(2, x.ndim)), parts), weight, bias, eps)
 
 
-@normalizes
+@rounded_once
 def batch_norm_in_training(
     x: Any, running_mean: Any, running_var: Any, weight: Any, bias: Any, factors: Sequence[Any], eps: float
 ) -> tuple[Any, Any, Any]:
@@ -200,7 +200,7 @@ def _moved(running: Any, value: Any, factor: Any) -> Any:
     return xp.astype(running * (1 - factor) + value * factor, running.dtype)
 
 
-@normalizes
+@rounded_once
 def instance_norm(
     input: Any,
     running_mean: Any = None,
@@ -235,7 +235,7 @@ def _check_positions(what: str, x: Any) -> int:
     return count
 
 
-@normalizes
+@rounded_once
 def instance_norm_in_training(
     x: Any, running_mean: Any, running_var: Any, weight: Any, bias: Any, momentum: float, eps: float
 ) -> tuple[Any, Any, Any]:
@@ -252,7 +252,7 @@ def instance_norm_in_training(
     return _normalized(x, images, weight, bias, eps), new_mean, new_variance
 
 
-@normalizes
+@rounded_once
 def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
     """(x - mean) / √(variance + eps) over each of `num_groups` groups of channels of each image of (N, C, ...); then
     times weight, plus bias, each (C,). Wu and He 2018, "Group normalization".
@@ -276,7 +276,7 @@ def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None
     return xp.reshape(result, x.shape)
 
 
-@normalizes
+@rounded_once
 def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Any:
     """x / (k + alpha times the mean of x² over `size` neighbouring channels) ** beta, for (N, C, L) or (N, C, d1, ...).
 

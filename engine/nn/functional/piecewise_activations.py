@@ -12,16 +12,19 @@ from ....ir.ops import elementwise as ew
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
 from ...tracing import random
+from ...tracing.activations import rounded_once
 from ...tracing.tracer import ShapeError, emit, located
 from ..spelling import torch_arguments
 
 
+@rounded_once
 @torch_arguments
 def relu(input: Any, inplace: bool = False) -> Any:
     """max(x, 0); the derivative at 0 is 0."""
     return emit(ew.relu, as_arraylike(input))
 
 
+@rounded_once
 @torch_arguments
 def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Any:
     """x between min_val and max_val, and the nearer one beyond them.
@@ -34,6 +37,7 @@ def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: b
     return xp.where(x <= min_val, min_val, xp.where(x >= max_val, max_val, x))
 
 
+@rounded_once
 @torch_arguments
 def relu6(input: Any, inplace: bool = False) -> Any:
     """x between 0 and 6, and the nearer one beyond them; the derivative at both is 0. Krizhevsky 2010."""
@@ -41,6 +45,7 @@ def relu6(input: Any, inplace: bool = False) -> Any:
     return xp.where(x >= 6, 6, x)
 
 
+@rounded_once
 @torch_arguments
 def leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) -> Any:
     """x where x > 0, negative_slope x elsewhere."""
@@ -48,6 +53,7 @@ def leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) 
     return xp.where(x > 0, x, x * negative_slope)
 
 
+@rounded_once
 @torch_arguments
 def threshold(input: Any, threshold: float, value: float, inplace: bool = False) -> Any:
     """x where x > threshold, `value` elsewhere."""
@@ -55,6 +61,7 @@ def threshold(input: Any, threshold: float, value: float, inplace: bool = False)
     return xp.where(x <= threshold, value, x)
 
 
+@rounded_once
 @torch_arguments
 def hardsigmoid(input: Any, inplace: bool = False) -> Any:
     """(x + 3) / 6 between -3 and 3, 0 below and 1 above; the derivative at both is 0."""
@@ -62,6 +69,7 @@ def hardsigmoid(input: Any, inplace: bool = False) -> Any:
     return xp.where(x <= -3, 0, xp.where(x >= 3, 1, (x + 3) / 6))
 
 
+@rounded_once
 @torch_arguments
 def hardswish(input: Any, inplace: bool = False) -> Any:
     """x hardsigmoid(x); the derivative at -3 is 0, at 3 it is 1. Howard et al. 2019, "Searching for MobileNetV3"."""
@@ -70,12 +78,14 @@ def hardswish(input: Any, inplace: bool = False) -> Any:
     return x * xp.where(x >= 3, 1, (x + 3) / 6)
 
 
+@rounded_once
 def hardshrink(input: Any, lambd: float = 0.5) -> Any:
     """0 where |x| <= lambd, x elsewhere."""
     x = as_arraylike(input)
     return xp.where(xp.abs(x) <= lambd, 0, x)
 
 
+@rounded_once
 def softshrink(input: Any, lambd: float = 0.5) -> Any:
     """0 where |x| <= lambd, elsewhere x less lambd, or plus lambd for x < 0. Raises `ValueError` where lambd < 0."""
     if lambd < 0:
@@ -84,6 +94,7 @@ def softshrink(input: Any, lambd: float = 0.5) -> Any:
     return xp.where(xp.abs(x) <= lambd, 0, xp.where(x > 0, x - lambd, x + lambd))
 
 
+@rounded_once
 def prelu(input: Any, weight: Any) -> Any:
     """x where x > 0, weight x elsewhere; weight holds one number, or one for each channel of (N, C, ...).
 
@@ -103,6 +114,7 @@ def prelu(input: Any, weight: Any) -> Any:
     return xp.where(above, x, weight * xp.where(above, 0, x))
 
 
+@rounded_once
 @torch_arguments
 def rrelu(input: Any, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, inplace: bool = False) -> Any:
     """x where x > 0, a x elsewhere: in training a is uniform between lower and upper, else in the middle of them.

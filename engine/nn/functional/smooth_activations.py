@@ -9,11 +9,13 @@ from ....ir import finfo
 from ....ir.ops import elementwise as ew
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, axis_index, described, dtype_of
+from ...tracing.activations import rounded_once
 from ...tracing.promotion import float_dtype
 from ...tracing.tracer import ShapeError, emit, located
 from ..spelling import chosen_axis, torch_arguments
 
 
+@rounded_once
 @torch_arguments
 def elu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
     """x where x > 0, alpha (eˣ - 1) elsewhere. Clevert, Unterthiner and Hochreiter 2016.
@@ -28,6 +30,7 @@ def elu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
     return xp.where(below, curved, x if is_one else xp.where(x > 0, x, alpha * x))
 
 
+@rounded_once
 @torch_arguments
 def celu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
     """x where x > 0, alpha (e^(x / alpha) - 1) elsewhere: smooth at 0 for every alpha. Barron 2017.
@@ -45,6 +48,7 @@ SELU_ALPHA = 1.6732632423543772
 SELU_SCALE = 1.0507009873554805
 
 
+@rounded_once
 @torch_arguments
 def selu(input: Any, inplace: bool = False) -> Any:
     """scale times `elu` of such an alpha that mean 0 and variance 1 are kept from layer to layer.
@@ -54,6 +58,7 @@ def selu(input: Any, inplace: bool = False) -> Any:
     return SELU_SCALE * elu(input, SELU_ALPHA)
 
 
+@rounded_once
 def gelu(input: Any, approximate: Literal["none", "tanh"] = "none") -> Any:
     """x Φ(x), with the normal distribution function Φ, or its tanh form. Hendrycks and Gimpel 2016."""
     x = _bounded_below(input)
@@ -67,11 +72,13 @@ def gelu(input: Any, approximate: Literal["none", "tanh"] = "none") -> Any:
     return x * sigmoid(bounded * (2 * math.sqrt(2 / math.pi)) * inner)
 
 
+@rounded_once
 def sigmoid(input: Any) -> Any:
     """1 / (1 + e⁻ˣ)."""
     return xp.expit(input)
 
 
+@rounded_once
 @torch_arguments
 def silu(input: Any, inplace: bool = False) -> Any:
     """x sigmoid(x)."""
@@ -79,6 +86,7 @@ def silu(input: Any, inplace: bool = False) -> Any:
     return x * sigmoid(_bounded_above(x))
 
 
+@rounded_once
 @torch_arguments
 def mish(input: Any, inplace: bool = False) -> Any:
     """x tanh(log(1 + eˣ)). Misra 2019."""
@@ -86,6 +94,7 @@ def mish(input: Any, inplace: bool = False) -> Any:
     return x * xp.tanh(log_one_plus_exp(_bounded_above(x)))
 
 
+@rounded_once
 @torch_arguments
 def glu(input: Any, axis: int = -1, *, dim: int | None = None) -> Any:
     """a sigmoid(b), for the first half a and the second half b of the input along `axis`, or `dim`.
@@ -115,17 +124,20 @@ def _bounded_above(x: Any) -> Any:
 _FAR = 1e4
 
 
+@rounded_once
 def tanh(input: Any) -> Any:
     """The hyperbolic tangent."""
     return xp.tanh(input)
 
 
+@rounded_once
 def tanhshrink(input: Any) -> Any:
     """x - tanh(x)."""
     x = as_arraylike(input)
     return x - xp.tanh(x)
 
 
+@rounded_once
 def softsign(input: Any) -> Any:
     """x / (1 + |x|)."""
     x = as_arraylike(input)
@@ -136,11 +148,13 @@ def softsign(input: Any) -> Any:
     return x / (1 + xp.abs(x))
 
 
+@rounded_once
 def logsigmoid(input: Any) -> Any:
     """log(1 / (1 + e⁻ˣ)), without overflow."""
     return -log_one_plus_exp(-as_arraylike(input))
 
 
+@rounded_once
 def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
     """log(1 + e^(beta x)) / beta, and x itself where beta x > threshold."""
     x = as_arraylike(input)
@@ -148,12 +162,14 @@ def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
     return xp.where(z > threshold, x, log_one_plus_exp(z) / beta)
 
 
+@rounded_once
 def log_one_plus_exp(x: Any) -> Any:
     """log(1 + eˣ), without overflow, nor in its derivatives."""
     above = x > 0
     return xp.where(above, x, 0) + log_one_plus_exp_of_minus_abs(x, above)
 
 
+@rounded_once
 def log_one_plus_exp_of_minus_abs(x: Any, above: Any) -> Any:
     """log(1 + e^-|x|), with `above` for x > 0.
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, axis_index, dtype_of
-from ...tracing.activations import float32_inside
 from ...tracing import random
+from ...tracing.activations import float32_inside
 from ...tracing.errors import UnsupportedError
 from ...tracing.promotion import float_dtype
 from ...tracing.torch_methods import numpy_dtype

@@ -10,13 +10,13 @@ from ....ir import finfo, is_float
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
 from ...array_api.elementwise import power_flat_at_zero, root_of_powers
-from ...tracing.activations import normalizes
+from ...tracing.activations import rounded_once
 from ...tracing.tracer import ShapeError, TracingError, located
 from ..spelling import chosen_axis, torch_arguments
 from .reduction import check_floats
 
 
-@normalizes
+@rounded_once
 def layer_norm(
     input: Any, normalized_shape: int | Sequence[int], weight: Any = None, bias: Any = None, eps: float = 1e-5
 ) -> Any:
@@ -34,7 +34,7 @@ def layer_norm(
     return result if bias is None else result + bias
 
 
-@normalizes
+@rounded_once
 def rms_norm(input: Any, normalized_shape: int | Sequence[int], weight: Any = None, eps: float | None = None) -> Any:
     """x / √(the mean of x² + eps) over the last axes, of shape `normalized_shape`; then times weight.
 
@@ -55,7 +55,7 @@ def _last_axes(what: str, x: Any, normalized_shape: int | Sequence[int]) -> tupl
     return tuple(range(-len(shape), 0))
 
 
-@normalizes
+@rounded_once
 @torch_arguments
 def normalize(
     input: Any, p: float = 2.0, axis: int | tuple[int, ...] = 1, eps: float = 1e-12, *, dim: Any = None
