@@ -20,6 +20,7 @@ from .gpu_copies import (
     lower_pad,
 )
 from .gpu_libraries import library_launches
+from .gpu_linalg import lower_gpu_linalg
 from .gpu_matmul import lower_gpu_matmul
 from .gpu_region import lower_gpu_region
 from .gpu_scatter_add import lower_gpu_scatter_add
@@ -36,7 +37,7 @@ def lower_gpu_unit(
     """The launches of a unit, each waiting for those before unless it is `concurrent` with them; by own kernels where
     a library does not support one of its calls.
 
-    Raises `TargetError` for what has no kernel on a GPU yet.
+    Raises `TargetError` for what has no kernel on a GPU.
     """
     by_library = library_launches(node, plan)
     if by_library is not None and all(isinstance(each, Launch) or supports(each) for each in by_library):
@@ -47,7 +48,7 @@ def lower_gpu_unit(
 def _by_own_kernels(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
     if node.op in _LOWERINGS:
         return _LOWERINGS[node.op](node, plan, traps)
-    if node.op.family in _CPU_ALONE or node.op.is_conv_region:
+    if node.op.is_conv_region:
         where = f" at {node.origin.source}" if node.origin.source else ""
         raise TargetError(f"{node.op.name}{where} has no kernel for {plan.target} yet; write target='cpu'")
     return [on_one_thread(launch) for launch in lower_unit(node, plan, traps)]
@@ -85,8 +86,6 @@ _LOWERINGS: Mapping[Op, Callable[[Node, Plan, Traps], list[Launch]]] = {
     **{op: lower_move for op in OPS.values() if op.moves_to is not None},
     **{op: lower_gpu_matmul for op in OPS.values() if op.family == "contraction"},
     **{op: lower_gpu_convolution for op in OPS.values() if op.family == "convolution" and not op.is_conv_region},
+    **{op: lower_gpu_linalg for op in OPS.values() if op.family == "linalg"},
     **{op: lower_gpu_window for op in OPS.values() if op.family == "window"},
 }
-
-_CPU_ALONE = ("linalg",)
-"""Families whose kernels call LAPACK."""
