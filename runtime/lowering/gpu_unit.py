@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable, Mapping
 
 from ...ir import OPS, Node, Op
-from ...ir.ops import dynamic_slice, indexing, movement, reduction, scatter
+from ...ir.ops import attention, dynamic_slice, indexing, movement, reduction, scatter
 from ...ir.ops.region import region
 from ...passes.memory.plan import Plan
 from ...passes.target import TargetError
+from .gpu_attention import lower_gpu_attention
 from .gpu_convolution import lower_gpu_convolution
 from .gpu_copies import (
     lower_concatenate,
@@ -71,6 +72,7 @@ def _inner(node: Node) -> int:
 
 _LOWERINGS: Mapping[Op, Callable[[Node, Plan, Traps], list[Launch]]] = {
     region: lower_gpu_region,
+    attention.attention: lower_gpu_attention,
     indexing.gather: lower_gather,
     indexing.scatter_add: lower_gpu_scatter_add,
     scatter.scatter_set: _scatter,
