@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from ...ir import Builder, Graph, Node, Value, is_float
-from ...ir.ops import contraction, creation, movement, reduction
+from ...ir import ArrayType, Builder, Graph, Node, Value
+from ...ir.ops import creation, movement, reduction
 from ...ir.ops import elementwise as ew
 from ...ir.ops.attention import Over, attention
 from ..graph.dead_code import without_dead_code
 from ..graph.rewrite import Pass
 from ..graph.views import base_of
-from .score_body import MOST_DEPTH, Matrix, NotScores, ScoreBody, is_score_product, matrices_of
+from .attention_match import RowProduct, ScoreSum, Softmax, product_with, row_product, softmax_at
+from .score_body import NotScores, ScoreBody, is_score_product
 
 _MOST_PRODUCTS, _MOST_SUMS = 3, 2
 """Of one unit: the threads of a block have the sums of all in registers."""
@@ -47,152 +48,6 @@ class FuseAttention(Pass):
         return graph
 
 
-# ---- the softmax
-
-
-@dataclass(eq=False)
-class _Sum:
-    """What stands for `node`: a sum of the scores `result` over columns or rows, times a matrix if there is one.
-
-    It is `turned` where the node makes the transposed matrices. Nodes that scale rows of the result follow: `scaled`.
-    """
-
-    node: Node
-    result: Value
-    over: Over
-    matrix: Matrix | None = None
-    turned: bool = False
-    scaled: tuple[Node, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Softmax:
-    """exp(scores - largest) and its `total` along rows; `sums` are products of what is made of that."""
-
-    exp: Node
-    scores: Value
-    largest: Node
-    total: Node
-    sums: Sequence[_Sum]
-
-
-def _softmax_at(exp: Node, users: Mapping[Value, list[Node]]) -> _Softmax | None:
-    """The softmax whose exponential a node is, if it is one of scores that become attention."""
-    if exp.op is not ew.exp or exp.output.type.ndim < 2 or exp.output.type.dtype.itemsize < 4:
-        return None
-    shifted = exp.inputs[0].node
-    if shifted is None or shifted.op is not ew.sub or not exp.output.type.size:
-        return None
-    scores, top = shifted.inputs
-    row = _row_of(top)
-    largest = None if row is None else _largest_of(row, scores)
-    last = exp.output.type.ndim - 1
-    totals = [n for n in users[exp.output] if n.op is reduction.reduce_sum and n.attrs["axes"] == (last,)]
-    if largest is None or len(totals) != 1:
-        return None
-    sums = _weighted(exp, users)
-    # Without a product in the forward it is that of a batch whose forward is not asked for, or no attention.
-    return _Softmax(exp, scores, largest, totals[0], sums) if sums or scores.type.ndim > 2 else None
-
-
-def _row_of(value: Value) -> Value | None:
-    """What a value repeats along its last axis, or None."""
-    node, last = value.node, value.type.ndim - 1
-    if node is None or node.op is not movement.broadcast:
-        return None
-    source, axes = node.inputs[0], node.attrs["axes"]
-    return source if last not in axes or source.type.shape[axes.index(last)] == 1 else None
-
-
-def _largest_of(row: Value, scores: Value) -> Node | None:
-    """The node that finds the largest score of each row, if a row value is that, or 0 where that is -inf."""
-    node = row.node
-    if node is None:
-        return None
-    if node.op is reduction.reduce_max:
-        return node if node.inputs[0] is scores and node.attrs["axes"] == (scores.type.ndim - 1,) else None
-    if node.op is movement.reshape or (node.op.is_identity and not node.op.is_check):
-        return _largest_of(node.inputs[0], scores)
-    if node.op is not ew.select:
-        return None
-    condition, chosen, otherwise = node.inputs
-    largest = _largest_of(otherwise, scores)
-    compared = condition.node
-    if largest is None or not _is_constant(chosen, 0.0) or compared is None or compared.op is not ew.eq:
-        return None
-    sides = compared.inputs
-    one = next((v for v in sides if not _is_constant(v, float("-inf"))), None)
-    other = any(_is_constant(v, float("-inf")) for v in sides)
-    return largest if other and one is not None and _largest_of(one, scores) is largest else None
-
-
-def _is_constant(value: Value, number: float) -> bool:
-    while value.node is not None and value.node.op in (movement.broadcast, movement.reshape):
-        value = value.node.inputs[0]
-    return value.node is not None and value.node.op is creation.full and value.node.attrs["value"] == number
-
-
-def _weighted(exp: Node, users: Mapping[Value, list[Node]]) -> list[_Sum]:
-    """Products of what is linear in the exponential; what scales its rows may as well scale theirs."""
-    depends: set[Value] = set()
-    stack = [exp.output]
-    while stack:
-        value = stack.pop()
-        if value not in depends:
-            depends.add(value)
-            stack += [v for node in users[value] for v in node.outputs]
-    found: list[_Sum] = []
-    ways: list[tuple[Value, tuple[Node, ...]]] = [(exp.output, ())]
-    while ways:
-        value, scaled = ways.pop()
-        for node in users[value]:
-            if node.op is contraction.dot:
-                one = _product_with(node, value)
-                if one is not None and one.over == "columns" and one.matrix and one.matrix.value not in depends:
-                    found.append(replace(one, scaled=scaled))
-            elif _scales_rows(node, value):
-                ways.append((node.output, (*scaled, node)))
-            elif _is_linear(node, value, depends):
-                ways.append((node.output, scaled))
-    return found
-
-
-def _product_with(node: Node, scores: Value) -> _Sum | None:
-    """A product of scores and a matrix as a sum over columns or rows; None where it is none, or of wide matrices."""
-    operands = matrices_of(node)
-    sides = [] if operands is None else [i for i, m in enumerate(operands) if m.value is scores]
-    if operands is None or len(sides) != 1:
-        return None
-    turned = sides == [1]
-    # A product (..., n, rows or columns) is the transposed one of scores and a transposed matrix.
-    left, right = (operands[1].turned(), operands[0].turned()) if turned else operands
-    lead, last = tuple(range(len(left.perm) - 2)), len(left.perm) - 1
-    if left.perm[:-2] != lead or right.shape[-1] > MOST_DEPTH:
-        return None
-    return _Sum(node, scores, "columns" if left.perm[-1] == last else "rows", right, turned)
-
-
-def _scales_rows(node: Node, value: Value) -> bool:
-    return (
-        node.op in (ew.div, ew.mul)
-        and node.inputs[0] is value
-        and node.inputs[1] is not value
-        and _row_of(node.inputs[1]) is not None
-    )
-
-
-def _is_linear(node: Node, value: Value, depends: set[Value]) -> bool:
-    """Whether the output of a node is 0 where `value` is, and twice as large where that is."""
-    others = [v for v in node.inputs if v is not value]
-    if any(v in depends for v in others) or node.output.type.shape != value.type.shape:
-        return False
-    if node.op is ew.select:
-        return node.inputs[0] is not value and all(_is_constant(v, 0.0) for v in node.inputs[1:] if v is not value)
-    if node.op is ew.cast:
-        return is_float(node.output.type.dtype)
-    return node.op in (ew.mul, ew.neg, ew.copy) or (node.op is ew.div and node.inputs[0] is value)
-
-
 # ---- all that reads scores
 
 
@@ -202,15 +57,16 @@ class _Unit:
 
     over: Over
     body: ScoreBody
-    sums: list[_Sum]
-    softmax: _Softmax | None = None
+    sums: list[ScoreSum]
+    softmax: Softmax | None = None
 
 
 @dataclass(eq=False)
 class _Cluster:
-    """The units of one softmax, and all `scores` that no longer exist."""
+    """The units of one softmax, row sums that need none, and all `scores` that no longer exist."""
 
     units: list[_Unit] = field(default_factory=list[_Unit])
+    rows: list[RowProduct] = field(default_factory=list[RowProduct])
     scores: set[Value] = field(default_factory=set[Value])
 
 
@@ -222,7 +78,7 @@ def _clusters(graph: Graph) -> list[_Cluster]:
     found: list[_Cluster] = []
     for node in graph.nodes:
         try:
-            softmax = _softmax_at(node, users)
+            softmax = softmax_at(node, users)
             if softmax is not None:
                 found.append(_cluster_of(softmax, users, rank))
         except NotScores:
@@ -251,7 +107,7 @@ def _is_batch(node: Node, parameters: set[Value]) -> bool:
     return larger and parameters.isdisjoint(map(base_of, node.inputs))
 
 
-def _cluster_of(softmax: _Softmax, users: Mapping[Value, list[Node]], rank: Mapping[Node, int]) -> _Cluster:
+def _cluster_of(softmax: Softmax, users: Mapping[Value, list[Node]], rank: Mapping[Node, int]) -> _Cluster:
     """The units of a softmax. Raises `NotScores` where its scores are read by what is no sum over rows or columns."""
     forward, sums = ScoreBody(softmax.scores.type.shape), list(softmax.sums)
     forward.add(softmax.scores)
@@ -277,6 +133,10 @@ def _cluster(
     seed = products[0].output
     readers = _readers(cluster.scores, [node.output for node in products], users, seed.type.shape)
     later = [_sum_of(node, value) for node, value in readers if node not in known]
+    for softmax in (unit.softmax for unit in cluster.units if unit.softmax is not None):
+        cluster.rows += [row for one in later if (row := row_product(one, softmax)) is not None]
+    apart = {row.node for row in cluster.rows}
+    later = [one for one in later if one.node not in apart]
     first = min(rank[node] for node in products)
     units: list[tuple[_Unit, set[Node]]] = []
     for one in sorted(later, key=lambda s: rank[s.node]):
@@ -313,19 +173,19 @@ def _readers(
     return list(found)
 
 
-def _sum_of(node: Node, value: Value) -> _Sum:
+def _sum_of(node: Node, value: Value) -> ScoreSum:
     """What a node that reads scores sums up of them."""
     ndim = value.type.ndim
     if node.op is reduction.reduce_sum and node.attrs["axes"] in ((ndim - 1,), (ndim - 2,)):
-        return _Sum(node, value, "columns" if node.attrs["axes"] == (ndim - 1,) else "rows")
-    found = _product_with(node, value)
+        return ScoreSum(node, value, "columns" if node.attrs["axes"] == (ndim - 1,) else "rows")
+    found = product_with(node, value)
     if found is None:
         raise NotScores
     return found
 
 
 def _joined(
-    units: list[tuple[_Unit, set[Node]]], one: _Sum, shape: tuple[int, ...], late: Callable[[Node], bool]
+    units: list[tuple[_Unit, set[Node]]], one: ScoreSum, shape: tuple[int, ...], late: Callable[[Node], bool]
 ) -> list[tuple[_Unit, set[Node]]]:
     """The units with one more sum, in one of them that goes the same way and that it does not wait for, else in a new
     one. With each are the nodes that it waits for.
@@ -375,6 +235,8 @@ class _Rebuilt:
         self.b = Builder()
         self.new: dict[Value, Value] = {v: self.b.input(v.type, v.name) for v in graph.inputs}
         self.units = {node: (c, u) for c in clusters for u in c.units for node in _nodes(u)}
+        self.rows = {row.node: row for c in clusters for row in c.rows}
+        self.users = graph.users()
         self.gone = {v: c for c in clusters for v in c.scores}
         self.begun: set[Node | _Unit] = set()
 
@@ -398,6 +260,9 @@ class _Rebuilt:
     def make(self, node: Node) -> None:
         """All that a node makes."""
         if node.outputs[0] in self.new:
+            return
+        if node in self.rows:
+            self.new[node.output] = self.row_product(self.rows[node])
             return
         if node not in self.units:
             self.new.update(zip(node.outputs, self.b.copy(node, [self.get(v) for v in node.inputs]).outputs))
@@ -437,20 +302,54 @@ class _Rebuilt:
             self.new[softmax.largest.output], self.new[softmax.total.output] = made[:2]
             made = made[2:]
         for one, value in zip((*summed, *plain), made, strict=True):
-            value = self.scaled(value, one.scaled)
             with self.b.at(one.node.origin):
-                self.new[one.node.output] = _turned(self.b, value) if one.turned else value
+                self.new[one.node.output] = self.scaled(_turned(self.b, value) if one.turned else value, one)
 
-    def scaled(self, value: Value, scaled: Sequence[Node]) -> Value:
-        """The result of a product whose rows are still to be scaled as those of its left operand were."""
-        for node in scaled:
+    def scaled(self, value: Value, one: ScoreSum) -> Value:
+        """The result of a product whose rows are still to be scaled as those of its left operand were.
+
+        It lies in memory as the first reads it that transposes it, so that this reader and the backward share it.
+        """
+        if not one.scaled:
+            return value
+        readers = self.users[one.node.output]
+        perm = next((r.attrs["perm"] for r in readers if r.op is movement.transpose), tuple(range(value.type.ndim)))
+        shape, back = value.type.shape, tuple(perm.index(a) for a in range(len(perm)))
+        last = len(shape) - 1
+        value = _transposed(self.b, value, perm)
+        for node in one.scaled:
             repeated = node.inputs[1].node
             assert repeated is not None
-            row = self.get(repeated.inputs[0])
-            with self.b.at(node.origin):
-                along = self.b.emit(movement.broadcast, row, shape=value.type.shape, axes=repeated.attrs["axes"])
-                value = self.b.emit(node.op, value, along)
-        return value
+            row, axes = self.get(repeated.inputs[0]), tuple[int, ...](repeated.attrs["axes"])
+            if one.turned:
+                axes = tuple(last if a == last - 1 else a for a in axes)
+            along = self.b.emit(movement.broadcast, row, shape=shape, axes=axes)
+            value = self.b.emit(node.op, value, _transposed(self.b, along, perm))
+        return _transposed(self.b, value, back)
+
+    def row_product(self, row: RowProduct) -> Value:
+        """Sums of products of gradients and results."""
+        result, gradient = self.get(row.result.node.output), self.get(row.gradient.value)
+        b = self.b
+        factors = [(op, None if v is None else self.row(v)) for op, v, _ in row.factors]
+        with b.at(row.node.origin):
+            left = row.gradient.emit(b, gradient)
+            right = _turned(b, result) if row.result.turned else result
+            total = b.emit(reduction.reduce_sum, b.emit(ew.mul, left, right), axes=(left.type.ndim - 1,))
+            for op, scale in factors:
+                assert op is not None
+                total = b.emit(op, total) if scale is None else b.emit(op, total, scale)
+        return total
+
+    def row(self, value: Value) -> Value:
+        """What a value of scores repeats along rows."""
+        node, lead = value.node, value.type.shape[:-1]
+        assert node is not None
+        if node.op is creation.full:
+            return self.b.full(node.attrs["value"], ArrayType(lead, value.type.dtype))
+        source = self.get(node.inputs[0])
+        with self.b.at(node.origin):
+            return self.b.emit(movement.broadcast, source, shape=lead, axes=node.attrs["axes"])
 
 
 def _nodes(unit: _Unit) -> list[Node]:
@@ -462,3 +361,7 @@ def _nodes(unit: _Unit) -> list[Node]:
 def _turned(b: Builder, value: Value) -> Value:
     ndim = value.type.ndim
     return b.emit(movement.transpose, value, perm=(*range(ndim - 2), ndim - 1, ndim - 2))
+
+
+def _transposed(b: Builder, value: Value, perm: tuple[int, ...]) -> Value:
+    return value if perm == tuple(range(len(perm))) else b.emit(movement.transpose, value, perm=perm)

@@ -155,9 +155,8 @@ class ScoreBody:
                 case creation.random_bits if axes == self.whole:
                     return self.b.emit(node.op, *(self.scalar(v) for v in node.inputs), **attrs)
                 case movement.broadcast:
-                    source, along = node.inputs[0], tuple[int, ...](attrs["axes"])
-                    ways = zip(source.type.shape, along)
-                    return self.of(source, tuple(axes[a] if n == value.type.shape[a] else None for n, a in ways))
+                    along = tuple[int, ...](attrs["axes"])
+                    return self.of(node.inputs[0], tuple(axes[a] for a in along))
                 case movement.transpose:
                     perm = tuple[int, ...](attrs["perm"])
                     return self.of(node.inputs[0], tuple(axes[perm.index(i)] for i in range(len(axes))))
