@@ -188,7 +188,7 @@ class Step(StepArrays):
         key = tuple([(a.shape, a.dtype) for a in arrays])
         with self._current().running() as live:
             self._live = live
-            self._rates.follow_schedules(self._backend.undone)
+            self._rates.follow_schedules()
             traced = (self._signatures.get(key) or self._new_signature(arrays)).traced
             return first_nonfinite(traced.graph, [*self._carried(), *arrays], traced.checked)
 

@@ -32,7 +32,7 @@ class TileAttention(Pass):
     or flash attention (Dao et al. 2022, "FlashAttention"), there as an operation of its own.
     """
 
-    of_cpus = True
+    saves_by_tiles = True
 
     target: Target = DEFAULT_TARGET
 

@@ -65,8 +65,7 @@ class Numbering:
 
     def made(self, node: Node, inputs: Sequence[int]) -> Sequence[int]:
         """The numbers of what a node makes of values of these numbers."""
-        bodies = tuple(map(self.results, node.graphs))
-        return self.outputs(node, self.number((node.op.name, bodies, _attrs(node), *inputs)))
+        return self.outputs(node, self.number((node.op.name, _attrs(node), *inputs)))
 
     def loop(self, node: Node, inputs: Sequence[int]) -> Sequence[int]:
         """The numbers of what a loop or a branch makes of values of these numbers."""

@@ -1,4 +1,4 @@
-"""The backend of emulated GPUs: what a GPU would compute, on this CPU, each access of an element checked."""
+"""The backend of emulated GPUs: what a GPU would compute, on this CPU; `mode.py` says what is checked."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ...passes.memory.plan import Plan
 from ...passes.target import Target
 from ..cpu.executable import allocate, hold
 from .host import check_host
+from .mode import is_checked
 
 if TYPE_CHECKING:
     from .program import EmulatedProgram
@@ -21,8 +22,9 @@ class EmulatedBackend:
     undone = 0
 
     def check(self, target: Target) -> None:
-        """Raise `TargetError` where threads cannot be fibers."""
+        """Raise `TargetError` where threads cannot be fibers, or `GRADLOOM_EMULATOR` names no mode."""
         check_host()
+        is_checked()
 
     def narrowed(self, target: Target) -> Target:
         """The target itself."""
@@ -43,4 +45,4 @@ class EmulatedBackend:
         """A plan with machine code, which works in `arena`, or in memory of its own."""
         from .program import EmulatedProgram  # with the front end, which those that only have a CPU need not wait for
 
-        return EmulatedProgram(plan, allocate(plan.arena_bytes) if arena is None else arena)
+        return EmulatedProgram(plan, allocate(plan.arena_bytes) if arena is None else arena, is_checked())

@@ -14,10 +14,18 @@ class KernelFault(RuntimeError):
     """A GPU kernel did what is not defined on a GPU.
 
     `kind` is "divergent barrier", "divergent shuffle", "no such lane", "out of bounds", "unwritten" or "race"; `thread`
-    of `block` met it, at `line` of `source`.
+    of `block` met it, at `line` of `source`. These are None where two launches race.
     """
 
-    def __init__(self, message: str, kind: str, block: int, thread: int, line: int, source: str) -> None:
+    def __init__(
+        self,
+        message: str,
+        kind: str,
+        block: int | None = None,
+        thread: int | None = None,
+        line: int | None = None,
+        source: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.kind, self.block, self.thread, self.line, self.source = kind, block, thread, line, source
 
@@ -30,6 +38,7 @@ _KINDS = {
     at.OUT_OF_SHARED: "out of bounds",
     at.UNWRITTEN: "unwritten",
     at.RACE: "race",
+    at.RACE_IN_GIVEN: "race",
 }
 
 
@@ -105,12 +114,30 @@ def _unwritten(code: ThreadCode, words: Any, lengths: Sequence[int]) -> str:
 
 def _race(code: ThreadCode, words: Any, lengths: Sequence[int]) -> str:
     array, other = code.shared[words[at.FAULT_ARRAY]], int(words[at.FAULT_OTHER])
-    site = code.sites[words[at.FAULT_OTHER_SITE]]
-    who = "several threads access" if other == at.MANY else f"thread {other} accesses"
+    who = "several threads access" if other == at.MANY else f"thread {other % at.MOST_THREADS} accesses"
+    return f"{_touches(words)} of {_named(array)}, and {who} it in {_there(code, words)}, with no barrier between them"
+
+
+def _race_in_given(code: ThreadCode, words: Any, lengths: Sequence[int]) -> str:
+    other = int(words[at.FAULT_OTHER])
+    block, thread = divmod(other, at.MOST_THREADS)
+    here = other == at.MANY or block == words[at.FAULT_BLOCK]
+    several = {at.MANY: "several threads access", at.ELSEWHERE: "threads of several blocks access"}
+    who = several.get(other, f"thread {thread} {'' if here else f'of block {block} '}accesses")
+    why = "with no barrier between them" if here else "and nothing orders the blocks of a launch"
     return (
-        f"{_does(words)} element {words[at.FAULT_INDEX]} of {_named(array)}, and {who} it in line {site.line}, "
-        f"`{_text(site)}`, with no barrier between them"
+        f"{_touches(words)} of array {words[at.FAULT_ARRAY]} of those given, and {who} it in {_there(code, words)}, "
+        f"{why}"
     )
+
+
+def _touches(words: Any) -> str:
+    return f"{_does(words)} element {words[at.FAULT_INDEX]}"
+
+
+def _there(code: ThreadCode, words: Any) -> str:
+    site = code.sites[words[at.FAULT_OTHER_SITE]]
+    return f"line {site.line}, `{_text(site)}`"
 
 
 _WHAT = {
@@ -125,4 +152,5 @@ _WHAT = {
     at.OUT_OF_SHARED: _out_of_shared,
     at.UNWRITTEN: _unwritten,
     at.RACE: _race,
+    at.RACE_IN_GIVEN: _race_in_given,
 }

@@ -5,7 +5,7 @@
 
 Blocks run one after another. Threads of a block run in turn, each up to where it waits for others, so a launch has the
 same bits every time. Both modes find barriers and shuffles that not all threads reach. The checking mode, which takes
-ten times as long, also finds accesses out of bounds, reads of shared memory that nothing wrote, and races in it.
+ten times as long, also finds accesses out of bounds, reads of shared memory that nothing wrote, and races.
 Elements behind `word`, `set_word` and atomics are not looked at.
 """
 
@@ -23,8 +23,10 @@ from ...ir import Array
 from ..codegen.kernel_cache import FunctionRequest, KernelRequest, code_salt, compile_kernels
 from ..lowering.namespace import kernel_namespace
 from . import state as at
+from .accesses import Accesses
 from .faults import KernelFault, fault_of
 from .host import check_host
+from .shadows import Shadows
 from .thread_code import ThreadCode, compile_thread
 
 __all__ = ["EmulatedKernel", "KernelFault", "emulated_kernel", "launch", "run_launch"]
@@ -77,33 +79,42 @@ def launch(
 
 
 def run_launch(
-    kernel: EmulatedKernel, grid: int, block: int, words: Sequence[int], extents: Sequence[tuple[int, int]]
+    kernel: EmulatedKernel,
+    grid: int,
+    block: int,
+    words: Sequence[int],
+    extents: Sequence[tuple[int, int]],
+    noted: Accesses | None = None,
 ) -> int:
     """The same, where of each array the address of its first byte and its bytes are given. Where several overlap, an
-    access of what belongs to any of them is right.
+    access of what belongs to any of them is right. `noted` gets what the checking mode saw of accesses to them.
     """
     if not 1 <= block <= at.MOST_THREADS or grid < 0:
         raise ValueError(f"a launch has 0 or more blocks of 1 to {at.MOST_THREADS} threads, got {grid} of {block}")
     if len(words) < kernel.code.words:
         raise ValueError(f"kernel {kernel.name!r} reads {kernel.code.words} words, got {len(words)}")
-    ends = np.array([(first, first + nbytes) for first, nbytes in extents], np.int64).reshape(-1, 2)
-    memory = _Memory(kernel, block, np.array([*words, 0], np.int64), ends)
+    memory = _Memory(kernel, block, np.array([*words, 0], np.int64), extents)
     state = memory.words
     state[at.GRID] = grid
     result, exception = ctypes.c_int64(), ctypes.c_void_p()
     _scheduler(kernel.code.waits)(ctypes.addressof(result), ctypes.addressof(exception), state.ctypes.data)
     if state[at.FAULT] != at.NO_FAULT:
         raise fault_of(kernel.name, kernel.code, state, [nbytes for _, nbytes in extents])
+    if noted is not None:
+        memory.shadows.note(noted)
     return int(state[at.TRAPPED])
 
 
 class _Memory:
     """What a launch works in, and its words, which hold the addresses."""
 
-    def __init__(self, kernel: EmulatedKernel, threads: int, parameters: Any, extents: Any) -> None:
+    def __init__(
+        self, kernel: EmulatedKernel, threads: int, parameters: Any, extents: Sequence[tuple[int, int]]
+    ) -> None:
         code = kernel.code
         fibers = threads if code.waits else 0
-        self.kept: list[Any] = [parameters, extents]
+        self.shadows = Shadows(extents if kernel.checked else [], code.smallest)
+        self.kept: list[Any] = [parameters]
         self.words: Any = np.zeros(at.LAUNCH_WORDS, np.int64)
         shared = self.bytes(code.shared_bytes)
         self.kept[-1][:] = 0xFF  # NaN: a result that rests on what nothing wrote shows
@@ -129,8 +140,9 @@ class _Memory:
             at.CHECKER: _checker() if kernel.checked else 0,
             at.ARRAYS: arrays.ctypes.data,
             at.ARRAY_COUNT: len(code.shared),
-            at.EXTENTS: extents.ctypes.data,
-            at.EXTENT_COUNT: len(extents),
+            at.EXTENTS: self.shadows.words.ctypes.data,
+            at.EXTENT_COUNT: len(self.shadows.words),
+            at.GRANULE_BITS: self.shadows.bits,
         }
         for i, value in noted.items():
             self.words[i] = value

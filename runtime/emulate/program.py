@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import time
 from collections.abc import Sequence
-from itertools import chain
 
 import numpy as np
 
@@ -15,9 +14,10 @@ from ..codegen.fork_lock import fork_lock, interrupted
 from ..codegen.kernel_cache import Kernel
 from ..cpu.executable import allocate
 from ..lowering.launch import Launch, Transfer
-from ..lowering.launch_list import Fork, Item, LaunchList, lower
-from ..lowering.places import Places, unit_parts
+from ..lowering.launch_list import Fork, Item, LaunchList, Loop, Unit, lower, stages_of
+from ..lowering.places import Places
 from ..lowering.refusal import refusal
+from .accesses import Accesses, conflict
 from .launch import KernelFault, emulated_kernel, run_launch
 
 _WHY = "the emulator keeps no machine code"
@@ -97,26 +97,60 @@ class EmulatedProgram:
                 constants = {key: [_address(array) for array in arrays] for key, arrays in self._constants.items()}
                 addresses = [_address(array) for array in given], [_address(array) for array in taken]
                 memory = _address(self._arena), *addresses, constants, _address(self._host)
-                self._run(self._lowered, Places(self.plan, *memory))
+                self._places = Places(self.plan, *memory)
+                self._run(self._lowered, self._places, None)
             finally:
                 self._running = False
 
-    def _run(self, lowered: LaunchList, places: Places) -> None:
+    def _run(self, lowered: LaunchList, places: Places, noted: Accesses | None) -> None:
+        """Runs phase after phase, and adds what they access to `noted`."""
         for number, phase in enumerate(lowered.paired_phases()):
-            for part, node, at in chain.from_iterable(unit_parts(unit, node, places) for unit, node in phase):
-                if isinstance(part, Fork):
-                    self._run_fork(part, at)
-                elif isinstance(part, Transfer):
-                    # The bytes move when the transfer has to be done: before, its target holds NaN, so that what reads
-                    # that too early shows, and so does what overwrites the source.
-                    ctypes.memset(at.word(part.target), 0xFF, part.nbytes)
-                else:
-                    self._launch(part, node, at)
+            each = [self._accesses(len(phase), noted) for _ in phase]
+            for (unit, node), accesses in zip(phase, each):
+                self._run_unit(unit, node, places, accesses)
+            self._check_apart([node for _, node in phase], each, noted)
             if lowered is self._lowered:
                 for transfer in self._transfers_done.get(number, ()):
                     ctypes.memmove(places.word(transfer.target), places.word(transfer.source), transfer.nbytes)
 
-    def _run_fork(self, fork: Fork, places: Places) -> None:
+    def _run_unit(self, unit: Unit, node: Node | None, places: Places, noted: Accesses | None) -> None:
+        for stage in stages_of(unit):
+            each = [self._accesses(len(stage), noted) for _ in stage]
+            for launch, accesses in zip(stage, each):
+                self._launch(launch, node, places, accesses)
+            self._check_apart([node for _ in stage], each, noted)
+        if isinstance(unit, Loop):
+            for t in unit.iterations:
+                self._run(unit.body, places.iteration(unit, t), noted)
+        elif isinstance(unit, Fork):
+            self._run_fork(unit, places, noted)
+        elif isinstance(unit, Transfer):
+            # The bytes move when the transfer has to be done: before, its target holds NaN, so that what reads that too
+            # early shows, and so does what overwrites the source.
+            ctypes.memset(places.word(unit.target), 0xFF, unit.nbytes)
+
+    def _accesses(self, concurrent: int, noted: Accesses | None) -> Accesses | None:
+        """To be filled in with what one of so many that may run at the same time accesses; None where nobody asks."""
+        if not self._checked or concurrent == 1:
+            return noted
+        return Accesses()
+
+    def _check_apart(
+        self, nodes: Sequence[Node | None], each: Sequence[Accesses | None], noted: Accesses | None
+    ) -> None:
+        """What may run at the same time accesses nothing that another of it writes."""
+        seen = [accesses for accesses in each if accesses is not None]
+        if len(seen) < 2:
+            return
+        if (found := conflict(seen)) is not None:
+            writer, other, address = found
+            one, two, place = _named(nodes[writer]), _named(nodes[other]), self._places.describe(address)
+            what = f"that of {one} writes {place}, which that of {two} accesses, and both may run at the same time"
+            raise KernelFault(f"race between launches: {what}", "race")
+        if noted is not None:
+            noted.add(seen)
+
+    def _run_fork(self, fork: Fork, places: Places, noted: Accesses | None) -> None:
         true, *false = fork.bodies
         flag = places.word(fork.flag)
 
@@ -125,12 +159,12 @@ class EmulatedProgram:
 
         if fork.node.op.is_while:
             while holds():
-                self._run(true, places.branch(fork.node, true.plan))
+                self._run(true, places.branch(fork.node, true.plan), noted)
         else:
             body = true if holds() else false[0]
-            self._run(body, places.branch(fork.node, body.plan))
+            self._run(body, places.branch(fork.node, body.plan), noted)
 
-    def _launch(self, launch: Item, node: Node | None, places: Places) -> None:
+    def _launch(self, launch: Item, node: Node | None, places: Places, noted: Accesses | None) -> None:
         assert isinstance(launch, Launch), "what is emulated has no libraries"
         (call,) = launch.calls
         kernel = emulated_kernel(call.source, checked=self._checked)
@@ -138,18 +172,20 @@ class EmulatedProgram:
         extents = list(dict.fromkeys(places.extents(call))) if self._checked else []
         blocks = min(launch.tiles, places.plan.threads)
         try:
-            code = run_launch(kernel, blocks, launch.threads, words, extents)
+            code = run_launch(kernel, blocks, launch.threads, words, extents, noted)
         except KernelFault as fault:
             units = launch.units or (() if node is None else (node,))
             if units:
-                fault.add_note(f"The kernel is that of {', '.join(unit.op.name + _of(unit) for unit in units)}.")
+                fault.add_note(f"The kernel is that of {', '.join(map(_named, units))}.")
             raise
         if code:
             raise refusal(self._lowered.traps.entries[code - 1])
 
 
-def _of(node: Node) -> str:
-    return f" at {node.origin.source}" if node.origin.source else ""
+def _named(node: Node | None) -> str:
+    if node is None:
+        return "a copy to where an input is"
+    return node.op.name + (f" at {node.origin.source}" if node.origin.source else "")
 
 
 def _address(array: Array | None) -> int:

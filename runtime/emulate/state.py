@@ -28,8 +28,9 @@ NEW, RUNNING, AT_SHUFFLE, AT_BARRIER, DONE = range(5)
     FIRST_EPOCH,  # the epoch in which this block began
     ARRAYS,  # address of the words of the shared arrays
     ARRAY_COUNT,
-    EXTENTS,  # address of the first byte of each array given, and of the byte behind its last
+    EXTENTS,  # address of the words of the arrays given
     EXTENT_COUNT,
+    GRANULE_BITS,  # an access of an array given is noted for each so many bytes: 2 to this power
     FAULT,  # kind of the fault that ended the launch, or 0
     FAULT_SITE,
     FAULT_THREAD,
@@ -40,7 +41,7 @@ NEW, RUNNING, AT_SHUFFLE, AT_BARRIER, DONE = range(5)
     FAULT_INDEX,
     FAULT_WRITES,
     LAUNCH_WORDS,
-) = range(29)
+) = range(30)
 
 # ---- a thread
 
@@ -65,13 +66,21 @@ THREAD_BYTES = 8 * THREAD_WORDS
 START, ELEMENTS, ITEMSIZE, SHADOW, ARRAY_WORDS = range(5)
 ARRAY_BYTES = 8 * ARRAY_WORDS
 
-# ---- what is known of an element of a shared array
+# ---- an array given
+
+FIRST, LAST, SHADOWS, LOW, HIGH, EXTENT_WORDS = range(6)
+"""Addresses: of its first byte, of the byte behind its last, of where the shadow of address 0 would be, and of what is
+accessed: its first byte, and the byte behind its last.
+"""
+EXTENT_BYTES = 8 * EXTENT_WORDS
+
+# ---- what is known of an element of a shared array, or of a granule of an array given
 
 WRITTEN, WRITER, WRITE_SITE, READ, READER, READ_SITE, SHADOW_WORDS = range(7)
 SHADOW_BYTES = 8 * SHADOW_WORDS
 
-MANY = -1
-"""A reader that stands for several."""
+MANY, ELSEWHERE = -1, -2
+"""Readers that stand for several: of one block, of several blocks."""
 
 # ---- faults
 
@@ -84,7 +93,8 @@ MANY = -1
     OUT_OF_SHARED,
     UNWRITTEN,
     RACE,
-) = range(8)
+    RACE_IN_GIVEN,
+) = range(9)
 
 # ---- sizes
 

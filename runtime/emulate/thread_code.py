@@ -62,6 +62,8 @@ class ThreadCode:
     """How many words the kernel reads."""
     shared: Sequence[SharedArray]
     shared_bytes: int
+    smallest: int
+    """Bytes of the smallest element that it accesses."""
     sites: Sequence[Site]
 
 
@@ -91,6 +93,7 @@ def compile_thread(function: Callable[..., Any], checked: bool) -> ThreadCode:
             words=lowering.words,
             shared=lowering.shared,
             shared_bytes=lowering.shared_bytes,
+            smallest=lowering.finest,
             sites=lowering.sites,
         )
 
@@ -113,7 +116,7 @@ class _ThreadLowering(Lowering):
         emitted = {GPU_NATIVES[name]: Native(emit, NATIVES[GPU_NATIVES[name]].typed) for name, emit in natives.items()}
         super().__init__(builder, Machine("the emulator", {**GPU_MATH, **emitted}))
         self.thread, self.checked = thread, checked
-        self.waits, self.words, self.shared_bytes = False, 0, 0
+        self.waits, self.words, self.shared_bytes, self.finest = False, 0, 0, 8
         self.shared: list[SharedArray] = []
         self.sites: list[Site] = []
         self.files: list[str] = []
@@ -242,6 +245,7 @@ class _ThreadLowering(Lowering):
 
     def check(self, kind: str, place: Any, node: Any, writes: bool) -> None:
         """A look at an access to an element, which ends the thread where it is none that a GPU defines."""
+        self.finest = min(self.finest, itemsize(kind))
         if self.checked:
             build = self.builder
             for i, value in (

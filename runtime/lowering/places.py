@@ -90,6 +90,17 @@ class Places:
         inputs = [*map(self.read, consts), *(outputs if node.op.is_while else ())]
         return Places(body, self._scratch(node), inputs, outputs, self.constants)
 
+    def describe(self, address: int) -> str:
+        """What lies at an address, in words."""
+        if 0 <= address - self.arena < self.plan.arena_bytes:
+            return f"byte {address - self.arena:,} of the arena"
+        graph = self.plan.graph
+        for kind, values, starts in (("input", graph.inputs, self.inputs), ("output", graph.outputs, self.outputs)):
+            for i, (value, start) in enumerate(zip(values, starts)):
+                if 0 <= address - start < value.type.nbytes:
+                    return f"byte {address - start:,} of {kind} {i}" + (f", {value.name!r}" if value.name else "")
+        return f"the byte at {address:#x}"
+
     def _scratch(self, node: Node) -> int:
         return self.arena + self.plan.scratch.get(node, 0)
 

@@ -152,6 +152,69 @@ def test_a_race_in_shared_memory(body, words):
     assert re.search(words, str(found))
 
 
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (
+            "x[0] = 1.0",
+            "thread 1 of block 0 writes element 0 of array 0 of those given, and thread 0 accesses it in line 4",
+        ),
+        ("x[t] = x[t ^ 1]", "thread 1 of block 0 reads element 0 of array 0 .* and thread 0 accesses it in line 4"),
+        ("v = x[t]\nx[63 - t] = v", "thread 32 of block 0 reads element 32 .*, and thread 31 accesses it in line 5"),
+        ("x[t] = 1.0\nv = shuffle_xor_f32(x[t], 1)\nx[t ^ 1] = v", "with no barrier between them"),
+        ("v = x[3]\nif t == 63:\n        x[3] = v", "and several threads access it in line 4"),
+        ("y = array_f64(word(b, 0), 0)\nx[t] = 1.0\nif t == 63:\n        y[3] = 1.0", "element 3 .* thread 6 accesses"),
+    ],
+)
+def test_a_race_in_memory_that_blocks_share(body, words):
+    found = fault(body)
+    assert found.kind == "race"
+    assert re.search(words, str(found))
+
+
+def test_what_a_barrier_orders_is_no_race():
+    x = np.arange(64, dtype=np.float32)
+    body = "v = x[t ^ 1]\nbarrier()\nx[t] = v\nbarrier()\nx[63 - t] = x[63 - t] + x[63 - t]"
+    assert launch(kernel(body), 1, 64, [x.ctypes.data], [x]) == 0
+    np.testing.assert_array_equal(x, 2 * (np.arange(64) ^ 1))
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (
+            "x[t] = 1.0",
+            "thread 0 of block 1 writes element 0 .* and thread 0 of block 0 accesses it in line 4, .*nothing orders",
+        ),
+        (
+            "v = x[t + 16]\nbarrier()\nif block_index() == 1:\n        x[t + 32] = v",
+            "thread 0 of block 1 writes element 32 .* several blocks access",
+        ),
+        (
+            "if block_index() < 2:\n        v = x[0]\nif block_index() == 2:\n        x[0] = 1.0",
+            "and threads of several blocks access it in line 5",
+        ),
+        ("if block_index() == 0:\n        x[t] = 1.0\nbarrier()\nv = x[t]", "thread 0 of block 1 reads element 0"),
+    ],
+)
+def test_a_race_of_blocks(body, words):
+    found = fault(body, threads=32, grid=3)
+    assert found.kind == "race"
+    assert re.search(words, str(found)), str(found)
+
+
+def test_blocks_may_read_the_same_and_write_what_is_their_own_where_elements_are_bytes():
+    x, y = np.ones(64, np.bool_), np.zeros(64, np.bool_)
+    source = """
+def kernel(b):
+    x, y = array_bool(word(b, 0), 0), array_bool(word(b, 1), 0)
+    i = thread_index() * grid_size() + block_index()
+    y[i] = x[0] and x[i]
+"""
+    assert launch(emulated_kernel(source, checked=True), 4, 16, [x.ctypes.data, y.ctypes.data], [x, y]) == 0
+    assert y.all()
+
+
 def test_a_read_that_comes_before_the_write_of_another_thread():
     found = fault("line = shared_f32(64)\nline[t] = 1.0\nx[t] = line[63 - t]")
     assert found.kind == "unwritten"

@@ -5,22 +5,25 @@ from dataclasses import replace
 import gradloom as gl
 import numpy as np
 import pytest
+from compiled import run_compiled
 from gpu_emulated import run_emulated
 from gpu_target import GPU_TARGET, gpu_plan
 from gradloom import nn, optim
 from gradloom import numpy as gnp
-from gradloom.ir import OPS, Builder, interpret, spec
+from gradloom.ir import OPS, Builder, interpret, is_float, spec
 from gradloom.nn import functional as F
 from gradloom.passes.memory.plan import plan
 from gradloom.runtime.backend import backend_of
 from gradloom.runtime.cpu.executable import allocate
+from gradloom.runtime.emulate import program as emulated_program
+from gradloom.runtime.emulate.accesses import Accesses, conflict
 from gradloom.runtime.emulate.launch import KernelFault
 from gradloom.runtime.emulate.program import EmulatedProgram
-from gradloom.runtime.lowering.launch import Call
+from gradloom.runtime.lowering.launch import Call, Pointer
 from op_cases import CASES
 from op_programs import plain, wrong_rows
 
-ROWS = {op: [case for case in CASES if case.name == op] for op in OPS}
+ROWS = {op: [case for case in CASES if case.name == op] for op in OPS if OPS[op].family != "linalg"}
 ROWS = {op: rows for op, rows in ROWS.items() if rows}
 # A row of each kind: parts of sums, shared memory, shuffles, products, traps, strides, one thread, functions of NumPy.
 SAMPLE = ("reduce_sum", "argmax", "softmax", "dot", "conv", "gather", "scatter_add", "sort", "concatenate", "atan2")
@@ -36,6 +39,25 @@ def test_ops_compute_what_the_interpreter_does_and_meet_no_fault(op):
 @pytest.mark.parametrize("op", sorted(ROWS))
 def test_every_row_computes_what_the_interpreter_does_and_meets_no_fault(op):
     assert not wrong_rows(plain, ROWS[op], run_emulated)
+
+
+# A CPU takes these from the C library, a GPU has functions of its own for them: see `codegen/gpu_math.py`.
+OF_THE_C_LIBRARY = {"asin", "acos", "atan", "atan2", "sinh", "cosh", "asinh", "acosh", "atanh"}
+ELEMENTWISE = [case for case in CASES if case.op.is_elementwise and case.name not in OF_THE_C_LIBRARY]
+
+
+@pytest.mark.parametrize("every", [24, pytest.param(1, marks=pytest.mark.slow)])
+def test_element_wise_ops_have_the_bits_of_a_cpu(every):
+    program = plain(ELEMENTWISE[::every])
+    graph = program.b.graph(program.outputs)
+    pairs = zip(run_emulated(graph, *program.arrays), run_compiled(graph, *program.arrays), strict=True)
+    differ = [str(case) for case, pair in zip(program.rows, pairs, strict=True) if len({*map(bits, pair)}) > 1]
+    assert not differ
+
+
+def bits(array):
+    """The bytes of an array, in which every NaN is the same one."""
+    return np.where(array != array, np.nan, array).tobytes() if is_float(array.dtype) else array.tobytes()
 
 
 def loops(x, w):
@@ -135,3 +157,60 @@ def test_a_fault_names_the_op_of_its_kernel():
     with pytest.raises(KernelFault, match="writes element 40 of array 0") as caught:
         program.run([np.ones(40, np.float32)], [np.ones(40, np.float32)])
     assert any("The kernel is that of" in note for note in caught.value.__notes__)
+
+
+def test_launches_that_may_run_at_the_same_time_may_not_write_what_the_other_accesses():
+    x = np.random.default_rng(4).standard_normal((6, 6)).astype(np.float32)
+
+    def beside_a_loop(x, w):
+        last, _ = gl.scan(lambda carry, row: (np.tanh(carry @ w + row), row), x[0], x)
+        return last, x[1] @ w, np.sort(x, axis=0)
+
+    planned = gpu_plan(gl.trace(beside_a_loop, x, x))
+    program = EmulatedProgram(planned, allocate(planned.arena_bytes))
+    outputs = [np.empty(6, np.float32), np.empty(6, np.float32), np.empty_like(x)]
+    program.run([x, x], outputs)
+    np.testing.assert_allclose(outputs[1], x[1] @ x, rtol=1e-5, atol=1e-5)
+
+    (_, product) = next(phase for phase in program._lowered.phases if len(phase) == 2)
+    carry = planned.graph.outputs[0]
+    for launch in (launch for stage in product for launch in stage):
+        (call,) = launch.calls
+        args = [Pointer(carry) if isinstance(arg, Pointer) and arg.value.node else arg for arg in call.args]
+        launch.calls[0] = Call(call.source, args)
+    words = r"race between launches: that of (dot|scan) .* writes byte .* of output 0, which that of .*same time"
+    with pytest.raises(KernelFault, match=words) as caught:
+        program.run([x, x], outputs)
+    assert (caught.value.kind, caught.value.block) == ("race", None)
+
+
+def test_intervals_of_bytes_have_a_byte_in_common_or_not():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        sets = [[(a, a + n) for a, n in rng.integers(1, 9, (rng.integers(0, 4), 2)) * [4, 1]] for _ in range(4)]
+        one, other = (Accesses(*([np.array(s).reshape(-1, 2)] for s in sets[i : i + 2])) for i in (0, 2))
+        reads, writes = ([{k for a, b in sets[i] for k in range(a, b)} for i in at] for at in ((0, 2), (1, 3)))
+        meets = (writes[0] & (reads[1] | writes[1])) | (writes[1] & reads[0])
+        found = conflict([one, other])
+        assert found[2] in meets if meets else found is None
+
+
+@pytest.mark.parametrize(("mode", "checked"), [("", True), ("checked", True), ("fast", False)])
+def test_the_environment_says_whether_accesses_are_checked(mode, checked, monkeypatch):
+    monkeypatch.setenv("GRADLOOM_EMULATOR", mode)
+    asked = []
+    real = emulated_program.emulated_kernel
+
+    def noted(source, checked):
+        asked.append(checked)
+        return real(source, checked=checked)
+
+    monkeypatch.setattr(emulated_program, "emulated_kernel", noted)
+    assert gl.compile(lambda x: x + 1, target="cuda-emulated")(np.zeros(3)).sum() == 3
+    assert set(asked) == {checked}
+
+
+def test_a_mode_that_there_is_not_is_refused_with_those_that_there_are(monkeypatch):
+    monkeypatch.setenv("GRADLOOM_EMULATOR", "slow")
+    with pytest.raises(gl.TargetError, match="'slow' is no mode of the emulator; write GRADLOOM_EMULATOR=fast or"):
+        gl.compile(lambda x: x + 1, target="cuda-emulated")
