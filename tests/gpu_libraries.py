@@ -7,6 +7,7 @@ from typing import Any
 
 from compiled import run_executable
 from fake_cublaslt import FakeCublasLt
+from fake_cudnn import FakeCudnn
 from gpu_target import GPU_TARGET
 from gradloom.ir import Array, Graph, Node
 from gradloom.passes.memory.plan import Plan
@@ -14,10 +15,11 @@ from gradloom.passes.pipeline import plan_graph
 from gradloom.passes.target import LIBRARIES, Target
 from gradloom.passes.verify.plan import check_plan
 from gradloom.runtime.cpu.executable import allocate
+from gradloom.runtime.cuda.convolutions import Convolutions
 from gradloom.runtime.cuda.products import Products
 from gradloom.runtime.emulate.program import EmulatedProgram
 from gradloom.runtime.lowering.launch import Launch
-from gradloom.runtime.lowering.library_call import LibraryCall, ProductCall
+from gradloom.runtime.lowering.library_call import LibraryCall
 from gradloom.runtime.lowering.places import Places
 
 LIBRARY_TARGET = replace(GPU_TARGET, libraries=LIBRARIES)
@@ -28,17 +30,18 @@ class LibraryProgram(EmulatedProgram):
 
     def __init__(self, plan: Plan, arena: Array) -> None:
         self.cublaslt = FakeCublasLt()
-        self.products = Products(self.cublaslt)
+        self.cudnn = FakeCudnn()
+        self.of = {"cublaslt": Products(self.cublaslt), "cudnn": Convolutions(self.cudnn)}
         self.calls: list[LibraryCall] = []
         super().__init__(plan, arena)
 
     def _launch(self, launch: Launch | LibraryCall, node: Node | None, places: Places) -> None:
-        if isinstance(launch, ProductCall):
-            self.calls.append(launch)
-            self.products.prepare(launch, places.word)
-            self.products.run(launch, places.word, 0)
-        else:
+        if isinstance(launch, Launch):
             super()._launch(launch, node, places)
+        else:
+            self.calls.append(launch)
+            self.of[launch.library].prepare(launch, places.word)
+            self.of[launch.library].run(launch, places.word, 0)
 
 
 def program(graph: Graph, target: Target = LIBRARY_TARGET) -> LibraryProgram:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ...ir import Graph, Node, Value, node_flops
 from ...passes.graph.scan import Scan
 from ...passes.kernels.cost import node_nanoseconds
-from ...passes.kernels.library_calls import workspace_bytes
+from ...passes.kernels.library_scratch import library_scratch
 from ...passes.memory.plan import Plan
 from ...passes.remat.frontier import Choice
 from ...passes.tiling.parallel_loops import parallel_iterations, run_concurrently
@@ -181,7 +181,7 @@ class _Opener:
 
     def _scratch(self, unit: Node, nbytes: int, birth: int, death: int, offset: int, block: int) -> None:
         origin, number = unit.origin, self.number[unit]
-        of_library = self.plan.target.libraries and workspace_bytes(unit, self.plan.views, self.plan.target)
+        of_library = self.plan.target.libraries and library_scratch(unit, self.plan.views, self.plan.target)
         why = "workspace of a library" if of_library else "row buffers of each thread and parts of sums"
         place = (origin.scope, origin.source, nbytes, birth, death, offset)
         kind = ("temporary", why, "scratch", f"{nbytes} bytes")

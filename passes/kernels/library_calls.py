@@ -50,9 +50,3 @@ def product_workspace(product: MatrixProduct, target: Target) -> int:
     parts = min(multiprocessors // squares, product.k // _LEAST_TERMS)
     nbytes = parts * batches * product.m * product.n * max(product.dtype.itemsize, 4)
     return min(target.round_to_line(nbytes), MOST_WORKSPACE) if parts > 1 else 0
-
-
-def workspace_bytes(node: Node, views: Mapping[Value, View], target: Target) -> int:
-    """Bytes of the workspace of a unit; 0 where no library runs it."""
-    product = product_by_library(node, views, target)
-    return 0 if product is None else product_workspace(product, target)

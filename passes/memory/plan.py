@@ -10,11 +10,12 @@ from ...ir import Graph, Node, Value, node_workspace
 from ...ir.ops import indexing, reduction
 from ..graph.carries import carry_count
 from ..graph.views import View, resolve_views
-from ..kernels import conv_scratch, library_calls, matmul_tiles, window_sums
+from ..kernels import conv_scratch, matmul_tiles, window_sums
 from ..kernels.accumulators import accumulated_input, accumulator_chain, reads_of_bases
 from ..kernels.block_tiles import product_tiles
 from ..kernels.conv_epilogue import epilogue_of
 from ..kernels.conv_tiles import conv_tiles
+from ..kernels.library_scratch import library_scratch
 from ..kernels.loop_nest import LoopNest, is_concatenated, loop_nest
 from ..kernels.matrix_products import matrix_product
 from ..kernels.moment_tiles import MomentTiles
@@ -288,9 +289,14 @@ def _scratch_bytes(
         return threads * window_sums.line_bytes(node, target)
     if node.op is indexing.scatter_add:
         return workers_with_scratch(node, threads, target) * ScatterSums.of(node, target).worker_bytes
-    if target.is_gpu and (product := matrix_product(node, views)) is not None:
+    if target.is_gpu and node.op.is_contraction:
         # Own kernels run where a library does not know a call, in the same memory.
-        return max(product_tiles(product, target).part_bytes, library_calls.workspace_bytes(node, views, target))
+        product = matrix_product(node, views)
+        if product is None:
+            own = conv_scratch.scratch_bytes(node, threads, views, target)
+        else:
+            own = product_tiles(product, target).part_bytes
+        return max(own, library_scratch(node, views, target))
     if node.op.family == "convolution":
         own = conv_scratch.scratch_bytes(node, threads, views, target)
         return own if nest is None else own + threads * nest.buffer_bytes + nest.partial_bytes

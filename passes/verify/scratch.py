@@ -15,6 +15,7 @@ from ..graph.views import View
 from ..kernels.block_tiles import product_tiles
 from ..kernels.conv_tiles import conv_tiles
 from ..kernels.library_calls import product_by_library
+from ..kernels.library_convolutions import convolution_by_library
 from ..kernels.loop_nest import LEAST_BLOCK, LoopNest
 from ..kernels.matmul_tiles import DEPTH, LONGEST, LONGEST_ROW, DotTiles, dot_tiles, is_by_rows
 from ..kernels.matrix_products import MatrixProduct, matrix_product
@@ -49,10 +50,10 @@ class Scratch:
 
     def bytes_of(self, node: Node) -> int:
         """Row buffers for every worker, and the parts that tiles leave of reductions; what convolutions work in."""
-        product = matrix_product(node, self.plan.views) if self.plan.target.workers is not None else None
-        if product is not None:
-            by_library = product_by_library(node, self.plan.views, self.plan.target) is not None
-            return max(self._parts_of_product(product), self._workspace(product) if by_library else 0)
+        if self.plan.target.workers is not None and node.op.is_contraction:
+            product = matrix_product(node, self.plan.views)
+            own = self._convolution_scratch(node) if product is None else self._parts_of_product(product)
+            return max(own, self._of_library(node))
         if node.op.family == "convolution":
             made = [self._made_bytes(node, number) for number in (0, 1)] if node.op.is_conv_region else []
             return self._convolution_scratch(node) + self.plan.threads * sum(made) + self._after(node)
@@ -76,6 +77,19 @@ class Scratch:
         if nest is None:
             return self._workers(_lone_tiles(node)) * self.lines(node_workspace(node))
         return self._loop_bytes(nest, node.attrs["body"].nodes[0])
+
+    def _of_library(self, node: Node) -> int:
+        """Workspace of a library that runs a unit, and filters that are packed for it."""
+        product = product_by_library(node, self.plan.views, self.plan.target)
+        if product is not None:
+            return self._workspace(product)
+        found = convolution_by_library(node, self.plan.views, self.plan.target)
+        if found is None:
+            return 0
+        values = (*node.inputs[:2], node.output)
+        weight = node.inputs[1] if node.op in _CONVOLUTIONS else node.output
+        whole = min(self.lines(sum(value.type.nbytes for value in values)), 1 << 25)
+        return whole + (self.lines(weight.type.nbytes) if found.packed else 0)
 
     def _workspace(self, product: MatrixProduct) -> int:
         """As many results as may be parts of sums of 256 terms or more, in float32 at least; not where the squares of

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import numpy as np
 
 from ...ir import Node
 from ...passes.kernels.library_calls import product_by_library, product_workspace, strided_axis
+from ...passes.kernels.library_convolutions import LibraryConvolution, convolution_by_library
 from ...passes.kernels.matrix_products import Matrix, MatrixProduct
 from ...passes.memory.plan import Plan
-from .gpu_copies import begin_accumulators
-from .launch import Launch, Pointer, Scratch
-from .library_call import Compute, LibraryCall, Operand, ProductCall
+from .gpu_copies import ElementText, begin_accumulators
+from .launch import Address, Launch, Pointer, Scratch
+from .library_call import Compute, ConvolutionCall, LibraryCall, Operand, ProductCall
 
 
 def library_launches(node: Node, plan: Plan) -> list[Launch | LibraryCall] | None:
@@ -21,6 +23,9 @@ def library_launches(node: Node, plan: Plan) -> list[Launch | LibraryCall] | Non
     product = product_by_library(node, plan.views, plan.target)
     if product is not None:
         return [*begin_accumulators(node, plan), *_products(product, node, plan)]
+    convolution = convolution_by_library(node, plan.views, plan.target)
+    if convolution is not None:
+        return [*begin_accumulators(node, plan), *_convolution(convolution, node, plan)]
     return None
 
 
@@ -60,3 +65,63 @@ def compute_type(dtype: np.dtype[Any], plan: Plan) -> Compute:
     """What factors of a dtype are multiplied as."""
     of_size: dict[int, Compute] = {2: "bf16", 4: plan.target.precision, 8: "fp64"}
     return of_size[dtype.itemsize]
+
+
+def _convolution(found: LibraryConvolution, node: Node, plan: Plan) -> list[Launch | LibraryCall]:
+    """A call, behind the copy that packs the filters for it, or before the one that unpacks them."""
+    scratch = Scratch(plan.scratch.get(node, 0))
+    dtype = node.output.type.dtype
+    filters: Address = scratch if found.packed else Pointer.to(found.filters)
+    given, made = Pointer.to(plan.views[node.inputs[0]]), Pointer(node.output)
+    if found.kind == "filter_gradient":
+        images, results = given, Pointer.to(plan.views[node.inputs[1]])
+    else:
+        images, results = (given, made) if found.kind == "forward" else (made, given)
+    call = ConvolutionCall(
+        found.kind,
+        images,
+        filters,
+        results,
+        found.images,
+        found.filters_shape,
+        found.results,
+        found.padding,
+        found.stride,
+        found.dilation,
+        node.attrs["groups"],
+        dtype,
+        compute_type(dtype, plan),
+        scratch.plus(found.filter_bytes(plan.target)),
+        found.workspace_bytes(plan.target),
+        found.added and not (found.packed and found.kind == "filter_gradient"),
+    )
+    if not found.packed:
+        return [call]
+    if found.kind == "filter_gradient":
+        return [call, _unpack(found, scratch)]
+    return [_pack(found, scratch), call]
+
+
+def _pack(found: LibraryConvolution, packed: Scratch) -> Launch:
+    text = _filter_text(found, packed)
+    text.element("packed[e] = filters[at]")
+    return text.launch()
+
+
+def _unpack(found: LibraryConvolution, packed: Scratch) -> Launch:
+    text = _filter_text(found, packed)
+    text.element(f"filters[at] = {'filters[at] + ' if found.added else ''}packed[e]")
+    return text.launch()
+
+
+def _filter_text(found: LibraryConvolution, packed: Scratch) -> ElementText:
+    """A kernel of a thread an element of the packed filters, which is element `at` of the filters."""
+    view = found.filters
+    text = ElementText(math.prod(view.shape))
+    text.array("filters", view.base, Pointer.to(view))
+    text.array("packed", view.base, packed)
+    text.element("q, at = e, i64(0)")
+    for length, stride in reversed(list(zip(view.shape, view.strides))):
+        count = text.stride(length)
+        text.element(f"at = at + q % {count} * {text.stride(stride)}", f"q = q // {count}")
+    return text
