@@ -8,7 +8,7 @@ another needs.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from ..ir import Array, ArrayType, Node
@@ -100,6 +100,13 @@ class Backend(Protocol):
     @property
     def undone(self) -> int:
         """How many runs were not done, though `Program.run` returned: because of a trap in one, or in one before."""
+        ...
+
+    @property
+    def of_device(self) -> Callable[[Any], LiveArray | None] | None:
+        """Gives an array that runs read without the host, where another library has it on the device, and None for
+        anything else. It raises `TypeError` for one that they cannot read there. None where the host is the device.
+        """
         ...
 
     def check(self, target: Target) -> None:

@@ -16,6 +16,7 @@ from ...passes.pipeline import plan_graph
 from ...passes.target import Target
 from ...runtime.backend import backend_of
 from ...runtime.codegen.fork_lock import fork_lock, interrupted
+from ...runtime.pending_array import PendingArray
 from ..tracing.activations import in_this_precision
 from ..tracing.arrays import dense_arrays
 from ..tracing.errors import located, warn
@@ -143,13 +144,28 @@ class CompiledFunction:
                 fixed.append(float)
             elif isinstance(leaf, Tracer):
                 return with_arguments(self._fn, taken)(*args, **kwargs)  # says that its trace has ended
+            elif isinstance(leaf, PendingArray):
+                given.append(np.asarray(leaf))
+                fixed.append(np.ndarray)
+            elif self._target.is_gpu and (there := self._of_device(leaf)) is not None:
+                given.append(there)
+                fixed.append(np.ndarray)
             else:
                 fixed.append(_fixed(leaf, self._fn))
-        arrays = dense_arrays(given, lambda: self._names(args, kwargs, _INPUT_TYPES))
+        of_device = self._of_device if self._target.is_gpu else None
+        arrays = dense_arrays(given, lambda: self._names(args, kwargs, _INPUT_TYPES), of_device)
         types = tuple([(array.shape, array.dtype) for array in arrays])
         key = _Key(structure_key(tree), tuple(fixed), tuple(static), types)
-        program = self._signatures.get(key) or self._new_program(key, args, kwargs, taken)
+        program = self._signatures.get(key)
+        if program is None:
+            like: Any = optree.tree_unflatten(tree, _as_traced(leaves, fixed, arrays))
+            program = self._new_program(key, like[0], like[1], taken)
         return program.run(arrays)
+
+    def _of_device(self, leaf: Any) -> Any:
+        """An argument as an array of the device, if it is one."""
+        of_device = backend_of(self._target).of_device
+        return None if of_device is None else of_device(leaf)
 
     def _static_key(self, place: int | str, value: Any) -> Hashable:
         for leaf in optree.tree_leaves(value):
@@ -213,7 +229,18 @@ class CompiledFunction:
         return [input_name(self._fn, path) for path, leaf in zip(paths, leaves) if isinstance(leaf, kinds)]
 
 
-_INPUT_TYPES = (np.ndarray, np.generic, float)
+_INPUT_TYPES = (np.ndarray, np.generic, ArrayType, float)
+
+
+def _as_traced(leaves: Sequence[Any], fixed: Sequence[Any], arrays: Sequence[Array]) -> list[Any]:
+    """Leaves to trace a function with: of arrays that are none of NumPy's their types."""
+    given = iter(arrays)
+    found: list[Any] = []
+    for leaf, kind in zip(leaves, fixed):
+        array = next(given) if kind in _INPUTS else leaf
+        known = array is leaf or isinstance(leaf, _INPUT_TYPES)
+        found.append(leaf if known else ArrayType(array.shape, array.dtype))
+    return found
 
 
 def _fixed(leaf: Any, fn: Callable[..., Any]) -> Hashable:

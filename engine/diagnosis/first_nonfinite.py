@@ -35,7 +35,7 @@ class _Run:
         self.infinite: set[Value] = set()
         self.made: dict[Node, Finding] = {}
         self.examples: dict[Value, str] = {}
-        values = dict(zip(graph.inputs, inputs))
+        values = dict(zip(graph.inputs, map(np.asarray, inputs)))  # which may be a GPU's
         for value, array in values.items():
             self._note(value, array)
         last = {value: i for i, node in enumerate(graph.nodes) for value in node.inputs}

@@ -61,7 +61,7 @@ class _Products:
     """Products of the Hessian with flat vectors."""
 
     def __init__(self, step: Step, batch: Any) -> None:
-        arrays = dense_arrays(step._batch_type.leaves(batch), lambda: step._batch_type.names)
+        arrays = dense_arrays(step._batch_type.leaves(batch), lambda: step._batch_type.names, step._backend.of_device)
         graph, self.types, first = _trace(step, step._batch_type.like(arrays))
         self._program = step._backend.build(plan_graph(graph, step._threads, True, step._target))
         for i, array in enumerate([*step._carried(), *arrays]):

@@ -94,7 +94,8 @@ class Predictor:
         args = self._in_order(args, named) if named else args
         drawn = None if key is None else key_of_seed(key)
         leaves, tree = optree.tree_flatten(args)  # pyright: ignore[reportArgumentType]
-        arrays = dense_arrays(leaves, lambda: [path_name(("argument", *path)) for path in tree.paths()])
+        of_device = self._step._backend.of_device
+        arrays = dense_arrays(leaves, lambda: [path_name(("argument", *path)) for path in tree.paths()], of_device)
         floats = [type(leaf) is float for leaf in leaves]
         signature = (structure_key(tree), tuple(floats), tuple([(a.shape, a.dtype) for a in arrays]))
         live = self._step._live

@@ -136,7 +136,7 @@ class Step(StepArrays):
 
     def __call__(self, batch: Any) -> Any:
         """One update. Returns the loss, or `(loss, metrics)` if the loss function does."""
-        arrays = dense_arrays(self._batch_type.leaves(batch), lambda: self._batch_type.names)
+        arrays = dense_arrays(self._batch_type.leaves(batch), lambda: self._batch_type.names, self._backend.of_device)
         key = tuple([(a.shape, a.dtype) for a in arrays])
         live = self._live
         with live.lock:
@@ -184,18 +184,18 @@ class Step(StepArrays):
 
         The step is run by NumPy, op by op; nothing has changed then.
         """
-        arrays = dense_arrays(self._batch_type.leaves(batch), lambda: self._batch_type.names)
+        arrays = dense_arrays(self._batch_type.leaves(batch), lambda: self._batch_type.names, self._backend.of_device)
         key = tuple([(a.shape, a.dtype) for a in arrays])
         with self._current().running() as live:
             self._live = live
-            self._rates.follow_schedules()
+            self._rates.follow_schedules(self._backend.undone)
             traced = (self._signatures.get(key) or self._new_signature(arrays)).traced
             return first_nonfinite(traced.graph, [*self._carried(), *arrays], traced.checked)
 
     def _not_finite(self, signature: StepProgram, arrays: Sequence[Array]) -> FloatingPointError:
         """The error of a step that is not finite and has changed nothing, so that it can be run again to see why."""
         traced = signature.traced
-        why = first_nonfinite(traced.graph, [*map(np.asarray, self._carried()), *arrays], traced.checked)
+        why = first_nonfinite(traced.graph, [*self._carried(), *arrays], traced.checked)
         why = why or "op by op it is finite, so a number is near the largest that its dtype has"
         return FloatingPointError(f"step {self.steps + 1} is not finite and has changed nothing: {why}")
 
@@ -288,7 +288,7 @@ class Step(StepArrays):
         the step's arena. Raises `MemoryBudgetError` where it does not fit the budget of the step, and for a batch what
         a step raises.
         """
-        arrays = dense_arrays(self._batch_type.leaves(batch), lambda: self._batch_type.names)
+        arrays = dense_arrays(self._batch_type.leaves(batch), lambda: self._batch_type.names, self._backend.of_device)
         key = tuple([(a.shape, a.dtype) for a in arrays])
         with self._current().running() as live:
             self._live = live

@@ -100,6 +100,15 @@ class StepArrays:
         """A copy of the optimizer's state by name, such as `exp_avg.0.weight`; `step` counts the updates done."""
         return self._current().copies(lambda live: self._state)
 
+    def device_arrays(self) -> dict[str, Any]:
+        """The live parameters and buffers themselves by name, where they are: of a step on a GPU arrays that its
+        libraries take without a copy, by `__dlpack__` (as in `torch.from_dlpack`) and `__cuda_array_interface__`; on a
+        CPU those of NumPy. The next step overwrites them, in the order in which things were given to the GPU: it waits
+        for what other libraries have given to CUDA's default stream. What is written to them is trained on.
+        """
+        live = self._current()
+        return {**live.parameters, **live.buffers}
+
     def averaged_parameters(self) -> dict[str, Array]:
         """A copy of the average of every parameter, by name, that `gl.optim.EMA` or `gl.optim.SWA` keeps, the outermost
         where there are several. A frozen parameter is as it is. Raises `ValueError` where the optimizer keeps none.

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...ir import SHORT_NAMES, Array, ArrayType
+from .errors import located
 from .numbers import as_whole
 from .tracer import Tracer, as_array
 
@@ -45,8 +46,17 @@ def dense(array: Any) -> Array:
     return array if flags.c_contiguous and flags.aligned else array.copy(order="C")
 
 
-def dense_arrays(leaves: Sequence[Any], names: Callable[[], Sequence[str]]) -> list[Array]:
-    """`dense` of each leaf. Raises `TypeError` that names the one that is no array."""
+def dense_arrays(
+    leaves: Sequence[Any], names: Callable[[], Sequence[str]], of_device: Callable[[Any], Any] | None = None
+) -> list[Array]:
+    """`dense` of each leaf. Raises `TypeError` that names the one that is no array.
+
+    What is no array of NumPy may be one `of_device`, and stands in the list as that gives it.
+    """
+    if of_device is not None and any(type(leaf) is not np.ndarray for leaf in leaves):
+        found = [_found(i, leaf, names, of_device) for i, leaf in enumerate(leaves)]
+        rest = iter(dense_arrays([leaf for leaf, there in zip(leaves, found) if there is None], names))
+        return [next(rest) if there is None else there for there in found]
     try:
         return [dense(leaf) for leaf in leaves]
     except TypeError:
@@ -56,6 +66,15 @@ def dense_arrays(leaves: Sequence[Any], names: Callable[[], Sequence[str]]) -> l
             except TypeError:
                 raise TypeError(_unfit(name, leaf)) from None
         raise
+
+
+def _found(i: int, leaf: Any, names: Callable[[], Sequence[str]], of_device: Callable[[Any], Any]) -> Any:
+    if type(leaf) is np.ndarray:
+        return None
+    try:
+        return of_device(leaf)
+    except TypeError as error:
+        raise TypeError(located(f"{names()[i]}: {error}")) from None
 
 
 def _unfit(name: str, leaf: Any) -> str:

@@ -15,6 +15,7 @@ class CpuBackend:
     """What `Backend` asks for, on this machine's CPU; its memory is NumPy's."""
 
     undone = 0
+    of_device = None
 
     def check(self, target: Target) -> None:
         """Raise `TargetError` unless this machine has the instructions of a target."""

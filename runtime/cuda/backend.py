@@ -15,6 +15,7 @@ from .presence import missing, missing_devices
 if TYPE_CHECKING:
     from .device import DeviceMemory
     from .device_array import DeviceArray
+    from .foreign import ForeignArray
     from .gpu import Gpu
     from .libraries import Libraries
     from .modules import Compile
@@ -82,6 +83,15 @@ class CudaBackend:
     def hold(self, types: Sequence[ArrayType]) -> Sequence[DeviceArray]:
         """Arrays in the device's memory, in one allocation, each beginning at a line."""
         return self.gpu.hold(types)
+
+    def of_device(self, given: Any) -> DeviceArray | ForeignArray | None:
+        """`given` as an array of the device, where it is one of ours or of another library, else None.
+
+        Raises `TypeError` where it is not C-contiguous, or on another GPU.
+        """
+        from .foreign import of_device
+
+        return of_device(self.gpu.device, given)
 
     def check_room(self, nbytes: int) -> None:
         """Raise `TargetError` where so many bytes of the device's memory are not free."""

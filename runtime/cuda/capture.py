@@ -148,7 +148,7 @@ class Capture:
 
     def _begin_transfer(self, transfer: Transfer, places: Places, guarded: bool) -> None:
         call, stream = self._device.call, self._device.transfers[transfer.to_host]
-        self._join(stream, self._device.captured)
+        self._device.wait_for(stream, self._device.captured)
         if guarded:
             # A copy by the device itself cannot look at the error word.
             self._give_kernel(guarded_transfer(transfer), places, True, stream)
@@ -163,13 +163,7 @@ class Capture:
         event = self._transfers.pop(transfer, None)
         if event is not None:
             self._device.call("cuStreamWaitEvent", self._device.captured, event, 0)
-            self._device.free_later("cuEventDestroy", event)
-
-    def _join(self, waits: Any, stream: Any) -> None:
-        event = self._device.call("cuEventCreate", 2)
-        self._device.call("cuEventRecord", event, stream)
-        self._device.call("cuStreamWaitEvent", waits, event, 0)
-        self._device.free_later("cuEventDestroy", event)
+            self._device.call("cuEventDestroy", event)
 
 
 def guarded_transfer(transfer: Transfer) -> Launch:

@@ -33,6 +33,10 @@ _OF_THE_CONTEXT = {
 """Results of the driver after which nothing works any more in this process, by their numbers."""
 
 
+LEGACY_STREAM = 1
+"""The stream that CUDA takes where none is named, by its handle: other libraries work there unless told otherwise."""
+
+
 class DeviceError(RuntimeError):
     """The GPU, or its driver, failed: what was on it is lost. Checkpoints are as they were written."""
 
@@ -47,6 +51,8 @@ class Device:
         self.driver = driver
         self.closed = ""
         """Why nothing works any more."""
+        self.has_readers = False
+        """Whether other libraries were given arrays of ours, so that runs have to wait for what they do."""
         self._process = os.getpid()
         self._freed: deque[tuple[str, Any]] = deque()
         self.call("cuInit", 0)
@@ -184,6 +190,13 @@ class Device:
             self.enter()
             if nbytes:
                 self.call(name, to, source, nbytes, self.stream)
+
+    def wait_for(self, stream: Any, other: Any) -> None:
+        """Let what a stream is given from now on wait for what another one was given before."""
+        event = self.call("cuEventCreate", 2)  # without the time
+        self.call("cuEventRecord", event, other)
+        self.call("cuStreamWaitEvent", stream, event, 0)
+        self.call("cuEventDestroy", event)  # which the driver does when the event is over
 
     def synchronize(self) -> None:
         """Wait for all that the stream was given."""

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ...ir import Array, ArrayType, DType
-from .device import DeviceMemory
+from . import dlpack
+from .device import LEGACY_STREAM, DeviceMemory
 
 Check = Callable[[], None]
 
@@ -19,7 +20,7 @@ class DeviceArray:
 
     `np.asarray` of it, its elements and `copy` are copies in the host's memory, of what is there when all is done that
     the device has been given; `check` raises what went wrong in that. Assigned to, `array[...] = value`, it is written
-    behind all of that. Libraries of the GPU take it, without a copy, by `__cuda_array_interface__`.
+    behind all of that. Libraries of the GPU take it, without a copy, by `__dlpack__` and `__cuda_array_interface__`.
     """
 
     __slots__ = ("__weakref__", "_check", "dtype", "memory", "offset", "shape")
@@ -97,8 +98,11 @@ class DeviceArray:
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
-        """Version 3 of the interface: who reads it does so behind what `stream` was given."""
+        """Version 3 of the interface: who reads the array does so behind what `stream` was given, and the next run
+        waits for what is on CUDA's default stream by then.
+        """
         device = self.memory.device
+        device.has_readers = True
         return {
             "version": 3,
             "shape": self.shape,
@@ -107,3 +111,27 @@ class DeviceArray:
             "data": (self.address, False),
             "stream": int(device.stream),
         }
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return dlpack.CUDA, self.memory.device.ordinal
+
+    def __dlpack__(
+        self,
+        *,
+        stream: int | None = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        """A capsule for the array itself. What is given to `stream` later (CUDA's default stream, where it is None)
+        waits for all runs so far; -1 is for who waits in another way.
+        """
+        if copy or (dl_device is not None and tuple(dl_device) != self.__dlpack_device__()):
+            raise BufferError("an array of a GPU is handed out where it is; array.copy() is one of the host")
+        device = self.memory.device
+        with device.lock:
+            device.enter()
+            device.has_readers = True
+            if stream != -1:
+                device.wait_for(LEGACY_STREAM if stream is None else stream, device.stream)
+        return dlpack.capsule_of(self.address, self.shape, self.dtype, self.__dlpack_device__(), self)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ...ir import Array
+from ..pending_array import PendingArray
 from .device_array import DeviceArray
-from .runs import PendingArray
 
 
 class ArenaOutput:

@@ -16,13 +16,15 @@ from ..lowering.launch import Call, Transfer
 from ..lowering.launch_list import LaunchList, launches_of, lower
 from ..lowering.places import Places, unit_parts
 from ..lowering.refusal import refusal
+from ..pending_array import PendingArray
 from .capture import Capture, Decision, Graph, Guarded, Piece, Wait, guarded_transfer, kernel_of
-from .device import DeviceMemory
+from .device import LEGACY_STREAM, DeviceMemory
 from .device_array import DeviceArray
+from .foreign import ForeignArray
 from .gpu import Gpu
 from .modules import Source
 from .outputs import ArenaOutput
-from .runs import PendingArray, Run, Runs
+from .runs import Run, Runs
 from .staging import Layout, Slot, Slots
 
 _SMALL_BYTES = 16 << 10
@@ -101,9 +103,10 @@ class CudaProgram:
 
     def _result(self, i: int, type: ArrayType) -> PendingArray | None:
         """Output `i` of the last run, where it comes to the host by itself."""
-        if self._last is None or i not in self._results.types:
+        run = self._last
+        if run is None or i not in self._results.types:
             return None
-        return PendingArray(self._runs, self._last, i, type.shape, type.dtype)
+        return PendingArray(lambda: self._runs.result(run, i), type.shape, type.dtype)
 
     # ---- running
 
@@ -191,13 +194,26 @@ class CudaProgram:
         return listed
 
     def _stage(self, held: _Held, slot: Slot, arrays: dict[int, Any]) -> None:
-        """Copy inputs into a slot, and let the device copy them from there."""
+        """Copy inputs of the host into a slot, and let the device copy them from there, and those of the device."""
+        call, stream = self._device.call, self._device.stream
+        if self._device.has_readers:
+            self._device.wait_for(stream, LEGACY_STREAM)
+        there = [i for i in slot.inputs if isinstance(arrays[i], (DeviceArray, ForeignArray))]
         for i, place in slot.inputs.items():
-            place[...] = arrays[i]
-        if held.inputs.nbytes:
-            self._device.call(
-                "cuMemcpyHtoDAsync", held.memory.address, slot.address, held.inputs.nbytes, self._device.stream
-            )
+            if i not in there:
+                place[...] = arrays[i]
+        if there:
+            for i, place in slot.inputs.items():
+                to = held.address(held.inputs, i)
+                if i not in there:
+                    call("cuMemcpyHtoDAsync", to, place.ctypes.data, place.nbytes, stream)
+                elif isinstance(arrays[i], DeviceArray):
+                    call("cuMemcpyDtoDAsync", to, arrays[i].address, place.nbytes, stream)
+                else:
+                    arrays[i].copy_to(to)
+        elif held.inputs.nbytes:
+            call("cuMemcpyHtoDAsync", held.memory.address, slot.address, held.inputs.nbytes, stream)
+        slot.kept = [arrays[i] for i in there]
 
     def _launch(self, pieces: Sequence[Piece], slot: Slot) -> bool:
         """Launch pieces in order; false where a trap was met, behind which nothing is decided any more."""

@@ -59,9 +59,12 @@ class Slot:
         self.flag = view(self.flag_address, _FLAG)
         self.event = device.call("cuEventCreate", 2)  # without the time
         self.run: Run | None = None
+        self.kept: list[Any] = []
+        """Arrays of other libraries that the run copies."""
 
     def read(self) -> tuple[int, dict[int, Array]]:
-        """The code, and copies of the results."""
+        """The code, and copies of the results, when the run is over."""
+        self.kept = []
         return int(self.code), {i: array.copy() for i, array in self.results.items()}
 
 

@@ -20,6 +20,7 @@ class EmulatedBackend:
     """What `Backend` of `runtime/backend.py` asks for; its memory is NumPy's."""
 
     undone = 0
+    of_device = None
 
     def check(self, target: Target) -> None:
         """Raise `TargetError` where threads cannot be fibers, or `GRADLOOM_EMULATOR` names no mode."""

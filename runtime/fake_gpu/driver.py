@@ -49,6 +49,8 @@ class Code(IntEnum):
 _PAGE = 2 << 20
 """Memory is taken from the device in pieces of so many bytes."""
 _LINE = 256
+_LEGACY, _FIRST_STREAM = 1, 1 << 20
+"""Handles of the default stream, and of the first other one."""
 _MAGIC = b"gradloom emulated kernel\n"
 
 Operation = Callable[[], Code]
@@ -75,12 +77,16 @@ class _Event:
 
 @dataclass(eq=False)
 class _Stream:
-    """What is still to be done, in order; `graph` is what it is captured to."""
+    """What is still to be done, in order; `graph` is what it is captured to. `handle` stands for its address."""
 
+    handle: int
     waiting: deque[Operation] = field(default_factory=deque[Operation])
     given: int = 0
     done: int = 0
     graph: _Graph | None = None
+
+    def __int__(self) -> int:
+        return self.handle
 
 
 @dataclass(eq=False)
@@ -132,7 +138,7 @@ class FakeDriver:
         self._init_error, self._checked = init_error, checked
         self._memory: dict[int, _Memory] = {}
         self._pinned: dict[int, _Memory] = {}
-        self._streams: list[_Stream] = []
+        self._streams = [_Stream(_LEGACY)]
         self._failures: dict[int, Code] = {}
         self._module_error = Code.SUCCESS
         self._broken = Code.SUCCESS
@@ -258,7 +264,7 @@ class FakeDriver:
     # ---- streams and events
 
     def cuStreamCreate(self, flags: int) -> tuple[Code, _Stream]:
-        self._streams.append(_Stream())
+        self._streams.append(_Stream(_FIRST_STREAM + len(self._streams)))
         return self._broken, self._streams[-1]
 
     def cuStreamDestroy(self, stream: _Stream) -> tuple[Code]:
@@ -284,7 +290,8 @@ class FakeDriver:
     def cuEventDestroy(self, event: _Event) -> tuple[Code]:
         return (Code.SUCCESS,)
 
-    def cuEventRecord(self, event: _Event, stream: _Stream) -> tuple[Code]:
+    def cuEventRecord(self, event: _Event, stream: int | _Stream) -> tuple[Code]:
+        stream = self.stream(stream)
         event.stream, event.count = stream, stream.given
         return (self._broken,)
 
@@ -298,8 +305,8 @@ class FakeDriver:
         self.calls.append("cuEventSynchronize")
         return (self._finish(event.stream, event.count) if event.stream is not None else self._broken,)
 
-    def cuStreamWaitEvent(self, stream: _Stream, event: _Event, flags: int) -> tuple[Code]:
-        of = event.stream
+    def cuStreamWaitEvent(self, stream: int | _Stream, event: _Event, flags: int) -> tuple[Code]:
+        stream, of = self.stream(stream), event.stream
         if of is None:
             return (self._broken,)
         if of.graph is not None:
@@ -311,7 +318,7 @@ class FakeDriver:
             if stream is graph.origin:
                 graph.open.discard(of)
             return (self._broken,)
-        count = event.count
+        count = event.count  # an event may be recorded anew
         return self._give(stream, lambda: self._finish(of, count))
 
     # ---- graphs
@@ -394,6 +401,10 @@ class FakeDriver:
         return Code.SUCCESS
 
     # ---- in order
+
+    def stream(self, handle: int | _Stream) -> _Stream:
+        """The stream of a handle."""
+        return next(stream for stream in self._streams if stream.handle == int(handle))
 
     def _give(self, stream: _Stream, operation: Operation) -> tuple[Code]:
         """Something for a stream to do later, or for the graph that it is captured to."""
