@@ -97,6 +97,7 @@ class Op:
     - `is_stored`: the output lies in the program itself; nothing runs for it.
     - `only_moves`: each element of the output is one of an input, or a constant, bit for bit. Any other op computes
       bfloat16 in float32, and rounds each result once.
+    - `is_exact`: the output of floats is never rounded: where the inputs are numbers of a narrower dtype, so is it.
     - `is_identity`: the output equals the first input, element by element.
     - `accepts_strides`: the kernel reads operands of any strides; otherwise each is copied where it is not contiguous.
     - `can_trap`: it may refuse what it reads, and stop the run. Nothing is overwritten before it has run.
@@ -129,6 +130,7 @@ class Op:
     view: ViewRule | None = None
     is_stored: bool = False
     only_moves: bool = False
+    is_exact: bool = False
     is_identity: bool = False
     accepts_strides: bool = False
     can_trap: bool = True

@@ -11,6 +11,7 @@ from .dump import write_dump
 from .fusion.concat import FuseConcat
 from .fusion.conv_epilogue import FuseConvEpilogue
 from .fusion.matmul_epilogue import FuseMatmulEpilogue
+from .fusion.own_casts import OwnCasts
 from .fusion.prologue import FusePrologue
 from .fusion.regions import Fuse
 from .graph.rewrite import Pass, for_target, rewrite_nodes, with_bodies
@@ -64,6 +65,7 @@ def preparation(parts: int = 1, target: Target = DEFAULT_TARGET, tiles: bool = F
         TileLogits(),
         TileAttention(),
         PrepackWeights(),  # after the last pass that makes loops, before which weights are packed
+        PushCasts(),  # weights that loops read are bfloat16, or not rounded before the loop
         Canonicalize(),  # from here on the laws hold that fusion and lowering rely on
         OnePassVariance(),  # needs to know which arrays are contiguous
     ]
@@ -79,6 +81,7 @@ def scheduling(
     prologue = FusePrologue() if reach is None else FusePrologue(reach=reach)
     passes = [
         MinCutRemat(reach),  # before fusion, which makes what is recomputed a part of the regions that read it
+        OwnCasts(),  # before fusion, which joins each cast to what reads it
         Fuse(separate_comparisons),
         FuseMatmulEpilogue(),  # this and the three below take regions in whole, so after fusion
         prologue,  # before the epilogue, or the first of two convolutions takes the region between them and stores it

@@ -19,6 +19,7 @@ def make_report(
     other_bits: str = "",
     prepared: Graph | None = None,
     traced: Graph | None = None,
+    precision: str = "fp32",
 ) -> MemoryReport:
     """The report of a chosen plan for a step that holds these arrays from step to step; `prepared` is what was planned,
     and `traced` what that was made of.
@@ -49,4 +50,5 @@ def make_report(
         choice.planner,
         choice.variant,
         plan.target,
+        precision,
     )

@@ -149,6 +149,8 @@ class MemoryReport:
     `variant` the pipeline that the plan comes from, "default" or an alternative one; `str()` says what each of them
     does.
 
+    `precision` is that of products and activations: "fp32", "tf32" or "bf16", as the step was asked for.
+
     `target` is the machine that the step was planned for; `None` in a report of before there were several.
 
     `phases` are the stretches between two barriers, in the order in which they run; of a loop those of one iteration.
@@ -178,6 +180,7 @@ class MemoryReport:
     planner: str = "none"
     variant: str = "default"
     target: Target | None = None
+    precision: str = "fp32"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """As its JSON: what is read back has no plan."""
@@ -231,6 +234,17 @@ class MemoryReport:
         """The first phase with the most live bytes."""
         return max(range(len(self.live_bytes)), key=lambda p: self.live_bytes[p], default=0)
 
+    @property
+    def bytes_by_dtype(self) -> dict[str, int]:
+        """The bytes that are live in the phase with the most, by dtypes as types print them ("bf16", "f32"), the most
+        first; those of scratch, which has none, are under "scratch".
+        """
+        found: dict[str, int] = {}
+        for value in self.live(self.peak_phase):
+            dtype = value.type.partition("[")[0] if "[" in value.type else "scratch"
+            found[dtype] = found.get(dtype, 0) + value.bytes
+        return dict(sorted(found.items(), key=lambda item: -item[1]))
+
     def live(self, phase: int) -> list[ValueReport]:
         """The values whose bytes are live in a phase, largest first."""
         found = [v for v, (first, end) in zip(self.values, self.charged) if first <= phase < end]
@@ -281,6 +295,8 @@ class MemoryReport:
         plain = () if self.other_bits else ("other_bits",)
         if self.budget_bytes is None and (self.planner, self.variant) == ("none", "default"):
             plain += ("planner", "variant")
+        if self.precision == "fp32":
+            plain += ("precision",)
         figures = {name: getattr(self, name) for name in _FIGURES if name not in plain}
         whole = {"schema": SCHEMA, **figures, "total_bytes": self.total_bytes}
         whole |= {name: [asdict(item) for item in getattr(self, name)] for name in _LISTS}
@@ -384,7 +400,7 @@ class MemoryReport:
         """This report, with the control characters of all names as escapes of them: fit for a terminal."""
         lists = {name: tuple(map(_printable_item, getattr(self, name))) for name in _LISTS}
         same = all(new is old for name in _LISTS for new, old in zip(lists[name], getattr(self, name)))
-        own = {name: printable(getattr(self, name)) for name in ("other_bits", "planner", "variant")}
+        own = {name: printable(getattr(self, name)) for name in ("other_bits", "planner", "variant", "precision")}
         same = same and all(new == getattr(self, name) for name, new in own.items())
         return self if same else replace(self, **lists, **own)
 

@@ -63,6 +63,9 @@ def _summary(report: MemoryReport) -> str:
         how = " and ".join(way for way, used in ways if used)
         whole = human(report.no_recompute_arena_bytes)
         lines.append(f"saved            {human(saved):>10}   of an arena of {whole}" + (f", by {how}" if how else ""))
+    if report.precision != "fp32":
+        parts = [f"{dtype} {human(n)}" for dtype, n in report.bytes_by_dtype.items()]
+        lines.append(f"precision        {report.precision:>10}   at the peak {', '.join(parts)}")
     slower = f", {report.slowdown:.1%} more time" if report.slowdown else ""
     recomputed = human_flops(report.recompute_flops)
     lines.append(f"work             {human_flops(report.flops):>10}   of which recompute {recomputed}{slower}")

@@ -165,7 +165,7 @@ class StepPlans:
         note = "" if choice.tile is None else _other_bits(choice.tile)
         prepared = self.planner.prepared_for(choice)
         without, traced = self.no_recompute_arena_bytes, self.traced.graph
-        report = make_report(choice, self.held, without, limit, note, prepared, traced)
+        report = make_report(choice, self.held, without, limit, note, prepared, traced, self.traced.precision)
         return StepPlan(self.traced.graph, choice.plan, report, choice.slowdown, self)
 
     def least(self) -> StepPlan:

@@ -68,6 +68,8 @@ class StepGraph:
     """What the step measures of its layers, if it does; the numbers come after the metrics."""
     prints: Prints = ()
     """What is printed after a step; what it needs are the outputs that come next."""
+    precision: str = "fp32"
+    """Of products and activations, see `mixed_precision.py`."""
     checks_finite: bool = False
     """Whether the step stops where the loss or what it would write is not finite; the last output is that check."""
 
@@ -224,6 +226,7 @@ def trace_step(
         total.metrics_tree,
         measured,
         prints,
+        precision,
         check_finite,
     )
 

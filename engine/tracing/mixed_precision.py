@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 from ...ir import BFLOAT16, Builder, Node, Op, Value
+from ...ir.ops import creation
 from ...ir.ops import elementwise as ew
 from ...ir.types import FLOAT32
 from .errors import located
@@ -86,6 +87,8 @@ class MixedPrecision:
         if op.is_contraction and not self._float32 and all(v.type.dtype == FLOAT32 for v in values):
             narrow = [ew.cast(b, value, dtype=BFLOAT16) for value in values]
             return self._widened(b, b.emit(op, *narrow, **attrs))
+        if op.is_exact and op.is_elementwise and (narrow := self._narrow(b, values)):
+            return self._widened(b, b.emit(op, *narrow, **attrs))
         node = b.emit_node(op, *values, **attrs)
         if len(node.outputs) == 1 and node.output.type.dtype == FLOAT32:
             kind, moved = self._made(node)
@@ -109,6 +112,13 @@ class MixedPrecision:
         self._kinds[node.output] = "activation"
         return node
 
+    def _narrow(self, b: Builder, values: Sequence[Value]) -> list[Value]:
+        """Activations, and numbers that bfloat16 holds, as bfloat16; none where there is another float32 among them."""
+        kinds = {self.kind(v) for v in values if v.type.dtype == FLOAT32 and not _is_held(v)}
+        if kinds != {"activation"}:
+            return []
+        return [ew.cast(b, v, dtype=BFLOAT16) if v.type.dtype == FLOAT32 else v for v in values]
+
     def _made(self, node: Node) -> tuple[Kind, bool]:
         """What the result of a node is, and whether it is that without a rounding."""
         kinds = {self.kind(v) for v in node.inputs if v.type.dtype == FLOAT32}
@@ -121,3 +131,11 @@ class MixedPrecision:
         follows = moves or node.op.is_elementwise or node.op.family == "window"
         rounds = follows and "activation" in kinds and "float32" not in kinds and self._modules and not self._float32
         return ("activation" if rounds else "float32"), False
+
+
+def _is_held(value: Value) -> bool:
+    """Whether a value is one number throughout, which bfloat16 holds."""
+    node = value.node
+    if node is None or node.op is not creation.full:
+        return False
+    return float(BFLOAT16.type(node.attrs["value"])) == node.attrs["value"]

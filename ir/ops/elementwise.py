@@ -64,6 +64,7 @@ def _declare(
     is_identity: bool = False,
     is_transcendental: bool = False,
     only_moves: bool = False,
+    is_exact: bool = False,
 ) -> Op:
     """An element-wise op: a loop computes it as it reads, wherever its operands lie."""
     return declare(
@@ -77,6 +78,7 @@ def _declare(
             vjp,
             doc,
             only_moves=only_moves,
+            is_exact=is_exact or only_moves,
             is_identity=is_identity,
             accepts_strides=True,
             can_trap=can_trap,
@@ -124,9 +126,10 @@ def _elementwise(
     doc: str,
     result: DType | None = None,
     slow: bool = False,
+    is_exact: bool = False,
 ) -> Op:
     reference = _keep_dtype(function) if result is None else function
-    return _declare(name, _infer(arity, kinds, result), reference, vjp, doc, is_transcendental=slow)
+    return _declare(name, _infer(arity, kinds, result), reference, vjp, doc, is_transcendental=slow, is_exact=is_exact)
 
 
 _unary = partial(_elementwise, 1)
@@ -172,7 +175,7 @@ def _div_vjp(b: Builder, g: Value, o: Value, x: Value, y: Value) -> tuple[Value,
     return gx, neg(b, mul(b, gx, o))
 
 
-neg = _unary("neg", NUMBERS, np.negative, _neg_vjp, "-x")
+neg = _unary("neg", NUMBERS, np.negative, _neg_vjp, "-x", is_exact=True)
 add = _binary("add", NUMBERS, np.add, _add_vjp, "x + y")
 sub = _binary("sub", NUMBERS, np.subtract, _sub_vjp, "x - y")
 mul = _binary("mul", NUMBERS, np.multiply, _mul_vjp, "x * y")
@@ -238,20 +241,24 @@ def _winner_vjp(better: str) -> VjpRule:
     return rule
 
 
-maximum = _binary("maximum", NUMBERS, np.maximum, _winner_vjp("max"), "the larger; NaN where either is NaN")
-minimum = _binary("minimum", NUMBERS, np.minimum, _winner_vjp("min"), "the smaller; NaN where either is NaN")
+maximum = _binary(
+    "maximum", NUMBERS, np.maximum, _winner_vjp("max"), "the larger; NaN where either is NaN", is_exact=True
+)
+minimum = _binary(
+    "minimum", NUMBERS, np.minimum, _winner_vjp("min"), "the smaller; NaN where either is NaN", is_exact=True
+)
 
 
 def _abs_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
     return mul(b, g, sign(b, x))
 
 
-abs_ = _unary("abs", NUMBERS, np.abs, _abs_vjp, "|x|; derivative 0 at 0; the least integer is its own")
-sign = _unary("sign", NUMBERS, np.sign, None, "-1, 0 or 1; NaN for NaN")
-floor = _unary("floor", FLOATS, np.floor, None, "the largest integer not above x")
-ceil = _unary("ceil", FLOATS, np.ceil, None, "the smallest integer not below x")
-trunc = _unary("trunc", FLOATS, np.trunc, None, "x rounded towards 0")
-rint = _unary("rint", FLOATS, np.rint, None, "x rounded to the nearest integer, halves to even")
+abs_ = _unary("abs", NUMBERS, np.abs, _abs_vjp, "|x|; derivative 0 at 0; the least integer is its own", is_exact=True)
+sign = _unary("sign", NUMBERS, np.sign, None, "-1, 0 or 1; NaN for NaN", is_exact=True)
+floor = _unary("floor", FLOATS, np.floor, None, "the largest integer not above x", is_exact=True)
+ceil = _unary("ceil", FLOATS, np.ceil, None, "the smallest integer not below x", is_exact=True)
+trunc = _unary("trunc", FLOATS, np.trunc, None, "x rounded towards 0", is_exact=True)
+rint = _unary("rint", FLOATS, np.rint, None, "x rounded to the nearest integer, halves to even", is_exact=True)
 
 
 def _sqrt_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
@@ -357,7 +364,7 @@ erf = _unary("erf", FLOATS, _erf, _erf_vjp, "the error function", slow=True)
 ndtr = _unary(
     "ndtr", FLOATS, _ndtr, _ndtr_vjp, "the distribution function of the standard normal distribution", slow=True
 )
-relu = _unary("relu", NUMBERS, _relu, _relu_vjp, "max(x, 0), NaN for NaN, -0 for -0; derivative 0 at 0")
+relu = _unary("relu", NUMBERS, _relu, _relu_vjp, "max(x, 0), NaN for NaN, -0 for -0; derivative 0 at 0", is_exact=True)
 
 
 # Trigonometry.

@@ -9,6 +9,7 @@ from ...ir import NOWHERE, OPS, Builder, Graph, Node, Recompute, Value
 from ...ir.ops import elementwise as ew
 from ...ir.ops import movement
 from ..autodiff.min_cut_remat import is_comparison
+from ..graph.casts import is_widening, rounds_input
 from ..graph.rewrite import Pass
 from ..graph.topological_order import topological_order
 from ..graph.views import base_of
@@ -59,11 +60,15 @@ class _Group:
 
     Two numbers keep the groups free of cycles without a search in the graph. The height of a group is above that of all
     groups that read it, its depth above that of all groups that it reads.
+
+    A group that `widens` begins with a cast from bfloat16 for a reader that is no region: what makes the bfloat16 stays
+    outside, and stores that.
     """
 
     height: int
     fusable: bool
     machine: Target
+    widens: bool = False
     domain: tuple[int, ...] = ()
     rows: int | None = None
     kinds: dict[Node, str] = field(default_factory=dict["Node", str])
@@ -110,6 +115,7 @@ def _new_group(node: Node, height: int, machine: Target) -> _Group:
     else:
         group.domain = squeezed(node.output.type.shape)
         group.kinds[node] = "full"
+        group.widens = is_widening(node)
     return group
 
 
@@ -138,7 +144,14 @@ def _join_consumers(graph: Graph, separate_comparisons: bool, machine: Target) -
                 # Inside a region a view is a value of the loop. If lower groups read it too, it stays a view of memory.
                 shared_view = node.op.fusion == "reshaping" and (len(reading) > len(highest) or node.output in outputs)
                 members = [r for r in readers if groups[r] is best]
-                if best.fusable and not shared_view and len(best.kinds) < _MAX_NODES and _join(best, node, members):
+                open_ = not best.widens or rounds_input(node)
+                if (
+                    best.fusable
+                    and open_
+                    and not shared_view
+                    and len(best.kinds) < _MAX_NODES
+                    and _join(best, node, members)
+                ):
                     group = best
         groups[node] = group or _new_group(node, height, machine)
     return groups

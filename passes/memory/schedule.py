@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...ir import Graph, Node, Value
+from ..graph.casts import only_widens
 from ..graph.rewrite import Pass
 from ..graph.views import View, resolve_views
 from ..kernels.accumulators import accumulator_chain, reads_of_bases
@@ -39,7 +40,21 @@ class Schedule(Pass):
         best = min(orders, key=lambda order: most_bytes(steps(graph, views, order), {}))
         if self.target.is_gpu:
             best = updates_last(graph, views, best)
-        return Graph(graph.inputs, best, graph.outputs, graph.aliases, graph.output_names)
+        return Graph(graph.inputs, late_casts(best, views), graph.outputs, graph.aliases, graph.output_names)
+
+
+def late_casts(order: Sequence[Node], views: Mapping[Value, View]) -> list[Node]:
+    """The order with each unit that only widens bfloat16 just before what reads it first, which takes fewer bytes."""
+    result: list[Node] = []
+    waiting: dict[Value, Node] = {}
+    for node in order:
+        # What an input of the graph holds may be written over before the reader runs.
+        if only_widens(node) and all(views[v].base.node is not None for v in node.inputs):
+            waiting[node.output] = node
+            continue
+        read = [v for v in dict.fromkeys(node.inputs) if v in waiting]
+        result += [*(waiting.pop(v) for v in read), node]
+    return [*result, *waiting.values()]
 
 
 def _writers(graph: Graph, views: Mapping[Value, View]) -> dict[Value, Node]:

@@ -180,7 +180,7 @@ def _made(op: Op, dtype: np.dtype[Any], *names: str, **attrs: Any) -> str:
     if dtype != BFLOAT16:
         return _EXPRESSIONS[op](dtype, *names, **attrs)
     text = _EXPRESSIONS[op](FLOAT32, *names, **attrs)
-    return text if op.only_moves else f"rounded_bf16({text})"
+    return text if op.is_exact else f"rounded_bf16({text})"
 
 
 def expression(node: Node, names: list[str]) -> str:

@@ -84,9 +84,12 @@ def test_softmax_is_float32(fn):
     "fn", [nn.gelu, nn.silu, nn.softplus, nn.elu, nn.hardswish, nn.mish, nn.relu, nn.tanh, nn.sigmoid]
 )
 def test_an_activation_function_is_rounded_once(fn):
-    graph = traced(lambda x, w: fn(x @ w), X, W)
+    graph = passed(traced(lambda x, w: fn(x @ w), X, W), [PushCasts()])
     assert is_rounded(graph.outputs[0])
-    assert sum(node.op.name == "cast" for node in graph.nodes) == 5
+    # Of both operands, and of the result; an op that is exact needs none.
+    roundings = [n for n in graph.nodes if n.op.name == "cast" and n.output.type.dtype == BFLOAT16]
+    numbers = [n for n in roundings if n.inputs[0].node is not None and n.inputs[0].node.op.is_generated]
+    assert len(roundings) - len(numbers) == 3 - (fn is nn.relu)
 
 
 def test_losses_are_float32():
