@@ -48,6 +48,7 @@ Family = Literal[
     "indexing",
     "sorting",
     "linalg",
+    "attention",
     "scan",
     "control_flow",
     "region",
@@ -107,7 +108,8 @@ class Op:
       of length 1 come and go, or a row's value is repeated along the row. `never`: it runs by itself.
     - `accumulates`: the number of the input that the output is a sum onto, and may be written over.
     - `changes`: the number of the input that the output is, but for some of its elements; it may be written over too.
-    - `body`: how the graph `attrs["body"]` of a node runs. `once`: as one unit with what it reads. `looped`: for each
+    - `body`: how the graph `attrs["body"]` of a node runs. `once`: as one unit with what it reads. `tiled`:
+      for each tile of scores that the op makes. `looped`: for each
       step of a sequence. `repeated`: as long as the first carry is true. `chosen`: there are two graphs, `true` and
       `false`, and the first input says which one runs.
     - `is_transcendental`: a vector function that takes about as long as ten additions an element, such as exp.
@@ -138,7 +140,7 @@ class Op:
     fusion: Fusion = "never"
     accumulates: int | None = None
     changes: int | None = None
-    body: Literal["none", "once", "looped", "repeated", "chosen"] = "none"
+    body: Literal["none", "once", "tiled", "looped", "repeated", "chosen"] = "none"
     is_transcendental: bool = False
     is_axiswise: bool = False
     batch: BatchRule | None = None
@@ -219,6 +221,11 @@ class Op:
     def is_decided_at_run_time(self) -> bool:
         """Whether it is known only as a program runs how often the bodies of the op do."""
         return self.is_while or self.is_cond
+
+    @property
+    def is_tiled(self) -> bool:
+        """Whether the op makes scores a tile at a time, and its `body` what it sums up of a tile."""
+        return self.body == "tiled"
 
     @property
     def bodies(self) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ from .target import DEFAULT_TARGET, Target
 from .tiling.accumulate import Accumulate
 from .tiling.attention import TileAttention
 from .tiling.batch import TileBatch
+from .tiling.fuse_attention import FuseAttention
 from .tiling.logits import TileLogits
 from .tiling.strip_mine_scans import StripMineScans
 
@@ -64,6 +65,7 @@ def preparation(parts: int = 1, target: Target = DEFAULT_TARGET, tiles: bool = F
         StripMineScans(),
         TileLogits(),
         TileAttention(),
+        FuseAttention(),  # after the last pass that makes loops: it knows what becomes of scores in one graph
         PrepackWeights(),  # after the last pass that makes loops, before which weights are packed
         PushCasts(),  # weights that loops read are bfloat16, or not rounded before the loop
         Canonicalize(),  # from here on the laws hold that fusion and lowering rely on

@@ -1,4 +1,4 @@
-"""The command line: `gradloom train | plan | draw | ir | compile | diagnose | bench | cache`."""
+"""The command line: `gradloom train | plan | draw | ir | compile | diagnose | bench | lecture | cache`."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from .compile_recipe import compile_report
 from .data import DataError
 from .diagnose import DiagnoseOptions, run_diagnose
 from .draw import FORMATS, LAYOUTS, draw
+from .lecture import LectureOptions, run_lecture
 from .optimizers import OPTIMIZERS, SCHEDULES
 from .plan import PlanOptions, run_plan
 from .print_ir import step_text
@@ -146,6 +147,11 @@ def _bench(options: argparse.Namespace) -> int:
     return 0
 
 
+def _lecture(options: argparse.Namespace) -> int:
+    given = {name: getattr(options, name) for name in LectureOptions.__dataclass_fields__}
+    return run_lecture(LectureOptions(**given), Console())
+
+
 def _cache(options: argparse.Namespace) -> int:
     print(clear_cache() if options.clear else cache_text())
     return 0
@@ -165,6 +171,7 @@ def _parser() -> argparse.ArgumentParser:
     _compile_parser(commands)
     _diagnose_parser(commands)
     _bench_parser(commands)
+    _lecture_parser(commands)
     _cache_parser(commands)
     return parser
 
@@ -375,6 +382,24 @@ def _bench_parser(commands: Any) -> None:
     parser.add_argument("--batch-size", type=_positive, metavar="N", help="examples a step (default: the recipe's)")
     parser.add_argument("--json", metavar="FILE", help="write all figures there")
     parser.add_argument("--picture", metavar="FILE", help="draw them there, as .png, .svg or .pdf (needs matplotlib)")
+
+
+def _lecture_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "lecture",
+        help="the experiments of the lecture on the training of neural networks",
+        description="Run an experiment of the lecture, and print its table and what was seen beside what the lecture "
+        "claims. Each takes two minutes at most on two cores. The exit code is 1 where one does not agree.",
+    )
+    parser.set_defaults(command=_lecture)
+    parser.add_argument("name", nargs="?", metavar="NAME", help="one of --list")
+    parser.add_argument("--list", action="store_true", help="print a line for each experiment")
+    parser.add_argument("--all", action="store_true", help="run all of them, and write a page")
+    parser.add_argument("--full", action="store_true", help="longer runs, and more of them")
+    parser.add_argument("--data", metavar="FILE", help="MNIST as an .npz, in place of the digits that come with this")
+    parser.add_argument(
+        "-o", "--out", metavar="FILE", help="a page with tables and figures (--all: lecture.html; needs matplotlib)"
+    )
 
 
 def _cache_parser(commands: Any) -> None:

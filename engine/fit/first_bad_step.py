@@ -31,10 +31,12 @@ class FirstBadStep:
 
     def _put_back(self) -> None:
         def change() -> None:
-            for array, before in zip(self._step._carried(), self._copies):
+            for array, before in zip(step._carried(), self._copies):
                 array[...] = before
+            step._rates.take_up(step._rates.given, {})  # which count the updates themselves
 
-        self._step._current().change(change)
+        step = self._step
+        step._current().change(change)
 
     def explain(self, batch: int) -> str:
         """What made the loss of this batch of the epoch no finite number; the step is then as it was before that."""

@@ -171,7 +171,7 @@ def _constants(graph: Graph) -> list[Value]:
 
 
 def _flops(node: Node) -> int:
-    if not node.graphs:
+    if not node.graphs or node.op.is_tiled:
         return node_flops(node)
     return node.attrs.get("length", 1) * max(sum(map(_flops, graph.nodes)) for graph in node.graphs)
 

@@ -52,6 +52,8 @@ def unit_name(unit: Node) -> str:
         return f"loop ×{unit.attrs['length']}"
     if unit.op.is_decided_at_run_time:
         return unit.op.name.replace("_", " ")
+    if unit.op.is_tiled:
+        return f"{unit.op.name} in tiles"
     body = _fused(unit)
     if body is None:
         return unit.op.name

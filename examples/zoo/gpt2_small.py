@@ -40,12 +40,26 @@ def loss_fn(model: Any, batch: Any) -> Any:
     return F.cross_entropy(logits.reshape(-1, VOCABULARY), batch["next"].reshape(-1))
 
 
-def ingredients(width: int, heads: int, layers: int, rows: int) -> tuple[Any, ...]:
+def ingredients(width: int, heads: int, layers: int, rows: int, dropout: float = 0.1) -> tuple[Any, ...]:
     """A GPT-2 of this size, for `rows` sequences of 1024 tokens."""
     batch = {name: gl.spec((rows, CONTEXT), "int64") for name in ("tokens", "next")}
-    return GPT2(width, heads, layers), loss_fn, gl.optim.AdamW(2.5e-4, weight_decay=0.01), batch
+    return GPT2(width, heads, layers, dropout), loss_fn, gl.optim.AdamW(2.5e-4, weight_decay=0.01), batch
 
 
 def recipe() -> tuple[Any, ...]:
     """12 blocks of width 768, 8 sequences of 1024 tokens."""
     return ingredients(768, 12, 12, rows=8)
+
+
+def recipe_without_dropout() -> tuple[Any, ...]:
+    """The same without dropout, so that other frameworks compute the same loss."""
+    return ingredients(768, 12, 12, rows=8, dropout=0.0)
+
+
+def recipe_without_dropout_torch() -> tuple[Any, ...]:
+    """The same in PyTorch, for `gradloom bench`."""
+    import torch
+    import torch_models
+
+    model, loss = torch_models.built("gpt2_small", dropout=0.0)
+    return model, loss, torch.optim.AdamW(model.parameters(), lr=2.5e-4, weight_decay=0.01, fused=True)

@@ -69,3 +69,12 @@ def recipe() -> tuple[Any, ...]:
     rows = 64
     batch = {"images": gl.spec((rows, 3, 224, 224)), "labels": gl.spec((rows,), "int64")}
     return ResNet50(), loss_fn, gl.optim.SGD(0.1, momentum=0.9, weight_decay=1e-4), batch
+
+
+def recipe_torch() -> tuple[Any, ...]:
+    """The same in PyTorch, for `gradloom bench`."""
+    import torch
+    import torch_models
+
+    model, loss = torch_models.built("resnet50")
+    return model, loss, torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=1e-4, fused=True)

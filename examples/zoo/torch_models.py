@@ -195,6 +195,18 @@ MODELS: Mapping[str, tuple[Callable[[], nn.Module], Callable[[nn.Module, Any], A
 """The model of each recipe, and its loss."""
 
 
+def built(name: str, dropout: float | None = None) -> tuple[nn.Module, Callable[[nn.Module, Any], Any]]:
+    """A model with numbers, and its loss; all its dropout at another rate, if one is given."""
+    make, loss_fn = MODELS[name]
+    model = make()
+    for module in model.modules():
+        if dropout is not None and isinstance(module, nn.Dropout):
+            module.p = dropout
+        if dropout is not None and isinstance(module, nn.MultiheadAttention):
+            module.dropout = dropout
+    return model, loss_fn
+
+
 def model_of(name: str) -> nn.Module:
     """The model without numbers, on PyTorch's meta device."""
     with torch.device("meta"):

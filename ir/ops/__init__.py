@@ -1,10 +1,11 @@
 """The primitives, one file per family. Importing this package fills the registry `OPS`.
 
-`scan`, `while_loop`, `region` and `conv_region` are nodes with a body graph, `cond` is one with two, `custom_vjp` one
-with the graph of its derivative. Nodes may have several outputs.
+`scan`, `while_loop`, `region`, `conv_region` and `attention` are nodes with a body graph, `cond` is one with two,
+`custom_vjp` one with the graph of its derivative. Nodes may have several outputs.
 """
 
 from . import (
+    attention,
     contraction,
     control_flow,
     convolution,
@@ -25,6 +26,7 @@ from . import (
 )
 
 __all__ = [
+    "attention",
     "contraction",
     "control_flow",
     "convolution",

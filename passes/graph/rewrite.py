@@ -28,6 +28,8 @@ class Pass:
     """Whether it is done in the bodies of loops too."""
     of_cpus: ClassVar[bool] = False
     """Whether it serves kernels in the registers of a CPU: on a GPU it stands aside."""
+    of_gpus: ClassVar[bool] = False
+    """Whether it makes what only a GPU has kernels for."""
     saves_by_tiles: ClassVar[bool] = False
     """Whether it makes loops over tiles, to stay in caches and to hold less. On a GPU they run only where a budget
     asks for them: their sums are in another order, and each tile keeps the card less busy."""
@@ -46,7 +48,7 @@ def for_target(passes: Iterable[Pass], target: Target, tiles: bool = False) -> l
     """The passes for another target, with all else as it is: those that depend on it have a field `target`. Those that
     are not for it are left out; of a GPU those that save by `tiles` too, unless these are asked for.
     """
-    used = (p for p in passes if not target.is_gpu or not (p.of_cpus or (p.saves_by_tiles and not tiles)))
+    used = (p for p in passes if not (p.of_cpus or (p.saves_by_tiles and not tiles) if target.is_gpu else p.of_gpus))
     return [replace(p, target=target) if any(f.name == "target" for f in fields(p)) else p for p in used]
 
 

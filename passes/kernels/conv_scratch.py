@@ -8,6 +8,7 @@ from ...ir import Node, Value
 from ..graph.views import View
 from ..target import Target
 from .conv_operands import convolution_of, data_operands, has_prologue, is_convolution, operand
+from .conv_products import conv_block_tiles
 from .conv_tiles import conv_tiles
 from .plain_conv_tiles import PlainWeightGradient
 from .weight_gradient_tiles import weight_gradient_tiles
@@ -16,7 +17,8 @@ from .weight_gradient_tiles import weight_gradient_tiles
 def scratch_bytes(unit: Node, threads: int, views: Mapping[Value, View], target: Target) -> int:
     """Bytes of scratch that a convolution or weight gradient needs, without those of its epilogue."""
     if target.is_gpu:
-        return 0  # a thread holds its sums in registers
+        cut = conv_block_tiles(unit, target)
+        return 0 if cut is None else cut.part_bytes
     node = convolution_of(unit)
     tiles = conv_tiles(unit, target) if is_convolution(node) else weight_gradient_tiles(unit, target)
     if tiles is None:

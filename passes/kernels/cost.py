@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 
@@ -9,7 +10,9 @@ import numpy as np
 
 from ...ir import Graph, Node, Value, node_flops
 from ...ir.ops import contraction, movement
+from ...ir.ops.attention import scores_shape
 from ..target import Target
+from .score_tiles import skips_above_diagonal
 
 _WORTH_THREADS = 10
 """A program that takes less than so many barriers runs on one thread: others must be woken, and waited for."""
@@ -51,6 +54,16 @@ def _computing_nanoseconds(node: Node, target: Target) -> float:
 def moved_bytes(node: Node) -> int:
     """What a node reads and writes, each value once."""
     return sum(map(_bytes, node.inputs)) + sum(v.type.nbytes for v in node.outputs)
+
+
+def _score_nanoseconds(node: Node, target: Target) -> float:
+    """Products of tiles of scores, and what the body makes of their elements: what they read stays in caches."""
+    body: Graph = node.attrs["body"]
+    shape = scores_shape([v.type for v in node.inputs], node.attrs)
+    functions = sum(n.op.is_transcendental for n in body.nodes) + int(node.attrs["softmax"])
+    elements = functions * target.function_ns + len(body.nodes) * target.element_ns
+    time = node_flops(node) / target.matmul_flops_per_ns + math.prod(shape) * elements
+    return time / 2 if skips_above_diagonal(node) else time
 
 
 def _bytes(value: Value) -> int:

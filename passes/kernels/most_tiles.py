@@ -18,7 +18,7 @@ def workers_with_scratch(node: Node, workers: int, target: Target) -> int:
 
 
 def _most_tiles(node: Node, target: Target) -> int:
-    shape = (*node.inputs, node.output)[0].type.shape
+    shape = (*node.inputs, *node.outputs)[0].type.shape
     if node.op is indexing.scatter_add:
         axis: int = node.attrs["axis"]
         return math.prod(shape[:axis]) * -(-math.prod(shape[axis + 1 :]) // ScatterSums.of(node, target).columns)

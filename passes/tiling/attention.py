@@ -32,7 +32,7 @@ class TileAttention(Pass):
     or flash attention (Dao et al. 2022, "FlashAttention"), there as an operation of its own.
     """
 
-    saves_by_tiles = True
+    of_cpus = True
 
     target: Target = DEFAULT_TARGET
 

@@ -13,6 +13,7 @@ from ...ir.ops import contraction, convolution, indexing, reduction
 from ..graph.scan import Scan
 from ..graph.views import View
 from ..kernels.block_tiles import product_tiles
+from ..kernels.conv_products import conv_block_tiles
 from ..kernels.conv_tiles import conv_tiles
 from ..kernels.library_calls import product_by_library
 from ..kernels.library_convolutions import convolution_by_library
@@ -175,9 +176,12 @@ class Scratch:
         return total
 
     def _convolution_scratch(self, unit: Node) -> int:
-        """Packed weights and copied image rows of every worker, or the parts of a weight gradient; nothing on a GPU."""
+        """Packed weights and copied image rows of every worker, or the parts of a weight gradient; on a GPU a result
+        for each part of its sums.
+        """
         if self.plan.target.workers is not None:
-            return 0
+            cut = conv_block_tiles(unit, self.plan.target)
+            return 0 if cut is None or cut.parts == 1 else self.lines(cut.parts * unit.output.type.nbytes)
         node = unit if not unit.op.is_conv_region else convolution_in(unit.attrs["body"])
         if node.op in _CONVOLUTIONS:
             x, w, tiles = node.inputs[0].type, node.inputs[1].type, conv_tiles(unit, self.plan.target)

@@ -65,7 +65,8 @@ class Numbering:
 
     def made(self, node: Node, inputs: Sequence[int]) -> Sequence[int]:
         """The numbers of what a node makes of values of these numbers."""
-        return self.outputs(node, self.number((node.op.name, _attrs(node), *inputs)))
+        bodies = tuple(map(self.results, node.graphs))
+        return self.outputs(node, self.number((node.op.name, bodies, _attrs(node), *inputs)))
 
     def loop(self, node: Node, inputs: Sequence[int]) -> Sequence[int]:
         """The numbers of what a loop or a branch makes of values of these numbers."""

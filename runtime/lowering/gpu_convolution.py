@@ -1,30 +1,169 @@
-"""Convolutions on a GPU, and the gradients of their weights: a thread an element of the result, in any number of axes.
+"""Convolutions on a GPU, and the gradients of their weights, in any number of axes: as products whose factors are found
+in images as they are read, or where groups are of few channels, by a thread an element of the result.
 
-The gradient by the input is itself a convolution. A sum is made in parts, each added to the parts before: those of a
-place of the kernel, or of a line of an image and then of the image. So no chain of additions is as long as the sum.
+The gradient by the input is itself a convolution. By a thread, a sum is made in parts, those of a place of the kernel.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ...ir import SHORT_NAMES, Node, Value
 from ...ir.ops.convolution import windows
+from ...passes.graph.views import View
 from ...passes.kernels.accumulators import accumulated_input
 from ...passes.kernels.conv_operands import is_convolution
-from ...passes.kernels.matrix_products import matrix_product
+from ...passes.kernels.conv_products import ConvProduct, conv_block_tiles, conv_product
+from ...passes.kernels.matrix_products import BatchAxis, Matrix, matrix_product
 from ...passes.memory.plan import Plan
 from .elementwise import CAST, literal
 from .gpu_copies import ElementText, begin_accumulators
-from .gpu_matmul import lower_gpu_matmul
-from .launch import Launch, Pointer, Traps
+from .gpu_matmul import MatrixFactor, Store, lower_gpu_matmul
+from .gpu_product import Factor, Finish, Result, held, product_launches
+from .kernel_text import KernelText
+from .launch import Launch, Pointer, Scratch, Traps
 
 
 def lower_gpu_convolution(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
-    """One launch over the elements of the result, after the copy of what is added to, if any."""
+    """The product that it is, or one launch over the elements of the result; after the copy of what is added to."""
     if matrix_product(node, plan.views) is not None:
         return lower_gpu_matmul(node, plan, traps)
-    return [*begin_accumulators(node, plan), (_convolution if is_convolution(node) else _weight_gradient)(node, plan)]
+    begun = begin_accumulators(node, plan)
+    product = conv_product(node)
+    if product is None:
+        return [*begun, _convolution(node, plan)]
+    return [*begun, *conv_launches(product, node, plan, Store(node.output, accumulated_input(node, 0) is not None))]
+
+
+def conv_launches(product: ConvProduct, node: Node, plan: Plan, finish: Finish) -> list[Launch]:
+    """The launches of a convolution, or of the gradient of a weight, as a product."""
+    cut = conv_block_tiles(node, plan.target)
+    assert cut is not None
+    forward = is_convolution(node)
+    of_images = plan.views[node.inputs[0]]
+    images = Images(node, of_images, "left" if forward else "right", product.inner, forward)
+    inner, outer = product.inner, product.outer
+    if forward:
+        weight = plan.views[node.inputs[1]]
+        other: Factor = Weights(weight, node.inputs[1].type.shape)
+        batch = BatchAxis(product.groups, inner * of_images.strides[-1], outer * weight.strides[0], outer)
+        result = Result(product.m, product.n, [batch], node.output.type.shape[-1], 1)
+    else:
+        g = plan.views[node.inputs[1]]
+        columns = Matrix(g.base, g.offset, product.k, product.m, g.shape[-1], 1)
+        other = MatrixFactor("left", columns)
+        size = inner * product.taps
+        batch = BatchAxis(product.groups, outer, inner * of_images.strides[-1], outer * size)
+        result = Result(product.m, product.n, [batch], size, product.taps, inner, 1)
+    sides = (images, other) if forward else (other, images)
+    parts = Scratch(plan.scratch.get(node, 0))
+    return product_launches(*sides, result, product.k, node.output.type.dtype, cut, finish, parts)
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images under a kernel, a factor whose one index is a position of the result, and the other a place of the
+    kernel with a channel. `by_position`: positions are the places of the factor, and the others its terms.
+    """
+
+    node: Node
+    view: View
+    side: str
+    inner: int
+    by_position: bool
+
+    @property
+    def terms_first(self) -> bool:
+        """Whether neighbouring terms are neighbouring channels."""
+        return self.by_position
+
+    @property
+    def kernel(self) -> tuple[int, ...]:
+        """The lengths of the kernel."""
+        return self.node.inputs[1].type.shape[2:] if self.by_position else self.node.attrs["kernel"]
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The lengths of the result."""
+        return (self.node.output if self.by_position else self.node.inputs[1]).type.shape[1:-1]
+
+    def begin(self, text: KernelText) -> None:
+        """The array of the images."""
+        text.array("images", self.view.base, Pointer.to(self.view))
+
+    def at_place(self, text: KernelText, name: str, place: str) -> list[str]:
+        """What is known of a place."""
+        return (self._position if self.by_position else self._tap)(text, name, place)
+
+    def at_term(self, text: KernelText, name: str, term: str) -> list[str]:
+        """What is known of a term."""
+        return (self._tap if self.by_position else self._position)(text, name, term)
+
+    def _position(self, text: KernelText, name: str, index: str) -> list[str]:
+        """Where its image begins, and the first place that the kernel meets along each axis."""
+        lines = [f"q = {index}"]
+        for axis, window in reversed(list(enumerate(windows(self.node.attrs)))):
+            length, low = text.stride(self.steps[axis]), text.stride(window.low)
+            lines += [
+                f"i{axis}_{name} = q % {length} * {text.stride(window.stride)} - {low}",
+                f"q = q // {length}",
+            ]
+        return [*lines, f"n_{name} = of_{self.side} + q * {text.stride(self.view.strides[0])}"]
+
+    def _tap(self, text: KernelText, name: str, index: str) -> list[str]:
+        """The channel, and how far a place of the kernel is from its first along each axis."""
+        inner, channel = text.stride(self.inner), text.stride(self.view.strides[-1])
+        lines = [f"q = {index} // {inner}", f"j_{name} = ({index} - q * {inner}) * {channel}"]
+        for axis, window in reversed(list(enumerate(windows(self.node.attrs)))):
+            length = text.stride(self.kernel[axis])
+            lines += [f"d{axis}_{name} = q % {length} * {text.stride(window.dilation)}", f"q = q // {length}"]
+        return lines
+
+    def element(self, text: KernelText, place: str, term: str) -> tuple[str, str]:
+        """The element where the kernel lies over one."""
+        position, tap = (place, term) if self.by_position else (term, place)
+        conditions: list[str] = []
+        offset = f"n_{position} + j_{tap}"
+        for axis, window in enumerate(windows(self.node.attrs)):
+            i = f"(i{axis}_{position} + d{axis}_{tap})"
+            expand, length = text.stride(window.expand), self.node.inputs[0].type.shape[axis + 1]
+            conditions.append(f"({i} >= 0) & ({i} < {text.stride(length * window.expand)})")
+            if window.expand > 1:
+                conditions.append(f"({i} % {expand} == 0)")
+            index = i if window.expand == 1 else f"{i} // {expand}"
+            offset += f" + {index} * {text.stride(self.view.strides[axis + 1])}"
+        return " & ".join(conditions), held(f"images[{offset}]", self.view.base.type.dtype)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weight of a convolution: its terms are places of the kernel and channels, its places channels out."""
+
+    view: View
+    shape: tuple[int, ...]
+    terms_first = True
+
+    def begin(self, text: KernelText) -> None:
+        """The array of the weight."""
+        text.array("weights", self.view.base, Pointer.to(self.view))
+
+    def at_place(self, text: KernelText, name: str, place: str) -> list[str]:
+        """Where a channel out begins."""
+        return [f"c_{name} = of_right + {place} * {text.stride(self.view.strides[0])}"]
+
+    def at_term(self, text: KernelText, name: str, term: str) -> list[str]:
+        """How far a place of the kernel and a channel are from there."""
+        inner = text.stride(self.shape[1])
+        lines = [f"q = {term} // {inner}", f"w_{name} = ({term} - q * {inner}) * {text.stride(self.view.strides[1])}"]
+        for length, stride in reversed(list(zip(self.shape[2:], self.view.strides[2:]))):
+            count = text.stride(length)
+            lines += [f"w_{name} = w_{name} + q % {count} * {text.stride(stride)}", f"q = q // {count}"]
+        return lines
+
+    def element(self, text: KernelText, place: str, term: str) -> tuple[str, str]:
+        """The element, which there is always."""
+        return "", held(f"weights[c_{place} + w_{term}]", self.view.base.type.dtype)
 
 
 def _convolution(node: Node, plan: Plan) -> Launch:
@@ -47,50 +186,6 @@ def _convolution(node: Node, plan: Plan) -> Launch:
         f"total = {_sum(node, 'total', 'part')}",
     )
     text.element(*_over_kernel(text, node, w.type.shape[2:], terms), *_store(node))
-    return text.launch()
-
-
-def _weight_gradient(node: Node, plan: Plan) -> Launch:
-    x, g = node.inputs[:2]
-    text = _begin(node, plan, (x, g))
-    w = node.output.type.shape
-    outer, inner = w[0] // node.attrs["groups"], w[1]
-    axes = range(len(w) - 2)
-    of_x, of_g = plan.views[x].strides, plan.views[g].strides
-    text.element(
-        *_indices(text, "e", w, ["c", "j", *(f"p{a}" for a in axes)]),
-        f"channel = c // {text.stride(outer)} * {text.stride(inner)} + j",
-    )
-    place = _offset(
-        text,
-        [
-            ("channel", of_x[-1]),
-            ("n", of_x[0]),
-            *((f"(i{a} // {_window(text, node, a)[3]})", of_x[a + 1]) for a in axes),
-        ],
-    )
-    factor = _offset(text, [("c", of_g[-1]), ("n", of_g[0]), *((f"o{a}", of_g[a + 1]) for a in axes)])
-    zero = literal(0, x.type.dtype)
-    inmost = "part" if axes else "image"
-    lines = [f"{inmost} = {_sum(node, inmost, f'x[{place}] * y[{factor}]')}"]
-    for a in reversed(axes):
-        last = a == axes[-1]
-        lines = [
-            f"for o{a} in range({text.stride(g.type.shape[a + 1])}):",
-            f"    {_input_index(text, node, a)}",
-            f"    if {_inside(text, node, a)}:",
-            *(f"        {line}" for line in lines),
-        ]
-        if last:
-            lines = [f"part = {zero}", *lines, f"image = {_sum(node, 'image', 'part')}"]
-    text.element(
-        f"total = {zero}",
-        f"for n in range({text.stride(g.type.shape[0])}):",
-        f"    image = {zero}",
-        *(f"    {line}" for line in lines),
-        f"    total = {_sum(node, 'total', 'image')}",
-        *_store(node),
-    )
     return text.launch()
 
 

@@ -62,7 +62,8 @@ class Factor(Protocol):
 @dataclass(frozen=True)
 class Result:
     """Where `batches` (m, n) products go: element (r, c) of one to `r * row_stride + c * column_stride` behind its
-    place of the batch. `finish` makes lines of the sum `total` of the element at `place`, and stores it.
+    place of the batch. Where columns are in groups of `grouped`, they are `column_stride` apart within one, and groups
+    `group_stride`.
     """
 
     m: int
@@ -70,11 +71,21 @@ class Result:
     batch: Sequence[BatchAxis]
     row_stride: int
     column_stride: int
+    grouped: int = 0
+    group_stride: int = 0
 
     @property
     def batches(self) -> int:
         """All products."""
         return int(np.prod([axis.length for axis in self.batch], dtype=np.int64))
+
+    def place(self, text: KernelText) -> str:
+        """Where element (r, c) goes, as an expression."""
+        row, column = f"of_result + r * {text.stride(self.row_stride)}", text.stride(self.column_stride)
+        if not self.grouped:
+            return f"{row} + c * {column}"
+        grouped = text.stride(self.grouped)
+        return f"{row} + c // {grouped} * {text.stride(self.group_stride)} + c % {grouped} * {column}"
 
 
 class Finish(Protocol):
@@ -159,9 +170,8 @@ class ProductKernel(GpuText):
             self.number("batches", self.result.batches)
             self.lines += ["            parts[((part * batches + batch) * m + r) * n + c] = total"]
             return
-        rows, columns = self.stride(self.result.row_stride), self.stride(self.result.column_stride)
         self.lines += [
-            f"            place = of_result + r * {rows} + c * {columns}",
+            f"            place = {self.result.place(self)}",
             *(f"            {line}" for line in finish.lines(self)),
         ]
 
@@ -330,7 +340,6 @@ def _combine(result: Result, dtype: np.dtype[Any], cut: BlockTiles, finish: Fini
     text = ElementText(result.batches * result.m * result.n)
     text.head.append(f"    parts = array_{SHORT_NAMES[held_dtype(dtype)]}({text.word(parts)}, 0)")
     finish.begin(text)
-    rows, columns = text.stride(result.row_stride), text.stride(result.column_stride)
     m, n = text.number("m", result.m), text.number("n", result.n)
     text.number("of_parts", cut.parts)
     text.element(
@@ -341,7 +350,7 @@ def _combine(result: Result, dtype: np.dtype[Any], cut: BlockTiles, finish: Fini
         f"r = e // {n} - batch * {m}",
         f"c = e % {n}",
         *batch_offsets(text, result.batch),
-        f"place = of_result + r * {rows} + c * {columns}",
+        f"place = {result.place(text)}",
         *finish.lines(text),
     )
     return text.launch()

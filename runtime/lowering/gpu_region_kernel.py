@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from ...ir import BFLOAT16, SHORT_NAMES, Node, Op, Value
 from ...ir.ops.reduction import argmax, argmin
 from ...passes.kernels.loop_nest import LoopNest, by_columns, is_free, reduction_form
-from .elementwise import literal, loaded, stored
+from .elementwise import CAST, literal, loaded, stored
 from .gpu_reductions import GpuReductions
 from .gpu_text import GpuText
 from .reduction import REDUCTIONS, combine, identity
@@ -174,13 +174,14 @@ class GpuRegionWriter(RegionWriter):
         wide = lanes * elements
         shared = self.text.shared(f"groups_{_kept(value)}", _kept(value), wide * groups)
         mine = f"{shared}[thread_index() // {lanes} * {wide} + j"
+        held = "{}" if dtype.itemsize > 1 else f"{CAST[dtype]}({{}})"  # shared memory has no bytes
         self.text.lines += [
             *(f"    {mine}{u}] = {name}_{u}" for u in range(elements)),
             "    barrier()",
             f"    {self.text.along('columns')}",
-            f"        sum = {shared}[j]",
+            f"        sum = {held.format(f'{shared}[j]')}",
             f"        for g in range(1, {groups}):",
-            f"            sum = {combine(op, dtype, 'sum', f'{shared}[g * {wide} + j]')}",
+            f"            sum = {combine(op, dtype, 'sum', held.format(f'{shared}[g * {wide} + j]'))}",
             "        result[j] = sum",
             "    barrier()",
         ]

@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable, Mapping
 
 from ...ir import OPS, Node, Op
-from ...ir.ops import dynamic_slice, indexing, movement, reduction, scatter
+from ...ir.ops import attention, dynamic_slice, indexing, movement, reduction, scatter
 from ...ir.ops.region import region
 from ...passes.memory.plan import Plan
 from ...passes.target import TargetError
+from .gpu_attention import lower_gpu_attention
 from .gpu_convolution import lower_gpu_convolution
 from .gpu_copies import (
     lower_concatenate,
@@ -20,6 +21,7 @@ from .gpu_copies import (
     lower_pad,
 )
 from .gpu_libraries import library_launches
+from .gpu_linalg import lower_gpu_linalg
 from .gpu_matmul import lower_gpu_matmul
 from .gpu_region import lower_gpu_region
 from .gpu_scatter_add import lower_gpu_scatter_add
@@ -36,7 +38,7 @@ def lower_gpu_unit(
     """The launches of a unit, each waiting for those before unless it is `concurrent` with them; by own kernels where
     a library does not support one of its calls.
 
-    Raises `TargetError` for what has no kernel on a GPU yet.
+    Raises `TargetError` for what has no kernel on a GPU.
     """
     by_library = library_launches(node, plan)
     if by_library is not None and all(isinstance(each, Launch) or supports(each) for each in by_library):
@@ -47,7 +49,7 @@ def lower_gpu_unit(
 def _by_own_kernels(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
     if node.op in _LOWERINGS:
         return _LOWERINGS[node.op](node, plan, traps)
-    if node.op.family in _CPU_ALONE or node.op.is_conv_region:
+    if node.op.is_conv_region:
         where = f" at {node.origin.source}" if node.origin.source else ""
         raise TargetError(f"{node.op.name}{where} has no kernel for {plan.target} yet; write target='cpu'")
     return [on_one_thread(launch) for launch in lower_unit(node, plan, traps)]
@@ -70,6 +72,7 @@ def _inner(node: Node) -> int:
 
 _LOWERINGS: Mapping[Op, Callable[[Node, Plan, Traps], list[Launch]]] = {
     region: lower_gpu_region,
+    attention.attention: lower_gpu_attention,
     indexing.gather: lower_gather,
     indexing.scatter_add: lower_gpu_scatter_add,
     scatter.scatter_set: _scatter,
@@ -85,8 +88,6 @@ _LOWERINGS: Mapping[Op, Callable[[Node, Plan, Traps], list[Launch]]] = {
     **{op: lower_move for op in OPS.values() if op.moves_to is not None},
     **{op: lower_gpu_matmul for op in OPS.values() if op.family == "contraction"},
     **{op: lower_gpu_convolution for op in OPS.values() if op.family == "convolution" and not op.is_conv_region},
+    **{op: lower_gpu_linalg for op in OPS.values() if op.family == "linalg"},
     **{op: lower_gpu_window for op in OPS.values() if op.family == "window"},
 }
-
-_CPU_ALONE = ("linalg",)
-"""Families whose kernels call LAPACK."""

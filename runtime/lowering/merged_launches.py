@@ -20,8 +20,8 @@ from .launch import Arg, Call, Launch
 _MOST_WORDS = 480
 """Words of a merged kernel: a kernel has 511 at most."""
 _MOST_KERNELS = 8
-"""Kernels in one, so that it is compiled in about the time of these."""
-_MOST_LINES = 600
+_MOST_LINES = 450
+"""Kernels in one, and lines of all parts, so that it is compiled in about the time of these."""
 
 _HEAD = "def kernel(b):"
 _LOOP = re.compile(r"    for tile in range\(block_index\(\), word\(b, (\d+)\), grid_size\(\)\):")
@@ -153,7 +153,7 @@ def merge_others(parts: Sequence[Part], in_turn: bool) -> Launch | None:
         if kernel is None:
             return None
         kernels[part.source] = kernel
-    if len(kernels) > _MOST_KERNELS or sum(len(kernel.body) for kernel in kernels.values()) > _MOST_LINES:
+    if len(kernels) > _MOST_KERNELS or sum(len(kernels[part.source].body) for part in parts) > _MOST_LINES:
         return None
     shared: dict[tuple[str, int], int] = {}
     functions: list[str] = []

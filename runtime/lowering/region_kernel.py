@@ -11,7 +11,6 @@ import numpy as np
 from ...ir import BFLOAT16, Node, Value, is_float
 from ...ir.ops import creation
 from ...ir.ops import elementwise as ew
-from ...ir.ops.creation import GOLDEN, mix
 from ...ir.types import FLOAT32
 from ...passes.kernels.loop_nest import (
     LoopNest,
@@ -22,6 +21,7 @@ from ...passes.kernels.loop_nest import (
 from .elementwise import CAST, expression, literal, loaded, stored
 from .kernel_text import KernelText
 from .launch import TILE, Address, Call, Scratch, Traps
+from .random_element import random_lines, skip_before
 from .reduction import combine
 from .region_indices import Indices
 from .region_reductions import Reductions
@@ -354,9 +354,9 @@ class RegionWriter:
             if node in self.skipped:
                 index += f" + {self.skipped[node]}"
             elif attrs.get("run", 0):
-                index += f" + {self.skip(node, index)}"
+                index += f" + {skip_before(self.text, node, index)}"
             start = f"({names[1]}) + " if len(names) > 1 else ""
-            self.random(node, name, names[0], start + index, indent)
+            self.text.lines += random_lines(self.text, node, name, names[0], start + index, indent)
             return
         elif op.is_check:
             code, x = self.trap(node), names[0]
@@ -375,11 +375,6 @@ class RegionWriter:
         self.traps += 1
         return self.text.number(name, self.operands.traps.code(node, node.attrs.get("size", 0)))
 
-    def skip(self, node: Node, index: str) -> str:
-        """Outputs of the generator that lie between runs of random bits before the element at `index`."""
-        run: int = node.attrs["run"]
-        return f"({index}) // {self.text.stride(run)} * {self.text.stride(node.attrs['apart'] - run)}"
-
     def skips(self) -> None:
         """The same for all of a row that lies in one run: no division for each element."""
         nest = self.nest
@@ -388,18 +383,8 @@ class RegionWriter:
             run: int = node.attrs.get("run", 0)
             if run and nest.kinds[node.outputs[0]] == "full" and run % width == 0:
                 self.skipped[node] = f"skip{len(self.skipped)}"
-                self.text.lines.append(
-                    f"        {self.skipped[node]} = {self.skip(node, f'r * {self.text.stride(width)}')}"
-                )
-
-    def random(self, node: Node, name: str, key: str, index: str, indent: str) -> None:
-        stream = int(mix(np.array([node.attrs["stream"]], np.uint64) * np.uint64(GOLDEN))[0])
-        word = self.text.number(f"stream{len(self.text.args)}", stream - (1 << 64) if stream >> 63 else stream)
-        z = f"{name}z"
-        self.text.lines += [
-            f"{indent}{z} = mix64(mix64(u64({key}) ^ u64({word})) + u64({index} + 1) * u64({GOLDEN}))",
-            f"{indent}{name} = " + (f"i32({z} >> u64(32))" if node.output.type.dtype.itemsize == 4 else f"i64({z})"),
-        ]
+                before = skip_before(self.text, node, f"r * {self.text.stride(width)}")
+                self.text.lines.append(f"        {self.skipped[node]} = {before}")
 
     # ---- values of a row
 

@@ -10,14 +10,18 @@ from gradloom.tools.data import load_digits
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-NOT_PACKAGED = {"tests", "examples", "build", "dist", "docs"}
+NOT_PACKAGED = {"tests", "build", "dist", "docs"}
+NOT_IMPORTED = {"zoo"}
+"""Folders of recipes that are named by their files."""
 
 
 def folders_with_code() -> set[str]:
     found = {"gradloom"}
     for path in ROOT.rglob("*.py"):
         folders = path.parent.relative_to(ROOT).parts
-        if folders and folders[0] not in NOT_PACKAGED and not any(folder.startswith((".", "_")) for folder in folders):
+        if not folders or folders[0] in NOT_PACKAGED or folders[-1] in NOT_IMPORTED:
+            continue
+        if not any(folder.startswith((".", "_")) for folder in folders):
             found.add(".".join(("gradloom", *folders)))
     return found
 

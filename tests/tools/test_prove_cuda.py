@@ -92,3 +92,32 @@ def test_the_exit_code_says_what_became_of_it_and_the_json_has_it_all(
     assert all(f"without a GPU: {what}" in printed for what in missing)
     assert ("does not hold: bits: 3 of 4" in printed) == (wrong in runs)
     assert ("KeyError: 'the reason'" in printed) == (broken in runs)
+
+
+def test_all_of_it_runs_on_a_driver_that_is_a_fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any):
+    file = tmp_path / "found.json"
+    gpu_stages = [name for name in stages.STAGE_NAMES if name != "kernels"]  # which the fake compiles no kernels for
+    only = [word for name in gpu_stages for word in ("--only", name)]
+    code = prove.main(["--fake", "--json", str(file), *only])
+    found = json.loads(file.read_text())["stages"]
+    states = {name: (outcome["state"], outcome.get("error")) for name, outcome in found.items()}
+    assert states == dict.fromkeys(gpu_stages, ("passed", None))
+    assert code == prove.HOLDS
+    checks = {check["check"] for outcome in found.values() for check in outcome["checks"]}
+    assert {
+        "mlp: 1 steps have the bits of the emulator",
+        "mlp: 10 steps have the bits of the emulator",
+        "gather: 16 rows",
+        "mlp_s: what compiling takes is what was planned",
+        "mlp_s: as much is free after 20 steps more",
+        "an index out of range is refused",
+        "the next step is that of a run without it",
+        "a step larger than the card is refused",
+        "nothing was allocated for it",
+        "a lost device is an error that says what to do",
+        "the checkpoint is untouched",
+    } <= checks
+    rows = {title: rows for outcome in found.values() for title, rows in outcome["tables"].items()}
+    assert rows["step times"][0]["model"] == "mlp_s"
+    assert len(rows["the longest units of mlp_s"]) == 10
+    assert "ceilings: passed" in capsys.readouterr().out

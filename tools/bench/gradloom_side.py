@@ -18,7 +18,7 @@ _MATMULS = ("contraction", "convolution")
 def build(task: Task, place: Place) -> Side:
     """The compiled step; its bytes are the planned arena and constants, which is what is allocated."""
     model, loss_fn, optimizer, _ = task.ingredients
-    step = compile_step(model, loss_fn, optimizer, task.batch, target=place.target)
+    step = compile_step(model, loss_fn, optimizer, task.batch, target=place.target, precision=place.precision)
 
     def run() -> Any:
         result = step(task.batch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -39,6 +40,12 @@ class Session:
     own: Target
     driver: FakeDriver | None = None
     """What stands for NVIDIA's driver, if it is a fake."""
+
+    def free_bytes(self) -> int:
+        """What of the card's memory is free, when what nobody uses is given back."""
+        gc.collect()
+        self.gpu.device.synchronize()
+        return self.gpu.device.free_bytes()[0]
 
     @property
     def emulated(self) -> Target:

@@ -55,5 +55,13 @@ def plan_of(name: str, target: str = "cuda:sm_90") -> Plan:
     return plan_step(*made[:3], made.batch, target=target).plan
 
 
+def recipe_name(name: str) -> str:
+    """What the benchmark calls a model; one of the zoo without dropout, so that every side computes the same."""
+    return name if name in WORKLOADS else f"{_file(name)}:{_STEADY.get(name, 'recipe')}"
+
+
+_STEADY = {"gpt2_small": "recipe_without_dropout"}
+
+
 def _file(name: str) -> Path:
     return CHECKOUT / "examples" / "zoo" / f"{name}.py"

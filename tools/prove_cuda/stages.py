@@ -54,7 +54,15 @@ class Stage:
 
 STAGES = (
     Stage("machine", "the machine, the card, what is installed and what is missing", 20, needs_gpu=False),
-    Stage("kernels", "kernels of the workloads become machine code: registers, spills, seconds", 60, needs_gpu=False),
+    Stage("kernels", "kernels of the workloads become machine code: registers, spills, seconds", 40, needs_gpu=False),
+    Stage("ceilings", "what the card can do at best: copies, products, launches, its link to the host", 30),
+    Stage("bits", "steps have the emulator's bits, by libraries the same bits every time, under every budget", 70),
+    Stage("ops", "every row of the table of ops has the emulator's bits", 80),
+    Stage("memory", "a step takes what was planned, and no more after a thousand steps", 40),
+    Stage("faults", "a bad index, too little memory, a lost device: clear errors, nothing half changed", 20),
+    Stage("step_times", "steps of the workloads and of large models, beside torch and JAX", 130),
+    Stage("regions", "the longest units, as a part of what the card can do at best", 30),
+    Stage("sanitizer", "small models under compute-sanitizer", 40),
 )
 """In the order in which they run: what others are measured by comes first, what may be cut short last."""
 

@@ -26,9 +26,7 @@ def make_step(target: str, **options: Any) -> Any:
 
 def batches(n: int, rows: int = 4) -> list[dict[str, Any]]:
     rng = np.random.default_rng(0)
-    return [
-        {"x": rng.standard_normal((rows, 6)).astype(np.float32), "y": rng.integers(0, 3, rows)} for _ in range(n)
-    ]
+    return [{"x": rng.standard_normal((rows, 6)).astype(np.float32), "y": rng.integers(0, 3, rows)} for _ in range(n)]
 
 
 def assert_equal(one: dict[str, Any], other: dict[str, Any]) -> None:

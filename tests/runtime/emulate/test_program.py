@@ -23,7 +23,7 @@ from gradloom.runtime.lowering.launch import Call, Pointer
 from op_cases import CASES
 from op_programs import plain, wrong_rows
 
-ROWS = {op: [case for case in CASES if case.name == op] for op in OPS if OPS[op].family != "linalg"}
+ROWS = {op: [case for case in CASES if case.name == op] for op in OPS}
 ROWS = {op: rows for op, rows in ROWS.items() if rows}
 # A row of each kind: parts of sums, shared memory, shuffles, products, traps, strides, one thread, functions of NumPy.
 SAMPLE = ("reduce_sum", "argmax", "softmax", "dot", "conv", "gather", "scatter_add", "sort", "concatenate", "atan2")

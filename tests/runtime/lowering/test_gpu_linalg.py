@@ -1,0 +1,51 @@
+"""Factors of matrices and linear systems on a GPU, in the emulator, each access checked."""
+
+import gradloom as gl
+import numpy as np
+import pytest
+from gpu_emulated import run_emulated
+from gradloom import numpy as gnp
+
+
+def factors(symmetric, general, right):
+    values, vectors = gnp.linalg.eigh(symmetric)
+    sign, log = gnp.linalg.slogdet(general)
+    lower = gnp.linalg.cholesky(symmetric)
+    return values, vectors, sign, log, lower, gnp.linalg.solve(general, right)
+
+
+@pytest.mark.parametrize(("n", "dtype"), [(1, "float64"), (2, "float32"), (33, "float64")])
+def test_factors_are_those_of_numpy(n, dtype):
+    rng = np.random.default_rng(n)
+    general, right = rng.standard_normal((2, n, n)).astype(dtype), rng.standard_normal((2, n, 3)).astype(dtype)
+    symmetric = (general @ general.transpose(0, 2, 1) + np.eye(n)).astype(dtype)
+    graph = gl.trace(factors, symmetric, general, right)
+    values, vectors, sign, log, lower, solved = run_emulated(graph, symmetric, general, right)
+    close = {"rtol": 1e-3, "atol": 1e-3} if dtype == "float32" else {"rtol": 1e-9, "atol": 1e-9}
+    np.testing.assert_allclose(values, np.linalg.eigvalsh(symmetric), **close)
+    np.testing.assert_allclose(vectors * values[:, None, :] @ vectors.transpose(0, 2, 1), symmetric, **close)
+    np.testing.assert_allclose(vectors.transpose(0, 2, 1) @ vectors, np.broadcast_to(np.eye(n), (2, n, n)), **close)
+    np.testing.assert_allclose(sign, np.linalg.slogdet(general)[0])
+    np.testing.assert_allclose(log, np.linalg.slogdet(general)[1], **close)
+    np.testing.assert_allclose(lower, np.linalg.cholesky(symmetric), **close)
+    np.testing.assert_allclose(general @ solved, right, **close)
+
+
+def test_matrices_that_have_no_factors_stop_the_run():
+    for function, matrix in (
+        (gnp.linalg.cholesky, -np.eye(3)),
+        (lambda x: gnp.linalg.solve(x, x), np.zeros((3, 3))),
+        (lambda x: gnp.linalg.eigh(x)[0], np.full((3, 3), np.nan)),
+    ):
+        with pytest.raises(np.linalg.LinAlgError):
+            run_emulated(gl.trace(function, matrix), matrix)
+
+
+def test_a_singular_matrix_has_a_determinant_of_0_and_equal_eigenvalues_have_vectors():
+    matrix = np.array([[[0.0, 0, 0], [0, 2, 0], [0, 0, 2]], [[2.0, 0, 0], [0, 2, 0], [0, 0, 2]]])
+    graph = gl.trace(lambda x: (*gnp.linalg.slogdet(x), *gnp.linalg.eigh(x)), matrix)
+    sign, log, values, vectors = run_emulated(graph, matrix)
+    np.testing.assert_array_equal(sign, [0, 1])
+    np.testing.assert_allclose(log, [-np.inf, np.log(8)])
+    np.testing.assert_array_equal(values, [[0, 2, 2], [2, 2, 2]])
+    np.testing.assert_array_equal(np.abs(vectors).sum(axis=(1, 2)), [3, 3])
