@@ -18,6 +18,19 @@ _MANY = 16
 # Updates of a group, and elements of them for so many bytes of the L2 cache: from there they are read once more.
 _LEAST_UPDATES, _MOST_UPDATES = 512, 4096
 _BYTES_AN_ELEMENT = 32
+# Updates of a batch that a GPU links: for each it looks through the indices of all others.
+_MOST_LINKED = 32768
+
+
+def link_bytes(node: Node, target: Target) -> int:
+    """Bytes of the links by which a GPU finds the updates of an entry in their order, and of what says which of them is
+    the first; 0 where there are none.
+    """
+    indices = node.inputs[1].type
+    count = math.prod(indices.shape[node.attrs["batch"] :])
+    if not target.is_gpu or not 1 < count <= _MOST_LINKED or not node.inputs[2].type.size:
+        return 0
+    return 2 * target.round_to_line(4 * indices.size)
 
 
 @dataclass(frozen=True, slots=True)

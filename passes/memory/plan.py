@@ -20,7 +20,7 @@ from ..kernels.loop_nest import LoopNest, is_concatenated, loop_nest
 from ..kernels.matrix_products import matrix_product
 from ..kernels.moment_tiles import MomentTiles
 from ..kernels.most_tiles import workers_with_scratch
-from ..kernels.scatter_sums import ScatterSums
+from ..kernels.scatter_sums import ScatterSums, link_bytes
 from ..target import DEFAULT_TARGET, Target
 from ..tiling.parallel_loops import parallel_iterations, run_concurrently
 from .arena import Request, assign_offsets, most_live
@@ -288,6 +288,8 @@ def _scratch_bytes(
     if node.op.family == "window":
         return threads * window_sums.line_bytes(node, target)
     if node.op is indexing.scatter_add:
+        if links := link_bytes(node, target):
+            return links
         return workers_with_scratch(node, threads, target) * ScatterSums.of(node, target).worker_bytes
     if target.is_gpu and node.op.is_contraction:
         # Own kernels run where a library does not know a call, in the same memory.

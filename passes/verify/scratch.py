@@ -68,6 +68,8 @@ class Scratch:
             result = node.output.type
             last: int = node.attrs["axes"][-1]
             return self.plan.threads * self.lines(result.nbytes // max(int(np.prod(result.shape[:last])), 1))
+        if node.op is indexing.scatter_add and self._is_linked(node):
+            return 2 * self.lines(4 * node.inputs[1].type.size)
         if node.op is indexing.scatter_add:
             return self._workers(_scatter_tiles(node, self.plan.target)) * self._scatter_scratch(node)
         if node.op.bodies:
@@ -210,6 +212,12 @@ class Scratch:
         tiles = MomentTiles.of(node, self.plan.target)
         row = node.output.type.nbytes
         return self.lines(tiles.tiles * row) + self.plan.threads * self.lines(tiles.accumulators * row)
+
+    def _is_linked(self, node: Node) -> bool:
+        """Whether a GPU links the updates of each entry: some of a batch, and not too many."""
+        indices, updates = (value.type for value in node.inputs[1:])
+        each = int(np.prod(indices.shape[node.attrs["batch"] :], dtype=np.int64))
+        return self.plan.target.workers is not None and updates.size > 0 and 2 <= each <= 1 << 15
 
     def _scatter_scratch(self, node: Node) -> int:
         """All entries in float64; or a table of a group's entries, a link for each update, two lines of sums."""

@@ -104,7 +104,7 @@ def merge_same(parts: Sequence[Part]) -> Launch | None:
     if 1 + len(common) + width * len(parts) > _MOST_WORDS:
         return None
     args: list[Arg] = [sum(part.launch.tiles for part in parts), *(rows[0][k] for k in common)]
-    words = {k: f"word(b, {1 + i})" for i, k in enumerate(common)} | {k: f"row{k}" for k in own}
+    words = {k: f"word(b, {1 + i})" for i, k in enumerate(common)} | {k: f"table_{k}" for k in own}
     first, table = 0, len(args)
     for part, row in zip(parts, rows):
         args += [first, *(row[k] for k in own)]
@@ -114,8 +114,8 @@ def merge_same(parts: Sequence[Part]) -> Launch | None:
         """Lines that read the row of the tile, which is one of these."""
         begins = table + width * low
         if high - low == 1:
-            yield f"{indent}begins = word(b, {begins})"
-            yield from (f"{indent}row{k} = word(b, {begins + 1 + i})" for i, k in enumerate(own))
+            yield f"{indent}table_begin = word(b, {begins})"
+            yield from (f"{indent}table_{k} = word(b, {begins + 1 + i})" for i, k in enumerate(own))
             return
         middle = (low + high) // 2
         yield f"{indent}if tile < word(b, {table + width * middle}):"
@@ -128,9 +128,9 @@ def merge_same(parts: Sequence[Part]) -> Launch | None:
         *(f"    {name} = shared_{kind}({n})" for name, kind, n in kernel.shared),
         *kernel.before,
         "    for tile in range(block_index(), word(b, 0), grid_size()):",
-        *(f"        {name} = i64(0)" for name in ("begins", *(f"row{k}" for k in own))),
+        *(f"        {name} = i64(0)" for name in ("table_begin", *(f"table_{k}" for k in own))),
         *find(0, len(parts), "        "),
-        "        tile = tile - begins",
+        "        tile = tile - table_begin",
         *(_WORD.sub(lambda found: words[int(found[1])], line) for line in kernel.body),
         _END,
         "",

@@ -9,6 +9,7 @@ from gpu_target import gpu_plan, run_on_threads
 from gradloom.ir import OPS, Builder, spec
 from gradloom.ir.ops import elementwise as ew
 from gradloom.ir.ops.reduction import reduce_sum
+from gradloom.passes.kernels import scatter_sums
 from gradloom.runtime.lowering.launch_list import lower
 from op_cases import CASES
 from op_programs import plain, wrong_rows
@@ -77,7 +78,9 @@ def test_results_may_lie_over_what_they_are_made_of():
     np.testing.assert_array_equal(same, data)
 
 
-def test_many_updates_of_an_entry_are_added_up_in_groups():
+@pytest.mark.parametrize("most_linked", [1 << 15, 100])
+def test_many_updates_of_an_entry_are_added_up_by_links_or_in_groups(monkeypatch, most_linked):
+    monkeypatch.setattr(scatter_sums, "_MOST_LINKED", most_linked)
     random = np.random.default_rng(0)
     x, updates = (random.standard_normal((n, 70)).astype(np.float32) for n in (300, 1500))
     at = random.integers(-300, 300, 1500) // random.integers(1, 9, 1500)
