@@ -8,7 +8,7 @@ another needs.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Protocol
 
 from ..ir import Array, ArrayType, Node
@@ -121,8 +121,10 @@ class Backend(Protocol):
         """Memory for an arena: exactly `nbytes`, beginning at a cache line of the target; its content is anything."""
         ...
 
-    def hold(self, types: Sequence[ArrayType]) -> Sequence[LiveArray]:
-        """Arrays that programs read and overwrite, each beginning at a cache line; their content is anything."""
+    def hold(self, types: Sequence[ArrayType], on_host: Collection[int] = ()) -> Sequence[LiveArray]:
+        """Arrays that programs read and overwrite, each beginning at a cache line; their content is anything. Those of
+        the numbers `on_host` lie in memory of the host, as a plan's transfers expect it.
+        """
         ...
 
     def check_room(self, nbytes: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ...ir import Array, ArrayType
@@ -137,10 +137,17 @@ class LiveArrays:
                 live.busy = live.changing = False
 
 
-def own_memory(backend: Backend, types: Iterable[tuple[str, ArrayType]], initial: Iterable[Array]) -> dict[str, Array]:
-    """Memory of our own for named arrays. Initial values are made one by one, so that they are never there twice."""
+def own_memory(
+    backend: Backend,
+    types: Iterable[tuple[str, ArrayType]],
+    initial: Iterable[Array],
+    on_host: Collection[int] = (),
+) -> dict[str, Array]:
+    """Memory of our own for named arrays, for those of the numbers `on_host` in the memory of a GPU's host. Initial
+    values are made one by one, so that they are never there twice.
+    """
     types = list(types)
-    arrays = backend.hold([type for _, type in types])
+    arrays = backend.hold([type for _, type in types], on_host)
     for array, value in zip(arrays, initial):
         array[...] = value
     return {name: array for (name, _), array in zip(types, arrays)}

@@ -97,7 +97,8 @@ class Step(StepArrays):
         with joined(lives, self._backend) as live:
             self._live = live
             self._parameters, self._buffers = taken_in(live, model, shared, self._backend, seed)
-            self._state = own_memory(self._backend, traced.state, traced.initial_state())
+            on_host = [i - traced.state_range.start for i in planned.plan.transfers.numbers]
+            self._state = own_memory(self._backend, traced.state, traced.initial_state(), on_host)
             self._rates = LearningRates(traced.optimizer, self._state)
             self._first = self._add(traced, planned)
         self._gradients = Gradients(self)

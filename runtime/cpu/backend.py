@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ...ir import Array, ArrayType
 from ...passes.memory.plan import Plan
@@ -34,7 +34,7 @@ class CpuBackend:
         """`nbytes` of memory that begins at a cache line."""
         return allocate(nbytes)
 
-    def hold(self, types: Sequence[ArrayType]) -> list[Array]:
+    def hold(self, types: Sequence[ArrayType], on_host: Collection[int] = ()) -> list[Array]:
         """NumPy's arrays, each beginning at a cache line."""
         return hold(types)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -80,9 +80,11 @@ class CudaBackend:
         """`nbytes` of the device's memory, in one allocation."""
         return self.gpu.device.allocate(nbytes)
 
-    def hold(self, types: Sequence[ArrayType]) -> Sequence[DeviceArray]:
-        """Arrays in the device's memory, in one allocation, each beginning at a line."""
-        return self.gpu.hold(types)
+    def hold(self, types: Sequence[ArrayType], on_host: Collection[int] = ()) -> Sequence[DeviceArray]:
+        """Arrays in the device's memory, in one allocation, each beginning at a line, but for those that are to lie in
+        pinned memory of the host.
+        """
+        return self.gpu.hold(types, on_host)
 
     def of_device(self, given: Any) -> DeviceArray | ForeignArray | None:
         """`given` as an array of the device, where it is one of ours or of another library, else None.

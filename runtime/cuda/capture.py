@@ -44,7 +44,11 @@ class Decision:
     bodies: list[list[Piece]]
 
 
-Piece = Graph | Decision
+class Check:
+    """What follows cannot look at the error word, and overwrites an input: it runs where nothing has trapped."""
+
+
+Piece = Graph | Decision | Check
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class Capture:
 
     def __init__(self, device: Device, function: Callable[[str, int], Any], libraries: Libraries, error: int) -> None:
         self._device, self._function, self._libraries, self._error = device, function, libraries, error
-        self._captured = 0
+        self._captured, self._checked = 0, False
         self._transfers: dict[Transfer, Any] = {}
 
     def pieces(self, listed: Iterable[Guarded]) -> list[Piece]:
@@ -85,8 +89,12 @@ class Capture:
                     pieces.append(self._decision(part, places, guarded))
                     self._begin()
                     continue
-                if self._captured >= MOST_NODES:
+                is_unchecked = guarded and isinstance(part, (ProductCall, ConvolutionCall)) and not self._checked
+                if self._captured >= MOST_NODES or is_unchecked:
                     self._end(pieces)
+                    if is_unchecked:  # once: nothing traps behind what overwrites an input
+                        pieces.append(Check())
+                        self._checked = True
                     self._begin()
                 self._give(part, places, guarded)
         except BaseException:

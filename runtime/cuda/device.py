@@ -222,9 +222,11 @@ class DeviceMemory:
 
 
 class PinnedMemory:
-    """Bytes of the host that a GPU reads and writes. They are free again when nothing refers to this."""
+    """Bytes of the host that a GPU reads and writes, at the same address. They are free again when nothing refers to
+    this.
+    """
 
     def __init__(self, device: Device, address: int, nbytes: int) -> None:
-        self.address, self.nbytes = address, nbytes
+        self.device, self.address, self.nbytes = device, address, nbytes
         if address:
             weakref.finalize(self, device.free_later, "cuMemFreeHost", address).atexit = False

@@ -10,13 +10,13 @@ import numpy as np
 
 from ...ir import Array, ArrayType, DType
 from . import dlpack
-from .device import LEGACY_STREAM, DeviceMemory
+from .device import LEGACY_STREAM, DeviceMemory, PinnedMemory
 
 Check = Callable[[], None]
 
 
 class DeviceArray:
-    """An array of a GPU, C-contiguous: `offset` bytes into some memory.
+    """An array of a GPU, C-contiguous: `offset` bytes into its memory, or into that of the host which it works with.
 
     `np.asarray` of it, its elements and `copy` are copies in the host's memory, of what is there when all is done that
     the device has been given; `check` raises what went wrong in that. Assigned to, `array[...] = value`, it is written
@@ -25,7 +25,7 @@ class DeviceArray:
 
     __slots__ = ("__weakref__", "_check", "dtype", "memory", "offset", "shape")
 
-    def __init__(self, memory: DeviceMemory, offset: int, type: ArrayType, check: Check) -> None:
+    def __init__(self, memory: DeviceMemory | PinnedMemory, offset: int, type: ArrayType, check: Check) -> None:
         self.memory, self.offset, self._check = memory, offset, check
         self.shape: tuple[int, ...] = type.shape
         self.dtype: DType = type.dtype

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,11 +27,18 @@ class Gpu:
     modules: Modules
     libraries: Libraries
 
-    def hold(self, types: Sequence[ArrayType]) -> list[DeviceArray]:
-        """Arrays in one allocation, each beginning at a line."""
-        layout = Layout(dict(enumerate(types)))
-        memory = self.device.allocate(layout.nbytes, "what a step holds")
-        return [DeviceArray(memory, layout.offsets[i], type, self.runs.check_all) for i, type in enumerate(types)]
+    def hold(self, types: Sequence[ArrayType], on_host: Collection[int] = ()) -> list[DeviceArray]:
+        """Arrays in one allocation, each beginning at a line; those of the numbers `on_host` in pinned memory."""
+        there = Layout({i: type for i, type in enumerate(types) if i in on_host})
+        here = Layout({i: type for i, type in enumerate(types) if i not in on_host})
+        memory = self.device.allocate(here.nbytes, "what a step holds")
+        pinned = self.device.allocate_pinned(there.nbytes)
+        return [
+            DeviceArray(pinned, there.offsets[i], type, self.runs.check_all)
+            if i in on_host
+            else DeviceArray(memory, here.offsets[i], type, self.runs.check_all)
+            for i, type in enumerate(types)
+        ]
 
 
 def open_gpu(target: Target, driver: Any, compile: Compile | None, libraries: Libraries | None) -> Gpu:

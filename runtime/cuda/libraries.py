@@ -7,10 +7,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..lowering.launch import Address
-from ..lowering.library_call import ConvolutionCall, ProductCall
-from . import products
+from ..lowering.library_call import ConvolutionCall, LibraryCall, ProductCall
+from . import convolutions, products
 
-_MODULES: Mapping[str, tuple[str, Callable[[Any], Any]]] = {"cublaslt": (products.MODULE, products.Products)}
+_MODULES: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
+    "cublaslt": (products.MODULE, products.Products),
+    "cudnn": (convolutions.MODULE, convolutions.Convolutions),
+}
 """By the names of `Target.libraries`, the module of bindings, and what runs calls through it."""
 
 
@@ -25,12 +28,16 @@ class Libraries:
         """Those that there are."""
         return tuple(self._found)
 
+    def supports(self, call: LibraryCall) -> bool:
+        """Whether its library can do a call. Where it cannot, a kernel of our own does."""
+        return self._found[call.library].supports(call)
+
     def prepare(self, item: Any, address: Callable[[Address], int]) -> None:
         """Choose the algorithm, before a stream is captured, where something that runs is a call; kernels need none."""
         if isinstance(item, (ProductCall, ConvolutionCall)):
             self._found[item.library].prepare(item, address)
 
-    def run(self, call: ProductCall | ConvolutionCall, address: Callable[[Address], int], stream: Any) -> None:
+    def run(self, call: LibraryCall, address: Callable[[Address], int], stream: Any) -> None:
         """Put a prepared call on a stream."""
         self._found[call.library].run(call, address, int(stream))
 

@@ -42,7 +42,7 @@ class CudaProgram:
     def __init__(self, gpu: Gpu, plan: Plan, arena: DeviceMemory) -> None:
         self.plan = plan
         self._runs, self._device, self._modules, self._libraries = gpu.runs, gpu.device, gpu.modules, gpu.libraries
-        self._lowered = lower(plan)
+        self._lowered = lower(plan, supports=self._libraries.supports)
         self._traps = self._lowered.traps.entries
         start = time.perf_counter()
         uses: dict[Source, list[Node]] = {}
@@ -156,6 +156,7 @@ class CudaProgram:
         constants = {value: value.type for each in self._lowered.plans() for value in each.constants}
         outputs = {i: graph.outputs[i].type for i in self._given_back}
         held = _Held(self._runs, Layout(own), Layout(constants), Layout(outputs), self._results, overwritten)
+        held.host = self._device.allocate_pinned(self.plan.host_bytes)
         for value in constants:
             assert value.node is not None
             array = np.ascontiguousarray(value.node.attrs["value"])
@@ -185,7 +186,7 @@ class CudaProgram:
             id(each): [held.address(held.constants, value) for value in each.constants]
             for each in self._lowered.plans()
         }
-        places = Places(self.plan, self._arena.address, inputs, outputs, constants)
+        places = Places(self.plan, self._arena.address, inputs, outputs, constants, held.host.address)
         listed = list(_parts(self._lowered, places))
         for each in listed:
             if not isinstance(each, Wait):
@@ -220,7 +221,10 @@ class CudaProgram:
         for piece in pieces:
             if isinstance(piece, Graph):
                 self._device.call("cuGraphLaunch", piece.executable, self._device.stream)
-            elif not self._decide(piece, slot):
+            elif isinstance(piece, Decision):
+                if not self._decide(piece, slot):
+                    return False
+            elif self._trapped(slot):
                 return False
         return True
 
@@ -237,11 +241,14 @@ class CudaProgram:
 
     def _flag(self, decision: Decision, slot: Slot) -> bool:
         """Whether a flag holds, for which this waits, and no trap was met."""
-        call, stream = self._device.call, self._device.stream
-        call("cuMemcpyDtoHAsync", slot.flag_address, decision.flag, 1, stream)
-        call("cuMemcpyDtoHAsync", slot.code_address, self._runs.error, 8, stream)
+        self._device.call("cuMemcpyDtoHAsync", slot.flag_address, decision.flag, 1, self._device.stream)
+        return not self._trapped(slot) and bool(slot.flag)
+
+    def _trapped(self, slot: Slot) -> bool:
+        """Whether something has trapped, for which this waits."""
+        self._device.call("cuMemcpyDtoHAsync", slot.code_address, self._runs.error, 8, self._device.stream)
         self._device.synchronize()
-        return bool(slot.flag) and not int(slot.code)
+        return bool(int(slot.code))
 
     def _collect(self, slot: Slot) -> Run:
         """Let small results come, behind what was launched."""
@@ -277,6 +284,8 @@ class _Held:
         nbytes = inputs.nbytes + constants.nbytes + outputs.nbytes
         self.memory = runs.device.allocate(nbytes, "what a program reads and writes beside its arena")
         self.slots = Slots(runs.device, inputs, results)
+        self.host = runs.device.allocate_pinned(0)
+        """Where values of the plan lie that move to the memory of the host and back."""
 
     def address(self, layout: Layout, key: Any) -> int:
         """Where an array of one of the layouts is."""

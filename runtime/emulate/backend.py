@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from ...ir import Array, ArrayType
@@ -35,7 +35,7 @@ class EmulatedBackend:
         """`nbytes` of memory that begins at a cache line of this CPU, which is what runs."""
         return allocate(nbytes)
 
-    def hold(self, types: Sequence[ArrayType]) -> list[Array]:
+    def hold(self, types: Sequence[ArrayType], on_host: Collection[int] = ()) -> list[Array]:
         """NumPy's arrays, each beginning at a cache line."""
         return hold(types)
 

@@ -238,7 +238,7 @@ class FakeDriver:
 
     def cuMemsetD8Async(self, to: int, value: int, nbytes: int, stream: _Stream) -> tuple[Code]:
         to = int(to)
-        return self._give(stream, lambda: self._inside(to, nbytes) or _done(ctypes.memset(to, value, nbytes)))
+        return self.give(stream, lambda: self._inside(to, nbytes) or _done(ctypes.memset(to, value, nbytes)))
 
     def _copy(
         self, to: int, source: int, nbytes: int, stream: _Stream, to_device: bool, of_device: bool
@@ -253,13 +253,15 @@ class FakeDriver:
                     return Code.ILLEGAL_ADDRESS
             return _done(ctypes.memmove(to, source, nbytes))
 
-        given = self._give(stream, copy)
+        given = self.give(stream, copy)
         if any(pageable) and stream.graph is None:
             return (self._finish(stream),)  # as the driver does, whose copies of such memory wait
         return given
 
     def _inside(self, address: int, nbytes: int) -> Code:
-        return Code.SUCCESS if _holds(self._memory, address, nbytes) else Code.ILLEGAL_ADDRESS
+        """Whether the device has memory there; it has the pinned memory of the host too."""
+        there = _holds(self._memory, address, nbytes) or _holds(self._pinned, address, nbytes)
+        return Code.SUCCESS if there else Code.ILLEGAL_ADDRESS
 
     # ---- streams and events
 
@@ -319,7 +321,7 @@ class FakeDriver:
                 graph.open.discard(of)
             return (self._broken,)
         count = event.count  # an event may be recorded anew
-        return self._give(stream, lambda: self._finish(of, count))
+        return self.give(stream, lambda: self._finish(of, count))
 
     # ---- graphs
 
@@ -352,7 +354,7 @@ class FakeDriver:
         def launch() -> Code:
             return next((code for code in (run() for run in operations) if code), Code.SUCCESS)
 
-        return self._give(stream, launch)
+        return self.give(stream, launch)
 
     # ---- kernels
 
@@ -386,7 +388,7 @@ class FakeDriver:
             return (Code.INVALID_VALUE,)
         pointers = (ctypes.c_void_p * (kernel.words + 1)).from_address(parameters)
         *words, error = (ctypes.c_int64.from_address(pointer or 0).value for pointer in pointers)
-        return self._give(stream, lambda: self._launch(kernel, grid, threads, words, error))
+        return self.give(stream, lambda: self._launch(kernel, grid, threads, words, error))
 
     def _launch(self, kernel: _Kernel, grid: int, threads: int, words: list[int], error: int) -> Code:
         failure = self._failures.get(self.launches)
@@ -406,8 +408,8 @@ class FakeDriver:
         """The stream of a handle."""
         return next(stream for stream in self._streams if stream.handle == int(handle))
 
-    def _give(self, stream: _Stream, operation: Operation) -> tuple[Code]:
-        """Something for a stream to do later, or for the graph that it is captured to."""
+    def give(self, stream: _Stream, operation: Operation) -> tuple[Code]:
+        """Something for a stream to do later, or for the graph that it is captured to: a call of a library."""
         if self._broken:
             return (self._broken,)
         if stream.graph is not None:
