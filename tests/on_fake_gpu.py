@@ -10,7 +10,6 @@ from gradloom.runtime.backend import backend_replaced
 from gradloom.runtime.fake_gpu.backend import fake_cuda
 from gradloom.runtime.fake_gpu.driver import FakeDriver
 
-
 Libraries = Callable[[FakeDriver], Mapping[str, Any]]
 
 

@@ -11,7 +11,7 @@ import pytest
 from fake_cublaslt import FakeCublasLt
 from gradloom import nn, optim
 from gradloom.ir import ArrayType, interpret, parse
-from gradloom.passes.pipeline import plan_graph
+from gradloom.passes.memory.plan import plan
 from gradloom.passes.target import Target
 from gradloom.runtime.backend import backend_of
 from gradloom.runtime.cuda.capture import Check, Graph
@@ -85,7 +85,7 @@ def test_a_library_that_overwrites_an_input_runs_where_nothing_has_trapped():
     x = rng.standard_normal((20, 20)).astype(np.float32)
     with fake_gpu(with_products):
         backend = backend_of(target)
-        program = backend.build(plan_graph(graph, outputs_in_arena=True, target=target))
+        program = backend.build(plan(graph, target.workers or 1, outputs_in_arena=True, target=target))
         (m,) = backend.hold([ArrayType((20, 20), np.dtype(np.float32))])
         m[...] = x
         program.bind_input(0, m)
