@@ -40,6 +40,8 @@ def _computing_nanoseconds(node: Node, target: Target) -> float:
     if node.op.bodies:
         times = (sum(node_nanoseconds(inner, target) for inner in body.nodes) for body in node.bodies)
         return iterations(node) * max(times)
+    if node.op.is_tiled:
+        return _score_nanoseconds(node, target)
     moved = moved_bytes(node)
     time = moved / (target.cache_bytes_per_ns if moved < target.l2_bytes else target.memory_bytes_per_ns)
     if node.op.is_region:

@@ -71,7 +71,7 @@ class _AttentionText:
 
     def launch(self) -> Launch:
         """The launch of the whole kernel."""
-        depth = max(_depth(x.shape[-1]) for x, _ in self.parts.products)
+        depth = max(self.depth(x) for x, _ in self.parts.products)
         self.text.shared("scores", self.short, max(self.side, 2 * depth) * self.pitch)
         if self.widths:
             self.text.shared("strip", self.short, _STRIP * max(len(c) * _ACROSS for c in self.columns))
@@ -177,7 +177,7 @@ class _AttentionText:
 
     def product(self, number: int, x: View, y: View) -> None:
         """Lines that multiply two operands."""
-        depth, terms = _depth(x.shape[-1]), self.text.stride(x.shape[-1])
+        depth, terms = self.depth(x), self.text.stride(x.shape[-1])
         (rows, along_x), (along_y, columns) = x.strides[-2:], y.strides[-2:]
         of_lines, of_steps = ((f"x{number}", rows, along_x), (f"y{number}", columns, along_y))
         if not self.by_rows:
@@ -194,8 +194,16 @@ class _AttentionText:
         for u in self.each:
             strip.append(f"    a{u} = scores[term * {self.pitch} + row * {len(self.each)} + {u}]")
             strip.append(f"    b{u} = scores[({depth} + term) * {self.pitch} + column + {u * _ACROSS}]")
-        strip += [f"    s{number}_{u}{v} = s{number}_{u}{v} + a{u} * b{v}" for u, v in self.pairs()]
+        strip += [f"    s{number}_{u}{v} = {self.fma(u, v, f's{number}_{u}{v}')}" for u, v in self.pairs()]
         self.add(*(f"        {line}" for line in (*strip, "barrier()")))
+
+    def depth(self, x: View) -> int:
+        """Terms of a product that stand in shared memory at a time."""
+        return next(n for n in (8, 16, 32) if n >= min(x.shape[-1], self.side // 2))
+
+    def fma(self, a: int, b: int, total: str) -> str:
+        """A sum with one more product of factors in registers, rounded once."""
+        return f"fma_{self.short}(a{a}, b{b}, {total})"
 
     def read_strip(
         self, name: str, stride: int, of_terms: int, depth: int, terms: str, origin: str, length: str, at: int
@@ -361,7 +369,7 @@ class _AttentionText:
         ]
         for u in self.each:
             strip.append(f"    a{u} = scores[(row * {len(self.each)} + {u}) * {self.pitch} + begin + term]")
-            strip += [f"    {s} = {s} + a{u} * b{w}" for w, s in enumerate(self.sums(number, u))]
+            strip += [f"    {s} = {self.fma(u, w, s)}" for w, s in enumerate(self.sums(number, u))]
         self.add(f"    for begin in range(0, {self.side}, {_STRIP}):")
         self.add(*(f"        {line}" for line in (*strip, "barrier()")))
 
@@ -395,8 +403,3 @@ def _side(longest: int, itemsize: int) -> int:
     """Lines and steps of a tile: a thread has 16 elements of one of float32, a quarter of that of float64."""
     most = 64 if itemsize <= 4 else 32
     return next((side for side in (16, 32, 64) if side >= min(longest, most)), most)
-
-
-def _depth(terms: int) -> int:
-    """Terms of a product that stand in shared memory at a time."""
-    return 8 if terms <= 8 else 16 if terms <= 16 else 32
