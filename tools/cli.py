@@ -17,6 +17,7 @@ from ..engine.fit.interruptions import Interruptions
 from ..engine.saving.checkpoint_file import CheckpointError
 from ..engine.step.budget import budget_of
 from ..engine.step.refusal import MemoryBudgetError
+from ..engine.tracing.mixed_precision import PRECISIONS
 from ..engine.tracing.tracer import ShapeError, TracingError
 from ..ir.printable import printable_lines
 from ..passes.dump import DumpError
@@ -100,7 +101,9 @@ def _run(argv: Sequence[str] | None, interruptions: Interruptions) -> int:
 
 def _train(options: argparse.Namespace) -> int:
     settings = ("recipe", "epochs", "batch_size", "optimizer", "lr", "schedule", "clip_norm", "early_stop", "seed")
-    given = {name: value for name in (*settings, "memory") if (value := getattr(options, name)) is not None}
+    given = {
+        name: value for name in (*settings, "memory", "precision") if (value := getattr(options, name)) is not None
+    }
     run = Run(given, options.data, options.threads, options.resume, options.out, options.log, options.plot)
     kind = KINDS.get(options.recipe)
     if options.recipe is None and options.resume is not None:
@@ -141,7 +144,13 @@ def _diagnose(options: argparse.Namespace) -> int:
 def _bench(options: argparse.Namespace) -> int:
     sides = Sides.parse(options.against, options.target)
     settings = Settings(
-        options.rounds, options.seconds, options.batch_size, options.target, options.json, options.picture
+        options.rounds,
+        options.seconds,
+        options.batch_size,
+        options.target,
+        options.json,
+        options.picture,
+        options.precision,
     )
     bench(options.workloads or list(WORKLOADS), sides, settings, Console())
     return 0
@@ -224,6 +233,7 @@ def _train_parser(commands: Any) -> None:
     parser.add_argument("--seed", type=_seed, metavar="N", help="of parameters, dropout, order of data (default: 0)")
     parser.add_argument("--threads", type=_positive, metavar="N", help="never changes a result (default: all cores)")
     parser.add_argument("--memory", type=_memory, metavar="BYTES", help="a budget for the whole step, such as 200MB")
+    _add_precision(parser, of_run=True)
     parser.add_argument("--resume", metavar="FILE", help="continue the run that wrote this checkpoint")
     parser.add_argument(
         "--out", metavar="FILE", help="the checkpoint (default: the one resumed, or gradloom-RECIPE.safetensors)"
@@ -253,6 +263,7 @@ def _plan_parser(commands: Any) -> None:
     parser.add_argument(
         "--accumulate", type=_positive, default=1, metavar="K", help="gradient accumulation: the batch in K parts"
     )
+    _add_precision(parser)
     parser.add_argument("--largest-batch", action="store_true", help="print the largest batch that fits --memory")
     parser.add_argument("--diff", metavar="OTHER", help="what changes from RECIPE to this one, by layer")
     parser.add_argument(
@@ -375,6 +386,7 @@ def _bench_parser(commands: Any) -> None:
     parser.add_argument(
         "--target", default="cpu", metavar="NAME", help="what all sides train on: cpu, or a GPU, as in cuda:sm_80 (cpu)"
     )
+    _add_precision(parser)
     parser.add_argument("--rounds", type=_positive, default=5, metavar="N", help="processes of each side (default: 5)")
     parser.add_argument(
         "--seconds", type=_rate, default=1.0, metavar="S", help="time for steps in each process (default: 1)"
@@ -412,6 +424,16 @@ def _cache_parser(commands: Any) -> None:
     )
     parser.set_defaults(command=_cache)
     parser.add_argument("--clear", action="store_true", help="delete all of it")
+
+
+def _add_precision(parser: argparse.ArgumentParser, of_run: bool = False) -> None:
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default=None if of_run else "fp32",
+        metavar="NAME",
+        help="of products and activations: fp32, bf16, or on a GPU tf32 (default: fp32)",
+    )
 
 
 def _positive(text: str) -> int:

@@ -40,6 +40,7 @@ class PlanOptions:
     target: str = "cpu"
     threads: int | None = None
     accumulate: int = 1
+    precision: str = "fp32"
     diff: str | None = None
     fail_over: int | None = None
     largest_batch: bool = False
@@ -119,14 +120,17 @@ def _saved(name: str) -> bool:
 
 def _planned(recipe: str, options: PlanOptions, memory: str | int | None) -> StepPlan:
     ingredients, given = make_recipe(recipe), {"threads": options.threads, "accumulate": options.accumulate}
-    return plan_step(*ingredients, memory=memory, target=options.target, **given)
+    given |= {"target": options.target, "precision": options.precision}
+    return plan_step(*ingredients, memory=memory, **given)
 
 
 def _largest_batch(options: PlanOptions) -> int:
     if options.memory is None:
         raise CommandError("--largest-batch needs the memory that the step may take; give --memory, such as 4GB")
     if any((options.diff, options.fail_over is not None, options.curve, options.run, options.html)):
-        raise CommandError("--largest-batch goes with --memory, --target, --threads, --accumulate and --json alone")
+        raise CommandError(
+            "--largest-batch goes with --memory, --target, --threads, --accumulate, --precision and --json alone"
+        )
     if _saved(options.recipe):
         raise CommandError(f"{options.recipe} is a saved report; the largest batch needs the recipe")
     largest = _planned(options.recipe, options, None).largest_batch(options.memory)
@@ -171,6 +175,7 @@ def _measure(points: list[dict[str, Any]], options: PlanOptions) -> None:
                     target=options.target,
                     threads=options.threads,
                     accumulate=options.accumulate,
+                    precision=options.precision,
                 ),
                 batch,
             )

@@ -29,6 +29,7 @@ class Settings:
     early_stop: int | None = None
     seed: int = 0
     memory: str | None = None
+    precision: str | None = None
     data: str | None = None
     """A digest of the examples; `None` where they are random."""
     step: str | None = None
@@ -46,7 +47,7 @@ class Settings:
         Raises `CommandError` where what is given would change the batches or the optimizer of the run; and where the
         recipe is not one of ours and not given: what a file names is not run.
         """
-        for name in ("batch_size", "optimizer", "schedule", "clip_norm", "seed"):
+        for name in ("batch_size", "optimizer", "schedule", "clip_norm", "precision", "seed"):
             before, now = getattr(self, name), given.get(name)
             if now is not None and now != before:
                 option = "--" + name.replace("_", "-")
@@ -91,6 +92,7 @@ _CHECKS: dict[str, Any] = {
     "early_stop": is_count,
     "seed": lambda value: type(value) is int and 0 <= value < 2**64,
     "memory": is_memory,
+    "precision": is_text,
     "data": is_text,
     "step": is_text,
 }

@@ -23,6 +23,7 @@ from ..engine.fit.means import in_words
 from ..engine.saving.checkpoint_file import check_savable, open_checkpoint
 from ..engine.step.compile_step import compile_step
 from ..engine.step.step import Step
+from ..engine.tracing.mixed_precision import PRECISIONS
 from .command_error import CommandError
 from .file_values import brief
 from .find_recipe import make_recipe
@@ -89,6 +90,7 @@ def train(run: Run, console: Console, interruptions: Interruptions | None = None
         memory=settings.memory,
         threads=run.threads,
         clip_norm=settings.clip_norm,
+        precision=settings.precision or "fp32",
         seed=settings.seed,
     )
     settings = replace(settings, data=_digest_of_data(data), step=_digest_of_step(step))
@@ -171,6 +173,7 @@ def _settings_in(path: str, text: str) -> Settings:
     for what, name, known in (
         ("optimizer", settings.optimizer, OPTIMIZERS),
         ("schedule", settings.schedule, SCHEDULES),
+        ("precision", settings.precision, PRECISIONS),
     ):
         if name not in (None, *known):
             raise CommandError(f"{path} was trained with the unknown {what} {brief(name)}")

@@ -60,6 +60,7 @@ def run_characters(
                 minutes,
                 threads=run.threads,
                 memory=run.given.get("memory"),
+                precision=run.given.get("precision"),
                 resume=run.resume,
                 out=out,
                 on_compiled=lambda step: say(console, str(step.report)),

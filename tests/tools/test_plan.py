@@ -83,6 +83,17 @@ def test_files_are_written_when_nobody_reads_what_is_printed(recipes: Path):
     assert (recipes / "small.html").exists()
 
 
+def test_the_precision_and_the_bytes_of_each_dtype_are_told(recipes: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["plan", "zoo.py:small", "--precision", "bf16", "--json", "small.json"]) == 0
+    assert re.search(r"^precision +bf16   at the peak .*bf16 [\d.]+ ", capsys.readouterr().out, re.MULTILINE)
+    report = MemoryReport.from_json(Path("small.json").read_text())
+    assert report.precision == "bf16"
+    assert sum(report.bytes_by_dtype.values()) == sum(value.bytes for value in report.live(report.peak_phase))
+    assert {"bf16", "f32"} <= report.bytes_by_dtype.keys()
+    assert main(["plan", "zoo.py:small", "--precision", "tf32"]) == 2
+    assert "a CPU has none" in capsys.readouterr().err
+
+
 def test_html_is_a_page(recipes: Path):
     assert main(["plan", "zoo.py:small", "--html", "small.html"]) == 0
     assert "<title>One training step of zoo.py:small</title>" in (recipes / "small.html").read_text()

@@ -198,6 +198,15 @@ def test_every_optimizer_learns(optimizer: str, threads: str, capsys: pytest.Cap
     assert float(accuracy[0]) > 0.9
 
 
+def test_a_run_keeps_its_precision(capsys: pytest.CaptureFixture[str]):
+    assert main(["train", "digits", "--epochs", "1", "--precision", "bf16", "--out", "run.safetensors"]) == 0
+    assert "precision " in capsys.readouterr().out
+    assert main(["train", "--resume", "run.safetensors", "--epochs", "2"]) == 0
+    assert "precision " in capsys.readouterr().out
+    assert main(["train", "--resume", "run.safetensors", "--epochs", "3", "--precision", "fp32"]) == 2
+    assert "it cannot go on with --precision fp32" in capsys.readouterr().err
+
+
 def test_a_recipe_with_arrays_trains_on_them(capsys: pytest.CaptureFixture[str]):
     options = ["--epochs", "60", "--batch-size", "10", "--out", "line.safetensors"]
     assert main(["train", "recipes.py:with_arrays", *options]) == 0

@@ -24,6 +24,7 @@ from ...engine.saving.checkpoint_file import CheckpointError, check_names, open_
 from ...engine.step.compile_step import compile_step
 from ...engine.step.refusal import MemoryBudgetError
 from ...engine.step.step import Step
+from ...engine.tracing.mixed_precision import PRECISIONS
 from ...ir import Array, ArrayType, spec
 from ..command_error import CommandError
 from ..data import DataError
@@ -263,6 +264,7 @@ def train_characters(
     *,
     threads: int | None = None,
     memory: str | None = None,
+    precision: str | None = None,
     resume: str | None = None,
     out: str | None = None,
     on_compiled: Callable[[Step], None] | None = None,
@@ -273,12 +275,13 @@ def train_characters(
 ) -> TrainedModel:
     """Train a model on `text` for `steps` steps, or as many as fit `minutes`; then judge it on the held-out tenth.
 
-    `settings` say which one; a class of settings stands for those of the checkpoint to resume, or its own defaults.
-    The result depends on the text, the settings and the number of steps alone: a run of `minutes` settles on a number
-    when a quarter of its time is over, and until then does what the run of any larger number does. `on_progress` is
-    called after every step, and ten times in a run with the held-out loss. `out` is the checkpoint, written then, every
-    few minutes, and when Ctrl-C is pressed: then `on_interrupted` is called, and `KeyboardInterrupt` goes on. `resume`
-    takes one up, with its budget, to the same bits. `say` reports what goes wrong with a checkpoint, and what differs.
+    `settings` say which one; a class of settings stands for those of the checkpoint to resume, or its own defaults. The
+    result depends on the text, the settings and the number of steps alone: a run of `minutes` settles on a number when
+    a quarter of its time is over, and until then does what the run of any larger number does. `on_progress` is called
+    after every step, and ten times in a run with the held-out loss. `out` is the checkpoint, written then, every few
+    minutes, and when Ctrl-C is pressed: then `on_interrupted` is called, and `KeyboardInterrupt` goes on. `resume`
+    takes one up, with its budget and its precision, to the same bits. `say` reports what goes wrong with a checkpoint,
+    and what differs.
 
     Raises `DataError` for a text that is too short, `CommandError` where a checkpoint is of another run.
     """
@@ -298,6 +301,7 @@ def train_characters(
             raise CommandError(f"{resume} was trained on another text; give that one with --data")
         settings, steps = earlier.settings, earlier.steps if steps is None else steps
         minutes, memory = earlier.minutes if steps is None else None, memory or earlier.memory
+        precision = precision or earlier.precision
     settings = settings() if isinstance(settings, type) else settings
     if steps is None and minutes is None:
         minutes = DEFAULT_MINUTES
@@ -310,6 +314,7 @@ def train_characters(
         memory=memory,
         threads=threads,
         clip_norm=settings.clip_norm,
+        precision=precision or "fp32",
         seed=settings.seed,
     )
     if resume is not None and earlier is not None:
@@ -317,7 +322,7 @@ def train_characters(
     if on_compiled:
         on_compiled(step)
     trained = TrainedModel(step, corpus, settings)
-    metadata = {"settings": asdict(settings), "digest": _digest(text), "memory": memory}
+    metadata = {"settings": asdict(settings), "digest": _digest(text), "memory": memory, "precision": precision}
     run = _Run(trained, settings, steps, minutes, metadata, on_progress, began, interruptions)
     if out is not None:
         run.saves = Saves(step, out, run.metadata, say)
@@ -338,6 +343,7 @@ class _Earlier:
     minutes: float | None
     digest: str
     memory: str | None
+    precision: str | None
 
     @staticmethod
     def read(path: str, kind: type[Settings]) -> _Earlier:
@@ -354,13 +360,14 @@ class _Earlier:
             ):
                 raise ValueError("the settings are none of this recipe")
             _check_size(settings, types)
-            steps, minutes, memory = (rest.get(name) for name in ("steps", "minutes", "memory"))
-            for value, fits in ((steps, is_count), (minutes, is_rate), (memory, is_memory)):
+            names = ("steps", "minutes", "memory", "precision")
+            steps, minutes, memory, precision = given = [rest.get(name) for name in names]
+            for value, fits in zip(given, (is_count, is_rate, is_memory, PRECISIONS.__contains__), strict=True):
                 if value is not None and not fits(value):
                     raise ValueError(f"{value!r} is no setting")
             found = kind(**settings)
             found.optimizer(1)  # which looks at the settings
-            return _Earlier(path, types, text, found, steps, minutes, str(rest["digest"]), memory)
+            return _Earlier(path, types, text, found, steps, minutes, str(rest["digest"]), memory, precision)
         except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise CommandError(f"{path} is no checkpoint of the recipe {kind.name}") from error
 
