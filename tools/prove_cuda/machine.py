@@ -14,7 +14,7 @@ from ...runtime.cuda.compilers import compiler
 from .report import Report
 from .stages import Options
 
-OURS = ("gradloom", "numpy", "numba", "llvmlite", "cuda-bindings", "cuda-core", "nvidia-nvjitlink", "numba-cuda",
+OURS = ("gradloom", "numpy", "numba", "llvmlite", "cuda-bindings", "nvidia-nvjitlink", "numba-cuda",
         "nvidia-nvvm", "nvidia-cuda-nvrtc", "nvmath-python", "nvidia-cublas", "nvidia-cudnn-cu13",
         "nvidia-cudnn-frontend")  # fmt: skip
 """Packages whose versions say what was proven."""
