@@ -33,8 +33,11 @@ class Setting:
     seed: int = 0
 
     def images(self) -> Images:
-        """The digits that come with the package, or MNIST where its file was given."""
-        return load_digits() if self.data is None else load_mnist(self.data)
+        """The digits that come with the package, or MNIST where its file was given: a tenth of it, all with `full`."""
+        if self.data is None:
+            return load_digits()
+        x, y, x_test, y_test = load_mnist(self.data)
+        return (x, y, x_test, y_test) if self.full else (x[:6000], y[:6000], x_test[:1000], y_test[:1000])
 
     def of(self, short: int, full: int) -> int:
         """`short`, or `full` where the runs are."""
