@@ -259,9 +259,9 @@ class _MatrixText(GpuText):
         )
         self.lines = [*sweep, *(f"    {line}" for line in self.lines)]
         self.lines = [*outer, *(f"    {line}" for line in self.lines)]
-        self.add(f"if not (off <= {worst} * norm):", "    trap(code)")
+        self.add("found = n", f"if not (off <= {worst} * norm):", "    trap(code)", "    found = i64(0)")
         self.each(
-            "n",
+            "found",
             "rank, mine = i64(0), s[e * n + e]",
             "for j in range(n):",
             "    if (s[j * n + j] < mine) | ((s[j * n + j] == mine) & (j < e)):",
