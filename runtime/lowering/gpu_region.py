@@ -9,6 +9,7 @@ from ...passes.target import TargetError
 from .gpu_reductions import combine_parts
 from .gpu_region_kernel import GpuRegionWriter
 from .gpu_text import GpuText
+from .gpu_transposition import gpu_transposed_copies
 from .launch import Launch, Pointer, Scratch, Traps
 from .region import parts_of_sums
 from .region_kernel import Operands
@@ -16,7 +17,9 @@ from .row_threads import RowThreads
 
 
 def lower_gpu_region(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
-    """One launch over tiles of rows, then those that combine the parts of sums over all rows, concurrently."""
+    """Transposed copies, or one launch over tiles of rows, then concurrently those that combine the parts of sums."""
+    if (copies := gpu_transposed_copies(node, plan)) is not None:
+        return copies
     nest: LoopNest = plan.nests[node]
     if nest.product is not None:
         raise TargetError("a product with an epilogue is a CPU's alone")

@@ -20,11 +20,13 @@ from .gpu_copies import (
     lower_move,
     lower_pad,
 )
+from .gpu_cumulative import lower_gpu_cumulative
 from .gpu_libraries import library_launches
 from .gpu_linalg import lower_gpu_linalg
 from .gpu_matmul import lower_gpu_matmul
 from .gpu_region import lower_gpu_region
 from .gpu_scatter_add import lower_gpu_scatter_add
+from .gpu_sorting import lower_gpu_sort
 from .gpu_windows import lower_gpu_window
 from .launch import Launch, Traps
 from .library_call import LibraryCall
@@ -59,13 +61,6 @@ def _scatter(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
     return [on_loop("j", _inner(node), launch) for launch in lower_unit(node, plan, traps)]
 
 
-def _cumulative(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
-    """The columns of a block are a thread's each; where there is one, the blocks are."""
-    inner = _inner(node)
-    loop = ("j", inner) if inner > 1 else ("block", math.prod(node.output.type.shape[: node.attrs["axis"]]))
-    return [on_loop(*loop, launch) for launch in lower_unit(node, plan, traps)]
-
-
 def _inner(node: Node) -> int:
     return math.prod(node.output.type.shape[node.attrs["axis"] + 1 :])
 
@@ -83,11 +78,12 @@ _LOWERINGS: Mapping[Op, Callable[[Node, Plan, Traps], list[Launch]]] = {
     movement.pad: lower_pad,
     dynamic_slice.dynamic_slice: lower_dynamic_slice,
     dynamic_slice.dynamic_update_slice: lower_dynamic_update_slice,
-    reduction.cumsum: _cumulative,
-    reduction.cumprod: _cumulative,
+    reduction.cumsum: lower_gpu_cumulative,
+    reduction.cumprod: lower_gpu_cumulative,
     **{op: lower_move for op in OPS.values() if op.moves_to is not None},
     **{op: lower_gpu_matmul for op in OPS.values() if op.family == "contraction"},
     **{op: lower_gpu_convolution for op in OPS.values() if op.family == "convolution" and not op.is_conv_region},
+    **{op: lower_gpu_sort for op in OPS.values() if op.family == "sorting"},
     **{op: lower_gpu_linalg for op in OPS.values() if op.family == "linalg"},
     **{op: lower_gpu_window for op in OPS.values() if op.family == "window"},
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,16 @@ def lower_sort(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
     return [Launch(tiles if length else 0, [Call(source, [TILE, step, lines, *operands, length, inner, line])])]
 
 
+def is_before(dtype: np.dtype[Any], descending: bool) -> Callable[[str, str], str]:
+    """What says in kernel source whether one element goes before another. NaN is larger than all others."""
+
+    def before(a: str, b: str) -> str:
+        one, other = (b, a) if descending else (a, b)
+        return f"({one} < {other})" + (f" | (({other} != {other}) & ({one} == {one}))" if dtype.kind == "f" else "")
+
+    return before
+
+
 def _sort_kernel(dtype: np.dtype[Any], indices: bool, descending: bool, strided: bool) -> str:
     """Args: tile, lines of a tile, all lines, array, result, length of a line, elements from one to the next of a
     line, scratch of a worker: a line, and another where lines are `strided`.
@@ -45,10 +56,7 @@ def _sort_kernel(dtype: np.dtype[Any], indices: bool, descending: bool, strided:
         """What an element of a line is sorted by."""
         return f"x[start + i64({element}) * stride]" if indices else element
 
-    def before(a: str, b: str) -> str:
-        one, other = (b, a) if descending else (a, b)
-        return f"({one} < {other})" + (f" | (({other} != {other}) & ({one} == {one}))" if dtype.kind == "f" else "")
-
+    before = is_before(dtype, descending)
     own = "i64(k)" if indices else "x[start + k * stride]"
     lines = (
         """one, other = array_{0}(word(b, 7), 0), window(array_{0}(word(b, 7), 0), length, length)"""
