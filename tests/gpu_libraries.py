@@ -35,9 +35,9 @@ class LibraryProgram(EmulatedProgram):
         self.calls: list[LibraryCall] = []
         super().__init__(plan, arena)
 
-    def _launch(self, launch: Launch | LibraryCall, node: Node | None, places: Places) -> None:
+    def _launch(self, launch: Launch | LibraryCall, node: Node | None, places: Places, noted: Any) -> None:
         if isinstance(launch, Launch):
-            super()._launch(launch, node, places)
+            super()._launch(launch, node, places, noted)
         else:
             self.calls.append(launch)
             self.of[launch.library].prepare(launch, places.word)

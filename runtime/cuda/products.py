@@ -46,11 +46,17 @@ class _Ready:
 
 
 class Products:
-    """A handle of cuBLASLt on the current device. `bindings` are `nvmath.bindings.cublasLt`, or stand for it."""
+    """A handle of cuBLASLt on the current device. `bindings` are `nvmath.bindings.cublasLt`, or stand for it.
+
+    Raises `RuntimeError` where the library is not there, or gives no handle.
+    """
 
     def __init__(self, bindings: Any) -> None:
         self._lt = bindings
-        self._handle = bindings.create()
+        try:
+            self._handle = bindings.create()
+        except bindings.cuBLASLtError as error:
+            raise RuntimeError(f"cuBLASLt has no handle: {error}") from error
         self._ready: dict[tuple[ProductCall, tuple[int, ...]], _Ready | None] = {}
 
     def supports(self, call: ProductCall) -> bool:
