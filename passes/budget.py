@@ -11,6 +11,8 @@ from .dump import clear_chosen, write_dump
 from .graph.rewrite import Pass, for_target
 from .kernels.cost import node_nanoseconds, useful_threads
 from .memory.plan import Plan, plan
+from .offload.absences import NO_OFFLOADING, Offloading
+from .offload.frontier import OffloadFrontier
 from .pipeline import Stages, preparation, scheduling
 from .remat.candidates import planner_words
 from .remat.frontier import Choice, Frontier
@@ -27,6 +29,8 @@ class StepPlanner:
     which recompute, in the pipeline and its variants, and have the same bits; those in smaller tiles of the batch,
     whose sums over the batch are in another order, so that the bits differ. Nothing is planned before it is asked for.
     With `dumped` the stages of every pipeline that is tried are written to `GRADLOOM_DUMP`.
+
+    On a GPU, those of the second kind, and those in the smallest tiles, may use host memory as `offloading` says.
     """
 
     graph: Graph
@@ -34,6 +38,7 @@ class StepPlanner:
     parts: int = 1
     dumped: bool = True
     target: Target = DEFAULT_TARGET
+    offloading: Offloading = NO_OFFLOADING
 
     def __post_init__(self) -> None:
         self.stages = Stages(self.graph, self.dumped)
@@ -61,28 +66,34 @@ class StepPlanner:
 
     @cached_property
     def frontier(self) -> Frontier:
-        """The plans with the same bits that are worth having."""
+        """The plans that recompute."""
         return Frontier(self.base, variant_plans(self.stages, self.base, self.preparation))
+
+    @cached_property
+    def same_bits(self) -> Frontier | OffloadFrontier:
+        """The plans with the same bits that are worth having."""
+        return _offloading(self.frontier, self.offloading)
 
     @cached_property
     def in_tiles(self) -> TilePlans:
         """The plans in smaller tiles."""
-        return TilePlans(self.stages, self.base, self.parts)
+        return TilePlans(self.stages, self.base, self.parts, self.offloading)
 
-    def fastest_within(self, arena_bytes: int) -> Choice | None:
-        """The fastest plan whose arena is at most so large, by what is predicted; None where there is none.
+    def fastest_within(self, net_bytes: int) -> Choice | None:
+        """The fastest plan that needs at most so much beside what the step holds, by what is predicted; None where
+        there is none.
 
         The three kinds are looked at in turn, and the frontier does not depend on the limit, so that more memory never
         leads to more time.
         """
-        if self.base.arena_bytes <= arena_bytes:
+        if self.base.net_bytes <= net_bytes and not self.offloading.must_move:
             return self.unbounded
-        return self.frontier.fastest_within(arena_bytes) or self.in_tiles.fastest_within(arena_bytes)
+        return self.same_bits.fastest_within(net_bytes) or self.in_tiles.fastest_within(net_bytes)
 
     def smallest(self) -> Choice:
         """The smallest plan of all."""
-        same, in_tiles = self.frontier.smallest(), self.in_tiles.smallest()
-        return same if in_tiles is None or same.plan.arena_bytes <= in_tiles.plan.arena_bytes else in_tiles
+        same, in_tiles = self.same_bits.smallest(), self.in_tiles.smallest()
+        return same if in_tiles is None or same.plan.net_bytes <= in_tiles.plan.net_bytes else in_tiles
 
     def prepared_for(self, choice: Choice) -> Graph:
         """The graph that a choice was planned from, before it was decided what to keep for the backward."""
@@ -115,6 +126,7 @@ class TilePlans:
     """The plan of the step in its own tiles."""
     parts: int = 1
     """Parts of the batch in which it runs at least."""
+    offloading: Offloading = NO_OFFLOADING
     _plans: dict[int, Plan] = field(default_factory=dict[int, Plan])
 
     @property
@@ -155,23 +167,28 @@ class TilePlans:
         return replace(choice, slowdown=slowdown, variant=tile_variant(tile), tile=tile)
 
     @cached_property
-    def frontier(self) -> Frontier:
-        """Plans in the smallest tiles that recompute."""
-        return Frontier(self.planned(-1))
+    def frontier(self) -> Frontier | OffloadFrontier:
+        """Plans in the smallest tiles that recompute, or use host memory."""
+        return _offloading(Frontier(self.planned(-1)), self.offloading)
 
-    def fastest_within(self, arena_bytes: int) -> Choice | None:
-        """The plan in the largest tiles whose arena is at most so large; one in the smallest that recomputes where
-        there is no other; None where there is none.
+    def fastest_within(self, net_bytes: int) -> Choice | None:
+        """The plan in the largest tiles that needs at most so much beside what the step holds; one in the smallest of
+        the frontier where there is no other; None where there is none.
         """
-        for i in range(len(self.tiles)):
-            if self.planned(i).arena_bytes <= arena_bytes:
+        for i in range(0 if self.offloading.must_move else len(self.tiles)):
+            if self.planned(i).net_bytes <= net_bytes:
                 return self._in_tiles(i, Choice(self.planned(i), 0.0))
-        choice = self.frontier.fastest_within(arena_bytes) if self.tiles else None
+        choice = self.frontier.fastest_within(net_bytes) if self.tiles else None
         return None if choice is None else self._in_tiles(-1, choice)
 
     def smallest(self) -> Choice | None:
         """The smallest plan, None where there are no smaller tiles."""
         return self._in_tiles(-1, self.frontier.smallest()) if self.tiles else None
+
+
+def _offloading(frontier: Frontier, offloading: Offloading) -> Frontier | OffloadFrontier:
+    """A frontier with plans that use host memory, where any may."""
+    return OffloadFrontier(frontier, offloading) if offloading.allows(frontier.base.target) else frontier
 
 
 def predicted_nanoseconds(made: Plan) -> float:

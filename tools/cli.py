@@ -23,6 +23,7 @@ from ..ir.printable import printable_lines
 from ..passes.dump import DumpError
 from ..passes.pipeline import PASS_NAMES
 from ..passes.target import TargetError
+from ..runtime.codegen.byte_amount import byte_amount
 from ..runtime.codegen.front_end import FrontEndError
 from .bench import GPU_PEERS, PEERS, WORKLOADS, Settings, Sides, bench
 from .cache import cache_text, clear_cache
@@ -264,6 +265,12 @@ def _plan_parser(commands: Any) -> None:
         "--accumulate", type=_positive, default=1, metavar="K", help="gradient accumulation: the batch in K parts"
     )
     _add_precision(parser)
+    parser.add_argument(
+        "--host-memory",
+        type=_host_memory,
+        metavar="BYTES",
+        help="the most pinned memory of its host that a GPU's step may take within --memory, 0 for none (what helps)",
+    )
     parser.add_argument("--largest-batch", action="store_true", help="print the largest batch that fits --memory")
     parser.add_argument("--diff", metavar="OTHER", help="what changes from RECIPE to this one, by layer")
     parser.add_argument(
@@ -458,6 +465,12 @@ def _memory(text: str) -> str:
     if zero:
         share = "; a percentage is of what the step takes without a budget, at most 100%" if "%" in text else ""
         raise argparse.ArgumentTypeError(f"{text!r} is no number of bytes such as 200MB, 1.5GiB or 50%{share}")
+    return text
+
+
+def _host_memory(text: str) -> str:
+    if byte_amount(text) is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of bytes such as 16GB or 0")
     return text
 
 

@@ -41,6 +41,7 @@ class PlanOptions:
     threads: int | None = None
     accumulate: int = 1
     precision: str = "fp32"
+    host_memory: str | None = None
     diff: str | None = None
     fail_over: int | None = None
     largest_batch: bool = False
@@ -119,18 +120,23 @@ def _saved(name: str) -> bool:
 
 
 def _planned(recipe: str, options: PlanOptions, memory: str | int | None) -> StepPlan:
-    ingredients, given = make_recipe(recipe), {"threads": options.threads, "accumulate": options.accumulate}
-    given |= {"target": options.target, "precision": options.precision}
-    return plan_step(*ingredients, memory=memory, **given)
+    return plan_step(
+        *make_recipe(recipe),
+        memory=memory,
+        target=options.target,
+        threads=options.threads,
+        accumulate=options.accumulate,
+        precision=options.precision,
+        host_memory=options.host_memory,
+    )
 
 
 def _largest_batch(options: PlanOptions) -> int:
     if options.memory is None:
         raise CommandError("--largest-batch needs the memory that the step may take; give --memory, such as 4GB")
     if any((options.diff, options.fail_over is not None, options.curve, options.run, options.html)):
-        raise CommandError(
-            "--largest-batch goes with --memory, --target, --threads, --accumulate, --precision and --json alone"
-        )
+        others = "--target, --host-memory, --threads, --accumulate, --precision and --json"
+        raise CommandError(f"--largest-batch goes with --memory, {others} alone")
     if _saved(options.recipe):
         raise CommandError(f"{options.recipe} is a saved report; the largest batch needs the recipe")
     largest = _planned(options.recipe, options, None).largest_batch(options.memory)
@@ -176,6 +182,7 @@ def _measure(points: list[dict[str, Any]], options: PlanOptions) -> None:
                     threads=options.threads,
                     accumulate=options.accumulate,
                     precision=options.precision,
+                    host_memory=options.host_memory,
                 ),
                 batch,
             )

@@ -24,6 +24,7 @@ def diff_text(before: MemoryReport, after: MemoryReport, before_name: str, after
         ("constants", "constant_bytes"),
         ("arena", "arena_bytes"),
         ("total", "total_bytes"),
+        *([("host memory", "host_bytes")] if before.host_bytes or after.host_bytes else []),
     ):
         lines.append(_row(word, getattr(before, name), getattr(after, name)))
     kinds = [(KIND_WORDS[kind], _at_peak(before, kind), _at_peak(after, kind)) for kind in KINDS]

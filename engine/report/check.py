@@ -23,10 +23,14 @@ def check_report(report: MemoryReport, plan: Plan) -> None:
     opened = _Opened(report)
     opened.open(plan, 0, [0], 1)
     parameters = sum(array.bytes for array in report.held if array.kind == "parameter")
-    nodes = plan.graph.nodes
+    nodes, on_host = plan.graph.nodes, plan.host_input_bytes
     for name, said, found in (
         ("parameter_bytes", report.parameter_bytes, parameters),
-        ("state_bytes", report.state_bytes, sum(array.bytes for array in report.held) - parameters),
+        ("state_bytes", report.state_bytes, sum(array.bytes for array in report.held) - parameters - on_host),
+        ("host_bytes", report.host_bytes, on_host + plan.host_bytes),
+        ("held bytes in host memory", sum(array.bytes for array in report.held if array.on_host), on_host),
+        ("transfers", len(report.transfers), len(plan.transfers.nodes)),
+        ("moved bytes", sum(one.bytes for one in report.transfers), sum(map(_moved_bytes, plan.transfers.nodes))),
         ("constant_bytes", report.constant_bytes, sum(v.type.nbytes for v in _constants(plan.graph))),
         ("arena_bytes", report.arena_bytes, plan.arena_bytes),
         ("lower_bound_bytes", report.lower_bound_bytes, plan.lower_bound_bytes),
@@ -144,9 +148,11 @@ class _Opened:
         """Enter the values of a plan whose phases take these spans."""
         last: dict[Value, int] = dict.fromkeys(plan.graph.outputs, spans[-1][1] + 1 if spans else 0)
         for phase, (_, end) in zip(plan.phases, spans):
-            for value in (v for node in phase for v in node.inputs):
-                base = plan.views[value].base
-                last[base] = max(last.get(base, 0), end)
+            for node in phase:
+                done = plan.transfers.done.get(node)
+                for value in node.inputs:
+                    base = plan.views[value].base
+                    last[base] = max(last.get(base, 0), end if done is None else spans[done][1])
         scratch = {block.unit: block for block in plan.blocks if block.unit is not None}
         for phase, (first, end) in zip(plan.phases, spans):
             for node in phase:
@@ -168,6 +174,10 @@ def _constants(graph: Graph) -> list[Value]:
     own = [node.output for node in graph.nodes if node.op.is_stored]
     bodies = (body for node in graph.nodes for body in node.bodies)
     return [*own, *(value for body in bodies for value in _constants(body))]
+
+
+def _moved_bytes(node: Node) -> int:
+    return node.inputs[0].type.nbytes
 
 
 def _flops(node: Node) -> int:

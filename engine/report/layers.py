@@ -39,7 +39,7 @@ def layers(report: MemoryReport, most_rows: int = _MOST_ROWS) -> list[LayerRepor
     names = list(dict.fromkeys(cut.values()))
     held, peak = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
     change: dict[str, dict[int, int]] = {name: {} for name in names}
-    for array in report.held:
+    for array in (array for array in report.held if not array.on_host):
         held[cut[array.scope]] += array.bytes
     at = report.peak_phase
     for value, (first, end) in zip(report.values, report.charged):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ...ir import Graph
 from ...passes.remat.from_plan import recompute_flops
@@ -26,10 +27,12 @@ def make_report(
     """
     plan = choice.plan
     opened = open_plan(choice, traced)
+    on_host = {plan.graph.inputs[i].name for i in plan.transfers.numbers}
+    held = [replace(array, on_host=True) if array.name in on_host else array for array in held]
     parameter_bytes = sum(array.bytes for array in held if array.kind == "parameter")
     return MemoryReport(
         parameter_bytes,
-        sum(array.bytes for array in held) - parameter_bytes,
+        sum(array.bytes for array in held if not array.on_host) - parameter_bytes,
         plan.constant_bytes,
         plan.arena_bytes,
         plan.lower_bound_bytes,
@@ -51,4 +54,7 @@ def make_report(
         choice.variant,
         plan.target,
         precision,
+        plan.host_bytes + plan.host_input_bytes,
+        choice.exposed,
+        tuple(opened.transfers),
     )

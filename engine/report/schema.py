@@ -45,6 +45,8 @@ class HeldReport:
     name: str
     kind: str
     bytes: int
+    on_host: bool = False
+    """Whether it lies in the memory of a GPU's host, but for its updates."""
 
     @property
     def scope(self) -> str:
@@ -101,6 +103,22 @@ class LoopReport:
 
 
 @dataclass(frozen=True)
+class TransferReport:
+    """A value that moves between the memory of a GPU and that of its host, beside the units of the phases `begin` to
+    `done`. Of state, `held` is its name.
+    """
+
+    name: str
+    scope: str
+    source: str
+    bytes: int
+    to_host: bool
+    begin: int
+    done: int
+    held: str = ""
+
+
+@dataclass(frozen=True)
 class ValueReport:
     """One value in the arena, or the scratch of one unit.
 
@@ -151,6 +169,10 @@ class MemoryReport:
 
     `precision` is that of products and activations: "fp32", "tf32" or "bf16", as the step was asked for.
 
+    `host_bytes` are those of a GPU's host in which values and state lie meanwhile; they are in no other figure, and
+    `transfers` are what moves there and back. `exposed_nanoseconds`, a part of `slowdown`, are those for which units
+    wait for them, as predicted.
+
     `target` is the machine that the step was planned for; `None` in a report of before there were several.
 
     `phases` are the stretches between two barriers, in the order in which they run; of a loop those of one iteration.
@@ -181,6 +203,9 @@ class MemoryReport:
     variant: str = "default"
     target: Target | None = None
     precision: str = "fp32"
+    host_bytes: int = 0
+    exposed_nanoseconds: float = 0.0
+    transfers: tuple[TransferReport, ...] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """As its JSON: what is read back has no plan."""
@@ -194,7 +219,7 @@ class MemoryReport:
 
     @property
     def total_bytes(self) -> int:
-        """Parameters, state, constants and arena."""
+        """Parameters, state, constants and arena; of a GPU what is in its own memory."""
         return self.parameter_bytes + self.state_bytes + self.constant_bytes + self.arena_bytes
 
     @cached_property
@@ -297,9 +322,11 @@ class MemoryReport:
             plain += ("planner", "variant")
         if self.precision == "fp32":
             plain += ("precision",)
+        if not self.transfers:
+            plain += ("host_bytes", "exposed_nanoseconds", "transfers")
         figures = {name: getattr(self, name) for name in _FIGURES if name not in plain}
         whole = {"schema": SCHEMA, **figures, "total_bytes": self.total_bytes}
-        whole |= {name: [asdict(item) for item in getattr(self, name)] for name in _LISTS}
+        whole |= {name: [_as_dict(item) for item in getattr(self, name)] for name in _LISTS if name not in plain}
         if self.target is not None:
             # A CPU has no multiprocessors, nor what else a GPU has.
             whole["target"] = {name: value for name, value in asdict(self.target).items() if value is not None}
@@ -322,6 +349,7 @@ class MemoryReport:
             lists: dict[str, Any] = {
                 name: tuple(item(**_read(entry, item, [f.name for f in fields(item)])) for entry in whole[name])
                 for name, item in _LISTS.items()
+                if name in whole or item is not TransferReport
             }
             target = None
             if "target" in whole:
@@ -344,6 +372,7 @@ class MemoryReport:
         for what, numbers, end in (
             ("phase", starts, self.phases),
             ("phase", [value.death for value in self.values], self.phases + 1),
+            ("phase", [phase for one in self.transfers for phase in (one.begin, one.done)], self.phases),
             ("unit", units, len(self.units)),
         ):
             wrong = [number for number in numbers if not 0 <= number < end]
@@ -358,7 +387,8 @@ class MemoryReport:
         # Each phase runs something, so that a few letters cannot claim a table of billions of them.
         if self.phases > len(self.units):
             raise ValueError(f"it has {_shown(self.phases)} phases, more than units that run in them")
-        for items in ([self], [self.target] if self.target else [], self.held, self.units, self.loops, self.values):
+        own = [self], [self.target] if self.target else []
+        for items in (*own, self.held, self.units, self.loops, self.values, self.transfers):
             for item in items:
                 for f in fields(item):
                     number = getattr(item, f.name)
@@ -410,7 +440,18 @@ def _printable_item(item: Any) -> Any:
     return replace(item, **changed) if changed else item
 
 
-_LISTS: dict[str, Any] = {"held": HeldReport, "units": UnitReport, "loops": LoopReport, "values": ValueReport}
+def _as_dict(item: Any) -> dict[str, Any]:
+    """The fields of an item; what says that an array lies on the host is left out where it does not."""
+    return {name: value for name, value in asdict(item).items() if name != "on_host" or value}
+
+
+_LISTS: dict[str, Any] = {
+    "held": HeldReport,
+    "units": UnitReport,
+    "loops": LoopReport,
+    "values": ValueReport,
+    "transfers": TransferReport,
+}
 _FIGURES = tuple(f.name for f in fields(MemoryReport) if f.name not in ("plan", "prepared", "target", *_LISTS))
 
 

@@ -11,7 +11,7 @@ from ...ir.printable import printable
 from ...passes.remat.candidates import planner_words
 from ...passes.variants import variant_words
 from .layers import layers
-from .schema import KIND_WORDS, KINDS, LoopReport, MemoryReport, ValueReport
+from .schema import KIND_WORDS, KINDS, LoopReport, MemoryReport, TransferReport, ValueReport
 from .wording import human, human_flops, human_time, listed, numbers_out, timed_on
 
 _LARGEST = 10
@@ -33,7 +33,7 @@ def report_text(report: MemoryReport) -> str:
     parts = [_summary(report)]
     if report.values:
         parts += [_by_kind(report), _by_layer(report), _largest(report), _at_peak(report)]
-        parts += [part for part in (_removals(report), _critical_path(report)) if part]
+        parts += [part for part in (_moved(report), _removals(report), _critical_path(report)) if part]
     return "\n\n".join(parts)
 
 
@@ -52,15 +52,18 @@ def _summary(report: MemoryReport) -> str:
         card = report.target.device_bytes
         share = f"{report.total_bytes / card:.1%}" if 1000 * report.total_bytes >= card else "less than 0.1%"
         lines.append(f"card             {human(card):>10}   {share} of it used")
+    lines += _host_memory(report)
     saved = report.no_recompute_arena_bytes - report.arena_bytes
     if saved > 0:
         serialized = any(loop.in_turn for loop in report.loops)
         ways = (
             ("recomputing", report.recompute_flops),
             ("serialized iterations", serialized),
+            ("host memory", report.host_bytes),
             ("smaller tiles", report.other_bits),
         )
-        how = " and ".join(way for way, used in ways if used)
+        used = [way for way, is_used in ways if is_used]
+        how = " and ".join([*([", ".join(used[:-1])] if used[1:] else []), *used[-1:]])
         whole = human(report.no_recompute_arena_bytes)
         lines.append(f"saved            {human(saved):>10}   of an arena of {whole}" + (f", by {how}" if how else ""))
     if report.precision != "fp32":
@@ -76,6 +79,19 @@ def _summary(report: MemoryReport) -> str:
     if report.other_bits:
         lines.append(wrapped(f"other bits: it {report.other_bits}"))
     return "\n".join(lines)
+
+
+def _host_memory(report: MemoryReport) -> list[str]:
+    """The bytes in host memory and over the link to it, where there are any."""
+    if not report.transfers:
+        return []
+    state = sum(array.bytes for array in report.held if array.on_host)
+    nbytes, count = sum(one.bytes for one in report.transfers), len(report.transfers)
+    waits = human_time(report.exposed_nanoseconds) if report.exposed_nanoseconds else "no time"
+    return [
+        f"host memory      {human(report.host_bytes):>10}   {human(state)} of it optimizer state between its updates",
+        f"link             {human(nbytes):>10}   a step, in {count} transfers; units wait {waits} for them",
+    ]
 
 
 def workers_of(report: MemoryReport) -> str:
@@ -214,6 +230,21 @@ def _alike(values: Iterable[ValueReport]) -> list[list[ValueReport]]:
     for v in values:
         groups.setdefault(v.likeness, []).append(v)
     return sorted(groups.values(), key=lambda group: -sum(v.bytes for v in group))
+
+
+def _moved(report: MemoryReport) -> str:
+    """What lies in host memory for a while."""
+    groups: dict[tuple[str, ...], list[TransferReport]] = {}
+    for one in report.transfers:
+        if one.to_host:
+            groups.setdefault((numbers_out(one.name), numbers_out(one.scope), one.source), []).append(one)
+    rows = [["bytes", "value", "layer", "line"]]
+    for group in sorted(groups.values(), key=lambda group: -sum(one.bytes for one in group))[:_LARGEST]:
+        times = f" ×{len(group)}" if len(group) > 1 else ""
+        name = numbers_out(group[0].name) if times else group[0].name
+        nbytes = human(sum(one.bytes for one in group))
+        rows.append([nbytes, name + times, _starred(one.scope for one in group), group[0].source])
+    return _table("what lies in host memory for a while:", rows, frozenset({0}), (1, 2, 3)) if groups else ""
 
 
 def _removals(report: MemoryReport) -> str:

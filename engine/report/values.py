@@ -18,7 +18,7 @@ from ...passes.memory.plan import Plan
 from ...passes.remat.frontier import Choice
 from ...passes.tiling.parallel_loops import parallel_iterations, run_concurrently
 from .reasons import Reasons
-from .schema import LoopReport, UnitReport, ValueReport
+from .schema import LoopReport, TransferReport, UnitReport, ValueReport
 
 _PLAIN = frozenset({"full", "constant", "reshape", "broadcast", "transpose", "slice", "reverse", "cast", "copy"})
 """Operations that say little of what a fused loop does."""
@@ -35,12 +35,13 @@ class OpenedPlan:
     units: list[UnitReport]
     values: list[ValueReport]
     loops: list[LoopReport]
+    transfers: list[TransferReport]
     phases: int
 
 
 def open_plan(choice: Choice, traced: Graph | None = None) -> OpenedPlan:
     """All that a chosen plan of a `traced` graph does, an iteration of each of its loops included."""
-    opened = OpenedPlan([], [], [], 0)
+    opened = OpenedPlan([], [], [], [], 0)
     _Opener(opened, choice.plan, [0], 1, Reasons(choice, traced)).run(0)
     opened.phases = max(_length(choice.plan), 0)
     return opened
@@ -86,7 +87,10 @@ def _maker(value: Value) -> Node:
 
 
 def _name(value: Value) -> str:
-    """The operation that makes a value; of what a loop makes, the one that makes it in each turn."""
+    """The operation that makes a value; of what a loop makes, the one that makes it in each turn; the name of an input.
+    """
+    if value.node is None:
+        return value.name
     node = _maker(value)
     made = node.bodies[0].outputs[value.index] if node.bodies else None
     return node.op.name if made is None or made.node is None else _name(made)
@@ -138,6 +142,7 @@ class _Opener:
                     self.readers.setdefault(base, []).append(unit)
                 self._unit(unit, self.begins[i])
         self.phase_of = {unit: i for i, phase in enumerate(self.plan.phases) for unit in phase}
+        self.opened.transfers += map(self._transfer, self.plan.transfers.done)
         for block in self.plan.blocks:
             birth = self.begins[block.birth]
             death = self.ends[block.death] if block.death < len(self.ends) else self.ends[-1] + 1
@@ -181,6 +186,30 @@ class _Opener:
         )
         _Opener(self.opened, body, offsets, self.times * length, self.reasons, loop).run(phase)
 
+    def _end(self, unit: Node) -> int:
+        """The last phase in which a unit reads and writes."""
+        return self.ends[self.plan.transfers.done.get(unit, self.phase_of[unit])]
+
+    def _transfer(self, unit: Node) -> TransferReport:
+        moved, to_host = self._moved(unit), unit.op.moves_to == "host"
+        number = self._number_of_state(unit)
+        held = "" if number is None else self.plan.graph.inputs[number].name
+        name = held or _name(moved)
+        place = (unit.origin.scope, unit.origin.source, unit.output.type.nbytes, to_host)
+        return TransferReport(name, *place, self.begins[self.phase_of[unit]], self._end(unit), held)
+
+    def _moved(self, unit: Node) -> Value:
+        """What a transfer moves, from where it was made first."""
+        value = self.plan.views[unit.inputs[0]].base
+        return value if value.node is None or not value.node.op.moves_to else self._moved(value.node)
+
+    def _number_of_state(self, unit: Node) -> int | None:
+        """The number of the input whose content a transfer moves, if it moves that."""
+        for value in (self.plan.views[unit.inputs[0]].base, unit.output):
+            if (place := self.plan.locations[value]).place == "input":
+                return place.index
+        return None
+
     def _scratch(self, unit: Node, nbytes: int, birth: int, death: int, offset: int, block: int) -> None:
         origin, number = unit.origin, self.number[unit]
         of_library = self.plan.target.libraries and library_scratch(unit, self.plan.views, self.plan.target)
@@ -192,7 +221,8 @@ class _Opener:
     def _value(self, value: Value, block_death: int, offset: int, block: int) -> None:
         assert value.node is not None
         node, readers = _maker(value), self.readers.get(value, [])
-        name, scope, source = _name(value), node.origin.scope, node.origin.source
+        back = node.op.moves_to is not None
+        name, scope, source = _name(self._moved(node) if back else value), node.origin.scope, node.origin.source
         total = self._total(value, readers)
         user = next((r for r in self.readers.get(total, []) if r.origin.role == "optimizer"), None)
         summed = total is not value or (
@@ -207,14 +237,14 @@ class _Opener:
             # A sum over the iterations of a loop belongs where it is used.
             name, scope = "sum", user.origin.scope
             why = f"a gradient summed up by the loop, until its parameter is updated{self._read(readers, scope)}"
+        if back and node in self.plan.transfers.nodes:
+            why = f"back from host memory, read{self._read(readers, scope)}"
         if value in self.plan.copied_back:
             kind, why = "optimizer", "what an input becomes: written there when nothing reads the old content any more"
         elif value in self.outputs and not self.plan.nested:
             kind, why = "result", "a result of the step, which stays to its end"
         birth = self.begins[self.phase_of[value.node]]
-        last = max(
-            (self.ends[self.phase_of[reader]] for reader in readers), default=self.ends[self.phase_of[value.node]]
-        )
+        last = max(map(self._end, readers), default=self._end(value.node))
         stays = value in self.outputs
         self.opened.values.append(
             ValueReport(

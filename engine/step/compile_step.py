@@ -12,6 +12,7 @@ from ..compile.targets import target_of, with_precision, worker_count
 from ..nn import Module
 from ..optim import Optimizer
 from .budget import budget_of
+from .host_memory import host_memory_of
 from .outputs import Outputs, checked_outputs
 from .plans import LossFunction, StepPlan, step_plans
 from .sharing import lives_of, shared_names
@@ -36,6 +37,7 @@ def plan_step(
     check_finite: bool = False,
     outputs: Outputs = (),
     precision: str = "fp32",
+    host_memory: float | str | None = None,
 ) -> StepPlan:
     """Plan a training step without allocating or compiling anything; `batch` is a pytree of arrays or specs.
 
@@ -45,11 +47,11 @@ def plan_step(
     Raises `TargetError` for a target that there is not, and else what `compile_step` does.
     """
     machine = with_precision(target_of(target), precision)
-    workers = worker_count(threads, machine)
+    workers, host = worker_count(threads, machine), host_memory_of(host_memory, machine)
     options = _options(clip_norm, clip_value, accumulate, train, diagnose, check_finite, outputs, precision)
     with compiling():
         shared_names(model, lives_of(share, backend_of(machine)) if share is not None else [])
-        plans = step_plans(model, loss_fn, optimizer, batch, options, workers, set(), machine)
+        plans = step_plans(model, loss_fn, optimizer, batch, options, workers, set(), machine, host)
         return plans.within(budget_of(memory))
 
 
@@ -71,6 +73,7 @@ def compile_step(
     check_finite: bool = False,
     outputs: Outputs = (),
     precision: str = "fp32",
+    host_memory: float | str | None = None,
 ) -> Step:
     """Compile forward, backward and update of `model` into one native program, with parameters initialized from `seed`.
 
@@ -124,16 +127,21 @@ def compile_step(
     `step.bind` have the precision of the step. "tf32" lets the libraries of a GPU round the factors of float32
     products, and of nothing else; on a CPU it is refused. The default "fp32" rounds nothing.
 
+    `host_memory` is for a GPU, whose memory is what `memory` bounds. Where a budget asks for it, and recomputing would
+    take longer, values that are not read for long lie in pinned memory of the host meanwhile, and optimizer state
+    between its updates; they move while other units run. No bit changes. `host_memory` is the most bytes that they may
+    take there, as "16GB"; `None` for as many as are useful, 0 for none. The report tells what moves.
+
     Raises `MemoryBudgetError` where the step does not fit `memory` (its `least_bytes` say what would fit),
     `TargetError` for a target that this machine cannot run, and for a step that cannot be traced an error that names
     the line.
     """
     machine = with_precision(target_of(target), precision)
     machine = backend_of(machine).narrowed(machine)  # raises before anything is traced
-    workers = worker_count(threads, machine)
+    workers, host = worker_count(threads, machine), host_memory_of(host_memory, machine)
     options = _options(clip_norm, clip_value, accumulate, train, diagnose, check_finite, outputs, precision)
     with compiling():
-        return Step(model, loss_fn, optimizer, batch, budget_of(memory), workers, options, seed, machine, share)
+        return Step(model, loss_fn, optimizer, batch, budget_of(memory), workers, options, seed, machine, share, host)
 
 
 def _options(

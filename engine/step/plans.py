@@ -13,6 +13,7 @@ import optree
 from ...ir import ArrayType, Graph, type_of
 from ...passes.budget import StepPlanner
 from ...passes.memory.plan import Plan, plan
+from ...passes.offload.absences import Offloading
 from ...passes.pipeline import passed, pipeline
 from ...passes.remat.from_plan import recompute_flops
 from ...passes.remat.frontier import Choice
@@ -27,6 +28,7 @@ from ..report.make_report import make_report
 from ..report.schema import HeldReport, MemoryReport
 from ..tracing.tracer import ShapeError, TracingError, as_array
 from .budget import Budget, budget_of
+from .host_memory import ANY_HOST_MEMORY, HostMemory
 from .largest_batch import BatchSearch, Needed
 from .refusal import refusal
 from .step_graph import StepGraph, trace_step
@@ -64,7 +66,7 @@ class StepPlan:
     plan: Plan
     report: MemoryReport
     slowdown: float
-    """Time that recomputing is predicted to add, as a part of the time of the step without."""
+    """Time that recomputing, and waiting for transfers, are predicted to add, as a part of that of the step without."""
     _plans: StepPlans = field(repr=False)
 
     def __reduce__(self) -> NoReturn:
@@ -106,11 +108,15 @@ class StepPlans:
     dumped: bool = True
     """Whether the stages of its pipelines are written to `GRADLOOM_DUMP`."""
     target: Target = DEFAULT_TARGET
+    host: HostMemory = ANY_HOST_MEMORY
 
     @cached_property
     def planner(self) -> StepPlanner:
         """The plans of the graph."""
-        return StepPlanner(self.traced.graph, self.threads, self.traced.parts, self.dumped, self.target)
+        traced, held = self.traced, self.host.held
+        movable = frozenset(traced.state_range) if held is None else held
+        offloading = Offloading(movable, held is not None, self.host.most_bytes)
+        return StepPlanner(traced.graph, self.threads, traced.parts, self.dumped, self.target, offloading)
 
     @property
     def base(self) -> Plan:
@@ -130,6 +136,12 @@ class StepPlans:
     def held_bytes(self) -> int:
         """Bytes that no plan changes: parameters, state and constants."""
         return sum(array.bytes for array in self.held) + self.base.constant_bytes
+
+    @cached_property
+    def least_held_bytes(self) -> int:
+        """Those of them that a GPU holds at least: state may lie in the memory of its host."""
+        state = sum(t.nbytes for _, t in self.traced.state) if self.target.is_gpu else 0
+        return self.held_bytes - int(min(state, self.host.most_bytes))
 
     @property
     def unbounded_bytes(self) -> int:
@@ -176,12 +188,12 @@ class StepPlans:
         """The bytes of the smallest plan, or of one that fits `enough` without recomputing."""
         tiles, held, least = self.planner.in_tiles, self.held_bytes, self.unbounded_bytes
         if least > enough and tiles.tiles:
-            least = min(least, held + tiles.planned(-1).arena_bytes)
+            least = min(least, held + tiles.planned(-1).net_bytes)
         if least <= enough:
             return Needed(least, False, self.unbounded_bytes)
-        least = min(least, held + self.planner.frontier.smallest().plan.arena_bytes)
+        least = min(least, held + self.planner.same_bits.smallest().plan.net_bytes)
         if least > enough and tiles.tiles:
-            least = min(least, held + tiles.frontier.smallest().plan.arena_bytes)
+            least = min(least, held + tiles.frontier.smallest().plan.net_bytes)
         return Needed(least, True, self.unbounded_bytes)
 
     # ---- other batches
@@ -203,7 +215,7 @@ class StepPlans:
 
         batch: Any = optree.tree_map(resized, self.batch)
         traced = self.retrace(batch)
-        return StepPlans(traced, self.threads, self.retrace, batch, self.accumulate, False, self.target)
+        return StepPlans(traced, self.threads, self.retrace, batch, self.accumulate, False, self.target, self.host)
 
     def largest_batch(self, limit: int) -> int:
         """The largest length, a multiple of `accumulate`, that fits `limit` bytes."""
@@ -224,7 +236,7 @@ class StepPlans:
 
         # The smallest plan of this step is known where it is refused.
         search = BatchSearch(limit, self.held_bytes, needed, now if self.planner.in_tiles.tiles else 1, looks + 1)
-        if self.batch_length and self.held_bytes <= limit:
+        if self.batch_length and self.least_held_bytes <= limit:
             search.run(max(now, 1))
         return search
 
@@ -232,15 +244,15 @@ class StepPlans:
 
     def curve(self, points: int) -> list[CurvePoint]:
         """Some of the plans, the fastest and the smallest among them."""
-        frontier = self.planner.frontier
+        frontier = self.planner.same_bits
         last = frontier.last
         chosen = sorted({round(k * last / max(points - 1, 1)) for k in range(max(points, 1))})
         result: list[CurvePoint] = []
         for i in chosen:
             choice = frontier.choice(i)
-            arena_bytes, flops = choice.plan.arena_bytes, recompute_flops(choice.plan.graph)
-            point = CurvePoint(self.held_bytes + arena_bytes, arena_bytes, flops, choice.slowdown)
-            if not result or point.arena_bytes < result[-1].arena_bytes:
+            total, flops = self.held_bytes + choice.plan.net_bytes, recompute_flops(choice.plan.graph)
+            point = CurvePoint(total, choice.plan.arena_bytes, flops, choice.slowdown)
+            if not result or total < result[-1].total_bytes:
                 result.append(point)
         return result
 
@@ -254,10 +266,11 @@ def step_plans(
     threads: int,
     warned: set[str],
     target: Target,
+    host: HostMemory,
 ) -> StepPlans:
     """The plans of a step for batches like `batch`, which is traced at once; `warned` has the warnings given before."""
 
     def trace(batch: Any) -> StepGraph:
         return trace_step(model, loss_fn, optimizer, batch, **options, warned=warned)
 
-    return StepPlans(trace(batch), threads, trace, batch, int(options["accumulate"]), target=target)
+    return StepPlans(trace(batch), threads, trace, batch, int(options["accumulate"]), target=target, host=host)

@@ -70,10 +70,10 @@ def refusal(plans: StepPlans, limit: int) -> MemoryBudgetError:
 
 def _advice(plans: StepPlans, limit: int, search: BatchSearch) -> str:
     """What to do where the step does not fit `limit`, after a search for the largest batch that would."""
-    if plans.held_bytes > limit:
+    if plans.least_held_bytes > limit:
         return (
-            f"parameters, optimizer state and constants alone take {plans.held_bytes:,} bytes, so no batch is small "
-            "enough: use a smaller model, or an optimizer with less state such as gl.optim.SGD"
+            f"parameters, optimizer state and constants alone take {plans.least_held_bytes:,} bytes, so no batch is "
+            "small enough: use a smaller model, or an optimizer with less state such as gl.optim.SGD"
         )
     this = f"this one is {plans.batch_length}"
     largest, fails = search.largest * plans.accumulate, search.fails * plans.accumulate

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NoReturn, overload
 
 import numpy as np
@@ -31,6 +32,7 @@ from ..tracing.tracer import located
 from .batch_type import BatchType
 from .budget import Budget
 from .gradients import Gradients
+from .host_memory import ANY_HOST_MEMORY, HostMemory
 from .learning_rate import LearningRates
 from .live_arrays import LiveArrays, own_memory
 from .plans import LossFunction, StepPlan, step_plans
@@ -67,6 +69,7 @@ class Step(StepArrays):
         seed: int,
         target: Target,
         share: Step | Sequence[Step] | None = None,
+        host: HostMemory = ANY_HOST_MEMORY,
     ) -> None:
         self._model = model
         self._loss_fn = loss_fn
@@ -82,10 +85,12 @@ class Step(StepArrays):
         shared = shared_names(model, lives)
         key = key_of_seed(seed)
         start = time.perf_counter()
-        plans = step_plans(model, loss_fn, optimizer, batch, self._options, threads, self._warned, self._target)
+        plans = step_plans(model, loss_fn, optimizer, batch, self._options, threads, self._warned, self._target, host)
         traced = plans.traced
         traced_at = time.perf_counter()
         planned = plans.within(budget)
+        # What lies in host memory does so for all programs.
+        self._host = replace(host, held=planned.plan.transfers.numbers)
         self._budget = Budget(budget.bytes_of(plans.unbounded_bytes))
         planned_at = time.perf_counter()
         self._batch_type = BatchType(batch, traced.batch_tree, traced.batch)
@@ -239,7 +244,7 @@ class Step(StepArrays):
         before = self._signatures.keys()[-1]
         options, loss_fn = self._options, self._loss_fn
         plans = step_plans(
-            self._model, loss_fn, self._optimizer, batch, options, self._threads, self._warned, self._target
+            self._model, loss_fn, self._optimizer, batch, options, self._threads, self._warned, self._target, self._host
         )
         added = self._add(plans.traced, plans.within(self._budget))
         names, now = self._batch_type.names, [a.shape for a in arrays]

@@ -26,7 +26,11 @@ def iterations(node: Node) -> int:
 
 
 def node_nanoseconds(node: Node, target: Target) -> float:
-    """Time of one node of a fused graph on one worker: on a core, or what a GPU takes times its workers."""
+    """Time of one node of a fused graph on one worker: on a core, or what a GPU takes times its workers. What moves to
+    and from the memory of its host does so beside others.
+    """
+    if target.is_gpu and node.op.moves_to is not None:
+        return 0.0
     if target.is_gpu and node.op.has_kernel and not node.op.bodies:
         return target.launch_ns + _computing_nanoseconds(node, target)
     return _computing_nanoseconds(node, target)

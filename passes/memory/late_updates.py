@@ -18,11 +18,11 @@ def updates_last(graph: Graph, views: Mapping[Value, View], order: Sequence[Node
     A gradient that waits is live for longer. In the end the values of the forward are no longer, so that the gradients
     of many layers find room. The last update comes first: what it waits for, no other does then.
     """
-    updates = _updates(graph)
-    waiting = [node for node in order if node in updates]
+    late_ones = updates(graph)
+    waiting = [node for node in order if node in late_ones]
     most = most_bytes(steps(graph, views, order), {}) + _PIECE
 
-    backwards = _independent(graph, views, updates)
+    backwards = _independent(graph, views, late_ones)
 
     def with_last(count: int) -> list[Node]:
         """The order with so many updates at its end."""
@@ -40,7 +40,7 @@ def updates_last(graph: Graph, views: Mapping[Value, View], order: Sequence[Node
     return with_last(low)
 
 
-def _updates(graph: Graph) -> set[Node]:
+def updates(graph: Graph) -> set[Node]:
     """Nodes of which nothing is read but that overwrites inputs: outputs with a kernel, each with the place of an
     input.
     """
@@ -53,8 +53,8 @@ def _updates(graph: Graph) -> set[Node]:
     }
 
 
-def _independent(graph: Graph, views: Mapping[Value, View], updates: Collection[Node]) -> bool:
-    """Whether no update reads what another one overwrites."""
+def _independent(graph: Graph, views: Mapping[Value, View], nodes: Collection[Node]) -> bool:
+    """Whether none of the updates reads what another one overwrites."""
     writer = {graph.inputs[j]: graph.outputs[i].node for i, j in graph.aliases.items()}
-    read = ((node, views[value].base) for node in updates for value in node.inputs)
-    return all(writer.get(base, node) is node or writer[base] not in updates for node, base in read)
+    read = ((node, views[value].base) for node in nodes for value in node.inputs)
+    return all(writer.get(base, node) is node or writer[base] not in nodes for node, base in read)

@@ -100,6 +100,11 @@ class Plan:
         return sum(self.graph.inputs[i].type.nbytes for i in self.transfers.numbers)
 
     @property
+    def net_bytes(self) -> int:
+        """Bytes of the arena less those of inputs that lie in host memory: what a plan adds to what a step holds."""
+        return self.arena_bytes - self.host_input_bytes
+
+    @property
     def constant_bytes(self) -> int:
         """Bytes of all constants, those of the bodies of loops included."""
         own = sum(value.type.nbytes for value in self.constants)

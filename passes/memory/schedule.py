@@ -262,7 +262,9 @@ def phases(
         # What others of a phase read cannot be written over, since units of a phase run in any order.
         concurrent = needed + sum(v.type.nbytes for v in step.over if v in read)
         loops = bool(result) and node.op.is_scan and result[-1][-1].op.is_scan
-        if latest == len(result) - 1 or not result or (held + concurrent > most and not loops):
+        # What comes back from host memory begins a phase, so that its bytes are not taken before they have to be.
+        returns = node.op.moves_to == "device" and bool(result) and result[-1][-1].op.moves_to is None
+        if latest == len(result) - 1 or not result or returns or (held + concurrent > most and not loops):
             result.append([])
             held, concurrent, read = live, needed, set[Value]()
         result[-1].append(node)

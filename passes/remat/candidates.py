@@ -45,6 +45,7 @@ PLANNERS = {
     "blocks": "what is kept of repeated blocks, by an integer program for each distinct one",
     "segments": "a checkpoint between segments of about equal bytes, all else is recomputed a segment at a time",
     "eviction": "where there is no room, what is cheapest to recompute for its bytes and its next use is dropped",
+    "offload": "what is not read for long lies in host memory meanwhile, optimizer state between its updates",
     "keep-more": "of what is recomputed, what saves most time for its bytes is kept where there is room",
 }
 """What each planner does. A name with a plus is a planner whose order the next one improved."""

@@ -45,6 +45,8 @@ class Choice:
     tile: SmallerTile | None = None
     scheduled: Graph | None = None
     """The graph without what the planner recomputes; None where that is the plan's."""
+    exposed: float = 0.0
+    """Nanoseconds that units wait for transfers, a part of what it adds."""
 
 
 @dataclass(frozen=True)

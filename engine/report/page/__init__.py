@@ -71,6 +71,8 @@ def _data(report: MemoryReport, curve: Sequence[Mapping[str, Any]]) -> dict[str,
                 "phases",
                 "threads",
                 "peak_phase",
+                "host_bytes",
+                "exposed_nanoseconds",
             )
         },
         "kinds": [[kind, KIND_WORDS[kind]] for kind in KINDS],
@@ -99,6 +101,7 @@ def _data(report: MemoryReport, curve: Sequence[Mapping[str, Any]]) -> dict[str,
     }
     columns["figures"] |= {"planner": planner_words(report.planner), "variant": variant_words(report.variant)}
     columns["figures"] |= {"timed_on": timed_on(report.target)}
+    columns["figures"] |= {"moved_bytes": sum(one.bytes for one in report.transfers)}
     columns["order"] = [number(scope) for scope in scopes_in_order(report)]
     columns["texts"] = list(texts)
     return columns

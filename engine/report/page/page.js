@@ -272,6 +272,10 @@ function drawFigures() {
   add("optimizer state", human(figures.state_bytes));
   add("arena", human(figures.arena_bytes));
   if (figures.no_recompute_arena_bytes > figures.arena_bytes) add(figures.other_bits ? "arena without budget" : "without recompute", human(figures.no_recompute_arena_bytes));
+  if (figures.moved_bytes) {
+    add("host memory", human(figures.host_bytes));
+    add("over the link", human(figures.moved_bytes)).title = `Units wait ${(figures.exposed_nanoseconds / 1e6).toFixed(2)} ms for it in a step, as predicted.`;
+  }
   add("work", humanFlops(figures.flops));
   if (figures.recompute_flops) add("of it recompute", `${(100 * figures.recompute_flops / figures.flops).toFixed(1)}%`);
   if (figures.slowdown) add("more time, predicted", `${(100 * figures.slowdown).toFixed(1)}%`);
