@@ -32,8 +32,9 @@ class Loaded:
     def __init__(self, model: Module, budget: Budget, threads: int, target: Target, seed: int) -> None:
         self._model = model
         self._threads = threads
-        self._target = target
         self._backend = backend_of(target)
+        self._target = self._backend.narrowed(target)
+        self._options: dict[str, Any] = {}
         self._budget = budget
         self._warned: set[str] = set()
         self._key = np.array(key_of_seed(seed), np.int64)
