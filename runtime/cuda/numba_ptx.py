@@ -160,9 +160,12 @@ def _translated(function: Any) -> Any:
     tree = _Renaming().visit(ast.parse(ast.unparse(definition(function))))
     space: dict[str, Any] = {}
     exec(compile(ast.fix_missing_locations(tree), f"<{function.__name__} for numba.cuda>", "exec"), space)
-    names = {node.id: 0 for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    variables = {node.id for node in found if isinstance(node.ctx, ast.Store)}
+    variables |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+    names = {node.id: 0 for node in found if node.id not in variables}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id not in variables:
             names[node.func.id] = len(node.args)  # how many arguments it takes
     space |= {name: _operator(name) for name in names if name.startswith("__binary_")}
     space |= {name: _known(getattr(np, name[5:]), n) for name, n in names.items() if name.startswith("__np_")}

@@ -82,6 +82,11 @@ def test_a_kernel_may_call_its_variables_what_it_likes():
     assert "st.global" in ptx(source + "    x[0] = f32(error + element)\n", 1).text
 
 
+def test_a_variable_may_have_the_name_of_the_function_around_it():
+    part = "def part0(x):\n    part0 = x[1]\n    x[0] = part0\n\n\n"
+    assert "st.global" in ptx(part + "def kernel(b):\n    part0(array_f32(word(b, 0), 0))\n", 1).text
+
+
 def test_what_it_has_no_code_for_is_told():
     with pytest.raises(CodeError, match="has no code for the kernel kernel for sm_90"):
         ptx("def kernel(b):\n    x = shared_f32(word(b, 0))\n", 1)
