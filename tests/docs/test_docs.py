@@ -20,7 +20,7 @@ PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CONT
 FLOORS = ("ir", "passes", "runtime", "engine", "tools", "tests", "examples")
 SUFFIXES = ("py", "md", "txt", "js", "json", "toml", "html", "svg", "png")
 
-YOURS = ("chosen.txt", "step.html", "step.svg", "plan.json", "my_recipes.py")
+YOURS = ("chosen.txt", "prove_cuda.json", "step.html", "step.svg", "plan.json", "my_recipes.py")
 """Files that a reader makes."""
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
