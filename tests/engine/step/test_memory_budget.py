@@ -90,7 +90,7 @@ def test_more_memory_is_never_slower_and_less_always_fits_down_to_the_least():
         plan(free.report.parameter_bytes + free.report.state_bytes + 1000)
     least = error.value.least_bytes
     slowest = np.inf
-    for budget in np.linspace(least, free.report.total_bytes + 1000, 12).astype(int):
+    for budget in np.linspace(least, free.report.total_bytes + 1000, 7).astype(int):
         fitting = plan(int(budget))
         fitting.report.check()
         assert fitting.report.total_bytes <= budget

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from random_programs import Program, random_program
 
-IN_SUITE, IN_ALL = 200, 4000
+IN_SUITE, IN_ALL = 100, 4000
 
 
 def weight(i: int, shape: tuple[int, ...]) -> Any:

@@ -72,7 +72,7 @@ def plans(graph: Graph, threads: int) -> list[Plan]:
     return [base, between.plan, least]
 
 
-@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+@pytest.mark.parametrize("kind", [nn.LSTM, pytest.param(nn.GRU, marks=pytest.mark.slow)])
 def test_tiles_with_segments_within_give_the_same_bits_under_every_budget_and_for_every_number_of_threads(kind: Any):
     graph, arrays = traced(kind)
     cut = prepared(graph)

@@ -159,7 +159,7 @@ def test_orders_are_the_same_each_time():
     assert blocks(problem).orders(20) == blocks(problem).orders(20)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.one_of(problems(), *(st.integers(3, 20).map(make) for make in (chain, block_chain, parting_chain))))
 def test_every_order_can_be_run(problem: Problem):
     for order in blocks(problem).orders(5):
@@ -167,7 +167,7 @@ def test_every_order_can_be_run(problem: Problem):
         assert order.peak == problem.order(order.runs, 0.0).peak
 
 
-@settings(max_examples=40, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, suppress_health_check=list(HealthCheck))
 @given(st.one_of(step_graphs(), backward_graphs(), net_steps(), net_steps()))
 def test_any_order_gives_the_same_values_and_a_sound_plan(graph: Graph):
     base = plan(run_passes(graph), 2, outputs_in_arena=True)
