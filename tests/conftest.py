@@ -1,6 +1,7 @@
 """What holds for all tests: Hypothesis repeats the same examples, and the clock fails none."""
 
 import os
+import re
 from collections.abc import Generator
 from typing import Any
 
@@ -26,12 +27,20 @@ def pytest_xdist_auto_num_workers() -> int:
     return min(cores, 4)
 
 
+LEGS = {
+    "peers": re.compile(r"'(torch|jax)\b|\b(torch|jax) is not installed"),
+    "cuda": re.compile(r"'(cuda|numba_cuda|nvmath|cudnn|nvidia|gradloom\.runtime\.cuda)\b"),
+}
+"""Marks of tests that `.ci/run` runs in an environment of their own, and the packages that they are skipped without."""
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
-    """A test that is skipped for want of torch or JAX has to say so by its mark, or nothing would ever run it."""
+    """A test that is skipped for want of such a package has to say so by its mark, or nothing would ever run it."""
     report = yield
-    if report.skipped and isinstance(report.longrepr, tuple) and not item.get_closest_marker("peers"):
+    if report.skipped and isinstance(report.longrepr, tuple):
         reason = report.longrepr[2]
-        if any(f"'{name}'" in reason or f"{name} is not installed" in reason for name in ("torch", "jax")):
-            report.outcome, report.longrepr = "failed", f"{reason}: mark it with @pytest.mark.peers"
+        for mark, packages in LEGS.items():
+            if packages.search(reason) and not item.get_closest_marker(mark):
+                report.outcome, report.longrepr = "failed", f"{reason}: mark it with @pytest.mark.{mark}"
     return report
