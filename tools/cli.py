@@ -102,9 +102,8 @@ def _run(argv: Sequence[str] | None, interruptions: Interruptions) -> int:
 
 def _train(options: argparse.Namespace) -> int:
     settings = ("recipe", "epochs", "batch_size", "optimizer", "lr", "schedule", "clip_norm", "early_stop", "seed")
-    given = {
-        name: value for name in (*settings, "memory", "precision") if (value := getattr(options, name)) is not None
-    }
+    kept = (*settings, "memory", "precision", "target")
+    given = {name: value for name in kept if (value := getattr(options, name)) is not None}
     run = Run(given, options.data, options.threads, options.resume, options.out, options.log, options.plot)
     kind = KINDS.get(options.recipe)
     if options.recipe is None and options.resume is not None:
@@ -121,19 +120,20 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _draw(options: argparse.Namespace) -> int:
-    word = draw(options.recipe, options.out, options.after, options.depth, options.only, options.layout, options.memory)
+    what = options.recipe, options.out, options.after, options.depth, options.only, options.layout
+    word = draw(*what, options.memory, options.target)
     if word is not None:
         print(f"gradloom: {word}", file=sys.stderr)
     return 0
 
 
 def _ir(options: argparse.Namespace) -> int:
-    print(step_text(options.recipe, options.after, options.memory))
+    print(step_text(options.recipe, options.after, options.memory, options.target))
     return 0
 
 
 def _compile(options: argparse.Namespace) -> int:
-    print(compile_report(options.recipe, options.threads))
+    print(compile_report(options.recipe, options.threads, options.target))
     return 0
 
 
@@ -186,6 +186,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+_RUNS_ON = "what it runs on: cpu, a GPU such as cuda, or cuda-emulated, which is slow"
+
+
+def _target(parser: Any, what: str, default: str | None = "cpu") -> None:
+    parser.add_argument("--target", default=default, metavar="NAME", help=f"{what} (cpu)")
+
+
 def _train_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "train",
@@ -235,6 +242,7 @@ def _train_parser(commands: Any) -> None:
     parser.add_argument("--threads", type=_positive, metavar="N", help="never changes a result (default: all cores)")
     parser.add_argument("--memory", type=_memory, metavar="BYTES", help="a budget for the whole step, such as 200MB")
     _add_precision(parser, of_run=True)
+    _target(parser, _RUNS_ON, default=None)
     parser.add_argument("--resume", metavar="FILE", help="continue the run that wrote this checkpoint")
     parser.add_argument(
         "--out", metavar="FILE", help="the checkpoint (default: the one resumed, or gradloom-RECIPE.safetensors)"
@@ -252,12 +260,7 @@ def _plan_parser(commands: Any) -> None:
     parser.set_defaults(command=_plan)
     parser.add_argument("recipe", metavar="RECIPE", help=f"{_RECIPE}; or a report.json")
     parser.add_argument("--memory", type=_memory, metavar="BYTES", help="a budget: 200MB, 1.5GiB, or 50%% of no budget")
-    parser.add_argument(
-        "--target",
-        default="cpu",
-        metavar="NAME",
-        help="the machine to plan for: cpu, cpu:avx2, or a GPU that need not be here, such as cuda:h100 (cpu)",
-    )
+    _target(parser, "the machine to plan for: cpu, cpu:avx2, or a GPU that need not be here, such as cuda:h100")
     parser.add_argument(
         "--threads", type=_positive, metavar="N", help="workers, each with scratch of its own (default: all cores)"
     )
@@ -309,6 +312,7 @@ def _draw_parser(commands: Any) -> None:
     parser.add_argument("--only", metavar="MODULE", help="this module alone, such as layers.3, and its neighbours")
     parser.add_argument("--layout", choices=LAYOUTS, help="by graphviz, or as a U (default: dot where it is installed)")
     parser.add_argument("--memory", type=_memory, metavar="BYTES", help="draw the plan for this budget")
+    _target(parser, "the machine that the plan is for, as in gradloom plan")
 
 
 def _ir_parser(commands: Any) -> None:
@@ -323,6 +327,7 @@ def _ir_parser(commands: Any) -> None:
     parser.add_argument("recipe", metavar="RECIPE", help=_RECIPE)
     parser.add_argument("--after", metavar="PASS", help=f"one of {', '.join(PASS_NAMES)}")
     parser.add_argument("--memory", type=_memory, metavar="BYTES", help="the graph that runs within this budget")
+    _target(parser, "the machine that the graph is for, as in gradloom plan")
 
 
 def _compile_parser(commands: Any) -> None:
@@ -336,6 +341,7 @@ def _compile_parser(commands: Any) -> None:
     parser.set_defaults(command=_compile)
     parser.add_argument("recipe", metavar="RECIPE", help=_RECIPE)
     parser.add_argument("--threads", type=_positive, metavar="N", help="never changes a result (default: all cores)")
+    _target(parser, _RUNS_ON)
 
 
 def _diagnose_parser(commands: Any) -> None:
@@ -356,6 +362,7 @@ def _diagnose_parser(commands: Any) -> None:
         "--seed", type=_seed, default=0, metavar="N", help="of parameters, dropout, order of data (default: 0)"
     )
     parser.add_argument("--threads", type=_positive, metavar="N", help="never changes a result (default: all cores)")
+    _target(parser, _RUNS_ON)
     parser.add_argument("--memory", type=_memory, metavar="BYTES", help="a budget for the whole step, such as 200MB")
     parser.add_argument(
         "--json", nargs="?", const="-", metavar="FILE", help="write all figures there, or print them alone"
@@ -390,9 +397,7 @@ def _bench_parser(commands: Any) -> None:
         default="",
         help=f"of {', '.join(PEERS)}, with commas; on a GPU alone: {', '.join(GPU_PEERS)}",
     )
-    parser.add_argument(
-        "--target", default="cpu", metavar="NAME", help="what all sides train on: cpu, or a GPU, as in cuda:sm_80 (cpu)"
-    )
+    _target(parser, "what all sides train on: cpu, or a GPU, as in cuda:sm_80")
     _add_precision(parser)
     parser.add_argument("--rounds", type=_positive, default=5, metavar="N", help="processes of each side (default: 5)")
     parser.add_argument(

@@ -29,6 +29,7 @@ class DiagnoseOptions:
     batch_size: int | None = None
     seed: int = 0
     memory: str | None = None
+    target: str = "cpu"
     threads: int | None = None
     json: str | None = None
     html: str | None = None
@@ -54,6 +55,7 @@ def run_diagnose(options: DiagnoseOptions, console: Console) -> int:
         *made[:3],
         data.batch,
         memory=options.memory,
+        target=options.target,
         threads=options.threads,
         seed=options.seed,
         diagnose=True,

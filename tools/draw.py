@@ -10,7 +10,7 @@ from pathlib import Path
 from ..engine.step.compile_step import plan_step
 from ..engine.step.step_graph import trace_step
 from ..ir import Graph
-from ..passes.pipeline import PASS_NAMES, run_passes
+from ..passes.pipeline import PASS_NAMES
 from .command_error import CommandError
 from .draw_bounds import NO_BOUNDS, Bounds, bounds_of
 from .draw_boxes import MOST_BOXES, Opened, collapse
@@ -18,6 +18,7 @@ from .draw_dot import dot_source
 from .draw_scopes import cut_scope
 from .draw_u import u_svg
 from .find_recipe import make_recipe
+from .print_ir import graph_after
 
 FORMATS = ("svg", "pdf", "png", "dot")
 LAYOUTS = ("dot", "u")
@@ -36,12 +37,13 @@ def draw(
     only: str | None = None,
     layout: str | None = None,
     memory: str | None = None,
+    target: str = "cpu",
 ) -> str | None:
     """Draw the step of `recipe` into the file `out`; returns a word for the user where something else was drawn.
 
     `after` is a pass; by default the graph as it is planned, within `memory` if given, with its critical path and what
-    its peak is made of. `layout` is `dot` or `u`, by default dot where it is installed. Raises `CommandError` where
-    that cannot be done.
+    its peak is made of. It is for `target`. `layout` is `dot` or `u`, by default dot where it is installed. Raises
+    `CommandError` where that cannot be done.
     """
     kind = Path(out).suffix.removeprefix(".").lower()
     if kind not in FORMATS:
@@ -52,7 +54,7 @@ def draw(
         raise CommandError(f"there is no pass {after!r}; there are {', '.join(PASS_NAMES)}")
     if after is not None and memory is not None:
         raise CommandError("--memory goes with the planned graph, not with --after")
-    graph, bounds = _graph(recipe, after, memory)
+    graph, bounds = _graph(recipe, after, memory, target)
     title = f"One training step of {recipe}" + (f", after {after}" if after else "")
     try:
         text, word = _picture(graph, bounds, title, kind, depth, only, layout)
@@ -65,11 +67,11 @@ def draw(
     return word
 
 
-def _graph(recipe: str, after: str | None, memory: str | None) -> tuple[Graph, Bounds]:
+def _graph(recipe: str, after: str | None, memory: str | None, target: str) -> tuple[Graph, Bounds]:
     ingredients = make_recipe(recipe)
     if after is not None:
-        return run_passes(trace_step(*ingredients).graph, after=after), NO_BOUNDS
-    planned = plan_step(*ingredients, memory=memory)
+        return graph_after(trace_step(*ingredients).graph, after, target), NO_BOUNDS
+    planned = plan_step(*ingredients, memory=memory, target=target)
     return planned.plan.graph, bounds_of(planned.report)
 
 

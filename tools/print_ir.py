@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from ..engine.compile.targets import target_of
 from ..engine.step.compile_step import plan_step
 from ..engine.step.step_graph import trace_step
-from ..passes.pipeline import PASS_NAMES, run_passes
+from ..ir import Graph
+from ..passes.pipeline import PASS_NAMES, pipeline, run_passes
 from .command_error import CommandError
 from .find_recipe import make_recipe
 
 
-def step_text(recipe: str, after: str | None = None, memory: str | None = None) -> str:
+def step_text(recipe: str, after: str | None = None, memory: str | None = None, target: str = "cpu") -> str:
     """The text of the graph of a recipe's training step: traced, after the last pass of the name `after`, or the one
     that runs within the budget `memory`, in which recomputed nodes have the role `recompute`.
     """
@@ -22,6 +24,15 @@ def step_text(recipe: str, after: str | None = None, memory: str | None = None) 
         )
     ingredients = make_recipe(recipe)
     if memory is not None:
-        return str(plan_step(*ingredients, memory=memory).plan.graph)
+        return str(plan_step(*ingredients, memory=memory, target=target).plan.graph)
     graph = trace_step(*ingredients).graph
-    return str(graph if after is None else run_passes(graph, after=after))
+    return str(graph if after is None else graph_after(graph, after, target))
+
+
+def graph_after(graph: Graph, after: str, target: str) -> Graph:
+    """A traced graph after the last pass of a name, of those that a target takes. Raises `CommandError` for another."""
+    passes = pipeline(target=target_of(target))
+    names = list(dict.fromkeys(step.name for step in passes))
+    if after not in names:
+        raise CommandError(f"there is no pass {after!r} for {target}; there are {', '.join(names)}")
+    return run_passes(graph, passes, after)

@@ -30,6 +30,8 @@ class Settings:
     seed: int = 0
     memory: str | None = None
     precision: str | None = None
+    target: str | None = None
+    """What it runs on; `None` is the CPU."""
     data: str | None = None
     """A digest of the examples; `None` where they are random."""
     step: str | None = None
@@ -93,6 +95,7 @@ _CHECKS: dict[str, Any] = {
     "seed": lambda value: type(value) is int and 0 <= value < 2**64,
     "memory": is_memory,
     "precision": is_text,
+    "target": is_text,
     "data": is_text,
     "step": is_text,
 }

@@ -88,6 +88,7 @@ def train(run: Run, console: Console, interruptions: Interruptions | None = None
         of_run(ingredients.optimizer, settings.optimizer, settings.lr, settings.schedule, steps),
         data.batch,
         memory=settings.memory,
+        target=settings.target or "cpu",
         threads=run.threads,
         clip_norm=settings.clip_norm,
         precision=settings.precision or "fp32",

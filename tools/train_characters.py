@@ -61,6 +61,7 @@ def run_characters(
                 threads=run.threads,
                 memory=run.given.get("memory"),
                 precision=run.given.get("precision"),
+                target=run.given.get("target"),
                 resume=run.resume,
                 out=out,
                 on_compiled=lambda step: say(console, str(step.report)),

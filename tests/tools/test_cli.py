@@ -50,6 +50,55 @@ def test_ir_prints_the_graph_after_every_pass(name: str, capsys: pytest.CaptureF
     assert ("region" in text) == (PASS_NAMES.index(name) >= PASS_NAMES.index("fuse"))
 
 
+SMALL = """
+import gradloom as gl
+from gradloom import nn
+
+def line():
+    def loss_fn(model, batch):
+        return nn.mse_loss(model(batch["x"]), batch["y"])
+    batch = {"x": gl.spec((16, 8)), "y": gl.spec((16, 8))}
+    return nn.Sequential(nn.Linear(8, 8), nn.Tanh()), loss_fn, gl.optim.SGD(0.1), batch
+"""
+
+
+@pytest.mark.parametrize("of", [["--memory", "1MB"], ["--after", "fuse"], ["--after", "prepack-weights"]])
+@pytest.mark.parametrize("command", [["ir"], ["draw", "-o", "step.dot"]])
+def test_graphs_are_those_of_a_target(
+    command: list[str],
+    of: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    monkeypatch.chdir(tmp_path)
+    Path("small.py").write_text(SMALL)
+    code = main([*command, "small.py:line", *of, "--target", "cuda:a100"])
+    error = capsys.readouterr().err
+    if "prepack-weights" in of:
+        assert code == 2
+        assert "there is no pass 'prepack-weights' for cuda:a100; there are merge-scans," in error
+    else:
+        assert (code, error) == (0, "")
+
+
+@pytest.mark.parametrize("command", [["train", "--epochs", "1"], ["diagnose", "--steps", "1"], ["compile"]])
+def test_steps_run_on_a_target(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    Path("small.py").write_text(SMALL)
+    assert main([*command, "small.py:line", "--target", "cuda-emulated"]) == 0
+    assert main([*command, "small.py:line", "--target", "cuda-emulatd"]) == 2
+    assert "target 'cuda-emulatd' is not available" in capsys.readouterr().err
+    if command[0] == "train":  # the checkpoint keeps it
+        resume = ["train", "small.py:line", "--resume", "gradloom-line.safetensors", "--epochs"]
+        assert main([*resume, "2"]) == 0
+        assert "on 132 SMs" in capsys.readouterr().out
+        assert main([*resume, "3", "--target", "cpu"]) == 0
+        assert "on 132 SMs" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -28,7 +28,7 @@ from ...engine.tracing.mixed_precision import PRECISIONS
 from ...ir import Array, ArrayType, spec
 from ..command_error import CommandError
 from ..data import DataError
-from ..file_values import is_count, is_memory, is_rate
+from ..file_values import is_count, is_memory, is_rate, is_text
 from ..load_checkpoint import load_checkpoint
 from .recipe import Ingredients
 
@@ -265,6 +265,7 @@ def train_characters(
     threads: int | None = None,
     memory: str | None = None,
     precision: str | None = None,
+    target: str | None = None,
     resume: str | None = None,
     out: str | None = None,
     on_compiled: Callable[[Step], None] | None = None,
@@ -280,8 +281,8 @@ def train_characters(
     a quarter of its time is over, and until then does what the run of any larger number does. `on_progress` is called
     after every step, and ten times in a run with the held-out loss. `out` is the checkpoint, written then, every few
     minutes, and when Ctrl-C is pressed: then `on_interrupted` is called, and `KeyboardInterrupt` goes on. `resume`
-    takes one up, with its budget and its precision, to the same bits. `say` reports what goes wrong with a checkpoint,
-    and what differs.
+    takes one up, with its budget, its precision and its target, to the same bits. `say` reports what goes wrong with a
+    checkpoint, and what differs.
 
     Raises `DataError` for a text that is too short, `CommandError` where a checkpoint is of another run.
     """
@@ -301,7 +302,7 @@ def train_characters(
             raise CommandError(f"{resume} was trained on another text; give that one with --data")
         settings, steps = earlier.settings, earlier.steps if steps is None else steps
         minutes, memory = earlier.minutes if steps is None else None, memory or earlier.memory
-        precision = precision or earlier.precision
+        precision, target = precision or earlier.precision, target or earlier.target
     settings = settings() if isinstance(settings, type) else settings
     if steps is None and minutes is None:
         minutes = DEFAULT_MINUTES
@@ -312,6 +313,7 @@ def train_characters(
         settings.optimizer(1),
         corpus.batch(settings.batch_size, settings.seed, 0),
         memory=memory,
+        target=target or "cpu",
         threads=threads,
         clip_norm=settings.clip_norm,
         precision=precision or "fp32",
@@ -322,7 +324,8 @@ def train_characters(
     if on_compiled:
         on_compiled(step)
     trained = TrainedModel(step, corpus, settings)
-    metadata = {"settings": asdict(settings), "digest": _digest(text), "memory": memory, "precision": precision}
+    kept = {"memory": memory, "precision": precision, "target": target}
+    metadata = {"settings": asdict(settings), "digest": _digest(text), **kept}
     run = _Run(trained, settings, steps, minutes, metadata, on_progress, began, interruptions)
     if out is not None:
         run.saves = Saves(step, out, run.metadata, say)
@@ -344,6 +347,7 @@ class _Earlier:
     digest: str
     memory: str | None
     precision: str | None
+    target: str | None
 
     @staticmethod
     def read(path: str, kind: type[Settings]) -> _Earlier:
@@ -360,14 +364,15 @@ class _Earlier:
             ):
                 raise ValueError("the settings are none of this recipe")
             _check_size(settings, types)
-            names = ("steps", "minutes", "memory", "precision")
-            steps, minutes, memory, precision = given = [rest.get(name) for name in names]
-            for value, fits in zip(given, (is_count, is_rate, is_memory, PRECISIONS.__contains__), strict=True):
+            names = ("steps", "minutes", "memory", "precision", "target")
+            steps, minutes, memory, precision, target = given = [rest.get(name) for name in names]
+            checks = (is_count, is_rate, is_memory, PRECISIONS.__contains__, is_text)
+            for value, fits in zip(given, checks, strict=True):
                 if value is not None and not fits(value):
                     raise ValueError(f"{value!r} is no setting")
             found = kind(**settings)
             found.optimizer(1)  # which looks at the settings
-            return _Earlier(path, types, text, found, steps, minutes, str(rest["digest"]), memory, precision)
+            return _Earlier(path, types, text, found, steps, minutes, str(rest["digest"]), memory, precision, target)
         except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise CommandError(f"{path} is no checkpoint of the recipe {kind.name}") from error
 
