@@ -11,6 +11,7 @@ from .dump import write_dump
 from .fusion.concat import FuseConcat
 from .fusion.conv_epilogue import FuseConvEpilogue
 from .fusion.matmul_epilogue import FuseMatmulEpilogue
+from .fusion.narrow_products import NarrowProducts
 from .fusion.own_casts import OwnCasts
 from .fusion.prologue import FusePrologue
 from .fusion.regions import Fuse
@@ -69,6 +70,7 @@ def preparation(parts: int = 1, target: Target = DEFAULT_TARGET, tiles: bool = F
         PrepackWeights(),  # after the last pass that makes loops, before which weights are packed
         PushCasts(),  # weights that loops read are bfloat16, or not rounded before the loop
         Canonicalize(),  # from here on the laws hold that fusion and lowering rely on
+        NarrowProducts(),  # after canonicalize, whose products are matrices; before it is decided what to keep
         OnePassVariance(),  # needs to know which arrays are contiguous
     ]
     return for_target(passes, target, tiles)

@@ -10,8 +10,9 @@ import numpy as np
 from ..builder import Builder
 from ..graph import Value
 from ..op import OPS, Attrs, Op, Recompute, TypeRuleError, declare
-from ..types import BOOL, Array, ArrayType
+from ..types import BFLOAT16, BOOL, FLOAT32, Array, ArrayType, DType
 from .added import declare_added
+from .elementwise import cast
 
 Pair = tuple[tuple[int, ...], tuple[int, ...]]
 
@@ -21,9 +22,11 @@ def free_axes(type: ArrayType, contract: Sequence[int], batch: Sequence[int]) ->
     return tuple(i for i in range(type.ndim) if i not in contract and i not in batch)
 
 
-def _dot_type(x: ArrayType, y: ArrayType, contract: Pair, batch: Pair) -> ArrayType:
+def _dot_type(x: ArrayType, y: ArrayType, contract: Pair, batch: Pair, dtype: DType | None = None) -> ArrayType:
     if x.dtype != y.dtype or x.dtype == BOOL:
         raise TypeRuleError(f"takes two arrays of one number dtype, got {x} and {y}")
+    if dtype is not None and (x.dtype, dtype) != (BFLOAT16, FLOAT32):
+        raise TypeRuleError(f"gives float32 of bfloat16, or the dtype of its operands; got {x}, and dtype {dtype}")
     for t, c, d in ((x, contract[0], batch[0]), (y, contract[1], batch[1])):
         if len({*c, *d}) != len(c) + len(d) or any(not 0 <= a < t.ndim for a in (*c, *d)):
             raise TypeRuleError(f"axes {c} to contract and {d} to batch are not distinct axes of {t}")
@@ -33,10 +36,10 @@ def _dot_type(x: ArrayType, y: ArrayType, contract: Pair, batch: Pair) -> ArrayT
     shape = tuple(x.shape[a] for a in batch[0])
     shape += tuple(x.shape[a] for a in free_axes(x, contract[0], batch[0]))
     shape += tuple(y.shape[a] for a in free_axes(y, contract[1], batch[1]))
-    return ArrayType(shape, x.dtype)
+    return ArrayType(shape, dtype or x.dtype)
 
 
-def _dot(x: Array, y: Array, contract: Pair, batch: Pair) -> Array:
+def _dot(x: Array, y: Array, contract: Pair, batch: Pair, dtype: DType | None = None) -> Array:
     result_type = _dot_type(ArrayType(x.shape, x.dtype), ArrayType(y.shape, y.dtype), contract, batch)
     free_x = free_axes(ArrayType(x.shape, x.dtype), contract[0], batch[0])
     free_y = free_axes(ArrayType(y.shape, y.dtype), contract[1], batch[1])
@@ -64,7 +67,10 @@ def _operand_cotangent(
     return OPS["transpose"](b, product, perm=tuple(int(i) for i in np.argsort(places)))
 
 
-def _dot_vjp(b: Builder, g: Value, o: Value, x: Value, y: Value, contract: Pair, batch: Pair) -> tuple[Value, Value]:
+def _dot_vjp(
+    b: Builder, g: Value, o: Value, x: Value, y: Value, contract: Pair, batch: Pair, dtype: DType | None = None
+) -> tuple[Value, Value]:
+    g = g if g.type.dtype == x.type.dtype else cast(b, g, dtype=x.type.dtype)
     return (
         _operand_cotangent(b, g, y, x, True, contract, batch),
         _operand_cotangent(b, g, x, y, False, contract, batch),
@@ -91,7 +97,7 @@ def _dot_batch(attrs: Attrs, length: int) -> Attrs:
         return tuple(a + 1 for a in axes)
 
     (cx, cy), (bx, by) = attrs["contract"], attrs["batch"]
-    return {"contract": (later(cx), later(cy)), "batch": ((0, *later(bx)), (0, *later(by)))}
+    return {**attrs, "contract": (later(cx), later(cy)), "batch": ((0, *later(bx)), (0, *later(by)))}
 
 
 dot = declare(
@@ -104,7 +110,7 @@ dot = declare(
         _dot_axes,
         _dot_vjp,
         "sum over the axes `contract` of x and y, for every index of the axes `batch`; "
-        "the output has batch axes, free axes of x, free axes of y",
+        "the output has batch axes, free axes of x, free axes of y; of bfloat16 it is float32 where `dtype` says so",
         accepts_strides=True,
         can_trap=False,
         recompute=Recompute.COSTLY,

@@ -1,0 +1,85 @@
+"""Products of bfloat16 on a GPU: factors are read as bfloat16, and a result that is rounded is stored so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ...ir import BFLOAT16, Builder, Graph, Node, Value
+from ...ir.ops import elementwise as ew
+from ...ir.ops.contraction import dot
+from ...ir.types import FLOAT32
+from ..graph.casts import is_widening
+from ..graph.dead_code import without_dead_code
+from ..graph.rewrite import Pass
+from ..graph.views import base_of
+
+
+@dataclass(frozen=True)
+class NarrowProducts(Pass):
+    """`dot(cast(x), cast(y))` -> `dot(x, y) {dtype=f32}`, and `cast(dot(x, y) {dtype=f32})` -> `dot(x, y)`, for x and y
+    of bfloat16.
+
+    Known elsewhere as mixed-precision matrix multiplication. Tensor cores multiply bfloat16 and add up float32; sums
+    that passes before this one take apart are float32 too. A CPU multiplies float32.
+    """
+
+    of_gpus = True
+
+    def __call__(self, graph: Graph) -> Graph:
+        if not any(map(_is_widened, graph.nodes)):
+            return graph
+        users, outputs = graph.users(), set(graph.outputs)
+        b = Builder()
+        mapping: dict[Value, Value] = {v: b.input(v.type, v.name) for v in graph.inputs}
+        gone: set[Node] = set()
+        for node in graph.nodes:
+            b.origin = node.origin
+            if _is_widened(node):
+                factors = [_narrow(b, v, mapping) for v in node.inputs[:2]]
+                readers = _rounded(node, users, outputs) if node.op is dot else []
+                attrs = node.attrs if readers else {**node.attrs, "dtype": FLOAT32}
+                made = b.emit(node.op, *factors, *(mapping[v] for v in node.inputs[2:]), **attrs)
+                mapping[node.output] = made
+                for reader in readers:
+                    made = b.emit(reader.op, made, **reader.attrs) if reader.op.is_view else made
+                    mapping[reader.output] = made
+                gone.update(readers)
+            elif node not in gone:
+                mapping.update(zip(node.outputs, b.copy(node, [mapping[v] for v in node.inputs]).outputs))
+        return without_dead_code(b.graph([mapping[v] for v in graph.outputs], graph.aliases, graph.output_names))
+
+
+def _is_widened(node: Node) -> bool:
+    """Whether a node multiplies what was bfloat16 before."""
+    made = [base_of(v).node for v in node.inputs[:2]]
+    return node.op.family == "contraction" and all(made) and all(is_widening(n) for n in made if n is not None)
+
+
+def _narrow(b: Builder, factor: Value, mapping: Mapping[Value, Value]) -> Value:
+    """A factor, a view of what was widened, as the same view of what it was before."""
+    views: list[Node] = []
+    node = factor.node
+    while node is not None and node.op.is_view:
+        views.append(node)
+        node = node.inputs[0].node
+    assert node is not None
+    result = mapping[node.inputs[0]]
+    for view in reversed(views):
+        result = b.emit(view.op, result, **view.attrs)
+    return result
+
+
+def _rounded(product: Node, users: Mapping[Value, Sequence[Node]], outputs: set[Value]) -> list[Node]:
+    """The views of a product, one of another, and the cast to bfloat16 at their end, which alone read it."""
+    found: list[Node] = []
+    value = product.output
+    while value not in outputs and len(users[value]) == 1:
+        (reader,) = users[value]
+        found.append(reader)
+        if reader.op is ew.cast and reader.output.type.dtype == BFLOAT16:
+            return found
+        if not reader.op.is_view:
+            break
+        value = reader.output
+    return []
