@@ -200,7 +200,7 @@ class CompiledFunction:
         if like:
             names = self._names(args, kwargs, _INPUT_TYPES)
             shapes = [[shape for shape, _ in which.arrays] for which in (like[-1], key)]
-            tell_of_shapes(name, names, shapes[0], shapes[1], seconds, self._signatures.made)
+            tell_of_shapes(name, names, shapes[0], shapes[1], seconds, self._signatures)
         like = [other for other in before if key.differs_by_values_alone(other)]
         if not like or self._warned_of_values or self._signatures.made < MANY:
             return

@@ -29,20 +29,31 @@ class _Kept(Generic[Program]):
 
 
 class Programs(Generic[Program]):
-    """Programs by their keys, at most `MOST_KEPT` of them beside the first where `keep_first`.
+    """Programs by their keys, at most `most` of them (`None`: `MOST_KEPT`), beside the first where `keep_first`.
 
     Looking one up takes no lock; adding one does, the caller's. `made` counts all that there ever were.
     """
 
-    def __init__(self, keep_first: bool = False, dropped: Callable[[Program], None] = lambda program: None) -> None:
+    def __init__(
+        self,
+        keep_first: bool = False,
+        dropped: Callable[[Program], None] = lambda program: None,
+        most: int | None = None,
+    ) -> None:
         self._held: dict[Hashable, _Kept[Program]] = {}
         self._clock = count()
         self._keep_first = keep_first
         self._dropped = dropped
+        self._most = most
         self.made = 0
 
     def __len__(self) -> int:
         return len(self._held)
+
+    @property
+    def most(self) -> int:
+        """How many are kept at most, beside the first where that is."""
+        return MOST_KEPT if self._most is None else self._most
 
     def values(self) -> list[Program]:
         """The programs that are kept."""
@@ -65,23 +76,29 @@ class Programs(Generic[Program]):
         self._held[key] = _Kept(program, next(self._clock))
         self.made += 1
         spare = list(self._held)[1:] if self._keep_first else list(self._held)
-        if len(spare) > MOST_KEPT:
+        if len(spare) > self.most:
             oldest = min(spare, key=lambda key: self._held[key].used)
             self._dropped(self._held.pop(oldest).program)
             return_free_memory()
 
 
 def tell_of_shapes(
-    name: str, names: Sequence[str], before: Sequence[Shape], now: Sequence[Shape], seconds: float, made: int
+    name: str,
+    names: Sequence[str],
+    before: Sequence[Shape],
+    now: Sequence[Shape],
+    seconds: float,
+    programs: Programs[Any],
 ) -> None:
     """Log that `name` was compiled once more for arrays of other shapes than `before`: in words for all to see up to
-    the tenth program, after that for who asks for it.
+    the tenth of its `programs`, after that for who asks for it.
     """
+    made = programs.made
     others = [f"{n} is {a}, before {b}" for n, b, a in zip(names, before, now) if a != b]
     more = f" and {len(others) - 3} more" if len(others) > 3 else ""
     advice = (
-        f"; that makes {made} programs, of which {MOST_KEPT} are kept: arrays padded to a few lengths need fewer, and "
-        "what is compiled from now on is logged as INFO"
+        f"; that makes {made} programs, of which {programs.most} are kept: arrays padded to a few lengths need fewer, "
+        "and what is compiled from now on is logged as INFO"
     )
     _log.log(
         logging.WARNING if made <= MANY else logging.INFO,

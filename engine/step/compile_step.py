@@ -8,6 +8,7 @@ from typing import Any
 from ...passes.target import Target
 from ...runtime.backend import backend_of
 from ..compile.compiling import compiling
+from ..compile.programs import MOST_KEPT
 from ..compile.targets import target_of, with_precision, worker_count
 from ..nn import Module
 from ..optim import Optimizer
@@ -15,6 +16,7 @@ from .budget import budget_of
 from .host_memory import host_memory_of
 from .outputs import Outputs, checked_outputs
 from .plans import LossFunction, StepPlan, step_plans
+from .shapes import Shapes, shape_policy
 from .sharing import lives_of, shared_names
 from .step import Step
 from .trained import Train
@@ -74,6 +76,8 @@ def compile_step(
     outputs: Outputs = (),
     precision: str = "fp32",
     host_memory: float | str | None = None,
+    shapes: Shapes = "any",
+    max_programs: int = MOST_KEPT,
 ) -> Step:
     """Compile forward, backward and update of `model` into one native program, with parameters initialized from `seed`.
 
@@ -132,6 +136,10 @@ def compile_step(
     between its updates; they move while other units run. No bit changes. `host_memory` is the most bytes that they may
     take there, as "16GB"; `None` for as many as are useful, 0 for none. The report tells what moves.
 
+    A batch of other shapes is compiled for when it comes, which a line in the log tells; with `shapes="fixed"` it is a
+    `ShapeError`. Of the programs for other shapes `max_programs` are kept; the memory of those that were not used for
+    longest is given back.
+
     Raises `MemoryBudgetError` where the step does not fit `memory` (its `least_bytes` say what would fit),
     `TargetError` for a target that this machine cannot run, and for a step that cannot be traced an error that names
     the line.
@@ -140,8 +148,11 @@ def compile_step(
     machine = backend_of(machine).narrowed(machine)  # raises before anything is traced
     workers, host = worker_count(threads, machine), host_memory_of(host_memory, machine)
     options = _options(clip_norm, clip_value, accumulate, train, diagnose, check_finite, outputs, precision)
+    policy = shape_policy(shapes, max_programs)
     with compiling():
-        return Step(model, loss_fn, optimizer, batch, budget_of(memory), workers, options, seed, machine, share, host)
+        return Step(
+            model, loss_fn, optimizer, batch, budget_of(memory), workers, options, seed, machine, share, host, policy
+        )
 
 
 def _options(

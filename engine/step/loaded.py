@@ -11,7 +11,7 @@ import numpy as np
 from ...ir import Array
 from ...passes.target import Target
 from ...runtime.backend import backend_of
-from ..compile.targets import target_of, worker_count
+from ..compile.targets import target_of, with_precision, worker_count
 from ..nn import Module
 from ..saving.checkpoint_file import check_names, open_checkpoint
 from ..saving.renaming import Rename, renamed
@@ -29,12 +29,12 @@ from .sharing import joined, taken_in
 class Loaded:
     """A model with parameters and buffers of its own. `loaded.bind(fn)` computes with them, as `step.bind(fn)` does."""
 
-    def __init__(self, model: Module, budget: Budget, threads: int, target: Target, seed: int) -> None:
+    def __init__(self, model: Module, budget: Budget, threads: int, target: Target, seed: int, precision: str) -> None:
         self._model = model
+        self._precision = precision
         self._threads = threads
         self._backend = backend_of(target)
         self._target = self._backend.narrowed(target)
-        self._options: dict[str, Any] = {}
         self._budget = budget
         self._warned: set[str] = set()
         self._key = np.array(key_of_seed(seed), np.int64)
@@ -113,13 +113,14 @@ def load(
     strict: bool = True,
     rename: Rename | None = None,
     seed: int = 0,
+    precision: str = "fp32",
 ) -> Loaded:
     """A model with the parameters and buffers of a file of `step.save`, or of a PyTorch state dict as safetensors.
 
     `gl.load(model, "run.safetensors").bind(lambda model, x: model(x))` is a compiled function in evaluation mode. It
     has a plan of its own, and `memory` bounds parameters, buffers and its arena: bytes, or text such as "200MB". No
-    optimizer and no state of one is read. `rename` and `strict` are those of `Step.load`. What a file without `strict`
-    does not have is initialized from `seed`.
+    optimizer and no state of one is read. `rename` and `strict` are those of `Step.load`, `target`, `threads` and
+    `precision` those of `gl.compile_step`. What a file without `strict` does not have is initialized from `seed`.
 
     Raises `CheckpointError` where the file is damaged or does not fit, `MemoryBudgetError` where the parameters alone
     do not fit `memory`, and `TargetError` for a target that this machine cannot run.
@@ -132,7 +133,7 @@ def load(
     if budget.share is not None:
         what = f"memory is bytes, such as '200MB', got {memory!r}"
         raise ValueError(located(f"{what}: there is no step to take a part of"))
-    machine = target_of(target)
-    loaded = Loaded(model, budget, worker_count(threads, machine), machine, seed)
+    machine = with_precision(target_of(target), precision)
+    loaded = Loaded(model, budget, worker_count(threads, machine), machine, seed, precision)
     loaded.take_up(path, bool(strict), rename)
     return loaded

@@ -150,7 +150,7 @@ class Predictor:
             name = getattr(self._fn, "__name__", type(self._fn).__name__)
             names = [path_name(("argument", *path)) for path in tree.paths()]
             before, now = ([shape for shape, _ in types] for types in (like[-1][2], key[2]))
-            tell_of_shapes(name, names, before, now, time.perf_counter() - start, self._signatures.made)
+            tell_of_shapes(name, names, before, now, time.perf_counter() - start, self._signatures)
         return bound
 
     def plan(self, *args: Any) -> MemoryReport:
@@ -174,8 +174,7 @@ class Predictor:
         """The function for arguments of these types, planned. Raises `MemoryBudgetError` where it does not fit."""
         step = self._step
         specs: Any = optree.tree_unflatten(tree, like)
-        precision = step._options.get("precision", "fp32")
-        traced = trace_predict(step._model, self._fn, specs, step._warned, self._training, precision)
+        traced = trace_predict(step._model, self._fn, specs, step._warned, self._training, step._precision)
         written = [traced.graph.inputs[i].name for i in traced.graph.aliases.values() if i in traced.parameter_range]
         if self._averages is not None and written:
             raise TypeError(

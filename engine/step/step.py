@@ -38,6 +38,7 @@ from .live_arrays import LiveArrays, own_memory
 from .plans import LossFunction, StepPlan, step_plans
 from .predictor import Predictor, bound_functions
 from .program import StepProgram
+from .shapes import ShapePolicy
 from .sharing import joined, lives_of, shared_names, taken_in
 from .step_arrays import StepArrays
 from .step_graph import StepGraph
@@ -70,6 +71,7 @@ class Step(StepArrays):
         target: Target,
         share: Step | Sequence[Step] | None = None,
         host: HostMemory = ANY_HOST_MEMORY,
+        shapes: ShapePolicy | None = None,
     ) -> None:
         self._model = model
         self._loss_fn = loss_fn
@@ -80,7 +82,9 @@ class Step(StepArrays):
         self._options = dict(options)
         self._warned: set[str] = set()
         self._measured: tuple[Statistics, list[float], int, float, float] | None = None
-        self._signatures: Programs[StepProgram] = Programs(keep_first=True, dropped=self._drop)
+        self._shapes = shapes or ShapePolicy()
+        # The first stays, beside those that the limit is of: its report is that of the step.
+        self._signatures: Programs[StepProgram] = Programs(keep_first=True, dropped=self._drop, most=self._shapes.most)
         lives = lives_of(share, self._backend)
         shared = shared_names(model, lives)
         key = key_of_seed(seed)
@@ -241,16 +245,16 @@ class Step(StepArrays):
         """Compile for a batch of other shapes. Raises `TypeError` for other dtypes."""
         batch = self._batch_type.like(arrays)
         start = time.perf_counter()
-        before = self._signatures.keys()[-1]
+        before = [shape for shape, _ in self._signatures.keys()[-1]]
+        names, now = self._batch_type.names, [a.shape for a in arrays]
+        self._shapes.check(names, [type.shape for _, type in self._first.traced.batch], now)
         options, loss_fn = self._options, self._loss_fn
         plans = step_plans(
             self._model, loss_fn, self._optimizer, batch, options, self._threads, self._warned, self._target, self._host
         )
         added = self._add(plans.traced, plans.within(self._budget))
-        names, now = self._batch_type.names, [a.shape for a in arrays]
-        tell_of_shapes(
-            "the step", names, [s for s, _ in before], now, time.perf_counter() - start, self._signatures.made
-        )
+        seconds = time.perf_counter() - start
+        tell_of_shapes("the step", names, before, now, seconds, self._signatures)
         return added
 
     @property
@@ -329,6 +333,10 @@ class Step(StepArrays):
         there are several, and with the live buffers. Raises `ValueError` where the optimizer keeps none.
         """
         return bound_functions(self, fns, training, key, averaged)
+
+    @property
+    def _precision(self) -> str:
+        return self._options.get("precision", "fp32")
 
     @property
     def _held_bytes(self) -> int:
