@@ -15,7 +15,7 @@ import numpy as np
 from ..graph import Graph
 from ..interpret import interpret
 from ..op import Attrs, Op, Recompute, TypeRuleError, declare
-from ..types import Array, ArrayType, is_float
+from ..types import BFLOAT16, FLOAT32, Array, ArrayType, DType, is_float
 
 Over = Literal["columns", "rows"]
 
@@ -48,6 +48,11 @@ def scores_shape(inputs: Sequence[Any], attrs: Attrs) -> tuple[int, ...]:
     return (*left.shape[:-1], right.shape[-1])
 
 
+def _widened(dtype: DType) -> DType:
+    """What matrices of a dtype are multiplied in: bfloat16 in float32."""
+    return FLOAT32 if dtype == BFLOAT16 else dtype
+
+
 def _attention_type(
     *types: ArrayType,
     body: Graph,
@@ -68,7 +73,7 @@ def _attention_type(
         if x.shape[-1] != y.shape[-2] or (*x.shape[:-1], y.shape[-1]) != shape or y.shape[:-2] != shape[:-2]:
             raise TypeRuleError(f"the product of {x} and {y} is no {shape}")
     given = [
-        *(ArrayType(shape, x.dtype) for x, _ in parts.products),
+        *(ArrayType(shape, _widened(x.dtype)) for x, _ in parts.products),
         *parts.operands,
         *((body.outputs[0].type,) if softmax else ()),
     ]
@@ -82,17 +87,21 @@ def _attention_type(
     found: list[ArrayType] = [ArrayType((*lead, kept), body.outputs[0].type.dtype)] * (2 if softmax else 0)
     for number, matrix in zip(sums, parts.matrices, strict=True):
         dtype = body.outputs[number].type.dtype
-        if matrix.dtype != dtype or matrix.shape[:-1] != (*lead, summed):
+        if _widened(matrix.dtype) != dtype or matrix.shape[:-1] != (*lead, summed):
             raise TypeRuleError(f"{matrix} does not multiply {body.outputs[number].type} over {over}")
         found.append(ArrayType((*lead, kept, matrix.shape[-1]), dtype))
     return (*found, *(ArrayType((*lead, kept), body.outputs[number].type.dtype) for number in plain))
+
+
+def _wide(matrix: Array) -> Array:
+    return matrix.astype(_widened(matrix.dtype), copy=False)
 
 
 def _attention(
     *arrays: Array, body: Graph, products: int, sums: tuple[int, ...], plain: tuple[int, ...], over: Over, softmax: bool
 ) -> tuple[Array, ...]:
     parts = Attention.of(arrays, {"products": products, "sums": sums})
-    given = [*(np.matmul(x, y) for x, y in parts.products), *parts.operands]
+    given = [*(np.matmul(_wide(x), _wide(y)) for x, y in parts.products), *parts.operands]
     found: list[Array] = []
     if softmax:
         weights = body.inputs[-1].type
@@ -104,7 +113,7 @@ def _attention(
     results = interpret(body, *given)
     for number, matrix in zip(sums, parts.matrices, strict=True):
         result = results[number]
-        found.append(np.matmul(result if over == "columns" else np.swapaxes(result, -1, -2), matrix))
+        found.append(np.matmul(result if over == "columns" else np.swapaxes(result, -1, -2), _wide(matrix)))
     return (*found, *(results[number].sum(axis=-1 if over == "columns" else -2) for number in plain))
 
 
@@ -132,7 +141,8 @@ attention = declare(
         "products of pairs of matrices, and what `body` makes of these scores and of operands, summed `over` columns "
         "or rows: the results `sums` times a matrix each, then the results `plain`. With `softmax` result 0 is scores, "
         "the body reads exp(scores - largest of the row) as its last input, and the largest and the sum of that of "
-        "each row are outputs too, before the others. Tiles of scores are made one after another, none stays",
+        "each row are outputs too, before the others. Tiles of scores are made one after another, none stays. "
+        "Matrices of bfloat16 are multiplied in float32",
         accepts_strides=True,
         can_trap=False,
         recompute=Recompute.COSTLY,

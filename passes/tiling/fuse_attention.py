@@ -279,7 +279,7 @@ class _Rebuilt:
         summed = [s for s in unit.sums if s.matrix is not None]
         plain = [s for s in unit.sums if s.matrix is None]
         origin = (softmax.exp if softmax is not None else unit.sums[-1].node).origin
-        pairs, matrices = body.pairs(), [s.matrix for s in summed if s.matrix is not None]
+        pairs, matrices = body.pairs(), [s.matrix.narrow() for s in summed if s.matrix is not None]
         for value in (*(m.value for m in (*pairs, *matrices)), *(v for v, _ in body.operands)):
             self.get(value)
         with self.b.at(origin):

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...ir import ArrayType, Builder, Graph, Node, Value
+from ...ir import BFLOAT16, ArrayType, Builder, Graph, Node, Value
 from ...ir.ops import contraction, creation, movement
+from ...ir.ops import elementwise as ew
+from ...ir.types import FLOAT32
 
 MOST_DEPTH = 128
 """The most terms of a score, and columns of what scores are multiplied by."""
@@ -35,6 +37,13 @@ class Matrix:
         """The transposed matrices."""
         *lead, rows, columns = self.perm
         return Matrix(self.value, (*lead, columns, rows))
+
+    def narrow(self) -> Matrix:
+        """The matrices before they were widened to be multiplied: bfloat16 is widened where it is read."""
+        node = self.value.node
+        widened = node is not None and node.op is ew.cast and node.inputs[0].type.dtype == BFLOAT16
+        wide = self.value.type.dtype == FLOAT32
+        return Matrix(node.inputs[0], self.perm) if node is not None and widened and wide else self
 
     def emit(self, b: Builder, value: Value) -> Value:
         """The matrices, of what stands for the value."""
@@ -96,7 +105,7 @@ class ScoreBody:
 
     def pairs(self) -> list[Matrix]:
         """Left and right operands of the products."""
-        return [m for node in self.products for m in matrices_of(node) or ()]
+        return [m.narrow() for node in self.products for m in matrices_of(node) or ()]
 
     def results(self, results: Sequence[Value]) -> list[Value]:
         """Values of the body that have the dtype of all its sums: products, and what is summed up."""

@@ -186,8 +186,8 @@ class _AttentionText:
         self.add(*(f"    s{number}_{u}{v} = {zero}" for u, v in self.pairs()))
         self.add(f"    for begin in range(0, {terms}, {depth}):")
         strip = [
-            *self.read_strip(*of_lines, depth, terms, "top", "lines", 0),
-            *self.read_strip(*of_steps, depth, terms, "left", "steps", depth * self.pitch),
+            *self.read_strip(x, *of_lines, depth, terms, "top", "lines", 0),
+            *self.read_strip(x, *of_steps, depth, terms, "left", "steps", depth * self.pitch),
             "barrier()",
             f"for term in range({depth}):",
         ]
@@ -206,20 +206,21 @@ class _AttentionText:
         return f"fma_{self.short}(a{a}, b{b}, {total})"
 
     def read_strip(
-        self, name: str, stride: int, of_terms: int, depth: int, terms: str, origin: str, length: str, at: int
+        self, x: View, name: str, stride: int, of_terms: int, depth: int, terms: str, origin: str, length: str, at: int
     ) -> list[str]:
         """Lines that copy some terms of an operand to shared memory, with zeros around it."""
         if of_terms == 1:
             term, place = f"i % {depth}", f"i // {depth}"
         else:
             term, place = f"i // {self.side}", f"i % {self.side}"
-        element = f"{name}[of_{name} + (begin + term) * {self.text.stride(of_terms)}"
+        along = f"(begin + term) * {self.text.stride(of_terms)} + ({origin} + place) * {self.text.stride(stride)}"
+        element = loaded(f"{name}[of_{name} + {along}]", x.base.type.dtype)
         return [
             f"for i in range(thread_index(), {self.side * depth}, {_THREADS}):",
             f"    term, place = {term}, {place}",
             f"    element = {literal(0, self.dtype)}",
             f"    if (begin + term < {terms}) & ({origin} + place < {length}):",
-            f"        element = {element} + ({origin} + place) * {self.text.stride(stride)}]",
+            f"        element = {element}",
             f"    scores[{at} + term * {self.pitch} + place] = element",
         ]
 
@@ -355,13 +356,14 @@ class _AttentionText:
             term, place = f"i // {wide}", f"i % {wide}"
         else:
             term, place = f"i % {_STRIP}", f"i // {_STRIP}"
-        at = f"of_c{number} + (left + begin + term) * {self.text.stride(of_steps)}"
+        at = f"(left + begin + term) * {self.text.stride(of_steps)} + place * {self.text.stride(of_columns)}"
+        element = loaded(f"c{number}[of_c{number} + {at}]", matrix.base.type.dtype)
         strip = [
             f"for i in range(thread_index(), {_STRIP * wide}, {_THREADS}):",
             f"    term, place = {term}, {place}",
             f"    element = {literal(0, self.dtype)}",
             f"    if (left + begin + term < steps) & (place < {self.text.stride(self.widths[number])}):",
-            f"        element = c{number}[{at} + place * {self.text.stride(of_columns)}]",
+            f"        element = {element}",
             f"    strip[term * {wide} + place] = element",
             "barrier()",
             f"for term in range({_STRIP}):",

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from gpu_emulated import run_emulated
 from gpu_target import gpu_plan
-from gradloom.ir import interpret
+from gradloom.ir import BFLOAT16, interpret
 from gradloom.nn import functional as F
 from gradloom.passes.verify.plan import check_plan
 
@@ -66,6 +66,23 @@ def test_dropout_draws_the_bits_of_the_whole_array_in_every_unit():
             return (F.scaled_dot_product_attention(q, k, v, dropout_p=0.3, is_causal=True) ** 2).sum()
 
     check(gl.value_and_grad(loss, argnums=(0, 1, 2)), [q, k, v], count=3, tolerance=1e-5)
+
+
+def test_bfloat16_is_read_as_it_is_and_summed_in_float32():
+    rng = np.random.default_rng(4)
+    q, k, v = rng.standard_normal((3, 2, 16, 8)).astype("float32").astype(BFLOAT16)
+
+    def loss(q, k, v):
+        weights = F.softmax((q @ k.transpose(0, 2, 1)).astype("float32"), axis=-1)
+        return ((weights.astype(BFLOAT16) @ v).astype("float32") ** 2).sum()
+
+    graph = gl.trace(gl.grad(loss, argnums=(0, 1, 2)), q, k, v)
+    made = units(graph)
+    assert {str(v.type.dtype) for node in made for v in (node.inputs[0], node.inputs[-1])} == {"bfloat16"}
+    assert {str(v.type.dtype) for node in made for v in node.outputs} == {"float32"}
+    for actual, wanted in zip(run_emulated(graph, q, k, v), interpret(graph, q, k, v), strict=True):
+        actual, wanted = actual.astype("float32"), wanted.astype("float32")
+        np.testing.assert_allclose(actual, wanted, rtol=0, atol=0.02 * np.abs(wanted).max())
 
 
 def test_two_runs_give_the_same_bits():
