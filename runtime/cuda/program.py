@@ -59,6 +59,11 @@ class CudaProgram:
                 if places[i] == "arena" and value.type.nbytes <= _SMALL_BYTES
             }
         )
+        at = {i: plan.locations[plan.graph.outputs[i]].offset for i in self._results.types}
+        self._collected = [
+            (self._results.offsets[i], at[i], type.nbytes) for i, type in self._results.types.items() if type.nbytes
+        ]
+        """Where in a slot each small output goes, where in the arena it is, and its bytes."""
         self._given_back = [i for i, place in enumerate(places) if place == "output"]
         self._checks_numbers = any(trap.node.op is elementwise.check_finite for trap in self._traps)
         self._inputs: dict[int, Array | DeviceArray] = {}
@@ -126,8 +131,7 @@ class CudaProgram:
                 self._running = False
 
     def _run(self, given: dict[int, Any], outputs: dict[int, Array]) -> None:
-        self._runs.check()
-        self._device.enter()
+        self._runs.check()  # which lets this thread work with the device
         held = self._held = self._held or self._hold()
         if self._pieces is None:
             self._pieces = self._captured(held)
@@ -253,11 +257,8 @@ class CudaProgram:
     def _collect(self, slot: Slot) -> Run:
         """Let small results come, behind what was launched."""
         call, stream = self._device.call, self._device.stream
-        for i, to in self._results.offsets.items():
-            value = self.plan.graph.outputs[i]
-            source = self._arena.address + self.plan.locations[value].offset
-            if value.type.nbytes:
-                call("cuMemcpyDtoHAsync", slot.results_address + to, source, value.type.nbytes, stream)
+        for to, source, nbytes in self._collected:
+            call("cuMemcpyDtoHAsync", slot.results_address + to, self._arena.address + source, nbytes, stream)
         if self._traps:
             call("cuMemcpyDtoHAsync", slot.code_address, self._runs.error, 8, stream)
         call("cuEventRecord", slot.event, stream)
