@@ -135,13 +135,16 @@ def across_threads(text: GpuText, op: Op, dtype: np.dtype[Any], name: str, lanes
 
 
 _THREADS = 512
+_FEW_ELEMENTS, _FEW_PARTS = 128, 512
+"""Elements and parts that one block reduces: then what follows may be done by the same block."""
 
 
 def combine_parts(op: Op, dtype: np.dtype[Any], parts: Address, result: Address, count: int, size: int) -> Launch:
-    """The reduction of `count` parts of `size` elements each. A block takes 32 elements, or fewer: each of its threads
-    reduces every so many parts of an element, in their order; what they found is reduced by halves.
+    """The reduction of `count` parts of `size` elements each. A block takes 32 elements, or all where they are few: each
+    of its threads reduces every so many parts of an element, in their order; what they found is reduced by halves.
     """
-    lanes = min(WARP, 1 << max(size - 1, 0).bit_length())
+    few = size <= _FEW_ELEMENTS and count <= _FEW_PARTS
+    lanes = min(_FEW_ELEMENTS if few else WARP, 1 << max(size - 1, 0).bit_length())
     down = min(_THREADS // lanes, max(WARP // lanes, 1 << max(-(-count // 4) - 1, 0).bit_length()))
     text = GpuText(-(-size // lanes), lanes * down)
     held = _held(dtype)
