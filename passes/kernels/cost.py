@@ -12,12 +12,18 @@ from ...ir import Graph, Node, Value, node_flops
 from ...ir.ops import contraction, movement
 from ...ir.ops.attention import scores_shape
 from ..target import Target
+from .loop_nest import reduction_form
 from .score_tiles import skips_above_diagonal
 
 _WORTH_THREADS = 10
 """A program that takes less than so many barriers runs on one thread: others must be woken, and waited for."""
 
 _GUESSED_ITERATIONS = 10
+
+_BYTES_OF_A_TILE = 64
+"""Bytes of the L2 cache for an element of a tile."""
+_UPDATES_TOGETHER = 16
+"""Updates of parameters that are one launch, where there are many."""
 
 
 def iterations(node: Node) -> int:
@@ -32,8 +38,25 @@ def node_nanoseconds(node: Node, target: Target) -> float:
     if target.is_gpu and node.op.moves_to is not None:
         return 0.0
     if target.is_gpu and node.op.has_kernel and not node.op.bodies:
-        return target.launch_ns + _computing_nanoseconds(node, target)
+        return launches(node, target) * target.launch_ns + _computing_nanoseconds(node, target)
     return _computing_nanoseconds(node, target)
+
+
+def launches(node: Node, target: Target) -> float:
+    """Launches that a unit takes on a GPU: one more where it adds up the parts of sums, half of one for a region of one
+    tile, since those are merged with others before and behind them, and a part of one for an update, since those are
+    done together.
+    """
+    if not node.op.is_region:
+        return 1.0
+    if node.origin.role == "optimizer":
+        return 1 / _UPDATES_TOGETHER
+    body = node.attrs["body"].nodes
+    domain = math.prod(node.attrs["domain"])
+    if domain <= target.l2_bytes // _BYTES_OF_A_TILE:
+        return 0.5
+    sums = (n for n in body if n.op.is_reduction and reduction_form(n)[0] in ("columns", "all"))
+    return 2.0 if any(n.inputs[0].type.size == domain for n in sums) else 1.0
 
 
 def _computing_nanoseconds(node: Node, target: Target) -> float:

@@ -140,8 +140,8 @@ _FEW_ELEMENTS, _FEW_PARTS = 128, 512
 
 
 def combine_parts(op: Op, dtype: np.dtype[Any], parts: Address, result: Address, count: int, size: int) -> Launch:
-    """The reduction of `count` parts of `size` elements each. A block takes 32 elements, or all where they are few: each
-    of its threads reduces every so many parts of an element, in their order; what they found is reduced by halves.
+    """The reduction of `count` parts of `size` elements each. A block takes 32 elements, or all of few. Each of its
+    threads reduces every so many parts of an element, in their order; what they found is reduced by halves.
     """
     few = size <= _FEW_ELEMENTS and count <= _FEW_PARTS
     lanes = min(_FEW_ELEMENTS if few else WARP, 1 << max(size - 1, 0).bit_length())

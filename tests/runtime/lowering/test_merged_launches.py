@@ -8,12 +8,14 @@ import pytest
 from compiled import run_executable
 from gradloom import nn, optim
 from gradloom.nn import functional as F
+from gradloom.passes.kernels import cost
 from gradloom.passes.pipeline import plan_graph
 from gradloom.passes.target import Target
 from gradloom.runtime.cpu.executable import allocate
 from gradloom.runtime.emulate.program import EmulatedProgram
 from gradloom.runtime.lowering import launch_list
 from gradloom.runtime.lowering.launch_list import lower
+from gradloom.tools.find_recipe import make_recipe
 
 TARGET = replace(Target.cuda(emulated=True), workers=5)
 
@@ -96,3 +98,11 @@ def test_updates_of_all_parameters_of_a_step_are_few_launches_and_a_trap_comes_f
         step((x, np.where(np.arange(9) == 5, 4, y)))
     for value, now in zip(before, step.state_dict().values(), strict=True):
         np.testing.assert_array_equal(value, np.asarray(now))
+
+
+@pytest.mark.parametrize("recipe", ["mlp_s", "cnn"])
+def test_the_model_of_costs_counts_about_as_many_launches(recipe):
+    plan = gl.plan_step(*make_recipe(recipe), target="cuda:sm_90").plan
+    items = [item for unit, _ in lower(plan).units() for stage in launch_list.stages_of(unit) for item in stage]
+    guessed = sum(cost.launches(node, plan.target) for node in plan.graph.nodes if node.op.has_kernel)
+    assert 0.75 < guessed / len(items) < 1.33
