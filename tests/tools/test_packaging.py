@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -46,6 +48,16 @@ def test_data_files_are_packaged():
 def test_the_licence_is_here_and_named():
     assert PROJECT["project"]["license"] == "Apache-2.0"
     assert "Apache License" in (ROOT / "LICENSE").read_text()
+
+
+def test_python_runs_the_package_as_the_command():
+    run = subprocess.run([sys.executable, "-m", "gradloom", "--version"], capture_output=True, text=True, check=True)
+    assert run.stdout == f"gradloom {PROJECT['project']['version']}\n"
+
+
+def test_types_are_seen_from_outside():
+    assert (ROOT / "py.typed").is_file()
+    assert "py.typed" in PROJECT["tool"]["setuptools"]["package-data"]["gradloom"]
 
 
 def test_every_public_name_is_there():
