@@ -29,7 +29,7 @@ class Queued:
             self.inner.run(call, address, stream)
             return Code.SUCCESS
 
-        self.driver._give(self.driver.stream(stream), operation)
+        self.driver.give(self.driver.stream(stream), operation)
 
 
 class Net(nn.Module):
