@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ..ir import Builder, Graph, Node, Value, verify
 from .autodiff.min_cut_remat import MinCutRemat
 from .dump import write_dump
+from .fusion.block_epilogue import FuseBlockEpilogue
 from .fusion.concat import FuseConcat
 from .fusion.conv_epilogue import FuseConvEpilogue
 from .fusion.matmul_epilogue import FuseMatmulEpilogue
@@ -82,18 +83,23 @@ def scheduling(
     """The passes that turn a prepared graph into a scheduled one, `reach` as of `MinCutRemat` and `FusePrologue`,
     `separate_comparisons` as of `Fuse`.
     """
+    return for_target(scheduling_of_all(reach, separate_comparisons), target)
+
+
+def scheduling_of_all(reach: float | None = None, separate_comparisons: bool = False) -> list[Pass]:
+    """The same for all targets, of which `for_target` takes those for one."""
     prologue = FusePrologue() if reach is None else FusePrologue(reach=reach)
-    passes = [
+    return [
         MinCutRemat(reach),  # before fusion, which makes what is recomputed a part of the regions that read it
         OwnCasts(),  # before fusion, which joins each cast to what reads it
         Fuse(separate_comparisons),
+        FuseBlockEpilogue(),
         FuseMatmulEpilogue(),  # this and the three below take regions in whole, so after fusion
         prologue,  # before the epilogue, or the first of two convolutions takes the region between them and stores it
         FuseConvEpilogue(),
         FuseConcat(),
         Schedule(),  # last: it orders the units that are planned
     ]
-    return for_target(passes, target)
 
 
 PASS_NAMES = tuple(dict.fromkeys(p.name for p in pipeline()))

@@ -13,7 +13,7 @@ from .fusion.regions import compares_forward
 from .graph.comparisons import compares
 from .graph.rewrite import Pass, all_nodes, for_target
 from .memory.plan import Plan, plan
-from .pipeline import Stages, preparation, scheduling
+from .pipeline import Stages, preparation, scheduling_of_all
 from .remat.accumulate_early import AccumulateEarly
 from .remat.checkpoint_scans import CheckpointScans
 from .remat.delay_comparisons import DelayComparisons
@@ -84,14 +84,14 @@ class _Step:
 
 
 def _checkpointed(name: str, why: str, *passes: CheckpointScans) -> Variant:
-    return Variant(name, why, (*passes, *scheduling()), lambda step: step.has_loop_to_cut(passes[0]))
+    return Variant(name, why, (*passes, *scheduling_of_all()), lambda step: step.has_loop_to_cut(passes[0]))
 
 
-DEFAULT = Variant("default", "the pipeline as it is", tuple(scheduling()), lambda step: True)
+DEFAULT = Variant("default", "the pipeline as it is", tuple(scheduling_of_all()), lambda step: True)
 _DELAY_COMPARISONS = Variant(
     "delay-comparisons",
     "the booleans that the backward reads are computed as late as possible, after their operands' other readers",
-    (*scheduling(separate_comparisons=True), DelayComparisons()),
+    (*scheduling_of_all(separate_comparisons=True), DelayComparisons()),
     lambda step: step.needs_other_values and step.compares_much,
 )
 VARIANTS = (
@@ -119,7 +119,7 @@ VARIANTS = (
     Variant(
         "keep-far-values",
         f"values whose recomputation reads more than {_REACH} times their own bytes are kept",
-        tuple(scheduling(_REACH)),
+        tuple(scheduling_of_all(_REACH)),
         lambda step: not step.compares_much if step.needs_other_values else step.has_far_values,
     ),
 )

@@ -46,7 +46,7 @@ class FuseMatmulEpilogue(Pass):
             dot = pairs[node]
             x, y = dot.inputs
             inputs = [mapping[v] for v in (x, *(v for v in node.inputs if v is not dot.output), y)]
-            attrs = {**node.attrs, "body": _joined(node, dot)}
+            attrs = {**node.attrs, "body": joined(node, dot)}
             b.origin = node.origin
             mapping.update(zip(node.outputs, b.emit_node(node.op, *inputs, **attrs).outputs))
         return b.graph([mapping[v] for v in graph.outputs], graph.aliases, graph.output_names)
@@ -101,7 +101,8 @@ def _elementwise(region: Node) -> bool:
     return True
 
 
-def _joined(region: Node, dot: Node) -> Graph:
+def joined(region: Node, dot: Node) -> Graph:
+    """The body of a region (x, rest..., y) that makes the product of x and y which this region reads."""
     b = Builder()
     x = b.input(dot.inputs[0].type)
     rest = [None if v is dot.output else b.input(v.type) for v in region.inputs]

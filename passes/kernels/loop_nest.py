@@ -159,7 +159,7 @@ class LoopNest:
     @property
     def product_bytes(self) -> int:
         """Bytes of a tile of the product; it comes last in a worker's buffers."""
-        if self.product is None:
+        if self.product is None or self.target.is_gpu:
             return 0
         product = self.product.type
         return self.target.round_to_line(self.product_rows * product.shape[1] * product.dtype.itemsize)
@@ -385,7 +385,9 @@ def loop_nest(region: Node, views: Mapping[Value, View], target: Target, cut: Ro
         parts=parts,
     )
     nest.cut = cut or _tiles(nest)
-    if product is not None:
+    if product is not None and target.is_gpu:
+        nest.product = body.inputs[0]  # sums of a tile are finished where they are made, in no tiles of rows
+    elif product is not None:
         m, n = product.output.type.shape
         nest.product, nest.product_rows = body.inputs[0], tile_rows(m, n)
         nest.cut = RowTiles(nest.product_rows, 1, nest.product_rows)

@@ -16,6 +16,7 @@ from ...ir.ops.convolution import windows
 from ..graph.views import View, own
 from .accumulators import accumulated_input
 from .conv_operands import is_convolution
+from .loop_nest import product_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,6 +107,15 @@ def matrix_product(node: Node, views: Mapping[Value, View]) -> MatrixProduct | N
     if node.op.family == "convolution" and not node.op.is_conv_region and _is_pointwise(node):
         return (_of_convolution if is_convolution(node) else _of_weight_gradient)(node, views)
     return None
+
+
+def fused_product(region: Node, views: Mapping[Value, View]) -> MatrixProduct | None:
+    """The products that a region begins with, None where it begins with none; their results lie nowhere."""
+    dot = product_of(region)
+    if dot is None:
+        return None
+    given = {dot.inputs[0]: views[region.inputs[0]], dot.inputs[1]: views[region.inputs[-1]]}
+    return _of_contraction(dot, given)
 
 
 def _of_contraction(node: Node, views: Mapping[Value, View]) -> MatrixProduct:

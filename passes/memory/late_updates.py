@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from ...ir import Graph, Node, Value
 from ..graph.views import View
+from ..kernels.loop_nest import product_of
 from .live_bytes import most_bytes, steps
 
 _PIECE = 2 << 20
@@ -49,7 +50,10 @@ def updates(graph: Graph) -> set[Node]:
     return {
         node
         for node in graph.nodes
-        if node.op.has_kernel and node.outputs and all(v in overwriting and v not in read for v in node.outputs)
+        if node.op.has_kernel
+        and node.outputs
+        and not (node.op.is_region and product_of(node))  # a launch of its own in any case
+        and all(v in overwriting and v not in read for v in node.outputs)
     }
 
 

@@ -17,7 +17,7 @@ from ..kernels.conv_epilogue import epilogue_of
 from ..kernels.conv_tiles import conv_tiles
 from ..kernels.library_scratch import library_scratch
 from ..kernels.loop_nest import LoopNest, is_concatenated, loop_nest
-from ..kernels.matrix_products import matrix_product
+from ..kernels.matrix_products import fused_product, matrix_product
 from ..kernels.moment_tiles import MomentTiles
 from ..kernels.most_tiles import workers_with_scratch
 from ..kernels.scatter_sums import ScatterSums, link_bytes
@@ -296,6 +296,8 @@ def _scratch_bytes(
         if links := link_bytes(node, target):
             return links
         return workers_with_scratch(node, threads, target) * ScatterSums.of(node, target).worker_bytes
+    if target.is_gpu and node.op.is_region and (product := fused_product(node, views)) is not None:
+        return product_tiles(product, target).part_bytes
     if target.is_gpu and node.op.is_contraction:
         # Own kernels run where a library does not know a call, in the same memory.
         product = matrix_product(node, views)

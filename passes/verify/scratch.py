@@ -19,7 +19,7 @@ from ..kernels.library_calls import product_by_library
 from ..kernels.library_convolutions import convolution_by_library
 from ..kernels.loop_nest import LEAST_BLOCK, LoopNest
 from ..kernels.matmul_tiles import DEPTH, LONGEST, LONGEST_ROW, DotTiles, dot_tiles, is_by_rows
-from ..kernels.matrix_products import MatrixProduct, matrix_product
+from ..kernels.matrix_products import MatrixProduct, fused_product, matrix_product
 from ..kernels.moment_tiles import MomentTiles
 from ..kernels.plain_conv_tiles import PlainWeightGradient
 from ..kernels.scatter_sums import ScatterSums
@@ -51,6 +51,10 @@ class Scratch:
 
     def bytes_of(self, node: Node) -> int:
         """Row buffers for every worker, and the parts that tiles leave of reductions; what convolutions work in."""
+        if self.plan.target.workers is not None and node.op.is_region:
+            product = fused_product(node, self.plan.views)
+            if product is not None:
+                return self._parts_of_product(product)
         if self.plan.target.workers is not None and node.op.is_contraction:
             product = matrix_product(node, self.plan.views)
             own = self._convolution_scratch(node) if product is None else self._parts_of_product(product)

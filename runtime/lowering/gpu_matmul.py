@@ -11,7 +11,7 @@ from ...passes.kernels.matrix_products import Matrix, MatrixProduct, matrix_prod
 from ...passes.memory.plan import Plan
 from .elementwise import CAST, loaded, stored
 from .gpu_copies import begin_accumulators
-from .gpu_product import Result, held, product_launches
+from .gpu_product import Finish, Result, held, product_launches
 from .kernel_text import KernelText
 from .launch import Launch, Pointer, Scratch, Traps
 
@@ -23,15 +23,15 @@ def lower_gpu_matmul(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
     return [*begin_accumulators(node, plan), *matrix_launches(product, node, plan)]
 
 
-def matrix_launches(product: MatrixProduct, node: Node, plan: Plan) -> list[Launch]:
-    """The launches of the products that a unit consists of."""
+def matrix_launches(product: MatrixProduct, node: Node, plan: Plan, finish: Finish | None = None) -> list[Launch]:
+    """The launches of the products that a unit consists of, whose sums are stored, or finished as is said."""
     cut = product_tiles(product, plan.target)
     result = Result(product.m, product.n, product.batch, product.result.row_stride, product.result.column_stride)
     left = MatrixFactor("left", product.left.transposed)
     right = MatrixFactor("right", product.right)
-    store = Store(node.output, product.added is not None)
+    finish = finish or Store(node.output, product.added is not None)
     parts = Scratch(plan.scratch.get(node, 0))
-    return product_launches(left, right, result, product.k, product.dtype, cut, store, parts)
+    return product_launches(left, right, result, product.k, product.dtype, cut, finish, parts)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...ir import Node
 from ...passes.kernels.loop_nest import LoopNest
 from ...passes.memory.plan import Plan
-from ...passes.target import TargetError
+from .gpu_epilogue import lower_gpu_epilogue
 from .gpu_reductions import combine_parts
 from .gpu_region_kernel import GpuRegionWriter
 from .gpu_text import GpuText
@@ -22,7 +22,7 @@ def lower_gpu_region(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
         return copies
     nest: LoopNest = plan.nests[node]
     if nest.product is not None:
-        raise TargetError("a product with an epilogue is a CPU's alone")
+        return lower_gpu_epilogue(node, plan)
     buffers, in_place = plan.scratch.get(node, 0), plan.in_place.get(node, {})
     inputs = [Pointer(plan.views[value].base) for value in node.inputs]
     targets = [Pointer(value) for value in node.outputs]

@@ -1,0 +1,91 @@
+"""Epilogue fusion of a product on a GPU: the region that alone reads it runs on each tile, before it is stored."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from ...ir import Builder, Graph, Node, Value
+from ...ir.ops import contraction
+from ...ir.types import is_float
+from ..graph.rewrite import Pass
+from ..graph.views import resolve_views
+from ..kernels.loop_nest import squeezed
+from ..target import DEFAULT_TARGET, Target
+from .matmul_epilogue import joined
+
+
+@dataclass(frozen=True)
+class FuseBlockEpilogue(Pass):
+    """`p = dot(x, y); q = region(p, rest...)` -> `q = region(x, rest..., y)`, with the dot as first node of its body.
+
+    Known elsewhere as epilogue fusion. A launch is saved, and the product never lies in memory: bias, activation,
+    residual or the update of a weight are computed of the sums that a block holds.
+
+    It is done where the region computes element by element, nothing else reads the product, and our own kernels
+    multiply: a library would have to know the region.
+    """
+
+    of_gpus = True
+    target: Target = DEFAULT_TARGET
+
+    def __call__(self, graph: Graph) -> Graph:
+        pairs = {} if "cublaslt" in self.target.libraries else _pairs(graph)
+        if not pairs:
+            return graph
+        gone = set(pairs.values())
+        b = Builder()
+        mapping: dict[Value, Value] = {v: b.input(v.type, v.name) for v in graph.inputs}
+        for node in graph.nodes:
+            if node in gone:
+                continue
+            if node not in pairs:
+                mapping.update(zip(node.outputs, b.copy(node, [mapping[v] for v in node.inputs]).outputs))
+                continue
+            dot = pairs[node]
+            x, y = dot.inputs
+            inputs = [mapping[v] for v in (x, *(v for v in node.inputs if v is not dot.output), y)]
+            b.origin = node.origin
+            attrs = {**node.attrs, "body": joined(node, dot)}
+            mapping.update(zip(node.outputs, b.emit_node(node.op, *inputs, **attrs).outputs))
+        return b.graph([mapping[v] for v in graph.outputs], graph.aliases, graph.output_names)
+
+
+def _pairs(graph: Graph) -> dict[Node, Node]:
+    """Regions, each with the dot that becomes part of it."""
+    views = resolve_views(graph.inputs, graph.nodes)
+    outputs = set(graph.outputs)
+    reads = Counter(views[v].base for node in graph.nodes if not node.op.is_view for v in node.inputs)
+    readers = Counter(v for node in graph.nodes for v in node.inputs)
+    pairs: dict[Node, Node] = {}
+    for node in graph.nodes:
+        if not node.op.is_region or not is_elementwise_region(node):
+            continue
+        for value in node.inputs:
+            dot = value.node
+            if (
+                dot is not None
+                and dot.op is contraction.dot
+                and reads[value] == readers[value] == 1
+                and value not in outputs
+                and is_float(value.type.dtype)
+                and squeezed(value.type.shape) == node.attrs["domain"]
+                and value.type.size > 1
+            ):
+                pairs[node] = dot
+                break
+    return pairs
+
+
+def is_elementwise_region(region: Node) -> bool:
+    """Whether all values of a region are full ones or scalars, none of which depends on its place."""
+    body: Graph = region.attrs["body"]
+    domain: tuple[int, ...] = region.attrs["domain"]
+    if region.attrs["rows"] >= 0 or any(squeezed(v.type.shape) not in (domain, ()) for v in body.inputs):
+        return False
+    return all(
+        node.op.fusion in ("elementwise", "reshaping")
+        and not node.op.depends_on_place
+        and squeezed(node.output.type.shape) in (domain, ())
+        for node in body.nodes
+    )
