@@ -12,7 +12,7 @@ from gradloom.passes.memory.plan import Plan, plan
 from gradloom.passes.offload.absences import Offloading, absences
 from gradloom.passes.offload.choose import choices
 from gradloom.passes.offload.link import Link, Move, exposed_nanoseconds, moves_of, phase_times
-from gradloom.passes.offload.placement import Clock, placed, relaxed
+from gradloom.passes.offload.placement import Clock, Placed, placed, relaxed
 from gradloom.passes.offload.rewrite import with_transfers
 from gradloom.passes.pipeline import pipeline, run_passes
 from gradloom.passes.target import Target
@@ -41,6 +41,28 @@ CHAIN = """graph(%m: f32[40,40], %x: f32[40,40]) {
   %9: f32[40,40] = dot(%8, %0) {contract=((1,), (0,)), batch=((), ())}
   %10: f32[40,40] = dot(%9, %m) {contract=((1,), (0,)), batch=((), ())}
   return "m"=%10 -> %m, "y"=%9
+}"""
+SHORT = """graph(%x: f32[40,40]) {
+  %0: f32[40,40] = dot(%x, %x) {contract=((1,), (0,)), batch=((), ())}
+  %1: f32[40,40] = dot(%0, %x) {contract=((1,), (0,)), batch=((), ())}
+  %2: f32[40,40] = dot(%1, %x) {contract=((1,), (0,)), batch=((), ())}
+  %3: f32[40,40] = dot(%2, %x) {contract=((1,), (0,)), batch=((), ())}
+  %4: f32[40,40] = dot(%3, %x) {contract=((1,), (0,)), batch=((), ())}
+  %5: f32[40,40] = transpose(%0) {perm=(1, 0)}
+  %6: f32[40,40] = dot(%4, %5) {contract=((1,), (0,)), batch=((), ())}
+  return %6
+}"""
+MOVED = """graph(%x: f32[40,40]) {
+  %0: f32[40,40] = dot(%x, %x) {contract=((1,), (0,)), batch=((), ())}
+  %1: f32[40,40] = to_host(%0) {beside=2}
+  %2: f32[40,40] = dot(%0, %x) {contract=((1,), (0,)), batch=((), ())}
+  %3: f32[40,40] = dot(%2, %x) {contract=((1,), (0,)), batch=((), ())}
+  %4: f32[40,40] = dot(%3, %x) {contract=((1,), (0,)), batch=((), ())}
+  %5: f32[40,40] = to_device(%1)
+  %6: f32[40,40] = dot(%4, %x) {contract=((1,), (0,)), batch=((), ())}
+  %7: f32[40,40] = transpose(%5) {perm=(1, 0)}
+  %8: f32[40,40] = dot(%6, %7) {contract=((1,), (0,)), batch=((), ())}
+  return %8
 }"""
 ALL = Offloading(frozenset({0}), most_host_bytes=float("inf"))
 
@@ -94,6 +116,16 @@ def test_less_memory_takes_transfers_and_every_choice_is_a_sound_plan():
     assert least.net_bytes < made.net_bytes - 2 * 6400
     assert "to_host" in str(least.graph)
     assert parse(str(least.graph)).verify() is None
+
+
+def test_transfers_stand_where_they_begin():
+    made = planned(parse(SHORT))
+    (one,) = absences(made, Offloading())
+    graph = with_transfers(made, Placed({one.value: (1, 2)}, {one: 4}))
+    assert str(graph) == str(parse(MOVED))
+    result = planned(graph)
+    check_plan(result, made.graph)
+    assert sorted(result.transfers.done.values()) == [2, 4]
 
 
 def test_the_emulator_gives_the_same_bits():
