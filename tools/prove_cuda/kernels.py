@@ -80,11 +80,19 @@ def asks_for_fma(kernel: GpuSource) -> bool:
 def rounded_otherwise(text: str, fma: bool) -> tuple[str, ...]:
     """The instructions of a PTX text that round otherwise than sources say: approximations, numbers that are flushed to
     zero, what assemblers may contract, and, unless `fma` are asked for, what was contracted.
+
+    Assemblers contract a product and a sum where neither says how it is rounded.
     """
     found = re.findall(r"^\s*(?:@!?%p\d+\s+)?((?:add|sub|mul|div|fma|mad|sqrt|rcp|rsqrt|ex2|lg2|sin|cos|tanh)\.\S+)",
                        text, re.MULTILINE)  # fmt: skip
-    real = dict.fromkeys(word for word in found if word.endswith(("f32", "f64")))
-    return tuple(word for word in real if ".rn." not in word or "ftz" in word or (word.startswith("fma") and not fma))
+    real = [word for word in dict.fromkeys(found) if word.endswith(("f32", "f64"))]
+    plain = [word for word in real if re.fullmatch(r"(add|sub|mul)\.f(32|64)", word)]
+    apart = plain if {word[:3] == "mul" for word in plain} != {True, False} else []
+    return tuple(
+        word
+        for word in real
+        if word not in apart and (".rn." not in word or "ftz" in word or (word.startswith("fma") and not fma))
+    )
 
 
 def run(report: Report, options: Options) -> None:
