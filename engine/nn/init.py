@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ...ir import Array, DType
+from ...ir import BFLOAT16, Array, DType
 from .hyperparameters import take_plain_numbers
 
 if TYPE_CHECKING:
@@ -62,17 +62,22 @@ def fans(shape: Sequence[int]) -> tuple[int, int]:
 
 
 def _draw_uniform(rng: np.random.Generator, shape: tuple[int, ...], dtype: DType, low: float, high: float) -> Array:
-    array = rng.random(shape, dtype=dtype.type)
+    array = rng.random(shape, dtype=_drawn(dtype))
     array *= high - low
     array += low
-    return array
+    return array.astype(dtype, copy=False)
 
 
 def _draw_normal(rng: np.random.Generator, shape: tuple[int, ...], dtype: DType, mean: float, std: float) -> Array:
-    array = rng.standard_normal(shape, dtype=dtype.type)
+    array = rng.standard_normal(shape, dtype=_drawn(dtype))
     array *= std
     array += mean
-    return array
+    return array.astype(dtype, copy=False)
+
+
+def _drawn(dtype: DType) -> Any:
+    """What NumPy draws for a dtype: bfloat16 is a float32 that is rounded."""
+    return np.float32 if dtype == BFLOAT16 else dtype.type
 
 
 def _fill(rng: np.random.Generator, shape: tuple[int, ...], dtype: DType, value: Any) -> Array:

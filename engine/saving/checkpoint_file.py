@@ -222,7 +222,7 @@ def check_names(
         wanted = expected[target]
         if tuple(array.shape) != wanted.shape:
             problems.append(f"{name} has shape {tuple(array.shape)}, the model's is {wanted.shape}")
-        elif array.dtype != wanted.dtype and not _widens(array.dtype, wanted.dtype):
+        elif array.dtype != wanted.dtype and not _widens(array, wanted.dtype):
             convert = f"array.astype('{wanted.dtype}')"
             if isinstance(array, StoredArray):
                 convert = "step.load_state_dict(gl.load_arrays(path))"
@@ -248,8 +248,11 @@ def check_names(
     return {name: result[name] for name in expected if name in result}
 
 
-def _widens(dtype: Any, wanted: Any) -> bool:
-    """Whether every float of a dtype is one of another."""
+def _widens(array: _Found, wanted: Any) -> bool:
+    """Whether every float of the dtype of an array is one of another."""
+    if isinstance(array, StoredArray):
+        return array.is_a(wanted)
+    dtype = array.dtype
     return is_float(dtype) and is_float(wanted) and np.can_cast(dtype, wanted)
 
 

@@ -20,14 +20,16 @@ from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 
-from ...ir import Array, ArrayType, as_dtype, is_float
+from ...ir import BFLOAT16, Array, ArrayType, DType, as_dtype, is_float
 from ...ir.printable import brief
 
 DTYPES = {"F32": "float32", "F64": "float64", "I32": "int32", "I64": "int64", "U8": "uint8", "BOOL": "bool"}
 """The dtypes that are read and written, by their names in files."""
-_NAMES = {as_dtype(dtype): name for name, dtype in DTYPES.items()}
+_NAMES = {as_dtype(dtype): name for name, dtype in DTYPES.items()} | {BFLOAT16: "BF16"}
 _HALVES = {"F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
-"""Floats of two bytes, as what holds their bits. They are read as float32, which has all their values."""
+"""Floats of two bytes, as what holds their bits. They are read as float32, which has all their values, or as bfloat16
+where that is what is wanted of it.
+"""
 
 _METADATA = "__metadata__"
 _CHECKSUM = "gradloom.checksum"
@@ -56,6 +58,17 @@ class StoredArray:
         self.type = type
         self.shape = type.shape
         self.dtype = type.dtype
+
+    @property
+    def type_in_file(self) -> ArrayType:
+        """Its type in a file that we wrote, where two bytes are a bfloat16."""
+        return ArrayType(self.shape, BFLOAT16) if self._half == "BF16" else self.type
+
+    def is_a(self, dtype: DType) -> bool:
+        """Whether each of its numbers is one of `dtype`."""
+        if dtype == BFLOAT16:
+            return self._half == "BF16"
+        return self.dtype == dtype or (is_float(self.dtype) and is_float(dtype) and np.can_cast(self.dtype, dtype))
 
     def read(self) -> Array:
         """The array, in memory of its own."""
@@ -154,7 +167,7 @@ class SafetensorsReader:
 
     def verify(self) -> None:
         """Read all bytes once. Raises `FormatError` where they do not fit the checksum, or a boolean is not 0 or 1."""
-        order = _in_order({name: array.type for name, array in self.arrays.items()})
+        order = _in_order({name: array.type_in_file for name, array in self.arrays.items()})
         wanted = self._checksum
         if wanted is None and self._version is not None:
             raise FormatError("its checksum is missing")
