@@ -146,7 +146,7 @@ def scales_rows(node: Node) -> bool:
 def _is_linear(node: Node, value: Value, depends: set[Value]) -> bool:
     """Whether the output of a node is 0 where `value` is, and twice as large where that is."""
     others = [v for v in node.inputs if v is not value]
-    if any(v in depends for v in others) or node.output.type.shape != value.type.shape:
+    if any(v in depends for v in others) or node.outputs[0].type.shape != value.type.shape:
         return False
     if node.op is ew.select:
         return node.inputs[0] is not value and all(is_constant(v, 0.0) for v in node.inputs[1:] if v is not value)

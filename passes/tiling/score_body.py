@@ -67,7 +67,7 @@ def matrices_of(node: Node) -> tuple[Matrix, Matrix] | None:
 
 def is_score_product(node: Node, shape: tuple[int, ...]) -> bool:
     """Whether a node is a product of this shape, of few terms."""
-    found = matrices_of(node) if node.output.type.shape == shape else None
+    found = matrices_of(node) if node.outputs[0].type.shape == shape else None
     return found is not None and 0 < found[0].shape[-1] <= MOST_DEPTH
 
 

@@ -188,6 +188,24 @@ def test_a_mixture_of_experts_of_a_softmax_is_no_attention():
     assert not units(prepared(graph))
 
 
+def test_beside_loops_attention_is_found_in_their_bodies():
+    def layer(x, w):
+        y = x @ w
+        return x + F.scaled_dot_product_attention(y, y, y), (y**2).sum()
+
+    def loss(x, w):
+        x, sums = gl.scan(layer, x, w)
+        return (F.scaled_dot_product_attention(x, x, x) ** 2).sum() + sums.sum()
+
+    graph = gl.trace(loss, gl.spec((N, S, D)), gl.spec((2, D, D)))
+    fused = prepared(graph)
+    (loop,) = [node for node in fused.nodes if node.op.is_scan]
+    assert len(units(fused)) == len(units(loop.attrs["body"])) == 1
+    arrays = inputs_for(graph)
+    for one, two in zip(interpret(graph, *arrays), interpret(fused, *arrays), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-4)
+
+
 def test_a_causal_mask_halves_the_tiles():
     assert all(map(skips_above_diagonal, units(prepared(graph_of(dropped)))))
     for attention in (library, masked, biased):
