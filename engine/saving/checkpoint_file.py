@@ -248,7 +248,7 @@ def check_names(
     return {name: result[name] for name in expected if name in result}
 
 
-def _widens(array: _Found, wanted: Any) -> bool:
+def _widens(array: Any, wanted: Any) -> bool:
     """Whether every float of the dtype of an array is one of another."""
     if isinstance(array, StoredArray):
         return array.is_a(wanted)

@@ -250,9 +250,10 @@ def test_losses_of_the_workloads_stay_within_a_percent_over_200_steps(name):
     for precision in ("fp32", "bf16"):
         model, loss, optimizer, batch = make_recipe(name)
         given = RandomBatches(batch, seed=0)
-        data = [next(given.epoch(i)) for i in range(4)]
+        # A batch of its own for each step: learning a few by heart goes its own way after the first rounding.
+        data = [next(given.epoch(i)) for i in range(200)]
         step = gl.compile_step(model, loss, optimizer, batch, precision=precision)
-        results = [step(data[i % 4]) for i in range(200)]
+        results = [step(one) for one in data]
         losses[precision] = [float(r[0] if isinstance(r, tuple) else r) for r in results]
         arenas[precision] = step.report.arena_bytes
     np.testing.assert_allclose(losses["bf16"], losses["fp32"], rtol=0.01, atol=0.02)
