@@ -63,7 +63,7 @@ def test_the_environment_variables_are_those_that_are_read():
 def test_the_commands_that_look_at_a_plan_work(tmp_path: Path):
     lines = [line.partition("#")[0].split() for block in blocks("sh") for line in block.splitlines()]
     commands = [line[1:] for line in lines if line[:2] in (["gradloom", "plan"], ["gradloom", "draw"])]
-    assert len(commands) == 8
+    assert len(commands) == 9
     (recipe,) = [block for block in blocks("python") if "def line" in block]
     (tmp_path / "my_recipes.py").write_text(recipe)
     code = "import sys; from gradloom.tools.cli import main; sys.exit(main())"
