@@ -61,7 +61,7 @@ def _check_drawing(out: str) -> None:
     if not Path(out).resolve().parent.is_dir():
         raise CommandError(f"cannot write {out}: there is no folder {Path(out).parent}")
     try:
-        import matplotlib  # noqa: F401
+        import matplotlib  # noqa: F401  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise CommandError("figures are drawn by matplotlib, which is not installed; pip install matplotlib") from None
 

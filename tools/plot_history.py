@@ -18,15 +18,15 @@ def check_plot(path: str) -> None:
     if not Path(path).resolve().parent.is_dir():
         raise CommandError(f"cannot write {path}: there is no folder {Path(path).parent}")
     try:
-        import matplotlib  # noqa: F401
+        import matplotlib  # noqa: F401  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise CommandError("--plot draws by matplotlib, which is not installed; pip install matplotlib") from None
 
 
 def plot_history(history: History, path: str) -> None:
     """Draw loss and metrics over the epochs: a panel each, the evaluation beside the training."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # pyright: ignore[reportMissingImports]
+    from matplotlib.figure import Figure  # pyright: ignore[reportMissingImports]
 
     panels = _panels(history.names)
     figure = Figure(figsize=(4.2 * len(panels), 3.2), layout="constrained")

@@ -61,7 +61,7 @@ class ImageFolder:
 
 def _pillow() -> Any:
     try:
-        from PIL import Image
+        from PIL import Image  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise ImportError("images are read by Pillow, which is not installed; pip install pillow") from None
     return Image
