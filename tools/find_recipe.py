@@ -26,7 +26,8 @@ def make_recipe(name: str) -> Ingredients:
     """
     made: Any = RECIPES[name]() if name in RECIPES else _function(name)()
     if not isinstance(made, tuple) or not 4 <= len(made) <= 6:
-        raise CommandError(f"the recipe {name} must return (model, loss_fn, optimizer, batch), got {_brief(made)}")
+        wanted = "(model, loss_fn, optimizer, batch), and may add validation data and metrics"
+        raise CommandError(f"the recipe {name} must return {wanted}; got {_brief(made)}")
     model, loss_fn, optimizer, *_ = made
     for what, value, fits, wanted in (
         ("model", model, isinstance(model, Module), "a gl.nn.Module"),

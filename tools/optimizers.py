@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..engine import optim
+from ..engine.nn import Module
 from ..engine.optim.schedules import Schedule
 from .command_error import CommandError
 
@@ -63,3 +64,12 @@ def of_run(
     if isinstance(optimizer.lr, optim.OneCycle):
         return optimizer.with_options(lr=replace(optimizer.lr, steps=steps))
     return optimizer
+
+
+def check_trains(optimizer: optim.Optimizer, model: Module) -> None:
+    """Raise `CommandError` where an optimizer is not for the parameters of a model, as Muon is not for vectors."""
+    types = {name: each.type for name, each in model.stored_parameters() if each.requires_grad}
+    try:
+        optimizer.init_all(types)
+    except ValueError as error:
+        raise CommandError(str(error)) from error

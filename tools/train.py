@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shlex
 from collections.abc import Mapping
@@ -14,10 +15,12 @@ import numpy as np
 import optree
 from rich.console import Console
 
+from ..engine.data import Loader
 from ..engine.fit.batches_of import batches_of
 from ..engine.fit.callbacks import EarlyStopping
-from ..engine.fit.evaluate import evaluator_of
+from ..engine.fit.evaluate import Evaluator, evaluator_of
 from ..engine.fit.fit import METADATA, Fitting, fit_metadata
+from ..engine.fit.history import LOG_SUFFIXES
 from ..engine.fit.interruptions import Interruptions
 from ..engine.fit.means import in_words
 from ..engine.saving.checkpoint_file import check_savable, open_checkpoint
@@ -28,7 +31,7 @@ from .command_error import CommandError
 from .file_values import brief
 from .find_recipe import make_recipe
 from .load_checkpoint import load_checkpoint
-from .optimizers import OPTIMIZERS, SCHEDULES, of_run
+from .optimizers import OPTIMIZERS, SCHEDULES, check_trains, of_run
 from .plot_history import check_plot, plot_history
 from .recipes import RECIPES
 from .run_settings import Settings
@@ -79,13 +82,18 @@ def train(run: Run, console: Console, interruptions: Interruptions | None = None
     check_place(out)
     if run.plot is not None:
         check_plot(run.plot)
+    if run.log is not None:
+        _check_log(run.log)
     ingredients = make_recipe(settings.recipe)
     data = training_data(settings.recipe, ingredients, settings.batch_size, settings.seed, run.data)
     steps = settings.epochs * data.steps_per_epoch
+    optimizer = of_run(ingredients.optimizer, settings.optimizer, settings.lr, settings.schedule, steps)
+    if settings.optimizer is not None:
+        check_trains(optimizer, ingredients.model)
     step = compile_step(
         ingredients.model,
         ingredients.loss_fn,
-        of_run(ingredients.optimizer, settings.optimizer, settings.lr, settings.schedule, steps),
+        optimizer,
         data.batch,
         memory=settings.memory,
         target=settings.target or "cpu",
@@ -101,8 +109,7 @@ def train(run: Run, console: Console, interruptions: Interruptions | None = None
         step,
         batches_of(step, data.loader),
         settings.epochs,
-        None if data.validate is None else batches_of(step, data.validate),
-        None if data.validate is None else evaluator_of(step, data.metrics),
+        *_evaluation(settings.recipe, step, data),
         [] if settings.early_stop is None else [EarlyStopping(patience=settings.early_stop)],
         console,
         interruptions,
@@ -153,11 +160,32 @@ def _run(
     return 0
 
 
+def _evaluation(recipe: str, step: Step, data: TrainingData) -> tuple[Loader | None, Evaluator | None]:
+    """The batches to evaluate with, and what evaluates."""
+    if data.validate is None:
+        return None, None
+    try:
+        return batches_of(step, data.validate), evaluator_of(step, data.metrics)
+    except (TypeError, ValueError) as error:
+        raise CommandError(f"the validation data and metrics of the recipe {recipe}: {error}") from error
+
+
 def check_place(out: str) -> None:
     """Raise an error where a checkpoint cannot be written, before anything takes time."""
     if not Path(out).parent.is_dir():
         raise CommandError(f"cannot write {out}: there is no folder {Path(out).parent}")
     check_savable(out)
+
+
+def _check_log(path: str) -> None:
+    """Raise `CommandError` where a log cannot be written, before anything takes time."""
+    folder = Path(path).parent
+    if Path(path).suffix not in LOG_SUFFIXES:
+        raise CommandError(f"--log is a file that ends in {' or '.join(LOG_SUFFIXES)}, got {path}")
+    if not folder.is_dir():
+        raise CommandError(f"cannot write {path}: there is no folder {folder}")
+    if Path(path).is_dir() or not os.access(path if Path(path).exists() else folder, os.W_OK):
+        raise CommandError(f"cannot write {path}")
 
 
 def _metadata_of(path: str) -> str | None:

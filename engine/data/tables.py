@@ -27,17 +27,20 @@ def read_csv(
     name = os.fsdecode(path)
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file, delimiter=delimiter) if row]
+            reader = csv.reader(file, delimiter=delimiter)
+            numbered = [(reader.line_num, row) for row in reader if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{name} is damaged, or no CSV file in UTF-8: {error}") from error
+    rows = [row for _, row in numbered]
     if not rows:
         raise DataError(f"{name} is empty")
     names = [text.strip() for text in rows.pop(0)] if header else [str(i) for i in range(len(rows[0]))]
     if len(set(names)) < len(names):
         raise DataError(f"{name} has columns of the same name: {', '.join(names[:_LISTED])}")
-    for i, row in enumerate(rows, 1 + header):
+    for line, row in numbered:
         if len(row) != len(names):
-            raise DataError(f"{name}: row {i} has {len(row)} entries, the first one has {len(names)}")
+            where = f"{name}: the row that ends in line {line}"
+            raise DataError(f"{where} has {len(row)} entries, the first one has {len(names)}")
     chosen = _chosen(name, names, columns)
     return {column: _column([row[names.index(column)].strip() for row in rows]) for column in chosen}
 
@@ -80,6 +83,8 @@ def _all_text(column: Array) -> bool:
 
 
 def _chosen(path: str, names: Sequence[str], columns: Sequence[str] | None) -> list[str]:
+    if isinstance(columns, str):
+        raise TypeError(f"columns is a list of names, got {columns!r}; write [{columns!r}]")
     missing = [column for column in columns or () if column not in names]
     if missing:
         more = " and more" if len(names) > _LISTED else ""

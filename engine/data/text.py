@@ -47,6 +47,8 @@ class CharTokenizer:
     """
 
     def __init__(self, characters: Iterable[str], unknown: str | None = None) -> None:
+        if unknown is not None and len(unknown) != 1:
+            raise ValueError(f"unknown is one character, got {unknown!r}")
         self.characters = "".join(sorted({*characters, *([] if unknown is None else [unknown])}))
         if not self.characters:
             raise ValueError("there are no characters to make tokens of")
@@ -71,8 +73,12 @@ class CharTokenizer:
         return found
 
     def decode(self, tokens: Iterable[int]) -> str:
-        """The text of tokens."""
-        return "".join(self.characters[int(token)] for token in tokens)
+        """The text of tokens. Raises `ValueError` for what is no token."""
+        numbers = [int(token) for token in tokens]
+        wrong = next((number for number in numbers if not 0 <= number < self.vocab_size), None)
+        if wrong is not None:
+            raise ValueError(f"there are {self.vocab_size} tokens, from 0 on, and none of number {wrong}")
+        return "".join(self.characters[number] for number in numbers)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it to a JSON file."""

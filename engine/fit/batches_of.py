@@ -8,7 +8,7 @@ from typing import Any
 import optree
 
 from ..data.arrays import Arrays
-from ..data.batches import is_dataset, leading_length
+from ..data.batches import count_of_examples, is_dataset, leading_length
 from ..data.iterables import Batches
 from ..data.loader import Loader
 from ..step.step import Step
@@ -25,11 +25,19 @@ def batches_of(step: Step, data: Any, shuffle: bool = False, seed: int = 0, drop
     if isinstance(data, Loader):
         return _Fitting(data, structure)
     if is_dataset(data) or isinstance(data, Mapping) or hasattr(data, "__array__") or _is_tree(data, structure):
-        return _Fitting(Arrays(data, leading_length(step.batch), shuffle, seed, drop_last), structure)
+        return _Fitting(_arrays(data, leading_length(step.batch), shuffle, seed, drop_last), structure)
     if isinstance(data, Iterable) and not isinstance(data, (str, bytes)):
         return _Fitting(Batches(data), structure)
     what = "a pytree of arrays, a dataset, a loader of gl.data, or an iterable of batches"
-    raise TypeError(located(f"data is {what}, got {type(data).__name__}"))
+    call = "; call it, and give what it returns" if callable(data) else ""
+    raise TypeError(located(f"data is {what}, got {type(data).__name__}{call}"))
+
+
+def _arrays(data: Any, size: int, shuffle: bool, seed: int, drop_last: bool) -> Arrays:
+    if drop_last and 0 < (count := count_of_examples(data)) < size:
+        few = f"{count} examples fill no batch of {size}, which the step was compiled for"
+        raise ValueError(located(f"{few}; compile it for a smaller batch, or give gl.data.Arrays(data, {count})"))
+    return Arrays(data, size, shuffle, seed, drop_last)
 
 
 def _is_tree(data: Any, structure: optree.PyTreeSpec) -> bool:

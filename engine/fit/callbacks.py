@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...ir import Array
@@ -86,7 +87,8 @@ class EarlyStopping(_Monitor):
 
     `monitor` is "val_loss" by default, or "loss" where nothing is evaluated; lower is better, unless its name has "acc"
     in it, or `mode` is "max". Better is by more than `min_delta`. With `restore_best` the parameters and buffers of the
-    best epoch are put back at the end; they are copied for that.
+    best epoch are put back at the end; they are copied for that, and a run that is taken up again has no copy of those
+    before, which is a warning at its end.
     """
 
     def __init__(
@@ -104,6 +106,11 @@ class EarlyStopping(_Monitor):
         self._patience, self._restore_best = whole, bool(restore_best)
         self.waited = 0
         self._kept: dict[str, Array] | None = None
+
+    def on_fit_begin(self, run: Run) -> None:
+        """Begin anew, unless the run goes on."""
+        if not len(run.history):
+            self.best, self.best_epoch, self.waited = None, None, 0
 
     def on_epoch_end(self, run: Run) -> None:
         """Count epochs without a better value."""
@@ -125,6 +132,11 @@ class EarlyStopping(_Monitor):
         """Put the best parameters back."""
         if self._kept is not None and self.best_epoch != run.epoch:
             run.step.set_parameters(self._kept)
+        elif self._restore_best and self._kept is None and self.best_epoch is not None:
+            best = f"the parameters of the best epoch, {self.best_epoch + 1}, are not put back"
+            warnings.warn(
+                f"{best}: the run was interrupted after it; BestCheckpoint keeps them in a file", stacklevel=2
+            )
         self._kept = None
 
     def state_dict(self) -> dict[str, Any]:
@@ -194,6 +206,17 @@ def _summary_writer() -> Any:
             missing = "TensorBoard's files are written by tensorboardX, which is not installed"
             raise ImportError(f"{missing}; pip install tensorboardX") from None
     return SummaryWriter
+
+
+Callbacks = Iterable[Callback | Callable[["Run"], object]] | Callback | Callable[["Run"], object] | None
+"""What `gl.fit` takes: several, one, or none."""
+
+
+def as_callbacks(given: Callbacks) -> list[Callback]:
+    """All that are given. Raises `TypeError` for what is none."""
+    if given is None:
+        return []
+    return [as_callback(each) for each in (given if isinstance(given, Iterable) else [given])]
 
 
 def as_callback(given: Any) -> Callback:

@@ -9,6 +9,7 @@ import numpy as np
 import optree
 
 from ..data.batches import leading_length
+from ..data.loader import Loader
 from ..step.predictor import Predictor
 from ..step.refusal import MemoryBudgetError
 from ..step.step import Step
@@ -93,11 +94,20 @@ class Evaluator:
         # That the last batch is smaller is no news.
         self._figures = Predictor(step, figures, False, step._next_key(), averaged, tells_of_shapes=False)
 
+    def check(self, loader: Loader) -> None:
+        """Raise what is wrong with the metrics or the data, where a batch can be looked at beforehand."""
+        if loader.repeatable:
+            for batch in loader.epoch(0):
+                self._figures.check(batch)
+                return
+
     def __call__(self, data: Any, after_batch: Callable[[], None] = lambda: None) -> dict[str, float]:
         """The means over all examples of `data`; `after_batch` is called after each batch."""
         sums: dict[str, float] = {}
         count = 0
         for batch in batches_of(self._step, data).epoch(0):
+            if not leading_length(batch):
+                continue  # means over no examples are NaN
             rows, figures = self._of_batch(batch)
             count += rows
             for name, total in figures.items():

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
+import numpy as np
+import optree
+
 from ...ir import Array
 from ..data.loader import Loader
 from ..step.step import Step
@@ -38,10 +43,13 @@ class FirstBadStep:
         step = self._step
         step._current().change(change)
 
-    def explain(self, batch: int) -> str:
-        """What made the loss of this batch of the epoch no finite number; the step is then as it was before that."""
+    def explain(self, batch: int, last: Any) -> str:
+        """What made the loss of this batch of the epoch, `last`, no finite number.
+
+        Where the epoch can be run again, the step is then as it was before that.
+        """
         if not self._copies:
-            return _ADVICE
+            return _not_finite_in(last) or _ADVICE
         self._put_back()
         epoch, start = self._begin
         for i, given in enumerate(self._loader.epoch(epoch, start), start):
@@ -50,3 +58,13 @@ class FirstBadStep:
                 return f"{why}; the step is as it was before that" if why else _ADVICE
             self._step(given)
         return _ADVICE
+
+
+def _not_finite_in(batch: Any) -> str:
+    """Which array of a batch holds a NaN or an infinity; "" where none does."""
+    for path, leaf in zip(*optree.tree_flatten_with_path(cast(Any, batch))[:2]):
+        array = np.asarray(leaf)
+        if array.dtype.kind in "fc" and not np.isfinite(array).all():
+            where = np.argwhere(~np.isfinite(array))[0]
+            return f"{'.'.join(map(str, ('batch', *path)))} holds {array[tuple(where)]} at {where.tolist()}"
+    return ""

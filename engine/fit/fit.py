@@ -6,10 +6,11 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from ...ir.printable import printable_lines
@@ -20,7 +21,7 @@ from ..step.step import Step
 from ..tracing.numbers import as_whole
 from ..tracing.tracer import located
 from .batches_of import batches_of
-from .callbacks import Callback, as_callback
+from .callbacks import Callback, Callbacks, as_callbacks
 from .evaluate import Evaluator, Metrics, evaluator_of
 from .first_bad_step import FirstBadStep
 from .history import History, Log, kept
@@ -41,7 +42,7 @@ def fit(
     epochs: int = 1,
     validate: Any = None,
     metrics: Metrics = None,
-    callbacks: Iterable[Callback | Callable[[Run], None]] = (),
+    callbacks: Callbacks = (),
     log: str | os.PathLike[str] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
@@ -56,15 +57,17 @@ def fit(
     iterable of batches, such as a `DataLoader` of PyTorch. `validate`, data too, is evaluated after each epoch, as
     `gl.evaluate(step, validate, metrics)` does; its figures have names that begin with `val_`.
 
-    `callbacks` are of `gl.callbacks`, such as `EarlyStopping(patience=5)` and `BestCheckpoint(path)`, or functions that
-    are called with the run after each epoch. `log` is a `.csv` or `.jsonl` file that gets a line for each epoch.
-    `checkpoint` is a file that is written after each epoch, every few minutes, and when Ctrl-C or SIGTERM ends the run,
-    which raises `KeyboardInterrupt` after the step that runs. With `resume` a run that wrote it goes on, to the same
-    bits as without the interruption; where there is no such file it begins. `progress` shows a bar on a terminal, a
-    line for each epoch elsewhere.
+    Epochs count from 1 in each call: a second one goes on with the step as it is, and by the same `seed` has the same
+    orders. `callbacks` are of `gl.callbacks`, such as `EarlyStopping(patience=5)` and `BestCheckpoint(path)`, or
+    functions that are called with the run after each epoch; one, or several. `log` is a `.csv` or `.jsonl` file that
+    gets a line for each epoch. `checkpoint` is a file that is written after each epoch, every few minutes, and when
+    Ctrl-C or SIGTERM ends the run, which raises `KeyboardInterrupt` after the step that runs. With `resume` a run that
+    wrote it goes on, to the same bits as without the interruption; where there is no such file it begins. `progress`
+    shows a bar on a terminal, a line for each epoch elsewhere.
 
     Raises `FloatingPointError` where a loss is NaN or infinite, with the operation that made it and its line; the step
-    is then as it was before, and the checkpoint that of an earlier moment.
+    is then as it was before, and the checkpoint that of an earlier moment. Where `data` do not give the same batches
+    again, as those of a shuffled `DataLoader`, only what the batch holds can be said, and the step is as that left it.
     """
     whole = as_whole(epochs)
     if whole is None or whole < 1:
@@ -82,7 +85,7 @@ def fit(
             whole,
             None if validate is None else batches_of(step, validate),
             None if validate is None else evaluator_of(step, metrics),
-            [as_callback(callback) for callback in callbacks],
+            as_callbacks(callbacks),
             Console(quiet=not progress),
             interruptions,
         )
@@ -146,31 +149,36 @@ class Fitting:
             states = said["callbacks"]
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise CheckpointError(f"{path} does not say how far its run was: {error}") from error
-        kinds = [type(callback).__name__ for callback in self._callbacks]
-        if [kind for kind, _ in states] == kinds:
-            for callback, (_, state) in zip(self._callbacks, states):
-                callback.load_state_dict(state)
-        elif any(state for _, state in states):
+        stateful = _stateful(self._callbacks)
+        kinds, theirs = [kind for kind, _ in stateful], [kind for kind, _ in states]
+        if kinds != theirs:
             raise CheckpointError(
-                f"{path} was written by a run with the callbacks {', '.join(kind for kind, _ in states)}, which have "
-                f"states; this one has {', '.join(kinds) or 'none'}"
+                f"{path} was written by a run with the callbacks {', '.join(theirs) or 'none'}, which have states; "
+                f"this one has {', '.join(kinds) or 'none'}: give the same, or step.load(path) and begin another run"
             )
+        for (_, callback), (_, state) in zip(stateful, states):
+            callback.load_state_dict(state)
 
     def metadata(self) -> dict[str, str]:
         """How far it is, for a checkpoint: nothing that depends on the machine or the hour."""
         at = self._at
         done = at.batch + self._step.steps - at.steps
-        states = [[type(callback).__name__, callback.state_dict()] for callback in self._callbacks]
+        states = [(kind, callback.state_dict()) for kind, callback in _stateful(self._callbacks)]
         said = {
             "epoch": at.epoch,
             "batch": done,
             "sums": self._means.sums,
             "losses": self._means.count,
-            "rows": [kept(row) for row in self.history.rows],
+            # An epoch that a callback ended by an error has a row already, and is not done.
+            "rows": [kept(row) for row in self.history.rows if row["epoch"] <= at.epoch],
             "stopped": self.history.stopped,
             "callbacks": states,
         }
-        return {METADATA: json.dumps(said)}
+        try:
+            return {METADATA: json.dumps(said, default=_number)}
+        except TypeError as error:
+            what = "figures and the states of callbacks stand in the checkpoint as JSON, which holds"
+            raise TypeError(located(f"{what} numbers, texts, lists and dicts: {error}")) from error
 
     def begin_at(self, epoch: int, batch: int) -> None:
         """Begin with this batch of this epoch: of a checkpoint that says nothing of its run."""
@@ -198,11 +206,15 @@ class Fitting:
     def run(self, checkpoint: str | None = None, log: Any = None, metadata: Mapping[str, str] | None = None) -> History:
         """Train to the last epoch. What `fit` raises."""
         if self.is_over:
+            self.say(f"nothing to do: {self.history.stopped or f'all {self._run.epochs} epochs are done'}")
             return self.history
-        logged = None if log is None else Log(log, self.history.rows)
         saves = None
         if checkpoint is not None:
+            self.metadata()  # raises what is wrong with the state of a callback
             saves = Saves(self._step, checkpoint, lambda: {**self.metadata(), **(metadata or {})}, self.say)
+        if self._evaluator is not None and self._validate is not None:
+            self._evaluator.check(self._validate)
+        logged = None if log is None else Log(log, self.history.rows)
         with self._interruptions.held():
             try:
                 for callback in self._callbacks:
@@ -274,7 +286,7 @@ class Fitting:
             if not math.isfinite(loss):
                 number = run.batch
                 message = f"the loss of step {number + 1} of epoch {at.epoch + 1} is {loss}"
-                raise FloatingPointError(f"{message}: {why.explain(number)}")
+                raise FloatingPointError(f"{message}: {why.explain(number, batch)}")
             run.batch += 1
             shown.step(means)
             if watching:
@@ -301,6 +313,18 @@ class Fitting:
         for callback in self._callbacks:
             callback.on_epoch_end(run)
         self.history.stopped = run.stopped
+
+
+def _stateful(callbacks: list[Callback]) -> list[tuple[str, Callback]]:
+    """The callbacks that have something to keep, and their types' names."""
+    return [(type(c).__name__, c) for c in callbacks if type(c).state_dict is not Callback.state_dict]
+
+
+def _number(value: Any) -> Any:
+    """A number of NumPy as one of Python. Raises `TypeError` for anything else."""
+    if np.ndim(value) == 0 and hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"there is a value of type {type(value).__name__}")
 
 
 def _rate(step: Step) -> float:

@@ -57,6 +57,9 @@ def _short(value: Any) -> str:
     return f"{value:.5g}" if isinstance(value, float) else html.escape(str(value))
 
 
+LOG_SUFFIXES = (".csv", ".jsonl")
+
+
 class Log:
     """A file with a line for each epoch: `.csv`, or `.jsonl` with one JSON object a line.
 
@@ -65,13 +68,10 @@ class Log:
 
     def __init__(self, path: str | os.PathLike[str], rows: list[Row]) -> None:
         self._path = Path(path)
-        if self._path.suffix not in (".csv", ".jsonl"):
-            raise ValueError(
-                located(
-                    f"log is a file that ends in .csv or .jsonl, got {str(path)!r}; TensorBoard's files are written "
-                    "by the callback gl.callbacks.TensorBoard(folder)"
-                )
-            )
+        if self._path.suffix not in LOG_SUFFIXES:
+            what = f"log is a file that ends in {' or '.join(LOG_SUFFIXES)}, got {str(path)!r}"
+            written = "TensorBoard's files are written by the callback gl.callbacks.TensorBoard(folder)"
+            raise ValueError(located(f"{what}; {written}"))
         self._columns: list[str] = []
         self._path.write_text("", encoding="utf-8")
         for row in rows:

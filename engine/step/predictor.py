@@ -170,11 +170,21 @@ class Predictor:
         ]
         return make_report(Choice(planned, 0.0), held, planned.arena_bytes, step._budget.nbytes)
 
+    def check(self, *args: Any) -> None:
+        """Raise what the function raises for arguments like these; it is traced, and nothing is compiled."""
+        leaves, tree = optree.tree_flatten(args)  # pyright: ignore[reportArgumentType]
+        with compiling():
+            self._traced(tree, [leaf if type(leaf) is float else type_of(dense(leaf)) for leaf in leaves])
+
+    def _traced(self, tree: optree.PyTreeSpec, like: Sequence[Any]) -> PredictGraph:
+        step = self._step
+        specs: Any = optree.tree_unflatten(tree, like)
+        return trace_predict(step._model, self._fn, specs, step._warned, self._training, step._precision)
+
     def _planned(self, tree: optree.PyTreeSpec, like: Sequence[Any]) -> tuple[PredictGraph, Plan]:
         """The function for arguments of these types, planned. Raises `MemoryBudgetError` where it does not fit."""
         step = self._step
-        specs: Any = optree.tree_unflatten(tree, like)
-        traced = trace_predict(step._model, self._fn, specs, step._warned, self._training, step._precision)
+        traced = self._traced(tree, like)
         written = [traced.graph.inputs[i].name for i in traced.graph.aliases.values() if i in traced.parameter_range]
         if self._averages is not None and written:
             raise TypeError(

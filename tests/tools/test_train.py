@@ -40,6 +40,22 @@ def mixed():
 def uneven():
     batch = {"x": np.zeros((50, 3), "float32"), "y": np.zeros(49, "float32")}
     return gl.nn.Linear(3, 1), loss_fn, gl.optim.SGD(0.1), batch
+
+def validates_text():
+    return (*with_arrays(), "text")
+
+def validates_none():
+    batch = with_arrays()[-1]
+    return (*with_arrays(), {name: array[:0] for name, array in batch.items()})
+
+def metric_by_name():
+    return (*with_arrays(), with_arrays()[-1], ["accuracy"])
+
+def metric_of_no_number():
+    return (*with_arrays(), with_arrays()[-1], lambda model, batch: None)
+
+def seven():
+    return (*with_arrays(), 1, 2, 3)
 """
 
 
@@ -259,6 +275,20 @@ def test_a_file_that_no_run_wrote_gives_the_parameters(folder: Path):
         (["recipes.py:mixed"], "must hold arrays, or specs, and nothing else"),
         (["recipes.py:uneven"], "the same number of examples"),
         (["nothing"], "there is no recipe 'nothing'"),
+        (
+            ["recipes.py:validates_text"],
+            "the validation data and metrics of the recipe recipes.py:validates_text: data is",
+        ),
+        (["recipes.py:validates_none"], "the arrays hold no examples"),
+        (["recipes.py:metric_by_name"], "a metric is a function (model, batch)"),
+        (["recipes.py:metric_of_no_number"], "is of type NoneType; return a number"),
+        (["recipes.py:seven"], "and may add validation data and metrics; got a tuple of 7"),
+        (["recipes.py:with_arrays", "--optimizer", "muon"], "bias: Muon is for matrices"),
+        (
+            ["recipes.py:with_arrays", "--log", "nowhere/x.csv"],
+            "cannot write nowhere/x.csv: there is no folder nowhere",
+        ),
+        (["recipes.py:with_arrays", "--log", "x.txt"], "--log is a file that ends in .csv or .jsonl, got x.txt"),
     ],
 )
 def test_what_cannot_be_done_is_one_error(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]):

@@ -75,8 +75,10 @@ def test_columns_of_csv_have_the_types_of_their_entries(tmp_path):
     assert gl.data.read_csv(tmp_path / "h.csv", delimiter=";", header=False)["1"].tolist() == [2, 4]
     with pytest.raises(DataError, match="has no column c; it has a, b, the name"):
         gl.data.read_csv(tmp_path / "t.csv", ["c"])
+    with pytest.raises(TypeError, match=r"columns is a list of names, got 'the name'"):
+        gl.data.read_csv(tmp_path / "t.csv", "the name")
     (tmp_path / "t.csv").write_text("a,b\n1,2\n3\n")
-    with pytest.raises(DataError, match="row 3 has 1 entries, the first one has 2"):
+    with pytest.raises(DataError, match="line 3 has 1 entries, the first one has 2"):
         gl.data.read_csv(tmp_path / "t.csv")
 
 

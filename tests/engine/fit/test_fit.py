@@ -31,6 +31,7 @@ def steps():
     """Gives steps that are as new; compiled once."""
     made = [make_step() for _ in range(2)]
     fresh = make_step()
+
     class Steps:
         def new(self, i=0):
             made[i]._live.change(lambda: [np.copyto(a, b) for a, b in zip(made[i]._carried(), fresh._carried())])
@@ -311,6 +312,10 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_its_source(batches, tmp_pat
     step = gl.compile_step(nn.Linear(6, 1), log_loss, gl.optim.SGD(100.0), {"x": gl.spec((8, 6))})
     with pytest.raises(FloatingPointError, match="check_finite=True"):
         gl.fit(step, ({"x": X[i : i + 8]} for i in range(0, 64, 8)), progress=False)
+    with pytest.raises(
+        FloatingPointError, match=r"the loss of step 6 of epoch 1 is nan: batch\.x holds nan at \[0, 2\]"
+    ):
+        gl.fit(steps.new(), gl.data.Batches(iter(list(gl.data.batches(data, 8, shuffle=False)))), progress=False)
 
 
 @pytest.mark.parametrize(
@@ -335,7 +340,8 @@ def test_data_that_are_none_are_clear_errors(steps):
     for data, error, message in (
         (3, TypeError, "data is a pytree of arrays, a dataset"),
         ("text", TypeError, "got str"),
-        ({"x": X[:3], "y": DATA["y"][:3]}, ValueError, "3 examples make no batch of 8"),
+        ({"x": X[:3], "y": DATA["y"][:3]}, ValueError, "3 examples fill no batch of 8, which the step"),
+        (lambda: iter([]), TypeError, "got function; call it"),
         ({"x": X}, TypeError, "the batch comes without"),
         ([], ValueError, "the data gave no batch"),
         (iter([]), ValueError, "the data gave no batch"),
@@ -360,3 +366,72 @@ def test_tensorboard_gets_the_figures(tmp_path, steps):
     gl.fit(steps.new(), DATA, epochs=2, callbacks=[gl.callbacks.TensorBoard(tmp_path)], progress=False)
     (file,) = islice(tmp_path.iterdir(), 1)
     assert b"loss" in file.read_bytes()
+
+
+def test_an_epoch_whose_callback_raised_is_ended_once_when_the_run_goes_on(tmp_path, steps):
+    path = tmp_path / "run.safetensors"
+
+    def raises(run):
+        raise RuntimeError("mine")
+
+    with pytest.raises(RuntimeError, match="mine"):
+        gl.fit(steps.new(), DATA, epochs=2, callbacks=[raises], checkpoint=path, progress=False)
+    step = steps.new()
+    history = gl.fit(step, DATA, epochs=2, callbacks=print, checkpoint=path, resume=True, progress=False)
+    assert history["epoch"] == [1, 2]
+    assert history["loss"] == gl.fit(steps.new(1), DATA, epochs=2, callbacks=None, progress=False)["loss"]
+
+
+def test_only_callbacks_with_states_must_be_those_of_the_run_that_is_taken_up(tmp_path, capsys, steps):
+    path = tmp_path / "run.safetensors"
+    options = {"checkpoint": path, "resume": True}
+    gl.fit(steps.new(), DATA, callbacks=[print, gl.callbacks.EarlyStopping()], **options)
+    early = gl.callbacks.EarlyStopping(patience=1, restore_best=True, mode="max", monitor="epoch_number")
+
+    def number(run):
+        run.figures["epoch_number"] = np.float32(-run.epoch)
+
+    with pytest.warns(UserWarning, match="the parameters of the best epoch, 1, are not put back"):
+        history = gl.fit(steps.new(), DATA, epochs=9, callbacks=[number, early], **options)
+    assert history.stopped
+    capsys.readouterr()
+    assert len(gl.fit(steps.new(), DATA, epochs=9, callbacks=gl.callbacks.EarlyStopping(), **options)) == len(history)
+    assert "nothing to do: no better" in capsys.readouterr().out
+
+
+def test_early_stopping_begins_anew_with_each_run(steps):
+    early = gl.callbacks.EarlyStopping("up", patience=1)
+
+    def up(run):
+        run.figures["up"] = run.epoch
+
+    for _ in range(2):
+        assert len(gl.fit(steps.new(), DATA, epochs=5, callbacks=[up, early], progress=False)) == 2
+        assert (early.best, early.best_epoch) == (0, 0)
+
+
+def test_a_state_that_no_checkpoint_holds_is_an_error_before_the_first_step(tmp_path, steps):
+    class Keeps(gl.callbacks.Callback):
+        def state_dict(self):
+            return {"array": X}
+
+    step = steps.new()
+    with pytest.raises(TypeError, match=r"stand in the checkpoint as JSON.*there is a value of type ndarray"):
+        gl.fit(step, DATA, callbacks=Keeps(), checkpoint=tmp_path / "run.safetensors", progress=False)
+    assert step.steps == 0
+
+
+def test_what_is_wrong_with_the_evaluation_is_an_error_before_the_first_step(tmp_path, steps):
+    step, log = steps.new(), tmp_path / "log.csv"
+    with pytest.raises(gl.TracingError, match="return a number"):
+        gl.fit(step, DATA, validate=DATA, metrics=lambda model, batch: None, log=log, progress=False)
+    with pytest.raises(KeyError, match="y"):
+        gl.fit(step, DATA, validate={"x": X}, log=log, progress=False)
+    assert step.steps == 0
+    assert not log.exists()
+
+
+def test_a_batch_without_examples_has_no_part_in_an_evaluation(steps):
+    step = steps.new()
+    part, none = ({name: array[:n] for name, array in DATA.items()} for n in (8, 0))
+    assert gl.evaluate(step, [part, none]) == gl.evaluate(step, part)
