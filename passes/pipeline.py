@@ -11,6 +11,7 @@ from .dump import write_dump
 from .fusion.block_epilogue import FuseBlockEpilogue
 from .fusion.concat import FuseConcat
 from .fusion.conv_epilogue import FuseConvEpilogue
+from .fusion.library_epilogue import FuseLibraryEpilogue
 from .fusion.matmul_epilogue import FuseMatmulEpilogue
 from .fusion.narrow_products import NarrowProducts
 from .fusion.own_casts import OwnCasts
@@ -73,6 +74,7 @@ def preparation(parts: int = 1, target: Target = DEFAULT_TARGET, tiles: bool = F
         Canonicalize(),  # from here on the laws hold that fusion and lowering rely on
         NarrowProducts(),  # after canonicalize, whose products are matrices; before it is decided what to keep
         OnePassVariance(),  # needs to know which arrays are contiguous
+        FuseLibraryEpilogue(),  # as late as that, and no later: a library's call is the same whatever is kept
     ]
     return for_target(passes, target, tiles)
 

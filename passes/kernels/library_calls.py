@@ -7,12 +7,14 @@ that other bytes would be other bits.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ...ir import Node, Value
 from ...ir.types import is_float
 from ..graph.views import View
 from ..target import Target
-from .matrix_products import BatchAxis, MatrixProduct, matrix_product
+from .library_epilogues import library_epilogue
+from .matrix_products import BatchAxis, MatrixProduct, fused_product, matrix_product
 
 MOST_CALLS = 64
 """Calls of a library for one unit, at most: each is a launch."""
@@ -24,16 +26,25 @@ _LEAST_TERMS = 256
 
 
 def product_by_library(node: Node, views: Mapping[Value, View], target: Target) -> MatrixProduct | None:
-    """The products of a unit where cuBLASLt makes them: floats, whose rows or columns are dense."""
+    """The products of a unit where cuBLASLt makes them: floats, whose rows or columns are dense. Those that a region
+    begins with go to its output, where it is the epilogue of a call.
+    """
     if "cublaslt" not in target.libraries:
         return None
-    product = matrix_product(node, views)
+    product = _product_with_epilogue(node, views) if node.op.is_region else matrix_product(node, views)
     if product is None or product.is_empty or not is_float(product.dtype):
         return None
     dense = all(matrix.has_dense_lines for matrix in (product.left, product.right, product.result))
     forward = all(step >= 0 for axis in product.batch for step in (axis.left, axis.right))
     calls = product.batches // max((axis.length for axis in product.batch), default=1)
     return product if dense and forward and calls <= MOST_CALLS else None
+
+
+def _product_with_epilogue(region: Node, views: Mapping[Value, View]) -> MatrixProduct | None:
+    product = fused_product(region, views)
+    if product is None or library_epilogue(region, views) is None:
+        return None
+    return replace(product, result=replace(product.result, base=region.output))
 
 
 def strided_axis(product: MatrixProduct) -> BatchAxis:

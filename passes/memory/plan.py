@@ -297,7 +297,7 @@ def _scratch_bytes(
             return links
         return workers_with_scratch(node, threads, target) * ScatterSums.of(node, target).worker_bytes
     if target.is_gpu and node.op.is_region and (product := fused_product(node, views)) is not None:
-        return product_tiles(product, target).part_bytes
+        return max(product_tiles(product, target).part_bytes, library_scratch(node, views, target))
     if target.is_gpu and node.op.is_contraction:
         # Own kernels run where a library does not know a call, in the same memory.
         product = matrix_product(node, views)

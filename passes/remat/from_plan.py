@@ -11,6 +11,7 @@ from ..fusion.regions import Fuse
 from ..graph.rewrite import all_nodes
 from ..graph.views import base_of
 from ..kernels.cost import node_nanoseconds
+from ..kernels.library_calls import product_by_library
 from ..memory.plan import Plan, can_be_written_over
 from .problem import Problem, Run, Unit
 
@@ -146,7 +147,7 @@ def graph_problem(plan: Plan, smallest: int = 64) -> GraphProblem:
         )
         recomputable = len(makes) == sum(bool(v.type.nbytes) for v in node.outputs) and _may_recompute(node)
         reads = tuple(number[b] for b in bases if b in number)
-        whole = not node.op.is_region
+        whole = not node.op.is_region or product_by_library(node, views, plan.target) is not None
         cost = node_nanoseconds(node, plan.target)
         units.append(Unit(cost, reads, makes, scratch.get(node, 0), over, recomputable, whole, node.can_trap))
         overwritten.append(min((written.get(b, len(nodes) + 1) for b in bases), default=len(nodes) + 1))
@@ -209,7 +210,8 @@ class _Realizer:
                 self.current[node.output] = self.b.copy(node, []).output
         for run in runs:
             node = problem.nodes[run.unit]
-            if node.op.is_region and (run.is_recompute or len(run.makes) < len(problem.units[run.unit].makes)):
+            unit = problem.units[run.unit]
+            if not unit.whole and (run.is_recompute or len(run.makes) < len(unit.makes)):
                 self.part(node, run)
                 continue
             origin = replace(node.origin, role="recompute") if run.is_recompute else node.origin

@@ -54,7 +54,7 @@ class Scratch:
         if self.plan.target.workers is not None and node.op.is_region:
             product = fused_product(node, self.plan.views)
             if product is not None:
-                return self._parts_of_product(product)
+                return max(self._parts_of_product(product), self._of_library(node))
         if self.plan.target.workers is not None and node.op.is_contraction:
             product = matrix_product(node, self.plan.views)
             own = self._convolution_scratch(node) if product is None else self._parts_of_product(product)

@@ -100,7 +100,10 @@ class Products:
     # ---- the choice
 
     def _for(self, call: ProductCall, address: Addresses) -> _Ready:
-        ready = self._find(call, tuple(_alignment(address(operand.at)) for operand in _operands(call)))
+        left, right, result = (_alignment(address(operand.at)) for operand in _operands(call))
+        if call.added is not None:
+            result = min(result, _alignment(address(call.added)))
+        ready = self._find(call, (left, right, result))
         if ready is None:
             raise RuntimeError(f"cuBLASLt has no algorithm for {_described(call)}")
         return ready

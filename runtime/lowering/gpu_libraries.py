@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from ...ir import Node
 from ...passes.kernels.library_calls import product_by_library, product_workspace, strided_axis
 from ...passes.kernels.library_convolutions import LibraryConvolution, convolution_by_library
+from ...passes.kernels.library_epilogues import LibraryEpilogue, library_epilogue
 from ...passes.kernels.matrix_products import Matrix, MatrixProduct
 from ...passes.memory.plan import Plan
 from .gpu_copies import ElementText, begin_accumulators
@@ -34,25 +36,36 @@ def _products(product: MatrixProduct, node: Node, plan: Plan) -> list[ProductCal
     along = strided_axis(product)
     others = [axis for axis in product.batch if axis is not along]
     workspace = Scratch(plan.scratch.get(node, 0))
+    epilogue = library_epilogue(node, plan.views) if node.op.is_region else None
     calls: list[ProductCall] = []
     for place in itertools.product(*(range(axis.length) for axis in others)):
         left = sum(i * axis.left for i, axis in zip(place, others))
         right = sum(i * axis.right for i, axis in zip(place, others))
         result = sum(i * axis.result for i, axis in zip(place, others))
         target = _operand(product.result, result, along.result)
-        calls.append(
-            ProductCall(
-                _operand(product.left, left, along.left),
-                _operand(product.right, right, along.right),
-                target,
-                along.length,
-                compute_type(product.dtype, plan),
-                workspace,
-                product_workspace(product, plan.target),
-                None if product.added is None else target.at,
-            )
+        call = ProductCall(
+            _operand(product.left, left, along.left),
+            _operand(product.right, right, along.right),
+            target,
+            along.length,
+            compute_type(product.dtype, plan),
+            workspace,
+            product_workspace(product, plan.target),
+            None if product.added is None else target.at,
         )
+        calls.append(call if epilogue is None else _with_epilogue(call, epilogue, result))
     return calls
+
+
+def _with_epilogue(call: ProductCall, epilogue: LibraryEpilogue, offset: int) -> ProductCall:
+    """A call for the matrices that begin at an element of the result."""
+    added, bias, nbytes = epilogue.added, epilogue.bias, offset * call.result.dtype.itemsize
+    return replace(
+        call,
+        added=None if added is None else Pointer.to(added).plus(nbytes),
+        bias=None if bias is None else Pointer.to(bias),
+        activation=epilogue.activation,
+    )
 
 
 def _operand(matrix: Matrix, offset: int, batch_stride: int) -> Operand:

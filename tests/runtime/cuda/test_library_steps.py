@@ -7,7 +7,7 @@ from typing import Any
 import gradloom as gl
 import numpy as np
 import pytest
-from fake_cublaslt import FakeCublasLt
+from fake_cublaslt import Epilogue, FakeCublasLt
 from fake_cudnn import FakeCudnn
 from gradloom import nn, optim
 from gradloom.runtime.backend import backend_replaced
@@ -68,3 +68,24 @@ def test_a_step_by_libraries_trains_as_on_a_cpu_or_by_own_kernels_where_they_kno
     assert len(cublaslt.calls) == (9 if knows else 0)
     streams = {told["stream"] for told in cublaslt.calls} | {stream for _, stream in cudnn.executed}
     assert len(streams) == (1 if knows else 0)
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_biases_and_relus_are_part_of_the_calls_or_of_own_kernels(knows: bool):
+    def trained(target: str) -> tuple[list[float], Any]:
+        def loss_fn(model: Any, batch: Any) -> Any:
+            return nn.cross_entropy(model(batch["x"]), batch["y"])
+
+        rng = np.random.default_rng(6)
+        batch = {"x": rng.normal(size=(24, 40)).astype(np.float32), "y": rng.integers(0, 3, 24)}
+        model = nn.Sequential(nn.Linear(40, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 3))
+        step = gl.compile_step(model, loss_fn, optim.SGD(0.1), batch, target=target)
+        return [float(step(batch)) for _ in range(3)], step
+
+    driver, cublaslt = FakeDriver(), FakeCublasLt(knows)
+    with backend_replaced("cuda", fake_cuda(driver, {"cublaslt": Queued(driver, Products(cublaslt))})):
+        found, step = trained("cuda")
+    np.testing.assert_allclose(found, trained("cpu")[0], rtol=1e-5)
+    relus = [told["EPILOGUE"] for told in cublaslt.calls].count(Epilogue.RELU_BIAS)
+    assert relus == (6 if knows else 0)
+    assert [unit.name for unit in step.report.units].count("dot relu add") == 2
