@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from ...ir import Builder, Graph, Node, Value
+from ...ir import Graph, Node
 from ...ir.ops import contraction
 from ...ir.types import is_float
 from ..graph.rewrite import Pass
 from ..graph.views import resolve_views
 from ..kernels.loop_nest import squeezed
 from ..target import DEFAULT_TARGET, Target
-from .matmul_epilogue import joined
+from .matmul_epilogue import with_products
 
 
 @dataclass(frozen=True)
@@ -30,25 +30,7 @@ class FuseBlockEpilogue(Pass):
     target: Target = DEFAULT_TARGET
 
     def __call__(self, graph: Graph) -> Graph:
-        pairs = {} if "cublaslt" in self.target.libraries else _pairs(graph)
-        if not pairs:
-            return graph
-        gone = set(pairs.values())
-        b = Builder()
-        mapping: dict[Value, Value] = {v: b.input(v.type, v.name) for v in graph.inputs}
-        for node in graph.nodes:
-            if node in gone:
-                continue
-            if node not in pairs:
-                mapping.update(zip(node.outputs, b.copy(node, [mapping[v] for v in node.inputs]).outputs))
-                continue
-            dot = pairs[node]
-            x, y = dot.inputs
-            inputs = [mapping[v] for v in (x, *(v for v in node.inputs if v is not dot.output), y)]
-            b.origin = node.origin
-            attrs = {**node.attrs, "body": joined(node, dot)}
-            mapping.update(zip(node.outputs, b.emit_node(node.op, *inputs, **attrs).outputs))
-        return b.graph([mapping[v] for v in graph.outputs], graph.aliases, graph.output_names)
+        return graph if "cublaslt" in self.target.libraries else with_products(graph, _pairs(graph))
 
 
 def _pairs(graph: Graph) -> dict[Node, Node]:
@@ -59,7 +41,7 @@ def _pairs(graph: Graph) -> dict[Node, Node]:
     readers = Counter(v for node in graph.nodes for v in node.inputs)
     pairs: dict[Node, Node] = {}
     for node in graph.nodes:
-        if not node.op.is_region or not is_elementwise_region(node):
+        if not node.op.is_region or not _elementwise(node):
             continue
         for value in node.inputs:
             dot = value.node
@@ -77,7 +59,7 @@ def _pairs(graph: Graph) -> dict[Node, Node]:
     return pairs
 
 
-def is_elementwise_region(region: Node) -> bool:
+def _elementwise(region: Node) -> bool:
     """Whether all values of a region are full ones or scalars, none of which depends on its place."""
     body: Graph = region.attrs["body"]
     domain: tuple[int, ...] = region.attrs["domain"]

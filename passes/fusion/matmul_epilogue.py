@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...ir import Builder, Graph, Node, Value, is_float
@@ -31,25 +32,7 @@ class FuseMatmulEpilogue(Pass):
     of_cpus = True
 
     def __call__(self, graph: Graph) -> Graph:
-        pairs = _pairs(graph)
-        if not pairs:
-            return graph
-        gone = set(pairs.values())
-        b = Builder()
-        mapping: dict[Value, Value] = {v: b.input(v.type, v.name) for v in graph.inputs}
-        for node in graph.nodes:
-            if node in gone:
-                continue
-            if node not in pairs:
-                mapping.update(zip(node.outputs, b.copy(node, [mapping[v] for v in node.inputs]).outputs))
-                continue
-            dot = pairs[node]
-            x, y = dot.inputs
-            inputs = [mapping[v] for v in (x, *(v for v in node.inputs if v is not dot.output), y)]
-            attrs = {**node.attrs, "body": joined(node, dot)}
-            b.origin = node.origin
-            mapping.update(zip(node.outputs, b.emit_node(node.op, *inputs, **attrs).outputs))
-        return b.graph([mapping[v] for v in graph.outputs], graph.aliases, graph.output_names)
+        return with_products(graph, _pairs(graph))
 
 
 def _pairs(graph: Graph) -> dict[Node, Node]:
@@ -101,7 +84,29 @@ def _elementwise(region: Node) -> bool:
     return True
 
 
-def joined(region: Node, dot: Node) -> Graph:
+def with_products(graph: Graph, pairs: Mapping[Node, Node]) -> Graph:
+    """The graph whose regions begin with the products that `pairs` has for them, which nothing else reads."""
+    if not pairs:
+        return graph
+    inside = set(pairs.values())
+    b = Builder()
+    mapping: dict[Value, Value] = {v: b.input(v.type, v.name) for v in graph.inputs}
+    for node in graph.nodes:
+        if node in inside:
+            continue
+        if node not in pairs:
+            mapping.update(zip(node.outputs, b.copy(node, [mapping[v] for v in node.inputs]).outputs))
+            continue
+        dot = pairs[node]
+        x, y = dot.inputs
+        inputs = [mapping[v] for v in (x, *(v for v in node.inputs if v is not dot.output), y)]
+        attrs = {**node.attrs, "body": _joined(node, dot)}
+        b.origin = node.origin
+        mapping.update(zip(node.outputs, b.emit_node(node.op, *inputs, **attrs).outputs))
+    return b.graph([mapping[v] for v in graph.outputs], graph.aliases, graph.output_names)
+
+
+def _joined(region: Node, dot: Node) -> Graph:
     """The body of a region (x, rest..., y) that makes the product of x and y which this region reads."""
     b = Builder()
     x = b.input(dot.inputs[0].type)

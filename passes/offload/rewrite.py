@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...ir import Builder, Graph, Node, Origin, Value
 from ...ir.ops.host_memory import to_device, to_host
-from ..graph.views import base_of
+from ..graph.current_values import CurrentValues
 from ..memory.plan import Plan
 from .absences import Absence
 from .placement import Placed
@@ -16,23 +16,19 @@ def with_transfers(plan: Plan, moved: Placed) -> Graph:
 
 
 class _Mover:
-    """Copies a graph; `current` says what stands for each value that is no view, `seen_through` for those that are."""
+    """Copies a graph, in which a value that returned stands for the one that left."""
 
     def __init__(self, plan: Plan, moved: Placed) -> None:
         self.plan = plan
         self.moved = moved
         self.b = Builder()
-        self.current = {v: self.b.input(v.type, v.name) for v in plan.graph.inputs}
-        self.seen_through: dict[Value, tuple[Value, Value]] = {}
+        self.current = CurrentValues(self.b, plan.graph)
         self.on_host: dict[Value, Value] = {}
         self.last_of_phase: list[int] = []
         """The number of units that have run when each phase ends."""
 
     def graph(self) -> Graph:
         plan, graph = self.plan, self.plan.graph
-        for node in graph.nodes:
-            if node.op.is_stored:
-                self.current[node.output] = self.b.copy(node, []).output
         begins: dict[int, list[Value]] = {}
         for value, (begin, _) in self.moved.away.items():
             begins.setdefault(begin, []).append(value)
@@ -43,46 +39,31 @@ class _Mover:
         away: list[tuple[Node, int, int]] = []
         units = 0
         for number, phase in enumerate([*plan.phases, []]):
-            for old, new in arriving.get(number, ()):
-                self.current[old] = new
+            self.current.update(arriving.get(number, ()))
             for value in begins.get(number, ()):
-                node = self.b.emit_node(to_host, self.current[value], beside=0)
+                node = self.b.emit_node(to_host, self.current.value(value), beside=0)
                 self._from(node, value)
                 self.on_host[value] = node.output
                 away.append((node, units, self.moved.away[value][1]))
                 units += 1
             for absence in returns.get(number, ()):
                 old = absence.value if absence.home is None else graph.inputs[absence.home]
-                source = self.on_host[old] if absence.home is None else self.current[old]
+                source = self.on_host[old] if absence.home is None else self.current.value(old)
                 node = self.b.emit_node(to_device, source)
                 self._from(node, absence.value)
                 arriving.setdefault(absence.before, []).append((old, node.output))
                 units += 1
             for node in phase:
-                copied = self.b.copy(node, [self._value(v) for v in node.inputs])
+                copied = self.b.copy(node, [self.current.value(v) for v in node.inputs])
                 self.current.update(zip(node.outputs, copied.outputs))
                 units += 1
             self.last_of_phase.append(units - 1)
         for node, place, done in away:
             node.attrs["beside"] = max(self.last_of_phase[done] - place, 0)
         homes = {absence.value for absence in self.moved.back if absence.home is not None}
-        outputs = [self.on_host[v] if v in homes else self.current[v] for v in graph.outputs]
+        outputs = [self.on_host[v] if v in homes else self.current.value(v) for v in graph.outputs]
         return self.b.graph(outputs, graph.aliases, graph.output_names)
 
     def _from(self, node: Node, value: Value) -> None:
         """Let a transfer come from where the value does."""
         node.origin = Origin() if value.node is None else value.node.origin
-
-    def _value(self, value: Value) -> Value:
-        """What stands for `value` now; a view is taken of what its base is now."""
-        base = base_of(value)
-        now = self.current[base]
-        if value is base:
-            return now
-        known = self.seen_through.get(value)
-        if known is not None and known[0] is now:
-            return known[1]
-        assert value.node is not None
-        result = self.b.copy(value.node, [self._value(value.node.inputs[0])]).output
-        self.seen_through[value] = (now, result)
-        return result

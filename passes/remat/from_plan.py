@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from ...ir import Builder, Graph, Node, Recompute, Value, node_flops
 from ..fusion.regions import Fuse
+from ..graph.current_values import CurrentValues
 from ..graph.rewrite import all_nodes
 from ..graph.views import base_of
 from ..kernels.cost import node_nanoseconds
@@ -199,15 +200,11 @@ class _Realizer:
         self.problem = problem
         self.bodies = bodies
         self.b = Builder()
-        self.current: dict[Value, Value] = {v: self.b.input(v.type, v.name) for v in problem.graph.inputs}
-        self.seen_through: dict[Value, tuple[Value, Value]] = {}
+        self.current = CurrentValues(self.b, problem.graph)
         self.slices: dict[tuple[Node, tuple[int, ...], frozenset[int], bool], tuple[Graph, list[Value]]] = {}
 
     def graph(self, runs: Sequence[Run]) -> Graph:
         graph, problem = self.problem.graph, self.problem
-        for node in graph.nodes:
-            if node.op.is_stored:
-                self.current[node.output] = self.b.copy(node, []).output
         for run in runs:
             node = problem.nodes[run.unit]
             unit = problem.units[run.unit]
@@ -215,7 +212,7 @@ class _Realizer:
                 self.part(node, run)
                 continue
             origin = replace(node.origin, role="recompute") if run.is_recompute else node.origin
-            copied = self.b.copy(node, [self.value(v) for v in node.inputs], origin)
+            copied = self.b.copy(node, [self.current.value(v) for v in node.inputs], origin)
             if node in self.bodies:
                 copied.attrs.update(zip(node.op.bodies, self.bodies[node], strict=True))
             if run.is_recompute:
@@ -223,22 +220,8 @@ class _Realizer:
                 self.current.update((v, copied.outputs[v.index]) for v in wanted)
             else:
                 self.current.update(zip(node.outputs, copied.outputs))
-        outputs = [self.current[v] for v in graph.outputs]
+        outputs = [self.current.value(v) for v in graph.outputs]
         return self.b.graph(outputs, graph.aliases, graph.output_names)
-
-    def value(self, value: Value) -> Value:
-        """What stands for `value` now; a view is taken of what its base is now."""
-        base = base_of(value)
-        now = self.current[base]
-        if value is base:
-            return now
-        known = self.seen_through.get(value)
-        if known is not None and known[0] is now:
-            return known[1]
-        assert value.node is not None
-        result = self.b.copy(value.node, [self.value(value.node.inputs[0])]).output
-        self.seen_through[value] = (now, result)
-        return result
 
     def part(self, node: Node, run: Run) -> None:
         """The part of a region that makes what is wanted of it."""
@@ -249,7 +232,7 @@ class _Realizer:
         if key not in self.slices:
             self.slices[key] = _slice(*key)
         part, sources = self.slices[key]
-        results = self.b.inline(part, [self.value(v) for v in sources])
+        results = self.b.inline(part, [self.current.value(v) for v in sources])
         self.current.update((node.outputs[o], v) for o, v in zip(wanted, results))
 
 

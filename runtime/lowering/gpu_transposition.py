@@ -9,12 +9,11 @@ import math
 import numpy as np
 
 from ...ir import Node
-from ...ir.ops import elementwise as ew
 from ...passes.memory.plan import Plan
 from .data_movement import moved
 from .gpu_text import WARP, GpuText
 from .launch import Launch, Pointer
-from .transposition import transposed
+from .transposition import copies_of
 
 _DOWN = 8
 """Rows of a square that the threads of a block take at a time, a warp each."""
@@ -22,18 +21,11 @@ _DOWN = 8
 
 def gpu_transposed_copies(node: Node, plan: Plan) -> list[Launch] | None:
     """The launches of a region of nothing but transposed copies, which run concurrently; else None."""
-    body = node.attrs["body"]
-    if any(inner.op is not ew.copy for inner in body.nodes) or len(body.outputs) != len(body.nodes):
+    copies = copies_of(node, plan)
+    if copies is None:
         return None
     launches: list[Launch] = []
-    for inner, output in zip(body.outputs, node.outputs):
-        source = inner.node.inputs[0]
-        if source not in body.inputs:
-            return None
-        view = plan.views[node.inputs[body.inputs.index(source)]]
-        copy = transposed(view, plan.target)
-        if copy is None:
-            return None
+    for view, copy, output in copies:
         down, across = -(-copy.rows // WARP), -(-copy.columns // WARP)
         text = GpuText(math.prod(n for n, _ in copy.batch) * down * across, WARP * _DOWN)
         short = moved(np.dtype(f"i{copy.itemsize}"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ...ir import Node
+from ...ir import Node, Value
 from ...ir.ops import elementwise as ew
 from ...passes.graph.views import View
 from ...passes.memory.plan import Plan
@@ -23,10 +23,23 @@ _LEAST_SIDE = 8
 
 def transposed_copies(node: Node, plan: Plan) -> list[Launch] | None:
     """The launches of a region of nothing but transposed copies, which run concurrently; else None."""
+    copies = copies_of(node, plan)
+    if copies is None:
+        return None
+    launches: list[Launch] = []
+    for view, copy, output in copies:
+        args = [TILE, Pointer.to(view), Pointer(output), copy.rows, copy.columns, copy.column_stride, copy.step]
+        args += [-(-copy.rows // copy.step), len(copy.batch), *(n for axis in copy.batch for n in axis)]
+        launches.append(Launch(copy.tiles, [Call(_kernel(copy.itemsize, copy.side), args)], concurrent=bool(launches)))
+    return launches
+
+
+def copies_of(node: Node, plan: Plan) -> list[tuple[View, Transposed, Value]] | None:
+    """The source, the copy and the result of each node of a region of nothing but transposed copies; else None."""
     body = node.attrs["body"]
     if any(inner.op is not ew.copy for inner in body.nodes) or len(body.outputs) != len(body.nodes):
         return None
-    launches: list[Launch] = []
+    copies: list[tuple[View, Transposed, Value]] = []
     for inner, output in zip(body.outputs, node.outputs):
         source = inner.node.inputs[0]
         if source not in body.inputs:
@@ -35,10 +48,8 @@ def transposed_copies(node: Node, plan: Plan) -> list[Launch] | None:
         copy = transposed(view, plan.target)
         if copy is None:
             return None
-        args = [TILE, Pointer.to(view), Pointer(output), copy.rows, copy.columns, copy.column_stride, copy.step]
-        args += [-(-copy.rows // copy.step), len(copy.batch), *(n for axis in copy.batch for n in axis)]
-        launches.append(Launch(copy.tiles, [Call(_kernel(copy.itemsize, copy.side), args)], concurrent=bool(launches)))
-    return launches
+        copies.append((view, copy, output))
+    return copies
 
 
 @dataclass(frozen=True, slots=True)
