@@ -23,7 +23,8 @@ class FuseBlockEpilogue(Pass):
     residual or the update of a weight are computed of the sums that a block holds.
 
     It is done where the region computes element by element, nothing else reads the product, and our own kernels
-    multiply: a library would have to know the region.
+    multiply: a library would have to know the region. A factor that the region is written over is left alone: blocks
+    still read it, so that the result would have to be copied back.
     """
 
     of_gpus = True
@@ -39,6 +40,7 @@ def _pairs(graph: Graph) -> dict[Node, Node]:
     outputs = set(graph.outputs)
     reads = Counter(views[v].base for node in graph.nodes if not node.op.is_view for v in node.inputs)
     readers = Counter(v for node in graph.nodes for v in node.inputs)
+    written = {(graph.outputs[i].node, graph.inputs[j]) for i, j in graph.aliases.items()}
     pairs: dict[Node, Node] = {}
     for node in graph.nodes:
         if not node.op.is_region or not _elementwise(node):
@@ -53,6 +55,7 @@ def _pairs(graph: Graph) -> dict[Node, Node]:
                 and is_float(value.type.dtype)
                 and squeezed(value.type.shape) == node.attrs["domain"]
                 and value.type.size > 1
+                and not any((node, views[factor].base) in written for factor in dot.inputs)
             ):
                 pairs[node] = dot
                 break

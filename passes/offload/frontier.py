@@ -88,9 +88,7 @@ class OffloadFrontier:
             return start
         planner = PLANNER if start.planner == "none" else f"{start.planner}, {PLANNER}"
         slowdown = candidate.cost / max(self.recomputing.time, 1.0)
-        return replace(
-            start, plan=self.planned(i), slowdown=slowdown, planner=planner, exposed=candidate.moved.exposed
-        )
+        return replace(start, plan=self.planned(i), slowdown=slowdown, planner=planner, exposed=candidate.moved.exposed)
 
     def fastest_within(self, net_bytes: int) -> Choice | None:
         """The fastest plan known that needs at most so much beside what the step holds; None where there is none."""

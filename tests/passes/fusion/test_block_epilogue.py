@@ -11,7 +11,7 @@ import pytest
 from compiled import run_executable
 from gradloom import nn, optim
 from gradloom.engine.step.step_graph import trace_step
-from gradloom.ir import Graph, Node, interpret, spec
+from gradloom.ir import Graph, Node, interpret, parse, spec
 from gradloom.nn import functional as F
 from gradloom.passes.fusion.block_epilogue import FuseBlockEpilogue
 from gradloom.passes.kernels.loop_nest import product_of
@@ -111,3 +111,13 @@ def test_what_is_read_twice_summed_along_rows_or_made_by_a_library_stays_apart()
     graph = gl.trace(linear, spec((4, 5)), spec((6, 5)), spec((6,)))
     assert joined(planned(graph, target=EMULATED))
     assert not joined(planned(graph, target=Target.cuda()))
+
+
+def test_a_product_of_what_its_region_is_written_over_stays_apart_and_nothing_is_copied_back():
+    graph = parse("""graph(%m: f32[40,40], %x: f32[40,40]) {
+      %0: f32[40,40] = dot(%x, %m) {contract=((1,), (0,)), batch=((), ())}
+      return "m"=%0 -> %m
+    }""")
+    made = planned(graph)
+    assert not joined(made)
+    assert not made.copied_back
