@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...ir import OPS, Builder, Graph, Node, Value
@@ -13,6 +14,7 @@ from ..graph.views import View, base_of, resolve_views
 from ..kernels.library_calls import product_by_library
 from ..kernels.library_epilogues import is_bias, is_relu
 from ..kernels.loop_nest import squeezed
+from ..kernels.tanh_gelu import tanh_gelu, tanh_gelu_behind
 from ..target import DEFAULT_TARGET, Target
 
 
@@ -23,8 +25,9 @@ class FuseLibraryEpilogue(Pass):
     Known elsewhere as epilogue fusion, or addmm. A launch is saved, and the product never lies in memory.
 
     It is done where cuBLASLt makes the product, nothing else reads it, and what follows is what its epilogue computes:
-    a bias, which is a vector over columns, or an array of the same shape is added, or both; then a relu may follow. The
-    result lies in memory in any case, since what is no fused loop reads it: else these are part of the loop that does.
+    a bias, which is a vector over columns, or an array of the same shape is added, or both; then a relu may follow, or
+    in float32 the tanh form of gelu. The result lies in memory in any case, since what is no fused loop reads it: else
+    these are part of the loop that does.
 
     A library may choose another algorithm for another epilogue, so this comes before it is decided what to keep for the
     backward: the calls are the same under every budget.
@@ -51,13 +54,19 @@ class FuseLibraryEpilogue(Pass):
 
 @dataclass(frozen=True, eq=False)
 class _Chain:
-    """The nodes behind a dot that become its epilogue, and what they add to it: for each node its other operand, None
-    for an activation.
+    """The additions behind a dot that become its epilogue, each with its other operand, and the activation behind them,
+    by its last node and what makes it.
     """
 
     dot: Node
-    nodes: list[Node]
-    added: list[Value | None]
+    sums: list[Node]
+    added: list[Value]
+    activation: tuple[Node, Callable[[Builder, Value], Value]] | None
+
+    @property
+    def end(self) -> Node:
+        """The last node."""
+        return self.sums[-1] if self.activation is None else self.activation[0]
 
     def fused(self, b: Builder, mapping: dict[Value, Value]) -> Value:
         """The region, in the shape of the last node. Operands are read in the shape of the product."""
@@ -66,17 +75,20 @@ class _Chain:
         value = body.input(dot.inputs[0].type)
         given = [mapping[dot.inputs[0]]]
         others: list[Value] = []
-        for outer in filter(None, self.added):
+        for outer in self.added:
             given.append(_in_shape(b, outer, mapping, shape))
             others.append(body.input(given[-1].type))
         given.append(mapping[dot.inputs[1]])
         value = body.copy(dot, [value, body.input(dot.inputs[1].type)]).output
-        for node, outer in zip(self.nodes, self.added):
+        for node, other in zip(self.sums, others):
             body.origin = node.origin
-            value = ew.relu(body, value) if outer is None else ew.add(body, value, others.pop(0))
+            value = ew.add(body, value, other)
+        if self.activation is not None:
+            body.origin = self.end.origin
+            value = self.activation[1](body, value)
         attrs = {"body": body.graph([value]), "domain": squeezed(shape), "rows": -1}
         made = b.emit_node(OPS["region"], *given, **attrs).output
-        wanted = self.nodes[-1].output.type.shape
+        wanted = self.end.output.type.shape
         return made if wanted == shape else OPS["reshape"](b, made, shape=wanted)
 
 
@@ -112,12 +124,13 @@ class _Chains:
             if node.op is contraction.dot and product_by_library(node, self.views, target) is not None:
                 chain = self._chain(node)
                 if chain is not None:
-                    self.found[chain.nodes[-1]] = chain
+                    self.found[chain.end] = chain
 
     def _chain(self, dot: Node) -> _Chain | None:
         """What of the epilogue of a library follows a dot."""
         product, value = dot.output, dot.output
-        chain = _Chain(dot, [], [])
+        sums: list[Node] = []
+        added: list[Value] = []
         biased = summed = False
         while (reader := self._reader(value)) is not None:
             if reader.op is ew.add:
@@ -128,20 +141,26 @@ class _Chains:
                     summed = True
                 else:
                     break
-                chain.added.append(other)
-                chain.nodes.append(reader)
-            elif is_relu(reader, value):
-                chain.added.append(None)
-                chain.nodes.append(reader)
-                break
+                added.append(other)
+                sums.append(reader)
             elif reader.op is not movement.reshape:
                 break
             value = reader.output
-        if not chain.nodes:
+        activation = self._activation(value)
+        if not sums and activation is None:
             return None
-        end = chain.nodes[-1].output
+        chain = _Chain(dot, sums, added, activation)
+        end = chain.end.output
         kept = end not in self.outputs or end.type.shape == product.type.shape  # no output is a view
         return chain if kept and self._is_stored(end) else None
+
+    def _activation(self, value: Value) -> tuple[Node, Callable[[Builder, Value], Value]] | None:
+        """The activation that alone reads a value, by its last node and what makes it."""
+        reader = self._reader(value)
+        if reader is not None and is_relu(reader, value):
+            return reader, ew.relu
+        gelu = tanh_gelu_behind(value, self.users, self.outputs)
+        return None if gelu is None else (gelu, tanh_gelu)
 
     def _reader(self, value: Value) -> Node | None:
         """The only node that reads a value, once."""

@@ -10,8 +10,9 @@ from ...ir import Graph, Node, Value
 from ...ir.ops import creation
 from ...ir.ops import elementwise as ew
 from ..graph.views import View
+from .tanh_gelu import tanh_gelu_behind
 
-Activation = Literal["none", "relu"]
+Activation = Literal["none", "relu", "gelu_tanh"]
 _ALIGNMENT = 16
 """Bytes that a bias is aligned to: the widest load of a thread."""
 
@@ -53,23 +54,28 @@ def library_epilogue(region: Node, views: Mapping[Value, View]) -> LibraryEpilog
     body: Graph = region.attrs["body"]
     given = {inner: views[outer] for inner, outer in zip(body.inputs[1:-1], region.inputs[1:-1])}
     value, added, bias = body.nodes[0].output, None, None
-    activation: Activation = "none"
     for node in body.nodes[1:]:
-        if activation != "none" or value not in node.inputs:
-            return None
-        if node.op is ew.relu:
-            activation = "relu"
-        elif node.op is ew.add:
-            others = [given[v] for v in node.inputs if v in given]
-            if len(others) != 1:
-                return None
-            if bias is None and is_bias(others[0]):
-                bias = others[0]
-            elif added is None and others[0].contiguous:
-                added = others[0]
-            else:
-                return None
+        others = [given[v] for v in node.inputs if v in given]
+        if node.op is not ew.add or value not in node.inputs or len(others) != 1:
+            break
+        if bias is None and is_bias(others[0]):
+            bias = others[0]
+        elif added is None and others[0].contiguous:
+            added = others[0]
         else:
             return None
         value = node.output
-    return LibraryEpilogue(added, bias, activation) if body.outputs == (value,) and len(body.nodes) > 1 else None
+    activation = _activation(body, value)
+    return None if activation is None or len(body.nodes) == 1 else LibraryEpilogue(added, bias, activation)
+
+
+def _activation(body: Graph, value: Value) -> Activation | None:
+    """What a body makes of a value, and leaves; None where it is no activation."""
+    if body.outputs == (value,):
+        return "none"
+    end = body.outputs[0].node
+    if end is None or len(body.outputs) > 1:
+        return None
+    if end.op is ew.relu and end.inputs == (value,):
+        return "relu"
+    return "gelu_tanh" if tanh_gelu_behind(value, body.users(), ()) is end else None
