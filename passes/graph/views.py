@@ -28,6 +28,17 @@ class View:
         return all(n == 1 or s == e for n, s, e in zip(self.shape, self.strides, expected)) or 0 in self.shape
 
     @property
+    def is_matrix(self) -> bool:
+        """Whether BLAS can read it as a matrix, or several: one of the last two axes has stride 1, along the other rows
+        do not overlap.
+        """
+        rows, columns = self.shape[-2:]
+        row_stride, column_stride = self.strides[-2:]
+        by_rows = (column_stride == 1 or columns <= 1) and (row_stride >= max(columns, 1) or rows <= 1)
+        by_columns = (row_stride == 1 or rows <= 1) and (column_stride >= max(rows, 1) or columns <= 1)
+        return by_rows or by_columns or 0 in self.shape
+
+    @property
     def whole(self) -> bool:
         """Whether the view is all of its base in its order."""
         return self.contiguous and self.offset == 0 and self.base.type.size == _size(self.shape)

@@ -259,12 +259,5 @@ class _Canonicalizer:
         return own_memory and node is not None and node.origin.role == "backward" and node.op.is_elementwise
 
     def dense(self, x: Value) -> Value:
-        """A matrix operand that BLAS can read: one of the last two axes has stride 1, along the other rows do not
-        overlap.
-        """
-        view = self.views[x]
-        rows, columns = view.shape[-2:]
-        row_stride, column_stride = view.strides[-2:]
-        by_rows = (column_stride == 1 or columns <= 1) and (row_stride >= max(columns, 1) or rows <= 1)
-        by_columns = (row_stride == 1 or rows <= 1) and (column_stride >= max(rows, 1) or columns <= 1)
-        return x if by_rows or by_columns or 0 in view.shape else self.contiguous(x)
+        """A matrix operand that BLAS can read."""
+        return x if self.views[x].is_matrix else self.contiguous(x)

@@ -121,3 +121,19 @@ def test_all_of_it_runs_on_a_driver_that_is_a_fake(tmp_path: Path, monkeypatch: 
     assert rows["step times"][0]["model"] == "mlp_s"
     assert len(rows["the longest units of mlp_s"]) == 10
     assert "ceilings: passed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (["--minutes", "-1"], "'-1' is no number of minutes above 0"),
+        (["--minutes", "nan"], "'nan' is no number"),
+        (["--json", "nowhere/x.json"], "there is no folder for nowhere/x.json"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_refused_before_a_stage_runs(
+    asked: list[str], told: str, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(SystemExit):
+        prove.main(["--fake", *asked])
+    assert told in capsys.readouterr().err

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import signal
 import sys
@@ -33,7 +34,10 @@ _WIDTH = 140
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the stages that are asked for; the exit code."""
-    asked = _parser().parse_args(arguments)
+    parser = _parser()
+    asked = parser.parse_args(arguments)
+    if not Path(asked.json).absolute().parent.is_dir():
+        parser.error(f"argument --json: there is no folder for {asked.json}")
     console = Console(width=None if sys.stdout.isatty() else _WIDTH)
     lacking = [] if asked.fake else what_is_missing()
     for what in lacking:
@@ -65,13 +69,23 @@ def _write(file: str, found: Mapping[str, Any]) -> None:
     os.replace(new, file)
 
 
+def _positive(text: str) -> float:
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = 0.0
+    if not 0 < minutes < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of minutes above 0")
+    return minutes
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m gradloom.tools.prove_cuda",
         description=__doc__,
         epilog="Stages: " + "; ".join(f"{stage.name}: {stage.shows}" for stage in STAGES),
     )
-    parser.add_argument("--minutes", type=float, default=8.0, metavar="M", help="for all stages together (8)")
+    parser.add_argument("--minutes", type=_positive, default=8.0, metavar="M", help="for all stages together (8)")
     parser.add_argument(
         "--only", action="append", choices=STAGE_NAMES, metavar="STAGE", help="this stage; may be given several times"
     )
