@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from compiled import run_executable
 from fake_cublaslt import FakeCublasLt
 from fake_cudnn import FakeCudnn
 from gpu_target import GPU_TARGET
@@ -49,8 +48,3 @@ def program(graph: Graph, target: Target = LIBRARY_TARGET) -> LibraryProgram:
     plan = plan_graph(graph, target=target)
     check_plan(plan)
     return LibraryProgram(plan, allocate(plan.arena_bytes))
-
-
-def run_by_libraries(graph: Graph, *arrays: Any, target: Target = LIBRARY_TARGET) -> list[Array]:
-    """The outputs of a traced graph; those that overwrite an input are found in the copy of that input."""
-    return run_executable(program(graph, target), graph, arrays)[0]

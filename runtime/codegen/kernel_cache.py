@@ -121,11 +121,6 @@ def compile_kernel(
     return compile_kernels([KernelRequest(source, entry, namespace, signature, salt)])[0]
 
 
-def compile_function(module: str, entry: str, signature: str, *, salt: str) -> Kernel:
-    """The kernel of one `FunctionRequest`."""
-    return compile_kernels([FunctionRequest(module, entry, signature, salt)])[0]
-
-
 def compile_kernels(requests: Iterable[Request], processes: int | None = None) -> list[Kernel]:
     """The kernels of many requests, in their order.
 

@@ -199,9 +199,6 @@ class FakeDriver:
     def cuGetErrorName(self, code: int) -> tuple[Code, bytes]:
         return Code.SUCCESS, f"CUDA_ERROR_{Code(code).name}".encode()
 
-    def cuGetErrorString(self, code: int) -> tuple[Code, bytes]:
-        return Code.SUCCESS, Code(code).name.lower().replace("_", " ").encode()
-
     # ---- memory
 
     def cuMemGetInfo(self) -> tuple[Code, int, int]:
@@ -268,11 +265,6 @@ class FakeDriver:
     def cuStreamCreate(self, flags: int) -> tuple[Code, _Stream]:
         self._streams.append(_Stream(_FIRST_STREAM + len(self._streams)))
         return self._broken, self._streams[-1]
-
-    def cuStreamDestroy(self, stream: _Stream) -> tuple[Code]:
-        self._finish(stream)
-        self._streams.remove(stream)
-        return (Code.SUCCESS,)
 
     def cuStreamSynchronize(self, stream: _Stream) -> tuple[Code]:
         self.calls.append("cuStreamSynchronize")
@@ -365,9 +357,6 @@ class FakeDriver:
             return Code.INVALID_IMAGE, None
         told = json.loads(code[len(_MAGIC) :])
         return Code.SUCCESS, _Kernel(told["words"], emulated_kernel(told["source"], checked=self._checked))
-
-    def cuModuleUnload(self, module: _Kernel) -> tuple[Code]:
-        return (Code.SUCCESS,)
 
     def cuModuleGetFunction(self, module: _Kernel, name: bytes) -> tuple[Code, _Kernel | None]:
         return (Code.SUCCESS, module) if name == b"kernel" else (Code.NOT_FOUND, None)

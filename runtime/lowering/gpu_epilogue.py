@@ -48,9 +48,9 @@ class RegionOfSum:
         names = {self.body.nodes[0].output: "total"}
         lines: list[str] = []
         for i, outer in self._given():
-            at, found = _index(text, self.plan.views[outer])
             name = names[self.body.inputs[i]] = f"v{i}"
-            lines += [*at, f"{name} = {loaded(f'x{i}[{found}]', outer.type.dtype)}"]
+            element = f"x{i}[{_index(text, self.plan.views[outer])}]"
+            lines.append(f"{name} = {loaded(element, outer.type.dtype)}")
         for number, node in enumerate(self.body.nodes[1:]):
             name = f"w{number}"
             lines.append(f"{name} = {self._computed(text, node, [names[v] for v in node.inputs])}")
@@ -73,10 +73,10 @@ class RegionOfSum:
         return expression(node, names)
 
 
-def _index(text: KernelText, view: View) -> tuple[list[str], str]:
-    """Lines before, and the element of a view that stands at `place` of an array of its shape, as an expression."""
+def _index(text: KernelText, view: View) -> str:
+    """The element of a view that stands at `place` of an array of its shape, as an expression."""
     if view.contiguous:
-        return [], "place" if len(view.shape) and view.base.type.size > 1 else "0"
+        return "place" if len(view.shape) and view.base.type.size > 1 else "0"
     axes: list[tuple[int, int]] = []
     for length, stride in zip(view.shape, view.strides):
         if length == 1:
@@ -85,11 +85,12 @@ def _index(text: KernelText, view: View) -> tuple[list[str], str]:
             axes[-1] = axes[-1][0] * length, stride
         else:
             axes.append((length, stride))
-    lines, terms, rest = [], [], "place"
+    terms: list[str] = []
+    rest = "place"
     for number, (length, stride) in reversed(list(enumerate(axes))):
         if stride:
             index = rest if number == 0 else f"{rest} % {text.stride(length)}"
             terms.append(f"{index} * {text.stride(stride)}")
         if number:
             rest = f"{rest} // {text.stride(length)}"
-    return lines, " + ".join(terms) or "0"
+    return " + ".join(terms) or "0"
