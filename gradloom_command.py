@@ -12,25 +12,21 @@ def main() -> int:
     code = None
     came: list[int] = []
 
-    def interrupt(number: int, frame: Any) -> None:
+    def note(number: int, frame: Any) -> None:
         came.append(number)
-        if len(came) == 1:  # a second one would come in the midst of what the first leads to
-            raise KeyboardInterrupt
 
     try:
+        # While packages are imported it is only noted: some, such as NumPy, print a traceback, others swallow it.
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            signal.signal(signal.SIGINT, interrupt)
+            signal.signal(signal.SIGINT, note)
         from gradloom.tools.cli import main as run
 
-        if came:  # and a callback somewhere swallowed it
-            raise KeyboardInterrupt
-        if signal.getsignal(signal.SIGINT) is interrupt:
+        if not came and signal.getsignal(signal.SIGINT) is note:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+        if came:
+            raise KeyboardInterrupt
         code = run()
-    except (KeyboardInterrupt, ImportError) as error:
-        # A package whose import is interrupted may say that it cannot be imported.
-        if isinstance(error, ImportError) and not came:
-            raise
+    except KeyboardInterrupt:
         _ignore_signals()
         if code is None:
             code = _INTERRUPTED

@@ -27,15 +27,18 @@ def plot_history(history: History, path: str) -> None:
     """Draw loss and metrics over the epochs: a panel each, the evaluation beside the training."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # pyright: ignore[reportMissingImports]
     from matplotlib.figure import Figure  # pyright: ignore[reportMissingImports]
+    from matplotlib.ticker import MaxNLocator  # pyright: ignore[reportMissingImports]
 
     panels = _panels(history.names)
     figure = Figure(figsize=(4.2 * len(panels), 3.2), layout="constrained")
     FigureCanvasAgg(figure)
     for i, name in enumerate(panels):
         axes = figure.add_subplot(1, len(panels), i + 1)
-        for series, label in ((name, "training"), (f"val_{name}", "validation")):
+        for series, label, color in ((name, "training", "C0"), (f"val_{name}", "validation", "C1")):
             if series in history.names:
-                axes.plot(history["epoch"], history[series], label=label, marker="." if len(history) < 20 else "")
+                marker = "." if len(history) < 20 else ""
+                axes.plot(history["epoch"], history[series], label=label, color=color, marker=marker)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("epoch")
         axes.set_title(name)
         axes.legend(frameon=False)

@@ -128,7 +128,8 @@ def train(run: Run, console: Console, interruptions: Interruptions | None = None
     say(console, str(step.report))
     if fitting.is_over:
         done = len(fitting.history) or step.steps // data.steps_per_epoch
-        say(console, f"nothing to do: {done} epochs are done; --epochs with a larger number goes on")
+        more = f"{done} epochs are done; --epochs with a larger number goes on"
+        say(console, f"nothing to do: {fitting.history.stopped or more}")
         return 0
     with interruptions.held():
         return _run(run, settings, fitting, step, out, console, interruptions)

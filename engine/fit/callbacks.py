@@ -58,9 +58,13 @@ class _Monitor(Callback):
         self.best: float | None = None
         self.best_epoch: int | None = None
 
+    def _name(self, run: Run) -> str:
+        """Of the figure that is watched."""
+        return self._monitor or ("val_loss" if "val_loss" in run.figures else "loss")
+
     def _improved(self, run: Run) -> bool:
         """Note the value of the epoch; whether it is the best so far. NaN never is."""
-        name = self._monitor or ("val_loss" if "val_loss" in run.figures else "loss")
+        name = self._name(run)
         if name not in run.figures:
             have = ", ".join(run.figures)
             raise ValueError(located(f"{type(self).__name__} watches {name!r}, and epochs have {have}"))
@@ -121,9 +125,10 @@ class EarlyStopping(_Monitor):
             return
         self.waited += 1
         if self.waited >= max(self._patience, 1):
+            waited = f"{self.waited} epoch{'s' * (self.waited != 1)}"
             run.stop(
-                f"no better {self._monitor or 'loss'} for {self.waited} epochs; the best was {self.best:.6g} in "
-                f"epoch {(self.best_epoch or 0) + 1}"
+                f"no better {self._name(run)} for {waited}; the best was {self.best:.6g} in epoch "
+                f"{(self.best_epoch or 0) + 1}"
                 if self.best is not None
                 else "no epoch gave a number"
             )

@@ -42,6 +42,9 @@ def evaluate(step: Step, data: Any, metrics: Metrics = None, averaged: bool = Fa
 
 def evaluator_of(step: Step, metrics: Metrics, averaged: bool = False) -> Evaluator:
     """What evaluates a step's model by these metrics. Its programs are kept for as long as the step is."""
+    if not isinstance(step, Step):
+        what = f"a step of gl.compile_step is evaluated, got {type(step).__name__}"
+        raise TypeError(located(f"{what}; what gl.load returns computes by loaded.bind(lambda model, batch: ...)"))
     named = named_metrics(metrics)
     # On the step itself: a program refers to its step, so that kept elsewhere it would keep the step alive.
     kept: dict[Any, Evaluator] = step.__dict__.setdefault("_evaluators", {})

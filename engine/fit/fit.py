@@ -149,9 +149,15 @@ class Fitting:
             states = said["callbacks"]
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise CheckpointError(f"{path} does not say how far its run was: {error}") from error
+        length = _length(self._loader)
+        if length is not None and self._at.batch > length:
+            raise CheckpointError(
+                f"{path} was written after {self._at.batch} steps of an epoch, and the data give {length}: "
+                "give those that the run began with"
+            )
         stateful = _stateful(self._callbacks)
         kinds, theirs = [kind for kind, _ in stateful], [kind for kind, _ in states]
-        if kinds != theirs:
+        if theirs and kinds != theirs:
             raise CheckpointError(
                 f"{path} was written by a run with the callbacks {', '.join(theirs) or 'none'}, which have states; "
                 f"this one has {', '.join(kinds) or 'none'}: give the same, or step.load(path) and begin another run"
@@ -194,9 +200,8 @@ class Fitting:
         at, done = self._at, self._at.batch + self._step.steps - self._at.steps
         if at.epoch >= self._run.epochs:
             return "after the last step"
-        try:
-            length = len(self._loader)
-        except TypeError:
+        length = _length(self._loader)
+        if length is None:
             return f"in epoch {at.epoch + 1}, after {done} steps"
         over, done = divmod(done, length)
         return f"in epoch {at.epoch + 1 + over}, after {done} of {length} steps"
@@ -249,12 +254,10 @@ class Fitting:
 
     def _epochs(self, saves: Saves | None, log: Log | None) -> None:
         epochs, at, check = self._run.epochs, self._at, self._interruptions.check
-        try:
-            length = len(self._loader)
-        except TypeError:
-            length = None
+        length = _length(self._loader)
         why = FirstBadStep(self._step, self._loader)
         check()
+        self.history.stopped = self._run.stopped
         with TrainingProgress(epochs, length, (length or 0) * at.epoch + at.batch, self._console) as shown:
             while at.epoch < epochs and not self._run.stopped:
                 row = self._epoch(saves, shown, why)
@@ -318,6 +321,14 @@ class Fitting:
 def _stateful(callbacks: list[Callback]) -> list[tuple[str, Callback]]:
     """The callbacks that have something to keep, and their types' names."""
     return [(type(c).__name__, c) for c in callbacks if type(c).state_dict is not Callback.state_dict]
+
+
+def _length(loader: Loader) -> int | None:
+    """Batches in an epoch, where that is known."""
+    try:
+        return len(loader)
+    except TypeError:
+        return None
 
 
 def _number(value: Any) -> Any:

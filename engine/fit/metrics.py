@@ -5,10 +5,12 @@ A batch is `{"x": ..., "y": ...}` or `(x, y)`: inputs, which the model is called
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from .. import array_api as xp
+from ..tracing.errors import ShapeError
 from ..tracing.numbers import as_whole
 from ..tracing.tracer import located
 
@@ -53,6 +55,10 @@ def mean_absolute_error(model: Any, batch: Any) -> Any:
 
 def _error(model: Any, batch: Any) -> Any:
     output, target = _output_and_target(model, batch)
+    if math.prod(output.shape) != math.prod(target.shape):
+        raise ShapeError(
+            located(f"the model's output is {output.shape} and y is {target.shape}: one number for another")
+        )
     return output - xp.astype(xp.reshape(target, output.shape), output.dtype)
 
 

@@ -54,6 +54,10 @@ def metric_by_name():
 def metric_of_no_number():
     return (*with_arrays(), with_arrays()[-1], lambda model, batch: None)
 
+def validates():
+    x = np.ones((50, 3), "float32")
+    return (*with_arrays(), {"x": x, "y": -x[:, 0]}, gl.metrics.mean_absolute_error)
+
 def seven():
     return (*with_arrays(), 1, 2, 3)
 """
@@ -253,6 +257,23 @@ def test_a_file_that_no_run_wrote_gives_the_parameters(folder: Path):
         main(["train", "--resume", "mine.safetensors", "--lr", "0", "--epochs", "1", "--out", "new.safetensors"]) == 0
     )
     assert np.array_equal(arrays_and_metadata("new.safetensors")[0]["0.weight"], step.parameters()["0.weight"])
+
+
+def test_a_run_stops_early_is_logged_and_drawn_and_says_why_it_does_not_go_on(capsys: pytest.CaptureFixture[str]):
+    pytest.importorskip("matplotlib")
+    files = ["--log", "run.csv", "--plot", "run.svg", "--out", "run.safetensors"]
+    recipe = "recipes.py:validates"
+    assert main(["train", recipe, "--epochs", "9", "--batch-size", "10", "--lr", "0", "--early-stop", "1", *files]) == 0
+    why = "no better val_loss for 1 epoch; the best was "
+    out = capsys.readouterr().out
+    assert f"stopped: {why}" in out
+    assert "val_mean_absolute_error" in out
+    lines = Path("run.csv").read_text().splitlines()
+    assert len(lines) == 3
+    assert lines[0].endswith("val_loss,val_mean_absolute_error")
+    assert Path("run.svg").read_text().rstrip().endswith("</svg>")
+    assert main(["train", recipe, "--resume", "run.safetensors", "--epochs", "20"]) == 0
+    assert f"nothing to do: {why}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

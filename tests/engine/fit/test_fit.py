@@ -435,3 +435,41 @@ def test_a_batch_without_examples_has_no_part_in_an_evaluation(steps):
     step = steps.new()
     part, none = ({name: array[:n] for name, array in DATA.items()} for n in (8, 0))
     assert gl.evaluate(step, [part, none]) == gl.evaluate(step, part)
+
+
+def test_a_run_goes_on_with_the_data_that_it_began_with(tmp_path, steps):
+    path = tmp_path / "run.safetensors"
+
+    class Interrupts(gl.callbacks.Callback):
+        def on_step_end(self, run):
+            if run.batch == 6:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        gl.fit(steps.new(), DATA, callbacks=Interrupts(), checkpoint=path, progress=False)
+    less = {name: array[:40] for name, array in DATA.items()}
+    with pytest.raises(gl.CheckpointError, match="after 6 steps of an epoch, and the data give 5"):
+        gl.fit(steps.new(), less, checkpoint=path, resume=True, progress=False)
+    # A callback that is new begins as it is.
+    new = gl.callbacks.EarlyStopping("loss")
+    gl.fit(steps.new(), DATA, callbacks=new, checkpoint=path, resume=True, progress=False)
+    assert new.best_epoch == 0
+
+
+def test_a_run_that_is_stopped_as_it_begins_has_no_epoch(steps):
+    class Stops(gl.callbacks.Callback):
+        def on_fit_begin(self, run):
+            run.stop("not today")
+
+    history = gl.fit(steps.new(), DATA, callbacks=Stops(), progress=False)
+    assert (len(history), history.stopped) == (0, "not today")
+
+
+def test_what_cannot_be_evaluated_is_a_clear_error(tmp_path, steps):
+    step = steps.new()
+    with pytest.raises(gl.ShapeError, match=r"the model's output is \(8, 2\) and y is \(8,\)"):
+        gl.evaluate(step, DATA, gl.metrics.mean_squared_error)
+    step.save(tmp_path / "step.safetensors")
+    loaded = gl.load(step._model, tmp_path / "step.safetensors")
+    with pytest.raises(TypeError, match=r"got Loaded; what gl\.load returns computes by loaded\.bind"):
+        gl.evaluate(loaded, DATA)
