@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
 from ..engine.step.compile_step import plan_step
 from ..engine.step.step_graph import trace_step
 from ..ir import Graph
-from ..passes.pipeline import PASS_NAMES
+from ..passes.graph.rewrite import Pass
+from ..passes.pipeline import run_passes
 from .command_error import CommandError
 from .draw_bounds import NO_BOUNDS, Bounds, bounds_of
 from .draw_boxes import MOST_BOXES, Opened, collapse
@@ -18,7 +20,7 @@ from .draw_dot import dot_source
 from .draw_scopes import cut_scope
 from .draw_u import u_svg
 from .find_recipe import make_recipe
-from .print_ir import graph_after
+from .print_ir import passes_with
 
 FORMATS = ("svg", "pdf", "png", "dot")
 LAYOUTS = ("dot", "u")
@@ -50,11 +52,10 @@ def draw(
         raise CommandError(f"cannot draw {out}: give a file that ends in {', '.join('.' + f for f in FORMATS)}")
     if layout == "u" and kind != "svg":
         raise CommandError(f"the layout u makes .svg files, not .{kind}")
-    if after is not None and after not in PASS_NAMES:
-        raise CommandError(f"there is no pass {after!r}; there are {', '.join(PASS_NAMES)}")
+    passes = None if after is None else passes_with(after, target)
     if after is not None and memory is not None:
         raise CommandError("--memory goes with the planned graph, not with --after")
-    graph, bounds = _graph(recipe, after, memory, target)
+    graph, bounds = _graph(recipe, after, passes, memory, target)
     title = f"One training step of {recipe}" + (f", after {after}" if after else "")
     try:
         text, word = _picture(graph, bounds, title, kind, depth, only, layout)
@@ -67,10 +68,12 @@ def draw(
     return word
 
 
-def _graph(recipe: str, after: str | None, memory: str | None, target: str) -> tuple[Graph, Bounds]:
+def _graph(
+    recipe: str, after: str | None, passes: Sequence[Pass] | None, memory: str | None, target: str
+) -> tuple[Graph, Bounds]:
     ingredients = make_recipe(recipe)
-    if after is not None:
-        return graph_after(trace_step(*ingredients).graph, after, target), NO_BOUNDS
+    if passes is not None:
+        return run_passes(trace_step(*ingredients).graph, passes, after), NO_BOUNDS
     planned = plan_step(*ingredients, memory=memory, target=target)
     return planned.plan.graph, bounds_of(planned.report)
 

@@ -50,6 +50,13 @@ def test_ir_prints_the_graph_after_every_pass(name: str, capsys: pytest.CaptureF
     assert ("region" in text) == (PASS_NAMES.index(name) >= PASS_NAMES.index("fuse"))
 
 
+def test_ir_prints_the_graph_after_passes_of_a_gpu(capsys: pytest.CaptureFixture[str]):
+    assert main(["ir", "digits", "--target", "cuda:h100", "--after", "fuse-attention"]) == 0
+    assert str(gl.parse(text := capsys.readouterr().out.rstrip("\n"))) == text
+    assert main(["ir", "digits", "--target", "cuda:h100", "--after", "tile-attention"]) == 2
+    assert "there is no pass 'tile-attention' for cuda:h100; there are " in capsys.readouterr().err
+
+
 SMALL = """
 import gradloom as gl
 from gradloom import nn
@@ -102,11 +109,11 @@ def test_steps_run_on_a_target(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["ir", "digits", "--after", "magic"], f"there is no pass 'magic'; there are {', '.join(PASS_NAMES)}"),
+        (["ir", "digits", "--after", "magic"], f"there is no pass 'magic' for cpu; there are {', '.join(PASS_NAMES)}"),
         (["ir", "digits", "--after", "fuse", "--memory", "90%"], "--memory prints the graph that runs within a budget"),
         (["ir", "nothing"], "there is no recipe 'nothing'"),
         (["bench", "mlp_xxl"], "there is no workload 'mlp_xxl'; there are mlp_s, mlp_m, mlp_l, gpt, cnn, lstm"),
-        (["bench", "--against", "numpy"], "cannot measure against 'numpy'; there are torch, torch-compile, jax"),
+        (["bench", "--against", "numpy"], "cannot measure against 'numpy'; there are torch, torch-compile, "),
         (["bench", "--json", "nowhere/x.json"], "cannot write nowhere/x.json"),
     ],
 )

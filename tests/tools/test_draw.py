@@ -407,7 +407,7 @@ def test_large_graphs_are_collapsed_quickly_enough_to_look_at():
         (["-o", "step.gif"], "cannot draw step.gif: give a file that ends in .svg, .pdf, .png, .dot"),
         (["-o", "step"], "cannot draw step"),
         (["-o", "step.png", "--layout", "u"], "the layout u makes .svg files, not .png"),
-        (["-o", "step.dot", "--after", "magic"], "there is no pass 'magic'"),
+        (["-o", "step.dot", "--after", "magic"], "there is no pass 'magic' for cpu"),
         (["-o", "step.dot", "--after", "fuse", "--memory", "1MB"], "--memory goes with the planned graph"),
         (["-o", "step.dot", "--only", "nope"], "no module is named 'nope'; there are 0, 2, 3, 5, 6"),
         (["-o", "step.svg", "--only", "nope", "--layout", "u"], "no module is named 'nope'"),
