@@ -36,7 +36,7 @@ def test_they_keep_the_bits_of_random_graphs(graph: Graph):
 
 
 @settings(max_examples=25, deadline=None)
-@given(graphs(max_nodes=16, scans=True, dtypes=DTYPES, regions=True))
+@given(graphs(max_nodes=16, scans=True, dtypes=DTYPES))
 def test_plans_of_random_graphs_are_sound(graph: Graph):
     check_plan(plan(run_passes(graph), threads=2))
 
