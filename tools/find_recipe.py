@@ -26,8 +26,8 @@ def make_recipe(name: str) -> Ingredients:
     """
     made: Any = RECIPES[name]() if name in RECIPES else _function(name)()
     if not isinstance(made, tuple) or not 4 <= len(made) <= 6:
-        wanted = "(model, loss_fn, optimizer, batch), and may add validation data and metrics"
-        raise CommandError(f"the recipe {name} must return {wanted}; got {_brief(made)}")
+        got = f"got {_brief(made)}; validation data and metrics may follow"
+        raise CommandError(f"the recipe {name} must return (model, loss_fn, optimizer, batch), {got}")
     model, loss_fn, optimizer, *_ = made
     for what, value, fits, wanted in (
         ("model", model, isinstance(model, Module), "a gl.nn.Module"),

@@ -303,7 +303,7 @@ def test_a_run_stops_early_is_logged_and_drawn_and_says_why_it_does_not_go_on(ca
         (["recipes.py:validates_none"], "the arrays hold no examples"),
         (["recipes.py:metric_by_name"], "a metric is a function (model, batch)"),
         (["recipes.py:metric_of_no_number"], "is of type NoneType; return a number"),
-        (["recipes.py:seven"], "and may add validation data and metrics; got a tuple of 7"),
+        (["recipes.py:seven"], "got a tuple of 7; validation data and metrics may follow"),
         (["recipes.py:with_arrays", "--optimizer", "muon"], "bias: Muon is for matrices"),
         (
             ["recipes.py:with_arrays", "--log", "nowhere/x.csv"],
