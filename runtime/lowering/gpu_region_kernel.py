@@ -175,8 +175,9 @@ class GpuRegionWriter(RegionWriter):
         shared = self.text.shared(f"groups_{_kept(value)}", _kept(value), wide * groups)
         mine = f"{shared}[thread_index() // {lanes} * {wide} + j"
         held = "{}" if dtype.itemsize > 1 else f"{CAST[dtype]}({{}})"  # shared memory has no bytes
+        given = "{}" if dtype.itemsize > 1 else "i32({})"
         self.text.lines += [
-            *(f"    {mine}{u}] = {name}_{u}" for u in range(elements)),
+            *(f"    {mine}{u}] = {given.format(f'{name}_{u}')}" for u in range(elements)),
             "    barrier()",
             f"    {self.text.along('columns')}",
             f"        sum = {held.format(f'{shared}[j]')}",

@@ -41,6 +41,12 @@ def test_kernels_compute_what_the_interpreter_does(name):
     assert not wrong_rows(plain, sampled(name), run_on_threads)
 
 
+def test_sums_and_products_of_bytes_are_handed_on_as_int32():
+    rows = [case for case in ROWS["reduce_sum"] + ROWS["reduce_prod"] if case.types[0].dtype == np.uint8]
+    assert rows
+    assert not wrong_rows(plain, rows, run_on_threads)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(ROWS))
 def test_kernels_of_every_row_compute_what_the_interpreter_does(name):
