@@ -254,9 +254,10 @@ def trim(folder: Path) -> None:
             kept += found.st_size
             if kept > most:
                 path.unlink(missing_ok=True)
-        for entry in os.scandir(folder):
-            if entry.name.startswith(_WRITING) and time.time() - entry.stat().st_mtime > _ABANDONED_SECONDS:
-                Path(entry).unlink(missing_ok=True)
+        with os.scandir(folder) as entries:  # closed too where another process deletes a file meanwhile
+            for entry in entries:
+                if entry.name.startswith(_WRITING) and time.time() - entry.stat().st_mtime > _ABANDONED_SECONDS:
+                    Path(entry).unlink(missing_ok=True)
 
 
 def _files(folder: Path) -> list[tuple[Path, os.stat_result]]:

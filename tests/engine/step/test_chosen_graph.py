@@ -13,9 +13,10 @@ import pytest
 from gradloom import nn, optim
 from gradloom.engine.report.schema import MemoryReport
 from gradloom.ir import Graph, parse
-from gradloom.passes.graph.rewrite import all_nodes
+from gradloom.passes.graph.rewrite import all_nodes, for_target
 from gradloom.passes.pipeline import pipeline
 from gradloom.passes.remat.candidates import PLANNERS, planner_words
+from gradloom.passes.target import DEFAULT_TARGET
 from gradloom.passes.variants import DEFAULT, VARIANTS, variant_named, variant_words
 from gradloom.tools.cli import main
 
@@ -84,7 +85,9 @@ def test_a_dump_has_every_stage_up_to_the_graph_that_runs(
     ]
     # Of the variant that was chosen the last stage is what runs, and all are numbered in the order of the passes.
     variant = variant_named(report.variant)
-    stages = [step.name for step in (*pipeline()[: len(pipeline()) - len(DEFAULT.passes)], *variant.passes)]
+    own = for_target(DEFAULT.passes, DEFAULT_TARGET)
+    before = pipeline()[: len(pipeline()) - len(own)]
+    stages = [step.name for step in (*before, *for_target(variant.passes, DEFAULT_TARGET))]
     stages += ["recompute"] if report.planner != "none" else []
     folder = tmp_path if report.variant == "default" else tmp_path / "variants" / report.variant
     last = max(folder.glob("[0-9]*.txt"))
@@ -215,7 +218,7 @@ def test_every_name_of_a_planner_and_a_variant_has_words():
     assert len({variant.name for variant in (DEFAULT, *VARIANTS)}) == 1 + len(VARIANTS)
     # Each module of a planner has words.
     files = (Path(gl.__file__).parent / "passes/remat/planners").glob("[a-z]*.py")
-    assert PLANNERS.keys() - {"none"} == {file.stem.replace("_", "-") for file in files}
+    assert PLANNERS.keys() - {"none", "offload"} == {file.stem.replace("_", "-") for file in files}
     # A report that another version wrote may have others.
     assert variant_words("another") == planner_words("another") == "another"
 
