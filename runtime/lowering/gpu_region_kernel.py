@@ -83,15 +83,7 @@ class GpuRegionWriter(RegionWriter):
         else:
             self.text.lines += ["    for i in range(rows):", "        r = first + i"]
         self.text.lines.append(f"        n = {self.columns_of_row()}")
-        self.indices.row_indices()
-        self.skips()
-        self.windows()
-        for s in range(len(nest.sweeps)):
-            for node in nest.row_nodes[s]:
-                self.row_node(node)
-            self.sweep(s)
-        for node in nest.row_nodes[len(nest.sweeps)]:
-            self.row_node(node)
+        self.sweeps_of_row()
         self.ends_of_tile()
 
     def columns_of_row(self) -> str:

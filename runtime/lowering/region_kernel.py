@@ -136,6 +136,12 @@ class RegionWriter:
             self.text.lines.append(f"        n = {left} if {left} < {nest.chunk} else {nest.chunk}")
         else:
             self.text.lines.append("        n = columns")
+        self.sweeps_of_row()
+        self.reductions.crossing_ends()
+
+    def sweeps_of_row(self) -> None:
+        """What is computed of a row: sweep after sweep, and before each, and at last, what a row has once."""
+        nest = self.nest
         self.indices.row_indices()
         self.skips()
         self.windows()
@@ -145,7 +151,6 @@ class RegionWriter:
             self.sweep(s)
         for node in nest.row_nodes[len(nest.sweeps)]:
             self.row_node(node)
-        self.reductions.crossing_ends()
 
     def rows_of_tile(self) -> None:
         """The first row of the tile, and how many it has."""
