@@ -1,5 +1,6 @@
 """What holds for all tests: Hypothesis repeats the same examples, and the clock fails none."""
 
+import importlib.util
 import os
 import re
 from collections.abc import Generator
@@ -25,6 +26,20 @@ def pytest_xdist_auto_num_workers() -> int:
     """What `-n auto` is: a process for each core that is ours, and four at most, because steps run on all cores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, 4)
+
+
+@pytest.fixture(scope="module")
+def one_thread_for_torch():
+    # Two for arrays this small spend their time waiting for each other.
+    if importlib.util.find_spec("torch"):
+        import torch
+
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        yield
+        torch.set_num_threads(before)
+    else:
+        yield
 
 
 LEGS = {

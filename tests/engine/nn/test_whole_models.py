@@ -7,6 +7,7 @@ import gradloom as gl
 import numpy as np
 import pytest
 from gradloom import nn
+from trained_against_torch import assert_trains_like_torch
 
 pytestmark = [pytest.mark.peers, pytest.mark.usefixtures("one_thread_for_torch")]
 
@@ -169,24 +170,13 @@ def vit(n):
     return ViT
 
 
-def assert_train_alike(ours, theirs, loss_fn, batch, torch, steps=10):
-    """Ten updates by AdamW in float64, from our initial values: losses and parameters are torch's to 1e-6."""
-    ours, theirs = ours.to("float64"), theirs.double()
-    theirs.load_state_dict({name: torch.tensor(a) for name, a in ours.state_dict(3).items()}, strict=True)
-    step = gl.compile_step(ours, loss_fn, gl.optim.AdamW(1e-2, weight_decay=0.1), batch, threads=1, seed=3)
-    optimizer = torch.optim.AdamW(theirs.parameters(), 1e-2, weight_decay=0.1)
-    tensors = {name: torch.tensor(array) for name, array in batch.items()}
-    for _ in range(steps):
-        optimizer.zero_grad()
-        loss = loss_fn(theirs, tensors)
-        loss.backward()
-        optimizer.step()
-        np.testing.assert_allclose(step(batch), loss.item(), rtol=1e-6)
-    names = dict(theirs.named_parameters())
-    assert list(names) == list(step.parameters())
-    for name, array in step.parameters().items():
-        np.testing.assert_allclose(array, names[name].detach().numpy(), rtol=1e-6, atol=1e-6)
-    return step
+def assert_train_alike(ours, theirs, loss_fn, batch, torch):
+    """Ten updates by AdamW, to 1e-6."""
+    options = {"lr": 1e-2, "weight_decay": 0.1}
+    adam = gl.optim.AdamW(**options)
+    return assert_trains_like_torch(
+        ours, theirs, loss_fn, loss_fn, [batch] * 10, adam, lambda p: torch.optim.AdamW(p, **options), tolerance=1e-6
+    )
 
 
 def test_nano_gpt_trains_as_torchs_and_generates_with_a_cache():

@@ -1,0 +1,19 @@
+"""Examples that people start from are short, say how they are run, and have a test each."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MEASUREMENTS = {"pass_gains", "optimizer_steps", "second_order", "adversarial"}
+EXAMPLES = sorted(path for path in (ROOT / "examples").glob("[!_]*.py") if path.stem not in MEASUREMENTS)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_is_short_and_tested_and_says_its_command(path):
+    text = path.read_text()
+    assert 40 <= len(text.splitlines()) <= 120
+    assert f"python examples/{path.name}" in (ast.get_docstring(ast.parse(text)) or "")
+    assert "def main(argv=None):" in text
+    assert (ROOT / "tests" / "examples" / f"test_{path.stem}.py").is_file()
