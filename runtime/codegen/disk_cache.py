@@ -191,7 +191,7 @@ def read(folder: Path, key: Key) -> tuple[bytes | None, str]:
     header, code = found
     if not all(map(in_process, header["externals"])):
         return None, "the file in the cache calls what this process does not have"
-    with contextlib.suppress(OSError):  # it was used now, for `trim`
+    with contextlib.suppress(OSError):  # it was used now, for `_make_room`
         os.utime(path)
     return code, ""
 
@@ -207,7 +207,7 @@ def _contents(path: Path) -> tuple[bytes, str]:
 
 
 def write(folder: Path, key: Key, code: bytes, externals: list[str]) -> str:
-    """Keeps object code under a key; returns what went wrong, if anything did."""
+    """Keeps object code under a key, and the folder within its limit; returns what went wrong, if anything did."""
     header = {"kernel": key.name, "externals": externals, "salt": key.salt, "machine": key.machine}
     content = json.dumps(header).encode() + b"\n" + code
     temporary = None
@@ -221,6 +221,7 @@ def write(folder: Path, key: Key, code: bytes, externals: list[str]) -> str:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
         return f"cannot write to the cache: {error.strerror}"
+    _make_room(folder, len(content))
     return ""
 
 
@@ -242,31 +243,59 @@ def clear(folder: Path) -> Usage:
     """Delete all machine code, and nothing else; returns what was deleted. Raises `OSError` where it cannot be."""
     files = _files(folder)
     for path, _ in files:
-        path.unlink(missing_ok=True)
+        Path(path).unlink(missing_ok=True)
     return Usage(len(files), sum(found.st_size for _, found in files))
 
 
-def trim(folder: Path) -> None:
-    """Delete what was used least recently, until the folder keeps its limit, and what killed processes left."""
+_room: dict[tuple[Path, int], int] = {}
+"""The bytes that this process may still write to a folder of some limit before it looks how full that is."""
+
+_SHARE = 4
+"""A process looks again when it wrote one in so many of the bytes that there was room for: others write there too."""
+
+_KEPT = 0.9
+"""How much of the limit is left, so that a full folder is not looked at after each kernel."""
+
+
+def _make_room(folder: Path, written: int) -> None:
+    """Delete what was used least recently, where the limit may be passed, and what killed processes left.
+
+    To look at tens of thousands of files takes longer than to compile a kernel. So a process looks when it writes for
+    the first time, and again when others and it may have written what there was room for.
+    """
     with contextlib.suppress(OSError, ValueError):
-        most, kept = limit(), 0
-        for path, found in sorted(_files(folder), key=lambda file: -file[1].st_mtime):
-            kept += found.st_size
-            if kept > most:
-                path.unlink(missing_ok=True)
-        with os.scandir(folder) as entries:  # closed too where another process deletes a file meanwhile
-            for entry in entries:
-                if entry.name.startswith(_WRITING) and time.time() - entry.stat().st_mtime > _ABANDONED_SECONDS:
-                    Path(entry).unlink(missing_ok=True)
+        most = limit()
+        room = _room.get((folder, most), 0) - written
+        if room <= 0:
+            room = (most - _trimmed(folder, most)) // _SHARE
+        _room[folder, most] = room
 
 
-def _files(folder: Path) -> list[tuple[Path, os.stat_result]]:
+def _trimmed(folder: Path, most: int) -> int:
+    """Delete what `_make_room` says; the bytes that are left. Raises `OSError` where the folder cannot be read."""
+    files = _files(folder)
+    kept = sum(found.st_size for _, found in files)
+    if kept > most:
+        for path, found in sorted(files, key=lambda file: file[1].st_mtime):
+            Path(path).unlink(missing_ok=True)
+            kept -= found.st_size
+            if kept <= most * _KEPT:
+                break
+    with os.scandir(folder) as entries:  # closed too where another process deletes a file meanwhile
+        for entry in entries:
+            if entry.name.startswith(_WRITING) and time.time() - entry.stat().st_mtime > _ABANDONED_SECONDS:
+                Path(entry).unlink(missing_ok=True)
+    return kept
+
+
+def _files(folder: Path) -> list[tuple[str, os.stat_result]]:
     """The files of machine code. Raises `OSError` where the folder cannot be read."""
-    found: list[tuple[Path, os.stat_result]] = []
-    for entry in os.scandir(folder):
-        if entry.name.endswith(".kernel") and not entry.is_dir(follow_symlinks=False):
-            with contextlib.suppress(FileNotFoundError):  # another process is clearing the folder
-                found.append((Path(entry), entry.stat(follow_symlinks=False)))
+    found: list[tuple[str, os.stat_result]] = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(".kernel") and not entry.is_dir(follow_symlinks=False):
+                with contextlib.suppress(FileNotFoundError):  # another process is clearing the folder
+                    found.append((entry.path, entry.stat(follow_symlinks=False)))
     return found
 
 
@@ -287,15 +316,23 @@ def _header_and_code(data: bytes) -> tuple[dict[str, Any], bytes] | None:
 
 
 def why_not_there(folder: Path, keys: Iterable[Key]) -> dict[Key, str]:
-    """For keys that have no file: what the newest file of the same kernel was compiled for instead, if there is one."""
-    keys = list(keys)
-    others: dict[str, list[Path]] = {key.text: [] for key in keys}
+    """For keys that have no file: what the newest file of the same kernel was compiled for instead, if there was one
+    when this process first asked.
+    """
+    return {key: _for_another(key, [folder / name for name in _found_first(folder).get(key.text, ())]) for key in keys}
+
+
+@cache
+def _found_first(folder: Path) -> dict[str, list[str]]:
+    """The files of each kernel by its text, as they were once: what is compiled for another machine comes seldom, and
+    to list tens of thousands of files before each compilation is slow.
+    """
+    files: dict[str, list[str]] = {}
     with contextlib.suppress(OSError):
         for name in os.listdir(folder):
-            text = name.partition("-")[0]
-            if text in others and name.endswith(".kernel"):
-                others[text].append(folder / name)
-    return {key: _for_another(key, others[key.text]) for key in keys}
+            if name.endswith(".kernel"):
+                files.setdefault(name.partition("-")[0], []).append(name)
+    return files
 
 
 def _for_another(key: Key, others: list[Path]) -> str:

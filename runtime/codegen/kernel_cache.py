@@ -203,8 +203,6 @@ def _obtain(requests: Mapping[str, Request], processes: int | None) -> list[Kern
         with deferred_signals():
             if name not in _kernels:  # a signal handler that interrupted this may have needed it too
                 _kernels[name] = Kernel(request.entry, load(code, _symbol(name)), seconds, False, why)
-    if missing and status.folder is not None:
-        disk_cache.trim(status.folder)
     return [_kernels[name] for name in requests]
 
 

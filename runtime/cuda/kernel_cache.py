@@ -49,14 +49,10 @@ def compile_kernels(sources: Iterable[tuple[str, int]], arch: str) -> list[GpuKe
     compiler that `GRADLOOM_FRONT_END` names, and `CodeError` for what a GPU cannot run.
     """
     sources, by = list(sources), front_end()
-    status, compiled = disk_cache.cache_status(), False
+    status = disk_cache.cache_status()
     for source, words in dict.fromkeys(sources):
         if (source, words, arch, by) not in _kernels:
-            kernel = _obtain(source, words, arch, status)
-            _kernels[source, words, arch, by] = kernel
-            compiled |= not kernel.hit
-    if compiled and status.folder is not None:
-        disk_cache.trim(status.folder)
+            _kernels[source, words, arch, by] = _obtain(source, words, arch, status)
     return [_kernels[source, words, arch, by] for source, words in sources]
 
 

@@ -54,6 +54,7 @@ def forget(monkeypatch):
     def forget() -> None:
         for name, empty in (("_kernels", {}), ("_engine", None), ("_warned", set())):
             monkeypatch.setattr(kernel_cache, name, empty)
+        disk_cache._found_first.cache_clear()
 
     return forget
 
@@ -152,6 +153,7 @@ def test_a_file_of_another_machine_is_not_taken_and_the_report_says_so(folder, f
 
 def test_a_file_from_other_sources_is_not_taken_and_the_report_says_so(folder, forget):
     answer(salt="old")
+    forget()
     assert answer(salt="new").why == "not in the cache; there it is from other sources of Gradloom"
 
 
@@ -302,9 +304,21 @@ def test_what_was_used_least_recently_goes_when_the_limit_is_passed(folder, forg
     (folder / "a file of the user's").write_text("stays")
     forget()
     assert compile_kernels(requests[2:3])[0].hit
-    monkeypatch.setenv("GRADLOOM_CACHE_LIMIT", f"{sum(path.stat().st_size for path in paths[:3])}")
+    monkeypatch.setenv("GRADLOOM_CACHE_LIMIT", f"{int(sum(path.stat().st_size for path in paths[:3]) * 1.12)}")
     compile_kernels(requests[3:])
     assert sorted(folder.iterdir()) == sorted([*(paths[i] for i in (0, 2, 3)), folder / "a file of the user's"])
+
+
+def test_a_process_looks_at_the_folder_when_it_may_be_full_and_not_after_each_kernel(folder, monkeypatch):
+    looks, scan = [], disk_cache._files
+    monkeypatch.setattr(disk_cache, "_files", lambda folder: looks.append(folder) or scan(folder))
+    compile_kernels(many(8, "room"), processes=1)
+    assert len(looks) == 1
+    (kernel, *_) = folder.iterdir()
+    monkeypatch.setenv("GRADLOOM_CACHE_LIMIT", f"{20 * kernel.stat().st_size}")
+    compile_kernels(many(40, "no room"), processes=1)
+    assert 2 < len(looks) < 40
+    assert len(list(folder.iterdir())) <= 20
 
 
 def test_a_limit_that_is_no_number_of_bytes_turns_the_cache_off(folder, forget, monkeypatch):
