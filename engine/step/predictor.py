@@ -95,7 +95,13 @@ class Predictor:
         drawn = None if key is None else key_of_seed(key)
         leaves, tree = optree.tree_flatten(args)  # pyright: ignore[reportArgumentType]
         of_device = self._step._backend.of_device
-        arrays = dense_arrays(leaves, lambda: [path_name(("argument", *path)) for path in tree.paths()], of_device)
+        try:
+            arrays = dense_arrays(leaves, lambda: [path_name(("argument", *path)) for path in tree.paths()], of_device)
+        except TypeError:
+            if any(isinstance(leaf, Module) for leaf in leaves):
+                what = "a bound function has its model already"
+                raise TypeError(located(f"{what}; call it with the other arguments alone, as predict(x)")) from None
+            raise
         floats = [type(leaf) is float for leaf in leaves]
         signature = (structure_key(tree), tuple(floats), tuple([(a.shape, a.dtype) for a in arrays]))
         live = self._step._live

@@ -48,6 +48,12 @@ def test_arguments_come_by_position_or_by_name():
             scaled(**wrong)
 
 
+def test_a_bound_function_that_is_given_the_model_says_that_it_has_it():
+    step = step_of(nn.Linear(4, 2))
+    with pytest.raises(TypeError, match=r"has its model already; .* as predict\(x\), at .*test_bind.py"):
+        step.bind(forward)(step._model, X)
+
+
 def test_what_is_no_function_is_refused_and_nothing_to_bind_too():
     model = nn.Linear(4, 2)
     step = step_of(model)
