@@ -7,7 +7,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 MEASUREMENTS = {"pass_gains", "optimizer_steps", "second_order", "adversarial"}
-EXAMPLES = sorted(path for path in (ROOT / "examples").glob("[!_]*.py") if path.stem not in MEASUREMENTS)
+SHARED = {"digit_images"}
+EXAMPLES = sorted(path for path in (ROOT / "examples").glob("[!_]*.py") if path.stem not in MEASUREMENTS | SHARED)
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
