@@ -26,7 +26,7 @@ from ..optim import Optimizer
 from ..optim.update_inputs import of_group
 from ..report.make_report import make_report
 from ..report.schema import HeldReport, MemoryReport
-from ..tracing.tracer import ShapeError, TracingError, as_array
+from ..tracing.tracer import as_array
 from .budget import Budget, budget_of
 from .host_memory import ANY_HOST_MEMORY, HostMemory
 from .largest_batch import BatchSearch, Needed
@@ -230,9 +230,9 @@ class StepPlans:
         def needed(n: int) -> Needed | None:
             try:
                 plans = self if n * unit == self.batch_length else self.for_batch(n * unit)
-                return plans.needed(limit)
-            except (ShapeError, TracingError):
+            except Exception:  # whatever the user's code raises where it does not take such a batch
                 return None
+            return plans.needed(limit)
 
         # The smallest plan of this step is known where it is refused.
         search = BatchSearch(limit, self.held_bytes, needed, now if self.planner.in_tiles.tiles else 1, looks + 1)

@@ -263,6 +263,18 @@ def test_what_is_no_budget(text: Any):
         budget_of(text)
 
 
+def test_a_refusal_is_one_where_the_loss_takes_batches_of_one_length_alone():
+    def loss(model: Any, graph: Any) -> Any:
+        source, target = graph["edges"]  # Python's ValueError for another length
+        return ((model(graph["x"])[source] - graph["x"][target]) ** 2).mean()
+
+    specs = {"edges": gl.spec((2, 500), "int64"), "x": gl.spec((300, 6))}
+    free = gl.plan_step(nn.Linear(6, 6), loss, optim.SGD(0.1), specs)
+    with pytest.raises(gl.MemoryBudgetError, match="no batch is small enough") as error:
+        gl.plan_step(nn.Linear(6, 6), loss, optim.SGD(0.1), specs, memory=free.report.total_bytes // 8)
+    assert error.value.least_bytes <= free.report.total_bytes
+
+
 def test_a_refusal_says_what_would_help():
     free = plan()
     held = free.report.total_bytes - free.report.arena_bytes
