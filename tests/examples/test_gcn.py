@@ -1,5 +1,7 @@
 """The graph network learns from its edges, and trains as torch's."""
 
+from functools import partial
+
 import gradloom as gl
 import numpy as np
 import pytest
@@ -55,5 +57,5 @@ def test_it_trains_as_torchs():
     graph |= gcn.normalized(edges, 60)
     graph |= {name: graph[name].astype(np.float64) for name in ("x", "weights")}
     optimizer = gl.optim.Adam(1e-2, weight_decay=5e-4)
-    make = lambda parameters: torch.optim.Adam(parameters, 1e-2, weight_decay=5e-4)  # noqa: E731
+    make = partial(torch.optim.Adam, lr=1e-2, weight_decay=5e-4)
     assert_trains_like_torch(gcn.GCN(dropout=0.0), gcn.loss_fn, optimizer, GCN(), loss_fn, make, [graph] * 5)

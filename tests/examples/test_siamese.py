@@ -1,5 +1,7 @@
 """The siamese network knows pairs of the same digit, and trains as torch's."""
 
+from functools import partial
+
 import gradloom as gl
 import numpy as np
 import pytest
@@ -45,12 +47,6 @@ def test_it_trains_as_torchs():
     batches = [
         {"a": RNG.random((7, 1, 8, 8)), "b": RNG.random((7, 1, 8, 8)), "same": RNG.random(7) < 0.5} for _ in range(4)
     ]
-    assert_trains_like_torch(
-        siamese.Siamese(),
-        siamese.contrastive_loss(1.5),
-        gl.optim.Adam(2e-3),
-        Siamese(),
-        loss_fn,
-        lambda parameters: torch.optim.Adam(parameters, 2e-3),
-        batches,
-    )
+    ours, our_loss = siamese.Siamese(), siamese.contrastive_loss(1.5)
+    make = partial(torch.optim.Adam, lr=2e-3)
+    assert_trains_like_torch(ours, our_loss, gl.optim.Adam(2e-3), Siamese(), loss_fn, make, batches)
