@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None, interruptions: Interruptions) -> int:
-    options = _parser().parse_args(argv)
+    options = make_parser().parse_args(argv)
     options.interruptions = interruptions
     code = options.command(options)
     sys.stdout.flush()
@@ -167,7 +167,8 @@ def _cache(options: argparse.Namespace) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """The command line: what each command takes, and what its help says."""
     parser = argparse.ArgumentParser(
         prog="gradloom",
         description="Compile whole training steps of neural networks into static, memory-planned native programs.",
