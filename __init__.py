@@ -17,6 +17,7 @@ from .engine.step.loaded import Loaded, load
 from .engine.step.plans import StepPlan
 from .engine.step.refusal import MemoryBudgetError
 from .engine.step.step import Step
+from .engine.torch_import.from_torch import from_torch, from_torch_loss
 from .engine.tracing import debug, random, tree
 from .engine.tracing.check_grads import check_grads
 from .engine.tracing.cond import cond
@@ -81,6 +82,8 @@ __all__ = [
     "evaluate",
     "fit",
     "fori_loop",
+    "from_torch",
+    "from_torch_loss",
     "grad",
     "hessian",
     "hessian_vector_product",

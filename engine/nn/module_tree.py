@@ -153,6 +153,10 @@ class ModuleTree:
         result.update((prefix + name, value) for name, value in state_values(_module(self), seed).items())
         return result
 
+    def given_out(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """A state dict of this model as those take it who ask for it: arrays of NumPy as they are."""
+        return dict(state)
+
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> IncompatibleKeys:

@@ -127,12 +127,13 @@ class StepArrays:
         """
         self._replace(replaced_parameters(parameters, self._current(), self._own))
 
-    def state_dict(self) -> dict[str, Array]:
+    def state_dict(self) -> dict[str, Any]:
         """A copy of every parameter and persistent buffer of the model under the names of PyTorch's `state_dict`: a
-        tied one, which is copied once, under each of its names.
+        tied one, which is copied once, under each of its names. Of a model of `gl.from_torch` they are tensors, which
+        its module takes by `module.load_state_dict(step.state_dict())`.
         """
         held = self._current().copies(lambda live: self._parameters | self._buffers)
-        return {name: held[first] for name, first in self._names.items()}
+        return self._model.given_out({name: held[first] for name, first in self._names.items()})
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
         """Replace parameters and buffers by arrays or tensors of PyTorch, by name; floats are converted to the step's

@@ -7,6 +7,7 @@ import functools
 import os
 import re
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -79,8 +80,28 @@ def frames() -> Iterator[FrameType]:
         frame = frame.f_back
 
 
+class _Standing(threading.local):
+    line: tuple[str, int] | None = None
+
+
+_standing = _Standing()
+
+
+@contextlib.contextmanager
+def standing_at(file: str, line: int) -> Iterator[None]:
+    """Inside the block the user's line is this one, of a program that was written down elsewhere; none for ""."""
+    before = _standing.line
+    _standing.line = (file, line) if file else before
+    try:
+        yield
+    finally:
+        _standing.line = before
+
+
 def user_line() -> tuple[str, int]:
     """File and line of the innermost call of the user; ("", 0) if there is none."""
+    if _standing.line is not None:
+        return _standing.line
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and (shown := shown_file(frame.f_code.co_filename)) is not None:
         if shown:

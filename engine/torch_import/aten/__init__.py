@@ -1,0 +1,35 @@
+"""Ops of ATen by family: each function enters the table under torch's names of the ops that it traces."""
+
+from . import (
+    attention,
+    contraction,
+    convolution,
+    creation,
+    elementwise,
+    indexing,
+    losses,
+    movement,
+    normalization,
+    pooling,
+    random,
+    reduction,
+    scatter,
+    sorting,
+)
+
+__all__ = [
+    "attention",
+    "contraction",
+    "convolution",
+    "creation",
+    "elementwise",
+    "indexing",
+    "losses",
+    "movement",
+    "normalization",
+    "pooling",
+    "random",
+    "reduction",
+    "scatter",
+    "sorting",
+]

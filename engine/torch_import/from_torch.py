@@ -1,0 +1,70 @@
+"""`from_torch` and `from_torch_loss`: a module of torch as a model, by `torch.export`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..tracing.errors import TracingError, located
+from ..tracing.tracer import Tracer
+from .model import TorchModule, model_of
+from .programs import Programs
+from .torch_package import torch_package
+
+
+def from_torch(module: Any, *args: Any, **kwargs: Any) -> TorchModule:
+    """A `torch.nn.Module` as a model of ours, exported by `torch.export` for arguments like these, which need not have
+    the values of any batch. Needs the extra `torch`.
+
+    Parameters and buffers have torch's names and values; tied ones are tied, those without `requires_grad` frozen. A
+    call of the model takes what the module's `forward` takes, and returns what that returns, with a named tuple in
+    place of a class of fields such as a `ModelOutput`. Keyword arguments that are no tensors hold for all calls that do
+    not give them. A step trains as after `module.train()`, a function of `step.bind` evaluates as after `eval()`; the
+    module itself is not changed. Batches of any size run by one export, where the module does not fix their size.
+
+    Dropout and all other draws are ours: they follow from the seed and the number of the step. Raises `TracingError`
+    with torch's reason where the module cannot be exported, `UnsupportedError` that names an op which there is not
+    here, `TypeError` for a dtype which there is not.
+    """
+    model = _model(module, kwargs)
+    model._programs.found(args, {**model._programs.kept, **kwargs}, True)
+    return model
+
+
+def _model(module: Any, kwargs: dict[str, Any]) -> TorchModule:
+    torch = torch_package()
+    if not isinstance(module, torch.nn.Module):
+        instead = "write it as a torch.nn.Module whose forward calls it" if callable(module) else "got no module"
+        raise TypeError(located(f"from_torch takes a torch.nn.Module, got {type(module).__name__}; {instead}"))
+    return model_of(module, Programs(module, kwargs))
+
+
+def from_torch_loss(module: Any, /, **kwargs: Any) -> tuple[TorchModule, Callable[[Any, Any], Any]]:
+    """`(model, loss_fn)` of a module that returns its loss, such as a model of `transformers` that is given `labels`.
+
+    The batch of the loss function is the dict of those keyword arguments that are tensors, or hold some; the others
+    hold for all batches. The loss is the field or the entry `loss` of what the module returns, the first of a tuple, or
+    what it returns itself.
+    """
+    model = _model(module, kwargs)
+    model._programs.found((), kwargs, True)
+
+    def loss_fn(model: Any, batch: Any) -> Any:
+        """The loss that the module returns."""
+        return _loss_of(model(**batch))
+
+    return model, loss_fn
+
+
+def _loss_of(result: Any) -> Any:
+    """The loss among what a module returned. Raises `TracingError` where there is none."""
+    fields = getattr(result, "_fields", ())
+    if "loss" in fields or (isinstance(result, dict) and "loss" in result):
+        return result["loss"]
+    if isinstance(result, (tuple, list)) and len(result) and not fields:
+        result = result[0]
+    if isinstance(result, Tracer) and not result.shape:
+        return result
+    what = ", ".join(fields) if fields else ", ".join(result) if isinstance(result, dict) else type(result).__name__
+    instead = "give labels=..., or write gl.from_torch(module, ...) and a loss function of your own"
+    raise TracingError(located(f"the module returns no loss, but {what}; {instead}"))

@@ -1,0 +1,170 @@
+"""Tracing an exported program: each node by the function of its op, below the scope and at the line that wrote it."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from ...ir import is_float
+from ..tracing.errors import UnsupportedError, located, shown_file, standing_at
+from ..tracing.tracer import Tracer, scope
+from ..tracing.transforms import stop_gradient
+from .dtypes import numpy_array, numpy_dtype
+from .promotion import converted, is_array
+from .table import traced_op
+
+_DROPPED = frozenset({"device", "layout", "memory_format", "pin_memory", "non_blocking"})
+_WITHOUT_RESULT = re.compile(r"aten\.(_assert_|sym_constrain_range|_functional_assert|_functional_sym_constrain)")
+_FRAME = re.compile(r'^\s*File "(.+)", line (\d+), in', re.MULTILINE)
+
+
+class Interpreter:
+    """One tracing of a graph of torch, in an environment of the values of its nodes."""
+
+    def __init__(self, module: Any) -> None:
+        self._module = module
+        self._values: dict[Any, Any] = {}
+
+    def run(self, inputs: Sequence[Any]) -> list[Any]:
+        """The results for values of the placeholders, in their order."""
+        given = iter(inputs)
+        left = {node: len(node.users) for node in self._module.graph.nodes}
+        for node in self._module.graph.nodes:
+            if node.op == "output":
+                return [self._read(x) for x in node.args[0]]
+            if node.op == "placeholder":
+                self._values[node] = next(given)
+            elif node.op == "get_attr":
+                self._values[node] = _attribute(self._module, node.target)
+            else:
+                self._values[node] = self._called(node)
+            for operand in node.all_input_nodes:
+                left[operand] -= 1
+                if not left[operand]:
+                    del self._values[operand]
+        raise AssertionError("a graph ends with its output")
+
+    def _called(self, node: Any) -> Any:
+        if node.op != "call_function":
+            raise UnsupportedError(located(f"a node of the kind {node.op} in an exported graph is not supported"))
+        if not node.users and _is_check(node.target):
+            return None
+        path, kind = _place(node)
+        with ExitStack() as around:
+            around.enter_context(standing_at(*_line(node)))
+            around.enter_context(scope(path))
+            args = self._read(node.args)
+            kwargs = {name: self._read(x) for name, x in node.kwargs.items() if name not in _DROPPED}
+            if node.target is operator.getitem:
+                return _item(node, *args)
+            if _of_python(node.target):
+                return node.target(*args)
+            if _is_higher_order(node.target):
+                return _higher_order(node, args)
+            function = traced_op(str(node.target))
+            if function is None:
+                where = f", in {path} ({kind})" if path else f", in {kind}" if kind else ""
+                raise UnsupportedError(located(f"the op {node.target} of torch is not supported here{where}"))
+            return _as_promised(node, function(*args, **kwargs))
+
+    def _read(self, x: Any) -> Any:
+        """An argument of a node as its value."""
+        if hasattr(x, "all_input_nodes"):
+            return self._values[x]
+        if isinstance(x, (list, tuple)):
+            return [self._read(part) for part in x]
+        if isinstance(x, dict):
+            return {key: self._read(part) for key, part in x.items()}
+        if isinstance(x, slice):
+            return slice(self._read(x.start), self._read(x.stop), self._read(x.step))
+        return numpy_dtype(x) if type(x).__module__ == "torch" and type(x).__name__ == "dtype" else x
+
+
+def _attribute(module: Any, target: str) -> Any:
+    value = module
+    for name in target.split("."):
+        value = getattr(value, name)
+    return numpy_array(value) if hasattr(value, "dtype") else value
+
+
+def _is_check(target: Any) -> bool:
+    return bool(_WITHOUT_RESULT.match(str(target)))
+
+
+def _of_python(target: Any) -> bool:
+    """Whether a node computes a length: by a function of Python's, or of symbols."""
+    module = getattr(target, "__module__", "") or ""
+    return module in ("_operator", "math", "builtins") or module.startswith(("torch.fx.experimental", "torch.sym"))
+
+
+def _is_higher_order(target: Any) -> bool:
+    return any(kind.__name__ == "HigherOrderOperator" for kind in type(target).__mro__)
+
+
+def _higher_order(node: Any, args: Sequence[Any]) -> Any:
+    """A part of the graph that runs in a mode of torch's."""
+    name = str(node.target)
+    if "set_grad_enabled" in name:
+        enabled, part, *inputs = args
+        results = Interpreter(part).run(inputs)
+        return results if enabled else [_without_gradient(x) for x in results]
+    if "autocast" in name:
+        _, _, enabled, _, part, *inputs = args
+        if not enabled:
+            return Interpreter(part).run(inputs)
+        instead = "export the module without it, and write gl.compile_step(..., precision='bf16')"
+        raise UnsupportedError(located(f"torch.autocast inside a module is not supported; {instead}"))
+    instead = "write it without torch.cond and the like"
+    raise UnsupportedError(located(f"{name}, control flow of torch, is not supported; {instead}"))
+
+
+def _without_gradient(x: Any) -> Any:
+    return stop_gradient(x) if isinstance(x, Tracer) and is_float(x.dtype) else x
+
+
+def _item(node: Any, parts: Any, index: Any) -> Any:
+    value = parts[index]
+    if value is None and node.users and hasattr(node.meta.get("val"), "dtype"):
+        name = str(node.args[0].target)
+        raise UnsupportedError(located(f"the result {index} of the op {name} of torch is not supported here"))
+    return value
+
+
+def _as_promised(node: Any, result: Any) -> Any:
+    """A result in the dtypes that torch said it has."""
+    promised = node.meta.get("val")
+    if isinstance(promised, (list, tuple)):
+        return [_in_dtype(x, like) for x, like in zip(result, promised)]
+    return _in_dtype(result, promised)
+
+
+def _in_dtype(x: Any, promised: Any) -> Any:
+    if not is_array(x) or not hasattr(promised, "dtype"):
+        return x
+    return converted(x, numpy_dtype(promised.dtype))
+
+
+def _place(node: Any) -> tuple[str, str]:
+    """The path and the class of the innermost module that a node belongs to."""
+    stack = node.meta.get("nn_module_stack") or {}
+    path, kind = list(stack.values())[-1] if stack else ("", "")
+    if path.startswith("_empty_nn_module_stack"):
+        return "", ""
+    return _plain_path(path), kind.rpartition(".")[2] if isinstance(kind, str) else getattr(kind, "__name__", "")
+
+
+def _plain_path(path: str) -> str:
+    """A path without what torch adds where a module is called more than once: `layers.0@1`."""
+    return path.partition("@")[0]
+
+
+def _line(node: Any) -> tuple[str, int]:
+    """File and line of the innermost frame of the user's that wrote a node."""
+    for file, line in reversed(_FRAME.findall(node.meta.get("stack_trace") or "")):
+        shown = shown_file(file)
+        if shown:
+            return shown, int(line)
+    return "", 0
