@@ -6,7 +6,7 @@ import gradloom as gl
 import numpy as np
 import pytest
 from gradloom.examples import gcn
-from trained_like_torch import assert_trains_like_torch
+from trained_against_torch import assert_trains_like_torch
 
 RNG = np.random.default_rng(0)
 
@@ -27,6 +27,7 @@ def test_the_weights_of_a_layer_are_those_of_the_normalized_adjacency():
 
 
 @pytest.mark.peers
+@pytest.mark.usefixtures("one_thread_for_torch")
 def test_it_trains_as_torchs():
     torch = pytest.importorskip("torch")
 
@@ -58,4 +59,4 @@ def test_it_trains_as_torchs():
     graph |= {name: graph[name].astype(np.float64) for name in ("x", "weights")}
     optimizer = gl.optim.Adam(1e-2, weight_decay=5e-4)
     make = partial(torch.optim.Adam, lr=1e-2, weight_decay=5e-4)
-    assert_trains_like_torch(gcn.GCN(dropout=0.0), gcn.loss_fn, optimizer, GCN(), loss_fn, make, [graph] * 5)
+    assert_trains_like_torch(gcn.GCN(dropout=0.0), GCN(), gcn.loss_fn, loss_fn, [graph] * 5, optimizer, make)

@@ -6,7 +6,7 @@ import gradloom as gl
 import numpy as np
 import pytest
 from gradloom.examples import pinn
-from trained_like_torch import assert_trains_like_torch
+from trained_against_torch import assert_trains_like_torch
 
 
 def test_it_runs_and_comes_nearer_to_the_solution():
@@ -27,6 +27,7 @@ def test_nothing_is_left_of_the_equation_by_its_solutions():
 
 
 @pytest.mark.peers
+@pytest.mark.usefixtures("one_thread_for_torch")
 def test_it_trains_as_torchs():
     torch = pytest.importorskip("torch")
     n = torch.nn
@@ -49,5 +50,5 @@ def test_it_trains_as_torchs():
 
     rng = np.random.default_rng(0)
     batches = [gl.tree.map(np.float64, pinn.data(50, rng)) for _ in range(5)]
-    ours, make = pinn.Solution(8, 2), partial(torch.optim.Adam, lr=2e-3)
-    assert_trains_like_torch(ours, pinn.loss_fn, gl.optim.Adam(2e-3), Solution(), loss_fn, make, batches)
+    adam, make = gl.optim.Adam(2e-3), partial(torch.optim.Adam, lr=2e-3)
+    assert_trains_like_torch(pinn.Solution(8, 2), Solution(), pinn.loss_fn, loss_fn, batches, adam, make)

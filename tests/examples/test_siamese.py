@@ -6,7 +6,7 @@ import gradloom as gl
 import numpy as np
 import pytest
 from gradloom.examples import siamese
-from trained_like_torch import assert_trains_like_torch
+from trained_against_torch import assert_trains_like_torch
 
 RNG = np.random.default_rng(0)
 
@@ -26,6 +26,7 @@ def test_half_of_the_pairs_are_of_one_digit_and_none_is_of_one_image():
 
 
 @pytest.mark.peers
+@pytest.mark.usefixtures("one_thread_for_torch")
 def test_it_trains_as_torchs():
     torch = pytest.importorskip("torch")
     n = torch.nn
@@ -48,5 +49,5 @@ def test_it_trains_as_torchs():
         {"a": RNG.random((7, 1, 8, 8)), "b": RNG.random((7, 1, 8, 8)), "same": RNG.random(7) < 0.5} for _ in range(4)
     ]
     ours, our_loss = siamese.Siamese(), siamese.contrastive_loss(1.5)
-    make = partial(torch.optim.Adam, lr=2e-3)
-    assert_trains_like_torch(ours, our_loss, gl.optim.Adam(2e-3), Siamese(), loss_fn, make, batches)
+    adam, make = gl.optim.Adam(2e-3), partial(torch.optim.Adam, lr=2e-3)
+    assert_trains_like_torch(ours, Siamese(), our_loss, loss_fn, batches, adam, make)
