@@ -1,6 +1,8 @@
 """Gradloom compiles a whole training step into one static, memory-planned program. You write NumPy."""
 
+import importlib.metadata
 import sys
+from typing import TYPE_CHECKING
 
 from .engine import array_api as numpy
 from .engine import data, nn, optim
@@ -34,9 +36,7 @@ from .engine.tracing.while_loop import while_loop
 from .ir import Graph, interpret, parse, spec
 from .passes.target import Target, TargetError
 
-# So that `import gradloom.numpy as gnp` works too.
-sys.modules[f"{__name__}.numpy"] = numpy
-for _name, _module in {
+_FACES = {
     "callbacks": callbacks,
     "data": data,
     "debug": debug,
@@ -48,11 +48,15 @@ for _name, _module in {
     "nn.utils": nn.utils,
     "nn.utils.parametrizations": nn.utils.parametrizations,
     "nn.utils.parametrize": nn.utils.parametrize,
+    "numpy": numpy,
+    "numpy.linalg": numpy.linalg,
     "optim": optim,
     "optim.schedules": optim.schedules,
     "random": random,
     "tree": tree,
-}.items():
+}
+# So that `import gradloom.numpy as gnp` works too; type checkers and editors read faces/ for it.
+for _name, _module in _FACES.items():
     sys.modules[f"{__name__}.{_name}"] = _module
 
 __all__ = [
@@ -115,9 +119,17 @@ __all__ = [
     "while_loop",
 ]
 
-__getattr__ = attributes_of(
-    __name__,
-    __all__,
-    "gl",
-    {"gl.nn": nn.__all__, "gl.optim": optim.__all__, "gl.numpy": numpy.__all__, "gl.random": random.__all__},
+_missing = attributes_of(
+    __name__, __all__, "gl", {f"gl.{name}": module.__all__ for name, module in _FACES.items() if "." not in name}
 )
+
+if TYPE_CHECKING:
+    __version__: str
+else:
+
+    def __getattr__(name: str) -> object:
+        return importlib.metadata.version(__name__) if name == "__version__" else _missing(name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

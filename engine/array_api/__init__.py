@@ -10,11 +10,13 @@ x86-64 on every machine.
 
 from math import e, inf, nan, pi
 from types import FunctionType
+from typing import TYPE_CHECKING
 
 from ml_dtypes import bfloat16
 from numpy import bool_ as bool
 from numpy import float32, float64, int32, int64, newaxis, uint8
 
+from ..tracing.missing_names import attributes_of
 from . import linalg
 from .broadcasting import copying
 from .comparison import (
@@ -481,10 +483,12 @@ def _without_sharing() -> None:
 _without_sharing()
 
 
-def __getattr__(name: str) -> object:
-    """Says what to write instead of a function of NumPy that is not here."""
-    if name.startswith("_"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def _instead(name: str) -> str:
     from .dispatch import alternatives
 
-    raise AttributeError(f"gradloom.numpy has no {name!r}; {alternatives(name)}")
+    return alternatives(name)
+
+
+if not TYPE_CHECKING:
+    __getattr__ = attributes_of(__name__, __all__, "gradloom.numpy", instead=_instead)
+__dir__ = __all__.copy

@@ -13,6 +13,7 @@ from ...ir import Array, DType, Op, Value, as_dtype
 from ...ir.ops import elementwise as ew
 from ...ir.ops import movement
 from ..tracing.float_argument import FloatArgument
+from ..tracing.keywords import tells_keywords
 from ..tracing.mutable_arrays import Memory, as_view
 from ..tracing.promotion import Key, ufunc_dtypes
 from ..tracing.tracer import (
@@ -130,6 +131,8 @@ def read_only(x: ArrayLike) -> ArrayLike:
 
 def copying(function: Callable[..., Any], never_a_scalar: bool = False) -> Callable[..., Any]:
     """A function whose results share no memory with its arguments, where it has nothing to do either."""
+
+    function = tells_keywords(function)
 
     @functools.wraps(function)
     def result_of(*args: Any, **kwargs: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import math
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ...ir.near_names import near_names
 from .. import array_api as api
 from ..tracing.array_methods import refuse_out
 from ..tracing.tracer import Tracer, TracingError, as_operand, located
@@ -100,7 +100,7 @@ def alternatives(name: str) -> str:
     if name in _INSTEAD:
         return _INSTEAD[name]
     known = {name: f"np.linalg.{name}" for name in api.linalg.__all__} | {name: f"np.{name}" for name in api.__all__}
-    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+    near = near_names(name, known)
     if near:
         return f"similar ones that are traced: {', '.join(known[n] for n in near)}"
     return "compute it outside and pass the result in, or write it with functions of gradloom.numpy"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ...ir import is_float
 from ...ir.ops import elementwise
 from ...ir.ops import linalg as ops
+from ..tracing.keywords import tells_keywords
+from ..tracing.missing_names import attributes_of
 from ..tracing.promotion import result_dtype
 from ..tracing.tracer import ArrayLike, ShapeError, Tracer, emit, located, trace_of
 from . import diagonals, linear_algebra
@@ -55,16 +57,19 @@ class SlogdetResult(NamedTuple):
     logabsdet: Any
 
 
+@tells_keywords
 def diagonal(x: ArrayLike, /, *, offset: int = 0) -> Any:
     """The diagonals of the matrices in the last two axes."""
     return diagonals.diagonal(x, offset, -2, -1)
 
 
+@tells_keywords
 def trace(x: ArrayLike, /, *, offset: int = 0, dtype: Any = None) -> Any:
     """The sums of the diagonals of the matrices in the last two axes."""
     return diagonals.trace(x, offset, -2, -1, dtype)
 
 
+@tells_keywords
 def outer(x1: ArrayLike, x2: ArrayLike, /) -> Any:
     """The products of all pairs of elements of two vectors. Raises `ShapeError` for others."""
     x1, x2 = as_arraylike(x1), as_arraylike(x2)
@@ -75,6 +80,7 @@ def outer(x1: ArrayLike, x2: ArrayLike, /) -> Any:
     return linear_algebra.outer(x1, x2)
 
 
+@tells_keywords
 def vector_norm(x: ArrayLike, /, *, axis: int | None = None, keepdims: bool = False, ord: float = 2) -> Any:
     """The norm of the vectors along `axis`, or of all elements. See `norm`."""
     x = as_arraylike(x)
@@ -84,6 +90,7 @@ def vector_norm(x: ArrayLike, /, *, axis: int | None = None, keepdims: bool = Fa
     return reshaped(whole, (1,) * len(shape_of(x))) if keepdims else whole
 
 
+@tells_keywords
 def cholesky(a: ArrayLike, /, *, upper: bool = False) -> Any:
     """The lower triangular L with `L @ L.T == a` (`upper`: U with `U.T @ U == a`) of the matrices in the last two axes.
 
@@ -97,6 +104,7 @@ def cholesky(a: ArrayLike, /, *, upper: bool = False) -> Any:
     return matrix_transpose(factor) if upper else factor
 
 
+@tells_keywords
 def eigh(a: ArrayLike, /, UPLO: str = "L") -> EighResult:
     """The eigenvalues of the symmetric matrices in the last two axes, from the smallest to the largest, and their
     vectors as columns.
@@ -112,11 +120,13 @@ def eigh(a: ArrayLike, /, UPLO: str = "L") -> EighResult:
     return EighResult(getitem(both, (..., 0, slice(None))), getitem(both, (..., slice(1, None), slice(None))))
 
 
+@tells_keywords
 def eigvalsh(a: ArrayLike, /, UPLO: str = "L") -> Any:
     """The eigenvalues of symmetric matrices. See `eigh`."""
     return eigh(a, UPLO).eigenvalues
 
 
+@tells_keywords
 def solve(a: ArrayLike, b: ArrayLike, /) -> Any:
     """The x with `a @ x == b`: `b` is a vector if it has one axis, else its columns are right sides. Leading axes are
     broadcast.
@@ -128,6 +138,7 @@ def solve(a: ArrayLike, b: ArrayLike, /) -> Any:
     return _without_column(emit(ops.solve, matrices, columns), is_vector)
 
 
+@tells_keywords
 def solve_triangular(
     a: ArrayLike, b: ArrayLike, trans: int | str = 0, lower: bool = False, unit_diagonal: bool = False
 ) -> Any:
@@ -148,6 +159,7 @@ def solve_triangular(
     return _without_column(solved, is_vector)
 
 
+@tells_keywords
 def inv(a: ArrayLike, /) -> Any:
     """The inverses of the matrices in the last two axes; `solve(a, b)` is faster and more precise than `inv(a) @ b`.
 
@@ -160,6 +172,7 @@ def inv(a: ArrayLike, /) -> Any:
     return emit(ops.solve, x, fitted(np.eye(shape[-1], dtype=dtype_of(x)), dtype_of(x), shape, trace))
 
 
+@tells_keywords
 def slogdet(a: ArrayLike, /) -> SlogdetResult:
     """The sign and the logarithm of the absolute value of the determinants of the matrices in the last two axes.
 
@@ -171,6 +184,7 @@ def slogdet(a: ArrayLike, /) -> SlogdetResult:
     return SlogdetResult(getitem(both, (..., 0)), getitem(both, (..., 1)))
 
 
+@tells_keywords
 def det(a: ArrayLike, /) -> Any:
     """The determinants of the matrices in the last two axes. See `slogdet`."""
     (x,) = _matrices("det", a)
@@ -224,3 +238,8 @@ def _system(name: str, a: ArrayLike, b: ArrayLike) -> tuple[Any, Any, bool]:
 
 def _without_column(x: Any, is_vector: bool) -> Any:
     return reshaped(x, shape_of(x)[:-1]) if is_vector else x
+
+
+if not TYPE_CHECKING:
+    __getattr__ = attributes_of(__name__, __all__, "gradloom.numpy.linalg")
+__dir__ = __all__.copy

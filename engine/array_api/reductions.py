@@ -12,6 +12,7 @@ import numpy as np
 from ...ir import DType, Op, is_float
 from ...ir.ops import elementwise as ew
 from ...ir.ops import reduction
+from ..tracing.keywords import tells_keywords
 from ..tracing.promotion import float_dtype, sum_dtype
 from ..tracing.tracer import ArrayLike, ShapeError, Tracer, TracingError, emit, located, trace_of
 from . import elementwise as e
@@ -360,6 +361,7 @@ def _cumulative(
     return pad(result, widths, constant_values=initial)
 
 
+@tells_keywords
 def norm(x: ArrayLike, /, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
     """The 2-norm over `axis` (the Frobenius norm over two axes); for vectors also 1, inf, -inf and other powers.
 

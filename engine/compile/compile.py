@@ -21,6 +21,7 @@ from ..tracing.activations import in_this_precision
 from ..tracing.arrays import dense_arrays
 from ..tracing.errors import located, warn
 from ..tracing.frozen_draws import warn_of_draws
+from ..tracing.keywords import tells_keywords
 from ..tracing.static_arguments import StaticArguments, split, with_arguments
 from ..tracing.trace import TracedFunction, input_name, trace_arguments
 from ..tracing.tracer import Tracer, current_trace
@@ -299,6 +300,7 @@ class _Signature:
         return self._traced.result(results)
 
 
+@tells_keywords
 def compile(
     fn: Callable[..., Any],
     target: str | Target = "cpu",

@@ -1,5 +1,8 @@
 """Data for training: `gl.data`. Examples from files and datasets, in batches, epoch after epoch."""
 
+from typing import TYPE_CHECKING
+
+from ..tracing.missing_names import attributes_of
 from .array_files import DataError, read_idx, read_npy, read_npz
 from .arrays import Arrays
 from .batches import batches
@@ -34,3 +37,7 @@ __all__ = [
     "read_text",
     "split",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = attributes_of(__name__, __all__, "gl.data")
+__dir__ = __all__.copy

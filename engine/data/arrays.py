@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from ..tracing.keywords import tells_keywords
 from .batches import batches, count_of_examples
 from .loader import Loader
 
@@ -17,6 +18,7 @@ class Arrays(Loader):
     reads its rows. Arguments and errors are those of `gl.data.batches`, and raised at once.
     """
 
+    @tells_keywords
     def __init__(
         self, tree: Any, batch_size: int, shuffle: bool = True, seed: int = 0, drop_last: bool = False
     ) -> None:

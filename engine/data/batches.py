@@ -9,9 +9,11 @@ import numpy as np
 import optree
 
 from ...ir import Array, kind_of
+from ..tracing.keywords import tells_keywords
 from ..tracing.numbers import as_whole
 
 
+@tells_keywords
 def batches(
     arrays: Any,
     batch_size: int,

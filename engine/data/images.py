@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..tracing.keywords import tells_keywords
 from .array_files import DataError
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm")
@@ -22,6 +23,7 @@ class ImageFolder:
     are no images, and for a damaged one.
     """
 
+    @tells_keywords
     def __init__(self, root: str | os.PathLike[str], size: int | tuple[int, int] | None = None, mode: str = "RGB"):
         _pillow()
         folder = Path(root)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 import numpy as np
 
+from ..tracing.errors import located
 from ..tracing.numbers import as_whole
 from .prefetch import prefetched
 
@@ -21,6 +22,12 @@ class Loader:
 
     repeatable = True
     """Whether an epoch can be asked for again, and gives the same batches."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Raise `TypeError` for what torch's DataLoader takes: this is the base of loaders."""
+        if cls is Loader and (args or kwargs):
+            raise TypeError(located("gl.data.Loader is the base of loaders; write gl.data.batches(data, batch_size)"))
+        return super().__new__(cls)
 
     _next_epoch = 0
     _start = 0

@@ -9,10 +9,12 @@ import numpy as np
 import optree
 
 from ...ir import Array
+from ..tracing.keywords import tells_keywords
 from ..tracing.numbers import as_whole
 from .loader import Loader
 
 
+@tells_keywords
 def pad_sequences(sequences: Sequence[Any], length: int | None = None, value: Any = 0) -> tuple[Array, Array]:
     """Sequences, arrays whose first axes have several lengths, as one array: `(padded, lengths)`.
 
@@ -50,6 +52,7 @@ class Buckets(Loader):
     length together, `batch_size` at a time. Where they fill no batch it is smaller, or with `drop_last` left out.
     """
 
+    @tells_keywords
     def __init__(
         self,
         examples: Any,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...ir import Array
+from ..tracing.keywords import tells_keywords
 from ..tracing.numbers import as_whole
 from .batches import count_of_examples, is_dataset, take_examples
 
@@ -26,6 +27,7 @@ class Subset:
         return self.dataset[int(self.indices[i])]
 
 
+@tells_keywords
 def split(data: Any, parts: float | int | Sequence[float | int], seed: int = 0) -> tuple[Any, ...]:
     """A pytree of arrays, or a dataset, in parts that share no example, drawn by `seed` alone.
 

@@ -9,11 +9,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...ir import Array
+from ..tracing.keywords import tells_keywords
 from .array_files import DataError, FilePath, check_there
 
 _LISTED = 8
 
 
+@tells_keywords
 def read_csv(
     path: FilePath, columns: Sequence[str] | None = None, delimiter: str = ",", header: bool = True
 ) -> dict[str, Array]:
@@ -45,6 +47,7 @@ def read_csv(
     return {column: _column([row[names.index(column)].strip() for row in rows]) for column in chosen}
 
 
+@tells_keywords
 def read_parquet(path: FilePath, columns: Sequence[str] | None = None) -> dict[str, Array]:
     """The columns of a Parquet file by name, numbers as they are (a missing one is NaN), strings as NumPy's.
 

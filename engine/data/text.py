@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...ir import Array
+from ..tracing.keywords import tells_keywords
 from ..tracing.numbers import as_whole
 from .array_files import DataError
 
@@ -46,6 +47,7 @@ class CharTokenizer:
     `unknown`, a character, stands for those that it does not have; without one these raise `ValueError`.
     """
 
+    @tells_keywords
     def __init__(self, characters: Iterable[str], unknown: str | None = None) -> None:
         if unknown is not None and len(unknown) != 1:
             raise ValueError(f"unknown is one character, got {unknown!r}")
@@ -165,6 +167,7 @@ class Windows:
     sequence holds no window.
     """
 
+    @tells_keywords
     def __init__(self, tokens: Any, length: int, stride: int | None = None) -> None:
         self.tokens = tokens if isinstance(tokens, np.ndarray) else np.asarray(tokens)
         sizes = as_whole(length), as_whole(length if stride is None else stride)

@@ -10,11 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from ...ir import Array
 from ..saving.checkpoint_file import check_savable
+from ..tracing.keywords import tells_keywords
+from ..tracing.missing_names import attributes_of
 from ..tracing.numbers import as_whole
 from ..tracing.tracer import located
 
 if TYPE_CHECKING:
     from .run import Run
+
+__all__ = [
+    "BestCheckpoint",
+    "Callback",
+    "EarlyStopping",
+    "TensorBoard",
+]
 
 
 class Callback:
@@ -95,6 +104,7 @@ class EarlyStopping(_Monitor):
     before, which is a warning at its end.
     """
 
+    @tells_keywords
     def __init__(
         self,
         monitor: str | None = None,
@@ -157,6 +167,7 @@ class EarlyStopping(_Monitor):
 class BestCheckpoint(_Monitor):
     """Writes a checkpoint to `path` after each epoch that is the best so far by `monitor`, as `EarlyStopping` says."""
 
+    @tells_keywords
     def __init__(
         self, path: str | os.PathLike[str], monitor: str | None = None, mode: str = "auto", weights_only: bool = False
     ) -> None:
@@ -243,3 +254,8 @@ class _AtEpochEnd(Callback):
     def on_epoch_end(self, run: Run) -> None:
         """Call it."""
         self._function(run)
+
+
+if not TYPE_CHECKING:
+    __getattr__ = attributes_of(__name__, __all__, "gl.callbacks")
+__dir__ = __all__.copy

@@ -13,6 +13,7 @@ from ..data.loader import Loader
 from ..step.predictor import Predictor
 from ..step.refusal import MemoryBudgetError
 from ..step.step import Step
+from ..tracing.keywords import tells_keywords
 from ..tracing.tracer import Tracer, TracingError, located
 from .batches_of import batches_of
 
@@ -24,6 +25,7 @@ as the functions are."""
 _KEPT = 8
 
 
+@tells_keywords
 def evaluate(step: Step, data: Any, metrics: Metrics = None, averaged: bool = False) -> dict[str, float]:
     """Loss and metrics of a step's model over all examples of `data`, by name; nothing is trained.
 

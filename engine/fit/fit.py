@@ -18,6 +18,7 @@ from ..data.loader import Loader
 from ..data.prefetch import prefetched_if_slow
 from ..saving.checkpoint_file import CheckpointError, open_checkpoint
 from ..step.step import Step
+from ..tracing.keywords import tells_keywords
 from ..tracing.numbers import as_whole
 from ..tracing.tracer import located
 from .batches_of import batches_of
@@ -35,6 +36,7 @@ METADATA = "fit"
 """Under which a checkpoint says how far its run was."""
 
 
+@tells_keywords
 def fit(
     step: Step,
     data: Any,

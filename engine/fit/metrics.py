@@ -7,12 +7,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import array_api as xp
 from ..tracing.errors import ShapeError
+from ..tracing.missing_names import attributes_of
 from ..tracing.numbers import as_whole
 from ..tracing.tracer import located
+
+__all__ = [
+    "accuracy",
+    "mean_absolute_error",
+    "mean_squared_error",
+    "top_k_accuracy",
+]
 
 
 def accuracy(model: Any, batch: Any) -> Any:
@@ -75,3 +83,8 @@ def _output_and_target(model: Any, batch: Any) -> tuple[Any, Any]:
         return model(batch[0]), batch[1]
     what = "this metric takes batches of x and y"
     raise TypeError(located(f"{what}; for others write a function: lambda model, batch: ..."))
+
+
+if not TYPE_CHECKING:
+    __getattr__ = attributes_of(__name__, __all__, "gl.metrics")
+__dir__ = __all__.copy

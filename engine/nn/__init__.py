@@ -1,5 +1,7 @@
 """Models: modules, layers and functions under PyTorch's names."""
 
+from typing import TYPE_CHECKING
+
 from ..tracing.missing_names import attributes_of
 from . import augment, functional, init
 from . import parametrization as utils
@@ -508,4 +510,6 @@ __all__ = [
     "utils",
 ]
 
-__getattr__ = attributes_of(__name__, __all__, "nn")
+if not TYPE_CHECKING:
+    __getattr__ = attributes_of(__name__, __all__, "nn")
+__dir__ = __all__.copy

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
+from ..tracing.keywords import tells_keywords
 from ..tracing.numbers import as_real
 from ..tracing.tracer import located
 
@@ -55,13 +56,13 @@ def _plain(what: str, name: str, value: Any) -> Any:
 
 
 def take_plain_numbers(namespace: dict[str, Any], names: Iterable[str]) -> None:
-    """Make the functions of these names `with_plain_numbers`, in the namespace and where they are defined: what is
-    pickled by its name is found there.
+    """Make the functions of these names `with_plain_numbers`, whose misspelt keywords are told, in the namespace and
+    where they are defined: what is pickled by its name is found there.
     """
     for name in names:
         fn = namespace[name]
         if inspect.isfunction(fn):
-            changed = with_plain_numbers(fn)
+            changed = with_plain_numbers(tells_keywords(fn))
             namespace[name] = changed
             home = sys.modules[fn.__module__].__dict__
             if home.get(name) is fn:

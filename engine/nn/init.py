@@ -15,10 +15,43 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ...ir import BFLOAT16, Array, DType
+from ..tracing.missing_names import attributes_of
 from .hyperparameters import take_plain_numbers
 
 if TYPE_CHECKING:
     from .module import Parameter
+
+__all__ = [
+    "calculate_gain",
+    "constant",
+    "constant_",
+    "default_linear",
+    "kaiming_normal",
+    "kaiming_normal_",
+    "kaiming_uniform",
+    "kaiming_uniform_",
+    "lecun_normal",
+    "lecun_normal_",
+    "lecun_uniform",
+    "lecun_uniform_",
+    "normal",
+    "normal_",
+    "ones",
+    "ones_",
+    "orthogonal",
+    "orthogonal_",
+    "trunc_normal",
+    "trunc_normal_",
+    "uniform",
+    "uniform_",
+    "with_zero_row",
+    "xavier_normal",
+    "xavier_normal_",
+    "xavier_uniform",
+    "xavier_uniform_",
+    "zeros",
+    "zeros_",
+]
 
 Initializer = Callable[[np.random.Generator, tuple[int, ...], DType], Array]
 Derive = Callable[[np.random.Generator, Array], Array]
@@ -287,3 +320,8 @@ def xavier_uniform_(tensor: Parameter, gain: float = 1.0) -> Parameter:
 
 
 take_plain_numbers(globals(), [name for name in globals() if not name.startswith("_")])
+
+
+if not TYPE_CHECKING:
+    __getattr__ = attributes_of(__name__, __all__, "nn.init")
+__dir__ = __all__.copy

@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import array_api as xp
 from ..tracing.custom_vjp import custom_vjp
+from ..tracing.keywords import tells_keywords
 from ..tracing.numbers import as_real
 from ..tracing.tracer import Trace, Tracer, TracingError, current_trace, located
 from ..tracing.transforms import pull_back, scalar_loss, stop_gradient
@@ -19,6 +20,7 @@ from .parameter import Parameter
 LossFunction = Callable[[Any, Any], Any]
 
 
+@tells_keywords
 def gradient_penalty(loss_fn: LossFunction, weight: float, squared: bool = True) -> LossFunction:
     """The loss function `loss_fn(model, batch)` plus `weight` times ‖∇loss‖², or ‖∇loss‖ where not `squared`: the norm
     of the gradient with respect to all parameters that are trained.
@@ -41,6 +43,7 @@ def gradient_penalty(loss_fn: LossFunction, weight: float, squared: bool = True)
     return penalized
 
 
+@tells_keywords
 def sharpness_aware(loss_fn: LossFunction, rho: float = 0.05, adaptive: bool = False) -> LossFunction:
     """The loss function `loss_fn(model, batch)` with the gradient that it has at θ + ε, for sharpness-aware
     minimization: ε = rho · ∇loss / ‖∇loss‖ is where the loss grows most, and takes no part in the derivative.

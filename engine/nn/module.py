@@ -109,7 +109,7 @@ class Module(ModuleTree):
             return computed_value(self, name)
         instead = of_a_module(name)
         said = f"{type(self).__name__!r} object has no attribute {name!r}"
-        raise AttributeError(located(f"{said}; {instead}") if instead else said)
+        raise AttributeError(located(f"{said}; {instead}") if instead else said, name=name, obj=self)
 
     def __delattr__(self, name: str) -> None:
         for table in (self._parameters, self._buffers, self._modules):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, cast
 
 from ..tracing.errors import UnsupportedError, located
+from ..tracing.keywords import TELLS, unknown_keyword
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,6 +46,8 @@ def torch_arguments(function: Callable[P, R]) -> Callable[P, R]:
     own = inspect.signature(function).parameters
     current = [name for name in own if name not in _DEPRECATED]
     reduction = current.index("reduction") if len(current) < len(own) else len(own)
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in own.values())
+    known = [name for name in own if name not in ("self", *_NEVER_TAKEN)]
     never_taken = [(place, name) for place, name in enumerate(own) if name in _NEVER_TAKEN]
 
     @functools.wraps(function)
@@ -53,12 +56,16 @@ def torch_arguments(function: Callable[P, R]) -> Callable[P, R]:
             return cast("Callable[..., R]", call)(args[0], **dict(zip(current[1:], args[1:])), **kwargs)
         for name in [name for name in kwargs if name not in own]:
             drop_torch_argument(_name_of(function), kwargs, name)
+            if name in kwargs and not takes_any:
+                what = type(args[0]).__name__ if function.__name__ == "__init__" else function.__name__
+                raise unknown_keyword(what, name, known)
         for place, name in never_taken:
             _check_default(_name_of(function), name, args[place] if place < len(args) else kwargs.get(name))
         if "dtype" in kwargs and kwargs["dtype"] is None:
             del kwargs["dtype"]  # torch's default, and NumPy's float64
         return function(*args, **kwargs)
 
+    setattr(call, TELLS, True)
     return call
 
 

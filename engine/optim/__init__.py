@@ -1,8 +1,8 @@
 """Optimizers as values, with PyTorch's names, arguments and formulas."""
 
-from typing import NoReturn
+from typing import TYPE_CHECKING
 
-from ..tracing.tracer import located
+from ..tracing.missing_names import attributes_of
 from . import schedules
 from .adadelta import Adadelta
 from .adafactor import Adafactor
@@ -96,15 +96,12 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> NoReturn:
-    instead = of_torch(name, globals())
+def _of_torch(name: str) -> str | None:
     if name == "lr_scheduler":
-        instead = "the schedules are in gl.optim, such as gl.optim.AdamW(gl.optim.Cosine(1e-3, 10_000))"
-    elif instead is None:
-        kinds = {kind.__name__ for kind in globals().values() if isinstance(kind, type) and issubclass(kind, Optimizer)}
-        there = ", ".join(sorted((kinds | {"groups"}) - {"Optimizer"}))
-        instead = (
-            f"there are {there}, and the schedules of gl.optim.schedules; for another rule write a subclass of "
-            "gl.optim.Optimizer"
-        )
-    raise AttributeError(located(f"gl.optim has no {name}; {instead}"), name=name)
+        return "the schedules are in gl.optim, such as gl.optim.AdamW(gl.optim.Cosine(1e-3, 10_000))"
+    return of_torch(name, globals())
+
+
+if not TYPE_CHECKING:
+    __getattr__ = attributes_of(__name__, __all__, "gl.optim", instead=_of_torch)
+__dir__ = __all__.copy

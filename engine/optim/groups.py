@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from ...ir import ArrayType
+from ...ir.near_names import nearest_names
 from ...ir.printable import brief
 from ..nn import Module
-from ..nn.name_patterns import chooses, near_names
+from ..nn.name_patterns import chooses
 from ..tracing.numbers import as_whole
 from ..tracing.tracer import located
 from .optimizer import Optimizer
@@ -270,7 +271,7 @@ def _no_mapping(given: Any) -> str:
 
 
 def _no_match(pattern: str, parameters: Mapping[str, ArrayType]) -> str:
-    near = ", ".join(near_names(pattern, list(parameters)))
+    near = ", ".join(nearest_names(pattern, parameters, 6))
     return f"groups: the pattern {pattern!r} matches no parameter; near names are {near}"
 
 

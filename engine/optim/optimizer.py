@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from ...ir import ArrayType, DType
+from ...ir.near_names import similar
 from .. import array_api as xp
 from ..nn import Module
 from ..nn.taps import Tapped
@@ -104,7 +105,7 @@ class Optimizer:
             )
         unknown = [name for name in kwargs if name not in there]
         if unknown:
-            advice = f"there are {', '.join(there)}"
+            advice = similar(unknown[0], there) or f"there are {', '.join(there)}"
             if unknown[0] in _OF_SPEED:
                 advice = "it says how torch runs an update, which is always fused here; leave it out"
             raise TypeError(located(f"{cls.__name__} has no argument {unknown[0]!r}; {advice}"))

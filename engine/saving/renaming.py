@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from ...ir.near_names import nearest_names
 from ...ir.printable import brief
 from .checkpoint_file import CheckpointError
 
@@ -65,7 +65,7 @@ def _by_rules(names: Sequence[str], patterns: Mapping[str, str | None], source: 
     rules = [_Rule(pattern, new) for pattern, new in patterns.items()]
     for rule in rules:
         if not any(rule.fits(name) for name in names):
-            near = difflib.get_close_matches(rule.pattern, names, 3, 0.4) or names[:3]
+            near = nearest_names(rule.pattern, names, 3)
             raise ValueError(f"rename: {rule.pattern!r} fits none of {source}; there are {', '.join(map(brief, near))}")
 
     def change(name: str) -> str | None:

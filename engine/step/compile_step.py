@@ -12,6 +12,7 @@ from ..compile.programs import MOST_KEPT
 from ..compile.targets import target_of, with_precision, worker_count
 from ..nn import Module
 from ..optim import Optimizer
+from ..tracing.keywords import tells_keywords
 from .budget import budget_of
 from .host_memory import host_memory_of
 from .outputs import Outputs, checked_outputs
@@ -22,6 +23,7 @@ from .step import Step
 from .trained import Train
 
 
+@tells_keywords
 def plan_step(
     model: Module,
     loss_fn: LossFunction,
@@ -57,6 +59,7 @@ def plan_step(
         return plans.within(budget_of(memory))
 
 
+@tells_keywords
 def compile_step(
     model: Module,
     loss_fn: LossFunction,

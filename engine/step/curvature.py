@@ -12,6 +12,7 @@ from ...passes.pipeline import plan_graph
 from ...runtime.codegen.fork_lock import interrupted
 from ..tracing.arrays import dense_arrays
 from ..tracing.jacobians import hessian_vector_product
+from ..tracing.keywords import tells_keywords
 from ..tracing.numbers import as_whole
 from ..tracing.tracer import Trace, located
 from .leaves import flattened, leaf_input, leaf_type
@@ -22,6 +23,7 @@ _DENSE = 48
 """Parameters up to which the whole Hessian is made, column by column."""
 
 
+@tells_keywords
 def curvature(step: Step, batch: Any, k: int = 5, vectors: bool = False) -> Any:
     """The `k` largest eigenvalues of the Hessian of the step's loss on `batch`, at its live parameters: an array of
     float64, the largest first. With `vectors` also the eigenvectors, a list of dicts of arrays by name, of norm 1.

@@ -11,6 +11,7 @@ import numpy as np
 from ...ir import Array, is_float
 from ..report.wording import listed
 from ..saving.checkpoint_file import CheckpointError, load_arrays
+from ..tracing.keywords import tells_keywords
 from ..tracing.tracer import located
 from .checkpoint import STATE_PREFIX
 from .step import Step
@@ -18,6 +19,7 @@ from .step import Step
 Checkpoint = str | os.PathLike[str] | Mapping[str, Any] | Step
 
 
+@tells_keywords
 def interpolate(
     checkpoint_a: Checkpoint, checkpoint_b: Checkpoint, alphas: float | Iterable[float]
 ) -> Iterator[dict[str, Array]]:

@@ -15,6 +15,7 @@ from ..compile.targets import target_of, with_precision, worker_count
 from ..nn import Module
 from ..saving.checkpoint_file import check_names, open_checkpoint
 from ..saving.renaming import Rename, renamed
+from ..tracing.keywords import tells_keywords
 from ..tracing.random import key_of_draws, key_of_seed
 from ..tracing.tracer import located
 from .averages import Averages
@@ -103,6 +104,7 @@ class Loaded:
         return f"<{type(self._model).__name__} with {self._held_bytes:,} bytes of parameters and buffers>"
 
 
+@tells_keywords
 def load(
     model: Module,
     path: str | os.PathLike[str] | Mapping[str, Any],

@@ -8,8 +8,9 @@ from typing import Any
 
 import optree
 
+from ...ir.near_names import nearest_names
 from ...ir.printable import brief
-from ..nn.name_patterns import chooses, near_names
+from ..nn.name_patterns import chooses
 from ..tracing.trace import path_name
 from ..tracing.tracer import Trace, Tracer, TracingError, located, role
 from .clipping import norm_of
@@ -37,7 +38,7 @@ def with_outputs(trace: Trace, total: Outcome, patterns: Sequence[str]) -> Outco
     there = [GRADIENT_NORM, *total.records]
     for pattern in patterns:
         if not any(chooses(pattern, [name]) for name in there):
-            near = ", ".join(near_names(pattern, there))
+            near = ", ".join(nearest_names(pattern, there, 6))
             what = f"outputs: {pattern!r} names nothing that the step has; there are {near}"
             raise ValueError(located(f"{what}; nn.record(name, array) in the model offers more"))
     metrics: Any = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NoReturn, overload
+from typing import TYPE_CHECKING, Any, NoReturn, overload
 
 import numpy as np
 import optree
@@ -236,10 +236,13 @@ class Step(StepArrays):
             raise AttributeError(located(f"step.{name} = {value!r} would have no effect on a compiled step; {advice}"))
         object.__setattr__(self, name, value)
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(f"'Step' object has no attribute {name!r}")
-        raise AttributeError(located(f"a Step has no attribute {name!r}; {of_a_step(name)}"))
+    if not TYPE_CHECKING:  # a type checker finds what is missing by itself
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_"):
+                raise AttributeError(f"'Step' object has no attribute {name!r}")
+            public = [known for known in dir(self) if not known.startswith("_")]
+            raise AttributeError(located(f"a Step has no attribute {name!r}; {of_a_step(name, public)}"))
 
     def _new_signature(self, arrays: list[Array]) -> StepProgram:
         """Compile for a batch of other shapes. Raises `TypeError` for other dtypes."""

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...ir import ArrayType
+from ...ir.near_names import nearest_names
 from ...ir.printable import brief
 from ..nn import Module, Parameter
-from ..nn.name_patterns import chooses, near_names
+from ..nn.name_patterns import chooses
 from ..tracing.tracer import located
 
 Train = str | Sequence[str] | Callable[[str, ArrayType], bool] | None
@@ -62,7 +63,7 @@ def _chosen(model: Module, train: Any) -> set[Parameter]:
         if not any(chooses(pattern, own) for own in names.values()):
             every = [name for own in names.values() for name in own]
             inside = any(name.startswith(f"{pattern}.") for name in every)
-            near = f"write '{pattern}.*'" if inside else f"near names are {', '.join(near_names(pattern, every))}"
+            near = f"write '{pattern}.*'" if inside else f"near names are {', '.join(nearest_names(pattern, every, 6))}"
             raise ValueError(located(f"train: the pattern {pattern!r} fits no parameter; {near}"))
     return {p for p, own in names.items() if any(chooses(pattern, own) for pattern in patterns)}
 

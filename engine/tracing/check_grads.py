@@ -10,6 +10,7 @@ import optree
 
 from ...ir import Array, is_float
 from .jvp import jvp
+from .keywords import tells_keywords
 from .trace import path_name
 from .tracer import as_array, current_trace, located
 from .transforms import vjp, with_floats
@@ -18,6 +19,7 @@ _TOLERANCES = {np.dtype("float32"): 1e-2, np.dtype("float64"): 1e-5}
 _STEPS = {np.dtype("float32"): 2e-3, np.dtype("float64"): 1e-4}
 
 
+@tells_keywords
 def check_grads(
     f: Callable[..., Any],
     args: Sequence[Any],

@@ -14,10 +14,12 @@ from ...ir.ops.control_flow import cond as cond_op
 from ..array_api.broadcasting import described, dtype_of, shape_of
 from .arrays import leaf_array
 from .carries import check_function, is_weak, leaf_name, result
+from .keywords import tells_keywords
 from .trace import trace_with_structure
 from .tracer import ShapeError, Trace, Tracer, TracingError, current_trace, located
 
 
+@tells_keywords
 def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any], *operands: Any) -> Any:
     """`true_fun(*operands)` where the scalar `pred` is true, else `false_fun(*operands)`; the other one does not run.
 

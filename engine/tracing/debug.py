@@ -6,12 +6,13 @@ import builtins
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from string import Formatter
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import optree
 
 from ...ir import Array, Value
+from .missing_names import attributes_of
 from .tracer import Trace, Tracer, current_trace, located
 
 __all__ = ["print"]
@@ -132,3 +133,8 @@ def _check(fmt: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         raise ValueError(located(f"gl.debug.print: {fmt!r} asks for {error.args[0]!r}, which is not given")) from None
     except ValueError as error:
         raise ValueError(located(f"gl.debug.print: {fmt!r}: {error}")) from None
+
+
+if not TYPE_CHECKING:
+    __getattr__ = attributes_of(__name__, __all__, "gl.debug")
+__dir__ = __all__.copy

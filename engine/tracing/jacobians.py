@@ -17,6 +17,7 @@ from .. import array_api as xp
 from .arrays import leaf_array
 from .errors import UnsupportedError
 from .jvp import jvp
+from .keywords import tells_keywords
 from .trace import trace_arguments
 from .tracer import Tracer, TracingError, as_array, current_trace, located
 from .transforms import active_trace, argument_numbers, grad, transform_of, vjp, with_floats
@@ -25,6 +26,7 @@ from .vmap import map_rows
 Function = Callable[..., Any]
 
 
+@tells_keywords
 def jacrev(
     fun: Function,
     argnums: int | Sequence[int] = 0,
@@ -43,6 +45,7 @@ def jacrev(
     return _jacobian(fun, "jacrev", argnums, has_aux, holomorphic or allow_int, _by_rows)
 
 
+@tells_keywords
 def jacfwd(
     fun: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False, holomorphic: bool = False
 ) -> Function:
@@ -52,6 +55,7 @@ def jacfwd(
     return _jacobian(fun, "jacfwd", argnums, has_aux, holomorphic, _by_columns)
 
 
+@tells_keywords
 def jacobian(
     fun: Function,
     argnums: int | Sequence[int] = 0,
@@ -63,6 +67,7 @@ def jacobian(
     return _jacobian(fun, "jacobian", argnums, has_aux, holomorphic or allow_int, _by_rows)
 
 
+@tells_keywords
 def hessian(
     fun: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False, holomorphic: bool = False
 ) -> Function:
@@ -75,6 +80,7 @@ def hessian(
     )
 
 
+@tells_keywords
 def hessian_vector_product(fn: Function, x: Any, v: Any) -> Any:
     """The Hessian of a scalar function at `x` times `v`, without the Hessian; all three are pytrees like `x`.
 

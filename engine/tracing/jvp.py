@@ -14,11 +14,13 @@ from ...passes.graph.dead_code import without_dead_code
 from .. import array_api as xp
 from .arrays import leaf_array
 from .float_argument import FloatArgument
+from .keywords import tells_keywords
 from .trace import path_name, trace_arguments
 from .tracer import ShapeError, Trace, Tracer, TracingError, as_array, current_trace, located
 from .transforms import active_trace, fresh_leaves, with_floats
 
 
+@tells_keywords
 def jvp(
     fun: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False
 ) -> tuple[Any, ...]:

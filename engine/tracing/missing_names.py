@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from ...ir.near_names import near_names, similar
 
 _INSTEAD: dict[str, str] = {
     "AdaptiveLogSoftmaxWithLoss": "nn.Linear and nn.CrossEntropyLoss(): many logits are computed some rows at a time",
     "CrossMapLRN2d": "nn.LocalResponseNorm",
+    "DataLoader": "gl.data.batches(data, batch_size, seed=0); a DataLoader of torch's serves as it is",
     "DataParallel": "the model itself: its step runs on all cores",
+    "Dense": "nn.Linear, with the number of inputs first",
     "LinearCrossEntropyLoss": "nn.Linear and nn.CrossEntropyLoss(): many logits are computed some rows at a time",
     "NLLLoss2d": "nn.NLLLoss",
     "ParameterDict": "attributes of a module: setattr(self, name, nn.Parameter(...))",
+    "ModelCheckpoint": "gl.callbacks.BestCheckpoint(path), or checkpoint=path of gl.fit",
     "SyncBatchNorm": "nn.BatchNorm2d: a step runs in one process",
+    "TensorDataset": "a dict or a tuple of arrays, as in gl.data.batches({'x': x, 'y': y}, batch_size)",
+    "clip_grad_norm": "the argument of gl.compile_step: clip_norm=",
+    "device": "the argument of gl.compile_step and gl.compile: target=",
     "enable_grad": "gl.grad(f), wherever a derivative is wanted",
     "inference_mode": "step.bind(fn), whose function has no derivatives",
     "jit": "gl.compile(fn)",
     "manual_seed": "the argument of gl.compile_step: seed=; outside of a step `with gl.random.key(seed):`",
+    "np": "gl.numpy",
     "no_grad": "gl.stop_gradient(x), or step.bind(fn), whose function has no derivatives",
+    "rand": "gl.random.uniform(shape)",
+    "rand_like": "gl.random.uniform(x.shape)",
+    "randn": "gl.random.normal(shape)",
+    "randn_like": "gl.random.normal(x.shape)",
+    "randperm": "gl.random.permutation(n)",
+    "multinomial": "gl.random.categorical(logits), or gl.random.choice(n, shape, p=p)",
     "tensor": "np.array",
     "Tensor": "np.ndarray",
     "linear_cross_entropy": "nn.cross_entropy(nn.linear(input, weight, bias), target)",
@@ -32,6 +46,15 @@ _INSTEAD: dict[str, str] = {
     "rnn": "a mask of the steps that count: sequences of one batch have one length",
 }
 
+
+_OF_RANDOM: dict[str, str] = {
+    "PRNGKey": "write with gl.random.key(seed):",
+    "default_rng": "write with gl.random.key(seed):",
+    "fold_in": "leave it away: every draw has a stream of its own",
+    "seed": "write with gl.random.key(seed):",
+    "shuffle": "write gl.random.permutation(x)",
+    "split": "leave it away: every draw has a stream of its own",
+}
 
 _STEP = "gl.compile_step(model, loss_fn, optimizer, batch)"
 _OF_A_STEP: dict[str, str] = {
@@ -76,9 +99,14 @@ _OF_A_PARAMETER: dict[str, str] = {
 }
 
 
-def of_a_step(name: str) -> str:
-    """What to write instead of an attribute that a step does not have."""
-    return _OF_A_STEP.get(name, "dir(step) lists what it has")
+def of_random(name: str) -> str | None:
+    """What to write instead of a name of JAX's or NumPy's random numbers; `None` for all else."""
+    return _OF_RANDOM.get(name)
+
+
+def of_a_step(name: str, known: Sequence[str]) -> str:
+    """What to write instead of an attribute that a step, which has the `known` ones, does not have."""
+    return _OF_A_STEP.get(name) or similar(name, known, "step.") or "dir(step) lists what it has"
 
 
 def of_a_module(name: str) -> str | None:
@@ -92,33 +120,43 @@ def of_a_parameter(name: str) -> str | None:
 
 
 def attributes_of(
-    module: str, names: Sequence[str], prefix: str, elsewhere: Mapping[str, Sequence[str]] | None = None
+    module: str,
+    names: Sequence[str],
+    prefix: str,
+    elsewhere: Mapping[str, Sequence[str]] | None = None,
+    instead: Callable[[str], str | None] | None = None,
 ) -> Callable[[str], Any]:
     """The `__getattr__` of a module whose names are `names`: an `AttributeError` that says what to write, also for
-    names that modules `elsewhere` have.
+    names that modules `elsewhere` have, and for those that `instead` knows.
     """
 
     def missing(name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         others = [f"{other}.{name}" for other, theirs in (elsewhere or {}).items() if name in theirs]
-        instead = f"write {' or '.join(others)}" if others else _instead(name, names, prefix)
-        raise AttributeError(f"{prefix} has no {name!r}; {instead}")
+        advice = f"write {' or '.join(others)}" if others else instead(name) if instead else None
+        raise AttributeError(f"{prefix} has no {name!r}; {advice or _instead(name, names, prefix, elsewhere or {})}")
 
     return missing
 
 
-def _instead(name: str, names: Sequence[str], prefix: str) -> str:
+def _instead(name: str, names: Sequence[str], prefix: str, elsewhere: Mapping[str, Sequence[str]]) -> str:
     if name in _INSTEAD:
         return f"write {_INSTEAD[name]}"
     if name.startswith("Lazy"):
         return f"write {prefix}.{name.removeprefix('Lazy')}, with the number of inputs"
     if name.endswith("_") and name[:-1] in names:
         return f"nothing is written in place: write x = {prefix}.{name[:-1]}(x)"
-    same = [known for known in names if known.lower() == name.lower()]
-    if same:
-        return f"write {prefix}.{max(same, key=lambda known: known[0].isupper() == name[0].isupper())}"
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    near = similar(name, names, f"{prefix}.")
     if near:
-        return f"similar: {', '.join(f'{prefix}.{n}' for n in near)}"
+        return near
+    others = [f"{other}.{found}" for other, theirs in elsewhere.items() for found in near_names(name, theirs, 1)]
+    if others:
+        return f"similar: {', '.join(others[:3])}"
+    if len(names) <= _FEW:
+        return f"there are {', '.join(names)}"
     return "write it with functions of gl.numpy, as a function, or as a Module whose forward says what it computes"
+
+
+_FEW = 30
+"""As many names as a message lists."""

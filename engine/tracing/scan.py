@@ -15,12 +15,14 @@ from ..array_api.broadcasting import integer
 from . import random
 from .carries import Carry, leaf_name, result, traced, with_types
 from .debug import PrintedLoop, printed_values
+from .keywords import tells_keywords
 from .trace import trace_with_structure
 from .tracer import ShapeError, Trace, Tracer, TracingError, current_trace, located
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
 
 
+@tells_keywords
 def scan(
     f: Step, init: Any, xs: Any = None, length: int | None = None, reverse: bool = False, unroll: int | bool = 1
 ) -> tuple[Any, Any]:
@@ -46,6 +48,7 @@ def scan(
     return loop.run(loop.with_types(init))
 
 
+@tells_keywords
 def fori_loop(lower: int, upper: int, body_fun: Callable[[Any, Any], Any], init_val: Any) -> Any:
     """`val = body_fun(i, val)` for i from `lower` to `upper` - 1, beginning with `init_val`; i is a traced int64.
 

@@ -20,11 +20,13 @@ from ...passes.autodiff.backward import add_backward
 from ..array_api.broadcasting import integer
 from .arrays import leaf_array
 from .float_argument import FloatArgument
+from .keywords import tells_keywords
 from .mutable_arrays import Memory
 from .trace import TracedFunction, path_name, trace_arguments
 from .tracer import ShapeError, Trace, Tracer, TracingError, as_array, current_trace, emit, located
 
 
+@tells_keywords
 def value_and_grad(
     fn: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False
 ) -> Callable[..., Any]:
@@ -47,6 +49,7 @@ def value_and_grad(
     return gradient_of
 
 
+@tells_keywords
 def grad(fn: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
     """A function that gives the gradient of `fn`, or `(gradient, aux)` with `has_aux`. See `value_and_grad`."""
     like = transform_of(fn, "grad", lambda method: grad(method, argnums, has_aux))
@@ -60,6 +63,7 @@ def grad(fn: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool
     return gradient_of
 
 
+@tells_keywords
 def vjp(fn: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
     """`fn(*primals)` and the function that pulls a cotangent of it back to a tuple of cotangents of the primals.
 

@@ -11,7 +11,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optree
@@ -19,6 +19,7 @@ import optree
 from .. import array_api as xp
 from .arrays import leaf_array
 from .errors import ShapeError, TracingError, located
+from .missing_names import attributes_of
 
 __all__ = ["all", "flatten", "leaves", "map", "ravel", "reduce", "structure", "transpose", "unflatten"]
 
@@ -109,3 +110,8 @@ def ravel(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
         return unflatten(treedef, [xp.astype(xp.reshape(p, s), d) for p, s, d in zip(parts, shapes, dtypes)])
 
     return flat, unravel
+
+
+if not TYPE_CHECKING:
+    __getattr__ = attributes_of(__name__, __all__, "gl.tree")
+__dir__ = __all__.copy

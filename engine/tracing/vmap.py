@@ -19,6 +19,7 @@ from . import random
 from .arrays import leaf_array
 from .debug import PrintedLoop, Prints
 from .errors import UnsupportedError
+from .keywords import tells_keywords
 from .trace import input_name, path_name, trace_arguments
 from .tracer import ShapeError, Trace, Tracer, TracingError, current_trace, located
 from .transforms import active_trace, transform_of
@@ -27,6 +28,7 @@ Axes = Any
 """An axis, `None`, or a pytree of these that is a prefix of the tree that it is for."""
 
 
+@tells_keywords
 def vmap(
     fun: Callable[..., Any],
     in_axes: Axes = 0,

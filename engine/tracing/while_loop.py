@@ -12,12 +12,14 @@ from ...ir.ops.control_flow import while_loop as while_op
 from ..array_api.broadcasting import described
 from . import random
 from .carries import Carry, check_function, with_types
+from .keywords import tells_keywords
 from .trace import trace_with_structure
 from .tracer import Trace, Tracer, TracingError, as_array, current_trace, located
 
 _KEY = ArrayType((), np.dtype("int64"))
 
 
+@tells_keywords
 def while_loop(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], init_val: Any) -> Any:
     """`val = body_fun(val)` as long as `cond_fun(val)` is true, beginning with `init_val`: the value it ends with.
 

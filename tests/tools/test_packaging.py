@@ -12,7 +12,8 @@ from gradloom.tools.data import load_digits
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-NOT_PACKAGED = {"tests", "build", "dist", "docs"}
+NOT_PACKAGED = {"tests", "build", "dist", "docs", "faces"}
+FACES = list((ROOT / "faces").rglob("__init__.py"))
 NOT_IMPORTED = {"zoo"}
 """Folders of recipes that are named by their files."""
 
@@ -29,7 +30,10 @@ def folders_with_code() -> set[str]:
 
 
 def test_every_folder_with_code_is_packaged():
-    assert set(PROJECT["tool"]["setuptools"]["packages"]) == folders_with_code()
+    faces = {f"gradloom.{'.'.join(path.parent.relative_to(ROOT / 'faces').parts)}" for path in FACES}
+    assert set(PROJECT["tool"]["setuptools"]["packages"]) == folders_with_code() | faces
+    folders = PROJECT["tool"]["setuptools"]["package-dir"]
+    assert all(folders["gradloom." + top.name] == f"faces/{top.name}" for top in (ROOT / "faces").iterdir())
 
 
 def test_every_package_has_its_init_file():

@@ -18,6 +18,9 @@ but for the size of what is cut out. Shapes are those that a program has; a batc
         return nn.cross_entropy(model(x), y)
 """
 
+from typing import TYPE_CHECKING
+
+from ...tracing.missing_names import attributes_of
 from .colors import gaussian_blur, gaussian_noise
 from .geometry import (
     random_affine,
@@ -59,3 +62,7 @@ __all__ = [
     "random_rotation",
     "random_vertical_flip",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = attributes_of(__name__, __all__, "nn.augment")
+__dir__ = __all__.copy

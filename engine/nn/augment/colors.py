@@ -10,12 +10,14 @@ import numpy as np
 from ... import array_api as xp
 from ...array_api.broadcasting import described
 from ...tracing import random
+from ...tracing.keywords import tells_keywords
 from ...tracing.tracer import ShapeError, located
 from ..functional.padding import pad
 from ..functional.spatial import numbers_of
 from .images import Range, drawn_for_each, for_each, images, range_of
 
 
+@tells_keywords
 def gaussian_noise(input: Any, mean: float = 0.0, sigma: Range = 0.1, clip: Sequence[float] | None = None) -> Any:
     """Each element plus a normal number of its own; the standard deviation is `sigma`, or of a range for each image.
 
@@ -27,6 +29,7 @@ def gaussian_noise(input: Any, mean: float = 0.0, sigma: Range = 0.1, clip: Sequ
     return noisy if clip is None else xp.clip(noisy, *range_of("gaussian_noise", "clip", clip))
 
 
+@tells_keywords
 def gaussian_blur(input: Any, kernel_size: int | Sequence[int], sigma: Range = (0.1, 2.0)) -> Any:
     """Each image blurred by a Gaussian of `kernel_size` (H, W) pixels, odd numbers; the standard deviation is `sigma`,
     or of a range for each image. Edges are mirrored. Raises `ShapeError` where they are shorter than half the kernel.

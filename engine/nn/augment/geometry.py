@@ -12,6 +12,7 @@ from ....ir.ops import dynamic_slice
 from ... import array_api as xp
 from ...array_api.broadcasting import described
 from ...tracing import random
+from ...tracing.keywords import tells_keywords
 from ...tracing.tracer import ShapeError, emit, located
 from ..functional.padding import pad
 from ..functional.sampling import affine_grid, grid_sample
@@ -19,11 +20,13 @@ from ..functional.spatial import numbers_of
 from .images import Range, drawn_for_each, for_each, images, probability, range_of
 
 
+@tells_keywords
 def random_horizontal_flip(input: Any, p: float = 0.5) -> Any:
     """Each image turned over left to right with probability `p`."""
     return _flipped("random_horizontal_flip", input, p, 3)
 
 
+@tells_keywords
 def random_vertical_flip(input: Any, p: float = 0.5) -> Any:
     """Each image turned over upside down with probability `p`."""
     return _flipped("random_vertical_flip", input, p, 2)
@@ -35,6 +38,7 @@ def _flipped(what: str, input: Any, p: float, axis: int) -> Any:
     return xp.where(for_each(turned), xp.flip(x, axis), x)
 
 
+@tells_keywords
 def random_crop(
     input: Any,
     size: int | Sequence[int],
@@ -69,6 +73,7 @@ def _widths(padding: int | Sequence[int]) -> int:
     return len(padding) if isinstance(padding, (tuple, list)) and len(padding) in (2, 4) else 1
 
 
+@tells_keywords
 def random_rotation(input: Any, degrees: Range, mode: str = "bilinear", fill: float = 0) -> Any:
     """Each image rotated about its center, counter-clockwise, by an angle of its own: from -degrees to degrees, or of a
     range (least, most). What comes from outside is `fill`; `mode` is that of `nn.functional.grid_sample`.
@@ -76,6 +81,7 @@ def random_rotation(input: Any, degrees: Range, mode: str = "bilinear", fill: fl
     return _affine("random_rotation", input, degrees, (0, 0), (1, 1), mode, fill)
 
 
+@tells_keywords
 def random_affine(
     input: Any,
     degrees: Range = 0,
@@ -109,6 +115,7 @@ def _affine(
     return _sampled(x, maps, (height, width), mode, fill)
 
 
+@tells_keywords
 def random_resized_crop(
     input: Any,
     size: int | Sequence[int],

@@ -11,11 +11,13 @@ from ....ir import is_float
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
 from ...tracing import random
+from ...tracing.keywords import tells_keywords
 from ...tracing.numbers import as_real
 from ...tracing.tracer import ShapeError, TracingError, located
 from .images import images
 
 
+@tells_keywords
 def mixup(input: Any, target: Any, alpha: float = 1.0, num_classes: int | None = None) -> tuple[Any, Any]:
     """λ of each example and 1 - λ of its neighbour in the batch, of the input and of the target; λ ~ Beta(alpha, alpha)
     is drawn for each example. The first is the neighbour of the last, so the batch comes shuffled.
@@ -31,6 +33,7 @@ def mixup(input: Any, target: Any, alpha: float = 1.0, num_classes: int | None =
     return _mixed(x, xp.reshape(share, (-1, *(1 for _ in x.shape[1:])))), _mixed(y, xp.expand_dims(share, 1))
 
 
+@tells_keywords
 def cutmix(input: Any, target: Any, alpha: float = 1.0, num_classes: int | None = None) -> tuple[Any, Any]:
     """Images with a rectangle of their neighbour in the batch, of a part 1 - λ of the area, and as much of its target;
     λ ~ Beta(alpha, alpha) and the place of the rectangle are drawn for each image. What lies outside is cut off, and

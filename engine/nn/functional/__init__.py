@@ -1,5 +1,7 @@
 """Functions under `torch.nn.functional`'s names, with `axis` for torch's `dim`, which is taken too."""
 
+from typing import TYPE_CHECKING
+
 from ...tracing.missing_names import attributes_of
 from ..hyperparameters import take_plain_numbers
 from .attention import scaled_dot_product_attention
@@ -187,4 +189,7 @@ __all__ = [
 
 take_plain_numbers(globals(), __all__)
 
-__getattr__ = attributes_of(__name__, __all__, "nn.functional")
+
+if not TYPE_CHECKING:
+    __getattr__ = attributes_of(__name__, __all__, "nn.functional")
+__dir__ = __all__.copy

@@ -2,6 +2,8 @@
 of the user's.
 """
 
+from typing import TYPE_CHECKING
+
 from ...tracing.missing_names import attributes_of
 from . import parametrizations, parametrize
 from .by_name import remove_spectral_norm, remove_weight_norm, spectral_norm, weight_norm
@@ -15,4 +17,6 @@ __all__ = [
     "weight_norm",
 ]
 
-__getattr__ = attributes_of(__name__, __all__, "nn.utils")
+if not TYPE_CHECKING:
+    __getattr__ = attributes_of(__name__, __all__, "nn.utils")
+__dir__ = __all__.copy

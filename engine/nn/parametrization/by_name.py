@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from ....ir import Array, DType
+from ...tracing.keywords import tells_keywords
 from ...tracing.tracer import located
 from ..module import Module
 from ..parameter import Parameter, Stored
@@ -75,6 +76,7 @@ class _WeightNorm:
         return (f"{self.name}_v", f"{self.name}_g")
 
 
+@tells_keywords
 def spectral_norm(
     module: M, name: str = "weight", n_power_iterations: int = 1, eps: float = 1e-12, dim: int | None = None
 ) -> M:
@@ -91,6 +93,7 @@ def spectral_norm(
     return module
 
 
+@tells_keywords
 def weight_norm(module: M, name: str = "weight", dim: int | None = 0) -> M:
     """As `parametrizations.weight_norm`, with the lengths <name>_g and the directions <name>_v in the module."""
     weight = stored_parameter(module, name)

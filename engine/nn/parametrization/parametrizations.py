@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...tracing.missing_names import attributes_of
 from .. import functional as F
 from ..module import Module
 from . import norms
 from .parametrize import ParametrizationList, add_list, register_parametrization, stored_parameter
+
+__all__ = [
+    "spectral_norm",
+    "weight_norm",
+]
 
 M = TypeVar("M", bound=Module)
 
@@ -74,4 +79,6 @@ def weight_norm(module: M, name: str = "weight", dim: int | None = 0) -> M:
     return module
 
 
-__getattr__ = attributes_of(__name__, ["spectral_norm", "weight_norm"], "nn.utils.parametrizations")
+if not TYPE_CHECKING:
+    __getattr__ = attributes_of(__name__, __all__, "nn.utils.parametrizations")
+__dir__ = __all__.copy

@@ -5,17 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from ....ir import Array, DType
+from ...tracing.missing_names import attributes_of
 from ...tracing.tracer import located
 from ..binding import functional_call
 from ..containers import ModuleDict, ModuleList, checked_module
 from ..init import Initializer
 from ..module import Module
 from ..parameter import Parameter, Stored
+
+__all__ = [
+    "ParametrizationList",
+    "add_list",
+    "cached",
+    "is_parametrized",
+    "register_parametrization",
+    "remove_parametrizations",
+    "stored_parameter",
+]
 
 _TABLE = "parametrizations"
 
@@ -162,3 +173,8 @@ def add_list(module: Module, name: str, computed_by: ParametrizationList) -> Mod
 
 def _list_of(module: Module, name: str) -> ParametrizationList:
     return cast(ParametrizationList, cast(ModuleDict, module._modules[_TABLE])[name])
+
+
+if not TYPE_CHECKING:
+    __getattr__ = attributes_of(__name__, __all__, "nn.utils.parametrize")
+__dir__ = __all__.copy

@@ -6,9 +6,9 @@ of the optimizer. They are values: the rate of a step follows from its number al
 on with the rates of one that was not interrupted.
 """
 
-from typing import NoReturn
+from typing import TYPE_CHECKING
 
-from ...tracing.tracer import located
+from ...tracing.missing_names import attributes_of
 from .combined import Chained, Sequential, WarmUp
 from .cosine import Cosine, CosineWarmRestarts
 from .cyclic import Cyclic
@@ -42,7 +42,10 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> NoReturn:
-    there = ", ".join(known for known in __all__ if known not in ("Schedule", "rate"))
-    instead = of_torch(name, globals()) or f"there are {there}"
-    raise AttributeError(located(f"gl.optim.schedules has no {name}; {instead}"), name=name)
+def _of_torch(name: str) -> str | None:
+    return of_torch(name, globals())
+
+
+if not TYPE_CHECKING:
+    __getattr__ = attributes_of(__name__, __all__, "gl.optim.schedules", instead=_of_torch)
+__dir__ = __all__.copy

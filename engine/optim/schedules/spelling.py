@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any, Self
 
+from ....ir.near_names import similar
 from ...tracing.tracer import located
 
 _INSTEAD = {
@@ -12,6 +13,7 @@ _INSTEAD = {
     "verbose": "nothing is printed, and step.learning_rate is the rate of the next step; leave it out",
     "epochs": "write total_steps=epochs * steps_per_epoch",
     "steps_per_epoch": "write total_steps=epochs * steps_per_epoch",
+    "min_lr": "write final",
     "max_lr": "the rate comes first, and its name is lr",
     "base_lr": "the rate comes first, and its name is lr",
 }
@@ -36,7 +38,7 @@ class Spelled:
         there = [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
         unknown = next((name for name in kwargs if name not in there), None)
         if unknown is not None:
-            advice = _INSTEAD.get(unknown, f"there are {', '.join(there)}")
+            advice = _INSTEAD.get(unknown) or similar(unknown, there) or f"there are {', '.join(there)}"
             raise TypeError(located(f"{cls.__name__} has no argument {unknown!r}; {advice}"))
         return super().__new__(cls)
 

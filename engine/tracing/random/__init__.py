@@ -6,6 +6,9 @@ depends on the key, the stream and i alone. A value that is computed again is th
 function of a loop every iteration has a key of its own, and inside that of `vmap` every example.
 """
 
+from typing import TYPE_CHECKING
+
+from ..missing_names import attributes_of, of_random
 from .choices import categorical, choice, permutation
 from .continuous import exponential, gumbel, laplace, normal, truncated_normal, uniform
 from .discrete import bernoulli, randint
@@ -50,3 +53,7 @@ __all__ = [
     "truncated_normal",
     "uniform",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = attributes_of(__name__, __all__, "gl.random", instead=of_random)
+__dir__ = __all__.copy

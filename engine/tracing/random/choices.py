@@ -9,6 +9,7 @@ import numpy as np
 
 from ... import array_api as xp
 from ...array_api.broadcasting import axis_index, broadcasts_to, described, dtype_of, integer, shape_of
+from ..keywords import tells_keywords
 from ..promotion import float_dtype
 from ..tracer import ShapeError, Tracer, as_array, located
 from .continuous import Shape, gumbel, known
@@ -16,6 +17,7 @@ from .discrete import randint
 from .keys import lengths_of, random_bits
 
 
+@tells_keywords
 def categorical(logits: Any, axis: int = -1, shape: Shape | None = None, replace: bool = True) -> Any:
     """Indices (int64) along `axis`, each with probability `softmax(logits, axis)`.
 
@@ -47,6 +49,7 @@ def categorical(logits: Any, axis: int = -1, shape: Shape | None = None, replace
     return xp.reshape(xp.moveaxis(indices, place, 0), lengths)
 
 
+@tells_keywords
 def permutation(x: Any, axis: int = 0, independent: bool = False) -> Any:
     """An integer's range, or an array along `axis`, in a random order; each line in one of its own, `independent`."""
     if not isinstance(x, Tracer) and np.ndim(x) == 0:
@@ -64,6 +67,7 @@ def permutation(x: Any, axis: int = 0, independent: bool = False) -> Any:
     return xp.take(array, xp.argsort(random_bits((array.shape[place],), "int64")), axis=place)
 
 
+@tells_keywords
 def choice(a: Any, shape: Shape = (), replace: bool = True, p: Any = None, axis: int = 0) -> Any:
     """Entries of `a` along `axis`, or of the range of an integer, drawn with the probabilities `p`, or evenly.
 

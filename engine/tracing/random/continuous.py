@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ....ir import DType, as_dtype, is_float
 from ... import array_api as xp
 from ...array_api.broadcasting import broadcasts_to
+from ..keywords import tells_keywords
 from ..tracer import ShapeError, Tracer, as_array, located
 from .keys import lengths_of, random_bits
 from .normal_quantile import normal_cdf, normal_quantile
@@ -50,6 +51,7 @@ def known(parameter: Any) -> Any:
     return None if isinstance(parameter, Tracer) else as_array(parameter)
 
 
+@tells_keywords
 def uniform(shape: Shape = (), dtype: npt.DTypeLike = "float32", minval: Any = 0.0, maxval: Any = 1.0) -> Any:
     """Uniform in [minval, maxval): multiples of 2^-24 in float32, of 2^-53 in float64, for the range from 0 to 1.
 
@@ -80,12 +82,14 @@ def open_uniform(shape: Shape, dtype: DType) -> Any:
     return (xp.astype(bits, dtype) + 0.5) * 2.0**-count
 
 
+@tells_keywords
 def normal(shape: Shape = (), dtype: npt.DTypeLike = "float32") -> Any:
     """Normal with mean 0 and variance 1. Box and Muller 1958, "A note on the generation of random normal deviates"."""
     radius = xp.sqrt(-2.0 * xp.log(1.0 - uniform(shape, dtype)))
     return radius * xp.cos(2 * math.pi * uniform(shape, dtype))
 
 
+@tells_keywords
 def truncated_normal(lower: Any, upper: Any, shape: Shape | None = None, dtype: npt.DTypeLike = "float32") -> Any:
     """Normal with mean 0 and variance 1, given that it lies between `lower` and `upper`.
 
@@ -112,16 +116,19 @@ def truncated_normal(lower: Any, upper: Any, shape: Shape | None = None, dtype: 
     return xp.clip(xp.where(turned, -found, found), low, high)
 
 
+@tells_keywords
 def exponential(shape: Shape = (), dtype: npt.DTypeLike = "float32") -> Any:
     """Exponential with mean 1."""
     return -xp.log1p(-uniform(shape, dtype))
 
 
+@tells_keywords
 def gumbel(shape: Shape = (), dtype: npt.DTypeLike = "float32") -> Any:
     """Gumbel with location 0 and scale 1: the largest of many exponentials, less the logarithm of their number."""
     return -xp.log(-xp.log(open_uniform(shape, float_dtype(dtype))))
 
 
+@tells_keywords
 def laplace(shape: Shape = (), dtype: npt.DTypeLike = "float32") -> Any:
     """Laplace with mean 0 and scale 1: an exponential with a random sign."""
     u = open_uniform(shape, float_dtype(dtype)) - 0.5

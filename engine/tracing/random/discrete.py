@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ....ir import as_dtype, is_float
 from ... import array_api as xp
 from ...array_api.broadcasting import described, dtype_of
+from ..keywords import tells_keywords
 from ..numbers import as_real
 from ..tracer import located
 from .continuous import Shape, known, mantissa, shape_with, uniform
@@ -19,6 +20,7 @@ from .keys import random_bits
 _INT64 = np.dtype("int64")
 
 
+@tells_keywords
 def bernoulli(p: Any = 0.5, shape: Shape | None = None) -> Any:
     """True with probability `p`, to 24 bits: where `uniform` would be below `p`.
 
@@ -35,6 +37,7 @@ def bernoulli(p: Any = 0.5, shape: Shape | None = None) -> Any:
     return uniform(lengths, dtype_of(p) if is_float(dtype_of(p)) else "float32") < p
 
 
+@tells_keywords
 def randint(shape: Shape, minval: Any, maxval: Any, dtype: npt.DTypeLike = "int64") -> Any:
     """Integers in [minval, maxval), each as probable as the others: to one part in 2^31 for ranges of up to 2^32.
 

@@ -9,18 +9,21 @@ import numpy.typing as npt
 
 from ....ir import DType
 from ... import array_api as xp
+from ..keywords import tells_keywords
 from ..tracer import located
 from ..transforms import stop_gradient
 from .continuous import Shape, float_dtype, known, normal, open_uniform, shape_with
 from .keys import lengths_of
 
 
+@tells_keywords
 def loggamma(a: Any, shape: Shape | None = None, dtype: npt.DTypeLike = "float32") -> Any:
     """The logarithm of `gamma(a, shape)`, also where that is too small for a float."""
     resolved = float_dtype(dtype)
     return _loggamma(_positive("gamma", "a", a), shape_with("gamma", shape, a), resolved)
 
 
+@tells_keywords
 def gamma(a: Any, shape: Shape | None = None, dtype: npt.DTypeLike = "float32") -> Any:
     """Gamma with shape `a`, which broadcasts to `shape`, and scale 1.
 
@@ -31,6 +34,7 @@ def gamma(a: Any, shape: Shape | None = None, dtype: npt.DTypeLike = "float32") 
     return xp.exp(loggamma(a, shape, dtype))
 
 
+@tells_keywords
 def beta(a: Any, b: Any, shape: Shape | None = None, dtype: npt.DTypeLike = "float32") -> Any:
     """Beta with shapes `a` and `b`, which broadcast to `shape`; see `gamma`."""
     resolved = float_dtype(dtype)
@@ -39,6 +43,7 @@ def beta(a: Any, b: Any, shape: Shape | None = None, dtype: npt.DTypeLike = "flo
     return 1 / (1 + xp.exp(other - one))
 
 
+@tells_keywords
 def dirichlet(alpha: Any, shape: Shape | None = None, dtype: npt.DTypeLike = "float32") -> Any:
     """Dirichlet with the concentrations `alpha` along its last axis; `shape` is that of the draws; see `gamma`."""
     resolved = float_dtype(dtype)

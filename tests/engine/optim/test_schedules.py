@@ -270,7 +270,7 @@ def test_a_rate_that_is_negative_infinite_or_no_number_is_refused(make, bad):
         (lambda: optim.WarmUp(optim.ReduceOnPlateau(0.1), 3), ValueError, "WarmUp holds schedules of the step alone"),
         (lambda: optim.ReduceOnPlateau(0.1, "least"), ValueError, "mode is 'min' or 'max', got 'least'"),
         (lambda: optim.ReduceOnPlateau(0.1, factor=1), ValueError, "factor is below 1, got 1"),
-        (lambda: optim.Step(0.1, 3, gama=1), TypeError, "Step has no argument 'gama'; there are lr, step_size, gamma"),
+        (lambda: optim.Step(0.1, 3, gama=1), TypeError, "Step has no argument 'gama'; similar: gamma"),
         (lambda: optim.Step(0.1, 3, last_epoch=5), TypeError, "'last_epoch'; the rate of a step follows from its numb"),
         (lambda: optim.Linear(0.1, verbose=True), TypeError, "Linear has no argument 'verbose'; .*leave it out"),
         (lambda: optim.OneCycle(0.1, epochs=5), TypeError, "write total_steps=epochs . steps_per_epoch"),
@@ -282,10 +282,10 @@ def test_a_rate_that_is_negative_infinite_or_no_number_is_refused(make, bad):
         (
             lambda: schedules.CosineAnnealingLR,
             AttributeError,
-            r"schedules has no CosineAnnealingLR; write gl.optim.Cos",
+            r"schedules has no 'CosineAnnealingLR'; write gl.optim.Cos",
         ),
         (lambda: schedules.ChainedScheduler, AttributeError, r"write gl.optim.Chained\(schedules\)"),
-        (lambda: schedules.Cosin, AttributeError, "gl.optim.schedules has no Cosin; there are Chained, Constant, Cos"),
+        (lambda: schedules.Cosin, AttributeError, "schedules has no 'Cosin'; similar: gl.optim.schedules.Cosine"),
         (lambda: optim.lr_scheduler, AttributeError, r"the schedules are in gl.optim, such as"),
     ],
 )

@@ -1,0 +1,3 @@
+"""`gl.callbacks`, for type checkers and editors."""
+
+from ..engine.fit.callbacks import *

@@ -1,0 +1,3 @@
+"""`gl.data`, for type checkers and editors."""
+
+from ..engine.data import *

@@ -1,0 +1,3 @@
+"""`gl.debug`, for type checkers and editors."""
+
+from ..engine.tracing.debug import *

@@ -1,0 +1,3 @@
+"""`gl.metrics`, for type checkers and editors."""
+
+from ..engine.fit.metrics import *

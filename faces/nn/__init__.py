@@ -1,0 +1,3 @@
+"""`gl.nn`, for type checkers and editors."""
+
+from ..engine.nn import *

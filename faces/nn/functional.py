@@ -1,0 +1,3 @@
+"""`gl.nn.functional`, for type checkers and editors."""
+
+from ..engine.nn.functional import *

@@ -1,0 +1,3 @@
+"""`gl.nn.utils`, for type checkers and editors."""
+
+from ...engine.nn.parametrization import *

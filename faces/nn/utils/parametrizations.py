@@ -1,0 +1,3 @@
+"""`gl.nn.utils.parametrizations`, for type checkers and editors."""
+
+from ...engine.nn.parametrization.parametrizations import *

@@ -1,0 +1,3 @@
+"""`gl.nn.utils.parametrize`, for type checkers and editors."""
+
+from ...engine.nn.parametrization.parametrize import *

@@ -1,0 +1,3 @@
+"""`gl.numpy`, for type checkers and editors."""
+
+from ..engine.array_api import *

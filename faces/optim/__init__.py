@@ -1,0 +1,3 @@
+"""`gl.optim`, for type checkers and editors."""
+
+from ..engine.optim import *

@@ -1,0 +1,3 @@
+"""`gl.optim.schedules`, for type checkers and editors."""
+
+from ..engine.optim.schedules import *

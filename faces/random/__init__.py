@@ -1,0 +1,3 @@
+"""`gl.random`, for type checkers and editors."""
+
+from ..engine.tracing.random import *

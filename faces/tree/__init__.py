@@ -1,0 +1,3 @@
+"""`gl.tree`, for type checkers and editors."""
+
+from ..engine.tracing.tree import *

@@ -1,0 +1,50 @@
+"""The names that one which does not exist may stand for: what an error suggests instead of a misspelt name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def near_names(name: str, known: Iterable[str], most: int = 3) -> list[str]:
+    """Those of the `known` names that `name` may be a misspelling of, the nearest first. Where one differs in case and
+    underscores alone, it is the only one.
+    """
+    nearest = nearest_names(name, known)
+    if nearest and _plain(nearest[0]) == _plain(name):
+        return nearest[:1]
+    return [near for near in nearest if _is_near(_plain(name), _plain(near))][:most]
+
+
+def nearest_names(name: str, known: Iterable[str], most: int | None = None) -> list[str]:
+    """The `known` names, the one that is most like `name` first, however little that is."""
+    return sorted(dict.fromkeys(known), key=lambda near: _likeness(name, near), reverse=True)[:most]
+
+
+def similar(name: str, known: Iterable[str], prefix: str = "") -> str | None:
+    """What to write instead, each name behind `prefix`; `None` where nothing is near."""
+    near = near_names(name, known)
+    if not near:
+        return None
+    shown = ", ".join(f"{prefix}{found}" for found in near)
+    return f"write {shown}" if _plain(near[0]) == _plain(name) else f"similar: {shown}"
+
+
+def _is_near(name: str, near: str) -> bool:
+    return _ratio(name, near) > 0.6 or (len(name) > 3 and name in near)
+
+
+def _likeness(name: str, near: str) -> tuple[float, bool, bool, float]:
+    """How alike two names are without case and underscores; then whether one holds the other, whether the case of the
+    first letters agrees, and how alike they are as they are written.
+    """
+    a, b = _plain(name), _plain(near)
+    return _ratio(a, b), a in b or b in a, name[:1].isupper() == near[:1].isupper(), _ratio(name, near)
+
+
+def _ratio(a: str, b: str) -> float:
+    return difflib.SequenceMatcher(None, b, a).ratio()
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "").casefold()
