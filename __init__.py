@@ -10,6 +10,8 @@ from .engine.compile.compile import compile
 from .engine.fit import callbacks, metrics
 from .engine.fit.evaluate import evaluate
 from .engine.fit.fit import fit
+from .engine.onnx.errors import OnnxError
+from .engine.onnx.from_onnx import from_onnx
 from .engine.report.schema import MemoryReport
 from .engine.saving.checkpoint_file import CheckpointError, CheckpointWarning, load_arrays, save_arrays
 from .engine.step.compile_step import compile_step, plan_step
@@ -66,6 +68,7 @@ __all__ = [
     "Loaded",
     "MemoryBudgetError",
     "MemoryReport",
+    "OnnxError",
     "ShapeError",
     "Step",
     "StepPlan",
@@ -86,6 +89,7 @@ __all__ = [
     "evaluate",
     "fit",
     "fori_loop",
+    "from_onnx",
     "from_torch",
     "from_torch_loss",
     "grad",

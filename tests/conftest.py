@@ -44,6 +44,7 @@ def one_thread_for_torch():
 
 LEGS = {
     "peers": re.compile(r"'(torch|jax)\b|\b(torch|jax) is not installed"),
+    "onnx": re.compile(r"'(onnx|onnxruntime)\b"),
     "cuda": re.compile(r"'(cuda|numba_cuda|nvmath|cudnn|nvidia|gradloom\.runtime\.cuda)\b"),
 }
 """Marks of tests that `.ci/run` runs in an environment of their own, and the packages that they are skipped without."""

@@ -1,0 +1,43 @@
+"""The operators of ONNX, each written once; importing this enters all of them."""
+
+from . import (
+    activations,
+    contraction,
+    control_flow,
+    convolution,
+    elementwise,
+    indexing,
+    known_values,
+    movement,
+    normalization,
+    pooling,
+    random_draws,
+    recurrence,
+    reduction,
+    resize,
+    sampling,
+    scatter,
+    signals,
+    sorting,
+)
+
+__all__ = [
+    "activations",
+    "contraction",
+    "control_flow",
+    "convolution",
+    "elementwise",
+    "indexing",
+    "known_values",
+    "movement",
+    "normalization",
+    "pooling",
+    "random_draws",
+    "recurrence",
+    "reduction",
+    "resize",
+    "sampling",
+    "scatter",
+    "signals",
+    "sorting",
+]
