@@ -95,6 +95,7 @@ def tell_of_shapes(
     """
     made = programs.made
     others = [f"{n} is {a}, before {b}" for n, b, a in zip(names, before, now) if a != b]
+    others = others or [f"{n} is {a}" for n, a in zip(names, now)]  # padded along other axes than before
     more = f" and {len(others) - 3} more" if len(others) > 3 else ""
     advice = (
         f"; that makes {made} programs, of which {programs.most} are kept: arrays padded to a few lengths need fewer, "

@@ -39,7 +39,7 @@ class BatchType:
             return optree.tree_leaves(batch)
         return leaves
 
-    def like(self, arrays: Sequence[Array]) -> Any:
+    def like(self, arrays: Sequence[Array | ArrayType]) -> Any:
         """A batch of specs for arrays of other shapes. Raises `TypeError` for other dtypes or numbers of axes."""
         for (name, wanted), array in zip(self._types, arrays):
             if array.dtype != wanted.dtype or array.ndim != wanted.ndim:

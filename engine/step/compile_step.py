@@ -143,6 +143,14 @@ def compile_step(
     `ShapeError`. Of the programs for other shapes `max_programs` are kept; the memory of those that were not used for
     longest is given back.
 
+    With `shapes="bucket"` it is padded instead, along the axes that have been of several lengths, to the least of 1, 2,
+    3, 4, 6, 8, 12, 16, 24, ... (the powers of two, and one and a half of them) and of the length in `batch` that is
+    long enough. What was padded is masked: loss, metrics, gradients, draws and running statistics are those of the
+    batch as it is, to the rounding of sums, and metrics have its shapes. A new length is traced once, to be sure of
+    that. Where padding crosses an operation that has nothing neutral, or the code does something else for other
+    lengths, a line in the log names the user's line, and the batch is compiled for as it is. Batches of exactly the
+    shape of `batch` run without padding; `step.gradients`, and functions of `step.bind`, are compiled for each shape.
+
     Raises `MemoryBudgetError` where the step does not fit `memory` (its `least_bytes` say what would fit),
     `TargetError` for a target that this machine cannot run, and for a step that cannot be traced an error that names
     the line.

@@ -267,10 +267,14 @@ def step_plans(
     warned: set[str],
     target: Target,
     host: HostMemory,
+    traced: StepGraph | None = None,
 ) -> StepPlans:
-    """The plans of a step for batches like `batch`, which is traced at once; `warned` has the warnings given before."""
+    """The plans of a step for batches like `batch`, which is traced at once unless it is given; `warned` has the
+    warnings given before.
+    """
 
     def trace(batch: Any) -> StepGraph:
         return trace_step(model, loss_fn, optimizer, batch, **options, warned=warned)
 
-    return StepPlans(trace(batch), threads, trace, batch, int(options["accumulate"]), target=target, host=host)
+    first = trace(batch) if traced is None else traced
+    return StepPlans(first, threads, trace, batch, int(options["accumulate"]), target=target, host=host)

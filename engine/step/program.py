@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from ...runtime.backend import Backend, Memory
+from ..tracing.debug import Prints
 from .plans import StepPlan
 from .step_graph import StepGraph
+
+if TYPE_CHECKING:
+    from .buckets import Fit
 
 
 class StepProgram:
@@ -32,3 +38,18 @@ class StepProgram:
         self.metrics = [self.executable.output_in_arena(i) for i in self.traced.metrics_range]
         self.printed = [self.executable.output_in_arena(i) for i in self.traced.prints_range]
         self.measured = [self.executable.output_in_arena(i) for i in self.traced.statistics_range]
+
+    def metric_arrays(self, fit: Fit | None) -> list[Any]:
+        """The metrics of the last run, of a batch that may have been padded: scalars as NumPy scalars, arrays as
+        copies, since the next step overwrites the arena.
+        """
+        if fit is None:
+            return [m[()] if m.ndim == 0 else m.copy() for m in self.metrics]
+        places = self.traced.metrics_range
+        return [m[()] if m.ndim == 0 else fit.cut(i, m) for i, m in zip(places, self.metrics)]
+
+    def lines(self, fit: Fit | None) -> tuple[Prints, list[Any]]:
+        """What the last run prints, and the arrays that it needs for that."""
+        if fit is None:
+            return self.traced.prints, self.printed
+        return fit.prints, [fit.cut(i, value) for i, value in zip(self.traced.prints_range, self.printed)]

@@ -11,12 +11,12 @@ from ..tracing.errors import ShapeError
 from ..tracing.numbers import as_whole
 from ..tracing.tracer import located
 
-Shapes = Literal["any", "fixed"]
+Shapes = Literal["any", "fixed", "bucket"]
 
 
 @dataclass(frozen=True)
 class ShapePolicy:
-    """Whether other shapes are compiled for, and how many programs of such are kept."""
+    """Whether other shapes are compiled for, each or a few, and how many programs of such are kept."""
 
     shapes: Shapes = "any"
     most: int | None = None
@@ -29,15 +29,18 @@ class ShapePolicy:
             raise ShapeError(
                 located(
                     f"{other}: it was compiled with shapes='fixed'; give batches of one shape, such as those of "
-                    "gl.data.Arrays(..., drop_last=True), or write shapes='any', which compiles for each"
+                    "gl.data.Arrays(..., drop_last=True), or write shapes='any', which compiles for each, or "
+                    "shapes='bucket', which pads to a few"
                 )
             )
 
 
 def shape_policy(shapes: Any, max_programs: Any) -> ShapePolicy:
     """The policy that a user asks for. Raises `ValueError` for one that there is not."""
-    if shapes not in ("any", "fixed"):
-        kinds = "shapes is 'any', which compiles for each, or 'fixed', which refuses"
+    if shapes not in ("any", "fixed", "bucket"):
+        kinds = (
+            "shapes is 'any', which compiles for each, 'bucket', which pads to a few lengths, or 'fixed', which refuses"
+        )
         raise ValueError(located(f"{kinds}; got {shapes!r}"))
     most = as_whole(max_programs)
     if most is None or most < 1:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn, overload
 
 import numpy as np
 import optree
 
-from ...ir import Array, Graph
+from ...ir import Array, ArrayType, Graph
 from ...passes.target import Target
 from ...runtime.backend import backend_of
 from ...runtime.codegen.fork_lock import interrupted
 from ...runtime.free_memory import return_free_memory
 from ..compile.compile_report import CompileReport, use_of
-from ..compile.programs import Programs, tell_of_shapes
+from ..compile.programs import Programs, Shape, tell_of_shapes
 from ..diagnosis.diagnosis import Diagnosis, diagnosis_of
 from ..diagnosis.first_nonfinite import first_nonfinite
 from ..diagnosis.statistics import Statistics
@@ -30,6 +30,7 @@ from ..tracing.missing_names import of_a_step
 from ..tracing.random import key_of_draws, key_of_seed
 from ..tracing.tracer import located
 from .batch_type import BatchType
+from .buckets import Buckets, Fit
 from .budget import Budget
 from .gradients import Gradients
 from .host_memory import ANY_HOST_MEMORY, HostMemory
@@ -41,14 +42,15 @@ from .program import StepProgram
 from .shapes import ShapePolicy
 from .sharing import joined, lives_of, shared_names, taken_in
 from .step_arrays import StepArrays
-from .step_graph import StepGraph
+from .step_graph import StepGraph, trace_step
 
 
 class Step(StepArrays):
     """A compiled training step, with the parameters and the optimizer's state that it trains.
 
     `step(batch)` does one update and returns the loss as a NumPy scalar, or `(loss, metrics)`. A batch of other shapes,
-    such as a last one with fewer rows, is compiled once more; all batches and the functions of `bind` share one arena.
+    such as a last one with fewer rows, is compiled once more, or padded (`shapes="bucket"`); all batches and the
+    functions of `bind` share one arena.
     A batch of another structure or dtype is an error, and nothing has changed then; nor has it where an index (a label,
     a token) is out of range, which raises `IndexError`, or an integer is raised to a negative power, which raises
     `ValueError`. The mean over a batch of no rows is NaN, as in NumPy and PyTorch.
@@ -111,6 +113,8 @@ class Step(StepArrays):
             self._rates = LearningRates(traced.optimizer, self._state)
             self._first = self._add(traced, planned)
         self._gradients = Gradients(self)
+        shapes_of_batch = [type.shape for _, type in traced.batch]
+        self._buckets = Buckets(self, shapes_of_batch) if self._shapes.shapes == "bucket" else None
         self._own = frozenset(live.names[name] for name, _ in model.all_stored())
         tied = model.tied_names()
         self._names = {name: tied.get(name, name) for name, _ in model.persistent_stored()}
@@ -127,13 +131,13 @@ class Step(StepArrays):
             tuple(map(use_of, executable.kernel_users)),
         )
 
-    def _add(self, traced: StepGraph, planned: StepPlan) -> StepProgram:
+    def _add(self, traced: StepGraph, planned: StepPlan, key: Hashable = None) -> StepProgram:
         live = self._live
         signature = StepProgram(traced, planned, self._backend, live.arena_for(planned.plan))
         live.add_user(signature)
         for i, array in enumerate(self._carried()):
             signature.executable.bind_input(i, array)
-        self._signatures.add(tuple((t.shape, t.dtype) for _, t in traced.batch), signature)
+        self._signatures.add(key or tuple((t.shape, t.dtype) for _, t in traced.batch), signature)
         return signature
 
     def _carried(self) -> list[Array]:
@@ -162,31 +166,42 @@ class Step(StepArrays):
         try:
             if self._changes != changes():
                 self._check_settings()
-            signature = self._signatures.get(key) or self._new_signature(arrays)
+            signature, fit = self._program_for(key, arrays)
             self._rates.follow_schedules(self._backend.undone)
             try:
-                signature.executable.run(arrays, first_input=signature.first)
+                given = arrays if fit is None else fit.arrays(arrays)
+                signature.executable.run(given, first_input=signature.first)
             except FloatingPointError:
-                raise self._not_finite(signature, arrays) from None
+                raise self._not_finite(key, arrays) from None
             self._rates.count_update()
-            show(signature.traced.prints, signature.printed)
+            show(*signature.lines(fit))
             loss = signature.loss[()]
             if signature.measured:
-                self._measure(signature, loss)
+                self._measure(signature, fit, loss)
             if signature.traced.metrics_tree is None:
                 return loss
-            # Scalars come as NumPy scalars, arrays as copies: the arena is overwritten by the next step.
-            metrics = [m[()] if m.ndim == 0 else m.copy() for m in signature.metrics]
+            metrics = signature.metric_arrays(fit)
         finally:
             live.busy = False
         return loss, optree.tree_unflatten(signature.traced.metrics_tree, metrics)
 
-    def _measure(self, signature: StepProgram, loss: Any) -> None:
+    def _program_for(self, key: Any, arrays: list[Array]) -> tuple[StepProgram, Fit | None]:
+        """The program for a batch of these leaves, whose types are the `key`; it is compiled where there is none."""
+        found = self._signatures.get(key)
+        if found is None and self._buckets is not None:
+            self._batch_type.like(arrays)  # raises `TypeError` for other dtypes
+            padded = self._buckets.find(key, arrays)
+            if padded is not None:
+                return padded
+        return found or self._new_signature(arrays), None
+
+    def _measure(self, signature: StepProgram, fit: Fit | None, loss: Any) -> None:
         """Keep what the step that was just done measured of its layers; words come when they are asked for."""
         rate = float(next(iter(self._rates.arrays.values())))
         values = [float(value) for value in signature.measured]
-        assert signature.traced.statistics is not None
-        self._measured = (signature.traced.statistics, values, self.steps, float(loss), rate)
+        statistics = signature.traced.statistics if fit is None else fit.statistics
+        assert statistics is not None
+        self._measured = (statistics, values, self.steps, float(loss), rate)
 
     def first_nonfinite(self, batch: Any) -> str:
         """What would make the first NaN or infinity of the loss, or of what is updated, if `step(batch)` were called
@@ -199,13 +214,19 @@ class Step(StepArrays):
         with self._current().running() as live:
             self._live = live
             self._rates.follow_schedules(self._backend.undone)
-            traced = (self._signatures.get(key) or self._new_signature(arrays)).traced
-            return first_nonfinite(traced.graph, [*self._carried(), *arrays], traced.checked)
+            return self._first_nonfinite(key, arrays)
 
-    def _not_finite(self, signature: StepProgram, arrays: Sequence[Array]) -> FloatingPointError:
+    def _first_nonfinite(self, key: Any, arrays: list[Array]) -> str:
+        """The step is traced for the batch as it is where it has no program of its own."""
+        found = self._signatures.get(key)
+        if found is None:
+            self._check_shapes([a.shape for a in arrays])
+        traced = self._traced([a.shape for a in arrays]) if found is None else found.traced
+        return first_nonfinite(traced.graph, [*self._carried(), *arrays], traced.checked)
+
+    def _not_finite(self, key: Any, arrays: list[Array]) -> FloatingPointError:
         """The error of a step that is not finite and has changed nothing, so that it can be run again to see why."""
-        traced = signature.traced
-        why = first_nonfinite(traced.graph, [*self._carried(), *arrays], traced.checked)
+        why = self._first_nonfinite(key, arrays)
         why = why or "op by op it is finite, so a number is near the largest that its dtype has"
         return FloatingPointError(f"step {self.steps + 1} is not finite and has changed nothing: {why}")
 
@@ -246,19 +267,39 @@ class Step(StepArrays):
 
     def _new_signature(self, arrays: list[Array]) -> StepProgram:
         """Compile for a batch of other shapes. Raises `TypeError` for other dtypes."""
-        batch = self._batch_type.like(arrays)
+        self._batch_type.like(arrays)
+        shapes = [a.shape for a in arrays]
+        self._check_shapes(shapes)
+        return self._compiled(shapes)
+
+    def _compiled(self, shapes: Sequence[Shape], traced: StepGraph | None = None, key: Hashable = None) -> StepProgram:
+        """Compile for batches of other `shapes`, and tell of it; `traced` where that is done."""
         start = time.perf_counter()
-        before = [shape for shape, _ in self._signatures.keys()[-1]]
-        names, now = self._batch_type.names, [a.shape for a in arrays]
-        self._shapes.check(names, [type.shape for _, type in self._first.traced.batch], now)
-        options, loss_fn = self._options, self._loss_fn
-        plans = step_plans(
-            self._model, loss_fn, self._optimizer, batch, options, self._threads, self._warned, self._target, self._host
-        )
-        added = self._add(plans.traced, plans.within(self._budget))
+        batch = self._batch_of(shapes)
+        last = self._signatures.get(self._signatures.keys()[-1]) or self._first
+        before = [type.shape for _, type in last.traced.batch]
+        options, host = self._options, self._host
+        of_step = self._model, self._loss_fn, self._optimizer
+        plans = step_plans(*of_step, batch, options, self._threads, self._warned, self._target, host, traced)
+        added = self._add(plans.traced, plans.within(self._budget), key)
         seconds = time.perf_counter() - start
-        tell_of_shapes("the step", names, before, now, seconds, self._signatures)
+        name = "the step" if key is None else "the padded step"
+        tell_of_shapes(name, self._batch_type.names, before, shapes, seconds, self._signatures)
         return added
+
+    def _check_shapes(self, shapes: Sequence[Shape]) -> None:
+        own = [type.shape for _, type in self._first.traced.batch]
+        self._shapes.check(self._batch_type.names, own, shapes)
+
+    def _traced(self, shapes: Sequence[Shape], **options: Any) -> StepGraph:
+        """The step as it is traced for batches of these shapes, some of its options changed."""
+        of_step = self._model, self._loss_fn, self._optimizer
+        return trace_step(*of_step, self._batch_of(shapes), **{**self._options, **options}, warned=self._warned)
+
+    def _batch_of(self, shapes: Sequence[Shape]) -> Any:
+        """A batch of specs."""
+        types = (type for _, type in self._first.traced.batch)
+        return self._batch_type.like([ArrayType(shape, t.dtype) for shape, t in zip(shapes, types, strict=True)])
 
     @property
     def batch(self) -> Any:

@@ -44,7 +44,7 @@ def test_programs_of_other_shapes_are_kept_within_a_limit_and_their_memory_is_gi
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"shapes": "some"}, "shapes is 'any', which compiles for each, or 'fixed'"),
+        ({"shapes": "some"}, "shapes is 'any', which compiles for each, 'bucket', which .* or 'fixed'"),
         ({"max_programs": 0}, "max_programs is a whole number of 1 or more, got 0"),
     ],
 )
