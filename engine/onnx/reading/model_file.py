@@ -18,9 +18,8 @@ def read_model(source: Any) -> tuple[Any, Path | None, str]:
     that is not supported, `FileNotFoundError` for a path where nothing is, and `ImportError` without `onnx`.
     """
     try:
-        from google.protobuf.message import DecodeError  # pyright: ignore[reportMissingImports]
-
         import onnx  # pyright: ignore[reportMissingImports]
+        from google.protobuf.message import DecodeError  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise missing_package(error, "from_onnx") from None
     if isinstance(source, onnx.ModelProto):
