@@ -23,7 +23,7 @@ from gradloom.engine.fit.run import Run
 from gradloom.engine.report import schema
 from gradloom.engine.step.plans import CurvePoint
 from gradloom.engine.step.predictor import Predictor
-from gradloom.tools.cli import make_parser
+from gradloom.tools.arguments import make_parser
 
 PACKAGE = "gradloom"
 
