@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
-from ...ir import is_float, kind_of
-from .. import array_api as xp
-from ..array_api.broadcasting import as_arraylike, described
-from ..tracing.tracer import ShapeError, TracingError, located
-from . import functional as F
 from . import init
-from .functional.attention import attention_weights, causal_places
+from .functional.multi_head import attended_by_heads
 from .layers import Linear
 from .module import Module
 from .parameter import Parameter
@@ -89,123 +82,27 @@ class MultiheadAttention(Module):
         seen, or floats that are added to the scores. With `is_causal` no query sees a later key, whether or not
         `attn_mask` says so. A query that sees no key gets the output of zeros.
         """
-        query_is_key, key_is_value = query is key, key is value
-        query = as_arraylike(query)
-        key = query if query_is_key else as_arraylike(key)
-        value = key if key_is_value else as_arraylike(value)
-        batched = self._check_inputs(query, key, value)
-        q, k, v = (self._heads(x, batched) for x in self._projected(query, key, value))
-        count, heads, length, _ = q.shape
-        mask = self._mask(key_padding_mask, attn_mask, (count, heads, length, k.shape[2]), batched)
-        if self.bias_k is not None or self.add_zero_attn:
-            keys = k.shape[2]
-            k, v = self._with_more(k, self.bias_k), self._with_more(v, self.bias_v)
-            mask = _seeing_more(mask, causal_places(q, length, keys) if is_causal else None, k.shape[2] - keys)
-            is_causal = False
-        drop = self.dropout if self.training else 0.0
-        if need_weights:
-            weights = F.dropout(attention_weights(q, k, mask, is_causal), drop)
-            attended = xp.matmul(weights, v)
-        else:
-            weights = None
-            attended = F.scaled_dot_product_attention(q, k, v, mask, drop, is_causal)
-        order = (0, 2, 1, 3) if self.batch_first or not batched else (2, 0, 1, 3)
-        output = self.out_proj(xp.reshape(xp.transpose(attended, order), query.shape))
-        if weights is not None:
-            weights = xp.mean(weights, axis=1) if average_attn_weights else weights
-            weights = weights if batched else xp.squeeze(weights, 0)
-        return output, weights
-
-    def _check_inputs(self, query: Any, key: Any, value: Any) -> bool:
-        """Whether there is a batch axis. Raises `ShapeError` where the shapes do not fit."""
-        batch = 0 if self.batch_first else 1
-        shown = f"query {described(query)}, key {described(key)} and value {described(value)}"
-        if query.ndim not in (2, 3) or not query.ndim == key.ndim == value.ndim:
-            layout = "(N, L, E)" if self.batch_first else "(L, N, E)"
-            raise ShapeError(located(f"MultiheadAttention: expected {layout} or (L, E), got {shown}"))
-        lasts = (query.shape[-1], key.shape[-1], value.shape[-1])
-        if lasts != (self.embed_dim, self.kdim, self.vdim):
-            raise ShapeError(
-                located(
-                    "MultiheadAttention: the last axes of query, key and value are embed_dim, kdim and vdim = "
-                    f"{(self.embed_dim, self.kdim, self.vdim)}, got {shown}"
-                )
-            )
-        batched = query.ndim == 3
-        if tuple(key.shape[:-1]) != tuple(value.shape[:-1]) or (batched and query.shape[batch] != key.shape[batch]):
-            axis = f"; axis {batch} is the batch, batch_first={self.batch_first}" if batched else ""
-            raise ShapeError(located(f"MultiheadAttention: the lengths do not fit in {shown}{axis}"))
-        return batched
-
-    def _projected(self, query: Any, key: Any, value: Any) -> list[Any]:
-        if self.in_proj_weight is not None and query is key and key is value:
-            return xp.split(F.linear(query, self.in_proj_weight, self.in_proj_bias), 3, axis=-1)
-        if self.in_proj_weight is not None:
-            weights = xp.split(self.in_proj_weight, 3, axis=0)
-        else:
-            weights = [self.q_proj_weight, self.k_proj_weight, self.v_proj_weight]
-        biases = [None] * 3 if self.in_proj_bias is None else xp.split(self.in_proj_bias, 3, axis=0)
-        return [F.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases)]
-
-    def _heads(self, x: Any, batched: bool) -> Any:
-        """(N, heads, length, E / heads)."""
-        size = self.embed_dim // self.num_heads
-        if not batched:
-            x = xp.expand_dims(x, 0)
-        split = xp.reshape(x, (*x.shape[:2], self.num_heads, size))
-        return xp.transpose(split, (0, 2, 1, 3) if self.batch_first or not batched else (1, 2, 0, 3))
-
-    def _with_more(self, x: Any, bias: Any) -> Any:
-        """Keys or values (N, heads, S, E / heads), and behind them the learned one and that of zeros."""
-        parts = [x]
-        shape = (x.shape[0], self.num_heads, 1, x.shape[3])
-        if bias is not None:
-            parts.append(xp.broadcast_to(xp.reshape(bias, (1, *shape[1:])), shape))
-        if self.add_zero_attn:
-            parts.append(np.broadcast_to(np.zeros((), x.dtype), shape))
-        return xp.concat(parts, axis=2)
-
-    def _mask(self, key_padding_mask: Any, attn_mask: Any, shape: tuple[int, int, int, int], batched: bool) -> Any:
-        """Both masks as one for `attention_weights`, where true means seen; `None` where there is none."""
-        count, heads, queries, keys = shape
-        hidden = added = None
-        masks: list[Any] = []
-        if key_padding_mask is not None:
-            padding = _checked_mask("key_padding_mask", key_padding_mask, [(count, keys)] if batched else [(keys,)])
-            masks.append(xp.reshape(padding, (count, 1, 1, keys)))
-        if attn_mask is not None:
-            attn_mask = _checked_mask("attn_mask", attn_mask, [(queries, keys), (count * heads, queries, keys)])
-            masks.append(xp.reshape(attn_mask, shape) if attn_mask.ndim == 3 else attn_mask)
-        for mask in masks:
-            if mask.dtype.kind == "b":
-                hidden = mask if hidden is None else xp.logical_or(hidden, mask)
-            else:
-                added = mask if added is None else added + mask
-        if hidden is None or added is None:
-            return added if hidden is None else xp.logical_not(hidden)
-        return xp.where(hidden, -math.inf, added)
+        separate = self.in_proj_weight is None
+        attended, weights = attended_by_heads(
+            query,
+            key,
+            value,
+            self.embed_dim,
+            self.num_heads,
+            (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight) if separate else self.in_proj_weight,
+            self.in_proj_bias,
+            bias_k=self.bias_k,
+            bias_v=self.bias_v,
+            add_zero_attn=self.add_zero_attn,
+            dropout_p=self.dropout if self.training else 0.0,
+            key_padding_mask=key_padding_mask,
+            need_weights=need_weights,
+            attn_mask=attn_mask,
+            average_attn_weights=average_attn_weights,
+            is_causal=is_causal,
+            batch_first=self.batch_first,
+        )
+        return self.out_proj(attended), weights
 
     def extra_repr(self) -> str:
         return f"embed_dim={self.embed_dim}, num_heads={self.num_heads}, dropout={self.dropout}"
-
-
-def _seeing_more(mask: Any, allowed: Any, count: int) -> Any:
-    """A mask for `attention_weights`, with what `allowed` says too, and so many more keys that all queries see."""
-    if allowed is not None and mask is not None and is_float(mask.dtype):
-        mask = xp.where(allowed, mask, -math.inf)
-    elif allowed is not None:
-        mask = allowed if mask is None else xp.logical_and(mask, allowed)
-    if mask is None:
-        return None
-    seen = np.broadcast_to(np.array(mask.dtype.kind == "b", mask.dtype), (*mask.shape[:-1], count))
-    return xp.concat([mask, seen], axis=-1)
-
-
-def _checked_mask(name: str, mask: Any, shapes: list[tuple[int, ...]]) -> Any:
-    mask = as_arraylike(mask)
-    if kind_of(mask.dtype) not in "bf":
-        hint = f"write {name}.astype(bool), true where a key may not be seen, or .astype('float32') to add it"
-        raise TracingError(located(f"{name} is booleans or floats, got {described(mask)}; {hint}"))
-    if tuple(mask.shape) not in shapes:
-        raise ShapeError(located(f"{name} is {described(mask)}, expected shape {' or '.join(map(str, shapes))}"))
-    return mask

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import reprlib
 from typing import Any, ClassVar, Self, cast
 
@@ -14,6 +15,7 @@ from ..tracing.tracer import located
 from .binding import assign_buffer, assign_parameter, binding_of, current_value
 from .computed import Computed, computed_value
 from .hyperparameters import with_plain_numbers
+from .in_place import in_place_where_said
 from .module_tree import ModuleTree
 from .parameter import Buffer, Parameter, Stored
 from .registration import check_registered
@@ -47,8 +49,12 @@ class Module(ModuleTree):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if cls.__module__.startswith(f"{__package__}.") and "__init__" in vars(cls):
+        if not cls.__module__.startswith(f"{__package__}."):
+            return
+        if "__init__" in vars(cls):
             cls.__init__ = torch_arguments(with_plain_numbers(cls.__init__))
+        if "forward" in vars(cls) and "inplace" in inspect.signature(cls.__init__).parameters:
+            cls.forward = in_place_where_said(cls.forward)
 
     # Attributes.
 
@@ -253,7 +259,8 @@ class Module(ModuleTree):
 
     @reprlib.recursive_repr("(itself)")
     def __repr__(self) -> str:
-        lines = self.extra_repr().split("\n") if self.extra_repr() else []
+        said = ", ".join(filter(None, [self.extra_repr(), "inplace=True" if self.__dict__.get("inplace") else ""]))
+        lines = said.split("\n") if said else []
         children = [f"({name}): {_indented(repr(module))}" for name, module in self.printed_children()]
         if not children and len(lines) <= 1:
             return f"{type(self).__name__}({''.join(lines)})"

@@ -9,6 +9,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 from ..tracing.errors import UnsupportedError, located
 from ..tracing.keywords import TELLS, unknown_keyword
+from .in_place import written_in_place
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -16,7 +17,6 @@ R = TypeVar("R")
 _DISTRIBUTED = "a step runs in one process"
 
 INSTEAD: dict[str, str] = {
-    "inplace": "nothing is written in place: leave inplace away, and use what comes back",
     "device": "leave it away: where a program runs is said when it is compiled, target=",
     "size_average": "write reduction='mean' or reduction='sum'",
     "reduce": "write reduction='mean', 'sum' or 'none'",
@@ -34,14 +34,15 @@ _DROPPED = ("_stacklevel", "mask_check", "enable_nested_tensor")
 """Arguments that change no result, whatever they are."""
 
 _DEPRECATED = ("size_average", "reduce")
-_NEVER_TAKEN = (*_DEPRECATED, "inplace", "device", "min_value", "max_value")
+_NEVER_TAKEN = (*_DEPRECATED, "device", "min_value", "max_value")
 """Arguments that stand in signatures for their place alone."""
 
 
 def torch_arguments(function: Callable[P, R]) -> Callable[P, R]:
     """`function`, called with arguments of torch's that it has not, or has for their place alone: their defaults, which
     are `None` or False, are as good as not given, and the others are refused. Raises `UnsupportedError` that says what
-    to write. The `reduction` of a loss may also come by position without those that torch deprecates before it.
+    to write. With `inplace` the first argument holds the result; a layer keeps it as its attribute. The `reduction` of
+    a loss may also come by position without those that torch deprecates before it.
     """
     own = inspect.signature(function).parameters
     current = [name for name in own if name not in _DEPRECATED]
@@ -49,6 +50,7 @@ def torch_arguments(function: Callable[P, R]) -> Callable[P, R]:
     takes_any = any(p.kind is p.VAR_KEYWORD for p in own.values())
     known = [name for name in own if name not in ("self", *_NEVER_TAKEN)]
     never_taken = [(place, name) for place, name in enumerate(own) if name in _NEVER_TAKEN]
+    in_place = list(own).index("inplace") if "inplace" in own else None
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -63,7 +65,13 @@ def torch_arguments(function: Callable[P, R]) -> Callable[P, R]:
             _check_default(_name_of(function), name, args[place] if place < len(args) else kwargs.get(name))
         if "dtype" in kwargs and kwargs["dtype"] is None:
             del kwargs["dtype"]  # torch's default, and NumPy's float64
-        return function(*args, **kwargs)
+        result = function(*args, **kwargs)
+        if in_place is not None and (args[in_place] if in_place < len(args) else kwargs.get("inplace")):
+            given = args[0] if args else kwargs["input"]
+            if function.__name__ != "__init__":
+                return cast(R, written_in_place(_name_of(function), given, result))
+            given.inplace = True
+        return result
 
     setattr(call, TELLS, True)
     return call

@@ -338,19 +338,42 @@ def _adaptive_max_pool_nd(ndim: int, input: Any, output_size: Any, return_indice
     if window is not None:
         return _max_pool(what, ndim, x, return_indices, window)
     # Windows of unequal lengths are written out side by side, the shorter ones filled up with their last element.
-    lengths = x.shape[-ndim:]
-    taken = [_places_by_window(*_bounds(n, count)) for n, count in zip(lengths, counts)]
+    taken = [_places_by_window(*_bounds(n, count)) for n, count in zip(x.shape[-ndim:], counts)]
+    return pooled_side_by_side(what, x, taken, counts, return_indices)
+
+
+def pooled_side_by_side(what: str, x: Any, taken: Sequence[Any], counts: Numbers, return_indices: bool) -> Any:
+    """The largest of each of `counts` windows, whose elements along each axis are at the places `taken`, one window
+    after the other; places may differ from image to image: (..., count * size).
+    """
+    ndim, lengths = len(counts), x.shape[-len(counts) :]
     for i, places in enumerate(taken):
-        x = xp.take(x, places, axis=-ndim + i)
+        x = _taken(x, places, i, ndim)
     window = _equal_windows(x, ndim, counts) or {}
     if not return_indices:
         return _max_pool(what, ndim, x, False, window)
     largest, at = _max_pool(what, ndim, x, True, window)
     result, apart = xp.zeros_like(at), 1
     for n, places in zip(reversed(lengths), reversed(taken)):
-        result = result + xp.take(places, at % len(places), axis=0) * apart
-        at, apart = at // len(places), apart * n
+        result = result + _at_places(places, at % places.shape[-1], ndim) * apart
+        at, apart = at // places.shape[-1], apart * n
     return largest, result
+
+
+def _taken(x: Any, places: Any, i: int, ndim: int) -> Any:
+    """`x` at `places` along the axis `i` of the last `ndim`, the same ones for all images or each image's own."""
+    if places.ndim == 1:
+        return xp.take(x, places, axis=i - ndim)
+    along = (*(1,) * i, places.shape[-1], *(1,) * (ndim - 1 - i))
+    return xp.take_along_axis(x, xp.reshape(places, (*places.shape[:-1], *along)), axis=i - ndim)
+
+
+def _at_places(places: Any, index: Any, ndim: int) -> Any:
+    """`places` at `index` (..., windows), the same ones for all images or each image's own."""
+    if places.ndim == 1:
+        return xp.take(places, index, axis=0)
+    flat = xp.take_along_axis(places, xp.reshape(index, (*index.shape[:-ndim], -1)), axis=-1)
+    return xp.reshape(flat, index.shape)
 
 
 def _places_by_window(begin: Array, end: Array) -> Array:

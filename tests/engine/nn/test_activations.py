@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -228,19 +227,7 @@ def test_arguments_that_do_not_fit_are_named() -> None:
             call()
 
 
-def test_writing_in_place_is_refused_by_name_and_by_position() -> None:
-    for name, layer, several in ELEMENTWISE:
-        fn, kind = getattr(F, name), getattr(nn, layer, None)
-        if "inplace" not in inspect.signature(fn).parameters:
-            continue
-        options = {**several[-1], "inplace": True}
-        with pytest.raises(NotImplementedError, match=f"nn.{name} does not take torch's inplace=True"):
-            fn(X, **options)
-        if kind:
-            with pytest.raises(NotImplementedError, match=f"nn.{layer} does not take torch's inplace=True"):
-                kind(**options)
-    with pytest.raises(NotImplementedError, match="inplace=True"):
-        nn.Threshold(0.1, 2.0, True)
+def test_names_of_before_are_refused() -> None:
     with pytest.raises(NotImplementedError, match="min_value=-2; write min_val"):
         nn.Hardtanh(-1, 1, False, -2)
 

@@ -88,7 +88,5 @@ def test_what_is_no_probability_and_no_mode_is_refused() -> None:
                 kind(wrong)
         with pytest.raises(ValueError, match="mode is 'train', 'mc' or 'mean_field', got 'eval'"):
             kind(mode="eval")
-        with pytest.raises(NotImplementedError, match="inplace=True"):
-            kind(0.5, True)
     assert repr(nn.Dropout(0.5, mode="mc")) == "Dropout(p=0.5, mode='mc')"
     assert repr(nn.Dropout(0.5, False)) == "Dropout(p=0.5)"
