@@ -7,7 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any, ClassVar, Self, cast, overload
 
+import numpy as np
+
 from ..tracing.tracer import located
+from .binding import binding_of, current_value
 from .module import Module
 from .parameter import Parameter
 from .registration import instead_of_torch, torch_name
@@ -200,6 +203,113 @@ class ParameterList(Module):
 
     def __iter__(self) -> Iterator[Any]:
         return (self[i] for i in range(len(self)))
+
+    def extra_repr(self) -> str:
+        return "\n".join(f"({name}): {parameter!r}" for name, parameter in self._parameters.items())
+
+
+class ParameterDict(Module):
+    """Parameters by name, in the order in which they came; inside a step they are values. What is no parameter is made
+    one, as in torch. A name has no dots.
+    """
+
+    _by_key: ClassVar[bool] = True
+
+    def __init__(self, parameters: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None) -> None:
+        self.update(parameters or {})
+
+    def __getitem__(self, key: str) -> Any:
+        stored = self._parameters[key]
+        return None if stored is None else current_value(stored)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if not isinstance(key, str):
+            raise TypeError(located(f"the names in a ParameterDict are strings, got {key!r}"))
+        if key in self._parameters and not isinstance(value, Parameter) and binding_of(self) is not None:
+            setattr(self, key, value)  # a value of a running program
+            return
+        self._register(key, value if isinstance(value, Parameter) else Parameter(np.asarray(value)), Parameter)
+
+    def __delitem__(self, key: str) -> None:
+        del self._parameters[key]
+        settings_changed()
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._parameters
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parameters)
+
+    def __reversed__(self) -> Iterator[str]:
+        return reversed(list(self._parameters))
+
+    def __len__(self) -> int:
+        return len(self._parameters)
+
+    def __or__(self, other: ParameterDict) -> ParameterDict:
+        return ParameterDict({**self._parameters, **other._parameters})
+
+    def __ior__(self, other: ParameterDict) -> Self:
+        self.update(other._parameters)
+        return self
+
+    def keys(self) -> Iterable[str]:
+        """The names."""
+        return self._parameters.keys()
+
+    def values(self) -> list[Any]:
+        """The parameters."""
+        return [self[name] for name in self]
+
+    def items(self) -> list[tuple[str, Any]]:
+        """(name, parameter)."""
+        return [(name, self[name]) for name in self]
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The parameter of the name `key`, or `default`."""
+        if key in self:
+            return self[key]
+        return default
+
+    def pop(self, key: str) -> Any:
+        """Remove the parameter of the name `key`, and return it."""
+        value = self[key]
+        del self[key]
+        return value
+
+    def popitem(self) -> tuple[str, Any]:
+        """Remove the last parameter, and return it with its name."""
+        name = next(reversed(self))
+        return name, self.pop(name)
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """The parameter of the name `key`, which is made of `default` where there is none."""
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def clear(self) -> None:
+        """Remove all parameters."""
+        self._parameters.clear()
+        settings_changed()
+
+    def copy(self) -> ParameterDict:
+        """Another dict of the same parameters."""
+        return ParameterDict(dict(self._parameters))
+
+    @staticmethod
+    def fromkeys(keys: Iterable[str], default: Any = None) -> ParameterDict:
+        """A dict in which each of `keys` has a parameter of `default`."""
+        return ParameterDict(dict.fromkeys(keys, default))
+
+    def update(self, parameters: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
+        """Add `parameters`, which replace those of the same names."""
+        if isinstance(parameters, ParameterDict):
+            pairs: list[tuple[str, Any]] = list(parameters._parameters.items())
+        else:
+            pairs = list(dict(parameters).items())
+        for key, value in pairs:
+            self[key] = value
 
     def extra_repr(self) -> str:
         return "\n".join(f"({name}): {parameter!r}" for name, parameter in self._parameters.items())

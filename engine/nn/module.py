@@ -9,11 +9,13 @@ from typing import Any, ClassVar, Self, cast
 import numpy as np
 import numpy.typing as npt
 
-from ...ir import Array, as_dtype, is_float, spec
+from ...ir import Array, as_dtype, is_float
+from ..tracing.errors import UnsupportedError
 from ..tracing.missing_names import of_a_module
 from ..tracing.tracer import located
 from .binding import assign_buffer, assign_parameter, binding_of, current_value
 from .computed import Computed, computed_value
+from .hooks import Hook, Hooks, RemovableHandle
 from .hyperparameters import with_plain_numbers
 from .in_place import in_place_where_said
 from .module_tree import ModuleTree
@@ -160,17 +162,40 @@ class Module(ModuleTree):
         """What the module computes; a subclass says so."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward(self, ...)")
 
+    def register_forward_pre_hook(
+        self, hook: Hook, *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
+        """Call `hook(module, args)` before each forward, or `hook(module, args, kwargs)`, in steps that are compiled
+        from now on, while they are traced. It may give other arguments: a tuple, a single one, or (args, kwargs).
+        """
+        return Hooks.add(self._own_hooks().before, hook, prepend, with_kwargs)
+
+    def register_forward_hook(
+        self, hook: Hook, *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
+    ) -> RemovableHandle:
+        """Call `hook(module, args, output)` after each forward, or `hook(module, args, kwargs, output)`, in steps that
+        are compiled from now on, while they are traced. It may give another output.
+
+        `always_call`, for a forward that fails, is not taken: an error while tracing ends the trace.
+        """
+        if always_call:
+            raise UnsupportedError(located("always_call=True: an error in forward ends the trace, and no hook runs"))
+        return Hooks.add(self._own_hooks().after, hook, prepend, with_kwargs)
+
+    def _own_hooks(self) -> Hooks:
+        return self.__dict__.setdefault("_hooks", Hooks())
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         binding = binding_of(self)
         if binding is None:
-            return self.forward(*args, **kwargs)
+            return self._hooked(*args, **kwargs)
         recorder = binding.recorder
         try:
             with binding.entered(self):
                 if recorder is None:
-                    return self.forward(*args, **kwargs)
+                    return self._hooked(*args, **kwargs)
                 given = recorder.arrays((args, kwargs))
-                result = self.forward(*args, **kwargs)
+                result = self._hooked(*args, **kwargs)
                 recorder.add(binding.paths[self], self, given, result)
                 return result
         except Exception as error:
@@ -178,6 +203,14 @@ class Module(ModuleTree):
             if path and not getattr(error, "__notes__", None):
                 error.add_note(f"in {path}: {type(self).__name__}({self.extra_repr()})")
             raise
+
+    def _hooked(self, *args: Any, **kwargs: Any) -> Any:
+        """What forward gives, with the hooks around it."""
+        hooks: Hooks | None = self.__dict__.get("_hooks")
+        if hooks is None:
+            return self.forward(*args, **kwargs)
+        args, kwargs = hooks.given(self, args, kwargs)
+        return hooks.returned(self, args, kwargs, self.forward(*args, **kwargs))
 
     # Modes.
 
@@ -223,6 +256,14 @@ class Module(ModuleTree):
 
     # Dtypes and checks.
 
+    def float(self) -> Self:
+        """The same as `to("float32")`."""
+        return self.to("float32")
+
+    def double(self) -> Self:
+        """The same as `to("float64")`."""
+        return self.to("float64")
+
     def to(self, dtype: npt.DTypeLike) -> Self:
         """Make all floating-point parameters and buffers float32 or float64."""
         try:
@@ -234,7 +275,7 @@ class Module(ModuleTree):
             raise TypeError(f"parameters are float32 or float64, not {resolved}")
         for _, stored in self._once():
             if is_float(stored.dtype):
-                stored.type = spec(stored.shape, resolved)
+                stored.cast(resolved)
         return self
 
     def check_registered(self) -> None:
@@ -271,7 +312,7 @@ class Module(ModuleTree):
         return list(self._modules.items())
 
 
-_OWN_NAMES = ("_parameters", "_buffers", "_modules", "_computed", "_training")
+_OWN_NAMES = ("_parameters", "_buffers", "_modules", "_computed", "_training", "_hooks")
 
 
 def _hidden(kind: type, name: str, registered: type) -> str:

@@ -70,6 +70,10 @@ class Stored:
         """Number of elements."""
         return self.type.size
 
+    def cast(self, dtype: np.dtype[Any]) -> None:
+        """Be of this dtype from now on."""
+        self.type = spec(self.shape, dtype)
+
     def numel(self) -> int:
         """Number of elements."""
         return self.type.size

@@ -34,7 +34,7 @@ _DROPPED = ("_stacklevel", "mask_check", "enable_nested_tensor")
 """Arguments that change no result, whatever they are."""
 
 _DEPRECATED = ("size_average", "reduce")
-_NEVER_TAKEN = (*_DEPRECATED, "device", "min_value", "max_value")
+_NEVER_TAKEN = (*_DEPRECATED, "device", "min_value", "max_value", "process_group")
 """Arguments that stand in signatures for their place alone."""
 
 
@@ -70,7 +70,7 @@ def torch_arguments(function: Callable[P, R]) -> Callable[P, R]:
             given = args[0] if args else kwargs["input"]
             if function.__name__ != "__init__":
                 return cast(R, written_in_place(_name_of(function), given, result))
-            given.inplace = True
+            cast(Any, given).inplace = True
         return result
 
     setattr(call, TELLS, True)

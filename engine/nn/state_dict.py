@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
-from ...ir import Array, is_float, spec
+from ...ir import Array, is_float
 from ..tracing.errors import warn
 from ..tracing.tracer import Tracer, located
 from .binding import Binding, assign_live, binding_of, current_value
@@ -15,6 +15,7 @@ from .init import constant
 from .parameter import Stored
 from .registration import torch_name
 from .settings import has_a_step
+from .uninitialized import UninitializedBuffer, UninitializedParameter
 
 if TYPE_CHECKING:
     from .module import Module
@@ -63,6 +64,8 @@ def load_initial_values(model: Module, given: Mapping[str, Any], strict: bool, a
             unexpected.append(name)
             continue
         array = plain_array(value)
+        if isinstance(stored, (UninitializedParameter, UninitializedBuffer)):
+            stored.materialize(Stored(array))
         problem = _misfit(name, stored, array) or _conflict(name, array, arrays.get(stored))
         if problem:
             problems.append(problem)
@@ -76,7 +79,7 @@ def load_initial_values(model: Module, given: Mapping[str, Any], strict: bool, a
         )
     for stored, (_, array) in arrays.items():
         if assign:
-            stored.type = spec(stored.shape, array.dtype)
+            stored.cast(array.dtype)
         stored.initialize(constant(_converted(array, stored.dtype)))
     return keys
 

@@ -28,6 +28,7 @@ from ..tracing.numbers import as_real, as_whole
 from ..tracing.tracer import Trace, Tracer, emit, located, role
 from .arguments import check_loss, no_model, no_optimizer
 from .clipping import clipped
+from .lazy_shapes import find_lazy_shapes
 from .leaves import flattened, leaf_input, leaf_type
 from .outputs import with_outputs
 from .step_tracer import Outcome, StepTracer
@@ -169,6 +170,7 @@ def trace_step(
     that of products and activations, see `mixed_precision.py`. `warned` has the warnings that were given before.
     """
     _check_options(model, optimizer, loss_fn, clip_norm, clip_value, accumulate)
+    find_lazy_shapes(model, loss_fn, batch)
     accumulate, clip_norm, clip_value = int(accumulate), as_real(clip_norm), as_real(clip_value)
     warned = set() if warned is None else warned
     trainer = StepTracer(model, loss_fn, optimizer, train, precision)

@@ -8,16 +8,10 @@ from typing import Any
 from ...ir.near_names import near_names, similar
 
 _INSTEAD: dict[str, str] = {
-    "AdaptiveLogSoftmaxWithLoss": "nn.Linear and nn.CrossEntropyLoss(): many logits are computed some rows at a time",
-    "CrossMapLRN2d": "nn.LocalResponseNorm",
     "DataLoader": "gl.data.batches(data, batch_size, seed=0); a DataLoader of torch's serves as it is",
     "DataParallel": "the model itself: its step runs on all cores",
     "Dense": "nn.Linear, with the number of inputs first",
-    "LinearCrossEntropyLoss": "nn.Linear and nn.CrossEntropyLoss(): many logits are computed some rows at a time",
-    "NLLLoss2d": "nn.NLLLoss",
-    "ParameterDict": "attributes of a module: setattr(self, name, nn.Parameter(...))",
     "ModelCheckpoint": "gl.callbacks.BestCheckpoint(path), or checkpoint=path of gl.fit",
-    "SyncBatchNorm": "nn.BatchNorm2d: a step runs in one process",
     "TensorDataset": "a dict or a tuple of arrays, as in gl.data.batches({'x': x, 'y': y}, batch_size)",
     "clip_grad_norm": "the argument of gl.compile_step: clip_norm=",
     "device": "the argument of gl.compile_step and gl.compile: target=",
@@ -35,14 +29,10 @@ _INSTEAD: dict[str, str] = {
     "multinomial": "gl.random.categorical(logits), or gl.random.choice(n, shape, p=p)",
     "tensor": "np.array",
     "Tensor": "np.ndarray",
-    "linear_cross_entropy": "nn.cross_entropy(nn.linear(input, weight, bias), target)",
-    "upsample": "nn.interpolate",
     "DistributedDataParallel": "the model itself: its step runs on all cores",
     "clip_grad_norm_": "the argument of gl.compile_step: clip_norm=",
     "clip_grad_value_": "the argument of gl.compile_step: clip_value=",
     "orthogonal": "nn.utils.parametrize.register_parametrization with a module that makes the weight orthogonal",
-    "parameters_to_vector": "vector, unravel = gl.tree.ravel(step.parameters())",
-    "vector_to_parameters": "step.set_parameters(unravel(vector)), with vector, unravel = gl.tree.ravel(...)",
     "rnn": "a mask of the steps that count: sequences of one batch have one length",
 }
 
@@ -79,13 +69,11 @@ _OF_A_MODULE: dict[str, str] = {
     "cpu": _NO_DEVICE,
     "half": "numbers are float32 or float64: write model.to('float32')",
     "bfloat16": "numbers are float32 or float64: write model.to('float32')",
-    "float": "write model.to('float32')",
-    "double": "write model.to('float64')",
     "zero_grad": "every step(batch) computes new gradients",
     "backward": f"gradients are computed by a step: {_STEP}",
-    "register_forward_hook": "write a Module whose forward calls it, and does what the hook would do",
     "compile": f"write {_STEP}, or step.bind(fn)",
     "init": "write nn.init_parameters(model, seed)",
+    "register_full_backward_hook": "gl.custom_vjp(f) is a function with a derivative of its own",
     "share_memory": "a step runs in one process, on all cores",
 }
 
@@ -143,8 +131,6 @@ def attributes_of(
 def _instead(name: str, names: Sequence[str], prefix: str, elsewhere: Mapping[str, Sequence[str]]) -> str:
     if name in _INSTEAD:
         return f"write {_INSTEAD[name]}"
-    if name.startswith("Lazy"):
-        return f"write {prefix}.{name.removeprefix('Lazy')}, with the number of inputs"
     if name.endswith("_") and name[:-1] in names:
         return f"nothing is written in place: write x = {prefix}.{name[:-1]}(x)"
     near = similar(name, names, f"{prefix}.")

@@ -8,12 +8,13 @@ from ....ir import is_float
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
 from ...tracing.activations import float32_inside
+from ...tracing.errors import UnsupportedError
 from ...tracing.tracer import ShapeError, TracingError, located
 from ..spelling import torch_arguments
 from .piecewise_activations import relu
 from .reduction import Reduction, check_reduction, reduced
 from .softmax import shifted_by_largest
-from .transformations import checked_index, class_places
+from .transformations import checked_index, class_places, linear
 
 
 def _classes_last(what: str, input: Any, reduction: str) -> Any:
@@ -138,6 +139,38 @@ def cross_entropy(
             smooth = xp.sum((xp.expand_dims(total, -1) - shifted) * weight, axis=-1)
         loss = loss * (1 - label_smoothing) + smooth * (label_smoothing / classes)
     return _over_rows(loss, row_weight, kept, reduction)
+
+
+def linear_cross_entropy(
+    input: Any,
+    linear_weight: Any,
+    target: Any,
+    *,
+    linear_bias: Any = None,
+    weight: Any = None,
+    reduction: Reduction = "mean",
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    options: None = None,
+) -> Any:
+    """`cross_entropy` of the logits `input @ linear_weight.T + linear_bias`, for input (N, F) or (F,) and
+    `linear_weight` (C, F), or (C, d1, ..., F) for logits (N, C, d1, ...).
+
+    Planned, the logits are made some rows at a time where that saves memory, so that there is nothing to choose:
+    `options` stands for torch's place of it. Raises `UnsupportedError` where it is given.
+    """
+    if options is not None:
+        instead = "leave it away: how many rows are computed at a time follows from the memory budget"
+        raise UnsupportedError(located(f"linear_cross_entropy takes no options; {instead}"))
+    matrix, features = as_arraylike(linear_weight), as_arraylike(linear_weight).shape[-1]
+    x = as_arraylike(input)
+    bias = None if linear_bias is None else xp.reshape(as_arraylike(linear_bias), (-1,))
+    logits = linear(x, xp.reshape(matrix, (-1, features)), bias)
+    logits = xp.reshape(logits, (*x.shape[:-1], *matrix.shape[:-1]))
+    ignored = -100 if ignore_index is None else ignore_index
+    return cross_entropy(
+        logits, target, weight, ignore_index=ignored, reduction=reduction, label_smoothing=label_smoothing
+    )
 
 
 def _soft_cross_entropy(

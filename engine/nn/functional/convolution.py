@@ -81,6 +81,19 @@ def conv3d(
     return _convolution("conv3d", 3, input, weight, bias, stride, padding, dilation, groups)
 
 
+def conv_tbc(input: Any, weight: Any, bias: Any, pad: int = 0) -> Any:
+    """`conv1d` for input (length, n, in), weight (kernel, in, out) and bias (out,), with `pad` zeros on both sides.
+
+    Gives (length', n, out). Raises `ShapeError` where shapes do not fit.
+    """
+    x, weight = as_arraylike(input), as_arraylike(weight)
+    if x.ndim != 3 or weight.ndim != 3:
+        shapes = "the input is (length, n, in) and the weight (kernel, in, out)"
+        raise ShapeError(located(f"conv_tbc: {shapes}, got {described(x)} and {described(weight)}"))
+    result = conv1d(xp.permute_dims(x, (1, 2, 0)), xp.permute_dims(weight, (2, 1, 0)), bias, padding=pad)
+    return xp.permute_dims(result, (2, 0, 1))
+
+
 def conv_transpose1d(
     input: Any,
     weight: Any,

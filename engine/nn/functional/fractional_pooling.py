@@ -14,7 +14,7 @@ from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
 from ...tracing import random
 from ...tracing.tracer import ShapeError, located
-from .pooling import pooled_side_by_side
+from .pooling import pooled_side_by_side, with_indices
 from .spatial import Numbers, numbers_of, spatial_input
 
 
@@ -103,3 +103,7 @@ def fractional_max_pool3d(
 ) -> Any:
     """As `fractional_max_pool2d`, over volumes (N, C, D, H, W) or (C, D, H, W), with samples (N, C, 3)."""
     return _fractional_max_pool_nd(3, input, kernel_size, output_size, output_ratio, return_indices, _random_samples)
+
+
+fractional_max_pool2d_with_indices = with_indices(fractional_max_pool2d)
+fractional_max_pool3d_with_indices = with_indices(fractional_max_pool3d)

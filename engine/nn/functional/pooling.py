@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -416,3 +417,23 @@ def adaptive_max_pool3d(
 ) -> Any:
     """The largest of `output_size` windows, one number or (D, H, W), that cover (N, C, D, H, W)."""
     return _adaptive_max_pool_nd(3, input, output_size, return_indices)
+
+
+def with_indices(pool: Callable[..., Any]) -> Callable[..., Any]:
+    """`pool` with `return_indices`, under the name that torch gives it."""
+
+    @functools.wraps(pool)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return pool(*args, **{**kwargs, "return_indices": True})
+
+    call.__name__ = call.__qualname__ = f"{pool.__name__}_with_indices"
+    call.__doc__ = f"`{pool.__name__}` with `return_indices=True`: (values, indices)."
+    return call
+
+
+max_pool1d_with_indices = with_indices(max_pool1d)
+max_pool2d_with_indices = with_indices(max_pool2d)
+max_pool3d_with_indices = with_indices(max_pool3d)
+adaptive_max_pool1d_with_indices = with_indices(adaptive_max_pool1d)
+adaptive_max_pool2d_with_indices = with_indices(adaptive_max_pool2d)
+adaptive_max_pool3d_with_indices = with_indices(adaptive_max_pool3d)

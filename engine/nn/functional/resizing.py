@@ -12,7 +12,7 @@ from ....ir import Array, is_float
 from ....ir.ops import window as wd
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
-from ...tracing.tracer import ShapeError, TracingError, emit, located
+from ...tracing.tracer import ShapeError, emit, located
 from .pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
 from .spatial import numbers_of
 
@@ -36,8 +36,8 @@ def interpolate(
     """(N, C, L), (N, C, H, W) or (N, C, D, H, W) in another size, which `size` or `scale_factor` says.
 
     `mode` is "nearest", "nearest-exact", "area", "linear" (L), "bilinear" or "bicubic" (H, W), "trilinear" (D, H, W).
-    `align_corners` lets the centers of the outer elements stay where they are, not their edges. Indices and weights are
-    torch's.
+    `align_corners` lets the centers of the outer elements stay where they are, not their edges. With `antialias` the
+    modes "bilinear" and "bicubic" smooth over all the elements that one stands for. Indices and weights are torch's.
     """
     x = as_arraylike(input)
     ndim = x.ndim - 2
@@ -45,15 +45,16 @@ def interpolate(
         raise ValueError(located(f"interpolate: mode is one of {', '.join(_MODES)}, got {mode!r}"))
     if ndim not in _NDIMS.get(mode, (1, 2, 3)) or not is_float(x.dtype):
         raise ShapeError(located(f"interpolate: mode {mode!r} does not take {described(x)}"))
-    if antialias:
-        raise TracingError(located("interpolate: antialias=True is not supported; filter first, or use mode='area'"))
+    if antialias and mode not in ("bilinear", "bicubic"):
+        raise ValueError(located(f"interpolate: antialias goes with bilinear and bicubic, not with {mode!r}"))
     if align_corners is not None and mode not in _NDIMS:
         raise ValueError(located(f"interpolate: align_corners goes with {', '.join(_NDIMS)}, not with {mode!r}"))
     sizes, scales = _sizes(x, ndim, size, scale_factor, bool(recompute_scale_factor))
     if mode == "area":
         return _AREA[ndim](x, sizes)
     lengths = x.shape[2:]
-    taps = [_taps(n, out, scale, mode, bool(align_corners), x.dtype) for n, out, scale in zip(lengths, sizes, scales)]
+    make = _smooth_taps if antialias else _taps
+    taps = [make(n, out, scale, mode, bool(align_corners), x.dtype) for n, out, scale in zip(lengths, sizes, scales)]
     if all(_repeats(n, out, tap) for n, out, tap in zip(lengths, sizes, taps)):
         return _repeated(x, sizes)
     for i, (out, tap) in enumerate(zip(sizes, taps)):
@@ -121,6 +122,32 @@ def _taps(n: int, out: int, scale: float | None, mode: str, align_corners: bool,
     low = np.minimum(np.floor(at).astype(np.int64), n - 1)
     upper = np.clip(at - low, 0, 1).astype(dtype)
     return [(low, 1 - upper), (np.minimum(low + 1, n - 1), upper)]
+
+
+def _smooth_taps(n: int, out: int, scale: float | None, mode: str, align_corners: bool, dtype: Any) -> Taps:
+    """As `_taps`, with weights over all the elements that a new one stands for: the kernel is as wide as the step."""
+    if align_corners:
+        step = (n - 1) / (out - 1) if out > 1 else 0.0
+    else:
+        step = n / out if scale is None else 1.0 / scale
+    half = 1.0 if mode == "bilinear" else 2.0
+    wide = max(step, 1.0)
+    support = half * wide
+    center = step * (np.arange(out) + 0.5)
+    first = np.maximum((center - support + 0.5).astype(np.int64), 0)
+    count = np.minimum((center + support + 0.5).astype(np.int64), n) - first
+    index = first[:, None] + np.arange(count.max())
+    distance = np.abs(index - center[:, None] + 0.5) / wide
+    kernel = np.maximum(1 - distance, 0) if mode == "bilinear" else _keys(distance)
+    kernel = np.where(np.arange(count.max()) < count[:, None], kernel, 0)
+    kernel = (kernel / kernel.sum(1, keepdims=True)).astype(dtype)
+    return [(np.minimum(index[:, k], n - 1), kernel[:, k]) for k in range(count.max())]
+
+
+def _keys(d: Array) -> Array:
+    """Keys's kernel with a = -0.5 at the distance `d`."""
+    near, far = (1.5 * d - 2.5) * d * d + 1, ((-0.5 * d + 2.5) * d - 4) * d + 2
+    return np.where(d < 1, near, np.where(d < 2, far, 0))
 
 
 def _cubic(t: Array) -> list[Array]:
@@ -197,3 +224,31 @@ def channel_shuffle(input: Any, groups: int) -> Any:
     batch, channels, *rest = x.shape
     grouped = xp.reshape(x, (batch, groups, channels // groups, *rest))
     return xp.reshape(xp.moveaxis(grouped, 2, 1), x.shape)
+
+
+native_channel_shuffle = channel_shuffle
+
+
+def upsample(
+    input: Any,
+    size: int | Sequence[int] | None = None,
+    scale_factor: float | Sequence[float] | None = None,
+    mode: str = "nearest",
+    align_corners: bool | None = None,
+) -> Any:
+    """`interpolate`, under the name that it had before in torch."""
+    return interpolate(input, size, scale_factor, mode, align_corners)
+
+
+def upsample_nearest(
+    input: Any, size: int | Sequence[int] | None = None, scale_factor: float | Sequence[float] | None = None
+) -> Any:
+    """`interpolate` with mode "nearest"."""
+    return interpolate(input, size, scale_factor)
+
+
+def upsample_bilinear(
+    input: Any, size: int | Sequence[int] | None = None, scale_factor: float | Sequence[float] | None = None
+) -> Any:
+    """`interpolate` with mode "bilinear" and align_corners."""
+    return interpolate(input, size, scale_factor, "bilinear", True)

@@ -60,8 +60,9 @@ def max_unpool1d(
     padding: int | Sequence[int] = 0,
     output_size: Sequence[int] | None = None,
 ) -> Any:
-    """Zeros (N, C, L) or (C, L) with the values of `input` at `indices` along the last axis; the last of several at
-    one place stays. `max_pool1d(..., return_indices=True)` gives both.
+    """Zeros (N, C, L) or (C, L) with the values of `input` at `indices` along the last axis, both of
+    `max_pool1d(..., return_indices=True)`; the last of several at one place stays, and has the gradient, which torch
+    gives to all of them.
 
     `output_size` chooses among the lengths that are pooled to that of the input. An index outside stops the run with
     `IndexError`. Raises `ShapeError` for an `output_size` that cannot be, `TracingError` for indices of another shape.

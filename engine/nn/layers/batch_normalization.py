@@ -127,6 +127,40 @@ class BatchNorm3d(_BatchNorm):
     dims: ClassVar[dict[int, str]] = {5: "(N, C, D, H, W)"}
 
 
+class SyncBatchNorm(_BatchNorm):
+    """`functional.batch_norm` of (N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W), see `BatchNorm1d`: in one process
+    the whole batch is there, and there is nothing to wait for.
+    """
+
+    dims: ClassVar[dict[int, str]] = {2: "(N, C)", 3: "(N, C, L)", 4: "(N, C, H, W)", 5: "(N, C, D, H, W)"}
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        process_group: None = None,
+        device: None = None,
+        dtype: npt.DTypeLike = "float32",
+        *,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype, bias=bias)
+
+    @classmethod
+    def convert_sync_batchnorm(cls, module: Module, process_group: None = None) -> Module:
+        """`module` with a `SyncBatchNorm` of the same parameters and buffers in place of every batch normalization."""
+        if isinstance(module, _BatchNorm) and not isinstance(module, SyncBatchNorm):
+            converted = cls.__new__(cls)
+            converted.__dict__.update(module.__dict__)
+            return converted
+        for name, child in module.named_children(once=False):
+            module.add_module(name, cls.convert_sync_batchnorm(child))
+        return module
+
+
 class _InstanceNorm(_ChannelNorm):
     def __init__(
         self,

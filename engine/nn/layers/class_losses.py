@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import numpy.typing as npt
+
+from ... import array_api as xp
+from ...tracing.errors import UnsupportedError
 from ...tracing.tracer import located
 from .. import functional as F
 from ..functional.reduction import Reduction
+from .linear import Linear
 from .loss import Loss
 
 
@@ -32,6 +38,10 @@ class NLLLoss(Loss):
 
     def options(self) -> tuple[str, ...]:
         return ("ignore_index", "reduction")
+
+
+class NLLLoss2d(NLLLoss):
+    """`NLLLoss` under the name that it had before in torch, for images of classes (N, C, H, W)."""
 
 
 class CrossEntropyLoss(Loss):
@@ -103,6 +113,54 @@ class MultiLabelMarginLoss(Loss):
 
     def forward(self, input: Any, target: Any) -> Any:
         return F.multilabel_margin_loss(input, target, reduction=self.reduction)
+
+
+class LinearCrossEntropyLoss(Loss):
+    """`functional.linear_cross_entropy`, with a layer `linear` (num_classes times `out_features`, in_features)."""
+
+    def __init__(
+        self,
+        in_features: int,
+        num_classes: int,
+        *,
+        out_features: tuple[int, ...] = (),
+        bias: bool = False,
+        device: Any = None,
+        dtype: npt.DTypeLike = "float32",
+        reduction: Reduction = "mean",
+        weight: Any = None,
+        ignore_index: int | None = None,
+        label_smoothing: float = 0.0,
+        options: None = None,
+    ) -> None:
+        if options is not None:
+            instead = "leave it away: how many rows are computed at a time follows from the memory budget"
+            raise UnsupportedError(located(f"LinearCrossEntropyLoss takes no options; {instead}"))
+        if not 0 <= label_smoothing <= 1:
+            raise ValueError(located(f"LinearCrossEntropyLoss: label_smoothing is from 0 to 1, got {label_smoothing}"))
+        self.hold("weight", weight)
+        self.num_classes = num_classes
+        self.out_features = tuple(out_features)
+        self.ignore_index = ignore_index
+        self.label_smoothing = label_smoothing
+        self.linear = Linear(in_features, math.prod(self.out_features, start=num_classes), bias, dtype)
+        self.reduce_by(reduction)
+
+    def forward(self, input: Any, target: Any) -> Any:
+        weight = self.linear.weight
+        return F.linear_cross_entropy(
+            input,
+            xp.reshape(weight, (self.num_classes, *self.out_features, weight.shape[-1])),
+            target,
+            linear_bias=self.linear.bias,
+            weight=self.held("weight"),
+            reduction=self.reduction,
+            ignore_index=self.ignore_index,
+            label_smoothing=self.label_smoothing,
+        )
+
+    def options(self) -> tuple[str, ...]:
+        return ("num_classes", "out_features", "ignore_index", "label_smoothing", "reduction")
 
 
 class CTCLoss(Loss):

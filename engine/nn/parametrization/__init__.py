@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 from ...tracing.missing_names import attributes_of
 from . import parametrizations, parametrize
 from .by_name import remove_spectral_norm, remove_weight_norm, spectral_norm, weight_norm
+from .vectors import parameters_to_vector, vector_to_parameters
 
 __all__ = [
+    "parameters_to_vector",
     "parametrizations",
     "parametrize",
     "remove_spectral_norm",
     "remove_weight_norm",
     "spectral_norm",
+    "vector_to_parameters",
     "weight_norm",
 ]
 

@@ -35,6 +35,9 @@ INTERPOLATION = [
       for mode in ("bilinear", "bicubic")
       for corners in (False, True)
       for size in ({"scale_factor": 2}, {"scale_factor": (0.6, 1.3)}, {"size": (9, 4)}, {"size": 1})),
+    *((2, {"mode": mode, "align_corners": corners, "antialias": True, **size})
+      for mode, corners in (("bilinear", False), ("bicubic", True))
+      for size in ({"scale_factor": (0.6, 1.3)}, {"size": (2, 9)})),
     (2, {"mode": "bilinear", "scale_factor": 2}),
     (3, {"scale_factor": 2}),
     (3, {"size": (5, 3, 4), "mode": "trilinear"}),
@@ -215,7 +218,7 @@ def test_flatten_and_unflatten_are_torchs():
         (lambda x: F.interpolate(x, scale_factor=0.1), ValueError, "leaves nothing"),
         (lambda x: F.interpolate(x, scale_factor=-1), ValueError, "scale_factor is a number above 0"),
         (lambda x: F.interpolate(x, size=4, align_corners=True), ValueError, "align_corners goes with"),
-        (lambda x: F.interpolate(x, size=4, antialias=True), TypeError, "antialias=True is not supported"),
+        (lambda x: F.interpolate(x, size=4, antialias=True), ValueError, "antialias goes with bilinear and bicubic"),
         (lambda x: F.pad(x, (1, 2, 3)), ValueError, "pairs of whole numbers"),
         (lambda x: F.pad(x, (6, 0), "reflect"), ValueError, "'reflect' adds at most 5 elements to axis 3"),
         (lambda x: F.pad(x, (0, 7), "circular"), ValueError, "'circular' adds at most 6 elements to axis 3"),

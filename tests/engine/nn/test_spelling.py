@@ -16,8 +16,8 @@ from gradloom import nn
 from gradloom.engine.nn.spelling import INSTEAD
 
 F = nn.functional
-OWN = {"rotary_embedding"}
-"""Functions that torch has not."""
+OWN = {"rotary_embedding", "conv_tbc"}
+"""Functions that torch has not, or whose arguments its text does not name."""
 X = np.linspace(-2, 2, 6, dtype="float32").reshape(2, 3)
 
 
