@@ -9,11 +9,11 @@ a character, of text that is read and of text that is held out, and how the mode
 """
 
 import argparse
-from pydoc_data.topics import topics
 
 import gradloom as gl
 import numpy as np
 from gradloom import nn
+from gradloom.examples import reference_text
 
 
 class Conv1D(nn.Module):
@@ -103,7 +103,7 @@ def main(argv=None):
     if options.pretrained:
         trained, positions, tokenizer = pretrained(options.pretrained)
     else:
-        text = gl.data.read_text(options.text) if options.text else "\n".join(topics.values())
+        text = reference_text.read(options.text)
         tokenizer, positions = gl.data.CharTokenizer(text), 64
         data, held_out = gl.data.split(gl.data.Windows(tokenizer.encode(text), positions), 0.1)
         batch = {name: gl.spec((16, positions), "int64") for name in ("x", "y")}
