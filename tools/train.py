@@ -129,7 +129,9 @@ def train(run: Run, console: Console, interruptions: Interruptions | None = None
     if fitting.is_over:
         done = len(fitting.history) or step.steps // data.steps_per_epoch
         more = f"{done} epochs are done; --epochs with a larger number goes on"
-        say(console, f"nothing to do: {fitting.history.stopped or more}")
+        if fitting.history.stopped:
+            more = f"{fitting.history.stopped}; --early-stop with a larger number goes on"
+        say(console, f"nothing to do: {more}")
         return 0
     with interruptions.held():
         return _run(run, settings, fitting, step, out, console, interruptions)

@@ -15,6 +15,9 @@ _log = logging.getLogger("gradloom")
 MOST_KEPT = 32
 """Programs of one function that are kept; beyond it the one goes that was not used for longest."""
 
+_MOST_GONE = 1024
+"""Dropped programs whose keys are remembered."""
+
 MANY = 10
 """So many programs of one function, and something is said of how to have fewer."""
 
@@ -46,6 +49,8 @@ class Programs(Generic[Program]):
         self._dropped = dropped
         self._most = most
         self.made = 0
+        self._gone: set[Hashable] = set()
+        self._too_few: bool | None = False
 
     def __len__(self) -> int:
         return len(self._held)
@@ -75,11 +80,26 @@ class Programs(Generic[Program]):
         """Keep a new program, and drop the one that is too many."""
         self._held[key] = _Kept(program, next(self._clock))
         self.made += 1
+        if key in self._gone and self._too_few is False:
+            self._too_few = True
         spare = list(self._held)[1:] if self._keep_first else list(self._held)
         if len(spare) > self.most:
             oldest = min(spare, key=lambda key: self._held[key].used)
+            if len(self._gone) < _MOST_GONE:
+                self._gone.add(oldest)
             self._dropped(self._held.pop(oldest).program)
             return_free_memory()
+
+    def are_too_few(self) -> bool:
+        """Whether one was made again that had been dropped; true once."""
+        found = self._too_few is True
+        self._too_few = None if found else self._too_few
+        return found
+
+    @property
+    def is_chosen(self) -> bool:
+        """Whether the user says how many are kept."""
+        return self._most is not None
 
 
 def tell_of_shapes(
@@ -110,3 +130,11 @@ def tell_of_shapes(
         more,
         advice if made == MANY else "",
     )
+    if programs.are_too_few():
+        _log.warning(
+            "%s had a program for these shapes, which was dropped: %d are kept, too few for the shapes that come; "
+            "arrays padded to a few lengths need fewer%s",
+            name,
+            programs.most,
+            ", and max_programs= of gl.compile_step keeps more" if programs.is_chosen else "",
+        )

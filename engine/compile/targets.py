@@ -30,8 +30,9 @@ def target_of(target: str | Target) -> Target:
             case _:
                 pass
     raise TargetError(
-        f"target {target!r} is not available; write target='cpu' for this machine, or a gl.Target such as "
-        "gl.Target.cpu('avx2'); to plan for a GPU, 'cuda', 'cuda:h100' or gl.Target.cuda('h100')"
+        f"target {target!r} is not available; write target='cpu' for this machine, 'cuda' for an NVIDIA GPU, or "
+        "'cuda-emulated' for the kernels of one on this CPU, slowly; for another machine 'cpu:avx2' or 'cuda:h100', "
+        "as gl.Target.cpu('avx2') or gl.Target.cuda('h100')"
     )
 
 

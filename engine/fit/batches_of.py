@@ -11,23 +11,29 @@ from ..data.arrays import Arrays
 from ..data.batches import count_of_examples, is_dataset, leading_length
 from ..data.iterables import Batches
 from ..data.loader import Loader
+from ..step.loaded import Loaded
 from ..step.step import Step
 from ..tracing.tracer import located
 
+_MOST = 256
+"""Examples of a batch for what has no batch of its own."""
 
-def batches_of(step: Step, data: Any, shuffle: bool = False, seed: int = 0, drop_last: bool = False) -> Loader:
+
+def batches_of(step: Step | Loaded, data: Any, shuffle: bool = False, seed: int = 0, drop_last: bool = False) -> Loader:
     """The batches of `data`: of a loader, of any iterable of batches, or of a pytree of arrays, or a dataset, whose
-    examples are cut into batches of the step's size in the order that `shuffle` and `seed` say.
+    examples are cut into batches of the step's size in the order that `shuffle` and `seed` say. What was loaded takes
+    batches as they are, and any tuple as one.
 
     Raises `TypeError` for what is none of these.
     """
-    structure = optree.tree_structure(step.batch)
+    structure = optree.tree_structure(step.batch) if isinstance(step, Step) else None
     if isinstance(data, Loader):
-        return _Fitting(data, structure)
+        return _fitting(data, structure)
     if is_dataset(data) or isinstance(data, Mapping) or hasattr(data, "__array__") or _is_tree(data, structure):
-        return _Fitting(_arrays(data, leading_length(step.batch), shuffle, seed, drop_last), structure)
+        size = leading_length(step.batch) if isinstance(step, Step) else max(1, min(count_of_examples(data), _MOST))
+        return _fitting(_arrays(data, size, shuffle, seed, drop_last), structure)
     if isinstance(data, Iterable) and not isinstance(data, (str, bytes)):
-        return _Fitting(Batches(data), structure)
+        return _fitting(Batches(data), structure)
     what = "a pytree of arrays, a dataset, a loader of gl.data, or an iterable of batches"
     call = "; call it, and give what it returns" if callable(data) else ""
     raise TypeError(located(f"data is {what}, got {type(data).__name__}{call}"))
@@ -40,8 +46,14 @@ def _arrays(data: Any, size: int, shuffle: bool, seed: int, drop_last: bool) -> 
     return Arrays(data, size, shuffle, seed, drop_last)
 
 
-def _is_tree(data: Any, structure: optree.PyTreeSpec) -> bool:
+def _fitting(loader: Loader, structure: optree.PyTreeSpec | None) -> Loader:
+    return loader if structure is None else _Fitting(loader, structure)
+
+
+def _is_tree(data: Any, structure: optree.PyTreeSpec | None) -> bool:
     """Whether a list or a tuple is a batch of all examples, not a list of batches."""
+    if structure is None:
+        return isinstance(data, tuple)
     if not isinstance(data, Sequence) or isinstance(data, (str, bytes)):
         return False
     return _as(structure, data) is not None

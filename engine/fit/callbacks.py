@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...ir import Array
+from ...ir.near_names import similar
 from ..saving.checkpoint_file import check_savable
 from ..tracing.keywords import tells_keywords
 from ..tracing.missing_names import attributes_of
 from ..tracing.numbers import as_whole
 from ..tracing.tracer import located
+from .best_parameters import keep_best, kept_best
 
 if TYPE_CHECKING:
     from .run import Run
@@ -31,6 +33,9 @@ class Callback:
 
     A function of `run` serves too: it is called at the end of each epoch.
     """
+
+    may_add_figures: ClassVar[bool] = True
+    """Whether it may add to `run.figures`, which others watch."""
 
     def on_fit_begin(self, run: Run) -> None:
         """The run begins, or goes on."""
@@ -51,12 +56,18 @@ class Callback:
         """What it must know to go on, as JSON can hold it: it stands in the checkpoint of the run."""
         return {}
 
+    def goes_on(self) -> bool:
+        """Whether a run that it had ended goes on where it is taken up, as by more patience than before."""
+        return False
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what `state_dict` returned."""
 
 
 class _Monitor(Callback):
     """Watches a figure of the epochs, and knows its best value."""
+
+    may_add_figures = False
 
     def __init__(self, monitor: str | None, mode: str, min_delta: float) -> None:
         if mode not in ("auto", "min", "max"):
@@ -67,6 +78,18 @@ class _Monitor(Callback):
         self.best: float | None = None
         self.best_epoch: int | None = None
 
+    def on_fit_begin(self, run: Run) -> None:
+        """Raise `ValueError` for a figure that no epoch will have, before anything takes time."""
+        if self._monitor is not None and run.names is not None and self._monitor not in run.names:
+            raise self._unknown(self._monitor, run.names)
+
+    def _unknown(self, name: str, names: Collection[str]) -> ValueError:
+        what = f"{type(self).__name__} watches {name!r}, and epochs have {', '.join(names)}"
+        near = similar(name, names)
+        if name.startswith("val_") and not any(other.startswith("val_") for other in names):
+            near = "give gl.fit data to validate on: validate="
+        return ValueError(located(what if near is None else f"{what}; {near}"))
+
     def _name(self, run: Run) -> str:
         """Of the figure that is watched."""
         return self._monitor or ("val_loss" if "val_loss" in run.figures else "loss")
@@ -75,8 +98,7 @@ class _Monitor(Callback):
         """Note the value of the epoch; whether it is the best so far. NaN never is."""
         name = self._name(run)
         if name not in run.figures:
-            have = ", ".join(run.figures)
-            raise ValueError(located(f"{type(self).__name__} watches {name!r}, and epochs have {have}"))
+            raise self._unknown(name, run.figures)
         value = float(run.figures[name])
         largest = self._mode == "max" or (self._mode == "auto" and "acc" in name)
         sign = -1.0 if largest else 1.0
@@ -100,8 +122,9 @@ class EarlyStopping(_Monitor):
 
     `monitor` is "val_loss" by default, or "loss" where nothing is evaluated; lower is better, unless its name has "acc"
     in it, or `mode` is "max". Better is by more than `min_delta`. With `restore_best` the parameters and buffers of the
-    best epoch are put back at the end; they are copied for that, and a run that is taken up again has no copy of those
-    before, which is a warning at its end.
+    best epoch are put back at the end; they are copied for that, and stand in a file beside the run's checkpoint, as
+    `run.best.safetensors` beside `run.safetensors`, for a run that is taken up again. A run that it ended goes on with
+    `resume=True` where `patience` is larger than before.
     """
 
     @tells_keywords
@@ -119,12 +142,17 @@ class EarlyStopping(_Monitor):
             raise ValueError(located(f"patience is a whole number of epochs, got {patience!r}"))
         self._patience, self._restore_best = whole, bool(restore_best)
         self.waited = 0
+        self._ended = False
         self._kept: dict[str, Array] | None = None
 
     def on_fit_begin(self, run: Run) -> None:
-        """Begin anew, unless the run goes on."""
+        """Begin anew, unless the run goes on: then with the best parameters that stand beside its checkpoint."""
+        super().on_fit_begin(run)
+        self._ended = False
         if not len(run.history):
             self.best, self.best_epoch, self.waited = None, None, 0
+        elif self._restore_best and self.best_epoch is not None and run.checkpoint is not None:
+            self._kept = kept_best(run.checkpoint, self.best_epoch)
 
     def on_epoch_end(self, run: Run) -> None:
         """Count epochs without a better value."""
@@ -132,9 +160,12 @@ class EarlyStopping(_Monitor):
             self.waited = 0
             if self._restore_best:
                 self._kept = run.step.parameters() | run.step.buffers()
+                if run.checkpoint is not None:
+                    keep_best(run.step, run.checkpoint, run.epoch)
             return
         self.waited += 1
         if self.waited >= max(self._patience, 1):
+            self._ended = True
             waited = f"{self.waited} epoch{'s' * (self.waited != 1)}"
             run.stop(
                 f"no better {self._name(run)} for {waited}; the best was {self.best:.6g} in epoch "
@@ -150,18 +181,22 @@ class EarlyStopping(_Monitor):
         elif self._restore_best and self._kept is None and self.best_epoch is not None:
             best = f"the parameters of the best epoch, {self.best_epoch + 1}, are not put back"
             warnings.warn(
-                f"{best}: the run was interrupted after it; BestCheckpoint keeps them in a file", stacklevel=2
+                f"{best}: the run was interrupted after it, and no file beside its checkpoint has them", stacklevel=2
             )
         self._kept = None
 
     def state_dict(self) -> dict[str, Any]:
-        """The best value, its epoch, and how many came after it."""
-        return {**super().state_dict(), "waited": self.waited}
+        """The best value, its epoch, how many came after it, and whether it ended the run."""
+        return {**super().state_dict(), "waited": self.waited, "ended": self._ended}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take them up."""
         super().load_state_dict(state)
-        self.waited = state["waited"]
+        self.waited, self._ended = state["waited"], bool(state.get("ended"))
+
+    def goes_on(self) -> bool:
+        """Whether it had ended the run, and has more patience now."""
+        return self._ended and self.waited < max(self._patience, 1)
 
 
 class BestCheckpoint(_Monitor):
@@ -176,6 +211,7 @@ class BestCheckpoint(_Monitor):
 
     def on_fit_begin(self, run: Run) -> None:
         """Raise `CheckpointError` where nothing can be written, before anything takes time."""
+        super().on_fit_begin(run)
         check_savable(os.fsdecode(self._path))
 
     def on_epoch_end(self, run: Run) -> None:
@@ -189,6 +225,8 @@ class TensorBoard(Callback):
 
     Raises `ImportError` where no writer is installed: that of tensorboardX, or of torch with tensorboard.
     """
+
+    may_add_figures = False
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self._folder = os.fsdecode(folder)

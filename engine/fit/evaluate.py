@@ -10,6 +10,7 @@ import optree
 
 from ..data.batches import leading_length
 from ..data.loader import Loader
+from ..step.loaded import Loaded
 from ..step.predictor import Predictor
 from ..step.refusal import MemoryBudgetError
 from ..step.step import Step
@@ -26,7 +27,7 @@ _KEPT = 8
 
 
 @tells_keywords
-def evaluate(step: Step, data: Any, metrics: Metrics = None, averaged: bool = False) -> dict[str, float]:
+def evaluate(step: Step | Loaded, data: Any, metrics: Metrics = None, averaged: bool = False) -> dict[str, float]:
     """Loss and metrics of a step's model over all examples of `data`, by name; nothing is trained.
 
     `data` is what `gl.fit` takes: a pytree of arrays, or a dataset, in batches of the step's size, a loader, or any
@@ -36,18 +37,24 @@ def evaluate(step: Step, data: Any, metrics: Metrics = None, averaged: bool = Fa
     metrics of the step's own loss function; with them the loss, and they. `averaged` takes the averages of parameters
     that the optimizer keeps.
 
+    What `gl.load` returns is evaluated too, by `metrics` alone, for it has no loss function: one of these may be yours.
+    Arrays and datasets come to it in batches of 256 examples at most.
+
     Batches that do not fit the step's budget are taken in halves. Raises `ValueError` for data without a batch, and
     `TypeError` for a metric that is none.
     """
     return evaluator_of(step, metrics, averaged)(data)
 
 
-def evaluator_of(step: Step, metrics: Metrics, averaged: bool = False) -> Evaluator:
+def evaluator_of(step: Step | Loaded, metrics: Metrics, averaged: bool = False) -> Evaluator:
     """What evaluates a step's model by these metrics. Its programs are kept for as long as the step is."""
-    if not isinstance(step, Step):
-        what = f"a step of gl.compile_step is evaluated, got {type(step).__name__}"
-        raise TypeError(located(f"{what}; what gl.load returns computes by loaded.bind(lambda model, batch: ...)"))
-    named = named_metrics(metrics)
+    if not isinstance(step, (Step, Loaded)):
+        what = "a step of gl.compile_step, or what gl.load returns, is evaluated"
+        raise TypeError(located(f"{what}; got {type(step).__name__}"))
+    named = named_metrics(metrics, has_loss=isinstance(step, Step))
+    if not named and isinstance(step, Loaded):
+        what = "what gl.load returns has no loss function"
+        raise TypeError(located(f"{what}; give metrics, as metrics=[gl.metrics.accuracy], or a loss function as one"))
     # On the step itself: a program refers to its step, so that kept elsewhere it would keep the step alive.
     kept: dict[Any, Evaluator] = step.__dict__.setdefault("_evaluators", {})
     key = (*named.items(), averaged)
@@ -58,8 +65,8 @@ def evaluator_of(step: Step, metrics: Metrics, averaged: bool = False) -> Evalua
     return kept[key]
 
 
-def named_metrics(metrics: Metrics) -> dict[str, Metric]:
-    """Metrics by name. Raises `TypeError` for what is none, `ValueError` for two of one name."""
+def named_metrics(metrics: Metrics, has_loss: bool = True) -> dict[str, Metric]:
+    """Metrics by name. Raises `TypeError` for what is none, `ValueError` for two of one name; the loss has one too."""
     if metrics is None:
         return {}
     if isinstance(metrics, Mapping):
@@ -73,7 +80,7 @@ def named_metrics(metrics: Metrics) -> dict[str, Metric]:
             raise TypeError(located(f"{what}; {name} is {metric!r}"))
     names = [name for name, _ in found]
     twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None or "loss" in names:
+    if twice is not None or (has_loss and "loss" in names):
         raise ValueError(located(f"two metrics have the name {twice or 'loss'!r}; give a dict of functions by name"))
     return dict(found)
 
@@ -81,14 +88,17 @@ def named_metrics(metrics: Metrics) -> dict[str, Metric]:
 class Evaluator:
     """Means of loss and metrics over the examples of some data, by programs of their own."""
 
-    def __init__(self, step: Step, metrics: Mapping[str, Metric], averaged: bool) -> None:
+    def __init__(self, step: Step | Loaded, metrics: Mapping[str, Metric], averaged: bool) -> None:
         self._step = step
-        loss_fn = step._loss_fn
+        loss_fn = step._loss_fn if isinstance(step, Step) else None
 
         def figures(model: Any, batch: Any) -> Any:
-            result = loss_fn(model, batch)
-            loss, own = result if isinstance(result, tuple) else (result, {})
-            found: dict[str, Any] = {"loss": _checked("loss", loss, batch)}
+            found: dict[str, Any] = {}
+            own: Any = {}
+            if loss_fn is not None:
+                result = loss_fn(model, batch)
+                loss, own = result if isinstance(result, tuple) else (result, {})
+                found["loss"] = _checked("loss", loss, batch)
             given = {name: metric(model, batch) for name, metric in metrics.items()} if metrics else own
             for path, leaf in zip(*optree.tree_flatten_with_path(cast(Any, given), none_is_leaf=True)[:2]):
                 name = ".".join(map(str, path)) or "metric"
@@ -99,12 +109,14 @@ class Evaluator:
         # That the last batch is smaller is no news.
         self._figures = Predictor(step, figures, False, step._next_key(), averaged, tells_of_shapes=False)
 
-    def check(self, loader: Loader) -> None:
-        """Raise what is wrong with the metrics or the data, where a batch can be looked at beforehand."""
+    def check(self, loader: Loader) -> list[str] | None:
+        """Raise what is wrong with the metrics or the data, where a batch can be looked at beforehand. The names of the
+        figures; `None` where it cannot.
+        """
         if loader.repeatable:
             for batch in loader.epoch(0):
-                self._figures.check(batch)
-                return
+                return [str(name) for (name,) in self._figures.check(batch).paths()]
+        return None
 
     def __call__(self, data: Any, after_batch: Callable[[], None] = lambda: None) -> dict[str, float]:
         """The means over all examples of `data`; `after_batch` is called after each batch."""

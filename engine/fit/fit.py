@@ -22,12 +22,12 @@ from ..tracing.keywords import tells_keywords
 from ..tracing.numbers import as_whole
 from ..tracing.tracer import located
 from .batches_of import batches_of
-from .callbacks import Callback, Callbacks, as_callbacks
+from .callbacks import Callback, Callbacks, EarlyStopping, as_callbacks
 from .evaluate import Evaluator, Metrics, evaluator_of
 from .first_bad_step import FirstBadStep
 from .history import History, Log, kept
 from .interruptions import Interruptions
-from .means import Means
+from .means import Means, name_of_metric
 from .progress import TrainingProgress
 from .run import Run
 from .saves import Saves
@@ -166,6 +166,8 @@ class Fitting:
             )
         for (_, callback), (_, state) in zip(stateful, states):
             callback.load_state_dict(state)
+        if any(callback.goes_on() for callback in self._callbacks):
+            self.history.stopped = ""
 
     def metadata(self) -> dict[str, str]:
         """How far it is, for a checkpoint: nothing that depends on the machine or the hour."""
@@ -213,14 +215,17 @@ class Fitting:
     def run(self, checkpoint: str | None = None, log: Any = None, metadata: Mapping[str, str] | None = None) -> History:
         """Train to the last epoch. What `fit` raises."""
         if self.is_over:
-            self.say(f"nothing to do: {self.history.stopped or f'all {self._run.epochs} epochs are done'}")
+            why = self.history.stopped or f"all {self._run.epochs} epochs are done; more epochs go on"
+            if self.history.stopped and any(isinstance(callback, EarlyStopping) for callback in self._callbacks):
+                why += "; with a larger patience the run goes on"
+            self.say(f"nothing to do: {why}")
             return self.history
+        self._run.checkpoint = checkpoint
         saves = None
         if checkpoint is not None:
             self.metadata()  # raises what is wrong with the state of a callback
             saves = Saves(self._step, checkpoint, lambda: {**self.metadata(), **(metadata or {})}, self.say)
-        if self._evaluator is not None and self._validate is not None:
-            self._evaluator.check(self._validate)
+        self._run.names = self._names_of_figures()
         logged = None if log is None else Log(log, self.history.rows)
         with self._interruptions.held():
             try:
@@ -243,6 +248,20 @@ class Fitting:
                 for callback in self._callbacks:
                     callback.on_fit_end(self._run)
         return self.history
+
+    def _names_of_figures(self) -> list[str] | None:
+        """Of the figures that each epoch will have; `None` where only an epoch tells, of data that come once, or where
+        callbacks may add some.
+        """
+        validated: list[str] | None = []
+        if self._evaluator is not None and self._validate is not None:
+            validated = self._evaluator.check(self._validate)
+        tree = self._step._first.traced.metrics_tree
+        metrics = [] if tree is None else [name_of_metric(path) for path in tree.paths()]
+        own = ["epoch", "steps", "loss", *metrics, "learning_rate", "seconds", "steps_per_second"]
+        if validated is None or any(callback.may_add_figures for callback in self._callbacks):
+            return None
+        return [*own, *(f"val_{name}" for name in validated)]
 
     def say(self, text: str) -> None:
         """Print a line."""
@@ -313,8 +332,9 @@ class Fitting:
         run = self._run
         run.figures = row
         self.history.rows.append(row)
-        if log is not None:
-            log.add(row, self.history.rows)
+        wrong = None if log is None else log.add(row, self.history.rows)
+        if wrong is not None:
+            self.say(f"{wrong}; the run goes on, and tries again after the next epoch")
         for callback in self._callbacks:
             callback.on_epoch_end(run)
         self.history.stopped = run.stopped

@@ -73,25 +73,36 @@ class Log:
             written = "TensorBoard's files are written by the callback gl.callbacks.TensorBoard(folder)"
             raise ValueError(located(f"{what}; {written}"))
         self._columns: list[str] = []
+        self._behind = False
         self._path.write_text("", encoding="utf-8")
         for row in rows:
-            self.add(row, rows)
+            wrong = self.add(row, rows)
+            if wrong is not None:
+                raise OSError(wrong)
 
-    def add(self, row: Row, rows: list[Row]) -> None:
-        """Write the line of an epoch. Where it has a figure that none had before, all lines are written again."""
+    def add(self, row: Row, rows: list[Row]) -> str | None:
+        """Write the line of an epoch. Where it has a figure that none had before, or the last line could not be
+        written, all lines are written again. Returns what is wrong where it cannot be written now.
+        """
+        new = [name for name in row if name not in self._columns]
+        self._columns += new
+        whole = self._behind or (bool(new) and self._path.suffix == ".csv")
+        lines = [self._text(each) for each in ([*rows_before(rows, row), row] if whole else [row])]
+        if whole and self._path.suffix == ".csv":
+            lines.insert(0, _line(self._columns))
+        try:
+            with open(self._path, "w" if whole else "a", encoding="utf-8", newline="") as file:
+                file.write("".join(lines))
+        except OSError as error:
+            self._behind = True
+            return f"cannot write {self._path}: {error.strerror}"
+        self._behind = False
+        return None
+
+    def _text(self, row: Row) -> str:
         if self._path.suffix == ".jsonl":
-            self._append(json.dumps({name: _json(value) for name, value in row.items()}) + "\n")
-            return
-        if set(row) <= set(self._columns):
-            self._append(_line([row.get(name, "") for name in self._columns]))
-            return
-        self._columns += [name for name in row if name not in self._columns]
-        lines = [self._columns, *([r.get(name, "") for name in self._columns] for r in [*rows_before(rows, row), row])]
-        self._path.write_text("".join(map(_line, lines)), encoding="utf-8", newline="")
-
-    def _append(self, text: str) -> None:
-        with open(self._path, "a", encoding="utf-8", newline="") as file:
-            file.write(text)
+            return json.dumps({name: _json(value) for name, value in row.items()}) + "\n"
+        return _line([row.get(name, "") for name in self._columns])
 
 
 def rows_before(rows: list[Row], row: Row) -> list[Row]:

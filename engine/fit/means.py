@@ -26,7 +26,7 @@ class Means:
         if metrics is not None:
             for path, leaf in zip(*optree.tree_flatten_with_path(cast(Any, metrics))[:2]):
                 if not leaf.shape:
-                    name = printable(".".join(map(str, path))) or "metric"
+                    name = name_of_metric(path)
                     sums[name] = sums.get(name, 0.0) + float(leaf)
         return loss
 
@@ -36,6 +36,11 @@ class Means:
 
     def __str__(self) -> str:
         return in_words(self.figures())
+
+
+def name_of_metric(path: tuple[Any, ...]) -> str:
+    """How the metric at a place of the metrics is called."""
+    return printable(".".join(map(str, path))) or "metric"
 
 
 def in_words(figures: dict[str, float]) -> str:

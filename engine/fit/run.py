@@ -26,8 +26,12 @@ class Run:
         """Of the last step."""
         self.metrics: Any = None
         """Of the last step, as the loss function returns them."""
+        self.names: list[str] | None = None
+        """Of the figures that each epoch will have, where they are known before the first."""
         self.figures: dict[str, Any] = {}
         """Of the last epoch that is done: means of loss and metrics, and, behind `val_`, those of the evaluation."""
+        self.checkpoint: str | None = None
+        """The file that the run goes on from where it is interrupted, if there is one."""
         self.stopped = ""
         """Why it ends before its last epoch, if it does."""
 

@@ -176,11 +176,14 @@ class Predictor:
         ]
         return make_report(Choice(planned, 0.0), held, planned.arena_bytes, step._budget.nbytes)
 
-    def check(self, *args: Any) -> None:
-        """Raise what the function raises for arguments like these; it is traced, and nothing is compiled."""
+    def check(self, *args: Any) -> optree.PyTreeSpec:
+        """Raise what the function raises for arguments like these; it is traced, and nothing is compiled. The structure
+        of what it returns.
+        """
         leaves, tree = optree.tree_flatten(args)  # pyright: ignore[reportArgumentType]
         with compiling():
-            self._traced(tree, [leaf if type(leaf) is float else type_of(dense(leaf)) for leaf in leaves])
+            like = [leaf if type(leaf) is float else type_of(dense(leaf)) for leaf in leaves]
+            return self._traced(tree, like).result_tree
 
     def _traced(self, tree: optree.PyTreeSpec, like: Sequence[Any]) -> PredictGraph:
         step = self._step

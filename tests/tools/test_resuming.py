@@ -136,6 +136,18 @@ def test_a_recipe_is_not_run_because_a_file_names_it(recipe: str, folder: Path, 
     assert not Path("was_run").exists()
 
 
+def test_a_run_that_early_stopping_ended_goes_on_with_a_larger_number(capsys: pytest.CaptureFixture[str]):
+    assert main(["train", "my.py:line", "--lr", "0", "--early-stop", "1", "--epochs", "5", "--out", OUT]) == 0
+    assert "stopped: no better" in capsys.readouterr().out
+    again = ["train", "my.py:line", "--resume", OUT]
+    assert main(again) == 0
+    assert "--early-stop with a larger number goes on" in capsys.readouterr().out
+    assert main([*again, "--early-stop", "3"]) == 0
+    out = capsys.readouterr().out
+    assert "epoch 4/5" in out
+    assert "for 3 epochs" in out
+
+
 def test_a_recipe_that_is_named_again_goes_on_to_the_same_bits(
     folder: Path, after_step: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ):

@@ -55,6 +55,19 @@ def test_the_tenth_shape_brings_advice_and_then_less_is_said(caplog: pytest.LogC
     assert [("padded" in m) for m in caplog.messages] == [False] * 8 + [True] + [False] * 2
 
 
+def test_too_few_programs_are_told_once(caplog: pytest.LogCaptureFixture):
+    def loss_fn(model: nn.Module, batch: Any) -> Any:
+        return model(batch["x"]).sum()
+
+    step = gl.compile_step(nn.Linear(3, 1), loss_fn, gl.optim.SGD(0.1), {"x": gl.spec((2, 3))}, max_programs=1)
+    with caplog.at_level(logging.WARNING, "gradloom"):
+        for rows in (4, 5, 4, 5, 4):
+            step({"x": np.ones((rows, 3), np.float32)})
+    (advice,) = [message for message in caplog.messages if "too few" in message]
+    assert "which was dropped: 1 are kept, too few for the shapes that come" in advice
+    assert advice.endswith("max_programs= of gl.compile_step keeps more")
+
+
 def test_old_programs_of_a_function_go_and_come_back(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(programs, "MOST_KEPT", 2)
     traces: list[int] = []
