@@ -25,6 +25,7 @@ from ..tracing.keywords import tells_keywords
 from ..tracing.static_arguments import StaticArguments, split, with_arguments
 from ..tracing.trace import TracedFunction, input_name, trace_arguments
 from ..tracing.tracer import Tracer, current_trace
+from .compile_progress import compile_phase, compile_progress
 from .compiled_method import BoundMethod, CompiledMethods
 from .donation import donated_inputs, donated_positions, own_arrays, with_donated
 from .program_key import exact_key, structure_key
@@ -183,11 +184,13 @@ class CompiledFunction:
             if found is None:
                 before = self._signatures.keys()
                 start = time.perf_counter()
-                with warn_of_draws(self._warned_draws, self._fn):
-                    fn = in_this_precision(with_arguments(self._fn, taken), self._precision)
-                    traced = trace_arguments(fn, args, kwargs, lambda path: True)
-                donated = donated_inputs(traced.in_tree, traced.arrays, self._donated) if self._donated else []
-                found = _Signature(traced, self._threads, self._target, donated)
+                with compile_progress(getattr(self._fn, "__name__", type(self._fn).__name__)):
+                    compile_phase("tracing")
+                    with warn_of_draws(self._warned_draws, self._fn):
+                        fn = in_this_precision(with_arguments(self._fn, taken), self._precision)
+                        traced = trace_arguments(fn, args, kwargs, lambda path: True)
+                    donated = donated_inputs(traced.in_tree, traced.arrays, self._donated) if self._donated else []
+                    found = _Signature(traced, self._threads, self._target, donated)
                 self._signatures.add(key, found)
                 self._tell(key, before, args, kwargs, time.perf_counter() - start)
             return found
@@ -276,7 +279,10 @@ class _Signature:
         self._traced = traced
         graph = with_donated(traced.graph, donated) if donated else traced.graph
         self._overwritten = graph.aliases
-        self._executable = backend_of(target).build(plan_graph(graph, threads, target=target))
+        compile_phase("planning")
+        plan = plan_graph(graph, threads, target=target)
+        compile_phase("kernels")
+        self._executable = backend_of(target).build(plan)
         self._out_types = [(v.type.shape, v.type.dtype) for v in traced.graph.outputs]
         self._lock = fork_lock()
         self._running = False

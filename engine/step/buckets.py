@@ -12,6 +12,7 @@ import numpy as np
 from ...ir import Array, Graph
 from ...passes.padding.axes import Axes
 from ...passes.padding.mask_padding import MaskedGraph, PaddingError, first_difference, mask_padding
+from ..compile.compile_progress import compile_phase, compile_progress
 from ..compile.programs import Shape
 from ..diagnosis.statistics import Statistics
 from ..tracing.debug import Prints
@@ -95,8 +96,9 @@ class Buckets:
         fit = self._fits.get(key)
         if fit is None:
             try:
-                fit = self._new_fit(leaves)
-                program = None if fit is None else self._program(fit.bucket)
+                with compile_progress("the padded step"):
+                    fit = self._new_fit(leaves)
+                    program = None if fit is None else self._program(fit.bucket)
             except (PaddingError, MemoryBudgetError) as error:
                 self._tell(error)
                 return None
@@ -144,6 +146,7 @@ class Buckets:
 
     def _traced(self, shapes: Sequence[Shape], whole: bool = False) -> StepGraph:
         """The step for batches of these shapes; as a `whole` where others run in parts."""
+        compile_phase("tracing")
         try:
             return self._step._traced(shapes, **({"accumulate": 1} if whole else {}))
         except (ShapeError, TracingError, ValueError, IndexError, TypeError) as error:

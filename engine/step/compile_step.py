@@ -7,6 +7,7 @@ from typing import Any
 
 from ...passes.target import Target
 from ...runtime.backend import backend_of
+from ..compile.compile_progress import compile_progress
 from ..compile.compiling import compiling
 from ..compile.programs import MOST_KEPT
 from ..compile.targets import target_of, with_precision, worker_count
@@ -53,7 +54,7 @@ def plan_step(
     machine = with_precision(target_of(target), precision)
     workers, host = worker_count(threads, machine), host_memory_of(host_memory, machine)
     options = _options(clip_norm, clip_value, accumulate, train, diagnose, check_finite, outputs, precision)
-    with compiling():
+    with compiling(), compile_progress("the plan of a step"):
         shared_names(model, lives_of(share, backend_of(machine)) if share is not None else [])
         plans = step_plans(model, loss_fn, optimizer, batch, options, workers, set(), machine, host)
         return plans.within(budget_of(memory))
@@ -160,7 +161,7 @@ def compile_step(
     workers, host = worker_count(threads, machine), host_memory_of(host_memory, machine)
     options = _options(clip_norm, clip_value, accumulate, train, diagnose, check_finite, outputs, precision)
     policy = shape_policy(shapes, max_programs)
-    with compiling():
+    with compiling(), compile_progress("a step"):
         return Step(
             model, loss_fn, optimizer, batch, budget_of(memory), workers, options, seed, machine, share, host, policy
         )

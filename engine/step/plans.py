@@ -20,6 +20,7 @@ from ...passes.remat.frontier import Choice
 from ...passes.simplify.simplify import Simplify
 from ...passes.target import DEFAULT_TARGET, Target
 from ...passes.tiling.batch import SmallerTile
+from ..compile.compile_progress import compile_phase
 from ..compile.compiling import compiling
 from ..nn import Module
 from ..optim import Optimizer
@@ -162,6 +163,7 @@ class StepPlans:
         """The fastest plan within `budget` with the bits of the plan without a bound; where there is none, one in
         smaller tiles of the batch. Raises `MemoryBudgetError` where that does not fit either.
         """
+        compile_phase("planning")
         limit = budget.bytes_of(self.unbounded_bytes)
         if limit is None:
             choice = self.planner.unbounded
@@ -274,6 +276,7 @@ def step_plans(
     """
 
     def trace(batch: Any) -> StepGraph:
+        compile_phase("tracing")
         return trace_step(model, loss_fn, optimizer, batch, **options, warned=warned)
 
     first = trace(batch) if traced is None else traced

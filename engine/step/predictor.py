@@ -17,6 +17,7 @@ from ...passes.pipeline import plan_graph
 from ...passes.remat.frontier import Choice
 from ...runtime.backend import Program
 from ...runtime.codegen.fork_lock import interrupted
+from ..compile.compile_progress import compile_phase, compile_progress
 from ..compile.compiling import compiling
 from ..compile.program_key import structure_key
 from ..compile.programs import Programs, tell_of_shapes
@@ -150,10 +151,11 @@ class Predictor:
         start = time.perf_counter()
         others = self._signatures.keys()
         like = [other for other in others if other[:2] == key[:2]]
-        bound = self._compile(tree, arrays, floats)
+        name = getattr(self._fn, "__name__", type(self._fn).__name__)
+        with compile_progress(name):
+            bound = self._compile(tree, arrays, floats)
         self._signatures.add(key, bound)
         if like and self._tells_of_shapes:
-            name = getattr(self._fn, "__name__", type(self._fn).__name__)
             names = [path_name(("argument", *path)) for path in tree.paths()]
             before, now = ([shape for shape, _ in types] for types in (like[-1][2], key[2]))
             tell_of_shapes(name, names, before, now, time.perf_counter() - start, self._signatures)
@@ -188,6 +190,7 @@ class Predictor:
     def _traced(self, tree: optree.PyTreeSpec, like: Sequence[Any]) -> PredictGraph:
         step = self._step
         specs: Any = optree.tree_unflatten(tree, like)
+        compile_phase("tracing")
         return trace_predict(step._model, self._fn, specs, step._warned, self._training, step._precision)
 
     def _planned(self, tree: optree.PyTreeSpec, like: Sequence[Any]) -> tuple[PredictGraph, Plan]:
@@ -202,6 +205,7 @@ class Predictor:
                     "optimizer's alone; bind it without averaged=True"
                 )
             )
+        compile_phase("planning")
         planned = plan_graph(traced.graph, step._threads, target=step._target)
         total = step._held_bytes + planned.arena_bytes
         limit = step._budget.nbytes
@@ -218,6 +222,7 @@ class Predictor:
         step, live = self._step, self._step._live
         like = [0.0 if is_float else ArrayType(a.shape, a.dtype) for a, is_float in zip(arrays, floats)]
         traced, planned = self._planned(tree, like)
+        compile_phase("kernels")
         executable = step._backend.build(planned, live.arena_for(planned))
         live.add_user(executable)
         for i, array in enumerate([*self._parameters.values(), *step._buffers.values(), self._key]):

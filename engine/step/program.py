@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ...runtime.backend import Backend, Memory
+from ..compile.compile_progress import compile_phase
 from ..tracing.debug import Prints
 from .plans import StepPlan
 from .step_graph import StepGraph
@@ -19,6 +20,7 @@ class StepProgram:
     def __init__(self, traced: StepGraph, planned: StepPlan, backend: Backend, arena: Memory) -> None:
         self.traced = traced
         self.report = planned.report
+        compile_phase("kernels")
         self.executable = backend.build(planned.plan, arena)
         self.first = traced.batch_range.start
         self._find_outputs()

@@ -15,6 +15,7 @@ from ...passes.target import Target
 from ...runtime.backend import backend_of
 from ...runtime.codegen.fork_lock import interrupted
 from ...runtime.free_memory import return_free_memory
+from ..compile.compile_progress import compile_progress
 from ..compile.compile_report import CompileReport, use_of
 from ..compile.programs import Programs, Shape, tell_of_shapes
 from ..diagnosis.diagnosis import Diagnosis, diagnosis_of
@@ -280,8 +281,10 @@ class Step(StepArrays):
         before = [type.shape for _, type in last.traced.batch]
         options, host = self._options, self._host
         of_step = self._model, self._loss_fn, self._optimizer
-        plans = step_plans(*of_step, batch, options, self._threads, self._warned, self._target, host, traced)
-        added = self._add(plans.traced, plans.within(self._budget), key)
+        count, most = len(self._signatures), self._signatures.most
+        with compile_progress(f"the step for other shapes, program {count} of at most {most}"):
+            plans = step_plans(*of_step, batch, options, self._threads, self._warned, self._target, host, traced)
+            added = self._add(plans.traced, plans.within(self._budget), key)
         seconds = time.perf_counter() - start
         name = "the step" if key is None else "the padded step"
         tell_of_shapes(name, self._batch_type.names, before, shapes, seconds, self._signatures)

@@ -12,6 +12,7 @@ import optree
 from ...ir import ArrayType
 from ...passes.autodiff.backward import add_backward
 from ...passes.graph.reached import reached
+from ..compile.compile_progress import compile_phase
 from ..diagnosis.watched import Watched, watched_layers
 from ..nn import Buffer, Module, Parameter, bind
 from ..nn.calls import CallRecorder
@@ -135,6 +136,7 @@ class StepTracer:
         calls = [call for call in made if tapped is not None and call.own and tapped(call)]
         watched = watched_layers(made, nodes, {p: name for name, p in self.parameters}) if watches else []
         inside = tapped_values([*calls, *(layer.call for layer in watched)], depending)
+        compile_phase("gradients")
         gradients = add_backward(trace.builder, nodes, {loss.value: one.value}, [*wrt, *inside])
         read = [Tracer(trace, g) if value in depending else None for value, g in zip(wrt, gradients)]
         cotangents = dict(zip(inside, (Tracer(trace, g) for g in gradients[len(wrt) :])))

@@ -29,6 +29,7 @@ from . import disk_cache
 from .deferred_signals import deferred_signals
 from .disk_cache import CACHE_OFF, DAMAGED, NOT_THERE, cache_status
 from .fork_lock import compiler_lock
+from .kernel_progress import tell_of_kernels
 
 Namespace = Mapping[str, object] | Callable[[], Mapping[str, object]]
 """The globals of a kernel's source, or a function that makes them: called only where the kernel must be compiled."""
@@ -187,12 +188,15 @@ def _obtain(requests: Mapping[str, Request], processes: int | None) -> list[Kern
         keys = {name: requests[name].key() for name, why in missing.items() if why == NOT_THERE}
         reasons = disk_cache.why_not_there(status.folder, keys.values()) if keys else {}
         missing |= {name: reasons[key] for name, key in keys.items()}
+    if missing:
+        tell_of_kernels(0, len(missing))
     built = _build_together({name: requests[name] for name in missing}, processes) if missing else {}
-    for name, why in missing.items():
+    for number, (name, why) in enumerate(missing.items()):
         request = requests[name]
         if name not in built:
             from .object_code import build
 
+            tell_of_kernels(number, len(missing))
             built[name] = build(request.function(), request.signature, _symbol(name))
         code, externals, seconds = built[name]
         lacking = [external for external in externals if not disk_cache.in_process(external)]
@@ -219,7 +223,9 @@ def _build_together(
     # The longest first, so that all processes end at about the same time.
     order = sorted(requests, key=lambda name: -_weight(requests[name]))
     return build_together(
-        {name: (requests[name].function, requests[name].signature, _symbol(name)) for name in order}, processes
+        {name: (requests[name].function, requests[name].signature, _symbol(name)) for name in order},
+        processes,
+        lambda number: tell_of_kernels(number, len(order)),
     )
 
 

@@ -97,9 +97,12 @@ _PATIENCE_SECONDS = 120
 
 
 def build_together(
-    functions: Mapping[str, tuple[Callable[[], Callable[..., Any]], str, str]], processes: int
+    functions: Mapping[str, tuple[Callable[[], Callable[..., Any]], str, str]],
+    processes: int,
+    begun: Callable[[int], None] = lambda number: None,
 ) -> dict[str, Built]:
     """What `build` makes of many (maker of the function, signature, symbol), by their keys, in so many processes.
+    `begun` is told the number of each function that this process begins; those before it are done or begun.
 
     Each process takes the next function that nobody has taken, in the order given. What a child took and could not
     compile is missing from the result: `build` it again, to see why. What this process cannot compile raises at once.
@@ -111,6 +114,8 @@ def build_together(
         done: dict[str, Built] = {}
         while number := os.read(queue, _NUMBER_BYTES):
             key = keys[int.from_bytes(number)]
+            if os.getpid() == parent:
+                begun(int.from_bytes(number))
             make, signature, symbol = functions[key]
             start = time.perf_counter()
             try:
