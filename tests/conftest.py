@@ -1,4 +1,4 @@
-"""What holds for all tests: Hypothesis repeats the same examples, and the clock fails none."""
+"""What holds for all tests: Hypothesis repeats the same examples, the clock fails none, and processes start fast."""
 
 import importlib.util
 import os
@@ -13,6 +13,9 @@ settings.register_profile(
     "gradloom", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("gradloom")
+
+# Hundreds of processes that tests start import our modules: compiled once, even where the environment keeps no bytecode.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
