@@ -14,7 +14,7 @@ settings.register_profile(
 )
 settings.load_profile("gradloom")
 
-# Hundreds of processes that tests start import our modules: compiled once, even where the environment keeps no bytecode.
+# Processes that tests start find our modules compiled, even where the environment says to keep no bytecode.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 

@@ -36,7 +36,7 @@ def assert_same_values(graph: Graph, before: Graph) -> None:
         assert_close(actual, expected)
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(step_graphs(scans=True))
 def test_each_pass_keeps_the_values(graph: Graph):
     for step in pipeline():
@@ -61,7 +61,7 @@ def target(request: pytest.FixtureRequest) -> Iterator[Target]:
             yield DEFAULT_TARGET
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(graph=step_graphs(), threads=st.sampled_from([1, 3]), outputs_in_arena=st.booleans())
 def test_every_plan_passes_its_verifier_and_its_kernels_compute_the_values(
     target: Target, graph: Graph, threads: int, outputs_in_arena: bool
@@ -73,7 +73,7 @@ def test_every_plan_passes_its_verifier_and_its_kernels_compute_the_values(
         assert_close(actual, expected)
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(step_graphs(scans=True))
 def test_machine_code_computes_the_values_with_the_same_bits_for_any_number_of_threads(graph: Graph):
     arrays = random_inputs(graph)

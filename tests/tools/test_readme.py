@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from gradloom.tools.cli import main
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -36,7 +37,7 @@ def test_ci_does_what_the_readme_says():
             assert command in script, command
 
 
-def test_its_files_and_commands_exist():
+def test_its_files_and_commands_exist(capsys: pytest.CaptureFixture[str]):
     for path in re.findall(r"\]\(([^)#]+)\)", README):
         assert path.startswith("https://") or (ROOT / path).exists(), path
     floor = ROOT
@@ -44,11 +45,9 @@ def test_its_files_and_commands_exist():
         for name in folder.split():
             assert (ROOT / name if len(indent) == 4 else floor / name).is_dir(), folder
         floor = ROOT / folder if len(indent) == 4 else floor
-    help_text = subprocess.run(
-        [sys.executable, "-c", "import sys; from gradloom.tools.cli import main; sys.exit(main(['train', '--help']))"],
-        capture_output=True,
-        text=True,
-    ).stdout
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    help_text = capsys.readouterr().out
     for option in set(re.findall(r"gradloom train[^`\n]* (--[a-z-]+)", README)):
         assert option in help_text, option
 
@@ -60,14 +59,15 @@ def test_the_environment_variables_are_those_that_are_read():
     assert told == set(re.findall(r"environ\.get\(\"(GRADLOOM_\w+)\"", sources))
 
 
-def test_the_commands_that_look_at_a_plan_work(tmp_path: Path):
+def test_the_commands_that_look_at_a_plan_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
     lines = [line.partition("#")[0].split() for block in blocks("sh") for line in block.splitlines()]
     commands = [line[1:] for line in lines if line[:2] in (["gradloom", "plan"], ["gradloom", "draw"])]
     assert len(commands) == 9
     (recipe,) = [block for block in blocks("python") if "def line" in block]
     (tmp_path / "my_recipes.py").write_text(recipe)
-    code = "import sys; from gradloom.tools.cli import main; sys.exit(main())"
     for command in commands:
-        done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, cwd=tmp_path)
-        assert done.returncode == 0, (command, done.stderr)
+        assert main(command) == 0, (command, capsys.readouterr().err)
     assert {"step.html", "step.svg", "plan.json"} <= {path.name for path in tmp_path.iterdir()}

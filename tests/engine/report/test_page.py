@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ BROWSER = next(
 )
 
 
-def report(blocks: int = 6, memory: str | None = None, wide: Sequence[int] = ()) -> gl.MemoryReport:
+@functools.cache
+def report(blocks: int = 6, memory: str | None = None, wide: tuple[int, ...] = ()) -> gl.MemoryReport:
     widths = [512 if i in wide else 128 for i in range(blocks)]
     layers = [nn.Sequential(nn.Linear(32, n), nn.GELU(), nn.Linear(n, 32)) for n in widths]
 
@@ -197,11 +198,11 @@ window.addEventListener("load", () => {
 
 @pytest.mark.skipif(not BROWSER, reason="there is no chromium here")
 def test_the_words_of_a_budget_stand_between_those_of_the_total_and_of_the_cursor(tmp_path: Path):
-    r = report(12)
-    tight = report(12, memory=str(r.total_bytes - r.arena_bytes // 8))
+    r = report(6)
+    tight = report(6, memory=str(r.total_bytes - r.arena_bytes // 8))
     assert tight.slowdown
     assert tight.recompute_flops
-    report(12, memory=str(tight.total_bytes)).to_html(tmp_path / "page.html")
+    report(6, memory=str(tight.total_bytes)).to_html(tmp_path / "page.html")
     said = said_in(tmp_path / "page.html", DRAWN)
     at = dict(said["words"])
     total, budget, phase = (

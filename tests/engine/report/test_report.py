@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import re
@@ -42,6 +43,7 @@ def loss_fn(model: Any, batch: Any) -> Any:
 SPECS = {"x": gl.spec((ROWS, 16)), "y": gl.spec(ROWS, "int64")}
 
 
+@functools.cache
 def report(checkpointed: bool = False, threads: int = 1) -> gl.MemoryReport:
     return gl.plan_step(Blocks(checkpointed), loss_fn, optim.AdamW(1e-3), SPECS, threads=threads).report
 

@@ -86,19 +86,17 @@ def test_every_budget_gives_the_bits_of_the_run_without():
 
 def test_more_memory_is_never_slower_and_less_always_fits_down_to_the_least():
     free = plan()
-    with pytest.raises(gl.MemoryBudgetError) as error:
-        plan(free.report.parameter_bytes + free.report.state_bytes + 1000)
-    least = error.value.least_bytes
+    plans = free._plans
+    least = plans.least().report.total_bytes
     slowest = np.inf
-    for budget in np.linspace(least, free.report.total_bytes + 1000, 7).astype(int):
+    for budget in np.linspace(least, free.report.total_bytes + 1000, 5).astype(int):
         fitting = plan(int(budget))
         fitting.report.check()
         assert fitting.report.total_bytes <= budget
         assert fitting.slowdown <= slowest
         slowest = fitting.slowdown
     assert slowest == 0.0
-    with pytest.raises(gl.MemoryBudgetError):
-        plan(least - 1)
+    assert plans.planner.fastest_within(least - 1 - plans.held_bytes) is None
 
 
 def test_half_of_the_activations_costs_little():

@@ -182,7 +182,7 @@ STEPS = st.one_of(step_graphs(), backward_graphs(), net_steps(), net_steps())
 SHARES = st.floats(0.0, 1.0)
 
 
-@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(
     STEPS,
     SHARES,
@@ -215,7 +215,7 @@ def test_thousands_of_choices_give_sound_plans(graph: Graph, share: float, dista
         check_plan(made, base.graph)
 
 
-@settings(max_examples=8, suppress_health_check=list(HealthCheck))
+@settings(max_examples=5, suppress_health_check=list(HealthCheck))
 @given(st.one_of(backward_graphs(), net_steps(), net_steps()), SHARES, st.booleans())
 def test_any_choice_gives_the_same_bits_when_compiled(graph: Graph, share: float, eager: bool):
     base = in_small_tiles(graph)
@@ -228,7 +228,7 @@ def test_any_choice_gives_the_same_bits_when_compiled(graph: Graph, share: float
         assert a.tobytes() == b.tobytes()
 
 
-@settings(max_examples=24, suppress_health_check=list(HealthCheck))
+@settings(max_examples=14, suppress_health_check=list(HealthCheck))
 @given(net_steps(), st.lists(st.integers(0, 5000), min_size=2, max_size=4))
 def test_more_memory_is_never_slower_and_never_repeats_more(graph: Graph, sizes: list[int]):
     base = plan(run_passes(graph), 1, outputs_in_arena=True)
@@ -247,7 +247,7 @@ def test_more_memory_is_never_slower_and_never_repeats_more(graph: Graph, sizes:
             slowest, most = choice.slowdown, recompute_flops(choice.plan.graph)
 
 
-@settings(max_examples=30, suppress_health_check=list(HealthCheck))
+@settings(max_examples=16, suppress_health_check=list(HealthCheck))
 @given(STEPS)
 def test_plans_that_keep_other_values_give_the_same_values(graph: Graph):
     base = plan(run_passes(graph), 2, outputs_in_arena=True)
@@ -260,7 +260,7 @@ def test_plans_that_keep_other_values_give_the_same_values(graph: Graph):
             assert a.tobytes() == b.tobytes()
 
 
-@settings(max_examples=5, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3, suppress_health_check=list(HealthCheck))
 @given(net_steps())
 def test_plans_that_keep_other_values_give_the_same_bits_when_compiled(graph: Graph):
     base = in_small_tiles(graph)

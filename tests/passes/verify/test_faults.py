@@ -53,7 +53,7 @@ def results(made: Plan, arrays: list[Array]) -> list[bytes]:
     return [array.tobytes() for array in run_executable(Executable(made), made.graph, arrays)[0]]
 
 
-@settings(max_examples=30, suppress_health_check=list(HealthCheck))
+@settings(max_examples=16, suppress_health_check=list(HealthCheck))
 @given(STEPS, SHARES, st.integers(1, 3), SEEDS)
 def test_a_fault_is_found_or_spoils_no_bit(graph: Graph, share: float, threads: int, seed: int):
     made, prepared = planned(graph, share, threads)
@@ -84,7 +84,7 @@ def test_of_thousands_of_faults_each_is_found_or_spoils_no_bit(graph: Graph, sha
             assert results(spoilt, arrays) == results(made, arrays)
 
 
-@settings(max_examples=24, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, suppress_health_check=list(HealthCheck))
 @given(STEPS, SHARES, st.integers(1, 3))
 def test_plans_for_any_budget_are_sound(graph: Graph, share: float, threads: int):
     planned(graph, share, threads)

@@ -185,7 +185,7 @@ FAULTS: dict[Fault, str] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f.__name__)
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much])
 @given(graph=step_graphs(), outputs_in_arena=st.booleans(), at=st.integers(0, 10**6))
 def test_a_planted_fault_is_found(fault: Fault, graph: Graph, outputs_in_arena: bool, at: int):
     faulty = fault(planned(graph, outputs_in_arena=outputs_in_arena), at)
