@@ -11,11 +11,11 @@ Parameters have the names and shapes of Hugging Face's LlamaForCausalLM, and the
 
 import argparse
 from functools import partial
-from pydoc_data.topics import topics
 from types import SimpleNamespace
 
 import gradloom as gl
 from gradloom import nn
+from gradloom.examples import reference_text
 
 WINDOW, BATCH = 256, 4
 SMALL = {"hidden_size": 128, "intermediate_size": 344, "num_hidden_layers": 3, "num_attention_heads": 4}
@@ -101,7 +101,7 @@ def main(argv=None):
     parser.add_argument("--prompt", default="The ")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv)
-    text = gl.data.read_text(options.text) if options.text else "\n".join(topics.values())
+    text = reference_text.read(options.text)
     tokenizer = gl.data.CharTokenizer(text)
     data, held_out = gl.data.split(gl.data.Windows(tokenizer.encode(text), WINDOW), 0.1)
     model = Llama(SimpleNamespace(**SMALL, vocab_size=tokenizer.vocab_size), length=WINDOW)
