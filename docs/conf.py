@@ -30,6 +30,8 @@ extensions = ["myst_parser", "sphinx.ext.autodoc"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"Gradloom {release}"
+html_static_path = ["static"]
+html_css_files = ["guide.css"]
 html_show_sphinx = False
 html_copy_source = False
 

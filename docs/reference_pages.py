@@ -62,6 +62,8 @@ TOP = {
     "engine.fit": ("fit", "Runs of many steps"),
     "engine.report": ("reports", "Memory reports"),
     "engine.saving": ("saving", "Files of parameters"),
+    "engine.torch_import": ("from_torch", "Models of PyTorch"),
+    "engine.onnx": ("from_onnx", "Models of ONNX"),
     "engine.tracing": ("transforms", "Tracing, derivatives, control flow"),
     "ir": ("graphs", "Graphs"),
     "passes": ("targets", "Targets"),

@@ -74,7 +74,7 @@ def check_loss(loss_fn: Any) -> None:
     if not callable(loss_fn):
         kind = type(loss_fn).__name__
         raise TypeError(located(f"loss_fn is a function of (model, batch), got {kind}; {_WRITE_LOSS}"))
-    if getattr(loss_fn, "__module__", "").startswith(functional.__name__):
+    if (getattr(loss_fn, "__module__", None) or "").startswith(functional.__name__):
         raise TypeError(
             located(
                 f"loss_fn is gl.nn.{loss_fn.__name__}, a function of what a model returns and a target; it is called "

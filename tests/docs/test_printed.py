@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from doc_pages import DOCS, GUIDE, PRINTED, ROOT
 from gradloom.engine.report.values import unit_name
 from gradloom.engine.step.step_graph import trace_step
 from gradloom.ir import Graph, Node
@@ -24,11 +25,9 @@ from gradloom.passes.remat.candidates import planner_words
 from gradloom.passes.remat.from_plan import graph_problem
 from gradloom.passes.variants import DEFAULT, VARIANTS, variant_words
 
-ROOT = Path(__file__).parents[2]
-PAGES = sorted((ROOT / "docs").glob("*.md"))
-ARCHITECTURE = ROOT / "docs" / "architecture.md"
-BUDGET = ROOT / "docs" / "how_a_budget_is_planned.md"
-PRINTED = re.compile(r"^<!-- printed: (.+?) -->\n(.*?)^<!-- end -->$", re.MULTILINE | re.DOTALL)
+PAGES = [*sorted(DOCS.glob("*.md")), *GUIDE]
+ARCHITECTURE = DOCS / "architecture.md"
+BUDGET = DOCS / "how_a_budget_is_planned.md"
 
 
 @cache
@@ -146,7 +145,20 @@ def unit_role(node: Node) -> str:
     return "recompute" if "recompute" in roles else node.origin.role
 
 
+def examples(folder: str) -> str:
+    """The programs and recipes of a folder, each with the first sentence of its docstring."""
+    lines = []
+    for path in sorted((ROOT / folder).glob("*.py")):
+        text = path.read_text("utf-8")
+        if re.search(r'^if __name__ == "__main__"|^def recipe\(|^TITLE = ', text, re.MULTILINE):
+            said = " ".join((ast.get_docstring(ast.parse(text)) or "").partition("\n\n")[0].split())
+            lines.append(f"- [`{path.name}`](../../{path.relative_to(ROOT)}): {said}\n")
+    return "".join(lines)
+
+
 def printed(key: str) -> str:
+    if key.startswith("examples "):
+        return examples(key.partition(" ")[2])
     if key == "variants":
         return "".join(f"- {variant.name}: {variant.why}.\n" for variant in (DEFAULT, *VARIANTS))
     if key.startswith("budget "):

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import re
 from functools import reduce
-from types import ModuleType
 from typing import Any
 
 import gradloom as gl
 import pytest
-from doc_pages import DOCS
-
-
-def of_docs(name: str) -> ModuleType:
-    """A module of the folder of documents, which is no package."""
-    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    found = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(found)
-    return found
-
+from doc_pages import of_docs
 
 reference, docstrings = of_docs("reference_pages"), of_docs("docstrings")
 PUBLIC: dict[str, Any] = reference.public()

@@ -151,3 +151,11 @@ class Own(optim.Optimizer):
 
 def test_a_subclass_has_arguments_of_its_own():
     assert gl.plan_step(MODEL, loss_fn, Own([1, 2], lr=0.5), BATCH).report.state_bytes > 0
+
+
+def test_a_loss_function_without_a_module_is_taken():
+    """As one that was made by `exec` without a name of the module."""
+    names: dict[str, Any] = {"nn": nn}
+    exec("def loss(model, batch):\n    return nn.mse_loss(model(batch['x']), batch['y'])\n", names)
+    assert names["loss"].__module__ is None
+    assert gl.plan_step(MODEL, names["loss"], optim.SGD(0.1), BATCH).report.total_bytes > 0

@@ -1,0 +1,69 @@
+"""The commands that pages show could be typed: their options, files, modules and extras are there."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+from doc_pages import PAGES, ROOT, blocks
+from gradloom.tools.cli import make_parser
+
+WITH_COMMANDS = [page for page in PAGES if blocks(page, "sh", "console")]
+PROGRAMS = (
+    "gradloom",
+    "pip",
+    "pytest",
+    "python",
+    "sphinx-build",
+    "ruff",
+    "pyright",
+    "lint-imports",
+    "git",
+    ".ci/run",
+    ".",
+    "cd",
+)
+"""What a line may begin with; `.` sources a file."""
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The words of each command of a page, without comments and without the folder of an environment."""
+    found: list[list[str]] = []
+    for block in blocks(page, "sh", "console"):
+        for line in block.text.splitlines():
+            if block.language == "sh" or line.startswith("$ "):
+                for command in re.split(r" && ", line.removeprefix("$ ")):
+                    words = shlex.split(re.sub(r"^([A-Z_]+=\S+ )+", "", command), comments=True)
+                    found += [[words[0].removeprefix(".venv/bin/"), *words[1:]]] if words else []
+    return found
+
+
+def could_be_parsed(words: list[str]) -> bool:
+    try:
+        make_parser().parse_args(words)
+    except SystemExit as error:
+        return error.code == 0  # of --help
+    return True
+
+
+@pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_each_command_could_be_typed(page: Path, capsys: pytest.CaptureFixture[str]):
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for program, *words in commands(page):
+        assert program in PROGRAMS, program
+        if program == "gradloom":
+            assert could_be_parsed(words), (words, capsys.readouterr().err)
+        elif program == "pip":
+            asked = [name for word in words for name in re.findall(r"\[([\w,-]+)\]", word)]
+            assert {name for names in asked for name in names.split(",")} <= extras.keys(), words
+        elif program == "python" and words[0] == "-m":
+            assert importlib.util.find_spec(words[1]) is not None, words
+        elif program == "python":
+            assert (ROOT / words[0]).is_file(), words
+        elif program == "pytest":
+            paths = [word.partition("::")[0] for word in words if word.startswith("tests/")]
+            assert all((ROOT / path).exists() for path in paths), words
