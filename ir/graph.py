@@ -134,6 +134,11 @@ class Graph:
     def __repr__(self) -> str:
         return f"<Graph of {len(self.nodes)} nodes, {len(self.inputs)} inputs, {len(self.outputs)} outputs>"
 
+    def _repr_html_(self) -> str:
+        from .graph_html import graph_html
+
+        return graph_html(self)
+
     def verify(self) -> None:
         """Check that the graph is well formed; a `VerificationError` shows the bad node in its surroundings."""
         from .verify import verify

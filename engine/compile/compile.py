@@ -12,6 +12,7 @@ import numpy as np
 import optree
 
 from ...ir import Array, ArrayType, DType
+from ...ir.html import block
 from ...passes.pipeline import plan_graph
 from ...passes.target import Target
 from ...runtime.backend import backend_of
@@ -29,7 +30,7 @@ from .compile_progress import compile_phase, compile_progress
 from .compiled_method import BoundMethod, CompiledMethods
 from .donation import donated_inputs, donated_positions, own_arrays, with_donated
 from .program_key import exact_key, structure_key
-from .programs import MANY, Programs, tell_of_shapes
+from .programs import MANY, Programs, programs_html, tell_of_shapes
 from .targets import target_of, with_precision, worker_count
 
 
@@ -103,6 +104,15 @@ class CompiledFunction:
         if instance is None or not hasattr(self._fn, "__get__"):
             return self
         return BoundMethod(self._methods, instance, owner, self._fn)
+
+    def __repr__(self) -> str:
+        name = getattr(self._fn, "__name__", type(self._fn).__name__)
+        return f"<compiled {name} for {self._target}, {self._signatures}>"
+
+    def _repr_html_(self) -> str:
+        programs = ((key.arrays, found.arena_bytes) for key, found in self._signatures.items())
+        name = getattr(self._fn, "__name__", type(self._fn).__name__)
+        return block(f"{name}, compiled for {self._target}", programs_html(programs))
 
     def __copy__(self) -> CompiledFunction:
         return self.__deepcopy__({})
@@ -286,6 +296,11 @@ class _Signature:
         self._out_types = [(v.type.shape, v.type.dtype) for v in traced.graph.outputs]
         self._lock = fork_lock()
         self._running = False
+
+    @property
+    def arena_bytes(self) -> int:
+        """What a call needs beside arguments and results."""
+        return self._executable.arena_bytes
 
     def run(self, arrays: list[Array]) -> Any:
         executable = self._executable

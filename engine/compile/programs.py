@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Generic, TypeVar
 
+from ...ir import ArrayType, DType
+from ...ir.html import paragraph, table
 from ...runtime.free_memory import return_free_memory
 
 _log = logging.getLogger("gradloom")
@@ -59,6 +61,13 @@ class Programs(Generic[Program]):
     def most(self) -> int:
         """How many are kept at most, beside the first where that is."""
         return MOST_KEPT if self._most is None else self._most
+
+    def __repr__(self) -> str:
+        return f"{len(self)} program{'s' * (len(self) != 1)}"
+
+    def items(self) -> list[tuple[Any, Program]]:
+        """Keys and programs, the least recently used first."""
+        return [(key, self._held[key].program) for key in self.keys()]
 
     def values(self) -> list[Program]:
         """The programs that are kept."""
@@ -138,3 +147,12 @@ def tell_of_shapes(
             programs.most,
             ", and max_programs= of gl.compile_step keeps more" if programs.is_chosen else "",
         )
+
+
+def programs_html(programs: Iterable[tuple[Sequence[tuple[Shape, DType]], int]]) -> str:
+    """Programs in a notebook: the types of their arguments, and the bytes of the arena that they need."""
+    rows = [
+        (", ".join(str(ArrayType(shape, dtype)) for shape, dtype in types) or "no array", f"{arena_bytes:,}")
+        for types, arena_bytes in programs
+    ]
+    return table(rows, ("arguments", "bytes of arena"), {1}) if rows else paragraph("not called yet: no program")

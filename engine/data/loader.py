@@ -53,6 +53,13 @@ class Loader:
             yield batch
         self._position = (number + 1, 0)
 
+    def __repr__(self) -> str:
+        try:
+            count = f"{len(self)} batches in an epoch"
+        except TypeError:
+            count = "batches"
+        return f"<{type(self).__name__} of {count}>"
+
     def state_dict(self) -> dict[str, int]:
         """Where it stands: the epoch, and how many batches of it were given out."""
         epoch, batch = self._position

@@ -47,6 +47,9 @@ class CharTokenizer:
     `unknown`, a character, stands for those that it does not have; without one these raise `ValueError`.
     """
 
+    def __repr__(self) -> str:
+        return f"<CharTokenizer of {len(self.characters)} characters>"
+
     @tells_keywords
     def __init__(self, characters: Iterable[str], unknown: str | None = None) -> None:
         if unknown is not None and len(unknown) != 1:

@@ -72,6 +72,15 @@ class Diagnosis:
     earlier: tuple[str, ...] = ()
     """What stood out in steps before this one and led to it, in words; `gradloom diagnose` fills it in."""
 
+    def __repr__(self) -> str:
+        found = f"{len(self.findings)} finding{'s' * (len(self.findings) != 1)}"
+        return f"<Diagnosis of step {self.step}: loss {self.loss:.6g}, {len(self.layers)} layers, {found}>"
+
+    def _repr_html_(self) -> str:
+        from .notebook import diagnosis_html
+
+        return diagnosis_html(self)
+
     @cached_property
     def findings(self) -> tuple[str, ...]:
         """What stands out, in words; nothing for a healthy step."""

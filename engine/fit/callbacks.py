@@ -78,6 +78,9 @@ class _Monitor(Callback):
         self.best: float | None = None
         self.best_epoch: int | None = None
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(monitor={self._monitor!r})"
+
     def on_fit_begin(self, run: Run) -> None:
         """Raise `ValueError` for a figure that no epoch will have, before anything takes time."""
         if self._monitor is not None and run.names is not None and self._monitor not in run.names:

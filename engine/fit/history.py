@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
 import json
 import math
@@ -12,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ...ir.html import block, line_chart, paragraph, table
 from ..tracing.tracer import located
 
 Row = dict[str, Any]
@@ -45,16 +45,18 @@ class History:
         return f"<History of {len(self.rows)} epoch{'s' * (len(self.rows) != 1)}{last}{stopped}>"
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in self.names)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{_short(row.get(name, ''))}</td>" for name in self.names) + "</tr>"
-            for row in self.rows
+        losses = [(name, self[name]) for name in self.names if name.endswith("loss")]
+        rows = [[_short(row.get(name, "")) for name in self.names] for row in self.rows]
+        return block(
+            f"{len(self)} epoch{'s' * (len(self) != 1)}",
+            paragraph(f"stopped: {self.stopped}") if self.stopped else "",
+            line_chart(losses, title="losses over epochs"),
+            table(rows, self.names, range(len(self.names))) if rows else "",
         )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _short(value: Any) -> str:
-    return f"{value:.5g}" if isinstance(value, float) else html.escape(str(value))
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
 LOG_SUFFIXES = (".csv", ".jsonl")

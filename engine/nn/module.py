@@ -18,6 +18,7 @@ from .computed import Computed, computed_value
 from .hooks import Hook, Hooks, RemovableHandle
 from .hyperparameters import with_plain_numbers
 from .in_place import in_place_where_said
+from .module_html import module_html
 from .module_tree import ModuleTree
 from .parameter import Buffer, Parameter, Stored
 from .registration import check_registered
@@ -306,6 +307,9 @@ class Module(ModuleTree):
         if not children and len(lines) <= 1:
             return f"{type(self).__name__}({''.join(lines)})"
         return "\n".join([f"{type(self).__name__}(", *("  " + line for line in (*lines, *children)), ")"])
+
+    def _repr_html_(self) -> str:
+        return module_html(self)
 
     def printed_children(self) -> list[tuple[str, Any]]:
         """(name, module) as they are printed."""

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from ...ir import ArrayType, DType
+from ...ir.html import block, table
 from ...ir.near_names import similar
 from .. import array_api as xp
 from ..nn import Module
@@ -234,6 +235,10 @@ class Optimizer:
         """The hyper-parameters by words for people, without the learning rates."""
         kind = type(self).__name__
         return {f"{kind}'s {field.name}": getattr(self, field.name) for field in fields(self) if field.name != "lr"}
+
+    def _repr_html_(self) -> str:
+        rows = [(field.name, repr(getattr(self, field.name))) for field in fields(self) if field.repr]
+        return block(type(self).__name__, table(rows))
 
     @property
     def title(self) -> str:

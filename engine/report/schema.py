@@ -207,6 +207,16 @@ class MemoryReport:
     exposed_nanoseconds: float = 0.0
     transfers: tuple[TransferReport, ...] = ()
 
+    def __repr__(self) -> str:
+        from .notebook import report_line
+
+        return f"<MemoryReport of {report_line(self)}>"
+
+    def _repr_html_(self) -> str:
+        from .notebook import report_html
+
+        return report_html(self)
+
     def __reduce__(self) -> tuple[Any, ...]:
         """As its JSON: what is read back has no plan."""
         return type(self).from_json, (self.to_json(),)

@@ -26,6 +26,7 @@ from ..nn import Module
 from ..optim import Optimizer
 from ..optim.update_inputs import of_group
 from ..report.make_report import make_report
+from ..report.notebook import report_html, report_line
 from ..report.schema import HeldReport, MemoryReport
 from ..tracing.tracer import as_array
 from .budget import Budget, budget_of
@@ -69,6 +70,12 @@ class StepPlan:
     slowdown: float
     """Time that recomputing, and waiting for transfers, are predicted to add, as a part of that of the step without."""
     _plans: StepPlans = field(repr=False)
+
+    def __repr__(self) -> str:
+        return f"<StepPlan of {len(self.graph.nodes)} nodes, {report_line(self.report)}>"
+
+    def _repr_html_(self) -> str:
+        return report_html(self.report, "Plan of a step")
 
     def __reduce__(self) -> NoReturn:
         """A plan is neither pickled nor copied."""

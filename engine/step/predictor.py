@@ -12,6 +12,7 @@ import numpy as np
 import optree
 
 from ...ir import Array, ArrayType, DType, type_of
+from ...ir.html import block
 from ...passes.memory.plan import Plan
 from ...passes.pipeline import plan_graph
 from ...passes.remat.frontier import Choice
@@ -20,7 +21,7 @@ from ...runtime.codegen.fork_lock import interrupted
 from ..compile.compile_progress import compile_phase, compile_progress
 from ..compile.compiling import compiling
 from ..compile.program_key import structure_key
-from ..compile.programs import Programs, tell_of_shapes
+from ..compile.programs import Programs, programs_html, tell_of_shapes
 from ..nn import Module
 from ..report.make_report import make_report
 from ..report.schema import HeldReport, MemoryReport
@@ -77,6 +78,17 @@ class Predictor:
         self._calls = 0
         self._key = np.array(key, np.int64)
         self._signatures: Programs[_Bound] = Programs(dropped=lambda bound: step._live.drop_user(bound.executable))
+
+    def __repr__(self) -> str:
+        return f"<{self._name} bound to {type(self._step._model).__name__}, {self._signatures}>"
+
+    def _repr_html_(self) -> str:
+        programs = ((types, bound.executable.arena_bytes) for (_, _, types), bound in self._signatures.items())
+        return block(f"{self._name}, bound to {type(self._step._model).__name__}", programs_html(programs))
+
+    @property
+    def _name(self) -> str:
+        return getattr(self._fn, "__name__", type(self._fn).__name__)
 
     def __reduce__(self) -> NoReturn:
         """A bound function is neither pickled nor copied."""

@@ -37,6 +37,7 @@ from .gradients import Gradients
 from .host_memory import ANY_HOST_MEMORY, HostMemory
 from .learning_rate import LearningRates
 from .live_arrays import LiveArrays, own_memory
+from .notebook import step_html, step_line
 from .plans import LossFunction, StepPlan, step_plans
 from .predictor import Predictor, bound_functions
 from .program import StepProgram
@@ -249,6 +250,12 @@ class Step(StepArrays):
             "a Step cannot be pickled or copied: it is machine code and memory of this process; write step.save(path), "
             "compile another one by gl.compile_step with the same arguments, and other.load(path)"
         )
+
+    def __repr__(self) -> str:
+        return f"<Step of {step_line(self)}>"
+
+    def _repr_html_(self) -> str:
+        return step_html(self)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not name.startswith("_") and name not in ("learning_rate", "learning_rates"):

@@ -141,16 +141,20 @@ class _Transformed:
     """
 
     def __init__(
-        self, call: Callable[..., Any], fn: Callable[..., Any], again: Callable[[Callable[..., Any]], Any]
+        self, call: Callable[..., Any], fn: Callable[..., Any], what: str, again: Callable[[Callable[..., Any]], Any]
     ) -> None:
         # `updated=()`: the attributes of a callable object are its own.
         functools.update_wrapper(self, fn, updated=())
         self._call = call
         self._fn = fn
+        self._what = what
         self._again = again
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._call(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<{self._what} of {getattr(self._fn, '__name__', None) or repr(self._fn)}>"
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         bind = getattr(self._fn, "__get__", None)
@@ -163,7 +167,7 @@ def transform_of(
     """Make a function the transform `what` of `fn`; `again` applies that to another function."""
     if not callable(fn):
         raise TypeError(f"{what} takes a function, got {type(fn).__name__}; write {what}(f)(x), not {what}(f(x))")
-    return lambda call: _Transformed(call, fn, again)
+    return lambda call: _Transformed(call, fn, what, again)
 
 
 def active_trace() -> Trace:

@@ -59,7 +59,7 @@ def test_it_trains_as_a_loop_of_ones_own_does(steps):
     assert np.isfinite(loss)
     assert history["loss"][-1] < history["loss"][0]
     assert "History of 3 epochs" in repr(history)
-    assert "<th>loss</th>" in history._repr_html_()
+    assert ">loss</th>" in history._repr_html_()
     with pytest.raises(KeyError, match="the run has epoch, steps, loss"):
         history["val_loss"]
 
