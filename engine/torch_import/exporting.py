@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..tracing.errors import TracingError, located
+from ..tracing.errors import TracingError, UnsupportedError, located
 from .table import whole_ops
 from .torch_package import torch_package
 
@@ -42,6 +43,29 @@ def _quiet() -> Iterator[None]:
                 logger.setLevel(level)
 
 
+@contextlib.contextmanager
+def _without_own_derivatives(torch: Any) -> Iterator[None]:
+    """Refuse a `torch.autograd.Function`: an export keeps its forward alone, and its derivative would be another."""
+    base = torch.autograd.Function
+    apply = vars(base)["apply"]
+
+    def refuse(kind: type, *args: Any, **kwargs: Any) -> Any:
+        if kind.__name__.startswith("GeneratedBackwardFor"):  # of an op that is in the table, or missing there
+            return apply.__get__(None, kind)(*args, **kwargs)
+        instead = "write it with ops of torch, x + (f(x) - x).detach() for a straight-through estimate"
+        raise UnsupportedError(
+            located(
+                f"{kind.__name__} is a torch.autograd.Function, of whose derivative an export knows nothing; {instead}"
+            )
+        )
+
+    base.apply = classmethod(refuse)
+    try:
+        yield
+    finally:
+        base.apply = apply
+
+
 def exported(module: Any, args: Sequence[Any], kwargs: Mapping[str, Any], training: bool, any_batch: bool) -> Any:
     """The `ExportedProgram` of a module, of core ATen ops and those of the table that are whole.
 
@@ -50,10 +74,13 @@ def exported(module: Any, args: Sequence[Any], kwargs: Mapping[str, Any], traini
     """
     torch = torch_package()
     shapes = _any_batch(torch, module, args, kwargs) if any_batch else None
-    with _quiet(), in_mode(module, training):
+    with _quiet(), in_mode(module, training), _without_own_derivatives(torch):
         try:
             program = torch.export.export(module, tuple(args), dict(kwargs), dynamic_shapes=shapes, strict=False)
+            _keep_no_grad(torch, program.graph_module)
             return program.run_decompositions(_decompositions(torch))
+        except TracingError:
+            raise
         except Exception as error:
             raise TracingError(located(_reason(module, error))) from error
 
@@ -68,6 +95,25 @@ def _any_batch(torch: Any, module: Any, args: Sequence[Any], kwargs: Mapping[str
     return {**dict(zip(inspect.signature(module.forward).parameters, positional)), **named} if named else positional
 
 
+def _keep_no_grad(torch: Any, module: Any) -> None:
+    """Detach what comes out of `torch.no_grad()`, which decompositions forget."""
+    for part in module.children():
+        if hasattr(part, "graph"):
+            _keep_no_grad(torch, part)
+    for node in list(module.graph.nodes):
+        if str(node.target) != "wrap_with_set_grad_enabled" or node.args[0]:
+            continue
+        for item in list(node.users):
+            value = item.meta.get("val")
+            if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+                continue
+            with module.graph.inserting_after(item):
+                detached = module.graph.call_function(torch.ops.aten.detach.default, (item,))
+            detached.meta = dict(item.meta)
+            item.replace_all_uses_with(detached, delete_user_cb=lambda user, kept=detached: user is not kept)
+    module.recompile()
+
+
 def _decompositions(torch: Any) -> Any:
     """What torch's ops decompose into: its default, but for the ops that are whole."""
     table = torch.export.default_decompositions()
@@ -79,7 +125,22 @@ def _decompositions(torch: Any) -> Any:
     return table
 
 
+_DATA_DEPENDENT = ("GuardOnDataDependentSymNode", "UserError", "DataDependentOutputException")
+
+
 def _reason(module: Any, error: Exception) -> str:
+    """Why a module was not exported, in torch's words, and what to change."""
     text = str(error).strip()
-    first = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
-    return f"{type(module).__name__} cannot be exported by torch.export: {type(error).__name__}: {first[:400]}"
+    kind = type(error).__name__
+    first = next((line.strip() for line in text.splitlines() if line.strip()), kind)
+    what = f"{type(module).__name__} cannot be exported by torch.export: {kind}: {first[:400]}"
+    place = re.findall(r"\((\S+\.py:\d+) in \w+\)", text)
+    where = f" (at {place[-1]})" if place else ""
+    if kind in _DATA_DEPENDENT or "data-dependent" in text:
+        instead = "shapes and branches that depend on values are not possible in a static program: write torch.where, "
+        instead += "a mask, or torch.topk with a fixed number"
+    elif isinstance(error, TypeError) and "argument" in text:
+        instead = "give from_torch the arguments of module.forward"
+    else:
+        instead = "check that module(*args, **kwargs) runs by itself, then see torch.export's reason above"
+    return f"{what}{where}; {instead}"

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from ...ir import is_float
-from ..tracing.errors import UnsupportedError, located, shown_file, standing_at
+from ..tracing.errors import TracingError, UnsupportedError, located, shown_file, standing_at
 from ..tracing.tracer import Tracer, scope
 from ..tracing.transforms import stop_gradient
 from .dtypes import numpy_array, numpy_dtype
 from .promotion import converted, is_array
-from .table import traced_op
+from .table import reads_memory, traced_op
 
 _DROPPED = frozenset({"device", "layout", "memory_format", "pin_memory", "non_blocking"})
 _WITHOUT_RESULT = re.compile(r"aten\.(_assert_|sym_constrain_range|_functional_assert|_functional_sym_constrain)")
@@ -52,10 +52,7 @@ class Interpreter:
             raise UnsupportedError(located(f"a node of the kind {node.op} in an exported graph is not supported"))
         if not node.users and _is_check(node.target):
             return None
-        path, kind = _place(node)
-        with ExitStack() as around:
-            around.enter_context(standing_at(*_line(node)))
-            around.enter_context(scope(path))
+        with _standing_where(node):
             args = self._read(node.args)
             kwargs = {name: self._read(x) for name, x in node.kwargs.items() if name not in _DROPPED}
             if node.target is operator.getitem:
@@ -64,10 +61,10 @@ class Interpreter:
                 return node.target(*args)
             if _is_higher_order(node.target):
                 return _higher_order(node, args)
+            if reads_memory(str(node.target)):
+                _check_memory(node)
             function = traced_op(str(node.target))
-            if function is None:
-                where = f", in {path} ({kind})" if path else f", in {kind}" if kind else ""
-                raise UnsupportedError(located(f"the op {node.target} of torch is not supported here{where}"))
+            assert function is not None
             return _as_promised(node, function(*args, **kwargs))
 
     def _read(self, x: Any) -> Any:
@@ -80,7 +77,51 @@ class Interpreter:
             return {key: self._read(part) for key, part in x.items()}
         if isinstance(x, slice):
             return slice(self._read(x.start), self._read(x.stop), self._read(x.step))
-        return numpy_dtype(x) if type(x).__module__ == "torch" and type(x).__name__ == "dtype" else x
+        return numpy_dtype(x) if _is_dtype(x) else x
+
+
+def check_ops(module: Any) -> None:
+    """Raise `UnsupportedError` for an op, `TracingError` for a dtype in a graph that there is not here; the errors name
+    the user's line and the module that it stands in.
+    """
+    for node in module.graph.nodes:
+        if node.op != "call_function" or (not node.users and _is_check(node.target)):
+            continue
+        path, kind = _place(node)
+        where = f", in {path} ({kind})" if path else f", in {kind}" if kind else ""
+        known = node.target is operator.getitem or _of_python(node.target) or _is_higher_order(node.target)
+        with _standing_where(node):
+            if not known and traced_op(str(node.target)) is None:
+                raise UnsupportedError(located(f"the op {node.target} of torch is not supported here{where}"))
+            for value in _tensors(node.meta.get("val")):
+                try:
+                    numpy_dtype(value.dtype)
+                except TypeError as error:
+                    raise TracingError(located(f"{error}; {node.target} gives it{where}")) from None
+
+
+def _tensors(value: Any) -> list[Any]:
+    parts = value if isinstance(value, (list, tuple)) else [value]
+    return [part for part in parts if hasattr(part, "dtype")]
+
+
+def _is_dtype(x: Any) -> bool:
+    return type(x).__module__ == "torch" and type(x).__name__ == "dtype"
+
+
+@contextmanager
+def _standing_where(node: Any) -> Iterator[None]:
+    """Trace what is inside below the scope, and at the line, of a node."""
+    with standing_at(*_line(node)), scope(_place(node)[0]):
+        yield
+
+
+def _check_memory(node: Any) -> None:
+    """Raise `UnsupportedError` where the operand is a view: what is around it in memory is not known here."""
+    value = node.args[0].meta["val"]
+    if not value.is_contiguous() or value.storage_offset() != 0:
+        instead = "write x.contiguous().clone() before it, or slices"
+        raise UnsupportedError(located(f"{node.target} of a view of another tensor is not supported; {instead}"))
 
 
 def _attribute(module: Any, target: str) -> Any:

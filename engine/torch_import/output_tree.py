@@ -16,7 +16,9 @@ def rebuilt(tree: Any, leaves: Iterator[Any]) -> Any:
     """
     if tree.is_leaf():
         return next(leaves)
-    parts = [rebuilt(child, leaves) for child in tree.children_specs]
+    # The older name warns in new torch, the newer one is not in old torch.
+    children = tree.children() if hasattr(tree, "children") else tree.children_specs
+    parts = [rebuilt(child, leaves) for child in children]
     kind, context = tree.type, tree.context
     if kind in (tuple, list):
         return kind(parts)

@@ -8,6 +8,7 @@ from typing import Any
 
 from ...ir import DType
 from .dtypes import numpy_array, numpy_dtype
+from .interpreter import check_ops
 from .torch_package import torch_package
 
 
@@ -28,10 +29,11 @@ class Output:
 
 
 class Program:
-    """An exported program, read once: what it takes to trace it."""
+    """An exported program, read once: what it takes to trace it. Raises where an op or a dtype is not supported."""
 
     def __init__(self, exported: Any, default_float: Any) -> None:
         self.module = exported.graph_module
+        check_ops(self.module)
         self.default_float: DType = numpy_dtype(default_float)
         self.inputs = [_input(exported, spec) for spec in exported.graph_signature.input_specs]
         self.outputs = [_output(spec) for spec in exported.graph_signature.output_specs]

@@ -10,13 +10,15 @@ F = TypeVar("F", bound=Traced)
 
 _TABLE: dict[str, Traced] = {}
 _PREFERRED: list[str] = []
+_IN_MEMORY: set[str] = set()
 
 
-def aten(*names: str, whole: bool = False) -> Callable[[F], F]:
+def aten(*names: str, whole: bool = False, in_memory: bool = False) -> Callable[[F], F]:
     """Enter a function for ops of the library `aten`, each named with its overload: `add.Tensor`.
 
     The function takes the arguments of the op's schema: arrays, numbers, sequences of them, dtypes of NumPy. Where an
-    op is `whole`, torch would decompose it: it is kept, because its own function plans better.
+    op is `whole`, torch would decompose it: it is kept, because its own function plans better. One that reads its first
+    operand as it lies `in_memory` takes only what lies there row by row, and is no part of something else.
     """
 
     def enter(function: F) -> F:
@@ -24,6 +26,8 @@ def aten(*names: str, whole: bool = False) -> Callable[[F], F]:
             _TABLE[f"aten.{name}"] = function
             if whole:
                 _PREFERRED.append(name)
+            if in_memory:
+                _IN_MEMORY.add(f"aten.{name}")
         return function
 
     return enter
@@ -55,9 +59,6 @@ def whole_ops() -> tuple[str, ...]:
     return tuple(_PREFERRED)
 
 
-def known_ops() -> tuple[str, ...]:
-    """All ops in the table."""
-    from . import aten as families
-
-    assert families
-    return tuple(sorted(_TABLE))
+def reads_memory(name: str) -> bool:
+    """Whether an op reads its first operand as it lies in memory."""
+    return name in _IN_MEMORY

@@ -185,6 +185,8 @@ for _function, _name in (
     (xp.right_shift, "bitwise_right_shift"),
 ):
     _binary(_function, f"{_name}.Tensor", f"{_name}.Tensor_Scalar", f"{_name}.Scalar", f"{_name}.Scalar_Tensor")
+for _function, _name in ((xp.left_shift, "__lshift__"), (xp.right_shift, "__rshift__")):
+    _binary(_function, f"{_name}.Tensor", f"{_name}.Scalar")
 
 
 def truth(x: Any) -> Any:

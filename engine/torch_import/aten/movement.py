@@ -202,7 +202,7 @@ def replication_pad(x: Any, padding: Sequence[int]) -> Any:
     return F.pad(x, tuple(padding), "replicate")
 
 
-@aten("as_strided.default")
+@aten("as_strided.default", in_memory=True)
 def as_strided(x: Any, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None) -> Any:
     """Windows over x as it lies in memory, row by row."""
     if not x.size:

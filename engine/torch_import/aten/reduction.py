@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from ....ir import is_float
 from ... import array_api as xp
+from ...array_api.elementwise import power_flat_at_zero, root_of_powers
 from ...nn import functional as F
 from ..promotion import converted
 from ..table import aten
@@ -190,13 +192,20 @@ def logsumexp(x: Any, dim: Sequence[int], keepdim: bool = False) -> Any:
 
 @aten("linalg_vector_norm.default", whole=True)
 def vector_norm(x: Any, ord: float = 2, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
-    """Norms along axes."""
-    x = x if dtype is None else converted(x, dtype)
-    axis = _axes(dim)
-    if axis is None and x.ndim != 1:
-        result = xp.linalg.vector_norm(xp.reshape(x, (-1,)), ord=ord)
-        return xp.reshape(result, (1,) * x.ndim) if keepdim else result
-    return xp.linalg.vector_norm(x, axis=axis, keepdims=keepdim, ord=ord)
+    """Norms along axes; the derivative of a norm of 0 is 0."""
+    x, axis = x if dtype is None else converted(x, dtype), _axes(dim)
+    if math.isinf(ord):
+        return (xp.max if ord > 0 else xp.min)(xp.abs(x), axis=axis, keepdims=keepdim)
+    if ord == 0:
+        return xp.sum(xp.astype(truth(x), x.dtype), axis=axis, keepdims=keepdim)
+    power = xp.multiply(x, x) if ord == 2 else power_flat_at_zero(xp.abs(x), ord)
+    return root_of_powers(xp.sum(power, axis=axis, keepdims=keepdim), ord)
+
+
+@aten("_cdist_forward.default")
+def cdist(x: Any, y: Any, p: float, compute_mode: int | None = None) -> Any:
+    """The distances of all rows of x (..., P, M) and of y (..., R, M)."""
+    return vector_norm(xp.subtract(xp.expand_dims(x, -2), xp.expand_dims(y, -3)), p, -1)
 
 
 @aten("count_nonzero.default", "count_nonzero.dim_IntList", whole=True)

@@ -60,6 +60,180 @@ def test_one_export_takes_batches_of_any_size() -> None:
         assert step(batch) == pytest.approx(expected, rel=1e-12)
 
 
+def test_a_module_that_fixes_its_batch_is_exported_for_each() -> None:
+    class ByRow(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(5, dtype=torch.float64))
+
+        def forward(self, x: Any) -> Any:
+            return sum(row * self.weight * i for i, row in enumerate(x.unbind(0)))
+
+    module = ByRow()
+    model = gl.from_torch(module, torch.ones(2, 5, dtype=torch.float64))
+    step = gl.compile_step(model, lambda m, b: m(b).sum(), gl.optim.SGD(0.0), torch.ones(2, 5, dtype=torch.float64))
+    for rows in (2, 3, 1):
+        x = torch.randn(rows, 5, dtype=torch.float64)
+        assert step(x) == pytest.approx(module(x).sum().item() if rows > 1 else 0.0)
+
+
+class Normalized(torch.nn.Module):
+    """What has statistics, draws, a tied weight, a frozen one, and buffers of both kinds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = torch.nn.Embedding(7, 5)
+        self.norm = torch.nn.BatchNorm1d(5)
+        self.drop = torch.nn.Dropout(0.5)
+        self.frozen = torch.nn.Linear(5, 5, bias=False).requires_grad_(False)
+        self.head = torch.nn.Linear(5, 7, bias=False)
+        self.head.weight = self.embedding.weight
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("shift", torch.full((5,), 0.5), persistent=False)
+        self.double()
+
+    def forward(self, tokens: Any) -> Any:
+        if self.training:
+            self.seen += 1
+        x = self.norm(self.embedding(tokens).flatten(0, 1)) + self.shift
+        return self.head(self.drop(self.frozen(x)))
+
+
+def by_tokens(model: Any, batch: Any) -> Any:
+    return gl.nn.cross_entropy(model(batch["tokens"]), batch["tokens"].reshape(-1))
+
+
+def test_a_step_trains_and_a_bound_function_evaluates_whatever_mode_the_module_has() -> None:
+    torch.manual_seed(0)
+    module = Normalized().eval()
+    module.norm.train()
+    modes = [part.training for part in module.modules()]
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    batch = {"tokens": torch.randint(0, 7, (4, 3))}
+    model = gl.from_torch(module, batch["tokens"])
+    step = gl.compile_step(model, by_tokens, gl.optim.SGD(0.1), batch)
+    losses = [step(batch) for _ in range(3)]
+    assert len(set(losses)) == 3
+    assert [part.training for part in module.modules()] == modes
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+    state = step.state_dict()
+    assert list(state) == list(before)
+    assert torch.equal(state["head.weight"], state["embedding.weight"])
+    assert torch.equal(state["frozen.weight"], before["frozen.weight"])
+    assert state["seen"] == 3 == state["norm.num_batches_tracked"]
+    assert not torch.equal(state["norm.running_mean"], before["norm.running_mean"])
+    module.load_state_dict(state, strict=True)
+    predicted = step.bind(lambda model, tokens: model(tokens))(batch["tokens"])
+    np.testing.assert_allclose(predicted, module.eval()(batch["tokens"]).detach().numpy(), rtol=1e-12)
+
+
+def test_batch_norms_statistics_are_torchs() -> None:
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.ReLU()).double()
+    x = torch.randn(5, 3, 6, 6, dtype=torch.float64)
+    model = gl.from_torch(module, x)
+    step = gl.compile_step(model, lambda m, x: (m(x) ** 2).mean(), gl.optim.SGD(0.1, momentum=0.9), x)
+    optimizer = torch.optim.SGD(module.parameters(), 0.1, momentum=0.9)
+    for _ in range(3):
+        optimizer.zero_grad()
+        loss = (module(x) ** 2).mean()
+        loss.backward()
+        optimizer.step()
+        assert step(x) == pytest.approx(loss.item())
+    for name, value in module.state_dict().items():
+        torch.testing.assert_close(step.state_dict()[name], value)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_recurrent_layers_are_torchs(kind: str) -> None:
+    torch.manual_seed(0)
+    module = getattr(torch.nn, kind)(4, 3, num_layers=2, bidirectional=True, batch_first=True).double()
+    x = torch.randn(2, 6, 4, dtype=torch.float64)
+    model = gl.from_torch(module, x)
+    output, _ = module(x)
+    output.square().sum().backward()
+    step = gl.compile_step(model, lambda m, x: (m(x)[0] ** 2).sum(), gl.optim.SGD(0.0), x)
+    for name, gradient in step.gradients(x).items():
+        np.testing.assert_allclose(gradient, module.get_parameter(name).grad.numpy(), rtol=1e-9, atol=1e-12)
+
+
+def test_what_a_module_returns_keeps_its_structure() -> None:
+    class Returns(torch.nn.Module):
+        def forward(self, x: Any, *, scale: float = 1.0, more: Any = None) -> Any:
+            return {"a": x * scale, "b": [x + 1, (x, more)]}
+
+    x = torch.ones(2, 3)
+    model = gl.from_torch(Returns(), x, scale=2.0)
+    graph = gl.trace(lambda x: model(x)["a"], np.ones((2, 3), np.float32))
+    assert gl.interpret(graph, np.ones((2, 3), np.float32))[0].tolist() == [[2.0] * 3] * 2
+
+
+# What is refused.
+
+
+class Rounded(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        return torch.round(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return gradient
+
+
+class Refused(torch.nn.Module):
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.inner = torch.nn.Linear(4, 4)
+        self.function = function
+
+    def forward(self, x: Any) -> Any:
+        return self.function(self.inner(x))
+
+
+REFUSED = {
+    "Rounded is a torch.autograd.Function": lambda x: Rounded.apply(x),
+    "the op aten.nonzero.default of torch is not supported here, in 1 (Refused)": lambda x: x.nonzero(),
+    "torch.float16 is not supported": lambda x: x.half(),
+    "depend on values": lambda x: x if x.sum() > 0 else -x,
+    "the op aten._fft_r2c.default": lambda x: torch.fft.fft(x).real,
+    "the op aten.linalg_qr.default": lambda x: torch.linalg.qr(x)[0],
+}
+
+
+@pytest.mark.parametrize("said", REFUSED)
+def test_what_cannot_be_exported_is_named(said: str) -> None:
+    with pytest.raises((TypeError, NotImplementedError)) as raised:
+        gl.from_torch(torch.nn.Sequential(torch.nn.ReLU(), Refused(REFUSED[said])), torch.ones(4, 4))
+    assert said in str(raised.value), raised.value
+    assert "test_from_torch.py:" in str(raised.value)
+
+
+def test_other_dtypes_are_named() -> None:
+    with pytest.raises(TypeError, match=r"weight of Linear: torch\.float16 is not supported.*module\.float\(\)"):
+        gl.from_torch(torch.nn.Linear(2, 2).half(), torch.ones(1, 2))
+    with pytest.raises(TypeError, match=r"gl\.from_torch\(module\.to\(torch\.float64\)"):
+        gl.from_torch(torch.nn.Linear(2, 2), torch.ones(1, 2)).to("float64")
+
+
+def test_a_state_dict_of_other_names_or_shapes_is_refused() -> None:
+    model = gl.from_torch(a_net(), a_batch()["x"])
+    with pytest.raises(RuntimeError, match=r"0\.weight has shape \(2, 2\), the model's is \(7, 5\)"):
+        model.load_state_dict({**a_net().state_dict(), "0.weight": torch.ones(2, 2)})
+    with pytest.raises(RuntimeError, match=r"not in the model: 9\.weight"):
+        model.load_state_dict({**a_net().state_dict(), "9.weight": torch.ones(2, 2)})
+
+
+def test_a_loss_that_is_missing_is_missed() -> None:
+    class NoLoss(torch.nn.Module):
+        def forward(self, x: Any) -> Any:
+            return {"logits": x}
+
+    model, loss_fn = gl.from_torch_loss(NoLoss(), x=torch.ones(2, 3))
+    with pytest.raises(TypeError, match="the module returns no loss, but logits; give labels"):
+        gl.trace(lambda x: loss_fn(model, {"x": x}), np.ones((2, 3), np.float32))
+
+
 def test_torch_is_imported_by_nothing_else() -> None:
     code = "import sys, gradloom; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -62,10 +62,10 @@ CAUSAL: dict[str, dict[str, Any]] = {
         "word_embed_proj_dim": 32,
         **_TOKENS,
     },
-    "MixtralForCausalLM": {**_GROUPED, "num_local_experts": 3},
+    "MixtralForCausalLM": {**_GROUPED, "num_local_experts": 3, "experts_implementation": "batched_mm"},
     "MambaForCausalLM": {"num_hidden_layers": 2, "hidden_size": 32, "state_size": 4, **_TOKENS},
     "OlmoForCausalLM": _TEXT,
-    "StableLmForCausalLM": _TEXT,
+    "StableLmForCausalLM": {**_TEXT, "num_key_value_heads": 4},
     "Starcoder2ForCausalLM": _GROUPED,
 }
 MASKED: dict[str, dict[str, Any]] = {
@@ -118,6 +118,7 @@ IMAGES: dict[str, dict[str, Any]] = {
         "image_size": 64,
         "width_coefficient": 0.5,
         "depth_coefficient": 0.5,
+        "hidden_dim": 640,
     },
     "PoolFormerForImageClassification": _STAGES,
     "SegformerForImageClassification": {
@@ -132,7 +133,7 @@ IMAGES: dict[str, dict[str, Any]] = {
         "image_size": 64,
         "patch_size": 16,
     },
-    "CvtForImageClassification": {"embed_dim": [8, 16, 24], "num_heads": [1, 2, 3], "depth": [1, 1, 1]},
+    "CvtForImageClassification": {"embed_dim": [8, 16, 24], "num_heads": [1, 2, 3], "depth": [1, 2, 3]},
 }
 SOUNDS: dict[str, dict[str, Any]] = {
     "Wav2Vec2ForSequenceClassification": _sizes(
