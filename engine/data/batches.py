@@ -52,12 +52,12 @@ def batches(
 
 def count_of_examples(arrays: Any) -> int:
     """How many examples a pytree of arrays, or a dataset, holds."""
-    return _examples(arrays)[0]
+    return _examples(arrays, texts=True)[0]
 
 
 def take_examples(arrays: Any, chosen: Array) -> Any:
     """The examples with these numbers, in this order, of a pytree of arrays or a dataset, as one batch."""
-    return _examples(arrays)[1](chosen)
+    return _examples(arrays, texts=True)[1](chosen)
 
 
 def leading_length(tree: Any) -> int:
@@ -69,12 +69,12 @@ Take = Callable[[Array], Any]
 """The batch of some examples, by their numbers."""
 
 
-def _examples(arrays: Any) -> tuple[int, Take]:
-    return _of_dataset(arrays) if is_dataset(arrays) else _of_arrays(arrays)
+def _examples(arrays: Any, texts: bool = False) -> tuple[int, Take]:
+    return _of_dataset(arrays) if is_dataset(arrays) else _of_arrays(arrays, texts)
 
 
-def _of_arrays(arrays: Any) -> tuple[int, Take]:
-    """The number of examples, and what takes some of them, of a pytree of arrays."""
+def _of_arrays(arrays: Any, texts: bool) -> tuple[int, Take]:
+    """The number of examples, and what takes some of them, of a pytree of arrays, which may hold texts."""
     paths, leaves, structure = optree.tree_flatten_with_path(arrays)
     names = [".".join(map(str, path)) or "the array" for path in paths]
     if not leaves:
@@ -83,7 +83,7 @@ def _of_arrays(arrays: Any) -> tuple[int, Take]:
         if not hasattr(leaf, "__array__") and not isinstance(leaf, (bool, int, float, complex)):
             kind = type(leaf).__name__
             raise TypeError(f"{name} is of type {kind}, which is neither an array nor a dataset{_hint(leaf)}")
-    sources = [_numbers(name, leaf) for name, leaf in zip(names, leaves)]
+    sources = [_numbers(name, leaf, texts) for name, leaf in zip(names, leaves)]
     for name, array in zip(names, sources):
         if array.ndim == 0:
             raise ValueError(f"{name} is a scalar; its first axis must run over the examples")
@@ -130,11 +130,12 @@ def _of_dataset(dataset: Any) -> tuple[int, Take]:
     return len(dataset), take
 
 
-def _numbers(name: str, leaf: Any) -> Array:
-    """An array of numbers or booleans. Raises `TypeError` for any other."""
+def _numbers(name: str, leaf: Any, texts: bool = False) -> Array:
+    """An array of numbers or booleans, or with `texts` of NumPy strings. Raises `TypeError` for any other."""
     array = np.asarray(leaf)
-    if kind_of(array.dtype) not in "biufc":
-        raise TypeError(f"{name} is {type(leaf).__name__} of {array.dtype}, which holds no numbers")
+    if kind_of(array.dtype) not in ("biufcU" if texts else "biufc"):
+        what = f"{name} is {type(leaf).__name__} of {array.dtype}, which holds no numbers"
+        raise TypeError(what + "; gl.data.categories makes some of texts" * (array.dtype.kind == "U"))
     return array
 
 

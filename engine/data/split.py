@@ -29,7 +29,7 @@ class Subset:
 
 @tells_keywords
 def split(data: Any, parts: float | int | Sequence[float | int], seed: int = 0) -> tuple[Any, ...]:
-    """A pytree of arrays, or a dataset, in parts that share no example, drawn by `seed` alone.
+    """A pytree of arrays, of texts too, or a dataset, in parts that share no example, drawn by `seed` alone.
 
     `parts` is the last part: a share such as 0.2, or a number of examples; or a list of the sizes of all parts, of
     which one may be -1 for what is left. `train, validation = gl.data.split(data, 0.2)`. In each part the examples

@@ -146,6 +146,10 @@ def test_examples_are_parted_by_seed_and_none_is_in_two_parts():
     for wrong in (0.0, 1.5, 10, 0, -3, [5, 6], [-1, -1]):
         with pytest.raises(ValueError, match="part"):
             gl.data.split(TREE, wrong)
+    table = gl.data.split({"word": np.array(list("abcdefghij")), "y": TREE["y"]}, 0.3, seed=2)[1]
+    assert table["word"].tolist() == ["abcdefghij"[i] for i in validation["y"]]
+    with pytest.raises(TypeError, match=r"word is ndarray of <U1, which holds no numbers; gl.data.categories makes"):
+        gl.data.Arrays(table, 2)
 
 
 def test_sequences_are_padded_to_one_length():
