@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...ir import Array, Graph
+from ...ir import Array
 from ...passes.padding.axes import Axes
 from ...passes.padding.mask_padding import MaskedGraph, PaddingError, first_difference, mask_padding
 from ..compile.compile_progress import compile_phase, compile_progress
@@ -31,28 +31,23 @@ _MOST_FITS = 4096
 """Shapes of which it is remembered how they run in a padded program."""
 
 
-_MOST_PROBES = 5
-"""Shorter batches for which a padded program is traced before it is made, at most."""
+_MOST_GRAPHS = 6
+"""Lengths for which a step is traced before its padded program is made, at most."""
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """A padded program as it is traced: what it is padded to, with and without masks, and for shorter batches."""
+    """A padded program as it is traced."""
 
     shape: BucketShape
-    plain: StepGraph
-    probes: tuple[Graph, ...]
+    traced: StepGraph
+    """With masks."""
     masked: MaskedGraph
 
     @property
     def key(self) -> Hashable:
-        """That of the program; one that was made from other probes is another one."""
-        return self.shape, len(self.probes)
-
-    @property
-    def traced(self) -> StepGraph:
-        """The step with masks."""
-        return replace(self.plain, graph=self.masked.graph)
+        """That of the program; one that was made from more probes is another one."""
+        return self.shape, len(self.masked.of)
 
 
 @dataclass(frozen=True)
@@ -127,18 +122,19 @@ class Buckets:
 
     def _bucket(self, shape: BucketShape, shapes: Sequence[Shape]) -> Bucket:
         traced, probe = self._traced(shape.shapes), self._traced(shape.probe(shapes), whole=True)
-        return Bucket(shape, traced, (probe.graph,), mask_padding(traced.graph, probe.graph))
+        masked = mask_padding(traced.graph, probe.graph)
+        return Bucket(shape, replace(traced, graph=masked.graph), masked)
 
     def _fit(self, bucket: Bucket, shapes: Sequence[Shape]) -> Fit:
         """Raises `PaddingError` where the padded program is not what the step is for these shapes."""
         real = self._traced(shapes, whole=True)
-        masked = mask_padding(bucket.plain.graph, *bucket.probes, real.graph)
+        masked = mask_padding(*bucket.masked.of, real.graph)
         other = first_difference(masked.graph, bucket.masked.graph)
         if other is not None:
             # By chance the probes were alike in something that is not so for all lengths.
-            if len(bucket.probes) == _MOST_PROBES:
+            if len(masked.of) > _MOST_GRAPHS:
                 raise PaddingError("the program is another one for one length than for others", other.origin.source)
-            bucket = Bucket(bucket.shape, bucket.plain, (*bucket.probes, real.graph), masked)
+            bucket = Bucket(bucket.shape, replace(bucket.traced, graph=masked.graph), masked)
             self._buckets[bucket.shape] = bucket
             self._fits = {key: fit for key, fit in self._fits.items() if fit.bucket.shape != bucket.shape}
         statistics = None if real.statistics is None else replace(real.statistics, sums=[])

@@ -8,6 +8,7 @@ from ...ir import OPS, ArrayType, Builder, Graph, Node, Value
 from ...ir.ops import elementwise as ew
 from ...ir.types import INT64
 from ..graph.scan import Scan
+from .alignment import aligned
 from .axes import Axes, Axis, Size, plain, varies
 from .masker import Masker, Outputs
 
@@ -21,14 +22,14 @@ def masked_cond(m: Masker, node: Node, twins: list[Node]) -> Outputs:
     """Both branches read the slots of either."""
     axes = [m.axes[v] for v in node.inputs[1:]]
     inner = [_body(m, node, twins, name, axes) for name in node.op.bodies]
-    layouts = [_joined(m, node, *pair) for pair in zip(*(results for _, results in inner), strict=True)]
-    for one, _ in inner:
-        for other, _ in inner:
+    layouts = [_joined(m, node, *pair) for pair in zip(*(results for _, _, results in inner), strict=True)]
+    for one, _, _ in inner:
+        for other, _, _ in inner:
             for key, slot in other.slots.items():
                 one.slot(key, slot.type, slot.values)
     order = list(inner[0][0].slots)
     graphs: list[Graph] = []
-    for (one, _), body in zip(inner, node.bodies, strict=True):
+    for one, body, _ in inner:
         own = one.b.inputs[: len(body.inputs)]
         one.b.inputs = [*own, *(one.slot(key, one.slots[key].type, one.slots[key].values) for key in order)]
         graphs.append(one.b.graph([one.made[v] for v in body.outputs]))
@@ -45,12 +46,11 @@ def masked_while_loop(m: Masker, node: Node, twins: list[Node]) -> Outputs:
     consts: int = node.attrs["consts"]
     axes = [m.axes[v] for v in node.inputs]
     while True:
-        inner, results = _body(m, node, twins, "body", axes)
+        inner, body, results = _body(m, node, twins, "body", axes)
         after = [_joined(m, node, a, c) for a, c in zip(axes[consts:], results, strict=True)]
         if after == axes[consts:]:
             break
         axes = [*axes[:consts], *after]
-    body: Graph = node.attrs["body"]
     given, own = m.enter_slots(inner)
     inputs = inner.b.inputs[: len(body.inputs)]
     inner.b.inputs = [*inputs[:consts], *own, *inputs[consts:]]
@@ -71,12 +71,12 @@ def masked_scan(m: Masker, node: Node, twins: list[Node]) -> Outputs:
     of_consts, of_carries = axes[: loop.first_carry], axes[loop.first_carry : loop.first_x]
     of_xs: list[Axes] = [row[1:] for row in axes[loop.first_x :]]
     while True:
-        inner, results = _body(m, node, twins, "body", [*of_consts, *of_carries, *of_xs])
+        inner, body, results = _body(m, node, twins, "body", [*of_consts, *of_carries, *of_xs])
         after = [_joined(m, node, a, c) for a, c in zip(of_carries, results[: loop.carry_count], strict=True)]
         if after == of_carries:
             break
         of_carries = after
-    outputs = [inner.made[v] for v in loop.body.outputs]
+    outputs = [inner.made[v] for v in body.outputs]
     xs = [m.made[v] for v in loop.xs]
     if varies(length):
         if any(n.op.is_while for n in loop.body.nodes):
@@ -84,7 +84,7 @@ def masked_scan(m: Masker, node: Node, twins: list[Node]) -> Outputs:
         xs = [
             m.masked(x, row, 0, (0,)) if node.can_trap else x for x, row in zip(xs, axes[loop.first_x :], strict=True)
         ]
-        carries = [inner.made[v] for v in loop.body_carries]
+        carries = [inner.made[v] for v in loop.split(body.inputs)[1]]
         outputs = [*_kept(inner, length, outputs, carries), *outputs[loop.carry_count :]]
         xs.append(m.b.emit(OPS["iota"], shape=(length[0],), axis=0, dtype=INT64))
     given, own = m.enter_slots(inner)
@@ -105,15 +105,16 @@ def _kept(inner: Masker, length: Size, new: Sequence[Value], old: Sequence[Value
     return [ew.select(b, inner.spread(is_real, x.type.shape), y, x) for x, y in zip(old, new)]
 
 
-def _body(m: Masker, node: Node, twins: Sequence[Node], name: str, axes: Sequence[Axes]) -> tuple[Masker, list[Axes]]:
-    """A graph inside a node whose inputs have these layouts, and the layouts of its outputs."""
-    body: Graph = node.attrs[name]
-    others: list[Graph] = [twin.attrs[name] for twin in twins]
+def _body(
+    m: Masker, node: Node, twins: Sequence[Node], name: str, axes: Sequence[Axes]
+) -> tuple[Masker, Graph, list[Axes]]:
+    """A graph inside a node whose inputs have these layouts, its nodes, and the layouts of its outputs."""
+    body, *others = aligned(m.attr(node, twins, name))
     inner = m.inside(Builder(m.b.origin))
     for i, (value, row) in enumerate(zip(body.inputs, axes, strict=True)):
         inner.enter(value, inner.b.input(value.type, value.name), row, (other.inputs[i] for other in others))
     inner.run(body, others)
-    return inner, [inner.axes[v] for v in body.outputs]
+    return inner, body, [inner.axes[v] for v in body.outputs]
 
 
 def _joined(m: Masker, node: Node, one: Axes, other: Axes) -> Axes:

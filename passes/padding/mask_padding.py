@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ...ir import Array, Builder, Graph, Node, Value
 from ..graph.structural_key import attr_key
+from .alignment import aligned
 from .axes import Axes, plain
 from .masker import Masker, PaddingError, Slot
 from .rules import RULES
@@ -19,28 +20,31 @@ class MaskedGraph:
     slots: tuple[Slot, ...]
     outputs: tuple[Axes, ...]
     """How the axes of each output are laid out."""
+    of: tuple[Graph, ...]
+    """The graphs that it was made of, node by node alike."""
 
     def numbers(self, k: int) -> list[Array]:
         """What the slots hold for the lengths of the k-th graph."""
         return [slot.values[k] for slot in self.slots]
 
 
-def mask_padding(padded: Graph, *real: Graph) -> MaskedGraph:
+def mask_padding(whole: Graph, *shorter: Graph) -> MaskedGraph:
     """f(x of one length), f(x of other lengths)... -> f(x padded, what depends on the length)
 
-    `padded` is a program as it is traced for the lengths that arrays are padded to, `real` are the same program traced
-    for other lengths, none of them longer. The result has the nodes of `padded` with a `select` before whatever reads
-    across padding: a sum reads zeros there, a maximum -inf, a loop keeps its carries. What else depends on lengths is
-    an input: the lengths themselves, the divisor of a mean, the place of the last element. Outputs are padded too, each
-    in front of or between what is real, see `Axis`; what stands in padding may be anything.
+    `whole` is a program as it is traced for the lengths that arrays are padded to, `shorter` are the same program as it
+    is traced for other lengths, none of them longer. The result has the nodes of `whole` with a `select` before
+    whatever reads across padding: a sum reads zeros there, a maximum -inf, a loop keeps its carries. What else depends
+    on lengths is an input: the lengths themselves, the divisor of a mean, the place of the last element. Outputs are
+    padded too, behind what is real or between its rows, see `Axis`; what stands in padding may be anything.
 
-    The program is right for the lengths of all of `real`, by induction over its nodes. Whether it is right for other
-    lengths too is asked by `is_same` of the graph that these give beside. It is a program to be compiled as any other,
+    The program is right for the lengths of all of `shorter`, by induction over its nodes. Whether it is right for other
+    lengths too is told by `first_difference` from what these give beside. It is a program to be compiled as any other,
     with derivatives already taken. Known elsewhere as bounded dynamic shapes (XLA's dynamic padder).
 
     Raises `PaddingError`, with the user's line, where something nowhere neutral is computed across padding, or where
     the program is another one for another length.
     """
+    padded, *real = aligned([whole, *shorter])
     m = Masker(Builder(), RULES)
     for i, value in enumerate(padded.inputs):
         twins = [graph.inputs[i] for graph in real]
@@ -51,7 +55,7 @@ def mask_padding(padded: Graph, *real: Graph) -> MaskedGraph:
     m.run(padded, real)
     outputs = [m.made[v] for v in padded.outputs]
     graph = m.b.graph(outputs, padded.aliases, padded.output_names)
-    return MaskedGraph(graph, tuple(m.slots.values()), tuple(m.axes[v] for v in padded.outputs))
+    return MaskedGraph(graph, tuple(m.slots.values()), tuple(m.axes[v] for v in padded.outputs), (padded, *real))
 
 
 def first_difference(one: Graph, other: Graph) -> Node | None:

@@ -11,7 +11,6 @@ import numpy as np
 from ...ir import OPS, Array, ArrayType, Builder, DType, Graph, Node, Op, Value, is_float
 from ...ir.ops import elementwise as ew
 from ...ir.types import BOOL, INT64
-from ..graph.dead_code import live_nodes
 from ..graph.structural_key import attr_key
 from .axes import Axes, Axis, Size, plain, unified, varies
 
@@ -71,22 +70,17 @@ class Masker:
             raise PaddingError("an array is longer where the batch is shorter", _source(value.node))
 
     def run(self, graph: Graph, others: Sequence[Graph]) -> None:
-        """Append the counterparts of the nodes that the outputs need, in order."""
-        lists = [live_nodes(g.nodes, g.outputs) for g in (graph, *others)]
-        count = min(map(len, lists))
-        for node, *twins in zip(*(nodes[:count] for nodes in lists), strict=True):
+        """Append the counterparts of the nodes of a graph, of which the others have as many, see `aligned`."""
+        for node, *twins in zip(graph.nodes, *(other.nodes for other in others), strict=True):
             self._add(node, twins)
-        if any(len(nodes) != count for nodes in lists):
-            last = next(nodes[count] for nodes in lists if len(nodes) > count)
-            raise PaddingError("the program has more operations for one length than for another", _source(last))
-        for value, *twins in zip(graph.outputs, *(g.outputs for g in others), strict=True):
-            if self.twins.get(value) != tuple(twins):
+        for value, *twins in zip(graph.outputs, *(other.outputs for other in others), strict=True):
+            if self.twins[value] != tuple(twins):
                 raise PaddingError("the program gives something else for one length than for another")
 
     def _add(self, node: Node, twins: list[Node]) -> None:
         for k, twin in enumerate(twins):
-            if twin.op is not node.op or twin.inputs != tuple(self.twins[v][k] for v in node.inputs):
-                self.fail(node, "the program is another one for one length than for another")
+            if twin.inputs != tuple(self.twins[v][k] for v in node.inputs):
+                self.fail(node, "the program reads something else for one length than for another")
         with self.b.at(node.origin):
             if self._is_plain(node, twins):
                 copied = self.b.copy(node, [self.made[v] for v in node.inputs])

@@ -164,7 +164,15 @@ CASES = {
     ),
     "a loop that ends": (lambda x: gl.while_loop(lambda s: s.sum() < 50, lambda s: s + np.abs(x) + 1, x), ("b", "t")),
     "branches": (lambda x: gl.cond(x.sum() > 0, lambda x: x.mean(0), lambda x: x.max(0), x), ("b", "t")),
-    "solved for each of a batch": (lambda x: nn.functional.softmax(x @ x.T, axis=-1).sum(0), ("b", "t")),
+    "a table that is as long as the padding": (lambda w, x: x * w[: x.shape[1]] + w[0], (6,), ("b", "t")),
+    "cut to a length between": (lambda x: np.sum(x[:, :5] ** 2), ("b", "t")),
+    "filled up to a length": (lambda x: np.pad(x, ((0, 0), (0, 6 - x.shape[1])), constant_values=3.0), ("b", "t")),
+    "a loop over rows of a table": (
+        lambda w, x: gl.scan(lambda c, y: (c * y[: x.shape[1]].sum(), c), 1.0, np.stack([w, w])),
+        (6,),
+        ("b", "t"),
+    ),
+    "similarities of all pairs": (lambda x: nn.functional.softmax(x @ x.T, axis=-1).sum(0), ("b", "t")),
 }
 
 
