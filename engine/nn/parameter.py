@@ -41,12 +41,12 @@ class Stored:
         if isinstance(shape, np.ndarray):
             array = cast(Array, shape)
             self.type = type_of(array) if dtype is None else spec(array.shape, dtype)
-            initializer = initializer or init.constant(array.copy())
+            initializer = init.constant(array.copy()) if initializer is None else initializer
         elif isinstance(shape, ArrayType):
             self.type = shape if dtype is None else spec(shape.shape, dtype)
         else:
             self.type = spec(shape, "float32" if dtype is None else dtype)
-        self.initializer: init.Initializer = initializer or init.zeros()
+        self.initializer = init.zeros() if initializer is None else _initializer(initializer)
         self._derivation: _Derivation | None = None
         self.label = ""
 
@@ -80,7 +80,7 @@ class Stored:
 
     def initialize(self, initializer: init.Initializer) -> Self:
         """Draw the initial value by `initializer` from now on; returns this."""
-        self.initializer = initializer
+        self.initializer = _initializer(initializer)
         self._derivation = None
         return self
 
@@ -154,6 +154,17 @@ class _Derivation:
     def source_name(self, name: str) -> str:
         """The name of the source, beside what is called `name`."""
         return ".".join([*name.split(".")[: -self.levels], self.name])
+
+
+def _initializer(given: init.Initializer) -> init.Initializer:
+    """What was given. Raises `TypeError` for what is no initializer, also where it would make one."""
+    name = getattr(given, "__name__", "")
+    if name in init.__all__ and getattr(init, name) is given:
+        raise TypeError(located(f"nn.init.{name} is no initializer itself; write nn.init.{name.rstrip('_')}(...)"))
+    if not callable(given):
+        like = "such as nn.init.normal(std=0.02), or a function (generator, shape, dtype) -> array"
+        raise TypeError(located(f"an initializer is made by nn.init, {like}; got {given!r}"))
+    return given
 
 
 def _generator(seed: int, name: str) -> np.random.Generator:

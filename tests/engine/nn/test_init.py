@@ -94,3 +94,17 @@ def test_what_cannot_be_initialized_is_named():
         ValueError, match=r"parameter x: an array of shape \(2,\) cannot be the initial value of shape \(3,\)"
     ):
         drawn(init.constant(np.zeros(2)), (3,))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (nn.init.zeros, r"nn.init.zeros is no initializer itself; write nn.init.zeros\(\.\.\.\), at .*test_init"),
+        (nn.init.normal_, r"nn.init.normal_ is no initializer itself; write nn.init.normal\("),
+        (0.0, r"an initializer is made by nn.init, such as nn.init.normal\(std=0.02\), .*; got 0.0, at .*test_init"),
+    ],
+)
+def test_what_is_no_initializer_is_refused_where_it_is_given(given, message):
+    for make in (nn.Parameter, nn.Buffer):
+        with pytest.raises(TypeError, match=message):
+            make((2, 3), "float32", given)
