@@ -21,6 +21,7 @@ from ..tracing.tracer import located
 from .averages import Averages
 from .budget import Budget, budget_of
 from .checkpoint import STATE_PREFIX
+from .export_onnx import export_onnx
 from .live_arrays import LiveArrays, types_of
 from .predictor import Predictor, bound_functions
 from .refusal import MemoryBudgetError
@@ -91,6 +92,10 @@ class Loaded:
         says; `predict.plan(*args)` has its memory before it runs.
         """
         return bound_functions(self, fns, training, key, averaged)
+
+    def export_onnx(self, path: str | os.PathLike[str], fn: Callable[..., Any], *args: Any) -> None:
+        """Write `fn(model, *args)` in evaluation as an ONNX file; as `Step.export_onnx` says."""
+        export_onnx(self, path, fn, args)
 
     def _next_key(self) -> np.int64:
         self._bound += 1

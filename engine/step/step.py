@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
@@ -33,6 +34,7 @@ from ..tracing.tracer import located
 from .batch_type import BatchType
 from .buckets import Buckets, Fit
 from .budget import Budget
+from .export_onnx import export_onnx
 from .gradients import Gradients
 from .host_memory import ANY_HOST_MEMORY, HostMemory
 from .learning_rate import LearningRates
@@ -387,6 +389,20 @@ class Step(StepArrays):
         there are several, and with the live buffers. Raises `ValueError` where the optimizer keeps none.
         """
         return bound_functions(self, fns, training, key, averaged)
+
+    def export_onnx(self, path: str | os.PathLike[str], fn: Callable[..., Any], *args: Any) -> None:
+        """Write `fn(model, *args)`, in evaluation and with the values of now, as an ONNX file of opset 18.
+
+        `fn` and its arguments, arrays or specs, are those of `bind`. Inputs are named after the arguments, parameters
+        keep their names, and nodes are named after the modules. The first length of the first argument, and of all
+        that have as many entries, may be any in the file where the function is the same program for several; else all
+        shapes are those of the arguments. The file is checked by `onnx.checker`. What is more than 2 GiB lies beside
+        it, in `path` with `.data` behind.
+
+        Raises `OnnxError` for an operation that ONNX does not have, with the line that it comes from, for a function
+        that draws random numbers, prints, or assigns buffers; `ImportError` without the extra `onnx`.
+        """
+        export_onnx(self, path, fn, args)
 
     @property
     def _precision(self) -> str:
