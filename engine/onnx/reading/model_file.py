@@ -19,17 +19,16 @@ def read_model(source: Any) -> tuple[Any, Path | None, str]:
     """
     try:
         import onnx  # pyright: ignore[reportMissingImports]
-        from google.protobuf.message import DecodeError  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise missing_package(error, "from_onnx") from None
     if isinstance(source, onnx.ModelProto):
         model, folder, name = source, None, "the model"
     elif isinstance(source, (bytes, bytearray)):
-        model, folder, name = _parsed(onnx, DecodeError, bytes(source), "the model"), None, "the model"
+        model, folder, name = _parsed(onnx, bytes(source), "the model"), None, "the model"
     elif isinstance(source, (str, os.PathLike)):
         path = Path(os.fsdecode(source))
         name = str(path)
-        model, folder = _parsed(onnx, DecodeError, path.read_bytes(), name), path.parent
+        model, folder = _parsed(onnx, path.read_bytes(), name), path.parent
     else:
         kind = type(source).__name__
         raise TypeError(f"from_onnx takes the path of a file, its bytes, or an onnx.ModelProto, got {kind}")
@@ -37,10 +36,12 @@ def read_model(source: Any) -> tuple[Any, Path | None, str]:
     return model, folder, name
 
 
-def _parsed(onnx: Any, damaged: type[Exception], data: bytes, name: str) -> Any:
+def _parsed(onnx: Any, data: bytes, name: str) -> Any:
+    from google.protobuf.message import DecodeError  # pyright: ignore[reportMissingImports]
+
     try:
         model = onnx.ModelProto.FromString(data)
-    except damaged:
+    except DecodeError:
         raise OnnxError(f"{name} is no ONNX file, or it is damaged or cut off") from None
     if not model.ir_version or not model.HasField("graph") or not model.opset_import:
         raise OnnxError(f"{name} is no ONNX file, or it is damaged or cut off: it has no graph, or no opset")
