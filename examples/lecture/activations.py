@@ -29,7 +29,7 @@ _WIDTH = 64
 def run(setting: Setting) -> Outcome:
     """Train plain networks of several depths, each activation with weights of its own scale."""
     x, y, x_test, y_test = setting.images()
-    depths = (2, 4, 8, 16, 32) if setting.full else (2, 4, 8, 16)
+    depths = (2, 4, 8, 16, 32, 64) if setting.full else (2, 4, 8, 16, 32)
     rows, curves = [], {}
     for name, kind in _KINDS.items():
         found = []

@@ -47,7 +47,7 @@ def run(setting: Setting) -> Outcome:
             slope = np.polyfit(np.log(values), np.log(series), 1)[0]
             expected = _EXPECTED[what, size]
             fits = fits and abs(slope - expected) < 0.1
-            rows.append([name, size, float(slope), expected])
+            rows.append([name, size, round(float(slope), 3) + 0.0, expected])
             curves[name] = (values, series / series[0])
         panels.append(Panel(f"over {size}", size, "relative to the first", curves, log_x=True, log_y=True))
     seen = "The exponents that are fitted to planned operations and bytes are within 0.1 of these."

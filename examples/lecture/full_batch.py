@@ -36,7 +36,7 @@ def run(setting: Setting) -> Outcome:
         ("and 20 times the steps", _COUNT, 0.4, many, classifier_loss, clipped),
         ("and a penalty of the gradient", _COUNT, 0.4, many, penalized, clipped),
     ]
-    rows, mean = [], []
+    rows, mean, curves = [], [], {}
     held_out = {"x": x_test, "y": y_test}
     for name, size, rate, length, loss, options in ways:
         rule, accuracies, losses = gl.optim.SGD(rate, momentum=0.9), [], []
@@ -46,6 +46,7 @@ def run(setting: Setting) -> Outcome:
             step = gl.compile_step(_network(x.shape[1]), loss, rule, batch, seed=seed, **options)
             history = gl.fit(step, data, epochs=length, seed=seed, progress=False)
             losses.append(history["loss"][-1])
+            curves.setdefault(name, (np.array(history["epoch"]) * (_COUNT // size), history["loss"]))
             accuracies.append(gl.evaluate(step, held_out, [gl.metrics.accuracy])["accuracy"])
         mean.append(float(np.mean(accuracies)))
         rows.append([name, length * (_COUNT // size), float(np.mean(losses)), mean[-1]])
@@ -53,5 +54,5 @@ def run(setting: Setting) -> Outcome:
     seen = f"""SGD tells {mean[0]:.1%} of the test images right, the full batch for as many epochs {mean[1]:.1%};
     with a larger rate, clipping and 20 times the steps {mean[4]:.1%}, and with the penalty {mean[5]:.1%} (means of
     {len(seeds)} runs)."""
-    panel = Panel("test accuracy", "row of the table", "accuracy", {"": (np.arange(1, len(mean) + 1), mean)})
+    panel = Panel("training, the first run", "step", "loss", curves, log_x=True, log_y=True)
     return Outcome(["", "steps", "training loss", "test accuracy"], rows, seen, agrees, [panel])

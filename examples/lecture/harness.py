@@ -58,13 +58,24 @@ class Panel:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of an experiment: a table, panels of a figure, what was seen, and whether the lecture says so."""
+    """What came of an experiment: a table, panels of a figure, what was seen, and whether the lecture says so.
+
+    `unseen` is a sentence on what part of the claim was not seen, where the rest of it was.
+    """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
     seen: str
     agrees: bool
     panels: Sequence[Panel] = field(default_factory=tuple)
+    unseen: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """Whether what was seen agrees with the lecture, as a sentence or two."""
+        if not self.agrees:
+            return "It does not agree."
+        return f"It agrees in part: {' '.join(self.unseen.split())}" if self.unseen else "It agrees."
 
 
 @dataclass(frozen=True)
@@ -95,10 +106,9 @@ def entry(value: Any) -> str:
     return str(value)
 
 
-def paragraph(experiment: Experiment, outcome: Outcome) -> str:
-    """What the lecture claims, what was seen, and whether it agrees."""
-    verdict = "It agrees." if outcome.agrees else "It does not agree."
-    return f"The lecture: {experiment.claim} Seen: {' '.join(outcome.seen.split())} {verdict}"
+def said(experiment: Experiment, outcome: Outcome) -> str:
+    """What the lecture claims, and what was seen."""
+    return f"The lecture: {experiment.claim} Seen: {' '.join(outcome.seen.split())}"
 
 
 def show(experiment: Experiment, outcome: Outcome, console: Console) -> None:
@@ -109,7 +119,12 @@ def show(experiment: Experiment, outcome: Outcome, console: Console) -> None:
     for row in outcome.rows:
         table.add_row(*map(entry, row))
     console.print(table)
-    console.print(textwrap.fill(paragraph(experiment, outcome), min(console.width, 100)), highlight=False, markup=False)
+    text = f"{said(experiment, outcome)} {outcome.verdict}"
+    console.print(textwrap.fill(text, min(console.width, 100)), highlight=False, markup=False)
+
+
+_BESIDE = 3
+"""More curves than these are named beside their axes, where the names hide none."""
 
 
 def figure(outcome: Outcome) -> str:
@@ -118,22 +133,42 @@ def figure(outcome: Outcome) -> str:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    many = max((len(panel.curves) for panel in outcome.panels), default=0) > _BESIDE
+    width = 4.4 * len(outcome.panels) if len(outcome.panels) < 3 else 10.5
     with rc_context({"svg.hashsalt": "lecture", "font.size": 9}):
-        drawn = Figure(figsize=(4.4 * len(outcome.panels), 3.4), layout="constrained")
+        drawn = Figure(figsize=(width + 1.9 * many, 3.4), layout="constrained")
         FigureCanvasAgg(drawn)
         for i, panel in enumerate(outcome.panels):
             axes = drawn.add_subplot(1, len(outcome.panels), i + 1)
-            for name, (x, y) in panel.curves.items():
-                axes.plot(x, y, label=name, marker="." if len(x) <= 20 else "")
+            for number, (name, (x, y)) in enumerate(panel.curves.items()):
+                # There are ten colours.
+                axes.plot(x, y, "--" if number >= 10 else "-", label=name, marker="." if len(x) <= 20 else "")
             axes.set(title=panel.title, xlabel=panel.x, ylabel=panel.y)
-            axes.set_xscale("log" if panel.log_x else "linear")
-            axes.set_yscale("log" if panel.log_y else "linear")
+            if panel.log_x:
+                axes.set_xscale("log")
+                _few_ticks(axes.xaxis)
+            if panel.log_y:
+                axes.set_yscale("log")
+                _few_ticks(axes.yaxis)
             axes.spines[["top", "right"]].set_visible(False)
-            if len(panel.curves) > 1:
+            if len(panel.curves) > _BESIDE:
+                axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+            elif len(panel.curves) > 1:
                 axes.legend(frameon=False)
         text = io.StringIO()
         drawn.savefig(text, format="svg", metadata={"Date": None})
     return text.getvalue()
+
+
+def _few_ticks(axis: Any) -> None:
+    """Over less than two decades, plain numbers at so few ticks of a logarithmic axis that none covers another."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    least, most = axis.get_view_interval()
+    if most < 100 * least:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if most < 30 * least else (1, 3)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
 
 
 def timed(experiment: Experiment, setting: Setting) -> tuple[Outcome, float]:

@@ -19,6 +19,10 @@ _RATES = {
     "Adadelta": (gl.optim.Adadelta, (0.3, 1.0, 3.0)),
     "Adam": (gl.optim.Adam, (0.001, 0.003, 0.01)),
     "AdamW": (gl.optim.AdamW, (0.001, 0.003, 0.01)),
+    "NAdam": (gl.optim.NAdam, (0.001, 0.003, 0.01)),
+    "RAdam": (gl.optim.RAdam, (0.001, 0.003, 0.01)),
+    "Adamax": (gl.optim.Adamax, (0.001, 0.003, 0.01)),
+    "Adafactor": (gl.optim.Adafactor, (0.01, 0.03, 0.1)),
     "Lion": (gl.optim.Lion, (0.0001, 0.0003, 0.001)),
     "Muon, with AdamW": (
         lambda lr: gl.optim.groups({gl.optim.ndim(2): gl.optim.Muon(lr)}, default=gl.optim.AdamW(1e-3)),
@@ -47,9 +51,9 @@ def run(setting: Setting) -> Outcome:
         final[name] = best[1]
         rows.append([name, best[0], best[2][4], best[1]])
         curves[name] = (np.arange(1, len(best[2]) + 1), best[2])
-    adaptive = min(final[name] for name in ("RMSProp", "Adam", "Adagrad"))
-    agrees = adaptive < final["SGD"] and final["Adam"] < final["SGD"]
     order = sorted(final, key=lambda name: final[name])
+    adaptive = max(final[name] for name in ("RMSProp", "Adam", "Adagrad"))
+    agrees = adaptive < final["SGD"] and "Adam" in order[: len(order) // 2]
     seen = f"""The order by training loss after {len(curves["SGD"][0])} epochs is {", ".join(order)}; SGD has
     {final["SGD"] / final["Adam"]:.1f} times the loss of Adam."""
     panel = Panel("training", "epoch", "loss", curves, log_y=True)

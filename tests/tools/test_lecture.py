@@ -46,9 +46,51 @@ def test_all_of_them_make_a_page_that_needs_no_network(planted, tmp_path, capsys
     page = out.read_text()
     assert page.count("<svg") == 2
     assert "&lt;b&gt;" in page
-    assert "does not agree" in page
+    assert "It does not agree." in page
     assert "src=" not in page
     assert f"wrote {out}" in capsys.readouterr().out.replace("\n", "")
+
+
+def fails(setting):
+    raise ValueError("there is no loss")
+
+
+def is_interrupted(setting):
+    raise KeyboardInterrupt
+
+
+def test_an_experiment_that_fails_is_named_and_the_others_run(planted, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
+    good = harness.experiment("cost_exponents")
+    monkeypatch.setattr(harness, "experiments", lambda: [harness.Experiment("bad", "B", "It runs.", fails), good])
+    assert main(["lecture", "--all", "-o", str(tmp_path)]) == 1
+    assert capsys.readouterr().out.count("bad failed: ValueError: there is no loss") == 2
+    page = (tmp_path / "lecture.html").read_text()
+    assert "bad failed: ValueError: there is no loss" in page
+    assert page.count("<section") == 1
+
+
+def test_what_was_done_until_an_interruption_is_written(planted, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
+    good = harness.experiment("cost_exponents")
+    late = harness.Experiment("late", "L", "It ends.", is_interrupted)
+    monkeypatch.setattr(harness, "experiments", lambda: [good, late, good])
+    assert main(["lecture", "--all", "-o", str(tmp_path)]) not in (0, 1)
+    assert "interrupted" in capsys.readouterr().err
+    assert (tmp_path / "lecture.html").read_text().count("<section") == 1
+
+
+def test_a_part_of_a_claim_that_was_not_seen_is_told():
+    outcome = harness.Outcome([], [], "", True, unseen="the rest was not.")
+    assert outcome.verdict == "It agrees in part: the rest was not."
+
+
+def test_ticks_of_a_short_logarithmic_axis_are_plain_numbers():
+    pytest.importorskip("matplotlib")
+    curves = {name: (np.array([2, 4, 8, 16]), np.array([0.5, 1, 2, 3]) * i) for i, name in enumerate("abcde", 1)}
+    drawn = harness.figure(harness.Outcome([], [], "", True, [harness.Panel("t", "x", "y", curves, True, True)]))
+    assert all(f"<!-- {n} -->" in drawn for n in (2, 5, 10, "e"))
+    assert "times" not in drawn
 
 
 @pytest.mark.parametrize(
