@@ -31,7 +31,9 @@ def similar(name: str, known: Iterable[str], prefix: str = "") -> str | None:
 
 
 def _is_near(name: str, near: str) -> bool:
-    return _ratio(name, near) > 0.6 or (len(name) > 3 and name in near)
+    if len(name) <= 3:  # of so few letters two that agree say nothing
+        return sorted(name) == sorted(near) or _ratio(name, near) > 0.75
+    return _ratio(name, near) > 0.6 or name in near
 
 
 def _likeness(name: str, near: str) -> tuple[float, bool, bool, float]:

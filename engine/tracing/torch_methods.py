@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -106,6 +106,88 @@ def gather(x: Any, dim: int, index: Any) -> Any:
     return array_namespace().take_along_axis(part, index, axis=place)
 
 
+def _grid(x: Any, dim: int, index: Any) -> tuple[tuple[Any, ...], Callable[[Any], Any]]:
+    """Where the elements of an `index` along `dim` lie in `x`, and how a source is cut to them."""
+    place = _place(x, dim)
+    index = array_namespace().asarray(index)
+    if index.ndim != x.ndim or any(n > x.shape[a] for a, n in enumerate(index.shape) if a != place):
+        raise ShapeError(located(f"scatter: the index of shape {index.shape} does not fit {x.shape} along {dim}"))
+    grid = [np.arange(n).reshape([-1 if a == b else 1 for b in range(x.ndim)]) for a, n in enumerate(index.shape)]
+    shape = index.shape
+
+    def cut(source: Any) -> Any:
+        return source[tuple(slice(0, n) for n in shape)] if np.ndim(source) else source
+
+    return tuple(index if a == place else own for a, own in enumerate(grid)), cut
+
+
+def scatter(x: Any, dim: int, index: Any, src: Any = None, *, value: Any = None) -> Any:
+    """`x` with elements of `src`, or `value`, at the places along `dim` that `index` names."""
+    where, cut = _grid(x, dim, index)
+    return x.at[where].set(cut(value if src is None else src))
+
+
+def scatter_add(x: Any, dim: int, index: Any, src: Any) -> Any:
+    """`x` with elements of `src` added at the places along `dim` that `index` names."""
+    where, cut = _grid(x, dim, index)
+    return x.at[where].add(cut(src))
+
+
+def _along(x: Any, dim: int, index: Any) -> tuple[Any, ...]:
+    return (*(slice(None) for _ in range(_place(x, dim))), index)
+
+
+def select(x: Any, dim: int, index: Any) -> Any:
+    """The part of `x` at one place along `dim`, without that axis."""
+    return x[_along(x, dim, index)]
+
+
+def narrow(x: Any, dim: int, start: int, length: int) -> Any:
+    """The part of `x` of a length along `dim`, from `start` on."""
+    begin = start if start >= 0 else start + x.shape[_place(x, dim)]
+    return x[_along(x, dim, slice(begin, begin + length))]
+
+
+class TopK(NamedTuple):
+    """What torch's `topk` returns."""
+
+    values: Any
+    indices: Any
+
+
+def topk(x: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> TopK:
+    """The `k` largest elements along `dim`, or the smallest, in order, and where they are."""
+    values, indices = array_namespace().top_k(x if largest else -x, k, dim)
+    return TopK(values if largest else -values, indices)
+
+
+def unflatten(x: Any, dim: int, sizes: Sequence[int]) -> Any:
+    """The axis `dim` as several of these lengths."""
+    place = _place(x, dim)
+    return array_namespace().reshape(x, (*x.shape[:place], *sizes, *x.shape[place + 1 :]))
+
+
+def _new(name: str) -> Callable[..., Any]:
+    """An array of `x`'s dtype, unless another is given: torch's `new_zeros(2, 3)` and `new_zeros((2, 3))`."""
+
+    def method(x: Any, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+        if requires_grad:
+            raise TracingError(located(f"x.new_{name}(requires_grad=True): {_GRADIENT}"))
+        like = x.dtype if dtype is None else numpy_dtype(dtype)
+        return getattr(array_namespace(), name)(_lengths(size), dtype=like)
+
+    return method
+
+
+def new_full(x: Any, size: Sequence[int], fill_value: Any, dtype: Any = None) -> Any:
+    """An array of one value, of `x`'s dtype unless another is given."""
+    return array_namespace().full(tuple(size), fill_value, dtype=x.dtype if dtype is None else numpy_dtype(dtype))
+
+
+def _of_linalg(name: str) -> Callable[..., Any]:
+    return lambda x, *args, **kwargs: getattr(array_namespace().linalg, name)(x, *args, **kwargs)
+
+
 def index_select(x: Any, dim: int, index: Any) -> Any:
     """The parts of `x` along `dim` at the places `index`."""
     return array_namespace().take(x, index, axis=dim)
@@ -186,11 +268,12 @@ def _of_functional(name: str) -> Callable[..., Any]:
 
 
 _SAME = """
-abs absolute add allclose bitwise_and bitwise_or bitwise_xor ceil cos cosh count_nonzero deg2rad diag diff divide equal
-erf exp expm1 fliplr flipud floor fmod greater greater_equal heaviside hypot inner isclose isfinite isinf isnan kron
-less less_equal log log10 log1p log2 logaddexp logical_and logical_not logical_or logical_xor matmul maximum minimum
-moveaxis multiply nan_to_num negative not_equal outer positive pow rad2deg reciprocal remainder roll rot90 sign sin
-sinh sqrt square subtract tan tanh tile tril triu true_divide trunc
+abs absolute add allclose arccosh arcsinh arctan2 arctanh bitwise_and bitwise_left_shift bitwise_not bitwise_or
+bitwise_right_shift bitwise_xor broadcast_to ceil cos cosh count_nonzero deg2rad diag diff divide equal erf exp exp2
+expm1 fix fliplr flipud float_power floor floor_divide fmax fmin fmod greater greater_equal heaviside hypot inner
+isclose isfinite isinf isnan kron less less_equal log log10 log1p log2 logaddexp logical_and logical_not logical_or
+logical_xor matmul maximum minimum moveaxis multiply nan_to_num negative not_equal outer positive pow rad2deg
+reciprocal remainder roll rot90 sign sin sinh sqrt square subtract tan tanh tile tril triu true_divide trunc vdot
 """
 _RENAMED = {
     "acos": "arccos", "acosh": "arccosh", "arccos": "arccos", "arcsin": "arcsin", "arctan": "arctan",
@@ -214,7 +297,14 @@ METHODS: dict[str, Callable[..., Any]] = {
     **{name: _by_name(name) for name in _SAME.split()},
     **{name: _by_name(ours) for name, ours in _RENAMED.items()},
     **{name: _as(dtype) for name, dtype in _CASTS.items()},
-    **{name: _of_functional(name) for name in ("relu", "sigmoid", "softmax", "log_softmax")},
+    **{name: _of_functional(name) for name in ("relu", "sigmoid", "softmax", "log_softmax", "hardshrink", "prelu")},
+    **{name: _of_linalg(name) for name in ("cholesky", "det", "slogdet")},
+    **{f"new_{name}": _new(name) for name in ("zeros", "ones", "empty")},
+    "addcdiv": lambda x, tensor1, tensor2, value=1: x + value * (tensor1 / tensor2),
+    "addcmul": lambda x, tensor1, tensor2, value=1: x + value * (tensor1 * tensor2),
+    "addmm": lambda x, mat1, mat2, beta=1, alpha=1: beta * x + alpha * (mat1 @ mat2),
+    "addmv": lambda x, mat, vec, beta=1, alpha=1: beta * x + alpha * (mat @ vec),
+    "baddbmm": lambda x, batch1, batch2, beta=1, alpha=1: beta * x + alpha * (batch1 @ batch2),
     "chunk": chunk,
     "clamp_max": lambda x, max: array_namespace().minimum(x, max),
     "clamp_min": lambda x, min: array_namespace().maximum(x, min),
@@ -222,6 +312,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     "contiguous": lambda x: x,
     "cpu": lambda x: x,
     "detach": detach,
+    "element_size": lambda x: x.dtype.itemsize,
     "dim": lambda x: x.ndim,
     "ndimension": lambda x: x.ndim,
     "numel": lambda x: x.size,
@@ -230,20 +321,37 @@ METHODS: dict[str, Callable[..., Any]] = {
     "flip": lambda x, *dims, **dim: array_namespace().flip(x, _lengths([*dims, *dim.values()])),
     "expand_as": lambda x, other: expand(x, array_namespace().shape(other)),
     "gather": gather,
+    "index_add": lambda x, dim, index, source, alpha=1: x.at[_along(x, dim, index)].add(alpha * source),
+    "index_copy": lambda x, dim, index, tensor: x.at[_along(x, dim, index)].set(tensor),
+    "index_fill": lambda x, dim, index, value: x.at[_along(x, dim, index)].set(value),
     "index_select": index_select,
+    "inverse": _of_linalg("inv"),
+    "is_complex": lambda x: False,
+    "is_contiguous": lambda x: True,
     "is_floating_point": lambda x: is_float(x.dtype),
+    "lerp": lambda x, end, weight: x + weight * (end - x),
     "logsumexp": logsumexp,
     "masked_fill": masked_fill,
+    "narrow": narrow,
+    "new_full": new_full,
     "norm": norm,
     "permute": permute,
     "reshape_as": lambda x, other: array_namespace().reshape(x, array_namespace().shape(other)),
+    "repeat_interleave": lambda x, repeats, dim=None: array_namespace().repeat(x, repeats, dim),
     "rsqrt": lambda x: 1 / array_namespace().sqrt(x),
+    "scatter": scatter,
+    "scatter_add": scatter_add,
+    "select": select,
     "split": split,
+    "split_with_sizes": split,
     "t": lambda x: x.T,
+    "take_along_dim": lambda x, indices, dim=None: array_namespace().take_along_axis(x, indices, axis=dim),
     "to": to,
+    "topk": topk,
     "type": lambda x, dtype: to(x, dtype),
     "type_as": lambda x, other: to(x, other),
     "unbind": unbind,
+    "unflatten": unflatten,
     "unsqueeze": unsqueeze,
     "view": view,
     "view_as": lambda x, other: array_namespace().reshape(x, array_namespace().shape(other)),
@@ -252,6 +360,9 @@ METHODS: dict[str, Callable[..., Any]] = {
 """What each of torch's methods does; those of NumPy's arrays are methods of the traced array itself."""
 
 _GRADIENT = "derivatives are of functions: write gl.grad(f)(x), or gl.compile_step(model, loss_fn, ...) for a model"
+_DEVICE_WORDS = "where a program runs is said when it is compiled: target="
+_FACTORS = "compute it outside and pass the result in; np.linalg.cholesky, eigh, inv and solve are traced"
+_RANDOM = "draw by gl.random, which has the names of jax.random"
 _VALUES = "return it from the traced function, whose results are NumPy arrays"
 REFUSED: dict[str, str] = {
     "backward": _GRADIENT,
@@ -263,7 +374,26 @@ REFUSED: dict[str, str] = {
     "is_leaf": _GRADIENT,
     "register_hook": _GRADIENT,
     "numpy": f"use it as it is, or {_VALUES}",
-    "cuda": "where a program runs is said when it is compiled: target=",
+    "cuda": _DEVICE_WORDS,
+    "get_device": _DEVICE_WORDS,
+    "is_cpu": _DEVICE_WORDS,
+    "is_cuda": _DEVICE_WORDS,
+    "is_mps": _DEVICE_WORDS,
+    "pin_memory": _DEVICE_WORDS,
+    **dict.fromkeys(("svd", "qr", "lu", "eig", "lstsq", "pinverse", "matrix_exp"), _FACTORS),
+    **dict.fromkeys(("bernoulli", "multinomial", "normal", "uniform", "random", "exponential"), _RANDOM),
+    "bincount": "write gl.numpy.segment_sum(np.ones(x.shape), x, num_segments)",
+    "cov": "write x = x - x.mean(axis=1, keepdims=True), and x @ x.T / (n - 1)",
+    "erfc": "write 1 - gl.numpy.erf(x)",
+    "frac": "write x - np.trunc(x)",
+    "logdet": "write np.linalg.slogdet(x)[1]",
+    "logit": "write np.log(x / (1 - x))",
+    "nanmean": "write np.where(np.isnan(x), 0, x).sum() / (~np.isnan(x)).sum()",
+    "nansum": "write np.where(np.isnan(x), 0, x).sum()",
+    "quantile": "write np.sort(x, axis), and the entries in their places",
+    "sinc": "write np.sin(np.pi * x) / (np.pi * x)",
+    "scatter_reduce": "write x.at[index].max(new), min, multiply or add, with NumPy's index",
+    "masked_scatter": "its places depend on values; write np.where(mask, new, x) with new of x's shape",
     "half": "numbers are bfloat16, float32 or float64: write x.astype('float32')",
     "data": "it has no memory of its own: use x itself, or gl.stop_gradient(x)",
     "base": "it has no memory of its own: use x itself",
@@ -279,27 +409,14 @@ REFUSED: dict[str, str] = {
     "dumps": _VALUES,
     "tofile": _VALUES,
     "masked_select": "its shape depends on values; write np.where(mask, x, 0)",
-    "scatter": "write x.at[index].set(new), with NumPy's index: x.at[np.arange(n)[:, None], index] for dim=1",
-    "scatter_add": "write x.at[index].add(new), with NumPy's index: x.at[np.arange(n)[:, None], index] for dim=1",
-    "index_add": "write x.at[index].add(source), and x.at[:, index] for dim=1",
-    "index_copy": "write x.at[index].set(source), and x.at[:, index] for dim=1",
-    "index_fill": "write x.at[index].set(value), and x.at[:, index] for dim=1",
     "index_put": "write x.at[indices].set(values)",
     "sort": "NumPy's sorts in place, torch's gives a pair: write np.sort(x, axis), and np.argsort(x, axis)",
     "partition": "it never changes: write np.sort(x, axis)",
     "argpartition": "write np.argsort(x, axis)",
-    "topk": "write values, indices = gl.numpy.top_k(x, k, axis)",
     "kthvalue": "write np.sort(x)[..., k - 1]",
     "msort": "write np.sort(x, axis=0)",
     "median": "write np.median(x, axis), which is the mean of the two in the middle, not the lower one",
-    "new_zeros": "write np.zeros(shape, x.dtype)",
-    "new_ones": "write np.ones(shape, x.dtype)",
-    "new_full": "write np.full(shape, value, x.dtype)",
-    "new_empty": "write np.zeros(shape, x.dtype)",
     "new_tensor": "write np.asarray(data, x.dtype)",
-    "addmm": "write x + a @ b",
-    "addcmul": "write x + value * a * b",
-    "lerp": "write x + weight * (end - x)",
     "H": "all numbers are real: write x.mT",
     "mH": "all numbers are real: write x.mT",
     "imag": "all numbers are real: it is zero",
@@ -308,8 +425,6 @@ REFUSED: dict[str, str] = {
     "itemset": "it never changes: write x = x.at[index].set(new)",
     "resize": "write x = x.reshape(shape)",
     "block_until_ready": "results of a compiled function are NumPy arrays and ready",
-    "select": "write x[:, i], with the axis in its place",
-    "narrow": "write x[:, start:start + length], with the axis in its place",
     "values": "a traced array is no dictionary",
     "items": "a traced array is no dictionary",
     "keys": "a traced array is no dictionary",
