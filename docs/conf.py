@@ -11,10 +11,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import gradloom
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
+from sphinx.util.inspect import signature as find_signature
+from sphinx.util.inspect import stringify_signature
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -40,6 +43,7 @@ myst_heading_anchors = 4
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
+autodoc_inherit_docstrings = False
 python_maximum_signature_line_length = 100
 toc_object_entries_show_parents = "hide"
 
@@ -62,10 +66,17 @@ def read_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, li
     lines[:] = as_rst(lines)
 
 
-def hide_signature(app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: Any, result: Any) -> Any:
-    """No signature of what a reader does not construct."""
-    hidden = isinstance(obj, type) and (obj in MADE_ELSEWHERE or issubclass(obj, BaseException))
-    return ("", None) if hidden and signature is not None else None
+def show_signature(app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: Any, result: Any) -> Any:
+    """Of a module that of `__init__`, not that of `__new__`; none of what a reader does not construct."""
+    if not isinstance(obj, type) or signature is None:
+        return None
+    if obj in MADE_ELSEWHERE or issubclass(obj, BaseException):
+        return "", None
+    if not issubclass(obj, gradloom.nn.Module):
+        return None
+    if obj.__init__ is object.__init__:
+        return "()", None
+    return stringify_signature(find_signature(obj.__init__, bound_method=True), show_annotation=False), None
 
 
 def leave_out_links(app: Sphinx, name: str, text: list[str]) -> None:
@@ -123,7 +134,7 @@ def setup(app: Sphinx) -> None:
     app.connect("builder-inited", write_reference)
     app.connect("source-read", leave_out_links)
     app.connect("autodoc-process-docstring", read_docstring)
-    app.connect("autodoc-process-signature", hide_signature)
+    app.connect("autodoc-process-signature", show_signature)
     app.connect("autodoc-process-bases", show_bases)
     app.add_transform(LinkNames)
     app.add_transform(HideHomes)
