@@ -1,65 +1,68 @@
-"""The padded programs of a step with `shapes="bucket"`, and how batches of each shape run in them."""
+"""The padded programs of a step, or of a function bound to it, with `shapes="bucket"`: how batches run in them."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 import numpy as np
 
-from ...ir import Array
+from ...ir import Array, Graph
 from ...passes.padding.axes import Axes
 from ...passes.padding.mask_padding import MaskedGraph, PaddingError, first_difference, mask_padding
 from ..compile.compile_progress import compile_phase, compile_progress
 from ..compile.programs import Shape
-from ..diagnosis.statistics import Statistics
-from ..tracing.debug import Prints
 from ..tracing.tracer import ShapeError, TracingError
 from .bucket_lengths import BucketLengths, BucketShape
-from .program import StepProgram
 from .refusal import MemoryBudgetError
-from .step_graph import StepGraph
-
-if TYPE_CHECKING:
-    from .step import Step
 
 _log = logging.getLogger("gradloom")
 
 _MOST_FITS = 4096
 """Shapes of which it is remembered how they run in a padded program."""
 
-
 _MOST_GRAPHS = 6
-"""Lengths for which a step is traced before its padded program is made, at most."""
+"""Lengths for which a function is traced before its padded program is made, at most."""
+
+
+class Traced(Protocol):
+    """A dataclass with the graph of a function, and what else is known of it for one shape of its batch."""
+
+    @property
+    def graph(self) -> Graph: ...
+
+
+T = TypeVar("T", bound=Traced)
+Program = TypeVar("Program")
 
 
 @dataclass(frozen=True)
-class Bucket:
+class Bucket(Generic[T]):
     """A padded program as it is traced."""
 
     shape: BucketShape
-    traced: StepGraph
+    traced: T
     """With masks."""
     masked: MaskedGraph
 
     @property
     def key(self) -> Hashable:
-        """That of the program; one that was made from more probes is another one."""
+        """That of the program; one that was made from more graphs is another one."""
         return self.shape, len(self.masked.of)
 
 
 @dataclass(frozen=True)
-class Fit:
+class Fit(Generic[T]):
     """How batches of one shape run in a padded program."""
 
-    bucket: Bucket
+    bucket: Bucket[T]
     given: Sequence[Array]
     """What the program is given behind the batch."""
     outputs: Sequence[Axes]
-    prints: Prints
-    statistics: Statistics | None
+    real: T
+    """What is known of the function for this shape, with the padded graph in place of its own."""
 
     def arrays(self, leaves: Sequence[Array]) -> list[Array]:
         """The leaves of a batch, padded with zeros, and what the program is given beside."""
@@ -74,42 +77,50 @@ class Fit:
         return np.array(real).reshape([axis.size[-1] for axis in axes])
 
 
-class Buckets:
-    """The padded programs of a step, and the batches that run in them."""
+class Buckets(Generic[T, Program]):
+    """The padded programs of a function `name`, and the batches that run in them.
 
-    def __init__(self, step: Step, own: Sequence[Shape]) -> None:
-        self._step = step
+    `own` are the shapes for which it has a program without padding, `trace` traces it for others, and `program` gives
+    the program of a bucket, by its key where it is kept.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        own: Sequence[Shape],
+        trace: Callable[[Sequence[Shape], bool], T],
+        program: Callable[[Bucket[T]], Program],
+    ) -> None:
+        self._name = name
         self._lengths = BucketLengths(own)
-        self._buckets: dict[BucketShape, Bucket | None] = {}
-        self._fits: dict[Hashable, Fit] = {}
+        self._trace = trace
+        self._program = program
+        self._buckets: dict[BucketShape, Bucket[T] | None] = {}
+        self._fits: dict[Hashable, Fit[T]] = {}
         self._told: set[str] = set()
 
-    def find(self, key: Hashable, leaves: Sequence[Array]) -> tuple[StepProgram, Fit] | None:
+    def find(self, key: Hashable, leaves: Sequence[Array]) -> tuple[Program, Fit[T]] | None:
         """The padded program for a batch of these leaves, whose types are the `key`; `None` for one that has to run in
         a program of its own. It is compiled where it is not kept.
         """
         fit = self._fits.get(key)
-        if fit is None:
-            try:
-                with compile_progress("the padded step"):
-                    fit = self._new_fit(leaves)
-                    program = None if fit is None else self._program(fit.bucket)
-            except (PaddingError, MemoryBudgetError) as error:
-                self._tell(error)
-                return None
-            if fit is None or program is None:
-                return None
-            if len(self._fits) >= _MOST_FITS:
-                self._fits.pop(next(iter(self._fits)))
-            self._fits[key] = fit
-            return program, fit
-        return self._program(fit.bucket), fit
+        if fit is not None:
+            return self._program(fit.bucket), fit
+        try:
+            with compile_progress(f"{self._name} for padded batches"):
+                fit = self._new_fit(leaves)
+                if fit is None:
+                    return None
+                program = self._program(fit.bucket)
+        except (PaddingError, MemoryBudgetError) as error:
+            self._tell(error)
+            return None
+        if len(self._fits) >= _MOST_FITS:
+            self._fits.pop(next(iter(self._fits)))
+        self._fits[key] = fit
+        return program, fit
 
-    def _program(self, bucket: Bucket) -> StepProgram:
-        found = self._step._signatures.get(bucket.key)
-        return found or self._step._compiled(bucket.shape.shapes, bucket.traced, bucket.key)
-
-    def _new_fit(self, leaves: Sequence[Array]) -> Fit | None:
+    def _new_fit(self, leaves: Sequence[Array]) -> Fit[T] | None:
         shapes = [tuple(leaf.shape) for leaf in leaves]
         shape = self._lengths.of(shapes)
         if shape is None or any(type(leaf) is not np.ndarray for leaf in leaves):
@@ -120,41 +131,44 @@ class Buckets:
         bucket = self._buckets[shape]
         return None if bucket is None else self._fit(bucket, shapes)
 
-    def _bucket(self, shape: BucketShape, shapes: Sequence[Shape]) -> Bucket:
-        traced, probe = self._traced(shape.shapes), self._traced(shape.probe(shapes), whole=True)
+    def _bucket(self, shape: BucketShape, shapes: Sequence[Shape]) -> Bucket[T]:
+        traced, probe = self._traced(shape.shapes), self._traced(shape.probe(shapes), shorter=True)
         masked = mask_padding(traced.graph, probe.graph)
-        return Bucket(shape, replace(traced, graph=masked.graph), masked)
+        return Bucket(shape, _with_graph(traced, masked.graph), masked)
 
-    def _fit(self, bucket: Bucket, shapes: Sequence[Shape]) -> Fit:
-        """Raises `PaddingError` where the padded program is not what the step is for these shapes."""
-        real = self._traced(shapes, whole=True)
+    def _fit(self, bucket: Bucket[T], shapes: Sequence[Shape]) -> Fit[T]:
+        """Raises `PaddingError` where the padded program is not what the function is for these shapes."""
+        real = self._traced(shapes, shorter=True)
         masked = mask_padding(*bucket.masked.of, real.graph)
         other = first_difference(masked.graph, bucket.masked.graph)
         if other is not None:
             # By chance the probes were alike in something that is not so for all lengths.
             if len(masked.of) > _MOST_GRAPHS:
                 raise PaddingError("the program is another one for one length than for others", other.origin.source)
-            bucket = Bucket(bucket.shape, replace(bucket.traced, graph=masked.graph), masked)
+            bucket = Bucket(bucket.shape, _with_graph(bucket.traced, masked.graph), masked)
             self._buckets[bucket.shape] = bucket
             self._fits = {key: fit for key, fit in self._fits.items() if fit.bucket.shape != bucket.shape}
-        statistics = None if real.statistics is None else replace(real.statistics, sums=[])
-        return Fit(bucket, masked.numbers(-1), masked.outputs, real.prints, statistics)
+        graph = bucket.masked.graph
+        return Fit(bucket, masked.numbers(-1), masked.outputs, _with_graph(real, graph))
 
-    def _traced(self, shapes: Sequence[Shape], whole: bool = False) -> StepGraph:
-        """The step for batches of these shapes; as a `whole` where others run in parts."""
+    def _traced(self, shapes: Sequence[Shape], shorter: bool = False) -> T:
         compile_phase("tracing")
         try:
-            return self._step._traced(shapes, **({"accumulate": 1} if whole else {}))
+            return self._trace(shapes, shorter)
         except (ShapeError, TracingError, ValueError, IndexError, TypeError) as error:
             lengths = ", ".join(map(str, shapes))
-            raise PaddingError(f"the step cannot be traced for batches of {lengths}: {error}") from None
+            raise PaddingError(f"{self._name} cannot be traced for batches of {lengths}: {error}") from None
 
     def _tell(self, error: Exception) -> None:
         """Say once why a batch is not padded."""
         why = str(error)
         if why not in self._told:
             self._told.add(why)
-            _log.warning("batches are not padded, and compiled for as they are: %s", why)
+            _log.warning("batches of %s are not padded, and compiled for as they are: %s", self._name, why)
+
+
+def _with_graph(traced: T, graph: Graph) -> T:
+    return replace(cast(Any, traced), graph=graph)
 
 
 def _padded(leaf: Array, shape: Shape) -> Array:

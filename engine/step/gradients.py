@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,8 @@ from ...ir import Array, Graph
 from ...passes.budget import StepPlanner
 from ...passes.remat.frontier import Choice
 from ...runtime.backend import Program
-from ..compile.programs import Programs
+from ..compile.compile_progress import compile_phase, compile_progress
+from ..compile.programs import Programs, Shape
 from ..nn import Module
 from ..optim import Optimizer
 from ..tracing import random
@@ -20,6 +21,7 @@ from ..tracing.batch_parts import in_parts
 from ..tracing.debug import Prints, printed_values, show
 from ..tracing.frozen_draws import warn_of_draws
 from ..tracing.tracer import Trace, Tracer
+from .buckets import Bucket, Buckets
 from .leaves import flattened, leaf_input, leaf_type
 from .refusal import MemoryBudgetError
 from .step_graph import parts_of
@@ -75,31 +77,59 @@ def trace_gradients(
         return GradientGraph(graph, tuple(read), first, parts, prints)
 
 
+_Program = tuple[GradientGraph, Program]
+
+
 class Gradients:
-    """The programs that compute the gradients of a step, one for each type of batch."""
+    """The programs that compute the gradients of a step, one for each type of batch, or padded as the step's are."""
 
     def __init__(self, step: Step) -> None:
         self._step = step
-        self._programs: Programs[tuple[GradientGraph, Program]] = Programs(dropped=lambda one: step._drop(one[1]))
+        self._programs: Programs[_Program] = Programs(dropped=lambda one: step._drop(one[1]))
+        self._buckets: Buckets[GradientGraph, _Program] | None = None
+        if step._pads:
+            own = [type.shape for _, type in step._first.traced.batch]
+            self._buckets = Buckets("step.gradients", own, self._traced, self._padded_program)
 
     def __call__(self, key: Any, arrays: Sequence[Array]) -> dict[str, Array]:
         """The gradients for a batch of these leaves, whose types are the `key`; the lock is held."""
-        traced, program = self._programs.get(key) or self._add(key, arrays)
-        program.run(arrays, first_input=traced.first)
+        step, fit = self._step, None
+        step._batch_type.like(arrays)  # raises `TypeError` for other dtypes
+        found = self._programs.get(key)
+        if found is None and self._buckets is not None:
+            found, fit = self._buckets.find(key, arrays) or (None, None)
+        if found is None:
+            found = self._add(key, self._traced([a.shape for a in arrays]))
+        traced, program = found
+        program.run(arrays if fit is None else fit.arrays(arrays), first_input=traced.first)
         places = range(len(traced.names), len(traced.graph.outputs))
-        show(traced.prints, [program.output_in_arena(i) for i in places])
+        shown = [program.output_in_arena(i) for i in places]
+        if fit is None:
+            show(traced.prints, shown)
+        else:
+            show(fit.real.prints, [fit.cut(i, value) for i, value in zip(places, shown)])
         return {name: program.output_in_arena(i).copy() for i, name in enumerate(traced.names)}
 
-    def _add(self, key: Any, arrays: Sequence[Array]) -> tuple[GradientGraph, Program]:
+    def _traced(self, shapes: Sequence[Shape], in_one_part: bool = False) -> GradientGraph:
         step = self._step
-        options = step._options
-        batch, parts = step._batch_type.like(arrays), int(options["accumulate"])
+        options, batch = step._options, step._batch_of(shapes)
+        parts = 1 if in_one_part else int(options["accumulate"])
         train, precision = options.get("train"), options.get("precision", "fp32")
         of_step = step._model, step._loss_fn, step._optimizer
-        traced = trace_gradients(*of_step, batch, parts, train, precision, step._warned)
-        planner = StepPlanner(traced.graph, step._threads, traced.parts, False, step._target)
-        planned = self._chosen(planner).plan
-        program = step._backend.build(planned, step._live.arena_for(planned))
+        compile_phase("tracing")
+        return trace_gradients(*of_step, batch, parts, train, precision, step._warned)
+
+    def _padded_program(self, bucket: Bucket[GradientGraph]) -> _Program:
+        return self._programs.get(bucket.key) or self._add(bucket.key, bucket.traced)
+
+    def _add(self, key: Hashable, traced: GradientGraph) -> _Program:
+        step = self._step
+        with compile_progress("the gradients of the step"):
+            compile_phase("planning")
+            planner = StepPlanner(traced.graph, step._threads, traced.parts, False, step._target)
+            planned = self._chosen(planner).plan
+            compile_phase("kernels")
+            program = step._backend.build(planned, step._live.arena_for(planned))
         step._live.add_user(program)
         for i, array in enumerate(step._carried()):
             program.bind_input(i, array)

@@ -31,6 +31,8 @@ from .sharing import joined, taken_in
 class Loaded:
     """A model with parameters and buffers of its own. `loaded.bind(fn)` computes with them, as `step.bind(fn)` does."""
 
+    _pads = False
+
     def __init__(self, model: Module, budget: Budget, threads: int, target: Target, seed: int, precision: str) -> None:
         self._model = model
         self._precision = precision

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -21,21 +21,26 @@ from ...runtime.codegen.fork_lock import interrupted
 from ..compile.compile_progress import compile_phase, compile_progress
 from ..compile.compiling import compiling
 from ..compile.program_key import structure_key
-from ..compile.programs import Programs, programs_html, tell_of_shapes
+from ..compile.programs import Programs, Shape, programs_html, tell_of_shapes
 from ..nn import Module
 from ..report.make_report import make_report
 from ..report.schema import HeldReport, MemoryReport
 from ..tracing.arrays import dense, dense_arrays
-from ..tracing.debug import Prints, show
+from ..tracing.debug import show
 from ..tracing.random import key_of_seed
 from ..tracing.trace import path_name
 from ..tracing.tracer import located
+from .buckets import Bucket, Buckets, Fit
 from .predict_graph import PredictGraph, trace_predict
 from .refusal import MemoryBudgetError
 
 if TYPE_CHECKING:
     from .loaded import Loaded
     from .step import Step
+
+
+_Key = tuple[Any, tuple[bool, ...], tuple[tuple[Shape, DType], ...]]
+"""The structure of arguments, which of them are Python floats, and their types."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +51,7 @@ class _Bound:
     first: int
     """Place of the first argument among the inputs."""
     out_types: list[tuple[tuple[int, ...], DType]]
-    out_tree: optree.PyTreeSpec
-    prints: Prints
+    traced: PredictGraph
     draws: bool
     """Whether it reads the key."""
 
@@ -78,12 +82,14 @@ class Predictor:
         self._calls = 0
         self._key = np.array(key, np.int64)
         self._signatures: Programs[_Bound] = Programs(dropped=lambda bound: step._live.drop_user(bound.executable))
+        self._buckets: dict[Hashable, Buckets[PredictGraph, _Bound]] = {}
+        """By all of a signature but the shapes."""
 
     def __repr__(self) -> str:
         return f"<{self._name} bound to {type(self._step._model).__name__}, {self._signatures}>"
 
     def _repr_html_(self) -> str:
-        programs = ((types, bound.executable.arena_bytes) for (_, _, types), bound in self._signatures.items())
+        programs = ((key[2], bound.executable.arena_bytes) for key, bound in self._signatures.items())
         return block(f"{self._name}, bound to {type(self._step._model).__name__}", programs_html(programs))
 
     @property
@@ -126,19 +132,22 @@ class Predictor:
                 raise interrupted("a step, or a function that is bound to it,")
             live.busy = True
             try:
-                bound = self._signatures.get(signature) or self._new_signature(signature, tree, arrays, floats)
+                bound, fit = self._program_for(signature, tree, arrays, floats)
                 results = [np.empty(shape, dtype) for shape, dtype in bound.out_types]
                 if self._averages is not None:
                     self._averages.follow()
                 if bound.draws:
                     self._set_key(drawn)
-                bound.executable.run(arrays, results, bound.first)
+                bound.executable.run(arrays if fit is None else fit.arrays(arrays), results, bound.first)
                 self._calls += drawn is None
-                count = bound.out_tree.num_leaves
-                show(bound.prints, results[count:])
+                traced = bound.traced
+                if fit is not None:
+                    traced, results = fit.real, [fit.cut(i, result) for i, result in enumerate(results)]
+                count = traced.result_tree.num_leaves
+                show(traced.prints, results[count:])
             finally:
                 live.busy = False
-        return optree.tree_unflatten(bound.out_tree, results[:count])
+        return optree.tree_unflatten(traced.result_tree, results[:count])
 
     def _in_order(self, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
         """All arguments by position. Raises `TypeError` for one that the function does not have, or not by position."""
@@ -157,19 +166,54 @@ class Predictor:
         else:
             self._key[()] = drawn
 
-    def _new_signature(
-        self, key: Any, tree: optree.PyTreeSpec, arrays: Sequence[Array], floats: Sequence[bool]
-    ) -> _Bound:
+    def _program_for(
+        self, key: _Key, tree: optree.PyTreeSpec, arrays: Sequence[Array], floats: Sequence[bool]
+    ) -> tuple[_Bound, Fit[PredictGraph] | None]:
+        """The program for arguments like these, padded where the step pads; it is compiled where there is none."""
+        found = self._signatures.get(key)
+        if found is not None:
+            return found, None
+        kind = key[0], key[1], tuple([dtype for _, dtype in key[2]])
+        if kind in self._buckets:
+            padded = self._buckets[kind].find(key, arrays)
+            if padded is not None:
+                return padded
+        elif self._step._pads:
+            self._buckets[kind] = self._new_buckets(key, tree)
+        like = [0.0 if is_float else ArrayType(a.shape, a.dtype) for a, is_float in zip(arrays, floats)]
+        return self._new_program(key, tree, lambda: self._traced(tree, like)), None
+
+    def _new_buckets(self, key: _Key, tree: optree.PyTreeSpec) -> Buckets[PredictGraph, _Bound]:
+        """The padded programs for arguments that are like those of the `key`, but for their shapes."""
+        of_tree, floats, types = key
+
+        def types_of(shapes: Sequence[Shape]) -> list[ArrayType]:
+            return [ArrayType(shape, dtype) for shape, (_, dtype) in zip(shapes, types, strict=True)]
+
+        def trace(shapes: Sequence[Shape], shorter: bool) -> PredictGraph:
+            return self._traced(tree, [0.0 if is_float else t for t, is_float in zip(types_of(shapes), floats)])
+
+        def program(bucket: Bucket[PredictGraph]) -> _Bound:
+            padded = tuple([(t.shape, t.dtype) for t in types_of(bucket.shape.shapes)])
+            place = (of_tree, floats, padded, bucket.key)
+            return self._signatures.get(place) or self._new_program(place, tree, lambda: bucket.traced)
+
+        return Buckets(self._name, [shape for shape, _ in types], trace, program)
+
+    def _new_program(self, key: Any, tree: optree.PyTreeSpec, trace: Callable[[], PredictGraph]) -> _Bound:
+        """Compile a program, and tell of it where it is for other shapes than one before; `key` ends in a fourth part
+        where it is padded.
+        """
         start = time.perf_counter()
         others = self._signatures.keys()
         like = [other for other in others if other[:2] == key[:2]]
-        name = getattr(self._fn, "__name__", type(self._fn).__name__)
-        with compile_progress(name):
-            bound = self._compile(tree, arrays, floats)
+        with compile_progress(self._name):
+            bound = self._compile(trace())
         self._signatures.add(key, bound)
         if like and self._tells_of_shapes:
             names = [path_name(("argument", *path)) for path in tree.paths()]
             before, now = ([shape for shape, _ in types] for types in (like[-1][2], key[2]))
+            name = self._name if len(key) == 3 else f"the padded {self._name}"
             tell_of_shapes(name, names, before, now, time.perf_counter() - start, self._signatures)
         return bound
 
@@ -182,7 +226,7 @@ class Predictor:
         like = [leaf if isinstance(leaf, ArrayType) or type(leaf) is float else type_of(dense(leaf)) for leaf in leaves]
         step = self._step
         with compiling():
-            planned = self._planned(tree, like)[1]
+            planned = self._planned(self._traced(tree, like))
         held = [
             HeldReport(name, kind, array.nbytes)
             for kind, arrays in (("parameter", self._parameters), ("buffer", step._buffers))
@@ -205,10 +249,9 @@ class Predictor:
         compile_phase("tracing")
         return trace_predict(step._model, self._fn, specs, step._warned, self._training, step._precision)
 
-    def _planned(self, tree: optree.PyTreeSpec, like: Sequence[Any]) -> tuple[PredictGraph, Plan]:
-        """The function for arguments of these types, planned. Raises `MemoryBudgetError` where it does not fit."""
+    def _planned(self, traced: PredictGraph) -> Plan:
+        """The function as it was traced, planned. Raises `MemoryBudgetError` where it does not fit."""
         step = self._step
-        traced = self._traced(tree, like)
         written = [traced.graph.inputs[i].name for i in traced.graph.aliases.values() if i in traced.parameter_range]
         if self._averages is not None and written:
             raise TypeError(
@@ -227,13 +270,12 @@ class Predictor:
                 f"the budget is {limit:,}: give it smaller arrays, part by part",
                 total,
             )
-        return traced, planned
+        return planned
 
-    def _compile(self, tree: optree.PyTreeSpec, arrays: Sequence[Array], floats: Sequence[bool]) -> _Bound:
-        """The function for arguments like these. Raises `MemoryBudgetError` where its arena does not fit."""
+    def _compile(self, traced: PredictGraph) -> _Bound:
+        """The function as it was traced. Raises `MemoryBudgetError` where its arena does not fit."""
         step, live = self._step, self._step._live
-        like = [0.0 if is_float else ArrayType(a.shape, a.dtype) for a, is_float in zip(arrays, floats)]
-        traced, planned = self._planned(tree, like)
+        planned = self._planned(traced)
         compile_phase("kernels")
         executable = step._backend.build(planned, live.arena_for(planned))
         live.add_user(executable)
@@ -242,7 +284,7 @@ class Predictor:
         types = [(t.shape, t.dtype) for t in traced.result_types]
         key = traced.graph.inputs[traced.key_index]
         draws = any(key in node.inputs for node in traced.graph.nodes)
-        return _Bound(executable, traced.argument_range.start, types, traced.result_tree, traced.prints, draws)
+        return _Bound(executable, traced.argument_range.start, types, traced, draws)
 
 
 def bound_functions(

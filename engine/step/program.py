@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...runtime.backend import Backend, Memory
 from ..compile.compile_progress import compile_phase
 from ..tracing.debug import Prints
+from .buckets import Fit
 from .plans import StepPlan
 from .step_graph import StepGraph
-
-if TYPE_CHECKING:
-    from .buckets import Fit
 
 
 class StepProgram:
@@ -41,7 +39,7 @@ class StepProgram:
         self.printed = [self.executable.output_in_arena(i) for i in self.traced.prints_range]
         self.measured = [self.executable.output_in_arena(i) for i in self.traced.statistics_range]
 
-    def metric_arrays(self, fit: Fit | None) -> list[Any]:
+    def metric_arrays(self, fit: Fit[StepGraph] | None) -> list[Any]:
         """The metrics of the last run, of a batch that may have been padded: scalars as NumPy scalars, arrays as
         copies, since the next step overwrites the arena.
         """
@@ -50,8 +48,8 @@ class StepProgram:
         places = self.traced.metrics_range
         return [m[()] if m.ndim == 0 else fit.cut(i, m) for i, m in zip(places, self.metrics)]
 
-    def lines(self, fit: Fit | None) -> tuple[Prints, list[Any]]:
+    def lines(self, fit: Fit[StepGraph] | None) -> tuple[Prints, list[Any]]:
         """What the last run prints, and the arrays that it needs for that."""
         if fit is None:
             return self.traced.prints, self.printed
-        return fit.prints, [fit.cut(i, value) for i, value in zip(self.traced.prints_range, self.printed)]
+        return fit.real.prints, [fit.cut(i, value) for i, value in zip(self.traced.prints_range, self.printed)]

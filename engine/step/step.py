@@ -32,7 +32,7 @@ from ..tracing.missing_names import of_a_step
 from ..tracing.random import key_of_draws, key_of_seed
 from ..tracing.tracer import located
 from .batch_type import BatchType
-from .buckets import Buckets, Fit
+from .buckets import Bucket, Buckets, Fit
 from .budget import Budget
 from .export_onnx import export_onnx
 from .gradients import Gradients
@@ -117,8 +117,8 @@ class Step(StepArrays):
             self._rates = LearningRates(traced.optimizer, self._state)
             self._first = self._add(traced, planned)
         self._gradients = Gradients(self)
-        shapes_of_batch = [type.shape for _, type in traced.batch]
-        self._buckets = Buckets(self, shapes_of_batch) if self._shapes.shapes == "bucket" else None
+        own = [type.shape for _, type in traced.batch]
+        self._buckets = Buckets("the step", own, self._traced, self._padded_program) if self._pads else None
         self._own = frozenset(live.names[name] for name, _ in model.all_stored())
         tied = model.tied_names()
         self._names = {name: tied.get(name, name) for name, _ in model.persistent_stored()}
@@ -189,7 +189,7 @@ class Step(StepArrays):
             live.busy = False
         return loss, optree.tree_unflatten(signature.traced.metrics_tree, metrics)
 
-    def _program_for(self, key: Any, arrays: list[Array]) -> tuple[StepProgram, Fit | None]:
+    def _program_for(self, key: Any, arrays: list[Array]) -> tuple[StepProgram, Fit[StepGraph] | None]:
         """The program for a batch of these leaves, whose types are the `key`; it is compiled where there is none."""
         found = self._signatures.get(key)
         if found is None and self._buckets is not None:
@@ -199,11 +199,15 @@ class Step(StepArrays):
                 return padded
         return found or self._new_signature(arrays), None
 
-    def _measure(self, signature: StepProgram, fit: Fit | None, loss: Any) -> None:
+    def _padded_program(self, bucket: Bucket[StepGraph]) -> StepProgram:
+        found = self._signatures.get(bucket.key)
+        return found or self._compiled(bucket.shape.shapes, bucket.traced, bucket.key)
+
+    def _measure(self, signature: StepProgram, fit: Fit[StepGraph] | None, loss: Any) -> None:
         """Keep what the step that was just done measured of its layers; words come when they are asked for."""
         rate = float(next(iter(self._rates.arrays.values())))
         values = [float(value) for value in signature.measured]
-        statistics = signature.traced.statistics if fit is None else fit.statistics
+        statistics = (signature.traced if fit is None else fit.real).statistics
         assert statistics is not None
         self._measured = (statistics, values, self.steps, float(loss), rate)
 
@@ -303,10 +307,11 @@ class Step(StepArrays):
         own = [type.shape for _, type in self._first.traced.batch]
         self._shapes.check(self._batch_type.names, own, shapes)
 
-    def _traced(self, shapes: Sequence[Shape], **options: Any) -> StepGraph:
-        """The step as it is traced for batches of these shapes, some of its options changed."""
+    def _traced(self, shapes: Sequence[Shape], in_one_part: bool = False) -> StepGraph:
+        """The step as it is traced for batches of these shapes."""
         of_step = self._model, self._loss_fn, self._optimizer
-        return trace_step(*of_step, self._batch_of(shapes), **{**self._options, **options}, warned=self._warned)
+        options: dict[str, Any] = self._options | ({"accumulate": 1} if in_one_part else {})
+        return trace_step(*of_step, self._batch_of(shapes), **options, warned=self._warned)
 
     def _batch_of(self, shapes: Sequence[Shape]) -> Any:
         """A batch of specs."""
@@ -403,6 +408,11 @@ class Step(StepArrays):
         that draws random numbers, prints, or assigns buffers; `ImportError` without the extra `onnx`.
         """
         export_onnx(self, path, fn, args)
+
+    @property
+    def _pads(self) -> bool:
+        """Whether batches, and arguments of bound functions, are padded to a few shapes."""
+        return self._shapes.shapes == "bucket"
 
     @property
     def _precision(self) -> str:

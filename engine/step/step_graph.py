@@ -7,7 +7,7 @@ import math
 import operator
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
@@ -226,7 +226,7 @@ def trace_step(
         tuple((name, v.type) for name, v in zip(total.metric_names, graph.outputs[len(trainer.carried_names) + 1 :])),
         accumulate,
         total.metrics_tree,
-        measured,
+        None if measured is None else replace(measured, sums=[]),  # which would keep all that was traced
         prints,
         precision,
         check_finite,

@@ -267,6 +267,33 @@ def test_prints_checks_and_diagnoses_are_of_the_batch_as_it_is(capsys):
         bucket(batch)
 
 
+def test_bound_functions_and_gradients_are_padded_alike():
+    batch = {"x": gl.spec((8, 16), "int64"), "y": gl.spec((8,), "int64")}
+    model = Recurrent(nn.RNN, "mean", "float64")
+    bucket, each = (
+        gl.compile_step(model, cross_entropy, gl.optim.SGD(0.1), batch, shapes=shapes) for shapes in ("bucket", "any")
+    )
+
+    def predict(model, x, scale, rows):
+        gl.debug.print("{}", rows)
+        return {"embedded": model.embedding(x) * scale, "classes": model(x), "length": x.shape[1] * 1.0, "rows": rows}
+
+    both = bucket.bind(predict), each.bind(predict)
+    for count, length in ((8, 16), (8, 11), (8, 9)):
+        given = tokens(count, length)
+        results = [fn(given["x"], 2.0, np.arange(count)) for fn in both]
+        optree.tree_map(lambda one, other: np.testing.assert_allclose(one, other, 1e-12), *results)
+        if length == 16:
+            continue
+        gradients = [step.gradients(given) for step in (bucket, each)]
+        for name, value in gradients[0].items():
+            np.testing.assert_allclose(value, gradients[1][name], 1e-11, 1e-14)
+    assert [len(fn._signatures) for fn in both] == [2, 3]
+    assert len(bucket._gradients._programs) == 1
+    assert "2 programs" in repr(both[0])
+    assert "12" in both[0]._repr_html_()
+
+
 def test_loaders_of_buckets_go_with_it():
     examples = [{"x": RNG.integers(1, 13, n), "y": np.int64(n % 3)} for n in (9, 12, 10, 12, 9, 16, 15, 14, 11, 12, 13)]
     loader = gl.data.Buckets(examples, 5, lengths=[12, 16], mask=None)
