@@ -6,6 +6,8 @@ A block of text below a block of Python is what it prints, or the error that it 
 
 from __future__ import annotations
 
+import contextlib
+import io
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +34,30 @@ def test_a_page_runs(page: Path, request: pytest.FixtureRequest):
         assert now == block.shown.text, "pytest tests/docs --update-cases writes what is printed now"
 
 
-WITH_TORCH = [page for page in PAGES if any(block.runs_with == "torch" for block in blocks(page, "python"))]
+def run_blocks_for(package: str, page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the blocks that are a program for a package of another."""
+    pytest.importorskip(package)
+    monkeypatch.chdir(folder)
+    names: dict[str, Any] = {"__name__": "__main__"}
+    for block in blocks(page, "python"):
+        if block.runs_with == package:
+            printed = io.StringIO()
+            with contextlib.redirect_stdout(printed):
+                exec(compile(block.text, "your_code.py", "exec"), names)
+            assert block.shown is None or printed.getvalue() == block.shown.text
+
+
+def pages_for(package: str) -> list[Path]:
+    return [page for page in PAGES if any(block.runs_with == package for block in blocks(page, "python"))]
 
 
 @pytest.mark.peers
-@pytest.mark.parametrize("page", WITH_TORCH, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", pages_for("torch"), ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_blocks_for_torch_form_a_program_too(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    pytest.importorskip("torch")
-    monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {"__name__": "__main__"}
-    for block in blocks(page, "python"):
-        if block.runs_with == "torch":
-            exec(compile(block.text, "your_code.py", "exec"), names)
+    run_blocks_for("torch", page, tmp_path, monkeypatch)
+
+
+@pytest.mark.onnx
+@pytest.mark.parametrize("page", pages_for("onnx"), ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_blocks_for_onnx_form_a_program_too(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    run_blocks_for("onnx", page, tmp_path, monkeypatch)
