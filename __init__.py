@@ -123,16 +123,16 @@ __all__ = [
     "while_loop",
 ]
 
-_missing = attributes_of(
-    __name__, __all__, "gl", {f"gl.{name}": module.__all__ for name, module in _FACES.items() if "." not in name}
-)
-
 if TYPE_CHECKING:
     __version__: str
 else:
-
-    def __getattr__(name: str) -> object:
-        return importlib.metadata.version(__name__) if name == "__version__" else _missing(name)
+    __getattr__ = attributes_of(
+        __name__,
+        __all__,
+        "gl",
+        {f"gl.{name}": module.__all__ for name, module in _FACES.items() if "." not in name},
+        made={"__version__": lambda: importlib.metadata.version(__name__)},
+    )
 
 
 def __dir__() -> list[str]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import re
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NoReturn
 
 from ..engine.step.budget import budget_of
 from ..engine.tracing.mixed_precision import PRECISIONS
+from ..ir.near_names import similar
 from ..passes.pipeline import PASS_NAMES
 from ..runtime.codegen.byte_amount import byte_amount
 from .bench import GPU_PEERS, PEERS, WORKLOADS
@@ -30,9 +32,32 @@ or something is wrong with what was asked for.
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that names what is near to a misspelt choice, command or option."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print how the command is used and what is wrong, and exit with 2."""
+        choice = re.fullmatch(r"argument (\S+): invalid choice: '(.*?)' \(choose from (.*)\)", message, re.DOTALL)
+        unknown = re.fullmatch(r"unrecognized arguments: (--[\w-]+).*", message, re.DOTALL)
+        if choice is not None:
+            known = re.findall(r"[\w.-]+", choice[3])
+            advice = similar(choice[2], known) or f"there are {', '.join(known)}"
+            message = f"argument {choice[1]}: there is no {choice[2]!r}; {advice}"
+        elif unknown is not None:
+            near = similar(unknown[1], [option for parser in self._all() for option in parser._option_string_actions])
+            message += f"; {near}" if near else ""
+        super().error(message)
+
+    def _all(self) -> Iterator[argparse.ArgumentParser]:
+        yield self
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                yield from action.choices.values()
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The command line: what each command takes, and what its help says."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="gradloom",
         description="Compile whole training steps of neural networks into static, memory-planned native programs.",
     )

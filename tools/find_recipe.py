@@ -14,6 +14,7 @@ from typing import Any
 
 from ..engine.nn import Module
 from ..engine.optim import Optimizer
+from ..ir.near_names import similar
 from .command_error import CommandError
 from .recipes import RECIPES, Ingredients
 
@@ -51,13 +52,15 @@ def _function(name: str) -> Any:
         file = name.removesuffix(":")
         if file.endswith(".py"):
             raise CommandError(f"{file} is a file; name the function too, as in {file}:recipe")
-        raise CommandError(
-            f"there is no recipe {name!r}; write one of {', '.join(RECIPES)}, or module:function, or file.py:function"
-        )
+        near = similar(name, RECIPES)
+        advice = f"write one of {', '.join(RECIPES)}, or module:function, or file.py:function"
+        raise CommandError(f"there is no recipe {name!r}; {near + '; ' if near else ''}{advice}")
     module = _from_file(Path(place)) if place.endswith(".py") else _from_module(place)
     found = getattr(module, function, None)
     if not callable(found):
-        raise CommandError(f"{place} has no function {function!r}")
+        functions = [known for known, value in vars(module).items() if inspect.isfunction(value)]
+        near = similar(function, functions)
+        raise CommandError(f"{place} has no function {function!r}{'; ' + near if near else ''}")
     parameters = inspect.signature(found).parameters.values()
     wanted = [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     if wanted:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..engine.compile.targets import target_of
 from ..engine.step.compile_step import plan_step
 from ..engine.step.step_graph import trace_step
+from ..ir.near_names import similar
 from ..passes.graph.rewrite import Pass
 from ..passes.pipeline import pipeline, run_passes
 from .command_error import CommandError
@@ -33,5 +34,7 @@ def passes_with(after: str, target: str) -> list[Pass]:
     passes = pipeline(target=target_of(target))
     names = list(dict.fromkeys(step.name for step in passes))
     if after not in names:
-        raise CommandError(f"there is no pass {after!r} for {target}; there are {', '.join(names)}")
+        near = similar(after, names)
+        advice = f"{near + '; ' if near else ''}there are {', '.join(names)}"
+        raise CommandError(f"there is no pass {after!r} for {target}; {advice}")
     return passes

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from ...ir.near_names import similar
 from .. import optim
 from ..nn import Module, functional
 from ..nn.binding import Binding
@@ -124,6 +125,8 @@ def call_loss(loss_fn: Callable[[Any, Any], Any], model: Module, batch: Any, bin
     try:
         return loss_fn(model, batch)
     except Exception as error:
+        if isinstance(error, KeyError):
+            _note_names(error, batch)
         taken = None if binding.was_entered else _taken_for(loss_fn)
         if taken is None:
             raise
@@ -131,6 +134,15 @@ def call_loss(loss_fn: Callable[[Any, Any], Any], model: Module, batch: Any, bin
             f"loss_fn is {_shown(loss_fn)}; it is called with (model, batch), {taken}, and failed before it called the "
             f"model ({type(error).__name__}: {error}): {_WRITE_LOSS}"
         ) from error
+
+
+def _note_names(error: KeyError, batch: Any) -> None:
+    """Note with the error of a name that a batch does not have which it has."""
+    name = error.args[0] if error.args else None
+    if isinstance(batch, Mapping) and isinstance(name, str) and name not in batch:
+        known = [str(key) for key in batch]
+        near = similar(name, known)
+        error.add_note(f"the batch has {', '.join(known)}" + (f"; {near}" if near else ""))
 
 
 def _taken_for(loss_fn: Callable[..., Any]) -> str | None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dis
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from types import FrameType
 from typing import Any
 
 from ...ir.near_names import near_names, similar
@@ -113,19 +116,30 @@ def attributes_of(
     prefix: str,
     elsewhere: Mapping[str, Sequence[str]] | None = None,
     instead: Callable[[str], str | None] | None = None,
+    made: Mapping[str, Callable[[], Any]] | None = None,
 ) -> Callable[[str], Any]:
     """The `__getattr__` of a module whose names are `names`: an `AttributeError` that says what to write, also for
-    names that modules `elsewhere` have, and for those that `instead` knows.
+    names that modules `elsewhere` have, and for those that `instead` knows. What is in `made` is made when asked for.
     """
 
     def missing(name: str) -> Any:
+        if made is not None and name in made:
+            return made[name]()
         if name.startswith("_"):
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         others = [f"{other}.{name}" for other, theirs in (elsewhere or {}).items() if name in theirs]
         advice = f"write {' or '.join(others)}" if others else instead(name) if instead else None
-        raise AttributeError(f"{prefix} has no {name!r}; {advice or _instead(name, names, prefix, elsewhere or {})}")
+        message = f"{prefix} has no {name!r}; {advice or _instead(name, names, prefix, elsewhere or {})}"
+        if _is_imported(sys._getframe(1)):
+            raise ImportError(message, name=module)  # of an AttributeError an import statement does not tell the words
+        raise AttributeError(message)
 
     return missing
+
+
+def _is_imported(frame: FrameType) -> bool:
+    """Whether `from ... import` runs in the frame."""
+    return dis.opname[frame.f_code.co_code[frame.f_lasti]] == "IMPORT_FROM"
 
 
 def _instead(name: str, names: Sequence[str], prefix: str, elsewhere: Mapping[str, Sequence[str]]) -> str:

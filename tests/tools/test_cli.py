@@ -54,7 +54,7 @@ def test_ir_prints_the_graph_after_passes_of_a_gpu(capsys: pytest.CaptureFixture
     assert main(["ir", "digits", "--target", "cuda:h100", "--after", "fuse-attention"]) == 0
     assert str(gl.parse(text := capsys.readouterr().out.rstrip("\n"))) == text
     assert main(["ir", "digits", "--target", "cuda:h100", "--after", "tile-attention"]) == 2
-    assert "there is no pass 'tile-attention' for cuda:h100; there are " in capsys.readouterr().err
+    assert "no pass 'tile-attention' for cuda:h100; similar: fuse-attention; there are " in capsys.readouterr().err
 
 
 SMALL = """
@@ -207,3 +207,34 @@ def test_a_dump_that_has_no_folder_is_a_message(
     assert main(command.split()) == 2
     assert capsys.readouterr().err.startswith(f"gradloom: GRADLOOM_DUMP={file} is no folder to write to (")
     assert file.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "argument COMMAND: there is no 'trian'; similar: train"),
+        (["train", "--optimizer", "adma"], "argument --optimizer: there is no 'adma'; similar: adam"),
+        (["train", "--schedule", "quite-another"], "there is no 'quite-another'; there are constant, cosine, "),
+        (["train", "--memmory", "3"], "unrecognized arguments: --memmory; similar: --memory"),
+        (["train", "digitz"], "there is no recipe 'digitz'; similar: digits; write one of "),
+        (["ir", "digits", "--after", "fus"], "there is no pass 'fus' for cpu; similar: fuse; there are "),
+        (["plan", "mine.py:lin"], "mine.py has no function 'lin'; similar: line"),
+    ],
+)
+def test_a_misspelt_word_is_told_the_one_that_is_near(
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text("def line():\n    pass\n")
+    try:
+        code: object = main(arguments)
+    except SystemExit as exit:
+        code = exit.code
+    assert code == 2
+    err = capsys.readouterr().err
+    assert message in err.splitlines()[-1]
+    assert "Traceback" not in err

@@ -73,7 +73,7 @@ def test_a_recipe_is_found_in_a_file_elsewhere(folder: Path, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("digit", "no recipe 'digit'; write one of digits, mnist"),
+        ("digit", "no recipe 'digit'; similar: digits; write one of digits, mnist"),
         ("", "no recipe ''"),
         ("my_recipes.py", "my_recipes.py is a file; name the function too, as in my_recipes.py:recipe"),
         ("my_recipes.py:", "my_recipes.py is a file; name the function too, as in my_recipes.py:recipe"),

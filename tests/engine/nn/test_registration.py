@@ -171,6 +171,21 @@ def test_names_that_are_not_here_say_what_to_write(module: Any, name: str, messa
     assert not hasattr(module, "__no_such_protocol__")
 
 
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("from gradloom.nn import Liner", r"nn has no 'Liner'; similar: nn\.Linear"),
+        ("from gradloom.optim import Adamw", r"gl\.optim has no 'Adamw'; write gl\.optim\.AdamW"),
+        ("from gradloom import nn, optm", r"gl has no 'optm'; similar: gl\.optim"),
+        ("from gradloom.nn.functional import sofmax", r"similar: nn\.functional\.softmax"),
+        ("from gradloom.numpy import smu", r"np\.sum"),
+    ],
+)
+def test_an_import_of_a_misspelt_name_says_what_to_write(statement: str, message: str) -> None:
+    with pytest.raises(ImportError, match=message):
+        exec(statement)
+
+
 @pytest.mark.peers
 def test_modules_of_torch_are_told_from_ours() -> None:
     torch: Any = pytest.importorskip("torch")

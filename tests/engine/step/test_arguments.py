@@ -159,3 +159,17 @@ def test_a_loss_function_without_a_module_is_taken():
     exec("def loss(model, batch):\n    return nn.mse_loss(model(batch['x']), batch['y'])\n", names)
     assert names["loss"].__module__ is None
     assert gl.plan_step(MODEL, names["loss"], optim.SGD(0.1), BATCH).report.total_bytes > 0
+
+
+def test_a_misspelt_name_of_the_batch_is_told_with_those_that_it_has() -> None:
+    batch = {"image": gl.spec((2, 3)), "label": gl.spec((2,), "int64")}
+
+    def loss_fn(model: Any, batch: Any) -> Any:
+        return gl.nn.cross_entropy(model(batch["images"]), batch["label"])
+
+    with pytest.raises(KeyError, match="images") as caught:
+        gl.plan_step(gl.nn.Linear(3, 2), loss_fn, optim.SGD(0.1), batch)
+    assert caught.value.__notes__ == ["the batch has image, label; similar: image"]
+    with pytest.raises(KeyError) as caught:
+        gl.plan_step(gl.nn.Linear(3, 2), lambda model, batch: {}["other"], optim.SGD(0.1), gl.spec((2, 3)))
+    assert not hasattr(caught.value, "__notes__")
