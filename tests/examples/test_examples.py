@@ -1,6 +1,7 @@
 """Examples that people start from are short, say how they are run, and have a test each."""
 
 import ast
+import importlib
 from pathlib import Path
 
 import pytest
@@ -18,3 +19,14 @@ def test_an_example_is_short_and_tested_and_says_its_command(path):
     assert f"python examples/{path.name}" in (ast.get_docstring(ast.parse(text)) or "")
     assert "def main(argv=None):" in text
     assert (ROOT / "tests" / "examples" / f"test_{path.stem}.py").is_file()
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_tells_what_it_is_and_its_options(path, capsys):
+    module = importlib.import_module(f"gradloom.examples.{path.stem}")
+    with pytest.raises(SystemExit) as end:
+        module.main(["--help"])
+    assert end.value.code == 0
+    said = capsys.readouterr().out
+    assert (module.__doc__ or "").splitlines()[0] in said
+    assert "--seed" in said
