@@ -139,13 +139,18 @@ class ModuleTree:
         return _stored(self, target, "_buffers", "buffer")
 
     def state_dict(
-        self, seed: int = 0, *, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False
+        self,
+        seed: int | None = None,
+        *,
+        destination: dict[str, Any] | None = None,
+        prefix: str = "",
+        keep_vars: bool = False,
     ) -> dict[str, Any]:
-        """The initial values for a seed as NumPy arrays, by name: parameters, tied ones under each of their names, and
-        persistent buffers. Those of training are `step.parameters()`.
+        """The initial values for a seed, by default 0, as NumPy arrays, by name: parameters, tied ones under each of
+        their names, and persistent buffers. Inside a step the values are those of the step.
 
-        Names begin with `prefix` as it is, and go into `destination`, if given. Inside a step the values are those of
-        the step.
+        Those of training are `step.state_dict()`: where a step was compiled of the model, and no seed is given, a
+        warning says so. Names begin with `prefix` as it is, and go into `destination`, if given.
         """
         if keep_vars:
             raise UnsupportedError(located("state_dict gives arrays; write model.named_parameters() for parameters"))

@@ -35,16 +35,28 @@ class IncompatibleKeys(NamedTuple):
         return f"IncompatibleKeys(missing_keys={self.missing_keys}, unexpected_keys={self.unexpected_keys})"
 
 
-def state_values(model: Module, seed: int) -> dict[str, Any]:
+def state_values(model: Module, seed: int | None) -> dict[str, Any]:
     """By every name, tied ones too, the initial value of a parameter or persistent buffer; inside `bind` its value."""
     values: dict[Stored, Any] = {}
     result: dict[str, Any] = {}
     for name, stored in model.persistent_stored():
         if stored not in values:
             value = current_value(stored)
-            values[stored] = stored.initial(name, seed) if value is stored else value
+            if value is stored:
+                value = stored.initial(name, seed or 0)
+                if seed is None and has_a_step(stored):
+                    _warn_of_initial_values(model)
+                    seed = 0
+            values[stored] = value
         result[name] = values[stored]
     return result
+
+
+def _warn_of_initial_values(model: Module) -> None:
+    warn(
+        f"{type(model).__name__}.state_dict() gives initial values, and a step that was compiled of the model has its "
+        "own; write step.state_dict() for what was trained, or model.state_dict(seed=0) for the initial values"
+    )
 
 
 def load_initial_values(model: Module, given: Mapping[str, Any], strict: bool, assign: bool) -> IncompatibleKeys:

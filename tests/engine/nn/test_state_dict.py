@@ -81,6 +81,25 @@ def test_what_is_loaded_is_what_a_step_begins_with_whatever_its_seed():
     model.load_state_dict(state)
 
 
+def test_initial_values_that_are_taken_for_trained_ones_are_a_warning():
+    model = Tied()
+    before = model.state_dict()
+    batch = {"x": np.array([1, 2, 4])}
+    step = gl.compile_step(model, lambda model, b: (model(b["x"]) ** 2).mean(), gl.optim.SGD(0.1), batch)
+    step(batch)
+    with pytest.warns(
+        gl.TracingWarning, match=r"Tied\.state_dict\(\) gives initial values.*step\.state_dict\(\)"
+    ) as told:
+        after = model.state_dict()
+    assert len(told) == 1
+    for name, array in model.state_dict(seed=0).items():
+        np.testing.assert_array_equal(array, after[name])
+        np.testing.assert_array_equal(array, before[name])
+    del step
+    gc.collect()
+    model.state_dict()
+
+
 def test_loading_converts_to_the_models_dtypes_or_with_assign_takes_on_others():
     layer = nn.Linear(2, 1)
     layer.load_state_dict({"weight": [[1, 2]], "bias": np.array([1e300])})
