@@ -36,6 +36,7 @@ class TracingWarning(UserWarning):
 
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_NAME = __name__.partition(".")[0]
 _USERS = tuple(os.path.join(_PACKAGE, *folder) + os.sep for folder in (("examples",), ("tests",), ("tools", "recipes")))
 _OTHERS = (
     *(os.path.dirname(os.path.abspath(str(module.__file__))) + os.sep for module in (np, optree)),
@@ -73,11 +74,18 @@ def is_ours(filename: str) -> bool:
 def frames() -> Iterator[FrameType]:
     """The frames that are active, from the caller's outwards, up to the innermost one of the user, included."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and (shown := shown_file(frame.f_code.co_filename)) is not None:
+    while frame is not None and (shown := _shown(frame)) is not None:
         yield frame
         if shown:
             return
         frame = frame.f_back
+
+
+def _shown(frame: FrameType) -> str | None:
+    """`shown_file` of a frame; empty where a dataclass of this package is made, whose code has no file."""
+    filename = frame.f_code.co_filename
+    made = filename == "<string>" and str(frame.f_globals.get("__name__")).partition(".")[0] == _NAME
+    return "" if made else shown_file(filename)
 
 
 class _Standing(threading.local):
@@ -103,7 +111,7 @@ def user_line() -> tuple[str, int]:
     if _standing.line is not None:
         return _standing.line
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and (shown := shown_file(frame.f_code.co_filename)) is not None:
+    while frame is not None and (shown := _shown(frame)) is not None:
         if shown:
             return shown, frame.f_lineno
         frame = frame.f_back
@@ -126,7 +134,7 @@ def warn(message: str) -> None:
     """Issue a `TracingWarning` that stands at the user's line."""
     chain = list(frames())
     frame = chain[-1] if chain else None
-    if frame is None or not shown_file(frame.f_code.co_filename):
+    if frame is None or not _shown(frame):
         warnings.warn(message, TracingWarning, stacklevel=2)
         return
     registry = frame.f_globals.setdefault("__warningregistry__", {})
