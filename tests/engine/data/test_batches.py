@@ -85,6 +85,7 @@ def test_batches_of_a_dataset_are_its_examples_stacked():
     [
         (Examples(lambda i: np.zeros(i + 1), 3), ValueError, r"example \d of the dataset has shape .* pad or cut them"),
         (Examples(lambda i: (i,) * (i + 1), 3), TypeError, r"example \d of the dataset is"),
+        (Examples(lambda i: (1, 2) if i % 2 else np.ones(2), 5), TypeError, r"of the dataset is PyTreeSpec\(\(\*, \*"),
         (Examples(lambda i: "text", 3), TypeError, r"example \d of the dataset is str of <U4, which holds no numbers"),
         (Examples(lambda i: i, 0), ValueError, "the dataset holds no examples"),
         ({"x": Examples(lambda i: i, 3)}, TypeError, "x is of type Examples.*give a dataset by itself"),
@@ -110,5 +111,9 @@ def test_datasets_of_torch_give_their_examples():
         assert len(seen) == count
         for rows, labels in gl.data.batches(given, 4, seed=1):
             np.testing.assert_array_equal(rows, x.numpy()[labels])
+    mixed = Examples(lambda i: torch.tensor(i) if i else np.array(i), 4)
+    assert next(gl.data.batches(mixed, 4, shuffle=False)).tolist() == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match="pad or cut them"):
+        list(gl.data.batches(Examples(lambda i: torch.ones(i + 1), 2), 2))
     with pytest.raises(TypeError, match="DataLoader"):
         gl.data.batches(data.DataLoader(dataset, 2), 2)
