@@ -52,8 +52,9 @@ def run(setting: Setting) -> Outcome:
         curves[name] = (depths, found)
     deepest = {row[0]: max((d for d, a in zip(depths, row[1:]) if a > 0.8), default=0) for row in rows}
     agrees = all(deepest["sigmoid"] < deepest[name] for name in _KINDS if name != "sigmoid")
+    depth = {name: str(found or f"less than {depths[0]}") for name, found in deepest.items()}
     seen = f"""The deepest network that tells four test images of five right has
-    {deepest["sigmoid"] or f"less than {depths[0]}"} layers with sigmoid, and
-    {min(deepest[name] for name in _KINDS if name != "sigmoid")} or more with each of the others."""
+    {", ".join(f"{found} layers with {name}" for name, found in depth.items())};
+    {depths[-1]} is the most that was tried."""
     panel = Panel("test accuracy", "layers of width 64", "accuracy", curves, log_x=True)
     return Outcome(["activation", *[f"{depth} layers" for depth in depths]], rows, seen, agrees, [panel])

@@ -318,9 +318,9 @@ def test_random_bits_inside_a_region_are_drawn_again_and_are_the_same():
 
 
 @pytest.mark.parametrize("region", ["", "1"])
-def test_a_chain_of_20000_nodes_is_no_deeper_than_a_short_one_and_grows_by_a_constant(region):
+def test_a_chain_of_5000_nodes_is_no_deeper_than_a_short_one_and_grows_by_a_constant(region):
     sizes = []
-    for n in (1_000, 2_000, 20_000):
+    for n in (500, 1_000, 5_000):
         b = Builder()
         value = b.input(spec((), "float64"))
         with b.at(Origin(checkpoint=region)):
@@ -328,7 +328,7 @@ def test_a_chain_of_20000_nodes_is_no_deeper_than_a_short_one_and_grows_by_a_con
                 value = ew.sin(b, value)
         graph = vjp_graph(b.graph([value]), [0])
         sizes.append(len(graph.nodes) / n)
-        if n == 20_000:
+        if n == 5_000:
             graph.verify()
             text = str(graph)
             assert str(parse(text)) == text
