@@ -140,7 +140,10 @@ def copying(function: Callable[..., Any], never_a_scalar: bool = False) -> Calla
         if isinstance(result, Tracer):
             result = _own_copy(result, args)
             return with_memory(result) if never_a_scalar else result
-        return tuple(_own_copy(part, args) for part in result) if isinstance(result, tuple) else result
+        if not isinstance(result, tuple):
+            return result
+        parts = [_own_copy(part, args) for part in result]
+        return type(result)(*parts) if hasattr(result, "_fields") else tuple(parts)
 
     return result_of
 

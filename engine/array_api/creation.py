@@ -38,9 +38,38 @@ def _made_by(function: Callable[..., Any]) -> Callable[..., Any]:
     return functools.wraps(function)(lambda *args, **kwargs: _known(function(*args, **kwargs)))
 
 
-arange, empty, eye, identity, ones, tri, zeros = map(
-    _made_by, (np.arange, np.empty, np.eye, np.identity, np.ones, np.tri, np.zeros)
+arange, empty, eye, identity, ones, tri, zeros, indices = map(
+    _made_by, (np.arange, np.empty, np.eye, np.identity, np.ones, np.tri, np.zeros, np.indices)
 )
+
+
+def fromfunction(function: Callable[..., Any], shape: Any, *, dtype: Any = float, **kwargs: Any) -> Any:
+    """`function(i, j, ..., **kwargs)` of the indices of an array of `shape`, each an array of that shape and dtype."""
+    return function(*indices(shape, dtype=dtype), **kwargs)
+
+
+def logspace(
+    start: ArrayLike,
+    stop: ArrayLike,
+    num: int = 50,
+    endpoint: bool = True,
+    base: ArrayLike = 10.0,
+    dtype: Any = None,
+    axis: int = 0,
+) -> Any:
+    """`base` to the powers of `linspace(start, stop, num)`."""
+    found = e.pow(base, linspace(start, stop, num, endpoint=endpoint, axis=axis))
+    return found if dtype is None else astype(found, dtype)
+
+
+def geomspace(
+    start: ArrayLike, stop: ArrayLike, num: int = 50, endpoint: bool = True, dtype: Any = None, axis: int = 0
+) -> Any:
+    """`num` numbers of one sign from `start` to `stop`, each the same multiple of the one before."""
+    start, stop = (cast(as_arraylike(x), np.dtype("float64")) for x in (start, stop))
+    logs = [e.log10(e.abs(x)) for x in (start, stop)]
+    found = e.multiply(e.sign(start), logspace(*logs, num=num, endpoint=endpoint, axis=axis))
+    return found if dtype is None else astype(found, dtype)
 
 
 def linspace(

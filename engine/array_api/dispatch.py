@@ -25,40 +25,27 @@ _REDUCTIONS: dict[np.ufunc, Callable[..., Any]] = {
     np.logical_or: api.any,
 }
 
-_RUNNING: dict[np.ufunc, Callable[..., Any]] = {np.add: api.cumsum, np.multiply: api.cumprod}
+_RUNNING: dict[np.ufunc, Callable[..., Any]] = {
+    np.add: api.cumsum,
+    np.multiply: api.cumprod,
+    np.maximum: api.cummax,
+    np.minimum: api.cummin,
+}
 
 # What to write instead, for functions that come up.
 _INSTEAD: dict[str, str] = {
-    "append": "write np.concatenate([a, b])",
-    "apply_along_axis": "call the function on the whole array, with axis=",
     "copyto": "traced arrays are not assigned into arrays; write y = np.where(mask, new, y)",
-    "fill_diagonal": "traced arrays are not written to; write np.where(np.eye(n, dtype=bool), new, x)",
-    "hsplit": "write np.split(x, n, axis=1)",
-    "vsplit": "write np.split(x, n, axis=0)",
-    "dsplit": "write np.split(x, n, axis=2)",
-    "rollaxis": "write np.moveaxis(x, axis, start)",
-    "interp": "write it with np.where",
-    "piecewise": "write np.where(condition, a, b)",
-    "place": "traced arrays are not written to; write np.where(mask, new, x)",
     "putmask": "traced arrays are not written to; write np.where(mask, new, x)",
-    "put_along_axis": "traced arrays are not written to; write np.where(mask, new, x)",
     "save": "return it from the traced function, whose results are NumPy arrays",
     "savez": "return it from the traced function, whose results are NumPy arrays",
     "savetxt": "return it from the traced function, whose results are NumPy arrays",
     "array2string": "return it from the traced function, whose results are NumPy arrays",
     "array_repr": "return it from the traced function, whose results are NumPy arrays",
     "array_str": "return it from the traced function, whose results are NumPy arrays",
-    "select": "write np.where(condition, a, b), one inside another",
     "argwhere": "its shape depends on values; use np.where(condition, a, b)",
-    "compress": "its shape depends on values; use np.where(condition, a, b)",
     "extract": "its shape depends on values; use np.where(condition, a, b)",
     "flatnonzero": "its shape depends on values; use np.where(condition, a, b)",
     "nonzero": "its shape depends on values; use np.where(condition, a, b)",
-    "partition": "write np.sort(x, axis)",
-    "argpartition": "write np.argsort(x, axis)",
-    "lexsort": "write np.argsort(x, kind='stable') of one key after the other, the last one first",
-    "put": "traced arrays are not written to; write x.ravel().at[indices].set(values).reshape(x.shape)",
-    "unique": "its shape depends on values; np.sort(x) is traced",
 }
 
 

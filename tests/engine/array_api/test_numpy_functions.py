@@ -8,9 +8,9 @@ from typing import Any
 import gradloom as gl
 import gradloom.numpy as gnp
 import numpy as np
-import optree
 import pytest
 import scipy.special
+from like_numpy import check
 
 RNG = np.random.default_rng(7)
 
@@ -33,25 +33,6 @@ def ints(*shape: int, dtype: str = "int64", low: int = -5, high: int = 6) -> np.
 
 def bools(*shape: int) -> np.ndarray:
     return RNG.integers(0, 2, size=shape).astype(bool)
-
-
-def check(function: Callable[..., Any], *arrays: Any, same_dtype: bool = True) -> None:
-    """`function` of plain arrays equals the interpreted trace of it; the graph verifies and its text reads back."""
-    with np.errstate(all="ignore"):
-        expected = optree.tree_leaves(function(*arrays))
-    graph = gl.trace(function, *arrays)
-    graph.verify()
-    assert str(gl.parse(str(graph))) == str(graph)
-    given = [a for a in optree.tree_leaves(arrays) if isinstance(a, (np.ndarray, np.generic))]
-    results = gl.interpret(graph, *given)
-    assert len(results) == len(expected)
-    for result, wanted in zip(results, expected):
-        wanted = np.asarray(wanted)
-        assert result.shape == wanted.shape
-        if same_dtype:
-            assert result.dtype == wanted.dtype
-        tolerance = {"float64": 1e-12, "float16": 1e-3}.get(wanted.dtype.name, 2e-6)
-        np.testing.assert_allclose(result, wanted, rtol=tolerance, atol=tolerance)
 
 
 UNARY = {

@@ -252,7 +252,7 @@ METHODS: dict[str, list[Call]] = {
     "astype": [o("float64"), o("int32", copy=False), o("float64", "K", "unsafe"), o("int32", casting="safe")],
     "dot": [o(F32.T), o(F32.T, None)],
 }
-NOT_TRACED = {"subtract.reduce", "fmax.reduce", "maximum.accumulate"}
+NOT_TRACED = {"subtract.reduce", "fmax.reduce"}
 
 
 def outcome(call: Callable[[], Any]) -> list[np.ndarray] | None:

@@ -1,0 +1,71 @@
+"""Signs, exponents and roots of floating-point numbers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ...ir import is_float
+from ..tracing.promotion import float_dtype, result_dtype
+from ..tracing.tracer import ArrayLike, located
+from . import elementwise as e
+from .broadcasting import as_arraylike, cast, described, dtype_of, key_of
+from .comparison import equal, less, logical_and, not_equal, where
+
+
+def copysign(x1: ArrayLike, x2: ArrayLike, /) -> Any:
+    """|x1| with the sign of x2, that of -0.0 too."""
+    return where(signbit(x2), e.negative(e.abs(_float_of(x1, x2))), e.abs(_float_of(x1, x2)))
+
+
+def signbit(x: ArrayLike, /) -> Any:
+    """Whether the sign is that of a negative number, as -0.0 has it; a NaN has none here."""
+    x = as_arraylike(x)
+    if not is_float(dtype_of(x)):
+        return less(x, 0)
+    # 1 / -0.0 is -inf.
+    return less(where(equal(x, 0), e.divide(dtype_of(x).type(1), x), x), 0)
+
+
+def _float_of(x: ArrayLike, other: ArrayLike) -> ArrayLike:
+    return cast(as_arraylike(x), float_dtype(result_dtype(key_of(x), key_of(other))))
+
+
+def ldexp(x1: ArrayLike, x2: ArrayLike, /) -> Any:
+    """x1 times 2 to the power of x2, whole numbers."""
+    x1, x2 = as_arraylike(x1), as_arraylike(x2)
+    if is_float(dtype_of(x2)):
+        raise TypeError(located(f"np.ldexp: exponents are whole numbers, got {described(x2)}"))
+    x1 = cast(x1, float_dtype(dtype_of(x1)))
+    # In two steps: 2 to the whole power may be beyond what a number holds where the product is not.
+    half = e.floor_divide(x2, 2)
+    parts = [e.exp2(cast(as_arraylike(n), dtype_of(x1))) for n in (half, e.subtract(x2, half))]
+    return e.multiply(e.multiply(x1, parts[0]), parts[1])
+
+
+def logaddexp2(x1: ArrayLike, x2: ArrayLike, /) -> Any:
+    """log2(2 ** x1 + 2 ** x2), without overflow inside."""
+    two = math.log(2)
+    return e.divide(e.logaddexp(e.multiply(x1, two), e.multiply(x2, two)), two)
+
+
+def cbrt(x: ArrayLike, /) -> Any:
+    """The real cube root."""
+    x = as_arraylike(x)
+    x = cast(x, float_dtype(dtype_of(x)))
+    plain = e.isfinite(x)
+    y = where(logical_and(plain, not_equal(x, 0)), x, 1)
+    root = e.multiply(e.sign(y), e.pow(e.abs(y), dtype_of(x).type(1 / 3)))
+    # A step of Newton's, which mends what the power of a rounded third has lost.
+    root = e.subtract(root, e.divide(e.subtract(root, e.divide(y, e.square(root))), 3))
+    return where(logical_and(plain, not_equal(x, 0)), root, x)
+
+
+def isposinf(x: ArrayLike, /) -> Any:
+    """Whether an element is +inf."""
+    return equal(x, math.inf)
+
+
+def isneginf(x: ArrayLike, /) -> Any:
+    """Whether an element is -inf."""
+    return equal(x, -math.inf)
