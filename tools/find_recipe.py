@@ -12,7 +12,11 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
+import optree
+
 from ..engine.nn import Module
+from ..engine.nn.registration import torch_name
+from ..engine.nn.state_dict import plain_array
 from ..engine.optim import Optimizer
 from ..ir.near_names import similar
 from .command_error import CommandError
@@ -37,9 +41,14 @@ def make_recipe(name: str) -> Ingredients:
     ):
         if not fits:
             raise CommandError(f"the recipe {name} returns as its {what} {_brief(value)}, expected {wanted}")
-    found = Ingredients(*made[:4])
+    found = Ingredients(model, loss_fn, optimizer, optree.tree_map(_plain, made[3]))
     found.validate, found.metrics = (*made[4:], None, None)[:2]
     return found
+
+
+def _plain(leaf: Any) -> Any:
+    """A tensor of torch as an array."""
+    return leaf if torch_name(leaf) is None else plain_array(leaf)
 
 
 def _brief(value: Any) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from ..tracing.errors import TracingError, located
-from ..tracing.tracer import Tracer
+from ..tracing.errors import located
 from .model import TorchModule, model_of
 from .programs import Programs
+from .torch_loss import TorchLoss
 from .torch_package import torch_package
 
 
@@ -39,7 +38,7 @@ def _model(module: Any, kwargs: dict[str, Any]) -> TorchModule:
     return model_of(module, Programs(module, kwargs))
 
 
-def from_torch_loss(module: Any, /, **kwargs: Any) -> tuple[TorchModule, Callable[[Any, Any], Any]]:
+def from_torch_loss(module: Any, /, **kwargs: Any) -> tuple[TorchModule, TorchLoss]:
     """`(model, loss_fn)` of a module that returns its loss, such as a model of `transformers` that is given `labels`.
 
     The batch of the loss function is the dict of those keyword arguments that are tensors, or hold some; the others
@@ -48,23 +47,4 @@ def from_torch_loss(module: Any, /, **kwargs: Any) -> tuple[TorchModule, Callabl
     """
     model = _model(module, kwargs)
     model._programs.found((), kwargs, True)
-
-    def loss_fn(model: Any, batch: Any) -> Any:
-        """The loss that the module returns."""
-        return _loss_of(model(**batch))
-
-    return model, loss_fn
-
-
-def _loss_of(result: Any) -> Any:
-    """The loss among what a module returned. Raises `TracingError` where there is none."""
-    fields = getattr(result, "_fields", ())
-    if "loss" in fields or (isinstance(result, dict) and "loss" in result):
-        return result["loss"]
-    if isinstance(result, (tuple, list)) and len(result) and not fields:
-        result = result[0]
-    if isinstance(result, Tracer) and not result.shape:
-        return result
-    what = ", ".join(fields) if fields else ", ".join(result) if isinstance(result, dict) else type(result).__name__
-    instead = "give labels=..., or write gl.from_torch(module, ...) and a loss function of your own"
-    raise TracingError(located(f"the module returns no loss, but {what}; {instead}"))
+    return model, TorchLoss(module, model._programs.kept)

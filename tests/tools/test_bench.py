@@ -22,7 +22,7 @@ from gradloom.tools.command_error import CommandError
 
 
 def of_round(median: float, first: float = 1.0, loss: float = 1.0, beyond: int = 100) -> dict[str, float]:
-    work = {"matmul_flops": 1000, "parameters": 10}
+    work = {"matmul_flops": 1000, "parameters": 10, "draws": False}
     return {"median": median, "least": median / 2, "first": first, "loss": loss, "bytes_beyond": beyond, **work}
 
 
@@ -175,6 +175,40 @@ def test_a_recipe_of_the_users_is_measured_with_the_peers_that_stand_beside_it(
     assert both.on("line_recipe.py:alone") == ["gradloom"]
     assert both.on("gpt") == ["gradloom", "torch", "jax"]
     capsys.readouterr()
+
+
+TORCH_RECIPE = """
+import torch
+import gradloom as gl
+
+class WithLoss(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Dropout(0.0), torch.nn.Linear(4, 1))
+
+    def forward(self, x, y, scale=1.0):
+        return {"loss": scale * torch.nn.functional.mse_loss(self.layers(x), y)}
+
+def line():
+    torch.manual_seed(0)
+    batch = {"x": torch.randn(8, 3), "y": torch.randn(8, 1)}
+    model, loss_fn = gl.from_torch_loss(WithLoss(), **batch, scale=2.0)
+    return model, loss_fn, gl.optim.AdamW(1e-2), batch
+"""
+
+
+@pytest.mark.peers
+def test_a_module_of_torch_is_the_peer_of_its_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    needs("torch")
+    (tmp_path / "exported_recipe.py").write_text(TORCH_RECIPE)
+    monkeypatch.chdir(tmp_path)
+    name = "exported_recipe.py:line"
+    assert harness.Sides.parse("torch,torch-compile").on(name) == ["gradloom", "torch", "torch-compile"]
+    ours = measure("gradloom", name, 0.0, 4)
+    assert not ours["draws"]
+    assert measure("torch", name, 0.0, 4)["loss"] == pytest.approx(ours["loss"], rel=1e-5)
+    assert main(["plan", name, "--json", str(tmp_path / "plan.json")]) == 0
+    assert '"layers.2"' in (tmp_path / "plan.json").read_text()
 
 
 def test_a_picture_is_drawn(tmp_path: Path):

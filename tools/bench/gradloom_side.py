@@ -7,6 +7,7 @@ from typing import Any
 from ...engine.step.compile_step import compile_step
 from ...engine.step.step import Step
 from ...ir import Graph, node_flops
+from ...ir.ops.creation import random_bits
 from ...passes.graph.dead_code import without_dead_code
 from .side import Place, Side
 from .workloads import Task
@@ -27,7 +28,8 @@ def build(task: Task, place: Place) -> Side:
     plan = step.report.plan
     assert plan is not None  # it is missing only from a report that was read from a file
     sizes = (parameter.size for parameter in step.parameters().values())
-    return Side(run, lambda: _bytes_beyond(step), matmul_flops(plan.graph), sum(sizes))
+    draws = any(node.op is random_bits for node in without_dead_code(plan.graph).nodes)
+    return Side(run, lambda: _bytes_beyond(step), matmul_flops(plan.graph), sum(sizes), draws)
 
 
 def _bytes_beyond(step: Step) -> int:

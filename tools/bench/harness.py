@@ -33,6 +33,8 @@ LOSS_TOLERANCE = 1e-4
 """Relative. Sides that differ by more, from the same parameters, do not do the same work."""
 ROUNDED_LOSS_TOLERANCE = 1e-2
 """The same where factors are rounded, which each side does in places of its own."""
+DRAWN_LOSS_TOLERANCE = 0.2
+"""The same for steps that draw, as dropout does: each side has numbers of its own."""
 
 _WIDTH = 100
 """Of the table in a file."""
@@ -127,6 +129,8 @@ def _compare(workload: str, sides: Sequence[str], settings: Settings, console: C
                     measured[side].append(_run(asked, Path(caches) / side))
     figures = {side: Figures.of(found) for side, found in measured.items()}
     tolerance = LOSS_TOLERANCE if settings.precision == "fp32" else ROUNDED_LOSS_TOLERANCE
+    if measured[OURS][0]["draws"]:
+        tolerance = DRAWN_LOSS_TOLERANCE
     for side in sides:
         if not math.isclose(figures[side].loss, figures[OURS].loss, rel_tol=tolerance):
             raise CommandError(

@@ -28,10 +28,12 @@ class Side:
     waits. `bytes_beyond` is what a step holds beside its parameters, the optimizer's state and the batch, measured the
     way the framework measures its own.
 
-    `matmul_flops` of a step and the number of `parameters` come from one side, for all do the same work.
+    `matmul_flops` of a step and the number of `parameters` come from one side, for all do the same work; so does
+    whether a step `draws` random numbers, which are others on each side.
     """
 
     step: Callable[[], Any]
     bytes_beyond: Callable[[], int]
     matmul_flops: int = 0
     parameters: int = 0
+    draws: bool = False

@@ -74,6 +74,7 @@ def measure(
         "loss": losses[COMPARED_STEPS - 1],
         "matmul_flops": made.matmul_flops,
         "parameters": made.parameters,
+        "draws": made.draws,
         **({"bytes_beyond": made.bytes_beyond()} if memory else {}),
     }
 

@@ -15,6 +15,7 @@ from ..command_error import CommandError
 from ..find_recipe import make_recipe, recipe_namesake
 from ..recipes import Ingredients
 from ..training_data import training_data
+from .torch_module import peer_of_module
 
 COMPARED_STEPS = 3
 """The loss of the last of them must be the same on every side: AdamW soon makes rounding errors grow."""
@@ -58,8 +59,13 @@ class Task:
     batch: Any
 
     def peer(self, framework: str) -> Callable[..., Any] | None:
-        """`NAME_torch` or `NAME_jax`, which stands beside a user's recipe `NAME`; `None` where there is none."""
-        return None if self.name in WORKLOADS else recipe_namesake(self.name, framework)
+        """`NAME_torch` or `NAME_jax`, which stands beside a user's recipe `NAME`, or the module of torch that the
+        recipe exported; `None` where there is neither.
+        """
+        if self.name in WORKLOADS:
+            return None
+        beside = recipe_namesake(self.name, framework)
+        return peer_of_module(self.ingredients) if beside is None and framework == "torch" else beside
 
 
 def task(name: str, batch_size: int | None = None) -> Task:
