@@ -58,6 +58,8 @@ class Masker:
         self.slots: dict[Hashable, Slot] = {}
         self.zeros: set[Value] = set()
         """Values of `b` whose padding is all zeros."""
+        self.renumbered: set[Value] = set()
+        """Values of the padded graph that number places of windows with padding in them: only windows may read them."""
         self._scalars: dict[Hashable, Value] = {}
         self._masks: dict[Hashable, Value] = {}
 
@@ -74,13 +76,15 @@ class Masker:
         for node, *twins in zip(graph.nodes, *(other.nodes for other in others), strict=True):
             self._add(node, twins)
         for value, *twins in zip(graph.outputs, *(other.outputs for other in others), strict=True):
-            if self.twins[value] != tuple(twins):
+            if self.twins[value] != tuple(twins) or value in self.renumbered:
                 raise PaddingError("the program gives something else for one length than for another")
 
     def _add(self, node: Node, twins: list[Node]) -> None:
         for k, twin in enumerate(twins):
             if twin.inputs != tuple(self.twins[v][k] for v in node.inputs):
                 self.fail(node, "the program reads something else for one length than for another")
+        if node.op.family != "window" and not self.renumbered.isdisjoint(node.inputs):
+            self.crosses(node, "a place in a window")
         with self.b.at(node.origin):
             if self._is_plain(node, twins):
                 copied = self.b.copy(node, [self.made[v] for v in node.inputs])
@@ -227,8 +231,16 @@ def filling(dtype: DType, fill: float | str) -> float | int | bool:
 
 def aligned(m: Masker, node: Node, twins: list[Node]) -> Outputs:
     """What reads along no padded axis but those that its output has in the same places."""
+    if node.can_trap:
+        return m.crosses(node)
+    axes = aligned_axes(m, node, twins)
+    return [(m.b.emit(node.op, *(m.made[v] for v in node.inputs), **node.attrs), axes)]
+
+
+def aligned_axes(m: Masker, node: Node, twins: list[Node]) -> Axes:
+    """The layout of the output. Raises `PaddingError` for what reads along other padded axes."""
     m.same(node, twins)
-    if len(node.outputs) != 1 or node.can_trap or node.graphs:
+    if len(node.outputs) != 1 or node.graphs:
         return m.crosses(node)
     rows = node.op.axes([v.type for v in node.inputs], node.output.type, node.attrs)
     given = [m.axes[v] for v in node.inputs]
@@ -243,7 +255,7 @@ def aligned(m: Masker, node: Node, twins: list[Node]) -> Outputs:
         if axis.size != size or (not found and varies(size)):
             return m.crosses(node)
         result.append(axis if len(found) == len(given) else Axis(axis.factors))
-    return [(m.b.emit(node.op, *(m.made[v] for v in node.inputs), **node.attrs), tuple(result))]
+    return tuple(result)
 
 
 def elementwise(m: Masker, node: Node, twins: list[Node]) -> Outputs:

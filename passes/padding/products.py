@@ -9,6 +9,7 @@ import numpy as np
 from ...ir import Node, Op, Value
 from ...ir.ops import window
 from ...ir.ops.contraction import Pair, free_axes
+from ..graph.structural_key import attr_key
 from .axes import Axis, plain
 from .masker import Masker, Outputs
 
@@ -73,9 +74,16 @@ def masked_weight_gradient(m: Masker, node: Node, twins: list[Node]) -> Outputs:
 
 
 def masked_window(m: Masker, node: Node, twins: list[Node]) -> Outputs:
-    """Nothing lies in padding."""
-    m.same(node, twins, "high", "lengths")
+    """Nothing lies in padding. A window is as large as without, or it covers its axes whole."""
+    m.same(node, twins, "high", "lengths", "size", "stride")
     along: tuple[int, ...] = node.attrs["axes"]
+    if any(attr_key(n.attrs["size"]) != attr_key(node.attrs["size"]) for n in twins):
+        for n in (node, *twins):
+            _check_whole(m, n, node)
+        if node.op is window.window_find:
+            m.renumbered.add(node.output)
+    else:
+        m.same(node, twins, "high", "lengths")
     given = [m.axes[v] for v in node.inputs]
     for axes in given:
         for i in along:
@@ -87,3 +95,14 @@ def masked_window(m: Masker, node: Node, twins: list[Node]) -> Outputs:
     result = [plain(sizes[i]) if i in along else m.unify(node, row) for i, row in enumerate(rows)]
     others = (m.made[v] for v in node.inputs[1:])
     return [(m.b.emit(node.op, first, *others, **node.attrs), tuple(result))]
+
+
+def _check_whole(m: Masker, node: Node, padded: Node) -> None:
+    """Raise `PaddingError` unless each window of another size than the padded one's is all of its axis."""
+    attrs, found = node.attrs, node.inputs[0].type.shape
+    axes: tuple[int, ...] = attrs["axes"]
+    lengths: tuple[int, ...] = attrs["lengths"] if "lengths" in attrs else tuple(found[a] for a in axes)
+    rows = zip(lengths, *(attrs[name] for name in ("size", "low", "high", "dilation")), strict=True)
+    for length, size, low, high, dilation in rows:
+        if (size, low, high, dilation) != (length, 0, 0, 1):
+            m.crosses(padded)

@@ -13,6 +13,7 @@ from .creation import masked_constant, masked_full, masked_iota, masked_random_b
 from .look_ups import masked_gather, masked_scatter
 from .loops import masked_cond, masked_custom_vjp, masked_scan, masked_while_loop
 from .masker import Rule, elementwise
+from .matrices import masked_matrices
 from .movement import (
     masked_broadcast,
     masked_concatenate,
@@ -32,6 +33,7 @@ RULES: Mapping[Op, Rule] = {
     **dict.fromkeys(NEUTRAL, masked_reduction),
     **{op: masked_window for op in OPS.values() if op.family == "window"},
     **{op: masked_scatter for op in OPS.values() if op.family == "indexing"},
+    **{op: masked_matrices for op in OPS.values() if op.family == "linalg"},
     indexing.gather: masked_gather,
     contraction.dot: masked_dot,
     convolution.conv: masked_conv,

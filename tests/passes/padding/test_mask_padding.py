@@ -172,6 +172,15 @@ CASES = {
         (6,),
         ("b", "t"),
     ),
+    "systems of a batch": (
+        lambda x: np.linalg.solve(np.swapaxes(x, 1, 2) @ x + 4 * np.eye(2), np.ones((2, 1))),
+        ("b", "t", 2),
+    ),
+    "factors of a batch": (
+        lambda x: (np.linalg.cholesky(x @ x[:, ::-1] + 9 * np.eye(2)), np.linalg.eigvalsh(x + 3 * np.eye(2))),
+        ("b", 2, 2),
+    ),
+    "pooled over time": (lambda x: nn.functional.max_pool1d(np.swapaxes(x, 1, 2), x.shape[1]), ("b", "t", 2)),
     "similarities of all pairs": (lambda x: nn.functional.softmax(x @ x.T, axis=-1).sum(0), ("b", "t")),
 }
 
@@ -221,6 +230,7 @@ IMAGES = {
     "transposed convolution": lambda x, w: nn.functional.conv_transpose2d(x, np.swapaxes(w, 0, 1), stride=2, padding=1),
     "max pooling": lambda x, w: nn.functional.max_pool2d(x, 3, 2, padding=1) * w[0, 0, 0, 0],
     "mean pooling": lambda x, w: nn.functional.avg_pool2d(x, 2, padding=1) * w[0, 0, 0, 0],
+    "adaptive pooling": lambda x, w: nn.functional.adaptive_max_pool2d(nn.functional.conv2d(x, w), 1),
     "global pooling": lambda x, w: nn.functional.conv2d(x, w).max((2, 3)),
 }
 
@@ -257,6 +267,8 @@ REFUSED = {
     "slice along an axis of another length": lambda x: x[::-2],
     "reshape along an axis of another length": lambda x: np.concatenate([x, x]).reshape(2, -1).sum(0),
     "cholesky along": lambda x: np.linalg.cholesky(x @ x.T + np.eye(x.shape[0])),
+    "a place in a window": lambda x: nn.functional.max_pool1d(x[None, None], len(x), return_indices=True)[1] + 1,
+    "window_max along": lambda x: nn.functional.max_pool1d(x[None, None], len(x) // 2),
     "argmax along": lambda x: np.argmax(np.stack([x, x]).reshape(-1)),
     "add of arrays that are padded differently": lambda x: np.stack([x, x]).reshape(-1) + np.arange(2 * x.size) * 1.0,
     "another one for one length": lambda x: np.tanh(x) if x.shape[0] > 6 else np.exp(x),
