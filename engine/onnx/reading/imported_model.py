@@ -61,15 +61,16 @@ class OnnxModel(_Part):
         """The initializers that are no parameters and no buffers, by name."""
         return dict(self._held.constants)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         if binding_of(self) is not None or current_trace() is not None:
             return super().__call__(*args, **kwargs)
         held = self._held
         given = self._in_order(args, kwargs)
-        fixed = tuple(_as_key(x) if each.name in held.names.known else None for each, x in zip(held.inputs, given))
+        arrays = [_array(each, x) for each, x in zip(held.inputs, given)]
+        fixed = tuple(_as_key(x) if each.name in held.names.known else None for each, x in zip(held.inputs, arrays))
         if held.compiled is None:
             held.compiled = compile(self._of_values, static=("fixed",))
-        rest = [None if key is not None else np.asarray(x) for key, x in zip(fixed, given)]
+        rest = [x if key is None else None for key, x in zip(fixed, arrays)]
         return held.compiled(held.values(), rest, fixed=fixed)
 
     def _of_values(self, values: Mapping[str, Any], given: list[Any], fixed: tuple[Any, ...]) -> Any:
@@ -77,7 +78,7 @@ class OnnxModel(_Part):
         with bind(self, {self._held.stored[name]: value for name, value in values.items()}, "eval"):
             return super().__call__(*inputs)
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
+    def forward(self, /, *args: Any, **kwargs: Any) -> Any:
         held, binding = self._held, binding_of(self)
         if binding is None:
             raise TracingError(
@@ -181,9 +182,7 @@ def _checked(declared: Declared, x: Any, lengths: dict[str, tuple[int, str]]) ->
 
     `lengths` has the lengths that names stand for, and where each was seen.
     """
-    array = x if isinstance(x, Tracer) else np.asarray(x)
-    if not isinstance(x, (Tracer, np.ndarray, np.generic)) and declared.dtype is not None:
-        array = array.astype(declared.dtype)
+    array = x if isinstance(x, Tracer) else _array(declared, x)
     what = f"input {declared.name!r} of the model is {declared}, got {array.dtype}{list(array.shape)}"
     if declared.dtype not in (None, array.dtype):
         raise TracingError(located(f"{what}; write .astype({str(declared.dtype)!r})"))
@@ -201,9 +200,14 @@ def _checked(declared: Declared, x: Any, lengths: dict[str, tuple[int, str]]) ->
     return array
 
 
-def _as_key(x: Any) -> tuple[Any, ...]:
+def _array(declared: Declared, x: Any) -> Array:
+    """An input as an array; numbers and lists of them take the declared dtype."""
+    is_number = isinstance(x, (bool, int, float, list, tuple))
+    return np.asarray(x, declared.dtype if is_number else None)
+
+
+def _as_key(array: Array) -> tuple[Any, ...]:
     """An array whose values are part of the program."""
-    array = np.asarray(x)
     return (array.dtype.str, array.shape, array.tobytes())
 
 

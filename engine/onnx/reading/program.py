@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ....ir import Array, ArrayType, DType
-from ..dtypes import dtype_name, dtype_of
+from ....ir import Array, DType
+from ..dtypes import dtype_of
 from ..errors import OnnxError
 from .tensors import array_of
 
@@ -47,7 +47,8 @@ class OnnxNode:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: Mapping[str, Any]
-    proto: Any
+    text: bytes
+    """The node as it stands in the file, unless a tensor is part of it."""
 
     @property
     def label(self) -> str:
@@ -167,7 +168,7 @@ def _node(node: Any, folder: Path | None) -> OnnxNode:
         tuple(node.input),
         tuple(node.output),
         {attribute.name: _attribute(attribute, folder, what) for attribute in node.attribute},
-        node,
+        b"" if any(attribute.HasField("t") for attribute in node.attribute) else node.SerializeToString(),
     )
 
 
@@ -190,29 +191,3 @@ def _attribute(attribute: Any, folder: Path | None, what: str) -> Any:
         return tuple(each.decode("utf-8", "replace") for each in attribute.strings)
     kind = kind.lower().replace("_", " ")
     raise OnnxError(f"{what}: attribute {attribute.name} is a {kind}, which is not supported")
-
-
-def type_of_declared(declared: Declared, lengths: Mapping[str, int]) -> ArrayType | None:
-    """The type of an input whose lengths are all known, with these for the named ones."""
-    if declared.dtype is None or declared.shape is None:
-        return None
-    shape = [lengths.get(n) if isinstance(n, str) else n for n in declared.shape]
-    if any(n is None for n in shape):
-        return None
-    return ArrayType(tuple(n for n in shape if n is not None), declared.dtype)
-
-
-__all__ = [
-    "Body",
-    "Declared",
-    "Function",
-    "FunctionKey",
-    "OnnxNode",
-    "Program",
-    "Reference",
-    "dtype_name",
-    "function_of",
-    "nodes_of",
-    "program_of",
-    "type_of_declared",
-]

@@ -47,8 +47,7 @@ def _resolved(node: OnnxNode, attributes: Mapping[str, Any]) -> bytes:
     """The node with values in place of references to attributes of the function around."""
     import onnx.helper  # pyright: ignore[reportMissingImports]
 
-    proto = type(node.proto)()
-    proto.CopyFrom(node.proto)
+    proto = onnx.NodeProto.FromString(node.text)
     kept = [a for a in proto.attribute if not a.ref_attr_name]
     given = [a.name for a in proto.attribute if a.ref_attr_name and a.name in attributes]
     del proto.attribute[:]

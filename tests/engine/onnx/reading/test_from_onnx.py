@@ -38,6 +38,19 @@ def test_a_model_computes_by_position_and_by_name_for_any_batch():
     np.testing.assert_array_equal(model(x=X), model(X))
 
 
+def test_lists_and_numbers_take_the_declared_dtype():
+    types = {"self": ("float32", ["n"]), "values": ("int64", [])}, {"y": ("float32", ["n"])}
+    nodes = [
+        helper.make_node("Cast", ["values"], ["f"], to=onnx.TensorProto.FLOAT),
+        helper.make_node("Mul", ["self", "f"], ["y"]),
+    ]
+    model = gl.from_onnx(model_of(nodes, *types))
+    y = model([1, 2.5], 2)
+    assert y.dtype == np.float32
+    np.testing.assert_array_equal(y, [2, 5])
+    np.testing.assert_array_equal(model(**{"self": np.float32([1, 3]), "values": np.int64(3)}), [3, 9])
+
+
 def test_what_is_loaded_is_what_a_model_computes_with():
     model = gl.from_onnx(mlp(np.random.default_rng(0)))
     before = model(X)
