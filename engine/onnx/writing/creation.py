@@ -14,7 +14,11 @@ from .symbolic_graph import Length, SymbolicNode
 @emits(creation.full)
 def full(e: Emitter, node: SymbolicNode) -> Name:
     """A number, which operators repeat by themselves."""
-    number = e.constant(node.attrs["value"], node.output.dtype)
+    value, dtype = node.attrs["value"], node.output.dtype
+    if isinstance(value, Length):
+        number = e.cast(e.node("Squeeze", e.lengths([value]), e.numbers(0)), dtype)
+    else:
+        number = e.constant(value, dtype)
     if not node.output.shape:
         return number
     e.thin[node.output] = lambda: number

@@ -177,7 +177,9 @@ class Emitter:
         return made
 
     def constant(self, value: Any, dtype: npt.DTypeLike) -> str:
-        """A number, or an array, that is known."""
+        """A number, or an array, that is known. Raises `OnnxError` where it follows from the batch."""
+        if isinstance(value, Length):
+            raise self.refusal("a number follows from the batch")
         return self.file.constant(np.asarray(value, dtype))
 
     def numbers(self, *values: int) -> str:

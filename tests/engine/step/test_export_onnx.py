@@ -1,16 +1,27 @@
 """Functions of a model as ONNX files: onnxruntime computes what `bind` computes, for any batch where it can be."""
 
+from types import SimpleNamespace
+
 import gradloom as gl
 import numpy as np
 import pytest
 from gradloom import nn
 from gradloom.engine.onnx.writing import model as model_writer
+from gradloom.examples.ddpm import UNet
+from gradloom.examples.gcn import GraphConvolution
+from gradloom.examples.llama import Llama
+from gradloom.examples.nanogpt import GPT
+from gradloom.examples.vit import ViT
 
 pytestmark = pytest.mark.onnx
 onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")
 
 RNG = np.random.default_rng(0)
+LLAMA = SimpleNamespace(
+    vocab_size=20, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4,
+    num_key_value_heads=2, rms_norm_eps=1e-6, rope_theta=10000.0, tie_word_embeddings=True,
+)  # fmt: skip
 
 
 def floats(*shape):
@@ -85,6 +96,15 @@ MODELS = {
         lambda model, x, memory: model(x, memory, tgt_is_causal=True, tgt_mask=np.triu(np.ones((5, 5), bool), 1)),
         (floats(3, 5, 16), floats(3, 4, 16)),
     ),
+    "vision transformer": (lambda: ViT(8, 4, width=16, layers=2, heads=2), call, (floats(3, 1, 8, 8),)),
+    "gpt": (lambda: GPT(20, 8, 16, 2, 2), call, (RNG.integers(0, 20, (2, 6)),)),
+    "llama": (lambda: Llama(LLAMA, 8), call, (RNG.integers(0, 20, (2, 6)),)),
+    "diffusion": (lambda: UNet(16), call, (floats(2, 1, 8, 8), RNG.integers(0, 9, 2))),
+    "graph": (
+        lambda: GraphConvolution(4, 3),
+        lambda model, x, edges, weights: model(x, edges, weights),
+        (floats(5, 4), RNG.integers(-1, 1, (2, 7)), floats(7)),
+    ),
     "embedding": (
         lambda: nn.Sequential(nn.Embedding(10, 6), nn.Linear(6, 3)),
         lambda model, i: {"logits": model(i), "token": model(i).argmax(axis=-1)},
@@ -138,7 +158,9 @@ def test_what_is_exported_computes_the_same_for_any_batch(name, tmp_path):
     path = tmp_path / "model.onnx"
     step.export_onnx(path, fn, *args)
     ran, back, predict = session(path), gl.from_onnx(path), step.bind(fn)
-    assert [each.shape[0] for each in ran.get_inputs()] == ["batch"] * len(args)
+    first = len(args[0])
+    expected = ["batch" if len(x) == first else len(x) for x in args]
+    assert [each.shape[0] for each in ran.get_inputs()] == expected
     for given in (args, resized(args, 1), resized(args, len(args[0]) + 2)):
         expected = leaves(predict(*given))
         found = ran.run(None, {each.name: x for each, x in zip(ran.get_inputs(), given)})

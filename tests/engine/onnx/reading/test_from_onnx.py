@@ -48,7 +48,7 @@ def test_lists_and_numbers_take_the_declared_dtype():
     y = model([1, 2.5], 2)
     assert y.dtype == np.float32
     np.testing.assert_array_equal(y, [2, 5])
-    np.testing.assert_array_equal(model(**{"self": np.float32([1, 3]), "values": np.int64(3)}), [3, 9])
+    np.testing.assert_array_equal(model(self=np.float32([1, 3]), values=np.int64(3)), [3, 9])
 
 
 def test_what_is_loaded_is_what_a_model_computes_with():
