@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import io
 import re
 import shlex
 import tomllib
@@ -10,23 +12,11 @@ from pathlib import Path
 
 import pytest
 from doc_pages import PAGES, ROOT, blocks
-from gradloom.tools.cli import make_parser
+from gradloom.tools.cli import main, make_parser
 
 WITH_COMMANDS = [page for page in PAGES if blocks(page, "sh", "console")]
-PROGRAMS = (
-    "gradloom",
-    "pip",
-    "pytest",
-    "python",
-    "sphinx-build",
-    "ruff",
-    "pyright",
-    "lint-imports",
-    "git",
-    ".ci/run",
-    ".",
-    "cd",
-)
+CHECKED = ("gradloom", "pip", "python", "pytest")
+OTHERS = ("sphinx-build", "ruff", "pyright", "lint-imports", "git", "cd", ".", ".ci/run")
 """What a line may begin with; `.` sources a file."""
 
 
@@ -36,10 +26,19 @@ def commands(page: Path) -> list[list[str]]:
     for block in blocks(page, "sh", "console"):
         for line in block.text.splitlines():
             if block.language == "sh" or line.startswith("$ "):
-                for command in re.split(r" && ", line.removeprefix("$ ")):
+                for command in re.split(r" && ", line.removeprefix("$ ").partition(" | ")[0]):
                     words = shlex.split(re.sub(r"^([A-Z_]+=\S+ )+", "", command), comments=True)
                     found += [[words[0].removeprefix(".venv/bin/"), *words[1:]]] if words else []
     return found
+
+
+def printed(line: str) -> str:
+    """What a command prints, and its first lines alone where `| head -N` follows."""
+    command, _, head = line.removeprefix("$ ").partition(" | head -")
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        assert main(shlex.split(command)[1:]) == 0
+    return "".join(out.getvalue().splitlines(keepends=True)[: int(head) if head else None])
 
 
 def could_be_parsed(words: list[str]) -> bool:
@@ -54,7 +53,7 @@ def could_be_parsed(words: list[str]) -> bool:
 def test_each_command_could_be_typed(page: Path, capsys: pytest.CaptureFixture[str]):
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     for program, *words in commands(page):
-        assert program in PROGRAMS, program
+        assert program in CHECKED + OTHERS, program
         if program == "gradloom":
             assert could_be_parsed(words), (words, capsys.readouterr().err)
         elif program == "pip":
@@ -67,3 +66,20 @@ def test_each_command_could_be_typed(page: Path, capsys: pytest.CaptureFixture[s
         elif program == "pytest":
             paths = [word.partition("::")[0] for word in words if word.startswith("tests/")]
             assert all((ROOT / path).exists() for path in paths), words
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "console")], ids=lambda page: page.name)
+def test_a_console_shows_what_is_printed(
+    page: Path, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """In a folder that has the first block of Python of the page, as `your_code.py`."""
+    monkeypatch.chdir(tmp_path)
+    Path("your_code.py").write_text(blocks(page, "python")[0].text)
+    text = page.read_text("utf-8")
+    for block in reversed(blocks(page, "console")):
+        lines = [line for line in block.text.splitlines() if line.startswith("$ ")]
+        text = text[: block.start] + "".join(f"{line}\n{printed(line)}" for line in lines) + text[block.end :]
+    if request.config.getoption("--update-cases"):
+        page.write_text(text, "utf-8")
+    else:
+        assert text == page.read_text("utf-8"), "pytest tests/docs --update-cases writes what is printed now"

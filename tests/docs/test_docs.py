@@ -26,7 +26,10 @@ THEIRS = (
 )
 """What names of others begin with."""
 
-YOURS = ("chosen.txt", "prove_cuda.json", "step.html", "step.svg", "plan.json", "my_recipes.py", "tokenizer.json")
+YOURS = (
+    *("chosen.txt", "prove_cuda.json", "step.html", "step.svg", "plan.json"),
+    *("my_recipes.py", "tokenizer.json", "your_code.py"),
+)
 """Files that a reader makes."""
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -47,6 +47,16 @@ def test_each_right_side_runs(page: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert len(found) > 20
 
 
+def test_what_stands_for_names_of_jax_without_a_like_runs():
+    names = dict(ran(JAX).names)
+    names |= {"shape": (3,), "seed": 0, "gradients": names["params"]}
+    for row in rows(JAX, "Gradloom"):
+        for code in code_in(row[1]) if len(row) == 2 else []:
+            if code.startswith(("gl.", "optimizer.", "print", "with")):
+                with gl.random.key(0):
+                    exec(compile(f"{code} pass" if code.endswith(":") else code, row[0], "exec"), names)
+
+
 @pytest.mark.parametrize("page", [PYTORCH, NUMPY], ids=["PyTorch", "NumPy"])
 def test_each_right_side_is_traced(page: Path):
     for left, right, _ in rows(page, TRACED):
