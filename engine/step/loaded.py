@@ -26,6 +26,7 @@ from .live_arrays import LiveArrays, types_of
 from .predictor import Predictor, bound_functions
 from .refusal import MemoryBudgetError
 from .sharing import joined, taken_in
+from .weights import replace, replaced_by_state_dict
 
 
 class Loaded:
@@ -79,6 +80,16 @@ class Loaded:
             fitting = check_names(types_of(targets), stored, self._live.tied, source, optional, strict)
             self._live.change(lambda: file.read_into(targets, fitting))
 
+    def take_up_arrays(self, given: Mapping[str, Any], strict: bool, rename: Rename | None) -> None:
+        """Copy parameters and buffers into their places. Raises `CheckpointError`; nothing has changed then."""
+        if rename is not None:
+            given = {
+                new: given[name] for new, name in renamed(list(given), rename, "the arrays that are given").items()
+            }
+        held, places = self._parameters | self._buffers, self._live.names
+        named = {name: held[places.get(name, name)] for name, _ in self._model.persistent_stored()}
+        replace(self._live, replaced_by_state_dict(given, named, strict)[0])
+
     def parameters(self) -> dict[str, Array]:
         """A copy of every parameter, by name."""
         return self._live.copies(lambda live: self._parameters)
@@ -124,25 +135,30 @@ def load(
     seed: int = 0,
     precision: str = "fp32",
 ) -> Loaded:
-    """A model with the parameters and buffers of a file of `step.save`, or of a PyTorch state dict as safetensors.
+    """A model with the parameters and buffers of a file of `step.save`, of a PyTorch state dict as safetensors, or of
+    a dict of arrays or tensors by name.
 
-    `gl.load(model, "run.safetensors").bind(lambda model, x: model(x))` is a compiled function in evaluation mode. It
-    has a plan of its own, and `memory` bounds parameters, buffers and its arena: bytes, or text such as "200MB". No
-    optimizer and no state of one is read. `rename` and `strict` are those of `Step.load`, `target`, `threads` and
-    `precision` those of `gl.compile_step`. What a file without `strict` does not have is initialized from `seed`.
+    `gl.load(model, "run.safetensors").bind(lambda model, x: model(x))` is a compiled function in evaluation mode;
+    `gl.load(model, model.state_dict())` has the model's initial values. It has a plan of its own, and `memory` bounds
+    parameters, buffers and its arena: bytes, or text such as "200MB". No optimizer and no state of one is read.
+    `rename` and `strict` are those of `Step.load`, `target`, `threads` and `precision` those of `gl.compile_step`. What
+    is missing without `strict` is initialized from `seed`.
 
     Raises `CheckpointError` where the file is damaged or does not fit, `MemoryBudgetError` where the parameters alone
     do not fit `memory`, and `TargetError` for a target that this machine cannot run.
     """
     if not isinstance(model, Module):
         raise TypeError(located(f"gl.load takes a model and the path of a file, got {type(model).__name__} first"))
-    if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(located(f"gl.load takes the path of a file, got {type(path).__name__}"))
+    if not isinstance(path, (str, os.PathLike, Mapping)):
+        raise TypeError(located(f"gl.load takes the path of a file, or arrays by name, got {type(path).__name__}"))
     budget = budget_of(memory)
     if budget.share is not None:
         what = f"memory is bytes, such as '200MB', got {memory!r}"
         raise ValueError(located(f"{what}: there is no step to take a part of"))
     machine = with_precision(target_of(target), precision)
     loaded = Loaded(model, budget, worker_count(threads, machine), machine, seed, precision)
-    loaded.take_up(path, bool(strict), rename)
+    if isinstance(path, Mapping):
+        loaded.take_up_arrays(path, bool(strict), rename)
+    else:
+        loaded.take_up(path, bool(strict), rename)
     return loaded

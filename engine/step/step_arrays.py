@@ -20,7 +20,7 @@ from .learning_rate import LearningRates, RatesByGroup
 from .live_arrays import LiveArrays
 from .program import StepProgram
 from .settings import settings_of
-from .weights import Replaced, replaced_by_state_dict, replaced_parameters
+from .weights import replace, replaced_by_state_dict, replaced_parameters
 
 
 class StepArrays:
@@ -125,7 +125,7 @@ class StepArrays:
 
         Raises `CheckpointError` that lists what is missing, extra or misshapen; nothing has changed then.
         """
-        self._replace(replaced_parameters(parameters, self._current(), self._own))
+        replace(self._current(), replaced_parameters(parameters, self._current(), self._own))
 
     def state_dict(self) -> dict[str, Any]:
         """A copy of every parameter and persistent buffer of the model under the names of PyTorch's `state_dict`: a
@@ -143,20 +143,13 @@ class StepArrays:
         are such, unless `strict` is False, and where a shape is another; nothing has changed then.
         """
         replaced, keys = replaced_by_state_dict(state_dict, self._named(), bool(strict))
-        self._replace(replaced)
+        replace(self._current(), replaced)
         return keys
 
     def _named(self) -> dict[str, Array]:
         """The live arrays by the names of `state_dict`."""
         held = self._parameters | self._buffers
         return {name: held[first] for name, first in self._names.items()}
-
-    def _replace(self, replaced: Replaced) -> None:
-        def change() -> None:
-            for array, new in replaced:
-                array[...] = new
-
-        self._current().change(change)
 
     def save(
         self,

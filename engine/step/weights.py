@@ -43,6 +43,16 @@ def replaced_by_state_dict(given: Any, named: Mapping[str, Array], strict: bool)
     return [(targets[name], array) for name, array in fitting.items()], keys
 
 
+def replace(live: LiveArrays, replaced: Replaced) -> None:
+    """Do it, between two runs."""
+
+    def change() -> None:
+        for array, new in replaced:
+            array[...] = new
+
+    live.change(change)
+
+
 def _arrays_by_name(given: Any, what: str) -> dict[str, Array]:
     if not isinstance(given, Mapping):
         raise TypeError(located(f"{what}, got {type(given).__name__}"))

@@ -40,6 +40,29 @@ def test_it_computes_what_the_step_does_in_evaluation(file, saved):
     assert "bytes of parameters and buffers" in repr(loaded)
 
 
+def test_it_takes_arrays_by_name_as_it_takes_a_file(saved):
+    _, step = saved
+    state = step.state_dict()
+    want = step.bind(predict)(X)
+    np.testing.assert_array_equal(gl.load(make_model(), state).bind(predict)(X), want)
+    renamed = {f"net.{name}": array for name, array in state.items()} | {"other": np.ones(2)}
+    renamed["net.0.weight"] = renamed["net.0.weight"].astype("float64")
+    loaded = gl.load(make_model(), renamed, rename={"net.*": "*", "other": None})
+    np.testing.assert_array_equal(loaded.bind(predict)(X), want)
+    model = make_model()
+    np.testing.assert_array_equal(
+        gl.load(model, model.state_dict(4)).parameters()["0.weight"], model.state_dict(4)["0.weight"]
+    )
+    with pytest.raises(gl.CheckpointError, match="the arrays of the state dict"):
+        gl.load(make_model(), renamed)
+    tied = nn.Sequential(nn.Embedding(3, 4), nn.Linear(4, 3, bias=False))
+    tied[1].weight = tied[0].weight
+    values = tied.state_dict(1)
+    assert values.keys() == {"0.weight", "1.weight"}
+    np.testing.assert_array_equal(gl.load(tied, values).parameters()["0.weight"], values["0.weight"])
+    gl.load(tied, {"0.weight": values["0.weight"]})
+
+
 def test_its_plan_is_what_it_takes_and_its_budget_is_kept(saved):
     folder, _ = saved
     path = folder / "whole.safetensors"
@@ -78,8 +101,8 @@ def test_what_cannot_be_loaded_is_a_clear_error(saved):
         gl.load(nn.Sequential(nn.Linear(4, 9)), path)
     with pytest.raises(TypeError, match=r"gl\.load takes a model and the path of a file, got PosixPath first"):
         gl.load(path, make_model())
-    with pytest.raises(TypeError, match="the path of a file, got dict"):
-        gl.load(make_model(), {})
+    with pytest.raises(TypeError, match="the path of a file, or arrays by name, got int"):
+        gl.load(make_model(), 3)
     with pytest.raises(ValueError, match="there is no step to take a part of"):
         gl.load(make_model(), path, memory="50%")
     with pytest.raises(ValueError, match="averaged=True"):
