@@ -68,16 +68,15 @@ def loss_fn(model, batch):
 
 def pretrained(folder):
     """The GPT of Hugging Face's files, as large as its arrays say, how many positions it has, and its tokenizer."""
-
-    def rename(name):  # early files have no prefix, and hold the causal masks
-        name = name if name.startswith(("transformer.", "lm_head.")) else f"transformer.{name}"
-        return None if name.endswith(".attn.bias") else name
-
-    path, tokenizer = f"{folder}/model.safetensors", gl.data.BPETokenizer.load(f"{folder}/tokenizer.json")
-    shapes = {rename(name): array.shape for name, array in gl.load_arrays(path).items()}
-    (words, width), (positions, _) = (shapes[f"transformer.{name}.weight"] for name in ("wte", "wpe"))
-    layers = sum(str(name).endswith("ln_1.weight") for name in shapes)
-    return gl.load(GPT(words, positions, width, layers, heads=width // 64), path, rename=rename), positions, tokenizer
+    arrays = {  # early files have no prefix, and hold the causal masks
+        f"transformer.{name.removeprefix('transformer.')}": array
+        for name, array in gl.load_arrays(f"{folder}/model.safetensors").items()
+        if not name.endswith((".attn.bias", "lm_head.weight"))
+    }
+    (words, width), (positions, _) = (arrays[f"transformer.{name}.weight"].shape for name in ("wte", "wpe"))
+    layers = sum(name.endswith("ln_1.weight") for name in arrays)
+    trained = gl.load(GPT(words, positions, width, layers, heads=width // 64), arrays)
+    return trained, positions, gl.data.BPETokenizer.load(f"{folder}/tokenizer.json")
 
 
 def generate(trained, tokens, count, positions, key=0):
