@@ -102,7 +102,7 @@ def things() -> dict[str, Any]:
 
 def test_a_notebook_shows_a_table_or_a_picture_of_each(things: dict[str, Any]) -> None:
     expected = {
-        "model": ["Named with 8 parameters", "(<b>): Linear(in_features=3"],
+        "model": ["Named, parameters: 8", "(<b>): Linear(in_features=3"],
         "optimizer": ["AdamW", "weight_decay", "Cosine(lr=0.001"],
         "step": ["Training step", "Named", "steps done", "2", "live bytes of the arena", "the whole report"],
         "report": ["Memory of a step", "optimizer state", "live at the peak", "layers.<b>"],
@@ -175,6 +175,11 @@ def test_a_long_graph_and_a_deep_model_are_cut() -> None:
     found = checked(model)
     assert "and 76 more" in found.text
     assert "details" in found.tags
+
+
+def test_layers_whose_shapes_the_first_batch_tells_are_shown() -> None:
+    model = nn.Sequential(nn.LazyLinear(4), nn.Linear(4, 2))
+    assert "parameters: 10 and more" in checked(model).text
 
 
 def test_ipython_finds_the_html(things: dict[str, Any]) -> None:
