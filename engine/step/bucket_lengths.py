@@ -56,19 +56,25 @@ class BucketLengths:
                 key = self._groups.get((i, axis), 0), length
                 self._groups[i, axis] = numbers.setdefault(key, len(numbers))
 
-    def of(self, shapes: Sequence[Shape]) -> BucketShape | None:
-        """What a batch of these shapes is padded to; `None` where its lengths stand for no others."""
+    def of(self, shapes: Sequence[Shape]) -> list[BucketShape]:
+        """What a batch of these shapes may be padded to: along all axes that can be, or only along those that belong
+        together. Nothing where its lengths stand for no others.
+        """
         self._learn(shapes)
-        target = [list(shape) for shape in shapes]
         groups: dict[int, list[Place]] = {}
         for i, axis in sorted(self._varying):
             length = bucket_length(shapes[i][axis], self._own[i][axis])
-            target[i][axis] = length
             if length - 1 > bucket_below(length):
                 groups.setdefault(self._groups[i, axis], []).append((i, axis))
-        if not groups:
-            return None
-        return BucketShape(tuple(map(tuple, target)), tuple(tuple(group) for group in groups.values()))
+        padded = [tuple(group) for group in groups.values()]
+        chosen = [tuple(padded), *((group,) for group in padded)] if len(padded) > 1 else [tuple(padded)]
+        return [self._bucket(shapes, groups) for groups in chosen if groups]
+
+    def _bucket(self, shapes: Sequence[Shape], padded: tuple[tuple[Place, ...], ...]) -> BucketShape:
+        target = [list(shape) for shape in shapes]
+        for i, axis in (place for group in padded for place in group):
+            target[i][axis] = bucket_length(shapes[i][axis], self._own[i][axis])
+        return BucketShape(tuple(map(tuple, target)), padded)
 
 
 def bucket_length(length: int, own: int) -> int:

@@ -121,12 +121,30 @@ class Buckets(Generic[T, Program]):
         return program, fit
 
     def _new_fit(self, leaves: Sequence[Array]) -> Fit[T] | None:
+        """Raises `PaddingError` for the first reason why a batch is not padded along all axes, if along none."""
         shapes = [tuple(leaf.shape) for leaf in leaves]
-        shape = self._lengths.of(shapes)
-        if shape is None or any(type(leaf) is not np.ndarray for leaf in leaves):
-            return None
+        candidates = self._lengths.of(shapes)
+        if any(type(leaf) is not np.ndarray for leaf in leaves):
+            return None  # it is on a device
+        reason: PaddingError | None = None
+        for shape in candidates:
+            try:
+                fit = self._fit_to(shape, shapes)
+            except PaddingError as error:
+                reason = reason or error
+                continue
+            if fit is not None:
+                if reason is not None:
+                    self._tell(reason, "padded along fewer axes than could be")
+                return fit
+        if reason is not None:
+            raise reason
+        return None
+
+    def _fit_to(self, shape: BucketShape, shapes: Sequence[Shape]) -> Fit[T] | None:
+        """`None` for what could not be padded before, which is not tried again."""
         if shape not in self._buckets:
-            self._buckets[shape] = None  # what cannot be padded once is not tried again
+            self._buckets[shape] = None
             self._buckets[shape] = self._bucket(shape, shapes)
         bucket = self._buckets[shape]
         return None if bucket is None else self._fit(bucket, shapes)
@@ -159,12 +177,12 @@ class Buckets(Generic[T, Program]):
             lengths = ", ".join(map(str, shapes))
             raise PaddingError(f"{self._name} cannot be traced for batches of {lengths}: {error}") from None
 
-    def _tell(self, error: Exception) -> None:
+    def _tell(self, error: Exception, how: str = "not padded, and compiled for as they are") -> None:
         """Say once why a batch is not padded."""
         why = str(error)
         if why not in self._told:
             self._told.add(why)
-            _log.warning("batches of %s are not padded, and compiled for as they are: %s", self._name, why)
+            _log.warning("batches of %s are %s: %s", self._name, how, why)
 
 
 def _with_graph(traced: T, graph: Graph) -> T:

@@ -149,9 +149,9 @@ def compile_step(
     long enough. What was padded is masked: loss, metrics, gradients, draws and running statistics are those of the
     batch as it is, to the rounding of sums, and metrics have its shapes. A new length is traced once, to be sure of
     that. Where padding crosses an operation that has nothing neutral, or the code does something else for other
-    lengths, a line in the log names the user's line, and the batch is compiled for as it is. Batches of exactly the
-    shape of `batch` run without padding. `step.gradients` and functions of `step.bind` pad alike, the latter from the
-    shapes of their first call on.
+    lengths, a line in the log names the user's line, and the batch is padded along fewer axes, or compiled for as it
+    is. Batches of exactly the shape of `batch` run without padding. `step.gradients` and functions of `step.bind` pad
+    alike, the latter from the shapes of their first call on.
 
     Raises `MemoryBudgetError` where the step does not fit `memory` (its `least_bytes` say what would fit),
     `TargetError` for a target that this machine cannot run, and for a step that cannot be traced an error that names

@@ -135,8 +135,7 @@ def test_a_padded_step_computes_what_a_step_does(name, dtype):
     for length in lengths:
         batch = optree.tree_leaves(batch_of(*length, dtype))
         shapes = [leaf.shape for leaf in batch]
-        bucket = buckets.of(shapes)
-        assert bucket is not None
+        bucket = buckets.of(shapes)[0]
         whole = traced(bucket.shapes)
         probe, real = (traced(given, accumulate=1) for given in (bucket.probe(shapes), shapes))
         masked = mask_padding(whole.graph, probe.graph, real.graph)
@@ -201,6 +200,25 @@ def test_what_cannot_be_padded_is_named_once_and_compiled_as_it_is(caplog):
     assert "slice along an axis of another length has no exact form" in refused[0]
     assert "test_buckets.py:" in refused[0]
     assert len(bucket._signatures) == 3
+
+
+def test_what_crosses_one_axis_is_padded_along_the_other(caplog):
+    def loss_fn(model, batch):
+        return np.mean(model(batch["x"])[:, ::-2] ** 2)
+
+    batch = {"x": gl.spec((8, 12, 3))}
+    bucket, each = (
+        gl.compile_step(nn.Linear(3, 2), loss_fn, gl.optim.SGD(0.1), batch, shapes=shapes)
+        for shapes in ("bucket", "any")
+    )
+    with caplog.at_level(logging.WARNING, "gradloom"):
+        for count, length in ((7, 11), (5, 11), (6, 11), (8, 11)):
+            x = {"x": RNG.standard_normal((count, length, 3)).astype("float32")}
+            np.testing.assert_allclose(bucket(x), each(x), 1e-5)
+    told = [message for message in caplog.messages if "fewer axes" in message]
+    assert len(told) == 1
+    assert "slice along an axis" in told[0]
+    assert len(bucket._signatures) == 3  # with those for 8 and for 6 entries of length 11
 
 
 def test_code_that_changes_within_a_bucket_is_not_taken_for_the_same(caplog):
