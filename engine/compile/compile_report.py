@@ -39,6 +39,9 @@ class CompileReport:
         """Kernels whose machine code was on disk."""
         return sum(kernel.hit for kernel in self.kernels)
 
+    def __repr__(self) -> str:
+        return f"<CompileReport of {self.total_seconds:.3f} s, {len(self.kernels)} kernels, {self.hits} from the cache>"
+
     def __str__(self) -> str:
         lines = [
             f"trace    {self.trace_seconds:8.3f} s",

@@ -43,6 +43,9 @@ class ImageFolder:
         if not self.samples:
             raise DataError(f"{folder} has no images in folders, as {folder}/CLASS/NAME.png")
 
+    def __repr__(self) -> str:
+        return f"<ImageFolder: {len(self)} images of {len(self.classes)} classes>"
+
     def __len__(self) -> int:
         return len(self.samples)
 

@@ -182,6 +182,9 @@ class Windows:
         if len(self.tokens) <= self.length:
             raise ValueError(f"{len(self.tokens)} tokens hold no window of {self.length} and the token after it")
 
+    def __repr__(self) -> str:
+        return f"<Windows: {len(self)} of {self.length} tokens>"
+
     def __len__(self) -> int:
         return (len(self.tokens) - 1 - self.length) // self.stride + 1
 

@@ -94,6 +94,10 @@ class Plan:
     host_blocks: Sequence[Block] = ()
     host_bytes: int = 0
 
+    def __repr__(self) -> str:
+        count = len(self.graph.nodes)
+        return f"<Plan of {count} nodes in {len(self.phases)} phases, with an arena of {self.arena_bytes:,} bytes>"
+
     @property
     def host_input_bytes(self) -> int:
         """Bytes of the inputs that lie in host memory."""

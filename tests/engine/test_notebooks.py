@@ -136,6 +136,9 @@ def test_a_prompt_shows_each_in_a_few_lines(things: dict[str, Any]) -> None:
     assert repr(things["diagnosis"]).startswith("<Diagnosis of step 2: loss 0.")
     assert repr(things["compiled"]).startswith("<compiled <lambda> for cpu")
     assert repr(things["compiled"]).endswith(", 1 program>")
+    assert repr(things["plan"].plan).startswith("<Plan of ")
+    assert repr(things["step"].compile_report).startswith("<CompileReport of ")
+    assert repr(gl.data.Windows(np.arange(100), 5)) == "<Windows: 19 of 5 tokens>"
     assert repr(gl.grad(np.sin)) == "<grad of sin>"
     assert repr(gl.callbacks.EarlyStopping("loss")) == "EarlyStopping(monitor='loss')"
     assert repr(gl.data.Arrays(BATCH, 2).map(np.copy)) == "<Mapped of 2 batches in an epoch>"
