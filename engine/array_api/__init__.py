@@ -225,6 +225,7 @@ from .manipulation import (
     unstack,
     vstack,
 )
+from .matrix_functions import cross
 from .nan_reductions import (
     nanargmax,
     nanargmin,
@@ -357,6 +358,7 @@ __all__ = [
     "cosh",
     "count_nonzero",
     "cov",
+    "cross",
     "cummax",
     "cummin",
     "cumprod",

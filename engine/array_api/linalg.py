@@ -1,60 +1,50 @@
-"""`numpy.linalg`, as far as it can be traced, with SciPy's `solve_triangular`."""
+"""`numpy.linalg`, as far as it can be traced, with SciPy's `solve_triangular` and `expm`."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ...ir import is_float
-from ...ir.ops import elementwise
-from ...ir.ops import linalg as ops
 from ..tracing.keywords import tells_keywords
 from ..tracing.missing_names import attributes_of
-from ..tracing.promotion import result_dtype
-from ..tracing.tracer import ArrayLike, ShapeError, Tracer, emit, located, trace_of
-from . import diagonals, linear_algebra
-from . import elementwise as e
-from .broadcasting import as_arraylike, described, dtype_of, fitted, key_of, reshaped, shape_of
-from .indexing import getitem
+from ..tracing.tracer import ArrayLike, ShapeError, located
+from . import diagonals, linear_algebra, matrix_functions, reductions
+from .broadcasting import as_arraylike, axes_tuple, described, reshaped, shape_of
+from .factors import cholesky, det, eigh, eigvalsh, inv, slogdet, solve, solve_triangular
 from .linear_algebra import matmul, tensordot, vecdot
-from .manipulation import matrix_transpose
-from .reductions import norm
+from .manipulation import expand_dims, matrix_transpose, moveaxis
+from .matrix_functions import expm, matrix_power, multi_dot
+from .singular_values import cond, lstsq, matrix_norm, matrix_rank, pinv, svdvals
 
 __all__ = [
     "cholesky",
+    "cond",
+    "cross",
     "det",
     "diagonal",
     "eigh",
     "eigvalsh",
+    "expm",
     "inv",
+    "lstsq",
     "matmul",
+    "matrix_norm",
+    "matrix_power",
+    "matrix_rank",
     "matrix_transpose",
+    "multi_dot",
     "norm",
     "outer",
+    "pinv",
     "slogdet",
     "solve",
     "solve_triangular",
+    "svdvals",
     "tensordot",
     "trace",
     "vecdot",
     "vector_norm",
 ]
-
-
-class EighResult(NamedTuple):
-    """Eigenvalues, and their vectors as columns."""
-
-    eigenvalues: Any
-    eigenvectors: Any
-
-
-class SlogdetResult(NamedTuple):
-    """The sign of a determinant, and the logarithm of its absolute value."""
-
-    sign: Any
-    logabsdet: Any
 
 
 @tells_keywords
@@ -85,159 +75,33 @@ def vector_norm(x: ArrayLike, /, *, axis: int | None = None, keepdims: bool = Fa
     """The norm of the vectors along `axis`, or of all elements. See `norm`."""
     x = as_arraylike(x)
     if axis is not None:
-        return norm(x, ord, axis, keepdims)
-    whole = norm(reshaped(x, (math.prod(shape_of(x)),)), ord)
+        return reductions.norm(x, ord, axis, keepdims)
+    whole = reductions.norm(reshaped(x, (math.prod(shape_of(x)),)), ord)
     return reshaped(whole, (1,) * len(shape_of(x))) if keepdims else whole
 
 
 @tells_keywords
-def cholesky(a: ArrayLike, /, *, upper: bool = False) -> Any:
-    """The lower triangular L with `L @ L.T == a` (`upper`: U with `U.T @ U == a`) of the matrices in the last two axes.
+def norm(x: ArrayLike, /, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+    """The norm of vectors along `axis`: 2, 1, inf, -inf, 0 or another power; or over two axes, and of a matrix, that of
+    matrices: `matrix_norm`. Without `ord` the root of the sum of all squares.
 
-    Only the lower triangle is read, as the matrices are to be symmetric. The derivative is that along symmetric
-    matrices, and symmetric itself, as JAX's and torch's: write `cholesky((a + a.T) / 2)` for one that differences along
-    other matrices agree with. A run raises `np.linalg.LinAlgError`, and has changed nothing, where a matrix is not
-    positive definite. Raises `ShapeError` for matrices that are not square.
+    The derivative at a vector of zeros is 0, and so it is at an element of 0 where its power has none.
     """
-    (x,) = _matrices("cholesky", a)
-    factor = emit(ops.cholesky, _symmetrically(x))
-    return matrix_transpose(factor) if upper else factor
+    x = as_arraylike(x)
+    axes = axes_tuple(axis, len(shape_of(x)))
+    if ord is None or ord == "fro" or len(axes) != 2:
+        return reductions.norm(x, ord, axis, keepdims)
+    rows_and_columns = axes if axis is None else tuple(axis)  # in this order
+    result = matrix_norm(moveaxis(x, rows_and_columns, (-2, -1)), ord=ord)
+    for place in sorted(axes) if keepdims else ():
+        result = expand_dims(result, place)
+    return result
 
 
 @tells_keywords
-def eigh(a: ArrayLike, /, UPLO: str = "L") -> EighResult:
-    """The eigenvalues of the symmetric matrices in the last two axes, from the smallest to the largest, and their
-    vectors as columns.
-
-    Only the lower triangle is read (`UPLO="U"`: the upper one); the derivative is symmetric, as that of `cholesky`.
-    That of the vectors is not finite where two eigenvalues are equal. A run raises `np.linalg.LinAlgError`, and has
-    changed nothing, where the iteration finds none. Raises `ShapeError` for matrices that are not square.
-    """
-    if UPLO not in ("L", "U", "l", "u"):
-        raise ValueError(located(f"np.linalg.eigh: UPLO is 'L' or 'U', got {UPLO!r}"))
-    (x,) = _matrices("eigh", a)
-    both = emit(ops.eigh, _symmetrically(matrix_transpose(x) if UPLO in ("U", "u") else x))
-    return EighResult(getitem(both, (..., 0, slice(None))), getitem(both, (..., slice(1, None), slice(None))))
-
-
-@tells_keywords
-def eigvalsh(a: ArrayLike, /, UPLO: str = "L") -> Any:
-    """The eigenvalues of symmetric matrices. See `eigh`."""
-    return eigh(a, UPLO).eigenvalues
-
-
-@tells_keywords
-def solve(a: ArrayLike, b: ArrayLike, /) -> Any:
-    """The x with `a @ x == b`: `b` is a vector if it has one axis, else its columns are right sides. Leading axes are
-    broadcast.
-
-    A run raises `np.linalg.LinAlgError`, and has changed nothing, where a matrix is singular. Raises `ShapeError` where
-    shapes do not fit.
-    """
-    matrices, columns, is_vector = _system("solve", a, b)
-    return _without_column(emit(ops.solve, matrices, columns), is_vector)
-
-
-@tells_keywords
-def solve_triangular(
-    a: ArrayLike, b: ArrayLike, trans: int | str = 0, lower: bool = False, unit_diagonal: bool = False
-) -> Any:
-    """The x with `a @ x == b` (`trans` 1 or "T": `a.T @ x == b`), of one triangle of `a`; `unit_diagonal` takes ones
-    for its diagonal.
-
-    As `scipy.linalg.solve_triangular`, with leading axes as in `solve`; where the diagonal has a 0 the result is
-    infinite or NaN. Raises `ShapeError` where shapes do not fit.
-    """
-    if trans not in (0, 1, "N", "T"):
-        raise ValueError(located(f"solve_triangular: trans is 0 or 'N', 1 or 'T', got {trans!r}"))
-    matrices, columns, is_vector = _system("solve_triangular", a, b)
-    if unit_diagonal:
-        matrices = e.where(np.eye(shape_of(matrices)[-1], dtype=bool), dtype_of(matrices).type(1), matrices)
-    turned = trans in (1, "T")
-    matrices = matrix_transpose(matrices) if turned else matrices
-    solved = emit(ops.triangular_solve, matrices, columns, lower=bool(lower) != turned)
-    return _without_column(solved, is_vector)
-
-
-@tells_keywords
-def inv(a: ArrayLike, /) -> Any:
-    """The inverses of the matrices in the last two axes; `solve(a, b)` is faster and more precise than `inv(a) @ b`.
-
-    A run raises `np.linalg.LinAlgError`, and has changed nothing, where a matrix is singular. Raises `ShapeError` for
-    matrices that are not square.
-    """
-    (x,) = _matrices("inv", a)
-    shape = shape_of(x)
-    trace = trace_of([x])
-    return emit(ops.solve, x, fitted(np.eye(shape[-1], dtype=dtype_of(x)), dtype_of(x), shape, trace))
-
-
-@tells_keywords
-def slogdet(a: ArrayLike, /) -> SlogdetResult:
-    """The sign and the logarithm of the absolute value of the determinants of the matrices in the last two axes.
-
-    They are 0 and -inf where a matrix is singular; the derivative there raises `np.linalg.LinAlgError` in a run. Raises
-    `ShapeError` for matrices that are not square.
-    """
-    (x,) = _matrices("slogdet", a)
-    both = emit(ops.slogdet, x)
-    return SlogdetResult(getitem(both, (..., 0)), getitem(both, (..., 1)))
-
-
-@tells_keywords
-def det(a: ArrayLike, /) -> Any:
-    """The determinants of the matrices in the last two axes. See `slogdet`."""
-    (x,) = _matrices("det", a)
-    sign, logarithm = slogdet(x)
-    return e.multiply(sign, e.exp(logarithm))
-
-
-def _matrices(name: str, *operands: ArrayLike) -> list[ArrayLike]:
-    """Operands, the first of which are square matrices, in the float dtype that NumPy computes with."""
-    arrays = [as_arraylike(x) for x in operands]
-    shape = shape_of(arrays[0])
-    if len(shape) < 2 or shape[-1] != shape[-2]:
-        raise ShapeError(
-            located(f"np.linalg.{name} takes square matrices in the last two axes, got {described(arrays[0])}")
-        )
-    dtype = result_dtype(*map(key_of, arrays))
-    dtype = dtype if is_float(dtype) else np.dtype("float64")
-    return [e.astype(x, dtype) for x in arrays]
-
-
-def _symmetrically(x: ArrayLike) -> ArrayLike:
-    """`x`, with the derivative of what reads its lower triangle shared among both triangles."""
-    if not isinstance(x, Tracer):
-        return x
-    half = e.multiply(e.add(x, matrix_transpose(x)), 0.5)
-    return e.add(half, emit(elementwise.stop_gradient, e.subtract(x, half)))
-
-
-def _system(name: str, a: ArrayLike, b: ArrayLike) -> tuple[Any, Any, bool]:
-    """Matrices and right sides as columns, of one batch, and whether the right side was a vector."""
-    x, y = _matrices(name, a, b)
-    is_vector = len(shape_of(y)) == 1
-    if is_vector:
-        y = reshaped(y, (*shape_of(y), 1))
-    try:
-        fits = shape_of(x)[-1] == shape_of(y)[-2]
-        batch = np.broadcast_shapes(shape_of(x)[:-2], shape_of(y)[:-2])
-    except (ValueError, IndexError):
-        fits, batch = False, ()
-    if not fits:
-        rule = "b is a vector as long as the rows of a, or has such columns, and leading axes broadcast"
-        shown = f"{described(as_arraylike(a))} and {described(as_arraylike(b))}"
-        raise ShapeError(located(f"np.linalg.{name}: {shown} do not fit; {rule}"))
-    trace, dtype = trace_of([x, y]), dtype_of(x)
-    return (
-        fitted(x, dtype, (*batch, *shape_of(x)[-2:]), trace),
-        fitted(y, dtype, (*batch, *shape_of(y)[-2:]), trace),
-        is_vector,
-    )
-
-
-def _without_column(x: Any, is_vector: bool) -> Any:
-    return reshaped(x, shape_of(x)[:-1]) if is_vector else x
+def cross(x1: ArrayLike, x2: ArrayLike, /, *, axis: int = -1) -> Any:
+    """The vector products of vectors of three elements along `axis`; other axes broadcast."""
+    return matrix_functions.cross(x1, x2, axis=axis)
 
 
 if not TYPE_CHECKING:
