@@ -12,7 +12,7 @@ from ...array_api.broadcasting import axis_index, broadcasts_to, described, dtyp
 from ..keywords import tells_keywords
 from ..promotion import float_dtype
 from ..tracer import ShapeError, Tracer, as_array, located
-from .continuous import Shape, gumbel, known
+from .continuous import Shape, gumbel, known, uniform
 from .discrete import randint
 from .keys import lengths_of, random_bits
 
@@ -82,8 +82,10 @@ def choice(a: Any, shape: Shape = (), replace: bool = True, p: Any = None, axis:
     draws = math.prod(lengths)
     if draws and (count < 1 or (not replace and draws > count)):
         raise ValueError(located(f"choice: {draws} draws{'' if replace else ' that differ'} from {count} entries"))
-    if p is not None:
-        at = categorical(_logarithms(p, count), shape=lengths, replace=replace)
+    if p is not None and replace:
+        at = _drawn_by(_probabilities(p, count), lengths)
+    elif p is not None:
+        at = categorical(xp.log(_probabilities(p, count)), shape=lengths, replace=False)
     elif replace:
         at = randint(lengths, 0, max(count, 1))
     else:
@@ -91,10 +93,20 @@ def choice(a: Any, shape: Shape = (), replace: bool = True, p: Any = None, axis:
     return at if array is None else xp.take(array, at, axis=place)
 
 
-def _logarithms(p: Any, count: int) -> Any:
+def _probabilities(p: Any, count: int) -> Any:
     values = known(p)
     if tuple(shape_of(p if values is None else values)) != (count,):
         raise ShapeError(located(f"choice: p has an entry for each of {count} entries, got {described(as_array(p))}"))
     if values is not None and not (np.all(values >= 0) and abs(float(np.sum(values)) - 1) < 1e-4):
         raise ValueError(located("choice: p are probabilities, 0 or more, whose sum is 1"))
-    return xp.log(xp.asarray(p))
+    given = xp.asarray(p)
+    return xp.astype(given, float_dtype(dtype_of(given)))
+
+
+def _drawn_by(p: Any, lengths: tuple[int, ...]) -> Any:
+    """Indices of the shape `lengths`, each the first whose sum of `p` up to it is above a number that is drawn evenly:
+    one number a draw, and a binary search. What has the probability 0 is never drawn.
+    """
+    sums = xp.cumsum(p) if isinstance(p, Tracer) else np.cumsum(p, dtype="float64")
+    at = xp.searchsorted(sums, uniform(lengths, sums.dtype) * sums[-1], side="right")
+    return xp.minimum(at, sums.shape[0] - 1)  # for sums that are NaN

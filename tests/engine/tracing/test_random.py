@@ -158,6 +158,15 @@ def test_orders_and_choices() -> None:
     assert len(set(some[0])) == 3
     weighted = drawn(lambda: gl.random.choice(np.array([10.0, 20.0]), (2000,), p=np.array([0.25, 0.75])))
     np.testing.assert_allclose((weighted == 10).mean(), 0.25, atol=0.03)
+    p = np.array([0, 0.1, 0, 0.2, 0.3, 0, 0.4, 0])
+    known = drawn(lambda: gl.random.choice(8, (5000,), p=p))
+    given = drawn(lambda: gl.compile(lambda p: gl.random.choice(8, (5000,), p=p))(p))
+    for draws in (known, given):
+        found = np.bincount(draws, minlength=8)
+        assert not found[p == 0].any()
+        assert stats.chisquare(found[p > 0], 5000 * p[p > 0]).pvalue > 1e-3
+    assert drawn(lambda: gl.random.choice(3, (0, 2), p=np.ones(3) / 3)).shape == (0, 2)
+    assert drawn(lambda: gl.vmap(lambda p: gl.random.choice(3, p=p))(np.eye(3))).tolist() == [0, 1, 2]
     assert drawn(lambda: gl.random.choice(5, (2, 3))).shape == (2, 3)
 
 
