@@ -1,6 +1,6 @@
 """Handwritten digits by a convolutional network: the first example of PyTorch, in one compiled step.
 
-python examples/mnist.py [--epochs 20] [--memory 80%] [--data mnist.npz] [--save digits.safetensors]
+python examples/mnist.py [--epochs 20] [--memory 90%] [--data mnist.npz] [--save digits.safetensors]
 
 The digits come with the package, 8x8 pixels. `--data` takes MNIST instead, 28x28, as an .npz file of `x_train`,
 `y_train`, `x_test` and `y_test`. What is printed is a line for each epoch and the accuracy on the test images, about
@@ -45,7 +45,7 @@ def main(argv=None):
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--memory", help="a bound for all that the step takes, such as 2MB or 80%%")
+    parser.add_argument("--memory", help="a bound for all that the step takes, such as 1.3MB or 90%%")
     parser.add_argument("--data", help="MNIST as an .npz file")
     parser.add_argument("--save", help="write the parameters to this .safetensors file")
     options = parser.parse_args(argv)

@@ -1,6 +1,6 @@
 """GPT-2, after Karpathy's nanoGPT: Radford et al. 2019, "Language models are unsupervised multitask learners".
 
-python examples/nanogpt.py [--epochs 2] [--memory 80%] [--text FILE.txt] [--prompt TEXT]
+python examples/nanogpt.py [--epochs 3] [--memory 80%] [--text FILE.txt] [--prompt TEXT]
 python examples/nanogpt.py --pretrained FOLDER --prompt TEXT
 
 Parameters have the names and shapes of Hugging Face's GPT2LMHeadModel. FOLDER has its files, such as those of `gpt2`:
@@ -90,7 +90,7 @@ def generate(trained, tokens, count, positions, key=0):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--memory", help="a bound for all that the step takes")
     parser.add_argument("--text", help="a file to learn from")
     parser.add_argument("--pretrained", metavar="FOLDER", help="Hugging Face's files, to generate with")

@@ -1,6 +1,6 @@
 """A language model of words: an LSTM that reads a text in order, after PyTorch's word_language_model.
 
-python examples/word_lstm.py [--epochs 8] [--text FILE.txt] [--memory 80%] [--seed 0]
+python examples/word_lstm.py [--epochs 8] [--text FILE.txt] [--memory 90%] [--seed 0]
 
 The text, by default Python's own reference, is read in 20 streams, 35 words at a time; the state goes on from
 one piece to the next, the gradient does not. What is printed is the perplexity, e to the loss, of what is read and of
