@@ -96,7 +96,7 @@ def test_what_is_no_matrix() -> None:
         (np.linalg.svdvals, ShapeError, "svdvals takes matrices in the last two axes"),
         (lambda x: np.linalg.matrix_power(x, 2), ShapeError, "takes square matrices"),
         (gnp.linalg.expm, ShapeError, "expm takes square matrices"),
-        (lambda x: np.linalg.lstsq(x, x), ShapeError, r"a is \(m, n\), b \(m,\) or \(m, k\)"),
+        (lambda x: np.linalg.lstsq(x[:, None], x[:2]), ShapeError, r"a is \(m, n\), b \(m,\) or \(m, k\)"),
         (lambda x: np.cross(x[:2], x), ShapeError, "vectors have three elements"),
         (lambda x: np.linalg.multi_dot([x]), ValueError, "takes two arrays or more"),
         (lambda x: gnp.linalg.matrix_norm(x[:, None], ord=3), ValueError, "norm of matrices is 'fro', 'nuc'"),
