@@ -64,11 +64,13 @@ class _Exported:
     def _traced(self, leaves: Sequence[Any]) -> PredictGraph:
         args: Any = optree.tree_unflatten(self.tree, leaves)
         owner = self.owner
-        return trace_predict(owner._model, self.fn, args, owner._warned, False, owner._precision)
+        return trace_predict(owner._model, self.fn, args, owner._warned)
 
     def _check(self) -> None:
         """Raise `OnnxError` for what a file of a function has no place for."""
         traced = self.traced
+        if not traced.result_tree.num_leaves:
+            raise TypeError(located("the function returns no array, and a file without an output computes nothing"))
         if traced.graph.aliases:
             names = ", ".join(traced.graph.inputs[i].name for i in traced.graph.aliases.values())
             raise OnnxError(

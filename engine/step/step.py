@@ -398,6 +398,7 @@ class Step(StepArrays):
     def export_onnx(self, path: str | os.PathLike[str], fn: Callable[..., Any], *args: Any) -> None:
         """Write `fn(model, *args)`, in evaluation and with the values of now, as an ONNX file of opset 18.
 
+        The file computes in the dtypes of the parameters, also where the step is of another precision.
         `fn` and its arguments, arrays or specs, are those of `bind`. Inputs are named after the arguments, parameters
         keep their names, and nodes are named after the modules. The first length of the first argument, and of all
         that have as many entries, may be any in the file where the function is the same program for several; else all

@@ -160,20 +160,21 @@ def _initializers(body: Body) -> dict[str, Array]:
 
 
 def _registered(model: Module, name: str, stored: Stored, names: Mapping[str, Any]) -> tuple[Module, str]:
-    """Where `stored` now is: below the parts of its name, or, where these are no path, in the model under all of it."""
+    """Where `stored` now is: below the parts of its name, or, where these are no path, in the model under all of it.
+
+    Tables are written to as they are, because a name in a file may be that of any attribute.
+    """
     *path, last = name.split(".")
     prefixes = {".".join(path[:i]) for i in range(1, len(path) + 1)}
     if not all([*path, last]) or not prefixes.isdisjoint(names):
-        table: Any = model._parameters if isinstance(stored, Parameter) else model._buffers
-        table[name] = stored
-        return model, name
+        path, last = [], name
     for part in path:
-        if part not in model._modules:
-            model.add_module(part, _Part())
-        below = model._modules[part]
-        assert below is not None
+        below = model._modules.get(part) or _Part()
+        model._modules[part] = below
         model = below
-    setattr(model, last, stored)
+    table: Any = model._parameters if isinstance(stored, Parameter) else model._buffers
+    table[last] = stored
+    stored.label = name
     return model, last
 
 

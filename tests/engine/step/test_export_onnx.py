@@ -280,6 +280,22 @@ def test_a_function_that_assigns_is_refused(tmp_path):
         step.export_onnx(tmp_path / "m.onnx", fn, floats(4, 4))
 
 
+def test_a_step_of_another_precision_is_written_in_the_dtypes_of_its_parameters(tmp_path):
+    batch = {"x": floats(4, 3), "y": np.arange(4) % 2}
+    step = gl.compile_step(
+        nn.Linear(3, 2), lambda m, b: nn.cross_entropy(m(b["x"]), b["y"]), gl.optim.SGD(0.1), batch, precision="bf16"
+    )
+    step.export_onnx(tmp_path / "m.onnx", lambda model, x: model(x), batch["x"])
+    (y,) = session(tmp_path / "m.onnx").run(None, {"x": batch["x"]})
+    parameters = step.parameters()
+    np.testing.assert_allclose(y, batch["x"] @ parameters["weight"].T + parameters["bias"], rtol=1e-5, atol=1e-6)
+
+
+def test_a_function_without_a_result_is_refused(tmp_path):
+    with pytest.raises(TypeError, match="the function returns no array"):
+        loaded(nn.Linear(4, 2), tmp_path).export_onnx(tmp_path / "m.onnx", lambda m, x: None, floats(4, 4))
+
+
 def test_what_is_no_function_is_refused(tmp_path):
     model = nn.Linear(4, 2)
     step = loaded(model, tmp_path)

@@ -11,6 +11,7 @@ import numpy as np
 from .....ir import is_float
 from .....ir.types import BOOL, FLOAT32
 from .... import array_api as xp
+from ....tracing.tracer import Tracer
 from ...dtypes import dtype_of
 from ..operator import Call, operator
 
@@ -107,6 +108,8 @@ def mod(call: Call, x: Any, y: Any, *, fmod: int = 0) -> Any:
 @operator("Pow")
 def power(call: Call, x: Any, y: Any) -> Any:
     """The result has the dtype of the base."""
+    if is_float(x.dtype) and not isinstance(y, Tracer) and y.size == 1 and y.ndim <= x.ndim:
+        return xp.pow(x, y.item())  # a square is a product
     if x.dtype == y.dtype:
         return xp.pow(x, y)
     if is_float(y.dtype):

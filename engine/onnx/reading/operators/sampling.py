@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -91,6 +91,20 @@ def _read(x: Any, places: Sequence[Any], padding_mode: str, corners: bool) -> An
     index = xp.broadcast_to(xp.reshape(flat, (n, 1, -1)), (n, channels, math.prod(shape)))
     found = xp.reshape(xp.take_along_axis(table, index, axis=2), (n, channels, *shape))
     return found if inside is None else xp.where(xp.expand_dims(inside, 1), found, 0)
+
+
+def read_linearly(x: Any, places: Sequence[Any], combine: Callable[[list[Any]], Any]) -> Any:
+    """What `combine` makes of the neighbours of places along each axis, each times its weight, and 0 outside."""
+    taps: list[list[Tap]] = []
+    for at in places:
+        left = xp.floor(at)
+        taps.append([(left, 1 - (at - left)), (left + 1, at - left)])
+    parts = [
+        _read(x, [at for at, _ in chosen], "zeros", False)
+        * xp.expand_dims(math.prod((weight for _, weight in chosen[1:]), start=chosen[0][1]), 1)
+        for chosen in itertools.product(*taps)
+    ]
+    return combine(parts)
 
 
 @operator("AffineGrid", known=(1,))
