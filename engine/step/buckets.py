@@ -9,12 +9,11 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 
 import numpy as np
 
-from ...ir import Array, Graph
+from ...ir import Array, Graph, TypeRuleError
 from ...passes.padding.axes import Axes
 from ...passes.padding.mask_padding import MaskedGraph, PaddingError, first_difference, mask_padding
 from ..compile.compile_progress import compile_phase, compile_progress
 from ..compile.programs import Shape
-from ..tracing.tracer import ShapeError, TracingError
 from .bucket_lengths import BucketLengths, BucketShape
 from .refusal import MemoryBudgetError
 
@@ -151,13 +150,13 @@ class Buckets(Generic[T, Program]):
 
     def _bucket(self, shape: BucketShape, shapes: Sequence[Shape]) -> Bucket[T]:
         traced, probe = self._traced(shape.shapes), self._traced(shape.probe(shapes), shorter=True)
-        masked = mask_padding(traced.graph, probe.graph)
+        masked = _masked(traced.graph, probe.graph)
         return Bucket(shape, _with_graph(traced, masked.graph), masked)
 
     def _fit(self, bucket: Bucket[T], shapes: Sequence[Shape]) -> Fit[T]:
         """Raises `PaddingError` where the padded program is not what the function is for these shapes."""
         real = self._traced(shapes, shorter=True)
-        masked = mask_padding(*bucket.masked.of, real.graph)
+        masked = _masked(*bucket.masked.of, real.graph)
         other = first_difference(masked.graph, bucket.masked.graph)
         if other is not None:
             # By chance the probes were alike in something that is not so for all lengths.
@@ -173,7 +172,7 @@ class Buckets(Generic[T, Program]):
         compile_phase("tracing")
         try:
             return self._trace(shapes, shorter)
-        except (ShapeError, TracingError, ValueError, IndexError, TypeError) as error:
+        except Exception as error:  # the user's code may refuse lengths that never came; those that did it meets again
             lengths = ", ".join(map(str, shapes))
             raise PaddingError(f"{self._name} cannot be traced for batches of {lengths}: {error}") from None
 
@@ -183,6 +182,14 @@ class Buckets(Generic[T, Program]):
         if why not in self._told:
             self._told.add(why)
             _log.warning("batches of %s are %s: %s", self._name, how, why)
+
+
+def _masked(*graphs: Graph) -> MaskedGraph:
+    """`mask_padding`, whose own mistakes end no run: the batch is compiled for as it is, and they are told."""
+    try:
+        return mask_padding(*graphs)
+    except (TypeRuleError, AssertionError, ValueError, LookupError) as error:
+        raise PaddingError(f"masking it failed, {type(error).__name__}: {error}") from error
 
 
 def _with_graph(traced: T, graph: Graph) -> T:

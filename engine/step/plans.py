@@ -20,7 +20,7 @@ from ...passes.remat.frontier import Choice
 from ...passes.simplify.simplify import Simplify
 from ...passes.target import DEFAULT_TARGET, Target
 from ...passes.tiling.batch import SmallerTile
-from ..compile.compile_progress import compile_phase
+from ..compile.compile_progress import compile_phase, compile_progress
 from ..compile.compiling import compiling
 from ..nn import Module
 from ..optim import Optimizer
@@ -94,12 +94,12 @@ class StepPlan:
         """
         limit = budget_of(memory).bytes_of(self._plans.unbounded_bytes)
         assert limit is not None
-        with compiling():
+        with compiling(), compile_progress("plans of a step"):
             return self._plans.largest_batch(limit)
 
     def curve(self, points: int = 12) -> list[CurvePoint]:
         """Memory against time: plans from the fastest to the smallest, at most `points` of them."""
-        with compiling():
+        with compiling(), compile_progress("plans of a step"):
             return self._plans.curve(points)
 
 

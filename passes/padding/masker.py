@@ -83,6 +83,8 @@ class Masker:
         for k, twin in enumerate(twins):
             if twin.inputs != tuple(self.twins[v][k] for v in node.inputs):
                 self.fail(node, "the program reads something else for one length than for another")
+            if [_kind(node, v) for v in twin.outputs] != [_kind(node, v) for v in node.outputs]:
+                self.fail(node, "an array has other axes, or another dtype, for one length than for another")
         if node.op.family != "window" and not self.renumbered.isdisjoint(node.inputs):
             self.crosses(node, "a place in a window")
         with self.b.at(node.origin):
@@ -267,6 +269,11 @@ def elementwise(m: Masker, node: Node, twins: list[Node]) -> Outputs:
     if node.can_trap:
         inputs = [m.masked(x, a, 0) for x, a in zip(inputs, given, strict=True)]
     return [(m.b.emit(node.op, *inputs, **node.attrs), axes)]
+
+
+def _kind(node: Node, value: Value) -> tuple[int, DType | None]:
+    """What is alike of an output in all graphs; a place in a window is of the smallest dtype that holds it."""
+    return value.type.ndim, None if node.op.family == "window" else value.type.dtype
 
 
 def _source(node: Node | None) -> str:

@@ -251,6 +251,15 @@ def test_a_length_that_cannot_be_traced_is_not_padded_to(caplog):
         bucket({"x": np.ones(19, "float32")})
     assert "cannot be traced for batches of (24,)" in caplog.text
 
+    def loss_fn(model, batch):
+        assert len(batch["x"]) % 2 == 0
+        return model(batch["x"])
+
+    even = gl.compile_step(Model(), loss_fn, gl.optim.SGD(0.1), batch, shapes="bucket")
+    even({"x": np.ones(6, "float32")})
+    with pytest.raises(AssertionError):
+        even({"x": np.ones(5, "float32")})
+
 
 def test_padded_programs_keep_to_the_limits_of_the_step():
     least = make_step().report.total_bytes
