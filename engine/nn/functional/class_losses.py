@@ -162,8 +162,11 @@ def linear_cross_entropy(
     if options is not None:
         instead = "leave it away: how many rows are computed at a time follows from the memory budget"
         raise UnsupportedError(located(f"linear_cross_entropy takes no options; {instead}"))
-    matrix, features = as_arraylike(linear_weight), as_arraylike(linear_weight).shape[-1]
-    x = as_arraylike(input)
+    x, matrix = as_arraylike(input), as_arraylike(linear_weight)
+    if matrix.ndim < 2 or x.ndim < 1:
+        fit = f"input is (N, F) or (F,) and linear_weight (C, F), got {x.shape} and {matrix.shape}"
+        raise ShapeError(located(f"linear_cross_entropy: {fit}"))
+    features = matrix.shape[-1]
     bias = None if linear_bias is None else xp.reshape(as_arraylike(linear_bias), (-1,))
     logits = linear(x, xp.reshape(matrix, (-1, features)), bias)
     logits = xp.reshape(logits, (*x.shape[:-1], *matrix.shape[:-1]))

@@ -105,7 +105,13 @@ def attended_by_heads(
     query = as_arraylike(query)
     key = query if query_is_key else as_arraylike(key)
     value = key if key_is_value else as_arraylike(value)
-    widths = [w.shape[-1] for w in weights[1:]] if isinstance(weights, tuple) else [embed_dim] * 2
+    widths = [embed_dim] * 2
+    if isinstance(weights, tuple):
+        weights = tuple(as_arraylike(w) for w in weights)
+        if any(w.ndim != 2 for w in weights):
+            shapes = ", ".join(str(w.shape) for w in weights)
+            raise ShapeError(located(f"q_proj_weight, k_proj_weight and v_proj_weight are matrices, got {shapes}"))
+        widths = [w.shape[-1] for w in weights[1:]]
     batched = _is_batched(query, key, value, (embed_dim, *widths), batch_first)
     batch_leads = batch_first or not batched
     q, k, v = (_heads(x, num_heads, batched, batch_leads) for x in _projected(query, key, value, weights, bias))
