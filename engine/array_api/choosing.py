@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tracing.tracer import ArrayLike, Tracer, TracingError, located
+from ..tracing.tracer import ArrayLike, ShapeError, Tracer, TracingError, located
 from . import elementwise as e
 from .broadcasting import (
     as_arraylike,
@@ -54,6 +54,8 @@ def piecewise(x: ArrayLike, condlist: Any, funclist: Sequence[Any], *args: Any, 
     else:  # one condition for a single axis, or one more axis than that of a condition
         whole = as_arraylike(condlist)
         conditions = [whole] if len(shape_of(whole)) < 2 else [getitem(whole, i) for i in range(shape_of(whole)[0])]
+    if not isinstance(funclist, (list, tuple)):
+        raise TypeError(located(f"np.piecewise: funclist is a list, got {type(funclist).__name__}"))
     if len(funclist) not in (len(conditions), len(conditions) + 1):
         raise ValueError(located(f"np.piecewise: {len(conditions)} conditions go with as many functions, or one more"))
 
@@ -72,6 +74,8 @@ def choose(a: ArrayLike, choices: Any, out: None = None, mode: str = "raise") ->
     take an index out of range into it, with "raise" it stops the run.
     """
     a = as_arraylike(a)
+    if not isinstance(choices, (list, tuple)) and not shape_of(as_arraylike(choices)):
+        raise ShapeError(located(f"np.choose: choices are several arrays, got {described(as_arraylike(choices))}"))
     parts = (
         [as_arraylike(choice) for choice in choices]
         if isinstance(choices, (list, tuple))
@@ -113,7 +117,10 @@ def delete(arr: ArrayLike, obj: Any, axis: int | None = None) -> Any:
     if axis is None:
         arr, axis = ravel(arr), 0
     place = axis_index(axis, len(shape_of(arr)))
-    kept = np.delete(np.arange(shape_of(arr)[place]), obj)
+    try:
+        kept = np.delete(np.arange(shape_of(arr)[place]), obj)
+    except IndexError as error:
+        raise IndexError(located(f"np.delete: {error}")) from None
     return take(arr, kept, place)
 
 
@@ -136,8 +143,14 @@ def insert(arr: ArrayLike, obj: Any, values: ArrayLike, axis: int | None = None)
     count = shape_of(moved)[0]
     if is_index:  # all of the values stand before one place
         obj = [obj] * (shape_of(values)[0] if len(shape_of(values)) == len(shape_of(arr)) else 1)
-    added = np.insert(np.zeros(count, int), obj, 1).size - count
+    try:
+        added = np.insert(np.zeros(count, int), obj, 1).size - count
+    except IndexError as error:
+        raise IndexError(located(f"np.insert: {error}")) from None
     order = np.insert(np.arange(count), obj, -1 - np.arange(added))
+    if len(shape_of(values)) > len(shape_of(moved)):
+        what = f"values of {shape_of(values)} do not go into {shape_of(arr)}"
+        raise ShapeError(located(f"np.insert: {what} along axis {axis}"))
     inserted = stretched(values, (added, *shape_of(moved)[1:]))
     return moveaxis(take(concatenate([moved, inserted]), np.where(order < 0, count - 1 - order, order), 0), 0, place)
 

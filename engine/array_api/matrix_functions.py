@@ -53,6 +53,9 @@ def multi_dot(arrays: Sequence[ArrayLike], *, out: None = None) -> Any:
     parts = [as_arraylike(x) for x in arrays]
     if len(parts) < 2:
         raise ValueError(located("np.linalg.multi_dot: takes two arrays or more"))
+    if any(len(shape_of(x)) != 2 for x in parts[1:-1]) or any(len(shape_of(x)) not in (1, 2) for x in parts):
+        shapes = ", ".join(str(shape_of(x)) for x in parts)
+        raise ShapeError(located(f"np.linalg.multi_dot: matrices are expected, or vectors at the ends, got {shapes}"))
     lengths = [1 if len(shape_of(x)) == 1 and i == 0 else shape_of(x)[0] for i, x in enumerate(parts)]
     lengths.append(1 if len(shape_of(parts[-1])) == 1 else shape_of(parts[-1])[-1])
     count = len(parts)

@@ -272,6 +272,8 @@ def top_k(operand: ArrayLike, k: int, axis: int = -1) -> tuple[Any, Any]:
 def lexsort(keys: Any, /, axis: int = -1) -> Any:
     """The indices (int64) that sort by several keys (keys, ...), of which the last one comes first."""
     listed = [as_arraylike(key) for key in keys]
+    if not listed:
+        raise ValueError(located("np.lexsort: there is no key to sort by"))
     place = axis_index(axis, len(shape_of(listed[0])))
     order = argsort(listed[0], place)
     for key in listed[1:]:

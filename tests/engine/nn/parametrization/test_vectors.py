@@ -12,9 +12,9 @@ from_vector, to_vector = nn.utils.vector_to_parameters, nn.utils.parameters_to_v
 
 def test_a_penalty_of_all_parameters_inside_a_step() -> None:
     model = nn.Linear(3, 2)
-    step = gl.compile_step(model, lambda m, x: (to_vector(m.parameters()) ** 2).sum(), gl.optim.SGD(0.25), np.ones(1))
+    step = gl.compile_step(model, lambda m, x: (to_vector(m.parameters()) ** 2).sum(), gl.optim.SGD(0.25), gl.spec(1))
     before = np.concatenate([p.ravel() for p in step.parameters().values()])
-    np.testing.assert_allclose(step(np.ones(1)), (before**2).sum(), rtol=1e-6)
+    np.testing.assert_allclose(step(np.ones(1, "float32")), (before**2).sum(), rtol=1e-6)
     np.testing.assert_allclose(to_vector(step.parameters().values()), before / 2, rtol=1e-6)
 
 
