@@ -92,6 +92,8 @@ class Public(NamedTuple):
         if not inspect.isclass(self.object):
             return f".. autofunction:: {self.path}\n"
         members = "" if issubclass(self.object, BaseException) else "   :members:\n"
+        if members and not any(map(public_base, self.object.__mro__[1:])):
+            members += "   :inherited-members:\n"  # of bases that have no entries of their own
         bases = "   :show-inheritance:\n" if any(map(public_base, self.object.__bases__)) else ""
         return f".. autoclass:: {self.path}\n{members}{bases}"
 

@@ -39,6 +39,12 @@ def test_every_public_name_stands_in_the_reference_once():
         assert {f"{path}.{name}" for name in reference.names_of(module)} <= spelled.keys()
 
 
+def test_a_class_has_the_methods_of_bases_that_are_not_public():
+    assert ":inherited-members:" in PUBLIC["gradloom.Step"].entry
+    assert ":inherited-members:" in PUBLIC["gradloom.nn.Module"].entry
+    assert ":inherited-members:" not in PUBLIC["gradloom.optim.AdamW"].entry
+
+
 @pytest.mark.parametrize("module", ["nn", "optim", "numpy", "data", "random", "tree"])
 def test_what_all_lists_is_public(module: str):
     assert {f"gradloom.{module}.{name}" for name in getattr(gl, module).__all__} <= reference.public_paths().keys()
