@@ -6,8 +6,7 @@ The text is made of sentences on ten countries and their capitals, none of which
 words nearest to some, and how many questions are answered right such as "paris is to france as what is to italy", by
 the sum of three vectors. With a text of one's own, a sentence a line, only nearest words are printed.
 
-Mikolov, Sutskever, Chen, Corrado and Dean 2013, "Distributed representations of words and phrases and their
-compositionality".
+Mikolov et al. 2013, "Distributed representations of words and phrases and their compositionality".
 """
 
 import argparse
@@ -96,9 +95,10 @@ def main(argv=None):
     parser.add_argument("--window", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv)
-
     rng = np.random.default_rng(options.seed)
     counts, lines = read(gl.data.read_text(options.text) if options.text else sentences(5000, rng))
+    if unknown := [word for word in options.near if word not in counts]:
+        parser.error(f"the text does not have {', '.join(unknown)} five times; write some of its words after --near")
     data = gl.data.Arrays(pairs(lines, options.window), 512, drop_last=True, seed=options.seed)
     model, loss_fn = SkipGram(len(counts), options.size), sampled_loss(np.array([*counts.values()]), negatives=5)
     step = gl.compile_step(model, loss_fn, gl.optim.Adam(5e-3), next(iter(data)), seed=options.seed)

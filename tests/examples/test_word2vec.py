@@ -23,6 +23,9 @@ def test_a_text_is_read_word_by_word_and_line_by_line(tmp_path, capsys):
     path.write_text("one two three four five\n" * 100)
     assert word2vec.main(["--text", str(path), "--near", "two", "--epochs", "1"]) == {}
     assert capsys.readouterr().out.splitlines()[-1].startswith("two: ")
+    with pytest.raises(SystemExit):
+        word2vec.main(["--text", str(path)])
+    assert "the text does not have paris, italy, greek, mayor five times" in capsys.readouterr().err
 
 
 @pytest.mark.peers
