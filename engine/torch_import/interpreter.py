@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,8 +13,12 @@ from ..tracing.errors import TracingError, UnsupportedError, located, shown_file
 from ..tracing.tracer import Tracer, scope
 from ..tracing.transforms import stop_gradient
 from .dtypes import numpy_array, numpy_dtype
+from .module_calls import InnerCall, inner_calls, place
 from .promotion import converted, is_array
 from .table import reads_memory, traced_op
+
+Record = Callable[[str, list[Any], list[Any]], None]
+"""What is told of each call of a module inside: its path, what it reads, parameters too, and what it gives."""
 
 _DROPPED = frozenset({"device", "layout", "memory_format", "pin_memory", "non_blocking"})
 _WITHOUT_RESULT = re.compile(r"aten\.(_assert_|sym_constrain_range|_functional_assert|_functional_sym_constrain)")
@@ -24,9 +28,11 @@ _FRAME = re.compile(r'^\s*File "(.+)", line (\d+), in', re.MULTILINE)
 class Interpreter:
     """One tracing of a graph of torch, in an environment of the values of its nodes."""
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, module: Any, record: Record | None = None) -> None:
         self._module = module
         self._values: dict[Any, Any] = {}
+        self._record = record
+        self._ends = {} if record is None else inner_calls(module.graph)
 
     def run(self, inputs: Sequence[Any]) -> list[Any]:
         """The results for values of the placeholders, in their order."""
@@ -41,11 +47,19 @@ class Interpreter:
                 self._values[node] = _attribute(self._module, node.target)
             else:
                 self._values[node] = self._called(node)
+            for call in self._ends.get(node, ()):
+                self._tell(call)
             for operand in node.all_input_nodes:
                 left[operand] -= 1
-                if not left[operand]:
+                if not left[operand] and self._record is None:
                     del self._values[operand]
         raise AssertionError("a graph ends with its output")
+
+    def _tell(self, call: InnerCall) -> None:
+        """Tell of a call of a module inside that has ended."""
+        assert self._record is not None
+        inputs, outputs = ([self._values[node] for node in nodes] for nodes in (call.inputs, call.outputs))
+        self._record(call.path, inputs, outputs)
 
     def _called(self, node: Any) -> Any:
         if node.op != "call_function":
@@ -87,7 +101,7 @@ def check_ops(module: Any) -> None:
     for node in module.graph.nodes:
         if node.op != "call_function" or (not node.users and _is_check(node.target)):
             continue
-        path, kind = _place(node)
+        path, kind = place(node)
         where = f", in {path} ({kind})" if path else f", in {kind}" if kind else ""
         known = node.target is operator.getitem or _of_python(node.target) or _is_higher_order(node.target)
         with _standing_where(node):
@@ -112,7 +126,7 @@ def _is_dtype(x: Any) -> bool:
 @contextmanager
 def _standing_where(node: Any) -> Iterator[None]:
     """Trace what is inside below the scope, and at the line, of a node."""
-    with standing_at(*_line(node)), scope(_place(node)[0]):
+    with standing_at(*_line(node)), scope(place(node)[0]):
         yield
 
 
@@ -186,20 +200,6 @@ def _in_dtype(x: Any, promised: Any) -> Any:
     if not is_array(x) or not hasattr(promised, "dtype"):
         return x
     return converted(x, numpy_dtype(promised.dtype))
-
-
-def _place(node: Any) -> tuple[str, str]:
-    """The path and the class of the innermost module that a node belongs to."""
-    stack = node.meta.get("nn_module_stack") or {}
-    path, kind = list(stack.values())[-1] if stack else ("", "")
-    if path.startswith("_empty_nn_module_stack"):
-        return "", ""
-    return _plain_path(path), kind.rpartition(".")[2] if isinstance(kind, str) else getattr(kind, "__name__", "")
-
-
-def _plain_path(path: str) -> str:
-    """A path without what torch adds where a module is called more than once: `layers.0@1`."""
-    return path.partition("@")[0]
 
 
 def _line(node: Any) -> tuple[str, int]:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...ir import SHORT_NAMES, ArrayType
+from ..nn.binding import binding_of
 from ..tracing.errors import TracingError, located
 from ..tracing.tracer import Tracer, as_array
 from .exporting import exported
-from .interpreter import Interpreter
+from .interpreter import Interpreter, Record
 from .output_tree import rebuilt
 from .program import Program, flattened
 from .promotion import default_float_is
@@ -40,7 +41,7 @@ class Programs:
         given = iter(leaves)
         inputs = [self._value(model, program, i, given) for i in range(len(program.inputs))]
         with default_float_is(program.default_float):
-            results = Interpreter(program.module).run(inputs)
+            results = Interpreter(program.module, _recording(model)).run(inputs)
         returned = []
         for output, result in zip(program.outputs, results):
             if output is not None and output.buffer:
@@ -81,6 +82,21 @@ class Programs:
         args, kwargs = call
         made = exported(self._module, args, kwargs, training, any_batch)
         return Program(made, torch_package().get_default_dtype())
+
+
+def _recording(model: TorchModule) -> Record | None:
+    """What writes down the calls of modules inside, where the program that is traced has a recorder."""
+    binding = binding_of(model)
+    if binding is None or binding.recorder is None:
+        return None
+    recorder, own = binding.recorder, binding.paths[model]
+    weights = {id(binding.value(stored)) for _, stored in model.stored_parameters()}
+
+    def record(path: str, inputs: list[Any], outputs: list[Any]) -> None:
+        given = recorder.arrays([x for x in inputs if id(x) not in weights])
+        recorder.add(f"{own}.{path}" if own else path, model.get_submodule(path), given, outputs)
+
+    return record
 
 
 def _leaves(value: Any) -> list[Any]:

@@ -148,7 +148,7 @@ def build(task: Task, place: Place, mode: str | None = None, captured: bool = Fa
 
     def bytes_beyond() -> int:
         optimizer.zero_grad(set_to_none=True)
-        return (_peak_gpu_bytes if place.on_gpu else _peak_bytes)(step)
+        return (_peak_gpu_bytes if place.on_gpu else peak_bytes)(step)
 
     return _in_one_graph(step, model, optimizer) if captured else Side(step, bytes_beyond)
 
@@ -231,7 +231,7 @@ def _peak_gpu_bytes(step: Callable[[], Any]) -> int:
     return torch.cuda.max_memory_allocated() - held
 
 
-def _peak_bytes(step: Callable[[], Any]) -> int:
+def peak_bytes(step: Callable[[], Any]) -> int:
     """The most bytes that a call holds at once of what it allocates, gradients included, by PyTorch's profiler."""
     activities = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activities, profile_memory=True) as profile:

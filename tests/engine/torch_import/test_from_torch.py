@@ -168,6 +168,17 @@ def test_what_a_module_returns_keeps_its_structure() -> None:
     assert gl.interpret(graph, np.ones((2, 3), np.float32))[0].tolist() == [[2.0] * 3] * 2
 
 
+def test_reports_and_diagnoses_speak_of_the_modules_own_layers() -> None:
+    net, batch = a_net(), a_batch()
+    model = gl.from_torch(net, batch["x"])
+    assert repr(model).splitlines()[1] == "  (0): Linear(in_features=5, out_features=7, bias=True)"
+    step = gl.compile_step(model, classified, gl.optim.SGD(0.1), batch, diagnose=True)
+    step(batch)
+    said = str(step.diagnosis)
+    assert all(layer in said for layer in ("0  Linear", "1  GELU", "2  Linear"))
+    assert {"0", "1", "2"} <= {node.origin.scope for node in step.graph.nodes}
+
+
 # What is refused.
 
 

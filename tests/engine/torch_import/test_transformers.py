@@ -11,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from torch_architectures import ALL, batch_of, built  # noqa: E402
+from gradloom.examples.torch_models.architectures import ALL, batch_of, built  # noqa: E402
 
 SAMPLE = ("GPT2LMHeadModel", "LlamaForCausalLM", "BertForMaskedLM", "T5ForConditionalGeneration")
 BOUND = {torch.float64: 1e-6, torch.float32: 1e-4}

@@ -1,0 +1,1 @@
+"""Architectures of `transformers`, small and of random weights, beside torch."""
