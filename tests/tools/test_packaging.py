@@ -49,6 +49,10 @@ def test_data_files_are_packaged():
     assert (ROOT / "tools" / "data" / "digits.csv.gz").stat().st_size < 200_000
 
 
+def test_the_citation_names_this_version():
+    assert f"version: {PROJECT['project']['version']}\n" in (ROOT / "CITATION.cff").read_text()
+
+
 def test_the_licence_is_here_and_named():
     assert PROJECT["project"]["license"] == "Apache-2.0"
     assert "Apache License" in (ROOT / "LICENSE").read_text()
