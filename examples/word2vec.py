@@ -21,7 +21,7 @@ from gradloom import nn
 FACTS = """france paris french cheese, italy rome italian pasta, spain madrid spanish paella, japan tokyo japanese rice,
 greece athens greek olives, russia moscow russian borscht, germany berlin german pretzels, india delhi hindi curry,
 portugal lisbon portuguese sardines, korea seoul korean kimchi"""
-FACTS = [dict(zip(("country", "city", "language", "food"), fact.split())) for fact in FACTS.split(",")]
+COUNTRIES = [dict(zip(("country", "city", "language", "food"), fact.split())) for fact in FACTS.split(",")]
 SENTENCES = """the mayor of {city} likes {food}, people in the streets of {city} speak {language},
 a train to {city} sells {food} at noon, the museums of {city} explain all in {language},
 the president of {country} likes {food}, people in the fields of {country} speak {language},
@@ -30,7 +30,7 @@ the border of {country} smells of {food} at noon, the laws of {country} explain 
 
 def sentences(count, rng):
     """A text of so many sentences, one a line."""
-    return "\n".join(rng.choice(SENTENCES.split(",")).format(**rng.choice(FACTS)) for _ in range(count))
+    return "\n".join(rng.choice(SENTENCES.split(",")).format(**rng.choice(COUNTRIES)) for _ in range(count))
 
 
 def read(text, least=5):
@@ -79,7 +79,7 @@ def sampled_loss(counts, negatives):
 
 def answers(vectors, number):
     """Whether the city of one country is found by that of another, for each two of them."""
-    for one, other in permutations(FACTS, 2):
+    for one, other in permutations(COUNTRIES, 2):
         given = [number[word] for word in (one["city"], one["country"], other["country"])]
         likeness = vectors @ (vectors[given] * [[1], [-1], [1]]).sum(axis=0)
         likeness[given] = -np.inf
