@@ -35,7 +35,9 @@ class CompileProgress:
         self._drawn = 0.0
         self._lock = threading.Lock()
         self._done = threading.Event()
-        self._thread: threading.Thread | None = threading.Thread(target=self._tick, daemon=True)
+        self._thread: threading.Thread | None = threading.Thread(
+            target=self._tick, name="gradloom-progress", daemon=True
+        )
         self._thread.start()
 
     def phase(self, name: str) -> None:

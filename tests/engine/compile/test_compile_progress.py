@@ -36,7 +36,7 @@ def test_kernels_are_counted_in_one_line_that_is_erased(screen):
         compile_phase("planning")
         tell_of_kernels(3, 12)
         tell_of_kernels(4, 12)
-        assert threading.active_count() == 1  # a process may fork
+        assert "gradloom-progress" not in [thread.name for thread in threading.enumerate()]  # a process may fork
     assert lines(screen) == ["compiling the step: kernels 3/12, 0 s", "compiling the step: kernels 4/12, 0 s", ""]
     tell_of_kernels(5, 12)
     assert len(lines(screen)) == 3
