@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -64,14 +65,15 @@ class File:
         self.nodes: list[Any] = []
         self.batch_of = ""
         """The input whose first length is the batch."""
+        self._counts: dict[str, int] = defaultdict(lambda: 1)
         self._constants: dict[tuple[DType, tuple[int, ...], bytes], str] = {}
 
     def fresh(self, name: str) -> str:
         """`name`, with a number behind it where it is taken."""
-        found, count = name, 1
+        found = name
         while found in self.taken:
-            count += 1
-            found = f"{name}_{count}"
+            self._counts[name] += 1
+            found = f"{name}_{self._counts[name]}"
         self.taken.add(found)
         return found
 

@@ -10,7 +10,7 @@ import numpy as np
 from ....ir import Op
 from ....ir.ops import indexing, scatter
 from .emitter import Emitter, emits
-from .symbolic_graph import Dim, Length, SymbolicNode, SymbolicValue
+from .symbolic_graph import Dim, SymbolicNode, SymbolicValue
 
 
 @emits(indexing.gather)
@@ -65,22 +65,14 @@ def scattered(e: Emitter, node: SymbolicNode) -> str:
     given = e.transposed(e.name(updates), of_updates)
     if batch:
         places = _flat(e, places, x.shape[:batch], x.shape[axis], middle)
-        rows = e.reshaped(rows, [-1, *rest]) if not _follow(rest) else _refuse(e)
-        given = e.reshaped(given, [-1, *rest])
+        behind = e.whole(rest, "a length behind what is scattered to")
+        rows, given = e.reshaped(rows, [-1, *behind]), e.reshaped(given, [-1, *behind])
         places = e.node("Reshape", places, e.numbers(-1))
     places = e.node("Unsqueeze", places, e.numbers(1 if batch else indices.ndim))
     written = e.node("ScatterND", rows, places, given, reduction=_WAYS[node.op])
     if batch:
         written = e.reshaped(written, [x.shape[i] for i in order])
     return e.transposed(written, [int(i) for i in np.argsort(order)])
-
-
-def _follow(dims: Sequence[Dim]) -> bool:
-    return any(isinstance(dim, Length) for dim in dims)
-
-
-def _refuse(e: Emitter) -> str:
-    raise e.refusal("a scatter in each entry of a batch has a length behind it that follows from the batch")
 
 
 def _flat(e: Emitter, places: str, batch: Sequence[Dim], length: Dim, middle: int) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .....ir import is_float
-from .....ir.types import BOOL, FLOAT32
+from .....ir.types import FLOAT32
 from .... import array_api as xp
 from ....tracing.tracer import Tracer
 from ...dtypes import dtype_of
@@ -153,8 +153,3 @@ def cast(call: Call, x: Any, *, to: int, saturate: int = 1, round_mode: str = "u
 @operator("CastLike")
 def cast_like(call: Call, x: Any, like: Any, *, saturate: int = 1, round_mode: str = "up") -> Any:
     return xp.astype(x, like.dtype)
-
-
-def as_bools(x: Any) -> Any:
-    """`x` as truth values."""
-    return x if x.dtype == BOOL else x != 0
