@@ -59,9 +59,8 @@ class UNet(nn.Module):
 
 
 def loss_fn(model, images):
-    n = len(images)
-    t, noise = gl.random.randint((n,), 0, TIMES), gl.random.normal(images.shape)
-    signal = gl.numpy.take(SIGNAL, t)[:, None, None, None]
+    t, noise = gl.random.randint((len(images),), 0, TIMES), gl.random.normal(images.shape)
+    signal = np.take(SIGNAL, t)[:, None, None, None]
     noisy = np.sqrt(signal) * images + np.sqrt(1 - signal) * noise
     return nn.mse_loss(model(noisy, t), noise)
 
