@@ -312,7 +312,10 @@ def _lecture_parser(commands: Any) -> None:
     parser.add_argument("--full", action="store_true", help="longer runs, and more of them")
     parser.add_argument("--data", metavar="FILE", help="MNIST as an .npz, in place of the digits that come with this")
     parser.add_argument(
-        "-o", "--out", metavar="FILE", help="a page with tables and figures (--all: lecture.html; needs matplotlib)"
+        "-o",
+        "--out",
+        metavar="FILE",
+        help="a page with tables and figures, or a folder for it (--all: lecture.html; needs matplotlib)",
     )
 
 
