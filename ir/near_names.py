@@ -5,11 +5,16 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_LONGEST = 200
+"""Letters of a name that are compared: a text of a million is no misspelling."""
+
 
 def near_names(name: str, known: Iterable[str], most: int = 3) -> list[str]:
     """Those of the `known` names that `name` may be a misspelling of, the nearest first. Where one differs in case and
     underscores alone, it is the only one.
     """
+    if len(name) > _LONGEST:
+        return []
     nearest = nearest_names(name, known)
     if nearest and _plain(nearest[0]) == _plain(name):
         return nearest[:1]
@@ -18,7 +23,8 @@ def near_names(name: str, known: Iterable[str], most: int = 3) -> list[str]:
 
 def nearest_names(name: str, known: Iterable[str], most: int | None = None) -> list[str]:
     """The `known` names, the one that is most like `name` first, however little that is."""
-    return sorted(dict.fromkeys(known), key=lambda near: _likeness(name, near), reverse=True)[:most]
+    name = name[:_LONGEST]
+    return sorted(dict.fromkeys(known), key=lambda near: _likeness(name, near[:_LONGEST]), reverse=True)[:most]
 
 
 def similar(name: str, known: Iterable[str], prefix: str = "") -> str | None:

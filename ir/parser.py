@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .graph import ROLES, Graph, Node, Origin, Value
+from .near_names import similar
 from .op import OPS
 from .printable import printable
 from .printer import BARE_NAME, unquote
@@ -247,7 +248,8 @@ class _Parser:
         self.expect("=")
         name = self.take("word")
         if name not in OPS:
-            raise self.error(f"there is no op {shortened(name)!r}")
+            near = similar(name, OPS)
+            raise self.error(f"there is no op {shortened(name)!r}{'; ' + near if near else ''}")
         self.expect("(")
         inputs: list[Value] = []
         while not self.accept(")"):

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..ir.near_names import similar
 from .cards import CARDS, TYPICAL, Card
 
 LIBRARIES = ("cublaslt", "cudnn")
@@ -134,7 +135,9 @@ class Target:
         """
         card = CARDS.get(TYPICAL.get(name, name))
         if card is None:
-            raise TargetError(f"there is no GPU target {name!r}; there are {', '.join(map(repr, (*TYPICAL, *CARDS)))}")
+            near = similar(name, (*TYPICAL, *CARDS))
+            there = f"{near + '; ' if near else ''}there are {', '.join(map(repr, (*TYPICAL, *CARDS)))}"
+            raise TargetError(f"there is no GPU target {name!r}; {there}")
         return _of_card(name, card, "cuda-emulated" if emulated else "cuda")
 
     @property

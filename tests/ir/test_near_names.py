@@ -35,3 +35,8 @@ def test_the_words_say_what_to_write_where_only_the_case_differs() -> None:
     assert similar("relu_", ["ReLU", "relu6"], "nn.") == "write nn.ReLU"
     assert similar("rel", ["ReLU", "tanh"], "nn.") == "similar: nn.ReLU"
     assert similar("softplus", ["conv"]) is None
+
+
+def test_a_text_of_a_million_letters_is_near_to_nothing_and_is_not_read_whole() -> None:
+    assert near_names("a" * 10**6, ["aa", "b"]) == []
+    assert nearest_names("a" * 10**6, ["b", "aa"]) == ["aa", "b"]

@@ -179,6 +179,7 @@ def lines(*body):
         ("graph(%x: f32[],\n %x: f32[]) {\n return\n}", "line 2: there are two inputs %x"),
         ("graph(%x f32[]) {\n return\n}", "line 1: expected ':', at 'f32'"),
         (lines("  %0: f32[2] = nonsense(%x)"), "line 2: there is no op 'nonsense'"),
+        (lines("  %0: f32[2] = tahn(%x)"), "line 2: there is no op 'tahn'; similar: tanh"),
         (
             lines("", "  %0: f32[2] = exp(%y)"),
             "line 3: %y is used before it is computed, at '%y'\n  %0: f32[2] = exp(%y)",
