@@ -60,7 +60,7 @@ class UNet(nn.Module):
 
 def loss_fn(model, images):
     t, noise = gl.random.randint((len(images),), 0, TIMES), gl.random.normal(images.shape)
-    signal = np.take(SIGNAL, t)[:, None, None, None]
+    signal = gl.numpy.take(SIGNAL, t)[:, None, None, None]
     noisy = np.sqrt(signal) * images + np.sqrt(1 - signal) * noise
     return nn.mse_loss(model(noisy, t), noise)
 
