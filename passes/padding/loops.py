@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ...ir import OPS, ArrayType, Builder, Graph, Node, Value
 from ...ir.ops import elementwise as ew
 from ...ir.types import INT64
+from ..graph.rewrite import all_nodes
 from ..graph.scan import Scan
 from .alignment import aligned
 from .axes import Axes, Axis, Size, plain, varies
@@ -79,7 +80,7 @@ def masked_scan(m: Masker, node: Node, twins: list[Node]) -> Outputs:
     outputs = [inner.made[v] for v in body.outputs]
     xs = [m.made[v] for v in loop.xs]
     if varies(length):
-        if any(n.op.is_while for n in loop.body.nodes):
+        if any(inside.op.is_while for inside in all_nodes(loop.body)):
             return m.crosses(node, "a while_loop in a loop")
         xs = [
             m.masked(x, row, 0, (0,)) if node.can_trap else x for x, row in zip(xs, axes[loop.first_x :], strict=True)
