@@ -100,6 +100,15 @@ def test_a_name_that_nothing_makes_is_named():
         gl.from_onnx(one_node("Neg", ["x"], ["z"]))
 
 
+def test_a_function_that_calls_itself_is_refused():
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("mine", 1)]
+    nodes = [helper.make_node("Again", ["a"], ["b"], domain="mine")]
+    model = one_node("Again", ["x"], ["y"], domain="mine")
+    model.functions.append(helper.make_function("mine", "Again", ["a"], ["b"], nodes, opsets))
+    with pytest.raises(gl.OnnxError, match=r"the function 'Again' calls itself"):
+        gl.from_onnx(model)
+
+
 def test_a_node_with_too_many_inputs_is_refused():
     model = gl.from_onnx(one_node("Neg", ["x", "x", "x"], ["y"]))
     with pytest.raises(gl.OnnxError, match=r"ONNX node 'y' \(Neg\) has 3 inputs, which do not fit the operator"):
