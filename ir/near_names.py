@@ -38,7 +38,7 @@ def similar(name: str, known: Iterable[str], prefix: str = "") -> str | None:
 
 def _is_near(name: str, near: str) -> bool:
     if len(name) <= 3:  # of so few letters two that agree say nothing
-        return sorted(name) == sorted(near) or _ratio(name, near) > 0.75
+        return _ratio(name, near) > 0.75
     return _ratio(name, near) > 0.6 or name in near
 
 
@@ -51,7 +51,9 @@ def _likeness(name: str, near: str) -> tuple[float, bool, bool, float]:
 
 
 def _ratio(a: str, b: str) -> float:
-    return difflib.SequenceMatcher(None, b, a).ratio()
+    """How alike two texts are, from 0 to 1: the same letters in another order nearly 1, for fingers swap them."""
+    found = difflib.SequenceMatcher(None, b, a).ratio()
+    return max(found, 0.95) if a != b and sorted(a) == sorted(b) else found
 
 
 def _plain(name: str) -> str:
