@@ -10,7 +10,8 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..tracing.errors import TracingError, UnsupportedError, located
+from ..tracing.errors import TracingError, located
+from .own_derivatives import without_own_derivatives
 from .table import whole_ops
 from .torch_package import torch_package
 
@@ -43,29 +44,6 @@ def _quiet() -> Iterator[None]:
                 logger.setLevel(level)
 
 
-@contextlib.contextmanager
-def _without_own_derivatives(torch: Any) -> Iterator[None]:
-    """Refuse a `torch.autograd.Function`: an export keeps its forward alone, and its derivative would be another."""
-    base = torch.autograd.Function
-    apply = vars(base)["apply"]
-
-    def refuse(kind: type, *args: Any, **kwargs: Any) -> Any:
-        if kind.__name__.startswith("GeneratedBackwardFor"):  # of an op that is in the table, or missing there
-            return apply.__get__(None, kind)(*args, **kwargs)
-        instead = "write it with ops of torch, x + (f(x) - x).detach() for a straight-through estimate"
-        raise UnsupportedError(
-            located(
-                f"{kind.__name__} is a torch.autograd.Function, of whose derivative an export knows nothing; {instead}"
-            )
-        )
-
-    base.apply = classmethod(refuse)
-    try:
-        yield
-    finally:
-        base.apply = apply
-
-
 def exported(module: Any, args: Sequence[Any], kwargs: Mapping[str, Any], training: bool, any_batch: bool) -> Any:
     """The `ExportedProgram` of a module, of core ATen ops and those of the table that are whole.
 
@@ -74,7 +52,7 @@ def exported(module: Any, args: Sequence[Any], kwargs: Mapping[str, Any], traini
     """
     torch = torch_package()
     shapes = _any_batch(torch, module, args, kwargs) if any_batch else None
-    with _quiet(), in_mode(module, training), _without_own_derivatives(torch):
+    with _quiet(), in_mode(module, training), without_own_derivatives(torch):
         try:
             program = torch.export.export(module, tuple(args), dict(kwargs), dynamic_shapes=shapes, strict=False)
             _keep_no_grad(torch, program.graph_module)

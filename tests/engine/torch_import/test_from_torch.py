@@ -192,6 +192,25 @@ class Rounded(torch.autograd.Function):
         return gradient
 
 
+class Squared(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return 2 * ctx.saved_tensors[0] * gradient
+
+
+def test_an_own_derivative_that_is_the_plain_one_is_taken_in() -> None:
+    module, x = Refused(Squared.apply), torch.randn(3, 4)
+    model = gl.from_torch(module, x)
+    step = gl.compile_step(model, lambda m, x: m(x).sum(), gl.optim.SGD(0.0), x)
+    module(x).sum().backward()
+    np.testing.assert_allclose(step.gradients(x)["inner.weight"], module.inner.weight.grad.numpy(), rtol=1e-5)
+
+
 class Refused(torch.nn.Module):
     def __init__(self, function: Any) -> None:
         super().__init__()
@@ -203,7 +222,7 @@ class Refused(torch.nn.Module):
 
 
 REFUSED = {
-    "Rounded is a torch.autograd.Function": lambda x: Rounded.apply(x),
+    "Rounded is a torch.autograd.Function whose backward is not the derivative": lambda x: Rounded.apply(x),
     "the op aten.nonzero.default of torch is not supported here, in 1 (Refused)": lambda x: x.nonzero(),
     "torch.float16 is not supported": lambda x: x.half(),
     "depend on values": lambda x: x if x.sum() > 0 else -x,
