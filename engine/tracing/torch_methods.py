@@ -272,8 +272,9 @@ abs absolute add allclose arccosh arcsinh arctan2 arctanh bitwise_and bitwise_le
 bitwise_right_shift bitwise_xor broadcast_to ceil cos cosh count_nonzero deg2rad diag diff divide equal erf exp exp2
 expm1 fix fliplr flipud float_power floor floor_divide fmax fmin fmod greater greater_equal heaviside hypot inner
 isclose isfinite isinf isnan kron less less_equal log log10 log1p log2 logaddexp logical_and logical_not logical_or
-logical_xor matmul maximum minimum moveaxis multiply nan_to_num negative not_equal outer positive pow rad2deg
-reciprocal remainder roll rot90 sign sin sinh sqrt square subtract tan tanh tile tril triu true_divide trunc vdot
+logical_xor matmul maximum minimum moveaxis multiply nan_to_num nanmean nansum negative not_equal outer positive pow
+rad2deg reciprocal remainder roll rot90 sign sin sinc sinh sqrt square subtract tan tanh tile tril triu true_divide
+trunc vdot
 """
 _RENAMED = {
     "acos": "arccos", "acosh": "arccosh", "arccos": "arccos", "arcsin": "arcsin", "arctan": "arctan",
@@ -380,18 +381,18 @@ REFUSED: dict[str, str] = {
     "is_cuda": _DEVICE_WORDS,
     "is_mps": _DEVICE_WORDS,
     "pin_memory": _DEVICE_WORDS,
-    **dict.fromkeys(("svd", "qr", "lu", "eig", "lstsq", "pinverse", "matrix_exp"), _FACTORS),
+    **dict.fromkeys(("svd", "qr", "lu", "eig"), _FACTORS),
     **dict.fromkeys(("bernoulli", "multinomial", "normal", "uniform", "random", "exponential"), _RANDOM),
-    "bincount": "write gl.numpy.segment_sum(np.ones(x.shape), x, num_segments)",
-    "cov": "write x = x - x.mean(axis=1, keepdims=True), and x @ x.T / (n - 1)",
+    "lstsq": "write np.linalg.lstsq(x, b)",
+    "matrix_exp": "write gl.numpy.linalg.expm(x)",
+    "pinverse": "write np.linalg.pinv(x)",
+    "bincount": "write np.bincount(x, minlength=n)",
+    "cov": "write np.cov(x)",
     "erfc": "write 1 - gl.numpy.erf(x)",
     "frac": "write x - np.trunc(x)",
     "logdet": "write np.linalg.slogdet(x)[1]",
     "logit": "write np.log(x / (1 - x))",
-    "nanmean": "write np.where(np.isnan(x), 0, x).sum() / (~np.isnan(x)).sum()",
-    "nansum": "write np.where(np.isnan(x), 0, x).sum()",
-    "quantile": "write np.sort(x, axis), and the entries in their places",
-    "sinc": "write np.sin(np.pi * x) / (np.pi * x)",
+    "quantile": "write np.quantile(x, q, axis)",
     "scatter_reduce": "write x.at[index].max(new), min, multiply or add, with NumPy's index",
     "masked_scatter": "its places depend on values; write np.where(mask, new, x) with new of x's shape",
     "half": "numbers are bfloat16, float32 or float64: write x.astype('float32')",
