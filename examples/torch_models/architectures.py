@@ -163,7 +163,7 @@ def _without_draws(config: Any) -> None:
     for name, value in list(vars(config).items()):
         if ("drop" in name or name == "layerdrop") and isinstance(value, (float, int)) and not isinstance(value, bool):
             setattr(config, name, type(value)(0))
-        elif "drop" in name and isinstance(value, list):
+        elif "drop" in name and isinstance(value, (list, tuple)):
             setattr(config, name, [0.0] * len(value))
 
 
