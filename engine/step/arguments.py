@@ -27,8 +27,8 @@ def no_model(model: Any) -> str:
         return f"model is the class {model.__name__}; write {model.__name__}(...), an instance of it"
     if any(c.__module__.startswith("torch.nn") for c in kind.__mro__):
         return (
-            f"model is a gl.nn.Module, got {kind.__name__}, a module of torch; write the same layers of gl.nn, and "
-            "take its parameters over by step.set_parameters(state_dict)"
+            f"model is a gl.nn.Module, got {kind.__name__}, a module of torch; write gl.from_torch(module, "
+            "example_input), or gl.from_torch_loss(module, ...) for one that returns its loss"
         )
     if isinstance(model, (list, tuple, dict)) and model:
         parts: Any = model.values() if isinstance(model, dict) else model

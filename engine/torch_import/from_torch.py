@@ -33,7 +33,8 @@ def from_torch(module: Any, *args: Any, **kwargs: Any) -> TorchModule:
 def _model(module: Any, kwargs: dict[str, Any]) -> TorchModule:
     torch = torch_package()
     if not isinstance(module, torch.nn.Module):
-        instead = "write it as a torch.nn.Module whose forward calls it" if callable(module) else "got no module"
+        is_class = isinstance(module, type)
+        instead = "write an instance of it" if is_class else "write a torch.nn.Module whose forward computes it"
         raise TypeError(located(f"from_torch takes a torch.nn.Module, got {type(module).__name__}; {instead}"))
     return model_of(module, Programs(module, kwargs))
 

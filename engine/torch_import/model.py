@@ -6,6 +6,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any, ClassVar, NoReturn
 
+from ...ir import BFLOAT16
 from ..nn.binding import current_value
 from ..nn.module import Module
 from ..nn.parameter import Buffer, Parameter, Stored
@@ -115,6 +116,8 @@ def _entered(name: str, tensor: Any, module: Any, stored: dict[int, Stored]) -> 
         return found
     try:
         array = numpy_array(tensor)
+        if array.dtype == BFLOAT16:
+            raise TypeError(f"{tensor.dtype} is not what parameters and buffers are stored in")
         if type(tensor).__name__ == "Parameter" or tensor.requires_grad:
             made: Stored = Parameter(array, requires_grad=tensor.requires_grad)
         else:

@@ -10,7 +10,8 @@ import numpy as np
 from ...ir import SHORT_NAMES, ArrayType
 from ..nn.binding import binding_of
 from ..tracing.errors import TracingError, located
-from ..tracing.tracer import Tracer, as_array
+from ..tracing.tracer import Tracer
+from .dtypes import numpy_array
 from .exporting import exported
 from .interpreter import Interpreter, Record
 from .output_tree import rebuilt
@@ -110,7 +111,7 @@ def _is_tensor(value: Any) -> bool:
 def _as_leaf(leaf: Any) -> Any:
     """An argument as a traced array, an array, or what is none as it is."""
     if isinstance(leaf, torch_package().Tensor):
-        return as_array(leaf.detach())
+        return numpy_array(leaf)
     return leaf
 
 

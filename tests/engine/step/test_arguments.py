@@ -126,7 +126,7 @@ def test_what_is_no_model_is_told():
 @pytest.mark.peers
 def test_models_and_losses_of_torch_are_told():
     torch = pytest.importorskip("torch")
-    with pytest.raises(TypeError, match=r"got Linear, a module of torch; .*set_parameters\(state_dict\)" + HERE):
+    with pytest.raises(TypeError, match=r"got Linear, .*; write gl\.from_torch\(module, .*its loss" + HERE):
         gl.plan_step(torch.nn.Linear(3, 2), loss_fn, optim.SGD(0.1), BATCH)
     with pytest.raises(TypeError, match="loss_fn is MSELoss, a module" + WRITE):
         gl.plan_step(MODEL, torch.nn.MSELoss(), optim.SGD(0.1), BATCH)

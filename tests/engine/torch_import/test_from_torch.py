@@ -242,6 +242,8 @@ def test_what_cannot_be_exported_is_named(said: str) -> None:
 def test_other_dtypes_are_named() -> None:
     with pytest.raises(TypeError, match=r"weight of Linear: torch\.float16 is not supported.*module\.float\(\)"):
         gl.from_torch(torch.nn.Linear(2, 2).half(), torch.ones(1, 2))
+    with pytest.raises(TypeError, match=r"torch\.bfloat16 is not what parameters .*module\.float\(\)"):
+        gl.from_torch(torch.nn.Linear(2, 2).bfloat16(), torch.ones(1, 2))
     with pytest.raises(TypeError, match=r"gl\.from_torch\(module\.to\(torch\.float64\)"):
         gl.from_torch(torch.nn.Linear(2, 2), torch.ones(1, 2)).to("float64")
 
