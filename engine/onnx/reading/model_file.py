@@ -21,7 +21,7 @@ def read_model(source: Any) -> tuple[Any, Path | None, str]:
         import onnx  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise missing_package(error, "from_onnx") from None
-    if isinstance(source, onnx.ModelProto):
+    if isinstance(source, onnx.ModelProto):  # pyright: ignore[reportAttributeAccessIssue]
         model, folder, name = source, None, "the model"
     elif isinstance(source, (bytes, bytearray)):
         model, folder, name = _parsed(onnx, bytes(source), "the model"), None, "the model"

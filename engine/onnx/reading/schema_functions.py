@@ -47,7 +47,7 @@ def _resolved(node: OnnxNode, attributes: Mapping[str, Any]) -> bytes:
     """The node with values in place of references to attributes of the function around."""
     import onnx.helper  # pyright: ignore[reportMissingImports]
 
-    proto = onnx.NodeProto.FromString(node.text)
+    proto = onnx.NodeProto.FromString(node.text)  # pyright: ignore[reportAttributeAccessIssue]
     kept = [a for a in proto.attribute if not a.ref_attr_name]
     given = [a.name for a in proto.attribute if a.ref_attr_name and a.name in attributes]
     del proto.attribute[:]
@@ -59,7 +59,7 @@ def _parsed(text: bytes, schema: Any) -> Function:
     """A definition whose attributes have the defaults of the operator."""
     import onnx  # pyright: ignore[reportMissingImports]
 
-    proto = onnx.FunctionProto.FromString(text)
+    proto = onnx.FunctionProto.FromString(text)  # pyright: ignore[reportAttributeAccessIssue]
     proto.attribute_proto.extend(a.default_value for a in schema.attributes.values() if a.default_value.type)
     return function_of(proto)
 
@@ -77,5 +77,5 @@ def _type(array: Any) -> Any:
     import onnx.helper  # pyright: ignore[reportMissingImports]
 
     if array is None:
-        return onnx.TypeProto()
+        return onnx.TypeProto()  # pyright: ignore[reportAttributeAccessIssue]
     return onnx.helper.make_tensor_type_proto(number_of(array.dtype), array.shape)

@@ -42,7 +42,7 @@ def emits(*ops: Op) -> Callable[[Emit], Emit]:
 
 def helper() -> Any:
     """The functions of `onnx` that make nodes and graphs, which is imported where a file is written."""
-    from onnx import helper as functions  # pyright: ignore[reportMissingImports]
+    from onnx import helper as functions  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue]
 
     return functions
 
