@@ -16,7 +16,8 @@ from ..nn import Module
 from ..saving.checkpoint_file import check_names, open_checkpoint
 from ..saving.renaming import Rename, renamed
 from ..tracing.keywords import tells_keywords
-from ..tracing.random import key_of_draws, key_of_seed
+from ..tracing.random import key_of_seed
+from ..tracing.random.keys import key_of_draws
 from ..tracing.tracer import located
 from .averages import Averages
 from .budget import Budget, budget_of

@@ -29,7 +29,8 @@ from ..report.schema import MemoryReport
 from ..tracing.arrays import dense_arrays
 from ..tracing.debug import show
 from ..tracing.missing_names import of_a_step
-from ..tracing.random import key_of_draws, key_of_seed
+from ..tracing.random import key_of_seed
+from ..tracing.random.keys import key_of_draws
 from ..tracing.tracer import located
 from .batch_type import BatchType
 from .buckets import Bucket, Buckets, Fit

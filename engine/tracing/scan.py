@@ -12,10 +12,10 @@ from ...ir import ArrayType, Graph, Value
 from ...ir.ops.scan import scan as scan_op
 from .. import array_api as xp
 from ..array_api.broadcasting import integer
-from . import random
 from .carries import Carry, leaf_name, result, traced, with_types
 from .debug import PrintedLoop, printed_values
 from .keywords import tells_keywords
+from .random import keys as stream_keys
 from .trace import trace_with_structure
 from .tracer import ShapeError, Trace, Tracer, TracingError, current_trace, located
 
@@ -176,7 +176,7 @@ class _Body:
         """`f` for step `place` of an iteration."""
         loop = self.loop
         x = optree.tree_unflatten(loop.tree, [self._at(part, place) for part in self.inputs[: len(loop.xs)]])
-        with random.key_when_drawn(lambda around: self._key(around, place)):
+        with stream_keys.key_when_drawn(lambda around: self._key(around, place)):
             result = loop.f(carry, x)
         if not isinstance(result, tuple) or len(result) != 2:
             came = f"a tuple of {len(result)}" if isinstance(result, tuple) else type(result).__name__
@@ -186,9 +186,9 @@ class _Body:
     def _at(self, part: Tracer, place: int) -> Tracer:
         return part if self.loop.width == 1 else part[place]
 
-    def _key(self, around: random.Keyed, place: int) -> Tracer:
+    def _key(self, around: stream_keys.Keyed, place: int) -> Tracer:
         if not self._keys:
-            self._keys.append(self._read(random.keys_of_steps(around, self.loop.trace, self.loop.length)))
+            self._keys.append(self._read(stream_keys.keys_of_steps(around, self.loop.trace, self.loop.length)))
         return self._at(self._keys[0], place)
 
 

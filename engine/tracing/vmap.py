@@ -15,11 +15,11 @@ from ...passes.vmap.rules import RULES
 from ...passes.vmap.vectorizer import Vectorizer
 from .. import array_api as xp
 from ..array_api.broadcasting import axis_index, integer
-from . import random
 from .arrays import leaf_array
 from .debug import PrintedLoop, Prints
 from .errors import UnsupportedError
 from .keywords import tells_keywords
+from .random import keys as stream_keys
 from .trace import input_name, path_name, trace_arguments
 from .tracer import ShapeError, Trace, Tracer, TracingError, current_trace, located
 from .transforms import active_trace, transform_of
@@ -144,8 +144,8 @@ class _Call:
         with trace.inlined() as inner:
             inner.prints = None if trace.prints is None else []
 
-            def key(around: random.Keyed) -> Tracer:
-                return self._example(vectorizer, inner, random.keys_of_steps(around, trace, self.count))
+            def key(around: stream_keys.Keyed) -> Tracer:
+                return self._example(vectorizer, inner, stream_keys.keys_of_steps(around, trace, self.count))
 
             given = [
                 whole if axis is None else self._example(vectorizer, inner, whole)
@@ -153,7 +153,7 @@ class _Call:
             ]
             args, kwargs = cast(Any, optree.tree_unflatten(self.tree, given))
             if own_draws:
-                with random.key_when_drawn(key):
+                with stream_keys.key_when_drawn(key):
                     result = self.fun(*args, **kwargs)
             else:
                 result = self.fun(*args, **kwargs)

@@ -10,9 +10,9 @@ import numpy as np
 from ...ir import ArrayType, Graph, Value
 from ...ir.ops.control_flow import while_loop as while_op
 from ..array_api.broadcasting import described
-from . import random
 from .carries import Carry, check_function, with_types
 from .keywords import tells_keywords
+from .random import keys as stream_keys
 from .trace import trace_with_structure
 from .tracer import Trace, Tracer, TracingError, as_array, current_trace, located
 
@@ -47,17 +47,17 @@ def while_loop(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], i
     body = Trace(trace)
     keys: list[tuple[Tracer, Tracer]] = []
 
-    def key(around: random.Keyed) -> Tracer:
-        keys.append((random.next_key(around, trace), Tracer(body, Value(_KEY))))
+    def key(around: stream_keys.Keyed) -> Tracer:
+        keys.append((stream_keys.next_key(around, trace), Tracer(body, Value(_KEY))))
         return keys[0][1]
 
-    with body, random.key_when_drawn(key):
+    with body, stream_keys.key_when_drawn(key):
         after = carry.leaves(body_fun(carry.whole(carry.inside(body))))
         goes_on = _flag(body, cond_fun(carry.whole(after)))
         results = [goes_on.value, *map(body.lift, after)]
         if keys:
             # The last draw of an iteration is the key of the next one.
-            results.append(random.draw_key().value)
+            results.append(stream_keys.draw_key().value)
     carries = [Value(goes_on.value.type), *carry.values, *(inside.value for _, inside in keys)]
     starts = [begins, *carry.starts, *(start for start, _ in keys)]
     node = trace.emit_node(
@@ -75,7 +75,7 @@ def _probe(trace: Trace, body_fun: Callable[[Any], Any]) -> tuple[Trace, Callabl
     body = Trace(trace)
 
     def step(val: Any) -> Any:
-        with random.key_when_drawn(lambda _: Tracer(body, Value(_KEY))):
+        with stream_keys.key_when_drawn(lambda _: Tracer(body, Value(_KEY))):
             return body_fun(val)
 
     return body, step

@@ -200,7 +200,7 @@ WITHOUT_DERIVATIVE = {
 }
 
 
-@pytest.mark.parametrize("name", CASES.keys() - WITHOUT_DERIVATIVE.keys())
+@pytest.mark.parametrize("name", [name for name in CASES if name not in WITHOUT_DERIVATIVE])
 def test_derivatives_are_as_without_padding(name):
     fn, *shapes = CASES[name]
     wrt = tuple(i for i, shape in enumerate(shapes) if "int" not in shape)
