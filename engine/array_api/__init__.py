@@ -611,19 +611,21 @@ _VIEWS = frozenset(
         "astype",
         "atleast_1d",
         "atleast_2d",
+        "atleast_3d",
         "broadcast_arrays",
         "broadcast_to",
         "diff",
         "expand_dims",
     }
     | {"flip", "fliplr", "flipud", "getitem", "matrix_transpose", "moveaxis", "permute_dims", "ravel", "real"}
+    | {"dsplit", "hsplit", "rollaxis", "vsplit"}
     | {"reshape", "rot90", "split", "squeeze", "swapaxes", "transpose", "unstack"}
 )
 _ALWAYS_NEW = frozenset({"add", "subtract", "multiply", "divide", "true_divide", "floor_divide", "remainder", "mod"})
 """Operators, which are called more often than all else."""
 
 
-_NEVER_SCALARS = frozenset({"full", "full_like", "tensordot", "where"})
+_NEVER_SCALARS = frozenset({"full", "full_like", "resize", "tensordot", "where"})
 """Functions that give an array without axes where others give a scalar."""
 
 

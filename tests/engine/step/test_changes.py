@@ -110,7 +110,7 @@ def test_what_a_step_or_a_model_does_not_have_names_what_to_write() -> None:
         (step, "eval", r"step\.bind"),
         (step, "nothing", r"dir\(step\)"),
         (model, "cuda", "target="),
-        (model, "double", r"model\.to\('float64'\)"),
+        (model, "half", r"model\.to\('float32'\)"),
     ):
         with pytest.raises(AttributeError, match=rf"no attribute '{name}'; .*{instead}.*, at .*test_changes"):
             getattr(owner, name)
