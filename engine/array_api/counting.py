@@ -52,7 +52,7 @@ def histogram_bin_edges(a: ArrayLike, bins: Any = 10, range: Any = None, weights
     """
     if isinstance(bins, str):
         raise TypeError(located(f"np.histogram: bins={bins!r} depends on values; give their number, or edges"))
-    if len(np.shape(bins)) if not isinstance(bins, Tracer) else len(bins.shape):
+    if shape_of(as_arraylike(bins)):
         return as_arraylike(bins)
     count = integer(bins, "np.histogram: bins")
     if count < 1:
@@ -66,7 +66,7 @@ def histogram_bin_edges(a: ArrayLike, bins: Any = 10, range: Any = None, weights
         low, high = min_of(a), max_of(a)
     else:
         low, high = 0.0, 1.0
-    dtype = np.dtype("float32") if dtype_of(a) == np.dtype("float32") and is_float(dtype_of(a)) else np.dtype("float64")
+    dtype = np.dtype("float32" if dtype_of(a) == np.dtype("float32") else "float64")
     low, high = cast(as_arraylike(low), np.dtype("float64")), cast(as_arraylike(high), np.dtype("float64"))
     alone = equal(low, high)
     low, high = where(alone, low - 0.5, low), where(alone, high + 0.5, high)

@@ -16,7 +16,7 @@ from .comparison import less, where
 from .factors import inv, solve
 from .indexing import getitem
 from .linear_algebra import dot, matmul
-from .manipulation import broadcast_to, expand_dims, moveaxis, stack
+from .manipulation import expand_dims, moveaxis, stack
 from .reductions import max as max_of
 from .reductions import sum as sum_of
 
@@ -34,8 +34,7 @@ def matrix_power(a: ArrayLike, n: int) -> Any:
     """
     a, power = _square("np.linalg.matrix_power", a), integer(n, "np.linalg.matrix_power: n")
     if power == 0:
-        unit = broadcast_to(np.eye(shape_of(a)[-1], dtype=dtype_of(a)), shape_of(a))
-        return e.add(unit, e.multiply(a, 0)) if not isinstance(a, np.ndarray) else unit.copy()
+        return np.broadcast_to(np.eye(shape_of(a)[-1], dtype=dtype_of(a)), shape_of(a)).copy()
     base, power = (inv(a), -power) if power < 0 else (a, power)
     result: Any = None
     while power:

@@ -15,7 +15,7 @@ from .init import constant
 from .parameter import Stored
 from .registration import torch_name
 from .settings import has_a_step
-from .uninitialized import UninitializedBuffer, UninitializedParameter
+from .uninitialized import is_uninitialized
 
 if TYPE_CHECKING:
     from .module import Module
@@ -76,7 +76,7 @@ def load_initial_values(model: Module, given: Mapping[str, Any], strict: bool, a
             unexpected.append(name)
             continue
         array = plain_array(value)
-        if isinstance(stored, (UninitializedParameter, UninitializedBuffer)):
+        if is_uninitialized(stored):
             stored.materialize(Stored(array))
         problem = _misfit(name, stored, array) or _conflict(name, array, arrays.get(stored))
         if problem:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -82,6 +82,6 @@ class UninitializedBuffer(_Uninitialized, Buffer):
         self.persistent = bool(persistent)
 
 
-def is_uninitialized(stored: Any) -> bool:
+def is_uninitialized(stored: Any) -> TypeGuard[_Uninitialized]:
     """Whether this has no shape yet."""
     return isinstance(stored, _Uninitialized)

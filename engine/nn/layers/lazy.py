@@ -53,7 +53,7 @@ class _Lazy(Module):
         own = dict(self.all_stored())
         binding = binding_of(self)
         for name, stored in like.all_stored():
-            mine = cast(Any, own[name])
+            mine = own[name]
             if is_uninitialized(mine):
                 mine.materialize(stored)
                 if binding is not None:

@@ -62,6 +62,7 @@ def test_powers_products_and_exponentials() -> None:
     for n in (0, 1, 2, 5, -1, -3):
         power = lambda a, n=n: np.linalg.matrix_power(a, n)  # noqa: E731
         check(power, power, SQUARE, tolerance=1e-8)
+    check(lambda a: np.linalg.matrix_power(a, 0), lambda a: np.linalg.matrix_power(a, 0), SQUARE * np.inf)
     product = lambda a, b: (np.linalg.multi_dot([a, b, a]), np.linalg.multi_dot([b[0], a, b, a[:, 0]]))  # noqa: E731
     check(product, product, TALL, TALL.T.copy())
     for scale in (1e-3, 1.0, 20.0):
