@@ -343,6 +343,11 @@ for shape in ((3, 3), (1, 1), (0, 0), (4, 1, 1), (2, 0, 3, 3), (2, 1, 2, 2)):
             right = arr((*shape[:-1], columns), dtype)
             row("solve", matrix(shape, dtype), right, tolerance=SOLVED)
             row("triangular_solve", matrix(shape, dtype), right, lower=columns == 2, tolerance=SOLVED)
+for shape in ((4, 3), (3, 3), (2, 4), (1, 1), (3, 1), (1, 3), (0, 2), (3, 0), (2, 1, 3, 2)):
+    for complete in (False, True):  # of rows that complete Q there is no derivative
+        smooth = not complete or shape[-2] <= shape[-1]
+        row("qr", arr(shape, F32 if shape == (2, 4) else F64), complete=complete, order=2 * smooth, tolerance=SOLVED)
+row("qr", arr((40, 36)), complete=True, order=0, tolerance=SOLVED)
 row("cholesky", matrix((70, 70), F64, 200), order=0, tolerance=SOLVED)
 row("eigh", matrix((40, 40)), order=0, tolerance=SOLVED)
 row("slogdet", matrix((2, 9, 9), F64, -5), order=0, tolerance=SOLVED)

@@ -154,6 +154,29 @@ class _Machine:
 
         return syevd
 
+    def geqrf(self, dtype: np.dtype[Any]) -> Callable[..., int]:
+        def geqrf(fn: int, m: int, n: int, a: int, lda: int, tau: int, work: int, lwork: int) -> int:
+            h, scales = np.linalg.qr(self.read(dtype, a, (m, n), lda), "raw")
+            self.write(dtype, a, h.T, lda)
+            self.write(dtype, tau, scales[:, None], len(scales))
+            self.pointer(work, dtype)[0:lwork][:] = dtype.type(np.nan)
+            return 0
+
+        return geqrf
+
+    def orgqr(self, dtype: np.dtype[Any]) -> Callable[..., int]:
+        def orgqr(fn: int, m: int, n: int, k: int, a: int, lda: int, tau: int, work: int, lwork: int) -> int:
+            h, scales = self.read(dtype, a, (m, k), lda), self.read(dtype, tau, (k, 1), k)[:, 0]
+            q = np.eye(m, n, dtype=dtype)
+            for i in reversed(range(k)):
+                v = np.concatenate([np.zeros(i, dtype), np.ones(1, dtype), h[i + 1 :, i]])
+                q -= scales[i] * np.outer(v, v @ q)
+            self.write(dtype, a, q, lda)
+            self.pointer(work, dtype)[0:lwork][:] = dtype.type(np.nan)
+            return 0
+
+        return orgqr
+
     def getrf(self, dtype: np.dtype[Any]) -> Callable[..., int]:
         def getrf(fn: int, m: int, n: int, a: int, lda: int, pivots: int) -> int:
             lu, rows = self.read(dtype, a, (n, n), lda), self.pointer(pivots, np.dtype("int32"))
@@ -215,7 +238,8 @@ class _Machine:
         names["tile_transpose"] = self.tile_transpose
         names["gemm_f32"], names["gemm_f64"] = self.gemm(np.dtype("f4")), self.gemm(np.dtype("f8"))
         names["gemv_f32"], names["gemv_f64"] = self.gemv(np.dtype("f4")), self.gemv(np.dtype("f8"))
-        for name, make in (("potrf", self.potrf), ("getrf", self.getrf), ("trsm", self.trsm), ("syevd", self.syevd)):
+        for name in ("potrf", "getrf", "trsm", "syevd", "geqrf", "orgqr"):
+            make = getattr(self, name)
             names[f"{name}_f32"], names[f"{name}_f64"] = make(np.dtype("f4")), make(np.dtype("f8"))
         return names
 

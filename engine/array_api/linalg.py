@@ -14,6 +14,7 @@ from .factors import cholesky, det, eigh, eigvalsh, inv, slogdet, solve, solve_t
 from .linear_algebra import matmul, tensordot, vecdot
 from .manipulation import expand_dims, matrix_transpose, moveaxis
 from .matrix_functions import expm, matrix_power, multi_dot
+from .orthogonal_factors import householder_product, qr
 from .singular_values import cond, lstsq, matrix_norm, matrix_rank, pinv, svdvals
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "eigh",
     "eigvalsh",
     "expm",
+    "householder_product",
     "inv",
     "lstsq",
     "matmul",
@@ -36,6 +38,7 @@ __all__ = [
     "norm",
     "outer",
     "pinv",
+    "qr",
     "slogdet",
     "solve",
     "solve_triangular",

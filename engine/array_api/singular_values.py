@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...ir import finfo, is_float
-from ..tracing.promotion import float_dtype
 from ..tracing.tracer import ArrayLike, ShapeError, located
 from . import elementwise as e
 from .broadcasting import as_arraylike, cast, described, dtype_of, reshaped, shape_of
@@ -22,6 +21,7 @@ from .factors import eigh, eigvalsh, inv
 from .indexing import getitem
 from .linear_algebra import matmul
 from .manipulation import concatenate, expand_dims, matrix_transpose
+from .orthogonal_factors import matrices
 from .reductions import count_nonzero, norm
 from .reductions import max as max_of
 from .reductions import min as min_of
@@ -35,13 +35,6 @@ class LstsqResult(NamedTuple):
     residuals: Any
     rank: Any
     s: Any
-
-
-def _matrices(name: str, a: ArrayLike) -> ArrayLike:
-    a = as_arraylike(a)
-    if len(shape_of(a)) < 2:
-        raise ShapeError(located(f"np.linalg.{name} takes matrices in the last two axes, got {described(a)}"))
-    return cast(a, float_dtype(dtype_of(a)))
 
 
 def _both(a: ArrayLike) -> ArrayLike:
@@ -59,7 +52,7 @@ def svdvals(x: ArrayLike, /) -> Any:
     The derivative of one that occurs several times, or is 0, is one of its subgradients. Raises `ShapeError` below two
     axes.
     """
-    x = _matrices("svdvals", x)
+    x = matrices("svdvals", x)
     count = min(shape_of(x)[-2:])
     if not count:
         return np.zeros((*shape_of(x)[:-2], 0), dtype_of(x))
@@ -74,7 +67,7 @@ def matrix_rank(A: ArrayLike, tol: ArrayLike | None = None, hermitian: bool = Fa
     A = as_arraylike(A)
     if len(shape_of(A)) < 2:
         return e.astype(e.minimum(count_nonzero(A), 1), "int64")
-    A = _matrices("matrix_rank", A)
+    A = matrices("matrix_rank", A)
     values = _singular(A, hermitian)
     if tol is None:
         precision = max(shape_of(A)[-2:]) * float(finfo(dtype_of(A)).eps) if rtol is None else rtol
@@ -98,7 +91,7 @@ def matrix_norm(x: ArrayLike, /, *, keepdims: bool = False, ord: Any = "fro") ->
     least sum of absolute values of a column, inf and -inf of a row; 2 and -2, the largest and least singular value;
     "nuc", the sum of these. Raises `ValueError` for another one.
     """
-    x = _matrices("matrix_norm", x)
+    x = matrices("matrix_norm", x)
     if ord in ("fro", None):
         return norm(x, None, (-2, -1), keepdims)
     if ord not in (1, -1, 2, -2, math.inf, -math.inf, "nuc"):
@@ -116,7 +109,7 @@ def cond(x: ArrayLike, p: Any = None) -> Any:
     """The condition numbers of the matrices in the last two axes: the quotient of the largest and least singular value,
     or for another norm `p` of `matrix_norm` that of the matrix times that of its inverse; inf of a singular matrix.
     """
-    x = _matrices("cond", x)
+    x = matrices("cond", x)
     if p in (None, 2, -2):
         values = svdvals(x)
         first, last = getitem(values, (..., 0)), getitem(values, (..., -1))
@@ -132,7 +125,7 @@ def pinv(a: ArrayLike, rcond: Any = None, hermitian: bool = False, *, rtol: Any 
 
     The derivative is that along matrices of the same rank (Golub and Pereyra 1973). Raises `ShapeError` below two axes.
     """
-    a = _matrices("pinv", a)
+    a = matrices("pinv", a)
     limit = rtol if rcond is None else rcond
     limit = 1e-15 if limit is None else limit
     if 0 in shape_of(a):
@@ -181,7 +174,7 @@ def lstsq(a: ArrayLike, b: ArrayLike, rcond: Any = None) -> LstsqResult:
 
     Raises `ShapeError` where shapes do not fit.
     """
-    a, b = _matrices("lstsq", a), as_arraylike(b)
+    a, b = matrices("lstsq", a), as_arraylike(b)
     if len(shape_of(a)) != 2 or len(shape_of(b)) not in (1, 2) or shape_of(a)[0] != shape_of(b)[0]:
         raise ShapeError(
             located(f"np.linalg.lstsq: a is (m, n), b (m,) or (m, k), got {described(a)} and {described(b)}")

@@ -9,8 +9,9 @@ import numpy as np
 from ..builder import Builder
 from ..graph import Value
 from ..op import OPS, Attrs, Op, Recompute, TypeRuleError, declare, same_attrs
-from ..types import INT64, Array, ArrayType, is_float
+from ..types import Array, ArrayType, is_float
 from . import elementwise as ew
+from .matrices import batch_only, cubed, on_diagonal, part, product, swapped, triangle
 
 PIVOT_BYTES = 4
 """Bytes of an index that LAPACK keeps for each row it exchanges."""
@@ -28,53 +29,10 @@ def _system_type(a: ArrayType, b: ArrayType) -> ArrayType:
     return b
 
 
-def _batch_only(inputs: Sequence[ArrayType], output: ArrayType, attrs: Attrs) -> list[list[int | None]]:
-    """The matrices of a batch are apart; along the other axes every element needs all."""
-    batch = inputs[0].ndim - 2
-    return [[i if i < batch else None for i in range(output.ndim)]] * len(inputs)
-
-
 def _columns_apart(inputs: Sequence[ArrayType], output: ArrayType, attrs: Attrs) -> list[list[int | None]]:
     """The matrices of a batch are apart, and so are the columns of the right side."""
     batch = list(range(output.ndim - 2))
     return [[*batch, None, None], [*batch, None, output.ndim - 1]]
-
-
-def _cubed(share: int, x: ArrayType) -> int:
-    """A `share`th of n³ operations for each matrix of `x`, and one for each element."""
-    return x.size * x.shape[-1] // share + x.size
-
-
-def _swapped(b: Builder, x: Value) -> Value:
-    """The matrices transposed."""
-    last = x.type.ndim - 1
-    return OPS["transpose"](b, x, perm=(*range(last - 1), last, last - 1))
-
-
-def _product(b: Builder, x: Value, y: Value) -> Value:
-    """The matrix products of a batch."""
-    last = x.type.ndim - 1
-    batch = tuple(range(last - 1))
-    return OPS["dot"](b, x, y, contract=((last,), (last - 1,)), batch=(batch, batch))
-
-
-def _places(b: Builder, x: Value) -> tuple[Value, Value]:
-    """For each element of the matrices, the number of its row and of its column."""
-    shape, last = x.type.shape, x.type.ndim - 1
-    rows, columns = (OPS["iota"](b, shape=shape, axis=axis, dtype=INT64) for axis in (last - 1, last))
-    return rows, columns
-
-
-def _on_diagonal(b: Builder, x: Value) -> Value:
-    return ew.eq(b, *_places(b, x))
-
-
-def _triangle(b: Builder, x: Value, lower: bool, half_diagonal: bool = False) -> Value:
-    """One triangle of each matrix with its diagonal, which may count by half; 0 elsewhere."""
-    rows, columns = _places(b, x)
-    if half_diagonal:
-        x = ew.select(b, ew.eq(b, rows, columns), ew.mul(b, x, b.full_like(x, 0.5)), x)
-    return ew.select(b, (ew.ge if lower else ew.le)(b, rows, columns), x, b.full_like(x, 0))
 
 
 # The factor of a positive definite matrix.
@@ -93,15 +51,15 @@ def _cholesky_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
     # Murray 2016, "Differentiation of the Cholesky decomposition": with P = Φ(Lᵀ g), the lower triangle with half its
     # diagonal, the cotangent of a symmetric matrix is L⁻ᵀ (P + Pᵀ) L⁻¹ / 2. Only the lower triangle is read, so each
     # element below the diagonal stands for two.
-    part = _triangle(b, _product(b, _swapped(b, o), g), True, half_diagonal=True)
-    upper = _swapped(b, o)
-    left = triangular_solve(b, upper, ew.add(b, part, _swapped(b, part)), lower=False)
-    both = triangular_solve(b, upper, _swapped(b, left), lower=False)
-    return _triangle(b, both, True, half_diagonal=True)
+    inside = triangle(b, product(b, swapped(b, o), g), True, half_diagonal=True)
+    upper = swapped(b, o)
+    left = triangular_solve(b, upper, ew.add(b, inside, swapped(b, inside)), lower=False)
+    both = triangular_solve(b, upper, swapped(b, left), lower=False)
+    return triangle(b, both, True, half_diagonal=True)
 
 
 def _cholesky_flops(inputs: Sequence[ArrayType], outputs: Sequence[ArrayType], attrs: Attrs) -> int:
-    return _cubed(3, inputs[0])
+    return cubed(3, inputs[0])
 
 
 cholesky = declare(
@@ -111,7 +69,7 @@ cholesky = declare(
         _cholesky_type,
         _cholesky,
         _cholesky_flops,
-        _batch_only,
+        batch_only,
         _cholesky_vjp,
         "the lower triangular L with L Lᵀ = x, of which the lower triangle is read; a matrix that is not positive "
         "definite stops the run",
@@ -134,29 +92,22 @@ def _eigh(x: Array) -> Array:
     return np.concatenate([values[..., None, :], vectors], axis=-2)
 
 
-def _rows(b: Builder, x: Value, start: int, stop: int) -> Value:
-    """`x[..., start:stop, :]`."""
-    *batch, _, columns = x.type.shape
-    first, last = (*(0 for _ in batch), start, 0), (*batch, stop, columns)
-    return OPS["slice"](b, x, start=first, stop=last, step=(1,) * len(last))
-
-
 def _eigh_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
     # Giles 2008, "Collected matrix derivative results": of a symmetric matrix it is V (diag(w') + E ∘ VᵀV') Vᵀ, with
     # E[i, j] = 1 / (w[j] - w[i]). It is not finite where two eigenvalues are one and their vectors are read.
     n = x.type.shape[-1]
-    values, vectors, of_vectors = _rows(b, o, 0, 1), _rows(b, o, 1, n + 1), _rows(b, g, 1, n + 1)
+    values, vectors, of_vectors = part(b, o, rows=(0, 1)), part(b, o, rows=(1, n + 1)), part(b, g, rows=(1, n + 1))
     axes = tuple(range(x.type.ndim))
     along_rows = OPS["broadcast"](b, _flat(b, values), shape=x.type.shape, axes=(*axes[:-2], axes[-1]))
-    of_values = OPS["broadcast"](b, _flat(b, _rows(b, g, 0, 1)), shape=x.type.shape, axes=(*axes[:-2], axes[-1]))
-    is_diagonal = _on_diagonal(b, x)
-    apart = ew.sub(b, along_rows, _swapped(b, along_rows))
+    of_values = OPS["broadcast"](b, _flat(b, part(b, g, rows=(0, 1))), shape=x.type.shape, axes=(*axes[:-2], axes[-1]))
+    is_diagonal = on_diagonal(b, x)
+    apart = ew.sub(b, along_rows, swapped(b, along_rows))
     rotated = ew.div(
-        b, _product(b, _swapped(b, vectors), of_vectors), ew.select(b, is_diagonal, b.full_like(x, 1), apart)
+        b, product(b, swapped(b, vectors), of_vectors), ew.select(b, is_diagonal, b.full_like(x, 1), apart)
     )
     inside = ew.select(b, is_diagonal, of_values, rotated)
-    whole = _product(b, _product(b, vectors, inside), _swapped(b, vectors))
-    return _triangle(b, ew.add(b, whole, _swapped(b, whole)), True, half_diagonal=True)
+    whole = product(b, product(b, vectors, inside), swapped(b, vectors))
+    return triangle(b, ew.add(b, whole, swapped(b, whole)), True, half_diagonal=True)
 
 
 def _flat(b: Builder, row: Value) -> Value:
@@ -170,7 +121,7 @@ def _eigh_axes(inputs: Sequence[ArrayType], output: ArrayType, attrs: Attrs) -> 
 
 
 def _eigh_flops(inputs: Sequence[ArrayType], outputs: Sequence[ArrayType], attrs: Attrs) -> int:
-    return 9 * _cubed(1, inputs[0])
+    return 9 * cubed(1, inputs[0])
 
 
 def eigh_words(n: int) -> tuple[int, int]:
@@ -221,8 +172,8 @@ def _triangular_solve(a: Array, b: Array, lower: bool) -> Array:
 
 
 def _triangular_solve_vjp(b: Builder, g: Value, o: Value, a: Value, y: Value, lower: bool) -> tuple[Value, Value]:
-    of_y = triangular_solve(b, _swapped(b, a), g, lower=not lower)
-    return _triangle(b, ew.neg(b, _product(b, of_y, _swapped(b, o))), lower), of_y
+    of_y = triangular_solve(b, swapped(b, a), g, lower=not lower)
+    return triangle(b, ew.neg(b, product(b, of_y, swapped(b, o))), lower), of_y
 
 
 def _triangular_solve_flops(inputs: Sequence[ArrayType], outputs: Sequence[ArrayType], attrs: Attrs) -> int:
@@ -257,13 +208,13 @@ def _solve(a: Array, b: Array) -> Array:
 
 
 def _solve_vjp(b: Builder, g: Value, o: Value, a: Value, y: Value) -> tuple[Value, Value]:
-    of_y = solve(b, _swapped(b, a), g)
-    return ew.neg(b, _product(b, of_y, _swapped(b, o))), of_y
+    of_y = solve(b, swapped(b, a), g)
+    return ew.neg(b, product(b, of_y, swapped(b, o))), of_y
 
 
 def _solve_flops(inputs: Sequence[ArrayType], outputs: Sequence[ArrayType], attrs: Attrs) -> int:
     matrices, right = inputs
-    return 2 * (_cubed(3, matrices) + right.size * right.shape[-2]) if right.size else 0
+    return 2 * (cubed(3, matrices) + right.size * right.shape[-2]) if right.size else 0
 
 
 solve = declare(
@@ -273,7 +224,7 @@ solve = declare(
         _system_type,
         _solve,
         _solve_flops,
-        _batch_only,
+        batch_only,
         _solve_vjp,
         "the x with a x = b, by elimination with exchange of rows; a matrix that is singular stops the run",
         accepts_strides=True,
@@ -303,12 +254,12 @@ def _slogdet_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
     of_log = OPS["slice"](b, g, start=start, stop=stop, step=(1,) * len(stop))
     of_log = OPS["reshape"](b, of_log, shape=tuple(batch))
     spread = OPS["broadcast"](b, of_log, shape=x.type.shape, axes=tuple(range(len(batch))))
-    scaled = ew.select(b, _on_diagonal(b, x), spread, b.full_like(x, 0))
-    return solve(b, _swapped(b, x), scaled)
+    scaled = ew.select(b, on_diagonal(b, x), spread, b.full_like(x, 0))
+    return solve(b, swapped(b, x), scaled)
 
 
 def _slogdet_flops(inputs: Sequence[ArrayType], outputs: Sequence[ArrayType], attrs: Attrs) -> int:
-    return 2 * _cubed(3, inputs[0])
+    return 2 * cubed(3, inputs[0])
 
 
 slogdet = declare(

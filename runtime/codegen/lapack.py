@@ -90,6 +90,14 @@ _WORKED = ("V", "L", "n", "at", "n", "at", "at", "n", "at", "n", _INFO)
 syevd_f32 = _declare("syevd_f32", ir.FloatType(), ctypes.c_float, _SYEVD, *_WORKED)
 syevd_f64 = _declare("syevd_f64", ir.DoubleType(), ctypes.c_double, _SYEVD, *_WORKED)
 
+_GEQRF = "Makes a matrix, m, n, its R with the reflections of Q below; their factors; memory to work in, its size."
+_ORGQR = "Makes such reflections, m, columns, how many, the matrix Q; their factors; memory to work in, its size."
+_REFLECTED = ("n", "n", "at", "n", "at", "at", "n", _INFO)
+geqrf_f32 = _declare("geqrf_f32", ir.FloatType(), ctypes.c_float, _GEQRF, *_REFLECTED)
+geqrf_f64 = _declare("geqrf_f64", ir.DoubleType(), ctypes.c_double, _GEQRF, *_REFLECTED)
+orgqr_f32 = _declare("orgqr_f32", ir.FloatType(), ctypes.c_float, _ORGQR, "n", *_REFLECTED)
+orgqr_f64 = _declare("orgqr_f64", ir.DoubleType(), ctypes.c_double, _ORGQR, "n", *_REFLECTED)
+
 _TRIANGLE = ("R", "UL", "NT", "NU", "n", "n", "1.0", "at", "n", "at", "n")
 trsm_f32 = _declare("trsm_f32", ir.FloatType(), ctypes.c_float, _TRSM, *_TRIANGLE)
 trsm_f64 = _declare("trsm_f64", ir.DoubleType(), ctypes.c_double, _TRSM, *_TRIANGLE)

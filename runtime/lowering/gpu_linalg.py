@@ -21,7 +21,8 @@ from .gpu_reductions import across_threads
 from .gpu_text import GpuText
 from .launch import Launch, Pointer, Scratch, Traps
 
-_THREADS = 128
+THREADS = 128
+"""Threads that share a matrix."""
 _COLUMNS = 32
 """Columns of the right side that a block solves for, where they are apart."""
 _SWEEPS = 30
@@ -34,7 +35,7 @@ def lower_gpu_linalg(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
     matrices, n = math.prod(x.shape[:-2]), x.shape[-1]
     if node.op is linalg.triangular_solve:
         return [_solve_triangles(node, plan, matrices)]
-    text = _MatrixText(node, plan, matrices if n or node.op is linalg.slogdet else 0)
+    text = MatrixText(node, plan, matrices if n or node.op is linalg.slogdet else 0)
     if node.op is not linalg.slogdet:
         text.number("code", traps.code(node, n))
     if node.op is linalg.cholesky:
@@ -48,11 +49,11 @@ def lower_gpu_linalg(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
     return [text.launch()]
 
 
-class _MatrixText(GpuText):
+class MatrixText(GpuText):
     """A kernel whose tile is a matrix `a` of `n` rows, with its result `o`."""
 
     def __init__(self, node: Node, plan: Plan, tiles: int) -> None:
-        super().__init__(tiles, _THREADS)
+        super().__init__(tiles, THREADS)
         self.node, self.plan = node, plan
         self.dtype = node.output.type.dtype
         self.short = SHORT_NAMES[self.dtype]
@@ -67,7 +68,7 @@ class _MatrixText(GpuText):
     def each(self, count: str, *lines: str, begin: str = "", variable: str = "e") -> None:
         """Lines for every number below `count`, from `begin` on, shared by the threads; then a barrier."""
         first = f"{begin} + thread_index()" if begin else "thread_index()"
-        self.add(f"for {variable} in range({first}, {count}, {_THREADS}):", *(f"    {line}" for line in lines))
+        self.add(f"for {variable} in range({first}, {count}, {THREADS}):", *(f"    {line}" for line in lines))
         self.add("barrier()")
 
     def matrix(self, name: str, value: Value) -> str:
@@ -130,17 +131,17 @@ class _MatrixText(GpuText):
         self.lines, outer = [], self.lines
         self.add(
             f"best, place = {zero}, i64(n)",
-            f"for i in range(k + thread_index(), n, {_THREADS}):",
+            f"for i in range(k + thread_index(), n, {THREADS}):",
             "    size_of = abs(lu[i * n + k])",
             "    best = size_of if (size_of > best) | (size_of != size_of) else best",
         )
-        self.lines += across_threads(self, reduction.reduce_max, self.dtype, "best", _THREADS, "    ")
+        self.lines += across_threads(self, reduction.reduce_max, self.dtype, "best", THREADS, "    ")
         self.add(
-            f"for i in range(k + thread_index(), n, {_THREADS}):",
+            f"for i in range(k + thread_index(), n, {THREADS}):",
             "    if (abs(lu[i * n + k]) == best) & (i < place):",
             "        place = i64(i)",
         )
-        self.lines += across_threads(self, reduction.reduce_min, index, "place", _THREADS, "    ")
+        self.lines += across_threads(self, reduction.reduce_min, index, "place", THREADS, "    ")
         self.add("place = place if place < n else i64(k)", f"if best == {zero}:", f"    {singular}")
         self.add("if thread_index() == 0:", "    pivots[k] = i32(place)")
         self.each("n", "kept = lu[k * n + e]", "lu[k * n + e] = lu[place * n + e]", "lu[place * n + e] = kept")
@@ -177,7 +178,7 @@ class _MatrixText(GpuText):
         self.number("columns", self.node.output.type.shape[-1])
         y = self.matrix("y", self.node.inputs[1])
         self.factors("trap(code)")
-        self.add(f"for j in range(thread_index(), columns, {_THREADS}):")
+        self.add(f"for j in range(thread_index(), columns, {THREADS}):")
         self.add(
             "    for i in range(n):",
             f"        o[i * columns + j] = {y.format('i', 'j')}",
@@ -208,12 +209,12 @@ class _MatrixText(GpuText):
         self.lines, outer = [], self.lines
         self.add(
             f"off, norm = {zero}, {zero}",
-            f"for e in range(thread_index(), n * n, {_THREADS}):",
+            f"for e in range(thread_index(), n * n, {THREADS}):",
             "    norm = norm + s[e] * s[e]",
             f"    off = off + (s[e] * s[e] if e // n != e % n else {zero})",
         )
         for name in ("off", "norm"):
-            self.lines += across_threads(self, reduction.reduce_sum, self.dtype, name, _THREADS, "    ")
+            self.lines += across_threads(self, reduction.reduce_sum, self.dtype, name, THREADS, "    ")
         self.add(f"if off <= {small} * norm:", "    break", "for turn_of in range(turns):")
         self.lines, sweep = [], self.lines
         pair = (
@@ -272,7 +273,7 @@ class _MatrixText(GpuText):
         )
 
 
-def substitute(text: _MatrixText, a: str, columns: str, count: str, first: str, lower: bool, unit: bool) -> None:
+def substitute(text: MatrixText, a: str, columns: str, count: str, first: str, lower: bool, unit: bool) -> None:
     """Lines that solve for the `count` columns of `o` from `first` on: a row is done, then taken from all others."""
     text.add("for step in range(n):")
     text.lines, outer = [], text.lines
@@ -300,11 +301,11 @@ def _solve_triangles(node: Node, plan: Plan, matrices: int) -> Launch:
     return text.launch()
 
 
-class _TriangleText(_MatrixText):
+class _TriangleText(MatrixText):
     """A kernel whose tile is `count` columns from `first` on of the system of a matrix."""
 
     def __init__(self, node: Node, plan: Plan, tiles: int, across: int) -> None:
-        GpuText.__init__(self, tiles, _THREADS)
+        GpuText.__init__(self, tiles, THREADS)
         a, y = node.inputs
         n, columns = y.type.shape[-2:]
         self.dtype: np.dtype[Any] = a.type.dtype

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 
 from ...ir import OPS, Node, Op
-from ...ir.ops import attention, dynamic_slice, indexing, movement, reduction, scatter
+from ...ir.ops import attention, dynamic_slice, indexing, movement, orthogonal_factors, reduction, scatter
 from ...ir.ops.region import region
 from ...passes.memory.plan import Plan
 from ...passes.target import TargetError
@@ -24,6 +24,7 @@ from .gpu_cumulative import lower_gpu_cumulative
 from .gpu_libraries import library_launches
 from .gpu_linalg import lower_gpu_linalg
 from .gpu_matmul import lower_gpu_matmul
+from .gpu_orthogonal_factors import lower_gpu_qr
 from .gpu_region import lower_gpu_region
 from .gpu_scatter_add import lower_gpu_scatter_add
 from .gpu_sorting import lower_gpu_sort
@@ -85,5 +86,6 @@ _LOWERINGS: Mapping[Op, Callable[[Node, Plan, Traps], list[Launch]]] = {
     **{op: lower_gpu_convolution for op in OPS.values() if op.family == "convolution" and not op.is_conv_region},
     **{op: lower_gpu_sort for op in OPS.values() if op.family == "sorting"},
     **{op: lower_gpu_linalg for op in OPS.values() if op.family == "linalg"},
+    orthogonal_factors.qr: lower_gpu_qr,
     **{op: lower_gpu_window for op in OPS.values() if op.family == "window"},
 }

@@ -12,10 +12,10 @@ import numpy as np
 
 from ...ir import SHORT_NAMES, Node, node_workspace
 from ...ir.ops import linalg
-from ...passes.graph.views import View
 from ...passes.memory.plan import Plan
 from .batch_axes import batch_numbers, batch_source
-from .launch import TILE, Arg, Call, Launch, Pointer, Routine, Scratch, Traps
+from .lapack_call import lapack_routine, matrix_strides
+from .launch import TILE, Arg, Call, Launch, Pointer, Scratch, Traps
 
 _COLUMNS = 128
 """Columns of the right side that one tile solves for; each tile reads the whole triangle."""
@@ -31,21 +31,23 @@ def lower_linalg(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
         return _solve_triangles(node, plan, matrices)
     args: list[Arg] = [TILE, *(Pointer.to(plan.views[v]) for v in node.inputs), result, n]
     if node.op is linalg.cholesky:
-        args += [_routine("potrf", dtype), traps.code(node, n), *_strides(x), *batch_numbers(len(x.shape) - 2, x)]
+        args += [lapack_routine("potrf", dtype), traps.code(node, n), *matrix_strides(x)]
+        args += batch_numbers(len(x.shape) - 2, x)
         return [Launch(matrices if n else 0, [Call(_cholesky_kernel(dtype), args)])]
     scratch = Scratch(plan.scratch.get(node, 0), plan.target.round_to_line(node_workspace(node)))
     if node.op is linalg.eigh:
         work = scratch.plus(n * n * dtype.itemsize)
         elements, integers = linalg.eigh_words(n)
-        args += [scratch, work, elements, work.plus(elements * dtype.itemsize), integers, _routine("syevd", dtype)]
-        args += [traps.code(node, n), *_strides(x), *batch_numbers(len(x.shape) - 2, x)]
+        args += [scratch, work, elements, work.plus(elements * dtype.itemsize), integers]
+        args += [lapack_routine("syevd", dtype), traps.code(node, n), *matrix_strides(x)]
+        args += batch_numbers(len(x.shape) - 2, x)
         return [Launch(matrices if n else 0, [Call(_eigh_kernel(dtype), args)])]
-    args += [scratch, scratch.plus(n * n * dtype.itemsize), _routine("getrf", dtype)]
+    args += [scratch, scratch.plus(n * n * dtype.itemsize), lapack_routine("getrf", dtype)]
     if node.op is linalg.slogdet:
-        args += [*_strides(x), *batch_numbers(len(x.shape) - 2, x)]
+        args += [*matrix_strides(x), *batch_numbers(len(x.shape) - 2, x)]
         return [Launch(matrices, [Call(_slogdet_kernel(dtype), args)])]
     y = plan.views[node.inputs[1]]
-    args += [_routine("trsm", dtype), traps.code(node, n), y.shape[-1], *_strides(x), *_strides(y)]
+    args += [lapack_routine("trsm", dtype), traps.code(node, n), y.shape[-1], *matrix_strides(x), *matrix_strides(y)]
     args += batch_numbers(len(x.shape) - 2, x, y)
     return [Launch(matrices if n else 0, [Call(_solve_kernel(dtype), args)])]
 
@@ -55,18 +57,9 @@ def _solve_triangles(node: Node, plan: Plan, matrices: int) -> list[Launch]:
     n, columns = y.type.shape[-2:]
     across = -(-columns // _COLUMNS)
     operands = [Pointer.to(plan.views[v]) for v in (a, y, node.output)]
-    routine = _routine("trsm", a.type.dtype)
+    routine = lapack_routine("trsm", a.type.dtype)
     args = [TILE, *operands, routine, n, columns, across, int(not node.attrs["lower"])]
     return [Launch(matrices * across if n else 0, [Call(_triangular_solve_kernel(a.type.dtype), args)])]
-
-
-def _routine(name: str, dtype: np.dtype[Any]) -> Routine:
-    return Routine(("s" if dtype.itemsize == 4 else "d") + name)
-
-
-def _strides(view: View) -> list[int]:
-    """Bytes from row to row of a matrix, and elements from column to column."""
-    return [view.strides[-2] * view.base.type.dtype.itemsize, view.strides[-1]]
 
 
 def _cholesky_kernel(dtype: np.dtype[Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ...ir import OPS, Node, Op
-from ...ir.ops import dynamic_slice, indexing, movement, reduction, scatter
+from ...ir.ops import dynamic_slice, indexing, movement, orthogonal_factors, reduction, scatter
 from ...ir.ops.region import region
 from ...passes.memory.plan import Plan
 from .convolution import lower_convolution
@@ -16,6 +16,7 @@ from .launch import Launch, Traps
 from .linalg import lower_linalg
 from .matmul import lower_matmul
 from .moments import lower_moments
+from .orthogonal_factors import lower_qr
 from .region import lower_region
 from .scatter import lower_scatter
 from .scatter_add import lower_scatter_add
@@ -47,6 +48,7 @@ _LOWERINGS: Mapping[Op, Callable[[Node, Plan, Traps], list[Launch]]] = {
     **{op: lower_matmul for op in OPS.values() if op.family == "contraction"},
     **{op: lower_convolution for op in OPS.values() if op.family == "convolution"},
     **{op: lower_linalg for op in OPS.values() if op.family == "linalg"},
+    orthogonal_factors.qr: lower_qr,
     **{op: lower_sort for op in OPS.values() if op.family == "sorting"},
     **{op: lower_window for op in OPS.values() if op.family == "window"},
 }

@@ -31,6 +31,15 @@ def test_factors_are_those_of_numpy(n, dtype):
     np.testing.assert_allclose(general @ solved, right, **close)
 
 
+def test_the_orthogonal_factor_of_a_matrix_of_any_sides_is_that_of_numpy():
+    rng = np.random.default_rng(0)
+    tall, wide = rng.standard_normal((2, 35, 20)), rng.standard_normal((3, 5)).astype("float32")
+    graph = gl.trace(lambda x, y: (*gnp.linalg.qr(x), *gnp.linalg.qr(x, "complete"), *gnp.linalg.qr(y)), tall, wide)
+    expected = *np.linalg.qr(tall), *np.linalg.qr(tall, "complete"), *np.linalg.qr(wide)
+    for one, other in zip(run_emulated(graph, tall, wide), expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9 if one.dtype == np.float64 else 1e-5, atol=1e-6)
+
+
 def test_matrices_that_have_no_factors_stop_the_run():
     for function, matrix in (
         (gnp.linalg.cholesky, -np.eye(3)),

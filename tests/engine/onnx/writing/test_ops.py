@@ -24,6 +24,7 @@ REFUSED = {
     "dot_add": WITHOUT_OPERATOR,
     "eigh": WITHOUT_OPERATOR,
     "moments": WITHOUT_OPERATOR,
+    "qr": WITHOUT_OPERATOR,
     "random_bits": "draws random numbers",
     "slogdet": WITHOUT_OPERATOR,
     "solve": WITHOUT_OPERATOR,
