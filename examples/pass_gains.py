@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import gradloom as gl
 import numpy as np
 from gradloom import nn
-from gradloom.ir import Graph
+from gradloom.ir import Graph, Node, Value
 from gradloom.passes.graph.rewrite import Pass
 from gradloom.passes.memory.plan import Plan
 from gradloom.passes.pipeline import pipeline
@@ -207,6 +207,27 @@ def few_sequences() -> Recipe:
     return Outputs(64, 256), squared_error, gl.optim.SGD(0.1), batch
 
 
+class ClickThrough(nn.Module):
+    """Tables of which an example reads one row each: Naumov et al. 2019, "Deep learning recommendation model for
+    personalization and recommendation systems".
+    """
+
+    def __init__(self, tables: int, rows: int, width: int) -> None:
+        self.rows = rows
+        self.tables = nn.ModuleList([nn.Embedding(rows, width, sparse=True) for _ in range(tables)])
+        self.top = nn.Sequential(nn.Linear(tables * width, 64), nn.ReLU(), nn.Linear(64, 1))
+
+    def forward(self, x: Any) -> Any:
+        hashed = np.abs(x * self.rows).astype("int64") % self.rows
+        return self.top(np.concatenate([table(hashed[:, i]) for i, table in enumerate(self.tables)], axis=1))
+
+
+def click_through() -> Recipe:
+    """8 tables of 125,000 rows, 512 examples."""
+    batch = {"x": gl.spec((512, 8)), "y": gl.spec((512, 1))}
+    return ClickThrough(8, 125_000, 32), squared_error, gl.optim.SGD(0.1), batch
+
+
 CASES: dict[str, tuple[Callable[[], Recipe], ...]] = {
     "push-slices": (quasi_recurrent,),
     "split-concat-conv": (u_net,),
@@ -216,6 +237,7 @@ CASES: dict[str, tuple[Callable[[], Recipe], ...]] = {
     "distribute-scans": (numpy_rnn, long_lstm),
     "strip-mine-scans": (long_lstm,),
     "prepack-weights": (few_sequences,),
+    "row-sparse-updates": (click_through,),
 }
 """Passes, each with models in which it matters."""
 
@@ -245,8 +267,14 @@ def traffic(made: Plan) -> int:
         if unit in made.bodies:
             total += unit.attrs.get("length", 1) * max(map(traffic, made.bodies[unit]))
         else:
-            total += sum(v.type.nbytes for v in dict.fromkeys((*unit.inputs, *unit.outputs)))
+            total += sum(v.type.nbytes for v in dict.fromkeys((*unit.inputs, *unit.outputs)) if v not in _tables(unit))
     return total
+
+
+def _tables(unit: Node) -> tuple[Value, ...]:
+    """What a unit reads or changes only a few rows of."""
+    indexed = unit.op.family == "indexing"
+    return (unit.inputs[0], *(unit.outputs if unit.op.begins_with == 0 else ())) if indexed else ()
 
 
 class Cost(NamedTuple):

@@ -29,6 +29,7 @@ from .simplify.channels_last import ChannelsLast
 from .simplify.one_pass_variance import OnePassVariance
 from .simplify.push_casts import PushCasts
 from .simplify.push_slices import PushSlices
+from .simplify.row_sparse_updates import RowSparseUpdates
 from .simplify.simplify import Simplify
 from .simplify.split_concat_conv import SplitConcatConv
 from .simplify.widen_bfloat16 import WidenBfloat16
@@ -58,6 +59,7 @@ def preparation(parts: int = 1, target: Target = DEFAULT_TARGET, tiles: bool = F
         PushCasts(),  # before the casts of the next one, which are float32's
         WidenBfloat16(),  # before any tiles, which add up results: those are float32 from here on
         Simplify(),
+        RowSparseUpdates(),  # before any tiles, which would add up gradients of the size of a table
         DistributeScans(),  # before any tiles: it makes one product of the products of all steps
         PushSlices(),
         Simplify(),  # slices that were pushed to one value are one again

@@ -35,6 +35,10 @@ class Adagrad(Optimizer):
             lr_decay=NOT_NEGATIVE, weight_decay=NOT_NEGATIVE, initial_accumulator_value=NOT_NEGATIVE, eps=NOT_NEGATIVE
         )
 
+    @property
+    def keeps_unread_rows(self) -> bool:
+        return not self.weight_decay
+
     def init_parameter(self, type: ArrayType) -> dict[str, StateSpec]:
         return {"sum": StateSpec(type, self.initial_accumulator_value)}
 

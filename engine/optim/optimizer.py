@@ -13,7 +13,7 @@ from ...ir import ArrayType, DType
 from ...ir.html import block, table
 from ...ir.near_names import similar
 from .. import array_api as xp
-from ..nn import Module
+from ..nn import Embedding, EmbeddingBag, Module
 from ..nn.taps import Tapped
 from ..tracing.numbers import as_rate, as_real
 from ..tracing.tracer import located
@@ -221,7 +221,28 @@ class Optimizer:
         """This for a model: `parameters` has the types of all, `trained` the names of those that are not frozen. Bare
         pytrees have no `model`. Raises `ValueError` where they do not fit.
         """
+        if model is not None and not self.keeps_unread_rows:
+            self._check_tables(model, trained)
         return self
+
+    def _check_tables(self, model: Module, trained: Collection[str]) -> None:
+        """Raises `ValueError` where a table is to be trained row by row."""
+        for path, module in model.named_modules():
+            name = f"{path}.weight" if path else "weight"
+            if isinstance(module, (Embedding, EmbeddingBag)) and module.sparse and name in trained:
+                kind = type(self).__name__
+                raise ValueError(
+                    located(
+                        f"{name} is of a table with sparse=True, and {kind} changes rows that no look-up reads; "
+                        "take SGD or Adagrad without weight_decay or SparseAdam, for it alone by gl.optim.groups, or "
+                        "leave sparse out"
+                    )
+                )
+
+    @property
+    def keeps_unread_rows(self) -> bool:
+        """Whether a table with `sparse=True` may be trained by it."""
+        return False
 
     def with_options(self, **options: Any) -> Optimizer:
         """This with other hyper-parameters. Raises `TypeError` for one that it does not have."""

@@ -52,7 +52,8 @@ class RuleCopies:
             new, updated = self._rule(parameter, gradient, state, scalars)
         made = tuple(nodes[begin:])
         results = [new, *(updated[name] for name in state)]
-        if len(set(values)) == len(values) and not any(_draws(node) for node in made):
+        shared = {trace.lift(v) for v in scalars.values() if isinstance(v, Tracer)}
+        if len(set(values)) == len(values) and not any(map(_draws, made)) and _reads_only(made, {*values, *shared}):
             self._rules[key] = _Rule(made, tuple(values), tuple(map(trace.lift, results)), path)
         return new, updated
 
@@ -69,6 +70,12 @@ def _copied(trace: Trace, rule: _Rule, values: list[Value], path: str) -> list[V
         copied = builder.copy(node, [mapping.get(v, v) for v in node.inputs], origin)
         mapping.update(zip(node.outputs, copied.outputs))
     return [mapping.get(v, v) for v in rule.new]
+
+
+def _reads_only(nodes: tuple[Node, ...], known: set[Value]) -> bool:
+    """Whether nodes read nothing else. A rule that has looked up how its gradient is made reads of that too."""
+    known = known.union(v for node in nodes for v in node.outputs)
+    return all(v in known for node in nodes for v in node.inputs)
 
 
 def _draws(node: Node) -> bool:

@@ -35,6 +35,10 @@ class SGD(Optimizer):
         if self.nesterov and (not self._has_momentum or self.dampening != 0):
             raise ValueError("SGD: nesterov needs a momentum above 0 and no dampening")
 
+    @property
+    def keeps_unread_rows(self) -> bool:
+        return not self.weight_decay
+
     def init_parameter(self, type: ArrayType) -> dict[str, StateSpec]:
         return {"momentum_buffer": StateSpec(type)} if self._has_momentum else {}
 

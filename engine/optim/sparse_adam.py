@@ -10,16 +10,18 @@ from ...ir import ArrayType, DType
 from .. import array_api as xp
 from .moments import quotient
 from .optimizer import NOT_NEGATIVE, PART, Optimizer, Scalars, StateSpec
+from .read_rows import read_rows
 from .schedules import Schedule
 
 
 @dataclass(frozen=True)
 class SparseAdam(Optimizer):
-    """`m += (1 - β₁)(g - m);  v += (1 - β₂)(g² - v);  p -= lr √(1 - β₂ᵗ)/(1 - β₁ᵗ) m / (√v + eps)` where g is not 0; an
-    element whose gradient is 0 keeps p, m and v. As `torch.optim.SparseAdam`.
+    """`m += (1 - β₁)(g - m);  v += (1 - β₂)(g² - v);  p -= lr √(1 - β₂ᵗ)/(1 - β₁ᵗ) m / (√v + eps)` in rows of a
+    table that the step has looked up; all others keep p, m and v. As `torch.optim.SparseAdam`.
 
-    For tables of which a batch reads few rows. The gradients here are dense, so that an update takes as long as Adam's.
-    t counts all steps. `maximize` ascends. Where the schedule cycles the momentum, β₁ is that.
+    A step does not touch the other rows at all where there are at least four times as many rows as look-ups. In a
+    parameter whose gradient is not made of look-ups alone an element keeps its values where g is 0. t counts all steps.
+    `maximize` ascends. Where the schedule cycles the momentum, β₁ is that.
     """
 
     lr: float | Schedule = 1e-3
@@ -30,6 +32,10 @@ class SparseAdam(Optimizer):
     def __post_init__(self) -> None:
         self.check_tuple("betas", 2)
         self.check(betas=PART, eps=NOT_NEGATIVE)
+
+    @property
+    def keeps_unread_rows(self) -> bool:
+        return True
 
     def init_parameter(self, type: ArrayType) -> dict[str, StateSpec]:
         return {"exp_avg": StateSpec(type), "exp_avg_sq": StateSpec(type)}
@@ -46,7 +52,8 @@ class SparseAdam(Optimizer):
     def update_parameter(
         self, parameter: Any, gradient: Any, state: Mapping[str, Any], scalars: Scalars
     ) -> tuple[Any, dict[str, Any]]:
-        read = gradient != 0
+        rows = read_rows(gradient)
+        read = gradient != 0 if rows is None else rows
         if self.maximize:
             gradient = -gradient
         mean, square = state["exp_avg"], state["exp_avg_sq"]

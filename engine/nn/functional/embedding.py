@@ -33,9 +33,11 @@ def embedding(
     """The rows `input` of weight (num, dim): shape (*input.shape, dim). Row `padding_idx` gets no gradient.
 
     With `scale_grad_by_freq` the gradient of a row is divided by how often it is looked up. An index outside 0 <= index
-    < num stops the run with `IndexError`. `max_norm` and `sparse` are not supported.
+    < num stops the run with `IndexError`. `max_norm` is not supported. Where few rows of a large table are read, no
+    gradient of its size is made, whatever `sparse` says; a layer with `sparse=True` asks for an optimizer that leaves
+    the other rows alone.
     """
-    check_options("embedding", max_norm, sparse)
+    check_max_norm("embedding", max_norm)
     weight = _checked_table("embedding", weight)
     index = checked_index(input, weight.shape[0], "embedding: indices")
     return activation(_rows(weight, index, _place("embedding", padding_idx, weight.shape[0]), scale_grad_by_freq))
@@ -61,10 +63,10 @@ def embedding_bag(
     at 0, or with `include_last_offset` (bags + 1,), where the last ends too. `per_sample_weights`, of the shape of
     `input`, multiply the rows in a sum. Indices that are `padding_idx` count for nothing, and a bag of nothing gives
     zeros. Indices out of range, and offsets that do not divide all of `input`, stop the run with `IndexError`.
-    `max_norm` and `sparse` are not supported.
+    `max_norm` is not supported, and `sparse` is as for `embedding`.
     """
     what = "embedding_bag"
-    check_options(what, max_norm, sparse)
+    check_max_norm(what, max_norm)
     weight, x = _checked_table(what, weight), as_arraylike(input)
     check_mode(what, mode, scale_grad_by_freq, per_sample_weights is not None)
     if x.ndim not in (1, 2) or (x.ndim == 1) == (offsets is None):
@@ -84,14 +86,11 @@ def embedding_bag(
     return _of_bags(rows, counts, mode, *_bags(offsets, x.shape[0], include_last_offset))
 
 
-def check_options(what: str, max_norm: float | None, sparse: bool) -> None:
-    """Raise `UnsupportedError` for arguments of torch's that are not supported."""
+def check_max_norm(what: str, max_norm: float | None) -> None:
+    """Raise `UnsupportedError` where rows are to be scaled as they are looked up."""
     if max_norm is not None:
         instead = "rows are not scaled where they are looked up: scale the weight, or the rows that come out"
         raise UnsupportedError(located(f"{what} does not take torch's max_norm={max_norm!r}; {instead}"))
-    if sparse:
-        instead = "gradients are dense: leave it away; gl.optim.SparseAdam leaves rows alone that were not looked up"
-        raise UnsupportedError(located(f"{what} does not take torch's sparse=True; {instead}"))
 
 
 def check_mode(what: str, mode: str, scale_grad_by_freq: bool, weighted: bool) -> None:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ...tracing.tracer import ShapeError, located
 from .. import functional as F
 from .. import init
-from ..functional.embedding import check_mode, check_options
+from ..functional.embedding import check_max_norm, check_mode
 from ..module import Module
 from ..parameter import Parameter
 from ..state_dict import plain_array
@@ -33,7 +33,7 @@ class _Table(Module):
         dtype: npt.DTypeLike,
     ) -> None:
         what = type(self).__name__
-        check_options(f"nn.{what}", max_norm, sparse)
+        check_max_norm(f"nn.{what}", max_norm)
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
             raise ValueError(f"padding_idx {padding_idx} is not among {num_embeddings} embeddings")
         self.num_embeddings = num_embeddings
@@ -41,6 +41,7 @@ class _Table(Module):
         self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
         self.norm_type = norm_type
         self.scale_grad_by_freq = scale_grad_by_freq
+        self.sparse = sparse
         draw = init.normal() if padding_idx is None else init.with_zero_row(init.normal(), padding_idx)
         shape = (num_embeddings, embedding_dim)
         if weight is not None:
@@ -59,7 +60,9 @@ class Embedding(_Table):
     """Rows of weight (num_embeddings, embedding_dim), drawn from N(0, 1), by integer index.
 
     Row `padding_idx` is zeros at first and gets no gradient. With `scale_grad_by_freq` the gradient of a row is divided
-    by how often it is looked up. `max_norm` and `sparse` are not supported.
+    by how often it is looked up. With `sparse` it is trained by an optimizer that leaves rows alone which a step
+    has not looked up: SGD or Adagrad without weight decay, or SparseAdam, whose moments change in the same rows.
+    `max_norm` is not supported.
     """
 
     def __init__(

@@ -1,6 +1,8 @@
 """Tables of embeddings against torch's: options of gradients, bags of every kind, and what is refused."""
 
 import itertools
+import warnings
+from typing import Any
 
 import gradloom as gl
 import numpy as np
@@ -132,7 +134,6 @@ def test_pretrained_tables_are_taken_over_and_kept():
     ("call", "kind", "message"),
     [
         (lambda: nn.Embedding(4, 2, max_norm=1.0), NotImplementedError, "max_norm=1.0; .*scale the weight"),
-        (lambda: nn.EmbeddingBag(4, 2, sparse=True), NotImplementedError, "sparse=True; .*SparseAdam"),
         (lambda: F.embedding(INDEX, np.ones((9, 2)), max_norm=2.0), NotImplementedError, "max_norm"),
         (lambda: nn.EmbeddingBag(4, 2, mode="min"), ValueError, "mode is one of sum, mean, max, got 'min'"),
         (lambda: nn.EmbeddingBag(4, 2, mode="max", scale_grad_by_freq=True), ValueError, "does not go with mode"),
@@ -156,3 +157,81 @@ def test_pretrained_tables_are_taken_over_and_kept():
 def test_what_is_not_supported_or_does_not_fit_is_refused(call, kind, message):
     with pytest.raises(kind, match=rf"{message}.*, at \S*test_embedding\.py:\d+"):
         call()
+
+
+def squared(model, batch):
+    return gl.numpy.mean((model(batch) - batch["y"]) ** 2)
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("rows", [200, 20], ids=["few rows read", "most rows read"])
+@pytest.mark.parametrize(
+    ("optimizer", "options"), [("SGD", {}), ("SGD", {"momentum": 0.9}), ("Adagrad", {}), ("SparseAdam", {})]
+)
+def test_sparse_tables_train_as_those_of_torch(optimizer: str, options: dict[str, float], rows: int):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(5)
+
+    def layers(of: Any, dtype: Any) -> tuple[Any, Any]:
+        table = of.Embedding(rows, 5, padding_idx=3, sparse=True, dtype=dtype)
+        return table, of.EmbeddingBag(rows, 5, mode="sum", sparse=True, dtype=dtype)
+
+    class Ours(nn.Module):
+        def __init__(self):
+            self.one, self.bag = layers(nn, "float64")
+
+        def forward(self, batch):
+            both = F.relu(self.one(batch["i"]) * self.one(batch["j"]))  # whole rows of zeros among the gradients
+            return gl.numpy.sum(both + self.bag(batch["k"]), axis=1)
+
+    class Theirs(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.bag = layers(torch.nn, torch.float64)
+
+        def forward(self, batch):
+            both = torch.relu(self.one(batch["i"]) * self.one(batch["j"]))
+            return (both + self.bag(batch["k"])).sum(1)
+
+    def batch():
+        i, j, k = rng.integers(0, rows, 6), rng.integers(0, 10, 6), rng.integers(0, rows, (6, 3))
+        return {"i": i, "j": j, "k": k, "y": rng.normal(size=6)}
+
+    batches = [batch() for _ in range(5)]
+    step = gl.compile_step(Ours(), squared, getattr(gl.optim, optimizer)(lr=0.1, **options), batches[0])
+    twin = Theirs()
+    with torch.no_grad():
+        for name, parameter in twin.named_parameters():
+            parameter.copy_(torch.tensor(step.parameters()[name]))
+    descent = getattr(torch.optim, optimizer)(list(twin.parameters()), lr=0.1, **options)
+    for given in batches:
+        tensors = {name: torch.tensor(array) for name, array in given.items()}
+        descent.zero_grad()
+        loss = ((twin(tensors) - tensors["y"]) ** 2).mean()
+        loss.backward()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch speaks of its checks of sparse tensors
+            descent.step()
+        np.testing.assert_allclose(step(given), loss.item(), rtol=1e-12)
+    for name, parameter in twin.named_parameters():
+        np.testing.assert_allclose(step.parameters()[name], parameter.detach().numpy(), rtol=1e-11, atol=1e-13)
+
+
+def test_a_sparse_table_is_not_for_rules_that_move_all_rows():
+    class Model(nn.Module):
+        def __init__(self):
+            self.table = nn.Embedding(90, 2, sparse=True)
+            self.top = nn.Linear(2, 1)
+
+        def forward(self, batch):
+            return self.top(self.table(batch["i"]))[:, 0]
+
+    batch = {"i": np.arange(3), "y": np.zeros(3, "float32")}
+    for optimizer in (gl.optim.AdamW(), gl.optim.SGD(weight_decay=0.1), gl.optim.Muon()):
+        with pytest.raises(ValueError, match=r"table.weight is of a table with sparse=True.* take SGD or Adagrad"):
+            gl.plan_step(Model(), squared, optimizer, batch)
+    groups = gl.optim.groups({"table.*": gl.optim.SparseAdam()}, default=gl.optim.AdamW())
+    gl.plan_step(Model(), squared, groups, batch)
+    frozen = Model()
+    frozen.table.weight.requires_grad = False
+    gl.plan_step(frozen, squared, gl.optim.AdamW(), batch)
