@@ -164,6 +164,21 @@ class _Machine:
 
         return geqrf
 
+    def gesdd(self, dtype: np.dtype[Any]) -> Callable[..., int]:
+        def gesdd(
+            fn: int, m: int, n: int, a: int, lda: int, s: int, u: int, ldu: int, vt: int, ldvt: int, work: int,
+            lwork: int, iwork: int,
+        ) -> int:  # fmt: skip
+            left, values, right = np.linalg.svd(self.read(dtype, a, (m, n), lda), full_matrices=False)
+            self.write(dtype, a, np.full((m, n), np.nan, dtype), lda)
+            for at, matrix, leading in ((s, values[:, None], len(values)), (u, left, ldu), (vt, right, ldvt)):
+                self.write(dtype, at, matrix, leading)
+            self.pointer(work, dtype)[0:lwork][:] = dtype.type(np.nan)
+            self.pointer(iwork, np.dtype("int32"))[0 : 8 * len(values)][:] = -1
+            return 0
+
+        return gesdd
+
     def orgqr(self, dtype: np.dtype[Any]) -> Callable[..., int]:
         def orgqr(fn: int, m: int, n: int, k: int, a: int, lda: int, tau: int, work: int, lwork: int) -> int:
             h, scales = self.read(dtype, a, (m, k), lda), self.read(dtype, tau, (k, 1), k)[:, 0]
@@ -238,7 +253,7 @@ class _Machine:
         names["tile_transpose"] = self.tile_transpose
         names["gemm_f32"], names["gemm_f64"] = self.gemm(np.dtype("f4")), self.gemm(np.dtype("f8"))
         names["gemv_f32"], names["gemv_f64"] = self.gemv(np.dtype("f4")), self.gemv(np.dtype("f8"))
-        for name in ("potrf", "getrf", "trsm", "syevd", "geqrf", "orgqr"):
+        for name in ("potrf", "getrf", "trsm", "syevd", "geqrf", "orgqr", "gesdd"):
             make = getattr(self, name)
             names[f"{name}_f32"], names[f"{name}_f64"] = make(np.dtype("f4")), make(np.dtype("f8"))
         return names

@@ -15,7 +15,7 @@ from .linear_algebra import matmul, tensordot, vecdot
 from .manipulation import expand_dims, matrix_transpose, moveaxis
 from .matrix_functions import expm, matrix_power, multi_dot
 from .orthogonal_factors import householder_product, qr
-from .singular_values import cond, lstsq, matrix_norm, matrix_rank, pinv, svdvals
+from .singular_values import cond, lstsq, matrix_norm, matrix_rank, pinv, svd, svdvals
 
 __all__ = [
     "cholesky",
@@ -42,6 +42,7 @@ __all__ = [
     "slogdet",
     "solve",
     "solve_triangular",
+    "svd",
     "svdvals",
     "tensordot",
     "trace",

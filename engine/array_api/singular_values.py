@@ -1,8 +1,4 @@
-"""Singular values, and what follows from them: ranks, condition numbers, norms, pseudoinverses, least squares.
-
-The symmetric matrix [[0, a], [aᵀ, 0]] has the singular values of `a`, and their negatives, as its eigenvalues: small
-ones are found as precisely as `eigh` finds eigenvalues, which those of aᵀ a are not.
-"""
+"""Singular values, and what follows from them: ranks, condition numbers, norms, pseudoinverses, least squares."""
 
 from __future__ import annotations
 
@@ -13,19 +9,23 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...ir import finfo, is_float
-from ..tracing.tracer import ArrayLike, ShapeError, located
+from ...ir.ops import orthogonal_factors as ops
+from ..tracing.keywords import tells_keywords
+from ..tracing.tracer import ArrayLike, ShapeError, emit, located
 from . import elementwise as e
 from .broadcasting import as_arraylike, cast, described, dtype_of, reshaped, shape_of
-from .comparison import equal, greater, less, logical_or, where
+from .comparison import equal, greater, less, where
+from .diagonals import tril
 from .factors import eigh, eigvalsh, inv
-from .indexing import getitem
+from .indexing import getitem, take_along_axis
 from .linear_algebra import matmul
 from .manipulation import concatenate, expand_dims, matrix_transpose
-from .orthogonal_factors import matrices
+from .orthogonal_factors import matrices, qr
 from .reductions import count_nonzero, norm
 from .reductions import max as max_of
 from .reductions import min as min_of
 from .reductions import sum as sum_of
+from .sorting import argsort
 
 
 class LstsqResult(NamedTuple):
@@ -37,15 +37,62 @@ class LstsqResult(NamedTuple):
     s: Any
 
 
-def _both(a: ArrayLike) -> ArrayLike:
-    """[[0, a], [aᵀ, 0]]."""
-    *batch, m, n = shape_of(a)
-    dtype = dtype_of(a)
-    above = concatenate([np.zeros((*batch, m, m), dtype), a], axis=-1)
-    below = concatenate([matrix_transpose(a), np.zeros((*batch, n, n), dtype)], axis=-1)
-    return concatenate([above, below], axis=-2)
+class SVDResult(NamedTuple):
+    """Vectors as columns, singular values, and vectors as rows."""
+
+    U: Any
+    S: Any
+    Vh: Any
 
 
+@tells_keywords
+def svd(a: ArrayLike, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False) -> Any:
+    """(U, S, Vh) with `a == U[..., :k] * S[..., None, :] @ Vh[..., :k, :]` for the matrices (..., m, n) in the last two
+    axes and k = min(m, n): U has orthonormal columns, Vh orthonormal rows, and S is (..., k), from the largest to the
+    smallest. U is (..., m, m) and Vh (..., n, n), without `full_matrices` (..., m, k) and (..., k, n); without
+    `compute_uv` S alone. `hermitian` says that matrices are symmetric: only the lower triangle is read.
+
+    The signs are LAPACK's. The derivative of vectors is not finite where two singular values are equal, or one is 0.
+    Vectors that complete U or Vh have none, and one raises `NotImplementedError`: write `full_matrices=False`. A run
+    raises `np.linalg.LinAlgError`, and has changed nothing, where the iteration finds no singular values. Raises
+    `ShapeError` below two axes.
+    """
+    a = matrices("svd", a)
+    if hermitian:
+        return _of_symmetric(a, compute_uv)
+    if not compute_uv:
+        return svdvals(a)
+    m, n = shape_of(a)[-2:]
+    both = emit(ops.svd, a)
+    left, right = (getitem(both, (..., part)) for part in (slice(None, m), slice(m + 1, None)))
+    u = matrix_transpose(left)
+    if full_matrices and m > n:
+        u = _completed(u)
+    elif full_matrices and n > m:
+        right = matrix_transpose(_completed(matrix_transpose(right)))
+    return SVDResult(u, getitem(both, (..., m)), right)
+
+
+def _completed(x: ArrayLike) -> ArrayLike:
+    """Orthonormal columns, and as many more behind them as there are rows."""
+    more = getitem(qr(x, "complete").Q, (..., slice(shape_of(x)[-1], None)))
+    return concatenate([x, more], axis=-1)
+
+
+def _of_symmetric(a: ArrayLike, compute_uv: bool) -> Any:
+    if shape_of(a)[-1] != shape_of(a)[-2]:
+        raise ShapeError(located(f"np.linalg.svd: hermitian matrices are square, got {described(a)}"))
+    values, vectors = eigh(a)
+    order = argsort(-e.abs(values), axis=-1)
+    values = take_along_axis(values, order, axis=-1)
+    if not compute_uv:
+        return e.abs(values)
+    u = take_along_axis(vectors, expand_dims(order, -2), axis=-1)
+    signs = where(less(values, 0), -1, 1)
+    return SVDResult(u, e.abs(values), matrix_transpose(u * expand_dims(signs, -2)))
+
+
+@tells_keywords
 def svdvals(x: ArrayLike, /) -> Any:
     """The singular values of the matrices in the last two axes, (..., min(m, n)), from the largest to the smallest.
 
@@ -53,11 +100,7 @@ def svdvals(x: ArrayLike, /) -> Any:
     axes.
     """
     x = matrices("svdvals", x)
-    count = min(shape_of(x)[-2:])
-    if not count:
-        return np.zeros((*shape_of(x)[:-2], 0), dtype_of(x))
-    found = getitem(eigvalsh(_both(x)), (..., slice(None, -1 - count, -1)))
-    return e.maximum(found, 0)
+    return getitem(emit(ops.svd, x), (..., shape_of(x)[-2]))
 
 
 def matrix_rank(A: ArrayLike, tol: ArrayLike | None = None, hermitian: bool = False, *, rtol: Any = None) -> Any:
@@ -126,6 +169,8 @@ def pinv(a: ArrayLike, rcond: Any = None, hermitian: bool = False, *, rtol: Any 
     The derivative is that along matrices of the same rank (Golub and Pereyra 1973). Raises `ShapeError` below two axes.
     """
     a = matrices("pinv", a)
+    if hermitian:
+        a = tril(a) + matrix_transpose(tril(a, -1))
     limit = rtol if rcond is None else rcond
     limit = 1e-15 if limit is None else limit
     if 0 in shape_of(a):
@@ -139,14 +184,10 @@ def _pinv() -> Any:
     from ..tracing.custom_vjp import custom_vjp
 
     def value(a: Any, limit: Any) -> Any:
-        m = shape_of(a)[-2]
-        eigenvalues, vectors = eigh(_both(a))
-        size = e.abs(eigenvalues)
-        none = logical_or(less(size, max_of(size, -1, keepdims=True) * _for_each(limit)), equal(size, 0))
-        inverse = where(none, 0, 1 / where(none, 1, eigenvalues))
-        lower = getitem(vectors, (..., slice(m, None), slice(None)))
-        upper = getitem(vectors, (..., slice(None, m), slice(None)))
-        return matmul(lower * expand_dims(inverse, -2), matrix_transpose(upper))
+        u, values, right = svd(a, full_matrices=False)
+        known = greater(values, max_of(values, -1, keepdims=True) * _for_each(limit))
+        inverse = where(known, 1 / where(known, values, 1), 0)
+        return matmul(matrix_transpose(right) * expand_dims(inverse, -2), matrix_transpose(u))
 
     pinv = custom_vjp(value, nondiff_argnums=(1,))
 

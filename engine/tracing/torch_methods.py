@@ -362,7 +362,7 @@ METHODS: dict[str, Callable[..., Any]] = {
 
 _GRADIENT = "derivatives are of functions: write gl.grad(f)(x), or gl.compile_step(model, loss_fn, ...) for a model"
 _DEVICE_WORDS = "where a program runs is said when it is compiled: target="
-_FACTORS = "compute it outside and pass the result in; np.linalg.cholesky, eigh, inv and solve are traced"
+_FACTORS = "compute it outside and pass the result in; np.linalg.qr, svd, eigh, inv and solve are traced"
 _RANDOM = "draw by gl.random, which has the names of jax.random"
 _VALUES = "return it from the traced function, whose results are NumPy arrays"
 REFUSED: dict[str, str] = {
@@ -381,7 +381,9 @@ REFUSED: dict[str, str] = {
     "is_cuda": _DEVICE_WORDS,
     "is_mps": _DEVICE_WORDS,
     "pin_memory": _DEVICE_WORDS,
-    **dict.fromkeys(("svd", "qr", "lu", "eig"), _FACTORS),
+    **dict.fromkeys(("lu", "eig"), _FACTORS),
+    "qr": "write np.linalg.qr(x)",
+    "svd": "write np.linalg.svd(x, full_matrices=False), which gives V transposed",
     **dict.fromkeys(("bernoulli", "multinomial", "normal", "uniform", "random", "exponential"), _RANDOM),
     "lstsq": "write np.linalg.lstsq(x, b)",
     "matrix_exp": "write gl.numpy.linalg.expm(x)",

@@ -11,7 +11,7 @@ from ..graph import Value
 from ..op import OPS, Attrs, Op, Recompute, TypeRuleError, declare, same_attrs
 from ..types import Array, ArrayType, is_float
 from . import elementwise as ew
-from .matrices import batch_only, cubed, on_diagonal, part, product, swapped, triangle
+from .matrices import batch_only, cubed, on_diagonal, part, product, quotient, swapped, triangle
 
 PIVOT_BYTES = 4
 """Bytes of an index that LAPACK keeps for each row it exchanges."""
@@ -102,9 +102,8 @@ def _eigh_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
     of_values = OPS["broadcast"](b, _flat(b, part(b, g, rows=(0, 1))), shape=x.type.shape, axes=(*axes[:-2], axes[-1]))
     is_diagonal = on_diagonal(b, x)
     apart = ew.sub(b, along_rows, swapped(b, along_rows))
-    rotated = ew.div(
-        b, product(b, swapped(b, vectors), of_vectors), ew.select(b, is_diagonal, b.full_like(x, 1), apart)
-    )
+    apart = ew.select(b, is_diagonal, b.full_like(x, 1), apart)
+    rotated = quotient(b, product(b, swapped(b, vectors), of_vectors), apart)
     inside = ew.select(b, is_diagonal, of_values, rotated)
     whole = product(b, product(b, vectors, inside), swapped(b, vectors))
     return triangle(b, ew.add(b, whole, swapped(b, whole)), True, half_diagonal=True)

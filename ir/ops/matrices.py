@@ -61,3 +61,15 @@ def part(b: Builder, x: Value, rows: tuple[int, int] | None = None, columns: tup
     (top, bottom), (left, right) = rows or (0, m), columns or (0, n)
     start, stop = (*(0 for _ in batch), top, left), (*batch, bottom, right)
     return OPS["slice"](b, x, start=start, stop=stop, step=(1,) * len(stop))
+
+
+def spread(b: Builder, x: Value, columns: int) -> Value:
+    """Vectors (..., k) as matrices (..., k, columns) that are constant along rows."""
+    last = x.type.ndim
+    return OPS["broadcast"](b, x, shape=(*x.type.shape, columns), axes=tuple(range(last)))
+
+
+def quotient(b: Builder, x: Value, y: Value) -> Value:
+    """x / y, but 0 where both are 0: what depends on x alone, which is zero there, has that derivative."""
+    known = ew.select(b, ew.eq(b, x, b.full_like(x, 0)), b.full_like(x, 1), b.full_like(x, 0))
+    return ew.div(b, x, ew.select(b, ew.eq(b, y, b.full_like(y, 0)), known, y))

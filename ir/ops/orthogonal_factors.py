@@ -11,8 +11,8 @@ from ..graph import Value
 from ..op import OPS, Attrs, Op, Recompute, TypeRuleError, declare, same_attrs
 from ..types import Array, ArrayType, is_float
 from . import elementwise as ew
-from .linalg import triangular_solve
-from .matrices import batch_only, part, product, swapped, triangle
+from .linalg import PIVOT_BYTES, triangular_solve
+from .matrices import batch_only, on_diagonal, part, product, quotient, spread, swapped, triangle
 
 LAPACK_BLOCK = 32
 """Columns that LAPACK takes together, for each of which it works in a column or row of the matrix."""
@@ -96,5 +96,90 @@ qr = declare(
         recompute=Recompute.COSTLY,
         batch=same_attrs,
         workspace=_qr_workspace,
+    )
+)
+
+
+# Singular values.
+
+
+def _svd_type(x: ArrayType) -> ArrayType:
+    _check_matrices(x)
+    *batch, m, n = x.shape
+    return ArrayType((*batch, min(m, n), m + 1 + n), x.dtype)
+
+
+def _svd(x: Array) -> Array:
+    u, s, v = np.linalg.svd(x, full_matrices=False)
+    return np.concatenate([np.swapaxes(u, -1, -2), s[..., None], v], axis=-1)
+
+
+def _svd_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
+    # Townsend 2016, "Differentiating the singular value decomposition". It is not finite where two singular values are
+    # one, or one is 0, and their vectors are read.
+    *batch, m, n = x.type.shape
+    k = min(m, n)
+    if not k:
+        return b.full_like(x, 0)
+    (u, s, v), (of_u, of_s, of_v) = (
+        (part(b, y, columns=(0, m)), part(b, y, columns=(m, m + 1)), part(b, y, columns=(m + 1, m + 1 + n)))
+        for y in (o, g)
+    )
+    s, of_s = (OPS["reshape"](b, y, shape=(*batch, k)) for y in (s, of_s))
+    rows = spread(b, s, k)
+    columns = swapped(b, rows)
+    skew_u, skew_v = (
+        ew.sub(b, y, swapped(b, y)) for y in (product(b, u, swapped(b, of_u)), product(b, v, swapped(b, of_v)))
+    )
+    turned = ew.add(b, ew.mul(b, skew_u, columns), ew.mul(b, skew_v, rows))
+    apart = ew.mul(b, ew.sub(b, columns, rows), ew.add(b, columns, rows))
+    inside = ew.select(b, on_diagonal(b, rows), spread(b, of_s, k), quotient(b, turned, apart))
+    result = product(b, swapped(b, u), product(b, inside, v))
+    if m > k:
+        beside = quotient(b, _outside(b, of_u, u), spread(b, s, m))
+        result = ew.add(b, result, product(b, swapped(b, beside), v))
+    if n > k:
+        beside = quotient(b, _outside(b, of_v, v), spread(b, s, n))
+        result = ew.add(b, result, product(b, swapped(b, u), beside))
+    return result
+
+
+def _outside(b: Builder, x: Value, unit: Value) -> Value:
+    """What of the rows of `x` is orthogonal to all rows of `unit`, which are so to each other."""
+    return ew.sub(b, x, product(b, product(b, x, swapped(b, unit)), unit))
+
+
+def _svd_flops(inputs: Sequence[ArrayType], outputs: Sequence[ArrayType], attrs: Attrs) -> int:
+    m, n = inputs[0].shape[-2:]
+    return inputs[0].size * 14 * min(m, n)
+
+
+def svd_words(m: int, n: int) -> tuple[int, int]:
+    """Elements and integers that LAPACK's divide and conquer works in."""
+    k = min(m, n)
+    return 4 * k * k + 7 * k + LAPACK_BLOCK * (m + n), 8 * k
+
+
+def _svd_workspace(inputs: Sequence[ArrayType], outputs: Sequence[ArrayType], attrs: Attrs) -> int:
+    """A copy of one matrix, its singular values and right vectors, and what its divide and conquer works in."""
+    m, n = inputs[0].shape[-2:]
+    k, (elements, integers) = min(m, n), svd_words(m, n)
+    return (m * n + k + k * n + elements) * inputs[0].dtype.itemsize + integers * PIVOT_BYTES
+
+
+svd = declare(
+    Op(
+        "svd",
+        "linalg",
+        _svd_type,
+        _svd,
+        _svd_flops,
+        batch_only,
+        _svd_vjp,
+        "the Uᵀ with orthogonal rows, a column of the singular values from the largest to the smallest, and the V with "
+        "orthogonal rows, beside each other, of x = U diag(s) V: (..., min(m, n), m + 1 + n)",
+        accepts_strides=True,
+        batch=same_attrs,
+        workspace=_svd_workspace,
     )
 )

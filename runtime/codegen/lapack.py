@@ -98,6 +98,14 @@ geqrf_f64 = _declare("geqrf_f64", ir.DoubleType(), ctypes.c_double, _GEQRF, *_RE
 orgqr_f32 = _declare("orgqr_f32", ir.FloatType(), ctypes.c_float, _ORGQR, "n", *_REFLECTED)
 orgqr_f64 = _declare("orgqr_f64", ir.DoubleType(), ctypes.c_double, _ORGQR, "n", *_REFLECTED)
 
+_GESDD = (
+    "Gives of a matrix, m, n, whose place it takes, the singular values, the left vectors as columns and the right as "
+    "rows; the last three are memory to work in, its size, and that for integers. Other than 0 where it finds none."
+)
+_SINGULAR = ("S", "n", "n", "at", "n", "at", "at", "n", "at", "n", "at", "n", "at", _INFO)
+gesdd_f32 = _declare("gesdd_f32", ir.FloatType(), ctypes.c_float, _GESDD, *_SINGULAR)
+gesdd_f64 = _declare("gesdd_f64", ir.DoubleType(), ctypes.c_double, _GESDD, *_SINGULAR)
+
 _TRIANGLE = ("R", "UL", "NT", "NU", "n", "n", "1.0", "at", "n", "at", "n")
 trsm_f32 = _declare("trsm_f32", ir.FloatType(), ctypes.c_float, _TRSM, *_TRIANGLE)
 trsm_f64 = _declare("trsm_f64", ir.DoubleType(), ctypes.c_double, _TRSM, *_TRIANGLE)

@@ -25,7 +25,7 @@ THREADS = 128
 """Threads that share a matrix."""
 _COLUMNS = 32
 """Columns of the right side that a block solves for, where they are apart."""
-_SWEEPS = 30
+SWEEPS = 30
 """Sweeps over all pairs of axes in which Jacobi's rotations end: 6 to 10 are usual."""
 
 
@@ -205,7 +205,7 @@ class MatrixText(GpuText):
         lower = self.a.format("(i if i > j else j)", "(j if i > j else i)")
         self.add("even = n + n % 2", "half = even // 2", "turns = even - 1", f"off, norm = {zero}, {zero}")
         self.each("n * n", "i, j = e // n, e % n", f"s[e] = {lower}", f"v[e] = {one} if i == j else {zero}")
-        self.add(f"for sweep in range({_SWEEPS}):")
+        self.add(f"for sweep in range({SWEEPS}):")
         self.lines, outer = [], self.lines
         self.add(
             f"off, norm = {zero}, {zero}",

@@ -24,7 +24,7 @@ from .gpu_cumulative import lower_gpu_cumulative
 from .gpu_libraries import library_launches
 from .gpu_linalg import lower_gpu_linalg
 from .gpu_matmul import lower_gpu_matmul
-from .gpu_orthogonal_factors import lower_gpu_qr
+from .gpu_orthogonal_factors import lower_gpu_qr, lower_gpu_svd
 from .gpu_region import lower_gpu_region
 from .gpu_scatter_add import lower_gpu_scatter_add
 from .gpu_sorting import lower_gpu_sort
@@ -87,5 +87,6 @@ _LOWERINGS: Mapping[Op, Callable[[Node, Plan, Traps], list[Launch]]] = {
     **{op: lower_gpu_sort for op in OPS.values() if op.family == "sorting"},
     **{op: lower_gpu_linalg for op in OPS.values() if op.family == "linalg"},
     orthogonal_factors.qr: lower_gpu_qr,
+    orthogonal_factors.svd: lower_gpu_svd,
     **{op: lower_gpu_window for op in OPS.values() if op.family == "window"},
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...ir.ops import elementwise as ew
-from ...ir.ops import linalg
+from ...ir.ops import linalg, orthogonal_factors
 from .launch import Trap
 
 
@@ -23,6 +23,8 @@ def refusal(trap: Trap) -> Exception:
         return np.linalg.LinAlgError(f"a matrix is not positive definite{where}")
     if op is linalg.eigh:
         return np.linalg.LinAlgError(f"the eigenvalues of a matrix did not converge{where}")
+    if op is orthogonal_factors.svd:
+        return np.linalg.LinAlgError(f"the singular values of a matrix did not converge{where}")
     if op is linalg.solve:
         return np.linalg.LinAlgError(f"a matrix is singular{where}")
     reach = f"indices run from {0 if op.is_check else -size} to {size - 1}"

@@ -16,7 +16,7 @@ from .launch import Launch, Traps
 from .linalg import lower_linalg
 from .matmul import lower_matmul
 from .moments import lower_moments
-from .orthogonal_factors import lower_qr
+from .orthogonal_factors import lower_qr, lower_svd
 from .region import lower_region
 from .scatter import lower_scatter
 from .scatter_add import lower_scatter_add
@@ -49,6 +49,7 @@ _LOWERINGS: Mapping[Op, Callable[[Node, Plan, Traps], list[Launch]]] = {
     **{op: lower_convolution for op in OPS.values() if op.family == "convolution"},
     **{op: lower_linalg for op in OPS.values() if op.family == "linalg"},
     orthogonal_factors.qr: lower_qr,
+    orthogonal_factors.svd: lower_svd,
     **{op: lower_sort for op in OPS.values() if op.family == "sorting"},
     **{op: lower_window for op in OPS.values() if op.family == "window"},
 }

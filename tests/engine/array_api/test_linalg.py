@@ -118,7 +118,9 @@ def test_the_bits_do_not_depend_on_the_number_of_threads():
 
     def all_of(x: Any) -> list[Any]:
         symmetric = x @ np.matrix_transpose(x) + np.eye(80)
-        return [np.linalg.cholesky(symmetric), np.linalg.inv(x), gnp.linalg.solve_triangular(symmetric, symmetric)]
+        factors = [*np.linalg.qr(x), *np.linalg.svd(x)]
+        solved = [np.linalg.inv(x), gnp.linalg.solve_triangular(symmetric, symmetric)]
+        return [np.linalg.cholesky(symmetric), *factors, *solved]
 
     one, two = (gl.compile(all_of, threads=threads)(x) for threads in (1, 2))
     for a, b in zip(one, two, strict=True):

@@ -43,6 +43,94 @@ def test_what_follows_from_singular_values(a: np.ndarray) -> None:
         check(norms, norms, a)
 
 
+FACTORED = [
+    TALL,
+    TALL.T,
+    SQUARE,
+    SQUARE[0, ::-1, ::2],
+    np.zeros((2, 0, 3)),
+    np.zeros((3, 0)),
+    np.arange(6).reshape(2, 3),
+]
+
+
+def all_factors(matrices: list[Any]) -> list[Any]:
+    whole = [part for a in matrices for part in np.linalg.svd(a, full_matrices=False)]
+    squares = [a for a in matrices if a.shape[-1] == a.shape[-2] and a.dtype == np.float64]  # signs follow from bits
+    symmetric = [a + np.swapaxes(a, -1, -2) for a in squares]
+    whole += [part for a in symmetric for part in np.linalg.svd(a, hermitian=True)]
+    whole += [np.linalg.svd(a, compute_uv=False, hermitian=True) for a in symmetric]
+    return whole + [np.linalg.svd(a, compute_uv=False) for a in matrices]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_singular_vectors_are_those_of_numpy(dtype: str) -> None:
+    given = [a if a.dtype.kind == "i" else a.astype(dtype) for a in FACTORED]
+    for one, other in zip(gl.compile(all_factors)(given), all_factors(given), strict=True):
+        assert (one.shape, one.dtype) == (other.shape, other.dtype)
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-10 if one.dtype == np.float64 else 1e-5)
+
+
+def test_whole_orthogonal_matrices_of_singular_vectors() -> None:
+    for a in FACTORED:
+        u, s, v = gnp.linalg.svd(a)
+        assert (u.shape, v.shape) == ((*a.shape[:-1], a.shape[-2]), (*a.shape[:-2], a.shape[-1], a.shape[-1]))
+        k = s.shape[-1]
+        np.testing.assert_allclose(u[..., :k] * s[..., None, :] @ v[..., :k, :], a, atol=1e-12)
+        for orthogonal in (u, v):
+            unit = np.broadcast_to(np.eye(orthogonal.shape[-1]), orthogonal.shape)
+            np.testing.assert_allclose(np.matrix_transpose(orthogonal) @ orthogonal, unit, atol=1e-12)
+
+
+def test_derivatives_of_singular_vectors_agree_with_differences() -> None:
+    for a in (TALL, TALL.T.copy(), SQUARE, TALL[:, :1]):
+        weights = [RNG.standard_normal(part.shape) for part in np.linalg.svd(a, full_matrices=False)]
+
+        def weighed(a: Any, weights: Any = weights) -> Any:
+            parts = np.linalg.svd(a, full_matrices=False)
+            return sum((part**2 * w).sum() for part, w in zip(parts, weights, strict=True))
+
+        gl.check_grads(weighed, (a,), order=2, modes=("rev",), rtol=1e-3)
+
+
+def test_sums_of_equal_singular_values_and_eigenvalues_have_derivatives() -> None:
+    unit = np.eye(3)
+    for call in (lambda a: np.linalg.norm(a, "nuc"), lambda a: np.linalg.eigvalsh(a).sum()):
+        np.testing.assert_allclose(gl.grad(call)(unit), unit, atol=1e-15)
+    assert np.isfinite(gl.grad(lambda a: np.linalg.norm(a, 2))(np.zeros((2, 3)))).all()
+
+
+def test_small_singular_values_are_as_precise_as_those_of_lapack() -> None:
+    graded = np.diag([1.0, 1e-9, 1e-14]) @ np.linalg.qr(RNG.standard_normal((3, 3)))[0]
+    np.testing.assert_allclose(gl.compile(np.linalg.svdvals)(graded), [1, 1e-9, 1e-14], rtol=1e-2)
+
+
+def test_what_has_no_singular_vectors_or_no_derivative() -> None:
+    with pytest.raises(NotImplementedError, match=r"full_matrices=False for np\.linalg\.svd, at .*values\.py"):
+        gl.grad(lambda a: np.linalg.svd(a)[0].sum())(TALL)
+    assert gl.grad(lambda a: np.linalg.svd(a)[1].sum())(TALL).shape == TALL.shape
+    with pytest.raises(np.linalg.LinAlgError, match=r"singular values of a matrix did not converge at .*values\.py"):
+        gl.compile(np.linalg.svdvals)(TALL * np.nan)
+    with pytest.raises(ShapeError, match="hermitian matrices are square"):
+        gl.trace(lambda a: np.linalg.svd(a, hermitian=True), gl.spec((2, 3)))
+
+
+@pytest.mark.peers
+def test_derivatives_of_singular_vectors_are_those_of_torch() -> None:
+    torch = pytest.importorskip("torch")
+    for a in (TALL, TALL.T, SQUARE):
+        x = torch.tensor(a, requires_grad=True)
+        parts = torch.linalg.svd(x, full_matrices=False)
+        weights = [RNG.standard_normal(part.shape) for part in parts]
+        sum((part**2 * torch.tensor(w)).sum() for part, w in zip(parts, weights, strict=True)).backward()
+
+        def weighed(a: Any, weights: Any = weights) -> Any:
+            ours = np.linalg.svd(a, full_matrices=False)
+            return sum((part**2 * w).sum() for part, w in zip(ours, weights, strict=True))
+
+        np.testing.assert_allclose(gl.grad(weighed)(a), x.grad.numpy(), rtol=1e-8, atol=1e-10)
+
+
 def test_condition_numbers_and_least_squares() -> None:
     for p in (None, 2, -2, 1, -1, np.inf, -np.inf, "fro"):
         check(lambda a, p=p: np.linalg.cond(a, p), lambda a, p=p: np.linalg.cond(a, p), SQUARE, tolerance=1e-8)

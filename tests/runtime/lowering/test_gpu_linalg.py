@@ -40,11 +40,31 @@ def test_the_orthogonal_factor_of_a_matrix_of_any_sides_is_that_of_numpy():
         np.testing.assert_allclose(one, other, rtol=1e-9 if one.dtype == np.float64 else 1e-5, atol=1e-6)
 
 
+def test_singular_values_are_those_of_numpy_and_vectors_are_orthogonal_whatever_the_rank():
+    rng = np.random.default_rng(0)
+    low = rng.standard_normal((7, 2)) @ rng.standard_normal((2, 5))
+    for a in (
+        rng.standard_normal((2, 9, 6)),
+        rng.standard_normal((3, 8)).astype("float32"),
+        low,
+        low.T,
+        np.zeros((3, 2)),
+    ):
+        u, s, v = run_emulated(gl.trace(lambda x: gnp.linalg.svd(x, full_matrices=False), a), a)
+        tolerance = 1e-9 if a.dtype == np.float64 else 1e-4
+        np.testing.assert_allclose(s, np.linalg.svdvals(a), rtol=tolerance, atol=tolerance)
+        np.testing.assert_allclose(u * s[..., None, :] @ v, a, atol=tolerance)
+        for rows in (np.matrix_transpose(u), v):
+            unit = np.broadcast_to(np.eye(rows.shape[-2]), (*rows.shape[:-1], rows.shape[-2]))
+            np.testing.assert_allclose(rows @ np.matrix_transpose(rows), unit, atol=tolerance)
+
+
 def test_matrices_that_have_no_factors_stop_the_run():
     for function, matrix in (
         (gnp.linalg.cholesky, -np.eye(3)),
         (lambda x: gnp.linalg.solve(x, x), np.zeros((3, 3))),
         (lambda x: gnp.linalg.eigh(x)[0], np.full((3, 3), np.nan)),
+        (gnp.linalg.svdvals, np.full((3, 2), np.nan)),
     ):
         with pytest.raises(np.linalg.LinAlgError):
             run_emulated(gl.trace(function, matrix), matrix)

@@ -28,6 +28,7 @@ REFUSED = {
     "random_bits": "draws random numbers",
     "slogdet": WITHOUT_OPERATOR,
     "solve": WITHOUT_OPERATOR,
+    "svd": WITHOUT_OPERATOR,
     "triangular_solve": WITHOUT_OPERATOR,
     "window_find": WITHOUT_OPERATOR,
     "window_pick": WITHOUT_OPERATOR,
