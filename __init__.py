@@ -25,6 +25,7 @@ from .engine.torch_import.from_torch import from_torch, from_torch_loss
 from .engine.tracing import debug, random, tree
 from .engine.tracing.check_grads import check_grads
 from .engine.tracing.cond import cond
+from .engine.tracing.custom_op import custom_op
 from .engine.tracing.custom_vjp import custom_vjp
 from .engine.tracing.errors import ShapeError, TracingError, TracingWarning
 from .engine.tracing.jacobians import hessian, hessian_vector_product, jacfwd, jacobian, jacrev
@@ -83,6 +84,7 @@ __all__ = [
     "compile_step",
     "cond",
     "curvature",
+    "custom_op",
     "custom_vjp",
     "data",
     "debug",

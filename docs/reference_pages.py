@@ -23,6 +23,7 @@ from gradloom.engine.fit.run import Run
 from gradloom.engine.report import schema
 from gradloom.engine.step.plans import CurvePoint
 from gradloom.engine.step.predictor import Predictor
+from gradloom.engine.tracing.custom_op import CustomOp
 from gradloom.tools.arguments import make_parser
 
 PACKAGE = "gradloom"
@@ -30,6 +31,7 @@ PACKAGE = "gradloom"
 RESULTS: dict[type, str] = {
     CompiledFunction: "gl.compile",
     Predictor: "step.bind",
+    CustomOp: "gl.custom_op",
     CompileReport: "step.compile_report",
     CurvePoint: "plan.curve",
     Diagnosis: "step.diagnosis",

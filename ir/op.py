@@ -13,6 +13,7 @@ from .types import Array, ArrayType
 if TYPE_CHECKING:
     from .builder import Builder
     from .graph import Value
+    from .user_kernel import UserKernel
 
 Attrs = Mapping[str, Any]
 
@@ -119,6 +120,7 @@ class Op:
       first axis, of every input and of the output. Known elsewhere as a batching rule.
     - `workspace(input_types, output_types, attrs)` gives the bytes of scratch that each worker needs.
     - `moves_to`: a plan for a GPU may run the op as a transfer to this memory, beside other units.
+    - `kernel`: the function of a user's that computes the op; its options are the attribute `options`.
     """
 
     name: str
@@ -146,6 +148,7 @@ class Op:
     batch: BatchRule | None = None
     workspace: WorkspaceRule | None = None
     moves_to: Literal["host", "device"] | None = None
+    kernel: UserKernel | None = None
 
     @property
     def is_view(self) -> bool:

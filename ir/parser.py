@@ -16,6 +16,7 @@ from .op import OPS
 from .printable import printable
 from .printer import BARE_NAME, unquote
 from .types import DTYPE_OF_SHORT, Array, ArrayType
+from .user_kernel import CUSTOM_OPS, find_op
 
 # As few turns of a repetition as there are escapes: each one takes memory.
 _QUOTED = r'"[^"\\]*(?:\\.[^"\\]*)*"'
@@ -247,9 +248,13 @@ class _Parser:
             names[output_name] = None
         self.expect("=")
         name = self.take("word")
-        if name not in OPS:
-            near = similar(name, OPS)
-            raise self.error(f"there is no op {shortened(name)!r}{'; ' + near if near else ''}")
+        try:
+            op = find_op(name)
+        except LookupError as error:
+            raise self.error(str(error)) from None
+        if op is None:
+            known = "a custom op is known once the module that defines it is imported"
+            raise self.error(f"there is no op {shortened(name)!r}; {similar(name, [*OPS, *CUSTOM_OPS]) or known}")
         self.expect("(")
         inputs: list[Value] = []
         while not self.accept(")"):
@@ -264,7 +269,7 @@ class _Parser:
                 self.expect("=")
                 attrs[key] = self.attr()
                 self.accept(",")
-        node = Node(OPS[name], inputs, attrs, [t for _, t in outputs], self.origin())
+        node = Node(op, inputs, attrs, [t for _, t in outputs], self.origin())
         values.update(zip(names, node.outputs))
         return node
 

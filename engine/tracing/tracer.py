@@ -108,6 +108,8 @@ class Trace:
         """Constants that are float64 by themselves, and not because of what they meet."""
         self.precision: MixedPrecision | None = parent.precision if parent else None
         """What is rounded to bfloat16, where the program is of mixed precision."""
+        self.user_ops: dict[str, Op] = parent.user_ops if parent else {}
+        """The custom ops of the program by their names."""
         self._regions = 0
         self._origins: dict[tuple[str, str, int, str, str], Origin] = {}
         self._constants: dict[tuple[int, DType], tuple[Array, Array, Value]] = {}

@@ -92,6 +92,9 @@ class Vectorizer:
         rule = self.rules.get(node.op)
         if rule is not None:
             return rule(self, node, inputs, flags)
+        kernel = node.op.kernel
+        if kernel is not None and kernel.rows and not any(f for i, f in enumerate(flags) if i not in kernel.rows):
+            return self.in_rows(node, inputs, flags, kernel.rows)
         if node.op.batch is None:
             return self.in_turn(node, inputs, flags)
         if len(node.outputs) == 1 and can_batch(node, flags):
@@ -113,6 +116,20 @@ class Vectorizer:
         body = inner.graph(outputs)
         loop = emit_scan(self.b, body, [inputs[i] for i in consts], [], [inputs[i] for i in xs], self.count)
         return [(v, True) for v in loop.outputs]
+
+    def in_rows(self, node: Node, inputs: Sequence[Value], flags: Sequence[bool], rows: Sequence[int]) -> Outputs:
+        """A node that works row by row, with the rows of all examples; other inputs are the same for all of them."""
+        given = list(inputs)
+        for i in rows:
+            given[i] = self._joined(inputs[i] if flags[i] else self.repeated(inputs[i]))
+        made = self.b.emit_node(node.op, *given, **node.attrs)
+        shapes = [(self.count, *v.type.shape) for v in node.outputs]
+        return [(self.b.emit(OPS["reshape"], v, shape=shape), True) for v, shape in zip(made.outputs, shapes)]
+
+    def _joined(self, x: Value) -> Value:
+        """The rows of all examples, one after the other."""
+        count, rows, *rest = x.type.shape
+        return self.b.emit(OPS["reshape"], x, shape=(count * rows, *rest))
 
     def _guarded(self, node: Node, inputs: list[Value], flags: list[bool]) -> tuple[list[Value], list[bool]]:
         """The inputs of a node that may stop the run, with harmless ones where an example does not run."""

@@ -3,7 +3,7 @@
 import operator
 from collections.abc import Callable
 from functools import cache
-from types import FunctionType
+from types import CellType, FunctionType
 from typing import Any
 
 from numba import njit, types
@@ -17,6 +17,7 @@ from numba.core.registry import cpu_target
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import lower_builtin
 
+from ...ir.function_digest import function_of
 from .natives import NATIVES, NUMBERS, Native
 from .object_code import emit
 
@@ -104,19 +105,34 @@ def _declare(function: Any, native: Native) -> None:
 @cache
 def _jitted(function: FunctionType) -> Any:
     """A Python function that kernels call."""
-    return njit(error_model="numpy", forceinline=True)(_with_jitted_globals(function))
+    return njit(error_model="numpy", forceinline=True)(calling(function, _jitted))
 
 
-def _with_jitted_globals(function: FunctionType) -> FunctionType:
-    names = {name: function.__globals__.get(name) for name in function.__code__.co_names}
-    called = {n: _jitted(f) for n, f in names.items() if isinstance(f, FunctionType) and f not in NATIVES}
-    return FunctionType(function.__code__, function.__globals__ | called, function.__name__)
+def calling(function: FunctionType, compiled: Callable[[FunctionType], Any]) -> FunctionType:
+    """`function`, which calls what is `compiled` where it calls Python's functions, of its globals and its closure."""
+    called = {name: function.__globals__[name] for name in function.__code__.co_names if name in function.__globals__}
+    names = {name: compiled(found) for name, value in called.items() if (found := _python_function(value))}
+    cells = tuple(
+        CellType(compiled(found)) if (found := _python_function(cell.cell_contents)) else cell
+        for cell in function.__closure__ or ()
+    )
+    made = FunctionType(
+        function.__code__, function.__globals__ | names, function.__name__, function.__defaults__, cells or None
+    )
+    made.__kwdefaults__ = function.__kwdefaults__
+    return made
+
+
+def _python_function(value: Any) -> FunctionType | None:
+    """A function that Numba has to compile before another one can call it."""
+    found = function_of(value)
+    return None if found is None or found in NATIVES else found
 
 
 # ---- compilation
 
 
-class _Library(JITCodeLibrary):
+class Library(JITCodeLibrary):
     """A code library that ends as a module for us to emit instead of in Numba's own JIT engine."""
 
     def _optimize_final_module(self) -> None:
@@ -160,13 +176,13 @@ def build(function: Callable[..., Any], signature: str, symbol: str) -> tuple[by
     flags.no_compile = True  # `finalize` is ours to call
     flags.nrt = False
     pipeline: Any = _Pipeline
-    function = _with_jitted_globals(function) if isinstance(function, FunctionType) else function
+    function = calling(function, _jitted) if isinstance(function, FunctionType) else function
     with global_compiler_lock:
         typing: Any = cpu_target.typing_context
         target: Any = cpu_target.target_context
         typing.refresh()
         target.refresh()
-        library: Any = _Library(target.codegen(), function.__name__)
+        library: Any = Library(target.codegen(), function.__name__)
         compiled = compiler.compile_extra(typing, target, function, arguments, result, flags, {}, library, pipeline)
         library.finalize()
         module = library._final_module

@@ -14,6 +14,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
+from .array_kernel import ArrayKernel
 from .deferred_signals import deferred_signals
 from .front_end import NUMBA, front_end
 from .python_to_llvm import Unsupported, lower
@@ -79,6 +80,11 @@ def build(function: Callable[..., Any], signature: str, symbol: str) -> Built:
     collecting = gc.isenabled()
     gc.disable()
     try:
+        if isinstance(function, ArrayKernel):
+            from .numba_array_kernel import build as build_array_kernel
+
+            code, externals = build_array_kernel(function, symbol)
+            return code, externals, time.perf_counter() - start
         if front_end() == NUMBA or signature != "int64(int64)":
             raise Unsupported(signature)
         code, externals = emit(llvm.parse_assembly(str(lower(function, symbol))), symbol)

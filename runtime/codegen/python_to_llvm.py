@@ -16,16 +16,19 @@ from __future__ import annotations
 import ast
 import builtins
 import linecache
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import FunctionType
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 
 from .arithmetic import COMPARISONS, INTRINSICS, TYPES, WIDENED, Arithmetic, Unsupported, Value
-from .natives import BYTE, CPU, INT, WORD, Machine, Native, llvm_type, stack_slot
+from .natives import BYTE, CPU, INT, NATIVES, NUMBERS, WORD, Machine, Native, llvm_type, stack_slot
+from .vector_math.functions import VECTOR_MATH
 
 
 @dataclass
@@ -77,6 +80,14 @@ def _loop_metadata(module: Any, accesses: Any, masked: bool) -> Any:
 _MOST_CALLS = 20
 """Calls inside each other: more are a recursion."""
 
+LIBRARY_MATH = {
+    found: name
+    for name in sorted({name for name, _ in VECTOR_MATH})
+    for module in (math, np)
+    if (found := getattr(module, name, None)) is not None
+}
+"""Functions of Python's and of NumPy's library, which users call, and the vector functions that do the same."""
+
 
 def lower(function: Callable[..., Any], symbol: str, machine: Machine = CPU) -> ir.Module:
     """A module with the function `int64(int64)`, in the convention `i32 symbol(i64 *result, i8 **exception, i64)`.
@@ -101,7 +112,7 @@ def _definitions(file: str) -> dict[tuple[str, int], ast.FunctionDef]:
     """The functions that a file defines, by their names and first lines."""
     tree = ast.parse("".join(linecache.getlines(file)))
     found = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-    return {(node.name, node.lineno): node for node in found}
+    return {(node.name, min(part.lineno for part in (node, *node.decorator_list))): node for node in found}
 
 
 def definition(function: Callable[..., Any]) -> ast.FunctionDef:
@@ -130,7 +141,7 @@ class Lowering(Arithmetic, ast.NodeVisitor):
     def inline(self, function: Callable[..., Any], arguments: Sequence[Value]) -> Value:
         """The result of a function, whose code is put here."""
         defined = definition(function)
-        parameters = [argument.arg for argument in defined.args.args]
+        parameters = [argument.arg for argument in (*defined.args.args, *defined.args.kwonlyargs)]
         if len(parameters) != len(arguments) or len(self.calls) == _MOST_CALLS or function.__closure__:
             raise Unsupported(f"a call of {defined.name}")
         variables: dict[str, Value] = {}
@@ -421,6 +432,10 @@ class Lowering(Arithmetic, ast.NodeVisitor):
             return self.native(function, native, arguments)
         elif function in INTRINSICS and len(arguments) == 1 and arguments[0].type in ("f32", "f64"):
             return self.intrinsic(INTRINSICS[function], arguments[0])
+        elif function in LIBRARY_MATH and all(argument.type in NUMBERS for argument in arguments):
+            narrow = all(argument.type == "f32" for argument in arguments)
+            vectorized = VECTOR_MATH[LIBRARY_MATH[function], "float32" if narrow else "float64"]
+            return self.native(vectorized, NATIVES[vectorized], arguments)
         elif function is abs and len(arguments) == 1:
             return self.absolute(arguments[0])
         elif function in (min, max) and len(arguments) == 2 and {a.type for a in arguments} <= set(WIDENED):

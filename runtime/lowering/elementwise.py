@@ -8,6 +8,7 @@ import numpy as np
 from ...ir import BFLOAT16, OPS, SHORT_NAMES, Node, Op
 from ...ir.ops import elementwise as ew
 from ...ir.types import FLOAT32
+from ..codegen.array_kernel import FUNCTIONS, option_text
 
 # The name of each dtype's constructor in kernel source.
 CAST = {np.dtype(d): short for d, short in SHORT_NAMES.items()} | {np.dtype("bool"): "boolean"}
@@ -186,6 +187,10 @@ def _made(op: Op, dtype: np.dtype[Any], *names: str, **attrs: Any) -> str:
 def expression(node: Node, names: list[str]) -> str:
     """The element of the node's output as an expression of the elements `names` of its inputs."""
     op, dtype = node.op, node.output.type.dtype
+    if op.kernel is not None:
+        FUNCTIONS[op.kernel.symbol] = op.kernel
+        given = [*names, *(option_text(value) for _, value in node.attrs["options"])]
+        return f"{CAST[dtype]}({op.kernel.symbol}({', '.join(given)}))"
     if op in _COMPARISONS:
         return f"({names[0]} {_COMPARISONS[op]} {names[1]})"
     if op is ew.cast:

@@ -43,10 +43,19 @@ def lower_gpu_unit(
 
     Raises `TargetError` for what has no kernel on a GPU.
     """
+    _refuse_user_kernels(node, plan)
     by_library = library_launches(node, plan)
     if by_library is not None and all(isinstance(each, Launch) or supports(each) for each in by_library):
         return by_library
     return [*_by_own_kernels(node, plan, traps)]
+
+
+def _refuse_user_kernels(node: Node, plan: Plan) -> None:
+    found = [n for n in (node, *(n for graph in node.graphs for n in graph.nodes)) if n.op.kernel is not None]
+    if found:
+        where = f" at {found[0].origin.source}" if found[0].origin.source else ""
+        what = f"the custom op {found[0].op.name}{where} is a kernel for the CPU, and not for {plan.target}"
+        raise TargetError(f"{what}; write target='cpu', or compute it by functions of gl.numpy")
 
 
 def _by_own_kernels(node: Node, plan: Plan, traps: Traps) -> list[Launch]:

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ...ir.user_kernel import positional
 from ..codegen import intrinsics, lapack
+from ..codegen.array_kernel import FUNCTIONS, ArrayArgument, ArrayKernel
 from ..codegen.bfloat16 import BFLOAT16_CONVERSIONS
 from ..codegen.gpu_natives import GPU_NATIVES
 from ..codegen.integer_math import INTEGER_MATH
@@ -49,4 +51,6 @@ def kernel_namespace() -> Mapping[str, object]:
     names.update(INTEGER_MATH)
     names.update((function.__name__, function) for function in VECTOR_MATH.values())
     names["window"], names["word"] = intrinsics.window, intrinsics.word
+    names.update(ArrayArgument=ArrayArgument, ArrayKernel=ArrayKernel)
+    names.update((symbol, positional(k.function) if k.elementwise else k) for symbol, k in FUNCTIONS.items())
     return names

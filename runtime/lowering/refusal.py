@@ -14,6 +14,9 @@ def refusal(trap: Trap) -> Exception:
     origin, op, size = trap.node.origin, trap.node.op, trap.size
     where = f" at {origin.source}" if origin.source else ""
     where += f" in {origin.scope}" if origin.scope else ""
+    if op.kernel is not None:
+        advice = f"call {op.name} on plain arrays, where its function runs in Python, to see which"
+        return RuntimeError(f"the kernel {op.name} raised an exception{where}; {advice}")
     if op is ew.check_finite:
         return FloatingPointError(f"a value is not finite{where}")
     if op is ew.check_exponent:

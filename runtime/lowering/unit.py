@@ -21,11 +21,14 @@ from .region import lower_region
 from .scatter import lower_scatter
 from .scatter_add import lower_scatter_add
 from .sorting import lower_sort
+from .user_kernel import lower_user_kernel
 from .windows import lower_window
 
 
 def lower_unit(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
     """The launches of a unit, each waiting for those before unless it is `concurrent` with them."""
+    if node.op.kernel is not None:
+        return lower_user_kernel(node, plan, traps)
     return _LOWERINGS[node.op](node, plan, traps)
 
 
