@@ -26,6 +26,7 @@ from .memory.plan import Plan, plan
 from .memory.schedule import Schedule
 from .simplify.canonicalize import Canonicalize
 from .simplify.channels_last import ChannelsLast
+from .simplify.fold_spatial_axes import FoldSpatialAxes
 from .simplify.one_pass_variance import OnePassVariance
 from .simplify.push_casts import PushCasts
 from .simplify.push_slices import PushSlices
@@ -65,6 +66,7 @@ def preparation(parts: int = 1, target: Target = DEFAULT_TARGET, tiles: bool = F
         Simplify(),  # slices that were pushed to one value are one again
         ChannelsLast(),
         SplitConcatConv(),
+        FoldSpatialAxes(),  # after it, which would split again what this joins
         Accumulate(parts),  # before the tiles, which cut each part again
         TileBatch(),  # the widest loop first: the three below look inside of its body too
         StripMineScans(),
