@@ -14,6 +14,9 @@ settings.register_profile(
 )
 settings.load_profile("gradloom")
 
+# It has a process of its own: see tests/engine/array_api/test_array_api_suite.py.
+collect_ignore = ["array_api_suite"]
+
 # Processes that tests start find our modules compiled, even where the environment says to keep no bytecode.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 

@@ -21,7 +21,6 @@ from numpy import (
     iinfo,
     int32,
     int64,
-    isdtype,
     ix_,
     mask_indices,
     mgrid,
@@ -70,6 +69,7 @@ from .creation import (
     empty,
     empty_like,
     eye,
+    from_dlpack,
     fromfunction,
     full,
     full_like,
@@ -226,6 +226,7 @@ from .manipulation import (
     vstack,
 )
 from .matrix_functions import cross
+from .namespace_info import ARRAY_API_VERSION, NamespaceInfo
 from .nan_reductions import (
     nanargmax,
     nanargmin,
@@ -239,7 +240,7 @@ from .nan_reductions import (
     nansum,
     nanvar,
 )
-from .number_parts import cbrt, copysign, isneginf, isposinf, ldexp, logaddexp2, signbit
+from .number_parts import cbrt, copysign, isneginf, isposinf, ldexp, logaddexp2, nextafter, signbit
 from .order_statistics import (
     argpartition,
     lexsort,
@@ -252,7 +253,18 @@ from .order_statistics import (
     quantile,
     top_k,
 )
-from .queries import can_cast, common_type, iscomplexobj, isrealobj, min_scalar_type, ndim, result_type, shape, size
+from .queries import (
+    can_cast,
+    common_type,
+    iscomplexobj,
+    isdtype,
+    isrealobj,
+    min_scalar_type,
+    ndim,
+    result_type,
+    shape,
+    size,
+)
 from .reductions import (
     all,
     amax,
@@ -282,6 +294,9 @@ from .segments import segment_max, segment_mean, segment_min, segment_prod, segm
 from .signals import convolve, correlate, ediff1d, gradient, polyval, sinc, trapezoid, unwrap, vander
 from .sorting import argsort, sort
 from .statistics import corrcoef, cov
+
+__array_api_version__ = ARRAY_API_VERSION
+__array_namespace_info__ = NamespaceInfo
 
 __all__ = [
     "abs",
@@ -412,6 +427,7 @@ __all__ = [
     "fmax",
     "fmin",
     "fmod",
+    "from_dlpack",
     "fromfunction",
     "full",
     "full_like",
@@ -502,6 +518,7 @@ __all__ = [
     "ndim",
     "negative",
     "newaxis",
+    "nextafter",
     "not_equal",
     "ogrid",
     "one_hot",
@@ -616,6 +633,7 @@ _VIEWS = frozenset(
         "broadcast_to",
         "diff",
         "expand_dims",
+        "from_dlpack",
     }
     | {"flip", "fliplr", "flipud", "getitem", "matrix_transpose", "moveaxis", "permute_dims", "ravel", "real"}
     | {"dsplit", "hsplit", "rollaxis", "vsplit"}

@@ -27,6 +27,7 @@ from .broadcasting import (
 from .comparison import equal
 from .elementwise import astype, broadcast_arrays
 from .manipulation import broadcast_to, expand_dims, moveaxis, stack
+from .namespace_info import check_device
 
 
 def _known(array: Any) -> Any:
@@ -80,8 +81,11 @@ def linspace(
     retstep: bool = False,
     dtype: Any = None,
     axis: int = 0,
+    *,
+    device: str | None = None,
 ) -> Any:
     """`num` numbers from `start` to `stop`, which may be traced, in equal steps along a new axis `axis`."""
+    check_device(device)
     if not isinstance(start, Tracer) and not isinstance(stop, Tracer):
         concrete: Any = np.linspace
         return _known(concrete(start, stop, num, endpoint, retstep, dtype, axis))
@@ -104,15 +108,19 @@ def linspace(
     return (y, step if parts > 0 else np.array(np.nan)) if retstep else y
 
 
-def full(shape: Any, fill_value: ArrayLike, dtype: Any = None) -> Any:
+def full(shape: Any, fill_value: ArrayLike, dtype: Any = None, *, device: str | None = None) -> Any:
     """An array filled with a number, which may be traced."""
+    check_device(device)
     if not isinstance(fill_value, Tracer):
         return _known(np.full(shape, fill_value, dtype))
     return fresh(broadcast_to(fill_value if dtype is None else astype(fill_value, dtype), shape))
 
 
-def full_like(x: ArrayLike, /, fill_value: ArrayLike, dtype: Any = None, *, shape: Any = None) -> Any:
+def full_like(
+    x: ArrayLike, /, fill_value: ArrayLike, dtype: Any = None, *, shape: Any = None, device: str | None = None
+) -> Any:
     """An array of the shape and dtype of `x` filled with a number, which may be traced."""
+    check_device(device)
     x = as_arraylike(x)
     wanted = dtype_of(x) if dtype is None else dtype_argument(dtype)
     lengths = shape_of(x) if shape is None else tuple(np.atleast_1d(shape).tolist())
@@ -122,34 +130,51 @@ def full_like(x: ArrayLike, /, fill_value: ArrayLike, dtype: Any = None, *, shap
     return trace.full(fill_value, lengths, wanted) if trace else _known(np.full(lengths, fill_value, wanted))
 
 
-def zeros_like(x: ArrayLike, /, dtype: Any = None, *, shape: Any = None) -> Any:
+def zeros_like(x: ArrayLike, /, dtype: Any = None, *, shape: Any = None, device: str | None = None) -> Any:
     """Zeros of the shape and dtype of `x`."""
-    return full_like(x, 0, dtype, shape=shape)
+    return full_like(x, 0, dtype, shape=shape, device=device)
 
 
-def ones_like(x: ArrayLike, /, dtype: Any = None, *, shape: Any = None) -> Any:
+def ones_like(x: ArrayLike, /, dtype: Any = None, *, shape: Any = None, device: str | None = None) -> Any:
     """Ones of the shape and dtype of `x`."""
-    return full_like(x, 1, dtype, shape=shape)
+    return full_like(x, 1, dtype, shape=shape, device=device)
 
 
-def empty_like(x: ArrayLike, /, dtype: Any = None, *, shape: Any = None) -> Any:
+def empty_like(x: ArrayLike, /, dtype: Any = None, *, shape: Any = None, device: str | None = None) -> Any:
     """Zeros of the shape and dtype of `x`: nothing is left undefined."""
-    return full_like(x, 0, dtype, shape=shape)
+    return full_like(x, 0, dtype, shape=shape, device=device)
 
 
-def asarray(obj: Any, /, dtype: Any = None, *, copy: bool | None = None) -> Any:
+def asarray(obj: Any, /, dtype: Any = None, *, device: str | None = None, copy: bool | None = None) -> Any:
     """An array: a traced one as it is, nested sequences of traced ones stacked, all else as NumPy makes it.
 
     Inside a trace, what NumPy makes takes traced indices: `asarray(table)[i]`.
     """
+    check_device(device)
     if isinstance(obj, Tracer):
-        return obj if dtype is None else astype(obj, dtype)
+        if dtype is None and not copy:
+            return obj
+        wanted = dtype_of(obj) if dtype is None else dtype_argument(dtype)
+        if copy is False and wanted != dtype_of(obj):
+            raise ValueError(located(f"np.asarray: copy=False makes no {wanted} of {described(obj)}; leave it away"))
+        return astype(obj, wanted, copy=copy is not False)
     if isinstance(obj, (list, tuple)) and any(isinstance(leaf, Tracer) for leaf in optree.tree_leaves(obj)):  # pyright: ignore[reportArgumentType]
         return fresh(stack([asarray(part) for part in obj], dtype=dtype))
     return _known(as_array(np.array(obj, dtype, copy=copy)))
 
 
 array = asarray
+
+
+def from_dlpack(x: Any, /, *, device: str | None = None, copy: bool | None = None) -> Any:
+    """A NumPy array in the memory of what exports it by DLPack, as a tensor of torch's on the CPU does.
+
+    A traced array is given as it is, or copied. Raises `TypeError` for a dtype that is not there.
+    """
+    check_device(device)
+    if isinstance(x, Tracer):
+        return fresh(x) if copy else x
+    return _known(as_array(np.from_dlpack(x, copy=copy)))
 
 
 def one_hot(x: ArrayLike, num_classes: int, *, dtype: Any = "float32", axis: int = -1) -> Any:

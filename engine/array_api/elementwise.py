@@ -28,6 +28,7 @@ from .broadcasting import (
     stretched,
 )
 from .comparison import equal, greater, less, less_equal, logical_and, logical_or, not_equal, where
+from .namespace_info import check_device
 
 Unary = Callable[[ArrayLike], Any]
 Binary = Callable[[ArrayLike, ArrayLike], Any]
@@ -405,11 +406,11 @@ bitwise_right_shift = right_shift = _binary("bitwise_right_shift", ew.shift_righ
 def clip(
     x: ArrayLike,
     /,
-    a_min: ArrayLike | None = None,
-    a_max: ArrayLike | None = None,
-    *,
     min: ArrayLike | None = None,
     max: ArrayLike | None = None,
+    *,
+    a_min: ArrayLike | None = None,
+    a_max: ArrayLike | None = None,
 ) -> Any:
     """`x` with everything below `min` raised to it and above `max` lowered to it; either may be absent.
 
@@ -462,11 +463,12 @@ def heaviside(x1: ArrayLike, x2: ArrayLike, /) -> Any:
     return where(isnan(x), x, where(equal(x, 0), cast(as_arraylike(x2), dtype), step))
 
 
-def astype(x: ArrayLike, dtype: Any, /, *, copy: bool = True) -> Any:
+def astype(x: ArrayLike, dtype: Any, /, *, copy: bool = True, device: str | None = None) -> Any:
     """`x` as another dtype: floats are truncated to integers, and nonzero is True.
 
     NaN, and what an int32 or int64 does not hold, become its least number; a uint8 is the low byte of that int32.
     """
+    check_device(device)
     result = cast(as_arraylike(x), dtype_argument(dtype))
     return fresh(result) if copy and result is x else result
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ...ir import is_float
+from ...ir import BFLOAT16, finfo, is_float
 from ..tracing.promotion import float_dtype, result_dtype
 from ..tracing.tracer import ArrayLike, located
 from . import elementwise as e
 from .broadcasting import as_arraylike, cast, described, dtype_of, key_of
-from .comparison import equal, less, logical_and, not_equal, where
+from .comparison import equal, less, logical_and, logical_or, not_equal, where
 
 
 def copysign(x1: ArrayLike, x2: ArrayLike, /) -> Any:
@@ -25,6 +25,34 @@ def signbit(x: ArrayLike, /) -> Any:
         return less(x, 0)
     # 1 / -0.0 is -inf.
     return less(where(equal(x, 0), e.divide(dtype_of(x).type(1), x), x), 0)
+
+
+def nextafter(x1: ArrayLike, x2: ArrayLike, /) -> Any:
+    """The number that follows x1 on the way to x2; x2 itself where they are equal.
+
+    Found without looking at bits, as in Rump, Zimmermann, Boldo and Melquiond: "Computing predecessor and successor in
+    rounding to nearest" (2009). Raises `TypeError` for bfloat16.
+    """
+    x1, x2 = _float_of(x1, x2), _float_of(x2, x1)
+    dtype = dtype_of(x1)
+    if dtype == BFLOAT16:
+        raise TypeError(located("np.nextafter: float32 or float64, got bfloat16; write x.astype('float32')"))
+    limits = finfo(dtype)
+    unit, least = limits.eps / 2, limits.smallest_subnormal
+    size = e.abs(x1)
+    # Of numbers this small the step would be rounded to a multiple of the least number: it is taken of larger ones.
+    scale = where(less(size, least / unit / unit), 1 / unit, dtype.type(1))
+    large = e.multiply(size, scale)
+    step = e.multiply(large, dtype.type(unit * (1 + 2 * unit)))
+    is_least = less(size, least / unit)
+    up = where(is_least, e.add(size, least), e.divide(e.add(large, step), scale))
+    down = where(is_least, e.subtract(size, least), e.divide(e.subtract(large, step), scale))
+    down = where(e.isinf(size), limits.max, down)
+    goes_up = equal(less(x1, x2), less(0, x1))
+    moved = e.multiply(where(less(x1, 0), -1, dtype.type(1)), where(goes_up, up, down))
+    moved = where(equal(x1, 0), where(less(x2, 0), -least, least), moved)
+    moved = where(logical_or(e.isnan(x1), e.isnan(x2)), e.add(x1, x2), moved)
+    return where(equal(x1, x2), x2, moved)
 
 
 def _float_of(x: ArrayLike, other: ArrayLike) -> ArrayLike:

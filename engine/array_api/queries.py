@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...ir import DType
+from ...ir import BFLOAT16, DType
 from ..tracing.tracer import ArrayLike, Tracer, as_array
 from .broadcasting import as_arraylike, axes_tuple
 
@@ -43,6 +43,21 @@ def common_type(*arrays: ArrayLike) -> Any:
     return np.common_type(*(np.empty(0, as_arraylike(x).dtype) for x in arrays))
 
 
+def isdtype(dtype: Any, kind: Any) -> bool:
+    """Whether a dtype is of a kind ("bool", "real floating", "numeric", ...) or that dtype; of a tuple, any.
+
+    bfloat16 is a "real floating" dtype.
+    """
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    return any(_is_of_kind(dtype, k) for k in kinds)
+
+
+def _is_of_kind(dtype: Any, kind: Any) -> bool:
+    if isinstance(kind, str):
+        return np.isdtype(np.float32 if dtype == BFLOAT16 else dtype, kind)
+    return dtype == kind if BFLOAT16 in (dtype, kind) else np.isdtype(dtype, kind)
+
+
 def min_scalar_type(x: ArrayLike, /) -> DType:
     """The dtype of a traced array; the smallest that holds a number."""
     return x.dtype if isinstance(x, Tracer) else np.min_scalar_type(x)
@@ -66,6 +81,7 @@ __all__ = [
     "can_cast",
     "common_type",
     "iscomplexobj",
+    "isdtype",
     "isrealobj",
     "min_scalar_type",
     "ndim",

@@ -243,6 +243,12 @@ class ArrayMethods:
             raise TypeError(located(f"x.astype: casting={casting!r} makes no {result.dtype} of {given.dtype}"))
         return result
 
+    def to_device(self, device: str, /, *, stream: None = None) -> Any:
+        """The array itself: `device` is "cpu", and a program runs where it was compiled for."""
+        if stream is not None:
+            raise ValueError(located(f"x.to_device: stream is None, got {stream!r}"))
+        return array_namespace().asarray(self, device=device)
+
     def reshape(self, *shape: Any, order: str = "C") -> Any:
         """`numpy.reshape`; the shape is one tuple or several integers."""
         return array_namespace().reshape(self, shape[0] if len(shape) == 1 else shape, order=order)

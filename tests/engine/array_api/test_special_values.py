@@ -33,7 +33,7 @@ EXACT_OF_TWO = (
 SMOOTH_OF_TWO = "atan2 hypot pow float_power"
 UNARY = dict.fromkeys(EXACT.split(), 0.51) | dict.fromkeys(SMOOTH.split(), 2.6)
 BINARY = dict.fromkeys(EXACT_OF_TWO.split(), 0.51) | dict.fromkeys(SMOOTH_OF_TWO.split(), 2.6)
-AS_IN_THE_FORMAT = {"nan_to_num", "fmod", "remainder", "floor_divide", "heaviside", "isclose", "round"}
+AS_IN_THE_FORMAT = {"nan_to_num", "fmod", "remainder", "floor_divide", "heaviside", "isclose", "nextafter", "round"}
 """Compared with NumPy's function of the same format: they are exact, or defined by its rounding."""
 FREE_SIGN_OF_ZERO = {"maximum", "minimum", "fmax", "fmin"}
 

@@ -1,0 +1,1 @@
+"""Of the versions of the standard, only the one that is tested stands here."""
