@@ -32,6 +32,7 @@ from .simplify.push_casts import PushCasts
 from .simplify.push_slices import PushSlices
 from .simplify.row_sparse_updates import RowSparseUpdates
 from .simplify.simplify import Simplify
+from .simplify.slice_pointwise_convs import SlicePointwiseConvs
 from .simplify.split_concat_conv import SplitConcatConv
 from .simplify.widen_bfloat16 import WidenBfloat16
 from .target import DEFAULT_TARGET, Target
@@ -65,6 +66,7 @@ def preparation(parts: int = 1, target: Target = DEFAULT_TARGET, tiles: bool = F
         PushSlices(),
         Simplify(),  # slices that were pushed to one value are one again
         ChannelsLast(),
+        SlicePointwiseConvs(),
         SplitConcatConv(),
         FoldSpatialAxes(),  # after it, which would split again what this joins
         Accumulate(parts),  # before the tiles, which cut each part again
