@@ -130,6 +130,7 @@ from .functional import (
     upsample_bilinear,
     upsample_nearest,
 )
+from .functional.linear_cross_entropy_options import LinearCrossEntropyOptions
 from .layers import (
     CELU,
     ELU,
@@ -386,6 +387,7 @@ __all__ = [
     "LeakyReLU",
     "Linear",
     "LinearCrossEntropyLoss",
+    "LinearCrossEntropyOptions",
     "LocalResponseNorm",
     "LogSigmoid",
     "LogSoftmax",

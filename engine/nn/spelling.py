@@ -102,6 +102,12 @@ def chosen_axis(axis: Any, dim: Any, default: Any) -> Any:
     return tuple(dim) if isinstance(dim, list) else dim
 
 
+def axis_in(ndim: int, axis: Any, dim: Any, default: Any) -> Any:
+    """`chosen_axis` of an array of `ndim` axes. A scalar has the axes 0 and -1 for torch: those are no axes, `()`."""
+    chosen = chosen_axis(axis, dim, default)
+    return () if ndim == 0 and isinstance(chosen, int) and chosen in (0, -1) else chosen
+
+
 def _name_of(function: Callable[..., Any]) -> str:
     name = function.__qualname__
     return f"nn.{name.removesuffix('.__init__')}"

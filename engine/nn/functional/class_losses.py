@@ -8,9 +8,9 @@ from ....ir import is_float
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
 from ...tracing.activations import float32_inside
-from ...tracing.errors import UnsupportedError
 from ...tracing.tracer import ShapeError, TracingError, located
 from ..spelling import torch_arguments
+from .linear_cross_entropy_options import check_options
 from .piecewise_activations import relu
 from .reduction import Reduction, check_reduction, reduced
 from .softmax import shifted_by_largest
@@ -151,25 +151,28 @@ def linear_cross_entropy(
     reduction: Reduction = "mean",
     ignore_index: int | None = None,
     label_smoothing: float = 0.0,
-    options: None = None,
+    options: Any = None,
 ) -> Any:
     """`cross_entropy` of the logits `input @ linear_weight.T + linear_bias`, for input (N, F) or (F,) and
     `linear_weight` (C, F), or (C, d1, ..., F) for logits (N, C, d1, ...).
 
-    Planned, the logits are made some rows at a time where that saves memory, so that there is nothing to choose:
-    `options` stands for torch's place of it. Raises `UnsupportedError` where it is given.
+    Planned, the logits are made some rows at a time where that saves memory: torch's `options` are taken, and no result
+    depends on them. Raises `ValueError` for an `ignore_index` of probabilities.
     """
-    if options is not None:
-        instead = "leave it away: how many rows are computed at a time follows from the memory budget"
-        raise UnsupportedError(located(f"linear_cross_entropy takes no options; {instead}"))
+    check_options("linear_cross_entropy", options)
     x, matrix = as_arraylike(input), as_arraylike(linear_weight)
-    if matrix.ndim < 2 or x.ndim < 1:
-        fit = f"input is (N, F) or (F,) and linear_weight (C, F), got {x.shape} and {matrix.shape}"
+    if matrix.ndim < 2 or x.ndim not in (1, 2) or (x.ndim == 1 and matrix.ndim > 2):
+        fit = f"input is (N, F), or (F,) for linear_weight (C, F), got {tuple(x.shape)} and {tuple(matrix.shape)}"
         raise ShapeError(located(f"linear_cross_entropy: {fit}"))
-    features = matrix.shape[-1]
-    bias = None if linear_bias is None else xp.reshape(as_arraylike(linear_bias), (-1,))
-    logits = linear(x, xp.reshape(matrix, (-1, features)), bias)
-    logits = xp.reshape(logits, (*x.shape[:-1], *matrix.shape[:-1]))
+    features, shape = matrix.shape[-1], tuple(matrix.shape[:-1])
+    bias = None if linear_bias is None else as_arraylike(linear_bias)
+    if bias is not None and tuple(bias.shape) != shape:
+        raise ShapeError(located(f"linear_cross_entropy: linear_bias is {shape}, as the weight, got {described(bias)}"))
+    bias = None if bias is None else xp.reshape(bias, (-1,))
+    logits = xp.reshape(linear(x, xp.reshape(matrix, (-1, features)), bias), (*x.shape[:-1], *shape))
+    target = as_arraylike(target)
+    if ignore_index is not None and is_float(target.dtype) and target.shape == logits.shape:
+        raise ValueError(located("linear_cross_entropy: ignore_index is for labels, and the target has probabilities"))
     ignored = -100 if ignore_index is None else ignore_index
     return cross_entropy(
         logits, target, weight, ignore_index=ignored, reduction=reduction, label_smoothing=label_smoothing
@@ -203,7 +206,9 @@ def multi_margin_loss(
     """Σ max(0, margin - x at the label + x)^p / C over the other classes, for scores (C,) or (N, C) and labels () or
     (N,); times the label's `weight`. p is 1 or 2.
     """
-    x = _scores("multi_margin_loss", input, reduction)
+    x, target = _scores("multi_margin_loss", input, reduction), as_arraylike(target)
+    if x.ndim == 1 and tuple(target.shape) == (1,):
+        x = xp.expand_dims(x, 0)
     if p not in (1, 2):
         raise ValueError(located(f"multi_margin_loss: p is 1 or 2, got {p}"))
     classes = x.shape[-1]
@@ -217,11 +222,12 @@ def multi_margin_loss(
 
 
 def _scores(what: str, input: Any, reduction: str) -> Any:
+    """Scores (C,) or (N, C), or a scalar for the one class that there is."""
     check_reduction(reduction)
     x = as_arraylike(input)
-    if x.ndim not in (1, 2) or not is_float(x.dtype):
+    if x.ndim > 2 or not is_float(x.dtype):
         raise ShapeError(located(f"{what}: input is (C,) or (N, C) floats, got {described(x)}"))
-    return x
+    return x if x.ndim else xp.expand_dims(x, 0)
 
 
 @float32_inside
@@ -235,6 +241,7 @@ def multilabel_margin_loss(
     """
     what = "multilabel_margin_loss"
     x, target = _scores(what, input, reduction), as_arraylike(target)
+    target = target if target.ndim else xp.expand_dims(target, 0)
     if target.shape != x.shape or target.dtype.kind not in "iu":
         raise ShapeError(
             located(f"{what}: labels are integers of the input's shape {tuple(x.shape)}, got {described(target)}")

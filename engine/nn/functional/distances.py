@@ -11,7 +11,7 @@ from ...array_api.broadcasting import axis_index, common_shape, described
 from ...tracing.activations import float32_inside
 from ...tracing.tracer import ShapeError, located
 from ...tracing.transforms import stop_gradient
-from ..spelling import chosen_axis, torch_arguments
+from ..spelling import axis_in, torch_arguments
 from .reduction import check_floats
 
 
@@ -29,13 +29,13 @@ def cosine_similarity(x1: Any, x2: Any, axis: int = 1, eps: float = 1e-8, *, dim
 
     The derivative is that of |x1| and |x2| also where eps is larger, as in torch; that of |0| is 0.
     """
-    axis = chosen_axis(axis, dim, 1)
     x1, x2 = _together("cosine_similarity", x1, x2)
-    place = axis_index(axis, x1.ndim)
+    axis = axis_in(x1.ndim, axis, dim, 1)
+    place = axis if axis == () else axis_index(axis, x1.ndim)
     return xp.sum(_directed(x1, place, eps) * _directed(x2, place, eps), axis=place)
 
 
-def _directed(x: Any, axis: int, eps: float) -> Any:
+def _directed(x: Any, axis: int | tuple[int, ...], eps: float) -> Any:
     length = xp.sqrt(xp.sum(x * x, axis=axis, keepdims=True))
     return x / (length + stop_gradient(xp.maximum(length, eps) - length))
 

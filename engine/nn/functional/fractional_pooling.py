@@ -42,7 +42,7 @@ def _begins(sample: Any, length: int, count: int, size: int) -> Any:
         return last
     apart = np.asarray((length - size) / (count - 1), sample.dtype)
     sample = xp.expand_dims(sample, -1)
-    places = xp.floor((np.arange(count - 1).astype(sample.dtype) + sample) * apart) - xp.floor(sample * apart)
+    places = xp.trunc((np.arange(count - 1).astype(sample.dtype) + sample) * apart) - xp.trunc(sample * apart)
     return xp.concatenate([xp.astype(places, "int64"), last], axis=-1)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ....ir import is_float
 from ....ir.ops import elementwise as ew
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
@@ -29,11 +30,14 @@ def relu(input: Any, inplace: bool = False) -> Any:
 def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Any:
     """x between min_val and max_val, and the nearer one beyond them.
 
-    The derivative at both is 0, where that of `np.clip` is 1. Raises `ValueError` where min_val is above max_val.
+    The derivative at both is 0, where that of `np.clip` is 1. Integers stay integers, between the whole parts of both.
+    Raises `ValueError` where min_val is above max_val.
     """
     if min_val > max_val:
         raise ValueError(located(f"hardtanh: min_val is not above max_val, got {min_val} and {max_val}"))
     x = as_arraylike(input)
+    if not is_float(x.dtype):
+        min_val, max_val = int(min_val), int(max_val)
     return xp.where(x <= min_val, min_val, xp.where(x >= max_val, max_val, x))
 
 

@@ -373,7 +373,8 @@ def _at_places(places: Any, index: Any, ndim: int) -> Any:
     """`places` at `index` (..., windows), the same ones for all images or each image's own."""
     if places.ndim == 1:
         return xp.take(places, index, axis=0)
-    flat = xp.take_along_axis(places, xp.reshape(index, (*index.shape[:-ndim], -1)), axis=-1)
+    windows = (*index.shape[:-ndim], math.prod(index.shape[-ndim:]))
+    flat = xp.take_along_axis(places, xp.reshape(index, windows), axis=-1)
     return xp.reshape(flat, index.shape)
 
 

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ... import array_api as xp
-from ...array_api.broadcasting import as_arraylike, described
+from ...array_api.broadcasting import as_arraylike, broadcasts_to, described
 from ...tracing.activations import float32_inside
 from ...tracing.tracer import ShapeError, located
 from ...tracing.transforms import stop_gradient
@@ -137,11 +137,14 @@ def gaussian_nll_loss(
 ) -> Any:
     """(log v + (input - target)² / v) / 2, with `full` plus log(2 π) / 2: -log of a normal distribution.
 
-    `var` is a number, of the input's shape, of that without the last axis, or with one axis of length 1. v is `var`, or
-    eps where that is larger, and its derivative is that of `var` everywhere. Nix and Weigend 1994. Raises `ValueError`
-    for a negative number; the loss of a negative element is NaN.
+    The target broadcasts to the input's shape. `var` is a number, of the input's shape, of that without the last axis,
+    or with one axis of length 1. v is `var`, or eps where that is larger, and its derivative is that of `var`
+    everywhere. Nix and Weigend 1994. Raises `ValueError` for a negative number; the loss of a negative element is NaN.
     """
-    x, y = float_pair("gaussian_nll_loss", input, target, reduction)
+    x, y = as_arraylike(input), as_arraylike(target)
+    if broadcasts_to(y.shape, x.shape):
+        y = xp.broadcast_to(y, x.shape)
+    x, y = float_pair("gaussian_nll_loss", x, y, reduction)
     variance = _variance(var, x)
     bounded = xp.where(variance < 0, math.nan, xp.maximum(variance, eps))
     variance = variance + stop_gradient(bounded - variance)

@@ -17,7 +17,9 @@ from .pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool
 from .spatial import numbers_of
 
 _NDIMS = {"linear": (1,), "bilinear": (2,), "trilinear": (3,), "bicubic": (2,)}
-_MODES = ("nearest", "nearest-exact", "area", *_NDIMS)
+_COPYING = ("nearest", "nearest-exact")
+"""Modes whose results are elements of the input."""
+_MODES = (*_COPYING, "area", *_NDIMS)
 _AREA = {1: adaptive_avg_pool1d, 2: adaptive_avg_pool2d, 3: adaptive_avg_pool3d}
 
 Taps = list[tuple[Array, Array | None]]
@@ -35,15 +37,16 @@ def interpolate(
 ) -> Any:
     """(N, C, L), (N, C, H, W) or (N, C, D, H, W) in another size, which `size` or `scale_factor` says.
 
-    `mode` is "nearest", "nearest-exact", "area", "linear" (L), "bilinear" or "bicubic" (H, W), "trilinear" (D, H, W).
-    `align_corners` lets the centers of the outer elements stay where they are, not their edges. With `antialias` the
-    modes "bilinear" and "bicubic" smooth over all the elements that one stands for. Indices and weights are torch's.
+    `mode` is "nearest", "nearest-exact", "area", "linear" (L), "bilinear" or "bicubic" (H, W), "trilinear" (D, H, W);
+    the first two take integers too. `align_corners` lets the centers of the outer elements stay where they are, not
+    their edges. With `antialias` the modes "bilinear" and "bicubic" smooth over all the elements that one stands for.
+    Indices and weights are torch's.
     """
     x = as_arraylike(input)
     ndim = x.ndim - 2
     if mode not in _MODES:
         raise ValueError(located(f"interpolate: mode is one of {', '.join(_MODES)}, got {mode!r}"))
-    if ndim not in _NDIMS.get(mode, (1, 2, 3)) or not is_float(x.dtype):
+    if ndim not in _NDIMS.get(mode, (1, 2, 3)) or not (is_float(x.dtype) or mode in _COPYING):
         raise ShapeError(located(f"interpolate: mode {mode!r} does not take {described(x)}"))
     if antialias and mode not in ("bilinear", "bicubic"):
         raise ValueError(located(f"interpolate: antialias goes with bilinear and bicubic, not with {mode!r}"))
@@ -54,8 +57,9 @@ def interpolate(
         return _AREA[ndim](x, sizes)
     lengths = x.shape[2:]
     make = _smooth_taps if antialias else _taps
-    taps = [make(n, out, scale, mode, bool(align_corners), x.dtype) for n, out, scale in zip(lengths, sizes, scales)]
-    if all(_repeats(n, out, tap) for n, out, tap in zip(lengths, sizes, taps)):
+    dtype = x.dtype if is_float(x.dtype) else np.dtype("float32")
+    taps = [make(n, out, scale, mode, bool(align_corners), dtype) for n, out, scale in zip(lengths, sizes, scales)]
+    if is_float(x.dtype) and all(_repeats(n, out, tap) for n, out, tap in zip(lengths, sizes, taps)):
         return _repeated(x, sizes)
     for i, (out, tap) in enumerate(zip(sizes, taps)):
         x = _resampled(x, 2 + i, out, tap)
@@ -105,7 +109,7 @@ def _taps(n: int, out: int, scale: float | None, mode: str, align_corners: bool,
     """Which of `n` elements make the `out` new ones, computed in `dtype`, as torch does."""
     index = np.arange(out).astype(dtype)
     step = dtype.type(n / out if scale is None else 1.0 / scale)
-    if mode in ("nearest", "nearest-exact"):
+    if mode in _COPYING:
         # torch multiplies and subtracts with one rounding, and takes the floor in float32.
         half = 0.5 if mode == "nearest-exact" else 0.0
         at = (np.float64(step) * (np.arange(out) + half) - half).astype(dtype) + dtype.type(half)
@@ -116,7 +120,7 @@ def _taps(n: int, out: int, scale: float | None, mode: str, align_corners: bool,
         at = step * (index + dtype.type(0.5)) - dtype.type(0.5)
     if mode == "bicubic":
         floor = np.floor(at)
-        weights = _cubic(np.clip(at - floor, 0, 1))
+        weights = cubic_weights(np.clip(at - floor, 0, 1))
         return [(np.clip(floor.astype(np.int64) + k - 1, 0, n - 1), w.astype(dtype)) for k, w in enumerate(weights)]
     at = np.maximum(at, 0)
     low = np.minimum(np.floor(at).astype(np.int64), n - 1)
@@ -150,14 +154,14 @@ def _keys(d: Array) -> Array:
     return np.where(d < 1, near, np.where(d < 2, far, 0))
 
 
-def _cubic(t: Array) -> list[Array]:
+def cubic_weights(t: Any) -> list[Any]:
     """Weights of the four neighbours of a place `t` behind the second, by Keys's kernel with a = -0.75."""
     a = -0.75
 
-    def near(d: Array) -> Array:
+    def near(d: Any) -> Any:
         return ((a + 2) * d - (a + 3)) * d * d + 1
 
-    def far(d: Array) -> Array:
+    def far(d: Any) -> Any:
         return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
 
     return [far(t + 1), near(t), near(1 - t), far(2 - t)]

@@ -14,7 +14,7 @@ from ...tracing.promotion import float_dtype
 from ...tracing.torch_methods import numpy_dtype
 from ...tracing.tracer import located
 from ...tracing.transforms import stop_gradient
-from ..spelling import chosen_axis, torch_arguments
+from ..spelling import axis_in, chosen_axis, torch_arguments
 from .transformations import class_places
 
 
@@ -37,8 +37,9 @@ def _as_dtype(x: Any, dtype: Any) -> Any:
 @torch_arguments
 def softmax(input: Any, axis: int = -1, *, dim: int | None = None, dtype: Any = None) -> Any:
     """eˣ / Σ eˣ along `axis`, or `dim`; of `input` as `dtype`, if one is given."""
-    axis = chosen_axis(axis, dim, -1)
-    e = xp.exp(shifted_by_largest(_as_dtype(input, dtype), axis)[0])
+    x = _as_dtype(input, dtype)
+    axis = axis_in(x.ndim, axis, dim, -1)
+    e = xp.exp(shifted_by_largest(x, axis)[0])
     return e / xp.sum(e, axis=axis, keepdims=True)
 
 
@@ -46,8 +47,9 @@ def softmax(input: Any, axis: int = -1, *, dim: int | None = None, dtype: Any = 
 @torch_arguments
 def log_softmax(input: Any, axis: int = -1, *, dim: int | None = None, dtype: Any = None) -> Any:
     """x - log Σ eˣ along `axis`, or `dim`; of `input` as `dtype`, if one is given."""
-    axis = chosen_axis(axis, dim, -1)
-    shifted, _ = shifted_by_largest(_as_dtype(input, dtype), axis)
+    x = _as_dtype(input, dtype)
+    axis = axis_in(x.ndim, axis, dim, -1)
+    shifted, _ = shifted_by_largest(x, axis)
     return shifted - xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True))
 
 
@@ -57,8 +59,8 @@ def logsumexp(
     input: Any, axis: int | tuple[int, ...] = -1, keepdims: bool = False, *, dim: Any = None, keepdim: bool = False
 ) -> Any:
     """log Σ eˣ along `axis`, or `dim`, without overflow."""
-    axis, keepdims = chosen_axis(axis, dim, -1), keepdims or keepdim
     x = as_arraylike(input)
+    axis, keepdims = axis_in(x.ndim, axis, dim, -1), keepdims or keepdim
     top = _largest(x, axis)
     # An infinite largest element would give inf - inf.
     top = xp.where(xp.isfinite(top), top, 0)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from ....ir.ops import indexing
 from ... import array_api as xp
 from ...array_api.broadcasting import as_arraylike, described
-from ...tracing.tracer import ShapeError, TracingError, located
+from ...tracing.custom_vjp import custom_vjp
+from ...tracing.tracer import ShapeError, TracingError, emit, located
 from .spatial import Numbers, numbers_of, spatial_input
 from .transformations import checked_index
 
@@ -45,11 +48,28 @@ def _max_unpool_nd(
     steps = size if stride is None or stride == () else numbers_of(what, "stride", stride, ndim, least=1)
     lengths = _full_size(what, x, size, steps, numbers_of(what, "padding", padding, ndim, least=0), output_size)
     leading, images = x.shape[:-ndim], math.prod(x.shape[:-ndim])
-    places = checked_index(xp.reshape(places, (images, -1)), math.prod(lengths), what)
-    flat = xp.zeros((images, math.prod(lengths)), x.dtype)
-    rows = np.arange(images)[:, None]
-    result = xp.at(flat)[rows, places].set(xp.reshape(x, (images, -1)))
+    places = checked_index(xp.reshape(places, (images, math.prod(x.shape[-ndim:]))), math.prod(lengths), what)
+    result = _placed(math.prod(lengths), xp.reshape(x, places.shape), places)
     return xp.reshape(result, (*leading, *lengths))
+
+
+@functools.partial(custom_vjp, nondiff_argnums=0)
+def _placed(count: int, x: Any, places: Any) -> Any:
+    """Rows of `count` zeros, with the values of x (images, n) at `places`; the last of several at one place stays."""
+    rows = np.arange(x.shape[0])[:, None]
+    return xp.at(xp.zeros((x.shape[0], count), x.dtype))[rows, places].set(x)
+
+
+def _placed_forward(count: int, x: Any, places: Any) -> Any:
+    return _placed.fun(count, x, places), places
+
+
+def _gradient_of_placed(count: int, places: Any, cotangent: Any) -> Any:
+    # torch's: where windows overlap, values that were found twice, and are the same, both have the place's gradient.
+    return emit(indexing.gather, cotangent, places, axis=1, batch=1), None
+
+
+_placed.defvjp(_placed_forward, _gradient_of_placed)
 
 
 def max_unpool1d(
@@ -61,8 +81,8 @@ def max_unpool1d(
     output_size: Sequence[int] | None = None,
 ) -> Any:
     """Zeros (N, C, L) or (C, L) with the values of `input` at `indices` along the last axis, both of
-    `max_pool1d(..., return_indices=True)`; the last of several at one place stays, and has the gradient, which torch
-    gives to all of them.
+    `max_pool1d(..., return_indices=True)`. The last of several at one place stays, and all of them have the gradient of
+    that place, as in torch: where windows overlap they are one element, found twice.
 
     `output_size` chooses among the lengths that are pooled to that of the input. An index outside stops the run with
     `IndexError`. Raises `ShapeError` for an `output_size` that cannot be, `TracingError` for indices of another shape.

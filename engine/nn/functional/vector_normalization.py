@@ -12,7 +12,7 @@ from ...array_api.broadcasting import as_arraylike, described
 from ...array_api.elementwise import power_flat_at_zero, root_of_powers
 from ...tracing.activations import rounded_once
 from ...tracing.tracer import ShapeError, TracingError, located
-from ..spelling import chosen_axis, torch_arguments
+from ..spelling import axis_in, torch_arguments
 from .reduction import check_floats
 
 
@@ -25,7 +25,7 @@ def layer_norm(
     Ba, Kiros and Hinton 2016, "Layer normalization". The variance is divided by n.
     """
     x = as_arraylike(input)
-    axes = _last_axes("layer_norm", x, normalized_shape)
+    axes = _last_axes("layer_norm", x, normalized_shape, weight, bias)
     centered = x - xp.mean(x, axis=axes, keepdims=True)
     variance = xp.mean(centered * centered, axis=axes, keepdims=True)
     result = centered * (1 / xp.sqrt(variance + eps))
@@ -42,16 +42,21 @@ def rms_norm(input: Any, normalized_shape: int | Sequence[int], weight: Any = No
     normalization".
     """
     x = check_floats("rms_norm", "the input", input)
-    axes = _last_axes("rms_norm", x, normalized_shape)
+    axes = _last_axes("rms_norm", x, normalized_shape, weight)
     least = float(finfo(x.dtype).eps) if eps is None else eps
     result = x * (1 / xp.sqrt(xp.mean(x * x, axis=axes, keepdims=True) + least))
     return result if weight is None else result * weight
 
 
-def _last_axes(what: str, x: Any, normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
+def _last_axes(what: str, x: Any, normalized_shape: int | Sequence[int], *given: Any) -> tuple[int, ...]:
+    """The axes of `normalized_shape`, which a weight and a bias have too, where they are `given`."""
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     if not shape or tuple(x.shape[-len(shape) :]) != shape:
         raise ShapeError(located(f"{what}: the last axes of {described(x)} are not normalized_shape {shape}"))
+    for array in given:
+        if array is not None and tuple(as_arraylike(array).shape) != shape:
+            wanted = f"weight and bias are {shape}, as normalized_shape"
+            raise ShapeError(located(f"{what}: {wanted}, got {described(array)}"))
     return tuple(range(-len(shape), 0))
 
 
@@ -60,15 +65,17 @@ def _last_axes(what: str, x: Any, normalized_shape: int | Sequence[int]) -> tupl
 def normalize(
     input: Any, p: float = 2.0, axis: int | tuple[int, ...] = 1, eps: float = 1e-12, *, dim: Any = None
 ) -> Any:
-    """input / max(its p-norm along `axis`, or `dim`, eps). The derivative of a norm of 0 is taken as 0."""
-    axis = chosen_axis(axis, dim, 1)
+    """input / max(its p-norm along `axis`, or `dim`, eps), for any number p: with 0 it counts what is not 0, and is the
+    largest or the smallest with inf or -inf. The derivative of a norm of 0 is taken as 0.
+    """
     x = as_arraylike(input)
+    axis = axis_in(x.ndim, axis, dim, 1)
     if not is_float(x.dtype):
         raise TracingError(located(f"normalize: floats are normalized, got {described(x)}; write .astype('float32')"))
-    if not p > 0:
-        raise ValueError(located(f"normalize: p is above 0, got {p}"))
-    if p == math.inf:
-        length = xp.max(xp.abs(x), axis=axis, keepdims=True)
+    if p in (math.inf, -math.inf):
+        length = (xp.max if p > 0 else xp.min)(xp.abs(x), axis=axis, keepdims=True)
+    elif p == 0:
+        length = xp.astype(xp.sum(x != 0, axis=axis, keepdims=True), x.dtype)
     else:
         power = x * x if p == 2 else power_flat_at_zero(xp.abs(x), p)
         length = root_of_powers(xp.sum(power, axis=axis, keepdims=True), p)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy.typing as npt
 
 from ... import array_api as xp
-from ...tracing.errors import UnsupportedError
 from ...tracing.tracer import located
 from .. import functional as F
+from ..functional.linear_cross_entropy_options import check_options
 from ..functional.reduction import Reduction
 from .linear import Linear
 from .loss import Loss
@@ -131,11 +131,9 @@ class LinearCrossEntropyLoss(Loss):
         weight: Any = None,
         ignore_index: int | None = None,
         label_smoothing: float = 0.0,
-        options: None = None,
+        options: Any = None,
     ) -> None:
-        if options is not None:
-            instead = "leave it away: how many rows are computed at a time follows from the memory budget"
-            raise UnsupportedError(located(f"LinearCrossEntropyLoss takes no options; {instead}"))
+        check_options("LinearCrossEntropyLoss", options)
         if not 0 <= label_smoothing <= 1:
             raise ValueError(located(f"LinearCrossEntropyLoss: label_smoothing is from 0 to 1, got {label_smoothing}"))
         self.hold("weight", weight)
@@ -147,12 +145,12 @@ class LinearCrossEntropyLoss(Loss):
         self.reduce_by(reduction)
 
     def forward(self, input: Any, target: Any) -> Any:
-        weight = self.linear.weight
+        weight, bias, shape = self.linear.weight, self.linear.bias, (self.num_classes, *self.out_features)
         return F.linear_cross_entropy(
             input,
-            xp.reshape(weight, (self.num_classes, *self.out_features, weight.shape[-1])),
+            xp.reshape(weight, (*shape, weight.shape[-1])),
             target,
-            linear_bias=self.linear.bias,
+            linear_bias=None if bias is None else xp.reshape(bias, shape),
             weight=self.held("weight"),
             reduction=self.reduction,
             ignore_index=self.ignore_index,

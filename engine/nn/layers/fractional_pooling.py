@@ -27,11 +27,11 @@ class _FractionalMaxPool(Module):
         self.output_size = output_size
         self.output_ratio = output_ratio
         self.return_indices = return_indices
-        self._samples = _random_samples
+        self.register_buffer("_random_samples", _random_samples)
 
     def forward(self, input: Any) -> Any:
         return type(self).pool(
-            input, self.kernel_size, self.output_size, self.output_ratio, self.return_indices, self._samples
+            input, self.kernel_size, self.output_size, self.output_ratio, self.return_indices, self._random_samples
         )
 
     def extra_repr(self) -> str:

@@ -92,5 +92,22 @@ def test_the_loss_of_a_linear_map_is_torchs(options: dict[str, Any]) -> None:
 
 
 def test_how_it_is_computed_is_not_chosen() -> None:
-    with pytest.raises(NotImplementedError, match="takes no options; leave it away"):
-        nn.LinearCrossEntropyLoss(2, 3, options=object())  # pyright: ignore[reportArgumentType]
+    x, weight, target = X, RNG.standard_normal((20, 16)), RNG.integers(0, 20, 9)
+    options = nn.LinearCrossEntropyOptions(batch_chunk_size=2, chunking_method=None, acc_dtype="float32")
+    plain = nn.linear_cross_entropy(x, weight, target)
+    assert nn.linear_cross_entropy(x, weight, target, options=options) == plain
+    with pytest.raises(TypeError, match=r"options are nn\.LinearCrossEntropyOptions"):
+        nn.LinearCrossEntropyLoss(2, 3, options=object())
+    with pytest.raises(NotImplementedError, match="sums are float32 or float64, got acc_dtype=bfloat16"):
+        nn.linear_cross_entropy(x, weight, target, options=nn.LinearCrossEntropyOptions(acc_dtype="bfloat16"))
+    for wrong, message in (
+        ({"acc_policy": "exact"}, "acc_policy is one of auto, accurate"),
+        ({"chunking_method": "aspect_ratio:0"}, "chunking_method is 'auto'"),
+        ({"batch_chunk_size": 0}, "batch_chunk_size is a whole number of 1 or more"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            nn.LinearCrossEntropyOptions(**wrong)
+    with pytest.raises(ValueError, match="ignore_index is for labels"):
+        nn.linear_cross_entropy(x, weight, np.full((9, 20), 0.05), ignore_index=3)
+    with pytest.raises(ShapeError, match=r"linear_bias is \(20,\), as the weight, got \(19,\)"):
+        nn.linear_cross_entropy(x, weight, target, linear_bias=np.ones(19))

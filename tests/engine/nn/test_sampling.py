@@ -12,15 +12,19 @@ import pytest
 from gradloom.nn import functional as F
 
 RNG = np.random.default_rng(0)
-IMAGE = np.ones((1, 1, 2, 2))
+IMAGE, VOLUME = np.ones((1, 1, 2, 2)), np.ones((1, 1, 2, 2, 2))
 
 
 @pytest.mark.peers
 @pytest.mark.parametrize("padding_mode", ["zeros", "border", "reflection"])
 def test_sampling_agrees_with_torch(padding_mode: str) -> None:
     torch = pytest.importorskip("torch")
-    for mode, corners, shape in itertools.product(("bilinear", "nearest"), (True, False), ((2, 3, 5, 4), (2, 1, 1, 3))):
-        x, grid = RNG.normal(size=shape), RNG.uniform(-2, 2, size=(2, 3, 6, 2))
+    shapes = ((2, 3, 5, 4), (2, 1, 1, 3), (2, 3, 3, 5, 4), (1, 2, 1, 3, 2))
+    for mode, corners, shape in itertools.product(("bilinear", "nearest", "bicubic"), (True, False), shapes):
+        axes = len(shape) - 2
+        if mode == "bicubic" and axes == 3:
+            continue
+        x, grid = RNG.normal(size=shape), RNG.uniform(-2, 2, size=(shape[0], *(3, 6, 2)[:axes], axes))
         options: dict[str, Any] = {"mode": mode, "padding_mode": padding_mode, "align_corners": corners}
         theirs = [torch.tensor(x, requires_grad=True), torch.tensor(grid, requires_grad=True)]
         expected = torch.nn.functional.grid_sample(*theirs, **options)
@@ -37,8 +41,8 @@ def test_sampling_agrees_with_torch(padding_mode: str) -> None:
 @pytest.mark.peers
 def test_grids_agree_with_torch() -> None:
     torch = pytest.importorskip("torch")
-    theta = RNG.normal(size=(2, 2, 3))
-    for size, corners in itertools.product(((2, 3, 5, 4), (2, 3, 2, 6)), (True, False)):
+    for size, corners in itertools.product(((2, 3, 5, 4), (2, 3, 2, 6), (2, 3, 4, 2, 5)), (True, False)):
+        theta = RNG.normal(size=(2, len(size) - 2, len(size) - 1))
         expected = torch.nn.functional.affine_grid(torch.tensor(theta), size, align_corners=corners).numpy()
         np.testing.assert_allclose(F.affine_grid(theta, size, corners), expected, atol=1e-12)
 
@@ -54,17 +58,14 @@ def test_compiled_and_places_that_are_no_numbers() -> None:
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (
-            lambda: F.grid_sample(IMAGE, np.ones((1, 2, 2, 2)), "bicubic"),
-            NotImplementedError,
-            "bicubic",
-        ),
-        (lambda: F.grid_sample(np.ones((1, 1, 2, 2, 2)), np.ones((1, 2, 2, 2, 3))), NotImplementedError, "volumes"),
+        (lambda: F.grid_sample(VOLUME, np.ones((1, 2, 2, 2, 3)), "bicubic"), ValueError, "'bicubic' is for images"),
+        (lambda: F.grid_sample(VOLUME, np.ones((1, 2, 2, 2, 2))), gl.ShapeError, "the grid"),
         (lambda: F.grid_sample(IMAGE, np.ones((2, 2, 2, 2))), gl.ShapeError, "the grid"),
         (lambda: F.grid_sample(IMAGE, np.ones((1, 2, 2, 2)), "cubic"), ValueError, "mode is one of"),
         (lambda: F.grid_sample(np.ones((1, 1, 2, 2), "f"), np.ones((1, 2, 2, 2))), TypeError, "floats of one dtype"),
         (lambda: F.affine_grid(np.ones((1, 2, 3)), (2, 1, 3, 3)), gl.ShapeError, r"theta is \(N, 2, 3\)"),
-        (lambda: F.affine_grid(np.ones((1, 3, 4)), (1, 1, 3, 3, 3)), NotImplementedError, "volumes"),
+        (lambda: F.affine_grid(np.ones((1, 3, 4)), (1, 1, 3, 3)), gl.ShapeError, r"or \(N, 3, 4\) for a size"),
+        (lambda: F.affine_grid(np.ones((1, 2, 3)), (1, 1, 0, 3)), gl.ShapeError, "no pixels"),
     ],
 )
 def test_what_does_not_fit_is_refused(call: Any, error: type[Exception], message: str) -> None:

@@ -168,7 +168,8 @@ def test_arguments_that_do_not_fit_are_named() -> None:
         (lambda: F.channel_shuffle(x, 4), r"the channels of \(N, C, ...\) are a multiple of 4, got \(2, 6, 3\)"),
         (lambda: nn.Highway(4, 8), r"the size is given once: nn\.Highway\(4\)"),
         (lambda: nn.ChannelShuffle(0), "groups is 1 or more, got 0"),
-        (lambda: F.normalize(x, -1.0), "normalize: p is above 0, got -1.0"),
+        (lambda: F.rms_norm(x, (6, 3), np.ones(3)), r"weight and bias are \(6, 3\), as normalized_shape, got \(3,\)"),
+        (lambda: F.layer_norm(x, 3, np.ones(3), np.ones(1)), r"weight and bias are \(3,\).*, got \(1,\) float64"),
     ]:
         with pytest.raises((ValueError, TypeError), match=message + r".*, at \S*test_small_layers\.py:\d+"):
             call()
