@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ from ..tracing.transforms import stop_gradient
 from .dtypes import numpy_array, numpy_dtype
 from .module_calls import InnerCall, inner_calls, place
 from .promotion import converted, is_array
-from .table import reads_memory, traced_op
+from .table import Traced, reads_memory, traced_op
 
 Record = Callable[[str, list[Any], list[Any]], None]
 """What is told of each call of a module inside: its path, what it reads, parameters too, and what it gives."""
@@ -26,10 +26,13 @@ _FRAME = re.compile(r'^\s*File "(.+)", line (\d+), in', re.MULTILINE)
 
 
 class Interpreter:
-    """One tracing of a graph of torch, in an environment of the values of its nodes."""
+    """One tracing of a graph of torch, in an environment of the values of its nodes, with `ops` of the user's beside
+    those of the table.
+    """
 
-    def __init__(self, module: Any, record: Record | None = None) -> None:
+    def __init__(self, module: Any, ops: Mapping[str, Traced], record: Record | None = None) -> None:
         self._module = module
+        self._ops = ops
         self._values: dict[Any, Any] = {}
         self._record = record
         self._ends = {} if record is None else inner_calls(module.graph)
@@ -74,12 +77,28 @@ class Interpreter:
             if _of_python(node.target):
                 return node.target(*args)
             if _is_higher_order(node.target):
-                return _higher_order(node, args)
+                return self._higher_order(node, args)
             if reads_memory(str(node.target)):
                 _check_memory(node)
-            function = traced_op(str(node.target))
+            function = self._ops.get(str(node.target)) or traced_op(str(node.target))
             assert function is not None
             return _as_promised(node, function(*args, **kwargs))
+
+    def _higher_order(self, node: Any, args: Sequence[Any]) -> Any:
+        """A part of the graph that runs in a mode of torch's."""
+        name = str(node.target)
+        if "set_grad_enabled" in name:
+            enabled, part, *inputs = args
+            results = Interpreter(part, self._ops).run(inputs)
+            return results if enabled else [_without_gradient(x) for x in results]
+        if "autocast" in name:
+            _, _, enabled, _, part, *inputs = args
+            if not enabled:
+                return Interpreter(part, self._ops).run(inputs)
+            instead = "export the module without it, and write gl.compile_step(..., precision='bf16')"
+            raise UnsupportedError(located(f"torch.autocast inside a module is not supported; {instead}"))
+        instead = "write it without torch.cond and the like"
+        raise UnsupportedError(located(f"{name}, control flow of torch, is not supported; {instead}"))
 
     def _read(self, x: Any) -> Any:
         """An argument of a node as its value."""
@@ -94,19 +113,22 @@ class Interpreter:
         return numpy_dtype(x) if _is_dtype(x) else x
 
 
-def check_ops(module: Any) -> None:
-    """Raise `UnsupportedError` for an op, `TracingError` for a dtype in a graph that there is not here; the errors name
-    the user's line and the module that it stands in.
+def check_ops(module: Any, ops: Collection[str]) -> None:
+    """Raise `UnsupportedError` for an op, beside `ops` of the user's, `TracingError` for a dtype in a graph that there
+    is not here; the errors name the user's line and the module that it stands in.
     """
     for node in module.graph.nodes:
         if node.op != "call_function" or (not node.users and _is_check(node.target)):
             continue
         path, kind = place(node)
         where = f", in {path} ({kind})" if path else f", in {kind}" if kind else ""
+        name = str(node.target)
         known = node.target is operator.getitem or _of_python(node.target) or _is_higher_order(node.target)
         with _standing_where(node):
-            if not known and traced_op(str(node.target)) is None:
-                raise UnsupportedError(located(f"the op {node.target} of torch is not supported here{where}"))
+            if not known and name not in ops and traced_op(name) is None:
+                library, op, *_ = name.split(".") if name.count(".") == 2 else ("aten", name)
+                instead = "" if library == "aten" else f"; write custom_ops={{'{library}::{op}': f}}"
+                raise UnsupportedError(located(f"the op {name} of torch is not supported here{instead}{where}"))
             for value in _tensors(node.meta.get("val")):
                 try:
                     numpy_dtype(value.dtype)
@@ -157,23 +179,6 @@ def _of_python(target: Any) -> bool:
 
 def _is_higher_order(target: Any) -> bool:
     return any(kind.__name__ == "HigherOrderOperator" for kind in type(target).__mro__)
-
-
-def _higher_order(node: Any, args: Sequence[Any]) -> Any:
-    """A part of the graph that runs in a mode of torch's."""
-    name = str(node.target)
-    if "set_grad_enabled" in name:
-        enabled, part, *inputs = args
-        results = Interpreter(part).run(inputs)
-        return results if enabled else [_without_gradient(x) for x in results]
-    if "autocast" in name:
-        _, _, enabled, _, part, *inputs = args
-        if not enabled:
-            return Interpreter(part).run(inputs)
-        instead = "export the module without it, and write gl.compile_step(..., precision='bf16')"
-        raise UnsupportedError(located(f"torch.autocast inside a module is not supported; {instead}"))
-    instead = "write it without torch.cond and the like"
-    raise UnsupportedError(located(f"{name}, control flow of torch, is not supported; {instead}"))
 
 
 def _without_gradient(x: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,11 +29,13 @@ class Output:
 
 
 class Program:
-    """An exported program, read once: what it takes to trace it. Raises where an op or a dtype is not supported."""
+    """An exported program, read once: what it takes to trace it. Raises where an op, beside `ops` of the user's, or a
+    dtype is not supported.
+    """
 
-    def __init__(self, exported: Any, default_float: Any) -> None:
+    def __init__(self, exported: Any, default_float: Any, ops: Collection[str] = ()) -> None:
         self.module = exported.graph_module
-        check_ops(self.module)
+        check_ops(self.module, ops)
         self.default_float: DType = numpy_dtype(default_float)
         self.inputs = [_input(exported, spec) for spec in exported.graph_signature.input_specs]
         self.outputs = [_output(spec) for spec in exported.graph_signature.output_specs]

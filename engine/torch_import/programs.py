@@ -17,6 +17,7 @@ from .interpreter import Interpreter, Record
 from .output_tree import rebuilt
 from .program import Program, flattened
 from .promotion import default_float_is
+from .table import Traced
 from .torch_package import torch_package
 
 if TYPE_CHECKING:
@@ -24,10 +25,13 @@ if TYPE_CHECKING:
 
 
 class Programs:
-    """A module of torch and its exports so far. Arguments that are no tensors hold for calls that do not give them."""
+    """A module of torch and its exports so far. Arguments that are no tensors hold for calls that do not give them.
+    `ops` are functions of the user's for ops of torch.
+    """
 
-    def __init__(self, module: Any, kwargs: Mapping[str, Any]) -> None:
+    def __init__(self, module: Any, kwargs: Mapping[str, Any], ops: Mapping[str, Traced]) -> None:
         self._module = module
+        self._ops = ops
         self._kept = {name: value for name, value in kwargs.items() if not any(map(_is_tensor, _leaves(value)))}
         self._programs: dict[Any, list[Program]] = {}
 
@@ -42,7 +46,7 @@ class Programs:
         given = iter(leaves)
         inputs = [self._value(model, program, i, given) for i in range(len(program.inputs))]
         with default_float_is(program.default_float):
-            results = Interpreter(program.module, _recording(model)).run(inputs)
+            results = Interpreter(program.module, self._ops, _recording(model)).run(inputs)
         returned = []
         for output, result in zip(program.outputs, results):
             if output is not None and output.buffer:
@@ -82,7 +86,7 @@ class Programs:
     def _exported(self, call: Any, training: bool, any_batch: bool = True) -> Program:
         args, kwargs = call
         made = exported(self._module, args, kwargs, training, any_batch)
-        return Program(made, torch_package().get_default_dtype())
+        return Program(made, torch_package().get_default_dtype(), self._ops)
 
 
 def _recording(model: TorchModule) -> Record | None:

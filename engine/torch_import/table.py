@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
+
+from ..tracing.errors import located
 
 Traced = Callable[..., Any]
 F = TypeVar("F", bound=Traced)
@@ -49,6 +52,19 @@ def traced_op(name: str) -> Traced | None:
 
     assert families
     return _TABLE.get(name)
+
+
+def user_ops(given: Mapping[str, Traced]) -> dict[str, Traced]:
+    """Functions of the user's for ops of `torch.library`, by the names that an export has for them. Raises `TypeError`.
+    """
+    found: dict[str, Traced] = {}
+    for name, function in given.items():
+        parts = re.fullmatch(r"(\w+)::(\w+)(?:\.(\w+))?", name)
+        if parts is None or not callable(function):
+            shown = f"{name!r}: {function!r}"
+            raise TypeError(located(f'custom_ops are functions by the names of ops, {{"mylib::f": f}}, got {shown}'))
+        found[f"{parts[1]}.{parts[2]}.{parts[3] or 'default'}"] = function
+    return found
 
 
 def whole_ops() -> tuple[str, ...]:

@@ -92,7 +92,8 @@ class Masker:
                 copied = self.b.copy(node, [self.made[v] for v in node.inputs])
                 outputs = [(v, tuple(plain((n,) * (len(twins) + 1)) for n in v.type.shape)) for v in copied.outputs]
             else:
-                outputs = self.rules.get(node.op, aligned)(self, node, twins)
+                default = elementwise if node.op.is_elementwise else aligned
+                outputs = self.rules.get(node.op, default)(self, node, twins)
         for i, (value, (counterpart, axes)) in enumerate(zip(node.outputs, outputs, strict=True)):
             assert counterpart.type == value.type, node
             self.enter(value, counterpart, axes, (twin.outputs[i] for twin in twins))
@@ -232,25 +233,28 @@ def filling(dtype: DType, fill: float | str) -> float | int | bool:
 
 
 def aligned(m: Masker, node: Node, twins: list[Node]) -> Outputs:
-    """What reads along no padded axis but those that its output has in the same places."""
+    """What reads along no padded axis but those that its outputs have in the same places. A kernel of a user's, which
+    may look up what it reads, finds zeros in padding.
+    """
     if node.can_trap:
         return m.crosses(node)
-    axes = aligned_axes(m, node, twins)
-    return [(m.b.emit(node.op, *(m.made[v] for v in node.inputs), **node.attrs), axes)]
+    every = [aligned_axes(m, node, twins, number) for number in range(len(node.outputs))]
+    inputs = [m.made[v] if node.op.kernel is None else m.masked(m.made[v], m.axes[v], 0) for v in node.inputs]
+    return list(zip(m.b.emit_node(node.op, *inputs, **node.attrs).outputs, every, strict=True))
 
 
-def aligned_axes(m: Masker, node: Node, twins: list[Node]) -> Axes:
-    """The layout of the output. Raises `PaddingError` for what reads along other padded axes."""
+def aligned_axes(m: Masker, node: Node, twins: list[Node], output: int = 0) -> Axes:
+    """The layout of an output. Raises `PaddingError` for what reads along other padded axes."""
     m.same(node, twins)
-    if len(node.outputs) != 1 or node.graphs:
+    if node.graphs:
         return m.crosses(node)
-    rows = node.op.axes([v.type for v in node.inputs], node.output.type, node.attrs)
+    rows = node.op.axes([v.type for v in node.inputs], node.outputs[output].type, node.attrs)
     given = [m.axes[v] for v in node.inputs]
     for axes, row in zip(given, rows, strict=True):
         if any(axis.is_padded and i not in row for i, axis in enumerate(axes)):
             return m.crosses(node)
     result: list[Axis] = []
-    for o, size in enumerate(m.sizes(node, twins)):
+    for o, size in enumerate(m.sizes(node, twins, output)):
         places = [(axes, row[o]) for axes, row in zip(given, rows, strict=True)]
         found = [axes[i] for axes, i in places if i is not None]
         axis = m.unify(node, found) if found else plain(size)

@@ -19,6 +19,7 @@ class Model(nn.Module):
         self.first, self.last = nn.Linear(16, 64), nn.Linear(64, 5)
 
     def forward(self, x: Any) -> Any:
+        assert self.first.bias is not None
         hidden = gated(scaled_mish(self.first(x)), self.first.bias * 1.5 + 1)
         return self.last(tempered_softmax(hidden, temperature=2.0) * 50)
 
@@ -89,3 +90,20 @@ def test_a_gpu_is_refused_by_name():
         gl.compile(lambda x: tempered_softmax(x), target="cuda-emulated")(BATCH["x"])
     with pytest.raises(gl.TargetError, match=r"the custom op scaled_mish at .*write target='cpu'"):
         gl.compile(lambda x: scaled_mish(x), target="cuda-emulated")(BATCH["x"])
+
+
+def test_rows_are_padded_to_buckets_and_other_kernels_are_compiled_for_as_they_are(caplog):
+    def losses(**options: Any) -> list[float]:
+        step = gl.compile_step(Model(), loss_fn, gl.optim.SGD(0.01), first, **options)
+        return [float(step(batch)) for batch in (first, {k: v[:25] for k, v in first.items()})]
+
+    first = {key: value[:30] for key, value in BATCH.items()}
+    np.testing.assert_allclose(losses(shapes="bucket"), losses(), 1e-5)
+    assert "not padded" not in caplog.text
+
+    def filtered(model: Any, batch: Any) -> Any:
+        return stencil(batch["x"][:, 0], model.first.weight[0, :3]).sum()
+
+    step = gl.compile_step(Model(), filtered, gl.optim.SGD(0.1), first, shapes="bucket")
+    step({key: value[:25] for key, value in first.items()})
+    assert "stencil along an axis of another length has no exact form with padding" in caplog.text

@@ -274,3 +274,40 @@ def test_torch_is_imported_by_nothing_else() -> None:
 def test_what_is_no_module_is_refused() -> None:
     with pytest.raises(TypeError, match=r"from_torch takes a torch\.nn\.Module, got ndarray"):
         gl.from_torch(np.zeros(3))
+
+
+def test_an_op_of_the_users_is_what_a_function_of_theirs_does() -> None:
+    from user_kernels import tempered_softmax
+
+    @torch.library.custom_op("tests_of_gradloom::tempered", mutates_args=())
+    def tempered(x: torch.Tensor, temperature: float) -> torch.Tensor:  # pyright: ignore[reportInvalidTypeForm]
+        return torch.softmax(x / temperature, 1)
+
+    tempered.register_fake(lambda x, temperature: torch.empty_like(x))
+
+    class Tempered(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scores = torch.nn.Linear(5, 4).double()
+
+        def forward(self, x: Any) -> Any:
+            return tempered(self.scores(x), 0.5)
+
+    net, x = Tempered(), a_batch()["x"]
+    advice = r"tests_of_gradloom.tempered.default of torch is not supported here; write custom_ops=\{'tests_of_g"
+    with pytest.raises(NotImplementedError, match=advice):
+        gl.from_torch(net, x)
+    with pytest.raises(TypeError, match="custom_ops are functions by the names of ops"):
+        gl.from_torch(net, x, custom_ops={"tempered": tempered_softmax})
+    ops = {"tests_of_gradloom::tempered": lambda x, temperature: tempered_softmax(x, temperature=temperature)}
+    step = gl.compile_step(
+        gl.from_torch(net, x, custom_ops=ops), lambda model, x: (model(x) ** 2).sum(), gl.optim.SGD(0.1), x
+    )
+    reference = torch.nn.Sequential(net.scores, torch.nn.Softmax(1))
+    for _ in range(3):
+        loss = (torch.softmax(net.scores(x) / 0.5, 1) ** 2).sum()
+        assert step(x) == pytest.approx(loss.item(), rel=1e-12)
+        gradients = torch.autograd.grad(loss, list(reference.parameters()))
+        with torch.no_grad():
+            for parameter, gradient in zip(reference.parameters(), gradients):
+                parameter -= 0.1 * gradient
