@@ -57,7 +57,7 @@ class Builder:
         self.nodes.append(copied)
         return copied
 
-    def full(self, value: float | int | bool, type: ArrayType) -> Value:
+    def full(self, value: float | int | bool | complex, type: ArrayType) -> Value:
         """An array of `type` filled with `value`."""
         return self.emit(OPS["full"], value=type.dtype.type(value).item(), shape=type.shape, dtype=type.dtype)
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from functools import wraps
 from typing import TYPE_CHECKING, Any, Literal
 
 from .bfloat16 import in_float32
-from .types import Array, ArrayType
+from .types import Array, ArrayType, is_complex
 
 if TYPE_CHECKING:
     from .builder import Builder
+    from .complex_parts import Parts
     from .graph import Value
     from .user_kernel import UserKernel
 
@@ -37,6 +39,7 @@ AxisRule = Callable[[Sequence[ArrayType], ArrayType, Attrs], "Sequence[Sequence[
 BatchRule = Callable[[Attrs, int], Attrs]
 ViewRule = Callable[[Layout, tuple[int, ...], Attrs], "Layout | None"]
 WorkspaceRule = Callable[[Sequence[ArrayType], Sequence[ArrayType], Attrs], int]
+PartsRule = Callable[["Builder", "Op", "Sequence[Value | Parts]", Attrs], "Sequence[Value | Parts]"]
 
 Family = Literal[
     "elementwise",
@@ -50,6 +53,8 @@ Family = Literal[
     "sorting",
     "linalg",
     "attention",
+    "complex",
+    "fourier",
     "scan",
     "control_flow",
     "region",
@@ -119,6 +124,8 @@ class Op:
     - `batch(attrs, length)` gives the attributes with which the op does the same for each of `length` entries of a new
       first axis, of every input and of the output. Known elsewhere as a batching rule.
     - `workspace(input_types, output_types, attrs)` gives the bytes of scratch that each worker needs.
+    - `parts(builder, op, inputs, attrs)` gives the outputs of the op on complex numbers by ops on their real and
+      imaginary parts, see `complex_parts`. Without it the op refuses complex numbers.
     - `moves_to`: a plan for a GPU may run the op as a transfer to this memory, beside other units.
     - `kernel`: the function of a user's that computes the op; its options are the attribute `options`.
     """
@@ -147,6 +154,7 @@ class Op:
     is_axiswise: bool = False
     batch: BatchRule | None = None
     workspace: WorkspaceRule | None = None
+    parts: PartsRule | None = None
     moves_to: Literal["host", "device"] | None = None
     kernel: UserKernel | None = None
 
@@ -262,12 +270,27 @@ OPS: dict[str, Op] = {}
 
 
 def declare(op: Op) -> Op:
-    """Enter an op in the registry `OPS`, with a reference that takes bfloat16."""
+    """Enter an op in the registry `OPS`, with a reference that takes bfloat16, and a type rule that refuses complex
+    numbers where the op has no rule for their parts.
+    """
     assert op.name not in OPS, op.name
+    if op.parts is None and op.body == "none":
+        op = replace(op, infer=_of_real_numbers(op.infer))
     if not op.passes_elements:
         op = replace(op, reference=in_float32(op.infer, op.reference))
     OPS[op.name] = op
     return op
+
+
+def _of_real_numbers(infer: InferRule) -> InferRule:
+    @wraps(infer)
+    def of_real_numbers(*types: ArrayType, **attrs: Any) -> ArrayType | tuple[ArrayType, ...]:
+        for type in types:
+            if is_complex(type.dtype):
+                raise TypeRuleError(f"does not take complex numbers, got {type}; compute with x.real and x.imag")
+        return infer(*types, **attrs)
+
+    return of_real_numbers
 
 
 def no_flops(inputs: Sequence[ArrayType], outputs: Sequence[ArrayType], attrs: Attrs) -> int:

@@ -148,6 +148,15 @@ class _Parser:
             self.start, self.token = start, token
             raise self.error(f"expected the data of {array_type}") from None
 
+    def complex(self) -> complex:
+        start, token = self.start, self.token
+        try:
+            re, im = self.attr()
+            return complex(float(re), float(im))
+        except (ValueError, TypeError, OverflowError):
+            self.start, self.token = start, token
+            raise self.error("expected a real and an imaginary part") from None
+
     def attr(self) -> Any:
         if self.kind == "string":
             return self.string()
@@ -165,6 +174,8 @@ class _Parser:
             return self.graph()
         if self.accept("array"):
             return self.array()
+        if self.accept("complex"):
+            return self.complex()
         constants = {"None": None, "True": True, "False": False, "nan": float("nan")}
         if self.token in constants:
             return constants[self.advance()]

@@ -72,6 +72,8 @@ def print_attr(value: Any, indent: str = "") -> str:
         return str(value)
     if isinstance(value, float):
         return _print_float(value)
+    if isinstance(value, complex):
+        return f"complex ({_print_float(value.real)}, {_print_float(value.imag)})"
     if isinstance(value, str):
         return quote(value)
     if isinstance(value, ArrayType):

@@ -1,4 +1,4 @@
-"""Array types: a static shape and one of seven dtypes."""
+"""Array types: a static shape and one of nine dtypes."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ _SHORT = {
     "bfloat16": "bf16",
     "float32": "f32",
     "float64": "f64",
+    "complex64": "c64",
+    "complex128": "c128",
 }
 DTYPES: tuple[DType, ...] = tuple(np.dtype(name) for name in _SHORT)
 SHORT_NAMES: dict[DType, str] = {np.dtype(name): short for name, short in _SHORT.items()}
@@ -34,10 +36,14 @@ INT64 = np.dtype("int64")
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 FLOAT32 = np.dtype("float32")
 FLOAT64 = np.dtype("float64")
+COMPLEX64 = np.dtype("complex64")
+COMPLEX128 = np.dtype("complex128")
+
+_PART: dict[DType, DType] = {COMPLEX64: FLOAT32, COMPLEX128: FLOAT64}
 
 
 def as_dtype(dtype: npt.DTypeLike) -> DType:
-    """The supported dtype that `dtype` names. Raises `TypeError` for any other (float16, complex, strings, ...)."""
+    """The supported dtype that `dtype` names. Raises `TypeError` for any other (float16, int8, strings, ...)."""
     resolved = np.dtype(dtype).newbyteorder("=")
     if resolved not in SHORT_NAMES:
         known = ", ".join(_SHORT)
@@ -50,7 +56,7 @@ class ArrayType:
     """A static shape and a dtype: what is known of an array before any data exists.
 
     `shape` is a tuple of non-negative ints and `dtype` one of bool, uint8, int32, int64, bfloat16,
-    float32, float64.
+    float32, float64, complex64, complex128.
     """
 
     shape: tuple[int, ...]
@@ -117,8 +123,28 @@ def is_float(dtype: DType) -> bool:
     return dtype.kind == "f" or dtype == BFLOAT16
 
 
+def is_complex(dtype: DType) -> bool:
+    """Whether `dtype` is complex64 or complex128."""
+    return dtype.kind == "c"
+
+
+def is_inexact(dtype: DType) -> bool:
+    """Whether `dtype` is one of floats or of complex numbers: arrays of it have derivatives."""
+    return is_float(dtype) or is_complex(dtype)
+
+
+def part_dtype(dtype: DType) -> DType:
+    """The dtype of the real and the imaginary parts of complex numbers; any other dtype itself."""
+    return _PART.get(dtype, dtype)
+
+
+def complex_dtype(dtype: DType) -> DType:
+    """The complex dtype whose parts are `dtype`: complex64 of float32, complex128 of float64. No other has one."""
+    return next(whole for whole, part in _PART.items() if part == dtype)
+
+
 def kind_of(dtype: DType) -> str:
-    """NumPy's letter for the kind of a dtype: b, u, i or f. NumPy itself says V of bfloat16, which it does not know."""
+    """NumPy's letter for the kind of a dtype: b, u, i, f or c. NumPy itself says V of bfloat16, which it does not know."""
     return "f" if dtype == BFLOAT16 else dtype.kind
 
 

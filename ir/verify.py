@@ -102,7 +102,7 @@ def _is_attr(value: object) -> bool:
         return value in SHORT_NAMES
     if isinstance(value, np.ndarray):
         return cast(Array, value).dtype in SHORT_NAMES
-    return value is None or isinstance(value, (bool, int, float, str, ArrayType, Graph))
+    return value is None or isinstance(value, (bool, int, float, complex, str, ArrayType, Graph))
 
 
 def _error(graph: Graph, position: int | None, problem: str, after: str) -> VerificationError:

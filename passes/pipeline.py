@@ -33,6 +33,7 @@ from .simplify.push_slices import PushSlices
 from .simplify.row_sparse_updates import RowSparseUpdates
 from .simplify.simplify import Simplify
 from .simplify.slice_pointwise_convs import SlicePointwiseConvs
+from .simplify.split_complex import SplitComplex
 from .simplify.split_concat_conv import SplitConcatConv
 from .simplify.widen_bfloat16 import WidenBfloat16
 from .target import DEFAULT_TARGET, Target
@@ -57,7 +58,8 @@ def preparation(parts: int = 1, target: Target = DEFAULT_TARGET, tiles: bool = F
     With `tiles` those that save memory by tiles run on a GPU too, see `for_target`.
     """
     passes = [
-        MergeScans(),  # first, so that every pass below finds one loop, not the forward's and a copy that stacks values
+        SplitComplex(),  # before all that look at what an op computes
+        MergeScans(),  # before the others, so that every pass below finds one loop, not the forward's and a copy that stacks values
         PushCasts(),  # before the casts of the next one, which are float32's
         WidenBfloat16(),  # before any tiles, which add up results: those are float32 from here on
         Simplify(),

@@ -6,6 +6,7 @@
 
 from . import (
     attention,
+    complex_numbers,
     contraction,
     control_flow,
     convolution,
@@ -28,6 +29,7 @@ from . import (
 
 __all__ = [
     "attention",
+    "complex_numbers",
     "contraction",
     "control_flow",
     "convolution",

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..builder import Builder
+from ..complex_parts import product
 from ..graph import Value
 from ..op import OPS, Attrs, Op, Recompute, TypeRuleError, declare
 from ..types import BFLOAT16, BOOL, FLOAT32, Array, ArrayType, DType
@@ -115,6 +116,7 @@ dot = declare(
         can_trap=False,
         recompute=Recompute.COSTLY,
         batch=_dot_batch,
+        parts=product,
     )
 )
 

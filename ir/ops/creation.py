@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..complex_parts import filled, stored
 from ..op import Attrs, Op, Recompute, TypeRuleError, declare, no_flops
-from ..types import BOOL, INT32, INT64, SHORT_NAMES, Array, ArrayType, DType
+from ..types import BOOL, INT32, INT64, SHORT_NAMES, Array, ArrayType, DType, is_complex
 
 
 def _no_axes(inputs: Sequence[ArrayType], output: ArrayType, attrs: Attrs) -> list[list[int | None]]:
@@ -20,11 +21,11 @@ def _made(shape: tuple[int, ...], dtype: DType) -> ArrayType:
     return ArrayType(shape, dtype)
 
 
-def _full_type(value: float | int | bool, shape: tuple[int, ...], dtype: DType) -> ArrayType:
+def _full_type(value: float | int | bool | complex, shape: tuple[int, ...], dtype: DType) -> ArrayType:
     return _made(shape, dtype)
 
 
-def _full(value: float | int | bool, shape: tuple[int, ...], dtype: DType) -> Array:
+def _full(value: float | int | bool | complex, shape: tuple[int, ...], dtype: DType) -> Array:
     return np.full(shape, value, dtype)
 
 
@@ -43,6 +44,7 @@ full = declare(
         can_trap=False,
         recompute=Recompute.FREE,
         fusion="elementwise",
+        parts=filled,
     )
 )
 
@@ -70,6 +72,7 @@ constant = declare(
         accepts_strides=True,
         can_trap=False,
         recompute=Recompute.COSTLY,
+        parts=stored,
     )
 )
 
@@ -77,8 +80,8 @@ constant = declare(
 def _iota_type(shape: tuple[int, ...], axis: int, dtype: DType) -> ArrayType:
     if not 0 <= axis < len(shape):
         raise TypeRuleError(f"axis {axis} of shape {shape}")
-    if dtype == BOOL:
-        raise TypeRuleError("counts in numbers, not in bool")
+    if dtype == BOOL or is_complex(dtype):
+        raise TypeRuleError(f"counts in real numbers, not in {dtype}")
     return _made(shape, dtype)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..builder import Builder
+from ..complex_parts import Parts
 from ..graph import Graph, Value
 from ..op import Attrs, Op, Recompute, TypeRuleError, declare, no_flops
-from ..types import Array, ArrayType, is_float
+from ..types import Array, ArrayType, is_inexact
 
 
 def _custom_type(*types: ArrayType, backward: Graph, values: int, arguments: int) -> ArrayType | tuple[ArrayType, ...]:
@@ -39,8 +40,13 @@ def _custom_vjp(
 ) -> Sequence[Value | None]:
     rest = inputs[values + arguments :]
     cotangents = b.inline(backward, [*rest, *([g] if isinstance(g, Value) else g)])
-    kept = [gradient if is_float(gradient.type.dtype) else None for gradient in cotangents]
+    kept = [gradient if is_inexact(gradient.type.dtype) else None for gradient in cotangents]
     return [*(None for _ in range(values)), *kept, *(None for _ in rest)]
+
+
+def _custom_parts(b: Builder, op: Op, inputs: Sequence[Value | Parts], attrs: Attrs) -> Sequence[Value | Parts]:
+    # All derivatives are taken: the values are all that is left.
+    return inputs[: attrs["values"]]
 
 
 def _custom_axes(inputs: Sequence[ArrayType], output: ArrayType, attrs: Attrs) -> list[list[int | None]]:
@@ -62,5 +68,6 @@ custom_vjp = declare(
         "when all derivatives are taken",
         can_trap=False,
         recompute=Recompute.COSTLY,
+        parts=_custom_parts,
     )
 )

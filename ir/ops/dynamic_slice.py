@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..builder import Builder
+from ..complex_parts import apart
 from ..graph import Value
 from ..op import Attrs, Op, Recompute, TypeRuleError, declare, no_flops
 from ..types import INT64, Array, ArrayType
@@ -70,6 +71,7 @@ dynamic_slice = declare(
         can_trap=False,
         recompute=Recompute.COSTLY,
         batch=_later,
+        parts=apart,
     )
 )
 
@@ -112,5 +114,6 @@ dynamic_update_slice = declare(
         recompute=Recompute.COSTLY,
         changes=0,
         batch=_later,
+        parts=apart,
     )
 )

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 
 from ..builder import Builder
+from ..complex_parts import apart, conversion, equality, inequality, product, quotient
 from ..graph import Node, Value
 from ..op import (
     Attrs,
+    OPS,
     FlopsRule,
     InferRule,
     Op,
+    PartsRule,
     Recompute,
     ReferenceRule,
     TypeRuleError,
@@ -35,15 +38,29 @@ from ..types import (
     ArrayType,
     DType,
     finfo,
+    is_complex,
     is_float,
+    is_inexact,
     kind_of,
 )
 
 FLOATS = "f"
 NUMBERS = "fiu"
 INTEGERS = "iu"
-ANY = "fiub"
-_KIND_NAMES = {FLOATS: "a float", NUMBERS: "a number", INTEGERS: "an integer", ANY: "any", "iub": "an integer or bool"}
+ORDERED = "fiub"
+ANY = "fiubc"
+_FIELD, _RING = FLOATS + "c", NUMBERS + "c"
+"""What can be divided, and what can be added and multiplied: complex numbers too."""
+_KIND_NAMES = {
+    FLOATS: "a float",
+    _FIELD: "a float",
+    NUMBERS: "a number",
+    _RING: "a number",
+    INTEGERS: "an integer",
+    ANY: "any",
+    ORDERED: "any",
+    "iub": "an integer or bool",
+}
 
 
 def aligned_axes(inputs: Sequence[ArrayType], output: ArrayType, attrs: Attrs) -> list[list[int | None]]:
@@ -65,6 +82,7 @@ def _declare(
     is_transcendental: bool = False,
     only_moves: bool = False,
     is_exact: bool = False,
+    parts: PartsRule | None = None,
 ) -> Op:
     """An element-wise op: a loop computes it as it reads, wherever its operands lie."""
     return declare(
@@ -86,6 +104,7 @@ def _declare(
             fusion="elementwise",
             is_transcendental=is_transcendental,
             batch=same_attrs,
+            parts=parts,
         )
     )
 
@@ -127,9 +146,11 @@ def _elementwise(
     result: DType | None = None,
     slow: bool = False,
     is_exact: bool = False,
+    parts: PartsRule | None = None,
 ) -> Op:
     reference = _keep_dtype(function) if result is None else function
-    return _declare(name, _infer(arity, kinds, result), reference, vjp, doc, is_transcendental=slow, is_exact=is_exact)
+    infer = _infer(arity, kinds, result)
+    return _declare(name, infer, reference, vjp, doc, is_transcendental=slow, is_exact=is_exact, parts=parts)
 
 
 _unary = partial(_elementwise, 1)
@@ -175,11 +196,11 @@ def _div_vjp(b: Builder, g: Value, o: Value, x: Value, y: Value) -> tuple[Value,
     return gx, neg(b, mul(b, gx, o))
 
 
-neg = _unary("neg", NUMBERS, np.negative, _neg_vjp, "-x", is_exact=True)
-add = _binary("add", NUMBERS, np.add, _add_vjp, "x + y")
-sub = _binary("sub", NUMBERS, np.subtract, _sub_vjp, "x - y")
-mul = _binary("mul", NUMBERS, np.multiply, _mul_vjp, "x * y")
-div = _binary("div", FLOATS, np.divide, _div_vjp, "x / y, true division of floats")
+neg = _unary("neg", _RING, np.negative, _neg_vjp, "-x", is_exact=True, parts=apart)
+add = _binary("add", _RING, np.add, _add_vjp, "x + y", parts=apart)
+sub = _binary("sub", _RING, np.subtract, _sub_vjp, "x - y", parts=apart)
+mul = _binary("mul", _RING, np.multiply, _mul_vjp, "x * y", parts=product)
+div = _binary("div", _FIELD, np.divide, _div_vjp, "x / y, true division of floats", parts=quotient)
 floordiv = _binary(
     "floordiv",
     NUMBERS,
@@ -453,12 +474,12 @@ atan2 = _binary(
 )
 
 # Comparison, all to bool.
-eq = _binary("eq", ANY, np.equal, None, "x == y", BOOL)
-ne = _binary("ne", ANY, np.not_equal, None, "x != y", BOOL)
-lt = _binary("lt", ANY, np.less, None, "x < y", BOOL)
-le = _binary("le", ANY, np.less_equal, None, "x <= y", BOOL)
-gt = _binary("gt", ANY, np.greater, None, "x > y", BOOL)
-ge = _binary("ge", ANY, np.greater_equal, None, "x >= y", BOOL)
+eq = _binary("eq", ANY, np.equal, None, "x == y", BOOL, parts=equality)
+ne = _binary("ne", ANY, np.not_equal, None, "x != y", BOOL, parts=inequality)
+lt = _binary("lt", ORDERED, np.less, None, "x < y", BOOL)
+le = _binary("le", ORDERED, np.less_equal, None, "x <= y", BOOL)
+gt = _binary("gt", ORDERED, np.greater, None, "x > y", BOOL)
+ge = _binary("ge", ORDERED, np.greater_equal, None, "x >= y", BOOL)
 
 COMPARISONS = (eq, ne, lt, le, gt, ge)
 
@@ -492,19 +513,23 @@ def _select_vjp(b: Builder, g: Value, o: Value, c: Value, x: Value, y: Value) ->
 
 
 select = _declare(
-    "select", _infer_select, np.where, _select_vjp, "x where the condition holds, y elsewhere", only_moves=True
+    "select", _infer_select, np.where, _select_vjp, "x where the condition holds, y elsewhere", only_moves=True, parts=apart
 )
 
 
 def _infer_cast(x: ArrayType, dtype: DType) -> ArrayType:
     if dtype not in SHORT_NAMES:
         raise TypeRuleError(f"dtype {dtype} is not supported")
+    if is_complex(x.dtype) and not is_complex(dtype) and dtype != BOOL:
+        raise TypeRuleError(f"{x} as {dtype} would lose the imaginary parts; write x.real.astype('{dtype}')")
     return ArrayType(x.shape, dtype)
 
 
 def _cast_vjp(b: Builder, g: Value, o: Value, x: Value, dtype: DType) -> Value | None:
-    if not is_float(dtype) or not is_float(x.type.dtype):
+    if not is_inexact(dtype) or not is_inexact(x.type.dtype):
         return None
+    if is_complex(dtype) and is_float(x.type.dtype):
+        return cast(b, OPS["real"](b, g), dtype=x.type.dtype)
     return _unrounded(b, g) if (dtype, x.type.dtype) == (BFLOAT16, FLOAT32) else cast(b, g, dtype=x.type.dtype)
 
 
@@ -544,6 +569,7 @@ cast = _declare(
     "x as another dtype; floats are truncated to integers, NaN and what is out of range become the least one; "
     "a uint8 is the low byte of what int32 would be",
     no_flops,
+    parts=conversion,
 )
 
 
@@ -551,7 +577,9 @@ def _copy_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
     return g
 
 
-copy = _same("copy", _infer(1, ANY), np.array, "x, laid out contiguously", _copy_vjp, recompute=Recompute.COSTLY)
+copy = _same(
+    "copy", _infer(1, ANY), np.array, "x, laid out contiguously", _copy_vjp, recompute=Recompute.COSTLY, parts=apart
+)
 save = _same(
     "save",
     _infer(1, ANY),
@@ -559,8 +587,9 @@ save = _same(
     "x, which what reads it later must find, not make again",
     _copy_vjp,
     recompute=Recompute.NEVER,
+    parts=apart,
 )
-stop_gradient = _same("stop_gradient", _infer(1, ANY), np.array, "x, with derivative 0", None)
+stop_gradient = _same("stop_gradient", _infer(1, ANY), np.array, "x, with derivative 0", None, parts=apart)
 
 
 # Checks: what they read, unless they stop the run.
@@ -614,7 +643,7 @@ check_exponent = _same(
 
 
 def _infer_check_finite(x: ArrayType) -> ArrayType:
-    if not is_float(x.dtype):
+    if not is_inexact(x.dtype):
         raise TypeRuleError(f"integers are always finite, got {x}")
     return x
 
@@ -633,4 +662,5 @@ check_finite = _same(
     _copy_vjp,
     can_trap=True,
     recompute=Recompute.COSTLY,
+    parts=apart,
 )

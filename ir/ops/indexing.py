@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..builder import Builder
+from ..complex_parts import apart
 from ..graph import Value
 from ..op import Attrs, Op, Recompute, TypeRuleError, declare, no_flops
 from ..types import BOOL, Array, ArrayType, is_float
@@ -85,6 +86,7 @@ gather = declare(
         only_moves=True,
         recompute=Recompute.COSTLY,
         batch=later_axis_and_batch,
+        parts=apart,
     )
 )
 
@@ -151,5 +153,6 @@ scatter_add = declare(
         recompute=Recompute.COSTLY,
         accumulates=0,
         batch=later_axis_and_batch,
+        parts=apart,
     )
 )

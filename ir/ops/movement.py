@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..builder import Builder
+from ..complex_parts import apart, filled
 from ..graph import Value
 from ..op import (
     Attrs,
@@ -18,6 +19,7 @@ from ..op import (
     InferRule,
     Layout,
     Op,
+    PartsRule,
     Recompute,
     ReferenceRule,
     TypeRuleError,
@@ -43,6 +45,7 @@ def _movement(
     view: ViewRule | None = None,
     fusion: Fusion = "never",
     is_axiswise: bool = False,
+    parts: PartsRule = apart,
 ) -> Op:
     return declare(
         Op(
@@ -62,6 +65,7 @@ def _movement(
             fusion=fusion,
             is_axiswise=is_axiswise,
             batch=batch,
+            parts=parts,
         )
     )
 
@@ -360,6 +364,7 @@ pad = _movement(
     _pad_vjp,
     "x with `value` put before (`low`), after (`high`) and between (`interior`) its elements along every axis",
     _pad_batch,
+    parts=filled,
 )
 
 

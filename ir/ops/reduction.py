@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..op import OPS, Attrs, Op, Recompute, TypeRuleError, VjpRule, declare, later_axis, one_per_input
-from ..types import BOOL, FLOAT32, INT64, Array, ArrayType, is_float, kind_of
+from ..complex_parts import apart, product_of_all
+from ..op import OPS, Attrs, Op, PartsRule, Recompute, TypeRuleError, VjpRule, declare, later_axis, one_per_input
+from ..types import BOOL, FLOAT32, INT64, Array, ArrayType, is_float, is_inexact, kind_of
 from . import elementwise as ew
 
 if TYPE_CHECKING:
@@ -50,7 +51,15 @@ _REDUCED: dict[str, Any] = {
 """The traits of what combines the elements along some axes."""
 
 
-def _reduction(name: str, kinds: str, function: Callable[..., Any], vjp: VjpRule | None, doc: str, empty: bool) -> Op:
+def _reduction(
+    name: str,
+    kinds: str,
+    function: Callable[..., Any],
+    vjp: VjpRule | None,
+    doc: str,
+    empty: bool,
+    parts: PartsRule | None = None,
+) -> Op:
     def infer(x: ArrayType, axes: tuple[int, ...]) -> ArrayType:
         _check_axes(x, axes)
         if kind_of(x.dtype) not in kinds:
@@ -64,7 +73,9 @@ def _reduction(name: str, kinds: str, function: Callable[..., Any], vjp: VjpRule
             return x
         return np.asarray(function(x, axis=axes)).astype(x.dtype, copy=False)
 
-    return declare(Op(name, "reduction", infer, reference, one_per_input, _reduce_axes, vjp, doc, **_REDUCED))
+    return declare(
+        Op(name, "reduction", infer, reference, one_per_input, _reduce_axes, vjp, doc, parts=parts, **_REDUCED)
+    )
 
 
 def _sum_vjp(b: Builder, g: Value, o: Value, x: Value, axes: tuple[int, ...]) -> Value:
@@ -117,8 +128,8 @@ def _min(x: Array, axis: tuple[int, ...]) -> Array:
     return x.min(axis=axis)
 
 
-reduce_sum = _reduction("reduce_sum", "fiu", np.sum, _sum_vjp, "the sum over `axes`", empty=True)
-reduce_prod = _reduction("reduce_prod", "fiu", np.prod, _prod_vjp, "the product over `axes`", empty=True)
+reduce_sum = _reduction("reduce_sum", "fiuc", np.sum, _sum_vjp, "the sum over `axes`", True, apart)
+reduce_prod = _reduction("reduce_prod", "fiuc", np.prod, _prod_vjp, "the product over `axes`", True, product_of_all)
 reduce_max = _reduction(
     "reduce_max", "fiub", _max, _extreme_vjp, "the largest over `axes`; NaN if any; or, for bool", False
 )
@@ -152,7 +163,7 @@ def _cumsum_type(x: ArrayType, axis: int, reverse: bool) -> ArrayType:
 
 
 def _cumsum(x: Array, axis: int, reverse: bool) -> Array:
-    wide = np.dtype(np.float64) if is_float(x.dtype) else x.dtype
+    wide = np.result_type(x, np.float64) if is_inexact(x.dtype) else x.dtype
     sums = np.flip(np.cumsum(np.flip(x, axis), axis, dtype=wide), axis) if reverse else np.cumsum(x, axis, dtype=wide)
     return sums.astype(x.dtype, copy=False)
 
@@ -191,6 +202,7 @@ cumsum = declare(
         is_axiswise=True,
         batch=later_axis,
         workspace=_running_workspace,
+        parts=apart,
     )
 )
 

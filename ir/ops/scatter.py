@@ -8,8 +8,9 @@ from collections.abc import Callable
 import numpy as np
 
 from ..builder import Builder
+from ..complex_parts import apart
 from ..graph import Value
-from ..op import OPS, Op, Recompute, TypeRuleError, VjpRule, declare
+from ..op import OPS, Op, PartsRule, Recompute, TypeRuleError, VjpRule, declare
 from ..types import BOOL, INT64, Array, ArrayType
 from .elementwise import cast, div, eq, maximum, mul, select
 from .indexing import (
@@ -26,7 +27,14 @@ from .indexing import (
 Combine = Callable[[Array, tuple[Array, Array], Array], None]
 
 
-def _declare(name: str, combine: Combine, vjp: VjpRule, doc: str, takes_bool: bool = False) -> Op:
+def _declare(
+    name: str,
+    combine: Combine,
+    vjp: VjpRule,
+    doc: str,
+    takes_bool: bool = False,
+    parts: PartsRule | None = None,
+) -> Op:
     def infer(x: ArrayType, indices: ArrayType, updates: ArrayType, axis: int, batch: int) -> ArrayType:
         scattered_type(x, indices, updates, axis, batch)
         if x.dtype == BOOL and not takes_bool:
@@ -55,6 +63,7 @@ def _declare(name: str, combine: Combine, vjp: VjpRule, doc: str, takes_bool: bo
             recompute=Recompute.COSTLY,
             changes=0,
             batch=later_axis_and_batch,
+            parts=parts,
         )
     )
 
@@ -119,6 +128,7 @@ scatter_set = _declare(
     _set_vjp,
     "x with `updates` in place of the entries at `indices` along `axis`; the last of several for one entry stays",
     takes_bool=True,
+    parts=apart,
 )
 scatter_mul = _declare(
     "scatter_mul", np.multiply.at, _mul_vjp, "x with the entries at `indices` along `axis` multiplied by `updates`"

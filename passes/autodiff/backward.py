@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ...ir import OPS, Builder, Graph, Node, Origin, Recompute, Value, is_float
+from ...ir import OPS, Builder, Graph, Node, Origin, Recompute, Value, is_inexact
 from ...ir.ops import elementwise as ew
 from ...ir.ops import movement
 from ..simplify.simplify_scan import last_carry
@@ -37,7 +37,7 @@ def pull_back(
     active: set[Value] = set(wrt)
     for node in nodes:
         if _passes_cotangents(node) and not active.isdisjoint(node.inputs):
-            active.update(v for v in node.outputs if is_float(v.type.dtype))
+            active.update(v for v in node.outputs if is_inexact(v.type.dtype))
     gradient: dict[Value, Value] = {}
 
     def accumulate(value: Value, part: Value) -> None:
@@ -168,7 +168,7 @@ def vjp_graph(graph: Graph, wrt: Sequence[int]) -> Graph:
     """
     for i in wrt:
         value = graph.inputs[i]
-        if not is_float(value.type.dtype):
+        if not is_inexact(value.type.dtype):
             raise TypeError(f"cannot differentiate with respect to input {i} of type {value.type}: it is not a float")
     b = Builder()
     inputs = [b.input(v.type, v.name) for v in graph.inputs]
@@ -178,7 +178,7 @@ def vjp_graph(graph: Graph, wrt: Sequence[int]) -> Graph:
     seeds: dict[Value, Value] = {}
     for i, value in enumerate(outputs):
         cotangent = b.input(value.type, f"cotangent{i}")
-        if is_float(value.type.dtype):
+        if is_inexact(value.type.dtype):
             seeds[value] = ew.add(b, seeds[value], cotangent) if value in seeds else cotangent
     gradients = add_backward(b, nodes, seeds, [inputs[i] for i in wrt])
     names = (*graph.output_names, *(f"cotangent of {graph.inputs[i].name or i}" for i in wrt))

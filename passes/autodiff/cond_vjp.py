@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ...ir import Builder, Graph, Node, Value, is_float
+from ...ir import Builder, Graph, Node, Value, is_inexact
 from ...ir.ops import elementwise as ew
 from .pull_back import PullBack
 
@@ -24,7 +24,7 @@ def cond_vjp(
     Each branch computes its forward again, so that nothing is kept of the branch that did not run.
     """
     numbers = sorted(given)
-    wrt = sorted(i for i in wanted if is_float(node.inputs[i].type.dtype))
+    wrt = sorted(i for i in wanted if is_inexact(node.inputs[i].type.dtype))
     branches = [_differentiated(node, body, numbers, wrt, pull_back) for body in node.bodies]
     found = [k for k in range(len(wrt)) if any(gradients[k] is not None for _, gradients in branches)]
     result: list[Value | None] = [None] * len(inputs)

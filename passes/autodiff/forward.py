@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...ir import Builder, Graph, Node, Value, is_float
+from ...ir import Builder, Graph, Node, Value, is_inexact
 from ...ir.ops import elementwise as ew
 from ..graph.scan import Scan, emit_scan
 from .backward import cotangents_of_inputs, pull_back
@@ -37,7 +37,7 @@ def push_forward(b: Builder, nodes: Sequence[Node], tangents: Tangents) -> None:
 
 
 def _of_op(b: Builder, node: Node, tangents: Tangents) -> None:
-    floats = [v for v in node.outputs if is_float(v.type.dtype)]
+    floats = [v for v in node.outputs if is_inexact(v.type.dtype)]
     begin = len(b.nodes)
     # Their values are read by nothing that is kept.
     cotangents = {v: b.emit(ew.copy, b.full_like(v, 0)) for v in floats}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ...ir import Builder, Graph, Node, Origin, Value, is_float
+from ...ir import Builder, Graph, Node, Origin, Value, is_inexact
 from ...ir.ops import elementwise as ew
 from ..graph.dead_code import live_nodes
 from ..graph.scan import Scan, emit_scan, invariant_values
@@ -105,12 +105,12 @@ def _differentiated_step(node: Node, given: Mapping[int, Value], wanted: set[int
 
 def _active_inputs(body: Graph, consts: int, carries: int, wanted: set[int]) -> set[int]:
     """The inputs of the body through which a wanted input of the loop acts: itself, or a carry that depends on it."""
-    active = {i for i in wanted if is_float(body.inputs[i].type.dtype)}
+    active = {i for i in wanted if is_inexact(body.inputs[i].type.dtype)}
     while True:
         values = {body.inputs[i] for i in active}
         for node in body.nodes:
             if not values.isdisjoint(node.inputs):
-                values.update(v for v in node.outputs if is_float(v.type.dtype))
+                values.update(v for v in node.outputs if is_inexact(v.type.dtype))
         more = {consts + k for k in range(carries) if body.outputs[k] in values} - active
         if not more:
             return active

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ...ir import Node, Value, is_float
+from ...ir import Node, Value, is_inexact
 from ...ir.ops import elementwise as ew
 from .scan import Scan
 
@@ -16,7 +16,7 @@ def reached(values: Iterable[Value]) -> set[Value]:
     not.
     """
     found: set[Value] = set()
-    stack = [v for v in values if is_float(v.type.dtype)]
+    stack = [v for v in values if is_inexact(v.type.dtype)]
     while stack:
         value = stack.pop()
         if value in found:
@@ -26,7 +26,7 @@ def reached(values: Iterable[Value]) -> set[Value]:
         if node is None or node.op is ew.stop_gradient:
             continue
         read = _read_by_loop(node, node.outputs.index(value)) if node.op.is_scan else node.inputs
-        stack += [v for v in read if is_float(v.type.dtype)]
+        stack += [v for v in read if is_inexact(v.type.dtype)]
     return found
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ...ir import OPS, Node, Op
-from ...ir.ops import dynamic_slice, indexing, movement, orthogonal_factors, reduction, scatter
+from ...ir.ops import complex_numbers, dynamic_slice, indexing, movement, orthogonal_factors, reduction, scatter
 from ...ir.ops.region import region
 from ...passes.memory.plan import Plan
+from .complex_numbers import lower_planes
 from .convolution import lower_convolution
 from .cumulative import lower_cumulative
 from .data_movement import lower_concatenate, lower_gather, lower_move, lower_pad
@@ -47,6 +48,8 @@ _LOWERINGS: Mapping[Op, Callable[[Node, Plan, Traps], list[Launch]]] = {
     movement.pad: lower_pad,
     dynamic_slice.dynamic_slice: lower_dynamic_slice,
     dynamic_slice.dynamic_update_slice: lower_dynamic_update_slice,
+    complex_numbers.planes: lower_planes,
+    complex_numbers.from_planes: lower_planes,
     **{op: lower_move for op in OPS.values() if op.moves_to is not None},
     **{op: lower_matmul for op in OPS.values() if op.family == "contraction"},
     **{op: lower_convolution for op in OPS.values() if op.family == "convolution"},
