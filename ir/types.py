@@ -144,7 +144,7 @@ def complex_dtype(dtype: DType) -> DType:
 
 
 def kind_of(dtype: DType) -> str:
-    """NumPy's letter for the kind of a dtype: b, u, i, f or c. NumPy itself says V of bfloat16, which it does not know."""
+    """NumPy's letter for the kind of a dtype: b, u, i, f or c. NumPy itself says V of bfloat16."""
     return "f" if dtype == BFLOAT16 else dtype.kind
 
 

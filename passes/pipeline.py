@@ -59,7 +59,7 @@ def preparation(parts: int = 1, target: Target = DEFAULT_TARGET, tiles: bool = F
     """
     passes = [
         SplitComplex(),  # before all that look at what an op computes
-        MergeScans(),  # before the others, so that every pass below finds one loop, not the forward's and a copy that stacks values
+        MergeScans(),  # so that every pass below finds one loop, not the forward's and a copy that stacks values
         PushCasts(),  # before the casts of the next one, which are float32's
         WidenBfloat16(),  # before any tiles, which add up results: those are float32 from here on
         Simplify(),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...ir import DType, Op, finfo, is_float
+from ...ir import DType, Op, finfo, is_complex, is_float, is_inexact
 from ...ir.ops import elementwise as ew
 from ...ir.ops import reduction
 from ..tracing.promotion import result_dtype
@@ -21,6 +21,7 @@ from .broadcasting import (
     dtype_argument,
     dtype_of,
     exact_scalar,
+    fitted,
     key_of,
     loop_dtypes,
     read_only,
@@ -28,6 +29,8 @@ from .broadcasting import (
     stretched,
 )
 from .comparison import equal, greater, less, less_equal, logical_and, logical_or, not_equal, where
+from .complex_numbers import OF_COMPLEX, is_complex_array, joined, parts, whole_power
+from .complex_numbers import power as power_of
 from .namespace_info import check_device
 
 Unary = Callable[[ArrayLike], Any]
@@ -35,7 +38,11 @@ Binary = Callable[[ArrayLike, ArrayLike], Any]
 
 
 def _unary(name: str, op: Op, ufunc: np.ufunc) -> Unary:
+    of_complex = OF_COMPLEX.get(ufunc)
+
     def function(x: ArrayLike, /) -> Any:
+        if of_complex is not None and is_complex_array(x := as_operand(x)):
+            return of_complex(as_arraylike(x))
         return apply(op, ufunc, x)
 
     function.__name__ = function.__qualname__ = name
@@ -72,19 +79,20 @@ def positive(x: ArrayLike, /) -> Any:
     return as_arraylike(x)
 
 
+_abs = _unary("abs", ew.abs_, np.absolute)
+
+
 def abs(x: ArrayLike, /) -> Any:
     """The absolute value; the derivative at 0 is 0."""
     x = as_arraylike(x)
-    return x if dtype_of(x).kind in "bu" else apply(ew.abs_, np.absolute, x)
+    return x if dtype_of(x).kind in "bu" else _abs(x)
 
 
 absolute = abs
 fabs = _unary("fabs", ew.abs_, np.fabs)
 
 
-def sign(x: ArrayLike, /) -> Any:
-    """-1, 0 or 1; NaN for NaN."""
-    return apply(ew.sign, np.sign, x)
+sign = _unary("sign", ew.sign, np.sign)
 
 
 def square(x: ArrayLike, /) -> Any:
@@ -96,7 +104,7 @@ def square(x: ArrayLike, /) -> Any:
 def reciprocal(x: ArrayLike, /) -> Any:
     """`1 / x`. Raises `TracingError` for integers, of which NumPy truncates the result."""
     x = as_arraylike(x)
-    if not is_float(dtype_of(x)):
+    if not is_inexact(dtype_of(x)):
         raise TracingError(located(f"np.reciprocal takes floats, got {dtype_of(x)}; write 1 / x"))
     return divide(1, x)
 
@@ -148,6 +156,8 @@ def pow(x1: ArrayLike, x2: ArrayLike, /) -> Any:
     exponent = None if isinstance(x2, Tracer) or (isinstance(x2, np.ndarray) and x2.ndim) else np.asarray(x2).item()
     if dtype.kind in "iu" and not isinstance(x2, Tracer) and np.any(np.asarray(x2) < 0):
         raise ValueError(located("integers to negative integer powers are not allowed; write x.astype('float64') ** y"))
+    if is_complex(dtype):
+        return _complex_power(x1, x2, dtype, exponent)
     if isinstance(x1, Tracer) and exponent is not None:
         special = _special_power(cast(x1, dtype), exponent)
         if special is not None:
@@ -158,6 +168,19 @@ def pow(x1: ArrayLike, x2: ArrayLike, /) -> Any:
 
 
 power = pow
+
+
+_MOST_PRODUCTS = 99
+"""The power of a complex number that is made by squares and products, at most, as in NumPy."""
+
+
+def _complex_power(x1: ArrayLike, x2: ArrayLike, dtype: DType, exponent: Any) -> Any:
+    if exponent is not None and exponent == 0:
+        return full_of(as_arraylike(x1), 1, dtype)
+    if exponent is not None and exponent.imag == 0 and exponent.real in range(-_MOST_PRODUCTS, _MOST_PRODUCTS + 1):
+        return whole_power(cast(as_arraylike(x1), dtype), int(exponent.real))
+    shape, trace = common_shape("np.power", [x1, x2]), trace_of([x1, x2])
+    return power_of(fitted(x1, dtype, shape, trace), fitted(x2, dtype, shape, trace))
 
 
 def _special_power(x: ArrayLike, exponent: float) -> ArrayLike | None:
@@ -316,6 +339,9 @@ def round(x: ArrayLike, /, decimals: int = 0) -> Any:
     x = as_arraylike(x)
     if dtype_of(x).kind == "b":
         x = rint(x)
+    if is_complex(dtype_of(x)):
+        re, im = parts(x)
+        return joined(round(re, decimals), round(im, decimals))
     if not is_float(dtype_of(x)):
         if decimals >= 0:
             return x
@@ -336,6 +362,8 @@ around = round
 
 def _classified(x: ArrayLike, of_integers: bool, of_floats: Callable[[ArrayLike], Any]) -> Any:
     x = as_arraylike(x)
+    if is_complex(dtype_of(x)):
+        return (logical_and if of_integers else logical_or)(*map(of_floats, parts(x)))
     if is_float(dtype_of(x)):
         return of_floats(x)
     return full_of(x, of_integers, np.dtype(bool))
@@ -447,6 +475,8 @@ def nan_to_num(
     if not copy and isinstance(x, Tracer):
         raise TracingError(located("np.nan_to_num with copy=False writes to x; write x = np.nan_to_num(x)"))
     x = as_arraylike(x)
+    if is_complex(dtype_of(x)):
+        return joined(*(nan_to_num(part, nan=nan, posinf=posinf, neginf=neginf) for part in parts(x)))
     if not is_float(dtype_of(x)):
         return x
     limits = finfo(dtype_of(x))
@@ -480,11 +510,3 @@ def broadcast_arrays(*arrays: ArrayLike) -> tuple[Any, ...]:
         return ()
     shape = common_shape("np.broadcast_arrays", operands)
     return tuple(read_only(stretched(x, shape)) for x in operands)
-
-
-def real(x: ArrayLike, /) -> Any:
-    """The array itself: all dtypes are real."""
-    return as_arraylike(x)
-
-
-conj = conjugate = real

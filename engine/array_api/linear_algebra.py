@@ -27,6 +27,7 @@ from .broadcasting import (
     shape_of,
     transposed,
 )
+from .complex_numbers import conj
 from .diagonals import diagonal
 from .manipulation import moveaxis
 from .reductions import sum as sum_
@@ -154,14 +155,14 @@ def _size(x: ArrayLike) -> int:
 
 
 def vdot(x1: ArrayLike, x2: ArrayLike, /) -> Any:
-    """The sum of products of all elements, in row-major order."""
-    x, y = as_arraylike(x1), as_arraylike(x2)
+    """The sum of products of all elements, in row-major order; complex ones of the first are conjugated."""
+    x, y = conj(x1), as_arraylike(x2)
     return dot(reshaped(x, (_size(x),)), reshaped(y, (_size(y),)))
 
 
 def vecdot(x1: ArrayLike, x2: ArrayLike, /, *, axis: int = -1) -> Any:
-    """The sum of products over one axis, with the others broadcast."""
-    x, y = as_arraylike(x1), as_arraylike(x2)
+    """The sum of products over one axis, with the others broadcast; complex ones of the first are conjugated."""
+    x, y = conj(x1), as_arraylike(x2)
     x, y = moveaxis(x, axis, -1), moveaxis(y, axis, -1)
     if shape_of(x)[-1] != shape_of(y)[-1]:
         raise ShapeError(located(f"np.vecdot: {described(x)} and {described(y)} differ in length along the last axis"))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...ir import BFLOAT16, DType
+from ...ir import BFLOAT16, DType, is_complex
 from ..tracing.tracer import ArrayLike, Tracer, as_array
 from .broadcasting import as_arraylike, axes_tuple
 
@@ -64,12 +64,12 @@ def min_scalar_type(x: ArrayLike, /) -> DType:
 
 
 def iscomplexobj(x: ArrayLike, /) -> bool:
-    """Whether the dtype is complex: all dtypes that can be traced are real."""
-    return not isinstance(x, Tracer) and np.iscomplexobj(as_array(x))
+    """Whether the dtype is complex."""
+    return is_complex(as_arraylike(x).dtype)
 
 
 def isrealobj(x: ArrayLike, /) -> bool:
-    """Whether the dtype is real, as all dtypes are that can be traced."""
+    """Whether the dtype is real."""
     return not iscomplexobj(x)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...ir import DType, Op, is_float
+from ...ir import DType, Op, is_complex, is_inexact, part_dtype
 from ...ir.ops import elementwise as ew
 from ...ir.ops import reduction
 from ..tracing.keywords import tells_keywords
@@ -31,6 +31,7 @@ from .broadcasting import (
     stretched,
 )
 from .comparison import truth
+from .complex_numbers import parts
 from .manipulation import broadcast_to, pad
 
 
@@ -169,13 +170,21 @@ def var(
         raise ValueError(located("np.var, np.std: ddof and correction are the same; give one of them"))
     x = as_arraylike(x)
     wanted = float_dtype(dtype_of(x)) if dtype is None else dtype_argument(dtype)
-    if not is_float(wanted):
+    if not is_inexact(wanted):
         raise TypeError(located(f"np.var, np.std: dtype is float32 or float64, got {wanted}"))
     x = cast(x, wanted)
     axes = axes_tuple(axis, len(shape_of(x)))
     deviation = e.subtract(x, mean(x, axes, keepdims=True))
-    total = _reduce(reduction.reduce_sum, e.square(deviation), axes, keepdims)
+    total = _reduce(reduction.reduce_sum, _squared_size(deviation), axes, keepdims)
     return e.divide(total, builtins.max(_length(x, axes) - (ddof if correction is None else correction), 0))
+
+
+def _squared_size(x: ArrayLike) -> Any:
+    """`|x| ** 2`, as real numbers."""
+    if not is_complex(dtype_of(x)):
+        return e.square(x)
+    re, im = parts(x)
+    return e.add(e.square(re), e.square(im))
 
 
 def std(
@@ -371,7 +380,7 @@ def norm(x: ArrayLike, /, ord: Any = None, axis: Any = None, keepdims: bool = Fa
     x = cast(x, float_dtype(dtype_of(x)))
     axes = axes_tuple(axis, len(shape_of(x)))
     if ord is None or (ord == "fro" and len(axes) == 2) or (ord == 2 and len(axes) == 1):
-        return e.sqrt(sum(e.square(x), axes, keepdims=keepdims))
+        return e.sqrt(sum(_squared_size(x), axes, keepdims=keepdims))
     if len(axes) != 1 or isinstance(ord, str):
         raise TracingError(located(f"np.linalg.norm with ord={ord!r} over {len(axes)} axes is not traced; ord=None is"))
     if ord == math.inf:
@@ -379,7 +388,7 @@ def norm(x: ArrayLike, /, ord: Any = None, axis: Any = None, keepdims: bool = Fa
     if ord == -math.inf:
         return min(e.abs(x), axes, keepdims=keepdims)
     if ord == 0:
-        return sum(cast(truth(x), dtype_of(x)), axes, keepdims=keepdims)
+        return sum(cast(truth(x), part_dtype(dtype_of(x))), axes, keepdims=keepdims)
     if ord == 1:
         return sum(e.abs(x), axes, keepdims=keepdims)
     return e.root_of_powers(sum(e.power_flat_at_zero(e.abs(x), ord), axes, keepdims=keepdims), ord)

@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 import optree
 
-from ...ir import Array, is_float
+from ...ir import Array, is_complex, is_inexact, part_dtype
 from .jvp import jvp
 from .keywords import tells_keywords
 from .trace import path_name
@@ -33,7 +33,7 @@ def check_grads(
     `jax.test_util.check_grads`.
 
     Each mode, `"fwd"` (`jvp`) and `"rev"` (`vjp`), is compared along a random direction, and the derivatives of each
-    again. Arguments and results are pytrees of floats. The tolerances are 1e-5 if all is float64, and 1e-2 otherwise;
+    again. Arguments and results are pytrees of floats or complex numbers. The tolerances are 1e-5 if all is float64, and 1e-2 otherwise;
     the step of the differences, `eps`, is 1e-4, and 2e-3 otherwise. Raises `AssertionError` that says which derivative
     differs, where, and by how much.
     """
@@ -43,7 +43,7 @@ def check_grads(
         raise ValueError(located(f'check_grads: modes is a sequence of "fwd" and "rev", got {modes!r}'))
     if not isinstance(args, (tuple, list)):
         raise TypeError(located(f"check_grads: args is a tuple of the arguments, got {type(args).__name__}"))
-    wrong = [leaf for leaf in optree.tree_leaves(cast(Any, args)) if not is_float(as_array(leaf).dtype)]
+    wrong = [leaf for leaf in optree.tree_leaves(cast(Any, args)) if not is_inexact(as_array(leaf).dtype)]
     if wrong:
         raise TypeError(located(f"check_grads: arguments are floats, got {wrong[0]!r}; close over what is none"))
     given = tuple(with_floats(arg, f"argument {i}") for i, arg in enumerate(args))
@@ -79,14 +79,14 @@ class _Check:
         """Hold one derivative along one direction against differences."""
         direction = optree.tree_map(self.like, args)
         leaves = [as_array(leaf) for leaf in optree.tree_leaves(cast(Any, args))]
-        dtype = min((leaf.dtype for leaf in leaves), key=lambda d: d.itemsize, default=np.dtype("float64"))
+        dtype = min((part_dtype(leaf.dtype) for leaf in leaves), key=lambda d: d.itemsize, default=np.dtype("float64"))
         step = _STEPS[dtype] if self.eps is None else self.eps
         ahead, behind = (
             optree.tree_map(lambda x, v, sign=sign: x + np.asarray(sign * step, x.dtype) * v, args, direction)
             for sign in (1, -1)
         )
         expected = optree.tree_map(
-            lambda a, b: (_as_float(a) - _as_float(b)) / (2 * step), f(*cast(Any, ahead)), f(*cast(Any, behind))
+            lambda a, b: (_wide(a) - _wide(b)) / (2 * step), f(*cast(Any, ahead)), f(*cast(Any, behind))
         )
         if mode == "fwd":
             _, found = jvp(f, tuple(cast(Any, args)), tuple(cast(Any, direction)))
@@ -103,20 +103,24 @@ class _Check:
             atol, rtol = (_TOLERANCES[dtype] if given is None else given for given in (self.atol, self.rtol))
             place = f" at {path_name(path)}" if path else ""
             message = located(f"{what}{place} differs from differences")
-            np.testing.assert_allclose(_as_float(one), other, rtol=rtol, atol=atol, err_msg=message)
+            np.testing.assert_allclose(_wide(one), other, rtol=rtol, atol=atol, err_msg=message)
 
     def like(self, x: Any) -> Array:
         """A random direction."""
         array = as_array(x)
-        if not is_float(array.dtype):
+        if not is_inexact(array.dtype):
             return np.zeros(array.shape, array.dtype)
-        return self.random.normal(size=array.shape).astype(array.dtype)
+        direction = self.random.normal(size=array.shape)
+        if is_complex(array.dtype):
+            direction = direction + 1j * self.random.normal(size=array.shape)
+        return direction.astype(array.dtype)
 
 
-def _as_float(x: Any) -> Array:
-    return as_array(x).astype(np.float64)
+def _wide(x: Any) -> Array:
+    array = as_array(x)
+    return array.astype(np.complex128 if is_complex(array.dtype) else np.float64)
 
 
 def _inner(one: Any, other: Any) -> Array:
     pairs = zip(optree.tree_leaves(one), optree.tree_leaves(other), strict=True)
-    return np.asarray(sum(float(np.sum(_as_float(x) * _as_float(y))) for x, y in pairs))
+    return np.asarray(sum(float(np.vdot(_wide(x), _wide(y)).real) for x, y in pairs))

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 import optree
 
-from ...ir import Graph, Value, is_float
+from ...ir import Graph, Value, is_inexact
 from ...ir.ops import custom_vjp as op
 from .. import array_api as xp
 from ..array_api.broadcasting import described, integer
@@ -20,6 +20,7 @@ from .errors import UnsupportedError
 from .float_argument import FloatArgument
 from .trace import path_name
 from .tracer import ShapeError, Trace, Tracer, TracingError, current_trace, located
+from .transforms import conjugated
 
 _DEEPEST = 2
 """How often a function may stand inside its own `forward` and `backward` before it is `fun` alone."""
@@ -147,8 +148,9 @@ class _Call:
         inner.role = "backward"
         cotangents = [Value(v.type, name=f"cotangent{i}") for i, v in enumerate(values)]
         with inner:
-            given = optree.tree_unflatten(tree, [Tracer(inner, v) for v in cotangents])
-            gradients = [inner.lift(x) for x in self.cotangents(backward(*self.fixed, kept, given))]
+            given = optree.tree_unflatten(tree, [Tracer(inner, conjugated(inner, v)) for v in cotangents])
+            found = self.cotangents(backward(*self.fixed, kept, given))
+            gradients = [conjugated(inner, inner.lift(x)) for x in found]
         graph = Graph([*inner.captures.values(), *cotangents], inner.builder.nodes, gradients)
         counts = {"values": len(values), "arguments": len(arguments)}
         node = trace.emit_node(op.custom_vjp, *values, *arguments, *inner.captures, backward=graph, **counts)
@@ -195,4 +197,4 @@ class _Call:
 
 
 def _has_cotangent(leaf: Any) -> bool:
-    return isinstance(leaf, Tracer) and is_float(leaf.dtype)
+    return isinstance(leaf, Tracer) and is_inexact(leaf.dtype)

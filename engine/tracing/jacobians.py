@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 import optree
 
-from ...ir import is_float
+from ...ir import is_complex, is_float
 from ...ir.ops import creation
 from ...passes.graph.dead_code import without_dead_code
 from .. import array_api as xp
@@ -122,6 +122,14 @@ def _jacobian(
                 every[i] = arg
             return fun(*every, **kwargs)
 
+        for leaf in optree.tree_leaves(cast(Any, [args[i] for i in chosen])):
+            if is_complex(leaf_array(leaf).dtype):
+                raise TracingError(
+                    located(
+                        f"{what} takes derivatives by real numbers, got {leaf_array(leaf).dtype}; write it as a "
+                        "function of x.real and x.imag"
+                    )
+                )
         found, aux = make(of_chosen, tuple(args[i] for i in chosen), has_aux)
         if not isinstance(argnums, (list, tuple, range)):
             # The tuple of the arguments is below each leaf of the result.

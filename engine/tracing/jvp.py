@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import optree
 
-from ...ir import Value, is_float
+from ...ir import Value, is_inexact
 from ...passes.autodiff.forward import push_forward
 from ...passes.graph.dead_code import without_dead_code
 from .. import array_api as xp
@@ -94,7 +94,7 @@ def _directions(trace: Trace, primals: tuple[Any, ...], tangents: tuple[Any, ...
         if tangent.shape != array.shape:
             what = f"the tangent at {path_name(path)} has shape {tangent.shape}, the primal {array.shape}"
             raise ShapeError(located(f"jvp: {what}"))
-        if tangent.dtype != array.dtype and is_float(array.dtype):
+        if tangent.dtype != array.dtype and is_inexact(array.dtype):
             what = f"the tangent at {path_name(path)} is {tangent.dtype}, the primal {array.dtype}"
             raise TracingError(located(f"jvp: {what}; write v.astype('{array.dtype}')"))
         directions.append(trace.lift(tangent))

@@ -1,6 +1,6 @@
-"""NumPy 2's type promotion (NEP 50), restricted to the seven dtypes of the IR.
+"""NumPy 2's type promotion (NEP 50), restricted to the nine dtypes of the IR.
 
-NumPy itself resolves every case; what it answers outside the seven is mapped: float16 (of bool and uint8, in functions
+NumPy itself resolves every case; what it answers outside of these is mapped: float16 (of bool and uint8, in functions
 such as `sqrt`) becomes float32, and uint64 (sums of uint8) becomes int64. Any other dtype is a `TypeError`.
 
 bfloat16, which NumPy does not know, stands below float32, and above integers and booleans: JAX's rule.
@@ -13,19 +13,23 @@ from typing import Any, cast
 
 import numpy as np
 
-from ...ir import SHORT_NAMES, DType, is_float
+from ...ir import SHORT_NAMES, DType, is_inexact
 from ...ir.types import BFLOAT16, FLOAT32, FLOAT64
 
 Key = Any
-"""What promotion knows of an operand: its dtype, or `int` or `float` for a Python scalar, which is weak."""
+"""What promotion knows of an operand: its dtype, or `int`, `float` or `complex` for a Python scalar, which is weak."""
 
 _MAPPED: dict[DType, DType] = {np.dtype("float16"): np.dtype("float32"), np.dtype("uint64"): np.dtype("int64")}
-_EXAMPLES: dict[Key, Any] = {int: 0, float: 0.0}
-_DEFAULTS: dict[Key, DType] = {int: np.dtype("int64"), float: np.dtype("float64")}
+_EXAMPLES: dict[Key, Any] = {int: 0, float: 0.0, complex: 0j}
+_DEFAULTS: dict[Key, DType] = {
+    int: np.dtype("int64"),
+    float: np.dtype("float64"),
+    complex: np.dtype("complex128"),
+}
 
 
 def supported(dtype: DType, what: str) -> DType:
-    """`dtype` as one of the seven. Raises `TypeError` that names it where there is none."""
+    """`dtype` as one of the nine. Raises `TypeError` that names it where there is none."""
     mapped = _MAPPED.get(dtype, dtype)
     if mapped not in SHORT_NAMES:
         advice = "cast first, for example x.astype('int64')"
@@ -65,13 +69,13 @@ def ufunc_dtypes(
 
 @lru_cache(maxsize=64)
 def float_dtype(key: Key) -> DType:
-    """The dtype of means and norms: floats stay, all else is float64."""
+    """The dtype of means and norms: floats and complex numbers stay, all else is float64."""
     dtype = cast(DType, _DEFAULTS.get(key, key))
-    return dtype if is_float(dtype) else np.dtype("float64")
+    return dtype if is_inexact(dtype) else np.dtype("float64")
 
 
 @lru_cache(maxsize=64)
 def sum_dtype(key: Key) -> DType:
-    """The dtype of sums and products: floats stay, all else is int64 (NumPy sums uint8 in uint64)."""
+    """The dtype of sums and products: floats and complex numbers stay, all else is int64 (NumPy: uint64 of uint8)."""
     dtype = cast(DType, _DEFAULTS.get(key, key))
-    return dtype if is_float(dtype) else np.dtype("int64")
+    return dtype if is_inexact(dtype) else np.dtype("int64")

@@ -168,7 +168,7 @@ class Trace:
         except TypeRuleError as error:
             raise TracingError(located(str(error))) from None
 
-    def full(self, value: float | int | bool, shape: tuple[int, ...], dtype: DType) -> Tracer:
+    def full(self, value: float | int | bool | complex, shape: tuple[int, ...], dtype: DType) -> Tracer:
         """An array filled with a number. Raises `OverflowError` where an integer does not fit `dtype`."""
         try:
             with np.errstate(all="ignore"):
@@ -356,9 +356,11 @@ def _plain_array(operand: ArrayLike) -> Array:
 
 
 def as_operand(x: ArrayLike) -> ArrayLike:
-    """`x` as a `Tracer`, an array of a supported dtype, or a Python bool, int or float; `TypeError` for all else."""
+    """`x` as a `Tracer`, an array of a supported dtype, or a Python bool, int, float or complex; `TypeError` for all
+    else.
+    """
     kind = type(x)
-    if kind is Tracer or kind is float or kind is int or kind is bool:
+    if kind is Tracer or kind is float or kind is int or kind is bool or kind is complex:
         return x
     if isinstance(x, Tracer):
         return x
@@ -506,9 +508,14 @@ class Tracer(NeedsValues, AugmentedAssignment):
         return array_namespace().at(self)
 
     @property
-    def real(self) -> Tracer:
-        """The array itself: all dtypes are real."""
-        return self
+    def real(self) -> Any:
+        """The real parts: of an array of real numbers the array itself."""
+        return array_namespace().real(self)
+
+    @property
+    def imag(self) -> Any:
+        """The imaginary parts: zeros of an array of real numbers."""
+        return array_namespace().imag(self)
 
     def __repr__(self) -> str:
         return f"<traced {self.own_value.type}>"

@@ -14,7 +14,8 @@ from typing import Any, cast
 import numpy as np
 import optree
 
-from ...ir import ArrayType, Node, Op, Value, is_float
+from ...ir import ArrayType, Node, Op, Value, is_complex, is_float, is_inexact
+from ...ir.ops import complex_numbers
 from ...ir.ops import elementwise as ew
 from ...passes.autodiff.backward import add_backward
 from ..array_api.broadcasting import integer
@@ -33,8 +34,9 @@ def value_and_grad(
     """A function that gives `fn`'s value and its gradient with respect to the arguments `argnums`.
 
     `fn` returns a float scalar, or `(scalar, aux)` with `has_aux`. The gradient is a pytree like the argument, a tuple
-    of them where `argnums` is a sequence. Raises `TypeError` for arguments that are not floats, `ShapeError` for a
-    result that is not a scalar.
+    of them where `argnums` is a sequence. Of a complex argument z = x + iy it is ∂fn/∂x + i ∂fn/∂y, so that
+    `z - rate * gradient` descends: PyTorch's convention, and the conjugate of JAX's. Raises `TypeError` for arguments
+    that are not floats or complex numbers, `ShapeError` for a result that is not a scalar.
     """
 
     @transform_of(fn, "value_and_grad", lambda method: value_and_grad(method, argnums, has_aux))
@@ -68,7 +70,8 @@ def vjp(fn: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[A
     """`fn(*primals)` and the function that pulls a cotangent of it back to a tuple of cotangents of the primals.
 
     The cotangent is a pytree like the result, with its shapes and dtypes. With `has_aux`, `fn` returns `(result, aux)`
-    and `vjp` gives `(result, pullback, aux)`. Raises `TypeError` for primals that are not floats.
+    and `vjp` gives `(result, pullback, aux)`. Of complex numbers it is the conjugate transpose of the Jacobian that
+    multiplies the cotangent, as in PyTorch. Raises `TypeError` for primals that are not floats or complex numbers.
     """
     if current_trace() is not None:
         return _vjp(active_trace(), fn, primals, has_aux)
@@ -212,7 +215,7 @@ def fresh_leaves(trace: Trace, arg: Any, what: str) -> tuple[Any, list[Value]]:
     copies: list[Tracer] = []
     for path, leaf in zip(paths, leaves):
         array = leaf if isinstance(leaf, Tracer) else as_array(_as_input(leaf, what))
-        if not is_float(array.dtype):
+        if not is_inexact(array.dtype):
             name = f"{what} at {path_name(path)}" if path else what
             given = f"{array.dtype}{list(array.shape)}"
             raise TypeError(located(f"grad needs float inputs, {name} is {given}; write x.astype('float64')"))
@@ -225,15 +228,28 @@ def fresh_leaves(trace: Trace, arg: Any, what: str) -> tuple[Any, list[Value]]:
 
 
 def pull_back(trace: Trace, nodes: Sequence[Node], seeds: dict[Value, Value], wrt: Sequence[Value]) -> list[Tracer]:
-    """The cotangents of `wrt`, zeros where none reaches one, from those of the keys of `seeds`."""
+    """The cotangents of `wrt`, zeros where none reaches one, from those of the keys of `seeds`.
+
+    Those of complex numbers are PyTorch's, the conjugates of what a graph computes with: see `conjugated`.
+    """
     begin = len(trace.builder.nodes)
     trace.builder.origin = trace.origin()
-    cotangents = add_backward(trace.builder, nodes, seeds, wrt)
+    seeds = {value: conjugated(trace, seed) for value, seed in seeds.items()}
+    cotangents = [conjugated(trace, value) for value in add_backward(trace.builder, nodes, seeds, wrt)]
     if trace.region:
         # A derivative taken inside a checkpoint belongs to it, and is computed again with it.
         for node in trace.builder.nodes[begin:]:
             node.origin = replace(node.origin, checkpoint=trace.region)
     return [Tracer(trace, value) for value in cotangents]
+
+
+def conjugated(trace: Trace, cotangent: Value) -> Value:
+    """A cotangent in the other convention: ∂L/∂x + i ∂L/∂y, which users are given and give, or ∂L/∂x - i ∂L/∂y, which
+    graphs compute with, see `ir/ops/complex_numbers.py`.
+    """
+    if not is_complex(cotangent.type.dtype):
+        return cotangent
+    return trace.builder.emit(complex_numbers.conj, cotangent)
 
 
 def _value_and_grad(
@@ -273,7 +289,8 @@ def scalar_loss(trace: Trace, loss: Any) -> Tracer:
         advice = "take its mean or sum"
         raise ShapeError(located(f"grad needs a scalar, the function returned shape {array.shape}; {advice}"))
     if not is_float(array.dtype):
-        raise TracingError(located(f"grad needs a float scalar, the function returned {array.dtype}"))
+        advice = "; write loss.real, or abs(loss)" if is_complex(array.dtype) else ""
+        raise TracingError(located(f"grad needs a float scalar, the function returned {array.dtype}{advice}"))
     return array
 
 
@@ -295,11 +312,11 @@ def _vjp(trace: Trace, fn: Callable[..., Any], primals: Sequence[Any], has_aux: 
         seeds: dict[Value, Value] = {}
         for output, leaf in zip(outputs, given):
             seed = leaf_array(leaf)
-            if seed.shape != output.shape or (is_float(output.dtype) and seed.dtype != output.dtype):
+            if seed.shape != output.shape or (is_inexact(output.dtype) and seed.dtype != output.dtype):
                 raise ShapeError(
                     located(f"the cotangent is {seed.shape} {seed.dtype}, the result {output.shape} {output.dtype}")
                 )
-            if is_float(output.dtype):
+            if is_inexact(output.dtype):
                 value = trace.lift(seed)
                 before = seeds.get(output.value)
                 seeds[output.value] = value if before is None else trace.emit_node(ew.add, before, value).output

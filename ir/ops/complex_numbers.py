@@ -99,7 +99,8 @@ def _complex_vjp(b: Builder, g: Value, o: Value, re: Value, im: Value) -> tuple[
 
 def _complex_parts(b: Builder, op: Op, inputs: Sequence[Value | Parts], attrs: Attrs) -> Sequence[Value | Parts]:
     re, im = inputs
-    assert isinstance(re, Value) and isinstance(im, Value)
+    assert isinstance(re, Value)
+    assert isinstance(im, Value)
     return [Parts(re, im)]
 
 

@@ -12,8 +12,8 @@ from ..builder import Builder
 from ..complex_parts import apart, conversion, equality, inequality, product, quotient
 from ..graph import Node, Value
 from ..op import (
-    Attrs,
     OPS,
+    Attrs,
     FlopsRule,
     InferRule,
     Op,
@@ -513,7 +513,13 @@ def _select_vjp(b: Builder, g: Value, o: Value, c: Value, x: Value, y: Value) ->
 
 
 select = _declare(
-    "select", _infer_select, np.where, _select_vjp, "x where the condition holds, y elsewhere", only_moves=True, parts=apart
+    "select",
+    _infer_select,
+    np.where,
+    _select_vjp,
+    "x where the condition holds, y elsewhere",
+    only_moves=True,
+    parts=apart,
 )
 
 

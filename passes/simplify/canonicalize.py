@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...ir import Builder, Graph, Node, Op, Value, node_flops
-from ...ir.ops import contraction, convolution, creation, movement, reduction
+from ...ir.ops import complex_numbers, contraction, convolution, creation, movement, reduction
 from ...ir.ops import elementwise as ew
 from ...ir.ops.contraction import Pair
 from ..graph.carries import aliases_of_body
@@ -87,20 +87,27 @@ class _Canonicalizer:
                 or new.node.op.is_stored
             ):
                 b.origin = value.node.origin if value.node else b.origin
-                outputs.append(self.emit(ew.copy, new))
+                outputs.append(self.copied(new))
             else:
                 outputs.append(new)
         return b.graph(outputs, graph.aliases, graph.output_names)
 
     def can_overwrite(self, value: Value, old: Value, reads: Mapping[Value, int]) -> bool:
-        """Whether `value` can be computed in the memory of `old`: a product that does not read it, or a sum onto it."""
+        """Whether `value` can be computed in the memory of `old`: what a kernel makes that does not read it, or a sum onto it."""
         node = value.node
         if node is None:
             return False
-        if node.op is contraction.dot:
+        if node.op is contraction.dot or node.op is complex_numbers.from_planes:
             return not any(self.views[v].base is old for v in node.inputs)
         first = next((v.node for v in reversed(accumulator_chain(value, old, reads))), None)
         return first is not None and sum(self.views[v].base is old for v in first.inputs) == 1
+
+    def copied(self, value: Value) -> Value:
+        """The same elements in memory of their own; complex numbers are made again, since no loop knows them."""
+        made = value.node
+        if made is not None and made.op is complex_numbers.from_planes:
+            return self.emit(made.op, *made.inputs)
+        return self.emit(ew.copy, value)
 
     def emit(self, op: Op, *inputs: Value, **attrs: object) -> Value:
         value = self.b.emit(op, *inputs, **attrs)
