@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from .op import OPS, Attrs, Op
 from .types import is_complex, part_dtype
 
@@ -109,12 +111,13 @@ def filled(b: Builder, op: Op, inputs: Sequence[Value | Parts], attrs: Attrs) ->
 def stored(b: Builder, op: Op, inputs: Sequence[Value | Parts], attrs: Attrs) -> Sequence[Value | Parts]:
     """A constant array."""
     array = attrs["value"]
-    return [Parts(b.constant(array.real.copy()), b.constant(array.imag.copy()))]
+    return [Parts(b.constant(np.real(array).copy()), b.constant(np.imag(array).copy()))]
 
 
 def product_of_all(b: Builder, op: Op, inputs: Sequence[Value | Parts], attrs: Attrs) -> Sequence[Value | Parts]:
     """The product over `axes`, as a tree of products."""
-    x, axes = _both(inputs[0]), attrs["axes"]
+    x = _both(inputs[0])
+    axes: tuple[int, ...] = attrs["axes"]
     shape = x.re.type.shape
     kept = tuple(i for i in range(len(shape)) if i not in axes)
     rest = tuple(shape[i] for i in kept)

@@ -17,7 +17,21 @@ from itertools import count, cycle
 from typing import Any
 
 import numpy as np
-from gradloom.ir import BFLOAT16, DTYPES, OPS, Array, ArrayType, Builder, Graph, Op, is_float, spec
+from gradloom.ir import (
+    BFLOAT16,
+    DTYPES,
+    OPS,
+    Array,
+    ArrayType,
+    Builder,
+    Graph,
+    Op,
+    TypeRuleError,
+    complex_dtype,
+    is_complex,
+    is_float,
+    spec,
+)
 
 
 @dataclass(frozen=True)
@@ -84,6 +98,8 @@ def sample(case: OpCase, rng: np.random.Generator | None = None) -> list[Array]:
             x = i.low + (i.high - i.low) * (mine + rng.uniform(0.3, 0.7, mine.shape)) / max(total, 1)
             x = np.where(np.abs(x) < 0.01, 0.01, x).reshape(shape)
             arrays.append((x + i.diagonal * np.eye(shape[-1]) if i.diagonal else x).astype(dtype))
+        elif is_complex(dtype):
+            arrays.append((rng.uniform(i.low, i.high, shape) + 1j * rng.uniform(i.low, i.high, shape)).astype(dtype))
         else:
             arrays.append(rng.integers(int(i.low), int(i.high), shape).astype(dtype))
     if case.name == "window_find":
@@ -128,8 +144,8 @@ SHAPES = ((1,), (0, 3), (2, 1, 3, 2), (3, 0), (1, 1), (5, 1), (3, 2, 2))
 
 F64, F32, I64, I32, U8, BOOL = "float64", "float32", "int64", "int32", "uint8", "bool"
 FLOATS, INTEGERS = (F64, F32), (I32, I64, U8)
-PLAIN = [dtype for dtype in DTYPES if dtype != BFLOAT16]
-"""NumPy's own dtypes. `BFLOAT16_CASES` has the rows of the other one."""
+PLAIN = [dtype for dtype in DTYPES if dtype != BFLOAT16 and not is_complex(dtype)]
+"""NumPy's own dtypes of real numbers. `BFLOAT16_CASES` and `COMPLEX_CASES` have the rows of the others."""
 
 CASES: list[OpCase] = []
 _numbers = count()
@@ -151,7 +167,7 @@ def arr(shape: int | Sequence[int], dtype: str = F64, low: float = -2, high: flo
     """An input; integers have a range of their own, where none is given, that shows signs and large values."""
     if dtype == BOOL:
         return In(spec(shape, dtype), 0, 2)
-    if dtype not in FLOATS and (low, high) == (-2, 2):
+    if dtype in (*INTEGERS,) and (low, high) == (-2, 2):
         low, high = (0, 256) if dtype == U8 else (-9, 10)
     return In(spec(shape, dtype), low, high)
 
@@ -566,7 +582,7 @@ def _bfloat16_cases() -> list[OpCase]:
             of_op[case.name] += 1
             # A last bit of float32 may round to another bfloat16.
             cases.append(OpCase(case.name, inputs, attrs, 0, 2**-7 if case.tolerance else 0, next(_numbers)))
-    for dtype in DTYPES:
+    for dtype in (*PLAIN, BFLOAT16):
         attrs = {"dtype": dtype}
         cases.append(OpCase("cast", (In(spec((3, 7), BFLOAT16), -90, 90),), attrs, 0, 0, next(_numbers)))
         if dtype != BFLOAT16:
@@ -576,3 +592,50 @@ def _bfloat16_cases() -> list[OpCase]:
 
 
 BFLOAT16_CASES = _bfloat16_cases()
+
+
+def _in_complex(x: Any) -> Any:
+    """An input, a type, a dtype or an array of floats as one of complex numbers."""
+    if isinstance(x, In):
+        return In(_in_complex(x.type), x.low, x.high)
+    if isinstance(x, ArrayType):
+        return ArrayType(x.shape, _in_complex(x.dtype))
+    if isinstance(x, np.ndarray):
+        return x.astype(_in_complex(x.dtype)) * (1 - 2j) if x.dtype in FLOATS else x
+    return complex_dtype(x) if isinstance(x, np.dtype) and x in FLOATS else x
+
+
+def _complex_cases() -> list[OpCase]:
+    """Rows of the ops of real numbers that take complex ones too, and those of the family `complex`."""
+    cases: list[OpCase] = []
+    of_op: dict[tuple[str, Any], int] = {}
+    for case in CASES:
+        inputs = tuple(map(_in_complex, case.inputs))
+        attrs = {name: _in_complex(value) for name, value in case.attrs.items()}
+        if case.op.parts is None or (inputs == case.inputs and all(attrs[n] is case.attrs[n] for n in attrs)):
+            continue
+        key = (case.name, case.types[0].dtype if case.types else None)
+        try:
+            case.op.infer(*(i.type for i in inputs), **attrs)
+        except TypeRuleError:
+            continue  # a cast to integers
+        if of_op.setdefault(key, 0) < 3:
+            of_op[key] += 1
+            cases.append(OpCase(case.name, inputs, attrs, 0, 1e-5 if "float32" in str(key) else 1e-12, next(_numbers)))
+    for dtype, part in (("complex64", F32), ("complex128", F64)):
+        for shape in ((3, 4), (), (0, 2)):
+            for name in ("real", "imag", "conj", "planes"):
+                cases.append(OpCase(name, (arr(shape, dtype),), {}, 0, 0, next(_numbers)))
+            cases.append(OpCase("complex", (arr(shape, part), arr(shape, part)), {}, 0, 0, next(_numbers)))
+            cases.append(OpCase("from_planes", (arr((2, *shape), part),), {}, 0, 0, next(_numbers)))
+            cases += [
+                OpCase("cast", (arr(shape, given),), {"dtype": np.dtype(wanted)}, 0, 0, next(_numbers))
+                for given, wanted in ((dtype, BOOL), (dtype, "complex64"), (part, dtype), (I32, dtype), (BOOL, dtype))
+            ]
+            cases.append(
+                OpCase("full", (), {"value": 2 - 0.5j, "shape": shape, "dtype": np.dtype(dtype)}, 0, 0, next(_numbers))
+            )
+    return cases
+
+
+COMPLEX_CASES = _complex_cases()

@@ -59,7 +59,6 @@ from .complex_numbers import (
     iscomplex,
     isreal,
     real,
-    real_if_close,
 )
 from .counting import (
     bincount,
@@ -557,7 +556,6 @@ __all__ = [
     "ravel",
     "ravel_multi_index",
     "real",
-    "real_if_close",
     "reciprocal",
     "remainder",
     "repeat",

@@ -143,6 +143,8 @@ def insert(arr: ArrayLike, obj: Any, values: ArrayLike, axis: int | None = None)
     count = shape_of(moved)[0]
     if is_index:  # all of the values stand before one place
         obj = [obj] * (shape_of(values)[0] if len(shape_of(values)) == len(shape_of(arr)) else 1)
+    if isinstance(obj, (list, tuple)) and np.asarray(obj).dtype == bool:
+        obj = np.asarray(obj)  # NumPy asks a mask for its axes, which a list has not
     try:
         added = np.insert(np.zeros(count, int), obj, 1).size - count
     except IndexError as error:

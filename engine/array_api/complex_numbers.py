@@ -12,7 +12,7 @@ from ...ir.ops import complex_numbers as op
 from ..tracing.mutable_arrays import Memory
 from ..tracing.promotion import result_dtype
 from ..tracing.tracer import ArrayLike, Tracer, TracingError, emit, located, trace_of
-from .broadcasting import as_arraylike, cast, common_shape, described, dtype_of, fitted, key_of, shape_of
+from .broadcasting import as_arraylike, cast, common_shape, dtype_of, fitted, key_of, shape_of
 
 
 def is_complex_array(x: ArrayLike) -> bool:
@@ -76,7 +76,7 @@ conjugate = conj
 def angle(z: ArrayLike, deg: bool = False) -> Any:
     """The angle of complex numbers in radians, or in degrees; the derivative at 0 is 0."""
     z = as_arraylike(z)
-    found = np.arctan2(*parts(z)[::-1]) if is_complex(dtype_of(z)) else np.arctan2(z * 0.0, z)
+    found = np.arctan2(*parts(z)[::-1]) if is_complex(dtype_of(z)) else np.arctan2(0.0, z)
     return found * (180 / np.pi) if deg else found
 
 
@@ -88,16 +88,6 @@ def iscomplex(x: ArrayLike, /) -> Any:
 def isreal(x: ArrayLike, /) -> Any:
     """Whether an element has no imaginary part, or one of 0."""
     return imag(x) == 0
-
-
-def real_if_close(a: ArrayLike, tol: float = 100) -> Any:
-    """Not traced where it is complex: its dtype would depend on values."""
-    a = as_arraylike(a)
-    if is_complex(dtype_of(a)) and isinstance(a, Tracer):
-        raise TracingError(
-            located(f"np.real_if_close of {described(a)} has a dtype that depends on values; write z.real")
-        )
-    return np.real_if_close(a, tol) if not isinstance(a, Tracer) else a
 
 
 # Functions of complex numbers, of an array of them. Branches are NumPy's: along the negative real axis.

@@ -45,6 +45,7 @@ _INSTEAD: dict[str, str] = {
     "argwhere": "its shape depends on values; use np.where(condition, a, b)",
     "extract": "its shape depends on values; use np.where(condition, a, b)",
     "flatnonzero": "its shape depends on values; use np.where(condition, a, b)",
+    "real_if_close": "its dtype depends on values; write z.real",
     "nonzero": "its shape depends on values; use np.where(condition, a, b)",
 }
 

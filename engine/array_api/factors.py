@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...ir import is_float
+from ...ir import is_inexact
 from ...ir.ops import elementwise
 from ...ir.ops import linalg as ops
 from ..tracing.keywords import tells_keywords
@@ -143,7 +143,7 @@ def _matrices(name: str, *operands: ArrayLike) -> list[ArrayLike]:
             located(f"np.linalg.{name} takes square matrices in the last two axes, got {described(arrays[0])}")
         )
     dtype = result_dtype(*map(key_of, arrays))
-    dtype = dtype if is_float(dtype) else np.dtype("float64")
+    dtype = dtype if is_inexact(dtype) else np.dtype("float64")
     return [e.astype(x, dtype) for x in arrays]
 
 

@@ -318,6 +318,14 @@ class ArrayMethods:
         refuse_out("x.clip", out)
         return array_namespace().clip(self, min, max)
 
+    def conj(self) -> Any:
+        """`numpy.conj`."""
+        return array_namespace().conj(self)
+
+    def conjugate(self) -> Any:
+        """`numpy.conjugate`."""
+        return array_namespace().conjugate(self)
+
     def round(self, decimals: int = 0, out: None = None) -> Any:
         """`numpy.round`."""
         refuse_out("x.round", out)

@@ -33,8 +33,9 @@ def check_grads(
     `jax.test_util.check_grads`.
 
     Each mode, `"fwd"` (`jvp`) and `"rev"` (`vjp`), is compared along a random direction, and the derivatives of each
-    again. Arguments and results are pytrees of floats or complex numbers. The tolerances are 1e-5 if all is float64, and 1e-2 otherwise;
-    the step of the differences, `eps`, is 1e-4, and 2e-3 otherwise. Raises `AssertionError` that says which derivative
+    again. Arguments and results are pytrees of floats or complex numbers. The tolerances are 1e-5 if all is float64 or
+    complex128, and 1e-2 otherwise; the step of the differences, `eps`, is 1e-4, and 2e-3 otherwise.
+    Raises `AssertionError` that says which derivative
     differs, where, and by how much.
     """
     if current_trace() is not None:

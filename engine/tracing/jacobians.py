@@ -123,13 +123,7 @@ def _jacobian(
             return fun(*every, **kwargs)
 
         for leaf in optree.tree_leaves(cast(Any, [args[i] for i in chosen])):
-            if is_complex(leaf_array(leaf).dtype):
-                raise TracingError(
-                    located(
-                        f"{what} takes derivatives by real numbers, got {leaf_array(leaf).dtype}; write it as a "
-                        "function of x.real and x.imag"
-                    )
-                )
+            _check_real(leaf, what)
         found, aux = make(of_chosen, tuple(args[i] for i in chosen), has_aux)
         if not isinstance(argnums, (list, tuple, range)):
             # The tuple of the arguments is below each leaf of the result.
@@ -139,6 +133,13 @@ def _jacobian(
         return (found, aux) if has_aux else found
 
     return jacobian_of
+
+
+def _check_real(leaf: Any, what: str) -> None:
+    dtype = leaf_array(leaf).dtype
+    if is_complex(dtype):
+        advice = "write it as a function of x.real and x.imag"
+        raise TracingError(located(f"{what} takes derivatives by real numbers, got {dtype}; {advice}"))
 
 
 class _Block:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...ir import is_float
+from ...ir import is_complex, is_float
 from .array_methods import array_namespace, with_axes
 from .errors import ShapeError, TracingError, located
 
@@ -327,7 +327,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     "index_fill": lambda x, dim, index, value: x.at[_along(x, dim, index)].set(value),
     "index_select": index_select,
     "inverse": _of_linalg("inv"),
-    "is_complex": lambda x: False,
+    "is_complex": lambda x: is_complex(x.dtype),
     "is_contiguous": lambda x: True,
     "is_floating_point": lambda x: is_float(x.dtype),
     "lerp": lambda x, end, weight: x + weight * (end - x),
@@ -420,9 +420,8 @@ REFUSED: dict[str, str] = {
     "msort": "write np.sort(x, axis=0)",
     "median": "write np.median(x, axis), which is the mean of the two in the middle, not the lower one",
     "new_tensor": "write np.asarray(data, x.dtype)",
-    "H": "all numbers are real: write x.mT",
-    "mH": "all numbers are real: write x.mT",
-    "imag": "all numbers are real: it is zero",
+    "H": "write x.mT.conj()",
+    "mH": "write x.mT.conj()",
     "unfold": "write np.stack([x[i:i + n] for i in range(...)])",
     "fill": "it never changes: write x = np.full_like(x, value)",
     "itemset": "it never changes: write x = x.at[index].set(new)",

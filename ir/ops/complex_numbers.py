@@ -52,11 +52,11 @@ def _part_type(z: ArrayType) -> ArrayType:
 
 
 def _real(z: Array) -> Array:
-    return z.real.copy()
+    return np.real(z).copy()
 
 
 def _imag(z: Array) -> Array:
-    return z.imag.copy()
+    return np.imag(z).copy()
 
 
 def _real_vjp(b: Builder, g: Value, o: Value, z: Value) -> Value:
@@ -133,7 +133,7 @@ def _planes_type(z: ArrayType) -> ArrayType:
 
 
 def _planes(z: Array) -> Array:
-    return np.stack([z.real, z.imag])
+    return np.stack([np.real(z), np.imag(z)])
 
 
 def _planes_vjp(b: Builder, g: Value, o: Value, z: Value) -> Value:

@@ -93,7 +93,7 @@ class _Canonicalizer:
         return b.graph(outputs, graph.aliases, graph.output_names)
 
     def can_overwrite(self, value: Value, old: Value, reads: Mapping[Value, int]) -> bool:
-        """Whether `value` can be computed in the memory of `old`: what a kernel makes that does not read it, or a sum onto it."""
+        """Whether `value` can be computed in the memory of `old`: it is made without that, or a sum onto it."""
         node = value.node
         if node is None:
             return False

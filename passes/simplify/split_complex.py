@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ...ir import NOWHERE, OPS, Builder, Graph, Node, Value, is_complex
+from ...ir import NOWHERE, OPS, ArrayType, Builder, Graph, Node, Value, is_complex, part_dtype
 from ...ir.complex_parts import Parts
 from ..graph.rewrite import Pass
 from ..graph.scan import Scan
@@ -106,7 +106,7 @@ def _split_body(body: Graph) -> Graph:
     known: dict[Value, Known] = {}
     for value in body.inputs:
         if is_complex(value.type.dtype):
-            part = OPS["real"].infer(value.type)
+            part = ArrayType(value.type.shape, part_dtype(value.type.dtype))
             known[value] = Parts(*(b.input(part, value.name and f"{value.name}.{end}") for end in ("real", "imag")))
         else:
             known[value] = b.input(value.type, value.name)

@@ -37,7 +37,7 @@ def test_it_is_one_of_the_dtypes():
     assert as_dtype("bfloat16") == as_dtype(ml_dtypes.bfloat16) == BFLOAT16 == np.dtype(gl.numpy.bfloat16)
     assert str(spec((2,), "bfloat16")) == "bf16[2]"
     assert spec((3,), "bfloat16").nbytes == 6
-    assert [kind_of(d) for d in DTYPES] == ["b", "u", "i", "i", "f", "f", "f"]
+    assert [kind_of(d) for d in DTYPES] == ["b", "u", "i", "i", "f", "f", "f", "c", "c"]
     assert float(finfo(BFLOAT16).eps) == 2**-7
     assert float(finfo(np.dtype("float32")).eps) == 2**-23
 

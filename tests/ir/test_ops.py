@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from gradloom.ir import OPS, ArrayType, Builder, TypeRuleError, interpret, is_float, node_flops, parse, spec, type_of
 from gradloom.ir.op import Family
-from op_cases import CASES, assert_matches, sample
+from op_cases import CASES, COMPLEX_CASES, assert_matches, sample
 
 TABLED = sorted(name for name, op in OPS.items() if op.body == "none" and name != "custom_vjp")
 SHAPE_IN_ATTRIBUTES = {"reshape", "broadcast", "slice", "pad"}
@@ -29,7 +29,7 @@ def f64(*values):
 @pytest.mark.parametrize("name", TABLED)
 def test_every_op_has_every_facet_and_a_row(name):
     op = OPS[name]
-    rows = [case for case in CASES if case.name == name]
+    rows = [case for case in (*CASES, *COMPLEX_CASES) if case.name == name]
     assert op.name == name
     assert rows
     assert op.doc
@@ -275,7 +275,7 @@ def test_the_type_rule_refuses(name, types, attrs, message):
 
 def test_every_rule_refuses_an_attribute_that_it_does_not_know():
     for name in TABLED:
-        case = next(case for case in CASES if case.name == name)
+        case = next(case for case in (*CASES, *COMPLEX_CASES) if case.name == name)
         with pytest.raises(TypeError):
             OPS[name].infer(*case.types, **case.attrs, nonsense=1)
 
