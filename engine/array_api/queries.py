@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...ir import BFLOAT16, DType, is_complex
-from ..tracing.tracer import ArrayLike, Tracer, as_array
+from ..tracing.tracer import ArrayLike, Tracer
 from .broadcasting import as_arraylike, axes_tuple
 
 
