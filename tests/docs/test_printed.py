@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from array_api_left_out import left_out
 from doc_pages import DOCS, GUIDE, PRINTED, ROOT
 from gradloom.engine.report.values import unit_name
 from gradloom.engine.step.step_graph import trace_step
@@ -163,6 +164,9 @@ def printed(key: str) -> str:
         return "".join(f"- {variant.name}: {variant.why}.\n" for variant in (DEFAULT, *VARIANTS))
     if key.startswith("budget "):
         return {"problem": budget_problem, "frontier": budget_frontier, "order": budget_order}[key[7:]]()
+    if key == "left out of the Array API":
+        rows = [f"| {reason} | {len(tests)} |\n" for reason, tests in left_out().items()]
+        return "".join(["| why | tests |\n", "|---|---|\n", *rows])
     kind, _, rest = key.partition(" ")
     if kind == "after":
         graph = after_each()[rest]
