@@ -23,7 +23,7 @@ from .broadcasting import (
 )
 from .comparison import where
 from .indexing import getitem, take, take_along_axis
-from .manipulation import concatenate, moveaxis, ravel, stack
+from .manipulation import concatenate, expand_dims, moveaxis, ravel, stack
 
 
 def select(condlist: Sequence[ArrayLike], choicelist: Sequence[ArrayLike], default: ArrayLike = 0) -> Any:
@@ -191,3 +191,18 @@ def apply_along_axis(func1d: Callable[..., Any], axis: int, arr: ArrayLike, *arg
     else:
         return np.apply_along_axis(func1d, axis, arr, *args, **kwargs)
     return moveaxis(result, [len(rows) + i for i in range(len(inner))], [place + i for i in range(len(inner))])
+
+
+def apply_over_axes(func: Callable[[Any, int], Any], a: ArrayLike, axes: Any) -> Any:
+    """`func(a, axis)` for one of the `axes` after the other; where it removes the axis, one of length 1 is put there.
+    Raises `ShapeError` where it gives other axes.
+    """
+    result = as_arraylike(a)
+    count = len(shape_of(result))
+    for axis in axes if isinstance(axes, (tuple, list)) else (axes,):
+        place = axis_index(axis, count)
+        found = as_arraylike(func(result, place))
+        result = found if len(shape_of(found)) == count else expand_dims(found, place)
+        if len(shape_of(result)) != count:
+            raise ShapeError(located(f"np.apply_over_axes: func removes an axis or none, got {described(found)}"))
+    return result

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import optree
 
+from ...ir import is_float
+from ...ir.ops import elementwise as ew
 from ..tracing.known_array import KnownArray
 from ..tracing.promotion import result_dtype
-from ..tracing.tracer import ArrayLike, Tracer, as_array, as_operand, current_trace, fresh, located, trace_of
+from ..tracing.tracer import ArrayLike, Tracer, as_array, as_operand, current_trace, emit, fresh, located, trace_of
 from . import elementwise as e
 from .broadcasting import (
     as_arraylike,
@@ -22,6 +24,7 @@ from .broadcasting import (
     dtype_of,
     integer,
     key_of,
+    reshaped,
     shape_of,
 )
 from .comparison import equal
@@ -175,6 +178,32 @@ def from_dlpack(x: Any, /, *, device: str | None = None, copy: bool | None = Non
     if isinstance(x, Tracer):
         return fresh(x) if copy else x
     return _known(as_array(np.from_dlpack(x, copy=copy)))
+
+
+def asanyarray(a: Any, /, dtype: Any = None) -> Any:
+    """See `asarray`."""
+    return asarray(a, dtype)
+
+
+def ascontiguousarray(a: Any, /, dtype: Any = None) -> Any:
+    """`asarray` with one axis at least; the order in memory is the program's choice."""
+    x = asarray(a, dtype)
+    return x if shape_of(x) else reshaped(x, (1,))
+
+
+def asfortranarray(a: Any, /, dtype: Any = None) -> Any:
+    """See `asarray`; the order in memory is the program's choice."""
+    return asarray(a, dtype)
+
+
+def asarray_chkfinite(a: Any, /, dtype: Any = None) -> Any:
+    """`asarray`, whose floats are finite: of a traced one a run raises `FloatingPointError` where they are not, of
+    another it is NumPy's `ValueError`.
+    """
+    x = asarray(a, dtype)
+    if not isinstance(x, Tracer):
+        return np.asarray_chkfinite(x)
+    return emit(ew.check_finite, x) if is_float(x.dtype) else x
 
 
 def one_hot(x: ArrayLike, num_classes: int, *, dtype: Any = "float32", axis: int = -1) -> Any:

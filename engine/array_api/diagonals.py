@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,12 @@ def _triangle(x: ArrayLike, k: int, lower: bool, name: str) -> Any:
 def _iota(trace: Trace, shape: tuple[int, ...], axis: int) -> Tracer:
     node = trace.emit_node(creation.iota, shape=shape, axis=axis, dtype=np.dtype("int64"))
     return Tracer(trace, node.output)
+
+
+def diagflat(v: ArrayLike, k: int = 0) -> Any:
+    """A matrix with the flattened elements on its k-th diagonal, and 0 elsewhere."""
+    v = as_arraylike(v)
+    return diag(reshaped(v, (math.prod(shape_of(v)),)), k)
 
 
 def tril(x: ArrayLike, /, k: int = 0) -> Any:

@@ -15,6 +15,7 @@ from .. import array_api as api
 from ..tracing.array_methods import refuse_out
 from ..tracing.tracer import Tracer, TracingError, as_operand, located
 from .broadcasting import cast, loop_dtypes
+from .refused_names import REFUSED
 
 _REDUCTIONS: dict[np.ufunc, Callable[..., Any]] = {
     np.add: api.sum,
@@ -30,23 +31,6 @@ _RUNNING: dict[np.ufunc, Callable[..., Any]] = {
     np.multiply: api.cumprod,
     np.maximum: api.cummax,
     np.minimum: api.cummin,
-}
-
-# What to write instead, for functions that come up.
-_INSTEAD: dict[str, str] = {
-    "copyto": "traced arrays are not assigned into arrays; write y = np.where(mask, new, y)",
-    "putmask": "traced arrays are not written to; write np.where(mask, new, x)",
-    "save": "return it from the traced function, whose results are NumPy arrays",
-    "savez": "return it from the traced function, whose results are NumPy arrays",
-    "savetxt": "return it from the traced function, whose results are NumPy arrays",
-    "array2string": "return it from the traced function, whose results are NumPy arrays",
-    "array_repr": "return it from the traced function, whose results are NumPy arrays",
-    "array_str": "return it from the traced function, whose results are NumPy arrays",
-    "argwhere": "its shape depends on values; use np.where(condition, a, b)",
-    "extract": "its shape depends on values; use np.where(condition, a, b)",
-    "flatnonzero": "its shape depends on values; use np.where(condition, a, b)",
-    "real_if_close": "its dtype depends on values; write z.real",
-    "nonzero": "its shape depends on values; use np.where(condition, a, b)",
 }
 
 
@@ -85,8 +69,8 @@ def _most_positional(function: Callable[..., Any]) -> float:
 
 def alternatives(name: str) -> str:
     """What to write instead of NumPy's function `name`."""
-    if name in _INSTEAD:
-        return _INSTEAD[name]
+    if name in REFUSED:
+        return REFUSED[name]
     known = {name: f"np.linalg.{name}" for name in api.linalg.__all__} | {name: f"np.{name}" for name in api.__all__}
     near = near_names(name, known)
     if near:

@@ -13,7 +13,7 @@ from .broadcasting import as_arraylike, axes_tuple, described, reshaped, shape_o
 from .factors import cholesky, det, eigh, eigvalsh, inv, slogdet, solve, solve_triangular
 from .linear_algebra import matmul, tensordot, vecdot
 from .manipulation import expand_dims, matrix_transpose, moveaxis
-from .matrix_functions import expm, matrix_power, multi_dot
+from .matrix_functions import expm, matrix_power, multi_dot, tensorinv, tensorsolve
 from .orthogonal_factors import householder_product, qr
 from .singular_values import cond, lstsq, matrix_norm, matrix_rank, pinv, svd, svdvals
 
@@ -45,6 +45,8 @@ __all__ = [
     "svd",
     "svdvals",
     "tensordot",
+    "tensorinv",
+    "tensorsolve",
     "trace",
     "vecdot",
     "vector_norm",

@@ -29,7 +29,8 @@ from .broadcasting import (
 )
 from .complex_numbers import conj
 from .diagonals import diagonal
-from .manipulation import moveaxis
+from .indexing import getitem
+from .manipulation import expand_dims, moveaxis
 from .reductions import sum as sum_
 
 
@@ -296,3 +297,13 @@ def _distinct(x: ArrayLike, labels: str) -> tuple[ArrayLike, str]:
             x = diagonal(x, 0, first, second)
             labels = labels[:first] + labels[first + 1 : second] + labels[second + 1 :] + label
     return x, labels
+
+
+def matvec(x1: ArrayLike, x2: ArrayLike, /) -> Any:
+    """The products of matrices (..., m, n) and vectors (..., n): (..., m); other axes broadcast."""
+    return getitem(matmul(x1, expand_dims(x2, -1)), (..., 0))
+
+
+def vecmat(x1: ArrayLike, x2: ArrayLike, /) -> Any:
+    """The products of vectors (..., n) and matrices (..., n, m): (..., m); other axes broadcast."""
+    return getitem(matmul(expand_dims(x1, -2), x2), (..., 0, slice(None)))

@@ -11,7 +11,7 @@ import numpy as np
 from ..tracing.promotion import float_dtype
 from ..tracing.tracer import ArrayLike, ShapeError, located
 from . import elementwise as e
-from .broadcasting import as_arraylike, axis_index, cast, described, dtype_of, integer, shape_of
+from .broadcasting import as_arraylike, axis_index, cast, described, dtype_of, integer, reshaped, shape_of
 from .comparison import less, where
 from .factors import inv, solve
 from .indexing import getitem
@@ -72,6 +72,36 @@ def multi_dot(arrays: Sequence[ArrayLike], *, out: None = None) -> Any:
         return parts[i] if i == j else dot(product(i, cut[i][j]), product(cut[i][j] + 1, j))
 
     return product(0, count - 1)
+
+
+def tensorsolve(a: ArrayLike, b: ArrayLike, axes: Sequence[int] | None = None) -> Any:
+    """The x with `tensordot(a, x, x.ndim) == b`, where the axes of `a` are those of `b`, then those of x, with as many
+    elements; those in `axes` go to the end first. Raises `ShapeError` where they do not fit.
+    """
+    a, b = as_arraylike(a), as_arraylike(b)
+    count = len(shape_of(a))
+    if axes is not None:
+        a = moveaxis(a, [axis_index(axis, count) for axis in axes], list(range(count - len(axes), count)))
+    sides = shape_of(a)[len(shape_of(b)) :]
+    size = math.prod(sides)
+    if size * size != math.prod(shape_of(a)) or size != math.prod(shape_of(b)):
+        rule = "the axes of a are those of b, then others with as many elements"
+        raise ShapeError(located(f"np.linalg.tensorsolve: {rule}, got {described(a)} and {described(b)}"))
+    return reshaped(solve(reshaped(a, (size, size)), reshaped(b, (size,))), sides)
+
+
+def tensorinv(a: ArrayLike, ind: int = 2) -> Any:
+    """The inverse of `a` as a map from its last axes to its first `ind`, which have as many elements, with the last
+    axes first. Raises `ShapeError` where they have not.
+    """
+    a, ind = as_arraylike(a), integer(ind, "np.linalg.tensorinv: ind")
+    if ind < 1:
+        raise ValueError(located(f"np.linalg.tensorinv: ind is 1 or more, got {ind}"))
+    first, last = shape_of(a)[:ind], shape_of(a)[ind:]
+    if math.prod(first) != math.prod(last):
+        rule = f"the first {ind} axes have as many elements as the others"
+        raise ShapeError(located(f"np.linalg.tensorinv: {rule}, got {described(a)}"))
+    return reshaped(inv(reshaped(a, (math.prod(first), math.prod(last)))), (*last, *first))
 
 
 _PADE = (

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from ...ir import BFLOAT16, finfo, is_float
 from ..tracing.promotion import float_dtype, result_dtype
 from ..tracing.tracer import ArrayLike, located
 from . import elementwise as e
 from .broadcasting import as_arraylike, cast, described, dtype_of, key_of
-from .comparison import equal, less, logical_and, logical_or, not_equal, where
+from .comparison import equal, less, logical_and, logical_not, logical_or, not_equal, where
 
 
 def copysign(x1: ArrayLike, x2: ArrayLike, /) -> Any:
@@ -97,3 +99,45 @@ def isposinf(x: ArrayLike, /) -> Any:
 def isneginf(x: ArrayLike, /) -> Any:
     """Whether an element is -inf."""
     return equal(x, -math.inf)
+
+
+def modf(x: ArrayLike, /) -> tuple[Any, Any]:
+    """(fractional part, whole part) of each element, both with its sign."""
+    x = as_arraylike(x)
+    x = cast(x, float_dtype(dtype_of(x)))
+    whole = e.trunc(x)
+    return copysign(where(e.isinf(x), 0, e.subtract(x, whole)), x), whole
+
+
+def frexp(x: ArrayLike, /) -> tuple[Any, Any]:
+    """(m, n) with x = m 2ⁿ, 0.5 <= |m| < 1 and n of int32; 0, infinities and NaN stay as they are, with n = 0."""
+    x = as_arraylike(x)
+    x = cast(x, float_dtype(dtype_of(x)))
+    has = logical_and(e.isfinite(x), not_equal(x, 0))
+    size = where(has, e.abs(x), 1)
+    # Numbers that have fewer digits than others, as they are next to 0, are multiplied first.
+    number, digits = dtype_of(x).type, finfo(dtype_of(x)).nmant + 1
+    few = less(size, float(finfo(dtype_of(x)).smallest_normal))
+    lifted = e.multiply(where(has, x, 1), where(few, number(2.0**digits), number(1)))
+    exponent = e.floor(e.log2(e.abs(lifted)))
+    exponent = cast(exponent, np.dtype("int32"))
+    mantissa = ldexp(lifted, e.negative(exponent))
+    # The logarithm is rounded: where it was a whole number too large or too small, so is the exponent.
+    mantissa, exponent = e.multiply(mantissa, number(0.5)), e.add(exponent, 1)
+    low, high = less(e.abs(mantissa), 0.5), logical_not(less(e.abs(mantissa), 1))
+    mantissa = e.multiply(mantissa, where(low, number(2), where(high, number(0.5), number(1))))
+    exponent = e.subtract(e.add(exponent, where(high, 1, 0)), where(low, 1, 0))
+    exponent = e.subtract(exponent, where(few, digits, 0))
+    return where(has, mantissa, x), cast(where(has, exponent, 0), np.dtype("int32"))
+
+
+def spacing(x: ArrayLike, /) -> Any:
+    """The distance to the nearest number of larger absolute value, with the sign of `x`; NaN of infinities."""
+    x = as_arraylike(x)
+    x = cast(x, float_dtype(dtype_of(x)))
+    limits = finfo(dtype_of(x))
+    _, exponent = frexp(x)
+    least = limits.minexp - limits.nmant  # of the numbers next to 0
+    at_least = e.maximum(e.subtract(exponent, limits.nmant + 1), least)
+    step = ldexp(dtype_of(x).type(1), where(equal(x, 0), least, at_least))
+    return where(e.isfinite(x), copysign(step, x), math.nan)

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from ...ir import BFLOAT16, DType, is_complex
-from ..tracing.tracer import ArrayLike, Tracer
+from ..tracing.tracer import ArrayLike, ShapeError, Tracer, located
 from .broadcasting import as_arraylike, axes_tuple
+from .comparison import equal
+from .reductions import all as all_of
 
 
 def shape(x: ArrayLike, /) -> tuple[int, ...]:
@@ -89,3 +91,43 @@ __all__ = [
     "shape",
     "size",
 ]
+
+
+def array_equiv(a1: ArrayLike, a2: ArrayLike) -> Any:
+    """Whether two arrays broadcast against each other and are equal then, all elements; bool."""
+    a1, a2 = as_arraylike(a1), as_arraylike(a2)
+    try:
+        np.broadcast_shapes(shape(a1), shape(a2))
+    except ValueError:
+        return np.bool_(False)
+    return all_of(equal(a1, a2))
+
+
+def einsum_path(*operands: Any, optimize: Any = "greedy") -> tuple[list[Any], str]:
+    """The order in which NumPy's `einsum` would multiply, and a text about it: shapes alone decide."""
+    known = [np.broadcast_to(np.zeros((), x.dtype), x.shape) if isinstance(x, Tracer) else x for x in operands]
+    return np.einsum_path(*known, optimize=optimize)
+
+
+def diag_indices_from(arr: ArrayLike) -> tuple[Any, ...]:
+    """The indices of the diagonal of all axes, which have one length. Raises `ShapeError` where they have not."""
+    lengths = shape(arr)
+    if len(lengths) < 2 or len(set(lengths)) != 1:
+        raise ShapeError(located(f"np.diag_indices_from: arr has axes of one length, two at least, got {lengths}"))
+    return np.diag_indices(lengths[0], len(lengths))
+
+
+def tril_indices_from(arr: ArrayLike, k: int = 0) -> tuple[Any, Any]:
+    """The indices of the elements of a matrix on and below its k-th diagonal. Raises `ShapeError` for other axes."""
+    return np.tril_indices(*_sides("tril_indices_from", arr, k))
+
+
+def triu_indices_from(arr: ArrayLike, k: int = 0) -> tuple[Any, Any]:
+    """The indices of the elements of a matrix on and above its k-th diagonal. Raises `ShapeError` for other axes."""
+    return np.triu_indices(*_sides("triu_indices_from", arr, k))
+
+
+def _sides(name: str, arr: ArrayLike, k: int) -> tuple[int, int, int]:
+    if ndim(arr) != 2:
+        raise ShapeError(located(f"np.{name}: arr is a matrix, got {shape(arr)}"))
+    return shape(arr)[0], k, shape(arr)[1]

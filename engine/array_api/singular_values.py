@@ -224,7 +224,7 @@ def lstsq(a: ArrayLike, b: ArrayLike, rcond: Any = None) -> LstsqResult:
     limit = max(m, n) * float(finfo(dtype_of(a)).eps) if rcond is None else rcond
     b = cast(b, dtype_of(a)) if not is_float(dtype_of(b)) else b
     x = matmul(pinv(a, limit), b)
-    rank = matrix_rank(a, rtol=limit)
+    rank = e.astype(matrix_rank(a, rtol=limit), "int32")
     residuals: Any = np.zeros(0, dtype_of(a))
     if m > n and (not isinstance(rank, np.ndarray) or int(rank) == n):
         squares = sum_of(e.square(matmul(a, x) - b), 0)

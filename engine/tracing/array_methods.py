@@ -461,6 +461,24 @@ class ArrayMethods:
         refuse_out("x.cumprod", out)
         return array_namespace().cumprod(self, axis, dtype=dtype)
 
+    def argpartition(self, kth: Any, axis: int | None = -1, kind: str = "introselect", order: None = None) -> Any:
+        """`numpy.argpartition`."""
+        return array_namespace().argpartition(self, kth, axis, kind, order)
+
+    def choose(self, choices: Any, out: None = None, mode: str = "raise") -> Any:
+        """`numpy.choose`."""
+        refuse_out("x.choose", out)
+        return array_namespace().choose(self, choices, mode=mode)
+
+    def compress(self, condition: Any, axis: int | None = None, out: None = None) -> Any:
+        """`numpy.compress`."""
+        refuse_out("x.compress", out)
+        return array_namespace().compress(condition, self, axis)
+
+    def searchsorted(self, v: Any, side: str = "left", sorter: Any = None) -> Any:
+        """`numpy.searchsorted`."""
+        return array_namespace().searchsorted(self, v, side, sorter)
+
     @_torch_names
     def argsort(
         self,

@@ -202,10 +202,3 @@ def test_derivatives_are_those_of_torch():
         (theirs(x) * torch.tensor(weights)).sum().backward()
         gradient = gl.grad(lambda a, f=ours: np.sum(f(a) * weights))(POSITIVE)
         np.testing.assert_allclose(gradient, x.grad.numpy(), rtol=1e-9, atol=1e-12)
-
-
-def test_what_is_missing_names_its_neighbours_by_their_own_names():
-    with pytest.raises(
-        gl.TracingError, match=r"np\.linalg\.eigvals is not traced: similar ones that are traced: np\.linalg\.eigvalsh"
-    ):
-        gl.trace(np.linalg.eigvals, np.eye(2))

@@ -136,7 +136,7 @@ def test_a_module_of_another_model_says_that_it_is_no_part() -> None:
         (nn, "Linaer", r"similar: nn\.Linear"),
         (nn, "QuiteAnother", "a Module whose forward"),
         (nn.functional, "softmax_", r"nothing is written in place: write x = nn\.functional\.softmax\(x\)"),
-        (gl.numpy, "argwhere", r"gradloom.numpy has no 'argwhere'.*np\.where"),
+        (gl.numpy, "putmask", r"gradloom.numpy has no 'putmask'.*np\.where"),
         (gl.numpy, "quite_another", "compute it outside"),
         (gl, "no_grad", r"gl has no 'no_grad'; write gl\.stop_gradient\(x\), or step\.bind"),
         (gl, "manual_seed", r"write the argument of gl\.compile_step: seed="),
