@@ -34,7 +34,7 @@ class FunctionParts:
     @property
     def digest(self) -> str:
         """Equal for functions that do the same, in this version of Python."""
-        parts = [platform.python_version(), *map(_text_of_code, self.codes), *map(repr, self.values.items())]
+        parts = [platform.python_version(), *map(code_text, self.codes), *map(repr, self.values.items())]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
     @property
@@ -99,8 +99,9 @@ def _names_in(code: types.CodeType) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*code.co_names, *inner)))
 
 
-def _text_of_code(code: types.CodeType) -> str:
-    constants = [_text_of_code(c) if isinstance(c, types.CodeType) else repr(c) for c in code.co_consts]
+def code_text(code: types.CodeType) -> str:
+    """Bytecode as text, the same wherever it stands; how arguments are given counts for nothing."""
+    constants = [code_text(c) if isinstance(c, types.CodeType) else repr(c) for c in code.co_consts]
     names = (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
-    counts = (code.co_argcount, code.co_kwonlyargcount, code.co_flags)
+    counts = (code.co_argcount + code.co_kwonlyargcount, code.co_flags)
     return repr((code.co_code, constants, names, counts))

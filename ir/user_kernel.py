@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -67,10 +68,14 @@ class UserKernel:
 
 
 def positional(function: FunctionType) -> FunctionType:
-    """A function that takes its arguments by name by position too, behind the others."""
+    """A function that takes its arguments by name by position too, behind the others, with the same defaults."""
     code: CodeType = function.__code__
-    code = code.replace(co_argcount=code.co_argcount + code.co_kwonlyargcount, co_kwonlyargcount=0)
-    return FunctionType(code, function.__globals__, function.__name__, None, function.__closure__)
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    given = function.__defaults__ or ()
+    known = dict(zip(names[code.co_argcount - len(given) :], given)) | (function.__kwdefaults__ or {})
+    defaults = tuple(known[name] for name in reversed([*takewhile(known.__contains__, reversed(names))]))
+    code = code.replace(co_argcount=len(names), co_kwonlyargcount=0)
+    return FunctionType(code, function.__globals__, function.__name__, defaults, function.__closure__)
 
 
 CUSTOM_OPS: dict[str, dict[str, Callable[[], Op]]] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, cast, overload
+from typing import Any, overload
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from ...ir.types import BFLOAT16, FLOAT32
 from ...ir.user_kernel import CUSTOM_OPS, Options, UserKernel
 from ..array_api.broadcasting import as_arraylike, common_shape, integer, stretched
 from ..array_api.broadcasting import cast as as_type
-from .custom_op_types import option_value, results_of_elements, types_rule
+from .custom_op_types import count_rule, option_value, results_of_elements, types_rule
 from .custom_op_vjp import vjp_rule
 from .errors import TracingError, located, shown_file
 from .keywords import tells_keywords
@@ -167,7 +167,7 @@ class CustomOp:
             raise TypeError(located(f"{self.name}: rows= are numbers of inputs from 0 on, got {rows!r}"))
         self.result = results_of_elements(result) if elementwise else types_rule("result", result)
         self.scratch = None if scratch is None else types_rule("scratch", scratch)
-        self.flops = None if flops is None else cast("Callable[..., int]", _flops_rule(flops))
+        self.flops = None if flops is None else count_rule(flops)
         self.vjp = vjp
         self.__signature__ = _signature(self, result)
         self._known: tuple[Op, FunctionParts] | None = None
@@ -206,13 +206,15 @@ class CustomOp:
         return self._known[0]
 
     @property
+    def py_func(self) -> Kernel:
+        """The function in Python, which other kernels may call."""
+        return self.function
+
+    @property
     def source(self) -> str:
         """The user's file and line of the function."""
         code = self.function.__code__
         return f"{shown_file(code.co_filename) or code.co_filename}:{code.co_firstlineno}"
-
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        return self if instance is None else functools.partial(self, instance)
 
     def __repr__(self) -> str:
         return f"<custom op {self.name} of {self.source}>"
@@ -270,8 +272,6 @@ class CustomOp:
         return tuple(chosen)
 
     def _operands(self, inputs: Sequence[Any]) -> list[Any]:
-        if not inputs:
-            raise TypeError(located(f"{self.name} takes arrays, got none; give inputs by position"))
         operands = [as_arraylike(x) for x in inputs]
         if not self.elementwise:
             return operands
@@ -295,6 +295,8 @@ class CustomOp:
         try:
             wanted = self.result(*types, options=options)
             working = () if self.scratch is None else self.scratch(*types, options=options)
+            if self.flops is not None:
+                self.flops(*types, options=options)
         except TypeError as error:
             raise TracingError(located(f"{self.name}: {error}")) from error.__cause__
         if self.elementwise:
@@ -323,13 +325,6 @@ class CustomOp:
 
 def _longer(type: ArrayType) -> ArrayType:
     return ArrayType((type.shape[0] + 1, *type.shape[1:]), type.dtype)
-
-
-def _flops_rule(flops: Callable[..., int]) -> Callable[..., int]:
-    def rule(*types: ArrayType, options: Options) -> int:
-        return max(0, int(flops(*types, **dict(options))))
-
-    return rule
 
 
 def _parameters(name: str, function: Kernel) -> tuple[tuple[str, ...], dict[str, Any]]:

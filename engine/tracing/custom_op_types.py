@@ -11,6 +11,7 @@ from ...ir import ArrayType, TypeRuleError, as_dtype
 from ...ir.types import BFLOAT16, FLOAT32
 from ...ir.user_kernel import Options
 from .errors import TracingError, located
+from .numbers import as_whole
 from .promotion import result_dtype
 from .tracer import Tracer
 
@@ -24,6 +25,19 @@ def types_rule(what: str, given: Any) -> Callable[..., tuple[ArrayType, ...]]:
         if not found or not all(isinstance(t, ArrayType) for t in found):
             raise TypeRuleError(f"{what}= gives gl.spec(shape, dtype), or a tuple of them, got {made!r}")
         return tuple(_widened(t) if wide else t for t in found)
+
+    return rule
+
+
+def count_rule(given: Callable[..., Any]) -> Callable[..., int]:
+    """A number of operations, from a function of the user's."""
+
+    def rule(*types: ArrayType, options: Options) -> int:
+        count = _called("flops", given, types, options)
+        whole = as_whole(count)
+        if whole is None or whole < 0:
+            raise TypeRuleError(f"flops= gives a whole number of 0 or more, got {count!r}")
+        return whole
 
     return rule
 

@@ -124,4 +124,4 @@ def _with_options(function: FunctionType, options: Mapping[str, Any]) -> tuple[F
 def _jitted(function: FunctionType, checked: bool) -> Any:
     """A function that kernels call."""
     options: Any = {"error_model": "numpy", "forceinline": True, "boundscheck": checked, "_nrt": False}
-    return njit(**options)(calling(function, partial(_jitted, checked=checked)))
+    return njit(**options)(positional(calling(function, partial(_jitted, checked=checked))))

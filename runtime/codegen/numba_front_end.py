@@ -18,6 +18,7 @@ from numba.core.typing.templates import AbstractTemplate, infer_global, signatur
 from numba.extending import lower_builtin
 
 from ...ir.function_digest import function_of
+from ...ir.user_kernel import positional
 from .natives import NATIVES, NUMBERS, Native
 from .object_code import emit
 
@@ -105,7 +106,7 @@ def _declare(function: Any, native: Native) -> None:
 @cache
 def _jitted(function: FunctionType) -> Any:
     """A Python function that kernels call."""
-    return njit(error_model="numpy", forceinline=True)(calling(function, _jitted))
+    return njit(error_model="numpy", forceinline=True)(positional(calling(function, _jitted)))
 
 
 def calling(function: FunctionType, compiled: Callable[[FunctionType], Any]) -> FunctionType:

@@ -15,11 +15,9 @@ from __future__ import annotations
 
 import ast
 import builtins
-import linecache
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from types import FunctionType
 from typing import Any
 
@@ -27,6 +25,7 @@ import numpy as np
 from llvmlite import ir
 
 from .arithmetic import COMPARISONS, INTRINSICS, TYPES, WIDENED, Arithmetic, Unsupported, Value
+from .definitions import definition
 from .natives import BYTE, CPU, INT, NATIVES, NUMBERS, WORD, Machine, Native, llvm_type, stack_slot
 from .vector_math.functions import VECTOR_MATH
 
@@ -105,23 +104,6 @@ def lower(function: Callable[..., Any], symbol: str, machine: Machine = CPU) -> 
     builder.store(result.llvm, native.args[0])
     builder.ret(INT(0))
     return module
-
-
-@lru_cache(8)
-def _definitions(file: str) -> dict[tuple[str, int], ast.FunctionDef]:
-    """The functions that a file defines, by their names and first lines."""
-    tree = ast.parse("".join(linecache.getlines(file)))
-    found = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-    return {(node.name, min(part.lineno for part in (node, *node.decorator_list))): node for node in found}
-
-
-def definition(function: Callable[..., Any]) -> ast.FunctionDef:
-    """Where a function is defined, as its syntax tree. Raises `Unsupported`."""
-    code = function.__code__
-    found = _definitions(code.co_filename).get((code.co_name, code.co_firstlineno))
-    if found is None:
-        raise Unsupported(f"the source of {code.co_name} cannot be found")
-    return found
 
 
 class Lowering(Arithmetic, ast.NodeVisitor):

@@ -30,8 +30,8 @@ from numba.cuda.cudadrv import nvvm as numba_nvvm
 
 from ..codegen import gpu_natives, intrinsics
 from ..codegen.arithmetic import INTRINSICS, TYPES, WIDENED, Arithmetic, Unsupported, Value
+from ..codegen.definitions import definition
 from ..codegen.natives import BYTE, INT, NUMBERS, WORD, Machine, Native, declared, llvm_type, stack_slot
-from ..codegen.python_to_llvm import definition
 from .nvptx_natives import GLOBAL, NVPTX, SHARED
 from .ptx import CodeError, Ptx
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import math
+import os
+import sys
 from typing import Any
 
 import gradloom as gl
 import numpy as np
 import pytest
+from compiled import run_compiled
 from gradloom.ir import Graph
+from gradloom.passes.memory.plan import plan
+from gradloom.passes.pipeline import run_passes
 from user_kernels import (
     gated,
     gated_gradients,
@@ -111,8 +117,6 @@ def test_rows_make_vmap_one_call_and_other_kernels_run_example_by_example():
 
 def test_a_kernel_of_elements_is_fused():
     graph = gl.trace(lambda x: (scaled_mish(x * 2) + 1).sum(), ROWS)
-    from gradloom.passes.pipeline import run_passes
-
     assert [node.op.name for node in run_passes(graph).nodes] == ["region"]
 
 
@@ -194,15 +198,71 @@ def test_the_calling_form_and_methods_and_other_names():
     assert "copy_of_line" in repr(op)
 
     class Model:
-        @gl.custom_op(result=same, name="copied_by_model")
-        def method(out, x):
-            for i in range(x.shape[0]):
-                out[i] = x[i]
+        activation = scaled_mish
 
-    assert callable(Model.method)
+    np.testing.assert_array_equal(Model().activation(ROWS), scaled_mish(ROWS))
     assert str(inspect.signature(stencil)) == "(x, w, /)"
     assert str(inspect.signature(tempered_softmax)) == "(x, /, *, temperature=1.0)"
     assert str(inspect.signature(gl.custom_op(copied, result=gl.spec(9), name="fixed"))) == "(*inputs)"
+
+
+@gl.custom_op(elementwise=True)
+def scaled(x, *, by=2.0):
+    return x * by
+
+
+def test_kernels_call_functions_of_other_kernels_and_need_no_inputs():
+    @gl.custom_op(result=same)
+    def both(out, x):
+        for i in range(x.shape[0]):
+            out[i] = scaled(x[i]) + scaled(x[i], by=3.0)
+
+    @gl.custom_op(elementwise=True)
+    def of_both(x):
+        return scaled(x) + scaled(x, by=3.0)
+
+    @gl.custom_op(result=lambda n: gl.spec(n, "int32"))
+    def counted(out, *, n):
+        for i in range(n):
+            out[i] = i
+
+    square = gl.custom_op(lambda x: x * x, elementwise=True, name="square_of_lambda")
+
+    def f(x):
+        return both(x), of_both(x), square(x), x[:3] * counted(n=3)
+
+    for one, other in zip(gl.compile(f)(LINE), (5 * LINE, 5 * LINE, LINE**2, LINE[:3] * [0, 1, 2])):
+        np.testing.assert_allclose(one, other, 1e-12)
+
+
+def test_a_result_that_nothing_reads_has_memory_too():
+    def f(x, w):
+        return stencil_gradients(x, x, w)[1] * 2
+
+    planned = plan(run_passes(gl.trace(f, LINE, WEIGHTS)))
+    (found,) = run_compiled(gl.trace(f, LINE, WEIGHTS), LINE, WEIGHTS)
+    assert planned.arena_bytes >= LINE.nbytes
+    np.testing.assert_allclose(found, f(LINE, WEIGHTS))
+
+
+def test_a_file_that_was_edited_is_compiled_as_it_was_imported(tmp_path, monkeypatch):
+    file = tmp_path / "edited_kernels.py"
+
+    def write(body: str, stamp: int) -> None:
+        file.write_text(
+            f"import gradloom as gl\n\n\n@gl.custom_op(elementwise=True)\ndef edited(x):\n    return {body}\n"
+        )
+        os.utime(file, (stamp, stamp))
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    write("x * 2.0", 1)
+    module = importlib.import_module("edited_kernels")
+    before = module.edited
+    write("x * 5.0", 2)
+    np.testing.assert_array_equal(gl.compile(lambda x: before(x))(LINE), LINE * 2)
+    np.testing.assert_array_equal(gl.compile(lambda x: importlib.reload(module).edited(x))(LINE), LINE * 5)
+    np.testing.assert_array_equal(gl.compile(lambda x: before(x) + 1)(LINE), LINE * 2 + 1)
 
 
 def test_a_name_that_several_kernels_have_is_read_by_none():
@@ -370,7 +430,11 @@ CALLS = {
     "an array by name": (lambda: call(wrong("b"), x=LINE), "x is an array; give inputs by position"),
     "a list": (lambda: call(wrong("c"), LINE, k=[1]), "number, text or a tuple of them, got list; write a tuple"),
     "an array as option": (lambda: call(wrong("d"), LINE, k=LINE), "got ndarray; give an array as an input"),
-    "no inputs": (lambda: call(wrong("e")), "wrong_e takes arrays, got none"),
+    "failing flops": (
+        lambda: call(wrong("e", flops=lambda x, k: x.length), LINE),
+        "flops= failed for .* AttributeError",
+    ),
+    "negative flops": (lambda: call(wrong("m", flops=lambda x, k: -1), LINE), "a whole number of 0 or more, got -1"),
     "too many inputs": (
         lambda: call(wrong("f", result=lambda x, y, k: x), LINE, LINE),
         r"wrong_f\(out, x\) has 2 arrays, and there are 1 result, 2 inputs",
