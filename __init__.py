@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from .engine import array_api as numpy
 from .engine import data, nn, optim
+from .engine.array_api import special
 from .engine.compile.compile import compile
 from .engine.fit import callbacks, metrics
 from .engine.fit.evaluate import evaluate
@@ -56,6 +57,7 @@ _FACES = {
     "optim": optim,
     "optim.schedules": optim.schedules,
     "random": random,
+    "special": special,
     "tree": tree,
 }
 # So that `import gradloom.numpy as gnp` works too; type checkers and editors read faces/ for it.
@@ -116,6 +118,7 @@ __all__ = [
     "save_arrays",
     "scan",
     "spec",
+    "special",
     "stop_gradient",
     "trace",
     "tree",

@@ -4,7 +4,7 @@ from . import ops
 from .builder import Builder
 from .graph import NOWHERE, ROLES, Graph, Node, Origin, Value, node_flops, node_workspace
 from .interpret import interpret
-from .op import OPS, Op, Recompute, TypeRuleError
+from .op import OPS, NoDerivative, Op, Recompute, TypeRuleError
 from .parser import ParseError, parse
 from .printer import print_graph
 from .types import (
@@ -40,6 +40,7 @@ __all__ = [
     "Builder",
     "DType",
     "Graph",
+    "NoDerivative",
     "Node",
     "Op",
     "Origin",

@@ -31,7 +31,7 @@ class Layout:
 
 InferRule = Callable[..., "ArrayType | tuple[ArrayType, ...]"]
 ReferenceRule = Callable[..., "Array | tuple[Array, ...]"]
-VjpRule = Callable[..., "Value | Sequence[Value | None] | None"]
+VjpRule = Callable[..., "Value | Sequence[Value | NoDerivative | None] | None"]
 FlopsRule = Callable[[Sequence[ArrayType], Sequence[ArrayType], Attrs], int]
 AxisRule = Callable[[Sequence[ArrayType], ArrayType, Attrs], "Sequence[Sequence[int | None]]"]
 
@@ -80,6 +80,14 @@ class TypeRuleError(TypeError):
     """The inputs or attributes of an op do not fit together."""
 
 
+@dataclass(frozen=True)
+class NoDerivative:
+    """Instead of a cotangent: no formula of the derivative is known, and it is an error to ask for it."""
+
+    reason: str
+    """What has no known derivative, and in what."""
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Op:
     """One primitive.
@@ -89,9 +97,10 @@ class Op:
     - `infer(*input_types, **attrs)` gives the output type (a tuple of types where there are several outputs) or raises
       `TypeRuleError` naming shapes and dtypes.
     - `reference(*arrays, **attrs)` computes the same with NumPy, in exactly the inferred type.
-    - `vjp(builder, cotangent, output, *inputs, **attrs)` gives the cotangent of every input (`None`: zero). It is built
-      of primitives that have a `vjp` themselves, so that derivatives of every order exist. An op without `vjp` is not
-      differentiable and its inputs get zero; for ops on integers that is the right derivative.
+    - `vjp(builder, cotangent, output, *inputs, **attrs)` gives the cotangent of every input (`None`: zero;
+      `NoDerivative`: none is known). It is built of primitives that have a `vjp` themselves, so that derivatives of
+      every order exist. An op without `vjp` is not differentiable and its inputs get zero; for ops on integers that is
+      the right derivative.
     - `flops(input_types, output_types, attrs)` counts arithmetic.
     - `axes(input_types, output_type, attrs)` says for every input, and for every axis of the output, which axis of that
       input is *aligned* with it: element i along the one needs only element i along the other. `None`: it needs all.

@@ -234,6 +234,32 @@ for name, low, high in (
     pointwise(name, 1, FLOATS, (low, high), tolerance=ROUNDED)
 pointwise("atan2", 2, FLOATS, (-2, 2), tolerance=ROUNDED)
 
+SPECIAL = {F32: 1e-6, F64: 1e-12}
+for name, low, high in (
+    ("gammaln", 0.3, 9),
+    ("gamma", 0.5, 4),
+    ("digamma", 0.4, 9),
+    ("i0", -4, 4),
+    ("i1", -4, 4),
+    ("i0e", -9, 9),
+    ("i1e", -9, 9),
+    ("erfc", -3, 3),
+    ("erfcx", -1, 5),
+    ("erfinv", -0.9, 0.9),
+    ("erfcinv", 0.1, 1.9),
+    ("ndtri", 0.05, 0.95),
+    ("log_ndtr", -5, 5),
+):
+    pointwise(name, 1, FLOATS, (low, high), tolerance=SPECIAL)
+pointwise("zeta", 2, FLOATS, (1.5, 5), (0.3, 12), tolerance=SPECIAL, order=0)
+pointwise("betaln", 2, FLOATS, (0.3, 12), tolerance=SPECIAL)
+pointwise("beta", 2, FLOATS, (0.3, 5), tolerance=SPECIAL)
+# The derivatives in parameters are known, but not once more.
+for name, order in (("gammainc", 1), ("gammaincc", 1), ("gamma_density", 2), ("gammainc_slope", 0)):
+    pointwise(name, 2, FLOATS, (0.3, 9), (0.2, 9), tolerance=SPECIAL, order=order)
+for name, order in (("betainc", 1), ("beta_density", 2), ("betainc_slope_a", 0), ("betainc_slope_b", 0)):
+    pointwise(name, 3, FLOATS, (0.3, 9), (0.3, 9), (0.05, 0.95), tolerance=SPECIAL, order=order)
+
 for name in ("eq", "ne", "lt", "le", "gt", "ge"):
     pointwise(name, 2, ANY, (0, 3))
 for name in ("and", "or", "xor"):

@@ -14,6 +14,7 @@ from ...ir.near_names import near_names
 from .. import array_api as api
 from ..tracing.array_methods import refuse_out
 from ..tracing.tracer import Tracer, TracingError, as_operand, located
+from . import special
 from .broadcasting import cast, loop_dtypes
 from .refused_names import REFUSED
 
@@ -47,7 +48,10 @@ def _functions() -> dict[Any, Callable[..., Any]]:
 
 
 # By name: importing SciPy takes longer than importing all of this package.
-_OF_SCIPY: dict[str, Callable[..., Any]] = {"erf": api.erf, "expit": api.expit}
+_OF_SCIPY: dict[str, Callable[..., Any]] = {
+    **{name: getattr(special, name) for name in special.__all__},
+    "_zeta": special.zeta,  # what `scipy.special.zeta` calls
+}
 
 
 @functools.cache
@@ -71,7 +75,11 @@ def alternatives(name: str) -> str:
     """What to write instead of NumPy's function `name`."""
     if name in REFUSED:
         return REFUSED[name]
-    known = {name: f"np.linalg.{name}" for name in api.linalg.__all__} | {name: f"np.{name}" for name in api.__all__}
+    known = {
+        **{name: f"gl.special.{name}" for name in special.__all__},
+        **{name: f"np.linalg.{name}" for name in api.linalg.__all__},
+        **{name: f"np.{name}" for name in api.__all__},
+    }
     near = near_names(name, known)
     if near:
         return f"similar ones that are traced: {', '.join(known[n] for n in near)}"

@@ -424,9 +424,14 @@ def _call_message(use: _Use, x: Any, what: str, instead: str) -> str | None:
 
 
 def _of_numpy(name: str) -> str:
-    ours = {"fsum": "sum", "dist": "hypot"}.get(name, name)
-    known = ours in array_namespace().__all__
-    return f"write np.{ours}(...)" if known else "write it with NumPy's functions"
+    ours = {"fsum": "sum", "dist": "hypot", "lgamma": "gammaln"}.get(name, name)
+    if ours in array_namespace().__all__:
+        return f"write np.{ours}(...)"
+    return f"write gl.special.{ours}(...)" if ours in _special() else "write it with NumPy's functions"
+
+
+def _special() -> list[str]:
+    return array_namespace().special.__all__
 
 
 def _general(use: _Use) -> str:
@@ -438,10 +443,10 @@ def _general(use: _Use) -> str:
     if use.library == "scipy":
         if "sparse" in use.inside or "sparse" in use.callee or hasattr(use.owner, "toarray"):
             return "a sparse matrix takes no part in a trace: write m.toarray() once, outside, and multiply by that"
-        return (
-            "SciPy's functions are not traced, but for erf and expit; gl.numpy has logsumexp, gl.nn.functional softmax "
-            "and log_softmax; " + _NUMBERS_ONLY
-        )
+        name = use.callee.rpartition(".")[2]
+        if "special" in use.callee + use.inside and name in _special():
+            return f"of SciPy's functions only ufuncs are traced: write gl.special.{name}(...)"
+        return "SciPy's functions are not traced, but for those of gl.special and gl.numpy.linalg; " + _NUMBERS_ONLY
     if use.library == "numpy" and ".ma." in use.callee + use.inside:
         return "masked arrays are not traced: write np.where(mask, a, b)"
     return _NUMBERS_ONLY

@@ -24,6 +24,7 @@ from . import (
     scan,
     scatter,
     sorting,
+    special,
     window,
 )
 
@@ -47,5 +48,6 @@ __all__ = [
     "scan",
     "scatter",
     "sorting",
+    "special",
     "window",
 ]

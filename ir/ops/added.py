@@ -7,7 +7,7 @@ from typing import Any
 
 from ..builder import Builder
 from ..graph import Value
-from ..op import Attrs, Op, TypeRuleError, declare
+from ..op import Attrs, NoDerivative, Op, TypeRuleError, declare
 from ..types import Array, ArrayType
 
 
@@ -30,7 +30,9 @@ def declare_added(plain: Op, made: str, doc: str) -> Op:
         of_operands = plain.axes(inputs[:2], output, attrs)
         return [*of_operands, [i if alike != (None, None) else None for i, alike in enumerate(zip(*of_operands))]]
 
-    def vjp(b: Builder, g: Value, o: Value, x: Value, y: Value, z: Value, **attrs: Any) -> Sequence[Value | None]:
+    def vjp(
+        b: Builder, g: Value, o: Value, x: Value, y: Value, z: Value, **attrs: Any
+    ) -> Sequence[Value | NoDerivative | None]:
         parts = vjp_of_plain(b, g, o, x, y, **attrs)
         assert isinstance(parts, Sequence)
         return [*parts, g]

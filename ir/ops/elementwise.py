@@ -136,7 +136,7 @@ def _keep_dtype(function: Callable[..., Any]) -> Callable[..., Array]:
     return reference
 
 
-def _elementwise(
+def elementwise_op(
     arity: int,
     name: str,
     kinds: str,
@@ -148,13 +148,14 @@ def _elementwise(
     is_exact: bool = False,
     parts: PartsRule | None = None,
 ) -> Op:
+    """Declare an element-wise op of `arity` inputs of one dtype of these kinds, and no attributes."""
     reference = _keep_dtype(function) if result is None else function
     infer = _infer(arity, kinds, result)
     return _declare(name, infer, reference, vjp, doc, is_transcendental=slow, is_exact=is_exact, parts=parts)
 
 
-_unary = partial(_elementwise, 1)
-_binary = partial(_elementwise, 2)
+_unary = partial(elementwise_op, 1)
+_binary = partial(elementwise_op, 2)
 
 
 def _same(name: str, infer: InferRule, reference: ReferenceRule, doc: str, vjp: VjpRule | None, **traits: Any) -> Op:

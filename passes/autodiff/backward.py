@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ...ir import OPS, Builder, Graph, Node, Origin, Recompute, Value, is_inexact
+from ...ir import OPS, Builder, Graph, Node, NoDerivative, Origin, Recompute, Value, is_inexact
 from ...ir.ops import elementwise as ew
 from ...ir.ops import movement
 from ..simplify.simplify_scan import last_carry
@@ -74,7 +74,7 @@ def pull_back(
             result = cotangents_of_inputs(b, node, inputs, outputs, gradient)
         for value, part in zip(node.inputs, result):
             if part is not None and value in active:
-                accumulate(value, part)
+                accumulate(value, known_derivative(node, part))
     b.origin = before
     return [gradient.get(v) for v in wrt]
 
@@ -94,9 +94,20 @@ def _no_reverse(loop: Node) -> ValueError:
     )
 
 
+def known_derivative(node: Node, part: Value | NoDerivative) -> Value:
+    """The cotangent of an input of a node. Raises `NotImplementedError` where the op says that none is known."""
+    if not isinstance(part, NoDerivative):
+        return part
+    where = f", at {node.origin.source}" if node.origin.source else ""
+    raise NotImplementedError(
+        f"{part.reason}; write gl.stop_gradient(x) of what it is taken in, or gl.custom_vjp with a derivative of your "
+        f"own{where}"
+    )
+
+
 def cotangents_of_inputs(
     b: Builder, node: Node, inputs: list[Value], outputs: list[Value], gradient: Mapping[Value, Value]
-) -> Sequence[Value | None]:
+) -> Sequence[Value | NoDerivative | None]:
     """The cotangents of the inputs of a node by the vjp of its op, from those of some of its outputs."""
     assert node.op.vjp is not None
     if len(outputs) == 1:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ...ir import Builder, Graph, Node, Value, is_inexact
 from ...ir.ops import elementwise as ew
 from ..graph.scan import Scan, emit_scan
-from .backward import cotangents_of_inputs, pull_back
+from .backward import cotangents_of_inputs, known_derivative, pull_back
 
 Tangents = dict[Value, Value]
 """The tangent of each value that has one which is not known to be zero."""
@@ -47,6 +47,7 @@ def _of_op(b: Builder, node: Node, tangents: Tangents) -> None:
     along: dict[Value, Value] = {}
     for value, part in zip(node.inputs, parts):
         if part is not None and value in tangents:
+            part = known_derivative(node, part)
             along[part] = ew.add(b, along[part], tangents[value]) if part in along else tangents[value]
     found = pull_back(b, list(b.nodes[begin:]), along, list(cotangents.values()))
     for made in b.nodes[begin:]:

@@ -7,6 +7,7 @@ import numpy as np
 
 from ...ir import BFLOAT16, OPS, SHORT_NAMES, Node, Op
 from ...ir.ops import elementwise as ew
+from ...ir.ops import special as sp
 from ...ir.types import FLOAT32
 from ..codegen.array_kernel import FUNCTIONS, option_text
 
@@ -42,6 +43,15 @@ def _native(name: str) -> Callable[..., str]:
 
     def expression(dtype: np.dtype[Any], *names: str, **attrs: Any) -> str:
         return f"{name}_{SHORT_NAMES[dtype]}({', '.join(names)})"
+
+    return expression
+
+
+def _in_float64(name: str) -> Callable[..., str]:
+    """A call of the function of this name on float64; of float32 its result is rounded once."""
+
+    def expression(dtype: np.dtype[Any], *names: str, **attrs: Any) -> str:
+        return f"{CAST[dtype]}({name}({', '.join(f'f64({name})' for name in names)}))"
 
     return expression
 
@@ -122,6 +132,15 @@ def _absolute(dtype: np.dtype[Any], *names: str, **attrs: Any) -> str:
     return names[0] if dtype.kind == "u" else _operator("abs({0})")(dtype, *names)
 
 
+_STRAIGHT = (
+    *(sp.gamma, sp.digamma, sp.i0, sp.i1, sp.i0e, sp.i1e),
+    *(sp.erfc, sp.erfcx, sp.erfinv, sp.erfcinv, sp.ndtri, sp.log_ndtr),
+)
+_WITH_LOOPS = (
+    *(sp.beta, sp.betaln, sp.zeta, sp.gammainc, sp.gammaincc, sp.gamma_density, sp.gammainc_slope),
+    *(sp.betainc, sp.beta_density, sp.betainc_slope_a, sp.betainc_slope_b),
+)
+
 _NAMED: Mapping[str, Callable[..., str]] = {
     "neg": _operator("-{0}"),
     "add": _operator("{0} + {1}"),
@@ -149,6 +168,9 @@ _NAMED: Mapping[str, Callable[..., str]] = {
     **{name: _native(name) for name in ("exp", "expm1", "log", "log2", "log10", "log1p", "tanh", "sigmoid", "erf")},
     **{name: _native(name) for name in ("ndtr", "sin", "cos", "tan")},
     **{name: _numpy(name) for name in ("sqrt", "floor", "ceil", "trunc", "rint", "sinh", "cosh")},
+    **{op.name: _in_float64(op.name) for op in _WITH_LOOPS},
+    **{op.name: _in_float64(f"{op.name}_f64") for op in _STRAIGHT},
+    "gammaln": _in_float64("lgamma_f64"),
     "asin": _numpy("arcsin"),
     "acos": _numpy("arccos"),
     "atan": _numpy("arctan"),

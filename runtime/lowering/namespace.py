@@ -13,8 +13,8 @@ from ..codegen.gpu_natives import GPU_NATIVES
 from ..codegen.integer_math import INTEGER_MATH
 from ..codegen.tile_product import tile_product
 from ..codegen.tile_transpose import tile_transpose
-from ..codegen.vector_math.functions import VECTOR_MATH
-from . import scalar_functions
+from ..codegen.vector_math.functions import SPECIAL_MATH, VECTOR_MATH
+from . import hurwitz_zeta, incomplete_beta, incomplete_gamma, scalar_functions
 from .row_reductions import ROW_REDUCTIONS
 
 
@@ -43,13 +43,13 @@ def kernel_namespace() -> Mapping[str, object]:
         "tile_product": tile_product,
         "tile_transpose": tile_transpose,
     }
-    for module in (intrinsics, lapack, scalar_functions):
+    for module in (intrinsics, lapack, scalar_functions, incomplete_gamma, incomplete_beta, hurwitz_zeta):
         names.update((name, value) for name, value in vars(module).items() if not name.startswith("_"))
     names.update(BFLOAT16_CONVERSIONS)
     names.update(GPU_NATIVES)
     names.update(ROW_REDUCTIONS)
     names.update(INTEGER_MATH)
-    names.update((function.__name__, function) for function in VECTOR_MATH.values())
+    names.update((function.__name__, function) for function in (*VECTOR_MATH.values(), *SPECIAL_MATH.values()))
     names["window"], names["word"] = intrinsics.window, intrinsics.word
     names.update(ArrayArgument=ArrayArgument, ArrayKernel=ArrayKernel)
     names.update((symbol, positional(k.function) if k.elementwise else k) for symbol, k in FUNCTIONS.items())

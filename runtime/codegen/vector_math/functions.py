@@ -23,13 +23,17 @@ import numpy as np
 from llvmlite import ir
 
 from ..natives import NATIVES, NUMBERS, Native, Signature
+from .bessel_functions import i0, i0e, i1, i1e
 from .error_functions import erf, ndtr
 from .exponentials import exp, expm1, sigmoid, tanh_f32, tanh_f64
 from .formats import FLOAT32, FLOAT64, Format
+from .gamma_functions import digamma, gamma, lgamma, lgamma1p, log1p_rest, stirling
 from .logarithms import log, log1p, log2, log10_f32, log10_f64
+from .normal_tail import erfc, erfcinv, erfcx, erfinv, log_ndtr, ndtri
 from .powers import pow_f32, pow_f64
 from .traced_numbers import Number, Traced
 from .trigonometry import cos, sin, tan
+from .zeta import zeta_rest
 
 
 def _declare(name: str, body: Callable[..., Number], f: Format) -> Callable[..., Any]:
@@ -77,3 +81,14 @@ VECTOR_MATH: dict[tuple[str, str], Callable[..., Any]] = {
     for dtype, body, f in zip(("float32", "float64"), bodies, (FLOAT32, FLOAT64))
 }
 """(name, dtype) -> function. `pow` takes two numbers, the others one."""
+
+
+SPECIAL_MATH: dict[str, Callable[..., Any]] = {
+    body.__name__: _declare(body.__name__, body, FLOAT64)
+    for body in (
+        *(lgamma, lgamma1p, gamma, digamma, stirling, log1p_rest, zeta_rest),
+        *(erfc, erfcx, erfinv, erfcinv, ndtri, log_ndtr),
+        *(i0, i0e, i1, i1e),
+    )
+}
+"""Functions of float64 by name. What is asked of them is accuracy: float32 is computed by them too."""

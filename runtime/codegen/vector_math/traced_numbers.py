@@ -124,6 +124,11 @@ def rint(x: Number) -> Number:
     return _unary_intrinsic("llvm.rint", x) if isinstance(x, Traced) else np.rint(x)
 
 
+def sqrt(x: Number) -> Number:
+    """The square root; NaN below 0."""
+    return _unary_intrinsic("llvm.sqrt", x) if isinstance(x, Traced) else np.sqrt(x)
+
+
 def _unary_intrinsic(name: str, x: Traced) -> Traced:
     function = x.builder.module.declare_intrinsic(name, [x.value.type])
     return Traced(x.builder, x.builder.call(function, [x.value]), x.dtype)

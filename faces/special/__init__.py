@@ -1,0 +1,3 @@
+"""`gl.special`, for type checkers and editors."""
+
+from ..engine.array_api.special import *
