@@ -9,6 +9,7 @@ import numpy as np
 
 from ....ir import Op, is_float
 from ....ir.ops import elementwise as ew
+from ....ir.ops import special as sp
 from .emitter import Emitter, emits
 from .symbolic_graph import SymbolicNode
 
@@ -153,6 +154,12 @@ def ndtr(e: Emitter, node: SymbolicNode) -> str:
     (x,) = e.operands(node)
     erf = e.node("Erf", e.node("Mul", x, _number(e, node, math.sqrt(0.5))))
     return e.node("Mul", e.node("Add", erf, _number(e, node, 1)), _number(e, node, 0.5))
+
+
+@emits(sp.erfc)
+def erfc(e: Emitter, node: SymbolicNode) -> str:
+    (x,) = e.operands(node)
+    return e.node("Sub", _number(e, node, 1), e.node("Erf", x))
 
 
 @emits(ew.atan2)
