@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from ...ir import DType, Op, is_float
+from ...ir.types import is_complex
 from ..tracing.keywords import tells_keywords
 from ..tracing.promotion import result_dtype
-from ..tracing.tracer import ArrayLike, as_operand, emit, trace_of
-from .broadcasting import common_shape, fitted, key_of
+from ..tracing.tracer import ArrayLike, as_operand, emit, located, trace_of
+from .broadcasting import common_shape, described, dtype_of, fitted, key_of
 
 
 def float_dtype_of(operands: Sequence[ArrayLike]) -> DType:
@@ -25,8 +26,11 @@ def float_dtype_of(operands: Sequence[ArrayLike]) -> DType:
 
 
 def as_floats(name: str, *arguments: ArrayLike) -> list[Any]:
-    """The arguments of the function `name`, promoted, and in one shape."""
+    """The arguments of the function `name`, promoted, and in one shape. Raises `TypeError` for complex numbers."""
     operands = [as_operand(x) for x in arguments]
+    for x in operands:
+        if is_complex(dtype_of(x)):
+            raise TypeError(located(f"gl.special.{name} takes real numbers, got {described(x)}; write it of x.real"))
     dtype, shape = float_dtype_of(operands), common_shape(f"gl.special.{name}", operands)
     trace = trace_of(operands)
     return [fitted(x, dtype, shape, trace) for x in operands]

@@ -363,7 +363,11 @@ def test_what_is_refused_names_the_line_and_what_to_write() -> None:
         (lambda x: gl.special.polygamma(0.5, x), ValueError, "whole number of 0 or more, got 0.5"),
         (lambda x: gl.special.multigammaln(x, 0), ValueError, "d is 1 or more, got 0"),
         (lambda x: gl.special.gammainc(x, np.ones(3)), gl.ShapeError, r"gl\.special\.gammainc: .* do not broadcast"),
-        (lambda x: gl.special.gammaln(x * 1j), TypeError, "complex128 is not supported"),
+        (
+            lambda x: gl.special.gammaln(x * 1j),
+            TypeError,
+            r"gl\.special\.gammaln takes real numbers, got \(2,\) complex128; write it of x\.real",
+        ),
         (lambda x: sp.gammaln(x, out=np.ones(2)), gl.TracingError, r"write y = scipy\.special\.gammaln"),
         (lambda x: sp.polygamma(1, x), gl.TracingError, r"write gl\.special\.polygamma\(\.\.\.\)"),
     ]
