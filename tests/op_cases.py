@@ -147,6 +147,9 @@ FLOATS, INTEGERS = (F64, F32), (I32, I64, U8)
 PLAIN = [dtype for dtype in DTYPES if dtype != BFLOAT16 and not is_complex(dtype)]
 """NumPy's own dtypes of real numbers. `BFLOAT16_CASES` and `COMPLEX_CASES` have the rows of the others."""
 
+CPU_ONLY = frozenset({"eig"})
+"""Ops that are refused for a GPU."""
+
 CASES: list[OpCase] = []
 _numbers = count()
 _shapes = cycle(SHAPES)
@@ -394,6 +397,7 @@ for shape in ((3, 3), (1, 1), (0, 0), (4, 1, 1), (2, 0, 3, 3), (2, 1, 2, 2)):
         row("cholesky", matrix(shape, dtype), tolerance=SOLVED)
         row("slogdet", matrix(shape, dtype), tolerance=SOLVED)
         row("eigh", matrix(shape, dtype), tolerance=SOLVED)
+        row("eig", matrix(shape, dtype), order=0, tolerance=SOLVED)  # the phase of a vector has no derivative
         for columns in (2, 1, 0):
             right = arr((*shape[:-1], columns), dtype)
             row("solve", matrix(shape, dtype), right, tolerance=SOLVED)
@@ -406,6 +410,7 @@ for shape in ((4, 3), (3, 3), (2, 4), (1, 1), (3, 1), (1, 3), (0, 2), (3, 0), (2
 row("svd", arr((40, 36)), order=0, tolerance=SOLVED)
 row("qr", arr((40, 36)), complete=True, order=0, tolerance=SOLVED)
 row("cholesky", matrix((70, 70), F64, 200), order=0, tolerance=SOLVED)
+row("eig", matrix((40, 40)), order=0, tolerance=SOLVED)
 row("eigh", matrix((40, 40)), order=0, tolerance=SOLVED)
 row("slogdet", matrix((2, 9, 9), F64, -5), order=0, tolerance=SOLVED)
 row("solve", matrix((9, 9), F64, -3), arr((9, 4)), order=0, tolerance=SOLVED)

@@ -179,6 +179,22 @@ class _Machine:
 
         return gesdd
 
+    def geev(self, dtype: np.dtype[Any]) -> Callable[..., int]:
+        def geev(
+            fn: int, n: int, a: int, lda: int, wr: int, wi: int, vl: int, ldvl: int, vr: int, ldvr: int, work: int,
+            lwork: int,
+        ) -> int:  # fmt: skip
+            values, vectors = np.linalg.eig(self.read(dtype, a, (n, n), lda))
+            packed = vectors.real.copy()
+            for j in np.flatnonzero(values.imag > 0):
+                packed[:, j + 1] = vectors[:, j].imag
+            for at, matrix in ((wr, values.real[:, None]), (wi, values.imag[:, None]), (vr, packed)):
+                self.write(dtype, at, matrix.astype(dtype), n)
+            self.pointer(work, dtype)[0:lwork][:] = dtype.type(np.nan)
+            return 0
+
+        return geev
+
     def orgqr(self, dtype: np.dtype[Any]) -> Callable[..., int]:
         def orgqr(fn: int, m: int, n: int, k: int, a: int, lda: int, tau: int, work: int, lwork: int) -> int:
             h, scales = self.read(dtype, a, (m, k), lda), self.read(dtype, tau, (k, 1), k)[:, 0]
@@ -253,7 +269,7 @@ class _Machine:
         names["tile_transpose"] = self.tile_transpose
         names["gemm_f32"], names["gemm_f64"] = self.gemm(np.dtype("f4")), self.gemm(np.dtype("f8"))
         names["gemv_f32"], names["gemv_f64"] = self.gemv(np.dtype("f4")), self.gemv(np.dtype("f8"))
-        for name in ("potrf", "getrf", "trsm", "syevd", "geqrf", "orgqr", "gesdd"):
+        for name in ("potrf", "getrf", "trsm", "syevd", "geqrf", "orgqr", "gesdd", "geev"):
             make = getattr(self, name)
             names[f"{name}_f32"], names[f"{name}_f64"] = make(np.dtype("f4")), make(np.dtype("f8"))
         return names

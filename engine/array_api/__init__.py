@@ -225,6 +225,7 @@ from .elementwise import (
     trunc,
 )
 from .found_places import argwhere, extract, flatnonzero, nonzero
+from .general_eigenvalues import poly, roots
 from .indexed_updates import at
 from .indexing import getitem, take, take_along_axis
 from .integers import bitwise_count, gcd, lcm, packbits, unpackbits
@@ -633,6 +634,7 @@ __all__ = [
     "pi",
     "piecewise",
     "place",
+    "poly",
     "polyadd",
     "polyder",
     "polydiv",
@@ -666,6 +668,7 @@ __all__ = [
     "rint",
     "roll",
     "rollaxis",
+    "roots",
     "rot90",
     "round",
     "s_",

@@ -11,6 +11,7 @@ from ..tracing.tracer import ArrayLike, ShapeError, located
 from . import diagonals, linear_algebra, matrix_functions, reductions
 from .broadcasting import as_arraylike, axes_tuple, described, reshaped, shape_of
 from .factors import cholesky, det, eigh, eigvalsh, inv, slogdet, solve, solve_triangular
+from .general_eigenvalues import eig, eigvals
 from .linear_algebra import matmul, tensordot, vecdot
 from .manipulation import expand_dims, matrix_transpose, moveaxis
 from .matrix_functions import expm, matrix_power, multi_dot, tensorinv, tensorsolve
@@ -23,7 +24,9 @@ __all__ = [
     "cross",
     "det",
     "diagonal",
+    "eig",
     "eigh",
+    "eigvals",
     "eigvalsh",
     "expm",
     "householder_product",

@@ -41,8 +41,6 @@ REFUSED: dict[str, str] = {
     "typing": "write numpy.typing",
     "testing": "results of compiled functions are NumPy's: write numpy.testing",
     "dtypes": "write np.dtype(name)",
-    "poly": "write products of np.polymul, or np.linalg.det of a matrix",
-    "roots": "its results are complex numbers; compute it outside and pass the result in",
     "i0": "compute it outside and pass the result in",
     "LinAlgError": "write np.linalg.LinAlgError",
     "bool_": "write bool",
@@ -79,8 +77,6 @@ REFUSED: dict[str, str] = {
     "real_if_close": "its dtype depends on values; write z.real",
     "sort_complex": "write np.sort(x) of the real parts, or of absolute values",
     "fft": _COMPLEX,
-    "eig": _COMPLEX,
-    "eigvals": _COMPLEX,
     **dict.fromkeys(("cdouble", "clongdouble", "complex256"), "write complex128"),
 }
 """By NumPy's name: what to write instead, for every public name that is not here."""

@@ -106,6 +106,14 @@ _SINGULAR = ("S", "n", "n", "at", "n", "at", "at", "n", "at", "n", "at", "n", "a
 gesdd_f32 = _declare("gesdd_f32", ir.FloatType(), ctypes.c_float, _GESDD, *_SINGULAR)
 gesdd_f64 = _declare("gesdd_f64", ir.DoubleType(), ctypes.c_double, _GESDD, *_SINGULAR)
 
+_GEEV = (
+    "Gives of a matrix, whose place it takes, real and imaginary parts of eigenvalues and, after another matrix that "
+    "is not read, vectors; the last two are memory to work in, its size. Other than 0 where it finds none."
+)
+_GENERAL = ("N", "V", "n", "at", "n", "at", "at", "at", "n", "at", "n", "at", "n", _INFO)
+geev_f32 = _declare("geev_f32", ir.FloatType(), ctypes.c_float, _GEEV, *_GENERAL)
+geev_f64 = _declare("geev_f64", ir.DoubleType(), ctypes.c_double, _GEEV, *_GENERAL)
+
 _TRIANGLE = ("R", "UL", "NT", "NU", "n", "n", "1.0", "at", "n", "at", "n")
 trsm_f32 = _declare("trsm_f32", ir.FloatType(), ctypes.c_float, _TRSM, *_TRIANGLE)
 trsm_f64 = _declare("trsm_f64", ir.DoubleType(), ctypes.c_double, _TRSM, *_TRIANGLE)

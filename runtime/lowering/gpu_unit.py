@@ -6,10 +6,20 @@ import math
 from collections.abc import Callable, Mapping
 
 from ...ir import OPS, Node, Op
-from ...ir.ops import attention, dynamic_slice, indexing, movement, orthogonal_factors, reduction, scatter
+from ...ir.ops import (
+    attention,
+    dynamic_slice,
+    general_eigenvalues,
+    indexing,
+    movement,
+    orthogonal_factors,
+    reduction,
+    scatter,
+)
 from ...ir.ops.region import region
 from ...passes.memory.plan import Plan
 from ...passes.target import TargetError
+from .general_eigenvalues import refuse_eig
 from .gpu_attention import lower_gpu_attention
 from .gpu_convolution import lower_gpu_convolution
 from .gpu_copies import (
@@ -95,6 +105,7 @@ _LOWERINGS: Mapping[Op, Callable[[Node, Plan, Traps], list[Launch]]] = {
     **{op: lower_gpu_convolution for op in OPS.values() if op.family == "convolution" and not op.is_conv_region},
     **{op: lower_gpu_sort for op in OPS.values() if op.family == "sorting"},
     **{op: lower_gpu_linalg for op in OPS.values() if op.family == "linalg"},
+    general_eigenvalues.eig: refuse_eig,
     orthogonal_factors.qr: lower_gpu_qr,
     orthogonal_factors.svd: lower_gpu_svd,
     **{op: lower_gpu_window for op in OPS.values() if op.family == "window"},

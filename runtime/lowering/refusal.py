@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...ir.ops import elementwise as ew
-from ...ir.ops import linalg, orthogonal_factors
+from ...ir.ops import general_eigenvalues, linalg, orthogonal_factors
 from .launch import Trap
 
 
@@ -24,7 +24,7 @@ def refusal(trap: Trap) -> Exception:
         return ValueError(f"an integer is raised to a negative integer power{where}; {advice}")
     if op is linalg.cholesky:
         return np.linalg.LinAlgError(f"a matrix is not positive definite{where}")
-    if op is linalg.eigh:
+    if op in (linalg.eigh, general_eigenvalues.eig):
         return np.linalg.LinAlgError(f"the eigenvalues of a matrix did not converge{where}")
     if op is orthogonal_factors.svd:
         return np.linalg.LinAlgError(f"the singular values of a matrix did not converge{where}")

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ...ir import OPS, Node, Op
-from ...ir.ops import complex_numbers, dynamic_slice, indexing, movement, orthogonal_factors, reduction, scatter
+from ...ir.ops import (
+    complex_numbers,
+    dynamic_slice,
+    general_eigenvalues,
+    indexing,
+    movement,
+    orthogonal_factors,
+    reduction,
+    scatter,
+)
 from ...ir.ops.region import region
 from ...passes.memory.plan import Plan
 from .complex_numbers import lower_planes
@@ -13,6 +22,7 @@ from .convolution import lower_convolution
 from .cumulative import lower_cumulative
 from .data_movement import lower_concatenate, lower_gather, lower_move, lower_pad
 from .dynamic_slice import lower_dynamic_slice, lower_dynamic_update_slice
+from .general_eigenvalues import lower_eig
 from .launch import Launch, Traps
 from .linalg import lower_linalg
 from .matmul import lower_matmul
@@ -54,6 +64,7 @@ _LOWERINGS: Mapping[Op, Callable[[Node, Plan, Traps], list[Launch]]] = {
     **{op: lower_matmul for op in OPS.values() if op.family == "contraction"},
     **{op: lower_convolution for op in OPS.values() if op.family == "convolution"},
     **{op: lower_linalg for op in OPS.values() if op.family == "linalg"},
+    general_eigenvalues.eig: lower_eig,
     orthogonal_factors.qr: lower_qr,
     orthogonal_factors.svd: lower_svd,
     **{op: lower_sort for op in OPS.values() if op.family == "sorting"},

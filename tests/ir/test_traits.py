@@ -50,6 +50,7 @@ def test_an_op_that_cannot_trap_takes_every_element():
 def test_the_ops_that_can_trap_are_those_that_look_something_up_the_checks_and_factors():
     assert {name for name, op in OPS.items() if op.can_trap} == {
         "cholesky",
+        "eig",
         "eigh",
         "solve",
         "svd",

@@ -24,7 +24,7 @@ from gradloom.tools.bench.workloads import WORKLOADS, task
 from gradloom.tools.find_recipe import make_recipe
 from gradloom.tools.prove_cuda import op_table
 from gradloom.tools.prove_cuda.kernels import GpuSource, compile_source, kernels_of, rounded_otherwise
-from op_cases import CASES
+from op_cases import CASES, CPU_ONLY
 from op_programs import plain
 
 COMPILERS = ("own", "numba")
@@ -32,7 +32,7 @@ VARIABLE = "GRADLOOM_FRONT_END"
 MOST_REGISTERS = 255
 MOST_SPILLED = {"own": 128, "numba": 256}
 """Bytes. Of ours attention with dropout and a few convolutions spill, most of them for the older architecture."""
-ROWS = {name: [case for case in CASES if case.name == name] for name in {case.name for case in CASES}}
+ROWS = {name: [case for case in CASES if case.name == name] for name in {case.name for case in CASES} - CPU_ONLY}
 # Of each kind of kernel one op: its shortest kernel goes through both compilers in every run of `pytest -m cuda`.
 SAMPLE = ("mul", "pow", "exp", "atan2", "reduce_sum", "argmax", "dot", "conv", "window_max", "gather", "scatter_add",
           "cumsum", "sort", "random_bits", "concatenate")  # fmt: skip

@@ -20,11 +20,11 @@ from gradloom.runtime.emulate.accesses import Accesses, conflict
 from gradloom.runtime.emulate.launch import KernelFault
 from gradloom.runtime.emulate.program import EmulatedProgram
 from gradloom.runtime.lowering.launch import Call, Pointer
-from op_cases import CASES
+from op_cases import CASES, CPU_ONLY
 from op_programs import plain, wrong_rows
 
 ROWS = {op: [case for case in CASES if case.name == op] for op in OPS}
-ROWS = {op: rows for op, rows in ROWS.items() if rows}
+ROWS = {op: rows for op, rows in ROWS.items() if rows and op not in CPU_ONLY}
 # A row of each kind: parts of sums, shared memory, shuffles, products, traps, strides, one thread, functions of NumPy.
 SAMPLE = ("reduce_sum", "argmax", "softmax", "dot", "conv", "gather", "scatter_add", "sort", "concatenate", "atan2")
 

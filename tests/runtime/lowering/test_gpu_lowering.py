@@ -11,10 +11,10 @@ from gradloom.ir.ops import elementwise as ew
 from gradloom.ir.ops.reduction import reduce_sum
 from gradloom.passes.kernels import scatter_sums
 from gradloom.runtime.lowering.launch_list import lower
-from op_cases import CASES
+from op_cases import CASES, CPU_ONLY
 from op_programs import plain, wrong_rows
 
-ROWS = {name: [case for case in CASES if case.name == name] for name in {case.name for case in CASES}}
+ROWS = {name: [case for case in CASES if case.name == name] for name in {case.name for case in CASES} - CPU_ONLY}
 # A row of each kind that the default suite runs: parts of sums, shared memory, traps, batches, strides, one thread.
 SAMPLE = (
     "reduce_sum",
