@@ -430,7 +430,8 @@ log log10 log1p log2 logaddexp logical_and logical_not logical_or logical_xor ma
 meshgrid min minimum moveaxis multiply nan negative newaxis not_equal ones ones_like permute_dims pi positive pow prod
 reciprocal remainder repeat reshape roll round sign sin sinh sort sqrt square squeeze stack std subtract sum take
 take_along_axis tan tanh tensordot tile tril triu trunc unstack var vecdot where zeros zeros_like bool uint8 int32 int64
-float32 float64 copysign from_dlpack isdtype nextafter signbit can_cast finfo iinfo result_type
+float32 float64 complex64 complex128 imag real conj copysign from_dlpack isdtype nextafter signbit can_cast finfo
+iinfo result_type
 """
 
 
