@@ -7,7 +7,7 @@ from . import augment, functional, init
 from . import parametrization as utils
 from .attention import MultiheadAttention
 from .binding import Binding, bind, functional_call, init_buffers, init_parameters
-from .containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
+from .containers import Container, ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from .functional import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -280,7 +280,7 @@ from .loss_transforms import gradient_penalty, sharpness_aware
 from .module import Module
 from .parameter import Buffer, Parameter
 from .recording import record
-from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
+from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNBase, RNNCell, RNNCellBase
 from .skip_connections import Highway, Residual
 from .stateful_scan import scan
 from .transformer import (
@@ -328,6 +328,7 @@ __all__ = [
     "ConstantPad1d",
     "ConstantPad2d",
     "ConstantPad3d",
+    "Container",
     "Conv1d",
     "Conv2d",
     "Conv3d",
@@ -418,7 +419,9 @@ __all__ = [
     "PixelUnshuffle",
     "PoissonNLLLoss",
     "RMSNorm",
+    "RNNBase",
     "RNNCell",
+    "RNNCellBase",
     "RReLU",
     "ReLU",
     "ReLU6",

@@ -84,6 +84,14 @@ def checked_module(module: Any) -> Module:
     return module
 
 
+class Container(Module):
+    """Modules under names that are given as keywords; torch's oldest container."""
+
+    def __init__(self, **kwargs: Module) -> None:
+        for name, module in kwargs.items():
+            self.add_module(name, checked_module(module))
+
+
 class Sequential(_Indexed):
     """The modules one after another: `Sequential(Linear(4, 8), ReLU())`, or of a dict of named modules."""
 

@@ -26,6 +26,10 @@ __all__ = [
     "constant",
     "constant_",
     "default_linear",
+    "dirac",
+    "dirac_",
+    "eye",
+    "eye_",
     "kaiming_normal",
     "kaiming_normal_",
     "kaiming_uniform",
@@ -40,6 +44,8 @@ __all__ = [
     "ones_",
     "orthogonal",
     "orthogonal_",
+    "sparse",
+    "sparse_",
     "trunc_normal",
     "trunc_normal_",
     "uniform",
@@ -155,6 +161,33 @@ def _draw_truncated(
     return np.clip(drawn * std + mean, a, b).astype(dtype)
 
 
+def _draw_eye(rng: np.random.Generator, shape: tuple[int, ...], dtype: DType) -> Array:
+    if len(shape) != 2:
+        raise ValueError(f"eye is for matrices, got shape {shape}")
+    return np.eye(*shape, dtype=dtype)
+
+
+def _draw_dirac(rng: np.random.Generator, shape: tuple[int, ...], dtype: DType, groups: int) -> Array:
+    if len(shape) not in (3, 4, 5) or shape[0] % groups:
+        raise ValueError(f"dirac is for kernels (out, in, ...) whose outputs {groups} divides, got shape {shape}")
+    array = np.zeros(shape, dtype)
+    per_group = shape[0] // groups
+    channels = np.arange(min(per_group, shape[1]))
+    center = tuple(n // 2 for n in shape[2:])
+    for group in range(groups):
+        array[(group * per_group + channels, channels, *center)] = 1
+    return array
+
+
+def _draw_sparse(rng: np.random.Generator, shape: tuple[int, ...], dtype: DType, sparsity: float, std: float) -> Array:
+    if len(shape) != 2:
+        raise ValueError(f"sparse is for matrices, got shape {shape}")
+    array = _draw_normal(rng, shape, dtype, 0.0, std)
+    zeros = rng.permuted(np.tile(np.arange(shape[0]), (shape[1], 1)), axis=1)[:, : math.ceil(sparsity * shape[0])]
+    array[zeros, np.arange(shape[1])[:, None]] = 0
+    return array
+
+
 def constant(value: Any) -> Initializer:
     """`value` everywhere, or an array of exactly the shape of the parameter."""
     return partial(_fill, value=value)
@@ -183,6 +216,30 @@ def normal(mean: float = 0.0, std: float = 1.0) -> Initializer:
 def trunc_normal(mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0) -> Initializer:
     """Normal, conditioned on lying in [a, b]: by the inverse of the distribution function."""
     return partial(_draw_truncated, mean=mean, std=std, a=a, b=b)
+
+
+def eye() -> Initializer:
+    """The identity, for a matrix."""
+    return _draw_eye
+
+
+def dirac(groups: int = 1) -> Initializer:
+    """Kernels (out, in, ...) of convolutions whose outputs are their inputs, as far as there are as many channels; in
+    `groups` those of each group. Raises `ValueError` below 1.
+    """
+    if groups < 1:
+        raise ValueError(f"dirac: groups is 1 or more, got {groups}")
+    return partial(_draw_dirac, groups=groups)
+
+
+def sparse(sparsity: float, std: float = 0.01) -> Initializer:
+    """Normal of standard deviation `std` for a matrix, with that part `sparsity` of every column, chosen at random, 0.
+
+    Martens 2010, "Deep learning via Hessian-free optimization". Raises `ValueError` unless it is from 0 to 1.
+    """
+    if not 0 <= sparsity <= 1:
+        raise ValueError(f"sparsity is from 0 to 1, got {sparsity}")
+    return partial(_draw_sparse, sparsity=sparsity, std=std)
 
 
 def orthogonal(gain: float = 1.0) -> Initializer:
@@ -278,6 +335,21 @@ def zeros_(tensor: Parameter) -> Parameter:
 def ones_(tensor: Parameter) -> Parameter:
     """`ones` for an existing parameter."""
     return tensor.initialize(ones())
+
+
+def eye_(tensor: Parameter) -> Parameter:
+    """`eye` for an existing parameter."""
+    return tensor.initialize(eye())
+
+
+def dirac_(tensor: Parameter, groups: int = 1) -> Parameter:
+    """`dirac` for an existing parameter."""
+    return tensor.initialize(dirac(groups))
+
+
+def sparse_(tensor: Parameter, sparsity: float, std: float = 0.01) -> Parameter:
+    """`sparse` for an existing parameter."""
+    return tensor.initialize(sparse(sparsity, std))
 
 
 def orthogonal_(tensor: Parameter, gain: float = 1.0) -> Parameter:

@@ -84,13 +84,17 @@ def _gru_biases(b_ih: Any, b_hh: Any) -> tuple[Any, Any]:
     return xp.concat([b_ih[:size] + b_hh[:size], b_ih[size:]]), b_hh[size:]
 
 
-class _Recurrent(Module):
-    """Layers and directions of one kind of cell: its parameters, and the way through them."""
+_GATES = {"RNN_TANH": 1, "RNN_RELU": 1, "GRU": 3, "LSTM": 4}
 
-    gates = 1
+
+class RNNBase(Module):
+    """Layers and directions of one kind of cell, "RNN_TANH", "RNN_RELU", "GRU" or "LSTM": its parameters, and the way
+    through them. `RNN`, `GRU` and `LSTM` have a forward too.
+    """
 
     def __init__(
         self,
+        mode: str,
         input_size: int,
         hidden_size: int,
         num_layers: int = 1,
@@ -101,6 +105,8 @@ class _Recurrent(Module):
         proj_size: int = 0,
         dtype: npt.DTypeLike = "float32",
     ) -> None:
+        if mode not in _GATES:
+            raise ValueError(located(f"mode is one of {', '.join(_GATES)}, got {mode!r}"))
         if min(input_size, hidden_size, num_layers) < 1:
             sizes = f"input_size {input_size}, hidden_size {hidden_size}, num_layers {num_layers}"
             raise ValueError(f"sizes and the number of layers are 1 or more, got {sizes}")
@@ -108,6 +114,7 @@ class _Recurrent(Module):
             raise ValueError(f"proj_size is from 0 to hidden_size - 1 = {hidden_size - 1}, got {proj_size}")
         if not 0 <= dropout <= 1:
             raise ValueError(f"the probability of dropout is from 0 to 1, got {dropout}")
+        self.mode = mode
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.num_layers = num_layers
@@ -117,7 +124,7 @@ class _Recurrent(Module):
         self.bidirectional = bidirectional
         self.proj_size = proj_size
         draw = init.uniform(-1 / math.sqrt(hidden_size), 1 / math.sqrt(hidden_size))
-        rows, output = self.gates * hidden_size, self.output_size
+        rows, output = _GATES[mode] * hidden_size, self.output_size
         for layer in range(num_layers):
             width = output * self.directions if layer else input_size
             for suffix in self._suffixes(layer):
@@ -211,7 +218,7 @@ class _Recurrent(Module):
         return text + (", bidirectional=True" if self.bidirectional else "")
 
 
-class RNN(_Recurrent):
+class RNN(RNNBase):
     """Layers of h' = tanh(W_ih x + b_ih + W_hh h + b_hh), or relu, over the steps of a sequence. Elman 1990.
 
     For layer k the parameters are weight_ih_lk (hidden, in), weight_hh_lk (hidden, hidden), bias_ih_lk and bias_hh_lk
@@ -233,7 +240,8 @@ class RNN(_Recurrent):
     ) -> None:
         self.nonlinearity = nonlinearity
         self.activation = _activation(nonlinearity)
-        super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype)
+        options = (num_layers, bias, batch_first, dropout, bidirectional)
+        super().__init__(f"RNN_{nonlinearity.upper()}", input_size, hidden_size, *options, dtype=dtype)
 
     def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:
         """(output, h_n). The input is (L, N, input_size), with `batch_first` (N, L, input_size), or (L, input_size).
@@ -254,14 +262,27 @@ class RNN(_Recurrent):
         return step
 
 
-class LSTM(_Recurrent):
+class LSTM(RNNBase):
     """Layers of long short-term memory over the steps of a sequence. Hochreiter and Schmidhuber 1997.
 
     i, f, g, o = W_ih x + b_ih + W_hh h + b_hh in four parts; c' = σ(f) c + σ(i) tanh(g); h' = σ(o) tanh(c'). With
     `proj_size` h' is multiplied by weight_hr (proj_size, hidden). Parameters as in `RNN`, with 4 hidden rows.
     """
 
-    gates = 4
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        dtype: npt.DTypeLike = "float32",
+    ) -> None:
+        options = (num_layers, bias, batch_first, dropout, bidirectional, proj_size)
+        super().__init__("LSTM", input_size, hidden_size, *options, dtype=dtype)
 
     def forward(self, input: Any, hx: tuple[Any, Any] | None = None) -> tuple[Any, tuple[Any, Any]]:
         """(output, (h_n, c_n)); shapes as in `RNN.forward`. `hx` is a pair (h_0, c_0).
@@ -287,14 +308,12 @@ class LSTM(_Recurrent):
         return step
 
 
-class GRU(_Recurrent):
+class GRU(RNNBase):
     """Layers of gated recurrent units over the steps of a sequence. Cho et al. 2014, with the reset gate behind W_hn h.
 
     r, z = σ(W_ih x + b_ih + W_hh h + b_hh) of the first two parts; n = tanh(W_in x + b_in + r (W_hn h + b_hn));
     h' = (1 - z) n + z h. Parameters as in `RNN`, with 3 hidden rows.
     """
-
-    gates = 3
 
     def __init__(
         self,
@@ -307,7 +326,8 @@ class GRU(_Recurrent):
         bidirectional: bool = False,
         dtype: npt.DTypeLike = "float32",
     ) -> None:
-        super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype)
+        options = (num_layers, bias, batch_first, dropout, bidirectional)
+        super().__init__("GRU", input_size, hidden_size, *options, dtype=dtype)
 
     def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:
         """(output, h_n); shapes as in `RNN.forward`."""
@@ -324,18 +344,18 @@ class GRU(_Recurrent):
         return step
 
 
-class _Cell(Module):
-    """One step of a recurrent network: its parameters, and the check of what it is given."""
+class RNNCellBase(Module):
+    """One step of a recurrent network of `num_chunks` gates: its parameters, and the check of what it is given."""
 
-    gates = 1
-
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, dtype: npt.DTypeLike = "float32") -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, bias: bool, num_chunks: int, dtype: npt.DTypeLike = "float32"
+    ) -> None:
         if min(input_size, hidden_size) < 1:
             raise ValueError(f"sizes are 1 or more, got input_size {input_size}, hidden_size {hidden_size}")
         self.input_size = input_size
         self.hidden_size = hidden_size
         draw = init.uniform(-1 / math.sqrt(hidden_size), 1 / math.sqrt(hidden_size))
-        rows = self.gates * hidden_size
+        rows = num_chunks * hidden_size
         self.weight_ih = Parameter((rows, input_size), dtype, draw)
         self.weight_hh = Parameter((rows, hidden_size), dtype, draw)
         self.bias_ih = Parameter(rows, dtype, draw) if bias else None
@@ -362,7 +382,7 @@ class _Cell(Module):
         return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias_ih is not None else ", bias=False")
 
 
-class RNNCell(_Cell):
+class RNNCell(RNNCellBase):
     """One step of `RNN`: h' for an input (N, input_size) and a state (N, hidden_size), or both without N."""
 
     def __init__(
@@ -375,7 +395,7 @@ class RNNCell(_Cell):
     ) -> None:
         self.nonlinearity = nonlinearity
         self.activation = _activation(nonlinearity)
-        super().__init__(input_size, hidden_size, bias, dtype)
+        super().__init__(input_size, hidden_size, bias, 1, dtype)
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         x, h = self._checked(input, hx=hx)
@@ -383,10 +403,11 @@ class RNNCell(_Cell):
         return _rnn(self.activation, _projected(x, self.weight_ih), _projected(h, self.weight_hh), bias)
 
 
-class LSTMCell(_Cell):
+class LSTMCell(RNNCellBase):
     """One step of `LSTM`: (h', c') for an input (N, input_size) and a pair (h, c) of (N, hidden_size), or without N."""
 
-    gates = 4
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, dtype: npt.DTypeLike = "float32") -> None:
+        super().__init__(input_size, hidden_size, bias, 4, dtype)
 
     def forward(self, input: Any, hx: tuple[Any, Any] | None = None) -> tuple[Any, Any]:
         if hx is not None and not (isinstance(hx, (tuple, list)) and len(hx) == 2):
@@ -396,10 +417,11 @@ class LSTMCell(_Cell):
         return _lstm(_projected(x, self.weight_ih), _projected(h, self.weight_hh), bias, c)
 
 
-class GRUCell(_Cell):
+class GRUCell(RNNCellBase):
     """One step of `GRU`: h' for an input (N, input_size) and a state (N, hidden_size), or both without N."""
 
-    gates = 3
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, dtype: npt.DTypeLike = "float32") -> None:
+        super().__init__(input_size, hidden_size, bias, 3, dtype)
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         x, h = self._checked(input, hx=hx)

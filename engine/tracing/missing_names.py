@@ -35,7 +35,10 @@ _INSTEAD: dict[str, str] = {
     "DistributedDataParallel": "the model itself: its step runs on all cores",
     "clip_grad_norm_": "the argument of gl.compile_step: clip_norm=",
     "clip_grad_value_": "the argument of gl.compile_step: clip_value=",
-    "orthogonal": "nn.utils.parametrize.register_parametrization with a module that makes the weight orthogonal",
+    "clip_grads_with_norm_": "the argument of gl.compile_step: clip_norm=",
+    "convert_conv2d_weight_memory_format": "the layer itself: layouts follow when a step is compiled",
+    "convert_conv3d_weight_memory_format": "the layer itself: layouts follow when a step is compiled",
+    "stateless": "nn.functional_call(model, values, x)",
     "rnn": "a mask of the steps that count: sequences of one batch have one length",
 }
 

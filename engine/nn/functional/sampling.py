@@ -37,9 +37,7 @@ def affine_grid(theta: Any, size: Sequence[int], align_corners: bool | None = No
     axes = len(lengths)
     if axes not in _SHAPES or maps.ndim != 3 or tuple(maps.shape) != (size[0], axes, axes + 1):
         images, volumes = (f"{maps} for a size {sizes}" for sizes, _, maps in _SHAPES.values())
-        raise ShapeError(
-            located(f"affine_grid: theta is {images}, or {volumes}, got {described(maps)}, {tuple(size)}")
-        )
+        raise ShapeError(located(f"affine_grid: theta is {images}, or {volumes}, got {described(maps)}, {tuple(size)}"))
     if not is_float(maps.dtype):
         raise TracingError(located(f"affine_grid: theta holds floats, got {described(maps)}"))
     if 0 in (size[0], *lengths):

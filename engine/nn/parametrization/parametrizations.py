@@ -1,4 +1,4 @@
-"""Spectral and weight norm as parametrizations, as `torch.nn.utils.parametrizations` has them."""
+"""Spectral norm, weight norm and orthogonal weights, as `torch.nn.utils.parametrizations` has them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from ...tracing.missing_names import attributes_of
 from .. import functional as F
 from ..module import Module
 from . import norms
+from .orthogonal import orthogonal
 from .parametrize import ParametrizationList, add_list, register_parametrization, stored_parameter
 
 __all__ = [
+    "orthogonal",
     "spectral_norm",
     "weight_norm",
 ]

@@ -1,6 +1,7 @@
 """Initial values have torch's distributions."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -41,6 +42,29 @@ def test_orthogonal_rows_or_columns_are_orthonormal_times_the_gain(shape):
     flat = drawn(init.orthogonal(gain=3), shape).reshape(shape[0], -1).astype(np.float64)
     gram = flat @ flat.T if flat.shape[0] <= flat.shape[1] else flat.T @ flat
     np.testing.assert_allclose(gram, 9 * np.eye(len(gram)), atol=1e-5)
+
+
+@pytest.mark.peers
+def test_identities_are_torchs():
+    torch = pytest.importorskip("torch")
+    for shape, groups in (((4, 3, 3), 1), ((6, 2, 3, 4), 3), ((2, 3, 1, 2, 3), 1)):
+        expected = torch.nn.init.dirac_(torch.empty(shape), groups).numpy()
+        np.testing.assert_array_equal(init.dirac_(nn.Parameter(shape), groups).initial("x"), expected)
+    np.testing.assert_array_equal(init.eye_(nn.Parameter((3, 5))).initial("x"), np.eye(3, 5))
+
+
+def test_sparse_columns_have_as_many_zeros():
+    array = init.sparse_(nn.Parameter((10, 30)), 0.25, std=2.0).initial("x")
+    assert ((array == 0).sum(axis=0) == 3).all()
+    assert len(set(map(tuple, (array == 0).T))) > 20
+    np.testing.assert_allclose(array[array != 0].std(), 2, rtol=0.15)
+    for initializer, shape in ((init.sparse(0.5), (3,)), (init.eye(), (3,)), (init.dirac(2), (3, 3, 3))):
+        with pytest.raises(ValueError, match=f"parameter x: .* got shape {re.escape(str(shape))}"):
+            drawn(initializer, shape)
+    with pytest.raises(ValueError, match="sparsity is from 0 to 1, got 2"):
+        init.sparse(2)
+    with pytest.raises(ValueError, match="groups is 1 or more, got 0"):
+        init.dirac(0)
 
 
 @pytest.mark.peers

@@ -46,6 +46,51 @@ def test_norms_are_torchs(layer, norm):
 
 
 @pytest.mark.peers
+@pytest.mark.parametrize("trivial", [True, False])
+@pytest.mark.parametrize("orthogonal_map", [None, "matrix_exp", "cayley", "householder"])
+def test_orthogonal_weights_are_torchs(orthogonal_map, trivial):
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    for shape in ((5, 5), (4, 6), (6, 4), (1, 3)):
+        options = {"orthogonal_map": orthogonal_map, "use_trivialization": trivial}
+        ours = nn.utils.parametrizations.orthogonal(nn.Linear(*shape), **options)
+        theirs = torch.nn.utils.parametrizations.orthogonal(torch.nn.Linear(*shape), **options)
+        original = theirs.parametrizations.weight.original
+        with torch.no_grad():  # away from the identity, with the signs of "householder" as they are
+            original.add_(0.3 * torch.randn_like(original) * (1 - torch.eye(*original.shape)))
+        assert_module_like_torch(ours, theirs, RNG.standard_normal((3, shape[0])))
+
+
+@pytest.mark.parametrize("orthogonal_map", ["matrix_exp", "cayley", "householder"])
+def test_orthogonal_weights_begin_as_the_initial_value_made_orthogonal(orthogonal_map):
+    begin = np.linalg.qr(RNG.standard_normal((6, 4)))[0]
+    for value, shape in ((begin, (4, 6)), (begin.T, (6, 4)), (np.linalg.qr(RNG.standard_normal((5, 5)))[0], (5, 5))):
+        for trivial in (True, False) if orthogonal_map == "householder" else (True,):
+            layer = nn.Linear(*shape, bias=False).to("float64")
+            nn.init.constant_(layer.weight, value)
+            nn.utils.parametrizations.orthogonal(layer, "weight", orthogonal_map, use_trivialization=trivial)
+            weight = nn.functional_call(layer, layer.state_dict(), np.eye(shape[0])).T
+            np.testing.assert_allclose(weight, value, atol=1e-12)
+    layer = nn.utils.parametrizations.orthogonal(nn.Conv1d(4, 3, 3), "weight", orthogonal_map, use_trivialization=False)
+    batch = {"x": RNG.standard_normal((2, 4, 5)).astype("float32")}
+    step = gl.compile_step(layer, lambda model, b: (model(b["x"]) ** 2).mean(), gl.optim.SGD(0.5), batch)
+    losses = [step(batch) for _ in range(3)]
+    assert losses[2] < losses[0]
+    weight = step.bind(lambda model: model.weight)()
+    np.testing.assert_allclose(weight.swapaxes(1, 2) @ weight, np.broadcast_to(np.eye(3), (3, 3, 3)), atol=1e-5)
+
+
+def test_what_cannot_be_orthogonal():
+    orthogonal = nn.utils.parametrizations.orthogonal
+    with pytest.raises(ValueError, match=r"a matrix or several are expected, bias has shape \(4,\)"):
+        orthogonal(nn.Linear(3, 4), "bias")
+    with pytest.raises(ValueError, match="orthogonal_map is one of matrix_exp, cayley, householder, got 'qr'"):
+        orthogonal(nn.Linear(3, 4), orthogonal_map="qr")
+    with pytest.raises(ValueError, match="orthogonal is the first parametrization"):
+        orthogonal(orthogonal(nn.Linear(3, 4)))
+
+
+@pytest.mark.peers
 @pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated")
 def test_a_discriminator_trains_as_torchs_and_its_vectors_go_on():
     torch = pytest.importorskip("torch")
@@ -199,7 +244,6 @@ def test_what_cannot_be_is_refused():
         (lambda: spectral(nn.Linear(2, 2), dim=2), IndexError, "dim 2 is none of 2 axes"),
         (lambda: weight(nn.Linear(2, 2), dim=2), IndexError, "dim 2 is none of 2 axes"),
         (lambda: nn.utils.clip_grad_norm_, AttributeError, "clip_norm="),
-        (lambda: nn.utils.parametrizations.orthogonal, AttributeError, "register_parametrization"),
     ):
         with pytest.raises(kind, match=message):
             call()
