@@ -14,8 +14,9 @@ from ..tracing.promotion import result_dtype
 from ..tracing.tracer import ArrayLike, ShapeError, Tracer, emit, located, trace_of
 from . import elementwise as e
 from .broadcasting import as_arraylike, described, dtype_of, fitted, key_of, reshaped, shape_of
+from .complex_numbers import as_complex, is_complex_array, joined, parts
 from .indexing import getitem
-from .manipulation import matrix_transpose
+from .manipulation import concatenate, matrix_transpose
 
 
 class EighResult(NamedTuple):
@@ -44,6 +45,24 @@ def cholesky(a: ArrayLike, /, *, upper: bool = False) -> Any:
     (x,) = _matrices("cholesky", a)
     factor = emit(ops.cholesky, _symmetrically(x))
     return matrix_transpose(factor) if upper else factor
+
+
+@tells_keywords
+def cho_factor(a: ArrayLike, lower: bool = False) -> tuple[Any, bool]:
+    """(c, lower) for `cho_solve`: the upper triangular factor of `cholesky`, or with `lower` the lower one, as
+    `scipy.linalg.cho_factor`; the other triangle is 0. Only that triangle of `a` is read.
+    """
+    (x,) = _matrices("cholesky", a)
+    factor = cholesky(x if lower else matrix_transpose(x))
+    return (factor if lower else matrix_transpose(factor)), bool(lower)
+
+
+@tells_keywords
+def cho_solve(c_and_lower: tuple[ArrayLike, bool], b: ArrayLike) -> Any:
+    """The x with `a @ x == b`, by what `cho_factor` gives for `a`; axes as in `solve`."""
+    factor, lower = c_and_lower
+    half = solve_triangular(factor, b, trans=0 if lower else 1, lower=lower)
+    return solve_triangular(factor, half, trans=1 if lower else 0, lower=lower)
 
 
 @tells_keywords
@@ -76,6 +95,8 @@ def solve(a: ArrayLike, b: ArrayLike, /) -> Any:
     A run raises `np.linalg.LinAlgError`, and has changed nothing, where a matrix is singular. Raises `ShapeError` where
     shapes do not fit.
     """
+    if is_complex_array(as_arraylike(a)) or is_complex_array(as_arraylike(b)):
+        return _complex_solution("solve", as_complex(a), as_complex(b))
     matrices, columns, is_vector = _system("solve", a, b)
     return _without_column(emit(ops.solve, matrices, columns), is_vector)
 
@@ -108,6 +129,10 @@ def inv(a: ArrayLike, /) -> Any:
     A run raises `np.linalg.LinAlgError`, and has changed nothing, where a matrix is singular. Raises `ShapeError` for
     matrices that are not square.
     """
+    if is_complex_array(as_arraylike(a)):
+        a = as_complex(a)
+        _check_square("inv", a)
+        return _complex_solution("inv", a, np.eye(shape_of(a)[-1], dtype=dtype_of(a)))
     (x,) = _matrices("inv", a)
     shape = shape_of(x)
     trace = trace_of([x])
@@ -134,14 +159,28 @@ def det(a: ArrayLike, /) -> Any:
     return e.multiply(sign, e.exp(logarithm))
 
 
+def _complex_solution(name: str, a: Any, b: Any) -> Any:
+    """Of A + i B and C + i D that of [[A, -B], [B, A]] and [[C], [D]]: the real part above the imaginary one."""
+    _check_square(name, a)
+    (re, im), (right, right_im) = parts(a), parts(b)
+    is_vector = len(shape_of(b)) == 1
+    rows = [concatenate([re, e.negative(im)], axis=-1), concatenate([im, re], axis=-1)]
+    both = solve(concatenate(rows, axis=-2), concatenate([right, right_im], axis=-1 if is_vector else -2))
+    n = shape_of(a)[-1]
+    halves = (slice(None, n), slice(n, None))
+    return joined(*(getitem(both, (..., half) if is_vector else (..., half, slice(None))) for half in halves))
+
+
+def _check_square(name: str, x: ArrayLike) -> None:
+    shape = shape_of(x)
+    if len(shape) < 2 or shape[-1] != shape[-2]:
+        raise ShapeError(located(f"np.linalg.{name} takes square matrices in the last two axes, got {described(x)}"))
+
+
 def _matrices(name: str, *operands: ArrayLike) -> list[ArrayLike]:
     """Operands, the first of which are square matrices, in the float dtype that NumPy computes with."""
     arrays = [as_arraylike(x) for x in operands]
-    shape = shape_of(arrays[0])
-    if len(shape) < 2 or shape[-1] != shape[-2]:
-        raise ShapeError(
-            located(f"np.linalg.{name} takes square matrices in the last two axes, got {described(arrays[0])}")
-        )
+    _check_square(name, arrays[0])
     dtype = result_dtype(*map(key_of, arrays))
     dtype = dtype if is_inexact(dtype) else np.dtype("float64")
     return [e.astype(x, dtype) for x in arrays]

@@ -1,4 +1,4 @@
-"""`numpy.linalg`, as far as it can be traced, with SciPy's `solve_triangular` and `expm`."""
+"""`numpy.linalg`, with functions of SciPy's: `solve_triangular`, `cho_factor`, `expm` and others."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ from ..tracing.missing_names import attributes_of
 from ..tracing.tracer import ArrayLike, ShapeError, located
 from . import diagonals, linear_algebra, matrix_functions, reductions
 from .broadcasting import as_arraylike, axes_tuple, described, reshaped, shape_of
-from .factors import cholesky, det, eigh, eigvalsh, inv, slogdet, solve, solve_triangular
+from .factors import cho_factor, cho_solve, cholesky, det, eigh, eigvalsh, inv, slogdet, solve, solve_triangular
 from .general_eigenvalues import eig, eigvals
 from .linear_algebra import matmul, tensordot, vecdot
 from .manipulation import expand_dims, matrix_transpose, moveaxis
 from .matrix_functions import expm, matrix_power, multi_dot, tensorinv, tensorsolve
 from .orthogonal_factors import householder_product, qr
 from .singular_values import cond, lstsq, matrix_norm, matrix_rank, pinv, svd, svdvals
+from .structured_matrices import block_diag, toeplitz
 
 __all__ = [
+    "block_diag",
+    "cho_factor",
+    "cho_solve",
     "cholesky",
     "cond",
     "cross",
@@ -50,6 +54,7 @@ __all__ = [
     "tensordot",
     "tensorinv",
     "tensorsolve",
+    "toeplitz",
     "trace",
     "vecdot",
     "vector_norm",

@@ -384,7 +384,8 @@ def norm(x: ArrayLike, /, ord: Any = None, axis: Any = None, keepdims: bool = Fa
     if len(axes) != 1 or isinstance(ord, str):
         raise TracingError(located(f"np.linalg.norm with ord={ord!r} over {len(axes)} axes is not traced; ord=None is"))
     if ord == math.inf:
-        return max(e.abs(x), axes, keepdims=keepdims)
+        largest = max if math.prod(shape_of(x)[a] for a in axes) else sum  # of no elements it is 0
+        return largest(e.abs(x), axes, keepdims=keepdims)
     if ord == -math.inf:
         return min(e.abs(x), axes, keepdims=keepdims)
     if ord == 0:

@@ -139,12 +139,11 @@ def matrix_norm(x: ArrayLike, /, *, keepdims: bool = False, ord: Any = "fro") ->
         return norm(x, None, (-2, -1), keepdims)
     if ord not in (1, -1, 2, -2, math.inf, -math.inf, "nuc"):
         raise ValueError(located(f"np.linalg.norm of matrices is 'fro', 'nuc', 1, -1, 2, -2, inf or -inf, got {ord!r}"))
-    extreme = max_of if ord == "nuc" or ord > 0 else min_of
-    if ord in (2, -2, "nuc"):
-        values = svdvals(x)
-        result = sum_of(values, -1) if ord == "nuc" else extreme(values, -1)
+    values = svdvals(x) if ord in (2, -2, "nuc") else sum_of(e.abs(x), -2 if ord in (1, -1) else -1)
+    if ord == "nuc" or (ord > 0 and not shape_of(values)[-1]):  # the largest of none is 0
+        result = sum_of(values, -1)
     else:
-        result = extreme(sum_of(e.abs(x), -2 if ord in (1, -1) else -1), -1)
+        result = (max_of if ord > 0 else min_of)(values, -1)
     return expand_dims(expand_dims(result, -1), -1) if keepdims else result
 
 

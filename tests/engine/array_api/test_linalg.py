@@ -202,3 +202,37 @@ def test_derivatives_are_those_of_torch():
         (theirs(x) * torch.tensor(weights)).sum().backward()
         gradient = gl.grad(lambda a, f=ours: np.sum(f(a) * weights))(POSITIVE)
         np.testing.assert_allclose(gradient, x.grad.numpy(), rtol=1e-9, atol=1e-12)
+
+
+def test_scipys_names_are_here() -> None:
+    ours, theirs = gnp.linalg, scipy.linalg
+
+    def calls(a: Any, s: Any, b: Any) -> list[Any]:
+        solved = [ours.cho_solve(ours.cho_factor(s, lower=lower), b) for lower in (False, True)]
+        return [*solved, ours.block_diag(a, b, b[0], 2.0), ours.toeplitz(a[0], b[:, 0]), ours.toeplitz(b[0])]
+
+    found = gl.compile(calls)(MATRIX, POSITIVE, COLUMNS[0])
+    solved = scipy.linalg.solve(POSITIVE, COLUMNS[0])
+    block = theirs.block_diag(MATRIX, COLUMNS[0], COLUMNS[0, 0], 2.0)
+    toeplitz = theirs.toeplitz(MATRIX[0], COLUMNS[0, :, 0]), theirs.toeplitz(COLUMNS[0, 0])
+    for one, other in zip(found, (solved, solved, block, *toeplitz), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-11)
+    assert ours.block_diag().shape == (1, 0)
+    with pytest.raises(gl.ShapeError, match="toeplitz takes vectors"):
+        ours.toeplitz(MATRIX)
+    with pytest.raises(gl.ShapeError, match="block_diag takes matrices"):
+        ours.block_diag(COLUMNS)
+
+
+def test_complex_systems_are_solved_as_by_numpy() -> None:
+    z, right = MATRIX + 1j * MATRIX.T, COLUMNS[0] - 1j
+
+    def calls(z: Any, right: Any, x: Any) -> list[Any]:
+        return [np.linalg.solve(z, right), np.linalg.solve(x, right[:, 0]), np.linalg.inv(np.stack([z, z.T]))]
+
+    for one, other in zip(gl.compile(calls)(z, right, MATRIX), calls(z, right, MATRIX), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-11)
+    assert gnp.linalg.inv(z.astype(np.complex64)).dtype == np.complex64
+    gl.check_grads(lambda x: np.abs(np.linalg.solve(x + 1j * x.T, x[0])).sum(), (MATRIX,), order=2, modes=("rev",))
+    with pytest.raises(gl.ShapeError, match=r"np\.linalg\.inv takes square matrices .* \(2, 3\) complex128"):
+        gl.trace(np.linalg.inv, z[:2])

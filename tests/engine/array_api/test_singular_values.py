@@ -131,6 +131,28 @@ def test_derivatives_of_singular_vectors_are_those_of_torch() -> None:
         np.testing.assert_allclose(gl.grad(weighed)(a), x.grad.numpy(), rtol=1e-8, atol=1e-10)
 
 
+def every_norm(arrays: list[Any]) -> list[Any]:
+    found = []
+    for x in arrays:
+        pairs = [axis for axis in (None, (0, 1), (-1, 0)) if (axis is None) == (x.ndim == 2)]
+        orders = (None, "fro", "nuc", 1, -1, 2, -2, np.inf, -np.inf)
+        found += [np.linalg.norm(x, o, axis, True) for o in orders for axis in pairs if x.ndim > 1]
+        found += [np.linalg.norm(x, o, -1) for o in (None, 0, 1, -1, 2, -2, 3, 0.5, -3, np.inf, -np.inf)]
+    return found
+
+
+def test_norms_in_every_order_over_vectors_and_matrices_are_those_of_numpy() -> None:
+    arrays = [RNG.standard_normal(shape) for shape in ((4,), (3, 2), (2, 3, 2), (1, 1))] + [np.arange(6).reshape(2, 3)]
+    with np.errstate(all="ignore"):
+        expected = every_norm(arrays)
+    for one, other in zip(gl.compile(every_norm)(arrays), expected, strict=True):
+        assert (np.shape(one), one.dtype) == (np.shape(other), other.dtype)
+        np.testing.assert_allclose(one, other, rtol=1e-10)
+    none = np.zeros((2, 0))
+    for ord, axis in ((np.inf, None), (2, None), (1, None), ("nuc", (1, 0)), (np.inf, 1), (None, 0)):
+        np.testing.assert_array_equal(gnp.linalg.norm(none, ord, axis), np.linalg.norm(none, ord, axis))
+
+
 def test_condition_numbers_and_least_squares() -> None:
     for p in (None, 2, -2, 1, -1, np.inf, -np.inf, "fro"):
         check(lambda a, p=p: np.linalg.cond(a, p), lambda a, p=p: np.linalg.cond(a, p), SQUARE, tolerance=1e-8)
