@@ -454,6 +454,8 @@ CALLS = {
         r"a result has the rows of the inputs; of 9 rows f64\[9\], of one row more f64\[9\]",
     ),
     "rows of a number": (lambda: call(wrong("l", rows=0), 2.0), "have as many rows"),
+    "complex numbers": (lambda: call(wrong("n"), LINE * 1j), r"takes? complex numbers, got c128\[9\]; give x.real"),
+    "complex elements": (lambda: call(scaled_mish, LINE * 1j), r"complex numbers, got c128\[9\]; give x.real"),
     "elements": (lambda: call(scaled_mish, LINE, LINE), r"scaled_mish takes 1 inputs \(x\), got 2"),
 }
 
