@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -85,6 +86,11 @@ ELEMENTWISE: dict[str, Case] = {
     "no_grad": lambda t: t.x * no_grad_square(t.x),
     "nan_to_num": lambda t: torch.nan_to_num(torch.log(t.x), 0.5, 1.0, -2.0).detach() + t.x,
     "in place": lambda t: in_place(t.x, t.y),
+    "item": lambda t: t.x * t.y.max().item() + t.x.shape[0] ** 0.5,
+    "copysign": lambda t: torch.copysign(t.x, t.y) + torch.ldexp(t.x, t.i) + torch.logaddexp2(t.x, t.y),
+    "signs": lambda t: [torch.signbit(t.x), torch.heaviside(t.x.detach(), t.y.detach()), t.x.round(decimals=1)],
+    "rrelu": lambda t: F.rrelu(t.x, training=False),
+    "autocast of another device": lambda t: cuda_autocast(t.x, t.m),
     "lift": lambda t: t.x + torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=torch.float64),
 }
 
@@ -101,6 +107,14 @@ def in_place(x: Any, y: Any) -> Any:
     z[:, 2].mul_(y[:, 1])
     z[1, :, 1:3].zero_()
     return z.sigmoid_()
+
+
+def cuda_autocast(x: Any, y: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # there is no GPU
+        autocast = torch.autocast("cuda", dtype=torch.float16)
+    with autocast:
+        return x @ y
 
 
 MOVEMENT: dict[str, Case] = {
@@ -164,6 +178,8 @@ REDUCTIONS: dict[str, Case] = {
         F.normalize(t.x, dim=2),
     ],
     "count_nonzero": lambda t: torch.count_nonzero(t.n, 1),
+    "logcumsumexp": lambda t: [t.x.logcumsumexp(1), t.y.logcumsumexp(-1)],
+    "distances": lambda t: [F.pdist(t.m), torch.dist(t.x, t.y, 3)],
     "cumsum": lambda t: [t.x.cumsum(1), t.n.cumsum(-1), t.x.cumprod(0), t.b.cumsum(2)],
 }
 INDEXING: dict[str, Case] = {
@@ -185,7 +201,21 @@ INDEXING: dict[str, Case] = {
     "scatter": lambda t: t.x.scatter(1, t.i.argsort(1), t.y),
     "scatter a number": lambda t: t.x.scatter(1, t.i, 0.5),
     "scatter_add": lambda t: t.x.scatter_add(1, t.i, t.y),
-    "scatter_reduce": lambda t: t.x.scatter_reduce(1, t.i, t.y, "amax"),
+    "scatter_reduce": lambda t: [
+        t.x.scatter_reduce(1, t.i, t.y, kind, include_self=own)
+        for kind in ("sum", "prod", "mean", "amax", "amin")
+        for own in (True, False)
+    ],
+    "index_put of rows": lambda t: t.x.index_put((t.b[:, :, 0],), t.y[0, 0]),
+    "masked_scatter": lambda t: t.x.masked_scatter(t.b, t.y),
+    "put": lambda t: [t.x.put(t.j, t.m[0, :3]), t.x.put(t.j, t.m[0, :3], accumulate=True)],
+    "fill_diagonal_": lambda t: t.m.clone().fill_diagonal_(2.0),
+    "embedding_bag": lambda t: [
+        F.embedding_bag(t.i[0], t.m, mode="sum", per_sample_weights=t.p[0]),
+        F.embedding_bag(t.i[0], t.m, padding_idx=1),
+        F.embedding_bag(t.i[0], t.m, mode="max"),
+        F.embedding_bag(t.i.reshape(-1), t.m, torch.tensor([0, 5, 5, 20])),
+    ],
     "index_add": lambda t: t.x.index_add(1, t.j, t.y),
     "index_copy": lambda t: t.x.index_copy(1, t.j.argsort(), t.y),
     "index_fill": lambda t: t.x.index_fill(1, t.j, 0.5),
@@ -196,6 +226,19 @@ INDEXING: dict[str, Case] = {
     "sort": lambda t: [*t.x.sort(1), *t.y.sort(2, descending=True)],
     "argsort": lambda t: [t.x.argsort(1), t.x.argsort(2, descending=True)],
     "topk": lambda t: [*t.x.topk(2, 1), *t.y.topk(3, -1, largest=False)],
+    "medians": lambda t: [
+        *t.x.median(1),
+        *torch.where(torch.arange(4) == 1, torch.nan, t.x).nanmedian(2, keepdim=True),
+        t.x.median(),
+        t.y[t.j % 2].nanmedian(),
+        *t.x.kthvalue(2, 1),
+        *t.i.mode(2),
+    ],
+    "cummax": lambda t: [*t.x.cummax(1), *t.y.cummin(-1), *t.n.cummax(0)],
+    "searchsorted": lambda t: [
+        torch.searchsorted(t.p.cumsum(2).detach(), t.x.detach()),
+        torch.searchsorted(torch.arange(-2.0, 3).double(), t.x.detach(), right=True),
+    ],
     "histc": lambda t: torch.histc(t.x.detach(), 4, -1, 1),
     "creation": lambda t: [
         torch.arange(1, 9, 2) * t.s,
@@ -265,10 +308,61 @@ LAYERS: dict[str, Case] = {
     "weight_norm": lambda t: torch._weight_norm(t.m, t.m[:, :1], 0),
     "cdist": lambda t: torch.cdist(t.x, t.y),
 }
+
+
+def spd(x: Any) -> Any:
+    """Symmetric, with eigenvalues of at least 1."""
+    return x @ x.mT + torch.eye(x.shape[-2], dtype=x.dtype)
+
+
+LINEAR_ALGEBRA: dict[str, Case] = {
+    "inverse": lambda t: [torch.linalg.inv(spd(t.x)), torch.linalg.pinv(t.m), torch.linalg.matrix_exp(spd(t.x))],
+    "solve": lambda t: [
+        torch.linalg.solve(spd(t.x), t.y),
+        torch.linalg.solve(spd(t.x), t.y[:, :, 0]),
+        torch.linalg.solve(spd(t.x), t.y.mT, left=False),
+    ],
+    "determinant": lambda t: [torch.linalg.det(spd(t.x)), *torch.linalg.slogdet(spd(t.x)), torch.logdet(spd(t.m))],
+    "cholesky": lambda t: [
+        torch.linalg.cholesky(spd(t.x)),
+        torch.linalg.cholesky(spd(t.x), upper=True),
+        torch.cholesky_solve(t.y, torch.linalg.cholesky(spd(t.x))),
+    ],
+    "triangles": lambda t: [
+        torch.linalg.solve_triangular(spd(t.x).triu(), t.y, upper=True),
+        torch.linalg.solve_triangular(spd(t.x).tril(), t.y.mT, upper=False, left=False),
+        torch.linalg.solve_triangular(spd(t.x).tril(), t.y, upper=False, unitriangular=True),
+    ],
+    "qr": lambda t: list(torch.linalg.qr(t.x.mT)),
+    "eigenvalues": lambda t: [torch.linalg.eigvalsh(spd(t.x)), torch.linalg.svdvals(t.x)],
+}
+SAMPLING: dict[str, Case] = {
+    "grid_sample": lambda t: [
+        F.grid_sample(t.im, torch.tanh(t.im[:, :2]).permute(0, 2, 3, 1) * 1.2, align_corners=False),
+        F.grid_sample(t.im, torch.tanh(t.im[:, :2]).permute(0, 2, 3, 1), padding_mode="border", align_corners=True),
+    ],
+    "affine_grid": lambda t: F.affine_grid(t.p.reshape(4, 2, 3), [4, 1, 3, 2], align_corners=False),
+    "antialias": lambda t: F.interpolate(t.im, (3, 4), mode="bilinear", antialias=True),
+    "trilinear": lambda t: F.interpolate(t.im[:, None], (3, 4, 9), mode="trilinear"),
+    "margins": lambda t: [
+        F.multi_margin_loss(t.m, t.i.reshape(-1)[:4]),
+        F.multilabel_margin_loss(t.m, torch.tensor([[0, 2, -1, 1, 1]] * 4)),
+        F.multi_margin_loss(t.m, t.i.reshape(-1)[:4], p=2, margin=0.5, reduction="sum"),
+    ],
+    "gaussian_nll_loss": lambda t: F.gaussian_nll_loss(t.x, t.y, t.p),
+    "ctc_loss": lambda t: F.ctc_loss(
+        t.im[:, :, 0].permute(1, 0, 2).log_softmax(-1),
+        torch.tensor([[1, 2], [3, 3]]),
+        torch.tensor([4, 3]),
+        torch.tensor([2, 1]),
+    ),
+}
 FAMILIES = {
     "elementwise": ELEMENTWISE,
     "movement": MOVEMENT,
     "reduction": REDUCTIONS,
     "indexing": INDEXING,
     "layers": LAYERS,
+    "linear algebra": LINEAR_ALGEBRA,
+    "sampling": SAMPLING,
 }

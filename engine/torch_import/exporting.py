@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
-import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..tracing.errors import TracingError, located
 from .own_derivatives import without_own_derivatives
+from .refused_exports import why_refused
+from .stand_ins import with_stand_ins
 from .table import whole_ops
 from .torch_package import torch_package
 
@@ -54,16 +55,16 @@ def exported(module: Any, args: Sequence[Any], kwargs: Mapping[str, Any], traini
     `TracingError` with torch's reason where the module cannot be exported.
     """
     torch = torch_package()
-    shapes = _any_batch(torch, module, args, kwargs) if any_batch else None
-    with _quiet(), in_mode(module, training), without_own_derivatives(torch):
+    with _quiet(), in_mode(module, training), without_own_derivatives(torch), with_stand_ins(torch):
         try:
+            shapes = _any_batch(torch, module, args, kwargs) if any_batch else None
             program = torch.export.export(module, tuple(args), dict(kwargs), dynamic_shapes=shapes, strict=False)
             _keep_no_grad(torch, program.graph_module)
             return program.run_decompositions(_decompositions(torch))
         except TracingError:
             raise
         except Exception as error:
-            raise TracingError(located(_reason(module, error))) from error
+            raise TracingError(located(why_refused(module, error))) from error
 
 
 def _any_batch(torch: Any, module: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -73,11 +74,11 @@ def _any_batch(torch: Any, module: Any, args: Sequence[Any], kwargs: Mapping[str
         return {0: torch.export.Dim.AUTO} if isinstance(x, torch.Tensor) and x.ndim else None
 
     positional, named = torch.utils._pytree.tree_map(of_leaf, (tuple(args), dict(kwargs)))
-    return {**dict(zip(inspect.signature(module.forward).parameters, positional)), **named} if named else positional
+    return dict(inspect.signature(module.forward).bind(*positional, **named).arguments)
 
 
 def _keep_no_grad(torch: Any, module: Any) -> None:
-    """Detach what comes out of `torch.no_grad()`, which decompositions forget."""
+    """Detach what comes out of `torch.no_grad()`, and what is written to tensors there, which decompositions forget."""
     for part in module.children():
         if hasattr(part, "graph"):
             _keep_no_grad(torch, part)
@@ -85,14 +86,37 @@ def _keep_no_grad(torch: Any, module: Any) -> None:
         if str(node.target) != "wrap_with_set_grad_enabled" or node.args[0]:
             continue
         for item in list(node.users):
-            value = item.meta.get("val")
-            if not isinstance(value, torch.Tensor) or not value.is_floating_point():
-                continue
-            with module.graph.inserting_after(item):
-                detached = module.graph.call_function(torch.ops.aten.detach.default, (item,))
-            detached.meta = dict(item.meta)
-            item.replace_all_uses_with(detached, delete_user_cb=lambda user, kept=detached: user is not kept)
+            _detach(torch, module, item)
+        part = getattr(module, node.args[1].target)
+        changed = _changed(part.graph)
+        for given in [x for x in part.graph.nodes if x.op == "placeholder" and x not in changed]:
+            _detach(torch, part, given)
+        part.recompile()
     module.recompile()
+
+
+def _detach(torch: Any, module: Any, node: Any) -> None:
+    """Let all that read a node of floats read it without its derivative."""
+    value = node.meta.get("val")
+    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+        return
+    with module.graph.inserting_after(node):
+        detached = module.graph.call_function(torch.ops.aten.detach.default, (node,))
+    detached.meta = dict(node.meta)
+    node.replace_all_uses_with(detached, delete_user_cb=lambda user: user is not detached)
+
+
+def _changed(graph: Any) -> set[Any]:
+    """The placeholders that ops of a graph write to, or to views of which."""
+    found: set[Any] = set()
+    for node in graph.nodes:
+        schema = getattr(node.target, "_schema", None)
+        for argument, value in zip(schema.arguments if schema else (), node.args):
+            while argument.is_write and getattr(value, "op", "") == "call_function":
+                value = value.args[0]
+            if argument.is_write:
+                found.add(value)
+    return found
 
 
 def _decompositions(torch: Any) -> Any:
@@ -104,24 +128,3 @@ def _decompositions(torch: Any) -> Any:
         if found is not None:
             table.pop(found, None)
     return table
-
-
-_DATA_DEPENDENT = ("GuardOnDataDependentSymNode", "UserError", "DataDependentOutputException")
-
-
-def _reason(module: Any, error: Exception) -> str:
-    """Why a module was not exported, in torch's words, and what to change."""
-    text = str(error).strip()
-    kind = type(error).__name__
-    first = next((line.strip() for line in text.splitlines() if line.strip()), kind)
-    what = f"{type(module).__name__} cannot be exported by torch.export: {kind}: {first[:400]}"
-    place = re.findall(r"\((\S+\.py:\d+) in \w+\)", text)
-    where = f" (at {place[-1]})" if place else ""
-    if kind in _DATA_DEPENDENT or "data-dependent" in text:
-        instead = "shapes and branches that depend on values are not possible in a static program: write torch.where, "
-        instead += "a mask, or torch.topk with a fixed number"
-    elif isinstance(error, TypeError) and "argument" in text:
-        instead = "give from_torch the arguments of module.forward"
-    else:
-        instead = "check that module(*args, **kwargs) runs by itself, then see torch.export's reason above"
-    return f"{what}{where}; {instead}"

@@ -8,11 +8,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ...ir import is_float
 from ..tracing.errors import TracingError, UnsupportedError, located, shown_file, standing_at
-from ..tracing.tracer import Tracer, scope
-from ..tracing.transforms import stop_gradient
+from ..tracing.tracer import scope
 from .dtypes import numpy_array, numpy_dtype
+from .higher_order import is_higher_order, traced_part
 from .module_calls import InnerCall, inner_calls, place
 from .promotion import converted, is_array
 from .table import Traced, reads_memory, traced_op
@@ -20,8 +19,13 @@ from .table import Traced, reads_memory, traced_op
 Record = Callable[[str, list[Any], list[Any]], None]
 """What is told of each call of a module inside: its path, what it reads, parameters too, and what it gives."""
 
+_TOKEN = ()
+"""What torch orders effects by, which is nothing here."""
+
 _DROPPED = frozenset({"device", "layout", "memory_format", "pin_memory", "non_blocking"})
-_WITHOUT_RESULT = re.compile(r"aten\.(_assert_|sym_constrain_range|_functional_assert|_functional_sym_constrain)")
+_WITHOUT_RESULT = re.compile(
+    r"aten\.(_assert_|_linalg_check_errors|sym_constrain_range|_functional_assert|_functional_sym_constrain)"
+)
 _FRAME = re.compile(r'^\s*File "(.+)", line (\d+), in', re.MULTILINE)
 
 
@@ -43,7 +47,8 @@ class Interpreter:
         left = {node: len(node.users) for node in self._module.graph.nodes}
         for node in self._module.graph.nodes:
             if node.op == "output":
-                return [self._read(x) for x in node.args[0]]
+                (results,) = node.args  # a body of torch's own may end with one node, and not with a tuple
+                return [self._read(x) for x in (results if isinstance(results, (tuple, list)) else (results,))]
             if node.op == "placeholder":
                 self._values[node] = next(given)
             elif node.op == "get_attr":
@@ -76,29 +81,25 @@ class Interpreter:
                 return _item(node, *args)
             if _of_python(node.target):
                 return node.target(*args)
-            if _is_higher_order(node.target):
-                return self._higher_order(node, args)
+            if is_higher_order(node.target):
+                return self._part(node, args)
             if reads_memory(str(node.target)):
                 _check_memory(node)
             function = self._ops.get(str(node.target)) or traced_op(str(node.target))
             assert function is not None
             return _as_promised(node, function(*args, **kwargs))
 
-    def _higher_order(self, node: Any, args: Sequence[Any]) -> Any:
-        """A part of the graph that runs in a mode of torch's."""
-        name = str(node.target)
-        if "set_grad_enabled" in name:
-            enabled, part, *inputs = args
-            results = Interpreter(part, self._ops).run(inputs)
-            return results if enabled else [_without_gradient(x) for x in results]
-        if "autocast" in name:
-            _, _, enabled, _, part, *inputs = args
-            if not enabled:
-                return Interpreter(part, self._ops).run(inputs)
-            instead = "export the module without it, and write gl.compile_step(..., precision='bf16')"
-            raise UnsupportedError(located(f"torch.autocast inside a module is not supported; {instead}"))
-        instead = "write it without torch.cond and the like"
-        raise UnsupportedError(located(f"{name}, control flow of torch, is not supported; {instead}"))
+    def _part(self, node: Any, args: list[Any]) -> Any:
+        """What a node that takes graphs gives; one with effects gives its token first."""
+        if str(node.target) != "with_effects":
+            return traced_part(str(node.target), args, lambda part, inputs: Interpreter(part, self._ops).run(inputs))
+        _, target, *given = args
+        if _is_check(target):
+            return _TOKEN, None
+        function = self._ops.get(str(target)) or traced_op(str(target))
+        if function is None:
+            raise UnsupportedError(located(f"the op {target} of torch is not supported here"))
+        return _TOKEN, function(*given)
 
     def _read(self, x: Any) -> Any:
         """An argument of a node as its value."""
@@ -117,13 +118,16 @@ def check_ops(module: Any, ops: Collection[str]) -> None:
     """Raise `UnsupportedError` for an op, beside `ops` of the user's, `TracingError` for a dtype in a graph that there
     is not here; the errors name the user's line and the module that it stands in.
     """
+    for part in module.children():
+        if hasattr(part, "graph"):
+            check_ops(part, ops)
     for node in module.graph.nodes:
         if node.op != "call_function" or (not node.users and _is_check(node.target)):
             continue
         path, kind = place(node)
         where = f", in {path} ({kind})" if path else f", in {kind}" if kind else ""
         name = str(node.target)
-        known = node.target is operator.getitem or _of_python(node.target) or _is_higher_order(node.target)
+        known = node.target is operator.getitem or _of_python(node.target) or is_higher_order(node.target)
         with _standing_where(node):
             if not known and name not in ops and traced_op(name) is None:
                 library, op, *_ = name.split(".") if name.count(".") == 2 else ("aten", name)
@@ -174,15 +178,9 @@ def _is_check(target: Any) -> bool:
 def _of_python(target: Any) -> bool:
     """Whether a node computes a length: by a function of Python's, or of symbols."""
     module = getattr(target, "__module__", "") or ""
+    if module == "torch":
+        return getattr(target, "__name__", "").startswith("sym_")
     return module in ("_operator", "math", "builtins") or module.startswith(("torch.fx.experimental", "torch.sym"))
-
-
-def _is_higher_order(target: Any) -> bool:
-    return any(kind.__name__ == "HigherOrderOperator" for kind in type(target).__mro__)
-
-
-def _without_gradient(x: Any) -> Any:
-    return stop_gradient(x) if isinstance(x, Tracer) and is_float(x.dtype) else x
 
 
 def _item(node: Any, parts: Any, index: Any) -> Any:

@@ -32,7 +32,8 @@ def without_own_derivatives(torch: Any) -> Iterator[None]:
     apply = vars(base)["apply"]
 
     def inlined(kind: Any, *args: Any, **kwargs: Any) -> Any:
-        if kind.__name__.startswith("GeneratedBackwardFor"):  # of an op that is in the table, or missing there
+        # Torch's own are of ops that are in the table, or missing there, and of branches and loops.
+        if kind.__name__.startswith("GeneratedBackwardFor") or kind.__module__.startswith("torch._higher_order_ops"):
             return apply.__get__(None, kind)(*args, **kwargs)
         if kwargs or not _is_plain(torch, kind, apply, args):
             what = f"{kind.__name__} is a torch.autograd.Function whose backward is not the derivative of its forward"

@@ -82,6 +82,8 @@ def _input(exported: Any, spec: Any) -> Input:
         return Input("constant", spec.target, numpy_array(exported.constants[spec.target]))
     if kind == "USER_INPUT":
         return Input("leaf")
+    if kind == "TOKEN":
+        return Input("constant")
     return Input("other", spec.target)
 
 

@@ -8,6 +8,7 @@ from . import (
     elementwise,
     grouped,
     indexing,
+    linear_algebra,
     losses,
     movement,
     normalization,
@@ -15,6 +16,7 @@ from . import (
     random,
     recurrent,
     reduction,
+    resampling,
     scatter,
     sorting,
 )
@@ -27,6 +29,7 @@ __all__ = [
     "elementwise",
     "grouped",
     "indexing",
+    "linear_algebra",
     "losses",
     "movement",
     "normalization",
@@ -34,6 +37,7 @@ __all__ = [
     "random",
     "recurrent",
     "reduction",
+    "resampling",
     "scatter",
     "sorting",
 ]

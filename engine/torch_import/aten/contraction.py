@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ... import array_api as xp
 from ...nn import functional as F
+from ...tracing.scan import scan
 from ..table import aten
 
 
@@ -73,3 +76,17 @@ def cumprod(x: Any, dim: int, dtype: Any = None) -> Any:
     if dtype is not None:
         x = xp.astype(x, dtype)
     return xp.cumprod(x, dim) if x.ndim else x
+
+
+@aten("logcumsumexp.default", whole=True)
+def logcumsumexp(x: Any, dim: int) -> Any:
+    """Logarithms of the sums of exponentials up to each place."""
+    if not x.ndim or not x.shape[dim]:
+        return x
+    moved = xp.moveaxis(x, dim, 0)
+
+    def add(total: Any, each: Any) -> tuple[Any, Any]:
+        total = xp.logaddexp(total, each)
+        return total, total
+
+    return xp.moveaxis(scan(add, xp.full_like(moved[0], -np.inf), moved)[1], 0, dim)

@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from ....ir import is_float
 from ... import array_api as xp
+from ...tracing.errors import UnsupportedError, located
 from ...tracing.tracer import Tracer
+from ...tracing.transforms import stop_gradient
 from ..promotion import default_float, dtype_of_number, is_array
 from ..table import aten
 
@@ -32,6 +35,15 @@ def sym_numel(x: Any) -> int:
     return x.size
 
 
+@aten("_local_scalar_dense.default")
+def item(x: Any) -> Any:
+    """The number of x, from which nothing is derived. Raises `UnsupportedError` for one that shapes may depend on."""
+    if isinstance(x, Tracer) and not is_float(x.dtype):
+        instead = "write torch.where, a mask, or a number of Python"
+        raise UnsupportedError(located(f"item() of a tensor of {x.dtype} depends on values; {instead}"))
+    return stop_gradient(xp.reshape(x, ())) if isinstance(x, Tracer) else x.item()
+
+
 @aten("full.default")
 def full(size: Sequence[int], fill_value: Any, dtype: Any = None, **_: Any) -> Any:
     """An array of one number."""
@@ -46,7 +58,14 @@ def full_like(x: Any, fill_value: Any, dtype: Any = None) -> Any:
     return filled(x.shape, fill_value, dtype or x.dtype)
 
 
-@aten("zeros.default", "empty.memory_format", "empty_permuted.default", "new_zeros.default", "new_empty.default")
+@aten(
+    "zeros.default",
+    "empty.memory_format",
+    "empty_strided.default",
+    "empty_permuted.default",
+    "new_zeros.default",
+    "new_empty.default",
+)
 def zeros(*args: Any, dtype: Any = None, **_: Any) -> Any:
     """Zeros; nothing is left undefined."""
     first = args[0]

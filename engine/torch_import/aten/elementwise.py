@@ -114,6 +114,9 @@ _binary(xp.fmin, "fmin.default")
 _float_binary(xp.arctan2, "atan2.default")
 _float_binary(xp.hypot, "hypot.default")
 _float_binary(xp.logaddexp, "logaddexp.default")
+_float_binary(xp.logaddexp2, "logaddexp2.default")
+_float_binary(xp.copysign, "copysign.Tensor", "copysign.Scalar")
+_binary(xp.heaviside, "heaviside.default")
 
 
 @aten("clamp.default", "clamp.Tensor")
@@ -289,6 +292,25 @@ for _function, _name in ((xp.isnan, "isnan"), (xp.isinf, "isinf"), (xp.isfinite,
     _same_kind(_function, f"{_name}.default")
 
 
+@aten("round.decimals", whole=True)
+def round_decimals(x: Any, decimals: int) -> Any:
+    """x, rounded to so many decimals."""
+    return xp.round(x, decimals) if is_float(x.dtype) else x
+
+
+@aten("signbit.default")
+def signbit(x: Any) -> Any:
+    """Whether each element has the sign of a negative number, as -0.0 has."""
+    return xp.signbit(x) if is_float(x.dtype) else xp.less(x, 0)
+
+
+@aten("ldexp.Tensor", whole=True)
+def ldexp(x: Any, exponent: Any) -> Any:
+    """x times 2 to the power `exponent`."""
+    (x,) = as_floats(x)
+    return xp.multiply(x, xp.exp2(converted(exponent, x.dtype)))
+
+
 @aten("square.default", whole=True)
 def square(x: Any) -> Any:
     """x squared."""
@@ -354,6 +376,14 @@ def threshold(x: Any, threshold: float, value: float) -> Any:
 def prelu(x: Any, weight: Any) -> Any:
     """He et al. 2015."""
     return F.prelu(x, weight)
+
+
+@aten("rrelu_with_noise_functional.default", whole=True)
+def rrelu_with_noise(
+    x: Any, _: Any, lower: float = 0.125, upper: float = 1 / 3, training: bool = False, **__: Any
+) -> Any:
+    """x, or less of it below 0, how much is drawn in training; Xu et al. 2015."""
+    return F.rrelu(x, lower, upper, training), None
 
 
 @aten("glu.default", whole=True)

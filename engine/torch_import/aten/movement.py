@@ -202,16 +202,21 @@ def replication_pad(x: Any, padding: Sequence[int]) -> Any:
     return F.pad(x, tuple(padding), "replicate")
 
 
+def strided_places(size: Sequence[int], stride: Sequence[int], storage_offset: int | None) -> np.ndarray[Any, Any]:
+    """Where the elements of a window over memory lie."""
+    places = sum(
+        (np.arange(n).reshape((-1,) + (1,) * (len(size) - 1 - i)) * s for i, (n, s) in enumerate(zip(size, stride))),
+        np.asarray(storage_offset or 0),
+    )
+    return np.broadcast_to(places, tuple(size))
+
+
 @aten("as_strided.default", in_memory=True)
 def as_strided(x: Any, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None) -> Any:
     """Windows over x as it lies in memory, row by row."""
     if not x.size:
         return xp.reshape(x, tuple(size))
-    places = sum(
-        (np.arange(n).reshape((-1,) + (1,) * (len(size) - 1 - i)) * s for i, (n, s) in enumerate(zip(size, stride))),
-        np.asarray(storage_offset or 0),
-    )
-    return xp.take(xp.reshape(x, (-1,)), np.broadcast_to(places, tuple(size)))
+    return xp.take(xp.reshape(x, (-1,)), strided_places(size, stride, storage_offset))
 
 
 @aten("unfold.default", whole=True)
@@ -239,66 +244,6 @@ def triu(x: Any, diagonal: int = 0) -> Any:
 def diagonal(x: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
     """The diagonal of matrices."""
     return xp.diagonal(x, offset, dim1, dim2)
-
-
-@aten("pixel_shuffle.default", whole=True)
-def pixel_shuffle(x: Any, upscale_factor: int) -> Any:
-    """Channels as places of a larger image."""
-    return F.pixel_shuffle(x, upscale_factor)
-
-
-@aten("pixel_unshuffle.default", whole=True)
-def pixel_unshuffle(x: Any, downscale_factor: int) -> Any:
-    """Places of an image as channels."""
-    return F.pixel_unshuffle(x, downscale_factor)
-
-
-@aten("channel_shuffle.default", whole=True)
-def channel_shuffle(x: Any, groups: int) -> Any:
-    """Channels of groups in turn."""
-    return F.channel_shuffle(x, groups)
-
-
-def _interpolated(x: Any, size: Any, factors: Any, mode: str, align_corners: bool | None) -> Any:
-    if size is not None:
-        return F.interpolate(x, tuple(size), mode=mode, align_corners=align_corners)
-    return F.interpolate(x, scale_factor=tuple(factors), mode=mode, align_corners=align_corners)
-
-
-@aten("upsample_nearest1d.vec", "upsample_nearest2d.vec", "upsample_nearest3d.vec", whole=True)
-def upsample_nearest(x: Any, output_size: Any, scale_factors: Any = None) -> Any:
-    """Each pixel as the nearest of the input."""
-    return _interpolated(x, output_size, scale_factors, "nearest", None)
-
-
-@aten("upsample_linear1d.vec", whole=True)
-def upsample_linear(x: Any, output_size: Any, align_corners: bool, scale_factors: Any = None) -> Any:
-    """Each place as a mean of the two nearest."""
-    return _interpolated(x, output_size, scale_factors, "linear", align_corners)
-
-
-@aten("upsample_bilinear2d.vec", whole=True)
-def upsample_bilinear(x: Any, output_size: Any, align_corners: bool, scale_factors: Any = None) -> Any:
-    """Each pixel as a mean of the four nearest."""
-    return _interpolated(x, output_size, scale_factors, "bilinear", align_corners)
-
-
-@aten("upsample_bicubic2d.vec", whole=True)
-def upsample_bicubic(x: Any, output_size: Any, align_corners: bool, scale_factors: Any = None) -> Any:
-    """Each pixel by cubic splines."""
-    return _interpolated(x, output_size, scale_factors, "bicubic", align_corners)
-
-
-@aten("im2col.default", whole=True)
-def im2col(x: Any, kernel_size: Any, dilation: Any, padding: Any, stride: Any) -> Any:
-    """Windows of images as columns."""
-    return F.unfold(x, tuple(kernel_size), tuple(dilation), tuple(padding), tuple(stride))
-
-
-@aten("col2im.default", whole=True)
-def col2im(x: Any, output_size: Any, kernel_size: Any, dilation: Any, padding: Any, stride: Any) -> Any:
-    """Sums of columns as images."""
-    return F.fold(x, tuple(output_size), tuple(kernel_size), tuple(dilation), tuple(padding), tuple(stride))
 
 
 @aten("view.dtype")

@@ -7,9 +7,10 @@ from typing import Any
 
 from ... import array_api as xp
 from ...nn import functional as F
-from ...nn.functional.normalization import batch_norm_in_training
+from ...nn.functional.normalization import batch_norm_in_training, instance_norm_in_training
 from ...tracing.batch_parts import batch_parts
-from ..table import aten
+from ...tracing.errors import UnsupportedError, located
+from ..table import aten, op
 
 
 @aten("layer_norm.default", whole=True)
@@ -59,6 +60,26 @@ def batch_norm(
     return result, None, None, mean, variance
 
 
+@op("gradloom.batch_norm.default")
+def batch_norm_that_counts(
+    x: Any, weight: Any, bias: Any, running_mean: Any, running_var: Any, count: Any, momentum: float | None, eps: float
+) -> Any:
+    """Batch norm in training, the running statistics and their number; without a momentum they are means over all."""
+    factors: list[Any] = []
+    for _ in range(batch_parts()):
+        count = count + 1
+        factors.append(momentum if momentum is not None else 1.0 / xp.astype(count, running_mean.dtype))
+    return *batch_norm_in_training(x, running_mean, running_var, weight, bias, factors, eps), count
+
+
+@op("gradloom.instance_norm.default")
+def instance_norm_with_statistics(
+    x: Any, weight: Any, bias: Any, running_mean: Any, running_var: Any, momentum: float, eps: float
+) -> Any:
+    """Instance norm in training, and the running statistics."""
+    return instance_norm_in_training(x, running_mean, running_var, weight, bias, momentum, eps)
+
+
 @aten("_native_batch_norm_legit.no_stats")
 def batch_norm_without_statistics(x: Any, weight: Any, bias: Any, training: bool, momentum: float, eps: float) -> Any:
     """Batch norm by the batch, which keeps nothing."""
@@ -86,6 +107,9 @@ def instance_norm(
     cudnn_enabled: bool,
 ) -> Any:
     """Ulyanov et al. 2016."""
+    if use_input_stats and running_mean is not None:
+        what = "F.instance_norm that moves running statistics is not supported: an export loses what it writes"
+        raise UnsupportedError(located(f"{what}; write torch.nn.InstanceNorm2d(..., track_running_stats=True)"))
     return F.instance_norm(x, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
 
 

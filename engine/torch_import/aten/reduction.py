@@ -212,3 +212,16 @@ def cdist(x: Any, y: Any, p: float, compute_mode: int | None = None) -> Any:
 def count_nonzero(x: Any, dim: Any = None) -> Any:
     """How many are not 0."""
     return xp.sum(xp.astype(truth(x), "int64"), axis=_axes(dim))
+
+
+@aten("_pdist_forward.default")
+def pdist(x: Any, p: float = 2.0) -> Any:
+    """The distances of all pairs of rows."""
+    first, second = np.triu_indices(x.shape[0], 1)
+    return vector_norm(xp.subtract(xp.take(x, first, 0), xp.take(x, second, 0)), p, -1)
+
+
+@aten("dist.default", whole=True)
+def dist(x: Any, y: Any, p: float = 2) -> Any:
+    """The norm of a difference."""
+    return vector_norm(xp.subtract(x, y), p)
