@@ -116,7 +116,8 @@ class Target:
 
     @staticmethod
     def cpu(name: str | None = None) -> Target:
-        """The CPU with these instructions: "avx512", "avx2", "sse", "neon" or "generic"; by default this machine's.
+        """The CPU with these instructions: "avx512", "avx2", "sse", "neon" or "generic"; by default that of
+        `GRADLOOM_TARGET`, or this machine's.
 
         Raises `TargetError` for any other name.
         """
@@ -173,6 +174,20 @@ class Target:
         """The most vectors of a row of a register tile: a row of the right operand takes an eighth of the registers."""
         return max(1, self.vector_registers // 8)
 
+    @property
+    def packs(self) -> bool:
+        """Whether register tiles of a product read copies of both operands in which what they read lies together.
+
+        A row of a strip of the right operand is then a cache line or two. Where the rows lie far apart, too few of them
+        stay in the first cache, and each is on a page of its own.
+        """
+        return self.matmul == "registers" and self.packed_strips > 1
+
+    @property
+    def packed_strips(self) -> int:
+        """Strips of a right operand that are packed together: four lines of a row, which come from memory as one."""
+        return max(1, 4 * self.line_bytes // (self.tile_vectors * self.vector_bytes))
+
     def tile_rows(self, vectors: int) -> int:
         """The most rows of a register tile of so many vectors.
 
@@ -198,12 +213,15 @@ _CPUS = {
     target.name: target
     for target in (
         Target(name="avx512", vector_bytes=64, vector_registers=32, masked=True, matmul="registers"),
-        Target(name="avx2", vector_bytes=32, vector_registers=16, masked=False, matmul="blas"),
-        Target(name="sse", vector_bytes=16, vector_registers=16, masked=False, matmul="blas"),
-        Target(name="neon", vector_bytes=16, vector_registers=32, masked=False, matmul="blas"),
+        Target(name="avx2", vector_bytes=32, vector_registers=16, masked=False, matmul="registers"),
+        Target(name="sse", vector_bytes=16, vector_registers=16, masked=False, matmul="registers"),
+        Target(name="neon", vector_bytes=16, vector_registers=32, masked=False, matmul="registers"),
         Target(name="generic", vector_bytes=16, vector_registers=16, masked=False, matmul="blas"),
     )
 }
+
+CPU_NAMES = tuple(_CPUS)
+"""The names that `Target.cpu` knows."""
 
 DEFAULT_TARGET = _CPUS["avx512"]
 """What passes plan for where nobody says otherwise: the same on every machine."""

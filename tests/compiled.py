@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from gradloom.ir import Array, Graph
 from gradloom.passes.memory.plan import plan
-from gradloom.passes.pipeline import run_passes
+from gradloom.passes.pipeline import pipeline, run_passes
+from gradloom.passes.target import Target
 from gradloom.runtime.cpu.executable import Executable, allocate
 
 _BEHIND = 4096
@@ -17,7 +18,8 @@ def run_compiled(graph: Graph, *arrays: Array, threads: int = 1, outputs_in_aren
     """The outputs of `graph`; those that overwrite an input are found in the copy of that input. Nothing is written
     behind the arena.
     """
-    planned = plan(run_passes(graph), threads, outputs_in_arena)
+    target = Target.cpu()
+    planned = plan(run_passes(graph, pipeline(target=target)), threads, outputs_in_arena, target=target)
     memory = allocate(planned.arena_bytes + _BEHIND)
     behind = memory[planned.arena_bytes :]
     behind[:] = 165

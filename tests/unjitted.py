@@ -14,6 +14,7 @@ from gpu_unjitted import Block
 from gradloom.ir import OPS, Array, Graph
 from gradloom.passes.memory.plan import Plan
 from gradloom.runtime.codegen.intrinsics import ARRAY_DTYPES
+from gradloom.runtime.codegen.tile_copy import plain_tile_copy
 from gradloom.runtime.codegen.tile_product import plain_tile_product
 from gradloom.runtime.codegen.tile_transpose import plain_tile_transpose
 from gradloom.runtime.lowering.launch import Arg, KernelAddress, Launch, Pointer, Routine, Scratch, Tile
@@ -253,6 +254,9 @@ class _Machine:
         dtype = np.dtype(ARRAY_DTYPES[short])
         return plain_tile_product(self.array(dtype), dtype.itemsize, lanes, rows, vectors, tail, pairwise, sectioned)
 
+    def tile_copy(self, itemsize: int, n: int) -> Callable[..., None]:
+        return plain_tile_copy(self.array(np.dtype(f"i{itemsize}")), n)
+
     def tile_transpose(self, itemsize: int, lanes: int, whole: bool) -> Callable[..., None]:
         return plain_tile_transpose(self.array(np.dtype(f"i{itemsize}")), itemsize)
 
@@ -266,6 +270,7 @@ class _Machine:
         for suffix, dtype in ARRAY_DTYPES.items():
             names[f"array_{suffix}"] = self.array(np.dtype(dtype))
         names["tile_product"] = self.tile_product
+        names["tile_copy"] = self.tile_copy
         names["tile_transpose"] = self.tile_transpose
         names["gemm_f32"], names["gemm_f64"] = self.gemm(np.dtype("f4")), self.gemm(np.dtype("f8"))
         names["gemv_f32"], names["gemv_f64"] = self.gemv(np.dtype("f4")), self.gemv(np.dtype("f8"))

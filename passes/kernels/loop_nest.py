@@ -16,6 +16,7 @@ from ...ir.ops import contraction, creation, movement, reduction
 from ...ir.types import contiguous_strides
 from ..graph.views import View, own
 from ..target import Target
+from .matmul_tiles import panel_bytes
 from .row_tiles import (
     RowTiles,
     accumulator_count,
@@ -85,7 +86,7 @@ class LoopNest:
     Where the region concatenates values, `body` ends before that: `parts` are its last outputs.
 
     Where the region begins with a dot, `body` is what follows, and its first input is `product`, of which each worker
-    holds the `product_rows` rows of a tile.
+    holds the `product_rows` rows of a tile, and the panels that these are made in: sums of `product_terms` terms.
     """
 
     target: Target
@@ -108,6 +109,7 @@ class LoopNest:
     last_read: dict[Value, int] = field(default_factory=dict[Value, int])
     product: Value | None = None
     product_rows: int = 0
+    product_terms: int = 0
     together: int = 1
     accumulators: int = 1
     parts: Mapping[Value, Part] = field(default_factory=dict["Value", "Part"])
@@ -158,9 +160,17 @@ class LoopNest:
 
     @property
     def product_bytes(self) -> int:
-        """Bytes of a tile of the product; it comes last in a worker's buffers."""
+        """Bytes of a tile of the product, and behind it of its panels; they come last in a worker's buffers."""
         if self.product is None or self.target.is_gpu:
             return 0
+        return self.panels_at + panel_bytes(
+            self.product_rows, self.product_terms, self.product.type.dtype.itemsize, self.target
+        )
+
+    @property
+    def panels_at(self) -> int:
+        """Bytes of a tile of the product."""
+        assert self.product is not None
         product = self.product.type
         return self.target.round_to_line(self.product_rows * product.shape[1] * product.dtype.itemsize)
 
@@ -390,6 +400,7 @@ def loop_nest(region: Node, views: Mapping[Value, View], target: Target, cut: Ro
     elif product is not None:
         m, n = product.output.type.shape
         nest.product, nest.product_rows = body.inputs[0], tile_rows(m, n)
+        nest.product_terms = product.inputs[0].type.shape[-1]
         nest.cut = RowTiles(nest.product_rows, 1, nest.product_rows)
     nest.tiles = max(1, nest.cut.count(nest.rows))
     _sweep(nest)

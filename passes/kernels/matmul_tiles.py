@@ -41,6 +41,10 @@ _LEAST_ROWS = 4
 _LONG_READ = 1 << 18
 # Rows for which computing takes as long as reading the right operand does, which is what tiles of fewer rows wait for.
 _READING_ROWS = 8
+PACKED_ROWS = 48
+"""Rows of a tile from which on it is worth packing its operands, on a target that packs."""
+# A section of the rows of a tile is packed in at most about this part of the second cache.
+_BLOCK_PART = 8
 # A strip of several vectors takes at most this part of the bytes that the result takes.
 _PARTS = 4
 
@@ -52,8 +56,9 @@ class DotTiles:
 
     `shapes` are the register tiles, rows by vectors, that occur; where there are none, BLAS multiplies. A tile is
     walked in strips of at most `most_vectors`. Where the columns of the right operand are dense, a strip of it is
-    transposed in `strip_bytes` of scratch of the worker. A group of sections of a long sum is added up in
-    `group_bytes` of its scratch, which hold a tile.
+    transposed in `strip_bytes` of scratch of the worker. Where the target packs, `strips_together` are copied there,
+    and the rows of a left operand whose columns are dense in `block_bytes`. A group of sections of a long sum is added
+    up in `group_bytes` of its scratch, which hold a tile.
     """
 
     rows: int
@@ -64,7 +69,19 @@ class DotTiles:
     shapes: tuple[tuple[int, int], ...] = ()
     most_vectors: int = 0
     strip_bytes: int = 0
+    strips_together: int = 1
+    block_bytes: int = 0
     group_bytes: int = 0
+
+    @property
+    def panel_bytes(self) -> int:
+        """Bytes of what a worker copies of operands."""
+        return self.strip_bytes + self.block_bytes
+
+    @property
+    def worker_bytes(self) -> int:
+        """Bytes of the scratch of a worker."""
+        return self.panel_bytes + self.group_bytes
 
     @property
     def tiles(self) -> int:
@@ -82,6 +99,10 @@ def dot_tiles(x: View, y: View, copies: int, target: Target) -> DotTiles:
     dtype = x.base.type.dtype
     if target.matmul == "blocks":
         return cut  # a block holds its sums in registers
+    if _packs(cut.rows, target) and is_turned(x):
+        section = min(x.shape[-1], DEPTH) * dtype.itemsize
+        rows = _even(cut.rows, -(-cut.rows * section // (target.l2_bytes // _BLOCK_PART)))
+        cut = replace(cut, rows=rows, down=-(-x.shape[-2] // rows))
     if is_float(dtype) and is_long(x.shape[-2], y.shape[-1], x.shape[-1]):
         cut = replace(cut, group_bytes=target.round_to_line(cut.rows * cut.columns * dtype.itemsize))
     return _in_registers(cut, x, y, target)
@@ -132,15 +153,31 @@ def is_long(m: int, n: int, k: int) -> bool:
 
 
 def row_tiles(x: View, y: View, height: int, target: Target) -> DotTiles:
-    """Tiles of `height` whole rows of the product of two matrices, whose sums are not long, without scratch."""
+    """Tiles of `height` whole rows of the product of two matrices, whose sums are not long, in `panel_bytes` of scratch
+    of the worker.
+    """
     plain = DotTiles(height, y.shape[1], -(-x.shape[0] // height), 1, 1)
     cut = _in_registers(plain, x, y, target)
-    return plain if cut.strip_bytes else cut
+    return plain if cut.strip_bytes and not _packs(height, target) else cut
+
+
+def panel_bytes(rows: int, terms: int, itemsize: int, target: Target) -> int:
+    """Bytes of scratch that are enough for tiles of whole rows of products with so many terms."""
+    if not _packs(rows, target):
+        return 0
+    row_of_strips = target.packed_strips * target.tile_vectors * target.vector_bytes
+    left, right = rows * itemsize * min(terms, DEPTH), row_of_strips * min(terms, DEPTH)
+    return target.round_to_line(left) + target.round_to_line(right)
 
 
 def is_transposed(y: View) -> bool:
     """Whether the columns of a right operand are dense, and not its rows."""
     return y.strides[-1] != 1 and y.shape[-1] > 1
+
+
+def is_turned(x: View) -> bool:
+    """Whether the columns of a left operand are dense, and not its rows."""
+    return x.strides[-1] != 1 and x.strides[-2] == 1 and x.shape[-1] > 1 < x.shape[-2]
 
 
 def _in_registers(cut: DotTiles, x: View, y: View, target: Target) -> DotTiles:
@@ -153,9 +190,14 @@ def _in_registers(cut: DotTiles, x: View, y: View, target: Target) -> DotTiles:
         return cut
     # A register tile reads vectors of neighbouring columns. Where these are not dense, a section of a strip is
     # transposed first. The strip is as wide as its scratch may be.
-    section = min(k, DEPTH) * target.vector_bytes if is_transposed(y) else 0
+    packs = _packs(cut.rows, target)
+    section = min(k, DEPTH) * target.vector_bytes if is_transposed(y) or packs else 0
     room = m * n * dtype.itemsize // _PARTS
+    if packs:
+        room = max(room, target.l1_bytes // 2)
     widest = next((v for v in range(target.tile_vectors, 1, -1) if v * section <= room), 1)
+    together = max(1, min(target.packed_strips, room // (widest * section))) if packs and not is_transposed(y) else 1
+    block_bytes = target.round_to_line(cut.rows * min(k, DEPTH) * dtype.itemsize) if packs and is_turned(x) else 0
     cut = replace(cut, most_vectors=widest)
     limit = cut.most_rows(dtype.itemsize, target)
     heights = {size for r in (cut.rows, m - (cut.down - 1) * cut.rows) for size in Rows.of(r, limit).sizes()}
@@ -166,13 +208,19 @@ def _in_registers(cut: DotTiles, x: View, y: View, target: Target) -> DotTiles:
     all_columns = (cut.columns, n - (cut.across - 1) * cut.columns)
     widths = {width for c in all_columns for width in strips(c, dtype.itemsize, widest, target).widths()}
     shapes = tuple((height, width) for height in sorted(heights) for width in sorted(widths))
-    return replace(cut, shapes=shapes, strip_bytes=target.round_to_line(max(widths) * section))
+    strip_bytes = target.round_to_line(max(widths) * section * together)
+    return replace(cut, shapes=shapes, strip_bytes=strip_bytes, strips_together=together, block_bytes=block_bytes)
+
+
+def _packs(rows: int, target: Target) -> bool:
+    """Whether a tile of so many rows reads copies of its operands."""
+    return target.packs and rows >= PACKED_ROWS
 
 
 def scratch_bytes(x: View, y: View, threads: int, copies: int, target: Target) -> int:
     """Bytes of scratch that a product needs."""
     cut = dot_tiles(x, y, copies, target)
-    return threads * (cut.strip_bytes + cut.group_bytes)
+    return threads * cut.worker_bytes
 
 
 def _merit(m: int, n: int, down: int, across: int, enough: int) -> tuple[float, int]:

@@ -18,7 +18,16 @@ from ..kernels.conv_tiles import conv_tiles
 from ..kernels.library_calls import product_by_library
 from ..kernels.library_convolutions import convolution_by_library
 from ..kernels.loop_nest import LEAST_BLOCK, LoopNest
-from ..kernels.matmul_tiles import DEPTH, LONGEST, LONGEST_ROW, DotTiles, dot_tiles, is_by_rows
+from ..kernels.matmul_tiles import (
+    DEPTH,
+    LONGEST,
+    LONGEST_ROW,
+    PACKED_ROWS,
+    DotTiles,
+    dot_tiles,
+    is_by_rows,
+    panel_bytes,
+)
 from ..kernels.matrix_products import MatrixProduct, fused_product, matrix_product
 from ..kernels.moment_tiles import MomentTiles
 from ..kernels.plain_conv_tiles import PlainWeightGradient
@@ -65,7 +74,7 @@ class Scratch:
         if node.op.family == "contraction":
             x, y = (self.plan.views[v] for v in node.inputs[:2])
             cut = dot_tiles(x, y, self.plan.copies, self.plan.target)
-            return self.plan.threads * (self._strip_scratch(cut, y) + self._group_scratch(cut, x, y))
+            return self.plan.threads * (self._panels(cut, x, y) + self._group_scratch(cut, x, y))
         if node.op is reduction.moments:
             return self._moments_scratch(node)
         if node.op.family == "window" and section(node):
@@ -139,6 +148,7 @@ class Scratch:
         rows += sum(self.lines(nest.accumulators * nest.columns * v.type.dtype.itemsize) for v in self._in_lanes(nest))
         if first is not None and first.op is contraction.dot:
             rows += self.lines(nest.product_rows * first.output.type.nbytes // first.output.type.shape[0])
+            rows += panel_bytes(nest.product_rows, nest.product_terms, first.output.type.dtype.itemsize, nest.target)
         parts = [n for n in nest.crossings if nest.tiles > 1 and not keeps_axes_on_both_sides(n)]
         return self._workers(nest.tiles) * rows + sum(self.lines(nest.tiles * n.output.type.nbytes) for n in parts)
 
@@ -231,12 +241,19 @@ class Scratch:
             return self.lines(8 * sums.columns * node.inputs[0].type.shape[axis])
         return self.lines(4 * (sums.slots + sums.updates)) + self.lines(8 * sums.columns) if sums.updates else 0
 
-    def _strip_scratch(self, cut: DotTiles, y: View) -> int:
-        """A section of the widest strip of the right operand, where register tiles need it as rows."""
-        if not cut.shapes or y.strides[-1] == 1 or y.shape[-1] == 1:
+    def _panels(self, cut: DotTiles, x: View, y: View) -> int:
+        """A section of the widest strip of the right operand, where register tiles need it as rows; of some strips, and
+        of the rows of the left operand, where the target packs.
+        """
+        target, section = self.plan.target, min(y.shape[-2], DEPTH)
+        transposed = y.strides[-1] != 1 and y.shape[-1] > 1
+        packs = target.packs and cut.rows >= PACKED_ROWS
+        if not cut.shapes or not (transposed or packs):
             return 0
         widest = max(vectors for _, vectors in cut.shapes)
-        return self.lines(min(y.shape[-2], DEPTH) * widest * self.plan.target.vector_bytes)
+        right = self.lines(section * widest * target.vector_bytes * cut.strips_together)
+        turned = packs and x.strides[-1] != 1 and x.strides[-2] == 1 and x.shape[-1] > 1 < x.shape[-2]
+        return right + (self.lines(cut.rows * section * x.base.type.dtype.itemsize) if turned else 0)
 
     def _group_scratch(self, cut: DotTiles, x: View, y: View) -> int:
         """A tile of the result, where a group of sections of a long sum is added up."""

@@ -33,6 +33,8 @@ import llvmlite.binding as llvm
 
 from .byte_amount import byte_amount
 from .front_end import front_end
+from .host import host_cpu
+from .instruction_set import instruction_set
 
 _ABI = "2"
 """Goes into every key: raise it when the meaning of an argument block, or of a file, changes."""
@@ -93,27 +95,26 @@ def key(
 
 
 @cache
-def machine() -> dict[str, str]:
-    """What machine code depends on beside its source, by the names that a person knows it by."""
+def machine(target: str = "") -> dict[str, str]:
+    """What machine code for a CPU target, by default this machine's, depends on beside its source, by the names that a
+    person knows it by.
+    """
     # Numba reads its own options from the environment; those about threads and files change no code.
     options = sorted(
         f"{name}={value}"
         for name, value in os.environ.items()
         if name.startswith("NUMBA_") and not name.startswith(("NUMBA_NUM_THREADS", "NUMBA_THREAD", "NUMBA_CACHE"))
     )
-    try:
-        features = llvm.get_host_cpu_features().flatten()
-    except RuntimeError:  # LLVM cannot tell on some systems; the name must do
-        features = ""
+    instructions = instruction_set(target or host_cpu())
     return {
         "layout of argument blocks": _ABI,
         "Numba": importlib.metadata.version("numba"),
         "llvmlite": llvmlite.__version__,
         "LLVM": ".".join(map(str, llvm.llvm_version_info)),
-        "system": llvm.get_process_triple(),
+        "system": instructions.triple,
         "architecture": platform.machine(),
-        "CPU": llvm.get_host_cpu_name(),
-        "set of CPU features": features,
+        "CPU": instructions.cpu,
+        "set of CPU features": instructions.features,
         "setting of NUMBA_ variables": " ".join(options),
     }
 

@@ -27,8 +27,9 @@ import llvmlite.binding as llvm
 
 from . import disk_cache
 from .deferred_signals import deferred_signals
-from .disk_cache import CACHE_OFF, DAMAGED, NOT_THERE, cache_status
+from .disk_cache import CACHE_OFF, DAMAGED, NOT_THERE, cache_status, machine
 from .fork_lock import compiler_lock
+from .host import code_cpu, host_cpu
 from .kernel_progress import tell_of_kernels
 
 Namespace = Mapping[str, object] | Callable[[], Mapping[str, object]]
@@ -66,7 +67,7 @@ class KernelRequest:
 
     It is compiled without fastmath, with NumPy's rules for division, and without reference counts: it can neither
     allocate nor use Numba's own arrays. `salt` must change whenever code that `namespace` brings in does: see
-    `source_salt`.
+    `source_salt`. Its instructions are those of the CPU target `cpu`, by default `code_cpu()`.
     """
 
     source: str
@@ -74,10 +75,11 @@ class KernelRequest:
     namespace: Namespace
     signature: str = "int64(int64)"
     salt: str = ""
+    cpu: str = ""
 
     def key(self) -> disk_cache.Key:
         """Equal for requests that give the same machine code."""
-        return disk_cache.key(self.source, self.entry, self.signature, self.salt)
+        return disk_cache.key(self.source, self.entry, self.signature, self.salt, _compilers(self.cpu))
 
     def function(self) -> Callable[..., Any]:
         """The Python function."""
@@ -100,10 +102,11 @@ class FunctionRequest:
     entry: str
     signature: str
     salt: str
+    cpu: str = ""
 
     def key(self) -> disk_cache.Key:
         """Equal for requests that give the same machine code."""
-        return disk_cache.key(self.module, self.entry, self.signature, self.salt)
+        return disk_cache.key(self.module, self.entry, self.signature, self.salt, _compilers(self.cpu))
 
     def function(self) -> Callable[..., Any]:
         """The Python function."""
@@ -111,6 +114,13 @@ class FunctionRequest:
 
 
 Request = KernelRequest | FunctionRequest
+
+
+def _compilers(cpu: str) -> tuple[tuple[str, str], ...] | None:
+    """What machine code for a CPU target depends on, as `Key` has it."""
+    cpu = code_cpu(cpu)
+    return None if cpu == host_cpu() else tuple(machine(cpu).items())
+
 
 _kernels: dict[str, Kernel] = {}
 
@@ -197,7 +207,7 @@ def _obtain(requests: Mapping[str, Request], processes: int | None) -> list[Kern
             from .object_code import build
 
             tell_of_kernels(number, len(missing))
-            built[name] = build(request.function(), request.signature, _symbol(name))
+            built[name] = build(request.function(), request.signature, _symbol(name), code_cpu(request.cpu))
         code, externals, seconds = built[name]
         lacking = [external for external in externals if not disk_cache.in_process(external)]
         if lacking:
@@ -223,7 +233,7 @@ def _build_together(
     # The longest first, so that all processes end at about the same time.
     order = sorted(requests, key=lambda name: -_weight(requests[name]))
     return build_together(
-        {name: (requests[name].function, requests[name].signature, _symbol(name)) for name in order},
+        {name: (r.function, r.signature, _symbol(name), code_cpu(r.cpu)) for name in order for r in (requests[name],)},
         processes,
         lambda number: tell_of_kernels(number, len(order)),
     )

@@ -166,8 +166,8 @@ class _Pipeline(compiler.CompilerBase):
         return [passes]
 
 
-def build(function: Callable[..., Any], signature: str, symbol: str) -> tuple[bytes, list[str]]:
-    """As `object_code.emit`, of a function with the name `symbol`."""
+def build(function: Callable[..., Any], signature: str, symbol: str, cpu: str = "") -> tuple[bytes, list[str]]:
+    """As `object_code.emit`, of a function with the name `symbol`, for a CPU target."""
     declare_natives()
     arguments, result = sigutils.normalize_signature(signature)
     flags: Any = compiler.Flags()
@@ -188,4 +188,4 @@ def build(function: Callable[..., Any], signature: str, symbol: str) -> tuple[by
         library.finalize()
         module = library._final_module
         module.get_function(compiled.fndesc.llvm_func_name).name = symbol
-        return emit(module, symbol)
+        return emit(module, symbol, cpu)

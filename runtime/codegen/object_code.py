@@ -17,6 +17,9 @@ import llvmlite.binding as llvm
 from .array_kernel import ArrayKernel
 from .deferred_signals import deferred_signals
 from .front_end import NUMBA, front_end
+from .host import code_cpu
+from .instruction_set import instruction_set
+from .multiply_adds import define_multiply_adds
 from .python_to_llvm import Unsupported, lower
 
 Built = tuple[bytes, list[str], float]
@@ -24,8 +27,7 @@ Built = tuple[bytes, list[str], float]
 
 
 @cache
-def target_machine() -> Any:
-    """LLVM's code generator for this CPU."""
+def _set_options() -> None:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     # A loop over many arrays is vectorized behind tests that they do not overlap; by default LLVM gives up at eight
@@ -34,44 +36,73 @@ def target_machine() -> Any:
     # Scalar remainders of vectorized loops would be unrolled eight times: more than a quarter of the machine code, and
     # a third of the time that LLVM takes to emit it, for a few elements at the end of a row.
     llvm.set_option("gradloom", "-unroll-runtime=false")
-    try:
-        features = llvm.get_host_cpu_features().flatten()
-    except RuntimeError:  # LLVM cannot tell on some systems; the name must do
-        features = ""
-    target = llvm.Target.from_triple(llvm.get_process_triple())
-    return target.create_target_machine(
-        cpu=llvm.get_host_cpu_name(),
-        features=features,
+
+
+@cache
+def target_machine(cpu: str) -> Any:
+    """LLVM's code generator for a CPU target, see `instruction_set`."""
+    _set_options()
+    instructions = instruction_set(cpu)
+    if instructions.triple != llvm.get_process_triple():
+        llvm.initialize_all_targets()
+        llvm.initialize_all_asmprinters()
+    return llvm.Target.from_triple(instructions.triple).create_target_machine(
+        cpu=instructions.cpu,
+        features=instructions.features,
         opt=3,
-        reloc="static" if target.name.startswith("x86") else "default",
+        reloc="static" if instructions.is_x86 else "default",
         codemodel="jitdefault",
         jit=True,
     )
 
 
-def emit(module: Any, entry: str) -> tuple[bytes, list[str]]:
-    """The object code of an LLVM module, and the names of the symbols that it needs.
+def emit(module: Any, entry: str, cpu: str = "") -> tuple[bytes, list[str]]:
+    """The object code of an LLVM module for a CPU target, by default `code_cpu()`, and the names of the symbols that it
+    needs.
+    """
+    machine = target_machine(code_cpu(cpu))
+    return machine.emit_object(_optimized(module, entry, code_cpu(cpu))), _needed(module)
+
+
+def assembly(function: Callable[..., Any], cpu: str) -> tuple[str, list[str]]:
+    """The assembly of a kernel, by our own front end, for any CPU target, and the names of the symbols that it needs.
+
+    Raises `Unsupported` for what that does not know.
+    """
+    module = _optimized(llvm.parse_assembly(str(lower(function, "kernel"))), "kernel", cpu)
+    return target_machine(cpu).emit_assembly(module), _needed(module)
+
+
+def _optimized(module: Any, entry: str, cpu: str) -> Any:
+    """The module as LLVM optimizes it for a target.
 
     Everything but the entry becomes internal to the object. So LLVM may inline it whole, and objects that different
     processes made, in which different functions may have the same name, can be loaded side by side.
     """
+    machine = target_machine(cpu)
     for value in [*module.functions, *module.global_variables]:
         if not value.is_declaration and value.name != entry:
             value.linkage = llvm.Linkage.internal
-    machine = target_machine()
-    module.triple, module.data_layout = llvm.get_process_triple(), str(machine.target_data)
+    module.triple, module.data_layout = machine.triple, str(machine.target_data)
+    if not instruction_set(cpu).fused:
+        define_multiply_adds(module)
     module.verify()
     options = llvm.create_pipeline_tuning_options(speed_level=3)
     options.loop_vectorization, options.slp_vectorization = True, False
     passes = llvm.create_pass_builder(machine, options)
     passes.getModulePassManager().run(module, passes)
+    return module
+
+
+def _needed(module: Any) -> list[str]:
+    """The names of the functions and variables that a module declares and does not define."""
     values = [*module.functions, *module.global_variables]
-    needed = sorted(value.name for value in values if value.is_declaration and not value.name.startswith("llvm."))
-    return machine.emit_object(module), needed
+    return sorted(value.name for value in values if value.is_declaration and not value.name.startswith("llvm."))
 
 
-def build(function: Callable[..., Any], signature: str, symbol: str) -> Built:
-    """The object code of a function under the name `symbol`, by the front end that the environment names.
+def build(function: Callable[..., Any], signature: str, symbol: str, cpu: str) -> Built:
+    """The object code of a function under the name `symbol` for a CPU target, by the front end that the environment
+    names.
 
     Raises Numba's errors where the function cannot be typed.
     """
@@ -87,11 +118,11 @@ def build(function: Callable[..., Any], signature: str, symbol: str) -> Built:
             return code, externals, time.perf_counter() - start
         if front_end() == NUMBA or signature != "int64(int64)":
             raise Unsupported(signature)
-        code, externals = emit(llvm.parse_assembly(str(lower(function, symbol))), symbol)
+        code, externals = emit(llvm.parse_assembly(str(lower(function, symbol))), symbol, cpu)
     except Unsupported:
         from .numba_front_end import build
 
-        code, externals = build(function, signature, symbol)
+        code, externals = build(function, signature, symbol, cpu)
     finally:
         if collecting:
             gc.enable()
@@ -103,12 +134,12 @@ _PATIENCE_SECONDS = 120
 
 
 def build_together(
-    functions: Mapping[str, tuple[Callable[[], Callable[..., Any]], str, str]],
+    functions: Mapping[str, tuple[Callable[[], Callable[..., Any]], str, str, str]],
     processes: int,
     begun: Callable[[int], None] = lambda number: None,
 ) -> dict[str, Built]:
-    """What `build` makes of many (maker of the function, signature, symbol), by their keys, in so many processes.
-    `begun` is told the number of each function that this process begins; those before it are done or begun.
+    """What `build` makes of many (maker of the function, signature, symbol, CPU target), by their keys, in so many
+    processes. `begun` is told the number of each function that this process begins; those before it are done or begun.
 
     Each process takes the next function that nobody has taken, in the order given. What a child took and could not
     compile is missing from the result: `build` it again, to see why. What this process cannot compile raises at once.
@@ -122,10 +153,10 @@ def build_together(
             key = keys[int.from_bytes(number)]
             if os.getpid() == parent:
                 begun(int.from_bytes(number))
-            make, signature, symbol = functions[key]
+            make, signature, symbol, cpu = functions[key]
             start = time.perf_counter()
             try:
-                code, externals, _ = build(make(), signature, symbol)
+                code, externals, _ = build(make(), signature, symbol, cpu)
             except Exception:
                 if os.getpid() == parent:  # it may be a signal handler's
                     raise

@@ -35,6 +35,9 @@ _ROWS_A_POINTER = 7
 # Terms ahead of which a row's element is fetched. Those of a transposed operand lie pages apart: no prefetcher of the
 # processor follows a stride across pages.
 _TERMS_AHEAD = 12
+# Machines with vectors of so many bytes cannot load a part of one: LLVM would ask for each element whether it is there,
+# in every term.
+_BYTES_WITHOUT_MASKS = 16
 
 
 def plain_tile_product(
@@ -101,6 +104,7 @@ def tile_product(
         load_some = function(f"llvm.masked.load.{name}.p0{name}", vector, pointer, INT, mask_type, vector)
         store_some = function(f"llvm.masked.store.{name}.p0{name}", ir.VoidType(), vector, pointer, INT, mask_type)
         exists: Any = None
+        nearest: list[Any] = []
         if tail:
             left = builder.sub(columns, WORD(lanes * (vectors - 1)))
             spread = builder.insert_element(ir.Constant(ir.VectorType(WORD, lanes), ir.Undefined), left, INT(0))
@@ -108,12 +112,21 @@ def tile_product(
             spread = builder.shuffle_vector(spread, spread, indices)
             numbers = ir.Constant(ir.VectorType(WORD, lanes), list(range(lanes)))
             exists = builder.icmp_signed("<", numbers, spread)
+            if lanes * itemsize <= _BYTES_WITHOUT_MASKS:
+                last = builder.sub(left, WORD(1))
+                there = [builder.icmp_signed("<", WORD(lane), last) for lane in range(lanes)]
+                nearest = [builder.select(inside, WORD(lane), last) for lane, inside in enumerate(there)]
 
         def at(address: Any, v: int) -> Any:
             address = builder.add(address, WORD(lanes * itemsize * v)) if v else address
             return builder.inttoptr(address, pointer)
 
         def load(address: Any, v: int) -> Any:
+            if nearest and v == vectors - 1:
+                value, elements = nothing, builder.bitcast(at(address, v), element.as_pointer())
+                for lane, index in enumerate(nearest):
+                    value = builder.insert_element(value, builder.load(builder.gep(elements, [index])), INT(lane))
+                return value
             if tail and v == vectors - 1:
                 return builder.call(load_some, (at(address, v), INT(itemsize), exists, zero))
             value = builder.load(at(address, v))

@@ -7,8 +7,9 @@ from collections.abc import Collection, Sequence
 from ...ir import Array, ArrayType
 from ...passes.memory.plan import Plan
 from ...passes.target import Target, TargetError
+from ..codegen.host import host_cpu, runnable
 from .executable import Executable, allocate, hold
-from .host import host_cpu, runnable
+from .host import chosen_cpu
 
 
 class CpuBackend:
@@ -21,9 +22,12 @@ class CpuBackend:
         """Raise `TargetError` unless this machine has the instructions of a target."""
         if target.name not in runnable():
             targets = ", ".join(f"gl.Target.cpu({name!r})" for name in runnable())
+            own = "write target='cpu' for its own"
+            if chosen_cpu() == target.name:
+                own = f"GRADLOOM_TARGET={target.name} says so: leave that out for its own"
             raise TargetError(
                 f"this machine, {host_cpu()!r}, cannot run what is compiled for {str(target)!r}: it runs {targets}; "
-                "write target='cpu' for its own, or gl.plan_step to plan for another machine"
+                f"{own}, or write gl.plan_step to plan for another machine"
             )
 
     def narrowed(self, target: Target) -> Target:

@@ -67,7 +67,8 @@ class Executable:
         for source, node in lowered.uses():
             uses.setdefault(source, []).extend([] if node is None else [node])
         salt = code_salt()
-        requests = [KernelRequest(source, "kernel", _namespace, salt=salt) for source in uses]
+        cpu = plan.target.name
+        requests = [KernelRequest(source, "kernel", _namespace, salt=salt, cpu=cpu) for source in uses]
         start = time.perf_counter()
         self.kernels = compile_kernels([*requests, driver_request()])
         self.kernel_users = [*uses.values(), []]

@@ -1,46 +1,20 @@
-"""Which CPU this machine has, by the name of its instructions, and which targets it can run."""
+"""Which CPU programs are for where nobody says otherwise: this machine's, or the one that `GRADLOOM_TARGET` names."""
 
 from __future__ import annotations
 
-import platform
-from functools import cache
+import os
 
-import llvmlite.binding as llvm
-
-from ...passes.target import tells_host
-
-_RUNS = {
-    "avx512": ("avx512", "avx2", "sse", "generic"),
-    "avx2": ("avx2", "sse", "generic"),
-    "sse": ("sse", "generic"),
-    "neon": ("neon", "generic"),
-    "generic": ("generic",),
-}
-"""The instructions that each CPU runs: its own first."""
+from ...passes.target import CPU_NAMES, TargetError, tells_host
+from ..codegen.host import host_cpu
 
 
 @tells_host
-@cache
-def host_cpu() -> str:
-    """The name of this machine's target, see `Target.cpu`. Only its kind is asked for: nothing is measured."""
-    try:
-        features = llvm.get_host_cpu_features()
-    except RuntimeError:  # LLVM cannot tell on some systems
-        features: dict[str, bool] = {}
-    return cpu_of(platform.machine(), {name for name, there in features.items() if there})
+def chosen_cpu() -> str:
+    """The name of the CPU target that programs are for: of `GRADLOOM_TARGET`, and without it this machine's.
 
-
-def cpu_of(machine: str, features: set[str]) -> str:
-    """The name of the target of a machine, by what the system calls it, that has these features, by LLVM's names."""
-    if machine.lower() in ("aarch64", "arm64"):
-        return "neon"
-    if machine.lower() not in ("x86_64", "amd64"):
-        return "generic"
-    if "avx512f" in features:
-        return "avx512"
-    return "avx2" if {"avx2", "fma"} <= features else "sse"
-
-
-def runnable() -> tuple[str, ...]:
-    """The names of the targets that this machine runs."""
-    return _RUNS[host_cpu()]
+    Raises `TargetError` where the variable names none.
+    """
+    name = os.environ.get("GRADLOOM_TARGET", "").strip() or host_cpu()
+    if name not in CPU_NAMES:
+        raise TargetError(f"GRADLOOM_TARGET={name!r} is no CPU target; it is one of {', '.join(CPU_NAMES)}")
+    return name

@@ -29,32 +29,33 @@ from ...passes.target import Target
 from .batch_axes import batch_numbers, batch_source
 from .data_movement import begin_accumulators
 from .launch import TILE, Address, Arg, Call, Launch, Pointer, Routine, Scratch, Traps
+from .product_panels import copied_blocks, copied_strips
 
 
 def lower_matmul(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
     """One launch over tiles of all products of the batch, after the copy of what is added to, if any."""
     x, y, *added = (plan.views[v] for v in node.inputs)
     cut = dot_tiles(x, y, plan.copies, plan.target)
-    strip = Scratch(plan.scratch.get(node, 0), cut.strip_bytes + cut.group_bytes)
-    group = strip.plus(cut.strip_bytes)
-    product = _multiply(x, y, cut, Pointer.to(plan.views[node.output]), strip, group, bool(added), plan.target)
+    panels = Scratch(plan.scratch.get(node, 0), cut.worker_bytes)
+    group = panels.plus(cut.panel_bytes)
+    product = _multiply(x, y, cut, Pointer.to(plan.views[node.output]), panels, group, bool(added), plan.target)
     return [*begin_accumulators(node, plan), Launch(cut.tiles if node.output.type.size else 0, [product])]
 
 
-def multiply_rows(region: Node, plan: Plan, target: Address, rows: int) -> Call:
-    """The rows of a tile of the product that a region begins with."""
+def multiply_rows(region: Node, plan: Plan, target: Address, rows: int, panels: Scratch) -> Call:
+    """The rows of a tile of the product that a region begins with, made in panels of the worker."""
     x, y = plan.views[region.inputs[0]], plan.views[region.inputs[-1]]
-    return _multiply(x, y, row_tiles(x, y, rows, plan.target), target, 0, 0, False, plan.target)
+    return _multiply(x, y, row_tiles(x, y, rows, plan.target), target, panels, 0, False, plan.target)
 
 
 def _multiply(
-    x: View, y: View, cut: DotTiles, result: Address, strip: Arg, group: Arg, added: bool, target: Target
+    x: View, y: View, cut: DotTiles, result: Address, panels: Arg, group: Arg, added: bool, target: Target
 ) -> Call:
-    """Tiles of a batch of matrix products; the scratch of a worker is a strip, and the sums of a group of sections."""
+    """Tiles of a batch of matrix products; the scratch of a worker is panels, and the sums of a group of sections."""
     operands = [Pointer.to(x), Pointer.to(y), result]
     if cut.shapes:
         source, numbers = _by_registers(x, y, cut, added, target)
-        return Call(source, [TILE, *operands, strip, group, *numbers])
+        return Call(source, [TILE, *operands, panels, group, *numbers])
     source, routine, numbers = _by_blas(x, y, cut, added)
     return Call(source, [TILE, routine, *operands, group, *numbers])
 
@@ -195,9 +196,10 @@ def _register_kernel(
 ) -> str:
     """One tile of a batch of matrix products, whose columns are walked in strips, section by section of the sum; with
     `group`, as many sections have a sum of their own, which is added to C. Where B is `transposed` in memory, a section
-    of a strip is copied to the worker's panel first: a register tile reads whole vectors of B's rows.
+    of a strip is copied to the worker's panel first: a register tile reads whole vectors of B's rows. Other operands
+    are copied there as the cut says.
 
-    Args: tile, A, B, C, panel of the worker, its sums of a group; 6: m, n, k; 9: bytes from row to row and from column
+    Args: tile, A, B, C, panels of the worker, its sums of a group; 6: m, n, k; 9: bytes from row to row and from column
     to column of A, then of B; 13: rows and columns of a tile, tiles across, tiles of one product; 17: whether C is
     added to, rows of the tallest register tile, vectors of the widest strip, batch axes, and for each batch axis:
     length, bytes in A, in B.
@@ -206,9 +208,13 @@ def _register_kernel(
     lanes = vector_bytes // size
     definitions: list[str] = []
     calls: list[str] = []
-    arguments = "at, a_row, rows_of_b, to, to_row, 1, 0, 0, 1, 0, 0, terms, a_column, b_row, columns, more"
+    of_a: tuple[int, int] | tuple[str, str] = "a_row", "a_column"
+    step = "a_row"
     for height, width in cut.shapes:
         name = f"{height}_{width}"
+        if cut.block_bytes:
+            of_a = size, size * height
+        arguments = f"at, {of_a[0]}, rows_of_b, to, to_row, 1, 0, 0, 1, 0, 0, terms, {of_a[1]}, b_row, columns, more"
         ways = "sectioned=True, ahead=True"
         definitions.append(f"tile_{name} = tile_product({short!r}, lanes, {height}, {width}, {ways})")
         calls.append(f"{'elif' if calls else 'if'} (height == {height}) & (vectors == {width}):")
@@ -233,6 +239,14 @@ def _register_kernel(
                     else:
                         part_of_square(source, word(b, 12), target, b_row, down, right)
             rows_of_b = word(b, 4)"""
+    elif cut.strip_bytes:
+        more, packing = copied_strips(short, size, sorted({width for _, width in cut.shapes}), cut.strips_together)
+        definitions += more
+    first_row_of_a, packing_left = "a + begin * a_column", ""
+    if cut.block_bytes:
+        first_row_of_a, step = f"word(b, 4) + {cut.strip_bytes}", f"{size} * terms"
+        more, packing_left = copied_blocks(size, sorted({height for height, _ in cut.shapes}), first_row_of_a)
+        definitions += more
     newline = "\n" + " " * 16
     in_group = group_ends = ""
     if group:
@@ -273,7 +287,7 @@ def kernel(b):
         terms = (section + 1) * k // sections - begin
         more = word(b, 17) if section == 0 else i64(1)
         of_c, to_row = c, c_row
-        {in_group}
+        {in_group}{packing_left}
         for strip in range(strips):
             vector = strip * widest if strip <= wide else strip * (widest - 1) + wide
             vectors = widest if strip < wide else widest - 1
@@ -281,12 +295,12 @@ def kernel(b):
             columns = columns if columns < vectors * lanes else vectors * lanes
             b_row = word(b, 11)
             rows_of_b = bb + begin * b_row + vector * lanes * word(b, 12){packing}
-            at = a + begin * a_column
+            at = {first_row_of_a}
             to = of_c + {vector_bytes} * vector
             for block in range(blocks):
                 height = tallest if block < tall else tallest - 1
                 {newline.join(calls)}
-                at += height * a_row
+                at += height * {step}
                 to += height * to_row
         {group_ends}
     return i64(0)

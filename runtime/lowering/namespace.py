@@ -11,6 +11,7 @@ from ..codegen.array_kernel import FUNCTIONS, ArrayArgument, ArrayKernel
 from ..codegen.bfloat16 import BFLOAT16_CONVERSIONS
 from ..codegen.gpu_natives import GPU_NATIVES
 from ..codegen.integer_math import INTEGER_MATH
+from ..codegen.tile_copy import tile_copy
 from ..codegen.tile_product import tile_product
 from ..codegen.tile_transpose import tile_transpose
 from ..codegen.vector_math.functions import SPECIAL_MATH, VECTOR_MATH
@@ -40,6 +41,7 @@ def kernel_namespace() -> Mapping[str, object]:
         "u64": np.uint64,
         "boolean": np.bool_,
         "mix64": mix64,
+        "tile_copy": tile_copy,
         "tile_product": tile_product,
         "tile_transpose": tile_transpose,
     }

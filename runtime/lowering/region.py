@@ -28,7 +28,8 @@ def lower_region(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
         size = nest.product_rows * nest.product.type.shape[1] * nest.product.type.dtype.itemsize
         held = buffers + nest.buffer_bytes - nest.product_bytes
         inputs[0] = Scratch(held, nest.buffer_bytes, -size)
-        calls.append(multiply_rows(node, plan, inputs[0], nest.product_rows))
+        panels = Scratch(held + nest.panels_at, nest.buffer_bytes)
+        calls.append(multiply_rows(node, plan, inputs[0], nest.product_rows, panels))
     loops, combining = lower_loops(nest, inputs, node.outputs, plan.in_place.get(node, {}), buffers, plan, traps)
     launch = Launch(nest.tiles, [*calls, loops])
     return [launch, Launch(1, combining)] if combining else [launch]

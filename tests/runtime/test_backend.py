@@ -12,7 +12,7 @@ from gradloom import nn, optim
 from gradloom.passes.pipeline import plan_graph
 from gradloom.passes.target import Target
 from gradloom.runtime.backend import backend_of, backend_replaced
-from gradloom.runtime.cpu.host import cpu_of, host_cpu, runnable
+from gradloom.runtime.codegen.host import cpu_of, host_cpu, runnable
 from gradloom.runtime.fake_gpu.backend import fake_cuda
 from gradloom.runtime.fake_gpu.driver import FakeDriver
 
@@ -39,7 +39,8 @@ def test_a_host_is_known_by_its_instructions(machine: str, features: set[str], n
     assert cpu_of(machine, features) == name
 
 
-def test_the_cpu_is_this_machine():
+def test_the_cpu_is_this_machine(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("GRADLOOM_TARGET", raising=False)
     assert gl.Target.cpu() is gl.Target.cpu(host_cpu())
     assert runnable()[0] == host_cpu()
     plan = gl.plan_step(nn.Linear(3, 2), lambda m, b: m(b).mean(), optim.SGD(0.1), gl.spec((4, 3)))
@@ -72,6 +73,27 @@ def test_every_target_that_this_machine_runs_gives_the_values():
     x, w = np.random.default_rng(0).standard_normal((2, 20, 20), "float32")
     for name in runnable():
         np.testing.assert_allclose(gl.compile(f, target=gl.Target.cpu(name))(x, w), f(x, w), rtol=1e-4)
+
+
+def test_the_environment_names_another_target(monkeypatch: pytest.MonkeyPatch):
+    x, w = np.random.default_rng(0).standard_normal((2, 20, 20), "float32")
+    for name in runnable():
+        monkeypatch.setenv("GRADLOOM_TARGET", name)
+        assert gl.Target.cpu() is gl.Target.cpu(name)
+        np.testing.assert_allclose(gl.compile(f)(x, w), f(x, w), rtol=1e-4)
+        step = gl.compile_step(nn.Linear(3, 2), lambda m, b: m(b).mean(), optim.SGD(0.1), gl.spec((4, 3)))
+        assert step.report.target is gl.Target.cpu(name)
+
+
+def test_the_environment_may_name_a_target_to_plan_for(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("GRADLOOM_TARGET", FOREIGN)
+    plan = gl.plan_step(nn.Linear(3, 2), lambda m, b: m(b).mean(), optim.SGD(0.1), gl.spec((4, 3)))
+    assert plan.report.target is gl.Target.cpu(FOREIGN)
+    with pytest.raises(gl.TargetError, match=f"cannot run .*'cpu:{FOREIGN}'.*GRADLOOM_TARGET={FOREIGN} says so"):
+        gl.compile(f)
+    monkeypatch.setenv("GRADLOOM_TARGET", "avx9")
+    with pytest.raises(gl.TargetError, match="GRADLOOM_TARGET='avx9' is no CPU target; it is one of avx512, avx2, sse"):
+        gl.compile(f)
 
 
 @pytest.mark.parametrize("make", [gl.compile, gl.compile_step])

@@ -20,10 +20,10 @@ def matrices(m: int, k: int, n: int, dtype: str, turned: bool) -> tuple[View, Vi
 
 
 WIDE = Target.cpu("avx512")
-NARROW = replace(Target.cpu("neon"), matmul="registers")
+TARGETS = [WIDE, Target.cpu("avx2"), Target.cpu("sse"), Target.cpu("neon")]
 
 
-@pytest.mark.parametrize("target", [WIDE, NARROW], ids=str)
+@pytest.mark.parametrize("target", TARGETS, ids=str)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("turned", [False, True])
 @pytest.mark.parametrize("k", [3, 64, 700])
@@ -42,8 +42,10 @@ def test_all_register_tiles_are_known(m: int, n: int, k: int, turned: bool, dtyp
             blocks = Rows.of(rows, cut.most_rows(size, target))
             assert {(height, width) for height in blocks.sizes() for width in strip.widths()} <= set(cut.shapes)
     one = target.round_to_line(min(k, subject.DEPTH) * target.vector_bytes)
-    assert 4 * cut.strip_bytes <= m * n * size + 64 or cut.strip_bytes == one
-    assert (cut.strip_bytes > 0) == turned
+    packed = target is not WIDE and cut.rows >= subject.PACKED_ROWS
+    room = max(m * n * size, 2 * target.l1_bytes if packed else 0)
+    assert 4 * cut.strip_bytes <= room + 64 or cut.strip_bytes == one
+    assert (cut.strip_bytes > 0) == (turned or packed)
 
 
 def test_a_target_says_what_multiplies():
@@ -52,9 +54,22 @@ def test_a_target_says_what_multiplies():
     assert not subject.dot_tiles(*operands, 1, replace(WIDE, matmul="blas")).shapes
 
 
-def test_tiles_of_whole_rows_take_no_scratch():
+def test_tiles_of_whole_rows_take_no_scratch_where_vectors_are_long():
     assert subject.row_tiles(*matrices(512, 128, 128, "float32", False), 128, WIDE).shapes
     assert subject.row_tiles(*matrices(512, 128, 128, "float32", True), 128, WIDE).shapes == ()
+    assert subject.panel_bytes(128, 128, 4, WIDE) == 0
+
+
+@pytest.mark.parametrize("target", TARGETS[1:], ids=str)
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(("rows", "k"), [(16, 128), (48, 3), (112, 700)])
+def test_panels_of_tiles_of_whole_rows_fit_what_is_planned_for_them(rows: int, k: int, turned: bool, target: Target):
+    x, y = matrices(512, k, 130, "float32", turned)
+    of_rows = View(own(Builder().input(spec((k, 512), "float32"))).base, 0, (512, k), (1, 512))
+    for left in (x, of_rows):
+        cut = subject.row_tiles(left, y, rows, target)
+        assert cut.panel_bytes <= subject.panel_bytes(rows, k, 4, target)
+        assert (cut.block_bytes > 0) == (left is of_rows and rows >= subject.PACKED_ROWS)
 
 
 def test_a_large_product_has_more_tiles_that_take_about_as_long_as_a_small_one():

@@ -32,7 +32,7 @@ def children():
     return found
 
 def built(make, processes=3):
-    return build_together({name: (make, "int64(int64)", name) for name in SYMBOLS}, processes)
+    return build_together({name: (make, "int64(int64)", name, "") for name in SYMBOLS}, processes)
 
 def slow():
     time.sleep(60)

@@ -141,6 +141,7 @@ def test_a_damaged_file_is_compiled_again_and_replaced(folder, forget, damage):
     ],
 )
 def test_a_file_of_another_machine_is_not_taken_and_the_report_says_so(folder, forget, monkeypatch, what, value, why):
+    monkeypatch.delenv("GRADLOOM_TARGET", raising=False)
     ours = disk_cache.machine()
     with monkeypatch.context() as patch:
         patch.setattr(disk_cache, "machine", lambda: {**ours, what: value})

@@ -49,11 +49,14 @@ def compiled(function, words):
     ],
 )
 @pytest.mark.parametrize("accumulate", [0, 1])
-def test_a_tile_of_sums_is_what_python_makes_of_it(dtype, rows, vectors, tail, pairwise, sectioned, accumulate):
+@pytest.mark.parametrize("vector_bytes", [64, 16])
+def test_a_tile_of_sums_is_what_python_makes_of_it(
+    dtype, rows, vectors, tail, pairwise, sectioned, accumulate, vector_bytes
+):
     size = 4 if dtype == "f32" else 8
     kind = f"f{size}"
-    lanes = 64 // size
-    columns = lanes * vectors - (3 if tail else 0)
+    lanes = vector_bytes // size
+    columns = lanes * vectors - (min(3, lanes - 1) if tail else 0)
     a, b = RNG.standard_normal(4000).astype(kind), RNG.standard_normal(4000).astype(kind)
     c = RNG.standard_normal((rows, lanes * vectors + 5)).astype(kind)
     tile = tile_product(dtype, lanes, rows, vectors, tail, pairwise, sectioned)
