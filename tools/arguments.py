@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from ..engine.step.budget import budget_of
-from ..engine.tracing.mixed_precision import PRECISIONS
+from ..engine.tracing.precisions import checked_precision
 from ..ir.near_names import similar
 from ..passes.pipeline import PASS_NAMES
 from ..runtime.codegen.byte_amount import byte_amount
@@ -347,11 +347,19 @@ def _completion_parser(commands: Any) -> None:
 def _add_precision(parser: argparse.ArgumentParser, of_run: bool = False) -> None:
     parser.add_argument(
         "--precision",
-        choices=PRECISIONS,
+        type=_precision,
         default=None if of_run else "fp32",
         metavar="NAME",
-        help="of products and activations: fp32, bf16, or on a GPU tf32 (default: fp32)",
+        help="of products and activations: fp32, bf16, or on a GPU tf32 (default: fp32); or what is stored so: "
+        "kept=bf16, values that the backward reads, moments=bf16, those of the optimizer, or both with a comma",
     )
+
+
+def _precision(text: str) -> str:
+    try:
+        return checked_precision(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _positive(text: str) -> int:

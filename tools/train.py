@@ -26,7 +26,7 @@ from ..engine.fit.means import in_words
 from ..engine.saving.checkpoint_file import check_savable, open_checkpoint
 from ..engine.step.compile_step import compile_step
 from ..engine.step.step import Step
-from ..engine.tracing.mixed_precision import PRECISIONS
+from ..engine.tracing.precisions import is_precision
 from .command_error import CommandError
 from .file_values import brief
 from .find_recipe import make_recipe
@@ -205,10 +205,11 @@ def _settings_in(path: str, text: str) -> Settings:
     for what, name, known in (
         ("optimizer", settings.optimizer, OPTIMIZERS),
         ("schedule", settings.schedule, SCHEDULES),
-        ("precision", settings.precision, PRECISIONS),
     ):
         if name not in (None, *known):
             raise CommandError(f"{path} was trained with the unknown {what} {brief(name)}")
+    if settings.precision is not None and not is_precision(settings.precision):
+        raise CommandError(f"{path} was trained with the unknown precision {brief(settings.precision)}")
     return settings
 
 

@@ -23,6 +23,7 @@ from ..tracing.arrays import dense_arrays
 from ..tracing.errors import located, warn
 from ..tracing.frozen_draws import warn_of_draws
 from ..tracing.keywords import tells_keywords
+from ..tracing.precisions import of_functions
 from ..tracing.static_arguments import StaticArguments, split, with_arguments
 from ..tracing.trace import TracedFunction, input_name, trace_arguments
 from ..tracing.tracer import Tracer, current_trace
@@ -362,6 +363,7 @@ def compile(
     tenth program or a later one differs from another by a value alone; a program for other shapes is logged to the
     logger "gradloom".
     """
+    precision = of_functions(precision)
     machine = with_precision(target_of(target), precision)
     machine = backend_of(machine).narrowed(machine)
     if not callable(fn):

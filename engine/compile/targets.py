@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ...passes.target import Target, TargetError
 from ..tracing.arrays import thread_count
-from ..tracing.mixed_precision import checked_precision
+from ..tracing.precisions import checked_precision, of_products
 
 
 def target_of(target: str | Target) -> Target:
@@ -37,11 +37,11 @@ def target_of(target: str | Target) -> Target:
 
 
 def with_precision(target: Target, precision: str) -> Target:
-    """The target of a program of a precision: "fp32", "tf32" or "bf16".
+    """The target of a program of a precision, see `checked_precision`.
 
     Raises `ValueError` for another, and `TargetError` for "tf32" on a machine without the tensor cores that it is of.
     """
-    if checked_precision(precision) != "tf32":
+    if of_products(checked_precision(precision)) != "tf32":
         return target
     if not target.is_gpu:
         raise TargetError(

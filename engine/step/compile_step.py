@@ -14,6 +14,7 @@ from ..compile.targets import target_of, with_precision, worker_count
 from ..nn import Module
 from ..optim import Optimizer
 from ..tracing.keywords import tells_keywords
+from ..tracing.precisions import Precision, checked_precision
 from .budget import budget_of
 from .host_memory import host_memory_of
 from .outputs import Outputs, checked_outputs
@@ -41,7 +42,7 @@ def plan_step(
     share: Step | Sequence[Step] | None = None,
     check_finite: bool = False,
     outputs: Outputs = (),
-    precision: str = "fp32",
+    precision: Precision = "fp32",
     host_memory: float | str | None = None,
 ) -> StepPlan:
     """Plan a training step without allocating or compiling anything; `batch` is a pytree of arrays or specs.
@@ -51,6 +52,7 @@ def plan_step(
 
     Raises `TargetError` for a target that there is not, and else what `compile_step` does.
     """
+    precision = checked_precision(precision)
     machine = with_precision(target_of(target), precision)
     workers, host = worker_count(threads, machine), host_memory_of(host_memory, machine)
     options = _options(clip_norm, clip_value, accumulate, train, diagnose, check_finite, outputs, precision)
@@ -78,7 +80,7 @@ def compile_step(
     share: Step | Sequence[Step] | None = None,
     check_finite: bool = False,
     outputs: Outputs = (),
-    precision: str = "fp32",
+    precision: Precision = "fp32",
     host_memory: float | str | None = None,
     shapes: Shapes = "any",
     max_programs: int = MOST_KEPT,
@@ -135,6 +137,12 @@ def compile_step(
     `step.bind` have the precision of the step. "tf32" lets the libraries of a GPU round the factors of float32
     products, and of nothing else; on a CPU it is refused. The default "fp32" rounds nothing.
 
+    A dict says one by one what is rounded to bfloat16, `precision=dict(kept="bf16", moments="bf16")`: `products` as
+    above; `kept`, what the backward reads of the forward; `moments`, the optimizer's state of each element. Of the last
+    two all arithmetic is float32, and each number is rounded once, where it is stored: to the nearest, but moments up
+    or down by chance, as often as they are near to either, or small changes would be lost. Sums along axes that are
+    kept stay float32, and so does an average of the parameters.
+
     `host_memory` is for a GPU, whose memory is what `memory` bounds. Where a budget asks for it, and recomputing would
     take longer, values that are not read for long lie in pinned memory of the host meanwhile, and optimizer state
     between its updates; they move while other units run. No bit changes. `host_memory` is the most bytes that they may
@@ -157,6 +165,7 @@ def compile_step(
     `TargetError` for a target that this machine cannot run, and for a step that cannot be traced an error that names
     the line.
     """
+    precision = checked_precision(precision)
     machine = with_precision(target_of(target), precision)
     machine = backend_of(machine).narrowed(machine)  # raises before anything is traced
     workers, host = worker_count(threads, machine), host_memory_of(host_memory, machine)

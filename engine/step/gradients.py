@@ -20,9 +20,11 @@ from ..tracing import random
 from ..tracing.batch_parts import in_parts
 from ..tracing.debug import Prints, printed_values, show
 from ..tracing.frozen_draws import warn_of_draws
+from ..tracing.precisions import is_stored_narrow
 from ..tracing.tracer import Trace, Tracer
 from .buckets import Bucket, Buckets
 from .leaves import flattened, leaf_input, leaf_type
+from .narrow_kept import narrow_kept
 from .refusal import MemoryBudgetError
 from .step_graph import parts_of
 from .step_tracer import StepTracer
@@ -74,6 +76,8 @@ def trace_gradients(
         prints = tuple(trace.prints or ())
         shown = [Tracer(trace, value) for value in printed_values(prints)]
         graph = trace.graph([*outputs, *shown], [*read, *("print" for _ in shown)])
+        if is_stored_narrow(precision, "kept"):
+            graph = narrow_kept(graph, range(first, len(graph.inputs)))
         return GradientGraph(graph, tuple(read), first, parts, prints)
 
 

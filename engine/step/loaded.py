@@ -16,6 +16,7 @@ from ..nn import Module
 from ..saving.checkpoint_file import check_names, open_checkpoint
 from ..saving.renaming import Rename, renamed
 from ..tracing.keywords import tells_keywords
+from ..tracing.precisions import of_functions
 from ..tracing.random import key_of_seed
 from ..tracing.random.keys import key_of_draws
 from ..tracing.tracer import located
@@ -156,6 +157,7 @@ def load(
     if budget.share is not None:
         what = f"memory is bytes, such as '200MB', got {memory!r}"
         raise ValueError(located(f"{what}: there is no step to take a part of"))
+    precision = of_functions(precision)
     machine = with_precision(target_of(target), precision)
     loaded = Loaded(model, budget, worker_count(threads, machine), machine, seed, precision)
     if isinstance(path, Mapping):

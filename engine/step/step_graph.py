@@ -25,11 +25,13 @@ from ..tracing.batch_parts import in_parts
 from ..tracing.debug import Prints, printed_values
 from ..tracing.frozen_draws import warn_of_draws
 from ..tracing.numbers import as_real, as_whole
+from ..tracing.precisions import is_stored_narrow
 from ..tracing.tracer import Trace, Tracer, emit, located, role
 from .arguments import check_loss, no_model, no_optimizer
 from .clipping import clipped
 from .lazy_shapes import find_lazy_shapes
 from .leaves import flattened, leaf_input, leaf_type
+from .narrow_kept import narrow_kept
 from .outputs import with_outputs
 from .step_tracer import Outcome, StepTracer
 from .trace_warnings import warn_of_arrays, warn_of_float64, warn_of_parts, warn_of_precision
@@ -70,7 +72,7 @@ class StepGraph:
     prints: Prints = ()
     """What is printed after a step; what it needs are the outputs that come next."""
     precision: str = "fp32"
-    """Of products and activations, see `mixed_precision.py`."""
+    """What is rounded, as `checked_precision` names it."""
     checks_finite: bool = False
     """Whether the step stops where the loss or what it would write is not finite; the last output is that check."""
 
@@ -167,7 +169,7 @@ def trace_step(
     number of parts that does. `train` chooses the parameters that are trained. With `diagnose` the step also measures
     its layers; with `check_finite` it stops before it overwrites anything where the loss or something that it would
     write is not finite. `outputs` are patterns of what stands among the metrics too, see `outputs.py`. `precision` is
-    that of products and activations, see `mixed_precision.py`. `warned` has the warnings that were given before.
+    what `checked_precision` names. `warned` has the warnings that were given before.
     """
     _check_options(model, optimizer, loss_fn, clip_norm, clip_value, accumulate)
     find_lazy_shapes(model, loss_fn, batch)
@@ -209,6 +211,8 @@ def trace_step(
         if more:
             names_of_more, values = zip(*more)
             whole = trace.graph([*new, *values], [*output_names, *names_of_more], aliases)
+    if is_stored_narrow(precision, "kept"):
+        whole = narrow_kept(whole, range(len(whole.inputs) - len(types), len(whole.inputs)))
     warn_of_arrays(model, trace, warned)
     if all(t.dtype != np.dtype("float64") or not t.shape for t in types):
         warn_of_float64(graph, trace, [p for _, p in trainer.parameters], total.loss.value, warned)

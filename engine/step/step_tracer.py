@@ -22,10 +22,12 @@ from ..optim.update_inputs import UpdateInputs, of_group
 from ..tracing import random
 from ..tracing.activations import in_precision
 from ..tracing.batch_parts import in_parts
+from ..tracing.precisions import is_stored_narrow
 from ..tracing.tracer import Trace, Tracer, TracingError, current_trace, located, role
 from ..tracing.transforms import value_and_grad
 from .arguments import call_loss
 from .loss_result import read_result
+from .narrow_moments import narrow_specs, narrowed, widened
 from .trained import Train, trained_parameters
 
 
@@ -83,7 +85,11 @@ class StepTracer:
         """What the loss function may assign."""
         types = {name: p.type for name, p in self.parameters}
         self.optimizer = optimizer.resolved(types, [name for name, _ in self.trained], model)
-        self.specs = self.optimizer.init_all({name: p.type for name, p in self.trained})
+        trained_types = {name: p.type for name, p in self.trained}
+        specs = self.optimizer.init_all(trained_types)
+        narrow = is_stored_narrow(precision, "moments")
+        self.specs = narrow_specs(self.optimizer, specs, trained_types) if narrow else specs
+        self.narrow_state = {name for name, spec in self.specs.items() if spec != specs[name]}
         self.state = [(name, spec.type, spec.value) for name, spec in self.specs.items()]
         self.groups = list(self.optimizer.rates)
         self.plateaus = {g: lr for g, lr in self.optimizer.rates.items() if isinstance(lr, ReduceOnPlateau)}
@@ -190,7 +196,7 @@ class StepTracer:
         given = UpdateInputs(
             parameters={name: current[name] for name, _ in self.trained},
             gradients=bounded({name: g for (name, _), g in zip(self.trained, total.gradients) if g is not None}),
-            state=dict(zip(self.specs, inputs.state)),
+            state=widened(dict(zip(self.specs, inputs.state)), self.narrow_state),
             step=inputs.step,
             rates=inputs.rates,
             loss=total.loss,
@@ -201,7 +207,8 @@ class StepTracer:
         new, new_state = self.optimizer.update_all(given)
         self._check(new, given.parameters, "parameter")
         self._check(new_state, given.state, "state")
-        state = [new_state.get(name, given.state[name]) for name in self.specs]
+        new_state = narrowed(new_state, self.narrow_state)
+        state = [new_state.get(name, before) for name, before in zip(self.specs, inputs.state)]
         for plateau in self.plateaus.values():
             followed = dict(zip(plateau.init(), inputs.state[len(state) :]))
             state += plateau.advance(given.loss, followed).values()

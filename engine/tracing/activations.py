@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 from .mixed_precision import MixedPrecision
+from .precisions import of_products
 from .tracer import Trace, Tracer, current_trace
 
 P = ParamSpec("P")
@@ -19,7 +20,7 @@ def in_precision(precision: str, trace: Trace, stored: Iterable[Any] = (), every
     """What is traced inside has this precision. `stored` are parameters and buffers of a model; `everywhere`, as of
     `MixedPrecision`.
     """
-    if precision != "bf16":
+    if of_products(precision) != "bf16":
         yield
         return
     before, trace.precision = trace.precision, MixedPrecision(everywhere)
@@ -32,7 +33,7 @@ def in_precision(precision: str, trace: Trace, stored: Iterable[Any] = (), every
 
 def in_this_precision(fn: Callable[..., Any], precision: str) -> Callable[..., Any]:
     """`fn`, all of which has a precision where it is traced."""
-    if precision != "bf16":
+    if of_products(precision) != "bf16":
         return fn
 
     @functools.wraps(fn)

@@ -23,22 +23,9 @@ from ...ir import BFLOAT16, Builder, Node, Op, Value
 from ...ir.ops import creation
 from ...ir.ops import elementwise as ew
 from ...ir.types import FLOAT32
-from .errors import located
 
 Kind = Literal["constant", "activation", "float32"]
 """What a float32 value is: computed of parameters and constants alone, rounded to bfloat16, or neither."""
-
-PRECISIONS = ("fp32", "tf32", "bf16")
-
-
-def checked_precision(precision: Any) -> str:
-    """The name of a precision. Raises `ValueError` for what is none."""
-    if precision in PRECISIONS:
-        return precision
-    instead = {"float32": "fp32", "bfloat16": "bf16", "float16": "bf16", "fp16": "bf16", "mixed": "bf16", "amp": "bf16"}
-    meant = instead.get(str(getattr(precision, "__name__", precision)).rpartition(".")[2])
-    advice = f"write precision={meant!r}" if meant else 'write precision="bf16"'
-    raise ValueError(located(f'precision is "fp32", "tf32" or "bf16", got {precision!r}; {advice}'))
 
 
 class MixedPrecision:

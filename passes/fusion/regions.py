@@ -9,7 +9,7 @@ from ...ir import NOWHERE, OPS, Builder, Graph, Node, Recompute, Value
 from ...ir.ops import elementwise as ew
 from ...ir.ops import movement
 from ..autodiff.min_cut_remat import is_comparison
-from ..graph.casts import is_widening, rounds_input
+from ..graph.casts import is_narrowing, is_widening, rounds_input
 from ..graph.rewrite import Pass
 from ..graph.topological_order import topological_order
 from ..graph.views import base_of
@@ -82,8 +82,10 @@ def _is_stored_for_readers(node: Node, readers: list[Node], separate_comparisons
     """Whether a value lies in memory for its readers, and so joins none of them.
 
     A saved value does, so that its readers can be recomputed without it. So do booleans whose readers are all of
-    another role: they are residuals, and smaller than their operands.
+    another role, and what is rounded for these: they are residuals, and smaller than their operands.
     """
+    if is_narrowing(node):
+        return all(r.origin.role != node.origin.role for r in readers)
     if not is_comparison(node):
         return node.op.recompute is Recompute.NEVER
     return (separate_comparisons and compares_forward(node)) or all(r.origin.role != node.origin.role for r in readers)

@@ -13,6 +13,11 @@ def is_widening(node: Node) -> bool:
     return node.op is ew.cast and (node.inputs[0].type.dtype, node.output.type.dtype) == (BFLOAT16, FLOAT32)
 
 
+def is_narrowing(node: Node) -> bool:
+    """Whether a node rounds float32 to bfloat16."""
+    return node.op is ew.cast and (node.inputs[0].type.dtype, node.output.type.dtype) == (FLOAT32, BFLOAT16)
+
+
 def rounds_input(node: Node) -> bool:
     """Whether a node casts an input of the graph, or a view of one, to bfloat16."""
     return node.op is ew.cast and node.output.type.dtype == BFLOAT16 and base_of(node.inputs[0]).node is None

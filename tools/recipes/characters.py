@@ -24,7 +24,7 @@ from ...engine.saving.checkpoint_file import CheckpointError, check_names, open_
 from ...engine.step.compile_step import compile_step
 from ...engine.step.refusal import MemoryBudgetError
 from ...engine.step.step import Step
-from ...engine.tracing.mixed_precision import PRECISIONS
+from ...engine.tracing.precisions import is_precision
 from ...ir import Array, ArrayType, spec
 from ..command_error import CommandError
 from ..data import DataError
@@ -366,7 +366,7 @@ class _Earlier:
             _check_size(settings, types)
             names = ("steps", "minutes", "memory", "precision", "target")
             steps, minutes, memory, precision, target = given = [rest.get(name) for name in names]
-            checks = (is_count, is_rate, is_memory, PRECISIONS.__contains__, is_text)
+            checks = (is_count, is_rate, is_memory, is_precision, is_text)
             for value, fits in zip(given, checks, strict=True):
                 if value is not None and not fits(value):
                     raise ValueError(f"{value!r} is no setting")

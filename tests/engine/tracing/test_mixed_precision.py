@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from gradloom import nn
 from gradloom.engine.tracing.activations import in_precision
-from gradloom.engine.tracing.mixed_precision import checked_precision
+from gradloom.engine.tracing.precisions import checked_precision
 from gradloom.engine.tracing.tracer import current_trace
 from gradloom.ir import BFLOAT16
 from gradloom.passes.pipeline import passed
