@@ -147,7 +147,7 @@ FLOATS, INTEGERS = (F64, F32), (I32, I64, U8)
 PLAIN = [dtype for dtype in DTYPES if dtype != BFLOAT16 and not is_complex(dtype)]
 """NumPy's own dtypes of real numbers. `BFLOAT16_CASES` and `COMPLEX_CASES` have the rows of the others."""
 
-CPU_ONLY = frozenset({"eig"})
+CPU_ONLY = frozenset({"eig", "lu"})
 """Ops that are refused for a GPU."""
 
 CASES: list[OpCase] = []
@@ -397,7 +397,8 @@ for shape in ((3, 3), (1, 1), (0, 0), (4, 1, 1), (2, 0, 3, 3), (2, 1, 2, 2)):
         row("cholesky", matrix(shape, dtype), tolerance=SOLVED)
         row("slogdet", matrix(shape, dtype), tolerance=SOLVED)
         row("eigh", matrix(shape, dtype), tolerance=SOLVED)
-        row("eig", matrix(shape, dtype), order=0, tolerance=SOLVED)  # the phase of a vector has no derivative
+        # The phase of a vector has no derivative, but for those of one element.
+        row("eig", matrix(shape, dtype), order=2 * (shape[-1] == 1), tolerance=SOLVED)
         for columns in (2, 1, 0):
             right = arr((*shape[:-1], columns), dtype)
             row("solve", matrix(shape, dtype), right, tolerance=SOLVED)
@@ -407,6 +408,8 @@ for shape in ((4, 3), (3, 3), (2, 4), (1, 1), (3, 1), (1, 3), (0, 2), (3, 0), (2
         smooth = not complete or shape[-2] <= shape[-1]
         row("qr", arr(shape, F32 if shape == (2, 4) else F64), complete=complete, order=2 * smooth, tolerance=SOLVED)
     row("svd", arr(shape, F32 if shape == (2, 4) else F64), tolerance=SOLVED)
+    row("lu", arr(shape, F32 if shape == (2, 4) else F64), tolerance=SOLVED)
+row("lu", arr((40, 36)), order=0, tolerance=SOLVED)
 row("svd", arr((40, 36)), order=0, tolerance=SOLVED)
 row("qr", arr((40, 36)), complete=True, order=0, tolerance=SOLVED)
 row("cholesky", matrix((70, 70), F64, 200), order=0, tolerance=SOLVED)

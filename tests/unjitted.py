@@ -211,17 +211,19 @@ class _Machine:
 
     def getrf(self, dtype: np.dtype[Any]) -> Callable[..., int]:
         def getrf(fn: int, m: int, n: int, a: int, lda: int, pivots: int) -> int:
-            lu, rows = self.read(dtype, a, (n, n), lda), self.pointer(pivots, np.dtype("int32"))
-            for k in range(n):
+            lu, rows = self.read(dtype, a, (m, n), lda), self.pointer(pivots, np.dtype("int32"))
+            info = 0
+            for k in range(min(m, n)):
                 best = k + int(np.argmax(np.abs(lu[k:, k])))
                 lu[[k, best]] = lu[[best, k]]
                 rows[k] = np.int32(best + 1)
                 if lu[k, k] == 0:
-                    return k + 1
+                    info = info or k + 1
+                    continue
                 lu[k + 1 :, k] /= lu[k, k]
                 lu[k + 1 :, k + 1 :] -= np.outer(lu[k + 1 :, k], lu[k, k + 1 :])
             self.write(dtype, a, lu, lda)
-            return 0
+            return info
 
         return getrf
 

@@ -7,16 +7,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...ir import is_inexact
-from ...ir.ops import elementwise
+from ...ir.ops import elementwise, triangular_factors
 from ...ir.ops import linalg as ops
 from ..tracing.keywords import tells_keywords
-from ..tracing.promotion import result_dtype
+from ..tracing.promotion import float_dtype, result_dtype
 from ..tracing.tracer import ArrayLike, ShapeError, Tracer, emit, located, trace_of
 from . import elementwise as e
 from .broadcasting import as_arraylike, described, dtype_of, fitted, key_of, reshaped, shape_of
+from .comparison import equal
 from .complex_numbers import as_complex, is_complex_array, joined, parts
+from .diagonals import tril, triu
 from .indexing import getitem
-from .manipulation import concatenate, matrix_transpose
+from .linear_algebra import matmul
+from .manipulation import concatenate, expand_dims, matrix_transpose
+from .sorting import argsort
 
 
 class EighResult(NamedTuple):
@@ -85,6 +89,30 @@ def eigh(a: ArrayLike, /, UPLO: str = "L") -> EighResult:
 def eigvalsh(a: ArrayLike, /, UPLO: str = "L") -> Any:
     """The eigenvalues of symmetric matrices. See `eigh`."""
     return eigh(a, UPLO).eigenvalues
+
+
+@tells_keywords
+def lu(a: ArrayLike, permute_l: bool = False, *, p_indices: bool = False) -> tuple[Any, ...]:
+    """(P, L, U) with `P @ L @ U == a` for the matrices (..., m, n) in the last two axes, by elimination with exchange
+    of rows, as `scipy.linalg.lu`. With k = min(m, n), P is a permutation (..., m, m), L lower triangular (..., m, k)
+    with ones on its diagonal, and U upper triangular (..., k, n). With `permute_l` (P @ L, U); with `p_indices` P is
+    the int64 indices (..., m) with `L[P] @ U == a`.
+
+    Raises `ShapeError` below two axes.
+    """
+    x = as_arraylike(a)
+    if len(shape_of(x)) < 2:
+        raise ShapeError(located(f"lu takes matrices in the last two axes, got {described(x)}"))
+    x = e.astype(x, float_dtype(dtype_of(x)))
+    m, n = shape_of(x)[-2:]
+    both, k = emit(triangular_factors.lu, x), min(m, n)
+    lower = tril(getitem(both, (..., slice(None, k))), -1) + np.eye(m, k, dtype=dtype_of(x))
+    upper = triu(getitem(both, (..., slice(None, k), slice(None, n))))
+    row_of = e.astype(getitem(both, (..., n)), "int64")
+    if p_indices and not permute_l:
+        return argsort(row_of, axis=-1), lower, upper
+    back = e.astype(equal(expand_dims(row_of, -2), np.arange(m)[:, None]), dtype_of(x))
+    return (matmul(back, lower), upper) if permute_l else (back, lower, upper)
 
 
 @tells_keywords

@@ -10,7 +10,7 @@ from ..tracing.missing_names import attributes_of
 from ..tracing.tracer import ArrayLike, ShapeError, located
 from . import diagonals, linear_algebra, matrix_functions, reductions
 from .broadcasting import as_arraylike, axes_tuple, described, reshaped, shape_of
-from .factors import cho_factor, cho_solve, cholesky, det, eigh, eigvalsh, inv, slogdet, solve, solve_triangular
+from .factors import cho_factor, cho_solve, cholesky, det, eigh, eigvalsh, inv, lu, slogdet, solve, solve_triangular
 from .general_eigenvalues import eig, eigvals
 from .linear_algebra import matmul, tensordot, vecdot
 from .manipulation import expand_dims, matrix_transpose, moveaxis
@@ -36,6 +36,7 @@ __all__ = [
     "householder_product",
     "inv",
     "lstsq",
+    "lu",
     "matmul",
     "matrix_norm",
     "matrix_power",

@@ -362,7 +362,6 @@ METHODS: dict[str, Callable[..., Any]] = {
 
 _GRADIENT = "derivatives are of functions: write gl.grad(f)(x), or gl.compile_step(model, loss_fn, ...) for a model"
 _DEVICE_WORDS = "where a program runs is said when it is compiled: target="
-_FACTORS = "compute it outside and pass the result in; np.linalg.qr, svd, eigh, inv and solve are traced"
 _RANDOM = "draw by gl.random, which has the names of jax.random"
 _VALUES = "return it from the traced function, whose results are NumPy arrays"
 REFUSED: dict[str, str] = {
@@ -382,7 +381,7 @@ REFUSED: dict[str, str] = {
     "is_mps": _DEVICE_WORDS,
     "pin_memory": _DEVICE_WORDS,
     "eig": "write np.linalg.eig(x)",
-    "lu": _FACTORS,
+    "lu": "write gl.numpy.linalg.lu(x)",
     "qr": "write np.linalg.qr(x)",
     "svd": "write np.linalg.svd(x, full_matrices=False), which gives V transposed",
     **dict.fromkeys(("bernoulli", "multinomial", "normal", "uniform", "random", "exponential"), _RANDOM),

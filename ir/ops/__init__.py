@@ -26,6 +26,7 @@ from . import (
     scatter,
     sorting,
     special,
+    triangular_factors,
     window,
 )
 
@@ -51,5 +52,6 @@ __all__ = [
     "scatter",
     "sorting",
     "special",
+    "triangular_factors",
     "window",
 ]

@@ -10,7 +10,6 @@ import numpy as np
 from ...ir import SHORT_NAMES, Node, node_workspace
 from ...ir.ops.general_eigenvalues import eig_work_elements
 from ...passes.memory.plan import Plan
-from ...passes.target import TargetError
 from .batch_axes import batch_numbers, batch_source
 from .lapack_call import lapack_routine, matrix_strides
 from .launch import TILE, Arg, Call, Launch, Pointer, Scratch, Traps
@@ -28,12 +27,6 @@ def lower_eig(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
     args += [lapack_routine("geev", dtype), traps.code(node, n), *matrix_strides(x)]
     args += batch_numbers(len(x.shape) - 2, x)
     return [Launch(math.prod(x.shape[:-2]) if n else 0, [Call(_eig_kernel(dtype), args)])]
-
-
-def refuse_eig(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
-    """Raises `TargetError`: there is no kernel for a GPU."""
-    where = f" at {node.origin.source}" if node.origin.source else ""
-    raise TargetError(f"np.linalg.eig{where} has no kernel for {plan.target}; write target='cpu', or np.linalg.eigh")
 
 
 def _eig_kernel(dtype: np.dtype[Any]) -> str:

@@ -15,11 +15,11 @@ from ...ir.ops import (
     orthogonal_factors,
     reduction,
     scatter,
+    triangular_factors,
 )
 from ...ir.ops.region import region
 from ...passes.memory.plan import Plan
 from ...passes.target import TargetError
-from .general_eigenvalues import refuse_eig
 from .gpu_attention import lower_gpu_attention
 from .gpu_convolution import lower_gpu_convolution
 from .gpu_copies import (
@@ -72,9 +72,13 @@ def _by_own_kernels(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
     if node.op in _LOWERINGS:
         return _LOWERINGS[node.op](node, plan, traps)
     if node.op.is_conv_region:
-        where = f" at {node.origin.source}" if node.origin.source else ""
-        raise TargetError(f"{node.op.name}{where} has no kernel for {plan.target} yet; write target='cpu'")
+        return _refuse(node, plan, traps)
     return [on_one_thread(launch) for launch in lower_unit(node, plan, traps)]
+
+
+def _refuse(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
+    where = f" at {node.origin.source}" if node.origin.source else ""
+    raise TargetError(f"{node.op.name}{where} has no kernel for {plan.target} yet; write target='cpu'")
 
 
 def _scatter(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
@@ -105,7 +109,8 @@ _LOWERINGS: Mapping[Op, Callable[[Node, Plan, Traps], list[Launch]]] = {
     **{op: lower_gpu_convolution for op in OPS.values() if op.family == "convolution" and not op.is_conv_region},
     **{op: lower_gpu_sort for op in OPS.values() if op.family == "sorting"},
     **{op: lower_gpu_linalg for op in OPS.values() if op.family == "linalg"},
-    general_eigenvalues.eig: refuse_eig,
+    general_eigenvalues.eig: _refuse,
+    triangular_factors.lu: _refuse,
     orthogonal_factors.qr: lower_gpu_qr,
     orthogonal_factors.svd: lower_gpu_svd,
     **{op: lower_gpu_window for op in OPS.values() if op.family == "window"},

@@ -14,6 +14,7 @@ from ...ir.ops import (
     orthogonal_factors,
     reduction,
     scatter,
+    triangular_factors,
 )
 from ...ir.ops.region import region
 from ...passes.memory.plan import Plan
@@ -32,6 +33,7 @@ from .region import lower_region
 from .scatter import lower_scatter
 from .scatter_add import lower_scatter_add
 from .sorting import lower_sort
+from .triangular_factors import lower_lu
 from .user_kernel import lower_user_kernel
 from .windows import lower_window
 
@@ -65,6 +67,7 @@ _LOWERINGS: Mapping[Op, Callable[[Node, Plan, Traps], list[Launch]]] = {
     **{op: lower_convolution for op in OPS.values() if op.family == "convolution"},
     **{op: lower_linalg for op in OPS.values() if op.family == "linalg"},
     general_eigenvalues.eig: lower_eig,
+    triangular_factors.lu: lower_lu,
     orthogonal_factors.qr: lower_qr,
     orthogonal_factors.svd: lower_svd,
     **{op: lower_sort for op in OPS.values() if op.family == "sorting"},

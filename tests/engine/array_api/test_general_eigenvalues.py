@@ -71,7 +71,7 @@ def test_what_has_no_eigenvalues_is_said() -> None:
             gl.trace(call, gl.spec((3, 2)))
     with pytest.raises(np.linalg.LinAlgError, match=r"did not converge at .*test_general_eigenvalues\.py"):
         gl.compile(np.linalg.eigvals)(np.full((2, 2), np.nan))
-    with pytest.raises(gl.TargetError, match=r"np\.linalg\.eig at .* has no kernel for .*; write target='cpu'"):
+    with pytest.raises(gl.TargetError, match=r"eig at .*values\.py.* has no kernel for .*; write target='cpu'"):
         gl.compile(np.linalg.eigvals, target="cuda-emulated")(MATRICES[0])
 
 

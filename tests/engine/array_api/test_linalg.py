@@ -236,3 +236,31 @@ def test_complex_systems_are_solved_as_by_numpy() -> None:
     gl.check_grads(lambda x: np.abs(np.linalg.solve(x + 1j * x.T, x[0])).sum(), (MATRIX,), order=2, modes=("rev",))
     with pytest.raises(gl.ShapeError, match=r"np\.linalg\.inv takes square matrices .* \(2, 3\) complex128"):
         gl.trace(np.linalg.inv, z[:2])
+
+
+TO_ELIMINATE = [RNG.standard_normal(shape) for shape in ((3, 3), (1, 1), (2, 4, 4), (5, 3), (3, 5), (2, 3, 1))]
+
+
+def test_factors_of_elimination_are_those_of_scipy() -> None:
+    given = [*TO_ELIMINATE, TO_ELIMINATE[3][::-1].T, np.array([[0.0, 1], [0, 2], [0, 3]]), np.arange(6).reshape(2, 3)]
+    found = gl.compile(lambda given: [part for a in given for part in gnp.linalg.lu(a)])(given)
+    expected = [part for a in given for part in scipy.linalg.lu(a)]
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
+    for a in given:
+        places, lower, upper = gnp.linalg.lu(a, p_indices=True)
+        np.testing.assert_allclose(np.take_along_axis(lower, places[..., None], -2) @ upper, a, atol=1e-12)
+        np.testing.assert_allclose(np.matmul(*gnp.linalg.lu(a, permute_l=True)), a, atol=1e-12)
+    assert [part.shape for part in gnp.linalg.lu(np.zeros((0, 2)))] == [(0, 0), (0, 0), (0, 2)]
+    with pytest.raises(gl.ShapeError, match="lu takes matrices in the last two axes"):
+        gnp.linalg.lu(VECTOR)
+
+
+def test_derivatives_of_elimination_agree_with_differences() -> None:
+    for a in TO_ELIMINATE:
+        weights = [RNG.standard_normal(part.shape) for part in gnp.linalg.lu(a)[1:]]
+
+        def weighed(a: Any, weights: Any = weights) -> Any:
+            return sum((part * w).sum() for part, w in zip(gnp.linalg.lu(a)[1:], weights, strict=True))
+
+        gl.check_grads(weighed, (a,), order=2, modes=("rev",))

@@ -27,6 +27,7 @@ REFUSED = {
     "dot_add": WITHOUT_OPERATOR,
     "eig": WITHOUT_OPERATOR,
     "eigh": WITHOUT_OPERATOR,
+    "lu": WITHOUT_OPERATOR,
     "moments": WITHOUT_OPERATOR,
     "qr": WITHOUT_OPERATOR,
     "random_bits": "draws random numbers",
