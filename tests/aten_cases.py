@@ -357,6 +357,26 @@ SAMPLING: dict[str, Case] = {
         torch.tensor([2, 1]),
     ),
 }
+SPECIAL: dict[str, Case] = {
+    "gamma functions": lambda t: torch.stack([t.p.lgamma(), t.x.digamma(), torch.special.gammaln(t.x - 0.3)]),
+    "polygamma": lambda t: torch.polygamma(1, t.p) + torch.polygamma(3, t.p) + torch.special.psi(t.p),
+    "mvlgamma": lambda t: torch.mvlgamma(t.p + 2, 3) + torch.special.multigammaln(t.p + 1, 2),
+    "igamma": lambda t: torch.igamma(t.p.detach(), t.y.abs()) * torch.igammac(t.p.detach(), t.y.abs()),
+    "gammainc": lambda t: torch.special.gammainc(t.p.detach(), t.y.abs() + 1),
+    "erfs": lambda t: torch.stack([t.x.erfc(), (0.9 * t.x.tanh()).erfinv(), torch.special.erfcx(t.x)]),
+    "normal": lambda t: torch.stack([torch.special.ndtr(t.x), torch.special.log_ndtr(t.x * 3)]),
+    "ndtri": lambda t: torch.special.ndtri(t.x.sigmoid()),
+    "bessel": lambda t: torch.stack([t.x.i0(), torch.special.i0e(t.x), torch.special.i1(t.x), torch.special.i1e(t.x)]),
+    "xlogy": lambda t: torch.xlogy(t.x, t.p) + torch.xlogy(2, t.p) + torch.xlogy(t.x, 3.0) + torch.xlogy(t.i, t.p),
+    "xlog1py": lambda t: torch.special.xlog1py(t.x, t.p) + torch.special.xlog1py(t.x, 2.0),
+    "zeta": lambda t: torch.special.zeta(2.5, t.p) + torch.special.zeta(t.p.detach() + 1, t.p),
+    "entr": lambda t: torch.special.entr(t.p),
+    "logit": lambda t: torch.logit(t.x.sigmoid()) + torch.logit(t.x, 0.1) + torch.special.expit(t.x),
+    "sinc": lambda t: torch.sinc(t.x),
+    "lgamma of integers": lambda t: torch.lgamma(t.i + 1),
+    "losses": lambda t: F.poisson_nll_loss(t.x, t.p.detach() * 4, full=True),
+}
+
 FAMILIES = {
     "elementwise": ELEMENTWISE,
     "movement": MOVEMENT,
@@ -365,4 +385,5 @@ FAMILIES = {
     "layers": LAYERS,
     "linear algebra": LINEAR_ALGEBRA,
     "sampling": SAMPLING,
+    "special": SPECIAL,
 }

@@ -135,7 +135,7 @@ def logsumexp(
     Without `return_sign` it is NaN where the sum is negative.
     """
     if b is None:
-        result = reductions.logsumexp(*as_floats("logsumexp", a), axis, keepdims=keepdims)
+        result = reductions.logsumexp(as_floats("logsumexp", a)[0], axis, keepdims=keepdims)
         return (result, e.add(e.multiply(result, 0), 1)) if return_sign else result
     a, b = as_floats("logsumexp", a, b)
     axes = axes_tuple(axis, len(shape_of(a)))

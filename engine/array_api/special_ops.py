@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...ir import DType, Op, is_float
-from ...ir.types import is_complex
+from ...ir import DType, Op, is_complex, is_float
 from ..tracing.keywords import tells_keywords
 from ..tracing.promotion import result_dtype
 from ..tracing.tracer import ArrayLike, as_operand, emit, located, trace_of

@@ -267,6 +267,15 @@ def _of_functional(name: str) -> Callable[..., Any]:
     return method
 
 
+def _of_special(name: str) -> Callable[..., Any]:
+    return lambda x, *args: getattr(array_namespace().special, name)(x, *args)
+
+
+def logit(x: Any, eps: float | None = None) -> Any:
+    """`log(x / (1 - x))`, of x between `eps` and `1 - eps` where that is given."""
+    return array_namespace().special.logit(x if eps is None else array_namespace().clip(x, eps, 1 - eps))
+
+
 _SAME = """
 abs absolute add allclose arccosh arcsinh arctan2 arctanh bitwise_and bitwise_left_shift bitwise_not bitwise_or
 bitwise_right_shift bitwise_xor broadcast_to ceil cos cosh count_nonzero deg2rad diag diff divide equal erf exp exp2
@@ -294,7 +303,15 @@ _CASTS = {
     "byte": "uint8",
 }
 
+_OF_SPECIAL = {
+    "lgamma": "gammaln", "igamma": "gammainc", "igammac": "gammaincc", "mvlgamma": "multigammaln",
+    **{name: name for name in ("digamma", "erfc", "erfinv", "i0", "xlogy")},
+}  # fmt: skip
+
 METHODS: dict[str, Callable[..., Any]] = {
+    **{name: _of_special(ours) for name, ours in _OF_SPECIAL.items()},
+    "polygamma": lambda x, n: array_namespace().special.polygamma(n, x),
+    "logit": logit,
     **{name: _by_name(name) for name in _SAME.split()},
     **{name: _by_name(ours) for name, ours in _RENAMED.items()},
     **{name: _as(dtype) for name, dtype in _CASTS.items()},
@@ -390,10 +407,8 @@ REFUSED: dict[str, str] = {
     "pinverse": "write np.linalg.pinv(x)",
     "bincount": "write np.bincount(x, minlength=n)",
     "cov": "write np.cov(x)",
-    "erfc": "write 1 - gl.numpy.erf(x)",
     "frac": "write x - np.trunc(x)",
     "logdet": "write np.linalg.slogdet(x)[1]",
-    "logit": "write np.log(x / (1 - x))",
     "quantile": "write np.quantile(x, q, axis)",
     "scatter_reduce": "write x.at[index].max(new), min, multiply or add, with NumPy's index",
     "masked_scatter": "its places depend on values; write np.where(mask, new, x) with new of x's shape",

@@ -19,6 +19,7 @@ from . import (
     resampling,
     scatter,
     sorting,
+    special,
 )
 
 __all__ = [
@@ -40,4 +41,5 @@ __all__ = [
     "resampling",
     "scatter",
     "sorting",
+    "special",
 ]

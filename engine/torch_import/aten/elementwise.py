@@ -274,12 +274,6 @@ _unary(F.logsigmoid, "log_sigmoid.default", whole=True)
 _unary(F.relu6, "relu6.default", whole=True)
 
 
-@aten("erfc.default")
-def erfc(x: Any) -> Any:
-    """1 - erf(x)."""
-    return xp.subtract(1, xp.erf(as_floats(x)[0]))
-
-
 def _same_kind(function: Callable[[Any], Any], *names: str) -> None:
     aten(*names)(lambda x: function(x))
 

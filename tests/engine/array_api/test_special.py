@@ -378,3 +378,29 @@ def test_what_is_refused_names_the_line_and_what_to_write() -> None:
         gl.special.multigammaln(0.5, 3)
     with pytest.raises(AttributeError, match=r"gl\.special has no 'gamaln'; similar: gl\.special\.gammaln"):
         gl.special.gamaln  # pyright: ignore  # noqa: B018
+
+
+@pytest.mark.peers
+def test_derivatives_are_those_of_jax() -> None:
+    jax = pytest.importorskip("jax")
+    theirs = jax.scipy.special
+    cases: dict[str, tuple[int, tuple[float, ...]]] = {
+        **dict.fromkeys(("gammaln", "gamma", "digamma", "i0", "i1", "i0e", "i1e", "erfc", "erfinv"), (0, (0.7,))),
+        **dict.fromkeys(("ndtri", "log_ndtr", "entr", "logit"), (0, (0.3,))),
+        "gammainc": (0, (2.5, 3.0)),
+        "gammaincc": (1, (2.5, 3.0)),
+        "betainc": (2, (2.5, 1.5, 0.3)),
+        "betaln": (1, (2.5, 3.0)),
+        "zeta": (1, (2.5, 3.0)),
+        "xlogy": (0, (0.0, 3.0)),
+        "xlog1py": (1, (2.0, 3.0)),
+        "rel_entr": (1, (2.0, 3.0)),
+        "kl_div": (0, (2.0, 3.0)),
+    }
+    slopes = gl.compile(
+        lambda: {n: gl.grad(getattr(gl.special, n), k)(*map(np.float64, x)) for n, (k, x) in cases.items()}
+    )
+    with jax.enable_x64(True):
+        for name, slope in slopes().items():
+            place, parts = cases[name]
+            np.testing.assert_allclose(slope, jax.grad(getattr(theirs, name), place)(*parts), rtol=1e-9, err_msg=name)

@@ -103,6 +103,8 @@ TAKEN: list[Callable[..., Any]] = [
     lambda x, y, m, i, p, u: [x.exp2(), (p + 1).arccosh(), x.arcsinh(), u.arctanh(), x.arctan2(y), x.fix()],
     lambda x, y, m, i, p, u: [x.fmax(y), x.fmin(y), x.floor_divide(p), x.hardshrink(0.3), m.broadcast_to((2, 3, 4))],
     lambda x, y, m, i, p, u: [x * x.element_size(), i.bitwise_not(), x.sinc(), x.nansum(dim=1), x.nanmean(dim=0)],
+    lambda x, y, m, i, p, u: [p.lgamma(), p.digamma(), x.erfc(), u.erfinv(), x.i0(), p.igamma(p + 1), p.igammac(p)],
+    lambda x, y, m, i, p, u: [x.xlogy(p), p.polygamma(2), (p + 3).mvlgamma(2), x.sigmoid().logit(), x.logit(0.1)],
     lambda x, y, m, i, p, u: [x.diff(dim=1), x.isclose(x), x.nan_to_num(), x.count_nonzero(dim=1), m.diagonal()],
 ]  # fmt: skip
 
