@@ -335,6 +335,10 @@ LINEAR_ALGEBRA: dict[str, Case] = {
     ],
     "qr": lambda t: list(torch.linalg.qr(t.x.mT)),
     "eigenvalues": lambda t: [torch.linalg.eigvalsh(spd(t.x)), torch.linalg.svdvals(t.x)],
+    "singular vectors": lambda t: [part**2 for part in torch.linalg.svd(t.x, full_matrices=False)],
+    "whole singular vectors": lambda t: [torch.linalg.svd(t.x)[1], torch.linalg.svd(t.x)[0] ** 2],
+    "lu": lambda t: [*torch.linalg.lu(t.x), *torch.linalg.lu(t.m)],
+    "householder": lambda t: [torch.linalg.householder_product(t.x.mT, t.y[:, :, 0])],
 }
 SAMPLING: dict[str, Case] = {
     "grid_sample": lambda t: [

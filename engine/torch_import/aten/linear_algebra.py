@@ -91,8 +91,22 @@ def eigh(a: Any, uplo: str = "L", compute_v: bool = True) -> Any:
 
 @aten("_linalg_svd.default")
 def svd(a: Any, full_matrices: bool = False, compute_uv: bool = True, driver: str | None = None) -> Any:
-    """Singular values, without the vectors, which torch asks for wherever there may be a derivative."""
-    return None, xp.linalg.svdvals(a), None
+    """Singular values between their vectors, which torch asks for wherever there may be a derivative."""
+    return tuple(xp.linalg.svd(a, full_matrices)) if compute_uv else (None, xp.linalg.svdvals(a), None)
+
+
+@aten("linalg_lu.default")
+def lu(a: Any, pivot: bool = True) -> Any:
+    """A permutation and two triangles."""
+    if not pivot:
+        raise UnsupportedError(located("torch.linalg.lu with pivot=False is not supported; leave it away"))
+    return xp.linalg.lu(a)
+
+
+@aten("linalg_householder_product.default")
+def householder_product(a: Any, tau: Any) -> Any:
+    """Columns of a product of reflections."""
+    return xp.linalg.householder_product(a, tau)
 
 
 @aten("linalg_matrix_exp.default")
