@@ -52,6 +52,7 @@ _FACES = {
     "nn.utils": nn.utils,
     "nn.utils.parametrizations": nn.utils.parametrizations,
     "nn.utils.parametrize": nn.utils.parametrize,
+    "nn.utils.rnn": nn.utils.rnn,
     "numpy": numpy,
     "numpy.linalg": numpy.linalg,
     "optim": optim,

@@ -19,6 +19,7 @@ from ..tracing.tracer import ShapeError, located
 from . import functional as F
 from . import init
 from .module import Module
+from .packed_sequence import PackedSequence
 from .parameter import Parameter
 
 # What the cells compute, of the projections of input and hidden state with their biases.
@@ -84,6 +85,8 @@ def _gru_biases(b_ih: Any, b_hh: Any) -> tuple[Any, Any]:
     return xp.concat([b_ih[:size] + b_hh[:size], b_ih[size:]]), b_hh[size:]
 
 
+Step = Callable[[tuple[Any, ...], Any], tuple[tuple[Any, ...], Any]]
+"""(states, projected input) -> (new states, output)."""
 _GATES = {"RNN_TANH": 1, "RNN_RELU": 1, "GRU": 3, "LSTM": 4}
 
 
@@ -166,6 +169,13 @@ class RNNBase(Module):
             return xp.expand_dims(x, 1), False
         return (xp.permute_dims(x, (1, 0, 2)) if self.batch_first else x), True
 
+    def _padded(self, packed: PackedSequence) -> Any:
+        x = as_arraylike(packed.padded)
+        if x.ndim != 3 or x.shape[-1] != self.input_size:
+            expected = f"packed sequences (L, N, H) with H = input_size = {self.input_size}"
+            raise ShapeError(located(f"{type(self).__name__}: expected {expected}, got {described(x)}"))
+        return x
+
     def _state(self, name: str, state: Any, x: Any, batched: bool, size: int, dtype: DType) -> list[Any]:
         """The initial state of every layer and direction, (batch, size) each, of `dtype`."""
         count = self.num_layers * self.directions
@@ -180,7 +190,10 @@ class RNNBase(Module):
 
     def _run(self, input: Any, states: list[tuple[str, Any, int]]) -> tuple[Any, list[Any]]:
         """The output, and the final states, each for all layers and directions."""
-        x, batched = self._sequence(input)
+        if isinstance(input, PackedSequence):
+            x, batched, kept = self._padded(input), True, xp.expand_dims(input.kept(), -1)
+        else:
+            (x, batched), kept = self._sequence(input), None
         given = [None if state is None else as_arraylike(state) for _, state, _ in states]
         dtype = _dtype_of_states(x, *given, *(getattr(self, name) for name in self._parameters))
         starts = [self._state(name, state, x, batched, size, dtype) for (name, _, size), state in zip(states, given)]
@@ -194,17 +207,22 @@ class RNNBase(Module):
                 start = tuple(of_layers[place] for of_layers in starts)
                 # The projection of all steps is one product.
                 projected = _projected(x, self._parameter("weight_ih", suffix))
-                end, output = scan(self._step(suffix), start, projected, reverse=direction == 1)
+                step, xs = self._step(suffix), projected
+                if kept is not None:
+                    step, xs = _over_padding(step), (projected, kept)
+                end, output = scan(step, start, xs, reverse=direction == 1)
                 outputs.append(output)
                 for of_layers, final in zip(ends, end):
                     of_layers.append(final)
             x = outputs[0] if len(outputs) == 1 else xp.concat(outputs, axis=-1)
         finals = [xp.stack(of_layers) for of_layers in ends]
+        if isinstance(input, PackedSequence):
+            return input._replace(padded=x), finals
         if not batched:
             return xp.squeeze(x, 1), [xp.squeeze(final, 1) for final in finals]
         return (xp.permute_dims(x, (1, 0, 2)) if self.batch_first else x), finals
 
-    def _step(self, suffix: str) -> Callable[[tuple[Any, ...], Any], tuple[tuple[Any, ...], Any]]:
+    def _step(self, suffix: str) -> Step:
         """A step: (states, projected input) -> (new states, output)."""
         raise NotImplementedError
 
@@ -216,6 +234,17 @@ class RNNBase(Module):
         if self.dropout:
             text += f", dropout={self.dropout}"
         return text + (", bidirectional=True" if self.bidirectional else "")
+
+
+def _over_padding(step: Step) -> Step:
+    """A step that leaves the states as they are, and gives zeros, where its input does not count."""
+
+    def masked(states: tuple[Any, ...], xs: Any) -> tuple[tuple[Any, ...], Any]:
+        x, kept = xs
+        others, output = step(states, x)
+        return tuple(xp.where(kept, b, a) for a, b in zip(states, others)), xp.where(kept, output, 0)
+
+    return masked
 
 
 class RNN(RNNBase):
@@ -244,7 +273,8 @@ class RNN(RNNBase):
         super().__init__(f"RNN_{nonlinearity.upper()}", input_size, hidden_size, *options, dtype=dtype)
 
     def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:
-        """(output, h_n). The input is (L, N, input_size), with `batch_first` (N, L, input_size), or (L, input_size).
+        """(output, h_n). The input is (L, N, input_size), with `batch_first` (N, L, input_size), or (L, input_size). It
+        may be a packed sequence of `nn.utils.rnn`, and so is the output then.
 
         The output has the hidden states of the last layer at all steps, both directions one behind the other; hx and
         h_n are (num_layers * directions, N, hidden_size). Without `hx` the states begin as zeros.
@@ -252,7 +282,7 @@ class RNN(RNNBase):
         output, (h_n,) = self._run(input, [("hx", hx, self.hidden_size)])
         return output, h_n
 
-    def _step(self, suffix: str) -> Callable[[tuple[Any, ...], Any], tuple[tuple[Any, ...], Any]]:
+    def _step(self, suffix: str) -> Step:
         weight, bias = self._parameter("weight_hh", suffix), _added(*self._biases(suffix))
 
         def step(states: tuple[Any, ...], x: Any) -> tuple[tuple[Any, ...], Any]:
@@ -296,7 +326,7 @@ class LSTM(RNNBase):
         output, (h_n, c_n) = self._run(input, states)
         return output, (h_n, c_n)
 
-    def _step(self, suffix: str) -> Callable[[tuple[Any, ...], Any], tuple[tuple[Any, ...], Any]]:
+    def _step(self, suffix: str) -> Step:
         weight, bias = self._parameter("weight_hh", suffix), _added(*self._biases(suffix))
         projection = self._parameter("weight_hr", suffix)
 
@@ -334,7 +364,7 @@ class GRU(RNNBase):
         output, (h_n,) = self._run(input, [("hx", hx, self.hidden_size)])
         return output, h_n
 
-    def _step(self, suffix: str) -> Callable[[tuple[Any, ...], Any], tuple[tuple[Any, ...], Any]]:
+    def _step(self, suffix: str) -> Step:
         weight, biases = self._parameter("weight_hh", suffix), _gru_biases(*self._biases(suffix))
 
         def step(states: tuple[Any, ...], x: Any) -> tuple[tuple[Any, ...], Any]:

@@ -39,7 +39,6 @@ _INSTEAD: dict[str, str] = {
     "convert_conv2d_weight_memory_format": "the layer itself: layouts follow when a step is compiled",
     "convert_conv3d_weight_memory_format": "the layer itself: layouts follow when a step is compiled",
     "stateless": "nn.functional_call(model, values, x)",
-    "rnn": "a mask of the steps that count: sequences of one batch have one length",
 }
 
 

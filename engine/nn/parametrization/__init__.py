@@ -5,6 +5,7 @@ norm or a module of the user's, read and write them as one vector, and fuse them
 from typing import TYPE_CHECKING
 
 from ...tracing.missing_names import attributes_of
+from .. import packed_sequence as rnn
 from . import parametrizations, parametrize
 from .by_name import remove_spectral_norm, remove_weight_norm, spectral_norm, weight_norm
 from .fusing import fuse_conv_bn_eval, fuse_conv_bn_weights, fuse_linear_bn_eval, fuse_linear_bn_weights
@@ -23,6 +24,7 @@ __all__ = [
     "parametrize",
     "remove_spectral_norm",
     "remove_weight_norm",
+    "rnn",
     "skip_init",
     "spectral_norm",
     "vector_to_parameters",

@@ -60,7 +60,6 @@ REFUSED: dict[tuple[str, str], str] = {
 """Functions and dtypes of which calls are refused, and why."""
 DIFFERENT: dict[tuple[str, str], str] = {
     ("softmin", "uint8"): "torch takes -x before it converts, and 1 becomes 255; here it is softmax(-x)",
-    ("bilinear", "uint8"): "torch's sums wrap at 256; here sums of uint8 are int64, as NumPy's",
 }
 """Functions and dtypes whose results are not torch's, and why."""
 REFUSED_MODULES = {

@@ -1,0 +1,3 @@
+"""`gl.nn.utils.rnn`, for type checkers and editors."""
+
+from ...engine.nn.packed_sequence import *
