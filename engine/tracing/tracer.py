@@ -392,7 +392,7 @@ def emit(op: Op, *operands: ArrayLike, **attrs: Any) -> Any:
     node = trace.emit_node(op, *(trace.lift(operand) for operand in operands), **attrs)
     if len(node.outputs) == 1:
         result = Tracer(trace, node.outputs[0])
-        as_operands = op.family not in _IN_OWN_ORDER and _loose(operands)
+        as_operands = op.family not in _IN_OWN_ORDER and op.kernel is None and _loose(operands)
         if len(result.shape) > 1 and (op is movement.transpose or as_operands):
             result.memory = Memory(result.own_value, loose=True)
         return result

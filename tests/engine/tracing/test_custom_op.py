@@ -163,6 +163,62 @@ def test_empty_arrays_and_numbers_are_inputs():
     assert rows.shape == (0, 7)
 
 
+@gl.custom_op(
+    result=lambda mask, bytes, number: (
+        gl.spec(mask.shape, "bool"),
+        gl.spec((), "uint8"),
+        gl.spec(1, "int32"),
+        gl.spec((), "int64"),
+    )
+)
+def of_each_dtype(flags, count, doubled, last, mask, bytes, number):
+    count[()] = 0
+    for k in range(mask.shape[0]):
+        flags[k] = not mask[k]
+        if mask[k]:
+            count[()] += bytes[k]
+    doubled[0] = number[()] * 2
+    last[()] = np.int64(number[()]) + 2**40
+
+
+@gl.custom_op(result=lambda x: gl.spec((), x.dtype), vjp=lambda g, y, x: np.broadcast_to(2 * g, x.shape) * x)
+def sum_of_squares(out, x):
+    total = 0.0
+    for i in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            total += x[i, j] ** 2
+    out[()] = total
+
+
+def test_integers_bools_and_numbers_are_inputs_and_results():
+    arrays = (np.array([True, False, True]), np.array([1, 200, 3], np.uint8), np.int32(7))
+    found = gl.compile(lambda *arrays: of_each_dtype(*arrays))(*arrays)
+    for one, other in zip(found, ([False, True, False], 4, [14], 7 + 2**40)):
+        np.testing.assert_array_equal(one, other)
+    assert [x.dtype.name for x in found] == ["bool", "uint8", "int32", "int64"]
+    of_each_dtype.check(*arrays)
+
+
+def test_views_lie_row_by_row_for_a_kernel():
+    def f(x):
+        views = (x.T, x[:, ::-1], x[1:4, 2:5], np.broadcast_to(x[:1], (5, 7)), x[::2])
+        return [(sum_of_squares(v), (v**2).sum()) for v in views]
+
+    for kernel, plain in gl.compile(f)(ROWS):
+        np.testing.assert_allclose(kernel, plain, 1e-5)
+    gradient = gl.compile(gl.grad(lambda x: sum_of_squares(x[:, ::-1])))(ROWS)
+    np.testing.assert_allclose(gradient, 2 * ROWS, 1e-6)
+
+
+def test_a_result_never_lies_over_an_input():
+    line = RANDOM.normal(size=1000)
+    expected = line
+    for _ in range(3):
+        expected = gl.interpret(gl.trace(stencil, expected, WEIGHTS), expected, WEIGHTS)[0]
+    thrice = gl.compile(lambda x, w: gl.fori_loop(0, 3, lambda i, x: stencil(x, w), x), donate_argnums=0)
+    np.testing.assert_allclose(thrice(line.copy(), WEIGHTS), expected, 1e-12)
+
+
 def same_of_first(x: Any, *others: Any) -> Any:
     return x
 
