@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The real and the imaginary part of a complex value; in `planes` they lie one behind the other, if anywhere."""
+    """The real and the imaginary part of a complex value; of `planes`, if anywhere, they are the entries of an axis."""
 
     re: Value
     im: Value
     planes: Value | None = None
+    plane: int = 0
 
 
 def _both(x: Value | Parts) -> Parts:
