@@ -47,7 +47,7 @@ from numpy import (
 
 from ...ir import finfo
 from ..tracing.missing_names import attributes_of
-from . import linalg
+from . import fft, linalg
 from . import special as special  # here, so that `from .engine.array_api import special` finds it
 from .blocks import atleast_3d, block, dsplit, dstack, hsplit, rollaxis, vsplit
 from .broadcasting import copying
@@ -494,6 +494,7 @@ __all__ = [
     "extract",
     "eye",
     "fabs",
+    "fft",
     "fill_diagonal",
     "finfo",
     "fix",

@@ -14,7 +14,7 @@ import numpy as np
 from ..builder import Builder
 from ..graph import Value
 from ..op import OPS, Attrs, Op, Recompute, TypeRuleError, declare
-from ..types import Array, ArrayType
+from ..types import Array, ArrayType, is_float
 from .complex_numbers import from_planes, planes
 from .elementwise import mul
 
@@ -26,8 +26,8 @@ _MOST_LANES = 16
 
 
 def _check_floats(x: ArrayType) -> None:
-    if x.dtype.kind != "f":
-        raise TypeRuleError(f"takes float32 or float64, got {x}")
+    if not is_float(x.dtype):
+        raise TypeRuleError(f"takes floats, got {x}")
 
 
 def _check_planes(x: ArrayType, axis: int, plane: int) -> None:

@@ -107,7 +107,8 @@ def _split_body(body: Graph) -> Graph:
     for value in body.inputs:
         if is_complex(value.type.dtype):
             part = ArrayType(value.type.shape, part_dtype(value.type.dtype))
-            known[value] = Parts(*(b.input(part, value.name and f"{value.name}.{end}") for end in ("real", "imag")))
+            re, im = (b.input(part, value.name and f"{value.name}.{end}") for end in ("real", "imag"))
+            known[value] = Parts(re, im)
         else:
             known[value] = b.input(value.type, value.name)
     _split_nodes(b, body.nodes, known)
