@@ -352,6 +352,7 @@ from .segments import segment_max, segment_mean, segment_min, segment_prod, segm
 from .set_operations import intersect1d, setdiff1d, setxor1d, union1d
 from .signals import convolve, correlate, ediff1d, gradient, polyval, sinc, trapezoid, unwrap, vander
 from .sorting import argsort, sort
+from .special import i0
 from .statistics import corrcoef, cov
 from .window_functions import bartlett, blackman, hamming, hanning, kaiser
 
@@ -530,6 +531,7 @@ __all__ = [
     "hsplit",
     "hstack",
     "hypot",
+    "i0",
     "identity",
     "iinfo",
     "imag",

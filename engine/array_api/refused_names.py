@@ -40,7 +40,6 @@ REFUSED: dict[str, str] = {
     "typing": "write numpy.typing",
     "testing": "results of compiled functions are NumPy's: write numpy.testing",
     "dtypes": "write np.dtype(name)",
-    "i0": "compute it outside and pass the result in",
     "LinAlgError": "write np.linalg.LinAlgError",
     "bool_": "write bool",
     "True_": "write True",
