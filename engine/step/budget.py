@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...runtime.codegen.byte_amount import byte_amount
+from ..tracing.errors import located
 from ..tracing.numbers import as_whole
 
 _SHARE = re.compile(r"\s*(\d{1,99}(?:\.\d{1,99})?|\.\d{1,99})\s*%\s*", re.ASCII)
@@ -13,14 +14,32 @@ _SHARE = re.compile(r"\s*(\d{1,99}(?:\.\d{1,99})?|\.\d{1,99})\s*%\s*", re.ASCII)
 
 @dataclass(frozen=True)
 class Budget:
-    """A bound on the bytes of a step: so many, or a part of what it takes without a bound."""
+    """A bound on the bytes of a step: so many, or a part of what it takes without a bound. With `rounding` what the
+    backward reads may be stored in bfloat16 for it.
+    """
 
     nbytes: int | None = None
     share: float | None = None
+    rounding: bool = False
 
     def bytes_of(self, unbounded: int) -> int | None:
         """The bound in bytes for a step that takes `unbounded` bytes without one; None where there is none."""
         return int(self.share * unbounded) if self.share is not None else self.nbytes
+
+
+def allowing(budget: Budget, allow: str | None) -> Budget:
+    """The budget with what it `allow`s: "bf16". Raises `ValueError` for anything else, and where there is no bound."""
+    if allow is None:
+        return budget
+    if allow != "bf16":
+        raise ValueError(located(f'allow is "bf16", for values that the backward reads, or None, got {allow!r}'))
+    if budget.nbytes is None and budget.share is None:
+        raise ValueError(
+            located(
+                'allow="bf16" is for a budget; write memory= too, or precision=dict(kept="bf16") without one'
+            )
+        )
+    return replace(budget, rounding=True)
 
 
 def budget_of(memory: float | str | None) -> Budget:

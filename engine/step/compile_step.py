@@ -15,7 +15,7 @@ from ..nn import Module
 from ..optim import Optimizer
 from ..tracing.keywords import tells_keywords
 from ..tracing.precisions import Precision, checked_precision
-from .budget import budget_of
+from .budget import allowing, budget_of
 from .host_memory import host_memory_of
 from .outputs import Outputs, checked_outputs
 from .plans import LossFunction, StepPlan, step_plans
@@ -43,6 +43,7 @@ def plan_step(
     check_finite: bool = False,
     outputs: Outputs = (),
     precision: Precision = "fp32",
+    allow: str | None = None,
     host_memory: float | str | None = None,
 ) -> StepPlan:
     """Plan a training step without allocating or compiling anything; `batch` is a pytree of arrays or specs.
@@ -52,14 +53,14 @@ def plan_step(
 
     Raises `TargetError` for a target that there is not, and else what `compile_step` does.
     """
-    precision = checked_precision(precision)
+    precision, budget = checked_precision(precision), allowing(budget_of(memory), allow)
     machine = with_precision(target_of(target), precision)
     workers, host = worker_count(threads, machine), host_memory_of(host_memory, machine)
     options = _options(clip_norm, clip_value, accumulate, train, diagnose, check_finite, outputs, precision)
     with compiling(), compile_progress("the plan of a step"):
         shared_names(model, lives_of(share, backend_of(machine)) if share is not None else [])
         plans = step_plans(model, loss_fn, optimizer, batch, options, workers, set(), machine, host)
-        return plans.within(budget_of(memory))
+        return plans.within(budget)
 
 
 @tells_keywords
@@ -81,6 +82,7 @@ def compile_step(
     check_finite: bool = False,
     outputs: Outputs = (),
     precision: Precision = "fp32",
+    allow: str | None = None,
     host_memory: float | str | None = None,
     shapes: Shapes = "any",
     max_programs: int = MOST_KEPT,
@@ -143,6 +145,9 @@ def compile_step(
     or down by chance, as often as they are near to either, or small changes would be lost. Sums along axes that are
     kept stay float32, and so does an average of the parameters.
 
+    `allow="bf16"` lets a budget do the same as `kept` where that is predicted to take less time than recomputing, or
+    where nothing else fits. It changes bits, and the report says so.
+
     `host_memory` is for a GPU, whose memory is what `memory` bounds. Where a budget asks for it, and recomputing would
     take longer, values that are not read for long lie in pinned memory of the host meanwhile, and optimizer state
     between its updates; they move while other units run. No bit changes. `host_memory` is the most bytes that they may
@@ -165,16 +170,14 @@ def compile_step(
     `TargetError` for a target that this machine cannot run, and for a step that cannot be traced an error that names
     the line.
     """
-    precision = checked_precision(precision)
+    precision, budget = checked_precision(precision), allowing(budget_of(memory), allow)
     machine = with_precision(target_of(target), precision)
     machine = backend_of(machine).narrowed(machine)  # raises before anything is traced
     workers, host = worker_count(threads, machine), host_memory_of(host_memory, machine)
     options = _options(clip_norm, clip_value, accumulate, train, diagnose, check_finite, outputs, precision)
     policy = shape_policy(shapes, max_programs)
     with compiling(), compile_progress("a step"):
-        return Step(
-            model, loss_fn, optimizer, batch, budget_of(memory), workers, options, seed, machine, share, host, policy
-        )
+        return Step(model, loss_fn, optimizer, batch, budget, workers, options, seed, machine, share, host, policy)
 
 
 def _options(

@@ -28,6 +28,7 @@ from ..optim.update_inputs import of_group
 from ..report.make_report import make_report
 from ..report.notebook import report_html, report_line
 from ..report.schema import HeldReport, MemoryReport
+from ..tracing.precisions import is_stored_narrow, with_kept
 from ..tracing.tracer import as_array
 from .budget import Budget, budget_of
 from .host_memory import ANY_HOST_MEMORY, HostMemory
@@ -60,6 +61,12 @@ def _other_bits(tile: SmallerTile) -> str:
     )
 
 
+_ROUNDS = (
+    'stores what the backward reads in bfloat16, as allow="bf16" lets it: that keeps the budget in less time than '
+    "recomputing, or nothing else does"
+)
+
+
 @dataclass(frozen=True)
 class StepPlan:
     """A training step that was planned and not compiled: nothing is allocated."""
@@ -70,6 +77,11 @@ class StepPlan:
     slowdown: float
     """Time that recomputing, and waiting for transfers, are predicted to add, as a part of that of the step without."""
     _plans: StepPlans = field(repr=False)
+
+    @property
+    def traced(self) -> StepGraph:
+        """The step that was planned."""
+        return self._plans.traced
 
     def __repr__(self) -> str:
         return f"<StepPlan of {len(self.graph.nodes)} nodes, {report_line(self.report)}>"
@@ -117,6 +129,8 @@ class StepPlans:
     """Whether the stages of its pipelines are written to `GRADLOOM_DUMP`."""
     target: Target = DEFAULT_TARGET
     host: HostMemory = ANY_HOST_MEMORY
+    rounded: Callable[[], StepPlans] | None = None
+    """The plans of the same step with what the backward reads in bfloat16; None where it is already."""
 
     @cached_property
     def planner(self) -> StepPlanner:
@@ -176,14 +190,31 @@ class StepPlans:
             choice = self.planner.unbounded
         else:
             choice = self.planner.fastest_within(limit - self.held_bytes)
+            if budget.rounding and self.rounded is not None and not (choice and choice.plan is self.base):
+                rounded = self.rounded()
+                other = rounded.planner.fastest_within(limit - rounded.held_bytes)
+                if choice is None or (other is not None and rounded.nanoseconds(other) < self.nanoseconds(choice)):
+                    return rounded.rounding_within(limit, other)
             if choice is None:
                 raise refusal(self, limit)
         self.planner.dump(choice)
         return self.planned(choice, limit)
 
-    def planned(self, choice: Choice, limit: int | None = None) -> StepPlan:
-        """A plan with its report, made for at most `limit` bytes."""
-        note = "" if choice.tile is None else _other_bits(choice.tile)
+    def nanoseconds(self, choice: Choice) -> float:
+        """The time that a plan is predicted to take."""
+        return self.planner.frontier.time * (1 + choice.slowdown)
+
+    def rounding_within(self, limit: int, choice: Choice | None) -> StepPlan:
+        """A plan that rounds so as to fit `limit`, with a report that says so; refused where there is none."""
+        if choice is None:
+            raise refusal(self, limit)
+        self.planner.dump(choice)
+        return self.planned(choice, limit, _ROUNDS)
+
+    def planned(self, choice: Choice, limit: int | None = None, note: str = "") -> StepPlan:
+        """A plan with its report, made for at most `limit` bytes; `note`, why its bits are others."""
+        if choice.tile is not None:
+            note = f"{note}; it {_other_bits(choice.tile)}" if note else _other_bits(choice.tile)
         prepared = self.planner.prepared_for(choice)
         without, traced = self.no_recompute_arena_bytes, self.traced.graph
         report = make_report(choice, self.held, without, limit, note, prepared, traced, self.traced.precision)
@@ -287,4 +318,12 @@ def step_plans(
         return trace_step(model, loss_fn, optimizer, batch, **options, warned=warned)
 
     first = trace(batch) if traced is None else traced
-    return StepPlans(first, threads, trace, batch, int(options["accumulate"]), target=target, host=host)
+    precision = options.get("precision", "fp32")
+
+    def rounded() -> StepPlans:
+        narrower = {**options, "precision": with_kept(precision)}
+        return step_plans(model, loss_fn, optimizer, batch, narrower, threads, warned, target, host)
+
+    is_new = traced is None and not is_stored_narrow(precision, "kept")
+    parts = int(options["accumulate"])
+    return StepPlans(first, threads, trace, batch, parts, True, target, host, rounded if is_new else None)

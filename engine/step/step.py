@@ -97,12 +97,12 @@ class Step(StepArrays):
         key = key_of_seed(seed)
         start = time.perf_counter()
         plans = step_plans(model, loss_fn, optimizer, batch, self._options, threads, self._warned, self._target, host)
-        traced = plans.traced
         traced_at = time.perf_counter()
         planned = plans.within(budget)
+        traced = planned.traced
         # What lies in host memory does so for all programs.
         self._host = replace(host, held=planned.plan.transfers.numbers)
-        self._budget = Budget(budget.bytes_of(plans.unbounded_bytes))
+        self._budget = replace(budget, nbytes=budget.bytes_of(plans.unbounded_bytes), share=None)
         planned_at = time.perf_counter()
         self._batch_type = BatchType(batch, traced.batch_tree, traced.batch)
         self._batch = optree.tree_unflatten(traced.batch_tree, [type for _, type in traced.batch])
@@ -298,7 +298,8 @@ class Step(StepArrays):
         count, most = len(self._signatures), self._signatures.most
         with compile_progress(f"the step for other shapes, program {count} of at most {most}"):
             plans = step_plans(*of_step, batch, options, self._threads, self._warned, self._target, host, traced)
-            added = self._add(plans.traced, plans.within(self._budget), key)
+            planned = plans.within(self._budget)
+            added = self._add(planned.traced, planned, key)
         seconds = time.perf_counter() - start
         name = "the step" if key is None else "the padded step"
         tell_of_shapes(name, self._batch_type.names, before, shapes, seconds, self._signatures)

@@ -52,6 +52,12 @@ def is_stored_narrow(precision: str, what: str) -> bool:
     return precision not in PRECISIONS and what in _kinds(precision)
 
 
+def with_kept(precision: str) -> str:
+    """The precision with what the backward reads stored in bfloat16."""
+    kinds = _kinds(precision) if precision not in PRECISIONS else {"products": precision}
+    return _of_kinds({**kinds, "kept": "bf16"})
+
+
 def of_functions(precision: str) -> str:
     """The precision of a function that is no training step. Raises `ValueError` for one that says of a step's values
     how they are stored.
