@@ -10,7 +10,7 @@ from typing import Any, NoReturn, Self, cast
 import numpy as np
 import numpy.typing as npt
 
-from ...ir import Array, ArrayType, is_float, spec, type_of
+from ...ir import Array, ArrayType, is_complex, is_float, spec, type_of
 from ..tracing.missing_names import of_a_parameter
 from ..tracing.numbers import as_whole
 from ..tracing.tracer import located
@@ -193,7 +193,11 @@ class Parameter(Stored):
         super().__init__(shape, dtype, initializer)
         self._requires_grad = _flag(requires_grad)
         if not is_float(self.dtype):
-            raise TypeError(f"a parameter is float32 or float64, got {self.dtype}; keep integers in a Buffer")
+            if is_complex(self.dtype):
+                advice = "make two parameters, of the real and the imaginary parts, and compute with re + 1j * im"
+            else:
+                advice = "keep integers in a Buffer"
+            raise TypeError(f"a parameter is float32 or float64, got {self.dtype}; {advice}")
 
     @property
     def requires_grad(self) -> bool:

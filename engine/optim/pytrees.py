@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import optree
 
-from ...ir import ArrayType, is_float
+from ...ir import ArrayType, is_complex, is_float
 from ..tracing.arrays import leaf_array
 from ..tracing.numbers import as_rate
 from ..tracing.tracer import Tracer, TracingError, located
@@ -93,9 +93,9 @@ def _named(tree: Any, what: str) -> tuple[dict[str, Any], optree.PyTreeSpec]:
         raise ValueError(located(f"there is nothing to train: the {what} are a pytree without leaves"))
     for name, array in arrays.items():
         if not is_float(array.dtype):
-            raise TypeError(
-                located(f"{what}: {name or 'the array'} is {array.dtype}; what is trained is float32 or float64")
-            )
+            advice = "; train real and imaginary parts as two arrays" if is_complex(array.dtype) else ""
+            words = f"{name or 'the array'} is {array.dtype}; what is trained is float32 or float64"
+            raise TypeError(located(f"{what}: {words}{advice}"))
     return arrays, structure
 
 

@@ -110,7 +110,7 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Iterator[CheckpointReader]:
     """Open a safetensors file.
 
     Arrays of float16 and bfloat16 are read as float32. Raises `CheckpointError` where the file is missing, cut off or
-    no safetensors file, or holds another dtype that there is not here, such as complex64.
+    no safetensors file, or holds another dtype that there is not here, such as int8.
     """
     with contextlib.ExitStack() as stack:
         with _readable(path):

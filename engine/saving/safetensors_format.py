@@ -23,7 +23,15 @@ import numpy as np
 from ...ir import BFLOAT16, Array, ArrayType, DType, as_dtype, is_float
 from ...ir.printable import brief
 
-DTYPES = {"F32": "float32", "F64": "float64", "I32": "int32", "I64": "int64", "U8": "uint8", "BOOL": "bool"}
+DTYPES = {
+    "F32": "float32",
+    "F64": "float64",
+    "I32": "int32",
+    "I64": "int64",
+    "U8": "uint8",
+    "BOOL": "bool",
+    "C64": "complex64",
+}
 """The dtypes that are read and written, by their names in files."""
 _NAMES = {as_dtype(dtype): name for name, dtype in DTYPES.items()} | {BFLOAT16: "BF16"}
 _HALVES = {"F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
@@ -188,6 +196,13 @@ class SafetensorsReader:
             raise FormatError("it was written to while it was read")
 
 
+def _name_of(name: str, dtype: DType) -> str:
+    """A dtype in the words of the format. Raises `TypeError` for one that it has no word for."""
+    if dtype not in _NAMES:
+        raise TypeError(f"{name} is {dtype}, which safetensors files do not hold; keep its real and imaginary parts")
+    return _NAMES[dtype]
+
+
 def write_safetensors(file: BinaryIO, arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
     """Write arrays of the dtypes above. Raises `FormatError` for names or metadata that a file cannot hold."""
     order = _in_order({name: ArrayType(array.shape, array.dtype) for name, array in arrays.items()})
@@ -199,7 +214,7 @@ def write_safetensors(file: BinaryIO, arrays: Mapping[str, Array], metadata: Map
         if name == _METADATA:
             raise FormatError(f"no array can be named {_METADATA}")
         begin, end = end, end + kind.nbytes
-        header[name] = {"dtype": _NAMES[kind.dtype], "shape": kind.shape, "data_offsets": (begin, end)}
+        header[name] = {"dtype": _name_of(name, kind.dtype), "shape": kind.shape, "data_offsets": (begin, end)}
     try:
         text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     except UnicodeEncodeError as error:
@@ -228,7 +243,7 @@ def _in_order(types: Mapping[str, ArrayType]) -> list[tuple[str, ArrayType]]:
 
 def _begun(version: str | None, metadata: Mapping[str, str], order: Iterable[tuple[str, ArrayType]]) -> Any:
     """The digest of all but the bytes of the arrays."""
-    arrays = [(name, _NAMES[kind.dtype], kind.shape) for name, kind in order]
+    arrays = [(name, _name_of(name, kind.dtype), kind.shape) for name, kind in order]
     return hashlib.sha256(json.dumps([version, sorted(metadata.items()), arrays]).encode())
 
 

@@ -3,6 +3,7 @@
 import gradloom as gl
 import numpy as np
 import pytest
+from gradloom import nn
 from gradloom.engine.tracing.tracer import TracingError
 
 rng = np.random.default_rng(0)
@@ -143,7 +144,8 @@ def test_complex_arguments_numbers_and_constants():
         (lambda z: z.astype("float64"), TypeError, r"would lose the imaginary parts; write x\.real"),
         (lambda z: np.real_if_close(z), TracingError, r"depends on values; write z\.real"),
         (lambda z: z.max(), TypeError, "does not take complex numbers"),
-        (lambda z: np.linalg.inv(z[:, :3]), TypeError, "does not take complex numbers"),
+        (lambda z: nn.Parameter(Z), TypeError, r"got complex128; make two parameters, .* compute with re \+ 1j \* im"),
+        (lambda z: gl.optim.Adam().init({"z": Z}), TypeError, "z is complex128.*imaginary parts as two arrays"),
     ],
 )
 def test_what_is_no_function_of_complex_numbers_is_refused(function, error, message):
