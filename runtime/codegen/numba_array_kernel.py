@@ -36,7 +36,7 @@ from .object_code import emit
 from .user_kernel_error import refused, refused_by_numba
 
 
-def build(kernel: ArrayKernel, symbol: str) -> tuple[bytes, list[str]]:
+def build(kernel: ArrayKernel, symbol: str, cpu: str = "") -> tuple[bytes, list[str]]:
     """As `object_code.emit`, of a function with the name `symbol`. Raises `UserKernelError`."""
     arguments = tuple(
         types.Array(getattr(types, ARRAY_DTYPES[a.dtype]), a.ndim, "C", readonly=not a.written) for a in kernel.arrays
@@ -65,7 +65,7 @@ def build(kernel: ArrayKernel, symbol: str) -> tuple[bytes, list[str]]:
         _add_entry(module, target, compiled.fndesc, kernel, symbol)
         library.add_ir_module(module)
         library.finalize()
-        code, externals = emit(library._final_module, symbol)
+        code, externals = emit(library._final_module, symbol, cpu)
     lacking = [name for name in externals if not in_process(name) or name.startswith(("Py", "_Py", "NRT", "numba"))]
     if lacking:
         raise refused(kernel.kernel, f"it calls {', '.join(lacking)}, which is not there without Python")

@@ -114,7 +114,7 @@ def build(function: Callable[..., Any], signature: str, symbol: str, cpu: str) -
         if isinstance(function, ArrayKernel):
             from .numba_array_kernel import build as build_array_kernel
 
-            code, externals = build_array_kernel(function, symbol)
+            code, externals = build_array_kernel(function, symbol, cpu)
             return code, externals, time.perf_counter() - start
         if front_end() == NUMBA or signature != "int64(int64)":
             raise Unsupported(signature)
