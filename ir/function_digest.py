@@ -7,6 +7,7 @@ import hashlib
 import platform
 import types
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ class FunctionParts:
     @property
     def may_raise(self) -> bool:
         """Whether a `raise` or an `assert` stands in the code."""
-        return any(i.opname == "RAISE_VARARGS" for code in self.codes for i in dis.get_instructions(code))
+        return any(_names_in(code, "RAISE_VARARGS") for code in self.codes)
 
     def _enter(self, function: types.FunctionType) -> int:
         if function not in self.functions:
@@ -82,23 +83,29 @@ def _read_by(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
             yield name, cell.cell_contents
         except ValueError:  # it is not assigned yet
             continue
-    names = _names_in(function.__code__)
-    for name in names:
+    attributes = _names_in(function.__code__, "LOAD_ATTR", "LOAD_METHOD")
+    for name in _names_in(function.__code__, "LOAD_GLOBAL", "LOAD_NAME"):
         if name in function.__globals__:
             value = function.__globals__[name]
             yield name, value
             if isinstance(value, types.ModuleType) and value.__name__.partition(".")[0] not in ("numpy", "math"):
-                yield from ((f"{name}.{n}", vars(value)[n]) for n in names if n in vars(value))
+                yield from ((f"{name}.{n}", vars(value)[n]) for n in attributes if n in vars(value))
 
 
-def _names_in(code: types.CodeType) -> tuple[str, ...]:
-    """The names of globals and of attributes in code, and in the functions inside it."""
+@lru_cache(512)
+def _names_in(code: types.CodeType, *instructions: str) -> tuple[str, ...]:
+    """The names that some instructions read, in code and in the functions inside it."""
+    own = (i.argval for i in dis.get_instructions(code) if i.opname in instructions)
     inner = (
-        name for constant in code.co_consts if isinstance(constant, types.CodeType) for name in _names_in(constant)
+        name
+        for constant in code.co_consts
+        if isinstance(constant, types.CodeType)
+        for name in _names_in(constant, *instructions)
     )
-    return tuple(dict.fromkeys((*code.co_names, *inner)))
+    return tuple(dict.fromkeys((*own, *inner)))
 
 
+@lru_cache(512)
 def code_text(code: types.CodeType) -> str:
     """Bytecode as text, the same wherever it stands; how arguments are given counts for nothing."""
     constants = [code_text(c) if isinstance(c, types.CodeType) else repr(c) for c in code.co_consts]

@@ -107,7 +107,8 @@ def custom_op(
     - `scratch`: as `result`, the arrays to work in. Each thread has its own, in the memory that was planned.
     - `boundscheck`: an index out of range stops the run; by default it reads and writes what lies there.
     - `elementwise`: the function takes elements, and returns one: `kernel(*elements, **options)`. Inputs are broadcast,
-      the op is fused with its neighbours, and `result` is a dtype, by default the common one of the inputs.
+      the op is fused with its neighbours, and `result` is a dtype, by default the common one of the inputs. It raises
+      no exception.
     - `name`: what it is called in texts and pictures of programs; by default the name of the function.
 
     The function must do the same for the same inputs: a budget may run it again. Where it may stop with an exception,
@@ -183,6 +184,9 @@ class CustomOp:
             parts = FunctionParts(self.function)
         except UnfrozenError as error:
             raise TracingError(located(f"{self.name}: {error}")) from None
+        if self.elementwise and parts.may_raise:
+            advice = "return NaN, or write a kernel over arrays"
+            raise TracingError(located(f"{self.name}: a kernel of elements cannot raise an exception; {advice}"))
         if self._known is None:
             kernel = UserKernel(
                 self.name,
@@ -215,6 +219,10 @@ class CustomOp:
         """The user's file and line of the function."""
         code = self.function.__code__
         return f"{shown_file(code.co_filename) or code.co_filename}:{code.co_firstlineno}"
+
+    def __reduce__(self) -> str:
+        """Pickled as functions are, by its name in its module; a copy is itself."""
+        return self.function.__qualname__
 
     def __repr__(self) -> str:
         return f"<custom op {self.name} of {self.source}>"

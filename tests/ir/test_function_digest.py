@@ -61,6 +61,10 @@ def test_what_may_change_has_no_digest(value):
         digest("def f(x):\n    return x + K", K=value)
 
 
+def test_an_attribute_is_no_global():
+    assert digest("def f(x):\n    return x.size", size=[1]) == digest("def f(x):\n    return x.size", size=[2])
+
+
 def test_a_raise_is_seen_in_all_that_is_called():
     assert not FunctionParts(defined(PLAIN)).may_raise
     assert FunctionParts(defined("def f(x):\n    assert x\n    return x")).may_raise

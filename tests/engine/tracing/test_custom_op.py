@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import inspect
 import math
 import os
+import pickle
 import sys
 from typing import Any
 
@@ -257,6 +259,7 @@ def test_the_calling_form_and_methods_and_other_names():
         activation = scaled_mish
 
     np.testing.assert_array_equal(Model().activation(ROWS), scaled_mish(ROWS))
+    assert copy.deepcopy(stencil) is stencil is copy.copy(stencil) is pickle.loads(pickle.dumps(stencil))
     assert str(inspect.signature(stencil)) == "(x, w, /)"
     assert str(inspect.signature(tempered_softmax)) == "(x, /, *, temperature=1.0)"
     assert str(inspect.signature(gl.custom_op(copied, result=gl.spec(9), name="fixed"))) == "(*inputs)"
@@ -410,6 +413,13 @@ def test_a_kernel_that_raises_stops_the_run():
         for i in range(x.shape[0]):
             out[i] = x[i + 1]
 
+    @gl.custom_op(elementwise=True)
+    def positive(x):
+        assert x > 0
+        return x
+
+    with pytest.raises(gl.TracingError, match="positive: a kernel of elements cannot raise an exception; return NaN"):
+        gl.trace(positive, LINE)
     compiled = gl.compile(lambda x: root(x))
     np.testing.assert_allclose(compiled(np.abs(LINE)), np.sqrt(np.abs(LINE)))
     with pytest.raises(RuntimeError, match=r"the kernel root raised an exception at .*; call root on plain arrays"):
