@@ -4,6 +4,7 @@ from pathlib import Path
 
 SUITE = Path(__file__).parent / "array_api_suite"
 LEFT_OUT = SUITE / "left_out.txt"
+OF_REAL_NUMBERS = SUITE / "of_real_numbers.txt"
 
 
 def left_out() -> dict[str, list[str]]:

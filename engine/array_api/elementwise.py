@@ -29,16 +29,17 @@ from .broadcasting import (
     stretched,
 )
 from .comparison import equal, greater, less, less_equal, logical_and, logical_or, not_equal, where
-from .complex_numbers import OF_COMPLEX, is_complex_array, joined, parts, whole_power
-from .complex_numbers import power as power_of
+from .complex_functions import OF_COMPLEX, whole_power
+from .complex_functions import power as power_of
+from .complex_numbers import is_complex_array, joined, parts
 from .namespace_info import check_device
 
 Unary = Callable[[ArrayLike], Any]
 Binary = Callable[[ArrayLike, ArrayLike], Any]
 
 
-def _unary(name: str, op: Op, ufunc: np.ufunc) -> Unary:
-    of_complex = OF_COMPLEX.get(ufunc)
+def _unary(name: str, op: Op, ufunc: np.ufunc, real_only: bool = False) -> Unary:
+    of_complex = None if real_only else OF_COMPLEX.get(ufunc)
 
     def function(x: ArrayLike, /) -> Any:
         if of_complex is not None and is_complex_array(x := as_operand(x)):
@@ -290,13 +291,15 @@ log10 = _unary("log10", ew.log10, np.log10)
 log1p = _unary("log1p", ew.log1p, np.log1p)
 tanh = _unary("tanh", ew.tanh, np.tanh)
 # SciPy's, whose dtypes are those of tanh.
-erf = _unary("erf", ew.erf, np.tanh)
-expit = _unary("expit", ew.sigmoid, np.tanh)
+erf = _unary("erf", ew.erf, np.tanh, real_only=True)
+expit = _unary("expit", ew.sigmoid, np.tanh, real_only=True)
 
 
 def exp2(x: ArrayLike, /) -> Any:
     """`2 ** x`."""
     x = as_arraylike(x)
+    if is_complex_array(x):
+        return OF_COMPLEX[np.exp2](x)
     return pow(2.0, cast(x, loop_dtypes(np.exp2, [x])[0]))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...ir import BFLOAT16, finfo, is_float
+from ...ir import BFLOAT16, finfo, is_complex, is_float
 from ..tracing.promotion import float_dtype, result_dtype
 from ..tracing.tracer import ArrayLike, located
 from . import elementwise as e
@@ -80,8 +80,10 @@ def logaddexp2(x1: ArrayLike, x2: ArrayLike, /) -> Any:
 
 
 def cbrt(x: ArrayLike, /) -> Any:
-    """The real cube root."""
+    """The real cube root. Raises `TypeError` for complex numbers."""
     x = as_arraylike(x)
+    if is_complex(dtype_of(x)):
+        raise TypeError(located(f"np.cbrt: real numbers, got {described(x)}; write x ** (1 / 3)"))
     x = cast(x, float_dtype(dtype_of(x)))
     plain = e.isfinite(x)
     y = where(logical_and(plain, not_equal(x, 0)), x, 1)

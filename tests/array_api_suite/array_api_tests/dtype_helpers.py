@@ -283,7 +283,8 @@ dtype_signed = _make_dtype_mapping_from_names(
 
 # complex128 if available else complex64
 widest_complex_dtype = max(
-    [(dt, dtype_nbits[dt]) for dt in complex_dtypes], key=lambda x: x[1]
+    [(dt, dtype_nbits[dt]) for dt in complex_dtypes], key=lambda x: x[1],
+    default=(_name_to_dtype["float64"],),  # Gradloom's change: without complex dtypes
 )[0]
 
 

@@ -146,6 +146,7 @@ def test_complex_arguments_numbers_and_constants():
         (lambda z: z.max(), TypeError, "does not take complex numbers"),
         (lambda z: nn.Parameter(Z), TypeError, r"got complex128; make two parameters, .* compute with re \+ 1j \* im"),
         (lambda z: gl.optim.Adam().init({"z": Z}), TypeError, "z is complex128.*imaginary parts as two arrays"),
+        (lambda z: np.linalg.cholesky(z[:, :3]), TypeError, "does not take complex numbers"),
     ],
 )
 def test_what_is_no_function_of_complex_numbers_is_refused(function, error, message):

@@ -1,3 +1,0 @@
-"""`gl.numpy.fft`, for type checkers and editors."""
-
-from ..engine.array_api.fft import *
