@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
+from ..tracing.missing_names import attributes_of
 from . import init
 from .functional.multi_head import attended_by_heads
 from .layers import Linear
@@ -106,3 +107,7 @@ class MultiheadAttention(Module):
 
     def extra_repr(self) -> str:
         return f"embed_dim={self.embed_dim}, num_heads={self.num_heads}, dropout={self.dropout}"
+
+
+if not TYPE_CHECKING:
+    __getattr__ = attributes_of(__name__, ["MultiheadAttention"], "nn.attention")

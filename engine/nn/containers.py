@@ -53,6 +53,23 @@ class _Indexed(Module):
     def __setitem__(self, index: int, module: Module) -> None:
         self.add_module(self._position(index), checked_module(module))
 
+    def __delitem__(self, index: int | slice) -> None:
+        """Take modules out; the others are numbered anew, as in torch."""
+        listed = self._listed()
+        del listed[index if isinstance(index, slice) else list(self._modules).index(self._position(index))]
+        self._modules.clear()
+        settings_changed()
+        self.extend(listed)
+
+    def pop(self, key: int) -> Module:
+        """Take the module at `key` out, and give it. Raises `IndexError` where there is none."""
+        module = self[key]
+        del self[key]
+        return module
+
+    def __iadd__(self, other: Iterable[Module]) -> Self:
+        return self.extend(other)
+
     def append(self, module: Module) -> Self:
         """Add `module` at the end."""
         self.add_module(str(len(self._modules)), checked_module(module))
@@ -104,6 +121,23 @@ class Sequential(_Indexed):
 
     def _sliced(self, items: list[tuple[str, Module | None]]) -> Self:
         return type(self)(cast("dict[str, Module]", dict(items)))
+
+    def __add__(self, other: Sequential) -> Sequential:
+        return Sequential(*self, *other)
+
+    def __mul__(self, other: int) -> Sequential:
+        """The same modules so many times, one after another."""
+        return Sequential(*self._listed() * self._times(other))
+
+    __rmul__ = __mul__
+
+    def __imul__(self, other: int) -> Self:
+        return self.extend(self._listed() * (self._times(other) - 1))
+
+    def _times(self, count: int) -> int:
+        if operator.index(count) < 1:
+            raise ValueError(located(f"a Sequential is repeated once or more, got {count}"))
+        return operator.index(count)
 
     def forward(self, input: Any) -> Any:
         for module in self:
@@ -166,6 +200,17 @@ class ModuleDict(Module):
         del self._modules[name]
         settings_changed()
 
+    def pop(self, key: str) -> Module:
+        """Take the module `key` out, and give it. Raises `KeyError` where there is none."""
+        module = self[key]
+        del self[key]
+        return module
+
+    def clear(self) -> None:
+        """Take all modules out."""
+        self._modules.clear()
+        settings_changed()
+
     def __contains__(self, name: str) -> bool:
         return name in self._modules
 
@@ -189,31 +234,56 @@ class ModuleDict(Module):
 
 
 class ParameterList(Module):
-    """A list of parameters."""
+    """A list of parameters; an array becomes one."""
 
-    def __init__(self, parameters: Iterable[Parameter] = ()) -> None:
-        for parameter in parameters:
-            self.append(parameter)
+    def __init__(self, values: Iterable[Any] = ()) -> None:
+        self.extend(values)
 
-    def append(self, parameter: Parameter) -> Self:
-        """Add `parameter` at the end."""
-        if not isinstance(parameter, Parameter):
-            raise TypeError(f"expected a parameter, got {type(parameter).__name__}")
-        setattr(self, str(len(self._parameters)), parameter)
+    def append(self, value: Any) -> Self:
+        """Add a parameter at the end."""
+        setattr(self, str(len(self._parameters)), _as_parameter(value))
         return self
+
+    def extend(self, values: Iterable[Any]) -> Self:
+        """Add parameters at the end."""
+        for value in values:
+            self.append(value)
+        return self
+
+    def __iadd__(self, other: Iterable[Any]) -> Self:
+        return self.extend(other)
 
     def __len__(self) -> int:
         return len(self._parameters)
 
-    def __getitem__(self, index: int) -> Any:
+    @overload
+    def __getitem__(self, index: slice) -> ParameterList: ...
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+
+    def __getitem__(self, index: int | slice) -> Any:
         names = list(self._parameters)
+        if isinstance(index, slice):
+            return ParameterList([self._parameters[name] for name in names[index]])
         return getattr(self, names[operator.index(index)])
+
+    def __setitem__(self, index: int, value: Any) -> None:
+        setattr(self, list(self._parameters)[operator.index(index)], _as_parameter(value))
 
     def __iter__(self) -> Iterator[Any]:
         return (self[i] for i in range(len(self)))
 
     def extra_repr(self) -> str:
         return "\n".join(f"({name}): {parameter!r}" for name, parameter in self._parameters.items())
+
+
+def _as_parameter(value: Any) -> Parameter:
+    if isinstance(value, np.ndarray):
+        return Parameter(cast(Any, value))
+    if not isinstance(value, Parameter):
+        raise TypeError(located(f"expected a parameter, or an array that becomes one, got {type(value).__name__}"))
+    return value
 
 
 class ParameterDict(Module):

@@ -17,6 +17,7 @@ import numpy as np
 from ...ir import BFLOAT16, Array, DType
 from ..tracing.missing_names import attributes_of
 from .hyperparameters import take_plain_numbers
+from .spelling import torch_arguments
 
 if TYPE_CHECKING:
     from .module import Parameter
@@ -307,16 +308,19 @@ def with_zero_row(initializer: Initializer, row: int) -> Initializer:
     return partial(_draw_with_zero_row, draw=initializer, row=row)
 
 
+@torch_arguments
 def uniform_(tensor: Parameter, a: float = 0.0, b: float = 1.0) -> Parameter:
     """`uniform` for an existing parameter."""
     return tensor.initialize(uniform(a, b))
 
 
+@torch_arguments
 def normal_(tensor: Parameter, mean: float = 0.0, std: float = 1.0) -> Parameter:
     """`normal` for an existing parameter."""
     return tensor.initialize(normal(mean, std))
 
 
+@torch_arguments
 def trunc_normal_(tensor: Parameter, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0) -> Parameter:
     """`trunc_normal` for an existing parameter."""
     return tensor.initialize(trunc_normal(mean, std, a, b))
@@ -347,16 +351,19 @@ def dirac_(tensor: Parameter, groups: int = 1) -> Parameter:
     return tensor.initialize(dirac(groups))
 
 
+@torch_arguments
 def sparse_(tensor: Parameter, sparsity: float, std: float = 0.01) -> Parameter:
     """`sparse` for an existing parameter."""
     return tensor.initialize(sparse(sparsity, std))
 
 
+@torch_arguments
 def orthogonal_(tensor: Parameter, gain: float = 1.0) -> Parameter:
     """`orthogonal` for an existing parameter."""
     return tensor.initialize(orthogonal(gain))
 
 
+@torch_arguments
 def kaiming_normal_(
     tensor: Parameter, a: float = 0.0, mode: FanMode = "fan_in", nonlinearity: str = "leaky_relu"
 ) -> Parameter:
@@ -364,6 +371,7 @@ def kaiming_normal_(
     return tensor.initialize(kaiming_normal(a, mode, nonlinearity))
 
 
+@torch_arguments
 def kaiming_uniform_(
     tensor: Parameter, a: float = 0.0, mode: FanMode = "fan_in", nonlinearity: str = "leaky_relu"
 ) -> Parameter:
@@ -381,11 +389,13 @@ def lecun_uniform_(tensor: Parameter) -> Parameter:
     return tensor.initialize(lecun_uniform())
 
 
+@torch_arguments
 def xavier_normal_(tensor: Parameter, gain: float = 1.0) -> Parameter:
     """`xavier_normal` for an existing parameter."""
     return tensor.initialize(xavier_normal(gain))
 
 
+@torch_arguments
 def xavier_uniform_(tensor: Parameter, gain: float = 1.0) -> Parameter:
     """`xavier_uniform` for an existing parameter."""
     return tensor.initialize(xavier_uniform(gain))

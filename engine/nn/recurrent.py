@@ -149,6 +149,9 @@ class RNNBase(Module):
         """The length of a hidden state in one direction."""
         return self.proj_size or self.hidden_size
 
+    def flatten_parameters(self) -> None:
+        """Nothing: where parameters lie in memory is planned with the step."""
+
     def _suffixes(self, layer: int) -> list[str]:
         return [f"l{layer}", f"l{layer}_reverse"][: self.directions]
 

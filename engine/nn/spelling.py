@@ -21,6 +21,7 @@ INSTEAD: dict[str, str] = {
     "size_average": "write reduction='mean' or reduction='sum'",
     "reduce": "write reduction='mean', 'sum' or 'none'",
     "out": "write y = f(...)",
+    "generator": "leave it away: gl.compile_step(..., seed=0) says what initial values are drawn",
     "enable_nested_tensor": "leave it away: arrays are dense",
     "mask_check": "leave it away",
     "process_group": _DISTRIBUTED,

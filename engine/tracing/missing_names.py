@@ -39,6 +39,10 @@ _INSTEAD: dict[str, str] = {
     "convert_conv2d_weight_memory_format": "the layer itself: layouts follow when a step is compiled",
     "convert_conv3d_weight_memory_format": "the layer itself: layouts follow when a step is compiled",
     "stateless": "nn.functional_call(model, values, x)",
+    "grouped_mm": "np.matmul of stacked matrices (groups, m, k) and (groups, k, n)",
+    "sdpa_kernel": "nn.scaled_dot_product_attention(q, k, v): its kernels follow when a step is planned",
+    "SDPBackend": "nn.scaled_dot_product_attention(q, k, v): its kernels follow when a step is planned",
+    "flex_attention": "nn.scaled_dot_product_attention(q, k, v, attn_mask=...), which adds a mask to the scores",
 }
 
 
@@ -69,6 +73,7 @@ _OF_A_STEP: dict[str, str] = {
     "grad": "write step.gradients(batch); gl.grad(f) gives a function's",
 }
 _NO_DEVICE = "where a program runs is said when it is compiled: target="
+_NO_BACKWARD_HOOK = "gl.custom_vjp(f) is a function with a derivative of its own, and sees that of its result"
 _OF_A_MODULE: dict[str, str] = {
     "cuda": _NO_DEVICE,
     "cpu": _NO_DEVICE,
@@ -78,7 +83,10 @@ _OF_A_MODULE: dict[str, str] = {
     "backward": f"gradients are computed by a step: {_STEP}",
     "compile": f"write {_STEP}, or step.bind(fn)",
     "init": "write nn.init_parameters(model, seed)",
-    "register_full_backward_hook": "gl.custom_vjp(f) is a function with a derivative of its own",
+    "register_backward_hook": _NO_BACKWARD_HOOK,
+    "register_full_backward_hook": _NO_BACKWARD_HOOK,
+    "register_full_backward_pre_hook": _NO_BACKWARD_HOOK,
+    "reset_parameters": "initial values are drawn when a step is compiled: nn.init_parameters(model, seed) gives them",
     "share_memory": "a step runs in one process, on all cores",
 }
 

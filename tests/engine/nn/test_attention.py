@@ -502,3 +502,9 @@ def test_normalize_of_zeros_is_zeros_with_finite_gradients():
     np.testing.assert_array_equal(F.normalize(x, np.inf)[:2], [[0, 0], [0.75, 1]])
     with pytest.raises(gl.TracingError, match="floats are normalized"):
         F.normalize(np.array([[1, 2]]))
+
+
+@pytest.mark.parametrize("name", ["sdpa_kernel", "SDPBackend", "flex_attention"])
+def test_names_of_torchs_kernels_say_what_to_write(name):
+    with pytest.raises(AttributeError, match=r"nn\.attention has no .*; write nn\.scaled_dot_product_attention"):
+        getattr(nn.attention, name)

@@ -73,3 +73,42 @@ def test_one_process_normalizes_as_batch_normalization_does() -> None:
     assert_module_like_torch(nn.SyncBatchNorm(3, 1e-3, 0.2), torch.nn.BatchNorm2d(3, 1e-3, 0.2), x)
     assert_module_like_torch(nn.CrossMapLRN2d(2, 0.1, 0.7, 2), torch.nn.LocalResponseNorm(2, 0.1, 0.7, 2), x)
     assert_module_like_torch(nn.NLLLoss2d(), torch.nn.NLLLoss(), x, np.ones((4, 5, 2), "int64"))
+
+
+def _names(module: Any) -> list[str]:
+    return [name for name, _ in module.named_parameters()]
+
+
+@pytest.mark.peers
+def test_lists_change_as_torchs() -> None:
+    torch = pytest.importorskip("torch")
+
+    def made(n: Any) -> Any:
+        listed = n.ModuleList([n.Linear(i, 1, bias=False) for i in range(1, 6)])
+        listed += [n.Linear(6, 1)]
+        popped = listed.pop(1)
+        del listed[-2:]
+        sequence = n.Sequential(n.Linear(2, 2), n.ReLU()) * 2 + n.Sequential(popped)
+        sequence *= 2
+        del sequence[0]
+        named = n.ModuleDict({"a": n.Linear(1, 2), "b": popped})
+        assert named.pop("b") is popped
+        parameters = n.ParameterList(values=[n.Parameter(listed[0].weight if n is torch.nn else np.ones(3, "float32"))])
+        parameters += [n.Parameter(torch.ones(2) if n is torch.nn else 2)]
+        parameters.extend([parameters[0]])
+        parameters[1] = n.Parameter(torch.ones(4) if n is torch.nn else 4)
+        return n.ModuleDict({"l": listed, "s": sequence, "n": named, "p": parameters, "q": parameters[1:]})
+
+    ours, theirs = made(nn), made(torch.nn)
+    assert _names(ours) == _names(theirs)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    ours["n"].clear()
+    assert not len(ours["n"])
+    for wrong, error in (
+        (lambda: ours["l"].pop(7), IndexError),
+        (lambda: ours["n"].pop("b"), KeyError),
+        (lambda: ours["s"] * 0, ValueError),
+        (lambda: ours["p"].append("x"), TypeError),
+    ):
+        with pytest.raises(error):
+            wrong()

@@ -132,3 +132,10 @@ def test_what_is_no_initializer_is_refused_where_it_is_given(given, message):
     for make in (nn.Parameter, nn.Buffer):
         with pytest.raises(TypeError, match=message):
             make((2, 3), "float32", given)
+
+
+def test_seeds_are_those_of_steps():
+    weight = nn.Parameter((3, 4))
+    assert init.normal_(weight, generator=None) is weight
+    with pytest.raises(TypeError, match=r"generator=.*; leave it away: gl\.compile_step\(\.\.\., seed=0\)"):
+        init.xavier_uniform_(weight, generator=np.random.default_rng(0))

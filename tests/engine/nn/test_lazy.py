@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import gradloom as gl
@@ -103,3 +104,13 @@ def test_names_of_what_is_stored_are_torchs() -> None:
         assert sorted(n for n, _ in ours.all_stored()) == sorted(names)
         theirs(torch.ones(shape))
         ours.load_state_dict(theirs.state_dict())
+
+
+@pytest.mark.peers
+def test_defaults_are_torchs() -> None:
+    torch = pytest.importorskip("torch")
+    for name in [n for n in dir(torch.nn) if n.startswith("Lazy")]:
+        theirs = inspect.signature(getattr(torch.nn, name)).parameters
+        for argument, parameter in inspect.signature(getattr(nn, name)).parameters.items():
+            if argument not in ("device", "dtype"):
+                assert parameter.default == theirs[argument].default, (name, argument)
