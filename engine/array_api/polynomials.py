@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ...ir import finfo
 from ..tracing.promotion import float_dtype, result_dtype
 from ..tracing.tracer import ArrayLike, ShapeError, Tracer, located
 from . import elementwise as e
@@ -145,7 +146,7 @@ def polyfit(
             raise ShapeError(located(f"np.polyfit: w is ({count},), got {described(weights)}"))
         columns = columns * expand_dims(weights, 1)
         right = right * (expand_dims(weights, 1) if len(shape_of(y)) == 2 else weights)
-    limit = count * float(np.finfo(dtype).eps) if rcond is None else rcond
+    limit = count * float(finfo(dtype).eps) if rcond is None else rcond
     scale = e.sqrt(sum_of(e.square(columns), 0))
     columns = columns / scale
     solved = lstsq(columns, right, limit)

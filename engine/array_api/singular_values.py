@@ -16,7 +16,7 @@ from . import elementwise as e
 from .broadcasting import as_arraylike, cast, described, dtype_of, reshaped, shape_of
 from .comparison import equal, greater, less, where
 from .diagonals import tril
-from .factors import eigh, eigvalsh, inv
+from .factors import eigh, eigvalsh, inv, slogdet
 from .indexing import getitem, take_along_axis
 from .linear_algebra import matmul
 from .manipulation import concatenate, expand_dims, matrix_transpose
@@ -158,7 +158,9 @@ def cond(x: ArrayLike, p: Any = None) -> Any:
         high, low = (last, first) if p == -2 else (first, last)
         none = equal(low, 0)
         return where(none, math.inf, high / where(none, 1, low))
-    return matrix_norm(x, ord=p) * matrix_norm(inv(x), ord=p)
+    singular = equal(slogdet(x).sign, 0)
+    regular = where(expand_dims(expand_dims(singular, -1), -1), np.eye(shape_of(x)[-1], dtype=dtype_of(x)), x)
+    return where(singular, math.inf, matrix_norm(x, ord=p) * matrix_norm(inv(regular), ord=p))
 
 
 def pinv(a: ArrayLike, rcond: Any = None, hermitian: bool = False, *, rtol: Any = None) -> Any:
