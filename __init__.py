@@ -54,6 +54,7 @@ _FACES = {
     "nn.utils.parametrize": nn.utils.parametrize,
     "nn.utils.rnn": nn.utils.rnn,
     "numpy": numpy,
+    "numpy.fft": numpy.fft,
     "numpy.linalg": numpy.linalg,
     "optim": optim,
     "optim.schedules": optim.schedules,

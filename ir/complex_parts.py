@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The real and the imaginary part of a complex value; in `planes` they lie one behind the other, if anywhere."""
+    """The real and the imaginary part of a complex value; of `planes`, if anywhere, they are the entries of an axis."""
 
     re: Value
     im: Value
     planes: Value | None = None
+    plane: int = 0
 
 
 def _both(x: Value | Parts) -> Parts:
@@ -37,7 +38,7 @@ def apart(b: Builder, op: Op, inputs: Sequence[Value | Parts], attrs: Attrs) -> 
     """The op once on the real and once on the imaginary parts, both with the inputs that are not complex."""
     re = b.emit_node(op, *(x.re if isinstance(x, Parts) else x for x in inputs), **attrs).outputs
     im = b.emit_node(op, *(x.im if isinstance(x, Parts) else x for x in inputs), **attrs).outputs
-    return [Parts(*pair) for pair in zip(re, im, strict=True)]
+    return [Parts(one, other) for one, other in zip(re, im, strict=True)]
 
 
 def _product(b: Builder, op: Op, x: Parts, y: Parts, attrs: Attrs) -> Parts:
@@ -105,7 +106,7 @@ def filled(b: Builder, op: Op, inputs: Sequence[Value | Parts], attrs: Attrs) ->
         if "dtype" in attrs:
             changed["dtype"] = part_dtype(attrs["dtype"])
         both.append(b.emit(op, *(getattr(_both(x), name) for x in inputs), **changed))
-    return [Parts(*both)]
+    return [Parts(both[0], both[1])]
 
 
 def stored(b: Builder, op: Op, inputs: Sequence[Value | Parts], attrs: Attrs) -> Sequence[Value | Parts]:
@@ -135,11 +136,12 @@ def product_of_all(b: Builder, op: Op, inputs: Sequence[Value | Parts], attrs: A
         def cut(part: Value, start: int, stop: int, zeros: tuple[int, ...] = zeros) -> Value:
             return OPS["slice"](b, part, start=(start, *zeros), stop=(stop, *rest), step=(1,) * (1 + len(rest)))
 
-        low, high = (Parts(*(cut(part, at, at + half) for part in row)) for at in (0, half))
+        low, high = (Parts(cut(row[0], at, at + half), cut(row[1], at, at + half)) for at in (0, half))
         made = _product(b, OPS["mul"], low, high, {})
         last = [cut(part, 2 * half, length) for part in row] if length % 2 else None
         row = [made.re, made.im]
         if last is not None:
             row = [OPS["concatenate"](b, part, end, axis=0) for part, end in zip(row, last)]
         length -= half
-    return [Parts(*(OPS["reshape"](b, part, shape=rest) for part in row))]
+    re, im = (OPS["reshape"](b, part, shape=rest) for part in row)
+    return [Parts(re, im)]

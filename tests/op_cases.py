@@ -594,6 +594,20 @@ row("window_pick", arr((19, 17)), arr((2, 2), I32, 0, 272), dilation=(1, 1), out
 # bfloat16: what float32 has, two rows an op; and casts from and to every dtype.
 
 
+# Transforms, whose numbers are planes of real and imaginary parts.
+for dtype in FLOATS:
+    row("fft", arr((2, 3, 4), dtype), axis=2, plane=0, inverse=False, tolerance=SUMMED)
+    row("fft", arr((3, 2, 2, 5, 2), dtype), axis=3, plane=1, inverse=True, tolerance=SUMMED)
+    row("fft", arr((2, 67), dtype), axis=1, plane=0, inverse=False, tolerance=SUMMED, order=1)
+    row("fft", arr((2, 6, 9), dtype), axis=1, plane=0, inverse=True, tolerance=SUMMED, order=1)
+    row("fft", arr((2, 1, 0), dtype), axis=1, plane=0, inverse=False)
+    for length in (1, 6, 7):
+        row("rfft", arr((3, length), dtype), axis=1, plane=0, tolerance=SUMMED)
+        row("irfft", arr((2, length // 2 + 1, 2), dtype), axis=1, plane=0, length=length, tolerance=SUMMED)
+    row("rfft", arr((2, 3, 4, 2), dtype), axis=2, plane=1, tolerance=SUMMED)
+    row("irfft", arr((3, 2, 3), dtype), axis=2, plane=1, length=4, tolerance=SUMMED)
+
+
 def _in_bfloat16(x: Any) -> Any:
     """An input, or an attribute, with bfloat16 where it has float32."""
     if isinstance(x, In):
@@ -658,10 +672,13 @@ def _complex_cases() -> list[OpCase]:
             cases.append(OpCase(case.name, inputs, attrs, 0, 1e-5 if "float32" in str(key) else 1e-12, next(_numbers)))
     for dtype, part in (("complex64", F32), ("complex128", F64)):
         for shape in ((3, 4), (), (0, 2)):
-            for name in ("real", "imag", "conj", "planes"):
+            for name in ("real", "imag", "conj"):
                 cases.append(OpCase(name, (arr(shape, dtype),), {}, 0, 0, next(_numbers)))
+            for plane in sorted({0, len(shape)}):
+                both = (*shape[:plane], 2, *shape[plane:])
+                cases.append(OpCase("planes", (arr(shape, dtype),), {"plane": plane}, 0, 0, next(_numbers)))
+                cases.append(OpCase("from_planes", (arr(both, part),), {"plane": plane}, 0, 0, next(_numbers)))
             cases.append(OpCase("complex", (arr(shape, part), arr(shape, part)), {}, 0, 0, next(_numbers)))
-            cases.append(OpCase("from_planes", (arr((2, *shape), part),), {}, 0, 0, next(_numbers)))
             cases += [
                 OpCase("cast", (arr(shape, given),), {"dtype": np.dtype(wanted)}, 0, 0, next(_numbers))
                 for given, wanted in ((dtype, BOOL), (dtype, "complex64"), (part, dtype), (I32, dtype), (BOOL, dtype))

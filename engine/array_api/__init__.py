@@ -47,7 +47,7 @@ from numpy import (
 
 from ...ir import finfo
 from ..tracing.missing_names import attributes_of
-from . import linalg
+from . import fft, linalg
 from . import special as special  # here, so that `from .engine.array_api import special` finds it
 from .blocks import atleast_3d, block, dsplit, dstack, hsplit, rollaxis, vsplit
 from .broadcasting import copying
@@ -352,6 +352,7 @@ from .segments import segment_max, segment_mean, segment_min, segment_prod, segm
 from .set_operations import intersect1d, setdiff1d, setxor1d, union1d
 from .signals import convolve, correlate, ediff1d, gradient, polyval, sinc, trapezoid, unwrap, vander
 from .sorting import argsort, sort
+from .special import i0
 from .statistics import corrcoef, cov
 from .window_functions import bartlett, blackman, hamming, hanning, kaiser
 
@@ -494,6 +495,7 @@ __all__ = [
     "extract",
     "eye",
     "fabs",
+    "fft",
     "fill_diagonal",
     "finfo",
     "fix",
@@ -529,6 +531,7 @@ __all__ = [
     "hsplit",
     "hstack",
     "hypot",
+    "i0",
     "identity",
     "iinfo",
     "imag",

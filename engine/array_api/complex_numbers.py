@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ...ir import complex_dtype, is_complex, is_float
+from ...ir import BFLOAT16, is_complex, is_float
 from ...ir.ops import complex_numbers as op
+from ...ir.types import FLOAT32
 from ..tracing.mutable_arrays import Memory
 from ..tracing.promotion import result_dtype
 from ..tracing.tracer import ArrayLike, Tracer, TracingError, emit, located, trace_of
@@ -34,11 +35,11 @@ def joined(re: ArrayLike, im: ArrayLike) -> Any:
 
 
 def as_complex(x: ArrayLike) -> Any:
-    """An array as complex numbers: float32 as complex64, anything else that is real as complex128."""
+    """An array as complex numbers: float32 and bfloat16 as complex64, anything else that is real as complex128."""
     x = as_arraylike(x)
     if is_complex(dtype_of(x)):
         return x
-    return cast(x, complex_dtype(np.dtype("float32") if dtype_of(x) == np.dtype("float32") else np.dtype("float64")))
+    return cast(x, np.dtype("complex64" if dtype_of(x) in (FLOAT32, BFLOAT16) else "complex128"))
 
 
 def real(x: ArrayLike, /) -> Any:

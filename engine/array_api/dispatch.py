@@ -38,7 +38,7 @@ _RUNNING: dict[np.ufunc, Callable[..., Any]] = {
 @functools.cache
 def _functions() -> dict[Any, Callable[..., Any]]:
     table: dict[Any, Callable[..., Any]] = {}
-    for theirs, ours in ((np, api), (np.linalg, api.linalg)):
+    for theirs, ours in ((np, api), (np.linalg, api.linalg), (np.fft, api.fft)):
         for name in ours.__all__:
             function = getattr(theirs, name, None)
             # What is NumPy's own function here too would come back without end.
@@ -77,6 +77,7 @@ def alternatives(name: str) -> str:
         return REFUSED[name]
     known = {
         **{name: f"gl.special.{name}" for name in special.__all__},
+        **{name: f"np.fft.{name}" for name in api.fft.__all__},
         **{name: f"np.linalg.{name}" for name in api.linalg.__all__},
         **{name: f"np.{name}" for name in api.__all__},
     }

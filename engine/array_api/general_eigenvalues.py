@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...ir import is_complex
+from ...ir import BFLOAT16, DType, is_complex
 from ...ir.ops import general_eigenvalues as ops
 from ..tracing.errors import UnsupportedError
 from ..tracing.keywords import tells_keywords
@@ -42,10 +42,16 @@ def eig(a: ArrayLike, /) -> EigResult:
     if is_complex(dtype_of(a)):
         raise UnsupportedError(located("np.linalg.eig of complex matrices is not traced; compute it outside"))
     n = shape_of(a)[-1]
-    both = emit(ops.eig, cast(a, float_dtype(dtype_of(a))))
+    both = emit(ops.eig, cast(a, _dtype(a)))
     values = joined(getitem(both, (..., 0, slice(None))), getitem(both, (..., n + 1, slice(None))))
     re, im = (getitem(both, (..., slice(at, at + n), slice(None))) for at in (1, n + 2))
     return EigResult(values, joined(re, im))
+
+
+def _dtype(x: ArrayLike) -> DType:
+    """Of floats that have complex numbers: there are none of bfloat16."""
+    dtype = float_dtype(dtype_of(x))
+    return np.dtype("float32") if dtype == BFLOAT16 else dtype
 
 
 @tells_keywords

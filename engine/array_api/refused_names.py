@@ -11,7 +11,6 @@ _STRINGS = "arrays of strings and records are no arrays of a program; pass numbe
 _ITSELF = "it is about NumPy itself; call NumPy's"
 _DTYPES = "an abstract dtype; write gl.numpy.isdtype(x.dtype, kind)"
 _MATRICES = "write x @ y with arrays of two axes, and np.block for matrices of matrices"
-_COMPLEX = "compute it outside and pass the result in"
 _LOOPS = "elements are not visited one by one; write it with whole arrays, or gl.vmap(f)"
 _WARNINGS = "a program warns of no overflow or division by zero; gl.compile_step(check_finite=True) stops at one"
 
@@ -41,7 +40,6 @@ REFUSED: dict[str, str] = {
     "typing": "write numpy.typing",
     "testing": "results of compiled functions are NumPy's: write numpy.testing",
     "dtypes": "write np.dtype(name)",
-    "i0": "compute it outside and pass the result in",
     "LinAlgError": "write np.linalg.LinAlgError",
     "bool_": "write bool",
     "True_": "write True",
@@ -76,7 +74,6 @@ REFUSED: dict[str, str] = {
     "csingle": "write complex64",
     "real_if_close": "its dtype depends on values; write z.real",
     "sort_complex": "write np.sort(x) of the real parts, or of absolute values",
-    "fft": _COMPLEX,
     **dict.fromkeys(("cdouble", "clongdouble", "complex256"), "write complex128"),
 }
 """By NumPy's name: what to write instead, for every public name that is not here."""

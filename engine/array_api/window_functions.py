@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ..tracing.tracer import Tracer, TracingError, located
+from ..tracing.tracer import ArrayLike, Tracer
+from . import elementwise as e
 from .broadcasting import integer
+from .special import i0
 
 
 def bartlett(M: int) -> Any:
@@ -30,8 +32,11 @@ def hanning(M: int) -> Any:
     return np.hanning(integer(M, "np.hanning: M"))
 
 
-def kaiser(M: int, beta: float) -> Any:
-    """Kaiser's window of `M` samples with the shape `beta`, float64. Raises `TracingError` for a traced `beta`."""
-    if isinstance(beta, Tracer):
-        raise TracingError(located("np.kaiser: beta must be known while tracing, got a traced array; give a number"))
-    return np.kaiser(integer(M, "np.kaiser: M"), beta)
+def kaiser(M: int, beta: ArrayLike) -> Any:
+    """Kaiser's window of `M` samples with the shape `beta`, a number, float64."""
+    count = integer(M, "np.kaiser: M")
+    if not isinstance(beta, Tracer):
+        return np.kaiser(count, beta)
+    half = (count - 1) / 2
+    places = np.zeros(count) if count == 1 else (np.arange(count) - half) / half
+    return i0(e.multiply(beta, np.sqrt(1 - places**2))) / i0(beta)

@@ -40,6 +40,16 @@ class TorchModule(_Part):
     _programs: Programs
     _stored: dict[str, Stored]
 
+    @property
+    def torch_module(self) -> Any:
+        """The module of torch."""
+        return self._programs.module
+
+    @property
+    def kept_arguments(self) -> dict[str, Any]:
+        """The keyword arguments that hold for all calls."""
+        return self._programs.kept
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self._programs.traced(self, args, kwargs, self.training)
 

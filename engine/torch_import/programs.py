@@ -30,7 +30,7 @@ class Programs:
     """
 
     def __init__(self, module: Any, kwargs: Mapping[str, Any], ops: Mapping[str, Traced]) -> None:
-        self._module = module
+        self.module = module
         self._ops = ops
         self._kept = {name: value for name, value in kwargs.items() if not any(map(_is_tensor, _leaves(value)))}
         self._programs: dict[Any, list[Program]] = {}
@@ -85,7 +85,7 @@ class Programs:
 
     def _exported(self, call: Any, training: bool, any_batch: bool = True) -> Program:
         args, kwargs = call
-        made = exported(self._module, args, kwargs, training, any_batch)
+        made = exported(self.module, args, kwargs, training, any_batch)
         return Program(made, torch_package().get_default_dtype(), self._ops)
 
 

@@ -124,63 +124,75 @@ complex_ = _complex_op("complex", _complex_type, _complex, _complex_vjp, _comple
 conj = _complex_op("conj", _conj_type, np.conj, _conj_vjp, _conj_parts, "the complex conjugate")
 
 
-# All real parts, and behind them all imaginary ones: what the transforms of `fourier` read and make.
+# All real parts, and apart from them all imaginary ones: what the transforms of `fourier` read and make.
 
 
-def _planes_type(z: ArrayType) -> ArrayType:
+def _planes_type(z: ArrayType, plane: int) -> ArrayType:
     _check_complex(z)
-    return ArrayType((2, *z.shape), part_dtype(z.dtype))
+    if not 0 <= plane <= z.ndim:
+        raise TypeRuleError(f"there is no place for an axis {plane} in {z}")
+    return ArrayType((*z.shape[:plane], 2, *z.shape[plane:]), part_dtype(z.dtype))
 
 
-def _planes(z: Array) -> Array:
-    return np.stack([np.real(z), np.imag(z)])
+def _planes(z: Array, plane: int) -> Array:
+    return np.stack([np.real(z), np.imag(z)], plane)
 
 
-def _planes_vjp(b: Builder, g: Value, o: Value, z: Value) -> Value:
-    return conj(b, from_planes(b, g))
+def _planes_vjp(b: Builder, g: Value, o: Value, z: Value, plane: int) -> Value:
+    return conj(b, from_planes(b, g, plane=plane))
 
 
-def _one_plane(b: Builder, x: Value, k: int) -> Value:
-    rest = x.type.shape[1:]
-    none, one = (0,) * len(rest), (1,) * len(rest)
-    plane = OPS["slice"](b, x, start=(k, *none), stop=(k + 1, *rest), step=(1, *one))
-    return OPS["reshape"](b, plane, shape=rest)
+def _one_plane(b: Builder, x: Value, plane: int, k: int) -> Value:
+    shape = x.type.shape
+    start, stop = (
+        tuple(at if i == plane else end for i, end in enumerate(ends))
+        for at, ends in ((k, (0,) * len(shape)), (k + 1, shape))
+    )
+    part = OPS["slice"](b, x, start=start, stop=stop, step=(1,) * len(shape))
+    return OPS["reshape"](b, part, shape=(*shape[:plane], *shape[plane + 1 :]))
 
 
 def _planes_parts(b: Builder, op: Op, inputs: Sequence[Value | Parts], attrs: Attrs) -> Sequence[Value | Parts]:
-    z = _of(inputs)
-    if z.planes is not None:
+    z, plane = _of(inputs), attrs["plane"]
+    if z.planes is not None and z.plane == plane:
         return [z.planes]
-    both = [OPS["reshape"](b, part, shape=(1, *part.type.shape)) for part in (z.re, z.im)]
-    return [OPS["concatenate"](b, *both, axis=0)]
+    shape = z.re.type.shape
+    both = [OPS["reshape"](b, part, shape=(*shape[:plane], 1, *shape[plane:])) for part in (z.re, z.im)]
+    return [OPS["concatenate"](b, *both, axis=plane)]
 
 
-def _from_planes_type(x: ArrayType) -> ArrayType:
-    if x.shape[:1] != (2,) or x.dtype.kind != "f":
-        raise TypeRuleError(f"takes two planes of float32 or of float64 along the first axis, got {x}")
-    return ArrayType(x.shape[1:], complex_dtype(x.dtype))
+def _from_planes_type(x: ArrayType, plane: int) -> ArrayType:
+    if not 0 <= plane < x.ndim or x.shape[plane] != 2 or x.dtype.kind != "f":
+        raise TypeRuleError(f"takes two planes of float32 or of float64 along axis {plane}, got {x}")
+    return ArrayType((*x.shape[:plane], *x.shape[plane + 1 :]), complex_dtype(x.dtype))
 
 
-def _from_planes(x: Array) -> Array:
-    return _complex(x[0], x[1])
+def _from_planes(x: Array, plane: int) -> Array:
+    return _complex(np.take(x, 0, plane), np.take(x, 1, plane))
 
 
-def _from_planes_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
-    return planes(b, conj(b, g))
+def _from_planes_vjp(b: Builder, g: Value, o: Value, x: Value, plane: int) -> Value:
+    return planes(b, conj(b, g), plane=plane)
 
 
 def _from_planes_parts(b: Builder, op: Op, inputs: Sequence[Value | Parts], attrs: Attrs) -> Sequence[Value | Parts]:
     (x,) = inputs
     assert isinstance(x, Value)
-    return [Parts(_one_plane(b, x, 0), _one_plane(b, x, 1), x)]
+    plane: int = attrs["plane"]
+    return [Parts(_one_plane(b, x, plane, 0), _one_plane(b, x, plane, 1), x, plane)]
 
 
 def _axes_below(inputs: Sequence[ArrayType], output: ArrayType, attrs: Attrs) -> list[list[int | None]]:
-    return [[None, *range(output.ndim - 1)]]
+    plane: int = attrs["plane"]
+    return [[None if i == plane else i - (i > plane) for i in range(output.ndim)]]
 
 
 def _axes_above(inputs: Sequence[ArrayType], output: ArrayType, attrs: Attrs) -> list[list[int | None]]:
-    return [[i + 1 for i in range(output.ndim)]]
+    return [[i + (i >= attrs["plane"]) for i in range(output.ndim)]]
+
+
+def _later_plane(attrs: Attrs, length: int) -> Attrs:
+    return {"plane": attrs["plane"] + 1}
 
 
 planes = declare(
@@ -192,9 +204,10 @@ planes = declare(
         no_flops,
         _axes_below,
         _planes_vjp,
-        "the real parts of all elements, and behind these the imaginary ones: (2, ...)",
+        "the real parts and the imaginary ones as the two entries of a new axis `plane`",
         can_trap=False,
         recompute=Recompute.COSTLY,
+        batch=_later_plane,
         parts=_planes_parts,
     )
 )
@@ -207,9 +220,10 @@ from_planes = declare(
         no_flops,
         _axes_above,
         _from_planes_vjp,
-        "complex numbers from all their real parts and, behind these, all imaginary ones",
+        "complex numbers, whose real and imaginary parts are the two entries of axis `plane`",
         can_trap=False,
         recompute=Recompute.COSTLY,
+        batch=_later_plane,
         parts=_from_planes_parts,
     )
 )

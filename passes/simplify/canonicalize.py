@@ -106,7 +106,7 @@ class _Canonicalizer:
         """The same elements in memory of their own; complex numbers are made again, since no loop knows them."""
         made = value.node
         if made is not None and made.op is complex_numbers.from_planes:
-            return self.emit(made.op, *made.inputs)
+            return self.emit(made.op, *made.inputs, **made.attrs)
         return self.emit(ew.copy, value)
 
     def emit(self, op: Op, *inputs: Value, **attrs: object) -> Value:

@@ -36,7 +36,7 @@ class SplitComplex(Pass):
         read = {v for node in graph.nodes for v in node.inputs} | set(graph.outputs)
         for value in graph.inputs:
             if is_complex(value.type.dtype) and value in read:
-                known[value] = _from_planes(b, OPS["planes"](b, _whole(known[value])))
+                known[value] = _from_planes(b, OPS["planes"](b, _whole(known[value]), plane=0))
         _split_nodes(b, graph.nodes, known)
         outputs: list[Value] = []
         for value in graph.outputs:
@@ -60,7 +60,7 @@ def _whole(known: Known) -> Value:
 def _from_planes(b: Builder, planes: Value) -> Known:
     op = OPS["from_planes"]
     assert op.parts is not None
-    return op.parts(b, op, [planes], {})[0]
+    return op.parts(b, op, [planes], {"plane": 0})[0]
 
 
 def _joined(b: Builder, known: Known) -> Value:
@@ -69,7 +69,7 @@ def _joined(b: Builder, known: Known) -> Value:
         return known
     op = OPS["planes"]
     assert op.parts is not None
-    return OPS["from_planes"](b, _whole(op.parts(b, op, [known], {})[0]))
+    return OPS["from_planes"](b, _whole(op.parts(b, op, [known], {"plane": 0})[0]), plane=0)
 
 
 def _split_nodes(b: Builder, nodes: Sequence[Node], known: dict[Value, Known]) -> None:
@@ -107,7 +107,8 @@ def _split_body(body: Graph) -> Graph:
     for value in body.inputs:
         if is_complex(value.type.dtype):
             part = ArrayType(value.type.shape, part_dtype(value.type.dtype))
-            known[value] = Parts(*(b.input(part, value.name and f"{value.name}.{end}") for end in ("real", "imag")))
+            re, im = (b.input(part, value.name and f"{value.name}.{end}") for end in ("real", "imag"))
+            known[value] = Parts(re, im)
         else:
             known[value] = b.input(value.type, value.name)
     _split_nodes(b, body.nodes, known)

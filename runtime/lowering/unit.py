@@ -23,6 +23,7 @@ from .convolution import lower_convolution
 from .cumulative import lower_cumulative
 from .data_movement import lower_concatenate, lower_gather, lower_move, lower_pad
 from .dynamic_slice import lower_dynamic_slice, lower_dynamic_update_slice
+from .fourier import lower_fourier
 from .general_eigenvalues import lower_eig
 from .launch import Launch, Traps
 from .linalg import lower_linalg
@@ -65,6 +66,7 @@ _LOWERINGS: Mapping[Op, Callable[[Node, Plan, Traps], list[Launch]]] = {
     **{op: lower_move for op in OPS.values() if op.moves_to is not None},
     **{op: lower_matmul for op in OPS.values() if op.family == "contraction"},
     **{op: lower_convolution for op in OPS.values() if op.family == "convolution"},
+    **{op: lower_fourier for op in OPS.values() if op.family == "fourier"},
     **{op: lower_linalg for op in OPS.values() if op.family == "linalg"},
     general_eigenvalues.eig: lower_eig,
     triangular_factors.lu: lower_lu,

@@ -211,6 +211,57 @@ def test_a_module_of_torch_is_the_peer_of_its_export(tmp_path: Path, monkeypatch
     assert '"layers.2"' in (tmp_path / "plan.json").read_text()
 
 
+LOSS_RECIPE = """
+import torch
+import numpy as np
+import gradloom as gl
+from gradloom.nn import functional as F
+
+def smoothed(out, y):
+    return F.cross_entropy(out.reshape(-1, 5), y.reshape(-1), label_smoothing=0.1)
+
+def net():
+    torch.manual_seed(0)
+    layers = torch.nn.Sequential(torch.nn.Linear(8, 6), torch.nn.BatchNorm1d(6), torch.nn.ReLU(), torch.nn.Linear(6, 5))
+    batch = {"x": torch.randn(12, 8), "y": torch.randint(0, 5, (12,)), "z": torch.randn(12, 5)}
+
+    def loss_fn(model, batch):
+        out = model(batch["x"])
+        loss = smoothed(out, batch["y"]) + 0.1 * np.mean((gl.nn.softmax(out, axis=-1) - batch["z"]) ** 2)
+        return loss, {"sum": np.sum(out)}
+
+    return gl.from_torch(layers, batch["x"]), loss_fn, gl.optim.AdamW(1e-2, weight_decay=0.05), batch
+
+def other():
+    model, _, optimizer, batch = net()
+    return model, lambda model, batch: model(batch["x"]).astype("float64").sum(), optimizer, batch
+"""
+
+
+@pytest.mark.peers
+def test_a_loss_of_ours_is_run_by_torch_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    needs("torch")
+    (tmp_path / "loss_recipe.py").write_text(LOSS_RECIPE)
+    monkeypatch.chdir(tmp_path)
+    assert harness.Sides.parse("torch,jax").on("loss_recipe.py:net") == ["gradloom", "torch"]
+    ours = measure("gradloom", "loss_recipe.py:net", 0.0)["loss"]
+    assert measure("torch", "loss_recipe.py:net", 0.0)["loss"] == pytest.approx(ours, rel=1e-5)
+    with pytest.raises(
+        CommandError, match=r"torch cannot run <lambda> .*'astype'; a function of the recipe's name and _torch"
+    ):
+        measure("torch", "loss_recipe.py:other", 0.0)
+
+
+@pytest.mark.peers
+@pytest.mark.slow
+def test_the_compiled_peer_computes_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    needs("torch")
+    (tmp_path / "loss_recipe.py").write_text(LOSS_RECIPE)
+    monkeypatch.chdir(tmp_path)
+    ours = measure("gradloom", "loss_recipe.py:net", 0.0)["loss"]
+    assert measure("torch-compile", "loss_recipe.py:net", 0.0)["loss"] == pytest.approx(ours, rel=1e-5)
+
+
 def test_a_picture_is_drawn(tmp_path: Path):
     needs("matplotlib")
     from gradloom.tools.bench.picture import draw

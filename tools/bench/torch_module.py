@@ -8,20 +8,49 @@ from collections.abc import Callable
 from typing import Any
 
 from ...engine.optim import Optimizer
+from ...engine.torch_import.model import TorchModule
 from ...engine.torch_import.torch_loss import TorchLoss
 from ..command_error import CommandError
 from ..recipes import Ingredients
+from .loss_in_torch import loss_in_torch
+
+_INSTEAD = "a function of the recipe's name and _torch beside it says what torch is to do"
 
 
 def peer_of_module(ingredients: Ingredients) -> Callable[[], Any] | None:
-    """What makes (module, loss function, optimizer) of torch; `None` where the loss is not a module's of torch."""
-    loss = ingredients.loss_fn
-    return (lambda: _ingredients(loss, ingredients.optimizer)) if isinstance(loss, TorchLoss) else None
+    """What makes (module, loss function, optimizer) of torch; `None` where the model is no module of torch."""
+    model, loss = ingredients.model, ingredients.loss_fn
+    if not isinstance(model, TorchModule):
+        return None
+    of_module = _of_module(loss) if isinstance(loss, TorchLoss) else _of_function(model, loss)
+
+    def make() -> tuple[Any, Any, Any]:
+        module = model.torch_module.train()
+        return module, of_module, _optimizer(module, ingredients.optimizer)
+
+    return make
 
 
-def _ingredients(loss: TorchLoss, optimizer: Optimizer) -> tuple[Any, Any, Any]:
-    module = loss.module.train()
-    return module, lambda module, batch: loss.of_module(batch), _optimizer(module, optimizer)
+def _of_module(loss: TorchLoss) -> Callable[..., Any]:
+    return lambda module, batch: loss.of_module(batch)
+
+
+def _of_function(model: TorchModule, loss: Any) -> Callable[..., Any]:
+    """A loss function of ours as one of a module of torch and a batch of tensors. Raises `CommandError` where torch
+    cannot run it.
+    """
+    kept, in_torch = model.kept_arguments, loss_in_torch(loss)
+
+    def run(module: Any, batch: Any) -> Any:
+        if in_torch is None:
+            raise CommandError(f"torch runs a loss that is a plain function, not {type(loss).__name__}; {_INSTEAD}")
+        try:
+            result = in_torch(lambda *args, **kwargs: module(*args, **{**kept, **kwargs}), batch)
+        except (AttributeError, TypeError, NotImplementedError) as error:
+            raise CommandError(f"torch cannot run {loss.__name__} by its own functions: {error}; {_INSTEAD}") from error
+        return result[0] if isinstance(result, tuple) else result
+
+    return run
 
 
 def _optimizer(module: Any, optimizer: Optimizer) -> Any:
@@ -35,8 +64,7 @@ def _optimizer(module: Any, optimizer: Optimizer) -> Any:
     given = {field.name: (getattr(optimizer, field.name), field.default) for field in fields}
     options = {key: value for key, (value, default) in given.items() if key in known or value != default}
     if kind is None or not isinstance(options.get("lr"), (int, float)) or not options.keys() <= known.keys():
-        instead = "a function of the recipe's name and _torch beside it says what torch is to do"
-        raise CommandError(f"torch has no {name} with the same options at a rate that does not change; {instead}")
+        raise CommandError(f"torch has no {name} with the same options at a rate that does not change; {_INSTEAD}")
     if "fused" in known:
         options["fused"] = True
     return kind([p for p in module.parameters() if p.requires_grad], **options)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from ..missing_names import attributes_of, of_random
 from .choices import categorical, choice, permutation
 from .continuous import exponential, gumbel, laplace, normal, truncated_normal, uniform
-from .discrete import bernoulli, randint
+from .counts import binomial, geometric, poisson
+from .discrete import bernoulli, rademacher, randint
 from .gamma import beta, dirichlet, gamma, loggamma
 from .keys import (
     has_key,
@@ -19,27 +20,63 @@ from .keys import (
     key_of_seed,
     random_bits,
 )
+from .transformed import (
+    cauchy,
+    chisquare,
+    double_sided_maxwell,
+    f,
+    generalized_normal,
+    logistic,
+    lognormal,
+    maxwell,
+    multivariate_normal,
+    pareto,
+    rayleigh,
+    t,
+    triangular,
+    wald,
+    weibull_min,
+)
 
 __all__ = [
     "bernoulli",
     "beta",
+    "binomial",
     "categorical",
+    "cauchy",
+    "chisquare",
     "choice",
     "dirichlet",
+    "double_sided_maxwell",
     "exponential",
+    "f",
     "gamma",
+    "generalized_normal",
+    "geometric",
     "gumbel",
     "has_key",
     "key",
     "key_of_seed",
     "laplace",
     "loggamma",
+    "logistic",
+    "lognormal",
+    "maxwell",
+    "multivariate_normal",
     "normal",
+    "pareto",
     "permutation",
+    "poisson",
+    "rademacher",
     "randint",
     "random_bits",
+    "rayleigh",
+    "t",
+    "triangular",
     "truncated_normal",
     "uniform",
+    "wald",
+    "weibull_min",
 ]
 
 if not TYPE_CHECKING:

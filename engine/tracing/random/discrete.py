@@ -38,6 +38,13 @@ def bernoulli(p: Any = 0.5, shape: Shape | None = None) -> Any:
 
 
 @tells_keywords
+def rademacher(shape: Shape = (), dtype: npt.DTypeLike = "int64") -> Any:
+    """-1 or 1, each with probability 1/2; of integers or floats."""
+    bits = random_bits(shape, "int32") & np.int32(1)
+    return xp.astype(2 * bits - 1, as_dtype(dtype))
+
+
+@tells_keywords
 def randint(shape: Shape, minval: Any, maxval: Any, dtype: npt.DTypeLike = "int64") -> Any:
     """Integers in [minval, maxval), each as probable as the others: to one part in 2^31 for ranges of up to 2^32.
 

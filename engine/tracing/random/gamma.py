@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ....ir import DType
+from ....ir.ops import special as sp
 from ... import array_api as xp
 from ..keywords import tells_keywords
-from ..tracer import located
+from ..tracer import Tracer, emit, located
 from ..transforms import stop_gradient
 from .continuous import Shape, float_dtype, known, normal, open_uniform, shape_with
 from .keys import lengths_of
@@ -27,9 +28,10 @@ def loggamma(a: Any, shape: Shape | None = None, dtype: npt.DTypeLike = "float32
 def gamma(a: Any, shape: Shape | None = None, dtype: npt.DTypeLike = "float32") -> Any:
     """Gamma with shape `a`, which broadcasts to `shape`, and scale 1.
 
-    No gradient flows to `a`. Raises `ValueError` for an `a` that is known while tracing and not above 0; a traced one
-    gives NaN. Marsaglia and Tsang 2000, "A simple method for generating gamma variables", in a loop until all are
-    accepted.
+    Values are differentiable functions of `a`: the gradient is that of the inverse of the distribution function, at a
+    probability that stays (Figurnov, Mohamed and Mnih 2018, "Implicit reparameterization gradients"). Raises
+    `ValueError` for an `a` that is known while tracing and not above 0; a traced one gives NaN. Marsaglia and Tsang
+    2000, "A simple method for generating gamma variables", in a loop until all are accepted.
     """
     return xp.exp(loggamma(a, shape, dtype))
 
@@ -89,4 +91,26 @@ def _loggamma(a: Any, lengths: tuple[int, ...], dtype: DType) -> Any:
     begin = (xp.astype(begin, dtype), xp.logical_not(usual))
     found, _ = while_loop(lambda state: xp.logical_not(xp.all(state[1])), trial, begin)
     boost = xp.log(open_uniform(lengths, dtype)) / xp.where(small, shapes, 1)
-    return xp.where(small, found + boost, found)
+    found = stop_gradient(xp.where(small, found + boost, found))
+    if not isinstance(a, Tracer):
+        return found
+    # It traces, so it can only be imported late.
+    from ..custom_vjp import custom_vjp
+
+    following = custom_vjp(lambda a, found: found)
+    following.defvjp(lambda a, found: (found, (a, found)), lambda kept, g: (g * _slope(*kept), None))
+    return following(xp.broadcast_to(xp.astype(a, dtype), lengths), found)
+
+
+def _slope(a: Any, found: Any) -> Any:
+    """The derivative in `a` of the logarithm of the gamma variable whose logarithm is `found`, as its probability
+    P(a, x) stays: -dP/da / (x dP/dx). Near 0, P is xᵃ / Γ(a + 1).
+    """
+    a, log_x = (xp.astype(x, np.dtype("float64")) for x in (a, found))
+    small = log_x < _SMALL
+    x = xp.exp(xp.where(small, _SMALL, log_x))
+    usual = -emit(sp.gammainc_slope, a, x) / (x * emit(sp.gamma_density, a, x))
+    return xp.astype(xp.where(small, (emit(sp.digamma, a + 1) - log_x) / a, usual), found.dtype)
+
+
+_SMALL = -40.0

@@ -14,6 +14,7 @@ from scipy import special, stats
 
 MANY = (20_000,)
 INF = np.inf
+MEAN, COVARIANCE = np.array([1.0, 2.0]), np.array([[2.0, 0.5], [0.5, 1.0]])
 
 
 def drawn(make: Callable[[], Any], seed: int = 0) -> Any:
@@ -25,6 +26,21 @@ def drawn(make: Callable[[], Any], seed: int = 0) -> Any:
 @pytest.mark.parametrize(
     ("make", "expected"),
     [
+        (lambda d: gl.random.cauchy(MANY, d), stats.cauchy()),
+        (lambda d: gl.random.logistic(MANY, d), stats.logistic()),
+        (lambda d: gl.random.pareto(2.5, MANY, d), stats.pareto(2.5)),
+        (lambda d: gl.random.rayleigh(2.0, MANY, d), stats.rayleigh(scale=2)),
+        (lambda d: gl.random.weibull_min(2.0, 1.5, MANY, d), stats.weibull_min(1.5, scale=2)),
+        (lambda d: gl.random.lognormal(0.5, MANY, d), stats.lognorm(0.5)),
+        (lambda d: gl.random.maxwell(MANY, d), stats.maxwell()),
+        (lambda d: gl.random.triangular(-1.0, 0.5, 2.0, MANY, d), stats.triang(0.5, -1, 3)),
+        (lambda d: gl.random.chisquare(3.0, MANY, d), stats.chi2(3)),
+        (lambda d: gl.random.f(3.0, np.full(MANY, 7.0), None, d), stats.f(3, 7)),
+        (lambda d: gl.random.t(2.5, MANY, d), stats.t(2.5)),
+        (lambda d: gl.random.generalized_normal(1.5, MANY, d), stats.gennorm(1.5)),
+        (lambda d: gl.random.wald(1.5, MANY, d), stats.invgauss(1.5)),
+        (lambda d: gnp.abs(gl.random.double_sided_maxwell(0.0, 2.0, MANY, d)), stats.maxwell(scale=2)),
+        (lambda d: gl.random.multivariate_normal(MEAN, COVARIANCE, MANY, d)[:, 1], stats.norm(2, 1)),
         (lambda d: gl.random.uniform(MANY, d, -2, 3.0), stats.uniform(-2, 5)),
         (lambda d: gl.random.exponential(MANY, d), stats.expon()),
         (lambda d: gl.random.gumbel(MANY, d), stats.gumbel_r()),
@@ -40,6 +56,8 @@ def drawn(make: Callable[[], Any], seed: int = 0) -> Any:
         (lambda d: gl.random.dirichlet(np.array([0.5, 1, 1]), MANY, d)[:, 0], stats.beta(0.5, 2)),
     ],
     ids=[
+        *("cauchy", "logistic", "pareto", "rayleigh", "weibull", "lognormal", "maxwell", "triangular", "chi-square"),
+        *("F", "t", "generalized normal", "Wald", "two-sided Maxwell", "normal vectors"),
         "uniform",
         "exponential",
         "gumbel",
@@ -192,13 +210,71 @@ def test_what_flows_back() -> None:
         drawn(lambda a=a: gl.random.truncated_normal(a, high, (9,), "float64").sum()) for a in (low + step, low - step)
     )
     np.testing.assert_allclose(moved, (ahead - behind) / (2 * step), rtol=1e-6)
-    assert drawn(lambda: gl.grad(lambda a: gnp.sum(gl.random.gamma(a, (9,), "float64")))(high)) == 0
     assert np.isnan(drawn(lambda: gl.compile(lambda a: gl.random.gamma(a, (3,)))(np.array([-1.0, np.nan, 0.0])))).all()
+
+
+def test_gammas_follow_their_shape_at_a_probability_that_stays() -> None:
+    a = np.array([0.01, 0.1, 0.5, 1.0, 2.5, 30.0, 400.0])
+
+    def draw(a: Any) -> Any:
+        return gl.random.gamma(a, None, "float64")
+
+    found, slope = drawn(lambda: gl.compile(lambda a: gl.jvp(draw, (a,), (np.ones(7),)))(a), 3)
+    u, step = special.gammainc(a, found), 1e-5 * a
+    expected = (special.gammaincinv(a + step, u) - special.gammaincinv(a - step, u)) / (2 * step)
+    np.testing.assert_allclose(slope, expected, rtol=1e-6)
+    # What is made of gammas follows too: the mean of a chi-square variable is its degrees of freedom.
+    mean = drawn(lambda: gl.grad(lambda df: gnp.mean(gl.random.chisquare(df, MANY, "float64")))(np.array(3.0)))
+    np.testing.assert_allclose(mean, 1, atol=0.03)
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda: gl.random.poisson(0.3, MANY), stats.poisson(0.3)),
+        (lambda: gl.random.poisson(np.full(MANY, 900.0)), stats.poisson(900)),
+        (lambda: gl.random.binomial(20, 0.3, MANY), stats.binom(20, 0.3)),
+        (lambda: gl.random.binomial(1000, 0.999, MANY), stats.binom(1000, 0.999)),
+        (lambda: gl.random.geometric(0.3, MANY), stats.geom(0.3)),
+        (lambda: (gl.random.rademacher(MANY) + 1) // 2, stats.bernoulli(0.5)),
+    ],
+    ids=["few events", "many events", "successes", "hardly a failure", "trials", "signs"],
+)
+def test_counts_have_their_distribution(make: Callable[[], Any], expected: Any) -> None:
+    found = drawn(make, 5)
+    counts = np.arange(int(found.max()) + 2)
+    shares = (found[:, None] <= counts).mean(axis=0)
+    assert np.abs(shares - expected.cdf(counts)).max() < 1.95 / np.sqrt(found.size)  # Kolmogorov's bound of 1e-3
+
+
+def test_counts_of_edges_and_of_what_is_no_parameter() -> None:
+    def draw(zero: Any) -> Any:
+        one = zero + 1
+        return (
+            *(gl.random.binomial(7, p, (3,)) for p in (zero, one)),
+            gl.random.poisson(zero, (3,)),
+            gl.random.geometric(one, (3,)),
+            gl.random.poisson(-one, (3,)),
+            gl.random.binomial(7, one + one, (3,)),
+        )
+
+    found = drawn(lambda: gl.compile(draw)(np.array(0.0)))
+    for part, expected in zip(found, (0, 7, 0, 1, -1, np.nan), strict=True):
+        np.testing.assert_array_equal(part, np.full(3, expected))
 
 
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
+        (lambda: gl.random.poisson(-1.0), ValueError, "lam is 0 or more"),
+        (lambda: gl.random.poisson(1.0, dtype="float32"), TypeError, "poisson draws integers"),
+        (lambda: gl.random.binomial(3, 1.5), ValueError, "from 0 to 1, got 1.5"),
+        (lambda: gl.random.binomial(-3, 0.5), ValueError, "n is 0 or more"),
+        (lambda: gl.random.geometric(0.0), ValueError, "above 0 and at most 1"),
+        (lambda: gl.random.t(np.array([1.0, 0.0])), ValueError, "df is above 0"),
+        (lambda: gl.random.pareto(-1.0, (3,)), ValueError, "b is above 0"),
+        (lambda: gl.random.multivariate_normal(np.ones(2), np.eye(3)), gl.ShapeError, r"mean \(\.\.\., n\) and cov"),
+        (lambda: gl.random.multivariate_normal(np.ones(3), np.eye(3), method="svd"), NotImplementedError, "'cholesky'"),
         (lambda: gl.random.randint((2,), 3, 3), ValueError, "minval is below maxval, got 3 and 3"),
         (lambda: gl.random.randint((2,), 0, 300, "uint8"), OverflowError, "are no uint8"),
         (lambda: gl.random.randint((2,), -(2**63), 2**63 - 1), OverflowError, r"below 2\^63; gl.random.random_bits"),

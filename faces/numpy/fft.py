@@ -1,0 +1,3 @@
+"""`gl.numpy.fft`, for type checkers and editors."""
+
+from ..engine.array_api.fft import *
