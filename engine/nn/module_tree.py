@@ -130,6 +130,20 @@ class ModuleTree:
             module = _module(found)
         return module
 
+    def set_submodule(self, target: str, module: Module, strict: bool = False) -> None:
+        """Put `module` at the path `target`, with `strict` in place of one that is there.
+
+        Raises `AttributeError` where the path leads to no module, `ValueError` for an empty path or what is no module.
+        """
+        *path, name = target.split(".")
+        if not name or not isinstance(module, ModuleTree):
+            what = "an empty path" if not name else f"a {type(module).__name__} for a module"
+            raise ValueError(located(f"set_submodule takes the path of a module and a module, got {what}"))
+        parent = self.get_submodule(".".join(path))
+        if name in parent._modules or strict or hasattr(parent, name):
+            parent.get_submodule(name)
+        parent.add_module(name, module)
+
     def get_parameter(self, target: str) -> Any:
         """The parameter of the name `target`. Raises `AttributeError` where there is none."""
         return _stored(self, target, "_parameters", "parameter")

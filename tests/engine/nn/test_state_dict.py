@@ -225,3 +225,20 @@ def test_methods_of_modules_take_torchs_arguments():
         own = inspect.signature(getattr(nn.Module, name)).parameters
         theirs = list(inspect.signature(getattr(torch.nn.Module, name)).parameters)
         assert [n for n in theirs if n not in own and n != "args"] == [], name
+
+
+def test_modules_are_put_at_paths():
+    model = nn.Sequential(nn.Sequential(nn.Linear(2, 3), nn.ReLU()))
+    model.set_submodule("0.1", nn.Tanh(), strict=True)
+    model.set_submodule("0.2", nn.Linear(3, 1))
+    assert [type(m).__name__ for m in model[0]] == ["Linear", "Tanh", "Linear"]
+    for target, module, error, message in (
+        ("0.3", nn.ReLU(), AttributeError, "no attribute '3'"),
+        ("1.0", nn.ReLU(), AttributeError, "no attribute '1'"),
+        ("0.0.weight", nn.ReLU(), AttributeError, "weight of weight is no module, but Parameter"),
+        ("", nn.ReLU(), ValueError, "got an empty path"),
+        ("0.1", 3, ValueError, "got a int for a module"),
+    ):
+        with pytest.raises(error, match=message):
+            model.set_submodule(target, module, strict=True)
+    assert len(model[0]) == 3
