@@ -20,7 +20,7 @@ REFUSED: dict[str, str] = {
     "trim_zeros": "its shape depends on values; compute with the zeros, or write x[first:last]",
     "vectorize": "write gl.vmap(f), or f itself: functions of arrays take arrays of any shape",
     "frompyfunc": "write gl.vmap(f), or f itself: functions of arrays take arrays of any shape",
-    "histogramdd": "write np.histogram2d, or np.add of np.digitize by x.at[places].add(1)",
+    "histogramdd": "write np.histogram2d, or gl.numpy.at(np.zeros(shape))[places].add(1) with places of np.digitize",
     "row_stack": "write np.vstack",
     "require": "write np.asarray(x, dtype): the order in memory is the program's choice",
     "poly1d": "write polynomials as vectors of coefficients: np.polyval, np.polymul, np.polyder",
