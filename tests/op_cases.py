@@ -252,9 +252,11 @@ for name, low, high in (
     ("erfcinv", 0.1, 1.9),
     ("ndtri", 0.05, 0.95),
     ("log_ndtr", -5, 5),
+    ("spence", 0.2, 4),
 ):
     pointwise(name, 1, FLOATS, (low, high), tolerance=SPECIAL)
 pointwise("zeta", 2, FLOATS, (1.5, 5), (0.3, 12), tolerance=SPECIAL, order=0)
+pointwise("expn", 2, FLOATS, (1, 2), (0.2, 4), tolerance=SPECIAL, order=0)
 pointwise("betaln", 2, FLOATS, (0.3, 12), tolerance=SPECIAL)
 pointwise("beta", 2, FLOATS, (0.3, 5), tolerance=SPECIAL)
 # The derivatives in parameters are known, but not once more.

@@ -132,7 +132,8 @@ def factorial(n: ArrayLike, exact: bool = False) -> Any:
     if exact:
         raise NotImplementedError(located("factorial: exact integers are not traced; write math.factorial(n) outside"))
     (n,) = as_floats("factorial", n)
-    return where(less(n, 0), 0.0, gamma(e.add(n, 1)))
+    wide = cast(n, np.dtype("float64"))  # in float32 n + 1 would be rounded
+    return where(less(n, 0), 0.0, cast(gamma(e.add(wide, 1)), dtype_of(n)))
 
 
 def comb(N: ArrayLike, k: ArrayLike, *, exact: bool = False, repetition: bool = False) -> Any:

@@ -23,6 +23,7 @@ from .entropies import (
     xlog1py,
     xlogy,
 )
+from .exponential_integrals import exp1, expn, spence
 from .gamma_functions import (
     beta,
     betainc,
@@ -59,7 +60,9 @@ __all__ = [
     "erfcinv",
     "erfcx",
     "erfinv",
+    "exp1",
     "expit",
+    "expn",
     "factorial",
     "gamma",
     "gammainc",
@@ -85,6 +88,7 @@ __all__ = [
     "rel_entr",
     "sinc",
     "softmax",
+    "spence",
     "xlog1py",
     "xlogy",
     "zeta",

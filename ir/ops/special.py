@@ -334,3 +334,34 @@ erfinv = _unary("erfinv", _erfinv_vjp, "the y at which erf(y) is x; NaN beyond 1
 erfcinv = _unary("erfcinv", _erfcinv_vjp, "the y at which erfc(y) is x; NaN for what is not between 0 and 2")
 ndtri = _unary("ndtri", _ndtri_vjp, "the y at which ndtr(y) is x; NaN for what is no probability")
 log_ndtr = _unary("log_ndtr", _log_ndtr_vjp, "the logarithm of ndtr(x), also where that is 0 after rounding")
+
+
+# Integrals.
+def _spence_vjp(b: Builder, g: Value, o: Value, x: Value) -> Value:
+    # log(x) / (1 - x); near 1 the series, so that its own derivatives keep their digits there.
+    one = b.full_like(x, 1)
+    d = sub(b, x, one)
+    near = lt(b, abs_(b, d), b.full_like(x, 0.01))
+    series = b.full_like(x, 1 / 9)
+    for n in range(8, 0, -1):
+        series = sub(b, b.full_like(x, 1 / n), mul(b, series, d))
+    far = div(b, log(b, x), select(b, near, one, d))
+    return neg(b, mul(b, g, select(b, near, series, far)))
+
+
+def _expn_vjp(b: Builder, g: Value, o: Value, n: Value, x: Value) -> tuple[NoDerivative, Value]:
+    one = b.full_like(n, 1)
+    first = lt(b, n, one)
+    below = expn(b, select(b, first, n, sub(b, n, one)), x)
+    of_first = div(b, add(b, o, exp(b, neg(b, x))), x)
+    slope = neg(b, mul(b, g, select(b, first, of_first, below)))
+    return NoDerivative("expn(n, x) has no derivative in n"), slope
+
+
+def _expn(n: Array, x: Array) -> Array:
+    whole = (n == np.floor(n)) & (n < np.inf)
+    return np.where(whole, _scipy("expn")(np.where(whole, n, 0), x), np.nan)
+
+
+spence = _unary("spence", _spence_vjp, "Spence's function, the dilogarithm of 1 - x; NaN below 0")
+expn = _binary("expn", _expn_vjp, "the exponential integral: of exp(-y t) / t ** x over t from 1 on; x is whole", _expn)

@@ -133,12 +133,12 @@ def _absolute(dtype: np.dtype[Any], *names: str, **attrs: Any) -> str:
 
 
 _STRAIGHT = (
-    *(sp.gamma, sp.digamma, sp.i0, sp.i1, sp.i0e, sp.i1e),
+    *(sp.gamma, sp.digamma, sp.i0, sp.i1, sp.i0e, sp.i1e, sp.spence),
     *(sp.erfc, sp.erfcx, sp.erfinv, sp.erfcinv, sp.ndtri, sp.log_ndtr),
 )
 _WITH_LOOPS = (
     *(sp.beta, sp.betaln, sp.zeta, sp.gammainc, sp.gammaincc, sp.gamma_density, sp.gammainc_slope),
-    *(sp.betainc, sp.beta_density, sp.betainc_slope_a, sp.betainc_slope_b),
+    *(sp.betainc, sp.beta_density, sp.betainc_slope_a, sp.betainc_slope_b, sp.expn),
 )
 
 _NAMED: Mapping[str, Callable[..., str]] = {

@@ -15,7 +15,7 @@ from ..codegen.tile_copy import tile_copy
 from ..codegen.tile_product import tile_product
 from ..codegen.tile_transpose import tile_transpose
 from ..codegen.vector_math.functions import SPECIAL_MATH, VECTOR_MATH
-from . import fourier_stages, hurwitz_zeta, incomplete_beta, incomplete_gamma, scalar_functions
+from . import exponential_integrals, fourier_stages, hurwitz_zeta, incomplete_beta, incomplete_gamma, scalar_functions
 from .row_reductions import ROW_REDUCTIONS
 
 
@@ -45,7 +45,14 @@ def kernel_namespace() -> Mapping[str, object]:
         "tile_product": tile_product,
         "tile_transpose": tile_transpose,
     }
-    functions = (scalar_functions, incomplete_gamma, incomplete_beta, hurwitz_zeta, fourier_stages)
+    functions = (
+        scalar_functions,
+        incomplete_gamma,
+        incomplete_beta,
+        hurwitz_zeta,
+        exponential_integrals,
+        fourier_stages,
+    )
     for module in (intrinsics, lapack, *functions):
         names.update((name, value) for name, value in vars(module).items() if not name.startswith("_"))
     names.update(BFLOAT16_CONVERSIONS)

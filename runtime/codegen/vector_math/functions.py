@@ -24,6 +24,7 @@ from llvmlite import ir
 
 from ..natives import NATIVES, NUMBERS, Native, Signature
 from .bessel_functions import i0, i0e, i1, i1e
+from .dilogarithm import spence
 from .error_functions import erf, ndtr
 from .exponentials import exp, expm1, sigmoid, tanh_f32, tanh_f64
 from .formats import FLOAT32, FLOAT64, Format
@@ -88,7 +89,7 @@ SPECIAL_MATH: dict[str, Callable[..., Any]] = {
     for body in (
         *(lgamma, lgamma1p, gamma, digamma, stirling, log1p_rest, zeta_rest),
         *(erfc, erfcx, erfinv, erfcinv, ndtri, log_ndtr),
-        *(i0, i0e, i1, i1e),
+        *(i0, i0e, i1, i1e, spence),
     )
 }
 """Functions of float64 by name. What is asked of them is accuracy: float32 is computed by them too."""

@@ -48,6 +48,8 @@ UNARY: dict[str, Array] = {
     "expit": wide(-10, 2.8, negative=700),
     "log_expit": wide(-10, 300, negative=700),
     "gammasgn": wide(-10, 2, negative=20),
+    "spence": wide(-10, 10),
+    "exp1": wide(-10, 2.7),
     "factorial": wide(-10, 2.2, negative=3),
 }
 A, B = wide(-3, 3, 150), wide(-3, 3, 150)
@@ -57,6 +59,7 @@ BINARY: dict[str, tuple[Array, Array]] = {
     "gammainc": (np.tile(A, 2), np.concatenate([B, about(A, 2)])),
     "gammaincc": (np.tile(A, 2), np.concatenate([B, about(A, 2)])),
     "zeta": (np.concatenate([1 + B, np.full(30, 2.0), np.full(30, 5.0)]), np.concatenate([A, -RNG.uniform(0, 40, 60)])),
+    "expn": (RNG.integers(0, 60, 150).astype(float), B),
     "xlogy": (A, B),
     "xlog1py": (A, B),
     "rel_entr": (A, B),
@@ -132,7 +135,7 @@ def test_special_values_are_scipys(dtype: str) -> None:
 def test_special_values_of_pairs_are_scipys() -> None:
     values = np.array([0, -1, -0.5, np.inf, np.nan, 1, 2, 0.3, 2.5, 1e-30, 1e30])
     a, x = (part.ravel() for part in np.meshgrid(values, values))
-    names = [name for name in BINARY if name not in ("beta", "betaln", "zeta")]
+    names = [name for name in BINARY if name not in ("beta", "betaln", "zeta", "expn")]
     found = gl.compile(lambda a, x: {name: getattr(gl.special, name)(a, x) for name in names})(a, x)
     for name, ours in found.items():
         with np.errstate(all="ignore"):
@@ -173,6 +176,8 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[Array, ...]]] = {
     "far bessel": (gl.special.i1e, (np.array([-20.0, 0.005, 12.0]),)),
     "far erfcx": (gl.special.erfcx, (np.array([-3.0, 60.0, 12.0]),)),
     "far log_ndtr": (gl.special.log_ndtr, (np.array([-60.0, -9.0, 7.0]),)),
+    "expn": (lambda x: gl.special.expn(1, x), (np.array([0.3, 1.4, 20.0]),)),
+    "about 1": (gl.special.spence, (np.array([0.98, 1.004, 3.0]),)),
     "polygamma": (lambda x: gl.special.polygamma(2, x), (np.array([0.3, -1.4, 20.0]),)),
     "multigammaln": (lambda x: gl.special.multigammaln(x, 3), (np.array([1.3, 4.0]),)),
     "betaln": (gl.special.betaln, (np.array([0.3, 4, 30]), np.array([2, 0.4, 50]))),
@@ -211,6 +216,10 @@ def test_derivatives_are_those_of_finite_differences() -> None:
     names = {"far bessel": "i1e", "far erfcx": "erfcx", "far log_ndtr": "log_ndtr"}
     for name, parts in values.items():
         function = getattr(sp, names.get(name, name.split(" ")[0]), None)
+        if name == "expn":
+            function = sp.exp1
+        if name == "about 1":
+            function = sp.spence
         if name == "polygamma":
             function = lambda x: sp.polygamma(2, x)  # noqa: E731
         if name == "multigammaln":
@@ -284,8 +293,9 @@ def test_scipys_ufuncs_of_traced_arrays_are_these() -> None:
     assert len(names) > 30
     for name in names:
         ufunc = getattr(sp, name)
-        graph = gl.trace(lambda *parts, ufunc=ufunc: ufunc(*parts), *[x] * ufunc.nin)
-        np.testing.assert_allclose(gl.interpret(graph, *[x] * ufunc.nin)[0], ufunc(*[x] * ufunc.nin), rtol=1e-13)
+        parts = [*[np.full(2, 2.0)] * (ufunc.nin - 1), x]
+        graph = gl.trace(lambda *parts, ufunc=ufunc: ufunc(*parts), *parts)
+        np.testing.assert_allclose(gl.interpret(graph, *parts)[0], ufunc(*parts), rtol=1e-13)
     with pytest.raises(
         gl.TracingError, match=r"scipy\.special\.gammaincinv is not traced: similar.*gl\.special\.gammainc"
     ):
