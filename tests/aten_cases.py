@@ -381,6 +381,25 @@ SPECIAL: dict[str, Case] = {
     "losses": lambda t: F.poisson_nll_loss(t.x, t.p.detach() * 4, full=True),
 }
 
+COMPLEX: dict[str, Case] = {
+    "rfft": lambda t: torch.view_as_real(torch.fft.rfft(t.x)),
+    "rfft of two axes": lambda t: torch.fft.rfft2(t.x, norm="ortho").abs(),
+    "fft of real numbers": lambda t: torch.fft.fft(t.x, dim=1).real,
+    "fft and back": lambda t: torch.fft.ifft(torch.fft.fft(t.x, 5) * 1j, dim=-1, norm="forward").imag,
+    "fftn": lambda t: torch.fft.fftn(torch.complex(t.x, t.y), norm="forward").abs(),
+    "irfft": lambda t: torch.fft.irfft(torch.complex(t.x, t.y), 7, dim=1),
+    "irfft of two axes": lambda t: torch.fft.irfft2(torch.complex(t.x, t.y)),
+    "hfft": lambda t: torch.fft.hfft(torch.complex(t.x, t.y), 6),
+    "ihfft": lambda t: torch.fft.ihfft(t.x).imag * 2,
+    "fftshift": lambda t: torch.fft.fftshift(t.x),
+    "polar": lambda t: torch.polar(t.p, t.x).imag,
+    "view_as_complex": lambda t: torch.view_as_complex(t.x.reshape(2, 3, 2, 2)).angle(),
+    "conj": lambda t: torch.real(torch.complex(t.x, t.y).conj() * torch.complex(t.y, t.x) / torch.complex(t.p, t.x)),
+    "of a number": lambda t: (t.x * (2 - 1j) + t.y).imag,
+    "exp": lambda t: torch.exp(torch.complex(t.x, t.y)).real,
+    "matmul": lambda t: (torch.complex(t.x, t.y) @ torch.complex(t.m, t.m)).abs(),
+}
+
 FAMILIES = {
     "elementwise": ELEMENTWISE,
     "movement": MOVEMENT,
@@ -390,4 +409,5 @@ FAMILIES = {
     "linear algebra": LINEAR_ALGEBRA,
     "sampling": SAMPLING,
     "special": SPECIAL,
+    "complex numbers": COMPLEX,
 }

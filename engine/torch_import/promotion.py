@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...ir import BFLOAT16, DType, is_float
+from ...ir import BFLOAT16, DType, is_complex, is_float, is_inexact
 from .. import array_api as xp
 from ..tracing.promotion import result_dtype
 from ..tracing.tracer import Tracer
@@ -45,7 +45,7 @@ def is_array(x: Any) -> bool:
 
 
 def _kind(dtype: DType) -> int:
-    return 0 if dtype == BOOL else 2 if is_float(dtype) or dtype == BFLOAT16 else 1
+    return 0 if dtype == BOOL else 3 if is_complex(dtype) else 2 if is_float(dtype) or dtype == BFLOAT16 else 1
 
 
 def _joined(dtypes: list[DType]) -> DType | None:
@@ -54,7 +54,14 @@ def _joined(dtypes: list[DType]) -> DType | None:
 
 def dtype_of_number(x: Any) -> DType:
     """The dtype that a number of Python has by itself."""
+    if isinstance(x, complex):
+        return as_complex(default_float())
     return BOOL if isinstance(x, bool) else INT64 if isinstance(x, int) else default_float()
+
+
+def as_complex(dtype: DType) -> DType:
+    """The complex dtype for numbers as precise as these floats."""
+    return np.dtype("complex128" if dtype == np.dtype("float64") else "complex64")
 
 
 def common_dtype(*operands: Any) -> DType:
@@ -69,7 +76,9 @@ def common_dtype(*operands: Any) -> DType:
     result: DType | None = None
     for dtype in levels:
         if dtype is not None and (result is None or _kind(dtype) > _kind(result)):
-            result = dtype
+            # A complex scalar makes arrays of floats complex, of their precision.
+            is_wider = result is not None and _kind(result) == 2 and is_complex(dtype)
+            result = as_complex(result) if is_wider and result is not None else dtype
     assert result is not None
     return result
 
@@ -78,7 +87,7 @@ def converted(x: Any, dtype: DType) -> Any:
     """An array as `dtype`, a number of Python as the number that `dtype` has."""
     if is_array(x):
         return x if x.dtype == dtype else xp.astype(x, dtype)
-    return bool(x) if dtype == BOOL else x if is_float(dtype) else int(x)
+    return bool(x) if dtype == BOOL else x if is_inexact(dtype) else int(x)
 
 
 def promoted(*operands: Any) -> list[Any]:
@@ -90,4 +99,4 @@ def promoted(*operands: Any) -> list[Any]:
 def as_floats(*operands: Any) -> list[Any]:
     """The operands in their common dtype, or torch's default dtype where that is no float."""
     dtype = common_dtype(*operands)
-    return [converted(x, dtype if is_float(dtype) else default_float()) for x in operands]
+    return [converted(x, dtype if is_inexact(dtype) else default_float()) for x in operands]

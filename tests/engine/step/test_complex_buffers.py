@@ -12,7 +12,7 @@ class Turned(nn.Module):
         self.turn = nn.Buffer(np.exp(1j * np.arange(4)).astype(dtype))
 
     def forward(self, z):
-        return abs(self.linear(z.real) * self.turn + z)
+        return abs(self.linear(z.real) * self.turn.astype("complex64") + z)
 
 
 def loss_fn(model, batch):
