@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ....ir import DType, as_dtype, is_float
+from ....ir.ops import elementwise as ew
+from ....ir.ops import special
 from ... import array_api as xp
 from ...array_api.broadcasting import broadcasts_to
 from ..keywords import tells_keywords
-from ..tracer import ShapeError, Tracer, as_array, located
+from ..tracer import ShapeError, Tracer, as_array, emit, located
 from .keys import lengths_of, random_bits
-from .normal_quantile import normal_cdf, normal_quantile
 
 Shape = int | Sequence[int]
 
@@ -111,8 +112,8 @@ def truncated_normal(lower: Any, upper: Any, shape: Shape | None = None, dtype: 
     is_far = end < far
     slope = xp.where(is_far, -end, 1)
     tail = end + xp.log1p(-u * -xp.expm1(-slope * xp.maximum(end - begin, 0))) / slope
-    first, last = normal_cdf(begin), xp.where(is_far, 0.5, normal_cdf(end))
-    found = xp.where(is_far, tail, normal_quantile(first + (last - first) * u))
+    first, last = emit(ew.ndtr, begin), xp.where(is_far, 0.5, emit(ew.ndtr, end))
+    found = xp.where(is_far, tail, emit(special.ndtri, first + (last - first) * u))
     return xp.clip(xp.where(turned, -found, found), low, high)
 
 
