@@ -8,13 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...ir import is_complex, part_dtype
+from ...ir import is_complex, is_float, part_dtype
 from ...ir.ops import complex_numbers, fourier
 from ..tracing.keywords import tells_keywords
 from ..tracing.missing_names import attributes_of
 from ..tracing.tracer import ArrayLike, Tracer, emit, located
 from . import creation, manipulation
-from .broadcasting import as_arraylike, axes_tuple, axis_index, cast, described, dtype_of, integer, shape_of
+from .broadcasting import (
+    as_arraylike,
+    axes_tuple,
+    axis_index,
+    cast,
+    described,
+    dtype_argument,
+    dtype_of,
+    integer,
+    shape_of,
+)
 from .complex_numbers import as_complex, conj
 
 __all__ = [
@@ -242,7 +252,7 @@ def irfft2(
 # Frequencies, and their order.
 
 
-def _frequencies(n: Any, d: ArrayLike, count: Any, device: Any) -> Any:
+def _frequencies(n: Any, d: ArrayLike, count: Any, device: Any, dtype: Any) -> Any:
     try:
         length = operator.index(n)
     except TypeError:
@@ -250,20 +260,27 @@ def _frequencies(n: Any, d: ArrayLike, count: Any, device: Any) -> Any:
     if length < 1:
         raise ValueError(located(f"n is the length of a transform, 1 or more; got {length}"))
     creation.check_device(device)
-    found = count(length, 1.0)
-    return found / d if isinstance(d, Tracer) else creation.asarray(count(length, d))
+    found = count(length, 1.0) / d if isinstance(d, Tracer) else creation.asarray(count(length, d))
+    if dtype is None:
+        return found
+    if not is_float(dtype_argument(dtype)):
+        raise TypeError(located(f"frequencies are float32 or float64, got dtype={dtype!r}"))
+    return cast(found, dtype_argument(dtype))
 
 
 @tells_keywords
-def fftfreq(n: int, d: ArrayLike = 1.0, device: str | None = None) -> Any:
-    """The frequencies of a transform of `n` samples at a distance of `d`: from 0 up, then the negative ones."""
-    return _frequencies(n, d, np.fft.fftfreq, device)
+def fftfreq(n: int, d: ArrayLike = 1.0, device: str | None = None, *, dtype: Any = None) -> Any:
+    """The frequencies of a transform of `n` samples at a distance of `d`: from 0 up, then the negative ones.
+
+    Raises `TypeError` for a `dtype` that is no float.
+    """
+    return _frequencies(n, d, np.fft.fftfreq, device, dtype)
 
 
 @tells_keywords
-def rfftfreq(n: int, d: ArrayLike = 1.0, device: str | None = None) -> Any:
+def rfftfreq(n: int, d: ArrayLike = 1.0, device: str | None = None, *, dtype: Any = None) -> Any:
     """The frequencies that `rfft` of `n` samples at a distance of `d` gives."""
-    return _frequencies(n, d, np.fft.rfftfreq, device)
+    return _frequencies(n, d, np.fft.rfftfreq, device, dtype)
 
 
 @tells_keywords

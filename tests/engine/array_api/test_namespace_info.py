@@ -85,3 +85,12 @@ def test_an_array_of_a_traced_one_is_a_copy_where_it_is_asked_for():
     np.testing.assert_array_equal((copied, same), [[0, 0], [1, 1]])
     with pytest.raises(ValueError, match="copy=False makes no float32"):
         gl.trace(lambda x: gnp.asarray(x, dtype="float32", copy=False), np.zeros(2))
+
+
+def test_frequencies_have_the_dtype_that_is_asked_for():
+    found = gl.compile(lambda d: (gnp.fft.fftfreq(4, d[0], dtype="float32"), gnp.fft.rfftfreq(4, dtype="float32")))
+    for frequencies, expected in zip(found(np.array([0.5])), (np.fft.fftfreq(4, 0.5), np.fft.rfftfreq(4))):
+        assert frequencies.dtype == "float32"
+        np.testing.assert_array_equal(frequencies, expected)
+    with pytest.raises(TypeError, match=r"frequencies are float32 or float64.*test_namespace_info.py"):
+        gl.trace(lambda x: x + gnp.fft.fftfreq(4, dtype="int32"), np.ones(4))
