@@ -10,7 +10,7 @@ import numpy as np
 from ...ir.ops import special as sp
 from ..tracing.tracer import ArrayLike, Tracer, as_operand, emit, located
 from . import elementwise as e
-from .broadcasting import cast, dtype_of, integer
+from .broadcasting import as_arraylike, cast, dtype_of, integer
 from .comparison import equal, greater, greater_equal, less, logical_and, where
 from .number_parts import signbit
 from .special_ops import as_floats, binary, unary
@@ -61,7 +61,8 @@ def polygamma(n: ArrayLike, x: ArrayLike, /) -> Any:
     A number `n` that is known while tracing is a constant. A derivative in `n` raises `NotImplementedError`. Raises
     `ValueError` for a known order that is no whole number of 0 or more.
     """
-    known = None if isinstance(n, Tracer) else np.asarray(n)
+    given = as_arraylike(n)
+    known = None if isinstance(given, Tracer) else np.asarray(given)
     if known is not None and not bool(np.all((known >= 0) & (known == np.floor(known)))):
         raise ValueError(located(f"polygamma: the order is a whole number of 0 or more, got {n}"))
     if known is not None and not known.ndim:
@@ -129,7 +130,7 @@ def factorial(n: ArrayLike, exact: bool = False) -> Any:
 
     Raises `NotImplementedError` for `exact=True`: integers of any size are Python's.
     """
-    if exact:
+    if exact is not False:
         raise NotImplementedError(located("factorial: exact integers are not traced; write math.factorial(n) outside"))
     (n,) = as_floats("factorial", n)
     wide = cast(n, np.dtype("float64"))  # in float32 n + 1 would be rounded
@@ -142,7 +143,7 @@ def comb(N: ArrayLike, k: ArrayLike, *, exact: bool = False, repetition: bool = 
 
     With `repetition` a thing may be chosen more than once. Raises `NotImplementedError` for `exact=True`.
     """
-    if exact:
+    if exact is not False:
         raise NotImplementedError(located("comb: exact integers are not traced; write math.comb(n, k) outside"))
     whole = all(dtype_of(as_operand(x)).kind in "iu" for x in (N, k))
     N, k = as_floats("comb", N, k)

@@ -94,6 +94,7 @@ LOOSE = {
     "gammaln": 1e-11,
     "digamma": 1e-11,
     "betaln": 1e-11,
+    "kl_div": 1e-10,
     "polygamma0": 1e-11,
     "polygamma2": 1e-11,
     "betainc": 1e-11,
