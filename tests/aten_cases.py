@@ -66,6 +66,17 @@ ELEMENTWISE: dict[str, Case] = {
         [(0.9 * t.x.tanh()).asin(), (0.9 * t.x.tanh()).acos(), (0.5 * t.x.tanh()).atanh()]
     ),
     "erf": lambda t: torch.stack([t.x.erf(), t.x.erfc(), t.x.sigmoid()]),
+    "gamma": lambda t: torch.stack(
+        [t.p.lgamma(), t.p.digamma(), torch.polygamma(1, t.p), torch.erfinv(0.9 * t.x.tanh())]
+    ),
+    "special": lambda t: torch.stack(
+        [
+            torch.special.i0(t.x) + torch.special.i1(t.x) + torch.special.i0e(t.x) * torch.special.i1e(t.y),
+            torch.special.ndtri(t.x.sigmoid()) + torch.special.log_ndtr(t.y) + torch.special.erfcx(t.x),
+            torch.special.entr(t.p) + torch.xlogy(t.p, t.p + 1) + torch.special.ndtr(t.x),
+            torch.special.gammainc(t.p.detach(), t.p + 1) + torch.special.gammaincc(t.p.detach(), t.p),
+        ]
+    ),
     "exp of integers": lambda t: torch.exp(t.n * 0.1) + torch.sqrt(t.i),
     "abs and sign": lambda t: t.x.abs() * t.y.sign() - t.x.neg(),
     "rounding": lambda t: torch.stack([t.x.floor(), t.x.ceil(), t.x.trunc(), t.x.round()]),

@@ -22,8 +22,8 @@ def converted(batch: dict[str, Any], dtype: Any) -> dict[str, Any]:
     return {**batch, **{name: value.to(dtype) for name, value in floats.items()}}
 
 
-def assert_trains_as_torch(name: str, dtype: Any, steps: int) -> None:
-    module, arguments = built(name).to(dtype), converted(batch_of(name), dtype)
+def assert_trains_as_torch(name: str, dtype: Any, steps: int, **more: Any) -> None:
+    module, arguments = built(name, **more).to(dtype), converted(batch_of(name), dtype)
     batch = {key: value for key, value in arguments.items() if isinstance(value, torch.Tensor)}
     model, loss_fn = gl.from_torch_loss(module, **arguments)
     step = gl.compile_step(model, loss_fn, gl.optim.AdamW(1e-3), batch)
@@ -49,6 +49,11 @@ def assert_trains_as_torch(name: str, dtype: Any, steps: int) -> None:
 @pytest.mark.parametrize("name", SAMPLE)
 def test_a_sample_trains_as_torch_does(name: str) -> None:
     assert_trains_as_torch(name, torch.float64, 2)
+
+
+@pytest.mark.peers
+def test_experts_of_a_mixture_take_rows_in_groups() -> None:
+    assert_trains_as_torch("MixtralForCausalLM", torch.float32, 2, experts_implementation="grouped_mm")
 
 
 @pytest.mark.peers
