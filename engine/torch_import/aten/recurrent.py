@@ -24,7 +24,7 @@ def _run(
     **options: Any,
 ) -> tuple[Any, Any]:
     """The output and the final state of a layer of ours with weights in the order in which torch gives them."""
-    width, hidden = params[0].shape[-1], params[0].shape[0] // kind.gates  # pyright: ignore[reportFunctionMemberAccess]
+    width, hidden = params[0].shape[-1], (state[1] if isinstance(state, tuple) else state).shape[-1]
     names = ["weight_ih", "weight_hh", *(["bias_ih", "bias_hh"] if has_biases else [])]
     each = len(params) // (num_layers * (2 if bidirectional else 1))
     if each > len(names):

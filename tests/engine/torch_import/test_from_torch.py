@@ -226,7 +226,6 @@ REFUSED = {
     "the op aten.nonzero.default of torch is not supported here, in 1 (Refused)": lambda x: x.nonzero(),
     "torch.float16 is not supported": lambda x: x.half(),
     "depend on values": lambda x: x if x.sum() > 0 else -x,
-    "the op aten._fft_r2c.default": lambda x: torch.fft.fft(x).real,
     "the op aten.linalg_eig.default": lambda x: torch.linalg.eigvals(x).real,
 }
 
