@@ -192,8 +192,9 @@ def ascontiguousarray(a: Any, /, dtype: Any = None) -> Any:
 
 
 def asfortranarray(a: Any, /, dtype: Any = None) -> Any:
-    """See `asarray`; the order in memory is the program's choice."""
-    return asarray(a, dtype)
+    """`asarray`, and a copy of what has two axes or more; the order in memory is the program's choice."""
+    x = asarray(a, dtype)
+    return emit(ew.copy, x) if isinstance(x, Tracer) and x.ndim > 1 else x
 
 
 def asarray_chkfinite(a: Any, /, dtype: Any = None) -> Any:

@@ -359,7 +359,7 @@ def _expn_vjp(b: Builder, g: Value, o: Value, n: Value, x: Value) -> tuple[NoDer
 
 
 def _expn(n: Array, x: Array) -> Array:
-    whole = (n == np.floor(n)) & (n < np.inf)
+    whole = (n == np.floor(n)) & np.isfinite(n)
     return np.where(whole, _scipy("expn")(np.where(whole, n, 0), x), np.nan)
 
 

@@ -553,8 +553,8 @@ ARGUMENTS = {
     "indices": lambda x: (x, np.arange(3)),
     "none": lambda x: (x, None),
 }
-# Memory that is not filled, and views that NumPy does not let be written.
-OTHERWISE = {"broadcast_arrays", "empty_like", "diag", "diagonal"}
+# Memory that is not filled, views that NumPy does not let be written, and an array that was checked, which is another.
+OTHERWISE = {"broadcast_arrays", "empty_like", "diag", "diagonal", "asarray_chkfinite"}
 NAMES = [n for n in gnp.__all__ if callable(getattr(np, n, None)) and not isinstance(getattr(np, n), type)]
 
 
