@@ -76,7 +76,7 @@ def kernel(b):
     one, other = window(scratch, 0, 2 * size * most), window(scratch, 2 * size * most, 2 * size * most)
     cosines = window(scratch, 4 * size * most, size)
     sines = window(scratch, (4 * most + 1) * size, size)
-    {_CHIRPS.replace("{short}", short) if convolves else "fourier_roots(cosines, sines, n, n, False, turn)"}
+    {_chirps(short) if convolves else _roots(short, "cosines", "sines", "n", "n", "turn")}
     for start in range(first, last, most):
         lanes = most if start + most < last else last - start
         whole = size * lanes
@@ -107,13 +107,34 @@ _DIRECTLY = """fourier_transform(one, other, cosines, sines, n, lanes, turn, hal
         if fourier_stages(n) % 2:
             done = window(other, 0, 2 * whole)"""
 
-_CHIRPS = """back = {short}(-1.0)
-    fourier_roots(cosines, sines, size, size, False, back)
+
+def _roots(short: str, cosines: str, sines: str, count: str, whole: str, sign: str, squares: bool = False) -> str:
+    """Lines that write `exp(sign 2πi k / whole)` for k = 0, 1, 2, ..., or for their `squares`."""
+    # An angle is 2πu / (4 whole), and is led to the first eighth of the circle.
+    return f"""for j in parallel_range({count}):
+        u = 4 * ({f"j * j % ({whole})" if squares else "j"})
+        below = u > 2 * ({whole})
+        u = 4 * ({whole}) - u if below else u
+        left = u > {whole}
+        u = 2 * ({whole}) - u if left else u
+        steep = 2 * u > {whole}
+        u = {whole} - u if steep else u
+        angle = f64(u) * (1.5707963267948966 / f64({whole}))
+        c, s = np.cos(angle), np.sin(angle)
+        across, up = s if steep else c, c if steep else s
+        {cosines}[j] = {short}(-across if left else across)
+        {sines}[j] = {short}(-{sign} * up if below else {sign} * up)"""
+
+
+def _chirps(short: str) -> str:
+    """Lines that write the numbers of a convolution: the roots of its transforms, the chirp and the filter."""
+    return f"""back = {short}(-1.0)
+    {_roots(short, "cosines", "sines", "size", "size", "back")}
     chirp_re = window(scratch, (4 * most + 2) * size, n)
     chirp_im = window(scratch, (4 * most + 2) * size + n, n)
     filter_re = window(scratch, (4 * most + 2) * size + 2 * n, size)
     filter_im = window(scratch, (4 * most + 3) * size + 2 * n, size)
-    fourier_roots(chirp_re, chirp_im, n, 2 * n, True, turn)
+    {_roots(short, "chirp_re", "chirp_im", "n", "2 * n", "turn", squares=True)}
     for j in range(2 * size):
         one[j] = {short}(0.0)
     for j in range(n):
@@ -126,6 +147,7 @@ _CHIRPS = """back = {short}(-1.0)
     for j in range(size):
         filter_re[j] = share * (other[j] if odd else one[j])
         filter_im[j] = share * (other[size + j] if odd else one[size + j])"""
+
 
 _CONVOLUTION = """for j in range(n):
             c, s = chirp_re[j], chirp_im[j]

@@ -1,4 +1,4 @@
-"""Roots of unity and the stages of Fourier transforms: functions that become part of the kernels of `fourier`.
+"""The stages of Fourier transforms: functions that become part of the kernels of `fourier`.
 
 They run in Python as they are. Numbers of the dtype of a transform are passed in: `turn`, the sign of its angles,
 `half`, and `height`, half the root of 3.
@@ -7,24 +7,6 @@ They run in Python as they are. Numbers of the dtype of a transform are passed i
 import numpy as np
 
 from ..codegen.intrinsics import parallel_range, window
-
-
-def fourier_roots(cosines, sines, n, whole, squares, sign):
-    """`exp(sign 2πi k / whole)` for k = 0, 1, 2, ..., or for their `squares`."""
-    # An angle is 2πu / (4 whole), and is led to the first eighth of the circle.
-    for j in parallel_range(n):
-        u = 4 * (j * j % whole if squares else j)
-        below = u > 2 * whole
-        u = 4 * whole - u if below else u
-        left = u > whole
-        u = 2 * whole - u if left else u
-        steep = 2 * u > whole
-        u = whole - u if steep else u
-        angle = np.float64(u) * (1.5707963267948966 / np.float64(whole))
-        c, s = np.cos(angle), np.sin(angle)
-        x, y = s if steep else c, c if steep else s
-        cosines[j] = -x if left else x
-        sines[j] = -sign * y if below else sign * y
 
 
 def _stage(re, im, to_re, to_im, cosines, sines, radix, m, s, step, lanes, turn, half, height):
