@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import scipy.linalg
 from gpu_unjitted import Block
 from gradloom.ir import OPS, Array, Graph
 from gradloom.passes.memory.plan import Plan
@@ -185,7 +186,7 @@ class _Machine:
             fn: int, n: int, a: int, lda: int, wr: int, wi: int, vl: int, ldvl: int, vr: int, ldvr: int, work: int,
             lwork: int,
         ) -> int:  # fmt: skip
-            values, vectors = np.linalg.eig(self.read(dtype, a, (n, n), lda))
+            values, vectors = scipy.linalg.eig(self.read(dtype, a, (n, n), lda))
             packed = vectors.real.copy()
             for j in np.flatnonzero(values.imag > 0):
                 packed[:, j + 1] = vectors[:, j].imag

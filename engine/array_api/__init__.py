@@ -41,7 +41,6 @@ from numpy import (
     s_,
     tril_indices,
     triu_indices,
-    typename,
     uint8,
 )
 
@@ -322,6 +321,7 @@ from .queries import (
     size,
     tril_indices_from,
     triu_indices_from,
+    typename,
 )
 from .reductions import (
     all,

@@ -177,6 +177,9 @@ def from_dlpack(x: Any, /, *, device: str | None = None, copy: bool | None = Non
     check_device(device)
     if isinstance(x, Tracer):
         return fresh(x) if copy else x
+    if not hasattr(x, "__dlpack__"):
+        what = f"np.from_dlpack takes an array of a library that exports DLPack, got a {type(x).__name__}"
+        raise TypeError(located(f"{what}; write np.asarray(x)"))
     return _known(as_array(np.from_dlpack(x, copy=copy)))
 
 

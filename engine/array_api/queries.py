@@ -106,7 +106,21 @@ def array_equiv(a1: ArrayLike, a2: ArrayLike) -> Any:
 def einsum_path(*operands: Any, optimize: Any = "greedy") -> tuple[list[Any], str]:
     """The order in which NumPy's `einsum` would multiply, and a text about it: shapes alone decide."""
     known = [np.broadcast_to(np.zeros((), x.dtype), x.shape) if isinstance(x, Tracer) else x for x in operands]
-    return np.einsum_path(*known, optimize=optimize)
+    try:
+        return np.einsum_path(*known, optimize=optimize)
+    except IndexError as error:
+        raise ShapeError(
+            located(f"np.einsum_path: the subscripts and the operands do not fit together: {error}")
+        ) from None
+
+
+def typename(char: str) -> str:
+    """The words for a dtype's letter, as `numpy.typename`. Raises `ValueError` for anything else."""
+    try:
+        return np.typename(char)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    except (KeyError, TypeError):
+        advice = "the name of an array's dtype is x.dtype.name"
+        raise ValueError(located(f"np.typename takes a letter such as 'f', got {char!r}; {advice}")) from None
 
 
 def diag_indices_from(arr: ArrayLike) -> tuple[Any, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -23,8 +24,16 @@ def _eig_type(x: ArrayType) -> ArrayType:
 
 
 def _eig(x: Array) -> Array:
-    values, vectors = np.linalg.eig(x)
-    both = np.concatenate([values[..., None, :], vectors], axis=-2)
+    # SciPy's LAPACK, which programs call too: the sign of a vector differs from one build to another.
+    from scipy.linalg import eig  # pyright: ignore[reportMissingTypeStubs]
+
+    if not np.isfinite(x).all():
+        raise np.linalg.LinAlgError("Array must not contain infs or NaNs")
+    *batch, n, _ = x.shape
+    both = np.empty((*batch, n + 1, n), np.result_type(x.dtype, np.complex64))
+    for place in np.ndindex(*batch) if n else ():
+        found: Any = eig(x[place], check_finite=False)
+        both[place][0], both[place][1:] = found
     return np.concatenate([np.real(both), np.imag(both)], axis=-2).astype(x.dtype, copy=False)
 
 

@@ -129,7 +129,8 @@ LAZY = {name for name in nn.__all__ if name.startswith("Lazy")}
 """Layers that become others when they are first called."""
 OTHERS = {"MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d", "AdaptiveLogSoftmaxWithLoss", "LinearCrossEntropyLoss"}
 """Layers with arguments of kinds of their own, which are compared with torch in float64 where they are tested."""
-CONTAINERS = {"Module", "ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "KVCache", *LAZY, *OTHERS}
+BASES = {"Module", "Container", "RNNBase", "RNNCellBase"}
+CONTAINERS = {*BASES, "ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "KVCache", *LAZY, *OTHERS}
 
 
 def test_every_layer_is_in_the_table() -> None:
