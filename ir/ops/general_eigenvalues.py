@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -25,15 +24,16 @@ def _eig_type(x: ArrayType) -> ArrayType:
 
 def _eig(x: Array) -> Array:
     # SciPy's LAPACK, which programs call too: the sign of a vector differs from one build to another.
-    from scipy.linalg import eig  # pyright: ignore[reportMissingTypeStubs]
+    from scipy import linalg  # pyright: ignore[reportMissingTypeStubs]
+
+    decompose: Callable[..., tuple[Array, Array]] = vars(linalg)["eig"]
 
     if not np.isfinite(x).all():
         raise np.linalg.LinAlgError("Array must not contain infs or NaNs")
     *batch, n, _ = x.shape
     both = np.empty((*batch, n + 1, n), np.result_type(x.dtype, np.complex64))
     for place in np.ndindex(*batch) if n else ():
-        found: Any = eig(x[place], check_finite=False)
-        both[place][0], both[place][1:] = found
+        both[place][0], both[place][1:] = decompose(x[place], check_finite=False)
     return np.concatenate([np.real(both), np.imag(both)], axis=-2).astype(x.dtype, copy=False)
 
 
