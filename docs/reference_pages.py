@@ -91,6 +91,8 @@ class Public(NamedTuple):
         """The directive that documents it."""
         if not self.module:
             return self._not_ours()
+        if not callable(self.object):
+            return self._data(inspect.getdoc(self.object) or "")
         if not inspect.isclass(self.object):
             return f".. autofunction:: {self.path}\n"
         members = "" if issubclass(self.object, BaseException) else "   :members:\n"
@@ -99,13 +101,17 @@ class Public(NamedTuple):
         bases = "   :show-inheritance:\n" if any(map(public_base, self.object.__bases__)) else ""
         return f".. autoclass:: {self.path}\n{members}{bases}"
 
+    def _data(self, words: str) -> str:
+        module, _, name = self.path.rpartition(".")
+        return f".. py:data:: {name}\n   :module: {module}\n\n{textwrap.indent(words, '   ')}\n"
+
     def _not_ours(self) -> str:
         """A number, or what is NumPy's or Python's."""
         module, _, name = self.path.rpartition(".")
         words = f"``{self.object!r}``"
         if callable(self.object):
             words = f"``numpy.{name}``, as NumPy has it." if module == f"{PACKAGE}.numpy" else f"A type: {words}."
-        return f".. py:data:: {name}\n   :module: {module}\n\n   {words}\n"
+        return self._data(words)
 
 
 @cache
