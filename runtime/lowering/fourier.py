@@ -120,7 +120,7 @@ def _roots(short: str, cosines: str, sines: str, count: str, whole: str, sign: s
         steep = 2 * u > {whole}
         u = {whole} - u if steep else u
         angle = f64(u) * (1.5707963267948966 / f64({whole}))
-        c, s = np.cos(angle), np.sin(angle)
+        c, s = cos_f64(angle), sin_f64(angle)
         across, up = s if steep else c, c if steep else s
         {cosines}[j] = {short}(-across if left else across)
         {sines}[j] = {short}(-{sign} * up if below else {sign} * up)"""

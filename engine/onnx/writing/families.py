@@ -1,6 +1,17 @@
 """What writes each op as ONNX, a module a family; importing this enters all of them."""
 
-from . import contraction, control_flow, convolution, creation, elementwise, indexing, movement, reduction, windows
+from . import (
+    contraction,
+    control_flow,
+    convolution,
+    creation,
+    elementwise,
+    fourier,
+    indexing,
+    movement,
+    reduction,
+    windows,
+)
 
 __all__ = [
     "contraction",
@@ -8,6 +19,7 @@ __all__ = [
     "convolution",
     "creation",
     "elementwise",
+    "fourier",
     "indexing",
     "movement",
     "reduction",
