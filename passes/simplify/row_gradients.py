@@ -66,7 +66,7 @@ def row_updates(graph: Graph) -> list[RowUpdate]:
             continue
         if _is_whole_sum(node, found[0]):
             found[0].sums.append(node)
-        elif node.op.is_elementwise and not (node.op.can_trap or node.op.depends_on_place):
+        elif is_row_by_row(node):
             update, *others = found
             for other in others:
                 update.absorb(other)
@@ -83,6 +83,11 @@ def is_row_gradient(node: Node) -> bool:
     if node.op not in (indexing.scatter_add, scatter.scatter_set) or node.attrs["axis"] or node.attrs["batch"]:
         return False
     return fill_value(node.inputs[0]) == 0 and node.inputs[1].type.size > 0
+
+
+def is_row_by_row(node: Node) -> bool:
+    """Whether the node makes each row of its output of the same row of its inputs, whichever row that is."""
+    return node.op.is_elementwise and not (node.op.can_trap or node.op.depends_on_place)
 
 
 def _is_whole_sum(node: Node, update: RowUpdate) -> bool:

@@ -12,7 +12,7 @@ from ...ir.ops import elementwise as ew
 from ...ir.types import BOOL, INT64
 from ..graph.dead_code import without_dead_code
 from ..graph.rewrite import Pass
-from .row_gradients import RowUpdate, row_updates
+from .row_gradients import RowUpdate, is_row_by_row, row_updates
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class _Writer:
             return b.full(node.attrs["value"], few)
         if node is not None and node.op is movement.broadcast and 0 not in node.attrs["axes"]:
             return b.emit(node.op, self.new[node.inputs[0]], shape=few.shape, axes=node.attrs["axes"])
-        if node is not None and node.op.is_elementwise and not (node.op.can_trap or node.op.depends_on_place):
+        if node is not None and is_row_by_row(node):
             return b.emit(node.op, *map(self.read_rows, node.inputs), **node.attrs)
         return indexing.gather(b, self.new[value], rows.numbers, axis=0, batch=0)
 
@@ -123,20 +123,19 @@ class _Rows:
     def __init__(self, b: Builder, indices: Sequence[Value], length: int) -> None:
         self.numbers = _joined(b, [_from_0(b, x, length) for x in indices])
         """The row of each look-up, int64."""
-        count = self.numbers.type.size
         order = sorting.argsort(b, self.numbers, axis=0, descending=False)
         in_order = indexing.gather(b, self.numbers, order, axis=0, batch=0)
-        begins = _joined(b, [b.full(False, ArrayType((1,), BOOL)), _differs_from_last(b, in_order)])
-        group = reduction.cumsum(b, ew.cast(b, begins, dtype=INT64), axis=0, reverse=False)
+        no, yes = (b.full(value, ArrayType((1,), BOOL)) for value in (False, True))
+        differs = _differs_from_last(b, in_order)
+        group = reduction.cumsum(b, ew.cast(b, _joined(b, [no, differs]), dtype=INT64), axis=0, reverse=False)
         self.slot = scatter.scatter_set(b, b.full_like(group, 0), order, group, axis=0, batch=0)
         """A number below their count for each look-up, the same for those of one row."""
-        first = _joined(b, [b.full(True, ArrayType((1,), BOOL)), _differs_from_last(b, in_order)])
+        first = _joined(b, [yes, differs])
         self.is_first = scatter.scatter_set(b, b.full(False, first.type), order, first, axis=0, batch=0)
         """Whether no look-up before names the row."""
         ends = list(accumulate((x.type.size for x in indices), initial=0))
         self.slots = [OPS["slice"](b, self.slot, start=(i,), stop=(j,), step=(1,)) for i, j in pairwise(ends)]
         """The slots by the array of indices."""
-        assert ends[-1] == count
 
 
 def _from_0(b: Builder, indices: Value, length: int) -> Value:
