@@ -8,7 +8,7 @@ made.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +16,10 @@ import numpy as np
 from ..ir.near_names import similar
 from .cards import CARDS, TYPICAL, Card
 
+MOST_PARALLEL = 4
+"""Iterations of a loop that may run concurrently, each from end to end on one core and in an arena of its own."""
+MOST_CORES = 1024
+"""Threads that a step runs on, at most."""
 LIBRARIES = ("cublaslt", "cudnn")
 """The libraries of a GPU: cuBLASLt for products, cuDNN for convolutions. What is emulated has none."""
 
@@ -45,6 +49,11 @@ class Target:
     matmul: Literal["registers", "blas", "blocks"]
     """What multiplies matrices of floats: register tiles of our own, BLAS, or the blocks of a GPU."""
 
+    cores: int = 2
+    """Cores of a CPU that share a step: tiles and parts of sums are cut so that there are enough for as many. It fixes
+    the order of sums, so it is a number of the plan, not of the machine that the plan is made on. A step runs on any
+    number of threads with the same bits.
+    """
     workers: int | None = None
     """Blocks that a GPU runs at a time: they share the tiles of a launch. None for a CPU, whose workers are threads."""
     multiprocessors: int | None = None
@@ -106,6 +115,8 @@ class Target:
         for name, value in vars(self).items():
             if isinstance(value, (int, float)) and not isinstance(value, bool) and not value > 0:
                 raise TargetError(f"{name} of a target is above 0, got {value!r}")
+        if self.cores % 1 or self.cores > MOST_CORES:
+            raise TargetError(f"cores of a target is a whole number from 1 to {MOST_CORES}, got {self.cores!r}")
         for name in ("vector_bytes", "line_bytes"):
             value = getattr(self, name)
             if value < 16 or value & (value - 1):
@@ -154,6 +165,8 @@ class Target:
     def __repr__(self) -> str:
         if _CPUS.get(self.name) == self:
             return f"Target.cpu({self.name!r})"
+        if self.name in _CPUS and replace(_CPUS[self.name], cores=self.cores) == self:
+            return f"dataclasses.replace(Target.cpu({self.name!r}), cores={self.cores})"
         if self.name in (*CARDS, *TYPICAL):
             for emulated in (False, True):
                 if Target.cuda(self.name, emulated=emulated) == self:
@@ -164,6 +177,17 @@ class Target:
         """Floating-point operations of large products and convolutions of arrays of this dtype."""
         of_cores = {2: self.bf16_flops_per_ns, 4: self.tf32_flops_per_ns if self.precision == "tf32" else None}
         return (of_cores.get(dtype.itemsize) if self.libraries else None) or self.matmul_flops_per_ns
+
+    @property
+    def has_many_cores(self) -> bool:
+        """Whether there are more cores than a loop has parallel iterations, so that threads share what each iteration
+        does, and a last round of tiles for some of them costs much.
+        """
+        return self.cores > MOST_PARALLEL
+
+    def whole_rounds(self, tiles: int) -> int:
+        """`tiles`, or so many more that no core is idle while others do the last of them."""
+        return -(-tiles // self.cores) * self.cores if self.has_many_cores else tiles
 
     def round_to_line(self, nbytes: int) -> int:
         """`nbytes` rounded up to whole lines."""

@@ -32,7 +32,7 @@ from .compiled_method import BoundMethod, CompiledMethods
 from .donation import donated_inputs, donated_positions, own_arrays, with_donated
 from .program_key import exact_key, structure_key
 from .programs import MANY, Programs, programs_html, tell_of_shapes
-from .targets import target_of, with_precision, worker_count
+from .targets import target_of, with_cores, with_precision, worker_count
 
 
 class _Key(NamedTuple):
@@ -330,6 +330,7 @@ def compile(
     static: str | int | Sequence[str | int] = (),
     donate_argnums: int | Sequence[int] = (),
     precision: str = "fp32",
+    cores: int | None = None,
 ) -> CompiledFunction:
     """`fn` as native code: a callable that takes what `fn` takes and returns NumPy arrays.
 
@@ -351,7 +352,8 @@ def compile(
     in the same thread cannot wait for it, and raises `RuntimeError`. Called while something else is traced, it becomes
     part of that.
 
-    `target` is "cpu", this machine's own, or a `Target` that it can run.
+    `target` is "cpu", this machine's own, or a `Target` that it can run, and `cores` for how many cores of a CPU the
+    work is cut into parts (default: 2), as in `compile_step`.
 
     With `precision="bf16"` products and convolutions of float32 arrays read operands that are rounded to bfloat16, and
     their results and other activations are rounded too; sums, normalizations, softmax and losses are float32, and so is
@@ -364,7 +366,7 @@ def compile(
     logger "gradloom".
     """
     precision = of_functions(precision)
-    machine = with_precision(target_of(target), precision)
+    machine = with_cores(with_precision(target_of(target), precision), cores)
     machine = backend_of(machine).narrowed(machine)
     if not callable(fn):
         raise TypeError(f"compile takes a function, got {type(fn).__name__}")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ...passes.target import Target, TargetError
+from ...passes.target import MOST_CORES, Target, TargetError
 from ..tracing.arrays import thread_count
+from ..tracing.numbers import as_whole
 from ..tracing.precisions import checked_precision, of_products
 
 
@@ -49,6 +50,21 @@ def with_precision(target: Target, precision: str) -> Target:
             'or write precision="bf16"'
         )
     return replace(target, precision="tf32")
+
+
+def with_cores(target: Target, cores: int | None) -> Target:
+    """The target of a program for a CPU of so many cores; None leaves what the target says.
+
+    Raises `ValueError` unless it is a whole number from 1 to `MOST_CORES`, and `TargetError` for cores of a GPU.
+    """
+    if cores is None:
+        return target
+    whole = as_whole(cores)
+    if whole is None or not 1 <= whole <= MOST_CORES:
+        raise ValueError(f"cores is a whole number from 1 to {MOST_CORES}, or None for the target's; got {cores!r}")
+    if target.is_gpu:
+        raise TargetError(f"cores is for the CPU, got {cores!r} for {str(target)!r}; leave it out")
+    return replace(target, cores=whole)
 
 
 def worker_count(threads: int | None, target: Target) -> int:

@@ -9,6 +9,7 @@ from textwrap import fill
 
 from ...ir.printable import printable
 from ...passes.remat.candidates import planner_words
+from ...passes.target import DEFAULT_TARGET
 from ...passes.variants import variant_words
 from .layers import layers
 from .schema import KIND_WORDS, KINDS, LoopReport, MemoryReport, TransferReport, ValueReport
@@ -100,7 +101,10 @@ def workers_of(report: MemoryReport) -> str:
         counted = f"{report.target.multiprocessors} SMs"
     else:
         counted = f"{report.threads} thread{'s' if report.threads != 1 else ''}"
-    return counted + (f" of {printable(str(report.target))}" if report.target is not None else "")
+    if report.target is None:
+        return counted
+    cut = f", cut for {report.target.cores} cores" if report.target.cores != DEFAULT_TARGET.cores else ""
+    return f"{counted} of {printable(str(report.target))}{cut}"
 
 
 def _loops(report: MemoryReport) -> list[str]:

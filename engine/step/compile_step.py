@@ -10,7 +10,7 @@ from ...runtime.backend import backend_of
 from ..compile.compile_progress import compile_progress
 from ..compile.compiling import compiling
 from ..compile.programs import MOST_KEPT
-from ..compile.targets import target_of, with_precision, worker_count
+from ..compile.targets import target_of, with_cores, with_precision, worker_count
 from ..nn import Module
 from ..optim import Optimizer
 from ..tracing.keywords import tells_keywords
@@ -45,6 +45,7 @@ def plan_step(
     precision: Precision = "fp32",
     allow: str | None = None,
     host_memory: float | str | None = None,
+    cores: int | None = None,
 ) -> StepPlan:
     """Plan a training step without allocating or compiling anything; `batch` is a pytree of arrays or specs.
 
@@ -54,7 +55,7 @@ def plan_step(
     Raises `TargetError` for a target that there is not, and else what `compile_step` does.
     """
     precision, budget = checked_precision(precision), allowing(budget_of(memory), allow)
-    machine = with_precision(target_of(target), precision)
+    machine = with_cores(with_precision(target_of(target), precision), cores)
     workers, host = worker_count(threads, machine), host_memory_of(host_memory, machine)
     options = _options(clip_norm, clip_value, accumulate, train, diagnose, check_finite, outputs, precision)
     with compiling(), compile_progress("the plan of a step"):
@@ -86,6 +87,7 @@ def compile_step(
     host_memory: float | str | None = None,
     shapes: Shapes = "any",
     max_programs: int = MOST_KEPT,
+    cores: int | None = None,
 ) -> Step:
     """Compile forward, backward and update of `model` into one native program, with parameters initialized from `seed`.
 
@@ -116,7 +118,9 @@ def compile_step(
     gives the initial values of what is new, and what this step draws.
 
     `target` is "cpu", this machine's own, "cuda" or a `Target` that it can run. Bits follow from the graph and the
-    target.
+    target. `cores` says for how many cores of a CPU the work is cut into parts, by default 2, whatever this machine
+    has: write `cores=16` where a step is to keep so many busy. It is part of the target, so other cores are other bits,
+    and mostly more bytes; `threads` may be any number in both cases.
 
     `outputs` says what `step(batch)` gives out among the metrics, as `(loss, metrics)`: "gradient_norm", the 2-norm of
     all gradients before clipping, and what the model names by `nn.record`, by patterns such as "layers.*.attention". A
@@ -171,7 +175,7 @@ def compile_step(
     the line.
     """
     precision, budget = checked_precision(precision), allowing(budget_of(memory), allow)
-    machine = with_precision(target_of(target), precision)
+    machine = with_cores(with_precision(target_of(target), precision), cores)
     machine = backend_of(machine).narrowed(machine)  # raises before anything is traced
     workers, host = worker_count(threads, machine), host_memory_of(host_memory, machine)
     options = _options(clip_norm, clip_value, accumulate, train, diagnose, check_finite, outputs, precision)

@@ -11,7 +11,7 @@ import numpy as np
 from ...ir import Array
 from ...passes.target import Target
 from ...runtime.backend import backend_of
-from ..compile.targets import target_of, with_precision, worker_count
+from ..compile.targets import target_of, with_cores, with_precision, worker_count
 from ..nn import Module
 from ..saving.checkpoint_file import check_names, open_checkpoint
 from ..saving.renaming import Rename, renamed
@@ -136,6 +136,7 @@ def load(
     rename: Rename | None = None,
     seed: int = 0,
     precision: str = "fp32",
+    cores: int | None = None,
 ) -> Loaded:
     """A model with the parameters and buffers of a file of `step.save`, of a PyTorch state dict as safetensors, or of
     a dict of arrays or tensors by name.
@@ -143,8 +144,8 @@ def load(
     `gl.load(model, "run.safetensors").bind(lambda model, x: model(x))` is a compiled function in evaluation mode;
     `gl.load(model, model.state_dict())` has the model's initial values. It has a plan of its own, and `memory` bounds
     parameters, buffers and its arena: bytes, or text such as "200MB". No optimizer and no state of one is read.
-    `rename` and `strict` are those of `Step.load`, `target`, `threads` and `precision` those of `gl.compile_step`. What
-    is missing without `strict` is initialized from `seed`.
+    `rename` and `strict` are those of `Step.load`, `target`, `threads`, `cores` and `precision` those of
+    `gl.compile_step`. What is missing without `strict` is initialized from `seed`.
 
     Raises `CheckpointError` where the file is damaged or does not fit, `MemoryBudgetError` where the parameters alone
     do not fit `memory`, and `TargetError` for a target that this machine cannot run.
@@ -158,7 +159,7 @@ def load(
         what = f"memory is bytes, such as '200MB', got {memory!r}"
         raise ValueError(located(f"{what}: there is no step to take a part of"))
     precision = of_functions(precision)
-    machine = with_precision(target_of(target), precision)
+    machine = with_cores(with_precision(target_of(target), precision), cores)
     loaded = Loaded(model, budget, worker_count(threads, machine), machine, seed, precision)
     if isinstance(path, Mapping):
         loaded.take_up_arrays(path, bool(strict), rename)

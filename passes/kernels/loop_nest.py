@@ -15,13 +15,14 @@ from ...ir import Builder, Graph, Node, Value, is_float
 from ...ir.ops import contraction, creation, movement, reduction
 from ...ir.types import contiguous_strides
 from ..graph.views import View, own
-from ..target import Target
+from ..target import DEFAULT_TARGET, Target
 from .matmul_tiles import panel_bytes
 from .row_tiles import (
     RowTiles,
     accumulator_count,
     column_tiles,
     even_tiles,
+    shared_rows,
     summed_tile_rows,
     tile_rows_of,
     whole_groups,
@@ -263,9 +264,14 @@ def product_of(region: Node) -> Node | None:
     return first[0] if first and first[0].op is contraction.dot else None
 
 
-def tile_rows(m: int, n: int) -> int:
-    """Rows of an (m, n) product that a tile makes, or 0 where the tiles would be too few or too small."""
-    rows = min(_PRODUCT_ROWS, -(-m // _PRODUCT_TILES // 16) * 16)
+def tile_rows(m: int, n: int, target: Target = DEFAULT_TARGET) -> int:
+    """Rows of an (m, n) product that a tile makes, or 0 where the tiles would be too few or too small: for whatever
+    target.
+    """
+    tiles = _PRODUCT_TILES
+    if target.has_many_cores:
+        tiles = target.whole_rounds(max(tiles, -(-m // _PRODUCT_ROWS)))
+    rows = min(_PRODUCT_ROWS, -(-m // tiles // 16) * 16)
     return rows if m > rows and n >= 16 else 0
 
 
@@ -399,7 +405,7 @@ def loop_nest(region: Node, views: Mapping[Value, View], target: Target, cut: Ro
         nest.product = body.inputs[0]  # sums of a tile are finished where they are made, in no tiles of rows
     elif product is not None:
         m, n = product.output.type.shape
-        nest.product, nest.product_rows = body.inputs[0], tile_rows(m, n)
+        nest.product, nest.product_rows = body.inputs[0], tile_rows(m, n, target)
         nest.product_terms = product.inputs[0].type.shape[-1]
         nest.cut = RowTiles(nest.product_rows, 1, nest.product_rows)
     nest.tiles = max(1, nest.cut.count(nest.rows))
@@ -451,7 +457,8 @@ def _tiles(nest: LoopNest) -> RowTiles:
         return even_tiles(nest.rows, summed_tile_rows(nest.rows, nest.columns, nest.target))
     slow = sum(n.op.is_transcendental for n in nest.body.nodes if nest.kinds[n.outputs[0]] == "full")
     smaller = 1 if nest.target.is_gpu else max(1, min(slow, _SLOW_TILES))
-    return even_tiles(nest.rows, tile_rows_of(nest.columns, nest.target, smaller))
+    wanted = tile_rows_of(nest.columns, nest.target, smaller)
+    return even_tiles(nest.rows, shared_rows(nest.rows, nest.columns, wanted, nest.target))
 
 
 def _walk_together(nest: LoopNest) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from ...ir import is_float
 from ..graph.views import View
-from ..target import Target
+from ..target import DEFAULT_TARGET, Target
 from .register_tiles import Rows, strips
 
 DEPTH = 256
@@ -33,6 +33,8 @@ _MOST_TILES = 16
 # barrier waits for the last one, all the longer if its thread has lost the core to another process.
 ENOUGH_TILES = 4
 _LARGE_WORK = 1 << 25
+# Tiles of a large product for each of many cores, at most.
+_ROUNDS = 4
 # Columns of the result, in vectors, and rows below which BLAS is as fast.
 _LEAST_VECTORS = 2
 _LEAST_ROWS = 4
@@ -95,7 +97,7 @@ class DotTiles:
 
 def dot_tiles(x: View, y: View, copies: int, target: Target) -> DotTiles:
     """Tiles for the products of x (batch..., m, k) and y (batch..., k, n). So many `copies` may run concurrently."""
-    cut = cut_product(math.prod(x.shape[:-2]), x.shape[-2], y.shape[-1], x.shape[-1], copies)
+    cut = cut_product(math.prod(x.shape[:-2]), x.shape[-2], y.shape[-1], x.shape[-1], copies, target)
     dtype = x.base.type.dtype
     if target.matmul == "blocks":
         return cut  # a block holds its sums in registers
@@ -108,29 +110,44 @@ def dot_tiles(x: View, y: View, copies: int, target: Target) -> DotTiles:
     return _in_registers(cut, x, y, target)
 
 
-def cut_product(batches: int, m: int, n: int, k: int, copies: int = 1) -> DotTiles:
+def cut_product(batches: int, m: int, n: int, k: int, copies: int = 1, target: Target = DEFAULT_TARGET) -> DotTiles:
     """Tiles for `batches` products (m, k) x (k, n), by whatever multiplies them.
 
     A tile packs its rows of one operand and its columns of the other. That costs as much as 12 more rows and columns of
     work: with BLAS a tile of r rows was measured at r / (r + 12) of full speed, and to transpose a strip costs as much.
     So tiles are as square as they can be, and few.
     """
-    enough = -(-max(ENOUGH_TILES, _work(batches, m, n, k) // _LARGE_WORK) // copies)
-    return cut_into(enough, batches, m, n, k)
+    enough = -(-max(enough_tiles(target), _work(batches, m, n, k) // _LARGE_WORK) // copies)
+    return cut_into(enough, batches, m, n, k, target)
 
 
-def cut_into(enough: int, batches: int, m: int, n: int, k: int) -> DotTiles:
+def enough_tiles(target: Target) -> int:
+    """Tiles that are enough for a product of middling size: one for each of many cores."""
+    return target.whole_rounds(ENOUGH_TILES)
+
+
+def cut_into(enough: int, batches: int, m: int, n: int, k: int, target: Target = DEFAULT_TARGET) -> DotTiles:
     """The cut that packs least of those with `enough` tiles, or with most tiles where none has."""
-    wanted = min(_MOST_TILES, _work(batches, m, n, k) // _LEAST_WORK) // max(batches, 1)
+    work, batches = _work(batches, m, n, k), max(batches, 1)
+    wanted = min(max(_MOST_TILES, _ROUNDS * enough_tiles(target)), work // _LEAST_WORK) // batches
     best = (1, 1)
     # Powers of two divide the usual sizes; parts of fewer than 32 rows or columns cost more to pack than they save.
-    for down in (1, 2, 4, 8, 16):
-        for across in (1, 2, 4, 8, 16):
+    parts = _parts(target)
+    for down in parts:
+        for across in parts:
             if down * across > wanted or (m // down < 32 and down > 1) or (n // across < 32 and across > 1):
                 continue
-            best = max(best, (down, across), key=lambda cut: _merit(m, n, *cut, enough))
+            best = max(best, (down, across), key=lambda cut: _merit(batches, m, n, *cut, enough, target))
     height, width = _even(m, best[0]), _even(n, best[1])
     return DotTiles(height, width, -(-m // height), -(-n // width), batches)
+
+
+def _parts(target: Target) -> list[int]:
+    """Into how many parts rows or columns may be cut."""
+    parts = {1, 2, 4, 8, 16}
+    if target.has_many_cores:
+        parts |= {part for part in range(1, target.cores + 1) if target.cores % part == 0}
+    return sorted(parts)
 
 
 def _work(batches: int, m: int, n: int, k: int) -> int:
@@ -223,13 +240,15 @@ def scratch_bytes(x: View, y: View, threads: int, copies: int, target: Target) -
     return threads * cut.worker_bytes
 
 
-def _merit(m: int, n: int, down: int, across: int, enough: int) -> tuple[float, int]:
-    """The worth of a cut: its tiles, up to `enough` to balance threads, divided by what packing adds to the time.
+def _merit(batches: int, m: int, n: int, down: int, across: int, enough: int, target: Target) -> tuple[float, int]:
+    """The worth of a cut: its tiles, up to `enough` to balance threads, divided by what packing adds to the time, and
+    by what many cores take longer where some are idle in the last round.
 
     Of equal cuts that with fewer tiles is better.
     """
-    tiles = min(down * across, enough)
-    return tiles / (1 + 12 * down / max(m, 1) + 12 * across / max(n, 1)), -down * across
+    tiles, every = min(down * across, enough), batches * down * across
+    rounds = target.whole_rounds(every) / every
+    return tiles / rounds / (1 + 12 * down / max(m, 1) + 12 * across / max(n, 1)), -down * across
 
 
 def _even(length: int, parts: int) -> int:

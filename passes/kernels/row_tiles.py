@@ -12,6 +12,8 @@ from ..target import Target
 # Elements of a tile for so many bytes of the L2 cache: enough to hide the cost of fetching the next one, few enough to
 # stay in the cache.
 _BYTES_AN_ELEMENT = 64
+# Elements of a tile, at least, where it has fewer so that many cores have one each: to hand it out takes time too.
+_SHARED_ELEMENTS = 2048
 # Rows of a tile that are added up column by column, at least where there are many: each tile leaves a row of sums.
 _SUMMED_ROWS = 32
 # Tiles of such sums that are enough to balance threads.
@@ -47,10 +49,18 @@ def tile_rows_of(columns: int, target: Target, smaller: int = 1) -> int:
     return max(1, target.l2_bytes // _BYTES_AN_ELEMENT // smaller // max(columns, 1))
 
 
+def shared_rows(rows: int, columns: int, wanted: int, target: Target) -> int:
+    """About `wanted` rows of a tile, and fewer where many cores would have no tile each, or an idle last round."""
+    tiles = target.whole_rounds(-(-rows // max(wanted, 1)))
+    if not target.has_many_cores or tiles == 0:
+        return wanted
+    return max(min(wanted, _SHARED_ELEMENTS // max(columns, 1)), -(-rows // tiles))
+
+
 def summed_tile_rows(rows: int, columns: int, target: Target) -> int:
     """Rows of a tile of a sum of everything."""
     most = -(-rows // _SUM_TILES_OF_GPU) if target.is_gpu else 1
-    return max(most, tile_rows_of(columns, target))
+    return max(most, shared_rows(rows, columns, tile_rows_of(columns, target), target))
 
 
 def even_tiles(rows: int, wanted: int) -> RowTiles:
@@ -62,7 +72,8 @@ def even_tiles(rows: int, wanted: int) -> RowTiles:
 
 def whole_groups(rows: int, columns: int, group: int, target: Target) -> RowTiles:
     """Tiles of whole groups of rows: a group is one sum, which no tile cuts."""
-    step = max(1, min(rows, group * max(1, tile_rows_of(columns, target) // max(group, 1))))
+    wanted = shared_rows(rows, columns, tile_rows_of(columns, target), target)
+    step = max(1, min(rows, group * max(1, wanted // max(group, 1))))
     return RowTiles(step, 1, step)
 
 
@@ -78,7 +89,8 @@ def column_tiles(rows: tuple[int, ...], columns: int, target: Target) -> RowTile
         least = min(_SUMMED_ROWS_OF_GPU, total // _SUM_TILES)
         return even_tiles(total, max(summed_tile_rows(total, columns, target), least))
     if len(rows) < 3 or total == 0:
-        return even_tiles(total, max(tile_rows_of(columns, target), min(_SUMMED_ROWS, total // _SUM_TILES)))
+        wanted = shared_rows(total, columns, tile_rows_of(columns, target), target)
+        return even_tiles(total, max(wanted, min(_SUMMED_ROWS, total // _SUM_TILES)))
     image, line = math.prod(rows[1:]), math.prod(rows[2:])
     wanted = min(max(tile_rows_of(columns, target), _SUMMED_POSITIONS), max(total // _SUM_TILES, _SUMMED_ROWS))
     if line > _LONG_LINE * wanted:

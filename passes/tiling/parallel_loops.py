@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from ...ir import Builder, Graph, Node, Value
 from ..graph.rewrite import Pass, all_nodes, rewrite_nodes
 from ..graph.scan import Scan
-
-MOST_PARALLEL = 4
+from ..target import MOST_PARALLEL
 
 
 def parallel_iterations(node: Node) -> int:

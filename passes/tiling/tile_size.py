@@ -18,7 +18,7 @@ from ...ir import Node, Value, node_flops
 from ...ir.ops import contraction, convolution
 from ...ir.ops.contraction import Pair
 from ..kernels.cost import work
-from ..kernels.matmul_tiles import ENOUGH_TILES, cut_into
+from ..kernels.matmul_tiles import cut_into, enough_tiles
 from ..target import Target
 from .tiled_axis import Axis, follow_scan
 
@@ -169,7 +169,7 @@ def sharing_loss(nodes: Iterable[Node], batched: Mapping[Value, Axis], length: i
         lost += 2 * target.barrier_ns
         if node.op is contraction.dot:
             batches, m, n, k = _sizes(node, batched, length, tile)
-            cut = cut_into(ENOUGH_TILES, batches, m, n, k)
+            cut = cut_into(enough_tiles(target), batches, m, n, k, target)
             lost += time * target.packed_rows * ((cut.down - 1) / max(m, 1) + (cut.across - 1) / max(n, 1))
             lost += 0.0 if cut.tiles > 1 else time
     return lost / total if total else math.inf

@@ -35,8 +35,7 @@ from ..kernels.scatter_sums import ScatterSums
 from ..kernels.weight_gradient_tiles import weight_gradient_tiles
 from ..kernels.window_sums import section
 from ..memory.plan import Plan
-from ..target import Target
-from ..tiling.parallel_loops import MOST_PARALLEL
+from ..target import MOST_PARALLEL, Target
 from .windows import Layout
 
 _CONVOLUTIONS = (convolution.conv, convolution.conv_add)

@@ -14,6 +14,7 @@ import pytest
 from gradloom import nn, optim
 from gradloom.passes import target as targets
 from gradloom.passes.budget import StepPlanner
+from gradloom.passes.kernels import loop_nest, matmul_tiles, row_tiles
 from gradloom.passes.memory.plan import Plan
 from gradloom.passes.pipeline import pipeline
 from gradloom.passes.target import DEFAULT_TARGET, Target, TargetError
@@ -151,3 +152,26 @@ def test_the_name_that_a_report_prints_is_taken_as_a_target():
     assert str(planned("cpu:avx2").report.target) == "cpu:avx2"
     with pytest.raises(TargetError, match="there is no CPU target 'avx9'"):
         planned("cpu:avx9")
+
+
+def test_the_text_of_a_target_with_other_cores_makes_it_again():
+    many = replace(Target.cpu("neon"), cores=16)
+    assert repr(many) == "dataclasses.replace(Target.cpu('neon'), cores=16)"
+    assert many.whole_rounds(17) == 32
+    assert Target.cpu("neon").whole_rounds(17) == 17
+
+
+def test_a_target_has_a_whole_number_of_cores():
+    for cores in (0, 1.5, 2000):
+        with pytest.raises(TargetError, match="cores of a target"):
+            replace(DEFAULT_TARGET, cores=cores)
+
+
+def test_products_and_rows_have_a_part_for_each_of_many_cores():
+    for cores in (6, 12, 16, 64):
+        many = replace(DEFAULT_TARGET, cores=cores)
+        assert matmul_tiles.cut_product(1, 2048, 2048, 512, target=many).tiles % cores == 0
+        rows = loop_nest.tile_rows(12 * 1024, 256, many)
+        assert -(-12 * 1024 // rows) >= cores
+        assert row_tiles.shared_rows(4096, 128, 128, many) <= -(-4096 // cores)
+    assert matmul_tiles.cut_product(1, 128, 512, 784).tiles == 4
