@@ -5,7 +5,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from .engine import array_api as numpy
-from .engine import data, nn, optim
+from .engine import data, nn, optim, ranks
 from .engine.array_api import special
 from .engine.compile.compile import compile
 from .engine.fit import callbacks, metrics
@@ -59,6 +59,7 @@ _FACES = {
     "optim": optim,
     "optim.schedules": optim.schedules,
     "random": random,
+    "ranks": ranks,
     "special": special,
     "tree": tree,
 }
@@ -116,6 +117,7 @@ __all__ = [
     "parse",
     "plan_step",
     "random",
+    "ranks",
     "save",
     "save_arrays",
     "scan",

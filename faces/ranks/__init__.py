@@ -1,0 +1,3 @@
+"""`gl.ranks`, for type checkers and editors."""
+
+from ..engine.ranks import *
