@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
+import platform
 import sys
+from contextlib import AbstractContextManager
 from typing import Any
 
 from ..tracing.numbers import as_real
 from ..tracing.tracer import located
 from .launcher import is_launched, launched_size, packaged_file
 from .ranks import Ranks
+from .watched import Watched
 
 _INSTALL = "pip install 'gradloom[mpi]'"
 _ranks: _MpiRanks | None = None
@@ -31,7 +35,7 @@ def mpi(timeout: float | None = None) -> Ranks:
         raise ValueError(located(f"timeout is a number of seconds above 0, or None; got {timeout!r}"))
     if _ranks is None:
         _ranks = _MpiRanks(_imported().COMM_WORLD.Dup())
-    _ranks.timeout = seconds
+    _ranks.set_timeout(seconds)
     return _ranks
 
 
@@ -67,6 +71,16 @@ def _module() -> Any:
     return MPI
 
 
+_PACKAGES = ("gradloom", "numpy", "scipy", "numba", "llvmlite")
+"""What the bits of a step may depend on."""
+
+
+def versions() -> str:
+    """The versions that all ranks must have in common."""
+    named = [f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES]
+    return ", ".join([*named, f"Python {platform.python_version()}"])
+
+
 class _MpiRanks(Ranks):
     """The processes of MPI's world, with a communicator of their own: messages of others do not meet theirs."""
 
@@ -74,6 +88,20 @@ class _MpiRanks(Ranks):
         self.communicator = communicator
         self.rank = int(communicator.rank)
         self.size = int(communicator.size)
+        self._watched: Watched | None = None
+        if self.size > 1:
+            self._watched = Watched(self)
+            self.agree(versions(), "version of a package")
+
+    def set_timeout(self, seconds: float | None) -> None:
+        """Let ranks that do not come for so long be said to hang."""
+        self.timeout = seconds
+        if self._watched is not None:
+            self._watched.set_timeout(seconds)
+
+    def waiting(self, what: str) -> AbstractContextManager[None]:
+        """A block in which this rank waits for the others."""
+        return super().waiting(what) if self._watched is None else self._watched.waiting(what)
 
     def barrier(self) -> None:
         """Wait until all ranks are here."""

@@ -16,6 +16,9 @@ _LONGEST = 200
 class RanksError(RuntimeError):
     """The ranks of a run cannot go on together: the message names the rank, and the reason."""
 
+    of_all_ranks = True
+    """All raise it together, so that one of them speaks of it."""
+
 
 class Ranks:
     """The processes that train one model together, of which this is number `rank` of `size`.
