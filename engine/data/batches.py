@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import optree
 
 from ...ir import Array, kind_of
+from ..ranks import Ranks
 from ..tracing.keywords import tells_keywords
 from ..tracing.numbers import as_whole
 
@@ -23,6 +25,7 @@ def batches(
     epoch: int = 0,
     drop_last: bool = False,
     start: int = 0,
+    ranks: Ranks | None = None,
 ) -> Iterator[Any]:
     """Batches of a pytree of arrays whose first axes run over the same examples, or of a dataset.
 
@@ -48,7 +51,29 @@ def batches(
     draws: Any = options
     order = np.random.default_rng(draws).permutation(count) if shuffle else np.arange(count)
     end = count - count % size if drop_last else count
-    return (take(order[i : min(i + size, end)]) for i in range(begin * size, end, size))
+    batches_of_numbers = (order[i : min(i + size, end)] for i in range(begin * size, end, size))
+    if ranks is not None:
+        share = checked_ranks(ranks)
+        return (take(numbers[share_of(share, len(numbers))]) for numbers in batches_of_numbers)
+    return (take(numbers) for numbers in batches_of_numbers)
+
+
+def checked_ranks(ranks: Any) -> Ranks:
+    """Raise `TypeError` for what are no ranks."""
+    if not isinstance(ranks, Ranks):
+        raise TypeError(f"ranks are those of gl.ranks.mpi(), or gl.ranks.one(); got {type(ranks).__name__}")
+    return ranks
+
+
+def share_of(ranks: Ranks, length: int) -> slice:
+    """The rows that this rank has of so many, which follow those of the rank before."""
+    return slice(length * ranks.rank // ranks.size, length * (ranks.rank + 1) // ranks.size)
+
+
+def common_length(tree: Any) -> int | None:
+    """The length of a batch: that of the first axes of most leaves, and of these the longest. `None` for scalars."""
+    lengths = Counter(np.shape(leaf)[0] for leaf in optree.tree_leaves(tree) if np.ndim(leaf))
+    return max(lengths, key=lambda length: (lengths[length], length), default=None)
 
 
 def count_of_examples(arrays: Any) -> int:

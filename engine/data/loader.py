@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn, Self
 
 import numpy as np
+import optree
 
+from ..ranks import Ranks
 from ..tracing.errors import located
 from ..tracing.numbers import as_whole
+from .batches import checked_ranks, common_length, share_of
 from .prefetch import prefetched
 
 
@@ -22,6 +25,8 @@ class Loader:
 
     repeatable = True
     """Whether an epoch can be asked for again, and gives the same batches."""
+    is_shared = False
+    """Whether its batches are the rows of one rank."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Raise `TypeError` for what torch's DataLoader takes: this is the base of loaders."""
@@ -83,6 +88,12 @@ class Loader:
         """Its batches, `count` of them made ahead in a thread while a step runs, which does not hold Python's lock."""
         return Prefetched(self, count)
 
+    def share(self, ranks: Ranks) -> Loader:
+        """The rows of this rank of each of its batches, which are those of all ranks together: rank r's follow those of
+        rank r - 1, so that every example comes once. Raises `ValueError` where they share its batches already.
+        """
+        return Shared(self, ranks)
+
     def __getitem__(self, i: Any) -> NoReturn:
         """A loader has no batch of a number."""
         raise TypeError(f"{type(self).__name__} gives batches one after another: for batch in loader")
@@ -96,9 +107,36 @@ class _Wrapper(Loader):
             raise TypeError(f"expected a loader of gl.data, got {type(loader).__name__}")
         self._loader = loader
         self.repeatable = loader.repeatable
+        self.is_shared = loader.is_shared
 
     def __len__(self) -> int:
         return len(self._loader)
+
+
+class Shared(_Wrapper):
+    """The rows that this rank has of the batches of a loader; what has no axis of that length stays whole."""
+
+    def __init__(self, loader: Loader, ranks: Ranks) -> None:
+        super().__init__(loader)
+        if loader.is_shared:
+            raise ValueError(f"ranks share the batches of {loader} already")
+        self._ranks = checked_ranks(ranks)
+        self.is_shared = True
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Any]:
+        """The batches of an epoch, from batch `start` on."""
+        return (rows_of(batch, self._ranks) for batch in self._loader.epoch(number, start))
+
+
+def rows_of(batch: Any, ranks: Ranks) -> Any:
+    """The rows that this rank has of a batch."""
+    length = common_length(batch)
+    if length is None:
+        return batch
+    share = share_of(ranks, length)
+    return optree.tree_map(
+        lambda leaf: np.ascontiguousarray(leaf[share]) if np.ndim(leaf) and len(leaf) == length else leaf, batch
+    )
 
 
 class Mapped(_Wrapper):
@@ -146,3 +184,7 @@ class Prefetched(_Wrapper):
     def epoch(self, number: int, start: int = 0) -> Iterator[Any]:
         """The batches of an epoch, from batch `start` on."""
         return prefetched(self._loader.epoch(number, start), self._count)
+
+    def share(self, ranks: Ranks) -> Loader:
+        """The rows of this rank of each of its batches."""
+        return Prefetched(self._loader.share(ranks), self._count)
