@@ -13,7 +13,7 @@ from ..engine.tracing.precisions import checked_precision
 from ..ir.near_names import similar
 from ..passes.pipeline import PASS_NAMES
 from ..runtime.codegen.byte_amount import byte_amount
-from .bench import GPU_PEERS, PEERS, WORKLOADS
+from .bench import GPU_PEERS, PEERS, PINS, WIDER, WORKLOADS
 from .completion import SHELLS
 from .draw import FORMATS, LAYOUTS
 from .optimizers import OPTIMIZERS, SCHEDULES
@@ -270,7 +270,9 @@ def _bench_parser(commands: Any) -> None:
         description="Measure the time of a training step. Each side runs in its own process, in turn, several times: "
         "the first time with an empty cache of machine code (cold), then with what it left there (warm). "
         "Figures are medians; only the ratios of one run are to be trusted, and the run says if the machine was too "
-        "noisy for them. Beside a recipe NAME of yours, functions NAME_torch() -> (model, loss_fn, optimizer) and "
+        "noisy for them. Within a round the sides run in turn, several times, and ratios are medians over these turns. "
+        "Where GRADLOOM_TARGET names a lesser CPU than this one, the peers are held to its instructions. "
+        "Beside a recipe NAME of yours, functions NAME_torch() -> (model, loss_fn, optimizer) and "
         "NAME_jax(parameters) -> (loss_fn, parameters) let the peers take part.",
         epilog=_RECIPE_NOTE,
     )
@@ -279,7 +281,8 @@ def _bench_parser(commands: Any) -> None:
         "workloads",
         nargs="*",
         metavar="WORKLOAD",
-        help=f"of {', '.join(WORKLOADS)} (default: all of them); or module:function, or file.py:function",
+        help=f"of {', '.join(WORKLOADS)} (default: these); of the wider list: {', '.join(WIDER)}; all, or wider; or "
+        "module:function, or file.py:function",
     )
     parser.add_argument(
         "--against",
@@ -289,6 +292,14 @@ def _bench_parser(commands: Any) -> None:
     )
     _target(parser, "what all sides train on: cpu, or a GPU, as in cuda:sm_80")
     _add_precision(parser)
+    parser.add_argument(
+        "--pin",
+        choices=PINS,
+        default="no",
+        metavar="WHEN",
+        help="hold each side to one core, where sides are compared by processor time, which other processes hardly "
+        "change: only, or too, after all cores (default: no)",
+    )
     parser.add_argument("--rounds", type=_positive, default=5, metavar="N", help="processes of each side (default: 5)")
     parser.add_argument(
         "--seconds", type=_rate, default=1.0, metavar="S", help="time for steps in each process (default: 1)"

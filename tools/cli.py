@@ -19,7 +19,7 @@ from ..passes.dump import DumpError
 from ..passes.target import TargetError
 from ..runtime.codegen.front_end import FrontEndError
 from .arguments import make_parser
-from .bench import WORKLOADS, Settings, Sides, bench
+from .bench import Settings, Sides, bench, listed
 from .cache import cache_text, clear_cache
 from .command_error import CommandError
 from .compile_recipe import compile_report
@@ -133,8 +133,9 @@ def _bench(options: argparse.Namespace) -> int:
         options.json,
         options.picture,
         options.precision,
+        options.pin,
     )
-    bench(options.workloads or list(WORKLOADS), sides, settings, Console())
+    bench(listed(options.workloads), sides, settings, Console())
     return 0
 
 

@@ -4,30 +4,36 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import gradloom as gl
 import pytest
 from gradloom import nn, optim
 from gradloom.passes.target import Target
 from gradloom.runtime.cuda.presence import missing
-from gradloom.tools.bench import GPU_PEERS, PEERS, WORKLOADS, gradloom_side, harness
+from gradloom.tools.bench import GPU_PEERS, PEERS, WIDER, WORKLOADS, gradloom_side, harness, listed
 from gradloom.tools.bench.figures import Comparison, Figures, Results
 from gradloom.tools.bench.machine import Clocks, Noise, Speed, measure_speed, speed_of, usable_cores
 from gradloom.tools.bench.side import Place
+from gradloom.tools.bench.side_process import environment
 from gradloom.tools.bench.worker import BUILDERS, measure
-from gradloom.tools.bench.workloads import task
+from gradloom.tools.bench.workloads import check_name, task
 from gradloom.tools.cli import main
 from gradloom.tools.command_error import CommandError
 
 
-def of_round(median: float, first: float = 1.0, loss: float = 1.0, beyond: int = 100) -> dict[str, float]:
+def of_round(*medians: float, first: float = 1.0, loss: float = 1.0, beyond: int = 100) -> dict[str, Any]:
     work = {"matmul_flops": 1000, "parameters": 10, "draws": False}
-    return {"median": median, "least": median / 2, "first": first, "loss": loss, "bytes_beyond": beyond, **work}
+    turns = [{"median": median, "least": median / 2, "cpu": 10 - median} for median in medians]
+    return {"turns": turns, "first": first, "loss": loss, "bytes_beyond": beyond, **work}
 
 
 def test_figures_are_medians_of_rounds_and_the_first_is_cold():
-    rounds = [of_round(9.0, 5.0), of_round(2.0, 1.0), of_round(3.0, 2.0)]
+    rounds = [of_round(9.0, first=5.0), of_round(2.0), of_round(3.0, first=2.0)]
     figures = Figures.of(rounds)
     assert (figures.step, figures.least, figures.cold, figures.warm) == (3.0, 1.0, 5.0, 1.5)
     assert figures.spread == pytest.approx(7 / 3)
@@ -42,6 +48,15 @@ def test_a_comparison_is_with_the_best_peer_and_with_the_floor():
     assert comparison.floor(Speed(flops=1000, bandwidth=280)) == 1 + 1
     alone = Comparison({"gradloom": comparison.sides["gradloom"]})
     assert alone.speedup is alone.bytes_ratio is None
+
+
+def test_sides_are_compared_turn_by_turn_and_on_one_core_by_processor_time():
+    # The machine is twice as slow in the last two turns.
+    sides = {"gradloom": [of_round(1.0, 2.0), of_round(2.0)], "torch": [of_round(1.5, 3.0), of_round(3.0)]}
+    figures = {name: Figures.of(rounds) for name, rounds in sides.items()}
+    assert Comparison(figures).ratios == {"torch": 1.5}
+    assert Comparison(figures, pinned=True).ratios == {"torch": 7 / 8}
+    assert figures["torch"].cpu == 7.0
 
 
 def test_the_run_says_when_the_machine_was_too_noisy():
@@ -66,8 +81,6 @@ def test_the_machine_is_measured():
 
 
 def test_the_floor_counts_matrix_products_in_loops_too():
-    import gradloom as gl
-
     x = gl.spec((4, 5))
     assert gradloom_side.matmul_flops(gl.trace(lambda x: x @ x.T + x.sum(), x)) == 2 * 4 * 4 * 5
     model = nn.Linear(3, 2)
@@ -76,8 +89,6 @@ def test_the_floor_counts_matrix_products_in_loops_too():
 
 
 def test_the_floor_counts_the_gradients_of_convolutions():
-    import gradloom as gl
-
     model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, bias=False), nn.Conv2d(4, 5, 3, bias=False))
     batch = gl.spec((2, 3, 6, 6), "float32")
     traced = gl.plan_step(model, lambda m, x: m(x).sum(), optim.SGD(0.1), batch).graph
@@ -85,19 +96,24 @@ def test_the_floor_counts_the_gradients_of_convolutions():
     assert gradloom_side.matmul_flops(traced) == 2 * first + 2 * second + to_input  # none to the image
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes cannot be held to a core here")
 def test_bench_prints_a_table_and_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    file = tmp_path / "figures.json"
-    assert main(["bench", "mlp_s", "--rounds", "2", "--seconds", "0.05", "--json", str(file)]) == 0
+    file, cores = tmp_path / "figures.json", os.sched_getaffinity(0)
+    assert main(["bench", "mlp_s", "--rounds", "1", "--seconds", "0.05", "--pin", "too", "--json", str(file)]) == 0
+    assert os.sched_getaffinity(0) == cores
     table = capsys.readouterr().out
     assert "mlp_s" in table
+    assert "mlp_s, one core" in table
     assert "gradloom" in table
     found = json.loads(file.read_text())
-    figures = found["workloads"]["mlp_s"]["gradloom"]
-    assert figures["step_seconds"] > 0
-    assert [r["steps"] > 0 for r in figures["rounds"]] == [True, True]
-    assert figures["first_cold_seconds"] == figures["rounds"][0]["first"]
-    assert figures["bytes_beyond"] > 0
-    assert figures["floor_seconds"] > 0
+    for name in ("mlp_s", "mlp_s, one core"):
+        figures = found["workloads"][name]["gradloom"]
+        assert figures["step_seconds"] > 0
+        assert figures["cpu_seconds"] > 0
+        assert [turn["steps"] > 0 for r in figures["rounds"] for turn in r["turns"]] == [True] * harness.TURNS
+        assert figures["first_cold_seconds"] == figures["rounds"][0]["first"]
+        assert figures["bytes_beyond"] > 0
+        assert figures["floor_seconds"] > 0
     assert found["machine"]["flops_per_second"] > 0
     assert {"gradloom", "numpy", "numba"} == set(found["versions"])
 
@@ -121,8 +137,6 @@ def test_a_peer_does_the_same_steps(peer: str, name: str):
 
 
 def test_the_bytes_of_gradloom_are_those_that_are_allocated():
-    import gradloom as gl
-
     asked = task("mlp_s")
     step = gl.compile_step(*asked.ingredients[:3], asked.batch)
     assert gradloom_side.build(asked, Place()).bytes_beyond() == step._live.arena.nbytes + step.report.constant_bytes
@@ -262,6 +276,72 @@ def test_the_compiled_peer_computes_the_same(tmp_path: Path, monkeypatch: pytest
     assert measure("torch-compile", "loss_recipe.py:net", 0.0)["loss"] == pytest.approx(ours, rel=1e-5)
 
 
+WIDER_BATCH = 4
+"""Smaller batches are soon measured; of fewer examples batch norm would make rounding errors large."""
+
+
+def same_losses(name: str, peers: Sequence[str]) -> None:
+    """Steps of a workload of the wider list on each of the sides."""
+    batch_size = None if task(name).is_inference else WIDER_BATCH
+    ours = measure("gradloom", name, 0.0, batch_size)["loss"]
+    for peer in peers:
+        if task(name).peer(peer) is not None:
+            assert measure(peer, name, 0.0, batch_size)["loss"] == pytest.approx(ours, rel=harness.LOSS_TOLERANCE)
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("name", ["pinn", "mlp_1", "gru", "wavenet"])
+def test_models_of_the_wider_list_are_the_same_on_each_side(name: str):
+    needs("torch")
+    needs("jax")
+    same_losses(name, ("torch", "jax"))
+
+
+@pytest.mark.peers
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WIDER)
+def test_all_models_of_the_wider_list_are_the_same_on_each_side(name: str):
+    needs("torch")
+    needs("jax")
+    same_losses(name, ("torch", "jax"))
+
+
+def shape_of_result(name: str) -> tuple[int, ...]:
+    asked = task(name, 4)
+    model, loss_fn, *_ = asked.ingredients
+
+    def result(values: Any, batch: Any) -> Any:
+        return loss_fn(lambda *args: nn.functional_call(model, values, *args, training=True), batch)
+
+    (found,) = gl.trace(result, nn.init_parameters(model), asked.batch).outputs
+    return found.type.shape
+
+
+def test_models_of_the_wider_list_have_a_loss_or_outputs():
+    for name in WIDER:
+        assert bool(shape_of_result(name)) == task(name).is_inference
+
+
+def test_lists_of_workloads_have_names():
+    assert listed([]) == list(WORKLOADS)
+    assert listed(["wider", "mlp_s"]) == [*WIDER, "mlp_s"]
+    assert listed(["all"]) == [*WORKLOADS, *WIDER]
+    with pytest.raises(CommandError, match=r"there is no workload 'gpt3'; there are mlp_s, .*, gpt_1, and recipes"):
+        check_name("gpt3")
+
+
+def test_peers_are_held_to_the_instructions_of_a_lesser_target(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr("gradloom.tools.bench.side_process.host_cpu", lambda: "avx512")
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=false")
+    own = environment("cpu:avx512", tmp_path)
+    assert "ONEDNN_MAX_CPU_ISA" not in own
+    assert own["XLA_FLAGS"] == "--xla_cpu_enable_fast_math=false"
+    lesser = environment("cpu:avx2", tmp_path)
+    assert lesser["ONEDNN_MAX_CPU_ISA"] == "AVX2"
+    assert lesser["XLA_FLAGS"] == "--xla_cpu_enable_fast_math=false --xla_cpu_max_isa=AVX2"
+    assert lesser["GRADLOOM_CACHE_DIR"] == str(tmp_path / "gradloom")
+
+
 def test_a_picture_is_drawn(tmp_path: Path):
     needs("matplotlib")
     from gradloom.tools.bench.picture import draw
@@ -296,9 +376,24 @@ def test_a_side_that_fails_or_computes_something_else_is_an_error(
     losses = {"gradloom": 2.0, "torch": 2.1}
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     speed = {"flops": 1.0, "bandwidth": 1.0}
-    monkeypatch.setattr(
-        harness, "_run", lambda a, _: speed if a["side"] == "machine" else of_round(1.0, loss=losses[a["side"]])
-    )
+
+    class Process:
+        def __init__(self, asked: dict[str, Any], cache: Path, pinned: bool):
+            self.first, self.side = speed, asked["side"]
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_: object):
+            pass
+
+        def answer(self, line: str) -> Any:
+            return of_round(1.0)["turns"][0]
+
+        def end(self) -> Any:
+            return of_round(1.0, loss=losses[self.side])
+
+    monkeypatch.setattr(harness, "SideProcess", Process)
     assert main(["bench", "mlp_s", "--against", "torch", "--rounds", "1"]) == 2
     assert "they do not compute the same" in capsys.readouterr().err
     monkeypatch.undo()

@@ -1,7 +1,8 @@
 """`gradloom bench`: the time of a training step against other frameworks."""
 
 from .figures import GPU_PEERS, PEERS
-from .harness import Settings, Sides, bench
-from .workloads import WORKLOADS
+from .harness import PINS, Settings, Sides, bench
+from .wider import WIDER
+from .workloads import WORKLOADS, listed
 
-__all__ = ["GPU_PEERS", "PEERS", "WORKLOADS", "Settings", "Sides", "bench"]
+__all__ = ["GPU_PEERS", "PEERS", "PINS", "WIDER", "WORKLOADS", "Settings", "Sides", "bench", "listed"]

@@ -34,21 +34,25 @@ class Figures:
 
     step: float
     least: float
+    cpu: float
+    """The processor time of a step, of all cores together."""
     cold: float
     warm: float | None
     loss: float
     bytes_beyond: int
     spread: float
-    rounds: list[dict[str, float]]
+    rounds: list[dict[str, Any]]
 
     @staticmethod
-    def of(rounds: list[dict[str, float]]) -> Figures:
+    def of(rounds: list[dict[str, Any]]) -> Figures:
         """The figures of a side's rounds, the first of which was cold and reported its memory."""
-        medians = [r["median"] for r in rounds]
-        step = statistics.median(medians)
+        medians = [statistics.median(turn["median"] for turn in r["turns"]) for r in rounds]
+        turns = [turn for r in rounds for turn in r["turns"]]
+        step = statistics.median(turn["median"] for turn in turns)
         return Figures(
             step,
-            min(r["least"] for r in rounds),
+            min(turn["least"] for turn in turns),
+            statistics.median(turn["cpu"] for turn in turns),
             rounds[0]["first"],
             statistics.median(r["first"] for r in rounds[1:]) if rounds[1:] else None,
             rounds[0]["loss"],
@@ -57,12 +61,19 @@ class Figures:
             rounds,
         )
 
+    def times(self, kind: str) -> list[float]:
+        """Of every turn its "median" or its "cpu", in the order in which sides took turns."""
+        return [turn[kind] for r in self.rounds for turn in r["turns"]]
+
 
 @dataclass(frozen=True)
 class Comparison:
-    """All sides of one workload, Gradloom first."""
+    """All sides of one workload, Gradloom first. On one core sides are compared by the processor time of a step, which
+    other processes do not change; else by the time that passed.
+    """
 
     sides: Mapping[str, Figures]
+    pinned: bool = False
 
     @property
     def peers(self) -> dict[str, Figures]:
@@ -70,9 +81,21 @@ class Comparison:
         return {name: figures for name, figures in self.sides.items() if name != OURS}
 
     @property
+    def ratios(self) -> dict[str, float]:
+        """For each peer how many times as fast Gradloom is: the median over turns, each of which compares what was
+        measured one after the other. A machine that changes its speed for minutes changes both sides of a turn.
+        """
+        kind = "cpu" if self.pinned else "median"
+        ours = self.sides[OURS].times(kind)
+        return {
+            name: statistics.median(theirs / mine for theirs, mine in zip(figures.times(kind), ours))
+            for name, figures in self.peers.items()
+        }
+
+    @property
     def speedup(self) -> float | None:
         """How many times as fast as the best peer Gradloom is."""
-        return min(f.step for f in self.peers.values()) / self.sides[OURS].step if self.peers else None
+        return min(self.ratios.values(), default=None)
 
     @property
     def bytes_ratio(self) -> float | None:
@@ -132,6 +155,8 @@ class Results:
             side: {
                 "step_seconds": f.step,
                 "least_seconds": f.least,
+                "cpu_seconds": f.cpu,
+                "slower_than_gradloom": comparison.ratios.get(side),
                 "first_cold_seconds": f.cold,
                 "first_warm_seconds": f.warm,
                 "bytes_beyond": f.bytes_beyond,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import math
 import os
-import subprocess
-import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from .figures import GPU_PEERS, OURS, PEERS, Comparison, Figures, Results
 from .machine import MACHINE, Clocks, Noise, Speed
 from .picture import draw
 from .side import Place
+from .side_process import SideProcess
 from .workloads import COMPARED_STEPS, WORKLOADS, check_name, task
 
 LOSS_TOLERANCE = 1e-4
@@ -38,6 +39,16 @@ DRAWN_LOSS_TOLERANCE = 0.2
 
 _WIDTH = 100
 """Of the table in a file."""
+
+TURNS = 5
+"""How often the sides of a round run in turn."""
+_REST = 0.05
+"""Seconds before a turn: threads of a side that has just run go on spinning for a while."""
+
+PINS = {"no": (False,), "too": (False, True), "only": (True,)}
+"""What `--pin` says, and whether sides are held to one core in each measurement of a workload."""
+ON_ONE = ", one core"
+"""Stands behind the name of a workload that was measured on one core."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +92,7 @@ class Settings:
     json_file: str | None = None
     picture_file: str | None = None
     precision: str = "fp32"
+    pin: str = "no"
 
 
 def bench(workloads: Sequence[str], sides: Sides, settings: Settings, console: Console) -> None:
@@ -100,9 +112,13 @@ def bench(workloads: Sequence[str], sides: Sides, settings: Settings, console: C
     if settings.picture_file is not None and importlib.util.find_spec("matplotlib") is None:
         raise CommandError("matplotlib is not installed; pip install '.[plot]' in Gradloom's folder gets it")
     start = Clocks.now()
-    with console.status("the machine itself"):
-        speed = Speed(**_run({"side": MACHINE, "target": settings.target}, Path(os.devnull)))
-    found = {name: _compare(name, sides.on(name), settings, console) for name in dict.fromkeys(workloads)}
+    machine = {"side": MACHINE, "target": settings.target}
+    with console.status("the machine itself"), SideProcess(machine, Path(os.devnull), settings.pin == "only") as one:
+        speed = Speed(**one.first)
+    found: dict[str, Comparison] = {}
+    for name in dict.fromkeys(workloads):
+        for pinned in PINS[settings.pin]:
+            found[f"{name}{ON_ONE * pinned}"] = _compare(name, sides.on(name), pinned, settings, console)
     results = Results(found, speed, Noise.between(start, Clocks.now()))
     _tell(results, console)
     if settings.json_file is not None:
@@ -111,22 +127,13 @@ def bench(workloads: Sequence[str], sides: Sides, settings: Settings, console: C
         draw(results, settings.picture_file)
 
 
-def _compare(workload: str, sides: Sequence[str], settings: Settings, console: Console) -> Comparison:
-    measured: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
+def _compare(workload: str, sides: Sequence[str], pinned: bool, settings: Settings, console: Console) -> Comparison:
+    measured: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
     with tempfile.TemporaryDirectory(prefix="gradloom-bench-", ignore_cleanup_errors=True) as caches:
         for number in range(settings.rounds):
-            for side in sides:
-                asked = {
-                    "side": side,
-                    "workload": workload,
-                    "seconds": settings.seconds,
-                    "batch_size": settings.batch_size,
-                    "memory": number == 0,
-                    "target": settings.target,
-                    "precision": settings.precision,
-                }
-                with console.status(f"{workload}, round {number + 1} of {settings.rounds}: {side}"):
-                    measured[side].append(_run(asked, Path(caches) / side))
+            what = f"{workload}, round {number + 1} of {settings.rounds}"
+            for side, found in _round(workload, sides, pinned, settings, Path(caches), number == 0, what, console):
+                measured[side].append(found)
     figures = {side: Figures.of(found) for side, found in measured.items()}
     tolerance = LOSS_TOLERANCE if settings.precision == "fp32" else ROUNDED_LOSS_TOLERANCE
     if measured[OURS][0]["draws"]:
@@ -137,27 +144,40 @@ def _compare(workload: str, sides: Sequence[str], settings: Settings, console: C
                 f"{workload}: in step {COMPARED_STEPS} {side}'s loss is {figures[side].loss:.6f}, Gradloom's "
                 f"{figures[OURS].loss:.6f}; they do not compute the same"
             )
-    return Comparison(figures)
+    return Comparison(figures, pinned)
 
 
-def _run(asked: dict[str, Any], cache: Path) -> dict[str, Any]:
-    """Measure in a new process, which keeps its machine code in `cache`."""
-    environment = {
-        **os.environ,
-        "GRADLOOM_CACHE_DIR": str(cache / "gradloom"),
-        "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor"),
-        "TRITON_CACHE_DIR": str(cache / "triton"),
-        "JAX_COMPILATION_CACHE_DIR": str(cache / "jax"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+def _round(
+    workload: str,
+    sides: Sequence[str],
+    pinned: bool,
+    settings: Settings,
+    caches: Path,
+    memory: bool,
+    what: str,
+    console: Console,
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every side in a process of its own: all begin one after the other, then run in turn while the others wait."""
+    asked = {
+        "workload": workload,
+        "batch_size": settings.batch_size,
+        "target": settings.target,
+        "precision": settings.precision,
+        "memory": memory,
     }
-    environment.pop("GRADLOOM_CACHE", None)
-    command = [sys.executable, "-m", f"{__package__}.worker", json.dumps(asked)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    if done.returncode:
-        last = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
-        raise CommandError(f"{asked['side']} failed on {asked.get('workload', 'its own')}: {last}")
-    return json.loads(done.stdout.splitlines()[-1])
+    with contextlib.ExitStack() as stack:
+        running: dict[str, SideProcess] = {}
+        for side in sides:
+            with console.status(f"{what}: {side}"):
+                running[side] = stack.enter_context(SideProcess({"side": side, **asked}, caches / side, pinned))
+        turns: dict[str, list[Any]] = {side: [] for side in sides}
+        with console.status(f"{what}: all in turn"):
+            for _ in range(TURNS):
+                for side, process in running.items():
+                    time.sleep(_REST)
+                    turns[side].append(process.answer(str(settings.seconds / TURNS)))
+        for side, process in running.items():
+            yield side, {**process.end(), "turns": turns[side]}
 
 
 def _tell(results: Results, console: Console) -> None:
@@ -177,8 +197,9 @@ def _tell(results: Results, console: Console) -> None:
 
 def _table(results: Results) -> Table:
     table = Table(
-        caption="step, best: the median and the least time of a step in ms; vs peer: how many times as fast as the "
-        "best peer; floor: over the least time that the machine needs; bytes: beside parameters and optimizer state; "
+        caption="step, best: the median and the least time of a step in ms; cpu: its processor time, of all cores; "
+        "vs peer: how many times as fast as the best peer; floor: over the least time that the machine needs; "
+        "bytes: beside parameters and optimizer state; "
         "vs peer: over the best peer's; cold, warm: seconds to the first step, from an empty and from a filled cache",
         caption_justify="left",
         box=None,
@@ -187,7 +208,7 @@ def _table(results: Results) -> Table:
     )
     table.add_column("workload", no_wrap=True)
     table.add_column("side", no_wrap=True, min_width=max(map(len, results.side_names)))
-    for heading in ("step", "best", "vs peer", "floor", "bytes", "vs peer", "cold", "warm"):
+    for heading in ("step", "best", "cpu", "vs peer", "floor", "bytes", "vs peer", "cold", "warm"):
         table.add_column(heading, justify="right", no_wrap=True)
     for workload, comparison in results.workloads.items():
         floor = comparison.floor(results.speed)
@@ -198,6 +219,7 @@ def _table(results: Results) -> Table:
                 side,
                 f"{1e3 * f.step:.4g}",
                 f"{1e3 * f.least:.4g}",
+                f"{1e3 * f.cpu:.4g}",
                 f"{comparison.speedup:.2f}x" if ours and comparison.speedup is not None else "",
                 f"{f.step / floor:.2f}x" if floor else "",
                 human(f.bytes_beyond),

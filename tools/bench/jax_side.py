@@ -12,7 +12,7 @@ import numpy as np
 import optree
 
 from ...engine.nn.binding import init_parameters
-from ...engine.optim import AdamW
+from ...engine.optim import SGD, AdamW
 from ...ir import Array
 from ..command_error import CommandError
 from ..recipes import bench_gpt
@@ -146,24 +146,40 @@ def build(task: Task, place: Place) -> Side:
         if peer is None:
             raise CommandError(f"beside {task.name} there is no function of its name and _jax")
         loss_fn, params = peer(initial)
-    optimizer = task.ingredients.optimizer
-    if not isinstance(optimizer, AdamW) or callable(optimizer.lr) or optimizer.amsgrad or optimizer.maximize:
-        raise CommandError(f"JAX's side trains with plain AdamW at a constant rate, {task.name} with {optimizer}")
     tree_map = jax.tree_util.tree_map
     params = tree_map(jnp.asarray, params)
     batch = optree.tree_map(jnp.asarray, task.batch)
-    state: list[Any] = [params, tree_map(jnp.zeros_like, params), tree_map(jnp.zeros_like, params), jnp.float32(0)]
-    update = jax.jit(partial(_update, loss_fn, optimizer), donate_argnums=(0, 1, 2, 3))
+    if task.is_inference:
+        state, run = [params], jax.jit(lambda params, batch: (params, loss_fn(params, batch)))
+    else:
+        state, run = _training(task, loss_fn, params)
 
     def step() -> Any:
-        *state[:], loss = update(*state, batch)
-        return loss if place.on_gpu else loss.block_until_ready()
+        *state[:], result = run(*state, batch)
+        return result if place.on_gpu else result.block_until_ready()
 
     def bytes_beyond() -> int:
-        analysis: Any = update.lower(*state, batch).compile().memory_analysis()
+        analysis: Any = run.lower(*state, batch).compile().memory_analysis()
         return analysis.temp_size_in_bytes
 
     return Side(step, bytes_beyond)
+
+
+def _training(task: Task, loss_fn: Any, params: Any) -> tuple[list[Any], Any]:
+    """What a step reads and makes anew, its parameters first, and the step."""
+    optimizer, tree_map = task.ingredients.optimizer, jax.tree_util.tree_map
+    if isinstance(optimizer, SGD) and optimizer == SGD(optimizer.lr) and not callable(optimizer.lr):
+        return [params], jax.jit(partial(_descend, loss_fn, float(optimizer.lr)), donate_argnums=0)
+    if not isinstance(optimizer, AdamW) or callable(optimizer.lr) or optimizer.amsgrad or optimizer.maximize:
+        plain = "plain AdamW or SGD at a constant rate"
+        raise CommandError(f"JAX's side trains with {plain}, {task.name} with {optimizer}")
+    state: list[Any] = [params, tree_map(jnp.zeros_like, params), tree_map(jnp.zeros_like, params), jnp.float32(0)]
+    return state, jax.jit(partial(_update, loss_fn, optimizer), donate_argnums=(0, 1, 2, 3))
+
+
+def _descend(loss_fn: Any, rate: float, params: Any, batch: Any) -> tuple[Any, ...]:
+    loss, gradient = jax.value_and_grad(loss_fn)(params, batch)
+    return jax.tree_util.tree_map(lambda p, g: p - rate * g, params, gradient), loss
 
 
 def _update(

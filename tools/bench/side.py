@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -23,17 +24,28 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Work:
+    """What a step does, told by one side, for all do the same: operations of matrix products, parameters that are
+    updated, and whether random numbers are drawn, which are others on each side.
+    """
+
+    matmul_flops: int = 0
+    parameters: int = 0
+    draws: bool = False
+
+
+@dataclass(frozen=True)
 class Side:
     """`step` does one training step and returns its loss, on a CPU computed to the end; who reads a loss of a GPU
-    waits. `bytes_beyond` is what a step holds beside its parameters, the optimizer's state and the batch, measured the
-    way the framework measures its own.
-
-    `matmul_flops` of a step and the number of `parameters` come from one side, for all do the same work; so does
-    whether a step `draws` random numbers, which are others on each side.
+    waits. Inference returns an array of outputs. `bytes_beyond` is what a step holds beside its parameters, the
+    optimizer's state and the batch, measured the way the framework measures its own.
     """
 
     step: Callable[[], Any]
     bytes_beyond: Callable[[], int]
-    matmul_flops: int = 0
-    parameters: int = 0
-    draws: bool = False
+    work: Callable[[], Work] = Work
+
+    def number(self) -> float:
+        """A step, and the one number that sides are compared by: its loss, or the mean size of its outputs."""
+        found = self.step()
+        return float(abs(found).mean() if math.prod(getattr(found, "shape", ())) > 1 else found)

@@ -26,7 +26,7 @@ def peer_of_module(ingredients: Ingredients) -> Callable[[], Any] | None:
 
     def make() -> tuple[Any, Any, Any]:
         module = model.torch_module.train()
-        return module, of_module, _optimizer(module, ingredients.optimizer)
+        return module, of_module, optimizer_in_torch(module, ingredients.optimizer)
 
     return make
 
@@ -53,8 +53,8 @@ def _of_function(model: TorchModule, loss: Any) -> Callable[..., Any]:
     return run
 
 
-def _optimizer(module: Any, optimizer: Optimizer) -> Any:
-    """Torch's optimizer of the same name and options, the fused one where there is one."""
+def optimizer_in_torch(module: Any, optimizer: Optimizer) -> Any:
+    """Torch's optimizer of the same name and options, the fused one where there is one and gradients are dense."""
     import torch  # pyright: ignore[reportMissingImports]
 
     name = type(optimizer).__name__
@@ -65,6 +65,6 @@ def _optimizer(module: Any, optimizer: Optimizer) -> Any:
     options = {key: value for key, (value, default) in given.items() if key in known or value != default}
     if kind is None or not isinstance(options.get("lr"), (int, float)) or not options.keys() <= known.keys():
         raise CommandError(f"torch has no {name} with the same options at a rate that does not change; {_INSTEAD}")
-    if "fused" in known:
+    if "fused" in known and not any(getattr(part, "sparse", False) for part in module.modules()):
         options["fused"] = True
     return kind([p for p in module.parameters() if p.requires_grad], **options)

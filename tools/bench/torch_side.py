@@ -137,6 +137,8 @@ def build(task: Task, place: Place, mode: str | None = None, captured: bool = Fa
         with rounded():
             return loss_fn(model, batch)
 
+    if task.is_inference:
+        return _inference(model.eval(), loss_of_batch, mode, captured)
     run_loss = torch.compile(loss_of_batch, mode=mode) if mode is not None else loss_of_batch
 
     def step() -> Any:
@@ -151,6 +153,18 @@ def build(task: Task, place: Place, mode: str | None = None, captured: bool = Fa
         return (_peak_gpu_bytes if place.on_gpu else peak_bytes)(step)
 
     return _in_one_graph(step, model, optimizer) if captured else Side(step, bytes_beyond)
+
+
+def _inference(model: Any, outputs: Callable[[], Any], mode: str | None, captured: bool) -> Side:
+    if captured:
+        raise CommandError("inference is not measured as one CUDA graph; leave that peer out")
+    run = torch.compile(outputs, mode=mode) if mode is not None else outputs
+
+    def step() -> Any:
+        with torch.inference_mode():
+            return run()
+
+    return Side(step, lambda: (_peak_gpu_bytes if next(model.parameters()).is_cuda else peak_bytes)(step))
 
 
 def build_compiled(task: Task, place: Place) -> Side:

@@ -1,4 +1,4 @@
-"""One measurement, in a process of its own: `python -m ...worker JSON` prints JSON."""
+"""One measurement, in a process of its own: `python -m ...worker JSON` prints JSON, a line at a time."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from ..command_error import CommandError
@@ -33,6 +34,59 @@ _READ_SECONDS = 0.02
 """On a GPU steps go on for so long before a loss is read: several are in flight, as in a training."""
 
 
+class Measurement:
+    """A side with its step built and warm, ready for turns. All times are in seconds."""
+
+    def __init__(
+        self,
+        side: str,
+        workload: str,
+        batch_size: int | None = None,
+        target: str = "cpu",
+        precision: str = "fp32",
+    ) -> None:
+        start = time.perf_counter()
+        module, function = BUILDERS[side]
+        build = getattr(importlib.import_module(f".{module}", __package__), function)
+        imported = time.perf_counter()
+        place = Place(target, precision)
+        self._made = build(task(workload, batch_size), place)
+        losses = [self._made.number()]
+        first = time.perf_counter() - imported
+        losses += [self._made.number() for _ in range(WARM_UP_STEPS - 1)]
+        self._together = _steps_together(self._made.step) if place.on_gpu else 1
+        self._run = _several(self._made.step, self._together) if place.on_gpu else self._made.step
+        self._found = {"imports": imported - start, "first": first, "loss": losses[COMPARED_STEPS - 1]}
+
+    def turn(self, seconds: float) -> dict[str, float]:
+        """Steps for about so many seconds: the `median` and the `least` time of one, the median of the processor time
+        that one takes of all cores together, `cpu`, and how many there were.
+        """
+        times: list[float] = []
+        cpu: list[float] = []
+        run, wall_clock, cpu_clock = self._run, time.perf_counter, time.process_time
+        end = wall_clock() + seconds
+        while len(times) < _MOST_STEPS and (not times or wall_clock() < end):
+            begun_cpu, begun = cpu_clock(), wall_clock()
+            run()
+            times.append(wall_clock() - begun)
+            cpu.append(cpu_clock() - begun_cpu)
+        each = 1 / self._together
+        return {
+            "median": statistics.median(times) * each,
+            "least": min(times) * each,
+            "cpu": statistics.median(cpu) * each,
+            "steps": len(times) * self._together,
+        }
+
+    def end(self, memory: bool) -> dict[str, Any]:
+        """`first` is from the imports' end until the first step was done, `loss` that of step `COMPARED_STEPS`; with
+        `memory` there are `bytes_beyond`. What a step does is told by Gradloom.
+        """
+        beyond = {"bytes_beyond": self._made.bytes_beyond()} if memory else {}
+        return {**self._found, **asdict(self._made.work()), **beyond}
+
+
 def measure(
     side: str,
     workload: str,
@@ -41,42 +95,11 @@ def measure(
     memory: bool = False,
     target: str = "cpu",
     precision: str = "fp32",
-) -> dict[str, float]:
-    """Import a side, build its step and run it for about so many seconds. All times are in seconds.
-
-    `first` is from the imports' end until the first step is done, `median` and `least` are of the steps after the
-    warm-up, `loss` is that of step `COMPARED_STEPS`, and with `memory` there are `bytes_beyond`.
-    """
-    start = time.perf_counter()
-    module, function = BUILDERS[side]
-    build = getattr(importlib.import_module(f".{module}", __package__), function)
-    imported = time.perf_counter()
-    place = Place(target, precision)
-    made = build(task(workload, batch_size), place)
-    step = made.step
-    losses = [float(step())]
-    first = time.perf_counter() - imported
-    losses += [float(step()) for _ in range(WARM_UP_STEPS - 1)]
-    times: list[float] = []
-    together = _steps_together(step) if place.on_gpu else 1
-    run = _several(step, together) if place.on_gpu else step
-    end = time.perf_counter() + seconds
-    while len(times) < _MOST_STEPS and (not times or time.perf_counter() < end):
-        begun = time.perf_counter()
-        run()
-        times.append((time.perf_counter() - begun) / together)
-    return {
-        "imports": imported - start,
-        "first": first,
-        "median": statistics.median(times),
-        "least": min(times),
-        "steps": len(times) * together,
-        "loss": losses[COMPARED_STEPS - 1],
-        "matmul_flops": made.matmul_flops,
-        "parameters": made.parameters,
-        "draws": made.draws,
-        **({"bytes_beyond": made.bytes_beyond()} if memory else {}),
-    }
+) -> dict[str, Any]:
+    """All of a measurement, with one turn: see `Measurement`."""
+    measured = Measurement(side, workload, batch_size, target, precision)
+    turn = measured.turn(seconds)
+    return {**measured.end(memory), "turns": [turn]}
 
 
 def _steps_together(step: Callable[[], Any]) -> int:
@@ -98,11 +121,19 @@ def _several(step: Callable[[], Any], count: int) -> Callable[[], Any]:
 
 
 def _main(asked: dict[str, Any]) -> None:
+    """Answer each line of standard input, which is the seconds of a turn, with a line; at its end tell the rest."""
     try:
-        found = speed_of(asked["target"]) if asked["side"] == MACHINE else measure(**asked)
+        if asked["side"] == MACHINE:
+            print(json.dumps(speed_of(asked["target"])))
+            return
+        memory = asked.pop("memory")
+        measured = Measurement(**asked)
+        print(json.dumps("ready"), flush=True)
+        for line in sys.stdin:
+            print(json.dumps(measured.turn(float(line))), flush=True)
+        print(json.dumps(measured.end(memory)))
     except CommandError as error:
         sys.exit(str(error))
-    print(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from ..find_recipe import make_recipe, recipe_namesake
 from ..recipes import Ingredients
 from ..training_data import training_data
 from .torch_module import peer_of_module
+from .wider import WIDER
 
 COMPARED_STEPS = 3
 """The loss of the last of them must be the same on every side: AdamW soon makes rounding errors grow."""
@@ -47,7 +48,16 @@ WORKLOADS: Mapping[str, Workload] = {
     "cnn": Workload(f"{_RECIPES}.bench_cnn", "cnn"),
     "lstm": Workload(f"{_RECIPES}.bench_lstm", "lstm_bench", batch_axis={"x": 1}),
 }
-"""The benchmark's own, by name."""
+"""The benchmark's own, by name: the quick list."""
+
+ALL = (*WORKLOADS, *WIDER)
+"""The names of all workloads: the quick list, then the wider one."""
+
+
+def listed(asked: Sequence[str]) -> list[str]:
+    """The names of workloads where `all` and `wider` stand for lists, and none for the quick one."""
+    lists = {"all": ALL, "wider": tuple(WIDER)}
+    return [name for one in asked for name in lists.get(one, (one,))] or list(WORKLOADS)
 
 
 @dataclass(frozen=True)
@@ -58,12 +68,19 @@ class Task:
     ingredients: Ingredients
     batch: Any
 
+    @property
+    def is_inference(self) -> bool:
+        """Whether the model's outputs are all that is computed, with parameters that stay."""
+        return self.name in WIDER and WIDER[self.name].loss is None
+
     def peer(self, framework: str) -> Callable[..., Any] | None:
         """`NAME_torch` or `NAME_jax`, which stands beside a user's recipe `NAME`, or the module of torch that the
         recipe exported; `None` where there is neither.
         """
         if self.name in WORKLOADS:
             return None
+        if self.name in WIDER:
+            return WIDER[self.name].peer(framework)
         beside = recipe_namesake(self.name, framework)
         return peer_of_module(self.ingredients) if beside is None and framework == "torch" else beside
 
@@ -73,7 +90,7 @@ def task(name: str, batch_size: int | None = None) -> Task:
 
     Raises `CommandError` where there is no such recipe, or where its batch cannot have that size.
     """
-    workload = WORKLOADS.get(name)
+    workload = WORKLOADS.get(name) or WIDER.get(name)
     if workload is None:
         made = make_recipe(name)
         return Task(name, made, next(training_data(name, made, batch_size, 0).loader.epoch(0)))
@@ -92,10 +109,10 @@ def task(name: str, batch_size: int | None = None) -> Task:
 
 def check_name(name: str) -> None:
     """Raises `CommandError` for what is neither a workload nor a recipe."""
-    if name not in WORKLOADS:
+    if name not in ALL:
         if ":" not in name:
             raise CommandError(
-                f"there is no workload {name!r}; there are {', '.join(WORKLOADS)}, and recipes of your own: "
+                f"there is no workload {name!r}; there are {', '.join(ALL)}, and recipes of your own: "
                 "module:function or file.py:function"
             )
         make_recipe(name)
