@@ -18,7 +18,7 @@ from .cards import CARDS, TYPICAL, Card
 
 MOST_PARALLEL = 4
 """Iterations of a loop that may run concurrently, each from end to end on one core and in an arena of its own."""
-MOST_CORES = 1024
+MOST_CORES = 256
 """Threads that a step runs on, at most."""
 LIBRARIES = ("cublaslt", "cudnn")
 """The libraries of a GPU: cuBLASLt for products, cuDNN for convolutions. What is emulated has none."""

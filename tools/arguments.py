@@ -12,6 +12,7 @@ from ..engine.step.budget import budget_of
 from ..engine.tracing.precisions import checked_precision
 from ..ir.near_names import similar
 from ..passes.pipeline import PASS_NAMES
+from ..passes.target import MOST_CORES
 from ..runtime.codegen.byte_amount import byte_amount
 from .bench import GPU_PEERS, PEERS, PINS, WIDER, WORKLOADS
 from .completion import SHELLS
@@ -143,8 +144,8 @@ def _plan_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "plan",
         help="the memory of a training step, before anything is allocated",
-        description="Plan a recipe's training step and print its memory report; nothing is allocated or compiled. "
-        "A report that --json wrote can stand in place of a recipe.",
+        description="Plan a recipe's training step and print its memory report; nothing is allocated or compiled, but "
+        "for --run and --cores. A report that --json wrote can stand in place of a recipe.",
         epilog=_RECIPE_NOTE + _PLAN_NOTE,
     )
     parser.set_defaults(command="plan")
@@ -163,6 +164,18 @@ def _plan_parser(commands: Any) -> None:
         type=_host_memory,
         metavar="BYTES",
         help="the most pinned memory of its host that a GPU's step may take within --memory, 0 for none (what helps)",
+    )
+    parser.add_argument(
+        "--cores",
+        type=_cores,
+        metavar="N",
+        help="cut the step for N cores (default: 2), time its parts here on one, and predict its time on N and others",
+    )
+    parser.add_argument(
+        "--bandwidth",
+        type=_above_zero,
+        metavar="GB/S",
+        help="of the memory of the machine with --cores, at most (a core's share here times N, up to 200)",
     )
     parser.add_argument("--largest-batch", action="store_true", help="print the largest batch that fits --memory")
     parser.add_argument("--diff", metavar="OTHER", help="what changes from RECIPE to this one, by layer")
@@ -377,6 +390,13 @@ def _positive(text: str) -> int:
     return _at_least(1, text)
 
 
+def _cores(text: str) -> int:
+    cores = _positive(text)
+    if cores > MOST_CORES:
+        raise argparse.ArgumentTypeError(f"{text} is more than {MOST_CORES}")
+    return cores
+
+
 def _seed(text: str) -> int:
     return _at_least(0, text)
 
@@ -412,6 +432,13 @@ def _bytes(text: str) -> int:
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of bytes such as 200MB or 1.5GiB")
     return found
+
+
+def _above_zero(text: str) -> float:
+    value = _rate(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
 
 
 def _rate(text: str) -> float:

@@ -18,9 +18,10 @@ from ..engine.step.compile_step import compile_step, plan_step
 from ..engine.step.largest_batch import LONGEST_BATCH
 from ..engine.step.step import StepPlan
 from ..ir import ArrayType, type_of
-from ..ir.printable import printable
+from ..ir.printable import printable, printable_lines
 from .command_error import CommandError
 from .find_recipe import make_recipe
+from .many_cores import Prediction, predict
 from .plan_diff import diff_text
 from .training_data import RandomBatches
 
@@ -47,6 +48,8 @@ class PlanOptions:
     largest_batch: bool = False
     curve: int | None = None
     run: bool = False
+    cores: int | None = None
+    bandwidth: float | None = None
     json: str | None = None
     html: str | None = None
 
@@ -59,6 +62,10 @@ def run_plan(options: PlanOptions) -> int:
         return _largest_batch(options)
     if options.run and options.curve is None:
         raise CommandError("--run runs the points of --curve; give that too")
+    if options.bandwidth is not None and options.cores is None:
+        raise CommandError("--bandwidth is of the machine that --cores is of; give that too")
+    if options.cores is not None and _saved(options.recipe):
+        raise CommandError(f"{options.recipe} is a saved report; --cores needs the recipe")
     named = [name for name in (options.recipe, options.diff) if name is not None]
     if options.memory is not None and all(map(_saved, named)):
         raise CommandError(f"{' and '.join(named)}: saved as planned; --memory needs the recipe")
@@ -66,10 +73,11 @@ def run_plan(options: PlanOptions) -> int:
     if options.curve is not None and plan is None:
         raise CommandError(f"{options.recipe} is a saved report; a curve needs the recipe")
     curve = [] if options.curve is None or plan is None else _curve(plan, options)
+    predicted = None if options.cores is None else _on_cores(options, options.cores)
     quiet = options.json == "-"
     other = None if options.diff is None else _load(options.diff, options)[0]
     if options.json is not None:
-        _write(options.json, _with_curve(report.to_json(), curve))
+        _write(options.json, _with_figures(report.to_json(), curve, predicted))
     if options.html is not None:
         title = f"One training step of {options.recipe}" + (f" in {options.memory}" if options.memory else "")
         try:
@@ -82,6 +90,8 @@ def run_plan(options: PlanOptions) -> int:
         print(report if other is None else diff_text(report.printable(), other.printable(), *names))
         if curve:
             print("\n" + _curve_text(curve))
+        if predicted is not None:
+            print(f"\n{printable_lines(str(predicted))}")
     return _verdict(report, other, options.fail_over, quiet)
 
 
@@ -124,17 +134,24 @@ def _planned(recipe: str, options: PlanOptions, memory: str | int | None) -> Ste
         *make_recipe(recipe),
         memory=memory,
         target=options.target,
-        threads=options.threads,
+        threads=options.cores if options.threads is None else options.threads,
         accumulate=options.accumulate,
         precision=options.precision,
         host_memory=options.host_memory,
+        cores=options.cores,
     )
+
+
+def _on_cores(options: PlanOptions, cores: int) -> Prediction:
+    """What the step takes on so many cores."""
+    given = {name: getattr(options, name) for name in ("memory", "target", "accumulate", "precision", "host_memory")}
+    return predict(options.recipe, cores, options.bandwidth, **given)
 
 
 def _largest_batch(options: PlanOptions) -> int:
     if options.memory is None:
         raise CommandError("--largest-batch needs the memory that the step may take; give --memory, such as 4GB")
-    if any((options.diff, options.fail_over is not None, options.curve, options.run, options.html)):
+    if any((options.diff, options.fail_over is not None, options.curve, options.run, options.html, options.cores)):
         others = "--target, --host-memory, --threads, --accumulate, --precision and --json"
         raise CommandError(f"--largest-batch goes with --memory, {others} alone")
     if _saved(options.recipe):
@@ -213,8 +230,12 @@ def _curve_text(points: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _with_curve(text: str, curve: list[dict[str, Any]]) -> str:
-    return text if not curve else json.dumps({**json.loads(text), "curve": curve}, indent=1)
+def _with_figures(text: str, curve: list[dict[str, Any]], predicted: Prediction | None) -> str:
+    """The report as JSON, with what else was asked for."""
+    more: dict[str, Any] = {"curve": curve} if curve else {}
+    if predicted is not None:
+        more["on_cores"] = predicted.to_json()
+    return text if not more else json.dumps({**json.loads(text), **more}, indent=1)
 
 
 def _write(path: str, text: str) -> None:

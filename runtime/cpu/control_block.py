@@ -27,6 +27,7 @@ WORKER_BLOCKS: Final = 7  # address of the argument blocks, one a worker
 WORKER_BLOCK_BYTES: Final = 8
 TILES_BEFORE: Final = 9  # address of the tiles of all earlier launches, for each launch
 NEXT: Final = 10  # address of the counters of the launches, one a cache line
+TIMES: Final = 11  # address of a block of times, or 0: with one, a run is on one thread, and times every tile
 POOL: Final = 12  # address of the word that holds the address of the pool's block, or 0
 BLAS: Final = 13  # address of the block of BLAS's switch
 CODE: Final = 14  # of the last run: 0, or what a kernel returned
@@ -52,6 +53,11 @@ STRETCH_BYTES: Final = 64
 LAUNCH_BYTES: Final = 48
 CALL_BYTES: Final = 24
 ARGUMENT_BYTES: Final = 56
+
+# The block of times. The times of tiles follow, in nanoseconds, in the order in which TILES_BEFORE counts them.
+TIMES_CLOCK: Final = 2  # the system's number of the clock of a thread; before it a `struct timespec`
+STRETCH_RUNS: Final = 3  # address of how often each stretch ran
+TILE_TIMES: Final = 4
 
 # The block of the pool.
 TICKET: Final = 0  # a sequence lock, raised by 1 before and after a job is written: odd while that goes on

@@ -72,11 +72,15 @@ from .control_block import (
     SPIN_NANOSECONDS,
     STOP,
     STRETCH_BYTES,
+    STRETCH_RUNS,
     STRETCHES,
     THREADS,
     TICKET,
     TILE,
+    TILE_TIMES,
     TILES_BEFORE,
+    TIMES,
+    TIMES_CLOCK,
     USERS,
     USUAL_THREADS,
     WORKER_BLOCK_BYTES,
@@ -152,6 +156,26 @@ def run_alone(program, first, end):
             if code != 0:
                 set_word(program, FAILED_LAUNCH, launch)
                 return code
+    return 0
+
+
+def run_timed(program, first, end):
+    """Run all tiles of the launches from `first` to `end` - 1 on the calling thread; add to TIMES what each takes."""
+    times = word(program, TIMES)
+    clock = word(times, TIMES_CLOCK)
+    begun = nanoseconds(clock, times)
+    of_clock = nanoseconds(clock, times) - begun
+    begun += of_clock
+    for launch in range(first, end):
+        time_of_tile = times + 8 * (TILE_TIMES + word(word(program, TILES_BEFORE), launch))
+        for tile in range(word(word(program, LAUNCHES) + LAUNCH_BYTES * launch, 0)):
+            code = run_tile(program, launch, tile, 0)
+            if code != 0:
+                set_word(program, FAILED_LAUNCH, launch)
+                return code
+            now = nanoseconds(clock, times)
+            set_word(time_of_tile, tile, word(time_of_tile, tile) + max(now - begun - of_clock, 0))
+            begun = now
     return 0
 
 
@@ -298,12 +322,17 @@ def run_program(program):
     enter_blas(blas)
     pool = atomic_load(word(program, POOL))
     together = 0
-    if word(program, THREADS) > 1 and pool != 0 and compare_exchange(pool + 8 * BUSY, 0, 1):
+    times = word(program, TIMES)
+    if times == 0 and word(program, THREADS) > 1 and pool != 0 and compare_exchange(pool + 8 * BUSY, 0, 1):
         together = 1
     code, stretch = 0, 0
     while code == 0 and stretch != END:
         row = word(program, STRETCHES) + STRETCH_BYTES * stretch
-        if together != 0 and word(row, 7) == 0:
+        if times != 0:
+            runs = word(times, STRETCH_RUNS)
+            set_word(runs, stretch, word(runs, stretch) + 1)
+            code = run_timed(program, word(row, 0), word(row, 1))
+        elif together != 0 and word(row, 7) == 0:
             code = run_together(program, pool, word(row, 0), word(row, 1))
         else:
             code = run_alone(program, word(row, 0), word(row, 1))

@@ -1,9 +1,12 @@
 """A planned step as tables of numbers, and one native call that runs it."""
 
+import contextlib
 import ctypes
 import os
 import threading
+import time
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -69,6 +72,7 @@ class Program:
             within = launches[stretch[0] : stretch[1]]
             stretch[-1] = (within[:, 0] <= 1).all() and (within[1:, 1] != 0).all()
         self.threads = 1 if stretches[:, -1].all() else threads
+        self.launches, self.stretches = launches, stretches
         self.keep_alive = keep_alive
         self.bases = np.zeros(bases_count, np.int64)
 
@@ -125,6 +129,21 @@ class Program:
                 return self._code.value
             finally:
                 self._running = False
+
+    @contextlib.contextmanager
+    def timed(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Inside the block runs are on the calling thread. Gives two arrays to which they add: the nanoseconds that the
+        thread had a core for each tile, launch by launch, and how often each stretch ran.
+        """
+        times = _lines(at.TILE_TIMES + int(self.launches[:, 0].sum()))
+        runs = _lines(len(self.stretches))
+        times[at.TIMES_CLOCK], times[at.STRETCH_RUNS] = time.CLOCK_THREAD_CPUTIME_ID, runs.ctypes.data
+        with self._lock:
+            self._control[at.TIMES] = times.ctypes.data
+            try:
+                yield times[at.TILE_TIMES :], runs
+            finally:
+                self._control[at.TIMES] = 0
 
     @property
     def failed_launch(self) -> int:

@@ -24,7 +24,7 @@ from .stretches import ForkRow, LaunchRow, Stage, Stretches, in_inner_iteration,
 
 
 @dataclass(frozen=True, slots=True)
-class _Address:
+class Address:
     """An address that a pointer starts from: a base, bytes after it, and bytes further in each parallel iteration, each
     iteration of a loop, and each of a loop within it.
     """
@@ -35,8 +35,8 @@ class _Address:
     stride: int = 0
     inner_stride: int = 0
 
-    def plus(self, offset: int, parallel_stride: int = 0, stride: int = 0, inner_stride: int = 0) -> _Address:
-        return _Address(
+    def plus(self, offset: int, parallel_stride: int = 0, stride: int = 0, inner_stride: int = 0) -> Address:
+        return Address(
             self.base,
             self.offset + offset,
             self.parallel_stride + parallel_stride,
@@ -46,16 +46,16 @@ class _Address:
 
 
 @dataclass
-class _Frame:
+class Frame:
     """Where the places of a plan are."""
 
     plan: Plan
-    arena: _Address
-    inputs: Sequence[_Address]
-    outputs: Sequence[_Address]
-    constants: Sequence[_Address]
+    arena: Address
+    inputs: Sequence[Address]
+    outputs: Sequence[Address]
+    constants: Sequence[Address]
 
-    def at(self, value: Value) -> _Address:
+    def at(self, value: Value) -> Address:
         """Where the memory of a value that is no view begins."""
         location = self.plan.locations[value]
         if location.place == "arena":
@@ -64,7 +64,7 @@ class _Frame:
             location.index
         ]
 
-    def read(self, value: Value) -> _Address:
+    def read(self, value: Value) -> Address:
         """Where a value that may be a view begins."""
         view = self.plan.views[value]
         return self.at(view.base).plus(view.offset * value.type.dtype.itemsize)
@@ -87,27 +87,27 @@ class Tables:
         graph = lowered.plan.graph
         first_output = 1 + len(graph.inputs)
         number = first_output + len(graph.outputs)
-        self.constants: dict[int, list[_Address]] = {}
+        self.constants: dict[int, list[Address]] = {}
         for plan in lowered.plans():
-            self.constants[id(plan)] = [_Address(number + i) for i in range(len(plan.constants))]
+            self.constants[id(plan)] = [Address(number + i) for i in range(len(plan.constants))]
             number += len(plan.constants)
         self.bases = number
-        frame = _Frame(
+        frame = Frame(
             lowered.plan,
-            _Address(0),
-            [_Address(1 + i) for i in range(len(graph.inputs))],
-            [_Address(first_output + i) for i in range(len(graph.outputs))],
+            Address(0),
+            [Address(1 + i) for i in range(len(graph.inputs))],
+            [Address(first_output + i) for i in range(len(graph.outputs))],
             self.constants[id(lowered.plan)],
         )
         self.stretches = Stretches(self._stages(lowered, frame, 0))
 
-    def _stages(self, lowered: LaunchList, frame: _Frame, depth: int) -> list[Stage]:
+    def _stages(self, lowered: LaunchList, frame: Frame, depth: int) -> list[Stage]:
         """The launches of a plan. Units of a phase share its barriers: their first stages run concurrently, then their
         second ones, and so on. Units with forks come after the others, one by one.
         """
         stages: list[Stage] = []
-        for phase in lowered.phases:
-            units = [self._unit(unit, frame, depth) for unit in phase]
+        for phase in lowered.paired_phases():
+            units = [self._unit(unit, node, frame, depth) for unit, node in phase]
             if len(units) == 1:
                 stages += units[0]
                 continue
@@ -117,16 +117,20 @@ class Tables:
             stages += (stage for unit in units if _has_fork(unit) for stage in unit)
         return stages
 
-    def _unit(self, unit: Unit, frame: _Frame, depth: int) -> Sequence[Stage]:
+    def _begin_unit(self, node: Node | None, frame: Frame) -> None:
+        """The calls of a unit follow; none copies to where inputs are. `UnitTables` asks for it."""
+
+    def _unit(self, unit: Unit, node: Node | None, frame: Frame, depth: int) -> Sequence[Stage]:
+        self._begin_unit(node, frame)
         if isinstance(unit, Loop):
             return self._loop(unit, frame, depth)
         assert not isinstance(unit, Transfer), "a CPU has one memory"
         return self._fork(unit, frame, depth) if isinstance(unit, Fork) else self._rows(unit, frame)
 
-    def _rows(self, stages: Stages, frame: _Frame) -> Sequence[list[LaunchRow]]:
+    def _rows(self, stages: Stages, frame: Frame) -> Sequence[list[LaunchRow]]:
         return [[self._row(launch, frame) for launch in stage] for stage in stages if stage]
 
-    def _row(self, launch: Item, frame: _Frame) -> LaunchRow:
+    def _row(self, launch: Item, frame: Frame) -> LaunchRow:
         assert isinstance(launch, Launch), "a CPU has no such libraries"
         first = len(self.calls)
         for call in launch.calls:
@@ -137,7 +141,7 @@ class Tables:
         self.calls.append((self.kernels[call.source], len(self.args), len(words)))
         self.args += words
 
-    def _word(self, arg: Arg, frame: _Frame) -> _ArgRow:
+    def _word(self, arg: Arg, frame: Frame) -> _ArgRow:
         match arg:
             case Tile():
                 return TILE, 0, 0, 0, 0, 0, 0
@@ -155,7 +159,7 @@ class Tables:
         tile_stride += start.parallel_stride
         return POINTER, start.base, start.offset, tile_stride, worker_stride, start.stride, start.inner_stride
 
-    def _fork(self, fork: Fork, frame: _Frame, depth: int) -> list[Stage]:
+    def _fork(self, fork: Fork, frame: Frame, depth: int) -> list[Stage]:
         """The stages of a loop or of branches that a flag decides on."""
         stages: list[Stage] = [*self._rows(fork.before, frame)]
         flag = len(self.args)
@@ -164,7 +168,7 @@ class Tables:
         false = bodies[1] if fork.node.op.is_cond else []
         return [*stages, ForkRow(flag, bodies[0], false, again=fork.node.op.is_while)]
 
-    def _loop(self, loop: Loop, frame: _Frame, depth: int) -> list[Stage]:
+    def _loop(self, loop: Loop, frame: Frame, depth: int) -> list[Stage]:
         """The stages of a loop. The launches of a loop, and of one within it, share calls, which move with the
         iteration; in a loop further inside every iteration has its own.
         """
@@ -184,14 +188,14 @@ class Tables:
                 stages += self._stages(loop.body, self._inside(loop, frame, t), depth + 1)
         return stages
 
-    def _parallel_loop(self, body: LaunchList, frame: _Frame, iterations: int) -> list[Stage]:
+    def _parallel_loop(self, body: LaunchList, frame: Frame, iterations: int) -> list[Stage]:
         """The stages of a loop whose iterations run concurrently, each from end to end on one thread.
 
         What stands in loops in the body is written down once: there is a barrier after each of their iterations.
         """
         return [[(iterations, *row)] for row in self._pieces(body, frame, 0)]
 
-    def _pieces(self, lowered: LaunchList, frame: _Frame, depth: int) -> list[tuple[int, int, int, int]]:
+    def _pieces(self, lowered: LaunchList, frame: Frame, depth: int) -> list[tuple[int, int, int, int]]:
         """First call, number of calls, iteration and inner iteration of the pieces of a parallel iteration."""
         pieces: list[tuple[int, int, int, int]] = []
         begin = len(self.calls)
@@ -202,8 +206,9 @@ class Tables:
                 pieces.append((begin, len(self.calls) - begin, 0, 0))
             begin = len(self.calls)
 
-        for phase in lowered.phases:
-            for unit in phase:
+        for phase in lowered.paired_phases():
+            for unit, node in phase:
+                self._begin_unit(node, frame)
                 assert not isinstance(unit, (Fork, Transfer)), "iterations with a fork are not parallel"
                 if not isinstance(unit, Loop):
                     self._unrolled(unit, frame)
@@ -223,7 +228,7 @@ class Tables:
         cut()
         return pieces
 
-    def _unrolled(self, stages: Stages, frame: _Frame) -> None:
+    def _unrolled(self, stages: Stages, frame: Frame) -> None:
         """Write down the calls of all tiles, one after the other."""
         for launch in (launch for stage in stages for launch in stage if isinstance(launch, Launch)):
             for tile in range(launch.tiles):
@@ -233,18 +238,18 @@ class Tables:
     def _inside(
         self,
         loop: Loop,
-        frame: _Frame,
+        frame: Frame,
         iteration: int = 0,
         parallel_stride: int = 0,
         stride: int = 0,
         inner_stride: int = 0,
-    ) -> _Frame:
+    ) -> Frame:
         """The frame of the body in an iteration, from where it moves on by so many slices a parallel iteration, an
         iteration, or an inner iteration.
         """
         node, scan, body = loop.node, Scan(loop.node), loop.body.plan
 
-        def slices(start: _Address, value: Value) -> _Address:
+        def slices(start: Address, value: Value) -> Address:
             step = value.type.nbytes // max(scan.length, 1)
             return start.plus(iteration * step, parallel_stride * step, stride * step, inner_stride * step)
 
@@ -256,15 +261,15 @@ class Tables:
             frame.plan.scratch.get(node, 0),
             parallel_stride=parallel_stride * body.target.round_to_line(body.arena_bytes),
         )
-        return _Frame(body, arena, inputs, outputs, self.constants[id(body)])
+        return Frame(body, arena, inputs, outputs, self.constants[id(body)])
 
-    def _body_frame(self, node: Node, body: Plan, frame: _Frame) -> _Frame:
+    def _body_frame(self, node: Node, body: Plan, frame: Frame) -> Frame:
         """The frame of a body that a flag decides on: carries are where the loop leaves them."""
         outputs = [frame.at(v) for v in node.outputs]
         consts = node.inputs[: node.attrs["consts"]] if node.op.is_while else node.inputs[1:]
         inputs = [*map(frame.read, consts), *(outputs if node.op.is_while else ())]
         arena = frame.arena.plus(frame.plan.scratch.get(node, 0))
-        return _Frame(body, arena, inputs, outputs, self.constants[id(body)])
+        return Frame(body, arena, inputs, outputs, self.constants[id(body)])
 
     def arrays(self) -> dict[str, Any]:
         """The tables as `Program` takes them."""

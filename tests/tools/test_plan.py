@@ -14,6 +14,8 @@ import gradloom as gl
 import pytest
 from gradloom import nn
 from gradloom.engine.report.schema import MemoryReport
+from gradloom.engine.step import core_times
+from gradloom.tools.bench import machine
 from gradloom.tools.cli import main
 from gradloom.tools.find_recipe import make_recipe
 from gradloom.tools.plan_diff import diff_text
@@ -32,6 +34,9 @@ def small():
 
 def large():
     return recipe(64)
+
+def cut():
+    return recipe(128, 256)
 """
 
 
@@ -255,3 +260,47 @@ def test_a_limit_is_a_number_of_bytes(limit: str, capsys: pytest.CaptureFixture[
         main(["plan", "digits", f"--fail-over={limit}"])
     assert exit.value.code == 2
     assert "is no number of bytes" in capsys.readouterr().err
+
+
+def test_time_on_more_cores_is_predicted(
+    recipes: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(core_times, "_SECONDS", 0.0)
+    monkeypatch.setattr(machine, "_SECONDS", 0.0)
+    assert main(["plan", "zoo.py:cut", "--cores", "12", "--bandwidth", "50", "--json", "out.json"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"runs in \d+ phases on 12 threads of cpu:\w+, cut for 12 cores", printed)
+    table = printed[printed.index("time on more cores, predicted:") :]
+    assert re.search(r"memory [\d.e+]+ GB/s a core, 50 at most; a cache line goes from core to core in 100 ns", table)
+    assert re.findall(r"^ +(\d+) .*x .*%", table, re.MULTILINE) == ["1", "2", "4", "8", "12", "16", "32", "64"]
+    found = json.loads((recipes / "out.json").read_text())["on_cores"]
+    assert (found["cores"], found["gb_per_second"]) == (12, 50)
+    for time in found["times"]:
+        parts = (time[part] for part in ("work", "too_few_parts", "barriers", "memory"))
+        assert sum(parts) == pytest.approx(time["seconds"])
+        assert time["seconds"] > 0.9 * found["times"][0]["seconds"] / time["cores"]
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [("--cores=4000", "4000 is more than 256"), ("--cores=0", "1 or more"), ("--bandwidth=0", "number above 0")],
+)
+def test_cores_and_bandwidth_are_numbers_of_a_machine(option: str, message: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        main(["plan", "digits", option])
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["zoo.py:small", "--bandwidth", "50"], "--bandwidth is of the machine that --cores is of; give that too"),
+        (["saved.json", "--cores", "4"], "saved.json is a saved report; --cores needs the recipe"),
+        (["zoo.py:small", "--cores", "4", "--target", "cuda:h100"], "cores is for the CPU, got 4 for 'cuda:h100'"),
+    ],
+)
+def test_cores_that_cannot_be_predicted_for_are_one_error(
+    recipes: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+):
+    assert main(["plan", *arguments]) == 2
+    assert message in capsys.readouterr().err

@@ -77,6 +77,31 @@ def measure_speed() -> dict[str, float]:
     return {"flops": 2 * _MATRIX**3 / product, "bandwidth": 2 * _COPIED_BYTES / _best(copy)}
 
 
+def bandwidth_of_core() -> float:
+    """Bytes a second that a core reads and writes while all that this process may use copy at a time. It is by the time
+    that a thread has its core, so that other processes count little.
+    """
+    cores = usable_cores()
+    end = time.perf_counter() + _SECONDS
+    rates: list[float] = []
+
+    def copy() -> None:
+        source, target = (np.zeros(_COPIED_BYTES // cores, np.uint8) for _ in range(2))
+        np.copyto(target, source)
+        begun, copied = time.thread_time(), 0
+        while copied == 0 or time.perf_counter() < end:
+            np.copyto(target, source)
+            copied += 2 * source.nbytes
+        rates.append(copied / (time.thread_time() - begun))
+
+    threads = [threading.Thread(target=copy) for _ in range(cores)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(rates) / cores
+
+
 def _best(task: Callable[[], object]) -> float:
     task()
     best, end = float("inf"), time.perf_counter() + _SECONDS

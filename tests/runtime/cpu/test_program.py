@@ -312,3 +312,24 @@ def test_stretches_that_make_no_sense_are_refused(stretches, message):
 def test_tables_that_make_no_sense_are_refused(launches, calls, args, bases, threads, message):
     with pytest.raises(ValueError, match=message):
         Program(launches, calls, args, bases, threads)
+
+
+def test_a_timed_run_times_each_tile_and_counts_each_stretch():
+    values = np.zeros(4, np.int64)
+    add = kernel("""
+def f(block):
+    a = array_i64(word(block, 0), 4)
+    a[word(block, 1)] += 1
+    return 0
+""")
+    program = Program([[4, 1, 0, 1], [3, 1, 0, 1]], [[add, 0, 2]], [[POINTER, 0, 0, 0, 0], [TILE, 0, 0, 0, 0]], 1, 2)
+    program.bases[0] = values.ctypes.data
+    with program.timed() as (times, runs):
+        assert program.run() == 0
+        assert program.run() == 0
+    assert times.shape == (7,)
+    assert (times >= 0).all()
+    assert runs.tolist() == [2]
+    assert program.run() == 0
+    assert runs.tolist() == [2]
+    assert values.tolist() == [6, 6, 6, 3]
