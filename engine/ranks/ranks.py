@@ -6,7 +6,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, TypeVar
 
 from ...ir.printable import brief
 
@@ -17,7 +17,20 @@ class RanksError(RuntimeError):
     """The ranks of a run cannot go on together: the message names the rank, and the reason."""
 
     of_all_ranks = True
-    """All raise it together, so that one of them speaks of it."""
+
+
+_E = TypeVar("_E", bound=BaseException)
+
+
+def of_all(error: _E) -> _E:
+    """An error that all ranks raise together, so that one of them speaks of it."""
+    error.of_all_ranks = True  # pyright: ignore[reportAttributeAccessIssue]
+    return error
+
+
+def is_of_all(error: BaseException) -> bool:
+    """Whether all ranks raise an error together."""
+    return bool(getattr(error, "of_all_ranks", False))
 
 
 class Ranks:

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from ..tracing.errors import shown_file
-from .ranks import Ranks
+from .ranks import Ranks, is_of_all
 
 _PROGRAM = Path(__file__).with_name("watcher.py")
 _CONNECT_SECONDS = 10.0
@@ -157,7 +157,7 @@ class Watched:
 
     def _failed(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         """What nobody caught: told to all, unless all have it."""
-        if of_all_ranks(error):
+        if is_of_all(error):
             if self._rank == 0:
                 self._hook(kind, error, trace)
             return  # all end as usual
@@ -187,14 +187,6 @@ class _Wait(AbstractContextManager[None]):
 
     def __exit__(self, *error: object) -> None:
         self._watched._what, self._watched._since = self._before
-
-
-_ATTRIBUTE = "of_all_ranks"
-
-
-def of_all_ranks(error: BaseException) -> bool:
-    """Whether all ranks raise this error together, so that one of them speaks of it."""
-    return bool(getattr(error, _ATTRIBUTE, False))
 
 
 def _addresses() -> list[str]:

@@ -14,6 +14,7 @@ from ...ir import SHORT_NAMES, Array, ArrayType, as_dtype, is_float
 from ...ir.printable import brief
 from .replace_file import check_replaceable, replacing
 from .safetensors_format import FormatError, SafetensorsReader, StoredArray, write_safetensors
+from .sharded_file import ShardedReader, index_in_place_of, remove_index
 
 _LISTED = 8
 _LONGEST_NAME = 200
@@ -37,8 +38,25 @@ def save_arrays(
     of the one that it replaces, or that which the umask gives. What a process left beside it that was killed while it
     wrote is removed.
     """
-    said = dict(metadata or {})
-    for name, text in said.items():
+    tensors, said = savable(arrays, metadata or {})
+    try:
+        with replacing(path) as file:
+            write_safetensors(file, tensors, said)
+        remove_index(os.fsdecode(path))
+    except (OSError, FormatError) as error:
+        where = os.fsdecode(path)
+        kept = f"; the checkpoint that was there before is untouched, {_size(where)}" if os.path.isfile(where) else ""
+        raise CheckpointError(f"could not save {where}: {reason_in_words(error)}{kept}") from error
+
+
+def reason_in_words(error: OSError | FormatError) -> str:
+    """Why a file cannot be written; the name of the temporary file is left out."""
+    return str(getattr(error, "strerror", None) or error)
+
+
+def savable(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> tuple[dict[str, Array], dict[str, str]]:
+    """Arrays and metadata as a file can hold them. Raises `CheckpointError`, `TypeError`."""
+    for name, text in metadata.items():
         if not isinstance(name, str) or not isinstance(text, str):
             raise TypeError(f"the metadata of a checkpoint are texts by names, got {name!r}: {text!r}")
     tensors: dict[str, Array] = {}
@@ -48,14 +66,7 @@ def save_arrays(
             tensors[name] = np.asarray(array, as_dtype(array.dtype))
         except TypeError as error:
             raise CheckpointError(f"cannot save {name}: {error}") from None
-    try:
-        with replacing(path) as file:
-            write_safetensors(file, tensors, said)
-    except (OSError, FormatError) as error:
-        where = os.fsdecode(path)
-        kept = f"; the checkpoint that was there before is untouched, {_size(where)}" if os.path.isfile(where) else ""
-        reason = getattr(error, "strerror", None) or error  # which does not name the temporary file
-        raise CheckpointError(f"could not save {where}: {reason}{kept}") from error
+    return tensors, dict(metadata)
 
 
 def check_savable(path: str | os.PathLike[str], nbytes: int = 0) -> None:
@@ -75,12 +86,13 @@ def _supported() -> str:
 
 
 class CheckpointReader:
-    """An open safetensors file, one that PyTorch wrote as well: `metadata`, and `arrays` that are read when asked for.
+    """An open safetensors file, or several with an index, of another writer as well: `metadata`, and
+    `arrays` that are read when asked for.
 
     The header is all that is in memory. Where reading fails in a `with` block of this, the error is `CheckpointError`.
     """
 
-    def __init__(self, path: str | os.PathLike[str], reader: SafetensorsReader) -> None:
+    def __init__(self, path: str | os.PathLike[str], reader: SafetensorsReader | ShardedReader) -> None:
         self._path = path
         self._reader = reader
         self.metadata = reader.metadata
@@ -107,7 +119,7 @@ class CheckpointReader:
 
 @contextlib.contextmanager
 def open_checkpoint(path: str | os.PathLike[str]) -> Iterator[CheckpointReader]:
-    """Open a safetensors file.
+    """Open a safetensors file, or those that an index names: beside `path`, as `run.safetensors.index.json`, or there.
 
     Arrays of float16 and bfloat16 are read as float32. Raises `CheckpointError` where the file is missing, cut off or
     no safetensors file, or holds another dtype that there is not here, such as int8.
@@ -115,10 +127,15 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Iterator[CheckpointReader]:
     with contextlib.ExitStack() as stack:
         with _readable(path):
             where = os.fsdecode(path)
-            if not os.path.isfile(where):
+            index = index_in_place_of(where)
+            place = where if index is None else index
+            if not os.path.isfile(place):
                 there = "it is no regular file" if os.path.exists(where) else "there is no such file"
                 raise CheckpointError(f"cannot load {where}: {'it is a folder' if os.path.isdir(where) else there}")
-            reader = SafetensorsReader(stack.enter_context(open(where, "rb", buffering=0)))
+            if index is None:
+                reader = SafetensorsReader(stack.enter_context(open(where, "rb", buffering=0)))
+            else:
+                reader = ShardedReader(index, stack)
         if reader.foreign:
             listed = _list([f"{name} ({dtype})" for name, dtype in reader.foreign.items()])
             raise CheckpointError(

@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,16 +19,19 @@ _TOKEN_BYTES = 6
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def replacing(path: str | os.PathLike[str], named: Callable[[], str] | None = None) -> Iterator[BinaryIO]:
     """A file to write to, which takes the place of the one at `path` when the block ends without an error.
 
     Until then, and after an error, the old one is as it was. The new one has the mode of the old one, or that which the
-    umask gives. Raises `OSError` where it cannot be written.
+    umask gives. With `named` it gets the name that this returns at the end, in the same folder. Raises `OSError` where
+    it cannot be written.
     """
     target = _target(path)
     with _temporary(target) as (temporary, file):
         yield file
         file.flush()
+        if named is not None:
+            target = target.with_name(named())
         _take_mode(file.fileno(), target)
         os.fsync(file.fileno())
         os.replace(temporary, target)  # still locked: nobody takes it for a left-over

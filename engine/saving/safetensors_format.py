@@ -142,7 +142,8 @@ class SafetensorsReader:
         self.foreign: dict[str, str] = {}
         """The names and dtypes of arrays of dtypes that are not read."""
         self.arrays = self._arrays(entries, size - self._data)
-        self._checksum = self.metadata.pop(_CHECKSUM, None)
+        self.checksum = self.metadata.pop(_CHECKSUM, None)
+        """Of what it should hold, where the file says so."""
         self._version = self.metadata.pop(_VERSION, None)
 
     def _arrays(self, entries: Mapping[str, Any], start: int) -> dict[str, StoredArray]:
@@ -176,7 +177,7 @@ class SafetensorsReader:
     def verify(self) -> None:
         """Read all bytes once. Raises `FormatError` where they do not fit the checksum, or a boolean is not 0 or 1."""
         order = _in_order({name: array.type_in_file for name, array in self.arrays.items()})
-        wanted = self._checksum
+        wanted = self.checksum
         if wanted is None and self._version is not None:
             raise FormatError("its checksum is missing")
         digest = _begun(self._version, self.metadata, order)
@@ -203,8 +204,10 @@ def _name_of(name: str, dtype: DType) -> str:
     return _NAMES[dtype]
 
 
-def write_safetensors(file: BinaryIO, arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
-    """Write arrays of the dtypes above. Raises `FormatError` for names or metadata that a file cannot hold."""
+def write_safetensors(file: BinaryIO, arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> str:
+    """Write arrays of the dtypes above, and return the checksum. Raises `FormatError` for names or metadata that a file
+    cannot hold.
+    """
     order = _in_order({name: ArrayType(array.shape, array.dtype) for name, array in arrays.items()})
     version = "2"
     said = {**metadata, _VERSION: version, _CHECKSUM: _checksum_text(hashlib.sha256())}
@@ -233,7 +236,9 @@ def write_safetensors(file: BinaryIO, arrays: Mapping[str, Array], metadata: Map
     # Inside of texts quotes are escaped, so this is the key.
     key = f'"{_CHECKSUM}":"'.encode()
     file.seek(_LENGTH_BYTES + text.index(key) + len(key))
-    file.write(_checksum_text(digest).encode())
+    checksum = _checksum_text(digest)
+    file.write(checksum.encode())
+    return checksum
 
 
 def _in_order(types: Mapping[str, ArrayType]) -> list[tuple[str, ArrayType]]:
