@@ -5,7 +5,7 @@ from typing import Any
 import gradloom as gl
 import numpy as np
 from gradloom import nn
-from gradloom.ir import Graph
+from gradloom.passes.memory.plan import Plan
 from gradloom.passes.pipeline import plan_graph
 from gradloom.runtime.cpu.memory_traffic import LastCache, memory_traffic
 from gradloom.runtime.cpu.unit_tables import UnitTables
@@ -41,7 +41,7 @@ def test_an_update_larger_than_the_cache_reads_and_writes_all_of_it():
     assert sum(memory_traffic(UnitTables(plan), 1 << 26)) == 0
 
 
-def traced_step(rows: int) -> Graph:
+def planned_step(rows: int) -> Plan:
     def loss_fn(model: Any, batch: Any) -> Any:
         return np.mean(np.tanh(model(batch)) ** 2)
 
@@ -52,7 +52,7 @@ def traced_step(rows: int) -> Graph:
 
 def test_every_call_is_of_a_unit_in_loops_too():
     for rows in (16, 2048):
-        plan: Any = traced_step(rows)
+        plan = planned_step(rows)
         tables = UnitTables(plan)
         rows_of = tables.stretches.launches.tolist()
         units = [unit for _, _, first, count, *_ in rows_of for unit in tables.units_of(first, count)]
