@@ -313,6 +313,14 @@ def _bench_parser(commands: Any) -> None:
         help="hold each side to one core, where sides are compared by processor time, which other processes hardly "
         "change: only, or too, after all cores (default: no)",
     )
+    parser.add_argument(
+        "--threads",
+        type=_thread_counts,
+        default=(),
+        metavar="N,N",
+        help="measure Gradloom on so many threads too, a column each, as 1,2,4",
+    )
+    parser.add_argument("--cores", type=_cores, metavar="N", help="cut Gradloom's work for N cores (default: 2)")
     parser.add_argument("--rounds", type=_positive, default=5, metavar="N", help="processes of each side (default: 5)")
     parser.add_argument(
         "--seconds", type=_rate, default=1.0, metavar="S", help="time for steps in each process (default: 1)"
@@ -388,6 +396,10 @@ def _precision(text: str) -> str:
 
 def _positive(text: str) -> int:
     return _at_least(1, text)
+
+
+def _thread_counts(text: str) -> tuple[int, ...]:
+    return tuple(sorted({_cores(part) for part in text.split(",")}))
 
 
 def _cores(text: str) -> int:

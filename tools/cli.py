@@ -134,6 +134,8 @@ def _bench(options: argparse.Namespace) -> int:
         options.picture,
         options.precision,
         options.pin,
+        options.threads,
+        options.cores,
     )
     bench(listed(options.workloads), sides, settings, Console())
     return 0

@@ -123,6 +123,31 @@ def needs(package: str) -> None:
         pytest.skip(f"{package} is not installed")
 
 
+def test_a_column_for_each_number_of_threads(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    file = tmp_path / "bench.json"
+    options = ["--threads", "2,1,3", "--cores", "6", "--rounds", "1", "--seconds", "0.01", "--json", str(file)]
+    assert main(["bench", "mlp_s", *options]) == 0
+    text = capsys.readouterr().out
+    assert "1 thread" in text
+    assert "3 threads" in text
+    assert re.search(r" [\d.]+ 1\.00x +[\d.]+ [\d.]+x +[\d.]+ [\d.]+x", text)
+    found = json.loads(file.read_text())["workloads"]["mlp_s"]
+    assert list(found) == ["gradloom", "gradloom, threads=1", "gradloom, threads=2", "gradloom, threads=3"]
+    assert len({side["rounds"][0]["loss"] for side in found.values()}) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--threads", "1", "--pin", "only"], "on all cores; leave --pin out"),
+        (["--threads", "1", "--target", "cuda-emulated"], "--threads and --cores are for the CPU; leave them out"),
+    ],
+)
+def test_threads_are_those_of_all_cores(options: list[str], message: str, capsys: pytest.CaptureFixture[str]):
+    assert main(["bench", "mlp_s", *options]) == 2
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.peers
 @pytest.mark.parametrize("name", WORKLOADS)
 @pytest.mark.parametrize("peer", ["torch", "jax"])

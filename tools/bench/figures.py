@@ -6,7 +6,7 @@ import os
 import platform
 import statistics
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any
 
@@ -74,6 +74,8 @@ class Comparison:
 
     sides: Mapping[str, Figures]
     pinned: bool = False
+    threads: Mapping[int, Figures] = field(default_factory=dict[int, Figures])
+    """Gradloom on so many threads."""
 
     @property
     def peers(self) -> dict[str, Figures]:
@@ -96,6 +98,13 @@ class Comparison:
     def speedup(self) -> float | None:
         """How many times as fast as the best peer Gradloom is."""
         return min(self.ratios.values(), default=None)
+
+    def gain(self, threads: int) -> float:
+        """How many times as fast Gradloom is on so many threads as on the fewest that were measured; the median over
+        turns.
+        """
+        fewest = self.threads[min(self.threads)].times("median")
+        return statistics.median(few / many for few, many in zip(fewest, self.threads[threads].times("median")))
 
     @property
     def bytes_ratio(self) -> float | None:
@@ -151,6 +160,7 @@ class Results:
 
     def _workload(self, comparison: Comparison) -> dict[str, Any]:
         floor = comparison.floor(self.speed)
+        on_threads = {f"{OURS}, threads={n}": figures for n, figures in comparison.threads.items()}
         return {
             side: {
                 "step_seconds": f.step,
@@ -164,5 +174,5 @@ class Results:
                 "spread": f.spread,
                 "rounds": f.rounds,
             }
-            for side, f in comparison.sides.items()
+            for side, f in {**comparison.sides, **on_threads}.items()
         }

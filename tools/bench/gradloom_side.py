@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...engine.compile.compile import compile
-from ...engine.compile.targets import target_of, worker_count
+from ...engine.compile.targets import target_of, with_cores, worker_count
 from ...engine.nn.binding import functional_call, init_buffers, init_parameters
 from ...engine.step.compile_step import compile_step
 from ...engine.step.step import Step
@@ -27,7 +27,8 @@ def build(task: Task, place: Place) -> Side:
     if task.is_inference:
         return _inference(task, place)
     model, loss_fn, optimizer, _ = task.ingredients
-    step = compile_step(model, loss_fn, optimizer, task.batch, target=place.target, precision=place.precision)
+    machine = {"target": place.target, "threads": place.threads, "cores": place.cores}
+    step = compile_step(model, loss_fn, optimizer, task.batch, precision=place.precision, **machine)
 
     def run() -> Any:
         result = step(task.batch)
@@ -47,11 +48,11 @@ def _inference(task: Task, place: Place) -> Side:
     def forward(values: Any, inputs: Any) -> Any:
         return functional_call(model, values, *inputs)
 
-    predict = compile(forward, target=place.target)
+    predict = compile(forward, target=place.target, threads=place.threads, cores=place.cores)
 
     def planned() -> Plan:
-        target = target_of(place.target)
-        return plan_graph(trace(forward, values, inputs), worker_count(None, target), target=target)
+        target = with_cores(target_of(place.target), place.cores)
+        return plan_graph(trace(forward, values, inputs), worker_count(place.threads, target), target=target)
 
     return Side(lambda: predict(values, inputs), lambda: planned().arena_bytes, lambda: _work(planned().graph, 0))
 

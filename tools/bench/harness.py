@@ -37,8 +37,8 @@ ROUNDED_LOSS_TOLERANCE = 1e-2
 DRAWN_LOSS_TOLERANCE = 0.2
 """The same for steps that draw, as dropout does: each side has numbers of its own."""
 
-_WIDTH = 100
-"""Of the table in a file."""
+_WIDTH, _THREADS_WIDTH = 100, 14
+"""Of the table in a file, and of a column of threads."""
 
 TURNS = 5
 """How often the sides of a round run in turn."""
@@ -93,6 +93,8 @@ class Settings:
     picture_file: str | None = None
     precision: str = "fp32"
     pin: str = "no"
+    threads: tuple[int, ...] = ()
+    cores: int | None = None
 
 
 def bench(workloads: Sequence[str], sides: Sides, settings: Settings, console: Console) -> None:
@@ -104,6 +106,10 @@ def bench(workloads: Sequence[str], sides: Sides, settings: Settings, console: C
     backend_of(with_precision(target_of(settings.target), settings.precision))
     if sides.peers and settings.precision != "fp32" and not Place(settings.target).on_gpu:
         raise CommandError("beside peers --precision is for GPUs: on a CPU they train in float32; leave --against out")
+    if (settings.threads or settings.cores) and target_of(settings.target).is_gpu:
+        raise CommandError("--threads and --cores are for the CPU; leave them out")
+    if settings.threads and settings.pin != "no":
+        raise CommandError("--threads compares numbers of threads on all cores; leave --pin out")
     for name in workloads:
         check_name(name)
     for file in filter(None, (settings.json_file, settings.picture_file)):
@@ -128,13 +134,14 @@ def bench(workloads: Sequence[str], sides: Sides, settings: Settings, console: C
 
 
 def _compare(workload: str, sides: Sequence[str], pinned: bool, settings: Settings, console: Console) -> Comparison:
-    measured: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
+    measured: dict[str | int, list[dict[str, Any]]] = {side: [] for side in (*sides, *settings.threads)}
     with tempfile.TemporaryDirectory(prefix="gradloom-bench-", ignore_cleanup_errors=True) as caches:
         for number in range(settings.rounds):
             what = f"{workload}, round {number + 1} of {settings.rounds}"
             for side, found in _round(workload, sides, pinned, settings, Path(caches), number == 0, what, console):
                 measured[side].append(found)
-    figures = {side: Figures.of(found) for side, found in measured.items()}
+    figures = {side: Figures.of(measured[side]) for side in sides}
+    threads = {n: Figures.of(measured[n]) for n in settings.threads}
     tolerance = LOSS_TOLERANCE if settings.precision == "fp32" else ROUNDED_LOSS_TOLERANCE
     if measured[OURS][0]["draws"]:
         tolerance = DRAWN_LOSS_TOLERANCE
@@ -144,7 +151,10 @@ def _compare(workload: str, sides: Sequence[str], pinned: bool, settings: Settin
                 f"{workload}: in step {COMPARED_STEPS} {side}'s loss is {figures[side].loss:.6f}, Gradloom's "
                 f"{figures[OURS].loss:.6f}; they do not compute the same"
             )
-    return Comparison(figures, pinned)
+    for n, on_threads in threads.items():
+        if on_threads.loss != figures[OURS].loss:
+            raise CommandError(f"{workload}: the loss on {n} threads has other bits than on all cores")
+    return Comparison(figures, pinned, threads)
 
 
 def _round(
@@ -156,8 +166,10 @@ def _round(
     memory: bool,
     what: str,
     console: Console,
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every side in a process of its own: all begin one after the other, then run in turn while the others wait."""
+) -> Iterator[tuple[str | int, dict[str, Any]]]:
+    """Every side in a process of its own: all begin one after the other, then run in turn while the others wait. Behind
+    the sides comes Gradloom on so many threads each.
+    """
     asked = {
         "workload": workload,
         "batch_size": settings.batch_size,
@@ -166,11 +178,14 @@ def _round(
         "memory": memory,
     }
     with contextlib.ExitStack() as stack:
-        running: dict[str, SideProcess] = {}
-        for side in sides:
-            with console.status(f"{what}: {side}"):
-                running[side] = stack.enter_context(SideProcess({"side": side, **asked}, caches / side, pinned))
-        turns: dict[str, list[Any]] = {side: [] for side in sides}
+        running: dict[str | int, SideProcess] = {}
+        for key in (*sides, *settings.threads):
+            side, threads = (key, None) if isinstance(key, str) else (OURS, key)
+            own = {"threads": threads, "cores": settings.cores} if side == OURS else {}
+            with console.status(f"{what}: {side}" + (f" on {threads} threads" if threads else "")):
+                of_side = {"side": side, **asked, **own}
+                running[key] = stack.enter_context(SideProcess(of_side, caches / side, pinned))
+        turns: dict[str | int, list[Any]] = {key: [] for key in running}
         with console.status(f"{what}: all in turn"):
             for _ in range(TURNS):
                 for side, process in running.items():
@@ -181,7 +196,8 @@ def _round(
 
 
 def _tell(results: Results, console: Console) -> None:
-    wide = console if console.is_terminal else Console(file=console.file, width=_WIDTH)
+    counts = max((len(comparison.threads) for comparison in results.workloads.values()), default=0)
+    wide = console if console.is_terminal else Console(file=console.file, width=_WIDTH + _THREADS_WIDTH * counts)
     wide.print(_table(results))
     ratios = [c.speedup for c in results.workloads.values() if c.speedup is not None]
     if len(ratios) > 1:
@@ -196,11 +212,13 @@ def _tell(results: Results, console: Console) -> None:
 
 
 def _table(results: Results) -> Table:
+    counts = list(dict.fromkeys(n for comparison in results.workloads.values() for n in comparison.threads))
     table = Table(
         caption="step, best: the median and the least time of a step in ms; cpu: its processor time, of all cores; "
         "vs peer: how many times as fast as the best peer; floor: over the least time that the machine needs; "
         "bytes: beside parameters and optimizer state; "
-        "vs peer: over the best peer's; cold, warm: seconds to the first step, from an empty and from a filled cache",
+        "vs peer: over the best peer's; cold, warm: seconds to the first step, from an empty and from a filled cache"
+        + ("; threads: a step of Gradloom's on so many, and how many times as fast as on the fewest" if counts else ""),
         caption_justify="left",
         box=None,
         padding=(0, 1, 0, 0),
@@ -208,7 +226,8 @@ def _table(results: Results) -> Table:
     )
     table.add_column("workload", no_wrap=True)
     table.add_column("side", no_wrap=True, min_width=max(map(len, results.side_names)))
-    for heading in ("step", "best", "cpu", "vs peer", "floor", "bytes", "vs peer", "cold", "warm"):
+    on_threads = [f"{n} thread{'s' if n > 1 else ''}" for n in counts]
+    for heading in ("step", "best", "cpu", "vs peer", "floor", "bytes", "vs peer", "cold", "warm", *on_threads):
         table.add_column(heading, justify="right", no_wrap=True)
     for workload, comparison in results.workloads.items():
         floor = comparison.floor(results.speed)
@@ -226,6 +245,7 @@ def _table(results: Results) -> Table:
                 f"{comparison.bytes_ratio:.2f}x" if ours and comparison.bytes_ratio is not None else "",
                 f"{f.cold:.2f}",
                 "" if f.warm is None else f"{f.warm:.2f}",
+                *(f"{1e3 * comparison.threads[n].step:.4g} {comparison.gain(n):.2f}x" if ours else "" for n in counts),
             )
         table.add_section()
     return table

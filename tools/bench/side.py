@@ -11,11 +11,13 @@ from typing import Any
 @dataclass(frozen=True)
 class Place:
     """What a side trains on: a target of Gradloom's, a CPU or a GPU, and what factors of products are rounded to:
-    "fp32", "tf32" or "bf16".
+    "fp32", "tf32" or "bf16". Gradloom alone may be told its threads, and the cores that it cuts its work for.
     """
 
     target: str = "cpu"
     precision: str = "fp32"
+    threads: int | None = None
+    cores: int | None = None
 
     @property
     def on_gpu(self) -> bool:

@@ -44,12 +44,14 @@ class Measurement:
         batch_size: int | None = None,
         target: str = "cpu",
         precision: str = "fp32",
+        threads: int | None = None,
+        cores: int | None = None,
     ) -> None:
         start = time.perf_counter()
         module, function = BUILDERS[side]
         build = getattr(importlib.import_module(f".{module}", __package__), function)
         imported = time.perf_counter()
-        place = Place(target, precision)
+        place = Place(target, precision, threads, cores)
         self._made = build(task(workload, batch_size), place)
         losses = [self._made.number()]
         first = time.perf_counter() - imported
