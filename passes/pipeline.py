@@ -26,7 +26,6 @@ from .memory.plan import Plan, plan
 from .memory.schedule import Schedule
 from .simplify.canonicalize import Canonicalize
 from .simplify.channels_last import ChannelsLast
-from .simplify.fold_spatial_axes import FoldSpatialAxes
 from .simplify.one_pass_variance import OnePassVariance
 from .simplify.push_casts import PushCasts
 from .simplify.push_slices import PushSlices
@@ -70,7 +69,6 @@ def preparation(parts: int = 1, target: Target = DEFAULT_TARGET, tiles: bool = F
         ChannelsLast(),
         SlicePointwiseConvs(),
         SplitConcatConv(),
-        FoldSpatialAxes(),  # after it, which would split again what this joins
         Accumulate(parts),  # before the tiles, which cut each part again
         TileBatch(),  # the widest loop first: the three below look inside of its body too
         StripMineScans(),

@@ -19,12 +19,17 @@ _DENSE = Window(1, 0, 0, 1, 1)
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """A convolution over two spatial axes: one that has fewer got axes of length 1 in front.
+    """A convolution over two spatial axes of an image, and over the images of a volume. One over one axis got an axis
+    of length 1 in front. One over two axes has a single volume, and each image of its output meets that of the input.
 
-    `channels_in` and `channels_out` are those of one group.
+    `channels_in` and `channels_out` are those of one group, `depths` the images of a volume of the input and of the
+    output. Along them `depth_kernel` images meet through `depth_window`.
     """
 
-    images: int
+    volumes: int
+    depths: tuple[int, int]
+    depth_kernel: int
+    depth_window: Window
     input_lengths: tuple[int, int]
     output_lengths: tuple[int, int]
     kernel: tuple[int, int]
@@ -37,14 +42,25 @@ class Geometry:
 
     def images_of(self, operand: int) -> tuple[int, int, int, int]:
         """(n, rows, columns, channels) of operand 0, the input, or of operand 1 of a weight gradient, the cotangent."""
+        images = self.volumes * self.depths[operand]
         if operand == 0:
-            return self.images, *self.input_lengths, self.groups * self.channels_in
-        return self.images, *self.output_lengths, self.groups * self.channels_out
+            return images, *self.input_lengths, self.groups * self.channels_in
+        return images, *self.output_lengths, self.groups * self.channels_out
+
+    @property
+    def images(self) -> int:
+        """Images of the output."""
+        return self.volumes * self.depths[1]
+
+    @property
+    def places(self) -> int:
+        """Places of the kernel."""
+        return self.depth_kernel * math.prod(self.kernel)
 
     @property
     def is_pointwise(self) -> bool:
         """Whether each output meets one position of the input, and each position is met: a matrix product."""
-        return self.kernel == (1, 1) and all(window == _DENSE for window in self.windows)
+        return self.places == 1 and all(window == _DENSE for window in (self.depth_window, *self.windows))
 
     @property
     def is_depthwise(self) -> bool:
@@ -67,9 +83,14 @@ class Geometry:
 
 
 def has_tiled_kernel(unit: Node) -> bool:
-    """Whether a convolution or weight gradient has tiled kernels: over one or two spatial axes, none of them empty."""
+    """Whether a convolution or weight gradient has tiled kernels: over one to three spatial axes, none empty."""
     x, y, w = _operands(convolution_of(unit))
-    return 1 <= x.ndim - 2 <= 2 and 0 not in (x.size, y.size, w.size)
+    return 1 <= x.ndim - 2 <= 3 and 0 not in (x.size, y.size, w.size)
+
+
+def can_make_operands(unit: Node) -> bool:
+    """Whether the tiled kernels of a convolution or weight gradient can compute what they read: those over images."""
+    return has_tiled_kernel(unit) and convolution_of(unit).inputs[0].type.ndim <= 4
 
 
 def geometry(unit: Node, target: Target) -> Geometry | None:
@@ -91,18 +112,24 @@ def _image_geometry(unit: Node, target: Target) -> Geometry | None:
         return None
     node = convolution_of(unit)
     x, y, w = _operands(node)
-    missing = 2 - (x.ndim - 2)
-    input_lengths, output_lengths, kernel = (
-        (*(1,) * missing, *shape) for shape in (x.shape[1:-1], y.shape[1:-1], w.shape[2:])
-    )
-    first, second = (*(_DENSE,) * missing, *windows(node.attrs))
     groups: int = node.attrs["groups"]
+    missing = 2 - (x.ndim - 2)
+    if missing < 0:
+        volumes, (depth, *lengths), (outputs, *made) = x.shape[0], x.shape[1:-1], y.shape[1:-1]
+        (deep, *kernel), (window, *across) = w.shape[2:], windows(node.attrs)
+    else:
+        volumes, depth, outputs, deep, window = 1, x.shape[0], x.shape[0], 1, _DENSE
+        lengths, made, kernel = ((*(1,) * missing, *s) for s in (x.shape[1:-1], y.shape[1:-1], w.shape[2:]))
+        across = (*(_DENSE,) * missing, *windows(node.attrs))
     return Geometry(
-        x.shape[0],
-        (input_lengths[0], input_lengths[1]),
-        (output_lengths[0], output_lengths[1]),
+        volumes,
+        (depth, outputs),
+        deep,
+        window,
+        (lengths[0], lengths[1]),
+        (made[0], made[1]),
         (kernel[0], kernel[1]),
-        (first, second),
+        (across[0], across[1]),
         groups,
         w.shape[1],
         w.shape[0] // groups,
@@ -123,12 +150,12 @@ def _flattened(g: Geometry, cut: RowTiles | None) -> Geometry:
     Each position stands for itself, so the positions of all images may form one image. Where `cut` has several tiles in
     an image, those of each image form an image of their own, and rows divide the tiles.
     """
-    image = math.prod(g.input_lengths)
-    images, positions = (g.images, image) if cut is not None and cut.parts > 1 else (1, g.images * image)
+    every = g.images * math.prod(g.input_lengths)
+    images, positions = (every // cut.whole, cut.whole) if cut is not None and cut.parts > 1 else (1, every)
     fitting = [n for n in range(56, 225) if positions % n == 0 and (cut is None or cut.step % n == 0)]
     if not fitting:
         return g
     # Register tiles of one or two vectors have 14 rows, which divide half of the multiples of 7.
     width = next((n for n in fitting if n % 7 == 0), fitting[-1])
     shape = (positions // width, width)
-    return replace(g, images=images, input_lengths=shape, output_lengths=shape)
+    return replace(g, volumes=1, depths=(images, images), input_lengths=shape, output_lengths=shape)

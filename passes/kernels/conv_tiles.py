@@ -12,7 +12,7 @@ from itertools import product
 
 from ...ir import Node
 from ..target import Target
-from .conv_epilogue import has_sums, output_cut, wanted_cut
+from .conv_epilogue import has_epilogue, has_sums, output_cut, wanted_cut
 from .conv_geometry import Geometry, geometry, tiled_geometry
 from .conv_operands import convolution_of, has_prologue
 from .polyphase import PolyphaseComponent, polyphase_components
@@ -32,11 +32,12 @@ LEAST_TILES = 16
 class ConvTiles:
     """Tiles of the output of a convolution.
 
-    A tile is `images` images (only where `bands` is 1) or one of the `bands` of an image, `band` rows of every
-    polyphase component; `components` has a pair for each, of rows and of columns. Unless `direct`, its input is first
-    copied with its padding: `copied` rows and columns that begin at `origin`. A strip's weights are packed by
-    component, tap and input channel; `packed` counts those elements for all strips of a vector. With `by_kernel_row`
-    all positions of a tile meet one kernel row before the next.
+    A tile is `images` images of a volume, and of each one of its `bands`: `band` rows of every polyphase component;
+    `components` has a pair for each, of rows and of columns. Unless `direct`, its input is first
+    copied with its padding: `copied` rows and columns that begin at `origin`, of all images that meet those of the
+    tile. A strip's weights are packed by image of the kernel,
+    component, tap and input channel; `packed` counts those elements of one image for all strips of a vector. With
+    `by_kernel_row` all positions of a tile meet one kernel row before the next.
     """
 
     geometry: Geometry
@@ -53,7 +54,17 @@ class ConvTiles:
     @property
     def tiles(self) -> int:
         """All tiles."""
-        return -(-self.geometry.images // self.images) * self.bands
+        return self.geometry.volumes * self.runs * self.bands
+
+    @property
+    def runs(self) -> int:
+        """Runs of images that the tiles of a volume are of."""
+        return -(-self.geometry.depths[1] // self.images)
+
+    @property
+    def copied_images(self) -> int:
+        """Images of the input that are copied, where all of them are there."""
+        return met_images(self.geometry, self.images)
 
     @property
     def band_bytes(self) -> int:
@@ -61,7 +72,8 @@ class ConvTiles:
         g = self.geometry
         if self.direct:
             return 0
-        return g.target.round_to_line(self.images * math.prod(self.copied) * g.groups * g.channels_in * g.itemsize)
+        copied = self.copied_images * math.prod(self.copied)
+        return g.target.round_to_line(copied * g.groups * g.channels_in * g.itemsize)
 
     def copied_columns(self, operand: int) -> int:
         """Columns of the copied input."""
@@ -71,8 +83,10 @@ class ConvTiles:
     def cut(self) -> RowTiles:
         """The tiles as runs of positions of the output, one after another."""
         image = math.prod(self.geometry.output_lengths)
-        if self.bands == 1:
+        if self.bands == 1 and (self.geometry.volumes == 1 or self.runs == 1):
             return RowTiles(self.images * image, 1, self.images * image)
+        if self.bands == 1:
+            return RowTiles(self.images * image, self.runs, self.geometry.depths[1] * image)
         rows = self.band * self.components[0][0].stride
         return RowTiles(rows * self.geometry.output_lengths[1], self.bands, image)
 
@@ -85,7 +99,7 @@ class ConvTiles:
     def packed_bytes(self) -> int:
         """Bytes of the packed weights."""
         g = self.geometry
-        vectors = g.strip_groups * g.channel_strips.vectors * self.packed
+        vectors = g.depth_kernel * g.strip_groups * g.channel_strips.vectors * self.packed
         return g.target.round_to_line(vectors * g.target.vector_bytes)
 
     def scratch_bytes(self, threads: int) -> int:
@@ -117,7 +131,7 @@ def conv_tiles(unit: Node, target: Target) -> ConvTiles | None:
         return max((band - 1) * input_stride + last_tap - low[0] + 1, 0)
 
     def fits(images: int, band: int) -> bool:
-        copied = images * copied_rows(band) * columns * g.groups * g.channels_in * g.itemsize
+        copied = met_images(g, images) * copied_rows(band) * columns * g.groups * g.channels_in * g.itemsize
         return direct or copied <= _BAND_SHARE * target.l2_bytes // 16
 
     # As few rows as have enough positions, and fewer where their copy would leave the cache.
@@ -133,9 +147,15 @@ def conv_tiles(unit: Node, target: Target) -> ConvTiles | None:
     bands = -(-height // band)
     images = 1
     if bands == 1:
-        most = max(g.images // LEAST_TILES, 1)
+        most = min(max(g.images // LEAST_TILES, 1), g.depths[1])
         while images < most and images * height * positions < _POSITIONS and fits(images + 1, band):
             images += 1
+    if g.depth_kernel > 1 and (bands == 1 or not has_epilogue(unit)):
+        # Images that meet several of the output are copied once for all of those in a tile.
+        most = min(max(g.images * bands // LEAST_TILES, 1), g.depths[1])
+        while images < most and fits(images + 1, band):
+            images += 1
+        images = -(-g.depths[1] // -(-g.depths[1] // images))
     # The tiles of sums over positions fix the order of these sums, so they come first where there are some.
     cut = wanted_cut(unit, target)
     if cut is not None and _can_be_tiled(cut, g):
@@ -152,13 +172,22 @@ def conv_tiles(unit: Node, target: Target) -> ConvTiles | None:
     return ConvTiles(g, components, images, bands, band, direct, copied, origin, taps * g.channels_in, by_kernel_row)
 
 
+def met_images(g: Geometry, images: int) -> int:
+    """How many images of the input meet so many neighbouring ones of the output, at most."""
+    window = g.depth_window
+    between = (images - 1) * window.stride + (g.depth_kernel - 1) * window.dilation
+    return between // window.expand + 1 + int(window.expand > 1)
+
+
 def _fitted(cut: RowTiles, g: Geometry, stride: int) -> tuple[int, int, int] | None:
     """Images of a tile, bands of an image and rows of each component in a band, so that tiles are those of `cut`.
 
     None where no tiles are: a band has `stride` neighbouring rows of the output for each row of a component.
     """
     image, line = math.prod(g.output_lengths), g.output_lengths[1] * stride
-    if cut.parts == 1 and cut.step % image == 0:
+    volume = g.depths[1] * image
+    of_volume = cut.step % image == 0 and volume in ((cut.step,) if cut.parts == 1 else (cut.whole,))
+    if of_volume or (g.volumes == cut.parts == 1 and cut.step % image == 0):
         return cut.step // image, 1, -(-g.output_lengths[0] // stride)
     if cut.step % line or (cut.parts == 1 and g.images > 1) or (cut.parts > 1 and cut.whole != image):
         return None
@@ -181,6 +210,6 @@ def _can_be_tiled(cut: RowTiles, g: Geometry) -> bool:
         return False
     images, _, band = found
     rows = band * stride * g.windows[0].stride // g.windows[0].expand + (g.kernel[0] - 1) * g.windows[0].dilation
-    read = images * rows * g.input_lengths[1] * g.groups * g.channels_in * g.itemsize
+    read = met_images(g, images) * rows * g.input_lengths[1] * g.groups * g.channels_in * g.itemsize
     # Twice the share of tiles that are free to be smaller: to read the output once more for its sums costs more.
     return read <= 2 * _BAND_SHARE * g.target.l2_bytes // 16

@@ -83,6 +83,7 @@ def column_tiles(rows: tuple[int, ...], columns: int, target: Target) -> RowTile
     Each tile leaves a row of partial sums. So tiles of long rows have more rows than the cache would ask for: else the
     partial sums would take as many bytes as what is summed. Positions (n, height, width...) of images are cut into
     tiles of some images, or of some lines of one, so that a convolution can compute its output in the same tiles.
+    Those of volumes (n, depth, height, width) are cut into tiles of some of their images, or of some lines of one.
     """
     total = math.prod(rows)
     if target.is_gpu:
@@ -93,6 +94,8 @@ def column_tiles(rows: tuple[int, ...], columns: int, target: Target) -> RowTile
         return even_tiles(total, max(wanted, min(_SUMMED_ROWS, total // _SUM_TILES)))
     image, line = math.prod(rows[1:]), math.prod(rows[2:])
     wanted = min(max(tile_rows_of(columns, target), _SUMMED_POSITIONS), max(total // _SUM_TILES, _SUMMED_ROWS))
+    if len(rows) > 3 and line > wanted:
+        return column_tiles((rows[0] * rows[1], *rows[2:]), columns, target)
     if line > _LONG_LINE * wanted:
         # The rows of a tile are added up one after the other. A whole line would be too many, so lines are cut.
         return even_tiles(total, wanted)

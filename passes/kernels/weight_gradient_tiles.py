@@ -35,8 +35,8 @@ _SHORT_SECTION = 64
 class WeightGradientTiles:
     """Tiles of a weight gradient.
 
-    The output positions are cut into `chunks`: `images` images each, or `band` rows of one image where `bands` is above
-    1. `parts` sums over neighbouring chunks are added in the end, in their order. Each part is
+    The output positions are cut into `chunks`: `images` images of a volume each, or `band` rows of one image where
+    `bands` is above 1. `parts` sums over neighbouring chunks are added in the end, in their order. Each part is
     computed by `shares` tiles, which divide its units: a group, a tap of the kernel, a block of input channels, a
     strip; of a depthwise convolution, a row of the kernel and a strip.
 
@@ -95,13 +95,18 @@ class WeightGradientTiles:
     @property
     def chunks(self) -> int:
         """Chunks of all positions."""
-        return -(-self.geometry.images // self.images) * self.bands
+        return self.geometry.volumes * self.runs * self.bands
+
+    @property
+    def runs(self) -> int:
+        """Runs of images that the chunks of a volume are of."""
+        return -(-self.geometry.depths[1] // self.images)
 
     @property
     def part_bytes(self) -> int:
         """Bytes of one part."""
         g = self.geometry
-        return g.strip_groups * g.channel_strips.vectors * math.prod(g.kernel) * g.channels_in * g.target.vector_bytes
+        return g.strip_groups * g.channel_strips.vectors * g.places * g.channels_in * g.target.vector_bytes
 
     @property
     def all_parts_bytes(self) -> int:
@@ -122,8 +127,8 @@ class WeightGradientTiles:
         """Units of a part, no two of which add to the same element."""
         g = self.geometry
         if g.is_depthwise:
-            return g.kernel[0] * g.channel_strips.count
-        return g.groups * math.prod(g.kernel) * self.blocks.blocks * g.channel_strips.count
+            return g.depth_kernel * g.kernel[0] * g.channel_strips.count
+        return g.groups * g.places * self.blocks.blocks * g.channel_strips.count
 
 
 def weight_gradient_tiles(unit: Node, target: Target) -> WeightGradientTiles | None:
@@ -140,7 +145,7 @@ def weight_gradient_tiles(unit: Node, target: Target) -> WeightGradientTiles | N
     if image > room_of_chunk:
         band = max(1, min(g.output_lengths[0], room_of_chunk * g.output_lengths[0] // image))
     else:
-        images = max(1, min(room_of_chunk // max(image, 1), -(-g.images // LEAST_TILES)))
+        images = max(1, min(room_of_chunk // max(image, 1), -(-g.images // LEAST_TILES), g.depths[1]))
     # Bands as equal as can be. The second division leaves out bands that would be empty then.
     bands = -(-g.output_lengths[0] // band)
     band = -(-g.output_lengths[0] // bands)

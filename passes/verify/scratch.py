@@ -203,8 +203,9 @@ class Scratch:
             if tiles is None:
                 return 0
             places = sum(down.taps * across.taps for down, across in tiles.components)
-            weights = self._channel_lines(w, node.attrs["groups"]) * places * w.shape[1]
-            copied = 0 if tiles.direct else tiles.images * tiles.copied[0] * tiles.copied[1] * x.shape[-1]
+            images = w.shape[2] if len(w.shape) == 5 else 1
+            weights = self._channel_lines(w, node.attrs["groups"]) * images * places * w.shape[1]
+            copied = 0 if tiles.direct else tiles.copied_images * tiles.copied[0] * tiles.copied[1] * x.shape[-1]
             return self.lines(weights) + self.plan.threads * self.lines(copied * x.dtype.itemsize)
         w, parts = node.output.type, weight_gradient_tiles(unit, self.plan.target)
         if parts is None:

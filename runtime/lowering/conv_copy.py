@@ -7,16 +7,18 @@ from ...ir.ops import creation
 from ...passes.kernels.conv_operands import Operand
 from .elementwise import expression, literal, loaded
 
-SOURCES_AT = 15
+SOURCES_AT = 22
 WORDS_OF_SOURCE = 6
 
 
 def copy_images(operand: Operand) -> str:
     """Copies some rows of some images, zeros where there are none.
 
-    Args: tile, target, this worker's lines; 3: images, rows, columns, channels; 7: images of a tile, bands of an
-    image, rows from one band to the next, first row; 11: rows of a tile; first column, columns; 14: elements of a line
-    of what differs by channel alone; then for each source: where it lies, its strides, where its line begins.
+    Args: tile, target, this worker's lines; 3: images, rows, columns, channels; 7: bands of an image, rows from one
+    band to the next, first row; 10: rows of a tile; first column, columns; 13: elements of a line
+    of what differs by channel alone; 14: images of a volume, blocks of a volume of what is made, images of a block, and
+    how these meet: stride, lift, expand, lifted; 21: images that are copied, but for those which are not there; then
+    for each source: where it lies, its strides, where its line begins.
     """
     zero = literal(0, operand.result.type.dtype)
     head, before, of_row, of_run = _readings(operand)
@@ -39,11 +41,15 @@ def copy_images(operand: Operand) -> str:
         "def kernel(b):",
         *_indented(1, head),
         f"    target = array_{SHORT_NAMES[operand.result.type.dtype]}(word(b, 1), 0)",
-        "    images, height, width, channels = word(b, 3), word(b, 4), word(b, 5), word(b, 6)",
-        "    first_image = word(b, 0) // word(b, 8) * word(b, 7)",
-        "    begin = word(b, 0) % word(b, 8) * word(b, 9) + word(b, 10)",
-        "    last_image = first_image + word(b, 7) if first_image + word(b, 7) < images else images",
-        "    rows, left, columns, repeated = word(b, 11), word(b, 12), word(b, 13), word(b, 14)",
+        "    height, width, channels, depth = word(b, 4), word(b, 5), word(b, 6), word(b, 14)",
+        "    block = word(b, 0) // word(b, 7)",
+        "    begin = word(b, 0) % word(b, 7) * word(b, 8) + word(b, 9)",
+        "    volume = block // word(b, 15)",
+        "    met = (block - volume * word(b, 15)) * word(b, 16) * word(b, 17) + word(b, 18)",
+        "    first_image = met // word(b, 19) - word(b, 20)",
+        "    from_image = first_image if first_image > 0 else i64(0)",
+        "    last_image = first_image + word(b, 21) if first_image + word(b, 21) < depth else depth",
+        "    rows, left, columns, repeated = word(b, 10), word(b, 11), word(b, 12), word(b, 13)",
         "    line = columns * channels",
         "    skipped = -left if left < 0 else i64(0)",
         "    skipped = skipped if skipped < columns else columns",
@@ -52,9 +58,10 @@ def copy_images(operand: Operand) -> str:
         "    across = across if across > 0 else i64(0)",
         "    there = across * channels",
         *_indented(1, before),
-        "    for image in range(first_image, last_image):",
+        "    for image_of_volume in range(from_image, last_image):",
+        "        image = volume * depth + image_of_volume",
         "        for r in range(rows):",
-        "            to = window(target, ((image - first_image) * rows + r) * line, line)",
+        "            to = window(target, ((image_of_volume - first_image) * rows + r) * line, line)",
         "            j = begin + r",
         "            if (j < 0) | (j >= height):",
         "                for e in range(line):",

@@ -63,9 +63,10 @@ def _convolution(unit: Node, plan: Plan) -> list[Launch]:
         target = _scratch(unit, plan, tiles.packed_bytes, tiles.band_bytes)
         line_bytes = sum(read.line_bytes(tiles.copied[1], plan.target))
         lines = _scratch(unit, plan, tiles.packed_bytes + plan.threads * tiles.band_bytes, line_bytes)
-        where = [tiles.images, tiles.bands, tiles.band * tiles.components[0][0].input_stride, tiles.origin[0]]
-        where += [tiles.copied[0], tiles.origin[1], tiles.copied[1]]
-        calls.insert(0, _copy(read, TILE, target, lines, where, plan))
+        step = tiles.band * tiles.components[0][0].input_stride
+        where = [tiles.bands, step, tiles.origin[0], tiles.copied[0], tiles.origin[1], tiles.copied[1]]
+        images = [tiles.geometry.depths[0], tiles.runs, tiles.images, *_depth(tiles.geometry), tiles.copied_images]
+        calls.insert(0, _copy(read, TILE, target, lines, where, images, plan))
     return [_pack(unit, tiles, plan), Launch(tiles.tiles, calls)]
 
 
@@ -82,9 +83,26 @@ def _scratch(unit: Node, plan: Plan, offset: int, worker_stride: int = 0) -> Scr
     return Scratch(plan.scratch.get(unit, 0) + offset, worker_stride)
 
 
-def _copy(read: Operand, tile: Tile | int, target: Scratch, lines: Scratch, where: Sequence[int], plan: Plan) -> Call:
-    """Makes rows of images of an operand; `where` are the arguments 7 to 13 of the kernel."""
-    args: list[Arg] = [tile, target, lines, *read.lengths, *where, read.repeated]
+def _depth(g: Geometry) -> list[int]:
+    """How images of the output meet those of the input: stride, what is added so that no place is below zero, expand,
+    and what that is of the input. Image d meets image (d * stride + tap * dilation + lift) // expand - lifted.
+    """
+    window = g.depth_window
+    lifted = max(-(-window.low // window.expand), 0)
+    return [window.stride, lifted * window.expand - window.low, window.expand, lifted]
+
+
+def _copy(
+    read: Operand,
+    tile: Tile | int,
+    target: Scratch,
+    lines: Scratch,
+    where: Sequence[int],
+    images: Sequence[int],
+    plan: Plan,
+) -> Call:
+    """Makes rows of images of an operand; `where` are the arguments 7 to 12 of the kernel, `images` 14 to 21."""
+    args: list[Arg] = [tile, target, lines, *read.lengths, *where, read.repeated, *images]
     at = 0
     for one, nbytes in zip(read.reads, read.line_bytes(where[-1], plan.target)):
         args += [Pointer.to(plan.views[one.value]), *one.strides, at]
@@ -132,10 +150,10 @@ def _pack(unit: Node, tiles: ConvTiles, plan: Plan) -> Launch:
                 place = (row.first_tap + t * row.tap_stride) * kernel_columns + column.first_tap + s * column.tap_stride
                 places[place] = (before, row.taps * column.taps * g.channels_in, t * column.taps + s)
     of_out, of_in, *of_kernel = plan.views[weight].strides
-    if len(of_kernel) == 1:
-        of_kernel.insert(0, 0)
-    numbers = [of_out, of_in, *of_kernel, inner, outer, groups, strips.count, strips.width, strips.wide]
-    numbers += [strips.vectors, kernel_rows, kernel_columns, tiles.packed, *(n for place in places for n in place)]
+    of_depth, of_row, of_column = (*(0,) * (3 - len(of_kernel)), *of_kernel)
+    numbers = [of_out, of_in, of_row, of_column, inner, outer, groups, strips.count, strips.width, strips.wide]
+    numbers += [strips.vectors, kernel_rows, kernel_columns, tiles.packed, of_depth, g.depth_kernel]
+    numbers += [n for place in places for n in place]
     count = groups * strips.count * -(-inner // 8)
     source = tiled_convolution.pack(convolution_of(unit).output.type.dtype, _lanes(g))
     args = [TILE, Pointer.to(plan.views[weight]), _scratch(unit, plan, 0), *numbers]
@@ -155,12 +173,13 @@ def _convolve(unit: Node, tiles: ConvTiles, plan: Plan) -> Call:
     strips = g.channel_strips
     groups, inner, outer = _channels(g)
     row, column = first
-    numbers = [g.images, *g.input_lengths, *g.output_lengths, groups, inner, outer]
+    numbers = [g.depths[1], *g.input_lengths, *g.output_lengths, groups, inner, outer]
     numbers += [g.images_of(0)[3], g.images_of(1)[3]]
     numbers += [tiles.images, tiles.bands, tiles.band, *tiles.copied, *tiles.origin, int(tiles.direct)]
     numbers += [row.input_stride, row.stride, column.input_stride, column.stride, row.dilation, column.dilation]
     numbers += [strips.count, strips.width, strips.wide, strips.vectors, tiles.packed]
     numbers += [int(tiles.by_kernel_row), int(tiles.kernel_rows_are_dense), len(tiles.components)]
+    numbers += [g.depths[0], tiles.runs, g.depth_kernel, g.depth_window.dilation, *_depth(g)]
     cuts = [rows(across.count, strips.width, g.target) for _, across in tiles.components]
     for (down, across), before, cut in zip(tiles.components, _rows_before(tiles), cuts):
         numbers += [*_of_component(down), *_of_component(across), before]
@@ -187,19 +206,22 @@ def _sum(unit: Node, tiles: WeightGradientTiles, plan: Plan) -> Launch:
     g, blocks = tiles.geometry, tiles.blocks
     strips = g.channel_strips
     _, inner, outer = _channels(g)
-    numbers = [g.images, *g.input_lengths, *g.output_lengths, inner, outer]
+    numbers = [g.volumes, *g.input_lengths, *g.output_lengths, inner, outer]
     numbers += [g.images_of(0)[3], g.images_of(1)[3]]
     numbers += [tiles.images, tiles.bands, tiles.band, tiles.chunks, tiles.parts, tiles.shares, tiles.units]
     numbers += [strips.count, strips.width, strips.wide, strips.vectors, blocks.blocks, blocks.most, blocks.long]
     numbers += [*g.kernel, tiles.part_bytes // g.target.vector_bytes, tiles.iterations, tiles.section]
+    of_volumes = [*g.depths, g.depth_kernel, tiles.runs * tiles.iterations]
     copies = _copies(unit, tiles, plan)
-    at = 4 + len(numbers) + 4 * 2 + 5 * sum(g.kernel)
+    at = 4 + len(numbers) + 4 * 2 + len(of_volumes) + 5 * (g.depth_kernel + sum(g.kernel))
     of_copies: list[Arg] = []
     for number, copy in enumerate(copies):
         begins = tiles.copied(number)
         numbers += [at + len(of_copies) if copy else 0, *(begins if copy else (0, 0, g.images_of(number)[1]))]
         of_copies += [] if copy is None else [KernelAddress(copy.source), *copy.args]
-    for axis in zip(g.windows, g.input_lengths, g.output_lengths, g.kernel):
+    numbers += of_volumes
+    depth = (g.depth_window, *g.depths, g.depth_kernel)
+    for axis in (depth, *zip(g.windows, g.input_lengths, g.output_lengths, g.kernel)):
         for m in tap_outputs(*axis):
             numbers += [m.first, m.count, m.stride, m.input_first, m.input_stride]
     dtype, widths = convolution_of(unit).output.type.dtype, sorted(strips.widths())
@@ -229,9 +251,11 @@ def _copies(unit: Node, tiles: WeightGradientTiles, plan: Plan) -> list[Call | N
         nbytes, columns = tiles.copied_bytes(number), tiles.copied_columns(number)
         line_bytes = sum(read.line_bytes(columns, plan.target))
         step, first, rows_ = tiles.copied(number)
-        where = [tiles.images // tiles.iterations, tiles.bands, step, first, rows_, 0, read.lengths[2]]
+        where = [tiles.bands, step, first, rows_, 0, read.lengths[2]]
+        together = tiles.images // tiles.iterations
+        images = [read.lengths[0], tiles.runs * tiles.iterations, together, *_depth(tiles.geometry), together]
         target, line = _scratch(unit, plan, begin, nbytes), _scratch(unit, plan, lines, line_bytes)
-        result.append(_copy(read, 0, target, line, where, plan))
+        result.append(_copy(read, 0, target, line, where, images, plan))
         begin += plan.threads * nbytes
         lines += plan.threads * line_bytes
     return result
@@ -247,7 +271,7 @@ def _add_parts(unit: Node, tiles: WeightGradientTiles, plan: Plan) -> Launch:
     g = tiles.geometry
     groups, inner, outer = _channels(g)
     vectors = g.channel_strips.vectors
-    numbers = [tiles.parts, tiles.part_bytes // g.target.vector_bytes, vectors, inner, outer, math.prod(g.kernel)]
+    numbers = [tiles.parts, tiles.part_bytes // g.target.vector_bytes, vectors, inner, outer, g.places]
     numbers.append(int(_adds(unit)))
     source = tiled_weight_gradient.add_parts(convolution_of(unit).output.type.dtype, _lanes(g))
     args = [TILE, _scratch(unit, plan, 0), Pointer(unit.output), *numbers]

@@ -1,8 +1,9 @@
-"""Kernels of convolutions over one or two spatial axes: register tiles over image rows that were copied with padding.
+"""Kernels of convolutions over one to three spatial axes: register tiles over image rows that were copied with padding.
 
 No matrix of patches is made (im2col). A register tile sums over kernel rows, kernel columns and input channels by three
 strides, in rows of the image as they lie there; so each element is copied once, not once for each place of the kernel.
-The copy has the padding in it, which keeps tests for edges out of the innermost loops.
+The copy has the padding in it, which keeps tests for edges out of the innermost loops. What an image of the output
+meets of the images of a volume is added up image by image of the kernel.
 
 Sizes are arguments; source is made for each dtype and each set of register tiles.
 """
@@ -49,9 +50,9 @@ def pack(dtype: np.dtype[Any], lanes: int) -> str:
 
     Args: tile, w, packed, elements of w from one channel out, channel in, row and column of the kernel to the next,
     channels in and out of a group, groups with strips, strips, width of a strip, wide strips, vectors of a group,
-    kernel rows, kernel columns, vector rows of a strip, then for each place of the kernel: vector rows of the
-    polyphase components before its own, vector rows of its component (0 where no output meets the place), its number
-    in the component.
+    kernel rows, kernel columns, vector rows of a strip, elements of w from one image of the kernel to the next, images
+    of the kernel, then for each place of one: vector rows of the polyphase components before its own, vector rows of
+    its component (0 where no output meets the place), its number in the component.
     """
     short = SHORT_NAMES[dtype]
     return f"""
@@ -60,7 +61,7 @@ lanes = {lanes}
 
 def kernel(b):
     w, packed = array_{short}(word(b, 1), 0), array_{short}(word(b, 2), 0)
-    of_out, of_in, of_row, of_column = word(b, 3), word(b, 4), word(b, 5), word(b, 6)
+    of_out, of_in, of_row, of_column, of_depth = word(b, 3), word(b, 4), word(b, 5), word(b, 6), word(b, 17)
     inner, outer, vectors = word(b, 7), word(b, 8), word(b, 13)
     strips, width, wide = word(b, 10), word(b, 11), word(b, 12)
     kernel_rows, kernel_columns, all_rows = word(b, 14), word(b, 15), word(b, 16)
@@ -75,37 +76,43 @@ def kernel(b):
     there = outer - first * lanes if outer - first * lanes < columns else columns
     start = block * 8
     stop = start + 8 if start + 8 < inner else inner
-    for row in range(kernel_rows):
-        for column in range(kernel_columns):
-            at = 17 + 3 * (row * kernel_columns + column)
-            before, mine, number = word(b, at), word(b, at + 1), word(b, at + 2)
-            if mine == 0:
-                continue
-            base = (group * vectors * all_rows + before * vectors + mine * first) * lanes
-            source = (group * outer + first * lanes) * of_out + row * of_row + column * of_column
-            for c in range(there):
-                for i in range(start, stop):
-                    packed[base + (number * inner + i) * columns + c] = w[source + c * of_out + i * of_in]
-            for c in range(there, columns):
-                for i in range(start, stop):
-                    packed[base + (number * inner + i) * columns + c] = {short}(0)
+    for depth in range(word(b, 18)):
+        before_depth = (depth * word(b, 9) + group) * vectors * all_rows
+        for row in range(kernel_rows):
+            for column in range(kernel_columns):
+                at = 19 + 3 * (row * kernel_columns + column)
+                before, mine, number = word(b, at), word(b, at + 1), word(b, at + 2)
+                if mine == 0:
+                    continue
+                base = (before_depth + before * vectors + mine * first) * lanes
+                source = (group * outer + first * lanes) * of_out
+                source += depth * of_depth + row * of_row + column * of_column
+                for c in range(there):
+                    for i in range(start, stop):
+                        packed[base + (number * inner + i) * columns + c] = w[source + c * of_out + i * of_in]
+                for c in range(there, columns):
+                    for i in range(start, stop):
+                        packed[base + (number * inner + i) * columns + c] = {short}(0)
     return i64(0)
 """
 
 
 def convolve(dtype: np.dtype[Any], lanes: int, shapes: Sequence[Shape], tail: bool, pairwise: bool) -> str:
     """A tile of `ConvTiles`: strip of channels by strip, so that a strip of the weight stays in the cache for all
-    outputs of the tile. A strip that is too large for that is used one kernel row at a time.
+    outputs of the tile. One image of the kernel comes after the other, and where a strip of that is too large, one
+    kernel row.
 
     Outputs of a polyphase component lie `stride` apart, what they read of the input `step`.
 
-    Args: tile, x or what was copied of it for the tile, packed weights, y; 4: images, height and width of x, height
-    and width of y; 9: groups with strips, channels in and out of a group, channels of x, of y; 14: images, bands, rows
-    of a tile; 17: copied rows and columns, their origin (2), whether nothing is copied; 22: step and stride of rows, of
-    columns; 26: kernel places apart in the input, rows and columns; 28: strips, width, wide strips, vectors of a group;
-    32: vector rows of a strip; 33: whether kernel rows are passed one by one; 34: whether a kernel row is one run;
-    35: polyphase components; then for each: first, count, source, taps of rows, of columns, vector rows before, blocks
-    of columns, columns of the longest block, long blocks, whether what y holds is added to.
+    Args: tile, x or what was copied of it for the tile, packed weights, y; 4: images of a volume of y, height and width
+    of x, height and width of y; 9: groups with strips, channels in and out of a group, channels of x, of y; 14: images,
+    bands, rows of a tile; 17: copied rows and columns, their origin (2), whether nothing is copied; 22: step and stride
+    of rows, of columns; 26: kernel places apart in the input, rows and columns; 28: strips, width, wide strips, vectors
+    of a group; 32: vector rows of a strip; 33: whether kernel rows are passed one by one; 34: whether a kernel row is
+    one run; 35: polyphase components; 36: images of a volume of x, blocks of a volume of y, images of the kernel, and
+    how they meet: dilation, stride, lift, expand, lifted; then for each component: first, count, source, taps of rows,
+    of columns, vector rows before, blocks of columns, columns of the longest block, long blocks, whether what y holds
+    is added to.
     """
     short, size = SHORT_NAMES[dtype], dtype.itemsize
     arguments = "at, a_step, of_w, to, c_step, row_taps, row_stride, row_weights, n1, a1, b1, n0, a0, b0, columns, more"
@@ -123,19 +130,24 @@ def kernel(b):
     bands, band_rows = word(b, 15), word(b, 16)
     copied_rows, copied_columns, top, left = word(b, 17), word(b, 18), word(b, 19), word(b, 20)
     step_down, stride_down, step_across, stride_across = word(b, 22), word(b, 23), word(b, 24), word(b, 25)
-    first_image = word(b, 0) // bands * word(b, 14)
+    x_images, depths, dilation, stride = word(b, 36), word(b, 38), word(b, 39), word(b, 40)
+    lift, expand, lifted = word(b, 41), word(b, 42), word(b, 43)
+    block = word(b, 0) // bands
     band = word(b, 0) % bands
+    volume = block // word(b, 37)
+    first_image = (block - volume * word(b, 37)) * word(b, 14)
     last_image = first_image + word(b, 14) if first_image + word(b, 14) < images else images
     first_row = band * band_rows
     begin = first_row * step_down + top
+    # Where the first image of the volume would lie.
     if word(b, 21) == 0:
-        base = word(b, 1)
         x_line = {size} * copied_columns * x_channels
         x_image = x_line * copied_rows
+        base = word(b, 1) - ((first_image * stride + lift) // expand - lifted) * x_image
     else:
         x_line = {size} * width * x_channels
         x_image = x_line * height
-        base = word(b, 1) + first_image * x_image + begin * x_line + {size} * left * x_channels
+        base = word(b, 1) + volume * x_images * x_image + begin * x_line + {size} * left * x_channels
     pixel = {size} * x_channels
     a_step = step_across * pixel
     c_step = {size} * stride_across * y_channels
@@ -148,7 +160,7 @@ def kernel(b):
         columns = outer - vector * lanes if outer - vector * lanes < vectors * lanes else vectors * lanes
         weight_row = {size} * lanes * vectors
         for component in range(word(b, 35)):
-            entry = 36 + 13 * component
+            entry = 44 + 13 * component
             row_first, row_count, row_source, all_row_taps = (
                 word(b, entry), word(b, entry + 1), word(b, entry + 2), word(b, entry + 3))
             column_first, column_count, column_source, column_taps = (
@@ -158,21 +170,25 @@ def kernel(b):
                 word(b, entry + 12))
             taps = all_row_taps * column_taps
             end_row = first_row + band_rows if first_row + band_rows < row_count else row_count
-            if (taps == 0) & (adds != 0):
-                continue
+            for image in range(first_image, last_image if adds == 0 else first_image):
+                met_images = i64(0)
+                if taps > 0:
+                    for tap in range(depths):
+                        met = image * stride + tap * dilation + lift
+                        if (met % expand == 0) & (met // expand >= lifted) & (met // expand < lifted + x_images):
+                            met_images += 1
+                if met_images > 0:
+                    continue
+                for q in range(first_row, end_row):
+                    line_of_y = ((volume * images + image) * y_height + row_first + q * stride_down) * y_width
+                    for p in range(column_count):
+                        nothing = window(y, (line_of_y + column_first + p * stride_across) * y_channels + group * outer
+                                         + vector * lanes, columns)
+                        for e in range(columns):
+                            nothing[e] = {short}(0)
             if taps == 0:
-                for image in range(first_image, last_image):
-                    for q in range(first_row, end_row):
-                        line_of_y = (image * y_height + row_first + q * stride_down) * y_width + column_first
-                        for p in range(column_count):
-                            nothing = window(y, (line_of_y + p * stride_across) * y_channels + group * outer
-                                             + vector * lanes, columns)
-                            for e in range(columns):
-                                nothing[e] = {short}(0)
                 continue
             mine = taps * inner
-            weights = word(b, 2) + {size} * lanes * (
-                group * all_vectors * word(b, 32) + before * all_vectors + mine * vector)
             reach_down = word(b, 26)
             row_stride = reach_down * x_line
             row_weights = column_taps * inner * weight_row
@@ -181,9 +197,23 @@ def kernel(b):
             if word(b, 34):
                 n1 = i64(1)
                 n0 = column_taps * inner
-            for row_tap in range(all_row_taps if word(b, 33) else 1):
+            row_passes = all_row_taps if word(b, 33) else i64(1)
+            for number_of_pass in range(depths * row_passes):
+                tap = number_of_pass // row_passes
+                row_tap = number_of_pass - tap * row_passes
+                weights = word(b, 2) + {size} * lanes * (
+                    (tap * word(b, 9) + group) * all_vectors * word(b, 32) + before * all_vectors + mine * vector)
                 for image in range(first_image, last_image):
-                    from_image = base + (image - first_image) * x_image + {here}
+                    met_image = image * stride + tap * dilation + lift
+                    source_image = met_image // expand - lifted
+                    if (met_image % expand != 0) | (source_image < 0) | (source_image >= x_images):
+                        continue
+                    more_images = adds
+                    for earlier in range(tap):
+                        met = image * stride + earlier * dilation + lift
+                        if (met % expand == 0) & (met // expand >= lifted) & (met // expand < lifted + x_images):
+                            more_images = i64(1)
+                    from_image = base + source_image * x_image + {here}
                     for q in range(first_row, end_row):
                         # Kernel rows that meet nothing but padding are left out, as long as one is left.
                         met = q * step_down + row_source
@@ -192,21 +222,21 @@ def kernel(b):
                         until = until if until < all_row_taps else all_row_taps
                         skipped = skipped if skipped < until else i64(0)
                         until = until if until > 0 else i64(1)
-                        more = adds
+                        more = more_images
                         row_taps = until - skipped
                         if word(b, 33):
                             if (row_tap < skipped) | (row_tap >= until):
                                 continue
-                            more = i64(1) if row_tap > skipped else adds
+                            more = i64(1) if row_tap > skipped else more_images
                             skipped, row_taps = row_tap, i64(1)
                         of_w = weights + skipped * row_weights
                         at = from_image + (met - begin + skipped * reach_down) * x_line
                         at += (column_source - left) * pixel
                         to = word(b, 3) + {size} * (
-                            ((image * y_height + row_first + q * stride_down) * y_width + column_first) * y_channels
-                            + group * outer + vector * lanes)
-                        for block in range(blocks):
-                            rows = most if block < long else most - 1
+                            (((volume * images + image) * y_height + row_first + q * stride_down) * y_width
+                             + column_first) * y_channels + group * outer + vector * lanes)
+                        for block_of_row in range(blocks):
+                            rows = most if block_of_row < long else most - 1
                             {call_tile(shapes, tail, arguments, 28)}
                             at += rows * a_step
                             to += rows * c_step

@@ -1,4 +1,4 @@
-"""Kernels of weight gradients over one or two spatial axes: register tiles whose sums run over images and positions.
+"""Kernels of weight gradients over one to three spatial axes: register tiles whose sums run over images and positions.
 
 A register tile has input channels as rows and output channels as columns, or kernel columns as rows where every channel
 goes by itself. It sums over the outputs that a place of the kernel contributes to. Workers make the sums of different
@@ -26,13 +26,15 @@ def _sections(shapes: Sequence[Shape], tail: bool, a_row: str, indent: int) -> s
 section_rows = (n1 + pieces - 1) // pieces
 pieces = (n0 + word(b, 31) - 1) // word(b, 31)
 section_columns = (n0 + pieces - 1) // pieces
-for image in range(stop_image - first_image):
+for image in range(n2):
     for row in range(0, n1, section_rows):
         down = n1 - row if n1 - row < section_rows else section_rows
         for column_of_row in range(0, n0, section_columns):
             across = n0 - column_of_row if n0 - column_of_row < section_columns else section_columns
-            section_of_a = a + image * x_image + row * row_step * x_line + column_of_row * column_step * pixel
-            section_of_g = g + image * g_image + row * row_stride * g_line + column_of_row * column_stride * g_pixel
+            section_of_a = a + image * image_step * x_image + row * row_step * x_line
+            section_of_a += column_of_row * column_step * pixel
+            section_of_g = g + image * image_stride * g_image + row * row_stride * g_line
+            section_of_g += column_of_row * column_stride * g_pixel
             {call_tile(shapes, tail, arguments, 12)}
             more = i64(1)"""
     return lines.replace("\n", "\n" + " " * indent)
@@ -40,43 +42,45 @@ for image in range(stop_image - first_image):
 
 _OPERANDS = """
         # An operand that is made for this iteration alone is addressed as if the rest were there too.
-        first_image = iteration // bands * iteration_images
-        if first_image >= images:
-            break
-        stop_image = first_image + iteration_images if first_image + iteration_images < images else images
+        volume = iteration // bands // blocks_of_images
+        first_image = (iteration // bands - volume * blocks_of_images) * iteration_images
+        if (first_image >= g_images) | (volume >= volumes):
+            continue
+        stop_image = first_image + iteration_images if first_image + iteration_images < g_images else g_images
         first_row = iteration % bands * band_rows
         stop_row = first_row + band_rows if first_row + band_rows < g_height else g_height
         x_start, g_start = word(b, 1), word(b, 2)
         if word(b, 32):
             set_word(b, word(b, 32) + 1, iteration)
             call_kernel(word(b, word(b, 32)), b + 8 * (word(b, 32) + 1))
-            x_start -= (iteration % bands * word(b, 33) + word(b, 34)) * x_line
+            x_start -= first_image * x_image + (iteration % bands * word(b, 33) + word(b, 34)) * x_line
         else:
-            x_start += first_image * x_image
+            x_start += volume * x_images * x_image
         if word(b, 36):
             set_word(b, word(b, 36) + 1, iteration)
             call_kernel(word(b, word(b, 36)), b + 8 * (word(b, 36) + 1))
-            g_start -= (iteration % bands * word(b, 37) + word(b, 38)) * g_line
+            g_start -= first_image * g_image + (iteration % bands * word(b, 37) + word(b, 38)) * g_line
         else:
-            g_start += first_image * g_image
+            g_start += volume * g_images * g_image
 """.strip("\n")
 
 
 def weight_gradient(dtype: np.dtype[Any], lanes: int, shapes: Sequence[Shape], tail: bool, sectioned: bool) -> str:
     """A tile of `WeightGradientTiles`.
 
-    Args: tile, x, cotangent, parts; 4: images, height and width of x, height and width of the cotangent; 9: channels
+    Args: tile, x, cotangent, parts; 4: volumes, height and width of x, height and width of the cotangent; 9: channels
     in and out of a group, channels of x, of the cotangent; 13: images of a chunk, bands, rows of a band, chunks, parts,
     shares; 19: units, strips, width, wide strips, vectors of a group; 24: blocks of channels, channels of the longest,
     long blocks; 27: kernel rows, kernel columns, vectors of a part; 30: iterations of a chunk, terms of a section or 0;
     32 for x and 36 for the cotangent: the word that has the kernel which makes it for an iteration (0: it is there,
-    whole), rows from one band to the next, first row, rows of an image as they lie there; 40: for each kernel row and
-    column: first, count, stride, source, step of the outputs that it contributes to; then the arguments of the kernels
+    whole), rows from one band to the next, first row, rows of an image as they lie there; 40: images of a volume of x
+    and of the cotangent, images of the kernel, runs of images of a volume; 44: for each image, row and column of the
+    kernel: first, count, stride, source, step of the outputs that it contributes to; then the arguments of the kernels
     that make x and cotangent.
     """
     short, size = SHORT_NAMES[dtype], dtype.itemsize
     arguments = (
-        "a, i64(a_row), g, to, c_row, stop_image - first_image, x_image, g_image, "
+        "a, i64(a_row), g, to, c_row, n2, image_step * x_image, image_stride * g_image, "
         "n1, row_step * x_line, row_stride * g_line, n0, column_step * pixel, column_stride * g_pixel, columns, more"
     )
     add = _sections(shapes, tail, "i64(a_row)", 12) if sectioned else call_tile(shapes, tail, arguments, 12)
@@ -87,16 +91,18 @@ a_row = {size}
 
 
 def kernel(b):
-    images, height, width, g_height, g_width = word(b, 4), word(b, 5), word(b, 6), word(b, 7), word(b, 8)
+    volumes, height, width, g_height, g_width = word(b, 4), word(b, 5), word(b, 6), word(b, 7), word(b, 8)
     inner, outer = word(b, 9), word(b, 10)
     iteration_images, bands, band_rows, passes = word(b, 13) // word(b, 30), word(b, 14), word(b, 15), word(b, 16)
     parts, shares, units = word(b, 17), word(b, 18), word(b, 19)
     strips, strip_width, wide, all_vectors = word(b, 20), word(b, 21), word(b, 22), word(b, 23)
     blocks, most, long = word(b, 24), word(b, 25), word(b, 26)
     kernel_rows, kernel_columns = word(b, 27), word(b, 28)
+    x_images, g_images, depths, blocks_of_images = word(b, 40), word(b, 41), word(b, 42), word(b, 43)
     pixel, g_pixel = {size} * word(b, 11), {size} * word(b, 12)
     x_line, g_line = pixel * width, g_pixel * g_width
     x_image, g_image = x_line * word(b, 35), g_line * word(b, 39)
+    places = depths * kernel_rows * kernel_columns
     part = word(b, 0) // shares
     share = word(b, 0) - part * shares
     base = word(b, 3) + {size} * lanes * part * word(b, 29)
@@ -108,22 +114,34 @@ def kernel(b):
             rest = unit // strips
             block = rest % blocks
             rest = rest // blocks
-            place = rest % (kernel_rows * kernel_columns)
-            group = rest // (kernel_rows * kernel_columns)
-            kernel_row = place // kernel_columns
-            kernel_column = place - kernel_row * kernel_columns
+            place = rest % places
+            group = rest // places
+            depth = place // (kernel_rows * kernel_columns)
+            kernel_row = place // kernel_columns - depth * kernel_rows
+            kernel_column = place % kernel_columns
             vector = strip * strip_width if strip <= wide else strip * (strip_width - 1) + wide
             vectors = strip_width if strip < wide else strip_width - 1
             columns = outer - vector * lanes if outer - vector * lanes < vectors * lanes else vectors * lanes
             rows = most if block < long else most - 1
             channel = block * most if block <= long else block * (most - 1) + long
             c_row = {size} * lanes * all_vectors
-            to = base + ((group * kernel_rows * kernel_columns + place) * inner + channel) * c_row
+            to = base + ((group * places + place) * inner + channel) * c_row
             to += {size} * lanes * vector
-            at = 40 + 5 * kernel_row
+            at = 44 + 5 * depth
+            image_first, image_count, image_stride, image_source, image_step = (
+                word(b, at), word(b, at + 1), word(b, at + 2), word(b, at + 3), word(b, at + 4))
+            image_skipped = i64(0)
+            if first_image > image_first:
+                image_skipped = (first_image - image_first + image_stride - 1) // image_stride
+            image_until = i64(0)
+            if stop_image > image_first:
+                image_until = (stop_image - image_first + image_stride - 1) // image_stride
+            image_until = image_until if image_until < image_count else image_count
+            n2 = image_until - image_skipped
+            at = 44 + 5 * (depths + kernel_row)
             row_first, row_count, row_stride, row_source, row_step = (
                 word(b, at), word(b, at + 1), word(b, at + 2), word(b, at + 3), word(b, at + 4))
-            at = 40 + 5 * (kernel_rows + kernel_column)
+            at = 44 + 5 * (depths + kernel_rows + kernel_column)
             column_first, n0, column_stride, column_source, column_step = (
                 word(b, at), word(b, at + 1), word(b, at + 2), word(b, at + 3), word(b, at + 4))
             skipped = i64(0)
@@ -134,7 +152,7 @@ def kernel(b):
                 until = (stop_row - row_first + row_stride - 1) // row_stride
             until = until if until < row_count else row_count
             n1 = until - skipped
-            if (n1 <= 0) | (n0 <= 0):
+            if (n2 <= 0) | (n1 <= 0) | (n0 <= 0):
                 if iteration == first_iteration:
                     for r in range(rows):
                         nothing = array_{short}(to + r * c_row, 0)
@@ -142,8 +160,10 @@ def kernel(b):
                             nothing[e] = {short}(0)
                 continue
             a = x_start + (row_source + skipped * row_step) * x_line
+            a += (image_source + image_skipped * image_step) * x_image
             a += column_source * pixel + {size} * (group * inner + channel)
             g = g_start + (row_first + skipped * row_stride) * g_line
+            g += (image_first + image_skipped * image_stride) * g_image
             g += column_first * g_pixel + {size} * (group * outer + vector * lanes)
             more = i64(0) if iteration == first_iteration else i64(1)
             {add}
@@ -161,7 +181,7 @@ def depthwise_weight_gradient(
     """
     short, size = SHORT_NAMES[dtype], dtype.itemsize
     arguments = (
-        "a, a_row, g, to, c_row, stop_image - first_image, x_image, g_image, "
+        "a, a_row, g, to, c_row, n2, image_step * x_image, image_stride * g_image, "
         "n1, row_step * x_line, row_stride * g_line, n0, column_step * pixel, column_stride * g_pixel, columns, more"
     )
     add = _sections(shapes, tail, "a_row", 16) if sectioned else call_tile(shapes, tail, arguments, 16)
@@ -171,12 +191,13 @@ lanes = {lanes}
 
 
 def kernel(b):
-    images, height, width, g_height, g_width = word(b, 4), word(b, 5), word(b, 6), word(b, 7), word(b, 8)
+    volumes, height, width, g_height, g_width = word(b, 4), word(b, 5), word(b, 6), word(b, 7), word(b, 8)
     outer = word(b, 10)
     iteration_images, bands, band_rows, passes = word(b, 13) // word(b, 30), word(b, 14), word(b, 15), word(b, 16)
     parts, shares, units = word(b, 17), word(b, 18), word(b, 19)
     strips, strip_width, wide, all_vectors = word(b, 20), word(b, 21), word(b, 22), word(b, 23)
     kernel_rows, kernel_columns = word(b, 27), word(b, 28)
+    x_images, g_images, depths, blocks_of_images = word(b, 40), word(b, 41), word(b, 42), word(b, 43)
     pixel, g_pixel = {size} * word(b, 11), {size} * word(b, 12)
     x_line, g_line = pixel * width, g_pixel * g_width
     x_image, g_image = x_line * word(b, 35), g_line * word(b, 39)
@@ -184,7 +205,7 @@ def kernel(b):
     share = word(b, 0) - part * shares
     base = word(b, 3) + {size} * lanes * part * word(b, 29)
     c_row = {size} * lanes * all_vectors
-    of_columns = 40 + 5 * kernel_rows
+    of_columns = 44 + 5 * (depths + kernel_rows)
     column_stride, column_step = word(b, of_columns + 2), word(b, of_columns + 4)
     # What all columns meet: from the last of their first outputs to the first of their last ones.
     begin, end, together = word(b, of_columns), i64(-1), True
@@ -202,17 +223,29 @@ def kernel(b):
 {_OPERANDS}
         for unit in range(share * units // shares, (share + 1) * units // shares):
             strip = unit % strips
-            kernel_row = unit // strips
+            depth = unit // strips // kernel_rows
+            kernel_row = unit // strips - depth * kernel_rows
             vector = strip * strip_width if strip <= wide else strip * (strip_width - 1) + wide
             vectors = strip_width if strip < wide else strip_width - 1
             columns = outer - vector * lanes if outer - vector * lanes < vectors * lanes else vectors * lanes
-            result = base + kernel_row * kernel_columns * c_row + {size} * lanes * vector
+            result = base + unit // strips * kernel_columns * c_row + {size} * lanes * vector
             if iteration == first_iteration:
                 for column in range(kernel_columns):
                     nothing = array_{short}(result + column * c_row, 0)
                     for e in range(columns):
                         nothing[e] = {short}(0)
-            at = 40 + 5 * kernel_row
+            at = 44 + 5 * depth
+            image_first, image_count, image_stride, image_source, image_step = (
+                word(b, at), word(b, at + 1), word(b, at + 2), word(b, at + 3), word(b, at + 4))
+            image_skipped = i64(0)
+            if first_image > image_first:
+                image_skipped = (first_image - image_first + image_stride - 1) // image_stride
+            image_until = i64(0)
+            if stop_image > image_first:
+                image_until = (stop_image - image_first + image_stride - 1) // image_stride
+            image_until = image_until if image_until < image_count else image_count
+            n2 = image_until - image_skipped
+            at = 44 + 5 * (depths + kernel_row)
             row_first, row_count, row_stride, row_source, row_step = (
                 word(b, at), word(b, at + 1), word(b, at + 2), word(b, at + 3), word(b, at + 4))
             skipped = i64(0)
@@ -223,12 +256,12 @@ def kernel(b):
                 until = (stop_row - row_first + row_stride - 1) // row_stride
             until = until if until < row_count else row_count
             n1 = until - skipped
-            if n1 <= 0:
+            if (n2 <= 0) | (n1 <= 0):
                 continue
             x = x_start + (row_source + skipped * row_step) * x_line
-            x += {size} * lanes * vector
+            x += (image_source + image_skipped * image_step) * x_image + {size} * lanes * vector
             of_g = g_start + (row_first + skipped * row_stride) * g_line
-            of_g += {size} * lanes * vector
+            of_g += (image_first + image_skipped * image_stride) * g_image + {size} * lanes * vector
             more = i64(1)
             # Part 0 is what the columns share, the next ones are what is left before and behind it for each of them.
             for part_of_row in range(1 + 2 * kernel_columns):

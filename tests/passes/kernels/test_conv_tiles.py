@@ -38,6 +38,18 @@ CASES = {
     "cropped": ((2, 9, 9, 4), (5, 4, 3, 3), 1, -2, 1, 1, 1),
     "one axis": ((3, 50, 4), (20, 4, 5), 2, 2, 1, 1, 1),
     "one position of one image": ((1, 1, 1, 3), (3, 3, 3, 3), 1, 1, 1, 1, 1),
+    "volumes": ((2, 5, 6, 7, 4), (6, 4, 3, 3, 3), 1, 1, 1, 1, 1),
+    "volumes of many images": ((1, 40, 9, 8, 5), (7, 5, 3, 3, 3), 1, 1, 1, 1, 1),
+    "volumes in bands": ((2, 5, 32, 30, 16), (18, 16, 3, 3, 3), 1, 1, 1, 1, 1),
+    "volumes with stride": ((2, 7, 6, 9, 4), (6, 4, 3, 2, 3), 2, 1, 1, 1, 1),
+    "volumes with zeros, stride and dilation": ((2, 4, 3, 5, 4), (6, 4, 3, 2, 3), 3, 2, 2, 2, 1),
+    "volumes between which zeros alone are met": ((2, 3, 4, 4, 3), (5, 3, 1, 2, 2), 1, 0, 1, 2, 1),
+    "volumes, nothing copied": ((2, 5, 6, 7, 4), (6, 4, 3, 2, 2), 1, 0, 1, 1, 1),
+    "volumes, cropped": ((2, 8, 9, 8, 4), (6, 4, 3, 2, 2), 1, -1, 1, 1, 1),
+    "volumes, depthwise": ((2, 5, 6, 7, 19), (19, 1, 3, 3, 3), 1, 1, 1, 1, 19),
+    "volumes in groups": ((2, 5, 6, 7, 12), (24, 4, 2, 3, 3), 1, 1, 1, 1, 3),
+    "volumes, kernel rows one by one": ((2, 3, 4, 5, 420), (64, 420, 2, 3, 3), 1, 1, 1, 1, 1),
+    "volumes by a kernel of one place": ((2, 4, 7, 8, 12), (24, 12, 1, 1, 1), 1, 0, 1, 1, 1),
     "units shared": ((2, 6, 6, 80), (128, 80, 3, 3), 1, 1, 1, 1, 1),
 }
 # Of a convolution by a kernel of 3x3 that leaves as many positions as it reads.
