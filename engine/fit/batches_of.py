@@ -19,6 +19,15 @@ _MOST = 256
 """Examples of a batch for what has no batch of its own."""
 
 
+def batches_to_train(step: Step, data: Any, shuffle: bool = False, seed: int = 0, drop_last: bool = False) -> Loader:
+    """The batches of `data` as `batches_of` makes them; of a step that several ranks train, the rows of this one."""
+    ranks = step.ranks
+    if ranks.size == 1:
+        return batches_of(step, data, shuffle, seed, drop_last)
+    loader = _loader(data, step, leading_length(step.batch) * ranks.size, shuffle, seed, drop_last)
+    return _fitting(loader if loader.is_shared else loader.share(ranks), optree.tree_structure(step.batch))
+
+
 def batches_of(step: Step | Loaded, data: Any, shuffle: bool = False, seed: int = 0, drop_last: bool = False) -> Loader:
     """The batches of `data`: of a loader, of any iterable of batches, or of a pytree of arrays, or a dataset, whose
     examples are cut into batches of the step's size in the order that `shuffle` and `seed` say. What was loaded takes
@@ -26,14 +35,30 @@ def batches_of(step: Step | Loaded, data: Any, shuffle: bool = False, seed: int 
 
     Raises `TypeError` for what is none of these.
     """
-    structure = optree.tree_structure(step.batch) if isinstance(step, Step) else None
+    size = _examples_at_a_time(step) if isinstance(step, Step) else None
+    loader = _loader(data, step, size, shuffle, seed, drop_last)
+    return _fitting(loader, _structure(step))
+
+
+def _examples_at_a_time(step: Step) -> int:
+    """Those of a batch of the step; where ranks share its parts, those of a part, for any number of ranks."""
+    rows, parallel = leading_length(step.batch), step._options.get("ranks")
+    return rows if parallel is None else rows * parallel.ranks // parallel.parts
+
+
+def _structure(step: Step | Loaded) -> optree.PyTreeSpec | None:
+    return optree.tree_structure(step.batch) if isinstance(step, Step) else None
+
+
+def _loader(data: Any, step: Step | Loaded, size: int | None, shuffle: bool, seed: int, drop_last: bool) -> Loader:
+    """The batches of `size` examples, or of what else that is a loader gives."""
     if isinstance(data, Loader):
-        return _fitting(data, structure)
-    if is_dataset(data) or isinstance(data, Mapping) or hasattr(data, "__array__") or _is_tree(data, structure):
-        size = leading_length(step.batch) if isinstance(step, Step) else max(1, min(count_of_examples(data), _MOST))
-        return _fitting(_arrays(data, size, shuffle, seed, drop_last), structure)
+        return data
+    if is_dataset(data) or isinstance(data, Mapping) or hasattr(data, "__array__") or _is_tree(data, _structure(step)):
+        size = max(1, min(count_of_examples(data), _MOST)) if size is None else size
+        return _arrays(data, size, shuffle, seed, drop_last)
     if isinstance(data, Iterable) and not isinstance(data, (str, bytes)):
-        return _fitting(Batches(data), structure)
+        return Batches(data)
     what = "a pytree of arrays, a dataset, a loader of gl.data, or an iterable of batches"
     call = "; call it, and give what it returns" if callable(data) else ""
     raise TypeError(located(f"data is {what}, got {type(data).__name__}{call}"))
@@ -66,6 +91,7 @@ class _Fitting(Loader):
         self._loader = loader
         self._structure = structure
         self.repeatable = loader.repeatable
+        self.is_shared = loader.is_shared
 
     def __len__(self) -> int:
         return len(self._loader)

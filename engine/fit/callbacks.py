@@ -237,11 +237,14 @@ class TensorBoard(Callback):
         self._writer: Any = None
 
     def on_fit_begin(self, run: Run) -> None:
-        """Open the file."""
-        self._writer = self._writer_type(self._folder)
+        """Open the file, on rank 0."""
+        if run.ranks.rank == 0:
+            self._writer = self._writer_type(self._folder)
 
     def on_epoch_end(self, run: Run) -> None:
         """Write the figures at the number of steps done."""
+        if self._writer is None:
+            return
         for name, value in run.figures.items():
             if isinstance(value, float):
                 self._writer.add_scalar(name, value, run.step.steps)

@@ -10,6 +10,7 @@ import optree
 
 from ..data.batches import leading_length
 from ..data.loader import Loader
+from ..ranks import one
 from ..step.loaded import Loaded
 from ..step.predictor import Predictor
 from ..step.refusal import MemoryBudgetError
@@ -122,17 +123,25 @@ class Evaluator:
         """The means over all examples of `data`; `after_batch` is called after each batch."""
         sums: dict[str, float] = {}
         count = 0
-        for batch in batches_of(self._step, data).epoch(0):
-            if not leading_length(batch):
-                continue  # means over no examples are NaN
-            rows, figures = self._of_batch(batch)
+        for rows, figures in self._of_batches(data, after_batch):
             count += rows
             for name, total in figures.items():
                 sums[name] = sums.get(name, 0.0) + total
-            after_batch()
         if not count:
             raise ValueError(located("the data to evaluate on give no batch"))
         return {name: total / count for name, total in sums.items()}
+
+    def _of_batches(self, data: Any, after_batch: Callable[[], None]) -> Iterable[tuple[int, dict[str, float]]]:
+        """What `_of_batch` gives for each batch, in their order. Ranks share the batches, and tell each other."""
+        ranks = self._step.ranks if isinstance(self._step, Step) else one()
+        mine: dict[int, tuple[int, dict[str, float]]] = {}
+        for number, batch in enumerate(batches_of(self._step, data).epoch(0)):
+            # Means over no examples are NaN.
+            if leading_length(batch) and number % ranks.size == ranks.rank:
+                mine[number] = self._of_batch(batch)
+                after_batch()
+        found = {number: figures for theirs in ranks.gather(mine) for number, figures in theirs.items()}
+        return [found[number] for number in sorted(found)]
 
     def _of_batch(self, batch: Any) -> tuple[int, dict[str, float]]:
         """The number of examples, and the sum of each figure over them."""

@@ -16,18 +16,22 @@ from rich.console import Console
 from ...ir.printable import printable_lines
 from ..data.loader import Loader
 from ..data.prefetch import prefetched_if_slow
+from ..ranks import RanksError
+from ..ranks.ranks import is_of_all, of_all
 from ..saving.checkpoint_file import CheckpointError, open_checkpoint
+from ..saving.sharded_file import checkpoint_exists
 from ..step.step import Step
 from ..tracing.keywords import tells_keywords
 from ..tracing.numbers import as_whole
 from ..tracing.tracer import located
-from .batches_of import batches_of
+from .batches_of import batches_of, batches_to_train
 from .callbacks import Callback, Callbacks, EarlyStopping, as_callbacks
 from .evaluate import Evaluator, Metrics, evaluator_of
 from .first_bad_step import FirstBadStep
 from .history import History, Log, kept
 from .interruptions import Interruptions
 from .means import Means, name_of_metric
+from .meetings import Meetings
 from .progress import TrainingProgress
 from .run import Run
 from .saves import Saves
@@ -70,6 +74,10 @@ def fit(
     Raises `FloatingPointError` where a loss is NaN or infinite, with the operation that made it and its line; the step
     is then as it was before, and the checkpoint that of an earlier moment. Where `data` do not give the same batches
     again, as those of a shuffled `DataLoader`, only what the batch holds can be said, and the step is as that left it.
+
+    Of a step that several ranks train, every rank calls this with the same arguments. `data` are those of all: a batch
+    of a loader is the global one, of which each rank takes its rows, unless the loader is shared. The figures are the
+    same on all ranks, and callbacks run on all; progress, the log and TensorBoard's files are rank 0's.
     """
     whole = as_whole(epochs)
     if whole is None or whole < 1:
@@ -83,16 +91,16 @@ def fit(
     with Interruptions() as interruptions:
         fitting = Fitting(
             step,
-            batches_of(step, data, shuffle, seed, drop_last=True),
+            batches_to_train(step, data, shuffle, seed, drop_last=True),
             whole,
             None if validate is None else batches_of(step, validate),
             None if validate is None else evaluator_of(step, metrics),
             as_callbacks(callbacks),
-            Console(quiet=not progress),
+            Console(quiet=not progress or step.ranks.rank > 0),
             interruptions,
         )
         path = None if checkpoint is None else os.fsdecode(checkpoint)
-        if resume and path is not None and os.path.exists(path):
+        if resume and path is not None and step.ranks.broadcast(checkpoint_exists(path)):
             fitting.take_up(path)
         return fitting.run(path, log)
 
@@ -130,6 +138,9 @@ class Fitting:
         self._at = _Position(steps=step.steps)
         self.history = History()
         self._run = Run(step, epochs, self.history)
+        self._ranks = step.ranks
+        self._watching = [c.on_step_end for c in callbacks if type(c).on_step_end is not Callback.on_step_end]
+        self._meetings = Meetings(self._ranks, bool(self._watching))
 
     # How far it is.
 
@@ -226,7 +237,7 @@ class Fitting:
             self.metadata()  # raises what is wrong with the state of a callback
             saves = Saves(self._step, checkpoint, lambda: {**self.metadata(), **(metadata or {})}, self.say)
         self._run.names = self._names_of_figures()
-        logged = None if log is None else Log(log, self.history.rows)
+        logged = None if log is None or self._ranks.rank > 0 else Log(log, self.history.rows)
         with self._interruptions.held():
             try:
                 for callback in self._callbacks:
@@ -241,7 +252,7 @@ class Fitting:
                 raise  # what was trained is no good: the checkpoint stays as it was
             except BaseException as error:
                 # Whatever it was, such as a terminal that is gone: what was trained is kept.
-                if saves is not None and not isinstance(error, CheckpointError) and not saves.nothing_to_save:
+                if saves is not None and not isinstance(error, CheckpointError) and self._can_save(saves, error):
                     saves.save_before(error)
                 raise
             finally:
@@ -267,6 +278,11 @@ class Fitting:
         """Print a line."""
         self._console.print(printable_lines(text), soft_wrap=True, highlight=False, markup=False)
 
+    def _can_save(self, saves: Saves, error: BaseException) -> bool:
+        """Whether there is something to save, and no rank is alone with the error: all save together."""
+        together = self._ranks.size == 1 or (is_of_all(error) and not isinstance(error, RanksError))
+        return together and not saves.nothing_to_save
+
     def _interrupted(self, saves: Saves | None, error: KeyboardInterrupt) -> None:
         if saves is None or saves.nothing_to_save:
             return
@@ -274,18 +290,21 @@ class Fitting:
         error.add_note(f"interrupted {self.place()}, and saved; fit(..., resume=True) goes on")
 
     def _epochs(self, saves: Saves | None, log: Log | None) -> None:
-        epochs, at, check = self._run.epochs, self._at, self._interruptions.check
+        epochs, at = self._run.epochs, self._at
+        # What evaluates is alone between its batches: others may have one more.
+        check = self._interruptions.check if self._ranks.size == 1 else lambda: None
         length = _length(self._loader)
         why = FirstBadStep(self._step, self._loader)
-        check()
+        self._meet()
         self.history.stopped = self._run.stopped
         with TrainingProgress(epochs, length, (length or 0) * at.epoch + at.batch, self._console) as shown:
             while at.epoch < epochs and not self._run.stopped:
                 row = self._epoch(saves, shown, why)
-                check()
+                self._meet()
                 if self._evaluator is not None:
                     found = self._evaluator(self._validate, check)
                     row.update({f"val_{name}": value for name, value in found.items()})
+                row = self._ranks.broadcast(row)  # seconds are those of rank 0
                 self._end_epoch(row, log)
                 shown.end_epoch(row["seconds"], {name: v for name, v in row.items() if name.startswith("val_")})
                 self._at = at = _Position(at.epoch + 1, 0, self._step.steps)
@@ -293,14 +312,23 @@ class Fitting:
                 if saves is not None and at.epoch < epochs:
                     saves.save()
 
+    def _meet(self, saves: Saves | None = None) -> None:
+        """Raise `KeyboardInterrupt` on all ranks where one got a signal, save where it is time, and stop together."""
+        run = self._run
+        due = saves is not None and saves.is_due
+        agreed = self._meetings.hold(self._interruptions.came, due, run.stopped)
+        run.stopped = agreed.stopped
+        if agreed.interrupted:
+            raise of_all(KeyboardInterrupt())
+        if saves is not None and agreed.saves:
+            saves.save()
+
     def _epoch(self, saves: Saves | None, shown: TrainingProgress, why: FirstBadStep) -> dict[str, Any]:
         """The steps of an epoch that are left, and the figures of the whole of it."""
         step, run, at, means = self._step, self._run, self._at, self._means
-        check = self._interruptions.check
         run.epoch, run.batch = at.epoch, at.batch
         for callback in self._callbacks:
             callback.on_epoch_begin(run)
-        watching = [c.on_step_end for c in self._callbacks if type(c).on_step_end is not Callback.on_step_end]
         why.begin(at.epoch, at.batch)
         shown.begin_epoch(at.epoch)
         began, before = time.perf_counter(), at.batch
@@ -310,18 +338,17 @@ class Fitting:
             if not math.isfinite(loss):
                 number = run.batch
                 message = f"the loss of step {number + 1} of epoch {at.epoch + 1} is {loss}"
-                raise FloatingPointError(f"{message}: {why.explain(number, batch)}")
+                raise of_all(FloatingPointError(f"{message}: {why.explain(number, batch)}"))
             run.batch += 1
             shown.step(means)
-            if watching:
+            if self._watching:
                 run.loss, run.metrics = result if isinstance(result, tuple) else (result, None)
-                for tell in watching:
+                for tell in self._watching:
                     tell(run)
-            check()
-            if saves is not None:
-                saves.after_step()
-            if run.stopped:
-                break
+            if self._meetings.is_due():
+                self._meet(saves)
+                if run.stopped:
+                    break
         if not run.batch:
             raise ValueError(located("the data gave no batch"))
         seconds = time.perf_counter() - began
@@ -337,6 +364,7 @@ class Fitting:
             self.say(f"{wrong}; the run goes on, and tries again after the next epoch")
         for callback in self._callbacks:
             callback.on_epoch_end(run)
+        run.stopped = next(filter(None, self._ranks.gather(run.stopped)), "")
         self.history.stopped = run.stopped
 
 

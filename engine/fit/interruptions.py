@@ -52,6 +52,11 @@ class Interruptions:
         finally:
             self._holds -= 1
 
+    @property
+    def came(self) -> bool:
+        """Whether there was a signal."""
+        return self._came is not None
+
     def check(self) -> None:
         """Raise `KeyboardInterrupt` if there was a signal, also one whose exception somebody swallowed."""
         if self._came is not None:

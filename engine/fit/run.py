@@ -14,6 +14,10 @@ class Run:
     def __init__(self, step: Step, epochs: int, history: History) -> None:
         self.step = step
         """What is trained."""
+        self.ranks = step.ranks
+        """Who trains it. A callback runs on every rank, and sees the same figures there; what should be done once, such
+        as to print, is for `run.ranks.rank == 0`.
+        """
         self.epochs = epochs
         """Epochs of the whole run."""
         self.history = history

@@ -27,7 +27,8 @@ class Saves:
     def __init__(
         self, step: Step, path: str, metadata: Callable[[], Mapping[str, str]], say: Callable[[str], None]
     ) -> None:
-        check_savable(path, step.report.parameter_bytes + step.report.state_bytes + _HEADER_BYTES)
+        held = step.report.parameter_bytes + step.report.state_bytes
+        check_savable(path, held // step.ranks.size + _HEADER_BYTES)
         self._step = step
         self._path = path
         self._metadata = metadata
@@ -41,10 +42,10 @@ class Saves:
         """Whether no step was done in this process."""
         return self._step.steps == self._begun
 
-    def after_step(self) -> None:
-        """Save, if the last time is long ago."""
-        if time.monotonic() >= self._due:
-            self.save()
+    @property
+    def is_due(self) -> bool:
+        """Whether the last time is long ago."""
+        return time.monotonic() >= self._due
 
     def save(self) -> bool:
         """Save, unless that is done. Whether it succeeded; if not, the reason is reported."""
@@ -77,7 +78,8 @@ class Saves:
             error.add_note(f"what was trained was saved in {self._path}")
 
     def _save(self) -> None:
-        state = self._step.steps, self._metadata()
+        # Rank 0 writes what it says; what the others say may differ in seconds.
+        state = self._step.steps, self._step.ranks.broadcast(self._metadata())
         if state != self._saved:
             self._step.save(self._path, state[1])
             self._saved = state

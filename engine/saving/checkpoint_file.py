@@ -97,6 +97,8 @@ class CheckpointReader:
         self._reader = reader
         self.metadata = reader.metadata
         self.arrays: dict[str, StoredArray] = reader.arrays
+        self.identity = reader.checksum or f"{len(reader.arrays)} arrays without a checksum"
+        """What tells it from other checkpoints, if it says so."""
 
     def verify(self) -> None:
         """Read the whole file once. Raises `CheckpointError` where its checksum, if it has one, does not fit."""

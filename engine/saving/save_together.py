@@ -9,7 +9,7 @@ from typing import TypeVar
 from ...ir import Array
 from ..ranks import Ranks
 from ..ranks.ranks import of_all
-from .checkpoint_file import CheckpointError, reason_in_words, savable
+from .checkpoint_file import CheckpointError, reason_in_words, savable, save_arrays
 from .safetensors_format import FormatError
 from .sharded_file import checkpoint_exists, remove_other_shares, shares_of, write_index, write_share
 
@@ -37,6 +37,23 @@ def save_together(
             write_index(where, named, places, sum(array.nbytes for array in tensors.values()), said)
 
     _together(where, ranks, index)
+
+
+def save_by_first(
+    path: str | os.PathLike[str], arrays: Mapping[str, Array], metadata: Mapping[str, str], ranks: Ranks
+) -> None:
+    """Write `arrays` to one file, by rank 0. All ranks call this, and all raise what that one raises."""
+    failed: Exception | None = None
+    if ranks.rank == 0:
+        try:
+            save_arrays(path, arrays, metadata)
+        except (CheckpointError, TypeError) as error:
+            if ranks.size == 1:
+                raise
+            failed = error
+    failed = ranks.broadcast(failed)
+    if failed is not None:
+        raise of_all(failed)
 
 
 def _together(where: str, ranks: Ranks, write: Callable[[], _T]) -> list[_T]:

@@ -157,6 +157,7 @@ class ShardedReader:
         """`files` closes what is opened. Raises `FormatError`, `OSError`."""
         said, places = read_index(index)
         folder = os.path.dirname(index)
+        self.checksum = said.get(_DIGEST)
         self._checksums = said.get(_CHECKSUMS, {})
         self.metadata = {name: value for name, value in said.items() if isinstance(value, str) and name != _DIGEST}
         self._readers = {name: _opened(os.path.join(folder, name), files) for name in sorted(set(places.values()))}

@@ -13,8 +13,10 @@ from ...ir.printable import brief
 from ..optim import Optimizer
 from ..optim.schedules import plateau
 from ..optim.update_inputs import of_group
+from ..ranks import Ranks
 from ..saving.checkpoint_file import CheckpointError, CheckpointReader, check_names, open_checkpoint, save_arrays
 from ..saving.renaming import Rename, renamed
+from ..saving.save_together import save_together
 from .learning_rate import LearningRates
 from .live_arrays import LiveArrays, types_of
 from .settings import check_state, settings_in_file, warn_of_other_settings
@@ -55,6 +57,7 @@ class Content:
     tied: Mapping[str, str]
     optional: frozenset[str]
     settings: Mapping[str, str]
+    ranks: Ranks
 
     def save(self, path: str | os.PathLike[str], metadata: Mapping[str, str]) -> None:
         """Write it to a file, whole or not at all."""
@@ -63,12 +66,17 @@ class Content:
         state[STATE_PREFIX + "key"] = self.key
         with self.live.reading() as live:
             rates = {STATE_PREFIX + of_group("lr", group): self.rates.arrays[group] for group in self.rates.given}
-            save_arrays(path, live.parameters | live.buffers | state | rates, {**metadata, **own})
+            arrays = live.parameters | live.buffers | state | rates
+            if self.ranks.size > 1:
+                save_together(path, arrays, {**metadata, **own}, self.ranks)
+            else:
+                save_arrays(path, arrays, {**metadata, **own})
 
     def load(self, path: str | os.PathLike[str], wanted: Wanted) -> dict[str, str]:
         """Take it up from a file, and return the metadata given to `save`. Where it raises, nothing has changed."""
         with open_checkpoint(path) as file:
             file.verify()
+            self.ranks.agree(file.identity, f"checkpoint at {os.fsdecode(path)}")
             metadata = dict(file.metadata)
             saved_by = metadata.pop(_OPTIMIZER_KEY, None)
             saved_with = settings_in_file(path, metadata.pop(_SETTINGS_KEY, "{}"))

@@ -11,8 +11,9 @@ from ...runtime.backend import Backend
 from ..nn import Module
 from ..nn.state_dict import IncompatibleKeys
 from ..optim.update_inputs import DEFAULT_GROUP
-from ..saving.checkpoint_file import save_arrays
+from ..ranks import Ranks, one
 from ..saving.renaming import Rename
+from ..saving.save_together import save_by_first
 from ..tracing.tracer import located
 from .averages import Averages
 from .checkpoint import Content, Wanted
@@ -41,6 +42,12 @@ class StepArrays:
     _rates: LearningRates
     _key: Array
     _first: StepProgram
+    _ranks: Ranks | None = None
+
+    @property
+    def ranks(self) -> Ranks:
+        """The ranks that train it together: `gl.ranks.one()` where none were given."""
+        return self._ranks or one()
 
     def _current(self) -> LiveArrays:
         """The live arrays of this step and of all that share with it by now."""
@@ -165,12 +172,15 @@ class StepArrays:
         has; steps that are equal write equal bytes. Raises `CheckpointError` where the file cannot be written; one that
         was there before is then untouched.
 
+        Ranks that train together write together, to one file each with an index at `path.index.json`, as Hugging Face
+        does; all must call this. `load` reads either, on any number of ranks.
+
         With `weights_only` the file holds `state_dict()` and nothing else, and PyTorch's own module loads it with
         `strict=True`.
         """
         if weights_only:
             with self._current().reading():
-                save_arrays(path, self._named(), {"format": "pt", **(metadata or {})})
+                save_by_first(path, self._named(), {"format": "pt", **(metadata or {})}, self.ranks)
         else:
             self._content().save(path, metadata or {})
 
@@ -219,4 +229,5 @@ class StepArrays:
             live.tied,
             frozenset({live.names.get(name, name) for name in absent} | (held - self._own)),
             settings,
+            self.ranks,
         )
