@@ -7,6 +7,7 @@ from .interpret import interpret
 from .op import OPS, NoDerivative, Op, Recompute, TypeRuleError
 from .parser import ParseError, parse
 from .printer import print_graph
+from .ranks import interpret_ranks
 from .types import (
     BFLOAT16,
     DTYPES,
@@ -54,6 +55,7 @@ __all__ = [
     "finfo",
     "has_one_value",
     "interpret",
+    "interpret_ranks",
     "is_complex",
     "is_float",
     "is_inexact",

@@ -57,6 +57,7 @@ Family = Literal[
     "fourier",
     "scan",
     "control_flow",
+    "collective",
     "region",
     "custom",
 ]
@@ -136,6 +137,7 @@ class Op:
     - `parts(builder, op, inputs, attrs)` gives the outputs of the op on complex numbers by ops on their real and
       imaginary parts, see `complex_parts`. Without it the op refuses complex numbers.
     - `moves_to`: a plan for a GPU may run the op as a transfer to this memory, beside other units.
+    - `on_ranks`: the op is what several ranks do together. The `same` comes out on each, or each has its `own`.
     - `kernel`: the function of a user's that computes the op; its options are the attribute `options`.
     """
 
@@ -165,6 +167,7 @@ class Op:
     workspace: WorkspaceRule | None = None
     parts: PartsRule | None = None
     moves_to: Literal["host", "device"] | None = None
+    on_ranks: Literal["same", "own"] | None = None
     kernel: UserKernel | None = None
 
     @property

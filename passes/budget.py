@@ -14,6 +14,7 @@ from .memory.plan import Plan, plan
 from .offload.absences import NO_OFFLOADING, Offloading
 from .offload.frontier import OffloadFrontier
 from .pipeline import Stages, preparation, scheduling
+from .ranks.shares import Shares
 from .remat.candidates import planner_words
 from .remat.frontier import Choice, Frontier
 from .target import DEFAULT_TARGET, Target
@@ -39,10 +40,12 @@ class StepPlanner:
     dumped: bool = True
     target: Target = DEFAULT_TARGET
     offloading: Offloading = NO_OFFLOADING
+    shares: Shares | None = None
+    """How ranks share the batch, of whose parts the graph is that of one."""
 
     def __post_init__(self) -> None:
         self.stages = Stages(self.graph, self.dumped)
-        self.preparation = preparation(self.parts, self.target)
+        self.preparation = preparation(self.parts, self.target, shares=self.shares)
 
     @cached_property
     def prepared(self) -> Graph:
@@ -77,7 +80,7 @@ class StepPlanner:
     @cached_property
     def in_tiles(self) -> TilePlans:
         """The plans in smaller tiles."""
-        return TilePlans(self.stages, self.base, self.parts, self.offloading)
+        return TilePlans(self.stages, self.base, self.parts, self.offloading, self.shares)
 
     def fastest_within(self, net_bytes: int) -> Choice | None:
         """The fastest plan that needs at most so much beside what the step holds, by what is predicted; None where
@@ -108,7 +111,7 @@ class StepPlanner:
         if choice.tile is None:
             passes = [*self.preparation, *for_target(variant_named(choice.variant).passes, self.target)]
         else:
-            passes = [*tile_preparation(choice.tile, self.target), *scheduling(target=self.target)]
+            passes = [*tile_preparation(choice.tile, self.target, self.shares), *scheduling(target=self.target)]
         if choice.planner != "none":
             folder = "" if choice.variant == DEFAULT.name else f"variants/{choice.variant}"
             write_dump(f"{len(passes) + 1:02}_recompute.txt", [choice.plan.graph], folder)
@@ -127,6 +130,7 @@ class TilePlans:
     parts: int = 1
     """Parts of the batch in which it runs at least."""
     offloading: Offloading = NO_OFFLOADING
+    shares: Shares | None = None
     _plans: dict[int, Plan] = field(default_factory=dict[int, Plan])
 
     @property
@@ -141,7 +145,7 @@ class TilePlans:
 
     def prepared(self, tile: SmallerTile) -> Graph:
         """The graph in these tiles before it is decided what to keep for the backward."""
-        return self.stages.run(tile_preparation(tile, self.target), f"variants/{tile_variant(tile)}")
+        return self.stages.run(tile_preparation(tile, self.target, self.shares), f"variants/{tile_variant(tile)}")
 
     def planned(self, i: int) -> Plan:
         """The plan in tiles number `i`, without recomputing; -1 is the last."""
@@ -149,7 +153,7 @@ class TilePlans:
         if i not in self._plans:
             tile = self.tiles[i]
             assert self.prepared(tile)  # what a plan in these tiles is checked against
-            passes = [*tile_preparation(tile, self.target), *scheduling(target=self.target)]
+            passes = [*tile_preparation(tile, self.target, self.shares), *scheduling(target=self.target)]
             scheduled = self.stages.run(passes, f"variants/{tile_variant(tile)}")
             self._plans[i] = plan(scheduled, self.base.threads, outputs_in_arena=True, target=self.target)
         return self._plans[i]

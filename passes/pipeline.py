@@ -24,6 +24,9 @@ from .loops.merge_scans import MergeScans
 from .loops.prepack_weights import PrepackWeights
 from .memory.plan import Plan, plan
 from .memory.schedule import Schedule
+from .ranks.loop_parts import loop_parts
+from .ranks.lower_collectives import LowerCollectives
+from .ranks.shares import Shares
 from .simplify.canonicalize import Canonicalize
 from .simplify.channels_last import ChannelsLast
 from .simplify.one_pass_variance import OnePassVariance
@@ -44,15 +47,18 @@ from .tiling.logits import TileLogits
 from .tiling.strip_mine_scans import StripMineScans
 
 
-def pipeline(parts: int = 1, target: Target = DEFAULT_TARGET) -> list[Pass]:
+def pipeline(parts: int = 1, target: Target = DEFAULT_TARGET, shares: Shares | None = None) -> list[Pass]:
     """The passes that turn a traced graph into a scheduled one for a target, in order; the batch runs in `parts` parts
     at least.
     """
-    return [*preparation(parts, target), *scheduling(target=target)]
+    return [*preparation(parts, target, shares=shares), *scheduling(target=target)]
 
 
-def preparation(parts: int = 1, target: Target = DEFAULT_TARGET, tiles: bool = False) -> list[Pass]:
-    """The passes before it is decided what to keep for the backward: all variants share the graph that they leave.
+def preparation(
+    parts: int = 1, target: Target = DEFAULT_TARGET, tiles: bool = False, shares: Shares | None = None
+) -> list[Pass]:
+    """The passes before it is decided what to keep for the backward: all variants share the graph that they leave. With
+    `shares` the graph is that of one part of the batch, until near the end it becomes that of a rank.
 
     With `tiles` those that save memory by tiles run on a GPU too, see `for_target`.
     """
@@ -81,6 +87,8 @@ def preparation(parts: int = 1, target: Target = DEFAULT_TARGET, tiles: bool = F
         NarrowProducts(),  # after canonicalize, whose products are matrices; before it is decided what to keep
         OnePassVariance(),  # needs to know which arrays are contiguous
         FuseLibraryEpilogue(),  # as late as that, and no later: a library's call is the same whatever is kept
+        loop_parts(shares),  # after all that chooses the order of sums, which is the same for any number of ranks so
+        LowerCollectives(),  # after the loops, which add up what the collectives get
     ]
     return for_target(passes, target, tiles)
 

@@ -104,6 +104,10 @@ class Target:
     """Threads that share a unit wait for the last of them."""
     packed_rows: int = 12
     """To pack the weight of a product takes as long as so many rows more of the product."""
+    rank_latency_ns: float = 5_000.0
+    """A message from rank to rank takes so long by itself: on one machine, through shared memory."""
+    rank_bytes_per_ns: float = 4.0
+    """What a rank sends and receives at a time."""
 
     def __post_init__(self) -> None:
         if self.matmul not in ("registers", "blas", "blocks"):

@@ -14,6 +14,7 @@ from .graph.comparisons import compares
 from .graph.rewrite import Pass, all_nodes, for_target
 from .memory.plan import Plan, plan
 from .pipeline import Stages, preparation, scheduling_of_all
+from .ranks.shares import Shares
 from .remat.accumulate_early import AccumulateEarly
 from .remat.checkpoint_scans import CheckpointScans
 from .remat.delay_comparisons import DelayComparisons
@@ -191,12 +192,12 @@ def tile_variant(tile: SmallerTile) -> str:
     return f"{_TILES}{tile.entries}"
 
 
-def tile_preparation(tile: SmallerTile | None, target: Target) -> list[Pass]:
+def tile_preparation(tile: SmallerTile | None, target: Target, shares: Shares | None = None) -> list[Pass]:
     """The passes that prepare a graph in these tiles of the batch; up to the cut into tiles where there is none.
 
     Smaller tiles hold less than parts do, so that `Accumulate` has one part.
     """
-    passes = preparation(target=target, tiles=True)
+    passes = preparation(target=target, tiles=True, shares=shares)
     at = next(i for i, step in enumerate(passes) if isinstance(step, TileBatch))
     return passes[:at] if tile is None else [*passes[:at], TileBatch(tile.entries, target), *passes[at + 1 :]]
 

@@ -131,8 +131,10 @@ class Backend(Protocol):
         """Raise `TargetError` where the memory of the device has not so many bytes free, if that is known."""
         ...
 
-    def build(self, plan: Plan, arena: Memory | None = None) -> Program:
-        """Machine code for a plan that passed `check`, to work in `arena`, or in memory of its own."""
+    def build(self, plan: Plan, arena: Memory | None = None, ranks: Any = None) -> Program:
+        """Machine code for a plan that passed `check`, to work in `arena`, or in memory of its own. `ranks` are those
+        of a plan with collectives: they have `rank`, `size`, `timeout`, and mpi4py's `communicator`, or None of one.
+        """
         ...
 
 

@@ -293,6 +293,18 @@ for dtype in ANY:
 row("to_host", arr(()), beside=0)
 row("to_host", arr((0, 4)), beside=3)
 row("to_device", arr((2, 0)))
+for dtype in NUMBERS:
+    row("all_reduce", arr((3, 5), dtype), ranks=1)
+    row("reduce_scatter", arr((4, 2), dtype), ranks=1)
+for dtype in ANY:
+    for name in ("all_gather", "barrier"):
+        row(name, arr((3, 2), dtype), ranks=1)
+    for name in ("start_gather", "start_exchange"):
+        row(name, arr((2, 3), dtype), ranks=1, tag=0)
+    row("rank_broadcast", arr((3, 2), dtype), ranks=1, root=0)
+    row("start_swap", arr((2, 3), dtype), ranks=1, distance=0, tag=0)
+    row("finish", arr((3, 2), dtype), arr((2,), dtype), ranks=1, tag=0)
+row("rank_index", ranks=1)
 pointwise("check_index", 1, INTEGERS, (0, 5), size=5)
 pointwise("check_exponent", 1, INTEGERS, (0, 5))
 pointwise("check_finite", 1, FLOATS)

@@ -13,9 +13,11 @@ from ..compile.programs import MOST_KEPT
 from ..compile.targets import target_of, with_cores, with_precision, worker_count
 from ..nn import Module
 from ..optim import Optimizer
+from ..ranks import Ranks
 from ..tracing.keywords import tells_keywords
 from ..tracing.precisions import Precision, checked_precision
 from .budget import allowing, budget_of
+from .data_parallel import Shard, ranks_options
 from .host_memory import host_memory_of
 from .outputs import Outputs, checked_outputs
 from .plans import LossFunction, StepPlan, step_plans
@@ -46,11 +48,15 @@ def plan_step(
     allow: str | None = None,
     host_memory: float | str | None = None,
     cores: int | None = None,
+    ranks: Ranks | int | None = None,
+    shard: Shard = None,
+    parts: int | None = None,
 ) -> StepPlan:
     """Plan a training step without allocating or compiling anything; `batch` is a pytree of arrays or specs.
 
     The arguments are those of `compile_step`, and so is `report`, to the byte. `target` may be of another machine than
-    this one: `gl.Target.cpu("avx2")`, or a GPU, "cuda:h100", which needs neither a GPU nor its packages.
+    this one: `gl.Target.cpu("avx2")`, or a GPU, "cuda:h100", which needs neither a GPU nor its packages. `ranks` may be
+    a number: so many are planned for, with no MPI.
 
     Raises `TargetError` for a target that there is not, and else what `compile_step` does.
     """
@@ -58,6 +64,7 @@ def plan_step(
     machine = with_cores(with_precision(target_of(target), precision), cores)
     workers, host = worker_count(threads, machine), host_memory_of(host_memory, machine)
     options = _options(clip_norm, clip_value, accumulate, train, diagnose, check_finite, outputs, precision)
+    options |= ranks_options(ranks, shard, parts, machine)
     with compiling(), compile_progress("the plan of a step"):
         shared_names(model, lives_of(share, backend_of(machine)) if share is not None else [])
         plans = step_plans(model, loss_fn, optimizer, batch, options, workers, set(), machine, host)
@@ -88,6 +95,9 @@ def compile_step(
     shapes: Shapes = "any",
     max_programs: int = MOST_KEPT,
     cores: int | None = None,
+    ranks: Ranks | None = None,
+    shard: Shard = None,
+    parts: int | None = None,
 ) -> Step:
     """Compile forward, backward and update of `model` into one native program, with parameters initialized from `seed`.
 
@@ -170,6 +180,15 @@ def compile_step(
     is. Batches of exactly the shape of `batch` run without padding. `step.gradients` and functions of `step.bind` pad
     alike, the latter from the shapes of their first call on.
 
+    With `ranks`, those of `gl.ranks.mpi()`, several processes train one model: `batch` is that of all of them together,
+    and `step(batch)` is given the rows of this rank, which follow those of the rank before. The batch falls into
+    `parts` equal parts, a power of two, 8 unless there are more ranks. The loss and its gradients are the means of
+    those of the parts: each is computed from its rows alone, with draws of its own, and they are added up in one order,
+    whoever has them. So the bits depend on `parts`, and not on the number of ranks; `gl.ranks.one()` gives the same as
+    many. Batch norm takes the statistics of a part, and running statistics are the mean over the parts. Metrics are the
+    means over the parts, of integers the sums. Sums travel while other work goes on. All ranks must compile the same
+    step.
+
     Raises `MemoryBudgetError` where the step does not fit `memory` (its `least_bytes` say what would fit),
     `TargetError` for a target that this machine cannot run, and for a step that cannot be traced an error that names
     the line.
@@ -180,8 +199,11 @@ def compile_step(
     workers, host = worker_count(threads, machine), host_memory_of(host_memory, machine)
     options = _options(clip_norm, clip_value, accumulate, train, diagnose, check_finite, outputs, precision)
     policy = shape_policy(shapes, max_programs)
+    options |= ranks_options(ranks, shard, parts, machine, policy.shapes)
     with compiling(), compile_progress("a step"):
-        return Step(model, loss_fn, optimizer, batch, budget, workers, options, seed, machine, share, host, policy)
+        return Step(
+            model, loss_fn, optimizer, batch, budget, workers, options, seed, machine, share, host, policy, ranks
+        )
 
 
 def _options(

@@ -138,7 +138,9 @@ class StepPlans:
         traced, held = self.traced, self.host.held
         movable = frozenset(traced.state_range) if held is None else held
         offloading = Offloading(movable, held is not None, self.host.most_bytes)
-        return StepPlanner(traced.graph, self.threads, traced.parts, self.dumped, self.target, offloading)
+        return StepPlanner(
+            traced.graph, self.threads, traced.parts, self.dumped, self.target, offloading, traced.shares
+        )
 
     @property
     def base(self) -> Plan:
@@ -177,7 +179,7 @@ class StepPlans:
             return self.base.arena_bytes
         undo = Simplify(undo_recompute=True)
         undone = undo(undo(self.traced.graph))  # twice: rewriting makes new nodes that are equal to others
-        undone = passed(undone, pipeline(self.traced.parts, self.target))
+        undone = passed(undone, pipeline(self.traced.parts, self.target, self.traced.shares))
         return plan(undone, self.base.threads, outputs_in_arena=True, target=self.target).arena_bytes
 
     def within(self, budget: Budget) -> StepPlan:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ...runtime.backend import Backend, Memory
 from ..compile.compile_progress import compile_phase
+from ..ranks import Ranks
 from ..tracing.debug import Prints
 from .buckets import Fit
 from .plans import StepPlan
@@ -15,11 +16,13 @@ from .step_graph import StepGraph
 class StepProgram:
     """A step for batches of one type, with views of its outputs in the arena."""
 
-    def __init__(self, traced: StepGraph, planned: StepPlan, backend: Backend, arena: Memory) -> None:
+    def __init__(
+        self, traced: StepGraph, planned: StepPlan, backend: Backend, arena: Memory, ranks: Ranks | None = None
+    ) -> None:
         self.traced = traced
         self.report = planned.report
         compile_phase("kernels")
-        self.executable = backend.build(planned.plan, arena)
+        self.executable = backend.build(planned.plan, arena, ranks)
         self.first = traced.batch_range.start
         self._find_outputs()
 

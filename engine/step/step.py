@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -25,6 +26,7 @@ from ..diagnosis.statistics import Statistics
 from ..nn import Module
 from ..nn.settings import changes, compiled_by, difference, model_settings
 from ..optim import Optimizer
+from ..ranks import Ranks
 from ..report.schema import MemoryReport
 from ..tracing.arrays import dense_arrays
 from ..tracing.debug import show
@@ -35,6 +37,7 @@ from ..tracing.tracer import located
 from .batch_type import BatchType
 from .buckets import Bucket, Buckets, Fit
 from .budget import Budget
+from .data_parallel import DataParallel
 from .export_onnx import export_onnx
 from .gradients import Gradients
 from .host_memory import ANY_HOST_MEMORY, HostMemory
@@ -79,11 +82,13 @@ class Step(StepArrays):
         share: Step | Sequence[Step] | None = None,
         host: HostMemory = ANY_HOST_MEMORY,
         shapes: ShapePolicy | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         self._model = model
         self._loss_fn = loss_fn
         self._optimizer = optimizer
         self._threads = threads
+        self._ranks = ranks
         self._target = target
         self._backend = backend_of(target)
         self._options = dict(options)
@@ -104,6 +109,7 @@ class Step(StepArrays):
         self._host = replace(host, held=planned.plan.transfers.numbers)
         self._budget = replace(budget, nbytes=budget.bytes_of(plans.unbounded_bytes), share=None)
         planned_at = time.perf_counter()
+        self._check_agreement(planned)
         self._batch_type = BatchType(batch, traced.batch_tree, traced.batch)
         self._batch = optree.tree_unflatten(traced.batch_tree, [type for _, type in traced.batch])
         self._key = np.array(key, np.int64)
@@ -138,12 +144,18 @@ class Step(StepArrays):
 
     def _add(self, traced: StepGraph, planned: StepPlan, key: Hashable = None) -> StepProgram:
         live = self._live
-        signature = StepProgram(traced, planned, self._backend, live.arena_for(planned.plan))
+        signature = StepProgram(traced, planned, self._backend, live.arena_for(planned.plan), self._ranks)
         live.add_user(signature)
         for i, array in enumerate(self._carried()):
             signature.executable.bind_input(i, array)
         self._signatures.add(key or tuple((t.shape, t.dtype) for _, t in traced.batch), signature)
         return signature
+
+    def _check_agreement(self, planned: StepPlan) -> None:
+        """Raise `RanksError` on all ranks where they do not have the same program."""
+        if self._ranks is not None:
+            text = f"{planned.plan.arena_bytes}\n{planned.plan.graph}"
+            self._ranks.agree(hashlib.sha256(text.encode()).hexdigest(), "graph")
 
     def _carried(self) -> list[Array]:
         """The arrays that a program of the step reads and writes in place: its inputs before the batch."""
@@ -299,6 +311,7 @@ class Step(StepArrays):
         with compile_progress(f"the step for other shapes, program {count} of at most {most}"):
             plans = step_plans(*of_step, batch, options, self._threads, self._warned, self._target, host, traced)
             planned = plans.within(self._budget)
+            self._check_agreement(planned)
             added = self._add(planned.traced, planned, key)
         seconds = time.perf_counter() - start
         name = "the step" if key is None else "the padded step"
@@ -316,7 +329,10 @@ class Step(StepArrays):
         return trace_step(*of_step, self._batch_of(shapes), **options, warned=self._warned)
 
     def _batch_of(self, shapes: Sequence[Shape]) -> Any:
-        """A batch of specs."""
+        """A batch of specs, with ranks that of all of them."""
+        parallel: DataParallel | None = self._options.get("ranks")
+        if parallel is not None:
+            shapes = parallel.whole(shapes)
         types = (type for _, type in self._first.traced.batch)
         return self._batch_type.like([ArrayType(shape, t.dtype) for shape, t in zip(shapes, types, strict=True)])
 

@@ -214,7 +214,9 @@ class StepArrays:
 
     def _content(self) -> Content:
         live, traced = self._current(), self._first.traced
-        options = {name: value for name, value in self._options.items() if name != "outputs"}
+        options = {name: value for name, value in self._options.items() if name not in ("outputs", "ranks")}
+        if "ranks" in self._options:
+            options["parts"] = self._options["ranks"].parts
         settings = settings_of(traced.optimizer, options, self._first.report)
         names = [name for name, _ in traced.state]
         held = live.parameters.keys() | live.buffers.keys()

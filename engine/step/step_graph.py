@@ -16,6 +16,7 @@ import optree
 
 from ...ir import Array, ArrayType, Graph, is_float
 from ...ir.ops import elementwise as ew
+from ...passes.ranks.shares import Shares
 from .. import array_api as xp
 from ..diagnosis.statistics import Statistics, statistics
 from ..nn import Module
@@ -29,6 +30,7 @@ from ..tracing.precisions import is_stored_narrow
 from ..tracing.tracer import Trace, Tracer, emit, located, role
 from .arguments import check_loss, no_model, no_optimizer
 from .clipping import clipped
+from .data_parallel import DataParallel, PartSums
 from .lazy_shapes import find_lazy_shapes
 from .leaves import flattened, leaf_input, leaf_type
 from .narrow_kept import narrow_kept
@@ -75,6 +77,9 @@ class StepGraph:
     """What is rounded, as `checked_precision` names it."""
     checks_finite: bool = False
     """Whether the step stops where the loss or what it would write is not finite; the last output is that check."""
+
+    shares: Shares | None = None
+    """How ranks share the batch: the graph is that of one part of it then, and `batch` has what a rank is given."""
 
     @property
     def parameter_range(self) -> range:
@@ -158,6 +163,7 @@ def trace_step(
     check_finite: bool = False,
     outputs: Sequence[str] = (),
     precision: str = "fp32",
+    ranks: DataParallel | None = None,
     warned: set[str] | None = None,
 ) -> StepGraph:
     """Trace one training step of `model` for batches like `batch`, a pytree of arrays or specs.
@@ -169,15 +175,23 @@ def trace_step(
     number of parts that does. `train` chooses the parameters that are trained. With `diagnose` the step also measures
     its layers; with `check_finite` it stops before it overwrites anything where the loss or something that it would
     write is not finite. `outputs` are patterns of what stands among the metrics too, see `outputs.py`. `precision` is
-    what `checked_precision` names. `warned` has the warnings that were given before.
+    what `checked_precision` names. With `ranks` the batch is that of all of them, and the graph that of one part of it.
+    `warned` has the warnings that were given before.
     """
     _check_options(model, optimizer, loss_fn, clip_norm, clip_value, accumulate)
+    if ranks is not None:
+        ranks.check(optimizer, diagnose, precision)
     find_lazy_shapes(model, loss_fn, batch)
     accumulate, clip_norm, clip_value = int(accumulate), as_real(clip_norm), as_real(clip_value)
     warned = set() if warned is None else warned
     trainer = StepTracer(model, loss_fn, optimizer, train, precision)
     names, leaves, tree = flattened(batch, "batch")
-    types = [leaf_type(name, leaf) for name, leaf in zip(names, leaves)]
+    types = given = [leaf_type(name, leaf) for name, leaf in zip(names, leaves)]
+    length = 0
+    if ranks is not None:
+        length = ranks.length(types)
+        given = [ranks.cut(t, length, ranks.ranks) for t in types]
+        types = [ranks.cut(t, length, ranks.parts) for t in types]
     warn_of_precision(names, types, trainer.parameters, warned)
     accumulate = parts_of(types, accumulate)
     with warn_of_draws(warned, model, loss_fn), Trace() as trace:
@@ -186,11 +200,18 @@ def trace_step(
         arrays = [leaf_input(trace, leaf, t, name) for leaf, t, name in zip(leaves, types, names)]
         tree_of_arrays = optree.tree_unflatten(tree, arrays)
         loss_at = trainer.loss_at(inputs, tree_of_arrays, accumulate)
-        with random.key(inputs.key + inputs.step):
+        key = inputs.key + inputs.step
+        with random.key(key if ranks is None else ranks.key(trace, key)):
             with in_parts(accumulate) as parts:
-                total = trainer.differentiate(trace, inputs, tree_of_arrays, trainer.optimizer.tapped, diagnose)
+                scale = 1 if ranks is None else 1 / ranks.parts
+                total = trainer.differentiate(trace, inputs, tree_of_arrays, trainer.optimizer.tapped, diagnose, scale)
+            sums = None if ranks is None else PartSums(ranks, trace, arrays, length)
+            if sums is not None:
+                total = sums.outcome(total, inputs, [name for name, _ in trainer.buffers])
             if outputs:
                 total = with_outputs(trace, total, outputs)
+            if sums is not None:
+                total = sums.metrics(total)
             with role("optimizer"):
                 new_parameters, new_state = trainer.update(
                     inputs, total, loss_at, lambda gradients: clipped(gradients, clip_norm, clip_value)
@@ -225,7 +246,7 @@ def trace_step(
         tuple((name, b.type) for name, b in trainer.buffers),
         tuple((name, t) for name, t, _ in trainer.state),
         tuple(value for _, _, value in trainer.state),
-        tuple(zip(names, types)),
+        tuple(zip(names, given)),
         tree,
         tuple((name, v.type) for name, v in zip(total.metric_names, graph.outputs[len(trainer.carried_names) + 1 :])),
         accumulate,
@@ -234,6 +255,7 @@ def trace_step(
         prints,
         precision,
         check_finite,
+        None if ranks is None else ranks.shares(given, length // ranks.ranks, len(whole.inputs) - len(types)),
     )
 
 

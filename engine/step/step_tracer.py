@@ -111,10 +111,17 @@ class StepTracer:
         return StepInputs(parameters, buffers, state[:-1], state[-1], rates, key)
 
     def differentiate(
-        self, trace: Trace, inputs: StepInputs, batch: Any, tapped: Tapped | None = None, watches: bool = False
+        self,
+        trace: Trace,
+        inputs: StepInputs,
+        batch: Any,
+        tapped: Tapped | None = None,
+        watches: bool = False,
+        scale: float = 1,
     ) -> Outcome:
-        """Forward and backward; what was assigned takes its place in `inputs`. With `tapped`, the calls of modules that
-        it chooses come with the cotangents of their outputs; if it `watches`, so do all layers that a diagnosis has.
+        """Forward and backward, of `scale` times the loss; what was assigned takes its place in `inputs`. With
+        `tapped`, the calls of modules that it chooses come with the cotangents of their outputs; if it `watches`, so do
+        all layers that a diagnosis has.
         """
         stored = [p for _, p in self.parameters] + [b for _, b in self.buffers]
         values: dict[Any, Any] = dict(zip(stored, [*inputs.parameters, *inputs.buffers]))
@@ -137,7 +144,7 @@ class StepTracer:
             trained = f", of which there are {len(self.trained)} here, such as {some}" if self.part else ""
             raise TracingError(located(f"{what}{trained}; compute it from what the model returns"))
         with role("backward"):
-            one = trace.full(1, (), loss.dtype)
+            one = trace.full(scale, (), loss.dtype)
         made = [] if recorder is None else recorder.calls
         calls = [call for call in made if tapped is not None and call.own and tapped(call)]
         watched = watched_layers(made, nodes, {p: name for name, p in self.parameters}) if watches else []

@@ -6,6 +6,7 @@
 
 from . import (
     attention,
+    collectives,
     complex_numbers,
     contraction,
     control_flow,
@@ -33,6 +34,7 @@ from . import (
 
 __all__ = [
     "attention",
+    "collectives",
     "complex_numbers",
     "contraction",
     "control_flow",

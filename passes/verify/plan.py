@@ -16,6 +16,7 @@ from ..kernels.loop_nest import LoopNest
 from ..memory.plan import Block, Location, Plan
 from .errors import PlanVerificationError, describe
 from .loop_nests import check_loops
+from .messages import check_messages
 from .random_bits import unlike_repeats
 from .scratch import Scratch, convolution_in, keeps_axes_behind, long_axes, parallel_iterations, rounded_up
 from .transfers import check_transfers
@@ -32,6 +33,7 @@ def check_plan(plan: Plan, original: Graph | None = None) -> None:
     - An input of the graph is overwritten when nothing will read it again, and when no unit that runs then or later can
       trap.
     - Every output of the graph is where it belongs, and lives to the end.
+    - What ranks send each other stays where it is until it is waited for, see `check_messages`.
     - What moves between device and host memory stays where it is until that is done, see `check_transfers`.
     - Loops have sound plans of their bodies, which lie in the scratch of the loop.
     - Blocks and scratch are as large as what lies in them and live as long, the arena ends where the last of them does,
@@ -83,6 +85,7 @@ class _Replay:
         self.units_run_once()
         check_transfers(self.plan, self.phase_of, self.layouts)
         self.reads_follow_writes()
+        check_messages(self.graph, self.readers)
         self.kept.update(self.graph.outputs)
         for node in self.phase_of:
             if node.op.is_region or node in self.plan.nests:

@@ -285,7 +285,7 @@ def _scatter_tiles(node: Node, target: Target) -> int:
 
 def _lone_tiles(node: Node) -> int:
     """Matrices, or lines along the axis, that a tile has one of at least."""
-    x = node.inputs[0].type
+    x = (*node.inputs, *node.outputs)[0].type
     if node.op.family == "linalg":
         return int(np.prod(x.shape[:-2], dtype=np.int64))
     axis: int | None = node.attrs.get("axis")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from ...ir import Array, ArrayType
 from ...passes.memory.plan import Plan
@@ -45,6 +46,6 @@ class CpuBackend:
     def check_room(self, nbytes: int) -> None:
         """Nothing: what this machine's memory is used for is not known."""
 
-    def build(self, plan: Plan, arena: Array | None = None) -> Executable:
+    def build(self, plan: Plan, arena: Array | None = None, ranks: Any = None) -> Executable:
         """A plan with machine code, which works in `arena`, or in memory of its own."""
-        return Executable(plan, arena)
+        return Executable(plan, arena, ranks)

@@ -33,6 +33,7 @@ BLAS: Final = 13  # address of the block of BLAS's switch
 CODE: Final = 14  # of the last run: 0, or what a kernel returned
 FAILED_LAUNCH: Final = 15
 RUN: Final = 2 * LINE  # the number of the run
+RANKS: Final = 2 * LINE + 1  # address of the block of the ranks, or 0 of a program that sends no messages
 DONE: Final = 3 * LINE  # the tiles finished in this run
 FAILURE: Final = 4 * LINE  # 0, or the first failure in this run: launch in the upper half, code in the lower one
 PROGRAM_WORDS: Final = 5 * LINE

@@ -32,6 +32,7 @@ from ..codegen.intrinsics import (
     word,
 )
 from ..codegen.natives import external
+from ..lowering.rank_messages import push_messages
 from .control_block import (
     ARGUMENT_BYTES,
     ARGUMENTS,
@@ -65,6 +66,7 @@ from .control_block import (
     NO_FLAG,
     POINTER,
     POOL,
+    RANKS,
     ROLE,
     RUN,
     SET_THREADS,
@@ -136,6 +138,8 @@ def run_tile(program, launch, tile, worker):
         code = call_kernel(word(call, 0), block)
         if code != 0:
             return code
+    if word(program, RANKS) != 0:
+        push_messages(word(program, RANKS))
     return 0
 
 

@@ -15,6 +15,7 @@ from ..codegen.kernel_cache import KernelRequest, code_salt, compile_kernels
 from ..lowering.launch_list import lower
 from ..lowering.refusal import refusal
 from .program import Program
+from .ranks_block import ranks_block
 from .tables import Tables
 from .thread_pool import driver_request
 
@@ -53,10 +54,12 @@ class Executable:
     Set the memory of inputs and of outputs with `bind_input` and `bind_output`: C-contiguous arrays of exactly the
     type of the graph's input or output, which must live until the run is over. An output that overwrites an input is
     found there. `kernels` are what it is made of, which took `kernel_seconds` to compile or to read; `kernel_users`
-    are the units that each of them runs.
+    are the units that each of them runs. `ranks` are those that a plan with collectives is of.
     """
 
-    def __init__(self, plan: Plan, arena: np.ndarray[Any, np.dtype[np.uint8]] | None = None) -> None:
+    def __init__(
+        self, plan: Plan, arena: np.ndarray[Any, np.dtype[np.uint8]] | None = None, ranks: Any = None
+    ) -> None:
         self.plan = plan
         graph = plan.graph
         self._first_output = 1 + len(graph.inputs)
@@ -73,8 +76,11 @@ class Executable:
         self.kernels = compile_kernels([*requests, driver_request()])
         self.kernel_users = [*uses.values(), []]
         self.kernel_seconds = time.perf_counter() - start
-        tables = Tables(lowered, {source: kernel.address for source, kernel in zip(uses, self.kernels)})
-        self.program = Program(**tables.arrays(), threads=plan.threads)
+        addresses = {source: kernel.address for source, kernel in zip(uses, self.kernels)}
+        self._ranks = ranks_block(plan, ranks)
+        block = 0 if self._ranks is None else self._ranks.address
+        tables = Tables(lowered, addresses, block)
+        self.program = Program(**tables.arrays(), threads=plan.threads, ranks=block)
         constants = [v.node for each in lowered.plans() for v in each.constants if v.node is not None]
         self._constants = [np.ascontiguousarray(node.attrs["value"]) for node in constants]
         self._bound: dict[int, np.ndarray[Any, Any]] = {}

@@ -49,6 +49,8 @@ class Program:
 
     `bases` (int64) are the addresses that pointers start from: set them before the first run, change them between runs.
     What lies there, and whatever else must outlive the program, goes to `keep_alive`.
+
+    `ranks` is the address of the block of the ranks that the program sends messages to: tiles move these on.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Program:
         threads: int = 1,
         keep_alive: Any = None,
         stretches: np.ndarray | None = None,
+        ranks: int = 0,
     ) -> None:
         launches = _table(launches, 6, 4, "launches")
         whole = np.array([[0, launches.shape[0], NO_FLAG, END, END]], np.int64)
@@ -96,6 +99,7 @@ class Program:
         control[at.NEXT] = counters.ctypes.data
         control[at.POOL] = thread_pool.CELL
         control[at.BLAS] = blas.SWITCH
+        control[at.RANKS] = ranks
 
         self._helpers = self.threads - 1
         self._code, self._exception = ctypes.c_int64(), ctypes.c_void_p()

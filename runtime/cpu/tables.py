@@ -16,7 +16,7 @@ from ...ir import Node, Value
 from ...passes.graph.scan import Scan
 from ...passes.memory.plan import Plan
 from ...passes.tiling.parallel_loops import run_concurrently
-from ..lowering.launch import Arg, Call, KernelAddress, Launch, Pointer, Routine, Scratch, Tile, Transfer
+from ..lowering.launch import Arg, Call, KernelAddress, Launch, Pointer, Ranks, Routine, Scratch, Tile, Transfer
 from ..lowering.launch_list import Fork, Item, LaunchList, Loop, Stages, Unit
 from . import blas
 from .program import CONSTANT, POINTER, TILE
@@ -77,11 +77,11 @@ class Tables:
     """The tables of a program (see `Program`) under construction; `kernels` are addresses by sources.
 
     Base 0 is the arena; the inputs of the graph follow, its outputs, and the constants of its plan and of the plans
-    of bodies.
+    of bodies. `ranks` is the address of their block.
     """
 
-    def __init__(self, lowered: LaunchList, kernels: Mapping[str, int]) -> None:
-        self.kernels = kernels
+    def __init__(self, lowered: LaunchList, kernels: Mapping[str, int], ranks: int = 0) -> None:
+        self.kernels, self.ranks = kernels, ranks
         self.calls: list[tuple[int, int, int]] = []
         self.args: list[_ArgRow] = []
         graph = lowered.plan.graph
@@ -149,6 +149,9 @@ class Tables:
                 return CONSTANT, self.kernels[arg.source], 0, 0, 0, 0, 0
             case Routine():
                 return CONSTANT, blas.pointer(arg.name), 0, 0, 0, 0, 0
+            case Ranks():
+                assert self.ranks, "messages to other ranks, and no ranks"
+                return CONSTANT, self.ranks, 0, 0, 0, 0, 0
             case Pointer():
                 start, tile_stride, worker_stride = frame.at(arg.value).plus(arg.offset), 0, 0
             case Scratch():

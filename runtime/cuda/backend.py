@@ -99,8 +99,8 @@ class CudaBackend:
         """Raise `TargetError` where so many bytes of the device's memory are not free."""
         self.gpu.device.check_room(nbytes, "a step")
 
-    def build(self, plan: Plan, arena: DeviceMemory | None = None) -> CudaProgram:
-        """A plan with machine code, which works in `arena`, or in memory of its own."""
+    def build(self, plan: Plan, arena: DeviceMemory | None = None, ranks: Any = None) -> CudaProgram:
+        """A plan with machine code, which works in `arena`, or in memory of its own. It has no collectives."""
         from .program import CudaProgram
 
         return CudaProgram(self.gpu, plan, self.allocate(plan.arena_bytes) if arena is None else arena)

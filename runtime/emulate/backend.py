@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...ir import Array, ArrayType
 from ...passes.memory.plan import Plan
@@ -42,8 +42,8 @@ class EmulatedBackend:
     def check_room(self, nbytes: int) -> None:
         """Nothing: what this machine's memory is used for is not known."""
 
-    def build(self, plan: Plan, arena: Array | None = None) -> EmulatedProgram:
-        """A plan with machine code, which works in `arena`, or in memory of its own."""
+    def build(self, plan: Plan, arena: Array | None = None, ranks: Any = None) -> EmulatedProgram:
+        """A plan with machine code, which works in `arena`, or in memory of its own. It has no collectives."""
         from .program import EmulatedProgram  # with the front end, which those that only have a CPU need not wait for
 
         return EmulatedProgram(plan, allocate(plan.arena_bytes) if arena is None else arena, is_checked())

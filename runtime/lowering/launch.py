@@ -68,8 +68,15 @@ class Routine:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """The address of the block by which kernels send messages to other ranks, see `rank_messages`."""
+
+
+RANKS = Ranks()
+
 Address = Pointer | Scratch
-Arg = int | Tile | Pointer | Scratch | KernelAddress | Routine
+Arg = int | Tile | Pointer | Scratch | KernelAddress | Routine | Ranks
 """What a kernel finds in a word of its argument block: a number, or one of these, resolved by the target."""
 
 

@@ -15,7 +15,15 @@ from ..codegen.tile_copy import tile_copy
 from ..codegen.tile_product import tile_product
 from ..codegen.tile_transpose import tile_transpose
 from ..codegen.vector_math.functions import SPECIAL_MATH, VECTOR_MATH
-from . import exponential_integrals, fourier_stages, hurwitz_zeta, incomplete_beta, incomplete_gamma, scalar_functions
+from . import (
+    exponential_integrals,
+    fourier_stages,
+    hurwitz_zeta,
+    incomplete_beta,
+    incomplete_gamma,
+    rank_messages,
+    scalar_functions,
+)
 from .row_reductions import ROW_REDUCTIONS
 
 
@@ -52,6 +60,7 @@ def kernel_namespace() -> Mapping[str, object]:
         hurwitz_zeta,
         exponential_integrals,
         fourier_stages,
+        rank_messages,
     )
     for module in (intrinsics, lapack, *functions):
         names.update((name, value) for name, value in vars(module).items() if not name.startswith("_"))

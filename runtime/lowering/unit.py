@@ -18,6 +18,7 @@ from ...ir.ops import (
 )
 from ...ir.ops.region import region
 from ...passes.memory.plan import Plan
+from .collectives import lower_collective
 from .complex_numbers import lower_planes
 from .convolution import lower_convolution
 from .cumulative import lower_cumulative
@@ -63,6 +64,7 @@ _LOWERINGS: Mapping[Op, Callable[[Node, Plan, Traps], list[Launch]]] = {
     dynamic_slice.dynamic_update_slice: lower_dynamic_update_slice,
     complex_numbers.planes: lower_planes,
     complex_numbers.from_planes: lower_planes,
+    **{op: lower_collective for op in OPS.values() if op.on_ranks is not None},
     **{op: lower_move for op in OPS.values() if op.moves_to is not None},
     **{op: lower_matmul for op in OPS.values() if op.family == "contraction"},
     **{op: lower_convolution for op in OPS.values() if op.family == "convolution"},

@@ -80,7 +80,7 @@ def test_a_graph_of_one_node_verifies_and_survives_its_text(case):
 def test_flops_are_counted_and_zero_where_nothing_is_computed(case):
     flops = node_flops(case.graph().nodes[0])
     assert isinstance(flops, int)
-    moves = case.op.family in {"movement", "creation"} or case.name in {
+    moves = case.op.family in {"movement", "creation", "collective"} or case.name in {
         "gather",
         "window_pick",
         "cast",

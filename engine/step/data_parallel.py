@@ -1,0 +1,196 @@
+"""A step whose batch several ranks share: what is of one part of the batch becomes what is of all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from ...ir import ArrayType, Value, is_float
+from ...ir.ops import collectives
+from ...passes.ranks.shares import Shares, varies
+from ...passes.target import Target
+from ..optim import Optimizer
+from ..ranks import Ranks
+from ..tracing.numbers import as_whole
+from ..tracing.precisions import is_stored_narrow
+from ..tracing.tracer import ShapeError, Trace, Tracer, TracingError, emit, located
+from .step_tracer import Outcome, StepInputs
+
+Shard = Literal["state", "gradients", "parameters"] | None
+
+PARTS = 8
+"""Parts of the batch where the user does not say: as many as there may be ranks."""
+
+_NEXT_PART = np.int64(-7046029254386353131)
+"""From the key of a part to that of the next: an odd number with bits like drawn ones, of which no two steps and parts
+make the same key.
+"""
+
+
+@dataclass(frozen=True)
+class DataParallel:
+    """How many `ranks` share the batch, in `parts` equal parts, and what is cut into shards."""
+
+    ranks: int
+    parts: int
+    shard: Shard = None
+
+    def check(self, optimizer: Optimizer, diagnose: bool, precision: str) -> None:
+        """Raise `NotImplementedError` for what ranks do not do together."""
+        kind = type(optimizer).__name__
+        if optimizer.evaluates_again or optimizer.tapped is not None:
+            what = f"{kind} with ranks: it reads more of the whole batch than gradients"
+            raise NotImplementedError(located(f"{what}; take an optimizer of gradients, such as AdamW"))
+        if diagnose:
+            raise NotImplementedError(located("diagnose=True with ranks; write a step without ranks to diagnose"))
+        if is_stored_narrow(precision, "moments"):
+            what = "moments in bfloat16 with ranks, which would round them by different chances"
+            raise NotImplementedError(located(f"{what}; leave moments out of precision"))
+
+    def length(self, types: Sequence[ArrayType]) -> int:
+        """The length of the whole batch: that of most leaves, and of these the longest.
+
+        Raises `ShapeError` where it does not fall into the parts.
+        """
+        lengths = Counter(t.shape[0] for t in types if t.shape)
+        if not lengths:
+            raise ShapeError(located("ranks share the rows of a batch, and the batch has no array with an axis"))
+        length = max(lengths, key=lambda length: (lengths[length], length))
+        if length == 0 or length % self.parts:
+            near = sorted({max(length // self.parts, 1) * self.parts, (length // self.parts + 1) * self.parts})
+            fits = [p for p in (1, 2, 4, 8, 16, 32, 64) if length % p == 0 and p % self.ranks == 0 and length]
+            also = f", or parts={fits[-1]}" if fits else ""
+            raise ShapeError(
+                located(
+                    f"a batch of {length} rows does not fall into {self.parts} equal parts, of which {self.ranks} "
+                    f"rank{'s have' if self.ranks > 1 else ' has'} the same number each; take a batch of "
+                    f"{' or '.join(map(str, near))} rows{also}"
+                )
+            )
+        return length
+
+    def cut(self, type: ArrayType, length: int, into: int) -> ArrayType:
+        """The type of a leaf where the batch of this length falls `into` so many parts; other leaves stay whole."""
+        if not type.shape or type.shape[0] != length:
+            return type
+        return replace(type, shape=(length // into, *type.shape[1:]))
+
+    def shares(self, types: Sequence[ArrayType], length: int, first: int) -> Shares:
+        """Which inputs have rows, of leaves from input `first` on."""
+        leaves = tuple(first + i for i, t in enumerate(types) if t.shape and t.shape[0] == length)
+        return Shares(self.ranks, self.parts, leaves)
+
+    def whole(self, shapes: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
+        """The shapes of the batch of all ranks for those of what one of them is given."""
+        lengths = Counter(shape[0] for shape in shapes if shape)
+        if not lengths:
+            return list(shapes)
+        length = max(lengths, key=lambda length: (lengths[length], length))
+        return [(self.ranks * length, *s[1:]) if s and s[0] == length else tuple(s) for s in shapes]
+
+    def key(self, trace: Trace, key: Any) -> Any:
+        """The key of a part for that of the step: it depends on the number of the part, not on who computes it."""
+        number = trace.emit_node(collectives.rank_index, ranks=self.parts).output
+        return key + Tracer(trace, number) * _NEXT_PART
+
+
+class PartSums:
+    """From values of one part of the batch to those of the whole, which all ranks have."""
+
+    def __init__(self, parallel: DataParallel, trace: Trace, rows: Sequence[Any], length: int) -> None:
+        self.parallel, self.trace, self.length = parallel, trace, length // parallel.parts
+        self.varying: set[Value] = {x.value for x in rows}
+        self.seen = 0
+
+    def _varies(self, x: Any) -> bool:
+        nodes = self.trace.builder.nodes
+        for node in nodes[self.seen :]:
+            if varies(node, self.varying):
+                self.varying.update(node.outputs)
+        self.seen = len(nodes)
+        return x.value in self.varying
+
+    def sum(self, x: Any) -> Any:
+        """The sum over all parts."""
+        if self._varies(x):
+            return emit(collectives.all_reduce, x, ranks=self.parallel.ranks)
+        return x * np.asarray(self.parallel.parts, x.dtype)[()]
+
+    def mean(self, x: Any, what: str) -> Any:
+        """The mean over all parts. Raises `TracingError` for numbers that are no floats and differ between parts."""
+        if not self._varies(x):
+            return x
+        if not is_float(x.dtype):
+            raise TracingError(
+                located(f"{what} is {x.dtype}, and differs between the parts of the batch, which have no mean of it")
+            )
+        return self.sum(x * np.asarray(1 / self.parallel.parts, x.dtype)[()])
+
+    def metric(self, x: Any, name: str) -> Any:
+        """A metric of the whole batch: the mean of floats, the sum of integers. Raises `TracingError` for others."""
+        if not self._varies(x):
+            return x
+        if x.shape and x.shape[0] == self.length:
+            what = f"the metric {name} has {self.length} rows, as a part of the batch has"
+            raise TracingError(
+                located(f"{what}: ranks do not have those of each other; return sums or means, or use step.bind")
+            )
+        return self.sum(x) if np.dtype(x.dtype).kind in "iu" else self.mean(x, f"the metric {name}")
+
+    def outcome(self, total: Outcome, inputs: StepInputs, buffers: Sequence[str]) -> Outcome:
+        """Loss and gradients of the whole batch, of which those of a part are a part; and the buffers."""
+        gradients = [None if g is None else self.sum(g) for g in total.gradients]
+        loss = self.mean(total.loss, "the loss")
+        inputs.parameters = [self.mean(x, "what is assigned to a parameter") for x in inputs.parameters]
+        inputs.buffers = [self.mean(x, f"the buffer {name}") for name, x in zip(buffers, inputs.buffers)]
+        return replace(total, loss=loss, gradients=gradients)
+
+    def metrics(self, total: Outcome) -> Outcome:
+        """The outcome with metrics of the whole batch."""
+        found = [
+            self.metric(Tracer(self.trace, self.trace.lift(x)), n) for n, x in zip(total.metric_names, total.metrics)
+        ]
+        return replace(total, metrics=found)
+
+
+def ranks_options(ranks: Any, shard: Any, parts: Any, target: Target, shapes: str = "any") -> dict[str, Any]:
+    """What the arguments `ranks`, `shard` and `parts` add to the options of a step. Raises where they do not fit."""
+    found = _data_parallel(ranks, shard, parts)
+    if found is None:
+        return {}
+    if target.is_gpu:
+        raise NotImplementedError(located(f"ranks on {str(target)!r}: they compute on CPUs; write target='cpu'"))
+    if shapes == "bucket":
+        what = "shapes='bucket' with ranks: those of one step would pad to different shapes"
+        raise NotImplementedError(located(f"{what}; pad the batches by hand, or leave shapes out"))
+    return {"ranks": found}
+
+
+def _data_parallel(ranks: Any, shard: Any, parts: Any) -> DataParallel | None:
+    if ranks is None:
+        for name, value in (("shard", shard), ("parts", parts)):
+            if value is not None:
+                how = "write ranks=gl.ranks.mpi() under mpiexec, or ranks=gl.ranks.one()"
+                raise ValueError(located(f"{name}={value!r} is for a step with ranks; {how}"))
+        return None
+    size = as_whole(ranks)
+    if size is None and not isinstance(ranks, Ranks):
+        how = "write gl.ranks.mpi() under mpiexec, or gl.ranks.one()"
+        raise TypeError(located(f"ranks are those that take part in a step, got {ranks!r}; {how}"))
+    if shard not in (None, "state", "gradients", "parameters"):
+        raise ValueError(located(f"shard is None, 'state', 'gradients' or 'parameters', got {shard!r}"))
+    if shard is not None:
+        raise NotImplementedError(located(f"shard={shard!r} is not there yet; leave it out"))
+    size = ranks.size if size is None else size
+    if size < 1 or size & (size - 1):
+        raise ValueError(located(f"the number of ranks is a power of two, 1, 2, 4, 8, ..., got {size}"))
+    count = max(PARTS, size) if parts is None else as_whole(parts)
+    if count is None or count < 1 or count & (count - 1):
+        raise ValueError(located(f"parts is a power of two, got {parts!r}"))
+    if count < size:
+        raise ValueError(located(f"{size} ranks share {count} parts of a batch; write parts={size}, or start fewer"))
+    return DataParallel(size, count, shard)

@@ -1,0 +1,196 @@
+"""The loop over the parts of the batch that a rank has: the graph of one part becomes that of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from ...ir import OPS, ArrayType, Builder, Graph, Node, Value
+from ...ir.ops import collectives
+from ...ir.ops import elementwise as ew
+from ...ir.types import INT64
+from ..graph.rewrite import Pass
+from ..graph.scan import emit_scan, step_type
+from .shares import Shares
+
+
+@dataclass(frozen=True)
+class LoopParts(Pass):
+    """the step on one part of the batch, sums over ranks -> loops over the parts of a rank, sums over parts and ranks
+
+    The terms of a sum over ranks are added up in the loop, in the order of a binary tree: a loop of two iterations
+    around loops of two. What is computed of a part and of such a sum comes in the next loop. All kernels see one part:
+    so the bits of a sum over all parts do not depend on how many ranks share them.
+    """
+
+    in_bodies: ClassVar[bool] = False
+    ranks: int = 1
+    parts: int = 1
+    leaves: tuple[int, ...] = ()
+    """The numbers of the inputs that have rows of the batch."""
+
+    def __call__(self, graph: Graph) -> Graph:
+        shares = Shares(self.ranks, self.parts, self.leaves)
+        return graph if shares.local == 1 else _Loops(graph, shares).emit()
+
+
+def loop_parts(shares: Shares | None) -> LoopParts:
+    """The pass for these shares; without any it leaves graphs as they are."""
+    return LoopParts() if shares is None else LoopParts(shares.ranks, shares.parts, shares.leaves)
+
+
+@dataclass
+class _Phase:
+    """What runs `whole`, then what runs in a loop, and the sums over its iterations."""
+
+    whole: list[Node] = field(default_factory=list[Node])
+    nodes: list[Node] = field(default_factory=list[Node])
+    sums: dict[Value, None] = field(default_factory=dict[Value, None])
+    leaving: dict[Value, None] = field(default_factory=dict[Value, None])
+
+
+class _Loops:
+    def __init__(self, graph: Graph, shares: Shares) -> None:
+        self.graph, self.shares = graph, shares
+        self.leaves = {graph.inputs[i] for i in shares.leaves}
+        self.phase: dict[Value, int] = dict.fromkeys(graph.inputs, 0)
+        self.of_part = set(self.leaves)
+        """Values that there is one of for each part."""
+        self.phases: list[_Phase] = []
+        for node in graph.nodes:
+            self._place(node)
+        assert self.of_part.isdisjoint(graph.outputs), "an output is of one part alone"
+        self.b = Builder()
+        self.new: dict[Value, Value] = {}
+        self.depth = shares.local.bit_length() - 1
+
+    def _in_phase(self, number: int) -> _Phase:
+        while len(self.phases) <= number:
+            self.phases.append(_Phase())
+        return self.phases[number]
+
+    def _is_part_number(self, node: Node) -> bool:
+        return node.op is collectives.rank_index and node.attrs["ranks"] == self.shares.parts
+
+    def _place(self, node: Node) -> None:
+        now = max((self.phase[v] for v in node.inputs), default=0)
+        read = [v for v in node.inputs if v in self.of_part]
+        if self._is_part_number(node) or (read and node.op.on_ranks is None):
+            for v in read:
+                if self.phase[v] < now and v not in self.leaves:
+                    self._in_phase(self.phase[v]).leaving[v] = None
+            self._in_phase(now).nodes.append(node)
+            self.of_part.update(node.outputs)
+        else:
+            if read:
+                self._in_phase(now).sums.update(dict.fromkeys(read))
+                now += 1
+            self._in_phase(now).whole.append(node)
+        self.phase.update(dict.fromkeys(node.outputs, now))
+
+    def emit(self) -> Graph:
+        b, new, local = self.b, self.new, self.shares.local
+        for v in self.graph.inputs:
+            shape = (local * v.type.shape[0], *v.type.shape[1:]) if v in self.leaves else v.type.shape
+            new[v] = b.input(ArrayType(shape, v.type.dtype), v.name)
+        for phase in self.phases:
+            for node in phase.whole:
+                new.update(zip(node.outputs, b.copy(node, [new[v] for v in node.inputs]).outputs))
+            if phase.nodes or phase.sums:
+                self._emit_loop(phase)
+        outputs = [new[v] for v in self.graph.outputs]
+        return b.graph(outputs, self.graph.aliases, self.graph.output_names)
+
+    def _emit_loop(self, phase: _Phase) -> None:
+        b = self.b
+        phase.nodes[:0] = self._made_again(phase)
+        inside = {v for node in phase.nodes for v in node.outputs}
+        read = dict.fromkeys(v for node in phase.nodes for v in node.inputs if v not in inside)
+        read.update(dict.fromkeys(v for v in phase.sums if v not in inside))
+        consts = [v for v in read if v not in self.of_part]
+        slices = [v for v in read if v in self.of_part]
+        numbers = [node for node in phase.nodes if self._is_part_number(node)]
+        b.origin = (phase.nodes[-1] if phase.nodes else self.graph.nodes[-1]).origin
+        cuts = (2,) * self.depth
+        xs = [self._stacked(v, cuts) for v in slices]
+        if numbers:
+            xs.append(self._numbers(cuts))
+        body = _Body(phase, consts, slices, numbers)
+        sums, stacks = body.emit(b, self.depth, [self.new[v] for v in consts], xs)
+        self.new.update(zip((*phase.sums, *phase.leaving), (*sums, *stacks)))
+
+    def _made_again(self, phase: _Phase) -> list[Node]:
+        """The nodes before a loop that cost nothing, and that it reads: each iteration has its own, as one part has."""
+        found: set[Node] = set()
+        stack = [v for node in phase.nodes for v in node.inputs]
+        while stack:
+            value = stack.pop()
+            node = value.node
+            if node is None or value in self.of_part or node in found:
+                continue
+            if node.op.is_view or node.op.is_generated:
+                found.add(node)
+                stack += node.inputs
+        return [node for node in self.graph.nodes if node in found]
+
+    def _stacked(self, value: Value, cuts: tuple[int, ...]) -> Value:
+        """The entries of all parts, along as many axes of two as there are loops."""
+        whole = self.new[value]
+        return whole if value not in self.leaves else OPS["reshape"](self.b, whole, shape=(*cuts, *value.type.shape))
+
+    def _numbers(self, cuts: tuple[int, ...]) -> Value:
+        """The numbers of the parts."""
+        b, local = self.b, self.shares.local
+        type = ArrayType((local,), INT64)
+        mine = OPS["iota"](b, shape=(local,), axis=0, dtype=INT64)
+        if self.shares.ranks > 1:
+            rank = collectives.rank_index(b, ranks=self.shares.ranks)
+            spread = OPS["broadcast"](b, rank, shape=(local,), axes=())
+            mine = ew.add(b, mine, ew.mul(b, spread, b.full(local, type)))
+        return OPS["reshape"](b, mine, shape=cuts)
+
+
+def _is_own(node: Node) -> bool:
+    """Whether what a node makes has memory of its own."""
+    return not (node.op.is_view or node.op.is_stored)
+
+
+@dataclass
+class _Body:
+    phase: _Phase
+    consts: Sequence[Value]
+    slices: Sequence[Value]
+    numbers: Sequence[Node]
+
+    def emit(
+        self, b: Builder, depth: int, consts: Sequence[Value], xs: Sequence[Value]
+    ) -> tuple[list[Value], list[Value]]:
+        """The sums of so many loops around one part, and stacks of what leaves them."""
+        if depth == 0:
+            return self._emit_part(b, consts, xs)
+        types = [v.type for v in self.phase.sums]
+        inner = Builder(b.origin)
+        given = [inner.input(v.type) for v in consts]
+        carries = [inner.input(t) for t in types]
+        steps = [inner.input(step_type(x)) for x in xs]
+        sums, stacks = self.emit(inner, depth - 1, given, steps)
+        # In the canonical form of loops, see `Canonicalize`.
+        added = [ew.copy(inner, ew.add(inner, carry, total)) for carry, total in zip(carries, sums)]
+        stacks = [ew.copy(inner, y) if y.node is None or not _is_own(y.node) else y for y in stacks]
+        places = {i: len(consts) + i for i in range(len(types))}
+        # -0.0 and not 0.0, which would make a 0.0 of a -0.0 that is added to it.
+        starts = [b.full(-0.0, t) for t in types]
+        outputs = emit_scan(b, inner.graph([*added, *stacks], places), consts, starts, xs, 2).outputs
+        return list(outputs[: len(types)]), list(outputs[len(types) :])
+
+    def _emit_part(self, b: Builder, consts: Sequence[Value], xs: Sequence[Value]) -> tuple[list[Value], list[Value]]:
+        new = dict(zip((*self.consts, *self.slices), (*consts, *xs)))
+        around = b.origin
+        for node in self.phase.nodes:
+            if node in self.numbers:
+                new[node.output] = xs[-1]
+                continue
+            new.update(zip(node.outputs, b.copy(node, [new[v] for v in node.inputs]).outputs))
+        b.origin = around
+        return [new[v] for v in self.phase.sums], [new[v] for v in self.phase.leaving]

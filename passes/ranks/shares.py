@@ -1,0 +1,40 @@
+"""How the batch of a step is shared: equal parts, of which each rank has as many, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ...ir import Graph, Node, Value
+
+
+@dataclass(frozen=True)
+class Shares:
+    """The batch falls into `parts` equal parts, whose number does not depend on the `ranks`. Rank r has those from
+    r * `local` on. `leaves` are the numbers of the inputs that have rows of the batch.
+    """
+
+    ranks: int
+    parts: int
+    leaves: tuple[int, ...] = ()
+
+    @property
+    def local(self) -> int:
+        """Parts of each rank."""
+        return self.parts // self.ranks
+
+
+def varying_values(graph: Graph, first: Iterable[Value]) -> set[Value]:
+    """`first`, and what is computed of these or of the number of a rank: values that ranks, or parts, do not share."""
+    varying = set(first)
+    for node in graph.nodes:
+        if varies(node, varying):
+            varying.update(node.outputs)
+    return varying
+
+
+def varies(node: Node, varying: set[Value]) -> bool:
+    """Whether ranks have different outputs of a node, where they have different `varying` values."""
+    if node.op.on_ranks is not None:
+        return node.op.on_ranks == "own"
+    return not varying.isdisjoint(node.inputs)

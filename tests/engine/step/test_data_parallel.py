@@ -1,0 +1,94 @@
+"""Steps that ranks do together: the bits do not depend on how many they are."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import gradloom as gl
+import numpy as np
+import pytest
+from gradloom import nn
+from lockstep import on_ranks
+from mpi_runs import run_program
+from rank_models import ROWS, Model, batch_of, digest, loss_fn, plain_loss
+
+
+def test_the_mean_over_parts_is_that_over_the_batch():
+    model = nn.Sequential(nn.Linear(12, 16), nn.Tanh(), nn.Linear(16, 5))
+    batch = batch_of()
+    alone = gl.compile_step(model, plain_loss, gl.optim.SGD(0.1), batch)
+    for parts in (1, 2, 8, 32):
+        shared = gl.compile_step(model, plain_loss, gl.optim.SGD(0.1), batch, ranks=gl.ranks.one(), parts=parts)
+        assert shared.report.check() is None
+        shared.set_parameters(alone.parameters())
+        assert np.isclose(shared(batch), alone(batch), rtol=1e-6)
+        for name, value in alone.parameters().items():
+            np.testing.assert_allclose(shared.parameters()[name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_what_ranks_compute_in_lockstep_is_what_one_process_computes():
+    batch = batch_of()
+    step = gl.compile_step(Model(), loss_fn, gl.optim.SGD(0.1), batch, clip_norm=1.0, ranks=gl.ranks.one())
+    for ranks in (2, 4, 8):
+        plan = gl.plan_step(Model(), loss_fn, gl.optim.SGD(0.1), batch, clip_norm=1.0, ranks=ranks)
+        assert plan.report.check() is None
+        held = [np.array(x) for x in step._carried()]
+        rows = ROWS // ranks
+        shares = [{k: v[r * rows : (r + 1) * rows] for k, v in batch.items()} for r in range(ranks)]
+        found = on_ranks(plan._plans.planner.prepared, [[*held, *share.values()] for share in shares])
+        other = found[len(found) // ranks :]
+        for mine, theirs in zip(found, other):
+            assert np.array_equal(mine, theirs)  # all ranks end with the same
+        loss, metrics = step(batch)
+        of_one = [*step._carried()[: plan.traced.loss_index], loss, *metrics.values()]
+        for mine, compiled in zip(found, of_one):
+            np.testing.assert_allclose(mine, np.asarray(compiled), rtol=1e-4, atol=1e-5)
+
+
+TESTS = Path(__file__).parents[2]
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize(("ranks", "options"), [(2, "threads=2"), (4, "threads=1")])
+def test_ranks_train_to_the_bits_of_one_process(ranks: int, options: str, tmp_path: Path):
+    program = f"import sys; sys.path.insert(0, {str(TESTS)!r})\nfrom rank_models import *\ntell_digest({options})"
+    code, output = run_program(ranks, program, tmp_path)
+    assert code == 0, output
+    assert re.findall(r"digest (\w+)", output) == [digest(gl.ranks.one())] * ranks, output
+
+
+def test_each_part_has_draws_of_its_own():
+    def loss(model, batch):
+        return model(batch["x"]).mean(), {"small": (gl.random.uniform((1000,)) < 0.5).sum()}
+
+    batch = {"x": np.zeros((8, 1), np.float32)}
+    step = gl.compile_step(nn.Linear(1, 1), loss, gl.optim.SGD(0.1), batch, ranks=gl.ranks.one())
+    counts = [int(step(batch)[1]["small"]) for _ in range(4)]
+    assert all(3500 < count < 4500 for count in counts)
+    assert any(count % 8 for count in counts)  # eight equal draws would count alike
+
+
+def test_what_ranks_cannot_share_is_refused():
+    model, adam, one = Model(), gl.optim.AdamW(1e-2), gl.ranks.one()
+
+    def refused(error, match, batch=None, loss=plain_loss, optimizer=adam, **options):
+        with pytest.raises(error, match=match):
+            gl.plan_step(model, loss, optimizer, batch_of() if batch is None else batch, **options)
+
+    refused(gl.ShapeError, r"30 rows does not fall into 8 .* 24 or 32 rows, or parts=2", batch_of(30), ranks=one)
+    refused(ValueError, "power of two, 1, 2, 4, 8, ..., got 3", ranks=3)
+    refused(ValueError, "parts is a power of two, got 6", ranks=one, parts=6)
+    refused(ValueError, "4 ranks share 2 parts", ranks=4, parts=2)
+    refused(ValueError, "parts=4 is for a step with ranks", parts=4)
+    refused(ValueError, "shard is None, 'state'", ranks=one, shard="all")
+    refused(TypeError, "ranks are those that take part", ranks="mpi")
+    refused(NotImplementedError, "LBFGS with ranks", ranks=one, optimizer=gl.optim.LBFGS(1.0))
+    refused(NotImplementedError, "diagnose=True with ranks", ranks=one, diagnose=True)
+    refused(NotImplementedError, "moments in bfloat16 with ranks", ranks=one, precision={"moments": "bf16"})
+    refused(NotImplementedError, "they compute on CPUs", ranks=one, target="cuda:h100")
+    refused(
+        gl.TracingError, "4 rows", ranks=one, loss=lambda m, b: (plain_loss(m, b), {"scores": m(b["x"]).max(axis=1)})
+    )
+    with pytest.raises(NotImplementedError, match="bucket"):
+        gl.compile_step(model, plain_loss, adam, batch_of(), ranks=one, shapes="bucket")

@@ -1,0 +1,54 @@
+"""Models that ranks train together, in tests: what a rank computes as one number."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+
+import gradloom as gl
+import numpy as np
+from gradloom import nn
+
+ROWS = 32
+
+
+class Model(nn.Module):
+    def __init__(self):
+        self.first, self.norm = nn.Linear(12, 16), nn.BatchNorm1d(16)
+        self.drop, self.last = nn.Dropout(0.3), nn.Linear(16, 5)
+
+    def forward(self, x):
+        return self.last(self.drop(nn.relu(self.norm(self.first(x)))))
+
+
+def loss_fn(model, batch):
+    scores = model(batch["x"])
+    right = scores.argmax(axis=1) == batch["y"]
+    return nn.cross_entropy(scores, batch["y"]), {"accuracy": right.mean(), "right": right.sum()}
+
+
+def plain_loss(model, batch):
+    return nn.cross_entropy(model(batch["x"]), batch["y"])
+
+
+def batch_of(rows=ROWS, seed=0):
+    rng = np.random.default_rng(seed)
+    return {"x": rng.standard_normal((rows, 12), np.float32), "y": rng.integers(0, 5, rows)}
+
+
+def digest(ranks, steps=30, **options) -> str:
+    """The bits of parameters, buffers, state, loss and metrics after some steps, as one text."""
+    optimizer = gl.optim.AdamW(1e-2)
+    step = gl.compile_step(Model(), loss_fn, optimizer, batch_of(), clip_norm=1.0, ranks=ranks, **options)
+    rows = ROWS // ranks.size
+    for i in range(steps):
+        batch = batch_of(seed=i)
+        mine = {name: v[ranks.rank * rows : (ranks.rank + 1) * rows] for name, v in batch.items()}
+        loss, metrics = step(mine)
+    held = (*step.parameters().values(), *step.buffers().values(), *step.state().values(), loss, *metrics.values())
+    return hashlib.sha256(b"".join(np.asarray(x).tobytes() for x in held)).hexdigest()
+
+
+def tell_digest(**options) -> None:
+    """Print the digest of this rank, in one write, so that those of others stand on other lines."""
+    sys.stdout.write(f"digest {digest(gl.ranks.mpi(), **options)}\n")
