@@ -11,6 +11,7 @@ from .ranks import interpret_ranks
 from .types import (
     BFLOAT16,
     DTYPES,
+    FLOAT16,
     SHORT_NAMES,
     Array,
     ArrayType,
@@ -21,6 +22,7 @@ from .types import (
     has_one_value,
     is_complex,
     is_float,
+    is_half,
     is_inexact,
     kind_of,
     part_dtype,
@@ -32,6 +34,7 @@ from .verify import VerificationError, verify
 __all__ = [
     "BFLOAT16",
     "DTYPES",
+    "FLOAT16",
     "NOWHERE",
     "OPS",
     "ROLES",
@@ -58,6 +61,7 @@ __all__ = [
     "interpret_ranks",
     "is_complex",
     "is_float",
+    "is_half",
     "is_inexact",
     "kind_of",
     "node_flops",

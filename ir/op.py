@@ -8,7 +8,7 @@ from enum import IntEnum
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Literal
 
-from .bfloat16 import in_float32
+from .halves import in_float32
 from .types import Array, ArrayType, is_complex
 
 if TYPE_CHECKING:

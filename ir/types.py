@@ -1,4 +1,4 @@
-"""Array types: a static shape and one of nine dtypes."""
+"""Array types: a static shape and one of nine dtypes, or float16 of what is stored so."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ _SHORT = {
     "complex128": "c128",
 }
 DTYPES: tuple[DType, ...] = tuple(np.dtype(name) for name in _SHORT)
-SHORT_NAMES: dict[DType, str] = {np.dtype(name): short for name, short in _SHORT.items()}
+"""Those of arrays that a user has."""
+FLOAT16 = np.dtype("float16")
+SHORT_NAMES: dict[DType, str] = {np.dtype(name): short for name, short in _SHORT.items()} | {FLOAT16: "f16"}
+"""Those of values of a graph, as types print them."""
 DTYPE_OF_SHORT: dict[str, DType] = {short: dtype for dtype, short in SHORT_NAMES.items()}
 
 BOOL = np.dtype("bool")
@@ -45,7 +48,7 @@ _PART: dict[DType, DType] = {COMPLEX64: FLOAT32, COMPLEX128: FLOAT64}
 def as_dtype(dtype: npt.DTypeLike) -> DType:
     """The supported dtype that `dtype` names. Raises `TypeError` for any other (float16, int8, strings, ...)."""
     resolved = np.dtype(dtype).newbyteorder("=")
-    if resolved not in SHORT_NAMES:
+    if resolved not in DTYPES:
         known = ", ".join(_SHORT)
         raise TypeError(f"dtype {resolved} is not supported; use one of {known}, for example x.astype('float32')")
     return resolved
@@ -56,7 +59,7 @@ class ArrayType:
     """A static shape and a dtype: what is known of an array before any data exists.
 
     `shape` is a tuple of non-negative ints and `dtype` one of bool, uint8, int32, int64, bfloat16,
-    float32, float64, complex64, complex128.
+    float32, float64, complex64, complex128; and float16 of what a step stores so.
     """
 
     shape: tuple[int, ...]
@@ -118,8 +121,13 @@ def type_of(array: Array) -> ArrayType:
     return ArrayType(tuple(array.shape), as_dtype(array.dtype))
 
 
+def is_half(dtype: DType) -> bool:
+    """Whether `dtype` is bfloat16 or float16: two bytes in memory, and float32 where it is computed with."""
+    return dtype in (BFLOAT16, FLOAT16)
+
+
 def is_float(dtype: DType) -> bool:
-    """Whether `dtype` is bfloat16, float32 or float64."""
+    """Whether `dtype` is bfloat16, float16, float32 or float64."""
     return dtype.kind == "f" or dtype == BFLOAT16
 
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from ..engine.step.budget import budget_of
-from ..engine.tracing.precisions import checked_precision
+from ..engine.step.loss_scaling import checked_loss_scaling
+from ..engine.tracing.precisions import checked_precision, half_of
 from ..ir.near_names import similar
 from ..passes.pipeline import PASS_NAMES
 from ..passes.target import MOST_CORES
@@ -17,6 +18,7 @@ from ..runtime.codegen.byte_amount import byte_amount
 from .bench import GPU_PEERS, PEERS, PINS, WIDER, WORKLOADS
 from .completion import SHELLS
 from .draw import FORMATS, LAYOUTS
+from .file_values import loss_scaling_of
 from .optimizers import OPTIMIZERS, SCHEDULES
 from .recipes import RECIPES
 
@@ -132,7 +134,9 @@ def _train_parser(commands: Any) -> None:
     parser.add_argument("--seed", type=_seed, metavar="N", help="of parameters, dropout, order of data (default: 0)")
     parser.add_argument("--threads", type=_positive, metavar="N", help="never changes a result (default: all cores)")
     parser.add_argument("--memory", type=_memory, metavar="BYTES", help="a budget for the whole step, such as 200MB")
+    _add_allow(parser)
     _add_precision(parser, of_run=True)
+    _add_loss_scaling(parser)
     _target(parser, _RUNS_ON, default=None)
     parser.add_argument("--resume", metavar="FILE", help="continue the run that wrote this checkpoint")
     parser.add_argument(
@@ -151,6 +155,7 @@ def _plan_parser(commands: Any) -> None:
     parser.set_defaults(command="plan")
     parser.add_argument("recipe", metavar="RECIPE", help=f"{_RECIPE}; or a report.json")
     parser.add_argument("--memory", type=_memory, metavar="BYTES", help="a budget: 200MB, 1.5GiB, or 50%% of no budget")
+    _add_allow(parser)
     _target(parser, "the machine to plan for: cpu, cpu:avx2, or a GPU that need not be here, such as cuda:h100")
     parser.add_argument(
         "--threads", type=_positive, metavar="N", help="workers, each with scratch of its own (default: all cores)"
@@ -159,6 +164,7 @@ def _plan_parser(commands: Any) -> None:
         "--accumulate", type=_positive, default=1, metavar="K", help="gradient accumulation: the batch in K parts"
     )
     _add_precision(parser)
+    _add_loss_scaling(parser)
     parser.add_argument(
         "--host-memory",
         type=_host_memory,
@@ -382,9 +388,42 @@ def _add_precision(parser: argparse.ArgumentParser, of_run: bool = False) -> Non
         type=_precision,
         default=None if of_run else "fp32",
         metavar="NAME",
-        help="of products and activations: fp32, bf16, or on a GPU tf32 (default: fp32); or what is stored so: "
-        "kept=bf16, values that the backward reads, moments=bf16, those of the optimizer, or both with a comma",
+        help="of products and activations: fp32, bf16, fp16, or on a GPU tf32 (default: fp32); or what is stored so, "
+        "with commas: kept=bf16, values that the backward reads, moments=bf16, those of the optimizer, parameters=bf16",
     )
+
+
+def _add_allow(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--allow",
+        type=_half,
+        metavar="NAME",
+        help="bf16 or fp16: for --memory what the backward reads may be stored so, where that beats recomputing",
+    )
+
+
+def _add_loss_scaling(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--loss-scaling",
+        type=_loss_scaling,
+        metavar="SCALE",
+        help="dynamic, or a number that stays (default: dynamic with --precision fp16, and else none)",
+    )
+
+
+def _half(text: str) -> str:
+    half = half_of(text)
+    if half is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither bf16 nor fp16")
+    return half
+
+
+def _loss_scaling(text: str) -> str:
+    try:
+        checked_loss_scaling(loss_scaling_of(text), "fp32")
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither dynamic nor a number above 0") from None
+    return text
 
 
 def _precision(text: str) -> str:

@@ -83,7 +83,7 @@ def _run(argv: Sequence[str] | None, interruptions: Interruptions) -> int:
 
 def _train(options: argparse.Namespace) -> int:
     settings = ("recipe", "epochs", "batch_size", "optimizer", "lr", "schedule", "clip_norm", "early_stop", "seed")
-    kept = (*settings, "memory", "precision", "target")
+    kept = (*settings, "memory", "allow", "precision", "loss_scaling", "target")
     given = {name: value for name in kept if (value := getattr(options, name)) is not None}
     run = Run(given, options.data, options.threads, options.resume, options.out, options.log, options.plot)
     kind = KINDS.get(options.recipe)

@@ -20,6 +20,7 @@ from ..engine.step.step import StepPlan
 from ..ir import ArrayType, type_of
 from ..ir.printable import printable, printable_lines
 from .command_error import CommandError
+from .file_values import loss_scaling_of
 from .find_recipe import make_recipe
 from .many_cores import Prediction, predict
 from .plan_diff import diff_text
@@ -42,6 +43,8 @@ class PlanOptions:
     threads: int | None = None
     accumulate: int = 1
     precision: str = "fp32"
+    loss_scaling: str | None = None
+    allow: str | None = None
     host_memory: str | None = None
     diff: str | None = None
     fail_over: int | None = None
@@ -67,6 +70,9 @@ def run_plan(options: PlanOptions) -> int:
     if options.cores is not None and _saved(options.recipe):
         raise CommandError(f"{options.recipe} is a saved report; --cores needs the recipe")
     named = [name for name in (options.recipe, options.diff) if name is not None]
+    if options.allow is not None and options.memory is None:
+        instead = f"--precision kept={options.allow}"
+        raise CommandError(f"--allow {options.allow} is for a budget; give --memory too, or {instead}")
     if options.memory is not None and all(map(_saved, named)):
         raise CommandError(f"{' and '.join(named)}: saved as planned; --memory needs the recipe")
     report, plan = _load(options.recipe, options)
@@ -137,6 +143,8 @@ def _planned(recipe: str, options: PlanOptions, memory: str | int | None) -> Ste
         threads=options.cores if options.threads is None else options.threads,
         accumulate=options.accumulate,
         precision=options.precision,
+        loss_scaling=loss_scaling_of(options.loss_scaling),
+        allow=options.allow if memory is not None else None,
         host_memory=options.host_memory,
         cores=options.cores,
     )
@@ -151,8 +159,9 @@ def _on_cores(options: PlanOptions, cores: int) -> Prediction:
 def _largest_batch(options: PlanOptions) -> int:
     if options.memory is None:
         raise CommandError("--largest-batch needs the memory that the step may take; give --memory, such as 4GB")
-    if any((options.diff, options.fail_over is not None, options.curve, options.run, options.html, options.cores)):
-        others = "--target, --host-memory, --threads, --accumulate, --precision and --json"
+    alone = (options.diff, options.fail_over is not None, options.curve, options.run, options.html, options.cores)
+    if any(alone) or options.allow is not None:
+        others = "--target, --host-memory, --threads, --accumulate, --precision, --loss-scaling and --json"
         raise CommandError(f"--largest-batch goes with --memory, {others} alone")
     if _saved(options.recipe):
         raise CommandError(f"{options.recipe} is a saved report; the largest batch needs the recipe")
@@ -199,6 +208,7 @@ def _measure(points: list[dict[str, Any]], options: PlanOptions) -> None:
                     threads=options.threads,
                     accumulate=options.accumulate,
                     precision=options.precision,
+                    loss_scaling=loss_scaling_of(options.loss_scaling),
                     host_memory=options.host_memory,
                 ),
                 batch,

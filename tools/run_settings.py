@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from .command_error import CommandError
-from .file_values import brief, is_count, is_memory, is_rate, is_text
+from .file_values import brief, is_count, is_half, is_loss_scaling, is_memory, is_rate, is_text
 from .recipes import RECIPES
 
 _EPOCHS = {"digits": 40, "mnist": 10, "resnet": 4}
@@ -29,7 +29,9 @@ class Settings:
     early_stop: int | None = None
     seed: int = 0
     memory: str | None = None
+    allow: str | None = None
     precision: str | None = None
+    loss_scaling: str | None = None
     target: str | None = None
     """What it runs on; `None` is the CPU."""
     data: str | None = None
@@ -49,7 +51,7 @@ class Settings:
         Raises `CommandError` where what is given would change the batches or the optimizer of the run; and where the
         recipe is not one of ours and not given: what a file names is not run.
         """
-        for name in ("batch_size", "optimizer", "schedule", "clip_norm", "precision", "seed"):
+        for name in ("batch_size", "optimizer", "schedule", "clip_norm", "precision", "loss_scaling", "seed"):
             before, now = getattr(self, name), given.get(name)
             if now is not None and now != before:
                 option = "--" + name.replace("_", "-")
@@ -94,7 +96,9 @@ _CHECKS: dict[str, Any] = {
     "early_stop": is_count,
     "seed": lambda value: type(value) is int and 0 <= value < 2**64,
     "memory": is_memory,
+    "allow": is_half,
     "precision": is_text,
+    "loss_scaling": is_loss_scaling,
     "target": is_text,
     "data": is_text,
     "step": is_text,

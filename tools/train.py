@@ -28,7 +28,7 @@ from ..engine.step.compile_step import compile_step
 from ..engine.step.step import Step
 from ..engine.tracing.precisions import is_precision
 from .command_error import CommandError
-from .file_values import brief
+from .file_values import brief, loss_scaling_of
 from .find_recipe import make_recipe
 from .load_checkpoint import load_checkpoint
 from .optimizers import OPTIMIZERS, SCHEDULES, check_trains, of_run
@@ -100,6 +100,8 @@ def train(run: Run, console: Console, interruptions: Interruptions | None = None
         threads=run.threads,
         clip_norm=settings.clip_norm,
         precision=settings.precision or "fp32",
+        loss_scaling=loss_scaling_of(settings.loss_scaling),
+        allow=settings.allow,
         seed=settings.seed,
     )
     settings = replace(settings, data=_digest_of_data(data), step=_digest_of_step(step))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ...ir import SHORT_NAMES, DType
+from ...ir import DTYPES, DType
 from ..tracing.tracer import located
 
 __all__ = ["ARRAY_API_VERSION", "NamespaceInfo", "check_device"]
@@ -42,7 +42,7 @@ class NamespaceInfo:
         """The dtype of what is made without one, by kind. Raises `ValueError` for another device than "cpu"."""
         check_device(device)
         named = {"real floating": "float64", "complex floating": "complex128", "integral": "int64", "indexing": "int64"}
-        return {kind: np.dtype(name) for kind, name in named.items() if np.dtype(name) in SHORT_NAMES}
+        return {kind: np.dtype(name) for kind, name in named.items() if np.dtype(name) in DTYPES}
 
     def dtypes(self, *, device: str | None = None, kind: str | tuple[str, ...] | None = None) -> dict[str, DType]:
         """The standard's dtypes that exist here, by name; those of one `kind`, or of any in a tuple.
@@ -51,5 +51,5 @@ class NamespaceInfo:
         """
         check_device(device)
         kinds = ("bool", "numeric") if kind is None else kind
-        standard = [dtype for dtype in SHORT_NAMES if dtype.isbuiltin == 1]  # which bfloat16 is not
+        standard = [dtype for dtype in DTYPES if dtype.isbuiltin == 1]  # which bfloat16 is not
         return {dtype.name: dtype for dtype in standard if np.isdtype(dtype, kinds)}

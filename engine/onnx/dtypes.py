@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...ir import SHORT_NAMES, DType
+from ...ir import DTYPES, DType
 from ...ir.types import BFLOAT16
 from .errors import OnnxError
 
@@ -37,7 +37,7 @@ _NAMES = {
     25: "uint2",
     26: "int2",
 }
-_DTYPES: dict[str, DType] = {str(dtype): dtype for dtype in SHORT_NAMES}
+_DTYPES: dict[str, DType] = {str(dtype): dtype for dtype in DTYPES}
 _NUMBERS = {_DTYPES[name]: number for number, name in _NAMES.items() if name in _DTYPES}
 
 

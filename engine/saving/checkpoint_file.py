@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from ...ir import SHORT_NAMES, Array, ArrayType, as_dtype, is_float
+from ...ir import DTYPES, Array, ArrayType, as_dtype, is_float, is_half
 from ...ir.printable import brief
 from .replace_file import check_replaceable, replacing
 from .safetensors_format import FormatError, SafetensorsReader, StoredArray, write_safetensors
@@ -63,7 +63,7 @@ def savable(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> tuple[d
     for name, given in arrays.items():
         try:
             array = np.asarray(given)
-            tensors[name] = np.asarray(array, as_dtype(array.dtype))
+            tensors[name] = np.asarray(array, array.dtype if is_half(array.dtype) else as_dtype(array.dtype))
         except TypeError as error:
             raise CheckpointError(f"cannot save {name}: {error}") from None
     return tensors, dict(metadata)
@@ -82,7 +82,7 @@ def _size(path: str | Path) -> str:
 
 
 def _supported() -> str:
-    return ", ".join(str(dtype) for dtype in SHORT_NAMES)
+    return ", ".join(str(dtype) for dtype in DTYPES)
 
 
 class CheckpointReader:

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 
-from ...ir import BFLOAT16, Array, ArrayType, DType, as_dtype, is_float
+from ...ir import BFLOAT16, FLOAT16, Array, ArrayType, DType, as_dtype, is_float, is_half
 from ...ir.printable import brief
 
 DTYPES = {
@@ -33,11 +33,13 @@ DTYPES = {
     "C64": "complex64",
 }
 """The dtypes that are read and written, by their names in files."""
-_NAMES = {as_dtype(dtype): name for name, dtype in DTYPES.items()} | {BFLOAT16: "BF16"}
+_NAMES = {as_dtype(dtype): name for name, dtype in DTYPES.items()} | {BFLOAT16: "BF16", FLOAT16: "F16"}
 _HALVES = {"F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
-"""Floats of two bytes, as what holds their bits. They are read as float32, which has all their values, or as bfloat16
-where that is what is wanted of it.
+"""Floats of two bytes, as what holds their bits. They are read as float32, which has all their values, or as they are
+where that is what is wanted.
 """
+
+_OF_HALF = {"F16": FLOAT16, "BF16": BFLOAT16}
 
 _METADATA = "__metadata__"
 _CHECKSUM = "gradloom.checksum"
@@ -69,13 +71,13 @@ class StoredArray:
 
     @property
     def type_in_file(self) -> ArrayType:
-        """Its type in a file that we wrote, where two bytes are a bfloat16."""
-        return ArrayType(self.shape, BFLOAT16) if self._half == "BF16" else self.type
+        """Its type in the file."""
+        return ArrayType(self.shape, _OF_HALF[self._half]) if self._half else self.type
 
     def is_a(self, dtype: DType) -> bool:
         """Whether each of its numbers is one of `dtype`."""
-        if dtype == BFLOAT16:
-            return self._half == "BF16"
+        if is_half(dtype):
+            return self._half is not None and _OF_HALF[self._half] == dtype
         return self.dtype == dtype or (is_float(self.dtype) and is_float(dtype) and np.can_cast(self.dtype, dtype))
 
     def read(self) -> Array:

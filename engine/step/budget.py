@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from ...runtime.codegen.byte_amount import byte_amount
 from ..tracing.errors import located
 from ..tracing.numbers import as_whole
+from ..tracing.precisions import half_of
 
 _SHARE = re.compile(r"\s*(\d{1,99}(?:\.\d{1,99})?|\.\d{1,99})\s*%\s*", re.ASCII)
 
@@ -15,12 +16,12 @@ _SHARE = re.compile(r"\s*(\d{1,99}(?:\.\d{1,99})?|\.\d{1,99})\s*%\s*", re.ASCII)
 @dataclass(frozen=True)
 class Budget:
     """A bound on the bytes of a step: so many, or a part of what it takes without a bound. With `rounding` what the
-    backward reads may be stored in bfloat16 for it.
+    backward reads may be stored in these two bytes for it: "bf16" or "fp16".
     """
 
     nbytes: int | None = None
     share: float | None = None
-    rounding: bool = False
+    rounding: str | None = None
 
     def bytes_of(self, unbounded: int) -> int | None:
         """The bound in bytes for a step that takes `unbounded` bytes without one; None where there is none."""
@@ -28,18 +29,22 @@ class Budget:
 
 
 def allowing(budget: Budget, allow: str | None) -> Budget:
-    """The budget with what it `allow`s: "bf16". Raises `ValueError` for anything else, and where there is no bound."""
+    """The budget with what it `allow`s, "bf16" or "fp16". Raises `ValueError` for anything else, and where there is no
+    bound.
+    """
     if allow is None:
         return budget
-    if allow != "bf16":
-        raise ValueError(located(f'allow is "bf16", for values that the backward reads, or None, got {allow!r}'))
+    half = half_of(allow)
+    if half is None:
+        what = 'allow is "bf16" or "fp16", for values that the backward reads, or None'
+        raise ValueError(located(f"{what}, got {allow!r}"))
     if budget.nbytes is None and budget.share is None:
         raise ValueError(
             located(
-                'allow="bf16" is for a budget; write memory= too, or precision=dict(kept="bf16") without one'
+                f'allow="{half}" is for a budget; write memory= too, or precision=dict(kept="{half}") without one'
             )
         )
-    return replace(budget, rounding=True)
+    return replace(budget, rounding=half)
 
 
 def budget_of(memory: float | str | None) -> Budget:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...ir import Array
+from ...ir import FLOAT16, Array
 from ...ir.printable import brief
 from ..optim import Optimizer
 from ..optim.schedules import plateau
@@ -19,6 +19,9 @@ from ..saving.renaming import Rename, renamed
 from ..saving.save_together import save_together
 from .learning_rate import LearningRates
 from .live_arrays import LiveArrays, types_of
+from .loss_scaling import SCALING
+from .narrow_moments import moment_of
+from .narrow_parameters import Masters, master_name
 from .settings import check_state, settings_in_file, warn_of_other_settings
 
 # In files. No module has an empty name, so no parameter's name begins like this.
@@ -50,6 +53,7 @@ class Content:
 
     live: LiveArrays
     state: Mapping[str, Array]
+    masters: Masters
     key: Array
     rates: LearningRates
     optimizer: Optimizer
@@ -81,7 +85,7 @@ class Content:
             saved_by = metadata.pop(_OPTIMIZER_KEY, None)
             saved_with = settings_in_file(path, metadata.pop(_SETTINGS_KEY, "{}"))
             self._take_up(file, os.fsdecode(path), saved_by, wanted)
-        if wanted.with_state:
+        if wanted.with_state and saved_with:  # which a file of weights alone does not say
             warn_of_other_settings(os.fsdecode(path), saved_with, self.settings, self.rates.given)
         return metadata
 
@@ -93,25 +97,32 @@ class Content:
         source = f"the arrays of {path}"
         if wanted.rename is not None:
             stored = {new: stored[name] for new, name in renamed(list(stored), wanted.rename, source).items()}
+        # A master has the bits that its parameter is rounded from, whichever of the two the step has.
+        stored |= {name: state.pop(master_name(name)) for name in live.parameters if master_name(name) in state}
         targets = live.parameters | live.buffers
-        fitting = check_names(types_of(targets), stored, self.tied, source, self.optional, wanted.strict)
+        types = self.masters.types(types_of(targets))
+        fitting = check_names(types, stored, self.tied, source, self.optional, wanted.strict)
+        targets = self.masters.written(targets)
         kind = self.optimizer.title
         if state:
             if saved_by is not None and saved_by != kind:
                 what = f"{source} come from {brief(saved_by, _LONGEST)}, the step's optimizer is {kind}"
                 raise CheckpointError(f"{what}; write step.load(path, weights_only=True) to begin with fresh state")
-            targets |= {STATE_PREFIX + name: array for name, array in self.state.items()}
+            # A run may go on with another scale of its loss, or without one.
+            state = {name: a for name, a in state.items() if name in self.state or name not in SCALING}
+            own = {name: array for name, array in self.state.items() if name not in self.masters.state_names}
+            targets |= {STATE_PREFIX + name: array for name, array in own.items()}
             targets[STATE_PREFIX + "key"] = self.key
             rates = {of_group("lr", group): array for group, array in self.rates.arrays.items()}
             rates = {name: array for name, array in rates.items() if name in state}
-            new_state = check_names(
-                types_of({**self.state, "key": self.key, **rates}), state, source=f"the optimizer state of {path}"
-            )
+            types = types_of({**own, "key": self.key, **rates})
+            new_state = check_names(types, state, source=f"the optimizer state of {path}", optional=SCALING)
             read = {name: new_state[name].read() for name in ("step", *self._plateau_rates(), *rates)}
             check_state(path, int(read["step"]), [float(array) for name, array in read.items() if name != "step"])
             fitting |= {STATE_PREFIX + name: array for name, array in new_state.items()}
+            roots = [n for n, a in new_state.items() if a.type_in_file.dtype == FLOAT16 and own[n].dtype != FLOAT16]
         else:
-            read = {}
+            read, roots = {}, []
         names = {group: of_group("lr", group) for group in self.rates.arrays}
         given = {group: float(read[name]) for group, name in names.items() if name in read}
         # A schedule may raise: before anything changes.
@@ -121,7 +132,11 @@ class Content:
             file.read_into(targets, fitting)
             if not state:
                 for name, value in self.fresh_state():
-                    self.state[name][...] = value
+                    if name not in self.masters.state_names:
+                        self.state[name][...] = value
+            for name in roots:
+                self.state[name][...] = moment_of(self.state[name].astype("float16"))
+            self.masters.round()
             self.rates.take_up(given, rates_then)
 
         live.change(change)

@@ -19,6 +19,8 @@ from ..tracing.precisions import Precision, checked_precision
 from .budget import allowing, budget_of
 from .data_parallel import Shard, ranks_options
 from .host_memory import host_memory_of
+from .loss_scaling import LossScaling, Scaling, checked_loss_scaling
+from .narrow_parameters import check_not_shared
 from .outputs import Outputs, checked_outputs
 from .plans import LossFunction, StepPlan, step_plans
 from .shapes import Shapes, shape_policy
@@ -45,6 +47,7 @@ def plan_step(
     check_finite: bool = False,
     outputs: Outputs = (),
     precision: Precision = "fp32",
+    loss_scaling: Scaling = None,
     allow: str | None = None,
     host_memory: float | str | None = None,
     cores: int | None = None,
@@ -63,7 +66,9 @@ def plan_step(
     precision, budget = checked_precision(precision), allowing(budget_of(memory), allow)
     machine = with_cores(with_precision(target_of(target), precision), cores)
     workers, host = worker_count(threads, machine), host_memory_of(host_memory, machine)
-    options = _options(clip_norm, clip_value, accumulate, train, diagnose, check_finite, outputs, precision)
+    scaling = checked_loss_scaling(loss_scaling, precision)
+    check_not_shared(share, precision)
+    options = _options(clip_norm, clip_value, accumulate, train, diagnose, check_finite, outputs, precision, scaling)
     options |= ranks_options(ranks, shard, parts, machine)
     with compiling(), compile_progress("the plan of a step"):
         shared_names(model, lives_of(share, backend_of(machine)) if share is not None else [])
@@ -90,6 +95,7 @@ def compile_step(
     check_finite: bool = False,
     outputs: Outputs = (),
     precision: Precision = "fp32",
+    loss_scaling: Scaling = None,
     allow: str | None = None,
     host_memory: float | str | None = None,
     shapes: Shapes = "any",
@@ -133,8 +139,9 @@ def compile_step(
     and mostly more bytes; `threads` may be any number in both cases.
 
     `outputs` says what `step(batch)` gives out among the metrics, as `(loss, metrics)`: "gradient_norm", the 2-norm of
-    all gradients before clipping, and what the model names by `nn.record`, by patterns such as "layers.*.attention". A
-    loss function that has metrics of its own returns a dict of them then.
+    all gradients before clipping, "loss_scale" and "skipped_updates" where the loss is scaled, and what the model names
+    by `nn.record`, by patterns such as "layers.*.attention". A loss function that has metrics of its own returns a dict
+    of them then.
 
     With `diagnose` the step measures its layers: `step.diagnosis` has, for the last step, the variance of activations,
     the norm of the gradient signal, the update by the weights and more, and says what stands out. It takes a few
@@ -147,20 +154,31 @@ def compile_step(
     the bytes of parameters and state.
 
     With `precision="bf16"` products and convolutions read operands that are rounded to bfloat16, and their results and
-    other activations are rounded too: what is kept for the backward takes half the bytes. Parameters, the optimizer's
+    other activations are rounded too: what is kept for the backward takes half the bytes. So it is with "fp16" and
+    float16, which has three bits more and a far smaller range; the loss is scaled then. Parameters, the optimizer's
     state, sums, gradients of parameters, normalizations, softmax and losses are float32, and so is every array that
     comes in or goes out. What is computed in `loss_fn` outside of modules is float32 but for its products. Functions of
     `step.bind` have the precision of the step. "tf32" lets the libraries of a GPU round the factors of float32
     products, and of nothing else; on a CPU it is refused. The default "fp32" rounds nothing.
 
-    A dict says one by one what is rounded to bfloat16, `precision=dict(kept="bf16", moments="bf16")`: `products` as
-    above; `kept`, what the backward reads of the forward; `moments`, the optimizer's state of each element. Of the last
-    two all arithmetic is float32, and each number is rounded once, where it is stored: to the nearest, but moments up
-    or down by chance, as often as they are near to either, or small changes would be lost. Sums along axes that are
-    kept stay float32, and so does an average of the parameters.
+    A dict says one by one what is rounded to "bf16" or "fp16", `precision=dict(kept="bf16", moments="bf16")`:
+    `products` as above; `kept`, what the backward reads of the forward; `moments`, the optimizer's state of each
+    element; `parameters`. Of the last three all arithmetic is float32, and each number is rounded once, where it is
+    stored: to the nearest, but moments up or down by chance, as often as they are near to either, or small changes
+    would be lost. Sums along axes that are kept stay float32, and so does an average of the parameters. A moment in
+    float16 is stored as its root, which the squares of small gradients need; `state()` gives the moment. A parameter
+    that is trained has a master in float32 among the state, `master.0.weight`, which is what the optimizer updates;
+    one that is not has none, and takes half the bytes. Steps that store parameters so share none.
 
-    `allow="bf16"` lets a budget do the same as `kept` where that is predicted to take less time than recomputing, or
-    where nothing else fits. It changes bits, and the report says so.
+    `loss_scaling` multiplies the loss before the backward, and divides the gradients by the same: "dynamic" as
+    `torch.amp.GradScaler` does, a number that stays, or a dict of the arguments of `GradScaler`. An update whose
+    gradients are not all finite is skipped then: parameters and the optimizer's state stay, and the optimizer does not
+    count it; `step.steps` and schedules do. `step.loss_scale` and `step.skipped_updates` tell, and the outputs of these
+    names. All gradients are in memory at once then. The default `None` is "dynamic" where products are "fp16", and none
+    elsewhere.
+
+    `allow="bf16"`, or "fp16", lets a budget do the same as `kept` where that is predicted to take less time than
+    recomputing, or where nothing else fits. It changes bits, and the report says so.
 
     `host_memory` is for a GPU, whose memory is what `memory` bounds. Where a budget asks for it, and recomputing would
     take longer, values that are not read for long lie in pinned memory of the host meanwhile, and optimizer state
@@ -197,7 +215,9 @@ def compile_step(
     machine = with_cores(with_precision(target_of(target), precision), cores)
     machine = backend_of(machine).narrowed(machine)  # raises before anything is traced
     workers, host = worker_count(threads, machine), host_memory_of(host_memory, machine)
-    options = _options(clip_norm, clip_value, accumulate, train, diagnose, check_finite, outputs, precision)
+    scaling = checked_loss_scaling(loss_scaling, precision)
+    check_not_shared(share, precision)
+    options = _options(clip_norm, clip_value, accumulate, train, diagnose, check_finite, outputs, precision, scaling)
     policy = shape_policy(shapes, max_programs)
     options |= ranks_options(ranks, shard, parts, machine, policy.shapes)
     with compiling(), compile_progress("a step"):
@@ -215,10 +235,12 @@ def _options(
     check_finite: bool,
     outputs: Outputs,
     precision: str,
+    loss_scaling: LossScaling | None,
 ) -> dict[str, Any]:
     """What a step is traced with beside model, loss, optimizer and batch; what was not asked for is left out."""
     options: dict[str, Any] = {"clip_norm": clip_norm, "clip_value": clip_value, "accumulate": accumulate}
     asked = {"train": train, "diagnose": diagnose or None, "check_finite": check_finite or None}
     asked["outputs"] = checked_outputs(outputs) or None
     asked["precision"] = None if precision == "fp32" else precision
+    asked["loss_scaling"] = loss_scaling
     return options | {name: value for name, value in asked.items() if value is not None}

@@ -14,6 +14,7 @@ from ..tracing.arrays import dense_arrays
 from ..tracing.jacobians import hessian_vector_product
 from ..tracing.keywords import tells_keywords
 from ..tracing.numbers import as_whole
+from ..tracing.precisions import of_storage
 from ..tracing.tracer import Trace, located
 from .leaves import flattened, leaf_input, leaf_type
 from .step import Step
@@ -122,7 +123,14 @@ def _trace(step: Step, batch: Any) -> tuple[Graph, dict[str, ArrayType], int]:
     the vector among its inputs; before it stand those of the step.
     """
     options = step._options
-    tracer = StepTracer(step._model, step._loss_fn, step._optimizer, options.get("train"))
+    tracer = StepTracer(
+        step._model,
+        step._loss_fn,
+        step._optimizer,
+        options.get("train"),
+        of_storage(step._precision),
+        options.get("loss_scaling"),
+    )
     names, leaves, tree = flattened(batch, "batch")
     with Trace() as trace:
         inputs = tracer.inputs(trace)

@@ -16,7 +16,7 @@ from ...passes.target import Target
 from ..optim import Optimizer
 from ..ranks import Ranks
 from ..tracing.numbers import as_whole
-from ..tracing.precisions import is_stored_narrow
+from ..tracing.precisions import stored_dtype
 from ..tracing.tracer import ShapeError, Trace, Tracer, TracingError, emit, located
 from .step_tracer import Outcome, StepInputs
 
@@ -39,7 +39,7 @@ class DataParallel:
     parts: int
     shard: Shard = None
 
-    def check(self, optimizer: Optimizer, diagnose: bool, precision: str) -> None:
+    def check(self, optimizer: Optimizer, diagnose: bool, precision: str, scales: bool) -> None:
         """Raise `NotImplementedError` for what ranks do not do together."""
         kind = type(optimizer).__name__
         if optimizer.evaluates_again or optimizer.tapped is not None:
@@ -47,9 +47,12 @@ class DataParallel:
             raise NotImplementedError(located(f"{what}; take an optimizer of gradients, such as AdamW"))
         if diagnose:
             raise NotImplementedError(located("diagnose=True with ranks; write a step without ranks to diagnose"))
-        if is_stored_narrow(precision, "moments"):
-            what = "moments in bfloat16 with ranks, which would round them by different chances"
+        if stored_dtype(precision, "moments") is not None:
+            what = "moments in two bytes with ranks, which would round them by different chances"
             raise NotImplementedError(located(f"{what}; leave moments out of precision"))
+        if scales:
+            what = "loss_scaling with ranks, which do not tell each other where a gradient overflows"
+            raise NotImplementedError(located(f'{what}; write precision="bf16", which needs none'))
 
     def length(self, types: Sequence[ArrayType]) -> int:
         """The length of the whole batch: that of most leaves, and of these the longest.

@@ -38,7 +38,9 @@ def export_onnx(
     from ..onnx.writing.model import write_model
 
     exported = _Exported(owner, fn, args)
-    stored = {**owner.parameters(), **owner.buffers()}
+    types = {name: p.dtype for name, p in owner._model.stored_parameters()}
+    parameters = {name: array.astype(types[name], copy=False) for name, array in owner.parameters().items()}
+    stored = {**parameters, **owner.buffers()}
     inputs, outputs = [None, *exported.input_names(stored)], exported.output_names(stored)
     graph = exported.for_any_batch()
     if graph is not None:

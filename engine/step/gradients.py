@@ -20,10 +20,11 @@ from ..tracing import random
 from ..tracing.batch_parts import in_parts
 from ..tracing.debug import Prints, printed_values, show
 from ..tracing.frozen_draws import warn_of_draws
-from ..tracing.precisions import is_stored_narrow
+from ..tracing.precisions import stored_dtype
 from ..tracing.tracer import Trace, Tracer
 from .buckets import Bucket, Buckets
 from .leaves import flattened, leaf_input, leaf_type
+from .loss_scaling import LossScaling
 from .narrow_kept import narrow_kept
 from .refusal import MemoryBudgetError
 from .step_graph import parts_of
@@ -56,10 +57,11 @@ def trace_gradients(
     accumulate: int,
     train: Train,
     precision: str,
+    loss_scaling: LossScaling | None,
     warned: set[str],
 ) -> GradientGraph:
     """Trace the loss and its gradients as `trace_step` does, and nothing behind them."""
-    tracer = StepTracer(model, loss_fn, optimizer, train, precision)
+    tracer = StepTracer(model, loss_fn, optimizer, train, precision, loss_scaling)
     names, leaves, tree = flattened(batch, "batch")
     types = [leaf_type(name, leaf) for name, leaf in zip(names, leaves)]
     parts = parts_of(types, accumulate)
@@ -76,8 +78,9 @@ def trace_gradients(
         prints = tuple(trace.prints or ())
         shown = [Tracer(trace, value) for value in printed_values(prints)]
         graph = trace.graph([*outputs, *shown], [*read, *("print" for _ in shown)])
-        if is_stored_narrow(precision, "kept"):
-            graph = narrow_kept(graph, range(first, len(graph.inputs)))
+        kept = stored_dtype(precision, "kept")
+        if kept is not None:
+            graph = narrow_kept(graph, range(first, len(graph.inputs)), kept)
         return GradientGraph(graph, tuple(read), first, parts, prints)
 
 
@@ -118,10 +121,10 @@ class Gradients:
         step = self._step
         options, batch = step._options, step._batch_of(shapes)
         parts = 1 if in_one_part else int(options["accumulate"])
-        train, precision = options.get("train"), options.get("precision", "fp32")
+        train, precision = options.get("train"), step._precision_for(shapes)
         of_step = step._model, step._loss_fn, step._optimizer
         compile_phase("tracing")
-        return trace_gradients(*of_step, batch, parts, train, precision, step._warned)
+        return trace_gradients(*of_step, batch, parts, train, precision, options.get("loss_scaling"), step._warned)
 
     def _padded_program(self, bucket: Bucket[GradientGraph]) -> _Program:
         return self._programs.get(bucket.key) or self._add(bucket.key, bucket.traced)

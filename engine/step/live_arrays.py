@@ -7,6 +7,8 @@ import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from ...ir import Array, ArrayType
 from ...passes.memory.plan import Plan
 from ...runtime.backend import Backend
@@ -148,8 +150,9 @@ def own_memory(
     """
     types = list(types)
     arrays = backend.hold([type for _, type in types], on_host)
-    for array, value in zip(arrays, initial):
-        array[...] = value
+    with np.errstate(over="ignore"):  # a number may be too large for float16
+        for array, value in zip(arrays, initial):
+            array[...] = value
     return {name: array for (name, _), array in zip(types, arrays)}
 
 

@@ -1,4 +1,4 @@
-"""Values that the backward reads lie in memory as bfloat16, while all arithmetic is float32."""
+"""Values that the backward reads lie in memory as two bytes, while all arithmetic is float32."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from ...ir import BFLOAT16, Builder, Graph, Node, Value
+from ...ir import Builder, DType, Graph, Node, Value
 from ...ir.ops import elementwise as ew
 from ...passes.autodiff.min_cut_remat import MinCutRemat
 from ...passes.graph.rewrite import with_bodies
@@ -18,8 +18,9 @@ _READERS = ("backward", "recompute")
 """Roles of nodes that read what is kept."""
 
 
-def narrow_kept(graph: Graph, batch: range) -> Graph:
-    """The graph of a step whose backward reads what the forward has made of a `batch` rounded to bfloat16.
+def narrow_kept(graph: Graph, batch: range, dtype: DType) -> Graph:
+    """The graph of a step whose backward reads what the forward has made of a `batch` rounded to a `dtype` of two
+    bytes.
 
     What is kept is chosen here, as for a step without a budget; the backward computes all else from that. A rounding is
     a pair of casts, so that no bit depends on what another plan keeps, fuses or recomputes. The batch itself is read as
@@ -38,11 +39,11 @@ def narrow_kept(graph: Graph, batch: range) -> Graph:
         b.origin = node.origin
         later = node.origin.role in _READERS
         inputs = [rounded.get(v, new[v]) if later else new[v] for v in node.inputs]
-        made = _with_narrow_stacks(b, node, inputs, in_loops) if in_loops.intersection(node.outputs) else None
+        made = _with_narrow_stacks(b, node, inputs, in_loops, dtype) if in_loops.intersection(node.outputs) else None
         outputs = b.copy(node, inputs).outputs if made is None else made
         new.update(zip(node.outputs, outputs))
         for value in kept.intersection(node.outputs):
-            narrow = new[value] if value in in_loops else ew.cast(b, new[value], dtype=BFLOAT16)
+            narrow = new[value] if value in in_loops else ew.cast(b, new[value], dtype=dtype)
             rounded[value] = ew.cast(b, narrow, dtype=_FLOAT32)
     return b.graph([new[v] for v in graph.outputs], graph.aliases, graph.output_names)
 
@@ -71,7 +72,9 @@ def _only_kept(graph: Graph, kept: set[Value]) -> set[Value]:
     return {y for node in graph.nodes if node.op.is_scan for y in Scan(node).ys if y in kept and y not in others}
 
 
-def _with_narrow_stacks(b: Builder, node: Node, inputs: list[Value], narrow: Collection[Value]) -> tuple[Value, ...]:
+def _with_narrow_stacks(
+    b: Builder, node: Node, inputs: list[Value], narrow: Collection[Value], dtype: DType
+) -> tuple[Value, ...]:
     """The outputs of a loop that stacks some of its values rounded."""
     scan = Scan(node, inputs)
     inside = Builder()
@@ -79,5 +82,5 @@ def _with_narrow_stacks(b: Builder, node: Node, inputs: list[Value], narrow: Col
     for i, stack in enumerate(scan.ys, scan.carry_count):
         if stack in narrow:
             inside.origin = node.origin
-            outputs[i] = ew.cast(inside, outputs[i], dtype=BFLOAT16)
+            outputs[i] = ew.cast(inside, outputs[i], dtype=dtype)
     return with_bodies(b, node, inputs, [inside.graph(outputs)]).outputs

@@ -28,13 +28,13 @@ from ..optim.update_inputs import of_group
 from ..report.make_report import make_report
 from ..report.notebook import report_html, report_line
 from ..report.schema import HeldReport, MemoryReport
-from ..tracing.precisions import is_stored_narrow, with_kept
+from ..tracing.precisions import HALVES, stored_dtype
 from ..tracing.tracer import as_array
 from .budget import Budget, budget_of
 from .host_memory import ANY_HOST_MEMORY, HostMemory
 from .largest_batch import BatchSearch, Needed
 from .refusal import refusal
-from .step_graph import StepGraph, trace_step
+from .step_graph import StepGraph, rounding, trace_step
 
 LossFunction = Callable[[Any, Any], Any]
 TraceBatch = Callable[[Any], StepGraph]
@@ -61,10 +61,13 @@ def _other_bits(tile: SmallerTile) -> str:
     )
 
 
-_ROUNDS = (
-    'stores what the backward reads in bfloat16, as allow="bf16" lets it: that keeps the budget in less time than '
-    "recomputing, or nothing else does"
-)
+
+def _rounds(half: str) -> str:
+    """Why a plan that rounds gives other bits."""
+    return (
+        f'stores what the backward reads in {HALVES[half]}, as allow="{half}" lets it: that keeps the budget in less '
+        "time than recomputing, or nothing else does"
+    )
 
 
 @dataclass(frozen=True)
@@ -129,8 +132,6 @@ class StepPlans:
     """Whether the stages of its pipelines are written to `GRADLOOM_DUMP`."""
     target: Target = DEFAULT_TARGET
     host: HostMemory = ANY_HOST_MEMORY
-    rounded: Callable[[], StepPlans] | None = None
-    """The plans of the same step with what the backward reads in bfloat16; None where it is already."""
 
     @cached_property
     def planner(self) -> StepPlanner:
@@ -192,11 +193,11 @@ class StepPlans:
             choice = self.planner.unbounded
         else:
             choice = self.planner.fastest_within(limit - self.held_bytes)
-            if budget.rounding and self.rounded is not None and not (choice and choice.plan is self.base):
-                rounded = self.rounded()
+            rounded = None if choice and choice.plan is self.base else self.rounded(budget.rounding)
+            if rounded is not None:
                 other = rounded.planner.fastest_within(limit - rounded.held_bytes)
                 if choice is None or (other is not None and rounded.nanoseconds(other) < self.nanoseconds(choice)):
-                    return rounded.rounding_within(limit, other)
+                    return rounded.rounding_within(limit, other, _rounds(budget.rounding or ""))
             if choice is None:
                 raise refusal(self, limit)
         self.planner.dump(choice)
@@ -206,12 +207,19 @@ class StepPlans:
         """The time that a plan is predicted to take."""
         return self.planner.frontier.time * (1 + choice.slowdown)
 
-    def rounding_within(self, limit: int, choice: Choice | None) -> StepPlan:
+    def rounded(self, half: str | None) -> StepPlans | None:
+        """The plans of the same step with what the backward reads in two bytes; None where it is already."""
+        if half is None or stored_dtype(self.traced.precision, "kept") is not None:
+            return None
+        trace = self.retrace
+        return replace(self, traced=rounding(self.traced, half), retrace=lambda batch: rounding(trace(batch), half))
+
+    def rounding_within(self, limit: int, choice: Choice | None, why: str) -> StepPlan:
         """A plan that rounds so as to fit `limit`, with a report that says so; refused where there is none."""
         if choice is None:
             raise refusal(self, limit)
         self.planner.dump(choice)
-        return self.planned(choice, limit, _ROUNDS)
+        return self.planned(choice, limit, why)
 
     def planned(self, choice: Choice, limit: int | None = None, note: str = "") -> StepPlan:
         """A plan with its report, made for at most `limit` bytes; `note`, why its bits are others."""
@@ -320,12 +328,4 @@ def step_plans(
         return trace_step(model, loss_fn, optimizer, batch, **options, warned=warned)
 
     first = trace(batch) if traced is None else traced
-    precision = options.get("precision", "fp32")
-
-    def rounded() -> StepPlans:
-        narrower = {**options, "precision": with_kept(precision)}
-        return step_plans(model, loss_fn, optimizer, batch, narrower, threads, warned, target, host)
-
-    is_new = traced is None and not is_stored_narrow(precision, "kept")
-    parts = int(options["accumulate"])
-    return StepPlans(first, threads, trace, batch, parts, True, target, host, rounded if is_new else None)
+    return StepPlans(first, threads, trace, batch, int(options["accumulate"]), True, target, host)

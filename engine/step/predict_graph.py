@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from ..tracing.trace import path_name
 from ..tracing.tracer import Trace, Tracer
 from .leaves import flattened, leaf_input, leaf_type
 from .loss_result import check_array, place_words
+from .narrow_parameters import as_float32, check_not_assigned
 from .trace_warnings import warn_of_float64
 
 
@@ -71,16 +72,20 @@ def trace_predict(
     warned: set[str] | None = None,
     training: bool = False,
     precision: str = "fp32",
+    stored: Mapping[str, ArrayType] | None = None,
 ) -> PredictGraph:
     """Trace `fn(model, *args)` in evaluation, or in training; `args` are pytrees of arrays, numbers or specs, all of
-    whose leaves are inputs. `precision` as of `trace_step`. `warned` has the warnings that were given before.
+    whose leaves are inputs. `precision` as of `trace_step`; `stored` are the types of parameters in
+    memory, where these are not those of the model. `warned` has the warnings that were given before.
     """
     warned = set() if warned is None else warned
     parameters, buffers = model.stored_parameters(), model.stored_buffers()
     names, leaves, tree = flattened(tuple(args), "argument")
     types = [leaf_type(name, leaf) for name, leaf in zip(names, leaves)]
     with warn_of_draws(warned, model, fn), Trace() as trace:
-        values: dict[Any, Any] = {p: trace.input(p.type, name) for name, p in parameters}
+        types_in_memory = {name: p.type for name, p in parameters} | dict(stored or {})
+        inputs = {name: trace.input(types_in_memory[name], name) for name, _ in parameters}
+        values: dict[Any, Any] = {p: as_float32(inputs[name], p.type) for name, p in parameters}
         values |= {b: trace.input(b.type, name, writable=True) for name, b in buffers}
         key = trace.input(ArrayType((), np.dtype("int64")), "key")
         arrays = [leaf_input(trace, leaf, t, name) for leaf, t, name in zip(leaves, types, names)]
@@ -95,6 +100,8 @@ def trace_predict(
             check_array(leaf, f"the result{place_words(path)}")
         held = [(name, i, binding.updates.get(stored)) for i, (name, stored) in enumerate([*parameters, *buffers])]
         assigned = [(name, i, value) for name, i, value in held if value is not None]
+        narrow = {name: types_in_memory[name] for name, p in parameters if types_in_memory[name] != p.type}
+        check_not_assigned([name for name, _, _ in assigned], narrow, "the function")
         prints = tuple(trace.prints or ())
         shown = [Tracer(trace, value) for value in printed_values(prints)]
         outputs = [*results, *shown, *(value for _, _, value in assigned)]
@@ -105,7 +112,7 @@ def trace_predict(
         warn_of_float64(graph, trace, [p for _, p in parameters], None, warned)
     return PredictGraph(
         graph,
-        tuple((name, p.type) for name, p in parameters),
+        tuple(types_in_memory.items()),
         tuple((name, b.type) for name, b in buffers),
         tuple(zip(names, types)),
         tree,

@@ -31,6 +31,7 @@ from ..tracing.random import key_of_seed
 from ..tracing.trace import path_name
 from ..tracing.tracer import located
 from .buckets import Bucket, Buckets, Fit
+from .live_arrays import types_of
 from .predict_graph import PredictGraph, trace_predict
 from .refusal import MemoryBudgetError
 
@@ -247,7 +248,8 @@ class Predictor:
         step = self._step
         specs: Any = optree.tree_unflatten(tree, like)
         compile_phase("tracing")
-        return trace_predict(step._model, self._fn, specs, step._warned, self._training, step._precision)
+        stored = types_of(self._parameters)
+        return trace_predict(step._model, self._fn, specs, step._warned, self._training, step._precision, stored)
 
     def _planned(self, traced: PredictGraph) -> Plan:
         """The function as it was traced, planned. Raises `MemoryBudgetError` where it does not fit."""

@@ -20,8 +20,8 @@ _MOST_STEPS = 2**48
 """More updates than any run can do: at a microsecond each they take nine years."""
 
 _RATE = "the learning rate"
-_PRECISION = "precision"
-"""Of a step, fp32 where its settings do not say it."""
+_UNSAID = {"precision": repr("fp32"), "loss_scaling": repr(None)}
+"""Of a step whose settings do not say it."""
 _OF_NO_BITS = ("diagnose", "check_finite")
 _LONGEST = 1000
 
@@ -70,7 +70,7 @@ def warn_of_other_settings(
     """A `CheckpointWarning` where a checkpoint was made with other settings. A rate that was set goes before schedules,
     and comes from the checkpoint. That one constant rate takes the place of another is what its user wrote.
     """
-    before, now = ({_PRECISION: repr("fp32"), **settings} for settings in (before, now))
+    before, now = ({**_UNSAID, **settings} for settings in (before, now))
     names = [name for name in now if name in before]
     rates = {name for name in names if name.startswith(_RATE)}
     rates_set = {_rate_of(group) for group in groups_set}

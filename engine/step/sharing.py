@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ...ir import Array
+from ...ir import Array, ArrayType
 from ...runtime.backend import Backend
 from ...runtime.codegen.deferred_signals import deferred_signals
 from ...runtime.codegen.fork_lock import interrupted
@@ -123,11 +123,18 @@ def joined(lives: Sequence[LiveArrays], backend: Backend) -> Iterator[LiveArrays
 
 
 def taken_in(
-    live: LiveArrays, model: Module, shared: Mapping[Stored, str], backend: Backend, seed: int
+    live: LiveArrays,
+    model: Module,
+    shared: Mapping[Stored, str],
+    backend: Backend,
+    seed: int,
+    types: Mapping[str, ArrayType] | None = None,
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """The live arrays of a model's parameters, and of its buffers, by its own names: those that are shared as they are,
-    and new ones with their initial values for the seed.
+    and new ones with their initial values for the seed. `types` are those in memory of parameters that lie there in
+    other types than the model says.
     """
+    types = types or {}
     named = [*model.stored_parameters(), *model.stored_buffers()]
     places = {name: shared.get(stored, name) for name, stored in named}
     there = live.parameters.keys() | live.buffers.keys()
@@ -137,7 +144,7 @@ def taken_in(
             new.setdefault(places[name], (name, stored))
     arrays = own_memory(
         backend,
-        [(place, stored.type) for place, (_, stored) in new.items()],
+        [(place, types.get(name, stored.type)) for place, (name, stored) in new.items()],
         (stored.initial(name, seed) for name, stored in new.values()),
     )
     names = _all_names(model)

@@ -43,6 +43,7 @@ from .gradients import Gradients
 from .host_memory import ANY_HOST_MEMORY, HostMemory
 from .learning_rate import LearningRates
 from .live_arrays import LiveArrays, own_memory
+from .narrow_parameters import Masters
 from .notebook import step_html, step_line
 from .plans import LossFunction, StepPlan, step_plans
 from .predictor import Predictor, bound_functions
@@ -118,9 +119,12 @@ class Step(StepArrays):
             self._backend.check_room(planned.report.total_bytes + sum(type.nbytes for _, type in traced.batch))
         with joined(lives, self._backend) as live:
             self._live = live
-            self._parameters, self._buffers = taken_in(live, model, shared, self._backend, seed)
+            stored = dict(traced.parameters)
+            self._parameters, self._buffers = taken_in(live, model, shared, self._backend, seed, stored)
             on_host = [i - traced.state_range.start for i in planned.plan.transfers.numbers]
             self._state = own_memory(self._backend, traced.state, traced.initial_state(), on_host)
+            self._masters = Masters({n: p.type for n, p in model.stored_parameters()}, self._parameters, self._state)
+            self._masters.fill({name: p.initial for name, p in model.stored_parameters()}, seed)
             self._rates = LearningRates(traced.optimizer, self._state)
             self._first = self._add(traced, planned)
         self._gradients = Gradients(self)
@@ -436,6 +440,12 @@ class Step(StepArrays):
     @property
     def _precision(self) -> str:
         return self._options.get("precision", "fp32")
+
+    def _precision_for(self, shapes: Sequence[Shape]) -> str:
+        """The precision of the program for batches of such shapes, or of the first one: a budget may have rounded."""
+        types = (type.dtype for _, type in self._first.traced.batch)
+        found = self._signatures.get(tuple(zip(shapes, types)))
+        return (found or self._first).traced.precision
 
     @property
     def _held_bytes(self) -> int:

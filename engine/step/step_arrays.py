@@ -19,6 +19,9 @@ from .averages import Averages
 from .checkpoint import Content, Wanted
 from .learning_rate import LearningRates, RatesByGroup
 from .live_arrays import LiveArrays
+from .loss_scaling import SCALE, SKIPPED
+from .narrow_moments import readable
+from .narrow_parameters import Masters
 from .program import StepProgram
 from .settings import settings_of
 from .weights import replace, replaced_by_state_dict, replaced_parameters
@@ -39,6 +42,7 @@ class StepArrays:
     _names: dict[str, str]
     """For every name of a state dict, that of `_parameters` or `_buffers`."""
     _state: dict[str, Array]
+    _masters: Masters
     _rates: LearningRates
     _key: Array
     _first: StepProgram
@@ -60,6 +64,16 @@ class StepArrays:
     def steps(self) -> int:
         """Updates done so far."""
         return int(self._state["step"])
+
+    @property
+    def loss_scale(self) -> float:
+        """What the loss is multiplied by before the next backward; 1 of a step without `loss_scaling`."""
+        return float(self._state.get(SCALE, 1.0))
+
+    @property
+    def skipped_updates(self) -> int:
+        """The updates that were skipped because a gradient was not finite; 0 of a step without `loss_scaling`."""
+        return int(self._state.get(SKIPPED, 0))
 
     @property
     def learning_rate(self) -> float:
@@ -96,7 +110,7 @@ class StepArrays:
             return self._rates.next()
 
     def parameters(self) -> dict[str, Array]:
-        """A copy of every parameter, by name."""
+        """A copy of every parameter, by name, as it is computed with: in two bytes where it is stored so."""
         return self._current().copies(lambda live: live.parameters)
 
     def buffers(self) -> dict[str, Array]:
@@ -104,8 +118,10 @@ class StepArrays:
         return self._current().copies(lambda live: live.buffers)
 
     def state(self) -> dict[str, Array]:
-        """A copy of the optimizer's state by name, such as `exp_avg.0.weight`; `step` counts the updates done."""
-        return self._current().copies(lambda live: self._state)
+        """A copy of the optimizer's state by name, such as `exp_avg.0.weight`; `step` counts the updates done. A
+        moment that is stored as a root in float16 comes as it is, in float32.
+        """
+        return readable(self._current().copies(lambda live: self._state))
 
     def device_arrays(self) -> dict[str, Any]:
         """The live parameters and buffers themselves by name, where they are: of a step on a GPU arrays that its
@@ -132,7 +148,8 @@ class StepArrays:
 
         Raises `CheckpointError` that lists what is missing, extra or misshapen; nothing has changed then.
         """
-        replace(self._current(), replaced_parameters(parameters, self._current(), self._own))
+        live = self._current()
+        replace(live, replaced_parameters(parameters, live, self._own, self._masters), self._masters)
 
     def state_dict(self) -> dict[str, Any]:
         """A copy of every parameter and persistent buffer of the model under the names of PyTorch's `state_dict`: a
@@ -149,13 +166,14 @@ class StepArrays:
         Returns the names that were missing and those that the model does not have. Raises `CheckpointError` where there
         are such, unless `strict` is False, and where a shape is another; nothing has changed then.
         """
-        replaced, keys = replaced_by_state_dict(state_dict, self._named(), bool(strict))
-        replace(self._current(), replaced)
+        named = self._named(self._masters.written(self._parameters))
+        replaced, keys = replaced_by_state_dict(state_dict, named, bool(strict))
+        replace(self._current(), replaced, self._masters)
         return keys
 
-    def _named(self) -> dict[str, Array]:
-        """The live arrays by the names of `state_dict`."""
-        held = self._parameters | self._buffers
+    def _named(self, parameters: Mapping[str, Array]) -> dict[str, Array]:
+        """Live arrays of parameters, and the buffers, by the names of `state_dict`."""
+        held = {**parameters, **self._buffers}
         return {name: held[first] for name, first in self._names.items()}
 
     def save(
@@ -180,7 +198,7 @@ class StepArrays:
         """
         if weights_only:
             with self._current().reading():
-                save_by_first(path, self._named(), {"format": "pt", **(metadata or {})}, self.ranks)
+                save_by_first(path, self._named(self._parameters), {"format": "pt", **(metadata or {})}, self.ranks)
         else:
             self._content().save(path, metadata or {})
 
@@ -224,6 +242,7 @@ class StepArrays:
         return Content(
             live,
             self._state,
+            self._masters,
             self._key,
             self._rates,
             traced.optimizer,

@@ -16,6 +16,7 @@ import optree
 
 from ...ir import Array, ArrayType, Graph, is_float
 from ...ir.ops import elementwise as ew
+from ...ir.types import FLOAT32, is_half
 from ...passes.ranks.shares import Shares
 from .. import array_api as xp
 from ..diagnosis.statistics import Statistics, statistics
@@ -26,16 +27,17 @@ from ..tracing.batch_parts import in_parts
 from ..tracing.debug import Prints, printed_values
 from ..tracing.frozen_draws import warn_of_draws
 from ..tracing.numbers import as_real, as_whole
-from ..tracing.precisions import is_stored_narrow
+from ..tracing.precisions import HALVES, stored_dtype, with_kept
 from ..tracing.tracer import Trace, Tracer, emit, located, role
 from .arguments import check_loss, no_model, no_optimizer
 from .clipping import clipped
 from .data_parallel import DataParallel, PartSums
 from .lazy_shapes import find_lazy_shapes
 from .leaves import flattened, leaf_input, leaf_type
+from .loss_scaling import LossScaling
 from .narrow_kept import narrow_kept
 from .outputs import with_outputs
-from .step_tracer import Outcome, StepTracer
+from .step_tracer import Outcome, StepInputs, StepTracer
 from .trace_warnings import warn_of_arrays, warn_of_float64, warn_of_parts, warn_of_precision
 from .trained import Train
 
@@ -61,7 +63,7 @@ class StepGraph:
     state: tuple[tuple[str, ArrayType], ...]
     """Names such as `exp_avg.0.weight`; the last is `step`."""
     state_values: tuple[float, ...]
-    """What fills each array of `state` before the first step."""
+    """What fills each array of `state` before the first step; of a master the parameter's initial value does."""
     batch: tuple[tuple[str, ArrayType], ...]
     batch_tree: optree.PyTreeSpec
     metrics: tuple[tuple[str, ArrayType], ...]
@@ -163,6 +165,7 @@ def trace_step(
     check_finite: bool = False,
     outputs: Sequence[str] = (),
     precision: str = "fp32",
+    loss_scaling: LossScaling | None = None,
     ranks: DataParallel | None = None,
     warned: set[str] | None = None,
 ) -> StepGraph:
@@ -175,16 +178,16 @@ def trace_step(
     number of parts that does. `train` chooses the parameters that are trained. With `diagnose` the step also measures
     its layers; with `check_finite` it stops before it overwrites anything where the loss or something that it would
     write is not finite. `outputs` are patterns of what stands among the metrics too, see `outputs.py`. `precision` is
-    what `checked_precision` names. With `ranks` the batch is that of all of them, and the graph that of one part of it.
-    `warned` has the warnings that were given before.
+    what `checked_precision` names, `loss_scaling` what `checked_loss_scaling` gives. With `ranks` the batch is that of
+    all of them, and the graph that of one part of it. `warned` has the warnings that were given before.
     """
-    _check_options(model, optimizer, loss_fn, clip_norm, clip_value, accumulate)
+    _check_options(model, optimizer, loss_fn, clip_norm, clip_value, accumulate, loss_scaling)
     if ranks is not None:
-        ranks.check(optimizer, diagnose, precision)
+        ranks.check(optimizer, diagnose, precision, loss_scaling is not None)
     find_lazy_shapes(model, loss_fn, batch)
     accumulate, clip_norm, clip_value = int(accumulate), as_real(clip_norm), as_real(clip_value)
     warned = set() if warned is None else warned
-    trainer = StepTracer(model, loss_fn, optimizer, train, precision)
+    trainer = StepTracer(model, loss_fn, optimizer, train, precision, loss_scaling)
     names, leaves, tree = flattened(batch, "batch")
     types = given = [leaf_type(name, leaf) for name, leaf in zip(names, leaves)]
     length = 0
@@ -221,8 +224,9 @@ def trace_step(
         aliases = {i: i for i in range(len(trainer.carried_names))}
         graph = trace.graph(new, output_names, aliases)
         more: list[tuple[str, Any]] = []
-        measured = _measured(trainer, total, old_parameters, new_parameters, types) if diagnose else None
-        if measured is not None:
+        measured = None
+        if diagnose:
+            measured = _measured(trainer, total, inputs, old_parameters, new_parameters, new_state, types)
             more += [(f"{measured.layers[i].path}.{what}", v) for (i, what), v in zip(measured.names, measured.sums)]
         prints = tuple(trace.prints or ())
         more += [("print", Tracer(trace, value)) for value in printed_values(prints)]
@@ -232,8 +236,9 @@ def trace_step(
         if more:
             names_of_more, values = zip(*more)
             whole = trace.graph([*new, *values], [*output_names, *names_of_more], aliases)
-    if is_stored_narrow(precision, "kept"):
-        whole = narrow_kept(whole, range(len(whole.inputs) - len(types), len(whole.inputs)))
+    kept = stored_dtype(precision, "kept")
+    if kept is not None:
+        whole = narrow_kept(whole, range(len(whole.inputs) - len(types), len(whole.inputs)), kept)
     warn_of_arrays(model, trace, warned)
     if all(t.dtype != np.dtype("float64") or not t.shape for t in types):
         warn_of_float64(graph, trace, [p for _, p in trainer.parameters], total.loss.value, warned)
@@ -242,7 +247,7 @@ def trace_step(
     return StepGraph(
         whole,
         trainer.optimizer,
-        tuple((name, p.type) for name, p in trainer.parameters),
+        tuple(trainer.stored_types.items()),
         tuple((name, b.type) for name, b in trainer.buffers),
         tuple((name, t) for name, t, _ in trainer.state),
         tuple(value for _, _, value in trainer.state),
@@ -259,13 +264,28 @@ def trace_step(
     )
 
 
+def rounding(traced: StepGraph, half: str) -> StepGraph:
+    """The step with what the backward reads in two bytes, "bf16" or "fp16"."""
+    graph = narrow_kept(traced.graph, traced.batch_range, HALVES[half])
+    return replace(traced, graph=graph, precision=with_kept(traced.precision, half))
+
+
 def _measured(
-    trainer: StepTracer, total: Outcome, old: Sequence[Any], new: Sequence[Any], types: Sequence[ArrayType]
+    trainer: StepTracer,
+    total: Outcome,
+    inputs: StepInputs,
+    old: Sequence[Any],
+    new: Sequence[Any],
+    new_state: Sequence[Any],
+    types: Sequence[ArrayType],
 ) -> Statistics:
-    """What a diagnosis is made of."""
+    """What a diagnosis is made of; of a parameter in two bytes its master tells how it moves."""
     gradients = {name: gradient for (name, _), gradient in zip(trainer.trained, total.gradients)}
     names = [name for name, _ in trainer.parameters]
     parameters = {name: (before, after, gradients.get(name)) for name, before, after in zip(names, old, new)}
+    masters_after = dict(zip((name for name, _, _ in trainer.state), new_state))
+    for name, master in trainer.masters.items():
+        parameters[name] = (inputs.state[master], masters_after[master], gradients.get(name))
     length = next((t.shape[0] for t in types if t.shape), 0)
     return statistics(total.watched, total.watched_taps, length, parameters, total.skipped)
 
@@ -273,12 +293,19 @@ def _measured(
 def _checked(results: Sequence[Any]) -> Any:
     """A check that `results` are finite: of the sum of all of them times 0."""
     with role("optimizer"):
-        zeros = [xp.sum(value * 0.0) for value in results if is_float(value.dtype) and value.size]
+        wide = [emit(ew.cast, value, dtype=FLOAT32) if is_half(value.dtype) else value for value in results]
+        zeros = [xp.sum(value * 0.0) for value in wide if is_float(value.dtype) and value.size]
         return emit(ew.check_finite, reduce(operator.add, (xp.astype(zero, "float64") for zero in zeros)))
 
 
 def _check_options(
-    model: Any, optimizer: Any, loss_fn: Any, clip_norm: float | None, clip_value: float | None, accumulate: int
+    model: Any,
+    optimizer: Any,
+    loss_fn: Any,
+    clip_norm: float | None,
+    clip_value: float | None,
+    accumulate: int,
+    loss_scaling: LossScaling | None,
 ) -> None:
     if not isinstance(model, Module):
         raise TypeError(located(no_model(model)))
@@ -291,6 +318,11 @@ def _check_options(
     if (as_whole(accumulate) or 0) < 1:
         raise ValueError(f"accumulate is a whole number of 1 or more, got {accumulate!r}")
     if optimizer.evaluates_again:
+        if loss_scaling is not None:
+            raise ValueError(
+                f"loss_scaling with {optimizer.title}: it evaluates the loss by itself; leave loss_scaling out, and "
+                'products in float32 or precision="bf16"'
+            )
         _check_evaluates_again(optimizer.title, clip_norm, clip_value, accumulate)
 
 

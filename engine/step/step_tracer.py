@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import optree
 from ...ir import ArrayType
 from ...passes.autodiff.backward import add_backward
 from ...passes.graph.reached import reached
+from .. import array_api as xp
 from ..compile.compile_progress import compile_phase
 from ..diagnosis.watched import Watched, watched_layers
 from ..nn import Buffer, Module, Parameter, bind
@@ -22,12 +23,14 @@ from ..optim.update_inputs import UpdateInputs, of_group
 from ..tracing import random
 from ..tracing.activations import in_precision
 from ..tracing.batch_parts import in_parts
-from ..tracing.precisions import is_stored_narrow
+from ..tracing.precisions import stored_dtype
 from ..tracing.tracer import Trace, Tracer, TracingError, current_trace, located, role
 from ..tracing.transforms import value_and_grad
 from .arguments import call_loss
 from .loss_result import read_result
+from .loss_scaling import SCALE, SKIPPED, LossScaling, all_finite
 from .narrow_moments import narrow_specs, narrowed, widened
+from .narrow_parameters import as_float32, as_stored, check_not_assigned, master_name, stored_types
 from .trained import Train, trained_parameters
 
 
@@ -35,9 +38,13 @@ from .trained import Train, trained_parameters
 class StepInputs:
     """The traced inputs of a step but for the batch; what the loss function assigns takes its place among them."""
 
+    stored: list[Tracer]
+    """The parameters as they lie in memory."""
     parameters: list[Any]
+    """The parameters as they are computed with."""
     buffers: list[Any]
-    state: list[Tracer]
+    state: dict[str, Tracer]
+    """By name, without `step`."""
     step: Tracer
     rates: dict[str, Tracer]
     """By group."""
@@ -60,6 +67,10 @@ class Outcome:
     watched_taps: list[Tap]
     skipped: tuple[str, ...]
     """Modules that cannot be watched."""
+    finite: Any = None
+    """Whether all gradients are finite, where the loss is scaled."""
+    scaling: dict[str, Any] = field(default_factory=dict)
+    """The new state of the scale of the loss."""
 
 
 class StepTracer:
@@ -72,9 +83,11 @@ class StepTracer:
         optimizer: Optimizer,
         train: Train = None,
         precision: str = "fp32",
+        scaling: LossScaling | None = None,
     ) -> None:
         self.model = model
         self.precision = precision
+        self.scaling = scaling
         self.loss_fn = loss_fn
         self.parameters: list[tuple[str, Parameter]] = model.stored_parameters()
         self.buffers: list[tuple[str, Buffer]] = model.stored_buffers()
@@ -85,30 +98,37 @@ class StepTracer:
         """What the loss function may assign."""
         types = {name: p.type for name, p in self.parameters}
         self.optimizer = optimizer.resolved(types, [name for name, _ in self.trained], model)
+        self.stored_types = stored_types(types, stored_dtype(precision, "parameters"))
         trained_types = {name: p.type for name, p in self.trained}
+        self.masters = {name: master_name(name) for name, t in trained_types.items() if t != self.stored_types[name]}
+        """The names of masters by those of their parameters."""
         specs = self.optimizer.init_all(trained_types)
-        narrow = is_stored_narrow(precision, "moments")
-        self.specs = narrow_specs(self.optimizer, specs, trained_types) if narrow else specs
-        self.narrow_state = {name for name, spec in self.specs.items() if spec != specs[name]}
+        narrow = stored_dtype(precision, "moments")
+        self.specs = specs if narrow is None else narrow_specs(self.optimizer, specs, trained_types, narrow)
+        self.narrow_state = {name: spec.type.dtype for name, spec in self.specs.items() if spec != specs[name]}
         self.state = [(name, spec.type, spec.value) for name, spec in self.specs.items()]
         self.groups = list(self.optimizer.rates)
         self.plateaus = {g: lr for g, lr in self.optimizer.rates.items() if isinstance(lr, ReduceOnPlateau)}
         scalar = ArrayType((), np.dtype("float64"))
         for group, plateau in self.plateaus.items():
             self.state += [(of_group(name, group), scalar, value) for name, value in plateau.init().items()]
+        self.state += [(master, trained_types[name], 0.0) for name, master in self.masters.items()]
+        if scaling is not None:
+            self.state += [(name, type, value) for name, (type, value) in scaling.init().items()]
         self.state.append(("step", ArrayType((), np.dtype("int64")), 0.0))
         stored = [*(name for name, _ in self.parameters), *(name for name, _ in self.buffers)]
         self.carried_names = [*stored, *(name for name, _, _ in self.state)]
 
     def inputs(self, trace: Trace) -> StepInputs:
         """The inputs of the step but for the batch."""
-        parameters: list[Any] = [trace.input(p.type, name) for name, p in self.parameters]
+        stored = [trace.input(self.stored_types[name], name) for name, _ in self.parameters]
+        parameters = [as_float32(x, p.type) for x, (_, p) in zip(stored, self.parameters)]
         buffers: list[Any] = [trace.input(b.type, name, writable=True) for name, b in self.buffers]
-        state = [trace.input(type, name) for name, type, _ in self.state]
+        *state, step = [(name, trace.input(type, name)) for name, type, _ in self.state]
         scalar = ArrayType((), np.dtype("float64"))
         rates = {group: trace.input(scalar, of_group("lr", group)) for group in self.groups}
         key = trace.input(ArrayType((), np.dtype("int64")), "key")
-        return StepInputs(parameters, buffers, state[:-1], state[-1], rates, key)
+        return StepInputs(stored, parameters, buffers, dict(state), step[1], rates, key)
 
     def differentiate(
         self,
@@ -133,6 +153,9 @@ class StepTracer:
         ):
             result = call_loss(self.loss_fn, self.model, batch, binding)
         loss, metrics, names, tree = read_result(trace, self.loss_fn, result)
+        assigned = [name for name, p in self.parameters if binding.value(p) is not values[p]]
+        narrow = {name: self.stored_types[name] for name, p in self.parameters if self.stored_types[name] != p.type}
+        check_not_assigned(assigned, narrow, "the loss function")
         inputs.parameters = [binding.value(p) for _, p in self.parameters]
         inputs.buffers = [binding.value(b) for _, b in self.buffers]
         wrt = [values[p].value for _, p in self.trained]
@@ -145,17 +168,34 @@ class StepTracer:
             raise TracingError(located(f"{what}{trained}; compute it from what the model returns"))
         with role("backward"):
             one = trace.full(scale, (), loss.dtype)
+            if self.scaling is not None:
+                one = xp.astype(inputs.state[SCALE], loss.dtype)
         made = [] if recorder is None else recorder.calls
         calls = [call for call in made if tapped is not None and call.own and tapped(call)]
         watched = watched_layers(made, nodes, {p: name for name, p in self.parameters}) if watches else []
         inside = tapped_values([*calls, *(layer.call for layer in watched)], depending)
         compile_phase("gradients")
         gradients = add_backward(trace.builder, nodes, {loss.value: one.value}, [*wrt, *inside])
-        read = [Tracer(trace, g) if value in depending else None for value, g in zip(wrt, gradients)]
-        cotangents = dict(zip(inside, (Tracer(trace, g) for g in gradients[len(wrt) :])))
+        unscaled = [self._unscaled(inputs, Tracer(trace, g)) for g in gradients]
+        read = [g if value in depending else None for value, g in zip(wrt, unscaled)]
+        cotangents = dict(zip(inside, unscaled[len(wrt) :]))
         taps, watched_taps = taps_of(calls, cotangents), taps_of([layer.call for layer in watched], cotangents)
         skipped = tuple(dict.fromkeys(call.path for call in made if call.skipped))
-        return Outcome(loss, read, metrics, names, tree, binding.records, taps, watched, watched_taps, skipped)
+        records = dict(binding.records)
+        outcome = Outcome(loss, read, metrics, names, tree, records, taps, watched, watched_taps, skipped)
+        if self.scaling is not None:
+            with role("optimizer"):
+                outcome.finite = all_finite([g for g in read if g is not None])
+                outcome.scaling = self.scaling.advance(outcome.finite, inputs.state)
+            records |= {SCALE: inputs.state[SCALE], SKIPPED: outcome.scaling[SKIPPED]}
+        return outcome
+
+    def _unscaled(self, inputs: StepInputs, gradient: Any) -> Any:
+        """A gradient, or a cotangent, of the loss itself."""
+        if self.scaling is None:
+            return gradient
+        with role("backward"):
+            return gradient * xp.astype(1 / inputs.state[SCALE], gradient.dtype)
 
     def loss_at(self, inputs: StepInputs, batch: Any, parts: int) -> Callable[[Mapping[str, Any]], Any]:
         """The loss of the batch, with the draws of the step, as a function of parameters by name; those that are not
@@ -168,7 +208,7 @@ class StepTracer:
         def loss_at(parameters: Mapping[str, Any]) -> Any:
             trace = current_trace()
             assert trace is not None
-            given = values | {by_name[name]: value for name, value in parameters.items()}
+            given = values | {by_name[name]: self._rounded(name, value) for name, value in parameters.items()}
             with (
                 role("forward"),
                 random.key(inputs.key + inputs.step),
@@ -200,11 +240,13 @@ class StepTracer:
             return loss, bounded({name: gradients[name] for name in parameters})
 
         current = {name: value for (name, _), value in zip(self.parameters, inputs.parameters)}
+        masters = {name: inputs.state[master] for name, master in self.masters.items()}
+        held = {name: inputs.state[name] for name in self.specs}
         given = UpdateInputs(
-            parameters={name: current[name] for name, _ in self.trained},
+            parameters={name: masters.get(name, current[name]) for name, _ in self.trained},
             gradients=bounded({name: g for (name, _), g in zip(self.trained, total.gradients) if g is not None}),
-            state=widened(dict(zip(self.specs, inputs.state)), self.narrow_state),
-            step=inputs.step,
+            state=widened(held, self.narrow_state),
+            step=inputs.step if self.scaling is None else inputs.step - inputs.state[SKIPPED],
             rates=inputs.rates,
             loss=total.loss,
             loss_at=loss_at,
@@ -214,12 +256,32 @@ class StepTracer:
         new, new_state = self.optimizer.update_all(given)
         self._check(new, given.parameters, "parameter")
         self._check(new_state, given.state, "state")
-        new_state = narrowed(new_state, self.narrow_state)
-        state = [new_state.get(name, before) for name, before in zip(self.specs, inputs.state)]
-        for plateau in self.plateaus.values():
-            followed = dict(zip(plateau.init(), inputs.state[len(state) :]))
-            state += plateau.advance(given.loss, followed).values()
-        return list((current | new).values()), [*state, inputs.step + 1]
+        if self.scaling is not None:
+            new, new_state = (
+                {name: xp.where(total.finite, value, before[name]) for name, value in values.items()}
+                for values, before in ((new, given.parameters), (new_state, given.state))
+            )
+        state = inputs.state | narrowed(new_state, self.narrow_state) | total.scaling
+        for group, plateau in self.plateaus.items():
+            followed = {name: inputs.state[of_group(name, group)] for name in plateau.init()}
+            state |= {of_group(name, group): x for name, x in plateau.advance(given.loss, followed).items()}
+        state |= {self.masters[name]: value for name, value in new.items() if name in self.masters}
+        return self._written(inputs, new), [*state.values(), inputs.step + 1]
+
+    def _written(self, inputs: StepInputs, new: Mapping[str, Any]) -> list[Any]:
+        """The parameters as they are to lie in memory."""
+        written: list[Any] = []
+        for (name, _), stored, value in zip(self.parameters, inputs.stored, inputs.parameters):
+            narrow = self.stored_types[name]
+            if name in new:
+                written.append(as_stored(new[name], narrow))
+            else:  # what is no float32 may have been assigned
+                written.append(value if value.dtype == narrow.dtype else stored)
+        return written
+
+    def _rounded(self, name: str, value: Any) -> Any:
+        """A parameter that an optimizer asks for, as it would be computed with."""
+        return as_float32(as_stored(value, self.stored_types[name]), ArrayType(value.shape, value.dtype))
 
     def _check(self, new: Mapping[str, Any], before: Mapping[str, Any], what: str) -> None:
         """Raises `TypeError` where an optimizer gives something else than it was given."""

@@ -12,19 +12,21 @@ from ..nn.state_dict import IncompatibleKeys, plain_array
 from ..saving.checkpoint_file import check_names
 from ..tracing.tracer import located
 from .live_arrays import LiveArrays, types_of
+from .narrow_parameters import Masters
 
 Replaced = list[tuple[Array, Array]]
 """Live arrays, each with what it becomes."""
 
 
-def replaced_parameters(given: Any, live: LiveArrays, own: Container[str]) -> Replaced:
+def replaced_parameters(given: Any, live: LiveArrays, own: Container[str], masters: Masters) -> Replaced:
     """For `Step.set_parameters`: all parameters that are `own` must come, those of other steps and buffers may."""
     arrays = _arrays_by_name(given, "parameters are a dict of arrays by name, as of step.parameters()")
     meant = {live.names.get(name, name) for name in arrays}
     targets = live.parameters | {name: array for name, array in live.buffers.items() if name in meant}
     optional = [name for name in targets if name not in own]
-    fitting = check_names(types_of(targets), arrays, live.tied, optional=optional)
-    return [(targets[name], array) for name, array in fitting.items()]
+    fitting = check_names(masters.types(types_of(targets)), arrays, live.tied, optional=optional)
+    written = masters.written(targets)
+    return [(written[name], array) for name, array in fitting.items()]
 
 
 def replaced_by_state_dict(given: Any, named: Mapping[str, Array], strict: bool) -> tuple[Replaced, IncompatibleKeys]:
@@ -43,12 +45,14 @@ def replaced_by_state_dict(given: Any, named: Mapping[str, Array], strict: bool)
     return [(targets[name], array) for name, array in fitting.items()], keys
 
 
-def replace(live: LiveArrays, replaced: Replaced) -> None:
-    """Do it, between two runs."""
+def replace(live: LiveArrays, replaced: Replaced, masters: Masters | None = None) -> None:
+    """Do it, between two runs; parameters of two bytes follow their masters."""
 
     def change() -> None:
         for array, new in replaced:
             array[...] = new
+        if masters is not None:
+            masters.round()
 
     live.change(change)
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from ...ir import BFLOAT16, SHORT_NAMES, Array, DType
+from ...ir import BFLOAT16, DTYPES, Array, DType
 
 
 def numpy_dtype(dtype: Any) -> DType:
     """A dtype of torch as one of NumPy. Raises `TypeError` for what there is not here."""
     name = str(dtype).rpartition(".")[2]
-    known = {str(found): found for found in SHORT_NAMES}
+    known = {str(found): found for found in DTYPES}
     if name not in known:
         raise TypeError(f"{dtype} is not supported; there are {', '.join(known)}")
     return known[name]

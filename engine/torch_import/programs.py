@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...ir import SHORT_NAMES, ArrayType
+from ...ir import DTYPES, ArrayType
 from ..nn.binding import binding_of
 from ..tracing.errors import TracingError, located
 from ..tracing.tracer import Tracer
@@ -130,6 +130,6 @@ def _example(leaf: Any) -> Any:
     if not _is_tensor(leaf):
         return leaf
     torch = torch_package()
-    if np.dtype(leaf.dtype) not in SHORT_NAMES:
+    if np.dtype(leaf.dtype) not in DTYPES:
         raise TypeError(located(f"an argument is {leaf.dtype}, which is not supported"))
     return torch.zeros(tuple(leaf.shape), dtype=getattr(torch, str(np.dtype(leaf.dtype))))

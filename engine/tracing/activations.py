@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 from .mixed_precision import MixedPrecision
-from .precisions import of_products
+from .precisions import rounded_dtype
 from .tracer import Trace, Tracer, current_trace
 
 P = ParamSpec("P")
@@ -20,10 +20,11 @@ def in_precision(precision: str, trace: Trace, stored: Iterable[Any] = (), every
     """What is traced inside has this precision. `stored` are parameters and buffers of a model; `everywhere`, as of
     `MixedPrecision`.
     """
-    if of_products(precision) != "bf16":
+    dtype = rounded_dtype(precision)
+    if dtype is None:
         yield
         return
-    before, trace.precision = trace.precision, MixedPrecision(everywhere)
+    before, trace.precision = trace.precision, MixedPrecision(dtype, everywhere)
     trace.precision.set_constants(array.value for array in stored if isinstance(array, Tracer))
     try:
         yield
@@ -33,7 +34,7 @@ def in_precision(precision: str, trace: Trace, stored: Iterable[Any] = (), every
 
 def in_this_precision(fn: Callable[..., Any], precision: str) -> Callable[..., Any]:
     """`fn`, all of which has a precision where it is traced."""
-    if of_products(precision) != "bf16":
+    if rounded_dtype(precision) is None:
         return fn
 
     @functools.wraps(fn)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...ir import SHORT_NAMES, Array, ArrayType
+from ...ir import DTYPES, Array, ArrayType
 from .errors import located
 from .numbers import as_whole
 from .tracer import Tracer, as_array
@@ -40,7 +40,7 @@ def leaf_array(leaf: Any) -> Any:
 
 def dense(array: Any) -> Array:
     """The array itself where a program can read it as it is, else a copy. Raises `TypeError` for what is no array."""
-    if type(array) is not np.ndarray or array.dtype not in SHORT_NAMES:
+    if type(array) is not np.ndarray or array.dtype not in DTYPES:
         array = as_array(array)
     flags = array.flags
     return array if flags.c_contiguous and flags.aligned else array.copy(order="C")
@@ -78,7 +78,7 @@ def _found(i: int, leaf: Any, names: Callable[[], Sequence[str]], of_device: Cal
 
 
 def _unfit(name: str, leaf: Any) -> str:
-    known = ", ".join(map(str, SHORT_NAMES))
+    known = ", ".join(map(str, DTYPES))
     if isinstance(leaf, (np.ndarray, np.generic)):
         return f"{name} is {leaf.dtype}, which is not supported; write {name}.astype(...) with one of {known}"
     if isinstance(leaf, ArrayType):

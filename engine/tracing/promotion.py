@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from ...ir import SHORT_NAMES, DType, is_inexact
+from ...ir import DTYPES, DType, is_inexact
 from ...ir.types import BFLOAT16, FLOAT32, FLOAT64
 
 Key = Any
@@ -31,7 +31,7 @@ _DEFAULTS: dict[Key, DType] = {
 def supported(dtype: DType, what: str) -> DType:
     """`dtype` as one of the nine. Raises `TypeError` that names it where there is none."""
     mapped = _MAPPED.get(dtype, dtype)
-    if mapped not in SHORT_NAMES:
+    if mapped not in DTYPES:
         advice = "cast first, for example x.astype('int64')"
         raise TypeError(f"{what} gives {dtype} in NumPy, which is not supported; {advice}")
     return mapped

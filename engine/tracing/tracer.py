@@ -12,7 +12,7 @@ import numpy as np
 import optree
 
 from ...ir import (
-    SHORT_NAMES,
+    DTYPES,
     Array,
     ArrayType,
     Builder,
@@ -323,7 +323,7 @@ def as_array(operand: ArrayLike) -> Array:
         raise TypeError(located("a masked array would lose its mask; write x.filled(value), or np.where with the mask"))
     kind = type(operand)
     array = operand if kind is np.ndarray or kind is KnownArray else _plain_array(operand)
-    if array.dtype in SHORT_NAMES and array.dtype.isnative:
+    if array.dtype in DTYPES and array.dtype.isnative:
         return array
     try:
         dtype = type_of(array).dtype

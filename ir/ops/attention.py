@@ -15,7 +15,7 @@ import numpy as np
 from ..graph import Graph
 from ..interpret import interpret
 from ..op import Attrs, Op, Recompute, TypeRuleError, declare
-from ..types import BFLOAT16, FLOAT32, Array, ArrayType, DType, is_float
+from ..types import FLOAT32, Array, ArrayType, DType, is_float, is_half
 
 Over = Literal["columns", "rows"]
 
@@ -49,8 +49,8 @@ def scores_shape(inputs: Sequence[Any], attrs: Attrs) -> tuple[int, ...]:
 
 
 def _widened(dtype: DType) -> DType:
-    """What matrices of a dtype are multiplied in: bfloat16 in float32."""
-    return FLOAT32 if dtype == BFLOAT16 else dtype
+    """What matrices of a dtype are multiplied in: those of two bytes in float32."""
+    return FLOAT32 if is_half(dtype) else dtype
 
 
 def _attention_type(

@@ -11,7 +11,7 @@ from ..builder import Builder
 from ..complex_parts import product
 from ..graph import Value
 from ..op import OPS, Attrs, Op, Recompute, TypeRuleError, declare
-from ..types import BFLOAT16, BOOL, FLOAT32, Array, ArrayType, DType
+from ..types import BOOL, FLOAT32, Array, ArrayType, DType, is_half
 from .added import declare_added
 from .elementwise import cast
 
@@ -26,8 +26,8 @@ def free_axes(type: ArrayType, contract: Sequence[int], batch: Sequence[int]) ->
 def _dot_type(x: ArrayType, y: ArrayType, contract: Pair, batch: Pair, dtype: DType | None = None) -> ArrayType:
     if x.dtype != y.dtype or x.dtype == BOOL:
         raise TypeRuleError(f"takes two arrays of one number dtype, got {x} and {y}")
-    if dtype is not None and (x.dtype, dtype) != (BFLOAT16, FLOAT32):
-        raise TypeRuleError(f"gives float32 of bfloat16, or the dtype of its operands; got {x}, and dtype {dtype}")
+    if dtype is not None and not (is_half(x.dtype) and dtype == FLOAT32):
+        raise TypeRuleError(f"gives float32 of two bytes, or the dtype of its operands; got {x}, and dtype {dtype}")
     for t, c, d in ((x, contract[0], batch[0]), (y, contract[1], batch[1])):
         if len({*c, *d}) != len(c) + len(d) or any(not 0 <= a < t.ndim for a in (*c, *d)):
             raise TypeRuleError(f"axes {c} to contract and {d} to batch are not distinct axes of {t}")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..op import Attrs, Op, Recompute, TypeRuleError, VjpRule, same_attrs
-from ..types import BFLOAT16, Array, ArrayType, is_complex
+from ..types import Array, ArrayType, is_complex, is_half
 from ..user_kernel import Options, TypesRule, UserKernel
 
 _LINE_BYTES = 64
@@ -28,8 +28,8 @@ def make_custom_op(
     """
 
     def infer(*types: ArrayType, options: Options) -> ArrayType | tuple[ArrayType, ...]:
-        if any(t.dtype == BFLOAT16 for t in types):
-            raise TypeRuleError("a kernel of a user's reads no bfloat16")
+        if any(is_half(t.dtype) for t in types):
+            raise TypeRuleError("a kernel of a user's reads no floats of two bytes")
         made = results(*types, options=options)
         if found := [t for t in (*types, *made) if is_complex(t.dtype)]:
             raise TypeRuleError(f"does not take complex numbers, got {found[0]}; give x.real and x.imag")

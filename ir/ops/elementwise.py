@@ -28,7 +28,6 @@ from ..op import (
     same_attrs,
 )
 from ..types import (
-    BFLOAT16,
     BOOL,
     FLOAT32,
     INT32,
@@ -40,6 +39,7 @@ from ..types import (
     finfo,
     is_complex,
     is_float,
+    is_half,
     is_inexact,
     kind_of,
 )
@@ -537,11 +537,11 @@ def _cast_vjp(b: Builder, g: Value, o: Value, x: Value, dtype: DType) -> Value |
         return None
     if is_complex(dtype) and is_float(x.type.dtype):
         return cast(b, OPS["real"](b, g), dtype=x.type.dtype)
-    return _unrounded(b, g) if (dtype, x.type.dtype) == (BFLOAT16, FLOAT32) else cast(b, g, dtype=x.type.dtype)
+    return _unrounded(b, g) if is_half(dtype) and x.type.dtype == FLOAT32 else cast(b, g, dtype=x.type.dtype)
 
 
 def _unrounded(b: Builder, g: Value) -> Value:
-    """A cotangent of bfloat16 as float32. A product, also a view of one, is made as float32 instead: sums of gradients
+    """A cotangent of two bytes as float32. A product, also a view of one, is made as float32 instead: sums of gradients
     are not rounded.
     """
     views: list[Node] = []

@@ -93,7 +93,11 @@ class _Narrower:
 def _is_widened(node: Node) -> bool:
     """Whether a node multiplies what was bfloat16 before."""
     made = [base_of(v).node for v in node.inputs[:2]]
-    return node.op.family == "contraction" and all(made) and all(is_widening(n) for n in made if n is not None)
+    return node.op.family == "contraction" and all(made) and all(_widens(n) for n in made if n is not None)
+
+
+def _widens(node: Node) -> bool:
+    return is_widening(node) and node.inputs[0].type.dtype == BFLOAT16
 
 
 def _view_of(value: Value) -> View:

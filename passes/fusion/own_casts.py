@@ -1,13 +1,13 @@
-"""Casts for each reader: what is stored is bfloat16, and who needs float32 widens it as late as can be."""
+"""Casts for each reader: what is stored has two bytes, and who needs float32 widens it as late as can be."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from ...ir import BFLOAT16, Builder, Graph, Node, Value
+from ...ir import Builder, Graph, Node, Value
 from ...ir.ops.movement import broadcast
-from ...ir.types import FLOAT32
+from ...ir.types import FLOAT32, is_half
 from ..graph.casts import is_widening, rounds_input
 from ..graph.dead_code import without_dead_code
 from ..graph.rewrite import Pass, all_nodes
@@ -15,18 +15,18 @@ from ..graph.rewrite import Pass, all_nodes
 
 @dataclass(frozen=True)
 class OwnCasts(Pass):
-    """`w = cast(x); f(w), g(w)` -> `f(cast(x)), g(cast(x))`, for x of bfloat16 that is cast to float32.
+    """`w = cast(x); f(w), g(w)` -> `f(cast(x)), g(cast(x))`, for x of two bytes that is cast to float32.
 
     So is what is computed of such a cast with numbers and repeated values, as x less its mean.
 
-    Known elsewhere as rematerialization of cheap instructions, or cast sinking. A fused loop then reads bfloat16. A
+    Known elsewhere as rematerialization of cheap instructions, or cast sinking. A fused loop then reads two bytes. A
     product, which reads float32, has it just before, from a unit of its own, and a convolution widens the rows that it
     copies. The rounding of an input of the graph, such as a parameter, is done for each reader too: it takes memory for
     as long as one product.
     """
 
     def __call__(self, graph: Graph) -> Graph:
-        if not any(value.type.dtype == BFLOAT16 for node in all_nodes(graph) for value in node.inputs):
+        if not any(is_half(value.type.dtype) for node in all_nodes(graph) for value in node.inputs):
             return graph
         light = {node for node in graph.nodes if _is_light(node)}
         b = Builder()
@@ -41,7 +41,7 @@ class OwnCasts(Pass):
 
 
 def _is_light(node: Node) -> bool:
-    """Whether it costs less to compute a node of bfloat16 than to store its float32: a cast, or what combines one with
+    """Whether it costs less to compute a node of two bytes than to store its float32: a cast, or what combines one with
     numbers, and with what is repeated.
     """
     if is_widening(node):

@@ -1,22 +1,22 @@
-"""Sums of bfloat16 as sums of float32: what computes more than an element at a time does it in float32."""
+"""Sums of bfloat16 and float16 as sums of float32: what computes more than an element at a time does it in float32."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...ir import BFLOAT16, Builder, Graph, Node, Value
+from ...ir import Builder, Graph, Node, Value
 from ...ir.ops import elementwise as ew
-from ...ir.types import FLOAT32
+from ...ir.types import FLOAT32, is_half
 from ..graph.rewrite import Pass, rewrite_nodes
 
 
 @dataclass(frozen=True)
 class WidenBfloat16(Pass):
-    """`dot(x, y)` of bfloat16 -> `cast(dot(cast(x), cast(y)))`, its operands and its sums float32.
+    """`dot(x, y)` of two bytes -> `cast(dot(cast(x), cast(y)))`, its operands and its sums float32.
 
-    Known elsewhere as legalization, float normalization. It says in the graph what an op of bfloat16 means: float32
+    Known elsewhere as legalization, float normalization. It says in the graph what an op of such means: float32
     inside, and one rounding of each result. So tiles and parts of a sum, which later passes make, are float32 too, and
-    kernels need to know of bfloat16 only where they move elements or compute one from others.
+    kernels need to know of them only where they move elements or compute one from others.
 
     An element-wise op stays as it is: a fused loop rounds each value. An operand is widened once for all its readers.
     """
@@ -39,14 +39,14 @@ class WidenBfloat16(Pass):
 
 
 def _computes_bfloat16(node: Node) -> bool:
-    """Whether a node computes with bfloat16, and with more than the elements of one place."""
+    """Whether a node computes with two bytes, and with more than the elements of one place."""
     if node.op.passes_elements or node.op.is_elementwise:
         return False
-    return any(value.type.dtype == BFLOAT16 for value in (*node.inputs, *node.outputs))
+    return any(is_half(value.type.dtype) for value in (*node.inputs, *node.outputs))
 
 
 def _widened(b: Builder, x: Value, widened: dict[Value, Value]) -> Value:
-    if x.type.dtype != BFLOAT16:
+    if not is_half(x.type.dtype):
         return x
     if x not in widened:
         widened[x] = ew.cast(b, x, dtype=FLOAT32)

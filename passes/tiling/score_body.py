@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...ir import BFLOAT16, ArrayType, Builder, Graph, Node, Value
+from ...ir import ArrayType, Builder, Graph, Node, Value
 from ...ir.ops import contraction, creation, movement
 from ...ir.ops import elementwise as ew
-from ...ir.types import FLOAT32
+from ...ir.types import FLOAT32, is_half
 
 MOST_DEPTH = 128
 """The most terms of a score, and columns of what scores are multiplied by."""
@@ -41,7 +41,7 @@ class Matrix:
     def narrow(self) -> Matrix:
         """The matrices before they were widened to be multiplied: bfloat16 is widened where it is read."""
         node = self.value.node
-        widened = node is not None and node.op is ew.cast and node.inputs[0].type.dtype == BFLOAT16
+        widened = node is not None and node.op is ew.cast and is_half(node.inputs[0].type.dtype)
         wide = self.value.type.dtype == FLOAT32
         return Matrix(node.inputs[0], self.perm) if node is not None and widened and wide else self
 

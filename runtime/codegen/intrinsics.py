@@ -36,11 +36,12 @@ ARRAY_DTYPES = {
     "u8": "uint8",
     "u16": "uint16",
     "bf16": "uint16",
+    "f16": "uint16",
     "u32": "uint32",
     "u64": "uint64",
     "bool": "bool",
 }
-"""The suffix of each `array_*`, and the dtype of its elements in memory: those of bfloat16 are their bits."""
+"""The suffix of each `array_*`, and the dtype of its elements in memory: of two-byte floats their bits."""
 
 
 def _declare_array(suffix: str) -> Callable[[int, int], Any]:
@@ -54,7 +55,7 @@ def _declare_array(suffix: str) -> Callable[[int, int], Any]:
 
     array.__name__ = array.__qualname__ = f"array_{suffix}"
     array.__doc__ = f"The `n` elements of {dtype} at `address`: a typed pointer, or in Python a NumPy array."
-    kind = "u16*" if suffix == "bf16" else f"{suffix}*"
+    kind = "u16*" if suffix in ("bf16", "f16") else f"{suffix}*"
     pointer = llvm_type(kind)
 
     def emit(builder: Any, address: Any, n: Any) -> Any:
@@ -71,6 +72,7 @@ array_i64 = _declare_array("i64")
 array_u8 = _declare_array("u8")
 array_u16 = _declare_array("u16")
 array_bf16 = _declare_array("bf16")
+array_f16 = _declare_array("f16")
 array_u32 = _declare_array("u32")
 array_u64 = _declare_array("u64")
 array_bool = _declare_array("bool")

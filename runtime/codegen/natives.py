@@ -1,7 +1,7 @@
 """Native functions: Python functions that become a few LLVM instructions where a kernel calls them, and their types.
 
 A type is named as in `SHORT_NAMES`, "f32" or "bool"; a pointer to elements of it ends in a star. A boolean is one bit
-as a value and a byte in memory, a bfloat16 a float32 as a value and a u16 in memory.
+as a value and a byte in memory, a bfloat16 or float16 a float32 as a value and a u16 in memory.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LLVM: dict[str, ir.Type] = {
     "f64": ir.DoubleType(),
 }
 
-_IN_MEMORY: dict[str, ir.Type] = {"bool": BYTE, "bf16": ir.IntType(16)}
+_IN_MEMORY: dict[str, ir.Type] = {"bool": BYTE, "bf16": ir.IntType(16), "f16": ir.IntType(16)}
 
 NUMBERS = ("i8", "i32", "i64", "u8", "u16", "u32", "u64", "f32", "f64")
 

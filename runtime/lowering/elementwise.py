@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from ...ir import BFLOAT16, OPS, SHORT_NAMES, Node, Op
+from ...ir import OPS, SHORT_NAMES, Node, Op
 from ...ir.ops import elementwise as ew
 from ...ir.ops import special as sp
-from ...ir.types import FLOAT32
+from ...ir.types import FLOAT32, is_half
 from ..codegen.array_kernel import FUNCTIONS, option_text
 
 # The name of each dtype's constructor in kernel source.
@@ -17,7 +17,7 @@ CAST = {np.dtype(d): short for d, short in SHORT_NAMES.items()} | {np.dtype("boo
 
 def literal(value: float | int | bool, dtype: np.dtype[Any]) -> str:
     """A constant of `dtype` in kernel source."""
-    if dtype == BFLOAT16:
+    if is_half(dtype):
         return literal(float(dtype.type(value)), FLOAT32)
     if dtype.kind == "b":
         return str(bool(value))
@@ -190,20 +190,20 @@ def element_of(op: Op, dtype: np.dtype[Any], *names: str) -> str:
 
 def loaded(element: str, dtype: np.dtype[Any]) -> str:
     """The value of an element in memory, as an expression."""
-    return f"f32_of_bf16({element})" if dtype == BFLOAT16 else element
+    return f"f32_of_{SHORT_NAMES[dtype]}({element})" if is_half(dtype) else element
 
 
 def stored(value: str, dtype: np.dtype[Any]) -> str:
     """The element in memory of a value, as an expression."""
-    return f"bf16_of_f32({value})" if dtype == BFLOAT16 else value
+    return f"{SHORT_NAMES[dtype]}_of_f32({value})" if is_half(dtype) else value
 
 
 def _made(op: Op, dtype: np.dtype[Any], *names: str, **attrs: Any) -> str:
-    """What an op makes of the elements `names`; of bfloat16 in float32, with one rounding of the result."""
-    if dtype != BFLOAT16:
+    """What an op makes of the elements `names`; of two bytes in float32, with one rounding of the result."""
+    if not is_half(dtype):
         return _EXPRESSIONS[op](dtype, *names, **attrs)
     text = _EXPRESSIONS[op](FLOAT32, *names, **attrs)
-    return text if op.is_exact else f"rounded_bf16({text})"
+    return text if op.is_exact else f"rounded_{SHORT_NAMES[dtype]}({text})"
 
 
 def expression(node: Node, names: list[str]) -> str:
@@ -221,9 +221,9 @@ def expression(node: Node, names: list[str]) -> str:
 
 
 def _cast(name: str, source: np.dtype[Any], target: np.dtype[Any]) -> str:
-    source = FLOAT32 if source == BFLOAT16 else source
-    if target == BFLOAT16:
-        return f"rounded_bf16({_cast(name, source, FLOAT32)})"
+    source = FLOAT32 if is_half(source) else source
+    if is_half(target):
+        return f"rounded_{SHORT_NAMES[target]}({_cast(name, source, FLOAT32)})"
     if target.kind == "b":
         return f"({name} != {literal(0, source)})" if source.kind != "b" else name
     if target.kind in "iu" and source.kind == "f":

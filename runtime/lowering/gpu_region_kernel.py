@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from ...ir import BFLOAT16, SHORT_NAMES, Node, Op, Value
+from ...ir import SHORT_NAMES, Node, Op, Value
 from ...ir.ops.reduction import argmax, argmin
+from ...ir.types import is_half
 from ...passes.kernels.loop_nest import LoopNest, by_columns, is_free, reduction_form
 from .elementwise import CAST, literal, loaded, stored
 from .gpu_reductions import GpuReductions
@@ -290,7 +291,7 @@ class GpuRegionWriter(RegionWriter):
         return self.from_buffer(value, f"j{u}")
 
     def from_buffer(self, value: Value, column: str) -> str:
-        """An element of a row buffer. In shared memory a byte is a word, a bfloat16 what it stands for."""
+        """An element of a row buffer. In shared memory a byte is a word, a float of two bytes what it stands for."""
         element = f"buffer{self.nest.buffers.index(value)}[{column}]"
         dtype = value.type.dtype
         if not self.nest.rows_on_chip:
@@ -369,6 +370,6 @@ class GpuRegionWriter(RegionWriter):
 
 def _kept(value: Value) -> str:
     """The elements of shared memory that hold those of a value."""
-    if value.type.dtype == BFLOAT16:
+    if is_half(value.type.dtype):
         return "f32"
     return "i32" if value.type.dtype.itemsize == 1 else SHORT_NAMES[value.type.dtype]

@@ -8,8 +8,8 @@ import numpy as np
 from ...ir.user_kernel import positional
 from ..codegen import intrinsics, lapack
 from ..codegen.array_kernel import FUNCTIONS, ArrayArgument, ArrayKernel
-from ..codegen.bfloat16 import BFLOAT16_CONVERSIONS
 from ..codegen.gpu_natives import GPU_NATIVES
+from ..codegen.halves import HALF_CONVERSIONS
 from ..codegen.integer_math import INTEGER_MATH
 from ..codegen.tile_copy import tile_copy
 from ..codegen.tile_product import tile_product
@@ -64,7 +64,7 @@ def kernel_namespace() -> Mapping[str, object]:
     )
     for module in (intrinsics, lapack, *functions):
         names.update((name, value) for name, value in vars(module).items() if not name.startswith("_"))
-    names.update(BFLOAT16_CONVERSIONS)
+    names.update(HALF_CONVERSIONS)
     names.update(GPU_NATIVES)
     names.update(ROW_REDUCTIONS)
     names.update(INTEGER_MATH)

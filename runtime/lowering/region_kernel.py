@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ...ir import BFLOAT16, Node, Value, is_float
+from ...ir import SHORT_NAMES, Node, Value, is_float
 from ...ir.ops import creation
 from ...ir.ops import elementwise as ew
-from ...ir.types import FLOAT32
+from ...ir.types import FLOAT32, is_half
 from ...passes.kernels.loop_nest import (
     LoopNest,
     by_columns,
@@ -87,7 +87,7 @@ class RegionWriter:
         """
         value, dtype = node.attrs["value"], node.output.type.dtype
         uses = {user.op for user in self.users[node.output]}
-        if dtype == BFLOAT16:
+        if is_half(dtype):
             value, dtype = float(dtype.type(value)), FLOAT32
         if dtype.kind != "f" or not uses <= {ew.add, ew.sub, ew.mul} or abs(value) in (0, 1) or not np.isfinite(value):
             return literal(value, dtype)
@@ -421,6 +421,6 @@ class RegionWriter:
 
 def literal_cast(text: str, dtype: np.dtype[Any]) -> str:
     """An integer expression as an element of `dtype`."""
-    if dtype == BFLOAT16:
-        return f"rounded_bf16(f32({text}))"
+    if is_half(dtype):
+        return f"rounded_{SHORT_NAMES[dtype]}(f32({text}))"
     return f"({text}) != 0" if dtype.kind == "b" else f"{CAST[dtype]}({text})"

@@ -173,7 +173,7 @@ def lines(*body):
         ("graph(%x: f32[2])", "line 1: expected '{', at the end"),
         ("graph(%x: f32[2]) {\n", "line 2: expected a node or 'return', at the end"),
         ("graph() {\n return", "line 2: expected a value, at the end\n  return"),
-        ("graph(%x: f16[2]) {\n return\n}", "line 1: 'f16' is no dtype, at '['"),
+        ("graph(%x: f8[2]) {\n return\n}", "line 1: 'f8' is no dtype, at '['"),
         ("graph(%x: f32[-2]) {\n return\n}", "line 1: expected a length, at '-2'"),
         ("graph(%x: f32[1.5]) {\n return\n}", "line 1: expected a length, at '1.5'"),
         ("graph(%x: f32[],\n %x: f32[]) {\n return\n}", "line 2: there are two inputs %x"),

@@ -105,7 +105,7 @@ def test_an_output_that_is_another_nodes():
     assert problem(steals) == "an output does not belong to this node alone"
 
 
-@pytest.mark.parametrize("bad", [ArrayType((-2,), np.dtype("float32")), ArrayType((2,), np.dtype("float16"))], ids=str)
+@pytest.mark.parametrize("bad", [ArrayType((-2,), np.dtype("float32")), ArrayType((2,), np.dtype("int8"))], ids=str)
 def test_a_type_that_does_not_exist(bad):
     assert problem(lambda x: Node(ew.exp, [x], {}, [bad])) == f"{bad!r} is no type"
     x = Value(bad, name="x")
@@ -148,7 +148,7 @@ def test_an_unknown_attribute_is_named():
     assert "'speed'" in message
 
 
-@pytest.mark.parametrize("value", [[0], np.int64(3), {1: 2}, (1, [2]), np.dtype("float16"), np.zeros(2, "float16")])
+@pytest.mark.parametrize("value", [[0], np.int64(3), {1: 2}, (1, [2]), np.dtype("int8"), np.zeros(2, "int8")])
 def test_an_attribute_that_has_no_text(value):
     assert problem(lambda x: Node(ew.exp, [x], {"a": value}, [F])) == f"attribute a={value!r} has no text"
 

@@ -304,3 +304,15 @@ def test_cores_that_cannot_be_predicted_for_are_one_error(
 ):
     assert main(["plan", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_budget_may_round(recipes: Path, capsys: pytest.CaptureFixture[str]):
+    for options in (["--memory", "75%", "--allow", "bf16"], ["--precision", "parameters=fp16", "--loss-scaling", "8"]):
+        assert main(["plan", "zoo.py:small", *options, "--json", "small.json"]) == 0
+    assert re.search(r"^precision +parameters=fp16   at the peak", capsys.readouterr().out, re.MULTILINE)
+    assert main(["plan", "zoo.py:small", "--allow", "bf16"]) == 2
+    assert "--allow bf16 is for a budget; give --memory too, or --precision kept=bf16" in capsys.readouterr().err
+    for wrong in (["--allow", "fp8"], ["--loss-scaling", "-2"], ["--precision", "kept=fp8"]):
+        with pytest.raises(SystemExit):
+            main(["plan", "zoo.py:small", *wrong])
+        assert "argument --" in capsys.readouterr().err

@@ -218,6 +218,16 @@ def test_every_optimizer_learns(optimizer: str, threads: str, capsys: pytest.Cap
     assert float(accuracy[0]) > 0.9
 
 
+def test_a_run_keeps_how_its_loss_is_scaled(capsys: pytest.CaptureFixture[str]):
+    options = ["--precision", "parameters=bf16,moments=fp16", "--loss-scaling", "64"]
+    assert main(["train", "digits", "--epochs", "1", *options, "--out", "run.safetensors"]) == 0
+    assert "parameters=bf16" in capsys.readouterr().out
+    assert main(["train", "--resume", "run.safetensors", "--epochs", "2"]) == 0
+    assert "moments=fp16" in capsys.readouterr().out
+    assert main(["train", "--resume", "run.safetensors", "--epochs", "3", "--loss-scaling", "8"]) == 2
+    assert "it cannot go on with --loss-scaling 8" in capsys.readouterr().err
+
+
 def test_a_run_keeps_its_precision(capsys: pytest.CaptureFixture[str]):
     assert main(["train", "digits", "--epochs", "1", "--precision", "bf16", "--out", "run.safetensors"]) == 0
     assert "precision " in capsys.readouterr().out

@@ -28,7 +28,7 @@ from ...engine.tracing.precisions import is_precision
 from ...ir import Array, ArrayType, spec
 from ..command_error import CommandError
 from ..data import DataError
-from ..file_values import is_count, is_memory, is_rate, is_text
+from ..file_values import is_count, is_half, is_loss_scaling, is_memory, is_rate, is_text, loss_scaling_of
 from ..load_checkpoint import load_checkpoint
 from .recipe import Ingredients
 
@@ -264,7 +264,9 @@ def train_characters(
     *,
     threads: int | None = None,
     memory: str | None = None,
+    allow: str | None = None,
     precision: str | None = None,
+    loss_scaling: str | None = None,
     target: str | None = None,
     resume: str | None = None,
     out: str | None = None,
@@ -281,8 +283,8 @@ def train_characters(
     a quarter of its time is over, and until then does what the run of any larger number does. `on_progress` is called
     after every step, and ten times in a run with the held-out loss. `out` is the checkpoint, written then, every few
     minutes, and when Ctrl-C is pressed: then `on_interrupted` is called, and `KeyboardInterrupt` goes on. `resume`
-    takes one up, with its budget, its precision and its target, to the same bits. `say` reports what goes wrong with a
-    checkpoint, and what differs.
+    takes one up, with its budget, its precision, its scale of the loss and its target, to the same bits. `say` reports
+    what goes wrong with a checkpoint, and what differs.
 
     Raises `DataError` for a text that is too short, `CommandError` where a checkpoint is of another run.
     """
@@ -302,7 +304,8 @@ def train_characters(
             raise CommandError(f"{resume} was trained on another text; give that one with --data")
         settings, steps = earlier.settings, earlier.steps if steps is None else steps
         minutes, memory = earlier.minutes if steps is None else None, memory or earlier.memory
-        precision, target = precision or earlier.precision, target or earlier.target
+        allow, precision = allow or earlier.allow, precision or earlier.precision
+        loss_scaling, target = loss_scaling or earlier.loss_scaling, target or earlier.target
     settings = settings() if isinstance(settings, type) else settings
     if steps is None and minutes is None:
         minutes = DEFAULT_MINUTES
@@ -317,6 +320,8 @@ def train_characters(
         threads=threads,
         clip_norm=settings.clip_norm,
         precision=precision or "fp32",
+        loss_scaling=loss_scaling_of(loss_scaling),
+        allow=allow,
         seed=settings.seed,
     )
     if resume is not None and earlier is not None:
@@ -324,7 +329,7 @@ def train_characters(
     if on_compiled:
         on_compiled(step)
     trained = TrainedModel(step, corpus, settings)
-    kept = {"memory": memory, "precision": precision, "target": target}
+    kept = {"memory": memory, "allow": allow, "precision": precision, "loss_scaling": loss_scaling, "target": target}
     metadata = {"settings": asdict(settings), "digest": _digest(text), **kept}
     run = _Run(trained, settings, steps, minutes, metadata, on_progress, began, interruptions)
     if out is not None:
@@ -346,7 +351,9 @@ class _Earlier:
     minutes: float | None
     digest: str
     memory: str | None
+    allow: str | None
     precision: str | None
+    loss_scaling: str | None
     target: str | None
 
     @staticmethod
@@ -364,15 +371,22 @@ class _Earlier:
             ):
                 raise ValueError("the settings are none of this recipe")
             _check_size(settings, types)
-            names = ("steps", "minutes", "memory", "precision", "target")
-            steps, minutes, memory, precision, target = given = [rest.get(name) for name in names]
-            checks = (is_count, is_rate, is_memory, is_precision, is_text)
-            for value, fits in zip(given, checks, strict=True):
-                if value is not None and not fits(value):
+            checks = {
+                "steps": is_count,
+                "minutes": is_rate,
+                "memory": is_memory,
+                "allow": is_half,
+                "precision": is_precision,
+                "loss_scaling": is_loss_scaling,
+                "target": is_text,
+            }
+            given = {name: rest.get(name) for name in checks}
+            for name, value in given.items():
+                if value is not None and not checks[name](value):
                     raise ValueError(f"{value!r} is no setting")
             found = kind(**settings)
             found.optimizer(1)  # which looks at the settings
-            return _Earlier(path, types, text, found, steps, minutes, str(rest["digest"]), memory, precision, target)
+            return _Earlier(path, types, text, found, digest=str(rest["digest"]), **given)
         except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise CommandError(f"{path} is no checkpoint of the recipe {kind.name}") from error
 

@@ -85,7 +85,7 @@ def test_what_ranks_cannot_share_is_refused():
     refused(TypeError, "ranks are those that take part", ranks="mpi")
     refused(NotImplementedError, "LBFGS with ranks", ranks=one, optimizer=gl.optim.LBFGS(1.0))
     refused(NotImplementedError, "diagnose=True with ranks", ranks=one, diagnose=True)
-    refused(NotImplementedError, "moments in bfloat16 with ranks", ranks=one, precision={"moments": "bf16"})
+    refused(NotImplementedError, "moments in two bytes with ranks", ranks=one, precision={"moments": "bf16"})
     refused(NotImplementedError, "they compute on CPUs", ranks=one, target="cuda:h100")
     refused(
         gl.TracingError, "4 rows", ranks=one, loss=lambda m, b: (plain_loss(m, b), {"scores": m(b["x"]).max(axis=1)})

@@ -9,10 +9,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 from gradloom import nn
-from gradloom.engine.step.narrow_moments import _rounded
+from gradloom.engine.step.narrow_moments import moment_of, stored_moment
 from gradloom.engine.step.step_graph import trace_step
 from gradloom.engine.tracing.precisions import checked_precision
-from gradloom.ir import Graph
+from gradloom.ir import FLOAT16, Graph
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 RNG = np.random.default_rng(0)
@@ -120,7 +120,7 @@ def test_threads_budgets_and_files_keep_the_bits(tmp_path: Path):
 
 def test_moments_round_up_and_down_as_often_as_they_are_near():
     numbers = RNG.normal(size=200_000).astype("float32") * 10.0 ** RNG.integers(-12, 12, 200_000).astype("float32")
-    rounded = _rounded(numbers)
+    rounded = stored_moment(numbers, BFLOAT16)
     assert rounded.dtype == BFLOAT16
     wide = rounded.astype("float64")
     error = np.abs(wide - numbers) / np.abs(numbers)
@@ -135,9 +135,27 @@ def test_moments_round_up_and_down_as_often_as_they_are_near():
 
 def check_special_numbers():
     special = np.array([0.0, -0.0, 1.0, -1.5, np.inf, -np.inf, 3e38, 1e-40, -1e-45], "float32")
-    np.testing.assert_array_equal(_rounded(special)[:6], special[:6].astype(BFLOAT16))
-    assert np.isfinite(_rounded(special)[6:].astype("float32")).all()
-    assert np.isnan(_rounded(np.array([np.nan], "float32")).astype("float32")).all()
+    np.testing.assert_array_equal(stored_moment(special, BFLOAT16)[:6], special[:6].astype(BFLOAT16))
+    assert np.isfinite(stored_moment(special, BFLOAT16)[6:].astype("float32")).all()
+    assert np.isnan(stored_moment(np.array([np.nan], "float32"), BFLOAT16).astype("float32")).all()
+
+
+def test_moments_in_float16_are_roots_that_hold_squares_of_small_gradients():
+    numbers = RNG.normal(size=100_000).astype("float32") * 10.0 ** RNG.integers(-16, 6, 100_000).astype("float32")
+    stored = stored_moment(numbers, FLOAT16)
+    assert stored.dtype == FLOAT16
+    again = moment_of(stored)
+    assert (np.sign(again) == np.sign(numbers)).all()
+    normal = np.abs(numbers) > 1e-9
+    assert (np.abs(again - numbers) <= 2.0**-9 * np.abs(numbers))[normal].all()
+    error = again.astype("float64")[normal] / numbers[normal] - 1
+    assert abs(error.mean()) < 1e-5
+    assert moment_of(stored_moment(again, FLOAT16)).tobytes() == again.tobytes()  # what is stored already stays
+    with np.errstate(over="ignore"):
+        special = moment_of(stored_moment(np.array([0.0, -0.0, 1e-45, -1e-30, 1e30, np.inf], "float32"), FLOAT16))
+    np.testing.assert_array_equal(np.sign(special), [0, 0, 1, -1, 1, 1])
+    assert np.isfinite(special).all()
+    assert np.isnan(moment_of(stored_moment(np.array([np.nan], "float32"), FLOAT16))).all()
 
 
 def test_averages_of_parameters_and_factors_of_moments_stay_wide():
@@ -158,6 +176,8 @@ def test_averages_of_parameters_and_factors_of_moments_stay_wide():
         ({"kept": "fp32", "products": "bf16"}, "bf16"),
         ({}, "fp32"),
         (" moments=bf16, kept=bf16", "kept=bf16,moments=bf16"),
+        ({"parameters": "bfloat16", "moments": "float16"}, "moments=fp16,parameters=bf16"),
+        ({"products": "float16"}, "fp16"),
     ],
 )
 def test_a_precision_has_one_name(given: object, name: str):
@@ -168,8 +188,8 @@ def test_a_precision_has_one_name(given: object, name: str):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"kept": "fp16"}, "of kept is 'fp32' or 'bf16', got 'fp16'"),
-        ({"grads": "bf16"}, "has no 'grads'; it is a dict of products, kept, moments"),
+        ({"kept": "fp8"}, "of kept is 'fp32', 'bf16' or 'fp16', got 'fp8'"),
+        ({"grads": "bf16"}, "has no 'grads'; it is a dict of products, kept, moments, parameters"),
         ("kept", r'a dict of what is rounded, got .kept.; write precision="bf16", or dict\(kept="bf16"\)'),
         (3, "got 3"),
     ],

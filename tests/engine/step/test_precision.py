@@ -194,7 +194,7 @@ def test_tf32_is_of_gpus():
 
 def test_a_wrong_precision_says_what_to_write():
     with pytest.raises(ValueError, match="write precision='bf16'"):
-        make("bfloat16")
+        make("mixed")
 
 
 class Recurrent(nn.Module):

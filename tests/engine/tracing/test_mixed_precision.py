@@ -160,7 +160,8 @@ def test_numbers_are_those_of_float32_to_the_precision_of_bfloat16():
 
 
 def test_wrong_precisions_say_what_to_write():
-    assert [checked_precision(p) for p in ("fp32", "tf32", "bf16")] == ["fp32", "tf32", "bf16"]
-    for given, instead in (("bfloat16", "bf16"), (np.float32, "fp32"), ("amp", "bf16"), (16, "bf16"), (None, "bf16")):
+    assert [checked_precision(p) for p in ("fp32", "tf32", "bf16", "fp16")] == ["fp32", "tf32", "bf16", "fp16"]
+    assert [checked_precision(p) for p in ("float32", "bfloat16", "float16")] == ["fp32", "bf16", "fp16"]
+    for given, instead in (("half", "fp16"), (np.float32, "fp32"), ("amp", "bf16"), (16, "bf16"), (None, "bf16")):
         with pytest.raises(ValueError, match=f"precision is .*write precision=.{instead}."):
             checked_precision(given)

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from compiled import run_compiled
 from gpu_emulated import run_emulated
-from gradloom.ir import BFLOAT16, Builder, interpret, spec
+from gradloom.ir import BFLOAT16, FLOAT16, ArrayType, Builder, interpret, spec
 from gradloom.ir.ops import elementwise as ew
+from gradloom.ir.types import FLOAT32
 from gradloom.passes.pipeline import run_passes
 from op_cases import BFLOAT16_CASES
 from op_programs import plain, unjitted, wrong_rows
@@ -51,6 +52,27 @@ def test_conversions_have_the_bits_of_ml_dtypes_for_every_bfloat16_and_what_lies
     with np.errstate(all="ignore"):
         np.testing.assert_array_equal(_bits(wide), _bits(every.astype(np.float32)))
         np.testing.assert_array_equal(_bits(rounded), _bits(near.astype(BFLOAT16)))
+
+
+def test_conversions_have_the_bits_of_numpy_for_every_float16_and_what_lies_between():
+    every = np.arange(1 << 16, dtype=np.uint16).view(FLOAT16)
+    wide = every.astype(np.float32)
+    bits = wide.view(np.uint32).astype(np.int64)[:, None]
+    near = (bits + np.array([-1, 0, 1, 0xFFF, 0x1000, 0x1001])).clip(0, 2**32 - 1).astype(np.uint32).view(np.float32)
+    with np.errstate(all="ignore"):
+        between = (wide[:-1] + wide[1:]) / 2  # also of subnormal numbers
+    near = np.concatenate([near.ravel(), between])
+    b = Builder()
+    x, y = b.input(ArrayType(every.shape, FLOAT16)), b.input(spec(near.shape))
+    narrow = ew.cast(b, y, dtype=FLOAT16)
+    graph = b.graph([ew.cast(b, x, dtype=FLOAT32), narrow, ew.cast(b, narrow, dtype=FLOAT32)])
+    made = run_compiled(graph, every, near)
+    with np.errstate(all="ignore"):
+        expected = wide, near.astype(FLOAT16), near.astype(FLOAT16).astype(np.float32)
+    for actual, wanted in zip(made, expected, strict=True):
+        number = ~np.isnan(wanted)
+        np.testing.assert_array_equal(_bits(actual)[number], _bits(wanted)[number])
+        assert np.isnan(actual[~number].astype(np.float32)).all()
 
 
 def chain(x, y):

@@ -1,4 +1,6 @@
-"""bfloat16 in the interpreter: float32 inside an op, one rounding of each result to the nearest (ties to even)."""
+"""bfloat16 and float16 in the interpreter: float32 inside an op, one rounding of each result to the nearest (ties to
+even).
+"""
 
 from __future__ import annotations
 
@@ -8,20 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from .types import BFLOAT16, FLOAT32, Array, ArrayType
+from .types import FLOAT32, Array, ArrayType, is_half
 
 
 def in_float32(infer: Callable[..., Any], reference: Callable[..., Any]) -> Callable[..., Any]:
-    """A reference that also takes bfloat16: the one of float32, whose results become what the type rule says.
+    """A reference that also takes floats of two bytes: that of float32, whose results become what the type rule says.
 
-    NumPy knows bfloat16 as an extension, and computes a sum of it, say, with a rounding after each addition.
+    NumPy computes a sum of them, say, with a rounding after each addition.
     """
 
     @wraps(reference)
     def evaluate(*arrays: Array, **attrs: Any) -> Any:
-        if all(array.dtype != BFLOAT16 for array in arrays):
+        if not any(is_half(array.dtype) for array in arrays):
             return reference(*arrays, **attrs)
-        wide = [array.astype(FLOAT32) if array.dtype == BFLOAT16 else array for array in arrays]
+        wide = [array.astype(FLOAT32) if is_half(array.dtype) else array for array in arrays]
         result = reference(*wide, **attrs)
         types = infer(*(ArrayType(tuple(array.shape), array.dtype) for array in arrays), **attrs)
         if isinstance(types, ArrayType):
