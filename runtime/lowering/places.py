@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ...ir import Node, Value
 from ...passes.graph.scan import Scan
 from ...passes.memory.plan import Plan
-from .launch import Arg, Call, KernelAddress, Pointer, Routine, Scratch, Tile, Transfer
+from .launch import Arg, Call, KernelAddress, Pointer, Ranks, Routine, Scratch, Tile, Transfer
 from .launch_list import Fork, Item, LaunchList, Loop, Unit, stages_of
 
 Part = tuple["Item | Transfer | Fork", "Node | None", "Places"]
@@ -55,7 +55,7 @@ class Places:
                 return self.at(arg.value) + arg.offset
             case Scratch(worker_stride=0, tile_stride=0):
                 return self.arena + arg.offset
-            case Tile() | Scratch() | KernelAddress() | Routine():
+            case Tile() | Scratch() | KernelAddress() | Routine() | Ranks():
                 raise AssertionError(f"{arg} is no argument of a kernel of a GPU")
             case _:
                 return arg
