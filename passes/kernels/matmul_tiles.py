@@ -241,14 +241,18 @@ def scratch_bytes(x: View, y: View, threads: int, copies: int, target: Target) -
 
 
 def _merit(batches: int, m: int, n: int, down: int, across: int, enough: int, target: Target) -> tuple[float, int]:
-    """The worth of a cut: its tiles, up to `enough` to balance threads, divided by what packing adds to the time, and
-    by what many cores take longer where some are idle in the last round.
+    """The worth of a cut: its tiles, up to `enough` to balance threads, divided by what packing adds to the time. Of
+    many cores some may be idle in the last round, which counts too.
 
     Of equal cuts that with fewer tiles is better.
     """
-    tiles, every = min(down * across, enough), batches * down * across
-    rounds = target.whole_rounds(every) / every
-    return tiles / rounds / (1 + 12 * down / max(m, 1) + 12 * across / max(n, 1)), -down * across
+    packing = 1 + 12 * down / max(m, 1) + 12 * across / max(n, 1)
+    if not target.has_many_cores:
+        return min(down * across, enough) / packing, -down * across
+    height, width = _even(m, down), _even(n, across)
+    every = batches * -(-m // height) * -(-n // width)
+    busy = batches * m * n / max(target.whole_rounds(every) * height * width, 1)
+    return busy * min(max(every, target.cores), enough) / packing, -every
 
 
 def _even(length: int, parts: int) -> int:

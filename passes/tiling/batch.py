@@ -236,12 +236,14 @@ def _tile_and_parallel(parts: _Parts, target: Target) -> tuple[int, int]:
     if target.is_gpu:
         return 0, 0  # it has no caches to stay in: tiles hold less, and cost time
     costs, length = parts.costs(target), parts.length
-    tile = costs.smallest(Limits(_OVERHEAD), divisors(length, 1, length // 2))
+    # Many cores share every unit: as many parallel iterations would hold too many sums, fewer would leave some idle.
+    limits = Limits(_OVERHEAD, _SHARING) if target.has_many_cores else Limits(_OVERHEAD)
+    tile = costs.smallest(limits, divisors(length, 1, length // 2))
     if tile == 0:
         return 0, 0
     tiles = length // tile
     sums, held = parts.sum_bytes, _held_bytes(parts)
-    shared = costs.within(Limits(_OVERHEAD, _SHARING), tile)
+    shared = target.has_many_cores or costs.within(Limits(_OVERHEAD, _SHARING), tile)
     for parallel in (1,) if shared else (2, 3, 1):
         if tiles % parallel == 0 and parallel * (sums + held / tiles) < _GAIN * held:
             return tile, parallel

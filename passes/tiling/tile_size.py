@@ -65,7 +65,13 @@ class TileCosts:
         return self.of_a_tile * -(-self.length // tile)
 
     def sharing(self, tile: int) -> float:
-        """What two threads lose that share every product of a tile."""
+        """What threads lose that share every product of a tile: two of them, or, where there are many cores, more than
+        these lose without tiles.
+        """
+        whole = self._lost(self.length) if self.target.has_many_cores else 0.0
+        return self._lost(tile) - whole
+
+    def _lost(self, tile: int) -> float:
         times = [(work(nodes, self.target), nodes, batched) for nodes, batched in self.parts]
         length, target = self.length, self.target
         return sum(t * sharing_loss(nodes, batched, length, tile, target) for t, nodes, batched in times if t)
@@ -152,26 +158,26 @@ def _fixed(node: Node, batched: Mapping[Value, Axis], target: Target) -> float:
 
 
 def sharing_loss(nodes: Iterable[Node], batched: Mapping[Value, Axis], length: int, tile: int, target: Target) -> float:
-    """What two threads lose that share every product and convolution of a tile, as a part of their time, against two
-    that run a tile each: they meet after each, and pack operands that are cut in two.
+    """What threads lose that share every product and convolution of a tile, as a part of their time, against as many
+    that run a tile each: they meet after each, pack operands that are cut, and are idle where there are too few parts.
     """
     total = lost = 0.0
     for node in nodes:
         if node.op.is_scan:
             # A step of a loop is short: what is shared there is lost in meetings.
-            total += node_flops(node) * tile / length / target.matmul_flops_per_ns / 2
+            total += node_flops(node) * tile / length / target.matmul_flops_per_ns / target.cores
             lost += 2 * target.barrier_ns * node.attrs["length"]
             continue
         if not node.op.is_contraction:
             continue
-        time = node_flops(node) * tile / length / target.matmul_flops_per_ns / 2
+        time = node_flops(node) * tile / length / target.matmul_flops_per_ns / target.cores
         total += time
         lost += 2 * target.barrier_ns
         if node.op is contraction.dot:
             batches, m, n, k = _sizes(node, batched, length, tile)
             cut = cut_into(enough_tiles(target), batches, m, n, k, target)
             lost += time * target.packed_rows * ((cut.down - 1) / max(m, 1) + (cut.across - 1) / max(n, 1))
-            lost += 0.0 if cut.tiles > 1 else time
+            lost += time * (target.whole_rounds(max(cut.tiles, target.cores)) / cut.tiles - 1)
     return lost / total if total else math.inf
 
 

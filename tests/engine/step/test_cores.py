@@ -90,3 +90,17 @@ def test_what_is_no_number_of_cores_is_refused(cores: Any):
 def test_a_gpu_has_no_cores():
     with pytest.raises(gl.TargetError, match=r"cores is for the CPU, got 16 for 'cuda:h100'; leave it out"):
         gl.plan_step(Net(), loss_fn, gl.optim.SGD(0.1), BATCH, cores=16, target="cuda:h100")
+
+
+def test_many_cores_share_tiles_of_the_batch_that_few_share_out():
+    model = nn.Sequential(nn.Linear(64, 192), nn.Tanh(), nn.Linear(192, 192), nn.Tanh(), nn.Linear(192, 64))
+
+    def loss_fn(model: Any, batch: Any) -> Any:
+        return np.mean((model(batch) - batch) ** 2)
+
+    def lanes(cores: int | None) -> list[int]:
+        step = gl.plan_step(model, loss_fn, gl.optim.SGD(0.1), gl.spec((8192, 64)), cores=cores, threads=2)
+        return [loop.lanes for loop in step.report.loops]
+
+    assert max(lanes(None)) == 2
+    assert max(lanes(16), default=1) == 1
