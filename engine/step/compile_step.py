@@ -165,7 +165,8 @@ def compile_step(
     `products` as above; `kept`, what the backward reads of the forward; `moments`, the optimizer's state of each
     element; `parameters`. Of the last three all arithmetic is float32, and each number is rounded once, where it is
     stored: to the nearest, but moments up or down by chance, as often as they are near to either, or small changes
-    would be lost. Sums along axes that are kept stay float32, and so does an average of the parameters. A moment in
+    would be lost. Sums along axes that are kept stay float32, and so does an average of the parameters. Where the arena
+    would not be smaller, nothing is kept in two bytes, and the report's `precision` does not say so. A moment in
     float16 is stored as its root, which the squares of small gradients need; `state()` gives the moment. A parameter
     that is trained has a master in float32 among the state, `master.0.weight`, which is what the optimizer updates;
     one that is not has none, and takes half the bytes. Steps that store parameters so share none.

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import optree
 
-from ...ir import ArrayType, Graph, type_of
+from ...ir import ArrayType, DType, Graph, type_of
 from ...passes.budget import StepPlanner
 from ...passes.memory.plan import Plan, plan
 from ...passes.offload.absences import Offloading
@@ -28,7 +28,7 @@ from ..optim.update_inputs import of_group
 from ..report.make_report import make_report
 from ..report.notebook import report_html, report_line
 from ..report.schema import HeldReport, MemoryReport
-from ..tracing.precisions import HALVES, stored_dtype
+from ..tracing.precisions import HALVES, half_name, stored_dtype, with_kept
 from ..tracing.tracer import as_array
 from .budget import Budget, budget_of
 from .host_memory import ANY_HOST_MEMORY, HostMemory
@@ -323,9 +323,36 @@ def step_plans(
     warnings given before.
     """
 
+    precision = options.get("precision", "fp32")
+    kept = stored_dtype(precision, "kept")
+    options = wide_options(options)
+
     def trace(batch: Any) -> StepGraph:
         compile_phase("tracing")
-        return trace_step(model, loss_fn, optimizer, batch, **options, warned=warned)
+        found = trace_step(model, loss_fn, optimizer, batch, **options, warned=warned)
+        return found if kept is None else rounded_if_smaller(found, kept, target)
 
-    first = trace(batch) if traced is None else traced
+    if traced is None:
+        first = trace(batch)
+    else:
+        first = traced if kept is None else rounded_if_smaller(traced, kept, target)
     return StepPlans(first, threads, trace, batch, int(options["accumulate"]), True, target, host)
+
+
+def wide_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options to trace a step with: what it keeps is rounded afterwards."""
+    wide = with_kept(options.get("precision", "fp32"), "fp32")
+    return {**options, "precision": wide} if "precision" in options else dict(options)
+
+
+def rounded_if_smaller(traced: StepGraph, dtype: DType, target: Target) -> StepGraph:
+    """The step with what the backward reads in two bytes, where its arena is smaller then than it is without. The plans
+    for one thread are compared, or bits would depend on the threads.
+    """
+
+    def arena_bytes(traced: StepGraph) -> int:
+        graph = passed(traced.graph, pipeline(traced.parts, target))
+        return plan(graph, target.workers or 1, outputs_in_arena=True, target=target).arena_bytes
+
+    rounded = rounding(traced, half_name(dtype))
+    return rounded if arena_bytes(rounded) < arena_bytes(traced) else traced

@@ -45,7 +45,7 @@ from .learning_rate import LearningRates
 from .live_arrays import LiveArrays, own_memory
 from .narrow_parameters import Masters
 from .notebook import step_html, step_line
-from .plans import LossFunction, StepPlan, step_plans
+from .plans import LossFunction, StepPlan, step_plans, wide_options
 from .predictor import Predictor, bound_functions
 from .program import StepProgram
 from .shapes import ShapePolicy
@@ -329,7 +329,7 @@ class Step(StepArrays):
     def _traced(self, shapes: Sequence[Shape], in_one_part: bool = False) -> StepGraph:
         """The step as it is traced for batches of these shapes."""
         of_step = self._model, self._loss_fn, self._optimizer
-        options: dict[str, Any] = self._options | ({"accumulate": 1} if in_one_part else {})
+        options = wide_options(self._options | ({"accumulate": 1} if in_one_part else {}))
         return trace_step(*of_step, self._batch_of(shapes), **options, warned=self._warned)
 
     def _batch_of(self, shapes: Sequence[Shape]) -> Any:

@@ -66,7 +66,7 @@ def stored_dtype(precision: str, what: str) -> DType | None:
 
 
 def with_kept(precision: str, half: str) -> str:
-    """The precision with what the backward reads stored in two bytes, "bf16" or "fp16"."""
+    """The precision with what the backward reads stored in two bytes, "bf16" or "fp16", or as it is, "fp32"."""
     kinds = _kinds(precision) if precision not in PRECISIONS else {"products": precision}
     return _of_kinds({**kinds, "kept": half})
 
@@ -91,6 +91,11 @@ def of_functions(precision: str) -> str:
             )
         )
     return name
+
+
+def half_name(dtype: DType) -> str:
+    """The name of the precision of a dtype of two bytes."""
+    return next(name for name, half in HALVES.items() if half == dtype)
 
 
 def half_of(name: Any) -> str | None:

@@ -40,8 +40,20 @@ def test_such_a_step_runs_with_the_bits_of_the_precision_that_it_chose():
     assert chosen.report.precision == "kept=bf16"
     batch = recipe()[-1]
     assert [chosen(batch) for _ in range(3)] == [rounded(batch) for _ in range(3)]
+    gradients = rounded.gradients(batch)
+    for name, gradient in chosen.gradients(batch).items():
+        np.testing.assert_array_equal(gradient, gradients[name])
     longer = {"x": np.concatenate([batch["x"], batch["x"][:64]])}
     assert np.isfinite(chosen(longer))
+
+
+def test_padded_batches_and_float16_are_rounded_too():
+    memory = gl.plan_step(*recipe(), precision={"kept": "fp16"}).report.total_bytes
+    chosen = gl.compile_step(*recipe(), memory=memory, allow="float16", shapes="bucket")
+    assert chosen.report.precision == "kept=fp16"
+    assert "in float16, as allow=" in chosen.report.other_bits
+    x = recipe()[-1]["x"]
+    assert all(np.isfinite(chosen({"x": x[:rows]})) for rows in (512, 300, 290))
 
 
 def test_what_fits_neither_way_is_refused():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import gradloom as gl
@@ -96,6 +97,18 @@ def test_steps_train_alike_in_fewer_bytes(model: type[nn.Module], batch: dict[st
     np.testing.assert_allclose(losses[0][1], losses[0][0], rtol=1e-6)  # the forward rounds nothing
     assert losses[-1][0] < 0.9 * losses[0][0]
     np.testing.assert_allclose(losses[-1][1], losses[-1][0], rtol=0.01)
+
+
+@pytest.mark.parametrize(("widths", "rows"), [((8, 16, 4), 4), ((8, 16, 4), 128), ((64, 64, 64, 10), 32)])
+def test_nothing_is_rounded_where_the_arena_would_grow(widths: tuple[int, ...], rows: int):
+    def plan(precision: object):
+        layers = [layer for pair in pairwise(widths) for layer in (nn.Linear(*pair), nn.GELU())]
+        batch = {"x": gl.spec((rows, widths[0])), "y": gl.spec(rows, "int64")}
+        return gl.plan_step(nn.Sequential(*layers[:-1]), loss, gl.optim.SGD(), batch, precision=precision, threads=1)
+
+    exact, narrow = plan("fp32"), plan({"kept": "bf16"})
+    assert narrow.report.arena_bytes <= exact.report.arena_bytes
+    assert (narrow.report.precision == "fp32") == (narrow.report.arena_bytes == exact.report.arena_bytes)
 
 
 def test_threads_budgets_and_files_keep_the_bits(tmp_path: Path):
