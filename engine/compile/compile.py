@@ -67,6 +67,9 @@ class _Key(NamedTuple):
 _INPUTS = (np.ndarray, float)
 """What stands in `_Key.fixed` for a leaf that is an input."""
 
+_ARRAYS = {np.ndarray}
+"""Types of leaves that are inputs as they are."""
+
 
 class CompiledFunction:
     """A function, compiled for each signature (structure, shapes, dtypes, other arguments) it is called with."""
@@ -146,25 +149,17 @@ class CompiledFunction:
             args, kwargs, taken = split(args, kwargs, self._static.places(args, kwargs))
             static = [(place, self._static_key(place, value)) for place, value in taken.items()]
         leaves, tree = optree.tree_flatten((args, kwargs))  # pyright: ignore[reportArgumentType]
-        given: list[Any] = []
-        fixed: list[Any] = []
-        for leaf in leaves:
-            if isinstance(leaf, (np.ndarray, np.generic)):
-                given.append(leaf)
-                fixed.append(np.ndarray)
-            elif type(leaf) is float:
-                given.append(leaf)
-                fixed.append(float)
-            elif isinstance(leaf, Tracer):
-                return with_arguments(self._fn, taken)(*args, **kwargs)  # says that its trace has ended
-            elif isinstance(leaf, PendingArray):
-                given.append(np.asarray(leaf))
-                fixed.append(np.ndarray)
-            elif self._target.is_gpu and (there := self._of_device(leaf)) is not None:
-                given.append(there)
-                fixed.append(np.ndarray)
-            else:
-                fixed.append(_fixed(leaf, self._fn))
+        given: list[Any] = leaves
+        fixed: list[Any] = [np.ndarray] * len(leaves)
+        if not set(map(type, leaves)) <= _ARRAYS:
+            given, fixed = [], []
+            for leaf in leaves:
+                if isinstance(leaf, Tracer):
+                    return with_arguments(self._fn, taken)(*args, **kwargs)  # says that its trace has ended
+                array, kind = self._sorted_out(leaf)
+                fixed.append(kind)
+                if kind in _INPUTS:
+                    given.append(array)
         of_device = self._of_device if self._target.is_gpu else None
         arrays = dense_arrays(given, lambda: self._names(args, kwargs, _INPUT_TYPES), of_device)
         types = tuple([(array.shape, array.dtype) for array in arrays])
@@ -174,6 +169,18 @@ class CompiledFunction:
             like: Any = optree.tree_unflatten(tree, _as_traced(leaves, fixed, arrays))
             program = self._new_program(key, like[0], like[1], taken)
         return program.run(arrays)
+
+    def _sorted_out(self, leaf: Any) -> tuple[Any, Hashable]:
+        """An argument as an input, and what stands for it in `_Key.fixed`."""
+        if isinstance(leaf, (np.ndarray, np.generic)):
+            return leaf, np.ndarray
+        if type(leaf) is float:
+            return leaf, float
+        if isinstance(leaf, PendingArray):
+            return np.asarray(leaf), np.ndarray
+        if self._target.is_gpu and (there := self._of_device(leaf)) is not None:
+            return there, np.ndarray
+        return leaf, _fixed(leaf, self._fn)
 
     def _of_device(self, leaf: Any) -> Any:
         """An argument as an array of the device, if it is one."""

@@ -83,9 +83,12 @@ def _is_plain(tree: optree.PyTreeSpec) -> bool:
     return all(not any(part for part in (*node[2:5], *node[7:])) for node in _nodes(tree))
 
 
+_NAMES = {str}
+
+
 def _seen_by(said: tuple[Any, ...], order: tuple[Any, ...]) -> Hashable:
     names = said[0]
-    if type(names) is list and said[1] is None and all(type(name) is str for name in names):
+    if type(names) is list and said[1] is None and set(map(type, names)) <= _NAMES:
         return tuple(order[0]) if order[0] else ()  # a dict with names for keys, as nearly all are
     return exact_key((said, order))
 

@@ -48,6 +48,15 @@ def address_of(array: np.ndarray[Any, Any]) -> int:
         return array.__array_interface__["data"][0]
 
 
+def addresses_of(arrays: Sequence[np.ndarray[Any, Any]]) -> list[int]:
+    """`address_of` of each."""
+    address, memory = ctypes.addressof, ctypes.c_char.from_buffer
+    try:
+        return [address(memory(array)) for array in arrays]  # pyright: ignore[reportArgumentType]
+    except (TypeError, ValueError):
+        return [address_of(array) for array in arrays]
+
+
 class Executable:
     """Machine code for a plan, and its arena.
 
@@ -133,10 +142,8 @@ class Executable:
         after it; what is not given must be bound.
         """
         bases = self.program.bases
-        for i, array in enumerate(inputs, 1 + first_input):
-            bases[i] = address_of(array)
-        for i, array in enumerate(outputs, self._first_output):
-            bases[i] = address_of(array)
+        bases[1 + first_input : 1 + first_input + len(inputs)] = addresses_of(inputs)
+        bases[self._first_output : self._first_output + len(outputs)] = addresses_of(outputs)
         code = self.program.run()
         if code:
             raise refusal(self._traps.entries[code - 1])

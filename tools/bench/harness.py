@@ -28,6 +28,7 @@ from .machine import MACHINE, Clocks, Noise, Speed
 from .picture import draw
 from .side import Place
 from .side_process import SideProcess
+from .wider import WIDER
 from .workloads import COMPARED_STEPS, WORKLOADS, check_name, task
 
 LOSS_TOLERANCE = 1e-4
@@ -77,6 +78,8 @@ class Sides:
         """Those that can do a workload, Gradloom first. Beside a user's recipe that means: for which it has a peer."""
         if workload in WORKLOADS or not self.peers:
             return [OURS, *self.peers]
+        if workload in WIDER:
+            return [OURS, *(peer for peer in self.peers if peer not in WIDER[workload].without)]
         asked = task(workload)
         return [OURS, *(peer for peer in self.peers if asked.peer(PEERS[peer]) is not None)]
 
