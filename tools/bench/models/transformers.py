@@ -81,7 +81,7 @@ def llama(f: Framework, vocabulary: int, context: int, width: int, heads: int, g
 
     def turned(x: Any) -> Any:
         first, second = x[..., : size // 2], x[..., size // 2 :]
-        return f.numpy.concat([first * cosine - second * sine, second * cosine + first * sine], -1)
+        return f.numpy.concat([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
 
     class Layer(nn.Module):
         def __init__(self) -> None:
