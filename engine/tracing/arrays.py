@@ -60,7 +60,7 @@ def dense_arrays(
         found = [_found(i, leaf, names, of_device) for i, leaf in enumerate(leaves)]
         rest = iter(dense_arrays([leaf for leaf, there in zip(leaves, found) if there is None], names))
         return [next(rest) if there is None else there for there in found]
-    if set(map(type, leaves)) <= _PLAIN and {leaf.dtype for leaf in leaves} <= SHORT_NAMES.keys():
+    if set(map(type, leaves)) <= _PLAIN and all(dtype in DTYPES for dtype in {leaf.dtype for leaf in leaves}):
         return [leaf if leaf.flags.carray else dense(leaf) for leaf in leaves]  # many of them take a microsecond each
     try:
         return [dense(leaf) for leaf in leaves]
