@@ -20,6 +20,7 @@ from .completion import SHELLS
 from .draw import FORMATS, LAYOUTS
 from .file_values import loss_scaling_of
 from .optimizers import OPTIMIZERS, SCHEDULES
+from .ranks import KINDS
 from .recipes import RECIPES
 
 _RECIPE = f"one of {', '.join(RECIPES)}; or module:function, or file.py:function"
@@ -138,6 +139,19 @@ def _train_parser(commands: Any) -> None:
     _add_precision(parser, of_run=True)
     _add_loss_scaling(parser)
     _target(parser, _RUNS_ON, default=None)
+    parser.add_argument(
+        "--ranks",
+        choices=KINDS,
+        metavar="KIND",
+        help="mpi: train with all processes that mpiexec or srun started, which is the default under these; one: with "
+        "this process, to the same bits",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=_rate,
+        metavar="SECONDS",
+        help="with ranks: one that does not come for so long hangs, and all stop; compiling takes less than that",
+    )
     parser.add_argument("--resume", metavar="FILE", help="continue the run that wrote this checkpoint")
     parser.add_argument(
         "--out", metavar="FILE", help="the checkpoint (default: the one resumed, or gradloom-RECIPE.safetensors)"

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from ..engine.fit.interruptions import Interruptions
+from ..engine.ranks import RanksError
+from ..engine.ranks.mpi_ranks import stop_all_ranks
 from ..engine.saving.checkpoint_file import CheckpointError
 from ..engine.step.refusal import MemoryBudgetError
 from ..engine.tracing.tracer import ShapeError, TracingError
@@ -30,6 +32,7 @@ from .draw import draw
 from .lecture import LectureOptions, run_lecture
 from .plan import PlanOptions, run_plan
 from .print_ir import step_text
+from .ranks import ranks_of_command
 from .train import Run, train
 from .train_characters import KINDS, kind_of_checkpoint, run_characters
 
@@ -40,6 +43,7 @@ _USER_ERRORS = (
     DumpError,
     FrontEndError,
     MemoryBudgetError,
+    RanksError,
     ShapeError,
     TargetError,
     TracingError,
@@ -68,8 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(printable_lines(f"gradloom: there is not enough memory: {error}"), file=sys.stderr)
             return _FAILED
         except _USER_ERRORS as error:
-            text = "\n".join([f"gradloom: {error}", *getattr(error, "__notes__", [])])
-            print(printable_lines(text), file=sys.stderr)
+            text = printable_lines("\n".join([str(error), *getattr(error, "__notes__", [])]))
+            stop_all_ranks(error, text, _FAILED)
+            print(f"gradloom: {text}", file=sys.stderr)
             return _FAILED
 
 
@@ -85,15 +90,17 @@ def _train(options: argparse.Namespace) -> int:
     settings = ("recipe", "epochs", "batch_size", "optimizer", "lr", "schedule", "clip_norm", "early_stop", "seed")
     kept = (*settings, "memory", "allow", "precision", "loss_scaling", "target")
     given = {name: value for name in kept if (value := getattr(options, name)) is not None}
-    run = Run(given, options.data, options.threads, options.resume, options.out, options.log, options.plot)
+    ranks = ranks_of_command(options.ranks, options.timeout)
+    console = Console(quiet=ranks is not None and ranks.rank > 0)
+    run = Run(given, options.data, options.threads, options.resume, options.out, options.log, options.plot, ranks)
     kind = KINDS.get(options.recipe)
     if options.recipe is None and options.resume is not None:
         kind = kind_of_checkpoint(options.resume)
     if kind is not None:
-        return run_characters(kind, run, options.steps, options.minutes, Console(), options.interruptions)
+        return run_characters(kind, run, options.steps, options.minutes, console, options.interruptions)
     if options.steps is not None or options.minutes is not None:
         raise CommandError(f"--steps and --minutes go with the recipes {' and '.join(KINDS)}; give --epochs")
-    return train(run, Console(), options.interruptions)
+    return train(run, console, options.interruptions)
 
 
 def _plan(options: argparse.Namespace) -> int:

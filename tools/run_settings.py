@@ -34,6 +34,8 @@ class Settings:
     loss_scaling: str | None = None
     target: str | None = None
     """What it runs on; `None` is the CPU."""
+    parts: int | None = None
+    """In how many parts ranks share a batch; `None` is a run without ranks."""
     data: str | None = None
     """A digest of the examples; `None` where they are random."""
     step: str | None = None
@@ -100,6 +102,7 @@ _CHECKS: dict[str, Any] = {
     "precision": is_text,
     "loss_scaling": is_loss_scaling,
     "target": is_text,
+    "parts": is_count,
     "data": is_text,
     "step": is_text,
 }

@@ -16,13 +16,14 @@ import optree
 from rich.console import Console
 
 from ..engine.data import Loader
-from ..engine.fit.batches_of import batches_of
+from ..engine.fit.batches_of import batches_of, batches_to_train
 from ..engine.fit.callbacks import EarlyStopping
 from ..engine.fit.evaluate import Evaluator, evaluator_of
 from ..engine.fit.fit import METADATA, Fitting, fit_metadata
 from ..engine.fit.history import LOG_SUFFIXES
 from ..engine.fit.interruptions import Interruptions
 from ..engine.fit.means import in_words
+from ..engine.ranks import Ranks, one
 from ..engine.saving.checkpoint_file import check_savable, open_checkpoint
 from ..engine.step.compile_step import compile_step
 from ..engine.step.step import Step
@@ -33,6 +34,7 @@ from .find_recipe import make_recipe
 from .load_checkpoint import load_checkpoint
 from .optimizers import OPTIMIZERS, SCHEDULES, check_trains, of_run
 from .plot_history import check_plot, plot_history
+from .ranks import ranks_in_words
 from .recipes import RECIPES
 from .run_settings import Settings
 from .say import say
@@ -52,6 +54,8 @@ class Run:
     out: str | None = None
     log: str | None = None
     plot: str | None = None
+    ranks: Ranks | None = None
+    """Who trains; `None` is this process, with whole batches."""
 
     def command_to_go_on(self, out: str, recipe: str | None) -> str:
         """What to type so that a run goes on whose checkpoint is `out`; what that holds need not be given again."""
@@ -87,6 +91,7 @@ def train(run: Run, console: Console, interruptions: Interruptions | None = None
     ingredients = make_recipe(settings.recipe)
     data = training_data(settings.recipe, ingredients, settings.batch_size, settings.seed, run.data)
     steps = settings.epochs * data.steps_per_epoch
+    ranks = one() if run.ranks is None and settings.parts is not None else run.ranks
     optimizer = of_run(ingredients.optimizer, settings.optimizer, settings.lr, settings.schedule, steps)
     if settings.optimizer is not None:
         check_trains(optimizer, ingredients.model)
@@ -103,13 +108,18 @@ def train(run: Run, console: Console, interruptions: Interruptions | None = None
         loss_scaling=loss_scaling_of(settings.loss_scaling),
         allow=settings.allow,
         seed=settings.seed,
+        ranks=ranks,
+        parts=None if ranks is None else settings.parts,
     )
+    if ranks is not None:
+        settings = replace(settings, parts=step._options["ranks"].parts)
+        say(console, ranks_in_words(ranks, settings.parts or 1))
     settings = replace(settings, data=_digest_of_data(data), step=_digest_of_step(step))
     if earlier is not None and earlier.data not in (None, settings.data) and settings.recipe in OF_MNIST:
         raise CommandError(f"{run.resume} was trained with other data; give these with --data")
     fitting = Fitting(
         step,
-        batches_of(step, data.loader),
+        batches_to_train(step, data.loader),
         settings.epochs,
         *_evaluation(settings.recipe, step, data),
         [] if settings.early_stop is None else [EarlyStopping(patience=settings.early_stop)],
@@ -237,7 +247,8 @@ def _digest_of_data(data: TrainingData) -> str | None:
     return digest.hexdigest()
 
 
-_SOURCE = re.compile(r' at="(?:[^"\\]|\\.)*"')
+_SOURCE = re.compile(r' at="(?:[^"\\]|\\.)*"|\branks=\d+')
+"""What differs where the same is computed: by which line, and by how many ranks."""
 
 
 def _digest_of_step(step: Step) -> str:

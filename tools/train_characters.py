@@ -41,6 +41,8 @@ def run_characters(
 ) -> int:
     """Train a model on the text of `run.data`, by default Python's documentation. The exit code."""
     interruptions = interruptions or Interruptions()
+    if run.ranks is not None:
+        raise CommandError(f"{kind.name} is trained by one process, without ranks; recipes of yours are by many")
     for name in ("epochs", "optimizer"):
         if name in run.given:
             raise CommandError(f"--{name} does not go with {kind.name}; give --steps or --minutes")

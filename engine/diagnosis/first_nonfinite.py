@@ -29,7 +29,7 @@ class _Run:
     are made by no op; a NaN is also made where an op reads infinities and no NaN, as in inf - inf.
     """
 
-    def __init__(self, graph: Graph, inputs: Sequence[Array]) -> None:
+    def __init__(self, graph: Graph, inputs: Sequence[Array], part: int = 0) -> None:
         self.graph = graph
         self.nan: set[Value] = set()
         self.infinite: set[Value] = set()
@@ -44,7 +44,12 @@ class _Run:
             given = [values[v] for v in node.inputs]
             with np.errstate(all="ignore"):
                 # What was checked was found out before.
-                result = given[0] if node.op.is_check else node.op.reference(*given, **node.attrs)
+                if node.op.is_check:
+                    result = given[0]
+                elif node.op.on_ranks is not None:
+                    result = _alone(node, given, part)
+                else:
+                    result = node.op.reference(*given, **node.attrs)
             arrays = [np.asarray(part) for part in (result if isinstance(result, tuple) else (result,))]
             for value, array in zip(node.outputs, arrays):
                 values[value] = array
@@ -99,9 +104,12 @@ class _Run:
         return found, of_written
 
 
-def first_nonfinite(graph: Graph, inputs: Sequence[Array], outputs: Iterable[int]) -> str:
-    """What made the first NaN or infinity that reaches the `outputs` of these numbers, in words; "" if nothing does."""
-    run = _Run(graph, inputs)
+def first_nonfinite(graph: Graph, inputs: Sequence[Array], outputs: Iterable[int], part: int = 0) -> str:
+    """What made the first NaN or infinity that reaches the `outputs` of these numbers, in words; "" if nothing does.
+
+    A graph that ranks run is run as if this `part` of the batch were all.
+    """
+    run = _Run(graph, inputs, part)
     found, of_written = run.sources(graph.outputs[i] for i in outputs)
     first = min(found, key=lambda finding: finding.place, default=None)
     nan = min(of_written, key=lambda finding: finding.place, default=None)
@@ -110,6 +118,14 @@ def first_nonfinite(graph: Graph, inputs: Sequence[Array], outputs: Iterable[int
     if nan is not None:
         return f"{first.what}; then {nan.what}"
     return first.what
+
+
+def _alone(node: Node, given: Sequence[Array], part: int) -> Array:
+    """What a collective gives where no rank is there but this one: what it was given, in the shape that it gives."""
+    kind = node.output.type
+    if not given:
+        return np.asarray(part, kind.dtype)
+    return np.resize(given[0], kind.shape)
 
 
 def _runs(node: Node, given: Sequence[Array]) -> Iterator[tuple[Graph, list[Array], str]]:

@@ -20,24 +20,23 @@ _MOST = 256
 
 
 def batches_to_train(step: Step, data: Any, shuffle: bool = False, seed: int = 0, drop_last: bool = False) -> Loader:
-    """The batches of `data` as `batches_of` makes them; of a step that several ranks train, the rows of this one."""
+    """The batches of `data` as `batches_of` makes them, in the order that `shuffle` and `seed` say; of a step that
+    several ranks train, the rows of this one.
+    """
     ranks = step.ranks
-    if ranks.size == 1:
-        return batches_of(step, data, shuffle, seed, drop_last)
     loader = _loader(data, step, leading_length(step.batch) * ranks.size, shuffle, seed, drop_last)
-    return _fitting(loader if loader.is_shared else loader.share(ranks), optree.tree_structure(step.batch))
+    shared = loader if loader.is_shared or ranks.size == 1 else loader.share(ranks)
+    return _fitting(shared, _structure(step))
 
 
-def batches_of(step: Step | Loaded, data: Any, shuffle: bool = False, seed: int = 0, drop_last: bool = False) -> Loader:
+def batches_of(step: Step | Loaded, data: Any) -> Loader:
     """The batches of `data`: of a loader, of any iterable of batches, or of a pytree of arrays, or a dataset, whose
-    examples are cut into batches of the step's size in the order that `shuffle` and `seed` say. What was loaded takes
-    batches as they are, and any tuple as one.
+    examples are cut into batches of the step's size. What was loaded takes batches as they are, and any tuple as one.
 
     Raises `TypeError` for what is none of these.
     """
     size = _examples_at_a_time(step) if isinstance(step, Step) else None
-    loader = _loader(data, step, size, shuffle, seed, drop_last)
-    return _fitting(loader, _structure(step))
+    return _fitting(_loader(data, step, size, False, 0, False), _structure(step))
 
 
 def _examples_at_a_time(step: Step) -> int:

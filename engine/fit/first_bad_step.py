@@ -49,7 +49,7 @@ class FirstBadStep:
         Where the epoch can be run again, the step is then as it was before that.
         """
         if not self._copies:
-            return _not_finite_in(last) or _ADVICE
+            return self._not_finite_in(last) or _ADVICE
         self._put_back()
         epoch, start = self._begin
         for i, given in enumerate(self._loader.epoch(epoch, start), start):
@@ -58,6 +58,13 @@ class FirstBadStep:
                 return f"{why}; the step is as it was before that" if why else _ADVICE
             self._step(given)
         return _ADVICE
+
+
+    def _not_finite_in(self, batch: Any) -> str:
+        """Which array of a batch holds a NaN or an infinity, and on which rank."""
+        said = self._step.ranks.gather(_not_finite_in(batch))
+        alone = len(said) == 1
+        return next((why if alone else f"rank {rank}: {why}" for rank, why in enumerate(said) if why), "")
 
 
 def _not_finite_in(batch: Any) -> str:

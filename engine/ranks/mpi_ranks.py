@@ -12,7 +12,7 @@ from typing import Any
 from ..tracing.numbers import as_real
 from ..tracing.tracer import located
 from .launcher import is_launched, launched_size, packaged_file
-from .ranks import Ranks
+from .ranks import Ranks, is_of_all
 from .watched import Watched
 
 _INSTALL = "pip install 'gradloom[mpi]'"
@@ -71,6 +71,12 @@ def _module() -> Any:
     return MPI
 
 
+def stop_all_ranks(error: BaseException, text: str, code: int) -> None:
+    """Where several ranks run: end this process and the others, with one message. Else nothing happens."""
+    if _ranks is not None and _ranks.watched is not None:
+        _ranks.watched.stop_all(text, is_of_all(error), code)
+
+
 _PACKAGES = ("gradloom", "numpy", "scipy", "numba", "llvmlite")
 """What the bits of a step may depend on."""
 
@@ -88,20 +94,20 @@ class _MpiRanks(Ranks):
         self.communicator = communicator
         self.rank = int(communicator.rank)
         self.size = int(communicator.size)
-        self._watched: Watched | None = None
+        self.watched: Watched | None = None
         if self.size > 1:
-            self._watched = Watched(self)
+            self.watched = Watched(self)
             self.agree(versions(), "version of a package")
 
     def set_timeout(self, seconds: float | None) -> None:
         """Let ranks that do not come for so long be said to hang."""
         self.timeout = seconds
-        if self._watched is not None:
-            self._watched.set_timeout(seconds)
+        if self.watched is not None:
+            self.watched.set_timeout(seconds)
 
     def waiting(self, what: str) -> AbstractContextManager[None]:
         """A block in which this rank waits for the others."""
-        return super().waiting(what) if self._watched is None else self._watched.waiting(what)
+        return super().waiting(what) if self.watched is None else self.watched.waiting(what)
 
     def barrier(self) -> None:
         """Wait until all ranks are here."""

@@ -17,7 +17,7 @@ import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from ..tracing.errors import shown_file
 from .ranks import Ranks, is_of_all
@@ -25,6 +25,8 @@ from .ranks import Ranks, is_of_all
 _PROGRAM = Path(__file__).with_name("watcher.py")
 _CONNECT_SECONDS = 10.0
 _TOLD_SECONDS = 3.0
+_LONG_SECONDS = 2.0
+"""A wait that is told of, though nobody has asked."""
 EXIT_CODE = 1
 """Of a process that stops because another did."""
 
@@ -118,7 +120,9 @@ class Watched:
         text = b""
         while True:
             with contextlib.suppress(OSError, ValueError):
-                select.select([self._connection], [], [])
+                while not select.select([self._connection], [], [], _LONG_SECONDS)[0]:
+                    if self._what and time.monotonic() - self._since > _LONG_SECONDS:
+                        self._send(self._state())  # unasked, for others may wait for something else
             try:
                 data = self._connection.recv(1 << 16)
             except OSError:
@@ -161,11 +165,17 @@ class Watched:
             if self._rank == 0:
                 self._hook(kind, error, trace)
             return  # all end as usual
-        self._failing = True
         self._hook(kind, error, trace)
-        self._send({"failed": f"{kind.__name__}: {error}".rstrip(": ")})
+        self.stop_all(f"{kind.__name__}: {error}".rstrip(": "))
+
+    def stop_all(self, why: str, together: bool = False, code: int = EXIT_CODE) -> NoReturn:
+        """End this process and all others. The watcher says why: for a rank alone, or for all where they are
+        `together` in this.
+        """
+        self._failing = True
+        self._send({"failed": why, "together": together})
         self._told.wait(_TOLD_SECONDS)
-        _exit()
+        _exit(code)
 
     def _end(self) -> None:
         self._failing = True
@@ -222,8 +232,8 @@ def _say(text: str) -> None:
         os.write(2, f"gradloom: {text}\n".encode(errors="replace"))
 
 
-def _exit() -> None:
+def _exit(code: int = EXIT_CODE) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()
-    os._exit(EXIT_CODE)
+    os._exit(code)

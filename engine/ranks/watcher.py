@@ -24,6 +24,7 @@ _LAST_SECONDS = 3.0
 """What was told to stop, and has not after so long, is killed."""
 _ENDED_SECONDS = 10.0
 """So long a rank may wait for one that has ended."""
+_DIFFERENT_SECONDS = 1.5
 _ANSWER_SECONDS = 1.0
 _ASK_SECONDS = 0.5
 _MOST_BYTES = 1 << 20
@@ -133,10 +134,12 @@ class Watcher:
             if "waits" in said:
                 rank.waits, rank.waited, rank.count = said["waits"], said["waited"], said["count"]
                 rank.where = said["where"]
+                self._compare()
             if "ended" in said:
                 rank.ended = True
             if "failed" in said:
-                self._stop(f"rank {rank.number} of {self._size} stopped: {said['failed']}", [])
+                who = "" if said.get("together") else f"rank {rank.number} of {self._size} stopped: "
+                self._stop(who + said["failed"], [])
                 rank.send({"told": True})
         except (ValueError, TypeError, KeyError):
             return
@@ -164,6 +167,19 @@ class Watcher:
             self._asked = now
             for rank in there:
                 rank.send({"how": True})
+
+    def _compare(self) -> None:
+        """Stop where ranks wait for different things at the same place: none of them would ever go on."""
+        waiting = [rank for rank in self._ranks.values() if rank.waits and rank.waited > _DIFFERENT_SECONDS]
+        for count in {rank.count for rank in waiting}:
+            here = sorted((rank for rank in waiting if rank.count == count), key=lambda rank: rank.number)
+            waits = [rank.waits for rank in here]
+            usual = max(waits, key=waits.count)
+            other = next((rank for rank in here if rank.waits != usual), None)
+            if other is not None:
+                rest = _named([rank for rank in here if rank.waits == usual])
+                self._stop(f"rank {other.number} waits for {other.waits}, and {rest} for {usual}", [])
+                return
 
     def _hangs(self, longest: _Rank, ended: list[_Rank], there: list[_Rank]) -> None:
         waited = f"for {longest.waited:.0f} s rank {longest.number} has waited for {longest.waits}"

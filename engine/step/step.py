@@ -13,6 +13,7 @@ import numpy as np
 import optree
 
 from ...ir import Array, ArrayType, Graph
+from ...passes.ranks.shares import Shares
 from ...passes.target import Target
 from ...runtime.backend import backend_of
 from ...runtime.codegen.fork_lock import interrupted
@@ -27,6 +28,7 @@ from ..nn import Module
 from ..nn.settings import changes, compiled_by, difference, model_settings
 from ..optim import Optimizer
 from ..ranks import Ranks
+from ..ranks.ranks import of_all
 from ..report.schema import MemoryReport
 from ..tracing.arrays import dense_arrays
 from ..tracing.debug import show
@@ -127,6 +129,7 @@ class Step(StepArrays):
             self._masters.fill({name: p.initial for name, p in model.stored_parameters()}, seed)
             self._rates = LearningRates(traced.optimizer, self._state)
             self._first = self._add(traced, planned)
+        self._check_start()
         self._gradients = Gradients(self)
         own = [type.shape for _, type in traced.batch]
         self._buckets = Buckets("the step", own, self._traced, self._padded_program) if self._pads else None
@@ -156,10 +159,24 @@ class Step(StepArrays):
         return signature
 
     def _check_agreement(self, planned: StepPlan) -> None:
-        """Raise `RanksError` on all ranks where they do not have the same program."""
-        if self._ranks is not None:
+        """Raise `RanksError` on all ranks where they do not have the same program, for the same batches."""
+        if self._ranks is None:
+            return
+        batch = ", ".join(f"{name} {type}" for name, type in planned.traced.batch)
+        with self._ranks.waiting(f"the others to be given {batch} too"):
+            self._ranks.agree(batch, "batch")
             text = f"{planned.plan.arena_bytes}\n{planned.plan.graph}"
             self._ranks.agree(hashlib.sha256(text.encode()).hexdigest(), "graph")
+
+    def _check_start(self) -> None:
+        """Raise `RanksError` on all ranks where they do not begin with the same numbers."""
+        if self._ranks is None or self._ranks.size == 1:
+            return
+        self._ranks.agree(int(self._key), "seed")
+        digest = hashlib.blake2b(digest_size=16)
+        for array in (*self._parameters.values(), *self._buffers.values()):
+            digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+        self._ranks.agree(digest.hexdigest(), "set of initial parameters")
 
     def _carried(self) -> list[Array]:
         """The arrays that a program of the step reads and writes in place: its inputs before the batch."""
@@ -191,7 +208,11 @@ class Step(StepArrays):
             self._rates.follow_schedules(self._backend.undone)
             try:
                 given = arrays if fit is None else fit.arrays(arrays)
-                signature.executable.run(given, first_input=signature.first)
+                if self._ranks is None:
+                    signature.executable.run(given, first_input=signature.first)
+                else:
+                    with self._ranks.waiting(f"step {self.steps + 1}"):
+                        signature.executable.run(given, first_input=signature.first)
             except FloatingPointError:
                 raise self._not_finite(key, arrays) from None
             self._rates.count_update()
@@ -232,7 +253,8 @@ class Step(StepArrays):
         """What would make the first NaN or infinity of the loss, or of what is updated, if `step(batch)` were called
         now: the operation, with its line and module, or the input that holds one. "" where all of it would be finite.
 
-        The step is run by NumPy, op by op; nothing has changed then.
+        The step is run by NumPy, op by op; nothing has changed then. Ranks call it together: each looks at its rows,
+        and all say the same.
         """
         arrays = dense_arrays(self._batch_type.leaves(batch), lambda: self._batch_type.names, self._backend.of_device)
         key = tuple([(a.shape, a.dtype) for a in arrays])
@@ -247,13 +269,28 @@ class Step(StepArrays):
         if found is None:
             self._check_shapes([a.shape for a in arrays])
         traced = self._traced([a.shape for a in arrays]) if found is None else found.traced
-        return first_nonfinite(traced.graph, [*self._carried(), *arrays], traced.checked)
+        inputs = [*self._carried(), *arrays]
+        if traced.shares is None:
+            return first_nonfinite(traced.graph, inputs, traced.checked)
+        return self._first_of_ranks(traced, traced.shares, inputs)
+
+    def _first_of_ranks(self, traced: StepGraph, shares: Shares, inputs: list[Array]) -> str:
+        """What the first rank says that has such a number, of the parts of the batch that it has."""
+        why = ""
+        for part in range(shares.local):
+            mine = shares.part(inputs, part)
+            number = shares.local * self.ranks.rank + part
+            if found := first_nonfinite(traced.graph, mine, traced.checked, number):
+                why = f"in part {part} of the {shares.local} of its rows: {found}" if shares.local > 1 else found
+                break
+        said = self.ranks.gather(why)
+        return next((f"rank {rank}: {why}" for rank, why in enumerate(said) if why), "")
 
     def _not_finite(self, key: Any, arrays: list[Array]) -> FloatingPointError:
         """The error of a step that is not finite and has changed nothing, so that it can be run again to see why."""
         why = self._first_nonfinite(key, arrays)
         why = why or "op by op it is finite, so a number is near the largest that its dtype has"
-        return FloatingPointError(f"step {self.steps + 1} is not finite and has changed nothing: {why}")
+        return of_all(FloatingPointError(f"step {self.steps + 1} is not finite and has changed nothing: {why}"))
 
     def _check_settings(self) -> None:
         """Raise `RuntimeError` where the model was changed in a way that the step does not follow."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ...ir import Graph, Node, Value
+from ...ir import Array, Graph, Node, Value
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,14 @@ class Shares:
     def local(self) -> int:
         """Parts of each rank."""
         return self.parts // self.ranks
+
+    def part(self, inputs: Sequence[Array], number: int) -> list[Array]:
+        """The inputs of the graph of one part, of those that a rank is given: of its parts the one of this number."""
+        found = list(inputs)
+        for i in self.leaves:
+            rows = len(inputs[i]) // self.local
+            found[i] = inputs[i][number * rows : (number + 1) * rows]
+        return found
 
 
 def varying_values(graph: Graph, first: Iterable[Value]) -> set[Value]:

@@ -152,6 +152,13 @@ def test_the_rank_that_others_wait_for_hangs(peers: list[Peer], others: tuple[di
     assert str(peers[2].hear("stop")).startswith(why.format(waited))
 
 
+def test_ranks_that_wait_for_different_things_stop(peers: list[Peer]):
+    peers[0].say(waits="step 7", waited=2.0, count=7, where="")
+    peers[1].say(waits="the others to give a batch of x f32[3,2] too", waited=3.0, count=7, where="")
+    expected = "rank 1 waits for the others to give a batch of x f32[3,2] too, and rank 0 for step 7"
+    assert peers[2].hear("stop") == expected
+
+
 def test_a_connection_without_the_token_is_closed(peers: list[Peer]):
     port = peers[0].socket.getpeername()[1]
     stranger = Peer(port, 1, token="guessed")

@@ -1,0 +1,49 @@
+"""`mpiexec -n 2 gradloom train`: one run, one voice, a checkpoint that one process goes on from to the same bits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gradloom as gl
+import numpy as np
+import pytest
+from gradloom.tools.cli import main
+from mpi_runs import run_ranks
+
+SMALL = ["train", "--batch-size", "64", "--threads", "1"]
+
+
+@pytest.mark.mpi
+def test_processes_of_mpiexec_train_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    code, output = run_ranks(2, "-m", "gradloom", *SMALL, "--epochs", "1", "--out", "run.safetensors", cwd=tmp_path)
+    assert code == 0, output
+    assert output.count("2 ranks by MPI, each of which computes 4 of the 8 parts of a batch\n") == 1
+    assert output.count("epoch 1/1") == output.count("saved run.safetensors") == 1
+    assert main(["train", "--resume", "run.safetensors", "--epochs", "2", "--threads", "1"]) == 0
+    assert "one rank, which computes a batch in 8 parts, as any number of ranks does" in capsys.readouterr().out
+    assert main([*SMALL, "--epochs", "2", "--ranks", "one", "--out", "one.safetensors"]) == 0
+    one, many = gl.load_arrays("one.safetensors"), gl.load_arrays("run.safetensors")
+    assert one.keys() == many.keys()
+    for name, array in one.items():
+        np.testing.assert_array_equal(many[name], array)
+
+
+@pytest.mark.mpi
+def test_what_is_wrong_with_a_command_is_said_once(tmp_path: Path):
+    code, output = run_ranks(2, "-m", "gradloom", "train", "--batch-size", "33", "--ranks", "mpi", cwd=tmp_path)
+    assert code != 0
+    (line,) = (line for line in output.splitlines() if line.startswith("gradloom: "))
+    assert "a batch of 33 rows does not fall into 8 equal parts" in line
+    assert "Traceback" not in output
+
+
+def test_a_command_without_a_launcher_says_how_to_start(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    for name in ("PMI_RANK", "PMI_SIZE", "PMIX_RANK", "MPI_LOCALNRANKS", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_ID"):
+        monkeypatch.delenv(name, raising=False)
+    assert main(["train", "--ranks", "mpi"]) == 2
+    assert "write mpiexec -n 2" in capsys.readouterr().err

@@ -1,0 +1,31 @@
+"""The ranks of a command: those of the `mpiexec` or `srun` that started it, or this process alone."""
+
+from __future__ import annotations
+
+from ..engine.ranks import Ranks, mpi, one
+from ..engine.ranks.launcher import launched_size
+from .command_error import CommandError
+
+KINDS = ("mpi", "one")
+
+
+def ranks_of_command(kind: str | None, timeout: float | None = None) -> Ranks | None:
+    """The ranks of this kind; by default those of MPI where a launcher started several processes, else `None`.
+
+    Raises `CommandError` where they cannot be had.
+    """
+    if kind == "one":
+        return one()
+    if kind is None and (launched_size() or 1) == 1:
+        return None
+    try:
+        return mpi(timeout)
+    except (ImportError, RuntimeError) as error:
+        raise CommandError(str(error)) from error
+
+
+def ranks_in_words(ranks: Ranks, parts: int) -> str:
+    """Who trains, for the output of a command."""
+    if ranks.size == 1:
+        return f"one rank, which computes a batch in {parts} parts, as any number of ranks does"
+    return f"{ranks.size} ranks by MPI, each of which computes {parts // ranks.size} of the {parts} parts of a batch"
