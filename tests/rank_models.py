@@ -36,15 +36,21 @@ def batch_of(rows=ROWS, seed=0):
     return {"x": rng.standard_normal((rows, 12), np.float32), "y": rng.integers(0, 5, rows)}
 
 
-def digest(ranks, steps=30, **options) -> str:
-    """The bits of parameters, buffers, state, loss and metrics after some steps, as one text."""
+def digest(ranks, first=0, steps=30, load="", save="", **options) -> str:
+    """The bits of parameters, buffers, state, loss and metrics after some steps, as one text. They begin with step
+    number `first`, from a file, and are saved, where these are given.
+    """
     optimizer = gl.optim.AdamW(1e-2)
     step = gl.compile_step(Model(), loss_fn, optimizer, batch_of(), clip_norm=1.0, ranks=ranks, **options)
+    if load:
+        step.load(load)
     rows = ROWS // ranks.size
-    for i in range(steps):
+    for i in range(first, steps):
         batch = batch_of(seed=i)
         mine = {name: v[ranks.rank * rows : (ranks.rank + 1) * rows] for name, v in batch.items()}
         loss, metrics = step(mine)
+    if save:
+        step.save(save)
     held = (*step.parameters().values(), *step.buffers().values(), *step.state().values(), loss, *metrics.values())
     return hashlib.sha256(b"".join(np.asarray(x).tobytes() for x in held)).hexdigest()
 

@@ -23,6 +23,7 @@ from .loss_scaling import SCALING
 from .narrow_moments import moment_of
 from .narrow_parameters import Masters, master_name
 from .settings import check_state, settings_in_file, warn_of_other_settings
+from .sharded_arrays import ShardedArrays
 
 # In files. No module has an empty name, so no parameter's name begins like this.
 STATE_PREFIX = ".optimizer."
@@ -62,11 +63,13 @@ class Content:
     optional: frozenset[str]
     settings: Mapping[str, str]
     ranks: Ranks
+    sharded: ShardedArrays
 
     def save(self, path: str | os.PathLike[str], metadata: Mapping[str, str]) -> None:
         """Write it to a file, whole or not at all."""
         own = {_OPTIMIZER_KEY: self.optimizer.title, _SETTINGS_KEY: json.dumps(self.settings)}
-        state = {STATE_PREFIX + name: array for name, array in self.state.items()}
+        whole = self.sharded.whole(self.state)
+        state = {STATE_PREFIX + name: array for name, array in whole.items()}
         state[STATE_PREFIX + "key"] = self.key
         with self.live.reading() as live:
             rates = {STATE_PREFIX + of_group("lr", group): self.rates.arrays[group] for group in self.rates.given}
@@ -111,6 +114,7 @@ class Content:
             # A run may go on with another scale of its loss, or without one.
             state = {name: a for name, a in state.items() if name in self.state or name not in SCALING}
             own = {name: array for name, array in self.state.items() if name not in self.masters.state_names}
+            own = self.sharded.opened(own)
             targets |= {STATE_PREFIX + name: array for name, array in own.items()}
             targets[STATE_PREFIX + "key"] = self.key
             rates = {of_group("lr", group): array for group, array in self.rates.arrays.items()}
@@ -122,7 +126,7 @@ class Content:
             fitting |= {STATE_PREFIX + name: array for name, array in new_state.items()}
             roots = [n for n, a in new_state.items() if a.type_in_file.dtype == FLOAT16 and own[n].dtype != FLOAT16]
         else:
-            read, roots = {}, []
+            read, roots, own = {}, [], {}
         names = {group: of_group("lr", group) for group in self.rates.arrays}
         given = {group: float(read[name]) for group, name in names.items() if name in read}
         # A schedule may raise: before anything changes.
@@ -130,6 +134,7 @@ class Content:
 
         def change() -> None:
             file.read_into(targets, fitting)
+            self.sharded.take(own, self.state)
             if not state:
                 for name, value in self.fresh_state():
                     if name not in self.masters.state_names:

@@ -18,6 +18,7 @@ from ..ranks import Ranks
 from ..tracing.numbers import as_whole
 from ..tracing.precisions import stored_dtype
 from ..tracing.tracer import ShapeError, Trace, Tracer, TracingError, emit, located
+from .shards import BlockSums, Shards
 from .step_tracer import Outcome, StepInputs
 
 Shard = Literal["state", "gradients", "parameters"] | None
@@ -50,9 +51,29 @@ class DataParallel:
         if stored_dtype(precision, "moments") is not None:
             what = "moments in two bytes with ranks, which would round them by different chances"
             raise NotImplementedError(located(f"{what}; leave moments out of precision"))
+        if self.shard is not None and stored_dtype(precision, "parameters") is not None:
+            what = f"shard={self.shard!r} with parameters in two bytes, whose masters would lie whole on each rank"
+            raise NotImplementedError(located(f"{what}; leave parameters out of precision"))
         if scales:
             what = "loss_scaling with ranks, which do not tell each other where a gradient overflows"
             raise NotImplementedError(located(f'{what}; write precision="bf16", which needs none'))
+
+    @property
+    def blocks(self) -> Shards:
+        """How arrays are cut: each rank has two blocks of each at least, so that sums of several and of one block alike
+        are sums of rows.
+        """
+        return Shards(self.ranks, 2 * self.parts)
+
+    @property
+    def shards(self) -> Shards | None:
+        """The same, where something is cut."""
+        return None if self.shard is None else self.blocks
+
+    @property
+    def totals(self) -> BlockSums:
+        """What adds up gradients."""
+        return BlockSums(self.blocks, self.shard is not None)
 
     def length(self, types: Sequence[ArrayType]) -> int:
         """The length of the whole batch: that of most leaves, and of these the longest.
@@ -123,6 +144,13 @@ class PartSums:
             return emit(collectives.all_reduce, x, ranks=self.parallel.ranks)
         return x * np.asarray(self.parallel.parts, x.dtype)[()]
 
+    def gradient(self, x: Any) -> Any:
+        """The gradient by a parameter, or this rank's shard of it."""
+        shards = self.parallel.shards
+        if shards is None:
+            return self.sum(x)
+        return shards.scattered(x) if self._varies(x) else shards.own(self.sum(x))
+
     def mean(self, x: Any, what: str) -> Any:
         """The mean over all parts. Raises `TracingError` for numbers that are no floats and differ between parts."""
         if not self._varies(x):
@@ -146,7 +174,7 @@ class PartSums:
 
     def outcome(self, total: Outcome, inputs: StepInputs, buffers: Sequence[str]) -> Outcome:
         """Loss and gradients of the whole batch, of which those of a part are a part; and the buffers."""
-        gradients = [None if g is None else self.sum(g) for g in total.gradients]
+        gradients = [None if g is None else self.gradient(g) for g in total.gradients]
         loss = self.mean(total.loss, "the loss")
         inputs.parameters = [self.mean(x, "what is assigned to a parameter") for x in inputs.parameters]
         inputs.buffers = [self.mean(x, f"the buffer {name}") for name, x in zip(buffers, inputs.buffers)]
@@ -186,8 +214,8 @@ def _data_parallel(ranks: Any, shard: Any, parts: Any) -> DataParallel | None:
         raise TypeError(located(f"ranks are those that take part in a step, got {ranks!r}; {how}"))
     if shard not in (None, "state", "gradients", "parameters"):
         raise ValueError(located(f"shard is None, 'state', 'gradients' or 'parameters', got {shard!r}"))
-    if shard is not None:
-        raise NotImplementedError(located(f"shard={shard!r} is not there yet; leave it out"))
+    if shard == "parameters":
+        raise NotImplementedError(located(f"shard={shard!r} is not there yet; write shard='gradients'"))
     size = ranks.size if size is None else size
     if size < 1 or size & (size - 1):
         raise ValueError(located(f"the number of ranks is a power of two, 1, 2, 4, 8, ..., got {size}"))

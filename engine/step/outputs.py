@@ -13,7 +13,7 @@ from ...ir.printable import brief
 from ..nn.name_patterns import chooses
 from ..tracing.trace import path_name
 from ..tracing.tracer import Trace, Tracer, TracingError, located, role
-from .clipping import norm_of
+from .clipping import PLAIN, Totals, norm_of
 from .step_tracer import Outcome
 
 GRADIENT_NORM = "gradient_norm"
@@ -31,7 +31,7 @@ def checked_outputs(outputs: Any) -> tuple[str, ...]:
     return tuple(patterns)
 
 
-def with_outputs(trace: Trace, total: Outcome, patterns: Sequence[str]) -> Outcome:
+def with_outputs(trace: Trace, total: Outcome, patterns: Sequence[str], totals: Totals = PLAIN) -> Outcome:
     """The outcome with what `patterns` choose among its metrics. Raises `ValueError` where one chooses nothing, or a
     name is that of a metric, and `TracingError` where the metrics are no dict.
     """
@@ -48,7 +48,7 @@ def with_outputs(trace: Trace, total: Outcome, patterns: Sequence[str]) -> Outco
         kind = type(metrics).__name__
         what = f"outputs stand among the metrics, which loss_fn returns as a {kind}"
         raise TracingError(located(f"{what}; return them as a dict"))
-    chosen = {name: _value(trace, total, name) for name in there if any(chooses(p, [name]) for p in patterns)}
+    chosen = {name: _value(trace, total, name, totals) for name in there if any(chooses(p, [name]) for p in patterns)}
     twice = [name for name in chosen if name in metrics]
     if twice:
         raise ValueError(located(f"outputs: {twice[0]!r} is the name of a metric of loss_fn too; rename that"))
@@ -57,10 +57,10 @@ def with_outputs(trace: Trace, total: Outcome, patterns: Sequence[str]) -> Outco
     return replace(total, metrics=list(leaves), metric_names=[path_name(p) for p in paths], metrics_tree=tree)
 
 
-def _value(trace: Trace, total: Outcome, name: str) -> Tracer:
+def _value(trace: Trace, total: Outcome, name: str, totals: Totals) -> Tracer:
     if name == GRADIENT_NORM:
         with role("optimizer"):
-            return norm_of([gradient for gradient in total.gradients if gradient is not None])
+            return norm_of([gradient for gradient in total.gradients if gradient is not None], totals)
     value = total.records[name]
     if isinstance(value, Tracer) and value.owner is not trace:
         what = f"outputs: {name!r} is recorded in the body of a loop, whose arrays are only inside"

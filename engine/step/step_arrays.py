@@ -17,6 +17,7 @@ from ..saving.save_together import save_by_first
 from ..tracing.tracer import located
 from .averages import Averages
 from .checkpoint import Content, Wanted
+from .data_parallel import DataParallel
 from .learning_rate import LearningRates, RatesByGroup
 from .live_arrays import LiveArrays
 from .loss_scaling import SCALE, SKIPPED
@@ -24,6 +25,8 @@ from .narrow_moments import readable
 from .narrow_parameters import Masters
 from .program import StepProgram
 from .settings import settings_of
+from .sharded_arrays import ShardedArrays
+from .shards import Shards
 from .weights import replace, replaced_by_state_dict, replaced_parameters
 
 
@@ -119,9 +122,17 @@ class StepArrays:
 
     def state(self) -> dict[str, Array]:
         """A copy of the optimizer's state by name, such as `exp_avg.0.weight`; `step` counts the updates done. A
-        moment that is stored as a root in float16 comes as it is, in float32.
+        moment that is stored as a root in float16 comes as it is, in float32. Where each rank has a shard of it, all
+        ranks call this together.
         """
-        return readable(self._current().copies(lambda live: self._state))
+        return readable(self._sharded.whole(self._current().copies(lambda live: self._state)))
+
+    @property
+    def _sharded(self) -> ShardedArrays:
+        """What this rank has shards of."""
+        parallel: DataParallel | None = self._options.get("ranks")
+        shards = Shards(1, 1) if parallel is None else parallel.blocks
+        return ShardedArrays(self.ranks, shards, self._first.traced.whole_state)
 
     def device_arrays(self) -> dict[str, Any]:
         """The live parameters and buffers themselves by name, where they are: of a step on a GPU arrays that its
@@ -251,4 +262,5 @@ class StepArrays:
             frozenset({live.names.get(name, name) for name in absent} | (held - self._own)),
             settings,
             self.ranks,
+            self._sharded,
         )

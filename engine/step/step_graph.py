@@ -6,8 +6,8 @@ import logging
 import math
 import operator
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Any
 
@@ -30,7 +30,7 @@ from ..tracing.numbers import as_real, as_whole
 from ..tracing.precisions import HALVES, stored_dtype, with_kept
 from ..tracing.tracer import Trace, Tracer, emit, located, role
 from .arguments import check_loss, no_model, no_optimizer
-from .clipping import clipped
+from .clipping import PLAIN, clipped
 from .data_parallel import DataParallel, PartSums
 from .lazy_shapes import find_lazy_shapes
 from .leaves import flattened, leaf_input, leaf_type
@@ -82,6 +82,8 @@ class StepGraph:
 
     shares: Shares | None = None
     """How ranks share the batch: the graph is that of one part of it then, and `batch` has what a rank is given."""
+    whole_state: Mapping[str, ArrayType] = field(default_factory=dict)
+    """The types of what `state` has a rank's shards of."""
 
     @property
     def parameter_range(self) -> range:
@@ -187,7 +189,8 @@ def trace_step(
     find_lazy_shapes(model, loss_fn, batch)
     accumulate, clip_norm, clip_value = int(accumulate), as_real(clip_norm), as_real(clip_value)
     warned = set() if warned is None else warned
-    trainer = StepTracer(model, loss_fn, optimizer, train, precision, loss_scaling)
+    cut = None if ranks is None else ranks.shards
+    trainer = StepTracer(model, loss_fn, optimizer, train, precision, loss_scaling, cut)
     names, leaves, tree = flattened(batch, "batch")
     types = given = [leaf_type(name, leaf) for name, leaf in zip(names, leaves)]
     length = 0
@@ -208,16 +211,17 @@ def trace_step(
             with in_parts(accumulate) as parts:
                 scale = 1 if ranks is None else 1 / ranks.parts
                 total = trainer.differentiate(trace, inputs, tree_of_arrays, trainer.optimizer.tapped, diagnose, scale)
+            totals = PLAIN if ranks is None else ranks.totals
             sums = None if ranks is None else PartSums(ranks, trace, arrays, length)
             if sums is not None:
                 total = sums.outcome(total, inputs, [name for name, _ in trainer.buffers])
             if outputs:
-                total = with_outputs(trace, total, outputs)
+                total = with_outputs(trace, total, outputs, totals)
             if sums is not None:
                 total = sums.metrics(total)
             with role("optimizer"):
                 new_parameters, new_state = trainer.update(
-                    inputs, total, loss_at, lambda gradients: clipped(gradients, clip_norm, clip_value)
+                    inputs, total, loss_at, lambda gradients: clipped(gradients, clip_norm, clip_value, totals)
                 )
         new = [*new_parameters, *inputs.buffers, *new_state, total.loss, *total.metrics]
         output_names = [*trainer.carried_names, "loss", *(name or "metrics" for name in total.metric_names)]
@@ -261,6 +265,7 @@ def trace_step(
         precision,
         check_finite,
         None if ranks is None else ranks.shares(given, length // ranks.ranks, len(whole.inputs) - len(types)),
+        trainer.whole_state if cut is not None else {},
     )
 
 

@@ -31,6 +31,7 @@ from .loss_result import read_result
 from .loss_scaling import SCALE, SKIPPED, LossScaling, all_finite
 from .narrow_moments import narrow_specs, narrowed, widened
 from .narrow_parameters import as_float32, as_stored, check_not_assigned, master_name, stored_types
+from .shards import Shards, check_elementwise
 from .trained import Train, trained_parameters
 
 
@@ -84,8 +85,10 @@ class StepTracer:
         train: Train = None,
         precision: str = "fp32",
         scaling: LossScaling | None = None,
+        shards: Shards | None = None,
     ) -> None:
         self.model = model
+        self.shards = shards
         self.precision = precision
         self.scaling = scaling
         self.loss_fn = loss_fn
@@ -103,6 +106,12 @@ class StepTracer:
         self.masters = {name: master_name(name) for name, t in trained_types.items() if t != self.stored_types[name]}
         """The names of masters by those of their parameters."""
         specs = self.optimizer.init_all(trained_types)
+        self.whole_state = {name: spec.type for name, spec in specs.items() if spec.type.shape}
+        """The types of the state of which each rank has a shard, where there are shards."""
+        if shards is not None:
+            check_elementwise(self.optimizer, trained_types, specs)
+            trained_types = {name: shards.type(t) for name, t in trained_types.items()}
+            specs = self.optimizer.init_all(trained_types)
         narrow = stored_dtype(precision, "moments")
         self.specs = specs if narrow is None else narrow_specs(self.optimizer, specs, trained_types, narrow)
         self.narrow_state = {name: spec.type.dtype for name, spec in self.specs.items() if spec != specs[name]}
@@ -242,6 +251,8 @@ class StepTracer:
         current = {name: value for (name, _), value in zip(self.parameters, inputs.parameters)}
         masters = {name: inputs.state[master] for name, master in self.masters.items()}
         held = {name: inputs.state[name] for name in self.specs}
+        if self.shards is not None:
+            current |= {name: self.shards.own(current[name]) for name, _ in self.trained}
         given = UpdateInputs(
             parameters={name: masters.get(name, current[name]) for name, _ in self.trained},
             gradients=bounded({name: g for (name, _), g in zip(self.trained, total.gradients) if g is not None}),
@@ -266,6 +277,9 @@ class StepTracer:
             followed = {name: inputs.state[of_group(name, group)] for name in plateau.init()}
             state |= {of_group(name, group): x for name, x in plateau.advance(given.loss, followed).items()}
         state |= {self.masters[name]: value for name, value in new.items() if name in self.masters}
+        if self.shards is not None:
+            types = {name: p.type for name, p in self.trained}
+            new = {name: self.shards.whole(shard, types[name]) for name, shard in new.items()}
         return self._written(inputs, new), [*state.values(), inputs.step + 1]
 
     def _written(self, inputs: StepInputs, new: Mapping[str, Any]) -> list[Any]:

@@ -50,12 +50,51 @@ TESTS = Path(__file__).parents[2]
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize(("ranks", "options"), [(2, "threads=2"), (4, "threads=1")])
+@pytest.mark.parametrize(("ranks", "options"), [(2, "threads=2"), (4, "threads=1, shard='state'")])
 def test_ranks_train_to_the_bits_of_one_process(ranks: int, options: str, tmp_path: Path):
+    assert digests_of(ranks, options, tmp_path) == [digest(gl.ranks.one())] * ranks
+
+
+def digests_of(ranks: int, options: str, folder: Path) -> list[str]:
     program = f"import sys; sys.path.insert(0, {str(TESTS)!r})\nfrom rank_models import *\ntell_digest({options})"
-    code, output = run_program(ranks, program, tmp_path)
+    code, output = run_program(ranks, program, folder)
     assert code == 0, output
-    assert re.findall(r"digest (\w+)", output) == [digest(gl.ranks.one())] * ranks, output
+    return re.findall(r"digest (\w+)", output)
+
+
+@pytest.mark.mpi
+def test_what_four_ranks_saved_two_go_on_with(tmp_path: Path):
+    digests_of(4, "threads=1, steps=10, shard='gradients', save='saved.safetensors'", tmp_path)
+    found = digests_of(2, "threads=1, first=10, shard='state', load='saved.safetensors'", tmp_path)
+    assert found == [digest(gl.ranks.one())] * 2
+    assert digest(gl.ranks.one(), first=10, load=tmp_path / "saved.safetensors") == found[0]
+
+
+def test_shards_are_as_many_times_smaller_and_change_no_bit():
+    expected = digest(gl.ranks.one(), steps=3)
+    assert (
+        digest(gl.ranks.one(), steps=3, shard="state") == digest(gl.ranks.one(), steps=3, shard="gradients") == expected
+    )
+    model = nn.Sequential(nn.Linear(12, 512), nn.ReLU(), nn.Linear(512, 5))
+    whole = gl.plan_step(model, plain_loss, gl.optim.AdamW(1e-2), batch_of(), ranks=2).report
+    for ranks in (2, 4, 8):
+        plan = gl.plan_step(model, plain_loss, gl.optim.AdamW(1e-2), batch_of(), ranks=ranks, shard="state")
+        assert plan.report.check() is None
+        assert plan.report.state_bytes <= 1.01 * whole.state_bytes / ranks + 8
+
+
+def test_an_optimizer_that_needs_whole_parameters_has_no_shards():
+    muon = gl.optim.groups({gl.optim.ndim(2): gl.optim.Muon(0.02)}, default=gl.optim.AdamW(1e-3))
+    for optimizer in (gl.optim.Adafactor(1e-2), muon):
+        with pytest.raises(NotImplementedError, match=r"needs whole parameters.*such as AdamW"):
+            gl.plan_step(Model(), plain_loss, optimizer, batch_of(), ranks=gl.ranks.one(), shard="state")
+    for optimizer in (
+        gl.optim.SGD(0.1, momentum=0.9),
+        gl.optim.Lion(1e-3),
+        gl.optim.RMSprop(1e-3),
+        gl.optim.NAdam(1e-3),
+    ):
+        gl.plan_step(Model(), plain_loss, optimizer, batch_of(), ranks=gl.ranks.one(), shard="state")
 
 
 def test_each_part_has_draws_of_its_own():
