@@ -252,7 +252,7 @@ class _Machine:
         tail: bool = False,
         pairwise: bool = False,
         sectioned: bool = False,
-        ahead: bool = False,
+        ahead: str = "",
     ) -> Callable[..., None]:
         dtype = np.dtype(ARRAY_DTYPES[short])
         return plain_tile_product(self.array(dtype), dtype.itemsize, lanes, rows, vectors, tail, pairwise, sectioned)

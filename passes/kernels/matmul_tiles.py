@@ -45,6 +45,14 @@ _LONG_READ = 1 << 18
 _READING_ROWS = 8
 PACKED_ROWS = 48
 """Rows of a tile from which on it is worth packing its operands, on a target that packs."""
+FAR_ROWS = 512
+"""Rows of a product from which on it is worth copying a right operand whose rows are `FAR_BYTES` apart or more."""
+FAR_BYTES = 4096
+"""Rows of a right operand that lie so far apart are on a page each, and those of a section compete for few places of
+the first cache where the distance is a power of two.
+"""
+# Rows or columns of work that packing those of a tile takes as long as, and reading them from the second cache.
+_PACKING, _READING = 12, 1
 # A section of the rows of a tile is packed in at most about this part of the second cache.
 _BLOCK_PART = 8
 # A strip of several vectors takes at most this part of the bytes that the result takes.
@@ -59,8 +67,9 @@ class DotTiles:
     `shapes` are the register tiles, rows by vectors, that occur; where there are none, BLAS multiplies. A tile is
     walked in strips of at most `most_vectors`. Where the columns of the right operand are dense, a strip of it is
     transposed in `strip_bytes` of scratch of the worker. Where the target packs, `strips_together` are copied there,
-    and the rows of a left operand whose columns are dense in `block_bytes`. A group of sections of a long sum is added
-    up in `group_bytes` of its scratch, which hold a tile.
+    and the rows of a left operand whose columns are dense in `block_bytes`. What is `far` is copied strip by strip, and
+    rows of the left operand are fetched ahead. A group of sections of a long sum is added up in `group_bytes` of its
+    scratch, which hold a tile.
     """
 
     rows: int
@@ -72,6 +81,7 @@ class DotTiles:
     most_vectors: int = 0
     strip_bytes: int = 0
     strips_together: int = 1
+    far: bool = False
     block_bytes: int = 0
     group_bytes: int = 0
 
@@ -97,28 +107,40 @@ class DotTiles:
 
 def dot_tiles(x: View, y: View, copies: int, target: Target) -> DotTiles:
     """Tiles for the products of x (batch..., m, k) and y (batch..., k, n). So many `copies` may run concurrently."""
-    cut = cut_product(math.prod(x.shape[:-2]), x.shape[-2], y.shape[-1], x.shape[-1], copies, target)
+    far = is_far(x, y, target)
+    left = _READING if far else _PACKING
+    cut = cut_product(math.prod(x.shape[:-2]), x.shape[-2], y.shape[-1], x.shape[-1], copies, target, left)
     dtype = x.base.type.dtype
     if target.matmul == "blocks":
         return cut  # a block holds its sums in registers
-    if _packs(cut.rows, target) and is_turned(x):
+    packs = _packs(cut.rows, target)
+    if packs and is_turned(x):
         section = min(x.shape[-1], DEPTH) * dtype.itemsize
         rows = _even(cut.rows, -(-cut.rows * section // (target.l2_bytes // _BLOCK_PART)))
         cut = replace(cut, rows=rows, down=-(-x.shape[-2] // rows))
     if is_float(dtype) and is_long(x.shape[-2], y.shape[-1], x.shape[-1]):
         cut = replace(cut, group_bytes=target.round_to_line(cut.rows * cut.columns * dtype.itemsize))
-    return _in_registers(cut, x, y, target)
+    return _in_registers(replace(cut, far=far), x, y, packs or far, target)
 
 
-def cut_product(batches: int, m: int, n: int, k: int, copies: int = 1, target: Target = DEFAULT_TARGET) -> DotTiles:
+def cut_product(
+    batches: int,
+    m: int,
+    n: int,
+    k: int,
+    copies: int = 1,
+    target: Target = DEFAULT_TARGET,
+    left: int = _PACKING,
+) -> DotTiles:
     """Tiles for `batches` products (m, k) x (k, n), by whatever multiplies them.
 
     A tile packs its rows of one operand and its columns of the other. That costs as much as 12 more rows and columns of
     work: with BLAS a tile of r rows was measured at r / (r + 12) of full speed, and to transpose a strip costs as much.
-    So tiles are as square as they can be, and few.
+    So tiles are as square as they can be, and few. Where the rows of the left operand are read as they lie, these take
+    but as long as `left` more columns: tiles are tall then.
     """
     enough = -(-max(enough_tiles(target), _work(batches, m, n, k) // _LARGE_WORK) // copies)
-    return cut_into(enough, batches, m, n, k, target)
+    return cut_into(enough, batches, m, n, k, target, left)
 
 
 def enough_tiles(target: Target) -> int:
@@ -126,7 +148,15 @@ def enough_tiles(target: Target) -> int:
     return target.whole_rounds(ENOUGH_TILES)
 
 
-def cut_into(enough: int, batches: int, m: int, n: int, k: int, target: Target = DEFAULT_TARGET) -> DotTiles:
+def cut_into(
+    enough: int,
+    batches: int,
+    m: int,
+    n: int,
+    k: int,
+    target: Target = DEFAULT_TARGET,
+    left: int = _PACKING,
+) -> DotTiles:
     """The cut that packs least of those with `enough` tiles, or with most tiles where none has."""
     work, batches = _work(batches, m, n, k), max(batches, 1)
     wanted = min(max(_MOST_TILES, _ROUNDS * enough_tiles(target)), work // _LEAST_WORK) // batches
@@ -137,7 +167,7 @@ def cut_into(enough: int, batches: int, m: int, n: int, k: int, target: Target =
         for across in parts:
             if down * across > wanted or (m // down < 32 and down > 1) or (n // across < 32 and across > 1):
                 continue
-            best = max(best, (down, across), key=lambda cut: _merit(batches, m, n, *cut, enough, target))
+            best = max(best, (down, across), key=lambda cut: _merit(batches, m, n, *cut, enough, left, target))
     height, width = _even(m, best[0]), _even(n, best[1])
     return DotTiles(height, width, -(-m // height), -(-n // width), batches)
 
@@ -174,8 +204,9 @@ def row_tiles(x: View, y: View, height: int, target: Target) -> DotTiles:
     of the worker.
     """
     plain = DotTiles(height, y.shape[1], -(-x.shape[0] // height), 1, 1)
-    cut = _in_registers(plain, x, y, target)
-    return plain if cut.strip_bytes and not _packs(height, target) else cut
+    packs = _packs(height, target)
+    cut = _in_registers(plain, x, y, packs, target)
+    return plain if cut.strip_bytes and not packs else cut
 
 
 def panel_bytes(rows: int, terms: int, itemsize: int, target: Target) -> int:
@@ -197,8 +228,8 @@ def is_turned(x: View) -> bool:
     return x.strides[-1] != 1 and x.strides[-2] == 1 and x.shape[-1] > 1 < x.shape[-2]
 
 
-def _in_registers(cut: DotTiles, x: View, y: View, target: Target) -> DotTiles:
-    """The same tiles, by register tiles where these are faster than BLAS."""
+def _in_registers(cut: DotTiles, x: View, y: View, packs: bool, target: Target) -> DotTiles:
+    """The same tiles, by register tiles where these are faster than BLAS; whether they read copies of operands."""
     if target.matmul != "registers":
         return cut
     dtype, (m, k), n = x.base.type.dtype, x.shape[-2:], y.shape[-1]
@@ -207,7 +238,6 @@ def _in_registers(cut: DotTiles, x: View, y: View, target: Target) -> DotTiles:
         return cut
     # A register tile reads vectors of neighbouring columns. Where these are not dense, a section of a strip is
     # transposed first. The strip is as wide as its scratch may be.
-    packs = _packs(cut.rows, target)
     section = min(k, DEPTH) * target.vector_bytes if is_transposed(y) or packs else 0
     room = m * n * dtype.itemsize // _PARTS
     if packs:
@@ -234,19 +264,31 @@ def _packs(rows: int, target: Target) -> bool:
     return target.packs and rows >= PACKED_ROWS
 
 
+def is_far(x: View, y: View, target: Target) -> bool:
+    """Whether so many rows of a left operand meet a right one whose rows lie so far apart that the strips of it are
+    copied although the target does not pack, or leave so little of the second cache that the rows are fetched ahead.
+    """
+    m, terms, size = x.shape[-2], min(x.shape[-1], DEPTH), x.base.type.dtype.itemsize
+    if target.matmul != "registers" or target.packs or m < FAR_ROWS or is_turned(x):
+        return False
+    return m * terms * size >= target.l2_bytes if is_transposed(y) else y.strides[-2] * size >= FAR_BYTES
+
+
 def scratch_bytes(x: View, y: View, threads: int, copies: int, target: Target) -> int:
     """Bytes of scratch that a product needs."""
     cut = dot_tiles(x, y, copies, target)
     return threads * cut.worker_bytes
 
 
-def _merit(batches: int, m: int, n: int, down: int, across: int, enough: int, target: Target) -> tuple[float, int]:
+def _merit(
+    batches: int, m: int, n: int, down: int, across: int, enough: int, left: int, target: Target
+) -> tuple[float, int]:
     """The worth of a cut: its tiles, up to `enough` to balance threads, divided by what packing adds to the time. Of
     many cores some may be idle in the last round, which counts too.
 
     Of equal cuts that with fewer tiles is better.
     """
-    packing = 1 + 12 * down / max(m, 1) + 12 * across / max(n, 1)
+    packing = 1 + _PACKING * down / max(m, 1) + left * across / max(n, 1)
     if not target.has_many_cores:
         return min(down * across, enough) / packing, -down * across
     height, width = _even(m, down), _even(n, across)

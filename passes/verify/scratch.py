@@ -20,6 +20,8 @@ from ..kernels.library_convolutions import convolution_by_library
 from ..kernels.loop_nest import LEAST_BLOCK, LoopNest
 from ..kernels.matmul_tiles import (
     DEPTH,
+    FAR_BYTES,
+    FAR_ROWS,
     LONGEST,
     LONGEST_ROW,
     PACKED_ROWS,
@@ -248,12 +250,14 @@ class Scratch:
         target, section = self.plan.target, min(y.shape[-2], DEPTH)
         transposed = y.strides[-1] != 1 and y.shape[-1] > 1
         packs = target.packs and cut.rows >= PACKED_ROWS
-        if not cut.shapes or not (transposed or packs):
+        turned = x.strides[-1] != 1 and x.strides[-2] == 1 and x.shape[-1] > 1 < x.shape[-2]
+        apart = y.strides[-2] * y.base.type.dtype.itemsize >= FAR_BYTES
+        far = x.shape[-2] >= FAR_ROWS and apart and not (turned or target.packs)
+        if not cut.shapes or not (transposed or packs or far):
             return 0
         widest = max(vectors for _, vectors in cut.shapes)
         right = self.lines(section * widest * target.vector_bytes * cut.strips_together)
-        turned = packs and x.strides[-1] != 1 and x.strides[-2] == 1 and x.shape[-1] > 1 < x.shape[-2]
-        return right + (self.lines(cut.rows * section * x.base.type.dtype.itemsize) if turned else 0)
+        return right + (self.lines(cut.rows * section * x.base.type.dtype.itemsize) if packs and turned else 0)
 
     def _group_scratch(self, cut: DotTiles, x: View, y: View) -> int:
         """A tile of the result, where a group of sections of a long sum is added up."""

@@ -8,7 +8,7 @@ where a is one element for all lanes (or a row of vectors like b, if `pairwise`)
 byte strides. Every element of c is one chain of fused multiply-adds in the order of k2, k1, k0, so that its bits do
 not depend on the shape of the tile, nor on where the sum was interrupted (`accumulate`). `sectioned` tiles add a chain
 of its own to c instead, which keeps long sums exact: their errors grow with the longest chain and the number of chains.
-`ahead` ones prefetch elements of a.
+`ahead` ones prefetch elements of a: "terms" those of later terms, "rows" those of the rows behind this tile's, and c.
 
 Registers are allocated by the shape of the tile: `rows * vectors` sums, `vectors` of b, and one that repeats an element
 of a. The sums are phis of the loops, so that LLVM keeps them in registers; a shape that needs one register too many
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from llvmlite import ir
@@ -35,6 +35,8 @@ _ROWS_A_POINTER = 7
 # Terms ahead of which a row's element is fetched. Those of a transposed operand lie pages apart: no prefetcher of the
 # processor follows a stride across pages.
 _TERMS_AHEAD = 12
+# Terms in which the rows behind those of a tile are fetched, a row in each: no more than lie in a line.
+_ROWS_IN_TURN = 8
 # Machines with vectors of so many bytes cannot load a part of one: LLVM would ask for each element whether it is there,
 # in every term.
 _BYTES_WITHOUT_MASKS = 16
@@ -79,7 +81,7 @@ def tile_product(
     tail: bool = False,
     pairwise: bool = False,
     sectioned: bool = False,
-    ahead: bool = False,
+    ahead: Literal["", "terms", "rows"] = "",
 ) -> Callable[..., None]:
     """The function for this tile of "f32" or "f64".
 
@@ -185,12 +187,18 @@ def tile_product(
         offsets = [builder.mul(a_row, WORD(i)) for i in range(min(rows, _ROWS_A_POINTER))]
         jumps = [builder.mul(a_row, WORD(i * _ROWS_A_POINTER)) for i in range(pointers_of_a)]
 
+        def fetch(address: Any) -> None:
+            address = builder.inttoptr(address, BYTE.as_pointer())
+            prefetch = function("llvm.prefetch.p0", ir.VoidType(), address.type, INT, INT, INT)
+            builder.call(prefetch, (address, INT(0), INT(3), INT(1)))  # data to be read, and often
+
         def innermost(pointers: list[Any], sums: list[Any]) -> list[Any]:
-            *of_a, of_b = pointers
-            if ahead:
-                later = builder.inttoptr(builder.add(of_a[0], builder.mul(a0, WORD(_TERMS_AHEAD))), BYTE.as_pointer())
-                prefetch = function("llvm.prefetch.p0", ir.VoidType(), later.type, INT, INT, INT)
-                builder.call(prefetch, (later, INT(0), INT(3), INT(1)))  # data to be read, and often
+            *of_a, of_b = pointers[: pointers_of_a + 1]
+            if ahead == "terms":
+                fetch(builder.add(of_a[0], builder.mul(a0, WORD(_TERMS_AHEAD))))
+            elif ahead == "rows":
+                row = builder.and_(pointers[-1], WORD(_ROWS_IN_TURN - 1))
+                fetch(builder.add(builder.add(of_a[0], below), builder.mul(a_row, row)))
             right = [load(of_b, v) for v in range(vectors)]
             result: list[Any] = []
             for r in range(rows):
@@ -203,12 +211,18 @@ def tile_product(
 
         def middle(pointers: list[Any], sums: list[Any]) -> list[Any]:
             of_a = [builder.add(pointers[0], jump) for jump in jumps]
-            return loop(n0, [*of_a, pointers[1]], [a0] * pointers_of_a + [b0], sums, innermost)
+            term = [WORD(0)] * (ahead == "rows")
+            steps = [a0] * pointers_of_a + [b0] + [WORD(1)] * len(term)
+            return loop(n0, [*of_a, pointers[1], *term], steps, sums, innermost)
 
         def outer(pointers: list[Any], sums: list[Any]) -> list[Any]:
             return loop(n1, pointers, [a1, b1], sums, middle)
 
         places = [(builder.add(c, builder.mul(c_row, WORD(r))), v) for r in range(rows) for v in range(vectors)]
+        below = builder.mul(a_row, WORD(rows))
+        if ahead == "rows":
+            for row, v in places:
+                fetch(builder.add(row, WORD(lanes * itemsize * v)))
         adds = builder.icmp_signed("!=", accumulate, WORD(0))
         zeros = [zero] * len(places)
         if sectioned:
@@ -223,6 +237,6 @@ def tile_product(
 
     array = array_f32 if dtype == "f32" else array_f64
     product = plain_tile_product(array, itemsize, lanes, rows, vectors, tail, pairwise, sectioned)
-    variant = "t" * tail + "p" * pairwise + "s" * sectioned + "a" * ahead
+    variant = "t" * tail + "p" * pairwise + "s" * sectioned + ahead[:1]
     product.__name__ = product.__qualname__ = f"tile_{dtype}x{lanes}_{rows}x{vectors}{variant}"
     return native(emit, "none", *["i64"] * 16)(product)

@@ -215,7 +215,7 @@ def _register_kernel(
         if cut.block_bytes:
             of_a = size, size * height
         arguments = f"at, {of_a[0]}, rows_of_b, to, to_row, 1, 0, 0, 1, 0, 0, terms, {of_a[1]}, b_row, columns, more"
-        ways = "sectioned=True, ahead=True"
+        ways = f"sectioned=True, ahead={'rows' if cut.far else 'terms'!r}"
         definitions.append(f"tile_{name} = tile_product({short!r}, lanes, {height}, {width}, {ways})")
         calls.append(f"{'elif' if calls else 'if'} (height == {height}) & (vectors == {width}):")
         if tail:

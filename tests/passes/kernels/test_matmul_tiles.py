@@ -10,7 +10,19 @@ from gradloom.passes.kernels import matmul_tiles as subject
 from gradloom.passes.kernels.register_tiles import Rows, strips
 from gradloom.passes.target import Target
 
-SHAPES = [(1, 64), (4, 32), (7, 129), (20, 1000), (32, 1024), (33, 70), (100, 784), (128, 48), (600, 47), (2048, 2048)]
+SHAPES = [
+    (1, 64),
+    (4, 32),
+    (7, 129),
+    (20, 1000),
+    (32, 1024),
+    (33, 70),
+    (100, 784),
+    (128, 48),
+    (600, 47),
+    (600, 1100),
+    (2048, 2048),
+]
 
 
 def matrices(m: int, k: int, n: int, dtype: str, turned: bool) -> tuple[View, View]:
@@ -42,10 +54,31 @@ def test_all_register_tiles_are_known(m: int, n: int, k: int, turned: bool, dtyp
             blocks = Rows.of(rows, cut.most_rows(size, target))
             assert {(height, width) for height in blocks.sizes() for width in strip.widths()} <= set(cut.shapes)
     one = target.round_to_line(min(k, subject.DEPTH) * target.vector_bytes)
-    packed = target is not WIDE and cut.rows >= subject.PACKED_ROWS
+    packed = cut.rows >= subject.PACKED_ROWS if target is not WIDE else cut.far
     room = max(m * n * size, 2 * target.l1_bytes if packed else 0)
     assert 4 * cut.strip_bytes <= room + 64 or cut.strip_bytes == one
     assert (cut.strip_bytes > 0) == (turned or packed)
+
+
+@pytest.mark.parametrize(
+    ("m", "k", "n", "dtype", "turned", "far"),
+    [
+        (512, 256, 1024, "float32", False, True),
+        (511, 256, 1024, "float32", False, False),
+        (512, 256, 1023, "float32", False, False),
+        (512, 16, 512, "float64", False, True),
+        (512, 256, 512, "float64", True, True),
+        (1000, 256, 1024, "float32", True, False),
+        (1024, 256, 40, "float32", True, True),
+    ],
+)
+def test_tall_tiles_read_copies_of_rows_that_lie_far_apart(m: int, k: int, n: int, dtype: str, turned: bool, far: bool):
+    cut = subject.dot_tiles(*matrices(m, k, n, dtype, turned), 1, WIDE)
+    assert cut.far == far
+    assert (cut.strip_bytes > 0) == (far or turned)
+    if far and not turned:
+        assert cut.down == 1
+    assert not subject.dot_tiles(*matrices(m, k, n, dtype, turned), 1, Target.cpu("avx2")).far
 
 
 def test_a_target_says_what_multiplies():

@@ -74,6 +74,16 @@ def test_a_tile_of_sums_is_what_python_makes_of_it(
     assert (results[1][:, :columns] != c[:, :columns]).any()
 
 
+@pytest.mark.parametrize("ahead", ["terms", "rows"])
+def test_what_is_fetched_ahead_changes_no_sum(ahead):
+    a, b = RNG.standard_normal((6, 40)).astype("f4"), RNG.standard_normal((40, 32)).astype("f4")
+    c = np.zeros((6, 32), "f4")
+    tile = tile_product("f32", 16, 6, 2, sectioned=True, ahead=ahead)
+    numbers = [1, 0, 0, 1, 0, 0, 40, a.strides[1], b.strides[0], 32, 0]
+    compiled(tile, 16)(a.ctypes.data, a.strides[0], b.ctypes.data, c.ctypes.data, c.strides[0], *numbers)
+    np.testing.assert_allclose(c, a @ b, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize(("size", "rows", "columns"), [(4, 16, 16), (8, 8, 8), (4, 16, 3), (4, 1, 16), (8, 5, 7)])
 def test_a_square_is_transposed_and_nothing_beside_it(size, rows, columns):
     side = 64 // size

@@ -35,7 +35,7 @@ def test_copies_stay_in_their_panels(name: str, m: int, k: int, n: int):
         np.testing.assert_array_equal(array, expected)
 
 
-@pytest.mark.skipif("avx2" not in runnable(), reason="the target with long vectors packs nothing")
+@pytest.mark.skipif("avx2" not in runnable(), reason="no target that packs runs here")
 def test_products_of_many_shapes_are_exact():
     shapes = [(48, 1, 16), (61, 300, 47), (130, 64, 129), (300, 257, 70), (97, 700, 8), (200, 16, 515)]
     for dtype in ("float32", "float64"):
@@ -51,3 +51,22 @@ def test_products_of_many_shapes_are_exact():
                     np.testing.assert_array_equal(one, a)
                     np.testing.assert_array_equal(two, b)
                     np.testing.assert_array_equal(three, c)
+
+
+def test_a_target_with_long_vectors_copies_rows_that_lie_far_apart():
+    x, w = operands(512, 2, 1029)
+
+    def f(x: Any, w: Any) -> Any:
+        return x @ w[:, 5:40]
+
+    graph = gl.trace(f, gl.spec(x.shape), gl.spec(w.shape))
+    made = plan_graph(graph, target=Target.cpu("avx512"))
+    (dot,) = (node for node in made.graph.nodes if node.op.is_contraction)
+    assert dot in made.scratch
+    (found,) = run_unjitted(made, x, w)
+    np.testing.assert_array_equal(found, f(x, w))
+    if "avx512" in runnable():
+        x, w = operands(600, 300, 1029)
+        for threads in (1, 2):
+            compiled = gl.compile(lambda x, w: x @ w, target=Target.cpu("avx512"), threads=threads)
+            np.testing.assert_array_equal(compiled(x, w), x @ w)
