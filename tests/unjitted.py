@@ -14,6 +14,7 @@ import scipy.linalg
 from gpu_unjitted import Block
 from gradloom.ir import OPS, Array, Graph
 from gradloom.passes.memory.plan import Plan
+from gradloom.runtime.codegen.group_product import plain_group_product
 from gradloom.runtime.codegen.intrinsics import ARRAY_DTYPES
 from gradloom.runtime.codegen.tile_copy import plain_tile_copy
 from gradloom.runtime.codegen.tile_product import plain_tile_product
@@ -257,6 +258,12 @@ class _Machine:
         dtype = np.dtype(ARRAY_DTYPES[short])
         return plain_tile_product(self.array(dtype), dtype.itemsize, lanes, rows, vectors, tail, pairwise, sectioned)
 
+    def group_product(
+        self, short: str, lanes: int, rows: int, group: tuple[int, int, int], tail: bool, apart: bool, sectioned: bool
+    ) -> Callable[..., None]:
+        dtype = np.dtype(ARRAY_DTYPES[short])
+        return plain_group_product(self.array(dtype), dtype.itemsize, lanes, rows, group, tail, apart, sectioned)
+
     def tile_copy(self, itemsize: int, n: int) -> Callable[..., None]:
         return plain_tile_copy(self.array(np.dtype(f"i{itemsize}")), n)
 
@@ -272,6 +279,7 @@ class _Machine:
         )
         for suffix, dtype in ARRAY_DTYPES.items():
             names[f"array_{suffix}"] = self.array(np.dtype(dtype))
+        names["group_product"] = self.group_product
         names["tile_product"] = self.tile_product
         names["tile_copy"] = self.tile_copy
         names["tile_transpose"] = self.tile_transpose

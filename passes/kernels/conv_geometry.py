@@ -15,6 +15,9 @@ from .register_tiles import Strips, strips
 from .row_tiles import RowTiles
 
 _DENSE = Window(1, 0, 0, 1, 1)
+# Channels into a group that a register tile keeps the weights of, and vectors that those of all groups of a vector may
+# fill: each of these takes a shuffle more.
+_FEW_CHANNELS, _MOST_SOURCES = 8, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +71,37 @@ class Geometry:
         return self.channels_in == self.channels_out == 1
 
     @property
+    def groups_of_vector(self) -> int:
+        """Groups whose output channels share a vector; 1 where those of each group begin one of their own.
+
+        Groups of few channels would leave most lanes of their vectors empty.
+        """
+        lanes = self.target.vector_bytes // self.itemsize
+        together = lanes // self.channels_out
+        few = self.channels_in <= _FEW_CHANNELS and together * self.channels_in <= _MOST_SOURCES * lanes
+        return together if self.is_depthwise or (self.groups > 1 and together > 1 and few) else 1
+
+    @property
+    def shares_vectors(self) -> bool:
+        """Whether groups share vectors, as in a depthwise convolution."""
+        return self.is_depthwise or self.groups_of_vector > 1
+
+    @property
     def channel_strips(self) -> Strips:
-        """The strips of one group's output channels, or of the channels of all groups where it is depthwise."""
+        """The strips of one group's output channels, or of those of all groups where they share vectors."""
         # A depthwise product has a vector of channels on both sides, and one of them is loaded for every product.
         # Strips of two vectors are enough then to keep the registers busy.
         if self.is_depthwise:
             return strips(self.groups, self.itemsize, 2, self.target)
+        if self.shares_vectors:
+            vectors = -(-self.groups // self.groups_of_vector)
+            return Strips(vectors, vectors, 1, vectors)
         return strips(self.channels_out, self.itemsize, self.target.tile_vectors, self.target)
 
     @property
     def strip_groups(self) -> int:
         """Groups that have strips of their own."""
-        return 1 if self.is_depthwise else self.groups
+        return 1 if self.shares_vectors else self.groups
 
 
 def has_tiled_kernel(unit: Node) -> bool:

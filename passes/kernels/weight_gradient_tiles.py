@@ -38,12 +38,12 @@ class WeightGradientTiles:
     The output positions are cut into `chunks`: `images` images of a volume each, or `band` rows of one image where
     `bands` is above 1. `parts` sums over neighbouring chunks are added in the end, in their order. Each part is
     computed by `shares` tiles, which divide its units: a group, a tap of the kernel, a block of input channels, a
-    strip; of a depthwise convolution, a row of the kernel and a strip.
+    strip; of a convolution whose groups share vectors, a row of the kernel and a strip.
 
     A chunk has `iterations`: one for each image, or one for a band. A tile that computes operands in `prologues` does
     so an iteration at a time, so that it holds one image of them. Without prologues a chunk is one iteration, with the
-    same sums. A depthwise convolution always has one for each image, since the order of sums at the edges of an image
-    follows from them.
+    same sums. Where groups share vectors there is always one for each image, since the order of sums at the edges of
+    an image follows from them.
     """
 
     geometry: Geometry
@@ -68,7 +68,7 @@ class WeightGradientTiles:
     @property
     def iterations(self) -> int:
         """Iterations of a chunk."""
-        return self.images if any(self.prologues) or self.geometry.is_depthwise else 1
+        return self.images if any(self.prologues) or self.geometry.shares_vectors else 1
 
     def copied(self, operand: int) -> tuple[int, int, int]:
         """The rows of an operand that a tile computes in an iteration: step between bands, first row, number."""
@@ -126,7 +126,7 @@ class WeightGradientTiles:
     def units(self) -> int:
         """Units of a part, no two of which add to the same element."""
         g = self.geometry
-        if g.is_depthwise:
+        if g.shares_vectors:
             return g.depth_kernel * g.kernel[0] * g.channel_strips.count
         return g.groups * g.places * self.blocks.blocks * g.channel_strips.count
 

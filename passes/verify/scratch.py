@@ -218,10 +218,14 @@ class Scratch:
         return self.lines(parts.parts * self._channel_lines(w, node.attrs["groups"]) * int(np.prod(w.shape[1:])))
 
     def _channel_lines(self, w: ArrayType, groups: int) -> int:
-        """Bytes of one element for each channel out: each group begins a vector, or all together if each is alone."""
-        if w.shape[1] == 1 and w.shape[0] == groups:
-            groups = 1
-        return groups * rounded_up(w.shape[0] // groups * w.dtype.itemsize, self.plan.target.vector_bytes)
+        """Bytes of one element for each channel out: each group begins a vector, but for small ones, of
+        which as many share one as fit."""
+        out, lanes = w.shape[0] // groups, self.plan.target.vector_bytes // w.dtype.itemsize
+        if w.shape[1] == out == 1:
+            groups, out = 1, groups
+        elif groups > 1 and 2 * out <= lanes and w.shape[1] <= min(8, 4 * lanes // (lanes // out)):
+            return -(-groups // (lanes // out)) * self.plan.target.vector_bytes
+        return groups * rounded_up(out * w.dtype.itemsize, self.plan.target.vector_bytes)
 
     def _moments_scratch(self, node: Node) -> int:
         """Two rows of sums for each tile, and for every worker as many lines of lanes."""

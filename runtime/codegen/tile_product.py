@@ -39,7 +39,7 @@ _TERMS_AHEAD = 12
 _ROWS_IN_TURN = 8
 # Machines with vectors of so many bytes cannot load a part of one: LLVM would ask for each element whether it is there,
 # in every term.
-_BYTES_WITHOUT_MASKS = 16
+BYTES_WITHOUT_MASKS = 16
 
 
 def plain_tile_product(
@@ -114,7 +114,7 @@ def tile_product(
             spread = builder.shuffle_vector(spread, spread, indices)
             numbers = ir.Constant(ir.VectorType(WORD, lanes), list(range(lanes)))
             exists = builder.icmp_signed("<", numbers, spread)
-            if lanes * itemsize <= _BYTES_WITHOUT_MASKS:
+            if lanes * itemsize <= BYTES_WITHOUT_MASKS:
                 last = builder.sub(left, WORD(1))
                 there = [builder.icmp_signed("<", WORD(lane), last) for lane in range(lanes)]
                 nearest = [builder.select(inside, WORD(lane), last) for lane, inside in enumerate(there)]

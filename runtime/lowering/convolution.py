@@ -14,14 +14,16 @@ from ...passes.kernels.conv_scratch import scratch_bytes
 from ...passes.kernels.conv_tiles import ConvTiles, conv_tiles
 from ...passes.kernels.plain_conv_tiles import PLAIN_TILE, PlainWeightGradient
 from ...passes.kernels.polyphase import PolyphaseComponent, tap_outputs
-from ...passes.kernels.register_tiles import rows, tile_shapes
+from ...passes.kernels.register_tiles import Rows, rows, tile_shapes
 from ...passes.kernels.weight_gradient_tiles import MOST_TOGETHER, WeightGradientTiles, weight_gradient_tiles
 from ...passes.memory.plan import Plan
+from ..codegen.group_product import Group
 from . import conv_copy, plain_convolution, tiled_convolution, tiled_weight_gradient
 from .data_movement import begin_accumulators
 from .launch import TILE, Arg, Call, KernelAddress, Launch, Pointer, Scratch, Tile, Traps
 from .moments import call_moments
 from .region import lower_loops
+from .tiled_convolution import Vectors
 
 
 def lower_convolution(node: Node, plan: Plan, traps: Traps) -> list[Launch]:
@@ -116,13 +118,39 @@ def _lanes(g: Geometry) -> int:
 
 
 def _partly_there(g: Geometry) -> bool:
-    """Whether the last vector of a group's channels has lanes without a channel."""
-    return (g.groups if g.is_depthwise else g.channels_out) % _lanes(g) != 0
+    """Whether the last vector of a group's channels has lanes without a channel that others have."""
+    return _channels(g)[2] % _used(g) != 0
+
+
+def _used(g: Geometry) -> int:
+    """Lanes of a vector that have a channel, but for the last one of a group or of all."""
+    return g.groups_of_vector * g.channels_out if g.shares_vectors else _lanes(g)
+
+
+def _group(g: Geometry) -> Group | None:
+    """Groups of a vector, channels into and out of each; None where they share none, or have one channel."""
+    return None if g.is_depthwise or not g.shares_vectors else (g.groups_of_vector, g.channels_in, g.channels_out)
+
+
+def _together(g: Geometry) -> int:
+    """Columns of the kernel that a register tile of a weight gradient takes where groups share vectors."""
+    # Each has a sum for each channel into the group; the input of a position and a row of the cotangent come with them.
+    return max(1, min(g.kernel[1], MOST_TOGETHER, (g.target.vector_registers - 4) // g.channels_in))
+
+
+def _rows(g: Geometry, columns: int) -> Rows:
+    """Blocks of output columns for the register tiles of a convolution."""
+    if _group(g) is None:
+        return rows(columns, g.channel_strips.width, g.target)
+    most = min(g.target.tile_rows(1), g.target.vector_registers - g.channels_in - 2)
+    return Rows.of(columns, max(1, most))
 
 
 def _channels(g: Geometry) -> tuple[int, int, int]:
     """Groups that have strips of their own, and channels in and out of each."""
-    return (1, 1, g.groups) if g.is_depthwise else (g.groups, g.channels_in, g.channels_out)
+    if g.shares_vectors:
+        return 1, g.channels_in, g.groups * g.channels_out
+    return g.groups, g.channels_in, g.channels_out
 
 
 def _rows_before(tiles: ConvTiles) -> list[int]:
@@ -155,7 +183,7 @@ def _pack(unit: Node, tiles: ConvTiles, plan: Plan) -> Launch:
     numbers += [strips.vectors, kernel_rows, kernel_columns, tiles.packed, of_depth, g.depth_kernel]
     numbers += [n for place in places for n in place]
     count = groups * strips.count * -(-inner // 8)
-    source = tiled_convolution.pack(convolution_of(unit).output.type.dtype, _lanes(g))
+    source = tiled_convolution.pack(convolution_of(unit).output.type.dtype, _lanes(g), _used(g))
     args = [TILE, Pointer.to(plan.views[weight]), _scratch(unit, plan, 0), *numbers]
     return Launch(count, [Call(source, args)])
 
@@ -180,13 +208,14 @@ def _convolve(unit: Node, tiles: ConvTiles, plan: Plan) -> Call:
     numbers += [strips.count, strips.width, strips.wide, strips.vectors, tiles.packed]
     numbers += [int(tiles.by_kernel_row), int(tiles.kernel_rows_are_dense), len(tiles.components)]
     numbers += [g.depths[0], tiles.runs, g.depth_kernel, g.depth_window.dilation, *_depth(g)]
-    cuts = [rows(across.count, strips.width, g.target) for _, across in tiles.components]
+    cuts = [_rows(g, across.count) for _, across in tiles.components]
     for (down, across), before, cut in zip(tiles.components, _rows_before(tiles), cuts):
         numbers += [*_of_component(down), *_of_component(across), before]
         numbers += [cut.blocks, cut.most, cut.long, int(_adds(unit))]
     shapes = tile_shapes(cuts, sorted(strips.widths()))
     dtype = convolution_of(unit).output.type.dtype
-    source = tiled_convolution.convolve(dtype, _lanes(g), shapes, _partly_there(g), g.is_depthwise)
+    vectors = Vectors(_lanes(g), _used(g), _partly_there(g), g.is_depthwise, _group(g))
+    source = tiled_convolution.convolve(dtype, vectors, shapes)
     read = _scratch(unit, plan, tiles.packed_bytes, tiles.band_bytes)
     if tiles.direct:
         read = Pointer.to(plan.views[_given(unit, 0)])
@@ -225,14 +254,13 @@ def _sum(unit: Node, tiles: WeightGradientTiles, plan: Plan) -> Launch:
         for m in tap_outputs(*axis):
             numbers += [m.first, m.count, m.stride, m.input_first, m.input_stride]
     dtype, widths = convolution_of(unit).output.type.dtype, sorted(strips.widths())
-    if g.is_depthwise:
-        shapes = [(size, width) for size in sorted({1, min(g.kernel[1], MOST_TOGETHER)}) for width in widths]
-        source = tiled_weight_gradient.depthwise_weight_gradient(
-            dtype, _lanes(g), shapes, _partly_there(g), tiles.section > 0
-        )
+    vectors = Vectors(_lanes(g), _used(g), _partly_there(g), g.is_depthwise, _group(g), tiles.section > 0)
+    if g.shares_vectors:
+        shapes = [(size, width) for size in sorted({1, _together(g)}) for width in widths]
+        source = tiled_weight_gradient.grouped_weight_gradient(dtype, vectors, shapes)
     else:
         shapes = tile_shapes([blocks], widths)
-        source = tiled_weight_gradient.weight_gradient(dtype, _lanes(g), shapes, _partly_there(g), tiles.section > 0)
+        source = tiled_weight_gradient.weight_gradient(dtype, vectors, shapes)
     read = [Pointer.to(plan.views[_given(unit, n)]) if copy is None else copy.args[1] for n, copy in enumerate(copies)]
     call = Call(source, [TILE, *read, _scratch(unit, plan, 0), *numbers, *of_copies])
     return Launch(tiles.parts * tiles.shares, [call])
@@ -273,7 +301,7 @@ def _add_parts(unit: Node, tiles: WeightGradientTiles, plan: Plan) -> Launch:
     vectors = g.channel_strips.vectors
     numbers = [tiles.parts, tiles.part_bytes // g.target.vector_bytes, vectors, inner, outer, g.places]
     numbers.append(int(_adds(unit)))
-    source = tiled_weight_gradient.add_parts(convolution_of(unit).output.type.dtype, _lanes(g))
+    source = tiled_weight_gradient.add_parts(convolution_of(unit).output.type.dtype, _lanes(g), _used(g))
     args = [TILE, _scratch(unit, plan, 0), Pointer(unit.output), *numbers]
     return Launch(groups * vectors, [Call(source, args)])
 

@@ -9,6 +9,7 @@ from ...ir.user_kernel import positional
 from ..codegen import intrinsics, lapack
 from ..codegen.array_kernel import FUNCTIONS, ArrayArgument, ArrayKernel
 from ..codegen.gpu_natives import GPU_NATIVES
+from ..codegen.group_product import group_product
 from ..codegen.halves import HALF_CONVERSIONS
 from ..codegen.integer_math import INTEGER_MATH
 from ..codegen.tile_copy import tile_copy
@@ -49,6 +50,7 @@ def kernel_namespace() -> Mapping[str, object]:
         "u64": np.uint64,
         "boolean": np.bool_,
         "mix64": mix64,
+        "group_product": group_product,
         "tile_copy": tile_copy,
         "tile_product": tile_product,
         "tile_transpose": tile_transpose,

@@ -11,22 +11,53 @@ Sizes are arguments; source is made for each dtype and each set of register tile
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ...ir import SHORT_NAMES
+from ..codegen.group_product import Group
 
 Shape = tuple[int, int]
 
 
-def define_tiles(short: str, shapes: Sequence[Shape], tail: bool, pairwise: bool, sectioned: bool = False) -> str:
-    """Definitions of the register tiles."""
-    lines: list[str] = []
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """Vectors of channels: their lanes, how many of these are `used` but for those of a `tail`, and whether there is
+    one.
+
+    Where groups share vectors, each channel goes by itself (`pairwise`), or `group` has their number and channels.
+    `sectioned` as of `tile_product`.
+    """
+
+    lanes: int
+    used: int
+    tail: bool
+    pairwise: bool
+    group: Group | None
+    sectioned: bool = False
+
+    @property
+    def inner(self) -> int:
+        """Channels into a group that a register tile takes at a time, where groups share vectors."""
+        return 1 if self.group is None else self.group[1]
+
+    @property
+    def read(self) -> int:
+        """Channels of the input that a vector meets, where groups share vectors."""
+        return self.lanes if self.group is None else self.group[0] * self.group[1]
+
+
+def define_tiles(short: str, shapes: Sequence[Shape], of: Vectors, apart: bool) -> str:
+    """Definitions of the register tiles; `apart`, the channels into a group have sums of their own."""
+    lines = [f"lanes, used = {of.lanes}, {of.used}"]
     for rows, vectors in shapes:
-        for name, partly in (("tile", False), ("tail", True)) if tail else (("tile", False),):
-            arguments = f"{short!r}, lanes, {rows}, {vectors}, {partly}, {pairwise}, {sectioned}"
-            lines.append(f"{name}_{rows}_{vectors} = tile_product({arguments})")
+        for name, partly in (("tile", False), ("tail", True)) if of.tail else (("tile", False),):
+            made = f"tile_product({short!r}, lanes, {rows}, {vectors}, {partly}, {of.pairwise}, {of.sectioned})"
+            if of.group is not None:
+                made = f"group_product({short!r}, lanes, {rows}, {of.group}, {partly}, {apart}, {of.sectioned})"
+            lines.append(f"{name}_{rows}_{vectors} = {made}")
     return "\n".join(lines)
 
 
@@ -36,7 +67,7 @@ def call_tile(shapes: Sequence[Shape], tail: bool, arguments: str, indent: int) 
     for i, (rows, vectors) in enumerate(shapes):
         lines.append(f"{'elif' if i else 'if'} (rows == {rows}) & (vectors == {vectors}):")
         if tail:
-            lines.append("    if columns < lanes * vectors:")
+            lines.append("    if columns < used * vectors:")
             lines.append(f"        tail_{rows}_{vectors}({arguments})")
             lines.append("    else:")
             lines.append(f"        tile_{rows}_{vectors}({arguments})")
@@ -45,7 +76,7 @@ def call_tile(shapes: Sequence[Shape], tail: bool, arguments: str, indent: int) 
     return ("\n" + " " * indent).join(lines)
 
 
-def pack(dtype: np.dtype[Any], lanes: int) -> str:
+def pack(dtype: np.dtype[Any], lanes: int, used: int) -> str:
     """A strip's weights, one vector row for each place of the kernel and input channel.
 
     Args: tile, w, packed, elements of w from one channel out, channel in, row and column of the kernel to the next,
@@ -55,8 +86,14 @@ def pack(dtype: np.dtype[Any], lanes: int) -> str:
     its component (0 where no output meets the place), its number in the component.
     """
     short = SHORT_NAMES[dtype]
+    place, rest = "c", "range(there, columns)"
+    if used < lanes:
+        place, rest = "c // used * lanes + c % used", "range(columns)"
+    clear = f"""for c in {rest}:
+                    for i in range(start, stop):
+                        packed[base + (number * inner + i) * columns + c] = {short}(0)"""
     return f"""
-lanes = {lanes}
+lanes, used = {lanes}, {used}
 
 
 def kernel(b):
@@ -73,7 +110,7 @@ def kernel(b):
     first = strip * width if strip <= wide else strip * (width - 1) + wide
     wides = width if strip < wide else width - 1
     columns = wides * lanes
-    there = outer - first * lanes if outer - first * lanes < columns else columns
+    there = outer - first * used if outer - first * used < wides * used else wides * used
     start = block * 8
     stop = start + 8 if start + 8 < inner else inner
     for depth in range(word(b, 18)):
@@ -85,19 +122,17 @@ def kernel(b):
                 if mine == 0:
                     continue
                 base = (before_depth + before * vectors + mine * first) * lanes
-                source = (group * outer + first * lanes) * of_out
+                source = (group * outer + first * used) * of_out
                 source += depth * of_depth + row * of_row + column * of_column
+                {clear}
                 for c in range(there):
                     for i in range(start, stop):
-                        packed[base + (number * inner + i) * columns + c] = w[source + c * of_out + i * of_in]
-                for c in range(there, columns):
-                    for i in range(start, stop):
-                        packed[base + (number * inner + i) * columns + c] = {short}(0)
+                        packed[base + (number * inner + i) * columns + {place}] = w[source + c * of_out + i * of_in]
     return i64(0)
 """
 
 
-def convolve(dtype: np.dtype[Any], lanes: int, shapes: Sequence[Shape], tail: bool, pairwise: bool) -> str:
+def convolve(dtype: np.dtype[Any], of: Vectors, shapes: Sequence[Shape]) -> str:
     """A tile of `ConvTiles`: strip of channels by strip, so that a strip of the weight stays in the cache for all
     outputs of the tile. One image of the kernel comes after the other, and where a strip of that is too large, one
     kernel row.
@@ -116,10 +151,10 @@ def convolve(dtype: np.dtype[Any], lanes: int, shapes: Sequence[Shape], tail: bo
     """
     short, size = SHORT_NAMES[dtype], dtype.itemsize
     arguments = "at, a_step, of_w, to, c_step, row_taps, row_stride, row_weights, n1, a1, b1, n0, a0, b0, columns, more"
-    here = f"{size} * lanes * vector" if pairwise else f"{size} * group * inner"
+    here = f"{size} * {of.read} * vector" if of.pairwise or of.group else f"{size} * group * inner"
+    terms = "i64(1)" if of.group else "inner"
     return f"""
-lanes = {lanes}
-{define_tiles(short, shapes, tail, pairwise)}
+{define_tiles(short, shapes, of, False)}
 
 
 def kernel(b):
@@ -157,7 +192,7 @@ def kernel(b):
         strip = number - group * strips
         vector = strip * strip_width if strip <= wide else strip * (strip_width - 1) + wide
         vectors = strip_width if strip < wide else strip_width - 1
-        columns = outer - vector * lanes if outer - vector * lanes < vectors * lanes else vectors * lanes
+        columns = outer - vector * used if outer - vector * used < vectors * used else vectors * used
         weight_row = {size} * lanes * vectors
         for component in range(word(b, 35)):
             entry = 44 + 13 * component
@@ -183,7 +218,7 @@ def kernel(b):
                     line_of_y = ((volume * images + image) * y_height + row_first + q * stride_down) * y_width
                     for p in range(column_count):
                         nothing = window(y, (line_of_y + column_first + p * stride_across) * y_channels + group * outer
-                                         + vector * lanes, columns)
+                                         + vector * used, columns)
                         for e in range(columns):
                             nothing[e] = {short}(0)
             if taps == 0:
@@ -193,7 +228,7 @@ def kernel(b):
             row_stride = reach_down * x_line
             row_weights = column_taps * inner * weight_row
             n1, a1, b1 = column_taps, word(b, 27) * pixel, inner * weight_row
-            n0, a0, b0 = inner, i64({size}), weight_row
+            n0, a0, b0 = {terms}, i64({size}), weight_row
             if word(b, 34):
                 n1 = i64(1)
                 n0 = column_taps * inner
@@ -234,10 +269,10 @@ def kernel(b):
                         at += (column_source - left) * pixel
                         to = word(b, 3) + {size} * (
                             (((volume * images + image) * y_height + row_first + q * stride_down) * y_width
-                             + column_first) * y_channels + group * outer + vector * lanes)
+                             + column_first) * y_channels + group * outer + vector * used)
                         for block_of_row in range(blocks):
                             rows = most if block_of_row < long else most - 1
-                            {call_tile(shapes, tail, arguments, 28)}
+                            {call_tile(shapes, of.tail, arguments, 28)}
                             at += rows * a_step
                             to += rows * c_step
     return i64(0)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...ir import SHORT_NAMES
-from .tiled_convolution import Shape, call_tile, define_tiles
+from .tiled_convolution import Shape, Vectors, call_tile, define_tiles
 
 
 def _sections(shapes: Sequence[Shape], tail: bool, a_row: str, indent: int) -> str:
@@ -65,7 +65,7 @@ _OPERANDS = """
 """.strip("\n")
 
 
-def weight_gradient(dtype: np.dtype[Any], lanes: int, shapes: Sequence[Shape], tail: bool, sectioned: bool) -> str:
+def weight_gradient(dtype: np.dtype[Any], of: Vectors, shapes: Sequence[Shape]) -> str:
     """A tile of `WeightGradientTiles`.
 
     Args: tile, x, cotangent, parts; 4: volumes, height and width of x, height and width of the cotangent; 9: channels
@@ -83,11 +83,11 @@ def weight_gradient(dtype: np.dtype[Any], lanes: int, shapes: Sequence[Shape], t
         "a, i64(a_row), g, to, c_row, n2, image_step * x_image, image_stride * g_image, "
         "n1, row_step * x_line, row_stride * g_line, n0, column_step * pixel, column_stride * g_pixel, columns, more"
     )
-    add = _sections(shapes, tail, "i64(a_row)", 12) if sectioned else call_tile(shapes, tail, arguments, 12)
+    sections = _sections(shapes, of.tail, "i64(a_row)", 12)
+    add = sections if of.sectioned else call_tile(shapes, of.tail, arguments, 12)
     return f"""
-lanes = {lanes}
 a_row = {size}
-{define_tiles(short, shapes, tail, False, sectioned)}
+{define_tiles(short, shapes, of, True)}
 
 
 def kernel(b):
@@ -171,10 +171,8 @@ def kernel(b):
 """
 
 
-def depthwise_weight_gradient(
-    dtype: np.dtype[Any], lanes: int, shapes: Sequence[Shape], tail: bool, sectioned: bool
-) -> str:
-    """A tile of `WeightGradientTiles` where every channel goes by itself.
+def grouped_weight_gradient(dtype: np.dtype[Any], of: Vectors, shapes: Sequence[Shape]) -> str:
+    """A tile of `WeightGradientTiles` where groups share vectors.
 
     The arguments are those of `weight_gradient`. A unit is a strip and a kernel row: all its columns at once where they
     meet the same outputs, so that the cotangent is read once for them, and the outputs at the edges column by column.
@@ -184,10 +182,10 @@ def depthwise_weight_gradient(
         "a, a_row, g, to, c_row, n2, image_step * x_image, image_stride * g_image, "
         "n1, row_step * x_line, row_stride * g_line, n0, column_step * pixel, column_stride * g_pixel, columns, more"
     )
-    add = _sections(shapes, tail, "a_row", 16) if sectioned else call_tile(shapes, tail, arguments, 16)
+    sections = _sections(shapes, of.tail, "a_row", 16)
+    add = sections if of.sectioned else call_tile(shapes, of.tail, arguments, 16)
     return f"""
-lanes = {lanes}
-{define_tiles(short, shapes, tail, True, sectioned)}
+{define_tiles(short, shapes, of, True)}
 
 
 def kernel(b):
@@ -227,10 +225,10 @@ def kernel(b):
             kernel_row = unit // strips - depth * kernel_rows
             vector = strip * strip_width if strip <= wide else strip * (strip_width - 1) + wide
             vectors = strip_width if strip < wide else strip_width - 1
-            columns = outer - vector * lanes if outer - vector * lanes < vectors * lanes else vectors * lanes
-            result = base + unit // strips * kernel_columns * c_row + {size} * lanes * vector
+            columns = outer - vector * used if outer - vector * used < vectors * used else vectors * used
+            result = base + unit // strips * kernel_columns * {of.inner} * c_row + {size} * lanes * vector
             if iteration == first_iteration:
-                for column in range(kernel_columns):
+                for column in range(kernel_columns * {of.inner}):
                     nothing = array_{short}(result + column * c_row, 0)
                     for e in range(columns):
                         nothing[e] = {short}(0)
@@ -259,9 +257,9 @@ def kernel(b):
             if (n2 <= 0) | (n1 <= 0):
                 continue
             x = x_start + (row_source + skipped * row_step) * x_line
-            x += (image_source + image_skipped * image_step) * x_image + {size} * lanes * vector
+            x += (image_source + image_skipped * image_step) * x_image + {size} * {of.read} * vector
             of_g = g_start + (row_first + skipped * row_stride) * g_line
-            of_g += (image_first + image_skipped * image_stride) * g_image + {size} * lanes * vector
+            of_g += (image_first + image_skipped * image_stride) * g_image + {size} * used * vector
             more = i64(1)
             # Part 0 is what the columns share, the next ones are what is left before and behind it for each of them.
             for part_of_row in range(1 + 2 * kernel_columns):
@@ -285,13 +283,13 @@ def kernel(b):
                     a_row += (word(b, of_columns) - word(b, of_columns + 5)) // column_stride * column_step * pixel
                 a = x + (source + start * column_step) * pixel
                 g = of_g + (column_first + start * column_stride) * g_pixel
-                to = result + column * c_row
+                to = result + column * {of.inner} * c_row
                 {add}
     return i64(0)
 """
 
 
-def add_parts(dtype: np.dtype[Any], lanes: int) -> str:
+def add_parts(dtype: np.dtype[Any], lanes: int, used: int) -> str:
     """The parts of a weight gradient, added in their order, as (channels out, channels in, kernel).
 
     Args: tile (a vector of output channels of a group), parts, dw, number of parts, vectors of a part, vectors of a
@@ -299,7 +297,7 @@ def add_parts(dtype: np.dtype[Any], lanes: int) -> str:
     """
     short = SHORT_NAMES[dtype]
     return f"""
-lanes = {lanes}
+lanes, used = {lanes}, {used}
 
 
 def kernel(b):
@@ -308,11 +306,11 @@ def kernel(b):
     inner, outer, places = word(b, 6), word(b, 7), word(b, 8)
     group = word(b, 0) // vectors
     vector = word(b, 0) - group * vectors
-    columns = outer - vector * lanes if outer - vector * lanes < lanes else i64(lanes)
+    columns = outer - vector * used if outer - vector * used < used else i64(used)
     for i in range(inner):
         for place in range(places):
             source = (((group * places + place) * inner + i) * vectors + vector) * lanes
-            target = ((group * outer + vector * lanes) * inner + i) * places + place
+            target = ((group * outer + vector * used) * inner + i) * places + place
             for c in range(columns):
                 total = parts[source + c]
                 for p in range(1, count):

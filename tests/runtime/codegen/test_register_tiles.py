@@ -9,6 +9,7 @@ from gradloom.ir import OPS, Builder, spec
 from gradloom.passes.graph.views import View
 from gradloom.passes.memory.plan import plan
 from gradloom.passes.pipeline import run_passes
+from gradloom.runtime.codegen.group_product import group_product
 from gradloom.runtime.codegen.intrinsics import word
 from gradloom.runtime.codegen.kernel_cache import compile_kernel
 from gradloom.runtime.codegen.tile_product import tile_product
@@ -82,6 +83,39 @@ def test_what_is_fetched_ahead_changes_no_sum(ahead):
     numbers = [1, 0, 0, 1, 0, 0, 40, a.strides[1], b.strides[0], 32, 0]
     compiled(tile, 16)(a.ctypes.data, a.strides[0], b.ctypes.data, c.ctypes.data, c.strides[0], *numbers)
     np.testing.assert_allclose(c, a @ b, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("accumulate", [0, 1])
+@pytest.mark.parametrize(
+    ("dtype", "lanes", "rows", "group", "columns", "apart", "sectioned"),
+    [
+        ("f32", 16, 7, (4, 4, 4), 16, False, False),
+        ("f32", 16, 3, (5, 3, 3), 9, True, True),
+        ("f32", 16, 5, (8, 3, 2), 16, False, False),
+        ("f64", 8, 2, (8, 2, 1), 5, True, False),
+        ("f64", 8, 14, (2, 1, 3), 6, False, True),
+        ("f32", 4, 3, (2, 4, 2), 2, True, False),
+        ("f32", 8, 1, (8, 4, 1), 3, False, False),
+    ],
+)
+def test_a_tile_of_groups_is_what_python_makes_of_it(dtype, lanes, rows, group, columns, apart, sectioned, accumulate):
+    size = 4 if dtype == "f32" else 8
+    kind = f"f{size}"
+    a, b = RNG.standard_normal(4000).astype(kind), RNG.standard_normal(4000).astype(kind)
+    c = RNG.standard_normal((rows * group[1] if apart else rows, lanes + 5)).astype(kind)
+    tile = group_product(dtype, lanes, rows, group, columns < group[0] * group[2], apart, sectioned)
+    results = []
+    for call in (tile, compiled(tile, 16)):
+        target = c.copy()
+        call(
+            *(a.ctypes.data, 7 * size, b.ctypes.data, target.ctypes.data, target.strides[0]),
+            *(2, 500 * size, 300 * size, 3, 100 * size, 70 * size, 2, 40 * size, 64 * size),
+            *(columns, accumulate),
+        )
+        results.append(target)
+    np.testing.assert_allclose(results[1], results[0], rtol=0, atol=1e-5 if size == 4 else 1e-13)
+    np.testing.assert_array_equal(results[1][:, columns:], c[:, columns:])
+    assert (results[1][:, :columns] != c[:, :columns]).all()
 
 
 @pytest.mark.parametrize(("size", "rows", "columns"), [(4, 16, 16), (8, 8, 8), (4, 16, 3), (4, 1, 16), (8, 5, 7)])
