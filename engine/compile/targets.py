@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...passes.target import MOST_CORES, Target, TargetError
+from ..ranks import Ranks
 from ..tracing.arrays import thread_count
 from ..tracing.numbers import as_whole
 from ..tracing.precisions import checked_precision, of_products
@@ -67,13 +68,15 @@ def with_cores(target: Target, cores: int | None) -> Target:
     return replace(target, cores=whole)
 
 
-def worker_count(threads: int | None, target: Target) -> int:
-    """The workers of a step: `threads`, by default one for each usable core; of a GPU its blocks.
+def worker_count(threads: int | None, target: Target, ranks: Ranks | int | None = None) -> int:
+    """The workers of a step: `threads`, by default one for each usable core, or for each that a rank has where `ranks`
+    share them; of a GPU its blocks.
 
     Raises `ValueError` for a number below 1, and `TargetError` for threads of a GPU.
     """
     if target.workers is None:
-        return thread_count(threads)
+        own = ranks.cores if isinstance(ranks, Ranks) else None
+        return thread_count(own if threads is None else threads)
     if threads is not None:
         raise TargetError(
             f"threads is for the CPU, got {threads!r} for {str(target)!r}, which runs {target.workers} blocks at a "

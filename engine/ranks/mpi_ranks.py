@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import socket
 import sys
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -77,6 +79,13 @@ def stop_all_ranks(error: BaseException, text: str, code: int) -> None:
         _ranks.watched.stop_all(text, is_of_all(error), code)
 
 
+def _usable() -> Iterable[int]:
+    """The numbers of the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return os.sched_getaffinity(0)
+    return range(os.cpu_count() or 1)
+
+
 _PACKAGES = ("gradloom", "numpy", "scipy", "numba", "llvmlite")
 """What the bits of a step may depend on."""
 
@@ -98,6 +107,15 @@ class _MpiRanks(Ranks):
         if self.size > 1:
             self.watched = Watched(self)
             self.agree(versions(), "version of a package")
+            self.cores = self._cores()
+
+    def _cores(self) -> int:
+        """Cores for each rank: those that it may use, divided by the ranks of its machine that may use them too."""
+        mine = frozenset(_usable())
+        host = socket.gethostname()
+        there = [cores for where, cores in self.gather((host, mine)) if where == host]
+        sharing = sum(not mine.isdisjoint(cores) for cores in there)
+        return min(self.gather(max(1, len(mine) // sharing)))
 
     def set_timeout(self, seconds: float | None) -> None:
         """Let ranks that do not come for so long be said to hang."""

@@ -49,6 +49,11 @@ class Ranks:
     timeout: float | None = None
     """Seconds after which a rank that does not come is said to hang; `None` waits for ever."""
 
+    cores: int | None = None
+    """Cores for each rank, as many on all, where several ranks share those of a machine; `None` of one by itself. A
+    step takes so many threads unless it is told otherwise.
+    """
+
     def barrier(self) -> None:
         """Wait until all ranks are here."""
 

@@ -65,7 +65,7 @@ def plan_step(
     """
     precision, budget = checked_precision(precision), allowing(budget_of(memory), allow)
     machine = with_cores(with_precision(target_of(target), precision), cores)
-    workers, host = worker_count(threads, machine), host_memory_of(host_memory, machine)
+    workers, host = worker_count(threads, machine, ranks), host_memory_of(host_memory, machine)
     scaling = checked_loss_scaling(loss_scaling, precision)
     check_not_shared(share, precision)
     options = _options(clip_norm, clip_value, accumulate, train, diagnose, check_finite, outputs, precision, scaling)
@@ -220,7 +220,7 @@ def compile_step(
     precision, budget = checked_precision(precision), allowing(budget_of(memory), allow)
     machine = with_cores(with_precision(target_of(target), precision), cores)
     machine = backend_of(machine).narrowed(machine)  # raises before anything is traced
-    workers, host = worker_count(threads, machine), host_memory_of(host_memory, machine)
+    workers, host = worker_count(threads, machine, ranks), host_memory_of(host_memory, machine)
     scaling = checked_loss_scaling(loss_scaling, precision)
     check_not_shared(share, precision)
     options = _options(clip_norm, clip_value, accumulate, train, diagnose, check_finite, outputs, precision, scaling)

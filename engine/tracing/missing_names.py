@@ -32,7 +32,7 @@ _INSTEAD: dict[str, str] = {
     "multinomial": "gl.random.categorical(logits), or gl.random.choice(n, shape, p=p)",
     "tensor": "np.array",
     "Tensor": "np.ndarray",
-    "DistributedDataParallel": "the model itself: its step runs on all cores",
+    "DistributedDataParallel": "the argument of gl.compile_step: ranks=gl.ranks.mpi()",
     "clip_grad_norm_": "the argument of gl.compile_step: clip_norm=",
     "clip_grad_value_": "the argument of gl.compile_step: clip_value=",
     "clip_grads_with_norm_": "the argument of gl.compile_step: clip_norm=",

@@ -16,7 +16,7 @@ from gradloom.tools.cli import main, make_parser
 
 WITH_COMMANDS = [page for page in PAGES if blocks(page, "sh", "console")]
 CHECKED = ("gradloom", "pip", "python", "pytest")
-OTHERS = ("sphinx-build", "ruff", "pyright", "lint-imports", "git", "cd", ".", ".ci/run")
+OTHERS = ("sphinx-build", "ruff", "pyright", "lint-imports", "git", "cd", ".", ".ci/run", "mpiexec", "mpirun", "sbatch")
 """What a line may begin with; `.` sources a file."""
 
 
@@ -41,6 +41,14 @@ def printed(line: str) -> str:
     return "".join(out.getvalue().splitlines(keepends=True)[: int(head) if head else None])
 
 
+def launched(command: list[str]) -> list[str]:
+    """What a command of MPI starts, where it starts one of those that are checked."""
+    if command[0] in ("mpiexec", "mpirun"):
+        started = next((i for i, word in enumerate(command) if word in CHECKED), None)
+        return command if started is None else command[started:]
+    return command
+
+
 def could_be_parsed(words: list[str]) -> bool:
     try:
         make_parser().parse_args(words)
@@ -52,7 +60,8 @@ def could_be_parsed(words: list[str]) -> bool:
 @pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: str(page.relative_to(ROOT)))
 def test_each_command_could_be_typed(page: Path, capsys: pytest.CaptureFixture[str]):
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    for program, *words in commands(page):
+    for command in commands(page):
+        program, *words = launched(command)
         assert program in CHECKED + OTHERS, program
         if program == "gradloom":
             assert could_be_parsed(words), (words, capsys.readouterr().err)
