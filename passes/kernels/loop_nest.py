@@ -268,10 +268,10 @@ def tile_rows(m: int, n: int, target: Target = DEFAULT_TARGET) -> int:
     """Rows of an (m, n) product that a tile makes, or 0 where the tiles would be too few or too small: for whatever
     target.
     """
-    tiles = _PRODUCT_TILES
+    tiles, whole = _PRODUCT_TILES, 16
     if target.has_many_cores:
-        tiles = target.whole_rounds(max(tiles, -(-m // _PRODUCT_ROWS)))
-    rows = min(_PRODUCT_ROWS, -(-m // tiles // 16) * 16)
+        tiles, whole = target.whole_rounds(max(tiles, -(-m // _PRODUCT_ROWS))), 4
+    rows = min(_PRODUCT_ROWS, max(16, -(-m // tiles // whole) * whole))
     return rows if m > rows and n >= 16 else 0
 
 
@@ -458,7 +458,7 @@ def _tiles(nest: LoopNest) -> RowTiles:
     slow = sum(n.op.is_transcendental for n in nest.body.nodes if nest.kinds[n.outputs[0]] == "full")
     smaller = 1 if nest.target.is_gpu else max(1, min(slow, _SLOW_TILES))
     wanted = tile_rows_of(nest.columns, nest.target, smaller)
-    return even_tiles(nest.rows, shared_rows(nest.rows, nest.columns, wanted, nest.target))
+    return even_tiles(nest.rows, shared_rows(nest.rows, nest.columns, wanted, nest.target, smaller))
 
 
 def _walk_together(nest: LoopNest) -> None:

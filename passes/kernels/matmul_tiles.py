@@ -28,6 +28,8 @@ group has fewer terms, and no chain is longer."""
 
 # Below this many multiply-adds a tile costs more to hand out and to pack than it saves.
 _LEAST_WORK = 1 << 20
+# The same for many cores, most of which would be idle instead.
+_LEAST_SHARED_WORK = 1 << 18
 _MOST_TILES = 16
 # Tiles that are enough for a product, and the multiply-adds of a tile from which on more tiles are worth the packing: a
 # barrier waits for the last one, all the longer if its thread has lost the core to another process.
@@ -159,13 +161,14 @@ def cut_into(
 ) -> DotTiles:
     """The cut that packs least of those with `enough` tiles, or with most tiles where none has."""
     work, batches = _work(batches, m, n, k), max(batches, 1)
-    wanted = min(max(_MOST_TILES, _ROUNDS * enough_tiles(target)), work // _LEAST_WORK) // batches
+    least, shortest = (_LEAST_SHARED_WORK, 16) if target.has_many_cores else (_LEAST_WORK, 32)
+    wanted = min(max(_MOST_TILES, _ROUNDS * enough_tiles(target)), work // least) // batches
     best = (1, 1)
     # Powers of two divide the usual sizes; parts of fewer than 32 rows or columns cost more to pack than they save.
     parts = _parts(target)
     for down in parts:
         for across in parts:
-            if down * across > wanted or (m // down < 32 and down > 1) or (n // across < 32 and across > 1):
+            if down * across > wanted or (m // down < shortest and down > 1) or (n // across < 32 and across > 1):
                 continue
             best = max(best, (down, across), key=lambda cut: _merit(batches, m, n, *cut, enough, left, target))
     height, width = _even(m, best[0]), _even(n, best[1])

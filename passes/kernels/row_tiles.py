@@ -49,12 +49,14 @@ def tile_rows_of(columns: int, target: Target, smaller: int = 1) -> int:
     return max(1, target.l2_bytes // _BYTES_AN_ELEMENT // smaller // max(columns, 1))
 
 
-def shared_rows(rows: int, columns: int, wanted: int, target: Target) -> int:
-    """About `wanted` rows of a tile, and fewer where many cores would have no tile each, or an idle last round."""
+def shared_rows(rows: int, columns: int, wanted: int, target: Target, smaller: int = 1) -> int:
+    """About `wanted` rows of a tile, and fewer where many cores would have no tile each, or an idle last round. A tile
+    may be so many times smaller where elements take long.
+    """
     tiles = target.whole_rounds(-(-rows // max(wanted, 1)))
     if not target.has_many_cores or tiles == 0:
         return wanted
-    return max(min(wanted, _SHARED_ELEMENTS // max(columns, 1)), -(-rows // tiles))
+    return max(min(wanted, _SHARED_ELEMENTS // smaller // max(columns, 1)), -(-rows // tiles))
 
 
 def summed_tile_rows(rows: int, columns: int, target: Target) -> int:

@@ -66,9 +66,7 @@ class Executable:
     are the units that each of them runs. `ranks` are those that a plan with collectives is of.
     """
 
-    def __init__(
-        self, plan: Plan, arena: np.ndarray[Any, np.dtype[np.uint8]] | None = None, ranks: Any = None
-    ) -> None:
+    def __init__(self, plan: Plan, arena: np.ndarray[Any, np.dtype[np.uint8]] | None = None, ranks: Any = None) -> None:
         self.plan = plan
         graph = plan.graph
         self._first_output = 1 + len(graph.inputs)

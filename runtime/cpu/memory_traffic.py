@@ -50,6 +50,9 @@ def memory_traffic(tables: UnitTables, cache_bytes: int) -> Sequence[int]:
             concurrent = any(each.start.parallel_stride for each in ranges)
             for tile in range(tiles if concurrent else 1):
                 for each in ranges:
-                    cache.use(*each.at(tile, iteration, inner), each.nbytes, each.written)
+                    if each.table_bytes > cache_bytes:  # its rows are others in each run
+                        cache.moved += each.nbytes
+                    else:
+                        cache.use(*each.at(tile, iteration, inner), each.nbytes, each.written)
             moved.append(cache.moved - before)
     return moved

@@ -15,11 +15,12 @@ from .tables import Address, Frame, Tables
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """So many bytes from an address on, which a unit reads or writes."""
+    """So many bytes from an address on, which a unit reads or writes; or as many anywhere in `table_bytes`."""
 
     start: Address
     nbytes: int
     written: bool
+    table_bytes: int = 0
 
     def at(self, tile: int, iteration: int, inner: int) -> tuple[int, int]:
         """Base and offset in an iteration; parallel iterations are tiles."""
@@ -59,10 +60,26 @@ class UnitTables(Tables):
 
 def _ranges(node: Node, frame: Frame) -> Iterator[Range]:
     plan = frame.plan
+    rows = _row_bytes(node, plan)
     for value in dict.fromkeys(node.inputs):
-        base = plan.views[value].base
+        if rows is not None and value is node.inputs[0]:
+            yield Range(frame.read(value), rows, False, value.type.nbytes)
+            continue
         # A broadcast reads less than it has elements, a slice less than lies behind its first one.
-        yield Range(frame.read(value), min(value.type.nbytes, base.type.nbytes), False)
+        yield Range(frame.read(value), min(value.type.nbytes, plan.views[value].base.type.nbytes), False)
     for value in node.outputs:
         if value in plan.locations:
-            yield Range(frame.at(value), value.type.nbytes, True)
+            among = rows is not None and node in plan.in_place
+            nbytes = rows if among and rows is not None else value.type.nbytes
+            yield Range(frame.at(value), nbytes, True, value.type.nbytes if among else 0)
+
+
+def _row_bytes(node: Node, plan: Plan) -> int | None:
+    """Bytes of the rows of its first operand that a look-up reads, or a scatter writes over; None where a unit reads
+    all of it.
+    """
+    if node.op.family != "indexing":
+        return None
+    if node.op.only_moves:
+        return node.output.type.nbytes
+    return node.inputs[2].type.nbytes if node in plan.in_place and len(node.inputs) > 2 else None

@@ -59,3 +59,12 @@ def test_every_call_is_of_a_unit_in_loops_too():
         assert units
         assert all(unit.node is None or unit.ranges for unit in units if unit.node is None or not unit.node.op.bodies)
         assert len(memory_traffic(tables, 1 << 20)) == len(rows_of)
+
+
+def test_a_look_up_reads_rows_of_a_table_and_not_all_of_it():
+    def fn(table: Any, places: Any) -> Any:
+        return np.tanh(table[places])
+
+    plan = plan_graph(gl.trace(fn, gl.spec((100_000, 32)), gl.spec((64,), "int64")), 2)
+    rows = 64 * 32 * 4
+    assert rows <= sum(memory_traffic(UnitTables(plan), 1 << 20)) <= 3 * rows
