@@ -37,6 +37,7 @@ from .simplify.simplify import Simplify
 from .simplify.slice_pointwise_convs import SlicePointwiseConvs
 from .simplify.split_complex import SplitComplex
 from .simplify.split_concat_conv import SplitConcatConv
+from .simplify.swap_weight_gradients import SwapWeightGradients
 from .simplify.widen_bfloat16 import WidenBfloat16
 from .target import DEFAULT_TARGET, Target
 from .tiling.accumulate import Accumulate
@@ -75,6 +76,7 @@ def preparation(
         ChannelsLast(),
         SlicePointwiseConvs(),
         SplitConcatConv(),
+        SwapWeightGradients(),  # after it, which knows concatenations of first operands alone
         Accumulate(parts),  # before the tiles, which cut each part again
         TileBatch(),  # the widest loop first: the three below look inside of its body too
         StripMineScans(),
