@@ -165,17 +165,23 @@ class Watched:
             if self._rank == 0:
                 self._hook(kind, error, trace)
             return  # all end as usual
+        # The watcher may know better: that another rank died, so that this one could not go on.
+        self._fail(f"{kind.__name__}: {error}".rstrip(": "))
         self._hook(kind, error, trace)
-        self.stop_all(f"{kind.__name__}: {error}".rstrip(": "))
+        _exit()
 
     def stop_all(self, why: str, together: bool = False, code: int = EXIT_CODE) -> NoReturn:
         """End this process and all others. The watcher says why: for a rank alone, or for all where they are
         `together` in this.
         """
-        self._failing = True
+        self._fail(why, together)
+        _exit(code)
+
+    def _fail(self, why: str, together: bool = False) -> None:
+        """Tell the watcher, which has this process ended where another rank is to blame."""
         self._send({"failed": why, "together": together})
         self._told.wait(_TOLD_SECONDS)
-        _exit(code)
+        self._failing = True
 
     def _end(self) -> None:
         self._failing = True

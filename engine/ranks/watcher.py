@@ -24,6 +24,8 @@ _LAST_SECONDS = 3.0
 """What was told to stop, and has not after so long, is killed."""
 _ENDED_SECONDS = 10.0
 """So long a rank may wait for one that has ended."""
+_BLAME_SECONDS = 0.3
+"""A rank that fails may do so because another died, whose connection closes no later than so."""
 _DIFFERENT_SECONDS = 1.5
 _ANSWER_SECONDS = 1.0
 _ASK_SECONDS = 0.5
@@ -66,6 +68,11 @@ class Watcher:
         self._ranks: dict[int, _Rank] = {}
         self._timeout: float | None = None
         self._why = ""
+        self._failed: tuple[_Rank, str, float] | None = None
+        """The first rank that failed, why, and until when the death of another may explain it."""
+        self._kill: list[list[object]] = []
+        self._speaks: _Rank | None = None
+        """A rank that has more to say before all stop."""
         self._begun = self._asked = time.monotonic()
         self._texts: dict[socket.socket, bytes] = {}
         self._by: dict[socket.socket, _Rank] = {}
@@ -78,12 +85,15 @@ class Watcher:
         """Watch until all ranks have ended."""
         while not self._is_over():
             # In the order in which they came, where the system has epoll: the first that closed is the one that died.
-            for key, _ in self._selector.select(_ASK_SECONDS):
-                if key.fileobj is self._listener:
-                    self._accept()
-                else:
-                    self._read(key.fileobj)  # pyright: ignore[reportArgumentType]
+            self._hear_all(_ASK_SECONDS if self._failed is None else 0.05)
             self._look()
+
+    def _hear_all(self, seconds: float) -> None:
+        for key, _ in self._selector.select(seconds):
+            if key.fileobj is self._listener:
+                self._accept()
+            else:
+                self._read(key.fileobj)  # pyright: ignore[reportArgumentType]
 
     def _is_over(self) -> bool:
         if self._why:
@@ -139,8 +149,7 @@ class Watcher:
                 rank.ended = True
             if "failed" in said:
                 who = "" if said.get("together") else f"rank {rank.number} of {self._size} stopped: "
-                self._stop(who + said["failed"], [])
-                rank.send({"told": True})
+                self._failed = self._failed or (rank, who + said["failed"], time.monotonic() + _BLAME_SECONDS)
         except (ValueError, TypeError, KeyError):
             return
 
@@ -154,6 +163,9 @@ class Watcher:
     def _look(self) -> None:
         """Ask how things are, and stop all where one does not come."""
         now = time.monotonic()
+        if self._failed is not None and now > self._failed[2]:
+            self._speaks = self._failed[0]
+            self._stop(self._failed[1], [])
         ended = [rank for rank in self._ranks.values() if rank.ended]
         if self._why or len(self._ranks) < self._size or not (self._timeout or ended):
             return
@@ -200,13 +212,9 @@ class Watcher:
     def _stop(self, why: str, hanging: list[_Rank]) -> None:
         if self._why:
             return
-        self._why = why
+        self._why, self._kill = why, [[rank.pid, rank.host] for rank in hanging]
         with contextlib.suppress(OSError):
             os.write(2, f"gradloom: {why}; all ranks stop\n".encode(errors="replace"))
-        kill = [[rank.pid, rank.host] for rank in hanging]
-        for rank in self._ranks.values():
-            if not rank.gone:
-                rank.send({"stop": why, "kill": kill})
 
     def end(self) -> None:
         """Wait for ranks that were told to stop, and kill those of this machine that do not."""
@@ -217,15 +225,23 @@ class Watcher:
         self._selector.close()
 
     def _end_all(self) -> None:
-        until = time.monotonic() + _LAST_SECONDS
-        while time.monotonic() < until and not all(rank.gone for rank in self._ranks.values()):
-            for key, _ in self._selector.select(0.1):
-                if key.fileobj is not self._listener:
-                    self._read(key.fileobj)  # pyright: ignore[reportArgumentType]
+        if self._speaks is not None:
+            # Before the others end, for a launcher may then end this one too.
+            self._speaks.send({"told": True})
+            self._wait_for([self._speaks])
+        for rank in self._ranks.values():
+            if not rank.gone:
+                rank.send({"stop": self._why, "kill": self._kill})
+        self._wait_for(list(self._ranks.values()))
         for rank in self._ranks.values():
             if not rank.gone and rank.host == self._host:
                 with contextlib.suppress(OSError):
                     os.kill(rank.pid, signal.SIGKILL)
+
+    def _wait_for(self, ranks: list[_Rank]) -> None:
+        until = time.monotonic() + _LAST_SECONDS
+        while time.monotonic() < until and not all(rank.gone for rank in ranks):
+            self._hear_all(0.1)
 
 
 def _named(ranks: list[_Rank]) -> str:

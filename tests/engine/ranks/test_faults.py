@@ -123,8 +123,16 @@ def test_ranks_that_end_may_close(peers: list[Peer]):
 
 def test_a_rank_that_fails_says_why(peers: list[Peer]):
     peers[2].say(failed="ValueError: no data")
-    assert peers[0].hear("stop") == "rank 2 of 3 stopped: ValueError: no data"
     assert peers[2].hear("told")
+    peers[2].socket.shutdown(socket.SHUT_RDWR)
+    assert peers[0].hear("stop") == "rank 2 of 3 stopped: ValueError: no data"
+
+
+def test_a_rank_that_fails_because_another_died_is_not_blamed(peers: list[Peer]):
+    peers[2].say(failed="Exception: a message could not be sent")
+    peers[0].socket.shutdown(socket.SHUT_RDWR)
+    for peer in peers[1:]:
+        assert str(peer.hear("stop")).startswith("rank 0 of 3 (process 4194305 on elsewhere) died")
 
 
 def test_who_waits_for_a_rank_that_ended_is_told(peers: list[Peer]):
