@@ -22,10 +22,12 @@ from .kernels.cost import useful_threads
 from .loops.distribute_scans import DistributeScans
 from .loops.merge_scans import MergeScans
 from .loops.prepack_weights import PrepackWeights
+from .memory.overlap_messages import OverlapMessages
 from .memory.plan import Plan, plan
 from .memory.schedule import Schedule
 from .ranks.loop_parts import loop_parts
 from .ranks.lower_collectives import LowerCollectives
+from .ranks.regather import RegatherParameters
 from .ranks.shares import Shares
 from .simplify.canonicalize import Canonicalize
 from .simplify.channels_last import ChannelsLast
@@ -64,6 +66,7 @@ def preparation(
     With `tiles` those that save memory by tiles run on a GPU too, see `for_target`.
     """
     passes = [
+        RegatherParameters(shares is None or shares.local == 1),  # before what looks at who reads a value
         SplitComplex(),  # before all that look at what an op computes
         MergeScans(),  # so that every pass below finds one loop, not the forward's and a copy that stacks values
         PushCasts(),  # before the casts of the next one, which are float32's
@@ -116,7 +119,8 @@ def scheduling_of_all(reach: float | None = None, separate_comparisons: bool = F
         prologue,  # before the epilogue, or the first of two convolutions takes the region between them and stores it
         FuseConvEpilogue(),
         FuseConcat(),
-        Schedule(),  # last: it orders the units that are planned
+        Schedule(),  # it orders the units that are planned
+        OverlapMessages(),  # last: it moves in that order what ranks send each other
     ]
 
 

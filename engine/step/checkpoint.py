@@ -64,6 +64,7 @@ class Content:
     settings: Mapping[str, str]
     ranks: Ranks
     sharded: ShardedArrays
+    sharded_parameters: ShardedArrays
 
     def save(self, path: str | os.PathLike[str], metadata: Mapping[str, str]) -> None:
         """Write it to a file, whole or not at all."""
@@ -73,7 +74,8 @@ class Content:
         state[STATE_PREFIX + "key"] = self.key
         with self.live.reading() as live:
             rates = {STATE_PREFIX + of_group("lr", group): self.rates.arrays[group] for group in self.rates.given}
-            arrays = live.parameters | live.buffers | state | rates
+            parameters = self.sharded_parameters.whole(live.parameters)
+            arrays = parameters | live.buffers | state | rates
             if self.ranks.size > 1:
                 save_together(path, arrays, {**metadata, **own}, self.ranks)
             else:
@@ -102,7 +104,8 @@ class Content:
             stored = {new: stored[name] for new, name in renamed(list(stored), wanted.rename, source).items()}
         # A master has the bits that its parameter is rounded from, whichever of the two the step has.
         stored |= {name: state.pop(master_name(name)) for name in live.parameters if master_name(name) in state}
-        targets = live.parameters | live.buffers
+        opened = self.sharded_parameters.opened(live.parameters)
+        targets = opened | live.buffers
         types = self.masters.types(types_of(targets))
         fitting = check_names(types, stored, self.tied, source, self.optional, wanted.strict)
         targets = self.masters.written(targets)
@@ -134,6 +137,7 @@ class Content:
 
         def change() -> None:
             file.read_into(targets, fitting)
+            self.sharded_parameters.take(opened, live.parameters)
             self.sharded.take(own, self.state)
             if not state:
                 for name, value in self.fresh_state():

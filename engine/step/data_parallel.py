@@ -51,6 +51,9 @@ class DataParallel:
         if stored_dtype(precision, "moments") is not None:
             what = "moments in two bytes with ranks, which would round them by different chances"
             raise NotImplementedError(located(f"{what}; leave moments out of precision"))
+        if self.shard is not None and optimizer.averaged is not None:
+            what = f"shard={self.shard!r} with {kind}, whose averages would be shards"
+            raise NotImplementedError(located(f"{what}; leave shard out"))
         if self.shard is not None and stored_dtype(precision, "parameters") is not None:
             what = f"shard={self.shard!r} with parameters in two bytes, whose masters would lie whole on each rank"
             raise NotImplementedError(located(f"{what}; leave parameters out of precision"))
@@ -69,6 +72,11 @@ class DataParallel:
     def shards(self) -> Shards | None:
         """The same, where something is cut."""
         return None if self.shard is None else self.blocks
+
+    @property
+    def parameter_shards(self) -> Shards | None:
+        """The same, where parameters are."""
+        return self.blocks if self.shard == "parameters" else None
 
     @property
     def totals(self) -> BlockSums:
@@ -214,8 +222,6 @@ def _data_parallel(ranks: Any, shard: Any, parts: Any) -> DataParallel | None:
         raise TypeError(located(f"ranks are those that take part in a step, got {ranks!r}; {how}"))
     if shard not in (None, "state", "gradients", "parameters"):
         raise ValueError(located(f"shard is None, 'state', 'gradients' or 'parameters', got {shard!r}"))
-    if shard == "parameters":
-        raise NotImplementedError(located(f"shard={shard!r} is not there yet; write shard='gradients'"))
     size = ranks.size if size is None else size
     if size < 1 or size & (size - 1):
         raise ValueError(located(f"the number of ranks is a power of two, 1, 2, 4, 8, ..., got {size}"))

@@ -13,6 +13,7 @@ from ...passes.target import Target
 from ...runtime.backend import backend_of
 from ..compile.targets import target_of, with_cores, with_precision, worker_count
 from ..nn import Module
+from ..ranks import one
 from ..saving.checkpoint_file import check_names, open_checkpoint
 from ..saving.renaming import Rename, renamed
 from ..tracing.keywords import tells_keywords
@@ -39,6 +40,8 @@ class Loaded:
     def __init__(self, model: Module, budget: Budget, threads: int, target: Target, seed: int, precision: str) -> None:
         self._model = model
         self._precision = precision
+        self._parameter_shards = None
+        self.ranks = one()
         self._threads = threads
         self._backend = backend_of(target)
         self._target = self._backend.narrowed(target)

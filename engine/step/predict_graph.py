@@ -20,6 +20,7 @@ from ..tracing.tracer import Trace, Tracer
 from .leaves import flattened, leaf_input, leaf_type
 from .loss_result import check_array, place_words
 from .narrow_parameters import as_float32, check_not_assigned
+from .shards import Shards
 from .trace_warnings import warn_of_float64
 
 
@@ -73,10 +74,11 @@ def trace_predict(
     training: bool = False,
     precision: str = "fp32",
     stored: Mapping[str, ArrayType] | None = None,
+    shards: Shards | None = None,
 ) -> PredictGraph:
     """Trace `fn(model, *args)` in evaluation, or in training; `args` are pytrees of arrays, numbers or specs, all of
-    whose leaves are inputs. `precision` as of `trace_step`; `stored` are the types of parameters in
-    memory, where these are not those of the model. `warned` has the warnings that were given before.
+    whose leaves are inputs. `precision` as of `trace_step`; `stored` are the types of parameters in memory, where these
+    are not those of the model; `shards`, how ranks hold parameters. `warned` has the warnings that were given before.
     """
     warned = set() if warned is None else warned
     parameters, buffers = model.stored_parameters(), model.stored_buffers()
@@ -85,7 +87,10 @@ def trace_predict(
     with warn_of_draws(warned, model, fn), Trace() as trace:
         types_in_memory = {name: p.type for name, p in parameters} | dict(stored or {})
         inputs = {name: trace.input(types_in_memory[name], name) for name, _ in parameters}
-        values: dict[Any, Any] = {p: as_float32(inputs[name], p.type) for name, p in parameters}
+        values: dict[Any, Any] = {
+            p: as_float32(inputs[name], p.type) if shards is None else shards.whole(inputs[name], p.type)
+            for name, p in parameters
+        }
         values |= {b: trace.input(b.type, name, writable=True) for name, b in buffers}
         key = trace.input(ArrayType((), np.dtype("int64")), "key")
         arrays = [leaf_input(trace, leaf, t, name) for leaf, t, name in zip(leaves, types, names)]

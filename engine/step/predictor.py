@@ -249,7 +249,8 @@ class Predictor:
         specs: Any = optree.tree_unflatten(tree, like)
         compile_phase("tracing")
         stored = types_of(self._parameters)
-        return trace_predict(step._model, self._fn, specs, step._warned, self._training, step._precision, stored)
+        of_step = step._warned, self._training, step._precision, stored, step._parameter_shards
+        return trace_predict(step._model, self._fn, specs, *of_step)
 
     def _planned(self, traced: PredictGraph) -> Plan:
         """The function as it was traced, planned. Raises `MemoryBudgetError` where it does not fit."""
@@ -279,7 +280,7 @@ class Predictor:
         step, live = self._step, self._step._live
         planned = self._planned(traced)
         compile_phase("kernels")
-        executable = step._backend.build(planned, live.arena_for(planned))
+        executable = step._backend.build(planned, live.arena_for(planned), step.ranks)
         live.add_user(executable)
         for i, array in enumerate([*self._parameters.values(), *step._buffers.values(), self._key]):
             executable.bind_input(i, array)

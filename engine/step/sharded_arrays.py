@@ -36,8 +36,12 @@ class ShardedArrays:
             for name, array in arrays.items()
         }
 
+    def cut(self, whole: Array) -> Array:
+        """This rank's shard of an array."""
+        return self.shards.cut(whole, self.ranks.rank)
+
     def take(self, opened: Mapping[str, Array], arrays: Mapping[str, Array]) -> None:
         """Cut this rank's shards out of the whole arrays that were `opened` for `arrays`."""
         for name, whole in opened.items():
             if name in self.types:
-                arrays[name][...] = self.shards.cut(whole, self.ranks.rank)
+                arrays[name][...] = self.cut(whole)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ...ir import Array, ArrayType
@@ -129,10 +129,11 @@ def taken_in(
     backend: Backend,
     seed: int,
     types: Mapping[str, ArrayType] | None = None,
+    cut: Callable[[Array], Array] | None = None,
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """The live arrays of a model's parameters, and of its buffers, by its own names: those that are shared as they are,
     and new ones with their initial values for the seed. `types` are those in memory of parameters that lie there in
-    other types than the model says.
+    other types than the model says; `cut` gives of a parameter what is held of it.
     """
     types = types or {}
     named = [*model.stored_parameters(), *model.stored_buffers()]
@@ -145,7 +146,7 @@ def taken_in(
     arrays = own_memory(
         backend,
         [(place, types.get(name, stored.type)) for place, (name, stored) in new.items()],
-        (stored.initial(name, seed) for name, stored in new.values()),
+        (_held(stored, name, seed, cut) for name, stored in new.values()),
     )
     names = _all_names(model)
     own: tuple[dict[str, Array], dict[str, Array]] = {}, {}
@@ -157,3 +158,8 @@ def taken_in(
         live.names.update((other, place) for other in names[stored] if other not in live.names)
         own[which][name] = held[place]
     return own
+
+
+def _held(stored: Stored, name: str, seed: int, cut: Callable[[Array], Array] | None) -> Array:
+    whole = stored.initial(name, seed)
+    return whole if cut is None or not isinstance(stored, Parameter) else cut(whole)

@@ -51,6 +51,7 @@ from .plans import LossFunction, StepPlan, step_plans, wide_options
 from .predictor import Predictor, bound_functions
 from .program import StepProgram
 from .shapes import ShapePolicy
+from .shards import Shards
 from .sharing import joined, lives_of, shared_names, taken_in
 from .step_arrays import StepArrays
 from .step_graph import StepGraph, trace_step
@@ -122,7 +123,9 @@ class Step(StepArrays):
         with joined(lives, self._backend) as live:
             self._live = live
             stored = dict(traced.parameters)
-            self._parameters, self._buffers = taken_in(live, model, shared, self._backend, seed, stored)
+            own = self._sharded_parameters()
+            cut = own.cut if own.types else None
+            self._parameters, self._buffers = taken_in(live, model, shared, self._backend, seed, stored, cut)
             on_host = [i - traced.state_range.start for i in planned.plan.transfers.numbers]
             self._state = own_memory(self._backend, traced.state, traced.initial_state(), on_host)
             self._masters = Masters({n: p.type for n, p in model.stored_parameters()}, self._parameters, self._state)
@@ -174,7 +177,8 @@ class Step(StepArrays):
             return
         self._ranks.agree(int(self._key), "seed")
         digest = hashlib.blake2b(digest_size=16)
-        for array in (*self._parameters.values(), *self._buffers.values()):
+        whole = {} if self._sharded_parameters().types else self._parameters
+        for array in (*whole.values(), *self._buffers.values()):
             digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
         self._ranks.agree(digest.hexdigest(), "set of initial parameters")
 
@@ -473,6 +477,12 @@ class Step(StepArrays):
     def _pads(self) -> bool:
         """Whether batches, and arguments of bound functions, are padded to a few shapes."""
         return self._shapes.shapes == "bucket"
+
+    @property
+    def _parameter_shards(self) -> Shards | None:
+        """How ranks hold the parameters, where each has a shard."""
+        parallel: DataParallel | None = self._options.get("ranks")
+        return None if parallel is None else parallel.parameter_shards
 
     @property
     def _precision(self) -> str:

@@ -114,7 +114,7 @@ class StepArrays:
 
     def parameters(self) -> dict[str, Array]:
         """A copy of every parameter, by name, as it is computed with: in two bytes where it is stored so."""
-        return self._current().copies(lambda live: live.parameters)
+        return self._sharded_parameters().whole(self._current().copies(lambda live: live.parameters))
 
     def buffers(self) -> dict[str, Array]:
         """A copy of every buffer (running statistics), by name."""
@@ -133,6 +133,13 @@ class StepArrays:
         parallel: DataParallel | None = self._options.get("ranks")
         shards = Shards(1, 1) if parallel is None else parallel.blocks
         return ShardedArrays(self.ranks, shards, self._first.traced.whole_state)
+
+    def _sharded_parameters(self) -> ShardedArrays:
+        """The same of parameters."""
+        parallel: DataParallel | None = self._options.get("ranks")
+        if parallel is None or parallel.parameter_shards is None:
+            return ShardedArrays(self.ranks, Shards(1, 1), {})
+        return ShardedArrays(self.ranks, parallel.blocks, {n: p.type for n, p in self._model.stored_parameters()})
 
     def device_arrays(self) -> dict[str, Any]:
         """The live parameters and buffers themselves by name, where they are: of a step on a GPU arrays that its
@@ -160,7 +167,8 @@ class StepArrays:
         Raises `CheckpointError` that lists what is missing, extra or misshapen; nothing has changed then.
         """
         live = self._current()
-        replace(live, replaced_parameters(parameters, live, self._own, self._masters), self._masters)
+        own = self._sharded_parameters()
+        replace(live, replaced_parameters(parameters, live, self._own, self._masters, own), self._masters)
 
     def state_dict(self) -> dict[str, Any]:
         """A copy of every parameter and persistent buffer of the model under the names of PyTorch's `state_dict`: a
@@ -168,6 +176,7 @@ class StepArrays:
         its module takes by `module.load_state_dict(step.state_dict())`.
         """
         held = self._current().copies(lambda live: self._parameters | self._buffers)
+        held = self._sharded_parameters().whole(held)
         return self._model.given_out({name: held[first] for name, first in self._names.items()})
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
@@ -178,6 +187,9 @@ class StepArrays:
         are such, unless `strict` is False, and where a shape is another; nothing has changed then.
         """
         named = self._named(self._masters.written(self._parameters))
+        if self._sharded_parameters().types:
+            what = "load_state_dict of a step with shard='parameters'"
+            raise NotImplementedError(located(f"{what}; write step.set_parameters(state_dict)"))
         replaced, keys = replaced_by_state_dict(state_dict, named, bool(strict))
         replace(self._current(), replaced, self._masters)
         return keys
@@ -209,7 +221,8 @@ class StepArrays:
         """
         if weights_only:
             with self._current().reading():
-                save_by_first(path, self._named(self._parameters), {"format": "pt", **(metadata or {})}, self.ranks)
+                whole = self._sharded_parameters().whole(self._parameters)
+                save_by_first(path, self._named(whole), {"format": "pt", **(metadata or {})}, self.ranks)
         else:
             self._content().save(path, metadata or {})
 
@@ -263,4 +276,5 @@ class StepArrays:
             settings,
             self.ranks,
             self._sharded,
+            self._sharded_parameters(),
         )

@@ -189,8 +189,8 @@ def trace_step(
     find_lazy_shapes(model, loss_fn, batch)
     accumulate, clip_norm, clip_value = int(accumulate), as_real(clip_norm), as_real(clip_value)
     warned = set() if warned is None else warned
-    cut = None if ranks is None else ranks.shards
-    trainer = StepTracer(model, loss_fn, optimizer, train, precision, loss_scaling, cut)
+    cut, held = (None, None) if ranks is None else (ranks.shards, ranks.parameter_shards)
+    trainer = StepTracer(model, loss_fn, optimizer, train, precision, loss_scaling, cut, held)
     names, leaves, tree = flattened(batch, "batch")
     types = given = [leaf_type(name, leaf) for name, leaf in zip(names, leaves)]
     length = 0

@@ -86,9 +86,11 @@ class StepTracer:
         precision: str = "fp32",
         scaling: LossScaling | None = None,
         shards: Shards | None = None,
+        held: Shards | None = None,
     ) -> None:
+        """`shards` are those of state and gradients, `held` those of parameters, where ranks have any."""
         self.model = model
-        self.shards = shards
+        self.shards, self.held = shards, held
         self.precision = precision
         self.scaling = scaling
         self.loss_fn = loss_fn
@@ -102,8 +104,11 @@ class StepTracer:
         types = {name: p.type for name, p in self.parameters}
         self.optimizer = optimizer.resolved(types, [name for name, _ in self.trained], model)
         self.stored_types = stored_types(types, stored_dtype(precision, "parameters"))
+        if held is not None:
+            self.stored_types = {name: held.type(t) for name, t in types.items()}
         trained_types = {name: p.type for name, p in self.trained}
-        self.masters = {name: master_name(name) for name, t in trained_types.items() if t != self.stored_types[name]}
+        narrow = [name for name, t in trained_types.items() if t.dtype != self.stored_types[name].dtype]
+        self.masters = {name: master_name(name) for name in narrow}
         """The names of masters by those of their parameters."""
         specs = self.optimizer.init_all(trained_types)
         self.whole_state = {name: spec.type for name, spec in specs.items() if spec.type.shape}
@@ -131,13 +136,17 @@ class StepTracer:
     def inputs(self, trace: Trace) -> StepInputs:
         """The inputs of the step but for the batch."""
         stored = [trace.input(self.stored_types[name], name) for name, _ in self.parameters]
-        parameters = [as_float32(x, p.type) for x, (_, p) in zip(stored, self.parameters)]
+        parameters = [self._whole(x, p.type) for x, (_, p) in zip(stored, self.parameters)]
         buffers: list[Any] = [trace.input(b.type, name, writable=True) for name, b in self.buffers]
         *state, step = [(name, trace.input(type, name)) for name, type, _ in self.state]
         scalar = ArrayType((), np.dtype("float64"))
         rates = {group: trace.input(scalar, of_group("lr", group)) for group in self.groups}
         key = trace.input(ArrayType((), np.dtype("int64")), "key")
         return StepInputs(stored, parameters, buffers, dict(state), step[1], rates, key)
+
+    def _whole(self, stored: Any, type: ArrayType) -> Any:
+        """A parameter as it is computed with."""
+        return as_float32(stored, type) if self.held is None else self.held.whole(stored, type)
 
     def differentiate(
         self,
@@ -164,6 +173,9 @@ class StepTracer:
         loss, metrics, names, tree = read_result(trace, self.loss_fn, result)
         assigned = [name for name, p in self.parameters if binding.value(p) is not values[p]]
         narrow = {name: self.stored_types[name] for name, p in self.parameters if self.stored_types[name] != p.type}
+        if self.held is not None and assigned:
+            what = f"the loss function assigns {assigned[0]}, of which each rank has a shard"
+            raise NotImplementedError(located(f"{what}; write shard='gradients', which leaves parameters whole"))
         check_not_assigned(assigned, narrow, "the loss function")
         inputs.parameters = [binding.value(p) for _, p in self.parameters]
         inputs.buffers = [binding.value(b) for _, b in self.buffers]
@@ -252,7 +264,8 @@ class StepTracer:
         masters = {name: inputs.state[master] for name, master in self.masters.items()}
         held = {name: inputs.state[name] for name in self.specs}
         if self.shards is not None:
-            current |= {name: self.shards.own(current[name]) for name, _ in self.trained}
+            cut = dict(zip(current, inputs.stored)) if self.held is not None else None
+            current |= {name: self.shards.own(current[name]) if cut is None else cut[name] for name, _ in self.trained}
         given = UpdateInputs(
             parameters={name: masters.get(name, current[name]) for name, _ in self.trained},
             gradients=bounded({name: g for (name, _), g in zip(self.trained, total.gradients) if g is not None}),
@@ -277,7 +290,7 @@ class StepTracer:
             followed = {name: inputs.state[of_group(name, group)] for name in plateau.init()}
             state |= {of_group(name, group): x for name, x in plateau.advance(given.loss, followed).items()}
         state |= {self.masters[name]: value for name, value in new.items() if name in self.masters}
-        if self.shards is not None:
+        if self.shards is not None and self.held is None:
             types = {name: p.type for name, p in self.trained}
             new = {name: self.shards.whole(shard, types[name]) for name, shard in new.items()}
         return self._written(inputs, new), [*state.values(), inputs.step + 1]
@@ -289,8 +302,9 @@ class StepTracer:
             narrow = self.stored_types[name]
             if name in new:
                 written.append(as_stored(new[name], narrow))
-            else:  # what is no float32 may have been assigned
-                written.append(value if value.dtype == narrow.dtype else stored)
+            else:  # what is no float32, and no shard, may have been assigned
+                kept = self.held is not None or value.dtype != narrow.dtype
+                written.append(stored if kept else value)
         return written
 
     def _rounded(self, name: str, value: Any) -> Any:

@@ -13,20 +13,24 @@ from ..saving.checkpoint_file import check_names
 from ..tracing.tracer import located
 from .live_arrays import LiveArrays, types_of
 from .narrow_parameters import Masters
+from .sharded_arrays import ShardedArrays
 
 Replaced = list[tuple[Array, Array]]
 """Live arrays, each with what it becomes."""
 
 
-def replaced_parameters(given: Any, live: LiveArrays, own: Container[str], masters: Masters) -> Replaced:
+def replaced_parameters(
+    given: Any, live: LiveArrays, own: Container[str], masters: Masters, sharded: ShardedArrays
+) -> Replaced:
     """For `Step.set_parameters`: all parameters that are `own` must come, those of other steps and buffers may."""
     arrays = _arrays_by_name(given, "parameters are a dict of arrays by name, as of step.parameters()")
     meant = {live.names.get(name, name) for name in arrays}
     targets = live.parameters | {name: array for name, array in live.buffers.items() if name in meant}
     optional = [name for name in targets if name not in own]
-    fitting = check_names(masters.types(types_of(targets)), arrays, live.tied, optional=optional)
+    types = masters.types(types_of(targets)) | {n: t for n, t in sharded.types.items() if n in targets}
+    fitting = check_names(types, arrays, live.tied, optional=optional)
     written = masters.written(targets)
-    return [(written[name], array) for name, array in fitting.items()]
+    return [(written[n], sharded.cut(array) if n in sharded.types else array) for n, array in fitting.items()]
 
 
 def replaced_by_state_dict(given: Any, named: Mapping[str, Array], strict: bool) -> tuple[Replaced, IncompatibleKeys]:

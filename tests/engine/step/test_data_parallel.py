@@ -50,7 +50,7 @@ TESTS = Path(__file__).parents[2]
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize(("ranks", "options"), [(2, "threads=2"), (4, "threads=1, shard='state'")])
+@pytest.mark.parametrize(("ranks", "options"), [(2, "threads=2"), (4, "threads=1, shard='parameters'")])
 def test_ranks_train_to_the_bits_of_one_process(ranks: int, options: str, tmp_path: Path):
     assert digests_of(ranks, options, tmp_path) == [digest(gl.ranks.one())] * ranks
 
@@ -72,6 +72,7 @@ def test_what_four_ranks_saved_two_go_on_with(tmp_path: Path):
 
 def test_shards_are_as_many_times_smaller_and_change_no_bit():
     expected = digest(gl.ranks.one(), steps=3)
+    assert digest(gl.ranks.one(), steps=3, shard="parameters") == expected
     assert (
         digest(gl.ranks.one(), steps=3, shard="state") == digest(gl.ranks.one(), steps=3, shard="gradients") == expected
     )
@@ -81,6 +82,9 @@ def test_shards_are_as_many_times_smaller_and_change_no_bit():
         plan = gl.plan_step(model, plain_loss, gl.optim.AdamW(1e-2), batch_of(), ranks=ranks, shard="state")
         assert plan.report.check() is None
         assert plan.report.state_bytes <= 1.01 * whole.state_bytes / ranks + 8
+        plan = gl.plan_step(model, plain_loss, gl.optim.AdamW(1e-2), batch_of(), ranks=ranks, shard="parameters")
+        assert plan.report.check() is None
+        assert plan.report.parameter_bytes <= 1.01 * whole.parameter_bytes / ranks
 
 
 def test_an_optimizer_that_needs_whole_parameters_has_no_shards():
