@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-MEASUREMENTS = {"pass_gains", "optimizer_steps", "second_order", "adversarial"}
+MEASUREMENTS = {"pass_gains", "narrow_storage", "optimizer_steps", "second_order", "adversarial"}
 SHARED = {"digit_images", "reference_text"}
 EXAMPLES = sorted(path for path in (ROOT / "examples").glob("[!_]*.py") if path.stem not in MEASUREMENTS | SHARED)
 
