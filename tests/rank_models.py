@@ -49,6 +49,12 @@ def digest(ranks, first=0, steps=30, load="", save="", **options) -> str:
         batch = batch_of(seed=i)
         mine = {name: v[ranks.rank * rows : (ranks.rank + 1) * rows] for name, v in batch.items()}
         loss, metrics = step(mine)
+    sent = step._first.executable._ranks
+    if sent is not None:
+        assert (sent.messages_sent, sent.bytes_sent) == (
+            (steps - first) * step.report.messages,
+            (steps - first) * step.report.sent_bytes,
+        )
     if save:
         step.save(save)
     held = (*step.parameters().values(), *step.buffers().values(), *step.state().values(), loss, *metrics.values())

@@ -9,6 +9,7 @@ from typing import Any
 
 from ...ir import Graph, Node, Value, node_flops
 from ...passes.memory.plan import Plan
+from ...passes.ranks.traffic import sent
 from ...passes.verify.errors import PlanVerificationError, describe
 from ...passes.verify.scratch import parallel_iterations, rounded_up
 from .schema import MemoryReport, ValueReport
@@ -31,6 +32,8 @@ def check_report(report: MemoryReport, plan: Plan) -> None:
         ("held bytes in host memory", sum(array.bytes for array in report.held if array.on_host), on_host),
         ("transfers", len(report.transfers), len(plan.transfers.nodes)),
         ("moved bytes", sum(one.bytes for one in report.transfers), sum(map(_moved_bytes, plan.transfers.nodes))),
+        ("messages", report.messages, sum(sent(node)[0] for node in nodes)),
+        ("sent_bytes", report.sent_bytes, sum(sent(node)[1] for node in nodes)),
         ("constant_bytes", report.constant_bytes, sum(v.type.nbytes for v in _constants(plan.graph))),
         ("arena_bytes", report.arena_bytes, plan.arena_bytes),
         ("lower_bound_bytes", report.lower_bound_bytes, plan.lower_bound_bytes),

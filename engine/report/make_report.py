@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ...ir import Graph
+from ...passes.ranks.traffic import traffic
 from ...passes.remat.from_plan import recompute_flops
 from ...passes.remat.frontier import Choice
 from .schema import HeldReport, MemoryReport
@@ -27,6 +28,7 @@ def make_report(
     """
     plan = choice.plan
     opened = open_plan(choice, traced)
+    sends = traffic(plan.graph, plan.threads, plan.target)
     on_host = {plan.graph.inputs[i].name for i in plan.transfers.numbers}
     held = [replace(array, on_host=True) if array.name in on_host else array for array in held]
     parameter_bytes = sum(array.bytes for array in held if array.kind == "parameter")
@@ -57,4 +59,8 @@ def make_report(
         plan.host_bytes + plan.host_input_bytes,
         choice.exposed,
         tuple(opened.transfers),
+        sends.messages,
+        sends.sent_bytes,
+        sends.nanoseconds,
+        sends.exposed_nanoseconds,
     )

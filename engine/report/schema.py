@@ -173,6 +173,9 @@ class MemoryReport:
     `transfers` are what moves there and back. `exposed_nanoseconds`, a part of `slowdown`, are those for which units
     wait for them, as predicted.
 
+    `messages` and `sent_bytes` are what this rank sends to others in a step, `message_nanoseconds` the time that takes
+    as predicted from the target's latency and bandwidth, and `waiting_nanoseconds` the part of it for which units wait.
+
     `target` is the machine that the step was planned for; `None` in a report of before there were several.
 
     `phases` are the stretches between two barriers, in the order in which they run; of a loop those of one iteration.
@@ -206,6 +209,10 @@ class MemoryReport:
     host_bytes: int = 0
     exposed_nanoseconds: float = 0.0
     transfers: tuple[TransferReport, ...] = ()
+    messages: int = 0
+    sent_bytes: int = 0
+    message_nanoseconds: float = 0.0
+    waiting_nanoseconds: float = 0.0
 
     def __repr__(self) -> str:
         from .notebook import report_line
@@ -334,6 +341,8 @@ class MemoryReport:
             plain += ("precision",)
         if not self.transfers:
             plain += ("host_bytes", "exposed_nanoseconds", "transfers")
+        if not self.messages:
+            plain += ("messages", "sent_bytes", "message_nanoseconds", "waiting_nanoseconds")
         figures = {name: getattr(self, name) for name in _FIGURES if name not in plain}
         whole = {"schema": SCHEMA, **figures, "total_bytes": self.total_bytes}
         whole |= {name: [_as_dict(item) for item in getattr(self, name)] for name in _LISTS if name not in plain}

@@ -54,6 +54,11 @@ def _summary(report: MemoryReport) -> str:
         share = f"{report.total_bytes / card:.1%}" if 1000 * report.total_bytes >= card else "less than 0.1%"
         lines.append(f"card             {human(card):>10}   {share} of it used")
     lines += _host_memory(report)
+    if report.messages:
+        hidden = max(report.message_nanoseconds - report.waiting_nanoseconds, 0.0) / report.message_nanoseconds
+        takes = f"{human_time(report.message_nanoseconds)}, of which {hidden:.0%} beside units"
+        nbytes = human(report.sent_bytes)
+        lines.append(f"sent             {nbytes:>10}   a step, in {report.messages} messages: {takes}")
     saved = report.no_recompute_arena_bytes - report.arena_bytes
     if saved > 0:
         serialized = any(loop.in_turn for loop in report.loops)

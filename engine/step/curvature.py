@@ -41,6 +41,9 @@ def curvature(step: Step, batch: Any, k: int = 5, vectors: bool = False) -> Any:
     if not isinstance(step, Step):
         kind = type(step).__name__
         raise TypeError(located(f"curvature takes a step first, as gl.compile_step gives it, got {kind}"))
+    if step._options.get("ranks") is not None:
+        how = "compile a step without ranks, and take up step.parameters() by set_parameters"
+        raise NotImplementedError(located(f"curvature of a step with ranks: {how}"))
     products = _Products(step, batch)
     count = as_whole(k)
     if count is None or not 1 <= count <= products.size:

@@ -422,6 +422,9 @@ class Step(StepArrays):
         the step's arena. Raises `MemoryBudgetError` where it does not fit the budget of the step, and for a batch what
         a step raises.
         """
+        if self._ranks is not None:
+            how = "compile a step without ranks, and take up step.parameters() by set_parameters"
+            raise NotImplementedError(located(f"step.gradients of a step with ranks: {how}"))
         arrays = dense_arrays(self._batch_type.leaves(batch), lambda: self._batch_type.names, self._backend.of_device)
         key = tuple([(a.shape, a.dtype) for a in arrays])
         with self._current().running() as live:

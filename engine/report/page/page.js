@@ -276,6 +276,9 @@ function drawFigures() {
     add("host memory", human(figures.host_bytes));
     add("over the link", human(figures.moved_bytes)).title = `Units wait ${(figures.exposed_nanoseconds / 1e6).toFixed(2)} ms for it in a step, as predicted.`;
   }
+  if (figures.messages) {
+    add("sent to other ranks", `${human(figures.sent_bytes)} in ${figures.messages} messages`).title = `They take ${(figures.message_nanoseconds / 1e6).toFixed(2)} ms, as predicted; units wait for ${(figures.waiting_nanoseconds / 1e6).toFixed(2)} ms of that.`;
+  }
   add("work", humanFlops(figures.flops));
   if (figures.recompute_flops) add("of it recompute", `${(100 * figures.recompute_flops / figures.flops).toFixed(1)}%`);
   if (figures.slowdown) add("more time, predicted", `${(100 * figures.slowdown).toFixed(1)}%`);
