@@ -59,11 +59,11 @@ from .control_block import (
     JOB_THREADS,
     LAUNCH_BYTES,
     LAUNCHES,
-    LINE,
     LOCK,
     MUTEX,
     NEXT,
     NO_FLAG,
+    PAIR,
     POINTER,
     POOL,
     RANKS,
@@ -185,7 +185,7 @@ def run_timed(program, first, end):
 
 def take_tile(program, launch, tiles, run):
     """The next tile of a launch for the calling thread, or -1 if all are taken, or -2 if the run is over."""
-    counter = word(program, NEXT) + 8 * LINE * launch
+    counter = word(program, NEXT) + 8 * PAIR * launch
     while True:
         seen = atomic_load(counter)
         tile = 0
@@ -389,7 +389,7 @@ def wait_for_ticket(worker, last):
 def help_others(worker):
     """The life of a worker: take part in one job after the other until the pool stops."""
     pool, index = word(worker, WORKER_POOL), word(worker, WORKER_INDEX)
-    inside = pool + 8 * (INSIDE + LINE * index)
+    inside = pool + 8 * (INSIDE + PAIR * index)
     last = 0
     while True:
         last = wait_for_ticket(worker, last)

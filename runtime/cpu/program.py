@@ -82,8 +82,8 @@ class Program:
         n_launches = launches.shape[0]
         before = np.concatenate([np.zeros(1, np.int64), np.cumsum(launches[:, 0], dtype=np.int64)])
         most = int(calls[:, 2].max(initial=1))
-        block_words = most + -most % at.LINE
-        counters, blocks = _lines(n_launches * at.LINE), _lines(self.threads * block_words)
+        block_words = most + -most % at.PAIR
+        counters, blocks = _lines(n_launches * at.PAIR), _lines(self.threads * block_words)
         control = _lines(at.PROGRAM_WORDS)
         self._control = control
         self._address = control.ctypes.data
@@ -167,9 +167,9 @@ def _table(table: np.ndarray, columns: int, needed: int, name: str) -> np.ndarra
 
 
 def _lines(words: int) -> np.ndarray:
-    """Zeros that begin at a cache line."""
-    memory = np.zeros(words + at.LINE, np.int64)
-    skip = -memory.ctypes.data % (8 * at.LINE) // 8
+    """Zeros that begin at a pair of cache lines."""
+    memory = np.zeros(words + at.PAIR, np.int64)
+    skip = -memory.ctypes.data % (8 * at.PAIR) // 8
     return memory[skip : skip + words]
 
 

@@ -17,7 +17,7 @@ from . import control_block as at
 NATIVE = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
 """Numba's calling convention of `int64(int64)`: (address of result, address of exception, argument) -> status."""
 
-CELL = at.allocate_forever(at.LINE)
+CELL = at.allocate_forever(at.PAIR)
 """Address of the word that holds the address of the pool's block, or 0 where there is no pool: programs look there."""
 
 _SPIN_NANOSECONDS = 50_000
@@ -126,7 +126,7 @@ def size() -> int:
 def wait_until_left(program: int) -> None:
     """Wait until no worker can touch the block of a program, which no thread runs now."""
     if _pool.block:
-        inside = at.words_at(_pool.block, at.POOL_WORDS)[at.INSIDE :: at.LINE]
+        inside = at.words_at(_pool.block, at.POOL_WORDS)[at.INSIDE :: at.PAIR]
         while (inside == program).any():
             time.sleep(0)
 
