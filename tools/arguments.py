@@ -19,6 +19,7 @@ from .bench import GPU_PEERS, PEERS, PINS, WIDER, WORKLOADS
 from .completion import SHELLS
 from .draw import FORMATS, LAYOUTS
 from .file_values import loss_scaling_of
+from .many_ranks import MOST_RANKS, NETWORK, SHARDS, Network
 from .optimizers import OPTIMIZERS, SCHEDULES
 from .ranks import KINDS
 from .recipes import RECIPES
@@ -196,6 +197,24 @@ def _plan_parser(commands: Any) -> None:
         type=_above_zero,
         metavar="GB/S",
         help="of the memory of the machine with --cores, at most (a core's share here times N, up to 200)",
+    )
+    parser.add_argument(
+        "--ranks",
+        type=_ranks,
+        metavar="N",
+        help="what each of N ranks takes, a power of two, and its step; each computes the batch of the recipe",
+    )
+    parser.add_argument(
+        "--shard",
+        choices=SHARDS,
+        metavar="WHAT",
+        help=f"with --ranks: what each has a shard of: {', '.join(SHARDS)} (default: nothing)",
+    )
+    parser.add_argument(
+        "--network",
+        type=_network,
+        metavar="GB/S,LATENCY",
+        help=f"with --ranks: what a rank sends at a time, and the time of an empty message ({NETWORK})",
     )
     parser.add_argument("--largest-batch", action="store_true", help="print the largest batch that fits --memory")
     parser.add_argument("--diff", metavar="OTHER", help="what changes from RECIPE to this one, by layer")
@@ -460,6 +479,20 @@ def _cores(text: str) -> int:
     if cores > MOST_CORES:
         raise argparse.ArgumentTypeError(f"{text} is more than {MOST_CORES}")
     return cores
+
+
+def _ranks(text: str) -> int:
+    ranks = _positive(text)
+    if ranks & (ranks - 1) or ranks > MOST_RANKS:
+        raise argparse.ArgumentTypeError(f"{text} is no power of two up to {MOST_RANKS:,}")
+    return ranks
+
+
+def _network(text: str) -> Network:
+    try:
+        return Network.parsed(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _seed(text: str) -> int:

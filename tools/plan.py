@@ -6,14 +6,16 @@ import json
 import statistics
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import optree
 
+from ..engine.compile.targets import target_of, worker_count
 from ..engine.report.schema import MemoryReport
 from ..engine.report.wording import human
+from ..engine.step.budget import budget_of
 from ..engine.step.compile_step import compile_step, plan_step
 from ..engine.step.largest_batch import LONGEST_BATCH
 from ..engine.step.step import StepPlan
@@ -23,6 +25,7 @@ from .command_error import CommandError
 from .file_values import loss_scaling_of
 from .find_recipe import make_recipe
 from .many_cores import Prediction, predict
+from .many_ranks import NETWORK, Network, predict_ranks
 from .plan_diff import diff_text
 from .training_data import RandomBatches
 
@@ -53,6 +56,9 @@ class PlanOptions:
     run: bool = False
     cores: int | None = None
     bandwidth: float | None = None
+    ranks: int | None = None
+    shard: str | None = None
+    network: Network | None = None
     json: str | None = None
     html: str | None = None
 
@@ -61,6 +67,10 @@ def run_plan(options: PlanOptions) -> int:
     """Plan, print and write what was asked for. Returns the exit code. Raises `CommandError` for what does not go
     together, and `MemoryBudgetError` where the budget cannot be met.
     """
+    if options.ranks is not None:
+        return _on_ranks(options, options.ranks)
+    if options.shard is not None or options.network is not None:
+        raise CommandError("--shard and --network are of --ranks; give that too")
     if options.largest_batch:
         return _largest_batch(options)
     if options.run and options.curve is None:
@@ -154,6 +164,30 @@ def _on_cores(options: PlanOptions, cores: int) -> Prediction:
     """What the step takes on so many cores."""
     given = {name: getattr(options, name) for name in ("memory", "target", "accumulate", "precision", "host_memory")}
     return predict(options.recipe, cores, options.bandwidth, **given)
+
+
+def _on_ranks(options: PlanOptions, ranks: int) -> int:
+    """Print, and write, what each of so many ranks takes. 1 where they do not fit `--memory`."""
+    alone = PlanOptions(options.recipe, ranks=ranks)
+    others = ("memory", "target", "threads", "shard", "network", "json", "html")
+    if replace(alone, **{name: getattr(options, name) for name in others}) != options:
+        raise CommandError(f"--ranks goes with {', '.join('--' + name for name in others)} alone")
+    if _saved(options.recipe):
+        raise CommandError(f"{options.recipe} is a saved report; --ranks needs the recipe")
+    if options.memory is not None and "%" in options.memory:
+        raise CommandError("--memory with --ranks is that of each rank, in bytes, such as 16GB")
+    memory = budget_of(options.memory).nbytes
+    machine = target_of(options.target)
+    threads = worker_count(options.threads, machine)
+    network = options.network or Network.parsed(NETWORK)
+    found = predict_ranks(options.recipe, ranks, options.shard, network, machine, threads, memory)
+    if options.json is not None:
+        _write(options.json, json.dumps(found.to_json()))
+    if options.html is not None:
+        _write(options.html, found.to_html(f"{options.recipe} on many ranks"))
+    if options.json != "-":
+        print(printable_lines(str(found)))
+    return FAILED if memory is not None and found.of_asked.nbytes > memory else 0
 
 
 def _largest_batch(options: PlanOptions) -> int:

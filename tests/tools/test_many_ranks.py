@@ -1,0 +1,123 @@
+"""`gradloom plan --ranks`: what many ranks take, without them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import gradloom as gl
+import pytest
+from gradloom import nn
+from gradloom.engine.compile.targets import target_of
+from gradloom.tools import many_ranks
+from gradloom.tools.cli import main
+from gradloom.tools.many_ranks import Network, OfRanks, predict_ranks
+
+RECIPE = """
+import gradloom as gl
+from gradloom import nn
+
+def recipe():
+    def loss_fn(model, batch):
+        return nn.mse_loss(model(batch["x"]), batch["y"])
+
+    model = nn.Sequential(nn.Linear(8, 64), nn.Tanh(), nn.Linear(64, 8))
+    return model, loss_fn, gl.optim.AdamW(1e-3), {"x": gl.spec((4, 8)), "y": gl.spec((4, 8))}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(many_ranks, "_MOST_PLANNED", 8)
+    monkeypatch.setattr(many_ranks, "_SECONDS", 0.0)  # two plans, and the rest is reckoned
+    Path("model.py").write_text(RECIPE)
+    return "model.py:recipe"
+
+
+@pytest.mark.parametrize(
+    ("text", "network"),
+    [
+        ("25GB/s,5us", Network(25.0, 5000.0)),
+        (" 1.5 GB/s , 250 ns ", Network(1.5, 250.0)),
+        ("100GB/s,0.5µs", Network(100.0, 500.0)),
+        ("1GB/s,1ms", Network(1.0, 1e6)),
+    ],
+)
+def test_a_network_is_bandwidth_and_latency(text: str, network: Network):
+    assert Network.parsed(text) == network
+
+
+@pytest.mark.parametrize("text", ["25GB/s", "5us", "25,5", "0GB/s,5us", "GB/s,us", "-1GB/s,5us", ""])
+def test_what_is_no_network_is_said(text: str):
+    with pytest.raises(ValueError, match="is no network such as 25GB/s,5us"):
+        Network.parsed(text)
+
+
+def test_what_was_planned_is_what_a_step_takes(recipe: str):
+    found = predict_ranks(recipe, 8, "state", Network(25.0, 5000.0), target_of("cpu"), 2, None)
+    assert [one.ranks for one in found.found] == [2**i for i in range(11)]
+    assert [one.ranks for one in found.found if one.exactly] == [2, 8]
+
+    def loss_fn(model, batch):
+        return nn.mse_loss(model(batch["x"]), batch["y"])
+
+    model = nn.Sequential(nn.Linear(8, 64), nn.Tanh(), nn.Linear(64, 8))
+    batch = {"x": gl.spec((32, 8)), "y": gl.spec((32, 8))}
+    options = {"ranks": 8, "parts": 8, "shard": "state", "threads": 2}
+    plan = gl.plan_step(model, loss_fn, gl.optim.AdamW(1e-3), batch, **options)
+    assert found.of_asked.nbytes == plan.report.total_bytes
+    held = [one.held for one in found.found]
+    assert held == sorted(held, reverse=True)
+    assert all(one.step >= one.compute > 0 and one.messages >= 0 for one in found.found)
+    times = [one.messages for one in found.found if one.ranks > 1]
+    assert times == sorted(times)
+
+
+def test_faster_networks_take_less_time(recipe: str):
+    target = target_of("cpu")
+    slow, fast = (predict_ranks(recipe, 2, None, Network(*n), target, 1, None) for n in ((1.0, 1e5), (100.0, 1e2)))
+    assert slow.of_asked.messages > 10 * fast.of_asked.messages
+    assert slow.of_asked.nbytes > 0
+
+
+def test_the_least_number_of_ranks_that_fit_is_named(recipe: str, capsys: pytest.CaptureFixture[str]):
+    assert main(["plan", recipe, "--ranks", "8", "--shard", "state", "--json", "found.json"]) == 0
+    text = capsys.readouterr().out
+    assert "8 ranks, shard='state'" in text
+    assert "each computes 4 rows, the batch of the recipe; all together 32" in text
+    found = json.loads(Path("found.json").read_text())
+    rows = found["of_ranks"]
+    enough = rows[3]["bytes"]
+    assert main(["plan", recipe, "--ranks", "8", "--shard", "state", "--memory", f"{enough}B", "--html", "p.html"]) == 0
+    least = next(row["ranks"] for row in rows if row["bytes"] <= enough)
+    assert f"{least} ranks or more fit" in capsys.readouterr().out
+    assert Path("p.html").read_text().count("<svg") == 2
+    assert main(["plan", recipe, "--ranks", "8", "--shard", "state", "--memory", "1kB"]) == 1
+    assert "no number of ranks up to 1,024 fits 1.00 kB each; shard what ranks hold" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--shard", "state"], "--shard and --network are of --ranks"),
+        (["--ranks", "3"], "3 is no power of two"),
+        (["--ranks", "4", "--network", "fast"], "'fast' is no network such as 25GB/s,5us"),
+        (["--ranks", "4", "--memory", "50%"], "--memory with --ranks is that of each rank"),
+        (["--ranks", "4", "--accumulate", "2"], "--ranks goes with --memory"),
+    ],
+)
+def test_what_does_not_go_together_is_said(
+    options: list[str], message: str, recipe: str, capsys: pytest.CaptureFixture[str]
+):
+    try:
+        code = main(["plan", recipe, *options])
+    except SystemExit as error:
+        code = error.code
+    assert code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_efficiency_is_the_part_of_a_step_that_computes():
+    one = OfRanks(2, 10.0, 5.0, 30.0, 20.0, 40.0, 100.0, 2.0, exactly=True)
+    assert (one.nbytes, one.efficiency) == (15.0, 0.75)

@@ -1,0 +1,306 @@
+"""`gradloom plan --ranks N`: what each rank takes and what a step takes, for machines that one does not have."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import optree
+
+from ..engine.report.wording import human, human_time
+from ..engine.step.compile_step import plan_step
+from ..engine.step.plans import StepPlan
+from ..ir import ArrayType, Node, type_of
+from ..ir.html import block, line_chart, paragraph, table
+from ..ir.ops import collectives
+from ..passes.kernels.cost import node_nanoseconds
+from ..passes.memory.plan import Plan
+from ..passes.ranks.lower_collectives import message_nanoseconds
+from ..passes.target import Target
+from .command_error import CommandError
+from .find_recipe import make_recipe
+
+MOST_RANKS = 1024
+SHARDS = ("state", "gradients", "parameters")
+NETWORK = "25GB/s,5us"
+"""Where nobody says otherwise: a link of 200 Gbit/s."""
+_SECONDS = 25.0
+"""About so long numbers of ranks are planned; those that are left are reckoned from these."""
+_MOST_PLANNED = 64
+"""Plans for more ranks, whose sums have more terms, take too long."""
+_BAR = 24
+
+
+_NETWORK = re.compile(r"\s*([0-9.]+)\s*GB/s\s*,\s*([0-9.]+)\s*(ns|us|µs|ms)\s*")
+_NANOSECONDS = {"ns": 1.0, "us": 1e3, "µs": 1e3, "ms": 1e6}
+
+
+@dataclass(frozen=True)
+class Network:
+    """What a rank sends and receives at a time, in GB/s, which are bytes a nanosecond; the time of an empty message."""
+
+    gb_per_second: float
+    latency_ns: float
+
+    @staticmethod
+    def parsed(text: str) -> Network:
+        """The network that a text such as "25GB/s,5us" says. Raises `ValueError`."""
+        match = _NETWORK.fullmatch(text)
+        if match is None or not float(match[1]) > 0:
+            raise ValueError(f"{text!r} is no network such as 25GB/s,5us: what a rank sends at a time, and its latency")
+        return Network(float(match[1]), float(match[2]) * _NANOSECONDS[match[3]])
+
+    def of(self, target: Target) -> Target:
+        """The target with ranks that are connected so."""
+        return replace(target, rank_latency_ns=self.latency_ns, rank_bytes_per_ns=self.gb_per_second)
+
+
+@dataclass(frozen=True)
+class OfRanks:
+    """One of so many ranks: its bytes and its step, in nanoseconds. `exactly` as planned, or reckoned from plans."""
+
+    ranks: int
+    held: float
+    """Parameters and the optimizer's state."""
+    arena: float
+    compute: float
+    messages: float
+    """Of all messages, one after the other."""
+    step: float
+    sent: float
+    """Bytes sent in a step."""
+    count: float
+    """Messages sent in a step."""
+    exactly: bool
+
+    @property
+    def nbytes(self) -> float:
+        """Bytes of the rank."""
+        return self.held + self.arena
+
+    @property
+    def efficiency(self) -> float:
+        """The part of the step in which it computes."""
+        return self.compute / max(self.step, 1e-9)
+
+
+def of_plan(plan: StepPlan, ranks: int, threads: int) -> OfRanks:
+    """What a plan for so many ranks says of one of them."""
+    report = plan.report
+    held = report.total_bytes - report.arena_bytes
+    replayed = _replayed(plan.plan, threads)
+    return OfRanks(ranks, held, report.arena_bytes, *replayed, exactly=True)
+
+
+def _replayed(plan: Plan, threads: int) -> tuple[float, float, float, float, int]:
+    """Nanoseconds of computing, of messages and of the step, bytes and messages sent: units one after the other, each
+    on all threads, and messages beside them, from where they begin to where they are waited for.
+    """
+    now = free = compute = travelling = sent = 0.0
+    count = 0
+    done: dict[int, float] = {}
+    for node in plan.graph.nodes:
+        bytes_of_node, messages = messages_of(node)
+        if messages:
+            takes = message_nanoseconds(bytes_of_node, messages, plan.target)
+            free = done[node.attrs["tag"]] = max(now, free) + takes
+            travelling, sent, count = travelling + takes, sent + bytes_of_node, count + messages
+        elif node.op is collectives.finish:
+            now = max(now, done.get(node.attrs["tag"], now))
+        else:
+            takes = node_nanoseconds(node, plan.target) / threads
+            now, compute = now + takes, compute + takes
+    return compute, travelling, now, sent, count
+
+
+def messages_of(node: Node) -> tuple[float, int]:
+    """The bytes and the messages that a rank sends where `node` begins."""
+    op, nbytes = node.op, node.inputs[0].type.nbytes if node.inputs else 0
+    ranks = node.attrs.get("ranks", 1)
+    if op is collectives.start_swap:
+        return nbytes, 1
+    if op is collectives.start_gather:
+        return nbytes * (ranks - 1), ranks - 1
+    if op is collectives.start_exchange:
+        return nbytes * (ranks - 1) / ranks, ranks - 1
+    return 0.0, 0
+
+
+@dataclass(frozen=True)
+class RanksPrediction:
+    """A recipe on each of several numbers of ranks, one of which was asked for."""
+
+    asked: int
+    shard: str | None
+    rows: int
+    network: Network
+    threads: int
+    memory: int | None
+    found: Sequence[OfRanks]
+
+    @property
+    def of_asked(self) -> OfRanks:
+        """The number that was asked for."""
+        return next(one for one in self.found if one.ranks == self.asked)
+
+    @property
+    def least(self) -> int | None:
+        """The least number of ranks, each of which fits the memory; `None` where none does."""
+        return next((one.ranks for one in self.found if self.memory is None or one.nbytes <= self.memory), None)
+
+    def __str__(self) -> str:
+        one, most = self.of_asked, max(other.nbytes for other in self.found)
+        lines = [
+            f"{self.asked} ranks, shard={self.shard!r}, {self.threads} threads each; messages {self._network()}",
+            f"  each computes {self.rows} rows, the batch of the recipe; all together {self.asked * self.rows:,}",
+            f"  each sends {human(one.sent)} in {one.count:,.0f} messages a step; {self._hidden(one)}",
+            "",
+            "   ranks      a rank        held       arena        step     compute    messages  computes",
+        ]
+        for other in self.found:
+            sizes = "  ".join(f"{human(round(n)):>10}" for n in (other.nbytes, other.held, other.arena))
+            times = "  ".join(f"{human_time(t):>10}" for t in (other.step, other.compute, other.messages))
+            bar = "#" * max(1, round(_BAR * other.nbytes / most))
+            mark = "*" if other.ranks == self.asked else " " if other.exactly else "~"
+            lines.append(f"{mark} {other.ranks:>6}  {sizes}  {times}  {other.efficiency:>8.0%}  {bar}")
+        if not all(other.exactly for other in self.found):
+            lines.append("~ reckoned from the others, which are planned to the byte")
+        return "\n".join([*lines, *self._fits()])
+
+    def _network(self) -> str:
+        return f"at {self.network.gb_per_second:.4g} GB/s, {human_time(self.network.latency_ns)} each"
+
+    def _hidden(self, one: OfRanks) -> str:
+        exposed = max(0.0, one.step - one.compute)
+        hidden = 1 - exposed / one.messages if one.messages else 1.0
+        return f"of the {human_time(one.messages)} that these take, {max(hidden, 0.0):.0%} pass while it computes"
+
+    def _fits(self) -> list[str]:
+        if self.memory is None:
+            return []
+        if self.least is None:
+            less = "" if self.shard == "parameters" else "; shard what ranks hold: --shard parameters"
+            return [f"no number of ranks up to {MOST_RANKS:,} fits {human(self.memory)} each{less}"]
+        return [f"{self.least} rank{'s' * (self.least != 1)} or more fit {human(self.memory)} each"]
+
+    def to_json(self) -> dict[str, Any]:
+        """All figures; times in seconds."""
+        rows = [
+            {
+                "ranks": one.ranks,
+                "bytes": round(one.nbytes),
+                "held_bytes": round(one.held),
+                "arena_bytes": round(one.arena),
+                "seconds": 1e-9 * one.step,
+                "compute_seconds": 1e-9 * one.compute,
+                "message_seconds": 1e-9 * one.messages,
+                "bytes_sent": round(one.sent),
+                "messages": round(one.count),
+                "planned": one.exactly,
+            }
+            for one in self.found
+        ]
+        return {"ranks": self.asked, "shard": self.shard, "least_ranks": self.least, "of_ranks": rows}
+
+    def to_html(self, title: str) -> str:
+        """A page with curves of bytes and time over the ranks, from one to the most, twice as many at each place."""
+        rows = [
+            [
+                str(one.ranks),
+                human(round(one.nbytes)),
+                human_time(one.step),
+                human_time(one.messages),
+                f"{one.efficiency:.0%}",
+            ]
+            for one in self.found
+        ]
+        kinds = [("a rank", "nbytes"), ("held", "held"), ("arena", "arena")]
+        times = [("step", "step"), ("compute", "compute"), ("messages", "messages")]
+        return block(
+            title,
+            paragraph(str(self).partition("\n")[0]),
+            line_chart(
+                [(name, [getattr(one, field) for one in self.found]) for name, field in kinds],
+                filled=True,
+                title="bytes of a rank over the number of ranks",
+                shown=lambda value: human(round(value)),
+            ),
+            line_chart(
+                [(name, [getattr(one, field) for one in self.found]) for name, field in times],
+                filled=True,
+                title="time of a step over the number of ranks",
+                shown=human_time,
+            ),
+            table(rows, ["ranks", "bytes", "step", "messages", "computes"], range(5)),
+            *(paragraph(line) for line in self._fits()),
+        )
+
+
+def predict_ranks(
+    recipe: str, asked: int, shard: str | None, network: Network, target: Target, threads: int, memory: int | None
+) -> RanksPrediction:
+    """Plan a recipe for `asked` ranks, and for others from 1 to `MOST_RANKS`, each of which computes its batch. Nothing
+    is allocated.
+    """
+    connected = network.of(target)
+    began = time.monotonic()
+    found: dict[int, OfRanks] = {}
+    slowest = 0.0
+    # Few ranks say most of what there is to say of many, and one more what was asked for.
+    for ranks in dict.fromkeys([2, 8, min(asked, _MOST_PLANNED), 1, 4, 16, 32, 64]):
+        before = time.monotonic()
+        if len(found) >= 2 and before - began + slowest > _SECONDS:
+            break
+        found[ranks] = of_plan(_planned(recipe, ranks, shard, connected, threads), ranks, threads)
+        slowest = max(slowest, time.monotonic() - before)
+    counts = [2**i for i in range(int(math.log2(MOST_RANKS)) + 1)]
+    everything = [found.get(n) or _reckoned(found, n, network) for n in counts]
+    return RanksPrediction(asked, shard, _rows(recipe), network, threads, memory, everything)
+
+
+def _reckoned(found: dict[int, OfRanks], ranks: int, network: Network) -> OfRanks:
+    """One of `ranks` ranks, by the plans for two other numbers: bytes go with 1 / ranks, messages with ranks."""
+    planned = sorted(found)
+    at = min(max(sum(n < ranks for n in planned), 1), len(planned) - 1)
+    few, many = found[planned[at - 1]], found[planned[at]]
+    by_share = (1 / few.ranks - 1 / ranks) / (1 / few.ranks - 1 / many.ranks)
+    by_number = (ranks - few.ranks) / (many.ranks - few.ranks)
+
+    def between(name: str, weight: float) -> float:
+        return max(0.0, getattr(few, name) + weight * (getattr(many, name) - getattr(few, name)))
+
+    held, arena, sent = (between(name, by_share) for name in ("held", "arena", "sent"))
+    compute, count = between("compute", min(by_share, 1.0)), between("count", by_number)
+    messages = count * network.latency_ns + sent / network.gb_per_second
+    exposed = (many.step - many.compute) / many.messages if many.messages else 0.0
+    return OfRanks(ranks, held, arena, compute, messages, compute + exposed * messages, sent, count, exactly=False)
+
+
+def _specs(recipe: str) -> tuple[Any, ...]:
+    model, loss_fn, optimizer, batch = make_recipe(recipe)
+    specs = optree.tree_map(lambda leaf: leaf if isinstance(leaf, ArrayType) else type_of(leaf), batch)
+    return model, loss_fn, optimizer, specs
+
+
+def _rows(recipe: str) -> int:
+    return next((t.shape[0] for t in optree.tree_leaves(_specs(recipe)[3]) if t.shape), 0)
+
+
+def _planned(recipe: str, ranks: int, shard: str | None, target: Target, threads: int) -> StepPlan:
+    model, loss_fn, optimizer, specs = _specs(recipe)
+    rows = _rows(recipe)
+    if not rows:
+        raise CommandError(f"the batch of the recipe {recipe} has no rows that ranks could share")
+
+    def of_all(type: ArrayType) -> ArrayType:
+        if not type.shape or type.shape[0] != rows:
+            return type
+        return ArrayType((ranks * rows, *type.shape[1:]), type.dtype)
+
+    whole: Any = optree.tree_map(of_all, specs)
+    options: Any = {"shard": shard, "parts": ranks, "target": target, "threads": threads}
+    return plan_step(model, loss_fn, optimizer, whole, ranks=ranks, **options)
