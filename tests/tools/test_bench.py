@@ -57,6 +57,7 @@ def test_sides_are_compared_turn_by_turn_and_on_one_core_by_processor_time():
     assert Comparison(figures).ratios == {"torch": 1.5}
     assert Comparison(figures, pinned=True).ratios == {"torch": 7 / 8}
     assert figures["torch"].cpu == 7.0
+    assert [Comparison(figures, pinned).seconds("torch") for pinned in (False, True)] == [3.0, 7.0]
 
 
 def test_the_run_says_when_the_machine_was_too_noisy():
@@ -433,6 +434,12 @@ def test_a_gpu_that_is_not_here_is_an_error_that_names_what_is_missing(capsys: p
         pytest.skip("there is a GPU here")
     assert main(["bench", "mlp_s", "--target", "cuda"]) == 2
     assert re.search("cuda:sm_90.*no driver of NVIDIA's", capsys.readouterr().err)
+
+
+def test_a_side_on_a_gpu_is_not_held_to_a_core(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr(harness, "backend_of", lambda target: None)
+    assert main(["bench", "mlp_s", "--target", "cuda:sm_80", "--pin", "too"]) == 2
+    assert "--pin is for CPUs" in capsys.readouterr().err
 
 
 def test_sides_that_there_are_on_a_gpu_alone_are_refused_on_a_cpu(monkeypatch: pytest.MonkeyPatch):

@@ -82,6 +82,11 @@ class Comparison:
         """All but Gradloom."""
         return {name: figures for name, figures in self.sides.items() if name != OURS}
 
+    def seconds(self, side: str) -> float:
+        """The time of a step that a side is compared by."""
+        figures = self.sides[side]
+        return figures.cpu if self.pinned else figures.step
+
     @property
     def ratios(self) -> dict[str, float]:
         """For each peer how many times as fast Gradloom is: the median over turns, each of which compares what was

@@ -113,6 +113,8 @@ def bench(workloads: Sequence[str], sides: Sides, settings: Settings, console: C
         raise CommandError("--threads and --cores are for the CPU; leave them out")
     if settings.threads and settings.pin != "no":
         raise CommandError("--threads compares numbers of threads on all cores; leave --pin out")
+    if settings.pin != "no" and Place(settings.target).on_gpu:
+        raise CommandError("--pin is for CPUs: a side on a GPU is not held to a core; leave it out")
     for name in workloads:
         check_name(name)
     for file in filter(None, (settings.json_file, settings.picture_file)):
@@ -243,7 +245,7 @@ def _table(results: Results) -> Table:
                 f"{1e3 * f.least:.4g}",
                 f"{1e3 * f.cpu:.4g}",
                 f"{comparison.speedup:.2f}x" if ours and comparison.speedup is not None else "",
-                f"{f.step / floor:.2f}x" if floor else "",
+                f"{comparison.seconds(side) / floor:.2f}x" if floor else "",
                 human(f.bytes_beyond),
                 f"{comparison.bytes_ratio:.2f}x" if ours and comparison.bytes_ratio is not None else "",
                 f"{f.cold:.2f}",

@@ -23,10 +23,11 @@ def draw(results: Results, file: str) -> None:
     width = 0.8 / len(sides)
     for i, side in enumerate(sides):
         measured = [(k, c.sides[side]) for k, c in enumerate(results.workloads.values()) if side in c.sides]
+        times = [1e3 * c.seconds(side) for c in results.workloads.values() if side in c.sides]
         places = [k + (i - (len(sides) - 1) / 2) * width for k, _ in measured]
         color = _COLORS.get(side)
-        bars = time.bar(places, [1e3 * f.step for _, f in measured], width, label=side, color=color)
-        time.bar_label(bars, [f"{1e3 * f.step:.3g}" for _, f in measured], fontsize=7)
+        bars = time.bar(places, times, width, label=side, color=color)
+        time.bar_label(bars, [f"{each:.3g}" for each in times], fontsize=7)
         bars = memory.bar(places, [f.bytes_beyond / 1e6 for _, f in measured], width, color=color)
         memory.bar_label(bars, [f"{f.bytes_beyond / 1e6:.3g}" for _, f in measured], fontsize=7)
     for k, comparison in enumerate(results.workloads.values()):
@@ -36,7 +37,7 @@ def draw(results: Results, file: str) -> None:
     memory.set(yscale="log", ylabel="MB beyond parameters\nand optimizer state")
     memory.set_xticks(range(len(names)), names)
     time.legend(ncols=len(sides) + 1, fontsize=8, loc="upper left")
-    title = "One training step with AdamW, float32"
+    title = "One step"
     figure.suptitle("\n".join([title, *(["(on a noisy machine)"] if results.complaints else [])]), fontsize=10)
     try:
         figure.savefig(file)
