@@ -21,7 +21,8 @@ class LoopParts(Pass):
 
     The terms of a sum over ranks are added up in the loop, in the order of a binary tree: a loop of two iterations
     around loops of two. What is computed of a part and of such a sum comes in the next loop. All kernels see one part:
-    so the bits of a sum over all parts do not depend on how many ranks share them.
+    so the bits of a sum over all parts do not depend on how many ranks share them. Known elsewhere as gradient
+    accumulation over microbatches, with a pairwise sum.
     """
 
     in_bodies: ClassVar[bool] = False
