@@ -167,7 +167,8 @@ class MemoryReport:
     `variant` the pipeline that the plan comes from, "default" or an alternative one; `str()` says what each of them
     does.
 
-    `precision` is that of products and activations: "fp32", "tf32" or "bf16", as the step was asked for.
+    `precision` is what the step rounds: "fp32" for nothing, "tf32", "bf16" or "fp16" of products and activations, or
+    what it stores in two bytes, as in "kept=bf16,moments=bf16". It names `kept` where that makes the arena smaller.
 
     `host_bytes` are those of a GPU's host in which values and state lie meanwhile; they are in no other figure, and
     `transfers` are what moves there and back. `exposed_nanoseconds`, a part of `slowdown`, are those for which units
