@@ -63,6 +63,9 @@ Family = Literal[
 ]
 Fusion = Literal["never", "elementwise", "indexed", "reduction", "reshaping"]
 
+# The attributes whose graphs are programs of their own, by the `body` of an op; asked of every node by every pass.
+_BODIES = {"looped": ("body",), "repeated": ("body",), "chosen": ("true", "false")}
+
 
 class Recompute(IntEnum):
     """What it costs to compute an output a second time. Known elsewhere as rematerialization cost."""
@@ -253,7 +256,7 @@ class Op:
     @property
     def bodies(self) -> tuple[str, ...]:
         """The attributes whose graphs are programs of their own, with launches and an arena."""
-        return ("true", "false") if self.is_cond else ("body",) if self.is_loop else ()
+        return _BODIES.get(self.body, ())
 
     @property
     def is_region(self) -> bool:

@@ -16,6 +16,8 @@ _QUADRATIC_LIMIT = 20_000
 # Blocks placed while looking for a better order, all tries together.
 _PLACINGS = 60_000
 _MOST_TRIES = 100
+# Above so many blocks each placing takes longer, and there are fewer.
+_LARGE = 1_000
 # Orders from which better ones are looked for.
 _BEGINNINGS = 2
 # Parts of the most live bytes by which phases differ.
@@ -88,7 +90,7 @@ class _Blocks:
                 return self.bound, offsets
         found.sort(key=lambda one: one[0])
         best = found[0][:2]
-        tries = min(_MOST_TRIES, _PLACINGS // self.count)
+        tries = min(_MOST_TRIES, _PLACINGS * _LARGE // (self.count * max(self.count, _LARGE)))
         for _, offsets, order in found[:_BEGINNINGS]:
             priority = np.empty(self.count)
             priority[order] = np.arange(self.count, 0, -1)

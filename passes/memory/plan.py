@@ -24,7 +24,7 @@ from ..kernels.scatter_sums import ScatterSums, link_bytes
 from ..target import DEFAULT_TARGET, Target
 from ..tiling.parallel_loops import parallel_iterations, run_concurrently
 from .arena import Request, assign_offsets, most_live
-from .schedule import inputs_wanted_later, late_inputs, phases
+from .schedule import overwriting, phases
 from .transfers import Transfers, transfers
 
 
@@ -154,9 +154,10 @@ def plan(
     scratch_bytes = {n: _scratch_bytes(n, nests, bodies, views, threads, copies, nested, target) for n in units}
     for node, epilogue in epilogues.items():
         scratch_bytes[node] += epilogue.moment_bytes(node, threads, target)
-    late = late_inputs(graph, views) | inputs_wanted_later(graph, views)
+    written = overwriting(graph, views)
+    late = written.late | written.wanted_later
     moved = transfers(graph, views, late) if target.is_gpu and not nested else Transfers()
-    stages = phases(graph, views, units, scratch_bytes, moved.values)
+    stages = phases(graph, views, units, scratch_bytes, written.extra_dependencies, moved.values)
     phase_of = {node: i for i, stage in enumerate(stages) for node in stage}
     moved = moved.in_phases(units, phase_of, views)
     last_use: dict[Value, int] = {}

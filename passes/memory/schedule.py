@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from ...ir import Graph, Node, Value
 from ..graph.casts import only_widens
@@ -36,7 +37,8 @@ class Schedule(Pass):
 
     def __call__(self, graph: Graph) -> Graph:
         views = resolve_views(graph.inputs, graph.nodes)
-        orders = [_order(graph, views, frugal) for frugal in (False, True)]
+        extra = extra_dependencies(graph, views)
+        orders = [_order(graph, views, extra, frugal) for frugal in (False, True)]
         best = min(orders, key=lambda order: most_bytes(steps(graph, views, order), {}))
         if self.target.is_gpu:
             best = updates_last(graph, views, best)
@@ -102,32 +104,55 @@ def _wanted_before(
     return before
 
 
-def late_inputs(graph: Graph, views: Mapping[Value, View]) -> set[Value]:
-    """Inputs that cannot be overwritten by the node that makes their new content, which is kept apart until the end.
+@dataclass(frozen=True)
+class Overwriting:
+    """The nodes that overwrite inputs of a graph, and what should have run before them."""
 
-    They are still read when their new content is known, or two of them exchange their contents, or a node that may trap
-    needs the new content.
-    """
+    graph: Graph
+    views: Mapping[Value, View]
+    writers: Mapping[Value, Node]
+    """For each input that is overwritten, the first node that does so."""
+    before: Mapping[Node, Mapping[Node, None]]
+    """For each of these nodes, what should have run before it."""
+
+    @cached_property
+    def late(self) -> set[Value]:
+        """Inputs that cannot be overwritten by the node that makes their new content, which is kept apart until the
+        end.
+
+        They are still read when their new content is known, or two of them exchange their contents, or a node that may
+        trap needs the new content.
+        """
+        cyclic = _between_cycles(self.graph, self.before)
+        return {value for value, writer in self.writers.items() if writer in cyclic}
+
+    @property
+    def wanted_later(self) -> set[Value]:
+        """Inputs that cannot be overwritten in the order that the graph has, whoever chose it: after the node that
+        makes their new content comes one that should run before.
+        """
+        place = {node: i for i, node in enumerate(self.graph.nodes)}
+        last = {w: max(map(place.__getitem__, b), default=-1) for w, b in self.before.items()}
+        return {value for value, writer in self.writers.items() if last[writer] > place[writer]}
+
+    @property
+    def extra_dependencies(self) -> dict[Node, list[Node]]:
+        """For each node that overwrites an input, the nodes that must have run before it, besides those it reads."""
+        if not self.late:
+            return {writer: list(nodes) for writer, nodes in self.before.items()}
+        left = {value: node for value, node in self.writers.items() if value not in self.late}
+        return {writer: list(nodes) for writer, nodes in _wanted_before(self.graph, self.views, left).items()}
+
+
+def overwriting(graph: Graph, views: Mapping[Value, View]) -> Overwriting:
+    """The nodes that overwrite inputs of `graph`."""
     writers = _writers(graph, views)
-    cyclic = _between_cycles(graph, _wanted_before(graph, views, writers))
-    return {value for value, writer in writers.items() if writer in cyclic}
-
-
-def inputs_wanted_later(graph: Graph, views: Mapping[Value, View]) -> set[Value]:
-    """Inputs that cannot be overwritten in the order that the graph has, whoever chose it: after the node that makes
-    their new content comes one that should run before.
-    """
-    place = {node: i for i, node in enumerate(graph.nodes)}
-    writers = _writers(graph, views)
-    last = {w: max(map(place.__getitem__, b), default=-1) for w, b in _wanted_before(graph, views, writers).items()}
-    return {value for value, writer in writers.items() if last[writer] > place[writer]}
+    return Overwriting(graph, views, writers, _wanted_before(graph, views, writers))
 
 
 def extra_dependencies(graph: Graph, views: Mapping[Value, View]) -> dict[Node, list[Node]]:
     """For each node that overwrites an input, the nodes that must have run before it, besides those it reads."""
-    late = late_inputs(graph, views)
-    writers = {value: node for value, node in _writers(graph, views).items() if value not in late}
-    return {writer: list(nodes) for writer, nodes in _wanted_before(graph, views, writers).items()}
+    return overwriting(graph, views).extra_dependencies
 
 
 def _between_cycles(graph: Graph, before: Mapping[Node, Mapping[Node, None]]) -> set[Node]:
@@ -156,9 +181,10 @@ def _between_cycles(graph: Graph, before: Mapping[Node, Mapping[Node, None]]) ->
     return set(left)
 
 
-def _order(graph: Graph, views: Mapping[Value, View], frugal: bool) -> list[Node]:
-    """An order of the nodes: of those that are ready and win no bytes, the first of the graph, or the most `frugal`."""
-    extra = extra_dependencies(graph, views)
+def _order(graph: Graph, views: Mapping[Value, View], extra: Mapping[Node, Sequence[Node]], frugal: bool) -> list[Node]:
+    """An order of the nodes in which `extra` run before some: of those that are ready and win no bytes, the first of
+    the graph, or the most `frugal`.
+    """
     readers: dict[Node, list[Node]] = {node: [] for node in graph.nodes}
     waiting: dict[Node, int] = {}
     reading: dict[Value, list[Node]] = {}
@@ -237,16 +263,16 @@ def phases(
     views: Mapping[Value, View],
     nodes: Sequence[Node],
     scratch: Mapping[Node, int],
+    extra: Mapping[Node, Sequence[Node]],
     elsewhere: Collection[Value] = (),
 ) -> list[list[Node]]:
     """Runs of neighbouring units that do not depend on each other, which workers run concurrently. A barrier stands
     only between two phases.
 
     A phase takes no more bytes, `scratch` included, than its units take at most one after the other. Loops are the
-    exception: they are concurrent wherever they can be, since each alone keeps few threads busy. What lies `elsewhere`
-    takes no bytes.
+    exception: they are concurrent wherever they can be, since each alone keeps few threads busy. Some units run after
+    `extra` others that they do not read. What lies `elsewhere` takes no bytes.
     """
-    extra = extra_dependencies(graph, views)
     found = steps(graph, views, nodes, elsewhere)
     most = most_bytes(found, scratch)
     phase_of: dict[Node, int] = {}

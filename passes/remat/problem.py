@@ -120,11 +120,33 @@ class Problem:
         unit = self.units[place]
         return unit.reads, unit.cost
 
+    def recomputed_alone(self, value: int, there: int) -> tuple[tuple[int, ...], float]:
+        """What has to be there for a run that recomputes `value` alone, and its time; without what always stays. The
+        bits of `there` tell which others of its unit are there, see `bits`.
+        """
+        key = value, there
+        if key not in self.known_alone:
+            place = self.maker[value]
+            alive = [False] * len(self.sizes)
+            for other in self.siblings[value]:
+                alive[other] = bool(there & self.bits[other])
+            reads, cost = self.recompute_inputs(place, (value,), alive)
+            self.known_alone[key] = tuple([v for v in reads if not self.stays[v]]), cost
+        return self.known_alone[key]
+
     @cached_property
-    def recomputed_alone(self) -> list[tuple[tuple[int, ...], float]]:
-        """For each value what a run reads that recomputes it alone, and its time, while nothing else is there."""
-        gone = [False] * len(self.sizes)
-        return [self.recompute_inputs(place, (value,), gone) for value, place in enumerate(self.maker)]
+    def known_alone(self) -> dict[tuple[int, int], tuple[tuple[int, ...], float]]:
+        """What `recomputed_alone` has told."""
+        return {}
+
+    @cached_property
+    def bits(self) -> list[int]:
+        """For each value a bit that tells it from others of its unit; 0 where that matters to no second run."""
+        bits = [0] * len(self.sizes)
+        for unit in self.units:
+            for i, value in enumerate(unit.makes):
+                bits[value] = 0 if unit.whole else 1 << i
+        return bits
 
     @cached_property
     def siblings(self) -> list[tuple[int, ...]]:

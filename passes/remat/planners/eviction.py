@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..problem import Order, Problem, Run
 
-# More runs than this many for each unit mean that values are thrown out as fast as they are made.
-_MOST_RUNS = 5
+# More runs than this many for each unit mean that values are thrown out as fast as they are made; in a large graph it
+# takes long to find out.
+_MOST_RUNS, _MOST_RUNS_OF_LARGE = 5, 3
 # Values looked at to tell what the recomputation of one costs.
 _MOST_LOOKED_AT = 400
+# In a graph of more units, where many costs are asked for, fewer are looked at, and what costs so many times as much as
+# what is dropped next is not added up to its end.
+_LARGE, _ENOUGH = 1_000, 4.0
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,10 @@ class _Walk:
         problem = self.problem
         count = len(problem.sizes)
         self.alive = [False] * count
+        self.there = [0] * len(problem.units)  # of each unit, the bits of what it makes that is alive
+        self.known = problem.known_alone
+        self.is_large = len(problem.units) > _LARGE
+        self.looks = _MOST_LOOKED_AT * _LARGE // max(len(problem.units), _LARGE)
         self.made = [False] * count
         self.pins = [0] * count
         self.left = list(map(len, problem.uses))  # how many of the uses are not over
@@ -84,50 +93,55 @@ class _Walk:
             and value not in self.problem.lasting
         )
 
-    def recompute_cost(self, value: int) -> float:
-        """Time to recompute `value` for its next use, with all that will be gone until then. What is alive now will be
-        there if it is needed then or later, as far as can be known now.
+    def recompute_cost(self, value: int, enough: float) -> float:
+        """Time to recompute `value` for its next use, with all that will be gone until then; a part of it, where that
+        is `enough` already. What is alive now will be there if it is needed then or later, as far as can be known now.
         """
-        problem, when = self.problem, self.next_use(value)
-        maker, alone, siblings = problem.maker, problem.recomputed_alone, problem.siblings
-        stays, needed_until, alive = self.stays, self.needed_until, self.alive
+        when, known, bits, there = self.next_use(value), self.known, self.problem.bits, self.there
+        maker, needed_until, alive = self.problem.maker, self.needed_until, self.alive
         total = 0.0
         seen = {value}
         stack = [value]
         counted: set[int] = set()
-        alive[value], was = False, alive[value]
-        while stack and len(seen) < _MOST_LOOKED_AT:
+        own, was = maker[value], alive[value]
+        if was:
+            alive[value] = False
+            there[own] &= ~bits[value]
+        while stack and total <= enough and len(seen) < self.looks:
             top = stack.pop()
             place = maker[top]
-            reads, cost = alone[top]
-            for other in siblings[top]:
-                if alive[other]:
-                    reads, cost = problem.recompute_inputs(place, (top,), alive)
-                    break
+            beside = there[place] & ~bits[top]
+            reads, cost = known.get((top, beside)) or self.problem.recomputed_alone(top, beside)
             if place not in counted:
                 counted.add(place)
                 total += cost
             for read in reads:
-                if read not in seen and not stays[read] and not (alive[read] and needed_until[read] >= when):
+                if read not in seen and not (alive[read] and needed_until[read] >= when):
                     seen.add(read)
                     stack.append(read)
-        alive[value] = was
+        if was:
+            alive[value] = True
+            there[own] |= bits[value]
         return total
 
-    def score(self, value: int) -> float:
+    def score(self, value: int, enough: float = math.inf) -> float:
+        """What it costs to drop `value`; in a large graph a part of it, where that is `enough` already."""
         gap = max(self.next_use(value) - self.now, 1)
-        return self.recompute_cost(value) / (self.problem.sizes[value] * gap**self.distance)
+        weight = self.problem.sizes[value] * gap**self.distance
+        return self.recompute_cost(value, enough * weight if self.is_large else math.inf) / weight
 
     # ---- changes of what is alive
 
     def enter(self, value: int) -> None:
         self.alive[value] = self.made[value] = True
+        self.there[self.problem.maker[value]] |= self.problem.bits[value]
         self.bytes_alive += self.problem.sizes[value]
         if not self.stays[value] and not self.is_over(value):
             heapq.heappush(self.heap, (0.0, value))
 
     def drop(self, value: int) -> None:
         self.alive[value] = False
+        self.there[self.problem.maker[value]] &= ~self.problem.bits[value]
         self.bytes_alive -= self.problem.sizes[value]
 
     def make_room(self, wanted: int) -> None:
@@ -143,8 +157,9 @@ class _Walk:
             if self.next_use(value) == self.now:
                 soon.append((self.score(value), value))
                 continue
-            score = self.score(value)
-            # Scores on the heap are old, and mostly too low: what was dropped since makes recomputation dearer.
+            # Scores on the heap are old, and mostly too low: what was dropped since makes recomputation dearer. What is
+            # much dearer than the next one waits with a part of its cost, or most time would go into adding up costs.
+            score = self.score(value, _ENOUGH * max(known, self.heap[0][0])) if self.heap else self.score(value)
             if self.heap and score > self.heap[0][0] * 1.001 and score > known * 1.001:
                 heapq.heappush(self.heap, (score, value))
                 continue
@@ -208,7 +223,8 @@ class _Walk:
                 pin(read)
         for run, cost in reversed(runs):
             self.repeat(run, cost)
-        return len(self.runs) <= _MOST_RUNS * len(self.problem.units) + 100
+        most = _MOST_RUNS_OF_LARGE if self.is_large else _MOST_RUNS
+        return len(self.runs) <= most * len(self.problem.units) + 100
 
     def with_others(self, place: int, wanted: Sequence[int]) -> tuple[int, ...]:
         """What a second run of the unit at `place` had better make: what is `wanted` and what will be read later."""
