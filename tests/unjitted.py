@@ -19,6 +19,7 @@ from gradloom.runtime.codegen.intrinsics import ARRAY_DTYPES
 from gradloom.runtime.codegen.tile_copy import plain_tile_copy
 from gradloom.runtime.codegen.tile_product import plain_tile_product
 from gradloom.runtime.codegen.tile_transpose import plain_tile_transpose
+from gradloom.runtime.codegen.weight_squares import plain_pack_square, plain_unpack_square
 from gradloom.runtime.lowering.launch import Arg, KernelAddress, Launch, Pointer, Routine, Scratch, Tile
 from gradloom.runtime.lowering.launch_list import Loop, lower
 from gradloom.runtime.lowering.namespace import kernel_namespace
@@ -264,6 +265,12 @@ class _Machine:
         dtype = np.dtype(ARRAY_DTYPES[short])
         return plain_group_product(self.array(dtype), dtype.itemsize, lanes, rows, group, tail, apart, sectioned)
 
+    def pack_square(self, short: str, lanes: int, whole: bool) -> Callable[..., None]:
+        return plain_pack_square(self.array(np.dtype(ARRAY_DTYPES[short])), _Block.word, lanes)
+
+    def unpack_square(self, short: str, lanes: int, whole: bool) -> Callable[..., None]:
+        return plain_unpack_square(self.array(np.dtype(ARRAY_DTYPES[short])), _Block.word)
+
     def tile_copy(self, itemsize: int, n: int) -> Callable[..., None]:
         return plain_tile_copy(self.array(np.dtype(f"i{itemsize}")), n)
 
@@ -280,6 +287,7 @@ class _Machine:
         for suffix, dtype in ARRAY_DTYPES.items():
             names[f"array_{suffix}"] = self.array(np.dtype(dtype))
         names["group_product"] = self.group_product
+        names["pack_square"], names["unpack_square"] = self.pack_square, self.unpack_square
         names["tile_product"] = self.tile_product
         names["tile_copy"] = self.tile_copy
         names["tile_transpose"] = self.tile_transpose

@@ -179,6 +179,16 @@ def _pack(unit: Node, tiles: ConvTiles, plan: Plan) -> Launch:
                 places[place] = (before, row.taps * column.taps * g.channels_in, t * column.taps + s)
     of_out, of_in, *of_kernel = plan.views[weight].strides
     of_depth, of_row, of_column = (*(0,) * (3 - len(of_kernel)), *of_kernel)
+    run = _run(g, of_in, (of_depth, of_row, of_column))
+    if run is not None and _used(g) == _lanes(g) and all(mine for _, mine, _ in places):
+        channels_too, first, turned = run
+        numbers = [of_out, of_in, first, channels_too, inner, outer, groups, strips.count, strips.width, strips.wide]
+        numbers += [strips.vectors, tiles.packed, kernel_rows * kernel_columns, g.depth_kernel]
+        of_places = [(depth, *place) for depth in range(g.depth_kernel) for place in places]
+        numbers += [n for place in of_places[:: -1 if turned else 1] for n in place]
+        source = tiled_convolution.pack_squares(convolution_of(unit).output.type.dtype, _lanes(g))
+        args = [TILE, Pointer.to(plan.views[weight]), _scratch(unit, plan, 0), *numbers, *[0] * g.places]
+        return Launch(groups * strips.count * -(-inner // 16), [Call(source, args)])
     numbers = [of_out, of_in, of_row, of_column, inner, outer, groups, strips.count, strips.width, strips.wide]
     numbers += [strips.vectors, kernel_rows, kernel_columns, tiles.packed, of_depth, g.depth_kernel]
     numbers += [n for place in places for n in place]
@@ -186,6 +196,20 @@ def _pack(unit: Node, tiles: ConvTiles, plan: Plan) -> Launch:
     source = tiled_convolution.pack(convolution_of(unit).output.type.dtype, _lanes(g), _used(g))
     args = [TILE, Pointer.to(plan.views[weight]), _scratch(unit, plan, 0), *numbers]
     return Launch(count, [Call(source, args)])
+
+
+def _run(g: Geometry, of_in: int, of_places: tuple[int, int, int]) -> tuple[int, int, bool] | None:
+    """Where all places of the kernel follow one another in memory: whether all channels in do too, the element of the
+    place that comes first, and whether that is the last of all. None where they do not, or a square would have one
+    column alone.
+    """
+    kernel = (g.depth_kernel, *g.kernel)
+    dense = (kernel[1] * kernel[2], kernel[2], 1)
+    for sign in (1, -1):
+        if all(n == 1 or stride == sign * step for n, stride, step in zip(kernel, of_places, dense)):
+            first = sum((n - 1) * stride for n, stride in zip(kernel, of_places) if n > 1) if sign < 0 else 0
+            return (int(of_in == g.places), first, sign < 0) if of_in == g.places or g.places > 1 else None
+    return None
 
 
 def _given(unit: Node, number: int) -> Value:
@@ -300,7 +324,7 @@ def _add_parts(unit: Node, tiles: WeightGradientTiles, plan: Plan) -> Launch:
     groups, inner, outer = _channels(g)
     vectors = g.channel_strips.vectors
     numbers = [tiles.parts, tiles.part_bytes // g.target.vector_bytes, vectors, inner, outer, g.places]
-    numbers.append(int(_adds(unit)))
+    numbers += [int(_adds(unit)), *[0] * g.places]
     source = tiled_weight_gradient.add_parts(convolution_of(unit).output.type.dtype, _lanes(g), _used(g))
     args = [TILE, _scratch(unit, plan, 0), Pointer(unit.output), *numbers]
     return Launch(groups * vectors, [Call(source, args)])

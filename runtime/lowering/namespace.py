@@ -16,6 +16,7 @@ from ..codegen.tile_copy import tile_copy
 from ..codegen.tile_product import tile_product
 from ..codegen.tile_transpose import tile_transpose
 from ..codegen.vector_math.functions import SPECIAL_MATH, VECTOR_MATH
+from ..codegen.weight_squares import pack_square, unpack_square
 from . import (
     exponential_integrals,
     fourier_stages,
@@ -51,9 +52,11 @@ def kernel_namespace() -> Mapping[str, object]:
         "boolean": np.bool_,
         "mix64": mix64,
         "group_product": group_product,
+        "pack_square": pack_square,
         "tile_copy": tile_copy,
         "tile_product": tile_product,
         "tile_transpose": tile_transpose,
+        "unpack_square": unpack_square,
     }
     functions = (
         scalar_functions,

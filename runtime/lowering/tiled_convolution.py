@@ -132,6 +132,64 @@ def kernel(b):
 """
 
 
+def pack_squares(dtype: np.dtype[Any], lanes: int) -> str:
+    """The same where all places of the kernel follow one another in memory, one way or the other.
+
+    Args: tile, w, packed, elements of w from one channel out, channel in to the next, of the first place in memory,
+    whether all channels in follow one another too, channels in and out of a group, groups, strips, width of a strip,
+    wide strips, vectors of a group, vector rows of a strip, places of an image of the kernel, its images; 17: for each
+    place in the order of the memory: its image, vector rows of the polyphase components before its own, vector rows of
+    its component, its number in the component; then a word for each place.
+    """
+    short, size = SHORT_NAMES[dtype], dtype.itemsize
+    arguments = (
+        f"x + {size} * f, {size} * word(b, 3), rows, columns, table, places, f % places, "
+        f"y + f // places * of_run, of_run"
+    )
+    return f"""
+lanes = {lanes}
+whole_square = pack_square({short!r}, lanes, True)
+part_of_square = pack_square({short!r}, lanes, False)
+
+
+def kernel(b):
+    inner, outer, groups, strips = word(b, 7), word(b, 8), word(b, 9), word(b, 10)
+    width, wide, vectors, all_rows = word(b, 11), word(b, 12), word(b, 13), word(b, 14)
+    places = word(b, 15) * word(b, 16)
+    blocks = (inner + 15) // 16
+    block = word(b, 0) % blocks
+    strip = word(b, 0) // blocks
+    group = strip // strips
+    strip = strip - group * strips
+    first = strip * width if strip <= wide else strip * (width - 1) + wide
+    wides = width if strip < wide else width - 1
+    of_run = {size} * lanes * wides
+    for place in range(places):
+        at = 17 + 4 * place
+        before = (word(b, at) * groups + group) * vectors * all_rows + word(b, at + 1) * vectors
+        row = before + word(b, at + 2) * first + word(b, at + 3) * inner * wides
+        set_word(b, 17 + 4 * places + place, {size} * lanes * row)
+    table = b + 136 + 32 * places
+    start = block * 16
+    channels = inner - start if inner - start < 16 else i64(16)
+    runs = i64(1) if word(b, 6) else channels
+    terms = channels * places if word(b, 6) else places
+    for vector in range(wides):
+        channel = (first + vector) * lanes
+        rows = outer - channel if outer - channel < lanes else i64(lanes)
+        for run in range(runs):
+            x = word(b, 1) + {size} * ((group * outer + channel) * word(b, 3) + (start + run) * word(b, 4) + word(b, 5))
+            y = word(b, 2) + {size} * lanes * vector + (start + run) * of_run
+            for f in range(0, terms, lanes):
+                columns = terms - f if terms - f < lanes else i64(lanes)
+                if (rows == lanes) & (columns == lanes):
+                    whole_square({arguments})
+                else:
+                    part_of_square({arguments})
+    return i64(0)
+"""
+
+
 def convolve(dtype: np.dtype[Any], of: Vectors, shapes: Sequence[Shape]) -> str:
     """A tile of `ConvTiles`: strip of channels by strip, so that a strip of the weight stays in the cache for all
     outputs of the tile. One image of the kernel comes after the other, and where a strip of that is too large, one

@@ -293,30 +293,34 @@ def add_parts(dtype: np.dtype[Any], lanes: int, used: int) -> str:
     """The parts of a weight gradient, added in their order, as (channels out, channels in, kernel).
 
     Args: tile (a vector of output channels of a group), parts, dw, number of parts, vectors of a part, vectors of a
-    group, channels in and out of a group, places of the kernel, whether dw is added to.
+    group, channels in and out of a group, places of the kernel, whether dw is added to; 10: a word for each place.
     """
-    short = SHORT_NAMES[dtype]
+    short, size = SHORT_NAMES[dtype], dtype.itemsize
+    arguments = (
+        f"x, {size} * lanes * word(b, 4), word(b, 3), b + 80, places, f % places, {size} * lanes * vectors, "
+        f"y, {size} * inner * places, rows, columns, word(b, 9)"
+    )
     return f"""
 lanes, used = {lanes}, {used}
+whole_square = unpack_square({short!r}, lanes, True)
+part_of_square = unpack_square({short!r}, lanes, False)
 
 
 def kernel(b):
-    parts, dw = array_{short}(word(b, 1), 0), array_{short}(word(b, 2), 0)
-    count, part_stride, vectors = word(b, 3), word(b, 4) * lanes, word(b, 5)
-    inner, outer, places = word(b, 6), word(b, 7), word(b, 8)
+    vectors, inner, outer, places = word(b, 5), word(b, 6), word(b, 7), word(b, 8)
     group = word(b, 0) // vectors
     vector = word(b, 0) - group * vectors
-    columns = outer - vector * used if outer - vector * used < used else i64(used)
-    for i in range(inner):
-        for place in range(places):
-            source = (((group * places + place) * inner + i) * vectors + vector) * lanes
-            target = ((group * outer + vector * used) * inner + i) * places + place
-            for c in range(columns):
-                total = parts[source + c]
-                for p in range(1, count):
-                    total = total + parts[p * part_stride + source + c]
-                if word(b, 9):
-                    total = dw[target + c * inner * places] + total
-                dw[target + c * inner * places] = total
+    rows = outer - vector * used if outer - vector * used < used else i64(used)
+    for place in range(places):
+        set_word(b, 10 + place, {size} * lanes * place * inner * vectors)
+    base = word(b, 1) + {size} * lanes * (group * places * inner * vectors + vector)
+    for f in range(0, inner * places, lanes):
+        columns = inner * places - f if inner * places - f < lanes else i64(lanes)
+        x = base + {size} * lanes * vectors * (f // places)
+        y = word(b, 2) + {size} * ((group * outer + vector * used) * inner * places + f)
+        if (rows == lanes) & (columns == lanes):
+            whole_square({arguments})
+        else:
+            part_of_square({arguments})
     return i64(0)
 """

@@ -10,10 +10,16 @@ from gradloom.passes.graph.views import View
 from gradloom.passes.memory.plan import plan
 from gradloom.passes.pipeline import run_passes
 from gradloom.runtime.codegen.group_product import group_product
-from gradloom.runtime.codegen.intrinsics import word
+from gradloom.runtime.codegen.intrinsics import array_f32, array_f64, word
 from gradloom.runtime.codegen.kernel_cache import compile_kernel
 from gradloom.runtime.codegen.tile_product import tile_product
 from gradloom.runtime.codegen.tile_transpose import tile_transpose
+from gradloom.runtime.codegen.weight_squares import (
+    pack_square,
+    plain_pack_square,
+    plain_unpack_square,
+    unpack_square,
+)
 from gradloom.runtime.lowering.transposition import transposed
 from unjitted import run_unjitted
 
@@ -116,6 +122,42 @@ def test_a_tile_of_groups_is_what_python_makes_of_it(dtype, lanes, rows, group, 
     np.testing.assert_allclose(results[1], results[0], rtol=0, atol=1e-5 if size == 4 else 1e-13)
     np.testing.assert_array_equal(results[1][:, columns:], c[:, columns:])
     assert (results[1][:, :columns] != c[:, :columns]).all()
+
+
+@pytest.mark.parametrize(("dtype", "rows", "columns"), [("f32", 16, 16), ("f32", 5, 16), ("f64", 8, 3), ("f64", 8, 8)])
+def test_squares_of_weights_are_packed_and_unpacked_as_python_does(dtype, rows, columns):
+    size = int(dtype[1:]) // 8
+    lanes, whole = 64 // size, rows == columns == 64 // size
+    x = RNG.standard_normal((lanes, lanes + 3)).astype(f"f{size}")
+    table = np.array([7, 0, 3], np.int64) * 64  # three places, a run of them each ten rows
+    packing, unpacking = pack_square(dtype, lanes, whole), unpack_square(dtype, lanes, whole)
+    plain = (
+        plain_pack_square({"f32": array_f32, "f64": array_f64}[dtype], word, lanes),
+        plain_unpack_square({"f32": array_f32, "f64": array_f64}[dtype], word),
+    )
+    results = []
+    for pack, unpack in (plain, (compiled(packing, 9), compiled(unpacking, 12))):
+        packed, made = np.zeros((2, 70, lanes), x.dtype), np.ones((lanes, lanes + 1), x.dtype)
+        of_table = (table.ctypes.data, 3, 1)
+        for part in packed:
+            pack(x.ctypes.data, x.strides[0], rows, columns, *of_table, part.ctypes.data, 640)
+        unpack(
+            packed.ctypes.data,
+            packed.strides[0],
+            2,
+            *of_table,
+            640,
+            made.ctypes.data,
+            made.strides[0],
+            rows,
+            columns,
+            1,
+        )
+        np.testing.assert_array_equal(made[:rows, :columns], 1 + (x + x)[:rows, :columns])
+        assert (made[rows:] == 1).all()
+        assert (made[:, columns:] == 1).all()
+        results.append(packed)
+    np.testing.assert_array_equal(*results)
 
 
 @pytest.mark.parametrize(("size", "rows", "columns"), [(4, 16, 16), (8, 8, 8), (4, 16, 3), (4, 1, 16), (8, 5, 7)])
