@@ -14,8 +14,8 @@ ROWS = 32
 
 class Model(nn.Module):
     def __init__(self):
-        self.first, self.norm = nn.Linear(12, 16), nn.BatchNorm1d(16)
-        self.drop, self.last = nn.Dropout(0.3), nn.Linear(16, 5)
+        self.first, self.norm = nn.Linear(12, 40), nn.BatchNorm1d(40)
+        self.drop, self.last = nn.Dropout(0.3), nn.Linear(40, 5)
 
     def forward(self, x):
         return self.last(self.drop(nn.relu(self.norm(self.first(x)))))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from ...ir import is_float
+from ...ir import ArrayType, is_float
 from ..graph.views import View
 from ..target import DEFAULT_TARGET, Target
 from .register_tiles import Rows, strips
@@ -190,6 +190,23 @@ def _work(batches: int, m: int, n: int, k: int) -> int:
 def is_by_rows(m: int, n: int, k: int) -> bool:
     """Whether BLAS multiplies an (m, k) matrix by a (k, n) one row by row."""
     return 0 < m < _LEAST_ROWS and n * k >= _LONG_READ
+
+
+def is_one_chain(x: ArrayType, y: ArrayType, target: Target) -> bool:
+    """Whether each element of the product of matrices x (m, k) and y (k, n) is one chain of fused multiply-adds, which
+    a register tile adds as a whole to what it is added to: then that has the bits of an addition behind the product.
+    """
+    return is_in_registers(x, y, target) and x.shape[1] <= DEPTH
+
+
+def is_in_registers(x: ArrayType, y: ArrayType, target: Target) -> bool:
+    """Whether register tiles multiply matrices x (m, k) and y (k, n), also with more rows of x, so that the bits of a
+    row are the same in any product that it is in.
+    """
+    (m, k), n, size = x.shape, y.shape[1], x.dtype.itemsize
+    wide = n * size >= _LEAST_VECTORS * target.vector_bytes
+    plain = target.matmul == "registers" and is_float(x.dtype)
+    return plain and m >= _LEAST_ROWS and wide and 0 < k <= LONGEST_ROW
 
 
 def group_terms(m: int, n: int, k: int) -> int:

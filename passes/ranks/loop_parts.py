@@ -7,17 +7,24 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ...ir import OPS, ArrayType, Builder, Graph, Node, Value
-from ...ir.ops import collectives
+from ...ir.ops import collectives, contraction
 from ...ir.ops import elementwise as ew
 from ...ir.types import INT64
 from ..graph.rewrite import Pass
 from ..graph.scan import emit_scan, step_type
+from ..kernels.matmul_tiles import is_in_registers, is_one_chain
+from ..target import DEFAULT_TARGET, Target
 from .shares import Shares
+
+_WORTH_HOISTING = 2
+"""A product is made for all parts at once where its weight has so many times the bytes of their rows."""
 
 
 @dataclass(frozen=True)
 class LoopParts(Pass):
     """the step on one part of the batch, sums over ranks -> loops over the parts of a rank, sums over parts and ranks
+
+    A sum that is a product is added up by the product itself where that has the bits of an addition.
 
     The terms of a sum over ranks are added up in the loop, in the order of a binary tree: a loop of two iterations
     around loops of two. What is computed of a part and of such a sum comes in the next loop. All kernels see one part:
@@ -30,10 +37,11 @@ class LoopParts(Pass):
     parts: int = 1
     leaves: tuple[int, ...] = ()
     """The numbers of the inputs that have rows of the batch."""
+    target: Target = DEFAULT_TARGET
 
     def __call__(self, graph: Graph) -> Graph:
         shares = Shares(self.ranks, self.parts, self.leaves)
-        return graph if shares.local == 1 else _Loops(graph, shares).emit()
+        return graph if shares.local == 1 else _Loops(graph, shares, self.target).emit()
 
 
 def loop_parts(shares: Shares | None) -> LoopParts:
@@ -52,10 +60,12 @@ class _Phase:
 
 
 class _Loops:
-    def __init__(self, graph: Graph, shares: Shares) -> None:
-        self.graph, self.shares = graph, shares
+    def __init__(self, graph: Graph, shares: Shares, target: Target) -> None:
+        self.graph, self.shares, self.target = graph, shares, target
         self.leaves = {graph.inputs[i] for i in shares.leaves}
         self.phase: dict[Value, int] = dict.fromkeys(graph.inputs, 0)
+        self.stacked = set(self.leaves)
+        """Values that are made for all parts of a rank at once."""
         self.of_part = set(self.leaves)
         """Values that there is one of for each part."""
         self.phases: list[_Phase] = []
@@ -75,11 +85,14 @@ class _Loops:
         return node.op is collectives.rank_index and node.attrs["ranks"] == self.shares.parts
 
     def _place(self, node: Node) -> None:
+        if self._is_hoisted(node):
+            self._place_whole(node)
+            return
         now = max((self.phase[v] for v in node.inputs), default=0)
         read = [v for v in node.inputs if v in self.of_part]
         if self._is_part_number(node) or (read and node.op.on_ranks is None):
             for v in read:
-                if self.phase[v] < now and v not in self.leaves:
+                if self.phase[v] < now and v not in self.stacked:
                     self._in_phase(self.phase[v]).leaving[v] = None
             self._in_phase(now).nodes.append(node)
             self.of_part.update(node.outputs)
@@ -90,6 +103,42 @@ class _Loops:
             self._in_phase(now).whole.append(node)
         self.phase.update(dict.fromkeys(node.outputs, now))
 
+    def _is_hoisted(self, node: Node) -> bool:
+        """Whether a product of a part and of what all parts share, such as a weight, is made for all parts at once: the
+        rows of several parts read a weight once. It is where the weight is large beside the rows, and the bits of a row
+        are the same.
+        """
+        if node.op is not contraction.dot:
+            return False
+        x, y = node.inputs
+        own = x in self.stacked or (x in self.of_part and x.node is not None and _is_own(x.node))
+        plain = x.type.ndim == y.type.ndim == 2 and node.attrs["contract"] == ((1,), (0,)) and "dtype" not in node.attrs
+        if not (own and plain and y not in self.of_part and is_in_registers(x.type, y.type, self.target)):
+            return False
+        rows = self.shares.local * (x.type.nbytes + node.output.type.nbytes)
+        return y.type.nbytes >= max(_WORTH_HOISTING * rows, self.target.l2_bytes)
+
+    def _place_whole(self, node: Node) -> None:
+        x, y = node.inputs
+        now = self.phase[x]
+        if x not in self.stacked:
+            self._in_phase(now).leaving[x] = None
+            now += 1
+        now = max(now, self.phase[y])
+        self._in_phase(now).whole.append(node)
+        for made in (self.stacked, self.of_part):
+            made.add(node.output)
+        self.phase[node.output] = now
+
+    def _emit_whole(self, node: Node) -> None:
+        """A product for all parts at once."""
+        b, (x, y) = self.b, node.inputs
+        rows = self.shares.local * x.type.shape[0]
+        whole = self.new[x] if x in self.leaves else OPS["reshape"](b, self.new[x], shape=(rows, x.type.shape[1]))
+        with b.at(node.origin):
+            made = b.emit(node.op, whole, self.new[y], **node.attrs)
+            self.new[node.output] = OPS["reshape"](b, made, shape=(*(2,) * self.depth, *node.output.type.shape))
+
     def emit(self) -> Graph:
         b, new, local = self.b, self.new, self.shares.local
         for v in self.graph.inputs:
@@ -97,6 +146,9 @@ class _Loops:
             new[v] = b.input(ArrayType(shape, v.type.dtype), v.name)
         for phase in self.phases:
             for node in phase.whole:
+                if not self.stacked.isdisjoint(node.outputs):
+                    self._emit_whole(node)
+                    continue
                 new.update(zip(node.outputs, b.copy(node, [new[v] for v in node.inputs]).outputs))
             if phase.nodes or phase.sums:
                 self._emit_loop(phase)
@@ -117,7 +169,7 @@ class _Loops:
         xs = [self._stacked(v, cuts) for v in slices]
         if numbers:
             xs.append(self._numbers(cuts))
-        body = _Body(phase, consts, slices, numbers)
+        body = _Body(phase, consts, slices, numbers, self.target)
         sums, stacks = body.emit(b, self.depth, [self.new[v] for v in consts], xs)
         self.new.update(zip((*phase.sums, *phase.leaving), (*sums, *stacks)))
 
@@ -163,6 +215,7 @@ class _Body:
     consts: Sequence[Value]
     slices: Sequence[Value]
     numbers: Sequence[Node]
+    target: Target
 
     def emit(
         self, b: Builder, depth: int, consts: Sequence[Value], xs: Sequence[Value]
@@ -177,13 +230,28 @@ class _Body:
         steps = [inner.input(step_type(x)) for x in xs]
         sums, stacks = self.emit(inner, depth - 1, given, steps)
         # In the canonical form of loops, see `Canonicalize`.
-        added = [ew.copy(inner, ew.add(inner, carry, total)) for carry, total in zip(carries, sums)]
+        added = [self._added(inner, carry, total) for carry, total in zip(carries, sums)]
         stacks = [ew.copy(inner, y) if y.node is None or not _is_own(y.node) else y for y in stacks]
         places = {i: len(consts) + i for i in range(len(types))}
         # -0.0 and not 0.0, which would make a 0.0 of a -0.0 that is added to it.
         starts = [b.full(-0.0, t) for t in types]
         outputs = emit_scan(b, inner.graph([*added, *stacks], places), consts, starts, xs, 2).outputs
         return list(outputs[: len(types)]), list(outputs[len(types) :])
+
+    def _added(self, b: Builder, carry: Value, total: Value) -> Value:
+        """A sum with one more term, which a product adds by itself where the bits are the same."""
+        node = total.node
+        if node is not None and node.op is contraction.dot and self._adds(b, node):
+            b.nodes.remove(node)
+            with b.at(node.origin):
+                return contraction.dot_add(b, *node.inputs, carry, **node.attrs)
+        return ew.copy(b, ew.add(b, carry, total))
+
+    def _adds(self, b: Builder, node: Node) -> bool:
+        x, y = (v.type for v in node.inputs)
+        is_plain = x.ndim == y.ndim == 2 and node.attrs["contract"] == ((1,), (0,)) and "dtype" not in node.attrs
+        alone = not any(node.output in other.inputs for other in b.nodes)
+        return is_plain and alone and is_one_chain(x, y, self.target)
 
     def _emit_part(self, b: Builder, consts: Sequence[Value], xs: Sequence[Value]) -> tuple[list[Value], list[Value]]:
         new = dict(zip((*self.consts, *self.slices), (*consts, *xs)))

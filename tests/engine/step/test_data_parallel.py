@@ -144,7 +144,7 @@ def test_what_ranks_cannot_share_is_refused():
 def test_the_report_tells_what_a_rank_sends():
     report = gl.plan_step(Model(), plain_loss, gl.optim.AdamW(1e-2), batch_of(), ranks=2).report
     assert report.messages == 1  # all gradients and the loss travel together
-    assert report.sent_bytes == report.parameter_bytes + 4 + 2 * 16 * 4  # and the running statistics
+    assert report.sent_bytes == report.parameter_bytes + 4 + 2 * 40 * 4  # and the running statistics
     assert 0 < report.waiting_nanoseconds <= report.message_nanoseconds
     assert f"in {report.messages} messages" in str(report)
     alone = gl.plan_step(Model(), plain_loss, gl.optim.AdamW(1e-2), batch_of(), ranks=1).report
