@@ -208,7 +208,8 @@ def trace_step(
         loss_at = trainer.loss_at(inputs, tree_of_arrays, accumulate)
         key = inputs.key + inputs.step
         with random.key(key if ranks is None else ranks.key(trace, key)):
-            with in_parts(accumulate) as parts:
+            shared = None if ranks is None else (ranks.ranks, ranks.parts)
+            with in_parts(accumulate, shared) as parts:
                 scale = 1 if ranks is None else 1 / ranks.parts
                 total = trainer.differentiate(trace, inputs, tree_of_arrays, trainer.optimizer.tapped, diagnose, scale)
             totals = PLAIN if ranks is None else ranks.totals

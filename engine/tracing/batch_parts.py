@@ -12,9 +12,12 @@ from .tracer import source
 
 @dataclass
 class BatchParts:
-    """The parts, and where something took statistics of each of them: the user's lines."""
+    """The parts, and where something took statistics of each of them: the user's lines. `shared` are the ranks, and the
+    parts of the batch of all of them, of which one is traced.
+    """
 
     count: int
+    shared: tuple[int, int] | None = None
     lines: list[str] = field(default_factory=list[str])
 
 
@@ -27,9 +30,9 @@ _stack = _Stack()
 
 
 @contextmanager
-def in_parts(count: int) -> Iterator[BatchParts]:
-    """Trace what is inside for a batch of `count` equal parts."""
-    parts = BatchParts(count)
+def in_parts(count: int, shared: tuple[int, int] | None = None) -> Iterator[BatchParts]:
+    """Trace what is inside for a batch of `count` equal parts, which is a part itself where ranks have `shared` one."""
+    parts = BatchParts(count, shared)
     _stack.contexts.append(parts)
     try:
         yield parts
@@ -44,3 +47,8 @@ def batch_parts() -> int:
     parts = _stack.contexts[-1]
     parts.lines.append(source())
     return parts.count
+
+
+def shared_parts() -> tuple[int, int] | None:
+    """The ranks that share a batch of which one part is traced, and its parts; None where the batch is traced whole."""
+    return _stack.contexts[-1].shared if _stack.contexts else None

@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 import numpy.typing as npt
 
 from ...array_api.broadcasting import as_arraylike, described
-from ...tracing.batch_parts import batch_parts
+from ...tracing.batch_parts import batch_parts, shared_parts
 from ...tracing.tracer import ShapeError, located
 from .. import functional as F
 from .. import init
 from ..functional.normalization import batch_norm_in_training, instance_norm_in_training
+from ..functional.shared_normalization import batch_norm_of_all, moved
 from ..functional.spatial import fitting_groups
 from ..module import Module
 from ..parameter import Buffer, Parameter
@@ -128,8 +129,9 @@ class BatchNorm3d(_BatchNorm):
 
 
 class SyncBatchNorm(_BatchNorm):
-    """`functional.batch_norm` of (N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W), see `BatchNorm1d`: in one process
-    the whole batch is there, and there is nothing to wait for.
+    """`functional.batch_norm` of (N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W), see `BatchNorm1d`. In a step with
+    `ranks=` the statistics are those of the batch of all ranks, where the other layers take those of a part; in any
+    other step the whole batch is there, and there is nothing to wait for.
     """
 
     dims: ClassVar[dict[int, str]] = {2: "(N, C)", 3: "(N, C, L)", 4: "(N, C, H, W)", 5: "(N, C, D, H, W)"}
@@ -148,6 +150,22 @@ class SyncBatchNorm(_BatchNorm):
         bias: bool = True,
     ) -> None:
         super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype, bias=bias)
+
+    def forward(self, input: Any) -> Any:
+        shared = shared_parts()
+        by_batch = self.training or self.running_mean is None
+        if shared is None or not by_batch:
+            return super().forward(input)
+        if batch_parts() != 1:
+            raise ShapeError(located("SyncBatchNorm in a step with ranks and accumulate: leave accumulate out"))
+        input = self._checked(input)
+        result, mean, variance = batch_norm_of_all(input, self.weight, self.bias, self.eps, *shared)
+        if self.running_mean is not None:
+            self.num_batches_tracked = self.num_batches_tracked + 1
+            rate = self.momentum if self.momentum is not None else 1.0 / self.num_batches_tracked
+            self.running_mean = moved(self.running_mean, mean, rate)
+            self.running_var = moved(self.running_var, variance, rate)
+        return result
 
     @classmethod
     def convert_sync_batchnorm(cls, module: Module, process_group: None = None) -> Module:

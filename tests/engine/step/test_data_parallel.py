@@ -149,3 +149,21 @@ def test_the_report_tells_what_a_rank_sends():
     assert f"in {report.messages} messages" in str(report)
     alone = gl.plan_step(Model(), plain_loss, gl.optim.AdamW(1e-2), batch_of(), ranks=1).report
     assert (alone.messages, alone.sent_bytes, alone.message_nanoseconds) == (0, 0, 0.0)
+
+
+def test_synchronized_batch_norm_takes_the_statistics_of_the_whole_batch():
+    def model(norm):
+        return nn.Sequential(nn.Linear(12, 8), norm(8), nn.ReLU(), nn.Linear(8, 5))
+
+    batch = batch_of()
+    alone = gl.compile_step(model(nn.BatchNorm1d), plain_loss, gl.optim.SGD(0.1), batch)
+    for ranks in (1, 2):
+        plan = gl.plan_step(model(nn.SyncBatchNorm), plain_loss, gl.optim.SGD(0.1), batch, ranks=ranks)
+        assert plan.report.check() is None
+    shared = gl.compile_step(model(nn.SyncBatchNorm), plain_loss, gl.optim.SGD(0.1), batch, ranks=gl.ranks.one())
+    shared.set_parameters(alone.parameters())
+    for _ in range(3):
+        assert np.isclose(shared(batch), alone(batch), rtol=1e-5)
+    for mine, other in ((shared.parameters(), alone.parameters()), (shared.buffers(), alone.buffers())):
+        for name, value in other.items():
+            np.testing.assert_allclose(mine[name], value, rtol=1e-4, atol=1e-5)
