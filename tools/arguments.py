@@ -148,6 +148,12 @@ def _train_parser(commands: Any) -> None:
         "this process, to the same bits",
     )
     parser.add_argument(
+        "--shard",
+        choices=SHARDS,
+        metavar="WHAT",
+        help=f"with ranks: what each holds a shard of, to the same bits: {', '.join(SHARDS)} (default: nothing)",
+    )
+    parser.add_argument(
         "--timeout",
         type=_rate,
         metavar="SECONDS",

@@ -91,8 +91,12 @@ def _train(options: argparse.Namespace) -> int:
     kept = (*settings, "memory", "allow", "precision", "loss_scaling", "target")
     given = {name: value for name in kept if (value := getattr(options, name)) is not None}
     ranks = ranks_of_command(options.ranks, options.timeout)
+    for option in ("shard", "timeout"):
+        if ranks is None and getattr(options, option) is not None:
+            raise CommandError(f"--{option} is for several ranks: start by mpiexec, or give --ranks one")
     console = Console(quiet=ranks is not None and ranks.rank > 0)
-    run = Run(given, options.data, options.threads, options.resume, options.out, options.log, options.plot, ranks)
+    files = options.data, options.threads, options.resume, options.out, options.log, options.plot
+    run = Run(given, *files, ranks, options.shard)
     kind = KINDS.get(options.recipe)
     if options.recipe is None and options.resume is not None:
         kind = kind_of_checkpoint(options.resume)

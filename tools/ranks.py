@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..engine.ranks import Ranks, mpi, one
 from ..engine.ranks.launcher import launched_size
+from ..engine.step.data_parallel import Shard
 from .command_error import CommandError
 
 KINDS = ("mpi", "one")
@@ -22,6 +23,15 @@ def ranks_of_command(kind: str | None, timeout: float | None = None) -> Ranks | 
         return mpi(timeout)
     except (ImportError, RuntimeError) as error:
         raise CommandError(str(error)) from error
+
+
+def shard_of(name: str | None) -> Shard:
+    """What `--shard` names."""
+    match name:
+        case "state" | "gradients" | "parameters":
+            return name
+        case _:
+            return None
 
 
 def ranks_in_words(ranks: Ranks, parts: int) -> str:

@@ -34,7 +34,7 @@ from .find_recipe import make_recipe
 from .load_checkpoint import load_checkpoint
 from .optimizers import OPTIMIZERS, SCHEDULES, check_trains, of_run
 from .plot_history import check_plot, plot_history
-from .ranks import ranks_in_words
+from .ranks import ranks_in_words, shard_of
 from .recipes import RECIPES
 from .run_settings import Settings
 from .say import say
@@ -56,6 +56,8 @@ class Run:
     plot: str | None = None
     ranks: Ranks | None = None
     """Who trains; `None` is this process, with whole batches."""
+    shard: str | None = None
+    """What each rank holds a shard of."""
 
     def command_to_go_on(self, out: str, recipe: str | None) -> str:
         """What to type so that a run goes on whose checkpoint is `out`; what that holds need not be given again."""
@@ -109,6 +111,7 @@ def train(run: Run, console: Console, interruptions: Interruptions | None = None
         allow=settings.allow,
         seed=settings.seed,
         ranks=ranks,
+        shard=None if ranks is None else shard_of(run.shard),
         parts=None if ranks is None else settings.parts,
     )
     if ranks is not None:

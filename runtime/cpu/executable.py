@@ -135,6 +135,7 @@ class Executable:
         """Run once. Raises `IndexError` where an index is out of range, `ValueError` where an integer is raised to a
         negative power, `np.linalg.LinAlgError` where a matrix is singular or not positive definite, and
         `FloatingPointError` where a number that is checked is not finite; inputs are then as they were before.
+        `ConnectionError` where another rank does not send what it should, and inputs may be half updated then.
 
         `inputs`, from number `first_input` of the graph on, and `outputs` serve for this run alone and are not held
         after it; what is not given must be bound.

@@ -17,6 +17,8 @@ from ...passes.graph.rewrite import all_nodes
 from ...passes.memory.plan import Plan
 from ..lowering import rank_messages as at
 
+_LATER_SECONDS = 10
+"""A program waits so much longer than the ranks' `timeout`, after which others can say which rank hangs, and where."""
 _MOST_TAGS = 1 << 14
 """MPI has tags up to 32,767 at least; programs take them in turn."""
 _next_tag: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
@@ -49,7 +51,7 @@ class RanksBlock:
             _next_tag[ranks] = first + tags
             self._words[at.FIRST_TAG] = first
             self._words[at.CLOCK_ID] = time.CLOCK_MONOTONIC
-            self._words[at.TIMEOUT_SECONDS] = 0 if ranks.timeout is None else max(1, round(ranks.timeout))
+            self._words[at.TIMEOUT_SECONDS] = 0 if ranks.timeout is None else round(ranks.timeout) + _LATER_SECONDS
 
     def _fill(self, communicator: Any, tags: int) -> None:
         from mpi4py import MPI  # pyright: ignore[reportMissingImports]

@@ -17,6 +17,8 @@ def refusal(trap: Trap) -> Exception:
     if op.kernel is not None:
         advice = f"call {op.name} on plain arrays, where its function runs in Python, to see which"
         return RuntimeError(f"the kernel {op.name} raised an exception{where}; {advice}")
+    if op.on_ranks is not None:
+        return ConnectionError("the other ranks did not come in time, or one is gone: a message did not arrive")
     if op is ew.check_finite:
         return FloatingPointError(f"a value is not finite{where}")
     if op is ew.check_exponent:

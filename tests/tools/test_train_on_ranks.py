@@ -18,7 +18,8 @@ def test_processes_of_mpiexec_train_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.chdir(tmp_path)
-    code, output = run_ranks(2, "-m", "gradloom", *SMALL, "--epochs", "1", "--out", "run.safetensors", cwd=tmp_path)
+    options = [*SMALL, "--epochs", "1", "--shard", "parameters", "--out", "run.safetensors"]
+    code, output = run_ranks(2, "-m", "gradloom", *options, cwd=tmp_path)
     assert code == 0, output
     assert output.count("2 ranks by MPI, each of which computes 4 of the 8 parts of a batch\n") == 1
     assert output.count("epoch 1/1") == output.count("saved run.safetensors") == 1
@@ -38,6 +39,14 @@ def test_what_is_wrong_with_a_command_is_said_once(tmp_path: Path):
     (line,) = (line for line in output.splitlines() if line.startswith("gradloom: "))
     assert "a batch of 33 rows does not fall into 8 equal parts" in line
     assert "Traceback" not in output
+
+
+def test_shards_are_for_ranks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    for name in ("PMI_RANK", "PMI_SIZE", "PMIX_RANK", "MPI_LOCALNRANKS", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_ID"):
+        monkeypatch.delenv(name, raising=False)
+    for option in (("--shard", "state"), ("--timeout", "60")):
+        assert main(["train", *option]) == 2
+        assert f"{option[0]} is for several ranks" in capsys.readouterr().err
 
 
 def test_a_command_without_a_launcher_says_how_to_start(
